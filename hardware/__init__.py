@@ -1,0 +1,1 @@
+"""How long a step takes on which GPU, and how many KV blocks fit."""

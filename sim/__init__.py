@@ -1,0 +1,1 @@
+"""One scenario on a SimPy clock: arrivals, router, replicas."""

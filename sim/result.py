@@ -1,0 +1,88 @@
+"""What one simulation leaves behind: numpy columns, and nothing else."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Column = npt.NDArray[np.generic]
+
+UNFINISHED, FINISHED, REJECTED = 0, 1, 2
+STATUS_NAMES = ("unfinished", "finished", "rejected")
+
+REQUEST_COLUMNS = {
+    "request": "row of the workload, from 0",
+    "arrival_s": "when the request reached the router",
+    "prompt_tokens": "tokens of the prompt",
+    "output_tokens": "tokens to generate",
+    "priority": "lower goes first",
+    "replica": "which replica served it; -1 when rejected",
+    "first_scheduled_s": "start of the first step that worked on it; NaN if none did",
+    "first_token_s": "end of the step that produced its first token; NaN if none did",
+    "finish_s": "end of the step that produced its last token; NaN if unfinished",
+    "preemptions": "how often it lost its KV blocks and was computed again",
+    "status": "0 unfinished, 1 finished, 2 rejected",
+}
+"""Columns of the request table: the same in DataFrame, CSV and Parquet."""
+
+SEGMENT_COLUMNS = {
+    "replica": "whose step it was",
+    "start_s": "start of the first step",
+    "end_s": "end of the last step",
+    "steps": "how many consecutive steps the row stands for; they differ in context only",
+    "decodes": "sequences that each step gave one token by decoding",
+    "padding": "finished rows that a static batch still computes",
+    "chunks": "prefill chunks in the step",
+    "prefill_tokens": "tokens of all chunks together",
+    "joined": "sequences whose prefill ended here and that decode from the next step on",
+    "kv_blocks": "KV blocks held in the last step, by those who end with it too",
+    "waiting": "requests queued at the replica at the end of the last step",
+}
+"""Columns of the segment table: runs of equal steps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """Columns of one simulated run.
+
+    ``requests`` has one row per request (``REQUEST_COLUMNS``), ``segments`` one per run of equal
+    steps (``SEGMENT_COLUMNS``), grouped by replica and in order of time within it.
+    """
+
+    requests: dict[str, Column]
+    segments: dict[str, Column]
+    step_end_s: npt.NDArray[np.float64]
+    """End of every step, in the order of ``segments``; each segment owns ``steps`` of them."""
+    resumed_gap_s: npt.NDArray[np.float64]
+    """Time between the tokens on both sides of a preemption, one per resumed sequence."""
+    resumed_end_s: npt.NDArray[np.float64]
+    """When each of those gaps ended."""
+    decode_context_tokens: int
+    """Sum over steps of the KV positions that decoding (and padding) sequences attended."""
+    prefill_pairs: int
+    """Sum over chunks of causal (query, key) pairs: chunk*past + chunk*(chunk+1)/2."""
+    prefill_kv_tokens: int
+    """Sum over chunks of past + chunk: KV positions read by prefill."""
+    computed_prefill_tokens: int
+    """Prompt tokens computed, recomputation after preemption included."""
+    blocks_allocated: int
+    blocks_freed: int
+    blocks_held: int
+    num_gpu_blocks: int
+    """Per replica."""
+    replicas: int
+    end_s: float
+    """When the clock stopped."""
+
+    def steps(self) -> dict[str, Column]:
+        """Expand the segments to one row per step: ``replica, start_s, end_s, decodes, ...``."""
+        repeats = self.segments["steps"].astype(np.int64)
+        columns = {
+            name: np.repeat(self.segments[name], repeats)
+            for name in ("replica", "decodes", "padding", "chunks", "prefill_tokens", "joined")
+        }
+        starts = np.empty_like(self.step_end_s)
+        starts[1:] = self.step_end_s[:-1]
+        first = np.cumsum(repeats) - repeats
+        starts[first] = self.segments["start_s"]
+        return {"start_s": starts, "end_s": self.step_end_s, **columns}

@@ -1,0 +1,172 @@
+"""A scenario: everything that is needed to simulate once, resolved and checked."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+from hardware.calibration import DATASHEET, Calibration
+from hardware.gpu import Gpu
+from hardware.memory import MemoryLedger, memory_ledger
+from hardware.step_cost import StepCost, step_cost
+from model.precision import precision
+from model.spec import DecoderSpec
+
+SchedulerName = Literal["static", "prefill_first", "chunked_prefill"]
+OrderName = Literal["fcfs", "shortest_prompt", "priority"]
+RouterName = Literal[
+    "round_robin", "random", "least_requests", "least_tokens", "power_of_two_choices"
+]
+
+DEFAULT_CHUNK_BUDGET_TOKENS = 2048
+"""vLLM's default ``max_num_batched_tokens`` of an online server (v1)."""
+
+
+class EngineConfig(BaseModel):
+    """Settings of the serving engine, under vLLM's names."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    scheduler: SchedulerName = "chunked_prefill"
+    """static: whole batches; prefill_first: vLLM v0; chunked_prefill: vLLM v1."""
+    order: OrderName = "fcfs"
+    """Which waiting request is admitted next; `priority` takes the lowest number first."""
+    max_num_seqs: PositiveInt = 256
+    """Most sequences in the running batch."""
+    max_num_batched_tokens: PositiveInt | None = None
+    """Token budget of one step. Default: 2048 with chunked_prefill, max_model_len otherwise."""
+    long_prefill_token_threshold: int = Field(default=0, ge=0)
+    """chunked_prefill: longest chunk of one prompt in one step; 0 is no limit but the budget."""
+    max_model_len: PositiveInt | None = None
+    """Longest prompt plus output, in tokens. Default: what the model was made for."""
+    block_size: PositiveInt = 16
+    """Tokens in one KV-cache block."""
+    num_gpu_blocks: PositiveInt | None = None
+    """KV-cache blocks of one replica, overriding the memory ledger."""
+    gpu_memory_utilization: float = Field(default=0.90, gt=0, le=1)
+    """Share of the GPU's memory that the engine may fill."""
+    watermark: float | None = Field(default=None, ge=0, lt=1)
+    """Share of the blocks kept free when admitting. Default: 0.01 (v0 style), 0 in chunked_prefill."""
+    batch_timeout_s: float = Field(default=0.1, ge=0)
+    """static: how long the oldest request waits at most for its batch to fill."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Of weights and activations; auto is bfloat16."""
+    quantization: Literal["fp8", "int8", "int4"] | None = None
+    """Of the weights."""
+    kv_cache_dtype: Literal["auto", "fp8"] = "auto"
+    """Of the KV cache; auto follows dtype."""
+    attention: Literal["fused", "standard"] = "fused"
+    """fused: FlashAttention's traffic; standard: scores and probabilities go through memory."""
+    step_overhead_s: float | None = Field(default=None, ge=0)
+    """Host time of one step. Default: the calibration's."""
+    sequence_overhead_s: float | None = Field(default=None, ge=0)
+    """Host time of one sequence in a step. Default: the calibration's."""
+
+
+class ClusterConfig(BaseModel):
+    """How many engines, on what, and who sends them requests."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    gpu: str | dict[str, object]
+    """A GPU of the catalogue by name, or a mapping with the same fields."""
+    tensor_parallel_size: PositiveInt = 1
+    """GPUs of one replica."""
+    replicas: PositiveInt = 1
+    """Engine instances behind the router."""
+    router: RouterName = "round_robin"
+    """Chooses the replica of an arriving request."""
+    gpu_usd_per_hour: PositiveFloat | None = None
+    """Price of one GPU. Default: the catalogue's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One point of a study with one seed, ready to simulate."""
+
+    spec: DecoderSpec
+    gpu: Gpu
+    cluster: ClusterConfig
+    engine: EngineConfig
+    """As given; the resolved values of its defaults are the fields below."""
+    calibration: Calibration
+    ledger: MemoryLedger
+    price: StepCost
+    max_model_len: int
+    token_budget: int
+    watermark_blocks: int
+    seed: int = 0
+
+
+def build_scenario(
+    spec: DecoderSpec,
+    gpu: Gpu,
+    cluster: ClusterConfig,
+    engine: EngineConfig,
+    calibration: Calibration = DATASHEET,
+    seed: int = 0,
+) -> Scenario:
+    """Resolve defaults, fill the memory ledger and tabulate the step prices.
+
+    Raises:
+        hardware.memory.DoesNotFitError: the weights or one block do not fit.
+        ValueError: a budget below ``max_num_seqs``, or a tensor-parallel size that does not divide.
+    """
+    chunked = engine.scheduler == "chunked_prefill"
+    max_model_len = engine.max_model_len or spec.max_position_embeddings
+    default_budget = DEFAULT_CHUNK_BUDGET_TOKENS if chunked else max_model_len
+    token_budget = engine.max_num_batched_tokens or max(default_budget, engine.max_num_seqs)
+    if token_budget < engine.max_num_seqs:
+        raise ValueError(
+            f"engine.max_num_batched_tokens = {token_budget} is smaller than engine.max_num_seqs = "
+            f"{engine.max_num_seqs}, expected at least one token per sequence: "
+            f"set engine.max_num_batched_tokens: {engine.max_num_seqs} or more"
+        )
+    # Without chunking a long prompt is a step of its own, however small the budget.
+    longest_step = token_budget if chunked else max(token_budget, max_model_len)
+    numbers = precision(
+        "bfloat16" if engine.dtype == "auto" else engine.dtype,
+        engine.quantization,
+        engine.kv_cache_dtype,
+    )
+    ledger = memory_ledger(
+        spec,
+        gpu,
+        precision=numbers,
+        tp=cluster.tensor_parallel_size,
+        block_size=engine.block_size,
+        gpu_memory_utilization=engine.gpu_memory_utilization,
+        max_num_batched_tokens=longest_step,
+        max_num_seqs=engine.max_num_seqs,
+        num_gpu_blocks=engine.num_gpu_blocks,
+    )
+    price = step_cost(
+        spec,
+        gpu,
+        tp=cluster.tensor_parallel_size,
+        precision=numbers,
+        calibration=calibration,
+        fused=engine.attention == "fused",
+        max_tokens=longest_step,
+        max_seqs=engine.max_num_seqs,
+        step_overhead_s=engine.step_overhead_s,
+        sequence_overhead_s=engine.sequence_overhead_s,
+    )
+    watermark = engine.watermark if engine.watermark is not None else (0.0 if chunked else 0.01)
+    return Scenario(
+        spec=spec,
+        gpu=gpu,
+        cluster=cluster,
+        engine=engine,
+        calibration=calibration,
+        ledger=ledger,
+        price=price,
+        max_model_len=max_model_len,
+        token_budget=token_budget,
+        watermark_blocks=int(watermark * ledger.num_gpu_blocks),
+        seed=seed,
+    )

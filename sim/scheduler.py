@@ -1,0 +1,337 @@
+"""Schedulers: who computes what in the next step. They know no clock and no prices.
+
+A scheduler is driven by whoever owns the time: the simulator, which waits the priced duration, or a
+real engine, which runs the batch::
+
+    scheduler.admit(sequence)                   # a request has arrived
+    batch = scheduler.next_batch(now_s)         # None: nothing to do before scheduler.wake_s
+    finished = scheduler.complete(batch, steps) # 1 <= steps <= batch.steps have been computed
+
+No scheduler reads a request's true output length to decide anything; it only learns that a sequence
+has ended. (``Batch.steps`` tells the simulator how far the next change is; it changes no decision.)
+"""
+
+from math import inf
+
+from sim.decoding import DecodeSet
+from sim.kv_cache import BlockPool
+from sim.sequence import Batch, Sequence
+from sim.waiting import waiting_queue
+
+
+class Scheduler:
+    """What the three policies share: the queue, the running set, blocks and preemption."""
+
+    def __init__(
+        self,
+        *,
+        num_blocks: int,
+        block_size: int,
+        max_num_seqs: int,
+        token_budget: int,
+        watermark_blocks: int = 0,
+        order: str = "fcfs",
+    ) -> None:
+        self.pool = BlockPool(num_blocks, block_size)
+        self.decoding = DecodeSet(block_size)
+        self.waiting = waiting_queue(order)
+        self.running: dict[Sequence, None] = {}
+        """Everyone who holds blocks, in order of admission."""
+        self.prefilling: list[Sequence] = []
+        """Those of them whose prompt is not yet computed, in order of admission."""
+        self.max_num_seqs = max_num_seqs
+        self.token_budget = token_budget
+        self.watermark_blocks = watermark_blocks
+        self.wake_s = inf
+        """After ``next_batch`` gave None: when to ask again, if nobody arrives before."""
+        self.prompt_tokens = 0
+        self.generated_tokens = 0
+        """Of all requests here, waiting ones included: what a router may know."""
+        self.held_blocks = 0
+        """Blocks held in the last computed step, those of sequences that ended with it included."""
+        self._by_priority = order == "priority"
+        self._block_ready = False  # whether the decodes hold the blocks of the coming step
+
+    def admit(self, sequence: Sequence) -> None:
+        """Queue an arrived request that passed ``fits``."""
+        self.prompt_tokens += sequence.prompt_tokens
+        self.waiting.push(sequence)
+
+    def fits(self, prompt_tokens: int, output_tokens: int) -> bool:
+        """Whether such a request could ever run here, alone, to its end."""
+        blocks = self.pool.blocks(prompt_tokens + output_tokens - 1)
+        return blocks <= self.pool.num_blocks - self.watermark_blocks
+
+    def has_seats(self) -> bool:
+        """Whether an arrival could change the next batch."""
+        return len(self.running) < self.max_num_seqs
+
+    def next_batch(self, now_s: float) -> Batch | None:
+        """Form the next batch; allocate the blocks of its (first) step."""
+        raise NotImplementedError
+
+    def complete(self, batch: Batch, steps: int = 1) -> list[Sequence]:
+        """Account for ``steps`` computed steps; return who finished with the last one."""
+        finished: list[Sequence] = []
+        decoding = self.decoding
+        self.held_blocks = self.pool.held
+        if batch.decodes:
+            if steps > 1:
+                self.pool.take(decoding.blocks_needed_after(steps - 1))
+            self.generated_tokens += steps * batch.decodes
+            self.held_blocks = self.pool.held
+            finished = decoding.advance(steps)
+            for sequence in finished:
+                self._finish(sequence)
+        self._block_ready = False
+        for sequence, (chunk_tokens, past_tokens) in zip(batch.prefills, batch.chunks, strict=True):
+            sequence.kv_tokens = past_tokens + chunk_tokens
+            if sequence.kv_tokens < sequence.target_tokens:
+                continue
+            self.prefilling.remove(sequence)
+            sequence.generated_tokens += 1
+            self.generated_tokens += 1
+            if sequence.generated_tokens == sequence.output_tokens:
+                self._finish(sequence)
+                finished.append(sequence)
+            else:
+                decoding.join(sequence)
+        return finished
+
+    def _finish(self, sequence: Sequence) -> None:
+        self.prompt_tokens -= sequence.prompt_tokens
+        self.generated_tokens -= sequence.output_tokens
+        self._release(sequence)
+
+    def _release(self, sequence: Sequence) -> None:
+        del self.running[sequence]
+        self.pool.give(self.pool.blocks(sequence.kv_tokens))
+
+    def _seat(self, sequence: Sequence, blocks: int) -> None:
+        self.pool.take(blocks)
+        self.running[sequence] = None
+        self.prefilling.append(sequence)
+
+    def _preempt_one(self, batch: Batch) -> None:
+        """Throw out the newest (by priority: the least important) and queue it again."""
+        if self._by_priority:
+            victim = max(self.running, key=lambda s: (s.priority, s.arrival_s, s.request))
+        else:
+            victim = next(reversed(self.running))
+        if victim.finish_step >= 0:
+            self.decoding.leave(victim)
+            held_tokens = victim.kv_tokens + self._block_ready
+        else:
+            self.prefilling.remove(victim)
+            held_tokens = victim.kv_tokens
+            if victim in batch.prefills:
+                place = batch.prefills.index(victim)
+                del batch.prefills[place]
+                held_tokens += batch.chunks.pop(place)[0]
+        del self.running[victim]
+        self.pool.give(self.pool.blocks(held_tokens))
+        victim.kv_tokens = 0
+        victim.target_tokens = victim.prompt_tokens + victim.generated_tokens
+        victim.preemptions += 1
+        self.waiting.push_back(victim)
+        batch.preempted.append(victim)
+
+    def _ready_decodes(self, batch: Batch) -> None:
+        """Allocate the coming step's blocks of all decodes, preempting until they suffice."""
+        pool, decoding = self.pool, self.decoding
+        while (needed := decoding.blocks_needed()) > pool.free:
+            self._preempt_one(batch)
+        pool.take(needed)
+        self._block_ready = True
+
+    def _count_decodes(self, batch: Batch) -> None:
+        decoding = self.decoding
+        batch.decodes = decoding.count
+        batch.context_tokens = decoding.context_tokens
+
+    def _plan_ahead(self, batch: Batch) -> Batch:
+        """Say how long this decode batch can go on, if it is one."""
+        if batch.decodes and not batch.chunks and not batch.preempted:
+            batch.steps = self.decoding.steps_ahead(self.pool.free)
+        return batch
+
+    def _admit_prompts(self, batch: Batch) -> None:
+        """Take waiting prompts whole, as long as seats, token budget and blocks last."""
+        pool = self.pool
+        budget = self.token_budget
+        while self.waiting and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting.head()
+            tokens = sequence.target_tokens
+            blocks = pool.blocks(tokens)
+            # A prompt longer than the budget is a step of its own: it cannot be split.
+            if (batch.chunks and tokens > budget) or pool.free - blocks < self.watermark_blocks:
+                break
+            self._seat(self.waiting.pop(), blocks)
+            batch.prefills.append(sequence)
+            batch.chunks.append((tokens, 0))
+            budget -= tokens
+
+
+class PrefillFirst(Scheduler):
+    """vLLM v0: a step is either whole prompts or all decodes; prompts go first."""
+
+    def next_batch(self, now_s: float) -> Batch | None:
+        """Prompts if any can be admitted, else decodes, preempting when blocks run out."""
+        batch = Batch(0, 0, 0, [], [])
+        if self.waiting:
+            self._admit_prompts(batch)
+            if batch.chunks:
+                return batch
+        if not self.decoding.count:
+            return None
+        self._ready_decodes(batch)
+        self._count_decodes(batch)
+        return self._plan_ahead(batch)
+
+
+class ChunkedPrefill(Scheduler):
+    """vLLM v1: every step decodes all who can, and fills the token budget with prompt chunks.
+
+    Difference to vLLM: there, a half-computed prompt admitted before a decode comes before it in the
+    step; here decodes always come first. The two agree as long as the budget holds all decodes and
+    only the newest prompt is half computed.
+    """
+
+    def __init__(self, *, long_prefill_token_threshold: int = 0, **settings: object) -> None:
+        super().__init__(**settings)  # type: ignore[arg-type]
+        self.longest_chunk = min(
+            long_prefill_token_threshold or self.token_budget, self.token_budget
+        )
+
+    def next_batch(self, now_s: float) -> Batch | None:
+        """Decodes, then the prompts in progress, then new ones (unless somebody was preempted)."""
+        batch = Batch(0, 0, 0, [], [])
+        decoding = self.decoding
+        if decoding.count:
+            self._ready_decodes(batch)
+        budget = self.token_budget - decoding.count
+        if self.prefilling:
+            budget = self._continue_prompts(batch, budget)
+        if self.waiting and not batch.preempted:
+            self._start_prompts(batch, budget)
+        if not decoding.count and not batch.chunks:
+            # Whoever was thrown out left an empty step behind: the freed blocks serve the next try.
+            return self.next_batch(now_s) if batch.preempted else None
+        self._count_decodes(batch)
+        return self._plan_ahead(batch)
+
+    def _continue_prompts(self, batch: Batch, budget: int) -> int:
+        pool = self.pool
+        for sequence in list(self.prefilling):
+            if budget <= 0:
+                break
+            if sequence not in self.running:
+                continue
+            past = sequence.kv_tokens
+            chunk = min(sequence.target_tokens - past, budget, self.longest_chunk)
+            blocks = pool.blocks(past + chunk) - pool.blocks(past)
+            while blocks > pool.free and sequence in self.running:
+                self._preempt_one(batch)
+            if sequence not in self.running:
+                break
+            pool.take(blocks)
+            batch.prefills.append(sequence)
+            batch.chunks.append((chunk, past))
+            budget -= chunk
+        computed = sum(chunk for chunk, _ in batch.chunks)
+        return self.token_budget - self.decoding.count - computed
+
+    def _start_prompts(self, batch: Batch, budget: int) -> None:
+        pool = self.pool
+        while budget > 0 and self.waiting and len(self.running) < self.max_num_seqs:
+            sequence = self.waiting.head()
+            chunk = min(sequence.target_tokens, budget, self.longest_chunk)
+            blocks = pool.blocks(chunk)
+            if pool.free - blocks < self.watermark_blocks:
+                break
+            self._seat(self.waiting.pop(), blocks)
+            batch.prefills.append(sequence)
+            batch.chunks.append((chunk, 0))
+            budget -= chunk
+
+
+class Static(Scheduler):
+    """Request-level batching, as before Orca (Yu et al., OSDI 2022, section 2).
+
+    A batch starts when ``max_num_seqs`` requests wait, or when the next in line has waited
+    ``batch_timeout_s``. Its prompts are computed whole, as many per step as the token budget holds;
+    then all rows decode until the longest has ended. A row that has ended stays in the batch: its
+    seat and blocks are kept and it is computed as padding. Nobody joins before all have ended.
+    """
+
+    def __init__(self, *, batch_timeout_s: float = 0.0, **settings: object) -> None:
+        super().__init__(**settings)  # type: ignore[arg-type]
+        self.batch_timeout_s = batch_timeout_s
+        self._seats_left = 0
+        self._padding: list[Sequence] = []
+        self._padding_context_tokens = 0
+
+    def has_seats(self) -> bool:
+        """Arrivals never change a batch under way."""
+        return not self.running
+
+    def next_batch(self, now_s: float) -> Batch | None:
+        """Start a batch when it is due; else its remaining prompts; else decode all rows."""
+        if not self.running:
+            if not self._due(now_s):
+                return None
+            self._seats_left = min(len(self.waiting), self.max_num_seqs)
+        batch = Batch(0, 0, 0, [], [])
+        if self._seats_left:
+            self._fill(batch)
+            if batch.chunks:
+                return batch
+            self._seats_left = 0
+        if not self.decoding.count:  # what was left of the batch found no blocks beside padding
+            self._end_batch()
+            return self.next_batch(now_s)
+        self._ready_decodes(batch)
+        self._count_decodes(batch)
+        batch.padding = len(self._padding)
+        batch.context_tokens += self._padding_context_tokens
+        return self._plan_ahead(batch)
+
+    def _due(self, now_s: float) -> bool:
+        if not self.waiting:
+            self.wake_s = inf
+            return False
+        self.wake_s = self.waiting.head().arrival_s + self.batch_timeout_s
+        return len(self.waiting) >= self.max_num_seqs or now_s >= self.wake_s
+
+    def _fill(self, batch: Batch) -> None:
+        before, seats = len(self.running), self.max_num_seqs
+        self.max_num_seqs = before + self._seats_left
+        self._admit_prompts(batch)
+        self.max_num_seqs = seats
+        self._seats_left -= len(self.running) - before
+
+    def complete(self, batch: Batch, steps: int = 1) -> list[Sequence]:
+        """As every scheduler; release all rows when the last has ended."""
+        finished = super().complete(batch, steps)
+        if not self._seats_left and not self.decoding.count:
+            self._end_batch()
+        return finished
+
+    def _end_batch(self) -> None:
+        for sequence in self._padding:
+            super()._release(sequence)
+        self._padding.clear()
+        self._padding_context_tokens = 0
+
+    def _release(self, sequence: Sequence) -> None:
+        self._padding.append(sequence)
+        self._padding_context_tokens += sequence.kv_tokens
+
+    def _preempt_one(self, batch: Batch) -> None:
+        """Padding goes first: it has nothing to lose."""
+        if not self._padding:
+            super()._preempt_one(batch)
+            return
+        row = self._padding.pop()
+        self._padding_context_tokens -= row.kv_tokens
+        super()._release(row)

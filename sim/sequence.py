@@ -1,0 +1,70 @@
+"""A request inside an engine, and the batch of one step."""
+
+from dataclasses import dataclass, field
+
+
+class Sequence:
+    """One request in flight. Its token times are never stored one by one.
+
+    While it decodes, how far it has come follows from the engine's count of decode steps:
+    see ``sim.decoding.DecodeSet``.
+    """
+
+    __slots__ = (
+        "arrival_s",
+        "finish_step",
+        "first_scheduled_s",
+        "first_token_s",
+        "generated_tokens",
+        "joined_row",
+        "joined_step",
+        "kv_tokens",
+        "last_token_s",
+        "output_tokens",
+        "preemptions",
+        "priority",
+        "prompt_tokens",
+        "request",
+        "target_tokens",
+    )
+
+    def __init__(
+        self, request: int, arrival_s: float, prompt_tokens: int, output_tokens: int, priority: int
+    ) -> None:
+        self.request = request
+        self.arrival_s = arrival_s
+        self.prompt_tokens = prompt_tokens
+        self.output_tokens = output_tokens
+        self.priority = priority
+        self.kv_tokens = 0
+        """Tokens in the KV cache: kept up to date in prefill, as of ``joined_step`` in decode."""
+        self.target_tokens = prompt_tokens
+        """Tokens to prefill: the prompt, and after a preemption all that was generated, too."""
+        self.generated_tokens = 0
+        """Tokens produced, as of ``joined_step`` in decode."""
+        self.joined_step = 0
+        self.finish_step = -1
+        self.joined_row = -1
+        self.first_scheduled_s = -1.0
+        self.first_token_s = -1.0
+        self.last_token_s = -1.0
+        self.preemptions = 0
+
+
+@dataclass(slots=True)
+class Batch:
+    """What an engine computes in one step, or in ``steps`` equal decode steps."""
+
+    decodes: int
+    """Sequences that gain one token by decoding."""
+    padding: int
+    """Finished rows that are computed all the same (static batching)."""
+    context_tokens: int
+    """KV positions that decodes and padding attend in the first step, the current token's included."""
+    prefills: list[Sequence]
+    chunks: list[tuple[int, int]]
+    """``(chunk_tokens, past_tokens)``, parallel to ``prefills``."""
+    steps: int = 1
+    """How many such steps may follow each other before the scheduler must look again."""
+    preempted: list[Sequence] = field(default_factory=list)
+    """Who lost its blocks while this batch was formed."""

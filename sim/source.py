@@ -1,0 +1,70 @@
+"""Where requests come from: an open stream of arrivals, or users who wait for their answers."""
+
+from collections.abc import Callable, Generator
+
+from simpy.events import Event
+
+from sim.clock import URGENT, Clock
+from sim.sequence import Sequence
+from workloads.requests import Requests
+
+Send = Callable[[Sequence], None]
+
+_BLOCK = 4096  # rows turned into Python numbers at a time, so that memory holds few of them
+
+
+def _sequences(requests: Requests, start: int, stop: int) -> list[Sequence]:
+    columns = (
+        requests.arrival_s,
+        requests.prompt_tokens,
+        requests.output_tokens,
+        requests.priority,
+    )
+    rows = zip(*(column[start:stop].tolist() for column in columns), strict=True)
+    return [Sequence(start + place, *row) for place, row in enumerate(rows)]
+
+
+def open_arrivals(clock: Clock, requests: Requests, send: Send) -> Generator[Event, None, None]:
+    """Send each request at its own time, whatever became of those before it."""
+    now_s = 0.0
+    for start in range(0, len(requests), _BLOCK):
+        for sequence in _sequences(requests, start, start + _BLOCK):
+            if sequence.arrival_s > now_s:
+                now_s = sequence.arrival_s
+                yield clock.at(now_s, URGENT)
+            send(sequence)
+
+
+class ClosedLoop:
+    """``users`` users: each sends a request, reads the whole answer, thinks, sends the next.
+
+    Row ``i`` of the workload is the ``i``-th request to be issued; before it its user thinks
+    ``think_s[i]``. Everybody starts thinking at time 0. A rejected request is answered at once.
+    """
+
+    def __init__(self, clock: Clock, requests: Requests, send: Send) -> None:
+        assert requests.users is not None and requests.think_s is not None
+        self.clock, self.requests, self.send = clock, requests, send
+        self._next = 0
+        for _ in range(min(requests.users, len(requests))):
+            self.start_thinking(0.0)
+
+    def start_thinking(self, now_s: float, at_once: bool = False) -> None:
+        """A user is free; after thinking, she sends the next row, if one is left.
+
+        ``at_once``: without think time the row is sent within this call, so that the step that
+        starts at this very moment sees it.
+        """
+        row = self._next
+        if row == len(self.requests):
+            return
+        self._next += 1
+        assert self.requests.think_s is not None
+        time_s = now_s + float(self.requests.think_s[row])
+        (sequence,) = _sequences(self.requests, row, row + 1)
+        sequence.arrival_s = time_s
+        if at_once and time_s == now_s:
+            self.send(sequence)
+        else:
+            event = self.clock.at(time_s, URGENT)
+            event.callbacks.append(lambda _: self.send(sequence))

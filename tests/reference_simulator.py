@@ -1,0 +1,366 @@
+"""A slow, obvious simulator: every sequence is touched in every step, every token has its time.
+
+It shares with ``sim`` only the prices (``StepCost.step_s``) and the words. Whatever the fast path
+computes with counters, heaps and histograms must equal this to the bit.
+"""
+
+from dataclasses import dataclass, field
+from math import inf
+
+import numpy as np
+
+from sim.scenario import Scenario
+from workloads.requests import Requests
+from workloads.streams import stream
+
+
+@dataclass(eq=False)
+class Seq:
+    row: int
+    arrival_s: float
+    prompt: int
+    output: int
+    priority: int
+    kv: int = 0
+    target: int = 0
+    token_s: list[float] = field(default_factory=list)
+    blocks: int = 0
+    first_scheduled_s: float = float("nan")
+    preemptions: int = 0
+    done: bool = False  # ended, but still a row of a static batch
+
+    @property
+    def decoding(self) -> bool:
+        return self.kv >= self.target and not self.done
+
+
+class Engine:
+    """One replica."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        engine = scenario.engine
+        self.kind = engine.scheduler
+        self.order = engine.order
+        self.seats = engine.max_num_seqs
+        self.budget = scenario.token_budget
+        self.threshold = engine.long_prefill_token_threshold or self.budget
+        self.size = engine.block_size
+        self.timeout_s = engine.batch_timeout_s
+        self.free = self.total = scenario.ledger.num_gpu_blocks
+        self.watermark = scenario.watermark_blocks
+        self.price = scenario.price
+        self.waiting: list[Seq] = []
+        self.running: list[Seq] = []
+        self.members: set[Seq] | None = None  # static: who belongs to the batch but has no seat yet
+        self.left_in_batch = 0
+        self.step: dict | None = None
+        self.deadline_s = inf
+        self.steps: list[tuple] = []
+
+    # --- blocks
+    def need(self, tokens: int) -> int:
+        return (tokens + self.size - 1) // self.size
+
+    def grow(self, seq: Seq, tokens: int) -> bool:
+        more = self.need(tokens) - seq.blocks
+        if more > self.free:
+            return False
+        self.free -= more
+        seq.blocks += more
+        return True
+
+    def drop(self, seq: Seq) -> None:
+        self.running.remove(seq)
+        self.free += seq.blocks
+        seq.blocks = 0
+
+    def throw_out_one(self, batch: dict) -> None:
+        padding = [seq for seq in self.running if seq.done]
+        if padding:
+            # the row that ended last goes first
+            self.drop(max(padding, key=lambda seq: seq.ended))
+            return
+        if self.order == "priority":
+            victim = max(self.running, key=lambda s: (s.priority, s.arrival_s, s.row))
+        else:
+            victim = self.running[-1]
+        self.drop(victim)
+        batch["chunks"] = [c for c in batch["chunks"] if c[0] is not victim]
+        victim.kv = 0
+        victim.target = victim.prompt + len(victim.token_s)
+        victim.preemptions += 1
+        self.waiting.insert(0, victim)
+        batch["preempted"].append(victim)
+
+    # --- the queue
+    def head(self) -> Seq:
+        if self.order == "fcfs":
+            return self.waiting[0]
+        if self.order == "shortest_prompt":
+            return min(self.waiting, key=lambda s: (s.prompt, s.arrival_s, s.row))
+        return min(self.waiting, key=lambda s: (s.priority, s.arrival_s, s.row))
+
+    def seat(self, seq: Seq, tokens: int, batch: dict) -> bool:
+        if self.free - self.need(tokens) < self.watermark:
+            return False
+        self.waiting.remove(seq)
+        self.running.append(seq)
+        assert self.grow(seq, tokens)
+        batch["chunks"].append((seq, tokens, 0))
+        return True
+
+    # --- forming a batch
+    def form(self, now_s: float) -> dict | None:
+        batch: dict = {"chunks": [], "decodes": [], "padding": [], "preempted": []}
+        self.deadline_s = inf
+        if self.kind == "chunked_prefill":
+            self.form_chunked(batch)
+            if not batch["chunks"] and not batch["decodes"]:
+                return self.form(now_s) if batch["preempted"] else None
+            return batch
+        if self.kind == "static":
+            if not self.running:
+                if not self.waiting:
+                    return None
+                due_s = self.head().arrival_s + self.timeout_s
+                if len(self.waiting) < self.seats and now_s < due_s:
+                    self.deadline_s = due_s
+                    return None
+                self.left_in_batch = min(len(self.waiting), self.seats)
+            self.whole_prompts(batch, self.left_in_batch)
+            self.left_in_batch = self.left_in_batch - len(batch["chunks"]) if batch["chunks"] else 0
+        else:
+            self.whole_prompts(batch, self.seats - len(self.running))
+        if batch["chunks"]:
+            return batch
+        if not any(seq.decoding for seq in self.running):
+            if not self.running:
+                return None
+            for seq in list(self.running):
+                self.drop(seq)
+            return self.form(now_s)
+        self.all_decodes(batch)
+        batch["padding"] = [seq for seq in self.running if seq.done]
+        return batch
+
+    def whole_prompts(self, batch: dict, most: int) -> None:
+        tokens = 0
+        while self.waiting and len(batch["chunks"]) < most:
+            seq = self.head()
+            if batch["chunks"] and tokens + seq.target > self.budget:
+                break
+            if not self.seat(seq, seq.target, batch):
+                break
+            tokens += seq.target
+
+    def all_decodes(self, batch: dict) -> None:
+        while True:
+            decodes = [seq for seq in self.running if seq.decoding]
+            if sum(self.need(s.kv + 1) - s.blocks for s in decodes) <= self.free:
+                break
+            self.throw_out_one(batch)
+        for seq in decodes:
+            assert self.grow(seq, seq.kv + 1)
+
+    def form_chunked(self, batch: dict) -> None:
+        self.all_decodes(batch)
+
+        def left() -> int:
+            decodes = sum(seq.decoding for seq in self.running)
+            return self.budget - decodes - sum(tokens for _, tokens, _ in batch["chunks"])
+
+        for seq in [seq for seq in self.running if seq.kv < seq.target]:
+            if left() <= 0:
+                break
+            if seq not in self.running:
+                continue
+            tokens = min(seq.target - seq.kv, left(), self.threshold)
+            while seq in self.running and not self.grow(seq, seq.kv + tokens):
+                self.throw_out_one(batch)
+            if seq not in self.running:
+                break
+            batch["chunks"].append((seq, tokens, seq.kv))
+        while not batch["preempted"] and self.waiting and len(self.running) < self.seats:
+            seq = self.head()
+            tokens = min(seq.target, left(), self.threshold)
+            if tokens <= 0 or not self.seat(seq, tokens, batch):
+                break
+        batch["decodes"] = [seq for seq in self.running if seq.decoding]
+
+    # --- one step
+    def begin(self, now_s: float) -> None:
+        batch = self.form(now_s)
+        self.step = batch
+        if batch is None:
+            return
+        if self.kind != "chunked_prefill" and not batch["chunks"]:
+            batch["decodes"] = [seq for seq in self.running if seq.decoding]
+        for seq, _, _ in batch["chunks"]:
+            if np.isnan(seq.first_scheduled_s):
+                seq.first_scheduled_s = now_s
+        rows = len(batch["decodes"]) + len(batch["padding"])
+        context = sum(s.kv + 1 for s in batch["decodes"]) + sum(s.kv for s in batch["padding"])
+        chunks = [(tokens, past) for _, tokens, past in batch["chunks"]]
+        batch["start_s"] = now_s
+        batch["end_s"] = now_s + self.price.step_s(rows, context, chunks)
+
+    def end(self) -> list[Seq]:
+        batch, self.step = self.step, None
+        end_s = batch["end_s"]
+        ended = []
+        for seq in sorted(batch["decodes"], key=lambda s: s.joined):
+            seq.kv += 1
+            seq.token_s.append(end_s)
+            if len(seq.token_s) == seq.output:
+                ended.append(seq)
+        for seq, tokens, _ in batch["chunks"]:
+            seq.kv += tokens
+            if seq.kv == seq.target:
+                seq.token_s.append(end_s)
+                Engine.joins += 1
+                seq.joined = Engine.joins
+                if len(seq.token_s) == seq.output:
+                    ended.append(seq)
+        for seq in ended:
+            if self.kind == "static":
+                seq.done = True
+                Engine.joins += 1
+                seq.ended = Engine.joins
+            else:
+                self.drop(seq)
+        if self.kind == "static" and not self.left_in_batch:
+            if all(seq.done for seq in self.running):
+                for seq in list(self.running):
+                    self.drop(seq)
+        self.steps.append(
+            (
+                batch["start_s"],
+                end_s,
+                len(batch["decodes"]),
+                len(batch["padding"]),
+                len(batch["chunks"]),
+                sum(tokens for _, tokens, _ in batch["chunks"]),
+            )
+        )
+        return ended
+
+    joins = 0
+
+
+def reference(scenario: Scenario, requests: Requests, stop_s: float = inf) -> dict:
+    """Simulate step by step; return request columns, steps per replica and every token's time."""
+    engines = [Engine(scenario) for _ in range(scenario.cluster.replicas)]
+    outstanding: list[list[Seq]] = [[] for _ in engines]
+    route = reference_router(scenario, outstanding)
+    rows = len(requests)
+    home = [-1] * rows
+    seqs = [
+        Seq(i, float(requests.arrival_s[i]), int(requests.prompt_tokens[i]),
+            int(requests.output_tokens[i]), int(requests.priority[i]),
+            target=int(requests.prompt_tokens[i]))
+        for i in range(rows)
+    ]  # fmt: skip
+    rejected = [False] * rows
+    to_come: list[tuple[float, int, Seq]] = []  # closed loop: (time, order of thinking, sequence)
+    issued = 0
+    closed = requests.users is not None
+
+    def think(now_s: float, at_once: bool) -> None:
+        nonlocal issued
+        if issued == rows:
+            return
+        seq = seqs[issued]
+        issued += 1
+        seq.arrival_s = now_s + float(requests.think_s[seq.row])
+        if at_once and seq.arrival_s == now_s:
+            arrive(seq)
+        else:
+            to_come.append((seq.arrival_s, issued, seq))
+
+    def arrive(seq: Seq) -> None:
+        engine = engines[0]
+        blocks = engine.need(seq.prompt + seq.output - 1)
+        if seq.prompt + seq.output > scenario.max_model_len or (
+            blocks > engine.total - engine.watermark
+        ):
+            rejected[seq.row] = True
+            if closed:
+                think(seq.arrival_s, False)
+            return
+        number = route()
+        home[seq.row] = number
+        outstanding[number].append(seq)
+        engines[number].waiting.append(seq)
+
+    if closed:
+        for _ in range(min(requests.users, rows)):
+            think(0.0, False)
+    else:
+        to_come = [(seq.arrival_s, seq.row, seq) for seq in seqs]
+    while True:
+        times = [engine.step["end_s"] for engine in engines if engine.step]
+        times += [engine.deadline_s for engine in engines if not engine.step]
+        if to_come:
+            times.append(min(to_come)[0])
+        now_s = min(times, default=inf)
+        if now_s == inf or now_s > stop_s:
+            break
+        while to_come and min(to_come)[0] == now_s:
+            first = min(to_come)
+            to_come.remove(first)
+            arrive(first[2])
+        for number, engine in enumerate(engines):
+            if engine.step and engine.step["end_s"] == now_s:
+                ended = engine.end()
+                for seq in ended:
+                    outstanding[number].remove(seq)
+                for seq in ended:
+                    if closed:
+                        think(now_s, True)
+                engine.begin(now_s)
+            elif not engine.step:
+                engine.begin(now_s)
+        for engine in engines:  # a zero think time may have woken an idle engine before in line
+            if not engine.step and engine.waiting:
+                engine.begin(now_s)
+    return {
+        "seqs": seqs,
+        "replica": home,
+        "rejected": rejected,
+        "steps": [engine.steps for engine in engines],
+        "held": sum(engine.total - engine.free for engine in engines),
+    }
+
+
+def reference_router(scenario: Scenario, outstanding: list[list[Seq]]):
+    count, name = len(outstanding), scenario.cluster.router
+    if count == 1:
+        return lambda: 0
+    rng = stream(scenario.seed, "router")
+    turn = iter(range(10**9))
+
+    def draws(below: int):
+        own = rng.spawn(1)[0]
+        while True:
+            yield from own.integers(below, size=1024).tolist()
+
+    first = draws(count)
+    if name == "round_robin":
+        return lambda: next(turn) % count
+    if name == "random":
+        return lambda: next(first)
+    if name == "least_requests":
+        return lambda: min(range(count), key=lambda n: (len(outstanding[n]), n))
+    if name == "least_tokens":
+        return lambda: min(
+            range(count),
+            key=lambda n: (sum(s.prompt + len(s.token_s) for s in outstanding[n]), n),
+        )
+    second = draws(count - 1)
+
+    def two() -> int:
+        one, other = next(first), next(second)
+        other += other >= one
+        return min((one, other), key=lambda n: (len(outstanding[n]), n))
+
+    return two

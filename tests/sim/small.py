@@ -1,0 +1,62 @@
+"""Small scenarios and workloads that the tests of sim/ share."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from hardware.gpu import load_gpu
+from model.spec import DecoderSpec, load_spec
+from sim.scenario import ClusterConfig, EngineConfig, Scenario, build_scenario
+from workloads.requests import Requests
+
+
+def tiny_spec(**changes: object) -> DecoderSpec:
+    """A two-layer Llama of 512 positions."""
+    fields: dict[str, object] = {
+        "name": "tiny",
+        "num_layers": 2,
+        "hidden_size": 64,
+        "num_heads": 4,
+        "num_kv_heads": 2,
+        "head_dim": 16,
+        "intermediate_size": 128,
+        "vocab_size": 1000,
+        "max_position_embeddings": 512,
+    }
+    return replace(load_spec("llama-3-8b"), **(fields | changes))  # type: ignore[arg-type]
+
+
+def scenario(
+    *, replicas: int = 1, router: str = "round_robin", seed: int = 0, **engine: object
+) -> Scenario:
+    """A tiny model on one A100 per replica, with any engine settings."""
+    settings: dict[str, object] = {"step_overhead_s": 1e-3, "sequence_overhead_s": 1e-5}
+    cluster = ClusterConfig(gpu="a100-80gb-sxm", replicas=replicas, router=router)  # type: ignore[arg-type]
+    return build_scenario(
+        tiny_spec(),
+        load_gpu("a100-80gb-sxm"),
+        cluster,
+        EngineConfig.model_validate(settings | engine),
+        seed=seed,
+    )
+
+
+def requests(
+    arrival_s: list[float],
+    prompt_tokens: list[int],
+    output_tokens: list[int],
+    priority: list[int] | None = None,
+    *,
+    users: int | None = None,
+    think_s: list[float] | None = None,
+) -> Requests:
+    """Columns from lists."""
+    rows = len(prompt_tokens)
+    return Requests(
+        arrival_s=np.array(arrival_s if users is None else [np.nan] * rows, dtype=float),
+        prompt_tokens=np.array(prompt_tokens, dtype=np.int64),
+        output_tokens=np.array(output_tokens, dtype=np.int64),
+        priority=np.array(priority or [0] * rows, dtype=np.int64),
+        users=users,
+        think_s=None if think_s is None else np.array(think_s, dtype=float),
+    )

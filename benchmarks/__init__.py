@@ -1,0 +1,1 @@
+"""Speed and memory of the simulator itself. Run with ``python -m benchmarks``."""

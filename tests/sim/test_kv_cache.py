@@ -1,0 +1,91 @@
+"""Blocks allocated = freed + held, under any sequence of operations, preemption included."""
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from sim.kv_cache import BlockPool
+from sim.scheduler import ChunkedPrefill, PrefillFirst, Scheduler, Static
+from sim.sequence import Sequence
+
+
+class KvCacheMachine(RuleBasedStateMachine):
+    """Admits requests and computes steps in any order, counting blocks sequence by sequence."""
+
+    scheduler: Scheduler
+
+    @initialize(
+        kind=st.sampled_from([ChunkedPrefill, PrefillFirst, Static]),
+        num_blocks=st.integers(4, 30),
+        block_size=st.sampled_from([1, 3, 16]),
+        order=st.sampled_from(["fcfs", "shortest_prompt", "priority"]),
+    )
+    def start(self, kind: type[Scheduler], num_blocks: int, block_size: int, order: str) -> None:
+        self.scheduler = kind(
+            num_blocks=num_blocks,
+            block_size=block_size,
+            max_num_seqs=6,
+            token_budget=24,
+            order=order,
+        )
+        self.admitted = self.finished = self.preempted = 0
+
+    @rule(prompt=st.integers(1, 60), output=st.integers(1, 60), priority=st.integers(0, 2))
+    def arrive(self, prompt: int, output: int, priority: int) -> None:
+        if self.scheduler.fits(prompt, output):
+            row = Sequence(self.admitted, float(self.admitted), prompt, output, priority)
+            self.scheduler.admit(row)
+            self.admitted += 1
+
+    @precondition(lambda self: self.admitted > self.finished)
+    @rule(data=st.data())
+    def compute(self, data: st.DataObject) -> None:
+        batch = self.scheduler.next_batch(1e9)
+        assert batch is not None, "requests wait, and nothing can be computed"
+        self.preempted += len(batch.preempted)
+        steps = data.draw(st.integers(1, batch.steps))
+        self.finished += len(self.scheduler.complete(batch, steps))
+
+    @invariant()
+    def blocks_add_up(self) -> None:
+        scheduler = self.scheduler
+        tokens = [
+            row.kv_tokens
+            + (scheduler.decoding.step - row.joined_step if row.finish_step >= 0 else 0)
+            for row in scheduler.running
+        ]
+        scheduler.pool.check_integrity(sum(map(scheduler.pool.blocks, tokens)))
+        assert len(scheduler.running) <= scheduler.max_num_seqs
+
+    def teardown(self) -> None:
+        while self.admitted > self.finished:
+            batch = self.scheduler.next_batch(1e9)
+            assert batch is not None
+            self.finished += len(self.scheduler.complete(batch, batch.steps))
+        assert self.scheduler.pool.held == 0
+        assert self.scheduler.prompt_tokens == self.scheduler.generated_tokens == 0
+
+
+KvCacheMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestKvCache = KvCacheMachine.TestCase
+
+
+def test_the_pool_refuses_what_it_does_not_have() -> None:
+    pool = BlockPool(4, 16)
+    pool.take(3)
+    with pytest.raises(ValueError, match="cannot take 2 blocks, 1 of 4 free"):
+        pool.take(2)
+    with pytest.raises(ValueError, match="cannot give back 4 blocks, 3 are held"):
+        pool.give(4)
+    with pytest.raises(AssertionError, match="sequences hold 2: expected all equal"):
+        pool.check_integrity(2)
+    with pytest.raises(ValueError, match="num_blocks = 0"):
+        BlockPool(0, 16)
+    with pytest.raises(ValueError, match="block_size = 0"):
+        BlockPool(1, 0)
+
+
+def test_blocks_are_whole() -> None:
+    pool = BlockPool(10, 16)
+    assert [pool.blocks(tokens) for tokens in (0, 1, 16, 17)] == [0, 1, 1, 2]

@@ -1,0 +1,148 @@
+"""What each scheduler puts into its steps, as whole event logs."""
+
+import pytest
+
+from sim.scheduler import ChunkedPrefill, PrefillFirst, Scheduler, Static
+from sim.sequence import Sequence
+from sim.waiting import waiting_queue
+
+
+def settings(**changes: object) -> dict[str, object]:
+    base = {"num_blocks": 100, "block_size": 4, "max_num_seqs": 4, "token_budget": 16}
+    return base | changes
+
+
+def sequence(row: int, prompt: int, output: int, priority: int = 0) -> Sequence:
+    return Sequence(row, float(row), prompt, output, priority)
+
+
+def log(scheduler: Scheduler, *sequences: Sequence, now_s: float = 1e9) -> list[tuple]:
+    """Run to the end, one step at a time: (decodes, padding, chunks, rows that ended)."""
+    for each in sequences:
+        scheduler.admit(each)
+    events = []
+    while (batch := scheduler.next_batch(now_s)) is not None:
+        ended = [each.request for each in scheduler.complete(batch)]
+        chunks = [(s.request, *chunk) for s, chunk in zip(batch.prefills, batch.chunks)]
+        events.append((batch.decodes, batch.padding, chunks, ended))
+        held = sum(scheduler.pool.blocks(_kv_tokens(scheduler, s)) for s in scheduler.running)
+        scheduler.pool.check_integrity(held)
+    return events
+
+
+def _kv_tokens(scheduler: Scheduler, sequence: Sequence) -> int:
+    if sequence.finish_step < 0:
+        return sequence.kv_tokens
+    return sequence.kv_tokens + scheduler.decoding.step - sequence.joined_step
+
+
+def test_chunked_prefill_decodes_first_and_fills_the_budget() -> None:
+    events = log(ChunkedPrefill(**settings()), sequence(0, 10, 3), sequence(1, 20, 2))
+    assert events == [
+        (0, 0, [(0, 10, 0), (1, 6, 0)], []),
+        (1, 0, [(1, 14, 6)], []),
+        (2, 0, [], [0, 1]),
+    ]
+
+
+def test_long_prefill_token_threshold_caps_each_chunk() -> None:
+    scheduler = ChunkedPrefill(**settings(), long_prefill_token_threshold=5)
+    events = log(scheduler, sequence(0, 8, 1), sequence(1, 6, 1))
+    assert events == [
+        (0, 0, [(0, 5, 0), (1, 5, 0)], []),
+        (0, 0, [(0, 3, 5), (1, 1, 5)], [0, 1]),
+    ]
+
+
+def test_prefill_first_interrupts_decodes_with_whole_prompts() -> None:
+    scheduler = PrefillFirst(**settings())
+    scheduler.admit(sequence(0, 10, 3))
+    first = scheduler.next_batch(0.0)
+    assert first is not None
+    scheduler.complete(first)
+    events = log(scheduler, sequence(1, 8, 2), sequence(2, 9, 1))
+    assert events == [
+        (0, 0, [(1, 8, 0)], []),  # 8 + 9 would break the budget of 16
+        (0, 0, [(2, 9, 0)], [2]),
+        (2, 0, [], [1]),
+        (1, 0, [], [0]),
+    ]
+
+
+def test_a_prompt_longer_than_the_budget_is_a_step_of_its_own() -> None:
+    events = log(PrefillFirst(**settings()), sequence(0, 40, 1), sequence(1, 3, 1))
+    assert events == [(0, 0, [(0, 40, 0)], [0]), (0, 0, [(1, 3, 0)], [1])]
+
+
+def test_static_computes_ended_rows_until_the_batch_ends() -> None:
+    scheduler = Static(**settings(max_num_seqs=2), batch_timeout_s=1.0)
+    events = log(scheduler, sequence(0, 4, 1), sequence(1, 4, 3), sequence(2, 4, 2))
+    assert events == [
+        (0, 0, [(0, 4, 0), (1, 4, 0)], [0]),
+        (1, 1, [], []),
+        (1, 1, [], [1]),
+        (0, 0, [(2, 4, 0)], []),
+        (1, 0, [], [2]),
+    ]
+
+
+def test_static_waits_for_a_full_batch_or_the_timeout() -> None:
+    scheduler = Static(**settings(max_num_seqs=2), batch_timeout_s=1.5)
+    scheduler.admit(sequence(0, 4, 1))
+    assert scheduler.next_batch(1.0) is None
+    assert scheduler.wake_s == 1.5
+    batch = scheduler.next_batch(1.5)
+    assert batch is not None
+    assert batch.chunks == [(4, 0)]
+
+
+@pytest.mark.parametrize("kind", [ChunkedPrefill, PrefillFirst, Static])
+def test_preemption_takes_the_newest_and_computes_it_again(kind: type[Scheduler]) -> None:
+    # 4 blocks of 4: both prompts take one block each; each sequence needs 3 in the end.
+    scheduler = kind(**settings(num_blocks=4))
+    events = log(scheduler, sequence(0, 4, 9), sequence(1, 4, 9))
+    again = [chunk for _, _, chunks, _ in events for chunk in chunks][2:]
+    # After four decodes of both (blocks 2 + 2) the next block is not to be had: row 1 goes, with
+    # 4 + 1 + 4 tokens to compute when row 0 has ended.
+    assert [chunk[0] for chunk in again] == [1]
+    assert again[0][1] == 9
+    assert [row for *_, ended in events for row in ended] == [0, 1]
+    assert scheduler.pool.held == 0
+
+
+def test_priority_preempts_the_least_important() -> None:
+    scheduler = ChunkedPrefill(**settings(num_blocks=4, order="priority"))
+    first, second = sequence(0, 4, 9, priority=5), sequence(1, 4, 9, priority=1)
+    log(scheduler, first, second)
+    assert (first.preemptions, second.preemptions) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("order", "served"),
+    [("fcfs", [0, 1, 2]), ("shortest_prompt", [1, 2, 0]), ("priority", [2, 1, 0])],
+)
+def test_orders(order: str, served: list[int]) -> None:
+    scheduler = ChunkedPrefill(**settings(max_num_seqs=1, order=order))
+    rows = [sequence(0, 9, 1, 3), sequence(1, 2, 1, 2), sequence(2, 5, 1, 1)]
+    events = log(scheduler, *rows)
+    assert [row for *_, ended in events for row in ended] == served
+
+
+def test_watermark_keeps_blocks_free_when_admitting() -> None:
+    scheduler = PrefillFirst(**settings(num_blocks=10, watermark_blocks=3))
+    events = log(scheduler, sequence(0, 12, 2), sequence(1, 16, 2), sequence(2, 4, 1))
+    # 3 blocks, then 4 would leave 3; the third prompt would leave 2 and waits.
+    assert events[0][2] == [(0, 12, 0)]
+    assert events[1][2] == [(1, 16, 0)]
+    assert events[2][:3] == (2, 0, [])
+
+
+def test_fits_counts_whole_blocks_and_the_watermark() -> None:
+    scheduler = ChunkedPrefill(**settings(num_blocks=10, watermark_blocks=2))
+    assert scheduler.fits(30, 3)  # 32 tokens in the cache: the last one is never computed
+    assert not scheduler.fits(30, 4)
+
+
+def test_an_unknown_order_is_refused() -> None:
+    with pytest.raises(ValueError, match="order 'lifo' is unknown, expected fcfs"):
+        waiting_queue("lifo")

@@ -1,0 +1,22 @@
+"""What can be wrong with the description of a model, and how messages suggest a name."""
+
+import difflib
+from collections.abc import Sequence
+
+
+class ConfigError(ValueError):
+    """A config file that is unreadable, incomplete, ill-typed or inconsistent."""
+
+
+class UnknownArchitectureError(ValueError):
+    """A config file of an architecture that is not modelled."""
+
+
+class UnknownModelError(ValueError):
+    """A name that is neither in the catalogue nor a path to a config file."""
+
+
+def nearest(name: str, known: Sequence[str], cutoff: float = 0.4) -> str:
+    """Return ``"; nearest: X"`` for the closest of ``known``, or an empty string."""
+    match = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
+    return f"; nearest: {match[0]}" if match else ""

@@ -1,0 +1,108 @@
+"""A decoder in plain numpy float64, one sequence and one head at a time: slow and obvious.
+
+Written from the equations, apart from ``model.decoder``; it shares only the parameters' names.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from model.spec import DecoderSpec
+
+Array = npt.NDArray[np.float64]
+
+
+def numpy_logits(spec: DecoderSpec, weights: dict[str, Array], tokens: list[int]) -> Array:
+    """Logits [length, vocab] of every position of one sequence."""
+    x = weights["embedding"][tokens].copy()
+    if spec.positions == "learned":
+        for position in range(len(tokens)):
+            row = position + 2 if spec.architecture == "opt" else position
+            x[position] += weights["position_embedding"][row]
+    for layer in range(spec.num_layers):
+        own = {
+            name.removeprefix(f"blocks.{layer}."): value
+            for name, value in weights.items()
+            if name.startswith(f"blocks.{layer}.")
+        }
+        x = x + _linear(own, "o_proj", _attention(spec, own, _norm(spec, own, "input_norm", x)))
+        x = x + _mlp(spec, own, _norm(spec, own, "post_norm", x))
+    head = weights["embedding"] if spec.tied_embeddings else weights["lm_head"]
+    return _norm(spec, weights, "final_norm", x) @ head.T
+
+
+def _linear(weights: dict[str, Array], name: str, x: Array) -> Array:
+    product = x @ weights[f"{name}.weight"].T
+    return product + weights.get(f"{name}.bias", 0.0)
+
+
+def _norm(spec: DecoderSpec, weights: dict[str, Array], name: str, x: Array) -> Array:
+    if spec.norm == "rmsnorm":
+        return _rms(x, spec.norm_eps) * weights[f"{name}.weight"]
+    centred = x - x.mean(axis=-1, keepdims=True)
+    return _rms(centred, spec.norm_eps) * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+
+def _rms(x: Array, eps: float) -> Array:
+    return x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + eps)
+
+
+def _attention(spec: DecoderSpec, weights: dict[str, Array], x: Array) -> Array:
+    qkv = _linear(weights, "qkv_proj", x)
+    width = spec.head_dim
+    heads = [qkv[:, i * width : (i + 1) * width] for i in range(qkv.shape[1] // width)]
+    queries = heads[: spec.num_heads]
+    keys = heads[spec.num_heads : spec.num_heads + spec.num_kv_heads]
+    values = heads[spec.num_heads + spec.num_kv_heads :]
+    if spec.qk_norm:
+        queries = [_rms(q, spec.norm_eps) * weights["q_norm.weight"] for q in queries]
+        keys = [_rms(k, spec.norm_eps) * weights["k_norm.weight"] for k in keys]
+    if spec.positions == "rope":
+        queries = [_rotated(q, spec.rope_theta) for q in queries]
+        keys = [_rotated(k, spec.rope_theta) for k in keys]
+    mixed = np.zeros((len(x), spec.num_heads * width))
+    for head, query in enumerate(queries):
+        shared = head * spec.num_kv_heads // spec.num_heads
+        for t in range(len(x)):
+            first = 0 if spec.sliding_window is None else max(0, t + 1 - spec.sliding_window)
+            scores = keys[shared][first : t + 1] @ query[t] / math.sqrt(width)
+            weight = np.exp(scores - scores.max())
+            weight /= weight.sum()
+            mixed[t, head * width : (head + 1) * width] = weight @ values[shared][first : t + 1]
+    return mixed
+
+
+def _rotated(head: Array, theta: float) -> Array:
+    """Turn the pair (i, i + d/2) at position t by the angle t * theta^(-2i/d), as complex numbers."""
+    half = head.shape[1] // 2
+    turned = np.zeros_like(head)
+    for t in range(len(head)):
+        for i in range(half):
+            angle = t * theta ** (-i / half)
+            pair = complex(head[t, i], head[t, i + half]) * complex(
+                math.cos(angle), math.sin(angle)
+            )
+            turned[t, i], turned[t, i + half] = pair.real, pair.imag
+    return turned
+
+
+def _mlp(spec: DecoderSpec, weights: dict[str, Array], x: Array) -> Array:
+    inner = _linear(weights, "up_proj", x)
+    if spec.gated_mlp:
+        gate, up = inner[:, : spec.intermediate_size], inner[:, spec.intermediate_size :]
+        inner = _activation(spec.activation, gate) * up
+    else:
+        inner = _activation(spec.activation, inner)
+    return _linear(weights, "down_proj", inner)
+
+
+def _activation(name: str, x: Array) -> Array:
+    if name == "silu":
+        return x / (1 + np.exp(-x))
+    if name == "relu":
+        return np.maximum(x, 0)
+    if name == "gelu_tanh":
+        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    erf = np.vectorize(math.erf)
+    return 0.5 * x * (1 + erf(x / math.sqrt(2)))

@@ -1,8 +1,8 @@
 """The SimPy clock, with events at absolute times.
 
-``Environment.timeout(delay)`` fires at ``now + (time - now)``, which can miss ``time`` by a rounding
-error. Step ends and arrivals are compared exactly, so they are scheduled at the very float that was
-computed.
+``Environment.timeout(delay)`` fires at ``now + (time - now)``, which can miss ``time`` by a
+rounding error. Step ends and arrivals are compared exactly, so they are scheduled at the very
+float that was computed.
 
 Order of what happens at one instant: arrivals first, in the order of their rows, then the ends of
 steps, by replica number. Hence a step that starts at ``t`` sees every

@@ -6,7 +6,8 @@ from collections.abc import Sequence as SequenceOf
 import numpy as np
 import numpy.typing as npt
 
-from sim.result import FINISHED, REJECTED, SEGMENT_COLUMNS, Column, Result
+from sim.result import SEGMENT_COLUMNS, Column, Result
+from sim.scheduler import Scheduler
 from sim.sequence import Batch, Sequence
 from workloads.requests import Requests
 
@@ -43,7 +44,36 @@ class ReplicaRecorder:
         self.prefill_kv_tokens = 0
         self.computed_prefill_tokens = 0
 
-    def segment(
+    def begin(self, batch: Batch, now_s: float) -> None:
+        """A batch starts: note who lost its blocks for it, and whose work begins."""
+        for sequence in batch.preempted:
+            self._preempted(sequence)
+        for sequence in batch.prefills:
+            if sequence.first_scheduled_s < 0:
+                sequence.first_scheduled_s = now_s
+
+    def end(
+        self, batch: Batch, scheduler: Scheduler, start_s: float, ends_s: SequenceOf[float]
+    ) -> list[Sequence]:
+        """The steps of a batch are computed: complete it, note its tokens, return who finished."""
+        waiting = len(scheduler.waiting)
+        finished = scheduler.complete(batch, len(ends_s))
+        end_s = ends_s[-1]
+        joined = 0
+        for sequence in batch.prefills:
+            if sequence.kv_tokens < sequence.target_tokens:
+                continue
+            if sequence.first_token_s < 0:
+                sequence.first_token_s = end_s
+            else:
+                self._resumed(sequence, end_s)
+            if sequence.generated_tokens < sequence.output_tokens:
+                sequence.joined_row = self.rows
+                joined += 1
+        self._segment(batch, start_s, ends_s, joined, scheduler.held_blocks, waiting)
+        return finished
+
+    def _segment(
         self,
         batch: Batch,
         start_s: float,
@@ -82,7 +112,7 @@ class ReplicaRecorder:
         )
         self.step_end_s.extend(ends_s)
 
-    def preempted(self, sequence: Sequence) -> None:
+    def _preempted(self, sequence: Sequence) -> None:
         """Remember when a preempted sequence got its last token, if it had one.
 
         One that was thrown out before the first decode step after its prefill no longer counts as
@@ -99,7 +129,7 @@ class ReplicaRecorder:
             self.segments[row * _WIDTH + _JOINED] -= 1
         sequence.joined_row = -1
 
-    def resumed(self, sequence: Sequence, end_s: float) -> None:
+    def _resumed(self, sequence: Sequence, end_s: float) -> None:
         """A sequence that lost its blocks after some tokens produced its next one."""
         self.resumed_gap_s.append(end_s - sequence.last_token_s)
         self.resumed_end_s.append(end_s)
@@ -196,6 +226,3 @@ class Recorder:
             "preemptions": column(5, 0, np.int32),
             "status": column(6, 0, np.int8),
         }
-
-
-__all__ = ["FINISHED", "REJECTED", "Recorder", "ReplicaRecorder"]

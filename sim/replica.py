@@ -98,11 +98,7 @@ class Replica:
             self._end(self._batch)
 
     def _begin(self, batch: Batch, now_s: float) -> None:
-        for sequence in batch.preempted:
-            self.recorder.preempted(sequence)
-        for sequence in batch.prefills:
-            if sequence.first_scheduled_s < 0:
-                sequence.first_scheduled_s = now_s
+        self.recorder.begin(batch, now_s)
         rows = batch.decodes + batch.padding
         if batch.steps == 1:
             ends_s = [now_s + self.price.step_s(rows, batch.context_tokens, batch.chunks)]
@@ -115,24 +111,9 @@ class Replica:
         self._batch, self._start_s, self._ends_s = batch, now_s, ends_s
 
     def _end(self, batch: Batch) -> None:
-        scheduler, recorder = self.scheduler, self.recorder
-        ends_s, row = self._ends_s, recorder.rows
-        end_s = ends_s[-1]
-        waiting = len(scheduler.waiting)
         self._batch = None
-        finished = scheduler.complete(batch, len(ends_s))
-        joined = 0
-        for sequence in batch.prefills:
-            if sequence.kv_tokens < sequence.target_tokens:
-                continue
-            if sequence.first_token_s < 0:
-                sequence.first_token_s = end_s
-            else:
-                recorder.resumed(sequence, end_s)
-            if sequence.generated_tokens < sequence.output_tokens:
-                sequence.joined_row = row
-                joined += 1
-        recorder.segment(batch, self._start_s, ends_s, joined, scheduler.held_blocks, waiting)
+        end_s = self._ends_s[-1]
+        finished = self.recorder.end(batch, self.scheduler, self._start_s, self._ends_s)
         self._requests -= len(finished)
         for sequence in finished:
             self.on_finish(sequence, self.number, end_s)

@@ -48,7 +48,7 @@ class EngineConfig(BaseModel):
     gpu_memory_utilization: float = Field(default=0.90, gt=0, le=1)
     """Share of the GPU's memory that the engine may fill."""
     watermark: float | None = Field(default=None, ge=0, lt=1)
-    """Share of the blocks kept free when admitting. Default: 0.01 (v0 style), 0 in chunked_prefill."""
+    """Share of the blocks kept free when admitting. Default: 0 in chunked_prefill, else 0.01."""
     batch_timeout_s: float = Field(default=0.1, ge=0)
     """static: how long the oldest request waits at most for its batch to fill."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"

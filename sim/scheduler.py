@@ -39,6 +39,8 @@ class Scheduler:
         """Everyone who holds blocks, in order of admission."""
         self.prefilling: list[Sequence] = []
         """Those of them whose prompt is not yet computed, in order of admission."""
+        self.padding: list[Sequence] = []
+        """Rows that have ended and are computed all the same (static batching only)."""
         self.max_num_seqs = max_num_seqs
         self.token_budget = token_budget
         self.watermark_blocks = watermark_blocks
@@ -61,6 +63,10 @@ class Scheduler:
         """Whether such a request could ever run here, alone, to its end."""
         blocks = self.pool.blocks(prompt_tokens + output_tokens - 1)
         return blocks <= self.pool.num_blocks - self.watermark_blocks
+
+    def decodes(self) -> list[Sequence]:
+        """Who decodes in the coming step, in order of admission: for engines that compute them."""
+        return [sequence for sequence in self.running if sequence.finish_step >= 0]
 
     def has_seats(self) -> bool:
         """Whether an arrival could change the next batch."""
@@ -192,9 +198,9 @@ class PrefillFirst(Scheduler):
 class ChunkedPrefill(Scheduler):
     """vLLM v1: every step decodes all who can, and fills the token budget with prompt chunks.
 
-    Difference to vLLM: there, a half-computed prompt admitted before a decode comes before it in the
-    step; here decodes always come first. The two agree as long as the budget holds all decodes and
-    only the newest prompt is half computed.
+    Difference to vLLM: there, a half-computed prompt admitted before a decode comes before it in
+    the step; here decodes always come first. The two agree as long as the budget holds all decodes
+    and only the newest prompt is half computed.
     """
 
     def __init__(self, *, long_prefill_token_threshold: int = 0, **settings: object) -> None:
@@ -268,7 +274,6 @@ class Static(Scheduler):
         super().__init__(**settings)  # type: ignore[arg-type]
         self.batch_timeout_s = batch_timeout_s
         self._seats_left = 0
-        self._padding: list[Sequence] = []
         self._padding_context_tokens = 0
 
     def has_seats(self) -> bool:
@@ -292,7 +297,7 @@ class Static(Scheduler):
             return self.next_batch(now_s)
         self._ready_decodes(batch)
         self._count_decodes(batch)
-        batch.padding = len(self._padding)
+        batch.padding = len(self.padding)
         batch.context_tokens += self._padding_context_tokens
         return self._plan_ahead(batch)
 
@@ -318,20 +323,20 @@ class Static(Scheduler):
         return finished
 
     def _end_batch(self) -> None:
-        for sequence in self._padding:
+        for sequence in self.padding:
             super()._release(sequence)
-        self._padding.clear()
+        self.padding.clear()
         self._padding_context_tokens = 0
 
     def _release(self, sequence: Sequence) -> None:
-        self._padding.append(sequence)
+        self.padding.append(sequence)
         self._padding_context_tokens += sequence.kv_tokens
 
     def _preempt_one(self, batch: Batch) -> None:
         """Padding goes first: it has nothing to lose."""
-        if not self._padding:
+        if not self.padding:
             super()._preempt_one(batch)
             return
-        row = self._padding.pop()
+        row = self.padding.pop()
         self._padding_context_tokens -= row.kv_tokens
         super()._release(row)

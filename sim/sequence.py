@@ -60,7 +60,7 @@ class Batch:
     padding: int
     """Finished rows that are computed all the same (static batching)."""
     context_tokens: int
-    """KV positions that decodes and padding attend in the first step, the current token's included."""
+    """KV positions that decodes and padding attend in the first step, with the current token's."""
     prefills: list[Sequence]
     chunks: list[tuple[int, int]]
     """``(chunk_tokens, past_tokens)``, parallel to ``prefills``."""

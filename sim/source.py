@@ -43,7 +43,8 @@ class ClosedLoop:
     """
 
     def __init__(self, clock: Clock, requests: Requests, send: Send) -> None:
-        assert requests.users is not None and requests.think_s is not None
+        assert requests.users is not None
+        assert requests.think_s is not None
         self.clock, self.requests, self.send = clock, requests, send
         self._next = 0
         for _ in range(min(requests.users, len(requests))):

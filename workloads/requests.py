@@ -29,7 +29,7 @@ class Requests:
     users: int | None = None
     think_s: Floats | None = None
     block_hashes: tuple[Ints, Ints] | None = None
-    """Ragged prefix identities ``(offsets, ids)``: row ``i`` owns ``ids[offsets[i]:offsets[i+1]]``."""
+    """Ragged prefix ids ``(offsets, ids)``: row ``i`` owns ``ids[offsets[i]:offsets[i+1]]``."""
     hash_block_tokens: int = 0
     """How many prompt tokens one prefix identity stands for."""
 

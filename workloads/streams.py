@@ -6,7 +6,16 @@ numbers), however they differ otherwise.
 
 import numpy as np
 
-PURPOSES = ("arrivals", "lengths", "priorities", "prefixes", "think", "router", "prices", "bootstrap")
+PURPOSES = (
+    "arrivals",
+    "lengths",
+    "priorities",
+    "prefixes",
+    "think",
+    "router",
+    "prices",
+    "bootstrap",
+)
 
 
 def stream(seed: int, purpose: str) -> np.random.Generator:

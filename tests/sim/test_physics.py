@@ -1,0 +1,73 @@
+"""A simulated cluster cannot beat its own roofline."""
+
+import numpy as np
+import pytest
+
+from hardware.gpu import load_gpu
+from model.spec import load_spec
+from sim.result import FINISHED, REJECTED
+from sim.scenario import ClusterConfig, EngineConfig, Scenario, build_scenario
+from sim.simulation import simulate
+from tests.sim import small
+
+
+def llama(**engine: object) -> Scenario:
+    return build_scenario(
+        load_spec("llama-3-8b"),
+        load_gpu("a100-80gb-sxm"),
+        ClusterConfig(gpu="a100-80gb-sxm"),
+        EngineConfig.model_validate(engine),
+    )
+
+
+@pytest.mark.parametrize("scheduler", ["static", "prefill_first", "chunked_prefill"])
+def test_one_request_takes_what_the_roofline_says(scheduler: str) -> None:
+    scenario = llama(scheduler=scheduler, batch_timeout_s=0.0)
+    result = simulate(scenario, small.requests([1.5], [700], [50]))
+    price = scenario.price
+    columns = result.requests
+    end_s = 1.5 + price.step_s(0, 0, [(700, 0)])
+    assert columns["first_token_s"][0] == end_s
+    for token in range(49):
+        end_s += price.step_s(1, 701 + token, [])
+    assert columns["finish_s"][0] == end_s
+
+
+def test_a_decode_step_reads_all_weights_at_least_once() -> None:
+    """Llama-3-8B in bf16: 16.06 GB over 2.039 TB/s is 7.9 ms; the embedding table is not read."""
+    spec = load_spec("llama-3-8b")
+    read_bytes = 2 * (spec.parameters() - spec.vocab_size * spec.hidden_size)
+    assert llama().price.step_s(1, 1, []) >= read_bytes / 2.039e12
+    assert 2 * spec.parameters() / 2.039e12 == pytest.approx(7.9e-3, rel=0.01)
+
+
+@pytest.mark.parametrize("max_num_seqs", [1, 16, 256])
+def test_throughput_stays_under_the_ceiling(max_num_seqs: int) -> None:
+    scenario = llama(max_num_seqs=max_num_seqs)
+    rows = 4 * max_num_seqs
+    result = simulate(scenario, small.requests([0.0] * rows, [100] * rows, [100] * rows))
+    tokens_per_s = rows * 100 / result.requests["finish_s"].max()
+    ceiling = scenario.price.ceilings()["decode_tokens_per_s"]
+    assert 0.3 * ceiling < tokens_per_s < ceiling
+
+
+def test_requests_that_can_never_fit_are_rejected_and_counted() -> None:
+    scenario = small.scenario(num_gpu_blocks=8, max_model_len=200)
+    requests = small.requests([0, 1, 2, 3], [10, 150, 120, 128], [10, 60, 20, 1])
+    result = simulate(scenario, requests)
+    assert result.requests["status"].tolist() == [FINISHED, REJECTED, REJECTED, FINISHED]
+    assert result.requests["replica"].tolist() == [0, -1, -1, 0]
+    assert np.isnan(result.requests["finish_s"][1])
+
+
+def test_requests_unfinished_at_the_end_are_counted() -> None:
+    requests = small.requests([0.0, 0.0, 5.0], [10, 10, 10], [5, 400, 5])
+    result = simulate(small.scenario(), requests, stop_s=0.1)
+    assert result.requests["status"].tolist() == [1, 0, 0]
+    assert result.end_s == 0.1
+    assert result.blocks_held > 0
+
+
+def test_a_budget_below_the_batch_limit_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"max_num_batched_tokens = 8 is smaller than .*max_num_seqs"):
+        small.scenario(max_num_batched_tokens=8)

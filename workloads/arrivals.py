@@ -1,0 +1,287 @@
+"""When requests arrive: point processes, and the closed loop that has none.
+
+Every open process draws one sequence of unit-exponential gaps first and bends it into shape. Two
+rates, or two processes, with the same seed therefore see the same luck (common random numbers),
+and a longer sample begins with the shorter one.
+
+Not covered: sessions whose requests depend on each other, and correlated renewal gaps.
+"""
+
+import math
+from typing import Annotated, ClassVar, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from workloads.config import Config, Count, NonNegative, Positive
+from workloads.requests import Floats
+
+_MOST_STRETCHES = 1e8
+_CHUNK = 4096  # fixed, so that what is drawn does not depend on how many requests are wanted
+
+
+class Poisson(Config):
+    """Independent users: exponential gaps."""
+
+    process: Literal["poisson"] = "poisson"
+    rate_per_s: Positive
+    """Requests per second."""
+    is_random: ClassVar[bool] = True
+
+    def times_s(self, count: int, rng: np.random.Generator) -> Floats:
+        """Return ``count`` sorted arrival times in seconds, the first one gap after 0."""
+        return _unit_times(count, rng) / self.rate_per_s
+
+
+class Gamma(Config):
+    """Independent gamma gaps: burstier than Poisson for ``cv`` > 1, smoother for ``cv`` < 1.
+
+    Shape 1/cv^2 and mean 1/rate. At ``cv`` 1 the law is Poisson's (the sample is another).
+    """
+
+    process: Literal["gamma"] = "gamma"
+    rate_per_s: Positive
+    """Requests per second."""
+    cv: Positive
+    """Coefficient of variation of the gaps: standard deviation over mean."""
+    is_random: ClassVar[bool] = True
+
+    def times_s(self, count: int, rng: np.random.Generator) -> Floats:
+        """Return ``count`` sorted arrival times in seconds, the first one gap after 0."""
+        shape = self.cv**-2
+        return np.cumsum(rng.standard_gamma(shape, count)) / (shape * self.rate_per_s)
+
+
+class Deterministic(Config):
+    """A metronome: request i (from 1) arrives at i / rate."""
+
+    process: Literal["deterministic"] = "deterministic"
+    rate_per_s: Positive
+    """Requests per second."""
+    is_random: ClassVar[bool] = False
+
+    def times_s(self, count: int, rng: np.random.Generator) -> Floats:
+        """Return ``count`` sorted arrival times in seconds; ``rng`` is not used."""
+        return np.arange(1, count + 1) / self.rate_per_s
+
+
+class AllAtOnce(Config):
+    """Everything arrives at time 0: offline batch inference."""
+
+    process: Literal["all_at_once"] = "all_at_once"
+    is_random: ClassVar[bool] = False
+
+    def times_s(self, count: int, rng: np.random.Generator) -> Floats:
+        """Return ``count`` zeros; ``rng`` is not used."""
+        return np.zeros(count)
+
+
+class OnOff(Config):
+    """Poisson bursts: exponential on and off periods (interrupted Poisson when off is silent).
+
+    Stationary from time 0: on with probability mean_on / (mean_on + mean_off).
+    """
+
+    process: Literal["on_off"] = "on_off"
+    rate_on_per_s: Positive
+    """Requests per second while on."""
+    rate_off_per_s: NonNegative = 0.0
+    """Requests per second while off."""
+    mean_on_s: Positive
+    """Mean length of an on period, seconds."""
+    mean_off_s: Positive
+    """Mean length of an off period, seconds."""
+    is_random: ClassVar[bool] = True
+
+    def times_s(self, count: int, rng: np.random.Generator) -> Floats:
+        """Return ``count`` sorted arrival times in seconds."""
+        rates = (self.rate_on_per_s, self.rate_off_per_s)
+        return _modulated_times(count, rng, rates, (self.mean_on_s, self.mean_off_s))
+
+
+class Markov(Config):
+    """Markov-modulated Poisson: the rate jumps between states after exponential dwells.
+
+    The next state is any other, each equally likely. Stationary from time 0: a state is first
+    with probability proportional to its mean dwell.
+    """
+
+    process: Literal["markov"] = "markov"
+    rates_per_s: Annotated[tuple[NonNegative, ...], Field(min_length=2)]
+    """Requests per second in each state."""
+    mean_dwell_s: Annotated[tuple[Positive, ...], Field(min_length=2)]
+    """Mean time spent in each state, seconds."""
+    is_random: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        rates, dwells = self.rates_per_s, self.mean_dwell_s
+        if len(rates) != len(dwells):
+            raise ValueError(
+                f"mean_dwell_s has {len(dwells)} states, expected {len(rates)} as in rates_per_s"
+            )
+        if max(rates) == 0:
+            raise ValueError(f"rates_per_s(={list(rates)}) must hold one rate > 0")
+        return self
+
+    def times_s(self, count: int, rng: np.random.Generator) -> Floats:
+        """Return ``count`` sorted arrival times in seconds."""
+        return _modulated_times(count, rng, self.rates_per_s, self.mean_dwell_s)
+
+
+class Step(Config):
+    """One stretch of constant rate."""
+
+    duration_s: Positive
+    """Length of the stretch, seconds."""
+    rate_per_s: NonNegative
+    """Requests per second."""
+
+
+class Piecewise(Config):
+    """Poisson arrivals with a rate that is constant on stretches: ramps, spikes, pauses.
+
+    Exact, by inversion of the cumulative rate. After the last step its rate goes on for ever,
+    unless ``repeat``.
+    """
+
+    process: Literal["piecewise"] = "piecewise"
+    steps: Annotated[tuple[Step, ...], Field(min_length=1)]
+    """The stretches in order, from time 0."""
+    repeat: bool = False
+    """Begin again with the first step after the last."""
+    is_random: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.repeat and all(step.rate_per_s == 0 for step in self.steps):
+            raise ValueError("steps must hold one rate_per_s > 0")
+        if not self.repeat and self.steps[-1].rate_per_s == 0:
+            raise ValueError(
+                "rate_per_s(=0) of the last step must be > 0, as it goes on for ever; "
+                "or set repeat: true"
+            )
+        return self
+
+    def times_s(self, count: int, rng: np.random.Generator) -> Floats:
+        """Return ``count`` sorted arrival times in seconds."""
+        unit = _unit_times(count, rng)
+        durations = np.array([step.duration_s for step in self.steps])
+        rates = np.array([step.rate_per_s for step in self.steps])
+        if not self.repeat:
+            return np.maximum.accumulate(_inverted(unit, durations, rates))
+        laps, rest = np.divmod(unit, np.cumsum(durations * rates)[-1])
+        times = laps * np.cumsum(durations)[-1] + _inverted(rest, durations, rates)
+        return np.maximum.accumulate(times)
+
+
+class Diurnal(Config):
+    """Poisson arrivals whose rate follows the day: mean (1 + a cos(2 pi (t - peak) / period)).
+
+    The amplitude ``a`` is (r - 1) / (r + 1) for a peak-to-trough ratio r. Exact, by thinning a
+    Poisson process of the peak rate (Lewis and Shedler, 1979, algorithm 1).
+    """
+
+    process: Literal["diurnal"] = "diurnal"
+    mean_rate_per_s: Positive
+    """Requests per second, averaged over a period."""
+    peak_to_trough: Annotated[float, Field(ge=1)]
+    """Highest rate over lowest rate."""
+    period_s: Positive = 86400.0
+    """Length of a day, seconds."""
+    peak_s: float = 0.0
+    """When the rate is highest, seconds from the start."""
+    is_random: ClassVar[bool] = True
+
+    def times_s(self, count: int, rng: np.random.Generator) -> Floats:
+        """Return ``count`` sorted arrival times in seconds."""
+        amplitude = (self.peak_to_trough - 1) / (self.peak_to_trough + 1)
+        peak_rate_per_s = self.mean_rate_per_s * (1 + amplitude)
+        coin = rng.spawn(1)[0]
+        now_s, kept, found = 0.0, [np.empty(0)], 0
+        while found < count:
+            times = now_s + np.cumsum(rng.standard_exponential(_CHUNK)) / peak_rate_per_s
+            phase = 2 * math.pi * (times - self.peak_s) / self.period_s
+            accept = (1 + amplitude * np.cos(phase)) / (1 + amplitude)
+            kept.append(times[coin.random(_CHUNK) < accept])
+            found += len(kept[-1])
+            now_s = float(times[-1])
+        return np.concatenate(kept)[:count]
+
+
+class ClosedLoop(Config):
+    """N users who wait for their answer, think, and ask again; they all begin to think at 0.
+
+    Arrivals follow from how fast the system answers, so there are none to draw beforehand.
+    """
+
+    process: Literal["closed_loop"] = "closed_loop"
+    users: Count
+    """How many users, so the largest number of requests in the system."""
+    think_s: NonNegative = 0.0
+    """Mean time between an answer and the user's next request, seconds."""
+    think_law: Literal["constant", "exponential"] = "constant"
+    """How think times vary about their mean."""
+
+    @property
+    def is_random(self) -> bool:
+        """Whether think times depend on the seed."""
+        return self.think_law == "exponential" and self.think_s > 0
+
+    def think_times_s(self, count: int, rng: np.random.Generator) -> Floats:
+        """Return ``count`` think times in seconds, one before each request."""
+        if self.think_law == "constant":
+            return np.full(count, self.think_s)
+        return rng.standard_exponential(count) * self.think_s
+
+
+OpenArrivals = Poisson | Gamma | Deterministic | AllAtOnce | OnOff | Markov | Piecewise | Diurnal
+Arrivals = Annotated[OpenArrivals | ClosedLoop, Field(discriminator="process")]
+
+
+def _unit_times(count: int, rng: np.random.Generator) -> Floats:
+    """Arrival times of a Poisson process of rate one."""
+    return np.cumsum(rng.standard_exponential(count))
+
+
+def _inverted(unit: Floats, durations: Floats, rates: Floats) -> Floats:
+    """Times at which the cumulative rate of consecutive stretches reaches each of ``unit``.
+
+    The unit Poisson process seen through the inverse of a cumulative rate is the Poisson process
+    of that rate (Cinlar, Introduction to Stochastic Processes, 1975, chapter 4). The last stretch
+    has no end. Rounding may put neighbours out of order by an ulp: callers accumulate the maximum.
+    """
+    starts = np.concatenate(([0.0], np.cumsum(durations)[:-1]))
+    reached = np.concatenate(([0.0], np.cumsum(durations * rates)[:-1]))
+    # Stretch i holds reached[i] < unit <= reached[i + 1], so a silent one never holds any.
+    stretch = np.maximum(np.searchsorted(reached, unit, side="left") - 1, np.argmax(rates > 0))
+    times: Floats = starts[stretch] + (unit - reached[stretch]) / rates[stretch]
+    return times
+
+
+def _modulated_times(
+    count: int, rng: np.random.Generator, rates_per_s: tuple[float, ...], dwell_s: tuple[float, ...]
+) -> Floats:
+    """Arrivals of a Markov-modulated Poisson process, stationary from time 0."""
+    unit = _unit_times(count, rng)
+    path = rng.spawn(1)[0]
+    means, rate_of = np.array(dwell_s), np.array(rates_per_s)
+    expected = float(unit[-1] * len(means) / (rate_of @ means))
+    if expected > _MOST_STRETCHES:
+        raise ValueError(
+            f"{count} requests would take about {expected:.1g} changes of state, expected at most "
+            f"{_MOST_STRETCHES:.0g}; raise the rates(={list(rates_per_s)} per s) or the mean "
+            f"dwells(={list(dwell_s)} s)"
+        )
+    state = int(np.searchsorted(np.cumsum(means) / means.sum(), path.random(), side="right"))
+    state = min(state, len(means) - 1)
+    durations, rates, reached = [], [], 0.0
+    while reached < unit[-1] * (1 + 1e-9):  # a margin for rounding: the path must outlast them all
+        jumps = path.integers(1, len(means), size=_CHUNK)
+        states = (state + np.concatenate(([0], np.cumsum(jumps)))) % len(means)
+        state = int(states[-1])
+        durations.append(means[states[:-1]] * path.standard_exponential(_CHUNK))
+        rates.append(rate_of[states[:-1]])
+        reached += float(durations[-1] @ rates[-1])
+    times = _inverted(unit, np.concatenate(durations), np.concatenate(rates))
+    return np.maximum.accumulate(times)

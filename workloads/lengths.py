@@ -1,0 +1,224 @@
+"""How long prompts and outputs are, in tokens: laws, and lengths drawn from recorded files.
+
+Continuous laws are rounded to the nearest token and then clipped to ``[min, max]``. ``mean`` and
+``cv`` always describe the law before clipping: a tight ``max`` lowers the mean that is simulated.
+A law uses the same luck for every parameter value, and a longer sample begins with the shorter.
+"""
+
+import math
+from typing import Annotated, ClassVar, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from workloads.config import Config, Count, Positive
+from workloads.requests import Floats, Ints
+from workloads.traces import TraceError, read_length_column, read_lengths
+
+_MOST_TOKENS = 2**53  # every whole number up to here is exact as a float
+
+
+class Constant(Config):
+    """Always the same length."""
+
+    distribution: Literal["constant"] = "constant"
+    value: Count
+    """Tokens."""
+    is_random: ClassVar[bool] = False
+
+    def sample(self, count: int, rng: np.random.Generator) -> Ints:
+        """Return ``count`` lengths in tokens; ``rng`` is not used."""
+        return np.full(count, self.value, dtype=np.int64)
+
+
+class Uniform(Config):
+    """Every whole number from ``min`` to ``max``, both included, equally likely."""
+
+    distribution: Literal["uniform"] = "uniform"
+    min: Count
+    """Shortest, tokens."""
+    max: Count
+    """Longest, tokens."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.max < self.min:
+            raise ValueError(f"max(={self.max}) must be >= min(={self.min})")
+        return self
+
+    @property
+    def is_random(self) -> bool:
+        """Whether lengths depend on the seed."""
+        return self.min < self.max
+
+    def sample(self, count: int, rng: np.random.Generator) -> Ints:
+        """Return ``count`` lengths in tokens."""
+        span = self.max - self.min + 1
+        return self.min + np.floor(rng.random(count) * span).astype(np.int64)
+
+
+class _Clipped(Config):
+    """The fields of a law with a mean and bounds."""
+
+    mean: Positive
+    """Mean of the law before rounding and clipping, tokens."""
+    min: Count = 1
+    """Shorter ones become this, tokens."""
+    max: Count | None = None
+    """Longer ones become this, tokens; none: no upper bound."""
+    is_random: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.max is not None and self.max < self.min:
+            raise ValueError(f"max(={self.max}) must be >= min(={self.min})")
+        if not self.min <= self.mean <= (self.max or math.inf):
+            raise ValueError(
+                f"mean(={self.mean:g}) must lie between min(={self.min}) and max(={self.max})"
+            )
+        return self
+
+    def _clipped(self, values: Floats) -> Ints:
+        return np.clip(values, self.min, self.max or _MOST_TOKENS).astype(np.int64)
+
+
+class LogNormal(_Clipped):
+    """Log-normal, by its own mean and coefficient of variation (not those of the logarithm).
+
+    sigma^2 = ln(1 + cv^2), mu = ln(mean) - sigma^2 / 2.
+    """
+
+    distribution: Literal["lognormal"] = "lognormal"
+    cv: Positive
+    """Standard deviation over mean, before rounding and clipping."""
+
+    def sample(self, count: int, rng: np.random.Generator) -> Ints:
+        """Return ``count`` lengths in tokens."""
+        sigma2 = math.log1p(self.cv**2)
+        mu = math.log(self.mean) - sigma2 / 2
+        with np.errstate(over="ignore"):  # infinity is clipped like any other long one
+            values = np.exp(mu + math.sqrt(sigma2) * rng.standard_normal(count))
+        return self._clipped(np.rint(values))
+
+
+class Exponential(_Clipped):
+    """Exponential lengths, which in whole tokens is the geometric law on 1, 2, 3, ...
+
+    P(length > k) = (1 - 1/mean)^k: after each token the answer ends with probability 1/mean.
+    Exact (the mean too): an exponential variate of the fitting scale, rounded up.
+    """
+
+    distribution: Literal["exponential"] = "exponential"
+    mean: Annotated[float, Field(gt=1)]
+    """Mean of the law before clipping, tokens."""
+
+    def sample(self, count: int, rng: np.random.Generator) -> Ints:
+        """Return ``count`` lengths in tokens."""
+        scale = -1 / math.log1p(-1 / self.mean)
+        return self._clipped(1 + np.floor(scale * rng.standard_exponential(count)))
+
+
+class Empirical(Config):
+    """Lengths drawn with replacement from a column of a file."""
+
+    distribution: Literal["empirical"] = "empirical"
+    path: Annotated[str, Field(min_length=1)]
+    """A .csv, .csv.gz or .parquet file, or a trace of any known format."""
+    column: Annotated[str, Field(min_length=1)]
+    """A column of the file; of a trace also prompt_tokens or output_tokens."""
+    is_random: ClassVar[bool] = True
+
+    def values(self) -> Ints:
+        """Return what is drawn from, in tokens.
+
+        Raises:
+            TraceError: no such file or column, or a value below 1 or not a whole number.
+        """
+        return read_length_column(self.path, self.column)
+
+    def sample(self, count: int, rng: np.random.Generator) -> Ints:
+        """Return ``count`` lengths in tokens.
+
+        Raises:
+            TraceError: as ``values``.
+        """
+        values = self.values()
+        return values[_rows(count, len(values), rng)]
+
+
+LengthLaw = Annotated[
+    Constant | Uniform | LogNormal | Exponential | Empirical, Field(discriminator="distribution")
+]
+
+
+class Lengths(Config):
+    """Prompt and output lengths: a law for each, or both from the requests of one trace.
+
+    Prompt and output are independent, with one exception: two empirical columns of one file are
+    drawn from the same row, because long prompts and long answers go together (or do not) in a way
+    that a simulation must keep. ``joint: false`` draws them apart.
+    """
+
+    prompt: LengthLaw | None = None
+    """Law of the prompt lengths."""
+    output: LengthLaw | None = None
+    """Law of the output lengths."""
+    trace: Annotated[str, Field(min_length=1)] | None = None
+    """A trace whose requests are drawn with replacement, instead of prompt and output."""
+    joint: bool = True
+    """Draw empirical prompt and output lengths of one file from the same row."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        laws = [name for name in ("prompt", "output") if getattr(self, name) is not None]
+        if self.trace is not None and laws:
+            raise ValueError(f"trace brings both lengths, so it cannot stand beside {laws[0]}")
+        if self.trace is None and len(laws) < 2:
+            raise ValueError("expected both prompt and output, or trace")
+        return self
+
+    @property
+    def is_random(self) -> bool:
+        """Whether lengths depend on the seed."""
+        laws = (law for law in (self.prompt, self.output) if law is not None)
+        return self.trace is not None or any(law.is_random for law in laws)
+
+    def sample(self, count: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
+        """Return prompt and output lengths of ``count`` requests, in tokens.
+
+        Raises:
+            TraceError: a file that cannot be used.
+        """
+        for_prompt, for_output = rng.spawn(2)
+        recorded = self._recorded()
+        if recorded is not None:
+            prompts, outputs = recorded
+            rows = _rows(count, len(prompts), for_prompt)
+            others = rows if self.joint else _rows(count, len(outputs), for_output)
+            return prompts[rows], outputs[others]
+        assert self.prompt is not None  # as is output: the validator saw to it
+        assert self.output is not None
+        return self.prompt.sample(count, for_prompt), self.output.sample(count, for_output)
+
+    def _recorded(self) -> tuple[Ints, Ints] | None:
+        """Return the recorded prompt and output lengths of one file, row by row, if it is one."""
+        if self.trace is not None:
+            return read_lengths(self.trace)
+        prompt, output = self.prompt, self.output
+        if not isinstance(prompt, Empirical) or not isinstance(output, Empirical):
+            return None
+        if prompt.path != output.path:
+            return None
+        pair = prompt.values(), output.values()
+        if self.joint and len(pair[0]) != len(pair[1]):
+            raise TraceError(
+                f"{prompt.path}: {prompt.column} has {len(pair[0])} usable rows but "
+                f"{output.column} has {len(pair[1])}, so they cannot be drawn from the same row; "
+                "set joint: false"
+            )
+        return pair
+
+
+def _rows(count: int, available: int, rng: np.random.Generator) -> Ints:
+    """Row numbers drawn with replacement."""
+    return np.floor(rng.random(count) * available).astype(np.int64)

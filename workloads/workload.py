@@ -1,0 +1,201 @@
+"""A workload's configuration, and the requests that it generates.
+
+Three kinds: a trace as recorded (``trace``), generated open arrivals, or a closed loop of users.
+Each purpose (arrivals, lengths, think times, priorities) has its own random stream, so changing
+one never shifts another, and a longer workload begins with the shorter one.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from workloads.arrivals import AllAtOnce, Arrivals, ClosedLoop, OpenArrivals
+from workloads.config import Config, Count, NonNegative, Positive
+from workloads.lengths import Empirical, Lengths
+from workloads.requests import Floats, Ints, Requests
+from workloads.streams import stream
+from workloads.traces import read_trace
+
+_FIRST_GUESS = 64
+
+
+class Workload(Config):
+    """Who asks for what, when: either ``trace``, or ``arrivals`` with ``lengths``."""
+
+    arrivals: Arrivals | None = None
+    """When requests arrive."""
+    lengths: Lengths | None = None
+    """How long prompts and outputs are."""
+    num_requests: Count | None = None
+    """How many requests to generate."""
+    duration_s: Positive | None = None
+    """Instead of num_requests: all that arrive before this time, seconds."""
+    trace: Annotated[str, Field(min_length=1)] | None = None
+    """A recorded trace to replay; its format is found from its header."""
+    rate_scale: Positive = 1.0
+    """Replay faster: 2.0 offers twice the trace's rate."""
+    limit: Count | None = None
+    """Replay only the first so many requests (of the window)."""
+    start_s: NonNegative | None = None
+    """Begin at this time of the trace, seconds from its first request, before scaling."""
+    stop_s: Positive | None = None
+    """End before this time of the trace, seconds from its first request, before scaling."""
+    priorities: Annotated[dict[int, Positive], Field(min_length=1)] | None = None
+    """Relative weight of each priority (lower goes first); none: every request has priority 0."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        problems = self._trace_problems() if self.trace is not None else self._problems()
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _trace_problems(self) -> list[str]:
+        problems = []
+        if self.arrivals is not None or self.lengths is not None:
+            problems.append(
+                "trace brings its own arrivals and lengths; to keep its lengths only, "
+                "write lengths: {trace: ...} beside arrivals"
+            )
+        if self.num_requests is not None or self.duration_s is not None:
+            problems.append(
+                "a trace is cut with limit, start_s and stop_s, not num_requests or duration_s"
+            )
+        if self.stop_s is not None and self.stop_s <= (self.start_s or 0.0):
+            problems.append(f"stop_s(={self.stop_s:g}) must be > start_s(={self.start_s or 0:g})")
+        return problems
+
+    def _problems(self) -> list[str]:
+        if self.arrivals is None and self.lengths is None:
+            return ["expected trace, or arrivals with lengths and num_requests (or duration_s)"]
+        problems = []
+        for name in ("arrivals", "lengths"):
+            if getattr(self, name) is None:
+                problems.append(f"{name} is missing")
+        if (self.num_requests is None) == (self.duration_s is None):
+            problems.append("expected either num_requests or duration_s")
+        elif self.duration_s is not None and isinstance(self.arrivals, ClosedLoop | AllAtOnce):
+            problems.append(f"{self.arrivals.process} needs num_requests instead of duration_s")
+        for name in ("rate_scale", "limit", "start_s", "stop_s"):
+            value = getattr(self, name)
+            if value != Workload.model_fields[name].default:
+                problems.append(f"{name}(={value}) is for a trace")
+        return problems
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the requests depend on the seed."""
+        parts = (part for part in (self.arrivals, self.lengths) if part is not None)
+        mixed = self.priorities is not None and len(self.priorities) > 1
+        return mixed or any(part.is_random for part in parts)
+
+    def anchored(self, base_dir: Path) -> "Workload":
+        """Return the same workload with its relative paths made absolute from ``base_dir``."""
+        changes: dict[str, object] = {}
+        if self.trace is not None:
+            changes["trace"] = str(base_dir.resolve() / self.trace)
+        if self.lengths is not None:
+            changes["lengths"] = _anchored_lengths(self.lengths, base_dir)
+        return self.model_copy(update=changes)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every path that the workload reads, as written, each once."""
+        paths = [self.trace]
+        if self.lengths is not None:
+            laws = (self.lengths.prompt, self.lengths.output)
+            paths.append(self.lengths.trace)
+            paths.extend(law.path for law in laws if isinstance(law, Empirical))
+        return tuple(dict.fromkeys(path for path in paths if path is not None))
+
+
+def generate(workload: Workload, seed: int, base_dir: Path | None = None) -> Requests:
+    """Return the requests of a workload; the same for the same seed.
+
+    Relative paths are taken from ``base_dir`` (a study's folder), or from the current folder.
+
+    Raises:
+        TraceError: a file that cannot be used.
+        ValueError: no request arrives before ``duration_s``.
+    """
+    if base_dir is not None:
+        workload = workload.anchored(base_dir)
+    requests = _replayed(workload) if workload.trace is not None else _drawn(workload, seed)
+    if workload.priorities is not None:
+        priority = _priorities(workload.priorities, len(requests), seed)
+        requests = replace(requests, priority=priority)
+    return requests
+
+
+def _replayed(workload: Workload) -> Requests:
+    assert workload.trace is not None
+    return read_trace(
+        workload.trace,
+        rate_scale=workload.rate_scale,
+        limit=workload.limit,
+        start_s=workload.start_s,
+        stop_s=workload.stop_s,
+    )
+
+
+def _drawn(workload: Workload, seed: int) -> Requests:
+    arrivals, lengths = workload.arrivals, workload.lengths
+    assert arrivals is not None  # as are the others below: the validator saw to it
+    assert lengths is not None
+    users, think_s = None, None
+    if isinstance(arrivals, ClosedLoop):
+        assert workload.num_requests is not None
+        users = arrivals.users
+        think_s = arrivals.think_times_s(workload.num_requests, stream(seed, "think"))
+        times = np.full(workload.num_requests, np.nan)
+    elif workload.num_requests is not None:
+        times = arrivals.times_s(workload.num_requests, stream(seed, "arrivals"))
+    else:
+        assert workload.duration_s is not None
+        times = _times_before(arrivals, workload.duration_s, seed)
+    prompts, outputs = lengths.sample(len(times), stream(seed, "lengths"))
+    return Requests(
+        arrival_s=times,
+        prompt_tokens=prompts,
+        output_tokens=outputs,
+        priority=np.zeros(len(times), dtype=np.int64),
+        users=users,
+        think_s=think_s,
+    )
+
+
+def _times_before(arrivals: OpenArrivals, duration_s: float, seed: int) -> Floats:
+    """Draw ever longer samples, each beginning with the one before, until one outlasts the time."""
+    count = _FIRST_GUESS
+    while True:
+        times = arrivals.times_s(count, stream(seed, "arrivals"))
+        if times[-1] >= duration_s:
+            break
+        count *= 2
+    times = times[times < duration_s]
+    if not len(times):
+        raise ValueError(f"no request arrives before duration_s(={duration_s:g})")
+    return times
+
+
+def _priorities(weights: dict[int, float], count: int, seed: int) -> Ints:
+    """Draw a priority for each request with the given relative weights."""
+    values = np.array(list(weights), dtype=np.int64)
+    shares = np.cumsum(list(weights.values()))
+    luck = stream(seed, "priorities").random(count) * shares[-1]
+    chosen: Ints = values[np.searchsorted(shares, luck, side="right")]
+    return chosen
+
+
+def _anchored_lengths(lengths: Lengths, base_dir: Path) -> Lengths:
+    changes: dict[str, object] = {}
+    if lengths.trace is not None:
+        changes["trace"] = str(base_dir.resolve() / lengths.trace)
+    for name in ("prompt", "output"):
+        law = getattr(lengths, name)
+        if isinstance(law, Empirical):
+            changes[name] = law.model_copy(update={"path": str(base_dir.resolve() / law.path)})
+    return lengths.model_copy(update=changes)

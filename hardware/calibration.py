@@ -1,0 +1,259 @@
+"""Calibration: how far kernels and engine stay from a GPU's peaks, fitted from measurements."""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+from hardware.yaml_file import read_yaml, validated
+
+__all__ = [
+    "DATASHEET",
+    "PARAMETERS",
+    "Calibration",
+    "Covariance",
+    "CoveredRange",
+    "Residuals",
+    "UnknownCalibrationError",
+    "calibration_names",
+    "load_calibration",
+    "save_calibration",
+]
+
+FOLDER = Path(__file__).parent / "calibrations"
+
+_NODE = re.compile(r"gemm_curve\[(\d+)\]")
+
+Efficiency = Annotated[float, Field(gt=0, le=1.5)]
+"""Reached share of a peak. Above one is possible: counts of traffic are not what caches see."""
+
+
+class UnknownCalibrationError(ValueError):
+    """A name that is neither bundled nor a path to a calibration file."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class Covariance(_Part):
+    """How uncertain the fitted parameters are, together."""
+
+    parameters: tuple[str, ...]
+    """Names of the parameters, in the order of the matrix."""
+    matrix: tuple[tuple[float, ...], ...]
+    """Covariances, symmetric."""
+
+    @model_validator(mode="after")
+    def _matches(self) -> Self:
+        size = len(self.parameters)
+        if any(len(row) != size for row in self.matrix) or len(self.matrix) != size:
+            raise ValueError(f"expected a matrix of {size} by {size}, one row per parameter")
+        for name in self.parameters:
+            if name not in PARAMETERS and not _NODE.fullmatch(name):
+                close = difflib.get_close_matches(name, PARAMETERS, 1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                raise ValueError(f"parameter {name!r} is not one of a calibration{hint}")
+        for row in range(size):
+            for column in range(row):
+                here, there = self.matrix[row][column], self.matrix[column][row]
+                if abs(here - there) > 1e-9 * (abs(here) + abs(there)):
+                    raise ValueError(f"not symmetric at ({row}, {column}): {here} and {there}")
+        return self
+
+
+class Residuals(_Part):
+    """Predicted over measured minus one, on points that the fit has not seen."""
+
+    mean_absolute: NonNegativeFloat
+    """Mean of absolute relative errors; 0.05 is 5%."""
+    worst_absolute: NonNegativeFloat
+    """Largest of them."""
+    points: PositiveInt
+    """How many points."""
+
+
+class CoveredRange(_Part):
+    """Where the measurements lie; beyond it the model extrapolates."""
+
+    max_step_tokens: PositiveInt
+    """Tokens of one step."""
+    max_context_tokens: PositiveInt
+    """Context of one sequence."""
+    max_decodes: PositiveInt
+    """Decoding sequences of one step."""
+
+
+class Calibration(_Part):
+    """Efficiencies and overheads of one (GPU, software) pair.
+
+    An operator takes ``max(flops / (peak * flops efficiency), bytes / (bandwidth * bytes
+    efficiency))``; a step adds its overheads to the sum over operators.
+    """
+
+    name: str
+    """What results call it."""
+    source: str
+    """What was measured, where and when; or why nothing was."""
+    gpu: str | None = None
+    """GPU of the catalogue that it was measured on."""
+    software: str | None = None
+    """Engine or libraries, with versions."""
+
+    gemm_flops: Efficiency = 1.0
+    """Matrix products, arithmetic."""
+    gemm_bytes: Efficiency = 1.0
+    """Matrix products, traffic."""
+    gemm_overlap: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Matrix products, how far arithmetic hides traffic: 1 is the roofline's maximum, 0 the sum."""
+    gemm_curve: tuple[tuple[PositiveInt, PositiveFloat], ...] = ()
+    """Matrix products, (rows, factor) on both efficiencies, log-linear between ascending rows."""
+    attention_prefill_flops: Efficiency = 1.0
+    """Attention of prefill chunks, arithmetic."""
+    attention_prefill_bytes: Efficiency = 1.0
+    """Attention of prefill chunks, traffic."""
+    attention_decode_flops: Efficiency = 1.0
+    """Attention of decoding sequences, arithmetic."""
+    attention_decode_bytes: Efficiency = 1.0
+    """Attention of decoding sequences, traffic."""
+    elementwise_bytes: Efficiency = 1.0
+    """Norms, activations, residuals, embedding: traffic."""
+    all_reduce_bytes: Efficiency = 1.0
+    """Collectives, rate of the links."""
+
+    step_overhead_s: NonNegativeFloat = 0.0
+    """Once per step: scheduling, preparing inputs, sampling."""
+    sequence_overhead_s: NonNegativeFloat = 0.0
+    """Once per sequence in a step."""
+    chunk_overhead_s: NonNegativeFloat = 0.0
+    """Once per prefill chunk."""
+    layer_overhead_s: NonNegativeFloat = 0.0
+    """Once per layer: launches and gaps between kernels."""
+    collective_overhead_s: NonNegativeFloat = 0.0
+    """Once per collective, beyond the hops of the links."""
+
+    covariance: Covariance | None = None
+    """Of the fitted parameters."""
+    residuals: Residuals | None = None
+    """On held-out measurements."""
+    covered: CoveredRange | None = None
+    """Where the measurements lie; None for no limit."""
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Self:
+        rows = [row for row, _ in self.gemm_curve]
+        if rows != sorted(set(rows)):
+            raise ValueError(f"gemm_curve has rows {rows}, expected ascending ones")
+        return self
+
+    @property
+    def measured(self) -> bool:
+        """Whether anything differs from the datasheet's peaks."""
+        return any(getattr(self, name) != default for name, default in PARAMETERS.items())
+
+    def outside(self, max_step_tokens: int, max_context_tokens: int, max_decodes: int) -> list[str]:
+        """Say by how much a run leaves the range that the measurements cover.
+
+        Args:
+            max_step_tokens: most tokens of one step of the run.
+            max_context_tokens: longest context of one sequence.
+            max_decodes: most decoding sequences of one step.
+
+        Returns:
+            One sentence per limit that is passed; empty when all is covered.
+        """
+        if self.covered is None:
+            return []
+        reached = {
+            "max_step_tokens": (max_step_tokens, "tokens of a step"),
+            "max_context_tokens": (max_context_tokens, "tokens of context"),
+            "max_decodes": (max_decodes, "decoding sequences"),
+        }
+        sentences = []
+        for field, (value, noun) in reached.items():
+            limit = getattr(self.covered, field)
+            if value > limit:
+                sentences.append(
+                    f"{value} {noun} are {value / limit:.3g} times the {limit} that calibration "
+                    f"{self.name} covers"
+                )
+        return sentences
+
+
+PARAMETERS: dict[str, float] = {
+    name: field.default
+    for name, field in Calibration.model_fields.items()
+    if isinstance(field.default, float)
+}
+"""Everything that can be fitted, with its value on the datasheet."""
+
+DATASHEET = Calibration(name="none", source="datasheet peaks: not measured")
+"""Every efficiency 1 and no overhead: a bound that no kernel passes, not a forecast."""
+
+
+def calibration_names() -> tuple[str, ...]:
+    """Names that ``load_calibration`` knows: "none", and the bundled files."""
+    return ("none", *sorted(path.stem for path in FOLDER.glob("*.yaml")))
+
+
+def load_calibration(name_or_path: str | Path) -> Calibration:
+    """Return a bundled calibration, the datasheet's ("none"), or one from a file.
+
+    Raises:
+        UnknownCalibrationError: neither a bundled name nor a file; names the nearest.
+        ValueError: a file with mistakes; lists all of them with line and key.
+    """
+    text = str(name_or_path)
+    if text.lower() in ("none", "datasheet"):
+        return DATASHEET
+    bundled = FOLDER / f"{text.lower()}.yaml"
+    path = bundled if text.lower() in calibration_names() else Path(text)
+    if not path.is_file():
+        close = difflib.get_close_matches(text.lower(), calibration_names(), 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise UnknownCalibrationError(
+            f"calibration = {text!r} is neither a file nor one of "
+            f"{', '.join(calibration_names())}{hint}"
+        )
+    return validated(Calibration, read_yaml(path), str(path))
+
+
+def save_calibration(calibration: Calibration, path: Path) -> None:
+    """Write a calibration that ``load_calibration`` reads back, every key with its meaning."""
+    document = _commented(calibration)
+    writer = YAML()
+    writer.width = 100
+    writer.default_flow_style = None
+    with path.open("w", encoding="utf-8") as file:
+        writer.dump(document, file)
+
+
+def _commented(part: BaseModel, indent: int = 0) -> CommentedMap:
+    document = CommentedMap()
+    document.fa.set_block_style()
+    for name, field in type(part).model_fields.items():
+        value = getattr(part, name)
+        if value is None:
+            continue
+        if isinstance(value, BaseModel):
+            value = _commented(value, indent + 2)
+        elif isinstance(value, tuple):
+            value = [list(row) if isinstance(row, tuple) else row for row in value]
+        document[name] = value
+        if field.description:
+            document.yaml_set_comment_before_after_key(name, field.description, indent=indent)
+    return document

@@ -1,0 +1,212 @@
+"""GPUs as data: peaks, memory, links and prices, every figure with its source."""
+
+import difflib
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from hardware.yaml_file import read_yaml, validated
+
+__all__ = [
+    "Compute",
+    "Gpu",
+    "UnknownGpuError",
+    "UnsupportedPrecisionError",
+    "gpu_names",
+    "load_gpu",
+]
+
+Compute = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"]
+
+_UNITS = {
+    "GiB": 2.0**30,
+    "GB/s": 1e9,
+    "TB/s": 1e12,
+    "TFLOP/s": 1e12,
+    "us": 1e-6,
+    "USD/h": 1.0,
+}
+
+_INSTEAD = {
+    "bf16": "set dtype: float16",
+    "fp8": "set quantization: int8, or none",
+    "int8": "set quantization: fp8, or none",
+}
+
+
+class UnknownGpuError(ValueError):
+    """A GPU that the catalogue does not hold."""
+
+
+class UnsupportedPrecisionError(ValueError):
+    """Arithmetic that a GPU has no units for."""
+
+
+class Gpu(BaseModel):
+    """What the cost model knows of one GPU. Peaks are the vendor's, for dense matrices."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    name: str = "custom"
+    """What results call it."""
+    memory_bytes: PositiveInt
+    """What the driver offers to a process: the total of cudaMemGetInfo."""
+    nominal_memory_bytes: PositiveInt | None = None
+    """What the vendor sells."""
+    bandwidth_bytes_per_s: PositiveFloat
+    """Of the memory."""
+    peak_flops_per_s: dict[Compute, PositiveFloat] = Field(min_length=1)
+    """Dense peak of each arithmetic that the GPU has: fp32 tf32 fp16 bf16 fp8 int8."""
+    link: str = "none"
+    """What joins GPUs of one server."""
+    link_bytes_per_s: PositiveFloat | None = None
+    """Of one GPU's links together, in one direction. Needed for tensor parallelism."""
+    link_latency_s: NonNegativeFloat = 1e-6
+    """Of one hop. Default: NCCL's figure for PCIe."""
+    usd_per_hour: PositiveFloat | None = None
+    """On-demand price of one GPU."""
+    sources: dict[str, str] = Field(default_factory=dict)
+    """Where each figure comes from, by field."""
+
+    def peak(self, compute: str) -> float:
+        """Return the dense peak of one arithmetic in FLOP/s (or integer operations/s).
+
+        Raises:
+            UnsupportedPrecisionError: the GPU lacks it; names what it has.
+        """
+        for known, flops_per_s in self.peak_flops_per_s.items():
+            if known == compute:
+                return flops_per_s
+        hint = f": {_INSTEAD[compute]}" if compute in _INSTEAD else ""
+        raise UnsupportedPrecisionError(
+            f"gpu {self.name} has no {compute} arithmetic, expected one of "
+            f"{', '.join(self.peak_flops_per_s)}{hint}"
+        )
+
+
+class _Source(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    title: str
+    url: str
+    date: str
+
+
+class _Figure(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    value: PositiveFloat
+    unit: Literal["GiB", "GB/s", "TB/s", "TFLOP/s", "us", "USD/h"]
+    source: str
+    kind: Literal["dense"] | None = None
+    note: str | None = None
+
+    def si(self) -> float:
+        return self.value * _UNITS[self.unit]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    aliases: list[str]
+    memory: _Figure
+    nominal_memory: _Figure
+    bandwidth: _Figure
+    peak: dict[Compute, _Figure]
+    link: str
+    link_rate: _Figure
+    link_latency: _Figure
+    price: _Figure
+
+
+class _Catalogue(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    sources: dict[str, _Source]
+    gpus: dict[str, _Entry]
+
+
+@lru_cache(maxsize=1)
+def _catalogue() -> tuple[dict[str, Gpu], dict[str, str]]:
+    """GPUs by name, and names by alias."""
+    path = Path(__file__).parent / "gpus.yaml"
+    file = validated(_Catalogue, read_yaml(path), path.name)
+    gpus = {name: _gpu(name, entry, file.sources) for name, entry in file.gpus.items()}
+    aliases = {alias: name for name, entry in file.gpus.items() for alias in entry.aliases}
+    return gpus, aliases
+
+
+def _gpu(name: str, entry: _Entry, sources: dict[str, _Source]) -> Gpu:
+    figures = {
+        "memory_bytes": entry.memory,
+        "nominal_memory_bytes": entry.nominal_memory,
+        "bandwidth_bytes_per_s": entry.bandwidth,
+        "link_bytes_per_s": entry.link_rate,
+        "link_latency_s": entry.link_latency,
+        "usd_per_hour": entry.price,
+        **{f"peak_flops_per_s.{compute}": figure for compute, figure in entry.peak.items()},
+    }
+    return Gpu(
+        name=name,
+        memory_bytes=int(entry.memory.si()),
+        nominal_memory_bytes=int(entry.nominal_memory.si()),
+        bandwidth_bytes_per_s=entry.bandwidth.si(),
+        peak_flops_per_s={compute: figure.si() for compute, figure in entry.peak.items()},
+        link=entry.link,
+        link_bytes_per_s=entry.link_rate.si(),
+        link_latency_s=entry.link_latency.si(),
+        usd_per_hour=entry.price.si(),
+        sources={field: _citation(figure, sources) for field, figure in figures.items()},
+    )
+
+
+def _citation(figure: _Figure, sources: dict[str, _Source]) -> str:
+    source = sources[figure.source]
+    kind = f" {figure.kind}" if figure.kind else ""
+    note = f" ({figure.note})" if figure.note else ""
+    return (
+        f"{figure.value:g} {figure.unit}{kind}{note}: {source.title}, {source.date}, {source.url}"
+    )
+
+
+def gpu_names() -> tuple[str, ...]:
+    """Names of the catalogue, without aliases, in its order."""
+    return tuple(_catalogue()[0])
+
+
+def load_gpu(gpu: str | Mapping[str, object]) -> Gpu:
+    """Return a GPU of the catalogue, or the one that a mapping describes.
+
+    Args:
+        gpu: a name or an alias, in any case; or a mapping with the fields of ``Gpu``. With a key
+            ``like`` the mapping only overrides fields of that GPU of the catalogue.
+
+    Raises:
+        UnknownGpuError: no such name; names the nearest.
+        ValueError: a mapping with missing, unknown or impossible fields; lists all of them.
+    """
+    if not isinstance(gpu, str):
+        return _from_mapping(dict(gpu))
+    gpus, aliases = _catalogue()
+    name = gpu.strip().lower().replace("_", "-").replace(" ", "-")
+    name = aliases.get(name, name)
+    if name in gpus:
+        return gpus[name]
+    close = difflib.get_close_matches(name, [*gpus, *aliases], 1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise UnknownGpuError(
+        f"gpu = {gpu!r} is not in the catalogue, expected one of {', '.join(gpus)}{hint}"
+    )
+
+
+def _from_mapping(fields: dict[str, object]) -> Gpu:
+    like = fields.pop("like", None)
+    if like is None:
+        return validated(Gpu, fields, "gpu")
+    if not isinstance(like, str):
+        raise ValueError(f"gpu: like = {like!r}, expected a name of the catalogue")
+    base = load_gpu(like)
+    kept = {key: text for key, text in base.sources.items() if key.split(".")[0] not in fields}
+    defaults = base.model_dump() | {"name": f"{base.name}-modified", "sources": kept}
+    return validated(Gpu, defaults | fields, "gpu")

@@ -1,0 +1,147 @@
+"""Seconds of operators on one GPU: the one place where counts become time.
+
+Every group of operators is priced by a small function: ``operators_s`` for all that is tabulated
+over a step's tokens or sequences, ``attention_terms`` for what depends on contexts. Measured
+kernels can take the place of either.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from hardware.calibration import Calibration
+from hardware.gpu import Gpu
+from hardware.roofline import F, operator_s
+from model.ops import Operator, prefill_attention
+from model.precision import Precision
+from model.spec import DecoderSpec
+
+Floats = npt.NDArray[np.float64]
+
+LINEAR_KINDS = ("gemm", "norm", "elementwise", "gather")
+"""Kinds of operators that ``operators_s`` prices."""
+
+
+def efficiencies(kind: str, calibration: Calibration) -> tuple[float, float]:
+    """Return (FLOPs, bytes) efficiencies of a kind of operators other than attention."""
+    if kind == "gemm":
+        return calibration.gemm_flops, calibration.gemm_bytes
+    if kind in LINEAR_KINDS:
+        return 1.0, calibration.elementwise_bytes
+    raise ValueError(f"kind = {kind!r}, expected one of {', '.join(LINEAR_KINDS)}")
+
+
+def operators_s(operators: Iterable[Operator], gpu: Gpu, calibration: Calibration) -> Floats:
+    """Return the seconds of all operators together, one entry per entry of their counts.
+
+    Raises:
+        UnsupportedPrecisionError: the GPU lacks the arithmetic of one of them.
+    """
+    total: F = 0.0
+    for operator in operators:
+        flops_efficiency, bytes_efficiency = efficiencies(operator.kind, calibration)
+        seconds = operator_s(
+            operator.flops,
+            operator.bytes,
+            gpu.peak(operator.compute) * flops_efficiency,
+            gpu.bandwidth_bytes_per_s * bytes_efficiency,
+            calibration.gemm_overlap if operator.kind == "gemm" else 1.0,
+        )
+        if operator.gemm is not None and calibration.gemm_curve:
+            seconds = seconds / gemm_factor(operator.gemm[0], calibration)
+        total = total + operator.layers * seconds
+    return np.asarray(total)
+
+
+def gemm_factor(rows: float | Floats, calibration: Calibration) -> Floats:
+    """Return how far matrix products of ``rows`` rows are from the fitted efficiencies.
+
+    Kernels are chosen by shape, so that efficiency is no constant: a curve over the rows, linear in
+    the logarithms between its nodes and constant beyond them.
+    """
+    nodes, factors = np.array(calibration.gemm_curve).T
+    logs = np.log(np.maximum(rows, 1.0))
+    return np.asarray(np.exp(np.interp(logs, np.log(nodes), np.log(factors))))
+
+
+def operators_work(operators: Iterable[Operator]) -> tuple[Floats, Floats]:
+    """Return (FLOPs, bytes) of all operators together, over all their layers."""
+    flops: F = 0.0
+    bytes_: F = 0.0
+    for operator in operators:
+        flops = flops + operator.layers * operator.flops
+        bytes_ = bytes_ + operator.layers * operator.bytes
+    return np.asarray(flops), np.asarray(bytes_)
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionTerm:
+    """What one attention operator costs over all layers, per unit of its three arguments.
+
+    rows: query tokens. positions: cached tokens they attend. pairs: (query, position) pairs that
+    are computed. A decoding sequence is one row, and as many pairs as positions.
+    Arithmetic is ``pairs * per_pair``; traffic is ``rows * per_row + positions * per_position +
+    pairs * moved_per_pair``. Units: seconds in a price, FLOPs and bytes in a count of work.
+    """
+
+    per_pair: float
+    per_row: float
+    per_position: float
+    moved_per_pair: float
+
+
+def attention_work(
+    spec: DecoderSpec, *, precision: Precision, tp: int, fused: bool
+) -> list[tuple[AttentionTerm, str]]:
+    """Return FLOPs and bytes of every attention operator per unit, and its arithmetic.
+
+    The counts of ``model.ops.prefill_attention`` are linear in rows, positions and pairs, so three
+    chunks determine them: (1 token, no past), (1, 1) and (2, 0).
+    """
+    unlimited = replace(spec, sliding_window=None)
+    alone, after_one, two = (
+        prefill_attention(unlimited, chunk, past, precision=precision, tp=tp, fused=fused)
+        for chunk, past in ((1, 0), (1, 1), (2, 0))
+    )
+    terms = []
+    for first, second, third in zip(alone, after_one, two, strict=True):
+        layers = first.layers
+        per_pair = layers * float(first.flops)
+        one, next_one, pair = (layers * float(x.bytes) for x in (first, second, third))
+        # The second chunk adds one position and one pair; the third doubles rows and positions and
+        # has one pair more than that in a triangle, two more in a full square.
+        moved_per_pair = (pair - 2 * one) / (1 if fused else 2)
+        per_position = next_one - one - moved_per_pair
+        per_row = one - per_position - moved_per_pair
+        term = AttentionTerm(per_pair, per_row, per_position, moved_per_pair)
+        terms.append((term, first.compute))
+    return terms
+
+
+def attention_terms(
+    spec: DecoderSpec,
+    gpu: Gpu,
+    *,
+    precision: Precision,
+    tp: int,
+    fused: bool,
+    flops_efficiency: float,
+    bytes_efficiency: float,
+) -> tuple[AttentionTerm, ...]:
+    """Return the seconds of every attention operator per unit of its arguments.
+
+    Raises:
+        UnsupportedPrecisionError: the GPU lacks the arithmetic.
+    """
+    moved_per_s = gpu.bandwidth_bytes_per_s * bytes_efficiency
+    return tuple(
+        AttentionTerm(
+            per_pair=term.per_pair / (gpu.peak(compute) * flops_efficiency),
+            per_row=term.per_row / moved_per_s,
+            per_position=term.per_position / moved_per_s,
+            moved_per_pair=term.moved_per_pair / moved_per_s,
+        )
+        for term, compute in attention_work(spec, precision=precision, tp=tp, fused=fused)
+    )

@@ -1,0 +1,389 @@
+"""The price of one step: everything a simulator asks of the hardware.
+
+A step is one forward pass over ``decodes`` sequences with ``context_tokens`` positions between
+them, and prefill chunks ``(chunk_tokens, past_tokens)``. Its price is
+
+    overheads + tokens' share + sequences' share + attention
+
+where the tokens' share (projections, MLP or experts, norms, all-reduces) depends on the number of
+tokens only, and the sequences' share (LM head, gather of the logits) on the number of sequences
+only: both are tables. Attention is a maximum of two linear functions, once for all decodes and once
+per chunk.
+
+Not covered: kernels do not overlap, chunks and decodes do not share one attention kernel, and
+sampling costs what ``sequence_overhead_s`` says.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from hardware.calibration import DATASHEET, Calibration
+from hardware.gpu import Gpu
+from hardware.interconnect import all_gather_s, all_reduce_s
+from hardware.operator_prices import (
+    AttentionTerm,
+    attention_terms,
+    attention_work,
+    operators_s,
+    operators_work,
+)
+from model.ops import sequence_operators, shard, token_operators
+from model.precision import Precision
+from model.spec import DecoderSpec
+
+Floats = npt.NDArray[np.float64]
+
+VECTOR_STEPS = 32
+"""From this many steps on numpy is faster than a loop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StepCost:
+    """Prices of one model on one tensor-parallel group. Built by ``step_cost``."""
+
+    overhead_s: float
+    """Once per step: the host's share, and launches of every layer."""
+    token_s: list[float]
+    """By tokens of the step, from 0: what the GPUs spend on them, attention apart."""
+    sequence_s: list[float]
+    """By sequences of the step, from 0: LM head, and host time per sequence."""
+    chunk_overhead_s: float
+    sliding_window: int | None
+    fused: bool
+    decode_terms: tuple[tuple[float, float, float], ...]
+    """Per attention operator: compute and traffic seconds per position, traffic per sequence."""
+    chunk_terms: tuple[tuple[float, float, float, float], ...]
+    """Per attention operator: compute s per pair, traffic s per row, per position, per pair."""
+    token_work: tuple[Floats, Floats] = field(repr=False)
+    """FLOPs and bytes of one rank by tokens of the step."""
+    sequence_work: tuple[Floats, Floats] = field(repr=False)
+    """FLOPs and bytes of one rank by sequences of the step."""
+    attention_work: AttentionTerm
+    """FLOPs and bytes of one rank's fused attention, per unit."""
+    bare_sequence_s: Floats = field(repr=False)
+    """``sequence_s`` without host time."""
+
+    def step_s(self, decodes: int, context_tokens: int, chunks: Sequence[tuple[int, int]]) -> float:
+        """Return the duration of one step in seconds.
+
+        Args:
+            decodes: sequences that decode one token each.
+            context_tokens: positions they attend, summed, the current tokens included.
+            chunks: (chunk_tokens, past_tokens) of every prefill chunk.
+
+        Raises:
+            ValueError: more tokens or sequences than the tables were built for.
+        """
+        attention = 0.0
+        if decodes:
+            positions = context_tokens
+            if self.sliding_window is not None:
+                positions = min(positions, decodes * self.sliding_window)
+            for per_pair, per_position, per_row in self.decode_terms:
+                compute = per_pair * positions
+                memory = per_position * positions + per_row * decodes
+                attention += compute if compute > memory else memory
+        tokens = decodes
+        sequences = decodes
+        for chunk, past in chunks:
+            tokens += chunk
+            sequences += 1
+            attention += self._chunk_s(chunk, past)
+        return self._base_s(tokens, sequences) + attention
+
+    def decode_steps_s(
+        self, decodes: int, context_tokens: int, growth: int, steps: int
+    ) -> list[float]:
+        """Return the durations of successive steps that only decode, in seconds.
+
+        Step ``i`` attends ``context_tokens + i * growth`` positions. Equal to ``step_s`` to the
+        last bit: both apply the same operations to the same doubles in the same order.
+
+        Raises:
+            ValueError: more sequences than the tables were built for.
+        """
+        base = self._base_s(decodes, decodes)
+        most = decodes * self.sliding_window if self.sliding_window is not None else None
+        if steps >= VECTOR_STEPS:
+            positions = np.arange(steps, dtype=np.int64) * growth + context_tokens
+            if most is not None:
+                positions = np.minimum(positions, most)
+            total = np.zeros(steps)
+            for per_pair, per_position, per_row in self.decode_terms:
+                memory_s = per_position * positions + per_row * decodes
+                total += np.maximum(per_pair * positions, memory_s)
+            vector: list[float] = (base + total).tolist()
+            return vector
+        durations = []
+        context = context_tokens
+        for _ in range(steps):
+            reached = context if most is None or context < most else most
+            attention = 0.0
+            for per_pair, per_position, per_row in self.decode_terms:
+                compute = per_pair * reached
+                memory = per_position * reached + per_row * decodes
+                attention += compute if compute > memory else memory
+            durations.append(base + attention)
+            context += growth
+        return durations
+
+    def work(
+        self,
+        tokens: npt.ArrayLike,
+        sequences: npt.ArrayLike,
+        *,
+        decode_context_tokens: float,
+        prefill_pairs: float,
+        prefill_kv_tokens: float,
+    ) -> tuple[float, float]:
+        """Return the FLOPs and bytes that one rank had to process, summed over steps.
+
+        This is the useful work, for MFU and MBU: causal pairs only and fused traffic, whatever
+        kernel was priced. With a sliding window the arguments must hold what is attended inside it.
+
+        Args:
+            tokens: of each step, shape (steps,).
+            sequences: of each step, decoding or with a chunk, shape (steps,).
+            decode_context_tokens: positions attended by decoding sequences, over all steps.
+            prefill_pairs: causal (query, key) pairs of all chunks.
+            prefill_kv_tokens: positions attended by all chunks.
+
+        Raises:
+            ValueError: more tokens or sequences than the tables were built for.
+        """
+        token_rows = np.asarray(tokens).astype(np.int64)
+        sequence_rows = np.asarray(sequences).astype(np.int64)
+        self._check(int(token_rows.max(initial=0)), int(sequence_rows.max(initial=0)))
+        term = self.attention_work
+        pairs = decode_context_tokens + prefill_pairs
+        positions = decode_context_tokens + prefill_kv_tokens
+        flops = (
+            float(self.token_work[0][token_rows].sum())
+            + float(self.sequence_work[0][sequence_rows].sum())
+            + term.per_pair * pairs
+        )
+        bytes_ = (
+            float(self.token_work[1][token_rows].sum())
+            + float(self.sequence_work[1][sequence_rows].sum())
+            + term.per_row * float(token_rows.sum())
+            + term.per_position * positions
+        )
+        return flops, bytes_
+
+    def decode_tokens_per_s(self, sequences: int, mean_context_tokens: float = 0.0) -> float:
+        """Return the tokens/s of steady decoding without host overhead, for one replica.
+
+        Raises:
+            ValueError: more sequences than the tables were built for.
+        """
+        self._check(sequences, sequences)
+        seconds = self.token_s[sequences] + float(self.bare_sequence_s[sequences])
+        positions = sequences * mean_context_tokens
+        if self.sliding_window is not None:
+            positions = min(positions, float(sequences * self.sliding_window))
+        for per_pair, per_position, per_row in self.decode_terms:
+            memory_s = per_position * positions + per_row * sequences
+            seconds += max(per_pair * positions, memory_s)
+        return sequences / seconds
+
+    def output_tokens_per_s_ceiling(self) -> float:
+        """Return output tokens/s of one replica that no schedule can exceed.
+
+        A step of s sequences yields at most s tokens and has at least s tokens to process, so it
+        takes at least ``overhead + token_s[s] + sequence_s[s]``: attention is left out, and the
+        best s is taken.
+        """
+        most = min(len(self.token_s), len(self.sequence_s))
+        seconds = self.overhead_s + np.array(self.token_s[:most]) + np.array(self.sequence_s[:most])
+        return float((np.arange(1, most) / seconds[1:]).max())
+
+    def ceilings(self) -> dict[str, float]:
+        """Return what one replica cannot exceed, to be shown before any result.
+
+        At the calibration's efficiencies (the datasheet's peaks without one), and without host
+        overhead except in ``output_tokens_per_s``:
+
+        - ``fastest_token_s``: one sequence, one position of context.
+        - ``prefill_tokens_per_s``: the best step of one chunk, without attention.
+        - ``decode_tokens_per_s``: as many sequences as allowed, without context.
+        - ``output_tokens_per_s``: see ``output_tokens_per_s_ceiling``.
+        """
+        most_tokens = len(self.token_s) - 1
+        seconds = np.array(self.token_s[1:]) + float(self.bare_sequence_s[1])
+        sequences = min(len(self.sequence_s) - 1, most_tokens)
+        return {
+            "fastest_token_s": 1.0 / self.decode_tokens_per_s(1, 1.0),
+            "prefill_tokens_per_s": float((np.arange(1, most_tokens + 1) / seconds).max()),
+            "decode_tokens_per_s": self.decode_tokens_per_s(sequences),
+            "output_tokens_per_s": self.output_tokens_per_s_ceiling(),
+        }
+
+    def _base_s(self, tokens: int, sequences: int) -> float:
+        try:
+            return self.overhead_s + self.token_s[tokens] + self.sequence_s[sequences]
+        except IndexError:
+            self._check(tokens, sequences)
+            raise
+
+    def _check(self, tokens: int, sequences: int) -> None:
+        limits = {
+            "tokens": (tokens, len(self.token_s) - 1, "max_tokens"),
+            "sequences": (sequences, len(self.sequence_s) - 1, "max_seqs"),
+        }
+        for noun, (count, limit, parameter) in limits.items():
+            if count > limit:
+                raise ValueError(
+                    f"a step of {count} {noun} is beyond {parameter} = {limit} of this step cost, "
+                    f"expected at most {limit}"
+                )
+
+    def _chunk_s(self, chunk: int, past: int) -> float:
+        """Seconds of one chunk's attention, and its overhead."""
+        window = self.sliding_window
+        positions = past + chunk
+        if window is not None and positions > window:
+            short = min(chunk, max(window - past, 0))
+            pairs = short * past + short * (short + 1) / 2 + (chunk - short) * window
+            positions = min(positions, chunk + window - 1)
+        else:
+            pairs = chunk * past + chunk * (chunk + 1) / 2
+        if not self.fused:
+            pairs = chunk * positions
+        seconds = self.chunk_overhead_s
+        for per_pair, per_row, per_position, moved_per_pair in self.chunk_terms:
+            compute = per_pair * pairs
+            memory = per_row * chunk + per_position * positions + moved_per_pair * pairs
+            seconds += compute if compute > memory else memory
+        return seconds
+
+
+def step_cost(
+    spec: DecoderSpec,
+    gpu: Gpu,
+    *,
+    tp: int = 1,
+    precision: Precision,
+    calibration: Calibration = DATASHEET,
+    fused: bool = True,
+    max_tokens: int,
+    max_seqs: int,
+    step_overhead_s: float | None = None,
+    sequence_overhead_s: float | None = None,
+) -> StepCost:
+    """Tabulate the prices of all steps of up to ``max_tokens`` tokens and ``max_seqs`` sequences.
+
+    Args:
+        spec: the model.
+        gpu: every rank's.
+        tp: ranks that share the model.
+        precision: bytes per number, and arithmetic.
+        calibration: efficiencies and overheads.
+        fused: FlashAttention's traffic; otherwise scores and probabilities go through memory.
+        max_tokens: most tokens of one step.
+        max_seqs: most sequences of one step, decoding or with a chunk.
+        step_overhead_s: host time per step. None: the calibration's.
+        sequence_overhead_s: host time per sequence. None: the calibration's.
+
+    Raises:
+        ValueError: ``tp`` does not divide the model; no link between GPUs; a limit below 1.
+        UnsupportedPrecisionError: the GPU lacks the arithmetic.
+    """
+    for name, limit in (("max_tokens", max_tokens), ("max_seqs", max_seqs)):
+        if limit < 1:
+            raise ValueError(f"{name} = {limit}, expected at least 1")
+    if step_overhead_s is None:
+        step_overhead_s = calibration.step_overhead_s
+    if sequence_overhead_s is None:
+        sequence_overhead_s = calibration.sequence_overhead_s
+    tokens, sequences = np.arange(max_tokens + 1.0), np.arange(max_seqs + 1.0)
+    of_tokens = token_operators(spec, tokens, precision=precision, tp=tp)
+    of_sequences = sequence_operators(spec, sequences, precision=precision, tp=tp)
+    token_s = operators_s(of_tokens, gpu, calibration)
+    sequence_s = operators_s(of_sequences, gpu, calibration)
+    if tp > 1:
+        token_s = token_s + _all_reduces_s(spec, tokens, gpu, tp, precision, calibration)
+        sequence_s = sequence_s + _gather_s(spec, sequences, gpu, tp, precision, calibration)
+    decode, chunk = _attention(spec, gpu, tp, precision, calibration, fused)
+    return StepCost(
+        overhead_s=step_overhead_s + spec.num_layers * calibration.layer_overhead_s,
+        token_s=token_s.tolist(),
+        sequence_s=(sequence_s + sequence_overhead_s * sequences).tolist(),
+        chunk_overhead_s=calibration.chunk_overhead_s,
+        sliding_window=spec.sliding_window,
+        fused=fused,
+        decode_terms=decode,
+        chunk_terms=chunk,
+        token_work=operators_work(of_tokens),
+        sequence_work=operators_work(of_sequences),
+        attention_work=attention_work(spec, precision=precision, tp=tp, fused=True)[0][0],
+        bare_sequence_s=sequence_s,
+    )
+
+
+def _attention(
+    spec: DecoderSpec,
+    gpu: Gpu,
+    tp: int,
+    precision: Precision,
+    calibration: Calibration,
+    fused: bool,
+) -> tuple[tuple[tuple[float, float, float], ...], tuple[tuple[float, float, float, float], ...]]:
+    """Coefficients of decodes and of chunks, in the order in which ``StepCost`` reads them."""
+    decode = attention_terms(
+        spec,
+        gpu,
+        precision=precision,
+        tp=tp,
+        fused=fused,
+        flops_efficiency=calibration.attention_decode_flops,
+        bytes_efficiency=calibration.attention_decode_bytes,
+    )
+    chunk = attention_terms(
+        spec,
+        gpu,
+        precision=precision,
+        tp=tp,
+        fused=fused,
+        flops_efficiency=calibration.attention_prefill_flops,
+        bytes_efficiency=calibration.attention_prefill_bytes,
+    )
+    return (
+        tuple((t.per_pair, t.per_position + t.moved_per_pair, t.per_row) for t in decode),
+        tuple((t.per_pair, t.per_row, t.per_position, t.moved_per_pair) for t in chunk),
+    )
+
+
+def _all_reduces_s(
+    spec: DecoderSpec,
+    tokens: Floats,
+    gpu: Gpu,
+    tp: int,
+    precision: Precision,
+    calibration: Calibration,
+) -> Floats:
+    """Two all-reduces per layer, and one behind the vocabulary-parallel embedding.
+
+    Shoeybi et al., "Megatron-LM", arXiv 1909.08053, section 3 and figure 4.
+    """
+    buffer_bytes = tokens * (spec.hidden_size * precision.activation_bytes)
+    one = all_reduce_s(buffer_bytes, tp, gpu, calibration.all_reduce_bytes)
+    seconds = (2 * spec.num_layers + 1) * (one + calibration.collective_overhead_s)
+    return np.where(tokens > 0, seconds, 0.0)
+
+
+def _gather_s(
+    spec: DecoderSpec,
+    sequences: Floats,
+    gpu: Gpu,
+    tp: int,
+    precision: Precision,
+    calibration: Calibration,
+) -> Floats:
+    """Gathering the logits, of which every rank has computed its part of the vocabulary."""
+    logits = tp * shard(spec, tp).vocab
+    buffer_bytes = sequences * (logits * precision.activation_bytes)
+    one = all_gather_s(buffer_bytes, tp, gpu, calibration.all_reduce_bytes)
+    return np.where(sequences > 0, one + calibration.collective_overhead_s, 0.0)

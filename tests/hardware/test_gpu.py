@@ -1,0 +1,136 @@
+import pytest
+
+from hardware.gpu import Gpu, UnknownGpuError, UnsupportedPrecisionError, gpu_names, load_gpu
+
+NAMES = (
+    "t4",
+    "a10g",
+    "l4",
+    "l40s",
+    "a100-40gb-pcie",
+    "a100-80gb-pcie",
+    "a100-40gb-sxm",
+    "a100-80gb-sxm",
+    "h100-pcie",
+    "h100-sxm",
+    "h200-sxm",
+    "b200-sxm",
+    "mi300x",
+    "rtx-4090",
+)
+
+
+def test_the_catalogue():
+    assert gpu_names() == NAMES
+
+
+@pytest.mark.parametrize(
+    ("name", "compute", "tflops", "gb_per_s"),
+    [
+        # NVIDIA T4, A100, L40S, H200 datasheets; H100 and Ada white papers; AMD MI300X datasheet.
+        ("t4", "fp16", 65, 320),
+        ("a100-80gb-sxm", "bf16", 312, 2039),
+        ("a100-80gb-pcie", "bf16", 312, 1935),
+        ("a100-40gb-sxm", "bf16", 312, 1555),
+        ("l40s", "bf16", 362.05, 864),
+        ("h100-pcie", "bf16", 756, 2000),
+        ("h100-sxm", "bf16", 989.4, 3350),
+        ("h100-sxm", "fp8", 1978.9, 3350),
+        ("h200-sxm", "bf16", 989.4, 4800),
+        ("b200-sxm", "bf16", 2250, 8000),
+        ("mi300x", "fp16", 1307.4, 5300),
+        ("rtx-4090", "fp16", 165.2, 1008),
+    ],
+)
+def test_peaks_are_the_vendors_dense_figures(name, compute, tflops, gb_per_s):
+    gpu = load_gpu(name)
+    assert gpu.peak(compute) == pytest.approx(tflops * 1e12)
+    assert gpu.bandwidth_bytes_per_s == pytest.approx(gb_per_s * 1e9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_figure_has_a_source_with_date_and_address(name):
+    gpu = load_gpu(name)
+    figures = {"memory_bytes", "nominal_memory_bytes", "bandwidth_bytes_per_s"}
+    figures |= {"link_bytes_per_s", "link_latency_s", "usd_per_hour"}
+    figures |= {f"peak_flops_per_s.{compute}" for compute in gpu.peak_flops_per_s}
+    assert set(gpu.sources) == figures
+    for field, source in gpu.sources.items():
+        assert "https://" in source
+        assert ", 20" in source
+        assert ("dense" in source) or not field.startswith("peak")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_driver_offers_a_little_less_than_the_vendor_sells(name):
+    gpu = load_gpu(name)
+    assert gpu.nominal_memory_bytes is not None
+    assert 0.9 < gpu.memory_bytes / gpu.nominal_memory_bytes < 1
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [
+        ("A100", "a100-80gb-sxm"),
+        ("a100-sxm", "a100-80gb-sxm"),
+        ("H100_SXM", "h100-sxm"),
+        ("h200", "h200-sxm"),
+        ("b200", "b200-sxm"),
+        ("RTX 4090", "rtx-4090"),
+    ],
+)
+def test_aliases(alias, name):
+    assert load_gpu(alias).name == name
+
+
+def test_an_unknown_gpu_names_the_nearest():
+    with pytest.raises(UnknownGpuError, match=r"gpu = 'h100-smx'.*did you mean 'h100-sxm'"):
+        load_gpu("h100-smx")
+
+
+def test_a_missing_precision_names_the_alternatives():
+    with pytest.raises(
+        UnsupportedPrecisionError,
+        match="gpu t4 has no bf16 arithmetic, expected one of fp32, fp16, int8: set dtype: float16",
+    ):
+        load_gpu("t4").peak("bf16")
+    with pytest.raises(UnsupportedPrecisionError, match="a100-80gb-sxm has no fp8"):
+        load_gpu("a100").peak("fp8")
+
+
+def test_a_mapping_describes_a_gpu():
+    gpu = load_gpu(
+        {"name": "mine", "memory_bytes": 2**30, "bandwidth_bytes_per_s": 1e12}
+        | {"peak_flops_per_s": {"bf16": 1e14}}
+    )
+    assert gpu == Gpu(
+        name="mine",
+        memory_bytes=2**30,
+        bandwidth_bytes_per_s=1e12,
+        peak_flops_per_s={"bf16": 1e14},
+    )
+    assert gpu.usd_per_hour is None
+
+
+def test_a_mapping_may_override_a_gpu_of_the_catalogue():
+    gpu = load_gpu({"like": "h100", "bandwidth_bytes_per_s": 4.8e12})
+    assert gpu.name == "h100-sxm-modified"
+    assert gpu.bandwidth_bytes_per_s == 4.8e12
+    assert gpu.peak("bf16") == load_gpu("h100").peak("bf16")
+    assert "bandwidth_bytes_per_s" not in gpu.sources
+    assert "memory_bytes" in gpu.sources
+
+
+def test_a_wrong_mapping_lists_every_mistake():
+    with pytest.raises(
+        ValueError, match=r"gpu: memory_byte: unknown key; did you mean 'memory_"
+    ) as e:
+        load_gpu({"memory_byte": 1, "bandwidth_bytes_per_s": -1, "peak_flops_per_s": {"bf61": 1}})
+    assert "bandwidth_bytes_per_s = -1: Input should be greater than 0" in str(e.value)
+    assert "gpu: memory_bytes: missing" in str(e.value)
+    assert "bf61" in str(e.value)
+
+
+def test_like_must_be_a_name():
+    with pytest.raises(ValueError, match="gpu: like = 3, expected a name of the catalogue"):
+        load_gpu({"like": 3})

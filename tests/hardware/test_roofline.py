@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hardware.gpu import Gpu, load_gpu
+from hardware.interconnect import (
+    all_gather_s,
+    all_reduce_s,
+    one_shot_all_reduce_s,
+    ring_all_reduce_s,
+)
+from hardware.roofline import operator_s, ridge_flops_per_byte
+
+
+@pytest.mark.parametrize(
+    ("name", "compute", "flops_per_byte"),
+    [
+        # 312e12 / 2.039e12, 989.4e12 / 3.35e12, 65e12 / 320e9.
+        ("a100-80gb-sxm", "bf16", 153.0),
+        ("h100-sxm", "bf16", 295.3),
+        ("t4", "fp16", 203.1),
+    ],
+)
+def test_ridge(name, compute, flops_per_byte):
+    gpu = load_gpu(name)
+    ridge = ridge_flops_per_byte(gpu.peak(compute), gpu.bandwidth_bytes_per_s)
+    assert ridge == pytest.approx(flops_per_byte, abs=0.05)
+
+
+def test_an_operator_takes_its_longer_side():
+    assert operator_s(2e12, 1e9, 1e12, 1e9) == 2.0
+    assert operator_s(1e12, 3e9, 1e12, 1e9) == 3.0
+    both = operator_s(np.array([2e12, 1e12]), np.array([1e9, 3e9]), 1e12, 1e9)
+    np.testing.assert_array_equal(both, [2.0, 3.0])
+
+
+def test_both_sides_meet_at_the_ridge():
+    ridge = ridge_flops_per_byte(312e12, 2.039e12)
+    assert operator_s(ridge * 1e9, 1e9, 312e12, 2.039e12) == pytest.approx(1e9 / 2.039e12)
+
+
+def test_ring_all_reduce_moves_twice_all_but_one_nth():
+    # 8 ranks, 800 MB at 450 GB/s: 2 * 7/8 * 800e6 / 450e9 = 3.111 ms, and 14 hops of 1 us.
+    assert ring_all_reduce_s(800e6, 8, 450e9, 1e-6) == pytest.approx(3.1111e-3 + 14e-6, rel=1e-4)
+
+
+def test_one_shot_all_reduce_reads_every_other_rank():
+    assert one_shot_all_reduce_s(1e6, 4, 100e9, 1e-6) == pytest.approx(30e-6 + 2e-6)
+
+
+def test_small_buffers_go_in_one_shot_and_large_ones_round_the_ring():
+    gpu = load_gpu("h100")
+    assert gpu.link_bytes_per_s is not None
+    link = (gpu.link_bytes_per_s, gpu.link_latency_s)
+    assert all_reduce_s(8e3, 8, gpu) == one_shot_all_reduce_s(8e3, 8, *link)
+    assert all_reduce_s(8e8, 8, gpu) == ring_all_reduce_s(8e8, 8, *link)
+    both = all_reduce_s(np.array([8e3, 8e8]), 8, gpu)
+    np.testing.assert_array_equal(both, [all_reduce_s(8e3, 8, gpu), all_reduce_s(8e8, 8, gpu)])
+
+
+def test_one_rank_has_nothing_to_reduce():
+    gpu = load_gpu("t4")
+    assert all_reduce_s(1e9, 1, gpu) == 0
+    assert all_gather_s(1e9, 1, gpu) == 0
+
+
+def test_all_gather():
+    gpu = Gpu(
+        memory_bytes=1,
+        bandwidth_bytes_per_s=1,
+        peak_flops_per_s={"bf16": 1},
+        link_bytes_per_s=100e9,
+        link_latency_s=1e-6,
+    )
+    assert all_gather_s(4e6, 4, gpu) == pytest.approx(30e-6 + 3e-6)
+    assert all_gather_s(4e6, 4, gpu, 0.5) == pytest.approx(60e-6 + 3e-6)
+
+
+def test_ranks_without_a_link():
+    gpu = Gpu(memory_bytes=1, bandwidth_bytes_per_s=1, peak_flops_per_s={"bf16": 1})
+    message = "tensor_parallel_size = 2 needs link_bytes_per_s of gpu custom"
+    with pytest.raises(ValueError, match=message):
+        all_reduce_s(1.0, 2, gpu)
+    with pytest.raises(ValueError, match=message):
+        all_gather_s(1.0, 2, gpu)
+
+
+@given(
+    bytes_=st.floats(0, 1e10),
+    more=st.floats(0, 1e10),
+    ranks=st.integers(2, 16),
+    name=st.sampled_from(["a100", "h100", "l40s", "mi300x"]),
+)
+def test_all_reduce_grows_with_the_buffer_and_the_ranks(bytes_, more, ranks, name):
+    gpu = load_gpu(name)
+    seconds = all_reduce_s(bytes_, ranks, gpu)
+    assert seconds <= all_reduce_s(bytes_ + more, ranks, gpu)
+    assert seconds <= all_reduce_s(bytes_, ranks + 1, gpu)
+    assert seconds <= all_reduce_s(bytes_, ranks, gpu, 0.5)

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Self
 
+import numpy as np
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -17,6 +18,7 @@ from pydantic import (
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
+from hardware.gpu import Gpu
 from hardware.yaml_file import read_yaml, validated
 
 __all__ = [
@@ -110,7 +112,9 @@ class Calibration(_Part):
     source: str
     """What was measured, where and when; or why nothing was."""
     gpu: str | None = None
-    """GPU of the catalogue that it was measured on."""
+    """GPU that it was measured on."""
+    device: Gpu | None = None
+    """What was measured, when it is not in the catalogue: `cluster.gpu: calibrated` names it."""
     software: str | None = None
     """Engine or libraries, with versions."""
 
@@ -164,6 +168,35 @@ class Calibration(_Part):
     def measured(self) -> bool:
         """Whether anything differs from the datasheet's peaks."""
         return any(getattr(self, name) != default for name, default in PARAMETERS.items())
+
+    def draw(self, rng: np.random.Generator) -> "Calibration":
+        """Return a calibration as another measurement of the same device might have given it.
+
+        The logarithms of the fitted parameters are drawn from a normal law with the covariance that
+        the fit found; efficiencies stay in their bounds. Errors of the model's form are not in it.
+
+        Raises:
+            ValueError: the calibration holds no covariance.
+        """
+        if self.covariance is None:
+            raise ValueError(f"calibration {self.name} has no covariance to draw from")
+        names = self.covariance.parameters
+        fields = self.model_dump()
+        curve = [list(node) for node in self.gemm_curve]
+        nodes = {name: int(found[1]) for name in names if (found := _NODE.fullmatch(name))}
+        values = np.array(
+            [curve[nodes[name]][1] if name in nodes else fields[name] for name in names]
+        )
+        of_logs = np.array(self.covariance.matrix) / np.outer(values, values)
+        logs = rng.multivariate_normal(np.log(values), of_logs, method="eigh")
+        for name, value in zip(names, np.exp(logs).tolist(), strict=True):
+            if name in nodes:
+                curve[nodes[name]][1] = value
+            elif name.endswith("_s"):
+                fields[name] = value
+            else:
+                fields[name] = min(value, 1.0 if name == "gemm_overlap" else 1.5)
+        return Calibration.model_validate(fields | {"gemm_curve": curve})
 
     def outside(self, max_step_tokens: int, max_context_tokens: int, max_decodes: int) -> list[str]:
         """Say by how much a run leaves the range that the measurements cover.

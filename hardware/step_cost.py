@@ -203,10 +203,10 @@ class StepCost:
     def ceilings(self) -> dict[str, float]:
         """Return what one replica cannot exceed, to be shown before any result.
 
-        At the calibration's efficiencies (the datasheet's peaks without one), and without host
-        overhead except in ``output_tokens_per_s``:
+        At the calibration's efficiencies (the datasheet's peaks without one); the prefill and
+        decode ceilings are without host overhead:
 
-        - ``fastest_token_s``: one sequence, one position of context.
+        - ``fastest_token_s``: a step of one sequence with one position of context.
         - ``prefill_tokens_per_s``: the best step of one chunk, without attention.
         - ``decode_tokens_per_s``: as many sequences as allowed, without context.
         - ``output_tokens_per_s``: see ``output_tokens_per_s_ceiling``.
@@ -215,7 +215,7 @@ class StepCost:
         seconds = np.array(self.token_s[1:]) + float(self.bare_sequence_s[1])
         sequences = min(len(self.sequence_s) - 1, most_tokens)
         return {
-            "fastest_token_s": 1.0 / self.decode_tokens_per_s(1, 1.0),
+            "fastest_token_s": self.step_s(1, 1, ()),
             "prefill_tokens_per_s": float((np.arange(1, most_tokens + 1) / seconds).max()),
             "decode_tokens_per_s": self.decode_tokens_per_s(sequences),
             "output_tokens_per_s": self.output_tokens_per_s_ceiling(),

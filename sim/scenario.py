@@ -21,6 +21,12 @@ RouterName = Literal[
 DEFAULT_CHUNK_BUDGET_TOKENS = 2048
 """vLLM's default ``max_num_batched_tokens`` of an online server (v1)."""
 
+ASSUMED_STEP_OVERHEAD_S = 1e-3
+ASSUMED_SEQUENCE_OVERHEAD_S = 1e-5
+"""Host time where nothing was measured: round figures, of the order of what a Python engine does
+between two steps (scheduling, preparing inputs, sampling, streaming). An engine without any would
+be too good to be true; ``engine.step_overhead_s: 0`` gives the bare roofline."""
+
 
 class EngineConfig(BaseModel):
     """Settings of the serving engine, under vLLM's names."""
@@ -60,9 +66,9 @@ class EngineConfig(BaseModel):
     attention: Literal["fused", "standard"] = "fused"
     """fused: FlashAttention's traffic; standard: scores and probabilities go through memory."""
     step_overhead_s: float | None = Field(default=None, ge=0)
-    """Host time of one step. Default: the calibration's."""
+    """Host time of one step. Default: the calibration's; 1 ms without one."""
     sequence_overhead_s: float | None = Field(default=None, ge=0)
-    """Host time of one sequence in a step. Default: the calibration's."""
+    """Host time of one sequence in a step. Default: the calibration's; 10 us without one."""
 
 
 class ClusterConfig(BaseModel):
@@ -153,8 +159,10 @@ def build_scenario(
         fused=engine.attention == "fused",
         max_tokens=longest_step,
         max_seqs=engine.max_num_seqs,
-        step_overhead_s=engine.step_overhead_s,
-        sequence_overhead_s=engine.sequence_overhead_s,
+        step_overhead_s=_host_s(engine.step_overhead_s, calibration, ASSUMED_STEP_OVERHEAD_S),
+        sequence_overhead_s=_host_s(
+            engine.sequence_overhead_s, calibration, ASSUMED_SEQUENCE_OVERHEAD_S
+        ),
     )
     watermark = engine.watermark if engine.watermark is not None else (0.0 if chunked else 0.01)
     return Scenario(
@@ -170,3 +178,10 @@ def build_scenario(
         watermark_blocks=int(watermark * ledger.num_gpu_blocks),
         seed=seed,
     )
+
+
+def _host_s(given_s: float | None, calibration: Calibration, assumed_s: float) -> float | None:
+    """What was given, else None for the calibration's, else what is assumed on bare peaks."""
+    if given_s is not None or calibration != DATASHEET:
+        return given_s
+    return assumed_s

@@ -34,11 +34,16 @@ def test_one_request_takes_what_the_roofline_says(scheduler: str) -> None:
 
 
 def test_a_decode_step_reads_all_weights_at_least_once() -> None:
-    """Llama-3-8B in bf16: 16.06 GB over 2.039 TB/s is 7.9 ms; the embedding table is not read."""
+    """Llama-3-8B in bf16: 15.01 GB over 2.039 TB/s is 7.36 ms; one row of the embedding is read.
+
+    All 16.06 GB would take 7.88 ms, which a step with its host overhead does not undercut either.
+    """
     spec = load_spec("llama-3-8b")
-    read_bytes = 2 * (spec.parameters() - spec.vocab_size * spec.hidden_size)
-    assert llama().price.step_s(1, 1, []) >= read_bytes / 2.039e12
-    assert 2 * spec.parameters() / 2.039e12 == pytest.approx(7.9e-3, rel=0.01)
+    weights = 2 * spec.parameters()
+    embedding = 2 * spec.vocab_size * spec.hidden_size
+    bare = llama(step_overhead_s=0.0, sequence_overhead_s=0.0).price.step_s(1, 1, [])
+    assert (weights - embedding) / 2.039e12 <= bare == pytest.approx(7.36e-3, rel=2e-3)
+    assert llama().price.step_s(1, 1, []) >= weights / 2.039e12 == pytest.approx(7.88e-3, rel=1e-3)
 
 
 @pytest.mark.parametrize("max_num_seqs", [1, 16, 256])

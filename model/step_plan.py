@@ -78,7 +78,6 @@ class Varlen:
 class StepPlan:
     """One step, flattened: the rows of all chunks, then one row per decoding sequence."""
 
-    rows: int
     positions: Tensor
     """[rows]"""
     cache_rows: Tensor
@@ -122,18 +121,9 @@ def plan_step(
     if order is not None:
         decode_slots = [decode_slots[i] for i in order]
         decode_pasts = [decode_pasts[i] for i in order]
-    slots, pasts = np.asarray(decode_slots, np.int64), np.asarray(decode_pasts, np.int64)
-    lengths = [tokens for _, tokens, _ in chunks]
-    chunk_rows = sum(lengths)
-    positions = np.concatenate([*(np.arange(p, p + t) for _, t, p in chunks), pasts])
-    starts = np.repeat([slot * slot_tokens for slot, _, _ in chunks], lengths)
-    cache_rows = np.concatenate([starts, slots * slot_tokens]).astype(np.int64) + positions
-    decode_rows = np.arange(chunk_rows, chunk_rows + len(slots))
-    if order is not None:
-        decode_rows = chunk_rows + np.argsort(order)
-    sampled = np.concatenate([np.cumsum(lengths, dtype=np.int64) - 1, decode_rows])
-    permutation = np.asarray(order or [], np.int64)
-    tensors = _to_device([positions, cache_rows, sampled, permutation], device)
+    chunk_rows = sum(tokens for _, tokens, _ in chunks)
+    columns = _columns(chunks, decode_slots, decode_pasts, order, slot_tokens)
+    positions, cache_rows, sampled_rows, decode_order = _to_device(columns, device)
     if kernel == "varlen":
         groups: tuple[DecodeGroup, ...] = ()
         varlen = _varlen(chunks, decode_slots, decode_pasts, slot_tokens, device)
@@ -151,11 +141,10 @@ def plan_step(
         )
         varlen = ()
     return StepPlan(
-        rows=len(positions),
-        positions=tensors[0],
-        cache_rows=tensors[1],
-        sampled_rows=tensors[2],
-        decode_order=None if order is None else tensors[3],
+        positions=positions,
+        cache_rows=cache_rows,
+        sampled_rows=sampled_rows,
+        decode_order=None if order is None else decode_order,
         chunks=_chunks(spec, chunks, slot_tokens, kernel, device, dtype),
         groups=groups,
         varlen=varlen,
@@ -167,6 +156,27 @@ def _slot_order(slots: Sequence[int]) -> list[int] | None:
     if all(left < right for left, right in pairwise(slots)):
         return None
     return sorted(range(len(slots)), key=slots.__getitem__)
+
+
+def _columns(
+    chunks: Sequence[ChunkSpan],
+    decode_slots: Sequence[int],
+    decode_pasts: Sequence[int],
+    order: Sequence[int] | None,
+    slot_tokens: int,
+) -> list[npt.NDArray[np.int64]]:
+    """Positions and cache rows of all rows, sampled rows, and ``order`` (empty for None)."""
+    lengths = np.array([tokens for _, tokens, _ in chunks], np.int64)
+    chunk_starts = np.array([slot * slot_tokens for slot, _, _ in chunks], np.int64)
+    decode_starts = np.array(decode_slots, np.int64) * slot_tokens
+    pasts = np.array(decode_pasts, np.int64)
+    permutation = np.array(order or [], np.int64)
+    positions = np.concatenate([*(np.arange(p, p + t) for _, t, p in chunks), pasts])
+    slot_rows = np.concatenate([np.repeat(chunk_starts, lengths), decode_starts])
+    # Decoding sequence i sits where the permutation put it.
+    ranks = np.arange(len(pasts)) if order is None else np.argsort(permutation)
+    sampled_rows = np.concatenate([np.cumsum(lengths) - 1, lengths.sum() + ranks])
+    return [positions, slot_rows + positions, sampled_rows, permutation]
 
 
 def _to_device(arrays: Sequence[npt.NDArray[np.int64]], device: torch.device) -> tuple[Tensor, ...]:

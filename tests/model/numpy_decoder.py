@@ -33,8 +33,10 @@ def numpy_logits(spec: DecoderSpec, weights: dict[str, Array], tokens: list[int]
 
 
 def _linear(weights: dict[str, Array], name: str, x: Array) -> Array:
-    product = x @ weights[f"{name}.weight"].T
-    return product + weights.get(f"{name}.bias", 0.0)
+    product: Array = x @ weights[f"{name}.weight"].T
+    if f"{name}.bias" in weights:
+        product = product + weights[f"{name}.bias"]
+    return product
 
 
 def _norm(spec: DecoderSpec, weights: dict[str, Array], name: str, x: Array) -> Array:
@@ -45,7 +47,8 @@ def _norm(spec: DecoderSpec, weights: dict[str, Array], name: str, x: Array) -> 
 
 
 def _rms(x: Array, eps: float) -> Array:
-    return x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + eps)
+    mean_square: Array = (x**2).mean(axis=-1, keepdims=True)
+    return x / np.sqrt(mean_square + eps)
 
 
 def _attention(spec: DecoderSpec, weights: dict[str, Array], x: Array) -> Array:
@@ -74,7 +77,7 @@ def _attention(spec: DecoderSpec, weights: dict[str, Array], x: Array) -> Array:
 
 
 def _rotated(head: Array, theta: float) -> Array:
-    """Turn the pair (i, i + d/2) at position t by the angle t * theta^(-2i/d), as complex numbers."""
+    """Turn the pair (i, i + d/2) at position t by t * theta^(-2i/d), as a complex number."""
     half = head.shape[1] // 2
     turned = np.zeros_like(head)
     for t in range(len(head)):
@@ -98,11 +101,13 @@ def _mlp(spec: DecoderSpec, weights: dict[str, Array], x: Array) -> Array:
 
 
 def _activation(name: str, x: Array) -> Array:
+    scale: Array
     if name == "silu":
-        return x / (1 + np.exp(-x))
-    if name == "relu":
-        return np.maximum(x, 0)
-    if name == "gelu_tanh":
-        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-    erf = np.vectorize(math.erf)
-    return 0.5 * x * (1 + erf(x / math.sqrt(2)))
+        scale = 1 / (1 + np.exp(-x))
+    elif name == "relu":
+        scale = (x > 0).astype(np.float64)
+    elif name == "gelu_tanh":
+        scale = 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    else:
+        scale = 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+    return x * scale

@@ -75,7 +75,7 @@ def test_chunked_prefill_equals_whole(
     expected = decoder(tokens[None])[0]
     cache = decoder.new_cache(slots=3, slot_tokens=20)
     past = 0
-    for chunk in tokens.split(list(sizes)):
+    for chunk in torch.split(tokens, list(sizes)):
         logits = decoder.step(cache, [(1, chunk, past)])
         past += len(chunk)
         assert_close(logits[0], expected[past - 1])
@@ -94,9 +94,9 @@ def test_mixed_steps_equal_one_by_one(
     expected = [decoder(tokens[None])[0] for tokens in sequences]
     slots = [5, 2, 3, 0, 1, 6]
     cache = decoder.new_cache(slots=7, slot_tokens=16)
-    prefills = [
-        (slots[i], sequences[i][:-2], 0) for i in range(4) if len(sequences[i]) > 2
-    ] + [(slots[5], sequences[5][:4], 0)]
+    prefills = [(slots[i], sequences[i][:-2], 0) for i in range(4) if len(sequences[i]) > 2] + [
+        (slots[5], sequences[5][:4], 0)
+    ]
     decoder.step(cache, prefills)
     decoding = [i for i in range(4) if len(sequences[i]) > 2]
     for back in (2, 1):

@@ -253,8 +253,11 @@ class Decoder(nn.Module):
         """Prefill ``tokens`` [sequences, length] into slots 0, 1, ...; last logits of each."""
         return self.step(cache, [(slot, row, 0) for slot, row in enumerate(tokens)])
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Logits [sequences, length, vocab] of every position, without a cache."""
+    def forward(self, tokens: Tensor, *, last_only: bool = False) -> Tensor:
+        """Logits [sequences, length, vocab] of every position, without a cache.
+
+        ``last_only`` computes those of the last position alone: [sequences, 1, vocab].
+        """
         if tokens.ndim != 2 or not tokens.numel():
             raise ValueError(
                 f"tokens has shape {tuple(tokens.shape)}; expected [sequences, length]"
@@ -264,7 +267,8 @@ class Decoder(nn.Module):
         plan = self._plan([(row, length, 0) for row in range(sequences)], [], [], length)
         with torch.inference_mode():
             hidden = self._hidden(_token_ids(tokens, self.device), plan, None)
-            return self._logits(hidden).view(sequences, length, -1)
+            hidden = hidden.view(sequences, length, -1)
+            return self._logits(hidden[:, -1:] if last_only else hidden)
 
     def _plan(
         self, spans: Sequence[ChunkSpan], slots: Sequence[int], pasts: Sequence[int], size: int

@@ -1,6 +1,6 @@
 """Text generation with a real decoder, with and without a KV cache."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ def generate(
     use_cache: bool = True,
     temperature: float = 0.0,
     seed: int = 0,
+    on_token: Callable[[], None] = lambda: None,
 ) -> list[list[int]]:
     """Continue each prompt by ``max_new_tokens`` tokens, all prompts as one batch.
 
@@ -26,6 +27,7 @@ def generate(
         use_cache: keep keys and values; without, every token recomputes its whole sequence.
         temperature: 0 takes the likeliest token, otherwise logits are divided by it and sampled.
         seed: of the sampling.
+        on_token: called when every prompt has its next token, so that a caller can take the time.
 
     Returns:
         The new tokens of each prompt.
@@ -42,7 +44,7 @@ def generate(
         raise ValueError(f"temperature(={temperature}) must be >= 0")
     generator = torch.Generator(decoder.device).manual_seed(seed)
     run = _cached if use_cache else _recomputed
-    return run(decoder, prompts, max_new_tokens, temperature, generator)
+    return run(decoder, prompts, max_new_tokens, temperature, generator, on_token)
 
 
 def _cached(
@@ -51,16 +53,19 @@ def _cached(
     max_new_tokens: int,
     temperature: float,
     generator: torch.Generator,
+    on_token: Callable[[], None],
 ) -> list[list[int]]:
     lengths = [len(prompt) for prompt in prompts]
     slots = range(len(prompts))
     cache = decoder.new_cache(len(prompts), max(lengths) + max_new_tokens - 1)
     logits = decoder.step(cache, [(slot, torch.tensor(prompts[slot]), 0) for slot in slots])
     columns = [_choose(logits, temperature, generator)]
+    on_token()
     for added in range(max_new_tokens - 1):
         pasts = [length + added for length in lengths]
         logits = decoder.step(cache, (), slots, columns[-1], pasts)
         columns.append(_choose(logits, temperature, generator))
+        on_token()
     return _rows(columns)
 
 
@@ -70,12 +75,14 @@ def _recomputed(
     max_new_tokens: int,
     temperature: float,
     generator: torch.Generator,
+    on_token: Callable[[], None],
 ) -> list[list[int]]:
     sequences = [torch.tensor(prompt, device=decoder.device) for prompt in prompts]
     columns = []
     for _ in range(max_new_tokens):
-        logits = torch.cat([decoder(sequence[None])[:, -1] for sequence in sequences])
+        logits = torch.cat([decoder(each[None], last_only=True)[:, 0] for each in sequences])
         columns.append(_choose(logits, temperature, generator))
+        on_token()
         sequences = [
             torch.cat((sequence, token[None]))
             for sequence, token in zip(sequences, columns[-1], strict=True)

@@ -125,14 +125,14 @@ def _serve(rng, replica, waiting, steps, resumed, mixed, stop_s):  # type: ignor
                     request.joined = step
                     step["joined"] += 1
         running = [r for r in running if len(r.tokens_s) < r.output]
-        step["kv_blocks"] = min(BLOCKS, 2 * len(running))
+        step["kv_blocks"] = min(BLOCKS, 2 * len(running) + int(rng.integers(0, 2)))
         steps.append(step)
         now = end
 
 
 def _columns(rng, requests, steps, resumed, replicas, end_s):  # type: ignore[no-untyped-def]
     segments: list[dict[str, float]] = []
-    alike = ("replica", "decodes", "padding", "chunks", "joined", "kv_blocks")
+    alike = ("replica", "decodes", "padding", "chunks", "joined")
     for step in steps:
         last = segments[-1] if segments else None
         if (
@@ -142,7 +142,7 @@ def _columns(rng, requests, steps, resumed, replicas, end_s):  # type: ignore[no
             and not step["chunks"]
             and rng.random() < 0.7
         ):
-            last.update(end_s=step["end_s"], steps=last["steps"] + 1)
+            last.update(end_s=step["end_s"], steps=last["steps"] + 1, kv_blocks=step["kv_blocks"])
         else:
             segments.append(dict(step))
     rows = {
@@ -287,13 +287,15 @@ def _interpolated(ordered: list[float], percent: int) -> float:
 
 
 def _reference_kv(result: Result, start: float, stop: float) -> tuple[float, float]:
-    area, largest, before, ended = 0.0, 0.0, 0.0, {}
-    names = ("replica", "start_s", "end_s", "kv_blocks")
-    for replica, begin, end, blocks in zip(*(result.segments[n] for n in names), strict=True):
-        before = before if ended.get(replica) == begin else 0.0
-        area += max(0.0, min(end, stop) - max(begin, start)) * (before + blocks) / 2
+    area, largest, before = 0.0, 0.0, {}
+    names = ("replica", "start_s", "end_s", "steps", "kv_blocks")
+    for replica, begin, end, steps, blocks in zip(
+        *(result.segments[name] for name in names), strict=True
+    ):
+        first = min(before.get(replica, blocks), blocks) if steps > 1 else blocks
+        area += max(0.0, min(end, stop) - max(begin, start)) * (first + blocks) / 2
         largest = max(largest, blocks) if start < end <= stop else largest
-        before, ended[replica] = float(blocks), end
+        before[replica] = float(blocks)
     return area, largest
 
 

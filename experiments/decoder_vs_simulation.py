@@ -1,0 +1,270 @@
+"""Study kind ``decoder_vs_simulation``: serve for real, simulate the same requests, compare.
+
+1. A calibration is measured on the very decoder that will serve.
+2. The simulator finds the capacity of each scheduler: requests/s when all of them wait at once.
+3. At each load (a share of that capacity) the real engine serves a workload on the wall clock, and
+   serves it again: the difference of the two runs is the machine's noise floor.
+4. The same requests are simulated with the calibration's prices, and everything is laid side by side.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+from sim.scenario import ClusterConfig, EngineConfig, Scenario, SchedulerName, build_scenario
+from workloads.requests import Requests
+from workloads.workload import Workload, generate
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from experiments.fit import Fit
+    from model.decoder import Decoder
+    from sim.result import Result
+
+_STRICT = ConfigDict(
+    extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+)
+COMPARED = {
+    "TTFT": ("ttft", ("mean", "p50", "p95")),
+    "TPOT": ("tpot", ("mean", "p50", "p95")),
+    "ITL": ("itl", ("mean", "p50", "p95")),
+    "E2E": ("e2e", ("mean", "p50", "p95")),
+}
+RATES = ("request_throughput_per_s", "output_tokens_per_s", "mean_batch_size")
+
+
+class Measuring(BaseModel):
+    """How far and how long to measure for the calibration."""
+
+    model_config = _STRICT
+
+    budget_s: PositiveFloat = 40.0
+    """Seconds to spend."""
+    max_decodes: PositiveInt = 16
+    """Most decoding sequences of a measured step."""
+    max_context_tokens: PositiveInt = 512
+    """Longest measured context."""
+    max_tokens: PositiveInt = 512
+    """Most tokens of a measured step."""
+
+
+class DecoderStudy(BaseModel):
+    """A real decoder, what it serves, and how hard it is driven."""
+
+    model_config = _STRICT
+
+    kind: Literal["decoder_vs_simulation"] = "decoder_vs_simulation"
+    """What a run is: a comparison of real serving with its simulation."""
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Names the results folder."""
+    description: str = ""
+    """What the study asks, in a line."""
+    model: str
+    """A model of the catalogue, a config.json, or a folder with real weights."""
+    device: str = "cpu"
+    """Where torch computes: cpu or cuda."""
+    gpu: str | None = None
+    """Catalogue name of the device, to anchor efficiencies; without, its peaks are probed."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of weights, activations and KV cache."""
+    layers: PositiveInt | None = None
+    """Build only this many layers."""
+    threads: PositiveInt | None = None
+    """Cores that torch computes on; with one less than the machine has, other work disturbs less."""
+    measuring: Measuring = Measuring()
+    """How the calibration is measured."""
+    engine: EngineConfig = EngineConfig()
+    """Settings of the engine; its scheduler is set by ``schedulers``."""
+    schedulers: tuple[SchedulerName, ...] = ("static", "prefill_first", "chunked_prefill")
+    """Which schedulers to compare."""
+    loads: tuple[PositiveFloat, ...] = (0.3, 0.6, 0.85)
+    """Offered loads, as shares of each scheduler's simulated capacity."""
+    workload: Workload
+    """The requests; times of open arrivals are stretched to the load."""
+    warmup_fraction: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the first requests that is served but not compared."""
+    seed: int = Field(default=0, ge=0)
+    """Of the workload, the weights and the prompts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Duel:
+    """One setting: the real run, its repetition, and the simulation of the same requests."""
+
+    scheduler: str
+    load: float
+    scenario: Scenario
+    real: "Result"
+    repeated: "Result"
+    simulated: "Result"
+
+
+Told = Callable[[str], None]
+
+
+def run_duels(
+    study: DecoderStudy, decoder: "Decoder", found: "Fit", tell: Told = lambda line: None
+) -> list[Duel]:
+    """Serve and simulate every (scheduler, load) of the study.
+
+    Raises:
+        ValueError: the engine's settings do not fit the model or the device.
+    """
+    from experiments.engine import serve
+    from sim.simulation import simulate
+
+    requests = generate(study.workload, study.seed)
+    duels = []
+    for scheduler in study.schedulers:
+        scenario = scenario_of(study, decoder, found, scheduler)
+        serve(decoder, scenario, _first(at_once(requests), 16), study.seed)  # warm-up, not counted
+        capacity = capacity_per_s(scenario, requests)
+        for load in study.loads:
+            offered = stretched(requests, load * capacity)
+            tell(f"{scheduler}, load {load:g} ({load * capacity:.1f} requests/s): serving twice")
+            duels.append(
+                Duel(
+                    scheduler,
+                    load,
+                    scenario,
+                    serve(decoder, scenario, offered, study.seed),
+                    serve(decoder, scenario, offered, study.seed),
+                    simulate(scenario, offered),
+                )
+            )
+    return duels
+
+
+def scenario_of(
+    study: DecoderStudy, decoder: "Decoder", found: "Fit", scheduler: SchedulerName
+) -> Scenario:
+    """The scenario that both the engine and the simulator run.
+
+    Raises:
+        ValueError: settings that do not fit the device.
+    """
+    from hardware.gpu import load_gpu
+
+    calibration = found.calibration
+    gpu = calibration.device or load_gpu(study.gpu or "")
+    engine = study.engine.model_copy(update={"scheduler": scheduler, "dtype": study.dtype})
+    return build_scenario(
+        decoder.spec, gpu, ClusterConfig(gpu=gpu.name), engine, calibration, study.seed
+    )
+
+
+def capacity_per_s(scenario: Scenario, requests: Requests) -> float:
+    """Requests/s in the middle of a simulated run in which everybody waits from the start."""
+    from sim.simulation import simulate
+
+    finish_s = np.sort(simulate(scenario, at_once(requests)).requests["finish_s"])
+    finish_s = finish_s[np.isfinite(finish_s)]
+    low, high = len(finish_s) // 5, 4 * len(finish_s) // 5
+    return float((high - low) / (finish_s[high] - finish_s[low]))
+
+
+def at_once(requests: Requests) -> Requests:
+    """The same requests, all at time 0."""
+    arrival_s = np.zeros(len(requests))
+    return replace(requests, arrival_s=arrival_s, users=None, think_s=None)
+
+
+def stretched(requests: Requests, rate_per_s: float) -> Requests:
+    """The same requests, arriving at another mean rate; a closed loop sets its own pace."""
+    if requests.users is not None:
+        return requests
+    now_per_s = len(requests) / float(requests.arrival_s[-1])
+    return replace(requests, arrival_s=requests.arrival_s * (now_per_s / rate_per_s))
+
+
+def _first(requests: Requests, rows: int) -> Requests:
+    return replace(
+        requests,
+        arrival_s=requests.arrival_s[:rows],
+        prompt_tokens=requests.prompt_tokens[:rows],
+        output_tokens=requests.output_tokens[:rows],
+        priority=requests.priority[:rows],
+        block_hashes=None,
+    )
+
+
+def compare(duels: list[Duel], warmup_fraction: float = 0.0) -> "DataFrame":
+    """Lay real, repeated and simulated figures side by side, one row per setting and metric.
+
+    ``error`` is simulated over the mean of both real runs, minus one; ``noise`` is the repetition
+    over the first run, minus one. Times in seconds.
+    """
+    import pandas as pd
+
+    from sim.metrics import summarise
+
+    rows = []
+    for duel in duels:
+        first, second, simulated = (
+            summarise(result, duel.scenario, None, warmup_fraction)
+            for result in (duel.real, duel.repeated, duel.simulated)
+        )
+        names = [f"{key}_{kind}_s" for key, kinds in COMPARED.values() for kind in kinds]
+        for name in (*names, *RATES):
+            real = (first[name] + second[name]) / 2
+            rows.append(
+                {
+                    "scheduler": duel.scheduler,
+                    "load": duel.load,
+                    "metric": name,
+                    "real": first[name],
+                    "real_again": second[name],
+                    "simulated": simulated[name],
+                    "error": simulated[name] / real - 1.0,
+                    "noise": second[name] / first[name] - 1.0,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def draw_duels(duels: list[Duel], path: Path) -> None:
+    """Draw the distributions: a row per scheduler, TTFT and TPOT and E2E beside each other."""
+    from experiments.drawing import drawing
+    from sim.metrics import request_latencies
+
+    schedulers = list(dict.fromkeys(duel.scheduler for duel in duels))
+    loads = list(dict.fromkeys(duel.load for duel in duels))
+    colors = ("#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7")
+    with drawing(path, 9.5, 0.9 + 2.3 * len(schedulers)) as figure:
+        panels = figure.subplots(len(schedulers), 3, squeeze=False, sharey=True)
+        for duel in duels:
+            row = panels[schedulers.index(duel.scheduler)]
+            color = colors[loads.index(duel.load) % len(colors)]
+            runs = ((duel.real, "-"), (duel.repeated, "-"), (duel.simulated, "--"))
+            for result, style in runs:
+                latencies = request_latencies(result)
+                for axes, key in zip(row, ("ttft", "tpot", "e2e"), strict=True):
+                    values = np.sort(latencies[key][np.isfinite(latencies[key])]) * 1e3
+                    share = np.arange(1, len(values) + 1) / len(values)
+                    axes.plot(values, share, style, color=color, linewidth=1.2)
+        for scheduler, row in zip(schedulers, panels, strict=True):
+            row[0].set_ylabel(f"{scheduler}\nshare of requests")
+            for axes, name in zip(row, ("TTFT", "TPOT", "E2E"), strict=True):
+                axes.set_xlim(left=0)
+                axes.set_xlabel(f"{name} (ms)")
+        entries = [
+            (f"load {load:.0%}", colors[i % len(colors)], "-") for i, load in enumerate(loads)
+        ]
+        entries += [("real, two runs", "0.3", "-"), ("simulated", "0.3", "--")]
+        handles = [
+            panels[0][0].plot([], [], style, color=color, label=label)[0]
+            for label, color, style in entries
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+        figure.suptitle("Real decoder against its simulation")
+
+
+def spent(duels: list[Duel]) -> float:
+    """Wall-clock seconds that real serving took."""
+    return sum(duel.real.end_s + duel.repeated.end_s for duel in duels if duel.real.end_s < inf)

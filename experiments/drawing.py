@@ -1,0 +1,23 @@
+"""Figures in the house style, without a display and without a trace of when they were drawn."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+STYLE = Path(__file__).with_name("headroom.mplstyle")
+
+
+@contextmanager
+def drawing(path: Path, width_in: float, height_in: float) -> "Iterator[Figure]":
+    """Give an empty figure to draw on, and save it at ``path`` when the block ends."""
+    import matplotlib.style
+    from matplotlib.figure import Figure
+
+    with matplotlib.style.context(["default", STYLE]):
+        figure = Figure(figsize=(width_in, height_in))
+        yield figure
+        figure.savefig(path, metadata={"Software": None})

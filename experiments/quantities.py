@@ -1,0 +1,44 @@
+"""Numbers for people: three significant digits, ms or s, with their interval."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+MISSING = "–"  # noqa: RUF001
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """Write ``value`` with that many significant digits: ``0.0123``, ``1.50``, ``12,300``.
+
+    NaN is a dash, infinity its sign. Below 0.0001 an exponent is used.
+    """
+    if math.isnan(value):
+        return MISSING
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    rounded = float(f"{value:.{digits - 1}e}")
+    if rounded == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(rounded)))
+    if exponent < -4:
+        return f"{rounded:.{digits - 1}e}"
+    return f"{rounded:,.{max(digits - 1 - exponent, 0)}f}"
+
+
+def with_interval(value: float, low: float, high: float) -> str:
+    """Write a mean and half the length of its symmetric interval: ``123 ± 4.5``.
+
+    Without interval (NaN) only the mean.
+    """
+    if math.isnan(low) or math.isnan(high):
+        return significant(value)
+    return f"{significant(value)} ± {significant((high - low) / 2, 2)}"
+
+
+def time_unit(seconds: Floats) -> tuple[str, float]:
+    """Unit of durations that are read together and its factor: s if any reaches 10 s, else ms."""
+    finite = seconds[np.isfinite(seconds)]
+    return ("s", 1.0) if finite.max(initial=0.0) >= 10 else ("ms", 1e3)

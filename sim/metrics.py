@@ -1,0 +1,287 @@
+"""The figures of merit of one run: ``summarise`` computes what ``METRICS`` defines.
+
+Requests, tokens and steps are counted over one window of time, latencies over the requests that
+arrived in it; ``sim.steady_state.measured_window`` says which. Rejected requests have no latency.
+Unfinished ones have an infinite E2E and TPOT, and an infinite TTFT and queueing delay when they
+never came that far, so that a percentile which they reach is infinite rather than flattering.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+
+from model.precision import precision
+from sim.percentiles import (
+    PERCENTS,
+    percentiles,
+    unsupported,
+    weighted_mean,
+    weighted_percentiles,
+)
+from sim.result import FINISHED, REJECTED, UNFINISHED, Result
+from sim.scenario import Scenario
+from sim.steady_state import Window, arrived, measured_window, saturated
+from sim.timeline import kv_level, segment_integral, timeline
+from sim.token_gaps import token_gaps
+
+__all__ = ["LATENCIES", "METRICS", "Slo", "caveats", "summarise", "timeline"]
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+LATENCIES = {
+    "ttft": "time to first token: end of the step that produced it, minus arrival",
+    "itl": "inter-token latency: gap between two consecutive tokens of a request, every gap alike",
+    "tpot": "time per output token: (E2E - TTFT) / (output tokens - 1), of two tokens or more",
+    "e2e": "end-to-end latency: end of the step that produced the last token, minus arrival",
+    "queue": "queueing delay: start of the first step that worked on the request, minus arrival",
+}
+"""The five latencies; each has a mean and the percentiles of ``sim.percentiles.PERCENTS``."""
+
+_STATISTICS = {"mean": "mean", **{f"p{percent}": f"{percent}th percentile" for percent in PERCENTS}}
+
+METRICS = {
+    "requests": "requests that arrived, warm-up included",
+    "finished": "of these, finished",
+    "rejected": "of these, rejected on arrival",
+    "unfinished": "of these, neither when the clock stopped",
+    "preemptions": "times that a sequence lost its KV blocks, whole run",
+    "measured_requests": "requests after the warm-up, less the rejected: latencies rest on them",
+    **{
+        f"{name}_{statistic}_s": f"{words} of the {meaning}"
+        for name, meaning in LATENCIES.items()
+        for statistic, words in _STATISTICS.items()
+    },
+    "request_throughput_per_s": "requests finished in the window, per second",
+    "output_tokens_per_s": "tokens generated in the window, per second",
+    "total_tokens_per_s": "the same plus the prompt tokens of requests whose first token was in it",
+    "goodput_per_s": "requests finished in the window within every limit of the slo, per second",
+    "slo_attainment": "share of the requests after the warm-up that finished within every limit",
+    "mean_batch_size": "sequences decoding or prefilling in a step, averaged over busy time",
+    "kv_use_mean": "share of the KV blocks in use, averaged over the window and the replicas",
+    "kv_use_max": "largest share of one replica's KV blocks held in a step of the window",
+    "busy_share": "share of the window in which a replica computed, averaged over the replicas",
+    "mfu": "FLOPs of all steps (padding and recomputation too) / (busy time x peak FLOP/s)",
+    "mbu": "bytes that all steps moved through memory / (busy time x peak bandwidth)",
+    "saturated": "1 if the number of requests in system grew without bound, NaN if untold",
+    "usd_per_hour": "price of all GPUs; NaN if not priced",
+    "usd_per_million_output_tokens": "that price over the output tokens of the window",
+    "window_s": "length of the window over which rates are counted",
+    "duration_s": "simulated time from 0 until the clock stopped",
+}
+"""Every figure of merit and its meaning, in the order of the columns. Shares are within 0 to 1."""
+
+
+class Slo(BaseModel):
+    """Limits that one request has to keep to be good; a limit left out always holds."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    ttft_s: PositiveFloat | None = None
+    """Largest time to first token, in seconds."""
+    tpot_s: PositiveFloat | None = None
+    """Largest time per output token after the first, in seconds; one-token outputs keep it."""
+    e2e_s: PositiveFloat | None = None
+    """Largest end-to-end latency, in seconds."""
+    attainment: float = Field(default=0.99, gt=0, le=1)
+    """Share of the requests that have to be good for a configuration to pass."""
+
+
+def summarise(
+    result: Result, scenario: Scenario, slo: Slo | None = None, warmup_fraction: float = 0.1
+) -> dict[str, float]:
+    """Compute every metric of ``METRICS``, in its order and units.
+
+    Without ``slo`` every finished request is good. Divisions by no time or by no request are NaN.
+
+    Raises:
+        ValueError: ``warmup_fraction`` is not in [0, 1), nothing arrived, or the columns disagree.
+    """
+    window = measured_window(result, warmup_fraction)
+    latency_s = request_latencies(result)
+    values = {
+        **_counts(result, window),
+        **_latency_statistics(result, window, latency_s),
+        **_rates(result, window, _good(result, latency_s, slo or Slo())),
+        **_use(result, window),
+        **_efficiency(result, scenario),
+        "saturated": saturated(result, window),
+        "window_s": window.length_s,
+        "duration_s": result.end_s,
+    }
+    hourly = _usd_per_hour(scenario)
+    millions_per_hour = values["output_tokens_per_s"] * 3600 / 1e6
+    values["usd_per_hour"] = hourly
+    values["usd_per_million_output_tokens"] = _ratio(hourly, millions_per_hour)
+    return {name: float(values[name]) for name in METRICS}
+
+
+def request_latencies(result: Result) -> dict[str, Floats]:
+    """Seconds of ``ttft``, ``tpot``, ``e2e`` and ``queue``, one row per request.
+
+    NaN where there is none: rejected or never arrived, and TPOT of one-token outputs. +inf where
+    an accepted request did not come that far.
+    """
+    column = {name: _floats(values) for name, values in result.requests.items()}
+    later = column["output_tokens"] - 1
+    absent = (column["status"] == REJECTED) | ~arrived(result)
+
+    def pending(seconds: Floats, none: Mask) -> Floats:
+        return np.where(none, np.nan, np.where(np.isnan(seconds), np.inf, seconds))
+
+    decode_s = (column["finish_s"] - column["first_token_s"]) / np.maximum(later, 1)
+    return {
+        "ttft": pending(column["first_token_s"] - column["arrival_s"], absent),
+        "tpot": pending(decode_s, absent | (later == 0)),
+        "e2e": pending(column["finish_s"] - column["arrival_s"], absent),
+        "queue": pending(column["first_scheduled_s"] - column["arrival_s"], absent),
+    }
+
+
+def caveats(values: Mapping[str, float]) -> list[str]:
+    """What a reader of these metrics must know: saturation, thin percentiles, lost requests.
+
+    Sentences without a semicolon, so that a column of a table can hold several.
+    """
+    notes = []
+    if values["saturated"] > 0:
+        notes.append(
+            "saturated: the queue grows without bound, so latencies are of no steady state"
+        )
+    measured = int(values["measured_requests"])
+    thin = [f"p{percent}" for percent in unsupported(measured)]
+    if thin:
+        names = " and ".join(filter(None, (", ".join(thin[:-1]), thin[-1])))
+        notes.append(f"{names} {'rest' if thin[1:] else 'rests'} on {measured} requests")
+    for name in ("unfinished", "rejected"):
+        if values[name] > 0:
+            notes.append(f"{values[name]:.0f} requests {name}")
+    return notes
+
+
+def _counts(result: Result, window: Window) -> dict[str, float]:
+    status = np.asarray(result.requests["status"])
+    present = arrived(result)
+    return {
+        "requests": int(present.sum()),
+        "finished": int((status == FINISHED).sum()),
+        "rejected": int((status == REJECTED).sum()),
+        "unfinished": int((present & (status == UNFINISHED)).sum()),
+        "preemptions": int(np.asarray(result.requests["preemptions"], dtype=np.int64).sum()),
+        "measured_requests": int((window.measured & (status != REJECTED)).sum()),
+    }
+
+
+def _latency_statistics(
+    result: Result, window: Window, latency_s: Mapping[str, Floats]
+) -> dict[str, float]:
+    statistics = {}
+    for name, seconds in latency_s.items():
+        sample = seconds[window.measured & ~np.isnan(seconds)]
+        mean = float(sample.mean()) if len(sample) else float("nan")
+        statistics[name] = (mean, percentiles(sample))
+    gaps = token_gaps(result)
+    inside = window.holds(gaps.end_s)
+    sample, weight = gaps.gap_s[inside], gaps.weight[inside]
+    statistics["itl"] = (weighted_mean(sample, weight), weighted_percentiles(sample, weight))
+    return {
+        f"{name}_{statistic}_s": float(value)
+        for name, (mean, tail) in statistics.items()
+        for statistic, value in zip(_STATISTICS, (mean, *tail), strict=True)
+    }
+
+
+def _good(result: Result, latency_s: Mapping[str, Floats], slo: Slo) -> Mask:
+    """Which requests finished within every limit; an undefined TPOT is within its limit."""
+    good: Mask = np.equal(result.requests["status"], FINISHED)
+    limits = {"ttft": slo.ttft_s, "tpot": slo.tpot_s, "e2e": slo.e2e_s}
+    for name, limit_s in limits.items():
+        if limit_s is not None:
+            good &= ~(latency_s[name] > limit_s)
+    return good
+
+
+def _rates(result: Result, window: Window, good: Mask) -> dict[str, float]:
+    finished = window.holds(_floats(result.requests["finish_s"]))
+    begun = window.holds(_floats(result.requests["first_token_s"]))
+    decodes = np.repeat(
+        np.asarray(result.segments["decodes"], dtype=np.int64),
+        np.asarray(result.segments["steps"], dtype=np.int64),
+    )
+    decoded = int(decodes[window.holds(result.step_end_s)].sum())
+    resumed = int(window.holds(result.resumed_end_s).sum())
+    prompts = int(np.asarray(result.requests["prompt_tokens"], dtype=np.int64)[begun].sum())
+    generated = decoded + int(begun.sum()) + resumed
+    return {
+        "request_throughput_per_s": _ratio(int(finished.sum()), window.length_s),
+        "output_tokens_per_s": _ratio(generated, window.length_s),
+        "total_tokens_per_s": _ratio(generated + prompts, window.length_s),
+        "goodput_per_s": _ratio(int((finished & good).sum()), window.length_s),
+        "slo_attainment": _ratio(int((window.measured & good).sum()), int(window.measured.sum())),
+    }
+
+
+def _use(result: Result, window: Window) -> dict[str, float]:
+    edges = np.array([window.start_s, window.stop_s])
+    rows = len(result.segments["decodes"])
+    batch = _floats(result.segments["decodes"]) + _floats(result.segments["chunks"])
+
+    def over_window(level: Floats) -> float:
+        return float(np.diff(segment_integral(result, level, edges))[0])
+
+    busy_s = over_window(np.ones(rows))
+    blocks = _floats(result.segments["kv_blocks"])[window.holds(_floats(result.segments["end_s"]))]
+    whole_s = window.length_s * result.replicas
+    return {
+        "mean_batch_size": _ratio(over_window(batch), busy_s),
+        "kv_use_mean": _ratio(over_window(kv_level(result)), whole_s),
+        "kv_use_max": float(blocks.max(initial=0.0)) / result.num_gpu_blocks,
+        "busy_share": _ratio(busy_s, whole_s),
+    }
+
+
+def _efficiency(result: Result, scenario: Scenario) -> dict[str, float]:
+    """MFU and MBU of one rank over the busy time of the whole run: warm-up and drain included.
+
+    Model FLOPs utilisation after Chowdhery et al., "PaLM" (2022), appendix B, except that
+    whatever was computed counts, and idle time does not (``busy_share`` says how much there was).
+    """
+    engine = scenario.engine
+    compute = precision(
+        "bfloat16" if engine.dtype == "auto" else engine.dtype,
+        engine.quantization,
+        engine.kv_cache_dtype,
+    ).compute
+    steps = {name: _floats(values) for name, values in result.steps().items()}
+    rows = steps["decodes"] + steps["padding"]
+    flops, moved_bytes = scenario.price.work(
+        rows + steps["prefill_tokens"],
+        rows + steps["chunks"],
+        decode_context_tokens=result.decode_context_tokens,
+        prefill_pairs=result.prefill_pairs,
+        prefill_kv_tokens=result.prefill_kv_tokens,
+    )
+    busy_s = float((steps["end_s"] - steps["start_s"]).sum())
+    return {
+        "mfu": _ratio(flops, busy_s * scenario.gpu.peak(compute)),
+        "mbu": _ratio(moved_bytes, busy_s * scenario.gpu.bandwidth_bytes_per_s),
+    }
+
+
+def _usd_per_hour(scenario: Scenario) -> float:
+    cluster = scenario.cluster
+    price = cluster.gpu_usd_per_hour or scenario.gpu.usd_per_hour
+    gpus = cluster.tensor_parallel_size * cluster.replicas
+    return float("nan") if price is None else price * gpus
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else float("nan")
+
+
+def _floats(values: npt.NDArray[np.generic]) -> Floats:
+    return np.asarray(values, dtype=np.float64)

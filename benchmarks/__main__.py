@@ -3,13 +3,14 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measure import measure, start_up_s
 
 NAMES = ("W1", "W2", "W3", "W4", "W5")
 
 
-def _row(figures: dict[str, object]) -> str:
+def _row(figures: dict[str, Any]) -> str:
     return (
         "{workload:>3} {requests:>9,} requests {seconds:8.2f} s {requests_per_s:9,.0f} requests/s "
         "{steps_per_s:10,.0f} steps/s {peak_mib:6.0f} MiB {timeouts_per_request:6.1f} timeouts a "
@@ -31,7 +32,7 @@ def main() -> None:
         parser.error(f"workload {unknown[0]!r} is unknown, expected one of {', '.join(NAMES)}")
     names = arguments.workloads or list(NAMES)
     print("The unit is one timeout of a bare SimPy process, measured beside each workload.")
-    results = []
+    results: list[dict[str, Any]] = []
     for name in names:
         figures = measure(name, arguments.requests, arguments.trace)
         results.append(figures)

@@ -4,6 +4,7 @@ import resource
 import time
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import simpy
 
@@ -51,7 +52,7 @@ def _measure(name: str, count: int | None, trace: Path | None) -> dict[str, floa
     }
 
 
-def measure(name: str, count: int | None = None, trace: Path | None = None) -> dict[str, object]:
+def measure(name: str, count: int | None = None, trace: Path | None = None) -> dict[str, Any]:
     """Run benchmark ``name`` with ``count`` requests in a fresh process; return its figures."""
     with get_context("spawn").Pool(1) as pool:
         return dict(pool.apply(_measure, (name, count, trace)))

@@ -102,7 +102,8 @@ def describe(found: "Fit") -> str:
     verdict = "POOR FIT: do not rely on it; " if found.poor else ""
     return (
         f"{verdict}held-out error: mean {residuals.mean_absolute:.1%}, worst "
-        f"{residuals.worst_absolute:.1%} on {residuals.points} of {len(found.measurements)} shapes\n"
+        f"{residuals.worst_absolute:.1%} on {residuals.points} of "
+        f"{len(found.measurements)} shapes\n"
         f"covered: steps of up to {covered.max_step_tokens} tokens, contexts of up to "
         f"{covered.max_context_tokens}, up to {covered.max_decodes} decoding sequences\n"
         "not covered: tensor-parallel groups, whose collectives stay a model of the links"

@@ -4,7 +4,7 @@
 2. The simulator finds the capacity of each scheduler: requests/s when all of them wait at once.
 3. At each load (a share of that capacity) the real engine serves a workload on the wall clock, and
    serves it again: the difference of the two runs is the machine's noise floor.
-4. The same requests are simulated with the calibration's prices, and everything is laid side by side.
+4. The same requests are simulated with the calibration's prices, and laid beside the real ones.
 """
 
 from collections.abc import Callable
@@ -76,7 +76,7 @@ class DecoderStudy(BaseModel):
     layers: PositiveInt | None = None
     """Build only this many layers."""
     threads: PositiveInt | None = None
-    """Cores that torch computes on; with one less than the machine has, other work disturbs less."""
+    """Cores that torch computes on; one less than the machine has keeps other work apart."""
     measuring: Measuring = Measuring()
     """How the calibration is measured."""
     engine: EngineConfig = EngineConfig()

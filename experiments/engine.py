@@ -9,7 +9,6 @@ import time
 from collections.abc import Container
 from math import inf
 
-import numpy as np
 import torch
 
 from model.decoder import Decoder
@@ -206,12 +205,3 @@ def _wait_until(time_s: float) -> None:
         time.sleep(left_s - _NAP_S)
     while time.perf_counter() < time_s:
         pass
-
-
-def noise_floor(first: Result, second: Result) -> float:
-    """Relative difference of the mean E2E of two real runs of the same requests."""
-    means = [
-        float(np.mean(run.requests["finish_s"] - run.requests["arrival_s"]))  # type: ignore[operator]
-        for run in (first, second)
-    ]
-    return abs(means[1] / means[0] - 1)

@@ -88,8 +88,8 @@ def generations(study: KvCacheStudy, decoder: "Decoder", found: "Fit") -> list[G
     longest = max(study.prompt_tokens) + study.output_tokens
     if longest > decoder.spec.max_position_embeddings:
         raise ValueError(
-            f"prompt_tokens {max(study.prompt_tokens)} + output_tokens {study.output_tokens} exceed "
-            f"the {decoder.spec.max_position_embeddings} positions of {decoder.spec.name}"
+            f"prompt_tokens {max(study.prompt_tokens)} + output_tokens {study.output_tokens} "
+            f"exceed the {decoder.spec.max_position_embeddings} positions of {decoder.spec.name}"
         )
     calibration = found.calibration
     target = Target(

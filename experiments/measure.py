@@ -67,9 +67,9 @@ def grid(
         for chunks in (1, 2, 4):
             for past in (0, longest // 4, longest // 2):
                 each = tokens // chunks
-                if each and chunks <= max_decodes and each + past <= longest:
-                    if chunks == 1 or past == 0:
-                        shapes.append(Shape((), ((each, past),) * chunks))
+                fits = each and chunks <= max_decodes and each + past <= longest
+                if fits and (chunks == 1 or past == 0):
+                    shapes.append(Shape((), ((each, past),) * chunks))
     for _ in range(mixed):
         batch = int(np.exp(rng.uniform(0, np.log(max(2, max_decodes - 1)))))
         context = int(np.exp(rng.uniform(np.log(16), np.log(longest / 1.5))))

@@ -11,7 +11,6 @@ end at ``t``.
 """
 
 from heapq import heappush
-from itertools import count
 
 import simpy
 from simpy.core import EmptySchedule
@@ -23,15 +22,12 @@ __all__ = ["NORMAL", "URGENT", "Clock"]
 class Clock(simpy.Environment):  # type: ignore[misc, unused-ignore]
     """A SimPy environment that can schedule at an absolute time in seconds."""
 
-    _queue: list[tuple[float, int, int, Event]]
-    _eid: "count[int]"
-
     def at(self, time_s: float, priority: int = NORMAL) -> Event:
         """Return an event that fires at ``time_s`` (not before now)."""
         event = Event(self)
         event._ok = True
         event._value = None
-        heappush(self._queue, (time_s, priority, next(self._eid), event))  # type: ignore[arg-type, unused-ignore]
+        heappush(self._queue, (time_s, priority, next(self._eid), event))  # type: ignore[misc, arg-type, unused-ignore]
         return event
 
     def move(self, event: Event, time_s: float, priority: int = NORMAL) -> Event:

@@ -204,7 +204,7 @@ class Recorder:
         place = ended[:, 0].astype(np.int64)
 
         def column(index: int, missing: float, dtype: type) -> Column:
-            values = np.full(rows, missing, dtype=dtype)
+            values: Column = np.full(rows, missing, dtype=dtype)
             values[place] = ended[:, index]
             return values
 

@@ -1,11 +1,12 @@
 """What one simulation leaves behind: numpy columns, and nothing else."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Column = npt.NDArray[np.generic]
+Column = npt.NDArray[Any]
 
 UNFINISHED, FINISHED, REJECTED = 0, 1, 2
 STATUS_NAMES = ("unfinished", "finished", "rejected")

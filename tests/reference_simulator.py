@@ -228,10 +228,10 @@ class Engine:
                 seq.ended = Engine.joins
             else:
                 self.drop(seq)
-        if self.kind == "static" and not self.left_in_batch:
-            if all(seq.done for seq in self.running):
-                for seq in list(self.running):
-                    self.drop(seq)
+        batch_over = self.kind == "static" and not self.left_in_batch
+        if batch_over and all(seq.done for seq in self.running):
+            for seq in list(self.running):
+                self.drop(seq)
         self.steps.append(
             (
                 batch["start_s"],
@@ -314,8 +314,8 @@ def reference(scenario: Scenario, requests: Requests, stop_s: float = inf) -> di
                 ended = engine.end()
                 for seq in ended:
                     outstanding[number].remove(seq)
-                for seq in ended:
-                    if closed:
+                if closed:
+                    for _ in ended:
                         think(now_s, True)
                 engine.begin(now_s)
             elif not engine.step:

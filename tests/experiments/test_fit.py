@@ -5,13 +5,13 @@ import pytest
 
 pytest.importorskip("torch")
 
-from experiments.fit import Fit, Target, fit  # noqa: E402
-from experiments.kv_cache_latency import predict  # noqa: E402
-from experiments.measure import Measurement, Shape, grid  # noqa: E402
-from hardware.calibration import Calibration, load_calibration, save_calibration  # noqa: E402
-from hardware.gpu import Gpu  # noqa: E402
-from model.precision import precision  # noqa: E402
-from tests.sim import small  # noqa: E402
+from experiments.fit import Fit, Target, fit
+from experiments.kv_cache_latency import predict
+from experiments.measure import Measurement, Shape, grid
+from hardware.calibration import Calibration, load_calibration, save_calibration
+from hardware.gpu import Gpu
+from model.precision import precision
+from tests.sim import small
 
 TRUTH = Calibration(
     name="truth", source="made up", gemm_flops=0.6, gemm_bytes=0.4, gemm_overlap=0.5,

@@ -74,5 +74,5 @@ def test_requests_unfinished_at_the_end_are_counted() -> None:
 
 
 def test_a_budget_below_the_batch_limit_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"max_num_batched_tokens = 8 is smaller than .*max_num_seqs"):
+    with pytest.raises(ValueError, match=r"_tokens = 8 is smaller than .*max_num_seqs"):
         small.scenario(max_num_batched_tokens=8)

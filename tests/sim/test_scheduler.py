@@ -23,7 +23,9 @@ def log(scheduler: Scheduler, *sequences: Sequence, now_s: float = 1e9) -> list[
     events = []
     while (batch := scheduler.next_batch(now_s)) is not None:
         ended = [each.request for each in scheduler.complete(batch)]
-        chunks = [(s.request, *chunk) for s, chunk in zip(batch.prefills, batch.chunks)]
+        chunks = [
+            (s.request, *chunk) for s, chunk in zip(batch.prefills, batch.chunks, strict=True)
+        ]
         events.append((batch.decodes, batch.padding, chunks, ended))
         held = sum(scheduler.pool.blocks(_kv_tokens(scheduler, s)) for s in scheduler.running)
         scheduler.pool.check_integrity(held)

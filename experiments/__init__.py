@@ -1,0 +1,20 @@
+"""Studies: a base scenario, a sweep, many seeds; tables, drawings and a report.
+
+``run_study(load_study("batching_sweep"))`` returns DataFrames. Imports happen when used, so that
+``python -m experiments.run --help`` answers at once.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from experiments.api import StudyResult, load_study, run_study
+
+__all__ = ["StudyResult", "load_study", "run_study"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from experiments import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,88 @@
+"""``load_study`` and ``run_study``: studies from Python."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.overrides import override
+from experiments.plan import Plan, prepare
+from experiments.results import run_plan
+from experiments.study import Loaded, Study, from_study, read_raw
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Settings = Mapping[str, Any]
+"""Dotted keys and values, as ``--set`` takes them: ``{"engine.block_size": 32}``."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyResult:
+    """The tables of a study that ran."""
+
+    study: Study
+    summary: "DataFrame"
+    """One row per point: the swept keys, each metric's mean over seeds, and its interval."""
+    runs: "DataFrame"
+    """One row per (point, seed)."""
+    requests: "DataFrame"
+    """One row per request per run."""
+    notes: tuple[str, ...]
+    """What a reader has to know, e.g. that one seed was enough."""
+    folder: Path | None
+    """Where the results lie; None when they were asked for in memory only."""
+
+
+def load_study(study: str | Path, settings: Settings | None = None) -> Study:
+    """Read and check a study: a path, or the name of a bundled one.
+
+    Raises:
+        StudyError: everything that is wrong with it, each with file, line, key and value.
+    """
+    return _plan(study, settings).study
+
+
+def run_study(
+    study: Study | str | Path,
+    *,
+    out: str | Path | None = None,
+    jobs: int = 1,
+    settings: Settings | None = None,
+) -> StudyResult:
+    """Run every point of a study with every seed; with ``out``, leave its results folder there.
+
+    Raises:
+        StudyError: the study is wrong, or ``out`` cannot be written. Nothing was simulated.
+        RunError: a worker was killed, or memory ran out.
+        ValueError: ``jobs`` is below 1.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs = {jobs}, expected at least 1")
+    plan = _plan(study, settings)
+    if out is not None:
+        return _run(plan, Path(out), jobs, kept=True)
+    with tempfile.TemporaryDirectory(prefix="headroom-") as folder:
+        return _run(plan, Path(folder) / plan.study.name, jobs, kept=False)
+
+
+def _plan(study: Study | str | Path, settings: Settings | None) -> Plan:
+    overrides = [override(key, value, f"{key}={value}") for key, value in (settings or {}).items()]
+    if not isinstance(study, Study):
+        return prepare(read_raw(study, overrides))
+    if overrides:
+        raise ValueError("settings apply to a study file; change a Study with model_copy")
+    loaded: Loaded = from_study(study)
+    return prepare(loaded)
+
+
+def _run(plan: Plan, out: Path, jobs: int, *, kept: bool) -> StudyResult:
+    import pandas as pd
+
+    outcome = run_plan(plan, out, jobs=jobs, draw=kept)
+    requests = pd.read_parquet(outcome.folder / "requests.parquet")
+    return StudyResult(
+        plan.study, outcome.summary, outcome.runs, requests, plan.notes,
+        outcome.folder if kept else None,
+    )  # fmt: skip

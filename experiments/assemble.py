@@ -1,0 +1,106 @@
+"""From pieces to the results folder: tables first, then drawings and the report.
+
+Everything but ``manifest.json`` is a function of the study alone: the same bytes for any number of
+jobs, any interruption, any day.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.identity import code_digest, file_digest, machine, versions
+from experiments.pieces import read_piece, read_requests
+from experiments.plan import Plan
+from experiments.sweep import Run
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def runs_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
+    """Return one row per run: ``point``, the swept keys, ``seed``, then every metric."""
+    import pandas as pd
+
+    values = {point.number: point.values for point in plan.points}
+    rows = [
+        {
+            "point": run.point,
+            **values[run.point],
+            "seed": run.seed,
+            **read_piece(run.path).metrics,
+        }
+        for run in runs
+    ]
+    return pd.DataFrame(rows)
+
+
+def summary_table(plan: Plan, runs: "DataFrame") -> "DataFrame":
+    """Return one row per point: the swept keys, then each metric's mean over seeds and interval."""
+    from experiments.stats import summarise_points
+
+    summary = summarise_points(runs, ["point", *plan.keys])
+    return summary
+
+
+def write_requests(runs: Sequence[Run], path: Path) -> None:
+    """Write every request of every run, one row group per run, holding one run in memory."""
+    import pyarrow.parquet as pq
+
+    first = read_requests(runs[0].path, runs[0].point, runs[0].seed)
+    with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
+        for run in runs:
+            table = read_requests(run.path, run.point, run.seed)
+            writer.write_table(table, row_group_size=max(1, table.num_rows))
+
+
+def write_csv(table: "DataFrame", path: Path) -> None:
+    """Write a table with full precision, NaN as nothing, and the same line ends everywhere."""
+    table.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
+
+
+def write_study(plan: Plan, path: Path) -> None:
+    """Write the study with every default, so that running this file gives the same tables."""
+    from ruamel.yaml import YAML
+
+    yaml: Any = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False
+    yaml.width = 10_000
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write("# Resolved: every default is written out. Running this file reproduces the\n")
+        file.write("# folder that it lies in.\n")
+        yaml.dump(plan.study.resolved(), file)
+
+
+def write_manifest(plan: Plan, runs: Sequence[Run], path: Path, facts: dict[str, Any]) -> None:
+    """Write what may differ from run to run: versions, seeds, machine, time; and identities."""
+    calibrations = dict.fromkeys(point.study.calibration for point in plan.points)
+    files = dict.fromkeys(name for point in plan.points for name in point.study.workload.files)
+    manifest = {
+        "study": plan.study.name,
+        "kind": plan.study.kind,
+        "points": len(plan.points),
+        "runs": len(runs),
+        "seeds": sorted({run.seed for run in runs}),
+        "notes": list(plan.notes),
+        "calibrations": {name: _calibration_identity(name) for name in calibrations},
+        "files": {name: file_digest(name) for name in files},
+        "versions": versions(),
+        "code_sha256": code_digest(),
+        "machine": machine(),
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        **facts,
+    }
+    path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def _calibration_identity(name: str) -> dict[str, Any]:
+    import hashlib
+
+    from experiments.build import calibration_of
+
+    calibration = calibration_of(name)
+    content = calibration.model_dump_json()
+    return {"name": calibration.name, "sha256": hashlib.sha256(content.encode()).hexdigest()}

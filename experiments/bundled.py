@@ -1,0 +1,32 @@
+"""The studies that come with headroom, and how a study is found."""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from experiments.errors import StudyError
+
+STUDIES = Path(__file__).with_name("studies")
+"""Where the bundled studies live."""
+
+
+def bundled_studies() -> dict[str, Path]:
+    """Return the path of every bundled study by name."""
+    return {path.stem: path for path in sorted(STUDIES.glob("*.yaml"))}
+
+
+def find_study(name_or_path: str | Path) -> Path:
+    """Return the file of a study given by path or by bundled name.
+
+    Raises:
+        StudyError: neither; the message names the nearest bundled study.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    bundled = bundled_studies()
+    if str(name_or_path).removesuffix(".yaml") in bundled:
+        return bundled[str(name_or_path).removesuffix(".yaml")]
+    close = get_close_matches(path.stem, bundled, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(bundled)}"
+    what = "is a folder, expected a file" if path.is_dir() else "does not exist"
+    raise StudyError.of(f"study {name_or_path} {what}, and no bundled study has this name; {hint}")

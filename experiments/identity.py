@@ -1,0 +1,90 @@
+"""What a result depends on: versions, source code, files; and the key of one run."""
+
+import hashlib
+import json
+import platform
+import sys
+from dataclasses import asdict
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from experiments.build import scenario_of
+from experiments.study import Study
+
+ROOT = Path(__file__).resolve().parent.parent
+SIMULATED = ("model", "hardware", "workloads", "sim")
+"""Packages whose code decides what a run leaves behind."""
+LIBRARIES = ("numpy", "simpy", "pandas", "pyarrow", "scipy", "pydantic")
+NOT_OF_A_RUN = ("name", "description", "sweep", "seeds", "seed")
+"""Keys of a study that no single run depends on."""
+
+
+@cache
+def headroom_version() -> str:
+    """Return the version of this program, from the installed package or from pyproject.toml."""
+    try:
+        return metadata.version("headroom")
+    except metadata.PackageNotFoundError:
+        import tomllib
+
+        with (ROOT / "pyproject.toml").open("rb") as file:
+            return str(tomllib.load(file)["project"]["version"])
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of headroom, Python and the libraries that compute."""
+    libraries = {name: metadata.version(name) for name in LIBRARIES}
+    return {"headroom": headroom_version(), "python": platform.python_version(), **libraries}
+
+
+def machine() -> dict[str, Any]:
+    """Return where a study ran; no host name."""
+    import os
+
+    return {
+        "system": platform.system(),
+        "release": platform.release(),
+        "architecture": platform.machine(),
+        "cores": os.cpu_count(),
+    }
+
+
+@cache
+def code_digest() -> str:
+    """Return the SHA-256 of the simulating packages' source and data, names included."""
+    digest = hashlib.sha256()
+    for package in SIMULATED:
+        for path in sorted((ROOT / package).rglob("*")):
+            if path.suffix in (".py", ".json", ".yaml") and path.is_file():
+                digest.update(path.relative_to(ROOT).as_posix().encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def file_digest(path: str | Path) -> str:
+    """Return the SHA-256 of a file."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def run_key(point: Study, seed: int) -> str:
+    """Return the name under which the outcome of one run is kept.
+
+    It changes with everything that the outcome depends on: the resolved point, the content of the
+    model, GPU and calibration that it names, the files of its workload, the seed, the code.
+    """
+    scenario = scenario_of(point, seed)
+    content = {
+        "point": {key: value for key, value in point.resolved().items() if key not in NOT_OF_A_RUN},
+        "seed": seed,
+        "spec": asdict(scenario.spec),
+        "gpu": scenario.gpu.model_dump(mode="json"),
+        "calibration": scenario.calibration.model_dump(mode="json"),
+        "files": [file_digest(path) for path in point.workload.files],
+        "code": code_digest(),
+        "versions": {name: metadata.version(name) for name in ("numpy", "simpy")},
+        "byteorder": sys.byteorder,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

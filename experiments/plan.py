@@ -1,0 +1,155 @@
+"""Everything that is checked before anything runs: points, scenarios, requests, seeds."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from experiments import build, faults
+from experiments.errors import Problem, StudyError
+from experiments.grid import Setting, cell, expand, fill_missing, key_path
+from experiments.schema import value_at
+from experiments.study import Loaded, Study, validate
+from experiments.yaml_source import Path
+from sim.scenario import Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One setting of a sweep, checked."""
+
+    number: int
+    """From 1, in written order."""
+    values: dict[str, Any]
+    """Swept key to value, one cell of a table each."""
+    study: Study
+    """The study at this point, without sweep."""
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """One distinct (model, cluster, engine): what fits in it, and how fast it can be at best."""
+
+    title: str
+    ledger: str
+    ceilings: dict[str, float]
+    points: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A study that can run."""
+
+    study: Study
+    keys: tuple[str, ...]
+    """The swept keys, in written order."""
+    points: tuple[Point, ...]
+    setups: tuple[Setup, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def runs(self) -> int:
+        """How many simulations the plan asks for."""
+        return sum(len(point.seeds) for point in self.points)
+
+
+def prepare(loaded: Loaded) -> Plan:
+    """Check a study, expand its sweep and build every point once, simulating nothing.
+
+    Raises:
+        StudyError: everything that is wrong, at once: schema, sweep, unknown names; then what
+            only building shows: memory, budgets, traces.
+    """
+    settings, sweep_faults = expand(loaded.raw.get("sweep"))
+    base, filled = loaded.raw, list[Path]()
+    study, schema_faults = validate(base)
+    if study is None and settings:  # a key that is swept need not stand in the base as well
+        base, filled = fill_missing(base, settings[0].values)
+        study, schema_faults = validate(base)
+    found = faults.merged(schema_faults, faults.references(base))
+    # Sweep points tell more about what only the sweep gives, and about the sweep itself.
+    known = [fault for fault in found if not _is_swept(fault[0], filled)]
+    problems = [faults.problem(loaded, base, fault) for fault in [*known, *sweep_faults]]
+    source = base if study is None else study.resolved()
+    checked = [faults.check(source, setting) for setting in settings]
+    problems += faults.point_problems(loaded, settings, [found for _, found in checked], known)
+    problems += loaded.document.problems
+    if problems or study is None:
+        raise StudyError(faults.by_line(problems))
+    studies = [point for point, _ in checked if point is not None]
+    setups = _build(loaded, settings, studies)
+    keys = tuple(dict.fromkeys(key for setting in settings for key in setting.values))
+    seeds = tuple(range(study.seed, study.seed + study.seeds))
+    points = tuple(
+        Point(
+            number,
+            {key: _value(setting, key, point) for key in keys},
+            point,
+            seeds if build.is_random(point) else seeds[:1],
+        )
+        for number, (setting, point) in enumerate(zip(settings, studies, strict=True), start=1)
+    )
+    notes = (*loaded.notes, *_seed_notes(points, study))
+    return Plan(study, keys, points, setups, notes)
+
+
+def _is_swept(path: Path, filled: list[Path]) -> bool:
+    return path[:1] == ("sweep",) or any(path[: len(swept)] == swept for swept in filled)
+
+
+def _value(setting: Setting, key: str, point: Study) -> Any:
+    """A point that does not mention a key has the value of the base study."""
+    if key in setting.values:
+        return cell(setting.values[key])
+    return cell(value_at(point.resolved(), key_path(key)))
+
+
+def _seed_notes(points: tuple[Point, ...], study: Study) -> Iterator[str]:
+    fixed = [point.number for point in points if len(point.seeds) < study.seeds]
+    if not fixed or study.seeds == 1:
+        return
+    which = "" if len(fixed) == len(points) else f" at point {', '.join(map(str, fixed))}"
+    yield f"nothing is random{which}: one seed is run instead of {study.seeds}"
+
+
+def _build(loaded: Loaded, settings: list[Setting], studies: list[Study]) -> tuple[Setup, ...]:
+    """Build scenario and requests of every point."""
+    problems: dict[Problem, list[int]] = {}
+    setups: dict[str, Setup] = {}
+    drawn: set[str] = set()
+
+    def fails(number: int, error: ValueError) -> None:
+        where = faults.where_named(loaded, settings[number - 1], str(error))
+        problems.setdefault(Problem(where, str(error)), []).append(number)
+
+    for number, study in enumerate(studies, start=1):
+        parts = (study.model, study.cluster, study.engine, study.calibration)
+        key = "\n".join(str(part) for part in parts)
+        try:
+            setup = setups.get(key) or _setup(build.scenario_of(study, study.seed), study)
+        except ValueError as error:
+            fails(number, error)
+        else:
+            points = (*setup.points, number)
+            setups[key] = Setup(setup.title, setup.ledger, setup.ceilings, points)
+        workload = study.workload.model_dump_json()
+        if workload in drawn:
+            continue
+        try:
+            build.requests_of(study, study.seed)
+            drawn.add(workload)
+        except ValueError as error:
+            fails(number, error)
+    if problems:
+        raise StudyError(
+            faults.at_points(problem, at, settings) for problem, at in problems.items()
+        )
+    return tuple(setups.values())
+
+
+def _setup(scenario: Scenario, study: Study) -> Setup:
+    gpus = study.cluster.tensor_parallel_size
+    title = f"{scenario.spec.name} on {gpus} x {scenario.gpu.name}"
+    if study.cluster.replicas > 1:
+        title += f", each of {study.cluster.replicas} replicas"
+    return Setup(title, scenario.ledger.as_text(), scenario.price.ceilings(), ())

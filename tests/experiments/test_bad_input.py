@@ -1,0 +1,223 @@
+"""Everything that can be wrong ends in one message that names it, and leaves nothing behind."""
+
+import os
+from pathlib import Path
+
+import pytest
+from study_files import SMALL, refused, start_cli, write_study
+
+CSV = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n"
+
+BAD_SETTINGS = {
+    "unknown key": ("engine.blok_size=16", ["engine.blok_size = 16", "did you mean block_size?"]),
+    "unknown section": ("engin.block_size=16", ["engin: unknown key", "did you mean engine?"]),
+    "key without its section": ("block_size=16", ["did you mean engine.block_size?"]),
+    "text for a number": ("engine.max_num_seqs=many", ["max_num_seqs = many", "whole number"]),
+    "quoted number": ('engine.max_num_seqs="8"', ["found the text '8'"]),
+    "boolean for a number": ("seeds=true", ["seeds = true: expected a whole number"]),
+    "fraction for a count": ("seeds=1.5", ["seeds = 1.5: expected a whole number"]),
+    "negative rate": ("workload.arrivals.rate_per_s=-1", ["rate_per_s = -1", "greater than 0"]),
+    "NaN": ("workload.arrivals.rate_per_s=.nan", ["rate_per_s = nan", "finite number"]),
+    "infinity": ("workload.arrivals.rate_per_s=.inf", ["rate_per_s = inf", "finite number"]),
+    "share above one": ("engine.gpu_memory_utilization=1.2", ["= 1.2", "less than or equal to 1"]),
+    "no seeds": ("seeds=0", ["seeds = 0: expected greater than 0"]),
+    "unknown model": ("model=opt-125n", ["model = 'opt-125n'", "nearest: opt-125m"]),
+    "unknown GPU": ("cluster.gpu=l40x", ["cluster.gpu = 'l40x'", "did you mean 'l40s'?"]),
+    "unknown calibration": ("calibration=nnoe", ["calibration = 'nnoe'"]),
+    "unknown router": ("cluster.router=rond_robin", ["did you mean round_robin?"]),
+    "unknown scheduler": ("engine.scheduler=chunked", ["did you mean chunked_prefill?"]),
+    "unknown process": ("workload.arrivals.process=poison", ["did you mean poisson?"]),
+    "process left out": ("workload.arrivals={rate_per_s: 1}", ["arrivals.process: missing"]),
+    "key of another process": ("workload.arrivals.cv=1", ["workload.arrivals.cv = 1: unknown key"]),
+    "parallel size": ("cluster.tensor_parallel_size=5", ["tensor_parallel_size = 5", "nearest: 4"]),
+    "too large a model": ("model=opt-13b", ["does not fit on t4", "left for KV", "that fits"]),
+    "token budget": ("engine.max_num_batched_tokens=3", ["= 3 is smaller than", "= 4"]),
+    "missing trace": ("workload.trace=none.csv", ["none.csv", "no such file"]),
+    "broken GPU": ("cluster.gpu={memory_bytes: 1, foo: 2}", ["cluster.gpu.foo", "peak_flops"]),
+    "half of the lengths": ("workload.lengths.output=null", ["expected both prompt and output"]),
+    "no workload": ("workload=null", ["workload: expected a mapping", "arrivals"]),
+    "name that is a path": ("name=a/b", ["name = a/b"]),
+    "nothing inside": ("name.first=1", ["--set name.first=1: name = small has no keys to set"]),
+    "no value": ("engine.block_size", ["--set engine.block_size: expected KEY=VALUE"]),
+    "no key": ("=3", ["--set =3: expected KEY=VALUE"]),
+    "broken value": ("engine.block_size=[1", ["--set engine.block_size=[1: not valid YAML"]),
+    "empty sweep list": ("sweep={engine.block_size: []}", ["expected at least one value"]),
+    "no points": ("sweep=[]", ["sweep: expected at least one point"]),
+    "sweep of a scalar": ("sweep={engine.block_size: 8}", ["expected a list of values, e.g. [8]"]),
+    "sweep is a word": ("sweep=all", ["sweep = all: expected a mapping of dotted keys"]),
+    "unknown swept key": ("sweep={engine.blok_size: [8]}", ["point 1", "mean block_size?"]),
+    "unknown swept section": ("sweep={engin.block_size: [8]}", ["did you mean engine?"]),
+    "swept seeds": ("sweep={seeds: [1, 2]}", ["sweep.seeds: cannot be swept"]),
+    "same point twice": ("sweep={engine.block_size: [8, 8]}", ["points 1 and 2 are the same"]),
+    "bad swept value": ("sweep={engine.block_size: [8, 0]}", ["point 2 (engine.block_size=0)"]),
+    "swept twice": ("sweep={engine: [{}], engine.block_size: [8]}", ["is part of engine"]),
+    "point that cannot be served": (
+        "sweep={cluster.tensor_parallel_size: [1, 5]}",
+        ["point 2 (cluster.tensor_parallel_size=5)", "does not divide"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("setting", "expected"), BAD_SETTINGS.values(), ids=BAD_SETTINGS)
+def test_bad_setting(
+    setting: str,
+    expected: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_study(tmp_path)
+    message = refused(capsys, tmp_path, "small.yaml", "--set", setting)
+    for words in expected:
+        assert words in message
+
+
+BAD_FILES = {
+    "duplicate key": (SMALL + "seeds: 3\n", ["bad.yaml:18: seeds = 3: duplicate key", "line 15"]),
+    "not a mapping": ("- 1\n- 2\n", ["bad.yaml: a study must be a mapping"]),
+    "empty": ("# nothing\n", ["bad.yaml: a study must be a mapping", "empty"]),
+    "invalid YAML": (SMALL + "slo: {ttft_s: 1\n", ["bad.yaml:", "not valid YAML"]),
+    "tab": ("name: x\n\tmodel: y\n", ["bad.yaml:2: not valid YAML"]),
+    "tag": (SMALL.replace("seeds: 2", "seeds: !!python/int 2"), ["bad.yaml:15: tag"]),
+    "alias of itself": ("name: &n [*n]\n", ["bad.yaml:1", "inside its own anchor"]),
+    "missing model": (SMALL.replace("model: opt-125m\n", ""), ["bad.yaml: model: missing"]),
+    "missing GPU": (SMALL.replace("  gpu: t4\n", "  replicas: 1\n"), ["bad.yaml:4: cluster.gpu"]),
+    "YAML 1.1 boolean": (SMALL.replace("seeds: 2", "seeds: yes"), ["bad.yaml:15: seeds = yes"]),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), BAD_FILES.values(), ids=BAD_FILES)
+def test_bad_file(
+    text: str,
+    expected: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_study(tmp_path, text, "bad.yaml")
+    message = refused(capsys, tmp_path, "bad.yaml")
+    for words in expected:
+        assert words in message
+
+
+BAD_TRACES = {
+    "broken row": (CSV + "2023-11-16 18:15:50.9951690,many,109\n", [":3", "many"]),
+    "short row": (CSV + "2023-11-16 18:15:50.9951690\n", [":3"]),
+    "negative length": (CSV + "2023-11-16 18:15:50.9951690,-4,109\n", [":3", "-4"]),
+    "header only": (CSV.splitlines()[0] + "\n", ["trace.csv"]),
+    "empty": ("", ["trace.csv"]),
+    "unknown header": ("a,b,c\n1,2,3\n", ["trace.csv"]),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), BAD_TRACES.values(), ids=BAD_TRACES)
+def test_bad_trace(
+    text: str,
+    expected: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_study(tmp_path)
+    (tmp_path / "trace.csv").write_text(text)
+    message = refused(capsys, tmp_path, "small.yaml", "--set", "workload.trace=trace.csv")
+    for words in expected:
+        assert words in message
+
+
+BAD_COMMANDS = {
+    "missing study file": (["none.yaml"], ["study none.yaml does not exist"]),
+    "unknown bundled study": (["batching_swep"], ["did you mean batching_sweep?"]),
+    "folder as a study": (["."], ["study . is a folder"]),
+    "no study": ([], ["expected a study"]),
+    "seeds 0": (["small.yaml", "--seeds", "0"], ["--seeds", "'0'", "at least 1"]),
+    "jobs that is a word": (["small.yaml", "--jobs", "all"], ["--jobs", "'all'"]),
+    "unknown option": (["small.yaml", "--seed", "3"], ["--seed"]),
+    "file as output": (["small.yaml", "--out", "small.yaml"], ["small.yaml is not a folder"]),
+    "output below a file": (["small.yaml", "--out", "small.yaml/x"], ["cannot be written"]),
+    "output is not ours": (["small.yaml", "--out", "mine"], ["not a results folder", "letter.txt"]),
+    "output without manifest": (["small.yaml", "--out", "csv"], ["csv is not a results folder"]),
+}
+
+
+@pytest.mark.parametrize(("argv", "expected"), BAD_COMMANDS.values(), ids=BAD_COMMANDS)
+def test_bad_command(
+    argv: list[str],
+    expected: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_study(tmp_path)
+    for name in ("mine/letter.txt", "csv/summary.csv"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("precious")
+    message = refused(capsys, tmp_path, *argv)
+    for words in expected:
+        assert words in message
+
+
+def test_output_without_permission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_study(tmp_path)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    # Tests may run as root, whom no permission stops.
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    message = refused(capsys, tmp_path, tmp_path / "small.yaml", "--out", tmp_path / "out")
+    assert "out cannot be written: Permission denied" in message
+
+
+def test_every_fault_of_a_file_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = SMALL
+    for right, wrong in {
+        "opt-125m": "opt-125n",
+        "gpu: t4": "gpu: l40x",
+        "max_num_seqs: 8": "max_num_seqs: 0",
+        "dtype: float16": "dtype: half",
+        "rate_per_s: 20": "rate_per_s: -20",
+        "num_requests: 20": "num_request: 20",
+        "seeds: 2": "seeds: 0\nseeds: 2",
+        "[1, 4]": "[1, x]",
+    }.items():
+        text = text.replace(right, wrong)
+    write_study(tmp_path, text, "bad.yaml")
+    message = refused(capsys, tmp_path, "bad.yaml")
+    assert message.startswith("error: 9 problems\n")
+    lines = [line.split(": ")[0].strip() for line in message.splitlines()[1:]]
+    assert lines == [f"bad.yaml:{line}" for line in (3, 5, 7, 8, 10, 14, 15, 16, 18)]
+    assert "workload.num_request = 20: unknown key" in message
+    assert "did you mean num_requests?" in message
+
+
+def test_bad_point_is_found_before_a_good_one_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("simulated although a point is bad")
+
+    monkeypatch.setattr("experiments.pieces.simulate", never)
+    text = SMALL.replace("engine.max_num_seqs: [1, 4]", "model: [opt-125m, opt-13b]")
+    path = write_study(tmp_path, text)
+    message = refused(capsys, tmp_path, path, "--out", tmp_path / "out")
+    assert f"{path}:17: point 2 (model=opt-13b): opt-13b with one KV block does not" in message
+
+
+def test_problems_in_a_process_of_its_own(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    process = start_cli("small.yaml", "--set", "engine.blok_size=1", cwd=tmp_path)
+    output, message = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert output == ""
+    assert message.startswith("error: --set: engine.blok_size = 1: unknown key")
+    assert os.listdir(tmp_path) == ["small.yaml"]

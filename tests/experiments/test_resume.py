@@ -1,0 +1,153 @@
+"""A sweep that was killed goes on, and ends in the same bytes as one that was not."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from study_files import SMALL, run_cli, start_cli, tables_of, write_study
+
+from experiments.folder import claimed, publish
+from experiments.pieces import is_whole
+from experiments.plan import prepare
+from experiments.study import read_raw
+from experiments.sweep import runs_of
+
+LONG = SMALL.replace("num_requests: 20", "num_requests: 4000").replace(
+    "[1, 4]", "[1, 2, 3, 4, 5, 6]"
+)
+"""Twelve runs of a good tenth of a second each."""
+
+
+@pytest.fixture(autouse=True)
+def _without_drawings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables are what is compared here; figures take longer than all runs together."""
+    monkeypatch.setattr("experiments.results._draw", lambda *_: None)
+
+
+def wait_for_pieces(partial: Path, count: int, process: "subprocess.Popen[str]") -> list[str]:
+    """Wait until so many runs are finished, and return their files."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = [path.name for path in partial.glob("*.parquet")]
+        if len(found) >= count:
+            return found
+        assert process.poll() is None, "the sweep ended before it could be stopped"
+        time.sleep(0.005)
+    raise AssertionError(f"{count} runs did not finish within a minute")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_killed_sweep_goes_on(jobs: int, tmp_path: Path) -> None:
+    path = write_study(tmp_path, LONG)
+    process = start_cli(path, "--out", "killed", "--jobs", jobs, cwd=tmp_path)
+    kept = wait_for_pieces(tmp_path / "killed.partial", 3, process)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed").exists(), "results are whole or not there"
+
+    before = {name: (tmp_path / "killed.partial" / name).stat().st_mtime_ns for name in kept}
+    for out, again in (("whole", 3 - jobs), ("killed", jobs)):
+        process = start_cli(path, "--out", out, "--jobs", again, cwd=tmp_path)
+        process.communicate()
+        assert process.returncode == 0
+    manifest = json.loads((tmp_path / "killed" / "manifest.json").read_text())
+    assert len(before) <= manifest["resumed_runs"] < 12
+    assert tables_of(tmp_path / "killed") == tables_of(tmp_path / "whole")
+    assert sorted(os.listdir(tmp_path)) == ["killed", "small.yaml", "whole"]
+
+
+def test_interrupt_keeps_finished_runs_and_says_how_to_go_on(tmp_path: Path) -> None:
+    path = write_study(tmp_path, LONG)
+    process = start_cli(path, "--out", "out", "--jobs", 2, cwd=tmp_path)
+    kept = wait_for_pieces(tmp_path / "out.partial", 2, process)
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert message == "interrupted; finished runs are kept, run the same command to go on\n"
+    assert set(kept) <= set(os.listdir(tmp_path / "out.partial"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_changed_study_uses_no_stale_piece(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    plan = prepare(read_raw(path))
+    changed = prepare(read_raw(write_study(tmp_path, SMALL.replace("max: 30", "max: 31"))))
+    more = prepare(read_raw(write_study(tmp_path, SMALL.replace("[1, 4]", "[1, 4, 8]"))))
+    files = [{run.path.name for run in runs_of(one, tmp_path)} for one in (plan, changed, more)]
+    assert not files[0] & files[1]
+    assert files[0] < files[2], "a longer sweep keeps what it has"
+
+
+def test_torn_piece_is_run_again(tmp_path: Path) -> None:
+    path, out = write_study(tmp_path), tmp_path / "out"
+    assert run_cli(path, "--out", tmp_path / "whole") == 0
+    torn = runs_of(prepare(read_raw(path)), tmp_path / "out.partial")[0].path
+    torn.parent.mkdir()
+    torn.write_bytes((tmp_path / "whole" / "requests.parquet").read_bytes()[:-20])
+    assert not is_whole(torn)
+    assert run_cli(path, "--out", out) == 0
+    assert tables_of(out) == tables_of(tmp_path / "whole")
+
+
+def test_earlier_results_are_replaced_as_a_whole(tmp_path: Path) -> None:
+    path, out = write_study(tmp_path), tmp_path / "out"
+    assert run_cli(path, "--out", out) == 0
+    (out / "extra.png").write_text("of an earlier version")
+    assert run_cli(path, "--out", out, "--set", "sweep={}") == 0
+    assert not (out / "extra.png").exists()
+    assert len((out / "runs.csv").read_text().splitlines()) == 3
+    assert sorted(os.listdir(tmp_path)) == ["out", "small.yaml"]
+
+
+def test_replacement_that_was_killed_in_the_middle_is_undone(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with claimed(out) as partial:
+        (partial / "whole").mkdir()
+        (partial / "whole" / "manifest.json").write_text("first")
+        publish(partial / "whole", out)
+    os.rename(out, tmp_path / "out.replaced")
+    with claimed(out):
+        assert (out / "manifest.json").read_text() == "first"
+    assert sorted(os.listdir(tmp_path)) == ["out"]
+
+
+def test_two_runs_into_one_folder_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_study(tmp_path)
+    with claimed(tmp_path / "out"):
+        assert run_cli(path, "--out", tmp_path / "out") == 2
+    assert "is being written by another run" in capsys.readouterr().err
+
+
+def test_killed_worker_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_study(tmp_path, LONG)
+    process = start_cli(path, "--out", "out", "--jobs", 2, cwd=tmp_path)
+    wait_for_pieces(tmp_path / "out.partial", 1, process)
+    workers = [pid for pid in children_of(process.pid) if "popen_loky" in command_of(pid)]
+    os.kill(workers[0], signal.SIGKILL)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert message.startswith("error: a worker process was killed")
+    assert "run the same command to go on" in message
+    assert "Traceback" not in message
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes that a process started, from /proc."""
+    found = Path(f"/proc/{pid}/task/{pid}/children")
+    if not found.exists():
+        pytest.skip("needs Linux's /proc")
+    return [int(child) for child in found.read_text().split()]
+
+
+def command_of(pid: int) -> str:
+    """Return the command line of a process."""
+    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")

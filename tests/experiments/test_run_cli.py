@@ -1,0 +1,153 @@
+"""The command line: what it prints where, and how fast it starts."""
+
+import io
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from study_files import ROOT, SMALL, run_cli, start_cli, write_study
+
+from experiments import run_study
+from experiments.bundled import bundled_studies
+from experiments.plan import prepare
+from experiments.study import read_raw
+from experiments.table import COLUMNS, console, print_summary, short_name
+from experiments.words import ceilings_text, points_text
+from sim.metrics import METRICS
+
+
+def test_help_starts_at_once() -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.run", "--help"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert "--dry-run" in done.stdout
+    used_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert used_s < 0.3
+
+
+def test_help_imports_neither_pandas_nor_pydantic() -> None:
+    code = (
+        "import sys; from experiments.run import main; main(['--help']); "
+        "sys.exit(sum(name in sys.modules for name in ('pandas', 'pydantic', 'numpy', 'rich')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_list_names_every_bundled_study(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli("--list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(bundled_studies())
+    assert {"batching_sweep", "tensor_parallel", "arrival_rate", "gpu_choice"} <= {
+        line.split()[0] for line in lines
+    }
+
+
+def test_dry_run_shows_points_memory_and_ceilings_and_simulates_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("experiments.pieces.simulate", None)
+    write_study(tmp_path)
+    assert run_cli("small.yaml", "--dry-run") == 0
+    output = capsys.readouterr().out
+    for words in ("2 points, 4 runs", "engine.max_num_seqs", "left for KV", "fastest token"):
+        assert words in output
+    assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_results_go_to_stdout_uncut_and_the_rest_to_stderr(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    process = start_cli("small.yaml", "--jobs", 1, cwd=tmp_path)
+    output, diagnostics = process.communicate(timeout=60)
+    assert process.returncode == 0
+    lines = output.splitlines()
+    assert lines[0].startswith("Ceilings")
+    assert "opt-125m on 1 x t4" in lines[1]
+    assert "…" not in output
+    assert "\x1b" not in output
+    assert max(map(len, lines)) > 120
+    heading = next(line for line in lines if "max_num_seqs" in line)
+    for name in ("requests/s", "TTFT p99 ms", "TPOT p50 ms", "output tokens/s"):
+        assert name in heading
+    assert sum(line.startswith("│") for line in lines) == 2
+    assert diagnostics.endswith("s; results are in results/small\n")
+    assert len(diagnostics.splitlines()) == 1
+
+
+def test_set_is_heard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    settings = ("--set", "engine.block_size=32", "--set", "sweep={}", "--seeds", 1)
+    assert run_cli(write_study(tmp_path), "--out", out, *settings) == 0
+    assert "block_size: 32" in (out / "study.yaml").read_text()
+    assert len(pd.read_csv(out / "summary.csv")) == 1
+    assert "(one seed)" in capsys.readouterr().out
+
+
+def test_trace_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"2023-11-16 18:15:{second:02}.0,{90 + second},{9 + second}" for second in range(40)]
+    (tmp_path / "trace.csv").write_text(
+        "\n".join(["TIMESTAMP,ContextTokens,GeneratedTokens", *rows])
+    )
+    monkeypatch.chdir(tmp_path)
+    trace = ("--set", "workload.trace=trace.csv", "--set", "sweep={}", "--out", "out")
+    assert run_cli("batching_sweep", *trace) == 0
+    output = capsys.readouterr()
+    assert "the trace replaces workload.arrivals, workload.lengths" in output.err
+    assert "nothing is random: one seed is run instead of 3" in output.err
+    requests = pd.read_parquet("out/requests.parquet")
+    assert list(requests["prompt_tokens"]) == list(range(90, 130))
+
+
+def test_saturated_points_are_marked_and_show_no_steady_state(tmp_path: Path) -> None:
+    text = SMALL.replace("rate_per_s: 20", "rate_per_s: 4000")
+    text = text.replace("num_requests: 20", "num_requests: 400").replace("seeds: 2", "seeds: 1")
+    path = write_study(tmp_path, text)
+    summary = run_study(path).summary
+    summary["saturated"] = [1.0, 0.0]
+    stream = io.StringIO()
+    print_summary(prepare(read_raw(path)), summary, console(stream))
+    rows = [line for line in stream.getvalue().splitlines() if line.startswith("│")]
+    assert ["saturated" in row for row in rows] == [True, False]
+    assert [row.count(" - ") for row in rows] == [3, 0], "both TTFT and E2E"
+    assert "note: saturated: the queue grows" in stream.getvalue()
+
+
+def test_narrow_terminal_gets_fewer_columns_and_cuts_no_number(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    to = Console(file=io.StringIO(), width=80)
+    print_summary(prepare(read_raw(path)), run_study(path).summary, to)
+    assert isinstance(to.file, io.StringIO)
+    text = to.file.getvalue()
+    assert "…" not in text
+    assert "TTFT p99 ms" in text
+    assert "MFU" not in text
+    assert "columns have no room here, summary.csv has them" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_ceilings_are_ranges_in_units_of_people() -> None:
+    ceilings = [{"fastest_token_s": 0.00737, "decode_tokens_per_s": 136.0}]
+    assert ceilings_text(ceilings) == "fastest token 7.37 ms; decode 136 tokens/s"
+    ceilings.append({"fastest_token_s": 0.00737, "decode_tokens_per_s": 8290.4})
+    assert ceilings_text(ceilings) == "fastest token 7.37 ms; decode 136 to 8,290 tokens/s"
+
+
+def test_columns_of_the_terminal_exist() -> None:
+    assert {column.metric for column in COLUMNS} <= set(METRICS)
+    keys = ["cluster.gpu", "engine.block_size", "other.block_size"]
+    assert [short_name(key, keys) for key in keys] == ["gpu", *keys[1:]]
+
+
+def test_points_in_words() -> None:
+    assert points_text([3]) == "point 3"
+    assert points_text([5, 1, 2, 3]) == "points 1 to 3, 5"
+    assert points_text([1, 2]) == "points 1, 2"

@@ -1,0 +1,176 @@
+"""Sweeps: which points there are, that they share their luck, and what is left behind."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from study_files import SMALL, run_cli, tables_of, write_study
+
+from experiments import load_study, run_study
+from experiments.errors import Problem, StudyError
+from experiments.grid import expand, substitute
+from experiments.plan import Plan, prepare
+from experiments.study import from_study, read_raw
+from sim.metrics import METRICS
+from sim.result import REQUEST_COLUMNS
+
+
+def plan_of(folder: Path, sweep: str, **settings: object) -> Plan:
+    text = SMALL.replace("  engine.max_num_seqs: [1, 4]\n", sweep)
+    return prepare(from_study(load_study(write_study(folder, text), settings)))
+
+
+def test_grid_is_in_written_order_the_last_key_changing_fastest() -> None:
+    settings, faults = expand({"b": [1], "engine.x": [3, 1], "engine.a": ["q", "p"]})
+    assert [fault for fault in faults if "cannot be swept" not in fault[1]] == []
+    settings, faults = expand({"engine.x": [3, 1], "model": ["q", "p"]})
+    assert faults == []
+    assert [tuple(setting.values.values()) for setting in settings] == [
+        (3, "q"), (3, "p"), (1, "q"), (1, "p"),
+    ]  # fmt: skip
+    assert settings[1].origins == {
+        "engine.x": ("sweep", "engine.x", 0), "model": ("sweep", "model", 1),
+    }  # fmt: skip
+
+
+def test_substitution_copies() -> None:
+    raw = {"engine": {"block_size": 16}, "sweep": {}}
+    values = {"engine.block_size": 8, "slo.ttft_s": 1.0}
+    assert substitute(raw, values) == {"engine": {"block_size": 8}, "slo": {"ttft_s": 1.0}}
+    assert raw == {"engine": {"block_size": 16}, "sweep": {}}
+
+
+def test_points_of_a_list_take_what_they_do_not_say_from_the_base(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, "  - {engine.block_size: 8}\n  - {engine.max_num_seqs: 2}\n")
+    assert plan.keys == ("engine.block_size", "engine.max_num_seqs")
+    assert [point.values for point in plan.points] == [
+        {"engine.block_size": 8, "engine.max_num_seqs": 8},
+        {"engine.block_size": 16, "engine.max_num_seqs": 2},
+    ]
+
+
+def test_whole_sections_can_be_swept(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, "  engine: [{dtype: float16}, {dtype: float32, block_size: 8}]\n")
+    assert [point.study.engine.block_size for point in plan.points] == [16, 8]
+    assert plan.points[1].study.engine.max_num_seqs == 256, "a section replaces the base's"
+    assert plan.points[0].values == {"engine": '{"dtype": "float16"}'}
+
+
+def test_swept_key_need_not_stand_in_the_base(tmp_path: Path) -> None:
+    text = SMALL.replace("model: opt-125m\n", "")
+    text = text.replace("engine.max_num_seqs: [1, 4]", "model: [opt-125m, gpt2]")
+    study = load_study(write_study(tmp_path, text))
+    models = [point.study.model for point in prepare(from_study(study)).points]
+    assert models == ["opt-125m", "gpt2"]
+
+
+def test_points_share_the_random_numbers_of_a_seed(tmp_path: Path) -> None:
+    requests = run_study(write_study(tmp_path)).requests
+    drawn = ["arrival_s", "prompt_tokens", "output_tokens"]
+    samples = {key: rows[drawn].to_numpy() for key, rows in requests.groupby(["point", "seed"])}
+    assert (samples[1, 0] == samples[2, 0]).all()
+    assert (samples[1, 0] != samples[1, 1]).any()
+
+
+def test_run_r_has_seed_plus_r(tmp_path: Path) -> None:
+    early = run_study(write_study(tmp_path), settings={"seed": 6, "sweep": {}}).runs
+    late = run_study(write_study(tmp_path), settings={"seed": 7, "sweep": {}}).runs
+    assert list(early["seed"]) == [6, 7]
+    pd.testing.assert_series_equal(early.iloc[1], late.iloc[0], check_names=False)
+
+
+@pytest.mark.parametrize(("router", "seeds"), [("random", 2), ("round_robin", 1)])
+def test_one_seed_is_enough_when_nothing_is_random(
+    router: str, seeds: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = SMALL.replace("process: poisson", "process: deterministic")
+    text = text.replace(
+        "distribution: uniform, min: 10, max: 60", "distribution: constant, value: 9"
+    )
+    text = text.replace(
+        "distribution: uniform, min: 2, max: 30", "distribution: constant, value: 7"
+    )
+    path = write_study(tmp_path, text)
+    note = "nothing is random: one seed is run instead of 2"
+    out = tmp_path / "out"
+    settings = ("--set", f"cluster.router={router}", "--set", "cluster.replicas=2")
+    assert run_cli(path, "--out", out, *settings) == 0
+    output = capsys.readouterr()
+    assert (note in output.err, note in output.out) == (seeds == 1, seeds == 1)
+    assert len(pd.read_csv(out / "runs.csv")) == 2 * seeds
+    assert (note in json.loads((out / "manifest.json").read_text())["notes"]) == (seeds == 1)
+
+
+def test_what_a_study_leaves_behind(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run_study(write_study(tmp_path), out=out)
+    names = {path.name for path in out.iterdir() if path.suffix != ".png"}
+    assert names >= {"study.yaml", "manifest.json", "summary.csv", "runs.csv", "requests.parquet"}
+    runs, summary = pd.read_csv(out / "runs.csv"), pd.read_csv(out / "summary.csv")
+    assert list(runs.columns) == ["point", "engine.max_num_seqs", "seed", *METRICS]
+    assert list(runs["point"]) == [1, 1, 2, 2]
+    assert list(summary.columns[:3]) == ["point", "engine.max_num_seqs", "seeds"]
+    assert {"ttft_p99_s", "ttft_p99_s_lo", "ttft_p99_s_hi"} <= set(summary.columns)
+    pd.testing.assert_frame_equal(runs, result.runs)
+    pd.testing.assert_frame_equal(summary, result.summary)
+    parquet = pq.ParquetFile(out / "requests.parquet")
+    assert parquet.schema_arrow.names == ["point", "seed", *REQUEST_COLUMNS]
+    assert parquet.num_row_groups == 4, "one per run"
+    pd.testing.assert_frame_equal(pd.read_parquet(out / "requests.parquet"), result.requests)
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert {"headroom", "python", "numpy", "simpy", "pandas"} <= set(manifest["versions"])
+    assert manifest["seeds"] == [0, 1]
+    assert manifest["calibrations"]["none"]["sha256"]
+    assert manifest["wall_s"] > 0
+
+
+def test_results_in_memory_equal_those_on_disk(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    kept = run_study(path, out=tmp_path / "out")
+    memory = run_study(path)
+    assert (memory.folder, kept.folder) == (None, tmp_path / "out")
+    pd.testing.assert_frame_equal(memory.summary, kept.summary)
+    pd.testing.assert_frame_equal(memory.requests, kept.requests)
+
+
+def test_tables_are_the_same_bytes_for_any_number_of_jobs(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    assert run_cli(path, "--out", tmp_path / "one", "--jobs", 1) == 0
+    assert run_cli(path, "--out", tmp_path / "two", "--jobs", 2) == 0
+    assert tables_of(tmp_path / "one") == tables_of(tmp_path / "two")
+
+
+def test_error_within_a_run_names_the_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("no luck")
+
+    monkeypatch.setattr("experiments.pieces.simulate", fail)
+    with pytest.raises(StudyError, match=r"point 1 \(engine.max_num_seqs=1\), seed 0: no luck"):
+        run_study(write_study(tmp_path))
+
+
+def test_errors_survive_the_way_back_from_a_worker() -> None:
+    error = pickle.loads(pickle.dumps(StudyError([Problem("here", "wrong"), Problem("", "too")])))
+    assert str(error) == "2 problems\n  here: wrong\n  too"
+
+
+def test_point_with_a_different_trace_is_a_different_run(tmp_path: Path) -> None:
+    from experiments.identity import run_key
+
+    rows = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,374,44\n"
+    trace = tmp_path / "trace.csv"
+    trace.write_text(rows)
+    text = "model: opt-125m\ncluster: {gpu: t4}\nengine: {dtype: float16}\n"
+    path = write_study(tmp_path, text + "workload: {trace: trace.csv}\nsweep: {}\n")
+    point = prepare(read_raw(path)).points[0].study
+    keys = [run_key(point, 0), run_key(point, 1)]
+    trace.write_text(rows + "2023-11-16 18:15:47,374,44\n")
+    keys.append(run_key(point, 0))
+    renamed = point.model_copy(update={"name": "other", "description": "words"})
+    assert len(set(keys)) == 3
+    assert run_key(renamed, 0) == keys[2], "a name changes no result"

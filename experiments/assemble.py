@@ -8,8 +8,9 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
+from experiments.build import calibration_of
 from experiments.identity import code_digest, file_digest, machine, versions
 from experiments.pieces import read_piece, read_requests
 from experiments.plan import Plan
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def runs_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
-    """Return one row per run: ``point``, the swept keys, ``seed``, then every metric."""
+    """Return one row per run: ``point``, the swept keys, ``draw`` if any, ``seed``, all metrics."""
     import pandas as pd
 
     values = {point.number: point.values for point in plan.points}
@@ -28,7 +29,7 @@ def runs_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
         {
             "point": run.point,
             **values[run.point],
-            "seed": run.seed,
+            **run.identity,
             **read_piece(run.path).metrics,
         }
         for run in runs
@@ -37,21 +38,21 @@ def runs_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
 
 
 def summary_table(plan: Plan, runs: "DataFrame") -> "DataFrame":
-    """Return one row per point: the swept keys, then each metric's mean over seeds and interval."""
+    """Return one row per point: the swept keys, then each metric's mean over runs and interval."""
     from experiments.stats import summarise_points
 
-    summary = summarise_points(runs, ["point", *plan.keys])
-    return summary
+    calibrations = [calibration_of(point.study.calibration) for point in plan.points]
+    return summarise_points(runs, ["point", *plan.keys], calibrations=calibrations)
 
 
 def write_requests(runs: Sequence[Run], path: Path) -> None:
     """Write every request of every run, one row group per run, holding one run in memory."""
     import pyarrow.parquet as pq
 
-    first = read_requests(runs[0].path, runs[0].point, runs[0].seed)
+    first = read_requests(runs[0].path, **runs[0].identity)
     with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
         for run in runs:
-            table = read_requests(run.path, run.point, run.seed)
+            table = read_requests(run.path, **run.identity)
             writer.write_table(table, row_group_size=max(1, table.num_rows))
 
 
@@ -62,16 +63,21 @@ def write_csv(table: "DataFrame", path: Path) -> None:
 
 def write_study(plan: Plan, path: Path) -> None:
     """Write the study with every default, so that running this file gives the same tables."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write("# Resolved: every default is written out. Running this file reproduces the\n")
+        file.write("# folder that it lies in.\n")
+        write_plain_yaml(plan.study.resolved(), file)
+
+
+def write_plain_yaml(data: dict[str, Any], file: TextIO) -> None:
+    """Write nested plain data as YAML, keys in their order, one to a line."""
     from ruamel.yaml import YAML
 
     yaml: Any = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False
     yaml.width = 10_000
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.write("# Resolved: every default is written out. Running this file reproduces the\n")
-        file.write("# folder that it lies in.\n")
-        yaml.dump(plan.study.resolved(), file)
+    yaml.dump(data, file)
 
 
 def write_manifest(plan: Plan, runs: Sequence[Run], path: Path, facts: dict[str, Any]) -> None:
@@ -98,8 +104,6 @@ def write_manifest(plan: Plan, runs: Sequence[Run], path: Path, facts: dict[str,
 
 def _calibration_identity(name: str) -> dict[str, Any]:
     import hashlib
-
-    from experiments.build import calibration_of
 
     calibration = calibration_of(name)
     content = calibration.model_dump_json()

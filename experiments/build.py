@@ -6,45 +6,92 @@ from pathlib import Path
 
 from experiments.study import Study
 from hardware.calibration import Calibration, load_calibration
-from hardware.gpu import load_gpu
+from hardware.gpu import Gpu, load_gpu
 from model.spec import load_spec
 from sim.scenario import ClusterConfig, EngineConfig, Scenario, build_scenario
 from workloads.requests import Requests
+from workloads.streams import stream
 from workloads.workload import Workload, generate
 
 RANDOM_ROUTERS = ("random", "power_of_two_choices")
 """Routers that draw."""
+CALIBRATED = "calibrated"
+"""What ``cluster.gpu`` says for the device that the calibration describes."""
 Stamp = tuple[int, int] | None
 KEPT = 4
 """Scenarios and workloads that a process keeps, as neighbouring runs often share them."""
 
 
-def scenario_of(study: Study, seed: int) -> Scenario:
+def scenario_of(study: Study, seed: int, draw: int | None = None) -> Scenario:
     """Build the scenario of one run; the base scenario of a study that sweeps.
 
+    ``draw`` counts the calibrations drawn from the study's, from 0; None is the calibration itself.
+
     Raises:
-        ValueError: unknown model, GPU or calibration, or a setting that cannot be served.
+        ValueError: unknown model, GPU or calibration, a setting that cannot be served, or a draw
+            from a calibration without covariance.
     """
     stamps = (_stamp(study.model), _stamp(study.calibration))
     built = _scenario(
         study.model, study.cluster.model_dump_json(), study.engine.model_dump_json(),
-        study.calibration, stamps,
+        study.calibration, None if draw is None else study.seed + draw, stamps,
     )  # fmt: skip
     return replace(built, seed=seed)
 
 
 @lru_cache(maxsize=KEPT)
 def _scenario(
-    model: str, cluster: str, engine: str, calibration: str, stamps: tuple[Stamp, ...]
-) -> Scenario:
+    model: str, cluster: str, engine: str, calibration: str, price_seed: int | None,
+    stamps: tuple[Stamp, ...],
+) -> Scenario:  # fmt: skip
     cluster_config = ClusterConfig.model_validate_json(cluster)
+    fitted = calibration_of(calibration)
     return build_scenario(
         load_spec(model),
-        load_gpu(cluster_config.gpu),
+        gpu_of(cluster_config.gpu, fitted),
         cluster_config,
         EngineConfig.model_validate_json(engine),
-        calibration_of(calibration),
+        fitted if price_seed is None else drawn(fitted, price_seed),
     )
+
+
+def gpu_of(gpu: str | dict[str, object], calibration: Calibration) -> Gpu:
+    """Load a GPU of the catalogue, of a mapping, or the calibration's own device.
+
+    Raises:
+        ValueError: an unknown GPU, or ``calibrated`` with a calibration that holds no device.
+    """
+    if not names_calibrated(gpu):
+        return load_gpu(gpu)
+    if calibration.device is not None:
+        return calibration.device
+    if calibration.gpu is None:
+        expected = "expected a calibration file with a device, or a gpu of the catalogue"
+    else:
+        expected = f"expected the gpu that it was measured on: {calibration.gpu}"
+    raise ValueError(
+        f"cluster.gpu = {CALIBRATED!r} is the device of the calibration, but calibration "
+        f"{calibration.name} holds none, {expected}"
+    )
+
+
+def names_calibrated(gpu: object) -> bool:
+    """Tell whether ``cluster.gpu`` asks for the calibration's own device."""
+    return isinstance(gpu, str) and gpu.strip().lower() == CALIBRATED
+
+
+def drawn(calibration: Calibration, price_seed: int) -> Calibration:
+    """Draw a calibration; a seed draws alike at every point of a sweep.
+
+    Raises:
+        ValueError: the calibration has no covariance.
+    """
+    if calibration.covariance is None:
+        raise ValueError(
+            f"calibration = {calibration.name!r} has no covariance to draw from, expected one "
+            "that was fitted, or calibration_draws: 0"
+        )
+    return calibration.draw(stream(price_seed, "prices"))
 
 
 def _stamp(path: str | Path) -> Stamp:

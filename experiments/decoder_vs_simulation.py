@@ -7,15 +7,14 @@
 4. The same requests are simulated with the calibration's prices, and laid beside the real ones.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 
+from experiments.measured import Findings, MeasuredStudy, Tell
 from sim.scenario import ClusterConfig, EngineConfig, Scenario, SchedulerName, build_scenario
 from workloads.requests import Requests
 from workloads.workload import Workload, generate
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from model.decoder import Decoder
     from sim.result import Result
 
-_STRICT = ConfigDict(
-    extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
-)
 COMPARED = {
     "TTFT": ("ttft", ("mean", "p50", "p95")),
     "TPOT": ("tpot", ("mean", "p50", "p95")),
@@ -39,58 +35,23 @@ COMPARED = {
 RATES = ("request_throughput_per_s", "output_tokens_per_s", "mean_batch_size")
 
 
-class Measuring(BaseModel):
-    """How far and how long to measure for the calibration."""
-
-    model_config = _STRICT
-
-    budget_s: PositiveFloat = 40.0
-    """Seconds to spend."""
-    max_decodes: PositiveInt = 16
-    """Most decoding sequences of a measured step."""
-    max_context_tokens: PositiveInt = 512
-    """Longest measured context."""
-    max_tokens: PositiveInt = 512
-    """Most tokens of a measured step."""
-
-
-class DecoderStudy(BaseModel):
+class DecoderStudy(MeasuredStudy):
     """A real decoder, what it serves, and how hard it is driven."""
-
-    model_config = _STRICT
 
     kind: Literal["decoder_vs_simulation"] = "decoder_vs_simulation"
     """What a run is: a comparison of real serving with its simulation."""
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Names the results folder."""
-    description: str = ""
-    """What the study asks, in a line."""
-    model: str
-    """A model of the catalogue, a config.json, or a folder with real weights."""
-    device: str = "cpu"
-    """Where torch computes: cpu or cuda."""
-    gpu: str | None = None
-    """Catalogue name of the device, to anchor efficiencies; without, its peaks are probed."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of weights, activations and KV cache."""
-    layers: PositiveInt | None = None
-    """Build only this many layers."""
-    threads: PositiveInt | None = None
-    """Cores that torch computes on; one less than the machine has keeps other work apart."""
-    measuring: Measuring = Measuring()
-    """How the calibration is measured."""
     engine: EngineConfig = EngineConfig()
     """Settings of the engine; its scheduler is set by ``schedulers``."""
-    schedulers: tuple[SchedulerName, ...] = ("static", "prefill_first", "chunked_prefill")
+    schedulers: tuple[SchedulerName, ...] = Field(
+        default=("static", "prefill_first", "chunked_prefill"), min_length=1
+    )
     """Which schedulers to compare."""
-    loads: tuple[PositiveFloat, ...] = (0.3, 0.6, 0.85)
+    loads: tuple[PositiveFloat, ...] = Field(default=(0.3, 0.6, 0.85), min_length=1)
     """Offered loads, as shares of each scheduler's simulated capacity."""
     workload: Workload
     """The requests; times of open arrivals are stretched to the load."""
     warmup_fraction: float = Field(default=0.0, ge=0, lt=1)
     """Share of the first requests that is served but not compared."""
-    seed: int = Field(default=0, ge=0)
-    """Of the workload, the weights and the prompts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +66,8 @@ class Duel:
     simulated: "Result"
 
 
-Told = Callable[[str], None]
-
-
 def run_duels(
-    study: DecoderStudy, decoder: "Decoder", found: "Fit", tell: Told = lambda line: None
+    study: DecoderStudy, decoder: "Decoder", found: "Fit", tell: Tell = lambda line: None
 ) -> list[Duel]:
     """Serve and simulate every (scheduler, load) of the study.
 
@@ -265,6 +223,35 @@ def draw_duels(duels: list[Duel], path: Path) -> None:
         figure.suptitle("Real decoder against its simulation")
 
 
-def spent(duels: list[Duel]) -> float:
-    """Wall-clock seconds that real serving took."""
-    return sum(duel.real.end_s + duel.repeated.end_s for duel in duels if duel.real.end_s < inf)
+def run(
+    study: DecoderStudy, decoder: "Decoder", found: "Fit", folder: Path, tell: Tell
+) -> Findings:
+    """Compare, draw into ``folder``, and return the table."""
+    duels = run_duels(study, decoder, found, tell)
+    table = compare(duels, study.warmup_fraction)
+    draw_duels(duels, folder / "distributions.png")
+    return Findings(_lines(table), table, "comparison.csv")
+
+
+def _lines(table: "DataFrame") -> list[str]:
+    """Write the comparison for people: times in ms, errors and noise in percent."""
+    lines = [
+        f"{'scheduler':<16} {'load':>5} {'metric':<18} {'real':>10} {'simulated':>10} "
+        f"{'error':>7} {'noise':>7}"
+    ]
+    for row in table.to_dict("records"):
+        name = str(row["metric"])
+        timed = name.endswith("_s") and name not in RATES
+        factor = 1e3 if timed else 1.0
+        label = name.removesuffix("_s") + " ms" if timed else name.removesuffix("_per_s") + "/s"
+        label = "mean batch size" if name == "mean_batch_size" else label
+        real = factor * (row["real"] + row["real_again"]) / 2
+        lines.append(
+            f"{row['scheduler']:<16} {row['load']:>5.0%} {label:<18.18} {real:>10.2f} "
+            f"{factor * row['simulated']:>10.2f} {row['error']:>+7.1%} {row['noise']:>+7.1%}"
+        )
+    lines.append(
+        "error: simulated against the mean of two real runs; noise: second real run against"
+    )
+    lines.append("the first, which no simulation can beat.")
+    return lines

@@ -14,7 +14,7 @@ from pathlib import Path
 from experiments.errors import StudyError
 
 MANIFEST = "manifest.json"
-OURS = ("study.yaml", MANIFEST, "summary.csv", "runs.csv", "requests.parquet", "report.html")
+OURS = ("study.yaml", "calibration.yaml", MANIFEST, "requests.parquet", "report.html")
 
 
 def partial_folder(out: Path) -> Path:
@@ -47,7 +47,7 @@ def check_out(out: Path) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    return path.is_file() and (path.name in OURS or path.suffix in (".png", ".svg"))
+    return path.is_file() and (path.name in OURS or path.suffix in (".csv", ".png", ".svg"))
 
 
 @contextmanager

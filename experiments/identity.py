@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SIMULATED = ("model", "hardware", "workloads", "sim")
 """Packages whose code decides what a run leaves behind."""
 LIBRARIES = ("numpy", "simpy", "pandas", "pyarrow", "scipy", "pydantic")
-NOT_OF_A_RUN = ("name", "description", "sweep", "seeds", "seed")
+NOT_OF_A_RUN = ("name", "description", "sweep", "seeds", "seed", "calibration_draws")
 """Keys of a study that no single run depends on."""
 
 
@@ -69,16 +69,18 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def run_key(point: Study, seed: int) -> str:
+def run_key(point: Study, seed: int, draw: int | None = None) -> str:
     """Return the name under which the outcome of one run is kept.
 
     It changes with everything that the outcome depends on: the resolved point, the content of the
-    model, GPU and calibration that it names, the files of its workload, the seed, the code.
+    model, GPU and calibration that it names (as drawn, if it is), the files of its workload, the
+    seed, the draw, the code.
     """
-    scenario = scenario_of(point, seed)
+    scenario = scenario_of(point, seed, draw)
     content = {
         "point": {key: value for key, value in point.resolved().items() if key not in NOT_OF_A_RUN},
         "seed": seed,
+        "draw": draw,
         "spec": asdict(scenario.spec),
         "gpu": scenario.gpu.model_dump(mode="json"),
         "calibration": scenario.calibration.model_dump(mode="json"),

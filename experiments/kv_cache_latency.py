@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
 
-from experiments.decoder_vs_simulation import Measuring
+from experiments.measured import Findings, MeasuredStudy, Tell
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -27,41 +27,17 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 
-class KvCacheStudy(BaseModel):
+class KvCacheStudy(MeasuredStudy):
     """A decoder, prompts, and how many tokens to generate after each."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
 
     kind: Literal["kv_cache_latency"] = "kv_cache_latency"
     """What a run is: generation with and without a KV cache."""
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Names the results folder."""
-    description: str = ""
-    """What the study asks, in a line."""
-    model: str
-    """A model of the catalogue, a config.json, or a folder with real weights."""
-    device: str = "cpu"
-    """Where torch computes: cpu or cuda."""
-    gpu: str | None = None
-    """Catalogue name of the device, to anchor efficiencies; without, its peaks are probed."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of weights, activations and KV cache."""
-    layers: PositiveInt | None = None
-    """Build only this many layers."""
-    threads: PositiveInt | None = None
-    """Cores that torch computes on."""
-    measuring: Measuring = Measuring()
-    """How the calibration is measured."""
     prompt_tokens: tuple[PositiveInt, ...] = Field(default=(10, 50, 100, 500, 1000), min_length=1)
     """Lengths of the prompts."""
     output_tokens: PositiveInt = 64
     """Tokens to generate after each."""
     repeats: PositiveInt = 3
     """Timings of each generation; the one with the median total counts."""
-    seed: int = Field(default=0, ge=0)
-    """Of the weights and the prompts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,3 +189,32 @@ def draw_generations(runs: list[Generation], path: Path) -> None:
             handles=handles, title="prompt tokens", loc="outside lower center", ncols=len(handles)
         )
         figure.suptitle("Generation with and without a KV cache, measured and predicted")
+
+
+def run(
+    study: KvCacheStudy, decoder: "Decoder", found: "Fit", folder: Path, tell: Tell
+) -> Findings:
+    """Generate, draw into ``folder``, and return the table."""
+    tell(f"generating {study.output_tokens} tokens after {len(study.prompt_tokens)} prompts")
+    runs = generations(study, decoder, found)
+    table = tabulate(runs, study.output_tokens)
+    draw_generations(runs, folder / "latency.png")
+    return Findings(_lines(table), table, "latency.csv")
+
+
+def _lines(table: "DataFrame") -> list[str]:
+    """Write the table for people, in ms."""
+    lines = [
+        "prompt  output | with cache ms: measured predicted  error | "
+        "without: measured predicted  error | speed-up  predicted"
+    ]
+    lines += [
+        f"{row['prompt_tokens']:>6} {row['output_tokens']:>7} | "
+        f"{1e3 * row['cached_s']:>23.1f} {1e3 * row['cached_predicted_s']:>9.1f} "
+        f"{row['cached_error']:>+6.1%} | "
+        f"{1e3 * row['uncached_s']:>17.1f} {1e3 * row['uncached_predicted_s']:>9.1f} "
+        f"{row['uncached_error']:>+6.1%} | {row['speed_up']:>7.1f}x "
+        f"{row['speed_up_predicted']:>8.1f}x"
+        for row in table.astype({"prompt_tokens": int, "output_tokens": int}).to_dict("records")
+    ]
+    return lines

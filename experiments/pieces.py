@@ -30,9 +30,9 @@ class Piece:
     timeline: dict[str, list[float]]
 
 
-def simulate_to(path: Path, point: Study, seed: int) -> None:
+def simulate_to(path: Path, point: Study, seed: int, draw: int | None = None) -> None:
     """Simulate one run of a point and keep its outcome as the piece at ``path``."""
-    scenario = scenario_of(point, seed)
+    scenario = scenario_of(point, seed, draw)
     result = simulate(scenario, requests_of(point, seed))
     record = {
         "metrics": summarise(result, scenario, point.slo, point.warmup_fraction),
@@ -64,10 +64,10 @@ def read_piece(path: Path) -> Piece:
     return Piece(record["metrics"], record["timeline"])
 
 
-def read_requests(path: Path, point: int, seed: int) -> pa.Table:
-    """Read the request table of a piece, the columns ``point`` and ``seed`` in front."""
+def read_requests(path: Path, **identity: int) -> pa.Table:
+    """Read the request table of a piece, columns ``identity`` (point, draw, seed) in front."""
     table = pq.read_table(path).replace_schema_metadata(None)
     rows = table.num_rows
-    for name, value in (("seed", seed), ("point", point)):
+    for name, value in reversed(identity.items()):
         table = table.add_column(0, name, pa.repeat(pa.scalar(value, pa.int64()), rows))
     return table

@@ -24,6 +24,8 @@ class Point:
     study: Study
     """The study at this point, without sweep."""
     seeds: tuple[int, ...]
+    draws: tuple[int | None, ...] = (None,)
+    """Calibrations drawn from the study's; None alone is the calibration as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Plan:
     @property
     def runs(self) -> int:
         """How many simulations the plan asks for."""
-        return sum(len(point.seeds) for point in self.points)
+        return sum(len(point.draws) * len(point.seeds) for point in self.points)
 
 
 def prepare(loaded: Loaded) -> Plan:
@@ -86,6 +88,7 @@ def prepare(loaded: Loaded) -> Plan:
             {key: _value(setting, key, point) for key in keys},
             point,
             seeds if build.is_random(point) else seeds[:1],
+            tuple(range(study.calibration_draws)) or (None,),
         )
         for number, (setting, point) in enumerate(zip(settings, studies, strict=True), start=1)
     )
@@ -105,6 +108,10 @@ def _value(setting: Setting, key: str, point: Study) -> Any:
 
 
 def _seed_notes(points: tuple[Point, ...], study: Study) -> Iterator[str]:
+    if study.calibration_draws and study.seeds == 1 and any(
+        build.is_random(point.study) for point in points
+    ):
+        yield "one seed: intervals hold the uncertainty of prices, not that of the traffic"
     fixed = [point.number for point in points if len(point.seeds) < study.seeds]
     if not fixed or study.seeds == 1:
         return
@@ -127,6 +134,8 @@ def _build(loaded: Loaded, settings: list[Setting], studies: list[Study]) -> tup
         key = "\n".join(str(part) for part in parts)
         try:
             setup = setups.get(key) or _setup(build.scenario_of(study, study.seed), study)
+            if study.calibration_draws:
+                build.drawn(build.calibration_of(study.calibration), study.seed)
         except ValueError as error:
             fails(number, error)
         else:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from experiments.plan import Plan
     from experiments.results import Outcome, Progress
+    from experiments.study import Loaded
 
 EXAMPLES = """examples:
   python -m experiments.run batching_sweep
@@ -98,7 +99,12 @@ def _run(options: argparse.Namespace) -> int:
     from experiments.errors import RunError, StudyError
 
     try:
-        plan = _plan(options)
+        loaded = _read(options)
+        if loaded.raw.get("kind", "serving") != "serving":
+            from experiments.kinds import run_other
+
+            return run_other(loaded, options.out, options.dry_run)
+        plan = _plan(loaded)
         _say(plan.notes)
         if options.dry_run:
             return _dry_run(plan)
@@ -109,15 +115,20 @@ def _run(options: argparse.Namespace) -> int:
         return _fail(f"{error}; finished runs are kept, run the same command to go on")
 
 
-def _plan(options: argparse.Namespace) -> "Plan":
+def _read(options: argparse.Namespace) -> "Loaded":
     from experiments.overrides import parse_overrides
-    from experiments.plan import prepare
     from experiments.study import read_raw
 
     settings = [*options.settings]
     if options.seeds is not None:
         settings.append(f"seeds={options.seeds}")
-    return prepare(read_raw(options.study, parse_overrides(settings)))
+    return read_raw(options.study, parse_overrides(settings))
+
+
+def _plan(loaded: "Loaded") -> "Plan":
+    from experiments.plan import prepare
+
+    return prepare(loaded)
 
 
 def _dry_run(plan: "Plan") -> int:

@@ -6,6 +6,9 @@ independent replications of Law, "Simulation Modeling and Analysis", 5th ed., se
 Runs of different points with the same seed share their random numbers, so their differences are
 known better than either of them: ``paired_difference``.
 
+Where every seed is run with several drawn calibrations (column ``draw``), an interval holds the
+uncertainty of prices as well: ``crossed_interval``.
+
 Sums are exactly rounded (``math.fsum``), so that results do not depend on the order of the runs.
 """
 
@@ -15,46 +18,60 @@ from difflib import get_close_matches
 from numbers import Real
 from typing import TYPE_CHECKING
 
-from sim.metrics import METRICS, caveats
+from sim.metrics import COVERAGE, METRICS, caveats
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from hardware.calibration import Calibration
+
 CONFIDENCE = 0.95
 """Probability that an interval holds the mean that infinitely many seeds would have."""
 
-WITHOUT_INTERVAL = ("requests", "measured_requests", "saturated", "usd_per_hour")
-"""Metrics that are settings or verdicts, not estimates."""
+WITHOUT_INTERVAL = (
+    "requests", "measured_requests", "saturated", "step_tokens_max", "step_decodes_max",
+    "context_tokens_max", "usd_per_hour",
+)  # fmt: skip
+"""Metrics that are settings, extremes or verdicts, not estimates."""
 
 
 def summarise_points(
-    runs: "DataFrame", keys: Sequence[str], metrics: Sequence[str] | None = None
+    runs: "DataFrame",
+    keys: Sequence[str],
+    metrics: Sequence[str] | None = None,
+    calibrations: "Sequence[Calibration] | None" = None,
 ) -> "DataFrame":
     """One row per point: its ``keys``, the number of ``seeds``, and each metric's mean over them.
 
     ``runs`` has one row per (point, seed) with the columns ``keys``, ``seed`` and metrics (by
     default those of ``sim.metrics.METRICS`` that it has, in that order). A metric is followed by
     ``<metric>_lo`` and ``<metric>_hi``, both NaN when there is no interval (``mean_interval``).
-    The last column, ``notes``, holds the caveats of the worst seed. Points keep the order of their
-    first run.
+    With a column ``draw`` there is one row per (point, draw, seed), the result has the number of
+    ``draws``, and intervals are ``crossed_interval``'s. The last column, ``notes``, holds the
+    caveats of the worst run, with those about ``calibrations`` (one per point). Points keep the
+    order of their first run.
 
     Raises:
-        ValueError: a key or metric is not a column, or a point has one seed twice.
+        ValueError: a key or metric is not a column, a point has one seed twice (in one draw), or
+            draws do not all have the same seeds.
     """
     import pandas as pd
 
     names = list(metrics) if metrics is not None else [name for name in METRICS if name in runs]
     _require(runs, [*keys, *names, "seed"])
     rows = []
-    for group in _points(runs, keys).values():
+    for number, group in enumerate(_points(runs, keys).values()):
         row: dict[str, object] = {key: group[key].iloc[0] for key in keys}
-        row["seeds"] = len(group)
+        if "draw" in group:
+            row["draws"] = group["draw"].nunique()
+        row["seeds"] = group["seed"].nunique()
         for name in names:
-            mean, low, high = mean_interval(group[name])
+            mean, low, high = _interval(group, name)
             row[name] = mean
             if name not in WITHOUT_INTERVAL:
                 row[f"{name}_lo"], row[f"{name}_hi"] = low, high
-        row["notes"] = "; ".join(_caveats(group))
+        about = calibrations[number] if calibrations is not None else None
+        row["notes"] = "; ".join(_caveats(group, about))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -80,9 +97,72 @@ def mean_interval(
         return mean, math.nan, math.nan
     from scipy.special import stdtrit
 
-    variance = math.fsum((value - mean) ** 2 for value in sample) / (count - 1)
-    half = float(stdtrit(count - 1, (1 + confidence) / 2)) * math.sqrt(variance / count)
+    error = math.sqrt(_variance(sample, mean) / count)
+    half = float(stdtrit(count - 1, (1 + confidence) / 2)) * error
     return mean, mean - half, mean + half
+
+
+def crossed_interval(
+    values: Sequence[Sequence[float]], confidence: float = CONFIDENCE
+) -> tuple[float, float, float]:
+    """Mean of ``values[draw][seed]`` and the ends of an interval for the true value.
+
+    Every draw of the prices is run with the same seeds. More seeds average the traffic's
+    randomness out; more draws do not average the prices' error out, since the true prices are
+    one draw more, which nobody has seen. So the variance of (true value - mean) is that of a
+    prediction over draws and that of an estimate over seeds:
+
+        (1 + 1 / draws) * variance of the draws' means + variance of the seeds' means / seeds
+
+    with Satterthwaite's degrees of freedom (Biometrics Bulletin 2(6), 1946) for Student's t. The
+    draws' means share their seeds, so what a seed does to all draws is counted once. What a draw
+    and a seed do only together is counted in both terms: the interval is a little too wide, not
+    too narrow. With one seed the interval is that of the prices only; with one draw there is none,
+    as in the other cases of ``mean_interval``.
+
+    Raises:
+        ValueError: there is no value, or draws have different numbers of seeds.
+    """
+    table = [[float(value) for value in row] for row in values]
+    draws, seeds = len(table), len(table[0]) if table else 0
+    if not seeds or any(len(row) != seeds for row in table):
+        raise ValueError(
+            f"values has rows of {[len(row) for row in table]}, expected at least one draw, each "
+            "with the same seeds"
+        )
+    every = [value for row in table for value in row]
+    mean = math.fsum(every) / len(every)
+    if draws < 2 or not math.isfinite(mean) or math.isclose(min(every), max(every)):
+        return mean, math.nan, math.nan
+    from scipy.special import stdtrit
+
+    of_draws = [math.fsum(row) / seeds for row in table]
+    of_seeds = [math.fsum(column) / draws for column in zip(*table, strict=True)]
+    prices = _variance(of_draws, mean) * (1 + 1 / draws)
+    traffic = _variance(of_seeds, mean) / seeds if seeds > 1 else 0.0
+    total = prices + traffic
+    freedom = total**2 / (prices**2 / (draws - 1) + traffic**2 / max(1, seeds - 1))
+    half = float(stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(total)
+    return mean, mean - half, mean + half
+
+
+def _variance(sample: Sequence[float], mean: float) -> float:
+    return math.fsum((value - mean) ** 2 for value in sample) / (len(sample) - 1)
+
+
+def _interval(runs: "DataFrame", metric: str) -> tuple[float, float, float]:
+    """Interval of one point: over seeds, or over draws and seeds where there are draws."""
+    if "draw" not in runs:
+        return mean_interval(runs[metric])
+    table: dict[object, dict[object, float]] = {}
+    columns = (runs[name].tolist() for name in ("draw", "seed", metric))
+    for draw, seed, value in zip(*columns, strict=True):
+        table.setdefault(draw, {})[seed] = value
+    seeds = sorted(set(runs["seed"].tolist()))
+    for draw, row in table.items():
+        if len(row) != len(seeds):
+            raise ValueError(f"draw {draw} has seeds {sorted(map(str, row))}, expected {seeds}")
+    return crossed_interval([[row[seed] for seed in seeds] for row in table.values()])
 
 
 def paired_difference(
@@ -90,7 +170,8 @@ def paired_difference(
 ) -> "DataFrame":
     """Difference of each point's ``metric`` from the baseline's, paired by seed.
 
-    Points share the random numbers of a seed, so what a seed does to both cancels. Returns the
+    Points share the random numbers of a seed, so what a seed does to both cancels; and, where
+    there are draws, their prices, so that an error common to both cancels, too. Returns the
     columns ``keys``, ``seeds``, ``difference`` (point minus baseline, the metric's unit),
     ``difference_lo`` and ``difference_hi`` (95% Student t); a difference is significant when its
     interval excludes 0. The baseline's own row is exactly 0.
@@ -108,18 +189,20 @@ def paired_difference(
             f"baseline = {dict(baseline)} is no point of the sweep, expected one of "
             f"{[dict(zip(keys, point, strict=True)) for point in points]}"
         )
-    base = points[wanted].set_index("seed")[metric]
+    pair = _pair(runs)
+    base = points[wanted].set_index(pair)[metric]
     rows = []
     for group in points.values():
-        values = group.set_index("seed")[metric]
+        values = group.set_index(pair)[metric]
         if sorted(values.index) != sorted(base.index):
             raise ValueError(
                 f"seeds {sorted(values.index)} of a point differ from the baseline's "
                 f"{sorted(base.index)}, expected the same"
             )
-        mean, low, high = mean_interval(values - base.loc[values.index])
+        difference = group[pair].assign(difference=(values - base.loc[values.index]).to_numpy())
+        mean, low, high = _interval(difference, "difference")
         row: dict[str, object] = {key: group[key].iloc[0] for key in keys}
-        row |= {"seeds": len(group), "difference": mean}
+        row |= {"seeds": group["seed"].nunique(), "difference": mean}
         rows.append(row | {"difference_lo": low, "difference_hi": high})
     return pd.DataFrame(rows)
 
@@ -131,10 +214,16 @@ def _points(runs: "DataFrame", keys: Sequence[str]) -> "dict[tuple[str, ...], Da
         rows.setdefault(_identity(runs[key].iloc[place] for key in keys), []).append(place)
     points = {identity: runs.iloc[places] for identity, places in rows.items()}
     for identity, group in points.items():
-        if group["seed"].duplicated().any():
-            twice = group["seed"][group["seed"].duplicated()].iloc[0]
+        again = group.duplicated(_pair(runs))
+        if again.any():
+            twice = group["seed"][again].iloc[0]
             raise ValueError(f"seed {twice} occurs twice in point {identity}, expected once")
     return points
+
+
+def _pair(runs: "DataFrame") -> list[str]:
+    """Columns that name one run of a point, and its like at another."""
+    return ["draw", "seed"] if "draw" in runs else ["seed"]
 
 
 def _identity(values: Iterable[object]) -> tuple[str, ...]:
@@ -145,13 +234,15 @@ def _identity(values: Iterable[object]) -> tuple[str, ...]:
     )
 
 
-def _caveats(group: "DataFrame") -> list[str]:
-    """Caveats of the worst seed; none when the runs do not have the columns that they rest on."""
+def _caveats(group: "DataFrame", calibration: "Calibration | None") -> list[str]:
+    """Caveats of the worst run; none when the runs do not have the columns that they rest on."""
     lost = ("saturated", "unfinished", "rejected")
     if not {*lost, "measured_requests"} <= set(group):
         return []
     worst = {name: float(group[name].max()) for name in lost}
-    return caveats({**worst, "measured_requests": float(group["measured_requests"].min())})
+    worst |= {name: float(group[name].max()) for name in COVERAGE if name in group}
+    worst["measured_requests"] = float(group["measured_requests"].min())
+    return caveats(worst, calibration)
 
 
 def _require(runs: "DataFrame", columns: Iterable[str]) -> None:

@@ -5,7 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 
 from experiments import schema
 from experiments.bundled import STUDIES, find_study
@@ -43,6 +50,9 @@ class Study(BaseModel):
     """Who asks for what, when."""
     slo: Slo | None = None
     """Limits that a good request keeps; without them every finished request is good."""
+    calibration_draws: int = Field(default=0, ge=0)
+    """Calibrations drawn from the covariance of the fit, each run with every seed: intervals then
+    hold the uncertainty of prices, too. 0: the fit as it is; else at least 2."""
     seeds: PositiveInt = 1
     """Runs of every point, each with its own random numbers."""
     seed: int = Field(default=0, ge=0)
@@ -51,6 +61,13 @@ class Study(BaseModel):
     """Share of the first requests that is simulated but not measured."""
     sweep: dict[str, list[Any]] | list[dict[str, Any]] = {}
     """Dotted keys with lists of values (every combination), or a list of points."""
+
+    @field_validator("calibration_draws")
+    @classmethod
+    def _has_a_spread(cls, draws: int) -> int:
+        if draws == 1:
+            raise ValueError("expected 0 or at least 2: one draw tells nothing about a spread")
+        return draws
 
     def resolved(self) -> dict[str, Any]:
         """Return the study as plain data with every default written out."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 from experiments.errors import Problem, RunError, StudyError
@@ -19,7 +20,7 @@ from experiments.study import Study
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One simulation: a point with a seed, and the file of its outcome."""
+    """One simulation: a point with a draw and a seed, and the file of its outcome."""
 
     point: int
     label: str
@@ -27,17 +28,26 @@ class Run:
     seed: int
     study: Study
     path: Path
+    draw: int | None = None
+    """Which of the drawn calibrations prices it; None: the calibration as it is."""
+
+    @property
+    def identity(self) -> dict[str, int]:
+        """The columns that tell this run from the others: the draw only where there are some."""
+        drawn = {} if self.draw is None else {"draw": self.draw}
+        return {"point": self.point, **drawn, "seed": self.seed}
 
 
 def runs_of(plan: Plan, folder: Path) -> list[Run]:
-    """Return every run in the order of the tables: by point, then by seed."""
+    """Return every run in the order of the tables: by point, then by draw, then by seed."""
     found = []
     for point in plan.points:
         values = Setting(point.values, {}).label()
         about = f"point {point.number} ({values})" if values else f"point {point.number}"
-        for seed in point.seeds:
-            path = folder / f"{run_key(point.study, seed)}.parquet"
-            found.append(Run(point.number, f"{about}, seed {seed}", seed, point.study, path))
+        for draw, seed in product(point.draws, point.seeds):
+            which = f"seed {seed}" if draw is None else f"draw {draw}, seed {seed}"
+            path = folder / f"{run_key(point.study, seed, draw)}.parquet"
+            found.append(Run(point.number, f"{about}, {which}", seed, point.study, path, draw))
     return found
 
 
@@ -99,7 +109,7 @@ def _end_with(parent: int) -> None:
 def run_one(run: Run) -> Run:
     """Simulate one run and keep its piece; errors name the point."""
     try:
-        simulate_to(run.path, run.study, run.seed)
+        simulate_to(run.path, run.study, run.seed, run.draw)
     except ValueError as error:
         raise StudyError([Problem(run.label, str(error))]) from error
     except MemoryError:

@@ -1,0 +1,191 @@
+"""What studies on a real decoder share: their common keys, the calibration, the results folder.
+
+calibration.yaml, .png   measured on the decoder before anything else
+one .csv, one .png       what the kind compares
+study.yaml               resolved; running it again repeats the study, on the wall clock
+manifest.json            versions, machine, when, how long
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+
+from experiments.errors import StudyError
+from experiments.schema import coercions, complaints
+from experiments.study import Loaded
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from experiments.fit import Fit
+    from model.decoder import Decoder
+
+STRICT = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+Tell = Callable[[str], None]
+"""Says on stderr what is being done."""
+
+
+class Measuring(BaseModel):
+    """How far and how long to measure for the calibration."""
+
+    model_config = STRICT
+
+    budget_s: PositiveFloat = 40.0
+    """Seconds to spend."""
+    max_decodes: PositiveInt = 16
+    """Most decoding sequences of a measured step."""
+    max_context_tokens: PositiveInt = 512
+    """Longest measured context."""
+    max_tokens: PositiveInt = 512
+    """Most tokens of a measured step."""
+
+
+class MeasuredStudy(BaseModel):
+    """The keys of every study on a real decoder."""
+
+    model_config = STRICT
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Names the results folder."""
+    description: str = ""
+    """What the study asks, in a line."""
+    model: str
+    """A model of the catalogue, a config.json, or a folder with real weights."""
+    device: str = "cpu"
+    """Where torch computes: cpu or cuda."""
+    gpu: str | None = None
+    """Catalogue name of the device, to anchor efficiencies; without, its peaks are probed."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of weights, activations and KV cache."""
+    layers: PositiveInt | None = None
+    """Build only this many layers."""
+    threads: PositiveInt | None = None
+    """Cores that torch computes on; one less than the machine has keeps other work apart."""
+    measuring: Measuring = Measuring()
+    """How the calibration is measured."""
+    seed: int = Field(default=0, ge=0)
+    """Of the weights, the prompts and the workload."""
+
+
+Kind = TypeVar("Kind", bound=MeasuredStudy)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a study on a real decoder found: a table for people, one for files."""
+
+    lines: list[str]
+    """For the terminal."""
+    table: "DataFrame"
+    table_name: str
+
+
+def check(schema: type[Kind], loaded: Loaded) -> Kind:
+    """Validate a study of another kind than serving.
+
+    Raises:
+        StudyError: everything that is wrong, each with file, line, key and value.
+    """
+    from experiments.faults import problem
+
+    study, faults = None, []
+    try:
+        study = schema.model_validate(loaded.raw)
+    except ValidationError as error:
+        faults = complaints(error, schema, loaded.raw)
+    known = {path for path, _ in faults}
+    faults += [fault for fault in coercions(schema, loaded.raw) if fault[0] not in known]
+    problems = [problem(loaded, loaded.raw, fault) for fault in faults]
+    problems += loaded.document.problems
+    if problems or study is None:
+        raise StudyError(problems)
+    return study
+
+
+def calibrated(study: MeasuredStudy, tell: Tell) -> "tuple[Decoder, Fit]":
+    """Build the decoder and measure its calibration.
+
+    Raises:
+        ValueError: an unknown model or device, or too little time to measure.
+    """
+    from experiments.calibrate import Limits, build_decoder, calibrate, describe
+
+    decoder = build_decoder(
+        study.model, study.device, study.dtype, study.layers, study.seed, study.threads
+    )
+    measuring = study.measuring
+    tell(f"calibrating {decoder.spec.name} on {decoder.device} for {measuring.budget_s:g} s")
+    limits = Limits(**measuring.model_dump())
+    found = calibrate(decoder, limits, name=study.name, gpu=study.gpu)
+    tell(describe(found))
+    return decoder, found
+
+
+def run_measured(
+    study: MeasuredStudy,
+    compare: "Callable[[Any, Decoder, Fit, Path, Tell], Findings]",
+    out: Path,
+    tell: Tell,
+) -> Findings:
+    """Calibrate, compare, and put the results folder in place, whole or not at all.
+
+    Raises:
+        StudyError: ``out`` cannot be written, or the study cannot be run on this machine.
+    """
+    from experiments.assemble import write_csv
+    from experiments.calibrate import draw
+    from experiments.folder import MANIFEST, check_out, claimed, publish
+    from experiments.identity import code_digest, machine, versions
+    from hardware.calibration import save_calibration
+
+    started = time.perf_counter()
+    out = out.absolute()
+    check_out(out)
+    with claimed(out) as partial:
+        whole = partial / "whole"
+        shutil.rmtree(whole, ignore_errors=True)
+        whole.mkdir()
+        try:
+            decoder, found = calibrated(study, tell)
+            save_calibration(found.calibration, whole / "calibration.yaml")
+            draw(found, whole / "calibration.png")
+            findings = compare(study, decoder, found, whole, tell)
+        except ValueError as error:
+            raise StudyError.of(str(error)) from error
+        write_csv(findings.table, whole / findings.table_name)
+        _write_study(study, whole / "study.yaml")
+        manifest = {
+            "study": study.name,
+            "versions": versions() | {"torch": _torch_version()},
+            "code_sha256": code_digest(),
+            "machine": machine(),
+            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "wall_s": round(time.perf_counter() - started, 3),
+        }
+        (whole / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        publish(whole, out)
+    return findings
+
+
+def _torch_version() -> str:
+    import torch
+
+    return str(torch.__version__)
+
+
+def _write_study(study: MeasuredStudy, path: Path) -> None:
+    from experiments.assemble import write_plain_yaml
+
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(
+            "# Resolved: every default is written out. Wall-clock times differ every time.\n"
+        )
+        write_plain_yaml(study.model_dump(mode="json"), file)

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.errors import StudyError
+from experiments.kinds import kind_of
 from experiments.overrides import override
 from experiments.plan import Plan, prepare
 from experiments.results import run_plan
-from experiments.study import Loaded, Study, from_study, read_raw
+from experiments.study import Study, from_study, read_raw
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -70,11 +72,17 @@ def run_study(
 def _plan(study: Study | str | Path, settings: Settings | None) -> Plan:
     overrides = [override(key, value, f"{key}={value}") for key, value in (settings or {}).items()]
     if not isinstance(study, Study):
-        return prepare(read_raw(study, overrides))
+        loaded = read_raw(study, overrides)
+        kind = kind_of(loaded)
+        if kind != "serving":
+            raise StudyError.of(
+                f"study {study} is of kind {kind}, expected serving: it runs on the wall clock, "
+                f"with python -m experiments.run {study}"
+            )
+        return prepare(loaded)
     if overrides:
         raise ValueError("settings apply to a study file; change a Study with model_copy")
-    loaded: Loaded = from_study(study)
-    return prepare(loaded)
+    return prepare(from_study(study))
 
 
 def _run(plan: Plan, out: Path, jobs: int, *, kept: bool) -> StudyResult:

@@ -21,8 +21,6 @@ Floats = npt.NDArray[np.float64]
 
 HELD_OUT_EVERY = 4
 """Every fourth shape is not fitted but predicted."""
-POOR_MEAN, POOR_WORST = 0.08, 0.25
-"""Mean and worst held-out error above which a fit calls itself poor."""
 
 PRIOR_WEIGHT = 1e-3
 """A parameter off its first value by a factor of e costs as much as one step priced 0.1% wrong:
@@ -66,7 +64,7 @@ class Fit:
         """Whether the held-out errors are beyond what one may rely on."""
         residuals = self.calibration.residuals
         assert residuals is not None
-        return residuals.mean_absolute > POOR_MEAN or residuals.worst_absolute > POOR_WORST
+        return residuals.poor
 
 
 @dataclass(frozen=True, slots=True)

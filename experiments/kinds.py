@@ -3,10 +3,13 @@
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from experiments.errors import Problem, StudyError, nearest, show
 from experiments.study import Loaded
+
+if TYPE_CHECKING:
+    from experiments.measured import MeasuredStudy
 
 MEASURED = {
     "decoder_vs_simulation": ("experiments.decoder_vs_simulation", "DecoderStudy"),
@@ -17,27 +20,49 @@ MEASURED = {
 KINDS = ("serving", *MEASURED)
 
 
+def kind_of(loaded: Loaded) -> str:
+    """Return what kind of study was read; serving when it does not say.
+
+    Raises:
+        StudyError: an unknown kind; names the nearest.
+    """
+    kind = loaded.raw.get("kind", "serving")
+    if kind in KINDS:
+        return str(kind)
+    text = f"kind = {show(kind)}: expected one of {', '.join(KINDS)}{nearest(kind, KINDS)}"
+    raise StudyError([Problem(loaded.where(("kind",)), text), *loaded.document.problems])
+
+
+def check_other(loaded: Loaded) -> "MeasuredStudy":
+    """Validate a study of another kind than serving.
+
+    Raises:
+        StudyError: everything that is wrong with it.
+    """
+    from experiments.measured import MeasuredStudy, check
+
+    module_name, schema_name = MEASURED[kind_of(loaded)]
+    schema: type[MeasuredStudy] = getattr(import_module(module_name), schema_name)
+    return check(schema, loaded)
+
+
 def run_other(loaded: Loaded, out: str | None, dry_run: bool) -> int:
     """Run a study whose kind is not serving; return the exit status.
 
     Raises:
-        StudyError: an unknown kind, a mistake in the study, an output that cannot be written.
+        StudyError: a mistake in the study, or an output that cannot be written.
     """
-    kind = loaded.raw.get("kind")
-    if not isinstance(kind, str) or kind not in MEASURED:
-        text = f"kind = {show(kind)}: expected one of {', '.join(KINDS)}{nearest(kind, KINDS)}"
-        raise StudyError([Problem(loaded.where(("kind",)), text), *loaded.document.problems])
-    from experiments.measured import check, run_measured
+    from experiments.measured import run_measured
 
-    module_name, schema_name = MEASURED[kind]
-    module: Any = import_module(module_name)
-    study = check(getattr(module, schema_name), loaded)
+    kind = kind_of(loaded)
+    study = check_other(loaded)
     _tell(loaded.notes)
     if dry_run:
         print(f"{study.name}: {kind} of {study.model} on {study.device}; nothing was run")
         return 0
     folder = Path(out) if out is not None else Path("results") / study.name
-    findings = run_measured(study, module.run, folder, lambda line: _tell([line]))
+    compare = import_module(MEASURED[kind][0]).run
+    findings = run_measured(study, compare, folder, lambda line: _tell([line]))
     print("\n".join(findings.lines))
     _tell([f"results are in {folder}"])
     return 0

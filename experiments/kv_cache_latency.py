@@ -162,7 +162,7 @@ def draw_generations(runs: list[Generation], path: Path) -> None:
             tokens = np.arange(1, len(run.measured_s) + 1)
             label = f"{run.prompt_tokens}"
             axes.plot(tokens, run.measured_s, color=color, label=label)
-            axes.plot(tokens, run.predicted_s, "--", color="0.15", linewidth=1)
+            axes.plot(tokens, run.predicted_s, "--", color=color, linewidth=1.1)
         for prompt in prompts:
             fast, slow = (
                 next(run for run in runs if run.prompt_tokens == prompt and run.cached is cached)
@@ -172,7 +172,7 @@ def draw_generations(runs: list[Generation], path: Path) -> None:
             color = colors[prompts.index(prompt) % len(colors)]
             panels[2].plot(tokens, slow.measured_s / fast.measured_s, color=color)
             panels[2].plot(
-                tokens, slow.predicted_s / fast.predicted_s, "--", color="0.15", linewidth=1
+                tokens, slow.predicted_s / fast.predicted_s, "--", color=color, linewidth=1.1
             )
         for axes, title, label in zip(
             panels,

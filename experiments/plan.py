@@ -108,8 +108,10 @@ def _value(setting: Setting, key: str, point: Study) -> Any:
 
 
 def _seed_notes(points: tuple[Point, ...], study: Study) -> Iterator[str]:
-    if study.calibration_draws and study.seeds == 1 and any(
-        build.is_random(point.study) for point in points
+    if (
+        study.calibration_draws
+        and study.seeds == 1
+        and any(build.is_random(point.study) for point in points)
     ):
         yield "one seed: intervals hold the uncertainty of prices, not that of the traffic"
     fixed = [point.number for point in points if len(point.seeds) < study.seeds]

@@ -100,7 +100,9 @@ def metrics_page() -> str:
         f"{', '.join(f'`{name}`' for name in WITHOUT_INTERVAL)}. The last column, `notes`, holds "
         "what a reader must know of the point.",
         "## runs.csv",
-        "One row per point and seed: `point`, the swept keys, `seed`, then every metric.",
+        "One row per point and seed: `point`, the swept keys, `seed`, then every metric. A study "
+        "with `calibration_draws` has one row per point, draw and seed, and a column `draw` here "
+        "and in requests.parquet, `draws` in summary.csv.",
         "## Metrics",
         _table(
             ("metric", "meaning"),

@@ -132,6 +132,7 @@ def write_report(
         ],
         caveats=_caveats(summary, sweep_keys),
         seeds=int(summary["seeds"].max()) if "seeds" in summary else 0,
+        draws=int(summary["draws"].max()) if "draws" in summary else 0,
         pictures=[
             (TITLES.get(plot.stem, plot.stem), b64encode(plot.read_bytes()).decode("ascii"))
             for plot in plots

@@ -97,12 +97,11 @@ def _list() -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from experiments.errors import RunError, StudyError
+    from experiments.kinds import kind_of, run_other
 
     try:
         loaded = _read(options)
-        if loaded.raw.get("kind", "serving") != "serving":
-            from experiments.kinds import run_other
-
+        if kind_of(loaded) != "serving":
             return run_other(loaded, options.out, options.dry_run)
         plan = _plan(loaded)
         _say(plan.notes)

@@ -141,6 +141,8 @@ def crossed_interval(
     prices = _variance(of_draws, mean) * (1 + 1 / draws)
     traffic = _variance(of_seeds, mean) / seeds if seeds > 1 else 0.0
     total = prices + traffic
+    if not total:
+        return mean, math.nan, math.nan
     freedom = total**2 / (prices**2 / (draws - 1) + traffic**2 / max(1, seeds - 1))
     half = float(stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(total)
     return mean, mean - half, mean + half

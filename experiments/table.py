@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from experiments.errors import show
 from experiments.plan import Plan
 from experiments.words import calibration_notes, ceiling_lines, ledger_lines, points_text
+from sim.metrics import EXTRAPOLATED
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -34,6 +35,7 @@ class Column:
 COLUMNS = (
     Column("requests/s", "request_throughput_per_s", digits=2),
     Column("goodput/s", "goodput_per_s", digits=2, interval=True),
+    Column("SLO %", "slo_attainment", 100, 1),
     Column("output tokens/s", "output_tokens_per_s", interval=True),
     Column("TTFT p50 ms", "ttft_p50_s", 1e3, interval=True, steady=True),
     Column("TTFT p99 ms", "ttft_p99_s", 1e3, interval=True, steady=True),
@@ -50,8 +52,8 @@ COLUMNS = (
 """What the terminal shows of ``sim.metrics.METRICS``; summary.csv has everything."""
 
 LEFT_OUT_FIRST = (
-    "mfu", "mbu", "e2e_p50_s", "mean_batch_size", "kv_use_max", "request_throughput_per_s",
-    "tpot_p99_s", "usd_per_hour", "goodput_per_s", "ttft_p50_s",
+    "mfu", "mbu", "e2e_p50_s", "mean_batch_size", "kv_use_max", "usd_per_hour",
+    "usd_per_million_output_tokens", "request_throughput_per_s", "tpot_p50_s", "ttft_p50_s",
 )  # fmt: skip
 """Metrics that a narrow terminal does without, one after the other."""
 
@@ -85,11 +87,13 @@ def print_points(plan: Plan, to: "Console") -> None:
     from rich.table import Table
 
     table = Table()
-    for heading in ("point", *plan.keys, "seeds"):
+    drawn = plan.study.calibration_draws
+    for heading in ("point", *plan.keys, *(["draws"] if drawn else []), "seeds"):
         table.add_column(heading, justify="right", overflow="fold")
     for point in plan.points:
         values = [show(point.values[key]) for key in plan.keys]
-        table.add_row(str(point.number), *values, ", ".join(map(str, point.seeds)))
+        draws = [str(drawn)] if drawn else []
+        table.add_row(str(point.number), *values, *draws, ", ".join(map(str, point.seeds)))
     to.print(f"{plan.study.name}: {len(plan.points)} points, {plan.runs} runs", markup=False)
     to.print(table)
 
@@ -143,6 +147,9 @@ def _table(
 def _title(plan: Plan) -> str:
     seeds = max(len(point.seeds) for point in plan.points)
     repeats = f"{seeds} seeds, ± is the 95% interval of their mean" if seeds > 1 else "one seed"
+    if draws := plan.study.calibration_draws:
+        number = f"{seeds} seeds" if seeds > 1 else "one seed"
+        repeats = f"{draws} drawn calibrations with {number}, ± is a 95% interval, prices included"
     return f"{plan.study.name} ({repeats})"
 
 
@@ -153,7 +160,9 @@ def short_name(key: str, keys: Sequence[str]) -> str:
 
 
 def _is_worth_showing(column: Column, plan: Plan, rows: Sequence[Mapping[str, Any]]) -> bool:
-    if column.metric == "goodput_per_s" and all(point.study.slo is None for point in plan.points):
+    if column.metric in ("goodput_per_s", "slo_attainment") and all(
+        point.study.slo is None for point in plan.points
+    ):
         return False
     values = [row[column.metric] for row in rows]
     if column.metric == "usd_per_hour" and len(set(values)) == 1:
@@ -179,14 +188,30 @@ def _number(value: float, digits: int) -> str:
 
 
 def _notes(plan: Plan, rows: Sequence[Mapping[str, Any]], marked: bool) -> list[str]:
-    """The plan's notes, then each caveat once with the points that it is about."""
+    """The plan's notes, then each caveat once with the points that it is about.
+
+    Of the points outside their calibration the worst speaks for all: no two say the same.
+    """
     caveats: dict[str, list[int]] = {}
+    outside: dict[int, str] = {}
     for number, row in enumerate(rows, start=1):
         for caveat in filter(None, str(row["notes"]).split("; ")):
-            if not caveat.startswith("saturated"):
+            if caveat.startswith(EXTRAPOLATED):
+                outside[number] = caveat
+            elif not caveat.startswith("saturated"):
                 caveats.setdefault(caveat, []).append(number)
     notes = [SATURATED_NOTE] if marked else []
     for caveat, points in caveats.items():
         everywhere = len(points) == len(rows)
         notes.append(caveat if everywhere else f"{points_text(points)}: {caveat}")
+    if outside:
+        worst = max(outside, key=lambda number: _extrapolated(rows[number - 1]))
+        which = f"{points_text([worst])}: " if len(rows) > 1 else ""
+        more = f" ({points_text(list(outside))}, this one most)" if len(outside) > 1 else ""
+        notes.append(f"{which}{outside[worst]}{more}")
     return [*plan.notes, *calibration_notes(plan), *notes]
+
+
+def _extrapolated(row: Mapping[str, Any]) -> tuple[float, float]:
+    """How much of a point lies outside its calibration."""
+    return row["share_steps_outside_calibration"], row["requests_outside_calibration"]

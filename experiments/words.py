@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from experiments.build import calibration_of
+from experiments.build import calibration_of, gpu_of
 from experiments.plan import Plan
-from hardware.calibration import DATASHEET
+from experiments.study import Study
+from hardware.calibration import DATASHEET, POOR_MEAN, POOR_WORST
+from hardware.gpu import UnknownGpuError, load_gpu
+from sim.scenario import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S, EngineConfig
 
 
 def ceiling_lines(plan: Plan) -> list[str]:
@@ -46,19 +49,72 @@ def ledger_lines(plan: Plan) -> list[str]:
 
 
 def calibration_notes(plan: Plan) -> list[str]:
-    """Say so when prices are the datasheet's: no real kernel is that fast."""
-    bare = [
-        point.number
-        for point in plan.points
-        if calibration_of(point.study.calibration).name == DATASHEET.name
+    """Say what prices rest on: each sentence once, with the points that it is about."""
+    found: dict[str, list[int]] = {}
+    for point in plan.points:
+        for sentence in price_notes(point.study):
+            found.setdefault(sentence, []).append(point.number)
+    notes = [
+        sentence if len(points) == len(plan.points) else f"{points_text(points)}: {sentence}"
+        for sentence, points in found.items()
     ]
-    if not bare:
-        return []
-    which = "" if len(bare) == len(plan.points) else f" at {points_text(bare)}"
-    return [
-        f"calibration none{which}: kernels run at the datasheet's peaks, which real ones stay "
-        "below, and host time is assumed (engine.step_overhead_s), so results are optimistic"
-    ]
+    if plan.study.calibration_draws:
+        notes.append(
+            f"every seed is run with {plan.study.calibration_draws} calibrations drawn from the "
+            "fit's covariance: intervals hold the uncertainty of prices, but not an error of the "
+            "model's form"
+        )
+    return notes
+
+
+def price_notes(study: Study) -> list[str]:
+    """Say what a reader of one point must know of its prices."""
+    calibration = calibration_of(study.calibration)
+    if calibration == DATASHEET:
+        return [
+            "calibration none: kernels run at the datasheet's peaks, which real ones stay below, "
+            f"and {_host_words(study.engine)}"
+        ]
+    name, notes = calibration.name, []
+    measured, applied = calibration.gpu, gpu_of(study.cluster.gpu, calibration).name
+    if measured is not None and applied not in (measured, _catalogue_name(measured)):
+        notes.append(f"calibration {name}: prices measured on {measured} are applied to {applied}")
+    ranks = study.cluster.tensor_parallel_size
+    if ranks > 1 and not calibration.collectives_measured:
+        notes.append(
+            f"calibration {name} was measured on one device: prices of a group of {ranks} are a "
+            "model, its collectives at the rate of the datasheet's links"
+        )
+    residuals = calibration.residuals
+    if residuals is not None and residuals.poor:
+        notes.append(
+            f"calibration {name} is poor: its held-out errors are {residuals.mean_absolute:.1%} "
+            f"in the mean and {residuals.worst_absolute:.1%} at worst, of {residuals.points} "
+            f"points; a good one has at most {POOR_MEAN:.0%} and {POOR_WORST:.0%}"
+        )
+    return notes
+
+
+def _host_words(engine: EngineConfig) -> str:
+    """Say which part of the host's time nobody measured or gave."""
+    parts = (
+        ("step", engine.step_overhead_s, ASSUMED_STEP_OVERHEAD_S * 1e3, "ms"),
+        ("sequence", engine.sequence_overhead_s, ASSUMED_SEQUENCE_OVERHEAD_S * 1e6, "us"),
+    )
+    assumed = [(part, f"{value:g} {unit}") for part, given, value, unit in parts if given is None]
+    if not assumed:
+        return "host time is what the study gives (engine.step_overhead_s, sequence_overhead_s)"
+    figures = " and ".join(f"{figure} per {part}" for part, figure in assumed)
+    keys = ", ".join(f"engine.{part}_overhead_s" for part, _ in assumed)
+    return f"host time is assumed: {figures} (set {keys})"
+
+
+def _catalogue_name(gpu: str) -> str:
+    """Return what the catalogue calls a GPU; one that it lacks, as it is."""
+    try:
+        return load_gpu(gpu).name
+    except UnknownGpuError:
+        return gpu
 
 
 def points_text(points: Sequence[int]) -> str:

@@ -24,6 +24,8 @@ from hardware.yaml_file import read_yaml, validated
 __all__ = [
     "DATASHEET",
     "PARAMETERS",
+    "POOR_MEAN",
+    "POOR_WORST",
     "Calibration",
     "Covariance",
     "CoveredRange",
@@ -37,6 +39,9 @@ __all__ = [
 FOLDER = Path(__file__).parent / "calibrations"
 
 _NODE = re.compile(r"gemm_curve\[(\d+)\]")
+
+POOR_MEAN, POOR_WORST = 0.08, 0.25
+"""Mean and worst held-out error above which a calibration is called poor."""
 
 Efficiency = Annotated[float, Field(gt=0, le=1.5)]
 """Reached share of a peak. Above one is possible: counts of traffic are not what caches see."""
@@ -87,6 +92,11 @@ class Residuals(_Part):
     """Largest of them."""
     points: PositiveInt
     """How many points."""
+
+    @property
+    def poor(self) -> bool:
+        """Whether the errors are beyond what one may rely on."""
+        return self.mean_absolute > POOR_MEAN or self.worst_absolute > POOR_WORST
 
 
 class CoveredRange(_Part):
@@ -168,6 +178,11 @@ class Calibration(_Part):
     def measured(self) -> bool:
         """Whether anything differs from the datasheet's peaks."""
         return any(getattr(self, name) != default for name, default in PARAMETERS.items())
+
+    @property
+    def collectives_measured(self) -> bool:
+        """Whether the links of a tensor-parallel group were fitted, or are the model's."""
+        return self.all_reduce_bytes != 1.0 or self.collective_overhead_s != 0.0
 
     def draw(self, rng: np.random.Generator) -> "Calibration":
         """Return a calibration as another measurement of the same device might have given it.

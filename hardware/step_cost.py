@@ -14,7 +14,8 @@ Not covered: kernels do not overlap, chunks and decodes do not share one attenti
 sampling costs what ``sequence_overhead_s`` says.
 """
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -92,7 +93,11 @@ class StepCost:
             tokens += chunk
             sequences += 1
             attention += self._chunk_s(chunk, past)
-        return self._base_s(tokens, sequences) + attention
+        try:
+            return self.overhead_s + self.token_s[tokens] + self.sequence_s[sequences] + attention
+        except IndexError:
+            self._check(tokens, sequences)
+            raise
 
     def decode_steps_s(
         self, decodes: int, context_tokens: int, growth: int, steps: int
@@ -105,30 +110,61 @@ class StepCost:
         Raises:
             ValueError: more sequences than the tables were built for.
         """
-        base = self._base_s(decodes, decodes)
-        most = decodes * self.sliding_window if self.sliding_window is not None else None
         if steps >= VECTOR_STEPS:
-            positions = np.arange(steps, dtype=np.int64) * growth + context_tokens
-            if most is not None:
-                positions = np.minimum(positions, most)
-            total = np.zeros(steps)
-            for per_pair, per_position, per_row in self.decode_terms:
-                memory_s = per_position * positions + per_row * decodes
-                total += np.maximum(per_pair * positions, memory_s)
-            vector: list[float] = (base + total).tolist()
+            vector: list[float] = self._decode_vector_s(
+                decodes, context_tokens, growth, steps
+            ).tolist()
             return vector
-        durations = []
-        context = context_tokens
+        last = context_tokens + steps * growth
+        if not growth:
+            return [self.step_s(decodes, context_tokens, ())] * steps
+        return [self.step_s(decodes, context, ()) for context in range(context_tokens, last, growth)]
+
+    def decode_ends_s(
+        self,
+        start_s: float,
+        decodes: int,
+        context_tokens: int,
+        growth: int,
+        steps: int,
+        until_s: float,
+    ) -> MutableSequence[float]:
+        """Return when successive steps end that only decode, the first of them from ``start_s`` on.
+
+        At most ``steps``, and none that would start at ``until_s`` or later. Equal to adding
+        ``step_s`` for each, to the last bit.
+
+        Raises:
+            ValueError: more sequences than the tables were built for.
+        """
+        try:
+            base = self.overhead_s + self.token_s[decodes] + self.sequence_s[decodes]
+        except IndexError:
+            self._check(decodes, decodes)
+            raise
+        if steps >= VECTOR_STEPS and until_s - start_s > VECTOR_STEPS * base:
+            if until_s - start_s < steps * base:  # no step is shorter than its base
+                steps = int((until_s - start_s) / base) + 1
+            seconds = self._decode_vector_s(decodes, context_tokens, growth, steps)
+            seconds[0] += start_s
+            vector = np.add.accumulate(seconds, out=seconds)
+            return array("d", vector[: vector.searchsorted(until_s) + 1].tobytes())
+        most = decodes * self.sliding_window if self.sliding_window is not None else None
+        ends_s = []
+        end_s, context = start_s, context_tokens
         for _ in range(steps):
-            reached = context if most is None or context < most else most
+            positions = context if most is None or context < most else most
             attention = 0.0
             for per_pair, per_position, per_row in self.decode_terms:
-                compute = per_pair * reached
-                memory = per_position * reached + per_row * decodes
+                compute = per_pair * positions
+                memory = per_position * positions + per_row * decodes
                 attention += compute if compute > memory else memory
-            durations.append(base + attention)
+            end_s += base + attention
+            ends_s.append(end_s)
+            if end_s >= until_s:
+                break
             context += growth
-        return durations
+        return ends_s
 
     def work(
         self,
@@ -227,6 +263,19 @@ class StepCost:
         except IndexError:
             self._check(tokens, sequences)
             raise
+
+    def _decode_vector_s(
+        self, decodes: int, context_tokens: int, growth: int, steps: int
+    ) -> Floats:
+        """Durations of successive steps that only decode, computed side by side."""
+        positions = np.arange(steps, dtype=np.int64) * growth + context_tokens
+        if self.sliding_window is not None:
+            positions = np.minimum(positions, decodes * self.sliding_window)
+        total = np.zeros(steps)
+        for per_pair, per_position, per_row in self.decode_terms:
+            memory_s = per_position * positions + per_row * decodes
+            total += np.maximum(per_pair * positions, memory_s)
+        return self._base_s(decodes, decodes) + total
 
     def _check(self, tokens: int, sequences: int) -> None:
         limits = {

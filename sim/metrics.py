@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
+from hardware.calibration import Calibration
 from model.precision import precision
 from sim.percentiles import (
     PERCENTS,
@@ -26,7 +27,9 @@ from sim.steady_state import Window, arrived, measured_window, saturated
 from sim.timeline import kv_level, segment_integral, timeline
 from sim.token_gaps import token_gaps
 
-__all__ = ["LATENCIES", "METRICS", "Slo", "caveats", "summarise", "timeline"]
+__all__ = [
+    "COVERAGE", "EXTRAPOLATED", "LATENCIES", "METRICS", "Slo", "caveats", "summarise", "timeline",
+]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -41,6 +44,18 @@ LATENCIES = {
 """The five latencies; each has a mean and the percentiles of ``sim.percentiles.PERCENTS``."""
 
 _STATISTICS = {"mean": "mean", **{f"p{percent}": f"{percent}th percentile" for percent in PERCENTS}}
+
+COVERAGE = {
+    "step_tokens_max": "tokens of the largest step of the run, padding included",
+    "step_decodes_max": "most sequences that decoded in one step of the run, padding included",
+    "context_tokens_max": "prompt plus output of the longest request that was worked on",
+    "steps_outside_calibration": "steps of more tokens or decoding sequences than the calibration "
+    "covers, NaN if it states no limit",
+    "share_steps_outside_calibration": "these over all steps",
+    "requests_outside_calibration": "requests worked on whose prompt plus output is longer than "
+    "any context that the calibration covers, NaN if it states no limit",
+}
+"""How far a run reaches, and how much of it lies beyond what its calibration was measured on."""
 
 METRICS = {
     "requests": "requests that arrived, warm-up included",
@@ -59,6 +74,7 @@ METRICS = {
     "total_tokens_per_s": "the same plus the prompt tokens of requests whose first token was in it",
     "goodput_per_s": "requests finished in the window within every limit of the slo, per second",
     "slo_attainment": "share of the requests after the warm-up that finished within every limit",
+    "slo_met": "1 if slo_attainment reaches the slo's attainment, 0 if not, NaN without an slo",
     "mean_batch_size": "sequences decoding or prefilling in a step, averaged over busy time",
     "kv_use_mean": "share of the KV blocks in use, averaged over the window and the replicas",
     "kv_use_max": "largest share of one replica's KV blocks held in a step of the window",
@@ -66,12 +82,17 @@ METRICS = {
     "mfu": "FLOPs of all steps (padding and recomputation too) / (busy time x peak FLOP/s)",
     "mbu": "bytes that all steps moved through memory / (busy time x peak bandwidth)",
     "saturated": "1 if the number of requests in system grew without bound, NaN if untold",
+    **COVERAGE,
     "usd_per_hour": "price of all GPUs; NaN if not priced",
     "usd_per_million_output_tokens": "that price over the output tokens of the window",
     "window_s": "length of the window over which rates are counted",
     "duration_s": "simulated time from 0 until the clock stopped",
 }
 """Every figure of merit and its meaning, in the order of the columns. Shares are within 0 to 1."""
+
+
+EXTRAPOLATED = "prices are extrapolated"
+"""How the caveat begins that tells of a run outside the range of its calibration."""
 
 
 class Slo(BaseModel):
@@ -109,10 +130,13 @@ def summarise(
         **_rates(result, window, _good(result, latency_s, slo or Slo())),
         **_use(result, window),
         **_efficiency(result, scenario),
+        **_coverage(result, scenario.calibration),
         "saturated": saturated(result, window),
         "window_s": window.length_s,
         "duration_s": result.end_s,
     }
+    met = values["slo_attainment"] >= slo.attainment if slo is not None else float("nan")
+    values["slo_met"] = float(met)
     hourly = _usd_per_hour(scenario)
     millions_per_hour = values["output_tokens_per_s"] * 3600 / 1e6
     values["usd_per_hour"] = hourly
@@ -142,10 +166,11 @@ def request_latencies(result: Result) -> dict[str, Floats]:
     }
 
 
-def caveats(values: Mapping[str, float]) -> list[str]:
+def caveats(values: Mapping[str, float], calibration: Calibration | None = None) -> list[str]:
     """What a reader of these metrics must know: saturation, thin percentiles, lost requests.
 
-    Sentences without a semicolon, so that a column of a table can hold several.
+    With ``calibration``, also by how much the run leaves the range that it covers. Sentences
+    without a semicolon, so that a column of a table can hold several.
     """
     notes = []
     if values["saturated"] > 0:
@@ -159,8 +184,28 @@ def caveats(values: Mapping[str, float]) -> list[str]:
         notes.append(f"{names} {'rest' if thin[1:] else 'rests'} on {measured} requests")
     for name in ("unfinished", "rejected"):
         if values[name] > 0:
-            notes.append(f"{values[name]:.0f} requests {name}")
+            count = int(values[name])
+            notes.append(f"{count} request{'s' if count > 1 else ''} {name}")
+    if calibration is not None:
+        notes += _outside(values, calibration)
     return notes
+
+
+def _outside(values: Mapping[str, float], calibration: Calibration) -> list[str]:
+    """One sentence: how many steps and requests are extrapolated, and how far at most."""
+    reached = [
+        int(values[name]) for name in ("step_tokens_max", "context_tokens_max", "step_decodes_max")
+    ]
+    sentences = calibration.outside(*reached)
+    if not sentences:
+        return []
+    counts = []
+    if values["steps_outside_calibration"] > 0:
+        percent = 100 * values["share_steps_outside_calibration"]
+        counts.append(f"{values['steps_outside_calibration']:.0f} steps ({percent:.3g}%)")
+    if values["requests_outside_calibration"] > 0:
+        counts.append(f"{values['requests_outside_calibration']:.0f} requests")
+    return [f"{EXTRAPOLATED} for {' and '.join(counts)}: {', '.join(sentences)}"]
 
 
 def _counts(result: Result, window: Window) -> dict[str, float]:
@@ -269,6 +314,35 @@ def _efficiency(result: Result, scenario: Scenario) -> dict[str, float]:
     return {
         "mfu": _ratio(flops, busy_s * scenario.gpu.peak(compute)),
         "mbu": _ratio(moved_bytes, busy_s * scenario.gpu.bandwidth_bytes_per_s),
+    }
+
+
+def _coverage(result: Result, calibration: Calibration) -> dict[str, float]:
+    """How large steps and contexts were, and how many of them the calibration does not cover.
+
+    Over the whole run, as every step decides when the next ones come. Columns know the context of
+    a request, not that of each of its steps, so contexts are counted by request.
+    """
+    rows = np.asarray(result.segments["decodes"]) + np.asarray(result.segments["padding"])
+    tokens = rows + np.asarray(result.segments["prefill_tokens"])
+    steps = np.asarray(result.segments["steps"], dtype=np.int64)
+    context = np.asarray(result.requests["prompt_tokens"], dtype=np.int64) + np.asarray(
+        result.requests["output_tokens"], dtype=np.int64
+    )
+    context = context[~np.isnan(_floats(result.requests["first_scheduled_s"]))]
+    covered = calibration.covered
+    outside = long = float("nan")
+    if covered is not None:
+        beyond = (tokens > covered.max_step_tokens) | (rows > covered.max_decodes)
+        outside = float(steps[beyond].sum())
+        long = float((context > covered.max_context_tokens).sum())
+    return {
+        "step_tokens_max": float(tokens.max(initial=0)),
+        "step_decodes_max": float(rows.max(initial=0)),
+        "context_tokens_max": float(context.max(initial=0)),
+        "steps_outside_calibration": outside,
+        "share_steps_outside_calibration": _ratio(outside, float(steps.sum())),
+        "requests_outside_calibration": long,
     }
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from hardware.calibration import Calibration, CoveredRange
 from sim.metrics import LATENCIES, METRICS, Slo, caveats, summarise, timeline
 from sim.percentiles import percentiles, unsupported, weighted_mean, weighted_percentiles
 from sim.result import FINISHED, REJECTED, REQUEST_COLUMNS, SEGMENT_COLUMNS, UNFINISHED, Result
@@ -20,6 +21,10 @@ from sim.token_gaps import token_gaps
 
 BLOCKS = 40
 TOKEN_FLOPS, PAIR_FLOPS, STEP_BYTES, CONTEXT_BYTES = 100.0, 3.0, 1000.0, 7.0
+CALIBRATION = Calibration(
+    name="toy", source="made up",
+    covered=CoveredRange(max_step_tokens=12, max_context_tokens=14, max_decodes=3),
+)  # fmt: skip
 
 
 class Price:
@@ -46,8 +51,9 @@ def scenario(**cluster: Any) -> Scenario:
         peak={"bf16": 4e5}.__getitem__, bandwidth_bytes_per_s=5e5, usd_per_hour=None
     )
     parts = SimpleNamespace(
-        engine=EngineConfig(), cluster=ClusterConfig(gpu="toy", **cluster), gpu=gpu, price=Price()
-    )
+        engine=EngineConfig(), cluster=ClusterConfig(gpu="toy", **cluster), gpu=gpu, price=Price(),
+        calibration=CALIBRATION,
+    )  # fmt: skip
     return cast(Scenario, parts)
 
 
@@ -246,6 +252,9 @@ def reference(
     flops += PAIR_FLOPS * result.prefill_pairs
     moved = STEP_BYTES * len(steps)
     moved += CONTEXT_BYTES * (result.decode_context_tokens + result.prefill_kv_tokens)
+    step_tokens = [n + s["prefill_tokens"] for n, s in zip(rows, steps, strict=True)]
+    outside = sum(t > 12 or n > 3 for t, n in zip(step_tokens, rows, strict=True))
+    contexts = [r.prompt + r.output for r in requests if not math.isnan(r.scheduled_s)]
     kv_area, kv_max = _reference_kv(result, start, stop)
 
     def per(part: float, whole: float) -> float:
@@ -260,11 +269,17 @@ def reference(
         "total_tokens_per_s": per(tokens + prompts, length),
         "goodput_per_s": per(sum(map(good, over)), length),
         "slo_attainment": sum(map(good, measured)) / len(measured),
+        "slo_met": float(sum(map(good, measured)) / len(measured) >= slo.attainment),
         "mean_batch_size": per(worked, busy), "busy_share": per(busy, length * result.replicas),
         "kv_use_mean": per(kv_area, length * result.replicas * BLOCKS),
         "kv_use_max": kv_max / BLOCKS,
         "mfu": per(flops, whole_busy * 4e5), "mbu": per(moved, whole_busy * 5e5),
         "window_s": length, "duration_s": result.end_s,
+        "step_tokens_max": max(step_tokens, default=0), "step_decodes_max": max(rows, default=0),
+        "context_tokens_max": max(contexts, default=0),
+        "steps_outside_calibration": outside,
+        "share_steps_outside_calibration": per(outside, len(steps)),
+        "requests_outside_calibration": sum(context > 14 for context in contexts),
         "usd_per_hour": 6.0, "usd_per_million_output_tokens": per(6.0e6 * length, tokens * 3600),
     }  # fmt: skip
     for name, sample in samples.items():

@@ -57,8 +57,8 @@ def test_m_m_1_waiting_time() -> None:
     """Geometric output lengths of mean 50 are M/M/1 service in steps of 2%.
 
     Exact for the geometric law: W = lambda * E[S^2] / (2 * (1 - rho)), with E[S^2] = (2 - p) / p^2
-    steps; M/M/1's rho / (1 - rho) * E[S] is 1% above it. Steps are equal within 1e-4 (the tiny model's
-    cache costs next to nothing beside 1 ms of overhead), which is the bias allowed.
+    steps; M/M/1's rho / (1 - rho) * E[S] is 1% above it. Steps are equal within 1e-4 (the tiny
+    model's cache costs next to nothing beside 1 ms of overhead), which is the bias allowed.
     """
     scenario = one_at_a_time(max_model_len=100_000, num_gpu_blocks=10_000)
     step_s = scenario.price.step_s(1, 50, [])

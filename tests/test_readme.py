@@ -1,0 +1,144 @@
+"""What the README and docs/ say is true: files, studies, the YAML and Python examples, figures."""
+
+import re
+import runpy
+from pathlib import Path
+from urllib.parse import urlparse
+
+import pandas as pd
+import pytest
+
+from experiments.api import load_study
+from experiments.bundled import bundled_studies
+from experiments.run import main
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = ("README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))))
+
+
+def block(language: str) -> str:
+    """The only fenced block of a language in the README."""
+    found = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    assert len(found) == 1, f"expected one {language} block"
+    return str(found[0])
+
+
+def commands() -> list[str]:
+    """Every ``python -m ...`` line of the README's blocks, without its comment."""
+    return re.findall(r"^(python -m .*?)(?:\s{2,}#.*)?$", README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_linked_files_exist(page: str) -> None:
+    here = ROOT / page
+    for target in re.findall(r"\]\(([^)#]+)\)", here.read_text(encoding="utf-8")):
+        if not urlparse(target).scheme:
+            assert (here.parent / target).exists(), f"{page} links to {target}"
+
+
+def test_named_files_exist() -> None:
+    for name in set(
+        re.findall(r"`((?:tests|experiments|hardware|sim|docs)/[\w/.]+\.\w+)`", README)
+    ):
+        assert (ROOT / name).is_file(), name
+
+
+def test_studies_that_are_run_are_bundled() -> None:
+    named = re.findall(r"-m experiments\.run ([\w.]+)", README)
+    assert len(named) >= 8
+    own = {"my_study.yaml"}
+    for name in set(named) - own:
+        assert name.removesuffix(".yaml") in bundled_studies(), name
+    for name in bundled_studies():
+        assert f"experiments.run {name}" in README, f"{name} is not in the README"
+
+
+def test_modules_that_are_run_exist() -> None:
+    for module in {line.split()[2] for line in commands()}:
+        path = ROOT / module.replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
+
+
+def test_options_that_are_used_exist() -> None:
+    for line in commands():
+        module = ROOT / (line.split()[2].replace(".", "/") + ".py")
+        for option in re.findall(r"(--[\w-]+)", line):
+            assert f'"{option}"' in module.read_text(encoding="utf-8"), f"{option} of {line}"
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^make (\w+)|`make (\w+)`", README, re.MULTILINE):
+        assert f"\n{''.join(target)}:" in makefile
+
+
+def test_yaml_example_is_a_study(tmp_path: Path) -> None:
+    path = tmp_path / "my_study.yaml"
+    path.write_text(block("yaml"), encoding="utf-8")
+    study = load_study(path)
+    assert study.name == "my_study"
+    assert study.sweep
+    assert main([str(path), "--dry-run", "--set", "cluster.replicas=2"]) == 0
+
+
+def test_python_example_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = re.sub(r'("workload\.num_requests": )\d+', r"\g<1>40", block("python"))
+    assert '"workload.num_requests": 40' in text
+    script = tmp_path / "example.py"
+    script.write_text(text, encoding="utf-8")
+    runpy.run_path(str(script))
+    printed = capsys.readouterr().out
+    assert "output_tokens_per_s" in printed
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    """The rows of a table as rich draws it, by heading; the last heading may be empty."""
+    lines = [line for line in text.splitlines() if line.startswith(("┃", "│"))]
+    cells = [[cell.strip() for cell in re.split("[┃│]", line)[1:-1]] for line in lines]
+    return [dict(zip(cells[0], row, strict=True)) for row in cells[1:]]
+
+
+def test_quoted_table_is_what_the_study_prints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One row of it, the one that the text is about; in a pipe the table has more columns."""
+    point = {"engine.scheduler": "chunked_prefill", "engine.max_num_seqs": "64"}
+    settings = [word for key, value in point.items() for word in ("--set", f"{key}={value}")]
+    assert main(["batching_sweep", "--jobs", "1", "--out", str(tmp_path / "out"), *settings]) == 0
+    (printed,) = rows_of(capsys.readouterr().out)
+    quoted = rows_of(README)
+    assert len(quoted) == 15
+    (row,) = (
+        row for row in quoted if (row["scheduler"], row["max_num_seqs"]) == tuple(point.values())
+    )
+    shown = {name: cell for name, cell in row.items() if name in printed}
+    assert len(shown) >= 4
+    assert shown == {name: printed[name] for name in shown}
+
+
+def test_results_folder_is_as_described(tmp_path: Path) -> None:
+    described = set(re.findall(r"^\| `([\w.]+\.\w+)` \|", README, re.MULTILINE))
+    out = tmp_path / "out"
+    settings = ["--set", "workload.num_requests=30", "--set", "engine.scheduler=static"]
+    assert (
+        main(["batching_sweep", "--jobs", "1", "--seeds", "1", "--out", str(out), *settings]) == 0
+    )
+    assert {path.name for path in out.iterdir()} == described
+    assert len(pd.read_csv(out / "summary.csv")) == 5
+
+
+def test_every_test_named_by_an_invariant_exists() -> None:
+    page = (ROOT / "docs/invariants.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page)
+    assert len(named) > 30
+    for file, name in named:
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert re.search(rf"^(def|class) {name}\b", text, re.MULTILINE), f"{file}::{name}"
+
+
+def test_no_measured_number_is_left_half_filled() -> None:
+    """The measured numbers stand between two marks, so that they can be replaced as a whole."""
+    begin, end = "<!-- measured numbers: begin -->", "<!-- measured numbers: end -->"
+    assert README.count(begin) == README.count(end) == 1
+    assert README.index(begin) < README.index(end)

@@ -54,7 +54,7 @@ def weighted_percentiles(
 def weighted_mean(values: Floats, weights: Ints) -> float:
     """Mean of a sample in which ``values[i]`` occurs ``weights[i]`` times; NaN without weight."""
     total = int(weights.sum())
-    return float(np.dot(values, weights) / total) if total else float("nan")
+    return float((values * weights).sum() / total) if total else float("nan")
 
 
 def unsupported(samples: float, percents: Sequence[int] = PERCENTS) -> list[int]:

@@ -20,8 +20,9 @@ from sim.sequence import Batch, Sequence
 from sim.simulation import make_scheduler
 from workloads.requests import Requests
 
-_NAP_S = 0.002
-"""Closer to an arrival than this the engine spins instead of sleeping, as sleeps overshoot."""
+_NAP_S = 0.05
+"""Closer to an arrival than this the engine polls, as serving engines do: a core that was put to
+sleep wakes up late, and with cold caches."""
 
 
 class Executor:

@@ -115,10 +115,7 @@ class StepCost:
                 decodes, context_tokens, growth, steps
             ).tolist()
             return vector
-        last = context_tokens + steps * growth
-        if not growth:
-            return [self.step_s(decodes, context_tokens, ())] * steps
-        return [self.step_s(decodes, context, ()) for context in range(context_tokens, last, growth)]
+        return [self.step_s(decodes, context_tokens + step * growth, ()) for step in range(steps)]
 
     def decode_ends_s(
         self,
@@ -129,10 +126,10 @@ class StepCost:
         steps: int,
         until_s: float,
     ) -> MutableSequence[float]:
-        """Return when successive steps end that only decode, the first of them from ``start_s`` on.
+        """Return the ends of successive steps that only decode, the first starting at ``start_s``.
 
-        At most ``steps``, and none that would start at ``until_s`` or later. Equal to adding
-        ``step_s`` for each, to the last bit.
+        At most ``steps`` of them, and none that would start at ``until_s`` or later (a time after
+        ``start_s``, or infinity). Equal to adding up ``step_s``, to the last bit.
 
         Raises:
             ValueError: more sequences than the tables were built for.

@@ -1,8 +1,8 @@
 """The decoding sequences of a replica as counters, so that a step costs O(what changed).
 
 Every decoding sequence gains one token in each decode step. So nothing has to be touched per
-sequence: the sum of contexts grows by the number of sequences, a heap of finish steps says who ends
-when, and a histogram says how many sequences cross into a new KV block in which step:
+sequence: the sum of contexts grows by the number of sequences, a calendar says who ends in which
+step, and a histogram says how many sequences cross into a new KV block in which step:
 
     a sequence with k tokens in the cache at decode step s needs a block when k % block_size == 0,
     that is in every step s' with s' % block_size == (s - k) % block_size.
@@ -20,15 +20,16 @@ class DecodeSet:
         count: sequences.
         context_tokens: KV positions that they attend in the next step, current tokens included.
         step: decode steps done so far.
+        needs: new KV blocks of step s, at ``s % block_size``.
     """
 
     __slots__ = (
-        "_finish_heap",
-        "_joined",
-        "_needs",
+        "_calendar",
+        "_dates",
         "block_size",
         "context_tokens",
         "count",
+        "needs",
         "step",
     )
 
@@ -37,9 +38,9 @@ class DecodeSet:
         self.count = 0
         self.context_tokens = 0
         self.step = 0
-        self._needs = [0] * block_size
-        self._finish_heap: list[tuple[int, int, Sequence]] = []
-        self._joined = 0
+        self.needs = [0] * block_size
+        self._calendar: dict[int, list[Sequence]] = {}  # who finishes in which step
+        self._dates: list[int] = []  # a heap of the calendar's steps
 
     def join(self, sequence: Sequence) -> None:
         """Let a prefilled sequence, with at least one token to go, decode from the next step on."""
@@ -48,23 +49,30 @@ class DecodeSet:
         sequence.finish_step = finish = step + sequence.output_tokens - sequence.generated_tokens
         self.count += 1
         self.context_tokens += kv_tokens + 1
-        self._needs[(step - kv_tokens) % self.block_size] += 1
-        self._joined += 1
-        heappush(self._finish_heap, (finish, self._joined, sequence))
+        self.needs[(step - kv_tokens) % self.block_size] += 1
+        if finish in self._calendar:
+            self._calendar[finish].append(sequence)
+        else:
+            self._calendar[finish] = [sequence]
+            heappush(self._dates, finish)
 
     def leave(self, sequence: Sequence) -> None:
-        """Take a sequence out and bring its own counts up to date."""
-        done = self.step - sequence.joined_step
-        self._needs[(sequence.joined_step - sequence.kv_tokens) % self.block_size] -= 1
-        sequence.kv_tokens += done
-        sequence.generated_tokens += done
-        sequence.finish_step = -1  # marks the heap's entry as stale
-        self.count -= 1
-        self.context_tokens -= sequence.kv_tokens + 1
+        """Take a sequence out before it has finished."""
+        self._calendar[sequence.finish_step].remove(sequence)
+        self._settle([sequence])
 
-    def blocks_needed(self) -> int:
-        """New KV blocks of the next step."""
-        return self._needs[self.step % self.block_size]
+    def _settle(self, sequences: list[Sequence]) -> None:
+        """Bring the counts of those who leave up to date, and those of the set without them."""
+        step, needs, block_size = self.step, self.needs, self.block_size
+        for sequence in sequences:
+            joined_step, kv_tokens = sequence.joined_step, sequence.kv_tokens
+            needs[(joined_step - kv_tokens) % block_size] -= 1
+            done = step - joined_step
+            sequence.kv_tokens = kv_tokens = kv_tokens + done
+            sequence.generated_tokens += done
+            sequence.finish_step = -1
+            self.context_tokens -= kv_tokens + 1
+        self.count -= len(sequences)
 
     def blocks_needed_after(self, steps: int) -> int:
         """New KV blocks of the ``steps`` steps that follow the next one."""
@@ -74,7 +82,7 @@ class DecodeSet:
         if rest:
             start = (self.step + 1) % size
             end = start + rest
-            needs = self._needs
+            needs = self.needs
             blocks += (
                 sum(needs[start:end])
                 if end <= size
@@ -87,10 +95,10 @@ class DecodeSet:
 
         ``free_blocks`` are those left once the next step has its own; so the answer is at least 1.
         """
-        heap = self._finish_heap
-        while heap[0][0] != heap[0][2].finish_step:
-            heappop(heap)
-        steps = heap[0][0] - self.step
+        dates = self._dates
+        while not self._calendar[dates[0]]:  # all who would have finished then have left
+            del self._calendar[heappop(dates)]
+        steps = dates[0] - self.step
         size, count = self.block_size, self.count
         if free_blocks >= count * ((steps + size - 2) // size):
             return steps
@@ -98,7 +106,7 @@ class DecodeSet:
         fit = 1 + cycles * size
         index = self.step + fit
         while fit < steps:
-            free_blocks -= self._needs[index % size]
+            free_blocks -= self.needs[index % size]
             if free_blocks < 0:
                 break
             fit += 1
@@ -109,11 +117,10 @@ class DecodeSet:
         """Do ``steps`` steps; return those who finish with the last one, in order of joining."""
         self.step = step = self.step + steps
         self.context_tokens += steps * self.count
-        heap = self._finish_heap
+        dates = self._dates
         finished: list[Sequence] = []
-        while heap and heap[0][0] <= step:
-            finish, _, sequence = heappop(heap)
-            if sequence.finish_step == finish:
-                self.leave(sequence)
-                finished.append(sequence)
+        while dates and dates[0] <= step:
+            finished += self._calendar.pop(heappop(dates))
+        if finished:
+            self._settle(finished)
         return finished

@@ -2,18 +2,36 @@
 
 from array import array
 from collections.abc import Sequence as SequenceOf
+from struct import Struct
 
 import numpy as np
 import numpy.typing as npt
 
-from sim.result import SEGMENT_COLUMNS, Column, Result
+from sim.result import FINISHED, SEGMENT_COLUMNS, Column, Result
 from sim.scheduler import Scheduler
 from sim.sequence import Batch, Sequence
 from workloads.requests import Requests
 
-_WIDTH = len(SEGMENT_COLUMNS) - 1  # all but the replica
-_JOINED = list(SEGMENT_COLUMNS).index("joined") - 1
-_REQUEST_WIDTH = 7
+# Rows are packed: a segment takes 56 bytes, a request 40.
+_SEGMENT = Struct("=2d8iq")
+_SEGMENT_TYPE = np.dtype(
+    [(name, "f8" if name.endswith("_s") else "i4") for name in list(SEGMENT_COLUMNS)[1:]]
+    + [("context_tokens", "i8")]
+)
+_END_S, _END_S_AT = Struct("=d"), 8
+_JOINED, _JOINED_AT = Struct("=i"), 36
+_REQUEST = Struct("=3d4i")
+_REQUEST_TYPE = np.dtype(
+    [
+        ("first_scheduled_s", "f8"),
+        ("first_token_s", "f8"),
+        ("finish_s", "f8"),
+        ("request", "i4"),
+        ("replica", "i4"),
+        ("preemptions", "i4"),
+        ("status", "i4"),
+    ]
+)
 
 
 class ReplicaRecorder:
@@ -21,8 +39,6 @@ class ReplicaRecorder:
 
     __slots__ = (
         "_last_decode_row",
-        "computed_prefill_tokens",
-        "decode_context_tokens",
         "prefill_kv_tokens",
         "prefill_pairs",
         "resumed_end_s",
@@ -33,16 +49,14 @@ class ReplicaRecorder:
     )
 
     def __init__(self) -> None:
-        self.segments = array("d")
+        self.segments = bytearray()
         self.step_end_s = array("d")
         self.rows = 0
         self._last_decode_row = -1
         self.resumed_gap_s = array("d")
         self.resumed_end_s = array("d")
-        self.decode_context_tokens = 0
         self.prefill_pairs = 0
         self.prefill_kv_tokens = 0
-        self.computed_prefill_tokens = 0
 
     def begin(self, batch: Batch, now_s: float) -> None:
         """A batch starts: note who lost its blocks for it, and whose work begins."""
@@ -56,61 +70,49 @@ class ReplicaRecorder:
         self, batch: Batch, scheduler: Scheduler, start_s: float, ends_s: SequenceOf[float]
     ) -> list[Sequence]:
         """The steps of a batch are computed: complete it, note its tokens, return who finished."""
+        steps, end_s = len(ends_s), ends_s[-1]
         waiting = len(scheduler.waiting)
-        finished = scheduler.complete(batch, len(ends_s))
-        end_s = ends_s[-1]
-        joined = 0
-        for sequence in batch.prefills:
-            if sequence.kv_tokens < sequence.target_tokens:
-                continue
-            if sequence.first_token_s < 0:
-                sequence.first_token_s = end_s
-            else:
-                self._resumed(sequence, end_s)
-            if sequence.generated_tokens < sequence.output_tokens:
-                sequence.joined_row = self.rows
-                joined += 1
-        self._segment(batch, start_s, ends_s, joined, scheduler.held_blocks, waiting)
-        return finished
-
-    def _segment(
-        self,
-        batch: Batch,
-        start_s: float,
-        ends_s: SequenceOf[float],
-        joined: int,
-        kv_blocks: int,
-        waiting: int,
-    ) -> None:
-        """Append one run of equal steps, as in ``SEGMENT_COLUMNS``."""
-        steps = len(ends_s)
-        prefill_tokens = 0
-        for chunk, past in batch.chunks:
-            prefill_tokens += chunk
-            self.prefill_pairs += chunk * past + chunk * (chunk + 1) // 2
-            self.prefill_kv_tokens += past + chunk
-        self.computed_prefill_tokens += prefill_tokens
-        decodes = batch.decodes
+        finished = scheduler.complete(batch, steps)
+        row = self.rows
+        self.rows = row + 1
+        decodes, chunks = batch.decodes, batch.chunks
         if decodes:
-            growth = decodes * (steps * (steps - 1) // 2)
-            self.decode_context_tokens += steps * batch.context_tokens + growth
-            self._last_decode_row = self.rows
-        self.rows += 1
-        self.segments.extend(
-            (
-                start_s,
-                ends_s[-1],
-                steps,
-                decodes,
-                batch.padding,
-                len(batch.chunks),
-                prefill_tokens,
-                joined,
-                kv_blocks,
-                waiting,
-            )
+            self._last_decode_row = row
+        joined = prefill_tokens = 0
+        if chunks:
+            for place, sequence in enumerate(batch.prefills):
+                chunk, past = chunks[place]
+                prefill_tokens += chunk
+                computed = past + chunk
+                self.prefill_pairs += chunk * (past + computed + 1) // 2
+                self.prefill_kv_tokens += computed
+                if computed < sequence.target_tokens:
+                    continue
+                if sequence.first_token_s < 0:
+                    sequence.first_token_s = end_s
+                else:
+                    self._resumed(sequence, end_s)
+                if sequence.generated_tokens < sequence.output_tokens:
+                    sequence.joined_row = row
+                    joined += 1
+        self.segments += _SEGMENT.pack(
+            start_s,
+            end_s,
+            steps,
+            decodes,
+            batch.padding,
+            len(chunks),
+            prefill_tokens,
+            joined,
+            scheduler.held_blocks,
+            waiting,
+            batch.context_tokens,
         )
-        self.step_end_s.extend(ends_s)
+        if steps == 1:
+            self.step_end_s.append(end_s)
+        else:
+            self.step_end_s.extend(ends_s)
+        return finished
 
     def _preempted(self, sequence: Sequence) -> None:
         """Remember when a preempted sequence got its last token, if it had one.
@@ -121,12 +123,11 @@ class ReplicaRecorder:
         row = sequence.joined_row
         if row < 0:
             return
-        last = self._last_decode_row
-        if last > row:
-            sequence.last_token_s = self.segments[last * _WIDTH + 1]
-        else:
-            sequence.last_token_s = self.segments[row * _WIDTH + 1]
-            self.segments[row * _WIDTH + _JOINED] -= 1
+        segments, last = self.segments, max(self._last_decode_row, row)
+        (sequence.last_token_s,) = _END_S.unpack_from(segments, last * _SEGMENT.size + _END_S_AT)
+        if last == row:
+            place = row * _SEGMENT.size + _JOINED_AT
+            _JOINED.pack_into(segments, place, _JOINED.unpack_from(segments, place)[0] - 1)
         sequence.joined_row = -1
 
     def _resumed(self, sequence: Sequence, end_s: float) -> None:
@@ -141,7 +142,7 @@ class Recorder:
     def __init__(self, requests: Requests, replicas: int) -> None:
         self.requests = requests
         self.replicas = [ReplicaRecorder() for _ in range(replicas)]
-        self._ended = array("d")
+        self._ended = bytearray()
         self._arrival_s: npt.NDArray[np.float64] | None = None
         if requests.users is not None:
             self._arrival_s = np.full(len(requests), np.nan)
@@ -153,33 +154,49 @@ class Recorder:
 
     def ended(self, sequence: Sequence, replica: int, status: int, finish_s: float) -> None:
         """A request finished, was rejected, or is still unfinished when the clock stops."""
-        self._ended.extend(
-            (
-                sequence.request,
-                replica,
+        self._ended += _REQUEST.pack(
+            sequence.first_scheduled_s,
+            sequence.first_token_s,
+            finish_s,
+            sequence.request,
+            replica,
+            sequence.preemptions,
+            status,
+        )
+
+    def finished(self, sequences: SequenceOf[Sequence], replica: int, now_s: float) -> None:
+        """Sequences produced their last token, now."""
+        pack = _REQUEST.pack
+        for sequence in sequences:
+            self._ended += pack(
                 sequence.first_scheduled_s,
                 sequence.first_token_s,
-                finish_s,
+                now_s,
+                sequence.request,
+                replica,
                 sequence.preemptions,
-                status,
+                FINISHED,
             )
-        )
 
     def result(
         self, pools: list[tuple[int, int, int]], num_gpu_blocks: int, end_s: float
     ) -> Result:
         """Turn the buffers into columns; ``pools`` holds (allocated, freed, held) per replica."""
         parts = self.replicas
+        segments = self._segment_columns()
+        steps, decodes = segments["steps"], segments["decodes"]
+        # Every step of a segment attends one position more per decoding sequence.
+        contexts = steps * segments.pop("context_tokens") + decodes * (steps * (steps - 1) // 2)
         return Result(
             requests=self._request_columns(),
-            segments=self._segment_columns(),
+            segments=segments,
             step_end_s=np.concatenate([np.frombuffer(p.step_end_s, float) for p in parts]),
             resumed_gap_s=np.concatenate([np.frombuffer(p.resumed_gap_s, float) for p in parts]),
             resumed_end_s=np.concatenate([np.frombuffer(p.resumed_end_s, float) for p in parts]),
-            decode_context_tokens=sum(p.decode_context_tokens for p in parts),
+            decode_context_tokens=int(contexts[decodes > 0].sum()),
             prefill_pairs=sum(p.prefill_pairs for p in parts),
             prefill_kv_tokens=sum(p.prefill_kv_tokens for p in parts),
-            computed_prefill_tokens=sum(p.computed_prefill_tokens for p in parts),
+            computed_prefill_tokens=int(segments["prefill_tokens"].sum()),
             blocks_allocated=sum(allocated for allocated, _, _ in pools),
             blocks_freed=sum(freed for _, freed, _ in pools),
             blocks_held=sum(held for _, _, held in pools),
@@ -189,27 +206,26 @@ class Recorder:
         )
 
     def _segment_columns(self) -> dict[str, Column]:
-        tables = [np.frombuffer(part.segments, float).reshape(-1, _WIDTH) for part in self.replicas]
-        table = np.concatenate(tables)
+        tables = [np.frombuffer(part.segments, _SEGMENT_TYPE) for part in self.replicas]
         replica = np.repeat(np.arange(len(tables), dtype=np.int32), [len(t) for t in tables])
         columns: dict[str, Column] = {"replica": replica}
-        for place, name in enumerate(list(SEGMENT_COLUMNS)[1:]):
-            values = table[:, place]
-            columns[name] = values.copy() if name.endswith("_s") else values.astype(np.int64)
+        for name in _SEGMENT_TYPE.names or ():
+            kind = np.float64 if name.endswith("_s") else np.int64
+            columns[name] = np.concatenate([table[name] for table in tables], dtype=kind)
         return columns
 
     def _request_columns(self) -> dict[str, Column]:
         requests, rows = self.requests, len(self.requests)
-        ended = np.frombuffer(self._ended, float).reshape(-1, _REQUEST_WIDTH)
-        place = ended[:, 0].astype(np.int64)
+        ended = np.frombuffer(self._ended, _REQUEST_TYPE)
+        place = ended["request"]
 
-        def column(index: int, missing: float, dtype: type) -> Column:
-            values: Column = np.full(rows, missing, dtype=dtype)
-            values[place] = ended[:, index]
+        def column(name: str, missing: float, kind: type) -> Column:
+            values: Column = np.full(rows, missing, dtype=kind)
+            values[place] = ended[name]
             return values
 
-        def time_column(index: int) -> Column:
-            values = column(index, np.nan, np.float64)
+        def time_column(name: str) -> Column:
+            values = column(name, np.nan, np.float64)
             values[values < 0] = np.nan
             return values
 
@@ -219,10 +235,10 @@ class Recorder:
             "prompt_tokens": requests.prompt_tokens,
             "output_tokens": requests.output_tokens,
             "priority": requests.priority,
-            "replica": column(1, -1, np.int32),
-            "first_scheduled_s": time_column(2),
-            "first_token_s": time_column(3),
-            "finish_s": time_column(4),
-            "preemptions": column(5, 0, np.int32),
-            "status": column(6, 0, np.int8),
+            "replica": column("replica", -1, np.int32),
+            "first_scheduled_s": time_column("first_scheduled_s"),
+            "first_token_s": time_column("first_token_s"),
+            "finish_s": time_column("finish_s"),
+            "preemptions": column("preemptions", 0, np.int32),
+            "status": column("status", 0, np.int8),
         }

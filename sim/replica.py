@@ -1,8 +1,7 @@
 """One engine on one tensor-parallel group: the main loop of the simulation."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Generator
-from itertools import accumulate
+from collections.abc import Callable, Generator, Iterator, MutableSequence
 from math import inf
 
 from simpy.events import Event
@@ -13,15 +12,17 @@ from sim.recorder import ReplicaRecorder
 from sim.scheduler import Scheduler
 from sim.sequence import Batch, Sequence
 
-OnFinish = Callable[[Sequence, int, float], None]
+OnFinish = Callable[[list[Sequence], int, float], None]
+"""Told who finished, on which replica, and when."""
 
 
 class Replica:
     """Asks its scheduler for a batch, waits as long as the batch takes, completes it; for ever.
 
-    While a decode batch cannot change, many steps are priced at once and slept through; an arrival
-    that could join cuts the sleep short at the end of the step in progress. Results are those of
-    going step by step, to the bit.
+    While a decode batch cannot change, many steps are priced at once and slept through. An arrival
+    that could join ends such a run with the step in progress: one that is known beforehand
+    (``arrivals``) bounds the run, one that comes by surprise (``submit``) cuts it short. Results
+    are those of going step by step, to the bit.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Replica:
         price: StepCost,
         recorder: ReplicaRecorder,
         on_finish: OnFinish,
+        arrivals: Iterator[Sequence],
     ) -> None:
         self.number = number
         self.clock = clock
@@ -39,53 +41,65 @@ class Replica:
         self.price = price
         self.recorder = recorder
         self.on_finish = on_finish
-        self._requests = 0
+        self._arrivals = arrivals
+        self._next = next(arrivals, None)
+        self._next_s = inf if self._next is None else self._next.arrival_s
         self._batch: Batch | None = None
         self._start_s = 0.0
-        self._ends_s: list[float] = []
+        self._ends_s: MutableSequence[float] = []
+        self._wake: Event | None = None  # what is waited for while asleep
         self._wake_s = 0.0
         self._priority = NORMAL + number  # at one instant, replicas go by their numbers
-        self._wake = clock.at(0.0, self._priority)
         clock.process(self.run())
 
     def run(self) -> Generator[Event, None, None]:
         """The main loop."""
-        scheduler, clock = self.scheduler, self.clock
-        yield self._wake
+        clock, scheduler, price = self.clock, self.scheduler, self.price
+        yield self._sleep_until(0.0)
+        self._wake, now_s = None, 0.0
         while True:
-            now_s = self._wake_s
-            batch = scheduler.next_batch(now_s)
+            if self._next_s <= now_s:
+                self._take_arrivals(now_s)
+            if self._batch is not None:
+                self._end(self._batch)
+            self._batch = batch = scheduler.next_batch(now_s)
             if batch is None:
-                self._wake_s = scheduler.wake_s
-                ask_again = self._wake_s < inf
-                self._wake = clock.at(self._wake_s, self._priority) if ask_again else Event(clock)
-                yield self._wake
-                continue
-            self._begin(batch, now_s)
-            self._wake_s = self._ends_s[-1]
-            self._wake = clock.at(self._wake_s, self._priority)
-            yield self._wake
-            self._end(batch)
+                wake_s = min(scheduler.wake_s, self._next_s)
+            else:
+                if batch.prefills or batch.preempted:
+                    self.recorder.begin(batch, now_s)
+                rows, chunks = batch.decodes + batch.padding, batch.chunks
+                if chunks:
+                    wake_s = now_s + price.step_s(rows, batch.context_tokens, chunks)
+                    self._ends_s = [wake_s]
+                else:
+                    until_s = self._next_s if scheduler.has_seats() else inf
+                    self._ends_s = price.decode_ends_s(
+                        now_s, rows, batch.context_tokens, batch.decodes, batch.steps, until_s
+                    )
+                    wake_s = self._ends_s[-1]
+                self._start_s = now_s
+            if clock.skip_to(wake_s):
+                now_s = wake_s
+            else:
+                yield self._sleep_until(wake_s)
+                self._wake, now_s = None, clock.now
 
     def submit(self, sequence: Sequence) -> None:
         """Take a request from the router, now."""
-        self._requests += 1
-        scheduler, now_s = self.scheduler, self.clock.now
-        can_join = scheduler.has_seats()
+        scheduler, ends_s = self.scheduler, self._ends_s
+        cuts_short = len(ends_s) > 1 and scheduler.has_seats()
         scheduler.admit(sequence)
+        if self._wake is None:
+            return
         if self._batch is None:
-            self._wake_at(now_s)
-        elif can_join and len(self._ends_s) > 1:
-            steps = bisect_left(self._ends_s, now_s) + 1
-            del self._ends_s[steps:]
-            self._wake_at(self._ends_s[-1])
-
-    def outstanding_requests(self) -> int:
-        """Requests submitted and not finished."""
-        return self._requests
+            self._wake_at(self.clock.now)
+        elif cuts_short:
+            del ends_s[bisect_left(ends_s, self.clock.now) + 1 :]
+            self._wake_at(ends_s[-1])
 
     def outstanding_tokens(self) -> int:
-        """Their prompt tokens, and those generated until now."""
+        """Tokens of the requests here: their prompts, and what was generated until now."""
         tokens = self.scheduler.prompt_tokens + self.scheduler.generated_tokens
         if self._batch is not None and self._batch.steps > 1:
             tokens += self._batch.decodes * bisect_left(self._ends_s, self.clock.now)
@@ -93,33 +107,37 @@ class Replica:
 
     def halt(self, stop_s: float) -> None:
         """Complete the steps that ended by ``stop_s``, the last moment of the simulation."""
+        self._take_arrivals(stop_s)
         if self._batch is not None and self._ends_s[0] <= stop_s:
             self._ends_s = [end_s for end_s in self._ends_s if end_s <= stop_s]
             self._end(self._batch)
 
-    def _begin(self, batch: Batch, now_s: float) -> None:
-        self.recorder.begin(batch, now_s)
-        rows = batch.decodes + batch.padding
-        if batch.steps == 1:
-            ends_s = [now_s + self.price.step_s(rows, batch.context_tokens, batch.chunks)]
-        else:
-            durations_s = self.price.decode_steps_s(
-                rows, batch.context_tokens, batch.decodes, batch.steps
-            )
-            ends_s = list(accumulate(durations_s, initial=now_s))
-            del ends_s[0]
-        self._batch, self._start_s, self._ends_s = batch, now_s, ends_s
+    def _take_arrivals(self, now_s: float) -> None:
+        """Admit everybody who has come until now."""
+        admit, sequence = self.scheduler.admit, self._next
+        while sequence is not None and sequence.arrival_s <= now_s:
+            admit(sequence)
+            sequence = next(self._arrivals, None)
+        self._next = sequence
+        self._next_s = inf if sequence is None else sequence.arrival_s
 
     def _end(self, batch: Batch) -> None:
         self._batch = None
-        end_s = self._ends_s[-1]
-        finished = self.recorder.end(batch, self.scheduler, self._start_s, self._ends_s)
-        self._requests -= len(finished)
-        for sequence in finished:
-            self.on_finish(sequence, self.number, end_s)
+        ends_s = self._ends_s
+        finished = self.recorder.end(batch, self.scheduler, self._start_s, ends_s)
+        if finished:
+            self.on_finish(finished, self.number, ends_s[-1])
+
+    def _sleep_until(self, time_s: float) -> Event:
+        self._wake_s = time_s
+        at_all = time_s < inf
+        wake = self.clock.at(time_s, self._priority) if at_all else Event(self.clock)
+        self._wake = wake
+        return wake
 
     def _wake_at(self, time_s: float) -> None:
-        if self._wake_s == time_s and self._wake.triggered:
-            return
-        self._wake_s = time_s
-        self._wake = self.clock.move(self._wake, time_s, self._priority)
+        """Wake up earlier than planned."""
+        if time_s < self._wake_s:
+            assert self._wake is not None
+            self._wake_s = time_s
+            self._wake = self.clock.move(self._wake, time_s, self._priority)

@@ -4,34 +4,37 @@ A router sees the replicas as they are at the arrival: a step that ends at that 
 ended yet. It does not know how long an answer will become.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import cycle
-from typing import Protocol
 
 import numpy as np
-
-
-class Routable(Protocol):
-    """What a router may know of a replica."""
-
-    def outstanding_requests(self) -> int:
-        """Requests sent there and not yet finished."""
-
-    def outstanding_tokens(self) -> int:
-        """Tokens of those requests: prompts, and what was generated so far."""
-
 
 Router = Callable[[], int]
 """Called at an arrival, answers the replica's number."""
 
+BLIND = ("round_robin", "random")
+"""Routers that look at nothing, so that they may choose for all arrivals beforehand."""
 
-def make_router(name: str, replicas: Sequence[Routable], rng: np.random.Generator) -> Router:
-    """Return the named router over ``replicas``.
+
+def make_router(
+    name: str,
+    requests: list[int],
+    tokens: Callable[[int], int],
+    rng: np.random.Generator,
+) -> Router:
+    """Return the named router.
+
+    Args:
+        name: one of ``ROUTERS``.
+        requests: of every replica, how many requests it was sent that are not finished: kept up
+            to date by the caller.
+        tokens: of a replica's number, tokens of those requests: prompts, and what was generated.
+        rng: for the routers that draw.
 
     Raises:
         ValueError: the name is unknown.
     """
-    numbers = range(len(replicas))
+    numbers = range(len(requests))
     if len(numbers) == 1 and name in ROUTERS:
         return lambda: 0
     if name == "round_robin":
@@ -39,27 +42,26 @@ def make_router(name: str, replicas: Sequence[Routable], rng: np.random.Generato
     if name == "random":
         return _draws(rng, len(numbers)).__next__
     if name == "least_requests":
-        return lambda: min(numbers, key=lambda n: replicas[n].outstanding_requests())
+        return lambda: requests.index(min(requests))
     if name == "least_tokens":
-        return lambda: min(numbers, key=lambda n: replicas[n].outstanding_tokens())
+        return lambda: min(numbers, key=tokens)
     if name == "power_of_two_choices":
-        return _power_of_two(replicas, rng)
+        return _power_of_two(requests, rng)
     raise ValueError(f"router {name!r} is unknown, expected one of {', '.join(ROUTERS)}")
 
 
 ROUTERS = ("round_robin", "random", "least_requests", "least_tokens", "power_of_two_choices")
 
 
-def _power_of_two(replicas: Sequence[Routable], rng: np.random.Generator) -> Router:
+def _power_of_two(requests: list[int], rng: np.random.Generator) -> Router:
     """Two different replicas at random, the one with fewer requests (Mitzenmacher 2001)."""
-    first_draws, second_draws = _draws(rng, len(replicas)), _draws(rng, len(replicas) - 1)
+    first_draws, second_draws = _draws(rng, len(requests)), _draws(rng, len(requests) - 1)
 
     def choose() -> int:
         first, second = next(first_draws), next(second_draws)
         second += second >= first
         low, high = min(first, second), max(first, second)
-        few, many = replicas[low].outstanding_requests(), replicas[high].outstanding_requests()
-        return low if few <= many else high
+        return low if requests[low] <= requests[high] else high
 
     return choose
 

@@ -79,7 +79,8 @@ class ClusterConfig(BaseModel):
     )
 
     gpu: str | dict[str, object]
-    """A GPU of the catalogue by name, or a mapping with the same fields."""
+    """A GPU of the catalogue by name, a mapping with the same fields, or `calibrated`: the device
+    that the calibration describes."""
     tensor_parallel_size: PositiveInt = 1
     """GPUs of one replica."""
     replicas: PositiveInt = 1

@@ -44,6 +44,8 @@ class Scheduler:
         self.max_num_seqs = max_num_seqs
         self.token_budget = token_budget
         self.watermark_blocks = watermark_blocks
+        self.longest_request_tokens = (num_blocks - watermark_blocks) * block_size + 1
+        """Prompt and output together. The last token of an output is never put into the cache."""
         self.wake_s = inf
         """After ``next_batch`` gave None: when to ask again, if nobody arrives before."""
         self.prompt_tokens = 0
@@ -61,12 +63,17 @@ class Scheduler:
 
     def fits(self, prompt_tokens: int, output_tokens: int) -> bool:
         """Whether such a request could ever run here, alone, to its end."""
-        blocks = self.pool.blocks(prompt_tokens + output_tokens - 1)
-        return blocks <= self.pool.num_blocks - self.watermark_blocks
+        return prompt_tokens + output_tokens <= self.longest_request_tokens
 
     def decodes(self) -> list[Sequence]:
         """Who decodes in the coming step, in order of admission: for engines that compute them."""
         return [sequence for sequence in self.running if sequence.finish_step >= 0]
+
+    def unfinished(self) -> list[Sequence]:
+        """Everyone who was admitted and has not ended, in no particular order."""
+        ended = set(self.padding)
+        running = [sequence for sequence in self.running if sequence not in ended]
+        return running + self.waiting.members()
 
     def has_seats(self) -> bool:
         """Whether an arrival could change the next batch."""
@@ -78,40 +85,50 @@ class Scheduler:
 
     def complete(self, batch: Batch, steps: int = 1) -> list[Sequence]:
         """Account for ``steps`` computed steps; return who finished with the last one."""
+        decoding, pool = self.decoding, self.pool
         finished: list[Sequence] = []
-        decoding = self.decoding
-        self.held_blocks = self.pool.held
         if batch.decodes:
             if steps > 1:
-                self.pool.take(decoding.blocks_needed_after(steps - 1))
+                pool.take(decoding.blocks_needed_after(steps - 1))
             self.generated_tokens += steps * batch.decodes
-            self.held_blocks = self.pool.held
             finished = decoding.advance(steps)
-            for sequence in finished:
-                self._finish(sequence)
+        self.held_blocks = pool.num_blocks - pool.free
         self._block_ready = False
-        for sequence, (chunk_tokens, past_tokens) in zip(batch.prefills, batch.chunks, strict=True):
-            sequence.kv_tokens = past_tokens + chunk_tokens
-            if sequence.kv_tokens < sequence.target_tokens:
-                continue
-            self.prefilling.remove(sequence)
-            sequence.generated_tokens += 1
-            self.generated_tokens += 1
-            if sequence.generated_tokens == sequence.output_tokens:
-                self._finish(sequence)
-                finished.append(sequence)
-            else:
-                decoding.join(sequence)
+        if batch.prefills:
+            finished += self._complete_prompts(batch)
+        if finished:
+            for sequence in finished:
+                self.prompt_tokens -= sequence.prompt_tokens
+                self.generated_tokens -= sequence.output_tokens
+            self._release(finished)
         return finished
 
-    def _finish(self, sequence: Sequence) -> None:
-        self.prompt_tokens -= sequence.prompt_tokens
-        self.generated_tokens -= sequence.output_tokens
-        self._release(sequence)
+    def _complete_prompts(self, batch: Batch) -> list[Sequence]:
+        """Count the chunks; who has its prompt computed now, decodes. Return who needs no more."""
+        finished = []
+        chunks, join = batch.chunks, self.decoding.join
+        for place, sequence in enumerate(batch.prefills):
+            chunk_tokens, past_tokens = chunks[place]
+            sequence.kv_tokens = computed = past_tokens + chunk_tokens
+            if computed < sequence.target_tokens:
+                continue
+            self.prefilling.remove(sequence)
+            self.generated_tokens += 1
+            sequence.generated_tokens = generated = sequence.generated_tokens + 1
+            if generated == sequence.output_tokens:
+                finished.append(sequence)
+            else:
+                join(sequence)
+        return finished
 
-    def _release(self, sequence: Sequence) -> None:
-        del self.running[sequence]
-        self.pool.give(self.pool.blocks(sequence.kv_tokens))
+    def _release(self, sequences: list[Sequence]) -> None:
+        """Let sequences leave the batch, and their blocks with them."""
+        pool, running = self.pool, self.running
+        blocks = 0
+        for sequence in sequences:
+            del running[sequence]
+            blocks -= -sequence.kv_tokens // pool.block_size
+        pool.give(blocks)
 
     def _seat(self, sequence: Sequence, blocks: int) -> None:
         self.pool.take(blocks)
@@ -145,20 +162,20 @@ class Scheduler:
     def _ready_decodes(self, batch: Batch) -> None:
         """Allocate the coming step's blocks of all decodes, preempting until they suffice."""
         pool, decoding = self.pool, self.decoding
-        while (needed := decoding.blocks_needed()) > pool.free:
+        place = decoding.step % pool.block_size
+        while (needed := decoding.needs[place]) > pool.free:
             self._preempt_one(batch)
-        pool.take(needed)
+        pool.free -= needed
+        pool.allocated += needed
         self._block_ready = True
 
-    def _count_decodes(self, batch: Batch) -> None:
+    def _add_decodes(self, batch: Batch) -> Batch:
+        """Put all decodes into the batch; if it is theirs alone, say how long it can go on."""
         decoding = self.decoding
-        batch.decodes = decoding.count
+        batch.decodes = decodes = decoding.count
         batch.context_tokens = decoding.context_tokens
-
-    def _plan_ahead(self, batch: Batch) -> Batch:
-        """Say how long this decode batch can go on, if it is one."""
-        if batch.decodes and not batch.chunks and not batch.preempted:
-            batch.steps = self.decoding.steps_ahead(self.pool.free)
+        if decodes and not batch.chunks and not batch.preempted:
+            batch.steps = decoding.steps_ahead(self.pool.free)
         return batch
 
     def _admit_prompts(self, batch: Batch) -> None:
@@ -183,7 +200,7 @@ class PrefillFirst(Scheduler):
 
     def next_batch(self, now_s: float) -> Batch | None:
         """Prompts if any can be admitted, else decodes, preempting when blocks run out."""
-        batch = Batch(0, 0, 0, [], [])
+        batch = Batch()
         if self.waiting:
             self._admit_prompts(batch)
             if batch.chunks:
@@ -191,8 +208,7 @@ class PrefillFirst(Scheduler):
         if not self.decoding.count:
             return None
         self._ready_decodes(batch)
-        self._count_decodes(batch)
-        return self._plan_ahead(batch)
+        return self._add_decodes(batch)
 
 
 class ChunkedPrefill(Scheduler):
@@ -211,24 +227,31 @@ class ChunkedPrefill(Scheduler):
 
     def next_batch(self, now_s: float) -> Batch | None:
         """Decodes, then the prompts in progress, then new ones (unless somebody was preempted)."""
-        batch = Batch(0, 0, 0, [], [])
+        batch = Batch()
         decoding = self.decoding
         if decoding.count:
             self._ready_decodes(batch)
-        budget = self.token_budget - decoding.count
         if self.prefilling:
-            budget = self._continue_prompts(batch, budget)
+            self._continue_prompts(batch)
         if self.waiting and not batch.preempted:
-            self._start_prompts(batch, budget)
+            self._start_prompts(batch)
         if not decoding.count and not batch.chunks:
+            if not batch.preempted:
+                return None
             # Whoever was thrown out left an empty step behind: the freed blocks serve the next try.
-            return self.next_batch(now_s) if batch.preempted else None
-        self._count_decodes(batch)
-        return self._plan_ahead(batch)
+            again = self.next_batch(now_s)
+            if again is not None:
+                again.preempted[:0] = batch.preempted
+            return again
+        return self._add_decodes(batch)
 
-    def _continue_prompts(self, batch: Batch, budget: int) -> int:
+    def _budget_left(self, batch: Batch) -> int:
+        return self.token_budget - self.decoding.count - sum(chunk for chunk, _ in batch.chunks)
+
+    def _continue_prompts(self, batch: Batch) -> None:
         pool = self.pool
         for sequence in list(self.prefilling):
+            budget = self._budget_left(batch)  # whoever was thrown out gave back its share
             if budget <= 0:
                 break
             if sequence not in self.running:
@@ -243,19 +266,21 @@ class ChunkedPrefill(Scheduler):
             pool.take(blocks)
             batch.prefills.append(sequence)
             batch.chunks.append((chunk, past))
-            budget -= chunk
-        computed = sum(chunk for chunk, _ in batch.chunks)
-        return self.token_budget - self.decoding.count - computed
 
-    def _start_prompts(self, batch: Batch, budget: int) -> None:
-        pool = self.pool
-        while budget > 0 and self.waiting and len(self.running) < self.max_num_seqs:
-            sequence = self.waiting.head()
-            chunk = min(sequence.target_tokens, budget, self.longest_chunk)
-            blocks = pool.blocks(chunk)
+    def _start_prompts(self, batch: Batch) -> None:
+        pool, waiting, running = self.pool, self.waiting, self.running
+        budget = self.token_budget - self.decoding.count
+        if batch.chunks:
+            budget = self._budget_left(batch)
+        while budget > 0 and waiting and len(running) < self.max_num_seqs:
+            sequence = waiting.head()
+            chunk = sequence.target_tokens
+            if chunk > budget or chunk > self.longest_chunk:
+                chunk = min(budget, self.longest_chunk)
+            blocks = -(-chunk // pool.block_size)
             if pool.free - blocks < self.watermark_blocks:
                 break
-            self._seat(self.waiting.pop(), blocks)
+            self._seat(waiting.pop(), blocks)
             batch.prefills.append(sequence)
             batch.chunks.append((chunk, 0))
             budget -= chunk
@@ -286,7 +311,7 @@ class Static(Scheduler):
             if not self._due(now_s):
                 return None
             self._seats_left = min(len(self.waiting), self.max_num_seqs)
-        batch = Batch(0, 0, 0, [], [])
+        batch = Batch()
         if self._seats_left:
             self._fill(batch)
             if batch.chunks:
@@ -296,10 +321,10 @@ class Static(Scheduler):
             self._end_batch()
             return self.next_batch(now_s)
         self._ready_decodes(batch)
-        self._count_decodes(batch)
+        self._add_decodes(batch)
         batch.padding = len(self.padding)
         batch.context_tokens += self._padding_context_tokens
-        return self._plan_ahead(batch)
+        return batch
 
     def _due(self, now_s: float) -> bool:
         if not self.waiting:
@@ -323,14 +348,14 @@ class Static(Scheduler):
         return finished
 
     def _end_batch(self) -> None:
-        for sequence in self.padding:
-            super()._release(sequence)
+        super()._release(self.padding)
         self.padding.clear()
         self._padding_context_tokens = 0
 
-    def _release(self, sequence: Sequence) -> None:
-        self.padding.append(sequence)
-        self._padding_context_tokens += sequence.kv_tokens
+    def _release(self, sequences: list[Sequence]) -> None:
+        """They stay as padding."""
+        self.padding += sequences
+        self._padding_context_tokens += sum(sequence.kv_tokens for sequence in sequences)
 
     def _preempt_one(self, batch: Batch) -> None:
         """Padding goes first: it has nothing to lose."""
@@ -339,4 +364,4 @@ class Static(Scheduler):
             return
         row = self.padding.pop()
         self._padding_context_tokens -= row.kv_tokens
-        super()._release(row)
+        super()._release([row])

@@ -1,7 +1,5 @@
 """A request inside an engine, and the batch of one step."""
 
-from dataclasses import dataclass, field
-
 
 class Sequence:
     """One request in flight. Its token times are never stored one by one.
@@ -51,20 +49,30 @@ class Sequence:
         self.preemptions = 0
 
 
-@dataclass(slots=True)
 class Batch:
     """What an engine computes in one step, or in ``steps`` equal decode steps."""
 
-    decodes: int
-    """Sequences that gain one token by decoding."""
-    padding: int
-    """Finished rows that are computed all the same (static batching)."""
-    context_tokens: int
-    """KV positions that decodes and padding attend in the first step, with the current token's."""
-    prefills: list[Sequence]
-    chunks: list[tuple[int, int]]
-    """``(chunk_tokens, past_tokens)``, parallel to ``prefills``."""
-    steps: int = 1
-    """How many such steps may follow each other before the scheduler must look again."""
-    preempted: list[Sequence] = field(default_factory=list)
-    """Who lost its blocks while this batch was formed."""
+    __slots__ = (
+        "chunks",
+        "context_tokens",
+        "decodes",
+        "padding",
+        "preempted",
+        "prefills",
+        "steps",
+    )
+
+    def __init__(self) -> None:
+        self.decodes = 0
+        """Sequences that gain one token by decoding."""
+        self.padding = 0
+        """Finished rows that are computed all the same (static batching)."""
+        self.context_tokens = 0
+        """KV positions that decodes and padding attend in the first step, the current one's too."""
+        self.prefills: list[Sequence] = []
+        self.chunks: list[tuple[int, int]] = []
+        """``(chunk_tokens, past_tokens)``, parallel to ``prefills``."""
+        self.steps = 1
+        """How many such steps may follow each other before the scheduler must look again."""
+        self.preempted: list[Sequence] = []
+        """Who lost its blocks while this batch was formed."""

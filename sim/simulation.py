@@ -1,16 +1,19 @@
 """Wires one scenario together and runs it."""
 
+from collections.abc import Iterator
 from math import inf
+
+import numpy as np
 
 from sim.clock import Clock
 from sim.recorder import Recorder
 from sim.replica import Replica
-from sim.result import FINISHED, REJECTED, UNFINISHED, Result
-from sim.router import make_router
+from sim.result import REJECTED, UNFINISHED, Result
+from sim.router import BLIND, make_router
 from sim.scenario import Scenario
 from sim.scheduler import ChunkedPrefill, PrefillFirst, Scheduler, Static
 from sim.sequence import Sequence
-from sim.source import ClosedLoop, open_arrivals
+from sim.source import ClosedLoop, open_arrivals, sequences
 from workloads.requests import Requests
 from workloads.streams import stream
 
@@ -41,57 +44,105 @@ def simulate(scenario: Scenario, requests: Requests, stop_s: float = inf) -> Res
     Requests that cannot ever fit (longer than ``max_model_len``, or than the KV cache) are rejected
     when they arrive. Those unfinished at ``stop_s`` are in the result, with status 0.
     """
-    clock = Clock()
-    count = scenario.cluster.replicas
-    recorder = Recorder(requests, count)
-    in_flight: dict[Sequence, int] = {}
-    loop: ClosedLoop | None = None
+    cluster = _Cluster(scenario, requests, stop_s)
+    cluster.clock.run_through(stop_s)
+    return cluster.result()
 
-    def on_finish(sequence: Sequence, replica: int, now_s: float) -> None:
-        recorder.ended(sequence, replica, FINISHED, now_s)
-        del in_flight[sequence]
-        if loop is not None:
-            loop.start_thinking(now_s, at_once=True)
 
-    replicas = [
-        Replica(
-            number, clock, make_scheduler(scenario), scenario.price, recorder.replicas[number],
-            on_finish,
+class _Cluster:
+    """Replicas, and how requests come to them.
+
+    Where the router looks at nothing (or there is one replica only) and arrivals are known, every
+    replica is dealt its own beforehand, and lives by itself. Otherwise each request is sent when
+    its time has come.
+    """
+
+    def __init__(self, scenario: Scenario, requests: Requests, stop_s: float) -> None:
+        self.clock = Clock()
+        self.requests = requests
+        self.stop_s = stop_s
+        count, router = scenario.cluster.replicas, scenario.cluster.router
+        self.recorder = Recorder(requests, count)
+        self.schedulers = [make_scheduler(scenario) for _ in range(count)]
+        fitting = self.schedulers[0].longest_request_tokens
+        self.longest = min(scenario.max_model_len, fitting)  # prompt and output tokens together
+        self.loads = [0] * count  # requests sent to each replica and not finished
+        self.route = make_router(
+            router,
+            self.loads,
+            lambda number: self.replicas[number].outstanding_tokens(),
+            stream(scenario.seed, "router"),
         )
-        for number in range(count)
-    ]  # fmt: skip
-    route = make_router(scenario.cluster.router, replicas, stream(scenario.seed, "router"))
-    longest = scenario.max_model_len
+        closed = requests.users is not None
+        dealt = not closed and (count == 1 or router in BLIND)
+        arrivals = self._deal(count) if dealt else [iter(())] * count
+        on_finish = self.recorder.finished if dealt else self._finished
+        self.replicas = [
+            Replica(
+                number, self.clock, self.schedulers[number], scenario.price,
+                self.recorder.replicas[number], on_finish, arrivals[number],
+            )
+            for number in range(count)
+        ]  # fmt: skip
+        self.loop = ClosedLoop(self.clock, requests, self._send) if closed else None
+        if not closed and not dealt:
+            everyone = sequences(requests, np.arange(len(requests)))
+            self.clock.process(open_arrivals(self.clock, everyone, self._send))
 
-    def send(sequence: Sequence) -> None:
+    def result(self) -> Result:
+        """What happened until now."""
+        stop_s, requests = self.stop_s, self.requests
+        for replica in self.replicas:
+            replica.halt(stop_s)
+        for number, scheduler in enumerate(self.schedulers):
+            unfinished = scheduler.unfinished()
+            if unfinished and stop_s == inf:
+                raise RuntimeError(
+                    f"{len(unfinished)} requests never finished: a scheduler is stuck"
+                )
+            for sequence in unfinished:
+                self.recorder.ended(sequence, number, UNFINISHED, -1.0)
+        pools = [scheduler.pool for scheduler in self.schedulers]
+        end_s = self.clock.now
+        if requests.users is None and len(requests):
+            end_s = max(end_s, float(requests.arrival_s[-1]))
+        return self.recorder.result(
+            [(pool.allocated, pool.freed, pool.held) for pool in pools],
+            pools[0].num_blocks,
+            end_s if stop_s == inf else stop_s,
+        )
+
+    def _deal(self, count: int) -> list[Iterator[Sequence]]:
+        """Route all arrivals until ``stop_s`` beforehand; reject those that can never fit."""
+        requests = self.requests
+        arrived = int(np.searchsorted(requests.arrival_s, self.stop_s, side="right"))
+        tokens = requests.prompt_tokens[:arrived] + requests.output_tokens[:arrived]
+        fit = tokens <= self.longest
+        for sequence in sequences(requests, np.flatnonzero(~fit)):
+            self.recorder.ended(sequence, -1, REJECTED, -1.0)
+        rows = np.flatnonzero(fit)
+        if count == 1:
+            return [sequences(requests, rows)]
+        replica = np.fromiter((self.route() for _ in rows), dtype=np.int64, count=len(rows))
+        return [sequences(requests, rows[replica == number]) for number in range(count)]
+
+    def _send(self, sequence: Sequence) -> None:
+        """A request arrives at the router, now."""
+        loop = self.loop
         if loop is not None:
-            recorder.arrived(sequence.request, sequence.arrival_s)
-        prompt, output = sequence.prompt_tokens, sequence.output_tokens
-        if prompt + output > longest or not replicas[0].scheduler.fits(prompt, output):
-            recorder.ended(sequence, -1, REJECTED, -1.0)
+            self.recorder.arrived(sequence.request, sequence.arrival_s)
+        if sequence.prompt_tokens + sequence.output_tokens > self.longest:
+            self.recorder.ended(sequence, -1, REJECTED, -1.0)
             if loop is not None:
                 loop.start_thinking(sequence.arrival_s)
             return
-        number = route()
-        in_flight[sequence] = number
-        replicas[number].submit(sequence)
+        number = self.route()
+        self.loads[number] += 1
+        self.replicas[number].submit(sequence)
 
-    if requests.users is None:
-        clock.process(open_arrivals(clock, requests, send))
-    else:
-        loop = ClosedLoop(clock, requests, send)
-    clock.run_through(stop_s)
-
-    end_s = min(clock.now, stop_s)
-    if stop_s < inf:
-        for replica in replicas:
-            replica.halt(stop_s)
-        end_s = stop_s
-    elif in_flight:
-        raise RuntimeError(f"{len(in_flight)} requests never finished: a scheduler is stuck")
-    for sequence, number in in_flight.items():
-        recorder.ended(sequence, number, UNFINISHED, -1.0)
-    pools = [replica.scheduler.pool for replica in replicas]
-    return recorder.result(
-        [(pool.allocated, pool.freed, pool.held) for pool in pools], pools[0].num_blocks, end_s
-    )
+    def _finished(self, finished: list[Sequence], number: int, now_s: float) -> None:
+        self.loads[number] -= len(finished)
+        self.recorder.finished(finished, number, now_s)
+        if self.loop is not None:
+            for _ in finished:
+                self.loop.start_thinking(now_s, at_once=True)

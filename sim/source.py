@@ -1,7 +1,9 @@
 """Where requests come from: an open stream of arrivals, or users who wait for their answers."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 
+import numpy as np
+import numpy.typing as npt
 from simpy.events import Event
 
 from sim.clock import URGENT, Clock
@@ -9,30 +11,35 @@ from sim.sequence import Sequence
 from workloads.requests import Requests
 
 Send = Callable[[Sequence], None]
+Rows = npt.NDArray[np.int64]
 
 _BLOCK = 4096  # rows turned into Python numbers at a time, so that memory holds few of them
 
 
-def _sequences(requests: Requests, start: int, stop: int) -> list[Sequence]:
+def sequences(requests: Requests, rows: Rows) -> Iterator[Sequence]:
+    """Yield the given rows of a workload, as they are asked for."""
     columns = (
         requests.arrival_s,
         requests.prompt_tokens,
         requests.output_tokens,
         requests.priority,
     )
-    rows = zip(*(column[start:stop].tolist() for column in columns), strict=True)
-    return [Sequence(start + place, *row) for place, row in enumerate(rows)]
+    for start in range(0, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK]
+        yield from map(Sequence, block.tolist(), *(column[block].tolist() for column in columns))
 
 
-def open_arrivals(clock: Clock, requests: Requests, send: Send) -> Generator[Event, None, None]:
+def open_arrivals(
+    clock: Clock, arriving: Iterator[Sequence], send: Send
+) -> Generator[Event, None, None]:
     """Send each request at its own time, whatever became of those before it."""
     now_s = 0.0
-    for start in range(0, len(requests), _BLOCK):
-        for sequence in _sequences(requests, start, start + _BLOCK):
-            if sequence.arrival_s > now_s:
-                now_s = sequence.arrival_s
+    for sequence in arriving:
+        if sequence.arrival_s > now_s:
+            now_s = sequence.arrival_s
+            if not clock.skip_to(now_s):
                 yield clock.at(now_s, URGENT)
-            send(sequence)
+        send(sequence)
 
 
 class ClosedLoop:
@@ -45,8 +52,8 @@ class ClosedLoop:
     def __init__(self, clock: Clock, requests: Requests, send: Send) -> None:
         assert requests.users is not None
         assert requests.think_s is not None
-        self.clock, self.requests, self.send = clock, requests, send
-        self._next = 0
+        self.clock, self.think_s, self.send = clock, requests.think_s, send
+        self._rows = sequences(requests, np.arange(len(requests)))
         for _ in range(min(requests.users, len(requests))):
             self.start_thinking(0.0)
 
@@ -56,14 +63,10 @@ class ClosedLoop:
         ``at_once``: without think time the row is sent within this call, so that the step that
         starts at this very moment sees it.
         """
-        row = self._next
-        if row == len(self.requests):
+        sequence = next(self._rows, None)
+        if sequence is None:
             return
-        self._next += 1
-        assert self.requests.think_s is not None
-        time_s = now_s + float(self.requests.think_s[row])
-        (sequence,) = _sequences(self.requests, row, row + 1)
-        sequence.arrival_s = time_s
+        sequence.arrival_s = time_s = now_s + float(self.think_s[sequence.request])
         if at_once and time_s == now_s:
             self.send(sequence)
         else:

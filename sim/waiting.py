@@ -28,61 +28,54 @@ class WaitingQueue(Protocol):
     def pop(self) -> Sequence:
         """Take who is next."""
 
+    def members(self) -> list[Sequence]:
+        """Return everyone, in no particular order."""
 
-class FirstCome:
+
+class FirstCome(deque[Sequence]):
     """First come, first served."""
 
-    __slots__ = ("_queue",)
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self._queue: deque[Sequence] = deque()
-
-    def __len__(self) -> int:
-        return len(self._queue)
-
-    def push(self, sequence: Sequence) -> None:
-        """Add at the end."""
-        self._queue.append(sequence)
-
-    def push_back(self, sequence: Sequence) -> None:
-        """Put at the front."""
-        self._queue.appendleft(sequence)
+    push = deque.append
+    push_back = deque.appendleft
+    pop = deque.popleft
 
     def head(self) -> Sequence:
         """First in line."""
-        return self._queue[0]
+        return self[0]
 
-    def pop(self) -> Sequence:
-        """Take the first in line."""
-        return self._queue.popleft()
+    def members(self) -> list[Sequence]:
+        """Everyone in line."""
+        return list(self)
 
 
-class Ranked:
-    """Lowest rank first: by prompt length, or by the request's priority."""
+class Ranked(list[tuple[int, float, int, Sequence]]):
+    """Lowest rank first, as a heap: by prompt length, or by the request's priority."""
 
-    __slots__ = ("_by_prompt", "_heap")
+    __slots__ = ("_by_prompt",)
 
     def __init__(self, order: str) -> None:
         self._by_prompt = order == "shortest_prompt"
-        self._heap: list[tuple[int, float, int, Sequence]] = []
-
-    def __len__(self) -> int:
-        return len(self._heap)
 
     def push(self, sequence: Sequence) -> None:
         """Add at its rank."""
         rank = sequence.prompt_tokens if self._by_prompt else sequence.priority
-        heappush(self._heap, (rank, sequence.arrival_s, sequence.request, sequence))
+        heappush(self, (rank, sequence.arrival_s, sequence.request, sequence))
 
     push_back = push
 
     def head(self) -> Sequence:
         """Lowest rank."""
-        return self._heap[0][3]
+        return self[0][3]
 
-    def pop(self) -> Sequence:
+    def pop(self) -> Sequence:  # type: ignore[override]
         """Take the lowest rank."""
-        return heappop(self._heap)[3]
+        return heappop(self)[3]
+
+    def members(self) -> list[Sequence]:
+        """Everyone, in the heap's order."""
+        return [entry[3] for entry in self]
 
 
 def waiting_queue(order: str) -> WaitingQueue:

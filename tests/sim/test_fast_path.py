@@ -1,0 +1,152 @@
+"""What makes the simulator fast changes nothing: runs of steps, the clock's shortcut, dealing."""
+
+from collections import Counter
+from itertools import accumulate
+from math import inf
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hardware.gpu import load_gpu
+from model.spec import load_spec
+from sim import simulation
+from sim.clock import URGENT, Clock
+from sim.result import UNFINISHED
+from sim.scenario import ClusterConfig, EngineConfig, build_scenario
+from sim.token_gaps import token_gaps
+from sim.waiting import waiting_queue
+from tests.reference_simulator import reference
+from tests.sim import small
+from tests.sim.test_against_reference import assert_equal_to_reference
+
+PRICES = {
+    (model, attention): build_scenario(
+        load_spec(model),
+        load_gpu("a100-80gb-sxm"),
+        ClusterConfig(gpu="a100-80gb-sxm"),
+        EngineConfig(attention=attention, max_num_seqs=64),
+    ).price
+    for model in ("llama-3-8b", "mistral-7b")
+    for attention in ("fused", "standard")
+}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    which=st.sampled_from(sorted(PRICES)),
+    start_s=st.floats(0, 1e6),
+    decodes=st.integers(1, 64),
+    mean_context=st.integers(1, 8000),
+    steps=st.integers(1, 150),
+    after_s=st.one_of(st.just(inf), st.floats(1e-9, 3.0)),
+)
+def test_ends_of_a_run_are_sums_of_its_steps(
+    which: tuple[str, str],
+    start_s: float,
+    decodes: int,
+    mean_context: int,
+    steps: int,
+    after_s: float,
+) -> None:
+    price, context = PRICES[which], decodes * mean_context
+    until_s = start_s + after_s
+    got = list(price.decode_ends_s(start_s, decodes, context, decodes, steps, until_s))
+    durations = [price.step_s(decodes, context + i * decodes, ()) for i in range(steps)]
+    ends_s = list(accumulate(durations, initial=start_s))[1:]
+    before = sum(end_s < until_s for end_s in ends_s)  # and the step in progress at until_s
+    assert got == ends_s[: before + 1]
+    assert all(type(end_s) is float for end_s in got)
+
+
+def test_the_step_in_progress_at_an_arrival_is_the_last_of_its_run() -> None:
+    price = PRICES["llama-3-8b", "fused"]
+    ends_s = list(price.decode_ends_s(0.0, 4, 400, 4, 100, inf))
+    for until_s, steps in ((ends_s[40], 41), (np.nextafter(ends_s[40], inf), 42)):
+        assert list(price.decode_ends_s(0.0, 4, 400, 4, 100, float(until_s))) == ends_s[:steps]
+
+
+def test_the_clock_skips_only_where_nothing_happens_before() -> None:
+    clock, log = Clock(), []
+
+    def process():
+        yield clock.at(1.0)
+        log.append((clock.skip_to(2.0), clock.now))  # nothing before 2.0
+        clock.at(3.0, URGENT).callbacks.append(lambda _: log.append("event"))
+        log.append((clock.skip_to(3.0), clock.now))  # a tie is for the queue to decide
+        yield clock.at(3.0)
+        log.append((clock.skip_to(9.0), clock.now))  # beyond the stop
+        log.append((clock.skip_to(inf), clock.now))
+
+    clock.process(process())
+    clock.run_through(5.0)
+    assert log == [(True, 2.0), (False, 2.0), "event", (False, 3.0), (False, 3.0)]
+
+
+def test_nobody_skips_to_the_end_of_time() -> None:
+    clock, log = Clock(), []
+
+    def process():
+        yield clock.at(1.0)
+        log.append(clock.skip_to(inf))
+
+    clock.process(process())
+    clock.run_through(inf)
+    assert log == [False]
+
+
+@pytest.mark.parametrize("seed", [249, 486, 498, *range(20)])
+def test_every_gap_is_the_reference_s_with_split_prompts_and_priorities(seed: int) -> None:
+    """Preemption in the midst of split prompts: whoever is thrown out gives back its budget."""
+    rng = np.random.default_rng(seed)
+    setup = small.scenario(
+        scheduler="chunked_prefill", order="priority", max_num_seqs=8, max_num_batched_tokens=40,
+        long_prefill_token_threshold=int(rng.integers(3, 12)), block_size=4,
+        num_gpu_blocks=int(rng.integers(20, 40)), max_model_len=200,
+    )  # fmt: skip
+    rows = 40
+    requests = small.requests(
+        np.cumsum(rng.exponential(1e-3, rows)).tolist(),
+        rng.integers(1, 70, rows).tolist(),
+        rng.integers(1, 30, rows).tolist(),
+        rng.integers(0, 3, rows).tolist(),
+    )
+    gaps = token_gaps(assert_equal_to_reference(setup, requests))
+    got: Counter[float] = Counter()
+    for gap_s, weight in zip(gaps.gap_s.tolist(), gaps.weight.tolist(), strict=True):
+        got[gap_s] += weight
+    sequences = reference(setup, requests)["seqs"]
+    assert +got == Counter(gap for seq in sequences for gap in np.diff(seq.token_s).tolist())
+
+
+@pytest.mark.parametrize("order", ["fcfs", "shortest_prompt", "priority"])
+@pytest.mark.parametrize("router", ["random", "least_requests"])
+def test_every_request_is_accounted_for_wherever_the_clock_stops(order: str, router: str) -> None:
+    setup = small.scenario(replicas=2, router=router, order=order, max_num_seqs=3)
+    rng = np.random.default_rng(7)
+    rows = 60
+    requests = small.requests(
+        np.cumsum(rng.exponential(2e-3, rows)).tolist(),
+        rng.integers(1, 60, rows).tolist(),
+        rng.integers(1, 40, rows).tolist(),
+    )
+    whole = simulation.simulate(setup, requests)
+    for stop_s in (0.0, 0.03, 0.07, whole.end_s):
+        stopped = simulation.simulate(setup, requests, stop_s).requests
+        arrived = requests.arrival_s <= stop_s
+        assert (stopped["replica"][arrived] == whole.requests["replica"][arrived]).all()
+        assert (stopped["replica"][~arrived] == -1).all()
+        finished = whole.requests["finish_s"] <= stop_s
+        assert (stopped["finish_s"][finished] == whole.requests["finish_s"][finished]).all()
+        assert (stopped["status"][~finished] == UNFINISHED).all()
+
+
+def test_who_waits_can_be_listed() -> None:
+    for order in ("fcfs", "priority"):
+        queue = waiting_queue(order)
+        rows = [simulation.Sequence(row, 0.0, 5, 5, 3 - row) for row in range(3)]
+        for sequence in rows:
+            queue.push(sequence)
+        assert sorted(each.request for each in queue.members()) == [0, 1, 2]
+        assert len(queue) == 3

@@ -94,7 +94,9 @@ def predict(price: "StepCost", prompt_tokens: int, output_tokens: int, cached: b
     for added in range(1, output_tokens):
         length = prompt_tokens + added
         durations.append(
-            price.step_s(1, length, ()) if cached else price.step_s(0, 0, [(length, 0)])
+            price.step_s(1, min(length, price.sliding_window or length), ())
+            if cached
+            else price.step_s(0, 0, [(length, 0)])
         )
     return np.cumsum(durations)
 

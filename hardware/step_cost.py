@@ -31,7 +31,7 @@ from hardware.operator_prices import (
     operators_s,
     operators_work,
 )
-from model.ops import sequence_operators, shard, token_operators
+from model.ops import attended, sequence_operators, shard, token_operators
 from model.precision import Precision
 from model.spec import DecoderSpec
 
@@ -72,7 +72,8 @@ class StepCost:
 
         Args:
             decodes: sequences that decode one token each.
-            context_tokens: positions they attend, summed, the current tokens included.
+            context_tokens: positions they attend, summed: the current tokens included, and with a
+                sliding window only those inside it.
             chunks: (chunk_tokens, past_tokens) of every prefill chunk.
 
         Raises:
@@ -80,12 +81,9 @@ class StepCost:
         """
         attention = 0.0
         if decodes:
-            positions = context_tokens
-            if self.sliding_window is not None:
-                positions = min(positions, decodes * self.sliding_window)
             for per_pair, per_position, per_row in self.decode_terms:
-                compute = per_pair * positions
-                memory = per_position * positions + per_row * decodes
+                compute = per_pair * context_tokens
+                memory = per_position * context_tokens + per_row * decodes
                 attention += compute if compute > memory else memory
         tokens = decodes
         sequences = decodes
@@ -99,24 +97,6 @@ class StepCost:
             self._check(tokens, sequences)
             raise
 
-    def decode_steps_s(
-        self, decodes: int, context_tokens: int, growth: int, steps: int
-    ) -> list[float]:
-        """Return the durations of successive steps that only decode, in seconds.
-
-        Step ``i`` attends ``context_tokens + i * growth`` positions. Equal to ``step_s`` to the
-        last bit: both apply the same operations to the same doubles in the same order.
-
-        Raises:
-            ValueError: more sequences than the tables were built for.
-        """
-        if steps >= VECTOR_STEPS:
-            vector: list[float] = self._decode_vector_s(
-                decodes, context_tokens, growth, steps
-            ).tolist()
-            return vector
-        return [self.step_s(decodes, context_tokens + step * growth, ()) for step in range(steps)]
-
     def decode_ends_s(
         self,
         start_s: float,
@@ -128,7 +108,7 @@ class StepCost:
     ) -> MutableSequence[float]:
         """Return the ends of successive steps that only decode, the first starting at ``start_s``.
 
-        At most ``steps`` of them, and none that would start at ``until_s`` or later (a time after
+        Step ``i`` attends ``context_tokens + i * growth`` positions. At most ``steps`` of them, and none that would start at ``until_s`` or later (a time after
         ``start_s``, or infinity). Equal to adding up ``step_s``, to the last bit.
 
         Raises:
@@ -146,15 +126,13 @@ class StepCost:
             seconds[0] += start_s
             vector = np.add.accumulate(seconds, out=seconds)
             return array("d", vector[: vector.searchsorted(until_s) + 1].tobytes())
-        most = decodes * self.sliding_window if self.sliding_window is not None else None
         ends_s = []
         end_s, context = start_s, context_tokens
         for _ in range(steps):
-            positions = context if most is None or context < most else most
             attention = 0.0
             for per_pair, per_position, per_row in self.decode_terms:
-                compute = per_pair * positions
-                memory = per_position * positions + per_row * decodes
+                compute = per_pair * context
+                memory = per_position * context + per_row * decodes
                 attention += compute if compute > memory else memory
             end_s += base + attention
             ends_s.append(end_s)
@@ -266,8 +244,6 @@ class StepCost:
     ) -> Floats:
         """Durations of successive steps that only decode, computed side by side."""
         positions = np.arange(steps, dtype=np.int64) * growth + context_tokens
-        if self.sliding_window is not None:
-            positions = np.minimum(positions, decodes * self.sliding_window)
         total = np.zeros(steps)
         for per_pair, per_position, per_row in self.decode_terms:
             memory_s = per_position * positions + per_row * decodes
@@ -288,14 +264,7 @@ class StepCost:
 
     def _chunk_s(self, chunk: int, past: int) -> float:
         """Seconds of one chunk's attention, and its overhead."""
-        window = self.sliding_window
-        positions = past + chunk
-        if window is not None and positions > window:
-            short = min(chunk, max(window - past, 0))
-            pairs = short * past + short * (short + 1) / 2 + (chunk - short) * window
-            positions = min(positions, chunk + window - 1)
-        else:
-            pairs = chunk * past + chunk * (chunk + 1) / 2
+        pairs, positions = attended(chunk, past, self.sliding_window)
         if not self.fused:
             pairs = chunk * positions
         seconds = self.chunk_overhead_s

@@ -97,6 +97,19 @@ def causal_pairs(chunk_tokens: F, past_tokens: F, sliding_window: int | None = N
     return short * past + short * (short + 1) / 2 + (chunk - short) * sliding_window
 
 
+def attended(chunk: int, past: int, sliding_window: int | None = None) -> tuple[int, int]:
+    """Return what a causal chunk attends: (query, key) pairs, and cached positions touched.
+
+    ``causal_pairs`` for plain integers, exactly; the positions are ``past + chunk``, less those that
+    even the first query's window has left behind.
+    """
+    if sliding_window is None or past + chunk <= sliding_window:
+        return chunk * past + chunk * (chunk + 1) // 2, past + chunk
+    short = min(chunk, max(sliding_window - past, 0))
+    pairs = short * past + short * (short + 1) // 2 + (chunk - short) * sliding_window
+    return pairs, min(past + chunk, chunk + sliding_window - 1)
+
+
 def _fused_attention(
     spec: DecoderSpec, held: Shard, rows: F, pairs: F, positions: F, precision: Precision
 ) -> list[Operator]:

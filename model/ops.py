@@ -16,7 +16,7 @@ What is not counted
 
 from collections.abc import Sequence
 
-from model.attention_ops import causal_pairs, decode_attention, prefill_attention
+from model.attention_ops import attended, causal_pairs, decode_attention, prefill_attention
 from model.operators import (
     ACTIVATION_FLOPS,
     NORM_FLOPS,
@@ -35,6 +35,7 @@ from model.spec import DecoderSpec
 __all__ = [
     "F",
     "Operator",
+    "attended",
     "causal_pairs",
     "decode_attention",
     "expected_experts",

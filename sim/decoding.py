@@ -6,6 +6,9 @@ step, and a histogram says how many sequences cross into a new KV block in which
 
     a sequence with k tokens in the cache at decode step s needs a block when k % block_size == 0,
     that is in every step s' with s' % block_size == (s - k) % block_size.
+
+With a sliding window a sequence attends at most that many positions, so that its context stops
+growing in the step that fills the window; a second calendar counts how many do in which step.
 """
 
 from heapq import heappop, heappush
@@ -19,6 +22,7 @@ class DecodeSet:
     Attributes:
         count: sequences.
         context_tokens: KV positions that they attend in the next step, current tokens included.
+        growth: sequences whose context is still growing: all, without a sliding window.
         step: decode steps done so far.
         needs: new KV blocks of step s, at ``s % block_size``.
     """
@@ -26,15 +30,23 @@ class DecodeSet:
     __slots__ = (
         "_calendar",
         "_dates",
+        "_fill_dates",
+        "_fills",
         "block_size",
         "context_tokens",
         "count",
+        "growth",
         "needs",
         "step",
+        "window",
     )
 
-    def __init__(self, block_size: int) -> None:
+    def __init__(self, block_size: int, window: int | None = None) -> None:
         self.block_size = block_size
+        self.window = window
+        self.growth = 0
+        self._fills: dict[int, int] = {}  # how many fill their window in which step
+        self._fill_dates: list[int] = []  # a heap of those steps
         self.count = 0
         self.context_tokens = 0
         self.step = 0
@@ -49,12 +61,27 @@ class DecodeSet:
         sequence.finish_step = finish = step + sequence.output_tokens - sequence.generated_tokens
         self.count += 1
         self.context_tokens += kv_tokens + 1
+        self.growth += 1
+        if self.window is not None:
+            self._note_window(step, kv_tokens, self.window)
         self.needs[(step - kv_tokens) % self.block_size] += 1
         if finish in self._calendar:
             self._calendar[finish].append(sequence)
         else:
             self._calendar[finish] = [sequence]
             heappush(self._dates, finish)
+
+    def _note_window(self, step: int, kv_tokens: int, window: int) -> None:
+        """Count a sequence that joins among those that fill their window, or have done so."""
+        if kv_tokens + 1 > window:
+            self.context_tokens -= kv_tokens + 1 - window
+            self.growth -= 1
+            return
+        date = step + window - 1 - kv_tokens
+        if date not in self._fills:
+            self._fills[date] = 0
+            heappush(self._fill_dates, date)
+        self._fills[date] += 1
 
     def leave(self, sequence: Sequence) -> None:
         """Take a sequence out before it has finished."""
@@ -63,15 +90,22 @@ class DecodeSet:
 
     def _settle(self, sequences: list[Sequence]) -> None:
         """Bring the counts of those who leave up to date, and those of the set without them."""
-        step, needs, block_size = self.step, self.needs, self.block_size
+        step, needs, block_size, window = self.step, self.needs, self.block_size, self.window
         for sequence in sequences:
             joined_step, kv_tokens = sequence.joined_step, sequence.kv_tokens
             needs[(joined_step - kv_tokens) % block_size] -= 1
             done = step - joined_step
+            fill_date = joined_step - kv_tokens - 1  # plus the window
             sequence.kv_tokens = kv_tokens = kv_tokens + done
             sequence.generated_tokens += done
             sequence.finish_step = -1
-            self.context_tokens -= kv_tokens + 1
+            if window is None or fill_date + window >= step:
+                self.context_tokens -= kv_tokens + 1
+                self.growth -= 1
+                if window is not None:
+                    self._fills[fill_date + window] -= 1
+            else:
+                self.context_tokens -= window
         self.count -= len(sequences)
 
     def blocks_needed_after(self, steps: int) -> int:
@@ -99,6 +133,8 @@ class DecodeSet:
         while not self._calendar[dates[0]]:  # all who would have finished then have left
             del self._calendar[heappop(dates)]
         steps = dates[0] - self.step
+        if self._fill_dates:
+            steps = min(steps, self._steps_to_fill())
         size, count = self.block_size, self.count
         if free_blocks >= count * ((steps + size - 2) // size):
             return steps
@@ -113,10 +149,21 @@ class DecodeSet:
             index += 1
         return min(fit, steps)
 
+    def _steps_to_fill(self) -> int:
+        """How many steps can follow each other with the same growth of the context."""
+        dates = self._fill_dates
+        while dates and not self._fills[dates[0]]:
+            del self._fills[heappop(dates)]
+        return dates[0] - self.step + 1 if dates else self._dates[0] - self.step
+
     def advance(self, steps: int) -> list[Sequence]:
         """Do ``steps`` steps; return those who finish with the last one, in order of joining."""
         self.step = step = self.step + steps
-        self.context_tokens += steps * self.count
+        self.context_tokens += steps * self.growth
+        while self._fill_dates and self._fill_dates[0] < step:
+            filled = self._fills.pop(heappop(self._fill_dates))
+            self.growth -= filled
+            self.context_tokens -= filled  # the last step filled the window: it grows no more
         dates = self._dates
         finished: list[Sequence] = []
         while dates and dates[0] <= step:

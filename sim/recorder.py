@@ -7,16 +7,17 @@ from struct import Struct
 import numpy as np
 import numpy.typing as npt
 
+from model.ops import attended
 from sim.result import FINISHED, SEGMENT_COLUMNS, Column, Result
 from sim.scheduler import Scheduler
 from sim.sequence import Batch, Sequence
 from workloads.requests import Requests
 
-# Rows are packed: a segment takes 56 bytes, a request 40.
-_SEGMENT = Struct("=2d8iq")
+# Rows are packed: a segment takes 60 bytes, a request 40.
+_SEGMENT = Struct("=2d9iq")
 _SEGMENT_TYPE = np.dtype(
     [(name, "f8" if name.endswith("_s") else "i4") for name in list(SEGMENT_COLUMNS)[1:]]
-    + [("context_tokens", "i8")]
+    + [("growth", "i4"), ("context_tokens", "i8")]
 )
 _END_S, _END_S_AT = Struct("=d"), 8
 _JOINED, _JOINED_AT = Struct("=i"), 36
@@ -45,10 +46,12 @@ class ReplicaRecorder:
         "resumed_gap_s",
         "rows",
         "segments",
+        "sliding_window",
         "step_end_s",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, sliding_window: int | None = None) -> None:
+        self.sliding_window = sliding_window
         self.segments = bytearray()
         self.step_end_s = array("d")
         self.rows = 0
@@ -84,8 +87,9 @@ class ReplicaRecorder:
                 chunk, past = chunks[place]
                 prefill_tokens += chunk
                 computed = past + chunk
-                self.prefill_pairs += chunk * (past + computed + 1) // 2
-                self.prefill_kv_tokens += computed
+                pairs, positions = attended(chunk, past, self.sliding_window)
+                self.prefill_pairs += pairs
+                self.prefill_kv_tokens += positions
                 if computed < sequence.target_tokens:
                     continue
                 if sequence.first_token_s < 0:
@@ -106,6 +110,7 @@ class ReplicaRecorder:
             joined,
             scheduler.held_blocks,
             waiting,
+            batch.growth,
             batch.context_tokens,
         )
         if steps == 1:
@@ -139,9 +144,11 @@ class ReplicaRecorder:
 class Recorder:
     """Buffers of a whole run."""
 
-    def __init__(self, requests: Requests, replicas: int) -> None:
+    def __init__(
+        self, requests: Requests, replicas: int, sliding_window: int | None = None
+    ) -> None:
         self.requests = requests
-        self.replicas = [ReplicaRecorder() for _ in range(replicas)]
+        self.replicas = [ReplicaRecorder(sliding_window) for _ in range(replicas)]
         self._ended = bytearray()
         self._arrival_s: npt.NDArray[np.float64] | None = None
         if requests.users is not None:
@@ -185,8 +192,9 @@ class Recorder:
         parts = self.replicas
         segments = self._segment_columns()
         steps, decodes = segments["steps"], segments["decodes"]
-        # Every step of a segment attends one position more per decoding sequence.
-        contexts = steps * segments.pop("context_tokens") + decodes * (steps * (steps - 1) // 2)
+        # Every step of a segment attends one position more per sequence whose context grows.
+        growth = segments.pop("growth")
+        contexts = steps * segments.pop("context_tokens") + growth * (steps * (steps - 1) // 2)
         return Result(
             requests=self._request_columns(),
             segments=segments,

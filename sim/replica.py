@@ -75,7 +75,7 @@ class Replica:
                 else:
                     until_s = self._next_s if scheduler.has_seats() else inf
                     self._ends_s = price.decode_ends_s(
-                        now_s, rows, batch.context_tokens, batch.decodes, batch.steps, until_s
+                        now_s, rows, batch.context_tokens, batch.growth, batch.steps, until_s
                     )
                     wake_s = self._ends_s[-1]
                 self._start_s = now_s

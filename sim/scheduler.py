@@ -31,9 +31,10 @@ class Scheduler:
         token_budget: int,
         watermark_blocks: int = 0,
         order: str = "fcfs",
+        sliding_window: int | None = None,
     ) -> None:
         self.pool = BlockPool(num_blocks, block_size)
-        self.decoding = DecodeSet(block_size)
+        self.decoding = DecodeSet(block_size, sliding_window)
         self.waiting = waiting_queue(order)
         self.running: dict[Sequence, None] = {}
         """Everyone who holds blocks, in order of admission."""
@@ -174,6 +175,7 @@ class Scheduler:
         decoding = self.decoding
         batch.decodes = decodes = decoding.count
         batch.context_tokens = decoding.context_tokens
+        batch.growth = decoding.growth
         if decodes and not batch.chunks and not batch.preempted:
             batch.steps = decoding.steps_ahead(self.pool.free)
         return batch
@@ -355,7 +357,7 @@ class Static(Scheduler):
     def _release(self, sequences: list[Sequence]) -> None:
         """They stay as padding."""
         self.padding += sequences
-        self._padding_context_tokens += sum(sequence.kv_tokens for sequence in sequences)
+        self._padding_context_tokens += sum(map(self._attended, sequences))
 
     def _preempt_one(self, batch: Batch) -> None:
         """Padding goes first: it has nothing to lose."""
@@ -363,5 +365,10 @@ class Static(Scheduler):
             super()._preempt_one(batch)
             return
         row = self.padding.pop()
-        self._padding_context_tokens -= row.kv_tokens
+        self._padding_context_tokens -= self._attended(row)
         super()._release([row])
+
+    def _attended(self, row: Sequence) -> int:
+        """KV positions that a row of padding attends: those of its last token."""
+        window = self.decoding.window
+        return row.kv_tokens if window is None else min(row.kv_tokens, window)

@@ -56,6 +56,7 @@ class Batch:
         "chunks",
         "context_tokens",
         "decodes",
+        "growth",
         "padding",
         "preempted",
         "prefills",
@@ -69,6 +70,8 @@ class Batch:
         """Finished rows that are computed all the same (static batching)."""
         self.context_tokens = 0
         """KV positions that decodes and padding attend in the first step, the current one's too."""
+        self.growth = 0
+        """By how many positions that context grows from step to step."""
         self.prefills: list[Sequence] = []
         self.chunks: list[tuple[int, int]] = []
         """``(chunk_tokens, past_tokens)``, parallel to ``prefills``."""

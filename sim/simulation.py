@@ -28,6 +28,7 @@ def make_scheduler(scenario: Scenario) -> Scheduler:
         "token_budget": scenario.token_budget,
         "watermark_blocks": scenario.watermark_blocks,
         "order": engine.order,
+        "sliding_window": scenario.spec.sliding_window,
     }
     if engine.scheduler == "static":
         return Static(batch_timeout_s=engine.batch_timeout_s, **settings)
@@ -62,7 +63,7 @@ class _Cluster:
         self.requests = requests
         self.stop_s = stop_s
         count, router = scenario.cluster.replicas, scenario.cluster.router
-        self.recorder = Recorder(requests, count)
+        self.recorder = Recorder(requests, count, scenario.spec.sliding_window)
         self.schedulers = [make_scheduler(scenario) for _ in range(count)]
         fitting = self.schedulers[0].longest_request_tokens
         self.longest = min(scenario.max_model_len, fitting)  # prompt and output tokens together

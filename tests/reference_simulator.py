@@ -49,6 +49,8 @@ class Engine:
         self.free = self.total = scenario.ledger.num_gpu_blocks
         self.watermark = scenario.watermark_blocks
         self.price = scenario.price
+        self.window = scenario.spec.sliding_window or inf
+        self.work = {"decode_context_tokens": 0, "prefill_pairs": 0, "prefill_kv_tokens": 0}
         self.waiting: list[Seq] = []
         self.running: list[Seq] = []
         self.members: set[Seq] | None = None  # static: who belongs to the batch but has no seat yet
@@ -199,14 +201,24 @@ class Engine:
             if np.isnan(seq.first_scheduled_s):
                 seq.first_scheduled_s = now_s
         rows = len(batch["decodes"]) + len(batch["padding"])
-        context = sum(s.kv + 1 for s in batch["decodes"]) + sum(s.kv for s in batch["padding"])
+        window = self.window
+        context = sum(min(s.kv + 1, window) for s in batch["decodes"])
+        context += sum(min(s.kv, window) for s in batch["padding"])
         chunks = [(tokens, past) for _, tokens, past in batch["chunks"]]
+        batch["context"] = context
         batch["start_s"] = now_s
         batch["end_s"] = now_s + self.price.step_s(rows, context, chunks)
 
     def end(self) -> list[Seq]:
         batch, self.step = self.step, None
         end_s = batch["end_s"]
+        self.work["decode_context_tokens"] += batch["context"]
+        for _, tokens, past in batch["chunks"]:
+            seen = [set(range(max(0, at + 1 - self.window), at + 1))
+                    for at in range(past, past + tokens)] if self.window < inf else [
+                    set(range(at + 1)) for at in range(past, past + tokens)]  # fmt: skip
+            self.work["prefill_pairs"] += sum(map(len, seen))
+            self.work["prefill_kv_tokens"] += len(set().union(*seen))
         ended = []
         for seq in sorted(batch["decodes"], key=lambda s: s.joined):
             seq.kv += 1
@@ -329,6 +341,10 @@ def reference(scenario: Scenario, requests: Requests, stop_s: float = inf) -> di
         "rejected": rejected,
         "steps": [engine.steps for engine in engines],
         "held": sum(engine.total - engine.free for engine in engines),
+        **{
+            name: sum(engine.work[name] for engine in engines)
+            for name in ("decode_context_tokens", "prefill_pairs", "prefill_kv_tokens")
+        },
     }
 
 

@@ -1,4 +1,6 @@
 import pickle
+from itertools import accumulate
+from math import inf
 
 import numpy as np
 import pytest
@@ -70,7 +72,8 @@ def from_operators(model, gpu, decodes, context_tokens, chunks, *, fused=True, t
 def test_a_step_is_the_sum_of_its_operators(model, fused, decodes, mean_context, chunks):
     gpu = load_gpu("a100")
     price = cost(model, fused=fused, max_tokens=3000)
-    context = decodes * mean_context
+    window = load_spec(model).sliding_window
+    context = decodes * min(mean_context, window or mean_context)
     expected = from_operators(model, gpu, decodes, context, chunks, fused=fused)
     assert price.step_s(decodes, context, chunks) == pytest.approx(expected, rel=1e-12)
 
@@ -86,9 +89,13 @@ def test_a_step_is_the_sum_of_its_operators(model, fused, decodes, mean_context,
 def test_many_steps_at_once_are_equal_to_the_last_bit(name, decodes, mean_context, growth, steps):
     price = COSTS[name]
     context = decodes * mean_context
-    one_by_one = [price.step_s(decodes, context + i * growth, ()) for i in range(steps)]
-    assert price.decode_steps_s(decodes, context, growth, steps) == one_by_one
-    assert all(type(duration) is float for duration in one_by_one)
+    durations = [price.step_s(decodes, context + i * growth, ()) for i in range(steps)]
+    one_by_one = list(accumulate(durations, initial=1.25))[1:]
+    ends_s = price.decode_ends_s(1.25, decodes, context, growth, steps, inf)
+    assert list(ends_s) == one_by_one
+    middle_s = one_by_one[steps // 2]
+    cut = price.decode_ends_s(1.25, decodes, context, growth, steps, middle_s)
+    assert list(cut) == one_by_one[: steps // 2 + 1]
 
 
 def test_the_fastest_token_of_llama_3_8b_on_an_a100():
@@ -253,7 +260,7 @@ def test_a_step_beyond_the_tables():
     with pytest.raises(ValueError, match="a step of 65 tokens is beyond max_tokens = 64"):
         price.step_s(1, 1, [(64, 0)])
     with pytest.raises(ValueError, match="a step of 9 sequences is beyond max_seqs = 8"):
-        price.decode_steps_s(9, 9, 9, 1)
+        price.decode_ends_s(0.0, 9, 9, 9, 1, inf)
     with pytest.raises(ValueError, match="a step of 9 sequences is beyond max_seqs = 8"):
         price.decode_tokens_per_s(9)
     nine = np.array([9])

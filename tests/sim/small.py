@@ -27,13 +27,18 @@ def tiny_spec(**changes: object) -> DecoderSpec:
 
 
 def scenario(
-    *, replicas: int = 1, router: str = "round_robin", seed: int = 0, **engine: object
+    *,
+    replicas: int = 1,
+    router: str = "round_robin",
+    seed: int = 0,
+    sliding_window: int | None = None,
+    **engine: object,
 ) -> Scenario:
     """A tiny model on one A100 per replica, with any engine settings."""
     settings: dict[str, object] = {"step_overhead_s": 1e-3, "sequence_overhead_s": 1e-5}
     cluster = ClusterConfig(gpu="a100-80gb-sxm", replicas=replicas, router=router)  # type: ignore[arg-type]
     return build_scenario(
-        tiny_spec(),
+        tiny_spec(sliding_window=sliding_window),
         load_gpu("a100-80gb-sxm"),
         cluster,
         EngineConfig.model_validate(settings | engine),

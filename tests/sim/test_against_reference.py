@@ -25,6 +25,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         replicas=draw(st.sampled_from([1, 1, 2, 3])),
         router=draw(st.sampled_from(ROUTERS)),
         seed=draw(st.integers(0, 3)),
+        sliding_window=draw(st.sampled_from([None, None, 5, 30])),
         scheduler=draw(st.sampled_from(SCHEDULERS)),
         order=draw(st.sampled_from(["fcfs", "shortest_prompt", "priority"])),
         max_num_seqs=max_num_seqs,
@@ -88,6 +89,8 @@ def assert_equal_to_reference(
         got_steps = list(zip(*(steps[name][mine].tolist() for name in names), strict=True))
         assert got_steps == rows
     assert result.blocks_allocated - result.blocks_freed == result.blocks_held
+    for name in ("decode_context_tokens", "prefill_pairs", "prefill_kv_tokens"):
+        assert getattr(result, name) == expected[name], name
     if stop_s == inf:
         assert result.blocks_held == expected["held"] == 0
     gaps = Counter(

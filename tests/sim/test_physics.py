@@ -5,8 +5,11 @@ import pytest
 
 from hardware.gpu import load_gpu
 from model.spec import load_spec
+from sim.decoding import DecodeSet
+from sim.metrics import summarise
 from sim.result import FINISHED, REJECTED
 from sim.scenario import ClusterConfig, EngineConfig, Scenario, build_scenario
+from sim.sequence import Sequence
 from sim.simulation import simulate
 from tests.sim import small
 
@@ -54,6 +57,34 @@ def test_throughput_stays_under_the_ceiling(max_num_seqs: int) -> None:
     tokens_per_s = rows * 100 / result.requests["finish_s"].max()
     ceiling = scenario.price.ceilings()["decode_tokens_per_s"]
     assert 0.3 * ceiling < tokens_per_s < ceiling
+
+
+@pytest.mark.parametrize("model", ["llama-3.1-8b", "mistral-7b"])
+@pytest.mark.parametrize(("prompt", "output"), [(30_000, 1500), (4_000, 300), (100, 500)])
+def test_no_more_work_is_counted_than_the_peaks_allow(model: str, prompt: int, output: int) -> None:
+    """MFU and MBU on datasheet peaks stay below 1, with a sliding window (Mistral) too."""
+    scenario = build_scenario(
+        load_spec(model),
+        load_gpu("a100-80gb-sxm"),
+        ClusterConfig(gpu="a100-80gb-sxm"),
+        EngineConfig(step_overhead_s=0.0, sequence_overhead_s=0.0),
+    )
+    result = simulate(scenario, small.requests([0.0] * 12, [prompt] * 12, [output] * 12))
+    values = summarise(result, scenario)
+    assert 0.0 < values["mfu"] <= 1.0
+    assert 0.1 < values["mbu"] <= 1.0
+
+
+def test_a_window_shortens_the_long_contexts_of_a_batch_only() -> None:
+    """8 sequences far past a window of 4,096 and 56 short ones attend 8 * 4,096 and 56 * 200."""
+    decodes = DecodeSet(16, 4096)
+    for row in range(64):
+        sequence = Sequence(row, 0.0, 30_000 if row < 8 else 200, 100, 0)
+        sequence.kv_tokens = sequence.prompt_tokens
+        sequence.generated_tokens = 1
+        decodes.join(sequence)
+    assert decodes.context_tokens == 8 * 4096 + 56 * 201
+    assert decodes.growth == 56
 
 
 def test_requests_that_can_never_fit_are_rejected_and_counted() -> None:

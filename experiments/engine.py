@@ -47,9 +47,25 @@ class Executor:
         self._tokens[sequence] = [1]
 
     def keep(self, running: Container[Sequence]) -> None:
-        """Free the slots of all who no longer hold blocks."""
-        for sequence in [each for each in self._slots if each not in running]:
+        """Free the slots of all who no longer hold blocks, and close the gaps they leave.
+
+        Neighbouring slots attend in one call. Paged kernels, which do not mind gaps, are spared
+        the copies.
+        """
+        gone = [each for each in self._slots if each not in running]
+        for sequence in gone:
             heapq.heappush(self._free, self._slots.pop(sequence))
+        if gone and self.decoder.kernel != "varlen":
+            self._close_gaps()
+
+    def _close_gaps(self) -> None:
+        slots, free = self._slots, self._free
+        for sequence in sorted(slots, key=slots.__getitem__, reverse=True):
+            if free[0] > slots[sequence]:
+                break
+            target = heapq.heappushpop(free, slots[sequence])
+            self.cache.move(slots[sequence], target, self._past.get(sequence, 0))
+            slots[sequence] = target
 
     def forget(self, sequence: Sequence) -> None:
         """Drop the tokens of a sequence that has ended."""

@@ -20,9 +20,9 @@ from sim.scheduler import ChunkedPrefill
 from sim.sequence import Sequence as Request
 
 LEAST_REPEATS = 3
-"""Timings of one shape below which its median is not trusted."""
-MOST_REPEATS = 24
-"""Timings of one shape at which its median is good enough."""
+"""Turns of one shape below which its median is not trusted."""
+MOST_REPEATS = 16
+"""Turns of one shape at which its median is good enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,32 +157,30 @@ def measure(
 ) -> list[Measurement]:
     """Time every shape in turn, again and again, until the budget is spent; return the medians.
 
-    Going round spreads a machine's drift over all shapes. A serving engine takes similar steps one
-    after the other, so each turn runs a shape three times and counts the last two. Shapes that the
-    budget left with fewer than ``LEAST_REPEATS`` timings are dropped. ``progress`` is told the
-    share of the budget that is spent.
+    Going round spreads a machine's drift over all shapes. Each turn times a shape twice: after
+    another shape, and after itself. A serving engine meets both, and the second is faster where
+    caches are warm; the mean of both medians counts. Shapes that the budget left with fewer than
+    ``LEAST_REPEATS`` turns are dropped. ``progress`` is told the share of the budget that is spent.
 
     Raises:
         ValueError: the budget does not last for a warm-up and three timings of a single shape.
     """
     begin_s = time.perf_counter()
-    timings: list[list[float]] = [[] for _ in shapes]
+    timings: list[list[list[float]]] = [[] for _ in shapes]
     order = np.random.default_rng(0).permutation(len(shapes)).tolist()
-    for lap in range(MOST_REPEATS // 2):
+    for lap in range(MOST_REPEATS):
         for place in order:
             spent_s = time.perf_counter() - begin_s
-            if spent_s > budget_s and 2 * lap > LEAST_REPEATS:
+            if spent_s > budget_s and lap >= LEAST_REPEATS:
                 break
             if spent_s > 3 * budget_s:  # even the least is too much: keep what there is
                 break
-            # The first run brings the caches into the state that steps like this one leave.
-            seconds = [stopwatch.time_s(shapes[place]) for _ in range(3)]
-            timings[place].extend(seconds[1:])
+            timings[place].append([stopwatch.time_s(shapes[place]) for _ in range(2)])
             progress(min(1.0, (time.perf_counter() - begin_s) / budget_s))
     found = [
-        Measurement(shape, float(np.median(seconds)), len(seconds))
-        for shape, seconds in zip(shapes, timings, strict=True)
-        if len(seconds) >= LEAST_REPEATS
+        Measurement(shape, float(np.median(turns, axis=0).mean()), len(turns))
+        for shape, turns in zip(shapes, timings, strict=True)
+        if len(turns) >= LEAST_REPEATS
     ]
     if not found:
         raise ValueError(

@@ -95,9 +95,13 @@ def drawn(calibration: Calibration, price_seed: int) -> Calibration:
 
 
 def _stamp(path: str | Path) -> Stamp:
-    """Size and time of change of a file, so that a changed one is read again."""
+    """Size and time of change of a file, so that a changed one is read again.
+
+    Of a model's folder it is the config that is read: a folder does not change with its files.
+    """
+    file = Path(path)
     try:
-        status = Path(path).stat()
+        status = (file / "config.json" if file.is_dir() else file).stat()
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns
@@ -112,10 +116,18 @@ def requests_of(study: Study, seed: int) -> Requests:
     """Generate the requests of one run.
 
     Raises:
-        ValueError: a trace or a length file is missing, broken or empty, or nothing arrives.
+        ValueError: a trace or a length file is missing, broken or empty, or nothing arrives, or
+            not before ``stop_s``.
     """
     stamps = tuple(_stamp(path) for path in study.workload.files)
-    return _requests(study.workload.model_dump_json(), seed, stamps)
+    requests = _requests(study.workload.model_dump_json(), seed, stamps)
+    stop_s, is_open = study.stop_s, requests.users is None
+    if stop_s is not None and is_open and requests.arrival_s[0] >= stop_s:
+        raise ValueError(
+            f"stop_s = {stop_s:g} is before any request arrives, expected more than "
+            f"{requests.arrival_s[0]:g} s"
+        )
+    return requests
 
 
 @lru_cache(maxsize=KEPT)

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from experiments import build
 from experiments.errors import Problem, show
 from experiments.grid import Setting, key_path, substitute
 from experiments.schema import all_keys, dotted, value_at
-from experiments.study import Loaded, Study, validate
+from experiments.study import OPTION, Loaded, Study, validate
 from experiments.yaml_source import Path
 from hardware.gpu import load_gpu
 from model.spec import load_spec
@@ -111,16 +112,42 @@ def at_points(problem: Problem, numbers: list[int], settings: list[Setting]) -> 
 
 
 def where_named(loaded: Loaded, setting: Setting, message: str) -> str:
-    """Say where the first key or file stands that a message of another room names."""
+    """Say where the file or key stands that a message of another room is about.
+
+    Of several keys that it names, one that the sweep or ``--set`` changed is to blame before one of
+    the file. A message that names nothing that is written down has no line.
+    """
     for path in _files(loaded.raw.get("workload"), ("workload",), message):
         return loaded.where(path)
-    keys = all_keys(Study, loaded.raw)
-    for word in re.findall(r"([a-z_]+(?:\.[a-z_]+)*)(?: = |\(=)", message):
-        for key in keys:
-            path = _origin(setting, key_path(key))
-            if (key == word or key.endswith(f".{word}")) and loaded.has(path):
-                return loaded.where(path)
-    return loaded.where(next(iter(setting.origins.values()), ("model",)))
+    named = list(_named(substitute(loaded.raw, setting.values), message.split("\n", 1)[0]))
+    places = [(path, _origin(setting, path)) for path in named]
+    swept = [loaded.where(origin) for path, origin in places if origin != path]
+    written = [loaded.where(path) for path in named if loaded.has(path)]
+    changed = [place for place in written if place == OPTION]
+    return next(iter([*swept, *changed, *written]), loaded.document.label)
+
+
+def _named(raw: Mapping[str, Any], line: str) -> list[Path]:
+    """Paths of the keys that a line names, and of the model and GPU that it names, in its order."""
+    found: list[tuple[int, Path]] = []
+    keys = all_keys(Study, raw)
+    for match in re.finditer(r"([a-z_]+(?:\.[a-z_]+)*)(?: = |\(=)|\bset ([a-z_]+): ", line):
+        word = match[1] or match[2]
+        same = [key for key in keys if key == word or key.endswith(f".{word}")]
+        found += [(match.start(), key_path(key)) for key in same]
+    for path, name in _names(raw):
+        at = re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", line)
+        found += [(at.start(), path)] if at else []
+    return [path for _, path in sorted(found, key=lambda one: one[0])]
+
+
+def _names(raw: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """What messages call the model and the GPU of a study."""
+    with suppress(ValueError):
+        yield ("model",), load_spec(raw["model"]).name
+    with suppress(ValueError):
+        if not build.names_calibrated(raw["cluster"]["gpu"]):
+            yield ("cluster", "gpu"), load_gpu(raw["cluster"]["gpu"]).name
 
 
 def _files(value: object, path: Path, message: str) -> Iterator[Path]:

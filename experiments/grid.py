@@ -12,7 +12,7 @@ from experiments.schema import value_at
 from experiments.yaml_source import Path
 
 SWEEPABLE = (
-    "model", "cluster", "engine", "calibration", "workload", "slo", "warmup_fraction",
+    "model", "cluster", "engine", "calibration", "workload", "slo", "warmup_fraction", "stop_s",
 )  # fmt: skip
 """Sections that a sweep may change; seeds are for every point alike."""
 

@@ -8,6 +8,8 @@ from typing import Any
 from experiments.errors import Problem, StudyError, show
 from experiments.yaml_source import Path as KeyPath
 from experiments.yaml_source import parse_yaml
+from hardware.calibration import calibration_names
+from model.spec import catalogue
 
 REPLACED_BY_TRACE = ("arrivals", "lengths", "num_requests", "duration_s")
 """Keys of a synthetic workload, which ``--set workload.trace=...`` puts out of force."""
@@ -62,7 +64,8 @@ def override(key: str, value: Any, text: str) -> Override:
 def resolve_paths(value: Any, base: Path, path: KeyPath = ()) -> Any:
     """Copy ``value``, the paths of existing files in it made absolute from ``base``.
 
-    A model or calibration is a path when it is written like one or exists; other words are names.
+    A model or calibration is a path when it is written like one, or is no name of the catalogue and
+    exists; other words are names.
     """
     if isinstance(value, Mapping):
         in_sweep = path == ("sweep",)
@@ -80,11 +83,13 @@ def resolve_paths(value: Any, base: Path, path: KeyPath = ()) -> Any:
 def _names_a_file(value: str, base: Path, path: KeyPath) -> bool:
     if path[:1] == ("workload",) and path[-1] in ("trace", "path"):
         return True
-    if path in (("model",), ("calibration",)):
-        written = value.startswith((".", "/", "~")) or value.endswith((".json", ".yaml", ".yml"))
-        # A name of the catalogue wins over a folder that happens to have the same name.
-        return written or ("/" in value and (base / value).exists())
-    return False
+    if path not in (("model",), ("calibration",)):
+        return False
+    if value.startswith((".", "/", "~")) or value.endswith((".json", ".yaml", ".yml")):
+        return True
+    # A name of the catalogue wins over a folder that happens to have the same name.
+    names = catalogue() if path == ("model",) else (*calibration_names(), "datasheet")
+    return value.lower() not in names and (base / value).exists()
 
 
 def apply_overrides(
@@ -110,6 +115,11 @@ def apply_overrides(
 
 
 def _put(raw: dict[str, Any], path: KeyPath, value: Any) -> None:
+    if path[0] == "sweep" and len(path) > 1 and isinstance(raw.get("sweep"), list):
+        raise StudyError.of(
+            "the study's sweep is a list of points, which cannot be extended by a key, expected "
+            "the whole of it: sweep=[{KEY: VALUE, ...}, ...] or sweep={KEY: [VALUE, ...], ...}"
+        )
     here: Any = raw
     for depth, part in enumerate(path[:-1]):
         if here.get(part) is None:

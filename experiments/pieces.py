@@ -7,6 +7,7 @@ metadata. It is written beside its place and renamed into it, so what is there i
 import json
 import os
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ class Piece:
 def simulate_to(path: Path, point: Study, seed: int, draw: int | None = None) -> None:
     """Simulate one run of a point and keep its outcome as the piece at ``path``."""
     scenario = scenario_of(point, seed, draw)
-    result = simulate(scenario, requests_of(point, seed))
+    stop_s = inf if point.stop_s is None else point.stop_s
+    result = simulate(scenario, requests_of(point, seed), stop_s)
     record = {
         "metrics": summarise(result, scenario, point.slo, point.warmup_fraction),
         "timeline": {name: values.tolist() for name, values in timeline(result).items()},

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import build, faults
+from experiments import build, effects, faults
 from experiments.errors import Problem, StudyError
 from experiments.grid import Setting, cell, expand, fill_missing, key_path
 from experiments.schema import value_at
@@ -79,6 +79,9 @@ def prepare(loaded: Loaded) -> Plan:
     if problems or study is None:
         raise StudyError(faults.by_line(problems))
     studies = [point for point, _ in checked if point is not None]
+    idle = list(effects.idle_sweeps(loaded, settings, studies))
+    if idle:
+        raise StudyError(faults.by_line(idle))
     setups = _build(loaded, settings, studies)
     keys = tuple(dict.fromkeys(key for setting in settings for key in setting.values))
     seeds = tuple(range(study.seed, study.seed + study.seeds))
@@ -92,7 +95,12 @@ def prepare(loaded: Loaded) -> Plan:
         )
         for number, (setting, point) in enumerate(zip(settings, studies, strict=True), start=1)
     )
-    notes = (*loaded.notes, *_seed_notes(points, study))
+    notes = (
+        *loaded.notes,
+        *effects.idle_notes(settings, studies),
+        *_stop_notes(studies),
+        *_seed_notes(points, study),
+    )
     return Plan(study, keys, points, setups, notes)
 
 
@@ -105,6 +113,15 @@ def _value(setting: Setting, key: str, point: Study) -> Any:
     if key in setting.values:
         return cell(setting.values[key])
     return cell(value_at(point.resolved(), key_path(key)))
+
+
+def _stop_notes(studies: list[Study]) -> Iterator[str]:
+    times = dict.fromkeys(f"{one.stop_s:g}" for one in studies if one.stop_s is not None)
+    if times:
+        yield (
+            f"simulated until stop_s = {' or '.join(times)} s: who has no answer by then counts as "
+            "unfinished, with infinite latencies"
+        )
 
 
 def _seed_notes(points: tuple[Point, ...], study: Study) -> Iterator[str]:
@@ -143,7 +160,7 @@ def _build(loaded: Loaded, settings: list[Setting], studies: list[Study]) -> tup
         else:
             points = (*setup.points, number)
             setups[key] = Setup(setup.title, setup.ledger, setup.ceilings, points)
-        workload = study.workload.model_dump_json()
+        workload = f"{study.workload.model_dump_json()}\n{study.stop_s}"
         if workload in drawn:
             continue
         try:

@@ -9,6 +9,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PositiveFloat,
     PositiveInt,
     ValidationError,
     field_validator,
@@ -23,6 +24,9 @@ from experiments.yaml_source import Path as KeyPath
 from sim.metrics import Slo
 from sim.scenario import ClusterConfig, EngineConfig
 from workloads.workload import Workload
+
+OPTION = "--set"
+"""Where a key stands that an option gave."""
 
 
 class Study(BaseModel):
@@ -59,6 +63,9 @@ class Study(BaseModel):
     """Seed of the first run; run r has seed + r, the same at every point."""
     warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
     """Share of the first requests that is simulated but not measured."""
+    stop_s: PositiveFloat | None = None
+    """Simulated time at which to stop, seconds: who has arrived and has no answer then counts as
+    unfinished. Default: when everybody has an answer."""
     sweep: dict[str, list[Any]] | list[dict[str, Any]] = {}
     """Dotted keys with lists of values (every combination), or a list of points."""
 
@@ -93,7 +100,7 @@ class Loaded:
         """Return ``file:line`` of a key, or the ``--set`` that gave it."""
         for override in reversed(self.overrides):
             if path[: len(override.path)] == override.path:
-                return "--set"
+                return OPTION
         return self.document.where(path)
 
 

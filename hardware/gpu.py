@@ -64,8 +64,14 @@ class Gpu(BaseModel):
     """Dense peak of each arithmetic that the GPU has: fp32 tf32 fp16 bf16 fp8 int8."""
     link: str = "none"
     """What joins GPUs of one server."""
+    gpus_per_server: PositiveInt = 8
+    """GPUs that these links join, and so the largest tensor-parallel size. Default: as many as the
+    servers of every GPU of the catalogue hold."""
     link_bytes_per_s: PositiveFloat | None = None
     """Of one GPU's links together, in one direction. Needed for tensor parallelism."""
+    link_peer_bytes_per_s: PositiveFloat | None = None
+    """Where every pair of GPUs has a link of its own (a full mesh): the rate of one, in one
+    direction. A group uses the links between its members only."""
     link_latency_s: NonNegativeFloat = 1e-6
     """Of one hop. Default: NCCL's figure for PCIe."""
     usd_per_hour: PositiveFloat | None = None
@@ -117,6 +123,7 @@ class _Entry(BaseModel):
     peak: dict[Compute, _Figure]
     link: str
     link_rate: _Figure
+    link_peer_rate: _Figure | None = None
     link_latency: _Figure
     price: _Figure
 
@@ -138,11 +145,13 @@ def _catalogue() -> tuple[dict[str, Gpu], dict[str, str]]:
 
 
 def _gpu(name: str, entry: _Entry, sources: dict[str, _Source]) -> Gpu:
+    peer = entry.link_peer_rate
     figures = {
         "memory_bytes": entry.memory,
         "nominal_memory_bytes": entry.nominal_memory,
         "bandwidth_bytes_per_s": entry.bandwidth,
         "link_bytes_per_s": entry.link_rate,
+        **({} if peer is None else {"link_peer_bytes_per_s": peer}),
         "link_latency_s": entry.link_latency,
         "usd_per_hour": entry.price,
         **{f"peak_flops_per_s.{compute}": figure for compute, figure in entry.peak.items()},
@@ -155,6 +164,7 @@ def _gpu(name: str, entry: _Entry, sources: dict[str, _Source]) -> Gpu:
         peak_flops_per_s={compute: figure.si() for compute, figure in entry.peak.items()},
         link=entry.link,
         link_bytes_per_s=entry.link_rate.si(),
+        link_peer_bytes_per_s=None if peer is None else peer.si(),
         link_latency_s=entry.link_latency.si(),
         usd_per_hour=entry.price.si(),
         sources={field: _citation(figure, sources) for field, figure in figures.items()},

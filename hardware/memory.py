@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 
 from hardware.gpu import Gpu, gpu_names, load_gpu
+from hardware.interconnect import check_ranks
 from model.ops import rank_weight_bytes, shard, tensor_parallel_sizes
 from model.precision import Precision
 from model.spec import DecoderSpec
@@ -38,9 +39,6 @@ SAMPLER_BYTES_PER_LOGIT = 24
 
 MOE_CHUNK_TOKENS = 32768
 """vLLM runs experts on at most this many tokens at once (VLLM_FUSED_MOE_CHUNK_SIZE)."""
-
-MOST_RANKS = 16
-"""Largest tensor-parallel size that is suggested: two servers."""
 
 
 class DoesNotFitError(ValueError):
@@ -228,8 +226,9 @@ def memory_ledger(
     Raises:
         DoesNotFitError: not one block fits, or not as many as given; shows the ledger, and the
             smallest tensor-parallel size or GPU that would do.
-        ValueError: ``tp`` does not divide the model, or a setting out of range.
+        ValueError: ``tp`` does not divide the model or passes a server, or a setting out of range.
     """
+    check_ranks(gpu, tp)
     _check(block_size, gpu_memory_utilization, max_num_batched_tokens, max_num_seqs, num_gpu_blocks)
     demand = _Demand(
         spec=spec,
@@ -252,16 +251,18 @@ def memory_ledger(
 
 
 def _remedy(demand: _Demand, gpu: Gpu, tp: int) -> str:
-    sizes = tensor_parallel_sizes(demand.spec, MOST_RANKS)
+    """Name the smallest group of one server that would do, in powers of two as servers are cut."""
+    most = gpu.gpus_per_server
+    sizes = [size for size in tensor_parallel_sizes(demand.spec, most) if size.bit_count() == 1]
     for size in sizes:
         if demand.ledger(gpu, size).fits:
             return f"smallest tensor_parallel_size that fits on {gpu.name}: {size}"
     # By what the vendor sells: among equals the driver's small differences do not decide.
     gpus = sorted(map(load_gpu, gpu_names()), key=_size_and_price)
-    message = f"no tensor_parallel_size up to {MOST_RANKS} fits on {gpu.name}"
+    message = f"no tensor_parallel_size up to {most} fits on {gpu.name}"
     for size in (tp, *sizes):
         for other in gpus:
-            if demand.ledger(other, size).fits:
+            if size <= other.gpus_per_server and demand.ledger(other, size).fits:
                 return (
                     f"{message}; smallest GPU of the catalogue that fits at "
                     f"tensor_parallel_size = {size}: {other.name}"

@@ -20,20 +20,50 @@ _MOST_STRETCHES = 1e8
 _CHUNK = 4096  # fixed, so that what is drawn does not depend on how many requests are wanted
 
 
-class Poisson(Config):
+class Process(Config):
+    """What all open processes share: their times are numbers, or an error."""
+
+    pace: ClassVar[tuple[str, ...]] = ()
+    """The keys that stretch time."""
+
+    def times_s(self, count: int, rng: np.random.Generator) -> Floats:
+        """Return ``count`` sorted arrival times in seconds, from the start of the workload.
+
+        Raises:
+            ValueError: rates so low, or periods so long, that a time is too large for a float; or
+                more changes of state than can be drawn.
+        """
+        with np.errstate(all="ignore"):  # what overflows here is found below
+            times = self._draw_s(count, rng)
+        if not np.isfinite(times).all():
+            raise self._beyond()
+        return times
+
+    def _draw_s(self, count: int, rng: np.random.Generator) -> Floats:
+        raise NotImplementedError
+
+    def _beyond(self) -> ValueError:
+        given = ", ".join(f"{key}(={_plain(getattr(self, key))})" for key in self.pace)
+        return ValueError(
+            f"{given} of process {getattr(self, 'process', '')} gives arrival times that are not "
+            "finite numbers, expected rates and periods that occur in practice"
+        )
+
+
+class Poisson(Process):
     """Independent users: exponential gaps."""
 
     process: Literal["poisson"] = "poisson"
     rate_per_s: Positive
     """Requests per second."""
     is_random: ClassVar[bool] = True
+    pace = ("rate_per_s",)
 
-    def times_s(self, count: int, rng: np.random.Generator) -> Floats:
-        """Return ``count`` sorted arrival times in seconds, the first one gap after 0."""
+    def _draw_s(self, count: int, rng: np.random.Generator) -> Floats:
         return _unit_times(count, rng) / self.rate_per_s
 
 
-class Gamma(Config):
+class Gamma(Process):
     """Independent gamma gaps: burstier than Poisson for ``cv`` > 1, smoother for ``cv`` < 1.
 
     Shape 1/cv^2 and mean 1/rate. At ``cv`` 1 the law is Poisson's (the sample is another).
@@ -45,38 +75,40 @@ class Gamma(Config):
     cv: Positive
     """Coefficient of variation of the gaps: standard deviation over mean."""
     is_random: ClassVar[bool] = True
+    pace = ("rate_per_s", "cv")
 
-    def times_s(self, count: int, rng: np.random.Generator) -> Floats:
-        """Return ``count`` sorted arrival times in seconds, the first one gap after 0."""
-        shape = self.cv**-2
+    def _draw_s(self, count: int, rng: np.random.Generator) -> Floats:
+        try:
+            shape = self.cv**-2
+        except OverflowError:
+            raise self._beyond() from None
         return np.cumsum(rng.standard_gamma(shape, count)) / (shape * self.rate_per_s)
 
 
-class Deterministic(Config):
+class Deterministic(Process):
     """A metronome: request i (from 1) arrives at i / rate."""
 
     process: Literal["deterministic"] = "deterministic"
     rate_per_s: Positive
     """Requests per second."""
     is_random: ClassVar[bool] = False
+    pace = ("rate_per_s",)
 
-    def times_s(self, count: int, rng: np.random.Generator) -> Floats:
-        """Return ``count`` sorted arrival times in seconds; ``rng`` is not used."""
+    def _draw_s(self, count: int, rng: np.random.Generator) -> Floats:
         return np.arange(1, count + 1) / self.rate_per_s
 
 
-class AllAtOnce(Config):
+class AllAtOnce(Process):
     """Everything arrives at time 0: offline batch inference."""
 
     process: Literal["all_at_once"] = "all_at_once"
     is_random: ClassVar[bool] = False
 
-    def times_s(self, count: int, rng: np.random.Generator) -> Floats:
-        """Return ``count`` zeros; ``rng`` is not used."""
+    def _draw_s(self, count: int, rng: np.random.Generator) -> Floats:
         return np.zeros(count)
 
 
-class OnOff(Config):
+class OnOff(Process):
     """Poisson bursts: exponential on and off periods (interrupted Poisson when off is silent).
 
     Stationary from time 0: on with probability mean_on / (mean_on + mean_off).
@@ -92,14 +124,14 @@ class OnOff(Config):
     mean_off_s: Positive
     """Mean length of an off period, seconds."""
     is_random: ClassVar[bool] = True
+    pace = ("rate_on_per_s", "rate_off_per_s", "mean_on_s", "mean_off_s")
 
-    def times_s(self, count: int, rng: np.random.Generator) -> Floats:
-        """Return ``count`` sorted arrival times in seconds."""
+    def _draw_s(self, count: int, rng: np.random.Generator) -> Floats:
         rates = (self.rate_on_per_s, self.rate_off_per_s)
         return _modulated_times(count, rng, rates, (self.mean_on_s, self.mean_off_s))
 
 
-class Markov(Config):
+class Markov(Process):
     """Markov-modulated Poisson: the rate jumps between states after exponential dwells.
 
     The next state is any other, each equally likely. Stationary from time 0: a state is first
@@ -112,6 +144,7 @@ class Markov(Config):
     mean_dwell_s: Annotated[tuple[Positive, ...], Field(min_length=2)]
     """Mean time spent in each state, seconds."""
     is_random: ClassVar[bool] = True
+    pace = ("rates_per_s", "mean_dwell_s")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -124,8 +157,7 @@ class Markov(Config):
             raise ValueError(f"rates_per_s(={list(rates)}) must hold one rate > 0")
         return self
 
-    def times_s(self, count: int, rng: np.random.Generator) -> Floats:
-        """Return ``count`` sorted arrival times in seconds."""
+    def _draw_s(self, count: int, rng: np.random.Generator) -> Floats:
         return _modulated_times(count, rng, self.rates_per_s, self.mean_dwell_s)
 
 
@@ -138,7 +170,7 @@ class Step(Config):
     """Requests per second."""
 
 
-class Piecewise(Config):
+class Piecewise(Process):
     """Poisson arrivals with a rate that is constant on stretches: ramps, spikes, pauses.
 
     Exact, by inversion of the cumulative rate. After the last step its rate goes on for ever,
@@ -151,6 +183,7 @@ class Piecewise(Config):
     repeat: bool = False
     """Begin again with the first step after the last."""
     is_random: ClassVar[bool] = True
+    pace = ("steps",)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -163,8 +196,7 @@ class Piecewise(Config):
             )
         return self
 
-    def times_s(self, count: int, rng: np.random.Generator) -> Floats:
-        """Return ``count`` sorted arrival times in seconds."""
+    def _draw_s(self, count: int, rng: np.random.Generator) -> Floats:
         unit = _unit_times(count, rng)
         durations = np.array([step.duration_s for step in self.steps])
         rates = np.array([step.rate_per_s for step in self.steps])
@@ -175,7 +207,7 @@ class Piecewise(Config):
         return np.maximum.accumulate(times)
 
 
-class Diurnal(Config):
+class Diurnal(Process):
     """Poisson arrivals whose rate follows the day: mean (1 + a cos(2 pi (t - peak) / period)).
 
     The amplitude ``a`` is (r - 1) / (r + 1) for a peak-to-trough ratio r. Exact, by thinning a
@@ -192,9 +224,9 @@ class Diurnal(Config):
     peak_s: float = 0.0
     """When the rate is highest, seconds from the start."""
     is_random: ClassVar[bool] = True
+    pace = ("mean_rate_per_s", "period_s", "peak_s")
 
-    def times_s(self, count: int, rng: np.random.Generator) -> Floats:
-        """Return ``count`` sorted arrival times in seconds."""
+    def _draw_s(self, count: int, rng: np.random.Generator) -> Floats:
         amplitude = (self.peak_to_trough - 1) / (self.peak_to_trough + 1)
         peak_rate_per_s = self.mean_rate_per_s * (1 + amplitude)
         coin = rng.spawn(1)[0]
@@ -202,6 +234,8 @@ class Diurnal(Config):
         while found < count:
             times = now_s + np.cumsum(rng.standard_exponential(_CHUNK)) / peak_rate_per_s
             phase = 2 * math.pi * (times - self.peak_s) / self.period_s
+            if not np.isfinite(phase).all():  # such a phase would be rejected for ever
+                raise self._beyond()
             accept = (1 + amplitude * np.cos(phase)) / (1 + amplitude)
             kept.append(times[coin.random(_CHUNK) < accept])
             found += len(kept[-1])
@@ -232,11 +266,25 @@ class ClosedLoop(Config):
         """Return ``count`` think times in seconds, one before each request."""
         if self.think_law == "constant":
             return np.full(count, self.think_s)
-        return rng.standard_exponential(count) * self.think_s
+        with np.errstate(over="ignore"):
+            times = rng.standard_exponential(count) * self.think_s
+        if not np.isfinite(times).all():
+            raise ValueError(f"think_s(={self.think_s:g}) gives think times that are not finite")
+        return times
 
 
 OpenArrivals = Poisson | Gamma | Deterministic | AllAtOnce | OnOff | Markov | Piecewise | Diurnal
 Arrivals = Annotated[OpenArrivals | ClosedLoop, Field(discriminator="process")]
+
+
+def _plain(value: object) -> str:
+    """Write a number, or several, as in a study."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Step):
+        return f"{{duration_s: {value.duration_s:g}, rate_per_s: {value.rate_per_s:g}}}"
+    assert isinstance(value, tuple)
+    return f"[{', '.join(map(_plain, value))}]"
 
 
 def _unit_times(count: int, rng: np.random.Generator) -> Floats:

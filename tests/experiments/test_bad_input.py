@@ -213,6 +213,61 @@ def test_bad_point_is_found_before_a_good_one_runs(
     assert f"{path}:17: point 2 (model=opt-13b): opt-13b with one KV block does not" in message
 
 
+PLACES = {
+    "option": (["engine.quantization=fp8", "cluster.gpu=a100"], "--set", "has no fp8"),
+    "option beside a GPU of the file": (["engine.quantization=fp8"], "--set", "has no fp8"),
+    "GPU of the file": ([], "bad.yaml:6", "gpu a100-80gb-sxm has no fp8"),
+    "rate": (
+        ["engine.quantization=null", "workload.arrivals.rate_per_s=1e-308"],
+        "--set",
+        "1e-308",
+    ),
+    "model": (["engine.quantization=null", "model=llama-3-70b"], "--set", "does not fit"),
+    "sweep": (
+        [
+            "engine.quantization=null",
+            "sweep={engine.dtype: [float16, bfloat16], cluster.gpu: [t4]}",
+        ],
+        "--set",
+        "gpu t4 has no bf16",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("settings", "place", "words"), PLACES.values(), ids=PLACES)
+def test_what_only_building_shows_has_its_place(
+    settings: list[str],
+    place: str,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = SMALL.replace(
+        "gpu: t4\nengine:", "replicas: 1\n  gpu: a100\nengine:\n  quantization: fp8"
+    )
+    write_study(tmp_path, text, "bad.yaml")
+    options = [word for setting in settings for word in ("--set", setting)]
+    message = refused(capsys, tmp_path, "bad.yaml", *options)
+    assert message.startswith(f"error: {place}: ")
+    assert words in message
+
+
+def test_a_fault_that_names_nothing_written_has_no_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("something else is wrong")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("experiments.build.scenario_of", refuse)
+    write_study(tmp_path)
+    message = refused(capsys, tmp_path, "small.yaml", "--set", "sweep={}")
+    assert message == "error: small.yaml: something else is wrong\n"
+
+
 def test_problems_in_a_process_of_its_own(tmp_path: Path) -> None:
     write_study(tmp_path)
     process = start_cli("small.yaml", "--set", "engine.blok_size=1", cwd=tmp_path)

@@ -7,6 +7,7 @@ import pytest
 from study_files import SMALL, run_cli, tables_of, write_study
 
 from experiments import load_study, run_study
+from experiments.build import scenario_of
 from experiments.bundled import bundled_studies
 from experiments.errors import MAX_SHOWN, Problem, StudyError
 from experiments.kinds import check_other, kind_of
@@ -80,6 +81,19 @@ def test_set_takes_its_key_out_of_a_list_of_points(tmp_path: Path) -> None:
     assert both.sweep == {}
 
 
+def test_a_list_of_points_cannot_be_extended_by_a_key(tmp_path: Path) -> None:
+    points = "  - {engine.max_num_seqs: 1}\n  - {engine.max_num_seqs: 4}\n"
+    path = write_study(tmp_path, SMALL.replace("  engine.max_num_seqs: [1, 4]\n", points))
+    with pytest.raises(
+        StudyError,
+        match=r"--set sweep\.engine\.block_size=.*: the study's sweep is a list of points, which "
+        "cannot be extended by a key",
+    ):
+        load_study(path, {"sweep.engine.block_size": [16, 32]})
+    whole = {"sweep": [{"engine.block_size": 16}]}
+    assert load_study(path, whole).sweep == whole["sweep"]
+
+
 def test_set_below_a_swept_section_is_refused(tmp_path: Path) -> None:
     path = write_study(tmp_path, SMALL.replace("engine.max_num_seqs: [1, 4]", "engine: [{}]"))
     with pytest.raises(StudyError, match=r"the study sweeps engine: set sweep as well"):
@@ -146,6 +160,49 @@ def test_model_by_path(tmp_path: Path) -> None:
     (tmp_path / "mine" / "config.json").write_text(json.dumps(config))
     path = write_study(tmp_path, SMALL.replace("opt-125m", "./mine"))
     assert load_study(path).model == str(tmp_path / "mine")
+
+
+def test_a_bare_folder_beside_the_study_is_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from model.spec import CATALOGUE
+
+    config = (CATALOGUE / "opt-125m.json").read_text()
+    for name in ("mine", "opt-125m"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(config)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    path = write_study(tmp_path, SMALL.replace("model: opt-125m", "model: mine"))
+    assert load_study(path).model == str(tmp_path / "mine")
+    out = tmp_path / "out"
+    assert run_cli(path, "--out", out) == 0
+    assert f"model: {tmp_path / 'mine'}\n" in (out / "study.yaml").read_text()
+    swept = load_study(path, {"sweep": {"model": ["../mine", "opt-125m"]}})
+    assert swept.sweep == {"model": [str(tmp_path / "mine"), "opt-125m"]}
+    # A name of the catalogue stays one, whatever lies beside the study.
+    assert load_study(write_study(tmp_path)).model == "opt-125m"
+
+
+def test_a_bare_calibration_beside_the_study_is_a_path(tmp_path: Path) -> None:
+    from hardware.calibration import DATASHEET, save_calibration
+
+    save_calibration(DATASHEET.model_copy(update={"name": "mine"}), tmp_path / "mine")
+    path = write_study(tmp_path, SMALL + "calibration: mine\n")
+    assert load_study(path).calibration == str(tmp_path / "mine")
+
+
+def test_an_edited_config_of_a_folder_is_read_again(tmp_path: Path) -> None:
+    from model.spec import CATALOGUE
+
+    config = json.loads((CATALOGUE / "opt-125m.json").read_text())
+    (tmp_path / "mine").mkdir()
+    file = tmp_path / "mine" / "config.json"
+    file.write_text(json.dumps(config))
+    study = load_study(write_study(tmp_path, SMALL.replace("model: opt-125m", "model: mine")))
+    assert scenario_of(study, 0).spec.num_layers == 12
+    file.write_text(json.dumps(config | {"num_hidden_layers": 6}))
+    assert scenario_of(study, 0).spec.num_layers == 6
 
 
 def test_study_made_in_python(tmp_path: Path) -> None:

@@ -53,12 +53,21 @@ def test_every_figure_has_a_source_with_date_and_address(name):
     gpu = load_gpu(name)
     figures = {"memory_bytes", "nominal_memory_bytes", "bandwidth_bytes_per_s"}
     figures |= {"link_bytes_per_s", "link_latency_s", "usd_per_hour"}
+    if gpu.link_peer_bytes_per_s is not None:
+        figures.add("link_peer_bytes_per_s")
     figures |= {f"peak_flops_per_s.{compute}" for compute in gpu.peak_flops_per_s}
     assert set(gpu.sources) == figures
     for field, source in gpu.sources.items():
         assert "https://" in source
         assert ", 20" in source
         assert ("dense" in source) or not field.startswith("peak")
+
+
+def test_links_of_a_full_mesh_add_up():
+    """AMD MI300X datasheet: 7 links of 128 GB/s in both directions, one to each peer."""
+    gpu = load_gpu("mi300x")
+    assert gpu.link_peer_bytes_per_s == 64e9
+    assert gpu.link_bytes_per_s == (gpu.gpus_per_server - 1) * gpu.link_peer_bytes_per_s
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -120,7 +120,7 @@ def test_a_refusal_shows_the_ledger_and_the_size_that_fits():
 
 
 def test_a_refusal_names_a_larger_gpu_when_no_size_fits():
-    with pytest.raises(DoesNotFitError, match="no tensor_parallel_size up to 16 fits on t4") as e:
+    with pytest.raises(DoesNotFitError, match="no tensor_parallel_size up to 8 fits on t4") as e:
         ledger("opt-175b", "t4", tp=8)
     assert str(e.value).endswith("smallest GPU of the catalogue that fits at "
                                  "tensor_parallel_size = 8: a100-80gb-pcie")  # fmt: skip
@@ -129,6 +129,28 @@ def test_a_refusal_names_a_larger_gpu_when_no_size_fits():
 def test_a_refusal_when_nothing_fits():
     with pytest.raises(DoesNotFitError, match="nor on any GPU of the catalogue"):
         ledger("llama-2-7b", "t4", num_gpu_blocks=10**9)
+
+
+def test_the_size_that_is_suggested_is_a_power_of_two_within_one_server():
+    """OPT-13B has 40 heads: 5 of these small GPUs would do, too."""
+    small = {"like": "l4", "memory_bytes": 7 * GIB}
+    for servers, expected in (
+        (8, "fits on l4-modified: 8"),
+        (4, "tensor_parallel_size = 1: a100-40gb-pcie"),
+    ):
+        with pytest.raises(DoesNotFitError, match="does not fit on l4-modified") as error:
+            ledger("opt-13b", small | {"gpus_per_server": servers})
+        assert str(error.value).endswith(expected)
+    assert ledger("opt-13b", small, tp=5).fits
+
+
+def test_a_group_larger_than_a_server():
+    with pytest.raises(
+        ValueError,
+        match=r"tensor_parallel_size = 16 is more than one server of gpu h100-sxm holds: "
+        r"8 share its links \(NVLink 4\), expected at most 8",
+    ):
+        ledger("llama-3-70b", "h100", tp=16)
 
 
 def test_a_size_that_does_not_divide_the_heads():
@@ -159,7 +181,8 @@ def test_all_of_the_memory_leaves_room_for_the_process():
 
 def test_key_value_heads_are_repeated_beyond_their_number():
     """Llama-3-70B has 8: at 8 ranks each keeps one, at 16 still one."""
-    eight, sixteen = (ledger("llama-3-70b", "h100", tp=tp) for tp in (8, 16))
+    gpu = {"like": "h100", "gpus_per_server": 16}
+    eight, sixteen = (ledger("llama-3-70b", gpu, tp=tp) for tp in (8, 16))
     assert eight.block_bytes == sixteen.block_bytes == 2 * 80 * 128 * 2 * 16
 
 
@@ -173,7 +196,7 @@ def test_quantization_shrinks_weights_and_cache():
 
 @settings(max_examples=30, deadline=None)
 @given(
-    tp=st.sampled_from([1, 2, 4, 8]),
+    tp=st.sampled_from([1, 2, 4]),
     utilization=st.floats(0.5, 0.95),
     tokens=st.integers(1, 32768),
     seqs=st.integers(1, 512),

@@ -211,6 +211,45 @@ def test_a_path_of_too_many_states_is_refused():
         rare.times_s(1000, stream(0, "arrivals"))
 
 
+BEYOND = [
+    (Poisson(rate_per_s=1e-308), r"rate_per_s\(=1e-308\) of process poisson"),
+    (Gamma(rate_per_s=1e-308, cv=2.0), r"rate_per_s\(=1e-308\), cv\(=2\)"),
+    (Gamma(rate_per_s=1.0, cv=1e-200), r"cv\(=1e-200\)"),
+    (Gamma(rate_per_s=1.0, cv=1e200), r"cv\(=1e\+200\)"),
+    (Deterministic(rate_per_s=1e-308), r"rate_per_s\(=1e-308\) of process deterministic"),
+    (OnOff(rate_on_per_s=1e-308, mean_on_s=1e307, mean_off_s=1e-9), r"rate_on_per_s\(=1e-308\)"),
+    (
+        Markov(rates_per_s=(0.0, 1e-308), mean_dwell_s=(1e307, 1e307)),
+        r"rates_per_s\(=\[0, 1e-308\]",
+    ),
+    (
+        Piecewise(steps=({"duration_s": 1.0, "rate_per_s": 1e-308},)),
+        r"steps\(=\[{duration_s: 1, rate_per_s: 1e-308}\]\) of process piecewise",
+    ),
+    (
+        Piecewise(steps=({"duration_s": 1e-300, "rate_per_s": 1e-300},), repeat=True),
+        r"steps\(=\[{duration_s: 1e-300",
+    ),
+    (Diurnal(mean_rate_per_s=1e-308, peak_to_trough=2), r"mean_rate_per_s\(=1e-308\), period_s"),
+    (Diurnal(mean_rate_per_s=1.0, peak_to_trough=2, period_s=1e-308), r"period_s\(=1e-308\)"),
+]
+
+
+@pytest.mark.parametrize(("arrivals", "message"), BEYOND)
+@pytest.mark.filterwarnings("error")
+def test_times_beyond_numbers_are_refused_with_their_keys(arrivals, message):
+    with pytest.raises(ValueError, match=message + ".* gives arrival times that are not finite"):
+        arrivals.times_s(100, stream(0, "arrivals"))
+
+
+@pytest.mark.filterwarnings("error")
+def test_think_times_beyond_numbers_are_refused():
+    with pytest.raises(ValueError, match=r"think_s\(=1e\+308\) gives think times that are not"):
+        ClosedLoop(users=1, think_s=1e308, think_law="exponential").think_times_s(
+            100, stream(0, "think")
+        )
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [

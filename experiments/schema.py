@@ -89,11 +89,6 @@ def choices_at(model: type[BaseModel], path: Path, data: object) -> list[str]:
     return [word for word in words if isinstance(word, str)]
 
 
-def is_known(model: type[BaseModel], path: Path, data: object) -> bool:
-    """Tell whether the schema has a key at ``path``."""
-    return bool(_nodes_at(model, path, data))
-
-
 def all_keys(model: type[BaseModel], data: object, path: Path = ()) -> list[str]:
     """Return every dotted key that the schema knows, as far as ``data`` selects among unions."""
     found: list[str] = []

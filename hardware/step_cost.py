@@ -109,7 +109,8 @@ class StepCost:
         """Return the ends of successive steps that only decode, the first starting at ``start_s``.
 
         Step ``i`` attends ``context_tokens + i * growth`` positions. At most ``steps`` of them, and
-        none that would start at ``until_s`` or later (a time after ``start_s``, or infinity). Equal to adding up ``step_s``, to the last bit.
+        none that would start at ``until_s`` or later (a time after ``start_s``, or infinity). Equal
+        to adding up ``step_s``, to the last bit.
 
         Raises:
             ValueError: more sequences than the tables were built for.

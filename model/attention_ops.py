@@ -100,8 +100,8 @@ def causal_pairs(chunk_tokens: F, past_tokens: F, sliding_window: int | None = N
 def attended(chunk: int, past: int, sliding_window: int | None = None) -> tuple[int, int]:
     """Return what a causal chunk attends: (query, key) pairs, and cached positions touched.
 
-    ``causal_pairs`` for plain integers, exactly; the positions are ``past + chunk``, less those that
-    even the first query's window has left behind.
+    ``causal_pairs`` for plain integers, exactly; the positions are ``past + chunk``, less those
+    that even the first query's window has left behind.
     """
     if sliding_window is None or past + chunk <= sliding_window:
         return chunk * past + chunk * (chunk + 1) // 2, past + chunk

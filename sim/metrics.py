@@ -7,6 +7,7 @@ never came that far, so that a percentile which they reach is infinite rather th
 """
 
 from collections.abc import Mapping
+from math import ceil, isinf, isnan
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,14 @@ from sim.percentiles import (
 )
 from sim.result import FINISHED, REJECTED, UNFINISHED, Result
 from sim.scenario import Scenario
-from sim.steady_state import Window, arrived, measured_window, saturated
+from sim.steady_state import (
+    SERVICE_TIMES,
+    Window,
+    arrived,
+    measured_window,
+    saturated,
+    service_per_window,
+)
 from sim.timeline import kv_level, segment_integral, timeline
 from sim.token_gaps import token_gaps
 
@@ -54,8 +62,11 @@ COVERAGE = {
     "share_steps_outside_calibration": "these over all steps",
     "requests_outside_calibration": "requests worked on whose prompt plus output is longer than "
     "any context that the calibration covers, NaN if it states no limit",
+    "service_per_window": "mean time from the first step of a request to its last, over window_s: "
+    "above 1/3 rates are of a system that is still filling up; NaN if all arrived at once",
 }
-"""How far a run reaches, and how much of it lies beyond what its calibration was measured on."""
+"""How far a run reaches, and how much of it lies beyond what it can tell: outside the range that
+its calibration was measured on, or in a window that is too short. Larger is worse."""
 
 METRICS = {
     "requests": "requests that arrived, warm-up included",
@@ -81,7 +92,7 @@ METRICS = {
     "busy_share": "share of the window in which a replica computed, averaged over the replicas",
     "mfu": "FLOPs of all steps (padding and recomputation too) / (busy time x peak FLOP/s)",
     "mbu": "bytes that all steps moved through memory / (busy time x peak bandwidth)",
-    "saturated": "1 if the number of requests in system grew without bound, NaN if untold",
+    "saturated": "1 if the queue grew for as long as requests came, NaN if too short to tell",
     **COVERAGE,
     "usd_per_hour": "price of all GPUs; NaN if not priced",
     "usd_per_million_output_tokens": "that price over the output tokens of the window",
@@ -132,6 +143,7 @@ def summarise(
         **_efficiency(result, scenario),
         **_coverage(result, scenario.calibration),
         "saturated": saturated(result, window),
+        "service_per_window": service_per_window(result, window),
         "window_s": window.length_s,
         "duration_s": result.end_s,
     }
@@ -167,7 +179,7 @@ def request_latencies(result: Result) -> dict[str, Floats]:
 
 
 def caveats(values: Mapping[str, float], calibration: Calibration | None = None) -> list[str]:
-    """What a reader of these metrics must know: saturation, thin percentiles, lost requests.
+    """What a reader of these metrics must know: saturation, short runs, thin percentiles, losses.
 
     With ``calibration``, also by how much the run leaves the range that it covers. Sentences
     without a semicolon, so that a column of a table can hold several.
@@ -177,6 +189,7 @@ def caveats(values: Mapping[str, float], calibration: Calibration | None = None)
         notes.append(
             "saturated: the queue grows without bound, so latencies are of no steady state"
         )
+    notes += _too_short(values)
     measured = int(values["measured_requests"])
     thin = [f"p{percent}" for percent in unsupported(measured)]
     if thin:
@@ -188,6 +201,20 @@ def caveats(values: Mapping[str, float], calibration: Calibration | None = None)
             notes.append(f"{count} request{'s' if count > 1 else ''} {name}")
     if calibration is not None:
         notes += _outside(values, calibration)
+    return notes
+
+
+def _too_short(values: Mapping[str, float]) -> list[str]:
+    """What cannot be told of so short a run: rates of an engine in full swing, saturation."""
+    notes = []
+    part = values.get("service_per_window", float("nan"))
+    if part * SERVICE_TIMES > 1:
+        times = "0 s" if isinf(part) else f"less than {ceil(1 / part)} x the mean time in service"
+        notes.append(
+            f"the run is short: its window is {times}, so rates are of a system still filling up"
+        )
+    if isnan(values["saturated"]):
+        notes.append("the run is too short to tell whether it is saturated")
     return notes
 
 

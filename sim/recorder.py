@@ -211,6 +211,7 @@ class Recorder:
             num_gpu_blocks=num_gpu_blocks,
             replicas=len(parts),
             end_s=end_s,
+            closed_loop=self.requests.users is not None,
         )
 
     def _segment_columns(self) -> dict[str, Column]:

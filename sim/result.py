@@ -74,6 +74,8 @@ class Result:
     replicas: int
     end_s: float
     """When the clock stopped."""
+    closed_loop: bool = False
+    """Users sent the requests, each the next one after an answer: arrivals depend on service."""
 
     def steps(self) -> dict[str, Column]:
         """Expand the segments to one row per step: ``replica, start_s, end_s, decodes, ...``."""

@@ -19,7 +19,9 @@ RouterName = Literal[
 ]
 
 DEFAULT_CHUNK_BUDGET_TOKENS = 2048
-"""vLLM's default ``max_num_batched_tokens`` of an online server (v1)."""
+"""vLLM's default ``max_num_batched_tokens`` of an online server (v1) on GPUs below 70 GiB and on
+A100s, with 256 sequences; on larger newer ones it is 8192 tokens, with 1024 sequences. Here one
+default holds everywhere, so that GPUs are compared alike."""
 
 ASSUMED_STEP_OVERHEAD_S = 1e-3
 ASSUMED_SEQUENCE_OVERHEAD_S = 1e-5
@@ -56,7 +58,8 @@ class EngineConfig(BaseModel):
     watermark: float | None = Field(default=None, ge=0, lt=1)
     """Share of the blocks kept free when admitting. Default: 0 in chunked_prefill, else 0.01."""
     batch_timeout_s: float = Field(default=0.1, ge=0)
-    """static: how long the oldest request waits at most for its batch to fill."""
+    """static: how long the request that is next in line (by `order`) waits at most for its batch to
+    fill."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Of weights and activations; auto is bfloat16."""
     quantization: Literal["fp8", "int8", "int4"] | None = None

@@ -198,9 +198,8 @@ def reference(
     measured = present if together else present[int(warmup * len(present)) :]
     start, last = measured[0].arrival_s, measured[-1].arrival_s
     finishes = [r.tokens_s[-1] for r in served if _done(r)]
-    stop = max(finishes) if finishes and not unfinished else result.end_s
-    if stop - last <= last - start:
-        stop = last
+    end_of_service = max(finishes) if finishes and not unfinished else result.end_s
+    stop = end_of_service if together else last
 
     def inside(seconds: float) -> bool:
         return start < seconds <= stop
@@ -256,6 +255,14 @@ def reference(
     outside = sum(t > 12 or n > 3 for t, n in zip(step_tokens, rows, strict=True))
     contexts = [r.prompt + r.output for r in requests if not math.isnan(r.scheduled_s)]
     kv_area, kv_max = _reference_kv(result, start, stop)
+    service = [
+        (r.tokens_s[-1] if _done(r) else result.end_s) - r.scheduled_s
+        for r in measured
+        if not math.isnan(r.scheduled_s)
+    ]
+    filling = math.nan
+    if service and not together:
+        filling = sum(service) / len(service) / length if length else inf
 
     def per(part: float, whole: float) -> float:
         return part / whole if whole else math.nan
@@ -280,6 +287,7 @@ def reference(
         "steps_outside_calibration": outside,
         "share_steps_outside_calibration": per(outside, len(steps)),
         "requests_outside_calibration": sum(context > 14 for context in contexts),
+        "service_per_window": filling,
         "usd_per_hour": 6.0, "usd_per_million_output_tokens": per(6.0e6 * length, tokens * 3600),
     }  # fmt: skip
     for name, sample in samples.items():
@@ -411,9 +419,20 @@ def test_slo_refuses(limit: dict[str, float]) -> None:
 def test_caveats() -> None:
     clean = {"saturated": 0.0, "measured_requests": 1000.0, "unfinished": 0.0, "rejected": 0.0}
     assert caveats(clean) == []
-    assert caveats({**clean, "saturated": math.nan, "measured_requests": 999.0}) == [
+    assert caveats({**clean, "service_per_window": 1 / 3, "measured_requests": 999.0}) == [
         "p99 rests on 999 requests"
     ]
+    short = "the run is short: its window is {}, so rates are of a system still filling up"
+    untold = "the run is too short to tell whether it is saturated"
+    for part, words in (
+        (0.34, "less than 3 x the mean time in service"),
+        (0.6, "less than 2 x the mean time in service"),
+        (40.0, "less than 1 x the mean time in service"),
+        (math.inf, "0 s"),
+    ):
+        values = {**clean, "service_per_window": part, "saturated": math.nan}
+        assert caveats(values) == [short.format(words), untold]
+    assert caveats({**clean, "saturated": math.nan}) == [untold]
     assert caveats(
         {"saturated": 1.0, "measured_requests": 99.0, "unfinished": 3.0, "rejected": 2.0}
     ) == [

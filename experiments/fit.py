@@ -25,7 +25,7 @@ HELD_OUT_EVERY = 4
 PRIOR_WEIGHT = 1e-3
 """A parameter off its first value by a factor of e costs as much as one step priced 0.1% wrong:
 enough to keep what the measurements do not determine from wandering to a bound."""
-PRIOR_STD = 0.5
+PRIOR_STD = 0.3
 """What is known of a parameter's logarithm without any measurement; bounds its uncertainty."""
 
 _BOUNDS: dict[str, tuple[float, float, float]] = {
@@ -156,9 +156,9 @@ def fit(target: Target, measurements: Sequence[Measurement], **named: str) -> Fi
 
 
 def _nodes(max_tokens: int) -> list[int]:
-    """Token counts at which the efficiency of matrix products is fitted."""
-    powers = [2**exponent for exponent in (0, 1, 3, 5, 7, 9, 11, 13) if 2**exponent < max_tokens]
-    return [*powers, max_tokens]
+    """Rows at which the efficiency of matrix products is fitted; libraries have kernels for few."""
+    nodes = (1, 2, 3, 4, 5, 8, 16, 32, 128, 512, 2048, 8192)
+    return [*(node for node in nodes if node < max_tokens), max_tokens]
 
 
 def _covered(shapes: Sequence[Shape]) -> CoveredRange:

@@ -53,15 +53,16 @@ def grid(
 ) -> list[Shape]:
     """Return the shapes to measure: decodes, prefills with and without past, and mixtures.
 
-    Decodes: batch times context. Prefills: tokens, number of chunks, past. Both in powers of two up
-    to the limits. Mixtures, as chunked prefill has them, are drawn log-uniformly. Decodes of one
-    batch differ in context by up to a factor of three.
+    Decodes: batch times context. Prefills: tokens, number of chunks, past. In powers of two up to
+    the limits, and batches between them, as kernels favour some numbers of rows. Mixtures, as
+    chunked prefill has them, are drawn log-uniformly. Decodes of one batch differ in context by up
+    to a factor of three.
     """
     rng = np.random.default_rng(seed)
     longest = max_context_tokens
     shapes = [
         _decodes(rng, batch, context, longest)
-        for batch in _powers(max_decodes)
+        for batch in _batches(max_decodes)
         for context in _powers(longest, first=16, factor=4)
     ]
     for tokens in _powers(max_tokens, first=4):
@@ -87,6 +88,11 @@ def _powers(limit: int, first: int = 1, factor: int = 2) -> list[int]:
     while values[-1] * factor < limit:
         values.append(values[-1] * factor)
     return sorted({min(value, limit) for value in [*values, limit]})
+
+
+def _batches(limit: int) -> list[int]:
+    between = [3, 5, *(3 * batch for batch in _powers(limit, first=2))]
+    return sorted({*_powers(limit), *(batch for batch in between if batch < limit)})
 
 
 def _decodes(rng: np.random.Generator, batch: int, context: int, longest: int) -> Shape:

@@ -47,7 +47,7 @@ def check_out(out: Path) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    return path.is_file() and (path.name in OURS or path.suffix in (".csv", ".png", ".svg"))
+    return path.is_file() and (path.name in OURS or path.suffix in (".csv", ".md", ".png", ".svg"))
 
 
 @contextmanager

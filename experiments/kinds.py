@@ -3,13 +3,14 @@
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments.errors import Problem, StudyError, nearest, show
 from experiments.study import Loaded
 
 if TYPE_CHECKING:
     from experiments.measured import MeasuredStudy
+    from experiments.tables.page import TableStudy
 
 MEASURED = {
     "decoder_vs_simulation": ("experiments.decoder_vs_simulation", "DecoderStudy"),
@@ -17,7 +18,10 @@ MEASURED = {
 }
 """Kinds that run a real decoder: the module with ``run``, and the schema in it."""
 
-KINDS = ("serving", *MEASURED)
+TABLES = "roofline"
+"""The kind that computes tables; ``experiments.tables.registry`` has their schemas."""
+
+KINDS = ("serving", *MEASURED, TABLES)
 
 
 def kind_of(loaded: Loaded) -> str:
@@ -33,17 +37,25 @@ def kind_of(loaded: Loaded) -> str:
     raise StudyError([Problem(loaded.where(("kind",)), text), *loaded.document.problems])
 
 
-def check_other(loaded: Loaded) -> "MeasuredStudy":
+def check_other(loaded: Loaded) -> "MeasuredStudy | TableStudy":
     """Validate a study of another kind than serving.
 
     Raises:
         StudyError: everything that is wrong with it.
     """
-    from experiments.measured import MeasuredStudy, check
+    from experiments.measured import check
 
-    module_name, schema_name = MEASURED[kind_of(loaded)]
-    schema: type[MeasuredStudy] = getattr(import_module(module_name), schema_name)
-    return check(schema, loaded)
+    kind = kind_of(loaded)
+    schema: Any
+    if kind == TABLES:
+        from experiments.tables.registry import schema_of
+
+        schema = schema_of(loaded)
+    else:
+        module_name, schema_name = MEASURED[kind]
+        schema = getattr(import_module(module_name), schema_name)
+    study: MeasuredStudy | TableStudy = check(schema, loaded)
+    return study
 
 
 def run_other(loaded: Loaded, out: str | None, dry_run: bool) -> int:
@@ -52,20 +64,31 @@ def run_other(loaded: Loaded, out: str | None, dry_run: bool) -> int:
     Raises:
         StudyError: a mistake in the study, or an output that cannot be written.
     """
-    from experiments.measured import run_measured
-
-    kind = kind_of(loaded)
     study = check_other(loaded)
     _tell(loaded.notes)
-    if dry_run:
-        print(f"{study.name}: {kind} of {study.model} on {study.device}; nothing was run")
-        return 0
     folder = Path(out) if out is not None else Path("results") / study.name
-    compare = import_module(MEASURED[kind][0]).run
-    findings = run_measured(study, compare, folder, lambda line: _tell([line]))
-    print("\n".join(findings.lines))
-    _tell([f"results are in {folder}"])
+    run = _run_table if kind_of(loaded) == TABLES else _run_measured
+    print("\n".join(run(study, None if dry_run else folder)))
+    if not dry_run:
+        _tell([f"results are in {folder}"])
     return 0
+
+
+def _run_measured(study: Any, folder: Path | None) -> list[str]:
+    from experiments.measured import run_measured
+
+    if folder is None:
+        return [f"{study.name}: {study.kind} of {study.model} on {study.device}; nothing was run"]
+    compare = import_module(MEASURED[study.kind][0]).run
+    return run_measured(study, compare, folder, lambda line: _tell([line])).lines
+
+
+def _run_table(study: Any, folder: Path | None) -> list[str]:
+    from experiments.tables.writing import lines, run_table
+
+    if folder is None:
+        return [f"{study.name}: table {study.table}; nothing was computed"]
+    return lines(run_table(study, folder))
 
 
 def _tell(lines: list[str]) -> None:

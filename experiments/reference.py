@@ -18,6 +18,7 @@ from experiments.decoder_vs_simulation import DecoderStudy
 from experiments.kv_cache_latency import KvCacheStudy
 from experiments.stats import WITHOUT_INTERVAL
 from experiments.study import Study
+from experiments.tables.registry import TABLES, table_schema
 from hardware.calibration import Calibration, calibration_names
 from hardware.gpu import Gpu, gpu_names
 from model.spec import catalogue
@@ -62,6 +63,13 @@ def study_page() -> str:
         *_model_parts("A calibration file", Calibration, "calibration", written),
         *_model_parts("Study kind decoder_vs_simulation", DecoderStudy, "", written),
         *_model_parts("Study kind kv_cache_latency", KvCacheStudy, "", written),
+        *(
+            part
+            for name in TABLES
+            for part in _model_parts(
+                f"Study kind roofline, table {name}", table_schema(name), "", written
+            )
+        ),
         "## Names",
         *(f"{title}: {', '.join(map('`{}`'.format, found))}." for title, found in names.items()),
         "## Trace formats",

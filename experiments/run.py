@@ -91,7 +91,7 @@ def _list() -> int:
     for name, path in bundled_studies().items():
         data = parse_yaml(path.read_text(encoding="utf-8"), path.name).data
         about = data.get("description", "") if isinstance(data, dict) else ""
-        print(f"{name:<18} {' '.join(str(about).split())}")
+        print(f"{name:<28} {' '.join(str(about).split())}")
     return 0
 
 

@@ -81,3 +81,10 @@ def test_a_call_inside_a_known_one_belongs_to_it() -> None:
     assert total == {
         "contractions": 10, "normalisations": 8, "element-wise": 0, "copies and gathers": 4,
     }  # fmt: skip
+
+
+def test_without_torch_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ivanov et al. 2021's figures alone make no table."""
+    monkeypatch.setattr("experiments.tables.operator_classes.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="operator_classes needs torch: pip install"):
+        OperatorClasses(name="x").page()

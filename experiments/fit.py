@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from experiments.measure import Measurement, Shape
+from experiments.measure import EVERY_BATCH, Measurement, Shape
 from hardware.calibration import Calibration, Covariance, CoveredRange, Residuals
 from hardware.gpu import Gpu
 from hardware.step_cost import StepCost, step_cost
@@ -25,6 +25,8 @@ HELD_OUT_EVERY = 4
 PRIOR_WEIGHT = 1e-3
 """A parameter off its first value by a factor of e costs as much as one step priced 0.1% wrong:
 enough to keep what the measurements do not determine from wandering to a bound."""
+CURVE_WEIGHT = 1e-2
+"""The same for the curve: the fewer bends, the better overheads and curve are told apart."""
 PRIOR_STD = 0.3
 """What is known of a parameter's logarithm without any measurement; bounds its uncertainty."""
 
@@ -133,9 +135,11 @@ def fit(target: Target, measurements: Sequence[Measurement], **named: str) -> Fi
         fixed: dict[str, object] = {"name": "fit", "source": "fit", "gemm_curve": tuple(curve)}
         return Calibration.model_validate(fixed | fields | named | more)
 
+    weights = np.array([PRIOR_WEIGHT] * len(_BOUNDS) + [CURVE_WEIGHT] * (len(nodes) - 1))
+
     def residuals(logs: Floats) -> Floats:
         errors = target.seconds(calibration(logs), shapes) / measured - 1.0
-        return np.concatenate((errors[~held_out], PRIOR_WEIGHT * (logs - first)))
+        return np.concatenate((errors[~held_out], weights * (logs - first)))
 
     low, first, high = np.log(bounds).T
     found = least_squares(residuals, first, bounds=(low - 1e-9, high), loss="soft_l1", f_scale=0.05)
@@ -157,7 +161,7 @@ def fit(target: Target, measurements: Sequence[Measurement], **named: str) -> Fi
 
 def _nodes(max_tokens: int) -> list[int]:
     """Rows at which the efficiency of matrix products is fitted; libraries have kernels for few."""
-    nodes = (1, 2, 3, 4, 5, 8, 16, 32, 128, 512, 2048, 8192)
+    nodes = (*range(1, EVERY_BATCH + 1), 32, 128, 512, 2048, 8192)
     return [*(node for node in nodes if node < max_tokens), max_tokens]
 
 

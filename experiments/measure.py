@@ -21,6 +21,8 @@ from sim.sequence import Sequence as Request
 
 LEAST_REPEATS = 3
 """Turns of one shape below which its median is not trusted."""
+EVERY_BATCH = 16
+"""Up to this many rows each number is measured."""
 MOST_REPEATS = 16
 """Turns of one shape at which its median is good enough."""
 
@@ -53,19 +55,19 @@ def grid(
 ) -> list[Shape]:
     """Return the shapes to measure: decodes, prefills with and without past, and mixtures.
 
-    Decodes: batch times context. Prefills: tokens, number of chunks, past. In powers of two up to
-    the limits, and batches between them, as kernels favour some numbers of rows. Mixtures, as
-    chunked prefill has them, are drawn log-uniformly. Decodes of one batch differ in context by up
-    to a factor of three.
+    Decodes: batch times context. Prefills: tokens, number of chunks, past. Mixtures, as chunked
+    prefill has them. Traffic brings any number of tokens, and libraries are up to a third slower
+    for odd ones than for round ones: so every small batch is measured, and larger steps are drawn
+    from each octave. Decodes of one batch differ in context by up to a factor of three.
     """
     rng = np.random.default_rng(seed)
     longest = max_context_tokens
     shapes = [
         _decodes(rng, batch, context, longest)
-        for batch in _batches(max_decodes)
+        for batch in [*range(1, min(max_decodes, EVERY_BATCH) + 1), *_octaves(rng, max_decodes)]
         for context in _powers(longest, first=16, factor=4)
     ]
-    for tokens in _powers(max_tokens, first=4):
+    for tokens in _octaves(rng, max_tokens, least=4):
         for chunks in (1, 2, 4):
             for past in (0, longest // 4, longest // 2):
                 each = tokens // chunks
@@ -90,9 +92,13 @@ def _powers(limit: int, first: int = 1, factor: int = 2) -> list[int]:
     return sorted({min(value, limit) for value in [*values, limit]})
 
 
-def _batches(limit: int) -> list[int]:
-    between = [3, 5, *(3 * batch for batch in _powers(limit, first=2))]
-    return sorted({*_powers(limit), *(batch for batch in between if batch < limit)})
+def _octaves(rng: np.random.Generator, limit: int, least: int = EVERY_BATCH) -> list[int]:
+    """Two numbers out of each doubling from ``least`` to ``limit``, and ``limit`` itself."""
+    found = {limit} if limit > least else set()
+    while least < limit:
+        found.update(rng.integers(least + 1, min(2 * least, limit) + 1, 2).tolist())
+        least *= 2
+    return sorted(found)
 
 
 def _decodes(rng: np.random.Generator, batch: int, context: int, longest: int) -> Shape:

@@ -1,9 +1,10 @@
 """Study kind ``decoder_vs_simulation``: serve for real, simulate the same requests, compare.
 
-1. A calibration is measured on the very decoder that will serve.
+1. A calibration is measured on the very decoder that will serve; once more for each scheduler, as
+   machines drift.
 2. The simulator finds the capacity of each scheduler: requests/s when all of them wait at once.
 3. At each load (a share of that capacity) the real engine serves a workload on the wall clock, and
-   serves it again: the difference of the two runs is the machine's noise floor.
+   later again: the difference of the two runs is the machine's noise floor.
 4. The same requests are simulated with the calibration's prices, and laid beside the real ones.
 """
 
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field, PositiveFloat
 
-from experiments.measured import Findings, MeasuredStudy, Tell
+from experiments.measured import Findings, MeasuredStudy, Tell, measure_again
 from sim.scenario import ClusterConfig, EngineConfig, Scenario, SchedulerName, build_scenario
 from workloads.requests import Requests
 from workloads.workload import Workload, generate
@@ -79,23 +80,21 @@ def run_duels(
 
     requests = generate(study.workload, study.seed)
     duels = []
-    for scheduler in study.schedulers:
+    for place, scheduler in enumerate(study.schedulers):
+        if place:
+            found = measure_again(study, decoder, tell)
         scenario = scenario_of(study, decoder, found, scheduler)
         serve(decoder, scenario, _first(at_once(requests), 16), study.seed)  # warm-up, not counted
         capacity = capacity_per_s(scenario, requests)
-        for load in study.loads:
-            offered = stretched(requests, load * capacity)
-            tell(f"{scheduler}, load {load:g} ({load * capacity:.1f} requests/s): serving twice")
-            duels.append(
-                Duel(
-                    scheduler,
-                    load,
-                    scenario,
-                    serve(decoder, scenario, offered, study.seed),
-                    serve(decoder, scenario, offered, study.seed),
-                    simulate(scenario, offered),
-                )
-            )
+        tell(f"{scheduler}: serving at {study.loads} of {capacity:.1f} requests/s, twice")
+        offered = [stretched(requests, load * capacity) for load in study.loads]
+        # All loads once, then all again: the two runs of one are as far apart as the machine drifts.
+        first, second = (
+            [serve(decoder, scenario, each, study.seed) for each in offered] for _ in range(2)
+        )
+        for load, each, real, repeated in zip(study.loads, offered, first, second, strict=True):
+            simulated = simulate(scenario, each)
+            duels.append(Duel(scheduler, load, scenario, real, repeated, simulated))
     return duels
 
 

@@ -116,17 +116,28 @@ def calibrated(study: MeasuredStudy, tell: Tell) -> "tuple[Decoder, Fit]":
     Raises:
         ValueError: an unknown model or device, or too little time to measure.
     """
-    from experiments.calibrate import Limits, build_decoder, calibrate, describe
+    from experiments.calibrate import build_decoder
 
     decoder = build_decoder(
         study.model, study.device, study.dtype, study.layers, study.seed, study.threads
     )
+    return decoder, measure_again(study, decoder, tell)
+
+
+def measure_again(study: MeasuredStudy, decoder: "Decoder", tell: Tell) -> "Fit":
+    """Measure the calibration of a decoder that is there; machines drift within minutes.
+
+    Raises:
+        ValueError: too little time to measure.
+    """
+    from experiments.calibrate import Limits, calibrate, describe
+
     measuring = study.measuring
     tell(f"calibrating {decoder.spec.name} on {decoder.device} for {measuring.budget_s:g} s")
     limits = Limits(**measuring.model_dump())
     found = calibrate(decoder, limits, name=study.name, gpu=study.gpu)
     tell(describe(found))
-    return decoder, found
+    return found
 
 
 def run_measured(

@@ -99,6 +99,8 @@ def describe(found: "Fit") -> str:
     residuals, covered = calibration.residuals, calibration.covered
     assert residuals is not None
     assert covered is not None
+    stalls = sum(each.mean_s for each in found.measurements)
+    stalls /= sum(each.seconds for each in found.measurements)
     verdict = "POOR FIT: do not rely on it; " if found.poor else ""
     return (
         f"{verdict}held-out error: mean {residuals.mean_absolute:.1%}, worst "
@@ -106,6 +108,7 @@ def describe(found: "Fit") -> str:
         f"{len(found.measurements)} shapes\n"
         f"covered: steps of up to {covered.max_step_tokens} tokens, contexts of up to "
         f"{covered.max_context_tokens}, up to {covered.max_decodes} decoding sequences\n"
+        f"stalls of this machine, mean over median: {stalls - 1.0:+.1%}, not in the prices\n"
         "not covered: tensor-parallel groups, whose collectives stay a model of the links"
     )
 

@@ -88,7 +88,7 @@ def run_duels(
         capacity = capacity_per_s(scenario, requests)
         tell(f"{scheduler}: serving at {study.loads} of {capacity:.1f} requests/s, twice")
         offered = [stretched(requests, load * capacity) for load in study.loads]
-        # All loads once, then all again: the two runs of one are as far apart as the machine drifts.
+        # All loads once, then all again: the two runs of one setting are a drift apart.
         first, second = (
             [serve(decoder, scenario, each, study.seed) for each in offered] for _ in range(2)
         )

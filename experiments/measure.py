@@ -48,6 +48,8 @@ class Measurement:
     shape: Shape
     seconds: float
     repeats: int
+    mean_s: float = float("nan")
+    """The mean of the same timings: above the median by what the machine stalls."""
 
 
 def grid(
@@ -190,7 +192,9 @@ def measure(
             timings[place].append([stopwatch.time_s(shapes[place]) for _ in range(2)])
             progress(min(1.0, (time.perf_counter() - begin_s) / budget_s))
     found = [
-        Measurement(shape, float(np.median(turns, axis=0).mean()), len(turns))
+        Measurement(
+            shape, float(np.median(turns, axis=0).mean()), len(turns), float(np.mean(turns))
+        )
         for shape, turns in zip(shapes, timings, strict=True)
         if len(turns) >= LEAST_REPEATS
     ]

@@ -128,14 +128,7 @@ def build_scenario(
     """
     chunked = engine.scheduler == "chunked_prefill"
     max_model_len = engine.max_model_len or spec.max_position_embeddings
-    default_budget = DEFAULT_CHUNK_BUDGET_TOKENS if chunked else max_model_len
-    token_budget = engine.max_num_batched_tokens or max(default_budget, engine.max_num_seqs)
-    if token_budget < engine.max_num_seqs:
-        raise ValueError(
-            f"engine.max_num_batched_tokens = {token_budget} is smaller than engine.max_num_seqs = "
-            f"{engine.max_num_seqs}, expected at least one token per sequence: "
-            f"set engine.max_num_batched_tokens: {engine.max_num_seqs} or more"
-        )
+    token_budget = _token_budget(engine, max_model_len)
     # Without chunking a long prompt is a step of its own, however small the budget.
     longest_step = token_budget if chunked else max(token_budget, max_model_len)
     numbers = precision(
@@ -182,6 +175,20 @@ def build_scenario(
         watermark_blocks=int(watermark * ledger.num_gpu_blocks),
         seed=seed,
     )
+
+
+def _token_budget(engine: EngineConfig, max_model_len: int) -> int:
+    """Tokens of one step: as given, or the scheduler's default. Raises ValueError."""
+    chunked = engine.scheduler == "chunked_prefill"
+    default = DEFAULT_CHUNK_BUDGET_TOKENS if chunked else max_model_len
+    budget = engine.max_num_batched_tokens or max(default, engine.max_num_seqs)
+    if budget < engine.max_num_seqs:
+        raise ValueError(
+            f"engine.max_num_batched_tokens = {budget} is smaller than engine.max_num_seqs = "
+            f"{engine.max_num_seqs}, expected at least one token per sequence: "
+            f"set engine.max_num_batched_tokens: {engine.max_num_seqs} or more"
+        )
+    return budget
 
 
 def _host_s(given_s: float | None, calibration: Calibration, assumed_s: float) -> float | None:

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from hardware.calibration import Calibration
-from model.precision import precision
 from sim.percentiles import (
     PERCENTS,
     percentiles,
@@ -23,7 +22,7 @@ from sim.percentiles import (
     weighted_percentiles,
 )
 from sim.result import FINISHED, REJECTED, UNFINISHED, Result
-from sim.scenario import Scenario
+from sim.scenario import Scenario, precision_of
 from sim.steady_state import (
     SERVICE_TIMES,
     Window,
@@ -322,12 +321,7 @@ def _efficiency(result: Result, scenario: Scenario) -> dict[str, float]:
     Model FLOPs utilisation after Chowdhery et al., "PaLM" (2022), appendix B, except that
     whatever was computed counts, and idle time does not (``busy_share`` says how much there was).
     """
-    engine = scenario.engine
-    compute = precision(
-        "bfloat16" if engine.dtype == "auto" else engine.dtype,
-        engine.quantization,
-        engine.kv_cache_dtype,
-    ).compute
+    compute = precision_of(scenario.engine).compute
     steps = {name: _floats(values) for name, values in result.steps().items()}
     rows = steps["decodes"] + steps["padding"]
     flops, moved_bytes = scenario.price.work(

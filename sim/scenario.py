@@ -9,7 +9,7 @@ from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import Gpu
 from hardware.memory import MemoryLedger, memory_ledger
 from hardware.step_cost import StepCost, step_cost
-from model.precision import precision
+from model.precision import Precision, precision
 from model.spec import DecoderSpec
 
 SchedulerName = Literal["static", "prefill_first", "chunked_prefill"]
@@ -131,11 +131,7 @@ def build_scenario(
     token_budget = _token_budget(engine, max_model_len)
     # Without chunking a long prompt is a step of its own, however small the budget.
     longest_step = token_budget if chunked else max(token_budget, max_model_len)
-    numbers = precision(
-        "bfloat16" if engine.dtype == "auto" else engine.dtype,
-        engine.quantization,
-        engine.kv_cache_dtype,
-    )
+    numbers = precision_of(engine)
     ledger = memory_ledger(
         spec,
         gpu,
@@ -175,6 +171,12 @@ def build_scenario(
         watermark_blocks=int(watermark * ledger.num_gpu_blocks),
         seed=seed,
     )
+
+
+def precision_of(engine: EngineConfig) -> Precision:
+    """Return the bytes per number and the arithmetic that an engine's settings mean."""
+    dtype = "bfloat16" if engine.dtype == "auto" else engine.dtype
+    return precision(dtype, engine.quantization, engine.kv_cache_dtype)
 
 
 def _token_budget(engine: EngineConfig, max_model_len: int) -> int:

@@ -11,6 +11,7 @@ No scheduler reads a request's true output length to decide anything; it only le
 has ended. (``Batch.steps`` tells the simulator how far the next change is; it changes no decision.)
 """
 
+from abc import ABC, abstractmethod
 from math import inf
 
 from sim.decoding import DecodeSet
@@ -19,7 +20,7 @@ from sim.sequence import Batch, Sequence
 from sim.waiting import waiting_queue
 
 
-class Scheduler:
+class Scheduler(ABC):
     """What the three policies share: the queue, the running set, blocks and preemption."""
 
     def __init__(
@@ -80,9 +81,9 @@ class Scheduler:
         """Whether an arrival could change the next batch."""
         return len(self.running) < self.max_num_seqs
 
+    @abstractmethod
     def next_batch(self, now_s: float) -> Batch | None:
         """Form the next batch; allocate the blocks of its (first) step."""
-        raise NotImplementedError
 
     def complete(self, batch: Batch, steps: int = 1) -> list[Sequence]:
         """Account for ``steps`` computed steps; return who finished with the last one."""

@@ -80,7 +80,9 @@ def test_it_waits_for_arrivals_and_rejects_what_never_fits(decoder: Decoder) -> 
     columns = serve(decoder, scenario("chunked_prefill"), requests).requests
     assert columns["status"].tolist() == [1, 2, 1]
     assert columns["first_scheduled_s"][2] >= 0.05
-    assert columns["finish_s"][0] < 0.05
+    # Order, not speed: the first is worked on at once, whatever the machine does besides.
+    assert columns["first_scheduled_s"][0] < columns["first_scheduled_s"][2]
+    assert columns["first_scheduled_s"][0] < columns["first_token_s"][0]
 
 
 def test_it_serves_a_closed_loop(decoder: Decoder) -> None:

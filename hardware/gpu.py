@@ -1,6 +1,7 @@
 """GPUs as data: peaks, memory, links and prices, every figure with its source."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +20,7 @@ __all__ = [
     "load_gpu",
 ]
 
-Compute = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"]
+Compute = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4"]
 
 _UNITS = {
     "GiB": 2.0**30,
@@ -30,9 +31,13 @@ _UNITS = {
     "USD/h": 1.0,
 }
 
+_NOISE = frozenset(("nvidia", "amd", "tesla", "geforce", "instinct", "hbm2", "hbm2e", "hbm3", "hbm3e"))
+_SXM = re.compile(r"sxm\d")
+
 _INSTEAD = {
     "bf16": "set dtype: float16",
-    "fp8": "set quantization: int8, or none",
+    "fp8": "set quantization: w8a16, int8, or none",
+    "fp4": "set quantization: int4, or none",
     "int8": "set quantization: fp8, or none",
 }
 
@@ -61,7 +66,7 @@ class Gpu(BaseModel):
     bandwidth_bytes_per_s: PositiveFloat
     """Of the memory."""
     peak_flops_per_s: dict[Compute, PositiveFloat] = Field(min_length=1)
-    """Dense peak of each arithmetic that the GPU has: fp32 tf32 fp16 bf16 fp8 int8."""
+    """Dense peak of each arithmetic that the GPU has: fp32 tf32 fp16 bf16 fp8 int8 fp4."""
     link: str = "none"
     """What joins GPUs of one server."""
     gpus_per_server: PositiveInt = 8
@@ -189,7 +194,8 @@ def load_gpu(gpu: str | Mapping[str, object]) -> Gpu:
     """Return a GPU of the catalogue, or the one that a mapping describes.
 
     Args:
-        gpu: a name or an alias, in any case; or a mapping with the fields of ``Gpu``. With a key
+        gpu: a name or an alias, in any case and order of its words, also as the driver prints it
+            (``NVIDIA A100-SXM4-80GB``); or a mapping with the fields of ``Gpu``. With a key
             ``like`` the mapping only overrides fields of that GPU of the catalogue.
 
     Raises:
@@ -203,11 +209,21 @@ def load_gpu(gpu: str | Mapping[str, object]) -> Gpu:
     name = aliases.get(name, name)
     if name in gpus:
         return gpus[name]
+    spellings = {_spelling(alias): entry for alias, entry in aliases.items()}
+    spellings |= {_spelling(entry): entry for entry in gpus}
+    if _spelling(name) in spellings:
+        return gpus[spellings[_spelling(name)]]
     close = difflib.get_close_matches(name, [*gpus, *aliases], 1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise UnknownGpuError(
         f"gpu = {gpu!r} is not in the catalogue, expected one of {', '.join(gpus)}{hint}"
     )
+
+
+def _spelling(name: str) -> frozenset[str]:
+    """The words of a name that tell GPUs apart: no maker, no kind of memory, no generation of SXM."""
+    words = (_SXM.sub("sxm", word) for word in name.split("-"))
+    return frozenset(word for word in words if word and word not in _NOISE)
 
 
 def _from_mapping(fields: dict[str, object]) -> Gpu:

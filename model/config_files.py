@@ -144,6 +144,19 @@ class MistralConfig(LlamaConfig):
         return self.sliding_window
 
 
+class Phi3Config(LlamaConfig):
+    """``model_type: phi3``: Llama's shapes, with fused matrices in the file, and maybe a window."""
+
+    attention_bias: Literal[False] = False
+    mlp_bias: Literal[False] = False
+    sliding_window: PositiveInt | None = None
+    partial_rotary_factor: Literal[1, 1.0] = 1.0
+
+    @property
+    def window(self) -> int | None:
+        return self.sliding_window
+
+
 class Qwen2Config(LlamaConfig):
     """``model_type: qwen2``: biased query, key and value projections."""
 
@@ -229,6 +242,37 @@ class MixtralConfig(LlamaConfig):
     @property
     def window(self) -> int | None:
         return self.sliding_window
+
+
+class Llama4TextConfig(LlamaConfig):
+    """``model_type: llama4_text``: routed experts beside one shared expert without a gate.
+
+    Three layers of four attend within chunks of ``attention_chunk_size`` positions only. Up to
+    that length they attend everything, as the fourth does.
+    """
+
+    default_theta: ClassVar[float] = 500_000.0
+
+    attention_bias: Literal[False] = False
+    mlp_bias: Literal[False] = False
+    num_key_value_heads: PositiveInt | None = Field()
+    head_dim: PositiveInt | None = 128
+    num_experts_per_tok: PositiveInt = 1
+    num_experts: PositiveInt = Field(
+        default=16, validation_alias=AliasChoices("num_local_experts", "num_experts")
+    )
+    interleave_moe_layer_step: int = 1
+    attention_chunk_size: PositiveInt | None = 8192
+
+    @model_validator(mode="after")
+    def _every_layer_is_sparse(self) -> "Llama4TextConfig":
+        _check_experts(self.num_experts_per_tok, self.num_experts)
+        if self.interleave_moe_layer_step != 1:
+            raise ValueError(
+                f"interleave_moe_layer_step = {self.interleave_moe_layer_step}: expected 1, "
+                "experts in every layer"
+            )
+        return self
 
 
 class _QwenMoeConfig(Qwen2Config):

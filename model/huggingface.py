@@ -8,10 +8,12 @@ from pydantic_core import ErrorDetails
 from model.config_files import (
     AnyConfig,
     Gpt2Config,
+    Llama4TextConfig,
     LlamaConfig,
     MistralConfig,
     MixtralConfig,
     OptConfig,
+    Phi3Config,
     Qwen2Config,
     Qwen2MoeConfig,
     Qwen3Config,
@@ -22,6 +24,8 @@ from model.errors import ConfigError, UnknownArchitectureError, nearest
 ARCHITECTURES: dict[str, tuple[str, type[AnyConfig]]] = {
     "llama": ("LlamaForCausalLM", LlamaConfig),
     "mistral": ("MistralForCausalLM", MistralConfig),
+    "phi3": ("Phi3ForCausalLM", Phi3Config),
+    "llama4_text": ("Llama4ForCausalLM", Llama4TextConfig),
     "qwen2": ("Qwen2ForCausalLM", Qwen2Config),
     "qwen3": ("Qwen3ForCausalLM", Qwen3Config),
     "gpt2": ("GPT2LMHeadModel", Gpt2Config),

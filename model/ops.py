@@ -228,6 +228,7 @@ def _experts(spec: DecoderSpec, held: Shard, rows: F, precision: Precision) -> l
     ]
     if held.mlp_width:
         operators += _mlp(spec, held, rows, precision)
+    if spec.shared_expert_gate:
         gate = gemm("shared_expert_gate", layers, rows, 1, hidden, precision, quantized=False)
         operators.append(gate)
     return operators

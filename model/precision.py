@@ -14,7 +14,13 @@ _DTYPES = {
     "float32": (4.0, "fp32"),
     "float": (4.0, "fp32"),
 }
-_QUANTIZATIONS = {"fp8": (1.0, "fp8"), "int8": (1.0, "int8"), "int4": (0.5, None)}
+_QUANTIZATIONS = {
+    "fp8": (1.0, "fp8"),
+    "int8": (1.0, "int8"),
+    "w8a16": (1.0, None),
+    "int4": (0.5, None),
+    "fp4": (0.5 + 1 / 16, "fp4"),
+}
 _KV_DTYPES = {
     "auto": None,
     "bfloat16": 2.0,
@@ -37,7 +43,7 @@ class Precision:
     kv_bytes: float
     """One number of the KV cache."""
     compute: str
-    """Arithmetic of the layers' matrix products: fp32, fp16, bf16, fp8 or int8."""
+    """Arithmetic of the layers' matrix products: fp32, fp16, bf16, fp8, int8 or fp4."""
 
     @property
     def activation_compute(self) -> str:
@@ -46,7 +52,7 @@ class Precision:
         Beside quantized products this is the 16-bit arithmetic of the activations, called fp16:
         where a GPU has bf16 as well, both have the same peak.
         """
-        return "fp16" if self.compute in ("fp8", "int8") else self.compute
+        return "fp16" if self.compute in ("fp8", "int8", "fp4") else self.compute
 
 
 def precision(
@@ -55,13 +61,15 @@ def precision(
     """Return the precision that three settings under vLLM's names stand for.
 
     ``fp8`` and ``int8`` quantize weights and the inputs of their products (W8A8), so that the
-    products run in that arithmetic. ``int4`` quantizes weights only: they are widened on the fly
-    and multiplied in ``dtype``. Scales are left out: one 16-bit scale per 128 weights adds 3% to
-    int4 weights; those of fp8 and int8, one per tensor or channel, are lost in rounding.
+    products run in that arithmetic. ``int4`` and ``w8a16`` quantize weights only: they are widened
+    on the fly and multiplied in ``dtype``; w8a16 is also how vLLM runs fp8 weights on a GPU without
+    fp8 arithmetic (Marlin). ``fp4`` is NVIDIA's NVFP4 (W4A4), with its fp8 scale per 16 weights.
+    Other scales are left out: one 16-bit scale per 128 weights adds 3% to int4 weights; those of
+    8-bit weights, one per tensor or channel, are lost in rounding.
 
     Args:
         dtype: of activations and unquantized weights: bfloat16, float16 (half), float32 (float).
-        quantization: of weights: None, fp8, int8 or int4.
+        quantization: of weights: None, fp8, int8, w8a16, int4 or fp4.
         kv_cache_dtype: auto follows ``dtype``; bfloat16, float16, fp8, fp8_e4m3, fp8_e5m2.
 
     Raises:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from model.config_files import (
     Gpt2Config,
+    Llama4TextConfig,
     LlamaConfig,
     MixtralConfig,
     OptConfig,
@@ -21,6 +22,7 @@ from model.config_files import (
 )
 from model.errors import ConfigError, UnknownArchitectureError, UnknownModelError, nearest
 from model.huggingface import read_config
+from model.names import ModelName, plain_name, resolve_name
 
 __all__ = [
     "ConfigError",
@@ -29,6 +31,7 @@ __all__ = [
     "UnknownModelError",
     "catalogue",
     "load_spec",
+    "resolve_model",
     "spec_from_config",
 ]
 
@@ -41,7 +44,8 @@ class DecoderSpec:
 
     name: str
     architecture: str
-    """llama, mistral, qwen2, qwen3, gpt2, opt, mixtral, qwen2_moe or qwen3_moe."""
+    """llama, mistral, phi3, qwen2, qwen3, gpt2, opt, mixtral, qwen2_moe, qwen3_moe or
+    llama4_text."""
     num_layers: int
     hidden_size: int
     num_heads: int
@@ -78,7 +82,12 @@ class DecoderSpec:
     moe_intermediate_size: int = 0
     """Width of one routed expert."""
     shared_expert_intermediate_size: int = 0
-    """Width of the expert that every token takes (Qwen2-MoE); 0 for none."""
+    """Width of the expert that every token takes (Qwen2-MoE, Llama 4); 0 for none."""
+    shared_expert_gate: bool = False
+    """The shared expert's output is weighted by a gate of its own (Qwen2-MoE)."""
+    attention_chunk_tokens: int | None = None
+    """Positions up to which every layer attends everything; beyond, most layers attend within
+    chunks of this many (Llama 4), which is not modelled. None: no such limit."""
 
     @property
     def query_size(self) -> int:
@@ -123,7 +132,7 @@ class DecoderSpec:
 
     def router_parameters(self) -> int:
         """Weights of one layer's router and of its shared expert's gate."""
-        gate = self.hidden_size if self.shared_expert_intermediate_size else 0
+        gate = self.hidden_size if self.shared_expert_gate else 0
         return self.hidden_size * self.num_experts + gate
 
     def bias_parameters(self) -> int:
@@ -201,9 +210,11 @@ def spec_from_config(
 
 def _llama_like(name: str, architecture: str, file: LlamaConfig) -> DecoderSpec:
     experts = chosen = expert_width = shared_width = 0
-    if isinstance(file, MixtralConfig):
+    if isinstance(file, MixtralConfig | Llama4TextConfig):
         experts, chosen = file.num_experts, file.num_experts_per_tok
         expert_width = file.intermediate_size
+        if isinstance(file, Llama4TextConfig):
+            shared_width = file.intermediate_size
     elif isinstance(file, Qwen2MoeConfig | Qwen3MoeConfig):
         experts, chosen = file.num_experts, file.num_experts_per_tok
         expert_width = file.moe_intermediate_size
@@ -237,6 +248,8 @@ def _llama_like(name: str, architecture: str, file: LlamaConfig) -> DecoderSpec:
         experts_per_token=chosen,
         moe_intermediate_size=expert_width,
         shared_expert_intermediate_size=shared_width,
+        shared_expert_gate=isinstance(file, Qwen2MoeConfig),
+        attention_chunk_tokens=getattr(file, "attention_chunk_size", None),
     )
 
 
@@ -307,26 +320,39 @@ def load_spec(name_or_path: str | Path) -> DecoderSpec:
     """Return a model of the catalogue, or the one that a ``config.json`` describes.
 
     Args:
-        name_or_path: a name of the catalogue in any case, with or without an ``org/`` in front; or
-            a path to a config file, or to a folder that holds ``config.json``. A path that exists
-            goes before a name with an organisation.
+        name_or_path: a name of the catalogue or of huggingface.co (``resolve_model``); or a path to
+            a config file, or to a folder that holds ``config.json``. A path that exists goes before
+            a name with an organisation.
 
     Raises:
         UnknownModelError: neither a name nor a path; names the nearest model.
         UnknownArchitectureError, ConfigError: see ``spec_from_config``.
     """
-    name, path = str(name_or_path).lower(), Path(name_or_path)
-    if name not in catalogue() and path.exists():
+    path = Path(name_or_path)
+    if str(name_or_path).lower() not in catalogue() and path.exists():
         return _load_path(path)
-    name = name.rsplit("/", 1)[-1]
-    if name in catalogue():
-        path = CATALOGUE / f"{name}.json"
-        return spec_from_config(_read_json(path), name, source=str(path))
-    raise UnknownModelError(
-        f"model = {str(name_or_path)!r} is neither in the catalogue nor a path that exists, "
-        f"expected a path to a config.json or one of {', '.join(catalogue())}"
-        f"{nearest(name, catalogue())}"
-    )
+    name = resolve_model(str(name_or_path)).model
+    file = CATALOGUE / f"{name}.json"
+    return spec_from_config(_read_json(file), name, source=str(file))
+
+
+def resolve_model(name: str) -> ModelName:
+    """Return the model of the catalogue that a published name means, and its quantization.
+
+    Case, organisation, variant, date and format do not matter: ``TheBloke/Llama-2-7B-Chat-AWQ`` is
+    llama-2-7b with int4 weights.
+
+    Raises:
+        UnknownModelError: the catalogue has no such model; names the nearest.
+    """
+    found = resolve_name(name, catalogue())
+    if found is None:
+        raise UnknownModelError(
+            f"model = {name!r} is neither in the catalogue nor a path that exists, "
+            f"expected a path to a config.json or one of {', '.join(catalogue())}"
+            f"{nearest(plain_name(name), catalogue())}"
+        )
+    return found
 
 
 def _load_path(path: Path) -> DecoderSpec:

@@ -62,8 +62,8 @@ class EngineConfig(BaseModel):
     fill."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Of weights and activations; auto is bfloat16."""
-    quantization: Literal["fp8", "int8", "int4"] | None = None
-    """Of the weights."""
+    quantization: Literal["fp8", "int8", "w8a16", "int4", "fp4"] | None = None
+    """Of the weights; w8a16 and int4 leave the activations as they are."""
     kv_cache_dtype: Literal["auto", "fp8"] = "auto"
     """Of the KV cache; auto follows dtype."""
     attention: Literal["fused", "standard"] = "fused"

@@ -143,3 +143,25 @@ def test_a_wrong_mapping_lists_every_mistake():
 def test_like_must_be_a_name():
     with pytest.raises(ValueError, match="gpu: like = 3, expected a name of the catalogue"):
         load_gpu({"like": 3})
+
+
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [
+        ("H100-80GB-SXM", "h100-sxm"),
+        ("NVIDIA H100 80GB HBM3", "h100-sxm"),
+        ("h200_sxm", "h200-sxm"),
+        ("NVIDIA A100-SXM4-80GB", "a100-80gb-sxm"),
+        ("A100-80GB-PCIe", "a100-80gb-pcie"),
+        ("NVIDIA L40S", "l40s"),
+        ("B200-180GB-SXM", "b200-sxm"),
+    ],
+)
+def test_spellings_of_drivers_and_of_people(spelling: str, name: str) -> None:
+    assert load_gpu(spelling).name == name
+
+
+def test_a_spelling_with_another_memory_is_another_gpu() -> None:
+    assert load_gpu("NVIDIA A100-SXM4-40GB").name == "a100-40gb-sxm"
+    with pytest.raises(UnknownGpuError, match="did you mean"):
+        load_gpu("H100-94GB-NVL")

@@ -418,7 +418,7 @@ def test_precision_names() -> None:
     ("arguments", "message"),
     [
         (("bfloat61",), "dtype = 'bfloat61', expected one of .*; nearest: bfloat16"),
-        (("float16", "fp16"), "quantization = 'fp16', expected one of fp8, int8, int4"),
+        (("float16", "fp16"), "quantization = 'fp16', expected one of fp8, int8, w8a16, int4"),
         (("float16", None, "int8"), "kv_cache_dtype = 'int8', expected one of auto"),
         (("float32", "fp8"), "quantization = 'fp8' with dtype = 'float32': expected dtype"),
     ],

@@ -39,6 +39,38 @@ PUBLISHED_PARAMETERS = {
     "codellama-34b": 33_743_970_304,
     "mixtral-8x7b": 46_702_792_704,
     "mixtral-8x22b": 140_620_634_112,
+    "llama-3.2-1b": 1_235_814_400,
+    "llama-3.2-3b": 3_212_749_824,
+    "llama-3.3-70b": 70_553_706_496,
+    "llama-3.1-405b": 405_853_388_800,
+    "codellama-7b": 6_738_546_688,
+    "codellama-13b": 13_016_028_160,
+    "codellama-70b": 68_976_910_336,
+    "yi-6b": 6_061_035_520,
+    "deepseek-llm-7b": 6_910_365_696,
+    "deepseek-llm-67b": 67_425_001_472,
+    "mistral-7b-v0.2": 7_241_732_096,
+    "mistral-7b-v0.3": 7_248_023_552,
+    "mistral-small-24b": 23_572_403_200,
+    "codestral-22b": 22_247_282_688,
+    "mistral-large-123b": 122_610_069_504,
+    "qwen2.5-0.5b": 494_032_768,
+    "qwen2.5-1.5b": 1_543_714_304,
+    "qwen2.5-3b": 3_085_938_688,
+    "qwen2.5-14b": 14_770_033_664,
+    "qwen2.5-32b": 32_763_876_352,
+    "qwen2.5-72b": 72_706_203_648,
+    "qwen3-0.6b": 596_049_920,
+    "qwen3-1.7b": 1_720_574_976,
+    "qwen3-4b": 4_022_468_096,
+    "qwen3-8b": 8_190_735_360,
+    "qwen3-235b-a22b": 235_093_634_560,
+    "phi-3-mini": 3_821_079_552,
+    "phi-3-mini-128k": 3_821_079_552,
+    "phi-3-medium": 13_960_238_080,
+    "phi-4": 14_659_507_200,
+    # The text part: 109B with the vision encoder.
+    "llama-4-scout-17b-16e": 107_769_861_120,
 }
 
 TINY_LLAMA: dict[str, Any] = {
@@ -103,6 +135,16 @@ TINY = {
         "qkv_bias": False,
     },
     "qwen3_moe": {**TINY_QWEN_MOE, "model_type": "qwen3_moe", "head_dim": 16},
+    "phi3": {**TINY_LLAMA, "model_type": "phi3", "pad_token_id": 0},
+    "llama4_text": {
+        **TINY_LLAMA,
+        "model_type": "llama4_text",
+        "head_dim": 16,
+        "num_local_experts": 6,
+        "num_experts_per_tok": 1,
+        "interleave_moe_layer_step": 1,
+        "pad_token_id": 0,
+    },
 }
 
 
@@ -291,8 +333,8 @@ def test_paths_to_a_file_and_to_its_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("llama3-8b", "nearest: llama-3-8b"),
-        ("meta-llama/Meta-Llama-3-70B", "nearest: llama-3-70b"),
+        ("llama-3-9b", "nearest: llama-3-8b"),
+        ("meta-llama/Meta-Llama-3-71B-Instruct", "nearest: llama-3-70b"),
         ("nowhere/config.json", "neither in the catalogue nor a path that exists"),
     ],
 )
@@ -364,6 +406,7 @@ def test_unknown_architectures(config: dict[str, Any], message: str) -> None:
         ("qwen3_moe", {"num_experts_per_tok": 7}, "num_experts_per_tok = 7: expected at most"),
         ("qwen2_moe", {"decoder_sparse_step": 2}, "decoder_sparse_step = 2: expected 1"),
         ("qwen3_moe", {"mlp_only_layers": [0]}, r"mlp_only_layers = \[0\]: expected \[\]"),
+        ("llama4_text", {"interleave_moe_layer_step": 2}, "layer_step = 2: expected 1, experts in"),
         ("gpt2", {"n_head": 7}, "n_embd = 64: expected a multiple of n_head = 7"),
         ("gpt2", {"add_cross_attention": True}, "add_cross_attention = True: expected False"),
         ("opt", {"num_attention_heads": 7}, "hidden_size = 64: expected a multiple"),

@@ -31,7 +31,9 @@ _UNITS = {
     "USD/h": 1.0,
 }
 
-_NOISE = frozenset(("nvidia", "amd", "tesla", "geforce", "instinct", "hbm2", "hbm2e", "hbm3", "hbm3e"))
+_NOISE = frozenset(
+    ("nvidia", "amd", "tesla", "geforce", "instinct", "hbm2", "hbm2e", "hbm3", "hbm3e")
+)
 _SXM = re.compile(r"sxm\d")
 
 _INSTEAD = {
@@ -221,7 +223,7 @@ def load_gpu(gpu: str | Mapping[str, object]) -> Gpu:
 
 
 def _spelling(name: str) -> frozenset[str]:
-    """The words of a name that tell GPUs apart: no maker, no kind of memory, no generation of SXM."""
+    """The words of a name that tell GPUs apart: no maker, memory type or generation of SXM."""
     words = (_SXM.sub("sxm", word) for word in name.split("-"))
     return frozenset(word for word in words if word and word not in _NOISE)
 

@@ -31,7 +31,9 @@ _UNITS = {
     "USD/h": 1.0,
 }
 
-_NOISE = frozenset(("nvidia", "amd", "tesla", "geforce", "instinct", "hbm2", "hbm2e", "hbm3", "hbm3e"))
+_NOISE = frozenset(
+    ("nvidia", "amd", "tesla", "geforce", "instinct", "hbm2", "hbm2e", "hbm3", "hbm3e")
+)
 _SXM = re.compile(r"sxm\d")
 
 _INSTEAD = {

@@ -120,7 +120,7 @@ def _by_numbers(
 
 
 def _surfaces(found: Found) -> dict[Numbers, Surface]:
-    return {numbers: surface for numbers, (surface, _) in found.items()}  # type: ignore[misc]
+    return {numbers: surface for numbers, (surface, _) in found.items()}
 
 
 def _usual(table: Table) -> Table:

@@ -147,7 +147,7 @@ def _first(requests: Requests, rows: int) -> Requests:
         prompt_tokens=requests.prompt_tokens[:rows],
         output_tokens=requests.output_tokens[:rows],
         priority=requests.priority[:rows],
-        block_hashes=None,
+        prefixes=None,
     )
 
 

@@ -131,8 +131,13 @@ def serve(decoder: Decoder, scenario: Scenario, requests: Requests, seed: int = 
         seed: of the prompts' text.
 
     Raises:
-        ValueError: more than one replica or a tensor-parallel group.
+        ValueError: more than one replica, a tensor-parallel group, or a prefix cache.
     """
+    if scenario.engine.enable_prefix_caching:
+        raise ValueError(
+            "engine.enable_prefix_caching: true: the real engine has no prefix cache, expected "
+            "false"
+        )
     cluster = scenario.cluster
     if cluster.replicas != 1 or cluster.tensor_parallel_size != 1:
         raise ValueError(

@@ -15,8 +15,8 @@ import torch
 from experiments.engine import Executor, run_step
 from hardware.gpu import Gpu
 from model.decoder import Decoder
+from sim.chunked_prefill import ChunkedPrefill
 from sim.recorder import ReplicaRecorder
-from sim.scheduler import ChunkedPrefill
 from sim.sequence import Sequence as Request
 
 LEAST_REPEATS = 3

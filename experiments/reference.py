@@ -75,7 +75,10 @@ def study_page() -> str:
         *(f"{title}: {', '.join(map('`{}`'.format, found))}." for title, found in names.items()),
         "## Trace formats",
         "The format of a trace is found from its header; further columns are ignored, and a CSV "
-        "may be gzipped.",
+        "may be gzipped. Block identities of mooncake tell which prompts begin alike. A CSV of the "
+        "format headroom may have columns that do: rows with the same `prompt_id` have the same "
+        "prompt; rows with the same `prefix_id` share their first `prefix_tokens` tokens, and "
+        "`prompt_id` then counts within the prefix.",
         _table(
             ("format", "columns", "times"),
             [

@@ -223,7 +223,7 @@ def load_gpu(gpu: str | Mapping[str, object]) -> Gpu:
 
 
 def _spelling(name: str) -> frozenset[str]:
-    """The words of a name that tell GPUs apart: no maker, no kind of memory, no generation of SXM."""
+    """The words of a name that tell GPUs apart: no maker, memory type or generation of SXM."""
     words = (_SXM.sub("sxm", word) for word in name.split("-"))
     return frozenset(word for word in words if word and word not in _NOISE)
 

@@ -150,7 +150,6 @@ class Phi3Config(LlamaConfig):
     attention_bias: Literal[False] = False
     mlp_bias: Literal[False] = False
     sliding_window: PositiveInt | None = None
-    partial_rotary_factor: Literal[1, 1.0] = 1.0
 
     @property
     def window(self) -> int | None:

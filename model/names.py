@@ -19,10 +19,13 @@ QUANTIZATIONS = {
 """Quantization of weights, and the words of names that tell it."""
 
 VARIANTS = frozenset(
-    "hf instruct chat it base pt sft dpo turbo meta text preview dynamic quantized block "
-    "bf16 fp16 f16 half g128 128g autoround sparse smoothquant online tensor channel kv "
-    "python coder math".split()
-)
+    (
+        "hf", "instruct", "chat", "it", "base", "pt", "sft", "dpo", "turbo", "meta", "text",
+        "preview", "dynamic", "quantized", "block", "bf16", "fp16", "f16", "half", "g128", "128g",
+        "autoround", "sparse", "smoothquant", "online", "tensor", "channel", "kv", "python",
+        "coder", "math",
+    )
+)  # fmt: skip
 """Words that change neither shape nor precision."""
 
 ALIASES = {

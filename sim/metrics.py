@@ -88,6 +88,8 @@ METRICS = {
     "mean_batch_size": "sequences decoding or prefilling in a step, averaged over busy time",
     "kv_use_mean": "share of the KV blocks in use, averaged over the window and the replicas",
     "kv_use_max": "largest share of one replica's KV blocks held in a step of the window",
+    "prefix_cache_hit_rate": "share of the prompt tokens, of the requests after the warm-up that "
+    "were worked on, that the prefix cache had; 0 without one",
     "busy_share": "share of the window in which a replica computed, averaged over the replicas",
     "mfu": "FLOPs of all steps (padding and recomputation too) / (busy time x peak FLOP/s)",
     "mbu": "bytes that all steps moved through memory / (busy time x peak bandwidth)",
@@ -307,10 +309,15 @@ def _use(result: Result, window: Window) -> dict[str, float]:
     busy_s = over_window(np.ones(rows))
     blocks = _floats(result.segments["kv_blocks"])[window.holds(_floats(result.segments["end_s"]))]
     whole_s = window.length_s * result.replicas
+    begun = window.measured & ~np.isnan(_floats(result.requests["first_scheduled_s"]))
+    cached, asked = (
+        _floats(result.requests[name])[begun].sum() for name in ("cached_tokens", "prompt_tokens")
+    )
     return {
         "mean_batch_size": _ratio(over_window(batch), busy_s),
         "kv_use_mean": _ratio(over_window(kv_level(result)), whole_s),
         "kv_use_max": float(blocks.max(initial=0.0)) / result.num_gpu_blocks,
+        "prefix_cache_hit_rate": _ratio(cached, asked),
         "busy_share": _ratio(busy_s, whole_s),
     }
 

@@ -13,7 +13,7 @@ from sim.scheduler import Scheduler
 from sim.sequence import Batch, Sequence
 from workloads.requests import Requests
 
-# Rows are packed: a segment takes 60 bytes, a request 40.
+# Rows are packed: a segment takes 60 bytes, a request 44.
 _SEGMENT = Struct("=2d9iq")
 _SEGMENT_TYPE = np.dtype(
     [(name, "f8" if name.endswith("_s") else "i4") for name in list(SEGMENT_COLUMNS)[1:]]
@@ -21,7 +21,7 @@ _SEGMENT_TYPE = np.dtype(
 )
 _END_S, _END_S_AT = Struct("=d"), 8
 _JOINED, _JOINED_AT = Struct("=i"), 36
-_REQUEST = Struct("=3d4i")
+_REQUEST = Struct("=3d5i")
 _REQUEST_TYPE = np.dtype(
     [
         ("first_scheduled_s", "f8"),
@@ -30,6 +30,7 @@ _REQUEST_TYPE = np.dtype(
         ("request", "i4"),
         ("replica", "i4"),
         ("preemptions", "i4"),
+        ("cached_tokens", "i4"),
         ("status", "i4"),
     ]
 )
@@ -168,6 +169,7 @@ class Recorder:
             sequence.request,
             replica,
             sequence.preemptions,
+            sequence.cached_tokens,
             status,
         )
 
@@ -182,6 +184,7 @@ class Recorder:
                 sequence.request,
                 replica,
                 sequence.preemptions,
+                sequence.cached_tokens,
                 FINISHED,
             )
 
@@ -249,5 +252,6 @@ class Recorder:
             "first_token_s": time_column("first_token_s"),
             "finish_s": time_column("finish_s"),
             "preemptions": column("preemptions", 0, np.int32),
+            "cached_tokens": column("cached_tokens", 0, np.int32),
             "status": column("status", 0, np.int8),
         }

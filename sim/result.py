@@ -22,6 +22,7 @@ REQUEST_COLUMNS = {
     "first_token_s": "end of the step that produced its first token; NaN if none did",
     "finish_s": "end of the step that produced its last token; NaN if unfinished",
     "preemptions": "how often it lost its KV blocks and was computed again",
+    "cached_tokens": "prompt tokens that the prefix cache had when it was first admitted",
     "status": "0 unfinished, 1 finished, 2 rejected",
 }
 """Columns of the request table: the same in DataFrame, CSV and Parquet."""

@@ -1,9 +1,9 @@
 """A scenario: everything that is needed to simulate once, resolved and checked."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import Gpu
@@ -49,6 +49,8 @@ class EngineConfig(BaseModel):
     """chunked_prefill: longest chunk of one prompt in one step; 0 is no limit but the budget."""
     max_model_len: PositiveInt | None = None
     """Longest prompt plus output, in tokens. Default: what the model was made for."""
+    enable_prefix_caching: bool = False
+    """chunked_prefill: keep the KV blocks of ended requests, for prompts that begin alike."""
     block_size: PositiveInt = 16
     """Tokens in one KV-cache block."""
     num_gpu_blocks: PositiveInt | None = None
@@ -72,6 +74,15 @@ class EngineConfig(BaseModel):
     """Host time of one step. Default: the calibration's; 1 ms without one."""
     sequence_overhead_s: float | None = Field(default=None, ge=0)
     """Host time of one sequence in a step. Default: the calibration's; 10 us without one."""
+
+    @model_validator(mode="after")
+    def _caches_chunks(self) -> Self:
+        if self.enable_prefix_caching and self.scheduler != "chunked_prefill":
+            raise ValueError(
+                f"enable_prefix_caching: true with scheduler: {self.scheduler}, expected "
+                "chunked_prefill: prefix caching is modelled as in vLLM v1"
+            )
+        return self
 
 
 class ClusterConfig(BaseModel):

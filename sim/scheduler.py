@@ -132,6 +132,10 @@ class Scheduler(ABC):
             blocks -= -sequence.kv_tokens // pool.block_size
         pool.give(blocks)
 
+    def _give_back(self, sequence: Sequence, held_tokens: int) -> None:
+        """Free the blocks of one that was thrown out."""
+        self.pool.give(self.pool.blocks(held_tokens))
+
     def _seat(self, sequence: Sequence, blocks: int) -> None:
         self.pool.take(blocks)
         self.running[sequence] = None
@@ -154,7 +158,7 @@ class Scheduler(ABC):
                 del batch.prefills[place]
                 held_tokens += batch.chunks.pop(place)[0]
         del self.running[victim]
-        self.pool.give(self.pool.blocks(held_tokens))
+        self._give_back(victim, held_tokens)
         victim.kv_tokens = 0
         victim.target_tokens = victim.prompt_tokens + victim.generated_tokens
         victim.preemptions += 1
@@ -212,81 +216,6 @@ class PrefillFirst(Scheduler):
             return None
         self._ready_decodes(batch)
         return self._add_decodes(batch)
-
-
-class ChunkedPrefill(Scheduler):
-    """vLLM v1: every step decodes all who can, and fills the token budget with prompt chunks.
-
-    Difference to vLLM: there, a half-computed prompt admitted before a decode comes before it in
-    the step; here decodes always come first. The two agree as long as the budget holds all decodes
-    and only the newest prompt is half computed.
-    """
-
-    def __init__(self, *, long_prefill_token_threshold: int = 0, **settings: object) -> None:
-        super().__init__(**settings)  # type: ignore[arg-type]
-        self.longest_chunk = min(
-            long_prefill_token_threshold or self.token_budget, self.token_budget
-        )
-
-    def next_batch(self, now_s: float) -> Batch | None:
-        """Decodes, then the prompts in progress, then new ones (unless somebody was preempted)."""
-        batch = Batch()
-        decoding = self.decoding
-        if decoding.count:
-            self._ready_decodes(batch)
-        if self.prefilling:
-            self._continue_prompts(batch)
-        if self.waiting and not batch.preempted:
-            self._start_prompts(batch)
-        if not decoding.count and not batch.chunks:
-            if not batch.preempted:
-                return None
-            # Whoever was thrown out left an empty step behind: the freed blocks serve the next try.
-            again = self.next_batch(now_s)
-            if again is not None:
-                again.preempted[:0] = batch.preempted
-            return again
-        return self._add_decodes(batch)
-
-    def _budget_left(self, batch: Batch) -> int:
-        return self.token_budget - self.decoding.count - sum(chunk for chunk, _ in batch.chunks)
-
-    def _continue_prompts(self, batch: Batch) -> None:
-        pool = self.pool
-        for sequence in list(self.prefilling):
-            budget = self._budget_left(batch)  # whoever was thrown out gave back its share
-            if budget <= 0:
-                break
-            if sequence not in self.running:
-                continue
-            past = sequence.kv_tokens
-            chunk = min(sequence.target_tokens - past, budget, self.longest_chunk)
-            blocks = pool.blocks(past + chunk) - pool.blocks(past)
-            while blocks > pool.free and sequence in self.running:
-                self._preempt_one(batch)
-            if sequence not in self.running:
-                break
-            pool.take(blocks)
-            batch.prefills.append(sequence)
-            batch.chunks.append((chunk, past))
-
-    def _start_prompts(self, batch: Batch) -> None:
-        pool, waiting, running = self.pool, self.waiting, self.running
-        budget = self.token_budget - self.decoding.count
-        if batch.chunks:
-            budget = self._budget_left(batch)
-        while budget > 0 and waiting and len(running) < self.max_num_seqs:
-            sequence = waiting.head()
-            chunk = sequence.target_tokens
-            if chunk > budget or chunk > self.longest_chunk:
-                chunk = min(budget, self.longest_chunk)
-            blocks = -(-chunk // pool.block_size)
-            if pool.free - blocks < self.watermark_blocks:
-                break
-            self._seat(waiting.pop(), blocks)
-            batch.prefills.append(sequence)
-            batch.chunks.append((chunk, 0))
-            budget -= chunk
 
 
 class Static(Scheduler):

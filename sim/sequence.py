@@ -1,5 +1,10 @@
 """A request inside an engine, and the batch of one step."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sim.prefix_cache import Block
+
 
 class Sequence:
     """One request in flight. Its token times are never stored one by one.
@@ -8,14 +13,25 @@ class Sequence:
     see ``sim.decoding.DecodeSet``.
     """
 
+    admission: int
+    """With a prefix cache: the how-manieth admission this was."""
+    blocks: "list[Block]"
+    """With a prefix cache: the named blocks that it holds, its first ones."""
+    keys: list[int]
+    """With a prefix cache: identities of its first blocks."""
+
     __slots__ = (
+        "admission",
         "arrival_s",
+        "blocks",
+        "cached_tokens",
         "finish_step",
         "first_scheduled_s",
         "first_token_s",
         "generated_tokens",
         "joined_row",
         "joined_step",
+        "keys",
         "kv_tokens",
         "last_token_s",
         "output_tokens",
@@ -47,6 +63,8 @@ class Sequence:
         self.first_token_s = -1.0
         self.last_token_s = -1.0
         self.preemptions = 0
+        self.cached_tokens = 0
+        """Prompt tokens that the prefix cache had when the sequence was first admitted."""
 
 
 class Batch:

@@ -2,26 +2,31 @@
 
 from collections.abc import Iterator
 from math import inf
+from typing import Any
 
 import numpy as np
 
+from sim.chunked_prefill import CachingChunkedPrefill, ChunkedPrefill
 from sim.clock import Clock
 from sim.recorder import Recorder
 from sim.replica import Replica
 from sim.result import REJECTED, UNFINISHED, Result
 from sim.router import BLIND, make_router
 from sim.scenario import Scenario
-from sim.scheduler import ChunkedPrefill, PrefillFirst, Scheduler, Static
+from sim.scheduler import PrefillFirst, Scheduler, Static
 from sim.sequence import Sequence
 from sim.source import ClosedLoop, open_arrivals, sequences
-from workloads.requests import Requests
+from workloads.requests import Prefixes, Requests
 from workloads.streams import stream
 
 
-def make_scheduler(scenario: Scenario) -> Scheduler:
-    """Return a fresh scheduler of one replica; a real engine can be driven by it, too."""
+def make_scheduler(scenario: Scenario, prefixes: Prefixes | None = None) -> Scheduler:
+    """Return a fresh scheduler of one replica; a real engine can be driven by it, too.
+
+    ``prefixes`` are those of the requests, by their rows: what a prefix cache can use.
+    """
     engine = scenario.engine
-    settings = {
+    settings: dict[str, Any] = {
         "num_blocks": scenario.ledger.num_gpu_blocks,
         "block_size": engine.block_size,
         "max_num_seqs": engine.max_num_seqs,
@@ -33,10 +38,11 @@ def make_scheduler(scenario: Scenario) -> Scheduler:
     if engine.scheduler == "static":
         return Static(batch_timeout_s=engine.batch_timeout_s, **settings)
     if engine.scheduler == "prefill_first":
-        return PrefillFirst(**settings)  # type: ignore[arg-type]
-    return ChunkedPrefill(
-        long_prefill_token_threshold=engine.long_prefill_token_threshold, **settings
-    )
+        return PrefillFirst(**settings)
+    settings["long_prefill_token_threshold"] = engine.long_prefill_token_threshold
+    if engine.enable_prefix_caching:
+        return CachingChunkedPrefill(prefixes=prefixes, **settings)
+    return ChunkedPrefill(**settings)
 
 
 def simulate(scenario: Scenario, requests: Requests, stop_s: float = inf) -> Result:
@@ -64,7 +70,7 @@ class _Cluster:
         self.stop_s = stop_s
         count, router = scenario.cluster.replicas, scenario.cluster.router
         self.recorder = Recorder(requests, count, scenario.spec.sliding_window)
-        self.schedulers = [make_scheduler(scenario) for _ in range(count)]
+        self.schedulers = [make_scheduler(scenario, requests.prefixes) for _ in range(count)]
         fitting = self.schedulers[0].longest_request_tokens
         self.longest = min(scenario.max_model_len, fitting)  # prompt and output tokens together
         self.loads = [0] * count  # requests sent to each replica and not finished

@@ -21,10 +21,12 @@ class Seq:
     prompt: int
     output: int
     priority: int
+    text: list[tuple] = field(default_factory=list)  # what each token is, the answer's as well
     kv: int = 0
     target: int = 0
     token_s: list[float] = field(default_factory=list)
-    blocks: int = 0
+    held: list["Block"] = field(default_factory=list)
+    cached: int = 0
     first_scheduled_s: float = float("nan")
     preemptions: int = 0
     done: bool = False  # ended, but still a row of a static batch
@@ -32,6 +34,15 @@ class Seq:
     @property
     def decoding(self) -> bool:
         return self.kv >= self.target and not self.done
+
+
+@dataclass(eq=False)
+class Block:
+    """A place in the KV cache; ``text`` is all that came before its end, when it is full."""
+
+    text: tuple | None = None
+    since: int = 0  # the older of two with the same text is found
+    holders: int = 0
 
 
 class Engine:
@@ -46,7 +57,11 @@ class Engine:
         self.threshold = engine.long_prefill_token_threshold or self.budget
         self.size = engine.block_size
         self.timeout_s = engine.batch_timeout_s
-        self.free = self.total = scenario.ledger.num_gpu_blocks
+        self.total = scenario.ledger.num_gpu_blocks
+        self.caching = engine.enable_prefix_caching
+        self.blocks = [Block() for _ in range(self.total)]
+        self.queue = list(self.blocks)  # the free ones, the next to be taken first
+        self.named = 0
         self.watermark = scenario.watermark_blocks
         self.price = scenario.price
         self.window = scenario.spec.sliding_window or inf
@@ -63,18 +78,47 @@ class Engine:
     def need(self, tokens: int) -> int:
         return (tokens + self.size - 1) // self.size
 
+    @property
+    def free(self) -> int:
+        return len(self.queue)
+
     def grow(self, seq: Seq, tokens: int) -> bool:
-        more = self.need(tokens) - seq.blocks
+        more = self.need(tokens) - len(seq.held)
         if more > self.free:
             return False
-        self.free -= more
-        seq.blocks += more
+        for _ in range(more):
+            block = self.queue.pop(0)
+            block.text, block.holders = None, 1
+            seq.held.append(block)
         return True
+
+    def name(self, seq: Seq, tokens: int) -> None:
+        """The full blocks of the first ``tokens`` tokens can be found from now on."""
+        if not self.caching:
+            return
+        for place in range(tokens // self.size):
+            if seq.held[place].text is None:
+                self.named += 1
+                seq.held[place].text = tuple(seq.text[: (place + 1) * self.size])
+                seq.held[place].since = self.named
+
+    def find(self, seq: Seq) -> list[Block]:
+        found: list[Block] = []
+        while self.caching and (len(found) + 1) * self.size <= seq.target - 1:
+            text = tuple(seq.text[: (len(found) + 1) * self.size])
+            same = [block for block in self.blocks if block.text == text]
+            if not same:
+                break
+            found.append(min(same, key=lambda block: block.since))
+        return found
 
     def drop(self, seq: Seq) -> None:
         self.running.remove(seq)
-        self.free += seq.blocks
-        seq.blocks = 0
+        for block in reversed(seq.held):
+            block.holders -= 1
+            if not block.holders:
+                self.queue.append(block)
+        seq.held = []
 
     def throw_out_one(self, batch: dict) -> None:
         padding = [seq for seq in self.running if seq.done]
@@ -86,6 +130,7 @@ class Engine:
             victim = max(self.running, key=lambda s: (s.priority, s.arrival_s, s.row))
         else:
             victim = self.running[-1]
+        self.name(victim, victim.kv)
         self.drop(victim)
         batch["chunks"] = [c for c in batch["chunks"] if c[0] is not victim]
         victim.kv = 0
@@ -102,13 +147,26 @@ class Engine:
             return min(self.waiting, key=lambda s: (s.prompt, s.arrival_s, s.row))
         return min(self.waiting, key=lambda s: (s.priority, s.arrival_s, s.row))
 
-    def seat(self, seq: Seq, tokens: int, batch: dict) -> bool:
-        if self.free - self.need(tokens) < self.watermark:
+    def seat(self, seq: Seq, most: int, batch: dict) -> bool:
+        """Admit a request with up to ``most`` tokens of its prompt, if there are blocks."""
+        found = self.find(seq)
+        past = len(found) * self.size
+        tokens = min(seq.target - past, most)
+        idle = [block for block in found if not block.holders]
+        if self.free - len(idle) - (self.need(past + tokens) - len(found)) < self.watermark:
             return False
+        for block in found:
+            block.holders += 1
+        for block in idle:
+            self.queue.remove(block)
+        seq.held, seq.kv = found, past
+        if not seq.preemptions:
+            seq.cached = past
         self.waiting.remove(seq)
         self.running.append(seq)
-        assert self.grow(seq, tokens)
-        batch["chunks"].append((seq, tokens, 0))
+        assert self.grow(seq, past + tokens)
+        self.name(seq, past + tokens)
+        batch["chunks"].append((seq, tokens, past))
         return True
 
     # --- forming a batch
@@ -158,7 +216,7 @@ class Engine:
     def all_decodes(self, batch: dict) -> None:
         while True:
             decodes = [seq for seq in self.running if seq.decoding]
-            if sum(self.need(s.kv + 1) - s.blocks for s in decodes) <= self.free:
+            if sum(self.need(s.kv + 1) - len(s.held) for s in decodes) <= self.free:
                 break
             self.throw_out_one(batch)
         for seq in decodes:
@@ -182,9 +240,11 @@ class Engine:
             if seq not in self.running:
                 break
             batch["chunks"].append((seq, tokens, seq.kv))
+        for seq, tokens, past in batch["chunks"]:
+            self.name(seq, past + tokens)
         while not batch["preempted"] and self.waiting and len(self.running) < self.seats:
             seq = self.head()
-            tokens = min(seq.target, left(), self.threshold)
+            tokens = min(left(), self.threshold)
             if tokens <= 0 or not self.seat(seq, tokens, batch):
                 break
         batch["decodes"] = [seq for seq in self.running if seq.decoding]
@@ -238,8 +298,9 @@ class Engine:
                 seq.done = True
                 Engine.joins += 1
                 seq.ended = Engine.joins
-            else:
-                self.drop(seq)
+        for seq in [seq for seq in self.running if seq in ended and self.kind != "static"]:
+            self.name(seq, seq.kv)
+            self.drop(seq)
         batch_over = self.kind == "static" and not self.left_in_batch
         if batch_over and all(seq.done for seq in self.running):
             for seq in list(self.running):
@@ -272,6 +333,8 @@ def reference(scenario: Scenario, requests: Requests, stop_s: float = inf) -> di
             target=int(requests.prompt_tokens[i]))
         for i in range(rows)
     ]  # fmt: skip
+    for seq in seqs:
+        seq.text = text_of(requests, seq)
     rejected = [False] * rows
     to_come: list[tuple[float, int, Seq]] = []  # closed loop: (time, order of thinking, sequence)
     issued = 0
@@ -346,6 +409,22 @@ def reference(scenario: Scenario, requests: Requests, stop_s: float = inf) -> di
             for name in ("decode_context_tokens", "prefill_pairs", "prefill_kv_tokens")
         },
     }
+
+
+def text_of(requests: Requests, seq: Seq) -> list[tuple]:
+    """What every token of a request is: of a stream that others may have, or its own."""
+    text: list[tuple] = []
+    if requests.prefixes is not None:
+        offsets, streams, ends = (
+            values.tolist()
+            for values in (
+                requests.prefixes.offsets, requests.prefixes.streams, requests.prefixes.ends
+            )
+        )  # fmt: skip
+        for place in range(offsets[seq.row], offsets[seq.row + 1]):
+            text += [(streams[place], at) for at in range(len(text), ends[place])]
+    own = range(len(text), seq.prompt + seq.output)
+    return text + [("own", seq.row, at) for at in own]
 
 
 def reference_router(scenario: Scenario, outstanding: list[list[Seq]]):

@@ -9,6 +9,47 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
+class Prefixes:
+    """Streams of text that requests begin with: see ``workloads.prefixes``.
+
+    Row ``i`` owns the places ``offsets[i]:offsets[i+1]``: its tokens up to ``ends[place]`` are the
+    first ones of stream ``streams[place]``. Ends do not fall within a row.
+
+    Raises:
+        ValueError: offsets that do not fit the places, negative streams, or falling ends.
+    """
+
+    offsets: Ints
+    """Shape (rows + 1,), from 0."""
+    streams: Ints
+    ends: Ints
+    """Tokens."""
+
+    def __post_init__(self) -> None:
+        offsets, places = self.offsets, len(self.streams)
+        if not len(offsets) or offsets[0] or offsets[-1] != places or len(self.ends) != places:
+            raise ValueError(
+                f"prefixes: offsets end at {offsets[-1] if len(offsets) else 'nothing'}, there are "
+                f"{places} streams and {len(self.ends)} ends, expected as many"
+            )
+        if places and self.streams.min() < 0:
+            raise ValueError(f"prefixes: stream {self.streams.min()}, expected at least 0")
+        within = np.ones(places, dtype=np.bool_)
+        within[offsets[:-1][offsets[:-1] < places]] = False
+        falling = np.flatnonzero(within[1:] & (np.diff(self.ends) < 0))
+        if len(falling) or (places and self.ends.min() < 0):
+            raise ValueError("prefixes: ends must not fall within a row, expected ascending tokens")
+
+    def taken(self, rows: Ints) -> "Prefixes":
+        """Return the same for the given rows, in their order."""
+        lengths = np.diff(self.offsets)[rows]
+        offsets = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(lengths)))
+        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+        places = np.repeat(self.offsets[:-1][rows], lengths) + within
+        return Prefixes(offsets, self.streams[places], self.ends[places])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requests:
     """A generated or replayed workload.
@@ -28,10 +69,8 @@ class Requests:
     """Lower goes first, as in vLLM; all zero when the workload has no classes."""
     users: int | None = None
     think_s: Floats | None = None
-    block_hashes: tuple[Ints, Ints] | None = None
-    """Ragged prefix ids ``(offsets, ids)``: row ``i`` owns ``ids[offsets[i]:offsets[i+1]]``."""
-    hash_block_tokens: int = 0
-    """How many prompt tokens one prefix identity stands for."""
+    prefixes: Prefixes | None = None
+    """What prompts have in common; None: no two begin alike."""
 
     def __post_init__(self) -> None:
         rows = len(self.arrival_s)
@@ -44,6 +83,11 @@ class Requests:
             raise ValueError("arrival_s must be sorted and must not hold NaN")
         if self.users is not None and (self.think_s is None or len(self.think_s) != rows):
             raise ValueError("a closed loop needs think_s, one row per request")
+        if self.prefixes is not None and len(self.prefixes.offsets) != rows + 1:
+            raise ValueError(
+                f"prefixes has {len(self.prefixes.offsets) - 1} rows, expected {rows} as in "
+                "arrival_s"
+            )
         for name in ("prompt_tokens", "output_tokens"):
             column = getattr(self, name)
             if rows and column.min() < 1:

@@ -32,6 +32,8 @@ class TraceFormat:
     always_one: str | None = None
     """A column that must be 1 throughout."""
     json_lines: bool = False
+    identities: tuple[str, ...] = ()
+    """Columns that may be there, and then say which prompts begin alike."""
 
     def columns(self) -> tuple[str, ...]:
         """Return the names that a file of this format must have."""
@@ -40,7 +42,13 @@ class TraceFormat:
 
 
 FORMATS = (
-    TraceFormat("headroom", "arrival_s", "prompt_tokens", "output_tokens"),
+    TraceFormat(
+        "headroom",
+        "arrival_s",
+        "prompt_tokens",
+        "output_tokens",
+        identities=("prompt_id", "prefix_id", "prefix_tokens"),
+    ),
     TraceFormat("azure", "TIMESTAMP", "ContextTokens", "GeneratedTokens", time_unit="date"),
     TraceFormat(
         "burstgpt", "Timestamp", "Request tokens", "Response tokens", zero_output_failed=True

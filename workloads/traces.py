@@ -19,7 +19,8 @@ import numpy as np
 from workloads.columns import Column, ones, read_columns, seconds, timestamps, tokens
 from workloads.files import TraceError, no_column, read_header, read_parquet_column, read_text
 from workloads.mooncake import BLOCK_TOKENS, read_mooncake
-from workloads.requests import Floats, Ints, Requests
+from workloads.prefixes import block_prefixes, prompt_prefixes
+from workloads.requests import Floats, Ints, Prefixes, Requests
 from workloads.trace_formats import TraceFormat, find_format
 
 __all__ = ["TraceError", "read_length_column", "read_lengths", "read_trace"]
@@ -35,7 +36,7 @@ class _Rows:
     time_s: Floats | None
     prompt_tokens: Ints
     output_tokens: Ints
-    block_hashes: tuple[Ints, Ints] | None = None
+    prefixes: Prefixes | None = None
 
 
 def read_trace(
@@ -76,20 +77,12 @@ def read_trace(
             f"{path}: no request with start_s(={start_s}) <= time < stop_s(={stop_s}); "
             f"the trace ends at {times[-1]:g} s"
         )
-    hashes = None
-    if rows.block_hashes is not None:
-        offsets, ids = rows.block_hashes
-        hashes = (
-            offsets[low : high + 1] - offsets[low],
-            ids[int(offsets[low]) : int(offsets[high])],
-        )
     return Requests(
         arrival_s=(times[low:high] - times[low]) / rate_scale,
         prompt_tokens=rows.prompt_tokens[low:high],
         output_tokens=rows.output_tokens[low:high],
         priority=np.zeros(high - low, dtype=np.int64),
-        block_hashes=hashes,
-        hash_block_tokens=BLOCK_TOKENS if hashes is not None else 0,
+        prefixes=rows.prefixes and rows.prefixes.taken(np.arange(low, high)),
     )
 
 
@@ -145,7 +138,8 @@ def _read(path: Path, name: str) -> tuple[_Rows, TraceFormat]:
         keys = read_text(path, lambda text: re.findall(r'"([^"]*)"\s*:', text.readline(100_000)))
         form = find_format(path, keys, True, name)
         times_ms, prompts, outputs, hashes = read_mooncake(path)
-        return _Rows(_from_first(times_ms, "ms"), prompts, outputs, hashes), form
+        prefixes = hashes and block_prefixes(*hashes, BLOCK_TOKENS, prompts)
+        return _Rows(_from_first(times_ms, "ms"), prompts, outputs, prefixes), form
     header = read_header(path)
     form = find_format(path, header, False, name)
     return _read_csv(path, header, form), form
@@ -165,15 +159,31 @@ def _read_csv(path: Path, header: list[str], form: TraceFormat) -> _Rows:
         columns.append(_time_column(path, header, form.time, form.time_unit))
     if form.always_one is not None:
         columns.append(ones(form.always_one))
-    prompts, outputs, *others = read_columns(path, header, columns)
+    named = _identity_columns(path, header, form)
+    values = read_columns(path, header, [*columns, *(tokens(name, smallest=0) for name in named)])
+    prompts, outputs, *others = values
     served = outputs > 0
     if not served.any():
         raise TraceError(f"{path}: holds failed requests only ({form.output} is 0 throughout)")
+    prompts = prompts[served].astype(np.int64)
+    prefixes = None
+    if named:
+        ids = dict(zip(named, (column[served] for column in values[len(columns) :]), strict=True))
+        prefixes = prompt_prefixes(prompts, **ids)  # type: ignore[arg-type]
     return _Rows(
         _from_first(others[0][served], form.time_unit) if form.time is not None else None,
-        prompts[served].astype(np.int64),
+        prompts,
         outputs[served].astype(np.int64),
+        prefixes,
     )
+
+
+def _identity_columns(path: Path, header: list[str], form: TraceFormat) -> list[str]:
+    """Return which of the format's columns of prompt identities a file has."""
+    named = [name for name in form.identities if name in header]
+    if ("prefix_id" in named) != ("prefix_tokens" in named):
+        raise TraceError(f"{path}:1: prefix_id and prefix_tokens belong together, expected both")
+    return named
 
 
 def _time_column(path: Path, header: list[str], name: str, unit: str) -> Column:
@@ -197,14 +207,5 @@ def _sorted(rows: _Rows) -> _Rows:
     if times is None or np.all(np.diff(times) >= 0):
         return rows
     order = np.argsort(times, kind="stable")
-    hashes = rows.block_hashes and _taken(rows.block_hashes, order)
-    return _Rows(times[order], rows.prompt_tokens[order], rows.output_tokens[order], hashes)
-
-
-def _taken(ragged: tuple[Ints, Ints], order: Ints) -> tuple[Ints, Ints]:
-    """Reorder the rows of ragged ``(offsets, ids)``."""
-    offsets, ids = ragged
-    lengths = np.diff(offsets)[order]
-    ends = np.concatenate(([0], np.cumsum(lengths)))
-    within = np.arange(ends[-1]) - np.repeat(ends[:-1], lengths)
-    return ends, ids[np.repeat(offsets[:-1][order], lengths) + within]
+    prefixes = rows.prefixes and rows.prefixes.taken(order)
+    return _Rows(times[order], rows.prompt_tokens[order], rows.output_tokens[order], prefixes)

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from workloads.arrivals import AllAtOnce, Arrivals, ClosedLoop, OpenArrivals
 from workloads.config import Config, Count, NonNegative, Positive
 from workloads.lengths import Empirical, Lengths
+from workloads.prefixes import SharedPrefixes
 from workloads.requests import Floats, Ints, Requests
 from workloads.streams import stream
 from workloads.traces import read_trace
@@ -43,6 +44,8 @@ class Workload(Config):
     """Begin at this time of the trace, seconds from its first request, before scaling."""
     stop_s: Positive | None = None
     """End before this time of the trace, seconds from its first request, before scaling."""
+    prefixes: SharedPrefixes | None = None
+    """What generated prompts have in common; none: no two begin alike. A trace tells by itself."""
     priorities: Annotated[dict[int, Positive], Field(min_length=1)] | None = None
     """Relative weight of each priority (lower goes first); none: every request has priority 0."""
 
@@ -63,6 +66,11 @@ class Workload(Config):
         if self.num_requests is not None or self.duration_s is not None:
             problems.append(
                 "a trace is cut with limit, start_s and stop_s, not num_requests or duration_s"
+            )
+        if self.prefixes is not None:
+            problems.append(
+                "prefixes is for generated requests; a trace has hash_ids (Mooncake) or the "
+                "columns prompt_id, or prefix_id and prefix_tokens"
             )
         if self.stop_s is not None and self.stop_s <= (self.start_s or 0.0):
             problems.append(f"stop_s(={self.stop_s:g}) must be > start_s(={self.start_s or 0:g})")
@@ -157,6 +165,9 @@ def _drawn(workload: Workload, seed: int) -> Requests:
         assert workload.duration_s is not None
         times = _times_before(arrivals, workload.duration_s, seed)
     prompts, outputs = lengths.sample(len(times), stream(seed, "lengths"))
+    prefixes = None
+    if workload.prefixes is not None:
+        prompts, prefixes = workload.prefixes.apply(prompts)
     return Requests(
         arrival_s=times,
         prompt_tokens=prompts,
@@ -164,6 +175,7 @@ def _drawn(workload: Workload, seed: int) -> Requests:
         priority=np.zeros(len(times), dtype=np.int64),
         users=users,
         think_s=think_s,
+        prefixes=prefixes,
     )
 
 

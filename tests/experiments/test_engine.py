@@ -51,6 +51,12 @@ def test_it_takes_the_very_steps_that_the_simulation_takes(
     assert real.blocks_held == 0
 
 
+def test_it_refuses_what_it_does_not_have(decoder: Decoder) -> None:
+    setup = scenario("chunked_prefill", enable_prefix_caching=True)
+    with pytest.raises(ValueError, match="the real engine has no prefix cache, expected false"):
+        serve(decoder, setup, at_once(1))
+
+
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_its_tokens_are_those_of_plain_generation(decoder: Decoder, scheduler: str) -> None:
     """Through chunks, moving slots, padding and recomputation nobody's text gets lost."""

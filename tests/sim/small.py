@@ -7,7 +7,7 @@ import numpy as np
 from hardware.gpu import load_gpu
 from model.spec import DecoderSpec, load_spec
 from sim.scenario import ClusterConfig, EngineConfig, Scenario, build_scenario
-from workloads.requests import Requests
+from workloads.requests import Prefixes, Requests
 
 
 def tiny_spec(**changes: object) -> DecoderSpec:
@@ -54,6 +54,7 @@ def requests(
     *,
     users: int | None = None,
     think_s: list[float] | None = None,
+    prefixes: Prefixes | None = None,
 ) -> Requests:
     """Columns from lists."""
     rows = len(prompt_tokens)
@@ -64,4 +65,5 @@ def requests(
         priority=np.array(priority or [0] * rows, dtype=np.int64),
         users=users,
         think_s=None if think_s is None else np.array(think_s, dtype=float),
+        prefixes=prefixes,
     )

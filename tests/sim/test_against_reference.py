@@ -12,7 +12,8 @@ from sim.scenario import Scenario
 from sim.simulation import simulate
 from tests.reference_simulator import reference
 from tests.sim import small
-from workloads.requests import Requests
+from workloads.prefixes import block_prefixes, prompt_prefixes
+from workloads.requests import Prefixes, Requests
 
 SCHEDULERS = ("static", "prefill_first", "chunked_prefill")
 ROUTERS = ("round_robin", "random", "least_requests", "least_tokens", "power_of_two_choices")
@@ -21,12 +22,14 @@ ROUTERS = ("round_robin", "random", "least_requests", "least_tokens", "power_of_
 @st.composite
 def scenarios(draw: st.DrawFn) -> Scenario:
     max_num_seqs = draw(st.integers(1, 12))
+    scheduler = draw(st.sampled_from(SCHEDULERS))
     return small.scenario(
         replicas=draw(st.sampled_from([1, 1, 2, 3])),
         router=draw(st.sampled_from(ROUTERS)),
         seed=draw(st.integers(0, 3)),
         sliding_window=draw(st.sampled_from([None, None, 5, 30])),
-        scheduler=draw(st.sampled_from(SCHEDULERS)),
+        scheduler=scheduler,
+        enable_prefix_caching=scheduler == "chunked_prefill" and draw(st.booleans()),
         order=draw(st.sampled_from(["fcfs", "shortest_prompt", "priority"])),
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_seqs + draw(st.integers(0, 80)),
@@ -40,6 +43,28 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     )
 
 
+def shared(draw: st.DrawFn, rng: np.random.Generator, lengths: list[int]) -> Prefixes | None:
+    """Prompts that repeat, share system prompts, have blocks with identities, or are all new."""
+    kind = draw(st.sampled_from(["none", "prompts", "system prompts", "blocks", "answers"]))
+    rows, prompts = len(lengths), np.array(lengths, dtype=np.int64)
+    of_prompt, of_prefix = rng.integers(0, 4, rows), rng.integers(0, 3, rows)
+    if kind == "prompts":
+        return prompt_prefixes(prompts, prompt_id=of_prompt)
+    if kind == "system prompts":
+        return prompt_prefixes(
+            prompts, prompt_id=of_prompt, prefix_id=of_prefix,
+            prefix_tokens=np.full(rows, draw(st.integers(1, 40))),
+        )  # fmt: skip
+    if kind == "blocks":
+        size = draw(st.sampled_from([3, 16, 32]))
+        counts = -(-prompts // size)
+        ids = rng.integers(0, 2, int(counts.sum()))
+        return block_prefixes(np.concatenate(([0], np.cumsum(counts))), ids, size, prompts)
+    if kind == "answers":  # later prompts go on where an answer ended
+        return prompt_prefixes(prompts + 7, prompt_id=of_prompt)
+    return None
+
+
 @st.composite
 def workloads(draw: st.DrawFn) -> Requests:
     rows = draw(st.integers(1, 40))
@@ -47,17 +72,19 @@ def workloads(draw: st.DrawFn) -> Requests:
     prompts = rng.integers(1, draw(st.sampled_from([8, 60, 150])) + 1, rows).tolist()
     outputs = rng.integers(1, draw(st.sampled_from([1, 5, 60])) + 1, rows).tolist()
     priority = rng.integers(0, 3, rows).tolist()
+    prefixes = shared(draw, rng, prompts)
     if draw(st.integers(0, 3)) == 0:
         think = draw(st.sampled_from([0.0, 0.0, 0.003]))
         return small.requests(
             [], prompts, outputs, priority,
             users=draw(st.integers(1, 10)),
             think_s=[think] * rows,
+            prefixes=prefixes,
         )  # fmt: skip
     gaps = rng.exponential(draw(st.sampled_from([0.0, 1e-4, 2e-3, 2e-2])), rows)
     # Multiples of the step overhead make arrivals and step ends coincide.
     arrivals = np.cumsum(np.round(gaps, 3) if draw(st.booleans()) else gaps)
-    return small.requests(arrivals.tolist(), prompts, outputs, priority)
+    return small.requests(arrivals.tolist(), prompts, outputs, priority, prefixes=prefixes)
 
 
 def assert_equal_to_reference(
@@ -73,6 +100,7 @@ def assert_equal_to_reference(
         assert got["status"] == status, row
         assert got["replica"] == expected["replica"][row], row
         assert got["preemptions"] == seq.preemptions, row
+        assert got["cached_tokens"] == seq.cached, row
         want = {
             "first_scheduled_s": seq.first_scheduled_s,
             "first_token_s": seq.token_s[0] if seq.token_s else np.nan,

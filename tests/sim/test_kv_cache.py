@@ -5,8 +5,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from sim.chunked_prefill import ChunkedPrefill
 from sim.kv_cache import BlockPool
-from sim.scheduler import ChunkedPrefill, PrefillFirst, Scheduler, Static
+from sim.scheduler import PrefillFirst, Scheduler, Static
 from sim.sequence import Sequence
 
 

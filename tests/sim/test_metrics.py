@@ -65,6 +65,7 @@ class ToyRequest:
     tokens_s: list[float] = field(default_factory=list)
     scheduled_s: float = math.nan
     preemptions: int = 0
+    cached: int = 0
     rejected: bool = False
     joined: dict[str, float] | None = None
     """The step that it joined in, until its first decode step."""
@@ -119,6 +120,7 @@ def _serve(rng, replica, waiting, steps, resumed, mixed, stop_s):  # type: ignor
         for request in admitted:
             if math.isnan(request.scheduled_s):
                 request.scheduled_s = now
+                request.cached = int(rng.integers(0, request.prompt))
         for request in decoding + final:
             if request in final and request.tokens_s:
                 resumed.append((end - request.tokens_s[-1], end))
@@ -162,6 +164,7 @@ def _columns(rng, requests, steps, resumed, replicas, end_s):  # type: ignore[no
         "first_token_s": [r.tokens_s[0] if r.tokens_s else math.nan for r in requests],
         "finish_s": [r.tokens_s[-1] if _done(r) else math.nan for r in requests],
         "preemptions": [r.preemptions for r in requests],
+        "cached_tokens": [r.cached for r in requests],
         "status": [
             REJECTED if r.rejected else FINISHED if _done(r) else UNFINISHED for r in requests
         ],
@@ -255,6 +258,7 @@ def reference(
     outside = sum(t > 12 or n > 3 for t, n in zip(step_tokens, rows, strict=True))
     contexts = [r.prompt + r.output for r in requests if not math.isnan(r.scheduled_s)]
     kv_area, kv_max = _reference_kv(result, start, stop)
+    begun = [r for r in measured if not math.isnan(r.scheduled_s)]
     service = [
         (r.tokens_s[-1] if _done(r) else result.end_s) - r.scheduled_s
         for r in measured
@@ -280,6 +284,9 @@ def reference(
         "mean_batch_size": per(worked, busy), "busy_share": per(busy, length * result.replicas),
         "kv_use_mean": per(kv_area, length * result.replicas * BLOCKS),
         "kv_use_max": kv_max / BLOCKS,
+        "prefix_cache_hit_rate": (
+            sum(r.cached for r in begun) / sum(r.prompt for r in begun) if begun else math.nan
+        ),
         "mfu": per(flops, whole_busy * 4e5), "mbu": per(moved, whole_busy * 5e5),
         "window_s": length, "duration_s": result.end_s,
         "step_tokens_max": max(step_tokens, default=0), "step_decodes_max": max(rows, default=0),

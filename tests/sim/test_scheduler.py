@@ -2,7 +2,8 @@
 
 import pytest
 
-from sim.scheduler import ChunkedPrefill, PrefillFirst, Scheduler, Static
+from sim.chunked_prefill import ChunkedPrefill
+from sim.scheduler import PrefillFirst, Scheduler, Static
 from sim.sequence import Sequence
 from sim.waiting import waiting_queue
 

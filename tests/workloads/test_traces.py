@@ -76,7 +76,7 @@ def test_every_csv_format(tmp_path, text, times, prompts, outputs):
     assert requests.prompt_tokens.tolist() == prompts
     assert requests.output_tokens.tolist() == outputs
     assert requests.priority.tolist() == [0] * len(times)
-    assert requests.block_hashes is None
+    assert requests.prefixes is None
     zipped = tmp_path / "trace.csv.gz"
     zipped.write_bytes(gzip.compress(text.encode()))
     assert read_trace(zipped).arrival_s.tolist() == requests.arrival_s.tolist()
@@ -87,23 +87,46 @@ def test_mooncake_keeps_block_ids_in_order_of_arrival(tmp_path):
     assert requests.arrival_s.tolist() == [0.0, 2.0005, 3.0]
     assert requests.prompt_tokens.tolist() == [700, 1025, 512]
     assert requests.output_tokens.tolist() == [5, 7, 6]
-    offsets, ids = requests.block_hashes
-    assert offsets.tolist() == [0, 2, 5, 6]
-    assert ids.tolist() == [0, 1, 0, 4, 5, 9]
-    assert requests.hash_block_tokens == 512
+    prefixes = requests.prefixes
+    assert prefixes is not None
+    assert prefixes.offsets.tolist() == [0, 2, 5, 6]
+    assert prefixes.streams.tolist() == [0, 1, 0, 3, 4, 2]  # chains, numbered as the file has them
+    assert prefixes.ends.tolist() == [512, 700, 512, 1024, 1025, 512]
 
 
 def test_a_window_cuts_block_ids_too(tmp_path):
     requests = read_trace(written(tmp_path, MOONCAKE, "m.jsonl"), start_s=1.0, limit=1)
     assert requests.arrival_s.tolist() == [0.0]
-    assert [column.tolist() for column in requests.block_hashes] == [[0, 3], [0, 4, 5]]
+    assert requests.prefixes is not None
+    assert requests.prefixes.offsets.tolist() == [0, 3]
+    assert requests.prefixes.ends.tolist() == [512, 1024, 1025]
 
 
 def test_mooncake_without_block_ids(tmp_path):
     text = '{"timestamp": 0, "input_length": 7, "output_length": 5}\n'
     requests = read_trace(written(tmp_path, text, "m.jsonl"))
-    assert requests.block_hashes is None
-    assert requests.hash_block_tokens == 0
+    assert requests.prefixes is None
+
+
+IDENTITIES = """arrival_s,prompt_tokens,output_tokens,prefix_id,prefix_tokens,prompt_id
+2,30,1,7,20,1
+1,30,1,7,20,2
+3,10,1,8,20,1
+"""
+
+
+def test_our_own_format_tells_which_prompts_begin_alike(tmp_path):
+    prefixes = read_trace(written(tmp_path, IDENTITIES)).prefixes
+    assert prefixes is not None
+    assert prefixes.offsets.tolist() == [0, 2, 4, 6]  # in order of arrival
+    assert prefixes.streams.tolist() == [0, 3, 0, 2, 1, 4]
+    assert prefixes.ends.tolist() == [20, 30, 20, 30, 10, 10]
+
+
+def test_a_prefix_needs_its_length(tmp_path):
+    text = "arrival_s,prompt_tokens,output_tokens,prefix_id\n1,3,1,4\n"
+    with pytest.raises(TraceError, match="prefix_id and prefix_tokens belong together"):
+        read_trace(written(tmp_path, text))
 
 
 def test_header_variants_are_read_alike(tmp_path):

@@ -1,0 +1,109 @@
+"""Predict measured runs of real engines: ``python -m experiments.validate RUNS.csv --out DIR``."""
+
+import argparse
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.errors import StudyError
+from experiments.folder import check_out, claimed, publish
+from experiments.validation.ablation import ablation_table
+from experiments.validation.predict import SEEDS, Plan, Prediction, plan, predict
+from experiments.validation.rows import Skipped, read_table
+from experiments.validation.terminal import Bar, ablation_text, headline, summary_text
+from experiments.validation.writing import write_results
+from hardware.calibration import load_calibration
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0, or 2 for a mistake of the user's."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _run(options)
+    except (StudyError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m experiments.validate", description=__doc__)
+    parser.add_argument("runs", type=Path, metavar="RUNS.csv", help="table of measured runs")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="results folder")
+    parser.add_argument(
+        "--only", default="", metavar="REGEX", help="rows whose run_id contains this"
+    )
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument(
+        "--seeds", type=int, default=SEEDS, help="simulations of a run whose requests are drawn"
+    )
+    parser.add_argument(
+        "--calibration", metavar="NAME|FILE", help="prices of all runs; default: by GPU and version"
+    )
+    parser.add_argument(
+        "--calibration-draws", type=int, default=0, metavar="K",
+        help="calibrations drawn from each one's covariance, for the intervals",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ablation", action="store_true", help="also predict with parts switched off"
+    )
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    for name, least in (("jobs", 1), ("seeds", 1), ("calibration_draws", 0)):
+        if getattr(options, name) < least:
+            given = getattr(options, name)
+            raise StudyError.of(f"--{name.replace('_', '-')} {given}: expected at least {least}")
+    try:
+        re.compile(options.only)
+    except re.error as error:
+        raise StudyError.of(f"--only {options.only}: not a regular expression: {error}") from None
+    check_out(options.out)
+    prices = load_calibration(options.calibration) if options.calibration is not None else None
+    planned = plan(read_table(options.runs), options.only, options.seeds, prices)
+    if not planned.tasks and not planned.skipped:
+        raise StudyError.of(f"--only {options.only}: no run_id of {options.runs} contains it")
+    with claimed(options.out) as partial:
+        predictions, skipped = _predicted(planned, options)
+        ablation = None
+        if options.ablation:
+            ablation = ablation_table(planned.tasks, options.jobs)
+        whole = partial / "whole"
+        summary = write_results(whole, predictions, skipped, ablation, options)
+        publish(whole, options.out)
+    print(headline(predictions, skipped))
+    print(summary_text(summary))
+    if ablation is not None:
+        print(ablation_text(ablation))
+    for reason, count in Counter(_short(one) for one in skipped).most_common():
+        print(f"not predicted: {count} rows: {reason}", file=sys.stderr)
+    print(f"results are in {options.out}", file=sys.stderr)
+    return 0
+
+
+def _predicted(
+    planned: Plan, options: argparse.Namespace
+) -> tuple[list[Prediction], list[Skipped]]:
+    with Bar(len(planned.tasks)) as bar:
+        predictions, failed = predict(
+            planned.tasks,
+            draws=options.calibration_draws,
+            jobs=options.jobs,
+            done=bar.advance,
+        )
+    return predictions, [*planned.skipped, *failed]
+
+
+def _short(one: Skipped) -> str:
+    text = " ".join(one.reason.split())
+    return text if len(text) <= 160 else f"{text[:157]}..."
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,140 @@
+"""Lengths in words: what ``isl_spec`` and ``osl_spec`` say of prompts and outputs."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+
+CONVERSATION_CV = {"prompt": 0.9, "output": 0.6}
+"""Standard deviation over mean where a trace is only named: that of ShareGPT's conversations, as
+Vidur tokenised them (sharegpt_8k_filtered_stats_llama2_tokenizer.csv)."""
+
+SHARED_CV = 0.01
+"""Of prompts made of a fixed number of random words: what tokenising them again adds."""
+
+PROMPTS_PER_SET = 100
+"""Distinct prompts of a shared-prefix workload that does not tell: 10 groups of 10."""
+
+_NUMBER = r"(\d+(?:\.\d+)?)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthLaw:
+    """How long prompts or outputs are."""
+
+    mean: float
+    cv: float = 0.0
+    """Lognormal; 0: all equal."""
+    jitter: float = 0.0
+    """Uniform within this share of the mean, both ways; instead of ``cv``."""
+    shared_tokens: int = 0
+    """Of every prompt of a group, at its beginning."""
+    groups: int = 0
+    distinct: int = 0
+    """Prompts that are asked in turn; 0: never the same twice."""
+    assumption: str = ""
+    """What the words did not say."""
+
+    @property
+    def is_random(self) -> bool:
+        """Whether lengths differ."""
+        return self.cv > 0 or self.jitter > 0
+
+    def sample(self, count: int, rng: np.random.Generator) -> Ints:
+        """Draw ``count`` lengths, in tokens, at least 1."""
+        if self.jitter:
+            low, high = self.mean * (1 - self.jitter), self.mean * (1 + self.jitter)
+            drawn = rng.uniform(low, high, count)
+        elif self.cv:
+            spread = np.log1p(self.cv**2)
+            drawn = rng.lognormal(np.log(self.mean) - spread / 2, np.sqrt(spread), count)
+        else:
+            drawn = np.full(count, self.mean)
+        tokens: Ints = np.maximum(np.rint(drawn), 1).astype(np.int64)
+        return tokens
+
+
+def length_law(
+    what: str, spec: str | None, mean: float | None, workload: str = ""
+) -> LengthLaw | None:
+    """Read the words about one length.
+
+    Args:
+        what: prompt or output.
+        spec: e.g. ``1024``, ``fixed 247 (ignore_eos)``, ``sys100+q447 (~575)``, ``512-1024``,
+            ``trace``.
+        mean: the measured mean, which goes before any number in the words.
+        workload: words about the workload, where a jitter may stand.
+
+    Returns:
+        None if neither says how long.
+    """
+    text = (spec or "").lower()
+    about = f"{text} {workload.lower()}"
+    shared, groups, distinct = _sharing(text) if what == "prompt" else (0, 0, 0)
+    low_high = re.search(rf"(?:uniform\D*)?\b{_NUMBER}\s*(?:-|to|\.\.|,)\s*{_NUMBER}", text)
+    jitter = _jitter(about)
+    if low_high and not distinct and float(low_high[2]) > float(low_high[1]) > 0:
+        low, high = float(low_high[1]), float(low_high[2])
+        return LengthLaw(mean=(low + high) / 2, jitter=(high - low) / (high + low))
+    given = mean or _mean_in(text)
+    if given is None:
+        return None
+    if distinct:
+        assumption = (
+            ""
+            if re.search(r"\d+ distinct", text)
+            else (f"prompts: {distinct} distinct ones in turn, as in shared-prefix workloads")
+        )
+        return LengthLaw(
+            mean=given, cv=SHARED_CV, shared_tokens=shared, groups=groups, distinct=distinct,
+            assumption=assumption,
+        )  # fmt: skip
+    if jitter:
+        return LengthLaw(mean=given, jitter=jitter)
+    spread = re.search(rf"(?:std|sd|sigma|±|\+-|\+/-)\s*=?\s*{_NUMBER}(?!\s*%)", text)
+    if spread:
+        return LengthLaw(mean=given, cv=float(spread[1]) / given)
+    if re.search(r"fixed|target|ignore.?eos|min=max", text) or re.fullmatch(_NUMBER, text.strip()):
+        return LengthLaw(mean=given)
+    cv = CONVERSATION_CV[what]
+    return LengthLaw(
+        mean=given, cv=cv, assumption=f"{what} lengths: lognormal with cv {cv:g}, as in ShareGPT"
+    )
+
+
+def _sharing(text: str) -> tuple[int, int, int]:
+    """Shared tokens, groups and distinct prompts; zeros where nothing is shared."""
+    shared = re.search(rf"sys\w*\s*=?\s*{_NUMBER}", text)
+    if not shared and "shared" not in text and "distinct" not in text:
+        return 0, 0, 0
+    distinct = re.search(rf"{_NUMBER}\s*distinct", text)
+    grid = re.search(rf"{_NUMBER}\s*groups?\s*x\s*{_NUMBER}", text)
+    count = int(distinct[1]) if distinct else 0
+    if not count and grid:
+        count = int(grid[1]) * int(grid[2])
+    count = count or PROMPTS_PER_SET
+    groups = int(grid[1]) if grid else max(1, round(count**0.5))
+    return (int(float(shared[1])) if shared else 0), groups, count
+
+
+def _jitter(text: str) -> float:
+    found = re.search(rf"(?:\+-|\+/-|±)\s*{_NUMBER}\s*%", text)
+    return float(found[1]) / 100 if found else 0.0
+
+
+def _mean_in(text: str) -> float | None:
+    parts = re.search(rf"sys\w*\s*=?\s*{_NUMBER}\s*\+?\s*q\w*\s*=?\s*{_NUMBER}", text)
+    for found in (
+        re.search(rf"~\s*{_NUMBER}", text),
+        re.search(rf"(?:mean|avg|fixed|target)\s*=?\s*{_NUMBER}", text),
+    ):
+        if found:
+            return float(found[1])
+    if parts:
+        return float(parts[1]) + float(parts[2])
+    first = re.search(_NUMBER, text)
+    return float(first[1]) if first else None

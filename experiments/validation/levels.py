@@ -1,0 +1,47 @@
+"""How much of the model is switched on: the rows of the ablation table, as data."""
+
+from dataclasses import dataclass
+
+from hardware.calibration import DATASHEET, Calibration
+from sim.scenario import EngineConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One row: everything that the row before has, and one thing more."""
+
+    name: str
+    kernels: bool
+    """Prices of measured kernels; otherwise the datasheet's roofline."""
+    host: bool
+    """Host time per step and per sequence."""
+    prefix_cache: bool
+    """Blocks of known prompts are not computed again."""
+    client: bool
+    """What client and API add: cap on requests in flight, timeouts, tokenising, HTTP."""
+
+
+LEVELS = (
+    Level("datasheet roofline", False, False, False, False),
+    Level("+ measured kernels", True, False, False, False),
+    Level("+ host overhead", True, True, False, False),
+    Level("+ prefix cache", True, True, True, False),
+    Level("+ client and API", True, True, True, True),
+)
+"""Rows of the ablation table, in order."""
+
+FULL = LEVELS[-1]
+"""Everything: what is predicted."""
+
+
+def prices_at(level: Level, calibration: Calibration) -> Calibration:
+    """Return the calibration that a level prices with."""
+    return calibration if level.kernels else DATASHEET
+
+
+def engine_at(level: Level, engine: EngineConfig) -> EngineConfig:
+    """Return the engine's settings at a level."""
+    changes: dict[str, object] = {}
+    if not level.host:
+        changes |= {"step_overhead_s": 0.0, "sequence_overhead_s": 0.0}
+    return engine.model_copy(update=changes) if changes else engine

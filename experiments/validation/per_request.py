@@ -1,0 +1,133 @@
+"""The requests of a run as its client recorded them, in the columns of any of the known tools."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from experiments.errors import nearest
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+COLUMNS = {
+    "arrival": ("arrival_s", "arrived_at", "timestamp_s"),
+    "prompt": ("input_tokens", "prompt_tokens", "num_prefill_tokens"),
+    "output": ("output_tokens_true", "output_tokens", "num_decode_tokens"),
+    "identity": ("prompt_id",),
+    "e2e": ("e2e_s",),
+    "failed": ("error", "status"),
+}
+"""What a column means, and its names; the first that a file has is read."""
+
+NEEDED = ("arrival", "prompt", "output")
+WELL = ("0", "0.0", "", "ok", "success", "false", "none", "nan")
+"""Values of `error` and `status` of an answered request."""
+
+SAME_TIMEOUT = 0.02
+"""Failed requests that all lasted equally long, within this share, ran into a timeout."""
+
+
+class PerRequestError(ValueError):
+    """A per-request file that is missing or does not hold requests."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recorded:
+    """Requests in order of arrival."""
+
+    arrival_s: Floats
+    """From the first request's own clock zero."""
+    prompt_tokens: Ints
+    output_tokens: Ints
+    identity: Ints | None
+    """Equal for equal prompts; None when the file does not say."""
+    timeout_s: float | None
+    """After which the client gave up, if it ever did."""
+
+
+def find_file(folder: Path, name: str) -> Path:
+    """Return the per-request file, as written or by its own name in ``per_request/``.
+
+    Raises:
+        PerRequestError: there is none.
+    """
+    base = name.replace("\\", "/").rsplit("/", 1)[-1]
+    places = (folder / name, folder / "per_request" / base, folder / base)
+    for place in places:
+        if place.is_file():
+            return place
+    raise PerRequestError(f"per_request_file {name} does not exist in {folder}")
+
+
+@lru_cache(maxsize=64)
+def read_requests(path: Path) -> Recorded:
+    """Read a per-request file.
+
+    A length of 0 stands for a request that failed before its length was counted: it gets that of
+    the same prompt, or the median.
+
+    Raises:
+        PerRequestError: not such a table, or no request in it.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        raise PerRequestError(f"{path.name}: cannot be read: {error}") from None
+    columns = {
+        meaning: next((name for name in names if name in table), None)
+        for meaning, names in COLUMNS.items()
+    }
+    for meaning in NEEDED:
+        if columns[meaning] is None:
+            wanted = COLUMNS[meaning]
+            hint = nearest(wanted[0], list(map(str, table.columns)))
+            raise PerRequestError(f"{path.name}: expected a column {' or '.join(wanted)}{hint}")
+    arrival = pd.to_numeric(table[columns["arrival"]], errors="coerce")
+    table = table[arrival.notna()].assign(_arrival=arrival).sort_values("_arrival", kind="stable")
+    if not len(table):
+        raise PerRequestError(f"{path.name}: no request with an arrival")
+    identity = None
+    if columns["identity"] is not None:
+        identity = pd.factorize(table[columns["identity"]], use_na_sentinel=False)[0]
+        identity = identity.astype(np.int64)
+    failed = np.zeros(len(table), dtype=np.bool_)
+    if columns["failed"] is not None:
+        words = table[columns["failed"]].astype(str).str.strip().str.lower()
+        failed = ~words.isin(WELL).to_numpy()
+    return Recorded(
+        arrival_s=table["_arrival"].to_numpy(dtype=np.float64),
+        prompt_tokens=_lengths(table[columns["prompt"]], identity, path.name),
+        output_tokens=_lengths(table[columns["output"]], identity, path.name),
+        identity=identity,
+        timeout_s=_timeout_s(table, columns["e2e"], failed),
+    )
+
+
+def _lengths(column: "object", identity: Ints | None, file: str) -> Ints:
+    import pandas as pd
+
+    lengths = pd.to_numeric(pd.Series(column), errors="coerce").to_numpy(dtype=np.float64)
+    known = lengths >= 1
+    if not known.any():
+        raise PerRequestError(f"{file}: no request of at least one token")
+    filled = np.where(known, lengths, np.median(lengths[known]))
+    if identity is not None:
+        same = pd.Series(np.where(known, lengths, np.nan)).groupby(identity).transform("median")
+        filled = np.where(known, lengths, same.fillna(pd.Series(filled)).to_numpy())
+    rounded: Ints = np.rint(filled).astype(np.int64)
+    return rounded
+
+
+def _timeout_s(table: "object", column: str | None, failed: npt.NDArray[np.bool_]) -> float | None:
+    if column is None or not failed.any():
+        return None
+    lasted = np.asarray(table[column], dtype=np.float64)[failed]  # type: ignore[index]
+    lasted = lasted[~np.isnan(lasted)]
+    if not len(lasted) or lasted.max() > lasted.min() * (1 + SAME_TIMEOUT):
+        return None
+    return float(lasted.min())

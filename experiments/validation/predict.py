@@ -1,0 +1,272 @@
+"""From a table of runs to predictions: plans, one simulation per run and seed, and figures per row.
+
+``plan`` reads and checks everything once; ``predict`` simulates a plan, with the calibration that
+belongs to each run or with one that is given, so that a fit can call it again and again.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from experiments.stats import mean_interval
+from experiments.validation.calibrations import choose_calibration
+from experiments.validation.figures import figures_of, is_saturated, offered_per_s
+from experiments.validation.levels import FULL, Level, engine_at, prices_at
+from experiments.validation.rows import Run, RunRow, Skipped, Table
+from experiments.validation.settings import Setup, setup_of
+from experiments.validation.traffic import Plan as TrafficPlan
+from experiments.validation.traffic import Traffic, plan_traffic
+from hardware.calibration import Calibration
+from sim.scenario import Scenario, build_scenario
+from sim.simulation import simulate
+from sim.steady_state import measured_window, saturated
+from workloads.streams import stream
+
+Mask = npt.NDArray[np.bool_]
+
+SEEDS = 3
+"""Simulations of a run whose requests are drawn."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """One run, ready to simulate."""
+
+    run: Run
+    rows: tuple[RunRow, ...]
+    """The rows to predict."""
+    setup: Setup
+    calibration: Calibration
+    traffic: tuple[Traffic, ...]
+    """One per seed; a single one where requests were recorded."""
+    notes: tuple[str, ...]
+    """What was assumed, and what the prices rest on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What can be predicted, and what cannot."""
+
+    tasks: tuple[Task, ...]
+    skipped: tuple[Skipped, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What is predicted for one row."""
+
+    row: RunRow
+    values: dict[str, tuple[float, float, float]]
+    """Metric to value and the ends of its interval; NaN where there is none."""
+    saturated: bool
+    model: str
+    """Name in the catalogue."""
+    gpu: str
+    calibration: str
+    notes: tuple[str, ...]
+    """What was assumed, and what the prices rest on."""
+
+
+def plan(
+    table: Table,
+    only: str = "",
+    seeds: int = SEEDS,
+    calibration: Calibration | None = None,
+) -> Plan:
+    """Prepare every run of a table whose rows match ``only``.
+
+    Args:
+        table: the runs.
+        only: regular expression that a ``run_id`` must contain.
+        seeds: simulations of a run whose requests are drawn.
+        calibration: prices of all runs; by default each has its own (``choose_calibration``).
+    """
+    wanted = re.compile(only)
+    tasks, skipped = [], [one for one in table.unreadable if wanted.search(one.run_id)]
+    for run in table.runs:
+        rows = tuple(row for row in run.rows if wanted.search(row.run_id))
+        if not rows:
+            continue
+        try:
+            tasks.append(_task(run, rows, table, seeds, calibration))
+        except ValueError as error:
+            skipped += [Skipped(row.run_id, str(error)) for row in rows]
+    return Plan(tuple(tasks), tuple(skipped))
+
+
+def _task(
+    run: Run, rows: tuple[RunRow, ...], table: Table, seeds: int, calibration: Calibration | None
+) -> Task:
+    setup_of(run.base, 1)  # refuses other engines before their requests are looked at
+    planned: TrafficPlan = plan_traffic(run, table.folder)
+    traffic = tuple(planned.draw(seed) for seed in range(seeds if planned.is_random else 1))
+    longest = max(
+        int((one.requests.prompt_tokens + one.requests.output_tokens).max()) for one in traffic
+    )
+    setup = setup_of(run.base, longest)
+    chosen, about = choose_calibration(setup.gpu, setup.version)
+    if calibration is not None:
+        chosen, about = calibration, f"calibration {calibration.name}, as given"
+    task = Task(run, rows, setup, chosen, traffic, (*setup.notes, *planned.notes, about))
+    _scenario(setup, chosen, FULL)  # refuses what does not fit before anything is simulated
+    return task
+
+
+def predict(
+    tasks: Sequence[Task],
+    calibration: Calibration | Callable[[Task], Calibration] | None = None,
+    *,
+    level: Level = FULL,
+    draws: int = 0,
+    jobs: int = 1,
+    done: Callable[[Task], None] = lambda _: None,
+) -> tuple[list[Prediction], list[Skipped]]:
+    """Simulate the tasks and return the predictions of their rows, in order.
+
+    Args:
+        tasks: see ``plan``.
+        calibration: prices in place of each task's own: one for all, or a function of the task.
+        level: how much of the model is switched on.
+        draws: calibrations drawn from the covariance of each, for the intervals.
+        jobs: processes.
+        done: told of each task as it ends.
+    """
+    priced = [(task, _prices(task, calibration)) for task in tasks]
+    found: dict[int, list[Prediction] | Skipped] = {}
+    work = [(number, task, prices, level, draws) for number, (task, prices) in enumerate(priced)]
+    for number, outcome in _executed(work, jobs):
+        found[number] = outcome
+        done(tasks[number])
+    predictions, skipped = [], []
+    for number, task in enumerate(tasks):
+        outcome = found[number]
+        if isinstance(outcome, Skipped):
+            skipped += [Skipped(row.run_id, outcome.reason) for row in task.rows]
+        else:
+            predictions += outcome
+    return predictions, skipped
+
+
+Work = tuple[int, Task, Calibration, Level, int]
+
+
+def _executed(work: Sequence[Work], jobs: int) -> Iterable[tuple[int, list[Prediction] | Skipped]]:
+    """Outcomes as they come; the longest runs are begun first."""
+    if jobs == 1 or len(work) < 2:
+        return map(_predicted, work)
+    from joblib import Parallel, delayed
+
+    ordered = sorted(work, key=_size, reverse=True)
+    parallel = Parallel(min(jobs, len(work)), return_as="generator_unordered", batch_size=1)
+    found: Iterable[tuple[int, list[Prediction] | Skipped]] = parallel(
+        delayed(_predicted)(one) for one in ordered
+    )
+    return found
+
+
+def _size(one: Work) -> int:
+    """Requests to simulate: a measure of how long a task takes."""
+    return sum(len(traffic.requests) for traffic in one[1].traffic)
+
+
+def _prices(
+    task: Task, calibration: Calibration | Callable[[Task], Calibration] | None
+) -> Calibration:
+    if calibration is None:
+        return task.calibration
+    return calibration if isinstance(calibration, Calibration) else calibration(task)
+
+
+def _predicted(work: Work) -> tuple[int, list[Prediction] | Skipped]:
+    number, task, calibration, level, draws = work
+    try:
+        return number, _of_task(task, calibration, level, draws)
+    except (ValueError, RuntimeError) as error:
+        return number, Skipped(task.run.name, str(error))
+
+
+def _of_task(task: Task, calibration: Calibration, level: Level, draws: int) -> list[Prediction]:
+    prices = [calibration]
+    if draws and calibration.covariance is not None and level.kernels:
+        prices += [calibration.draw(stream(draw, "prices")) for draw in range(draws)]
+    per_price = []
+    for one in prices:
+        scenario = _scenario(task.setup, one, level)
+        per_price.append([_figures(task, scenario, traffic) for traffic in task.traffic])
+    predictions = []
+    for place, row in enumerate(task.rows):
+        of_seeds = [seed[place] for seed in per_price[0]]
+        values = {}
+        for name in of_seeds[0][0]:
+            of_draws = [
+                math.fsum(seed[place][0][name] for seed in seeds) / len(seeds)
+                for seeds in per_price[1:]
+            ]
+            values[name] = _interval([one[name] for one, _ in of_seeds], of_draws)
+        grew = sum(grew for _, grew in of_seeds) * 2 > len(of_seeds)
+        predictions.append(
+            Prediction(
+                row=row,
+                values=values,
+                saturated=is_saturated(
+                    row, _offered(task, row), {k: v[0] for k, v in values.items()}, grew
+                ),
+                model=task.setup.spec.name,
+                gpu=task.setup.gpu.name,
+                calibration=calibration.name,
+                notes=task.notes,
+            )
+        )
+    return predictions
+
+
+def _interval(seeds: list[float], draws: list[float]) -> tuple[float, float, float]:
+    """Mean over seeds; its ends from the seeds' spread, the draws' spread, or both."""
+    mean, low, high = mean_interval(seeds)
+    if len(draws) < 2 or not math.isfinite(mean):
+        return mean, low, high
+    half_seeds = 0.0 if math.isnan(low) else mean - low
+    spread = float(np.std(draws, ddof=1)) * 1.959963984540054
+    half = math.hypot(half_seeds, spread)
+    return mean, mean - half, mean + half
+
+
+def _figures(
+    task: Task, scenario: Scenario, traffic: Traffic
+) -> list[tuple[dict[str, float], bool]]:
+    """Figures of each row of a task in one simulation, and whether the queue grew."""
+    result = simulate(scenario, traffic.requests)
+    grew = saturated(result, measured_window(result, 0.0)) == 1.0
+    figures = []
+    for row in task.rows:
+        asked = _asked(task.run, row, traffic)
+        figures.append((figures_of(result, asked, row), grew))
+    return figures
+
+
+def _asked(run: Run, row: RunRow, traffic: Traffic) -> Mask:
+    """Which requests are those of a row."""
+    if row.stage is None:
+        return np.ones(len(traffic.stage), dtype=np.bool_)
+    place = [stage.run_id for stage in run.stages].index(row.run_id)
+    asked: Mask = traffic.stage == place
+    return asked
+
+
+def _offered(task: Task, row: RunRow) -> float:
+    traffic = task.traffic[0]
+    return offered_per_s(traffic.requests.arrival_s[_asked(task.run, row, traffic)])
+
+
+def _scenario(setup: Setup, calibration: Calibration, level: Level) -> Scenario:
+    return build_scenario(
+        setup.spec,
+        setup.gpu,
+        setup.cluster,
+        engine_at(level, setup.engine),
+        prices_at(level, calibration),
+    )

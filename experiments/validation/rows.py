@@ -1,0 +1,249 @@
+"""A table of measured runs: one typed row per run, and the runs that share one simulation.
+
+Cells are read leniently, because people write ``128``, ``128.0`` and ``on(v1 default)``; what
+cannot be read is a reason not to predict that row, never a reason to stop or to guess.
+"""
+
+import csv
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from experiments.errors import StudyError, nearest
+
+LATENCY_METRICS = tuple(
+    f"{latency}_{statistic}_ms"
+    for latency in ("ttft", "tpot", "itl", "e2e")
+    for statistic in ("mean", "p50", "p90", "p95", "p99")
+)
+METRICS = (*LATENCY_METRICS, "out_tok_s", "req_s")
+"""Columns that hold measurements, and so names of predictions."""
+
+REQUIRED = ("run_id", "model", "gpu")
+"""Columns without which nothing can be predicted."""
+
+_STAGE = re.compile(r"(?P<run>.+)/(?:all|stage(?P<number>\d+))")
+_EMPTY = ("", "nan", "none", "null", "n/a", "na", "-", "?", "unknown")
+
+
+class RunRow(BaseModel):
+    """What is known of one measured run; None where the cell is empty."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+    run_id: str
+    """Name of the row; ``/all`` and ``/stageN`` at its end name parts of one run."""
+    dataset: str = ""
+    """Who measured it."""
+    tier: str = ""
+    """How much was published."""
+    engine: str = "vllm"
+    """What served."""
+    engine_version: str | None = None
+    """Its version, as text."""
+    model: str
+    """Name on huggingface.co, or in the catalogue."""
+    precision: str | None = None
+    """Of the weights: bf16, fp16, fp8, fp4, int8, int4."""
+    kv_cache_dtype: str | None = None
+    """Of the KV cache; empty follows the weights' activations."""
+    gpu: str
+    """What it ran on."""
+    n_gpus: int | None = Field(default=None, ge=1)
+    """GPUs of all replicas."""
+    tp: int | None = Field(default=None, ge=1)
+    """Tensor-parallel size."""
+    pp: int | None = Field(default=None, ge=1)
+    """Pipeline-parallel size."""
+    dp_replicas: int | None = Field(default=None, ge=1)
+    """Replicas behind one address."""
+    ep: int | None = Field(default=None, ge=1)
+    """Expert-parallel size."""
+    mode: str | None = None
+    """agg, or disagg: prefill and decoding on different engines."""
+    max_num_seqs: int | None = Field(default=None, ge=1)
+    """Most sequences of a step."""
+    max_num_batched_tokens: int | None = Field(default=None, ge=1)
+    """Most tokens of a step."""
+    chunked_prefill: str | None = None
+    """on, off, or a remark."""
+    prefix_caching: str | None = None
+    """on, off, or a remark."""
+    cpu_offload: str | None = None
+    """Memory of the host as more KV cache."""
+    gpu_mem_util: float | None = Field(default=None, gt=0, le=1)
+    """Share of the memory that the engine takes."""
+    kv_blocks: int | None = Field(default=None, ge=1)
+    """KV blocks as the engine logged them."""
+    block_size: int | None = Field(default=None, ge=1)
+    """Tokens of a KV block."""
+    max_model_len: int | None = Field(default=None, ge=1)
+    """Longest prompt plus output."""
+    enforce_eager: str | None = None
+    """True: no CUDA graphs."""
+    arrival_process: str | None = None
+    """poisson, gamma, constant, closed loop, trace replay, or a remark."""
+    request_rate_rps: float | None = Field(default=None, gt=0)
+    """Requests per second that were offered."""
+    burstiness: float | None = Field(default=None, gt=0)
+    """Shape of gamma gaps: 1 is Poisson, less is burstier."""
+    max_concurrency: int | None = Field(default=None, ge=1)
+    """The client's cap on requests in flight."""
+    duration_s: float | None = Field(default=None, gt=0)
+    """How long requests were sent."""
+    n_requests: int | None = Field(default=None, ge=1)
+    """How many were sent."""
+    n_failed: int | None = Field(default=None, ge=0)
+    """How many of them got no answer."""
+    workload: str = ""
+    """What was asked."""
+    isl_spec: str | None = None
+    """Prompt lengths, in words."""
+    osl_spec: str | None = None
+    """Output lengths, in words."""
+    isl_mean: float | None = Field(default=None, gt=0)
+    """Mean prompt, tokens."""
+    osl_mean: float | None = Field(default=None, gt=0)
+    """Mean output, tokens."""
+    per_request_file: str | None = None
+    """Requests of the run, relative to the table's folder."""
+    notes: str = ""
+    """Remarks."""
+    measured: dict[str, float] = {}
+    """Measurements by column, without the empty ones."""
+
+    @property
+    def run(self) -> str:
+        """Name of the run that the row is a part of."""
+        found = _STAGE.fullmatch(self.run_id)
+        return found["run"] if found else self.run_id
+
+    @property
+    def stage(self) -> int | None:
+        """Number of the load stage; None for a whole run."""
+        found = _STAGE.fullmatch(self.run_id)
+        return int(found["number"]) if found and found["number"] is not None else None
+
+    @property
+    def closed_loop(self) -> bool:
+        """Whether clients wait for an answer before they ask again."""
+        return "closed" in (self.arrival_process or "").lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A row that could not be predicted, and why."""
+
+    run_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The rows that one simulation predicts: the whole run, and its stages."""
+
+    name: str
+    rows: tuple[RunRow, ...]
+
+    @property
+    def base(self) -> RunRow:
+        """The row of the whole run, or the first stage when there is none."""
+        return next((row for row in self.rows if row.stage is None), self.rows[0])
+
+    @property
+    def stages(self) -> tuple[RunRow, ...]:
+        """Rows of the stages, in their order; the whole run when it has none."""
+        staged = [row for row in self.rows if row.stage is not None]
+        return tuple(sorted(staged, key=lambda row: row.stage or 0)) or (self.base,)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Everything that a table of runs says."""
+
+    folder: Path
+    """Where relative paths start."""
+    runs: tuple[Run, ...]
+    unreadable: tuple[Skipped, ...]
+    """Rows with cells that mean nothing."""
+
+
+def read_table(path: Path) -> Table:
+    """Read a table of runs.
+
+    Raises:
+        StudyError: not a CSV file, a missing column, no row, or one ``run_id`` twice.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            columns, cells = list(reader.fieldnames or ()), list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        what = getattr(error, "strerror", None) or "not a CSV file of UTF-8 text"
+        raise StudyError.of(f"cannot read the runs: {what}", str(path)) from None
+    for column in REQUIRED:
+        if column not in columns:
+            hint = nearest(column, columns)
+            text = f"column {column} is missing, expected at least {', '.join(REQUIRED)}{hint}"
+            raise StudyError.of(text, str(path))
+    if not cells:
+        raise StudyError.of("no run, expected one row per run", str(path))
+    rows, unreadable = [], []
+    for number, line in enumerate(cells, start=2):
+        try:
+            rows.append(row_of(line))
+        except ValidationError as error:
+            name = (line.get("run_id") or "").strip() or f"line {number}"
+            unreadable.append(Skipped(name, "; ".join(_faults(error))))
+    names = [row.run_id for row in rows]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise StudyError.of(f"run_id {twice!r} stands twice, expected once", str(path))
+    return Table(path.parent, runs_of(rows), tuple(unreadable))
+
+
+def row_of(cells: dict[str, Any]) -> RunRow:
+    """Turn the cells of one line into a row. Raises ValidationError."""
+    given = {
+        key: text
+        for key, value in cells.items()
+        if key is not None
+        and isinstance(value, str)
+        and (text := value.strip()).lower() not in _EMPTY
+    }
+    whole = {name for name, field in RunRow.model_fields.items() if "int" in str(field.annotation)}
+    data: dict[str, Any] = {
+        key: _whole(text) if key in whole else text
+        for key, text in given.items()
+        if key not in METRICS
+    }
+    data["measured"] = {key: given[key] for key in METRICS if key in given}
+    return RunRow.model_validate(data)
+
+
+def runs_of(rows: Iterable[RunRow]) -> tuple[Run, ...]:
+    """Gather rows into runs, in the order of their first rows."""
+    groups: dict[str, list[RunRow]] = {}
+    for row in rows:
+        groups.setdefault(row.run, []).append(row)
+    return tuple(Run(name, tuple(group)) for name, group in groups.items())
+
+
+def _whole(text: str) -> str:
+    """``128.0`` and ``1,024`` to what a whole number looks like; anything else as it is."""
+    plain = text.replace(",", "")
+    return plain.split(".")[0] if re.fullmatch(r"\d+\.0*", plain) else plain
+
+
+def _faults(error: ValidationError) -> list[str]:
+    found = []
+    for item in error.errors(include_url=False):
+        column = ".".join(str(part) for part in item["loc"]).removeprefix("measured.")
+        expected = str(item["msg"]).replace("Input should be ", "expected ", 1)
+        value = "" if item["type"] == "missing" else f" = {item['input']!r}"
+        found.append(f"column {column}{value}: {expected}")
+    return found

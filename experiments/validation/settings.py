@@ -1,0 +1,208 @@
+"""From a row's words to the engine, GPUs and model that are simulated.
+
+Cells that are empty get the defaults of the engine's version on that GPU, and each of them is told.
+"""
+
+import re
+from dataclasses import dataclass
+
+from experiments.validation.rows import RunRow
+from experiments.validation.traffic import CannotPredictError
+from hardware.gpu import Gpu, load_gpu
+from model.spec import DecoderSpec, load_spec, resolve_model
+from sim.scenario import ClusterConfig, EngineConfig
+
+GIB = 2**30
+Version = tuple[int, ...]
+
+V1 = (0, 8)
+"""First version whose default engine schedules as `chunked_prefill`."""
+
+V0_CHUNKED_FROM_TOKENS = 32_768
+"""max_model_len above which vLLM before 0.8 cuts prompts by default, into
+`V0_CHUNK_BUDGET_TOKENS`."""
+V0_CHUNK_BUDGET_TOKENS = 512
+
+LARGE_GPU_BYTES = 70 * GIB
+"""From this memory on, and unless it is an A100, v1 takes the larger defaults."""
+SMALL_DEFAULTS = (2048, 256)
+LARGE_DEFAULTS = (8192, 1024)
+"""max_num_batched_tokens and max_num_seqs of vLLM v1's server."""
+
+INFERENCEX: dict[str, object] = {
+    "kv_cache_dtype": "fp8",
+    "max_num_batched_tokens": 8192,
+    "max_model_len": 10_240,
+}
+"""What InferenceX's recipes for vLLM set beside the model (benchmarks/70b_fp8_h100_docker.sh and
+its like in github.com/SemiAnalysisAI/InferenceX); max_num_seqs is the client's concurrency."""
+
+_PRECISIONS = (
+    ("fp4", ("fp4",)),
+    ("int4", ("int4", "awq", "gptq", "w4a16", "4bit", "4-bit")),
+    ("int8", ("int8", "w8a8", "8bit", "8-bit")),
+    ("fp8", ("fp8", "float8", "e4m3")),
+)
+_DTYPES = (("float32", ("fp32", "float32")), ("bfloat16", ("bf16", "bfloat16", "auto")),
+           ("float16", ("fp16", "float16", "half")))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a run was served by."""
+
+    spec: DecoderSpec
+    gpu: Gpu
+    cluster: ClusterConfig
+    engine: EngineConfig
+    version: Version | None
+    notes: tuple[str, ...]
+    """What was assumed."""
+
+
+def setup_of(row: RunRow, longest_request_tokens: int) -> Setup:
+    """Return what served a row.
+
+    Args:
+        row: the run.
+        longest_request_tokens: longest prompt plus output that it is asked.
+
+    Raises:
+        CannotPredictError: another engine, a mode or a parallelism that is not modelled.
+        ValueError: an unknown model or GPU; names the nearest.
+    """
+    _refuse(row)
+    notes: list[str] = []
+    name = resolve_model(row.model)
+    spec, gpu, version = load_spec(name.model), load_gpu(row.gpu), version_of(row.engine_version)
+    spec = _without_chunks(spec, row, longest_request_tokens, notes)
+    replicas = row.dp_replicas or 1
+    tp = row.tp or max(1, (row.n_gpus or 1) // replicas)
+    cluster = ClusterConfig(gpu=gpu.name, tensor_parallel_size=tp, replicas=replicas)
+    words = row.precision or name.quantization or ""
+    if not row.precision:
+        told = f"{name.quantization}, as in the model's name" if words else "16 bits"
+        notes.append(f"precision: {told}")
+    settings: dict[str, object] = {**_precision(words, gpu, notes), **_kv_dtype(row)}
+    settings |= _scheduling(row, spec, gpu, version, notes)
+    settings |= {
+        key: value
+        for key, value in {
+            "block_size": row.block_size,
+            "num_gpu_blocks": row.kv_blocks,
+            "gpu_memory_utilization": row.gpu_mem_util,
+        }.items()
+        if value is not None
+    }
+    settings |= _inferencex(row, notes)
+    return Setup(spec, gpu, cluster, EngineConfig.model_validate(settings), version, tuple(notes))
+
+
+def _inferencex(row: RunRow, notes: list[str]) -> dict[str, object]:
+    """What InferenceX sets and the row does not say; nothing for other workloads."""
+    if not re.search("inference(x|max)", row.workload.lower()):
+        return {}
+    recipe = INFERENCEX | ({"max_num_seqs": row.max_concurrency} if row.max_concurrency else {})
+    taken = {key: value for key, value in recipe.items() if getattr(row, key) is None}
+    notes[:] = [note for note in notes if note.split(":")[0] not in taken]
+    notes.append(f"InferenceX's recipe: {', '.join(f'{k} {v}' for k, v in taken.items())}")
+    return taken
+
+
+def version_of(text: str | None) -> Version | None:
+    """Return the numbers of a version in words: ``~2025-05 (vllm 0.8.x)`` is (0, 8)."""
+    found = re.search(r"(?<![\d.-])v?(\d+)\.(\d+)(?:\.(\d+))?", text or "")
+    return tuple(int(part) for part in found.groups() if part is not None) if found else None
+
+
+def switched_on(text: str | None) -> bool | None:
+    """Return what ``on(v1 default)``, ``False`` or ``enabled`` says; None if nothing."""
+    words = (text or "").strip().lower()
+    if re.match(r"(on|true|yes|enabled?|1)\b", words):
+        return True
+    if re.match(r"(off|false|no|disabled?|0)\b", words):
+        return False
+    return None
+
+
+def _refuse(row: RunRow) -> None:
+    if "vllm" not in row.engine.lower():
+        raise CannotPredictError(f"engine = {row.engine!r} is not modelled, expected vllm")
+    if row.mode is not None and row.mode.lower() not in ("agg", "aggregated", "monolithic"):
+        raise CannotPredictError(
+            f"mode = {row.mode!r} is not modelled, expected agg: prefill and decoding on one engine"
+        )
+    if (row.pp or 1) > 1:
+        raise CannotPredictError(f"pp = {row.pp}: pipeline parallelism is not modelled, expected 1")
+
+
+def _without_chunks(
+    spec: DecoderSpec, row: RunRow, longest_request_tokens: int, notes: list[str]
+) -> DecoderSpec:
+    limit = spec.attention_chunk_tokens
+    if limit is not None and longest_request_tokens > limit:
+        notes.append(
+            f"requests of up to {longest_request_tokens} tokens attend everything in all layers, "
+            f"although most layers of {spec.name} attend chunks of {limit}: too slow"
+        )
+    return spec
+
+
+def _precision(words: str, gpu: Gpu, notes: list[str]) -> dict[str, str]:
+    text = words.lower()
+    dtype = next((name for name, known in _DTYPES if any(word in text for word in known)), "auto")
+    quantization = next(
+        (name for name, known in _PRECISIONS if any(word in text for word in known)), None
+    )
+    instead = {"fp8": "w8a16", "fp4": "int4"}
+    if quantization in instead and quantization not in gpu.peak_flops_per_s:
+        notes.append(
+            f"{quantization} weights are widened to 16 bits (Marlin): {gpu.name} has no "
+            f"{quantization} arithmetic"
+        )
+        quantization = instead[quantization]
+    if quantization is None and dtype == "auto" and text and "16" not in text:
+        raise CannotPredictError(
+            f"precision = {words!r} is not known, expected bf16, fp16, fp32, fp8, int8, int4 or fp4"
+        )
+    if "bf16" in text and "fp16" in text:
+        dtype = "auto"
+    return {"dtype": dtype} if quantization is None else {"quantization": quantization}
+
+
+def _kv_dtype(row: RunRow) -> dict[str, str]:
+    given = (row.kv_cache_dtype or "auto").lower()
+    return {"kv_cache_dtype": "fp8" if "fp8" in given else "auto"}
+
+
+def _scheduling(
+    row: RunRow, spec: DecoderSpec, gpu: Gpu, version: Version | None, notes: list[str]
+) -> dict[str, object]:
+    """Scheduler, its limits and the longest request."""
+    first = version is None or version >= V1
+    longest = min(row.max_model_len or spec.max_position_embeddings, spec.max_position_embeddings)
+    settings: dict[str, object] = {"max_model_len": longest}
+    chunked = switched_on(row.chunked_prefill)
+    if chunked is None:
+        # Before 0.8 a model whose context does not fit into the cache has to be started with a
+        # shorter max_model_len, so an empty cell does not mean the model's own.
+        chunked = first or (row.max_model_len or 0) > V0_CHUNKED_FROM_TOKENS
+    large = gpu.memory_bytes >= LARGE_GPU_BYTES and not gpu.name.startswith("a100")
+    tokens, sequences = LARGE_DEFAULTS if first and large else SMALL_DEFAULTS
+    if not first:
+        tokens = V0_CHUNK_BUDGET_TOKENS if chunked else max(2048, min(longest, 32_768))
+        settings["max_model_len"] = longest if row.max_model_len else min(longest, 32_768)
+    settings["scheduler"] = "chunked_prefill" if chunked else "prefill_first"
+    for key, given, default in (
+        ("max_num_batched_tokens", row.max_num_batched_tokens, tokens),
+        ("max_num_seqs", row.max_num_seqs, sequences),
+    ):
+        settings[key] = given or default
+        if given is None:
+            which = "vLLM v1" if first else "vLLM v0"
+            notes.append(f"{key}: {default}, the default of {which} on {gpu.name}")
+    budget, most = settings["max_num_batched_tokens"], settings["max_num_seqs"]
+    assert isinstance(budget, int)
+    assert isinstance(most, int)
+    settings["max_num_seqs"] = min(most, budget)
+    return settings

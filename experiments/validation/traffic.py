@@ -1,0 +1,200 @@
+"""The requests of a run: replayed where they were recorded, else drawn from its description."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from experiments.validation.lengths import LengthLaw, length_law
+from experiments.validation.per_request import (
+    PerRequestError,
+    Recorded,
+    find_file,
+    read_requests,
+)
+from experiments.validation.rows import Run, RunRow
+from experiments.validation.stages import stage_rates_per_s, stages_of_recorded
+from workloads.arrivals import Deterministic, Gamma, Poisson
+from workloads.requests import Requests
+from workloads.streams import stream
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+RUN_S = 1200.0
+"""How long a run without a duration sends requests, over all its stages."""
+
+REQUESTS_PER_CLIENT = 10
+"""Of a closed loop that does not say how many: what InferenceX asks for."""
+
+SHARED_PREFIX_TIMEOUT_S = 300.0
+"""Default total timeout of aiohttp's client, which the shared-prefix load generator uses."""
+
+
+class CannotPredictError(ValueError):
+    """A run that says too little, or asks for what is not modelled."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Traffic:
+    """What one simulation of a run is asked."""
+
+    requests: Requests
+    stage: Ints
+    """Load stage of each request, counted from 0."""
+    timeout_s: float | None
+    """After which the client gives up; None: never."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """How the requests of a run come about; ``draw`` makes them."""
+
+    run: Run
+    recorded: Recorded | None
+    prompts: LengthLaw
+    outputs: LengthLaw
+    notes: tuple[str, ...]
+    """What was assumed."""
+
+    @property
+    def is_random(self) -> bool:
+        """Whether requests differ from seed to seed."""
+        return self.recorded is None
+
+    def draw(self, seed: int) -> Traffic:
+        """Return the requests; the recorded ones, or those of a seed.
+
+        Raises:
+            CannotPredictError: the stages of the run do not fit its requests.
+        """
+        return _replayed(self.run, self.recorded) if self.recorded else _drawn(self, seed)
+
+
+def plan_traffic(run: Run, folder: Path) -> Plan:
+    """Decide how the requests of a run come about.
+
+    Raises:
+        CannotPredictError: neither a file nor a description from which they follow.
+    """
+    row, notes, recorded = run.base, [], None
+    if row.per_request_file is not None:
+        try:
+            recorded = read_requests(find_file(folder, row.per_request_file))
+        except PerRequestError as error:
+            notes.append(f"{error}: requests are drawn from the description instead")
+    if recorded is not None:
+        constant = LengthLaw(mean=1)
+        plan = Plan(run, recorded, constant, constant, tuple(notes))
+        stages_of_recorded(run, recorded)  # refuses here rather than while simulating
+        return plan
+    laws = []
+    for what, spec, mean in (
+        ("prompt", row.isl_spec, row.isl_mean),
+        ("output", row.osl_spec, row.osl_mean),
+    ):
+        law = length_law(what, spec, mean, row.workload)
+        if law is None:
+            column = "isl" if what == "prompt" else "osl"
+            raise CannotPredictError(
+                f"no length of the {what}s, expected {column}_mean, {column}_spec or a "
+                "per_request_file"
+            )
+        if law.assumption:
+            notes.append(law.assumption)
+        laws.append(law)
+    if not _is_closed(row):
+        notes += stage_rates_per_s(run)[1]
+        notes += _process_notes(row)
+    return Plan(run, None, laws[0], laws[1], tuple(notes))
+
+
+def _is_closed(row: RunRow) -> bool:
+    process = (row.arrival_process or "").lower()
+    all_at_once = any(word in process for word in ("all at once", "burst", "batch", "inf"))
+    return row.closed_loop or (
+        row.max_concurrency is not None
+        and (all_at_once or (row.request_rate_rps is None and not process))
+    )
+
+
+def _replayed(run: Run, recorded: Recorded) -> Traffic:
+    start_s = min(0.0, float(recorded.arrival_s[0]))
+    requests = Requests(
+        arrival_s=recorded.arrival_s - start_s,
+        prompt_tokens=recorded.prompt_tokens,
+        output_tokens=recorded.output_tokens,
+        priority=np.zeros(len(recorded.arrival_s), dtype=np.int64),
+    )
+    return Traffic(requests, stages_of_recorded(run, recorded), recorded.timeout_s)
+
+
+def _drawn(plan: Plan, seed: int) -> Traffic:
+    row = plan.run.base
+    closed = _is_closed(row)
+    if closed:
+        users = row.max_concurrency
+        if users is None:
+            raise CannotPredictError("closed loop without max_concurrency, expected one")
+        count = row.n_requests or REQUESTS_PER_CLIENT * users
+        arrival_s, stage = np.full(count, np.nan), np.zeros(count, dtype=np.int64)
+    else:
+        users = None
+        arrival_s, stage = _arrivals(plan.run, seed)
+    rng = stream(seed, "lengths")
+    prompts, _ = _prompts(plan.prompts, len(stage), rng)
+    requests = Requests(
+        arrival_s=arrival_s,
+        prompt_tokens=prompts,
+        output_tokens=plan.outputs.sample(len(stage), rng),
+        priority=np.zeros(len(stage), dtype=np.int64),
+        users=users,
+        think_s=np.zeros(len(stage)) if closed else None,
+    )
+    timeout_s = SHARED_PREFIX_TIMEOUT_S if plan.prompts.distinct else None
+    return Traffic(requests, stage, timeout_s)
+
+
+def _prompts(law: LengthLaw, count: int, rng: np.random.Generator) -> tuple[Ints, Ints | None]:
+    """Lengths of the prompts, and which prompt each one is if they repeat."""
+    if not law.distinct:
+        return law.sample(count, rng), None
+    identity = np.arange(count, dtype=np.int64) % law.distinct
+    return law.sample(law.distinct, rng)[identity], identity
+
+
+def _arrivals(run: Run, seed: int) -> tuple[Floats, Ints]:
+    """Arrival times, and the stage of each."""
+    rates_per_s, _ = stage_rates_per_s(run)
+    stages = run.stages
+    begin_s, times, numbers = 0.0, [], []
+    rng = stream(seed, "arrivals")
+    for number, (row, rate_per_s) in enumerate(zip(stages, rates_per_s, strict=True)):
+        duration_s = row.duration_s or (
+            row.n_requests / rate_per_s if row.n_requests else RUN_S / len(stages)
+        )
+        count = row.n_requests or max(1, round(rate_per_s * duration_s))
+        process = _process(run.base, rate_per_s)
+        times.append(begin_s + process.times_s(count, rng))
+        numbers.append(np.full(count, number, dtype=np.int64))
+        begin_s = max(begin_s + duration_s, float(times[-1][-1]))
+    return np.concatenate(times), np.concatenate(numbers)
+
+
+def _process(row: RunRow, rate_per_s: float) -> Poisson | Gamma | Deterministic:
+    words = (row.arrival_process or "").lower()
+    if any(word in words for word in ("constant", "uniform", "determin", "fixed")):
+        return Deterministic(rate_per_s=rate_per_s)
+    shape = row.burstiness or 1.0
+    if shape != 1.0:
+        return Gamma(rate_per_s=rate_per_s, cv=shape**-0.5)
+    return Poisson(rate_per_s=rate_per_s)
+
+
+def _process_notes(row: RunRow) -> list[str]:
+    words = (row.arrival_process or "").lower()
+    known = ("poisson", "gamma", "constant", "uniform", "determin", "fixed")
+    if any(word in words for word in known):
+        return []
+    return [f"arrivals: Poisson, for {row.arrival_process or 'an unnamed process'}"]

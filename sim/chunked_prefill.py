@@ -1,0 +1,177 @@
+"""vLLM v1's scheduler: decodes and chunks of prompts in one step, with and without prefix cache."""
+
+from sim.prefix_cache import PrefixCache
+from sim.scheduler import Scheduler
+from sim.sequence import Batch, Sequence
+from workloads.requests import Prefixes
+
+_SPAN = 1 << 24
+"""Blocks of one stream that have different identities; far more than any context has."""
+
+
+class ChunkedPrefill(Scheduler):
+    """vLLM v1: every step decodes all who can, and fills the token budget with prompt chunks.
+
+    Difference to vLLM: there, a half-computed prompt admitted before a decode comes before it in
+    the step; here decodes always come first. The two agree as long as the budget holds all decodes
+    and only the newest prompt is half computed.
+    """
+
+    def __init__(self, *, long_prefill_token_threshold: int = 0, **settings: object) -> None:
+        super().__init__(**settings)  # type: ignore[arg-type]
+        self.longest_chunk = min(
+            long_prefill_token_threshold or self.token_budget, self.token_budget
+        )
+
+    def next_batch(self, now_s: float) -> Batch | None:
+        """Decodes, then the prompts in progress, then new ones (unless somebody was preempted)."""
+        batch = Batch()
+        decoding = self.decoding
+        if decoding.count:
+            self._ready_decodes(batch)
+        if self.prefilling:
+            self._continue_prompts(batch)
+        if self.waiting and not batch.preempted:
+            self._start_prompts(batch)
+        if not decoding.count and not batch.chunks:
+            if not batch.preempted:
+                return None
+            # Whoever was thrown out left an empty step behind: the freed blocks serve the next try.
+            again = self.next_batch(now_s)
+            if again is not None:
+                again.preempted[:0] = batch.preempted
+            return again
+        return self._add_decodes(batch)
+
+    def _budget_left(self, batch: Batch) -> int:
+        return self.token_budget - self.decoding.count - sum(chunk for chunk, _ in batch.chunks)
+
+    def _continue_prompts(self, batch: Batch) -> None:
+        pool = self.pool
+        for sequence in list(self.prefilling):
+            budget = self._budget_left(batch)  # whoever was thrown out gave back its share
+            if budget <= 0:
+                break
+            if sequence not in self.running:
+                continue
+            past = sequence.kv_tokens
+            chunk = min(sequence.target_tokens - past, budget, self.longest_chunk)
+            blocks = pool.blocks(past + chunk) - pool.blocks(past)
+            while blocks > pool.free and sequence in self.running:
+                self._preempt_one(batch)
+            if sequence not in self.running:
+                break
+            pool.take(blocks)
+            batch.prefills.append(sequence)
+            batch.chunks.append((chunk, past))
+
+    def _start_prompts(self, batch: Batch) -> None:
+        pool, waiting, running = self.pool, self.waiting, self.running
+        budget = self.token_budget - self.decoding.count
+        if batch.chunks:
+            budget = self._budget_left(batch)
+        while budget > 0 and waiting and len(running) < self.max_num_seqs:
+            sequence = waiting.head()
+            chunk = sequence.target_tokens
+            if chunk > budget or chunk > self.longest_chunk:
+                chunk = min(budget, self.longest_chunk)
+            blocks = -(-chunk // pool.block_size)
+            if pool.free - blocks < self.watermark_blocks:
+                break
+            self._seat(waiting.pop(), blocks)
+            batch.prefills.append(sequence)
+            batch.chunks.append((chunk, 0))
+            budget -= chunk
+
+
+class CachingChunkedPrefill(ChunkedPrefill):
+    """vLLM v1 with ``enable_prefix_caching``.
+
+    - Full blocks only. The last token of a prompt is always computed, and with it its block.
+    - A block can be found as soon as it is in a step: a prompt may share what one before it in the
+      same step computes.
+    - A preempted request finds what is left of its own blocks.
+    - What an answer has in common with later prompts (streams that go beyond the prompt) can be
+      found once the request has ended: a prompt cannot hold an answer that is not complete.
+    """
+
+    pool: PrefixCache
+
+    def __init__(self, *, prefixes: Prefixes | None = None, **settings: object) -> None:
+        super().__init__(**settings)  # type: ignore[arg-type]
+        self.pool = PrefixCache(self.pool.num_blocks, self.pool.block_size)
+        self._prefixes = prefixes
+        self._admissions = 0
+
+    def admit(self, sequence: Sequence) -> None:
+        """Queue a request, and name the blocks that it may share."""
+        sequence.blocks = []
+        sequence.keys = self._keys(sequence.request)
+        super().admit(sequence)
+
+    def _keys(self, request: int) -> list[int]:
+        """Identities of the blocks that lie wholly in the request's streams, from the first on."""
+        keys: list[int] = []
+        prefixes = self._prefixes
+        if prefixes is not None:
+            size = self.pool.block_size
+            row = slice(*prefixes.offsets[request : request + 2].tolist())
+            ends = prefixes.ends[row].tolist()
+            for stream, end in zip(prefixes.streams[row].tolist(), ends, strict=True):
+                base = stream * _SPAN
+                keys.extend(range(base + len(keys), base + end // size))
+        return keys
+
+    def _continue_prompts(self, batch: Batch) -> None:
+        super()._continue_prompts(batch)
+        for sequence, (chunk, past) in zip(batch.prefills, batch.chunks, strict=True):
+            self._name_blocks(sequence, past + chunk)
+
+    def _start_prompts(self, batch: Batch) -> None:
+        pool, waiting, running = self.pool, self.waiting, self.running
+        size = pool.block_size
+        budget = self._budget_left(batch)
+        while budget > 0 and waiting and len(running) < self.max_num_seqs:
+            sequence = waiting.head()
+            target = sequence.target_tokens
+            found = pool.find(sequence.keys, (target - 1) // size)
+            past = len(found) * size
+            chunk = min(target - past, budget, self.longest_chunk)
+            blocks = pool.blocks(past + chunk) - len(found)
+            if pool.free - blocks - pool.free_among(found) < self.watermark_blocks:
+                break
+            pool.hold(found)
+            sequence.blocks = found
+            sequence.kv_tokens = past
+            if not sequence.preemptions:
+                sequence.cached_tokens = past
+            self._admissions += 1
+            sequence.admission = self._admissions
+            self._seat(waiting.pop(), blocks)
+            self._name_blocks(sequence, past + chunk)
+            batch.prefills.append(sequence)
+            batch.chunks.append((chunk, past))
+            budget -= chunk
+
+    def _name_blocks(self, sequence: Sequence, tokens: int) -> None:
+        full = tokens // self.pool.block_size
+        if len(sequence.blocks) < full:
+            self.pool.name(sequence.blocks, sequence.keys, full)
+
+    def _release(self, sequences: list[Sequence]) -> None:
+        """Free the blocks of those who ended, in order of admission."""
+        for sequence in sorted(sequences, key=lambda each: each.admission):
+            del self.running[sequence]
+            self._free(sequence, sequence.kv_tokens)
+
+    def _give_back(self, sequence: Sequence, held_tokens: int) -> None:
+        """As any; but what was computed can be found again, by this request alone if need be."""
+        keys = sequence.keys
+        own = -(sequence.request + 1) * _SPAN
+        keys.extend(range(own + len(keys), own + sequence.kv_tokens // self.pool.block_size))
+        self._free(sequence, held_tokens)
+
+    def _free(self, sequence: Sequence, held_tokens: int) -> None:
+        self._name_blocks(sequence, sequence.kv_tokens)
+        blocks, sequence.blocks = sequence.blocks, []
+        self.pool.release(blocks, self.pool.blocks(held_tokens) - len(blocks))

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from experiments.build import calibration_of
+from experiments.build import prices_of
 from experiments.identity import code_digest, file_digest, machine, versions
 from experiments.pieces import read_piece, read_requests
 from experiments.plan import Plan
@@ -18,6 +18,8 @@ from experiments.sweep import Run
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+    from hardware.calibration import Calibration
 
 
 def runs_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
@@ -41,7 +43,7 @@ def summary_table(plan: Plan, runs: "DataFrame") -> "DataFrame":
     """Return one row per point: the swept keys, then each metric's mean over runs and interval."""
     from experiments.stats import summarise_points
 
-    calibrations = [calibration_of(point.study.calibration) for point in plan.points]
+    calibrations = [prices_of(point.study) for point in plan.points]
     return summarise_points(runs, ["point", *plan.keys], calibrations=calibrations)
 
 
@@ -82,7 +84,7 @@ def write_plain_yaml(data: dict[str, Any], file: TextIO) -> None:
 
 def write_manifest(plan: Plan, runs: Sequence[Run], path: Path, facts: dict[str, Any]) -> None:
     """Write what may differ from run to run: versions, seeds, machine, time; and identities."""
-    calibrations = dict.fromkeys(point.study.calibration for point in plan.points)
+    calibrations = {each.name: each for each in (prices_of(p.study) for p in plan.points)}
     files = dict.fromkeys(name for point in plan.points for name in point.study.workload.files)
     manifest = {
         "study": plan.study.name,
@@ -91,7 +93,7 @@ def write_manifest(plan: Plan, runs: Sequence[Run], path: Path, facts: dict[str,
         "runs": len(runs),
         "seeds": sorted({run.seed for run in runs}),
         "notes": list(plan.notes),
-        "calibrations": {name: _calibration_identity(name) for name in calibrations},
+        "calibrations": {name: _identity(each) for name, each in calibrations.items()},
         "files": {name: file_digest(name) for name in files},
         "versions": versions(),
         "code_sha256": code_digest(),
@@ -102,9 +104,8 @@ def write_manifest(plan: Plan, runs: Sequence[Run], path: Path, facts: dict[str,
     path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
-def _calibration_identity(name: str) -> dict[str, Any]:
+def _identity(calibration: "Calibration") -> dict[str, Any]:
     import hashlib
 
-    calibration = calibration_of(name)
     content = calibration.model_dump_json()
     return {"name": calibration.name, "sha256": hashlib.sha256(content.encode()).hexdigest()}

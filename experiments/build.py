@@ -5,7 +5,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from experiments.study import Study
-from hardware.calibration import Calibration, load_calibration
+from hardware.calibration import Calibration, UnknownCalibrationError, load_calibration
+from hardware.engines import ENGINES, engine_calibration, engine_calibration_names
 from hardware.gpu import Gpu, load_gpu
 from model.spec import load_spec
 from sim.scenario import ClusterConfig, EngineConfig, Scenario, build_scenario
@@ -45,7 +46,7 @@ def _scenario(
     stamps: tuple[Stamp, ...],
 ) -> Scenario:  # fmt: skip
     cluster_config = ClusterConfig.model_validate_json(cluster)
-    fitted = calibration_of(calibration)
+    fitted = calibration_of(calibration, cluster_config.gpu)
     return build_scenario(
         load_spec(model),
         gpu_of(cluster_config.gpu, fitted),
@@ -107,9 +108,42 @@ def _stamp(path: str | Path) -> Stamp:
     return status.st_size, status.st_mtime_ns
 
 
-def calibration_of(calibration: str) -> Calibration:
-    """Load a calibration by name or path; none is the datasheet. Raises ValueError."""
-    return load_calibration(calibration)
+def calibration_of(calibration: str, gpu: str | dict[str, object]) -> Calibration:
+    """Load a calibration by name or path; that of an engine is composed for the GPU.
+
+    Raises:
+        ValueError: no such calibration, or none of that engine for that GPU.
+    """
+    if not names_engine(calibration):
+        return load_calibration(calibration)
+    if names_calibrated(gpu):
+        raise UnknownCalibrationError(
+            f"cluster.gpu = {CALIBRATED!r} is the device of a calibration that was measured, but "
+            f"calibration = {calibration!r} is one for every GPU, expected a gpu of the catalogue"
+        )
+    return engine_calibration(calibration, load_gpu(gpu))
+
+
+def prices_of(study: Study) -> Calibration:
+    """Load the calibration of a study (of one point). Raises ValueError."""
+    return calibration_of(study.calibration, study.cluster.gpu)
+
+
+def names_engine(calibration: str) -> bool:
+    """Tell whether a calibration is an engine's: measured kernels of any GPU, and constants."""
+    engine, dash, version = calibration.lower().partition("-")
+    return engine in ENGINES and (not dash or version[:1].isdigit())
+
+
+def check_calibration(calibration: str) -> None:
+    """Look a name or path up, whatever the GPU. Raises ValueError."""
+    if not names_engine(calibration):
+        load_calibration(calibration)
+    elif calibration.lower() not in engine_calibration_names():
+        raise UnknownCalibrationError(
+            f"calibration = {calibration!r}: expected one of "
+            f"{', '.join(engine_calibration_names())}"
+        )
 
 
 def requests_of(study: Study, seed: int) -> Requests:

@@ -1,4 +1,7 @@
-"""``python -m experiments.calibrate``: measures a real decoder and writes a calibration."""
+"""``python -m experiments.calibrate``: measures a real decoder and writes a calibration.
+
+With ``--from-kernels`` nothing is measured: published tables of kernel times are fitted instead.
+"""
 
 import argparse
 import sys
@@ -147,7 +150,12 @@ def draw(found: "Fit", path: Path) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.calibrate", description=__doc__)
-    parser.add_argument("--model", required=True, help="catalogue name, or a folder of weights")
+    parser.add_argument("--model", help="catalogue name, or a folder of weights: measured")
+    parser.add_argument(
+        "--from-kernels", metavar="DIR", help="kernel tables, or the package that brings them"
+    )
+    parser.add_argument("--engine", default="vllm", help="of the tables and constants (vllm)")
+    parser.add_argument("--engine-version", default="", help="of the engine; default: the newest")
     parser.add_argument("--out", required=True, type=Path, help="calibration to write, .yaml")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
     parser.add_argument("--gpu", help="catalogue name of the device; without, peaks are probed")
@@ -168,11 +176,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, fit, write ``OUT`` and a picture beside it; 2 when the input is wrong."""
     arguments = _parser().parse_args(argv)
     try:
-        found = _run(arguments)
+        if (arguments.model is None) == (arguments.from_kernels is None):
+            raise ValueError(
+                "expected either --model, to measure, or --from-kernels, to fit tables"
+            )
+        _check_out(arguments.out)
+        text = _fit_tables(arguments) if arguments.from_kernels else describe(_run(arguments))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(describe(found))
+    print(text)
     print(f"wrote {arguments.out} and {arguments.out.with_suffix('.png')}")
     return 0
 
@@ -183,10 +196,6 @@ def _run(arguments: argparse.Namespace) -> "Fit":
 
     from hardware.calibration import save_calibration
 
-    if arguments.out.suffix not in (".yaml", ".yml"):
-        raise ValueError(f"--out {arguments.out}: expected a name that ends in .yaml")
-    if not arguments.out.resolve().parent.is_dir():
-        raise ValueError(f"--out {arguments.out}: its folder does not exist")
     limits = Limits(
         max_decodes=arguments.max_decodes,
         max_context_tokens=arguments.max_context_tokens,
@@ -217,6 +226,33 @@ def _run(arguments: argparse.Namespace) -> "Fit":
     save_calibration(found.calibration, arguments.out)
     draw(found, arguments.out.with_suffix(".png"))
     return found
+
+
+def _check_out(out: Path) -> None:
+    if out.suffix not in (".yaml", ".yml"):
+        raise ValueError(f"--out {out}: expected a name that ends in .yaml")
+    if not out.resolve().parent.is_dir():
+        raise ValueError(f"--out {out}: its folder does not exist")
+
+
+def _fit_tables(arguments: argparse.Namespace) -> str:
+    """Fit kernel tables, write the calibration and its picture; return the report."""
+    from experiments.kernel_calibration import calibration_from_tables, describe_kernels, draw
+    from hardware.calibration import save_calibration
+    from hardware.gpu import load_gpu
+
+    if arguments.gpu is None:
+        raise ValueError("--gpu is missing, expected the catalogue name of the tables' GPU")
+    calibration = calibration_from_tables(
+        arguments.from_kernels,
+        load_gpu(arguments.gpu),
+        arguments.engine,
+        arguments.engine_version,
+        name=arguments.out.stem,
+    )
+    save_calibration(calibration, arguments.out)
+    draw(calibration, arguments.out.with_suffix(".png"))
+    return describe_kernels(calibration)
 
 
 def build_decoder(

@@ -39,7 +39,7 @@ def references(raw: Mapping[str, Any]) -> list[Fault]:
     lookups = (
         (("model",), str, load_spec),
         (("cluster", "gpu"), str | dict, load_gpu),
-        (("calibration",), str, build.calibration_of),
+        (("calibration",), str, build.check_calibration),
     )
     for path, kind, load in lookups:
         value = value_at(raw, path)

@@ -154,7 +154,7 @@ def _build(loaded: Loaded, settings: list[Setting], studies: list[Study]) -> tup
         try:
             setup = setups.get(key) or _setup(build.scenario_of(study, study.seed), study)
             if study.calibration_draws:
-                build.drawn(build.calibration_of(study.calibration), study.seed)
+                build.drawn(build.prices_of(study), study.seed)
         except ValueError as error:
             fails(number, error)
         else:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from experiments.build import calibration_of, gpu_of
+from experiments.build import gpu_of, prices_of
 from experiments.plan import Plan
 from experiments.study import Study
 from hardware.calibration import DATASHEET, POOR_MEAN, POOR_WORST
@@ -69,7 +69,7 @@ def calibration_notes(plan: Plan) -> list[str]:
 
 def price_notes(study: Study) -> list[str]:
     """Say what a reader of one point must know of its prices."""
-    calibration = calibration_of(study.calibration)
+    calibration = prices_of(study)
     if calibration == DATASHEET:
         return [
             "calibration none: kernels run at the datasheet's peaks, which real ones stay below, "

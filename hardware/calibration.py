@@ -17,8 +17,11 @@ from pydantic import (
 )
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.scalarstring import LiteralScalarString
 
 from hardware.gpu import Gpu
+from hardware.kernels import Kernels
+from hardware.surface import Surface
 from hardware.yaml_file import read_yaml, validated
 
 __all__ = [
@@ -148,6 +151,9 @@ class Calibration(_Part):
     """Norms, activations, residuals, embedding: traffic."""
     all_reduce_bytes: Efficiency = 1.0
     """Collectives, rate of the links."""
+
+    kernels: Kernels | None = None
+    """Measured kernels, which price matrix products, attention and all-reduces instead."""
 
     step_overhead_s: NonNegativeFloat = 0.0
     """Once per step: scheduling, preparing inputs, sampling."""
@@ -295,13 +301,26 @@ def _commented(part: BaseModel, indent: int = 0) -> CommentedMap:
     document.fa.set_block_style()
     for name, field in type(part).model_fields.items():
         value = getattr(part, name)
-        if value is None:
+        if value is None or value == {}:
             continue
-        if isinstance(value, BaseModel):
-            value = _commented(value, indent + 2)
-        elif isinstance(value, tuple):
-            value = [list(row) if isinstance(row, tuple) else row for row in value]
-        document[name] = value
+        document[name] = _plain(value, indent)
         if field.description:
             document.yaml_set_comment_before_after_key(name, field.description, indent=indent)
     return document
+
+
+def _plain(value: object, indent: int) -> object:
+    """What YAML shows of a field: mappings as blocks, a surface's values as lines of text."""
+    if isinstance(value, Surface):
+        document = CommentedMap()
+        document["axes"] = CommentedMap({name: list(at) for name, at in value.axes.items()})
+        document["axes"].fa.set_block_style()
+        document["values"] = LiteralScalarString("\n".join(value.rows()) + "\n")
+        return document
+    if isinstance(value, BaseModel):
+        return _commented(value, indent + 2)
+    if isinstance(value, dict):
+        return CommentedMap({name: _plain(each, indent + 2) for name, each in value.items()})
+    if isinstance(value, tuple):
+        return [list(row) if isinstance(row, tuple) else row for row in value]
+    return value

@@ -40,7 +40,11 @@ def operators_s(operators: Iterable[Operator], gpu: Gpu, calibration: Calibratio
         UnsupportedPrecisionError: the GPU lacks the arithmetic of one of them.
     """
     total: F = 0.0
+    kernels = calibration.kernels
     for operator in operators:
+        if kernels is not None and operator.gemm is not None:
+            total = total + operator.layers * kernels.gemm_s(operator, gpu)
+            continue
         flops_efficiency, bytes_efficiency = efficiencies(operator.kind, calibration)
         seconds = operator_s(
             operator.flops,
@@ -118,30 +122,3 @@ def attention_work(
         term = AttentionTerm(per_pair, per_row, per_position, moved_per_pair)
         terms.append((term, first.compute))
     return terms
-
-
-def attention_terms(
-    spec: DecoderSpec,
-    gpu: Gpu,
-    *,
-    precision: Precision,
-    tp: int,
-    fused: bool,
-    flops_efficiency: float,
-    bytes_efficiency: float,
-) -> tuple[AttentionTerm, ...]:
-    """Return the seconds of every attention operator per unit of its arguments.
-
-    Raises:
-        UnsupportedPrecisionError: the GPU lacks the arithmetic.
-    """
-    moved_per_s = gpu.bandwidth_bytes_per_s * bytes_efficiency
-    return tuple(
-        AttentionTerm(
-            per_pair=term.per_pair / (gpu.peak(compute) * flops_efficiency),
-            per_row=term.per_row / moved_per_s,
-            per_position=term.per_position / moved_per_s,
-            moved_per_pair=term.moved_per_pair / moved_per_s,
-        )
-        for term, compute in attention_work(spec, precision=precision, tp=tp, fused=fused)
-    )

@@ -7,11 +7,10 @@ them, and prefill chunks ``(chunk_tokens, past_tokens)``. Its price is
 
 where the tokens' share (projections, MLP or experts, norms, all-reduces) depends on the number of
 tokens only, and the sequences' share (LM head, gather of the logits) on the number of sequences
-only: both are tables. Attention is a maximum of two linear functions, once for all decodes and once
-per chunk.
+only: both are tables. Attention of all decodes is a maximum of two linear functions of their
+contexts, of each chunk what ``hardware.chunk_cost`` says.
 
-Not covered: kernels do not overlap, chunks and decodes do not share one attention kernel, and
-sampling costs what ``sequence_overhead_s`` says.
+Not covered: kernels do not overlap, and sampling costs what ``sequence_overhead_s`` says.
 """
 
 from array import array
@@ -21,17 +20,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from hardware.attention_prices import DecodeTerm, chunk_cost, decode_terms
 from hardware.calibration import DATASHEET, Calibration
+from hardware.chunk_cost import ChunkCost
 from hardware.gpu import Gpu
 from hardware.interconnect import all_gather_s, all_reduce_s
-from hardware.operator_prices import (
-    AttentionTerm,
-    attention_terms,
-    attention_work,
-    operators_s,
-    operators_work,
-)
-from model.ops import attended, sequence_operators, shard, token_operators
+from hardware.operator_prices import AttentionTerm, attention_work, operators_s, operators_work
+from model.ops import sequence_operators, shard, token_operators
 from model.precision import Precision
 from model.spec import DecoderSpec
 
@@ -51,13 +46,11 @@ class StepCost:
     """By tokens of the step, from 0: what the GPUs spend on them, attention apart."""
     sequence_s: list[float]
     """By sequences of the step, from 0: LM head, and host time per sequence."""
-    chunk_overhead_s: float
     sliding_window: int | None
-    fused: bool
-    decode_terms: tuple[tuple[float, float, float], ...]
-    """Per attention operator: compute and traffic seconds per position, traffic per sequence."""
-    chunk_terms: tuple[tuple[float, float, float, float], ...]
-    """Per attention operator: compute s per pair, traffic s per row, per position, per pair."""
+    decode_terms: list[tuple[DecodeTerm, ...]] = field(repr=False)
+    """By decoding sequences, from 0: every attention operator over all layers."""
+    chunk_cost: ChunkCost
+    """Attention of a prefill chunk."""
     token_work: tuple[Floats, Floats] = field(repr=False)
     """FLOPs and bytes of one rank by tokens of the step."""
     sequence_work: tuple[Floats, Floats] = field(repr=False)
@@ -79,19 +72,20 @@ class StepCost:
         Raises:
             ValueError: more tokens or sequences than the tables were built for.
         """
-        attention = 0.0
-        if decodes:
-            for per_pair, per_position, per_row in self.decode_terms:
-                compute = per_pair * context_tokens
-                memory = per_position * context_tokens + per_row * decodes
-                attention += compute if compute > memory else memory
+        attention = 0.0 if decodes or not chunks else self.chunk_cost.launch_s
         tokens = decodes
         sequences = decodes
+        chunk_s = self.chunk_cost.seconds
         for chunk, past in chunks:
             tokens += chunk
             sequences += 1
-            attention += self._chunk_s(chunk, past)
+            attention += chunk_s(chunk, past)
         try:
+            if decodes:
+                for per_pair, per_position, fixed in self.decode_terms[decodes]:
+                    compute = per_pair * context_tokens
+                    memory = per_position * context_tokens + fixed
+                    attention += compute if compute > memory else memory
             return self.overhead_s + self.token_s[tokens] + self.sequence_s[sequences] + attention
         except IndexError:
             self._check(tokens, sequences)
@@ -129,11 +123,12 @@ class StepCost:
             return array("d", vector[: vector.searchsorted(until_s) + 1].tobytes())
         ends_s = []
         end_s, context = start_s, context_tokens
+        terms = self.decode_terms[decodes]
         for _ in range(steps):
             attention = 0.0
-            for per_pair, per_position, per_row in self.decode_terms:
+            for per_pair, per_position, fixed in terms:
                 compute = per_pair * context
-                memory = per_position * context + per_row * decodes
+                memory = per_position * context + fixed
                 attention += compute if compute > memory else memory
             end_s += base + attention
             ends_s.append(end_s)
@@ -196,9 +191,8 @@ class StepCost:
         positions = sequences * mean_context_tokens
         if self.sliding_window is not None:
             positions = min(positions, float(sequences * self.sliding_window))
-        for per_pair, per_position, per_row in self.decode_terms:
-            memory_s = per_position * positions + per_row * sequences
-            seconds += max(per_pair * positions, memory_s)
+        for per_pair, per_position, fixed in self.decode_terms[sequences]:
+            seconds += max(per_pair * positions, per_position * positions + fixed)
         return sequences / seconds
 
     def output_tokens_per_s_ceiling(self) -> float:
@@ -246,9 +240,8 @@ class StepCost:
         """Durations of successive steps that only decode, computed side by side."""
         positions = np.arange(steps, dtype=np.int64) * growth + context_tokens
         total = np.zeros(steps)
-        for per_pair, per_position, per_row in self.decode_terms:
-            memory_s = per_position * positions + per_row * decodes
-            total += np.maximum(per_pair * positions, memory_s)
+        for per_pair, per_position, fixed in self.decode_terms[decodes]:
+            total += np.maximum(per_pair * positions, per_position * positions + fixed)
         return self._base_s(decodes, decodes) + total
 
     def _check(self, tokens: int, sequences: int) -> None:
@@ -262,18 +255,6 @@ class StepCost:
                     f"a step of {count} {noun} is beyond {parameter} = {limit} of this step cost, "
                     f"expected at most {limit}"
                 )
-
-    def _chunk_s(self, chunk: int, past: int) -> float:
-        """Seconds of one chunk's attention, and its overhead."""
-        pairs, positions = attended(chunk, past, self.sliding_window)
-        if not self.fused:
-            pairs = chunk * positions
-        seconds = self.chunk_overhead_s
-        for per_pair, per_row, per_position, moved_per_pair in self.chunk_terms:
-            compute = per_pair * pairs
-            memory = per_row * chunk + per_position * positions + moved_per_pair * pairs
-            seconds += compute if compute > memory else memory
-        return seconds
 
 
 def step_cost(
@@ -322,53 +303,17 @@ def step_cost(
     if tp > 1:
         token_s = token_s + _all_reduces_s(spec, tokens, gpu, tp, precision, calibration)
         sequence_s = sequence_s + _gather_s(spec, sequences, gpu, tp, precision, calibration)
-    decode, chunk = _attention(spec, gpu, tp, precision, calibration, fused)
     return StepCost(
         overhead_s=step_overhead_s + spec.num_layers * calibration.layer_overhead_s,
         token_s=token_s.tolist(),
         sequence_s=(sequence_s + sequence_overhead_s * sequences).tolist(),
-        chunk_overhead_s=calibration.chunk_overhead_s,
         sliding_window=spec.sliding_window,
-        fused=fused,
-        decode_terms=decode,
-        chunk_terms=chunk,
+        decode_terms=decode_terms(spec, gpu, max_seqs, tp, precision, calibration, fused),
+        chunk_cost=chunk_cost(spec, gpu, tp, precision, calibration, fused),
         token_work=operators_work(of_tokens),
         sequence_work=operators_work(of_sequences),
         attention_work=attention_work(spec, precision=precision, tp=tp, fused=True)[0][0],
         bare_sequence_s=sequence_s,
-    )
-
-
-def _attention(
-    spec: DecoderSpec,
-    gpu: Gpu,
-    tp: int,
-    precision: Precision,
-    calibration: Calibration,
-    fused: bool,
-) -> tuple[tuple[tuple[float, float, float], ...], tuple[tuple[float, float, float, float], ...]]:
-    """Coefficients of decodes and of chunks, in the order in which ``StepCost`` reads them."""
-    decode = attention_terms(
-        spec,
-        gpu,
-        precision=precision,
-        tp=tp,
-        fused=fused,
-        flops_efficiency=calibration.attention_decode_flops,
-        bytes_efficiency=calibration.attention_decode_bytes,
-    )
-    chunk = attention_terms(
-        spec,
-        gpu,
-        precision=precision,
-        tp=tp,
-        fused=fused,
-        flops_efficiency=calibration.attention_prefill_flops,
-        bytes_efficiency=calibration.attention_prefill_bytes,
-    )
-    return (
-        tuple((t.per_pair, t.per_position + t.moved_per_pair, t.per_row) for t in decode),
-        tuple((t.per_pair, t.per_row, t.per_position, t.moved_per_pair) for t in chunk),
     )
 
 
@@ -385,7 +330,11 @@ def _all_reduces_s(
     Shoeybi et al., "Megatron-LM", arXiv 1909.08053, section 3 and figure 4.
     """
     buffer_bytes = tokens * (spec.hidden_size * precision.activation_bytes)
-    one = all_reduce_s(buffer_bytes, tp, gpu, calibration.all_reduce_bytes)
+    kernels = calibration.kernels
+    if kernels is not None and kernels.reduces(tp):
+        one: Floats = kernels.all_reduce_s(buffer_bytes, tp)
+    else:
+        one = np.asarray(all_reduce_s(buffer_bytes, tp, gpu, calibration.all_reduce_bytes))
     seconds = (2 * spec.num_layers + 1) * (one + calibration.collective_overhead_s)
     return np.where(tokens > 0, seconds, 0.0)
 

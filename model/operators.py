@@ -44,6 +44,8 @@ class Operator:
     """Read from and written to the KV cache."""
     gemm: tuple[F, int, int] | None = None
     """(m, n, k) of a matrix product, ``flops == 2 m n k``; None for every other kind."""
+    groups: int = 1
+    """Matrices side by side over which the m rows are spread: experts of a mixture."""
     compute: str = "bf16"
     """Arithmetic whose peak bounds it, as in `Precision.compute`."""
 

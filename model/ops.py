@@ -221,6 +221,7 @@ def _experts(spec: DecoderSpec, held: Shard, rows: F, precision: Precision) -> l
             activation_bytes=moved,
             kv_bytes=0.0,
             gemm=(pairs, expert_width, hidden),
+            groups=spec.num_experts,
             compute=precision.compute,
         ),
         _activation("experts_act", spec, pairs * width, precision),

@@ -54,6 +54,11 @@ class Precision:
         """
         return "fp16" if self.compute in ("fp8", "int8", "fp4") else self.compute
 
+    @property
+    def kv_numbers(self) -> str:
+        """What the KV cache holds: fp8, or bf16 for anything wider."""
+        return "fp8" if self.kv_bytes <= 1.0 else "bf16"
+
 
 def precision(
     dtype: str = "bfloat16", quantization: str | None = None, kv_cache_dtype: str = "auto"

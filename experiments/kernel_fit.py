@@ -1,0 +1,311 @@
+"""Fits the surfaces of ``hardware.kernels`` to tables of kernel times.
+
+Every fifth shape is left out of a first fit, which is asked to predict it; what is kept is fitted
+to all. Least squares on logarithms, with a penalty on bends, reweighted towards least absolute
+errors so that single stray timings do not matter.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hardware.gpu import Gpu
+from hardware.kernels import DecodeKernel, HeldOut
+from hardware.surface import Surface, corners
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from scipy.sparse import csr_matrix
+
+Floats = npt.NDArray[np.float64]
+Axes = dict[str, tuple[float, ...]]
+
+SMOOTHING = 0.03
+"""Weight of squared second differences in the logarithms, against one squared log error."""
+ROUNDS = 4
+"""Of reweighting."""
+LEAST_LOG = 0.02
+"""Below this log error all shapes weigh alike."""
+HELD_OUT_PART = 5
+"""One shape of so many is predicted, not fitted."""
+
+GEMM_AXES: Axes = {
+    "m": (1, 4, 16, 32, 64, 96, 128, 192, 256, 512, 1024, 2048, 8192),
+    "n": (256, 1024, 2048, 4096, 8192, 16384, 65536),
+    "k": (256, 1024, 2048, 4096, 8192, 16384),
+}
+PREFILL_AXES: Axes = {
+    "rows": (64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304),
+    "positions": (8, 32, 128, 512, 1024, 2048, 8192),
+    "group": (1, 4, 16),
+}
+DECODE_SEQUENCES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+DECODE_KV_HEADS = (1, 2, 4, 8)
+DECODE_GROUPS = (1, 2)
+EXPERT_AXES: Axes = {
+    "rows": (0.03125, 0.25, 1, 4, 16, 64, 256, 1024, 8192),
+    "width": (256, 512, 1024, 2048, 4096, 16384),
+    "experts": (8, 32, 128, 512),
+}
+NUMBER_BYTES = {"bf16": 2.0, "fp8": 1.0, "fp4": 0.5}
+HEAD_DIM = 128
+SHARE_LIMIT = 0.97
+"""Most of its bandwidth that a kernel is believed to reach once the L2 cache does not help."""
+
+
+def fit_surface(axes: Axes, points: Mapping[str, Floats], values: Floats) -> Surface:
+    """Return the surface that is nearest to ``values`` at ``points``.
+
+    Args:
+        axes: the nodes wanted; those beyond the points are left out.
+        points: coordinates by axis, shape (points,).
+        values: positive, shape (points,).
+    """
+    from scipy.sparse import csr_matrix, identity
+    from scipy.sparse.linalg import spsolve
+
+    axes = {name: _covered(nodes, points[name]) for name, nodes in axes.items()}
+    design = _design(axes, [points[name] for name in axes])
+    bends = _bends(axes)
+    penalty = SMOOTHING * (bends.T @ bends) + 1e-6 * identity(design.shape[1])
+    wanted = np.log(values)
+    weights = np.ones(len(wanted))
+    logs = np.zeros(design.shape[1])
+    for _ in range(ROUNDS):
+        weighted = csr_matrix(design.multiply(weights[:, None]))
+        logs = np.asarray(spsolve((design.T @ weighted + penalty).tocsc(), weighted.T @ wanted))
+        weights = LEAST_LOG / np.maximum(np.abs(design @ logs - wanted), LEAST_LOG)
+    return Surface(axes=axes, values=tuple(np.exp(logs).tolist()))
+
+
+def _covered(nodes: tuple[float, ...], at: Floats) -> tuple[float, ...]:
+    """Nodes from the last one at or below the points to the first one at or above them."""
+    low = max((node for node in nodes if node <= at.min() * 1.001), default=nodes[0])
+    high = min((node for node in nodes if node >= at.max() * 0.999), default=nodes[-1])
+    return tuple(node for node in nodes if low <= node <= high)
+
+
+def _design(axes: Axes, points: list[Floats]) -> "csr_matrix":
+    from scipy.sparse import csr_matrix
+
+    places, shares = corners(axes, points)
+    rows = np.tile(np.arange(len(points[0])), len(places))
+    size = int(np.prod([len(nodes) for nodes in axes.values()]))
+    return csr_matrix((shares.ravel(), (rows, places.ravel())), shape=(len(points[0]), size))
+
+
+def _bends(axes: Axes) -> "csr_matrix":
+    """Second differences of the values along every axis, one row each."""
+    from scipy.sparse import csr_matrix, identity, kron, vstack
+
+    blocks = [csr_matrix((0, int(np.prod([len(nodes) for nodes in axes.values()]))))]
+    for bent in axes:
+        block: Any = identity(1)
+        for name, nodes in axes.items():
+            size = len(nodes)
+            block = kron(block, _second_differences(nodes) if name == bent else identity(size))
+        blocks.append(block.tocsr())
+    return csr_matrix(vstack(blocks))
+
+
+def _second_differences(nodes: tuple[float, ...]) -> Floats:
+    steps = np.diff(np.log(np.array(nodes)))
+    rows = np.zeros((max(0, len(nodes) - 2), len(nodes)))
+    for place in range(len(rows)):
+        left, right = 1.0 / steps[place], 1.0 / steps[place + 1]
+        rows[place, place : place + 3] = (left, -left - right, right)
+    return rows
+
+
+def held_out(shapes: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Choose every fifth of the distinct ``shapes`` at random; say which rows have one of them."""
+    names, which = np.unique(shapes, return_inverse=True)
+    left_out = np.zeros(len(names), dtype=bool)
+    order = np.random.default_rng(0).permutation(len(names))
+    left_out[order[::HELD_OUT_PART]] = True
+    return np.asarray(left_out[which])
+
+
+def check(predicted: Floats, measured: Floats) -> HeldOut:
+    """Summarise relative errors."""
+    errors = np.abs(predicted / measured - 1.0)
+    return HeldOut(
+        median=round(float(np.median(errors)), 4),
+        p90=round(float(np.quantile(errors, 0.9)), 4),
+        kernels=len(errors),
+    )
+
+
+def fit_and_check(
+    axes: Axes, points: Mapping[str, Floats], values: Floats, shapes: npt.NDArray[Any]
+) -> tuple[Surface, HeldOut]:
+    """Fit a surface to all points; say how one that has not seen some shapes predicts those."""
+    unseen = held_out(shapes)
+    trial = fit_surface(axes, {k: v[~unseen] for k, v in points.items()}, values[~unseen])
+    predicted = trial(**{name: at[unseen] for name, at in points.items()})
+    # A share of the roofline is a reciprocal of time.
+    return fit_surface(axes, points, values), check(values[unseen], predicted)
+
+
+def _medians(rows: "DataFrame", keys: list[str]) -> "DataFrame":
+    """One row per combination of ``keys``, with the median of its latencies."""
+    return rows.groupby(keys)["latency"].median().reset_index()
+
+
+def gemm_surface(rows: "DataFrame", gpu: Gpu, compute: str) -> tuple[Surface, HeldOut]:
+    """Fit matrix products; ``rows`` has m, n, k and latency (ms) of one arithmetic."""
+    rows = rows[(rows.n >= GEMM_AXES["n"][0]) & (rows.k >= GEMM_AXES["k"][0])]
+    rows = _medians(rows, ["m", "n", "k"])
+    m, n, k = (rows[name].to_numpy(float) for name in "mnk")
+    weight_bytes = NUMBER_BYTES[compute]
+    moved = weight_bytes * n * k + 2.0 * m * (n + k)
+    bound_s = np.maximum(2 * m * n * k / gpu.peak(compute), moved / gpu.bandwidth_bytes_per_s)
+    shares = bound_s / (rows.latency.to_numpy(float) * 1e-3)
+    return fit_and_check(GEMM_AXES, {"m": m, "n": n, "k": k}, shares, n * 1e6 + k)
+
+
+def prefill_surface(rows: "DataFrame", gpu: Gpu) -> tuple[Surface, HeldOut]:
+    """Fit attention of whole prompts: batch_size, isl, num_heads, num_key_value_heads, latency."""
+    keys = ["batch_size", "isl", "num_heads", "num_key_value_heads"]
+    rows = _medians(rows[rows.isl > 1], keys)
+    batch, tokens, heads, kv_heads = (rows[name].to_numpy(float) for name in keys)
+    flops = 4 * HEAD_DIM * heads * batch * tokens * (tokens + 1) / 2
+    moved = 2 * HEAD_DIM * batch * tokens * 2 * (heads + kv_heads)
+    bound_s = np.maximum(flops / gpu.peak("bf16"), moved / gpu.bandwidth_bytes_per_s)
+    points = {
+        "rows": batch * tokens * heads,
+        "positions": (tokens + 1) / 2,
+        "group": heads / kv_heads,
+    }
+    shares = bound_s / (rows.latency.to_numpy(float) * 1e-3)
+    return fit_and_check(PREFILL_AXES, points, shares, (batch * 1000 + heads) * 1000 + kv_heads)
+
+
+def decode_kernel(
+    rows: "DataFrame", gpu: Gpu, kv_bytes: float, l2_bytes: float
+) -> tuple[DecodeKernel, HeldOut]:
+    """Fit attention of decoding sequences: batch_size, step, heads, latency.
+
+    ``step``: KV positions less one.
+
+    The tables time one kernel again and again, so that a context below the L2 cache's size is read
+    from there. In an engine it comes from memory: only contexts that pass the cache, and those that
+    hardly count, are fitted and predicted.
+    """
+    rows = rows[rows.batch_size.isin(DECODE_SEQUENCES)].copy()
+    rows["moved_s"] = (
+        rows.batch_size * (rows.step + 1) * rows.num_key_value_heads
+        * (2 * HEAD_DIM * kv_bytes / gpu.bandwidth_bytes_per_s)
+    )  # fmt: skip
+    rows["seconds"] = rows.latency * 1e-3
+    rows["group"] = np.minimum(rows.num_heads // rows.num_key_value_heads, DECODE_GROUPS[-1])
+    cold = rows.moved_s > 1.3 * l2_bytes / gpu.bandwidth_bytes_per_s
+    rows["used"] = (rows.step < 32) | cold
+    unseen = held_out(rows.num_heads.to_numpy() * 1000 + rows.num_key_value_heads.to_numpy())
+    _, predict = _affine(rows[~unseen])
+    test = rows[unseen & rows.used]
+    kernel, _ = _affine(rows)
+    return kernel, check(predict(test), test.seconds.to_numpy())
+
+
+def _affine(rows: "DataFrame") -> tuple[DecodeKernel, Callable[["DataFrame"], Floats]]:
+    """Fit base and share per (sequences, KV heads, group); return how they predict rows, too."""
+    axes: Axes = {
+        "sequences": DECODE_SEQUENCES,
+        "kv_heads": DECODE_KV_HEADS,
+        "group": DECODE_GROUPS,
+    }
+    keys = [rows.batch_size, rows.num_key_value_heads, rows.group]
+    cells = {key: _line(part) for key, part in rows.groupby(keys)}
+    known = [(key, line) for key, line in cells.items() if line is not None]
+    at = np.array([key for key, _ in known], float)
+    points = dict(zip(axes, at.T, strict=True))
+    base_s, share = np.array([line for _, line in known]).T
+    kernel = DecodeKernel(
+        base_s=fit_surface(axes, points, base_s), bytes_share=fit_surface(axes, points, share)
+    )
+
+    def predict(test: "DataFrame") -> Floats:
+        where = {
+            "sequences": test.batch_size.to_numpy(),
+            "kv_heads": test.num_key_value_heads.to_numpy(),
+            "group": test.group.to_numpy(),
+        }
+        return np.asarray(
+            kernel.base_s(**where) + test.moved_s.to_numpy() / kernel.bytes_share(**where)
+        )
+
+    return kernel, predict
+
+
+def _line(rows: "DataFrame") -> tuple[float, float] | None:
+    """Base in seconds and share of the bandwidth of one cell, robustly; None if undetermined."""
+    used = rows[rows.used]
+    if not len(used) or used.moved_s.max() < 4 * used.moved_s.min() or (used.step >= 32).sum() < 2:
+        used = rows[(rows.step < 32) | (rows.step >= 1000)]  # nothing passes the cache
+    if (used.step >= 32).sum() < 2 or (used.step < 32).sum() < 2:
+        return None
+    base_s = float(used.seconds[used.step < 32].median())
+    long = used[used.step >= 32]
+    slope = float(((long.seconds - base_s) / long.moved_s).median())
+    for _ in range(ROUNDS):  # least absolute relative errors
+        base_s = float(np.median(used.seconds - slope * used.moved_s))
+        weight = long.moved_s / long.seconds
+        order = np.argsort(((long.seconds - base_s) / long.moved_s).to_numpy())
+        cumulated = weight.to_numpy()[order].cumsum()
+        middle = order[np.searchsorted(cumulated, cumulated[-1] / 2)]
+        slope = float(((long.seconds - base_s) / long.moved_s).to_numpy()[middle])
+        slope = max(slope, 1.0 / SHARE_LIMIT)
+    return base_s, 1.0 / slope
+
+
+def all_reduce_surface(custom: "DataFrame | None", nccl: "DataFrame") -> tuple[Surface, HeldOut]:
+    """Return seconds by ranks and bytes: the faster of vLLM's own all-reduce and NCCL's.
+
+    ``custom``: num_gpus, message_size (bytes), latency, replayed from CUDA graphs. Nodes are every
+    other size, so that the sizes between can be checked.
+    """
+    rows = nccl[["num_gpus", "message_size", "latency"]]
+    if custom is not None:
+        both = rows.merge(custom, on=["num_gpus", "message_size"], how="outer", suffixes=("", "_c"))
+        both["latency"] = both[["latency", "latency_c"]].min(axis=1)
+        rows = both
+    rows = _medians(rows, ["num_gpus", "message_size"])
+    ranks = tuple(sorted(rows.num_gpus.unique().tolist()))
+    complete = rows.groupby("message_size").size() == len(ranks)
+    sizes: list[float] = sorted(complete[complete].index.astype(float).tolist())
+    points = {"ranks": rows.num_gpus.to_numpy(float), "bytes": rows.message_size.to_numpy(float)}
+    seconds = rows.latency.to_numpy(float) * 1e-3
+
+    def table(nodes: list[float]) -> Surface:
+        chosen = rows[rows.message_size.isin(nodes)].sort_values(["num_gpus", "message_size"])
+        values = tuple((chosen.latency * 1e-3).tolist())
+        return Surface(axes={"ranks": ranks, "bytes": tuple(nodes)}, values=values)
+
+    coarse = [*sizes[:-1:2], sizes[-1]]
+    between = rows.message_size.isin(set(sizes) - set(coarse)).to_numpy()
+    predicted = table(coarse)(**{name: at[between] for name, at in points.items()})
+    return table(sizes), check(predicted, seconds[between])
+
+
+def expert_surface(rows: "DataFrame", gpu: Gpu, compute: str) -> tuple[Surface, HeldOut]:
+    """Fit grouped products: num_tokens, hidden_size, inter_size, topk, num_experts, latency.
+
+    Gate, up and down of every expert, unevenly chosen; tensor-parallel splits, no expert parallel.
+    """
+    keys = ["num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size"]
+    wide = rows.inter_size / rows.moe_tp_size >= EXPERT_AXES["width"][0]
+    rows = _medians(rows[(rows.moe_ep_size == 1) & wide], keys)
+    tokens, hidden, width, chosen, experts, ranks = (rows[key].to_numpy(float) for key in keys)
+    width = width / ranks
+    pairs = tokens * chosen
+    touched = experts * (1.0 - (1.0 - chosen / experts) ** tokens)
+    number_bytes = NUMBER_BYTES[compute]
+    moved = touched * 3 * width * hidden * number_bytes + pairs * (2 * hidden + 3 * width) * 2.0
+    flops = 2 * pairs * 3 * width * hidden
+    bound_s = np.maximum(flops / gpu.peak(compute), moved / gpu.bandwidth_bytes_per_s)
+    points = {"rows": pairs / experts, "width": width, "experts": experts}
+    shares = bound_s / (rows.latency.to_numpy(float) * 1e-3)
+    return fit_and_check(EXPERT_AXES, points, shares, (hidden * 1e5 + width) * 1e3 + experts)

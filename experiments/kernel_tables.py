@@ -1,0 +1,88 @@
+"""Reads published tables of measured kernel times, in the layout of aiconfigurator.
+
+    DIR/<gpu>/<operator>/<engine>/<version>/*.parquet      (latency in ms)
+
+The same tree lies in the PyPI package ``aiconfigurator-core`` (Apache-2.0), below ``systems/data``.
+"""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hardware.engines import version_key
+from hardware.kernels import Numbers
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+SYSTEMS = {
+    "a100-80gb-sxm": "a100_sxm",
+    "h100-sxm": "h100_sxm",
+    "h200-sxm": "h200_sxm",
+    "b200-sxm": "b200_sxm",
+    "l40s": "l40s",
+}
+"""Folder of a GPU of the catalogue."""
+
+NUMBERS: dict[str, Numbers] = {"bfloat16": "bf16", "fp8": "fp8", "nvfp4": "fp4"}
+"""Their names of arithmetic, and ours; what is not here has no price of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One operator's kernel times."""
+
+    rows: "DataFrame"
+    version: str
+    """Of the engine (or of NCCL) that was measured."""
+
+
+def tables_folder(dir_or_package: str) -> Path:
+    """Return the folder that holds one folder per GPU.
+
+    Raises:
+        ValueError: neither a folder with tables nor an installed package that brings them.
+    """
+    path = Path(dir_or_package)
+    if not path.is_dir():
+        spec = find_spec(dir_or_package.replace("-", "_")) if "/" not in dir_or_package else None
+        if spec is None or spec.origin is None:
+            raise ValueError(
+                f"--from-kernels {dir_or_package!r} is neither a folder nor an installed package, "
+                "expected the folder of the tables, or aiconfigurator-core after pip install"
+            )
+        path = Path(spec.origin).parent
+    for folder in (path, path / "systems" / "data", path / "data"):
+        if any((folder / name).is_dir() for name in SYSTEMS.values()):
+            return folder
+    raise ValueError(
+        f"--from-kernels {dir_or_package!r}: no tables in {path}, expected folders named like "
+        f"{', '.join(SYSTEMS.values())}"
+    )
+
+
+def read_table(folder: Path, operator: str, library: str, file: str, version: str) -> Table | None:
+    """Read one table of one GPU, of the version at or below ``version``, else of the nearest above.
+
+    Args:
+        folder: of the GPU.
+        operator: gemm, attention, moe or comm.
+        library: vllm or nccl.
+        file: name of the table, without ``.parquet``.
+        version: of the engine that is to be priced.
+    """
+    import pandas as pd
+
+    found = {
+        path.parent.name: path for path in (folder / operator / library).glob(f"*/{file}.parquet")
+    }
+    if not found:
+        return None
+    # A table of another version that broke off early is worth less than a complete older one.
+    rows = {name: pd.read_parquet(path) for name, path in found.items()}
+    longest = max(map(len, rows.values()))
+    usable = sorted((name for name in rows if len(rows[name]) > longest / 10), key=version_key)
+    below = [name for name in usable if version_key(name) <= version_key(version)]
+    chosen = below[-1] if below else usable[0]
+    return Table(rows[chosen], chosen)

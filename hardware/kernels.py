@@ -1,0 +1,143 @@
+"""Measured kernels of one GPU, as shares of its roofline.
+
+A table of kernel times becomes a few compact surfaces; where nothing was measured, time follows the
+roofline at the share of the nearest node. Prices are those of an engine, which finds neither
+weights nor KV cache in the L2 cache, since a whole model has passed through it since the last time.
+
+Not covered: matrix products narrower than the first node; head dimensions other than 128 are taken
+to reach the same shares.
+"""
+
+from typing import Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
+
+from hardware.gpu import Gpu
+from hardware.roofline import operator_s
+from hardware.surface import Surface
+from model.operators import Operator
+
+Floats = npt.NDArray[np.float64]
+Numbers = Literal["bf16", "fp8", "fp4"]
+Measured = TypeVar("Measured")
+
+GATED_MATRICES = 3
+"""Gate, up and down: experts were measured with all three."""
+
+LIKE: dict[str, tuple[Numbers, ...]] = {
+    "bf16": ("bf16",),
+    "fp16": ("bf16",),
+    "tf32": ("bf16",),
+    "fp32": ("bf16",),
+    "fp8": ("fp8", "bf16"),
+    "int8": ("fp8", "bf16"),
+    "fp4": ("fp4", "fp8", "bf16"),
+}
+"""Whose shares an arithmetic takes: its own, or those of the nearest one that was measured."""
+
+
+class HeldOut(BaseModel):
+    """How well the surfaces predict kernels of shapes that they were not fitted to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    median: NonNegativeFloat
+    """Median of absolute relative errors; 0.05 is 5%."""
+    p90: NonNegativeFloat
+    """Nine in ten are below."""
+    kernels: PositiveInt
+    """How many kernel times."""
+
+
+class DecodeKernel(BaseModel):
+    """Attention of decoding sequences: affine in the KV positions that are read.
+
+    ``seconds = base + kv_bytes / (bandwidth * share)``, the base by sequences and KV heads: launch,
+    one wave of blocks after another, and the second pass over split contexts.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    base_s: Surface
+    """Axes sequences, kv_heads, group (query heads per KV head); seconds without context."""
+    bytes_share: Surface
+    """Same axes; reached share of the memory's bandwidth."""
+
+    def of_batches(
+        self, sequences: npt.NDArray[np.int64], kv_heads: int, group: float
+    ) -> tuple[Floats, Floats]:
+        """Return base (seconds) and share for batches of ``sequences``.
+
+        More KV heads than were measured are taken for as many more sequences: the kernel cuts its
+        work by both alike.
+        """
+        most = self.base_s.axes["kv_heads"][-1]
+        rows = np.maximum(sequences, 1) * max(1.0, kv_heads / most)
+        heads = min(kv_heads, most)
+        beyond = np.maximum(1.0, rows / self.base_s.axes["sequences"][-1])
+        base_s = beyond * self.base_s(sequences=rows, kv_heads=heads, group=group)
+        share = self.bytes_share(sequences=rows, kv_heads=heads, group=group)
+        return np.where(sequences > 0, base_s, 0.0), share
+
+
+class Kernels(BaseModel):
+    """What the kernels of one GPU reach."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    gpu: str
+    """Catalogue name of the GPU that was measured."""
+    source: str
+    """Tables, versions, licence."""
+    gemm: dict[Numbers, Surface] = Field(min_length=1)
+    """Matrix products by arithmetic; axes m, n, k; share of the roofline."""
+    prefill_attention: dict[Numbers, Surface] = Field(min_length=1)
+    """Attention of prefill chunks by numbers of the KV cache; axes rows (query rows times heads),
+    positions (mean keys of a row), group; share of the roofline of causal pairs."""
+    decode_attention: dict[Numbers, DecodeKernel] = Field(min_length=1)
+    """Attention of decoding sequences by numbers of the KV cache."""
+    all_reduce: Surface | None = None
+    """Axes ranks, bytes (of the buffer); seconds. None: the links stay a model."""
+    experts: dict[Numbers, Surface] = Field(default_factory=dict)
+    """Grouped products of mixtures of experts; axes rows (per expert), width (of an expert on a
+    rank), experts (on a rank); share of the roofline."""
+    held_out: dict[str, HeldOut] = Field(default_factory=dict)
+    """By operator and arithmetic."""
+
+    def gemm_s(self, operator: Operator, gpu: Gpu) -> Floats:
+        """Return the seconds of one execution of a matrix product, or of all experts' together."""
+        assert operator.gemm is not None
+        rows, n, k = operator.gemm
+        bound_s = operator_s(
+            operator.flops, operator.bytes, gpu.peak(operator.compute), gpu.bandwidth_bytes_per_s
+        )
+        if operator.groups > 1 and self.experts:
+            each = np.maximum(rows, 1e-9) / operator.groups
+            share = nearest(self.experts, operator.compute)(
+                rows=each, width=n / GATED_MATRICES, experts=operator.groups
+            )
+        else:
+            share = nearest(self.gemm, operator.compute)(m=np.maximum(rows, 1.0), n=n, k=k)
+        return np.asarray(bound_s / share)
+
+    def reduces(self, ranks: int) -> bool:
+        """Whether all-reduces of that many ranks lie within what was measured."""
+        nodes = self.all_reduce.axes["ranks"] if self.all_reduce is not None else ()
+        return bool(nodes) and nodes[0] <= ranks <= nodes[-1]
+
+    def all_reduce_s(self, bytes_: Floats, ranks: int) -> Floats:
+        """Return the seconds of one all-reduce; beyond the largest buffer, in proportion to it."""
+        assert self.all_reduce is not None
+        largest = self.all_reduce.axes["bytes"][-1]
+        seconds = self.all_reduce(ranks=ranks, bytes=np.maximum(bytes_, 1.0))
+        return np.where(bytes_ > 0, seconds * np.maximum(1.0, bytes_ / largest), 0.0)
+
+
+def nearest(measured: dict[Numbers, Measured], compute: str) -> Measured:
+    """Return what was measured of an arithmetic, or else of the one most like it."""
+    for name in LIKE[compute]:
+        if name in measured:
+            return measured[name]
+    return next(iter(measured.values()))

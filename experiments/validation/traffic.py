@@ -106,19 +106,10 @@ def plan_traffic(run: Run, folder: Path) -> Plan:
         if law.assumption:
             notes.append(law.assumption)
         laws.append(law)
-    if not _is_closed(row):
+    if not row.closed_loop and not row.all_at_once:
         notes += stage_rates_per_s(run)[1]
         notes += _process_notes(row)
     return Plan(run, None, (laws[0], laws[1]), tuple(notes))
-
-
-def _is_closed(row: RunRow) -> bool:
-    process = (row.arrival_process or "").lower()
-    all_at_once = any(word in process for word in ("all at once", "burst", "batch", "inf"))
-    return row.closed_loop or (
-        row.max_concurrency is not None
-        and (all_at_once or (row.request_rate_rps is None and not process))
-    )
 
 
 def _replayed(run: Run, recorded: Recorded) -> Traffic:
@@ -139,15 +130,19 @@ def _replayed(run: Run, recorded: Recorded) -> Traffic:
 
 def _drawn(run: Run, of_prompts: LengthLaw, of_outputs: LengthLaw, seed: int) -> Traffic:
     row = run.base
-    closed = _is_closed(row)
-    if closed:
+    users = None
+    if row.closed_loop:
         users = row.max_concurrency
         if users is None:
             raise CannotPredictError("closed loop without max_concurrency, expected one")
         count = row.n_requests or REQUESTS_PER_CLIENT * users
         arrival_s, stage = np.full(count, np.nan), np.zeros(count, dtype=np.int64)
+    elif row.all_at_once:
+        if row.n_requests is None:
+            raise CannotPredictError("all requests at once, expected n_requests")
+        arrival_s = np.zeros(row.n_requests)
+        stage = np.zeros(row.n_requests, dtype=np.int64)
     else:
-        users = None
         arrival_s, stage = _arrivals(run, seed)
     rng = stream(seed, "lengths")
     prompts, identity = _prompts(of_prompts, len(stage), rng)
@@ -157,7 +152,7 @@ def _drawn(run: Run, of_prompts: LengthLaw, of_outputs: LengthLaw, seed: int) ->
         output_tokens=of_outputs.sample(len(stage), rng),
         priority=np.zeros(len(stage), dtype=np.int64),
         users=users,
-        think_s=np.zeros(len(stage)) if closed else None,
+        think_s=None if users is None else np.zeros(len(stage)),
         prefixes=_prefixes(prompts, identity, of_prompts),
     )
     timeout_s = SHARED_PREFIX_TIMEOUT_S if of_prompts.distinct else None

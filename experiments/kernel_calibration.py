@@ -177,6 +177,7 @@ def calibration_from_tables(
             "software": f"{engine} {version or constants.since}",
             "kernels": kernels,
             "covered": COVERED,
+            "async_scheduling": constants.async_scheduling,
             **constants.values,
         }
     )

@@ -40,6 +40,8 @@ VECTOR_STEPS = 32
 class StepCost:
     """Prices of one model on one tensor-parallel group. Built by ``step_cost``."""
 
+    idle_start_s: float
+    """Before the first step after idling."""
     overhead_s: float
     """Once per step: the host's share, and launches of every layer."""
     token_s: list[float]
@@ -304,6 +306,7 @@ def step_cost(
         token_s = token_s + _all_reduces_s(spec, tokens, gpu, tp, precision, calibration)
         sequence_s = sequence_s + _gather_s(spec, sequences, gpu, tp, precision, calibration)
     return StepCost(
+        idle_start_s=calibration.idle_start_s,
         overhead_s=step_overhead_s + spec.num_layers * calibration.layer_overhead_s,
         token_s=token_s.tolist(),
         sequence_s=(sequence_s + sequence_overhead_s * sequences).tolist(),

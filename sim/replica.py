@@ -113,7 +113,7 @@ class Replica:
         done = len(ends_s)
         if self._plans_ahead and done < steps and ends_s[-1] >= self._next_s:
             context += done * growth
-            ends_s += type(ends_s)(price.decode_ends_s(ends_s[-1], rows, context, growth, 1, inf))
+            ends_s.append(price.decode_ends_s(ends_s[-1], rows, context, growth, 1, inf)[0])
         return ends_s
 
     def submit(self, sequence: Sequence) -> None:

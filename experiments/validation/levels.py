@@ -44,4 +44,6 @@ def engine_at(level: Level, engine: EngineConfig) -> EngineConfig:
     changes: dict[str, object] = {}
     if not level.host:
         changes |= {"step_overhead_s": 0.0, "sequence_overhead_s": 0.0}
+    if not level.prefix_cache:
+        changes["enable_prefix_caching"] = False
     return engine.model_copy(update=changes) if changes else engine

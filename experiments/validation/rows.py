@@ -27,13 +27,18 @@ REQUIRED = ("run_id", "model", "gpu")
 """Columns without which nothing can be predicted."""
 
 _STAGE = re.compile(r"(?P<run>.+)/(?:all|stage(?P<number>\d+))")
+ALL_AT_ONCE = "all at once"
+"""Arrival process of an infinite request rate."""
+_UNLIMITED = ("inf", "infinity", "infinite", "unlimited")
 _EMPTY = ("", "nan", "none", "null", "n/a", "na", "-", "?", "unknown")
 
 
 class RunRow(BaseModel):
     """What is known of one measured run; None where the cell is empty."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="ignore", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     run_id: str
     """Name of the row; ``/all`` and ``/stageN`` at its end name parts of one run."""
@@ -131,7 +136,16 @@ class RunRow(BaseModel):
     @property
     def closed_loop(self) -> bool:
         """Whether clients wait for an answer before they ask again."""
-        return "closed" in (self.arrival_process or "").lower()
+        process = (self.arrival_process or "").lower()
+        capped = self.max_concurrency is not None
+        nothing = self.request_rate_rps is None and self.per_request_file is None and not process
+        return "closed" in process or (capped and (nothing or self.all_at_once))
+
+    @property
+    def all_at_once(self) -> bool:
+        """Whether every request is there from the start."""
+        process = (self.arrival_process or "").lower()
+        return any(word in process for word in (ALL_AT_ONCE, "burst", "batch"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +235,11 @@ def row_of(cells: dict[str, Any]) -> RunRow:
         for key, text in given.items()
         if key not in METRICS
     }
+    if str(data.get("request_rate_rps", "")).lower() in _UNLIMITED:
+        del data["request_rate_rps"]
+        data["arrival_process"] = ALL_AT_ONCE
+    if str(data.get("max_concurrency", "")).lower() in _UNLIMITED:
+        del data["max_concurrency"]
     data["measured"] = {key: given[key] for key in METRICS if key in given}
     return RunRow.model_validate(data)
 

@@ -193,6 +193,10 @@ def _scheduling(
         tokens = V0_CHUNK_BUDGET_TOKENS if chunked else max(2048, min(longest, 32_768))
         settings["max_model_len"] = longest if row.max_model_len else min(longest, 32_768)
     settings["scheduler"] = "chunked_prefill" if chunked else "prefill_first"
+    cached = switched_on(row.prefix_caching)
+    if cached and not chunked:
+        notes.append("prefix caching of an engine without chunked prefill is not modelled: off")
+    settings["enable_prefix_caching"] = chunked and (first if cached is None else cached)
     for key, given, default in (
         ("max_num_batched_tokens", row.max_num_batched_tokens, tokens),
         ("max_num_seqs", row.max_num_seqs, sequences),

@@ -16,7 +16,8 @@ from experiments.validation.per_request import (
 from experiments.validation.rows import Run, RunRow
 from experiments.validation.stages import stage_rates_per_s, stages_of_recorded
 from workloads.arrivals import Deterministic, Gamma, Poisson
-from workloads.requests import Requests
+from workloads.prefixes import prompt_prefixes
+from workloads.requests import Prefixes, Requests
 from workloads.streams import stream
 
 Ints = npt.NDArray[np.int64]
@@ -53,8 +54,8 @@ class Plan:
 
     run: Run
     recorded: Recorded | None
-    prompts: LengthLaw
-    outputs: LengthLaw
+    laws: tuple[LengthLaw, LengthLaw] | None
+    """Of prompts and of outputs, where nothing was recorded."""
     notes: tuple[str, ...]
     """What was assumed."""
 
@@ -69,7 +70,10 @@ class Plan:
         Raises:
             CannotPredictError: the stages of the run do not fit its requests.
         """
-        return _replayed(self.run, self.recorded) if self.recorded else _drawn(self, seed)
+        if self.recorded is not None:
+            return _replayed(self.run, self.recorded)
+        assert self.laws is not None  # as ``plan_traffic`` sees to
+        return _drawn(self.run, *self.laws, seed)
 
 
 def plan_traffic(run: Run, folder: Path) -> Plan:
@@ -85,10 +89,8 @@ def plan_traffic(run: Run, folder: Path) -> Plan:
         except PerRequestError as error:
             notes.append(f"{error}: requests are drawn from the description instead")
     if recorded is not None:
-        constant = LengthLaw(mean=1)
-        plan = Plan(run, recorded, constant, constant, tuple(notes))
         stages_of_recorded(run, recorded)  # refuses here rather than while simulating
-        return plan
+        return Plan(run, recorded, None, tuple(notes))
     laws = []
     for what, spec, mean in (
         ("prompt", row.isl_spec, row.isl_mean),
@@ -104,19 +106,10 @@ def plan_traffic(run: Run, folder: Path) -> Plan:
         if law.assumption:
             notes.append(law.assumption)
         laws.append(law)
-    if not _is_closed(row):
+    if not row.closed_loop and not row.all_at_once:
         notes += stage_rates_per_s(run)[1]
         notes += _process_notes(row)
-    return Plan(run, None, laws[0], laws[1], tuple(notes))
-
-
-def _is_closed(row: RunRow) -> bool:
-    process = (row.arrival_process or "").lower()
-    all_at_once = any(word in process for word in ("all at once", "burst", "batch", "inf"))
-    return row.closed_loop or (
-        row.max_concurrency is not None
-        and (all_at_once or (row.request_rate_rps is None and not process))
-    )
+    return Plan(run, None, (laws[0], laws[1]), tuple(notes))
 
 
 def _replayed(run: Run, recorded: Recorded) -> Traffic:
@@ -126,33 +119,43 @@ def _replayed(run: Run, recorded: Recorded) -> Traffic:
         prompt_tokens=recorded.prompt_tokens,
         output_tokens=recorded.output_tokens,
         priority=np.zeros(len(recorded.arrival_s), dtype=np.int64),
+        prefixes=_prefixes(
+            recorded.prompt_tokens,
+            recorded.identity,
+            length_law("prompt", run.base.isl_spec, float(recorded.prompt_tokens.mean())),
+        ),
     )
     return Traffic(requests, stages_of_recorded(run, recorded), recorded.timeout_s)
 
 
-def _drawn(plan: Plan, seed: int) -> Traffic:
-    row = plan.run.base
-    closed = _is_closed(row)
-    if closed:
+def _drawn(run: Run, of_prompts: LengthLaw, of_outputs: LengthLaw, seed: int) -> Traffic:
+    row = run.base
+    users = None
+    if row.closed_loop:
         users = row.max_concurrency
         if users is None:
             raise CannotPredictError("closed loop without max_concurrency, expected one")
         count = row.n_requests or REQUESTS_PER_CLIENT * users
         arrival_s, stage = np.full(count, np.nan), np.zeros(count, dtype=np.int64)
+    elif row.all_at_once:
+        if row.n_requests is None:
+            raise CannotPredictError("all requests at once, expected n_requests")
+        arrival_s = np.zeros(row.n_requests)
+        stage = np.zeros(row.n_requests, dtype=np.int64)
     else:
-        users = None
-        arrival_s, stage = _arrivals(plan.run, seed)
+        arrival_s, stage = _arrivals(run, seed)
     rng = stream(seed, "lengths")
-    prompts, _ = _prompts(plan.prompts, len(stage), rng)
+    prompts, identity = _prompts(of_prompts, len(stage), rng)
     requests = Requests(
         arrival_s=arrival_s,
         prompt_tokens=prompts,
-        output_tokens=plan.outputs.sample(len(stage), rng),
+        output_tokens=of_outputs.sample(len(stage), rng),
         priority=np.zeros(len(stage), dtype=np.int64),
         users=users,
-        think_s=np.zeros(len(stage)) if closed else None,
+        think_s=None if users is None else np.zeros(len(stage)),
+        prefixes=_prefixes(prompts, identity, of_prompts),
     )
-    timeout_s = SHARED_PREFIX_TIMEOUT_S if plan.prompts.distinct else None
+    timeout_s = SHARED_PREFIX_TIMEOUT_S if of_prompts.distinct else None
     return Traffic(requests, stage, timeout_s)
 
 
@@ -162,6 +165,21 @@ def _prompts(law: LengthLaw, count: int, rng: np.random.Generator) -> tuple[Ints
         return law.sample(count, rng), None
     identity = np.arange(count, dtype=np.int64) % law.distinct
     return law.sample(law.distinct, rng)[identity], identity
+
+
+def _prefixes(prompts: Ints, identity: Ints | None, law: LengthLaw | None) -> Prefixes | None:
+    """What prompts have in common: repeats, and the system prompt of their group."""
+    if identity is None:
+        return None
+    if law is None or not (law.shared_tokens and law.groups):
+        return prompt_prefixes(prompts, prompt_id=identity)
+    in_group = max(1, law.distinct // law.groups)
+    return prompt_prefixes(
+        prompts,
+        prompt_id=identity,
+        prefix_id=identity // in_group,
+        prefix_tokens=np.full(len(prompts), law.shared_tokens, dtype=np.int64),
+    )
 
 
 def _arrivals(run: Run, seed: int) -> tuple[Floats, Ints]:

@@ -84,10 +84,10 @@ class StepCost:
             attention += chunk_s(chunk, past)
         try:
             if decodes:
-                for per_pair, per_position, fixed in self.decode_terms[decodes]:
-                    compute = per_pair * context_tokens
-                    memory = per_position * context_tokens + fixed
-                    attention += compute if compute > memory else memory
+                for fixed, per_position, base, slope in self.decode_terms[decodes]:
+                    first = fixed + per_position * context_tokens
+                    second = base + slope * context_tokens
+                    attention += first if first > second else second
             return self.overhead_s + self.token_s[tokens] + self.sequence_s[sequences] + attention
         except IndexError:
             self._check(tokens, sequences)
@@ -128,10 +128,10 @@ class StepCost:
         terms = self.decode_terms[decodes]
         for _ in range(steps):
             attention = 0.0
-            for per_pair, per_position, fixed in terms:
-                compute = per_pair * context
-                memory = per_position * context + fixed
-                attention += compute if compute > memory else memory
+            for fixed, per_position, base_s, slope in terms:
+                first = fixed + per_position * context
+                second = base_s + slope * context
+                attention += first if first > second else second
             end_s += base + attention
             ends_s.append(end_s)
             if end_s >= until_s:
@@ -193,8 +193,8 @@ class StepCost:
         positions = sequences * mean_context_tokens
         if self.sliding_window is not None:
             positions = min(positions, float(sequences * self.sliding_window))
-        for per_pair, per_position, fixed in self.decode_terms[sequences]:
-            seconds += max(per_pair * positions, per_position * positions + fixed)
+        for fixed, per_position, base, slope in self.decode_terms[sequences]:
+            seconds += max(fixed + per_position * positions, base + slope * positions)
         return sequences / seconds
 
     def output_tokens_per_s_ceiling(self) -> float:
@@ -242,8 +242,8 @@ class StepCost:
         """Durations of successive steps that only decode, computed side by side."""
         positions = np.arange(steps, dtype=np.int64) * growth + context_tokens
         total = np.zeros(steps)
-        for per_pair, per_position, fixed in self.decode_terms[decodes]:
-            total += np.maximum(per_pair * positions, per_position * positions + fixed)
+        for fixed, per_position, base, slope in self.decode_terms[decodes]:
+            total += np.maximum(fixed + per_position * positions, base + slope * positions)
         return self._base_s(decodes, decodes) + total
 
     def _check(self, tokens: int, sequences: int) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.build import check_calibration
 from experiments.errors import StudyError
 from experiments.folder import check_out, claimed, publish
 from experiments.validation.ablation import ablation_table
@@ -15,7 +16,6 @@ from experiments.validation.predict import SEEDS, Plan, Prediction, plan, predic
 from experiments.validation.rows import Skipped, read_table
 from experiments.validation.terminal import Bar, ablation_text, headline, summary_text
 from experiments.validation.writing import write_results
-from hardware.calibration import load_calibration
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,9 +64,10 @@ def _run(options: argparse.Namespace) -> int:
         re.compile(options.only)
     except re.error as error:
         raise StudyError.of(f"--only {options.only}: not a regular expression: {error}") from None
+    if options.calibration is not None:
+        check_calibration(options.calibration)
     check_out(options.out)
-    prices = load_calibration(options.calibration) if options.calibration is not None else None
-    planned = plan(read_table(options.runs), options.only, options.seeds, prices)
+    planned = plan(read_table(options.runs), options.only, options.seeds, options.calibration)
     if not planned.tasks and not planned.skipped:
         raise StudyError.of(f"--only {options.only}: no run_id of {options.runs} contains it")
     with claimed(options.out) as partial:

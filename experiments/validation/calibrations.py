@@ -1,41 +1,35 @@
-"""Which calibration prices a run: that of its GPU, of the nearest engine version."""
+"""Which calibration prices a run: the kernels of its GPU, the constants of its engine's version."""
 
-import re
-
-from experiments.validation.settings import Version, version_of
-from hardware.calibration import (
-    DATASHEET,
-    Calibration,
-    calibration_names,
-    load_calibration,
-)
+from experiments.build import calibration_of
+from hardware.calibration import DATASHEET, Calibration, UnknownCalibrationError
+from hardware.engines import constants_of, engine_calibration
 from hardware.gpu import Gpu
 
 
-def choose_calibration(gpu: Gpu, version: Version | None) -> tuple[Calibration, str]:
-    """Return the bundled calibration for a GPU and an engine version, and what to say of it.
+def choose_calibration(gpu: Gpu, engine_version: str | None) -> tuple[Calibration, str]:
+    """Return what prices a GPU and an engine version, and what a reader must know of it.
 
-    Of those whose ``gpu`` is this one: the latest that is not newer than ``version``, else the
-    oldest; the latest of all when the version is not known. Without any, the datasheet.
+    Measured kernels of the GPU, or of its nearest relative; constants of the latest version that is
+    not newer than ``engine_version``, else the oldest; the newest when the version is not known.
+    Without kernels the datasheet, which is said loudly.
     """
-    mine = [
-        calibration
-        for name in calibration_names()
-        if (calibration := load_calibration(name)).gpu == gpu.name
-    ]
-    if not mine:
+    try:
+        chosen = engine_calibration(constants_of(engine_version or ""), gpu)
+    except UnknownCalibrationError:
         return DATASHEET, (
-            f"NOT CALIBRATED: no measured kernels of {gpu.name} are bundled; prices are the "
+            f"NOT CALIBRATED: no measured kernels of {gpu.name} or a relative; prices are the "
             "datasheet's peaks, a bound and no forecast"
         )
-    by_version = sorted(mine, key=_version)
-    older = [one for one in by_version if version is None or _version(one) <= version]
-    chosen = older[-1] if older else by_version[0]
-    return chosen, f"calibration {chosen.name} ({chosen.software or 'unnamed software'})"
+    loud = "BORROWED KERNELS: " if "borrowed" in chosen.name else ""
+    which = "" if engine_version else ", the newest, as the version is not known"
+    return chosen, f"{loud}calibration {chosen.name}{which}"
 
 
-def _version(calibration: Calibration) -> Version:
-    """Version of vLLM in the software's name; (0,) when it names none."""
-    software = calibration.software or ""
-    found = re.search(r"vllm\D{0,3}(\d[\d.]*)", software.lower())
-    return version_of(found[1] if found else software) or (0,)
+def given_calibration(name: str, gpu: Gpu) -> tuple[Calibration, str]:
+    """Return the calibration of a name or file for a GPU, and what to say of it.
+
+    Raises:
+        ValueError: no such calibration, or none for this GPU.
+    """
+    chosen = calibration_of(name, gpu.name)
+    return chosen, f"calibration {chosen.name}, as given"

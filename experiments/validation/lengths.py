@@ -108,7 +108,7 @@ def length_law(
 
 def _sharing(text: str) -> tuple[int, int, int]:
     """Shared tokens, groups and distinct prompts; zeros where nothing is shared."""
-    shared = re.search(rf"sys\w*\s*=?\s*{_NUMBER}", text)
+    shared = re.search(rf"sys[a-z]*\s*=?\s*{_NUMBER}", text)
     if not shared and "shared" not in text and "distinct" not in text:
         return 0, 0, 0
     distinct = re.search(rf"{_NUMBER}\s*distinct", text)
@@ -127,7 +127,7 @@ def _jitter(text: str) -> float:
 
 
 def _mean_in(text: str) -> float | None:
-    parts = re.search(rf"sys\w*\s*=?\s*{_NUMBER}\s*\+?\s*q\w*\s*=?\s*{_NUMBER}", text)
+    parts = re.search(rf"sys[a-z]*\s*=?\s*{_NUMBER}\s*\+?\s*q[a-z]*\s*=?\s*{_NUMBER}", text)
     for found in (
         re.search(rf"~\s*{_NUMBER}", text),
         re.search(rf"(?:mean|avg|fixed|target)\s*=?\s*{_NUMBER}", text),

@@ -2,8 +2,14 @@
 
 from dataclasses import dataclass
 
-from hardware.calibration import DATASHEET, Calibration
+from hardware.calibration import DATASHEET, PARAMETERS, Calibration
 from sim.scenario import EngineConfig
+
+HOST = ("step_overhead_s", "sequence_overhead_s", "chunk_overhead_s", "layer_overhead_s")
+"""Constants of a calibration that are the host's time."""
+
+API = tuple(name for name in PARAMETERS if name.startswith("api_"))
+"""Constants that lie between client and engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,10 @@ FULL = LEVELS[-1]
 
 def prices_at(level: Level, calibration: Calibration) -> Calibration:
     """Return the calibration that a level prices with."""
-    return calibration if level.kernels else DATASHEET
+    if not level.kernels:
+        return DATASHEET
+    off = [*(HOST if not level.host else ()), *(API if not level.client else ())]
+    return calibration.model_copy(update=dict.fromkeys(off, 0.0)) if off else calibration
 
 
 def engine_at(level: Level, engine: EngineConfig) -> EngineConfig:

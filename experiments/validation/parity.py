@@ -38,6 +38,7 @@ def draw_parity(errors: "DataFrame", about: "DataFrame", folder: Path, note: str
     drawn = []
     with plt.style.context(Path(__file__).parents[1] / "headroom.mplstyle"):
         merged = errors.merge(about, on="run_id")
+        datasets = sorted(set(map(str, about.dataset)))
         merged = merged[(merged.measured > 0) & (merged.predicted > 0)]
         for name, (metrics, title) in PICTURES.items():
             shown = [metric for metric in metrics if (merged.metric == metric).any()]
@@ -47,7 +48,7 @@ def draw_parity(errors: "DataFrame", about: "DataFrame", folder: Path, note: str
                 1, len(shown), figsize=(4.2 * len(shown), 4.4), squeeze=False
             )
             for metric, axes in zip(shown, panels[0], strict=True):
-                _panel(axes, merged[merged.metric == metric], metric)
+                _panel(axes, merged[merged.metric == metric], metric, datasets)
             figure.suptitle(f"{title} · {note}", wrap=True)
             path = folder / f"parity_{name}.png"
             figure.savefig(path, metadata={"Software": None})
@@ -56,7 +57,7 @@ def draw_parity(errors: "DataFrame", about: "DataFrame", folder: Path, note: str
     return drawn
 
 
-def _panel(axes: "Axes", rows: "DataFrame", metric: str) -> None:
+def _panel(axes: "Axes", rows: "DataFrame", metric: str, datasets: list[str]) -> None:
     import numpy as np
 
     low = 0.7 * min(rows.measured.min(), rows.predicted.min())
@@ -64,7 +65,8 @@ def _panel(axes: "Axes", rows: "DataFrame", metric: str) -> None:
     line = np.array([low, high])
     axes.fill_between(line, line / WITHIN, line * WITHIN, color="#e4e4e4", linewidth=0)
     axes.plot(line, line, color="#555555", linewidth=0.7)
-    for number, (dataset, part) in enumerate(rows.groupby("dataset", sort=True)):
+    for dataset, part in rows.groupby("dataset", sort=True):
+        number = datasets.index(str(dataset))
         marker, colour = MARKERS[number % len(MARKERS)], f"C{number % 8}"
         for saturated, some in part.groupby("saturated"):
             axes.plot(

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.stats import mean_interval
-from experiments.validation.calibrations import choose_calibration
+from experiments.validation.calibrations import choose_calibration, given_calibration
 from experiments.validation.figures import figures_of, is_saturated, offered_per_s
 from experiments.validation.levels import FULL, Level, engine_at, prices_at
 from experiments.validation.rows import Run, RunRow, Skipped, Table
@@ -75,7 +75,7 @@ def plan(
     table: Table,
     only: str = "",
     seeds: int = SEEDS,
-    calibration: Calibration | None = None,
+    calibration: str | None = None,
 ) -> Plan:
     """Prepare every run of a table whose rows match ``only``.
 
@@ -83,7 +83,8 @@ def plan(
         table: the runs.
         only: regular expression that a ``run_id`` must contain.
         seeds: simulations of a run whose requests are drawn.
-        calibration: prices of all runs; by default each has its own (``choose_calibration``).
+        calibration: name or file of the prices of all runs; by default each has its own
+            (``choose_calibration``).
     """
     wanted = re.compile(only)
     tasks, skipped = [], [one for one in table.unreadable if wanted.search(one.run_id)]
@@ -99,7 +100,7 @@ def plan(
 
 
 def _task(
-    run: Run, rows: tuple[RunRow, ...], table: Table, seeds: int, calibration: Calibration | None
+    run: Run, rows: tuple[RunRow, ...], table: Table, seeds: int, calibration: str | None
 ) -> Task:
     setup_of(run.base, 1)  # refuses other engines before their requests are looked at
     planned: TrafficPlan = plan_traffic(run, table.folder)
@@ -108,9 +109,10 @@ def _task(
         int((one.requests.prompt_tokens + one.requests.output_tokens).max()) for one in traffic
     )
     setup = setup_of(run.base, longest)
-    chosen, about = choose_calibration(setup.gpu, setup.version)
-    if calibration is not None:
-        chosen, about = calibration, f"calibration {calibration.name}, as given"
+    if calibration is None:
+        chosen, about = choose_calibration(setup.gpu, run.base.engine_version)
+    else:
+        chosen, about = given_calibration(calibration, setup.gpu)
     task = Task(run, rows, setup, chosen, traffic, (*setup.notes, *planned.notes, about))
     _scenario(setup, chosen, FULL)  # refuses what does not fit before anything is simulated
     return task

@@ -1,0 +1,240 @@
+"""Which engine, prices and requests a row of a table stands for."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.validation.calibrations import choose_calibration
+from experiments.validation.levels import API, HOST, LEVELS, engine_at, prices_at
+from experiments.validation.rows import Run, row_of
+from experiments.validation.settings import setup_of, switched_on, version_of
+from experiments.validation.traffic import CannotPredictError, Traffic, plan_traffic
+from hardware.calibration import DATASHEET
+from hardware.engines import engine_calibration
+from hardware.gpu import Gpu, load_gpu
+from sim.scenario import EngineConfig
+from tests.experiments.measured_runs import run, write_requests
+
+
+def engine_of(**cells: str) -> EngineConfig:
+    return setup_of(row_of(run("a", **cells)), 1000).engine
+
+
+def traffic_of(folder: Path, seed: int = 0, **cells: str) -> Traffic:
+    return plan_traffic(Run("a", (row_of(run("a", **cells)),)), folder).draw(seed)
+
+
+def test_settings_that_are_given_are_taken() -> None:
+    setup = setup_of(row_of(run("a", kv_blocks="7462.0", block_size="32", gpu_mem_util="0.97")), 9)
+    engine = setup.engine
+    assert (setup.spec.name, setup.gpu.name) == ("llama-2-7b", "h100-sxm")
+    assert (engine.max_num_seqs, engine.max_num_batched_tokens) == (128, 2048)
+    assert (engine.num_gpu_blocks, engine.block_size) == (7462, 32)
+    assert engine.gpu_memory_utilization == 0.97
+    assert (engine.scheduler, engine.enable_prefix_caching) == ("chunked_prefill", True)
+    assert setup.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("gpu", "version", "scheduler", "tokens", "seqs"),
+    [
+        ("H100-80GB-SXM", "0.15.1", "chunked_prefill", 8192, 1024),
+        ("A100-80GB-SXM", "~2025-05 (vllm 0.8.x)", "chunked_prefill", 2048, 256),
+        ("NVIDIA L40S", "0.9.2", "chunked_prefill", 2048, 256),
+        ("h200_sxm", "", "chunked_prefill", 8192, 1024),
+        ("H100-80GB-SXM", "0.6.0", "prefill_first", 4096, 256),
+    ],
+)
+def test_defaults_of_versions_and_gpus(
+    gpu: str, version: str, scheduler: str, tokens: int, seqs: int
+) -> None:
+    empty = dict.fromkeys(
+        ("max_num_seqs", "max_num_batched_tokens", "chunked_prefill", "prefix_caching"), ""
+    )
+    setup = setup_of(row_of(run("a", **empty | {"gpu": gpu, "engine_version": version})), 9)
+    engine = setup.engine
+    assert (engine.scheduler, engine.max_num_batched_tokens, engine.max_num_seqs) == (
+        scheduler, tokens, seqs,
+    )  # fmt: skip
+    assert engine.enable_prefix_caching == (scheduler == "chunked_prefill")
+    assert any(note.startswith("max_num_batched_tokens: ") for note in setup.notes)
+
+
+def test_v0_cuts_prompts_of_long_contexts_only() -> None:
+    old = {"engine_version": "0.6.0", "chunked_prefill": "default (off unless ctx>32k)",
+           "max_num_batched_tokens": "", "model": "meta-llama/Llama-3.1-70B", "tp": "4"}  # fmt: skip
+    assert engine_of(**old).scheduler == "prefill_first"
+    long = engine_of(**old, max_model_len="65536")
+    assert (long.scheduler, long.max_num_batched_tokens) == ("chunked_prefill", 512)
+    assert engine_of(**old | {"chunked_prefill": "on"}).scheduler == "chunked_prefill"
+
+
+@pytest.mark.parametrize(
+    ("words", "gpu", "dtype", "quantization"),
+    [
+        ("fp16/bf16", "H100", "auto", None),
+        ("FP16", "H100", "float16", None),
+        ("bf16", "H100", "bfloat16", None),
+        ("FP8", "H100", "auto", "fp8"),
+        ("FP8", "A100", "auto", "w8a16"),
+        ("fp4", "b200_sxm", "auto", "fp4"),
+        ("nvfp4", "h200_sxm", "auto", "int4"),
+        ("awq", "L40S", "auto", "int4"),
+        ("w8a8", "A100", "auto", "int8"),
+    ],
+)
+def test_precisions_in_words(words: str, gpu: str, dtype: str, quantization: str | None) -> None:
+    engine = engine_of(precision=words, gpu=gpu)
+    assert (engine.dtype, engine.quantization) == (dtype, quantization)
+
+
+def test_an_empty_precision_is_that_of_the_name() -> None:
+    scout = "RedHatAI/Llama-4-Scout-17B-16E-Instruct-FP8-dynamic"
+    assert engine_of(precision="", model=scout).quantization == "fp8"
+    assert engine_of(precision="").quantization is None
+
+
+def test_inferencex_brings_its_own_recipe() -> None:
+    empty = dict.fromkeys(("max_num_seqs", "max_num_batched_tokens"), "")
+    cells = {"workload": "random fixed (InferenceX)", "max_concurrency": "16.0", **empty}
+    engine = engine_of(**cells)
+    assert (engine.kv_cache_dtype, engine.max_num_batched_tokens, engine.max_num_seqs) == (
+        "fp8", 8192, 16,
+    )  # fmt: skip
+    assert engine_of(**cells | {"kv_cache_dtype": "auto"}).kv_cache_dtype == "auto"
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ({"engine": "trtllm"}, "engine = 'trtllm' is not modelled, expected vllm"),
+        ({"mode": "disagg"}, "mode = 'disagg' is not modelled"),
+        ({"pp": "2.0"}, "pp = 2: pipeline parallelism is not modelled"),
+        ({"precision": "ternary"}, "precision = 'ternary' is not known, expected bf16"),
+        ({"model": "Qwen/Qwen3-15B"}, "model = 'Qwen/Qwen3-15B' .*nearest: qwen3-14b"),
+        ({"gpu": "H100-94GB-NVL"}, "gpu = 'H100-94GB-NVL' is not in the catalogue.*did you mean"),
+    ],
+)
+def test_what_is_not_modelled_says_why(cells: dict[str, str], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        engine_of(**cells)
+
+
+def test_long_contexts_of_chunked_attention_are_told() -> None:
+    row = row_of(run("a", model="meta-llama/Llama-4-Scout-17B-16E-Instruct", tp="4"))
+    assert not any("attend" in note for note in setup_of(row, 8192).notes)
+    assert any("most layers of llama-4-scout" in note for note in setup_of(row, 8193).notes)
+
+
+def test_gpus_of_all_replicas() -> None:
+    setup = setup_of(row_of(run("a", n_gpus="8", dp_replicas="4", tp="")), 9)
+    assert (setup.cluster.tensor_parallel_size, setup.cluster.replicas) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [("0.15.1", (0, 15, 1)), ("0.23.0 (+patch)", (0, 23, 0)), ("~2025-05 (vllm 0.8.x)", (0, 8)),
+     ("v0.6.3.post1", (0, 6, 3)), ("2025-05", None), (None, None)],
+)  # fmt: skip
+def test_versions_in_words(text: str | None, version: tuple[int, ...] | None) -> None:
+    assert version_of(text) == version
+
+
+def test_switches_in_words() -> None:
+    assert [switched_on(text) for text in ("on(v1 default)", "True", "enabled")] == [True] * 3
+    assert [switched_on(text) for text in ("off", "False", "disabled")] == [False] * 3
+    assert [switched_on(text) for text in (None, "default (off)")] == [None, None]
+
+
+def test_calibrations_follow_gpu_and_version() -> None:
+    old, about = choose_calibration(load_gpu("h100-sxm"), "0.6.0")
+    assert old == engine_calibration("vllm-0.6", load_gpu("h100-sxm"))
+    assert about == f"calibration {old.name}"
+    assert choose_calibration(load_gpu("h100-sxm"), None)[0] == engine_calibration(
+        "vllm", load_gpu("h100-sxm")
+    )
+    borrowed, about = choose_calibration(load_gpu("a100-80gb-pcie"), "0.15.1")
+    assert borrowed.kernels is not None
+    assert about.startswith("BORROWED KERNELS: ")
+    unknown = load_gpu("h100-sxm").model_copy(update={"name": "prototype"})
+    bare, about = choose_calibration(Gpu.model_validate(unknown.model_dump()), "0.15.1")
+    assert bare == DATASHEET
+    assert about.startswith("NOT CALIBRATED: ")
+
+
+def test_levels_switch_one_thing_after_the_other() -> None:
+    full = engine_calibration("vllm", load_gpu("h100-sxm"))
+    engine = EngineConfig(enable_prefix_caching=True)
+    prices = [prices_at(level, full) for level in LEVELS]
+    assert prices[0] == DATASHEET
+    assert prices[1].kernels == full.kernels
+    assert [getattr(prices[1], name) for name in HOST] == [0.0] * len(HOST)
+    assert [getattr(prices[2], name) for name in HOST] == [getattr(full, name) for name in HOST]
+    assert [getattr(prices[3], name) for name in API] == [0.0] * len(API)
+    assert prices[4] == full
+    engines = [engine_at(level, engine) for level in LEVELS]
+    assert [one.enable_prefix_caching for one in engines] == [False, False, False, True, True]
+    assert [one.step_overhead_s for one in engines] == [0.0, 0.0, None, None, None]
+
+
+def test_recorded_requests_are_replayed(tmp_path: Path) -> None:
+    write_requests(
+        tmp_path / "a.csv", "arrival_s,prompt_id,input_tokens,output_tokens_true,error",
+        [(1.0, 4, 100, 20, 0), (2.0, 5, 90, 21, 0), (4.0, 4, 100, 22, 0)],
+    )  # fmt: skip
+    traffic = traffic_of(tmp_path, per_request_file="a.csv")
+    requests = traffic.requests
+    assert requests.arrival_s.tolist() == [1.0, 2.0, 4.0]
+    assert requests.prompt_tokens.tolist() == [100, 90, 100]
+    assert requests.output_tokens.tolist() == [20, 21, 22]
+    assert requests.prefixes is not None
+    assert requests.prefixes.streams.tolist()[0] == requests.prefixes.streams.tolist()[2]
+
+
+def test_requests_are_drawn_from_the_description(tmp_path: Path) -> None:
+    one, other = traffic_of(tmp_path), traffic_of(tmp_path, seed=1)
+    assert len(one.requests) == 40  # 2 per second for 20 seconds
+    assert set(one.requests.prompt_tokens) == {200}
+    assert set(one.requests.output_tokens) == {20}
+    assert one.requests.prefixes is None
+    assert not np.array_equal(one.requests.arrival_s, other.requests.arrival_s)
+    even = traffic_of(tmp_path, arrival_process="constant").requests.arrival_s
+    assert np.diff(even) == pytest.approx(np.full(39, 0.5))
+    bursty = traffic_of(tmp_path, burstiness="0.05", n_requests="4000").requests.arrival_s
+    smooth = traffic_of(tmp_path, n_requests="4000").requests.arrival_s
+    spread = [np.diff(times).std() / np.diff(times).mean() for times in (bursty, smooth)]
+    assert spread == pytest.approx([0.05**-0.5, 1.0], rel=0.2)
+
+
+def test_shared_prefix_prompts_are_asked_in_turn(tmp_path: Path) -> None:
+    traffic = traffic_of(
+        tmp_path, isl_spec="2 groups x 3 prompts = 6 distinct prompts; sys=100 q=466"
+    )
+    requests = traffic.requests
+    assert requests.prefixes is not None
+    assert np.array_equal(requests.prompt_tokens[:6], requests.prompt_tokens[6:12])
+    streams = requests.prefixes.streams.reshape(-1, 2)
+    assert streams[:6, 0].tolist() == [0, 0, 0, 1, 1, 1]
+    assert np.array_equal(streams[:6], streams[6:12])
+    assert len(set(streams[:6, 1].tolist())) == 6
+    assert traffic.timeout_s == 300.0
+
+
+def test_closed_loops_and_bursts(tmp_path: Path) -> None:
+    loop = traffic_of(tmp_path, arrival_process="closed loop", max_concurrency="8").requests
+    assert (loop.users, len(loop)) == (8, 80)
+    burst = traffic_of(tmp_path, request_rate_rps="inf", n_requests="12").requests
+    assert (burst.users, burst.arrival_s.tolist()) == (None, [0.0] * 12)
+    with pytest.raises(CannotPredictError, match="closed loop without max_concurrency"):
+        traffic_of(tmp_path, arrival_process="closed loop")
+    with pytest.raises(CannotPredictError, match="all requests at once, expected n_requests"):
+        traffic_of(tmp_path, request_rate_rps="inf")
+
+
+def test_without_lengths_or_a_file_there_is_no_prediction(tmp_path: Path) -> None:
+    with pytest.raises(CannotPredictError, match="no length of the outputs, expected osl_mean"):
+        traffic_of(tmp_path, osl_spec="")
+    planned = plan_traffic(Run("a", (row_of(run("a", per_request_file="no.csv")),)), tmp_path)
+    assert planned.is_random
+    assert "requests are drawn from the description instead" in planned.notes[0]

@@ -50,6 +50,7 @@ CONDITIONS = (
     Condition("workload.priorities", None, "engine.order", ("priority",)),
     _engine("batch_timeout_s", "static"),
     _engine("long_prefill_token_threshold", "chunked_prefill"),
+    _engine("async_scheduling", "chunked_prefill"),
     Condition(
         "cluster.router", ClusterConfig.model_fields["router"].default, "cluster.replicas", but=1
     ),

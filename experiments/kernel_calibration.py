@@ -177,6 +177,7 @@ def calibration_from_tables(
             "software": f"{engine} {version or constants.since}",
             "kernels": kernels,
             "covered": COVERED,
+            "async_scheduling": constants.async_scheduling,
             **constants.values,
         }
     )
@@ -215,8 +216,8 @@ def draw(calibration: Calibration, path: Path) -> None:
         left.legend(fontsize=7)
         for numbers, kernel in kernels.decode_attention.items():
             sequences = np.array(kernel.base_s.axes["sequences"], dtype=np.int64)
-            base_s, _ = kernel.of_batches(sequences, 8, 4)
-            right.plot(sequences, base_s * 1e6, label=f"{numbers} cache")
+            floor_s, _, _ = kernel.of_batches(sequences, 8, 4)
+            right.plot(sequences, floor_s * 1e6, label=f"{numbers} cache")
         right.set(xscale="log", yscale="log", xlabel="decoding sequences", ylabel="time (µs)")
         right.set_title("decode attention, contexts of one, 8 KV heads")
         right.legend(fontsize=7)

@@ -211,7 +211,7 @@ def decode_kernel(
 
 
 def _affine(rows: "DataFrame") -> tuple[DecodeKernel, Callable[["DataFrame"], Floats]]:
-    """Fit base and share per (sequences, KV heads, group); return how they predict rows, too."""
+    """Fit every (sequences, KV heads, group); return how the surfaces predict rows, too."""
     axes: Axes = {
         "sequences": DECODE_SEQUENCES,
         "kv_heads": DECODE_KV_HEADS,
@@ -222,9 +222,11 @@ def _affine(rows: "DataFrame") -> tuple[DecodeKernel, Callable[["DataFrame"], Fl
     known = [(key, line) for key, line in cells.items() if line is not None]
     at = np.array([key for key, _ in known], float)
     points = dict(zip(axes, at.T, strict=True))
-    base_s, share = np.array([line for _, line in known]).T
+    floor_s, base_s, share = np.array([line for _, line in known]).T
     kernel = DecodeKernel(
-        base_s=fit_surface(axes, points, base_s), bytes_share=fit_surface(axes, points, share)
+        floor_s=fit_surface(axes, points, floor_s),
+        base_s=fit_surface(axes, points, base_s),
+        bytes_share=fit_surface(axes, points, share),
     )
 
     def predict(test: "DataFrame") -> Floats:
@@ -233,32 +235,41 @@ def _affine(rows: "DataFrame") -> tuple[DecodeKernel, Callable[["DataFrame"], Fl
             "kv_heads": test.num_key_value_heads.to_numpy(),
             "group": test.group.to_numpy(),
         }
-        return np.asarray(
-            kernel.base_s(**where) + test.moved_s.to_numpy() / kernel.bytes_share(**where)
-        )
+        read_s = test.moved_s.to_numpy() / kernel.bytes_share(**where)
+        return np.maximum(kernel.floor_s(**where), kernel.base_s(**where) + read_s)
 
     return kernel, predict
 
 
-def _line(rows: "DataFrame") -> tuple[float, float] | None:
-    """Base in seconds and share of the bandwidth of one cell, robustly; None if undetermined."""
-    used = rows[rows.used]
-    if not len(used) or used.moved_s.max() < 4 * used.moved_s.min() or (used.step >= 32).sum() < 2:
-        used = rows[(rows.step < 32) | (rows.step >= 1000)]  # nothing passes the cache
-    if (used.step >= 32).sum() < 2 or (used.step < 32).sum() < 2:
+def _line(rows: "DataFrame") -> tuple[float, float, float] | None:
+    """Floor, base (seconds) and share of the bandwidth of one cell; None if undetermined.
+
+    Base (at most the floor) and share are those of the contexts that pass the L2 cache, by least
+    absolute errors; where too few do, a line through the floor.
+    """
+    from scipy.optimize import lsq_linear
+
+    short, long = rows[rows.step < 32], rows[rows.used & (rows.step >= 32)]
+    if not len(short) or len(rows) < 4:
         return None
-    base_s = float(used.seconds[used.step < 32].median())
-    long = used[used.step >= 32]
-    slope = float(((long.seconds - base_s) / long.moved_s).median())
-    for _ in range(ROUNDS):  # least absolute relative errors
-        base_s = float(np.median(used.seconds - slope * used.moved_s))
-        weight = long.moved_s / long.seconds
-        order = np.argsort(((long.seconds - base_s) / long.moved_s).to_numpy())
-        cumulated = weight.to_numpy()[order].cumsum()
-        middle = order[np.searchsorted(cumulated, cumulated[-1] / 2)]
-        slope = float(((long.seconds - base_s) / long.moved_s).to_numpy()[middle])
-        slope = max(slope, 1.0 / SHARE_LIMIT)
-    return base_s, 1.0 / slope
+    floor_s = float(short.seconds.median())
+    if long.step.nunique() < 3:  # nothing passes the cache
+        long = rows[rows.step >= 1000]
+        if long.step.nunique() < 2:
+            return None
+        slope = float(((long.seconds - floor_s) / long.moved_s).median())
+        return floor_s, floor_s, 1.0 / max(slope, 1.0 / SHARE_LIMIT)
+    seconds, moved_s = long.seconds.to_numpy(), long.moved_s.to_numpy()
+    design = np.column_stack((np.ones(len(seconds)), moved_s)) / seconds[:, None]
+    weights = np.ones(len(seconds))
+    least = (0.2 * floor_s, 1.0 / SHARE_LIMIT)
+    base_s, slope = 0.0, 0.0
+    for _ in range(ROUNDS):
+        found = lsq_linear(design * weights[:, None], weights, bounds=(least, (floor_s, np.inf)))
+        base_s, slope = found.x.tolist()
+        errors = np.abs(design @ found.x - 1.0)
+        weights = np.sqrt(LEAST_LOG / np.maximum(errors, LEAST_LOG))
+    return floor_s, base_s, 1.0 / slope
 
 
 def all_reduce_surface(custom: "DataFrame | None", nccl: "DataFrame") -> tuple[Surface, HeldOut]:

@@ -11,9 +11,9 @@ from model.ops import shard
 from model.precision import Precision
 from model.spec import DecoderSpec
 
-DecodeTerm = tuple[float, float, float]
-"""Of one attention operator over all layers: compute and traffic seconds per position attended, and
-traffic (or launch) seconds whatever the context."""
+DecodeTerm = tuple[float, float, float, float]
+"""Of one attention operator over all layers: seconds, and seconds per position attended; twice. The
+longer of the two counts: arithmetic and traffic, or a kernel's floor and its traffic."""
 
 
 def attention_terms(
@@ -69,18 +69,22 @@ def decode_terms(
             bytes_efficiency=calibration.attention_decode_bytes,
         )
         return [
-            tuple((t.per_pair, t.per_position + t.moved_per_pair, t.per_row * n) for t in terms)
+            tuple(
+                (0.0, t.per_pair, t.per_row * n, t.per_position + t.moved_per_pair) for t in terms
+            )
             for n in sequences.tolist()
         ]
     held = shard(spec, tp)
     kernel = nearest(calibration.kernels.decode_attention, precision.kv_numbers)
-    base_s, share = kernel.of_batches(sequences, held.kv_heads, held.heads / held.kv_heads)
+    floor_s, base_s, share = kernel.of_batches(sequences, held.kv_heads, held.heads / held.kv_heads)
     row_bytes = 2 * held.kv_heads * spec.head_dim * precision.kv_bytes
     per_position = spec.num_layers * row_bytes / (gpu.bandwidth_bytes_per_s * share)
-    fixed = spec.num_layers * base_s
+    floor, base = (spec.num_layers * seconds for seconds in (floor_s, base_s))
     return [
-        ((0.0, slope, base),)
-        for slope, base in zip(per_position.tolist(), fixed.tolist(), strict=True)
+        ((low, 0.0, start, slope),)
+        for low, start, slope in zip(
+            floor.tolist(), base.tolist(), per_position.tolist(), strict=True
+        )
     ]
 
 
@@ -118,7 +122,7 @@ def chunk_cost(
     held = shard(spec, tp)
     group = held.heads / held.kv_heads
     decode = nearest(kernels.decode_attention, precision.kv_numbers)
-    launch_s, _ = decode.of_batches(np.array([1]), held.kv_heads, group)
+    launch_s, _, _ = decode.of_batches(np.array([1]), held.kv_heads, group)
     return measured_chunks(
         bound,
         nearest(kernels.prefill_attention, precision.kv_numbers),

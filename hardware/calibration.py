@@ -155,6 +155,10 @@ class Calibration(_Part):
     kernels: Kernels | None = None
     """Measured kernels, which price matrix products, attention and all-reduces instead."""
 
+    async_scheduling: bool = False
+    """Whether the engine plans a step while the one before it runs."""
+    idle_start_s: NonNegativeFloat = 0.0
+    """Before the first step after idling: host time that running steps would hide."""
     step_overhead_s: NonNegativeFloat = 0.0
     """Once per step: scheduling, preparing inputs, sampling."""
     sequence_overhead_s: NonNegativeFloat = 0.0

@@ -58,34 +58,41 @@ class ModelledChunks:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredChunks:
-    """A roofline over the share of it that kernels reach, by query rows and keys per row.
+    """Whole prompts as measured; a chunk with past is what it adds to a prompt.
 
-    Kernels were measured without past; a chunk with past is taken to be as efficient as one of as
-    many query rows whose rows attend as many keys on average.
+    ``seconds(chunk, past) = T(past + chunk) - T(past)`` for the time T of a whole prompt, so that a
+    prompt costs the same in one piece or in many, and at least the reading of all keys. Fewer rows
+    than a kernel's tile take as long as a tile.
     """
 
-    bound: ModelledChunks
-    """The roofline at its peaks, without overhead."""
     overhead_s: float
+    """Once per chunk."""
     launch_s: float
-    log_chunks: list[float]
-    """Logarithms of the nodes in chunk tokens."""
-    log_positions: list[float]
-    """Logarithms of the nodes in keys per row."""
-    log_shares: list[list[float]] = field(repr=False)
-    """By node in chunk tokens, then by node in keys per row."""
+    position_s: float
+    """Reading one position, over all layers."""
+    log_tokens: list[float] = field(repr=False)
+    """Logarithms of the lengths of prompts at the nodes, ascending."""
+    log_prompt_s: list[float] = field(repr=False)
+    """Logarithms of their seconds, launch included; never falling."""
 
     def seconds(self, chunk: int, past: int) -> float:
         """See ``ChunkCost``."""
-        bound = self.bound
-        pairs, _ = attended(chunk, past, bound.sliding_window)
-        row, row_share = _bracket(self.log_chunks, log(chunk))
-        place, share = _bracket(self.log_positions, log(pairs / chunk))
-        low, high = self.log_shares[row], self.log_shares[row + 1]
-        near = low[place] + row_share * (high[place] - low[place])
-        far = low[place + 1] + row_share * (high[place + 1] - low[place + 1])
-        seconds = bound.seconds(chunk, past) / exp(near + share * (far - near)) - self.launch_s
-        return self.overhead_s + (seconds if seconds > 0.0 else 0.0)
+        if not past:
+            return self.overhead_s + self._prompt_s(chunk) - self.launch_s
+        rows = chunk if chunk > TILE_ROWS else TILE_ROWS
+        added_s = self._prompt_s(past + rows) - self._prompt_s(past)
+        read_s = self.position_s * (past + chunk)
+        return self.overhead_s + (added_s if added_s > read_s else read_s)
+
+    def _prompt_s(self, tokens: int) -> float:
+        nodes, seconds, at = self.log_tokens, self.log_prompt_s, log(tokens)
+        low = min(bisect_right(nodes, at), len(nodes) - 1) - 1
+        share = (at - nodes[low]) / (nodes[low + 1] - nodes[low])
+        return exp(seconds[low] + share * (seconds[low + 1] - seconds[low]))
+
+
+TILE_ROWS = 64
+"""Query rows that a block of FlashAttention computes at least together (64 or 128)."""
 
 
 def measured_chunks(
@@ -97,7 +104,7 @@ def measured_chunks(
     overhead_s: float,
     launch_s: float,
 ) -> MeasuredChunks:
-    """Cut the surface of prefill attention at the heads of one rank.
+    """Price whole prompts of up to a million tokens with the surface of prefill attention.
 
     Args:
         bound: the roofline at its peaks.
@@ -107,24 +114,14 @@ def measured_chunks(
         overhead_s: once per chunk.
         launch_s: of the kernel's call, over all layers.
     """
-    rows = np.array(shares.axes["rows"])
-    positions = np.array(shares.axes["positions"])
-    table = shares(rows=rows[:, None], positions=positions, group=group)
+    tokens = np.unique(np.rint(np.geomspace(1, 2**20, 81)))
+    reached = shares(rows=tokens * heads, positions=(tokens + 1) / 2, group=group)
+    bound_s = np.array([bound.seconds(int(length), 0) for length in tokens])
+    prompt_s = np.maximum.accumulate(np.maximum(bound_s / reached, launch_s))
     return MeasuredChunks(
-        bound=bound,
         overhead_s=overhead_s,
         launch_s=launch_s,
-        log_chunks=np.log(rows / heads).tolist(),
-        log_positions=np.log(positions).tolist(),
-        log_shares=np.log(table).tolist(),
+        position_s=sum(per_position for _, _, per_position, _ in bound.terms),
+        log_tokens=np.log(tokens).tolist(),
+        log_prompt_s=np.log(prompt_s).tolist(),
     )
-
-
-def _bracket(nodes: list[float], at: float) -> tuple[int, float]:
-    """Return the node below, and how far ``at`` is towards the next; within the nodes."""
-    if at <= nodes[0]:
-        return 0, 0.0
-    if at >= nodes[-1]:
-        return len(nodes) - 2, 1.0
-    low = bisect_right(nodes, at) - 1
-    return low, (at - nodes[low]) / (nodes[low + 1] - nodes[low])

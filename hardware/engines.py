@@ -49,6 +49,8 @@ class EngineConstants(BaseModel):
     """First version that they hold for."""
     source: str
     """What they were fitted to, or why they are assumed."""
+    async_scheduling: bool
+    """Whether the engine plans a step while the one before it runs."""
     values: dict[str, NonNegativeFloat] = Field(default_factory=dict)
     """Parameters of a calibration, by name."""
     std: dict[str, NonNegativeFloat] = Field(default_factory=dict)
@@ -128,6 +130,7 @@ def engine_calibration(name: str, gpu: Gpu) -> Calibration:
             "name": f"{chosen} on {gpu.name}{' (borrowed)' if borrowed else ''}",
             "source": f"{borrowed}{kernels.source}; {constants.source}",
             "software": f"vLLM {constants.since} or later",
+            "async_scheduling": constants.async_scheduling,
             "covariance": _covariance(constants),
         }
     )

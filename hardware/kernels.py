@@ -52,23 +52,25 @@ class HeldOut(BaseModel):
 
 
 class DecodeKernel(BaseModel):
-    """Attention of decoding sequences: affine in the KV positions that are read.
+    """Attention of decoding sequences: affine in the KV positions that are read, above a floor.
 
-    ``seconds = base + kv_bytes / (bandwidth * share)``, the base by sequences and KV heads: launch,
-    one wave of blocks after another, and the second pass over split contexts.
+    ``seconds = max(floor, base + kv_bytes / (bandwidth * share))``. The floor is what a call costs
+    without context: launch, and one wave of blocks after another.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
+    floor_s: Surface
+    """Axes sequences, kv_heads, group (query heads per KV head); seconds."""
     base_s: Surface
-    """Axes sequences, kv_heads, group (query heads per KV head); seconds without context."""
+    """Same axes; seconds."""
     bytes_share: Surface
     """Same axes; reached share of the memory's bandwidth."""
 
     def of_batches(
         self, sequences: npt.NDArray[np.int64], kv_heads: int, group: float
-    ) -> tuple[Floats, Floats]:
-        """Return base (seconds) and share for batches of ``sequences``.
+    ) -> tuple[Floats, Floats, Floats]:
+        """Return floor and base (seconds) and share for batches of ``sequences``.
 
         More KV heads than were measured are taken for as many more sequences: the kernel cuts its
         work by both alike.
@@ -77,9 +79,10 @@ class DecodeKernel(BaseModel):
         rows = np.maximum(sequences, 1) * max(1.0, kv_heads / most)
         heads = min(kv_heads, most)
         beyond = np.maximum(1.0, rows / self.base_s.axes["sequences"][-1])
+        beyond = np.where(sequences > 0, beyond, 0.0)
+        floor_s = beyond * self.floor_s(sequences=rows, kv_heads=heads, group=group)
         base_s = beyond * self.base_s(sequences=rows, kv_heads=heads, group=group)
-        share = self.bytes_share(sequences=rows, kv_heads=heads, group=group)
-        return np.where(sequences > 0, base_s, 0.0), share
+        return floor_s, base_s, self.bytes_share(sequences=rows, kv_heads=heads, group=group)
 
 
 class Kernels(BaseModel):

@@ -40,6 +40,8 @@ VECTOR_STEPS = 32
 class StepCost:
     """Prices of one model on one tensor-parallel group. Built by ``step_cost``."""
 
+    idle_start_s: float
+    """Before the first step after idling."""
     overhead_s: float
     """Once per step: the host's share, and launches of every layer."""
     token_s: list[float]
@@ -82,10 +84,10 @@ class StepCost:
             attention += chunk_s(chunk, past)
         try:
             if decodes:
-                for per_pair, per_position, fixed in self.decode_terms[decodes]:
-                    compute = per_pair * context_tokens
-                    memory = per_position * context_tokens + fixed
-                    attention += compute if compute > memory else memory
+                for fixed, per_position, base, slope in self.decode_terms[decodes]:
+                    first = fixed + per_position * context_tokens
+                    second = base + slope * context_tokens
+                    attention += first if first > second else second
             return self.overhead_s + self.token_s[tokens] + self.sequence_s[sequences] + attention
         except IndexError:
             self._check(tokens, sequences)
@@ -126,10 +128,10 @@ class StepCost:
         terms = self.decode_terms[decodes]
         for _ in range(steps):
             attention = 0.0
-            for per_pair, per_position, fixed in terms:
-                compute = per_pair * context
-                memory = per_position * context + fixed
-                attention += compute if compute > memory else memory
+            for fixed, per_position, base_s, slope in terms:
+                first = fixed + per_position * context
+                second = base_s + slope * context
+                attention += first if first > second else second
             end_s += base + attention
             ends_s.append(end_s)
             if end_s >= until_s:
@@ -191,8 +193,8 @@ class StepCost:
         positions = sequences * mean_context_tokens
         if self.sliding_window is not None:
             positions = min(positions, float(sequences * self.sliding_window))
-        for per_pair, per_position, fixed in self.decode_terms[sequences]:
-            seconds += max(per_pair * positions, per_position * positions + fixed)
+        for fixed, per_position, base, slope in self.decode_terms[sequences]:
+            seconds += max(fixed + per_position * positions, base + slope * positions)
         return sequences / seconds
 
     def output_tokens_per_s_ceiling(self) -> float:
@@ -240,8 +242,8 @@ class StepCost:
         """Durations of successive steps that only decode, computed side by side."""
         positions = np.arange(steps, dtype=np.int64) * growth + context_tokens
         total = np.zeros(steps)
-        for per_pair, per_position, fixed in self.decode_terms[decodes]:
-            total += np.maximum(per_pair * positions, per_position * positions + fixed)
+        for fixed, per_position, base, slope in self.decode_terms[decodes]:
+            total += np.maximum(fixed + per_position * positions, base + slope * positions)
         return self._base_s(decodes, decodes) + total
 
     def _check(self, tokens: int, sequences: int) -> None:
@@ -304,6 +306,7 @@ def step_cost(
         token_s = token_s + _all_reduces_s(spec, tokens, gpu, tp, precision, calibration)
         sequence_s = sequence_s + _gather_s(spec, sequences, gpu, tp, precision, calibration)
     return StepCost(
+        idle_start_s=calibration.idle_start_s,
         overhead_s=step_overhead_s + spec.num_layers * calibration.layer_overhead_s,
         token_s=token_s.tolist(),
         sequence_s=(sequence_s + sequence_overhead_s * sequences).tolist(),

@@ -41,6 +41,9 @@ class EngineConfig(BaseModel):
     """static: whole batches; prefill_first: vLLM v0; chunked_prefill: vLLM v1."""
     order: OrderName = "fcfs"
     """Which waiting request is admitted next; `priority` takes the lowest number first."""
+    async_scheduling: bool | None = None
+    """chunked_prefill: plan a step while the one before runs, so that a request that arrives during
+    a step is in the next but one at the earliest. Default: the calibration's; false without one."""
     max_num_seqs: PositiveInt = 256
     """Most sequences in the running batch."""
     max_num_batched_tokens: PositiveInt | None = None
@@ -120,6 +123,7 @@ class Scenario:
     max_model_len: int
     token_budget: int
     watermark_blocks: int
+    async_scheduling: bool
     seed: int = 0
 
 
@@ -180,8 +184,14 @@ def build_scenario(
         max_model_len=max_model_len,
         token_budget=token_budget,
         watermark_blocks=int(watermark * ledger.num_gpu_blocks),
+        async_scheduling=chunked and _plans_ahead(engine, calibration),
         seed=seed,
     )
+
+
+def _plans_ahead(engine: EngineConfig, calibration: Calibration) -> bool:
+    given = engine.async_scheduling
+    return calibration.async_scheduling if given is None else given
 
 
 def precision_of(engine: EngineConfig) -> Precision:

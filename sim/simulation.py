@@ -88,6 +88,7 @@ class _Cluster:
             Replica(
                 number, self.clock, self.schedulers[number], scenario.price,
                 self.recorder.replicas[number], on_finish, arrivals[number],
+                scenario.async_scheduling,
             )
             for number in range(count)
         ]  # fmt: skip

@@ -66,6 +66,8 @@ class Engine:
         self.price = scenario.price
         self.window = scenario.spec.sliding_window or inf
         self.work = {"decode_context_tokens": 0, "prefill_pairs": 0, "prefill_kv_tokens": 0}
+        self.ahead = scenario.async_scheduling
+        self.inbox: list[Seq] = []  # arrived, and not yet seen
         self.waiting: list[Seq] = []
         self.running: list[Seq] = []
         self.members: set[Seq] | None = None  # static: who belongs to the batch but has no seat yet
@@ -250,8 +252,18 @@ class Engine:
         batch["decodes"] = [seq for seq in self.running if seq.decoding]
 
     # --- one step
-    def begin(self, now_s: float) -> None:
+    def see(self, seen_s: float) -> None:
+        self.waiting += [seq for seq in self.inbox if seq.arrival_s <= seen_s]
+        self.inbox = [seq for seq in self.inbox if seq.arrival_s > seen_s]
+
+    def begin(self, now_s: float, ended: dict | None) -> None:
+        """``ended``: the step that has just ended; None after idling."""
+        self.see(ended["start_s"] if ended and self.ahead else now_s)
         batch = self.form(now_s)
+        if batch is None:
+            ended = None
+            self.see(now_s)
+            batch = self.form(now_s)
         self.step = batch
         if batch is None:
             return
@@ -266,8 +278,9 @@ class Engine:
         context += sum(min(s.kv, window) for s in batch["padding"])
         chunks = [(tokens, past) for _, tokens, past in batch["chunks"]]
         batch["context"] = context
-        batch["start_s"] = now_s
-        batch["end_s"] = now_s + self.price.step_s(rows, context, chunks)
+        start_s = now_s if ended else now_s + self.price.idle_start_s
+        batch["start_s"] = start_s
+        batch["end_s"] = start_s + self.price.step_s(rows, context, chunks)
 
     def end(self) -> list[Seq]:
         batch, self.step = self.step, None
@@ -365,7 +378,7 @@ def reference(scenario: Scenario, requests: Requests, stop_s: float = inf) -> di
         number = route()
         home[seq.row] = number
         outstanding[number].append(seq)
-        engines[number].waiting.append(seq)
+        engines[number].inbox.append(seq)
 
     if closed:
         for _ in range(min(requests.users, rows)):
@@ -386,18 +399,19 @@ def reference(scenario: Scenario, requests: Requests, stop_s: float = inf) -> di
             arrive(first[2])
         for number, engine in enumerate(engines):
             if engine.step and engine.step["end_s"] == now_s:
+                step = engine.step
                 ended = engine.end()
                 for seq in ended:
                     outstanding[number].remove(seq)
                 if closed:
                     for _ in ended:
                         think(now_s, True)
-                engine.begin(now_s)
+                engine.begin(now_s, step)
             elif not engine.step:
-                engine.begin(now_s)
+                engine.begin(now_s, None)
         for engine in engines:  # a zero think time may have woken an idle engine before in line
-            if not engine.step and engine.waiting:
-                engine.begin(now_s)
+            if not engine.step and (engine.waiting or engine.inbox):
+                engine.begin(now_s, None)
     return {
         "seqs": seqs,
         "replica": home,

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import load_gpu
 from model.spec import DecoderSpec, load_spec
 from sim.scenario import ClusterConfig, EngineConfig, Scenario, build_scenario
@@ -32,16 +33,19 @@ def scenario(
     router: str = "round_robin",
     seed: int = 0,
     sliding_window: int | None = None,
+    idle_start_s: float = 0.0,
     **engine: object,
 ) -> Scenario:
     """A tiny model on one A100 per replica, with any engine settings."""
     settings: dict[str, object] = {"step_overhead_s": 1e-3, "sequence_overhead_s": 1e-5}
+    prices = Calibration(name="small", source="a test", idle_start_s=idle_start_s)
     cluster = ClusterConfig(gpu="a100-80gb-sxm", replicas=replicas, router=router)  # type: ignore[arg-type]
     return build_scenario(
         tiny_spec(sliding_window=sliding_window),
         load_gpu("a100-80gb-sxm"),
         cluster,
         EngineConfig.model_validate(settings | engine),
+        prices if idle_start_s else DATASHEET,
         seed=seed,
     )
 

@@ -93,7 +93,7 @@ def read_fastest(
     rows = _versions(folder, operator, library, file)
     if not rows:
         return None
-    fastest = pd.concat(rows.values()).groupby(shape, observed=True)["latency"].min()
+    fastest = pd.concat(rows.values()).groupby(shape)["latency"].min()
     return Table(fastest.reset_index(), f"{next(iter(rows))} to {list(rows)[-1]}")
 
 

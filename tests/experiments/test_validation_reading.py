@@ -57,7 +57,7 @@ def test_tables_that_are_refused(tmp_path: Path) -> None:
         read_table(empty)
     named = tmp_path / "named.csv"
     named.write_text("run_id,models,gpu\na,b,c\n")
-    with pytest.raises(StudyError, match="column model is missing.*did you mean models"):
+    with pytest.raises(StudyError, match=r"column model is missing.*did you mean models"):
         read_table(named)
     twice = write_table(tmp_path / "twice.csv", [run("a"), run("a")])
     with pytest.raises(StudyError, match="run_id 'a' stands twice"):
@@ -90,7 +90,7 @@ def test_who_waits_for_answers(cells: dict[str, str], closed: bool, at_once: boo
         ("1024 target", 986.2, (986.2, 0, 0)),
         ("sys100+q447 (~575), peak 6 rps", None, (575, 100, 100)),
         (
-            "shared_prefix: resolved 9 groups x 5 prompts = 45 distinct prompts cycled; sys=100 q=466",
+            "shared_prefix: 9 groups x 5 prompts = 45 distinct prompts cycled; sys=100 q=466",
             591.6,
             (591.6, 100, 45),
         ),
@@ -160,7 +160,7 @@ def test_per_request_files_that_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PerRequestError, match=r"per_request_file p/a\.csv does not exist"):
         find_file(tmp_path, "p/a.csv")
     bare = write_requests(tmp_path / "bare.csv", "arrival,input_tokens,output_tokens", [(1, 2, 3)])
-    with pytest.raises(PerRequestError, match="expected a column arrival_s.*did you mean arrival"):
+    with pytest.raises(PerRequestError, match=r"expected a column arrival_s.*did you mean arrival"):
         read_requests(bare)
     none = write_requests(tmp_path / "none.csv", "arrival_s,input_tokens,output_tokens", [])
     with pytest.raises(PerRequestError, match="no request with an arrival"):

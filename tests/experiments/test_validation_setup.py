@@ -62,8 +62,13 @@ def test_defaults_of_versions_and_gpus(
 
 
 def test_v0_cuts_prompts_of_long_contexts_only() -> None:
-    old = {"engine_version": "0.6.0", "chunked_prefill": "default (off unless ctx>32k)",
-           "max_num_batched_tokens": "", "model": "meta-llama/Llama-3.1-70B", "tp": "4"}  # fmt: skip
+    old = {
+        "engine_version": "0.6.0",
+        "chunked_prefill": "default (off unless ctx>32k)",
+        "max_num_batched_tokens": "",
+        "model": "meta-llama/Llama-3.1-70B",
+        "tp": "4",
+    }
     assert engine_of(**old).scheduler == "prefill_first"
     long = engine_of(**old, max_model_len="65536")
     assert (long.scheduler, long.max_num_batched_tokens) == ("chunked_prefill", 512)

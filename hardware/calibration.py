@@ -154,6 +154,8 @@ class Calibration(_Part):
 
     kernels: Kernels | None = None
     """Measured kernels, which price matrix products, attention and all-reduces instead."""
+    gemm_share: Efficiency = 1.0
+    """Speed of matrix products in the engine, of that in the tables of kernels."""
 
     async_scheduling: bool = False
     """Whether the engine plans a step while the one before it runs."""

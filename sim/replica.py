@@ -44,6 +44,8 @@ class Replica:
         self._arrivals = arrivals
         self._next = next(arrivals, None)
         self._next_s = inf if self._next is None else self._next.arrival_s
+        self.aborted: list[Sequence] = []
+        """Whom the scheduler still has, though nobody wants them: until the step has ended."""
         self._batch: Batch | None = None
         self._start_s = 0.0
         self._ends_s: MutableSequence[float] = []
@@ -87,16 +89,33 @@ class Replica:
 
     def submit(self, sequence: Sequence) -> None:
         """Take a request from the router, now."""
-        scheduler, ends_s = self.scheduler, self._ends_s
-        cuts_short = len(ends_s) > 1 and scheduler.has_seats()
+        scheduler = self.scheduler
+        cuts_short = len(self._ends_s) > 1 and scheduler.has_seats()
         scheduler.admit(sequence)
         if self._wake is None:
             return
         if self._batch is None:
             self._wake_at(self.clock.now)
         elif cuts_short:
-            del ends_s[bisect_left(ends_s, self.clock.now) + 1 :]
-            self._wake_at(ends_s[-1])
+            self._cut_short()
+
+    def abort(self, sequence: Sequence) -> None:
+        """Nobody wants a request any more, now: it is dropped when the step in progress has ended.
+
+        Not to be called by whoever is told of an end: clients give up between events of their own.
+        """
+        if self._batch is None:
+            self.scheduler.abort(sequence)
+            self._wake_at(self.clock.now)
+        else:
+            self.aborted.append(sequence)
+            self._cut_short()
+
+    def _cut_short(self) -> None:
+        """End a run of steps with the one that is in progress."""
+        ends_s = self._ends_s
+        del ends_s[bisect_left(ends_s, self.clock.now) + 1 :]
+        self._wake_at(ends_s[-1])
 
     def outstanding_tokens(self) -> int:
         """Tokens of the requests here: their prompts, and what was generated until now."""
@@ -127,6 +146,11 @@ class Replica:
         finished = self.recorder.end(batch, self.scheduler, self._start_s, ends_s)
         if finished:
             self.on_finish(finished, self.number, ends_s[-1])
+        if self.aborted:
+            for sequence in self.aborted:
+                if self.scheduler.abort(sequence):
+                    self.recorder.left(sequence)
+            self.aborted.clear()
 
     def _sleep_until(self, time_s: float) -> Event:
         self._wake_s = time_s

@@ -6,7 +6,14 @@ import numpy as np
 
 from hardware.gpu import load_gpu
 from model.spec import DecoderSpec, load_spec
-from sim.scenario import ClusterConfig, EngineConfig, Scenario, build_scenario
+from sim.scenario import (
+    NO_CLIENT,
+    ClientConfig,
+    ClusterConfig,
+    EngineConfig,
+    Scenario,
+    build_scenario,
+)
 from workloads.requests import Prefixes, Requests
 
 
@@ -32,6 +39,7 @@ def scenario(
     router: str = "round_robin",
     seed: int = 0,
     sliding_window: int | None = None,
+    client: ClientConfig = NO_CLIENT,
     **engine: object,
 ) -> Scenario:
     """A tiny model on one A100 per replica, with any engine settings."""
@@ -43,6 +51,7 @@ def scenario(
         cluster,
         EngineConfig.model_validate(settings | engine),
         seed=seed,
+        client=client,
     )
 
 

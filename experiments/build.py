@@ -37,7 +37,7 @@ def scenario_of(study: Study, seed: int, draw: int | None = None) -> Scenario:
         study.model, study.cluster.model_dump_json(), study.engine.model_dump_json(),
         study.calibration, None if draw is None else study.seed + draw, stamps,
     )  # fmt: skip
-    return replace(built, seed=seed)
+    return replace(built, seed=seed, client=study.client)
 
 
 @lru_cache(maxsize=KEPT)

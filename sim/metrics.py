@@ -1,7 +1,8 @@
 """The figures of merit of one run: ``summarise`` computes what ``METRICS`` defines.
 
 Requests, tokens and steps are counted over one window of time, latencies over the requests that
-arrived in it; ``sim.steady_state.measured_window`` says which. Rejected requests have no latency.
+arrived in it; ``sim.steady_state.measured_window`` says which. Latencies count from when the client
+sent the request. Rejected requests and those that timed out have none.
 Unfinished ones have an infinite E2E and TPOT, and an infinite TTFT and queueing delay when they
 never came that far, so that a percentile which they reach is infinite rather than flattering.
 """
@@ -21,7 +22,7 @@ from sim.percentiles import (
     weighted_mean,
     weighted_percentiles,
 )
-from sim.result import FINISHED, REJECTED, UNFINISHED, Result
+from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
 from sim.scenario import Scenario, precision_of
 from sim.steady_state import (
     SERVICE_TIMES,
@@ -42,11 +43,12 @@ Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 LATENCIES = {
-    "ttft": "time to first token: end of the step that produced it, minus arrival",
+    "ttft": "time to first token: when the client has it, minus when it sent the request",
     "itl": "inter-token latency: gap between two consecutive tokens of a request, every gap alike",
     "tpot": "time per output token: (E2E - TTFT) / (output tokens - 1), of two tokens or more",
-    "e2e": "end-to-end latency: end of the step that produced the last token, minus arrival",
-    "queue": "queueing delay: start of the first step that worked on the request, minus arrival",
+    "e2e": "end-to-end latency: when the client has the last token, minus when it sent the request",
+    "queue": "queueing delay: start of the first step that worked on the request, minus when it "
+    "reached the scheduler",
 }
 """The five latencies; each has a mean and the percentiles of ``sim.percentiles.PERCENTS``."""
 
@@ -71,9 +73,11 @@ METRICS = {
     "requests": "requests that arrived, warm-up included",
     "finished": "of these, finished",
     "rejected": "of these, rejected on arrival",
-    "unfinished": "of these, neither when the clock stopped",
+    "timed_out": "of these, given up by the client (client.timeout_s)",
+    "unfinished": "of these, none of all that when the clock stopped",
     "preemptions": "times that a sequence lost its KV blocks, whole run",
-    "measured_requests": "requests after the warm-up, less the rejected: latencies rest on them",
+    "measured_requests": "requests after the warm-up, less the rejected and those that timed out: "
+    "latencies rest on them",
     **{
         f"{name}_{statistic}_s": f"{words} of the {meaning}"
         for name, meaning in LATENCIES.items()
@@ -160,22 +164,22 @@ def summarise(
 def request_latencies(result: Result) -> dict[str, Floats]:
     """Seconds of ``ttft``, ``tpot``, ``e2e`` and ``queue``, one row per request.
 
-    NaN where there is none: rejected or never arrived, and TPOT of one-token outputs. +inf where
-    an accepted request did not come that far.
+    NaN where there is none: rejected, timed out or never arrived, and TPOT of one-token outputs.
+    +inf where an accepted request did not come that far.
     """
     column = {name: _floats(values) for name, values in result.requests.items()}
     later = column["output_tokens"] - 1
-    absent = (column["status"] == REJECTED) | ~arrived(result)
+    absent = np.isin(column["status"], (REJECTED, TIMED_OUT)) | ~arrived(result)
 
     def pending(seconds: Floats, none: Mask) -> Floats:
         return np.where(none, np.nan, np.where(np.isnan(seconds), np.inf, seconds))
 
     decode_s = (column["finish_s"] - column["first_token_s"]) / np.maximum(later, 1)
     return {
-        "ttft": pending(column["first_token_s"] - column["arrival_s"], absent),
+        "ttft": pending(column["first_token_s"] - column["sent_s"], absent),
         "tpot": pending(decode_s, absent | (later == 0)),
-        "e2e": pending(column["finish_s"] - column["arrival_s"], absent),
-        "queue": pending(column["first_scheduled_s"] - column["arrival_s"], absent),
+        "e2e": pending(column["finish_s"] - column["sent_s"], absent),
+        "queue": pending(column["first_scheduled_s"] - column["reached_s"], absent),
     }
 
 
@@ -200,6 +204,11 @@ def caveats(values: Mapping[str, float], calibration: Calibration | None = None)
         if values[name] > 0:
             count = int(values[name])
             notes.append(f"{count} request{'s' if count > 1 else ''} {name}")
+    if values["timed_out"] > 0:
+        count = int(values["timed_out"])
+        notes.append(
+            f"{count} request{'s' if count > 1 else ''} timed out: latencies are of the others"
+        )
     if calibration is not None:
         notes += _outside(values, calibration)
     return notes
@@ -239,13 +248,15 @@ def _outside(values: Mapping[str, float], calibration: Calibration) -> list[str]
 def _counts(result: Result, window: Window) -> dict[str, float]:
     status = np.asarray(result.requests["status"])
     present = arrived(result)
+    lost = np.isin(status, (REJECTED, TIMED_OUT))
     return {
         "requests": int(present.sum()),
         "finished": int((status == FINISHED).sum()),
         "rejected": int((status == REJECTED).sum()),
+        "timed_out": int((status == TIMED_OUT).sum()),
         "unfinished": int((present & (status == UNFINISHED)).sum()),
         "preemptions": int(np.asarray(result.requests["preemptions"], dtype=np.int64).sum()),
-        "measured_requests": int((window.measured & (status != REJECTED)).sum()),
+        "measured_requests": int((window.measured & ~lost).sum()),
     }
 
 

@@ -2,13 +2,15 @@
 
 from array import array
 from collections.abc import Sequence as SequenceOf
+from math import inf
 from struct import Struct
 
 import numpy as np
 import numpy.typing as npt
 
 from model.ops import attended
-from sim.result import FINISHED, SEGMENT_COLUMNS, Column, Result
+from sim.result import FINISHED, SEGMENT_COLUMNS, TIMED_OUT, UNFINISHED, Column, Result
+from sim.scenario import NO_API, ApiTime
 from sim.scheduler import Scheduler
 from sim.sequence import Batch, Sequence
 from workloads.requests import Requests
@@ -65,7 +67,7 @@ class ReplicaRecorder:
     def begin(self, batch: Batch, now_s: float) -> None:
         """A batch starts: note who lost its blocks for it, and whose work begins."""
         for sequence in batch.preempted:
-            self._preempted(sequence)
+            self.left(sequence)
         for sequence in batch.prefills:
             if sequence.first_scheduled_s < 0:
                 sequence.first_scheduled_s = now_s
@@ -120,8 +122,8 @@ class ReplicaRecorder:
             self.step_end_s.extend(ends_s)
         return finished
 
-    def _preempted(self, sequence: Sequence) -> None:
-        """Remember when a preempted sequence got its last token, if it had one.
+    def left(self, sequence: Sequence) -> None:
+        """A sequence was thrown out: remember when it got its last token, if it had one.
 
         One that was thrown out before the first decode step after its prefill no longer counts as
         joined: no decode step ends the gap that began there.
@@ -146,14 +148,21 @@ class Recorder:
     """Buffers of a whole run."""
 
     def __init__(
-        self, requests: Requests, replicas: int, sliding_window: int | None = None
+        self,
+        requests: Requests,
+        replicas: int,
+        sliding_window: int | None = None,
+        api: ApiTime = NO_API,
     ) -> None:
         self.requests = requests
+        self.api = api
         self.replicas = [ReplicaRecorder(sliding_window) for _ in range(replicas)]
         self._ended = bytearray()
         self._arrival_s: npt.NDArray[np.float64] | None = None
         if requests.users is not None:
             self._arrival_s = np.full(len(requests), np.nan)
+        self.sent_s: npt.NDArray[np.float64] | None = None
+        """When a client sent each request, NaN if it did not; None: each when it arrived."""
 
     def arrived(self, request: int, arrival_s: float) -> None:
         """A closed loop issued a request."""
@@ -161,7 +170,10 @@ class Recorder:
         self._arrival_s[request] = arrival_s
 
     def ended(self, sequence: Sequence, replica: int, status: int, finish_s: float) -> None:
-        """A request finished, was rejected, or is still unfinished when the clock stops."""
+        """A request finished, was rejected or given up, or is unfinished when the clock stops.
+
+        ``finish_s`` is when it was given up, in that case.
+        """
         self._ended += _REQUEST.pack(
             sequence.first_scheduled_s,
             sequence.first_token_s,
@@ -189,9 +201,23 @@ class Recorder:
             )
 
     def result(
-        self, pools: list[tuple[int, int, int]], num_gpu_blocks: int, end_s: float
+        self,
+        pools: list[tuple[int, int, int]],
+        num_gpu_blocks: int,
+        end_s: float,
+        stop_s: float = inf,
     ) -> Result:
-        """Turn the buffers into columns; ``pools`` holds (allocated, freed, held) per replica."""
+        """Turn the buffers into columns.
+
+        Args:
+            pools: (allocated, freed, held) blocks per replica.
+            num_gpu_blocks: per replica.
+            end_s: when the last thing happened in the engines.
+            stop_s: when the clock was stopped; what a client sees later never happened.
+        """
+        columns = self._request_columns(stop_s)
+        if stop_s == inf:
+            stop_s = float(np.nanmax(columns["finish_s"], initial=end_s))
         parts = self.replicas
         segments = self._segment_columns()
         steps, decodes = segments["steps"], segments["decodes"]
@@ -199,7 +225,7 @@ class Recorder:
         growth = segments.pop("growth")
         contexts = steps * segments.pop("context_tokens") + growth * (steps * (steps - 1) // 2)
         return Result(
-            requests=self._request_columns(),
+            requests=columns,
             segments=segments,
             step_end_s=np.concatenate([np.frombuffer(p.step_end_s, float) for p in parts]),
             resumed_gap_s=np.concatenate([np.frombuffer(p.resumed_gap_s, float) for p in parts]),
@@ -213,7 +239,7 @@ class Recorder:
             blocks_held=sum(held for _, _, held in pools),
             num_gpu_blocks=num_gpu_blocks,
             replicas=len(parts),
-            end_s=end_s,
+            end_s=stop_s,
             closed_loop=self.requests.users is not None,
         )
 
@@ -226,7 +252,7 @@ class Recorder:
             columns[name] = np.concatenate([table[name] for table in tables], dtype=kind)
         return columns
 
-    def _request_columns(self) -> dict[str, Column]:
+    def _request_columns(self, stop_s: float) -> dict[str, Column]:
         requests, rows = self.requests, len(self.requests)
         ended = np.frombuffer(self._ended, _REQUEST_TYPE)
         place = ended["request"]
@@ -241,17 +267,31 @@ class Recorder:
             values[values < 0] = np.nan
             return values
 
+        arrival_s = requests.arrival_s if self._arrival_s is None else self._arrival_s
+        sent_s = arrival_s if self.sent_s is None else self.sent_s
+        status, left_s = column("status", 0, np.int8), time_column("finish_s")
+        given_up = status == TIMED_OUT
+        timed_out_s = np.where(given_up, left_s, np.nan)
+        # What was under way to the client when it gave up, or the clock stopped, it never had.
+        finish_s = np.where(given_up, np.nan, left_s) + self.api.output_s
+        first_token_s = time_column("first_token_s") + self.api.output_s
+        first_token_s[(first_token_s >= timed_out_s) | (first_token_s > stop_s)] = np.nan
+        status[finish_s > stop_s] = UNFINISHED
+        finish_s[finish_s > stop_s] = np.nan
         return {
             "request": np.arange(rows, dtype=np.int64),
-            "arrival_s": requests.arrival_s if self._arrival_s is None else self._arrival_s,
+            "arrival_s": arrival_s,
+            "sent_s": sent_s,
+            "reached_s": self.api.reached_s(sent_s, requests.prompt_tokens),
             "prompt_tokens": requests.prompt_tokens,
             "output_tokens": requests.output_tokens,
             "priority": requests.priority,
             "replica": column("replica", -1, np.int32),
             "first_scheduled_s": time_column("first_scheduled_s"),
-            "first_token_s": time_column("first_token_s"),
-            "finish_s": time_column("finish_s"),
+            "first_token_s": first_token_s,
+            "finish_s": finish_s,
+            "timed_out_s": timed_out_s,
             "preemptions": column("preemptions", 0, np.int32),
             "cached_tokens": column("cached_tokens", 0, np.int32),
-            "status": column("status", 0, np.int8),
+            "status": status,
         }

@@ -8,7 +8,7 @@ from simpy.events import Event
 
 from sim.clock import URGENT, Clock
 from sim.sequence import Sequence
-from workloads.requests import Requests
+from workloads.requests import Floats, Requests
 
 Send = Callable[[Sequence], None]
 Rows = npt.NDArray[np.int64]
@@ -16,10 +16,10 @@ Rows = npt.NDArray[np.int64]
 _BLOCK = 4096  # rows turned into Python numbers at a time, so that memory holds few of them
 
 
-def sequences(requests: Requests, rows: Rows) -> Iterator[Sequence]:
-    """Yield the given rows of a workload, as they are asked for."""
+def sequences(requests: Requests, rows: Rows, times_s: Floats) -> Iterator[Sequence]:
+    """Yield the given rows of a workload, as they are asked for, each at its time."""
     columns = (
-        requests.arrival_s,
+        times_s,
         requests.prompt_tokens,
         requests.output_tokens,
         requests.priority,
@@ -53,8 +53,12 @@ class ClosedLoop:
         assert requests.users is not None
         assert requests.think_s is not None
         self.clock, self.think_s, self.send = clock, requests.think_s, send
-        self._rows = sequences(requests, np.arange(len(requests)))
-        for _ in range(min(requests.users, len(requests))):
+        self._rows = sequences(requests, np.arange(len(requests)), requests.arrival_s)
+        self._users = min(requests.users, len(requests))
+
+    def start(self) -> None:
+        """Everybody starts thinking, at time 0."""
+        for _ in range(self._users):
             self.start_thinking(0.0)
 
     def start_thinking(self, now_s: float, at_once: bool = False) -> None:

@@ -94,7 +94,7 @@ def service_per_window(result: Result, window: Window) -> float:
     system is still filling up.
     """
     begun_s = np.asarray(result.requests["first_scheduled_s"], dtype=np.float64)
-    left_s = np.asarray(result.requests["finish_s"], dtype=np.float64)
+    left_s = _left_s(result)
     service_s = (np.where(np.isnan(left_s), result.end_s, left_s) - begun_s)[window.measured]
     service_s = service_s[~np.isnan(service_s)]
     if window.burst or not len(service_s):
@@ -161,11 +161,23 @@ def _queue_at_arrivals(result: Result, order: npt.NDArray[np.intp]) -> npt.NDArr
     accepted = np.asarray(result.requests["status"]) != REJECTED
     arrival_s = np.asarray(result.requests["arrival_s"], dtype=np.float64)
     begun_s = np.asarray(result.requests["first_scheduled_s"], dtype=np.float64)
+    # Who gave up before has left the queue as well.
+    begun_s = np.where(np.isnan(begun_s), _given_up_s(result), begun_s)
     begun_s = np.sort(begun_s[~np.isnan(begun_s)])
     queue: npt.NDArray[np.int64] = np.cumsum(accepted[order]) - np.searchsorted(
         begun_s, arrival_s[order], side="right"
     )
     return queue
+
+
+def _given_up_s(result: Result) -> Floats:
+    return np.asarray(result.requests["timed_out_s"], dtype=np.float64)
+
+
+def _left_s(result: Result) -> Floats:
+    """When each request was answered or given up; NaN if neither."""
+    finish_s = np.asarray(result.requests["finish_s"], dtype=np.float64)
+    return np.where(np.isnan(finish_s), _given_up_s(result), finish_s)
 
 
 def _step_seen_s(result: Result, window: Window) -> float:
@@ -187,8 +199,8 @@ def _arrival_order(result: Result) -> npt.NDArray[np.intp]:
 
 
 def _end_of_service_s(result: Result) -> float:
-    """Last finish; the stop of the clock when requests were left unfinished or none finished."""
-    finish_s = np.asarray(result.requests["finish_s"], dtype=np.float64)
+    """Last finish (or timeout); the stop of the clock when requests were left or none finished."""
+    left_s = _left_s(result)
     left = arrived(result) & (np.asarray(result.requests["status"]) == UNFINISHED)
-    whole = not left.any() and not np.isnan(finish_s).all()
-    return float(np.nanmax(finish_s)) if whole else result.end_s
+    whole = not left.any() and not np.isnan(left_s).all()
+    return float(np.nanmax(left_s)) if whole else result.end_s

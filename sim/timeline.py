@@ -47,7 +47,8 @@ def timeline(result: Result, bins: int = 200) -> dict[str, Floats]:
 
     Columns: ``time_s`` (middle of the bin), ``kv_use`` (share of all replicas' blocks),
     ``running`` (requests being served, from their first step to their last, all replicas) and
-    ``waiting`` (requests that arrived and were not worked on yet). A run of no duration has
+    ``waiting`` (requests that arrived and were not worked on yet, at the client or beyond). Who is
+    given up leaves both. A run of no duration has
     empty columns.
 
     Raises:
@@ -59,11 +60,17 @@ def timeline(result: Result, bins: int = 200) -> dict[str, Floats]:
     width = np.diff(edges)
     accepted = np.asarray(result.requests["status"]) != REJECTED
 
-    def integral(column: str) -> Floats:
-        times = np.asarray(result.requests[column], dtype=np.float64)[accepted]
+    def integral(times: Floats) -> Floats:
         return _count_integral(times[~np.isnan(times)], edges)
 
-    arrived, started, finished = map(integral, ("arrival_s", "first_scheduled_s", "finish_s"))
+    def column(name: str) -> Floats:
+        values: Floats = np.asarray(result.requests[name], dtype=np.float64)[accepted]
+        return values
+
+    given_up = column("timed_out_s")
+    arrived = integral(column("arrival_s"))
+    finished = integral(np.fmin(column("finish_s"), given_up))  # or given up
+    started = integral(np.fmin(column("first_scheduled_s"), given_up))
     kv = segment_integral(result, kv_level(result), edges) / result.replicas
     return {
         "time_s": (edges[1:] + edges[:-1]) / 2,

@@ -146,7 +146,8 @@ class Calibration(_Part):
     attention_decode_flops: Efficiency = 1.0
     """Attention of decoding sequences, arithmetic."""
     attention_decode_bytes: Efficiency = 1.0
-    """Attention of decoding sequences, traffic."""
+    """Attention of decoding sequences, traffic. With measured kernels: speed of reading the cache
+    in the engine, of that in their tables, where several query heads share a KV head."""
     elementwise_bytes: Efficiency = 1.0
     """Norms, activations, residuals, embedding: traffic."""
     all_reduce_bytes: Efficiency = 1.0

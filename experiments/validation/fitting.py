@@ -20,8 +20,14 @@ Floats = npt.NDArray[np.float64]
 SCALES = {"ttft_mean_ms": 0.05, "ttft_p99_ms": 0.15, "tpot_mean_ms": 0.02, "e2e_mean_ms": 0.02}
 """Log errors of one standard deviation; itl_mean stands in where no tpot_mean was published."""
 
+SATURATED_SCALES = {"tpot_mean_ms": 0.03, "out_tok_s": 0.03}
+"""The same where queues grew: latencies then tell how long the run was."""
+SOFT = 2.0
+"""From so many standard deviations on a residual grows with its root."""
+
 BOUNDS: dict[str, tuple[float, float, float]] = {
     "gemm_share": (0.5, 0.95, 1.0),
+    "attention_decode_bytes": (0.4, 0.9, 1.0),
     "elementwise_bytes": (0.15, 0.5, 1.0),
     "layer_overhead_s": (1e-6, 1.5e-5, 1e-4),
     "step_overhead_s": (1e-6, 2e-4, 2e-2),
@@ -68,7 +74,7 @@ def fit_constants(
     Gauss-Newton in the logarithms, with a prior and with steps that are halved until they help.
 
     Args:
-        tasks: runs of one version; saturated rows do not count.
+        tasks: runs of one version.
         names: of ``BOUNDS``.
         start: where to begin, in place of the first values.
         rounds: most steps.
@@ -138,21 +144,31 @@ def priced(task: Task, constants: dict[str, float]) -> Calibration:
 
 
 def _residuals(tasks: Sequence[Task], constants: dict[str, float], jobs: int) -> dict[str, float]:
-    """Residuals by ``run_id metric``, of rows that are not saturated."""
+    """Residuals by ``run_id metric``, drawn in where they are large: outliers weigh less."""
     predictions, _ = predict(tasks, lambda task: priced(task, constants), jobs=jobs)
     found: dict[str, float] = {}
     for one in predictions:
-        if one.saturated or _is_whole_of_stages(one, predictions):
+        if _is_whole_of_stages(one, predictions):
             continue
         measured = one.row.measured
-        for metric, scale in SCALES.items():
+        for metric, scale in (SATURATED_SCALES if _is_saturated(one) else SCALES).items():
             known = metric
             if metric not in measured and metric == "tpot_mean_ms" and "itl_mean_ms" in measured:
                 known = "itl_mean_ms"
             if known in measured and np.isfinite(one.values[known][0]):
-                error = np.log(one.values[known][0] / measured[known])
-                found[f"{one.row.run_id} {metric}"] = float(np.clip(error / scale, -20, 20))
+                error = np.log(one.values[known][0] / measured[known]) / scale
+                drawn_in = np.sign(error) * np.sqrt(2 * SOFT * (np.hypot(SOFT, error) - SOFT))
+                found[f"{one.row.run_id} {metric}"] = float(drawn_in)
     return found
+
+
+def _is_saturated(one: Prediction) -> bool:
+    """Whether the measurement says so: what is fitted must not depend on the constants."""
+    row = one.row
+    if row.n_failed:
+        return True
+    offered, answered = row.request_rate_rps, row.measured.get("req_s")
+    return offered is not None and answered is not None and answered < 0.95 * offered
 
 
 def _is_whole_of_stages(one: Prediction, predictions: Sequence[Prediction]) -> bool:

@@ -1,4 +1,4 @@
-"""Values on a grid: exact at nodes, log-linear between them, constant beyond, refused when broken."""
+"""Values on a grid: exact at nodes, log-linear between, constant beyond, refused when broken."""
 
 import numpy as np
 import pytest

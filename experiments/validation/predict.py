@@ -110,7 +110,7 @@ def _task(
     )
     setup = setup_of(run.base, longest)
     if calibration is None:
-        chosen, about = choose_calibration(setup.gpu, run.base.engine_version)
+        chosen, about = choose_calibration(setup.gpu, setup.version)
     else:
         chosen, about = given_calibration(calibration, setup.gpu)
     task = Task(run, rows, setup, chosen, traffic, (*setup.notes, *planned.notes, about))

@@ -6,6 +6,7 @@ Cells that are empty get the defaults of the engine's version on that GPU, and e
 import re
 from dataclasses import dataclass
 
+from experiments.validation.releases import version_at
 from experiments.validation.rows import RunRow
 from experiments.validation.traffic import CannotPredictError
 from hardware.gpu import Gpu, load_gpu
@@ -74,7 +75,7 @@ def setup_of(row: RunRow, longest_request_tokens: int) -> Setup:
     _refuse(row)
     notes: list[str] = []
     name = resolve_model(row.model)
-    spec, gpu, version = load_spec(name.model), load_gpu(row.gpu), version_of(row.engine_version)
+    spec, gpu, version = load_spec(name.model), load_gpu(row.gpu), _version(row, notes)
     notes += _chunk_notes(spec, longest_request_tokens)
     replicas = row.dp_replicas or 1
     tp = row.tp or max(1, (row.n_gpus or 1) // replicas)
@@ -108,6 +109,16 @@ def _inferencex(row: RunRow, notes: list[str]) -> dict[str, object]:
     notes[:] = [note for note in notes if note.split(":")[0] not in taken]
     notes.append(f"InferenceX's recipe: {', '.join(f'{k} {v}' for k, v in taken.items())}")
     return taken
+
+
+def _version(row: RunRow, notes: list[str]) -> Version | None:
+    """As told, else the newest one when the run was measured."""
+    told = version_of(row.engine_version)
+    guess = version_at(row.notes) if told is None else None
+    if guess is None:
+        return told
+    notes.append(f"engine_version: {guess[0]}, the newest in {guess[1]}, when it was measured")
+    return version_of(guess[0])
 
 
 def version_of(text: str | None) -> Version | None:

@@ -56,7 +56,7 @@ def _run(arguments: argparse.Namespace) -> None:
     unknown = [name for name in names if name not in BOUNDS]
     if unknown:
         raise ValueError(f"--constants {','.join(unknown)}: expected some of {', '.join(BOUNDS)}")
-    tasks = list(plan(read_table(arguments.runs), arguments.only).tasks)
+    tasks = list(plan(read_table(arguments.runs), arguments.only, seeds=1).tasks)
     if not tasks:
         raise ValueError(f"--only {arguments.only!r}: no run matches")
     tell = lambda line: print(line, file=sys.stderr)  # noqa: E731

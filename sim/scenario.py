@@ -52,6 +52,9 @@ class EngineConfig(BaseModel):
     """chunked_prefill: longest chunk of one prompt in one step; 0 is no limit but the budget."""
     max_model_len: PositiveInt | None = None
     """Longest prompt plus output, in tokens. Default: what the model was made for."""
+    async_scheduling: bool = False
+    """chunked_prefill: plan a step while the one before is computed, as vLLM does by default since
+    0.14. Arrivals are then seen, and seats and blocks are free, one step later."""
     enable_prefix_caching: bool = False
     """chunked_prefill: keep the KV blocks of ended requests, for prompts that begin alike."""
     block_size: PositiveInt = 16
@@ -86,12 +89,13 @@ class EngineConfig(BaseModel):
     every token alike. Default: the calibration's."""
 
     @model_validator(mode="after")
-    def _caches_chunks(self) -> Self:
-        if self.enable_prefix_caching and self.scheduler != "chunked_prefill":
-            raise ValueError(
-                f"enable_prefix_caching: true with scheduler: {self.scheduler}, expected "
-                "chunked_prefill: prefix caching is modelled as in vLLM v1"
-            )
+    def _is_of_vllm_v1(self) -> Self:
+        for name in ("enable_prefix_caching", "async_scheduling"):
+            if getattr(self, name) and self.scheduler != "chunked_prefill":
+                raise ValueError(
+                    f"{name}: true with scheduler: {self.scheduler}, expected chunked_prefill: it "
+                    "is modelled as in vLLM v1"
+                )
         return self
 
 

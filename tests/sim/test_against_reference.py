@@ -31,6 +31,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         sliding_window=draw(st.sampled_from([None, None, 5, 30])),
         scheduler=scheduler,
         enable_prefix_caching=scheduler == "chunked_prefill" and draw(st.booleans()),
+        async_scheduling=scheduler == "chunked_prefill" and draw(st.booleans()),
         order=draw(st.sampled_from(["fcfs", "shortest_prompt", "priority"])),
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_seqs + draw(st.integers(0, 80)),

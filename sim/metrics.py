@@ -298,6 +298,7 @@ def _rates(result: Result, window: Window, good: Mask) -> dict[str, float]:
     )
     decoded = int(decodes[window.holds(result.step_end_s)].sum())
     resumed = int(window.holds(result.resumed_end_s).sum())
+    decoded -= int(window.holds(result.step_end_s[result.returned_step]).sum())  # also resumed
     prompts = int(np.asarray(result.requests["prompt_tokens"], dtype=np.int64)[begun].sum())
     generated = decoded + int(begun.sum()) + resumed
     return {

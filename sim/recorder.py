@@ -47,6 +47,7 @@ class ReplicaRecorder:
         "prefill_pairs",
         "resumed_end_s",
         "resumed_gap_s",
+        "returned_step",
         "rows",
         "segments",
         "sliding_window",
@@ -61,12 +62,15 @@ class ReplicaRecorder:
         self._last_decode_row = -1
         self.resumed_gap_s = array("d")
         self.resumed_end_s = array("d")
+        self.returned_step = array("q")
         self.prefill_pairs = 0
         self.prefill_kv_tokens = 0
 
     def begin(self, batch: Batch, now_s: float) -> None:
         """A batch starts: note who lost its blocks for it, and whose work begins."""
         for sequence in batch.preempted:
+            self.left(sequence)
+        for sequence in batch.held_back:
             self.left(sequence)
         for sequence in batch.prefills:
             if sequence.first_scheduled_s < 0:
@@ -102,6 +106,11 @@ class ReplicaRecorder:
                 if sequence.generated_tokens < sequence.output_tokens:
                     sequence.joined_row = row
                     joined += 1
+        if batch.returned:
+            for sequence in batch.returned:
+                self._resumed(sequence, end_s)
+                self.returned_step.append(len(self.step_end_s))
+                sequence.joined_row = row - 1  # before this one: it did not join in it
         self.segments += _SEGMENT.pack(
             start_s,
             end_s,
@@ -123,7 +132,7 @@ class ReplicaRecorder:
         return finished
 
     def left(self, sequence: Sequence) -> None:
-        """A sequence was thrown out: remember when it got its last token, if it had one.
+        """A sequence was thrown out or held back: remember when it got its last token, if any.
 
         One that was thrown out before the first decode step after its prefill no longer counts as
         joined: no decode step ends the gap that began there.
@@ -139,7 +148,7 @@ class ReplicaRecorder:
         sequence.joined_row = -1
 
     def _resumed(self, sequence: Sequence, end_s: float) -> None:
-        """A sequence that lost its blocks after some tokens produced its next one."""
+        """A sequence that lost its blocks or its turn after some tokens produced its next one."""
         self.resumed_gap_s.append(end_s - sequence.last_token_s)
         self.resumed_end_s.append(end_s)
 
@@ -229,6 +238,7 @@ class Recorder:
             segments=segments,
             step_end_s=np.concatenate([np.frombuffer(p.step_end_s, float) for p in parts]),
             resumed_gap_s=np.concatenate([np.frombuffer(p.resumed_gap_s, float) for p in parts]),
+            returned_step=self._returned_steps(),
             resumed_end_s=np.concatenate([np.frombuffer(p.resumed_end_s, float) for p in parts]),
             decode_context_tokens=int(contexts[decodes > 0].sum()),
             prefill_pairs=sum(p.prefill_pairs for p in parts),
@@ -242,6 +252,13 @@ class Recorder:
             end_s=stop_s,
             closed_loop=self.requests.users is not None,
         )
+
+    def _returned_steps(self) -> npt.NDArray[np.int64]:
+        before, rows = 0, []
+        for part in self.replicas:
+            rows.append(before + np.frombuffer(part.returned_step, np.int64))
+            before += len(part.step_end_s)
+        return np.concatenate(rows)
 
     def _segment_columns(self) -> dict[str, Column]:
         tables = [np.frombuffer(part.segments, _SEGMENT_TYPE) for part in self.replicas]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sim.async_scheduling import AsyncCachingChunkedPrefill, AsyncChunkedPrefill
 from sim.chunked_prefill import CachingChunkedPrefill, ChunkedPrefill
 from sim.client import Client
 from sim.clock import Clock
@@ -41,9 +42,11 @@ def make_scheduler(scenario: Scenario, prefixes: Prefixes | None = None) -> Sche
     if engine.scheduler == "prefill_first":
         return PrefillFirst(**settings)
     settings["long_prefill_token_threshold"] = engine.long_prefill_token_threshold
+    ahead = scenario.async_scheduling
     if engine.enable_prefix_caching:
-        return CachingChunkedPrefill(prefixes=prefixes, **settings)
-    return ChunkedPrefill(**settings)
+        settings["prefixes"] = prefixes
+        return (AsyncCachingChunkedPrefill if ahead else CachingChunkedPrefill)(**settings)
+    return (AsyncChunkedPrefill if ahead else ChunkedPrefill)(**settings)
 
 
 def simulate(scenario: Scenario, requests: Requests, stop_s: float = inf) -> Result:
@@ -91,7 +94,6 @@ class _Cluster:
             Replica(
                 number, self.clock, self.schedulers[number], scenario.price,
                 self.recorder.replicas[number], on_finish, arrivals[number],
-                scenario.async_scheduling,
             )
             for number in range(count)
         ]  # fmt: skip

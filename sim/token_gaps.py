@@ -33,7 +33,8 @@ def token_gaps(result: Result) -> TokenGaps:
 
     Sequences that joined in ``p`` itself have the gap of those that decoded in it. A gap across a
     preemption is in ``result.resumed_gap_s``, with weight 1; a sequence that is preempted between
-    joining and its first decoding step must not be counted as joined.
+    joining and its first decoding step must not be counted as joined. The same holds for one that
+    the token budget did not reach; when it decodes again it is in ``result.returned_step``.
 
     Raises:
         ValueError: a step decodes other sequences than those that joined before.
@@ -51,6 +52,8 @@ def token_gaps(result: Result) -> TokenGaps:
     previous, since = _history(decoding, joined, first)
 
     veterans = np.where(decoding, decodes - since, 0)
+    if len(result.returned_step):  # their gaps are longer, and among the resumed ones
+        veterans -= np.bincount(result.returned_step, minlength=len(veterans))
     wrong = np.flatnonzero((veterans < 0) | ((veterans > 0) & (previous < first)))
     if len(wrong):
         step = int(wrong[0])

@@ -8,22 +8,35 @@ from struct import Struct
 import numpy as np
 import numpy.typing as npt
 
-from model.ops import attended
-from sim.result import FINISHED, SEGMENT_COLUMNS, TIMED_OUT, UNFINISHED, Column, Result
+from model.ops import causal_pairs
+from sim.result import FINISHED, TIMED_OUT, UNFINISHED, Column, Result
 from sim.scenario import NO_API, ApiTime
 from sim.scheduler import Scheduler
 from sim.sequence import Batch, Sequence
 from workloads.requests import Requests
 
-# Rows are packed: a segment takes 60 bytes, a request 44.
-_SEGMENT = Struct("=2d9iq")
+# Rows are packed: a segment takes 56 bytes, a request 44.
+_SEGMENT = Struct("=2d8iq")
+_SEGMENT_BYTES, _pack_segment = _SEGMENT.size, _SEGMENT.pack
 _SEGMENT_TYPE = np.dtype(
-    [(name, "f8" if name.endswith("_s") else "i4") for name in list(SEGMENT_COLUMNS)[1:]]
-    + [("growth", "i4"), ("context_tokens", "i8")]
+    [
+        ("start_s", "f8"),
+        ("end_s", "f8"),
+        ("steps", "i4"),
+        ("decodes", "i4"),
+        ("padding", "i4"),
+        ("chunks", "i4"),
+        ("joined", "i4"),
+        ("kv_blocks", "i4"),
+        ("waiting", "i4"),
+        ("growth", "i4"),
+        ("context_tokens", "i8"),
+    ]
 )
+_pack_chunk = Struct("=2i").pack
 _END_S, _END_S_AT = Struct("=d"), 8
-_JOINED, _JOINED_AT = Struct("=i"), 36
-_REQUEST = Struct("=3d5i")
+_INT, _DECODES_AT, _JOINED_AT = Struct("=i"), 20, 32
+_pack_request = Struct("=3d5i").pack
 _REQUEST_TYPE = np.dtype(
     [
         ("first_scheduled_s", "f8"),
@@ -39,97 +52,89 @@ _REQUEST_TYPE = np.dtype(
 
 
 class ReplicaRecorder:
-    """Buffers of one replica: a row per segment, the end of every step, work done."""
+    """Buffers of one replica: a row per segment, the end of every step, every prefill chunk."""
 
     __slots__ = (
-        "_last_decode_row",
-        "prefill_kv_tokens",
-        "prefill_pairs",
+        "chunks",
         "resumed_end_s",
         "resumed_gap_s",
         "returned_step",
-        "rows",
         "segments",
-        "sliding_window",
         "step_end_s",
+        "steps",
     )
 
-    def __init__(self, sliding_window: int | None = None) -> None:
-        self.sliding_window = sliding_window
+    def __init__(self) -> None:
         self.segments = bytearray()
+        self.chunks = bytearray()
         self.step_end_s = array("d")
-        self.rows = 0
-        self._last_decode_row = -1
+        """Behind those of all segments, the ends of the batch under way: to be put here by whoever
+        drives the scheduler, before ``end``."""
+        self.steps = 0
+        """Of all segments so far."""
         self.resumed_gap_s = array("d")
         self.resumed_end_s = array("d")
         self.returned_step = array("q")
-        self.prefill_pairs = 0
-        self.prefill_kv_tokens = 0
 
     def begin(self, batch: Batch, now_s: float) -> None:
-        """A batch starts: note who lost its blocks for it, and whose work begins."""
-        for sequence in batch.preempted:
-            self.left(sequence)
-        for sequence in batch.held_back:
-            self.left(sequence)
+        """A batch starts: note who lost its blocks or its turn for it, and whose work begins."""
+        if batch.preempted or batch.held_back:
+            for sequence in (*batch.preempted, *batch.held_back):
+                self.left(sequence)
         for sequence in batch.prefills:
-            if sequence.first_scheduled_s < 0:
+            if sequence.first_scheduled_s < 0.0:
                 sequence.first_scheduled_s = now_s
 
     def end(
-        self, batch: Batch, scheduler: Scheduler, start_s: float, ends_s: SequenceOf[float]
+        self, batch: Batch, scheduler: Scheduler, start_s: float, end_s: float
     ) -> list[Sequence]:
         """The steps of a batch are computed: complete it, note its tokens, return who finished."""
-        steps, end_s = len(ends_s), ends_s[-1]
-        waiting = len(scheduler.waiting)
+        steps = len(self.step_end_s) - self.steps
+        self.steps += steps
         finished = scheduler.complete(batch, steps)
-        row = self.rows
-        self.rows = row + 1
-        decodes, chunks = batch.decodes, batch.chunks
-        if decodes:
-            self._last_decode_row = row
-        joined = prefill_tokens = 0
-        if chunks:
-            for place, sequence in enumerate(batch.prefills):
-                chunk, past = chunks[place]
-                prefill_tokens += chunk
-                computed = past + chunk
-                pairs, positions = attended(chunk, past, self.sliding_window)
-                self.prefill_pairs += pairs
-                self.prefill_kv_tokens += positions
-                if computed < sequence.target_tokens:
-                    continue
-                if sequence.first_token_s < 0:
-                    sequence.first_token_s = end_s
-                else:
-                    self._resumed(sequence, end_s)
-                if sequence.generated_tokens < sequence.output_tokens:
-                    sequence.joined_row = row
-                    joined += 1
+        chunks = batch.chunks
+        joined = self._end_chunks(batch, end_s) if chunks else 0
         if batch.returned:
-            for sequence in batch.returned:
-                self._resumed(sequence, end_s)
-                self.returned_step.append(len(self.step_end_s))
-                sequence.joined_row = row - 1  # before this one: it did not join in it
-        self.segments += _SEGMENT.pack(
+            self._end_pauses(batch, end_s)
+        self.segments += _pack_segment(
             start_s,
             end_s,
             steps,
-            decodes,
+            batch.decodes,
             batch.padding,
             len(chunks),
-            prefill_tokens,
             joined,
             scheduler.held_blocks,
-            waiting,
+            len(scheduler.waiting),
             batch.growth,
             batch.context_tokens,
         )
-        if steps == 1:
-            self.step_end_s.append(end_s)
-        else:
-            self.step_end_s.extend(ends_s)
         return finished
+
+    def _end_chunks(self, batch: Batch, end_s: float) -> int:
+        """Note the chunks, and the tokens that came of them; return how many decode from now on."""
+        joined = 0
+        for chunk, past in batch.chunks:
+            self.chunks += _pack_chunk(chunk, past)
+        for sequence in batch.prefills:
+            if sequence.kv_tokens < sequence.target_tokens:
+                continue
+            if sequence.first_token_s < 0.0:
+                sequence.first_token_s = end_s
+            else:
+                self._resumed(sequence, end_s)
+            if sequence.finish_step >= 0:
+                sequence.joined_row = len(self.segments) // _SEGMENT_BYTES
+                joined += 1
+        return joined
+
+    def _end_pauses(self, batch: Batch, end_s: float) -> None:
+        """Note those who decoded again after they were held back."""
+        for sequence in batch.returned:
+            self._resumed(sequence, end_s)
+            self.returned_step.append(self.steps - 1)
+            # Before the row to come: it did not join in it.
+            sequence.joined_row = len(self.segments) // _SEGMENT_BYTES - 1
 
     def left(self, sequence: Sequence) -> None:
         """A sequence was thrown out or held back: remember when it got its last token, if any.
@@ -137,14 +142,17 @@ class ReplicaRecorder:
         One that was thrown out before the first decode step after its prefill no longer counts as
         joined: no decode step ends the gap that began there.
         """
-        row = sequence.joined_row
-        if row < 0:
+        joined_row = sequence.joined_row
+        if joined_row < 0:
             return
-        segments, last = self.segments, max(self._last_decode_row, row)
-        (sequence.last_token_s,) = _END_S.unpack_from(segments, last * _SEGMENT.size + _END_S_AT)
-        if last == row:
-            place = row * _SEGMENT.size + _JOINED_AT
-            _JOINED.pack_into(segments, place, _JOINED.unpack_from(segments, place)[0] - 1)
+        segments, size = self.segments, _SEGMENT_BYTES
+        row = len(segments) // size - 1
+        while row > joined_row and not _INT.unpack_from(segments, row * size + _DECODES_AT)[0]:
+            row -= 1
+        (sequence.last_token_s,) = _END_S.unpack_from(segments, row * size + _END_S_AT)
+        if row == joined_row:
+            place = row * size + _JOINED_AT
+            _INT.pack_into(segments, place, _INT.unpack_from(segments, place)[0] - 1)
         sequence.joined_row = -1
 
     def _resumed(self, sequence: Sequence, end_s: float) -> None:
@@ -165,7 +173,8 @@ class Recorder:
     ) -> None:
         self.requests = requests
         self.api = api
-        self.replicas = [ReplicaRecorder(sliding_window) for _ in range(replicas)]
+        self.sliding_window = sliding_window
+        self.replicas = [ReplicaRecorder() for _ in range(replicas)]
         self._ended = bytearray()
         self._arrival_s: npt.NDArray[np.float64] | None = None
         if requests.users is not None:
@@ -183,7 +192,7 @@ class Recorder:
 
         ``finish_s`` is when it was given up, in that case.
         """
-        self._ended += _REQUEST.pack(
+        self._ended += _pack_request(
             sequence.first_scheduled_s,
             sequence.first_token_s,
             finish_s,
@@ -196,9 +205,8 @@ class Recorder:
 
     def finished(self, sequences: SequenceOf[Sequence], replica: int, now_s: float) -> None:
         """Sequences produced their last token, now."""
-        pack = _REQUEST.pack
         for sequence in sequences:
-            self._ended += pack(
+            self._ended += _pack_request(
                 sequence.first_scheduled_s,
                 sequence.first_token_s,
                 now_s,
@@ -233,6 +241,12 @@ class Recorder:
         # Every step of a segment attends one position more per sequence whose context grows.
         growth = segments.pop("growth")
         contexts = steps * segments.pop("context_tokens") + growth * (steps * (steps - 1) // 2)
+        chunk_tokens, past_tokens = self._chunk_columns()
+        segments["prefill_tokens"] = _sums(chunk_tokens, segments["chunks"])
+        positions = chunk_tokens + past_tokens
+        if self.sliding_window is not None:
+            positions = np.minimum(positions, chunk_tokens + (self.sliding_window - 1))
+        pairs = np.asarray(causal_pairs(chunk_tokens, past_tokens, self.sliding_window))
         return Result(
             requests=columns,
             segments=segments,
@@ -241,9 +255,9 @@ class Recorder:
             returned_step=self._returned_steps(),
             resumed_end_s=np.concatenate([np.frombuffer(p.resumed_end_s, float) for p in parts]),
             decode_context_tokens=int(contexts[decodes > 0].sum()),
-            prefill_pairs=sum(p.prefill_pairs for p in parts),
-            prefill_kv_tokens=sum(p.prefill_kv_tokens for p in parts),
-            computed_prefill_tokens=int(segments["prefill_tokens"].sum()),
+            prefill_pairs=int(pairs.astype(np.int64).sum()),
+            prefill_kv_tokens=int(positions.sum()),
+            computed_prefill_tokens=int(chunk_tokens.sum()),
             blocks_allocated=sum(allocated for allocated, _, _ in pools),
             blocks_freed=sum(freed for _, freed, _ in pools),
             blocks_held=sum(held for _, _, held in pools),
@@ -268,6 +282,12 @@ class Recorder:
             kind = np.float64 if name.endswith("_s") else np.int64
             columns[name] = np.concatenate([table[name] for table in tables], dtype=kind)
         return columns
+
+    def _chunk_columns(self) -> tuple[Column, Column]:
+        """``(chunk_tokens, past_tokens)`` of all prefill chunks, in the order of the segments."""
+        rows = [np.frombuffer(part.chunks, "=i4").reshape(-1, 2) for part in self.replicas]
+        columns = np.concatenate(rows, dtype=np.int64)
+        return columns[:, 0], columns[:, 1]
 
     def _request_columns(self, stop_s: float) -> dict[str, Column]:
         requests, rows = self.requests, len(self.requests)
@@ -312,3 +332,11 @@ class Recorder:
             "cached_tokens": column("cached_tokens", 0, np.int32),
             "status": status,
         }
+
+
+def _sums(values: Column, counts: Column) -> Column:
+    """Sums of successive stretches of ``values``, as long as ``counts`` says."""
+    total = np.concatenate(([0], np.cumsum(values)))
+    ends = np.cumsum(counts)
+    sums: Column = total[ends] - total[ends - counts]
+    return sums

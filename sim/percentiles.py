@@ -1,6 +1,6 @@
 """Percentiles: of plain samples, and of samples that each stand for many equal ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,8 @@ Ints = npt.NDArray[np.int64]
 
 PERCENTS = (50, 90, 95, 99)
 """The percentiles that every latency is summarised by."""
+
+_DIGIT_BITS = 16
 
 SUPPORT = 10
 """A percentile is supported when at least this many samples are expected beyond it."""
@@ -33,7 +35,7 @@ def percentiles(values: Floats, percents: Sequence[int] = PERCENTS) -> Floats:
 
 
 def weighted_percentiles(
-    values: Floats, weights: Ints, percents: Sequence[int] = PERCENTS
+    sample: Callable[[], Iterable[tuple[Floats, Ints]]], percents: Sequence[int] = PERCENTS
 ) -> Floats:
     """Percentiles of a sample in which ``values[i]`` occurs ``weights[i]`` times.
 
@@ -41,20 +43,57 @@ def weighted_percentiles(
     value whose cumulated weight reaches ``percent / 100`` of the total, in integer arithmetic.
     It is always an observed value, and differs from ``percentiles`` of the expanded sample by
     less than the distance of two neighbouring values. No weight at all gives NaN.
+
+    Args:
+        sample: called once per pass, gives the sample as blocks of ``(values, weights)``, the
+            values not negative. It may be larger than the memory: this is a radix selection. Bits
+            of floats that are not negative are in the order of the floats, so each pass counts
+            the weight by the next ``_DIGIT_BITS`` bits, among the values that begin with the
+            bits found so far.
     """
-    order = np.argsort(values, kind="stable")
-    reached = np.cumsum(weights[order])
-    total = int(reached[-1]) if len(reached) else 0
-    if total == 0:
-        return np.full(len(percents), np.nan)
-    targets = [-(-percent * total // 100) for percent in percents]
-    return np.asarray(values[order][np.searchsorted(reached, targets)], dtype=np.float64)
+    targets: list[int] = []
+    found = [(0, 0)] * len(percents)  # the leading bits, and the weight of all that is smaller
+    for shift in range(64 - _DIGIT_BITS, -1, -_DIGIT_BITS):
+        counts = _weight_by_digit(sample, shift, {leading for leading, _ in found})
+        if not targets:
+            total = int(counts[0][-1])
+            if total == 0:
+                return np.full(len(percents), np.nan)
+            targets = [-(-percent * total // 100) for percent in percents]
+        for place, (leading, below) in enumerate(found):
+            reached = counts[leading]
+            digit = int(np.searchsorted(reached, targets[place] - below))
+            smaller = int(reached[digit - 1]) if digit else 0
+            found[place] = (leading << _DIGIT_BITS | digit, below + smaller)
+    return np.array([bits for bits, _ in found], dtype=np.uint64).view(np.float64)
 
 
-def weighted_mean(values: Floats, weights: Ints) -> float:
-    """Mean of a sample in which ``values[i]`` occurs ``weights[i]`` times; NaN without weight."""
-    total = int(weights.sum())
-    return float((values * weights).sum() / total) if total else float("nan")
+def _weight_by_digit(
+    sample: Callable[[], Iterable[tuple[Floats, Ints]]], shift: int, leading: set[int]
+) -> dict[int, Ints]:
+    """Weight of the values whose bits begin in each of these ways, cumulated over the next digit.
+
+    The digit is that of the bits from ``shift`` on.
+    """
+    digits = 1 << _DIGIT_BITS
+    counts = {bits: np.zeros(digits) for bits in leading}
+    for values, weights in sample():
+        keys = np.asarray(values, dtype=np.float64).view(np.uint64) >> np.uint64(shift)
+        begin = keys >> np.uint64(_DIGIT_BITS)
+        digit = (keys & np.uint64(digits - 1)).astype(np.int64)
+        for bits, count in counts.items():
+            inside = begin == bits
+            count += np.bincount(digit[inside], weights[inside], minlength=digits)
+    return {bits: np.cumsum(count).astype(np.int64) for bits, count in counts.items()}
+
+
+def weighted_mean(sample: Iterable[tuple[Floats, Ints]]) -> float:
+    """Mean of a sample in blocks of ``(values, weights)``; NaN without weight."""
+    amount, total = 0.0, 0
+    for values, weights in sample:
+        amount += float((values * weights).sum())
+        total += int(weights.sum())
+    return amount / total if total else float("nan")
 
 
 def unsupported(samples: float, percents: Sequence[int] = PERCENTS) -> list[int]:

@@ -1,19 +1,22 @@
-"""Flat buffers that a simulation appends to; turned into columns once, at the end."""
+"""Flat buffers that a replica appends to, handed over as columns from time to time."""
 
 from array import array
 from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass
 from struct import Struct
 
 import numpy as np
 import numpy.typing as npt
 
 from model.ops import attended
-from sim.result import FINISHED, SEGMENT_COLUMNS, Column, Result
+from sim.result import SEGMENT_COLUMNS
 from sim.scheduler import Scheduler
 from sim.sequence import Batch, Sequence
-from workloads.requests import Requests
+from sim.tape import Column
 
-# Rows are packed: a segment takes 60 bytes, a request 44.
+Floats = npt.NDArray[np.float64]
+
+# Rows are packed: a segment takes 60 bytes.
 _SEGMENT = Struct("=2d9iq")
 _SEGMENT_TYPE = np.dtype(
     [(name, "f8" if name.endswith("_s") else "i4") for name in list(SEGMENT_COLUMNS)[1:]]
@@ -21,19 +24,22 @@ _SEGMENT_TYPE = np.dtype(
 )
 _END_S, _END_S_AT = Struct("=d"), 8
 _JOINED, _JOINED_AT = Struct("=i"), 36
-_REQUEST = Struct("=3d5i")
-_REQUEST_TYPE = np.dtype(
-    [
-        ("first_scheduled_s", "f8"),
-        ("first_token_s", "f8"),
-        ("finish_s", "f8"),
-        ("request", "i4"),
-        ("replica", "i4"),
-        ("preemptions", "i4"),
-        ("cached_tokens", "i4"),
-        ("status", "i4"),
-    ]
-)
+
+FULL_SEGMENTS = 4096
+FULL_STEPS = 32768
+"""So many rows are worth handing over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a replica has recorded since it was last asked."""
+
+    segments: dict[str, Column]
+    """``SEGMENT_COLUMNS`` but the replica."""
+    step_end_s: Floats
+    resumed_gap_s: Floats
+    resumed_end_s: Floats
+    decode_context_tokens: int
 
 
 class ReplicaRecorder:
@@ -41,6 +47,7 @@ class ReplicaRecorder:
 
     __slots__ = (
         "_last_decode_row",
+        "_taken_rows",
         "prefill_kv_tokens",
         "prefill_pairs",
         "resumed_end_s",
@@ -57,6 +64,7 @@ class ReplicaRecorder:
         self.step_end_s = array("d")
         self.rows = 0
         self._last_decode_row = -1
+        self._taken_rows = 0
         self.resumed_gap_s = array("d")
         self.resumed_end_s = array("d")
         self.prefill_pairs = 0
@@ -120,6 +128,35 @@ class ReplicaRecorder:
             self.step_end_s.extend(ends_s)
         return finished
 
+    def is_full(self) -> bool:
+        """Whether it is worth while to take what was recorded."""
+        return (
+            len(self.step_end_s) >= FULL_STEPS
+            or len(self.segments) >= FULL_SEGMENTS * _SEGMENT.size
+        )
+
+    def take(self, everything: bool) -> Taken:
+        """Hand over what was recorded, and forget it.
+
+        A preemption still reads and changes rows from the last decode step on, so they stay, unless
+        ``everything`` is asked for, at the end of the run.
+        """
+        rows = self.rows if everything else max(self._last_decode_row, self._taken_rows)
+        size = (rows - self._taken_rows) * _SEGMENT.size
+        table = np.frombuffer(bytes(self.segments[:size]), _SEGMENT_TYPE)
+        del self.segments[:size]
+        self._taken_rows = rows
+        # Every step of a segment attends one position more per sequence whose context grows.
+        steps = table["steps"].astype(np.int64)
+        contexts = steps * table["context_tokens"] + table["growth"] * (steps * (steps - 1) // 2)
+        return Taken(
+            {name: table[name] for name in list(SEGMENT_COLUMNS)[1:]},
+            _emptied(self.step_end_s),
+            _emptied(self.resumed_gap_s),
+            _emptied(self.resumed_end_s),
+            int(contexts[table["decodes"] > 0].sum()),
+        )
+
     def _preempted(self, sequence: Sequence) -> None:
         """Remember when a preempted sequence got its last token, if it had one.
 
@@ -130,9 +167,10 @@ class ReplicaRecorder:
         if row < 0:
             return
         segments, last = self.segments, max(self._last_decode_row, row)
-        (sequence.last_token_s,) = _END_S.unpack_from(segments, last * _SEGMENT.size + _END_S_AT)
+        start = (last - self._taken_rows) * _SEGMENT.size
+        (sequence.last_token_s,) = _END_S.unpack_from(segments, start + _END_S_AT)
         if last == row:
-            place = row * _SEGMENT.size + _JOINED_AT
+            place = start + _JOINED_AT
             _JOINED.pack_into(segments, place, _JOINED.unpack_from(segments, place)[0] - 1)
         sequence.joined_row = -1
 
@@ -142,116 +180,8 @@ class ReplicaRecorder:
         self.resumed_end_s.append(end_s)
 
 
-class Recorder:
-    """Buffers of a whole run."""
-
-    def __init__(
-        self, requests: Requests, replicas: int, sliding_window: int | None = None
-    ) -> None:
-        self.requests = requests
-        self.replicas = [ReplicaRecorder(sliding_window) for _ in range(replicas)]
-        self._ended = bytearray()
-        self._arrival_s: npt.NDArray[np.float64] | None = None
-        if requests.users is not None:
-            self._arrival_s = np.full(len(requests), np.nan)
-
-    def arrived(self, request: int, arrival_s: float) -> None:
-        """A closed loop issued a request."""
-        assert self._arrival_s is not None
-        self._arrival_s[request] = arrival_s
-
-    def ended(self, sequence: Sequence, replica: int, status: int, finish_s: float) -> None:
-        """A request finished, was rejected, or is still unfinished when the clock stops."""
-        self._ended += _REQUEST.pack(
-            sequence.first_scheduled_s,
-            sequence.first_token_s,
-            finish_s,
-            sequence.request,
-            replica,
-            sequence.preemptions,
-            sequence.cached_tokens,
-            status,
-        )
-
-    def finished(self, sequences: SequenceOf[Sequence], replica: int, now_s: float) -> None:
-        """Sequences produced their last token, now."""
-        pack = _REQUEST.pack
-        for sequence in sequences:
-            self._ended += pack(
-                sequence.first_scheduled_s,
-                sequence.first_token_s,
-                now_s,
-                sequence.request,
-                replica,
-                sequence.preemptions,
-                sequence.cached_tokens,
-                FINISHED,
-            )
-
-    def result(
-        self, pools: list[tuple[int, int, int]], num_gpu_blocks: int, end_s: float
-    ) -> Result:
-        """Turn the buffers into columns; ``pools`` holds (allocated, freed, held) per replica."""
-        parts = self.replicas
-        segments = self._segment_columns()
-        steps, decodes = segments["steps"], segments["decodes"]
-        # Every step of a segment attends one position more per sequence whose context grows.
-        growth = segments.pop("growth")
-        contexts = steps * segments.pop("context_tokens") + growth * (steps * (steps - 1) // 2)
-        return Result(
-            requests=self._request_columns(),
-            segments=segments,
-            step_end_s=np.concatenate([np.frombuffer(p.step_end_s, float) for p in parts]),
-            resumed_gap_s=np.concatenate([np.frombuffer(p.resumed_gap_s, float) for p in parts]),
-            resumed_end_s=np.concatenate([np.frombuffer(p.resumed_end_s, float) for p in parts]),
-            decode_context_tokens=int(contexts[decodes > 0].sum()),
-            prefill_pairs=sum(p.prefill_pairs for p in parts),
-            prefill_kv_tokens=sum(p.prefill_kv_tokens for p in parts),
-            computed_prefill_tokens=int(segments["prefill_tokens"].sum()),
-            blocks_allocated=sum(allocated for allocated, _, _ in pools),
-            blocks_freed=sum(freed for _, freed, _ in pools),
-            blocks_held=sum(held for _, _, held in pools),
-            num_gpu_blocks=num_gpu_blocks,
-            replicas=len(parts),
-            end_s=end_s,
-            closed_loop=self.requests.users is not None,
-        )
-
-    def _segment_columns(self) -> dict[str, Column]:
-        tables = [np.frombuffer(part.segments, _SEGMENT_TYPE) for part in self.replicas]
-        replica = np.repeat(np.arange(len(tables), dtype=np.int32), [len(t) for t in tables])
-        columns: dict[str, Column] = {"replica": replica}
-        for name in _SEGMENT_TYPE.names or ():
-            kind = np.float64 if name.endswith("_s") else np.int64
-            columns[name] = np.concatenate([table[name] for table in tables], dtype=kind)
-        return columns
-
-    def _request_columns(self) -> dict[str, Column]:
-        requests, rows = self.requests, len(self.requests)
-        ended = np.frombuffer(self._ended, _REQUEST_TYPE)
-        place = ended["request"]
-
-        def column(name: str, missing: float, kind: type) -> Column:
-            values: Column = np.full(rows, missing, dtype=kind)
-            values[place] = ended[name]
-            return values
-
-        def time_column(name: str) -> Column:
-            values = column(name, np.nan, np.float64)
-            values[values < 0] = np.nan
-            return values
-
-        return {
-            "request": np.arange(rows, dtype=np.int64),
-            "arrival_s": requests.arrival_s if self._arrival_s is None else self._arrival_s,
-            "prompt_tokens": requests.prompt_tokens,
-            "output_tokens": requests.output_tokens,
-            "priority": requests.priority,
-            "replica": column("replica", -1, np.int32),
-            "first_scheduled_s": time_column("first_scheduled_s"),
-            "first_token_s": time_column("first_token_s"),
-            "finish_s": time_column("finish_s"),
-            "preemptions": column("preemptions", 0, np.int32),
-            "cached_tokens": column("cached_tokens", 0, np.int32),
-            "status": column("status", 0, np.int8),
-        }
+def _emptied(buffer: "array[float]") -> Floats:
+    """Take the contents of a buffer."""
+    values = np.frombuffer(buffer.tobytes(), np.float64)
+    del buffer[:]
+    return values

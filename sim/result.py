@@ -1,12 +1,11 @@
-"""What one simulation leaves behind: numpy columns, and nothing else."""
+"""What one simulation leaves behind: columns, and nothing else."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Column = npt.NDArray[Any]
+from sim.tape import Column, Tape
 
 UNFINISHED, FINISHED, REJECTED = 0, 1, 2
 STATUS_NAMES = ("unfinished", "finished", "rejected")
@@ -48,16 +47,17 @@ class Result:
     """Columns of one simulated run.
 
     ``requests`` has one row per request (``REQUEST_COLUMNS``), ``segments`` one per run of equal
-    steps (``SEGMENT_COLUMNS``), grouped by replica and in order of time within it.
+    steps (``SEGMENT_COLUMNS``), grouped by replica and in order of time within it. What grows with
+    the number of steps may be tapes; ``sim.blocks`` reads it without holding all of it.
     """
 
-    requests: dict[str, Column]
-    segments: dict[str, Column]
-    step_end_s: npt.NDArray[np.float64]
+    requests: Mapping[str, Column]
+    segments: Mapping[str, Column | Tape]
+    step_end_s: Column | Tape
     """End of every step, in the order of ``segments``; each segment owns ``steps`` of them."""
-    resumed_gap_s: npt.NDArray[np.float64]
+    resumed_gap_s: Column | Tape
     """Time between the tokens on both sides of a preemption, one per resumed sequence."""
-    resumed_end_s: npt.NDArray[np.float64]
+    resumed_end_s: Column | Tape
     """When each of those gaps ended."""
     decode_context_tokens: int
     """Sum over steps of the KV positions that decoding (and padding) sequences attended."""
@@ -79,14 +79,15 @@ class Result:
     """Users sent the requests, each the next one after an answer: arrivals depend on service."""
 
     def steps(self) -> dict[str, Column]:
-        """Expand the segments to one row per step: ``replica, start_s, end_s, decodes, ...``."""
-        repeats = self.segments["steps"].astype(np.int64)
+        """Expand a short run to one row per step: ``replica, start_s, end_s, decodes, ...``."""
+        repeats = np.asarray(self.segments["steps"])
         columns = {
             name: np.repeat(self.segments[name], repeats)
             for name in ("replica", "decodes", "padding", "chunks", "prefill_tokens", "joined")
         }
-        starts = np.empty_like(self.step_end_s)
-        starts[1:] = self.step_end_s[:-1]
+        ends = np.asarray(self.step_end_s)
+        starts = np.empty_like(ends)
+        starts[1:] = ends[:-1]
         first = np.cumsum(repeats) - repeats
         starts[first] = self.segments["start_s"]
-        return {"start_s": starts, "end_s": self.step_end_s, **columns}
+        return {"start_s": starts, "end_s": ends, **columns}

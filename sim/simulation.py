@@ -1,14 +1,15 @@
 """Wires one scenario together and runs it."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence as SequenceOf
 from math import inf
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sim.chunked_prefill import CachingChunkedPrefill, ChunkedPrefill
 from sim.clock import Clock
-from sim.recorder import Recorder
+from sim.recording import Part, Recorder, result_of
 from sim.replica import Replica
 from sim.result import REJECTED, UNFINISHED, Result
 from sim.router import BLIND, make_router
@@ -16,6 +17,7 @@ from sim.scenario import Scenario
 from sim.scheduler import PrefillFirst, Scheduler, Static
 from sim.sequence import Sequence
 from sim.source import ClosedLoop, open_arrivals, sequences
+from sim.tape import Scratch
 from workloads.requests import Prefixes, Requests
 from workloads.streams import stream
 
@@ -45,15 +47,52 @@ def make_scheduler(scenario: Scenario, prefixes: Prefixes | None = None) -> Sche
     return ChunkedPrefill(**settings)
 
 
-def simulate(scenario: Scenario, requests: Requests, stop_s: float = inf) -> Result:
+def simulate(
+    scenario: Scenario, requests: Requests, stop_s: float = inf, scratch: Scratch | None = None
+) -> Result:
     """Simulate until every request has ended, or until ``stop_s``.
 
     Requests that cannot ever fit (longer than ``max_model_len``, or than the KV cache) are rejected
-    when they arrive. Those unfinished at ``stop_s`` are in the result, with status 0.
+    when they arrive. Those unfinished at ``stop_s`` are in the result, with status 0. The steps of
+    a long run go to ``scratch``, by default a file in the system's folder for temporary files.
     """
-    cluster = _Cluster(scenario, requests, stop_s)
+    everything = range(scenario.cluster.replicas)
+    return whole(requests, [simulate_part(scenario, requests, everything, stop_s, scratch)], stop_s)
+
+
+def can_be_split(scenario: Scenario, requests: Requests) -> bool:
+    """Whether replicas know nothing of each other, so that ``simulate_part`` can take some only."""
+    cluster = scenario.cluster
+    return cluster.replicas > 1 and _is_dealt(scenario, requests)
+
+
+def simulate_part(
+    scenario: Scenario,
+    requests: Requests,
+    numbers: SequenceOf[int],
+    stop_s: float = inf,
+    scratch: Scratch | None = None,
+) -> Part:
+    """Simulate some replicas of a scenario: all, or any of one that ``can_be_split``."""
+    cluster = _Cluster(scenario, requests, numbers, stop_s, scratch)
     cluster.clock.run_through(stop_s)
-    return cluster.result()
+    return cluster.part()
+
+
+def whole(requests: Requests, parts: SequenceOf[Part], stop_s: float = inf) -> Result:
+    """Put the parts of a run together: the same as if it had been simulated at once."""
+    if stop_s < inf:
+        return result_of(requests, parts, stop_s)
+    end_s = max(part.end_s for part in parts)
+    if requests.users is None and len(requests):
+        end_s = max(end_s, float(requests.arrival_s[-1]))
+    return result_of(requests, parts, end_s)
+
+
+def _is_dealt(scenario: Scenario, requests: Requests) -> bool:
+    """Whether it is known beforehand which replica takes which request."""
+    cluster = scenario.cluster
+    return requests.users is None and (cluster.replicas == 1 or cluster.router in BLIND)
 
 
 class _Cluster:
@@ -64,14 +103,23 @@ class _Cluster:
     its time has come.
     """
 
-    def __init__(self, scenario: Scenario, requests: Requests, stop_s: float) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        requests: Requests,
+        numbers: SequenceOf[int],
+        stop_s: float,
+        scratch: Scratch | None,
+    ) -> None:
         self.clock = Clock()
         self.requests = requests
         self.stop_s = stop_s
         count, router = scenario.cluster.replicas, scenario.cluster.router
-        self.recorder = Recorder(requests, count, scenario.spec.sliding_window)
-        self.schedulers = [make_scheduler(scenario, requests.prefixes) for _ in range(count)]
-        fitting = self.schedulers[0].longest_request_tokens
+        self.recorder = Recorder(requests, count, scenario.spec.sliding_window, scratch)
+        self.schedulers = {
+            number: make_scheduler(scenario, requests.prefixes) for number in numbers
+        }
+        fitting = self.schedulers[numbers[0]].longest_request_tokens
         self.longest = min(scenario.max_model_len, fitting)  # prompt and output tokens together
         self.loads = [0] * count  # requests sent to each replica and not finished
         self.route = make_router(
@@ -80,59 +128,53 @@ class _Cluster:
             lambda number: self.replicas[number].outstanding_tokens(),
             stream(scenario.seed, "router"),
         )
-        closed = requests.users is not None
-        dealt = not closed and (count == 1 or router in BLIND)
-        arrivals = self._deal(count) if dealt else [iter(())] * count
-        on_finish = self.recorder.finished if dealt else self._finished
-        self.replicas = [
-            Replica(
+        dealt = _is_dealt(scenario, requests)
+        owner = self._deal(count) if dealt else None
+        self.replicas = {
+            number: Replica(
                 number, self.clock, self.schedulers[number], scenario.price,
-                self.recorder.replicas[number], on_finish, arrivals[number],
+                self.recorder.replicas[number],
+                self.recorder.finished if dealt else self._finished,
+                iter(()) if owner is None else sequences(requests, owner, number),
                 scenario.async_scheduling,
             )
-            for number in range(count)
-        ]  # fmt: skip
+            for number in numbers
+        }  # fmt: skip
+        closed = requests.users is not None
         self.loop = ClosedLoop(self.clock, requests, self._send) if closed else None
         if not closed and not dealt:
-            everyone = sequences(requests, np.arange(len(requests)))
-            self.clock.process(open_arrivals(self.clock, everyone, self._send))
+            self.clock.process(open_arrivals(self.clock, sequences(requests), self._send))
 
-    def result(self) -> Result:
+    def part(self) -> Part:
         """What happened until now."""
-        stop_s, requests = self.stop_s, self.requests
-        for replica in self.replicas:
-            replica.halt(stop_s)
-        for number, scheduler in enumerate(self.schedulers):
+        pools = {}
+        for number, scheduler in self.schedulers.items():
+            self.replicas[number].halt(self.stop_s)
             unfinished = scheduler.unfinished()
-            if unfinished and stop_s == inf:
+            if unfinished and self.stop_s == inf:
                 raise RuntimeError(
                     f"{len(unfinished)} requests never finished: a scheduler is stuck"
                 )
             for sequence in unfinished:
                 self.recorder.ended(sequence, number, UNFINISHED, -1.0)
-        pools = [scheduler.pool for scheduler in self.schedulers]
-        end_s = self.clock.now
-        if requests.users is None and len(requests):
-            end_s = max(end_s, float(requests.arrival_s[-1]))
-        return self.recorder.result(
-            [(pool.allocated, pool.freed, pool.held) for pool in pools],
-            pools[0].num_blocks,
-            end_s if stop_s == inf else stop_s,
-        )
+            pools[number] = (scheduler.pool.allocated, scheduler.pool.freed, scheduler.pool.held)
+        return self.recorder.part(pools, scheduler.pool.num_blocks, self.clock.now)
 
-    def _deal(self, count: int) -> list[Iterator[Sequence]]:
-        """Route all arrivals until ``stop_s`` beforehand; reject those that can never fit."""
+    def _deal(self, count: int) -> npt.NDArray[np.int32]:
+        """Route all arrivals until ``stop_s`` beforehand; reject those that can never fit.
+
+        Returns the replica of each request, -1 for those who go nowhere.
+        """
         requests = self.requests
         arrived = int(np.searchsorted(requests.arrival_s, self.stop_s, side="right"))
-        tokens = requests.prompt_tokens[:arrived] + requests.output_tokens[:arrived]
-        fit = tokens <= self.longest
-        for sequence in sequences(requests, np.flatnonzero(~fit)):
-            self.recorder.ended(sequence, -1, REJECTED, -1.0)
-        rows = np.flatnonzero(fit)
-        if count == 1:
-            return [sequences(requests, rows)]
-        replica = np.fromiter((self.route() for _ in rows), dtype=np.int64, count=len(rows))
-        return [sequences(requests, rows[replica == number]) for number in range(count)]
+        fit = requests.prompt_tokens[:arrived] + requests.output_tokens[:arrived] <= self.longest
+        self.recorder.rejected(np.flatnonzero(~fit))
+        owner = np.full(len(requests), -1, dtype=np.int32)
+        fitting = int(fit.sum())
+        owner[:arrived][fit] = np.fromiter(
+            (self.route() for _ in range(fitting)), np.int32, fitting
+        )
+        return owner
 
     def _send(self, sequence: Sequence) -> None:
         """A request arrives at the router, now."""

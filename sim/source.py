@@ -11,22 +11,24 @@ from sim.sequence import Sequence
 from workloads.requests import Requests
 
 Send = Callable[[Sequence], None]
-Rows = npt.NDArray[np.int64]
-
 _BLOCK = 4096  # rows turned into Python numbers at a time, so that memory holds few of them
 
 
-def sequences(requests: Requests, rows: Rows) -> Iterator[Sequence]:
-    """Yield the given rows of a workload, as they are asked for."""
+def sequences(
+    requests: Requests, owner: npt.NDArray[np.int32] | None = None, replica: int = 0
+) -> Iterator[Sequence]:
+    """Yield the rows of a workload as they are asked for: all, or those that a replica owns."""
     columns = (
         requests.arrival_s,
         requests.prompt_tokens,
         requests.output_tokens,
         requests.priority,
     )
-    for start in range(0, len(rows), _BLOCK):
-        block = rows[start : start + _BLOCK]
-        yield from map(Sequence, block.tolist(), *(column[block].tolist() for column in columns))
+    for start in range(0, len(requests), _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, len(requests)))
+        if owner is not None:
+            rows = rows[owner[rows] == replica]
+        yield from map(Sequence, rows.tolist(), *(column[rows].tolist() for column in columns))
 
 
 def open_arrivals(
@@ -53,7 +55,7 @@ class ClosedLoop:
         assert requests.users is not None
         assert requests.think_s is not None
         self.clock, self.think_s, self.send = clock, requests.think_s, send
-        self._rows = sequences(requests, np.arange(len(requests)))
+        self._rows = sequences(requests)
         for _ in range(min(requests.users, len(requests))):
             self.start_thinking(0.0)
 

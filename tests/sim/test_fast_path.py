@@ -112,10 +112,10 @@ def test_every_gap_is_the_reference_s_with_split_prompts_and_priorities(seed: in
         rng.integers(1, 30, rows).tolist(),
         rng.integers(0, 3, rows).tolist(),
     )
-    gaps = token_gaps(assert_equal_to_reference(setup, requests))
     got: Counter[float] = Counter()
-    for gap_s, weight in zip(gaps.gap_s.tolist(), gaps.weight.tolist(), strict=True):
-        got[gap_s] += weight
+    for gaps in token_gaps(assert_equal_to_reference(setup, requests)):
+        for gap_s, weight in zip(gaps.gap_s.tolist(), gaps.weight.tolist(), strict=True):
+            got[gap_s] += weight
     sequences = reference(setup, requests)["seqs"]
     assert +got == Counter(gap for seq in sequences for gap in np.diff(seq.token_s).tolist())
 

@@ -1,0 +1,245 @@
+"""What a run leaves behind, as it grows: outcomes of requests in columns, steps on tapes."""
+
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass, field
+from struct import Struct
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.recorder import ReplicaRecorder
+from sim.result import FINISHED, REJECTED, SEGMENT_COLUMNS, UNFINISHED, Result
+from sim.sequence import Sequence
+from sim.tape import Column, Scratch, Tape, joined
+from workloads.requests import Requests
+
+_OUTCOME = Struct("=3d5i")
+_OUTCOME_TYPE = np.dtype(
+    [
+        ("first_scheduled_s", "f8"),
+        ("first_token_s", "f8"),
+        ("finish_s", "f8"),
+        ("request", "i4"),
+        ("replica", "i4"),
+        ("preemptions", "i4"),
+        ("cached_tokens", "i4"),
+        ("status", "i4"),
+    ]
+)
+_FULL_BYTES = 4096 * _OUTCOME.size
+_OUTCOMES: dict[str, tuple[npt.DTypeLike, float]] = {
+    "replica": (np.int32, -1),
+    "first_scheduled_s": (np.float64, np.nan),
+    "first_token_s": (np.float64, np.nan),
+    "finish_s": (np.float64, np.nan),
+    "preemptions": (np.int32, 0),
+    "cached_tokens": (np.int32, 0),
+    "status": (np.int8, UNFINISHED),
+}
+"""Type of each column, and what stands in it until something happens: 37 bytes a request."""
+_SEGMENT_TYPES = {name: np.float64 if name.endswith("_s") else np.int32 for name in SEGMENT_COLUMNS}
+
+
+@dataclass(slots=True)
+class Log:
+    """The steps of one replica."""
+
+    segments: dict[str, Tape] = field(
+        default_factory=lambda: {name: Tape(kind) for name, kind in _SEGMENT_TYPES.items()}
+    )
+    step_end_s: Tape = field(default_factory=lambda: Tape(np.float64))
+    resumed_gap_s: Tape = field(default_factory=lambda: Tape(np.float64))
+    resumed_end_s: Tape = field(default_factory=lambda: Tape(np.float64))
+    decode_context_tokens: int = 0
+    prefill_pairs: int = 0
+    prefill_kv_tokens: int = 0
+    computed_prefill_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What some replicas of a run recorded; it can be sent to another process."""
+
+    rows: npt.NDArray[np.int64] | None
+    """Requests that have an outcome here; None: the columns are those of all requests."""
+    outcomes: dict[str, Column]
+    arrival_s: Column | None
+    """When users of a closed loop sent their requests; None: as the workload says."""
+    logs: dict[int, Log]
+    pools: dict[int, tuple[int, int, int]]
+    """KV blocks allocated, freed and still held, by replica."""
+    num_gpu_blocks: int
+    end_s: float
+    """When the last of these replicas had nothing more to do."""
+
+
+class Recorder:
+    """Buffers of a whole run, or of some replicas of it; full ones go to ``scratch``."""
+
+    def __init__(
+        self,
+        requests: Requests,
+        replicas: int,
+        sliding_window: int | None = None,
+        scratch: Scratch | None = None,
+    ) -> None:
+        self.requests = requests
+        self.replicas = [ReplicaRecorder(sliding_window) for _ in range(replicas)]
+        self._logs = [Log() for _ in range(replicas)]
+        self._scratch = scratch or Scratch()
+        self._ended = bytearray()
+        self._outcomes: dict[str, Column] = {
+            name: np.full(len(requests), missing, dtype=kind)
+            for name, (kind, missing) in _OUTCOMES.items()
+        }
+        self._arrival_s: npt.NDArray[np.float64] | None = None
+        if requests.users is not None:
+            self._arrival_s = np.full(len(requests), np.nan)
+
+    def arrived(self, request: int, arrival_s: float) -> None:
+        """A closed loop issued a request."""
+        assert self._arrival_s is not None
+        self._arrival_s[request] = arrival_s
+
+    def rejected(self, requests: npt.NDArray[np.int64]) -> None:
+        """Requests, by row, were refused on arrival."""
+        self._outcomes["status"][requests] = REJECTED
+
+    def ended(self, sequence: Sequence, replica: int, status: int, finish_s: float) -> None:
+        """A request finished, was rejected, or is still unfinished when the clock stops."""
+        self._ended += _OUTCOME.pack(
+            sequence.first_scheduled_s,
+            sequence.first_token_s,
+            finish_s,
+            sequence.request,
+            replica,
+            sequence.preemptions,
+            sequence.cached_tokens,
+            status,
+        )
+
+    def finished(self, sequences: SequenceOf[Sequence], replica: int, now_s: float) -> None:
+        """Sequences produced their last token, now."""
+        pack = _OUTCOME.pack
+        for sequence in sequences:
+            self._ended += pack(
+                sequence.first_scheduled_s,
+                sequence.first_token_s,
+                now_s,
+                sequence.request,
+                replica,
+                sequence.preemptions,
+                sequence.cached_tokens,
+                FINISHED,
+            )
+        if len(self._ended) >= _FULL_BYTES:
+            self._keep_outcomes()
+        if self.replicas[replica].is_full():
+            self._keep_steps(replica)
+
+    def part(
+        self, pools: dict[int, tuple[int, int, int]], num_gpu_blocks: int, end_s: float
+    ) -> Part:
+        """What was recorded, of the replicas in ``pools`` (see ``Part``)."""
+        self._keep_outcomes()
+        for replica in pools:
+            self._keep_steps(replica, everything=True)
+        logs = {replica: self._logs[replica] for replica in pools}
+        if len(pools) == len(self.replicas):
+            return Part(None, self._outcomes, self._arrival_s, logs, pools, num_gpu_blocks, end_s)
+        status, owner = self._outcomes["status"], self._outcomes["replica"]
+        rows = np.flatnonzero((status != UNFINISHED) | (owner >= 0))
+        outcomes = {name: column[rows] for name, column in self._outcomes.items()}
+        return Part(rows, outcomes, None, logs, pools, num_gpu_blocks, end_s)
+
+    def result(
+        self, pools: list[tuple[int, int, int]], num_gpu_blocks: int, end_s: float
+    ) -> Result:
+        """Everything as one; ``pools`` holds (allocated, freed, held) per replica."""
+        part = self.part(dict(enumerate(pools)), num_gpu_blocks, end_s)
+        return result_of(self.requests, [part], end_s)
+
+    def _keep_outcomes(self) -> None:
+        """Move outcomes from their buffer to the columns."""
+        table = np.frombuffer(bytes(self._ended), _OUTCOME_TYPE)
+        self._ended.clear()
+        for name, column in self._outcomes.items():
+            values = table[name]
+            if name.endswith("_s"):
+                values = np.where(values < 0, np.nan, values)
+            column[table["request"]] = values
+
+    def _keep_steps(self, replica: int, everything: bool = False) -> None:
+        """Move steps from a replica's buffers to its log; few stay in memory."""
+        recorder, log = self.replicas[replica], self._logs[replica]
+        taken = recorder.take(everything)
+
+        def append(tape: Tape, values: Column) -> None:
+            values = values.astype(tape.dtype, copy=False)
+            tape.append(np.ascontiguousarray(values) if everything else self._scratch.keep(values))
+
+        rows = len(taken.segments["steps"])
+        log.segments["replica"].append(np.broadcast_to(np.int32(replica), rows))
+        for name, values in taken.segments.items():
+            append(log.segments[name], values)
+        append(log.step_end_s, taken.step_end_s)
+        append(log.resumed_gap_s, taken.resumed_gap_s)
+        append(log.resumed_end_s, taken.resumed_end_s)
+        log.decode_context_tokens += taken.decode_context_tokens
+        log.computed_prefill_tokens += int(taken.segments["prefill_tokens"].sum())
+        log.prefill_pairs = recorder.prefill_pairs
+        log.prefill_kv_tokens = recorder.prefill_kv_tokens
+
+
+def result_of(requests: Requests, parts: SequenceOf[Part], end_s: float) -> Result:
+    """Put the parts of a run together."""
+    logs = [log for _, log in sorted((n, log) for part in parts for n, log in part.logs.items())]
+    pools = [pool for part in parts for pool in part.pools.values()]
+
+    def tape(name: str) -> Column | Tape:
+        return joined((getattr(log, name) for log in logs), np.float64)
+
+    def total(name: str) -> int:
+        return sum(getattr(log, name) for log in logs)
+
+    return Result(
+        requests=_request_columns(requests, parts),
+        segments={
+            name: joined((log.segments[name] for log in logs), kind)
+            for name, kind in _SEGMENT_TYPES.items()
+        },
+        step_end_s=tape("step_end_s"),
+        resumed_gap_s=tape("resumed_gap_s"),
+        resumed_end_s=tape("resumed_end_s"),
+        decode_context_tokens=total("decode_context_tokens"),
+        prefill_pairs=total("prefill_pairs"),
+        prefill_kv_tokens=total("prefill_kv_tokens"),
+        computed_prefill_tokens=total("computed_prefill_tokens"),
+        blocks_allocated=sum(allocated for allocated, _, _ in pools),
+        blocks_freed=sum(freed for _, freed, _ in pools),
+        blocks_held=sum(held for _, _, held in pools),
+        num_gpu_blocks=parts[0].num_gpu_blocks,
+        replicas=len(logs),
+        end_s=end_s,
+        closed_loop=requests.users is not None,
+    )
+
+
+def _request_columns(requests: Requests, parts: SequenceOf[Part]) -> dict[str, Column]:
+    outcomes, arrival_s = parts[0].outcomes, parts[0].arrival_s
+    if parts[0].rows is not None:
+        outcomes = {
+            name: np.full(len(requests), missing, dtype=kind)
+            for name, (kind, missing) in _OUTCOMES.items()
+        }
+        for part in parts:
+            for name, column in outcomes.items():
+                column[part.rows] = part.outcomes[name]
+    return {
+        "request": np.arange(len(requests), dtype=np.int64),
+        "arrival_s": requests.arrival_s if arrival_s is None else arrival_s,
+        "prompt_tokens": requests.prompt_tokens,
+        "output_tokens": requests.output_tokens,
+        "priority": requests.priority,
+        **{name: outcomes[name] for name in _OUTCOMES},
+    }

@@ -21,6 +21,8 @@ CALIBRATED = "calibrated"
 Stamp = tuple[int, int] | None
 KEPT = 4
 """Scenarios and workloads that a process keeps, as neighbouring runs often share them."""
+LARGE = 100_000
+"""Requests of a workload that is generated again rather than kept."""
 
 
 def scenario_of(study: Study, seed: int, draw: int | None = None) -> Scenario:
@@ -155,6 +157,8 @@ def requests_of(study: Study, seed: int) -> Requests:
     """
     stamps = tuple(_stamp(path) for path in study.workload.files)
     requests = _requests(study.workload.model_dump_json(), seed, stamps)
+    if len(requests) > LARGE:
+        _requests.cache_clear()
     stop_s, is_open = study.stop_s, requests.users is None
     if stop_s is not None and is_open and requests.arrival_s[0] >= stop_s:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import lru_cache
+from math import inf
 from pathlib import Path
 
 from experiments.study import Study
@@ -9,7 +10,9 @@ from hardware.calibration import Calibration, UnknownCalibrationError, load_cali
 from hardware.engines import ENGINES, engine_calibration, engine_calibration_names
 from hardware.gpu import Gpu, load_gpu
 from model.spec import load_spec
+from sim.router import BLIND
 from sim.scenario import ClusterConfig, EngineConfig, Scenario, build_scenario
+from workloads.arrivals import ClosedLoop
 from workloads.requests import Requests
 from workloads.streams import stream
 from workloads.workload import Workload, generate
@@ -174,6 +177,17 @@ def _requests(workload: str, seed: int, stamps: tuple[Stamp, ...]) -> Requests:
     if not len(requests):
         raise ValueError("workload: no request arrives, expected at least one")
     return requests
+
+
+def stop_of(study: Study) -> float:
+    """Return when the clock stops, seconds; infinity when everybody gets an answer."""
+    return inf if study.stop_s is None else study.stop_s
+
+
+def independent_replicas(study: Study) -> int:
+    """Return into how many parts a run can be split: replicas that know nothing of each other."""
+    open_arrivals = not isinstance(study.workload.arrivals, ClosedLoop)
+    return study.cluster.replicas if open_arrivals and study.cluster.router in BLIND else 1
 
 
 def is_random(study: Study) -> bool:

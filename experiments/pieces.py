@@ -8,17 +8,17 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from experiments.build import requests_of, scenario_of
+from experiments.build import requests_of, scenario_of, stop_of
 from experiments.study import Study
 from sim.metrics import summarise, timeline
 from sim.result import REQUEST_COLUMNS, Result
+from sim.scenario import Scenario
 from sim.simulation import simulate
 from sim.tape import Scratch
 
@@ -40,8 +40,12 @@ class Piece:
 def simulate_to(path: Path, point: Study, seed: int, draw: int | None = None) -> None:
     """Simulate one run of a point and keep its outcome as the piece at ``path``."""
     scenario = scenario_of(point, seed, draw)
-    stop_s = inf if point.stop_s is None else point.stop_s
-    result = simulate(scenario, requests_of(point, seed), stop_s, Scratch(path.parent))
+    scratch = Scratch(path.parent)
+    keep(path, simulate(scenario, requests_of(point, seed), stop_of(point), scratch), scenario, point)
+
+
+def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
+    """Measure a run and keep its outcome as the piece at ``path``."""
     record = {
         "metrics": summarise(result, scenario, point.slo, point.warmup_fraction),
         "timeline": {name: values.tolist() for name, values in timeline(result).items()},

@@ -73,7 +73,16 @@ def simulate_part(
     stop_s: float = inf,
     scratch: Scratch | None = None,
 ) -> Part:
-    """Simulate some replicas of a scenario: all, or any of one that ``can_be_split``."""
+    """Simulate some replicas of a scenario: all, or any of one that ``can_be_split``.
+
+    Raises:
+        ValueError: some only, of replicas that depend on each other.
+    """
+    if len(numbers) < scenario.cluster.replicas and not can_be_split(scenario, requests):
+        raise ValueError(
+            f"replicas = {list(numbers)} of {scenario.cluster.replicas} depend on the others, "
+            f"expected all, or open arrivals and a router of {', '.join(BLIND)}"
+        )
     cluster = _Cluster(scenario, requests, numbers, stop_s, scratch)
     cluster.clock.run_through(stop_s)
     return cluster.part()

@@ -59,9 +59,7 @@ class Scratch:
         return os.fdopen(handle, "w+b")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        assert self.shared or self._file is None, (
-            "a scratch file without a name cannot be passed on"
-        )
+        assert self.shared or self._file is None, "it has no name to pass on"
         if self._file is not None:
             self._file.flush()
         return _adopt, (self._name,)

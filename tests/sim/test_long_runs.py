@@ -132,6 +132,8 @@ def test_replicas_that_know_of_each_other_cannot_be_split() -> None:
     assert not can_be_split(small.scenario(replicas=2, router="least_requests"), requests)
     assert not can_be_split(small.scenario(replicas=2), loop)
     assert not can_be_split(small.scenario(replicas=1), requests)
+    with pytest.raises(ValueError, match=r"replicas = \[0\] of 2 depend on the others"):
+        simulate_part(small.scenario(replicas=2), loop, [0])
 
 
 @given(

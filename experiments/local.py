@@ -20,7 +20,6 @@ from sim.recording import Part
 from sim.simulation import simulate_part, whole
 from sim.tape import Scratch
 
-
 T = TypeVar("T")
 
 

@@ -7,6 +7,7 @@ metadata. It is written beside its place and renamed into it, so what is there i
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,9 @@ def simulate_to(path: Path, point: Study, seed: int, draw: int | None = None) ->
     """Simulate one run of a point and keep its outcome as the piece at ``path``."""
     scenario = scenario_of(point, seed, draw)
     scratch = Scratch(path.parent)
-    keep(path, simulate(scenario, requests_of(point, seed), stop_of(point), scratch), scenario, point)
+    keep(
+        path, simulate(scenario, requests_of(point, seed), stop_of(point), scratch), scenario, point
+    )
 
 
 def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
@@ -50,9 +53,22 @@ def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
         "metrics": summarise(result, scenario, point.slo, point.warmup_fraction),
         "timeline": {name: values.tolist() for name, values in timeline(result).items()},
     }
+    with _beside(path) as file:
+        _write(result, {_RECORD: json.dumps(record)}, file)
+
+
+def put(path: Path, piece: bytes) -> None:
+    """Keep a piece that another machine has made."""
+    with _beside(path) as file:
+        file.write_bytes(piece)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Give a place to write to; what was written there is then renamed to ``path``."""
     beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        _write(result, {_RECORD: json.dumps(record)}, beside)
+        yield beside
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

@@ -19,8 +19,7 @@ from sim.percentiles import (
     PERCENTS,
     percentiles,
     unsupported,
-    weighted_mean,
-    weighted_percentiles,
+    weighted_statistics,
 )
 from sim.result import FINISHED, REJECTED, UNFINISHED, Result
 from sim.scenario import Scenario, precision_of
@@ -275,7 +274,7 @@ def _latency_statistics(result: Result, window: Window) -> dict[str, float]:
             inside = each.within(window.start_s, window.stop_s)
             yield inside.gap_s, inside.weight
 
-    statistics["itl"] = (weighted_mean(gaps()), weighted_percentiles(gaps))
+    statistics["itl"] = weighted_statistics(gaps)
     return {
         f"{name}_{statistic}_s": float(value)
         for name, (mean, tail) in statistics.items()

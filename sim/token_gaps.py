@@ -24,7 +24,10 @@ class TokenGaps:
     def within(self, start_s: float, stop_s: float) -> "TokenGaps":
         """Those that ended after ``start_s`` and not after ``stop_s``."""
         inside = (self.end_s > start_s) & (self.end_s <= stop_s)
-        return TokenGaps(self.gap_s[inside], self.end_s[inside], self.weight[inside])
+        return self if inside.all() else self._only(inside)
+
+    def _only(self, rows: npt.NDArray[np.bool_]) -> "TokenGaps":
+        return TokenGaps(self.gap_s[rows], self.end_s[rows], self.weight[rows])
 
 
 def token_gaps(result: Result) -> Iterator[TokenGaps]:
@@ -85,8 +88,8 @@ class _History:
         gap_s[first[decoding]] = ends_s[first[decoding]] - before_s
         weight = np.repeat(decodes, steps)
         weight[first[decoding]] -= since
-        some = weight > 0
-        yield TokenGaps(gap_s[some], ends_s[some], weight[some])
+        gaps = TokenGaps(gap_s, ends_s, weight)
+        yield gaps if weight.all() else gaps._only(weight > 0)
 
         # Joiners of a step without decoding take their first gap at the next decoding step.
         rows = np.flatnonzero(joined)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.validation.rows import METRICS, RunRow
-from sim.percentiles import percentiles, weighted_mean, weighted_percentiles
+from sim.percentiles import percentiles, weighted_statistics
 from sim.result import FINISHED, Result
 from sim.token_gaps import token_gaps
 
@@ -103,7 +103,7 @@ def _token_gaps(
             inside = (gaps.end_s >= begin_s) & (gaps.end_s <= end_s)
             yield gaps.gap_s[inside], gaps.weight[inside]
 
-    return _named("itl", weighted_mean(sample()), weighted_percentiles(sample, PERCENTS))
+    return _named("itl", *weighted_statistics(sample, PERCENTS))
 
 
 def _ended_s(column: dict[str, Floats]) -> Floats:

@@ -179,6 +179,7 @@ def test_memory_grows_by_at_most_120_bytes_a_request(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(recorder, "FULL_STEPS", 4096)
     monkeypatch.setattr(blocks, "SEGMENTS", 512)
     monkeypatch.setattr(blocks, "STEPS", 1024)
+    monkeypatch.setattr("sim.percentiles.FEW", 1024)
     monkeypatch.setattr("sim.source._BLOCK", 64)
     setup = small.scenario(max_num_seqs=16)
     peaks = []

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from hardware.calibration import Calibration, CoveredRange
 from sim.metrics import LATENCIES, METRICS, Slo, caveats, summarise, timeline
-from sim.percentiles import percentiles, unsupported, weighted_mean, weighted_percentiles
+from sim.percentiles import percentiles, unsupported, weighted_statistics
 from sim.result import FINISHED, REJECTED, REQUEST_COLUMNS, SEGMENT_COLUMNS, UNFINISHED, Result
 from sim.scenario import ClusterConfig, EngineConfig, Scenario
 from sim.token_gaps import token_gaps
@@ -472,14 +472,16 @@ def test_percentiles_of_nothing() -> None:
     nothing = np.empty(0)
     assert np.isnan(percentiles(nothing)).all()
     for sample in ([], [(nothing, np.empty(0, np.int64))], [(np.ones(1), np.zeros(1, np.int64))]):
-        assert np.isnan(weighted_percentiles(partial(iter, sample))).all()
-        assert math.isnan(weighted_mean(sample))
+        mean, tail = weighted_statistics(partial(iter, sample))
+        assert math.isnan(mean)
+        assert np.isnan(tail).all()
 
 
+@pytest.mark.parametrize("few", [0, 4, 100])
 @given(
     st.lists(
         st.tuples(
-            st.one_of(st.integers(0, 9).map(float), st.floats(0, allow_infinity=True)),
+            st.one_of(st.integers(0, 9).map(float), st.floats(0, 1e300)),
             st.integers(0, 30),
         ),
         min_size=1,
@@ -487,15 +489,19 @@ def test_percentiles_of_nothing() -> None:
     ),
     st.integers(1, 30),
 )
-def test_weighted_percentiles_expand(pairs: list[tuple[float, int]], size: int) -> None:
+def test_weighted_statistics_expand(few: int, pairs: list[tuple[float, int]], size: int) -> None:
+    """Sorted at once, searched digit by digit, or searched until few are left."""
     values, weights = (np.array(column) for column in zip(*pairs, strict=True))
     rows = range(0, len(values), size)
     sample = [(values[row : row + size], weights[row : row + size]) for row in rows]
-    found = weighted_percentiles(partial(iter, sample))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sim.percentiles.FEW", few)
+        mean, found = weighted_statistics(partial(iter, sample))
     if weights.sum():
         ordered = np.sort(np.repeat(values, weights))
         ranks = [-(-percent * len(ordered) // 100) - 1 for percent in (50, 90, 95, 99)]
         assert found.tolist() == ordered[ranks].tolist()
+        assert mean == pytest.approx(math.fsum(ordered) / len(ordered), rel=1e-12)
 
 
 def test_a_million_requests_in_seconds() -> None:

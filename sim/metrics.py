@@ -185,7 +185,7 @@ def request_latency(result: Result, name: str) -> Floats:
     if name == "tpot":
         later = column["output_tokens"] - 1
         absent |= later == 0
-        seconds /= np.maximum(later, 1)
+        seconds /= np.maximum(later, 1, out=later)
     seconds[np.isnan(seconds)] = np.inf
     seconds[absent] = np.nan
     return seconds
@@ -256,7 +256,7 @@ def _counts(result: Result, window: Window) -> dict[str, float]:
         "finished": int((status == FINISHED).sum()),
         "rejected": int((status == REJECTED).sum()),
         "unfinished": int((present & (status == UNFINISHED)).sum()),
-        "preemptions": int(np.asarray(result.requests["preemptions"], dtype=np.int64).sum()),
+        "preemptions": int(result.requests["preemptions"].sum(dtype=np.int64)),
         "measured_requests": int((window.measured & (status != REJECTED)).sum()),
     }
 
@@ -264,8 +264,8 @@ def _counts(result: Result, window: Window) -> dict[str, float]:
 def _latency_statistics(result: Result, window: Window) -> dict[str, float]:
     statistics = {}
     for name in _REACHED:
-        seconds = request_latency(result, name)
-        sample = seconds[window.measured & ~np.isnan(seconds)]
+        sample = request_latency(result, name)
+        sample = sample[window.measured & ~np.isnan(sample)]
         mean = float(sample.mean()) if len(sample) else float("nan")
         statistics[name] = (mean, percentiles(sample))
 

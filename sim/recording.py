@@ -1,5 +1,6 @@
 """What a run leaves behind, as it grows: outcomes of requests in columns, steps on tapes."""
 
+from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 from struct import Struct
@@ -192,12 +193,16 @@ class Recorder:
 
 
 def result_of(requests: Requests, parts: SequenceOf[Part], end_s: float) -> Result:
-    """Put the parts of a run together."""
+    """Put the parts of a run together. What never left the memory becomes arrays."""
     logs = [log for _, log in sorted((n, log) for part in parts for n, log in part.logs.items())]
     pools = [pool for part in parts for pool in part.pools.values()]
+    short = all(log.step_end_s.in_memory() for log in logs)
 
-    def tape(name: str) -> Column | Tape:
-        return joined((getattr(log, name) for log in logs), np.float64)
+    def column(tapes: Iterable[Tape], kind: npt.DTypeLike) -> Column | Tape:
+        return joined(tapes, kind)[:] if short else joined(tapes, kind)
+
+    def times(name: str) -> Column | Tape:
+        return column((getattr(log, name) for log in logs), np.float64)
 
     def total(name: str) -> int:
         return sum(getattr(log, name) for log in logs)
@@ -205,12 +210,12 @@ def result_of(requests: Requests, parts: SequenceOf[Part], end_s: float) -> Resu
     return Result(
         requests=_request_columns(requests, parts),
         segments={
-            name: joined((log.segments[name] for log in logs), kind)
+            name: column((log.segments[name] for log in logs), kind)
             for name, kind in _SEGMENT_TYPES.items()
         },
-        step_end_s=tape("step_end_s"),
-        resumed_gap_s=tape("resumed_gap_s"),
-        resumed_end_s=tape("resumed_end_s"),
+        step_end_s=times("step_end_s"),
+        resumed_gap_s=times("resumed_gap_s"),
+        resumed_end_s=times("resumed_end_s"),
         decode_context_tokens=total("decode_context_tokens"),
         prefill_pairs=total("prefill_pairs"),
         prefill_kv_tokens=total("prefill_kv_tokens"),

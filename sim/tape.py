@@ -100,6 +100,10 @@ class Tape:
         self.pieces = [piece for piece in pieces if len(piece)]
         self._starts = list(accumulate(map(len, self.pieces), initial=0))
 
+    def in_memory(self) -> bool:
+        """Whether nothing of it lies in a file."""
+        return not any(isinstance(piece, Piece) for piece in self.pieces)
+
     def append(self, piece: Column | Piece) -> None:
         """Add rows at the end."""
         if len(piece):
@@ -128,7 +132,6 @@ class Tape:
         return self[:].astype(dtype or self.dtype, copy=False)
 
 
-def joined(tapes: Iterable[Tape], dtype: npt.DTypeLike) -> Column | Tape:
-    """Return the tapes one after the other: as an array, if nothing of them is in a file."""
-    whole = Tape(dtype, (piece for tape in tapes for piece in tape.pieces))
-    return whole if any(isinstance(piece, Piece) for piece in whole.pieces) else whole[:]
+def joined(tapes: Iterable[Tape], dtype: npt.DTypeLike) -> Tape:
+    """Return the tapes one after the other as one."""
+    return Tape(dtype, (piece for tape in tapes for piece in tape.pieces))

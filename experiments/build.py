@@ -11,7 +11,7 @@ from hardware.engines import ENGINES, engine_calibration, engine_calibration_nam
 from hardware.gpu import Gpu, load_gpu
 from model.spec import load_spec
 from sim.router import BLIND
-from sim.scenario import ClusterConfig, EngineConfig, Scenario, build_scenario
+from sim.scenario import NO_CLIENT, ClusterConfig, EngineConfig, Scenario, build_scenario
 from workloads.arrivals import ClosedLoop
 from workloads.requests import Requests
 from workloads.streams import stream
@@ -42,7 +42,7 @@ def scenario_of(study: Study, seed: int, draw: int | None = None) -> Scenario:
         study.model, study.cluster.model_dump_json(), study.engine.model_dump_json(),
         study.calibration, None if draw is None else study.seed + draw, stamps,
     )  # fmt: skip
-    return replace(built, seed=seed)
+    return replace(built, seed=seed, client=study.client)
 
 
 @lru_cache(maxsize=KEPT)
@@ -186,8 +186,8 @@ def stop_of(study: Study) -> float:
 
 def independent_replicas(study: Study) -> int:
     """Return into how many parts a run can be split: replicas that know nothing of each other."""
-    open_arrivals = not isinstance(study.workload.arrivals, ClosedLoop)
-    return study.cluster.replicas if open_arrivals and study.cluster.router in BLIND else 1
+    known = not isinstance(study.workload.arrivals, ClosedLoop) and study.client == NO_CLIENT
+    return study.cluster.replicas if known and study.cluster.router in BLIND else 1
 
 
 def is_random(study: Study) -> bool:

@@ -12,7 +12,14 @@ from experiments.kernel_fit import (
     gemm_surface,
     prefill_surface,
 )
-from experiments.kernel_tables import NUMBERS, SYSTEMS, Table, read_table, tables_folder
+from experiments.kernel_tables import (
+    NUMBERS,
+    SYSTEMS,
+    Table,
+    read_fastest,
+    read_table,
+    tables_folder,
+)
 from hardware.calibration import POOR_MEAN, Calibration, CoveredRange
 from hardware.engines import ENGINES, constants_of, engine_constants, version_key
 from hardware.gpu import Gpu
@@ -33,6 +40,12 @@ L2_BYTES = {
 
 NCCL_VERSION = "2.27.99"
 """Of recent engines; tables differ little."""
+
+GEMM_SHAPE = ["gemm_dtype", "m", "n", "k"]
+
+NEWEST = "999"
+"""Decode attention is taken from the newest tables: older ones read the cache of a single KV head
+at a third of the rate that servers of their own time reach (H100, H200, tensor parallel over 8)."""
 
 UNEVEN = "power_law_1.01"
 """How the tables' experts are chosen: as unevenly as trained routers do."""
@@ -58,18 +71,18 @@ def kernels_from_tables(
         raise ValueError(f"--gpu {gpu.name}: no tables, expected one of {', '.join(SYSTEMS)}")
     folder = tables_folder(dir_or_package) / SYSTEMS[gpu.name]
 
-    def table(operator: str, file: str, library: str = engine, at: str = version) -> Table:
-        found = read_table(folder, operator, library, file, at)
+    def needed(found: Table | None, operator: str) -> Table:
         if found is None:
-            raise ValueError(
-                f"{folder}: no {operator}/{library}/*/{file}.parquet, which a calibration needs"
-            )
+            raise ValueError(f"{folder}: no tables of {operator}, which a calibration needs")
         return found
 
-    gemm, moe = table("gemm", "gemm_perf"), read_table(folder, "moe", engine, "moe_perf", version)
-    prefill = table("attention", "context_attention_perf")
-    decode = table("attention", "generation_attention_perf")
-    nccl = table("comm", "nccl_perf", "nccl", NCCL_VERSION)
+    gemm = needed(read_fastest(folder, "gemm", engine, "gemm_perf", GEMM_SHAPE), "gemm")
+    moe = read_table(folder, "moe", engine, "moe_perf", version)
+    prefill, decode = (
+        needed(read_table(folder, "attention", engine, f"{kind}_attention_perf", at), kind)
+        for kind, at in (("context", version), ("generation", NEWEST))
+    )
+    nccl = needed(read_table(folder, "comm", "nccl", "nccl_perf", NCCL_VERSION), "comm")
     custom = read_table(folder, "comm", engine, "custom_allreduce_perf", version)
     matrices = _by_numbers(gemm, "gemm_dtype", lambda rows, n: gemm_surface(rows, gpu, n))
     prefills = _by_numbers(
@@ -94,7 +107,7 @@ def kernels_from_tables(
     }  # fmt: skip
     return Kernels(
         gpu=gpu.name,
-        source=_source(engine, gemm, prefill, nccl, custom, moe),
+        source=_source(engine, gemm, prefill, decode, nccl, custom, moe),
         gemm=_surfaces(matrices),
         prefill_attention=_surfaces(prefills),
         decode_attention={numbers: kernel for numbers, (kernel, _) in decodes.items()},
@@ -141,11 +154,19 @@ def _all_reduces(custom: Table | None, nccl: Table) -> tuple[Surface, HeldOut]:
     return all_reduce_surface(replayed[["num_gpus", "message_size", "latency"]], rows)
 
 
-def _source(engine: str, gemm: Table, attention: Table, nccl: Table, custom: Table | None,
-            moe: Table | None) -> str:  # fmt: skip
+def _source(
+    engine: str,
+    gemm: Table,
+    prefill: Table,
+    decode: Table,
+    nccl: Table,
+    custom: Table | None,
+    moe: Table | None,
+) -> str:
     versions = {
         f"{engine} GEMM": gemm,
-        "attention": attention,
+        "prefill attention": prefill,
+        "decode attention": decode,
         "NCCL": nccl,
         "custom all-reduce": custom,
         "MoE": moe,

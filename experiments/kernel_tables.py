@@ -72,17 +72,37 @@ def read_table(folder: Path, operator: str, library: str, file: str, version: st
         file: name of the table, without ``.parquet``.
         version: of the engine that is to be priced.
     """
+    rows = _versions(folder, operator, library, file)
+    if not rows:
+        return None
+    below = [name for name in rows if version_key(name) <= version_key(version)]
+    chosen = below[-1] if below else next(iter(rows))
+    return Table(rows[chosen], chosen)
+
+
+def read_fastest(
+    folder: Path, operator: str, library: str, file: str, shape: list[str]
+) -> Table | None:
+    """Read the tables of all versions together: of every shape the fastest time that any has.
+
+    A kernel can be timed too slow (beside other work, or with conversions that an engine fuses
+    away; the fp8 products of some versions were), but hardly too fast.
+    """
     import pandas as pd
 
-    found = {
-        path.parent.name: path for path in (folder / operator / library).glob(f"*/{file}.parquet")
-    }
-    if not found:
+    rows = _versions(folder, operator, library, file)
+    if not rows:
         return None
-    # A table of another version that broke off early is worth less than a complete older one.
-    rows = {name: pd.read_parquet(path) for name, path in found.items()}
-    longest = max(map(len, rows.values()))
-    usable = sorted((name for name in rows if len(rows[name]) > longest / 10), key=version_key)
-    below = [name for name in usable if version_key(name) <= version_key(version)]
-    chosen = below[-1] if below else usable[0]
-    return Table(rows[chosen], chosen)
+    fastest = pd.concat(rows.values()).groupby(shape)["latency"].min()
+    return Table(fastest.reset_index(), f"{next(iter(rows))} to {list(rows)[-1]}")
+
+
+def _versions(folder: Path, operator: str, library: str, file: str) -> "dict[str, DataFrame]":
+    """Tables by version, ascending; those that broke off early are left out."""
+    import pandas as pd
+
+    found = (folder / operator / library).glob(f"*/{file}.parquet")
+    rows = {path.parent.name: pd.read_parquet(path) for path in found}
+    longest = max(map(len, rows.values()), default=0)
+    names = sorted((name for name in rows if len(rows[name]) > longest / 10), key=version_key)
+    return {name: rows[name] for name in names}

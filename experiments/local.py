@@ -77,8 +77,9 @@ def _simulate_split(run: Run, jobs: int) -> None:
     with TemporaryDirectory(dir=run.path.parent) as folder:
         tasks = ((run.study, run.seed, run.draw, group, Path(folder)) for group in groups)
         parts = list(_parallel(_part, tasks, len(groups)))
-        result = whole(requests_of(run.study, run.seed), parts, stop_of(run.study))
-    keep(run.path, result, scenario_of(run.study, run.seed, run.draw), run.study)
+        scenario = scenario_of(run.study, run.seed, run.draw)
+        result = whole(scenario, requests_of(run.study, run.seed), parts, stop_of(run.study))
+    keep(run.path, result, scenario, run.study)
 
 
 def _part(point: Study, seed: int, draw: int | None, replicas: range, folder: Path) -> Part:

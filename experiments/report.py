@@ -75,6 +75,7 @@ USE = (
     Column("MBU", "mbu", "%"),
     Column("requests", "requests", "count"),
     Column("rejected", "rejected", "count"),
+    Column("timed out", "timed_out", "count"),
     Column("unfinished", "unfinished", "count"),
     Column("preemptions", "preemptions", "count"),
 )

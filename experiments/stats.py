@@ -235,7 +235,7 @@ def _identity(values: Iterable[object]) -> tuple[str, ...]:
 
 def _caveats(group: "DataFrame", calibration: "Calibration | None") -> list[str]:
     """Caveats of the worst run; none when the runs do not have the columns that they rest on."""
-    lost = ("saturated", "unfinished", "rejected")
+    lost = ("saturated", "unfinished", "rejected", "timed_out")
     if not {*lost, "measured_requests"} <= set(group):
         return []
     worst = {name: float(group[name].max()) for name in lost}

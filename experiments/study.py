@@ -22,7 +22,7 @@ from experiments.overrides import Override, apply_overrides, resolve_paths
 from experiments.yaml_source import Document, parse_yaml
 from experiments.yaml_source import Path as KeyPath
 from sim.metrics import Slo
-from sim.scenario import ClusterConfig, EngineConfig
+from sim.scenario import ClientConfig, ClusterConfig, EngineConfig
 from workloads.workload import Workload
 
 OPTION = "--set"
@@ -50,6 +50,8 @@ class Study(BaseModel):
     """Settings of the serving engine."""
     calibration: str = "none"
     """none: the datasheet's roofline; or a calibration by name, or the path of one."""
+    client: ClientConfig = ClientConfig()
+    """Who sends the requests, on behalf of the workload."""
     workload: Workload
     """Who asks for what, when."""
     slo: Slo | None = None

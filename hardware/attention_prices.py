@@ -78,6 +78,8 @@ def decode_terms(
     kernel = nearest(calibration.kernels.decode_attention, precision.kv_numbers)
     floor_s, base_s, share = kernel.of_batches(sequences, held.kv_heads, held.heads / held.kv_heads)
     row_bytes = 2 * held.kv_heads * spec.head_dim * precision.kv_bytes
+    if held.heads > held.kv_heads:
+        share = share * calibration.attention_decode_bytes
     per_position = spec.num_layers * row_bytes / (gpu.bandwidth_bytes_per_s * share)
     floor, base = (spec.num_layers * seconds for seconds in (floor_s, base_s))
     return [

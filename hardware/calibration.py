@@ -146,7 +146,8 @@ class Calibration(_Part):
     attention_decode_flops: Efficiency = 1.0
     """Attention of decoding sequences, arithmetic."""
     attention_decode_bytes: Efficiency = 1.0
-    """Attention of decoding sequences, traffic."""
+    """Attention of decoding sequences, traffic. With measured kernels: speed of reading the cache
+    in the engine, of that in their tables, where several query heads share a KV head."""
     elementwise_bytes: Efficiency = 1.0
     """Norms, activations, residuals, embedding: traffic."""
     all_reduce_bytes: Efficiency = 1.0
@@ -154,6 +155,8 @@ class Calibration(_Part):
 
     kernels: Kernels | None = None
     """Measured kernels, which price matrix products, attention and all-reduces instead."""
+    gemm_share: Efficiency = 1.0
+    """Speed of matrix products in the engine, of that in the tables of kernels."""
 
     async_scheduling: bool = False
     """Whether the engine plans a step while the one before it runs."""
@@ -163,6 +166,12 @@ class Calibration(_Part):
     """Once per step: scheduling, preparing inputs, sampling."""
     sequence_overhead_s: NonNegativeFloat = 0.0
     """Once per sequence in a step."""
+    api_request_s: NonNegativeFloat = 0.0
+    """Once per request on its way in: HTTP, validation, the queue to the engine."""
+    api_token_s: NonNegativeFloat = 0.0
+    """The same per token of the prompt: the tokeniser."""
+    api_output_s: NonNegativeFloat = 0.0
+    """Once per token on its way out, delaying it: detokeniser and stream."""
     chunk_overhead_s: NonNegativeFloat = 0.0
     """Once per prefill chunk."""
     layer_overhead_s: NonNegativeFloat = 0.0

@@ -43,7 +43,8 @@ def operators_s(operators: Iterable[Operator], gpu: Gpu, calibration: Calibratio
     kernels = calibration.kernels
     for operator in operators:
         if kernels is not None and operator.gemm is not None:
-            total = total + operator.layers * kernels.gemm_s(operator, gpu)
+            measured_s = kernels.gemm_s(operator, gpu) / calibration.gemm_share
+            total = total + operator.layers * measured_s
             continue
         flops_efficiency, bytes_efficiency = efficiencies(operator.kind, calibration)
         seconds = operator_s(

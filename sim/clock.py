@@ -5,9 +5,10 @@ rounding error. Step ends and arrivals are compared exactly, so they are schedul
 float that was computed.
 
 Order of what happens at one instant: arrivals first, in the order of their rows, then the ends of
-steps, by replica number. Hence a step that starts at ``t`` sees every
-request with ``arrival_s <= t``, and a router that decides at ``t`` does not yet see the steps that
-end at ``t``.
+steps, by replica number. Where a client stands between, it goes before: requests that are given up,
+answers that are seen, then requests that reach the router, each in the order of sending. Hence a
+step that starts at ``t`` sees every request that reached it by ``t``, and a router that decides at
+``t`` does not yet see the steps that end at ``t``.
 """
 
 from heapq import heappush
@@ -17,7 +18,10 @@ import simpy
 from simpy.core import EmptySchedule
 from simpy.events import NORMAL, URGENT, Event
 
-__all__ = ["NORMAL", "URGENT", "Clock"]
+__all__ = ["ANSWER", "DELIVERY", "NORMAL", "TIMEOUT", "URGENT", "Clock"]
+
+TIMEOUT, ANSWER, DELIVERY = -3, -2, -1
+"""Priorities at one instant, before URGENT (0, arrivals) and NORMAL (1, and on by replica)."""
 
 
 class Clock(simpy.Environment):  # type: ignore[misc, unused-ignore]

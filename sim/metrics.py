@@ -1,7 +1,8 @@
 """The figures of merit of one run: ``summarise`` computes what ``METRICS`` defines.
 
 Requests, tokens and steps are counted over one window of time, latencies over the requests that
-arrived in it; ``sim.steady_state.measured_window`` says which. Rejected requests have no latency.
+arrived in it; ``sim.steady_state.measured_window`` says which. Latencies count from when the client
+sent the request. Rejected requests and those that timed out have none.
 Unfinished ones have an infinite E2E and TPOT, and an infinite TTFT and queueing delay when they
 never came that far, so that a percentile which they reach is infinite rather than flattering.
 """
@@ -21,7 +22,7 @@ from sim.percentiles import (
     unsupported,
     weighted_statistics,
 )
-from sim.result import FINISHED, REJECTED, UNFINISHED, Result
+from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
 from sim.scenario import Scenario, precision_of
 from sim.steady_state import (
     SERVICE_TIMES,
@@ -43,21 +44,22 @@ Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 LATENCIES = {
-    "ttft": "time to first token: end of the step that produced it, minus arrival",
+    "ttft": "time to first token: when the client has it, minus when it sent the request",
     "itl": "inter-token latency: gap between two consecutive tokens of a request, every gap alike",
     "tpot": "time per output token: (E2E - TTFT) / (output tokens - 1), of two tokens or more",
-    "e2e": "end-to-end latency: end of the step that produced the last token, minus arrival",
-    "queue": "queueing delay: start of the first step that worked on the request, minus arrival",
+    "e2e": "end-to-end latency: when the client has the last token, minus when it sent the request",
+    "queue": "queueing delay: start of the first step that worked on the request, minus when it "
+    "reached the scheduler",
 }
 """The five latencies; each has a mean and the percentiles of ``sim.percentiles.PERCENTS``."""
 
-_REACHED = {
-    "ttft": "first_token_s",
-    "tpot": "finish_s",
-    "e2e": "finish_s",
-    "queue": "first_scheduled_s",
+_SPANS = {
+    "ttft": ("sent_s", "first_token_s"),
+    "tpot": ("first_token_s", "finish_s"),
+    "e2e": ("sent_s", "finish_s"),
+    "queue": ("reached_s", "first_scheduled_s"),
 }
-"""Where a latency of a request ends."""
+"""From where to where the latencies of requests reach; TPOT is this over its tokens."""
 
 _STATISTICS = {"mean": "mean", **{f"p{percent}": f"{percent}th percentile" for percent in PERCENTS}}
 
@@ -80,9 +82,11 @@ METRICS = {
     "requests": "requests that arrived, warm-up included",
     "finished": "of these, finished",
     "rejected": "of these, rejected on arrival",
-    "unfinished": "of these, neither when the clock stopped",
+    "timed_out": "of these, given up by the client (client.timeout_s)",
+    "unfinished": "of these, none of all that when the clock stopped",
     "preemptions": "times that a sequence lost its KV blocks, whole run",
-    "measured_requests": "requests after the warm-up, less the rejected: latencies rest on them",
+    "measured_requests": "requests after the warm-up, less the rejected and those that timed out: "
+    "latencies rest on them",
     **{
         f"{name}_{statistic}_s": f"{words} of the {meaning}"
         for name, meaning in LATENCIES.items()
@@ -169,19 +173,18 @@ def summarise(
 
 def request_latencies(result: Result) -> dict[str, Floats]:
     """Every ``request_latency`` by its name."""
-    return {name: request_latency(result, name) for name in _REACHED}
+    return {name: request_latency(result, name) for name in _SPANS}
 
 
 def request_latency(result: Result, name: str) -> Floats:
     """Seconds of ``ttft``, ``tpot``, ``e2e`` or ``queue``, one row per request.
 
-    NaN where there is none: rejected or never arrived, and TPOT of one-token outputs. +inf where
-    an accepted request did not come that far.
+    NaN where there is none: rejected, timed out or never arrived, and TPOT of one-token outputs.
+    +inf where an accepted request did not come that far.
     """
-    column = result.requests
-    absent = (column["status"] == REJECTED) | ~arrived(result)
-    first_s = column["first_token_s"] if name == "tpot" else column["arrival_s"]
-    seconds: Floats = column[_REACHED[name]] - first_s
+    column, (begin, end) = result.requests, _SPANS[name]
+    absent = np.isin(column["status"], (REJECTED, TIMED_OUT)) | ~arrived(result)
+    seconds: Floats = column[end] - column[begin]
     if name == "tpot":
         later = column["output_tokens"] - 1
         absent |= later == 0
@@ -212,6 +215,11 @@ def caveats(values: Mapping[str, float], calibration: Calibration | None = None)
         if values[name] > 0:
             count = int(values[name])
             notes.append(f"{count} request{'s' if count > 1 else ''} {name}")
+    if values["timed_out"] > 0:
+        count = int(values["timed_out"])
+        notes.append(
+            f"{count} request{'s' if count > 1 else ''} timed out: latencies are of the others"
+        )
     if calibration is not None:
         notes += _outside(values, calibration)
     return notes
@@ -251,19 +259,21 @@ def _outside(values: Mapping[str, float], calibration: Calibration) -> list[str]
 def _counts(result: Result, window: Window) -> dict[str, float]:
     status = np.asarray(result.requests["status"])
     present = arrived(result)
+    lost = np.isin(status, (REJECTED, TIMED_OUT))
     return {
         "requests": int(present.sum()),
         "finished": int((status == FINISHED).sum()),
         "rejected": int((status == REJECTED).sum()),
+        "timed_out": int((status == TIMED_OUT).sum()),
         "unfinished": int((present & (status == UNFINISHED)).sum()),
         "preemptions": int(result.requests["preemptions"].sum(dtype=np.int64)),
-        "measured_requests": int((window.measured & (status != REJECTED)).sum()),
+        "measured_requests": int((window.measured & ~lost).sum()),
     }
 
 
 def _latency_statistics(result: Result, window: Window) -> dict[str, float]:
     statistics = {}
-    for name in _REACHED:
+    for name in _SPANS:
         sample = request_latency(result, name)
         sample = sample[window.measured & ~np.isnan(sample)]
         mean = float(sample.mean()) if len(sample) else float("nan")

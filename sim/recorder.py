@@ -73,7 +73,7 @@ class ReplicaRecorder:
     def begin(self, batch: Batch, now_s: float) -> None:
         """A batch starts: note who lost its blocks for it, and whose work begins."""
         for sequence in batch.preempted:
-            self._preempted(sequence)
+            self.left(sequence)
         for sequence in batch.prefills:
             if sequence.first_scheduled_s < 0:
                 sequence.first_scheduled_s = now_s
@@ -138,8 +138,8 @@ class ReplicaRecorder:
     def take(self, everything: bool) -> Taken:
         """Hand over what was recorded, and forget it.
 
-        A preemption still reads and changes rows from the last decode step on, so they stay, unless
-        ``everything`` is asked for, at the end of the run.
+        Who is thrown out still reads and changes rows from the last decode step on, so they stay,
+        unless ``everything`` is asked for, at the end of the run.
         """
         rows = self.rows if everything else max(self._last_decode_row, self._taken_rows)
         size = (rows - self._taken_rows) * _SEGMENT.size
@@ -157,8 +157,8 @@ class ReplicaRecorder:
             int(contexts[table["decodes"] > 0].sum()),
         )
 
-    def _preempted(self, sequence: Sequence) -> None:
-        """Remember when a preempted sequence got its last token, if it had one.
+    def left(self, sequence: Sequence) -> None:
+        """A sequence was thrown out: remember when it got its last token, if it had one.
 
         One that was thrown out before the first decode step after its prefill no longer counts as
         joined: no decode step ends the gap that began there.

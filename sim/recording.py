@@ -3,13 +3,15 @@
 from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
+from math import inf
 from struct import Struct
 
 import numpy as np
 import numpy.typing as npt
 
 from sim.recorder import ReplicaRecorder
-from sim.result import FINISHED, REJECTED, SEGMENT_COLUMNS, UNFINISHED, Result
+from sim.result import FINISHED, REJECTED, SEGMENT_COLUMNS, TIMED_OUT, UNFINISHED, Result
+from sim.scenario import NO_API, ApiTime
 from sim.sequence import Sequence
 from sim.tape import Column, Scratch, Tape, joined
 from workloads.requests import Requests
@@ -65,7 +67,9 @@ class Part:
     """Requests that have an outcome here; None: the columns are those of all requests."""
     outcomes: dict[str, Column]
     arrival_s: Column | None
-    """When users of a closed loop sent their requests; None: as the workload says."""
+    """When users of a closed loop wanted their requests sent; None: as the workload says."""
+    sent_s: Column | None
+    """When a client sent them, NaN if it did not; None: as soon as they arrived."""
     logs: dict[int, Log]
     pools: dict[int, tuple[int, int, int]]
     """KV blocks allocated, freed and still held, by replica."""
@@ -82,32 +86,36 @@ class Recorder:
         requests: Requests,
         replicas: int,
         sliding_window: int | None = None,
+        api: ApiTime = NO_API,
         scratch: Scratch | None = None,
     ) -> None:
         self.requests = requests
+        self.api = api
         self.replicas = [ReplicaRecorder(sliding_window) for _ in range(replicas)]
         self._logs = [Log() for _ in range(replicas)]
         self._scratch = scratch or Scratch()
         self._ended = bytearray()
-        self._outcomes: dict[str, Column] = {
-            name: np.full(len(requests), missing, dtype=kind)
-            for name, (kind, missing) in _OUTCOMES.items()
-        }
+        self._outcomes = _no_outcomes(len(requests))
         self._arrival_s: npt.NDArray[np.float64] | None = None
         if requests.users is not None:
             self._arrival_s = np.full(len(requests), np.nan)
+        self.sent_s: npt.NDArray[np.float64] | None = None
+        """When a client sent each request, NaN if it did not; None: each when it arrived."""
 
     def arrived(self, request: int, arrival_s: float) -> None:
         """A closed loop issued a request."""
         assert self._arrival_s is not None
         self._arrival_s[request] = arrival_s
 
-    def rejected(self, requests: npt.NDArray[np.int64]) -> None:
-        """Requests, by row, were refused on arrival."""
-        self._outcomes["status"][requests] = REJECTED
+    def rejected(self, refused: npt.NDArray[np.bool_]) -> None:
+        """These requests are refused on arrival."""
+        self._outcomes["status"][refused] = REJECTED
 
     def ended(self, sequence: Sequence, replica: int, status: int, finish_s: float) -> None:
-        """A request finished, was rejected, or is still unfinished when the clock stops."""
+        """A request finished, was rejected or given up, or is unfinished when the clock stops.
+
+        ``finish_s`` is when it was given up, in that case.
+        """
         self._ended += _OUTCOME.pack(
             sequence.first_scheduled_s,
             sequence.first_token_s,
@@ -147,18 +155,19 @@ class Recorder:
             self._keep_steps(replica, everything=True)
         logs = {replica: self._logs[replica] for replica in pools}
         if len(pools) == len(self.replicas):
-            return Part(None, self._outcomes, self._arrival_s, logs, pools, num_gpu_blocks, end_s)
+            times = (self._arrival_s, self.sent_s)
+            return Part(None, self._outcomes, *times, logs, pools, num_gpu_blocks, end_s)
         status, owner = self._outcomes["status"], self._outcomes["replica"]
         rows = np.flatnonzero((status != UNFINISHED) | (owner >= 0))
         outcomes = {name: column[rows] for name, column in self._outcomes.items()}
-        return Part(rows, outcomes, None, logs, pools, num_gpu_blocks, end_s)
+        return Part(rows, outcomes, None, None, logs, pools, num_gpu_blocks, end_s)
 
     def result(
         self, pools: list[tuple[int, int, int]], num_gpu_blocks: int, end_s: float
     ) -> Result:
         """Everything as one; ``pools`` holds (allocated, freed, held) per replica."""
         part = self.part(dict(enumerate(pools)), num_gpu_blocks, end_s)
-        return result_of(self.requests, [part], end_s)
+        return result_of(self.requests, [part], self.api, end_s)
 
     def _keep_outcomes(self) -> None:
         """Move outcomes from their buffer to the columns."""
@@ -192,8 +201,25 @@ class Recorder:
         log.prefill_kv_tokens = recorder.prefill_kv_tokens
 
 
-def result_of(requests: Requests, parts: SequenceOf[Part], end_s: float) -> Result:
-    """Put the parts of a run together. What never left the memory becomes arrays."""
+def result_of(
+    requests: Requests,
+    parts: SequenceOf[Part],
+    api: ApiTime,
+    end_s: float,
+    stop_s: float = inf,
+) -> Result:
+    """Put the parts of a run together. What never left the memory becomes arrays.
+
+    Args:
+        requests: the workload.
+        parts: of all replicas; the columns of a single one are taken over, not copied.
+        api: what lies between client and engine.
+        end_s: when the last thing happened in the engines.
+        stop_s: when the clock was stopped; what a client sees later never happened.
+    """
+    columns = _request_columns(requests, parts, api, stop_s)
+    if stop_s == inf:
+        stop_s = float(np.nanmax(columns["finish_s"], initial=end_s))
     logs = [log for _, log in sorted((n, log) for part in parts for n, log in part.logs.items())]
     pools = [pool for part in parts for pool in part.pools.values()]
     short = all(log.step_end_s.in_memory() for log in logs)
@@ -208,7 +234,7 @@ def result_of(requests: Requests, parts: SequenceOf[Part], end_s: float) -> Resu
         return sum(getattr(log, name) for log in logs)
 
     return Result(
-        requests=_request_columns(requests, parts),
+        requests=columns,
         segments={
             name: column((log.segments[name] for log in logs), kind)
             for name, kind in _SEGMENT_TYPES.items()
@@ -225,26 +251,59 @@ def result_of(requests: Requests, parts: SequenceOf[Part], end_s: float) -> Resu
         blocks_held=sum(held for _, _, held in pools),
         num_gpu_blocks=parts[0].num_gpu_blocks,
         replicas=len(logs),
-        end_s=end_s,
+        end_s=stop_s,
         closed_loop=requests.users is not None,
     )
 
 
-def _request_columns(requests: Requests, parts: SequenceOf[Part]) -> dict[str, Column]:
-    outcomes, arrival_s = parts[0].outcomes, parts[0].arrival_s
-    if parts[0].rows is not None:
-        outcomes = {
-            name: np.full(len(requests), missing, dtype=kind)
-            for name, (kind, missing) in _OUTCOMES.items()
-        }
-        for part in parts:
-            for name, column in outcomes.items():
-                column[part.rows] = part.outcomes[name]
+def _request_columns(
+    requests: Requests, parts: SequenceOf[Part], api: ApiTime, stop_s: float
+) -> dict[str, Column]:
+    outcomes, rows = _outcomes(parts, len(requests)), len(requests)
+    status, finish_s = outcomes["status"], outcomes["finish_s"]
+    first_token_s = outcomes["first_token_s"]
+    given_up = status == TIMED_OUT
+    timed_out_s: Column = np.broadcast_to(np.nan, rows)
+    if given_up.any():
+        timed_out_s = np.where(given_up, finish_s, np.nan)
+        finish_s[given_up] = np.nan
+    # What was under way to the client when it gave up, or the clock stopped, it never had.
+    finish_s += api.output_s
+    first_token_s += api.output_s
+    first_token_s[(first_token_s >= timed_out_s) | (first_token_s > stop_s)] = np.nan
+    status[finish_s > stop_s] = UNFINISHED
+    finish_s[finish_s > stop_s] = np.nan
+    arrival_s = requests.arrival_s if parts[0].arrival_s is None else parts[0].arrival_s
+    sent_s = arrival_s if parts[0].sent_s is None else parts[0].sent_s
     return {
-        "request": np.arange(len(requests), dtype=np.int64),
-        "arrival_s": requests.arrival_s if arrival_s is None else arrival_s,
+        "request": np.arange(rows, dtype=np.int64),
+        "arrival_s": arrival_s,
+        "sent_s": sent_s,
+        "reached_s": api.reached_s(sent_s, requests.prompt_tokens) if api else sent_s,
         "prompt_tokens": requests.prompt_tokens,
         "output_tokens": requests.output_tokens,
         "priority": requests.priority,
-        **{name: outcomes[name] for name in _OUTCOMES},
+        "replica": outcomes["replica"],
+        "first_scheduled_s": outcomes["first_scheduled_s"],
+        "first_token_s": first_token_s,
+        "finish_s": finish_s,
+        "timed_out_s": timed_out_s,
+        "preemptions": outcomes["preemptions"],
+        "cached_tokens": outcomes["cached_tokens"],
+        "status": status,
     }
+
+
+def _outcomes(parts: SequenceOf[Part], rows: int) -> dict[str, Column]:
+    """The outcomes of all requests in one column each."""
+    if parts[0].rows is None:
+        return parts[0].outcomes
+    outcomes = _no_outcomes(rows)
+    for part in parts:
+        for name, column in outcomes.items():
+            column[part.rows] = part.outcomes[name]
+    return outcomes
+
+
+def _no_outcomes(rows: int) -> dict[str, Column]:
+    return {name: np.full(rows, missing, dtype=kind) for name, (kind, missing) in _OUTCOMES.items()}

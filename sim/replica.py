@@ -55,6 +55,8 @@ class Replica:
         self._next_s = inf if self._next is None else self._next.arrival_s
         self._inbox: deque[Sequence] = deque()  # who was submitted and is not yet seen
         self._plans_ahead = plans_ahead
+        self.aborted: list[Sequence] = []
+        """Whom the scheduler still has, though nobody wants them: until the step has ended."""
         self._batch: Batch | None = None
         self._start_s = 0.0
         self._ends_s: MutableSequence[float] = []
@@ -118,15 +120,33 @@ class Replica:
 
     def submit(self, sequence: Sequence) -> None:
         """Take a request from the router, now."""
-        ends_s, now_s = self._ends_s, self.clock.now
         self._inbox.append(sequence)
         if self._wake is None:
             return
         if self._batch is None:
-            self._wake_at(now_s)
-        elif len(ends_s) > 1 and self.scheduler.has_seats():
-            del ends_s[bisect_left(ends_s, now_s) + 1 + self._plans_ahead :]
-            self._wake_at(ends_s[-1])
+            self._wake_at(self.clock.now)
+        elif len(self._ends_s) > 1 and self.scheduler.has_seats():
+            self._cut_short(1 + self._plans_ahead)
+
+    def abort(self, sequence: Sequence) -> None:
+        """Nobody wants a request any more, now: it is dropped when the step in progress has ended.
+
+        Not to be called by whoever is told of an end: clients give up between events of their own.
+        """
+        if sequence in self._inbox:
+            self._inbox.remove(sequence)
+        elif self._batch is None:
+            self.scheduler.abort(sequence)
+            self._wake_at(self.clock.now)
+        else:
+            self.aborted.append(sequence)
+            self._cut_short(1)
+
+    def _cut_short(self, steps: int) -> None:
+        """Let a run of steps end with the ``steps``-th from the one in progress."""
+        ends_s = self._ends_s
+        del ends_s[bisect_left(ends_s, self.clock.now) + steps :]
+        self._wake_at(ends_s[-1])
 
     def outstanding_tokens(self) -> int:
         """Tokens of the requests here: their prompts, and what was generated until now."""
@@ -165,6 +185,11 @@ class Replica:
         finished = self.recorder.end(batch, self.scheduler, self._start_s, ends_s)
         if finished:
             self.on_finish(finished, self.number, ends_s[-1])
+        if self.aborted:
+            for sequence in self.aborted:
+                if self.scheduler.abort(sequence):
+                    self.recorder.left(sequence)
+            self.aborted.clear()
 
     def _sleep_until(self, time_s: float) -> Event:
         self._wake_s = time_s

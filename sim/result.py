@@ -7,22 +7,26 @@ import numpy as np
 
 from sim.tape import Column, Tape
 
-UNFINISHED, FINISHED, REJECTED = 0, 1, 2
-STATUS_NAMES = ("unfinished", "finished", "rejected")
+UNFINISHED, FINISHED, REJECTED, TIMED_OUT = 0, 1, 2, 3
+STATUS_NAMES = ("unfinished", "finished", "rejected", "timed out")
 
 REQUEST_COLUMNS = {
     "request": "row of the workload, from 0",
-    "arrival_s": "when the request reached the router",
+    "arrival_s": "when the client wanted to send the request",
+    "sent_s": "when it was sent: later only with client.max_concurrency; NaN if never",
+    "reached_s": "when it reached the engine's scheduler: later by the API's time",
     "prompt_tokens": "tokens of the prompt",
     "output_tokens": "tokens to generate",
     "priority": "lower goes first",
     "replica": "which replica served it; -1 when rejected",
     "first_scheduled_s": "start of the first step that worked on it; NaN if none did",
-    "first_token_s": "end of the step that produced its first token; NaN if none did",
-    "finish_s": "end of the step that produced its last token; NaN if unfinished",
+    "first_token_s": "when the client had its first token: end of the step, and the API's time; "
+    "NaN if it never had",
+    "finish_s": "when the client had its last token; NaN if it never had",
+    "timed_out_s": "when the client gave up; NaN if it did not",
     "preemptions": "how often it lost its KV blocks and was computed again",
     "cached_tokens": "prompt tokens that the prefix cache had when it was first admitted",
-    "status": "0 unfinished, 1 finished, 2 rejected",
+    "status": "0 unfinished, 1 finished, 2 rejected, 3 timed out",
 }
 """Columns of the request table: the same in DataFrame, CSV and Parquet."""
 

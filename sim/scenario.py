@@ -1,8 +1,10 @@
 """A scenario: everything that is needed to simulate once, resolved and checked."""
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from hardware.calibration import DATASHEET, Calibration
@@ -12,6 +14,7 @@ from hardware.step_cost import StepCost, step_cost
 from model.precision import Precision, precision
 from model.spec import DecoderSpec
 
+AnyFloat = TypeVar("AnyFloat", float, npt.NDArray[np.float64])
 SchedulerName = Literal["static", "prefill_first", "chunked_prefill"]
 OrderName = Literal["fcfs", "shortest_prompt", "priority"]
 RouterName = Literal[
@@ -77,6 +80,13 @@ class EngineConfig(BaseModel):
     """Host time of one step. Default: the calibration's; 1 ms without one."""
     sequence_overhead_s: float | None = Field(default=None, ge=0)
     """Host time of one sequence in a step. Default: the calibration's; 10 us without one."""
+    api_request_s: float | None = Field(default=None, ge=0)
+    """Time of one request in the API server, on its way in. Default: the calibration's."""
+    api_token_s: float | None = Field(default=None, ge=0)
+    """The same for each token of its prompt: the tokeniser. Default: the calibration's."""
+    api_output_s: float | None = Field(default=None, ge=0)
+    """Time of a token on its way out, after the end of its step: detokeniser and stream. It delays
+    every token alike. Default: the calibration's."""
 
     @model_validator(mode="after")
     def _caches_chunks(self) -> Self:
@@ -108,6 +118,38 @@ class ClusterConfig(BaseModel):
     """Price of one GPU. Default: the catalogue's."""
 
 
+class ClientConfig(BaseModel):
+    """Who sends the requests, on behalf of the workload."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    max_concurrency: PositiveInt | None = None
+    """Most requests in flight; those that arrive meanwhile wait at the client, in order, and their
+    TTFT and E2E count from when they are sent. Default: no limit."""
+    timeout_s: PositiveFloat | None = None
+    """The client gives up a request that has no whole answer so long after it was sent; the engine
+    drops it between two steps. Default: it waits for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiTime:
+    """What a request and its tokens spend outside the engine's steps, seconds."""
+
+    request_s: float = 0.0
+    token_s: float = 0.0
+    """For each token of the prompt."""
+    output_s: float = 0.0
+
+    def reached_s(self, sent_s: AnyFloat, prompt_tokens: Any) -> AnyFloat:
+        """Return when requests sent at ``sent_s`` reach the scheduler; numbers or columns."""
+        return sent_s + (self.request_s + self.token_s * prompt_tokens)  # type: ignore[no-any-return]
+
+    def __bool__(self) -> bool:
+        return self != ApiTime()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """One point of a study with one seed, ready to simulate."""
@@ -124,7 +166,15 @@ class Scenario:
     token_budget: int
     watermark_blocks: int
     async_scheduling: bool
+    client: ClientConfig
+    api: ApiTime
     seed: int = 0
+
+
+NO_CLIENT = ClientConfig()
+"""One that sends everything at once and waits for ever."""
+NO_API = ApiTime()
+"""None at all."""
 
 
 def build_scenario(
@@ -134,6 +184,7 @@ def build_scenario(
     engine: EngineConfig,
     calibration: Calibration = DATASHEET,
     seed: int = 0,
+    client: ClientConfig = NO_CLIENT,
 ) -> Scenario:
     """Resolve defaults, fill the memory ledger and tabulate the step prices.
 
@@ -185,6 +236,8 @@ def build_scenario(
         token_budget=token_budget,
         watermark_blocks=int(watermark * ledger.num_gpu_blocks),
         async_scheduling=chunked and _plans_ahead(engine, calibration),
+        client=client,
+        api=_api_time(engine, calibration),
         seed=seed,
     )
 
@@ -212,6 +265,12 @@ def _token_budget(engine: EngineConfig, max_model_len: int) -> int:
             f"set engine.max_num_batched_tokens: {engine.max_num_seqs} or more"
         )
     return budget
+
+
+def _api_time(engine: EngineConfig, calibration: Calibration) -> ApiTime:
+    given = (engine.api_request_s, engine.api_token_s, engine.api_output_s)
+    own = (calibration.api_request_s, calibration.api_token_s, calibration.api_output_s)
+    return ApiTime(*(b if a is None else a for a, b in zip(given, own, strict=True)))
 
 
 def _host_s(given_s: float | None, calibration: Calibration, assumed_s: float) -> float | None:

@@ -63,6 +63,20 @@ class Scheduler(ABC):
         self.prompt_tokens += sequence.prompt_tokens
         self.waiting.push(sequence)
 
+    def abort(self, sequence: Sequence) -> bool:
+        """Drop a request that nobody wants any more, between two steps; say whether it was here."""
+        if sequence.finish_step >= 0:
+            self.decoding.leave(sequence)
+            self._release([sequence])
+        elif sequence in self.prefilling:
+            self.prefilling.remove(sequence)
+            self._release([sequence])
+        elif not self.waiting.discard(sequence):
+            return False
+        self.prompt_tokens -= sequence.prompt_tokens
+        self.generated_tokens -= sequence.generated_tokens
+        return True
+
     def fits(self, prompt_tokens: int, output_tokens: int) -> bool:
         """Whether such a request could ever run here, alone, to its end."""
         return prompt_tokens + output_tokens <= self.longest_request_tokens

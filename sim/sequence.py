@@ -13,6 +13,8 @@ class Sequence:
     see ``sim.decoding.DecodeSet``.
     """
 
+    replica: int
+    """Behind a client: where it was sent."""
     admission: int
     """With a prefix cache: the how-manieth admission this was."""
     blocks: "list[Block]"
@@ -38,6 +40,7 @@ class Sequence:
         "preemptions",
         "priority",
         "prompt_tokens",
+        "replica",
         "request",
         "target_tokens",
     )

@@ -1,5 +1,6 @@
 """Wires one scenario together and runs it."""
 
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
 from math import inf
 from typing import Any
@@ -8,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.chunked_prefill import CachingChunkedPrefill, ChunkedPrefill
+from sim.client import Client
 from sim.clock import Clock
 from sim.recording import Part, Recorder, result_of
 from sim.replica import Replica
 from sim.result import REJECTED, UNFINISHED, Result
 from sim.router import BLIND, make_router
-from sim.scenario import Scenario
+from sim.scenario import NO_CLIENT, Scenario
 from sim.scheduler import PrefillFirst, Scheduler, Static
 from sim.sequence import Sequence
 from sim.source import ClosedLoop, open_arrivals, sequences
@@ -57,7 +59,8 @@ def simulate(
     a long run go to ``scratch``, by default a file in the system's folder for temporary files.
     """
     everything = range(scenario.cluster.replicas)
-    return whole(requests, [simulate_part(scenario, requests, everything, stop_s, scratch)], stop_s)
+    part = simulate_part(scenario, requests, everything, stop_s, scratch)
+    return whole(scenario, requests, [part], stop_s)
 
 
 def can_be_split(scenario: Scenario, requests: Requests) -> bool:
@@ -88,20 +91,25 @@ def simulate_part(
     return cluster.part()
 
 
-def whole(requests: Requests, parts: SequenceOf[Part], stop_s: float = inf) -> Result:
+def whole(
+    scenario: Scenario, requests: Requests, parts: SequenceOf[Part], stop_s: float = inf
+) -> Result:
     """Put the parts of a run together: the same as if it had been simulated at once."""
-    if stop_s < inf:
-        return result_of(requests, parts, stop_s)
     end_s = max(part.end_s for part in parts)
     if requests.users is None and len(requests):
         end_s = max(end_s, float(requests.arrival_s[-1]))
-    return result_of(requests, parts, end_s)
+    return result_of(requests, parts, scenario.api, end_s, stop_s)
 
 
 def _is_dealt(scenario: Scenario, requests: Requests) -> bool:
     """Whether it is known beforehand which replica takes which request."""
     cluster = scenario.cluster
-    return requests.users is None and (cluster.replicas == 1 or cluster.router in BLIND)
+    known = requests.users is None and scenario.client == NO_CLIENT
+    return known and (cluster.replicas == 1 or cluster.router in BLIND)
+
+
+def _nobody(_: int) -> Iterator[Sequence]:
+    return iter(())
 
 
 class _Cluster:
@@ -121,10 +129,13 @@ class _Cluster:
         scratch: Scratch | None,
     ) -> None:
         self.clock = Clock()
+        self.scenario = scenario
         self.requests = requests
         self.stop_s = stop_s
         count, router = scenario.cluster.replicas, scenario.cluster.router
-        self.recorder = Recorder(requests, count, scenario.spec.sliding_window, scratch)
+        self.recorder = Recorder(
+            requests, count, scenario.spec.sliding_window, scenario.api, scratch
+        )
         self.schedulers = {
             number: make_scheduler(scenario, requests.prefixes) for number in numbers
         }
@@ -137,29 +148,64 @@ class _Cluster:
             lambda number: self.replicas[number].outstanding_tokens(),
             stream(scenario.seed, "router"),
         )
+        closed = requests.users is not None
+        self.client = self._client(closed)
         dealt = _is_dealt(scenario, requests)
-        owner = self._deal(count) if dealt else None
+        dealt_to = self._deal(count) if dealt else _nobody
         self.replicas = {
             number: Replica(
                 number, self.clock, self.schedulers[number], scenario.price,
                 self.recorder.replicas[number],
                 self.recorder.finished if dealt else self._finished,
-                iter(()) if owner is None else sequences(requests, owner, number),
+                dealt_to(number),
                 scenario.async_scheduling,
             )
             for number in numbers
         }  # fmt: skip
-        closed = requests.users is not None
-        self.loop = ClosedLoop(self.clock, requests, self._send) if closed else None
-        if not closed and not dealt:
-            self.clock.process(open_arrivals(self.clock, sequences(requests), self._send))
+        self.loop = ClosedLoop(self.clock, requests, self._ask) if closed else None
+        if self.client is not None:
+            self.client.loop = self.loop
+        if self.loop is not None:
+            self.loop.start()
+        elif not dealt:
+            self.clock.process(open_arrivals(self.clock, self._in_order(), self._ask))
+
+    def _client(self, closed: bool) -> Client | None:
+        """A client where there is something for it to do."""
+        scenario = self.scenario
+        if scenario.client == NO_CLIENT and not (closed and scenario.api):
+            return None
+        return Client(
+            self.clock, scenario.client, scenario.api, self.recorder, self._deliver, self._hang_up
+        )
+
+    def _in_order(self) -> Iterator[Sequence]:
+        """Open arrivals at the client, if there is one, else at the router."""
+        if self.client is not None:
+            return sequences(self.requests, self.requests.arrival_s)
+        return sequences(self.requests, *self._reached())
+
+    def _reached(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64] | None]:
+        """When each request of an open workload is at the router, and in which order they come.
+
+        None is the order of their rows, so that without an API nothing is held twice.
+        """
+        requests, api = self.requests, self.scenario.api
+        if not api:
+            return requests.arrival_s, None
+        reached_s = api.reached_s(requests.arrival_s, requests.prompt_tokens)
+        return reached_s, np.argsort(reached_s, kind="stable")
 
     def part(self) -> Part:
         """What happened until now."""
+        for replica in self.replicas.values():
+            replica.halt(self.stop_s)
+        if self.client is not None:
+            self.client.stop()
         pools = {}
         for number, scheduler in self.schedulers.items():
-            self.replicas[number].halt(self.stop_s)
-            unfinished = scheduler.unfinished()
+            dropped = self.replicas[number].aborted
+            unfinished = [each for each in scheduler.unfinished() if each not in dropped]
             if unfinished and self.stop_s == inf:
                 raise RuntimeError(
                     f"{len(unfinished)} requests never finished: a scheduler is stuck"
@@ -169,39 +215,62 @@ class _Cluster:
             pools[number] = (scheduler.pool.allocated, scheduler.pool.freed, scheduler.pool.held)
         return self.recorder.part(pools, scheduler.pool.num_blocks, self.clock.now)
 
-    def _deal(self, count: int) -> npt.NDArray[np.int32]:
+    def _deal(self, count: int) -> Callable[[int], Iterator[Sequence]]:
         """Route all arrivals until ``stop_s`` beforehand; reject those that can never fit.
 
-        Returns the replica of each request, -1 for those who go nowhere.
+        Returns what gives a replica its own.
         """
         requests = self.requests
-        arrived = int(np.searchsorted(requests.arrival_s, self.stop_s, side="right"))
-        fit = requests.prompt_tokens[:arrived] + requests.output_tokens[:arrived] <= self.longest
-        self.recorder.rejected(np.flatnonzero(~fit))
-        owner = np.full(len(requests), -1, dtype=np.int32)
+        reached_s, order = self._reached()
+        arrived = int(np.searchsorted(reached_s, self.stop_s, side="right", sorter=order))
+        rows = slice(arrived) if order is None else order[:arrived]
+        fit = requests.prompt_tokens[rows] + requests.output_tokens[rows] <= self.longest
+        replica = np.full(arrived, -1, dtype=np.int32)
         fitting = int(fit.sum())
-        owner[:arrived][fit] = np.fromiter(
-            (self.route() for _ in range(fitting)), np.int32, fitting
-        )
-        return owner
+        replica[fit] = np.fromiter((self.route() for _ in range(fitting)), np.int32, fitting)
+        owner = np.full(len(requests), -1, dtype=np.int32)
+        owner[rows] = replica
+        refused = np.zeros(len(requests), dtype=np.bool_)
+        refused[rows] = ~fit
+        self.recorder.rejected(refused)
+        return lambda number: sequences(requests, reached_s, order, owner, number)
 
-    def _send(self, sequence: Sequence) -> None:
-        """A request arrives at the router, now."""
-        loop = self.loop
-        if loop is not None:
+    def _ask(self, sequence: Sequence) -> None:
+        """A request arrives, now: at the client if there is one, else at the router."""
+        if self.loop is not None:
             self.recorder.arrived(sequence.request, sequence.arrival_s)
+        if self.client is not None:
+            self.client.ask(sequence)
+        else:
+            self._deliver(sequence)
+
+    def _deliver(self, sequence: Sequence) -> int:
+        """A request reaches the router, now; return the replica, -1 for none."""
         if sequence.prompt_tokens + sequence.output_tokens > self.longest:
             self.recorder.ended(sequence, -1, REJECTED, -1.0)
-            if loop is not None:
-                loop.start_thinking(sequence.arrival_s)
-            return
+            if self.client is not None:
+                self.client.rejected(sequence, sequence.arrival_s)
+            elif self.loop is not None:
+                self.loop.start_thinking(sequence.arrival_s)
+            return -1
         number = self.route()
         self.loads[number] += 1
         self.replicas[number].submit(sequence)
+        return number
+
+    def _hang_up(self, sequence: Sequence, number: int) -> None:
+        """A client no longer wants what a replica has, now."""
+        self.loads[number] -= 1
+        self.replicas[number].abort(sequence)
 
     def _finished(self, finished: list[Sequence], number: int, now_s: float) -> None:
+        client, loop = self.client, self.loop
+        if client is not None:
+            finished = client.wanted(finished)
         self.loads[number] -= len(finished)
+        if client is not None:
+            finished = client.ended(finished, now_s)
         self.recorder.finished(finished, number, now_s)
-        if self.loop is not None:
+        if client is None and loop is not None:
             for _ in finished:
-                self.loop.start_thinking(now_s, at_once=True)
+                loop.start_thinking(now_s, at_once=True)

@@ -8,24 +8,33 @@ from simpy.events import Event
 
 from sim.clock import URGENT, Clock
 from sim.sequence import Sequence
-from workloads.requests import Requests
+from workloads.requests import Floats, Requests
 
 Send = Callable[[Sequence], None]
 _BLOCK = 4096  # rows turned into Python numbers at a time, so that memory holds few of them
 
 
 def sequences(
-    requests: Requests, owner: npt.NDArray[np.int32] | None = None, replica: int = 0
+    requests: Requests,
+    times_s: Floats,
+    order: npt.NDArray[np.int64] | None = None,
+    owner: npt.NDArray[np.int32] | None = None,
+    replica: int = 0,
 ) -> Iterator[Sequence]:
-    """Yield the rows of a workload as they are asked for: all, or those that a replica owns."""
+    """Yield the rows of a workload as they are asked for, each at its time.
+
+    All of them, in their order or another, or those that a replica owns.
+    """
     columns = (
-        requests.arrival_s,
+        times_s,
         requests.prompt_tokens,
         requests.output_tokens,
         requests.priority,
     )
     for start in range(0, len(requests), _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, len(requests)))
+        if order is not None:
+            rows = order[rows]
         if owner is not None:
             rows = rows[owner[rows] == replica]
         yield from map(Sequence, rows.tolist(), *(column[rows].tolist() for column in columns))
@@ -55,8 +64,12 @@ class ClosedLoop:
         assert requests.users is not None
         assert requests.think_s is not None
         self.clock, self.think_s, self.send = clock, requests.think_s, send
-        self._rows = sequences(requests)
-        for _ in range(min(requests.users, len(requests))):
+        self._rows = sequences(requests, requests.arrival_s)
+        self._users = min(requests.users, len(requests))
+
+    def start(self) -> None:
+        """Everybody starts thinking, at time 0."""
+        for _ in range(self._users):
             self.start_thinking(0.0)
 
     def start_thinking(self, now_s: float, at_once: bool = False) -> None:

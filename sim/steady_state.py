@@ -96,9 +96,10 @@ def service_per_window(result: Result, window: Window) -> float:
     system is still filling up.
     """
     begun_s = np.asarray(result.requests["first_scheduled_s"], dtype=np.float64)
-    left_s = np.asarray(result.requests["finish_s"], dtype=np.float64)
-    service_s = (np.where(np.isnan(left_s), result.end_s, left_s) - begun_s)[window.measured]
-    service_s = service_s[~np.isnan(service_s)]
+    service_s = _left_s(result)
+    service_s[np.isnan(service_s)] = result.end_s
+    service_s -= begun_s
+    service_s = service_s[window.measured & ~np.isnan(service_s)]
     if window.burst or not len(service_s):
         return float("nan")
     return float(service_s.mean()) / window.length_s if window.length_s else float("inf")
@@ -168,6 +169,8 @@ def _mean_queues(
     accepted = np.asarray(result.requests["status"]) != REJECTED
     arrival_s = np.asarray(result.requests["arrival_s"], dtype=np.float64)
     begun_s = np.asarray(result.requests["first_scheduled_s"], dtype=np.float64)
+    # Who gave up before has left the queue as well.
+    begun_s = np.where(np.isnan(begun_s), result.requests["timed_out_s"], begun_s)
     begun_s = begun_s[~np.isnan(begun_s)]
     begun_s.sort()
     before = int(accepted[order[: starts[0]]].sum())
@@ -179,6 +182,11 @@ def _mean_queues(
         level.append(float((came - begun).sum()) / len(rows))
         before = int(came[-1])
     return np.array(level)
+
+
+def _left_s(result: Result) -> Floats:
+    """When each request was answered or given up; NaN if neither."""
+    return np.fmin(result.requests["finish_s"], result.requests["timed_out_s"])
 
 
 def _step_seen_s(result: Result, window: Window) -> float:
@@ -202,8 +210,8 @@ def _arrival_order(result: Result) -> npt.NDArray[np.intp]:
 
 
 def _end_of_service_s(result: Result) -> float:
-    """Last finish; the stop of the clock when requests were left unfinished or none finished."""
-    finish_s = np.asarray(result.requests["finish_s"], dtype=np.float64)
+    """Last finish (or timeout); the stop of the clock when requests were left or none finished."""
+    left_s = _left_s(result)
     left = arrived(result) & (np.asarray(result.requests["status"]) == UNFINISHED)
-    whole = not left.any() and not np.isnan(finish_s).all()
-    return float(np.nanmax(finish_s)) if whole else result.end_s
+    whole = not left.any() and not np.isnan(left_s).all()
+    return float(np.nanmax(left_s)) if whole else result.end_s

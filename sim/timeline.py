@@ -34,7 +34,8 @@ def timeline(result: Result, bins: int = 200) -> dict[str, Floats]:
 
     Columns: ``time_s`` (middle of the bin), ``kv_use`` (share of all replicas' blocks),
     ``running`` (requests being served, from their first step to their last, all replicas) and
-    ``waiting`` (requests that arrived and were not worked on yet). A run of no duration has
+    ``waiting`` (requests that arrived and were not worked on yet, at the client or beyond). Who is
+    given up leaves both. A run of no duration has
     empty columns.
 
     Raises:
@@ -46,11 +47,13 @@ def timeline(result: Result, bins: int = 200) -> dict[str, Floats]:
     width = np.diff(edges)
     accepted = np.asarray(result.requests["status"]) != REJECTED
 
-    def integral(column: str) -> Floats:
-        times = np.asarray(result.requests[column], dtype=np.float64)
+    def integral(times: Floats) -> Floats:
         return _count_integral(times[accepted & ~np.isnan(times)], edges)
 
-    arrived, started, finished = map(integral, ("arrival_s", "first_scheduled_s", "finish_s"))
+    given_up = result.requests["timed_out_s"]
+    arrived = integral(result.requests["arrival_s"])
+    finished = integral(np.fmin(result.requests["finish_s"], given_up))  # or given up
+    started = integral(np.fmin(result.requests["first_scheduled_s"], given_up))
     kv = _kv_integral(result, edges) / (result.replicas * result.num_gpu_blocks)
     return {
         "time_s": (edges[1:] + edges[:-1]) / 2,

@@ -5,7 +5,7 @@ to the front (fcfs) or to its old place (the other orders), as in vLLM.
 """
 
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 from sim.sequence import Sequence
@@ -28,6 +28,9 @@ class WaitingQueue(Protocol):
     def pop(self) -> Sequence:
         """Take who is next."""
 
+    def discard(self, sequence: Sequence) -> bool:
+        """Take out whoever no longer wants to be served; say whether it was here."""
+
     def members(self) -> list[Sequence]:
         """Return everyone, in no particular order."""
 
@@ -44,6 +47,13 @@ class FirstCome(deque[Sequence]):
     def head(self) -> Sequence:
         """First in line."""
         return self[0]
+
+    def discard(self, sequence: Sequence) -> bool:
+        """Take out one, wherever it is in line."""
+        if sequence not in self:
+            return False
+        self.remove(sequence)
+        return True
 
     def members(self) -> list[Sequence]:
         """Everyone in line."""
@@ -72,6 +82,13 @@ class Ranked(list[tuple[int, float, int, Sequence]]):
     def pop(self) -> Sequence:  # type: ignore[override]
         """Take the lowest rank."""
         return heappop(self)[3]
+
+    def discard(self, sequence: Sequence) -> bool:
+        """Take out one, wherever it is in the heap."""
+        before = len(self)
+        self[:] = [entry for entry in self if entry[3] is not sequence]
+        heapify(self)
+        return len(self) < before
 
     def members(self) -> list[Sequence]:
         """Everyone, in the heap's order."""

@@ -17,7 +17,7 @@ from workloads.streams import stream
 @dataclass(eq=False)
 class Seq:
     row: int
-    arrival_s: float
+    arrival_s: float  # at the engine
     prompt: int
     output: int
     priority: int
@@ -29,6 +29,11 @@ class Seq:
     cached: int = 0
     first_scheduled_s: float = float("nan")
     preemptions: int = 0
+    asked_s: float = float("nan")
+    sent_s: float = float("nan")
+    given_up_s: float = float("nan")
+    home: int = -1
+    status: str = ""  # answered, rejected or given up: settled between client and router
     done: bool = False  # ended, but still a row of a static batch
 
     @property
@@ -75,6 +80,7 @@ class Engine:
         self.step: dict | None = None
         self.deadline_s = inf
         self.steps: list[tuple] = []
+        self.unwanted: list[Seq] = []
 
     # --- blocks
     def need(self, tokens: int) -> int:
@@ -251,6 +257,21 @@ class Engine:
                 break
         batch["decodes"] = [seq for seq in self.running if seq.decoding]
 
+    def abort(self, seq: Seq) -> None:
+        """Nobody wants it any more: between two steps it is dropped, wherever it is."""
+        if seq in self.inbox:
+            self.inbox.remove(seq)
+        elif seq in self.waiting:
+            self.waiting.remove(seq)
+        elif seq in self.running and not seq.done:
+            if self.kind == "static":
+                seq.done = True
+                Engine.joins += 1
+                seq.ended = Engine.joins
+            else:
+                self.name(seq, seq.kv)
+                self.drop(seq)
+
     # --- one step
     def see(self, seen_s: float) -> None:
         self.waiting += [seq for seq in self.inbox if seq.arrival_s <= seen_s]
@@ -330,92 +351,163 @@ class Engine:
         )
         return ended
 
+    def forget_unwanted(self) -> None:
+        for seq in self.unwanted:
+            self.abort(seq)
+        self.unwanted = []
+
     joins = 0
+
+
+GIVE_UP, SEEN, REACH, ARRIVE = range(4)  # at one instant in this order, and then ends of steps
+
+
+class World:
+    """Users, client, router and engines, one event after the other."""
+
+    def __init__(self, scenario: Scenario, requests: Requests) -> None:
+        self.scenario, self.requests = scenario, requests
+        self.engines = [Engine(scenario) for _ in range(scenario.cluster.replicas)]
+        self.outstanding: list[list[Seq]] = [[] for _ in self.engines]
+        self.route = reference_router(scenario, self.outstanding, self.engines)
+        self.limit = scenario.client.max_concurrency or inf
+        self.timeout_s = scenario.client.timeout_s or inf
+        self.events: list[tuple] = []
+        self.counter = 0
+        self.queue: list[Seq] = []
+        self.in_flight = 0
+        self.issued = 0
+        self.closed = requests.users is not None
+        self.seqs = [
+            Seq(i, 0.0, int(requests.prompt_tokens[i]), int(requests.output_tokens[i]),
+                int(requests.priority[i]), target=int(requests.prompt_tokens[i]))
+            for i in range(len(requests))
+        ]  # fmt: skip
+        for seq in self.seqs:
+            seq.text = text_of(requests, seq)
+        if self.closed:
+            for _ in range(min(requests.users, len(requests))):
+                self.think(0.0, False)
+        else:
+            for seq in self.seqs:
+                self.at(float(requests.arrival_s[seq.row]), ARRIVE, self.ask, seq)
+
+    def at(self, time_s: float, rank: int, action, seq: Seq) -> None:
+        self.counter += 1
+        self.events.append((time_s, rank, self.counter, action, seq))
+
+    def think(self, now_s: float, at_once: bool) -> None:
+        if self.issued == len(self.seqs):
+            return
+        seq = self.seqs[self.issued]
+        self.issued += 1
+        then_s = now_s + float(self.requests.think_s[seq.row])
+        if at_once and then_s == now_s:
+            self.ask(seq, then_s)
+        else:
+            self.at(then_s, ARRIVE, self.ask, seq)
+
+    def ask(self, seq: Seq, now_s: float) -> None:
+        seq.asked_s = now_s
+        if self.in_flight < self.limit:
+            self.send(seq, now_s)
+        else:
+            self.queue.append(seq)
+
+    def send(self, seq: Seq, now_s: float) -> None:
+        self.in_flight += 1
+        seq.sent_s = now_s
+        if self.timeout_s < inf:
+            self.at(now_s + self.timeout_s, GIVE_UP, self.give_up, seq)
+        api = self.scenario.api
+        seq.arrival_s = now_s + (api.request_s + api.token_s * seq.prompt)
+        if seq.arrival_s == now_s:
+            self.reach(seq, now_s)
+        else:
+            self.at(seq.arrival_s, REACH, self.reach, seq)
+
+    def reach(self, seq: Seq, now_s: float) -> None:
+        if seq.status:
+            return
+        engine = self.engines[0]
+        blocks = engine.need(seq.prompt + seq.output - 1)
+        if seq.prompt + seq.output > self.scenario.max_model_len or (
+            blocks > engine.total - engine.watermark
+        ):
+            seq.status = "rejected"
+            self.free(now_s, False)
+            return
+        seq.home = self.route()
+        self.outstanding[seq.home].append(seq)
+        self.engines[seq.home].inbox.append(seq)
+
+    def ended(self, seqs: list[Seq], now_s: float) -> None:
+        seqs = [seq for seq in seqs if not seq.status]
+        output_s = self.scenario.api.output_s
+        for seq in seqs:
+            self.outstanding[seq.home].remove(seq)
+        for seq in seqs:
+            if now_s + output_s >= seq.sent_s + self.timeout_s:
+                continue  # complete, and too late
+            seq.status = "answered"
+            if output_s:
+                self.at(now_s + output_s, SEEN, lambda _, then_s: self.free(then_s, True), seq)
+            else:
+                self.free(now_s, True)
+
+    def give_up(self, seq: Seq, now_s: float) -> None:
+        if seq.status:
+            return
+        seq.status, seq.given_up_s = "given up", now_s
+        if seq.home >= 0 and seq in self.outstanding[seq.home]:
+            self.outstanding[seq.home].remove(seq)
+            engine = self.engines[seq.home]
+            engine.unwanted.append(seq)
+            if not engine.step:
+                engine.forget_unwanted()
+        self.free(now_s, True)
+
+    def free(self, now_s: float, at_once: bool) -> None:
+        self.in_flight -= 1
+        while self.queue and self.in_flight < self.limit:
+            self.send(self.queue.pop(0), now_s)
+        if self.closed:
+            self.think(now_s, at_once)
+
+    def run(self, stop_s: float) -> None:
+        while True:
+            times = [engine.step["end_s"] for engine in self.engines if engine.step]
+            times += [engine.deadline_s for engine in self.engines if not engine.step]
+            if self.events:
+                times.append(min(self.events)[0])
+            now_s = min(times, default=inf)
+            if now_s == inf or now_s > stop_s:
+                return
+            while self.events and min(self.events)[0] == now_s:
+                event = min(self.events)
+                self.events.remove(event)
+                event[3](event[4], now_s)
+            for engine in self.engines:
+                if engine.step and engine.step["end_s"] == now_s:
+                    step = engine.step
+                    ended = engine.end()
+                    self.ended(ended, now_s)
+                    engine.forget_unwanted()
+                    engine.begin(now_s, step)
+                elif not engine.step:
+                    engine.begin(now_s, None)
+            for engine in self.engines:  # no think time: an idle engine before in line has work
+                if not engine.step and (engine.waiting or engine.inbox):
+                    engine.begin(now_s, None)
 
 
 def reference(scenario: Scenario, requests: Requests, stop_s: float = inf) -> dict:
     """Simulate step by step; return request columns, steps per replica and every token's time."""
-    engines = [Engine(scenario) for _ in range(scenario.cluster.replicas)]
-    outstanding: list[list[Seq]] = [[] for _ in engines]
-    route = reference_router(scenario, outstanding)
-    rows = len(requests)
-    home = [-1] * rows
-    seqs = [
-        Seq(i, float(requests.arrival_s[i]), int(requests.prompt_tokens[i]),
-            int(requests.output_tokens[i]), int(requests.priority[i]),
-            target=int(requests.prompt_tokens[i]))
-        for i in range(rows)
-    ]  # fmt: skip
-    for seq in seqs:
-        seq.text = text_of(requests, seq)
-    rejected = [False] * rows
-    to_come: list[tuple[float, int, Seq]] = []  # closed loop: (time, order of thinking, sequence)
-    issued = 0
-    closed = requests.users is not None
-
-    def think(now_s: float, at_once: bool) -> None:
-        nonlocal issued
-        if issued == rows:
-            return
-        seq = seqs[issued]
-        issued += 1
-        seq.arrival_s = now_s + float(requests.think_s[seq.row])
-        if at_once and seq.arrival_s == now_s:
-            arrive(seq)
-        else:
-            to_come.append((seq.arrival_s, issued, seq))
-
-    def arrive(seq: Seq) -> None:
-        engine = engines[0]
-        blocks = engine.need(seq.prompt + seq.output - 1)
-        if seq.prompt + seq.output > scenario.max_model_len or (
-            blocks > engine.total - engine.watermark
-        ):
-            rejected[seq.row] = True
-            if closed:
-                think(seq.arrival_s, False)
-            return
-        number = route()
-        home[seq.row] = number
-        outstanding[number].append(seq)
-        engines[number].inbox.append(seq)
-
-    if closed:
-        for _ in range(min(requests.users, rows)):
-            think(0.0, False)
-    else:
-        to_come = [(seq.arrival_s, seq.row, seq) for seq in seqs]
-    while True:
-        times = [engine.step["end_s"] for engine in engines if engine.step]
-        times += [engine.deadline_s for engine in engines if not engine.step]
-        if to_come:
-            times.append(min(to_come)[0])
-        now_s = min(times, default=inf)
-        if now_s == inf or now_s > stop_s:
-            break
-        while to_come and min(to_come)[0] == now_s:
-            first = min(to_come)
-            to_come.remove(first)
-            arrive(first[2])
-        for number, engine in enumerate(engines):
-            if engine.step and engine.step["end_s"] == now_s:
-                step = engine.step
-                ended = engine.end()
-                for seq in ended:
-                    outstanding[number].remove(seq)
-                if closed:
-                    for _ in ended:
-                        think(now_s, True)
-                engine.begin(now_s, step)
-            elif not engine.step:
-                engine.begin(now_s, None)
-        for engine in engines:  # a zero think time may have woken an idle engine before in line
-            if not engine.step and (engine.waiting or engine.inbox):
-                engine.begin(now_s, None)
+    world = World(scenario, requests)
+    world.run(stop_s)
+    engines = world.engines
     return {
-        "seqs": seqs,
-        "replica": home,
-        "rejected": rejected,
+        "seqs": world.seqs,
         "steps": [engine.steps for engine in engines],
         "held": sum(engine.total - engine.free for engine in engines),
         **{
@@ -441,7 +533,7 @@ def text_of(requests: Requests, seq: Seq) -> list[tuple]:
     return text + [("own", seq.row, at) for at in own]
 
 
-def reference_router(scenario: Scenario, outstanding: list[list[Seq]]):
+def reference_router(scenario: Scenario, outstanding: list[list[Seq]], engines: list[Engine]):
     count, name = len(outstanding), scenario.cluster.router
     if count == 1:
         return lambda: 0
@@ -463,7 +555,14 @@ def reference_router(scenario: Scenario, outstanding: list[list[Seq]]):
     if name == "least_tokens":
         return lambda: min(
             range(count),
-            key=lambda n: (sum(s.prompt + len(s.token_s) for s in outstanding[n]), n),
+            key=lambda n: (
+                sum(
+                    seq.prompt + len(seq.token_s)
+                    for seq in engines[n].inbox + engines[n].waiting + engines[n].running
+                    if not seq.done
+                ),
+                n,
+            ),
         )
     second = draws(count - 1)
 

@@ -1,27 +1,28 @@
 """Which calibration prices a run: the kernels of its GPU, the constants of its engine's version."""
 
 from experiments.build import calibration_of
+from experiments.validation.settings import Version
 from hardware.calibration import DATASHEET, Calibration, UnknownCalibrationError
 from hardware.engines import constants_of, engine_calibration
 from hardware.gpu import Gpu
 
 
-def choose_calibration(gpu: Gpu, engine_version: str | None) -> tuple[Calibration, str]:
+def choose_calibration(gpu: Gpu, version: Version | None) -> tuple[Calibration, str]:
     """Return what prices a GPU and an engine version, and what a reader must know of it.
 
     Measured kernels of the GPU, or of its nearest relative; constants of the latest version that is
-    not newer than ``engine_version``, else the oldest; the newest when the version is not known.
+    not newer than ``version``, else the oldest; the newest when the version is not known.
     Without kernels the datasheet, which is said loudly.
     """
     try:
-        chosen = engine_calibration(constants_of(engine_version or ""), gpu)
+        chosen = engine_calibration(constants_of(".".join(map(str, version or ()))), gpu)
     except UnknownCalibrationError:
         return DATASHEET, (
             f"NOT CALIBRATED: no measured kernels of {gpu.name} or a relative; prices are the "
             "datasheet's peaks, a bound and no forecast"
         )
     loud = "BORROWED KERNELS: " if "borrowed" in chosen.name else ""
-    which = "" if engine_version else ", the newest, as the version is not known"
+    which = "" if version else ", the newest, as the version is not known"
     return chosen, f"{loud}calibration {chosen.name}{which}"
 
 

@@ -1,7 +1,7 @@
 """What a client would have measured of a simulated run, under the names of the table's columns.
 
-Latencies are those of answered requests. Rates are answered requests and their tokens over the time
-from the first request to the last answer, or to the last one given up.
+Latencies are those of answered requests, from when they were sent. Rates are answered requests and
+their tokens over the time from the first request to the last answer, or to the last one given up.
 """
 
 from collections.abc import Iterator
@@ -34,13 +34,13 @@ def figures_of(result: Result, asked: Mask, row: RunRow) -> dict[str, float]:
     """
     column = {name: np.asarray(values, np.float64) for name, values in result.requests.items()}
     answered = asked & (column["status"] == FINISHED)
-    arrival_s, first_s = column["arrival_s"][answered], column["first_token_s"][answered]
+    sent_s, first_s = column["sent_s"][answered], column["first_token_s"][answered]
     finish_s, output = column["finish_s"][answered], column["output_tokens"][answered]
     several = output > 1
     samples = {
-        "ttft": first_s - arrival_s,
+        "ttft": first_s - sent_s,
         "tpot": ((finish_s - first_s) / np.maximum(output - 1, 1))[several],
-        "e2e": finish_s - arrival_s,
+        "e2e": finish_s - sent_s,
     }
     values: dict[str, float] = {}
     for name, seconds in samples.items():
@@ -48,7 +48,7 @@ def figures_of(result: Result, asked: Mask, row: RunRow) -> dict[str, float]:
         values |= _named(name, mean, percentiles(seconds, PERCENTS))
     if any(name.startswith("itl") for name in row.measured):
         values |= _token_gaps(result, asked, row, values)
-    begin_s = column["arrival_s"][asked].min(initial=np.inf)
+    begin_s = np.nanmin(column["sent_s"][asked], initial=np.inf)
     length_s = float(_ended_s(column)[asked].max(initial=-np.inf) - begin_s)
     values["req_s"] = int(answered.sum()) / length_s if length_s > 0 else float("nan")
     values["out_tok_s"] = float(output.sum()) / length_s if length_s > 0 else float("nan")
@@ -107,5 +107,6 @@ def _token_gaps(
 
 
 def _ended_s(column: dict[str, Floats]) -> Floats:
-    """When each request was answered; NaN of one that never was counts as its arrival."""
-    return np.where(np.isnan(column["finish_s"]), column["arrival_s"], column["finish_s"])
+    """When each request was answered or given up; of one that was neither, when it arrived."""
+    ended_s = np.where(np.isnan(column["finish_s"]), column["timed_out_s"], column["finish_s"])
+    return np.where(np.isnan(ended_s), column["arrival_s"], ended_s)

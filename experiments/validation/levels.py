@@ -3,13 +3,17 @@
 from dataclasses import dataclass
 
 from hardware.calibration import DATASHEET, PARAMETERS, Calibration
-from sim.scenario import EngineConfig
-
-HOST = ("step_overhead_s", "sequence_overhead_s", "chunk_overhead_s", "layer_overhead_s")
-"""Constants of a calibration that are the host's time."""
+from sim.scenario import ClientConfig, EngineConfig
 
 API = tuple(name for name in PARAMETERS if name.startswith("api_"))
-"""Constants that lie between client and engine."""
+"""Constants of a calibration that lie between client and engine."""
+
+HOST = tuple(
+    name
+    for name in PARAMETERS
+    if name.endswith("_s") and name not in (*API, "collective_overhead_s")
+)
+"""Constants that are the host's time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,11 @@ def prices_at(level: Level, calibration: Calibration) -> Calibration:
         return DATASHEET
     off = [*(HOST if not level.host else ()), *(API if not level.client else ())]
     return calibration.model_copy(update=dict.fromkeys(off, 0.0)) if off else calibration
+
+
+def client_at(level: Level, client: ClientConfig) -> ClientConfig:
+    """Return the client at a level: without its part it sends everything and waits for ever."""
+    return client if level.client else ClientConfig()
 
 
 def engine_at(level: Level, engine: EngineConfig) -> EngineConfig:

@@ -15,13 +15,13 @@ import numpy.typing as npt
 from experiments.stats import mean_interval
 from experiments.validation.calibrations import choose_calibration, given_calibration
 from experiments.validation.figures import figures_of, is_saturated, offered_per_s
-from experiments.validation.levels import FULL, Level, engine_at, prices_at
+from experiments.validation.levels import API, FULL, Level, client_at, engine_at, prices_at
 from experiments.validation.rows import Run, RunRow, Skipped, Table
 from experiments.validation.settings import Setup, setup_of
 from experiments.validation.traffic import Plan as TrafficPlan
 from experiments.validation.traffic import Traffic, plan_traffic
 from hardware.calibration import Calibration
-from sim.scenario import Scenario, build_scenario
+from sim.scenario import ClientConfig, Scenario, build_scenario
 from sim.simulation import simulate
 from sim.steady_state import measured_window, saturated
 from workloads.streams import stream
@@ -110,11 +110,11 @@ def _task(
     )
     setup = setup_of(run.base, longest)
     if calibration is None:
-        chosen, about = choose_calibration(setup.gpu, run.base.engine_version)
+        chosen, about = choose_calibration(setup.gpu, setup.version)
     else:
         chosen, about = given_calibration(calibration, setup.gpu)
     task = Task(run, rows, setup, chosen, traffic, (*setup.notes, *planned.notes, about))
-    _scenario(setup, chosen, FULL)  # refuses what does not fit before anything is simulated
+    _scenario(task, chosen, FULL)  # refuses what does not fit before anything is simulated
     return task
 
 
@@ -197,7 +197,7 @@ def _of_task(task: Task, calibration: Calibration, level: Level, draws: int) -> 
         prices += [calibration.draw(stream(draw, "prices")) for draw in range(draws)]
     per_price = []
     for one in prices:
-        scenario = _scenario(task.setup, one, level)
+        scenario = _scenario(task, one, level)
         per_price.append([_figures(task, scenario, traffic) for traffic in task.traffic])
     predictions = []
     for place, row in enumerate(task.rows):
@@ -264,11 +264,20 @@ def _offered(task: Task, row: RunRow) -> float:
     return offered_per_s(traffic.requests.arrival_s[_asked(task.run, row, traffic)])
 
 
-def _scenario(setup: Setup, calibration: Calibration, level: Level) -> Scenario:
+def _scenario(task: Task, calibration: Calibration, level: Level) -> Scenario:
+    setup, row = task.setup, task.run.base
+    client = ClientConfig(
+        max_concurrency=None if row.closed_loop else row.max_concurrency,
+        timeout_s=task.traffic[0].timeout_s,
+    )
+    prices = prices_at(level, calibration)
+    if row.measured_inside:
+        prices = prices.model_copy(update=dict.fromkeys(API, 0.0))
     return build_scenario(
         setup.spec,
         setup.gpu,
         setup.cluster,
         engine_at(level, setup.engine),
-        prices_at(level, calibration),
+        prices,
+        client=client_at(level, client),
     )

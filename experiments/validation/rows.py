@@ -142,6 +142,11 @@ class RunRow(BaseModel):
         return "closed" in process or (capped and (nothing or self.all_at_once))
 
     @property
+    def measured_inside(self) -> bool:
+        """Whether the engine measured itself, so that API and network are not in its latencies."""
+        return "/metrics" in self.notes
+
+    @property
     def all_at_once(self) -> bool:
         """Whether every request is there from the start."""
         process = (self.arrival_process or "").lower()

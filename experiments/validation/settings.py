@@ -6,6 +6,7 @@ Cells that are empty get the defaults of the engine's version on that GPU, and e
 import re
 from dataclasses import dataclass
 
+from experiments.validation.releases import version_at
 from experiments.validation.rows import RunRow
 from experiments.validation.traffic import CannotPredictError
 from hardware.gpu import Gpu, load_gpu
@@ -74,8 +75,8 @@ def setup_of(row: RunRow, longest_request_tokens: int) -> Setup:
     _refuse(row)
     notes: list[str] = []
     name = resolve_model(row.model)
-    spec, gpu, version = load_spec(name.model), load_gpu(row.gpu), version_of(row.engine_version)
-    spec = _without_chunks(spec, row, longest_request_tokens, notes)
+    spec, gpu, version = load_spec(name.model), load_gpu(row.gpu), _version(row, notes)
+    notes += _chunk_notes(spec, longest_request_tokens)
     replicas = row.dp_replicas or 1
     tp = row.tp or max(1, (row.n_gpus or 1) // replicas)
     cluster = ClusterConfig(gpu=gpu.name, tensor_parallel_size=tp, replicas=replicas)
@@ -83,6 +84,7 @@ def setup_of(row: RunRow, longest_request_tokens: int) -> Setup:
     if not row.precision:
         told = f"{name.quantization}, as in the model's name" if words else "16 bits"
         notes.append(f"precision: {told}")
+    notes += _not_modelled(row, spec)
     settings: dict[str, object] = {**_precision(words, gpu, notes), **_kv_dtype(row)}
     settings |= _scheduling(row, spec, gpu, version, notes)
     settings |= {
@@ -107,6 +109,16 @@ def _inferencex(row: RunRow, notes: list[str]) -> dict[str, object]:
     notes[:] = [note for note in notes if note.split(":")[0] not in taken]
     notes.append(f"InferenceX's recipe: {', '.join(f'{k} {v}' for k, v in taken.items())}")
     return taken
+
+
+def _version(row: RunRow, notes: list[str]) -> Version | None:
+    """As told, else the newest one when the run was measured."""
+    told = version_of(row.engine_version)
+    guess = version_at(row.notes) if told is None else None
+    if guess is None:
+        return told
+    notes.append(f"engine_version: {guess[0]}, the newest in {guess[1]}, when it was measured")
+    return version_of(guess[0])
 
 
 def version_of(text: str | None) -> Version | None:
@@ -136,16 +148,27 @@ def _refuse(row: RunRow) -> None:
         raise CannotPredictError(f"pp = {row.pp}: pipeline parallelism is not modelled, expected 1")
 
 
-def _without_chunks(
-    spec: DecoderSpec, row: RunRow, longest_request_tokens: int, notes: list[str]
-) -> DecoderSpec:
+def _not_modelled(row: RunRow, spec: DecoderSpec) -> list[str]:
+    """What a row asks for and is simulated without."""
+    notes = []
+    if (row.ep or 1) > 1 and spec.num_experts:
+        notes.append(f"ep = {row.ep}: experts are divided like matrices (tensor parallel) instead")
+    if row.cpu_offload is not None and switched_on(row.cpu_offload) is not False:
+        notes.append(f"cpu_offload = {row.cpu_offload}: without it")
+    if switched_on(row.enforce_eager):
+        notes.append("enforce_eager: host time is that of an engine with CUDA graphs: too fast")
+    return notes
+
+
+def _chunk_notes(spec: DecoderSpec, longest_request_tokens: int) -> list[str]:
+    """What is wrong with the attention of contexts that most layers would cut."""
     limit = spec.attention_chunk_tokens
-    if limit is not None and longest_request_tokens > limit:
-        notes.append(
-            f"requests of up to {longest_request_tokens} tokens attend everything in all layers, "
-            f"although most layers of {spec.name} attend chunks of {limit}: too slow"
-        )
-    return spec
+    if limit is None or longest_request_tokens <= limit:
+        return []
+    return [
+        f"requests of up to {longest_request_tokens} tokens attend everything in all layers, "
+        f"although most layers of {spec.name} attend chunks of {limit}: too slow"
+    ]
 
 
 def _precision(words: str, gpu: Gpu, notes: list[str]) -> dict[str, str]:

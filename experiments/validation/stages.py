@@ -1,6 +1,6 @@
 """Load stages: which requests belong to which, and at what rate each was offered."""
 
-import math
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,33 +19,46 @@ class StageError(ValueError):
 
 
 def stages_of_recorded(run: Run, recorded: "Recorded") -> Ints:
-    """Return the stage of each recorded request, counted from 0.
+    """Return the stage of each recorded request, counted from 0 in the run's stages; -1 for none.
 
     A load generator sends the requests of one stage after those of another, so a stage is a stretch
     of the file: as many as ``n_requests`` of each stage says, or else as many as arrive within its
-    ``duration_s``.
+    ``duration_s``. Where rows of other stages are missing, a stage begins when as many durations
+    have passed as its number says.
 
     Raises:
-        StageError: neither is given, or the numbers do not add up to the file.
+        StageError: neither is given, or the numbers do not fit the file.
     """
     total, stages = len(recorded.arrival_s), run.stages
-    if len(stages) == 1:
-        return np.zeros(total, dtype=np.int64)
     counts = [row.n_requests for row in stages]
     known = [count for count in counts if count is not None]
-    if len(known) == len(stages):
-        if sum(known) != total:
-            raise StageError(
-                f"n_requests of the stages add up to {sum(known)}, the per_request_file has {total}"
-            )
+    if len(stages) == 1 and (stages[0].stage is None or not known or known[0] >= total):
+        return np.zeros(total, dtype=np.int64)
+    if len(known) == len(stages) and sum(known) == total:
         return np.repeat(np.arange(len(stages), dtype=np.int64), known)
-    ends_s = np.cumsum([row.duration_s or math.nan for row in stages])[:-1]
-    if np.isnan(ends_s).any():
+    whole = [row.stage for row in stages] == list(range(len(stages)))
+    if len(known) == len(stages) and (run.base.stage is None or sum(known) > total) and whole:
+        raise StageError(
+            f"n_requests of the stages add up to {sum(known)}, the per_request_file has {total}"
+        )
+    durations_s = [row.duration_s for row in stages]
+    if None in durations_s:
         raise StageError(
             f"{len(stages)} stages in one per_request_file, expected n_requests or duration_s of "
             "each"
         )
-    numbers: Ints = np.searchsorted(ends_s, recorded.arrival_s, side="right").astype(np.int64)
+    numbers = np.full(total, -1, dtype=np.int64)
+    for place, (row, duration_s) in enumerate(zip(stages, durations_s, strict=True)):
+        assert duration_s is not None  # as was just checked
+        begin_s = duration_s * (row.stage or 0)
+        first = int(np.searchsorted(recorded.arrival_s, begin_s))
+        last = int(np.searchsorted(recorded.arrival_s, begin_s + duration_s))
+        if row.n_requests is not None:
+            first = max(0, min(first, total - row.n_requests))
+            last = first + row.n_requests
+        elif whole and place == len(stages) - 1:
+            last = total
+        numbers[first:last] = place
     return numbers
 
 
@@ -59,8 +72,6 @@ def stage_rates_per_s(run: Run) -> tuple[list[float], list[str]]:
     Raises:
         StageError: the rate of a stage follows from nothing.
     """
-    import re
-
     stages = run.stages
     rates = [_rate_per_s(row) for row in stages]
     found = [rate for rate in rates if rate is not None]
@@ -77,6 +88,11 @@ def stage_rates_per_s(run: Run) -> tuple[list[float], list[str]]:
         return rates_per_s, [
             f"request rates of the stages: {listed}/s, from the peak of {peak[1]}/s and the "
             "stages' shares in the published means"
+        ]
+    of_run = _rate_per_s(run.base)
+    if of_run is not None:
+        return [rate or of_run for rate in rates], [
+            f"request rates of the stages: {of_run:.3g}/s each, that of the whole run"
         ]
     raise StageError(
         "no request rate, expected request_rate_rps, n_requests with duration_s, max_concurrency "

@@ -199,6 +199,7 @@ def test_covered_run_has_no_such_note_and_the_datasheet_no_counts(tmp_path: Path
 def test_caveat_says_by_how_much_and_how_often() -> None:
     values = {
         "saturated": 0.0, "measured_requests": 1000.0, "unfinished": 0.0, "rejected": 0.0,
+        "timed_out": 0.0,
         "step_tokens_max": 240.0, "step_decodes_max": 2.0, "context_tokens_max": 140.0,
         "steps_outside_calibration": 25.0, "share_steps_outside_calibration": 0.125,
         "requests_outside_calibration": 3.0,

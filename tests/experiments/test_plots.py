@@ -30,7 +30,8 @@ def runs_of(points: list[dict[str, Any]], seeds: int = 3, measured: float = 1800
         rate = 4 * noise * (1 - 2.0 ** -(place + 1))
         row |= {
             "measured_requests": measured, "saturated": float(place == 0), "unfinished": 0.0,
-            "rejected": 0.0, "output_tokens_per_s": 256 * rate, "request_throughput_per_s": rate,
+            "timed_out": 0.0, "rejected": 0.0,
+            "output_tokens_per_s": 256 * rate, "request_throughput_per_s": rate,
             "goodput_per_s": rate / 2, "mean_batch_size": 2.0 + place, "kv_use_mean": 0.1,
             "kv_use_max": 0.3, "mfu": 0.2, "mbu": 0.7 * noise,
         }  # fmt: skip

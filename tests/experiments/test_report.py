@@ -26,7 +26,8 @@ def summary_of(seeds: int = 3) -> pd.DataFrame:
             row: dict[str, Any] = {KEY: limit, "seed": seed}
             row |= {name: 0.5 + 0.1 * rng.random() for name in METRICS}
             row |= {"measured_requests": 300.0, "saturated": float(limit == 1), "rejected": 0.0}
-            row |= {"unfinished": 0.0, "preemptions": 7.0 + seed, "usd_per_hour": np.nan}
+            row |= {"unfinished": 0.0, "timed_out": 0.0, "preemptions": 7.0 + seed}
+            row["usd_per_hour"] = np.nan
             row["ttft_p50_s"] = 900.0 if limit == 1 else 0.08123 + 0.001 * seed
             rows.append(row)
     return summarise_points(pd.DataFrame(rows), [KEY])

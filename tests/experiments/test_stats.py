@@ -20,7 +20,8 @@ def runs_of(seeds: int = 3) -> pd.DataFrame:
         {
             KEYS[0]: limit, KEYS[1]: "static", "seed": seed, "point": point,
             "measured_requests": 1800.0, "saturated": float(point and seed == 0),
-            "rejected": 0.0, "unfinished": 0.0, "ttft_p99_s": noise[seed] + point,
+            "rejected": 0.0, "timed_out": 0.0, "unfinished": 0.0,
+            "ttft_p99_s": noise[seed] + point,
             "usd_per_hour": 2.0,
         }
         for point, limit in enumerate((16, 4))
@@ -33,8 +34,9 @@ def test_columns_and_values() -> None:
     runs = runs_of()
     summary = summarise_points(runs, KEYS)
     assert list(summary) == [
-        *KEYS, "seeds", "rejected", "rejected_lo", "rejected_hi", "unfinished", "unfinished_lo",
-        "unfinished_hi", "measured_requests", "ttft_p99_s", "ttft_p99_s_lo", "ttft_p99_s_hi",
+        *KEYS, "seeds", "rejected", "rejected_lo", "rejected_hi", "timed_out", "timed_out_lo",
+        "timed_out_hi", "unfinished", "unfinished_lo", "unfinished_hi",
+        "measured_requests", "ttft_p99_s", "ttft_p99_s_lo", "ttft_p99_s_hi",
         "saturated", "usd_per_hour", "notes",
     ]  # fmt: skip
     assert summary[KEYS[0]].tolist() == [16, 4]

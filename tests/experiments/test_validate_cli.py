@@ -208,6 +208,32 @@ def test_an_inter_token_latency_is_what_the_notes_define(tmp_path: Path) -> None
     assert gaps["itl_p99_ms"][0] != gaps["tpot_p99_ms"][0]
 
 
+def test_clients_that_wait_their_turn_and_give_up(tmp_path: Path) -> None:
+    gone = "arrival_s,input_tokens,output_tokens_true,e2e_s,error"
+    # The whole answer takes 500 steps of some 6 ms: longer than the client waits for it.
+    asked = [
+        (0.1 * number, 200, 500 if number == 3 else 5, 1.0, number == 3) for number in range(9)
+    ]
+    write_requests(tmp_path / "a.csv", gone, [(*row[:4], int(row[4])) for row in asked])
+    cells = {"per_request_file": "a.csv", "request_rate_rps": "", "n_failed": "1", **MEASURED}
+    rows = [run("wide", **cells), run("narrow", **cells, max_concurrency="1")]
+    found, _ = predict(plan(read_table(write_table(tmp_path / "runs.csv", rows))).tasks)
+    wide, narrow = (one.values for one in found)
+    # One of nine is given up a second after it was sent, and nobody's latency is that of its own.
+    assert wide["e2e_p99_ms"][0] < 200
+    assert wide["req_s"][0] == pytest.approx(8 / 1.3, rel=0.01)
+    assert narrow["ttft_p99_ms"][0] < 1.5 * wide["ttft_p99_ms"][0]  # waiting comes before sending
+    assert narrow["req_s"][0] < wide["req_s"][0]
+
+
+def test_what_an_engine_measures_of_itself_is_without_the_api(tmp_path: Path) -> None:
+    rows = [run("a", **MEASURED), run("b", **MEASURED, notes="means from engine /metrics")]
+    tasks = plan(read_table(write_table(tmp_path / "runs.csv", rows)), seeds=1).tasks
+    slow = DATASHEET.model_copy(update={"name": "slow api", "api_request_s": 0.5})
+    outside, inside = (one.values["ttft_mean_ms"][0] for one in predict(tasks, slow)[0])
+    assert outside - inside == pytest.approx(500, rel=0.05)
+
+
 def test_saturation_is_measured_where_it_can_be() -> None:
     predicted = {"req_s": 1.0}
     slow, fast = row_of(run("a", req_s="1.8")), row_of(run("a", req_s="1.95"))

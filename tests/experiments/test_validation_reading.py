@@ -57,7 +57,7 @@ def test_tables_that_are_refused(tmp_path: Path) -> None:
         read_table(empty)
     named = tmp_path / "named.csv"
     named.write_text("run_id,models,gpu\na,b,c\n")
-    with pytest.raises(StudyError, match="column model is missing.*did you mean models"):
+    with pytest.raises(StudyError, match=r"column model is missing.*did you mean models"):
         read_table(named)
     twice = write_table(tmp_path / "twice.csv", [run("a"), run("a")])
     with pytest.raises(StudyError, match="run_id 'a' stands twice"):
@@ -90,7 +90,7 @@ def test_who_waits_for_answers(cells: dict[str, str], closed: bool, at_once: boo
         ("1024 target", 986.2, (986.2, 0, 0)),
         ("sys100+q447 (~575), peak 6 rps", None, (575, 100, 100)),
         (
-            "shared_prefix: resolved 9 groups x 5 prompts = 45 distinct prompts cycled; sys=100 q=466",
+            "shared_prefix: 9 groups x 5 prompts = 45 distinct prompts cycled; sys=100 q=466",
             591.6,
             (591.6, 100, 45),
         ),
@@ -160,7 +160,7 @@ def test_per_request_files_that_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PerRequestError, match=r"per_request_file p/a\.csv does not exist"):
         find_file(tmp_path, "p/a.csv")
     bare = write_requests(tmp_path / "bare.csv", "arrival,input_tokens,output_tokens", [(1, 2, 3)])
-    with pytest.raises(PerRequestError, match="expected a column arrival_s.*did you mean arrival"):
+    with pytest.raises(PerRequestError, match=r"expected a column arrival_s.*did you mean arrival"):
         read_requests(bare)
     none = write_requests(tmp_path / "none.csv", "arrival_s,input_tokens,output_tokens", [])
     with pytest.raises(PerRequestError, match="no request with an arrival"):
@@ -190,8 +190,13 @@ def test_stages_are_stretches_of_the_file(tmp_path: Path) -> None:
     )
     assert stages_of_recorded(by_count, recorded).tolist() == [0, 0, 0, 1, 1]
     assert stages_of_recorded(of(duration_s="10"), recorded).tolist() == [0, 0, 0, 1, 1]
-    with pytest.raises(StageError, match="add up to 2, the per_request_file has 5"):
-        stages_of_recorded(of(n_requests="1"), recorded)
+    with pytest.raises(StageError, match="add up to 8, the per_request_file has 5"):
+        stages_of_recorded(of(n_requests="4"), recorded)
+    # Without the rows of the other stages, a stage begins after as many durations.
+    late = Run("a", (row_of(run("a/stage1", n_requests="2", duration_s="10")),))
+    assert stages_of_recorded(late, recorded).tolist() == [-1, -1, -1, 0, 0]
+    early = Run("a", (row_of(run("a/stage0", n_requests="3", duration_s="10")),))
+    assert stages_of_recorded(early, recorded).tolist() == [0, 0, 0, -1, -1]
     with pytest.raises(StageError, match="2 stages in one per_request_file, expected n_requests"):
         stages_of_recorded(of(duration_s=""), recorded)
 
@@ -200,6 +205,12 @@ def test_rates_of_stages() -> None:
     assert stage_rates_per_s(read_one())[0] == [2.0]
     counted = read_one(request_rate_rps="", n_requests="300", duration_s="100")
     assert stage_rates_per_s(counted)[0] == [3.0]
+    whole = (row_of(run("a/all")), row_of(run("a/stage0", request_rate_rps="")))
+    rates, notes = stage_rates_per_s(Run("a", whole))
+    assert (rates, notes) == (
+        [2.0],
+        ["request rates of the stages: 2/s each, that of the whole run"],
+    )
     with pytest.raises(StageError, match="no request rate, expected request_rate_rps"):
         stage_rates_per_s(read_one(request_rate_rps=""))
 

@@ -62,8 +62,13 @@ def test_defaults_of_versions_and_gpus(
 
 
 def test_v0_cuts_prompts_of_long_contexts_only() -> None:
-    old = {"engine_version": "0.6.0", "chunked_prefill": "default (off unless ctx>32k)",
-           "max_num_batched_tokens": "", "model": "meta-llama/Llama-3.1-70B", "tp": "4"}  # fmt: skip
+    old = {
+        "engine_version": "0.6.0",
+        "chunked_prefill": "default (off unless ctx>32k)",
+        "max_num_batched_tokens": "",
+        "model": "meta-llama/Llama-3.1-70B",
+        "tp": "4",
+    }
     assert engine_of(**old).scheduler == "prefill_first"
     long = engine_of(**old, max_model_len="65536")
     assert (long.scheduler, long.max_num_batched_tokens) == ("chunked_prefill", 512)
@@ -148,17 +153,17 @@ def test_switches_in_words() -> None:
 
 
 def test_calibrations_follow_gpu_and_version() -> None:
-    old, about = choose_calibration(load_gpu("h100-sxm"), "0.6.0")
+    old, about = choose_calibration(load_gpu("h100-sxm"), (0, 6, 0))
     assert old == engine_calibration("vllm-0.6", load_gpu("h100-sxm"))
     assert about == f"calibration {old.name}"
     assert choose_calibration(load_gpu("h100-sxm"), None)[0] == engine_calibration(
         "vllm", load_gpu("h100-sxm")
     )
-    borrowed, about = choose_calibration(load_gpu("a100-80gb-pcie"), "0.15.1")
+    borrowed, about = choose_calibration(load_gpu("a100-80gb-pcie"), (0, 15, 1))
     assert borrowed.kernels is not None
     assert about.startswith("BORROWED KERNELS: ")
     unknown = load_gpu("h100-sxm").model_copy(update={"name": "prototype"})
-    bare, about = choose_calibration(Gpu.model_validate(unknown.model_dump()), "0.15.1")
+    bare, about = choose_calibration(Gpu.model_validate(unknown.model_dump()), (0, 15, 1))
     assert bare == DATASHEET
     assert about.startswith("NOT CALIBRATED: ")
 

@@ -7,7 +7,14 @@ import numpy as np
 from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import load_gpu
 from model.spec import DecoderSpec, load_spec
-from sim.scenario import ClusterConfig, EngineConfig, Scenario, build_scenario
+from sim.scenario import (
+    NO_CLIENT,
+    ClientConfig,
+    ClusterConfig,
+    EngineConfig,
+    Scenario,
+    build_scenario,
+)
 from workloads.requests import Prefixes, Requests
 
 
@@ -34,6 +41,7 @@ def scenario(
     seed: int = 0,
     sliding_window: int | None = None,
     idle_start_s: float = 0.0,
+    client: ClientConfig = NO_CLIENT,
     **engine: object,
 ) -> Scenario:
     """A tiny model on one A100 per replica, with any engine settings."""
@@ -47,6 +55,7 @@ def scenario(
         EngineConfig.model_validate(settings | engine),
         prices if idle_start_s else DATASHEET,
         seed=seed,
+        client=client,
     )
 
 

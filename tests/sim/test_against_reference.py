@@ -7,10 +7,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.result import FINISHED, REJECTED, UNFINISHED, Result
-from sim.scenario import Scenario
+from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
+from sim.scenario import NO_CLIENT, ClientConfig, Scenario
 from sim.simulation import simulate
-from tests.reference_simulator import reference
+from sim.token_gaps import token_gaps
+from tests.reference_simulator import Seq, reference
 from tests.sim import small
 from workloads.prefixes import block_prefixes, prompt_prefixes
 from workloads.requests import Prefixes, Requests
@@ -42,6 +43,13 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         batch_timeout_s=draw(st.sampled_from([0.0, 0.004, 0.05])),
         max_model_len=draw(st.sampled_from([40, 200, None])),
         step_overhead_s=draw(st.sampled_from([0.0, 1e-3])),
+        api_request_s=draw(st.sampled_from([0.0, 0.0, 2e-3])),
+        api_token_s=draw(st.sampled_from([0.0, 0.0, 1e-4])),
+        api_output_s=draw(st.sampled_from([0.0, 0.0, 3e-3])),
+        client=ClientConfig(
+            max_concurrency=draw(st.sampled_from([None, None, 1, 3, 8])),
+            timeout_s=draw(st.sampled_from([None, None, 2e-3, 2e-2, 0.1])),
+        ),
     )
 
 
@@ -94,23 +102,11 @@ def assert_equal_to_reference(
 ) -> Result:
     result = simulate(scenario, requests, stop_s)
     expected = reference(scenario, requests, stop_s)
-    columns = result.requests
     for row, seq in enumerate(expected["seqs"]):
-        got = {name: values[row] for name, values in columns.items()}
-        finished = len(seq.token_s) == seq.output
-        status = REJECTED if expected["rejected"][row] else FINISHED if finished else UNFINISHED
-        assert got["status"] == status, row
-        assert got["replica"] == expected["replica"][row], row
-        assert got["preemptions"] == seq.preemptions, row
-        assert got["cached_tokens"] == seq.cached, row
-        want = {
-            "first_scheduled_s": seq.first_scheduled_s,
-            "first_token_s": seq.token_s[0] if seq.token_s else np.nan,
-            "finish_s": seq.token_s[-1] if finished else np.nan,
-        }
-        if requests.users is None or not np.isnan(got["arrival_s"]):
-            want["arrival_s"] = seq.arrival_s
-        for name, value in want.items():
+        got = {name: values[row] for name, values in result.requests.items()}
+        if requests.users is None:
+            seq.asked_s = float(requests.arrival_s[row])  # known beforehand, whenever one stops
+        for name, value in _columns(seq, scenario, stop_s).items():
             np.testing.assert_equal(got[name], value, err_msg=f"row {row} {name}")
     names = ("start_s", "end_s", "decodes", "padding", "chunks", "prefill_tokens")
     steps = result.steps()
@@ -123,16 +119,42 @@ def assert_equal_to_reference(
         assert getattr(result, name) == expected[name], name
     if stop_s == inf:
         assert result.blocks_held == expected["held"] == 0
-    gaps = Counter(
+    assert _gaps(result) == Counter(
         gap for seq in expected["seqs"] for gap in np.diff(seq.token_s).tolist()
     )  # every inter-token latency of the run
-    assert sum(gaps.values()) == _weights(result)
     return result
 
 
-def _weights(result: Result) -> int:
-    """How many inter-token gaps the columns stand for."""
-    return int(result.steps()["decodes"].sum()) + len(result.resumed_gap_s)
+def _columns(seq: Seq, scenario: Scenario, stop_s: float) -> dict[str, float]:
+    """What the client has seen of a request when the clock stops."""
+    seen = [token_s + scenario.api.output_s for token_s in seq.token_s]
+    seen = [time_s for time_s in seen if time_s <= stop_s and not time_s >= seq.given_up_s]
+    finished = len(seen) == seq.output
+    status = {"rejected": REJECTED, "given up": TIMED_OUT}.get(
+        seq.status, FINISHED if finished else UNFINISHED
+    )
+    sent_s = seq.asked_s if scenario.client == NO_CLIENT else seq.sent_s
+    return {
+        "status": status,
+        "replica": seq.home,
+        "preemptions": seq.preemptions,
+        "cached_tokens": seq.cached,
+        "arrival_s": seq.asked_s,
+        "sent_s": sent_s,
+        "reached_s": scenario.api.reached_s(sent_s, seq.prompt),
+        "first_scheduled_s": seq.first_scheduled_s,
+        "first_token_s": seen[0] if seen else np.nan,
+        "finish_s": seen[-1] if finished else np.nan,
+        "timed_out_s": seq.given_up_s,
+    }
+
+
+def _gaps(result: Result) -> Counter[float]:
+    count = Counter[float]()
+    for gaps in token_gaps(result):
+        for gap_s, weight in zip(gaps.gap_s.tolist(), gaps.weight.tolist(), strict=True):
+            count[gap_s] += weight
+    return +count
 
 
 @settings(max_examples=400, deadline=None)

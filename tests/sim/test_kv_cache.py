@@ -48,6 +48,14 @@ class KvCacheMachine(RuleBasedStateMachine):
         steps = data.draw(st.integers(1, batch.steps))
         self.finished += len(self.scheduler.complete(batch, steps))
 
+    @precondition(lambda self: self.admitted > self.finished)
+    @rule(data=st.data())
+    def give_up(self, data: st.DataObject) -> None:
+        some = sorted(self.scheduler.unfinished(), key=lambda each: each.request)
+        assert self.scheduler.abort(victim := data.draw(st.sampled_from(some)))
+        assert not self.scheduler.abort(victim), "it is here no longer"
+        self.finished += 1
+
     @invariant()
     def blocks_add_up(self) -> None:
         scheduler = self.scheduler
@@ -64,6 +72,7 @@ class KvCacheMachine(RuleBasedStateMachine):
             batch = self.scheduler.next_batch(1e9)
             assert batch is not None
             self.finished += len(self.scheduler.complete(batch, batch.steps))
+        assert self.scheduler.next_batch(1e9) is None  # static: padding leaves with its batch
         assert self.scheduler.pool.held == 0
         assert self.scheduler.prompt_tokens == self.scheduler.generated_tokens == 0
 

@@ -17,7 +17,6 @@ from sim.result import Result
 from sim.scenario import Scenario
 from sim.simulation import can_be_split, simulate, simulate_part, whole
 from sim.tape import Scratch, Tape, joined
-from sim.token_gaps import token_gaps
 from tests.sim import small
 from tests.sim.test_against_reference import assert_equal_to_reference, scenarios, workloads
 from workloads.requests import Requests
@@ -79,7 +78,6 @@ def test_so_do_preemptions_of_those_who_had_just_joined(
     prompts, outputs = rng.integers(1, 6, 90).tolist(), rng.integers(1, 20, 90).tolist()
     result = assert_equal_to_reference(setup, small.requests([0.0] * 90, prompts, outputs))
     assert len(result.resumed_gap_s) > 5
-    list(token_gaps(result))
 
 
 @pytest.mark.parametrize("replicas", [1, 3])
@@ -119,7 +117,7 @@ def test_split_over_processes_it_is_the_same_to_the_last_bit(
         part = simulate_part(setup, requests, numbers, stop_s, Scratch(tmp_path, shared=True))
         parts.append(pickle.loads(pickle.dumps(part)))
     assert list(tmp_path.iterdir()) == [], "whoever gets a part takes its file away"
-    split, at_once = whole(requests, parts, stop_s), simulate(setup, requests, stop_s)
+    split, at_once = whole(setup, requests, parts, stop_s), simulate(setup, requests, stop_s)
     assert_same(split, at_once)
     exactly = pytest.approx(summarise(at_once, setup), rel=0, abs=0, nan_ok=True)
     assert summarise(split, setup) == exactly

@@ -16,7 +16,15 @@ from pydantic import ValidationError
 from hardware.calibration import Calibration, CoveredRange
 from sim.metrics import LATENCIES, METRICS, Slo, caveats, summarise, timeline
 from sim.percentiles import percentiles, unsupported, weighted_statistics
-from sim.result import FINISHED, REJECTED, REQUEST_COLUMNS, SEGMENT_COLUMNS, UNFINISHED, Result
+from sim.result import (
+    FINISHED,
+    REJECTED,
+    REQUEST_COLUMNS,
+    SEGMENT_COLUMNS,
+    TIMED_OUT,
+    UNFINISHED,
+    Result,
+)
 from sim.scenario import ClusterConfig, EngineConfig, Scenario
 from sim.token_gaps import token_gaps
 
@@ -69,8 +77,25 @@ class ToyRequest:
     preemptions: int = 0
     cached: int = 0
     rejected: bool = False
+    lag_s: float = 0.0
+    """Time at the client before it was sent."""
+    api_s: float = 0.0
+    """And from there to the engine."""
+    given_up_s: float = math.nan
     joined: dict[str, float] | None = None
     """The step that it joined in, until its first decode step."""
+
+    @property
+    def sent_s(self) -> float:
+        return self.arrival_s + self.lag_s
+
+    @property
+    def reached_s(self) -> float:
+        return self.sent_s + self.api_s
+
+    @property
+    def lost(self) -> bool:
+        return not math.isnan(self.given_up_s)
 
 
 def toy_run(seed: int, replicas: int = 1, mixed: bool = True, stop_s: float = math.inf) -> Any:
@@ -82,6 +107,9 @@ def toy_run(seed: int, replicas: int = 1, mixed: bool = True, stop_s: float = ma
         ToyRequest(float(t), int(rng.integers(1, 9)), int(rng.integers(1, 12)), rejected=bool(r))
         for t, r in zip(arrivals, rng.random(count) < 0.1, strict=True)
     ]
+    for request in requests:
+        if rng.random() < 0.5:
+            request.lag_s, request.api_s = (float(t) for t in rng.uniform(0, 0.2, 2))
     steps: list[dict[str, float]] = []
     resumed: list[tuple[float, float]] = []
     for replica in range(replicas):
@@ -98,16 +126,29 @@ def toy_run(seed: int, replicas: int = 1, mixed: bool = True, stop_s: float = ma
 def _serve(rng, replica, waiting, steps, resumed, mixed, stop_s):  # type: ignore[no-untyped-def]
     now, running = 0.0, []
     while waiting or running:
-        if not running and waiting[0].arrival_s > now:
-            now = waiting[0].arrival_s
+        if not running:
+            now = max(now, min(r.reached_s for r in waiting))
+        if now > stop_s:
+            return
+        for request in [r for r in running + waiting if r.reached_s <= now]:
+            if rng.random() < 0.03:
+                request.given_up_s = now
+                if request.joined is not None:
+                    request.joined["joined"] -= 1
+                (running if request in running else waiting).remove(request)
+        if not waiting and not running:
+            return
         if running and rng.random() < 0.1:
             victim = running.pop()
             victim.preemptions += 1
             if victim.joined is not None:
                 victim.joined["joined"] -= 1
+                victim.joined = None
             waiting.insert(0, victim)
-        ready = [r for r in waiting if r.arrival_s <= now]
+        ready = [r for r in waiting if r.reached_s <= now]
         admitted = ready[: int(rng.integers(0, 3)) if running else 1]
+        if not running and not admitted:
+            continue
         decoding = list(running) if mixed or not admitted else []
         end = now + float(rng.uniform(0.01, 0.3))
         if end > stop_s:
@@ -158,6 +199,8 @@ def _columns(rng, requests, steps, resumed, replicas, end_s):  # type: ignore[no
     rows = {
         "request": range(len(requests)),
         "arrival_s": [r.arrival_s for r in requests],
+        "sent_s": [r.sent_s for r in requests],
+        "reached_s": [r.reached_s for r in requests],
         "prompt_tokens": [r.prompt for r in requests],
         "output_tokens": [r.output for r in requests],
         "priority": [0] * len(requests),
@@ -165,10 +208,18 @@ def _columns(rng, requests, steps, resumed, replicas, end_s):  # type: ignore[no
         "first_scheduled_s": [r.scheduled_s for r in requests],
         "first_token_s": [r.tokens_s[0] if r.tokens_s else math.nan for r in requests],
         "finish_s": [r.tokens_s[-1] if _done(r) else math.nan for r in requests],
+        "timed_out_s": [r.given_up_s for r in requests],
         "preemptions": [r.preemptions for r in requests],
         "cached_tokens": [r.cached for r in requests],
         "status": [
-            REJECTED if r.rejected else FINISHED if _done(r) else UNFINISHED for r in requests
+            REJECTED
+            if r.rejected
+            else TIMED_OUT
+            if r.lost
+            else FINISHED
+            if _done(r)
+            else UNFINISHED
+            for r in requests
         ],
     }
     assert list(rows) == list(REQUEST_COLUMNS)
@@ -198,12 +249,13 @@ def reference(
     """Every metric, token by token, in plain Python."""
     present = [r for r in requests if r.arrival_s <= result.end_s]
     served = [r for r in present if not r.rejected]
-    unfinished = [r for r in served if not _done(r)]
+    unfinished = [r for r in served if not _done(r) and not r.lost]
     together = present[0].arrival_s == present[-1].arrival_s
     measured = present if together else present[int(warmup * len(present)) :]
     start, last = measured[0].arrival_s, measured[-1].arrival_s
     finishes = [r.tokens_s[-1] for r in served if _done(r)]
-    end_of_service = max(finishes) if finishes and not unfinished else result.end_s
+    left = finishes + [r.given_up_s for r in served if r.lost]
+    end_of_service = max(left) if left and not unfinished else result.end_s
     stop = end_of_service if together else last
 
     def inside(seconds: float) -> bool:
@@ -213,12 +265,12 @@ def reference(
         return max(0.0, min(step["end_s"], stop) - max(step["start_s"], start))
 
     inf, length = math.inf, stop - start
-    accepted = [r for r in measured if not r.rejected]
+    accepted = [r for r in measured if not r.rejected and not r.lost]
     samples = {
-        "ttft": [r.tokens_s[0] - r.arrival_s if r.tokens_s else inf for r in accepted],
-        "e2e": [r.tokens_s[-1] - r.arrival_s if _done(r) else inf for r in accepted],
+        "ttft": [r.tokens_s[0] - r.sent_s if r.tokens_s else inf for r in accepted],
+        "e2e": [r.tokens_s[-1] - r.sent_s if _done(r) else inf for r in accepted],
         "queue": [
-            inf if math.isnan(r.scheduled_s) else r.scheduled_s - r.arrival_s for r in accepted
+            inf if math.isnan(r.scheduled_s) else r.scheduled_s - r.reached_s for r in accepted
         ],
         "tpot": [
             (r.tokens_s[-1] - r.tokens_s[0]) / (r.output - 1) if _done(r) else inf
@@ -234,13 +286,13 @@ def reference(
     )
 
     def good(r: ToyRequest) -> bool:
-        if r.rejected or not _done(r):
+        if r.rejected or r.lost or not _done(r):
             return False
         tpot = (r.tokens_s[-1] - r.tokens_s[0]) / (r.output - 1) if r.output > 1 else 0.0
         return (
-            r.tokens_s[0] - r.arrival_s <= (slo.ttft_s or inf)
+            r.tokens_s[0] - r.sent_s <= (slo.ttft_s or inf)
             and tpot <= (slo.tpot_s or inf)
-            and r.tokens_s[-1] - r.arrival_s <= (slo.e2e_s or inf)
+            and r.tokens_s[-1] - r.sent_s <= (slo.e2e_s or inf)
         )
 
     over = [r for r in served if _done(r) and inside(r.tokens_s[-1])]
@@ -262,7 +314,7 @@ def reference(
     kv_area, kv_max = _reference_kv(result, start, stop)
     begun = [r for r in measured if not math.isnan(r.scheduled_s)]
     service = [
-        (r.tokens_s[-1] if _done(r) else result.end_s) - r.scheduled_s
+        (r.tokens_s[-1] if _done(r) else r.given_up_s if r.lost else result.end_s) - r.scheduled_s
         for r in measured
         if not math.isnan(r.scheduled_s)
     ]
@@ -275,7 +327,8 @@ def reference(
 
     values = {
         "requests": len(present), "finished": len(finishes),
-        "rejected": len(present) - len(served), "unfinished": len(unfinished),
+        "rejected": len(present) - len(served),
+        "timed_out": sum(r.lost for r in requests), "unfinished": len(unfinished),
         "preemptions": sum(r.preemptions for r in requests), "measured_requests": len(accepted),
         "request_throughput_per_s": per(len(over), length),
         "output_tokens_per_s": per(tokens, length),
@@ -403,9 +456,10 @@ def test_timeline_is_the_average_of_each_bin(seed: int, replicas: int, stop_s: f
             return max(0.0, min(end, high) - max(begin, low)) / width
 
         served = [r for r in requests if not r.rejected]
-        ends = [r.tokens_s[-1] if _done(r) else math.nan for r in served]
-        waiting = sum(spent(r.arrival_s, r.scheduled_s) for r in served)
-        running = sum(spent(r.scheduled_s, end) for r, end in zip(served, ends, strict=True))
+        ends = [r.tokens_s[-1] if _done(r) else r.given_up_s for r in served]
+        begins = [r.given_up_s if math.isnan(r.scheduled_s) else r.scheduled_s for r in served]
+        waiting = sum(spent(r.arrival_s, begin) for r, begin in zip(served, begins, strict=True))
+        running = sum(spent(begin, end) for begin, end in zip(begins, ends, strict=True))
         kv, _ = _reference_kv(result, low, high)
         assert line["waiting"][place] == pytest.approx(waiting, abs=1e-9)
         assert line["running"][place] == pytest.approx(running, abs=1e-9)
@@ -429,7 +483,9 @@ def test_slo_refuses(limit: dict[str, float]) -> None:
 
 
 def test_caveats() -> None:
-    clean = {"saturated": 0.0, "measured_requests": 1000.0, "unfinished": 0.0, "rejected": 0.0}
+    clean = {"saturated": 0.0, "measured_requests": 1000.0, "unfinished": 0.0} | {
+        "rejected": 0.0, "timed_out": 0.0,
+    }  # fmt: skip
     assert caveats(clean) == []
     assert caveats({**clean, "service_per_window": 1 / 3, "measured_requests": 999.0}) == [
         "p99 rests on 999 requests"
@@ -447,11 +503,13 @@ def test_caveats() -> None:
     assert caveats({**clean, "saturated": math.nan}) == [untold]
     assert caveats(
         {"saturated": 1.0, "measured_requests": 99.0, "unfinished": 3.0, "rejected": 2.0}
+        | {"timed_out": 1.0}
     ) == [
         "saturated: the queue grows without bound, so latencies are of no steady state",
         "p90, p95 and p99 rest on 99 requests",
         "3 requests unfinished",
         "2 requests rejected",
+        "1 request timed out: latencies are of the others",
     ]
     assert unsupported(199) == [95, 99]
 

@@ -27,6 +27,7 @@ def queue_result(arrival_s: Any, service_s: Any) -> Result:
         "first_scheduled_s": finish - service_s,
         "first_token_s": finish,
         "finish_s": finish,
+        "timed_out_s": np.full(rows, np.nan),
         "output_tokens": np.ones(rows),
         "status": np.full(rows, FINISHED),
     }

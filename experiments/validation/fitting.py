@@ -1,0 +1,180 @@
+"""Fits an engine's constants to measured runs: a handful per version, by least squares.
+
+Residuals are logarithms of predicted over measured, of a few metrics, each over what repetitions of
+a run differ by plus what the model's form may miss. Every evaluation simulates the runs with
+``predict``, so what is fitted is what predicts. Runs weigh alike, however many rows they have.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from experiments.validation.predict import Prediction, Task, predict
+from hardware.calibration import Calibration
+from hardware.engines import constants_of, engine_calibration
+
+Floats = npt.NDArray[np.float64]
+
+SCALES = {"ttft_mean_ms": 0.05, "ttft_p99_ms": 0.15, "tpot_mean_ms": 0.02, "e2e_mean_ms": 0.02}
+"""Log errors of one standard deviation; itl_mean stands in where no tpot_mean was published."""
+
+SATURATED_SCALES = {"tpot_mean_ms": 0.03, "out_tok_s": 0.03}
+"""The same where queues grew: latencies then tell how long the run was."""
+SOFT = 2.0
+"""From so many standard deviations on a residual grows with its root."""
+
+BOUNDS: dict[str, tuple[float, float, float]] = {
+    "gemm_share": (0.5, 0.95, 1.0),
+    "attention_decode_bytes": (0.4, 0.9, 1.0),
+    "elementwise_bytes": (0.15, 0.5, 1.0),
+    "layer_overhead_s": (1e-6, 1.5e-5, 1e-4),
+    "step_overhead_s": (1e-6, 2e-4, 2e-2),
+    "sequence_overhead_s": (1e-8, 2e-6, 2e-4),
+    "collective_overhead_s": (1e-8, 1e-6, 1e-4),
+    "chunk_overhead_s": (1e-7, 1e-4, 1e-2),
+    "idle_start_s": (1e-5, 3e-3, 2e-2),
+    "api_request_s": (1e-5, 4e-3, 5e-2),
+    "api_token_s": (1e-8, 2e-6, 2e-5),
+}
+"""Lowest, first and highest value of every constant that can be fitted."""
+
+PRIOR = 1.0
+"""Standard deviation of a constant's logarithm around its first value: it keeps what the runs do
+not determine from wandering."""
+STEP = 0.05
+"""Of the finite differences, in the logarithm."""
+ROUNDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Constants, how uncertain they are, and what they were fitted to."""
+
+    values: dict[str, float]
+    std: dict[str, float]
+    """Standard errors; a constant that the runs do not determine has about its own size."""
+    rms: float
+    """Root mean square of the residuals, in standard deviations."""
+    runs: int
+
+
+def fit_constants(
+    tasks: Sequence[Task],
+    names: Sequence[str],
+    *,
+    start: dict[str, float] | None = None,
+    rounds: int = ROUNDS,
+    jobs: int = 1,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Fitted:
+    """Fit the constants ``names`` to the runs of ``tasks``; all others keep the engine's values.
+
+    Gauss-Newton in the logarithms, with a prior and with steps that are halved until they help.
+
+    Args:
+        tasks: runs of one version.
+        names: of ``BOUNDS``.
+        start: where to begin, in place of the first values.
+        rounds: most steps.
+        jobs: processes.
+        tell: told the progress.
+
+    Raises:
+        ValueError: fewer measured figures than constants.
+    """
+    low, first, high = (np.log([BOUNDS[name][place] for name in names]) for place in range(3))
+    at = np.clip(np.log([(start or {}).get(n, BOUNDS[n][1]) for n in names]), low, high)
+    rows: list[str] = []
+
+    def residuals(logs: Floats) -> Floats:
+        found = _residuals(tasks, dict(zip(names, np.exp(logs).tolist(), strict=True)), jobs)
+        if not rows:
+            rows.extend(found)
+        # A row that saturates with a trial's constants says nothing about them but that.
+        kept = [found.get(row, 3.0) for row in rows]
+        return np.concatenate((kept, (logs - first) / PRIOR))
+
+    current = residuals(at)
+    if len(rows) < len(names):
+        raise ValueError(f"{len(rows)} measured figures cannot determine {len(names)} constants")
+    jacobian = np.zeros((len(current), len(names)))
+    for turn in range(rounds):
+        for place in range(len(names)):
+            moved = at.copy()
+            moved[place] += STEP if moved[place] + STEP <= high[place] else -STEP
+            jacobian[:, place] = (residuals(moved) - current) / (moved[place] - at[place])
+        step = np.linalg.lstsq(jacobian, -current, rcond=None)[0]
+        step = np.clip(step, -1.5, 1.5)
+        for _ in range(4):
+            trial = np.clip(at + step, low, high)
+            following = residuals(trial)
+            if (following**2).sum() < (current**2).sum():
+                break
+            step = step / 2
+        else:
+            break
+        gain = 1.0 - (following**2).sum() / (current**2).sum()
+        at, current = trial, following
+        tell(f"round {turn + 1}: rms {_rms(current, rows):.3f}")
+        if gain < 0.002:
+            break
+    values = np.exp(at)
+    variance = max(1.0, _rms(current, rows) ** 2)
+    covariance = np.linalg.inv(jacobian.T @ jacobian / variance + np.eye(len(names)))
+    std = np.sqrt(np.diag(covariance)) * values
+    return Fitted(
+        values=dict(zip(names, values.tolist(), strict=True)),
+        std=dict(zip(names, std.tolist(), strict=True)),
+        rms=_rms(current, rows),
+        runs=len({task.run.name for task in tasks}),
+    )
+
+
+def _rms(residuals: Floats, rows: list[str]) -> float:
+    return float(np.sqrt((residuals[: len(rows)] ** 2).mean()))
+
+
+def priced(task: Task, constants: dict[str, float]) -> Calibration:
+    """Return a task's own engine calibration with some constants replaced."""
+    name = constants_of(".".join(map(str, task.setup.version or ())))
+    calibration = engine_calibration(name, task.setup.gpu)
+    return calibration.model_copy(update=dict(constants))
+
+
+def _residuals(tasks: Sequence[Task], constants: dict[str, float], jobs: int) -> dict[str, float]:
+    """Residuals by ``run_id metric``, drawn in where they are large: outliers weigh less."""
+    predictions, _ = predict(tasks, lambda task: priced(task, constants), jobs=jobs)
+    found: dict[str, float] = {}
+    for one in predictions:
+        if _is_whole_of_stages(one, predictions):
+            continue
+        measured = one.row.measured
+        for metric, scale in (SATURATED_SCALES if _is_saturated(one) else SCALES).items():
+            known = metric
+            if metric not in measured and metric == "tpot_mean_ms" and "itl_mean_ms" in measured:
+                known = "itl_mean_ms"
+            if known in measured and np.isfinite(one.values[known][0]):
+                error = np.log(one.values[known][0] / measured[known]) / scale
+                drawn_in = np.sign(error) * np.sqrt(2 * SOFT * (np.hypot(SOFT, error) - SOFT))
+                found[f"{one.row.run_id} {metric}"] = float(drawn_in)
+    return found
+
+
+def _is_saturated(one: Prediction) -> bool:
+    """Whether the measurement says so: what is fitted must not depend on the constants."""
+    row = one.row
+    if row.n_failed:
+        return True
+    offered, answered = row.request_rate_rps, row.measured.get("req_s")
+    return offered is not None and answered is not None and answered < 0.95 * offered
+
+
+def _is_whole_of_stages(one: Prediction, predictions: Sequence[Prediction]) -> bool:
+    """Whether a row's stages are predicted themselves, so that it would count twice."""
+    run_id = one.row.run_id
+    if not run_id.endswith("/all"):
+        return False
+    stages = run_id.removesuffix("all") + "stage"
+    return any(other.row.run_id.startswith(stages) for other in predictions)

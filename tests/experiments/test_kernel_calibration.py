@@ -1,0 +1,145 @@
+"""Tables of kernel times become a calibration: laws that were put in come out again."""
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments.calibrate import main
+from experiments.kernel_fit import fit_surface
+from experiments.kernel_tables import read_fastest, read_table
+from hardware.calibration import load_calibration
+from hardware.gpu import load_gpu
+
+GPU = load_gpu("a100-80gb-sxm")
+BANDWIDTH, PEAK = GPU.bandwidth_bytes_per_s, GPU.peak("bf16")
+
+
+def write(root: Path, table: str, version: str, rows: pd.DataFrame) -> None:
+    operator, library, file = table.split("/")
+    folder = root / "a100_sxm" / operator / library / version
+    folder.mkdir(parents=True, exist_ok=True)
+    rows.to_parquet(folder / f"{file}.parquet")
+
+
+def gemm_rows(share: float) -> pd.DataFrame:
+    grid = product([1, 8, 64, 512, 4096], [256, 1024, 4096, 16384], [256, 1024, 4096, 16384])
+    rows = pd.DataFrame(grid, columns=["m", "n", "k"]).astype(float)
+    moved = 2 * (rows.m * rows.k + rows.n * rows.k + rows.m * rows.n)
+    bound_s = np.maximum(2 * rows.m * rows.n * rows.k / PEAK, moved / BANDWIDTH)
+    return rows.assign(gemm_dtype="bfloat16", latency=bound_s / share * 1e3)
+
+
+def decode_rows() -> pd.DataFrame:
+    grid = product(
+        [1, 2, 4, 8, 16, 32, 64, 128, 256], [1, 15, 1023, 4095, 16383, 65535], [1, 2, 4, 8], [1, 4]
+    )
+    rows = pd.DataFrame(grid, columns=["batch_size", "step", "num_key_value_heads", "group"])
+    rows["num_heads"] = rows.num_key_value_heads * rows.group
+    read = rows.batch_size * (rows.step + 1) * rows.num_key_value_heads * 512 / (0.8 * BANDWIDTH)
+    rows["latency"] = (1e-5 + read) * 1e3
+    return rows.assign(head_dim=128, kv_cache_dtype="bfloat16", isl=1)
+
+
+def prefill_rows() -> pd.DataFrame:
+    grid = product([1, 4, 16], [64, 256, 1024, 4096], [4, 32], [1, 4])
+    rows = pd.DataFrame(grid, columns=["batch_size", "isl", "num_heads", "group"])
+    rows["num_key_value_heads"] = rows.num_heads // rows.group
+    pairs = rows.batch_size * rows.isl * (rows.isl + 1) / 2
+    flops = 512 * rows.num_heads * pairs
+    heads = rows.num_heads + rows.num_key_value_heads
+    moved = 512 * rows.batch_size * rows.isl * heads
+    rows["latency"] = np.maximum(flops / PEAK, moved / BANDWIDTH) / 0.5 * 1e3
+    return rows.assign(head_dim=128, kv_cache_dtype="bfloat16", step=0)
+
+
+def collective_rows() -> pd.DataFrame:
+    grid = product([2, 4, 8], [2**power for power in range(8, 28)])
+    rows = pd.DataFrame(grid, columns=["num_gpus", "message_size"])
+    rows["latency"] = (1e-5 + rows.message_size / 2e11) * 1e3
+    return rows.assign(op_name="all_reduce", nccl_dtype="half")
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    root = tmp_path / "tables"
+    write(root, "gemm/vllm/gemm_perf", "0.14.0", gemm_rows(0.6))
+    write(root, "gemm/vllm/gemm_perf", "0.24.0", gemm_rows(0.5))
+    write(root, "attention/vllm/generation_attention_perf", "0.14.0", decode_rows())
+    write(root, "attention/vllm/context_attention_perf", "0.14.0", prefill_rows())
+    write(root, "comm/nccl/nccl_perf", "2.27.3", collective_rows())
+    return root
+
+
+def test_tables_become_a_calibration(
+    tables: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "mine.yaml"
+    arguments = ["--from-kernels", str(tables), "--gpu", "a100", "--engine-version", "0.15"]
+    assert main([*arguments, "--out", str(out)]) == 0
+    assert out.with_suffix(".png").stat().st_size > 10_000
+    kernels = load_calibration(out).kernels
+    assert kernels is not None
+    # The fastest time of any version counts.
+    np.testing.assert_allclose(kernels.gemm["bf16"](m=[3, 700], n=5000, k=3000), 0.6, rtol=1e-3)
+    rows = {"rows": 32_768, "positions": 512, "group": 4}
+    np.testing.assert_allclose(kernels.prefill_attention["bf16"](**rows), 0.5, rtol=1e-3)
+    base_s, share = kernels.decode_attention["bf16"].of_batches(np.array([8]), 8, 4)[1:]
+    np.testing.assert_allclose([base_s[0], share[0]], [1e-5, 0.8], rtol=0.02)
+    np.testing.assert_allclose(
+        kernels.all_reduce_s(np.array([2.0**20]), 4), 1e-5 + 2**20 / 2e11, 1e-3
+    )
+    assert all(check.median < 0.03 for check in kernels.held_out.values())
+    shown = capsys.readouterr().out
+    assert "gemm bf16" in shown
+    assert not kernels.experts
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--gpu", "t4"], "--gpu t4: no tables, expected one of a100-80gb-sxm"),
+        (["--gpu", "h100"], "no tables of gemm, which a calibration needs"),
+        ([], "--gpu is missing"),
+        (["--gpu", "a100", "--engine", "tgi"], "--engine 'tgi': expected one of vllm"),
+        (["--gpu", "a100", "--engine-version", "new"], "--engine-version 'new': expected numbers"),
+        (["--gpu", "a100", "--model", "gpt2"], "expected either --model, to measure"),
+    ],
+)
+def test_mistakes_are_named(
+    tables: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    arguments: list[str], message: str,
+) -> None:  # fmt: skip
+    out = tmp_path / "mine.yaml"
+    assert main(["--from-kernels", str(tables), "--out", str(out), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_neither_folder_nor_package(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--from-kernels", "no_such_package", "--gpu", "a100"]
+    assert main([*arguments, "--out", str(tmp_path / "x.yaml")]) == 2
+    assert "neither a folder nor an installed package" in capsys.readouterr().err
+
+
+def test_versions_at_or_below_are_preferred(tables: Path) -> None:
+    folder = tables / "a100_sxm"
+    for wanted, found in (("0.13", "0.14.0"), ("0.15.1", "0.14.0"), ("0.30", "0.24.0")):
+        table = read_table(folder, "gemm", "vllm", "gemm_perf", wanted)
+        assert table is not None
+        assert table.version == found
+    assert read_table(folder, "moe", "vllm", "moe_perf", "0.15") is None
+    fastest = read_fastest(folder, "gemm", "vllm", "gemm_perf", ["m", "n", "k"])
+    assert fastest is not None
+    assert len(fastest.rows) == len(gemm_rows(1.0))
+
+
+def test_a_surface_does_not_follow_stray_timings() -> None:
+    rng = np.random.default_rng(1)
+    points = {"x": np.exp(rng.uniform(0, 5, 400)), "y": np.exp(rng.uniform(0, 3, 400))}
+    values = 0.2 * points["x"] ** 0.1 * points["y"] ** 0.05
+    values[::25] *= 5.0  # one in 25 was disturbed
+    found = fit_surface({"x": (1, 5, 25, 150), "y": (1, 20)}, points, values)
+    np.testing.assert_allclose(found(x=10, y=4), 0.2 * 10**0.1 * 4**0.05, rtol=0.02)

@@ -1,0 +1,74 @@
+"""An engine's constants by version, together with the kernels of any GPU."""
+
+import pytest
+
+from hardware.calibration import UnknownCalibrationError
+from hardware.engines import (
+    constants_of,
+    engine_calibration,
+    engine_calibration_names,
+    engine_constants,
+    version_key,
+)
+from hardware.gpu import gpu_names, load_gpu
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("0.15.1", (0, 15, 1)),
+        ("v0.8", (0, 8)),
+        ("~2025-05 (vllm 0.8.x)", (0, 8)),
+        ("0.23.0 (+residency patch)", (0, 23, 0)),
+        ("nightly", ()),
+        ("", ()),
+    ],
+)
+def test_versions_are_found_among_words(text: str, key: tuple[int, ...]) -> None:
+    assert version_key(text) == key
+
+
+def test_the_last_constants_that_began_before_a_version_hold() -> None:
+    names = list(engine_constants())
+    since = [version_key(each.since) for each in engine_constants().values()]
+    assert since == sorted(since)
+    assert constants_of("0.1") == names[0]
+    assert constants_of("99.0") == names[-1]
+    assert constants_of("") == names[-1]
+    for name, each in engine_constants().items():
+        assert constants_of(each.since) == name
+
+
+@pytest.mark.parametrize("gpu", gpu_names())
+def test_every_gpu_of_the_catalogue_has_prices_and_says_whose(gpu: str) -> None:
+    calibration = engine_calibration("vllm", load_gpu(gpu))
+    assert calibration.kernels is not None
+    own = calibration.kernels.gpu == gpu
+    assert own is ("borrowed" not in calibration.name)
+    assert own is ("borrowed from" not in calibration.source)
+
+
+@pytest.mark.parametrize("name", engine_calibration_names())
+def test_constants_replace_those_of_the_file(name: str) -> None:
+    calibration = engine_calibration(name, load_gpu("h100-sxm"))
+    chosen = name if name in engine_constants() else constants_of("")
+    for parameter, value in engine_constants()[chosen].values.items():
+        assert getattr(calibration, parameter) == value
+    assert calibration.async_scheduling is engine_constants()[chosen].async_scheduling
+
+
+@pytest.mark.parametrize("gpu", ["a100-80gb-sxm", "h100-sxm", "h200-sxm", "b200-sxm", "l40s"])
+def test_bundled_kernels_predict_shapes_they_have_not_seen(gpu: str) -> None:
+    kernels = engine_calibration("vllm", load_gpu(gpu)).kernels
+    assert kernels is not None
+    for operator, check in kernels.held_out.items():
+        if operator.startswith(("gemm", "decode", "all-reduce")):
+            assert check.median <= 0.08, operator
+
+
+def test_unknown_names_and_gpus_are_refused() -> None:
+    with pytest.raises(UnknownCalibrationError, match="calibration = 'sglang': expected vllm"):
+        engine_calibration("sglang", load_gpu("h100-sxm"))
+    custom = load_gpu({"like": "h100-sxm", "name": "mystery"})
+    with pytest.raises(UnknownCalibrationError, match="no measured kernels for gpu mystery"):
+        engine_calibration("vllm", custom)

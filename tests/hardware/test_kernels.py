@@ -1,0 +1,152 @@
+"""Prices from measured kernels: shares over the roofline, decode attention, chunks, all-reduces."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hardware.calibration import Calibration, load_calibration, save_calibration
+from hardware.gpu import load_gpu
+from hardware.kernels import DecodeKernel, Kernels, nearest
+from hardware.step_cost import StepCost, step_cost
+from hardware.surface import Surface
+from model.ops import token_operators
+from model.precision import precision
+from model.spec import load_spec
+
+GPU = load_gpu("a100-80gb-sxm")
+SPEC = load_spec("llama-3-8b")
+PLAIN = precision()
+
+
+def surface(axes: dict[str, tuple[float, ...]], values: list[float]) -> Surface:
+    return Surface(axes=axes, values=tuple(values))
+
+
+BATCH = {"sequences": (1.0, 1024.0), "kv_heads": (1.0, 8.0), "group": (1.0, 2.0)}
+KERNELS = Kernels(
+    gpu=GPU.name,
+    source="a test",
+    gemm={"bf16": surface({"m": (1.0,), "n": (256.0,), "k": (256.0,)}, [0.5])},
+    prefill_attention={
+        "bf16": surface({"rows": (64.0,), "positions": (8.0,), "group": (1.0,)}, [0.25])
+    },
+    decode_attention={
+        "bf16": DecodeKernel(
+            floor_s=surface(BATCH, [2e-5] * 8),
+            base_s=surface(BATCH, [1e-5] * 8),
+            bytes_share=surface(BATCH, [0.8] * 8),
+        )
+    },
+    all_reduce=surface({"ranks": (2.0, 8.0), "bytes": (1e3, 1e6)}, [1e-5, 1e-4, 2e-5, 3e-4]),
+    experts={"bf16": surface({"rows": (1.0,), "width": (256.0,), "experts": (8.0,)}, [0.4])},
+)
+MEASURED = Calibration(name="test", source="a test", kernels=KERNELS)
+
+
+def price(tp: int = 1, model: str = "llama-3-8b") -> StepCost:
+    return step_cost(
+        load_spec(model), GPU, tp=tp, precision=PLAIN, calibration=MEASURED,
+        max_tokens=2048, max_seqs=64,
+    )  # fmt: skip
+
+
+def test_a_matrix_product_takes_its_roofline_over_the_share() -> None:
+    for operator in token_operators(SPEC, 16.0, precision=PLAIN):
+        if operator.gemm is not None:
+            bound = max(
+                float(operator.flops) / GPU.peak("bf16"),
+                float(operator.bytes) / GPU.bandwidth_bytes_per_s,
+            )
+            np.testing.assert_allclose(KERNELS.gemm_s(operator, GPU), bound / 0.5)
+
+
+def test_experts_have_shares_of_their_own() -> None:
+    spec = load_spec("mixtral-8x7b")
+    (experts,) = [o for o in token_operators(spec, 64.0, precision=PLAIN) if o.name == "experts"]
+    assert experts.groups == 8
+    alone = KERNELS.gemm_s(replace(experts, groups=1), GPU)
+    np.testing.assert_allclose(KERNELS.gemm_s(experts, GPU), alone * 0.5 / 0.4)
+
+
+def test_decode_attention_is_a_line_above_a_floor() -> None:
+    cost, layers = price(), SPEC.num_layers
+    position_s = 2 * SPEC.kv_size * 2 / (GPU.bandwidth_bytes_per_s * 0.8)
+
+    def attention_s(context: int) -> float:
+        fixed = cost.overhead_s + cost.token_s[4] + cost.sequence_s[4]
+        return cost.step_s(4, context, ()) - fixed
+
+    np.testing.assert_allclose(attention_s(4), layers * 2e-5)  # the floor
+    np.testing.assert_allclose(attention_s(40_000), layers * (1e-5 + 40_000 * position_s))
+
+
+def test_grouped_attention_can_be_slower_in_the_engine() -> None:
+    slow = MEASURED.model_copy(update={"attention_decode_bytes": 0.5})
+    for model, changes in (("llama-3-8b", True), ("llama-2-7b", False)):
+        costs = [
+            step_cost(
+                load_spec(model), GPU, precision=PLAIN, calibration=one, max_tokens=8, max_seqs=8
+            ).step_s(8, 80_000, ())
+            for one in (MEASURED, slow)
+        ]
+        assert (costs[1] > costs[0]) is changes
+
+
+def test_more_heads_than_measured_count_as_more_sequences() -> None:
+    kernel = KERNELS.decode_attention["bf16"].model_copy(
+        update={"base_s": surface(BATCH, [1e-6, 1e-6, 1e-6, 1e-6, 1e-3, 1e-3, 1e-3, 1e-3])}
+    )
+    four_times, _, _ = kernel.of_batches(np.array([64]), 32, 1.0), None, None
+    as_many, _, _ = kernel.of_batches(np.array([256]), 8, 1.0), None, None
+    np.testing.assert_allclose(four_times[1], as_many[1])
+
+
+@pytest.mark.parametrize("pieces", [(1024,), (512, 512), (300, 724), (256,) * 4])
+def test_a_prompt_costs_the_same_in_one_piece_or_many(pieces: tuple[int, ...]) -> None:
+    chunks = price().chunk_cost
+    past, total = 0, chunks.launch_s
+    for piece in pieces:
+        total += chunks.seconds(piece, past)
+        past += piece
+    np.testing.assert_allclose(total, chunks.seconds(1024, 0) + chunks.launch_s, rtol=1e-9)
+
+
+def test_every_piece_reads_all_keys_before_it() -> None:
+    chunks = price().chunk_cost
+    many = sum(chunks.seconds(64, past) for past in range(0, 1024, 64))
+    assert many > chunks.seconds(1024, 0)
+
+
+def test_a_few_tokens_after_a_long_past_cost_a_tile_and_reading() -> None:
+    chunks = price().chunk_cost
+    assert chunks.seconds(1, 1000) == chunks.seconds(16, 1000) == chunks.seconds(64, 1000)
+    read_s = SPEC.num_layers * 2 * SPEC.kv_size * 2 * 100_000 / GPU.bandwidth_bytes_per_s
+    assert chunks.seconds(1, 100_000) > read_s
+
+
+def test_chunks_share_the_launch_with_decodes() -> None:
+    cost = price()
+    alone = cost.step_s(0, 0, [(64, 0)])
+    chunk = cost.chunk_cost.seconds(64, 0) + cost.chunk_cost.launch_s
+    np.testing.assert_allclose(
+        alone, cost.overhead_s + cost.token_s[64] + cost.sequence_s[1] + chunk
+    )
+
+
+def test_all_reduces_beyond_the_largest_buffer_grow_with_it() -> None:
+    np.testing.assert_allclose(KERNELS.all_reduce_s(np.array([0.0, 1e6, 4e6]), 2), [0, 1e-4, 4e-4])
+    assert KERNELS.reduces(4)
+    assert not KERNELS.reduces(16)
+
+
+def test_an_arithmetic_that_was_not_measured_takes_its_nearest() -> None:
+    assert nearest({"bf16": 1, "fp8": 2}, "int8") == 2
+    assert nearest({"bf16": 1}, "fp4") == 1
+
+
+def test_calibrations_with_kernels_are_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "kernels.yaml"
+    save_calibration(MEASURED, path)
+    assert load_calibration(path) == MEASURED

@@ -23,6 +23,10 @@ DEFAULT = (
 """What is fitted unless the command line says otherwise."""
 
 
+SHOWN = ("ttft_mean_ms", "ttft_p99_ms", "tpot_mean_ms", "itl_mean_ms", "e2e_mean_ms", "e2e_p99_ms")
+"""Metrics that cross-validation reports."""
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.fit_engine", description=__doc__)
     parser.add_argument("runs", type=Path, metavar="RUNS.csv", help="table of measured runs")
@@ -56,7 +60,7 @@ def _run(arguments: argparse.Namespace) -> None:
     unknown = [name for name in names if name not in BOUNDS]
     if unknown:
         raise ValueError(f"--constants {','.join(unknown)}: expected some of {', '.join(BOUNDS)}")
-    tasks = list(plan(read_table(arguments.runs), arguments.only).tasks)
+    tasks = list(plan(read_table(arguments.runs), arguments.only, seeds=1).tasks)
     if not tasks:
         raise ValueError(f"--only {arguments.only!r}: no run matches")
     tell = lambda line: print(line, file=sys.stderr)  # noqa: E731
@@ -70,46 +74,40 @@ def _run(arguments: argparse.Namespace) -> None:
         models = dict.fromkeys(task.setup.spec.name for task in tasks)
         groups["models"] = [[t for t in tasks if t.setup.spec.name == model] for model in models]
     for kind, parts in groups.items():
-        table = cross_validate(tasks, parts, names, found, arguments.jobs)
+        table = cross_validate(parts, found, arguments.jobs)
         print(f"\nmedian absolute error % of rows that were not fitted, leaving out {kind}:")
         print(table.to_string(index=False, float_format=lambda value: f"{value:.1f}"))
 
 
-def cross_validate(
-    tasks: "list[Task]",
-    parts: "list[list[Task]]",
-    names: Sequence[str],
-    start: "Fitted",
-    jobs: int,
-) -> "DataFrame":
-    """Fit without each part in turn and predict it; one row per metric.
+def cross_validate(parts: "list[list[Task]]", found: "Fitted", jobs: int) -> "DataFrame":
+    """Predict each part with constants that have not seen it; one row per metric and dataset.
 
     Rows of saturated runs are left out.
     """
     import pandas as pd
 
-    from experiments.validation.fitting import fit_constants, priced
+    from experiments.validation.fitting import priced
     from experiments.validation.predict import predict
 
-    errors: dict[str, list[float]] = {}
+    errors: dict[tuple[str, str], list[float]] = {}
     for part in parts:
-        rest = [task for task in tasks if task not in part]
-        without = fit_constants(rest, names, start=start.values, rounds=2, jobs=jobs)
-        values = without.values
+        values = found.without({row.run_id for task in part for row in task.rows})
         for one in predict(part, lambda task, v=values: priced(task, v), jobs=jobs)[0]:  # type: ignore[misc]
             if one.saturated:
                 continue
-            for metric, measured in one.row.measured.items():
-                error = abs(one.values[metric][0] / measured - 1.0) * 100 if measured else 0.0
-                errors.setdefault(metric, []).append(error)
+            for metric in SHOWN:
+                if one.row.measured.get(metric):
+                    error = 100 * abs(one.values[metric][0] / one.row.measured[metric] - 1.0)
+                    errors.setdefault((one.row.dataset, metric), []).append(error)
     return pd.DataFrame(
         {
-            "metric": list(errors),
+            "dataset": [dataset for dataset, _ in errors],
+            "metric": [metric for _, metric in errors],
             "rows": [len(each) for each in errors.values()],
             "median": [pd.Series(each).median() for each in errors.values()],
             "mean": [pd.Series(each).mean() for each in errors.values()],
         }
-    )
+    ).sort_values(["dataset", "metric"])
 
 
 def _block(found: "Fitted") -> str:

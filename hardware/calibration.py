@@ -201,7 +201,8 @@ class Calibration(_Part):
     @property
     def collectives_measured(self) -> bool:
         """Whether the links of a tensor-parallel group were fitted, or are the model's."""
-        return self.all_reduce_bytes != 1.0 or self.collective_overhead_s != 0.0
+        tables = self.kernels is not None and self.kernels.all_reduce is not None
+        return tables or self.all_reduce_bytes != 1.0 or self.collective_overhead_s != 0.0
 
     def draw(self, rng: np.random.Generator) -> "Calibration":
         """Return a calibration as another measurement of the same device might have given it.

@@ -29,6 +29,8 @@ class Block:
     """``SEGMENT_COLUMNS``, one row per segment."""
     step_end_s: Floats
     """End of each of the segments' steps."""
+    returned_step: Ints
+    """Of these steps, the ones in which a sequence decoded again that had been held back."""
 
     def ints(self, name: str) -> Ints:
         """A column of counts, wide enough to calculate with."""
@@ -42,6 +44,7 @@ class Block:
 def blocks(result: Result) -> Iterator[Block]:
     """Read a run block by block; where blocks end depends on the run alone."""
     columns, rows = result.segments, len(result.segments["steps"])
+    returned = result.returned_step
     row = step = 0
     before = None
     while row < rows:
@@ -56,5 +59,6 @@ def blocks(result: Result) -> Iterator[Block]:
             replica[0] != before,
             {name: column[row : row + count] for name, column in columns.items()},
             np.asarray(result.step_end_s[step : step + steps], dtype=np.float64),
+            returned[slice(*np.searchsorted(returned, (step, step + steps)))] - step,
         )
         before, row, step = replica[0], row + count, step + steps

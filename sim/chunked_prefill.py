@@ -10,11 +10,15 @@ _SPAN = 1 << 24
 
 
 class ChunkedPrefill(Scheduler):
-    """vLLM v1: every step decodes all who can, and fills the token budget with prompt chunks.
+    """vLLM v1: running requests in order of admission, each as much as the token budget allows.
 
-    Difference to vLLM: there, a half-computed prompt admitted before a decode comes before it in
-    the step; here decodes always come first. The two agree as long as the budget holds all decodes
-    and only the newest prompt is half computed.
+    A decode wants one token, a half-computed prompt a chunk. Nobody but the newest ever wants more
+    than it was given in the step before, so the budget fails the newest only; and if blocks run
+    out, the newest are thrown out until they suffice for the others. So it makes no difference to
+    serve all decodes at once, as counters, and then the prompts.
+
+    Under ``order: priority`` it is not the newest who are thrown out. When budget or blocks fall
+    short there, requests are served one by one, and a decode may be left without a token.
     """
 
     def __init__(self, *, long_prefill_token_threshold: int = 0, **settings: object) -> None:
@@ -22,26 +26,101 @@ class ChunkedPrefill(Scheduler):
         self.longest_chunk = min(
             long_prefill_token_threshold or self.token_budget, self.token_budget
         )
+        self._held_back: list[Sequence] = []
 
     def next_batch(self, now_s: float) -> Batch | None:
-        """Decodes, then the prompts in progress, then new ones (unless somebody was preempted)."""
+        """Running requests, then new ones (unless somebody was preempted)."""
         batch = Batch()
         decoding = self.decoding
-        if decoding.count:
-            self._ready_decodes(batch)
-        if self.prefilling:
-            self._continue_prompts(batch)
+        if self._by_priority and self._falls_short():
+            self._serve_in_order(batch)
+        else:
+            if decoding.count:
+                self._ready_decodes(batch)
+            if self.prefilling:
+                self._continue_prompts(batch)
         if self.waiting and not batch.preempted:
             self._start_prompts(batch)
         if not decoding.count and not batch.chunks:
             if not batch.preempted:
                 return None
             # Whoever was thrown out left an empty step behind: the freed blocks serve the next try.
+            super()._rejoin(batch)
+            self._catch_up()
             again = self.next_batch(now_s)
             if again is not None:
                 again.preempted[:0] = batch.preempted
             return again
-        return self._add_decodes(batch)
+        self._add_decodes(batch)
+        if self._held_back:
+            batch.returned = [each for each in self._held_back if each.finish_step >= 0]
+            self._held_back = []
+            batch.steps = 1
+        return batch
+
+    def _rejoin(self, batch: Batch) -> None:
+        super()._rejoin(batch)
+        self._held_back += batch.held_back
+
+    def _falls_short(self) -> bool:
+        """Whether budget or blocks do not suffice for what all running requests want."""
+        decoding, pool = self.decoding, self.pool
+        tokens, blocks = decoding.count, decoding.needs[decoding.step % pool.block_size]
+        for sequence in self.prefilling:
+            past = sequence.kv_tokens
+            chunk = min(sequence.target_tokens - past, self.longest_chunk)
+            if sequence is next(reversed(self.running)):
+                chunk = min(chunk, self.token_budget - tokens)  # it takes what is left
+            tokens += chunk
+            blocks += pool.blocks(past + chunk) - pool.blocks(past)
+        return tokens > self.token_budget or blocks > pool.free
+
+    def _serve_in_order(self, batch: Batch) -> None:
+        """Give each running request its tokens and blocks, in order of admission.
+
+        Whoever is thrown out gives back what it was given. A request that is thrown out for its own
+        sake ends the round, also for those behind it (under ``order: priority`` there may be some).
+        """
+        pool, decoding, running = self.pool, self.decoding, self.running
+        served, budget = self._served, self.token_budget
+        for sequence in list(running):
+            if budget <= 0:
+                break
+            if sequence not in running:
+                continue
+            past, tokens = sequence.kv_tokens, 1
+            if sequence.finish_step >= 0:
+                past += decoding.step - sequence.joined_step
+            elif sequence in self.prefilling:
+                tokens = min(sequence.target_tokens - past, budget, self.longest_chunk)
+            else:
+                continue
+            blocks = pool.blocks(past + tokens) - pool.blocks(past)
+            while blocks > pool.free and sequence in running:
+                budget += self._tokens_of(self._victim(), batch)
+                self._preempt_one(batch)
+            if sequence not in running:
+                break
+            pool.take(blocks)
+            budget -= tokens
+            if sequence.finish_step >= 0:
+                served.add(sequence)
+            else:
+                batch.prefills.append(sequence)
+                batch.chunks.append((tokens, past))
+        batch.held_back = [each for each in running if each.finish_step >= 0 and each not in served]
+        for sequence in batch.held_back:
+            decoding.leave(sequence)
+        served.clear()
+
+    def _tokens_of(self, sequence: Sequence, batch: Batch) -> int:
+        """What a request was given in the round under way."""
+        if sequence in batch.prefills:
+            return batch.chunks[batch.prefills.index(sequence)][0]
+        return int(sequence in self._served)
+
+    def _catch_up(self) -> None:
+        """Learn what happened since this was planned: nothing, unless one plans ahead."""
 
     def _budget_left(self, batch: Batch) -> int:
         return self.token_budget - self.decoding.count - sum(chunk for chunk, _ in batch.chunks)
@@ -124,6 +203,13 @@ class CachingChunkedPrefill(ChunkedPrefill):
 
     def _continue_prompts(self, batch: Batch) -> None:
         super()._continue_prompts(batch)
+        self._name_chunks(batch)
+
+    def _serve_in_order(self, batch: Batch) -> None:
+        super()._serve_in_order(batch)
+        self._name_chunks(batch)
+
+    def _name_chunks(self, batch: Batch) -> None:
         for sequence, (chunk, past) in zip(batch.prefills, batch.chunks, strict=True):
             self._name_blocks(sequence, past + chunk)
 

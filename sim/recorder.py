@@ -48,10 +48,12 @@ class ReplicaRecorder:
     __slots__ = (
         "_last_decode_row",
         "_taken_rows",
+        "_taken_steps",
         "prefill_kv_tokens",
         "prefill_pairs",
         "resumed_end_s",
         "resumed_gap_s",
+        "returned_step",
         "rows",
         "segments",
         "sliding_window",
@@ -64,15 +66,18 @@ class ReplicaRecorder:
         self.step_end_s = array("d")
         self.rows = 0
         self._last_decode_row = -1
-        self._taken_rows = 0
+        self._taken_rows = self._taken_steps = 0
         self.resumed_gap_s = array("d")
         self.resumed_end_s = array("d")
+        self.returned_step = array("q")
         self.prefill_pairs = 0
         self.prefill_kv_tokens = 0
 
     def begin(self, batch: Batch, now_s: float) -> None:
         """A batch starts: note who lost its blocks for it, and whose work begins."""
         for sequence in batch.preempted:
+            self.left(sequence)
+        for sequence in batch.held_back:
             self.left(sequence)
         for sequence in batch.prefills:
             if sequence.first_scheduled_s < 0:
@@ -108,6 +113,11 @@ class ReplicaRecorder:
                 if sequence.generated_tokens < sequence.output_tokens:
                     sequence.joined_row = row
                     joined += 1
+        if batch.returned:
+            for sequence in batch.returned:
+                self._resumed(sequence, end_s)
+                self.returned_step.append(self._taken_steps + len(self.step_end_s))
+                sequence.joined_row = row - 1  # before this one: it did not join in it
         self.segments += _SEGMENT.pack(
             start_s,
             end_s,
@@ -136,7 +146,7 @@ class ReplicaRecorder:
         )
 
     def take(self, everything: bool) -> Taken:
-        """Hand over what was recorded, and forget it.
+        """Hand over what was recorded, and forget it; ``returned_step`` is rare, and stays.
 
         Who is thrown out still reads and changes rows from the last decode step on, so they stay,
         unless ``everything`` is asked for, at the end of the run.
@@ -146,6 +156,7 @@ class ReplicaRecorder:
         table = np.frombuffer(bytes(self.segments[:size]), _SEGMENT_TYPE)
         del self.segments[:size]
         self._taken_rows = rows
+        self._taken_steps += len(self.step_end_s)
         # Every step of a segment attends one position more per sequence whose context grows.
         steps = table["steps"].astype(np.int64)
         contexts = steps * table["context_tokens"] + table["growth"] * (steps * (steps - 1) // 2)
@@ -158,7 +169,7 @@ class ReplicaRecorder:
         )
 
     def left(self, sequence: Sequence) -> None:
-        """A sequence was thrown out: remember when it got its last token, if it had one.
+        """A sequence was thrown out or held back: remember when it got its last token, if any.
 
         One that was thrown out before the first decode step after its prefill no longer counts as
         joined: no decode step ends the gap that began there.
@@ -175,7 +186,7 @@ class ReplicaRecorder:
         sequence.joined_row = -1
 
     def _resumed(self, sequence: Sequence, end_s: float) -> None:
-        """A sequence that lost its blocks after some tokens produced its next one."""
+        """A sequence that lost its blocks or its turn after some tokens produced its next one."""
         self.resumed_gap_s.append(end_s - sequence.last_token_s)
         self.resumed_end_s.append(end_s)
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
+from itertools import accumulate
 from math import inf
 from struct import Struct
 
@@ -53,6 +54,7 @@ class Log:
     step_end_s: Tape = field(default_factory=lambda: Tape(np.float64))
     resumed_gap_s: Tape = field(default_factory=lambda: Tape(np.float64))
     resumed_end_s: Tape = field(default_factory=lambda: Tape(np.float64))
+    returned_step: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     decode_context_tokens: int = 0
     prefill_pairs: int = 0
     prefill_kv_tokens: int = 0
@@ -199,6 +201,8 @@ class Recorder:
         log.computed_prefill_tokens += int(taken.segments["prefill_tokens"].sum())
         log.prefill_pairs = recorder.prefill_pairs
         log.prefill_kv_tokens = recorder.prefill_kv_tokens
+        if everything:
+            log.returned_step = np.array(recorder.returned_step, dtype=np.int64)
 
 
 def result_of(
@@ -230,6 +234,8 @@ def result_of(
     def times(name: str) -> Column | Tape:
         return column((getattr(log, name) for log in logs), np.float64)
 
+    first_steps = accumulate((len(log.step_end_s) for log in logs[:-1]), initial=0)
+
     def total(name: str) -> int:
         return sum(getattr(log, name) for log in logs)
 
@@ -242,6 +248,9 @@ def result_of(
         step_end_s=times("step_end_s"),
         resumed_gap_s=times("resumed_gap_s"),
         resumed_end_s=times("resumed_end_s"),
+        returned_step=np.concatenate(
+            [first + log.returned_step for first, log in zip(first_steps, logs, strict=True)]
+        ),
         decode_context_tokens=total("decode_context_tokens"),
         prefill_pairs=total("prefill_pairs"),
         prefill_kv_tokens=total("prefill_kv_tokens"),

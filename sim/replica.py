@@ -1,7 +1,6 @@
 """One engine on one tensor-parallel group: the main loop of the simulation."""
 
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, MutableSequence
 from math import inf
 
@@ -24,13 +23,6 @@ class Replica:
     that could join ends such a run with the step in progress: one that is known beforehand
     (``arrivals``) bounds the run, one that comes by surprise (``submit``) cuts it short. Results
     are those of going step by step, to the bit.
-
-    With ``plans_ahead`` (vLLM's async scheduling) a batch is formed when the step before it starts:
-    it holds nobody who arrived since. An engine that finds nothing planned looks again at once::
-
-        step          |---- n ----|--- n+1 ---|--- n+2 ---|
-        formed        n+1         n+2
-        arrival              x                 is in n+2 at the earliest (n+1 otherwise)
     """
 
     def __init__(
@@ -42,7 +34,6 @@ class Replica:
         recorder: ReplicaRecorder,
         on_finish: OnFinish,
         arrivals: Iterator[Sequence],
-        plans_ahead: bool = False,
     ) -> None:
         self.number = number
         self.clock = clock
@@ -53,8 +44,6 @@ class Replica:
         self._arrivals = arrivals
         self._next = next(arrivals, None)
         self._next_s = inf if self._next is None else self._next.arrival_s
-        self._inbox: deque[Sequence] = deque()  # who was submitted and is not yet seen
-        self._plans_ahead = plans_ahead
         self.aborted: list[Sequence] = []
         """Whom the scheduler still has, though nobody wants them: until the step has ended."""
         self._batch: Batch | None = None
@@ -71,87 +60,68 @@ class Replica:
         yield self._sleep_until(0.0)
         self._wake, now_s = None, 0.0
         while True:
-            seen_s, ended = now_s, self._batch
-            if ended is not None and self._plans_ahead:
-                seen_s = self._last_start_s()
-            if self._next_s <= seen_s or self._inbox:
-                self._take_arrivals(seen_s)
+            if self._next_s <= now_s:
+                self._take_arrivals(now_s)
+            ended = self._batch
             if ended is not None:
                 self._end(ended)
-                if self._inbox:  # a user without think time who was just answered
-                    self._take_arrivals(seen_s)
-            batch = scheduler.next_batch(now_s)
-            if batch is None and seen_s < now_s:  # nothing was planned
-                ended = None
-                self._take_arrivals(now_s)
-                batch = scheduler.next_batch(now_s)
-            self._batch = batch
+            self._batch = batch = scheduler.next_batch(now_s)
             if batch is None:
                 wake_s = min(scheduler.wake_s, self._next_s)
             else:
                 if batch.prefills or batch.preempted:
                     self.recorder.begin(batch, now_s)
-                self._start_s = now_s if ended is not None else now_s + price.idle_start_s
-                self._ends_s = self._price(batch)
-                wake_s = self._ends_s[-1]
+                start_s = now_s if ended is not None else now_s + price.idle_start_s
+                rows, chunks = batch.decodes + batch.padding, batch.chunks
+                if chunks:
+                    wake_s = start_s + price.step_s(rows, batch.context_tokens, chunks)
+                    self._ends_s = [wake_s]
+                else:
+                    until_s = self._next_s if scheduler.has_seats() else inf
+                    self._ends_s = price.decode_ends_s(
+                        start_s, rows, batch.context_tokens, batch.growth, batch.steps, until_s
+                    )
+                    wake_s = self._ends_s[-1]
+                self._start_s = start_s
             if clock.skip_to(wake_s):
                 now_s = wake_s
             else:
                 yield self._sleep_until(wake_s)
                 self._wake, now_s = None, clock.now
 
-    def _price(self, batch: Batch) -> MutableSequence[float]:
-        """Return the ends of the batch's steps, as many as may follow each other."""
-        price, start_s = self.price, self._start_s
-        rows = batch.decodes + batch.padding
-        if batch.chunks:
-            return [start_s + price.step_s(rows, batch.context_tokens, batch.chunks)]
-        context, growth, steps = batch.context_tokens, batch.growth, batch.steps
-        if not self.scheduler.has_seats():
-            return price.decode_ends_s(start_s, rows, context, growth, steps, inf)
-        if self._inbox or self._next_s <= start_s:  # they are seen when this step ends
-            return price.decode_ends_s(start_s, rows, context, growth, 1, inf)
-        ends_s = price.decode_ends_s(start_s, rows, context, growth, steps, self._next_s)
-        done = len(ends_s)
-        if self._plans_ahead and done < steps and ends_s[-1] >= self._next_s:
-            context += done * growth
-            ends_s.append(price.decode_ends_s(ends_s[-1], rows, context, growth, 1, inf)[0])
-        return ends_s
-
     def submit(self, sequence: Sequence) -> None:
         """Take a request from the router, now."""
-        self._inbox.append(sequence)
+        scheduler = self.scheduler
+        cuts_short = len(self._ends_s) > 1 and scheduler.has_seats()
+        scheduler.admit(sequence)
         if self._wake is None:
             return
         if self._batch is None:
             self._wake_at(self.clock.now)
-        elif len(self._ends_s) > 1 and self.scheduler.has_seats():
-            self._cut_short(1 + self._plans_ahead)
+        elif cuts_short:
+            self._cut_short()
 
     def abort(self, sequence: Sequence) -> None:
         """Nobody wants a request any more, now: it is dropped when the step in progress has ended.
 
         Not to be called by whoever is told of an end: clients give up between events of their own.
         """
-        if sequence in self._inbox:
-            self._inbox.remove(sequence)
-        elif self._batch is None:
+        if self._batch is None:
             self.scheduler.abort(sequence)
             self._wake_at(self.clock.now)
         else:
             self.aborted.append(sequence)
-            self._cut_short(1)
+            self._cut_short()
 
-    def _cut_short(self, steps: int) -> None:
-        """Let a run of steps end with the ``steps``-th from the one in progress."""
+    def _cut_short(self) -> None:
+        """End a run of steps with the one that is in progress."""
         ends_s = self._ends_s
-        del ends_s[bisect_left(ends_s, self.clock.now) + steps :]
+        del ends_s[bisect_left(ends_s, self.clock.now) + 1 :]
         self._wake_at(ends_s[-1])
 
     def outstanding_tokens(self) -> int:
         """Tokens of the requests here: their prompts, and what was generated until now."""
         tokens = self.scheduler.prompt_tokens + self.scheduler.generated_tokens
-        tokens += sum(sequence.prompt_tokens for sequence in self._inbox)
         if self._batch is not None and self._batch.steps > 1:
             tokens += self._batch.decodes * bisect_left(self._ends_s, self.clock.now)
         return tokens
@@ -163,17 +133,10 @@ class Replica:
             self._ends_s = [end_s for end_s in self._ends_s if end_s <= stop_s]
             self._end(self._batch)
 
-    def _last_start_s(self) -> float:
-        """When the last of the steps that end now started."""
-        ends_s = self._ends_s
-        return ends_s[-2] if len(ends_s) > 1 else self._start_s
-
-    def _take_arrivals(self, seen_s: float) -> None:
-        """Admit everybody who has come until ``seen_s``."""
-        admit, inbox, sequence = self.scheduler.admit, self._inbox, self._next
-        while inbox and inbox[0].arrival_s <= seen_s:
-            admit(inbox.popleft())
-        while sequence is not None and sequence.arrival_s <= seen_s:
+    def _take_arrivals(self, now_s: float) -> None:
+        """Admit everybody who has come until now."""
+        admit, sequence = self.scheduler.admit, self._next
+        while sequence is not None and sequence.arrival_s <= now_s:
             admit(sequence)
             sequence = next(self._arrivals, None)
         self._next = sequence

@@ -1,7 +1,7 @@
 """What one simulation leaves behind: columns, and nothing else."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -60,9 +60,13 @@ class Result:
     step_end_s: Column | Tape
     """End of every step, in the order of ``segments``; each segment owns ``steps`` of them."""
     resumed_gap_s: Column | Tape
-    """Time between the tokens on both sides of a preemption, one per resumed sequence."""
+    """Time between the tokens on both sides of a preemption, or of steps in which the token budget
+    did not reach a decoding sequence, one per resumed sequence."""
     resumed_end_s: Column | Tape
     """When each of those gaps ended."""
+    returned_step: Column = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """Row of ``step_end_s`` in which each sequence decoded again that had been held back: one of
+    that step's ``decodes``, but its gap is among the resumed ones. The first of its segment."""
     decode_context_tokens: int
     """Sum over steps of the KV positions that decoding (and padding) sequences attended."""
     prefill_pairs: int

@@ -45,8 +45,9 @@ class EngineConfig(BaseModel):
     order: OrderName = "fcfs"
     """Which waiting request is admitted next; `priority` takes the lowest number first."""
     async_scheduling: bool | None = None
-    """chunked_prefill: plan a step while the one before runs, so that a request that arrives during
-    a step is in the next but one at the earliest. Default: the calibration's; false without one."""
+    """chunked_prefill: plan a step while the one before is computed, as vLLM does by default since
+    0.14. Arrivals are then seen, and seats and blocks are free, one step later. Default: the
+    calibration's; false without one."""
     max_num_seqs: PositiveInt = 256
     """Most sequences in the running batch."""
     max_num_batched_tokens: PositiveInt | None = None
@@ -89,12 +90,13 @@ class EngineConfig(BaseModel):
     every token alike. Default: the calibration's."""
 
     @model_validator(mode="after")
-    def _caches_chunks(self) -> Self:
-        if self.enable_prefix_caching and self.scheduler != "chunked_prefill":
-            raise ValueError(
-                f"enable_prefix_caching: true with scheduler: {self.scheduler}, expected "
-                "chunked_prefill: prefix caching is modelled as in vLLM v1"
-            )
+    def _is_of_vllm_v1(self) -> Self:
+        for name in ("enable_prefix_caching", "async_scheduling"):
+            if getattr(self, name) and self.scheduler != "chunked_prefill":
+                raise ValueError(
+                    f"{name}: true with scheduler: {self.scheduler}, expected chunked_prefill: it "
+                    "is modelled as in vLLM v1"
+                )
         return self
 
 

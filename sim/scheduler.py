@@ -57,6 +57,7 @@ class Scheduler(ABC):
         """Blocks held in the last computed step, those of sequences that ended with it included."""
         self._by_priority = order == "priority"
         self._block_ready = False  # whether the decodes hold the blocks of the coming step
+        self._served: set[Sequence] = set()  # those who do, when they are served one by one
 
     def admit(self, sequence: Sequence) -> None:
         """Queue an arrived request that passed ``fits``."""
@@ -117,7 +118,14 @@ class Scheduler(ABC):
                 self.prompt_tokens -= sequence.prompt_tokens
                 self.generated_tokens -= sequence.output_tokens
             self._release(finished)
+        if batch.held_back:
+            self._rejoin(batch)
         return finished
+
+    def _rejoin(self, batch: Batch) -> None:
+        """Let those decode again who were held back in a batch."""
+        for sequence in batch.held_back:
+            self.decoding.join(sequence)
 
     def _complete_prompts(self, batch: Batch) -> list[Sequence]:
         """Count the chunks; who has its prompt computed now, decodes. Return who needs no more."""
@@ -155,15 +163,17 @@ class Scheduler(ABC):
         self.running[sequence] = None
         self.prefilling.append(sequence)
 
+    def _victim(self) -> Sequence:
+        if self._by_priority:
+            return max(self.running, key=lambda s: (s.priority, s.arrival_s, s.request))
+        return next(reversed(self.running))
+
     def _preempt_one(self, batch: Batch) -> None:
         """Throw out the newest (by priority: the least important) and queue it again."""
-        if self._by_priority:
-            victim = max(self.running, key=lambda s: (s.priority, s.arrival_s, s.request))
-        else:
-            victim = next(reversed(self.running))
+        victim = self._victim()
         if victim.finish_step >= 0:
             self.decoding.leave(victim)
-            held_tokens = victim.kv_tokens + self._block_ready
+            held_tokens = victim.kv_tokens + (self._block_ready or victim in self._served)
         else:
             self.prefilling.remove(victim)
             held_tokens = victim.kv_tokens

@@ -1,5 +1,6 @@
 """A request inside an engine, and the batch of one step."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -78,9 +79,11 @@ class Batch:
         "context_tokens",
         "decodes",
         "growth",
+        "held_back",
         "padding",
         "preempted",
         "prefills",
+        "returned",
         "steps",
     )
 
@@ -100,3 +103,7 @@ class Batch:
         """How many such steps may follow each other before the scheduler must look again."""
         self.preempted: list[Sequence] = []
         """Who lost its blocks while this batch was formed."""
+        self.held_back: Collection[Sequence] = ()
+        """Who would decode, and gets no token for want of budget."""
+        self.returned: Collection[Sequence] = ()
+        """Who decodes, and got no token in the step before."""

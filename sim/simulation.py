@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sim.async_scheduling import AsyncCachingChunkedPrefill, AsyncChunkedPrefill
 from sim.chunked_prefill import CachingChunkedPrefill, ChunkedPrefill
 from sim.client import Client
 from sim.clock import Clock
@@ -44,9 +45,11 @@ def make_scheduler(scenario: Scenario, prefixes: Prefixes | None = None) -> Sche
     if engine.scheduler == "prefill_first":
         return PrefillFirst(**settings)
     settings["long_prefill_token_threshold"] = engine.long_prefill_token_threshold
+    ahead = scenario.async_scheduling
     if engine.enable_prefix_caching:
-        return CachingChunkedPrefill(prefixes=prefixes, **settings)
-    return ChunkedPrefill(**settings)
+        settings["prefixes"] = prefixes
+        return (AsyncCachingChunkedPrefill if ahead else CachingChunkedPrefill)(**settings)
+    return (AsyncChunkedPrefill if ahead else ChunkedPrefill)(**settings)
 
 
 def simulate(
@@ -158,7 +161,6 @@ class _Cluster:
                 self.recorder.replicas[number],
                 self.recorder.finished if dealt else self._finished,
                 dealt_to(number),
-                scenario.async_scheduling,
             )
             for number in numbers
         }  # fmt: skip

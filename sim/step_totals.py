@@ -51,6 +51,8 @@ class StepTotals:
         self.kv_blocks_max = max(self.kv_blocks_max, float(held.max(initial=0.0)))
         decoded = np.repeat(block.ints("decodes"), block.ints("steps"))
         self.decoded_tokens += int(decoded[window.holds(block.step_end_s)].sum())
+        returned = window.holds(block.step_end_s[block.returned_step])
+        self.decoded_tokens -= int(returned.sum())  # they count as resumed
 
     def add_work(self, block: Block, price: StepCost, covered: CoveredRange | None) -> None:
         """Count what a block adds to the whole run."""

@@ -43,7 +43,8 @@ def token_gaps(result: Result) -> Iterator[TokenGaps]:
 
     Sequences that joined in ``p`` itself have the gap of those that decoded in it. A gap across a
     preemption is in ``result.resumed_gap_s``, with weight 1; a sequence that is preempted between
-    joining and its first decoding step must not be counted as joined.
+    joining and its first decoding step must not be counted as joined. The same holds for one that
+    the token budget did not reach; when it decodes again it is in ``result.returned_step``.
 
     Raises:
         ValueError: a step decodes other sequences than those that joined before.
@@ -80,14 +81,17 @@ class _History:
         # Who joined between a decoding segment and the one before it.
         since = np.diff(waiting[decoding], prepend=0)
         before_s = np.append([self.decoded_s], end_s[decoding])[:-1]
-        self._check(block, decoding, decodes[decoding] - since, before_s, since)
-
         steps, ends_s = block.ints("steps"), block.step_end_s
         first = np.cumsum(steps) - steps
+        # Their gaps are longer, and among the resumed ones.
+        returned = np.bincount(np.searchsorted(first, block.returned_step), minlength=len(first))
+        veterans = decodes[decoding] - since - returned[decoding]
+        self._check(block, decoding, veterans, before_s, since)
+
         gap_s = np.diff(ends_s, prepend=0.0)
         gap_s[first[decoding]] = ends_s[first[decoding]] - before_s
         weight = np.repeat(decodes, steps)
-        weight[first[decoding]] -= since
+        weight[first[decoding]] = veterans
         gaps = TokenGaps(gap_s, ends_s, weight)
         yield gaps if weight.all() else gaps._only(weight > 0)
 

@@ -34,11 +34,12 @@ class Seq:
     given_up_s: float = float("nan")
     home: int = -1
     status: str = ""  # answered, rejected or given up: settled between client and router
+    over: bool = False  # ended, but whoever plans ahead does not know it yet
     done: bool = False  # ended, but still a row of a static batch
 
     @property
     def decoding(self) -> bool:
-        return self.kv >= self.target and not self.done
+        return self.kv >= self.target and not self.done and not self.over
 
 
 @dataclass(eq=False)
@@ -71,8 +72,6 @@ class Engine:
         self.price = scenario.price
         self.window = scenario.spec.sliding_window or inf
         self.work = {"decode_context_tokens": 0, "prefill_pairs": 0, "prefill_kv_tokens": 0}
-        self.ahead = scenario.async_scheduling
-        self.inbox: list[Seq] = []  # arrived, and not yet seen
         self.waiting: list[Seq] = []
         self.running: list[Seq] = []
         self.members: set[Seq] | None = None  # static: who belongs to the batch but has no seat yet
@@ -81,6 +80,8 @@ class Engine:
         self.deadline_s = inf
         self.steps: list[tuple] = []
         self.unwanted: list[Seq] = []
+        self.ahead = engine.async_scheduling
+        self.arrived: list[Seq] = []  # unknown when the coming step is planned
 
     # --- blocks
     def need(self, tokens: int) -> int:
@@ -129,18 +130,22 @@ class Engine:
         seq.held = []
 
     def throw_out_one(self, batch: dict) -> None:
+        if self.order == "priority":
+            victim = max(self.running, key=lambda s: (s.priority, s.arrival_s, s.row))
+        else:
+            victim = self.running[-1]
+        if victim.over:
+            self.leave(victim)
+            return
         padding = [seq for seq in self.running if seq.done]
         if padding:
             # the row that ended last goes first
             self.drop(max(padding, key=lambda seq: seq.ended))
             return
-        if self.order == "priority":
-            victim = max(self.running, key=lambda s: (s.priority, s.arrival_s, s.row))
-        else:
-            victim = self.running[-1]
         self.name(victim, victim.kv)
         self.drop(victim)
         batch["chunks"] = [c for c in batch["chunks"] if c[0] is not victim]
+        batch["decodes"] = [seq for seq in batch["decodes"] if seq is not victim]
         victim.kv = 0
         victim.target = victim.prompt + len(victim.token_s)
         victim.preemptions += 1
@@ -184,7 +189,10 @@ class Engine:
         if self.kind == "chunked_prefill":
             self.form_chunked(batch)
             if not batch["chunks"] and not batch["decodes"]:
-                return self.form(now_s) if batch["preempted"] else None
+                if not batch["preempted"]:
+                    return None
+                self.catch_up()
+                return self.form(now_s)
             return batch
         if self.kind == "static":
             if not self.running:
@@ -231,23 +239,25 @@ class Engine:
             assert self.grow(seq, seq.kv + 1)
 
     def form_chunked(self, batch: dict) -> None:
-        self.all_decodes(batch)
+        """As vLLM v1's loop over running requests, and then over waiting ones."""
 
         def left() -> int:
-            decodes = sum(seq.decoding for seq in self.running)
-            return self.budget - decodes - sum(tokens for _, tokens, _ in batch["chunks"])
+            return self.budget - len(batch["decodes"]) - sum(c[1] for c in batch["chunks"])
 
-        for seq in [seq for seq in self.running if seq.kv < seq.target]:
+        for seq in list(self.running):
             if left() <= 0:
                 break
-            if seq not in self.running:
+            if seq not in self.running or seq.over:
                 continue
-            tokens = min(seq.target - seq.kv, left(), self.threshold)
+            tokens = 1 if seq.decoding else min(seq.target - seq.kv, left(), self.threshold)
             while seq in self.running and not self.grow(seq, seq.kv + tokens):
                 self.throw_out_one(batch)
             if seq not in self.running:
                 break
-            batch["chunks"].append((seq, tokens, seq.kv))
+            if seq.decoding:
+                batch["decodes"].append(seq)
+            else:
+                batch["chunks"].append((seq, tokens, seq.kv))
         for seq, tokens, past in batch["chunks"]:
             self.name(seq, past + tokens)
         while not batch["preempted"] and self.waiting and len(self.running) < self.seats:
@@ -255,35 +265,45 @@ class Engine:
             tokens = min(left(), self.threshold)
             if tokens <= 0 or not self.seat(seq, tokens, batch):
                 break
-        batch["decodes"] = [seq for seq in self.running if seq.decoding]
 
     def abort(self, seq: Seq) -> None:
         """Nobody wants it any more: between two steps it is dropped, wherever it is."""
-        if seq in self.inbox:
-            self.inbox.remove(seq)
-        elif seq in self.waiting:
+        if seq in self.waiting:
             self.waiting.remove(seq)
-        elif seq in self.running and not seq.done:
+        elif seq in self.arrived:
+            self.arrived.remove(seq)
+        elif seq in self.running and not seq.done and not seq.over:
             if self.kind == "static":
                 seq.done = True
                 Engine.joins += 1
                 seq.ended = Engine.joins
             else:
-                self.name(seq, seq.kv)
-                self.drop(seq)
+                self.leave(seq)
+            seq.over = self.ahead
+
+    def leave(self, seq: Seq) -> None:
+        if self.ahead and not seq.over:
+            return
+        self.name(seq, seq.kv)
+        self.drop(seq)
+
+    # --- planning ahead
+    def arrive(self, seq: Seq) -> None:
+        (self.arrived if self.ahead else self.waiting).append(seq)
+
+    def catch_up(self) -> bool:
+        over = [seq for seq in self.running if seq.over]
+        news = bool(over or self.arrived)
+        for seq in over:
+            self.leave(seq)
+        self.waiting += self.arrived
+        self.arrived = []
+        return news
 
     # --- one step
-    def see(self, seen_s: float) -> None:
-        self.waiting += [seq for seq in self.inbox if seq.arrival_s <= seen_s]
-        self.inbox = [seq for seq in self.inbox if seq.arrival_s > seen_s]
-
-    def begin(self, now_s: float, ended: dict | None) -> None:
-        """``ended``: the step that has just ended; None after idling."""
-        self.see(ended["start_s"] if ended and self.ahead else now_s)
+    def begin(self, now_s: float, idle: bool) -> None:
         batch = self.form(now_s)
-        if batch is None:
-            ended = None
-            self.see(now_s)
+        if self.catch_up() and batch is None:
             batch = self.form(now_s)
         self.step = batch
         if batch is None:
@@ -299,7 +319,7 @@ class Engine:
         context += sum(min(s.kv, window) for s in batch["padding"])
         chunks = [(tokens, past) for _, tokens, past in batch["chunks"]]
         batch["context"] = context
-        start_s = now_s if ended else now_s + self.price.idle_start_s
+        start_s = now_s + self.price.idle_start_s * idle
         batch["start_s"] = start_s
         batch["end_s"] = start_s + self.price.step_s(rows, context, chunks)
 
@@ -333,8 +353,9 @@ class Engine:
                 Engine.joins += 1
                 seq.ended = Engine.joins
         for seq in [seq for seq in self.running if seq in ended and self.kind != "static"]:
-            self.name(seq, seq.kv)
-            self.drop(seq)
+            self.leave(seq)
+        for seq in ended:
+            seq.over = self.ahead
         batch_over = self.kind == "static" and not self.left_in_batch
         if batch_over and all(seq.done for seq in self.running):
             for seq in list(self.running):
@@ -439,7 +460,7 @@ class World:
             return
         seq.home = self.route()
         self.outstanding[seq.home].append(seq)
-        self.engines[seq.home].inbox.append(seq)
+        self.engines[seq.home].arrive(seq)
 
     def ended(self, seqs: list[Seq], now_s: float) -> None:
         seqs = [seq for seq in seqs if not seq.status]
@@ -483,22 +504,26 @@ class World:
             now_s = min(times, default=inf)
             if now_s == inf or now_s > stop_s:
                 return
-            while self.events and min(self.events)[0] == now_s:
-                event = min(self.events)
-                self.events.remove(event)
-                event[3](event[4], now_s)
-            for engine in self.engines:
-                if engine.step and engine.step["end_s"] == now_s:
-                    step = engine.step
-                    ended = engine.end()
-                    self.ended(ended, now_s)
-                    engine.forget_unwanted()
-                    engine.begin(now_s, step)
-                elif not engine.step:
-                    engine.begin(now_s, None)
-            for engine in self.engines:  # no think time: an idle engine before in line has work
-                if not engine.step and (engine.waiting or engine.inbox):
-                    engine.begin(now_s, None)
+            while self.something_happens(now_s):
+                pass
+
+    def something_happens(self, now_s: float) -> bool:
+        """All events of this instant, then the first engine that ends or begins a step."""
+        while self.events and min(self.events)[0] == now_s:
+            event = min(self.events)
+            self.events.remove(event)
+            event[3](event[4], now_s)
+        for engine in self.engines:
+            if engine.step and engine.step["end_s"] == now_s:
+                self.ended(engine.end(), now_s)
+                engine.forget_unwanted()
+                engine.begin(now_s, False)
+                return True
+            if not engine.step:
+                engine.begin(now_s, True)
+                if engine.step:
+                    return True
+        return False
 
 
 def reference(scenario: Scenario, requests: Requests, stop_s: float = inf) -> dict:
@@ -558,8 +583,8 @@ def reference_router(scenario: Scenario, outstanding: list[list[Seq]], engines: 
             key=lambda n: (
                 sum(
                     seq.prompt + len(seq.token_s)
-                    for seq in engines[n].inbox + engines[n].waiting + engines[n].running
-                    if not seq.done
+                    for seq in engines[n].waiting + engines[n].arrived + engines[n].running
+                    if not seq.done and not seq.over
                 ),
                 n,
             ),

@@ -5,7 +5,7 @@ a run differ by plus what the model's form may miss. Every evaluation simulates 
 ``predict``, so what is fitted is what predicts. Runs weigh alike, however many rows they have.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,25 +27,27 @@ SOFT = 2.0
 
 BOUNDS: dict[str, tuple[float, float, float]] = {
     "gemm_share": (0.5, 0.95, 1.0),
-    "attention_decode_bytes": (0.4, 0.9, 1.0),
-    "elementwise_bytes": (0.15, 0.5, 1.0),
-    "layer_overhead_s": (1e-6, 1.5e-5, 1e-4),
+    "attention_decode_bytes": (0.4, 0.85, 1.0),
+    "elementwise_bytes": (0.15, 0.6, 1.0),
+    "layer_overhead_s": (1e-6, 1e-5, 1e-4),
     "step_overhead_s": (1e-6, 2e-4, 2e-2),
-    "sequence_overhead_s": (1e-8, 2e-6, 2e-4),
+    "sequence_overhead_s": (1e-8, 1e-6, 2e-4),
     "collective_overhead_s": (1e-8, 1e-6, 1e-4),
     "chunk_overhead_s": (1e-7, 1e-4, 1e-2),
-    "idle_start_s": (1e-5, 3e-3, 2e-2),
-    "api_request_s": (1e-5, 4e-3, 5e-2),
-    "api_token_s": (1e-8, 2e-6, 2e-5),
+    "idle_start_s": (1e-5, 5e-3, 2e-2),
+    "api_request_s": (1e-5, 3e-3, 5e-2),
+    "api_token_s": (1e-8, 6e-6, 2e-5),
 }
 """Lowest, first and highest value of every constant that can be fitted."""
 
-PRIOR = 1.0
+PRIOR = 2.0
 """Standard deviation of a constant's logarithm around its first value: it keeps what the runs do
 not determine from wandering."""
 STEP = 0.05
 """Of the finite differences, in the logarithm."""
 ROUNDS = 5
+ENOUGH = 0.005
+"""Share of the squares below which a round is the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +60,30 @@ class Fitted:
     rms: float
     """Root mean square of the residuals, in standard deviations."""
     runs: int
+    rows: tuple[str, ...]
+    """``run_id metric`` of every residual."""
+    residuals: Floats
+    """Those of the rows, then those of the prior."""
+    jacobian: Floats
+    """Their derivatives by the constants' logarithms, at the values."""
+
+    def without(self, run_ids: Collection[str]) -> dict[str, float]:
+        """Return the constants as fitted without some rows: one Gauss-Newton step from here.
+
+        Exact as far as predictions are linear in the logarithms between the two fits.
+        """
+        kept = np.array([row.split(" ")[0] not in run_ids for row in self.rows])
+        kept = np.concatenate((kept, np.ones(len(self.values), dtype=bool)))
+        step = np.linalg.lstsq(self.jacobian[kept], -self.residuals[kept], rcond=None)[0]
+        low, high = (np.array([BOUNDS[name][end] for name in self.values]) for end in (0, 2))
+        moved = np.array(list(self.values.values())) * np.exp(np.clip(step, -1.5, 1.5))
+        return dict(zip(self.values, np.clip(moved, low, high).tolist(), strict=True))
 
 
 def fit_constants(
     tasks: Sequence[Task],
     names: Sequence[str],
     *,
-    start: dict[str, float] | None = None,
     rounds: int = ROUNDS,
     jobs: int = 1,
     tell: Callable[[str], None] = lambda line: None,
@@ -76,7 +95,6 @@ def fit_constants(
     Args:
         tasks: runs of one version.
         names: of ``BOUNDS``.
-        start: where to begin, in place of the first values.
         rounds: most steps.
         jobs: processes.
         tell: told the progress.
@@ -85,7 +103,7 @@ def fit_constants(
         ValueError: fewer measured figures than constants.
     """
     low, first, high = (np.log([BOUNDS[name][place] for name in names]) for place in range(3))
-    at = np.clip(np.log([(start or {}).get(n, BOUNDS[n][1]) for n in names]), low, high)
+    at = first.copy()
     rows: list[str] = []
 
     def residuals(logs: Floats) -> Floats:
@@ -96,29 +114,32 @@ def fit_constants(
         kept = [found.get(row, 3.0) for row in rows]
         return np.concatenate((kept, (logs - first) / PRIOR))
 
-    current = residuals(at)
-    if len(rows) < len(names):
-        raise ValueError(f"{len(rows)} measured figures cannot determine {len(names)} constants")
-    jacobian = np.zeros((len(current), len(names)))
-    for turn in range(rounds):
+    def derivatives(at: Floats, current: Floats) -> Floats:
+        columns = []
         for place in range(len(names)):
             moved = at.copy()
             moved[place] += STEP if moved[place] + STEP <= high[place] else -STEP
-            jacobian[:, place] = (residuals(moved) - current) / (moved[place] - at[place])
-        step = np.linalg.lstsq(jacobian, -current, rcond=None)[0]
-        step = np.clip(step, -1.5, 1.5)
-        for _ in range(4):
-            trial = np.clip(at + step, low, high)
+            columns.append((residuals(moved) - current) / (moved[place] - at[place]))
+        return np.column_stack(columns)
+
+    current = residuals(at)
+    if len(rows) < len(names):
+        raise ValueError(f"{len(rows)} measured figures cannot determine {len(names)} constants")
+    jacobian = derivatives(at, current)
+    for turn in range(rounds):
+        step = np.clip(np.linalg.lstsq(jacobian, -current, rcond=None)[0], -1.5, 1.5)
+        for halving in (1.0, 0.5, 0.25, 0.125):
+            trial = np.clip(at + halving * step, low, high)
             following = residuals(trial)
-            if (following**2).sum() < (current**2).sum():
+            gain = 1.0 - (following**2).sum() / (current**2).sum()
+            if gain > 0:
                 break
-            step = step / 2
         else:
             break
-        gain = 1.0 - (following**2).sum() / (current**2).sum()
         at, current = trial, following
+        jacobian = derivatives(at, current)
         tell(f"round {turn + 1}: rms {_rms(current, rows):.3f}")
-        if gain < 0.002:
+        if gain < ENOUGH:
             break
     values = np.exp(at)
     variance = max(1.0, _rms(current, rows) ** 2)
@@ -129,6 +150,9 @@ def fit_constants(
         std=dict(zip(names, std.tolist(), strict=True)),
         rms=_rms(current, rows),
         runs=len({task.run.name for task in tasks}),
+        rows=tuple(rows),
+        residuals=current,
+        jacobian=jacobian,
     )
 
 

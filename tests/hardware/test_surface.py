@@ -19,7 +19,7 @@ def test_nodes_are_exact_and_rows_are_text() -> None:
 
 
 def test_between_nodes_logarithms_are_linear() -> None:
-    # Half way between 1 and 4 in the logarithm, and between 10 and 1000: the geometric mean of four.
+    # Half way in both logarithms: the geometric mean of four nodes.
     expected = (0.1 * 0.2 * 0.4 * 0.8) ** 0.25
     np.testing.assert_allclose(PLANE(m=2.0, n=100.0), expected)
 

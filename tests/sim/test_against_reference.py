@@ -31,7 +31,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         sliding_window=draw(st.sampled_from([None, None, 5, 30])),
         scheduler=scheduler,
         enable_prefix_caching=scheduler == "chunked_prefill" and draw(st.booleans()),
-        async_scheduling=draw(st.booleans()),
+        async_scheduling=scheduler == "chunked_prefill" and draw(st.booleans()),
         idle_start_s=draw(st.sampled_from([0.0, 0.0, 2e-3])),
         order=draw(st.sampled_from(["fcfs", "shortest_prompt", "priority"])),
         max_num_seqs=max_num_seqs,

@@ -1,30 +1,83 @@
-"""Planning a step ahead: who arrives during a step is in the next but one."""
+"""Planning a step ahead, as whole logs: what is known late, and what is not."""
 
 import numpy as np
 import pytest
 
+from sim.async_scheduling import AsyncChunkedPrefill
+from sim.scenario import EngineConfig
 from sim.simulation import simulate
 from tests.sim import small
+from tests.sim.test_scheduler import log, log_of, sequence, settings
 
 
-def test_an_arrival_waits_for_the_step_that_is_already_planned() -> None:
-    plain = simulate(small.scenario(), small.requests([0.0], [4], [20]))
-    ends = plain.step_end_s
-    middle = float(ends[4] + ends[5]) / 2  # during the step that ends at ends[5]
-    both = small.requests([0.0, middle], [4, 4], [20, 2])
-    for ahead, joins in ((False, ends[5]), (True, ends[6])):
-        result = simulate(small.scenario(async_scheduling=ahead), both)
-        assert result.requests["first_scheduled_s"].tolist() == [0.0, float(joins)]
-        np.testing.assert_array_equal(result.step_end_s[:6], ends[:6])
+def test_a_seat_is_free_one_step_later() -> None:
+    scheduler = AsyncChunkedPrefill(**settings(max_num_seqs=2))
+    assert log(scheduler, sequence(0, 4, 2), sequence(1, 4, 5), sequence(2, 4, 1)) == [
+        (0, 0, [(0, 4, 0), (1, 4, 0)], []),
+        (2, 0, [], [0]),
+        (1, 0, [], []),  # planned before row 0 had ended
+        (1, 0, [(2, 4, 0)], [2]),
+        (1, 0, [], [1]),
+    ]
 
 
-def test_an_engine_without_a_plan_looks_at_once() -> None:
-    alone = simulate(small.scenario(), small.requests([0.0], [4], [3])).step_end_s
-    late = float(alone[1] + alone[2]) / 2  # while the last step runs
-    result = simulate(
-        small.scenario(async_scheduling=True), small.requests([0.0, late], [4, 4], [3, 1])
+def test_blocks_are_free_one_step_later() -> None:
+    # 3 blocks of 4: rows 0 and 1 hold one each; row 2 needs two.
+    scheduler = AsyncChunkedPrefill(**settings(num_blocks=3))
+    assert log(scheduler, sequence(0, 3, 2), sequence(1, 1, 4), sequence(2, 8, 1)) == [
+        (0, 0, [(0, 3, 0), (1, 1, 0)], []),
+        (2, 0, [], [0]),
+        (1, 0, [], []),
+        (1, 0, [(2, 8, 0)], [1, 2]),
+    ]
+
+
+def test_an_arrival_is_seen_by_the_plan_after_the_next() -> None:
+    scheduler = AsyncChunkedPrefill(**settings())
+    log_of(scheduler, sequence(0, 4, 9), steps=2)
+    assert log_of(scheduler, sequence(1, 4, 1), steps=2) == [
+        (1, 0, [], []),
+        (1, 0, [(1, 4, 0)], [1]),
+    ]
+
+
+def test_an_empty_plan_is_made_again_with_all_that_is_known() -> None:
+    scheduler = AsyncChunkedPrefill(**settings(max_num_seqs=1))
+    assert log(scheduler, sequence(0, 4, 1), sequence(1, 4, 1)) == [
+        (0, 0, [(0, 4, 0)], [0]),
+        (0, 0, [(1, 4, 0)], [1]),
+    ]
+
+
+def test_who_has_ended_is_thrown_out_first_and_loses_nothing() -> None:
+    # 4 blocks of 4. After the third step rows 0 and 1 hold two each, row 1 has ended; row 0 needs a
+    # third: the newest is row 1, whose blocks would be free a step later.
+    scheduler = AsyncChunkedPrefill(**settings(num_blocks=4))
+    first, second = sequence(0, 6, 5), sequence(1, 6, 3)
+    assert log(scheduler, first, second) == [
+        (0, 0, [(0, 6, 0), (1, 6, 0)], []),
+        (2, 0, [], []),
+        (2, 0, [], [1]),
+        (1, 0, [], []),
+        (1, 0, [], [0]),
+    ]
+    assert (first.preemptions, second.preemptions) == (0, 0)
+
+
+def test_a_first_token_waits_for_one_more_step() -> None:
+    requests = small.requests([0.0, 0.0105], [5, 5], [60, 2])
+    now, ahead = (
+        simulate(small.scenario(async_scheduling=planned), requests) for planned in (False, True)
     )
-    assert result.requests["first_scheduled_s"].tolist() == [0.0, float(alone[2])]
+    for result, steps in ((now, 1), (ahead, 2)):
+        ends_s = result.step_end_s
+        in_progress = int(np.searchsorted(ends_s, 0.0105))
+        assert result.requests["first_scheduled_s"][1] == ends_s[in_progress + steps - 1]
+
+
+def test_only_vllm_v1_plans_ahead() -> None:
+    with pytest.raises(ValueError, match="async_scheduling: true with scheduler: static, expected"):
+        EngineConfig(scheduler="static", async_scheduling=True)
 
 
 @pytest.mark.parametrize("ahead", [False, True])

@@ -13,10 +13,11 @@ from model.spec import load_spec
 from sim import simulation
 from sim.clock import URGENT, Clock
 from sim.result import UNFINISHED
-from sim.scenario import ClusterConfig, EngineConfig, build_scenario
+from sim.scenario import ClusterConfig, EngineConfig, Scenario, build_scenario
 from sim.waiting import waiting_queue
 from tests.sim import small
 from tests.sim.test_against_reference import assert_equal_to_reference
+from workloads.requests import Requests
 
 PRICES = {
     (model, attention): build_scenario(
@@ -96,11 +97,27 @@ def test_nobody_skips_to_the_end_of_time() -> None:
 @pytest.mark.parametrize("seed", [249, 486, 498, *range(20)])
 def test_every_gap_is_the_reference_s_with_split_prompts_and_priorities(seed: int) -> None:
     """Preemption in the midst of split prompts: whoever is thrown out gives back its budget."""
+    assert_equal_to_reference(*split_prompts(seed, 40))
+
+
+@pytest.mark.parametrize("planned", [False, True])
+@pytest.mark.parametrize(("seed", "budget"), [(77, 12), (101, 16), (140, 40), (134, 9)])
+def test_every_gap_is_the_reference_s_where_decodes_are_held_back(
+    seed: int, budget: int, planned: bool
+) -> None:
+    """Seeds in which it happens, rare as it is."""
+    setup, requests = split_prompts(seed, budget, async_scheduling=planned)
+    result = assert_equal_to_reference(setup, requests)
+    assert len(result.returned_step)
+
+
+def split_prompts(seed: int, budget: int, **engine: object) -> tuple[Scenario, Requests]:
     rng = np.random.default_rng(seed)
     setup = small.scenario(
-        scheduler="chunked_prefill", order="priority", max_num_seqs=8, max_num_batched_tokens=40,
-        long_prefill_token_threshold=int(rng.integers(3, 12)), block_size=4,
-        num_gpu_blocks=int(rng.integers(20, 40)), max_model_len=200,
+        scheduler="chunked_prefill", order="priority", max_num_seqs=8,
+        max_num_batched_tokens=budget, block_size=4, max_model_len=200,
+        long_prefill_token_threshold=int(rng.integers(3, 12)),
+        num_gpu_blocks=int(rng.integers(20, 40)), **engine,
     )  # fmt: skip
     rows = 40
     requests = small.requests(
@@ -109,7 +126,7 @@ def test_every_gap_is_the_reference_s_with_split_prompts_and_priorities(seed: in
         rng.integers(1, 30, rows).tolist(),
         rng.integers(0, 3, rows).tolist(),
     )
-    assert_equal_to_reference(setup, requests)
+    return setup, requests
 
 
 @pytest.mark.parametrize("order", ["fcfs", "shortest_prompt", "priority"])

@@ -5,6 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from sim.async_scheduling import AsyncChunkedPrefill
 from sim.chunked_prefill import ChunkedPrefill
 from sim.kv_cache import BlockPool
 from sim.scheduler import PrefillFirst, Scheduler, Static
@@ -17,7 +18,7 @@ class KvCacheMachine(RuleBasedStateMachine):
     scheduler: Scheduler
 
     @initialize(
-        kind=st.sampled_from([ChunkedPrefill, PrefillFirst, Static]),
+        kind=st.sampled_from([ChunkedPrefill, AsyncChunkedPrefill, PrefillFirst, Static]),
         num_blocks=st.integers(4, 30),
         block_size=st.sampled_from([1, 3, 16]),
         order=st.sampled_from(["fcfs", "shortest_prompt", "priority"]),

@@ -19,6 +19,7 @@ from sim.simulation import can_be_split, simulate, simulate_part, whole
 from sim.tape import Scratch, Tape, joined
 from tests.sim import small
 from tests.sim.test_against_reference import assert_equal_to_reference, scenarios, workloads
+from tests.sim.test_fast_path import split_prompts
 from workloads.requests import Requests
 
 
@@ -78,6 +79,16 @@ def test_so_do_preemptions_of_those_who_had_just_joined(
     prompts, outputs = rng.integers(1, 6, 90).tolist(), rng.integers(1, 20, 90).tolist()
     result = assert_equal_to_reference(setup, small.requests([0.0] * 90, prompts, outputs))
     assert len(result.resumed_gap_s) > 5
+
+
+@pytest.mark.parametrize(("seed", "budget"), [(77, 12), (101, 16), (134, 9)])
+def test_so_do_decodes_that_were_held_back(
+    seed: int, budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_over_often(monkeypatch)
+    measure_in_bits(monkeypatch)
+    result = assert_equal_to_reference(*split_prompts(seed, budget))
+    assert len(result.returned_step)
 
 
 @pytest.mark.parametrize("replicas", [1, 3])

@@ -17,12 +17,17 @@ def sequence(row: int, prompt: int, output: int, priority: int = 0) -> Sequence:
     return Sequence(row, float(row), prompt, output, priority)
 
 
-def log(scheduler: Scheduler, *sequences: Sequence, now_s: float = 1e9) -> list[tuple]:
+def log(scheduler: Scheduler, *sequences: Sequence) -> list[tuple]:
     """Run to the end, one step at a time: (decodes, padding, chunks, rows that ended)."""
+    return log_of(scheduler, *sequences, steps=1000)
+
+
+def log_of(scheduler: Scheduler, *sequences: Sequence, steps: int) -> list[tuple]:
+    """The same for so many steps."""
     for each in sequences:
         scheduler.admit(each)
-    events = []
-    while (batch := scheduler.next_batch(now_s)) is not None:
+    events: list[tuple] = []
+    while len(events) < steps and (batch := scheduler.next_batch(1e9)) is not None:
         ended = [each.request for each in scheduler.complete(batch)]
         chunks = [
             (s.request, *chunk) for s, chunk in zip(batch.prefills, batch.chunks, strict=True)
@@ -118,6 +123,23 @@ def test_priority_preempts_the_least_important() -> None:
     first, second = sequence(0, 4, 9, priority=5), sequence(1, 4, 9, priority=1)
     log(scheduler, first, second)
     assert (first.preemptions, second.preemptions) == (1, 0)
+
+
+def test_a_request_that_is_thrown_out_for_its_own_sake_ends_the_round() -> None:
+    # 7 blocks of 4: rows 0 and 1 take 3 and 2, row 2 comes later and takes 2. In the fourth step
+    # row 1 (8 tokens) needs a block, is itself the least important, and goes; row 2, behind it,
+    # gets no token in that step, as in vLLM. Then row 0 takes one of the two free blocks; row 1
+    # needs three for its 6 + 3 tokens, and comes back when row 2 has ended.
+    scheduler = ChunkedPrefill(**settings(num_blocks=7, order="priority"))
+    first = log_of(scheduler, sequence(0, 9, 6, 0), sequence(1, 6, 4, 2), steps=1)
+    assert first == [(0, 0, [(0, 9, 0), (1, 6, 0)], [])]
+    assert log(scheduler, sequence(2, 5, 3, 1)) == [
+        (2, 0, [(2, 5, 0)], []),
+        (3, 0, [], []),
+        (1, 0, [], []),
+        (2, 0, [], [2]),
+        (1, 0, [(1, 9, 0)], [0, 1]),
+    ]
 
 
 @pytest.mark.parametrize(

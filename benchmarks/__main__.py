@@ -30,7 +30,10 @@ ROW = (
 
 def main() -> None:
     """Measure and print; with ``--json``, one object per workload as the last lines."""
-    arguments = _parser().parse_args()
+    parser = _parser()
+    arguments = parser.parse_args()
+    if arguments.trace is not None and not arguments.trace.is_file():
+        parser.error(f"--trace {arguments.trace}: no such file")
     print(
         "A timeout is one of a bare SimPy process, measured beside each workload. "
         "Times are of one core."

@@ -182,7 +182,8 @@ class _Server:
             journal.begin(batch, now_s)
             run_step(scheduler, self.executor, batch)
             end_s = time.perf_counter() - origin_s
-            self._ended(journal.end(batch, scheduler, now_s, [end_s]), end_s)
+            journal.step_end_s.append(end_s)
+            self._ended(journal.end(batch, scheduler, now_s, end_s), end_s)
             now_s = end_s
         pool = scheduler.pool
         return self.recorder.result(

@@ -1,5 +1,8 @@
 """Seconds of attention per unit of its arguments: from the roofline, or from measured kernels."""
 
+from collections.abc import Sequence
+from math import ceil
+
 import numpy as np
 
 from hardware.calibration import Calibration
@@ -11,9 +14,11 @@ from model.ops import shard
 from model.precision import Precision
 from model.spec import DecoderSpec
 
-DecodeTerm = tuple[float, float, float, float]
-"""Of one attention operator over all layers: seconds, and seconds per position attended; twice. The
-longer of the two counts: arithmetic and traffic, or a kernel's floor and its traffic."""
+Line = tuple[float, float]
+"""Seconds, and seconds per position attended."""
+
+Piece = tuple[int, float, float]
+"""Of a sum of operators: the positions from which on a line counts, and the line."""
 
 
 def attention_terms(
@@ -43,7 +48,25 @@ def attention_terms(
     )
 
 
-def decode_terms(
+def straight_pieces(operators: Sequence[tuple[Line, Line]]) -> tuple[Piece, ...]:
+    """Return what operators take together, each the longer of its two lines.
+
+    The steeper line is the longer one from where the two cross; between crossings all is straight.
+    Pieces come from the last to the first, which starts at 0.
+    """
+    lines = [sorted(pair, key=lambda line: line[::-1]) for pair in operators]
+    crossings = [
+        ceil(min((flat[0] - steep[0]) / (steep[1] - flat[1]), 1e18)) if flat > steep else 0
+        for flat, steep in lines
+    ]
+    pieces = []
+    for start in sorted({0, *crossings}, reverse=True):
+        longer = [pair[start >= cross] for pair, cross in zip(lines, crossings, strict=True)]
+        pieces.append((start, sum(line[0] for line in longer), sum(line[1] for line in longer)))
+    return tuple(pieces)
+
+
+def decode_pieces(
     spec: DecoderSpec,
     gpu: Gpu,
     max_seqs: int,
@@ -51,8 +74,10 @@ def decode_terms(
     precision: Precision,
     calibration: Calibration,
     fused: bool,
-) -> list[tuple[DecodeTerm, ...]]:
-    """Return the terms of 0 to ``max_seqs`` decoding sequences, see ``StepCost.decode_terms``.
+) -> list[tuple[Piece, ...]]:
+    """Return the pieces of 0 to ``max_seqs`` decoding sequences, see ``StepCost.decode_pieces``.
+
+    An operator takes the longer of arithmetic and traffic, or of a kernel's floor and its traffic.
 
     Raises:
         UnsupportedPrecisionError: the GPU lacks the arithmetic.
@@ -69,8 +94,11 @@ def decode_terms(
             bytes_efficiency=calibration.attention_decode_bytes,
         )
         return [
-            tuple(
-                (0.0, t.per_pair, t.per_row * n, t.per_position + t.moved_per_pair) for t in terms
+            straight_pieces(
+                [
+                    ((0.0, t.per_pair), (t.per_row * n, t.per_position + t.moved_per_pair))
+                    for t in terms
+                ]
             )
             for n in sequences.tolist()
         ]
@@ -83,7 +111,7 @@ def decode_terms(
     per_position = spec.num_layers * row_bytes / (gpu.bandwidth_bytes_per_s * share)
     floor, base = (spec.num_layers * seconds for seconds in (floor_s, base_s))
     return [
-        ((low, 0.0, start, slope),)
+        straight_pieces([((low, 0.0), (start, slope))])
         for low, start, slope in zip(
             floor.tolist(), base.tolist(), per_position.tolist(), strict=True
         )

@@ -175,7 +175,8 @@ class Calibration(_Part):
     chunk_overhead_s: NonNegativeFloat = 0.0
     """Once per prefill chunk."""
     layer_overhead_s: NonNegativeFloat = 0.0
-    """Once per layer: launches and gaps between kernels."""
+    """Once per layer: launches and gaps between kernels. With measured kernels: all that norms,
+    activations and the like take while they move little."""
     collective_overhead_s: NonNegativeFloat = 0.0
     """Once per collective, beyond the hops of the links."""
 

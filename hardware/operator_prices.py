@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from hardware.calibration import Calibration
 from hardware.gpu import Gpu
+from hardware.kernels import Kernels
 from hardware.roofline import F, operator_s
 from model.ops import Operator, prefill_attention
 from model.precision import Precision
@@ -39,13 +40,10 @@ def operators_s(operators: Iterable[Operator], gpu: Gpu, calibration: Calibratio
     Raises:
         UnsupportedPrecisionError: the GPU lacks the arithmetic of one of them.
     """
+    if calibration.kernels is not None:
+        return _measured_s(operators, gpu, calibration, calibration.kernels)
     total: F = 0.0
-    kernels = calibration.kernels
     for operator in operators:
-        if kernels is not None and operator.gemm is not None:
-            measured_s = kernels.gemm_s(operator, gpu) / calibration.gemm_share
-            total = total + operator.layers * measured_s
-            continue
         flops_efficiency, bytes_efficiency = efficiencies(operator.kind, calibration)
         seconds = operator_s(
             operator.flops,
@@ -58,6 +56,29 @@ def operators_s(operators: Iterable[Operator], gpu: Gpu, calibration: Calibratio
             seconds = seconds / gemm_factor(operator.gemm[0], calibration)
         total = total + operator.layers * seconds
     return np.asarray(total)
+
+
+def _measured_s(
+    operators: Iterable[Operator], gpu: Gpu, calibration: Calibration, kernels: Kernels
+) -> Floats:
+    """Matrix products as measured; the small kernels between them by their traffic.
+
+    ``layer_overhead_s`` is what those take however little they move (launches, and activations
+    that the L2 cache holds): only what their traffic takes beyond it is added.
+    """
+    products: F = 0.0
+    between: F = 0.0
+    layers = 1
+    for operator in operators:
+        if operator.gemm is not None:
+            measured_s = kernels.gemm_s(operator, gpu) / calibration.gemm_share
+            products = products + operator.layers * measured_s
+            continue
+        moved_per_s = gpu.bandwidth_bytes_per_s * calibration.elementwise_bytes
+        between = between + operator.layers * operator.bytes / moved_per_s
+        layers = max(layers, operator.layers)
+    hidden_s = layers * calibration.layer_overhead_s if layers > 1 else 0.0
+    return np.asarray(products + np.maximum(between - hidden_s, 0.0))
 
 
 def gemm_factor(rows: float | Floats, calibration: Calibration) -> Floats:

@@ -7,20 +7,20 @@ them, and prefill chunks ``(chunk_tokens, past_tokens)``. Its price is
 
 where the tokens' share (projections, MLP or experts, norms, all-reduces) depends on the number of
 tokens only, and the sequences' share (LM head, gather of the logits) on the number of sequences
-only: both are tables. Attention of all decodes is a maximum of two linear functions of their
-contexts, of each chunk what ``hardware.chunk_cost`` says.
+only: both are tables. Attention of all decodes is made of straight lines over the sum of their
+contexts (``hardware.attention_prices``), of each chunk what ``hardware.chunk_cost`` says.
 
 Not covered: kernels do not overlap, and sampling costs what ``sequence_overhead_s`` says.
 """
 
 from array import array
-from collections.abc import MutableSequence, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from hardware.attention_prices import DecodeTerm, chunk_cost, decode_terms
+from hardware.attention_prices import Piece, chunk_cost, decode_pieces
 from hardware.calibration import DATASHEET, Calibration
 from hardware.chunk_cost import ChunkCost
 from hardware.gpu import Gpu
@@ -49,8 +49,8 @@ class StepCost:
     sequence_s: list[float]
     """By sequences of the step, from 0: LM head, and host time per sequence."""
     sliding_window: int | None
-    decode_terms: list[tuple[DecodeTerm, ...]] = field(repr=False)
-    """By decoding sequences, from 0: every attention operator over all layers."""
+    decode_pieces: list[tuple[Piece, ...]] = field(repr=False)
+    """By decoding sequences, from 0: their attention over all layers, by positions attended."""
     chunk_cost: ChunkCost
     """Attention of a prefill chunk."""
     token_work: tuple[Floats, Floats] = field(repr=False)
@@ -77,17 +77,17 @@ class StepCost:
         attention = 0.0 if decodes or not chunks else self.chunk_cost.launch_s
         tokens = decodes
         sequences = decodes
-        chunk_s = self.chunk_cost.seconds
+        chunk_cost = self.chunk_cost
         for chunk, past in chunks:
             tokens += chunk
             sequences += 1
-            attention += chunk_s(chunk, past)
+            attention += chunk_cost.seconds(chunk, past)
         try:
             if decodes:
-                for fixed, per_position, base, slope in self.decode_terms[decodes]:
-                    first = fixed + per_position * context_tokens
-                    second = base + slope * context_tokens
-                    attention += first if first > second else second
+                for start, flat_s, slope_s in self.decode_pieces[decodes]:
+                    if context_tokens >= start:
+                        attention += flat_s + slope_s * context_tokens
+                        break
             return self.overhead_s + self.token_s[tokens] + self.sequence_s[sequences] + attention
         except IndexError:
             self._check(tokens, sequences)
@@ -101,12 +101,13 @@ class StepCost:
         growth: int,
         steps: int,
         until_s: float,
-    ) -> MutableSequence[float]:
-        """Return the ends of successive steps that only decode, the first starting at ``start_s``.
+        ends_s: "array[float]",
+    ) -> float:
+        """Append to ``ends_s`` the ends of successive decode steps; return the last of them.
 
-        Step ``i`` attends ``context_tokens + i * growth`` positions. At most ``steps`` of them, and
-        none that would start at ``until_s`` or later (a time after ``start_s``, or infinity). Equal
-        to adding up ``step_s``, to the last bit.
+        The first starts at ``start_s``. Step ``i`` attends ``context_tokens + i * growth``
+        positions. At most ``steps`` of them, and none that would start at ``until_s`` or later (a
+        time after ``start_s``, or infinity). Equal to adding up ``step_s``, to the last bit.
 
         Raises:
             ValueError: more sequences than the tables were built for.
@@ -116,28 +117,33 @@ class StepCost:
         except IndexError:
             self._check(decodes, decodes)
             raise
-        if steps >= VECTOR_STEPS and until_s - start_s > VECTOR_STEPS * base:
-            if until_s - start_s < steps * base:  # no step is shorter than its base
-                steps = int((until_s - start_s) / base) + 1
-            seconds = self._decode_vector_s(decodes, context_tokens, growth, steps)
-            seconds[0] += start_s
-            vector = np.add.accumulate(seconds, out=seconds)
-            return array("d", vector[: vector.searchsorted(until_s) + 1].tobytes())
-        ends_s = []
-        end_s, context = start_s, context_tokens
-        terms = self.decode_terms[decodes]
-        for _ in range(steps):
-            attention = 0.0
-            for fixed, per_position, base_s, slope in terms:
-                first = fixed + per_position * context
-                second = base_s + slope * context
-                attention += first if first > second else second
-            end_s += base + attention
-            ends_s.append(end_s)
-            if end_s >= until_s:
-                break
-            context += growth
-        return ends_s
+        end_s, context, left = start_s, context_tokens, steps
+        while True:
+            count, end = left, 0
+            for piece in self.decode_pieces[decodes]:
+                if context >= piece[0]:
+                    break
+                end = piece[0]
+            _, flat_s, slope_s = piece
+            if end and growth:  # as many as begin on this line
+                count = min(left, (end - context - 1) // growth + 1)
+            if count >= VECTOR_STEPS and until_s - end_s > VECTOR_STEPS * base:
+                if until_s - end_s < count * base:  # no step is shorter than its base
+                    count = left = int((until_s - end_s) / base) + 1
+                positions = np.arange(count, dtype=np.int64) * growth + context
+                seconds = base + (flat_s + slope_s * positions)
+                end_s = _add_up(end_s, seconds, until_s, ends_s)
+                context += count * growth
+            else:
+                for _ in range(count):
+                    end_s += base + (flat_s + slope_s * context)
+                    ends_s.append(end_s)
+                    if end_s >= until_s:
+                        return end_s
+                    context += growth
+            left -= count
+            if not left or end_s >= until_s:
+                return end_s
 
     def work(
         self,
@@ -193,9 +199,9 @@ class StepCost:
         positions = sequences * mean_context_tokens
         if self.sliding_window is not None:
             positions = min(positions, float(sequences * self.sliding_window))
-        for fixed, per_position, base, slope in self.decode_terms[sequences]:
-            seconds += max(fixed + per_position * positions, base + slope * positions)
-        return sequences / seconds
+        pieces = self.decode_pieces[sequences]
+        _, flat_s, slope_s = next(piece for piece in pieces if positions >= piece[0])
+        return sequences / (seconds + flat_s + slope_s * positions)
 
     def output_tokens_per_s_ceiling(self) -> float:
         """Return output tokens/s of one replica that no schedule can exceed.
@@ -229,23 +235,6 @@ class StepCost:
             "output_tokens_per_s": self.output_tokens_per_s_ceiling(),
         }
 
-    def _base_s(self, tokens: int, sequences: int) -> float:
-        try:
-            return self.overhead_s + self.token_s[tokens] + self.sequence_s[sequences]
-        except IndexError:
-            self._check(tokens, sequences)
-            raise
-
-    def _decode_vector_s(
-        self, decodes: int, context_tokens: int, growth: int, steps: int
-    ) -> Floats:
-        """Durations of successive steps that only decode, computed side by side."""
-        positions = np.arange(steps, dtype=np.int64) * growth + context_tokens
-        total = np.zeros(steps)
-        for fixed, per_position, base, slope in self.decode_terms[decodes]:
-            total += np.maximum(fixed + per_position * positions, base + slope * positions)
-        return self._base_s(decodes, decodes) + total
-
     def _check(self, tokens: int, sequences: int) -> None:
         limits = {
             "tokens": (tokens, len(self.token_s) - 1, "max_tokens"),
@@ -257,6 +246,16 @@ class StepCost:
                     f"a step of {count} {noun} is beyond {parameter} = {limit} of this step cost, "
                     f"expected at most {limit}"
                 )
+
+
+def _add_up(
+    start_s: float, seconds: npt.NDArray[np.floating], until_s: float, ends_s: "array[float]"
+) -> float:
+    """Append the ends of steps up to the first at ``until_s`` or later; return the last of them."""
+    seconds[0] += start_s
+    ends = np.add.accumulate(seconds, out=seconds)
+    ends_s.frombytes(ends[: ends.searchsorted(until_s) + 1].tobytes())
+    return ends_s[-1]
 
 
 def step_cost(
@@ -311,7 +310,7 @@ def step_cost(
         token_s=token_s.tolist(),
         sequence_s=(sequence_s + sequence_overhead_s * sequences).tolist(),
         sliding_window=spec.sliding_window,
-        decode_terms=decode_terms(spec, gpu, max_seqs, tp, precision, calibration, fused),
+        decode_pieces=decode_pieces(spec, gpu, max_seqs, tp, precision, calibration, fused),
         chunk_cost=chunk_cost(spec, gpu, tp, precision, calibration, fused),
         token_work=operators_work(of_tokens),
         sequence_work=operators_work(of_sequences),

@@ -31,7 +31,7 @@ class AsyncChunkedPrefill(ChunkedPrefill):
     def admit(self, sequence: Sequence) -> None:
         """Take note of an arrival; it is queued when the next plan has been made."""
         self._arrived.append(sequence)
-        self.prompt_tokens += sequence.prompt_tokens
+        self.tokens_to_prefill += sequence.target_tokens
 
     def next_batch(self, now_s: float) -> Batch | None:
         """Form the batch that was planned a step ago; if there was none, one of what is known."""
@@ -49,18 +49,18 @@ class AsyncChunkedPrefill(ChunkedPrefill):
         if leaving:
             super()._release(leaving)
         for sequence in arrived:
-            self.prompt_tokens -= sequence.prompt_tokens
+            self.tokens_to_prefill -= sequence.target_tokens
             super().admit(sequence)
 
     def _release(self, sequences: list[Sequence]) -> None:
         """They leave when the next plan has been made."""
         self._leaving += sequences
 
-    def _preempt_one(self, batch: Batch) -> None:
+    def _preempt_one(self, batch: Batch, *, decodes_ready: bool) -> None:
         """If it would be one that has ended, that one leaves, and nothing is lost."""
         victim = self._victim()
         if victim not in self._leaving:
-            super()._preempt_one(batch)
+            super()._preempt_one(batch, decodes_ready=decodes_ready)
             return
         self._leaving.remove(victim)
         super()._release([victim])
@@ -75,7 +75,7 @@ class AsyncChunkedPrefill(ChunkedPrefill):
         if sequence not in self._arrived:
             return super().abort(sequence)
         self._arrived.remove(sequence)
-        self.prompt_tokens -= sequence.prompt_tokens
+        self.tokens_to_prefill -= sequence.target_tokens
         return True
 
 

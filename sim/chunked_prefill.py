@@ -30,8 +30,9 @@ class ChunkedPrefill(Scheduler):
 
     def next_batch(self, now_s: float) -> Batch | None:
         """Running requests, then new ones (unless somebody was preempted)."""
-        batch = Batch()
-        decoding = self.decoding
+        batch, decoding = self._batch, self.decoding
+        if batch.chunks or batch.preempted or batch.returned:
+            batch.clear()
         if self._by_priority and self._falls_short():
             self._serve_in_order(batch)
         else:
@@ -42,21 +43,23 @@ class ChunkedPrefill(Scheduler):
         if self.waiting and not batch.preempted:
             self._start_prompts(batch)
         if not decoding.count and not batch.chunks:
-            if not batch.preempted:
-                return None
-            # Whoever was thrown out left an empty step behind: the freed blocks serve the next try.
-            super()._rejoin(batch)
-            self._catch_up()
-            again = self.next_batch(now_s)
-            if again is not None:
-                again.preempted[:0] = batch.preempted
-            return again
+            return self._try_again(batch, now_s) if batch.preempted else None
         self._add_decodes(batch)
         if self._held_back:
             batch.returned = [each for each in self._held_back if each.finish_step >= 0]
             self._held_back = []
             batch.steps = 1
         return batch
+
+    def _try_again(self, batch: Batch, now_s: float) -> Batch | None:
+        """Whoever was thrown out left an empty step: the freed blocks serve the next try."""
+        preempted = batch.preempted.copy()
+        super()._rejoin(batch)
+        self._catch_up()
+        again = self.next_batch(now_s)
+        if again is not None:
+            again.preempted[:0] = preempted
+        return again
 
     def _rejoin(self, batch: Batch) -> None:
         super()._rejoin(batch)
@@ -98,7 +101,7 @@ class ChunkedPrefill(Scheduler):
             blocks = pool.blocks(past + tokens) - pool.blocks(past)
             while blocks > pool.free and sequence in running:
                 budget += self._tokens_of(self._victim(), batch)
-                self._preempt_one(batch)
+                self._preempt_one(batch, decodes_ready=False)
             if sequence not in running:
                 break
             pool.take(blocks)
@@ -110,7 +113,7 @@ class ChunkedPrefill(Scheduler):
                 batch.chunks.append((tokens, past))
         batch.held_back = [each for each in running if each.finish_step >= 0 and each not in served]
         for sequence in batch.held_back:
-            decoding.leave(sequence)
+            self._pause(sequence)
         served.clear()
 
     def _tokens_of(self, sequence: Sequence, batch: Batch) -> int:
@@ -137,7 +140,7 @@ class ChunkedPrefill(Scheduler):
             chunk = min(sequence.target_tokens - past, budget, self.longest_chunk)
             blocks = pool.blocks(past + chunk) - pool.blocks(past)
             while blocks > pool.free and sequence in self.running:
-                self._preempt_one(batch)
+                self._preempt_one(batch, decodes_ready=True)
             if sequence not in self.running:
                 break
             pool.take(blocks)
@@ -146,21 +149,26 @@ class ChunkedPrefill(Scheduler):
 
     def _start_prompts(self, batch: Batch) -> None:
         pool, waiting, running = self.pool, self.waiting, self.running
+        seats = self.max_num_seqs - len(running)
         budget = self.token_budget - self.decoding.count
         if batch.chunks:
             budget = self._budget_left(batch)
-        while budget > 0 and waiting and len(running) < self.max_num_seqs:
-            sequence = waiting.head()
+        while waiting and budget > 0 and seats > 0:
+            sequence = waiting.pop()
             chunk = sequence.target_tokens
             if chunk > budget or chunk > self.longest_chunk:
                 chunk = min(budget, self.longest_chunk)
-            blocks = -(-chunk // pool.block_size)
-            if pool.free - blocks < self.watermark_blocks:
+            free = pool.free + -chunk // pool.block_size
+            if free < self.watermark_blocks:
+                waiting.push_back(sequence)
                 break
-            self._seat(waiting.pop(), blocks)
+            pool.free = free
+            running[sequence] = None
+            self.prefilling.append(sequence)
             batch.prefills.append(sequence)
             batch.chunks.append((chunk, 0))
             budget -= chunk
+            seats -= 1
 
 
 class CachingChunkedPrefill(ChunkedPrefill):

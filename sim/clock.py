@@ -11,11 +11,13 @@ step that starts at ``t`` sees every request that reached it by ``t``, and a rou
 ``t`` does not yet see the steps that end at ``t``.
 """
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from heapq import heappush
 from math import inf
 
 import simpy
-from simpy.core import EmptySchedule
 from simpy.events import NORMAL, URGENT, Event
 
 __all__ = ["ANSWER", "DELIVERY", "NORMAL", "TIMEOUT", "URGENT", "Clock"]
@@ -28,6 +30,9 @@ class Clock(simpy.Environment):  # type: ignore[misc, unused-ignore]
     """A SimPy environment that can schedule at an absolute time in seconds."""
 
     _stop_s = -inf
+    turn = -1
+    """While a replica tells who finished, its number: those before it have ended their steps of
+    this instant, too."""
 
     def at(self, time_s: float, priority: int = NORMAL) -> Event:
         """Return an event that fires at ``time_s`` (not before now)."""
@@ -57,12 +62,19 @@ class Clock(simpy.Environment):  # type: ignore[misc, unused-ignore]
     def run_through(self, stop_s: float) -> None:
         """Process every event up to and including ``stop_s``, or until none is left."""
         self._stop_s = stop_s
-        step = self.step
-        if stop_s == inf:
-            try:
-                while True:
-                    step()
-            except EmptySchedule:
-                return
-        while self.peek() <= stop_s:
-            step()
+        queue, step = self._queue, self.step
+        with _without_collector():
+            while queue and queue[0][0] <= stop_s:
+                step()
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Pause Python's collector of cycles: a run makes none, and it walks over all in flight."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()

@@ -23,6 +23,7 @@ class DecodeSet:
         count: sequences.
         context_tokens: KV positions that they attend in the next step, current tokens included.
         growth: sequences whose context is still growing: all, without a sliding window.
+        forgotten_tokens: those that windows have left behind, of all sequences.
         step: decode steps done so far.
         needs: new KV blocks of step s, at ``s % block_size``.
     """
@@ -35,6 +36,7 @@ class DecodeSet:
         "block_size",
         "context_tokens",
         "count",
+        "forgotten_tokens",
         "growth",
         "needs",
         "step",
@@ -45,6 +47,7 @@ class DecodeSet:
         self.block_size = block_size
         self.window = window
         self.growth = 0
+        self.forgotten_tokens = 0
         self._fills: dict[int, int] = {}  # how many fill their window in which step
         self._fill_dates: list[int] = []  # a heap of those steps
         self.count = 0
@@ -54,27 +57,33 @@ class DecodeSet:
         self._calendar: dict[int, list[Sequence]] = {}  # who finishes in which step
         self._dates: list[int] = []  # a heap of the calendar's steps
 
+    @property
+    def tokens(self) -> int:
+        """Prompts and what was generated, of all sequences."""
+        return self.context_tokens + self.forgotten_tokens
+
     def join(self, sequence: Sequence) -> None:
         """Let a prefilled sequence, with at least one token to go, decode from the next step on."""
         step, kv_tokens = self.step, sequence.kv_tokens
         sequence.joined_step = step
         sequence.finish_step = finish = step + sequence.output_tokens - sequence.generated_tokens
         self.count += 1
-        self.context_tokens += kv_tokens + 1
         self.growth += 1
+        self.context_tokens += kv_tokens + 1
         if self.window is not None:
-            self._note_window(step, kv_tokens, self.window)
+            self._enter_window(step, kv_tokens, self.window)
         self.needs[(step - kv_tokens) % self.block_size] += 1
-        if finish in self._calendar:
-            self._calendar[finish].append(sequence)
+        calendar = self._calendar
+        if finish in calendar:
+            calendar[finish].append(sequence)
         else:
-            self._calendar[finish] = [sequence]
+            calendar[finish] = [sequence]
             heappush(self._dates, finish)
 
-    def _note_window(self, step: int, kv_tokens: int, window: int) -> None:
+    def _enter_window(self, step: int, kv_tokens: int, window: int) -> None:
         """Count a sequence that joins among those that fill their window, or have done so."""
         if kv_tokens + 1 > window:
-            self.context_tokens -= kv_tokens + 1 - window
+            self._forget(kv_tokens + 1 - window)
             self.growth -= 1
             return
         date = step + window - 1 - kv_tokens
@@ -85,44 +94,45 @@ class DecodeSet:
 
     def leave(self, sequence: Sequence) -> None:
         """Take a sequence out before it has finished."""
+        sequence.generated_tokens += self.step - sequence.joined_step
         self._calendar[sequence.finish_step].remove(sequence)
         self._settle([sequence])
 
     def _settle(self, sequences: list[Sequence]) -> None:
-        """Bring the counts of those who leave up to date, and those of the set without them."""
-        step, needs, block_size, window = self.step, self.needs, self.block_size, self.window
+        """Bring ``kv_tokens`` of those who leave up to date, and the counts of those who stay."""
+        step, needs, block_size = self.step, self.needs, self.block_size
         for sequence in sequences:
-            joined_step, kv_tokens = sequence.joined_step, sequence.kv_tokens
-            needs[(joined_step - kv_tokens) % block_size] -= 1
-            done = step - joined_step
-            fill_date = joined_step - kv_tokens - 1  # plus the window
-            sequence.kv_tokens = kv_tokens = kv_tokens + done
-            sequence.generated_tokens += done
+            sequence.kv_tokens = kv_tokens = sequence.kv_tokens + step - sequence.joined_step
             sequence.finish_step = -1
-            if window is None or fill_date + window >= step:
-                self.context_tokens -= kv_tokens + 1
-                self.growth -= 1
-                if window is not None:
-                    self._fills[fill_date + window] -= 1
-            else:
-                self.context_tokens -= window
+            needs[(step - kv_tokens) % block_size] -= 1
+            self.context_tokens -= kv_tokens + 1
+            self.growth -= 1
+            if self.window is not None:
+                self._leave_window(kv_tokens, self.window)
         self.count -= len(sequences)
+
+    def _leave_window(self, kv_tokens: int, window: int) -> None:
+        """Undo ``_enter_window`` for one who leaves with ``kv_tokens`` tokens."""
+        if kv_tokens < window:
+            self._fills[self.step + window - 1 - kv_tokens] -= 1
+        else:
+            self._forget(window - kv_tokens - 1)
+            self.growth += 1
+
+    def _forget(self, tokens: int) -> None:
+        """Windows move past so many tokens more."""
+        self.context_tokens -= tokens
+        self.forgotten_tokens += tokens
 
     def blocks_needed_after(self, steps: int) -> int:
         """New KV blocks of the ``steps`` steps that follow the next one."""
-        size = self.block_size
-        cycles, rest = divmod(steps, size)
-        blocks = cycles * self.count
-        if rest:
-            start = (self.step + 1) % size
-            end = start + rest
-            needs = self.needs
-            blocks += (
-                sum(needs[start:end])
-                if end <= size
-                else (sum(needs[start:]) + sum(needs[: end - size]))
-            )
-        return blocks
+        size, needs = self.block_size, self.needs
+        start = (self.step + 1) % size
+        end = start + steps
+        if end <= size:
+            return sum(needs[start:end])
+        # To the end of this round, whole rounds (one block per sequence), the begin of the last.
+        return sum(needs[start:]) + (end // size - 1) * self.count + sum(needs[: end % size])
 
     def steps_ahead(self, free_blocks: int) -> int:
         """How many steps can follow each other until one finishes or blocks run out.
@@ -157,17 +167,26 @@ class DecodeSet:
         return dates[0] - self.step + 1 if dates else self._dates[0] - self.step
 
     def advance(self, steps: int) -> list[Sequence]:
-        """Do ``steps`` steps; return those who finish with the last one, in order of joining."""
+        """Do ``steps`` steps; return those who finish with the last one, in order of joining.
+
+        At most as many as until the next date of the calendar.
+        """
         self.step = step = self.step + steps
         self.context_tokens += steps * self.growth
-        while self._fill_dates and self._fill_dates[0] < step:
-            filled = self._fills.pop(heappop(self._fill_dates))
-            self.growth -= filled
-            self.context_tokens -= filled  # the last step filled the window: it grows no more
+        if self.window is not None:
+            self._move_windows(steps)
         dates = self._dates
-        finished: list[Sequence] = []
-        while dates and dates[0] <= step:
-            finished += self._calendar.pop(heappop(dates))
-        if finished:
-            self._settle(finished)
+        if dates[0] > step:
+            return []
+        finished = self._calendar.pop(heappop(dates))
+        self._settle(finished)
         return finished
+
+    def _move_windows(self, steps: int) -> None:
+        """Forget what fell out of windows in the last ``steps`` steps."""
+        self.forgotten_tokens += steps * (self.count - self.growth)
+        dates = self._fill_dates
+        while dates and dates[0] < self.step:
+            filled = self._fills.pop(heappop(dates))
+            self.growth -= filled
+            self._forget(filled)  # the last step filled the window: it grows no more

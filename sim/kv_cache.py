@@ -14,7 +14,7 @@ class BlockPool:
         ValueError: no block at all, or a block of no token.
     """
 
-    __slots__ = ("allocated", "block_size", "free", "freed", "num_blocks")
+    __slots__ = ("block_size", "free", "freed", "num_blocks")
 
     def __init__(self, num_blocks: int, block_size: int) -> None:
         if num_blocks < 1:
@@ -24,13 +24,17 @@ class BlockPool:
         self.num_blocks = num_blocks
         self.block_size = block_size
         self.free = num_blocks
-        self.allocated = 0
         self.freed = 0
 
     @property
     def held(self) -> int:
         """Blocks in use."""
         return self.num_blocks - self.free
+
+    @property
+    def allocated(self) -> int:
+        """Blocks that were ever taken."""
+        return self.freed + self.held
 
     def blocks(self, tokens: int) -> int:
         """Blocks that hold ``tokens`` tokens."""
@@ -45,7 +49,6 @@ class BlockPool:
         if blocks > self.free:
             raise ValueError(f"cannot take {blocks} blocks, {self.free} of {self.num_blocks} free")
         self.free -= blocks
-        self.allocated += blocks
 
     def give(self, blocks: int) -> None:
         """Return ``blocks`` to the pool.
@@ -53,9 +56,10 @@ class BlockPool:
         Raises:
             ValueError: more than are held.
         """
-        if blocks > self.num_blocks - self.free:
+        free = self.free + blocks
+        if free > self.num_blocks:
             raise ValueError(f"cannot give back {blocks} blocks, {self.held} are held")
-        self.free += blocks
+        self.free = free
         self.freed += blocks
 
     def check_integrity(self, held_by_sequences: int) -> None:
@@ -64,9 +68,7 @@ class BlockPool:
         Raises:
             AssertionError: names the numbers that disagree.
         """
-        if not self.allocated - self.freed == self.held == held_by_sequences:
+        if self.held != held_by_sequences:
             raise AssertionError(
-                f"allocated {self.allocated} - freed {self.freed} = "
-                f"{self.allocated - self.freed}, held {self.held}, sequences hold "
-                f"{held_by_sequences}: expected all equal"
+                f"{self.held} blocks are held, sequences hold {held_by_sequences}: expected equal"
             )

@@ -10,6 +10,7 @@ from struct import Struct
 import numpy as np
 import numpy.typing as npt
 
+from model.ops import causal_pairs
 from sim.recorder import ReplicaRecorder
 from sim.result import FINISHED, REJECTED, SEGMENT_COLUMNS, TIMED_OUT, UNFINISHED, Result
 from sim.scenario import NO_API, ApiTime
@@ -18,6 +19,7 @@ from sim.tape import Column, Scratch, Tape, joined
 from workloads.requests import Requests
 
 _OUTCOME = Struct("=3d5i")
+_pack_outcome = _OUTCOME.pack
 _OUTCOME_TYPE = np.dtype(
     [
         ("first_scheduled_s", "f8"),
@@ -60,6 +62,26 @@ class Log:
     prefill_kv_tokens: int = 0
     computed_prefill_tokens: int = 0
 
+    def add_work(
+        self,
+        table: npt.NDArray[np.void],
+        chunk_tokens: Column,
+        past_tokens: Column,
+        sliding_window: int | None,
+    ) -> None:
+        """Count what segments attended, and their prefill chunks."""
+        # Every step of a segment attends one position more per sequence whose context grows.
+        steps = table["steps"].astype(np.int64)
+        contexts = steps * table["context_tokens"] + table["growth"] * (steps * (steps - 1) // 2)
+        self.decode_context_tokens += int(contexts[table["decodes"] > 0].sum())
+        positions = chunk_tokens + past_tokens
+        if sliding_window is not None:
+            positions = np.minimum(positions, chunk_tokens + (sliding_window - 1))
+        pairs = np.asarray(causal_pairs(chunk_tokens, past_tokens, sliding_window))
+        self.prefill_pairs += int(pairs.astype(np.int64).sum())
+        self.prefill_kv_tokens += int(positions.sum())
+        self.computed_prefill_tokens += int(chunk_tokens.sum())
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -93,7 +115,8 @@ class Recorder:
     ) -> None:
         self.requests = requests
         self.api = api
-        self.replicas = [ReplicaRecorder(sliding_window) for _ in range(replicas)]
+        self.sliding_window = sliding_window
+        self.replicas = [ReplicaRecorder() for _ in range(replicas)]
         self._logs = [Log() for _ in range(replicas)]
         self._scratch = scratch or Scratch()
         self._ended = bytearray()
@@ -118,7 +141,7 @@ class Recorder:
 
         ``finish_s`` is when it was given up, in that case.
         """
-        self._ended += _OUTCOME.pack(
+        self._ended += _pack_outcome(
             sequence.first_scheduled_s,
             sequence.first_token_s,
             finish_s,
@@ -131,9 +154,8 @@ class Recorder:
 
     def finished(self, sequences: SequenceOf[Sequence], replica: int, now_s: float) -> None:
         """Sequences produced their last token, now."""
-        pack = _OUTCOME.pack
         for sequence in sequences:
-            self._ended += pack(
+            self._ended += _pack_outcome(
                 sequence.first_scheduled_s,
                 sequence.first_token_s,
                 now_s,
@@ -190,17 +212,19 @@ class Recorder:
             values = values.astype(tape.dtype, copy=False)
             tape.append(np.ascontiguousarray(values) if everything else self._scratch.keep(values))
 
-        rows = len(taken.segments["steps"])
-        log.segments["replica"].append(np.broadcast_to(np.int32(replica), rows))
-        for name, values in taken.segments.items():
-            append(log.segments[name], values)
+        table = taken.segments
+        chunk_tokens, past_tokens = taken.chunks.astype(np.int64).T
+        columns = {name: table[name] for name in table.dtype.names or ()}
+        columns["prefill_tokens"] = _sums(chunk_tokens, table["chunks"])
+        for name, tape in log.segments.items():
+            if name == "replica":
+                tape.append(np.broadcast_to(np.int32(replica), len(table)))
+            else:
+                append(tape, columns[name])
         append(log.step_end_s, taken.step_end_s)
         append(log.resumed_gap_s, taken.resumed_gap_s)
         append(log.resumed_end_s, taken.resumed_end_s)
-        log.decode_context_tokens += taken.decode_context_tokens
-        log.computed_prefill_tokens += int(taken.segments["prefill_tokens"].sum())
-        log.prefill_pairs = recorder.prefill_pairs
-        log.prefill_kv_tokens = recorder.prefill_kv_tokens
+        log.add_work(table, chunk_tokens, past_tokens, self.sliding_window)
         if everything:
             log.returned_step = np.array(recorder.returned_step, dtype=np.int64)
 
@@ -312,6 +336,14 @@ def _outcomes(parts: SequenceOf[Part], rows: int) -> dict[str, Column]:
         for name, column in outcomes.items():
             column[part.rows] = part.outcomes[name]
     return outcomes
+
+
+def _sums(values: Column, counts: Column) -> Column:
+    """Sums of successive stretches of ``values``, as long as ``counts`` says."""
+    total = np.concatenate(([0], np.cumsum(values)))
+    ends = np.cumsum(counts)
+    sums: Column = total[ends] - total[ends - counts]
+    return sums
 
 
 def _no_outcomes(rows: int) -> dict[str, Column]:

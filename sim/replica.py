@@ -1,7 +1,7 @@
 """One engine on one tensor-parallel group: the main loop of the simulation."""
 
-from bisect import bisect_left
-from collections.abc import Callable, Generator, Iterator, MutableSequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Generator, Iterator
 from math import inf
 
 from simpy.events import Event
@@ -43,62 +43,58 @@ class Replica:
         self.on_finish = on_finish
         self._arrivals = arrivals
         self._next = next(arrivals, None)
-        self._next_s = inf if self._next is None else self._next.arrival_s
         self.aborted: list[Sequence] = []
         """Whom the scheduler still has, though nobody wants them: until the step has ended."""
-        self._batch: Batch | None = None
-        self._start_s = 0.0
-        self._ends_s: MutableSequence[float] = []
         self._wake: Event | None = None  # what is waited for while asleep
         self._wake_s = 0.0
+        # Of the batch under way, for others to see while this replica is asleep:
+        self._batch: Batch | None = None
+        self._start_s = 0.0
         self._priority = NORMAL + number  # at one instant, replicas go by their numbers
         clock.process(self.run())
 
     def run(self) -> Generator[Event, None, None]:
         """The main loop."""
-        clock, scheduler, price = self.clock, self.scheduler, self.price
+        clock, scheduler, price, recorder = self.clock, self.scheduler, self.price, self.recorder
+        ends_s = recorder.step_end_s
         yield self._sleep_until(0.0)
-        self._wake, now_s = None, 0.0
+        self._wake, now_s, idle = None, 0.0, True
+        next_s = self._take_arrivals(now_s)
         while True:
-            if self._next_s <= now_s:
-                self._take_arrivals(now_s)
-            ended = self._batch
-            if ended is not None:
-                self._end(ended)
-            self._batch = batch = scheduler.next_batch(now_s)
+            start_s, batch = now_s, scheduler.next_batch(now_s)
             if batch is None:
-                wake_s = min(scheduler.wake_s, self._next_s)
+                now_s, idle = min(scheduler.wake_s, next_s), True
             else:
-                if batch.prefills or batch.preempted:
-                    self.recorder.begin(batch, now_s)
-                start_s = now_s if ended is not None else now_s + price.idle_start_s
-                rows, chunks = batch.decodes + batch.padding, batch.chunks
-                if chunks:
-                    wake_s = start_s + price.step_s(rows, batch.context_tokens, chunks)
-                    self._ends_s = [wake_s]
+                if batch.chunks or batch.preempted:
+                    recorder.begin(batch, now_s)
+                if idle:
+                    start_s, idle = now_s + price.idle_start_s, False
+                decodes, context = batch.decodes + batch.padding, batch.context_tokens
+                if batch.chunks:
+                    now_s = start_s + price.step_s(decodes, context, batch.chunks)
+                    ends_s.append(now_s)
                 else:
-                    until_s = self._next_s if scheduler.has_seats() else inf
-                    self._ends_s = price.decode_ends_s(
-                        start_s, rows, batch.context_tokens, batch.growth, batch.steps, until_s
+                    until_s = next_s if batch.open else inf
+                    now_s = price.decode_ends_s(
+                        start_s, decodes, context, batch.growth, batch.steps, until_s, ends_s
                     )
-                    wake_s = self._ends_s[-1]
-                self._start_s = start_s
-            if clock.skip_to(wake_s):
-                now_s = wake_s
-            else:
-                yield self._sleep_until(wake_s)
+            if not clock.skip_to(now_s):
+                self._batch, self._start_s = batch, start_s
+                yield self._sleep_until(now_s)
                 self._wake, now_s = None, clock.now
+            if next_s <= now_s:
+                next_s = self._take_arrivals(now_s)
+            if batch is not None:
+                self._end(batch, start_s, now_s)
 
     def submit(self, sequence: Sequence) -> None:
         """Take a request from the router, now."""
-        scheduler = self.scheduler
-        cuts_short = len(self._ends_s) > 1 and scheduler.has_seats()
-        scheduler.admit(sequence)
+        self.scheduler.admit(sequence)
         if self._wake is None:
             return
         if self._batch is None:
             self._wake_at(self.clock.now)
-        elif cuts_short:
+        elif self._batch.steps > 1 and self._batch.open:
             self._cut_short()
 
     def abort(self, sequence: Sequence) -> None:
@@ -113,46 +109,55 @@ class Replica:
             self.aborted.append(sequence)
             self._cut_short()
 
-    def _cut_short(self) -> None:
-        """End a run of steps with the one that is in progress."""
-        ends_s = self._ends_s
-        del ends_s[bisect_left(ends_s, self.clock.now) + 1 :]
-        self._wake_at(ends_s[-1])
-
     def outstanding_tokens(self) -> int:
         """Tokens of the requests here: their prompts, and what was generated until now."""
-        tokens = self.scheduler.prompt_tokens + self.scheduler.generated_tokens
-        if self._batch is not None and self._batch.steps > 1:
-            tokens += self._batch.decodes * bisect_left(self._ends_s, self.clock.now)
+        tokens = self.scheduler.outstanding_tokens()
+        if self._wake is not None and self._batch is not None:
+            ended = self._steps_ended() - self.recorder.steps
+            tokens += self._batch.decodes * ended
         return tokens
 
     def halt(self, stop_s: float) -> None:
         """Complete the steps that ended by ``stop_s``, the last moment of the simulation."""
         self._take_arrivals(stop_s)
-        if self._batch is not None and self._ends_s[0] <= stop_s:
-            self._ends_s = [end_s for end_s in self._ends_s if end_s <= stop_s]
-            self._end(self._batch)
+        if self._batch is None:
+            return
+        ends_s, begun = self.recorder.step_end_s, self.recorder.steps
+        del ends_s[bisect_right(ends_s, stop_s, begun) :]
+        if len(ends_s) > begun:
+            self._end(self._batch, self._start_s, ends_s[-1])
 
-    def _take_arrivals(self, now_s: float) -> None:
-        """Admit everybody who has come until now."""
-        admit, sequence = self.scheduler.admit, self._next
+    def _take_arrivals(self, now_s: float) -> float:
+        """Admit everybody who has come until now; return when the next one comes."""
+        scheduler, sequence = self.scheduler, self._next
         while sequence is not None and sequence.arrival_s <= now_s:
-            admit(sequence)
+            scheduler.admit(sequence)
             sequence = next(self._arrivals, None)
         self._next = sequence
-        self._next_s = inf if sequence is None else sequence.arrival_s
+        return inf if sequence is None else sequence.arrival_s
 
-    def _end(self, batch: Batch) -> None:
-        self._batch = None
-        ends_s = self._ends_s
-        finished = self.recorder.end(batch, self.scheduler, self._start_s, ends_s)
+    def _end(self, batch: Batch, start_s: float, end_s: float) -> None:
+        """The batch under way has ended."""
+        finished = self.recorder.end(batch, self.scheduler, start_s, end_s)
         if finished:
-            self.on_finish(finished, self.number, ends_s[-1])
+            self.on_finish(finished, self.number, end_s)
         if self.aborted:
             for sequence in self.aborted:
                 if self.scheduler.abort(sequence):
                     self.recorder.left(sequence)
             self.aborted.clear()
+
+    def _cut_short(self) -> None:
+        """End a run of steps with the one that is in progress."""
+        ends_s = self.recorder.step_end_s
+        del ends_s[self._steps_ended() + 1 :]
+        self._wake_at(ends_s[-1])
+
+    def _steps_ended(self) -> int:
+        """Count the steps that ended until now: of this instant, if it was this replica's turn."""
+        clock, recorder = self.clock, self.recorder
+        bisect = bisect_right if clock.turn > self.number else bisect_left
+        return bisect(recorder.step_end_s, clock.now, recorder.steps)
 
     def _sleep_until(self, time_s: float) -> Event:
         self._wake_s = time_s

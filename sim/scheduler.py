@@ -7,6 +7,8 @@ real engine, which runs the batch::
     batch = scheduler.next_batch(now_s)         # None: nothing to do before scheduler.wake_s
     finished = scheduler.complete(batch, steps) # 1 <= steps <= batch.steps have been computed
 
+The batch is the scheduler's own: the next call of ``next_batch`` forms the next one in its place.
+
 No scheduler reads a request's true output length to decide anything; it only learns that a sequence
 has ended. (``Batch.steps`` tells the simulator how far the next change is; it changes no decision.)
 """
@@ -50,18 +52,17 @@ class Scheduler(ABC):
         """Prompt and output together. The last token of an output is never put into the cache."""
         self.wake_s = inf
         """After ``next_batch`` gave None: when to ask again, if nobody arrives before."""
-        self.prompt_tokens = 0
-        self.generated_tokens = 0
-        """Of all requests here, waiting ones included: what a router may know."""
+        self.tokens_to_prefill = 0
+        """Prompts, and after a preemption what was generated, of all here who do not decode."""
         self.held_blocks = 0
         """Blocks held in the last computed step, those of sequences that ended with it included."""
         self._by_priority = order == "priority"
-        self._block_ready = False  # whether the decodes hold the blocks of the coming step
-        self._served: set[Sequence] = set()  # those who do, when they are served one by one
+        self._served: set[Sequence] = set()  # who has its blocks, when served one by one
+        self._batch = Batch()
 
     def admit(self, sequence: Sequence) -> None:
         """Queue an arrived request that passed ``fits``."""
-        self.prompt_tokens += sequence.prompt_tokens
+        self.tokens_to_prefill += sequence.target_tokens
         self.waiting.push(sequence)
 
     def abort(self, sequence: Sequence) -> bool:
@@ -69,14 +70,18 @@ class Scheduler(ABC):
         if sequence.finish_step >= 0:
             self.decoding.leave(sequence)
             self._release([sequence])
-        elif sequence in self.prefilling:
+            return True
+        if sequence in self.prefilling:
             self.prefilling.remove(sequence)
             self._release([sequence])
         elif not self.waiting.discard(sequence):
             return False
-        self.prompt_tokens -= sequence.prompt_tokens
-        self.generated_tokens -= sequence.generated_tokens
+        self.tokens_to_prefill -= sequence.target_tokens
         return True
+
+    def outstanding_tokens(self) -> int:
+        """Of all requests here, prompts and what was generated: all that a router may know."""
+        return self.tokens_to_prefill + self.decoding.tokens
 
     def fits(self, prompt_tokens: int, output_tokens: int) -> bool:
         """Whether such a request could ever run here, alone, to its end."""
@@ -92,58 +97,54 @@ class Scheduler(ABC):
         running = [sequence for sequence in self.running if sequence not in ended]
         return running + self.waiting.members()
 
-    def has_seats(self) -> bool:
-        """Whether an arrival could change the next batch."""
-        return len(self.running) < self.max_num_seqs
-
     @abstractmethod
     def next_batch(self, now_s: float) -> Batch | None:
         """Form the next batch; allocate the blocks of its (first) step."""
 
     def complete(self, batch: Batch, steps: int = 1) -> list[Sequence]:
         """Account for ``steps`` computed steps; return who finished with the last one."""
-        decoding, pool = self.decoding, self.pool
+        pool = self.pool
         finished: list[Sequence] = []
         if batch.decodes:
+            decoding = self.decoding
             if steps > 1:
-                pool.take(decoding.blocks_needed_after(steps - 1))
-            self.generated_tokens += steps * batch.decodes
+                pool.free -= decoding.blocks_needed_after(steps - 1)
             finished = decoding.advance(steps)
         self.held_blocks = pool.num_blocks - pool.free
-        self._block_ready = False
-        if batch.prefills:
-            finished += self._complete_prompts(batch)
+        if batch.chunks:
+            self._complete_prompts(batch, finished)
         if finished:
-            for sequence in finished:
-                self.prompt_tokens -= sequence.prompt_tokens
-                self.generated_tokens -= sequence.output_tokens
             self._release(finished)
         if batch.held_back:
             self._rejoin(batch)
         return finished
 
+    def _pause(self, sequence: Sequence) -> None:
+        """Take a sequence out of those who decode; it will compute or go on later."""
+        self.decoding.leave(sequence)
+        self.tokens_to_prefill += sequence.prompt_tokens + sequence.generated_tokens
+
     def _rejoin(self, batch: Batch) -> None:
         """Let those decode again who were held back in a batch."""
         for sequence in batch.held_back:
+            self.tokens_to_prefill -= sequence.prompt_tokens + sequence.generated_tokens
             self.decoding.join(sequence)
 
-    def _complete_prompts(self, batch: Batch) -> list[Sequence]:
-        """Count the chunks; who has its prompt computed now, decodes. Return who needs no more."""
-        finished = []
-        chunks, join = batch.chunks, self.decoding.join
+    def _complete_prompts(self, batch: Batch, finished: list[Sequence]) -> None:
+        """Count the chunks; who has its prompt computed now, decodes, or has ``finished``."""
+        chunks = batch.chunks
         for place, sequence in enumerate(batch.prefills):
             chunk_tokens, past_tokens = chunks[place]
             sequence.kv_tokens = computed = past_tokens + chunk_tokens
             if computed < sequence.target_tokens:
                 continue
             self.prefilling.remove(sequence)
-            self.generated_tokens += 1
+            self.tokens_to_prefill -= computed
             sequence.generated_tokens = generated = sequence.generated_tokens + 1
             if generated == sequence.output_tokens:
                 finished.append(sequence)
             else:
-                join(sequence)
-        return finished
+                self.decoding.join(sequence)
 
     def _release(self, sequences: list[Sequence]) -> None:
         """Let sequences leave the batch, and their blocks with them."""
@@ -168,12 +169,15 @@ class Scheduler(ABC):
             return max(self.running, key=lambda s: (s.priority, s.arrival_s, s.request))
         return next(reversed(self.running))
 
-    def _preempt_one(self, batch: Batch) -> None:
-        """Throw out the newest (by priority: the least important) and queue it again."""
+    def _preempt_one(self, batch: Batch, *, decodes_ready: bool) -> None:
+        """Throw out the newest (by priority: the least important) and queue it again.
+
+        ``decodes_ready``: those who decode hold the blocks of the coming step already.
+        """
         victim = self._victim()
         if victim.finish_step >= 0:
-            self.decoding.leave(victim)
-            held_tokens = victim.kv_tokens + (self._block_ready or victim in self._served)
+            self._pause(victim)
+            held_tokens = victim.kv_tokens + (decodes_ready or victim in self._served)
         else:
             self.prefilling.remove(victim)
             held_tokens = victim.kv_tokens
@@ -192,21 +196,29 @@ class Scheduler(ABC):
     def _ready_decodes(self, batch: Batch) -> None:
         """Allocate the coming step's blocks of all decodes, preempting until they suffice."""
         pool, decoding = self.pool, self.decoding
-        place = decoding.step % pool.block_size
+        place = decoding.step % decoding.block_size
         while (needed := decoding.needs[place]) > pool.free:
-            self._preempt_one(batch)
+            self._preempt_one(batch, decodes_ready=False)
         pool.free -= needed
-        pool.allocated += needed
-        self._block_ready = True
 
     def _add_decodes(self, batch: Batch) -> Batch:
         """Put all decodes into the batch; if it is theirs alone, say how long it can go on."""
         decoding = self.decoding
-        batch.decodes = decodes = decoding.count
+        batch.decodes = decoding.count
         batch.context_tokens = decoding.context_tokens
         batch.growth = decoding.growth
-        if decodes and not batch.chunks and not batch.preempted:
+        if batch.chunks or batch.preempted:
+            batch.steps = 1
+            batch.open = True
+        else:
+            batch.open = len(self.running) < self.max_num_seqs
             batch.steps = decoding.steps_ahead(self.pool.free)
+        return batch
+
+    def _only_prompts(self, batch: Batch) -> Batch:
+        """Leave the decodes out of this step."""
+        batch.decodes = batch.padding = batch.context_tokens = batch.growth = 0
+        batch.steps = 1
         return batch
 
     def _admit_prompts(self, batch: Batch) -> None:
@@ -231,11 +243,12 @@ class PrefillFirst(Scheduler):
 
     def next_batch(self, now_s: float) -> Batch | None:
         """Prompts if any can be admitted, else decodes, preempting when blocks run out."""
-        batch = Batch()
+        batch = self._batch
+        batch.clear()
         if self.waiting:
             self._admit_prompts(batch)
             if batch.chunks:
-                return batch
+                return self._only_prompts(batch)
         if not self.decoding.count:
             return None
         self._ready_decodes(batch)
@@ -257,27 +270,25 @@ class Static(Scheduler):
         self._seats_left = 0
         self._padding_context_tokens = 0
 
-    def has_seats(self) -> bool:
-        """Arrivals never change a batch under way."""
-        return not self.running
-
     def next_batch(self, now_s: float) -> Batch | None:
         """Start a batch when it is due; else its remaining prompts; else decode all rows."""
         if not self.running:
             if not self._due(now_s):
                 return None
             self._seats_left = min(len(self.waiting), self.max_num_seqs)
-        batch = Batch()
+        batch = self._batch
+        batch.clear()
         if self._seats_left:
             self._fill(batch)
             if batch.chunks:
-                return batch
+                return self._only_prompts(batch)
             self._seats_left = 0
         if not self.decoding.count:  # what was left of the batch found no blocks beside padding
             self._end_batch()
             return self.next_batch(now_s)
         self._ready_decodes(batch)
         self._add_decodes(batch)
+        batch.open = False
         batch.padding = len(self.padding)
         batch.context_tokens += self._padding_context_tokens
         return batch
@@ -313,10 +324,10 @@ class Static(Scheduler):
         self.padding += sequences
         self._padding_context_tokens += sum(map(self._attended, sequences))
 
-    def _preempt_one(self, batch: Batch) -> None:
+    def _preempt_one(self, batch: Batch, *, decodes_ready: bool) -> None:
         """Padding goes first: it has nothing to lose."""
         if not self.padding:
-            super()._preempt_one(batch)
+            super()._preempt_one(batch, decodes_ready=decodes_ready)
             return
         row = self.padding.pop()
         self._padding_context_tokens -= self._attended(row)

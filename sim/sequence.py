@@ -23,6 +23,11 @@ class Sequence:
     keys: list[int]
     """With a prefix cache: identities of its first blocks."""
 
+    joined_step: int
+    """Decode steps of its engine when it began to decode."""
+    last_token_s: float
+    """Of a preempted sequence: when it got its last token."""
+
     __slots__ = (
         "admission",
         "arrival_s",
@@ -60,12 +65,10 @@ class Sequence:
         """Tokens to prefill: the prompt, and after a preemption all that was generated, too."""
         self.generated_tokens = 0
         """Tokens produced, as of ``joined_step`` in decode."""
-        self.joined_step = 0
         self.finish_step = -1
         self.joined_row = -1
         self.first_scheduled_s = -1.0
         self.first_token_s = -1.0
-        self.last_token_s = -1.0
         self.preemptions = 0
         self.cached_tokens = 0
         """Prompt tokens that the prefix cache had when the sequence was first admitted."""
@@ -80,6 +83,7 @@ class Batch:
         "decodes",
         "growth",
         "held_back",
+        "open",
         "padding",
         "preempted",
         "prefills",
@@ -101,9 +105,18 @@ class Batch:
         """``(chunk_tokens, past_tokens)``, parallel to ``prefills``."""
         self.steps = 1
         """How many such steps may follow each other before the scheduler must look again."""
+        self.open = True
+        """Whether it has to look earlier if somebody arrives."""
         self.preempted: list[Sequence] = []
         """Who lost its blocks while this batch was formed."""
         self.held_back: Collection[Sequence] = ()
         """Who would decode, and gets no token for want of budget."""
         self.returned: Collection[Sequence] = ()
         """Who decodes, and got no token in the step before."""
+
+    def clear(self) -> None:
+        """Let go of all sequences; the counts are to be set anew."""
+        self.prefills.clear()
+        self.chunks.clear()
+        self.preempted.clear()
+        self.held_back = self.returned = ()

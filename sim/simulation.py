@@ -274,5 +274,7 @@ class _Cluster:
             finished = client.ended(finished, now_s)
         self.recorder.finished(finished, number, now_s)
         if client is None and loop is not None:
+            self.clock.turn = number
             for _ in finished:
                 loop.start_thinking(now_s, at_once=True)
+            self.clock.turn = -1

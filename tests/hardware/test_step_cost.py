@@ -1,4 +1,6 @@
 import pickle
+from array import array
+from dataclasses import replace
 from itertools import accumulate
 from math import inf
 
@@ -7,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hardware.attention_prices import straight_pieces
 from hardware.calibration import DATASHEET
 from hardware.gpu import load_gpu
 from hardware.interconnect import all_gather_s, all_reduce_s
@@ -91,11 +94,35 @@ def test_many_steps_at_once_are_equal_to_the_last_bit(name, decodes, mean_contex
     context = decodes * mean_context
     durations = [price.step_s(decodes, context + i * growth, ()) for i in range(steps)]
     one_by_one = list(accumulate(durations, initial=1.25))[1:]
-    ends_s = price.decode_ends_s(1.25, decodes, context, growth, steps, inf)
+    ends_s = array("d")
+    assert price.decode_ends_s(1.25, decodes, context, growth, steps, inf, ends_s) == ends_s[-1]
     assert list(ends_s) == one_by_one
     middle_s = one_by_one[steps // 2]
-    cut = price.decode_ends_s(1.25, decodes, context, growth, steps, middle_s)
-    assert list(cut) == one_by_one[: steps // 2 + 1]
+    price.decode_ends_s(1.25, decodes, context, growth, steps, middle_s, ends_s)
+    assert list(ends_s[steps:]) == one_by_one[: steps // 2 + 1]  # behind what is there already
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    operators=st.lists(
+        st.tuples(*[st.floats(0, 1e-2), st.floats(0, 1e-7)] * 2), min_size=1, max_size=3
+    ),
+    context=st.integers(1, 200_000),
+    growth=st.integers(0, 900),
+    steps=st.integers(1, 4 * VECTOR_STEPS),
+)
+def test_operators_take_the_longer_of_two_lines_each(operators, context, growth, steps):
+    pairs = [((a, b), (c, d)) for a, b, c, d in operators]
+    pieces = straight_pieces(pairs)
+    price = replace(COSTS["plain"], decode_pieces=[pieces] * 3)
+    contexts = [context + i * growth for i in range(steps)]
+    durations = [price.step_s(2, each, ()) for each in contexts]
+    bare_s = replace(price, decode_pieces=[((0, 0.0, 0.0),)] * 3).step_s(2, 1, ())
+    longer = [sum(max(a + b * n, c + d * n) for (a, b), (c, d) in pairs) for n in contexts]
+    assert durations == pytest.approx([bare_s + each for each in longer], rel=1e-12)
+    ends_s = array("d")
+    price.decode_ends_s(0.5, 2, context, growth, steps, inf, ends_s)
+    assert list(ends_s) == list(accumulate(durations, initial=0.5))[1:]
 
 
 def test_the_fastest_token_of_llama_3_8b_on_an_a100():
@@ -260,7 +287,7 @@ def test_a_step_beyond_the_tables():
     with pytest.raises(ValueError, match="a step of 65 tokens is beyond max_tokens = 64"):
         price.step_s(1, 1, [(64, 0)])
     with pytest.raises(ValueError, match="a step of 9 sequences is beyond max_seqs = 8"):
-        price.decode_ends_s(0.0, 9, 9, 9, 1, inf)
+        price.decode_ends_s(0.0, 9, 9, 9, 1, inf, array("d"))
     with pytest.raises(ValueError, match="a step of 9 sequences is beyond max_seqs = 8"):
         price.decode_tokens_per_s(9)
     nine = np.array([9])

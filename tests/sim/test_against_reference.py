@@ -114,7 +114,6 @@ def assert_equal_to_reference(
         mine = steps["replica"] == number
         got_steps = list(zip(*(steps[name][mine].tolist() for name in names), strict=True))
         assert got_steps == rows
-    assert result.blocks_allocated - result.blocks_freed == result.blocks_held
     for name in ("decode_context_tokens", "prefill_pairs", "prefill_kv_tokens"):
         assert getattr(result, name) == expected[name], name
     if stop_s == inf:

@@ -1,5 +1,6 @@
 """What makes the simulator fast changes nothing: runs of steps, the clock's shortcut, dealing."""
 
+from array import array
 from itertools import accumulate
 from math import inf
 
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardware.gpu import load_gpu
+from hardware.step_cost import StepCost
 from model.spec import load_spec
 from sim import simulation
 from sim.clock import URGENT, Clock
@@ -31,6 +33,14 @@ PRICES = {
 }
 
 
+def decode_ends_s(price: StepCost, *run: float) -> list[float]:
+    ends_s = array("d")
+    last_s = price.decode_ends_s(*run, ends_s)
+    assert last_s == ends_s[-1]
+    assert type(last_s) is float
+    return ends_s.tolist()
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     which=st.sampled_from(sorted(PRICES)),
@@ -50,19 +60,18 @@ def test_ends_of_a_run_are_sums_of_its_steps(
 ) -> None:
     price, context = PRICES[which], decodes * mean_context
     until_s = start_s + after_s
-    got = list(price.decode_ends_s(start_s, decodes, context, decodes, steps, until_s))
+    got = decode_ends_s(price, start_s, decodes, context, decodes, steps, until_s)
     durations = [price.step_s(decodes, context + i * decodes, ()) for i in range(steps)]
     ends_s = list(accumulate(durations, initial=start_s))[1:]
     before = sum(end_s < until_s for end_s in ends_s)  # and the step in progress at until_s
     assert got == ends_s[: before + 1]
-    assert all(type(end_s) is float for end_s in got)
 
 
 def test_the_step_in_progress_at_an_arrival_is_the_last_of_its_run() -> None:
     price = PRICES["llama-3-8b", "fused"]
-    ends_s = list(price.decode_ends_s(0.0, 4, 400, 4, 100, inf))
+    ends_s = decode_ends_s(price, 0.0, 4, 400, 4, 100, inf)
     for until_s, steps in ((ends_s[40], 41), (np.nextafter(ends_s[40], inf), 42)):
-        assert list(price.decode_ends_s(0.0, 4, 400, 4, 100, float(until_s))) == ends_s[:steps]
+        assert decode_ends_s(price, 0.0, 4, 400, 4, 100, float(until_s)) == ends_s[:steps]
 
 
 def test_the_clock_skips_only_where_nothing_happens_before() -> None:
@@ -159,3 +168,20 @@ def test_who_waits_can_be_listed() -> None:
             queue.push(sequence)
         assert sorted(each.request for each in queue.members()) == [0, 1, 2]
         assert len(queue) == 3
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_an_answer_sends_the_next_request_to_a_replica_whose_step_has_just_ended(
+    ahead: bool,
+) -> None:
+    """Replicas in lockstep: at one instant ends go by number, so the first one's next step began.
+
+    Whether that step is one of a run that was slept through must not matter.
+    """
+    scenario = small.scenario(
+        replicas=2, router="round_robin", scheduler="chunked_prefill", async_scheduling=ahead,
+        max_num_seqs=6, max_num_batched_tokens=17, num_gpu_blocks=20, step_overhead_s=1e-3,
+    )  # fmt: skip
+    for outputs in ([5, 3, 1, 5], [9, 2, 3, 2], [8, 5, 4, 4]):
+        requests = small.requests([], [6, 6, 3, 6], outputs, [0] * 4, users=2, think_s=[0.0] * 4)
+        assert_equal_to_reference(scenario, requests)

@@ -1,12 +1,36 @@
-"""Measures one benchmark in a process of its own, so that its peak memory is its own."""
+"""Measures one benchmark in a process of its own, so that its peak memory is its own.
+
+Times are CPU seconds of that process, which has one thread: other work on the machine moves them
+less than it moves the clock on the wall.
+"""
 
 import resource
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import simpy
+
+T = TypeVar("T")
+
+FEW = 100_000
+"""Up to so many requests, the best of three runs counts."""
+SMALLEST_STUDY = """\
+model: opt-125m
+cluster: {gpu: t4}
+engine: {dtype: float16}
+workload:
+  arrivals: {process: poisson, rate_per_s: 20}
+  lengths:
+    prompt: {distribution: uniform, min: 10, max: 60}
+    output: {distribution: uniform, min: 2, max: 30}
+  num_requests: 20
+"""
 
 
 def bare_timeout_s(count: int = 300_000) -> float:
@@ -16,60 +40,125 @@ def bare_timeout_s(count: int = 300_000) -> float:
         for _ in range(count):
             yield env.timeout(1.0)
 
-    best = float("inf")
-    for _ in range(3):
+    def run() -> None:
         env = simpy.Environment()
         env.process(process(env))
-        start = time.perf_counter()
         env.run()
-        best = min(best, time.perf_counter() - start)
-    return best / count
+
+    return min(_timed(run)[0] for _ in range(3)) / count
 
 
-def _measure(name: str, count: int | None, trace: Path | None) -> dict[str, float | str]:
+def _timed(work: Callable[[], T]) -> tuple[float, T]:
+    start = time.process_time()
+    outcome = work()
+    return time.process_time() - start, outcome
+
+
+def _measure(name: str, count: int | None, trace: Path | None) -> dict[str, Any]:
     from benchmarks.workloads import build
+    from sim.metrics import summarise, timeline
     from sim.simulation import simulate
 
     scenario, requests = build(name, count, trace)
     timeout_s = bare_timeout_s()
-    start = time.perf_counter()
-    result = simulate(scenario, requests)
-    seconds = time.perf_counter() - start
+    seconds, result = _timed(lambda: simulate(scenario, requests))
+    for _ in range(2 if len(requests) <= FEW else 0):
+        seconds = min(seconds, _timed(lambda: simulate(scenario, requests))[0])
     timeout_s = min(timeout_s, bare_timeout_s())
-    rows, steps = len(requests), len(result.step_end_s)
+    metrics_s, _ = _timed(lambda: (summarise(result, scenario), timeline(result)))
+    steps = len(result.step_end_s)
     return {
-        "workload": name,
-        "requests": rows,
-        "seconds": seconds,
-        "requests_per_s": rows / seconds,
-        "steps": steps,
-        "steps_per_s": steps / seconds,
+        **_figures(name, len(requests), steps, seconds, timeout_s),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "timeouts_per_request": seconds / rows / timeout_s,
-        "timeouts_per_step": seconds / steps / timeout_s,
+        "metrics_s": metrics_s,
         "timeout_us": timeout_s * 1e6,
         "preemptions_per_request": float(result.requests["preemptions"].mean()),
     }
 
 
+def _growth(name: str, count: int, trace: Path | None) -> list[dict[str, Any]]:
+    from benchmarks.workloads import BATCHES, SHORTER, build
+    from sim.simulation import simulate
+
+    tens = (10**power for power in range(3, 9))
+    changes: list[dict[str, Any]] = [
+        *({"requests": number} for number in tens if number < count),
+        *({"max_num_seqs": limit} for limit in BATCHES),
+        *({"output_share": share} for share in SHORTER),
+    ]
+    rows = []
+    for change in changes:
+        varied = {"requests": min(count, 10_000), **change}
+        scenario, requests = build(name, varied.pop("requests"), trace, **varied)
+        timeout_s = bare_timeout_s(100_000)
+        runs = [_timed(lambda s=scenario, r=requests: simulate(s, r)) for _ in range(3)]  # type: ignore[misc]
+        seconds, result = min(runs, key=lambda run: run[0])
+        steps = result.steps() if len(requests) <= FEW else None
+        del runs
+        batch = (
+            float("nan") if steps is None else float((steps["decodes"] + steps["chunks"]).mean())
+        )
+        rows.append(
+            {
+                **_figures(name, len(requests), len(result.step_end_s), seconds, timeout_s),
+                "change": change,
+                "batch": batch,
+                "output_tokens": float(requests.output_tokens.mean()),
+            }
+        )
+    return rows
+
+
+def _figures(
+    name: str, requests: int, steps: int, seconds: float, timeout_s: float
+) -> dict[str, Any]:
+    return {
+        "workload": name,
+        "requests": requests,
+        "seconds": seconds,
+        "requests_per_s": requests / seconds,
+        "steps": steps,
+        "steps_per_s": steps / seconds,
+        "timeouts_per_request": seconds / requests / timeout_s,
+        "timeouts_per_step": seconds / steps / timeout_s,
+    }
+
+
 def measure(name: str, count: int | None = None, trace: Path | None = None) -> dict[str, Any]:
     """Run benchmark ``name`` with ``count`` requests in a fresh process; return its figures."""
+    return _apart(_measure, name, count, trace)
+
+
+def growth(name: str, count: int, trace: Path | None = None) -> list[dict[str, Any]]:
+    """Cost of benchmark ``name`` with fewer requests, smaller batches, shorter outputs.
+
+    In a fresh process, with at most ``count`` requests.
+    """
+    return _apart(_growth, name, count, trace)
+
+
+def _apart(function: Callable[..., T], *arguments: object) -> T:
     with get_context("spawn").Pool(1) as pool:
-        return dict(pool.apply(_measure, (name, count, trace)))
+        return pool.apply(function, arguments)
 
 
-def start_up_s() -> dict[str, float]:
-    """CPU seconds of ``python -m experiments.run --help``, best of three."""
-    import subprocess
-    import sys
+def help_s() -> float:
+    """CPU seconds of ``python -m experiments.run --help``, the best of three."""
+    return min(_cpu_s("--help") for _ in range(3))
 
-    best = float("inf")
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(
-            [sys.executable, "-m", "experiments.run", "--help"], check=True, capture_output=True
-        )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        spent = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-        best = min(best, spent)
-    return {"help_cpu_s": best}
+
+def smallest_study_s() -> float:
+    """CPU seconds of a study of one point and 20 requests, tables and pictures included."""
+    with tempfile.TemporaryDirectory() as folder:
+        study = Path(folder) / "smallest.yaml"
+        study.write_text(SMALLEST_STUDY, encoding="utf-8")
+        options = (str(study), "--jobs", "1", "--out", str(Path(folder) / "out"))
+        return min(_cpu_s(*options) for _ in range(3))
+
+
+def _cpu_s(*options: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command: Sequence[str] = (sys.executable, "-m", "experiments.run", *options)
+    subprocess.run(command, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime

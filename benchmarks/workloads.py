@@ -6,6 +6,7 @@ that "75% load" stays true when prices change.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,10 @@ from sim.simulation import simulate
 from workloads.requests import Requests
 
 _CAPACITY_REQUESTS = 1500
+BATCHES = (16, 64, 256)
+"""Limits of the batch at which its growth is shown; the load is that of each limit's capacity."""
+SHORTER = (0.25, 0.5, 1.0)
+"""Mean output lengths at which growth is shown, as shares of a benchmark's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,8 @@ class Benchmark:
 
     name: str
     about: str
-    scenario: Callable[[], Scenario]
+    scenario: Callable[..., Scenario]
+    """Builds it; engine settings may be given."""
     load: float
     requests: int
     prompt_tokens: float
@@ -50,24 +56,24 @@ def _scenario(model: str, tp: int = 1, **settings: object) -> Scenario:
 BENCHMARKS = {
     "W1": Benchmark(
         "W1", "Llama-3-8B, one A100, chunked_prefill, Poisson at 75% load",
-        lambda: _scenario("llama-3-8b"), 0.75, 20_000, 512, 192,
+        partial(_scenario, "llama-3-8b"), 0.75, 20_000, 512, 192,
     ),
     "W2": Benchmark(
         "W2", "Llama-2-70B, TP 4, 4 replicas, least outstanding requests, 75% load",
-        lambda: _scenario("llama-2-70b", 4, replicas=4, router="least_requests"),
+        partial(_scenario, "llama-2-70b", 4, replicas=4, router="least_requests"),
         0.75, 20_000, 512, 192,
     ),
     "W3": Benchmark(
         "W3", "the Azure 2023 conversation trace (--trace; its like in moments without)",
-        lambda: _scenario("llama-3-8b"), 0.0, 19_366, 1155, 211,
+        partial(_scenario, "llama-3-8b"), 0.0, 19_366, 1155, 211,
     ),
     "W4": Benchmark(
         "W4", "overload with preemption: 1,200 KV blocks at 130% load",
-        lambda: _scenario("llama-3-8b", num_gpu_blocks=1200), 1.3, 10_000, 512, 192,
+        partial(_scenario, "llama-3-8b", num_gpu_blocks=1200), 1.3, 10_000, 512, 192,
     ),
     "W5": Benchmark(
         "W5", "low load, long outputs: many steps, little change",
-        lambda: _scenario("llama-3-8b"), 0.05, 2_000, 128, 2000,
+        partial(_scenario, "llama-3-8b"), 0.05, 2_000, 128, 2000,
     ),
 }  # fmt: skip
 
@@ -100,16 +106,26 @@ def capacity_per_s(benchmark: Benchmark, scenario: Scenario) -> float:
     return float((high - low) / (finish_s[high] - finish_s[low]))
 
 
-def build(name: str, count: int | None, trace: Path | None) -> tuple[Scenario, Requests]:
-    """Return the scenario and the requests of one benchmark."""
+def build(
+    name: str,
+    count: int | None,
+    trace: Path | None,
+    max_num_seqs: int | None = None,
+    output_share: float = 1.0,
+) -> tuple[Scenario, Requests]:
+    """Return the scenario and the requests of one benchmark, as stated or with a change."""
     benchmark = BENCHMARKS[name]
-    scenario = benchmark.scenario()
+    benchmark = replace(benchmark, output_tokens=benchmark.output_tokens * output_share)
+    scenario = benchmark.scenario(
+        **({} if max_num_seqs is None else {"max_num_seqs": max_num_seqs})
+    )
     count = count or benchmark.requests
     if name == "W3" and trace is not None:
         from workloads.traces import read_trace
 
         requests = read_trace(trace, limit=count)
-        return replace(scenario, max_model_len=131072), requests
+        outputs = np.maximum(1, np.rint(requests.output_tokens * output_share)).astype(np.int64)
+        return replace(scenario, max_model_len=131072), replace(requests, output_tokens=outputs)
     if name == "W3":
         return scenario, synthetic(benchmark, count, 19_366 / 3501)
     rate = benchmark.load * capacity_per_s(benchmark, scenario)

@@ -2,16 +2,20 @@
 
 import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.cluster import connected
 from experiments.errors import StudyError
 from experiments.kinds import kind_of
+from experiments.local import Local
 from experiments.overrides import override
 from experiments.plan import Plan, prepare
 from experiments.results import run_plan
 from experiments.study import Study, from_study, read_raw
+from experiments.sweep import Executor
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -51,22 +55,33 @@ def run_study(
     *,
     out: str | Path | None = None,
     jobs: int = 1,
+    scheduler_address: str | None = None,
     settings: Settings | None = None,
 ) -> StudyResult:
     """Run every point of a study with every seed; with ``out``, leave its results folder there.
 
+    Runs go to ``jobs`` processes, or to the dask.distributed cluster whose scheduler listens at
+    ``scheduler_address`` (``HOST:PORT``).
+
     Raises:
-        StudyError: the study is wrong, or ``out`` cannot be written. Nothing was simulated.
-        RunError: a worker was killed, or memory ran out.
-        ValueError: ``jobs`` is below 1.
+        StudyError: the study is wrong, ``out`` cannot be written, or no scheduler answers. Nothing
+            was simulated.
+        RunError: a worker was killed, memory ran out, or the cluster is gone.
+        ValueError: ``jobs`` is below 1, or given beside ``scheduler_address``.
     """
     if jobs < 1:
         raise ValueError(f"jobs = {jobs}, expected at least 1")
+    if jobs > 1 and scheduler_address is not None:
+        raise ValueError(f"jobs = {jobs} beside scheduler_address, expected one of them")
     plan = _plan(study, settings)
-    if out is not None:
-        return _run(plan, Path(out), jobs, kept=True)
-    with tempfile.TemporaryDirectory(prefix="headroom-") as folder:
-        return _run(plan, Path(folder) / plan.study.name, jobs, kept=False)
+    with ExitStack() as stack:
+        executor: Executor = Local(jobs)
+        if scheduler_address is not None:
+            executor = stack.enter_context(connected(scheduler_address))
+        if out is not None:
+            return _run(plan, Path(out), executor, kept=True)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="headroom-"))
+        return _run(plan, Path(folder) / plan.study.name, executor, kept=False)
 
 
 def _plan(study: Study | str | Path, settings: Settings | None) -> Plan:
@@ -85,10 +100,10 @@ def _plan(study: Study | str | Path, settings: Settings | None) -> Plan:
     return prepare(from_study(study))
 
 
-def _run(plan: Plan, out: Path, jobs: int, *, kept: bool) -> StudyResult:
+def _run(plan: Plan, out: Path, executor: Executor, *, kept: bool) -> StudyResult:
     import pandas as pd
 
-    outcome = run_plan(plan, out, jobs=jobs, draw=kept)
+    outcome = run_plan(plan, out, executor=executor, draw=kept)
     requests = pd.read_parquet(outcome.folder / "requests.parquet")
     return StudyResult(
         plan.study, outcome.summary, outcome.runs, requests, plan.notes,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from experiments.build import prices_of
 from experiments.identity import code_digest, file_digest, machine, versions
-from experiments.pieces import read_piece, read_requests
+from experiments.pieces import PARQUET, read_piece, read_requests
 from experiments.plan import Plan
 from experiments.sweep import Run
 
@@ -48,14 +48,14 @@ def summary_table(plan: Plan, runs: "DataFrame") -> "DataFrame":
 
 
 def write_requests(runs: Sequence[Run], path: Path) -> None:
-    """Write every request of every run, one row group per run, holding one run in memory."""
+    """Write every request of every run, in the row groups of the runs, holding one in memory."""
     import pyarrow.parquet as pq
 
-    first = read_requests(runs[0].path, **runs[0].identity)
-    with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
+    first = next(read_requests(runs[0].path, **runs[0].identity))
+    with pq.ParquetWriter(path, first.schema, **PARQUET) as writer:
         for run in runs:
-            table = read_requests(run.path, **run.identity)
-            writer.write_table(table, row_group_size=max(1, table.num_rows))
+            for table in read_requests(run.path, **run.identity):
+                writer.write_table(table, row_group_size=table.num_rows)
 
 
 def write_csv(table: "DataFrame", path: Path) -> None:

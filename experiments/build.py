@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import lru_cache
+from math import inf
 from pathlib import Path
 
 from experiments.study import Study
@@ -9,7 +10,9 @@ from hardware.calibration import Calibration, UnknownCalibrationError, load_cali
 from hardware.engines import ENGINES, engine_calibration, engine_calibration_names
 from hardware.gpu import Gpu, load_gpu
 from model.spec import load_spec
-from sim.scenario import ClusterConfig, EngineConfig, Scenario, build_scenario
+from sim.router import BLIND
+from sim.scenario import NO_CLIENT, ClusterConfig, EngineConfig, Scenario, build_scenario
+from workloads.arrivals import ClosedLoop
 from workloads.requests import Requests
 from workloads.streams import stream
 from workloads.workload import Workload, generate
@@ -21,6 +24,8 @@ CALIBRATED = "calibrated"
 Stamp = tuple[int, int] | None
 KEPT = 4
 """Scenarios and workloads that a process keeps, as neighbouring runs often share them."""
+LARGE = 100_000
+"""Requests of a workload that is generated again rather than kept."""
 
 
 def scenario_of(study: Study, seed: int, draw: int | None = None) -> Scenario:
@@ -155,6 +160,8 @@ def requests_of(study: Study, seed: int) -> Requests:
     """
     stamps = tuple(_stamp(path) for path in study.workload.files)
     requests = _requests(study.workload.model_dump_json(), seed, stamps)
+    if len(requests) > LARGE:
+        _requests.cache_clear()
     stop_s, is_open = study.stop_s, requests.users is None
     if stop_s is not None and is_open and requests.arrival_s[0] >= stop_s:
         raise ValueError(
@@ -170,6 +177,17 @@ def _requests(workload: str, seed: int, stamps: tuple[Stamp, ...]) -> Requests:
     if not len(requests):
         raise ValueError("workload: no request arrives, expected at least one")
     return requests
+
+
+def stop_of(study: Study) -> float:
+    """Return when the clock stops, seconds; infinity when everybody gets an answer."""
+    return inf if study.stop_s is None else study.stop_s
+
+
+def independent_replicas(study: Study) -> int:
+    """Return into how many parts a run can be split: replicas that know nothing of each other."""
+    known = not isinstance(study.workload.arrivals, ClosedLoop) and study.client == NO_CLIENT
+    return study.cluster.replicas if known and study.cluster.router in BLIND else 1
 
 
 def is_random(study: Study) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,4 +20,12 @@ def drawing(path: Path, width_in: float, height_in: float) -> "Iterator[Figure]"
     with matplotlib.style.context(["default", STYLE]):
         figure = Figure(figsize=(width_in, height_in))
         yield figure
-        figure.savefig(path, metadata={"Software": None})
+        save(figure, path)
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write a figure as PNG; unlike ``savefig``, which draws a layout twice, draw it once."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.print_png(path, metadata={"Software": None})

@@ -12,7 +12,7 @@ from math import inf
 import torch
 
 from model.decoder import Decoder
-from sim.recorder import Recorder
+from sim.recording import Recorder
 from sim.result import FINISHED, REJECTED, Result
 from sim.scenario import Scenario
 from sim.scheduler import Scheduler

@@ -72,16 +72,23 @@ def file_digest(path: str | Path) -> str:
 def run_key(point: Study, seed: int, draw: int | None = None) -> str:
     """Return the name under which the outcome of one run is kept.
 
-    It changes with everything that the outcome depends on: the resolved point, the content of the
-    model, GPU and calibration that it names (as drawn, if it is), the files of its workload, the
-    seed, the draw, the code.
+    It changes with everything that the outcome depends on: see ``run_identity``.
+    """
+    return _digest(run_identity(point, seed, draw))[:32]
+
+
+def run_identity(point: Study, seed: int, draw: int | None = None) -> dict[str, str]:
+    """Return a digest of each thing that the outcome of a run depends on.
+
+    The resolved point, the content of the model, GPU and calibration that it names (as drawn, if it
+    is), the files of its workload, the seed, the draw, the code, the libraries.
     """
     scenario = scenario_of(point, seed, draw)
     content = {
         "point": {key: value for key, value in point.resolved().items() if key not in NOT_OF_A_RUN},
         "seed": seed,
         "draw": draw,
-        "spec": asdict(scenario.spec),
+        "model": asdict(scenario.spec),
         "gpu": scenario.gpu.model_dump(mode="json"),
         "calibration": scenario.calibration.model_dump(mode="json"),
         "files": [file_digest(path) for path in point.workload.files],
@@ -89,4 +96,8 @@ def run_key(point: Study, seed: int, draw: int | None = None) -> str:
         "versions": {name: metadata.version(name) for name in ("numpy", "simpy")},
         "byteorder": sys.byteorder,
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+    return {name: _digest(value) for name, value in content.items()}
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -6,21 +6,29 @@ metadata. It is written beside its place and renamed into it, so what is there i
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from experiments.build import requests_of, scenario_of
+from experiments.build import requests_of, scenario_of, stop_of
 from experiments.study import Study
 from sim.metrics import summarise, timeline
-from sim.result import REQUEST_COLUMNS
+from sim.result import REQUEST_COLUMNS, Result
+from sim.scenario import Scenario
 from sim.simulation import simulate
+from sim.tape import Column, Scratch
 
 _RECORD = b"headroom"
+ROWS = 1 << 16
+"""Requests of one row group: as many are held as Parquet at a time."""
+PARQUET: dict[str, Any] = {"compression": "zstd", "use_dictionary": False}
+"""Times differ from row to row, and zstd packs the rest as well as a dictionary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +42,56 @@ class Piece:
 def simulate_to(path: Path, point: Study, seed: int, draw: int | None = None) -> None:
     """Simulate one run of a point and keep its outcome as the piece at ``path``."""
     scenario = scenario_of(point, seed, draw)
-    stop_s = inf if point.stop_s is None else point.stop_s
-    result = simulate(scenario, requests_of(point, seed), stop_s)
+    scratch = Scratch(path.parent)
+    keep(
+        path, simulate(scenario, requests_of(point, seed), stop_of(point), scratch), scenario, point
+    )
+
+
+def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
+    """Measure a run and keep its outcome as the piece at ``path``."""
     record = {
         "metrics": summarise(result, scenario, point.slo, point.warmup_fraction),
         "timeline": {name: values.tolist() for name, values in timeline(result).items()},
     }
-    table = pa.table({name: result.requests[name] for name in REQUEST_COLUMNS})
-    table = table.replace_schema_metadata({_RECORD: json.dumps(record)})
+    with _beside(path) as file:
+        _write(result, {_RECORD: json.dumps(record)}, file)
+
+
+def put(path: Path, piece: bytes) -> None:
+    """Keep a piece that another machine has made."""
+    with _beside(path) as file:
+        file.write_bytes(piece)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Give a place to write to; what was written there is then renamed to ``path``."""
     beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        pq.write_table(table, beside, compression="zstd")
+        yield beside
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _write(result: Result, metadata: dict[bytes, str], path: Path) -> None:
+    """Write the requests, one row group after the other."""
+    columns = {name: result.requests[name] for name in REQUEST_COLUMNS}
+    schema = pa.schema(
+        [(name, pa.from_numpy_dtype(column.dtype)) for name, column in columns.items()], metadata
+    )
+    with pq.ParquetWriter(path, schema, **PARQUET) as writer:
+        for start in range(0, len(columns["request"]), ROWS):
+            rows = slice(start, start + ROWS)
+            arrays = [_arrow(column[rows]) for column in columns.values()]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+
+def _arrow(values: Column) -> pa.Array:
+    """Return numbers as Arrow sees them, not copied; ``pa.array`` would load pandas for that."""
+    buffer = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, buffer])
 
 
 def is_whole(path: Path) -> bool:
@@ -66,10 +110,12 @@ def read_piece(path: Path) -> Piece:
     return Piece(record["metrics"], record["timeline"])
 
 
-def read_requests(path: Path, **identity: int) -> pa.Table:
-    """Read the request table of a piece, columns ``identity`` (point, draw, seed) in front."""
-    table = pq.read_table(path).replace_schema_metadata(None)
-    rows = table.num_rows
-    for name, value in reversed(identity.items()):
-        table = table.add_column(0, name, pa.repeat(pa.scalar(value, pa.int64()), rows))
-    return table
+def read_requests(path: Path, **identity: int) -> Iterator[pa.Table]:
+    """Read the requests of a piece by row group, ``identity`` (point, draw, seed) in front."""
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group).replace_schema_metadata(None)
+            for name, value in reversed(identity.items()):
+                column = pa.repeat(pa.scalar(value, pa.int64()), table.num_rows)
+                table = table.add_column(0, name, column)
+            yield table

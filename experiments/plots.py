@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from experiments.drawing import save
 from experiments.figure_layout import (
     MAX_CURVES,
     Curve,
@@ -122,7 +123,7 @@ def draw_plots(
             if figure is not None:
                 figure.suptitle(f"{study_name}: {TITLES[name]}")
                 paths.append(folder / f"{name}.png")
-                figure.savefig(paths[-1], metadata={"Software": None})
+                save(figure, paths[-1])
     return paths
 
 

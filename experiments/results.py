@@ -12,7 +12,7 @@ from experiments.errors import RunError
 from experiments.folder import MANIFEST, check_out, claimed, publish
 from experiments.pieces import read_piece
 from experiments.plan import Plan
-from experiments.sweep import Run, execute, runs_of, unfinished
+from experiments.sweep import Executor, Run, runs_of, unfinished
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -47,7 +47,7 @@ def run_plan(
     plan: Plan,
     out: Path,
     *,
-    jobs: int,
+    executor: Executor,
     progress: Progress | None = None,
     before: Callable[[], None] | None = None,
     draw: bool = True,
@@ -56,7 +56,7 @@ def run_plan(
 
     ``before`` is called when the folder is known to be writable and before anything is simulated.
 
-    The tables are the same bytes for any ``jobs`` and after any interruption.
+    The tables are the same bytes for any ``executor`` and after any interruption.
 
     Raises:
         StudyError: ``out`` cannot be written, or a run refused its input.
@@ -75,7 +75,7 @@ def run_plan(
                 before()
             progress.start(len(runs), resumed)
             try:
-                execute(todo, jobs, progress.advance)
+                executor.run(todo, progress.advance)
             finally:
                 progress.stop()
             whole = partial / "whole"
@@ -83,7 +83,7 @@ def run_plan(
             whole.mkdir()
             tables = _assemble(plan, runs, whole, draw)
             wall_s = time.perf_counter() - started
-            facts = {"jobs": jobs, "resumed_runs": resumed, "wall_s": round(wall_s, 3)}
+            facts = {**executor.facts(), "resumed_runs": resumed, "wall_s": round(wall_s, 3)}
             assemble.write_manifest(plan, runs, whole / MANIFEST, facts)
             publish(whole, out)
         except OSError as error:

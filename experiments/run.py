@@ -5,9 +5,11 @@ study, an option or the machine, said in one message; 130: interrupted, finished
 """
 
 import argparse
+import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from experiments.plan import Plan
     from experiments.results import Outcome, Progress
     from experiments.study import Loaded
+    from experiments.sweep import Executor
 
 EXAMPLES = """examples:
   python -m experiments.run batching_sweep
@@ -34,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(stop.code or 0)
     if options.study is None and not options.list:
         return _fail("expected a study: a path, or a name that --list shows")
+    if fault := _executor_fault(options):
+        return _fail(fault)
     try:
         return _list() if options.list else _run(options)
     except KeyboardInterrupt:
@@ -42,6 +47,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output went away, which is its right
         return 141
+
+
+def _executor_fault(options: argparse.Namespace) -> str:
+    """What is wrong with the options that say where runs go; nothing is an empty text."""
+    if options.executor == "local":
+        given = options.scheduler_address
+        return f"--scheduler-address {given} is for --executor dask" if given else ""
+    if not options.scheduler_address:
+        return "--executor dask needs --scheduler-address HOST:PORT, as dask scheduler prints it"
+    if options.jobs:
+        return f"--jobs {options.jobs} is for --executor local; on a cluster its workers decide"
+    return ""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -64,6 +81,13 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--out", metavar="DIR", help="results folder (default: results/NAME)")
     parser.add_argument("--jobs", type=_count, metavar="N", help="processes (default: all cores)")
+    parser.add_argument(
+        "--executor", choices=("local", "dask"), default="local",
+        help="who simulates: this machine, or a dask.distributed cluster (default: local)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--scheduler-address", metavar="HOST:PORT", help="the scheduler of --executor dask"
+    )
     parser.add_argument("--seeds", type=_count, metavar="N", help="runs of every point")
     parser.add_argument("--list", action="store_true", help="list the bundled studies and stop")
     parser.add_argument(
@@ -102,6 +126,8 @@ def _run(options: argparse.Namespace) -> int:
     try:
         loaded = _read(options)
         if kind_of(loaded) != "serving":
+            if options.executor != "local":
+                return _fail(f"--executor {options.executor} is for studies of kind serving")
             return run_other(loaded, options.out, options.dry_run)
         plan = _plan(loaded)
         _say(plan.notes)
@@ -143,17 +169,31 @@ def _dry_run(plan: "Plan") -> int:
 def _simulate(plan: "Plan", options: argparse.Namespace) -> int:
     from experiments import table
     from experiments.results import run_plan
-    from experiments.sweep import default_jobs
 
     out = Path(options.out or Path("results") / plan.study.name)
     to = table.console(sys.stdout)
-    outcome = run_plan(
-        plan, out, jobs=options.jobs or default_jobs(), progress=_progress(),
-        before=lambda: table.print_ceilings(plan, to),
-    )  # fmt: skip
+    with _executor(options) as executor:
+        outcome = run_plan(
+            plan, out, executor=executor, progress=_progress(),
+            before=lambda: table.print_ceilings(plan, to),
+        )  # fmt: skip
     table.print_summary(plan, outcome.summary, to)
     _say([_ending(plan, outcome, options.out or out)])
     return 0
+
+
+@contextmanager
+def _executor(options: argparse.Namespace) -> "Iterator[Executor]":
+    """Who simulates, as the options say."""
+    if options.executor == "dask":
+        from experiments.cluster import connected
+
+        with connected(options.scheduler_address) as cluster:
+            yield cluster
+    else:
+        from experiments.local import Local, default_jobs
+
+        yield Local(options.jobs or default_jobs())
 
 
 def _ending(plan: "Plan", outcome: "Outcome", out: str | Path) -> str:
@@ -184,5 +224,10 @@ def _one_thread_per_process() -> None:
 
 
 if __name__ == "__main__":
+    # What modules make while they load stays. To look through it for garbage again and again, and
+    # once more at the end, takes a third of a short study.
+    gc.set_threshold(100_000, 20, 20)
     _one_thread_per_process()
-    sys.exit(main())
+    status = main()
+    gc.freeze()
+    sys.exit(status)

@@ -18,6 +18,7 @@ from difflib import get_close_matches
 from numbers import Real
 from typing import TYPE_CHECKING
 
+from experiments.student import t_quantile
 from sim.metrics import COVERAGE, METRICS, caveats
 
 if TYPE_CHECKING:
@@ -95,10 +96,8 @@ def mean_interval(
     mean = math.fsum(sample) / count
     if count < 2 or not math.isfinite(mean) or math.isclose(min(sample), max(sample)):
         return mean, math.nan, math.nan
-    from scipy.special import stdtrit
-
     error = math.sqrt(_variance(sample, mean) / count)
-    half = float(stdtrit(count - 1, (1 + confidence) / 2)) * error
+    half = t_quantile((1 + confidence) / 2, count - 1) * error
     return mean, mean - half, mean + half
 
 
@@ -134,8 +133,6 @@ def crossed_interval(
     mean = math.fsum(every) / len(every)
     if draws < 2 or not math.isfinite(mean) or math.isclose(min(every), max(every)):
         return mean, math.nan, math.nan
-    from scipy.special import stdtrit
-
     of_draws = [math.fsum(row) / seeds for row in table]
     of_seeds = [math.fsum(column) / draws for column in zip(*table, strict=True)]
     prices = _variance(of_draws, mean) * (1 + 1 / draws)
@@ -144,7 +141,7 @@ def crossed_interval(
     if not total:
         return mean, math.nan, math.nan
     freedom = total**2 / (prices**2 / (draws - 1) + traffic**2 / max(1, seeds - 1))
-    half = float(stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(total)
+    half = t_quantile((1 + confidence) / 2, freedom) * math.sqrt(total)
     return mean, mean - half, mean + half
 
 

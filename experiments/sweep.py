@@ -1,19 +1,16 @@
-"""Runs every run of a plan that is not finished yet, on many cores."""
+"""The runs of a plan, and what simulates them: see ``experiments.local`` and ``.cluster``."""
 
-import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from itertools import product
 from pathlib import Path
+from typing import Any, Protocol
 
 from experiments.errors import Problem, RunError, StudyError
 from experiments.grid import Setting
 from experiments.identity import run_key
-from experiments.pieces import is_whole, simulate_to
+from experiments.pieces import is_whole
 from experiments.plan import Plan
 from experiments.study import Study
 
@@ -38,6 +35,10 @@ class Run:
         return {"point": self.point, **drawn, "seed": self.seed}
 
 
+Done = Callable[[Run], None]
+"""Told of each run as it ends."""
+
+
 def runs_of(plan: Plan, folder: Path) -> list[Run]:
     """Return every run in the order of the tables: by point, then by draw, then by seed."""
     found = []
@@ -56,60 +57,11 @@ def unfinished(runs: Iterable[Run]) -> list[Run]:
     return [run for run in runs if not is_whole(run.path)]
 
 
-def execute(runs: list[Run], jobs: int, done: Callable[[Run], None]) -> None:
-    """Simulate ``runs``, ``jobs`` at a time; ``done`` is told of each as it ends.
-
-    With one job, or one run, everything happens in this process. Pieces do not depend on ``jobs``.
-
-    Raises:
-        StudyError: a run refused its input; the message names the point.
-        RunError: a worker was killed, or memory ran out.
-    """
-    if jobs == 1 or len(runs) < 2:
-        for run in runs:
-            done(run_one(run))
-        return
-    from joblib import Parallel, delayed
-    from joblib.externals.loky import get_reusable_executor
-    from joblib.externals.loky.process_executor import BrokenProcessPool
-
-    workers = min(jobs, len(runs))
+@contextmanager
+def named_errors(run: Run) -> Iterator[None]:
+    """Let whatever goes wrong while a run is simulated name its point."""
     try:
-        parallel = Parallel(workers, backend="loky", return_as="generator_unordered", batch_size=1)
-        for run in parallel(delayed(_in_worker)(run, os.getpid()) for run in runs):
-            done(run)
-    except BrokenProcessPool:
-        raise RunError(
-            f"a worker process was killed, perhaps for want of memory with --jobs {jobs}"
-        ) from None
-    except KeyboardInterrupt:
-        get_reusable_executor().shutdown(wait=False, kill_workers=True)
-        raise
-
-
-def _in_worker(run: Run, parent: int) -> Run:
-    # Ctrl-C reaches the whole process group; the parent alone answers it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _end_with(parent)
-    return run_one(run)
-
-
-@cache
-def _end_with(parent: int) -> None:
-    """End this worker when the sweep is killed: nobody else would, and it holds pipes open."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def run_one(run: Run) -> Run:
-    """Simulate one run and keep its piece; errors name the point."""
-    try:
-        simulate_to(run.path, run.study, run.seed, run.draw)
+        yield
     except ValueError as error:
         raise StudyError([Problem(run.label, str(error))]) from error
     except MemoryError:
@@ -117,9 +69,13 @@ def run_one(run: Run) -> Run:
     except Exception as error:
         error.add_note(f"while simulating {run.label}")
         raise
-    return run
 
 
-def default_jobs() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+class Executor(Protocol):
+    """Where runs are simulated."""
+
+    def facts(self) -> dict[str, Any]:
+        """What the manifest tells of how a study was run."""
+
+    def run(self, runs: list[Run], done: Done) -> None:
+        """Leave the piece of each run behind; ``done`` is told of each as it ends."""

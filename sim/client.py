@@ -21,7 +21,7 @@ import numpy as np
 from simpy.events import Event
 
 from sim.clock import ANSWER, DELIVERY, TIMEOUT, Clock
-from sim.recorder import Recorder
+from sim.recording import Recorder
 from sim.result import TIMED_OUT, UNFINISHED
 from sim.scenario import ApiTime, ClientConfig
 from sim.sequence import Sequence

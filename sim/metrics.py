@@ -7,20 +7,20 @@ Unfinished ones have an infinite E2E and TPOT, and an infinite TTFT and queueing
 never came that far, so that a percentile which they reach is infinite rather than flattering.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import ceil, isinf, isnan
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
-from hardware.calibration import Calibration
+from hardware.calibration import Calibration, CoveredRange
+from sim.blocks import STEPS
 from sim.percentiles import (
     PERCENTS,
     percentiles,
     unsupported,
-    weighted_mean,
-    weighted_percentiles,
+    weighted_statistics,
 )
 from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
 from sim.scenario import Scenario, precision_of
@@ -32,7 +32,8 @@ from sim.steady_state import (
     saturated,
     service_per_window,
 )
-from sim.timeline import kv_level, segment_integral, timeline
+from sim.step_totals import StepTotals, step_totals
+from sim.timeline import timeline
 from sim.token_gaps import token_gaps
 
 __all__ = [
@@ -51,6 +52,14 @@ LATENCIES = {
     "reached the scheduler",
 }
 """The five latencies; each has a mean and the percentiles of ``sim.percentiles.PERCENTS``."""
+
+_SPANS = {
+    "ttft": ("sent_s", "first_token_s"),
+    "tpot": ("first_token_s", "finish_s"),
+    "e2e": ("sent_s", "finish_s"),
+    "queue": ("reached_s", "first_scheduled_s"),
+}
+"""From where to where the latencies of requests reach; TPOT is this over its tokens."""
 
 _STATISTICS = {"mean": "mean", **{f"p{percent}": f"{percent}th percentile" for percent in PERCENTS}}
 
@@ -139,14 +148,15 @@ def summarise(
         ValueError: ``warmup_fraction`` is not in [0, 1), nothing arrived, or the columns disagree.
     """
     window = measured_window(result, warmup_fraction)
-    latency_s = request_latencies(result)
+    covered = scenario.calibration.covered
+    steps = step_totals(result, window, scenario.price, covered)
     values = {
         **_counts(result, window),
-        **_latency_statistics(result, window, latency_s),
-        **_rates(result, window, _good(result, latency_s, slo or Slo())),
-        **_use(result, window),
-        **_efficiency(result, scenario),
-        **_coverage(result, scenario.calibration),
+        **_latency_statistics(result, window),
+        **_rates(result, window, steps, _good(result, slo or Slo())),
+        **_use(result, window, steps),
+        **_efficiency(scenario, steps),
+        **_coverage(result, covered, steps),
         "saturated": saturated(result, window),
         "service_per_window": service_per_window(result, window),
         "window_s": window.length_s,
@@ -162,25 +172,26 @@ def summarise(
 
 
 def request_latencies(result: Result) -> dict[str, Floats]:
-    """Seconds of ``ttft``, ``tpot``, ``e2e`` and ``queue``, one row per request.
+    """Every ``request_latency`` by its name."""
+    return {name: request_latency(result, name) for name in _SPANS}
+
+
+def request_latency(result: Result, name: str) -> Floats:
+    """Seconds of ``ttft``, ``tpot``, ``e2e`` or ``queue``, one row per request.
 
     NaN where there is none: rejected, timed out or never arrived, and TPOT of one-token outputs.
     +inf where an accepted request did not come that far.
     """
-    column = {name: _floats(values) for name, values in result.requests.items()}
-    later = column["output_tokens"] - 1
+    column, (begin, end) = result.requests, _SPANS[name]
     absent = np.isin(column["status"], (REJECTED, TIMED_OUT)) | ~arrived(result)
-
-    def pending(seconds: Floats, none: Mask) -> Floats:
-        return np.where(none, np.nan, np.where(np.isnan(seconds), np.inf, seconds))
-
-    decode_s = (column["finish_s"] - column["first_token_s"]) / np.maximum(later, 1)
-    return {
-        "ttft": pending(column["first_token_s"] - column["sent_s"], absent),
-        "tpot": pending(decode_s, absent | (later == 0)),
-        "e2e": pending(column["finish_s"] - column["sent_s"], absent),
-        "queue": pending(column["first_scheduled_s"] - column["reached_s"], absent),
-    }
+    seconds: Floats = column[end] - column[begin]
+    if name == "tpot":
+        later = column["output_tokens"] - 1
+        absent |= later == 0
+        seconds /= np.maximum(later, 1, out=later)
+    seconds[np.isnan(seconds)] = np.inf
+    seconds[absent] = np.nan
+    return seconds
 
 
 def caveats(values: Mapping[str, float], calibration: Calibration | None = None) -> list[str]:
@@ -255,23 +266,25 @@ def _counts(result: Result, window: Window) -> dict[str, float]:
         "rejected": int((status == REJECTED).sum()),
         "timed_out": int((status == TIMED_OUT).sum()),
         "unfinished": int((present & (status == UNFINISHED)).sum()),
-        "preemptions": int(np.asarray(result.requests["preemptions"], dtype=np.int64).sum()),
+        "preemptions": int(result.requests["preemptions"].sum(dtype=np.int64)),
         "measured_requests": int((window.measured & ~lost).sum()),
     }
 
 
-def _latency_statistics(
-    result: Result, window: Window, latency_s: Mapping[str, Floats]
-) -> dict[str, float]:
+def _latency_statistics(result: Result, window: Window) -> dict[str, float]:
     statistics = {}
-    for name, seconds in latency_s.items():
-        sample = seconds[window.measured & ~np.isnan(seconds)]
+    for name in _SPANS:
+        sample = request_latency(result, name)
+        sample = sample[window.measured & ~np.isnan(sample)]
         mean = float(sample.mean()) if len(sample) else float("nan")
         statistics[name] = (mean, percentiles(sample))
-    gaps = token_gaps(result)
-    inside = window.holds(gaps.end_s)
-    sample, weight = gaps.gap_s[inside], gaps.weight[inside]
-    statistics["itl"] = (weighted_mean(sample, weight), weighted_percentiles(sample, weight))
+
+    def gaps() -> Iterator[tuple[Floats, npt.NDArray[np.int64]]]:
+        for each in token_gaps(result):
+            inside = each.within(window.start_s, window.stop_s)
+            yield inside.gap_s, inside.weight
+
+    statistics["itl"] = weighted_statistics(gaps)
     return {
         f"{name}_{statistic}_s": float(value)
         for name, (mean, tail) in statistics.items()
@@ -279,28 +292,25 @@ def _latency_statistics(
     }
 
 
-def _good(result: Result, latency_s: Mapping[str, Floats], slo: Slo) -> Mask:
+def _good(result: Result, slo: Slo) -> Mask:
     """Which requests finished within every limit; an undefined TPOT is within its limit."""
     good: Mask = np.equal(result.requests["status"], FINISHED)
     limits = {"ttft": slo.ttft_s, "tpot": slo.tpot_s, "e2e": slo.e2e_s}
     for name, limit_s in limits.items():
         if limit_s is not None:
-            good &= ~(latency_s[name] > limit_s)
+            good &= ~(request_latency(result, name) > limit_s)
     return good
 
 
-def _rates(result: Result, window: Window, good: Mask) -> dict[str, float]:
-    finished = window.holds(_floats(result.requests["finish_s"]))
-    begun = window.holds(_floats(result.requests["first_token_s"]))
-    decodes = np.repeat(
-        np.asarray(result.segments["decodes"], dtype=np.int64),
-        np.asarray(result.segments["steps"], dtype=np.int64),
+def _rates(result: Result, window: Window, steps: StepTotals, good: Mask) -> dict[str, float]:
+    finished = window.holds(result.requests["finish_s"])
+    begun = window.holds(result.requests["first_token_s"])
+    resumed = sum(
+        int(window.holds(np.asarray(result.resumed_end_s[row : row + STEPS])).sum())
+        for row in range(0, len(result.resumed_end_s), STEPS)
     )
-    decoded = int(decodes[window.holds(result.step_end_s)].sum())
-    resumed = int(window.holds(result.resumed_end_s).sum())
-    decoded -= int(window.holds(result.step_end_s[result.returned_step]).sum())  # also resumed
-    prompts = int(np.asarray(result.requests["prompt_tokens"], dtype=np.int64)[begun].sum())
-    generated = decoded + int(begun.sum()) + resumed
+    prompts = int(result.requests["prompt_tokens"][begun].sum(dtype=np.int64))
+    generated = steps.decoded_tokens + int(begun.sum()) + resumed
     return {
         "request_throughput_per_s": _ratio(int(finished.sum()), window.length_s),
         "output_tokens_per_s": _ratio(generated, window.length_s),
@@ -310,78 +320,53 @@ def _rates(result: Result, window: Window, good: Mask) -> dict[str, float]:
     }
 
 
-def _use(result: Result, window: Window) -> dict[str, float]:
-    edges = np.array([window.start_s, window.stop_s])
-    rows = len(result.segments["decodes"])
-    batch = _floats(result.segments["decodes"]) + _floats(result.segments["chunks"])
-
-    def over_window(level: Floats) -> float:
-        return float(np.diff(segment_integral(result, level, edges))[0])
-
-    busy_s = over_window(np.ones(rows))
-    blocks = _floats(result.segments["kv_blocks"])[window.holds(_floats(result.segments["end_s"]))]
+def _use(result: Result, window: Window, steps: StepTotals) -> dict[str, float]:
     whole_s = window.length_s * result.replicas
-    begun = window.measured & ~np.isnan(_floats(result.requests["first_scheduled_s"]))
+    begun = window.measured & ~np.isnan(result.requests["first_scheduled_s"])
     cached, asked = (
-        _floats(result.requests[name])[begun].sum() for name in ("cached_tokens", "prompt_tokens")
+        float(result.requests[name][begun].sum(dtype=np.int64))
+        for name in ("cached_tokens", "prompt_tokens")
     )
     return {
-        "mean_batch_size": _ratio(over_window(batch), busy_s),
-        "kv_use_mean": _ratio(over_window(kv_level(result)), whole_s),
-        "kv_use_max": float(blocks.max(initial=0.0)) / result.num_gpu_blocks,
+        "mean_batch_size": _ratio(steps.batch_s, steps.busy_s),
+        "kv_use_mean": _ratio(steps.kv_blocks_s, whole_s * result.num_gpu_blocks),
+        "kv_use_max": steps.kv_blocks_max / result.num_gpu_blocks,
         "prefix_cache_hit_rate": _ratio(cached, asked),
-        "busy_share": _ratio(busy_s, whole_s),
+        "busy_share": _ratio(steps.busy_s, whole_s),
     }
 
 
-def _efficiency(result: Result, scenario: Scenario) -> dict[str, float]:
+def _efficiency(scenario: Scenario, steps: StepTotals) -> dict[str, float]:
     """MFU and MBU of one rank over the busy time of the whole run: warm-up and drain included.
 
     Model FLOPs utilisation after Chowdhery et al., "PaLM" (2022), appendix B, except that
     whatever was computed counts, and idle time does not (``busy_share`` says how much there was).
     """
-    compute = precision_of(scenario.engine).compute
-    steps = {name: _floats(values) for name, values in result.steps().items()}
-    rows = steps["decodes"] + steps["padding"]
-    flops, moved_bytes = scenario.price.work(
-        rows + steps["prefill_tokens"],
-        rows + steps["chunks"],
-        decode_context_tokens=result.decode_context_tokens,
-        prefill_pairs=result.prefill_pairs,
-        prefill_kv_tokens=result.prefill_kv_tokens,
-    )
-    busy_s = float((steps["end_s"] - steps["start_s"]).sum())
+    peak = scenario.gpu.peak(precision_of(scenario.engine).compute)
     return {
-        "mfu": _ratio(flops, busy_s * scenario.gpu.peak(compute)),
-        "mbu": _ratio(moved_bytes, busy_s * scenario.gpu.bandwidth_bytes_per_s),
+        "mfu": _ratio(steps.flops, steps.run_busy_s * peak),
+        "mbu": _ratio(steps.moved_bytes, steps.run_busy_s * scenario.gpu.bandwidth_bytes_per_s),
     }
 
 
-def _coverage(result: Result, calibration: Calibration) -> dict[str, float]:
+def _coverage(result: Result, covered: CoveredRange | None, steps: StepTotals) -> dict[str, float]:
     """How large steps and contexts were, and how many of them the calibration does not cover.
 
     Over the whole run, as every step decides when the next ones come. Columns know the context of
     a request, not that of each of its steps, so contexts are counted by request.
     """
-    rows = np.asarray(result.segments["decodes"]) + np.asarray(result.segments["padding"])
-    tokens = rows + np.asarray(result.segments["prefill_tokens"])
-    steps = np.asarray(result.segments["steps"], dtype=np.int64)
-    context = np.asarray(result.requests["prompt_tokens"], dtype=np.int64) + np.asarray(
-        result.requests["output_tokens"], dtype=np.int64
-    )
-    context = context[~np.isnan(_floats(result.requests["first_scheduled_s"]))]
-    covered = calibration.covered
+    context = result.requests["prompt_tokens"] + result.requests["output_tokens"]
+    context = context[~np.isnan(result.requests["first_scheduled_s"])]
     outside = long = float("nan")
     if covered is not None:
-        beyond = (tokens > covered.max_step_tokens) | (rows > covered.max_decodes)
-        outside = float(steps[beyond].sum())
+        outside = float(steps.outside)
         long = float((context > covered.max_context_tokens).sum())
     return {
-        "step_tokens_max": float(tokens.max(initial=0)),
-        "step_decodes_max": float(rows.max(initial=0)),
+        "step_tokens_max": float(steps.step_tokens_max),
+        "step_decodes_max": float(steps.step_decodes_max),
         "context_tokens_max": float(context.max(initial=0)),
         "steps_outside_calibration": outside,
-        "share_steps_outside_calibration": _ratio(outside, float(steps.sum())),
+        "share_steps_outside_calibration": _ratio(outside, float(steps.steps)),
         "requests_outside_calibration": long,
     }
 
@@ -395,7 +380,3 @@ def _usd_per_hour(scenario: Scenario) -> float:
 
 def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else float("nan")
-
-
-def _floats(values: npt.NDArray[np.generic]) -> Floats:
-    return np.asarray(values, dtype=np.float64)

@@ -1,15 +1,20 @@
 """Percentiles: of plain samples, and of samples that each stand for many equal ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Sample = Callable[[], Iterable[tuple[Floats, Ints]]]
 
 PERCENTS = (50, 90, 95, 99)
 """The percentiles that every latency is summarised by."""
+
+FEW = 1 << 20
+"""So many values of a weighted sample are sorted at a time."""
+_DIGIT_BITS = 16
 
 SUPPORT = 10
 """A percentile is supported when at least this many samples are expected beyond it."""
@@ -32,29 +37,88 @@ def percentiles(values: Floats, percents: Sequence[int] = PERCENTS) -> Floats:
     return np.asarray(result, dtype=np.float64)
 
 
-def weighted_percentiles(
-    values: Floats, weights: Ints, percents: Sequence[int] = PERCENTS
-) -> Floats:
-    """Percentiles of a sample in which ``values[i]`` occurs ``weights[i]`` times.
+def weighted_statistics(sample: Sample, percents: Sequence[int] = PERCENTS) -> tuple[float, Floats]:
+    """Mean and percentiles of a sample in which ``values[i]`` occurs ``weights[i]`` times.
 
-    The lower inverse of the distribution function, definition 1 of Hyndman and Fan: the smallest
-    value whose cumulated weight reaches ``percent / 100`` of the total, in integer arithmetic.
-    It is always an observed value, and differs from ``percentiles`` of the expanded sample by
-    less than the distance of two neighbouring values. No weight at all gives NaN.
+    A percentile is the lower inverse of the distribution function, definition 1 of Hyndman and
+    Fan: the smallest value whose cumulated weight reaches ``percent / 100`` of the total, in
+    integer arithmetic. It is always an observed value, and differs from ``percentiles`` of the
+    expanded sample by less than the distance of two neighbouring values. No weight at all gives
+    NaN.
+
+    A sample that is too large to be sorted is searched digit by digit: bits of floats that are not
+    negative are in the order of the floats.
+
+    Args:
+        sample: called once per pass, gives blocks of ``(values, weights)``, no value negative.
+        percents: above 0, at most 100.
     """
+    amount, total = 0.0, 0
+    for values, weights in sample():
+        amount += float((values * weights).sum())
+        total += int(weights.sum())
+    if not total:
+        return float("nan"), np.full(len(percents), np.nan)
+    ranks = [-(-percent * total // 100) for percent in percents]
+    shift, leading, below = 64, [0] * len(ranks), [0] * len(ranks)
+    while shift and (few := _few(sample, shift, set(leading))) is None:
+        shift -= _DIGIT_BITS
+        reached = _reached(sample, shift, set(leading))
+        for place, begin in enumerate(leading):
+            digit = int(np.searchsorted(reached[begin], ranks[place] - below[place]))
+            below[place] += int(reached[begin][digit - 1]) if digit else 0
+            leading[place] = begin << _DIGIT_BITS | digit
+    if not shift:
+        return amount / total, np.array(leading, dtype=np.uint64).view(np.float64)
+    assert few is not None
+    found = [
+        _at(*few[begin], rank - smaller)
+        for begin, rank, smaller in zip(leading, ranks, below, strict=True)
+    ]
+    return amount / total, np.array(found)
+
+
+def _few(sample: Sample, shift: int, leading: set[int]) -> dict[int, tuple[Floats, Ints]] | None:
+    """The part of a sample that begins with each of some bits; None if it is too much to hold."""
+    parts: dict[int, list[tuple[Floats, Ints]]] = {begin: [] for begin in leading}
+    rows = 0
+    for values, weights in sample():
+        begins = _leading_bits(values, shift)
+        for begin, part in parts.items():
+            inside = begins == begin
+            part.append((values[inside], weights[inside]))
+            rows += len(part[-1][0])
+        if rows > FEW:
+            return None
+    return {
+        begin: (np.concatenate([v for v, _ in part]), np.concatenate([w for _, w in part]))
+        for begin, part in parts.items()
+    }
+
+
+def _at(values: Floats, weights: Ints, rank: int) -> float:
+    """The value at which the cumulated weight reaches ``rank``."""
     order = np.argsort(values, kind="stable")
-    reached = np.cumsum(weights[order])
-    total = int(reached[-1]) if len(reached) else 0
-    if total == 0:
-        return np.full(len(percents), np.nan)
-    targets = [-(-percent * total // 100) for percent in percents]
-    return np.asarray(values[order][np.searchsorted(reached, targets)], dtype=np.float64)
+    return float(values[order[np.searchsorted(np.cumsum(weights[order]), rank)]])
 
 
-def weighted_mean(values: Floats, weights: Ints) -> float:
-    """Mean of a sample in which ``values[i]`` occurs ``weights[i]`` times; NaN without weight."""
-    total = int(weights.sum())
-    return float((values * weights).sum() / total) if total else float("nan")
+def _reached(sample: Sample, shift: int, leading: set[int]) -> dict[int, Ints]:
+    """Weight of what begins with each of some bits, cumulated over the next digit."""
+    digits = 1 << _DIGIT_BITS
+    counts = {begin: np.zeros(digits) for begin in leading}
+    for values, weights in sample():
+        bits = _leading_bits(values, shift)
+        for begin, count in counts.items():
+            digit = bits - np.uint64(begin << _DIGIT_BITS)  # of the others it is too large
+            inside = digit < digits
+            count += np.bincount(digit[inside].astype(np.int64), weights[inside], digits)
+    return {begin: np.cumsum(count).astype(np.int64) for begin, count in counts.items()}
+
+
+def _leading_bits(values: Floats, shift: int) -> npt.NDArray[np.uint64]:
+    """All but the last ``shift`` bits of floats."""
+    bits = np.asarray(values, dtype=np.float64).view(np.uint64)
+    return bits >> np.uint64(shift) if shift < 64 else np.zeros_like(bits)
 
 
 def unsupported(samples: float, percents: Sequence[int] = PERCENTS) -> list[int]:

@@ -1,21 +1,18 @@
-"""Flat buffers that a simulation appends to; turned into columns once, at the end."""
+"""Flat buffers that a replica appends to, handed over as columns from time to time."""
 
 from array import array
-from collections.abc import Sequence as SequenceOf
-from math import inf
+from dataclasses import dataclass
 from struct import Struct
 
 import numpy as np
 import numpy.typing as npt
 
-from model.ops import causal_pairs
-from sim.result import FINISHED, TIMED_OUT, UNFINISHED, Column, Result
-from sim.scenario import NO_API, ApiTime
 from sim.scheduler import Scheduler
 from sim.sequence import Batch, Sequence
-from workloads.requests import Requests
 
-# Rows are packed: a segment takes 56 bytes, a request 44.
+Floats = npt.NDArray[np.float64]
+
+# Rows are packed: a segment takes 56 bytes.
 _SEGMENT = Struct("=2d8iq")
 _SEGMENT_BYTES, _pack_segment = _SEGMENT.size, _SEGMENT.pack
 _SEGMENT_TYPE = np.dtype(
@@ -33,28 +30,35 @@ _SEGMENT_TYPE = np.dtype(
         ("context_tokens", "i8"),
     ]
 )
-_pack_chunk = Struct("=2i").pack
+_CHUNK = Struct("=2i")
+_pack_chunk = _CHUNK.pack
 _END_S, _END_S_AT = Struct("=d"), 8
 _INT, _DECODES_AT, _JOINED_AT = Struct("=i"), 20, 32
-_pack_request = Struct("=3d5i").pack
-_REQUEST_TYPE = np.dtype(
-    [
-        ("first_scheduled_s", "f8"),
-        ("first_token_s", "f8"),
-        ("finish_s", "f8"),
-        ("request", "i4"),
-        ("replica", "i4"),
-        ("preemptions", "i4"),
-        ("cached_tokens", "i4"),
-        ("status", "i4"),
-    ]
-)
+
+FULL_SEGMENTS = 4096
+FULL_STEPS = 32768
+"""So many rows are worth handing over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a replica has recorded since it was last asked."""
+
+    segments: npt.NDArray[np.void]
+    """Rows of ``_SEGMENT_TYPE``."""
+    chunks: npt.NDArray[np.int32]
+    """Tokens and past of the segments' prefill chunks, shape (chunks, 2)."""
+    step_end_s: Floats
+    resumed_gap_s: Floats
+    resumed_end_s: Floats
 
 
 class ReplicaRecorder:
     """Buffers of one replica: a row per segment, the end of every step, every prefill chunk."""
 
     __slots__ = (
+        "_taken_rows",
+        "_taken_steps",
         "chunks",
         "resumed_end_s",
         "resumed_gap_s",
@@ -71,7 +75,8 @@ class ReplicaRecorder:
         """Behind those of all segments, the ends of the batch under way: to be put here by whoever
         drives the scheduler, before ``end``."""
         self.steps = 0
-        """Of all segments so far."""
+        """Of the segments here."""
+        self._taken_rows = self._taken_steps = 0
         self.resumed_gap_s = array("d")
         self.resumed_end_s = array("d")
         self.returned_step = array("q")
@@ -124,7 +129,7 @@ class ReplicaRecorder:
             else:
                 self._resumed(sequence, end_s)
             if sequence.finish_step >= 0:
-                sequence.joined_row = len(self.segments) // _SEGMENT_BYTES
+                sequence.joined_row = self._next_row()
                 joined += 1
         return joined
 
@@ -132,9 +137,40 @@ class ReplicaRecorder:
         """Note those who decoded again after they were held back."""
         for sequence in batch.returned:
             self._resumed(sequence, end_s)
-            self.returned_step.append(self.steps - 1)
-            # Before the row to come: it did not join in it.
-            sequence.joined_row = len(self.segments) // _SEGMENT_BYTES - 1
+            self.returned_step.append(self._taken_steps + self.steps - 1)
+            sequence.joined_row = self._next_row() - 1  # before it: it did not join in it
+
+    def _next_row(self) -> int:
+        return self._taken_rows + len(self.segments) // _SEGMENT_BYTES
+
+    def is_full(self) -> bool:
+        """Whether it is worth while to take what was recorded."""
+        return self.steps >= FULL_STEPS or len(self.segments) >= FULL_SEGMENTS * _SEGMENT_BYTES
+
+    def take(self, everything: bool) -> Taken:
+        """Hand over what was recorded, and forget it; ``returned_step`` is rare, and stays.
+
+        Who is thrown out still reads and changes rows from the last decode step on, so they stay,
+        unless ``everything`` is asked for, at the end of the run. Not while a batch is under way.
+        """
+        table = np.frombuffer(bytes(self.segments), _SEGMENT_TYPE)
+        if not everything:
+            decoding = np.flatnonzero(table["decodes"])
+            table = table[: decoding[-1] if len(decoding) else 0]
+        rows, steps = len(table), int(table["steps"].sum())
+        chunk_bytes = int(table["chunks"].sum()) * _CHUNK.size
+        chunks = np.frombuffer(bytes(self.chunks[:chunk_bytes]), "=i4").reshape(-1, 2)
+        del self.segments[: rows * _SEGMENT_BYTES], self.chunks[:chunk_bytes]
+        self.steps -= steps
+        self._taken_rows += rows
+        self._taken_steps += steps
+        return Taken(
+            table,
+            chunks,
+            _emptied(self.step_end_s, steps),
+            _emptied(self.resumed_gap_s, len(self.resumed_gap_s)),
+            _emptied(self.resumed_end_s, len(self.resumed_end_s)),
+        )
 
     def left(self, sequence: Sequence) -> None:
         """A sequence was thrown out or held back: remember when it got its last token, if any.
@@ -142,9 +178,9 @@ class ReplicaRecorder:
         One that was thrown out before the first decode step after its prefill no longer counts as
         joined: no decode step ends the gap that began there.
         """
-        joined_row = sequence.joined_row
-        if joined_row < 0:
+        if sequence.joined_row < 0:
             return
+        joined_row = sequence.joined_row - self._taken_rows
         segments, size = self.segments, _SEGMENT_BYTES
         row = len(segments) // size - 1
         while row > joined_row and not _INT.unpack_from(segments, row * size + _DECODES_AT)[0]:
@@ -161,182 +197,8 @@ class ReplicaRecorder:
         self.resumed_end_s.append(end_s)
 
 
-class Recorder:
-    """Buffers of a whole run."""
-
-    def __init__(
-        self,
-        requests: Requests,
-        replicas: int,
-        sliding_window: int | None = None,
-        api: ApiTime = NO_API,
-    ) -> None:
-        self.requests = requests
-        self.api = api
-        self.sliding_window = sliding_window
-        self.replicas = [ReplicaRecorder() for _ in range(replicas)]
-        self._ended = bytearray()
-        self._arrival_s: npt.NDArray[np.float64] | None = None
-        if requests.users is not None:
-            self._arrival_s = np.full(len(requests), np.nan)
-        self.sent_s: npt.NDArray[np.float64] | None = None
-        """When a client sent each request, NaN if it did not; None: each when it arrived."""
-
-    def arrived(self, request: int, arrival_s: float) -> None:
-        """A closed loop issued a request."""
-        assert self._arrival_s is not None
-        self._arrival_s[request] = arrival_s
-
-    def ended(self, sequence: Sequence, replica: int, status: int, finish_s: float) -> None:
-        """A request finished, was rejected or given up, or is unfinished when the clock stops.
-
-        ``finish_s`` is when it was given up, in that case.
-        """
-        self._ended += _pack_request(
-            sequence.first_scheduled_s,
-            sequence.first_token_s,
-            finish_s,
-            sequence.request,
-            replica,
-            sequence.preemptions,
-            sequence.cached_tokens,
-            status,
-        )
-
-    def finished(self, sequences: SequenceOf[Sequence], replica: int, now_s: float) -> None:
-        """Sequences produced their last token, now."""
-        for sequence in sequences:
-            self._ended += _pack_request(
-                sequence.first_scheduled_s,
-                sequence.first_token_s,
-                now_s,
-                sequence.request,
-                replica,
-                sequence.preemptions,
-                sequence.cached_tokens,
-                FINISHED,
-            )
-
-    def result(
-        self,
-        pools: list[tuple[int, int, int]],
-        num_gpu_blocks: int,
-        end_s: float,
-        stop_s: float = inf,
-    ) -> Result:
-        """Turn the buffers into columns.
-
-        Args:
-            pools: (allocated, freed, held) blocks per replica.
-            num_gpu_blocks: per replica.
-            end_s: when the last thing happened in the engines.
-            stop_s: when the clock was stopped; what a client sees later never happened.
-        """
-        columns = self._request_columns(stop_s)
-        if stop_s == inf:
-            stop_s = float(np.nanmax(columns["finish_s"], initial=end_s))
-        parts = self.replicas
-        segments = self._segment_columns()
-        steps, decodes = segments["steps"], segments["decodes"]
-        # Every step of a segment attends one position more per sequence whose context grows.
-        growth = segments.pop("growth")
-        contexts = steps * segments.pop("context_tokens") + growth * (steps * (steps - 1) // 2)
-        chunk_tokens, past_tokens = self._chunk_columns()
-        segments["prefill_tokens"] = _sums(chunk_tokens, segments["chunks"])
-        positions = chunk_tokens + past_tokens
-        if self.sliding_window is not None:
-            positions = np.minimum(positions, chunk_tokens + (self.sliding_window - 1))
-        pairs = np.asarray(causal_pairs(chunk_tokens, past_tokens, self.sliding_window))
-        return Result(
-            requests=columns,
-            segments=segments,
-            step_end_s=np.concatenate([np.frombuffer(p.step_end_s, float) for p in parts]),
-            resumed_gap_s=np.concatenate([np.frombuffer(p.resumed_gap_s, float) for p in parts]),
-            returned_step=self._returned_steps(),
-            resumed_end_s=np.concatenate([np.frombuffer(p.resumed_end_s, float) for p in parts]),
-            decode_context_tokens=int(contexts[decodes > 0].sum()),
-            prefill_pairs=int(pairs.astype(np.int64).sum()),
-            prefill_kv_tokens=int(positions.sum()),
-            computed_prefill_tokens=int(chunk_tokens.sum()),
-            blocks_allocated=sum(allocated for allocated, _, _ in pools),
-            blocks_freed=sum(freed for _, freed, _ in pools),
-            blocks_held=sum(held for _, _, held in pools),
-            num_gpu_blocks=num_gpu_blocks,
-            replicas=len(parts),
-            end_s=stop_s,
-            closed_loop=self.requests.users is not None,
-        )
-
-    def _returned_steps(self) -> npt.NDArray[np.int64]:
-        before, rows = 0, []
-        for part in self.replicas:
-            rows.append(before + np.frombuffer(part.returned_step, np.int64))
-            before += len(part.step_end_s)
-        return np.concatenate(rows)
-
-    def _segment_columns(self) -> dict[str, Column]:
-        tables = [np.frombuffer(part.segments, _SEGMENT_TYPE) for part in self.replicas]
-        replica = np.repeat(np.arange(len(tables), dtype=np.int32), [len(t) for t in tables])
-        columns: dict[str, Column] = {"replica": replica}
-        for name in _SEGMENT_TYPE.names or ():
-            kind = np.float64 if name.endswith("_s") else np.int64
-            columns[name] = np.concatenate([table[name] for table in tables], dtype=kind)
-        return columns
-
-    def _chunk_columns(self) -> tuple[Column, Column]:
-        """``(chunk_tokens, past_tokens)`` of all prefill chunks, in the order of the segments."""
-        rows = [np.frombuffer(part.chunks, "=i4").reshape(-1, 2) for part in self.replicas]
-        columns = np.concatenate(rows, dtype=np.int64)
-        return columns[:, 0], columns[:, 1]
-
-    def _request_columns(self, stop_s: float) -> dict[str, Column]:
-        requests, rows = self.requests, len(self.requests)
-        ended = np.frombuffer(self._ended, _REQUEST_TYPE)
-        place = ended["request"]
-
-        def column(name: str, missing: float, kind: type) -> Column:
-            values: Column = np.full(rows, missing, dtype=kind)
-            values[place] = ended[name]
-            return values
-
-        def time_column(name: str) -> Column:
-            values = column(name, np.nan, np.float64)
-            values[values < 0] = np.nan
-            return values
-
-        arrival_s = requests.arrival_s if self._arrival_s is None else self._arrival_s
-        sent_s = arrival_s if self.sent_s is None else self.sent_s
-        status, left_s = column("status", 0, np.int8), time_column("finish_s")
-        given_up = status == TIMED_OUT
-        timed_out_s = np.where(given_up, left_s, np.nan)
-        # What was under way to the client when it gave up, or the clock stopped, it never had.
-        finish_s = np.where(given_up, np.nan, left_s) + self.api.output_s
-        first_token_s = time_column("first_token_s") + self.api.output_s
-        first_token_s[(first_token_s >= timed_out_s) | (first_token_s > stop_s)] = np.nan
-        status[finish_s > stop_s] = UNFINISHED
-        finish_s[finish_s > stop_s] = np.nan
-        return {
-            "request": np.arange(rows, dtype=np.int64),
-            "arrival_s": arrival_s,
-            "sent_s": sent_s,
-            "reached_s": self.api.reached_s(sent_s, requests.prompt_tokens),
-            "prompt_tokens": requests.prompt_tokens,
-            "output_tokens": requests.output_tokens,
-            "priority": requests.priority,
-            "replica": column("replica", -1, np.int32),
-            "first_scheduled_s": time_column("first_scheduled_s"),
-            "first_token_s": first_token_s,
-            "finish_s": finish_s,
-            "timed_out_s": timed_out_s,
-            "preemptions": column("preemptions", 0, np.int32),
-            "cached_tokens": column("cached_tokens", 0, np.int32),
-            "status": status,
-        }
-
-
-def _sums(values: Column, counts: Column) -> Column:
-    """Sums of successive stretches of ``values``, as long as ``counts`` says."""
-    total = np.concatenate(([0], np.cumsum(values)))
-    ends = np.cumsum(counts)
-    sums: Column = total[ends] - total[ends - counts]
-    return sums
+def _emptied(buffer: "array[float]", rows: int) -> Floats:
+    """Take the first rows of a buffer."""
+    values = np.frombuffer(buffer[:rows].tobytes(), np.float64)
+    del buffer[:rows]
+    return values

@@ -1,12 +1,11 @@
-"""What one simulation leaves behind: numpy columns, and nothing else."""
+"""What one simulation leaves behind: columns, and nothing else."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Column = npt.NDArray[Any]
+from sim.tape import Column, Tape
 
 UNFINISHED, FINISHED, REJECTED, TIMED_OUT = 0, 1, 2, 3
 STATUS_NAMES = ("unfinished", "finished", "rejected", "timed out")
@@ -52,23 +51,22 @@ class Result:
     """Columns of one simulated run.
 
     ``requests`` has one row per request (``REQUEST_COLUMNS``), ``segments`` one per run of equal
-    steps (``SEGMENT_COLUMNS``), grouped by replica and in order of time within it.
+    steps (``SEGMENT_COLUMNS``), grouped by replica and in order of time within it. What grows with
+    the number of steps may be tapes; ``sim.blocks`` reads it without holding all of it.
     """
 
-    requests: dict[str, Column]
-    segments: dict[str, Column]
-    step_end_s: npt.NDArray[np.float64]
+    requests: Mapping[str, Column]
+    segments: Mapping[str, Column | Tape]
+    step_end_s: Column | Tape
     """End of every step, in the order of ``segments``; each segment owns ``steps`` of them."""
-    resumed_gap_s: npt.NDArray[np.float64]
+    resumed_gap_s: Column | Tape
     """Time between the tokens on both sides of a preemption, or of steps in which the token budget
     did not reach a decoding sequence, one per resumed sequence."""
-    resumed_end_s: npt.NDArray[np.float64]
+    resumed_end_s: Column | Tape
     """When each of those gaps ended."""
-    returned_step: npt.NDArray[np.int64] = field(
-        default_factory=lambda: np.empty(0, dtype=np.int64)
-    )
+    returned_step: Column = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """Row of ``step_end_s`` in which each sequence decoded again that had been held back: one of
-    that step's ``decodes``, but its gap is among the resumed ones."""
+    that step's ``decodes``, but its gap is among the resumed ones. The first of its segment."""
     decode_context_tokens: int
     """Sum over steps of the KV positions that decoding (and padding) sequences attended."""
     prefill_pairs: int
@@ -89,14 +87,15 @@ class Result:
     """Users sent the requests, each the next one after an answer: arrivals depend on service."""
 
     def steps(self) -> dict[str, Column]:
-        """Expand the segments to one row per step: ``replica, start_s, end_s, decodes, ...``."""
-        repeats = self.segments["steps"].astype(np.int64)
+        """Expand a short run to one row per step: ``replica, start_s, end_s, decodes, ...``."""
+        repeats = np.asarray(self.segments["steps"])
         columns = {
             name: np.repeat(self.segments[name], repeats)
             for name in ("replica", "decodes", "padding", "chunks", "prefill_tokens", "joined")
         }
-        starts = np.empty_like(self.step_end_s)
-        starts[1:] = self.step_end_s[:-1]
+        ends = np.asarray(self.step_end_s)
+        starts = np.empty_like(ends)
+        starts[1:] = ends[:-1]
         first = np.cumsum(repeats) - repeats
         starts[first] = self.segments["start_s"]
-        return {"start_s": starts, "end_s": self.step_end_s, **columns}
+        return {"start_s": starts, "end_s": ends, **columns}

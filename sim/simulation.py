@@ -1,16 +1,18 @@
 """Wires one scenario together and runs it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as SequenceOf
 from math import inf
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sim.async_scheduling import AsyncCachingChunkedPrefill, AsyncChunkedPrefill
 from sim.chunked_prefill import CachingChunkedPrefill, ChunkedPrefill
 from sim.client import Client
 from sim.clock import Clock
-from sim.recorder import Recorder
+from sim.recording import Part, Recorder, result_of
 from sim.replica import Replica
 from sim.result import REJECTED, UNFINISHED, Result
 from sim.router import BLIND, make_router
@@ -18,6 +20,7 @@ from sim.scenario import NO_CLIENT, Scenario
 from sim.scheduler import PrefillFirst, Scheduler, Static
 from sim.sequence import Sequence
 from sim.source import ClosedLoop, open_arrivals, sequences
+from sim.tape import Scratch
 from workloads.requests import Prefixes, Requests
 from workloads.streams import stream
 
@@ -49,15 +52,67 @@ def make_scheduler(scenario: Scenario, prefixes: Prefixes | None = None) -> Sche
     return (AsyncChunkedPrefill if ahead else ChunkedPrefill)(**settings)
 
 
-def simulate(scenario: Scenario, requests: Requests, stop_s: float = inf) -> Result:
+def simulate(
+    scenario: Scenario, requests: Requests, stop_s: float = inf, scratch: Scratch | None = None
+) -> Result:
     """Simulate until every request has ended, or until ``stop_s``.
 
     Requests that cannot ever fit (longer than ``max_model_len``, or than the KV cache) are rejected
-    when they arrive. Those unfinished at ``stop_s`` are in the result, with status 0.
+    when they arrive. Those unfinished at ``stop_s`` are in the result, with status 0. The steps of
+    a long run go to ``scratch``, by default a file in the system's folder for temporary files.
     """
-    cluster = _Cluster(scenario, requests, stop_s)
+    everything = range(scenario.cluster.replicas)
+    part = simulate_part(scenario, requests, everything, stop_s, scratch)
+    return whole(scenario, requests, [part], stop_s)
+
+
+def can_be_split(scenario: Scenario, requests: Requests) -> bool:
+    """Whether replicas know nothing of each other, so that ``simulate_part`` can take some only."""
+    cluster = scenario.cluster
+    return cluster.replicas > 1 and _is_dealt(scenario, requests)
+
+
+def simulate_part(
+    scenario: Scenario,
+    requests: Requests,
+    numbers: SequenceOf[int],
+    stop_s: float = inf,
+    scratch: Scratch | None = None,
+) -> Part:
+    """Simulate some replicas of a scenario: all, or any of one that ``can_be_split``.
+
+    Raises:
+        ValueError: some only, of replicas that depend on each other.
+    """
+    if len(numbers) < scenario.cluster.replicas and not can_be_split(scenario, requests):
+        raise ValueError(
+            f"replicas = {list(numbers)} of {scenario.cluster.replicas} depend on the others, "
+            f"expected all, or open arrivals and a router of {', '.join(BLIND)}"
+        )
+    cluster = _Cluster(scenario, requests, numbers, stop_s, scratch)
     cluster.clock.run_through(stop_s)
-    return cluster.result()
+    return cluster.part()
+
+
+def whole(
+    scenario: Scenario, requests: Requests, parts: SequenceOf[Part], stop_s: float = inf
+) -> Result:
+    """Put the parts of a run together: the same as if it had been simulated at once."""
+    end_s = max(part.end_s for part in parts)
+    if requests.users is None and len(requests):
+        end_s = max(end_s, float(requests.arrival_s[-1]))
+    return result_of(requests, parts, scenario.api, end_s, stop_s)
+
+
+def _is_dealt(scenario: Scenario, requests: Requests) -> bool:
+    """Whether it is known beforehand which replica takes which request."""
+    cluster = scenario.cluster
+    known = requests.users is None and scenario.client == NO_CLIENT
+    return known and (cluster.replicas == 1 or cluster.router in BLIND)
+
+
+def _nobody(_: int) -> Iterator[Sequence]:
+    return iter(())
 
 
 class _Cluster:
@@ -68,15 +123,26 @@ class _Cluster:
     its time has come.
     """
 
-    def __init__(self, scenario: Scenario, requests: Requests, stop_s: float) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        requests: Requests,
+        numbers: SequenceOf[int],
+        stop_s: float,
+        scratch: Scratch | None,
+    ) -> None:
         self.clock = Clock()
         self.scenario = scenario
         self.requests = requests
         self.stop_s = stop_s
         count, router = scenario.cluster.replicas, scenario.cluster.router
-        self.recorder = Recorder(requests, count, scenario.spec.sliding_window, scenario.api)
-        self.schedulers = [make_scheduler(scenario, requests.prefixes) for _ in range(count)]
-        fitting = self.schedulers[0].longest_request_tokens
+        self.recorder = Recorder(
+            requests, count, scenario.spec.sliding_window, scenario.api, scratch
+        )
+        self.schedulers = {
+            number: make_scheduler(scenario, requests.prefixes) for number in numbers
+        }
+        fitting = self.schedulers[numbers[0]].longest_request_tokens
         self.longest = min(scenario.max_model_len, fitting)  # prompt and output tokens together
         self.loads = [0] * count  # requests sent to each replica and not finished
         self.route = make_router(
@@ -87,16 +153,17 @@ class _Cluster:
         )
         closed = requests.users is not None
         self.client = self._client(closed)
-        dealt = not closed and self.client is None and (count == 1 or router in BLIND)
-        arrivals = self._deal(count) if dealt else [iter(())] * count
-        on_finish = self.recorder.finished if dealt else self._finished
-        self.replicas = [
-            Replica(
+        dealt = _is_dealt(scenario, requests)
+        dealt_to = self._deal(count) if dealt else _nobody
+        self.replicas = {
+            number: Replica(
                 number, self.clock, self.schedulers[number], scenario.price,
-                self.recorder.replicas[number], on_finish, arrivals[number],
+                self.recorder.replicas[number],
+                self.recorder.finished if dealt else self._finished,
+                dealt_to(number),
             )
-            for number in range(count)
-        ]  # fmt: skip
+            for number in numbers
+        }  # fmt: skip
         self.loop = ClosedLoop(self.clock, requests, self._ask) if closed else None
         if self.client is not None:
             self.client.loop = self.loop
@@ -116,57 +183,59 @@ class _Cluster:
 
     def _in_order(self) -> Iterator[Sequence]:
         """Open arrivals at the client, if there is one, else at the router."""
-        requests, rows = self.requests, np.arange(len(self.requests))
         if self.client is not None:
-            return sequences(requests, rows, requests.arrival_s)
-        reached_s = self.scenario.api.reached_s(requests.arrival_s, requests.prompt_tokens)
-        return sequences(requests, np.argsort(reached_s, kind="stable"), reached_s)
+            return sequences(self.requests, self.requests.arrival_s)
+        return sequences(self.requests, *self._reached())
 
-    def result(self) -> Result:
+    def _reached(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64] | None]:
+        """When each request of an open workload is at the router, and in which order they come.
+
+        None is the order of their rows, so that without an API nothing is held twice.
+        """
+        requests, api = self.requests, self.scenario.api
+        if not api:
+            return requests.arrival_s, None
+        reached_s = api.reached_s(requests.arrival_s, requests.prompt_tokens)
+        return reached_s, np.argsort(reached_s, kind="stable")
+
+    def part(self) -> Part:
         """What happened until now."""
-        stop_s, requests = self.stop_s, self.requests
-        for replica in self.replicas:
-            replica.halt(stop_s)
+        for replica in self.replicas.values():
+            replica.halt(self.stop_s)
         if self.client is not None:
             self.client.stop()
-        for number, scheduler in enumerate(self.schedulers):
+        pools = {}
+        for number, scheduler in self.schedulers.items():
             dropped = self.replicas[number].aborted
             unfinished = [each for each in scheduler.unfinished() if each not in dropped]
-            if unfinished and stop_s == inf:
+            if unfinished and self.stop_s == inf:
                 raise RuntimeError(
                     f"{len(unfinished)} requests never finished: a scheduler is stuck"
                 )
             for sequence in unfinished:
                 self.recorder.ended(sequence, number, UNFINISHED, -1.0)
-        pools = [scheduler.pool for scheduler in self.schedulers]
-        end_s = self.clock.now
-        if requests.users is None and len(requests):
-            end_s = max(end_s, float(requests.arrival_s[-1]))
-        return self.recorder.result(
-            [(pool.allocated, pool.freed, pool.held) for pool in pools],
-            pools[0].num_blocks,
-            end_s,
-            stop_s,
-        )
+            pools[number] = (scheduler.pool.allocated, scheduler.pool.freed, scheduler.pool.held)
+        return self.recorder.part(pools, scheduler.pool.num_blocks, self.clock.now)
 
-    def _deal(self, count: int) -> list[Iterator[Sequence]]:
-        """Route all arrivals until ``stop_s`` beforehand; reject those that can never fit."""
+    def _deal(self, count: int) -> Callable[[int], Iterator[Sequence]]:
+        """Route all arrivals until ``stop_s`` beforehand; reject those that can never fit.
+
+        Returns what gives a replica its own.
+        """
         requests = self.requests
-        reached_s = self.scenario.api.reached_s(requests.arrival_s, requests.prompt_tokens)
-        order = np.arange(len(requests))
-        if self.scenario.api:
-            order = np.argsort(reached_s, kind="stable")
+        reached_s, order = self._reached()
         arrived = int(np.searchsorted(reached_s, self.stop_s, side="right", sorter=order))
-        order = order[:arrived]
-        tokens = requests.prompt_tokens[order] + requests.output_tokens[order]
-        fit = tokens <= self.longest
-        for sequence in sequences(requests, order[~fit], reached_s):
-            self.recorder.ended(sequence, -1, REJECTED, -1.0)
-        rows = order[fit]
-        if count == 1:
-            return [sequences(requests, rows, reached_s)]
-        replica = np.fromiter((self.route() for _ in rows), dtype=np.int64, count=len(rows))
-        return [sequences(requests, rows[replica == number], reached_s) for number in range(count)]
+        rows = slice(arrived) if order is None else order[:arrived]
+        fit = requests.prompt_tokens[rows] + requests.output_tokens[rows] <= self.longest
+        replica = np.full(arrived, -1, dtype=np.int32)
+        fitting = int(fit.sum())
+        replica[fit] = np.fromiter((self.route() for _ in range(fitting)), np.int32, fitting)
+        owner = np.full(len(requests), -1, dtype=np.int32)
+        owner[rows] = replica
+        refused = np.zeros(len(requests), dtype=np.bool_)
+        refused[rows] = ~fit
+        self.recorder.rejected(refused)
+        return lambda number: sequences(requests, reached_s, order, owner, number)
 
     def _ask(self, sequence: Sequence) -> None:
         """A request arrives, now: at the client if there is one, else at the router."""

@@ -11,22 +11,33 @@ from sim.sequence import Sequence
 from workloads.requests import Floats, Requests
 
 Send = Callable[[Sequence], None]
-Rows = npt.NDArray[np.int64]
-
 _BLOCK = 4096  # rows turned into Python numbers at a time, so that memory holds few of them
 
 
-def sequences(requests: Requests, rows: Rows, times_s: Floats) -> Iterator[Sequence]:
-    """Yield the given rows of a workload, as they are asked for, each at its time."""
+def sequences(
+    requests: Requests,
+    times_s: Floats,
+    order: npt.NDArray[np.int64] | None = None,
+    owner: npt.NDArray[np.int32] | None = None,
+    replica: int = 0,
+) -> Iterator[Sequence]:
+    """Yield the rows of a workload as they are asked for, each at its time.
+
+    All of them, in their order or another, or those that a replica owns.
+    """
     columns = (
         times_s,
         requests.prompt_tokens,
         requests.output_tokens,
         requests.priority,
     )
-    for start in range(0, len(rows), _BLOCK):
-        block = rows[start : start + _BLOCK]
-        yield from map(Sequence, block.tolist(), *(column[block].tolist() for column in columns))
+    for start in range(0, len(requests), _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, len(requests)))
+        if order is not None:
+            rows = order[rows]
+        if owner is not None:
+            rows = rows[owner[rows] == replica]
+        yield from map(Sequence, rows.tolist(), *(column[rows].tolist() for column in columns))
 
 
 def open_arrivals(
@@ -53,7 +64,7 @@ class ClosedLoop:
         assert requests.users is not None
         assert requests.think_s is not None
         self.clock, self.think_s, self.send = clock, requests.think_s, send
-        self._rows = sequences(requests, np.arange(len(requests)), requests.arrival_s)
+        self._rows = sequences(requests, requests.arrival_s)
         self._users = min(requests.users, len(requests))
 
     def start(self) -> None:

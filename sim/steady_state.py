@@ -1,10 +1,12 @@
 """What part of a run is measured, and whether the run had a steady state at all."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
+from sim.blocks import blocks
 from sim.result import REJECTED, UNFINISHED, Result
 
 Floats = npt.NDArray[np.float64]
@@ -94,9 +96,10 @@ def service_per_window(result: Result, window: Window) -> float:
     system is still filling up.
     """
     begun_s = np.asarray(result.requests["first_scheduled_s"], dtype=np.float64)
-    left_s = _left_s(result)
-    service_s = (np.where(np.isnan(left_s), result.end_s, left_s) - begun_s)[window.measured]
-    service_s = service_s[~np.isnan(service_s)]
+    service_s = _left_s(result)
+    service_s[np.isnan(service_s)] = result.end_s
+    service_s -= begun_s
+    service_s = service_s[window.measured & ~np.isnan(service_s)]
     if window.burst or not len(service_s):
         return float("nan")
     return float(service_s.mean()) / window.length_s if window.length_s else float("inf")
@@ -143,59 +146,67 @@ def saturated(result: Result, window: Window) -> float:
     short = service_per_window(result, window) * SERVICE_TIMES > 1
     if short or len(order) - first < 2 * BATCHES + 1:
         return float("nan")
-    queue = _queue_at_arrivals(result, order)[first:]
-    starts = np.linspace(0, len(queue), BATCHES + 1).astype(np.int64)
-    level = np.add.reduceat(queue, starts[:-1]) / np.diff(starts)
+    measured = len(order) - first
+    starts = first + np.linspace(0, measured, BATCHES + 1).astype(np.int64)
+    level = _mean_queues(result, order, starts)
     growth = np.diff(level)
     error_of_mean = growth.std(ddof=1) / np.sqrt(len(growth))
     total = float(level[-1] - level[0])
     late = float(level[-1] - level[BATCHES // 2 - 1 : BATCHES // 2 + 1].mean())
-    delay_s = total * window.length_s / len(queue)
+    delay_s = total * window.length_s / measured
     significant = total > 0 and growth.mean() > STUDENT_T * error_of_mean
     lasting = late >= LATE_SHARE * total
     return float(significant and lasting and delay_s > STEPS * _step_seen_s(result, window))
 
 
-def _queue_at_arrivals(result: Result, order: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
-    """Requests that wait for their first step, just after each arrival, in ``order``."""
+def _mean_queues(
+    result: Result, order: npt.NDArray[np.intp], starts: npt.NDArray[np.int64]
+) -> Floats:
+    """Mean number of requests that wait for their first step, between each two of ``starts``.
+
+    It is read just after each arrival, in ``order``.
+    """
     accepted = np.asarray(result.requests["status"]) != REJECTED
     arrival_s = np.asarray(result.requests["arrival_s"], dtype=np.float64)
     begun_s = np.asarray(result.requests["first_scheduled_s"], dtype=np.float64)
     # Who gave up before has left the queue as well.
-    begun_s = np.where(np.isnan(begun_s), _given_up_s(result), begun_s)
-    begun_s = np.sort(begun_s[~np.isnan(begun_s)])
-    queue: npt.NDArray[np.int64] = np.cumsum(accepted[order]) - np.searchsorted(
-        begun_s, arrival_s[order], side="right"
-    )
-    return queue
-
-
-def _given_up_s(result: Result) -> Floats:
-    return np.asarray(result.requests["timed_out_s"], dtype=np.float64)
+    begun_s = np.where(np.isnan(begun_s), result.requests["timed_out_s"], begun_s)
+    begun_s = begun_s[~np.isnan(begun_s)]
+    begun_s.sort()
+    before = int(accepted[order[: starts[0]]].sum())
+    level = []
+    for start, stop in pairwise(starts):
+        rows = order[start:stop]
+        came = before + np.cumsum(accepted[rows])
+        begun = np.searchsorted(begun_s, arrival_s[rows], side="right")
+        level.append(float((came - begun).sum()) / len(rows))
+        before = int(came[-1])
+    return np.array(level)
 
 
 def _left_s(result: Result) -> Floats:
     """When each request was answered or given up; NaN if neither."""
-    finish_s = np.asarray(result.requests["finish_s"], dtype=np.float64)
-    return np.where(np.isnan(finish_s), _given_up_s(result), finish_s)
+    return np.fmin(result.requests["finish_s"], result.requests["timed_out_s"])
 
 
 def _step_seen_s(result: Result, window: Window) -> float:
     """Mean length of the steps in the window, weighted by time: what a moment in them sees."""
-    start_s = np.asarray(result.segments["start_s"], dtype=np.float64)
-    end_s = np.asarray(result.segments["end_s"], dtype=np.float64)
-    inside = (end_s > window.start_s) & (start_s < window.stop_s)
-    span_s = (end_s - start_s)[inside]
-    whole_s = float(span_s.sum())
-    steps = np.asarray(result.segments["steps"], dtype=np.float64)[inside]
-    return float((span_s**2 / steps).sum()) / whole_s if whole_s else 0.0
+    squares = whole_s = 0.0
+    for block in blocks(result):
+        start_s, end_s = block.floats("start_s"), block.floats("end_s")
+        inside = (end_s > window.start_s) & (start_s < window.stop_s)
+        span_s = (end_s - start_s)[inside]
+        squares += float((span_s**2 / block.floats("steps")[inside]).sum())
+        whole_s += float(span_s.sum())
+    return squares / whole_s if whole_s else 0.0
 
 
 def _arrival_order(result: Result) -> npt.NDArray[np.intp]:
     """Rows of the requests that arrived, by arrival; ties keep the workload's order."""
     rows = np.flatnonzero(arrived(result))
-    arrival_s = np.asarray(result.requests["arrival_s"], dtype=np.float64)
-    return rows[np.argsort(arrival_s[rows], kind="stable")]
+    arrival_s = np.asarray(result.requests["arrival_s"], dtype=np.float64)[rows]
+    in_order = bool((arrival_s[1:] >= arrival_s[:-1]).all())
+    return rows if in_order else rows[np.argsort(arrival_s, kind="stable")]
 
 
 def _end_of_service_s(result: Result) -> float:

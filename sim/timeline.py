@@ -3,43 +3,30 @@
 import numpy as np
 import numpy.typing as npt
 
+from sim.blocks import Block, blocks
 from sim.result import REJECTED, Result
 
 Floats = npt.NDArray[np.float64]
 
 
-def segment_integral(result: Result, level: Floats, times_s: Floats) -> Floats:
-    """Integral from 0 to each of ``times_s`` of a level that holds during segments, 0 while idle.
+class KvLevel:
+    """Mean number of KV blocks in use during each segment, block after block.
 
-    ``level`` has one row per segment; replicas add up. The unit is that of ``level`` times seconds.
+    Recorded are the KV blocks held in a segment's last step. Over several steps they are only
+    added; the level is then halfway between what the segment before held, if that was less, and
+    its own. The error is at most half of what the segment added.
     """
-    replica = np.asarray(result.segments["replica"], dtype=np.int64)
-    start_s, end_s = _span(result)
-    area = level * (end_s - start_s)
-    total = np.zeros(len(times_s))
-    for name in np.unique(replica):
-        rows = np.flatnonzero(replica == name)
-        after = np.cumsum(area[rows])
-        knots = np.column_stack((start_s[rows], end_s[rows])).ravel()
-        heights = np.column_stack((after - area[rows], after)).ravel()
-        total += np.interp(times_s, knots, heights)
-    return total
 
+    def __init__(self) -> None:
+        self._before = np.inf
 
-def kv_level(result: Result) -> Floats:
-    """Mean KV use (share of a replica's blocks) during each segment.
-
-    Recorded are the blocks held in a segment's last step. Over several steps blocks are only added;
-    the level is then halfway between what the segment before held, if that was less, and its own.
-    The error is at most half of what the segment added.
-    """
-    replica = np.asarray(result.segments["replica"], dtype=np.int64)
-    steps = np.asarray(result.segments["steps"], dtype=np.int64)
-    blocks = np.asarray(result.segments["kv_blocks"], dtype=np.float64)
-    first = blocks.copy()
-    follows = (replica[1:] == replica[:-1]) & (steps[1:] > 1)
-    first[1:] = np.where(follows, np.minimum(blocks[:-1], blocks[1:]), blocks[1:])
-    return (first + blocks) / (2 * result.num_gpu_blocks)
+    def blocks(self, block: Block) -> Floats:
+        """The level of each segment of the block that follows the last one."""
+        held = block.floats("kv_blocks")
+        before = np.append([np.inf if block.begins else self._before], held)[:-1]
+        first = np.where(block.ints("steps") > 1, np.minimum(before, held), held)
+        self._before = float(held[-1])
+        return (first + held) / 2
 
 
 def timeline(result: Result, bins: int = 200) -> dict[str, Floats]:
@@ -61,17 +48,13 @@ def timeline(result: Result, bins: int = 200) -> dict[str, Floats]:
     accepted = np.asarray(result.requests["status"]) != REJECTED
 
     def integral(times: Floats) -> Floats:
-        return _count_integral(times[~np.isnan(times)], edges)
+        return _count_integral(times[accepted & ~np.isnan(times)], edges)
 
-    def column(name: str) -> Floats:
-        values: Floats = np.asarray(result.requests[name], dtype=np.float64)[accepted]
-        return values
-
-    given_up = column("timed_out_s")
-    arrived = integral(column("arrival_s"))
-    finished = integral(np.fmin(column("finish_s"), given_up))  # or given up
-    started = integral(np.fmin(column("first_scheduled_s"), given_up))
-    kv = segment_integral(result, kv_level(result), edges) / result.replicas
+    given_up = result.requests["timed_out_s"]
+    arrived = integral(result.requests["arrival_s"])
+    finished = integral(np.fmin(result.requests["finish_s"], given_up))  # or given up
+    started = integral(np.fmin(result.requests["first_scheduled_s"], given_up))
+    kv = _kv_integral(result, edges) / (result.replicas * result.num_gpu_blocks)
     return {
         "time_s": (edges[1:] + edges[:-1]) / 2,
         "kv_use": np.diff(kv) / width,
@@ -80,16 +63,22 @@ def timeline(result: Result, bins: int = 200) -> dict[str, Floats]:
     }
 
 
-def _span(result: Result) -> tuple[Floats, Floats]:
-    return (
-        np.asarray(result.segments["start_s"], dtype=np.float64),
-        np.asarray(result.segments["end_s"], dtype=np.float64),
-    )
+def _kv_integral(result: Result, times_s: Floats) -> Floats:
+    """Integral from 0 to each of ``times_s`` of the KV blocks in use; replicas add up."""
+    level, total = KvLevel(), np.zeros(len(times_s))
+    for block in blocks(result):
+        start_s, end_s = block.floats("start_s"), block.floats("end_s")
+        area = level.blocks(block) * (end_s - start_s)
+        after = np.cumsum(area)
+        knots = np.column_stack((start_s, end_s)).ravel()
+        heights = np.column_stack((after - area, after)).ravel()
+        total += np.interp(times_s, knots, heights)  # 0 before the block, its whole area after
+    return total
 
 
 def _count_integral(events_s: Floats, times_s: Floats) -> Floats:
     """Integral from 0 to each time of the number of events so far."""
-    events = np.sort(events_s)
-    sums = np.concatenate(([0.0], np.cumsum(events)))
-    count = np.searchsorted(events, times_s)
-    return np.asarray(times_s * count - sums[count], dtype=np.float64)
+    place, rows = np.searchsorted(times_s, events_s), len(times_s) + 1
+    count = np.cumsum(np.bincount(place, minlength=rows))[:-1]
+    sums = np.cumsum(np.bincount(place, events_s, minlength=rows))[:-1]
+    return np.asarray(times_s * count - sums, dtype=np.float64)

@@ -1,10 +1,12 @@
 """Gaps between consecutive tokens of a request, from the columns of steps."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from sim.blocks import STEPS, Block, blocks
 from sim.result import Result
 
 Floats = npt.NDArray[np.float64]
@@ -19,9 +21,17 @@ class TokenGaps:
     end_s: Floats
     weight: Ints
 
+    def within(self, start_s: float, stop_s: float) -> "TokenGaps":
+        """Those that ended after ``start_s`` and not after ``stop_s``."""
+        inside = (self.end_s > start_s) & (self.end_s <= stop_s)
+        return self if inside.all() else self._only(inside)
 
-def token_gaps(result: Result) -> TokenGaps:
-    """Every gap between consecutive tokens of one request, without expanding to tokens.
+    def _only(self, rows: npt.NDArray[np.bool_]) -> "TokenGaps":
+        return TokenGaps(self.gap_s[rows], self.end_s[rows], self.weight[rows])
+
+
+def token_gaps(result: Result) -> Iterator[TokenGaps]:
+    """Every gap between consecutive tokens of one request, block by block, not token by token.
 
     A running batch decodes together, so one step gives each of its sequences one gap::
 
@@ -39,58 +49,75 @@ def token_gaps(result: Result) -> TokenGaps:
     Raises:
         ValueError: a step decodes other sequences than those that joined before.
     """
-    steps = result.steps()
-    end_s = result.step_end_s
-    replica = np.asarray(steps["replica"], dtype=np.int64)
-    decodes = np.asarray(steps["decodes"], dtype=np.int64)
-    joined = np.asarray(steps["joined"], dtype=np.int64)
-    index = np.arange(len(end_s))
-    decoding = decodes > 0
-    changes = replica[1:] != replica[:-1]
-    first = np.maximum.accumulate(np.where(np.append([True], changes), index, 0))
-    last = _backwards_minimum(np.where(np.append(changes, [True]), index, len(index)))
-    previous, since = _history(decoding, joined, first)
+    history = _History()
+    for block in blocks(result):
+        if block.begins:
+            history = _History()
+        yield from history.gaps(block)
+    for start in range(0, len(result.resumed_gap_s), STEPS):
+        rows = slice(start, start + STEPS)
+        gap_s = np.asarray(result.resumed_gap_s[rows], dtype=np.float64)
+        end_s = np.asarray(result.resumed_end_s[rows], dtype=np.float64)
+        yield TokenGaps(gap_s, end_s, np.ones(len(gap_s), dtype=np.int64))
 
-    veterans = np.where(decoding, decodes - since, 0)
-    if len(result.returned_step):  # their gaps are longer, and among the resumed ones
-        veterans -= np.bincount(result.returned_step, minlength=len(veterans))
-    wrong = np.flatnonzero((veterans < 0) | ((veterans > 0) & (previous < first)))
-    if len(wrong):
-        step = int(wrong[0])
+
+class _History:
+    """What the next block of a replica has to know of those before it."""
+
+    def __init__(self) -> None:
+        self.decoded_s = np.nan
+        """End of the last step that decoded; NaN if none did."""
+        self.joined_s: Floats = np.empty(0)
+        """Ends of the steps without decoding since then in which sequences joined."""
+        self.joined: Ints = np.empty(0, dtype=np.int64)
+        """How many did in each."""
+
+    def gaps(self, block: Block) -> Iterator[TokenGaps]:
+        """The gaps that end in a block: within decoding, and of those who join it."""
+        decodes, end_s = block.ints("decodes"), block.floats("end_s")
+        joined = np.where(decodes > 0, 0, block.ints("joined"))
+        decoding = np.flatnonzero(decodes)
+        waiting = np.concatenate(([self.joined.sum()], self.joined.sum() + np.cumsum(joined)))
+        # Who joined between a decoding segment and the one before it.
+        since = np.diff(waiting[decoding], prepend=0)
+        before_s = np.append([self.decoded_s], end_s[decoding])[:-1]
+        steps, ends_s = block.ints("steps"), block.step_end_s
+        first = np.cumsum(steps) - steps
+        # Their gaps are longer, and among the resumed ones.
+        returned = np.bincount(np.searchsorted(first, block.returned_step), minlength=len(first))
+        veterans = decodes[decoding] - since - returned[decoding]
+        self._check(block, decoding, veterans, before_s, since)
+
+        gap_s = np.diff(ends_s, prepend=0.0)
+        gap_s[first[decoding]] = ends_s[first[decoding]] - before_s
+        weight = np.repeat(decodes, steps)
+        weight[first[decoding]] = veterans
+        gaps = TokenGaps(gap_s, ends_s, weight)
+        yield gaps if weight.all() else gaps._only(weight > 0)
+
+        # Joiners of a step without decoding take their first gap at the next decoding step.
+        rows = np.flatnonzero(joined)
+        joined_s = np.concatenate((self.joined_s, end_s[rows]))
+        count = np.concatenate((self.joined, joined[rows]))
+        rows = np.concatenate((np.full(len(self.joined), -1), rows))
+        place = np.searchsorted(decoding, rows)
+        taken = place < len(decoding)
+        at_s = ends_s[first[decoding[place[taken]]]]
+        yield TokenGaps(at_s - joined_s[taken], at_s, count[taken])
+        self.joined_s, self.joined = joined_s[~taken], count[~taken]
+        if len(decoding):
+            self.decoded_s = float(end_s[decoding[-1]])
+
+    @staticmethod
+    def _check(block: Block, decoding: Ints, veterans: Ints, before_s: Floats, since: Ints) -> None:
+        wrong = np.flatnonzero((veterans < 0) | ((veterans > 0) & np.isnan(before_s)))
+        if not len(wrong):
+            return
+        place = wrong[0]
+        row, steps = decoding[place], block.ints("steps")
+        ends_at = block.step_end_s[steps[:row].sum()]
         raise ValueError(
-            f"replica {replica[step]} decodes {decodes[step]} sequences in the step that ended at "
-            f"{end_s[step]} s, expected the {since[step]} that joined since its last decoding step"
-            f"{'' if previous[step] < first[step] else ' or more'}"
+            f"replica {block.replica} decodes {block.segments['decodes'][row]} sequences in the "
+            f"step that ended at {ends_at} s, expected the {since[place]} that joined since its "
+            f"last decoding step{'' if np.isnan(before_s[place]) else ' or more'}"
         )
-    old = np.flatnonzero(veterans)
-
-    # Joiners of a step q without decoding take their first gap at the next decoding step, i.
-    following = _backwards_minimum(np.where(decoding, index, len(index)))
-    new = np.flatnonzero(~decoding & (joined > 0) & (following <= last))
-    at = following[new]
-
-    return TokenGaps(
-        np.concatenate(
-            (end_s[old] - end_s[previous[old]], end_s[at] - end_s[new], result.resumed_gap_s)
-        ),
-        np.concatenate((end_s[old], end_s[at], result.resumed_end_s)),
-        np.concatenate((veterans[old], joined[new], np.ones(len(result.resumed_gap_s), np.int64))),
-    )
-
-
-def _history(decoding: npt.NDArray[np.bool_], joined: Ints, first: Ints) -> tuple[Ints, Ints]:
-    """Of every step: the decoding step before it, p, and how many joined after p without decoding.
-
-    ``first`` is the first step of the same replica; p is ``first - 1`` when there is none.
-    """
-    latest = np.maximum.accumulate(np.where(decoding, np.arange(len(decoding)), -1))
-    previous = np.maximum(np.append([-1], latest[:-1])[: len(latest)], first - 1)
-    newcomers = np.where(decoding, 0, joined)
-    total = np.cumsum(newcomers)
-    since = total - newcomers - np.where(previous >= 0, total[previous], 0)
-    return previous, since
-
-
-def _backwards_minimum(values: Ints) -> Ints:
-    """Smallest value at or after each position."""
-    return np.minimum.accumulate(values[::-1])[::-1]

@@ -4,15 +4,18 @@ Latencies are those of answered requests, from when they were sent. Rates are an
 their tokens over the time from the first request to the last answer, or to the last one given up.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
 from experiments.validation.rows import METRICS, RunRow
-from sim.percentiles import percentiles, weighted_mean, weighted_percentiles
+from sim.percentiles import percentiles, weighted_statistics
 from sim.result import FINISHED, Result
 from sim.token_gaps import token_gaps
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 PERCENTS = (50, 90, 95, 99)
@@ -90,15 +93,17 @@ def _token_gaps(
     if "itl_mean=(e2e-ttft)" in row.notes.replace(" ", ""):
         keys = ("mean", *(f"p{percent}" for percent in PERCENTS))
         return {f"itl_{key}_ms": values[f"tpot_{key}_ms"] for key in keys}
-    gaps = token_gaps(result)
-    inside = np.ones(len(gaps.end_s), dtype=np.bool_)
+    begin_s, end_s = -np.inf, np.inf
     if not asked.all():
-        ends = np.asarray(result.requests["finish_s"], np.float64)[asked]
-        begin_s = np.asarray(result.requests["arrival_s"], np.float64)[asked].min()
-        inside = (gaps.end_s >= begin_s) & (gaps.end_s <= np.nanmax(ends))
-    gap_s, weight = gaps.gap_s[inside], gaps.weight[inside]
-    tail = weighted_percentiles(gap_s, weight, PERCENTS)
-    return _named("itl", weighted_mean(gap_s, weight), tail)
+        begin_s = result.requests["arrival_s"][asked].min()
+        end_s = np.nanmax(result.requests["finish_s"][asked])
+
+    def sample() -> Iterator[tuple[Floats, Ints]]:
+        for gaps in token_gaps(result):
+            inside = (gaps.end_s >= begin_s) & (gaps.end_s <= end_s)
+            yield gaps.gap_s[inside], gaps.weight[inside]
+
+    return _named("itl", *weighted_statistics(sample, PERCENTS))
 
 
 def _ended_s(column: dict[str, Floats]) -> Floats:

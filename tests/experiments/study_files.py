@@ -45,7 +45,8 @@ def write_study(folder: Path, text: str = SMALL, name: str = "small.yaml") -> Pa
 def run_cli(*argv: object) -> int:
     """Run the command line in this process, on one core unless told otherwise."""
     words = [str(word) for word in argv]
-    return main(words if "--jobs" in words else [*words, "--jobs", "1"])
+    told = "--jobs" in words or "--executor" in words
+    return main(words if told else [*words, "--jobs", "1"])
 
 
 def start_cli(*argv: object, cwd: Path) -> "subprocess.Popen[str]":

@@ -1,7 +1,7 @@
 """The command line: what it prints where, and how fast it starts."""
 
 import io
-import resource
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,24 +20,40 @@ from experiments.words import ceilings_text, points_text
 from sim.metrics import METRICS
 
 
-def test_help_starts_at_once() -> None:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.run", "--help"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert "--dry-run" in done.stdout
-    used_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    assert used_s < 0.3
-
-
-def test_help_imports_neither_pandas_nor_pydantic() -> None:
+def loaded_by(*argv: str, cwd: Path = ROOT) -> set[str]:
+    """The modules in memory when a command has ended well."""
     code = (
-        "import sys; from experiments.run import main; main(['--help']); "
-        "sys.exit(sum(name in sys.modules for name in ('pandas', 'pydantic', 'numpy', 'rich')))"
+        "import sys; from experiments.run import main; status = main(sys.argv[1:]);"
+        "print(*sys.modules, file=sys.stderr); sys.exit(status)"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *argv],
+        cwd=cwd, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return set(done.stderr.splitlines()[-1].split())
+
+
+HEAVY = {
+    "numpy", "pandas", "pyarrow", "pydantic", "ruamel.yaml", "rich", "simpy", "jinja2", "joblib",
+    "matplotlib", "scipy", "torch", "distributed", "transformers",
+}  # fmt: skip
+
+
+def test_help_loads_nothing_heavy() -> None:
+    assert not loaded_by("--help") & HEAVY
+
+
+def test_a_list_of_studies_loads_only_what_reads_them() -> None:
+    assert loaded_by("--list") & HEAVY == {"ruamel.yaml"}
+
+
+def test_a_small_study_loads_no_more_than_it_needs(tmp_path: Path) -> None:
+    """It draws and tabulates; intervals need no scipy, one core needs no joblib."""
+    write_study(tmp_path)
+    loaded = loaded_by("small.yaml", "--jobs", "1", cwd=tmp_path)
+    assert loaded & HEAVY == HEAVY - {"joblib", "scipy", "torch", "distributed", "transformers"}
+    assert "matplotlib.pyplot" not in loaded
 
 
 def test_list_names_every_bundled_study(capsys: pytest.CaptureFixture[str]) -> None:

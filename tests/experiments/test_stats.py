@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from experiments.stats import mean_interval, paired_difference, summarise_points
+from experiments.student import t_quantile
 
 KEYS = ["engine.max_num_seqs", "engine.scheduler"]
 
@@ -123,3 +124,22 @@ def test_pairing_refuses() -> None:
         paired_difference(runs, KEYS, "ttft_p99_s", {KEYS[0]: 5})
     with pytest.raises(ValueError, match=r"seeds \[0, 1\] of a point differ"):
         paired_difference(runs[:-1], KEYS, "ttft_p99_s", {KEYS[0]: 16, KEYS[1]: "static"})
+
+
+@pytest.mark.parametrize("freedom", [0.7, 1, 1.3, 2, 4.8, 9, 29, 1000, 1e6])
+def test_quantiles_of_student_s_t_are_scipy_s(freedom: float) -> None:
+    from scipy.special import stdtrit
+
+    for probability in (0.5, 0.8, 0.975, 0.9995):
+        expected = pytest.approx(float(stdtrit(freedom, probability)), rel=1e-8, abs=1e-12)
+        assert t_quantile(probability, freedom) == expected
+    if freedom < 1000:
+        assert t_quantile(0.975, freedom) == pytest.approx(stdtrit(freedom, 0.975), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("probability", "freedom"), [(0.4, 3), (1.0, 3), (0.9, 0), (0.9, math.nan)]
+)
+def test_quantiles_of_student_s_t_refuse(probability: float, freedom: float) -> None:
+    with pytest.raises(ValueError, match=r"expected 0.5 <= probability < 1 and freedom > 0"):
+        t_quantile(probability, freedom)

@@ -1,6 +1,7 @@
 """Sweeps: which points there are, that they share their luck, and what is left behind."""
 
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from study_files import SMALL, run_cli, tables_of, write_study
 
-from experiments import load_study, run_study
+from experiments import load_study, local, run_study
+from experiments.build import independent_replicas
 from experiments.errors import Problem, StudyError
 from experiments.grid import expand, substitute
 from experiments.plan import Plan, prepare
@@ -174,3 +176,37 @@ def test_point_with_a_different_trace_is_a_different_run(tmp_path: Path) -> None
     renamed = point.model_copy(update={"name": "other", "description": "words"})
     assert len(set(keys)) == 3
     assert run_key(renamed, 0) == keys[2], "a name changes no result"
+
+
+@pytest.mark.parametrize("router", ["round_robin", "random"])
+def test_a_long_run_is_split_over_its_replicas_and_is_the_same_bytes(
+    router: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.results._draw", lambda *_: None)
+    parts: list[str] = []
+    split = local._simulate_split
+    monkeypatch.setattr(
+        local, "_simulate_split", lambda run, jobs: (parts.append(run.label), split(run, jobs))
+    )
+    path = write_study(tmp_path, SMALL.replace("num_requests: 20", "num_requests: 300"))
+    settings = [f"cluster.router={router}", "cluster.replicas=3", "sweep={}"]
+    words = [word for setting in settings for word in ("--set", setting)]
+    for jobs in (1, 2):
+        out = tmp_path / str(jobs)
+        assert run_cli(path, "--seeds", 1, "--jobs", jobs, "--out", out, *words) == 0
+        assert len(parts) == jobs - 1
+    assert tables_of(tmp_path / "1") == tables_of(tmp_path / "2")
+    assert sorted(os.listdir(tmp_path)) == ["1", "2", "small.yaml"]
+
+
+def test_only_replicas_that_know_nothing_of_each_other_are_split(tmp_path: Path) -> None:
+    closed = SMALL.replace(
+        "{process: poisson, rate_per_s: 20}", "{process: closed_loop, users: 3, think_s: 0}"
+    )
+    for text, router, expected in (
+        (SMALL, "round_robin", 4), (SMALL, "random", 4), (SMALL, "least_requests", 1),
+        (closed, "round_robin", 1),
+    ):  # fmt: skip
+        settings = {"cluster.router": router, "cluster.replicas": 4}
+        study = load_study(write_study(tmp_path, text), settings)
+        assert independent_replicas(study) == expected

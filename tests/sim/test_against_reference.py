@@ -149,9 +149,10 @@ def _columns(seq: Seq, scenario: Scenario, stop_s: float) -> dict[str, float]:
 
 
 def _gaps(result: Result) -> Counter[float]:
-    gaps, count = token_gaps(result), Counter[float]()
-    for gap_s, weight in zip(gaps.gap_s.tolist(), gaps.weight.tolist(), strict=True):
-        count[gap_s] += weight
+    count = Counter[float]()
+    for gaps in token_gaps(result):
+        for gap_s, weight in zip(gaps.gap_s.tolist(), gaps.weight.tolist(), strict=True):
+            count[gap_s] += weight
     return +count
 
 

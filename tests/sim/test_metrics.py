@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 
 from hardware.calibration import Calibration, CoveredRange
 from sim.metrics import LATENCIES, METRICS, Slo, caveats, summarise, timeline
-from sim.percentiles import percentiles, unsupported, weighted_mean, weighted_percentiles
+from sim.percentiles import percentiles, unsupported, weighted_statistics
 from sim.result import (
     FINISHED,
     REJECTED,
@@ -47,6 +48,7 @@ class Price:
         prefill_pairs: float,
         prefill_kv_tokens: float,
     ) -> tuple[float, float]:
+        tokens, sequences = np.asarray(tokens), np.asarray(sequences)
         flops = TOKEN_FLOPS * float(tokens.sum() + sequences.sum()) + PAIR_FLOPS * prefill_pairs
         moved = STEP_BYTES * len(tokens) + CONTEXT_BYTES * (
             decode_context_tokens + prefill_kv_tokens
@@ -414,9 +416,12 @@ def test_equals_reference(
 @given(seed=st.integers(0, 10**6), replicas=st.integers(1, 3), mixed=st.booleans())
 def test_gaps_are_those_of_the_tokens(seed: int, replicas: int, mixed: bool) -> None:
     result, requests, _ = toy_run(seed, replicas, mixed)
-    gaps = token_gaps(result)
     found = sorted(
-        zip(np.repeat(gaps.end_s, gaps.weight), np.repeat(gaps.gap_s, gaps.weight), strict=True)
+        pair
+        for gaps in token_gaps(result)
+        for pair in zip(
+            np.repeat(gaps.end_s, gaps.weight), np.repeat(gaps.gap_s, gaps.weight), strict=True
+        )
     )
     logged = sorted(
         (b, b - a) for r in requests for a, b in zip(r.tokens_s, r.tokens_s[1:], strict=False)
@@ -428,7 +433,7 @@ def test_a_step_cannot_decode_who_never_joined() -> None:
     result, _, _ = toy_run(3)
     segments = {**result.segments, "joined": np.zeros_like(result.segments["joined"])}
     with pytest.raises(ValueError, match=r"replica 0 decodes \d+ sequences in the step that ended"):
-        token_gaps(replace(result, segments=segments))
+        list(token_gaps(replace(result, segments=segments)))
 
 
 @settings(max_examples=50, deadline=None)
@@ -524,18 +529,37 @@ def test_percentiles_of_infinite_samples(values: list[float]) -> None:
 def test_percentiles_of_nothing() -> None:
     nothing = np.empty(0)
     assert np.isnan(percentiles(nothing)).all()
-    assert np.isnan(weighted_percentiles(nothing, np.empty(0, np.int64))).all()
-    assert math.isnan(weighted_mean(nothing, np.empty(0, np.int64)))
+    for sample in ([], [(nothing, np.empty(0, np.int64))], [(np.ones(1), np.zeros(1, np.int64))]):
+        mean, tail = weighted_statistics(partial(iter, sample))
+        assert math.isnan(mean)
+        assert np.isnan(tail).all()
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 30)), min_size=1, max_size=30))
-def test_weighted_percentiles_expand(pairs: list[tuple[int, int]]) -> None:
+@pytest.mark.parametrize("few", [0, 4, 100])
+@given(
+    st.lists(
+        st.tuples(
+            st.one_of(st.integers(0, 9).map(float), st.floats(0, 1e300)),
+            st.integers(0, 30),
+        ),
+        min_size=1,
+        max_size=30,
+    ),
+    st.integers(1, 30),
+)
+def test_weighted_statistics_expand(few: int, pairs: list[tuple[float, int]], size: int) -> None:
+    """Sorted at once, searched digit by digit, or searched until few are left."""
     values, weights = (np.array(column) for column in zip(*pairs, strict=True))
-    found = weighted_percentiles(values.astype(float), weights)
+    rows = range(0, len(values), size)
+    sample = [(values[row : row + size], weights[row : row + size]) for row in rows]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sim.percentiles.FEW", few)
+        mean, found = weighted_statistics(partial(iter, sample))
     if weights.sum():
-        expanded = np.repeat(values, weights)
-        expected = np.percentile(expanded, (50, 90, 95, 99), method="inverted_cdf")
-        assert found.tolist() == expected.tolist()
+        ordered = np.sort(np.repeat(values, weights))
+        ranks = [-(-percent * len(ordered) // 100) - 1 for percent in (50, 90, 95, 99)]
+        assert found.tolist() == ordered[ranks].tolist()
+        assert mean == pytest.approx(math.fsum(ordered) / len(ordered), rel=1e-12)
 
 
 def test_a_million_requests_in_seconds() -> None:

@@ -1,0 +1,350 @@
+"""What a run leaves behind, as it grows: outcomes of requests in columns, steps on tapes."""
+
+from collections.abc import Iterable
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass, field
+from itertools import accumulate
+from math import inf
+from struct import Struct
+
+import numpy as np
+import numpy.typing as npt
+
+from model.ops import causal_pairs
+from sim.recorder import ReplicaRecorder
+from sim.result import FINISHED, REJECTED, SEGMENT_COLUMNS, TIMED_OUT, UNFINISHED, Result
+from sim.scenario import NO_API, ApiTime
+from sim.sequence import Sequence
+from sim.tape import Column, Scratch, Tape, joined
+from workloads.requests import Requests
+
+_OUTCOME = Struct("=3d5i")
+_pack_outcome = _OUTCOME.pack
+_OUTCOME_TYPE = np.dtype(
+    [
+        ("first_scheduled_s", "f8"),
+        ("first_token_s", "f8"),
+        ("finish_s", "f8"),
+        ("request", "i4"),
+        ("replica", "i4"),
+        ("preemptions", "i4"),
+        ("cached_tokens", "i4"),
+        ("status", "i4"),
+    ]
+)
+_FULL_BYTES = 4096 * _OUTCOME.size
+_OUTCOMES: dict[str, tuple[npt.DTypeLike, float]] = {
+    "replica": (np.int32, -1),
+    "first_scheduled_s": (np.float64, np.nan),
+    "first_token_s": (np.float64, np.nan),
+    "finish_s": (np.float64, np.nan),
+    "preemptions": (np.int32, 0),
+    "cached_tokens": (np.int32, 0),
+    "status": (np.int8, UNFINISHED),
+}
+"""Type of each column, and what stands in it until something happens: 37 bytes a request."""
+_SEGMENT_TYPES = {name: np.float64 if name.endswith("_s") else np.int32 for name in SEGMENT_COLUMNS}
+
+
+@dataclass(slots=True)
+class Log:
+    """The steps of one replica."""
+
+    segments: dict[str, Tape] = field(
+        default_factory=lambda: {name: Tape(kind) for name, kind in _SEGMENT_TYPES.items()}
+    )
+    step_end_s: Tape = field(default_factory=lambda: Tape(np.float64))
+    resumed_gap_s: Tape = field(default_factory=lambda: Tape(np.float64))
+    resumed_end_s: Tape = field(default_factory=lambda: Tape(np.float64))
+    returned_step: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    decode_context_tokens: int = 0
+    prefill_pairs: int = 0
+    prefill_kv_tokens: int = 0
+    computed_prefill_tokens: int = 0
+
+    def add_work(
+        self,
+        table: npt.NDArray[np.void],
+        chunk_tokens: Column,
+        past_tokens: Column,
+        sliding_window: int | None,
+    ) -> None:
+        """Count what segments attended, and their prefill chunks."""
+        # Every step of a segment attends one position more per sequence whose context grows.
+        steps = table["steps"].astype(np.int64)
+        contexts = steps * table["context_tokens"] + table["growth"] * (steps * (steps - 1) // 2)
+        self.decode_context_tokens += int(contexts[table["decodes"] > 0].sum())
+        positions = chunk_tokens + past_tokens
+        if sliding_window is not None:
+            positions = np.minimum(positions, chunk_tokens + (sliding_window - 1))
+        pairs = np.asarray(causal_pairs(chunk_tokens, past_tokens, sliding_window))
+        self.prefill_pairs += int(pairs.astype(np.int64).sum())
+        self.prefill_kv_tokens += int(positions.sum())
+        self.computed_prefill_tokens += int(chunk_tokens.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What some replicas of a run recorded; it can be sent to another process."""
+
+    rows: npt.NDArray[np.int64] | None
+    """Requests that have an outcome here; None: the columns are those of all requests."""
+    outcomes: dict[str, Column]
+    arrival_s: Column | None
+    """When users of a closed loop wanted their requests sent; None: as the workload says."""
+    sent_s: Column | None
+    """When a client sent them, NaN if it did not; None: as soon as they arrived."""
+    logs: dict[int, Log]
+    pools: dict[int, tuple[int, int, int]]
+    """KV blocks allocated, freed and still held, by replica."""
+    num_gpu_blocks: int
+    end_s: float
+    """When the last of these replicas had nothing more to do."""
+
+
+class Recorder:
+    """Buffers of a whole run, or of some replicas of it; full ones go to ``scratch``."""
+
+    def __init__(
+        self,
+        requests: Requests,
+        replicas: int,
+        sliding_window: int | None = None,
+        api: ApiTime = NO_API,
+        scratch: Scratch | None = None,
+    ) -> None:
+        self.requests = requests
+        self.api = api
+        self.sliding_window = sliding_window
+        self.replicas = [ReplicaRecorder() for _ in range(replicas)]
+        self._logs = [Log() for _ in range(replicas)]
+        self._scratch = scratch or Scratch()
+        self._ended = bytearray()
+        self._outcomes = _no_outcomes(len(requests))
+        self._arrival_s: npt.NDArray[np.float64] | None = None
+        if requests.users is not None:
+            self._arrival_s = np.full(len(requests), np.nan)
+        self.sent_s: npt.NDArray[np.float64] | None = None
+        """When a client sent each request, NaN if it did not; None: each when it arrived."""
+
+    def arrived(self, request: int, arrival_s: float) -> None:
+        """A closed loop issued a request."""
+        assert self._arrival_s is not None
+        self._arrival_s[request] = arrival_s
+
+    def rejected(self, refused: npt.NDArray[np.bool_]) -> None:
+        """These requests are refused on arrival."""
+        self._outcomes["status"][refused] = REJECTED
+
+    def ended(self, sequence: Sequence, replica: int, status: int, finish_s: float) -> None:
+        """A request finished, was rejected or given up, or is unfinished when the clock stops.
+
+        ``finish_s`` is when it was given up, in that case.
+        """
+        self._ended += _pack_outcome(
+            sequence.first_scheduled_s,
+            sequence.first_token_s,
+            finish_s,
+            sequence.request,
+            replica,
+            sequence.preemptions,
+            sequence.cached_tokens,
+            status,
+        )
+
+    def finished(self, sequences: SequenceOf[Sequence], replica: int, now_s: float) -> None:
+        """Sequences produced their last token, now."""
+        for sequence in sequences:
+            self._ended += _pack_outcome(
+                sequence.first_scheduled_s,
+                sequence.first_token_s,
+                now_s,
+                sequence.request,
+                replica,
+                sequence.preemptions,
+                sequence.cached_tokens,
+                FINISHED,
+            )
+        if len(self._ended) >= _FULL_BYTES:
+            self._keep_outcomes()
+        if self.replicas[replica].is_full():
+            self._keep_steps(replica)
+
+    def part(
+        self, pools: dict[int, tuple[int, int, int]], num_gpu_blocks: int, end_s: float
+    ) -> Part:
+        """What was recorded, of the replicas in ``pools`` (see ``Part``)."""
+        self._keep_outcomes()
+        for replica in pools:
+            self._keep_steps(replica, everything=True)
+        logs = {replica: self._logs[replica] for replica in pools}
+        if len(pools) == len(self.replicas):
+            times = (self._arrival_s, self.sent_s)
+            return Part(None, self._outcomes, *times, logs, pools, num_gpu_blocks, end_s)
+        status, owner = self._outcomes["status"], self._outcomes["replica"]
+        rows = np.flatnonzero((status != UNFINISHED) | (owner >= 0))
+        outcomes = {name: column[rows] for name, column in self._outcomes.items()}
+        return Part(rows, outcomes, None, None, logs, pools, num_gpu_blocks, end_s)
+
+    def result(
+        self, pools: list[tuple[int, int, int]], num_gpu_blocks: int, end_s: float
+    ) -> Result:
+        """Everything as one; ``pools`` holds (allocated, freed, held) per replica."""
+        part = self.part(dict(enumerate(pools)), num_gpu_blocks, end_s)
+        return result_of(self.requests, [part], self.api, end_s)
+
+    def _keep_outcomes(self) -> None:
+        """Move outcomes from their buffer to the columns."""
+        table = np.frombuffer(bytes(self._ended), _OUTCOME_TYPE)
+        self._ended.clear()
+        for name, column in self._outcomes.items():
+            values = table[name]
+            if name.endswith("_s"):
+                values = np.where(values < 0, np.nan, values)
+            column[table["request"]] = values
+
+    def _keep_steps(self, replica: int, everything: bool = False) -> None:
+        """Move steps from a replica's buffers to its log; few stay in memory."""
+        recorder, log = self.replicas[replica], self._logs[replica]
+        taken = recorder.take(everything)
+
+        def append(tape: Tape, values: Column) -> None:
+            values = values.astype(tape.dtype, copy=False)
+            tape.append(np.ascontiguousarray(values) if everything else self._scratch.keep(values))
+
+        table = taken.segments
+        chunk_tokens, past_tokens = taken.chunks.astype(np.int64).T
+        columns = {name: table[name] for name in table.dtype.names or ()}
+        columns["prefill_tokens"] = _sums(chunk_tokens, table["chunks"])
+        for name, tape in log.segments.items():
+            if name == "replica":
+                tape.append(np.broadcast_to(np.int32(replica), len(table)))
+            else:
+                append(tape, columns[name])
+        append(log.step_end_s, taken.step_end_s)
+        append(log.resumed_gap_s, taken.resumed_gap_s)
+        append(log.resumed_end_s, taken.resumed_end_s)
+        log.add_work(table, chunk_tokens, past_tokens, self.sliding_window)
+        if everything:
+            log.returned_step = np.array(recorder.returned_step, dtype=np.int64)
+
+
+def result_of(
+    requests: Requests,
+    parts: SequenceOf[Part],
+    api: ApiTime,
+    end_s: float,
+    stop_s: float = inf,
+) -> Result:
+    """Put the parts of a run together. What never left the memory becomes arrays.
+
+    Args:
+        requests: the workload.
+        parts: of all replicas; the columns of a single one are taken over, not copied.
+        api: what lies between client and engine.
+        end_s: when the last thing happened in the engines.
+        stop_s: when the clock was stopped; what a client sees later never happened.
+    """
+    columns = _request_columns(requests, parts, api, stop_s)
+    if stop_s == inf:
+        stop_s = float(np.nanmax(columns["finish_s"], initial=end_s))
+    logs = [log for _, log in sorted((n, log) for part in parts for n, log in part.logs.items())]
+    pools = [pool for part in parts for pool in part.pools.values()]
+    short = all(log.step_end_s.in_memory() for log in logs)
+
+    def column(tapes: Iterable[Tape], kind: npt.DTypeLike) -> Column | Tape:
+        return joined(tapes, kind)[:] if short else joined(tapes, kind)
+
+    def times(name: str) -> Column | Tape:
+        return column((getattr(log, name) for log in logs), np.float64)
+
+    first_steps = accumulate((len(log.step_end_s) for log in logs[:-1]), initial=0)
+
+    def total(name: str) -> int:
+        return sum(getattr(log, name) for log in logs)
+
+    return Result(
+        requests=columns,
+        segments={
+            name: column((log.segments[name] for log in logs), kind)
+            for name, kind in _SEGMENT_TYPES.items()
+        },
+        step_end_s=times("step_end_s"),
+        resumed_gap_s=times("resumed_gap_s"),
+        resumed_end_s=times("resumed_end_s"),
+        returned_step=np.concatenate(
+            [first + log.returned_step for first, log in zip(first_steps, logs, strict=True)]
+        ),
+        decode_context_tokens=total("decode_context_tokens"),
+        prefill_pairs=total("prefill_pairs"),
+        prefill_kv_tokens=total("prefill_kv_tokens"),
+        computed_prefill_tokens=total("computed_prefill_tokens"),
+        blocks_allocated=sum(allocated for allocated, _, _ in pools),
+        blocks_freed=sum(freed for _, freed, _ in pools),
+        blocks_held=sum(held for _, _, held in pools),
+        num_gpu_blocks=parts[0].num_gpu_blocks,
+        replicas=len(logs),
+        end_s=stop_s,
+        closed_loop=requests.users is not None,
+    )
+
+
+def _request_columns(
+    requests: Requests, parts: SequenceOf[Part], api: ApiTime, stop_s: float
+) -> dict[str, Column]:
+    outcomes, rows = _outcomes(parts, len(requests)), len(requests)
+    status, finish_s = outcomes["status"], outcomes["finish_s"]
+    first_token_s = outcomes["first_token_s"]
+    given_up = status == TIMED_OUT
+    timed_out_s: Column = np.broadcast_to(np.nan, rows)
+    if given_up.any():
+        timed_out_s = np.where(given_up, finish_s, np.nan)
+        finish_s[given_up] = np.nan
+    # What was under way to the client when it gave up, or the clock stopped, it never had.
+    finish_s += api.output_s
+    first_token_s += api.output_s
+    first_token_s[(first_token_s >= timed_out_s) | (first_token_s > stop_s)] = np.nan
+    status[finish_s > stop_s] = UNFINISHED
+    finish_s[finish_s > stop_s] = np.nan
+    arrival_s = requests.arrival_s if parts[0].arrival_s is None else parts[0].arrival_s
+    sent_s = arrival_s if parts[0].sent_s is None else parts[0].sent_s
+    return {
+        "request": np.arange(rows, dtype=np.int64),
+        "arrival_s": arrival_s,
+        "sent_s": sent_s,
+        "reached_s": api.reached_s(sent_s, requests.prompt_tokens) if api else sent_s,
+        "prompt_tokens": requests.prompt_tokens,
+        "output_tokens": requests.output_tokens,
+        "priority": requests.priority,
+        "replica": outcomes["replica"],
+        "first_scheduled_s": outcomes["first_scheduled_s"],
+        "first_token_s": first_token_s,
+        "finish_s": finish_s,
+        "timed_out_s": timed_out_s,
+        "preemptions": outcomes["preemptions"],
+        "cached_tokens": outcomes["cached_tokens"],
+        "status": status,
+    }
+
+
+def _outcomes(parts: SequenceOf[Part], rows: int) -> dict[str, Column]:
+    """The outcomes of all requests in one column each."""
+    if parts[0].rows is None:
+        return parts[0].outcomes
+    outcomes = _no_outcomes(rows)
+    for part in parts:
+        for name, column in outcomes.items():
+            column[part.rows] = part.outcomes[name]
+    return outcomes
+
+
+def _sums(values: Column, counts: Column) -> Column:
+    """Sums of successive stretches of ``values``, as long as ``counts`` says."""
+    total = np.concatenate(([0], np.cumsum(values)))
+    ends = np.cumsum(counts)
+    sums: Column = total[ends] - total[ends - counts]
+    return sums
+
+
+def _no_outcomes(rows: int) -> dict[str, Column]:
+    return {name: np.full(rows, missing, dtype=kind) for name, (kind, missing) in _OUTCOMES.items()}

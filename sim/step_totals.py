@@ -1,0 +1,97 @@
+"""Sums over the steps of a run, in one pass."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from hardware.calibration import CoveredRange
+from hardware.step_cost import StepCost
+from sim.blocks import Block, blocks
+from sim.result import Result
+from sim.steady_state import Window
+from sim.timeline import KvLevel
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class StepTotals:
+    """What metrics need of the steps; seconds are of replicas, not of the clock."""
+
+    # Within the window:
+    decoded_tokens: int = 0
+    busy_s: float = 0.0
+    batch_s: float = 0.0
+    """Sequences decoding or prefilling, times seconds."""
+    kv_blocks_s: float = 0.0
+    """KV blocks in use, times seconds."""
+    kv_blocks_max: float = 0.0
+    # Of the whole run:
+    steps: int = 0
+    run_busy_s: float = 0.0
+    flops: float = 0.0
+    moved_bytes: float = 0.0
+    step_tokens_max: int = 0
+    step_decodes_max: int = 0
+    outside: int = 0
+    """Steps beyond the calibration's range; none where it has no limit."""
+    _kv: KvLevel = field(default_factory=KvLevel)
+
+    def add(self, block: Block, window: Window) -> None:
+        """Count what a block adds within the window."""
+        start_s, end_s = block.floats("start_s"), block.floats("end_s")
+        overlap_s = np.minimum(end_s, window.stop_s) - np.maximum(start_s, window.start_s)
+        overlap_s = np.maximum(overlap_s, 0.0)
+        batch = block.ints("decodes") + block.ints("chunks")
+        self.busy_s += float(overlap_s.sum())
+        self.batch_s += float((overlap_s * batch).sum())
+        self.kv_blocks_s += float((overlap_s * self._kv.blocks(block)).sum())
+        held = block.floats("kv_blocks")[window.holds(end_s)]
+        self.kv_blocks_max = max(self.kv_blocks_max, float(held.max(initial=0.0)))
+        decoded = np.repeat(block.ints("decodes"), block.ints("steps"))
+        self.decoded_tokens += int(decoded[window.holds(block.step_end_s)].sum())
+        returned = window.holds(block.step_end_s[block.returned_step])
+        self.decoded_tokens -= int(returned.sum())  # they count as resumed
+
+    def add_work(self, block: Block, price: StepCost, covered: CoveredRange | None) -> None:
+        """Count what a block adds to the whole run."""
+        steps = block.ints("steps")
+        rows = block.ints("decodes") + block.ints("padding")
+        tokens = rows + block.ints("prefill_tokens")
+        flops, moved_bytes = price.work(
+            np.repeat(tokens, steps),
+            np.repeat(rows + block.ints("chunks"), steps),
+            decode_context_tokens=0,
+            prefill_pairs=0,
+            prefill_kv_tokens=0,
+        )
+        self.flops += flops
+        self.moved_bytes += moved_bytes
+        self.steps += int(steps.sum())
+        self.run_busy_s += float((block.floats("end_s") - block.floats("start_s")).sum())
+        self.step_tokens_max = max(self.step_tokens_max, int(tokens.max(initial=0)))
+        self.step_decodes_max = max(self.step_decodes_max, int(rows.max(initial=0)))
+        if covered is not None:
+            beyond = (tokens > covered.max_step_tokens) | (rows > covered.max_decodes)
+            self.outside += int(steps[beyond].sum())
+
+
+def step_totals(
+    result: Result, window: Window, price: StepCost, covered: CoveredRange | None
+) -> StepTotals:
+    """Sum up the steps of a run. FLOPs and bytes are those of one rank."""
+    totals = StepTotals()
+    for block in blocks(result):
+        totals.add(block, window)
+        totals.add_work(block, price, covered)
+    flops, moved_bytes = price.work(
+        (),
+        (),
+        decode_context_tokens=result.decode_context_tokens,
+        prefill_pairs=result.prefill_pairs,
+        prefill_kv_tokens=result.prefill_kv_tokens,
+    )
+    totals.flops += flops
+    totals.moved_bytes += moved_bytes
+    return totals

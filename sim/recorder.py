@@ -57,6 +57,8 @@ class ReplicaRecorder:
     """Buffers of one replica: a row per segment, the end of every step, every prefill chunk."""
 
     __slots__ = (
+        "_full_bytes",
+        "_full_steps",
         "_taken_rows",
         "_taken_steps",
         "chunks",
@@ -76,6 +78,8 @@ class ReplicaRecorder:
         drives the scheduler, before ``end``."""
         self.steps = 0
         """Of the segments here."""
+        self._full_bytes = FULL_SEGMENTS * _SEGMENT_BYTES
+        self._full_steps = FULL_STEPS
         self._taken_rows = self._taken_steps = 0
         self.resumed_gap_s = array("d")
         self.resumed_end_s = array("d")
@@ -145,23 +149,31 @@ class ReplicaRecorder:
 
     def is_full(self) -> bool:
         """Whether it is worth while to take what was recorded."""
-        return self.steps >= FULL_STEPS or len(self.segments) >= FULL_SEGMENTS * _SEGMENT_BYTES
+        return self.steps >= self._full_steps or len(self.segments) >= self._full_bytes
 
     def take(self, everything: bool) -> Taken:
         """Hand over what was recorded, and forget it; ``returned_step`` is rare, and stays.
 
-        Who is thrown out still reads and changes rows from the last decode step on, so they stay,
-        unless ``everything`` is asked for, at the end of the run. Not while a batch is under way.
+        Who is thrown out still reads and changes rows from the last decode step on (before there
+        is one: from where the first sequence joined), so they stay, unless ``everything`` is asked
+        for, at the end of the run. Not while a batch is under way.
         """
         table = np.frombuffer(bytes(self.segments), _SEGMENT_TYPE)
         if not everything:
-            decoding = np.flatnonzero(table["decodes"])
-            table = table[: decoding[-1] if len(decoding) else 0]
+            needed = np.flatnonzero(table["decodes"])[-1:]
+            if not len(needed):
+                needed = np.flatnonzero(table["joined"])[:1]
+            table = table[: needed[0] if len(needed) else len(table)]
         rows, steps = len(table), int(table["steps"].sum())
         chunk_bytes = int(table["chunks"].sum()) * _CHUNK.size
         chunks = np.frombuffer(bytes(self.chunks[:chunk_bytes]), "=i4").reshape(-1, 2)
         del self.segments[: rows * _SEGMENT_BYTES], self.chunks[:chunk_bytes]
         self.steps -= steps
+        # What had to stay is not copied again before as much has come: no row is copied often.
+        self._full_bytes = len(self.segments) + max(
+            len(self.segments), FULL_SEGMENTS * _SEGMENT_BYTES
+        )
+        self._full_steps = self.steps + max(self.steps, FULL_STEPS)
         self._taken_rows += rows
         self._taken_steps += steps
         return Taken(

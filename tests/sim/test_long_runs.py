@@ -91,6 +91,31 @@ def test_so_do_decodes_that_were_held_back(
     assert len(result.returned_step)
 
 
+@pytest.mark.parametrize("decoding", [0, 3])
+def test_prompts_alone_are_written_away_or_seldom_copied(
+    decoding: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without decode steps nothing has to stay; behind the last one rows stay, and add up."""
+    hand_over_often(monkeypatch)
+    copied, left, take = 0, 0, recorder.ReplicaRecorder.take
+
+    def counted(self: recorder.ReplicaRecorder, everything: bool) -> recorder.Taken:
+        nonlocal copied, left
+        copied += len(self.segments)
+        taken = take(self, everything)
+        left = max(left, len(self.segments))
+        return taken
+
+    monkeypatch.setattr(recorder.ReplicaRecorder, "take", counted)
+    rows = 500
+    outputs = [9] * decoding + [1] * (rows - decoding)
+    requests = small.requests([0.05 * row for row in range(rows)], [20] * rows, outputs)
+    result = assert_equal_to_reference(small.scenario(), requests)
+    row_bytes = recorder._SEGMENT_BYTES
+    assert copied <= 4 * len(result.segments["steps"]) * row_bytes
+    assert decoding or left == 0
+
+
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_where_blocks_end_does_not_matter(replicas: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counts and percentiles are the same to the last bit; sums are rounded elsewhere."""

@@ -1,7 +1,7 @@
 """Study kind ``decoder_vs_simulation``: serve for real, simulate the same requests, compare.
 
-1. A calibration is measured on the very decoder that will serve; once more for each scheduler, as
-   machines drift.
+1. A calibration is measured on the very decoder that will serve, before and after each scheduler's
+   turn: machines drift, and the mean of both is what held in between.
 2. The simulator finds the capacity of each scheduler: requests/s when all of them wait at once.
 3. At each load (a share of that capacity) the real engine serves a workload on the wall clock, and
    later again: the difference of the two runs is the machine's noise floor.
@@ -92,10 +92,23 @@ def run_duels(
         first, second = (
             [serve(decoder, scenario, each, study.seed) for each in offered] for _ in range(2)
         )
+        both = _pooled(decoder, found, measure_again(study, decoder, tell))
+        priced = scenario_of(study, decoder, both, scheduler)
         for load, each, real, repeated in zip(study.loads, offered, first, second, strict=True):
-            simulated = simulate(scenario, each)
-            duels.append(Duel(scheduler, load, scenario, real, repeated, simulated))
+            simulated = simulate(priced, each)
+            duels.append(Duel(scheduler, load, priced, real, repeated, simulated))
     return duels
+
+
+def _pooled(decoder: "Decoder", before: "Fit", after: "Fit") -> "Fit":
+    from experiments.fit import Target, pooled
+    from hardware.gpu import load_gpu
+    from model.precision import precision
+
+    calibration = before.calibration
+    device = calibration.device or load_gpu(calibration.gpu or "")
+    numbers = precision(str(decoder.dtype).removeprefix("torch."))
+    return pooled(Target(decoder.spec, device, numbers), before, after)
 
 
 def scenario_of(

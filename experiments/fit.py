@@ -159,6 +159,37 @@ def fit(target: Target, measurements: Sequence[Measurement], **named: str) -> Fi
     return Fit(done, tuple(measurements), predicted_s, held_out)
 
 
+def pooled(target: Target, first: Fit, second: Fit) -> Fit:
+    """Fit the means of two measurements of the same shapes: a drift between them cancels.
+
+    Shapes that only one of them has are left out; name, source and device are of the first.
+
+    Raises:
+        ValueError: too few shapes in common.
+    """
+    again = {each.shape: each for each in second.measurements}
+    both = [
+        Measurement(
+            shape=one.shape,
+            seconds=(one.seconds + again[one.shape].seconds) / 2,
+            repeats=one.repeats + again[one.shape].repeats,
+            mean_s=(one.mean_s + again[one.shape].mean_s) / 2,
+        )
+        for one in first.measurements
+        if one.shape in again
+    ]
+    of_first = first.calibration
+    found = fit(
+        target,
+        both,
+        name=of_first.name,
+        source=f"{of_first.source}; pooled with a second measurement",
+        software=of_first.software or "",
+    )
+    calibration = found.calibration.model_copy(update={"device": of_first.device})
+    return Fit(calibration, found.measurements, found.predicted_s, found.held_out)
+
+
 def _nodes(max_tokens: int) -> list[int]:
     """Rows at which the efficiency of matrix products is fitted; libraries have kernels for few."""
     nodes = (*range(1, EVERY_BATCH + 1), 32, 128, 512, 2048, 8192)

@@ -232,9 +232,9 @@ def draw(calibration: Calibration, path: Path) -> None:
             rows = np.array(surface.axes["m"])
             for n, style in ((1024, ":"), (4096, "--"), (16384, "-")):
                 left.plot(rows, surface(m=rows, n=n, k=4096), style, label=f"{numbers}, n = {n}")
-        left.set(xscale="log", xlabel="rows", ylabel="share of the roofline", ylim=(0, 1.05))
+        left.set(xscale="log", xlabel="rows", ylabel="share of the roofline", ylim=(0, 1.3))
         left.set_title("matrix products, k = 4096")
-        left.legend(fontsize=7)
+        left.legend(fontsize=7, ncols=3, loc="upper center")
         for numbers, kernel in kernels.decode_attention.items():
             sequences = np.array(kernel.base_s.axes["sequences"], dtype=np.int64)
             floor_s, _, _ = kernel.of_batches(sequences, 8, 4)

@@ -20,6 +20,9 @@ from sim.recording import Part
 from sim.simulation import simulate_part, whole
 from sim.tape import Scratch
 
+LONG = 300_000
+"""Requests of a run that takes longer than starting processes to share it."""
+
 T = TypeVar("T")
 
 
@@ -37,14 +40,14 @@ class Local:
         """Simulate ``runs``; ``done`` is told of each as it ends.
 
         With one job, or one run, everything happens in this process. When there are fewer runs than
-        jobs, those of replicas that know nothing of each other are split.
+        jobs, long ones of replicas that know nothing of each other are split.
 
         Raises:
             StudyError: a run refused its input; the message names the point.
             RunError: a worker was killed, or memory ran out.
         """
         few = len(runs) < self.jobs
-        split = [run for run in runs if few and independent_replicas(run.study) > 1]
+        split = [run for run in runs if few and _is_worth_splitting(run)]
         rest = [run for run in runs if run not in split]
         for run in split:
             with named_errors(run):
@@ -56,6 +59,12 @@ class Local:
             return
         for run in _parallel(run_one, ((run,) for run in rest), min(self.jobs, len(rest))):
             done(run)
+
+
+def _is_worth_splitting(run: Run) -> bool:
+    if independent_replicas(run.study) == 1:
+        return False
+    return len(requests_of(run.study, run.seed)) >= LONG
 
 
 def run_one(run: Run) -> Run:

@@ -150,13 +150,12 @@ class DecodeSet:
             return steps
         cycles, free_blocks = divmod(free_blocks, count)
         fit = 1 + cycles * size
-        index = self.step + fit
-        while fit < steps:
-            free_blocks -= self.needs[index % size]
+        place = (self.step + 1) % size
+        for needed in self.needs[place:] + self.needs[:place]:
+            free_blocks -= needed
             if free_blocks < 0:
                 break
             fit += 1
-            index += 1
         return min(fit, steps)
 
     def _steps_to_fill(self) -> int:

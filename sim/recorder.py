@@ -12,8 +12,8 @@ from sim.sequence import Batch, Sequence
 
 Floats = npt.NDArray[np.float64]
 
-# Rows are packed: a segment takes 56 bytes.
-_SEGMENT = Struct("=2d8iq")
+# Rows are packed: a segment takes 52 bytes.
+_SEGMENT = Struct("=2d7iq")
 _SEGMENT_BYTES, _pack_segment = _SEGMENT.size, _SEGMENT.pack
 _SEGMENT_TYPE = np.dtype(
     [
@@ -25,7 +25,6 @@ _SEGMENT_TYPE = np.dtype(
         ("chunks", "i4"),
         ("joined", "i4"),
         ("kv_blocks", "i4"),
-        ("waiting", "i4"),
         ("growth", "i4"),
         ("context_tokens", "i8"),
     ]
@@ -114,7 +113,6 @@ class ReplicaRecorder:
             len(chunks),
             joined,
             scheduler.held_blocks,
-            len(scheduler.waiting),
             batch.growth,
             batch.context_tokens,
         )

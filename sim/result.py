@@ -41,7 +41,6 @@ SEGMENT_COLUMNS = {
     "prefill_tokens": "tokens of all chunks together",
     "joined": "sequences whose prefill ended here and that decode from the next step on",
     "kv_blocks": "KV blocks held in the last step, by those who end with it too",
-    "waiting": "requests queued at the replica at the end of the last step",
 }
 """Columns of the segment table: runs of equal steps."""
 

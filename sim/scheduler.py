@@ -57,6 +57,7 @@ class Scheduler(ABC):
         self.held_blocks = 0
         """Blocks held in the last computed step, those of sequences that ended with it included."""
         self._by_priority = order == "priority"
+        self._in_turn = order == "fcfs"
         self._served: set[Sequence] = set()  # who has its blocks, when served one by one
         self._batch = Batch()
 
@@ -211,7 +212,9 @@ class Scheduler(ABC):
             batch.steps = 1
             batch.open = True
         else:
-            batch.open = len(self.running) < self.max_num_seqs
+            # Where somebody waits already, and did not fit in, nobody passes by.
+            passes = not (self._in_turn and self.waiting)
+            batch.open = passes and len(self.running) < self.max_num_seqs
             batch.steps = decoding.steps_ahead(self.pool.free)
         return batch
 

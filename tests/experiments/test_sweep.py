@@ -183,6 +183,7 @@ def test_a_long_run_is_split_over_its_replicas_and_is_the_same_bytes(
     router: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("experiments.results._draw", lambda *_: None)
+    monkeypatch.setattr(local, "LONG", 300)
     parts: list[str] = []
     split = local._simulate_split
     monkeypatch.setattr(
@@ -195,8 +196,11 @@ def test_a_long_run_is_split_over_its_replicas_and_is_the_same_bytes(
         out = tmp_path / str(jobs)
         assert run_cli(path, "--seeds", 1, "--jobs", jobs, "--out", out, *words) == 0
         assert len(parts) == jobs - 1
+    short = ("--set", "workload.num_requests=299", "--out", tmp_path / "3")
+    assert run_cli(path, "--seeds", 1, "--jobs", 2, *words, *short) == 0
+    assert len(parts) == 1, "a short run is not worth it"
     assert tables_of(tmp_path / "1") == tables_of(tmp_path / "2")
-    assert sorted(os.listdir(tmp_path)) == ["1", "2", "small.yaml"]
+    assert sorted(os.listdir(tmp_path)) == ["1", "2", "3", "small.yaml"]
 
 
 def test_only_replicas_that_know_nothing_of_each_other_are_split(tmp_path: Path) -> None:

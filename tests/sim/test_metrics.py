@@ -158,7 +158,7 @@ def _serve(rng, replica, waiting, steps, resumed, mixed, stop_s):  # type: ignor
             "replica": replica, "start_s": now, "end_s": end, "steps": 1,
             "decodes": len(decoding), "padding": int(rng.integers(0, 2)) if decoding else 0,
             "chunks": len(admitted), "prefill_tokens": sum(r.prompt for r in admitted),
-            "joined": 0, "kv_blocks": 0, "waiting": len(ready),
+            "joined": 0, "kv_blocks": 0,
         }  # fmt: skip
         for request in admitted:
             if math.isnan(request.scheduled_s):

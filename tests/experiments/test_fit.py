@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from experiments.fit import Fit, Target, fit
+from experiments.fit import Fit, Target, fit, pooled
 from experiments.kv_cache_latency import predict
 from experiments.measure import Measurement, Shape, grid
 from hardware.calibration import Calibration, load_calibration, save_calibration
@@ -104,3 +104,25 @@ def test_generation_with_a_cache_is_linear_and_without_quadratic() -> None:
     assert quadratic[0] > 20 * abs(linear[0])
     speed_up = uncached / cached
     assert (np.diff(speed_up[5:]) > 0).all()
+
+
+def test_a_drift_between_two_measurements_cancels() -> None:
+    true = measured(0.0)
+    slower, faster = (
+        fit(
+            target(),
+            [Measurement(m.shape, m.seconds * factor, m.repeats, m.seconds) for m in kept],
+            name=name,
+            source="synthetic",
+        )
+        for factor, name, kept in (
+            (1.1, "before", true.measurements), (0.9, "after", true.measurements[:-1])
+        )
+    )  # fmt: skip
+    both = pooled(target(), slower, faster)
+    assert len(both.measurements) == len(true.measurements) - 1
+    for one, exact in zip(both.measurements, true.measurements, strict=False):
+        assert one.seconds == pytest.approx(exact.seconds)
+        assert one.repeats == 2 * exact.repeats
+    assert both.calibration.name == "before"
+    assert np.abs(both.errors).max() < 0.01

@@ -123,7 +123,7 @@ def test_routers_see_who_gave_up(router: str) -> None:
     rng = np.random.default_rng(1)
     rows = 80
     setup = small.scenario(
-        replicas=3, router=router, max_num_seqs=2, api_token_s=1e-5,
+        replicas=3, router=router, max_num_seqs=2, api_token_s=1e-5, num_gpu_blocks=100,
         client=ClientConfig(timeout_s=0.04, max_concurrency=20),
     )  # fmt: skip
     requests = small.requests(

@@ -110,7 +110,7 @@ def test_prompts_alone_are_written_away_or_seldom_copied(
     rows = 500
     outputs = [9] * decoding + [1] * (rows - decoding)
     requests = small.requests([0.05 * row for row in range(rows)], [20] * rows, outputs)
-    result = assert_equal_to_reference(small.scenario(), requests)
+    result = assert_equal_to_reference(small.scenario(num_gpu_blocks=100), requests)
     row_bytes = recorder._SEGMENT_BYTES
     assert copied <= 4 * len(result.segments["steps"]) * row_bytes
     assert decoding or left == 0

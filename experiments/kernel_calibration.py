@@ -61,7 +61,8 @@ def kernels_from_tables(
     Args:
         dir_or_package: see ``experiments.kernel_tables.tables_folder``.
         gpu: of the catalogue; must be one of those that the tables hold.
-        version: of the engine; the table at or below it is taken, else the nearest.
+        version: of the engine; prefill attention, experts and all-reduces are of the table at or
+            below it, else the nearest. Products are the fastest of all, decodes the newest.
         engine: whose kernels.
 
     Raises:

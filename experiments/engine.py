@@ -186,9 +186,7 @@ class _Server:
             self._ended(journal.end(batch, scheduler, now_s, end_s), end_s)
             now_s = end_s
         pool = scheduler.pool
-        return self.recorder.result(
-            [(pool.allocated, pool.freed, pool.held)], pool.num_blocks, now_s
-        )
+        return self.recorder.result([pool.held], pool.num_blocks, now_s)
 
     def _ended(self, finished: list[Sequence], now_s: float) -> None:
         for sequence in finished:

@@ -49,10 +49,14 @@ class StepCost:
     sequence_s: list[float]
     """By sequences of the step, from 0: LM head, and host time per sequence."""
     sliding_window: int | None
+    decode_s: list[float] = field(repr=False)
+    """By sequences of a step that decode all, from 0: all of the above."""
     decode_pieces: list[tuple[Piece, ...]] = field(repr=False)
     """By decoding sequences, from 0: their attention over all layers, by positions attended."""
     chunk_cost: ChunkCost
     """Attention of a prefill chunk."""
+    whole_s: dict[int, float] = field(repr=False, default_factory=dict)
+    """The same for prompts that were computed in one chunk, as far as they were asked for."""
     token_work: tuple[Floats, Floats] = field(repr=False)
     """FLOPs and bytes of one rank by tokens of the step."""
     sequence_work: tuple[Floats, Floats] = field(repr=False)
@@ -75,13 +79,18 @@ class StepCost:
             ValueError: more tokens or sequences than the tables were built for.
         """
         attention = 0.0 if decodes or not chunks else self.chunk_cost.launch_s
-        tokens = decodes
-        sequences = decodes
-        chunk_cost = self.chunk_cost
+        tokens, whole_s = decodes, self.whole_s
         for chunk, past in chunks:
             tokens += chunk
-            sequences += 1
-            attention += chunk_cost.seconds(chunk, past)
+            if past:
+                attention += self.chunk_cost.seconds(chunk, past)
+                continue
+            try:
+                attention += whole_s[chunk]
+            except KeyError:
+                whole_s[chunk] = seconds = self.chunk_cost.seconds(chunk, 0)
+                attention += seconds
+        sequences = decodes + len(chunks)
         try:
             if decodes:
                 for start, flat_s, slope_s in self.decode_pieces[decodes]:
@@ -113,11 +122,11 @@ class StepCost:
             ValueError: more sequences than the tables were built for.
         """
         try:
-            base = self.overhead_s + self.token_s[decodes] + self.sequence_s[decodes]
+            base = self.decode_s[decodes]
         except IndexError:
             self._check(decodes, decodes)
             raise
-        end_s, context, left = start_s, context_tokens, steps
+        end_s, context, left, put_end = start_s, context_tokens, steps, ends_s.append
         while True:
             count, end = left, 0
             for piece in self.decode_pieces[decodes]:
@@ -135,12 +144,14 @@ class StepCost:
                 end_s = _add_up(end_s, seconds, until_s, ends_s)
                 context += count * growth
             else:
+                position, further = float(context), float(growth)  # exact, and faster than integers
                 for _ in range(count):
-                    end_s += base + (flat_s + slope_s * context)
-                    ends_s.append(end_s)
+                    end_s += base + (flat_s + slope_s * position)
+                    put_end(end_s)
                     if end_s >= until_s:
                         return end_s
-                    context += growth
+                    position += further
+                context += count * growth
             left -= count
             if not left or end_s >= until_s:
                 return end_s
@@ -304,11 +315,15 @@ def step_cost(
     if tp > 1:
         token_s = token_s + _all_reduces_s(spec, tokens, gpu, tp, precision, calibration)
         sequence_s = sequence_s + _gather_s(spec, sequences, gpu, tp, precision, calibration)
+    overhead_s = step_overhead_s + spec.num_layers * calibration.layer_overhead_s
+    hosted_s = sequence_s + sequence_overhead_s * sequences
+    most = 1 + min(max_tokens, max_seqs)
     return StepCost(
         idle_start_s=calibration.idle_start_s,
-        overhead_s=step_overhead_s + spec.num_layers * calibration.layer_overhead_s,
+        overhead_s=overhead_s,
         token_s=token_s.tolist(),
-        sequence_s=(sequence_s + sequence_overhead_s * sequences).tolist(),
+        sequence_s=hosted_s.tolist(),
+        decode_s=(overhead_s + token_s[:most] + hosted_s[:most]).tolist(),
         sliding_window=spec.sliding_window,
         decode_pieces=decode_pieces(spec, gpu, max_seqs, tp, precision, calibration, fused),
         chunk_cost=chunk_cost(spec, gpu, tp, precision, calibration, fused),

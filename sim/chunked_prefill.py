@@ -30,7 +30,7 @@ class ChunkedPrefill(Scheduler):
 
     def next_batch(self, now_s: float) -> Batch | None:
         """Running requests, then new ones (unless somebody was preempted)."""
-        batch, decoding = self._batch, self.decoding
+        batch, decoding = self.batch, self.decoding
         if batch.chunks or batch.preempted or batch.returned:
             batch.clear()
         if self._by_priority and self._falls_short():

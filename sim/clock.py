@@ -29,10 +29,16 @@ TIMEOUT, ANSWER, DELIVERY = -3, -2, -1
 class Clock(simpy.Environment):  # type: ignore[misc, unused-ignore]
     """A SimPy environment that can schedule at an absolute time in seconds."""
 
-    _stop_s = -inf
+    stop_s = -inf
+    """The last moment of the simulation."""
     turn = -1
     """While a replica tells who finished, its number: those before it have ended their steps of
     this instant, too."""
+
+    @property
+    def due(self) -> list[tuple[float, int, int, Event]]:
+        """What is going to happen, as a heap: time, priority at one instant, number, event."""
+        return self._queue  # type: ignore[return-value]
 
     def at(self, time_s: float, priority: int = NORMAL) -> Event:
         """Return an event that fires at ``time_s`` (not before now)."""
@@ -54,14 +60,14 @@ class Clock(simpy.Environment):  # type: ignore[misc, unused-ignore]
         The same as waiting for ``at(time_s)``, without an event: for whoever is running now.
         """
         queue = self._queue
-        if time_s > self._stop_s or time_s >= (queue[0][0] if queue else inf):
+        if time_s > self.stop_s or time_s >= (queue[0][0] if queue else inf):
             return False
         self._now = time_s
         return True
 
     def run_through(self, stop_s: float) -> None:
         """Process every event up to and including ``stop_s``, or until none is left."""
-        self._stop_s = stop_s
+        self.stop_s = stop_s
         queue, step = self._queue, self.step
         with _without_collector():
             while queue and queue[0][0] <= stop_s:

@@ -29,13 +29,13 @@ class DecodeSet:
     """
 
     __slots__ = (
-        "_calendar",
-        "_dates",
         "_fill_dates",
         "_fills",
         "block_size",
+        "calendar",
         "context_tokens",
         "count",
+        "dates",
         "forgotten_tokens",
         "growth",
         "needs",
@@ -54,8 +54,8 @@ class DecodeSet:
         self.context_tokens = 0
         self.step = 0
         self.needs = [0] * block_size
-        self._calendar: dict[int, list[Sequence]] = {}  # who finishes in which step
-        self._dates: list[int] = []  # a heap of the calendar's steps
+        self.calendar: dict[int, list[Sequence]] = {}  # who finishes in which step
+        self.dates: list[int] = []  # a heap of the calendar's steps
 
     @property
     def tokens(self) -> int:
@@ -73,12 +73,12 @@ class DecodeSet:
         if self.window is not None:
             self._enter_window(step, kv_tokens, self.window)
         self.needs[(step - kv_tokens) % self.block_size] += 1
-        calendar = self._calendar
+        calendar = self.calendar
         if finish in calendar:
             calendar[finish].append(sequence)
         else:
             calendar[finish] = [sequence]
-            heappush(self._dates, finish)
+            heappush(self.dates, finish)
 
     def _enter_window(self, step: int, kv_tokens: int, window: int) -> None:
         """Count a sequence that joins among those that fill their window, or have done so."""
@@ -95,7 +95,7 @@ class DecodeSet:
     def leave(self, sequence: Sequence) -> None:
         """Take a sequence out before it has finished."""
         sequence.generated_tokens += self.step - sequence.joined_step
-        self._calendar[sequence.finish_step].remove(sequence)
+        self.calendar[sequence.finish_step].remove(sequence)
         self._settle([sequence])
 
     def _settle(self, sequences: list[Sequence]) -> None:
@@ -139,9 +139,9 @@ class DecodeSet:
 
         ``free_blocks`` are those left once the next step has its own; so the answer is at least 1.
         """
-        dates = self._dates
-        while not self._calendar[dates[0]]:  # all who would have finished then have left
-            del self._calendar[heappop(dates)]
+        dates = self.dates
+        while not self.calendar[dates[0]]:  # all who would have finished then have left
+            del self.calendar[heappop(dates)]
         steps = dates[0] - self.step
         if self._fill_dates:
             steps = min(steps, self._steps_to_fill())
@@ -163,7 +163,7 @@ class DecodeSet:
         dates = self._fill_dates
         while dates and not self._fills[dates[0]]:
             del self._fills[heappop(dates)]
-        return dates[0] - self.step + 1 if dates else self._dates[0] - self.step
+        return dates[0] - self.step + 1 if dates else self.dates[0] - self.step
 
     def advance(self, steps: int) -> list[Sequence]:
         """Do ``steps`` steps; return those who finish with the last one, in order of joining.
@@ -174,10 +174,10 @@ class DecodeSet:
         self.context_tokens += steps * self.growth
         if self.window is not None:
             self._move_windows(steps)
-        dates = self._dates
+        dates = self.dates
         if dates[0] > step:
             return []
-        finished = self._calendar.pop(heappop(dates))
+        finished = self.calendar.pop(heappop(dates))
         self._settle(finished)
         return finished
 

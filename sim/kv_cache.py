@@ -14,7 +14,7 @@ class BlockPool:
         ValueError: no block at all, or a block of no token.
     """
 
-    __slots__ = ("block_size", "free", "freed", "num_blocks")
+    __slots__ = ("block_size", "free", "num_blocks")
 
     def __init__(self, num_blocks: int, block_size: int) -> None:
         if num_blocks < 1:
@@ -24,17 +24,11 @@ class BlockPool:
         self.num_blocks = num_blocks
         self.block_size = block_size
         self.free = num_blocks
-        self.freed = 0
 
     @property
     def held(self) -> int:
         """Blocks in use."""
         return self.num_blocks - self.free
-
-    @property
-    def allocated(self) -> int:
-        """Blocks that were ever taken."""
-        return self.freed + self.held
 
     def blocks(self, tokens: int) -> int:
         """Blocks that hold ``tokens`` tokens."""
@@ -60,7 +54,6 @@ class BlockPool:
         if free > self.num_blocks:
             raise ValueError(f"cannot give back {blocks} blocks, {self.held} are held")
         self.free = free
-        self.freed += blocks
 
     def check_integrity(self, held_by_sequences: int) -> None:
         """Compare the count with what the sequences hold, added up one by one.

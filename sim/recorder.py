@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 
 # Rows are packed: a segment takes 52 bytes.
 _SEGMENT = Struct("=2d7iq")
-_SEGMENT_BYTES, _pack_segment = _SEGMENT.size, _SEGMENT.pack
+_SEGMENT_BYTES, pack_segment = _SEGMENT.size, _SEGMENT.pack
 _SEGMENT_TYPE = np.dtype(
     [
         ("start_s", "f8"),
@@ -30,13 +30,12 @@ _SEGMENT_TYPE = np.dtype(
     ]
 )
 _CHUNK = Struct("=2i")
-_pack_chunk = _CHUNK.pack
+pack_chunk = _CHUNK.pack
 _END_S, _END_S_AT = Struct("=d"), 8
 _INT, _DECODES_AT, _JOINED_AT = Struct("=i"), 20, 32
 
-FULL_SEGMENTS = 4096
-FULL_STEPS = 32768
-"""So many rows are worth handing over."""
+FULL_STEPS = 16384
+"""So many are worth handing over, and the segments that they are of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +55,10 @@ class ReplicaRecorder:
     """Buffers of one replica: a row per segment, the end of every step, every prefill chunk."""
 
     __slots__ = (
-        "_full_bytes",
-        "_full_steps",
         "_taken_rows",
         "_taken_steps",
         "chunks",
+        "full_steps",
         "resumed_end_s",
         "resumed_gap_s",
         "returned_step",
@@ -77,8 +75,8 @@ class ReplicaRecorder:
         drives the scheduler, before ``end``."""
         self.steps = 0
         """Of the segments here."""
-        self._full_bytes = FULL_SEGMENTS * _SEGMENT_BYTES
-        self._full_steps = FULL_STEPS
+        self.full_steps = FULL_STEPS
+        """From so many steps on it is worth while to take what was recorded."""
         self._taken_rows = self._taken_steps = 0
         self.resumed_gap_s = array("d")
         self.resumed_end_s = array("d")
@@ -104,7 +102,7 @@ class ReplicaRecorder:
         joined = self._end_chunks(batch, end_s) if chunks else 0
         if batch.returned:
             self._end_pauses(batch, end_s)
-        self.segments += _pack_segment(
+        self.segments += pack_segment(
             start_s,
             end_s,
             steps,
@@ -122,32 +120,28 @@ class ReplicaRecorder:
         """Note the chunks, and the tokens that came of them; return how many decode from now on."""
         joined = 0
         for chunk, past in batch.chunks:
-            self.chunks += _pack_chunk(chunk, past)
+            self.chunks += pack_chunk(chunk, past)
         for sequence in batch.prefills:
             if sequence.kv_tokens < sequence.target_tokens:
                 continue
             if sequence.first_token_s < 0.0:
                 sequence.first_token_s = end_s
             else:
-                self._resumed(sequence, end_s)
+                self.resumed(sequence, end_s)
             if sequence.finish_step >= 0:
-                sequence.joined_row = self._next_row()
+                sequence.joined_row = self.next_row()
                 joined += 1
         return joined
 
     def _end_pauses(self, batch: Batch, end_s: float) -> None:
         """Note those who decoded again after they were held back."""
         for sequence in batch.returned:
-            self._resumed(sequence, end_s)
+            self.resumed(sequence, end_s)
             self.returned_step.append(self._taken_steps + self.steps - 1)
-            sequence.joined_row = self._next_row() - 1  # before it: it did not join in it
+            sequence.joined_row = self.next_row() - 1  # before it: it did not join in it
 
-    def _next_row(self) -> int:
+    def next_row(self) -> int:
         return self._taken_rows + len(self.segments) // _SEGMENT_BYTES
-
-    def is_full(self) -> bool:
-        """Whether it is worth while to take what was recorded."""
-        return self.steps >= self._full_steps or len(self.segments) >= self._full_bytes
 
     def take(self, everything: bool) -> Taken:
         """Hand over what was recorded, and forget it; ``returned_step`` is rare, and stays.
@@ -168,10 +162,7 @@ class ReplicaRecorder:
         del self.segments[: rows * _SEGMENT_BYTES], self.chunks[:chunk_bytes]
         self.steps -= steps
         # What had to stay is not copied again before as much has come: no row is copied often.
-        self._full_bytes = len(self.segments) + max(
-            len(self.segments), FULL_SEGMENTS * _SEGMENT_BYTES
-        )
-        self._full_steps = self.steps + max(self.steps, FULL_STEPS)
+        self.full_steps = self.steps + max(self.steps, FULL_STEPS)
         self._taken_rows += rows
         self._taken_steps += steps
         return Taken(
@@ -201,7 +192,7 @@ class ReplicaRecorder:
             _INT.pack_into(segments, place, _INT.unpack_from(segments, place)[0] - 1)
         sequence.joined_row = -1
 
-    def _resumed(self, sequence: Sequence, end_s: float) -> None:
+    def resumed(self, sequence: Sequence, end_s: float) -> None:
         """A sequence that lost its blocks or its turn after some tokens produced its next one."""
         self.resumed_gap_s.append(end_s - sequence.last_token_s)
         self.resumed_end_s.append(end_s)

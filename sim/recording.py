@@ -95,8 +95,8 @@ class Part:
     sent_s: Column | None
     """When a client sent them, NaN if it did not; None: as soon as they arrived."""
     logs: dict[int, Log]
-    pools: dict[int, tuple[int, int, int]]
-    """KV blocks allocated, freed and still held, by replica."""
+    held_blocks: dict[int, int]
+    """KV blocks in use at the end, by replica."""
     num_gpu_blocks: int
     end_s: float
     """When the last of these replicas had nothing more to do."""
@@ -167,30 +167,31 @@ class Recorder:
             )
         if len(self._ended) >= _FULL_BYTES:
             self._keep_outcomes()
-        if self.replicas[replica].is_full():
+        recorder = self.replicas[replica]
+        if recorder.steps >= recorder.full_steps:
             self._keep_steps(replica)
 
     def part(
-        self, pools: dict[int, tuple[int, int, int]], num_gpu_blocks: int, end_s: float
+        self, held_blocks: dict[int, int], num_gpu_blocks: int, end_s: float
     ) -> Part:
-        """What was recorded, of the replicas in ``pools`` (see ``Part``)."""
+        """What was recorded, of the replicas in ``held_blocks`` (see ``Part``)."""
         self._keep_outcomes()
-        for replica in pools:
+        for replica in held_blocks:
             self._keep_steps(replica, everything=True)
-        logs = {replica: self._logs[replica] for replica in pools}
-        if len(pools) == len(self.replicas):
+        logs = {replica: self._logs[replica] for replica in held_blocks}
+        if len(held_blocks) == len(self.replicas):
             times = (self._arrival_s, self.sent_s)
-            return Part(None, self._outcomes, *times, logs, pools, num_gpu_blocks, end_s)
+            return Part(None, self._outcomes, *times, logs, held_blocks, num_gpu_blocks, end_s)
         status, owner = self._outcomes["status"], self._outcomes["replica"]
         rows = np.flatnonzero((status != UNFINISHED) | (owner >= 0))
         outcomes = {name: column[rows] for name, column in self._outcomes.items()}
-        return Part(rows, outcomes, None, None, logs, pools, num_gpu_blocks, end_s)
+        return Part(rows, outcomes, None, None, logs, held_blocks, num_gpu_blocks, end_s)
 
     def result(
-        self, pools: list[tuple[int, int, int]], num_gpu_blocks: int, end_s: float
+        self, held_blocks: SequenceOf[int], num_gpu_blocks: int, end_s: float
     ) -> Result:
-        """Everything as one; ``pools`` holds (allocated, freed, held) per replica."""
-        part = self.part(dict(enumerate(pools)), num_gpu_blocks, end_s)
+        """Everything as one; ``held_blocks`` are those of each replica."""
+        part = self.part(dict(enumerate(held_blocks)), num_gpu_blocks, end_s)
         return result_of(self.requests, [part], self.api, end_s)
 
     def _keep_outcomes(self) -> None:
@@ -249,7 +250,6 @@ def result_of(
     if stop_s == inf:
         stop_s = float(np.nanmax(columns["finish_s"], initial=end_s))
     logs = [log for _, log in sorted((n, log) for part in parts for n, log in part.logs.items())]
-    pools = [pool for part in parts for pool in part.pools.values()]
     short = all(log.step_end_s.in_memory() for log in logs)
 
     def column(tapes: Iterable[Tape], kind: npt.DTypeLike) -> Column | Tape:
@@ -279,9 +279,7 @@ def result_of(
         prefill_pairs=total("prefill_pairs"),
         prefill_kv_tokens=total("prefill_kv_tokens"),
         computed_prefill_tokens=total("computed_prefill_tokens"),
-        blocks_allocated=sum(allocated for allocated, _, _ in pools),
-        blocks_freed=sum(freed for _, freed, _ in pools),
-        blocks_held=sum(held for _, _, held in pools),
+        blocks_held=sum(sum(part.held_blocks.values()) for part in parts),
         num_gpu_blocks=parts[0].num_gpu_blocks,
         replicas=len(logs),
         end_s=stop_s,

@@ -8,6 +8,7 @@ from simpy.events import Event
 
 from hardware.step_cost import StepCost
 from sim.clock import NORMAL, Clock
+from sim.express import express, goes_express
 from sim.recorder import ReplicaRecorder
 from sim.scheduler import Scheduler
 from sim.sequence import Batch, Sequence
@@ -41,15 +42,17 @@ class Replica:
         self.price = price
         self.recorder = recorder
         self.on_finish = on_finish
+        self.express = express if goes_express(scheduler) else None
         self._arrivals = arrivals
         self._next = next(arrivals, None)
+        self.next_s = inf
         self.aborted: list[Sequence] = []
         """Whom the scheduler still has, though nobody wants them: until the step has ended."""
-        self._wake: Event | None = None  # what is waited for while asleep
+        self.wake: Event | None = None  # what is waited for while asleep
         self._wake_s = 0.0
         # Of the batch under way, for others to see while this replica is asleep:
-        self._batch: Batch | None = None
-        self._start_s = 0.0
+        self.batch: Batch | None = None
+        self.start_s = 0.0
         self._priority = NORMAL + number  # at one instant, replicas go by their numbers
         clock.process(self.run())
 
@@ -57,13 +60,15 @@ class Replica:
         """The main loop."""
         clock, scheduler, price, recorder = self.clock, self.scheduler, self.price, self.recorder
         ends_s = recorder.step_end_s
-        yield self._sleep_until(0.0)
-        self._wake, now_s, idle = None, 0.0, True
-        next_s = self._take_arrivals(now_s)
+        yield self.sleep_until(0.0)
+        self.wake, now_s, idle = None, 0.0, True
+        self.take_arrivals(now_s)
         while True:
+            if self.express is not None:
+                now_s, idle = yield from self.express(self, now_s, idle)
             start_s, batch = now_s, scheduler.next_batch(now_s)
             if batch is None:
-                now_s, idle = min(scheduler.wake_s, next_s), True
+                now_s, idle = min(scheduler.wake_s, self.next_s), True
             else:
                 if batch.chunks or batch.preempted:
                     recorder.begin(batch, now_s)
@@ -74,27 +79,27 @@ class Replica:
                     now_s = start_s + price.step_s(decodes, context, batch.chunks)
                     ends_s.append(now_s)
                 else:
-                    until_s = next_s if batch.open else inf
+                    until_s = self.next_s if batch.open else inf
                     now_s = price.decode_ends_s(
                         start_s, decodes, context, batch.growth, batch.steps, until_s, ends_s
                     )
             if not clock.skip_to(now_s):
-                self._batch, self._start_s = batch, start_s
-                yield self._sleep_until(now_s)
-                self._wake, now_s = None, clock.now
-            if next_s <= now_s:
-                next_s = self._take_arrivals(now_s)
+                self.batch, self.start_s = batch, start_s
+                yield self.sleep_until(now_s)
+                self.wake, now_s = None, clock.now
+            if self.next_s <= now_s:
+                self.take_arrivals(now_s)
             if batch is not None:
                 self._end(batch, start_s, now_s)
 
     def submit(self, sequence: Sequence) -> None:
         """Take a request from the router, now."""
         self.scheduler.admit(sequence)
-        if self._wake is None:
+        if self.wake is None:
             return
-        if self._batch is None:
+        if self.batch is None:
             self._wake_at(self.clock.now)
-        elif self._batch.steps > 1 and self._batch.open:
+        elif self.batch.steps > 1 and self.batch.open:
             self._cut_short()
 
     def abort(self, sequence: Sequence) -> None:
@@ -102,7 +107,7 @@ class Replica:
 
         Not to be called by whoever is told of an end: clients give up between events of their own.
         """
-        if self._batch is None:
+        if self.batch is None:
             self.scheduler.abort(sequence)
             self._wake_at(self.clock.now)
         else:
@@ -112,29 +117,37 @@ class Replica:
     def outstanding_tokens(self) -> int:
         """Tokens of the requests here: their prompts, and what was generated until now."""
         tokens = self.scheduler.outstanding_tokens()
-        if self._wake is not None and self._batch is not None:
+        if self.wake is not None and self.batch is not None:
             ended = self._steps_ended() - self.recorder.steps
-            tokens += self._batch.decodes * ended
+            tokens += self.batch.decodes * ended
         return tokens
 
     def halt(self, stop_s: float) -> None:
         """Complete the steps that ended by ``stop_s``, the last moment of the simulation."""
-        self._take_arrivals(stop_s)
-        if self._batch is None:
+        self.take_arrivals(stop_s)
+        if self.batch is None:
             return
         ends_s, begun = self.recorder.step_end_s, self.recorder.steps
         del ends_s[bisect_right(ends_s, stop_s, begun) :]
         if len(ends_s) > begun:
-            self._end(self._batch, self._start_s, ends_s[-1])
+            self._end(self.batch, self.start_s, ends_s[-1])
 
-    def _take_arrivals(self, now_s: float) -> float:
+    def take_arrivals(self, now_s: float) -> float:
         """Admit everybody who has come until now; return when the next one comes."""
         scheduler, sequence = self.scheduler, self._next
         while sequence is not None and sequence.arrival_s <= now_s:
             scheduler.admit(sequence)
             sequence = next(self._arrivals, None)
         self._next = sequence
-        return inf if sequence is None else sequence.arrival_s
+        self.next_s = inf if sequence is None else sequence.arrival_s
+        return self.next_s
+
+    def drop_aborted(self) -> None:
+        """The step has ended: let go of those whom nobody wants any more."""
+        for sequence in self.aborted:
+            if self.scheduler.abort(sequence):
+                self.recorder.left(sequence)
+        self.aborted.clear()
 
     def _end(self, batch: Batch, start_s: float, end_s: float) -> None:
         """The batch under way has ended."""
@@ -142,10 +155,7 @@ class Replica:
         if finished:
             self.on_finish(finished, self.number, end_s)
         if self.aborted:
-            for sequence in self.aborted:
-                if self.scheduler.abort(sequence):
-                    self.recorder.left(sequence)
-            self.aborted.clear()
+            self.drop_aborted()
 
     def _cut_short(self) -> None:
         """End a run of steps with the one that is in progress."""
@@ -159,16 +169,16 @@ class Replica:
         bisect = bisect_right if clock.turn > self.number else bisect_left
         return bisect(recorder.step_end_s, clock.now, recorder.steps)
 
-    def _sleep_until(self, time_s: float) -> Event:
+    def sleep_until(self, time_s: float) -> Event:
         self._wake_s = time_s
         at_all = time_s < inf
         wake = self.clock.at(time_s, self._priority) if at_all else Event(self.clock)
-        self._wake = wake
+        self.wake = wake
         return wake
 
     def _wake_at(self, time_s: float) -> None:
         """Wake up earlier than planned."""
         if time_s < self._wake_s:
-            assert self._wake is not None
+            assert self.wake is not None
             self._wake_s = time_s
-            self._wake = self.clock.move(self._wake, time_s, self._priority)
+            self.wake = self.clock.move(self.wake, time_s, self._priority)

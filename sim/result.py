@@ -74,9 +74,8 @@ class Result:
     """Sum over chunks of past + chunk: KV positions read by prefill."""
     computed_prefill_tokens: int
     """Prompt tokens computed, recomputation after preemption included."""
-    blocks_allocated: int
-    blocks_freed: int
     blocks_held: int
+    """KV blocks in use at the end, of all replicas."""
     num_gpu_blocks: int
     """Per replica."""
     replicas: int

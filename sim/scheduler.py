@@ -59,7 +59,7 @@ class Scheduler(ABC):
         self._by_priority = order == "priority"
         self._in_turn = order == "fcfs"
         self._served: set[Sequence] = set()  # who has its blocks, when served one by one
-        self._batch = Batch()
+        self.batch = Batch()
 
     def admit(self, sequence: Sequence) -> None:
         """Queue an arrived request that passed ``fits``."""
@@ -246,7 +246,7 @@ class PrefillFirst(Scheduler):
 
     def next_batch(self, now_s: float) -> Batch | None:
         """Prompts if any can be admitted, else decodes, preempting when blocks run out."""
-        batch = self._batch
+        batch = self.batch
         batch.clear()
         if self.waiting:
             self._admit_prompts(batch)
@@ -279,7 +279,7 @@ class Static(Scheduler):
             if not self._due(now_s):
                 return None
             self._seats_left = min(len(self.waiting), self.max_num_seqs)
-        batch = self._batch
+        batch = self.batch
         batch.clear()
         if self._seats_left:
             self._fill(batch)

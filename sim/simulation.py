@@ -204,7 +204,7 @@ class _Cluster:
             replica.halt(self.stop_s)
         if self.client is not None:
             self.client.stop()
-        pools = {}
+        held_blocks = {}
         for number, scheduler in self.schedulers.items():
             dropped = self.replicas[number].aborted
             unfinished = [each for each in scheduler.unfinished() if each not in dropped]
@@ -214,8 +214,8 @@ class _Cluster:
                 )
             for sequence in unfinished:
                 self.recorder.ended(sequence, number, UNFINISHED, -1.0)
-            pools[number] = (scheduler.pool.allocated, scheduler.pool.freed, scheduler.pool.held)
-        return self.recorder.part(pools, scheduler.pool.num_blocks, self.clock.now)
+            held_blocks[number] = scheduler.pool.held
+        return self.recorder.part(held_blocks, scheduler.pool.num_blocks, self.clock.now)
 
     def _deal(self, count: int) -> Callable[[int], Iterator[Sequence]]:
         """Route all arrivals until ``stop_s`` beforehand; reject those that can never fit.
@@ -229,7 +229,7 @@ class _Cluster:
         fit = requests.prompt_tokens[rows] + requests.output_tokens[rows] <= self.longest
         replica = np.full(arrived, -1, dtype=np.int32)
         fitting = int(fit.sum())
-        replica[fit] = np.fromiter((self.route() for _ in range(fitting)), np.int32, fitting)
+        replica[fit] = np.fromiter(iter(self.route, None), np.int32, fitting)
         owner = np.full(len(requests), -1, dtype=np.int32)
         owner[rows] = replica
         refused = np.zeros(len(requests), dtype=np.bool_)

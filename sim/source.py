@@ -1,6 +1,7 @@
 """Where requests come from: an open stream of arrivals, or users who wait for their answers."""
 
 from collections.abc import Callable, Generator, Iterator
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ def sequences(
     owner: npt.NDArray[np.int32] | None = None,
     replica: int = 0,
 ) -> Iterator[Sequence]:
-    """Yield the rows of a workload as they are asked for, each at its time.
+    """Give the rows of a workload as they are asked for, each at its time.
 
     All of them, in their order or another, or those that a replica owns.
     """
@@ -31,13 +32,16 @@ def sequences(
         requests.output_tokens,
         requests.priority,
     )
-    for start in range(0, len(requests), _BLOCK):
+
+    def block(start: int) -> Iterator[Sequence]:
         rows = np.arange(start, min(start + _BLOCK, len(requests)))
         if order is not None:
             rows = order[rows]
         if owner is not None:
             rows = rows[owner[rows] == replica]
-        yield from map(Sequence, rows.tolist(), *(column[rows].tolist() for column in columns))
+        return map(Sequence, rows.tolist(), *(column[rows].tolist() for column in columns))
+
+    return chain.from_iterable(map(block, range(0, len(requests), _BLOCK)))
 
 
 def open_arrivals(

@@ -34,7 +34,7 @@ def poisson(rows: int, seed: int = 0, gap_s: float = 2e-3) -> Requests:
 
 def hand_over_often(patch: pytest.MonkeyPatch) -> None:
     """Every few steps go to the file, and every few outcomes to the columns."""
-    patch.setattr(recorder, "FULL_SEGMENTS", 1)
+    patch.setattr(recorder, "FULL_STEPS", 1)
     patch.setattr(recording, "_FULL_BYTES", 1)
 
 
@@ -209,8 +209,7 @@ def test_memory_grows_by_at_most_120_bytes_a_request(monkeypatch: pytest.MonkeyP
 
     Buffers are made small, so that they are full in a short run; what grows are columns.
     """
-    monkeypatch.setattr(recorder, "FULL_SEGMENTS", 2048)
-    monkeypatch.setattr(recorder, "FULL_STEPS", 4096)
+    monkeypatch.setattr(recorder, "FULL_STEPS", 2048)
     monkeypatch.setattr(blocks, "SEGMENTS", 1024)
     monkeypatch.setattr(blocks, "STEPS", 1024)
     monkeypatch.setattr("sim.percentiles.FEW", 1024)

@@ -234,7 +234,7 @@ def _columns(rng, requests, steps, resumed, replicas, end_s):  # type: ignore[no
         prefill_pairs=int(rng.integers(1000)),
         prefill_kv_tokens=int(rng.integers(1000)),
         computed_prefill_tokens=0,
-        blocks_allocated=0, blocks_freed=0, blocks_held=0,
+        blocks_held=0,
         num_gpu_blocks=BLOCKS, replicas=replicas, end_s=end_s,
     )  # fmt: skip
 

@@ -82,14 +82,8 @@ class StepCost:
         tokens, whole_s = decodes, self.whole_s
         for chunk, past in chunks:
             tokens += chunk
-            if past:
-                attention += self.chunk_cost.seconds(chunk, past)
-                continue
-            try:
-                attention += whole_s[chunk]
-            except KeyError:
-                whole_s[chunk] = seconds = self.chunk_cost.seconds(chunk, 0)
-                attention += seconds
+            known = not past and chunk in whole_s
+            attention += whole_s[chunk] if known else self.chunk_s(chunk, past)
         sequences = decodes + len(chunks)
         try:
             if decodes:
@@ -101,6 +95,13 @@ class StepCost:
         except IndexError:
             self._check(tokens, sequences)
             raise
+
+    def chunk_s(self, chunk: int, past: int) -> float:
+        """Return the seconds of a prefill chunk's attention; what whole prompts take is kept."""
+        seconds = self.chunk_cost.seconds(chunk, past)
+        if not past:
+            self.whole_s[chunk] = seconds
+        return seconds
 
     def decode_ends_s(
         self,
@@ -144,14 +145,12 @@ class StepCost:
                 end_s = _add_up(end_s, seconds, until_s, ends_s)
                 context += count * growth
             else:
-                position, further = float(context), float(growth)  # exact, and faster than integers
                 for _ in range(count):
-                    end_s += base + (flat_s + slope_s * position)
+                    end_s += base + (flat_s + slope_s * context)
                     put_end(end_s)
                     if end_s >= until_s:
                         return end_s
-                    position += further
-                context += count * growth
+                    context += growth
             left -= count
             if not left or end_s >= until_s:
                 return end_s

@@ -52,8 +52,9 @@ def express(
     num_blocks, size, top = pool.num_blocks, pool.block_size, pool.block_size - 1
     needs, calendar, dates = decoding.needs, decoding.calendar, decoding.dates
     ends_s, segments, chunk_rows = recorder.step_end_s, recorder.segments, recorder.chunks
-    step_s, decode_ends_s, put_end = price.step_s, price.decode_ends_s, ends_s.append
-    due, stop_s, next_s, aborted = clock.due, clock.stop_s, replica.next_s, replica.aborted
+    decode_ends_s, put_end = price.decode_ends_s, ends_s.append
+    whole_s, token_s, sequence_s = price.whole_s, price.token_s, price.sequence_s
+    due, stop_s, aborted = clock.due, clock.stop_s, replica.aborted
     batch.clear()
     prefills, chunks = batch.prefills, batch.chunks
     # What changes from step to step; the owners are told where somebody else may look.
@@ -61,6 +62,7 @@ def express(
         decoding.step, decoding.count, decoding.context_tokens, pool.free
     )  # fmt: skip
     row, begun = recorder.next_row(), recorder.steps
+    arrivals, arrival, next_s = replica.arrivals, replica.arrival, replica.next_s
     while True:
         # Form the batch: see Scheduler._ready_decodes, ChunkedPrefill._continue_prompts and
         # ._start_prompts, Scheduler._add_decodes.
@@ -69,6 +71,7 @@ def express(
         if left < 0:
             break
         if prefilling or waiting:
+            attention_s = 0.0 if count else price.chunk_cost.launch_s
             budget = token_budget - count
             for sequence in prefilling:
                 if budget <= 0:
@@ -78,6 +81,7 @@ def express(
                 left += (past + top) // size - (past + chunk + top) // size
                 prefills.append(sequence)
                 chunks.append((chunk, past))
+                attention_s += price.chunk_s(chunk, past)
                 budget -= chunk
             if left < 0:
                 break
@@ -100,15 +104,26 @@ def express(
                     prefilling.append(sequence)
                 prefills.append(sequence)
                 chunks.append((chunk, 0))
+                attention_s += whole_s[chunk] if chunk in whole_s else price.chunk_s(chunk, 0)
                 budget -= chunk
                 room -= 1
 
-        # Price it: see Replica.run.
+        # Price it: see Replica.run and StepCost.step_s.
         start_s = now_s
         if idle:
             start_s += price.idle_start_s
         if chunks:
-            now_s = start_s + step_s(count, context, chunks)
+            if count:
+                for least, flat_s, slope_s in price.decode_pieces[count]:
+                    if context >= least:
+                        attention_s += flat_s + slope_s * context
+                        break
+            now_s = start_s + (
+                price.overhead_s
+                + token_s[token_budget - budget]
+                + sequence_s[count + len(chunks)]
+                + attention_s
+            )
             put_end(now_s)
         elif count:
             is_open = not waiting and len(running) < seats
@@ -129,10 +144,14 @@ def express(
             decoding.count = decoding.growth = batch.decodes = batch.growth = count
             batch.context_tokens, batch.steps, batch.open = context, ahead, is_open
             replica.batch, replica.start_s, recorder.steps = batch, start_s, begun
+            replica.arrival, replica.next_s = arrival, next_s
             yield replica.sleep_until(now_s)
             replica.wake, now_s = None, clock.now
-        if next_s <= now_s:
-            next_s = replica.take_arrivals(now_s)
+        while next_s <= now_s:
+            scheduler.tokens_to_prefill += arrival.target_tokens
+            waiting.append(arrival)
+            arrival = next(arrivals, None)
+            next_s = inf if arrival is None else arrival.arrival_s
 
         # Complete it: see Scheduler.complete, DecodeSet.advance and .join, ReplicaRecorder.end.
         at_once = None
@@ -218,6 +237,7 @@ def express(
     decoding.step, decoding.context_tokens, pool.free = step, context, free
     decoding.count = decoding.growth = count
     recorder.steps, clock._now = begun, now_s
+    replica.arrival, replica.next_s = arrival, next_s
     if aborted:
         replica.drop_aborted()
     return now_s, idle

@@ -43,8 +43,8 @@ class Replica:
         self.recorder = recorder
         self.on_finish = on_finish
         self.express = express if goes_express(scheduler) else None
-        self._arrivals = arrivals
-        self._next = next(arrivals, None)
+        self.arrivals = arrivals
+        self.arrival = next(arrivals, None)
         self.next_s = inf
         self.aborted: list[Sequence] = []
         """Whom the scheduler still has, though nobody wants them: until the step has ended."""
@@ -134,11 +134,11 @@ class Replica:
 
     def take_arrivals(self, now_s: float) -> float:
         """Admit everybody who has come until now; return when the next one comes."""
-        scheduler, sequence = self.scheduler, self._next
+        scheduler, sequence = self.scheduler, self.arrival
         while sequence is not None and sequence.arrival_s <= now_s:
             scheduler.admit(sequence)
-            sequence = next(self._arrivals, None)
-        self._next = sequence
+            sequence = next(self.arrivals, None)
+        self.arrival = sequence
         self.next_s = inf if sequence is None else sequence.arrival_s
         return self.next_s
 

@@ -229,7 +229,10 @@ class _Cluster:
         fit = requests.prompt_tokens[rows] + requests.output_tokens[rows] <= self.longest
         replica = np.full(arrived, -1, dtype=np.int32)
         fitting = int(fit.sum())
-        replica[fit] = np.fromiter(iter(self.route, None), np.int32, fitting)
+        if count == 1:
+            replica[fit] = 0
+        else:
+            replica[fit] = np.fromiter(iter(self.route, None), np.int32, fitting)
         owner = np.full(len(requests), -1, dtype=np.int32)
         owner[rows] = replica
         refused = np.zeros(len(requests), dtype=np.bool_)

@@ -1,9 +1,9 @@
-"""The steps that nearly all are, in one function: several times the speed of the main loop.
+"""The steps that nearly all are, in one function, because calls would cost more than the work.
 
 Chunked prefill in order of arrival, while blocks suffice: what ``sim.replica`` does step by step
-together with its scheduler (``sim.chunked_prefill``, ``sim.decoding``) and its recorder is done here
-to the same lists and counters, without a call for each of them. Whatever is out of the ordinary is
-left to the main loop. A run comes out the same, to the bit, with and without this module.
+together with its scheduler (``sim.chunked_prefill``, ``sim.decoding``), prices and recorder is done
+here to the same lists and counters, without a call for each of them. Whatever is out of the
+ordinary is left to the main loop. A run comes out the same, to the bit, without this module.
 """
 
 from collections.abc import Generator
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from simpy.events import Event
 
+from hardware.step_cost import VECTOR_STEPS
 from sim.chunked_prefill import ChunkedPrefill
 from sim.recorder import pack_chunk, pack_segment
 from sim.scheduler import Scheduler
-from sim.sequence import Sequence
+from sim.sequence import NOBODY
 from sim.waiting import FirstCome
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ def express(
     num_blocks, size, top = pool.num_blocks, pool.block_size, pool.block_size - 1
     needs, calendar, dates = decoding.needs, decoding.calendar, decoding.dates
     ends_s, segments, chunk_rows = recorder.step_end_s, recorder.segments, recorder.chunks
-    decode_ends_s, put_end = price.decode_ends_s, ends_s.append
     whole_s, token_s, sequence_s = price.whole_s, price.token_s, price.sequence_s
+    decode_s, pieces, put_end = price.decode_s, price.decode_pieces, ends_s.append
     due, stop_s, aborted = clock.due, clock.stop_s, replica.aborted
     batch.clear()
     prefills, chunks = batch.prefills, batch.chunks
@@ -62,7 +63,7 @@ def express(
         decoding.step, decoding.count, decoding.context_tokens, pool.free
     )  # fmt: skip
     row, begun = recorder.next_row(), recorder.steps
-    arrivals, arrival, next_s = replica.arrivals, replica.arrival, replica.next_s
+    arrivals, arrival = replica.arrivals, replica.arrival
     while True:
         # Form the batch: see Scheduler._ready_decodes, ChunkedPrefill._continue_prompts and
         # ._start_prompts, Scheduler._add_decodes.
@@ -85,9 +86,8 @@ def express(
                 budget -= chunk
             if left < 0:
                 break
-            room = seats - len(running)
             while waiting:
-                if budget <= 0 or room <= 0:
+                if budget <= 0 or len(running) >= seats:
                     break
                 sequence = waiting[0]
                 chunk = target = sequence.target_tokens
@@ -106,15 +106,14 @@ def express(
                 chunks.append((chunk, 0))
                 attention_s += whole_s[chunk] if chunk in whole_s else price.chunk_s(chunk, 0)
                 budget -= chunk
-                room -= 1
 
-        # Price it: see Replica.run and StepCost.step_s.
+        # Price it: see Replica.run, StepCost.step_s and .decode_ends_s.
         start_s = now_s
         if idle:
             start_s += price.idle_start_s
         if chunks:
             if count:
-                for least, flat_s, slope_s in price.decode_pieces[count]:
+                for least, flat_s, slope_s in pieces[count]:
                     if context >= least:
                         attention_s += flat_s + slope_s * context
                         break
@@ -132,8 +131,18 @@ def express(
             if left < count * ((ahead + size - 2) // size) or not calendar[first]:
                 decoding.step, decoding.count = step, count
                 ahead = decoding.steps_ahead(left)
-            until_s = next_s if is_open else inf
-            now_s = decode_ends_s(start_s, count, context, count, ahead, until_s, ends_s)
+            until_s = arrival.arrival_s if is_open else inf
+            least, flat_s, slope_s = pieces[count][0]
+            if ahead < VECTOR_STEPS and context >= least:
+                base_s, attended, now_s = decode_s[count], context, start_s
+                for _ in range(ahead):
+                    now_s += base_s + (flat_s + slope_s * attended)
+                    put_end(now_s)
+                    if now_s >= until_s:
+                        break
+                    attended += count
+            else:
+                now_s = price.decode_ends_s(start_s, count, context, count, ahead, until_s, ends_s)
         else:
             break
         idle = False
@@ -144,14 +153,13 @@ def express(
             decoding.count = decoding.growth = batch.decodes = batch.growth = count
             batch.context_tokens, batch.steps, batch.open = context, ahead, is_open
             replica.batch, replica.start_s, recorder.steps = batch, start_s, begun
-            replica.arrival, replica.next_s = arrival, next_s
+            replica.arrival = arrival
             yield replica.sleep_until(now_s)
             replica.wake, now_s = None, clock.now
-        while next_s <= now_s:
+        while arrival.arrival_s <= now_s:
             scheduler.tokens_to_prefill += arrival.target_tokens
             waiting.append(arrival)
-            arrival = next(arrivals, None)
-            next_s = inf if arrival is None else arrival.arrival_s
+            arrival = next(arrivals, NOBODY)
 
         # Complete it: see Scheduler.complete, DecodeSet.advance and .join, ReplicaRecorder.end.
         at_once = None
@@ -237,7 +245,7 @@ def express(
     decoding.step, decoding.context_tokens, pool.free = step, context, free
     decoding.count = decoding.growth = count
     recorder.steps, clock._now = begun, now_s
-    replica.arrival, replica.next_s = arrival, next_s
+    replica.arrival = arrival
     if aborted:
         replica.drop_aborted()
     return now_s, idle

@@ -200,6 +200,6 @@ class ReplicaRecorder:
 
 def _emptied(buffer: "array[float]", rows: int) -> Floats:
     """Take the first rows of a buffer."""
-    values = np.frombuffer(buffer[:rows].tobytes(), np.float64)
+    values: Floats = np.frombuffer(buffer, np.float64, rows).copy() if rows else np.empty(0)
     del buffer[:rows]
     return values

@@ -171,9 +171,7 @@ class Recorder:
         if recorder.steps >= recorder.full_steps:
             self._keep_steps(replica)
 
-    def part(
-        self, held_blocks: dict[int, int], num_gpu_blocks: int, end_s: float
-    ) -> Part:
+    def part(self, held_blocks: dict[int, int], num_gpu_blocks: int, end_s: float) -> Part:
         """What was recorded, of the replicas in ``held_blocks`` (see ``Part``)."""
         self._keep_outcomes()
         for replica in held_blocks:
@@ -187,9 +185,7 @@ class Recorder:
         outcomes = {name: column[rows] for name, column in self._outcomes.items()}
         return Part(rows, outcomes, None, None, logs, held_blocks, num_gpu_blocks, end_s)
 
-    def result(
-        self, held_blocks: SequenceOf[int], num_gpu_blocks: int, end_s: float
-    ) -> Result:
+    def result(self, held_blocks: SequenceOf[int], num_gpu_blocks: int, end_s: float) -> Result:
         """Everything as one; ``held_blocks`` are those of each replica."""
         part = self.part(dict(enumerate(held_blocks)), num_gpu_blocks, end_s)
         return result_of(self.requests, [part], self.api, end_s)

@@ -11,7 +11,7 @@ from sim.clock import NORMAL, Clock
 from sim.express import express, goes_express
 from sim.recorder import ReplicaRecorder
 from sim.scheduler import Scheduler
-from sim.sequence import Batch, Sequence
+from sim.sequence import NOBODY, Batch, Sequence
 
 OnFinish = Callable[[list[Sequence], int, float], None]
 """Told who finished, on which replica, and when."""
@@ -44,8 +44,8 @@ class Replica:
         self.on_finish = on_finish
         self.express = express if goes_express(scheduler) else None
         self.arrivals = arrivals
-        self.arrival = next(arrivals, None)
-        self.next_s = inf
+        self.arrival = next(arrivals, NOBODY)
+        """Who comes next."""
         self.aborted: list[Sequence] = []
         """Whom the scheduler still has, though nobody wants them: until the step has ended."""
         self.wake: Event | None = None  # what is waited for while asleep
@@ -68,7 +68,7 @@ class Replica:
                 now_s, idle = yield from self.express(self, now_s, idle)
             start_s, batch = now_s, scheduler.next_batch(now_s)
             if batch is None:
-                now_s, idle = min(scheduler.wake_s, self.next_s), True
+                now_s, idle = min(scheduler.wake_s, self.arrival.arrival_s), True
             else:
                 if batch.chunks or batch.preempted:
                     recorder.begin(batch, now_s)
@@ -79,7 +79,7 @@ class Replica:
                     now_s = start_s + price.step_s(decodes, context, batch.chunks)
                     ends_s.append(now_s)
                 else:
-                    until_s = self.next_s if batch.open else inf
+                    until_s = self.arrival.arrival_s if batch.open else inf
                     now_s = price.decode_ends_s(
                         start_s, decodes, context, batch.growth, batch.steps, until_s, ends_s
                     )
@@ -87,8 +87,7 @@ class Replica:
                 self.batch, self.start_s = batch, start_s
                 yield self.sleep_until(now_s)
                 self.wake, now_s = None, clock.now
-            if self.next_s <= now_s:
-                self.take_arrivals(now_s)
+            self.take_arrivals(now_s)
             if batch is not None:
                 self._end(batch, start_s, now_s)
 
@@ -132,15 +131,13 @@ class Replica:
         if len(ends_s) > begun:
             self._end(self.batch, self.start_s, ends_s[-1])
 
-    def take_arrivals(self, now_s: float) -> float:
-        """Admit everybody who has come until now; return when the next one comes."""
-        scheduler, sequence = self.scheduler, self.arrival
-        while sequence is not None and sequence.arrival_s <= now_s:
-            scheduler.admit(sequence)
-            sequence = next(self.arrivals, None)
+    def take_arrivals(self, now_s: float) -> None:
+        """Admit everybody who has come until now."""
+        sequence = self.arrival
+        while sequence.arrival_s <= now_s and sequence is not NOBODY:
+            self.scheduler.admit(sequence)
+            sequence = next(self.arrivals, NOBODY)
         self.arrival = sequence
-        self.next_s = inf if sequence is None else sequence.arrival_s
-        return self.next_s
 
     def drop_aborted(self) -> None:
         """The step has ended: let go of those whom nobody wants any more."""

@@ -1,6 +1,7 @@
 """A request inside an engine, and the batch of one step."""
 
 from collections.abc import Collection
+from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -72,6 +73,10 @@ class Sequence:
         self.preemptions = 0
         self.cached_tokens = 0
         """Prompt tokens that the prefix cache had when the sequence was first admitted."""
+
+
+NOBODY = Sequence(-1, inf, 0, 0, 0)
+"""Who arrives when nobody does any more."""
 
 
 class Batch:

@@ -1,12 +1,13 @@
 """Small scenarios and workloads that the tests of sim/ share."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
 from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import load_gpu
 from model.spec import DecoderSpec, load_spec
+from sim.result import Result
 from sim.scenario import (
     NO_CLIENT,
     ClientConfig,
@@ -80,3 +81,15 @@ def requests(
         think_s=None if think_s is None else np.array(think_s, dtype=float),
         prefixes=prefixes,
     )
+
+
+def assert_same(one: Result, other: Result) -> None:
+    """Equal to the last bit, wherever the columns lie."""
+    for field in fields(Result):
+        mine, theirs = getattr(one, field.name), getattr(other, field.name)
+        if field.name in ("requests", "segments"):
+            assert list(mine) == list(theirs)
+            for name in mine:
+                np.testing.assert_array_equal(mine[name], theirs[name], err_msg=name, strict=True)
+        else:
+            np.testing.assert_array_equal(mine, theirs, err_msg=field.name)

@@ -2,7 +2,6 @@
 
 import pickle
 import tracemalloc
-from dataclasses import fields
 from math import inf
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 
 from sim import blocks, recorder, recording
 from sim.metrics import summarise, timeline
-from sim.result import Result
 from sim.scenario import Scenario
 from sim.simulation import can_be_split, simulate, simulate_part, whole
 from sim.tape import Scratch, Tape, joined
@@ -41,18 +39,6 @@ def hand_over_often(patch: pytest.MonkeyPatch) -> None:
 def measure_in_bits(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(blocks, "SEGMENTS", 3)
     patch.setattr(blocks, "STEPS", 7)
-
-
-def assert_same(one: Result, other: Result) -> None:
-    """Equal to the last bit, wherever the columns lie."""
-    for field in fields(Result):
-        mine, theirs = getattr(one, field.name), getattr(other, field.name)
-        if field.name in ("requests", "segments"):
-            assert list(mine) == list(theirs)
-            for name in mine:
-                np.testing.assert_array_equal(mine[name], theirs[name], err_msg=name, strict=True)
-        else:
-            np.testing.assert_array_equal(mine, theirs, err_msg=field.name)
 
 
 @settings(max_examples=100, deadline=None)
@@ -154,7 +140,7 @@ def test_split_over_processes_it_is_the_same_to_the_last_bit(
         parts.append(pickle.loads(pickle.dumps(part)))
     assert list(tmp_path.iterdir()) == [], "whoever gets a part takes its file away"
     split, at_once = whole(setup, requests, parts, stop_s), simulate(setup, requests, stop_s)
-    assert_same(split, at_once)
+    small.assert_same(split, at_once)
     exactly = pytest.approx(summarise(at_once, setup), rel=0, abs=0, nan_ok=True)
     assert summarise(split, setup) == exactly
     assert (split.requests["replica"] == -1).any()

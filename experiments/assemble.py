@@ -5,10 +5,11 @@ jobs, any interruption, any day.
 """
 
 import json
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from experiments.build import prices_of
 from experiments.identity import code_digest, file_digest, machine, versions
@@ -18,6 +19,7 @@ from experiments.sweep import Run
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+    from pyarrow.parquet import ParquetWriter
 
     from hardware.calibration import Calibration
 
@@ -47,15 +49,53 @@ def summary_table(plan: Plan, runs: "DataFrame") -> "DataFrame":
     return summarise_points(runs, ["point", *plan.keys], calibrations=calibrations)
 
 
-def write_requests(runs: Sequence[Run], path: Path) -> None:
-    """Write every request of every run, in the row groups of the runs, holding one in memory."""
-    import pyarrow.parquet as pq
+class RequestsFile:
+    """Every request of every run in one file, which grows while the runs end.
 
-    first = next(read_requests(runs[0].path, **runs[0].identity))
-    with pq.ParquetWriter(path, first.schema, **PARQUET) as writer:
-        for run in runs:
-            for table in read_requests(run.path, **run.identity):
-                writer.write_table(table, row_group_size=table.num_rows)
+    Runs lie in their order, whenever they end, in the row groups of their pieces; one of them is
+    held in memory. Nothing of the file is kept when something goes wrong: the pieces are.
+    """
+
+    def __init__(self, runs: Sequence[Run], path: Path) -> None:
+        self.path = path
+        self._runs = runs
+        self._ended: set[Path] = set()
+        self._written = 0
+        self._writer: ParquetWriter | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self.path.unlink(missing_ok=True)
+
+    def add(self, run: Run) -> None:
+        """Take note that a run has ended; write what is next in line."""
+        self._ended.add(run.path)
+        while self._written < len(self._runs) and self._runs[self._written].path in self._ended:
+            self._write(self._runs[self._written])
+            self._written += 1
+
+    def publish(self, path: Path) -> None:
+        """Move the file, in which all runs are by now, to its place.
+
+        Raises:
+            ValueError: some run has not ended.
+        """
+        if self._writer is None or self._written < len(self._runs):
+            raise ValueError(f"{self._written} of {len(self._runs)} runs are there, expected all")
+        self._writer.close()
+        os.replace(self.path, path)
+
+    def _write(self, run: Run) -> None:
+        import pyarrow.parquet as pq
+
+        for table in read_requests(run.path, **run.identity):
+            if self._writer is None:
+                self._writer = pq.ParquetWriter(self.path, table.schema, **PARQUET)
+            self._writer.write_table(table, row_group_size=table.num_rows)
 
 
 def write_csv(table: "DataFrame", path: Path) -> None:

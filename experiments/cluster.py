@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.errors import RunError, StudyError
 from experiments.identity import run_identity
 from experiments.pieces import put, simulate_to
-from experiments.sweep import Done, Run, named_errors
+from experiments.sweep import Begun, Done, Run, named_errors
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -74,12 +74,13 @@ class Cluster:
 
     client: "Client"
     address: str
+    jobs: int = 1
 
     def facts(self) -> dict[str, Any]:
         """What the manifest tells of how a study was run."""
         return {"executor": "dask"}
 
-    def run(self, runs: list[Run], done: Done) -> None:
+    def run(self, runs: list[Run], done: Done, begun: Begun) -> None:
         """Simulate ``runs`` on the workers, as many at a time as these have threads.
 
         Raises:
@@ -94,6 +95,7 @@ class Cluster:
             for run in runs:
                 identity = run_identity(run.study, run.seed, run.draw)
                 futures[self.client.submit(_simulate, run, identity, pure=False)] = run
+            begun()
             ended = as_completed(list(futures), loop=self.client.loop)
             alive_s = asked_s = time.monotonic()
             while futures:

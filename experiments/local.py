@@ -1,29 +1,22 @@
 """Runs on the cores of this machine: many at a time, or one long one split over its replicas."""
 
 import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any
 
 from experiments.build import independent_replicas, requests_of, scenario_of, stop_of
-from experiments.errors import RunError
 from experiments.pieces import keep, simulate_to
 from experiments.study import Study
-from experiments.sweep import Done, Run, named_errors
+from experiments.sweep import Begun, Done, Run, named_errors
+from experiments.workers import in_parallel
 from sim.recording import Part
 from sim.simulation import simulate_part, whole
 from sim.tape import Scratch
 
 LONG = 300_000
 """Requests of a run that takes longer than starting processes to share it."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +29,7 @@ class Local:
         """What the manifest tells of how a study was run."""
         return {"executor": "local", "jobs": self.jobs}
 
-    def run(self, runs: list[Run], done: Done) -> None:
+    def run(self, runs: list[Run], done: Done, begun: Begun) -> None:
         """Simulate ``runs``; ``done`` is told of each as it ends.
 
         With one job, or one run, everything happens in this process. When there are fewer runs than
@@ -49,15 +42,17 @@ class Local:
         few = len(runs) < self.jobs
         split = [run for run in runs if few and _is_worth_splitting(run)]
         rest = [run for run in runs if run not in split]
+        if self.jobs > 1 and len(rest) > 1:
+            tasks = ((run,) for run in rest)
+            for run in in_parallel(run_one, tasks, min(self.jobs, len(rest)), begun):
+                done(run)
+        else:
+            begun()
+            for run in rest:
+                done(run_one(run))
         for run in split:
             with named_errors(run):
                 _simulate_split(run, self.jobs)
-            done(run)
-        if self.jobs == 1 or len(rest) < 2:
-            for run in rest:
-                done(run_one(run))
-            return
-        for run in _parallel(run_one, ((run,) for run in rest), min(self.jobs, len(rest))):
             done(run)
 
 
@@ -85,7 +80,7 @@ def _simulate_split(run: Run, jobs: int) -> None:
     groups = [replicas[first::jobs] for first in range(min(jobs, len(replicas)))]
     with TemporaryDirectory(dir=run.path.parent) as folder:
         tasks = ((run.study, run.seed, run.draw, group, Path(folder)) for group in groups)
-        parts = list(_parallel(_part, tasks, len(groups)))
+        parts = list(in_parallel(_part, tasks, len(groups)))
         scenario = scenario_of(run.study, run.seed, run.draw)
         result = whole(scenario, requests_of(run.study, run.seed), parts, stop_of(run.study))
     keep(run.path, result, scenario, run.study)
@@ -95,47 +90,3 @@ def _part(point: Study, seed: int, draw: int | None, replicas: range, folder: Pa
     scenario, requests = scenario_of(point, seed, draw), requests_of(point, seed)
     scratch = Scratch(folder, shared=True)
     return simulate_part(scenario, requests, replicas, stop_of(point), scratch)
-
-
-def _parallel(
-    function: Callable[..., T], tasks: Iterable[tuple[Any, ...]], workers: int
-) -> Iterator[T]:
-    """Call ``function`` with each of ``tasks`` in other processes; yield results as they come.
-
-    Raises:
-        RunError: a worker was killed.
-    """
-    from joblib import Parallel, delayed
-    from joblib.externals.loky import get_reusable_executor
-    from joblib.externals.loky.process_executor import BrokenProcessPool
-
-    call = delayed(_in_worker)
-    try:
-        parallel = Parallel(workers, backend="loky", return_as="generator_unordered", batch_size=1)
-        yield from parallel(call(function, task, os.getpid()) for task in tasks)
-    except BrokenProcessPool:
-        raise RunError(
-            f"a worker process was killed, perhaps for want of memory with {workers} at a time"
-        ) from None
-    except KeyboardInterrupt:
-        get_reusable_executor().shutdown(wait=False, kill_workers=True)
-        raise
-
-
-def _in_worker(function: Callable[..., T], task: tuple[Any, ...], parent: int) -> T:
-    # Ctrl-C reaches the whole process group; the parent alone answers it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _end_with(parent)
-    return function(*task)
-
-
-@cache
-def _end_with(parent: int) -> None:
-    """End this worker when the sweep is killed: nobody else would, and it holds pipes open."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -9,7 +9,7 @@ Saturated points are hollow and the legend says so; bars are 95% intervals over 
 input gives the same bytes: nothing in a file tells when or by which version it was drawn.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ from experiments.figure_marks import (
     plain_ticks,
 )
 from experiments.quantities import significant, time_unit
+from experiments.workers import copies_at_once, in_parallel
 from sim.percentiles import unsupported
 
 if TYPE_CHECKING:
@@ -93,17 +94,17 @@ def draw_plots(
     summary: "DataFrame",
     timelines: Sequence[Mapping[str, npt.NDArray[Any]]],
     folder: Path,
+    jobs: int = 1,
 ) -> list[Path]:
     """Draw every figure that the study has data for into ``folder`` and return their paths.
 
     ``summary`` is ``experiments.stats.summarise_points(runs, sweep_keys)`` (seconds, shares);
     ``timelines`` holds one ``sim.metrics.timeline`` per row of ``summary``, or nothing at all.
+    With ``jobs`` above 1 processes share the figures, where processes are there at once.
 
     Raises:
         ValueError: ``timelines`` is neither empty nor as long as ``summary``.
     """
-    import matplotlib.style
-
     if len(timelines) not in (0, len(summary)):
         raise ValueError(
             f"timelines has {len(timelines)} entries, expected one for each of the "
@@ -111,20 +112,36 @@ def draw_plots(
         )
     layout = sweep_layout(summary, sweep_keys)
     seeds = int(runs["seed"].nunique())
-    paths = []
+    arguments: dict[str, tuple[Any, ...]] = {
+        "throughput_latency": (_throughput_latency, layout, summary, seeds),
+        "latency": (_latency, layout, summary, seeds),
+        "utilisation": (_utilisation, layout, summary, seeds),
+        "timeline": (_timeline, layout, summary, timelines),
+    }
+    tasks = [
+        (folder / f"{name}.png", f"{study_name}: {TITLES[name]}", *arguments[name])
+        for name in TITLES
+    ]
+    if jobs > 1 and copies_at_once():
+        drawn = set(in_parallel(_draw, tasks, min(jobs, len(tasks))))
+    else:
+        drawn = {_draw(*task) for task in tasks}
+    return [task[0] for task in tasks if task[0] in drawn]
+
+
+def _draw(
+    path: Path, title: str, figure_of: Callable[..., "Figure | None"], *arguments: object
+) -> Path | None:
+    """Draw one figure; return where it lies, None if there is nothing to draw."""
+    import matplotlib.style
+
     with matplotlib.style.context(["default", STYLE]):
-        figures = {
-            "throughput_latency": _throughput_latency(layout, summary, seeds),
-            "latency": _latency(layout, summary, seeds),
-            "utilisation": _utilisation(layout, summary, seeds),
-            "timeline": _timeline(layout, summary, timelines),
-        }
-        for name, figure in figures.items():
-            if figure is not None:
-                figure.suptitle(f"{study_name}: {TITLES[name]}")
-                paths.append(folder / f"{name}.png")
-                save(figure, paths[-1])
-    return paths
+        figure = figure_of(*arguments)
+        if figure is None:
+            return None
+        figure.suptitle(title)
+        save(figure, path)
+    return path
 
 
 def _throughput_latency(layout: Layout, summary: "DataFrame", seeds: int) -> "Figure | None":

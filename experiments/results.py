@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,13 @@ from experiments.sweep import Executor, Run, runs_of, unfinished
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+FOR_TABLES = ("pandas", "experiments.stats", "pyarrow.parquet")
+FOR_FIGURES = (
+    "experiments.plots", "experiments.report", "jinja2", "matplotlib.style", "matplotlib.figure",
+    "matplotlib.ticker", "matplotlib.backends.backend_agg",
+)  # fmt: skip
+"""What is loaded while workers simulate, since it takes longer than many a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +81,13 @@ def run_plan(
             resumed = len(runs) - len(todo)
             if before is not None:
                 before()
-            progress.start(len(runs), resumed)
-            try:
-                executor.run(todo, progress.advance)
-            finally:
-                progress.stop()
             whole = partial / "whole"
             shutil.rmtree(whole, ignore_errors=True)
             whole.mkdir()
-            tables = _assemble(plan, runs, whole, draw)
+            with assemble.RequestsFile(runs, partial / "requests.growing") as requests:
+                _simulate(runs, todo, executor, progress, requests, draw)
+                requests.publish(whole / "requests.parquet")
+            tables = _assemble(plan, runs, whole, executor.jobs if draw else 0)
             wall_s = time.perf_counter() - started
             facts = {**executor.facts(), "resumed_runs": resumed, "wall_s": round(wall_s, 3)}
             assemble.write_manifest(plan, runs, whole / MANIFEST, facts)
@@ -91,22 +97,55 @@ def run_plan(
     return Outcome(*tables, out, resumed, wall_s)
 
 
+def _simulate(
+    runs: Sequence[Run],
+    todo: list[Run],
+    executor: Executor,
+    progress: Progress,
+    requests: assemble.RequestsFile,
+    draw: bool,
+) -> None:
+    """Do what is left to do; requests are gathered, and what draws is loaded, meanwhile."""
+
+    def done(run: Run) -> None:
+        progress.advance(run)
+        requests.add(run)
+
+    def begun() -> None:
+        progress.start(len(runs), len(runs) - len(todo))
+        left = {run.path for run in todo}
+        for run in runs:
+            if run.path not in left:
+                requests.add(run)
+        for module in (*FOR_TABLES, *(FOR_FIGURES if draw else ())):
+            import_module(module)
+
+    try:
+        executor.run(todo, done, begun)
+    finally:
+        progress.stop()
+
+
 def _assemble(
-    plan: Plan, runs: Sequence[Run], folder: Path, draw: bool
+    plan: Plan, runs: Sequence[Run], folder: Path, draw_jobs: int
 ) -> "tuple[DataFrame, DataFrame]":
     table = assemble.runs_table(plan, runs)
     summary = assemble.summary_table(plan, table)
     assemble.write_csv(table, folder / "runs.csv")
     assemble.write_csv(summary, folder / "summary.csv")
-    assemble.write_requests(runs, folder / "requests.parquet")
     assemble.write_study(plan, folder / "study.yaml")
-    if draw:
-        _draw(plan, runs, table, summary, folder)
+    if draw_jobs:
+        _draw(plan, runs, table, summary, folder, draw_jobs if len(runs) > 1 else 1)
     return table, summary
 
 
 def _draw(
-    plan: Plan, runs: Sequence[Run], table: "DataFrame", summary: "DataFrame", folder: Path
+    plan: Plan,
+    runs: Sequence[Run],
+    table: "DataFrame",
+    summary: "DataFrame",
+    folder: Path,
+    jobs: int,
 ) -> None:
     """Draw the figures and write the report; timelines are those of each point's first seed."""
     import numpy as np
@@ -120,7 +159,7 @@ def _draw(
         columns = read_piece(first.path).timeline
         timelines.append({name: np.asarray(values) for name, values in columns.items()})
     study = plan.study
-    plots = draw_plots(study.name, plan.keys, table, summary, timelines, folder)
+    plots = draw_plots(study.name, plan.keys, table, summary, timelines, folder, jobs)
     write_report(
         folder / "report.html",
         study_name=study.name,

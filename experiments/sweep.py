@@ -38,6 +38,9 @@ class Run:
 Done = Callable[[Run], None]
 """Told of each run as it ends."""
 
+Begun = Callable[[], None]
+"""Told when whoever simulates has been started, to do what can be done meanwhile."""
+
 
 def runs_of(plan: Plan, folder: Path) -> list[Run]:
     """Return every run in the order of the tables: by point, then by draw, then by seed."""
@@ -77,5 +80,9 @@ class Executor(Protocol):
     def facts(self) -> dict[str, Any]:
         """What the manifest tells of how a study was run."""
 
-    def run(self, runs: list[Run], done: Done) -> None:
+    @property
+    def jobs(self) -> int:
+        """Processes of this machine that may be used."""
+
+    def run(self, runs: list[Run], done: Done, begun: Begun) -> None:
         """Leave the piece of each run behind; ``done`` is told of each as it ends."""

@@ -71,10 +71,11 @@ def weighted_statistics(sample: Sample, percents: Sequence[int] = PERCENTS) -> t
     if not shift:
         return amount / total, np.array(leading, dtype=np.uint64).view(np.float64)
     assert few is not None
-    found = [
-        _at(*few[begin], rank - smaller)
-        for begin, rank, smaller in zip(leading, ranks, below, strict=True)
-    ]
+    cumulated = {begin: _cumulated(*part) for begin, part in few.items()}
+    found = []
+    for begin, rank, smaller in zip(leading, ranks, below, strict=True):
+        values, reached_weight = cumulated[begin]
+        found.append(values[np.searchsorted(reached_weight, rank - smaller)])
     return amount / total, np.array(found)
 
 
@@ -96,10 +97,10 @@ def _few(sample: Sample, shift: int, leading: set[int]) -> dict[int, tuple[Float
     }
 
 
-def _at(values: Floats, weights: Ints, rank: int) -> float:
-    """The value at which the cumulated weight reaches ``rank``."""
-    order = np.argsort(values, kind="stable")
-    return float(values[order[np.searchsorted(np.cumsum(weights[order]), rank)]])
+def _cumulated(values: Floats, weights: Ints) -> tuple[Floats, Ints]:
+    """Values in ascending order, and the weight that is reached with each."""
+    order = np.argsort(values)
+    return values[order], np.cumsum(weights[order])
 
 
 def _reached(sample: Sample, shift: int, leading: set[int]) -> dict[int, Ints]:

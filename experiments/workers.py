@@ -1,0 +1,111 @@
+"""Worker processes on this machine: how they start, and how they end when something goes wrong.
+
+On Linux a worker is a copy of this process (fork), there at once with everything that is loaded.
+Elsewhere, or beside other threads, which a copy would not have, it is a new interpreter (joblib's
+loky) and takes a second to load. What a task returns is the same.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from multiprocessing import active_children, get_context
+from typing import Any, TypeVar
+
+from experiments.errors import RunError
+
+T = TypeVar("T")
+Tasks = Iterable[tuple[Any, ...]]
+
+
+def copies_at_once() -> bool:
+    """Whether workers are copies of this process, which cost nothing to start."""
+    return sys.platform == "linux" and threading.active_count() == 1
+
+
+def in_parallel(
+    function: Callable[..., T], tasks: Tasks, workers: int, begun: Callable[[], None] = lambda: None
+) -> Iterator[T]:
+    """Call ``function`` with each of ``tasks`` in other processes; yield results as they come.
+
+    ``begun`` is called when the workers have been started. If a task fails, or the caller leaves,
+    nobody waits for the other tasks: the workers are killed.
+
+    Raises:
+        RunError: a worker was killed.
+    """
+    if copies_at_once():
+        return _by_copies(function, tasks, workers, begun)
+    return _by_interpreters(function, tasks, workers, begun)
+
+
+def _by_copies(
+    function: Callable[..., T], tasks: Tasks, workers: int, begun: Callable[[], None]
+) -> Iterator[T]:
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures.process import BrokenProcessPool
+
+    others = set(active_children())
+    pool = ProcessPoolExecutor(
+        workers, get_context("fork"), initializer=_prepare, initargs=(os.getpid(),)
+    )
+    with pool:
+        futures = [pool.submit(function, *task) for task in tasks]
+        try:
+            begun()
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool:
+            raise _killed(workers) from None
+        except BaseException:
+            for worker in set(active_children()) - others:
+                worker.kill()
+            raise
+
+
+def _by_interpreters(
+    function: Callable[..., T], tasks: Tasks, workers: int, begun: Callable[[], None]
+) -> Iterator[T]:
+    from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    call = delayed(_in_interpreter)
+    try:
+        parallel = Parallel(workers, backend="loky", return_as="generator_unordered", batch_size=1)
+        results = parallel(call(function, task, os.getpid()) for task in tasks)
+        begun()
+        yield from results
+    except BrokenProcessPool:
+        raise _killed(workers) from None
+    except KeyboardInterrupt:
+        get_reusable_executor().shutdown(wait=False, kill_workers=True)
+        raise
+
+
+def _killed(workers: int) -> RunError:
+    return RunError(
+        f"a worker process was killed, perhaps for want of memory with {workers} at a time"
+    )
+
+
+def _in_interpreter(function: Callable[..., T], task: tuple[Any, ...], parent: int) -> T:
+    _prepare(parent)
+    return function(*task)
+
+
+@cache
+def _prepare(parent: int) -> None:
+    """Make a worker that ends with its parent."""
+    # Ctrl-C reaches the whole process group; the parent alone answers it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:  # when the parent is killed, nobody else would end its workers
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -48,13 +48,15 @@ def timelines_of(count: int) -> list[dict[str, Any]]:
     return lines
 
 
-def draw(folder: Path, keys: list[str], runs: pd.DataFrame, lines: bool = True) -> list[str]:
+def draw(
+    folder: Path, keys: list[str], runs: pd.DataFrame, lines: bool = True, jobs: int = 1
+) -> list[str]:
     """Draw with every warning an error; returns the names of the files."""
     summary = summarise_points(runs, ["point", *keys])
     timelines = timelines_of(len(summary)) if lines else []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        paths = draw_plots("study", keys, runs, summary, timelines, folder)
+        paths = draw_plots("study", keys, runs, summary, timelines, folder, jobs)
     assert sorted(paths) == sorted(folder.iterdir())
     return [path.stem for path in paths]
 
@@ -105,12 +107,12 @@ def test_undefined_and_missing_metrics_leave_gaps(tmp_path: Path) -> None:
 
 def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
     pictures = []
-    for name in ("first", "second"):
+    for name, jobs in (("first", 1), ("second", 1), ("shared out", 2)):
         folder = tmp_path / name
         folder.mkdir()
-        draw(folder, [SEQS], runs_of(grid(seqs=[1, 4, 16])))
+        draw(folder, [SEQS], runs_of(grid(seqs=[1, 4, 16])), jobs=jobs)
         pictures.append([path.read_bytes() for path in sorted(folder.iterdir())])
-    assert pictures[0] == pictures[1]
+    assert pictures[0] == pictures[1] == pictures[2]
     assert all(b"Software" not in picture for picture in pictures[0])
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -11,11 +12,14 @@ import pytest
 from study_files import SMALL, run_cli, tables_of, write_study
 
 from experiments import load_study, local, run_study
+from experiments.assemble import RequestsFile
 from experiments.build import independent_replicas
 from experiments.errors import Problem, StudyError
 from experiments.grid import expand, substitute
+from experiments.pieces import simulate_to
 from experiments.plan import Plan, prepare
 from experiments.study import from_study, read_raw
+from experiments.sweep import runs_of
 from sim.metrics import METRICS
 from sim.result import REQUEST_COLUMNS
 
@@ -143,6 +147,35 @@ def test_tables_are_the_same_bytes_for_any_number_of_jobs(tmp_path: Path) -> Non
     assert run_cli(path, "--out", tmp_path / "one", "--jobs", 1) == 0
     assert run_cli(path, "--out", tmp_path / "two", "--jobs", 2) == 0
     assert tables_of(tmp_path / "one") == tables_of(tmp_path / "two")
+
+
+def test_requests_lie_in_the_order_of_the_runs_whenever_these_end(tmp_path: Path) -> None:
+    plan = prepare(read_raw(write_study(tmp_path)))
+    runs = runs_of(plan, tmp_path)
+    for run in runs:
+        simulate_to(run.path, run.study, run.seed)
+    with RequestsFile(runs, tmp_path / "growing") as requests:
+        for place in (2, 0, 3):
+            requests.add(runs[place])
+        with pytest.raises(ValueError, match="1 of 4 runs are there, expected all"):
+            requests.publish(tmp_path / "requests.parquet")
+        requests.add(runs[1])
+        requests.publish(tmp_path / "requests.parquet")
+    assert not (tmp_path / "growing").exists()
+    table = pd.read_parquet(tmp_path / "requests.parquet")
+    order = table[["point", "seed"]].drop_duplicates()
+    assert order.to_numpy().tolist() == [[1, 0], [1, 1], [2, 0], [2, 1]]
+    assert len(table) == 80
+
+
+def test_of_requests_that_are_not_complete_nothing_stays(tmp_path: Path) -> None:
+    runs = runs_of(prepare(read_raw(write_study(tmp_path))), tmp_path)
+    simulate_to(runs[0].path, runs[0].study, runs[0].seed)
+    with RequestsFile(runs, tmp_path / "growing") as requests, suppress(KeyError):
+        requests.add(runs[0])
+        assert (tmp_path / "growing").exists()
+        raise KeyError
+    assert not (tmp_path / "growing").exists()
 
 
 def test_error_within_a_run_names_the_point(

@@ -25,18 +25,20 @@ class AsyncChunkedPrefill(ChunkedPrefill):
 
     def __init__(self, **settings: object) -> None:
         super().__init__(**settings)  # type: ignore[arg-type]
-        self._arrived: list[Sequence] = []
-        self._leaving: list[Sequence] = []
+        self.arrived: list[Sequence] = []
+        """Who came since the last plan was made."""
+        self.leaving: list[Sequence] = []
+        """Who ended since then, and has a seat and blocks still."""
 
     def admit(self, sequence: Sequence) -> None:
         """Take note of an arrival; it is queued when the next plan has been made."""
-        self._arrived.append(sequence)
+        self.arrived.append(sequence)
         self.tokens_to_prefill += sequence.target_tokens
 
     def next_batch(self, now_s: float) -> Batch | None:
         """Form the batch that was planned a step ago; if there was none, one of what is known."""
         batch = super().next_batch(now_s)
-        if self._arrived or self._leaving:
+        if self.arrived or self.leaving:
             self._catch_up()
             if batch is None:
                 return super().next_batch(now_s)
@@ -44,8 +46,8 @@ class AsyncChunkedPrefill(ChunkedPrefill):
         return batch
 
     def _catch_up(self) -> None:
-        leaving, self._leaving = self._leaving, []
-        arrived, self._arrived = self._arrived, []
+        leaving, self.leaving = self.leaving, []
+        arrived, self.arrived = self.arrived, []
         if leaving:
             super()._release(leaving)
         for sequence in arrived:
@@ -54,27 +56,27 @@ class AsyncChunkedPrefill(ChunkedPrefill):
 
     def _release(self, sequences: list[Sequence]) -> None:
         """They leave when the next plan has been made."""
-        self._leaving += sequences
+        self.leaving += sequences
 
     def _preempt_one(self, batch: Batch, *, decodes_ready: bool) -> None:
         """If it would be one that has ended, that one leaves, and nothing is lost."""
         victim = self._victim()
-        if victim not in self._leaving:
+        if victim not in self.leaving:
             super()._preempt_one(batch, decodes_ready=decodes_ready)
             return
-        self._leaving.remove(victim)
+        self.leaving.remove(victim)
         super()._release([victim])
 
     def unfinished(self) -> list[Sequence]:
         """Everyone who was admitted and has not ended, in no particular order."""
-        ended = set(self._leaving)
-        return [each for each in super().unfinished() if each not in ended] + self._arrived
+        ended = set(self.leaving)
+        return [each for each in super().unfinished() if each not in ended] + self.arrived
 
     def abort(self, sequence: Sequence) -> bool:
         """Drop a request that nobody wants any more, between two steps; say whether it was here."""
-        if sequence not in self._arrived:
+        if sequence not in self.arrived:
             return super().abort(sequence)
-        self._arrived.remove(sequence)
+        self.arrived.remove(sequence)
         self.tokens_to_prefill -= sequence.target_tokens
         return True
 

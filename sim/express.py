@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from simpy.events import Event
 
 from hardware.step_cost import VECTOR_STEPS
+from sim.async_scheduling import AsyncChunkedPrefill
 from sim.chunked_prefill import ChunkedPrefill
 from sim.recorder import pack_chunk, pack_segment
 from sim.scheduler import Scheduler
-from sim.sequence import NOBODY
+from sim.sequence import NOBODY, Sequence
 from sim.waiting import FirstCome
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 def goes_express(scheduler: Scheduler) -> bool:
     """Whether the steps of a scheduler are what ``express`` can do."""
     fcfs = isinstance(scheduler.waiting, FirstCome)
-    return type(scheduler) is ChunkedPrefill and fcfs and scheduler.decoding.window is None
+    plain = type(scheduler) in (ChunkedPrefill, AsyncChunkedPrefill)
+    return plain and fcfs and scheduler.decoding.window is None
 
 
 def express(
@@ -56,6 +58,12 @@ def express(
     whole_s, token_s, sequence_s = price.whole_s, price.token_s, price.sequence_s
     decode_s, pieces, put_end = price.decode_s, price.decode_pieces, ends_s.append
     due, stop_s, aborted = clock.due, clock.stop_s, replica.aborted
+    # Planning ahead, who arrives and who ends is known to the plan after the next.
+    ahead_of_time = isinstance(scheduler, AsyncChunkedPrefill)
+    arrived: list[Sequence] | FirstCome = waiting
+    leaving: list[Sequence] = []
+    if isinstance(scheduler, AsyncChunkedPrefill):
+        arrived, leaving = scheduler.arrived, scheduler.leaving
     batch.clear()
     prefills, chunks = batch.prefills, batch.chunks
     # What changes from step to step; the owners are told where somebody else may look.
@@ -107,6 +115,18 @@ def express(
                 attention_s += whole_s[chunk] if chunk in whole_s else price.chunk_s(chunk, 0)
                 budget -= chunk
 
+        learns = ahead_of_time and bool(arrived or leaving)
+        if learns:  # see AsyncChunkedPrefill.next_batch
+            for sequence in leaving:
+                left += (sequence.kv_tokens + top) // size
+                del running[sequence]
+            leaving.clear()
+            waiting += arrived
+            arrived.clear()
+            if not (chunks or count):
+                free = left
+                continue
+
         # Price it: see Replica.run, StepCost.step_s and .decode_ends_s.
         start_s = now_s
         if idle:
@@ -128,7 +148,9 @@ def express(
             is_open = not waiting and len(running) < seats
             first = dates[0]
             ahead = first - step
-            if left < count * ((ahead + size - 2) // size) or not calendar[first]:
+            if learns:
+                ahead = 1
+            elif left < count * ((ahead + size - 2) // size) or not calendar[first]:
                 decoding.step, decoding.count = step, count
                 ahead = decoding.steps_ahead(left)
             until_s = arrival.arrival_s if is_open else inf
@@ -158,7 +180,7 @@ def express(
             replica.wake, now_s = None, clock.now
         while arrival.arrival_s <= now_s:
             scheduler.tokens_to_prefill += arrival.target_tokens
-            waiting.append(arrival)
+            arrived.append(arrival)
             arrival = next(arrivals, NOBODY)
 
         # Complete it: see Scheduler.complete, DecodeSet.advance and .join, ReplicaRecorder.end.
@@ -186,8 +208,9 @@ def express(
                 if finish == step:
                     at_once = at_once or []
                     at_once.append(sequence)
-                    free += (kv_tokens + top) // size
-                    del running[sequence]
+                    if not ahead_of_time:
+                        free += (kv_tokens + top) // size
+                        del running[sequence]
                     continue
                 sequence.joined_row, sequence.joined_step, sequence.finish_step = row, step, finish
                 needs[(step - kv_tokens) % size] += 1
@@ -228,14 +251,19 @@ def express(
                 kv_tokens = sequence.kv_tokens + step - sequence.joined_step
                 needs[(step - kv_tokens) % size] -= 1
                 context -= kv_tokens + 1
-                free += (kv_tokens + top) // size
                 sequence.finish_step = -1
-                del running[sequence]
+                if ahead_of_time:
+                    sequence.kv_tokens = kv_tokens
+                else:
+                    free += (kv_tokens + top) // size
+                    del running[sequence]
             count -= len(finished)
             if at_once:
                 finished += at_once
         count += joined
         if finished:
+            if ahead_of_time:
+                leaving += finished
             clock._now, recorder.steps, decoding.context_tokens = now_s, begun, context
             replica.on_finish(finished, replica.number, now_s)
             begun = recorder.steps

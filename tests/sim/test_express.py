@@ -39,6 +39,7 @@ def ordinary(draw: st.DrawFn) -> Scenario:
         router=draw(st.sampled_from(ROUTERS)),
         seed=draw(st.integers(0, 3)),
         idle_start_s=draw(st.sampled_from([0.0, 2e-3])),
+        async_scheduling=draw(st.booleans()),
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_seqs + draw(st.integers(0, 80)),
         long_prefill_token_threshold=draw(st.sampled_from([0, 0, 7])),
@@ -75,15 +76,16 @@ def test_a_run_is_the_same_with_and_without(
         small.assert_same(express, by_the_main_loop(scenario, requests, stop_s))
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("measured", [False, True])
 @pytest.mark.parametrize(("rate_per_s", "output_tokens"), [(12.0, 200), (0.2, 2000)])
 def test_so_is_one_at_the_prices_of_a_real_model(
-    measured: bool, rate_per_s: float, output_tokens: int
+    ahead: bool, measured: bool, rate_per_s: float, output_tokens: int
 ) -> None:
     gpu = load_gpu("a100-80gb-sxm")
     setup = build_scenario(
         load_spec("llama-3-8b"), gpu, ClusterConfig(gpu="a100-80gb-sxm"),
-        EngineConfig(async_scheduling=False),
+        EngineConfig(async_scheduling=ahead),
         engine_calibration("vllm-0.8", gpu) if measured else DATASHEET,
     )  # fmt: skip
     rng = np.random.default_rng(3)
@@ -124,10 +126,11 @@ def test_it_takes_nearly_all_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     "other",
     [
         {"order": "priority"}, {"order": "shortest_prompt"}, {"scheduler": "prefill_first"},
-        {"scheduler": "static"}, {"enable_prefix_caching": True}, {"async_scheduling": True},
+        {"scheduler": "static"}, {"enable_prefix_caching": True},
         {"sliding_window": 30},
     ],
 )  # fmt: skip
 def test_other_schedulers_go_by_the_main_loop(other: dict[str, object]) -> None:
-    assert goes_express(make_scheduler(small.scenario()))
+    for ahead in (False, True):
+        assert goes_express(make_scheduler(small.scenario(async_scheduling=ahead)))
     assert not goes_express(make_scheduler(small.scenario(**other)))  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from sim.recording import Part
 from sim.simulation import simulate_part, whole
 from sim.tape import Scratch
 
-LONG = 300_000
+LONG = 200_000
 """Requests of a run that takes longer than starting processes to share it."""
 
 
@@ -42,6 +42,11 @@ class Local:
         few = len(runs) < self.jobs
         split = [run for run in runs if few and _is_worth_splitting(run)]
         rest = [run for run in runs if run not in split]
+        for run in split:
+            with named_errors(run):
+                _simulate_split(run, self.jobs, begun)
+            done(run)
+            begun = _nothing  # it has been told
         if self.jobs > 1 and len(rest) > 1:
             tasks = ((run,) for run in rest)
             for run in in_parallel(run_one, tasks, min(self.jobs, len(rest)), begun):
@@ -50,10 +55,6 @@ class Local:
             begun()
             for run in rest:
                 done(run_one(run))
-        for run in split:
-            with named_errors(run):
-                _simulate_split(run, self.jobs)
-            done(run)
 
 
 def _is_worth_splitting(run: Run) -> bool:
@@ -74,13 +75,17 @@ def default_jobs() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _simulate_split(run: Run, jobs: int) -> None:
+def _nothing() -> None:
+    """Done already."""
+
+
+def _simulate_split(run: Run, jobs: int, begun: Begun) -> None:
     """Simulate a run with its replicas in several processes; the piece is the same to the bit."""
     replicas = range(run.study.cluster.replicas)
     groups = [replicas[first::jobs] for first in range(min(jobs, len(replicas)))]
     with TemporaryDirectory(dir=run.path.parent) as folder:
         tasks = ((run.study, run.seed, run.draw, group, Path(folder)) for group in groups)
-        parts = list(in_parallel(_part, tasks, len(groups)))
+        parts = list(in_parallel(_part, tasks, len(groups), begun))
         scenario = scenario_of(run.study, run.seed, run.draw)
         result = whole(scenario, requests_of(run.study, run.seed), parts, stop_of(run.study))
     keep(run.path, result, scenario, run.study)

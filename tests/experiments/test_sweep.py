@@ -220,7 +220,7 @@ def test_a_long_run_is_split_over_its_replicas_and_is_the_same_bytes(
     parts: list[str] = []
     split = local._simulate_split
     monkeypatch.setattr(
-        local, "_simulate_split", lambda run, jobs: (parts.append(run.label), split(run, jobs))
+        local, "_simulate_split", lambda run, *how: (parts.append(run.label), split(run, *how))
     )
     path = write_study(tmp_path, SMALL.replace("num_requests: 20", "num_requests: 300"))
     settings = [f"cluster.router={router}", "cluster.replicas=3", "sweep={}"]

@@ -1,6 +1,7 @@
 """Runs on the cores of this machine: many at a time, or one long one split over its replicas."""
 
 import os
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,8 +50,10 @@ class Local:
             begun = _nothing  # it has been told
         if self.jobs > 1 and len(rest) > 1:
             tasks = ((run,) for run in rest)
-            for run in in_parallel(run_one, tasks, min(self.jobs, len(rest)), begun):
-                done(run)
+            workers = in_parallel(run_one, tasks, min(self.jobs, len(rest)), begun)
+            with closing(workers):  # also if ``done`` fails
+                for run in workers:
+                    done(run)
         else:
             begun()
             for run in rest:

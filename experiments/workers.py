@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from functools import cache
 from multiprocessing import active_children, get_context
 from typing import Any, TypeVar
@@ -28,11 +28,11 @@ def copies_at_once() -> bool:
 
 def in_parallel(
     function: Callable[..., T], tasks: Tasks, workers: int, begun: Callable[[], None] = lambda: None
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """Call ``function`` with each of ``tasks`` in other processes; yield results as they come.
 
-    ``begun`` is called when the workers have been started. If a task fails, or the caller leaves,
-    nobody waits for the other tasks: the workers are killed.
+    ``begun`` is called when the workers have been started. If a task fails, or the caller closes
+    the generator, nobody waits for the other tasks: the workers are killed.
 
     Raises:
         RunError: a worker was killed.
@@ -44,7 +44,7 @@ def in_parallel(
 
 def _by_copies(
     function: Callable[..., T], tasks: Tasks, workers: int, begun: Callable[[], None]
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from concurrent.futures.process import BrokenProcessPool
 
@@ -68,7 +68,7 @@ def _by_copies(
 
 def _by_interpreters(
     function: Callable[..., T], tasks: Tasks, workers: int, begun: Callable[[], None]
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import BrokenProcessPool

@@ -1,20 +1,23 @@
 """A sweep that was killed goes on, and ends in the same bytes as one that was not."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import time
+from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
 from study_files import SMALL, run_cli, start_cli, tables_of, write_study
 
+from experiments.assemble import RequestsFile
 from experiments.folder import claimed, publish
 from experiments.pieces import is_whole
 from experiments.plan import prepare
 from experiments.study import read_raw
-from experiments.sweep import runs_of
+from experiments.sweep import Run, runs_of
 
 LONG = SMALL.replace("num_requests: 20", "num_requests: 4000").replace(
     "[1, 4]", "[1, 2, 3, 4, 5, 6]"
@@ -145,3 +148,21 @@ def children_of(pid: int) -> list[int]:
     if not found.exists():
         pytest.skip("needs Linux's /proc")
     return [int(child) for child in found.read_text().split()]
+
+
+def test_full_disk_stops_the_workers_and_keeps_finished_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(_: RequestsFile, run: Run) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path, before = write_study(tmp_path, LONG), set(active_children())
+    with monkeypatch.context() as patch:
+        patch.setattr(RequestsFile, "_write", full)
+        assert run_cli(path, "--out", tmp_path / "out", "--jobs", 2) == 2
+    message = capsys.readouterr().err
+    assert "No space left on device; finished runs are kept, run the same command" in message
+    assert not set(active_children()) - before
+    assert sorted(os.listdir(tmp_path)) == ["out.partial", "small.yaml"]
+    assert "requests.growing" not in os.listdir(tmp_path / "out.partial")
+    assert list((tmp_path / "out.partial").glob("*.parquet"))

@@ -97,5 +97,5 @@ def test_who_leaves_early_leaves_no_worker_behind(monkeypatch: pytest.MonkeyPatc
     before = set(active_children())
     results = in_parallel(squared, ((i,) for i in range(500)), 2)
     next(results)
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert not set(active_children()) - before

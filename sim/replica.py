@@ -87,7 +87,8 @@ class Replica:
                 self.batch, self.start_s = batch, start_s
                 yield self.sleep_until(now_s)
                 self.wake, now_s = None, clock.now
-            self.take_arrivals(now_s)
+            if self.arrival.arrival_s <= now_s:
+                self.take_arrivals(now_s)
             if batch is not None:
                 self._end(batch, start_s, now_s)
 

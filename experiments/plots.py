@@ -206,7 +206,10 @@ def _latency(layout: Layout, summary: "DataFrame", seeds: int) -> "Figure | None
 
 
 def _utilisation(layout: Layout, summary: "DataFrame", seeds: int) -> "Figure | None":
-    panels = _present(summary, *UTILISATION)
+    throughput, *others = UTILISATION
+    if not np.isfinite(_values(summary, "slo_met")).any():  # no SLO: all requests are within it
+        throughput = replace(throughput, metrics=(("request_throughput_per_s", ""),))
+    panels = _present(summary, throughput, *others)
     if len(summary) < 2 or not panels:
         return None
     if layout.axis is None or len(layout.curves) > 1:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments import plots
 from experiments.figure_layout import Curve, short_key, spread, sweep_layout, value_text
 from experiments.figure_marks import curve_handle, legend, name_points, plain_ticks
 from experiments.plots import STYLE, draw_plots
@@ -32,8 +33,8 @@ def runs_of(points: list[dict[str, Any]], seeds: int = 3, measured: float = 1800
             "measured_requests": measured, "saturated": float(place == 0), "unfinished": 0.0,
             "timed_out": 0.0, "rejected": 0.0,
             "output_tokens_per_s": 256 * rate, "request_throughput_per_s": rate,
-            "goodput_per_s": rate / 2, "mean_batch_size": 2.0 + place, "kv_use_mean": 0.1,
-            "kv_use_max": 0.3, "mfu": 0.2, "mbu": 0.7 * noise,
+            "goodput_per_s": rate / 2, "slo_met": 0.0, "mean_batch_size": 2.0 + place,
+            "kv_use_mean": 0.1, "kv_use_max": 0.3, "mfu": 0.2, "mbu": 0.7 * noise,
         }  # fmt: skip
         rows.append(row)
     return pd.DataFrame(rows)
@@ -103,6 +104,16 @@ def test_undefined_and_missing_metrics_leave_gaps(tmp_path: Path) -> None:
     runs = runs.drop(columns=["mfu", "mbu"])
     assert draw(tmp_path, [SEQS], runs, lines=False) == ALL[:-1]
     assert draw_plots("x", [], runs[["seed"]], runs[["seed"]], [], tmp_path) == []
+
+
+def test_without_an_slo_there_is_one_throughput(tmp_path: Path) -> None:
+    runs = runs_of(grid(seqs=[1, 4, 16]))
+    summary = summarise_points(runs, ["point", SEQS])
+    layout = sweep_layout(summary, [SEQS])
+    for slo_met in (1.0, np.nan):
+        figure = plots._utilisation(layout, summary.assign(slo_met=slo_met), 1)
+        assert figure is not None
+        assert (figure.axes[0].get_legend() is None) == np.isnan(slo_met)
 
 
 def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:

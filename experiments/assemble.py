@@ -1,4 +1,4 @@
-"""From pieces to the results folder: tables first, then drawings and the report.
+"""From pieces to the tables and the manifest of the results folder.
 
 Everything but ``manifest.json`` is a function of the study alone: the same bytes for any number of
 jobs, any interruption, any day.
@@ -7,6 +7,7 @@ jobs, any interruption, any day.
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -67,9 +68,12 @@ class RequestsFile:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        self.path.unlink(missing_ok=True)
+        try:
+            if self._writer is not None:
+                with suppress(OSError):  # a full disk; whoever needs the file has closed it
+                    self._writer.close()
+        finally:
+            self.path.unlink(missing_ok=True)
 
     def add(self, run: Run) -> None:
         """Take note that a run has ended; write what is next in line."""

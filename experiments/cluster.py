@@ -75,6 +75,7 @@ class Cluster:
     client: "Client"
     address: str
     jobs: int = 1
+    """This machine simulates nothing, and draws one figure after the other."""
 
     def facts(self) -> dict[str, Any]:
         """What the manifest tells of how a study was run."""

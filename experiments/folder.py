@@ -1,7 +1,8 @@
 """The results folder: whether it can be written, and how it appears in one piece.
 
 results/study/            what people read; replaced as a whole
-results/study.partial/    pieces of finished runs, and ``whole/``, the folder being assembled
+results/study.partial/    pieces of finished runs, their requests so far (``requests.growing``), and
+                          ``whole/``, the folder being assembled
 results/study.replaced/   the previous results, for the moment between two renames
 """
 

@@ -33,8 +33,8 @@ class Local:
     def run(self, runs: list[Run], done: Done, begun: Begun) -> None:
         """Simulate ``runs``; ``done`` is told of each as it ends.
 
-        With one job, or one run, everything happens in this process. When there are fewer runs than
-        jobs, long ones of replicas that know nothing of each other are split.
+        When there are fewer runs than jobs, long ones of replicas that know nothing of each other
+        are split. Otherwise with one job, or one run, everything happens in this process.
 
         Raises:
             StudyError: a run refused its input; the message names the point.

@@ -14,6 +14,7 @@ from experiments.folder import MANIFEST, check_out, claimed, publish
 from experiments.pieces import read_piece
 from experiments.plan import Plan
 from experiments.sweep import Executor, Run, runs_of, unfinished
+from experiments.workers import interrupts_later
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -87,7 +88,9 @@ def run_plan(
             with assemble.RequestsFile(runs, partial / "requests.growing") as requests:
                 _simulate(runs, todo, executor, progress, requests, draw)
                 requests.publish(whole / "requests.parquet")
-            tables = _assemble(plan, runs, whole, executor.jobs if draw else 0)
+            tables = _tables(plan, runs, whole)
+            if draw:
+                _draw(plan, runs, *tables, whole, executor.jobs if len(runs) > 1 else 1)
             wall_s = time.perf_counter() - started
             facts = {**executor.facts(), "resumed_runs": resumed, "wall_s": round(wall_s, 3)}
             assemble.write_manifest(plan, runs, whole / MANIFEST, facts)
@@ -117,8 +120,9 @@ def _simulate(
         for run in runs:
             if run.path not in left:
                 requests.add(run)
-        for module in (*FOR_TABLES, *(FOR_FIGURES if draw else ())):
-            import_module(module)
+        with interrupts_later():  # C++ that is interrupted while it loads ends with abort()
+            for module in (*FOR_TABLES, *(FOR_FIGURES if draw else ())):
+                import_module(module)
 
     try:
         executor.run(todo, done, begun)
@@ -126,16 +130,12 @@ def _simulate(
         progress.stop()
 
 
-def _assemble(
-    plan: Plan, runs: Sequence[Run], folder: Path, draw_jobs: int
-) -> "tuple[DataFrame, DataFrame]":
+def _tables(plan: Plan, runs: Sequence[Run], folder: Path) -> "tuple[DataFrame, DataFrame]":
     table = assemble.runs_table(plan, runs)
     summary = assemble.summary_table(plan, table)
     assemble.write_csv(table, folder / "runs.csv")
     assemble.write_csv(summary, folder / "summary.csv")
     assemble.write_study(plan, folder / "study.yaml")
-    if draw_jobs:
-        _draw(plan, runs, table, summary, folder, draw_jobs if len(runs) > 1 else 1)
     return table, summary
 
 

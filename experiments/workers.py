@@ -1,8 +1,8 @@
 """Worker processes on this machine: how they start, and how they end when something goes wrong.
 
 On Linux a worker is a copy of this process (fork), there at once with everything that is loaded.
-Elsewhere, or beside other threads, which a copy would not have, it is a new interpreter (joblib's
-loky) and takes a second to load. What a task returns is the same.
+Elsewhere, or beside other threads of Python, which a copy would not have, it is a new interpreter
+(joblib's loky) and takes a second to load. What a task returns is the same.
 """
 
 import os
@@ -10,9 +10,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, current_process, get_context
 from typing import Any, TypeVar
 
 from experiments.errors import RunError
@@ -23,7 +24,8 @@ Tasks = Iterable[tuple[Any, ...]]
 
 def copies_at_once() -> bool:
     """Whether workers are copies of this process, which cost nothing to start."""
-    return sys.platform == "linux" and threading.active_count() == 1
+    alone = threading.active_count() == 1 and not current_process().daemon
+    return sys.platform == "linux" and alone
 
 
 def in_parallel(
@@ -32,14 +34,38 @@ def in_parallel(
     """Call ``function`` with each of ``tasks`` in other processes; yield results as they come.
 
     ``begun`` is called when the workers have been started. If a task fails, or the caller closes
-    the generator, nobody waits for the other tasks: the workers are killed.
+    the generator, nobody waits for the other tasks: the workers are killed. A process that may not
+    have any (a worker of ``multiprocessing.Pool``) does everything itself.
 
     Raises:
         RunError: a worker was killed.
     """
+    if current_process().daemon:
+        return _by_itself(function, tasks, begun)
     if copies_at_once():
         return _by_copies(function, tasks, workers, begun)
     return _by_interpreters(function, tasks, workers, begun)
+
+
+@contextmanager
+def interrupts_later() -> Iterator[None]:
+    """Let Ctrl-C wait until the block has ended: for what must not be left half-done."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _by_itself(
+    function: Callable[..., T], tasks: Tasks, begun: Callable[[], None]
+) -> Generator[T, None, None]:
+    begun()
+    for task in tasks:
+        yield function(*task)
 
 
 def _by_copies(
@@ -53,10 +79,11 @@ def _by_copies(
         workers, get_context("fork"), initializer=_prepare, initargs=(os.getpid(),)
     )
     with pool:
-        futures = [pool.submit(function, *task) for task in tasks]
         try:
+            with interrupts_later():  # and in the workers never
+                ended = as_completed([pool.submit(function, *task) for task in tasks])
             begun()
-            for future in as_completed(futures):
+            for future in ended:
                 yield future.result()
         except BrokenProcessPool:
             raise _killed(workers) from None
@@ -93,15 +120,18 @@ def _killed(workers: int) -> RunError:
 
 
 def _in_interpreter(function: Callable[..., T], task: tuple[Any, ...], parent: int) -> T:
-    _prepare(parent)
+    if os.getpid() != parent:  # joblib does without workers where it cannot have any
+        _prepare(parent)
     return function(*task)
 
 
 @cache
 def _prepare(parent: int) -> None:
     """Make a worker that ends with its parent."""
-    # Ctrl-C reaches the whole process group; the parent alone answers it.
+    # Ctrl-C reaches the whole process group; the parent alone answers it. What the parent does on
+    # other signals is not for its copies to do.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def watch() -> None:  # when the parent is killed, nobody else would end its workers
         while os.getppid() == parent:

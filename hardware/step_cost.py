@@ -49,14 +49,10 @@ class StepCost:
     sequence_s: list[float]
     """By sequences of the step, from 0: LM head, and host time per sequence."""
     sliding_window: int | None
-    decode_s: list[float] = field(repr=False)
-    """By sequences of a step that decode all, from 0: all of the above."""
     decode_pieces: list[tuple[Piece, ...]] = field(repr=False)
     """By decoding sequences, from 0: their attention over all layers, by positions attended."""
     chunk_cost: ChunkCost
     """Attention of a prefill chunk."""
-    whole_s: dict[int, float] = field(repr=False, default_factory=dict)
-    """The same for prompts that were computed in one chunk, as far as they were asked for."""
     token_work: tuple[Floats, Floats] = field(repr=False)
     """FLOPs and bytes of one rank by tokens of the step."""
     sequence_work: tuple[Floats, Floats] = field(repr=False)
@@ -65,6 +61,16 @@ class StepCost:
     """FLOPs and bytes of one rank's fused attention, per unit."""
     bare_sequence_s: Floats = field(repr=False)
     """``sequence_s`` without host time."""
+    decode_s: list[float] = field(init=False, repr=False)
+    """By decoding sequences, from 0: overhead, tokens' and sequences' share of a step of theirs."""
+    first_chunk_s: dict[int, float] = field(init=False, repr=False, default_factory=dict)
+    """Attention of chunks that have no past, as far as it was asked for."""
+
+    def __post_init__(self) -> None:
+        """Add up what decoding costs apart from attention."""
+        shares = zip(self.token_s, self.sequence_s, strict=False)  # as far as both go
+        decode_s = [self.overhead_s + tokens + sequences for tokens, sequences in shares]
+        object.__setattr__(self, "decode_s", decode_s)
 
     def step_s(self, decodes: int, context_tokens: int, chunks: Sequence[tuple[int, int]]) -> float:
         """Return the duration of one step in seconds.
@@ -79,11 +85,11 @@ class StepCost:
             ValueError: more tokens or sequences than the tables were built for.
         """
         attention = 0.0 if decodes or not chunks else self.chunk_cost.launch_s
-        tokens, whole_s = decodes, self.whole_s
+        tokens, first_chunk_s = decodes, self.first_chunk_s
         for chunk, past in chunks:
             tokens += chunk
-            known = not past and chunk in whole_s
-            attention += whole_s[chunk] if known else self.chunk_s(chunk, past)
+            known = not past and chunk in first_chunk_s
+            attention += first_chunk_s[chunk] if known else self.chunk_s(chunk, past)
         sequences = decodes + len(chunks)
         try:
             if decodes:
@@ -97,10 +103,10 @@ class StepCost:
             raise
 
     def chunk_s(self, chunk: int, past: int) -> float:
-        """Return the seconds of a prefill chunk's attention; what whole prompts take is kept."""
+        """Return the seconds of a prefill chunk's attention, and keep them if it has no past."""
         seconds = self.chunk_cost.seconds(chunk, past)
         if not past:
-            self.whole_s[chunk] = seconds
+            self.first_chunk_s[chunk] = seconds
         return seconds
 
     def decode_ends_s(
@@ -314,15 +320,11 @@ def step_cost(
     if tp > 1:
         token_s = token_s + _all_reduces_s(spec, tokens, gpu, tp, precision, calibration)
         sequence_s = sequence_s + _gather_s(spec, sequences, gpu, tp, precision, calibration)
-    overhead_s = step_overhead_s + spec.num_layers * calibration.layer_overhead_s
-    hosted_s = sequence_s + sequence_overhead_s * sequences
-    most = 1 + min(max_tokens, max_seqs)
     return StepCost(
         idle_start_s=calibration.idle_start_s,
-        overhead_s=overhead_s,
+        overhead_s=step_overhead_s + spec.num_layers * calibration.layer_overhead_s,
         token_s=token_s.tolist(),
-        sequence_s=hosted_s.tolist(),
-        decode_s=(overhead_s + token_s[:most] + hosted_s[:most]).tolist(),
+        sequence_s=(sequence_s + sequence_overhead_s * sequences).tolist(),
         sliding_window=spec.sliding_window,
         decode_pieces=decode_pieces(spec, gpu, max_seqs, tp, precision, calibration, fused),
         chunk_cost=chunk_cost(spec, gpu, tp, precision, calibration, fused),

@@ -65,6 +65,10 @@ class Clock(simpy.Environment):  # type: ignore[misc, unused-ignore]
         self._now = time_s
         return True
 
+    def now_is(self, time_s: float) -> None:
+        """Move on to ``time_s``, before which nothing else is to happen: the caller has looked."""
+        self._now = time_s
+
     def run_through(self, stop_s: float) -> None:
         """Process every event up to and including ``stop_s``, or until none is left."""
         self.stop_s = stop_s

@@ -37,8 +37,8 @@ def express(
 ) -> Generator[Event, None, tuple[float, bool]]:
     """Do steps from ``now_s`` on; return at the end of one behind which something else is due.
 
-    That is: nobody to compute, somebody to be thrown out for want of blocks, or an abort. Nothing
-    of that next step has been done then.
+    That is: nobody to compute, somebody to be thrown out for want of blocks, or an abort. Of that
+    next step nothing has been done then, but that its chunks may be in the scheduler's batch.
 
     Returns:
         The time, and whether the replica is idle (as given, if no step was done).
@@ -55,7 +55,7 @@ def express(
     num_blocks, size, top = pool.num_blocks, pool.block_size, pool.block_size - 1
     needs, calendar, dates = decoding.needs, decoding.calendar, decoding.dates
     ends_s, segments, chunk_rows = recorder.step_end_s, recorder.segments, recorder.chunks
-    whole_s, token_s, sequence_s = price.whole_s, price.token_s, price.sequence_s
+    token_s, sequence_s, first_chunk_s = price.token_s, price.sequence_s, price.first_chunk_s
     decode_s, pieces, put_end = price.decode_s, price.decode_pieces, ends_s.append
     due, stop_s, aborted = clock.due, clock.stop_s, replica.aborted
     # Planning ahead, who arrives and who ends is known to the plan after the next.
@@ -108,11 +108,12 @@ def express(
                 running[waiting.popleft()] = None
                 if sequence.first_scheduled_s < 0.0:
                     sequence.first_scheduled_s = now_s
-                if chunk < target:
+                if chunk < target:  # others never are, as they decode when the step has ended
                     prefilling.append(sequence)
                 prefills.append(sequence)
                 chunks.append((chunk, 0))
-                attention_s += whole_s[chunk] if chunk in whole_s else price.chunk_s(chunk, 0)
+                known = chunk in first_chunk_s
+                attention_s += first_chunk_s[chunk] if known else price.chunk_s(chunk, 0)
                 budget -= chunk
 
         learns = ahead_of_time and bool(arrived or leaving)
@@ -264,7 +265,8 @@ def express(
         if finished:
             if ahead_of_time:
                 leaving += finished
-            clock._now, recorder.steps, decoding.context_tokens = now_s, begun, context
+            clock.now_is(now_s)
+            recorder.steps, decoding.context_tokens = begun, context
             replica.on_finish(finished, replica.number, now_s)
             begun = recorder.steps
         if aborted:
@@ -272,8 +274,8 @@ def express(
 
     decoding.step, decoding.context_tokens, pool.free = step, context, free
     decoding.count = decoding.growth = count
-    recorder.steps, clock._now = begun, now_s
-    replica.arrival = arrival
+    recorder.steps, replica.arrival = begun, arrival
+    clock.now_is(now_s)
     if aborted:
         replica.drop_aborted()
     return now_s, idle

@@ -42,7 +42,7 @@ class Replica:
         self.price = price
         self.recorder = recorder
         self.on_finish = on_finish
-        self.express = express if goes_express(scheduler) else None
+        self._goes_express = goes_express(scheduler)
         self.arrivals = arrivals
         self.arrival = next(arrivals, NOBODY)
         """Who comes next."""
@@ -64,8 +64,8 @@ class Replica:
         self.wake, now_s, idle = None, 0.0, True
         self.take_arrivals(now_s)
         while True:
-            if self.express is not None:
-                now_s, idle = yield from self.express(self, now_s, idle)
+            if self._goes_express:
+                now_s, idle = yield from express(self, now_s, idle)
             start_s, batch = now_s, scheduler.next_batch(now_s)
             if batch is None:
                 now_s, idle = min(scheduler.wake_s, self.arrival.arrival_s), True

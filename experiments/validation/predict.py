@@ -20,6 +20,7 @@ from experiments.validation.rows import Run, RunRow, Skipped, Table
 from experiments.validation.settings import Setup, setup_of
 from experiments.validation.traffic import Plan as TrafficPlan
 from experiments.validation.traffic import Traffic, plan_traffic
+from experiments.workers import in_parallel
 from hardware.calibration import Calibration
 from sim.scenario import ClientConfig, Scenario, build_scenario
 from sim.simulation import simulate
@@ -160,14 +161,8 @@ def _executed(work: Sequence[Work], jobs: int) -> Iterable[tuple[int, list[Predi
     """Outcomes as they come; the longest runs are begun first."""
     if jobs == 1 or len(work) < 2:
         return map(_predicted, work)
-    from joblib import Parallel, delayed
-
     ordered = sorted(work, key=_size, reverse=True)
-    parallel = Parallel(min(jobs, len(work)), return_as="generator_unordered", batch_size=1)
-    found: Iterable[tuple[int, list[Prediction] | Skipped]] = parallel(
-        delayed(_predicted)(one) for one in ordered
-    )
-    return found
+    return in_parallel(_predicted, ((one,) for one in ordered), min(jobs, len(work)))
 
 
 def _size(one: Work) -> int:

@@ -49,7 +49,7 @@ def test_a_list_of_studies_loads_only_what_reads_them() -> None:
 
 
 def test_a_small_study_loads_no_more_than_it_needs(tmp_path: Path) -> None:
-    """It draws and tabulates; intervals need no scipy, one core needs no joblib."""
+    """It draws and tabulates; intervals need no scipy, copies of the process need no joblib."""
     write_study(tmp_path)
     loaded = loaded_by("small.yaml", "--jobs", "1", cwd=tmp_path)
     assert loaded & HEAVY == HEAVY - {"joblib", "scipy", "torch", "distributed", "transformers"}

@@ -1,5 +1,6 @@
 """Sweeps: which points there are, that they share their luck, and what is left behind."""
 
+import errno
 import json
 import os
 import pickle
@@ -175,6 +176,20 @@ def test_of_requests_that_are_not_complete_nothing_stays(tmp_path: Path) -> None
         requests.add(runs[0])
         assert (tmp_path / "growing").exists()
         raise KeyError
+    assert not (tmp_path / "growing").exists()
+
+
+def test_a_file_that_a_full_disk_cannot_end_goes_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: pq.ParquetWriter) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    runs = runs_of(prepare(read_raw(write_study(tmp_path))), tmp_path)
+    simulate_to(runs[0].path, runs[0].study, runs[0].seed)
+    with monkeypatch.context() as patch, RequestsFile(runs, tmp_path / "growing") as requests:
+        requests.add(runs[0])
+        patch.setattr(pq.ParquetWriter, "close", full)
     assert not (tmp_path / "growing").exists()
 
 

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import time
-from multiprocessing import active_children
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import pytest
@@ -99,3 +99,30 @@ def test_who_leaves_early_leaves_no_worker_behind(monkeypatch: pytest.MonkeyPatc
     next(results)
     results.close()
     assert not set(active_children()) - before
+
+
+def squares_by_others(numbers: int) -> list[int]:
+    return sorted(square for square, _ in in_parallel(squared, ((i,) for i in range(numbers)), 2))
+
+
+@needs_copies
+def test_a_process_that_may_have_none_does_it_itself() -> None:
+    with get_context("fork").Pool(1) as pool:
+        assert pool.apply(squares_by_others, (5,)) == [0, 1, 4, 9, 16]
+
+
+@needs_copies
+def test_workers_do_not_answer_signals_as_their_parent_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workers, "copies_at_once", lambda: True)
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        answers = list(in_parallel(handlers, ((),) * 4, 2))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert answers == [(signal.SIG_IGN, signal.SIG_DFL)] * 4
+
+
+def handlers() -> tuple[object, object]:
+    return signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)

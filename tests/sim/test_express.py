@@ -1,5 +1,6 @@
 """Steps that are taken in one function are those of the main loop, to the bit."""
 
+from dataclasses import replace
 from math import inf
 
 import numpy as np
@@ -19,7 +20,7 @@ from sim.scenario import ClientConfig, ClusterConfig, EngineConfig, Scenario, bu
 from sim.sequence import Batch
 from sim.simulation import make_scheduler, simulate
 from tests.sim import small
-from tests.sim.test_against_reference import ROUTERS
+from tests.sim.test_against_reference import ROUTERS, assert_equal_to_reference
 from tests.sim.test_long_runs import hand_over_often
 from workloads.requests import Requests
 
@@ -34,7 +35,7 @@ def by_the_main_loop(scenario: Scenario, requests: Requests, stop_s: float = inf
 def ordinary(draw: st.DrawFn) -> Scenario:
     """Chunked prefill in order of arrival, with all that may interrupt it."""
     max_num_seqs = draw(st.integers(1, 12))
-    return small.scenario(
+    setup = small.scenario(
         replicas=draw(st.sampled_from([1, 1, 2, 3])),
         router=draw(st.sampled_from(ROUTERS)),
         seed=draw(st.integers(0, 3)),
@@ -47,8 +48,23 @@ def ordinary(draw: st.DrawFn) -> Scenario:
         num_gpu_blocks=draw(st.integers(8, 80)),
         watermark=draw(st.sampled_from([None, 0.05])),
         max_model_len=draw(st.sampled_from([40, 200])),
-        client=ClientConfig(timeout_s=draw(st.sampled_from([None, None, 2e-2, 0.1]))),
+        api_request_s=draw(st.sampled_from([0.0, 0.0, 2e-3])),
+        api_output_s=draw(st.sampled_from([0.0, 0.0, 3e-3])),
+        client=ClientConfig(
+            max_concurrency=draw(st.sampled_from([None, None, 3, 8])),
+            timeout_s=draw(st.sampled_from([None, None, 2e-2, 0.1])),
+        ),
     )
+    return bent(setup) if draw(st.booleans()) else setup
+
+
+def bent(setup: Scenario) -> Scenario:
+    """Attention of decodes gets dearer by the position from 20 positions a sequence on."""
+    pieces = [
+        ((20 * count, flat_s - 20 * count * 9 * slope_s, 10 * slope_s), (0, flat_s, slope_s))
+        for count, ((_, flat_s, slope_s),) in enumerate(setup.price.decode_pieces)
+    ]
+    return replace(setup, price=replace(setup.price, decode_pieces=pieces))
 
 
 @st.composite
@@ -61,7 +77,9 @@ def crowds(draw: st.DrawFn) -> Requests:
         users, think_s = draw(st.integers(1, 10)), [draw(st.sampled_from([0.0, 0.003]))] * rows
         return small.requests([], prompts, outputs, [0] * rows, users=users, think_s=think_s)
     gaps = rng.exponential(draw(st.sampled_from([0.0, 1e-4, 2e-3, 2e-2])), rows)
-    return small.requests(np.cumsum(gaps).tolist(), prompts, outputs)
+    # Multiples of the step overhead make arrivals and step ends coincide.
+    arrivals = np.cumsum(np.round(gaps, 3) if draw(st.booleans()) else gaps)
+    return small.requests(arrivals.tolist(), prompts, outputs)
 
 
 @settings(max_examples=150, deadline=None)
@@ -95,6 +113,33 @@ def test_so_is_one_at_the_prices_of_a_real_model(
         rng.integers(1, 1500, rows).tolist(),
         rng.integers(1, 2 * output_tokens, rows).tolist(),
     )
+    small.assert_same(simulate(setup, requests), by_the_main_loop(setup, requests))
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_router_sees_the_tokens_of_a_replica_whose_step_has_just_ended(ahead: bool) -> None:
+    setup = small.scenario(
+        replicas=3, router="least_tokens", max_num_seqs=4, max_num_batched_tokens=64,
+        async_scheduling=ahead,
+    )  # fmt: skip
+    rng, rows = np.random.default_rng(0), 150
+    prompts, outputs = rng.integers(1, 60, rows).tolist(), rng.integers(1, 40, rows).tolist()
+    requests = small.requests([], prompts, outputs, [0] * rows, users=12, think_s=[0.0] * rows)
+    assert_equal_to_reference(setup, requests)
+    small.assert_same(simulate(setup, requests), by_the_main_loop(setup, requests))
+
+
+@pytest.mark.parametrize("bend", [False, True])
+def test_where_all_seats_are_taken_an_arrival_cuts_no_run_short(bend: bool) -> None:
+    setup = small.scenario(max_num_seqs=2, num_gpu_blocks=2000)
+    setup = bent(setup) if bend else setup
+    rng, rows = np.random.default_rng(0), 150
+    requests = small.requests(
+        np.cumsum(rng.exponential(5e-3, rows)).tolist(),
+        rng.integers(1, 60, rows).tolist(),
+        rng.integers(1, 60, rows).tolist(),
+    )
+    assert_equal_to_reference(setup, requests)
     small.assert_same(simulate(setup, requests), by_the_main_loop(setup, requests))
 
 

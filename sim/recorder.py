@@ -141,6 +141,7 @@ class ReplicaRecorder:
             sequence.joined_row = self.next_row() - 1  # before it: it did not join in it
 
     def next_row(self) -> int:
+        """Number of the segment that is recorded next, over the whole run."""
         return self._taken_rows + len(self.segments) // _SEGMENT_BYTES
 
     def take(self, everything: bool) -> Taken:

@@ -168,6 +168,7 @@ class Replica:
         return bisect(recorder.step_end_s, clock.now, recorder.steps)
 
     def sleep_until(self, time_s: float) -> Event:
+        """Return what to wait for: others can move it to an earlier time."""
         self._wake_s = time_s
         at_all = time_s < inf
         wake = self.clock.at(time_s, self._priority) if at_all else Event(self.clock)

@@ -8,6 +8,7 @@ Not covered: sessions whose requests depend on each other, and correlated renewa
 """
 
 import math
+from abc import abstractmethod
 from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
@@ -39,8 +40,9 @@ class Process(Config):
             raise self._beyond()
         return times
 
+    @abstractmethod
     def _draw_s(self, count: int, rng: np.random.Generator) -> Floats:
-        raise NotImplementedError
+        """Draw the times, whether finite or not."""
 
     def _beyond(self) -> ValueError:
         given = ", ".join(f"{key}(={_plain(getattr(self, key))})" for key in self.pace)

@@ -143,7 +143,8 @@ def fit_constants(
             break
     values = np.exp(at)
     variance = max(1.0, _rms(current, rows) ** 2)
-    covariance = np.linalg.inv(jacobian.T @ jacobian / variance + np.eye(len(names)))
+    told = jacobian[: len(rows)]  # the other rows are the prior, which is exact
+    covariance = np.linalg.inv(told.T @ told / variance + np.eye(len(names)) / PRIOR**2)
     std = np.sqrt(np.diag(covariance)) * values
     return Fitted(
         values=dict(zip(names, values.tolist(), strict=True)),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments.fit_engine import main
-from experiments.validation.fitting import BOUNDS, fit_constants, priced
+from experiments.validation.fitting import BOUNDS, PRIOR, fit_constants, priced
 from experiments.validation.predict import Task, plan, predict
 from experiments.validation.rows import read_table
 
@@ -54,6 +54,13 @@ def test_constants_are_found_again(tasks: tuple[Task, ...]) -> None:
         assert 0 < found.std[name] < value
     assert found.runs == 3
     assert len(found.rows) == 9
+
+
+def test_of_what_no_run_tells_only_the_prior_is_known(tasks: tuple[Task, ...]) -> None:
+    name = "collective_overhead_s"  # all of them are on one GPU
+    found = fit_constants(tasks, ["layer_overhead_s", name])
+    assert found.values[name] == pytest.approx(BOUNDS[name][1])
+    assert found.std[name] == pytest.approx(PRIOR * found.values[name])
 
 
 def test_without_a_run_the_others_decide(tasks: tuple[Task, ...]) -> None:

@@ -31,9 +31,9 @@ class Clock(simpy.Environment):  # type: ignore[misc, unused-ignore]
 
     stop_s = -inf
     """The last moment of the simulation."""
-    turn = -1
-    """While a replica tells who finished, its number: those before it have ended their steps of
-    this instant, too."""
+    turn, turn_s = -1, -inf
+    """The replica that was the last to tell who finished, and when: at that instant those before it
+    have ended their steps, too, and begun the next ones."""
 
     @property
     def due(self) -> list[tuple[float, int, int, Event]]:

@@ -164,7 +164,8 @@ class Replica:
     def _steps_ended(self) -> int:
         """Count the steps that ended until now: of this instant, if it was this replica's turn."""
         clock, recorder = self.clock, self.recorder
-        bisect = bisect_right if clock.turn > self.number else bisect_left
+        had_its_turn = clock.turn_s == clock.now and clock.turn > self.number
+        bisect = bisect_right if had_its_turn else bisect_left
         return bisect(recorder.step_end_s, clock.now, recorder.steps)
 
     def sleep_until(self, time_s: float) -> Event:

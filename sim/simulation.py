@@ -270,6 +270,7 @@ class _Cluster:
 
     def _finished(self, finished: list[Sequence], number: int, now_s: float) -> None:
         client, loop = self.client, self.loop
+        self.clock.turn, self.clock.turn_s = number, now_s
         if client is not None:
             finished = client.wanted(finished)
         self.loads[number] -= len(finished)
@@ -277,7 +278,5 @@ class _Cluster:
             finished = client.ended(finished, now_s)
         self.recorder.finished(finished, number, now_s)
         if client is None and loop is not None:
-            self.clock.turn = number
             for _ in finished:
                 loop.start_thinking(now_s, at_once=True)
-            self.clock.turn = -1

@@ -15,7 +15,7 @@ from model.spec import load_spec
 from sim import simulation
 from sim.clock import URGENT, Clock
 from sim.result import UNFINISHED
-from sim.scenario import ClusterConfig, EngineConfig, Scenario, build_scenario
+from sim.scenario import ClientConfig, ClusterConfig, EngineConfig, Scenario, build_scenario
 from sim.waiting import waiting_queue
 from tests.sim import small
 from tests.sim.test_against_reference import assert_equal_to_reference
@@ -185,3 +185,10 @@ def test_an_answer_sends_the_next_request_to_a_replica_whose_step_has_just_ended
     for outputs in ([5, 3, 1, 5], [9, 2, 3, 2], [8, 5, 4, 4]):
         requests = small.requests([], [6, 6, 3, 6], outputs, [0] * 4, users=2, think_s=[0.0] * 4)
         assert_equal_to_reference(scenario, requests)
+
+
+def test_so_does_an_answer_that_a_client_sees_at_once() -> None:
+    """The client looks when the second replica has had its turn: the first one's next step began."""
+    scenario = small.scenario(replicas=2, max_num_seqs=3, client=ClientConfig(max_concurrency=2))
+    requests = small.requests([], [2] * 6, [5, 4, 2, 3, 1, 1], [0] * 6, users=2, think_s=[0.0] * 6)
+    assert_equal_to_reference(scenario, requests)

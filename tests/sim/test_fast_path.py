@@ -188,7 +188,7 @@ def test_an_answer_sends_the_next_request_to_a_replica_whose_step_has_just_ended
 
 
 def test_so_does_an_answer_that_a_client_sees_at_once() -> None:
-    """The client looks when the second replica has had its turn: the first one's next step began."""
+    """It looks when the second replica has had its turn: the first one's next step has begun."""
     scenario = small.scenario(replicas=2, max_num_seqs=3, client=ClientConfig(max_concurrency=2))
     requests = small.requests([], [2] * 6, [5, 4, 2, 3, 1, 1], [0] * 6, users=2, think_s=[0.0] * 6)
     assert_equal_to_reference(scenario, requests)

@@ -41,11 +41,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Fit, print, cross-validate; 2 when the input is wrong."""
+    """Fit, print, cross-validate; 2 when the input is wrong or a worker was killed."""
+    from experiments.errors import RunError
+
     arguments = _parser().parse_args(argv)
     try:
         _run(arguments)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -85,4 +85,7 @@ class Executor(Protocol):
         """Processes of this machine that may be used."""
 
     def run(self, runs: list[Run], done: Done, begun: Begun) -> None:
-        """Leave the piece of each run behind; ``done`` is told of each as it ends."""
+        """Leave the piece of each run behind; ``done`` is told of each as it ends.
+
+        ``begun`` is told once, when the simulation has been started, also if there is no run.
+        """

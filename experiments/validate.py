@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.build import check_calibration
-from experiments.errors import StudyError
+from experiments.errors import RunError, StudyError
 from experiments.folder import check_out, claimed, publish
 from experiments.validation.ablation import ablation_table
 from experiments.validation.predict import SEEDS, Plan, Prediction, plan, predict
@@ -19,11 +19,11 @@ from experiments.validation.writing import write_results
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return 0, or 2 for a mistake of the user's."""
+    """Run the command line; return 0, or 2 for what is wrong with input or machine."""
     options = _parser().parse_args(arguments)
     try:
         return _run(options)
-    except (StudyError, ValueError) as error:
+    except (StudyError, RunError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

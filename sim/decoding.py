@@ -26,6 +26,8 @@ class DecodeSet:
         forgotten_tokens: those that windows have left behind, of all sequences.
         step: decode steps done so far.
         needs: new KV blocks of step s, at ``s % block_size``.
+        calendar: who finishes in which step.
+        dates: a heap of the calendar's steps.
     """
 
     __slots__ = (
@@ -54,8 +56,8 @@ class DecodeSet:
         self.context_tokens = 0
         self.step = 0
         self.needs = [0] * block_size
-        self.calendar: dict[int, list[Sequence]] = {}  # who finishes in which step
-        self.dates: list[int] = []  # a heap of the calendar's steps
+        self.calendar: dict[int, list[Sequence]] = {}
+        self.dates: list[int] = []
 
     @property
     def tokens(self) -> int:

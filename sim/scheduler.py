@@ -60,6 +60,7 @@ class Scheduler(ABC):
         self._in_turn = order == "fcfs"
         self._served: set[Sequence] = set()  # who has its blocks, when served one by one
         self.batch = Batch()
+        """The one that was formed last."""
 
     def admit(self, sequence: Sequence) -> None:
         """Queue an arrived request that passed ``fits``."""

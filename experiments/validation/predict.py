@@ -6,7 +6,8 @@ belongs to each run or with one that is given, so that a fit can call it again a
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,9 +142,10 @@ def predict(
     priced = [(task, _prices(task, calibration)) for task in tasks]
     found: dict[int, list[Prediction] | Skipped] = {}
     work = [(number, task, prices, level, draws) for number, (task, prices) in enumerate(priced)]
-    for number, outcome in _executed(work, jobs):
-        found[number] = outcome
-        done(tasks[number])
+    with closing(_executed(work, jobs)) as outcomes:  # also if ``done`` fails
+        for number, outcome in outcomes:
+            found[number] = outcome
+            done(tasks[number])
     predictions, skipped = [], []
     for number, task in enumerate(tasks):
         outcome = found[number]
@@ -157,12 +159,15 @@ def predict(
 Work = tuple[int, Task, Calibration, Level, int]
 
 
-def _executed(work: Sequence[Work], jobs: int) -> Iterable[tuple[int, list[Prediction] | Skipped]]:
+def _executed(
+    work: Sequence[Work], jobs: int
+) -> Generator[tuple[int, list[Prediction] | Skipped], None, None]:
     """Outcomes as they come; the longest runs are begun first."""
     if jobs == 1 or len(work) < 2:
-        return map(_predicted, work)
+        yield from map(_predicted, work)
+        return
     ordered = sorted(work, key=_size, reverse=True)
-    return in_parallel(_predicted, ((one,) for one in ordered), min(jobs, len(work)))
+    yield from in_parallel(_predicted, ((one,) for one in ordered), min(jobs, len(work)))
 
 
 def _size(one: Work) -> int:

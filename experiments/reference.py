@@ -25,7 +25,7 @@ from hardware.gpu import Gpu, gpu_names
 from model.spec import catalogue
 from sim.metrics import LATENCIES, METRICS
 from sim.result import REQUEST_COLUMNS, SEGMENT_COLUMNS
-from workloads.trace_formats import FORMATS
+from workloads.traces.formats import FORMATS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 WRITTEN_BY = "<!-- Written by `python -m experiments.reference`; change the docstrings instead. -->"

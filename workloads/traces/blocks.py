@@ -5,7 +5,8 @@ partial. Files with other blocks have the same keys; the lengths tell: a prompt 
 ``n`` ids has blocks of ``B`` tokens with ``floor(L / B) <= n <= ceil(L / B)``.
 """
 
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import chain, pairwise
 
 import numpy as np
 
@@ -25,11 +26,24 @@ class BlocksError(ValueError):
         self.row = row
 
 
-def checked_ids(value: object) -> list[int]:
-    """Return a list of ids as it stands in a file. Raises ValueError."""
-    if isinstance(value, list) and all(type(one) is int and 0 <= one <= LARGEST for one in value):
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """A field of identities."""
+
+    name: str
+
+    @property
+    def expected(self) -> str:
+        """What a value must be, in words."""
+        return "whole numbers of 0 to 2^63-1"
+
+    def parse(self, value: object) -> list[int]:
+        """Return a list of ids as it stands in a file. Raises ValueError."""
+        if not isinstance(value, list) or not set(map(type, value)) <= {int}:
+            raise ValueError(self.expected)
+        if value and (min(value) < 0 or max(value) > LARGEST):
+            raise ValueError(self.expected)
         return value
-    raise ValueError("whole numbers of 0 to 2^63-1")
 
 
 def prefixes_of_blocks(
@@ -57,7 +71,7 @@ def prefixes_of_blocks(
             f"{tokens}",
         )
     offsets = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(counts)))
-    ids = np.fromiter((i for ids in lists for i in ids), dtype=np.int64, count=int(offsets[-1]))
+    ids = np.array(list(chain.from_iterable(lists)), dtype=np.int64)
     return block_prefixes(offsets, ids, tokens, prompt_tokens), tokens
 
 

@@ -89,6 +89,8 @@ FOREIGN = (
     (b"<?xml", "an XML document"),
 )
 """First bytes of what is neither text nor columns, in words."""
+STRANGE = bytes(byte for byte in range(32) if byte not in b"\t\n\r\f\x1a")
+"""Characters that no text has, or few."""
 
 
 class Unpacked(io.RawIOBase):
@@ -113,6 +115,17 @@ class Unpacked(io.RawIOBase):
             )
         buffer[: len(data)] = data
         return len(data)
+
+
+class _Lines:
+    """A text whose lines end as on an old Macintosh, with ends that everybody knows."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+
+    def read(self, count: int) -> bytes:
+        data: bytes = self._reader.read(count)
+        return data.replace(b"\r", b"\n")
 
 
 @contextmanager
@@ -196,15 +209,25 @@ def _as_utf8(reader: Any, head: bytes) -> io.BufferedReader:
     if head[257:262] == b"ustar":
         raise TraceError("is a tar archive, expected one file: unpack it first")
     encoding = next((name for mark, name in ENCODINGS if head.startswith(mark)), None)
-    if encoding is None and head[:1] and head[1:400:2].count(0) > len(head[1:400:2]) // 2:
-        encoding = "utf-16-le"
+    encoding = encoding or _unmarked(head)
     if encoding is not None:
         source = pa.transcoding_input_stream(pa.PythonFile(reader, mode="r"), encoding, "utf-8")
         reader = io.BufferedReader(Unpacked(source), HEAD_BYTES)
         text, head = reader, reader.peek(HEAD_BYTES)[:HEAD_BYTES]
     if head.startswith(codecs.BOM_UTF8):
         text.read(len(codecs.BOM_UTF8))
-    strange = sum(byte < 32 and byte not in b"\t\n\r\f\x1a" for byte in head[:4096])
+    if b"\r" in head and b"\n" not in head:
+        text = io.BufferedReader(Unpacked(_Lines(text)), HEAD_BYTES)
+    strange = len(head[:4096]) - len(head[:4096].translate(None, STRANGE))
     if b"\x00" in head[:4096] or strange > 2:
         raise TraceError("is binary and of no known kind, expected a table or JSON")
     return text
+
+
+def _unmarked(head: bytes) -> str | None:
+    """Return the kind of UTF-16 that a text without a mark is in: every other byte of it is 0."""
+    for first, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        sample = head[first:400:2]
+        if sample and sample.count(0) * 2 > len(sample) and head[1 - first : 400 : 2].count(0) == 0:
+            return encoding
+    return None

@@ -102,10 +102,10 @@ class _Watched:
 
     def read(self, count: int = -1) -> bytes:
         data = self._reader.read(count)
-        if not self.doubtful:
-            seam = self._last + data[:1]
-            self.doubtful = any(sign in part for sign in (b"0x", b"0X") for part in (seam, data))
-            self._last = data[-1:]
+        if not self.doubtful and (b"x" in data or b"X" in data):  # a quick look at most files
+            seen = (self._last + data).lower()
+            self.doubtful = b"0x" in seen
+        self._last = data[-1:]
         return data
 
     def close(self) -> None:

@@ -125,12 +125,16 @@ def _missing(form: TraceFormat, names: Sequence[str]) -> list[str]:
 
 def _unknown(names: Sequence[str]) -> str:
     """Say that no format has these columns, which there are, and which comes near."""
+    if not names:
+        return "holds no rows"
+    if any(re.fullmatch(r"[0-9]+\.input_tokens", name) for name in names):
+        return WINDOWS
     for keys, words in UNREAD:
         if keys <= set(names):
             return f"{words}; or count tokens and write arrival_s, prompt_tokens, output_tokens"
-    if names and sum(_is_value(name) for name in names) * 2 > len(names):
+    if sum(_is_value(name) for name in names) * 2 > len(names):
         return WINDOWS
-    there = listed(list(names)) or "none"
+    there = listed(list(names))
     nearest = min(FORMATS, key=lambda form: len(_missing(form, names)) / len(form.columns()))
     missing = _missing(nearest, names)
     near = ""

@@ -1,7 +1,7 @@
 """JSON: a record a line, a list of records, or one document that holds them somewhere."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, KeysView, Sequence
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
@@ -32,9 +32,13 @@ class JsonFile(Source):
 
     def rows(self, names: Sequence[str]) -> Iterator[tuple[int, Row]]:
         """Yield the place of every record, and its values under ``names``, where it has them."""
+        wanted = set(names)
         for place, record in self._records():
-            values = ((name, _lookup(record, name)) for name in names)
-            yield place, {name: value for name, value in values if value is not _ABSENT}
+            if record.keys() >= wanted:
+                yield place, record
+            else:
+                values = ((name, _lookup(record, name)) for name in names)
+                yield place, {name: value for name, value in values if value is not _ABSENT}
 
     def where(self, place: int) -> str:
         """Return FILE:LINE, or the file and the number of the record in a document."""
@@ -50,20 +54,29 @@ class JsonFile(Source):
                     yield number, self._mapping(record, f": record {number}")
                 return
             number = 0
+            plain: KeysView[str] | None = None
             while data := _limited(reader.readline(MOST_DOCUMENT_BYTES + 1)):
                 number += 1
-                if data.strip():
-                    for record in records_of(self._parsed(data, number), alone=False):
-                        yield number, self._mapping(record, f":{number}")
+                if not data.strip():
+                    continue
+                document = self._parsed(data, number)
+                if isinstance(document, dict) and document.keys() == plain:
+                    yield number, document  # a record like the one before
+                    continue
+                for one in records_of(document, alone=False):
+                    record = self._mapping(one, f":{number}")
+                    yield number, record
+                    plain = record.keys() if record is document else None
 
     def _parsed(self, data: bytes, line: int) -> object:
         try:
-            return json.loads(data)
+            return json.loads(data.decode("utf-8", "replace"))
         except json.JSONDecodeError as error:
             number = line or error.lineno
             raise TraceError(f"{self.path}:{number}: not JSON: {error.msg}") from None
         except (ValueError, RecursionError) as error:
-            raise TraceError(f"{self.path}:{line or 1}: not JSON: {str(error)[:200]}") from None
+            what = "nesting too deep" if isinstance(error, RecursionError) else "a number too long"
+            raise TraceError(f"{self.path}:{line or 1}: not JSON to be read: {what}") from None
 
     def _mapping(self, record: object, where: str) -> Row:
         if isinstance(record, dict):
@@ -91,11 +104,19 @@ def _is_by_line(reader: BufferedReader) -> bool:
         try:
             first = json.loads(line)
         except (ValueError, RecursionError):
-            # Another line that begins a record of its own: the first one is a broken record.
-            return reader.readline(4096).startswith(b"{")
+            # A first line that is broken rather than open, before one that is a record.
+            is_open = line.rstrip()[-1:] in b"[{,:"
+            return not is_open and _is_whole(reader.readline(MOST_DOCUMENT_BYTES))
         more = any(rest.strip() for rest in iter(lambda: reader.readline(4096), b""))
         return more or (isinstance(first, dict) and _is_record(first))
     return False
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _is_record(document: dict[str, object]) -> bool:

@@ -2,13 +2,13 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from workloads.traces.blocks import checked_ids
+from workloads.traces.blocks import Ids
 from workloads.traces.errors import TraceError, shown
 from workloads.traces.fields import Array, Field, Whole
 from workloads.traces.format import TraceFormat
@@ -104,18 +104,14 @@ def _thorough(source: Source, form: TraceFormat, fields: Sequence[Field], ids: s
     more = () if ids is None else (ids,)
     for count, (place, row) in enumerate(_requests(source, form, fields, more, left_out)):
         for field, values in zip(fields, arrays, strict=True):
-            values.append(_parsed(source, place, row, field.name, field.expected, field.parse))
+            values.append(_parsed(source, place, row, field))
         if ids is not None and (ids in row or lists):
             if ids not in row or len(lists) != count:
                 raise TraceError(f"{source.where(place)}: {ids} must be in every row or in none")
-            expected = "whole numbers of 0 to 2^63-1"
-            lists.append(_parsed(source, place, row, ids, expected, checked_ids))
+            lists.append(_parsed(source, place, row, Ids(ids)))
         _check_count(source, count)
     columns: list[Array] = [_as_numpy(one) for one in arrays]
     return Rows(columns, lists or None, dict(left_out))
-
-
-T = TypeVar("T")
 
 
 def _as_numpy(values: Any) -> Array:
@@ -143,9 +139,7 @@ def _requests(
             left_out[failed.reason] += 1
         elif form.without_lengths and row.get(prompt) is None and row.get(output) is None:
             left_out[form.without_lengths] += 1
-        elif (
-            form.zero_output and _parsed(source, place, row, output, zero.expected, zero.parse) == 0
-        ):
+        elif form.zero_output and _parsed(source, place, row, zero) == 0:
             left_out[form.zero_output] += 1
         else:
             yield place, row
@@ -155,21 +149,14 @@ def _fails(sound: tuple[object, ...], value: object) -> bool:
     return value is not None and value != "" and value not in sound
 
 
-def _parsed(
-    source: Source,
-    place: int,
-    row: Row,
-    name: str,
-    expected: str,
-    parse: Callable[[object], T],
-) -> T:
-    if name not in row:
-        raise TraceError(f"{source.where(place)}: {name} is missing, expected {expected}")
+def _parsed(source: Source, place: int, row: Row, field: Field | Ids) -> Any:
     try:
-        return parse(row[name])
+        return field.parse(row[field.name])
+    except KeyError:
+        what = f"{field.name} is missing, expected {field.expected}"
     except ValueError as error:
-        found = shown(row[name])
-        raise TraceError(f"{source.where(place)}: {name} = {found}, expected {error}") from None
+        what = f"{field.name} = {shown(row[field.name])}, expected {error}"
+    raise TraceError(f"{source.where(place)}: {what}")
 
 
 def _check_count(source: Source, count: int) -> None:

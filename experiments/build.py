@@ -159,7 +159,8 @@ def requests_of(study: Study, seed: int) -> Requests:
             not before ``stop_s``, or all of it before ``warmup_s``.
     """
     stamps = tuple(_stamp(path) for path in study.workload.files)
-    requests = _requests(study.workload.model_dump_json(), seed, stamps)
+    prefixes = study.engine.enable_prefix_caching
+    requests = _requests(study.workload.model_dump_json(), seed, prefixes, stamps)
     if len(requests) > LARGE:
         _requests.cache_clear()
     stop_s, is_open = study.stop_s, requests.users is None
@@ -179,8 +180,8 @@ def requests_of(study: Study, seed: int) -> Requests:
 
 
 @lru_cache(maxsize=KEPT)
-def _requests(workload: str, seed: int, stamps: tuple[Stamp, ...]) -> Requests:
-    requests = generate(Workload.model_validate_json(workload), seed, None)
+def _requests(workload: str, seed: int, prefixes: bool, stamps: tuple[Stamp, ...]) -> Requests:
+    requests = generate(Workload.model_validate_json(workload), seed, prefixes=prefixes)
     if not len(requests):
         raise ValueError("workload: no request arrives, expected at least one")
     return requests

@@ -1,19 +1,25 @@
 """What each scheduler puts into its steps, as whole event logs."""
 
+from typing import Any
+
 import pytest
 
-from sim.chunked_prefill import ChunkedPrefill
+from sim.engine.chunked_prefill import ChunkedPrefill
+from sim.engine.kv_cache import BlockPool
+from sim.engine.scheduler import Scheduler
+from sim.engine.sequence import Sequence
+from sim.engine.waiting import waiting_queue
+from sim.engine.whole_prompts import PrefillFirst, Static
 from sim.result import FINISHED, REJECTED
-from sim.scheduler import PrefillFirst, Scheduler, Static
-from sim.sequence import Sequence
 from sim.simulation import simulate
-from sim.waiting import waiting_queue
 from tests.sim import small
 
 
-def settings(**changes: object) -> dict[str, object]:
-    base = {"num_blocks": 100, "block_size": 4, "max_num_seqs": 4, "token_budget": 16}
-    return base | changes
+def settings(**changes: Any) -> dict[str, Any]:
+    """Of a scheduler with 100 blocks of 4 tokens, or as many as ``num_blocks`` says."""
+    numbers = {"max_num_seqs": 4, "token_budget": 16} | changes
+    pool = BlockPool(numbers.pop("num_blocks", 100), numbers.pop("block_size", 4))
+    return {"pool": pool, "waiting": waiting_queue(numbers.pop("order", "fcfs")), **numbers}
 
 
 def sequence(row: int, prompt: int, output: int, priority: int = 0) -> Sequence:

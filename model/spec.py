@@ -5,7 +5,6 @@ Parameter counts are exact: every weight, bias, norm, router and position row. P
 changes a count.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +22,7 @@ from model.config_files import (
 from model.errors import ConfigError, UnknownArchitectureError, UnknownModelError, nearest
 from model.huggingface import read_config
 from model.names import ModelName, plain_name, resolve_name
+from model.text_file import TextFileError, read_json
 
 __all__ = [
     "ConfigError",
@@ -365,9 +365,9 @@ def _load_path(path: Path) -> DecoderSpec:
 
 def _read_json(path: Path) -> Mapping[str, object]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not JSON: {error}") from None
+        config = read_json(path)
+    except TextFileError as error:
+        raise ConfigError(f"{path}: {error}") from None
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: expected a JSON object, found {type(config).__name__}")
     return config

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from workloads.arrivals import AllAtOnce, Arrivals, ClosedLoop, OpenArrivals
-from workloads.config import Config, Count, NonNegative, Positive
+from workloads.config import LATEST_S, Config, Count, Positive, Seconds
 from workloads.lengths import Empirical, Lengths
 from workloads.prefixes import SharedPrefixes
 from workloads.requests import Floats, Ints, Requests
@@ -21,6 +21,10 @@ from workloads.streams import stream
 from workloads.traces import read_trace
 
 _FIRST_GUESS = 64
+MOST_REQUESTS = 2**27
+"""That are drawn for a duration: one that gives more is a slip, or does not fit in memory."""
+
+Priority = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 
 
 class Workload(Config):
@@ -32,7 +36,7 @@ class Workload(Config):
     """How long prompts and outputs are."""
     num_requests: Count | None = None
     """How many requests to generate."""
-    duration_s: Positive | None = None
+    duration_s: Seconds | None = None
     """Instead of num_requests: all that arrive before this time, seconds."""
     trace: Annotated[str, Field(min_length=1)] | None = None
     """A recorded trace to replay; its format is found from its header."""
@@ -40,13 +44,13 @@ class Workload(Config):
     """Replay faster: 2.0 offers twice the trace's rate."""
     limit: Count | None = None
     """Replay only the first so many requests (of the window)."""
-    start_s: NonNegative | None = None
+    start_s: Annotated[float, Field(ge=0, le=LATEST_S)] | None = None
     """Begin at this time of the trace, seconds from its first request, before scaling."""
-    stop_s: Positive | None = None
+    stop_s: Seconds | None = None
     """End before this time of the trace, seconds from its first request, before scaling."""
     prefixes: SharedPrefixes | None = None
     """What generated prompts have in common; none: no two begin alike. A trace tells by itself."""
-    priorities: Annotated[dict[int, Positive], Field(min_length=1)] | None = None
+    priorities: Annotated[dict[Priority, Positive], Field(min_length=1)] | None = None
     """Relative weight of each priority (lower goes first); none: every request has priority 0."""
 
     @model_validator(mode="after")
@@ -183,6 +187,11 @@ def _times_before(arrivals: OpenArrivals, duration_s: float, seed: int) -> Float
     """Draw ever longer samples, each beginning with the one before, until one outlasts the time."""
     count = _FIRST_GUESS
     while True:
+        if count > MOST_REQUESTS:
+            raise ValueError(
+                f"more than {MOST_REQUESTS:,} requests arrive before duration_s(={duration_s:g}), "
+                "expected a shorter time or a lower rate"
+            )
         times = arrivals.times_s(count, stream(seed, "arrivals"))
         if times[-1] >= duration_s:
             break

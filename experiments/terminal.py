@@ -106,7 +106,7 @@ def guarded() -> Iterator[None]:
     """
     before = sys.stdout, sys.stderr
     out, err = Stream(before[0]), Stream(before[1])
-    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+    sys.stdout, sys.stderr = out, err
     try:
         yield
     finally:
@@ -122,10 +122,10 @@ def console(stream: TextIO, **options: Any) -> "Console":
     from rich.console import Console
 
     class Printable(Console):
-        def render_str(self, text: str, **more: Any) -> Any:  # type: ignore[override]
+        def render_str(self, text: str, **more: Any) -> Any:
             return super().render_str(printable(text), **more)
 
-    plain = {"highlight": False, "markup": False, "emoji": False}
+    plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
     inner: Any = stream.unfiltered() if isinstance(stream, Stream) else stream
     if not stream.isatty():
         return Printable(file=inner, width=PIPED_WIDTH, color_system=None, **plain, **options)

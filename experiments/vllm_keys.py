@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from experiments.yaml_source import parse_yaml
 from model.nearest import closest
@@ -30,7 +31,7 @@ def not_modelled() -> dict[str, str]:
 
 
 @cache
-def _table() -> dict[str, object]:
+def _table() -> dict[str, Any]:
     data = parse_yaml(FILE.read_text(encoding="utf-8"), FILE.name).data
     assert isinstance(data, dict)
     return data

@@ -35,6 +35,8 @@ __all__ = [
     "spec_from_config",
 ]
 
+MOST_LAYERS, LARGEST_NUMBER = 10_000, 10**10
+"""In a config file: what is larger is a slip, and would be made before it is seen."""
 CATALOGUE = Path(__file__).parent / "catalogue"
 
 
@@ -200,12 +202,21 @@ def spec_from_config(
         UnknownArchitectureError: the architecture is not modelled, or not given.
         ConfigError: keys are missing, ill-typed or inconsistent; all of them are listed.
     """
+    _check_numbers(config, source or name)
     architecture, file = read_config(config, source or name)
     if isinstance(file, Gpt2Config):
         return _gpt2(name, file)
     if isinstance(file, OptConfig):
         return _opt(name, file)
     return _llama_like(name, architecture, file)
+
+
+def _check_numbers(config: Mapping[str, object], source: str) -> None:
+    """Refuse sizes that no model has, before anything is made of that size."""
+    for key, value in config.items():
+        most = MOST_LAYERS if "layer" in key else LARGEST_NUMBER
+        if isinstance(value, int) and abs(value) > most:
+            raise ConfigError(f"{source}: {key[:60]} = {str(value)[:30]}, expected at most {most}")
 
 
 def _llama_like(name: str, architecture: str, file: LlamaConfig) -> DecoderSpec:

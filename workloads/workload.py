@@ -21,8 +21,8 @@ from workloads.streams import stream
 from workloads.traces import read_trace
 
 _FIRST_GUESS = 64
-MOST_REQUESTS = 2**27
-"""That are drawn for a duration: one that gives more is a slip, or does not fit in memory."""
+MOST_REQUESTS = 10**9
+"""Of a workload, unless the caller knows that memory holds fewer."""
 
 Priority = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 
@@ -124,18 +124,20 @@ class Workload(Config):
         return tuple(dict.fromkeys(path for path in paths if path is not None))
 
 
-def generate(workload: Workload, seed: int, base_dir: Path | None = None) -> Requests:
+def generate(
+    workload: Workload, seed: int, base_dir: Path | None = None, most: int = MOST_REQUESTS
+) -> Requests:
     """Return the requests of a workload; the same for the same seed.
 
     Relative paths are taken from ``base_dir`` (a study's folder), or from the current folder.
 
     Raises:
         TraceError: a file that cannot be used.
-        ValueError: no request arrives before ``duration_s``.
+        ValueError: no request arrives before ``duration_s``, or there are more than ``most``.
     """
     if base_dir is not None:
         workload = workload.anchored(base_dir)
-    requests = _replayed(workload) if workload.trace is not None else _drawn(workload, seed)
+    requests = _replayed(workload) if workload.trace is not None else _drawn(workload, seed, most)
     if workload.priorities is not None:
         priority = _priorities(workload.priorities, len(requests), seed)
         requests = replace(requests, priority=priority)
@@ -153,8 +155,13 @@ def _replayed(workload: Workload) -> Requests:
     )
 
 
-def _drawn(workload: Workload, seed: int) -> Requests:
+def _drawn(workload: Workload, seed: int, most: int) -> Requests:
     arrivals, lengths = workload.arrivals, workload.lengths
+    if workload.num_requests is not None and workload.num_requests > most:
+        raise ValueError(
+            f"num_requests(={workload.num_requests}) is more than memory holds, expected at most "
+            f"{most}"
+        )
     assert arrivals is not None  # as are the others below: the validator saw to it
     assert lengths is not None
     users, think_s = None, None
@@ -167,7 +174,7 @@ def _drawn(workload: Workload, seed: int) -> Requests:
         times = arrivals.times_s(workload.num_requests, stream(seed, "arrivals"))
     else:
         assert workload.duration_s is not None
-        times = _times_before(arrivals, workload.duration_s, seed)
+        times = _times_before(arrivals, workload.duration_s, seed, most)
     prompts, outputs = lengths.sample(len(times), stream(seed, "lengths"))
     prefixes = None
     if workload.prefixes is not None:
@@ -183,14 +190,14 @@ def _drawn(workload: Workload, seed: int) -> Requests:
     )
 
 
-def _times_before(arrivals: OpenArrivals, duration_s: float, seed: int) -> Floats:
+def _times_before(arrivals: OpenArrivals, duration_s: float, seed: int, most: int) -> Floats:
     """Draw ever longer samples, each beginning with the one before, until one outlasts the time."""
     count = _FIRST_GUESS
     while True:
-        if count > MOST_REQUESTS:
+        if count > 2 * most:  # as many were drawn before, and were too few
             raise ValueError(
-                f"more than {MOST_REQUESTS:,} requests arrive before duration_s(={duration_s:g}), "
-                "expected a shorter time or a lower rate"
+                f"more than {most} requests arrive before duration_s(={duration_s:g}), which is "
+                "more than memory holds, expected a shorter time or a lower rate"
             )
         times = arrivals.times_s(count, stream(seed, "arrivals"))
         if times[-1] >= duration_s:

@@ -2,10 +2,12 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import growth, help_s, measure, smallest_study_s
+from experiments.command import Parser, fail, run_command, start, whole_number
 
 NAMES = ("W1", "W2", "W3", "W4", "W5")
 KEYS = (
@@ -28,12 +30,14 @@ ROW = (
 )
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; with ``--json``, one object per workload as the last lines."""
-    parser = _parser()
-    arguments = parser.parse_args()
+    return run_command(_command, _parser(), argv, "the rest was not measured")
+
+
+def _command(arguments: argparse.Namespace) -> int:
     if arguments.trace is not None and not arguments.trace.is_file():
-        parser.error(f"--trace {arguments.trace}: no such file")
+        return fail(f"--trace {arguments.trace}: no such file")
     print(
         "A timeout is one of a bare SimPy process, measured beside each workload. "
         "Times are of one core."
@@ -46,6 +50,7 @@ def main() -> None:
     if arguments.json:
         for figures in results:
             print(json.dumps({key: figures[key] for key in KEYS}))
+    return 0
 
 
 def _one(name: str, count: int | None, trace: Path | None) -> dict[str, Any]:
@@ -66,13 +71,16 @@ def _one(name: str, count: int | None, trace: Path | None) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = Parser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "workloads", nargs="*", metavar="W", default=list(NAMES), type=_workload,
         help=f"of {' '.join(NAMES)}; all of them when none is named",
     )  # fmt: skip
     parser.add_argument(
-        "--requests", type=_count, metavar="N", help="how many, instead of each one's own number"
+        "--requests",
+        type=whole_number,
+        metavar="N",
+        help="how many, instead of each one's own number",
     )
     parser.add_argument(
         "--trace", type=Path, metavar="FILE",
@@ -88,11 +96,5 @@ def _workload(text: str) -> str:
     return text
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number of at least 1")
-    return int(text)
-
-
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -23,19 +23,43 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; --help shows the options\n")
 
 
-def whole_number(text: str) -> int:
+def whole_number(text: str, least: int = 1, most: int = 10**9) -> int:
     """Read an option that counts something. Raises ArgumentTypeError."""
-    if not (text.isascii() and text.isdecimal()) or int(text[:20]) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number of at least 1")
-    return int(text[:20])
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1
+    if number < least:
+        raise argparse.ArgumentTypeError(
+            f"{_cut(text)!r}, expected a whole number of at least {least}"
+        )
+    if number > most:
+        raise argparse.ArgumentTypeError(f"{_cut(text)!r}, expected at most {most}")
+    return number
+
+
+def between(least: int, most: int) -> Callable[[str], int]:
+    """Return what reads a whole number within bounds, both included."""
+    return lambda text: whole_number(text, least, most)
 
 
 def processes(text: str) -> int:
     """Read how many processes may be used. Raises ArgumentTypeError."""
-    number = whole_number(text)
-    if number > MOST_PROCESSES:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected at most {MOST_PROCESSES}")
-    return number
+    return whole_number(text, 1, MOST_PROCESSES)
+
+
+def seconds(text: str) -> float:
+    """Read a time above 0, of a day at most. Raises ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 86_400:
+        raise argparse.ArgumentTypeError(
+            f"{_cut(text)!r}, expected seconds: more than 0, at most 86,400"
+        )
+    return value
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def run_command(
@@ -75,7 +99,7 @@ def _ended(
         return 130
     except MemoryError:
         pass
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:
         if not _for_want_of_memory(error):
             raise
     except OSError as error:
@@ -87,8 +111,10 @@ def _ended(
     )
 
 
-def _for_want_of_memory(error: ImportError) -> bool:
-    return any(words in str(error) for words in ("failed to map", "cannot allocate memory"))
+def _for_want_of_memory(error: Exception) -> bool:
+    """Whether a library says in its own way that memory ran out."""
+    text = str(error).lower()
+    return any(words in text for words in ("failed to map", "allocate memory", "out of memory"))
 
 
 def fail(message: str) -> int:

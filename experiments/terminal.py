@@ -144,7 +144,7 @@ def prepare_process() -> None:
     """
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    os.environ["MPLBACKEND"] = "agg"
+    os.environ["MPLBACKEND"] = "agg"  # a name that it does not know would end matplotlib
     for number in (0, 1, 2):
         try:
             os.fstat(number)

@@ -1,6 +1,5 @@
 """Calibration: how far kernels and engine stay from a GPU's peaks, fitted from measurements."""
 
-import difflib
 import re
 from pathlib import Path
 from typing import Annotated, Self
@@ -23,6 +22,7 @@ from hardware.kernels import Kernels
 from hardware.surface import Surface
 from hardware.uncertainty import check_covariance
 from hardware.yaml_file import read_yaml, validated
+from model.nearest import closest
 
 __all__ = [
     "DATASHEET",
@@ -76,8 +76,8 @@ class Covariance(_Part):
             raise ValueError(f"expected a matrix of {size} by {size}, one row per parameter")
         for name in self.parameters:
             if name not in PARAMETERS and not _NODE.fullmatch(name):
-                close = difflib.get_close_matches(name, PARAMETERS, 1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
+                close = closest(name, PARAMETERS)
+                hint = f"; did you mean {close!r}?" if close else ""
                 raise ValueError(f"parameter {name!r} is not one of a calibration{hint}")
         for row in range(size):
             for column in range(row):
@@ -298,8 +298,8 @@ def load_calibration(name_or_path: str | Path) -> Calibration:
     bundled = FOLDER / f"{text.lower()}.yaml"
     path = bundled if text.lower() in calibration_names() else Path(text)
     if not path.is_file():
-        close = difflib.get_close_matches(text.lower(), calibration_names(), 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        close = closest(text, calibration_names())
+        hint = f"; did you mean {close!r}?" if close else ""
         raise UnknownCalibrationError(
             f"calibration = {text!r} is neither a file nor one of "
             f"{', '.join(calibration_names())}{hint}"

@@ -1,6 +1,5 @@
 """Reading YAML with line numbers, and validating it so that one error lists every mistake."""
 
-import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from model.nearest import closest
 from model.text_file import TOO_DEEP, TextFileError, check_size, read_text
 
 MOST_BYTES = 2**20
@@ -76,8 +76,8 @@ def _mistake(model: type[BaseModel], data: Any, where: str, item: dict[str, Any]
     line = _line(data, location)
     place = f"{where}:{line}" if line else where
     if item["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(location[-1]), list(model.model_fields), 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        close = closest(location[-1], model.model_fields)
+        hint = f"; did you mean {close!r}?" if close else ""
         return f"{place}: {key}: unknown key{hint}"
     if item["type"] == "missing":
         return f"{place}: {key}: missing"

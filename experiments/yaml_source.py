@@ -95,7 +95,20 @@ def _plain(
         document.problems.append(
             Problem(f"{document.label}:{line}", f"tag {tag} is not allowed, expected plain values")
         )
-    return str(node.value)
+    return _text(node, document)
+
+
+def _text(node: Node, document: Document) -> str:
+    """The characters of a scalar: JSON writes those beyond 16 bits as two escapes."""
+    text = str(node.value)
+    if not any("\ud800" <= character <= "\udfff" for character in text):
+        return text
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        where = f"{document.label}:{node.start_mark.line + 1}"
+        document.problems.append(Problem(where, f"{show(text)} holds half a character"))
+        return text.encode("utf-8", "replace").decode()
 
 
 def _within_64_bits(value: Any, node: Node, line: int, document: Document) -> Any:
@@ -116,7 +129,7 @@ def _mapping(
         if not isinstance(key_node, ScalarNode):
             document.problems.append(Problem(where, "a key must be a single word"))
             continue
-        key = str(key_node.value)
+        key = _text(key_node, document)
         here = (*path, key)
         if key in content:
             dotted = ".".join(str(part) for part in here)

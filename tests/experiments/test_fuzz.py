@@ -183,4 +183,5 @@ def test_any_table(data: st.DataObject) -> None:
 @wild.share()
 @given(st.lists(wild.words, max_size=3), st.sampled_from([run.main, validate.main, calibrate.main]))
 def test_any_command_line(argv: list[str], main: Any) -> None:
-    ends_well(main, {"wild.yaml": wild.as_yaml(wild.BASE).encode()}, *argv)
+    study = wild.as_yaml({**wild.BASE, "kind": "no such"}).encode()  # so that nothing is written
+    ends_well(main, {"wild.yaml": study}, *argv)

@@ -15,7 +15,7 @@ def closest(word: object, choices: Iterable[str]) -> str | None:
     wanted = _plain(str(word)[:LONGEST])
     most = max(1, len(wanted) // 3)
     best, least = None, (most + 1, 0)
-    others: list[tuple[int, str]] = []
+    others: list[tuple[int, bool, str]] = []
     for choice in choices:
         known = _plain(choice)
         if known == wanted:
@@ -25,10 +25,8 @@ def closest(word: object, choices: Iterable[str]) -> str | None:
             if score < least:
                 best, least = choice, score
         if left := _words_apart(wanted, known):
-            others.append((left, choice))
-    if best is None and others:
-        best = min(others, key=lambda other: other[0])[1]
-    return best
+            others.append((left, len(known) < len(wanted), choice))
+    return min(others)[-1] if best is None and others else best
 
 
 def _plain(word: str) -> str:

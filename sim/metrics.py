@@ -342,7 +342,8 @@ def _efficiency(scenario: Scenario, steps: StepTotals) -> dict[str, float]:
     Model FLOPs utilisation after Chowdhery et al., "PaLM" (2022), appendix B, except that
     whatever was computed counts, and idle time does not (``busy_share`` says how much there was).
     """
-    peak = scenario.gpu.peak(precision_of(scenario.engine).compute)
+    numbers = precision_of(scenario.engine, scenario.spec, scenario.gpu)
+    peak = scenario.gpu.peak(numbers.main_compute)
     return {
         "mfu": _ratio(steps.flops, steps.run_busy_s * peak),
         "mbu": _ratio(steps.moved_bytes, steps.run_busy_s * scenario.gpu.bandwidth_bytes_per_s),

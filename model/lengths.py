@@ -44,6 +44,7 @@ def longest_request(config: Config, positions: int) -> int:
     Raises:
         ConfigError: a rotary scaling that is not known, or not numbers.
     """
+    positions = min(positions, positions_of(config) or positions)
     scalings = _scalings(config)
     return min((_scaled(scaling, positions) for scaling in scalings), default=positions)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from model.errors import ConfigError, UnknownArchitectureError, UnknownModelError, nearest
 from model.from_config import spec_from_config
+from model.lengths import MOST_POSITIONS, positions_of
 from model.names import ModelName, looks_like_path, plain_name, resolve_name
 from model.quantization.checkpoint import BESIDE, Checkpoint
 from model.quantization.weights import uniform
@@ -26,6 +27,9 @@ __all__ = [
 ]
 
 CATALOGUE = Path(__file__).parent / "catalogue"
+
+TOKENIZER = "tokenizer_config.json"
+"""Says how long a request is where config.json does not."""
 
 MOST_BYTES = 64 * 2**20
 """Of a config file; the longest lists of modules take a few hundred KiB."""
@@ -92,10 +96,13 @@ def resolve_model(name: str) -> ModelName:
 
 
 def _typo(name: str) -> str:
-    """The name that was meant, if but letters differ: another number is another model."""
+    """The name that was meant, if but letters differ: other numbers or words are another model."""
+
+    def shape(text: str) -> list[object]:
+        return [text.count("-"), *(character for character in text if character.isdigit())]
+
     plain = plain_name(name)
-    digits = [character for character in plain if character.isdigit()]
-    alike = [one for one in catalogue() if [c for c in one if c.isdigit()] == digits]
+    alike = [one for one in catalogue() if shape(one) == shape(plain)]
     return nearest(plain, alike, cutoff=0.85)
 
 
@@ -118,7 +125,16 @@ def _load_path(path: Path) -> DecoderSpec:
         for name in BESIDE
         if file.name == "config.json" and (folder / name).is_file()
     }
-    return spec_from_config(_read_json(file), _name_of(file), source=str(file), beside=beside)
+    config = _read_json(file)
+    if positions_of(config) is None and (folder / TOKENIZER).is_file():
+        length = _read_json(folder / TOKENIZER).get("model_max_length")
+        config = {**config, **({"model_max_length": length} if _is_length(length) else {})}
+    return spec_from_config(config, _name_of(file), source=str(file), beside=beside)
+
+
+def _is_length(length: object) -> bool:
+    """Tokenizers without a limit have one of 1e30."""
+    return isinstance(length, int) and 0 < length <= MOST_POSITIONS
 
 
 def _name_of(file: Path) -> str:

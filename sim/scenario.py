@@ -196,6 +196,8 @@ class Scenario:
     cluster: ClusterConfig
     engine: EngineConfig
     """As given; the resolved values of its defaults are the fields below."""
+    precision: Precision
+    """How numbers are stored and multiplied, as the checkpoint, the engine and the GPU have it."""
     calibration: Calibration
     ledger: MemoryLedger
     price: StepCost
@@ -271,6 +273,7 @@ def build_scenario(
         gpu=gpu,
         cluster=cluster,
         engine=engine,
+        precision=numbers,
         calibration=calibration,
         ledger=ledger,
         price=price,

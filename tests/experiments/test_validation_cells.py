@@ -176,7 +176,7 @@ def test_gpus_with_remarks(text: str, name: str) -> None:
     assert load_gpu(row_of(run("a", gpu=text)).gpu).name == load_gpu(name).name
 
 
-@pytest.mark.parametrize("text", ["A100 (MIG 3g.40gb)", "not stated (H100)", "H20"])
+@pytest.mark.parametrize("text", ["A100 (MIG 3g.40gb)", "not stated (H100)", "H800"])
 def test_another_gpu_is_no_remark(text: str) -> None:
     with pytest.raises(ValueError, match="gpu = "):
         load_gpu(row_of(run("a", gpu=text)).gpu)
@@ -207,11 +207,11 @@ def test_versions(text: str, version: tuple[int, ...] | None) -> None:
     [
         ("fp8 (w8a8)", "fp8", "auto"),
         ("W8A8", "int8", "auto"),
-        ("bf16", None, "bfloat16"),
+        ("bf16", "auto", "bfloat16"),
         ("AWQ 4-bit", "int4", "auto"),
     ],
 )
-def test_precisions(words: str, quantization: str | None, dtype: str) -> None:
+def test_precisions(words: str, quantization: str, dtype: str) -> None:
     engine = setup_of(row_of(run("a", precision=words, gpu="H100")), 100).engine
     assert (engine.quantization, engine.dtype) == (quantization, dtype)
 

@@ -16,7 +16,8 @@ MOST_POINTS = 10_000
 """Of one sweep: more rows than anybody compares, and more than can be checked in a minute."""
 
 SWEEPABLE = (
-    "model", "cluster", "engine", "calibration", "workload", "slo", "warmup_fraction", "stop_s",
+    "model", "cluster", "engine", "calibration", "workload", "slo", "warmup_fraction", "warmup_s",
+    "stop_s",
 )  # fmt: skip
 """Sections that a sweep may change; seeds are for every point alike."""
 

@@ -78,26 +78,22 @@ def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file says.
+    """Return what a JSON file says; NaN and infinities are for the reader of a key to judge.
 
     Raises:
-        TextFileError: as ``read_text``; or not JSON, nested too deeply, or with NaN or infinity.
+        TextFileError: as ``read_text``; or not JSON, nested too deeply, or with too many values.
     """
     text = read_text(path)
     try:
-        data = json.loads(text, parse_constant=_refuse)
+        data = json.loads(text)
     except json.JSONDecodeError as error:
         raise TextFileError(f"not JSON: {error}") from None
     except RecursionError:
-        raise TextFileError(TOO_DEEP) from None
-    except ValueError as error:  # a constant, or a number of thousands of digits
+        raise TextFileError(f"not JSON: {TOO_DEEP}") from None
+    except ValueError as error:  # a number of thousands of digits
         raise TextFileError(f"not JSON: {error}") from None
     check_size(data)
     return data
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant}, expected a finite number")
 
 
 def check_size(data: Any) -> None:

@@ -23,7 +23,7 @@ from sim.percentiles import (
     weighted_statistics,
 )
 from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
-from sim.scenario import Scenario, precision_of
+from sim.scenario import Scenario
 from sim.steady_state import (
     SERVICE_TIMES,
     Window,
@@ -138,16 +138,22 @@ class Slo(BaseModel):
 
 
 def summarise(
-    result: Result, scenario: Scenario, slo: Slo | None = None, warmup_fraction: float = 0.1
+    result: Result,
+    scenario: Scenario,
+    slo: Slo | None = None,
+    warmup_fraction: float = 0.1,
+    warmup_s: float | None = None,
 ) -> dict[str, float]:
     """Compute every metric of ``METRICS``, in its order and units.
 
-    Without ``slo`` every finished request is good. Divisions by no time or by no request are NaN.
+    Without ``slo`` every finished request is good. For the warm-up see ``measured_window``.
+    Divisions by no time or by no request are NaN.
 
     Raises:
-        ValueError: ``warmup_fraction`` is not in [0, 1), nothing arrived, or the columns disagree.
+        ValueError: ``warmup_fraction`` is not in [0, 1), nothing arrived (after the warm-up), or
+            the columns disagree.
     """
-    window = measured_window(result, warmup_fraction)
+    window = measured_window(result, warmup_fraction, warmup_s)
     covered = scenario.calibration.covered
     steps = step_totals(result, window, scenario.price, covered)
     values = {
@@ -342,7 +348,7 @@ def _efficiency(scenario: Scenario, steps: StepTotals) -> dict[str, float]:
     Model FLOPs utilisation after Chowdhery et al., "PaLM" (2022), appendix B, except that
     whatever was computed counts, and idle time does not (``busy_share`` says how much there was).
     """
-    peak = scenario.gpu.peak(precision_of(scenario.engine).compute)
+    peak = scenario.gpu.peak(scenario.precision.main_compute)
     return {
         "mfu": _ratio(steps.flops, steps.run_busy_s * peak),
         "mbu": _ratio(steps.moved_bytes, steps.run_busy_s * scenario.gpu.bandwidth_bytes_per_s),

@@ -54,7 +54,6 @@ def test_what_is_no_file(tmp_path: Path) -> None:
             "[" * (DEEPEST + 2) + "]" * (DEEPEST + 2),
             f"expected at most {DEEPEST} levels",
         ),
-        ('{"a": NaN}', "NaN, expected a finite number"),
         ('{"a": ' + "9" * 5000 + "}", "not JSON"),
         ("{", "not JSON"),
         ("[" + "0," * 200_000 + "0]", "too large, expected at most 200,000 values"),

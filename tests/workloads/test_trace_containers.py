@@ -63,6 +63,7 @@ SHAPES = {
     "commas": separated(","),
     "semicolons": separated(";"),
     "semicolons and decimal commas": separated(";", ","),
+    "a line for spreadsheets": lambda frame: b"sep=;\r\n" + separated(";")(frame),
     "tabs": separated("\t"),
     "bars": separated("|"),
     "whole numbers as floats": lambda frame: frame.astype(float).to_csv(index=False).encode(),

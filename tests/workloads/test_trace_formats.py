@@ -295,6 +295,15 @@ def test_tokens_of_a_block_are_found_from_the_lengths(written, prompts, counts, 
     assert requests.prefixes.ends[0] == min(tokens, prompts[0])
 
 
+@pytest.mark.parametrize("ids", [("a", "b", "c"), (-5, 2**63 - 1, 2**63), ("7", "07", "8")])
+def test_identities_of_blocks_may_be_hashes(written, ids):
+    first, second, third = ids
+    rows = (mooncake(0, 1024, 3, [first, second]), mooncake(1, 1000, 3, [first, third]))
+    prefixes = read_trace(written(lines(*rows))).prefixes
+    assert prefixes is not None
+    assert prefixes.streams.tolist() == [0, 1, 0, 2]
+
+
 def test_blocks_of_bailian_have_16_tokens(written):
     requests = read_trace(written(lines(mooncake(0, 40, 3, [7, 8, 9], chat_id=1))))
     assert requests.prefixes is not None

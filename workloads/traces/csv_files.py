@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from workloads.traces.source import Row, Source, UnsoundError
 DELIMITERS = ",;\t|"
 LONGEST_LINE_BYTES = 16 * 2**20
 BLOCK_BYTES = 4 * 2**20
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
+_SEPARATOR = re.compile(rb"sep=.\s*", re.I)
+"""A first line for spreadsheets, which says what the header shows."""
 csv.field_size_limit(LONGEST_LINE_BYTES)
 
 
@@ -78,12 +82,18 @@ class CsvFile(Source):
                     line = self._header_line + table.line_num
                     if len(row) == self._width:
                         if any(map(str.strip, row)):
-                            yield line, {name: row[place] for name, place in places}
+                            yield line, {name: self._text(row[place]) for name, place in places}
                     elif any(map(str.strip, row)):
                         raise TraceError(f"{self.path}:{line}: {self._wrong_width(row)}")
             except csv.Error as error:
                 line = self._header_line + table.line_num
                 raise TraceError(f"{self.path}:{line}: {error}") from None
+
+    def _text(self, value: str) -> str:
+        """Return a field; where semicolons separate fields, a comma may begin the decimals."""
+        if self._delimiter == ";" and _DECIMAL_COMMA.fullmatch(value.strip()):
+            return value.replace(",", ".")
+        return value
 
     def _wrong_width(self, row: list[str]) -> str:
         text = self._delimiter.join(row)
@@ -134,7 +144,9 @@ def _header(reader: io.BufferedReader) -> tuple[str, int]:
             raise TraceError(
                 f"the first line has more than {LONGEST_LINE_BYTES:,} bytes, expected a header"
             )
-        if whole.strip(b" \t\r\n,;|") and not whole.count(b'"') % 2:
+        if _SEPARATOR.fullmatch(whole):
+            whole = b""
+        elif whole.strip(b" \t\r\n,;|") and not whole.count(b'"') % 2:
             return _decoded(whole), lines
         if not whole.strip(b" \t\r\n,;|"):
             whole = b""

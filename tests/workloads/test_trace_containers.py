@@ -200,6 +200,8 @@ PARQUET = SHAPES["Parquet"](pd.read_csv(io.StringIO(TABLE)))
             b'{"arrival_s": 0, "prompt_tokens": 1, "output_tokens": 1}\n[3]\n',
             "'3', expected",
         ),
+        (TABLE.encode() + b"1" * 17_000_000, "trace:5: a line of more than 16,777,216 characters"),
+        (b"a,b\rc,d\n1,2\n", "the header cannot be read: new-line character seen in unquoted"),
         (b"x" * 17_000_000, "the first line has more than 16,777,216 bytes"),
     ],
 )

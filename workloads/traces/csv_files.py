@@ -30,7 +30,7 @@ class CsvFile(Source):
     def __init__(self, path: Path) -> None:
         with opened(path) as (reader, packing):
             line, self._header_line = _header(reader)
-        self._delimiter = max(DELIMITERS, key=lambda one: len(_split(line, one)))
+            self._delimiter = max(DELIMITERS, key=lambda one: len(_split(line, one)))
         names = [name.strip() for name in _split(line, self._delimiter)]
         while names and not names[-1]:  # a separator at the end of the line
             names.pop()
@@ -76,7 +76,7 @@ class CsvFile(Source):
         with opened(self.path) as (reader, _):
             _header(reader)
             text = io.TextIOWrapper(reader, encoding="utf-8", errors="replace", newline="")
-            table = csv.reader(text, delimiter=self._delimiter)
+            table = csv.reader(self._lines(text), delimiter=self._delimiter)
             try:
                 for row in table:
                     line = self._header_line + table.line_num
@@ -88,6 +88,16 @@ class CsvFile(Source):
             except csv.Error as error:
                 line = self._header_line + table.line_num
                 raise TraceError(f"{self.path}:{line}: {error}") from None
+
+    def _lines(self, text: io.TextIOWrapper) -> Iterator[str]:
+        """Yield lines; one without an end must not fill the memory."""
+        number = self._header_line
+        while line := text.readline(LONGEST_LINE_BYTES):
+            number += 1
+            if len(line) == LONGEST_LINE_BYTES:
+                what = f"a line of more than {LONGEST_LINE_BYTES:,} characters"
+                raise TraceError(f"{self.path}:{number}: {what}")
+            yield line
 
     def _text(self, value: str) -> str:
         """Return a field; where semicolons separate fields, a comma may begin the decimals."""
@@ -163,7 +173,11 @@ def _decoded(line: bytes) -> str:
 
 
 def _split(line: str, delimiter: str) -> list[str]:
-    return next(csv.reader([line.strip(" \r\n")], delimiter=delimiter, skipinitialspace=True), [])
+    lines = [line.strip(" \r\n")]
+    try:
+        return next(csv.reader(lines, delimiter=delimiter, skipinitialspace=True), [])
+    except csv.Error as error:
+        raise TraceError(f"the header cannot be read: {error}") from None
 
 
 def _as_numpy(column: pa.Array) -> Array:

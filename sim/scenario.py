@@ -1,17 +1,29 @@
 """A scenario: everything that is needed to simulate once, resolved and checked."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
+from hardware.arithmetic import runnable
 from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import Gpu
 from hardware.memory import MemoryLedger, memory_ledger
 from hardware.step_cost import StepCost, step_cost
-from model.precision import Precision, precision
+from model.precision import Precision, check_kv_dtype, precision
+from model.quantization.choice import chosen_weights
+from model.quantization.methods import AUTO, check_setting
 from model.spec import DecoderSpec
 
 AnyFloat = TypeVar("AnyFloat", float, npt.NDArray[np.float64])
@@ -31,6 +43,11 @@ ASSUMED_SEQUENCE_OVERHEAD_S = 1e-5
 """Host time where nothing was measured: round figures, of the order of what a Python engine does
 between two steps (scheduling, preparing inputs, sampling, streaming). An engine without any would
 be too good to be true; ``engine.step_overhead_s: 0`` gives the bare roofline."""
+
+
+def _auto(quantization: object) -> object:
+    """Null is auto."""
+    return AUTO if quantization is None else quantization
 
 
 class EngineConfig(BaseModel):
@@ -83,11 +100,16 @@ class EngineConfig(BaseModel):
     """static: how long the request that is next in line (by `order`) waits at most for its batch to
     fill."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """Of weights and activations; auto is bfloat16."""
-    quantization: Literal["fp8", "int8", "w8a16", "int4", "fp4"] | None = None
-    """Of the weights; w8a16 and int4 leave the activations as they are."""
-    kv_cache_dtype: Literal["auto", "fp8"] = "auto"
-    """Of the KV cache; auto follows dtype."""
+    """Of weights and activations; auto is bfloat16, or float16 where the checkpoint is or the GPU
+    has no bfloat16, as in vLLM."""
+    quantization: Annotated[str, AfterValidator(check_setting), BeforeValidator(_auto)] = "auto"
+    """Of the weights: auto (or null) is what the checkpoint, or the model's published name, says;
+    none insists on 16 bits. Otherwise one of vLLM's names (fp8, awq, gptq, bitsandbytes,
+    compressed-tensors, modelopt, ...), which must not contradict the checkpoint, or int8, int4,
+    fp4, w8a16 for numbers of that kind: see docs/checkpoints.md."""
+    kv_cache_dtype: Annotated[str, AfterValidator(check_kv_dtype)] = "auto"
+    """Of the KV cache: auto is fp8 where the checkpoint says so, dtype otherwise; or bfloat16,
+    float16, fp8, fp8_e4m3, fp8_e5m2, fp8_inc."""
     attention: Literal["fused", "standard"] = "fused"
     """fused: FlashAttention's traffic; standard: scores and probabilities go through memory."""
     step_overhead_s: float | None = Field(default=None, ge=0)
@@ -174,6 +196,8 @@ class Scenario:
     cluster: ClusterConfig
     engine: EngineConfig
     """As given; the resolved values of its defaults are the fields below."""
+    precision: Precision
+    """How numbers are stored and multiplied, as the checkpoint, the engine and the GPU have it."""
     calibration: Calibration
     ledger: MemoryLedger
     price: StepCost
@@ -208,11 +232,11 @@ def build_scenario(
         ValueError: a budget below ``max_num_seqs``, or a tensor-parallel size that does not divide.
     """
     chunked = engine.scheduler == "chunked_prefill"
-    max_model_len = engine.max_model_len or spec.max_position_embeddings
+    max_model_len = _longest_request(engine, spec)
     token_budget = _token_budget(engine, max_model_len)
     # Without chunking a long prompt is a step of its own, however small the budget.
     longest_step = token_budget if chunked else max(token_budget, max_model_len)
-    numbers = precision_of(engine)
+    numbers = precision_of(engine, spec, gpu)
     ledger = memory_ledger(
         spec,
         gpu,
@@ -249,6 +273,7 @@ def build_scenario(
         gpu=gpu,
         cluster=cluster,
         engine=engine,
+        precision=numbers,
         calibration=calibration,
         ledger=ledger,
         price=price,
@@ -267,10 +292,32 @@ def _plans_ahead(engine: EngineConfig, calibration: Calibration) -> bool:
     return calibration.async_scheduling if given is None else given
 
 
-def precision_of(engine: EngineConfig) -> Precision:
-    """Return the bytes per number and the arithmetic that an engine's settings mean."""
-    dtype = "bfloat16" if engine.dtype == "auto" else engine.dtype
-    return precision(dtype, engine.quantization, engine.kv_cache_dtype)
+def precision_of(engine: EngineConfig, spec: DecoderSpec, gpu: Gpu) -> Precision:
+    """Return the bytes per number and the arithmetic of a model in an engine on a GPU.
+
+    Raises:
+        ValueError: the engine's settings contradict the checkpoint.
+        UnsupportedPrecisionError: the GPU cannot run it.
+    """
+    checkpoint, dtype, kv = spec.checkpoint, engine.dtype, engine.kv_cache_dtype
+    if dtype == "auto":
+        half = checkpoint.dtype in ("float16", "half") or "bf16" not in gpu.peak_flops_per_s
+        dtype = "float16" if half else "bfloat16"
+    if kv == "auto" and checkpoint.kv_fp8:
+        kv = "fp8"
+    told = chosen_weights(engine.quantization, checkpoint.weights, spec.name, spec.num_experts)
+    return runnable(precision(dtype, told, kv), gpu)
+
+
+def _longest_request(engine: EngineConfig, spec: DecoderSpec) -> int:
+    """Tokens of the longest request: as given, or what the model allows. Raises ValueError."""
+    given = engine.max_model_len
+    if given is not None and given > spec.max_model_len:
+        raise ValueError(
+            f"engine.max_model_len = {given} is longer than {spec.name} allows, expected at most "
+            f"{spec.max_model_len}, which its config gives (positions and rope scaling)"
+        )
+    return given or spec.max_model_len
 
 
 def _token_budget(engine: EngineConfig, max_model_len: int) -> int:

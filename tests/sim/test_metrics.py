@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hardware.calibration import Calibration, CoveredRange
+from model.precision import precision
 from sim.metrics import LATENCIES, METRICS, Slo, caveats, summarise, timeline
 from sim.percentiles import percentiles, unsupported, weighted_statistics
 from sim.result import (
@@ -62,7 +63,7 @@ def scenario(**cluster: Any) -> Scenario:
     )
     parts = SimpleNamespace(
         engine=EngineConfig(), cluster=ClusterConfig(gpu="toy", **cluster), gpu=gpu, price=Price(),
-        calibration=CALIBRATION,
+        calibration=CALIBRATION, precision=precision(),
     )  # fmt: skip
     return cast(Scenario, parts)
 

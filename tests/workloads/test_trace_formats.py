@@ -1,6 +1,7 @@
 """Every known format as its program writes it: right arrivals and lengths, and what is told."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -227,6 +228,12 @@ def test_a_format_is_recognised_and_read(written, name):
     (note,) = requests.notes
     assert note.startswith(f"trace: format {name.split()[0]} (")
     assert f"{len(times)} requests over {times[-1]:g} s" in note
+
+
+def test_the_page_on_traces_names_every_format():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "traces.md").read_text()
+    named = {form.name for form in FORMATS if not form.name.endswith("_lengths")}
+    assert {name for name in named if f"`{name}`" not in page} == set()
 
 
 def test_every_format_has_a_name_and_columns_of_its_own():

@@ -69,6 +69,8 @@ class Replica:
             start_s, batch = now_s, scheduler.next_batch(now_s)
             if batch is None:
                 now_s, idle = min(scheduler.wake_s, self.arrival.arrival_s), True
+                if now_s <= start_s:  # it would be asked again and again, at the same time
+                    raise ValueError(f"the scheduler waits for {now_s:g} s at {start_s:g} s")
             else:
                 if batch.chunks or batch.preempted:
                     recorder.begin(batch, now_s)

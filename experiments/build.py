@@ -165,7 +165,7 @@ def requests_of(study: Study, seed: int) -> Requests:
             not before ``stop_s``, or all of it before ``warmup_s``.
     """
     stamps = tuple(_stamp(path) for path in study.workload.files)
-    prefixes = study.engine.enable_prefix_caching
+    prefixes = study.engine.enable_prefix_caching is not False
     requests = _requests(study.workload.model_dump_json(), seed, prefixes, stamps)
     if len(requests) > LARGE:
         _requests.cache_clear()

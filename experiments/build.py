@@ -5,6 +5,7 @@ from functools import lru_cache
 from math import inf
 from pathlib import Path
 
+from experiments.room import most_requests
 from experiments.study import Study
 from hardware.calibration import Calibration, UnknownCalibrationError, load_calibration
 from hardware.engines import ENGINES, engine_calibration, engine_calibration_names
@@ -13,6 +14,7 @@ from model.spec import MODEL_FILES, load_spec
 from sim.router import BLIND
 from sim.scenario import NO_CLIENT, ClusterConfig, EngineConfig, Scenario, build_scenario
 from workloads.arrivals import ClosedLoop
+from workloads.config import LATEST_S
 from workloads.requests import Requests
 from workloads.streams import stream
 from workloads.workload import Workload, generate
@@ -187,7 +189,14 @@ def requests_of(study: Study, seed: int) -> Requests:
 
 @lru_cache(maxsize=KEPT)
 def _requests(workload: str, seed: int, prefixes: bool, stamps: tuple[Stamp, ...]) -> Requests:
-    requests = generate(Workload.model_validate_json(workload), seed, prefixes=prefixes)
+    requests = generate(
+        Workload.model_validate_json(workload), seed, prefixes=prefixes, most=most_requests()
+    )
+    if requests.users is None and len(requests) and not requests.arrival_s[-1] <= LATEST_S:
+        raise ValueError(
+            f"workload: the last request arrives at {requests.arrival_s[-1]:g} s, expected at most "
+            f"{LATEST_S:g} s"
+        )
     if not len(requests):
         raise ValueError("workload: no request arrives, expected at least one")
     return requests

@@ -5,9 +5,9 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from hardware.yaml_file import read_yaml, validated
 
@@ -48,6 +48,11 @@ _INSTEAD = {
 }
 
 
+Memory = Annotated[int, Field(gt=0, le=10**15)]
+Rate = Annotated[float, Field(gt=0, le=1e21)]
+"""Bytes or operations per second. With the bounds no step takes longer than a float can tell."""
+
+
 class UnknownGpuError(ValueError):
     """A GPU that the catalogue does not hold."""
 
@@ -65,30 +70,30 @@ class Gpu(BaseModel):
 
     name: str = "custom"
     """What results call it."""
-    memory_bytes: PositiveInt
+    memory_bytes: Memory
     """What the driver offers to a process: the total of cudaMemGetInfo."""
-    nominal_memory_bytes: PositiveInt | None = None
+    nominal_memory_bytes: Memory | None = None
     """What the vendor sells."""
-    bandwidth_bytes_per_s: PositiveFloat
+    bandwidth_bytes_per_s: Rate
     """Of the memory."""
-    peak_flops_per_s: dict[Compute, PositiveFloat] = Field(min_length=1)
+    peak_flops_per_s: dict[Compute, Rate] = Field(min_length=1)
     """Dense peak of each arithmetic that the GPU has: fp32 tf32 fp16 bf16 fp8 int8 fp4."""
     compute_capability: PositiveFloat | None = None
     """NVIDIA's version of the architecture: 8.0 for an A100, 9.0 for an H100. It decides which
     quantized weights an engine can run; without one none is refused for its age."""
     link: str = "none"
     """What joins GPUs of one server."""
-    gpus_per_server: PositiveInt = 8
+    gpus_per_server: Annotated[int, Field(ge=1, le=4096)] = 8
     """GPUs that these links join, and so the largest tensor-parallel size. Default: as many as the
     servers of every GPU of the catalogue hold."""
-    link_bytes_per_s: PositiveFloat | None = None
+    link_bytes_per_s: Rate | None = None
     """Of one GPU's links together, in one direction. Needed for tensor parallelism."""
-    link_peer_bytes_per_s: PositiveFloat | None = None
+    link_peer_bytes_per_s: Rate | None = None
     """Where every pair of GPUs has a link of its own (a full mesh): the rate of one, in one
     direction. A group uses the links between its members only."""
-    link_latency_s: NonNegativeFloat = 1e-6
+    link_latency_s: Annotated[float, Field(ge=0, le=1)] = 1e-6
     """Of one hop. Default: NCCL's figure for PCIe."""
-    usd_per_hour: PositiveFloat | None = None
+    usd_per_hour: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """On-demand price of one GPU."""
     sources: dict[str, str] = Field(default_factory=dict)
     """Where each figure comes from, by field."""
@@ -141,7 +146,7 @@ class _Entry(BaseModel):
     link_peer_rate: _Figure | None = None
     link_latency: _Figure
     price: _Figure | None = None
-    gpus_per_server: PositiveInt = 8
+    gpus_per_server: int = Field(default=8, gt=0)
 
 
 class _Catalogue(BaseModel):

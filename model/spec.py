@@ -1,6 +1,5 @@
 """Finds a model by its name, published or of the catalogue, or by a path to its config.json."""
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,6 +12,7 @@ from model.lengths import MOST_POSITIONS, positions_of
 from model.names import ModelName, looks_like_path, plain_name, resolve_name
 from model.quantization.checkpoint import BESIDE, Checkpoint
 from model.shape import DecoderSpec
+from model.text_file import TextFileError, read_json
 
 __all__ = [
     "MODEL_FILES",
@@ -31,12 +31,15 @@ CATALOGUE = Path(__file__).parent / "catalogue"
 TOKENIZER = "tokenizer_config.json"
 """Says how long a request is where config.json does not."""
 
+<<<<<<< HEAD
 MODEL_FILES = ("config.json", *BESIDE, TOKENIZER)
 """Files of a model's folder that are read."""
 
 MOST_BYTES = 64 * 2**20
 """Of a config file; the longest lists of modules take a few hundred KiB."""
 
+=======
+>>>>>>> main
 
 @lru_cache(maxsize=1)
 def catalogue() -> tuple[str, ...]:
@@ -157,19 +160,14 @@ def _name_of(file: Path) -> str:
 def _read_json(path: Path) -> Mapping[str, object]:
     try:
         with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+            begins = file.read(4)
+        if begins == b"GGUF":
+            raise ConfigError(f"{path}: this is GGUF, expected the config.json of the same model")
+        config = read_json(path)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from None
-    if data[:4] == b"GGUF":
-        raise ConfigError(f"{path}: this is GGUF, expected the config.json of the same model")
-    if len(data) > MOST_BYTES:
-        raise ConfigError(f"{path}: more than {MOST_BYTES // 2**20} MiB, expected a config.json")
-    try:
-        config = json.loads(data.decode("utf-8-sig"))
-    except RecursionError:
-        raise ConfigError(f"{path}: not JSON: nested too deep") from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: not JSON: {error}") from None
+    except TextFileError as error:
+        raise ConfigError(f"{path}: {error}") from None
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: expected a JSON object, found {type(config).__name__}")
     return config

@@ -11,8 +11,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PositiveFloat,
-    PositiveInt,
     model_validator,
 )
 
@@ -45,6 +43,10 @@ between two steps (scheduling, preparing inputs, sampling, streaming). An engine
 be too good to be true; ``engine.step_overhead_s: 0`` gives the bare roofline."""
 
 
+Count = Annotated[int, Field(gt=0, le=10**9)]
+Wait = Annotated[float, Field(gt=0, le=1e9)]
+
+
 def _auto(quantization: object) -> object:
     """Null is auto."""
     return AUTO if quantization is None else quantization
@@ -65,11 +67,11 @@ class EngineConfig(BaseModel):
     """chunked_prefill: plan a step while the one before is computed, as vLLM does by default since
     0.14. Arrivals are then seen, and seats and blocks are free, one step later. Default: the
     calibration's; false without one."""
-    max_num_seqs: PositiveInt = 256
+    max_num_seqs: Count = 256
     """Most sequences in the running batch."""
-    max_num_batched_tokens: PositiveInt | None = None
+    max_num_batched_tokens: Count | None = None
     """Token budget of one step. Default: 2048 with chunked_prefill, max_model_len otherwise."""
-    long_prefill_token_threshold: int = Field(default=0, ge=0)
+    long_prefill_token_threshold: int = Field(default=0, ge=0, le=10**9)
     """chunked_prefill: longest chunk of one prompt in one step; 0 is no limit but the budget."""
     long_prefill_limits_alone: bool = True
     """chunked_prefill: whether long_prefill_token_threshold limits a request that is alone, too; it
@@ -78,16 +80,16 @@ class EngineConfig(BaseModel):
     """chunked_prefill: a request starts only when blocks for all of its tokens are free, not just
     for its first chunk, as in vLLM since 0.19. They are not set aside: one behind it can still take
     them. The other schedulers take prompts whole."""
-    max_model_len: PositiveInt | None = None
+    max_model_len: Count | None = None
     """Longest prompt plus output, in tokens. Default: what the model was made for."""
     enable_prefix_caching: bool = False
     """chunked_prefill: keep the KV blocks of ended requests, for prompts that begin alike."""
     reuse_unhashed_first: bool = False
     """enable_prefix_caching: a free block that is not full, so that nobody can find it, is taken
     before all others, as in vLLM since 0.24; else the block that became free first."""
-    block_size: PositiveInt = 16
+    block_size: int = Field(default=16, gt=0, le=65_536)
     """Tokens in one KV-cache block."""
-    num_gpu_blocks: PositiveInt | None = None
+    num_gpu_blocks: Count | None = None
     """KV-cache blocks of one replica, overriding the memory ledger."""
     null_block: bool = False
     """Whether one of the blocks is never given out, as in vLLM v1."""
@@ -96,7 +98,7 @@ class EngineConfig(BaseModel):
     watermark: float | None = Field(default=None, ge=0, lt=1)
     """Share of the blocks kept free when admitting; in chunked_prefill not for the first one of an
     empty batch. Default: 0 in chunked_prefill, else 0.01."""
-    batch_timeout_s: float = Field(default=0.1, ge=0)
+    batch_timeout_s: float = Field(default=0.1, ge=0, le=1e6)
     """static: how long the request that is next in line (by `order`) waits at most for its batch to
     fill."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
@@ -112,15 +114,15 @@ class EngineConfig(BaseModel):
     float16, fp8, fp8_e4m3, fp8_e5m2, fp8_inc."""
     attention: Literal["fused", "standard"] = "fused"
     """fused: FlashAttention's traffic; standard: scores and probabilities go through memory."""
-    step_overhead_s: float | None = Field(default=None, ge=0)
+    step_overhead_s: float | None = Field(default=None, ge=0, le=3600)
     """Host time of one step. Default: the calibration's; 1 ms without one."""
-    sequence_overhead_s: float | None = Field(default=None, ge=0)
+    sequence_overhead_s: float | None = Field(default=None, ge=0, le=3600)
     """Host time of one sequence in a step. Default: the calibration's; 10 us without one."""
-    api_request_s: float | None = Field(default=None, ge=0)
+    api_request_s: float | None = Field(default=None, ge=0, le=3600)
     """Time of one request in the API server, on its way in. Default: the calibration's."""
-    api_token_s: float | None = Field(default=None, ge=0)
+    api_token_s: float | None = Field(default=None, ge=0, le=3600)
     """The same for each token of its prompt: the tokeniser. Default: the calibration's."""
-    api_output_s: float | None = Field(default=None, ge=0)
+    api_output_s: float | None = Field(default=None, ge=0, le=3600)
     """Time of a token on its way out, after the end of its step: detokeniser and stream. It delays
     every token alike. Default: the calibration's."""
 
@@ -145,13 +147,13 @@ class ClusterConfig(BaseModel):
     gpu: str | dict[str, object]
     """A GPU of the catalogue by name, a mapping with the same fields, or `calibrated`: the device
     that the calibration describes."""
-    tensor_parallel_size: PositiveInt = 1
+    tensor_parallel_size: int = Field(default=1, gt=0, le=4096)
     """GPUs of one replica."""
-    replicas: PositiveInt = 1
+    replicas: int = Field(default=1, gt=0, le=100_000)
     """Engine instances behind the router."""
     router: RouterName = "round_robin"
     """Chooses the replica of an arriving request."""
-    gpu_usd_per_hour: PositiveFloat | None = None
+    gpu_usd_per_hour: float | None = Field(default=None, gt=0, le=1e6)
     """Price of one GPU. Default: the catalogue's."""
 
 
@@ -162,10 +164,10 @@ class ClientConfig(BaseModel):
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
 
-    max_concurrency: PositiveInt | None = None
+    max_concurrency: Count | None = None
     """Most requests in flight; those that arrive meanwhile wait at the client, in order, and their
     TTFT and E2E count from when they are sent. Default: no limit."""
-    timeout_s: PositiveFloat | None = None
+    timeout_s: Wait | None = None
     """The client gives up a request that has no whole answer so long after it was sent; the engine
     drops it between two steps. Default: it waits for ever."""
 

@@ -563,6 +563,7 @@ def test_weighted_statistics_expand(few: int, pairs: list[tuple[float, int]], si
         assert mean == pytest.approx(math.fsum(ordered) / len(ordered), rel=1e-12)
 
 
+@pytest.mark.wallclock
 def test_a_million_requests_in_seconds() -> None:
     """A hundred thousand rounds of a toy run, one after the other."""
     result, _, _ = toy_run(5, mixed=False)

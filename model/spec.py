@@ -31,15 +31,9 @@ CATALOGUE = Path(__file__).parent / "catalogue"
 TOKENIZER = "tokenizer_config.json"
 """Says how long a request is where config.json does not."""
 
-<<<<<<< HEAD
 MODEL_FILES = ("config.json", *BESIDE, TOKENIZER)
 """Files of a model's folder that are read."""
 
-MOST_BYTES = 64 * 2**20
-"""Of a config file; the longest lists of modules take a few hundred KiB."""
-
-=======
->>>>>>> main
 
 @lru_cache(maxsize=1)
 def catalogue() -> tuple[str, ...]:

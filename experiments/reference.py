@@ -6,7 +6,6 @@ committed pages with what this module writes.
 """
 
 import argparse
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from experiments.bundled import bundled_studies
+from experiments.command import Parser, run_command, start
 from experiments.decoder_vs_simulation import DecoderStudy
 from experiments.kv_cache_latency import KvCacheStudy
 from experiments.stats import WITHOUT_INTERVAL
@@ -277,9 +277,13 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the pages to docs/, or to ``--out``."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.reference", description=__doc__)
+    parser = Parser(prog="python -m experiments.reference", description=__doc__)
     parser.add_argument("--out", type=Path, default=DOCS, help="folder to write to (docs)")
-    out: Path = parser.parse_args(argv).out
+    return run_command(_write, parser, argv, "some pages may be missing")
+
+
+def _write(options: argparse.Namespace) -> int:
+    out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     for name, page in PAGES.items():
         (out / name).write_text(page(), encoding="utf-8", newline="\n")
@@ -288,4 +292,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

@@ -63,6 +63,9 @@ class Loop:
         """Go on from ``now_s``, when the batch under way ends; return when to be woken.
 
         That is when a step ends behind which something else is due, or which ends after ``stop_s``.
+
+        Raises:
+            ValueError: the scheduler wants to be asked again in the past.
         """
         scheduler, prices, journal, due = self.scheduler, self.prices, self.journal, self.due
         ends_s = journal.step_end_s
@@ -77,6 +80,8 @@ class Loop:
             batch, start_s = scheduler.next_batch(now_s), now_s
             if batch is None:
                 now_s = min(scheduler.wake_s, self.arrival.arrival_s)
+                if now_s <= start_s:  # it would be asked again and again, at the same time
+                    raise ValueError(f"the scheduler waits for {now_s:g} s at {start_s:g} s")
             else:
                 if batch.chunks or batch.preempted:
                     journal.begin(batch, now_s)

@@ -1,11 +1,14 @@
 """What each scheduler puts into its steps, as whole event logs."""
 
+from math import inf
 from typing import Any
 
 import pytest
 
 from sim.engine.chunked_prefill import ChunkedPrefill
+from sim.engine.journal import Journal
 from sim.engine.kv_cache import BlockPool
+from sim.engine.loop import Loop
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
 from sim.engine.waiting import waiting_queue
@@ -230,3 +233,13 @@ def test_the_null_block_is_never_given_out() -> None:
 def test_an_unknown_order_is_refused() -> None:
     with pytest.raises(ValueError, match="order 'lifo' is unknown, expected fcfs"):
         waiting_queue("lifo")
+
+
+def test_a_scheduler_that_waits_for_the_past_ends() -> None:
+    scheduler = PrefillFirst(**settings())
+    scheduler.wake_s = 0.5
+    prices = small.scenario().price.prices
+    loop = Loop(scheduler, prices, 0.0, Journal(1000), iter(()), [], lambda finished, now_s: None)
+    assert loop.go_on(0.0, 0.4) == 0.5
+    with pytest.raises(ValueError, match=r"the scheduler waits for 0\.5 s at 0\.5 s"):
+        loop.go_on(0.5, inf)

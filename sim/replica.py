@@ -145,17 +145,16 @@ class Replica:
     def drop_aborted(self) -> None:
         """The step has ended: let go of those whom nobody wants any more."""
         for sequence in self.aborted:
-            if self.scheduler.abort(sequence):
-                self.recorder.left(sequence)
+            self.scheduler.abort(sequence)
+            self.recorder.left(sequence)
         self.aborted.clear()
 
     def _end(self, batch: Batch, start_s: float, end_s: float) -> None:
         """The batch under way has ended."""
-        finished = self.recorder.end(batch, self.scheduler, start_s, end_s)
+        finished = self.recorder.end(batch, self.scheduler, start_s, end_s, self.aborted)
+        self.aborted.clear()
         if finished:
             self.on_finish(finished, self.number, end_s)
-        if self.aborted:
-            self.drop_aborted()
 
     def _cut_short(self) -> None:
         """End a run of steps with the one that is in progress."""

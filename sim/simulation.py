@@ -37,7 +37,9 @@ def make_scheduler(scenario: Scenario, prefixes: Prefixes | None = None) -> Sche
     pool = BlockPool(num_blocks, size)
     if engine.enable_prefix_caching:
         keys_of = None if prefixes is None else block_keys(prefixes, size)
-        pool = PrefixCache(num_blocks, size, keys_of, engine.reuse_unhashed_first)
+        pool = PrefixCache(
+            num_blocks, size, keys_of, engine.reuse_unhashed_first, scenario.async_scheduling
+        )
     queue, window = waiting_queue(engine.order), scenario.spec.sliding_window
     seats, budget = engine.max_num_seqs, scenario.token_budget
     watermark = scenario.watermark_blocks

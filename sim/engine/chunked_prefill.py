@@ -53,8 +53,9 @@ class ChunkedPrefill(Scheduler):
     def form(self, now_s: float) -> Batch | None:
         """Running requests, then new ones (unless somebody was preempted)."""
         batch, decoding = self.batch, self.decoding
-        if batch.chunks or batch.preempted or batch.returned or batch.held_back:
+        if batch.chunks or batch.preempted or batch.padding or batch.returned or batch.held_back:
             batch.clear()
+        batch.closed = False
         if self.longest_alone != self.longest_of_many:
             alone = len(self.running) + self.waiting.count == 1
             self.longest_chunk = self.longest_alone if alone else self.longest_of_many
@@ -65,10 +66,11 @@ class ChunkedPrefill(Scheduler):
                 self._ready_decodes(batch)
             if self.prefilling:
                 self._continue_prompts(batch)
-        if self.waiting.count and not batch.preempted:
+        if self.waiting.count and not batch.preempted and not batch.closed:
             self._start_prompts(batch)
         if not decoding.count and not batch.chunks:
-            return self._try_again(batch, now_s) if batch.preempted else None
+            thrown_out = batch.preempted or batch.closed
+            return self._try_again(batch, now_s) if thrown_out else None
         self._add_decodes(batch)
         if self._held_back:
             batch.returned = [each for each in self._held_back if each.finish_step >= 0]
@@ -176,6 +178,7 @@ class ChunkedPrefill(Scheduler):
 
     def _fill(self, batch: Batch) -> None:
         """Tell the cache what the step will compute."""
+        self.pool.tell(self.decoding.step, 1)
         for place, sequence in enumerate(batch.prefills):
             chunk, past = batch.chunks[place]
             self.pool.fill(sequence, past + chunk)
@@ -184,6 +187,7 @@ class ChunkedPrefill(Scheduler):
         pool, waiting, running = self.pool, self.waiting, self.running
         seats = self.max_num_seqs - len(running)
         budget = self._budget_left(batch)
+        pool.tell(self.decoding.step, 1)
         while waiting.count and budget > 0 and seats > 0:
             sequence = waiting.head()
             target = sequence.target_tokens

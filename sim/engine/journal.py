@@ -63,12 +63,17 @@ class Journal:
                 sequence.first_scheduled_s = now_s
 
     def end(
-        self, batch: Batch, scheduler: Scheduler, start_s: float, end_s: float
+        self,
+        batch: Batch,
+        scheduler: Scheduler,
+        start_s: float,
+        end_s: float,
+        unwanted: list[Sequence] | None = None,
     ) -> list[Sequence]:
         """The steps of a batch are computed: complete it, note its tokens, return who finished."""
         steps = len(self.step_end_s) - self.steps
         self.steps += steps
-        finished = scheduler.complete(batch, steps)
+        finished = scheduler.complete(batch, steps, unwanted)
         joined = self._end_chunks(batch, end_s) if batch.chunks else 0
         if batch.returned:
             self._end_pauses(batch, end_s)
@@ -84,6 +89,8 @@ class Journal:
             batch.growth,
             batch.context_tokens,
         )
+        for sequence in unwanted or ():
+            self.left(sequence)
         return finished
 
     def _end_chunks(self, batch: Batch, end_s: float) -> int:

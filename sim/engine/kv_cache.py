@@ -75,15 +75,19 @@ class BlockPool:
     def fill(self, sequence: Sequence, tokens: int) -> None:
         """A sequence has its blocks of ``tokens`` tokens, which are in the coming step."""
 
-    def end(self, sequences: list[Sequence]) -> None:
-        """These let go of their blocks."""
+    def tell(self, step: int, coming: int) -> None:
+        """Answers have grown: so far in the decode steps done, and in the coming one, if it has
+        its blocks (1, else 0)."""
+
+    def end(self, sequences: list[Sequence], step: int) -> None:
+        """These let go of their blocks, after so many decode steps."""
         blocks = 0
         for sequence in sequences:
             blocks += self.blocks(sequence.kv_tokens)
         self.give(blocks)
 
-    def throw_out(self, sequence: Sequence, held_tokens: int) -> None:
-        """A preempted sequence lets go of the blocks of ``held_tokens`` tokens."""
+    def throw_out(self, sequence: Sequence, held_tokens: int, step: int) -> None:
+        """One that has not ended lets go of the blocks of ``held_tokens`` tokens."""
         self.give(self.blocks(held_tokens))
 
     def check_integrity(self, held_by_sequences: int) -> None:

@@ -117,15 +117,7 @@ class Loop:
     def end(self, batch: Batch, start_s: float, end_s: float) -> None:
         """The batch under way has ended."""
         self.batch = None
-        finished = self.journal.end(batch, self.scheduler, start_s, end_s)
+        finished = self.journal.end(batch, self.scheduler, start_s, end_s, self.aborted)
+        self.aborted.clear()
         if finished:
             self.on_finish(finished, end_s)
-        if self.aborted:
-            self.drop_aborted()
-
-    def drop_aborted(self) -> None:
-        """The step has ended: let go of those whom nobody wants any more."""
-        for sequence in self.aborted:
-            if self.scheduler.abort(sequence):
-                self.journal.left(sequence)
-        self.aborted.clear()

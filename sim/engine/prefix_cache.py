@@ -11,7 +11,7 @@ Two blocks may have the same identity, as in vLLM: the older one is found.
 Blocks that nobody can look for (partial ones, answers) have no identity here. They are counted and
 not named, and lie in the queue as runs, so that a request costs no more than its named blocks.
 
-vLLM gives every full block an identity (a hash). With ``unhashed_first``, as since 0.24, those that
+vLLM gives every full block an identity (a hash). With ``unhashed_first``, as since 0.23, those that
 are not full go to the front of the queue.
 """
 
@@ -33,13 +33,15 @@ class PrefixCache(BlockPool):
     - A block can be found as soon as it is in a step: a prompt may share what one before it in the
       same step computes.
     - A preempted request finds what is left of its own blocks.
-    - What an answer has in common with later prompts (streams that go beyond the prompt) can be
-      found once the request has ended: a prompt cannot hold an answer that is not complete.
+    - So it is with answers that later prompts have in common with it (streams that go beyond the
+      prompt): their blocks are named when somebody looks for one.
+    - Ahead, the token of the step in progress is not known yet, and its block has no identity.
 
     Args:
         keys_of: identities of the blocks that lie wholly in a request's known text, from the first
             on; of two streams, or places in one, they differ (see ``SPAN``).
         unhashed_first: whether free blocks that are not full are taken before all others.
+        ahead: whether steps are planned while the one before is computed.
     """
 
     def __init__(
@@ -48,8 +50,11 @@ class PrefixCache(BlockPool):
         block_size: int,
         keys_of: Callable[[int], list[int]] | None = None,
         unhashed_first: bool = False,
+        ahead: bool = False,
     ) -> None:
         super().__init__(num_blocks, block_size)
+        self._ahead = ahead
+        self._tellers: dict[Sequence, None] = {}  # who runs, with streams beyond the prompt
         self._keys_of = keys_of
         self._unhashed_first = unhashed_first
         self._admissions = 0
@@ -103,6 +108,8 @@ class PrefixCache(BlockPool):
             sequence.cached_tokens = len(hits) * self.block_size
         self._admissions += 1
         sequence.admission = self._admissions
+        if len(sequence.keys) * self.block_size > sequence.prompt_tokens:
+            self._tellers[sequence] = None
         self.fill(sequence, tokens)
 
     def fill(self, sequence: Sequence, tokens: int) -> None:
@@ -120,20 +127,49 @@ class PrefixCache(BlockPool):
             else:
                 self._copies[key] = [block]
 
-    def end(self, sequences: list[Sequence]) -> None:
+    def tell(self, step: int, coming: int) -> None:
+        """Name the full blocks of answers, in the order in which they were filled."""
+        if not self._tellers:
+            return
+        size = self.block_size
+        filled: list[tuple[int, int, int, Sequence]] = []
+        for sequence in self._tellers:
+            known = self._known_tokens(sequence, step + coming)
+            for block in range(len(sequence.blocks), min(known // size, len(sequence.keys))):
+                age = known - (block + 1) * size
+                filled.append((-age, sequence.admission, block + 1, sequence))
+        filled.sort(key=lambda each: each[:3])
+        for _, _, blocks, sequence in filled:
+            self.fill(sequence, blocks * size)
+
+    def _known_tokens(self, sequence: Sequence, step: int) -> int:
+        """Tokens of a running sequence whose full blocks have identities."""
+        known = sequence.kv_tokens
+        if sequence.finish_step >= 0:
+            known += step - sequence.joined_step
+        if self._ahead:
+            return max(known - 1, min(known, sequence.target_tokens))
+        return known
+
+    def end(self, sequences: list[Sequence], step: int) -> None:
         """Free the blocks of those who ended, in order of admission."""
+        self.tell(step, 0)
         for sequence in sorted(sequences, key=lambda each: each.admission):
             self._release(sequence, sequence.kv_tokens)
 
-    def throw_out(self, sequence: Sequence, held_tokens: int) -> None:
+    def throw_out(self, sequence: Sequence, held_tokens: int, step: int) -> None:
         """As any; but what was computed can be found again, by this request alone if need be."""
+        if self._ahead and sequence.kv_tokens > sequence.target_tokens:
+            sequence.kv_tokens = held_tokens - 1
         keys = sequence.keys
         own = -(sequence.request + 1) * SPAN
         keys.extend(range(own + len(keys), own + sequence.kv_tokens // self.block_size))
+        self.tell(step, 0)
         self._release(sequence, held_tokens)
 
     def _release(self, sequence: Sequence, held_tokens: int) -> None:
         """Free named blocks, full ones without a name behind them, and what is not full."""
+        self._tellers.pop(sequence, None)
         self.fill(sequence, sequence.kv_tokens)
         self._settle()
         queue, blocks = self._queue, sequence.blocks

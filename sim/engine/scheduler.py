@@ -22,17 +22,20 @@ has ended. (``Batch.steps`` tells the simulator how far the next change is; it c
 Host time hides behind the GPU's (which is for the prices to say), but whoever plans does not know
 yet what the step in progress brings: an arrival is seen one step later, and a request that ends
 keeps its seat and its blocks for one step more. It gets no further token, as an end by length is
-known beforehand. If the plan is empty, one waits for the step in progress and plans again.
-
-Difference to vLLM: who is given up by the client misses the next step, not the one after it.
+known beforehand. If the plan is empty, one waits for the step in progress and plans again. Who is
+given up by the client is in the next step still, which was planned before; its token is nobody's.
 """
 
 from math import inf
+from typing import Final
 
 from sim.engine.decoding import DecodeSet
 from sim.engine.kv_cache import BlockPool
 from sim.engine.sequence import Batch, Sequence
 from sim.engine.waiting import WaitingQueue
+
+NEVER: Final = 1 << 60
+"""More tokens than any request has."""
 
 
 class Scheduler:
@@ -74,6 +77,8 @@ class Scheduler:
         """Ahead: who came since the last plan was made."""
         self.leaving: list[Sequence] = []
         """Ahead: who ended since then, and has a seat and blocks still."""
+        self.unwanted: list[Sequence] = []
+        """Ahead: who was given up since then."""
         self._served: set[Sequence] = set()  # who has its blocks, when served one by one
         self.batch = Batch()
         """The one that was formed last."""
@@ -91,7 +96,25 @@ class Scheduler:
         self.waiting.push(sequence)
 
     def abort(self, sequence: Sequence) -> bool:
-        """Drop a request that nobody wants any more, between two steps; say whether it was here."""
+        """Drop a request that nobody wants any more, between two steps; say whether it was here.
+
+        Ahead, it is dropped when the next plan has been made.
+        """
+        if sequence in self.arrived:
+            self.arrived.remove(sequence)
+            self.tokens_to_prefill -= sequence.target_tokens
+            return True
+        if not self.ahead:
+            return self._drop(sequence)
+        if sequence in self.unwanted:
+            return False
+        decodes = sequence.finish_step >= 0
+        if decodes or sequence.prefills or sequence.leaves or sequence.waits:
+            self.unwanted.append(sequence)
+            return True
+        return False
+
+    def _drop(self, sequence: Sequence) -> bool:
         if sequence.finish_step >= 0:
             self.decoding.leave(sequence)
             self._end([sequence])
@@ -99,16 +122,20 @@ class Scheduler:
         if sequence.prefills:
             self._no_longer_prefills(sequence)
             self._end([sequence])
-        elif sequence in self.arrived:
-            self.arrived.remove(sequence)
         elif not self.waiting.discard(sequence):
             return False
         self.tokens_to_prefill -= sequence.target_tokens
         return True
 
     def outstanding_tokens(self) -> int:
-        """Of all requests here, prompts and what was generated: all that a router may know."""
-        return self.tokens_to_prefill + self.decoding.tokens
+        """Of all wanted ones here, prompts and what was generated: all that a router may know."""
+        tokens, step = self.tokens_to_prefill + self.decoding.tokens, self.decoding.step
+        for sequence in self.unwanted:
+            if not sequence.leaves:
+                tokens -= sequence.prompt_tokens + sequence.generated_tokens
+                if sequence.finish_step >= 0:
+                    tokens -= step - sequence.joined_step
+        return tokens
 
     def fits(self, prompt_tokens: int, output_tokens: int) -> bool:
         """Whether such a request could ever run here, alone, to its end."""
@@ -120,9 +147,9 @@ class Scheduler:
 
     def unfinished(self) -> list[Sequence]:
         """Everyone who was admitted and has not ended, in no particular order."""
-        ended = {*self.padding, *self.leaving}
-        running = [sequence for sequence in self.running if sequence not in ended]
-        return running + self.waiting.members() + self.arrived
+        ended = {*self.padding, *self.leaving, *self.unwanted}
+        admitted = [*self.running, *self.waiting.members()]
+        return [sequence for sequence in admitted if sequence not in ended] + self.arrived
 
     def next_batch(self, now_s: float) -> Batch | None:
         """Form the next batch; allocate the blocks of its (first) step.
@@ -130,7 +157,7 @@ class Scheduler:
         Ahead: the one that was planned a step ago; if there was none, one of what is known.
         """
         batch = self.form(now_s)
-        if self.arrived or self.leaving:
+        if self.arrived or self.leaving or self.unwanted:
             self._catch_up()
             if batch is None:
                 return self.form(now_s)
@@ -143,6 +170,15 @@ class Scheduler:
 
     def _catch_up(self) -> None:
         """Learn what happened since this was planned: nothing, unless one plans ahead."""
+        unwanted, self.unwanted = self.unwanted, []
+        for sequence in unwanted:
+            if sequence.leaves:
+                self.leaving.remove(sequence)
+                self._let_go([sequence])
+            elif sequence in self.running:
+                self._drop_from(self.batch, sequence)
+            else:
+                self._drop(sequence)
         leaving, self.leaving = self.leaving, []
         arrived, self.arrived = self.arrived, []
         if leaving:
@@ -150,8 +186,35 @@ class Scheduler:
         for sequence in arrived:
             self._queue(sequence)
 
-    def complete(self, batch: Batch, steps: int = 1) -> list[Sequence]:
-        """Account for ``steps`` computed steps; return who finished with the last one."""
+    def _drop_from(self, batch: Batch, sequence: Sequence) -> None:
+        """Drop a running request from the batch about to be computed, then for nothing."""
+        held_tokens = sequence.kv_tokens
+        if sequence.finish_step >= 0:
+            self.decoding.leave(sequence)
+            held_tokens = sequence.kv_tokens + 1
+            batch.decodes -= 1
+            batch.padding += 1
+            batch.returned = [each for each in batch.returned if each is not sequence]
+        elif sequence.prefills:
+            self.tokens_to_prefill -= sequence.target_tokens
+            self._no_longer_prefills(sequence)
+            if sequence in batch.prefills:
+                held_tokens += batch.chunks[batch.prefills.index(sequence)][0]
+                sequence.kv_tokens = held_tokens
+        else:
+            self.tokens_to_prefill -= sequence.prompt_tokens + sequence.generated_tokens
+            batch.held_back = [each for each in batch.held_back if each is not sequence]
+        del self.running[sequence]
+        self.pool.throw_out(sequence, held_tokens, self.decoding.step)
+        sequence.target_tokens = NEVER  # whatever is computed of its prompt, it does not decode
+
+    def complete(
+        self, batch: Batch, steps: int = 1, unwanted: list[Sequence] | None = None
+    ) -> list[Sequence]:
+        """Account for ``steps`` computed steps; return who finished with the last one.
+
+        Whoever is ``unwanted`` since it began is dropped before those are, as by vLLM.
+        """
         pool = self.pool
         finished: list[Sequence] = []
         if batch.decodes:
@@ -162,10 +225,16 @@ class Scheduler:
         self.held_blocks = pool.num_blocks - pool.free
         if batch.chunks:
             self._complete_prompts(batch, finished)
-        if finished:
-            self._end(finished)
         if batch.held_back:
             self._rejoin(batch)
+        ended = finished
+        for sequence in unwanted or ():
+            if sequence in ended:
+                ended = [each for each in ended if each is not sequence]
+                self._end([sequence])
+            self.abort(sequence)
+        if ended:
+            self._end(ended)
         return finished
 
     def _end(self, sequences: list[Sequence]) -> None:
@@ -181,8 +250,9 @@ class Scheduler:
         """Let sequences leave the batch, and their blocks with them."""
         running = self.running
         for sequence in sequences:
+            sequence.leaves = False
             del running[sequence]
-        self.pool.end(sequences)
+        self.pool.end(sequences, self.decoding.step)
 
     def _no_longer_prefills(self, sequence: Sequence) -> None:
         sequence.prefills = False
@@ -236,6 +306,7 @@ class Scheduler:
         if victim.leaves:
             self.leaving.remove(victim)
             self._let_go([victim])
+            batch.closed = True
             return
         held_tokens = victim.kv_tokens
         if victim.finish_step >= 0:
@@ -250,7 +321,7 @@ class Scheduler:
                 del batch.prefills[place]
                 held_tokens += batch.chunks.pop(place)[0]
         del self.running[victim]
-        self.pool.throw_out(victim, held_tokens)
+        self.pool.throw_out(victim, held_tokens, self.decoding.step)
         victim.kv_tokens = 0
         victim.target_tokens = victim.prompt_tokens + victim.generated_tokens
         victim.preemptions += 1
@@ -271,7 +342,7 @@ class Scheduler:
         batch.decodes = decoding.count
         batch.context_tokens = decoding.context_tokens
         batch.growth = decoding.growth
-        if batch.chunks or batch.preempted:
+        if batch.chunks or batch.preempted or batch.closed:
             batch.steps = 1
             batch.open = True
         else:

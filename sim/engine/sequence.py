@@ -99,6 +99,7 @@ class Batch:
 
     __slots__ = (
         "chunks",
+        "closed",
         "context_tokens",
         "decodes",
         "growth",
@@ -115,7 +116,8 @@ class Batch:
         self.decodes = 0
         """Sequences that gain one token by decoding."""
         self.padding = 0
-        """Finished rows that are computed all the same (static batching)."""
+        """Rows that are computed for nothing: finished ones in static batching; ahead, those who
+        were given up when the step was planned."""
         self.context_tokens = 0
         """KV positions that decodes and padding attend in the first step, the current one's too."""
         self.growth = 0
@@ -127,6 +129,8 @@ class Batch:
         """How many such steps may follow each other before the scheduler must look again."""
         self.open = True
         """Whether it has to look earlier if somebody arrives."""
+        self.closed = False
+        """Whether blocks ran out, so that nobody is admitted."""
         self.preempted: list[Sequence] = []
         """Who lost its blocks while this batch was formed."""
         self.held_back: list[Sequence] = []
@@ -139,5 +143,6 @@ class Batch:
         self.prefills.clear()
         self.chunks.clear()
         self.preempted.clear()
+        self.padding = 0
         self.held_back = []
         self.returned = []

@@ -121,9 +121,11 @@ class Static(WholePrompts):
         self.wake_s = self.waiting.head().arrival_s + self.batch_timeout_s
         return self.waiting.count >= self.max_num_seqs or now_s >= self.wake_s
 
-    def complete(self, batch: Batch, steps: int = 1) -> list[Sequence]:
+    def complete(
+        self, batch: Batch, steps: int = 1, unwanted: list[Sequence] | None = None
+    ) -> list[Sequence]:
         """As every scheduler; release all rows when the last has ended."""
-        finished = super().complete(batch, steps)
+        finished = super().complete(batch, steps, unwanted)
         if not self._seats_left and not self.decoding.count:
             self._end_batch()
         return finished

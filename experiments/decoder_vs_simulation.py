@@ -16,7 +16,8 @@ import numpy as np
 from pydantic import Field, PositiveFloat
 
 from experiments.measured import Findings, MeasuredStudy, Tell, measure_again
-from sim.scenario import ClusterConfig, EngineConfig, Scenario, SchedulerName, build_scenario
+from sim.engine_config import EngineConfig, SchedulerName
+from sim.scenario import ClusterConfig, Scenario, build_scenario
 from workloads.requests import Requests
 from workloads.workload import Workload, generate
 

@@ -7,7 +7,8 @@ from experiments.plan import Plan
 from experiments.study import Study
 from hardware.calibration import DATASHEET, POOR_MEAN, POOR_WORST
 from hardware.gpu import UnknownGpuError, load_gpu
-from sim.scenario import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S, EngineConfig
+from sim.engine_config import EngineConfig
+from sim.scenario import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S
 
 
 def ceiling_lines(plan: Plan) -> list[str]:

@@ -158,8 +158,6 @@ class Calibration(_Part):
     gemm_share: Efficiency = 1.0
     """Speed of matrix products in the engine, of that in the tables of kernels."""
 
-    async_scheduling: bool = False
-    """Whether the engine plans a step while the one before it runs."""
     idle_start_s: NonNegativeFloat = 0.0
     """Before the first step after idling: host time that running steps would hide."""
     step_overhead_s: NonNegativeFloat = 0.0

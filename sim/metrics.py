@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from hardware.calibration import Calibration, CoveredRange
 from sim.blocks import STEPS
+from sim.engine_config import precision_of
 from sim.percentiles import (
     PERCENTS,
     percentiles,
@@ -23,7 +24,7 @@ from sim.percentiles import (
     weighted_statistics,
 )
 from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
-from sim.scenario import Scenario, precision_of
+from sim.scenario import Scenario
 from sim.steady_state import (
     SERVICE_TIMES,
     Window,

@@ -1,103 +1,29 @@
 """A scenario: everything that is needed to simulate once, resolved and checked."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import Gpu
 from hardware.memory import MemoryLedger, memory_ledger
 from hardware.step_cost import StepCost, step_cost
-from model.precision import Precision, precision
 from model.spec import DecoderSpec
+from sim.engine_config import EngineConfig, ResolvedEngine, precision_of, resolved
 
 AnyFloat = TypeVar("AnyFloat", float, npt.NDArray[np.float64])
-SchedulerName = Literal["static", "prefill_first", "chunked_prefill"]
-OrderName = Literal["fcfs", "shortest_prompt", "priority"]
 RouterName = Literal[
     "round_robin", "random", "least_requests", "least_tokens", "power_of_two_choices"
 ]
-
-DEFAULT_CHUNK_BUDGET_TOKENS = 2048
-"""vLLM's default ``max_num_batched_tokens`` of an online server (v1) on GPUs below 70 GiB and on
-A100s, with 256 sequences; on larger newer ones it is 8192 tokens, with 1024 sequences. Here one
-default holds everywhere, so that GPUs are compared alike."""
 
 ASSUMED_STEP_OVERHEAD_S = 1e-3
 ASSUMED_SEQUENCE_OVERHEAD_S = 1e-5
 """Host time where nothing was measured: round figures, of the order of what a Python engine does
 between two steps (scheduling, preparing inputs, sampling, streaming). An engine without any would
 be too good to be true; ``engine.step_overhead_s: 0`` gives the bare roofline."""
-
-
-class EngineConfig(BaseModel):
-    """Settings of the serving engine, under vLLM's names."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
-
-    scheduler: SchedulerName = "chunked_prefill"
-    """static: whole batches; prefill_first: vLLM v0; chunked_prefill: vLLM v1."""
-    order: OrderName = "fcfs"
-    """Which waiting request is admitted next; `priority` takes the lowest number first."""
-    async_scheduling: bool | None = None
-    """chunked_prefill: plan a step while the one before is computed, as vLLM does by default since
-    0.14. Arrivals are then seen, and seats and blocks are free, one step later. Default: the
-    calibration's; false without one."""
-    max_num_seqs: PositiveInt = 256
-    """Most sequences in the running batch."""
-    max_num_batched_tokens: PositiveInt | None = None
-    """Token budget of one step. Default: 2048 with chunked_prefill, max_model_len otherwise."""
-    long_prefill_token_threshold: int = Field(default=0, ge=0)
-    """chunked_prefill: longest chunk of one prompt in one step; 0 is no limit but the budget."""
-    max_model_len: PositiveInt | None = None
-    """Longest prompt plus output, in tokens. Default: what the model was made for."""
-    enable_prefix_caching: bool = False
-    """chunked_prefill: keep the KV blocks of ended requests, for prompts that begin alike."""
-    block_size: PositiveInt = 16
-    """Tokens in one KV-cache block."""
-    num_gpu_blocks: PositiveInt | None = None
-    """KV-cache blocks of one replica, overriding the memory ledger."""
-    gpu_memory_utilization: float = Field(default=0.90, gt=0, le=1)
-    """Share of the GPU's memory that the engine may fill."""
-    watermark: float | None = Field(default=None, ge=0, lt=1)
-    """Share of the blocks kept free when admitting. Default: 0 in chunked_prefill, else 0.01."""
-    batch_timeout_s: float = Field(default=0.1, ge=0)
-    """static: how long the request that is next in line (by `order`) waits at most for its batch to
-    fill."""
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """Of weights and activations; auto is bfloat16."""
-    quantization: Literal["fp8", "int8", "w8a16", "int4", "fp4"] | None = None
-    """Of the weights; w8a16 and int4 leave the activations as they are."""
-    kv_cache_dtype: Literal["auto", "fp8"] = "auto"
-    """Of the KV cache; auto follows dtype."""
-    attention: Literal["fused", "standard"] = "fused"
-    """fused: FlashAttention's traffic; standard: scores and probabilities go through memory."""
-    step_overhead_s: float | None = Field(default=None, ge=0)
-    """Host time of one step. Default: the calibration's; 1 ms without one."""
-    sequence_overhead_s: float | None = Field(default=None, ge=0)
-    """Host time of one sequence in a step. Default: the calibration's; 10 us without one."""
-    api_request_s: float | None = Field(default=None, ge=0)
-    """Time of one request in the API server, on its way in. Default: the calibration's."""
-    api_token_s: float | None = Field(default=None, ge=0)
-    """The same for each token of its prompt: the tokeniser. Default: the calibration's."""
-    api_output_s: float | None = Field(default=None, ge=0)
-    """Time of a token on its way out, after the end of its step: detokeniser and stream. It delays
-    every token alike. Default: the calibration's."""
-
-    @model_validator(mode="after")
-    def _is_of_vllm_v1(self) -> Self:
-        for name in ("enable_prefix_caching", "async_scheduling"):
-            if getattr(self, name) and self.scheduler != "chunked_prefill":
-                raise ValueError(
-                    f"{name}: true with scheduler: {self.scheduler}, expected chunked_prefill: it "
-                    "is modelled as in vLLM v1"
-                )
-        return self
 
 
 class ClusterConfig(BaseModel):
@@ -159,8 +85,8 @@ class Scenario:
     spec: DecoderSpec
     gpu: Gpu
     cluster: ClusterConfig
-    engine: EngineConfig
-    """As given; the resolved values of its defaults are the fields below."""
+    engine: ResolvedEngine
+    """With every default."""
     calibration: Calibration
     ledger: MemoryLedger
     price: StepCost
@@ -191,25 +117,27 @@ def build_scenario(
     """Resolve defaults, fill the memory ledger and tabulate the step prices.
 
     Raises:
-        hardware.memory.DoesNotFitError: the weights or one block do not fit.
+        hardware.memory.DoesNotFitError: the weights, one block or the longest sequence do not fit.
         ValueError: a budget below ``max_num_seqs``, or a tensor-parallel size that does not divide.
     """
-    chunked = engine.scheduler == "chunked_prefill"
-    max_model_len = engine.max_model_len or spec.max_position_embeddings
-    token_budget = _token_budget(engine, max_model_len)
+    settings = resolved(engine, gpu, spec)
+    chunked = settings.scheduler == "chunked_prefill"
+    budget = settings.max_num_batched_tokens
     # Without chunking a long prompt is a step of its own, however small the budget.
-    longest_step = token_budget if chunked else max(token_budget, max_model_len)
-    numbers = precision_of(engine)
+    longest_step = budget if chunked else max(budget, settings.max_model_len)
+    numbers = precision_of(settings)
     ledger = memory_ledger(
         spec,
         gpu,
         precision=numbers,
         tp=cluster.tensor_parallel_size,
-        block_size=engine.block_size,
-        gpu_memory_utilization=engine.gpu_memory_utilization,
+        block_size=settings.block_size,
+        gpu_memory_utilization=settings.gpu_memory_utilization,
         max_num_batched_tokens=longest_step,
-        max_num_seqs=engine.max_num_seqs,
-        num_gpu_blocks=engine.num_gpu_blocks,
+        max_num_seqs=settings.max_num_seqs,
+        num_gpu_blocks=settings.num_gpu_blocks,
+        max_model_len=settings.max_model_len,
+        version=settings.version,
     )
     price = step_cost(
         spec,
@@ -217,56 +145,30 @@ def build_scenario(
         tp=cluster.tensor_parallel_size,
         precision=numbers,
         calibration=calibration,
-        fused=engine.attention == "fused",
+        fused=settings.attention == "fused",
         max_tokens=longest_step,
-        max_seqs=engine.max_num_seqs,
-        step_overhead_s=_host_s(engine.step_overhead_s, calibration, ASSUMED_STEP_OVERHEAD_S),
+        max_seqs=settings.max_num_seqs,
+        step_overhead_s=_host_s(settings.step_overhead_s, calibration, ASSUMED_STEP_OVERHEAD_S),
         sequence_overhead_s=_host_s(
-            engine.sequence_overhead_s, calibration, ASSUMED_SEQUENCE_OVERHEAD_S
+            settings.sequence_overhead_s, calibration, ASSUMED_SEQUENCE_OVERHEAD_S
         ),
     )
-    watermark = engine.watermark if engine.watermark is not None else (0.0 if chunked else 0.01)
     return Scenario(
         spec=spec,
         gpu=gpu,
         cluster=cluster,
-        engine=engine,
+        engine=settings,
         calibration=calibration,
         ledger=ledger,
         price=price,
-        max_model_len=max_model_len,
-        token_budget=token_budget,
-        watermark_blocks=int(watermark * ledger.num_gpu_blocks),
-        async_scheduling=chunked and _plans_ahead(engine, calibration),
+        max_model_len=settings.max_model_len,
+        token_budget=budget,
+        watermark_blocks=int(settings.watermark * ledger.num_gpu_blocks),
+        async_scheduling=settings.async_scheduling,
         client=client,
-        api=_api_time(engine, calibration),
+        api=_api_time(settings, calibration),
         seed=seed,
     )
-
-
-def _plans_ahead(engine: EngineConfig, calibration: Calibration) -> bool:
-    given = engine.async_scheduling
-    return calibration.async_scheduling if given is None else given
-
-
-def precision_of(engine: EngineConfig) -> Precision:
-    """Return the bytes per number and the arithmetic that an engine's settings mean."""
-    dtype = "bfloat16" if engine.dtype == "auto" else engine.dtype
-    return precision(dtype, engine.quantization, engine.kv_cache_dtype)
-
-
-def _token_budget(engine: EngineConfig, max_model_len: int) -> int:
-    """Tokens of one step: as given, or the scheduler's default. Raises ValueError."""
-    chunked = engine.scheduler == "chunked_prefill"
-    default = DEFAULT_CHUNK_BUDGET_TOKENS if chunked else max_model_len
-    budget = engine.max_num_batched_tokens or max(default, engine.max_num_seqs)
-    if budget < engine.max_num_seqs:
-        raise ValueError(
-            f"engine.max_num_batched_tokens = {budget} is smaller than engine.max_num_seqs = "
-            f"{engine.max_num_seqs}, expected at least one token per sequence: "
-            f"set engine.max_num_batched_tokens: {engine.max_num_seqs} or more"
-        )
-    return budget
 
 
 def _api_time(engine: EngineConfig, calibration: Calibration) -> ApiTime:

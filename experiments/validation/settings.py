@@ -11,7 +11,8 @@ from experiments.validation.rows import RunRow
 from experiments.validation.traffic import CannotPredictError
 from hardware.gpu import Gpu, load_gpu
 from model.spec import DecoderSpec, load_spec, resolve_model
-from sim.scenario import ClusterConfig, EngineConfig
+from sim.engine_config import EngineConfig
+from sim.scenario import ClusterConfig
 
 GIB = 2**30
 Version = tuple[int, ...]

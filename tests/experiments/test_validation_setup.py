@@ -13,7 +13,7 @@ from experiments.validation.traffic import CannotPredictError, Traffic, plan_tra
 from hardware.calibration import DATASHEET
 from hardware.engines import engine_calibration
 from hardware.gpu import Gpu, load_gpu
-from sim.scenario import EngineConfig
+from sim.engine_config import EngineConfig
 from tests.experiments.measured_runs import run, write_requests
 
 

@@ -7,15 +7,9 @@ import numpy as np
 from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import load_gpu
 from model.spec import DecoderSpec, load_spec
+from sim.engine_config import EngineConfig
 from sim.result import Result
-from sim.scenario import (
-    NO_CLIENT,
-    ClientConfig,
-    ClusterConfig,
-    EngineConfig,
-    Scenario,
-    build_scenario,
-)
+from sim.scenario import NO_CLIENT, ClientConfig, ClusterConfig, Scenario, build_scenario
 from workloads.requests import Prefixes, Requests
 
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.chunked_prefill import CachingChunkedPrefill
+from sim.engine_config import EngineConfig
 from sim.metrics import summarise
 from sim.prefix_cache import Block, PrefixCache
-from sim.scenario import EngineConfig
 from sim.sequence import Sequence
 from sim.simulation import simulate
 from tests.sim import small

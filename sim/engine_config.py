@@ -1,0 +1,195 @@
+"""Settings of a serving engine: as a study gives them, and with every default of a version."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+from hardware.defaults import check_version, engine_defaults, newest_version
+from hardware.gpu import Gpu
+from model.precision import Precision, precision
+from model.spec import DecoderSpec
+
+SchedulerName = Literal["static", "prefill_first", "chunked_prefill"]
+OrderName = Literal["fcfs", "shortest_prompt", "priority"]
+
+WHOLE_PROMPTS_WATERMARK = 0.01
+"""Share of the blocks that vLLM's first engine kept free; whole prompts are its way."""
+
+
+def _needs_chunks(name: str, scheduler: str) -> str:
+    return (
+        f"{name}: true with scheduler: {scheduler}, expected chunked_prefill: it is modelled as in "
+        "vLLM v1"
+    )
+
+
+class EngineConfig(BaseModel):
+    """Settings of the serving engine, under vLLM's names."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    version: str | None = None
+    """Version of vLLM whose defaults and whose memory are meant, such as '0.15' or '0.11.2', in
+    quotes: they hold for every key here that nothing else is said of, as its server (`vllm serve`)
+    has them on that GPU. Default: the calibration's, where that names one, else the newest that is
+    modelled."""
+    scheduler: SchedulerName | None = None
+    """static: whole batches; prefill_first: vLLM v0; chunked_prefill: vLLM v1. Default: the
+    version's; before 0.8 prompts are cut where max_model_len passes 32768."""
+    order: OrderName = "fcfs"
+    """Which waiting request is admitted next; `priority` takes the lowest number first."""
+    async_scheduling: bool | None = None
+    """chunked_prefill: plan a step while the one before is computed. Arrivals are then seen, and
+    seats and blocks are free, one step later. Default: the version's, true since 0.14."""
+    max_num_seqs: PositiveInt | None = None
+    """Most sequences in the running batch. Default: the version's on that GPU, 256 or, on large
+    ones, 1024."""
+    max_num_batched_tokens: PositiveInt | None = None
+    """Token budget of one step. Default: the version's on that GPU with chunked_prefill (2048, or
+    8192 and more on large ones), max_model_len and at least 2048 otherwise."""
+    long_prefill_token_threshold: int = Field(default=0, ge=0)
+    """chunked_prefill: longest chunk of one prompt in one step; 0 is no limit but the budget."""
+    max_model_len: PositiveInt | None = None
+    """Longest prompt plus output, in tokens. Default: what the model was made for."""
+    enable_prefix_caching: bool | None = None
+    """chunked_prefill: keep the KV blocks of ended requests, for prompts that begin alike. Default:
+    the version's, true since 0.8."""
+    block_size: PositiveInt = 16
+    """Tokens in one KV-cache block."""
+    num_gpu_blocks: PositiveInt | None = None
+    """KV-cache blocks of one replica, overriding the memory ledger."""
+    gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
+    """Share of the GPU's memory that the engine may fill. Default: the version's, 0.92 since 0.20,
+    0.9 before."""
+    watermark: float | None = Field(default=None, ge=0, lt=1)
+    """Share of the blocks kept free when admitting. Default: 0 in chunked_prefill since 0.8, else
+    0.01."""
+    batch_timeout_s: float = Field(default=0.1, ge=0)
+    """static: how long the request that is next in line (by `order`) waits at most for its batch to
+    fill."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Of weights and activations; auto is bfloat16."""
+    quantization: Literal["fp8", "int8", "w8a16", "int4", "fp4"] | None = None
+    """Of the weights; w8a16 and int4 leave the activations as they are."""
+    kv_cache_dtype: Literal["auto", "fp8"] = "auto"
+    """Of the KV cache; auto follows dtype."""
+    attention: Literal["fused", "standard"] = "fused"
+    """fused: FlashAttention's traffic; standard: scores and probabilities go through memory."""
+    step_overhead_s: float | None = Field(default=None, ge=0)
+    """Host time of one step. Default: the calibration's; 1 ms without one."""
+    sequence_overhead_s: float | None = Field(default=None, ge=0)
+    """Host time of one sequence in a step. Default: the calibration's; 10 us without one."""
+    api_request_s: float | None = Field(default=None, ge=0)
+    """Time of one request in the API server, on its way in. Default: the calibration's."""
+    api_token_s: float | None = Field(default=None, ge=0)
+    """The same for each token of its prompt: the tokeniser. Default: the calibration's."""
+    api_output_s: float | None = Field(default=None, ge=0)
+    """Time of a token on its way out, after the end of its step: detokeniser and stream. It delays
+    every token alike. Default: the calibration's."""
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _is_modelled(cls, version: object) -> object:
+        if version is None:
+            return None
+        if not isinstance(version, str):
+            raise ValueError(
+                f"expected a text in quotes, such as '{newest_version()}': as a number 0.10 is 0.1"
+            )
+        return check_version(version)
+
+    @model_validator(mode="after")
+    def _is_of_vllm_v1(self) -> Self:
+        for name in ("enable_prefix_caching", "async_scheduling"):
+            if getattr(self, name) and self.scheduler not in (None, "chunked_prefill"):
+                raise ValueError(_needs_chunks(name, self.scheduler))
+        return self
+
+
+def precision_of(engine: EngineConfig) -> Precision:
+    """Return the bytes per number and the arithmetic that an engine's settings mean."""
+    dtype = "bfloat16" if engine.dtype == "auto" else engine.dtype
+    return precision(dtype, engine.quantization, engine.kv_cache_dtype)
+
+
+class ResolvedEngine(EngineConfig):
+    """Settings with every default that depends on the version, the GPU or the model."""
+
+    version: str
+    scheduler: SchedulerName
+    async_scheduling: bool
+    max_num_seqs: PositiveInt
+    max_num_batched_tokens: PositiveInt
+    max_model_len: PositiveInt
+    enable_prefix_caching: bool
+    gpu_memory_utilization: float
+    watermark: float
+
+
+RESOLVED = (
+    "version", "scheduler", "async_scheduling", "max_num_seqs", "max_num_batched_tokens",
+    "max_model_len", "enable_prefix_caching", "gpu_memory_utilization", "watermark",
+)  # fmt: skip
+"""Keys that a version, a GPU or a model gives a default."""
+
+
+def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec) -> ResolvedEngine:
+    """Return settings with every default filled in; what is given stays.
+
+    Raises:
+        ValueError: a budget below ``max_num_seqs``, or what the version's scheduler cannot do.
+    """
+    given = {name: getattr(engine, name) for name in RESOLVED}
+    taken = {name: value for name, value in given.items() if value is not None}
+    filled = default_settings(taken, gpu, spec) | taken
+    for name in ("enable_prefix_caching", "async_scheduling"):
+        if filled[name] and filled["scheduler"] != "chunked_prefill":
+            which = f"{filled['scheduler']} (vLLM {filled['version']}'s)"
+            raise ValueError(f"engine.{_needs_chunks(name, which)}")
+    budget, seats = filled["max_num_batched_tokens"], filled["max_num_seqs"]
+    if budget < seats:
+        raise ValueError(
+            f"engine.max_num_batched_tokens = {budget} is smaller than engine.max_num_seqs = "
+            f"{seats}, expected at least one token per sequence: "
+            f"set engine.max_num_batched_tokens: {seats} or more"
+        )
+    return ResolvedEngine.model_validate(engine.model_dump() | filled)
+
+
+def default_settings(given: Mapping[str, Any], gpu: Gpu, spec: DecoderSpec) -> dict[str, Any]:
+    """Return the default of every key of ``RESOLVED``, as far as others are given.
+
+    As in vLLM the budget is no larger than what all seats could use, and a smaller budget that is
+    given takes seats away.
+    """
+    known = engine_defaults(given.get("version", ""), gpu)
+    length = given.get("max_model_len", spec.max_position_embeddings)
+    cut = length > known.chunked_prefill_from_tokens
+    scheduler = given.get("scheduler", "chunked_prefill" if cut else "prefill_first")
+    chunked = scheduler == "chunked_prefill"
+    seats = min(known.max_num_seqs, given.get("max_num_batched_tokens", known.max_num_seqs))
+    all_seats = given.get("max_num_seqs", seats)
+    budget = known.chunk_tokens if chunked else max(length, known.whole_prompt_tokens)
+    if chunked:
+        budget = min(budget, all_seats * length)
+    return {
+        "version": known.version,
+        "scheduler": scheduler,
+        "async_scheduling": known.async_scheduling and chunked,
+        "max_num_seqs": seats,
+        "max_num_batched_tokens": max(budget, all_seats),
+        "max_model_len": length,
+        "enable_prefix_caching": known.enable_prefix_caching and chunked,
+        "gpu_memory_utilization": known.gpu_memory_utilization,
+        "watermark": known.watermark if chunked else WHOLE_PROMPTS_WATERMARK,
+    }

@@ -85,9 +85,12 @@ def engine_defaults(version: str, gpu: Gpu) -> EngineDefaults:
     )
 
 
-def version_text(version: Version | None) -> str:
-    """Return ``0.15.1``; nothing for no version."""
-    return ".".join(map(str, version or ()))
+def nearest_version(version: Version | None) -> str:
+    """Return a version as text, or the nearest that is modelled; the newest for None."""
+    table = vllm()
+    if not version or version[:2] > version_key(table.newest):
+        return table.newest
+    return table.oldest if version[:2] < version_key(table.oldest) else ".".join(map(str, version))
 
 
 def _of_gpu(tiers: Tiers, gpu: Gpu) -> int:

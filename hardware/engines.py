@@ -71,6 +71,17 @@ def best_calibration(version: str, gpu: Gpu, compute: str) -> str:
     return constants_of(version) if measured else DATASHEET.name
 
 
+def constants_named(calibration: str) -> tuple[str, EngineConstants] | None:
+    """Return the constants that an engine's calibration has, and their name; None for others."""
+    engine, _, version = calibration.lower().partition("-")
+    if engine not in ENGINES or (version and not version_key(version)):
+        return None
+    name = (
+        calibration.lower() if calibration.lower() in engine_constants() else constants_of(version)
+    )
+    return name, engine_constants()[name]
+
+
 def version_of(calibration: str) -> str:
     """Return the version in the name of an engine's calibration; nothing where it names none."""
     engine, _, version = calibration.lower().partition("-")
@@ -88,14 +99,12 @@ def engine_calibration(name: str, gpu: Gpu) -> Calibration:
     Raises:
         UnknownCalibrationError: no constants of that name, or no kernels for that GPU.
     """
-    known = engine_constants()
-    engine, _, version = name.lower().partition("-")
-    if engine not in ENGINES or (version and not version_key(version)):
+    named = constants_named(name)
+    if named is None:
         raise UnknownCalibrationError(
             f"calibration = {name!r}: expected {', '.join(engine_calibration_names())}"
         )
-    chosen = name.lower() if name.lower() in known else constants_of(version)
-    constants = known[chosen]
+    chosen, constants = named
     relative = relative_of(gpu)
     if relative is None:
         measured = ", ".join(sorted(path.stem for path in FOLDER.glob("*.yaml")))

@@ -105,6 +105,36 @@ NO_API = ApiTime()
 """None at all."""
 
 
+def ledger_of(
+    spec: DecoderSpec, gpu: Gpu, cluster: ClusterConfig, settings: ResolvedEngine
+) -> MemoryLedger:
+    """Fill the memory ledger of one rank.
+
+    Raises:
+        hardware.memory.DoesNotFitError: the weights, one block or the longest sequence do not fit.
+    """
+    return memory_ledger(
+        spec,
+        gpu,
+        precision=precision_of(settings),
+        tp=cluster.tensor_parallel_size,
+        block_size=settings.block_size,
+        gpu_memory_utilization=settings.gpu_memory_utilization,
+        max_num_batched_tokens=_longest_step(settings),
+        max_num_seqs=settings.max_num_seqs,
+        num_gpu_blocks=settings.num_gpu_blocks,
+        max_model_len=settings.max_model_len,
+        version=settings.version,
+    )
+
+
+def _longest_step(settings: ResolvedEngine) -> int:
+    """Tokens of it. Without chunking a long prompt is a step of its own, whatever the budget."""
+    budget = settings.max_num_batched_tokens
+    chunked = settings.scheduler == "chunked_prefill"
+    return budget if chunked else max(budget, settings.max_model_len)
+
+
 def build_scenario(
     spec: DecoderSpec,
     gpu: Gpu,
@@ -121,32 +151,15 @@ def build_scenario(
         ValueError: a budget below ``max_num_seqs``, or a tensor-parallel size that does not divide.
     """
     settings = resolved(engine, gpu, spec)
-    chunked = settings.scheduler == "chunked_prefill"
-    budget = settings.max_num_batched_tokens
-    # Without chunking a long prompt is a step of its own, however small the budget.
-    longest_step = budget if chunked else max(budget, settings.max_model_len)
-    numbers = precision_of(settings)
-    ledger = memory_ledger(
-        spec,
-        gpu,
-        precision=numbers,
-        tp=cluster.tensor_parallel_size,
-        block_size=settings.block_size,
-        gpu_memory_utilization=settings.gpu_memory_utilization,
-        max_num_batched_tokens=longest_step,
-        max_num_seqs=settings.max_num_seqs,
-        num_gpu_blocks=settings.num_gpu_blocks,
-        max_model_len=settings.max_model_len,
-        version=settings.version,
-    )
+    ledger = ledger_of(spec, gpu, cluster, settings)
     price = step_cost(
         spec,
         gpu,
         tp=cluster.tensor_parallel_size,
-        precision=numbers,
+        precision=precision_of(settings),
         calibration=calibration,
         fused=settings.attention == "fused",
-        max_tokens=longest_step,
+        max_tokens=_longest_step(settings),
         max_seqs=settings.max_num_seqs,
         step_overhead_s=_host_s(settings.step_overhead_s, calibration, ASSUMED_STEP_OVERHEAD_S),
         sequence_overhead_s=_host_s(
@@ -162,7 +175,7 @@ def build_scenario(
         ledger=ledger,
         price=price,
         max_model_len=settings.max_model_len,
-        token_budget=budget,
+        token_budget=settings.max_num_batched_tokens,
         watermark_blocks=int(settings.watermark * ledger.num_gpu_blocks),
         async_scheduling=settings.async_scheduling,
         client=client,

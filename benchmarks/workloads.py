@@ -18,6 +18,8 @@ from sim.scenario import ClusterConfig, Scenario, build_scenario
 from sim.simulation import simulate
 from workloads.requests import Requests
 
+PLAIN = {"async_scheduling": False, "enable_prefix_caching": False, "gpu_memory_utilization": 0.9}
+"""Settings of all: figures over time are of the same work, whatever vLLM's newest defaults are."""
 _CAPACITY_REQUESTS = 1500
 BATCHES = (16, 64, 256)
 """Limits of the batch at which its growth is shown; the load is that of each limit's capacity."""
@@ -50,7 +52,7 @@ def _scenario(model: str, tp: int = 1, **settings: object) -> Scenario:
         load_spec(model),
         load_gpu("a100-80gb-sxm"),
         ClusterConfig.model_validate(cluster),
-        EngineConfig.model_validate(settings),
+        EngineConfig.model_validate(PLAIN | settings),
     )
 
 
@@ -99,7 +101,9 @@ def synthetic(benchmark: Benchmark, count: int, rate_per_s: float) -> Requests:
 
 def capacity_per_s(benchmark: Benchmark, scenario: Scenario) -> float:
     """Requests per second that the setup completes when all of them wait from the start."""
-    count = _CAPACITY_REQUESTS
+    count = PLAIN = {"async_scheduling": False, "enable_prefix_caching": False, "gpu_memory_utilization": 0.9}
+"""Settings of all: figures over time are of the same work, whatever vLLM's newest defaults are."""
+_CAPACITY_REQUESTS
     result = simulate(scenario, synthetic(benchmark, count, np.inf))
     finish_s = np.sort(result.requests["finish_s"])
     # The middle of the run: neither filling up nor running empty.

@@ -124,7 +124,15 @@ def scenario_of(
 
     calibration = found.calibration
     gpu = calibration.device or load_gpu(study.gpu or "")
-    engine = study.engine.model_copy(update={"scheduler": scheduler, "dtype": study.dtype})
+    # What the real engine lacks is off unless it is asked for, and then refused.
+    engine = study.engine.model_copy(
+        update={
+            "scheduler": scheduler,
+            "dtype": study.dtype,
+            "async_scheduling": bool(study.engine.async_scheduling),
+            "enable_prefix_caching": bool(study.engine.enable_prefix_caching),
+        }
+    )
     return build_scenario(
         decoder.spec, gpu, ClusterConfig(gpu=gpu.name), engine, calibration, study.seed
     )

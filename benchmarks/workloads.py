@@ -101,9 +101,7 @@ def synthetic(benchmark: Benchmark, count: int, rate_per_s: float) -> Requests:
 
 def capacity_per_s(benchmark: Benchmark, scenario: Scenario) -> float:
     """Requests per second that the setup completes when all of them wait from the start."""
-    count = PLAIN = {"async_scheduling": False, "enable_prefix_caching": False, "gpu_memory_utilization": 0.9}
-"""Settings of all: figures over time are of the same work, whatever vLLM's newest defaults are."""
-_CAPACITY_REQUESTS
+    count = _CAPACITY_REQUESTS
     result = simulate(scenario, synthetic(benchmark, count, np.inf))
     finish_s = np.sort(result.requests["finish_s"])
     # The middle of the run: neither filling up nor running empty.

@@ -107,8 +107,10 @@ def metrics_page() -> str:
         "## summary.csv",
         "One row per point: `point` (from 1), the swept keys, `seeds`, then the mean of every "
         "metric over the seeds. A metric is followed by `<metric>_lo` and `<metric>_hi`, the ends "
-        "of the 95% Student t interval of that mean; both are empty when there is no interval "
-        "(one seed, equal values, or a value that is not finite). No interval belongs to "
+        "of the 95% interval of that mean: Wilson's for shares (within 0 to 1), symmetric on a log "
+        "scale for all others (above 0), each with Student's t. Both are empty when there is no "
+        "interval (one seed, equal values but for `slo_attainment`, or one that is not finite). "
+        "No interval belongs to "
         f"{', '.join(f'`{name}`' for name in WITHOUT_INTERVAL)}. The last column, `notes`, holds "
         "what a reader must know of the point.",
         "## runs.csv",

@@ -205,7 +205,7 @@ def requests_of(study: Study, seed: int) -> Requests:
 
     Raises:
         ValueError: a trace or a length file is missing, broken or empty, or nothing arrives, or
-            not before ``stop_s``.
+            not before ``stop_s``, or all of it before ``warmup_s``.
     """
     stamps = tuple(_stamp(path) for path in study.workload.files)
     requests = _requests(study.workload.model_dump_json(), seed, stamps)
@@ -217,6 +217,13 @@ def requests_of(study: Study, seed: int) -> Requests:
             f"stop_s = {stop_s:g} is before any request arrives, expected more than "
             f"{requests.arrival_s[0]:g} s"
         )
+    if study.warmup_s is not None and is_open:
+        last_s = requests.arrival_s[requests.arrival_s <= stop_of(study)][-1]
+        if last_s < study.warmup_s:
+            raise ValueError(
+                f"warmup_s = {study.warmup_s:g} leaves nothing to measure, expected at most "
+                f"{last_s:g} s, when the last request arrives"
+            )
     return requests
 
 

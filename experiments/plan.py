@@ -102,6 +102,7 @@ def prepare(loaded: Loaded) -> Plan:
         *loaded.notes,
         *effects.idle_notes(settings, studies),
         *_stop_notes(studies),
+        *dict.fromkeys(_warmup_notes(studies)),
         *_seed_notes(points, study),
     )
     return Plan(study, keys, points, setups, notes)
@@ -125,6 +126,26 @@ def _stop_notes(studies: list[Study]) -> Iterator[str]:
             f"simulated until stop_s = {' or '.join(times)} s: who has no answer by then counts as "
             "unfinished, with infinite latencies"
         )
+
+
+def _warmup_notes(studies: list[Study]) -> Iterator[str]:
+    """Say what is not measured where that is one particular part of a day or a trace."""
+    for study in studies:
+        if not study.workload.has_clock:
+            continue
+        share, until_s = study.warmup_share, study.warmup_s
+        if until_s:
+            yield f"who arrives before warmup_s = {until_s:g} s is not measured"
+        elif share:
+            yield (
+                f"the first {share:.3g} of the requests (warmup_fraction) are not measured, "
+                "whatever hours they fall on"
+            )
+        else:
+            yield (
+                "measured is from the first request on, when the engine is still empty; warmup_s "
+                "leaves a beginning out"
+            )
 
 
 def _seed_notes(points: tuple[Point, ...], study: Study) -> Iterator[str]:

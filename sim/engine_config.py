@@ -59,21 +59,35 @@ class EngineConfig(BaseModel):
     8192 and more on large ones), max_model_len and at least 2048 otherwise."""
     long_prefill_token_threshold: int = Field(default=0, ge=0)
     """chunked_prefill: longest chunk of one prompt in one step; 0 is no limit but the budget."""
+    long_prefill_limits_alone: bool | None = None
+    """chunked_prefill: whether long_prefill_token_threshold limits a request that is alone, too.
+    Default: the version's, false since 0.31."""
+    scheduler_reserve_full_isl: bool | None = None
+    """chunked_prefill: a request starts only when blocks for all of its tokens are free, not just
+    for its first chunk. They are not set aside: one behind it can still take them. The other
+    schedulers take prompts whole. Default: the version's, true since 0.19."""
     max_model_len: PositiveInt | None = None
     """Longest prompt plus output, in tokens. Default: what the model was made for."""
     enable_prefix_caching: bool | None = None
     """chunked_prefill: keep the KV blocks of ended requests, for prompts that begin alike. Default:
     the version's, true since 0.8."""
+    reuse_unhashed_first: bool | None = None
+    """enable_prefix_caching: a free block that is not full, so that nobody can find it, is taken
+    before all others; else the block that became free first. Default: the version's, true since
+    0.24."""
     block_size: PositiveInt = 16
     """Tokens in one KV-cache block."""
     num_gpu_blocks: PositiveInt | None = None
     """KV-cache blocks of one replica, overriding the memory ledger."""
+    null_block: bool | None = None
+    """chunked_prefill: whether one of the blocks is never given out. Default: the version's, true
+    since 0.8."""
     gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
     """Share of the GPU's memory that the engine may fill. Default: the version's, 0.92 since 0.20,
     0.9 before."""
     watermark: float | None = Field(default=None, ge=0, lt=1)
-    """Share of the blocks kept free when admitting. Default: 0 in chunked_prefill since 0.8, else
-    0.01."""
+    """Share of the blocks kept free when admitting; in chunked_prefill not for the first one of an
+    empty batch. Default: 0 in chunked_prefill since 0.8, else 0.01."""
     batch_timeout_s: float = Field(default=0.1, ge=0)
     """static: how long the request that is next in line (by `order`) waits at most for its batch to
     fill."""
@@ -130,16 +144,17 @@ class ResolvedEngine(EngineConfig):
     async_scheduling: bool
     max_num_seqs: PositiveInt
     max_num_batched_tokens: PositiveInt
+    long_prefill_limits_alone: bool
+    scheduler_reserve_full_isl: bool
     max_model_len: PositiveInt
     enable_prefix_caching: bool
+    reuse_unhashed_first: bool
+    null_block: bool
     gpu_memory_utilization: float
     watermark: float
 
 
-RESOLVED = (
-    "version", "scheduler", "async_scheduling", "max_num_seqs", "max_num_batched_tokens",
-    "max_model_len", "enable_prefix_caching", "gpu_memory_utilization", "watermark",
-)  # fmt: skip
+RESOLVED = tuple(ResolvedEngine.__annotations__)
 """Keys that a version, a GPU or a model gives a default."""
 
 
@@ -188,8 +203,12 @@ def default_settings(given: Mapping[str, Any], gpu: Gpu, spec: DecoderSpec) -> d
         "async_scheduling": known.async_scheduling and chunked,
         "max_num_seqs": seats,
         "max_num_batched_tokens": max(budget, all_seats),
+        "long_prefill_limits_alone": known.long_prefill_limits_alone or not chunked,
+        "scheduler_reserve_full_isl": known.scheduler_reserve_full_isl and chunked,
         "max_model_len": length,
         "enable_prefix_caching": known.enable_prefix_caching and chunked,
+        "reuse_unhashed_first": known.reuse_unhashed_first and chunked,
+        "null_block": known.null_block and chunked,
         "gpu_memory_utilization": known.gpu_memory_utilization,
         "watermark": known.watermark if chunked else WHOLE_PROMPTS_WATERMARK,
     }

@@ -166,6 +166,11 @@ def build_scenario(
             settings.sequence_overhead_s, calibration, ASSUMED_SEQUENCE_OVERHEAD_S
         ),
     )
+    if ledger.num_gpu_blocks - settings.null_block < 1:
+        raise ValueError(
+            f"num_gpu_blocks = {ledger.num_gpu_blocks} with null_block: true leaves no block for "
+            "requests, expected at least 2"
+        )
     return Scenario(
         spec=spec,
         gpu=gpu,

@@ -12,7 +12,7 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from workloads.arrivals import AllAtOnce, Arrivals, ClosedLoop, OpenArrivals
+from workloads.arrivals import AllAtOnce, Arrivals, ClosedLoop, Diurnal, OpenArrivals, Piecewise
 from workloads.config import Config, Count, NonNegative, Positive
 from workloads.lengths import Empirical, Lengths
 from workloads.prefixes import SharedPrefixes
@@ -99,6 +99,11 @@ class Workload(Config):
         parts = (part for part in (self.arrivals, self.lengths) if part is not None)
         mixed = self.priorities is not None and len(self.priorities) > 1
         return mixed or any(part.is_random for part in parts)
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether the workload says what happens when: its parts are no samples of one thing."""
+        return self.trace is not None or isinstance(self.arrivals, Diurnal | Piecewise)
 
     def anchored(self, base_dir: Path) -> "Workload":
         """Return the same workload with its relative paths made absolute from ``base_dir``."""

@@ -50,7 +50,7 @@ def test_what_changed_with_versions() -> None:
     assert values("async_scheduling", "0.13.0", "0.14.0") == [False, True]
     assert values("scheduler_reserve_full_isl", "0.18.1", "0.19.0") == [False, True]
     assert values("null_block", "0.7.3", "0.8.5") == [False, True]
-    assert values("long_prefill_limits_alone", "0.32", "0.33.0") == [True, False]
+    assert values("long_prefill_limits_alone", "0.30", "0.31.0") == [True, False]
     assert values("watermark", "0.6.6", "0.9.2") == [0.01, 0.0]
     assert values("chunked_prefill_from_tokens", "0.6.6", "0.9.2") == [32768, 0]
 

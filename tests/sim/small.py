@@ -12,6 +12,19 @@ from sim.result import Result
 from sim.scenario import NO_CLIENT, ClientConfig, ClusterConfig, Scenario, build_scenario
 from workloads.requests import Prefixes, Requests
 
+PLAIN: dict[str, object] = {
+    "scheduler": "chunked_prefill",
+    "async_scheduling": False,
+    "max_num_seqs": 256,
+    "long_prefill_limits_alone": True,
+    "scheduler_reserve_full_isl": False,
+    "enable_prefix_caching": False,
+    "reuse_unhashed_first": False,
+    "null_block": False,
+    "gpu_memory_utilization": 0.9,
+}
+"""A scheduler without anything that a version brings; tests ask for what they are about."""
+
 
 def tiny_spec(**changes: object) -> DecoderSpec:
     """A two-layer Llama of 512 positions."""
@@ -39,8 +52,13 @@ def scenario(
     client: ClientConfig = NO_CLIENT,
     **engine: object,
 ) -> Scenario:
-    """A tiny model on one A100 per replica, with any engine settings."""
-    settings: dict[str, object] = {"step_overhead_s": 1e-3, "sequence_overhead_s": 1e-5}
+    """A tiny model on one A100 per replica, with any engine settings.
+
+    Those that are not given do not follow a version of vLLM: see ``PLAIN``.
+    """
+    settings: dict[str, object] = {"step_overhead_s": 1e-3, "sequence_overhead_s": 1e-5, **PLAIN}
+    if engine.get("scheduler", "chunked_prefill") == "chunked_prefill":
+        settings["max_num_batched_tokens"] = max(2048, int(str(engine.get("max_num_seqs", 0))))
     prices = Calibration(name="small", source="a test", idle_start_s=idle_start_s)
     cluster = ClusterConfig(gpu="a100-80gb-sxm", replicas=replicas, router=router)  # type: ignore[arg-type]
     return build_scenario(

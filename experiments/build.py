@@ -5,6 +5,7 @@ from functools import lru_cache
 from math import inf
 from pathlib import Path
 
+from experiments.room import most_requests
 from experiments.study import Study
 from hardware.calibration import Calibration, UnknownCalibrationError, load_calibration
 from hardware.engines import (
@@ -21,6 +22,7 @@ from sim.engine_config import EngineConfig, ResolvedEngine, precision_of, resolv
 from sim.router import BLIND
 from sim.scenario import NO_CLIENT, ClusterConfig, Scenario, build_scenario
 from workloads.arrivals import ClosedLoop
+from workloads.config import LATEST_S
 from workloads.requests import Requests
 from workloads.streams import stream
 from workloads.workload import Workload, generate
@@ -85,9 +87,10 @@ def _settled(
         gpu = gpu_of(gpu_words, calibration_of(calibration, gpu_words))
     else:
         gpu = load_gpu(gpu_words)
-    filled = resolved(given, gpu, load_spec(model))
+    spec = load_spec(model)
+    filled = resolved(given, gpu, spec)
     if calibration.lower() == AUTO:
-        calibration = best_calibration(filled.version, gpu, precision_of(filled).compute)
+        calibration = best_calibration(filled.version, gpu, precision_of(filled, spec, gpu).compute)
     return filled, calibration
 
 
@@ -208,7 +211,8 @@ def requests_of(study: Study, seed: int) -> Requests:
             not before ``stop_s``, or all of it before ``warmup_s``.
     """
     stamps = tuple(_stamp(path) for path in study.workload.files)
-    requests = _requests(study.workload.model_dump_json(), seed, stamps)
+    prefixes = study.engine.enable_prefix_caching is not False
+    requests = _requests(study.workload.model_dump_json(), seed, prefixes, stamps)
     if len(requests) > LARGE:
         _requests.cache_clear()
     stop_s, is_open = study.stop_s, requests.users is None
@@ -228,8 +232,15 @@ def requests_of(study: Study, seed: int) -> Requests:
 
 
 @lru_cache(maxsize=KEPT)
-def _requests(workload: str, seed: int, stamps: tuple[Stamp, ...]) -> Requests:
-    requests = generate(Workload.model_validate_json(workload), seed, None)
+def _requests(workload: str, seed: int, prefixes: bool, stamps: tuple[Stamp, ...]) -> Requests:
+    requests = generate(
+        Workload.model_validate_json(workload), seed, prefixes=prefixes, most=most_requests()
+    )
+    if requests.users is None and len(requests) and not requests.arrival_s[-1] <= LATEST_S:
+        raise ValueError(
+            f"workload: the last request arrives at {requests.arrival_s[-1]:g} s, expected at most "
+            f"{LATEST_S:g} s"
+        )
     if not len(requests):
         raise ValueError("workload: no request arrives, expected at least one")
     return requests

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import build, effects, faults
+from experiments import build, effects, faults, room
 from experiments.errors import Problem, StudyError
 from experiments.grid import Setting, cell, expand, fill_missing, key_path
 from experiments.schema import value_at
@@ -77,6 +77,9 @@ def prepare(loaded: Loaded) -> Plan:
     checked = [faults.check(source, setting) for setting in settings]
     problems += faults.point_problems(loaded, settings, [found for _, found in checked], known)
     problems += loaded.document.problems
+    if study is not None and not problems:
+        found_runs = room.too_many_runs(len(settings), study.calibration_draws, study.seeds)
+        problems += [Problem(loaded.where(("seeds",)), found_runs)] if found_runs else []
     if problems or study is None:
         raise StudyError(faults.by_line(problems))
     studies = [point for point, _ in checked if point is not None]
@@ -84,7 +87,7 @@ def prepare(loaded: Loaded) -> Plan:
     idle = list(effects.idle_sweeps(loaded, settings, studies))
     if idle:
         raise StudyError(faults.by_line(idle))
-    setups = _build(loaded, settings, studies)
+    setups, sources = _build(loaded, settings, studies)
     study = _with_common(study, studies)
     keys = tuple(dict.fromkeys(key for setting in settings for key in setting.values))
     seeds = tuple(range(study.seed, study.seed + study.seeds))
@@ -100,6 +103,7 @@ def prepare(loaded: Loaded) -> Plan:
     )
     notes = (
         *loaded.notes,
+        *sources,
         *effects.idle_notes(settings, studies),
         *_stop_notes(studies),
         *dict.fromkeys(_warmup_notes(studies)),
@@ -196,11 +200,14 @@ def _with_common(study: Study, points: list[Study]) -> Study:
     return study.model_copy(update=changes)
 
 
-def _build(loaded: Loaded, settings: list[Setting], studies: list[Study]) -> tuple[Setup, ...]:
-    """Build scenario and requests of every point."""
+def _build(
+    loaded: Loaded, settings: list[Setting], studies: list[Study]
+) -> tuple[tuple[Setup, ...], tuple[str, ...]]:
+    """Build scenario and requests of every point; say what was read of the files of workloads."""
     problems: dict[Problem, list[int]] = {}
     setups: dict[str, Setup] = {}
     drawn: set[str] = set()
+    sources: dict[str, None] = {}
 
     def fails(number: int, error: ValueError) -> None:
         where = faults.where_named(loaded, settings[number - 1], str(error))
@@ -218,11 +225,15 @@ def _build(loaded: Loaded, settings: list[Setting], studies: list[Study]) -> tup
         else:
             points = (*setup.points, number)
             setups[key] = Setup(setup.title, setup.ledger, setup.ceilings, points)
-        workload = f"{study.workload.model_dump_json()}\n{study.stop_s}"
+        workload = (
+            f"{study.workload.model_dump_json()}\n{study.stop_s}\n"
+            f"{study.engine.enable_prefix_caching}"
+        )
         if workload in drawn:
             continue
         try:
-            build.requests_of(study, study.seed)
+            requests = build.requests_of(study, study.seed)
+            sources |= dict.fromkeys((*requests.notes, *study.workload.told()))
             drawn.add(workload)
         except ValueError as error:
             fails(number, error)
@@ -230,7 +241,7 @@ def _build(loaded: Loaded, settings: list[Setting], studies: list[Study]) -> tup
         raise StudyError(
             faults.at_points(problem, at, settings) for problem, at in problems.items()
         )
-    return tuple(setups.values())
+    return tuple(setups.values()), tuple(sources)
 
 
 def _setup(scenario: Scenario, study: Study) -> Setup:

@@ -6,7 +6,6 @@ committed pages with what this module writes.
 """
 
 import argparse
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from experiments.bundled import bundled_studies
+from experiments.command import Parser, run_command, start
 from experiments.decoder_vs_simulation import DecoderStudy
 from experiments.kv_cache_latency import KvCacheStudy
 from experiments.stats import WITHOUT_INTERVAL
@@ -25,9 +25,13 @@ from hardware.gpu import Gpu, gpu_names
 from model.spec import catalogue
 from sim.metrics import LATENCIES, METRICS
 from sim.result import REQUEST_COLUMNS, SEGMENT_COLUMNS
-from workloads.trace_formats import FORMATS
+from workloads.traces.formats import FORMATS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
+TIME_UNITS = {
+    "s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds",
+    "date": "dates", "date or s": "dates, or seconds since 1970",
+}  # fmt: skip
 WRITTEN_BY = "<!-- Written by `python -m experiments.reference`; change the docstrings instead. -->"
 
 Node = Mapping[str, Any]
@@ -74,20 +78,20 @@ def study_page() -> str:
         "## Names",
         *(f"{title}: {', '.join(map('`{}`'.format, found))}." for title, found in names.items()),
         "## Trace formats",
-        "The format of a trace is found from its header; further columns are ignored, and a CSV "
-        "may be gzipped. Block identities of mooncake tell which prompts begin alike. A CSV of the "
-        "format headroom may have columns that do: rows with the same `prompt_id` have the same "
+        "The format of a trace is found from its columns, or the keys of its JSON records (nested "
+        "ones joined by dots); further ones are ignored. [traces.md](traces.md) says more. "
+        "Identities of blocks or tokens tell which prompts begin alike. A table of the format "
+        "headroom may have columns that do: rows with the same `prompt_id` have the same "
         "prompt; rows with the same `prefix_id` share their first `prefix_tokens` tokens, and "
         "`prompt_id` then counts within the prefix.",
         _table(
-            ("format", "columns", "times"),
+            ("format", "columns", "times", "written by"),
             [
                 (
                     f"`{form.name}`",
                     ", ".join(f"`{name}`" for name in form.columns()),
-                    {"s": "seconds", "ms": "milliseconds"}.get(form.time_unit, form.time_unit)
-                    if form.time is not None
-                    else "none: lengths only",
+                    TIME_UNITS[form.time_unit] if form.time is not None else "none: lengths only",
+                    form.source,
                 )
                 for form in FORMATS
             ],
@@ -273,9 +277,13 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the pages to docs/, or to ``--out``."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.reference", description=__doc__)
+    parser = Parser(prog="python -m experiments.reference", description=__doc__)
     parser.add_argument("--out", type=Path, default=DOCS, help="folder to write to (docs)")
-    out: Path = parser.parse_args(argv).out
+    return run_command(_write, parser, argv, "some pages may be missing")
+
+
+def _write(options: argparse.Namespace) -> int:
+    out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     for name, page in PAGES.items():
         (out / name).write_text(page(), encoding="utf-8", newline="\n")
@@ -284,4 +292,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

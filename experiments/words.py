@@ -9,6 +9,7 @@ from hardware.calibration import DATASHEET, POOR_MEAN, POOR_WORST
 from hardware.engines import UNMEASURED, constants_named, constants_of, relative_of
 from hardware.gpu import Gpu, UnknownGpuError, load_gpu
 from hardware.versions import version_key
+from model.spec import load_spec
 from sim.engine_config import EngineConfig, precision_of
 from sim.scenario import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S
 
@@ -106,7 +107,7 @@ def _remedy(study: Study, gpu: Gpu) -> str:
             f"no kernels of gpu {gpu.name} or a relative were measured: measure it with python -m "
             "experiments.calibrate, or name a relative with cluster.gpu: {like: ...}"
         )
-    if precision_of(study.engine).compute in UNMEASURED:
+    if precision_of(study.engine, load_spec(study.model), gpu).compute in UNMEASURED:
         return (
             "no kernels of such arithmetic were measured: measure them with python -m "
             "experiments.calibrate"

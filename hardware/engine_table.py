@@ -131,9 +131,6 @@ class EngineTable(_Part):
     """Ascending by version."""
     defaults: Defaults
     memory: Memory
-    hopper_or_later: tuple[str, ...]
-    """Words of a GPU's name."""
-    blackwell: tuple[str, ...]
 
 
 class _File(_Part):

@@ -24,7 +24,7 @@ from hardware.profile_run import (
 )
 from hardware.runtime_memory import graph_bytes, non_torch_bytes, startup_bytes
 from hardware.versions import version_key
-from model.ops import rank_weight_bytes, shard, tensor_parallel_sizes
+from model.ops import rank_weight_bytes, rotary_table_bytes, shard, tensor_parallel_sizes
 from model.precision import Precision
 from model.spec import DecoderSpec
 
@@ -77,6 +77,12 @@ class MemoryLedger:
     num_gpu_blocks: int
     overridden: bool
     """Whether the number of blocks was given instead of computed."""
+    weights_are: str = ""
+    """How the weights are stored, and who says so; empty for 16 bits."""
+    kv_numbers: str = ""
+    """What the KV cache holds."""
+    rotary_table_bytes: int = 0
+    """Cosines and sines of every position, which vLLM counts among the weights."""
 
     @property
     def kv_tokens(self) -> int:
@@ -92,7 +98,8 @@ class MemoryLedger:
     def fixed_bytes(self) -> int:
         """Everything but the blocks."""
         outside = self.workspace_bytes + self.non_torch_bytes + self.graphs_bytes
-        return self.weights_bytes + self.activations.bytes + outside
+        held = self.weights_bytes + self.rotary_table_bytes
+        return held + self.activations.bytes + outside
 
     @property
     def free_bytes(self) -> int:
@@ -109,14 +116,19 @@ class MemoryLedger:
     def lines(self) -> list[tuple[str, int, str]]:
         """Return (what, bytes, remark) of every entry, from the total to the KV cache."""
         ranks = f"one of {self.tensor_parallel_size} ranks" if self.tensor_parallel_size > 1 else ""
+        weights = ", ".join(x for x in (self.model, ranks, self.weights_are) if x)
+        table = ("- rotary table", self.rotary_table_bytes, "cosines and sines of all positions")
+        rotary = [table] if self.rotary_table_bytes else []
         blocks = (
             f"{self.num_gpu_blocks} blocks of {self.block_size} tokens, "
             f"{self.block_bytes / 2**20:.3g} MiB each"
         )
+        blocks += f", {self.kv_numbers}" if self.kv_numbers == "fp8" else ""
         return [
             ("memory of the GPU", self.total_bytes, self.gpu),
             ("budget", self.budget_bytes, f"gpu_memory_utilization = {self.utilization:g}"),
-            ("- weights", self.weights_bytes, ", ".join(x for x in (self.model, ranks) if x)),
+            ("- weights", self.weights_bytes, weights),
+            *rotary,
             ("- activations", self.activations.bytes, self._activations_text()),
             *(
                 (what, bytes_, remark)
@@ -181,7 +193,9 @@ class _Demand:
         non_torch = non_torch_bytes(table, version, gpu, tp)
         graphs = graph_bytes(table, version, spec, gpu, tp, self.max_seqs)
         budget = int(self.utilization * gpu.memory_bytes)
-        left = budget - weights - activations.bytes - workspace - non_torch - graphs
+        table_bytes = int(rotary_table_bytes(spec, self.precision))
+        left = budget - weights - table_bytes
+        left -= activations.bytes + workspace + non_torch + graphs
         kv_size = 2 * spec.num_layers * shard(spec, tp).kv_heads * spec.head_dim
         block_bytes = int(kv_size * self.precision.kv_bytes * self.block_size)
         given = self.num_gpu_blocks
@@ -204,6 +218,9 @@ class _Demand:
             block_bytes=block_bytes,
             num_gpu_blocks=max(0, left // block_bytes) if given is None else given,
             overridden=given is not None,
+            weights_are=str(self.precision.weights),
+            kv_numbers=self.precision.kv_numbers,
+            rotary_table_bytes=table_bytes,
         )
 
     def holds_longest(self, ledger: MemoryLedger) -> bool:
@@ -305,7 +322,8 @@ def _refusal(demand: _Demand, ledger: MemoryLedger) -> str:
 def _remedy(demand: _Demand, gpu: Gpu, tp: int) -> str:
     """Name the smallest group of one server that would do, in powers of two as servers are cut."""
     most = gpu.gpus_per_server
-    sizes = [size for size in tensor_parallel_sizes(demand.spec, most) if size.bit_count() == 1]
+    known = tensor_parallel_sizes(demand.spec, most, demand.precision)
+    sizes = [size for size in known if size.bit_count() == 1]
     for size in sizes:
         if demand.serves(gpu, size):
             return f"smallest tensor_parallel_size that fits on {gpu.name}: {size}"

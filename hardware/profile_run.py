@@ -56,12 +56,12 @@ def sampler_bytes(run: ProfileRun, sampler: Sampler) -> int:
     rows = min(run.max_seqs, run.max_tokens)
     each = sampler.few_rows_bytes if rows < sampler.few_rows else sampler.bytes
     hidden = run.max_tokens * run.spec.hidden_size * run.precision.activation_bytes
-    return int(hidden + rows * run.spec.vocab_size * each)
+    return int(hidden + rows * shard(run.spec, 1).vocab * each)
 
 
 def sampler_of(run: ProfileRun, memory: Memory, version: Version) -> Sampler:
     """Return the sampler of the model runner that serves a model."""
-    quantized = run.precision.weight_bytes < run.precision.activation_bytes
+    quantized = bool(run.precision.weights.schemes())
     second = any(_serves(one, run.spec, quantized) for one in memory.second_runner.at(version))
     return (memory.second_runner_sampler if second else memory.sampler).at(version)
 

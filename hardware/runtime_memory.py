@@ -6,6 +6,8 @@ from hardware.versions import Version
 from model.spec import DecoderSpec
 
 MIB, GIB = 2**20, 2**30
+HOPPER, BLACKWELL = 9.0, 10.0
+"""Compute capabilities: Hopper or later, and the family of B200, GB200 and B300."""
 
 
 def non_torch_bytes(table: EngineTable, version: Version, gpu: Gpu, tp: int) -> int:
@@ -17,7 +19,7 @@ def non_torch_bytes(table: EngineTable, version: Version, gpu: Gpu, tp: int) -> 
     if tp > 1:
         gib = classes.pcie if gpu.link.startswith("PCIe") else classes.nvlink
     else:
-        gib = classes.hopper if gpu.is_one_of(table.hopper_or_later) else classes.ada
+        gib = classes.hopper if (gpu.compute_capability or 0) >= HOPPER else classes.ada
     return int(gib * GIB)
 
 
@@ -39,7 +41,7 @@ def graph_bytes(
     if not memory.graphs_charged.at(version):
         return 0
     limits, each = memory.graph_batch.at(version), memory.graph_mib.at(version)
-    most = limits.most_blackwell if gpu.is_one_of(table.blackwell) else limits.most
+    most = limits.most_blackwell if (gpu.compute_capability or 0) // 1 == BLACKWELL else limits.most
     sizes = capture_sizes(min(2 * max_seqs, most))
     decodes = sum(size <= max_seqs for size in sizes)
     layer = each.layer_in_group if tp > 1 else each.layer

@@ -1,24 +1,30 @@
 """Settings of a serving engine: as a study gives them, and with every default of a version."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
-    PositiveInt,
     field_validator,
     model_validator,
 )
 
+from hardware.arithmetic import runnable
 from hardware.defaults import check_version, engine_defaults, newest_version
 from hardware.gpu import Gpu
-from model.precision import Precision, precision
+from model.precision import Precision, check_kv_dtype, precision
+from model.quantization.choice import chosen_weights
+from model.quantization.methods import AUTO, check_setting
 from model.spec import DecoderSpec
 
 SchedulerName = Literal["static", "prefill_first", "chunked_prefill"]
 OrderName = Literal["fcfs", "shortest_prompt", "priority"]
+
+Count = Annotated[int, Field(gt=0, le=10**9)]
 
 WHOLE_PROMPTS_WATERMARK = 0.01
 """Share of the blocks that vLLM's first engine kept free; whole prompts are its way."""
@@ -29,6 +35,11 @@ def _needs_chunks(name: str, scheduler: str) -> str:
         f"{name}: true with scheduler: {scheduler}, expected chunked_prefill: it is modelled as in "
         "vLLM v1"
     )
+
+
+def _auto(quantization: object) -> object:
+    """Null is auto."""
+    return AUTO if quantization is None else quantization
 
 
 class EngineConfig(BaseModel):
@@ -51,13 +62,13 @@ class EngineConfig(BaseModel):
     async_scheduling: bool | None = None
     """chunked_prefill: plan a step while the one before is computed. Arrivals are then seen, and
     seats and blocks are free, one step later. Default: the version's, true since 0.14."""
-    max_num_seqs: PositiveInt | None = None
+    max_num_seqs: Count | None = None
     """Most sequences in the running batch. Default: the version's on that GPU, 256 or, on large
     ones, 1024."""
-    max_num_batched_tokens: PositiveInt | None = None
+    max_num_batched_tokens: Count | None = None
     """Token budget of one step. Default: the version's on that GPU with chunked_prefill (2048, or
     8192 and more on large ones), max_model_len and at least 2048 otherwise."""
-    long_prefill_token_threshold: int = Field(default=0, ge=0)
+    long_prefill_token_threshold: int = Field(default=0, ge=0, le=10**9)
     """chunked_prefill: longest chunk of one prompt in one step; 0 is no limit but the budget."""
     long_prefill_limits_alone: bool | None = None
     """chunked_prefill: whether long_prefill_token_threshold limits a request that is alone, too.
@@ -66,7 +77,7 @@ class EngineConfig(BaseModel):
     """chunked_prefill: a request starts only when blocks for all of its tokens are free, not just
     for its first chunk. They are not set aside: one behind it can still take them. The other
     schedulers take prompts whole. Default: the version's, true since 0.19."""
-    max_model_len: PositiveInt | None = None
+    max_model_len: Count | None = None
     """Longest prompt plus output, in tokens. Default: what the model was made for."""
     enable_prefix_caching: bool | None = None
     """chunked_prefill: keep the KV blocks of ended requests, for prompts that begin alike. Default:
@@ -75,9 +86,9 @@ class EngineConfig(BaseModel):
     """enable_prefix_caching: a free block that is not full, so that nobody can find it, is taken
     before all others; else the block that became free first. Default: the version's, true since
     0.24."""
-    block_size: PositiveInt = 16
+    block_size: int = Field(default=16, gt=0, le=65_536)
     """Tokens in one KV-cache block."""
-    num_gpu_blocks: PositiveInt | None = None
+    num_gpu_blocks: Count | None = None
     """KV-cache blocks of one replica, overriding the memory ledger."""
     null_block: bool | None = None
     """chunked_prefill: whether one of the blocks is never given out. Default: the version's, true
@@ -88,26 +99,31 @@ class EngineConfig(BaseModel):
     watermark: float | None = Field(default=None, ge=0, lt=1)
     """Share of the blocks kept free when admitting; in chunked_prefill not for the first one of an
     empty batch. Default: 0 in chunked_prefill since 0.8, else 0.01."""
-    batch_timeout_s: float = Field(default=0.1, ge=0)
+    batch_timeout_s: float = Field(default=0.1, ge=0, le=1e6)
     """static: how long the request that is next in line (by `order`) waits at most for its batch to
     fill."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """Of weights and activations; auto is bfloat16."""
-    quantization: Literal["fp8", "int8", "w8a16", "int4", "fp4"] | None = None
-    """Of the weights; w8a16 and int4 leave the activations as they are."""
-    kv_cache_dtype: Literal["auto", "fp8"] = "auto"
-    """Of the KV cache; auto follows dtype."""
+    """Of weights and activations; auto is bfloat16, or float16 where the checkpoint is or the GPU
+    has no bfloat16, as in vLLM."""
+    quantization: Annotated[str, AfterValidator(check_setting), BeforeValidator(_auto)] = "auto"
+    """Of the weights: auto (or null) is what the checkpoint, or the model's published name, says;
+    none insists on 16 bits. Otherwise one of vLLM's names (fp8, awq, gptq, bitsandbytes,
+    compressed-tensors, modelopt, ...), which must not contradict the checkpoint, or int8, int4,
+    fp4, w8a16 for numbers of that kind: see docs/checkpoints.md."""
+    kv_cache_dtype: Annotated[str, AfterValidator(check_kv_dtype)] = "auto"
+    """Of the KV cache: auto is fp8 where the checkpoint says so, dtype otherwise; or bfloat16,
+    float16, fp8, fp8_e4m3, fp8_e5m2, fp8_inc."""
     attention: Literal["fused", "standard"] = "fused"
     """fused: FlashAttention's traffic; standard: scores and probabilities go through memory."""
-    step_overhead_s: float | None = Field(default=None, ge=0)
+    step_overhead_s: float | None = Field(default=None, ge=0, le=3600)
     """Host time of one step. Default: the calibration's; 1 ms without one."""
-    sequence_overhead_s: float | None = Field(default=None, ge=0)
+    sequence_overhead_s: float | None = Field(default=None, ge=0, le=3600)
     """Host time of one sequence in a step. Default: the calibration's; 10 us without one."""
-    api_request_s: float | None = Field(default=None, ge=0)
+    api_request_s: float | None = Field(default=None, ge=0, le=3600)
     """Time of one request in the API server, on its way in. Default: the calibration's."""
-    api_token_s: float | None = Field(default=None, ge=0)
+    api_token_s: float | None = Field(default=None, ge=0, le=3600)
     """The same for each token of its prompt: the tokeniser. Default: the calibration's."""
-    api_output_s: float | None = Field(default=None, ge=0)
+    api_output_s: float | None = Field(default=None, ge=0, le=3600)
     """Time of a token on its way out, after the end of its step: detokeniser and stream. It delays
     every token alike. Default: the calibration's."""
 
@@ -130,10 +146,31 @@ class EngineConfig(BaseModel):
         return self
 
 
-def precision_of(engine: EngineConfig) -> Precision:
-    """Return the bytes per number and the arithmetic that an engine's settings mean."""
-    dtype = "bfloat16" if engine.dtype == "auto" else engine.dtype
-    return precision(dtype, engine.quantization, engine.kv_cache_dtype)
+def precision_of(engine: EngineConfig, spec: DecoderSpec, gpu: Gpu) -> Precision:
+    """Return the bytes per number and the arithmetic of a model in an engine on a GPU.
+
+    Raises:
+        ValueError: the engine's settings contradict the checkpoint.
+        UnsupportedPrecisionError: the GPU cannot run it.
+    """
+    checkpoint, dtype, kv = spec.checkpoint, engine.dtype, engine.kv_cache_dtype
+    if dtype == "auto":
+        half = checkpoint.dtype in ("float16", "half") or "bf16" not in gpu.peak_flops_per_s
+        dtype = "float16" if half else "bfloat16"
+    if kv == "auto" and checkpoint.kv_fp8:
+        kv = "fp8"
+    told = chosen_weights(engine.quantization, checkpoint.weights, spec.name, spec.num_experts)
+    return runnable(precision(dtype, told, kv), gpu)
+
+
+def _check_length(engine: EngineConfig, spec: DecoderSpec) -> None:
+    """Raise ValueError if the longest request is longer than what the model allows."""
+    given = engine.max_model_len
+    if given is not None and given > spec.max_model_len:
+        raise ValueError(
+            f"engine.max_model_len = {given} is longer than {spec.name} allows, expected at most "
+            f"{spec.max_model_len}, which its config gives (positions and rope scaling)"
+        )
 
 
 class ResolvedEngine(EngineConfig):
@@ -142,11 +179,11 @@ class ResolvedEngine(EngineConfig):
     version: str
     scheduler: SchedulerName
     async_scheduling: bool
-    max_num_seqs: PositiveInt
-    max_num_batched_tokens: PositiveInt
+    max_num_seqs: Count
+    max_num_batched_tokens: Count
     long_prefill_limits_alone: bool
     scheduler_reserve_full_isl: bool
-    max_model_len: PositiveInt
+    max_model_len: Count
     enable_prefix_caching: bool
     reuse_unhashed_first: bool
     null_block: bool
@@ -162,10 +199,12 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec) -> ResolvedEngin
     """Return settings with every default filled in; what is given stays.
 
     Raises:
-        ValueError: a budget below ``max_num_seqs``, or what the version's scheduler cannot do.
+        ValueError: a budget below ``max_num_seqs``, a length beyond the model's, or what
+            the version's scheduler cannot do.
     """
     given = {name: getattr(engine, name) for name in RESOLVED}
     taken = {name: value for name, value in given.items() if value is not None}
+    _check_length(engine, spec)
     filled = default_settings(taken, gpu, spec) | taken
     for name in ("enable_prefix_caching", "async_scheduling"):
         if filled[name] and filled["scheduler"] != "chunked_prefill":
@@ -188,7 +227,7 @@ def default_settings(given: Mapping[str, Any], gpu: Gpu, spec: DecoderSpec) -> d
     given takes seats away.
     """
     known = engine_defaults(given.get("version", ""), gpu)
-    length = given.get("max_model_len", spec.max_position_embeddings)
+    length = given.get("max_model_len", spec.max_model_len)
     cut = length > known.chunked_prefill_from_tokens
     scheduler = given.get("scheduler", "chunked_prefill" if cut else "prefill_first")
     chunked = scheduler == "chunked_prefill"

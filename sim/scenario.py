@@ -1,18 +1,19 @@
 """A scenario: everything that is needed to simulate once, resolved and checked."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field
 
 from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import Gpu
 from hardware.memory import MemoryLedger, memory_ledger
 from hardware.step_cost import StepCost, step_cost
+from model.precision import Precision
 from model.spec import DecoderSpec
-from sim.engine_config import EngineConfig, ResolvedEngine, precision_of, resolved
+from sim.engine_config import Count, EngineConfig, ResolvedEngine, precision_of, resolved
 
 AnyFloat = TypeVar("AnyFloat", float, npt.NDArray[np.float64])
 RouterName = Literal[
@@ -26,6 +27,9 @@ between two steps (scheduling, preparing inputs, sampling, streaming). An engine
 be too good to be true; ``engine.step_overhead_s: 0`` gives the bare roofline."""
 
 
+Wait = Annotated[float, Field(gt=0, le=1e9)]
+
+
 class ClusterConfig(BaseModel):
     """How many engines, on what, and who sends them requests."""
 
@@ -36,13 +40,13 @@ class ClusterConfig(BaseModel):
     gpu: str | dict[str, object]
     """A GPU of the catalogue by name, a mapping with the same fields, or `calibrated`: the device
     that the calibration describes."""
-    tensor_parallel_size: PositiveInt = 1
+    tensor_parallel_size: int = Field(default=1, gt=0, le=4096)
     """GPUs of one replica."""
-    replicas: PositiveInt = 1
+    replicas: int = Field(default=1, gt=0, le=100_000)
     """Engine instances behind the router."""
     router: RouterName = "round_robin"
     """Chooses the replica of an arriving request."""
-    gpu_usd_per_hour: PositiveFloat | None = None
+    gpu_usd_per_hour: float | None = Field(default=None, gt=0, le=1e6)
     """Price of one GPU. Default: the catalogue's."""
 
 
@@ -53,10 +57,10 @@ class ClientConfig(BaseModel):
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
 
-    max_concurrency: PositiveInt | None = None
+    max_concurrency: Count | None = None
     """Most requests in flight; those that arrive meanwhile wait at the client, in order, and their
     TTFT and E2E count from when they are sent. Default: no limit."""
-    timeout_s: PositiveFloat | None = None
+    timeout_s: Wait | None = None
     """The client gives up a request that has no whole answer so long after it was sent; the engine
     drops it between two steps. Default: it waits for ever."""
 
@@ -87,6 +91,8 @@ class Scenario:
     cluster: ClusterConfig
     engine: ResolvedEngine
     """With every default."""
+    precision: Precision
+    """How numbers are stored and multiplied, as the checkpoint, the engine and the GPU have it."""
     calibration: Calibration
     ledger: MemoryLedger
     price: StepCost
@@ -116,7 +122,7 @@ def ledger_of(
     return memory_ledger(
         spec,
         gpu,
-        precision=precision_of(settings),
+        precision=precision_of(settings, spec, gpu),
         tp=cluster.tensor_parallel_size,
         block_size=settings.block_size,
         gpu_memory_utilization=settings.gpu_memory_utilization,
@@ -151,12 +157,13 @@ def build_scenario(
         ValueError: a budget below ``max_num_seqs``, or a tensor-parallel size that does not divide.
     """
     settings = resolved(engine, gpu, spec)
+    numbers = precision_of(settings, spec, gpu)
     ledger = ledger_of(spec, gpu, cluster, settings)
     price = step_cost(
         spec,
         gpu,
         tp=cluster.tensor_parallel_size,
-        precision=precision_of(settings),
+        precision=numbers,
         calibration=calibration,
         fused=settings.attention == "fused",
         max_tokens=_longest_step(settings),
@@ -176,6 +183,7 @@ def build_scenario(
         gpu=gpu,
         cluster=cluster,
         engine=settings,
+        precision=numbers,
         calibration=calibration,
         ledger=ledger,
         price=price,

@@ -4,7 +4,7 @@ Cells that are empty get the defaults of the engine's version on that GPU, and e
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from experiments.validation.cells import switched_on, version_of
 from experiments.validation.releases import version_at
@@ -14,6 +14,7 @@ from hardware.defaults import nearest_version
 from hardware.gpu import Gpu, load_gpu
 from hardware.memory import DoesNotFitError
 from hardware.versions import Version, version_key
+from model.quantization.checkpoint import UNSAID
 from model.spec import DecoderSpec, load_spec, resolve_model
 from sim.engine_config import EngineConfig, ResolvedEngine, resolved
 from sim.scenario import ClusterConfig, ledger_of
@@ -70,7 +71,9 @@ def setup_of(row: RunRow, longest_request_tokens: int) -> Setup:
     _refuse(row)
     notes: list[str] = []
     name = resolve_model(row.model)
-    spec, gpu, version = load_spec(name.model), load_gpu(row.gpu), _version(row, notes)
+    # The row's own words decide the precision; the name only where it has none.
+    spec = replace(load_spec(row.model), checkpoint=UNSAID)
+    gpu, version = load_gpu(row.gpu), _version(row, notes)
     notes += _chunk_notes(spec, longest_request_tokens)
     replicas = row.dp_replicas or 1
     tp = row.tp or max(1, (row.n_gpus or 1) // replicas)

@@ -103,7 +103,7 @@ def test_a_first_start_holds_a_copy_of_the_embedding() -> None:
         ("0.11", "h200-sxm", 2, 0.45),
         ("0.19", "a100-80gb-sxm", 1, 0.22),
         ("0.19", "h100-sxm", 1, 0.45),
-        ("0.19", {"like": "l40s", "name": "h20"}, 1, 0.45),
+        ("0.19", "rtx-5090", 1, 0.45),
     ],
 )
 def test_what_torch_does_not_hold(

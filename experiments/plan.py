@@ -205,13 +205,17 @@ def _build(
 ) -> tuple[tuple[Setup, ...], tuple[str, ...]]:
     """Build scenario and requests of every point; say what was read of the files of workloads."""
     problems: dict[Problem, list[int]] = {}
+    told: dict[tuple[str, str], Problem] = {}
     setups: dict[str, Setup] = {}
     drawn: set[str] = set()
     sources: dict[str, None] = {}
 
     def fails(number: int, error: ValueError) -> None:
         where = faults.where_named(loaded, settings[number - 1], str(error))
-        problems.setdefault(Problem(where, str(error)), []).append(number)
+        # Ledgers differ from point to point; what does not fit is told once.
+        alike = (where, str(error).split("\n", 1)[0])
+        first = told.setdefault(alike, Problem(where, str(error)))
+        problems.setdefault(first, []).append(number)
 
     for number, study in enumerate(studies, start=1):
         parts = (study.model, study.cluster, study.engine, study.calibration)

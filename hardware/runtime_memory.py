@@ -41,7 +41,7 @@ def graph_bytes(
     if not memory.graphs_charged.at(version):
         return 0
     limits, each = memory.graph_batch.at(version), memory.graph_mib.at(version)
-    most = limits.most_blackwell if (gpu.compute_capability or 0) // 1 == BLACKWELL else limits.most
+    most = limits.most_blackwell if int(gpu.compute_capability or 0) == BLACKWELL else limits.most
     sizes = capture_sizes(min(2 * max_seqs, most))
     decodes = sum(size <= max_seqs for size in sizes)
     layer = each.layer_in_group if tp > 1 else each.layer

@@ -26,13 +26,11 @@ UNSTATED_V0_TOKENS = 32_768
 """Longest max_model_len that an empty cell means before 0.8: a model whose context did not fit into
 the cache had to be started with a shorter one."""
 
-INFERENCEX: dict[str, object] = {
-    "kv_cache_dtype": "fp8",
-    "max_num_batched_tokens": 8192,
-    "max_model_len": 10_240,
-}
+INFERENCEX: dict[str, object] = {"kv_cache_dtype": "fp8", "max_num_batched_tokens": 8192}
+INFERENCEX_TOKENS = 10_240
 """What InferenceX's recipes for vLLM set beside the model (benchmarks/70b_fp8_h100_docker.sh and
-its like in github.com/SemiAnalysisAI/InferenceX); max_num_seqs is the client's concurrency."""
+its like in github.com/SemiAnalysisAI/InferenceX), and max_model_len, as far as the model goes;
+max_num_seqs is the client's concurrency."""
 
 _PRECISIONS = (
     ("fp4", ("fp4",)),
@@ -87,17 +85,19 @@ def setup_of(row: RunRow, longest_request_tokens: int) -> Setup:
         **_precision(words, gpu, notes),
         **_kv_dtype(row),
         **_given(row, spec, nearest_version(version), notes),
-        **_inferencex(row, notes),
+        **_inferencex(row, spec, notes),
     }
     engine = _served(settings, row, spec, gpu, cluster, notes)
     return Setup(spec, gpu, cluster, engine, version, tuple(notes))
 
 
-def _inferencex(row: RunRow, notes: list[str]) -> dict[str, object]:
+def _inferencex(row: RunRow, spec: DecoderSpec, notes: list[str]) -> dict[str, object]:
     """What InferenceX sets and the row does not say; nothing for other workloads."""
     if not re.search("inference(x|max)", row.workload.lower()):
         return {}
-    recipe = INFERENCEX | ({"max_num_seqs": row.max_concurrency} if row.max_concurrency else {})
+    recipe = INFERENCEX | {"max_model_len": min(INFERENCEX_TOKENS, spec.max_model_len)}
+    if row.max_concurrency:
+        recipe["max_num_seqs"] = row.max_concurrency
     taken = {key: value for key, value in recipe.items() if getattr(row, key) is None}
     notes.append(f"InferenceX's recipe: {', '.join(f'{k} {v}' for k, v in taken.items())}")
     return taken
@@ -182,7 +182,7 @@ def _kv_dtype(row: RunRow) -> dict[str, str]:
 
 def _given(row: RunRow, spec: DecoderSpec, version: str, notes: list[str]) -> dict[str, object]:
     """What a row says of the engine, under vLLM's names; what it leaves open is not in it."""
-    longest = spec.max_position_embeddings
+    longest = spec.max_model_len
     v0 = version_key(version) < V1
     unstated = min(longest, UNSTATED_V0_TOKENS) if v0 else longest
     given: dict[str, object | None] = {
@@ -241,7 +241,6 @@ def _longest_that_fits(
     try:
         ledger_of(spec, gpu, cluster, engine)
     except DoesNotFitError as error:
-        if not error.ledger.fits:
-            raise
-        return error.ledger.kv_tokens
+        if error.ledger.fits:
+            return error.ledger.kv_tokens
     return engine.max_model_len

@@ -17,7 +17,7 @@ from hardware.engines import (
     version_of,
 )
 from hardware.gpu import Gpu, load_gpu
-from model.spec import load_spec
+from model.spec import MODEL_FILES, load_spec
 from sim.engine_config import EngineConfig, ResolvedEngine, precision_of, resolved
 from sim.router import BLIND
 from sim.scenario import NO_CLIENT, ClusterConfig, Scenario, build_scenario
@@ -31,7 +31,7 @@ RANDOM_ROUTERS = ("random", "power_of_two_choices")
 """Routers that draw."""
 CALIBRATED = "calibrated"
 """What ``cluster.gpu`` says for the device that the calibration describes."""
-Stamp = tuple[int, int] | None
+Stamp = tuple[tuple[int, int] | None, ...]
 KEPT = 4
 """Scenarios and workloads that a process keeps, as neighbouring runs often share them."""
 LARGE = 100_000
@@ -153,11 +153,17 @@ def drawn(calibration: Calibration, price_seed: int) -> Calibration:
 def _stamp(path: str | Path) -> Stamp:
     """Size and time of change of a file, so that a changed one is read again.
 
-    Of a model's folder it is the config that is read: a folder does not change with its files.
+    Of a model's folder it is the config that is read, and what lies beside it and says how the
+    weights are stored: a folder does not change with its files.
     """
     file = Path(path)
+    files = [file / name for name in MODEL_FILES] if file.is_dir() else [file]
+    return tuple(_status(one) for one in files)
+
+
+def _status(file: Path) -> tuple[int, int] | None:
     try:
-        status = (file / "config.json" if file.is_dir() else file).stat()
+        status = file.stat()
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns

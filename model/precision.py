@@ -107,7 +107,7 @@ def precision(
 def check_kv_dtype(name: str) -> str:
     """Return a name of what the KV cache holds. Raises ValueError with the choices."""
     if name in KV_NOT_MODELLED:
-        raise ValueError(f"{name} is not modelled, expected one of {', '.join(KV_DTYPES)}")
+        raise ValueError(f"not modelled, expected one of {', '.join(KV_DTYPES)}")
     if name not in KV_DTYPES:
         known = tuple(KV_DTYPES)
         raise ValueError(f"expected one of {', '.join(known)}{nearest(name, known)}")

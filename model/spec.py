@@ -11,11 +11,11 @@ from model.from_config import spec_from_config
 from model.lengths import MOST_POSITIONS, positions_of
 from model.names import ModelName, looks_like_path, plain_name, resolve_name
 from model.quantization.checkpoint import BESIDE, Checkpoint
-from model.quantization.weights import uniform
 from model.shape import DecoderSpec
 from model.text_file import TextFileError, read_json
 
 __all__ = [
+    "MODEL_FILES",
     "ConfigError",
     "DecoderSpec",
     "UnknownArchitectureError",
@@ -30,6 +30,9 @@ CATALOGUE = Path(__file__).parent / "catalogue"
 
 TOKENIZER = "tokenizer_config.json"
 """Says how long a request is where config.json does not."""
+
+MODEL_FILES = ("config.json", *BESIDE, TOKENIZER)
+"""Files of a model's folder that are read."""
 
 
 @lru_cache(maxsize=1)
@@ -60,7 +63,7 @@ def load_spec(name_or_path: str | Path) -> DecoderSpec:
     spec = spec_from_config(config, found.model, source=str(file))
     if found.told is None:
         return spec
-    weights = uniform(found.told.scheme, found.told.method, f"its name {text}")
+    weights = found.told.weights(spec.num_layers, f"its name {text}")
     checkpoint = Checkpoint(weights, spec.checkpoint.dtype, found.told.kv_fp8)
     return replace(spec, checkpoint=checkpoint)
 

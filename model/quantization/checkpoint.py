@@ -59,7 +59,7 @@ def read_checkpoint(
     try:
         said = read_section(section)
         parts = layer_parts(architecture, layers, experts, said.choose, listed=said.listed)
-    except (ConfigError, ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         lines = str(error).splitlines()
         raise ConfigError("\n".join(f"{source}: {line}" for line in lines)) from None
     if said.experts_only:

@@ -94,6 +94,7 @@ def gptq(section: Section) -> Said:
             break
         if inside is not None and not inside(name):
             return None
+        _checked(bits, group, GPTQ_BITS)
         return grouped(bits, group, zeros=not sym, act_order=order)
 
     return Said(method="gptq", choose=choose)
@@ -137,6 +138,7 @@ def auto_round(section: Section) -> Said:
                 sym = bool(value.get("sym", sym))
         if bits >= 16 or (not told and (name == LM_HEAD or (inside and not inside(name)))):
             return None
+        _checked(bits, group, GPTQ_BITS)
         return grouped(bits, group, zeros=not sym or "awq" in keys.packing_format)
 
     return Said(method="auto-round", choose=choose, listed=tuple(keys.extra_config or ()))

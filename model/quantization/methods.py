@@ -124,7 +124,7 @@ def check_setting(name: str) -> str:
     if spelled in _OWN:
         return spelled
     if spelled in NOT_MODELLED:
-        raise ValueError(f"{name} is not modelled, expected one of {', '.join(_OWN)}")
+        raise ValueError(f"not modelled, expected one of {', '.join(_OWN)}")
     raise ValueError(f"expected one of {', '.join(_OWN)}{nearest(spelled, _OWN)}")
 
 

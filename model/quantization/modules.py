@@ -16,6 +16,8 @@ Choice = Callable[[str], Scheme | None]
 LM_HEAD = "lm_head"
 WRAPPERS = ("model.language_model.", "language_model.model.", "language_model.")
 """What stands before the names of a language model inside a model of several kinds of input."""
+MOST_MATRICES = 2_000_000
+"""Of experts that lists may tell apart; the largest published checkpoint has 250,000."""
 EXPERT = re.compile(r"\bexperts\.(\d+)\b")
 
 
@@ -116,11 +118,14 @@ def layer_parts(
     ``listed``, the names in the checkpoint's lists, tells apart.
 
     Raises:
-        ConfigError: joined matrices are stored differently, which vLLM refuses as well.
+        ConfigError: joined matrices are stored differently, which vLLM refuses as well; or far too
+            many are listed.
     """
     names = NAMES.get(architecture, _LLAMA)
     told = {int(found[1]) for name in listed for found in EXPERT.finditer(name)}
     asked = sorted({0, experts - 1, *(n for n in told if n < experts)}) if experts else []
+    if layers * len(asked) * len(names.expert_matrices) > MOST_MATRICES:
+        raise ConfigError(f"lists tell more than {MOST_MATRICES} matrices of experts apart")
     found: dict[str, list[Scheme | None]] = {}
     for i in range(layers):
         for module in DENSE:

@@ -17,6 +17,7 @@ from model.quantization.scheme import (
     Scheme,
     grouped,
 )
+from model.quantization.weights import Weights, uniform
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,15 @@ class Told:
     """vLLM's name of the method that checkpoints of such names use."""
     scheme: Scheme
     kv_fp8: bool = False
+    inner_mlps_only: bool = False
+    """Attention, and the MLPs of the first and the last layer, stay in 16 bits."""
+
+    def weights(self, layers: int, source: str) -> Weights:
+        """Return the storage of a model of so many layers."""
+        if not self.inner_mlps_only:
+            return uniform(self.scheme, self.method, source)
+        parts = ((self.scheme, layers - 2), (None, 2))
+        return Weights((("mlp_up", parts), ("mlp_down", parts)), self.method, source)
 
 
 _CT = "compressed-tensors"
@@ -72,7 +82,7 @@ def told_by(words: list[str], publisher: str) -> Told | None:
     """Return what the words of a name say; None for 16 bits.
 
     ``publisher`` is the organisation before the name: Qwen's own fp8 checkpoints have blocks from
-    Qwen3 on, NVIDIA's are ModelOpt's.
+    Qwen3 on, NVIDIA's are ModelOpt's, Meta's quantize the MLPs between the first and the last.
 
     Raises:
         ValueError: a format that is not modelled.
@@ -84,6 +94,8 @@ def told_by(words: list[str], publisher: str) -> Told | None:
     for wanted, told in _WORDS:
         if not present.issuperset(wanted):
             continue
+        if told.method == "fp8" and publisher == "meta-llama":
+            return Told("fbgemm_fp8", FP8_CHANNEL, inner_mlps_only=True)
         if told.method == "fp8" and publisher == "nvidia":
             return Told("modelopt", told.scheme, told.kv_fp8)
         own = publisher in ("", "qwen") and words[0].startswith(BLOCKS)

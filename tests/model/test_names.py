@@ -2,6 +2,8 @@
 
 import pytest
 
+from model.ops import rank_weight_bytes
+from model.precision import precision
 from model.spec import UnknownModelError, catalogue, load_spec, resolve_model
 
 
@@ -88,6 +90,16 @@ def test_words_of_a_name_say_how_weights_are_stored(
     assert (checkpoint.weights.method, checkpoint.kv_fp8) == (method, kv_fp8)
     assert scheme is None or str(checkpoint.weights.main) == scheme
     assert method is None or str(checkpoint.weights).endswith(f"from its name {name}")
+
+
+def test_metas_own_fp8_leaves_attention_and_two_layers_out() -> None:
+    """Weights of one of eight ranks: 56.73 GiB with the 8 KV heads of the catalogue."""
+    spec = load_spec("meta-llama/Llama-3.1-405B-Instruct-FP8")
+    weights = spec.checkpoint.weights
+    assert weights.of("qkv_proj", 126) == ((None, 126),)
+    assert [layers for _, layers in weights.of("mlp_down", 126)] == [124, 2]
+    held = rank_weight_bytes(spec, precision=precision(quantization=weights), tp=8)
+    assert held / 2**30 == pytest.approx(56.73, abs=0.01)
 
 
 @pytest.mark.parametrize("word", ["GGUF", "exl2", "AQLM-2Bit", "HQQ"])

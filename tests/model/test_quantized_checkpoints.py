@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from model.ops import rank_weight_bytes, token_operators
 from model.precision import precision
+from model.quantization.methods import READERS
 from model.quantization.scheme import FP8_TENSOR
 from model.spec import ConfigError, DecoderSpec, load_spec, spec_from_config
 
@@ -321,6 +324,38 @@ def test_a_kv_cache_in_fp8(section: dict[str, Any], fp8: bool) -> None:
 def test_sections_that_have_no_price(section: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=f"tiny: quantization_config of config.json.*{message}"):
         spec_of(section)
+
+
+VALUES: st.SearchStrategy[object] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["fp8", "int", "float", "re:(", "*", "model.layers.0", "NVFP4", "lm_head"])
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+KEYS = (
+    "bits", "group_size", "desc_act", "sym", "zero_point", "dynamic", "weight_block_size",
+    "modules_to_not_convert", "ignore", "config_groups", "kv_cache_scheme", "quant_algo",
+    "quantization", "quantized_layers", "exclude_modules", "load_in_4bit", "extra_config",
+    "global_quant_config", "quant_config", "format", "sparsity_config", "lm_head",
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    method=st.sampled_from([*READERS, "aqlm", "nonsense"]) | VALUES,
+    section=st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4),
+)
+def test_any_section_is_read_or_refused(method: object, section: dict[str, Any]) -> None:
+    """Bytes between those of 2 bits and of 32, or one error of this project's own."""
+    try:
+        spec = spec_of({"quant_method": method, **section})
+    except ConfigError:
+        return
+    assert LINEAR / 4 < weight_bytes(spec) < 5 * LINEAR + REST
 
 
 def test_files_beside_the_config(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from experiments.errors import RunError
 from experiments.folder import MANIFEST, check_out, claimed, publish
 from experiments.pieces import read_piece
 from experiments.plan import Plan
+from experiments.settings_text import setting_lines
 from experiments.sweep import Executor, Run, runs_of, unfinished
 from experiments.workers import interrupts_later
 
@@ -168,6 +169,7 @@ def _draw(
         summary=summary,
         sweep_keys=plan.keys,
         plots=plots,
+        settings_text="\n".join(setting_lines(plan)),
         ledger_text="\n".join(words.ledger_lines(plan)),
         ceilings_text="\n".join(words.ceiling_lines(plan)),
         notes=[*plan.notes, *words.calibration_notes(plan)],

@@ -9,8 +9,8 @@ from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.prefix_cache import PrefixCache
 from sim.engine.sequence import Block, Sequence
 from sim.engine.waiting import waiting_queue
+from sim.engine_config import EngineConfig
 from sim.metrics import summarise
-from sim.scenario import EngineConfig
 from sim.simulation import block_keys, simulate
 from tests.sim import small
 from tests.sim.test_against_reference import assert_equal_to_reference
@@ -111,7 +111,7 @@ def test_a_preempted_request_finds_its_own_blocks() -> None:
 def test_an_answer_is_found_while_it_is_generated() -> None:
     # Both are the same text. Row 0's third block is full when its sixth token of the answer, the
     # 12th in all, is in the step: the seventh step; row 1 comes then, and computes the last token.
-    scheduler = caching(same_prompt(14, 14), token_budget=16)
+    scheduler = caching(same_prompt(14, 14))
     scheduler.admit(row(0, 6, 8))
     for _ in range(6):
         batch = scheduler.next_batch(0.0)
@@ -158,7 +158,7 @@ def test_the_oldest_of_equal_blocks_is_found_and_the_next_when_it_is_gone() -> N
     rows = [held(pool, 4) for _ in range(3)]
     for each in rows:
         assert found(pool) == each.blocks
-        pool.end([each])
+        pool.end([each], 0)
         pool.take(1)  # takes what has just become free
     assert found(pool) == []
 

@@ -27,7 +27,6 @@ class StepPrices:
 
     def __init__(
         self,
-        *,
         overhead_s: float,
         launch_s: float,
         token_s: list[float],
@@ -52,6 +51,12 @@ class StepPrices:
         self._chunk_s = chunk_s
         self._run = run
         self._vector_steps = vector_steps
+
+    def __reduce__(self) -> tuple[type["StepPrices"], tuple[object, ...]]:
+        """Be sent to another process, compiled or not."""
+        tables = (self.overhead_s, self.launch_s, self.token_s, self.sequence_s)
+        asked = (self._chunk_s, self._run, self._vector_steps)
+        return StepPrices, (*tables, self.decode_pieces, *asked)
 
     def step_s(self, decodes: int, context_tokens: int, chunks: Sequence[tuple[int, int]]) -> float:
         """Return the seconds of one step: see ``StepCost.step_s``.

@@ -166,9 +166,9 @@ def test_the_oldest_of_equal_blocks_is_found_and_the_next_when_it_is_gone() -> N
 def test_blocks_that_are_not_full_can_be_reused_first() -> None:
     for unhashed_first, left in ((False, 0), (True, 1)):
         pool = pool_of_three(unhashed_first)
-        pool.end([held(pool, 4)])  # free since long, and full
+        pool.end([held(pool, 4)], 0)  # free since long, and full
         pool.take(1)
-        pool.end([held(pool, 3)])  # takes the third; never full
+        pool.end([held(pool, 3)], 0)  # takes the third; never full
         pool.take(1)
         assert len(found(pool)) == left
 

@@ -80,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
         help="set a dotted key to a YAML value; a key that is set is not swept",
     )  # fmt: skip
     parser.add_argument("--out", metavar="DIR", help="results folder (default: results/NAME)")
+    parser.add_argument(
+        "--overwrite", action="store_true",
+        help="replace results of ours that are of other settings; files of yours never are",
+    )  # fmt: skip
     parser.add_argument("--jobs", type=_count, metavar="N", help="processes (default: all cores)")
     parser.add_argument(
         "--executor", choices=("local", "dask"), default="local",
@@ -128,7 +132,7 @@ def _run(options: argparse.Namespace) -> int:
         if kind_of(loaded) != "serving":
             if options.executor != "local":
                 return _fail(f"--executor {options.executor} is for studies of kind serving")
-            return run_other(loaded, options.out, options.dry_run)
+            return run_other(loaded, options.out, options.dry_run, options.overwrite)
         plan = _plan(loaded)
         _say(plan.notes)
         if options.dry_run:
@@ -168,17 +172,18 @@ def _dry_run(plan: "Plan") -> int:
 
 def _simulate(plan: "Plan", options: argparse.Namespace) -> int:
     from experiments import table
+    from experiments.folder import chosen_folder
     from experiments.results import run_plan
 
-    out = Path(options.out or Path("results") / plan.study.name)
+    out = chosen_folder(options.out, plan.study.name)
     to = table.console(sys.stdout)
     with _executor(options) as executor:
         outcome = run_plan(
             plan, out, executor=executor, progress=_progress(),
-            before=lambda: table.print_ceilings(plan, to),
+            before=lambda: table.print_ceilings(plan, to), overwrite=options.overwrite,
         )  # fmt: skip
     table.print_summary(plan, outcome.summary, to)
-    _say([_ending(plan, outcome, options.out or out)])
+    _say([_ending(plan, outcome, out)])
     return 0
 
 
@@ -196,7 +201,7 @@ def _executor(options: argparse.Namespace) -> "Iterator[Executor]":
         yield Local(options.jobs or default_jobs())
 
 
-def _ending(plan: "Plan", outcome: "Outcome", out: str | Path) -> str:
+def _ending(plan: "Plan", outcome: "Outcome", out: Path) -> str:
     resumed = f", {outcome.resumed} of them from an interrupted call" if outcome.resumed else ""
     return f"{plan.runs} runs{resumed}, {outcome.wall_s:.1f} s; results are in {out}"
 

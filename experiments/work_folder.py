@@ -82,8 +82,9 @@ def _locked(work: Path, out: str) -> int:
     last_s = time.monotonic() + PATIENCE_S
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     while True:
-        work.mkdir(parents=True, exist_ok=True)
-        if not is_marked(work):
+        if not os.path.lexists(work):
+            work.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(work) and not is_marked(work):
             raise StudyError.of(f"--out {out}: {shown(work)} is not headroom's; move it")
         with suppress(FileNotFoundError):  # the run before removes it just now
             lock = os.open(work / MARK, flags, 0o666)
@@ -123,7 +124,7 @@ def is_marked(work: Path) -> bool:
         return False
     mark = work / MARK
     if not is_file(mark):
-        return not any(work.iterdir())
+        return not set(os.listdir(work)) - {MARK}  # whoever makes it now may be faster
     with mark.open("rb") as file:
         return FIRST_LINE.startswith(file.read(len(FIRST_LINE)))
 

@@ -4,6 +4,8 @@ Times are CPU seconds of that process, which has one thread: other work on the m
 less than it moves the clock on the wall.
 """
 
+import json
+import os
 import resource
 import subprocess
 import sys
@@ -55,22 +57,26 @@ def _timed(work: Callable[[], T]) -> tuple[float, T]:
 
 
 def _measure(name: str, count: int | None, trace: Path | None) -> dict[str, Any]:
-    from benchmarks.workloads import build
+    from benchmarks.workloads import BENCHMARKS, build, rate_of
     from sim.metrics import summarise, timeline
     from sim.simulation import simulate
 
     scenario, requests = build(name, count, trace)
+    rate_per_s = rate_of(BENCHMARKS[name], scenario)
     timeout_s = bare_timeout_s()
     seconds, result = _timed(lambda: simulate(scenario, requests))
     for _ in range(2 if len(requests) <= FEW else 0):
         seconds = min(seconds, _timed(lambda: simulate(scenario, requests))[0])
     timeout_s = min(timeout_s, bare_timeout_s())
-    metrics_s, _ = _timed(lambda: (summarise(result, scenario), timeline(result)))
+    metrics_s, (values, _) = _timed(lambda: (summarise(result, scenario), timeline(result)))
     steps = len(result.step_end_s)
     return {
         **_figures(name, len(requests), steps, seconds, timeout_s),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "metrics_s": metrics_s,
+        "offered_per_s": rate_per_s,
+        "saturated": values["saturated"],
+        "busy_share": values["busy_share"],
         "timeout_us": timeout_s * 1e6,
         "preemptions_per_request": float(result.requests["preemptions"].mean()),
     }
@@ -129,6 +135,21 @@ def measure(name: str, count: int | None = None, trace: Path | None = None) -> d
     return _apart(_measure, name, count, trace)
 
 
+def whole_process(name: str, count: int, rate_per_s: float, trace: Path | None) -> dict[str, float]:
+    """Run a benchmark as a study, ``python -m experiments.run``, as users do.
+
+    Everything counts: starting Python, checking, simulating, measuring, tables, pictures, report.
+    """
+    from benchmarks.workloads import study
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{name.lower()}.yaml"
+        path.write_text(json.dumps(study(name, count, rate_per_s, trace)), encoding="utf-8")
+        options = (str(path), "--jobs", "1", "--out", str(Path(folder) / "out"))
+        seconds, peak_mib = _process(*options)
+    return {"process_s": seconds, "process_mib": peak_mib, "process_per_s": count / seconds}
+
+
 def growth(name: str, count: int, trace: Path | None = None) -> list[dict[str, Any]]:
     """Cost of benchmark ``name`` with fewer requests, smaller batches, shorter outputs.
 
@@ -157,8 +178,17 @@ def smallest_study_s() -> float:
 
 
 def _cpu_s(*options: str) -> float:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return _process(*options)[0]
+
+
+def _process(*options: str) -> tuple[float, float]:
+    """CPU seconds and peak memory, MiB, of ``python -m experiments.run``; it must end well."""
     command: Sequence[str] = (sys.executable, "-m", "experiments.run", *options)
-    subprocess.run(command, check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    with tempfile.TemporaryFile() as told:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=told)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            told.seek(0)
+            raise RuntimeError(f"{' '.join(command)}: {told.read().decode(errors='replace')}")
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024

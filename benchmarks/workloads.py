@@ -1,13 +1,15 @@
 """The five workloads that the simulator's speed is stated on.
 
-Rates are set as a share of the capacity that a short saturated run of the same setup reaches, so
-that "75% load" stays true when prices change.
+Rates are set as a share of the capacity that a saturated run of the same setup reaches, so that
+"75% load" stays true when prices change. That run must fill every seat many times over: what ends
+in its middle half is otherwise one batch that was admitted at once, and no rate. Whether the queue
+of the benchmark then grows, as it does above capacity alone, is checked by whoever measures.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +19,10 @@ from sim.scenario import ClusterConfig, EngineConfig, Scenario, build_scenario
 from sim.simulation import simulate
 from workloads.requests import Requests
 
-_CAPACITY_REQUESTS = 1500
+_CAPACITY_REQUESTS = 10_000
+_TURNS = 12
+"""How often a capacity run fills each seat, at least."""
+GPU = "a100-80gb-sxm"
 BATCHES = (16, 64, 256)
 """Limits of the batch at which its growth is shown; the load is that of each limit's capacity."""
 SHORTER = (0.25, 0.5, 1.0)
@@ -30,50 +35,54 @@ class Benchmark:
 
     name: str
     about: str
-    scenario: Callable[..., Scenario]
-    """Builds it; engine settings may be given."""
+    model: str
+    settings: Mapping[str, Any]
+    """Of the cluster and of the engine."""
     load: float
+    """Share of the capacity that is offered; 0: a rate of its own, ``rate_per_s``."""
     requests: int
     prompt_tokens: float
     output_tokens: float
+    rate_per_s: float = 0.0
 
+    @property
+    def overloaded(self) -> bool:
+        """Whether the queue is meant to grow."""
+        return self.load > 1
 
-def _scenario(model: str, tp: int = 1, **settings: object) -> Scenario:
-    cluster = {
-        "gpu": "a100-80gb-sxm",
-        "tensor_parallel_size": tp,
-        "replicas": settings.pop("replicas", 1),
-        "router": settings.pop("router", "round_robin"),
-    }
-    return build_scenario(
-        load_spec(model),
-        load_gpu("a100-80gb-sxm"),
-        ClusterConfig.model_validate(cluster),
-        EngineConfig.model_validate(settings),
-    )
+    def scenario(self, **engine: object) -> Scenario:
+        """Build it; engine settings may be given."""
+        cluster = {"gpu": GPU, **self.settings.get("cluster", {})}
+        return build_scenario(
+            load_spec(self.model),
+            load_gpu(GPU),
+            ClusterConfig.model_validate(cluster),
+            EngineConfig.model_validate({**self.settings.get("engine", {}), **engine}),
+        )
 
 
 BENCHMARKS = {
     "W1": Benchmark(
         "W1", "Llama-3-8B, one A100, chunked_prefill, Poisson at 75% load",
-        partial(_scenario, "llama-3-8b"), 0.75, 20_000, 512, 192,
+        "llama-3-8b", {}, 0.75, 20_000, 512, 192,
     ),
     "W2": Benchmark(
         "W2", "Llama-2-70B, TP 4, 4 replicas, least outstanding requests, 75% load",
-        partial(_scenario, "llama-2-70b", 4, replicas=4, router="least_requests"),
+        "llama-2-70b",
+        {"cluster": {"tensor_parallel_size": 4, "replicas": 4, "router": "least_requests"}},
         0.75, 20_000, 512, 192,
     ),
     "W3": Benchmark(
         "W3", "the Azure 2023 conversation trace (--trace; its like in moments without)",
-        partial(_scenario, "llama-3-8b"), 0.0, 19_366, 1155, 211,
+        "llama-3-8b", {}, 0.0, 19_366, 1155, 211, rate_per_s=19_366 / 3501,
     ),
     "W4": Benchmark(
         "W4", "overload with preemption: 1,200 KV blocks at 130% load",
-        partial(_scenario, "llama-3-8b", num_gpu_blocks=1200), 1.3, 10_000, 512, 192,
+        "llama-3-8b", {"engine": {"num_gpu_blocks": 1200}}, 1.3, 10_000, 512, 192,
     ),
     "W5": Benchmark(
         "W5", "low load, long outputs: many steps, little change",
-        partial(_scenario, "llama-3-8b"), 0.05, 2_000, 128, 2000,
+        "llama-3-8b", {}, 0.05, 2_000, 128, 2000,
     ),
 }  # fmt: skip
 
@@ -98,7 +107,8 @@ def synthetic(benchmark: Benchmark, count: int, rate_per_s: float) -> Requests:
 
 def capacity_per_s(benchmark: Benchmark, scenario: Scenario) -> float:
     """Requests per second that the setup completes when all of them wait from the start."""
-    count = _CAPACITY_REQUESTS
+    seats = scenario.engine.max_num_seqs * scenario.cluster.replicas
+    count = max(_CAPACITY_REQUESTS, _TURNS * seats)
     result = simulate(scenario, synthetic(benchmark, count, np.inf))
     finish_s = np.sort(result.requests["finish_s"])
     # The middle of the run: neither filling up nor running empty.
@@ -126,7 +136,34 @@ def build(
         requests = read_trace(trace, limit=count)
         outputs = np.maximum(1, np.rint(requests.output_tokens * output_share)).astype(np.int64)
         return replace(scenario, max_model_len=131072), replace(requests, output_tokens=outputs)
-    if name == "W3":
-        return scenario, synthetic(benchmark, count, 19_366 / 3501)
-    rate = benchmark.load * capacity_per_s(benchmark, scenario)
-    return scenario, synthetic(benchmark, count, rate)
+    return scenario, synthetic(benchmark, count, rate_of(benchmark, scenario))
+
+
+def rate_of(benchmark: Benchmark, scenario: Scenario) -> float:
+    """Requests per second that are offered."""
+    if benchmark.rate_per_s:
+        return benchmark.rate_per_s
+    return benchmark.load * capacity_per_s(benchmark, scenario)
+
+
+def study(name: str, count: int, rate_per_s: float, trace: Path | None = None) -> dict[str, Any]:
+    """Return a benchmark as the study of one point that ``experiments.run`` runs."""
+    benchmark = BENCHMARKS[name]
+    lengths = {
+        what: {"distribution": "lognormal", "mean": mean, "cv": 0.8, "max": 4000}
+        for what, mean in (
+            ("prompt", benchmark.prompt_tokens), ("output", benchmark.output_tokens)
+        )
+    }  # fmt: skip
+    workload: dict[str, Any] = {
+        "arrivals": {"process": "poisson", "rate_per_s": rate_per_s},
+        "lengths": lengths,
+        "num_requests": count,
+    }
+    return {
+        "model": benchmark.model,
+        "cluster": {"gpu": GPU, **benchmark.settings.get("cluster", {})},
+        "engine": dict(benchmark.settings.get("engine", {})),
+        "calibration": "none",
+        "workload": workload if trace is None else {"trace": str(trace.resolve()), "limit": count},
+    }

@@ -111,7 +111,15 @@ def write_study(plan: Plan, path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.write("# Resolved: every default is written out. Running this file reproduces the\n")
         file.write("# folder that it lies in.\n")
-        write_plain_yaml(plan.study.resolved(), file)
+        write_plain_yaml(plan.study.resolved() | _warmup(plan), file)
+
+
+def _warmup(plan: Plan) -> dict[str, Any]:
+    """Return the share that every point leaves out; nothing where it is swept or differs."""
+    shares = {point.study.warmup_share for point in plan.points}
+    timed = any(point.study.warmup_s is not None for point in plan.points)
+    alike = len(shares) == 1 and not timed and "warmup_fraction" not in plan.keys
+    return {"warmup_fraction": shares.pop()} if alike else {}
 
 
 def write_plain_yaml(data: dict[str, Any], file: TextIO) -> None:

@@ -156,10 +156,11 @@ def requests_of(study: Study, seed: int) -> Requests:
 
     Raises:
         ValueError: a trace or a length file is missing, broken or empty, or nothing arrives, or
-            not before ``stop_s``.
+            not before ``stop_s``, or all of it before ``warmup_s``.
     """
     stamps = tuple(_stamp(path) for path in study.workload.files)
-    requests = _requests(study.workload.model_dump_json(), seed, stamps)
+    prefixes = study.engine.enable_prefix_caching
+    requests = _requests(study.workload.model_dump_json(), seed, prefixes, stamps)
     if len(requests) > LARGE:
         _requests.cache_clear()
     stop_s, is_open = study.stop_s, requests.users is None
@@ -168,12 +169,19 @@ def requests_of(study: Study, seed: int) -> Requests:
             f"stop_s = {stop_s:g} is before any request arrives, expected more than "
             f"{requests.arrival_s[0]:g} s"
         )
+    if study.warmup_s is not None and is_open:
+        last_s = requests.arrival_s[requests.arrival_s <= stop_of(study)][-1]
+        if last_s < study.warmup_s:
+            raise ValueError(
+                f"warmup_s = {study.warmup_s:g} leaves nothing to measure, expected at most "
+                f"{last_s:g} s, when the last request arrives"
+            )
     return requests
 
 
 @lru_cache(maxsize=KEPT)
-def _requests(workload: str, seed: int, stamps: tuple[Stamp, ...]) -> Requests:
-    requests = generate(Workload.model_validate_json(workload), seed, None)
+def _requests(workload: str, seed: int, prefixes: bool, stamps: tuple[Stamp, ...]) -> Requests:
+    requests = generate(Workload.model_validate_json(workload), seed, prefixes=prefixes)
     if not len(requests):
         raise ValueError("workload: no request arrives, expected at least one")
     return requests

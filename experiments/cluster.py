@@ -51,7 +51,8 @@ def connected(address: str) -> Iterator["Cluster"]:
         from distributed import Client
     except ImportError:
         raise StudyError.of(
-            "--executor dask needs the package distributed: pip install 'headroom[dask]'"
+            "--executor dask needs the package distributed: pip install '.[dask]' in the checkout "
+            "of headroom"
         ) from None
     for name in ("distributed", "distributed.client"):  # errors are told once, by us
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -20,6 +20,8 @@ Mask = npt.NDArray[np.bool_]
 MARKERS = "os^DvPX*"
 LOG_SPAN = 10.0
 """An axis whose values span at least this factor is logarithmic."""
+_FAR = 3.0
+"""An axis ends at the latest at this factor beyond its values, however far intervals reach."""
 DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (2, 1)), (0, (6, 1.5, 1, 1.5)))
 LEGEND_CHARACTERS = 120
 """Characters that fit side by side below a figure."""
@@ -105,7 +107,7 @@ def plain_ticks(
 ) -> None:
     """Scale the ``"x"`` or ``"y"`` axis for ``values`` and write its ticks as plain numbers.
 
-    ``values`` has the rows of ``draw_points``; ends of intervals far below all values are cut off.
+    ``values`` has the rows of ``draw_points``; ends of intervals far from all values are cut off.
     Logarithmic, where allowed, when the values span ``LOG_SPAN``; else from 0 upwards. With
     ``at_values`` the ticks are at the values themselves, when there is room to read them.
     """
@@ -116,9 +118,10 @@ def plain_ticks(
     if not len(finite):
         return
     low, high = float(finite[0]), float(np.where(np.isfinite(values), values, -np.inf).max())
+    high = min(high, _FAR * float(finite[-1])) if finite[-1] > 0 else high
     logarithmic = logarithmic and low > 0 and finite[-1] >= LOG_SPAN * low
     if logarithmic:
-        ends = values[np.isfinite(values) & (values > low / 3)]
+        ends = values[np.isfinite(values) & (values > low / _FAR)]
         axes.set(**{f"{which}scale": "log", f"{which}lim": (ends.min() / 1.3, high * 1.3)})
         axis.set_minor_locator(NullLocator())
         subs = (1.0,) if high >= 1e3 * low else (1.0, 2.0, 5.0)

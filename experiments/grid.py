@@ -12,7 +12,8 @@ from experiments.schema import value_at
 from experiments.yaml_source import Path
 
 SWEEPABLE = (
-    "model", "cluster", "engine", "calibration", "workload", "slo", "warmup_fraction", "stop_s",
+    "model", "cluster", "engine", "calibration", "workload", "slo", "warmup_fraction", "warmup_s",
+    "stop_s",
 )  # fmt: skip
 """Sections that a sweep may change; seeds are for every point alike."""
 

@@ -14,6 +14,8 @@ from experiments.build import scenario_of
 from experiments.study import Study
 
 ROOT = Path(__file__).resolve().parent.parent
+DISTRIBUTION = "headroom-sim"
+"""Name of the package; ``headroom`` on the package index is another project's."""
 SIMULATED = ("model", "hardware", "workloads", "sim")
 """Packages whose code decides what a run leaves behind."""
 LIBRARIES = ("numpy", "simpy", "pandas", "pyarrow", "scipy", "pydantic")
@@ -23,14 +25,18 @@ NOT_OF_A_RUN = ("name", "description", "sweep", "seeds", "seed", "calibration_dr
 
 @cache
 def headroom_version() -> str:
-    """Return the version of this program, from the installed package or from pyproject.toml."""
-    try:
-        return metadata.version("headroom")
-    except metadata.PackageNotFoundError:
+    """Return the version of the code that runs: of its checkout, or of the installed package.
+
+    The checkout goes first, since what an environment has installed may be another one.
+    """
+    project = ROOT / "pyproject.toml"
+    if project.is_file():
         import tomllib
 
-        with (ROOT / "pyproject.toml").open("rb") as file:
-            return str(tomllib.load(file)["project"]["version"])
+        told = tomllib.loads(project.read_text(encoding="utf-8")).get("project", {})
+        if told.get("name") == DISTRIBUTION:
+            return str(told["version"])
+    return metadata.version(DISTRIBUTION)
 
 
 def versions() -> dict[str, str]:

@@ -53,7 +53,7 @@ def simulate_to(path: Path, point: Study, seed: int, draw: int | None = None) ->
 def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
     """Measure a run and keep its outcome as the piece at ``path``."""
     record = {
-        "metrics": summarise(result, scenario, point.slo, point.warmup_fraction),
+        "metrics": summarise(result, scenario, point.slo, point.warmup_share, point.warmup_s),
         "timeline": {name: values.tolist() for name, values in timeline(result).items()},
     }
     with _beside(path) as file:

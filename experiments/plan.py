@@ -82,7 +82,7 @@ def prepare(loaded: Loaded) -> Plan:
     idle = list(effects.idle_sweeps(loaded, settings, studies))
     if idle:
         raise StudyError(faults.by_line(idle))
-    setups = _build(loaded, settings, studies)
+    setups, sources = _build(loaded, settings, studies)
     keys = tuple(dict.fromkeys(key for setting in settings for key in setting.values))
     seeds = tuple(range(study.seed, study.seed + study.seeds))
     points = tuple(
@@ -97,8 +97,10 @@ def prepare(loaded: Loaded) -> Plan:
     )
     notes = (
         *loaded.notes,
+        *sources,
         *effects.idle_notes(settings, studies),
         *_stop_notes(studies),
+        *dict.fromkeys(_warmup_notes(studies)),
         *_seed_notes(points, study),
     )
     return Plan(study, keys, points, setups, notes)
@@ -124,6 +126,26 @@ def _stop_notes(studies: list[Study]) -> Iterator[str]:
         )
 
 
+def _warmup_notes(studies: list[Study]) -> Iterator[str]:
+    """Say what is not measured where that is one particular part of a day or a trace."""
+    for study in studies:
+        if not study.workload.has_clock:
+            continue
+        share, until_s = study.warmup_share, study.warmup_s
+        if until_s:
+            yield f"who arrives before warmup_s = {until_s:g} s is not measured"
+        elif share:
+            yield (
+                f"the first {share:.3g} of the requests (warmup_fraction) are not measured, "
+                "whatever hours they fall on"
+            )
+        else:
+            yield (
+                "measured is from the first request on, when the engine is still empty; warmup_s "
+                "leaves a beginning out"
+            )
+
+
 def _seed_notes(points: tuple[Point, ...], study: Study) -> Iterator[str]:
     if (
         study.calibration_draws
@@ -138,11 +160,14 @@ def _seed_notes(points: tuple[Point, ...], study: Study) -> Iterator[str]:
     yield f"nothing is random{which}: one seed is run instead of {study.seeds}"
 
 
-def _build(loaded: Loaded, settings: list[Setting], studies: list[Study]) -> tuple[Setup, ...]:
-    """Build scenario and requests of every point."""
+def _build(
+    loaded: Loaded, settings: list[Setting], studies: list[Study]
+) -> tuple[tuple[Setup, ...], tuple[str, ...]]:
+    """Build scenario and requests of every point; say what was read of the files of workloads."""
     problems: dict[Problem, list[int]] = {}
     setups: dict[str, Setup] = {}
     drawn: set[str] = set()
+    sources: dict[str, None] = {}
 
     def fails(number: int, error: ValueError) -> None:
         where = faults.where_named(loaded, settings[number - 1], str(error))
@@ -160,11 +185,15 @@ def _build(loaded: Loaded, settings: list[Setting], studies: list[Study]) -> tup
         else:
             points = (*setup.points, number)
             setups[key] = Setup(setup.title, setup.ledger, setup.ceilings, points)
-        workload = f"{study.workload.model_dump_json()}\n{study.stop_s}"
+        workload = (
+            f"{study.workload.model_dump_json()}\n{study.stop_s}\n"
+            f"{study.engine.enable_prefix_caching}"
+        )
         if workload in drawn:
             continue
         try:
-            build.requests_of(study, study.seed)
+            requests = build.requests_of(study, study.seed)
+            sources |= dict.fromkeys((*requests.notes, *study.workload.told()))
             drawn.add(workload)
         except ValueError as error:
             fails(number, error)
@@ -172,7 +201,7 @@ def _build(loaded: Loaded, settings: list[Setting], studies: list[Study]) -> tup
         raise StudyError(
             faults.at_points(problem, at, settings) for problem, at in problems.items()
         )
-    return tuple(setups.values())
+    return tuple(setups.values()), tuple(sources)
 
 
 def _setup(scenario: Scenario, study: Study) -> Setup:

@@ -7,7 +7,11 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-MISSING = "–"  # noqa: RUF001
+DASH = "–"  # noqa: RUF001
+"""Between the ends of an interval."""
+MISSING = DASH
+NEARLY = 1.25
+"""How much longer one half of an interval may be for ``±``: half lengths up to 22% of the mean."""
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -28,14 +32,26 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{rounded:,.{max(digits - 1 - exponent, 0)}f}"
 
 
+def half_length(value: float, low: float, high: float) -> float:
+    """Return half the length of an interval that can pass for a symmetric one, else NaN.
+
+    It can where the longer side of ``value`` is at most ``NEARLY`` times the shorter one.
+    """
+    below, above = value - low, high - value
+    return (high - low) / 2 if max(below, above) <= NEARLY * min(below, above) else math.nan
+
+
 def with_interval(value: float, low: float, high: float) -> str:
-    """Write a mean and half the length of its symmetric interval: ``123 ± 4.5``.
+    """Write a mean with its interval: ``123 ± 4.5`` if nearly symmetric, else ``123 (95.0-160)``.
 
     Without interval (NaN) only the mean.
     """
     if math.isnan(low) or math.isnan(high):
         return significant(value)
-    return f"{significant(value)} ± {significant((high - low) / 2, 2)}"
+    half = half_length(value, low, high)
+    if math.isnan(half):
+        return f"{significant(value)} ({significant(low)}{DASH}{significant(high)})"
+    return f"{significant(value)} ± {significant(half, 2)}"
 
 
 def time_unit(seconds: Floats) -> tuple[str, float]:

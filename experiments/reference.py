@@ -25,9 +25,13 @@ from hardware.gpu import Gpu, gpu_names
 from model.spec import catalogue
 from sim.metrics import LATENCIES, METRICS
 from sim.result import REQUEST_COLUMNS, SEGMENT_COLUMNS
-from workloads.trace_formats import FORMATS
+from workloads.traces.formats import FORMATS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
+TIME_UNITS = {
+    "s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds",
+    "date": "dates", "date or s": "dates, or seconds since 1970",
+}  # fmt: skip
 WRITTEN_BY = "<!-- Written by `python -m experiments.reference`; change the docstrings instead. -->"
 
 Node = Mapping[str, Any]
@@ -74,20 +78,20 @@ def study_page() -> str:
         "## Names",
         *(f"{title}: {', '.join(map('`{}`'.format, found))}." for title, found in names.items()),
         "## Trace formats",
-        "The format of a trace is found from its header; further columns are ignored, and a CSV "
-        "may be gzipped. Block identities of mooncake tell which prompts begin alike. A CSV of the "
-        "format headroom may have columns that do: rows with the same `prompt_id` have the same "
+        "The format of a trace is found from its columns, or the keys of its JSON records (nested "
+        "ones joined by dots); further ones are ignored. [traces.md](traces.md) says more. "
+        "Identities of blocks or tokens tell which prompts begin alike. A table of the format "
+        "headroom may have columns that do: rows with the same `prompt_id` have the same "
         "prompt; rows with the same `prefix_id` share their first `prefix_tokens` tokens, and "
         "`prompt_id` then counts within the prefix.",
         _table(
-            ("format", "columns", "times"),
+            ("format", "columns", "times", "written by"),
             [
                 (
                     f"`{form.name}`",
                     ", ".join(f"`{name}`" for name in form.columns()),
-                    {"s": "seconds", "ms": "milliseconds"}.get(form.time_unit, form.time_unit)
-                    if form.time is not None
-                    else "none: lengths only",
+                    TIME_UNITS[form.time_unit] if form.time is not None else "none: lengths only",
+                    form.source,
                 )
                 for form in FORMATS
             ],
@@ -107,8 +111,10 @@ def metrics_page() -> str:
         "## summary.csv",
         "One row per point: `point` (from 1), the swept keys, `seeds`, then the mean of every "
         "metric over the seeds. A metric is followed by `<metric>_lo` and `<metric>_hi`, the ends "
-        "of the 95% Student t interval of that mean; both are empty when there is no interval "
-        "(one seed, equal values, or a value that is not finite). No interval belongs to "
+        "of the 95% interval of that mean: Wilson's for shares (within 0 to 1), symmetric on a log "
+        "scale for all others (above 0), each with Student's t. Both are empty when there is no "
+        "interval (one seed, equal values but for `slo_attainment`, or one that is not finite). "
+        "No interval belongs to "
         f"{', '.join(f'`{name}`' for name in WITHOUT_INTERVAL)}. The last column, `notes`, holds "
         "what a reader must know of the point.",
         "## runs.csv",

@@ -1,8 +1,9 @@
 """From runs to points: means over seeds, 95% intervals, and differences paired by seed.
 
-Runs of one point with different seeds are independent, so a mean over seeds has a Student t
-interval; this holds for the mean of a percentile as well as for the mean of a throughput (the
-independent replications of Law, "Simulation Modeling and Analysis", 5th ed., section 9.5.2).
+Runs of one point with different seeds are independent, so the error of a mean over seeds follows
+from their spread, with Student's t; this holds for the mean of a percentile as well as for the mean
+of a throughput (the independent replications of Law, "Simulation Modeling and Analysis", 5th ed.,
+section 9.5.2). From that error ``experiments.intervals`` makes ends that the figure can have.
 Runs of different points with the same seed share their random numbers, so their differences are
 known better than either of them: ``paired_difference``.
 
@@ -15,9 +16,18 @@ Sums are exactly rounded (``math.fsum``), so that results do not depend on the o
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import partial
 from numbers import Real
 from typing import TYPE_CHECKING
 
+from experiments.intervals import (
+    NONE,
+    NORMAL_QUANTILE,
+    EndsOf,
+    positive_ends,
+    real_ends,
+    share_ends,
+)
 from experiments.student import t_quantile
 from sim.metrics import COVERAGE, METRICS, caveats
 
@@ -35,6 +45,18 @@ WITHOUT_INTERVAL = (
 )  # fmt: skip
 """Metrics that are settings, extremes or verdicts, not estimates."""
 
+SHARES = (
+    "slo_attainment", "slo_met", "kv_use_mean", "kv_use_max", "prefix_cache_hit_rate", "busy_share",
+    "mfu", "mbu", "share_steps_outside_calibration",
+)  # fmt: skip
+"""Metrics within 0 to 1; all others of ``sim.metrics.METRICS`` are not negative."""
+
+TRIALS = {"slo_attainment": "measured_requests"}
+"""Shares of things that are counted, and the metric that counts them."""
+
+PART_OF = {"goodput_per_s": "request_throughput_per_s"}
+"""Metrics that another one bounds in every run, and so at the upper end of the interval."""
+
 
 def summarise_points(
     runs: "DataFrame",
@@ -46,7 +68,9 @@ def summarise_points(
 
     ``runs`` has one row per (point, seed) with the columns ``keys``, ``seed`` and metrics (by
     default those of ``sim.metrics.METRICS`` that it has, in that order). A metric is followed by
-    ``<metric>_lo`` and ``<metric>_hi``, both NaN when there is no interval (``mean_interval``).
+    ``<metric>_lo`` and ``<metric>_hi``, both NaN when there is no interval (``mean_interval``):
+    Wilson's for ``SHARES``, positive ends for other metrics, symmetric ones for columns that are
+    no metrics.
     With a column ``draw`` there is one row per (point, draw, seed), the result has the number of
     ``draws``, and intervals are ``crossed_interval``'s. The last column, ``notes``, holds the
     caveats of the worst run, with those about ``calibrations`` (one per point). Points keep the
@@ -68,6 +92,8 @@ def summarise_points(
         row["seeds"] = group["seed"].nunique()
         for name in names:
             mean, low, high = _interval(group, name)
+            if PART_OF.get(name) in group:
+                high = min(high, _interval(group, PART_OF[name])[2])
             row[name] = mean
             if name not in WITHOUT_INTERVAL:
                 row[f"{name}_lo"], row[f"{name}_hi"] = low, high
@@ -78,13 +104,14 @@ def summarise_points(
 
 
 def mean_interval(
-    values: Iterable[float], confidence: float = CONFIDENCE
+    values: Iterable[float], confidence: float = CONFIDENCE, ends: EndsOf = real_ends
 ) -> tuple[float, float, float]:
-    """Mean of independent ``values``, and the ends of its Student t interval, in their unit.
+    """Mean of independent ``values``, and the ends of its interval, in their unit.
 
-    The interval is NaN when it would claim what is not known: of one value, of values that are not
-    finite, and of equal values (to 9 digits), in which the seeds left no trace. One NaN makes the
-    mean NaN.
+    ``ends`` makes them from the mean, its standard error and a quantile of Student's t: see
+    ``experiments.intervals``. They are NaN when they would claim what is not known: of one value,
+    of values that are not finite, and, unless trials were counted, of equal values (to 9 digits),
+    in which the seeds left no trace. One NaN makes the mean NaN.
 
     Raises:
         ValueError: there is no value.
@@ -94,15 +121,17 @@ def mean_interval(
     if not count:
         raise ValueError("values is empty, expected at least one")
     mean = math.fsum(sample) / count
-    if count < 2 or not math.isfinite(mean) or math.isclose(min(sample), max(sample)):
-        return mean, math.nan, math.nan
-    error = math.sqrt(_variance(sample, mean) / count)
-    half = t_quantile((1 + confidence) / 2, count - 1) * error
-    return mean, mean - half, mean + half
+    if count < 2 or not math.isfinite(mean):
+        return mean, *NONE
+    alike = math.isclose(min(sample), max(sample))
+    error = 0.0 if alike else math.sqrt(_variance(sample, mean) / count)
+    return mean, *_ends(mean, error, count - 1, confidence, ends)
 
 
 def crossed_interval(
-    values: Sequence[Sequence[float]], confidence: float = CONFIDENCE
+    values: Sequence[Sequence[float]],
+    confidence: float = CONFIDENCE,
+    ends: EndsOf = real_ends,
 ) -> tuple[float, float, float]:
     """Mean of ``values[draw][seed]`` and the ends of an interval for the true value.
 
@@ -131,18 +160,26 @@ def crossed_interval(
         )
     every = [value for row in table for value in row]
     mean = math.fsum(every) / len(every)
-    if draws < 2 or not math.isfinite(mean) or math.isclose(min(every), max(every)):
-        return mean, math.nan, math.nan
+    if draws < 2 or not math.isfinite(mean):
+        return mean, *NONE
+    alike = math.isclose(min(every), max(every))
     of_draws = [math.fsum(row) / seeds for row in table]
     of_seeds = [math.fsum(column) / draws for column in zip(*table, strict=True)]
-    prices = _variance(of_draws, mean) * (1 + 1 / draws)
-    traffic = _variance(of_seeds, mean) / seeds if seeds > 1 else 0.0
+    prices = 0.0 if alike else _variance(of_draws, mean) * (1 + 1 / draws)
+    traffic = _variance(of_seeds, mean) / seeds if seeds > 1 and not alike else 0.0
     total = prices + traffic
-    if not total:
-        return mean, math.nan, math.nan
-    freedom = total**2 / (prices**2 / (draws - 1) + traffic**2 / max(1, seeds - 1))
-    half = t_quantile((1 + confidence) / 2, freedom) * math.sqrt(total)
-    return mean, mean - half, mean + half
+    freedom = 1.0
+    if total:
+        freedom = total**2 / (prices**2 / (draws - 1) + traffic**2 / max(1, seeds - 1))
+    return mean, *_ends(mean, math.sqrt(total), freedom, confidence, ends)
+
+
+def _ends(
+    mean: float, error: float, freedom: float, confidence: float, ends: EndsOf
+) -> tuple[float, float]:
+    """Ends from an error with so many degrees of freedom; an error of 0 was not estimated."""
+    quantile = t_quantile((1 + confidence) / 2, freedom) if error else NORMAL_QUANTILE
+    return ends(mean, error, quantile)
 
 
 def _variance(sample: Sequence[float], mean: float) -> float:
@@ -151,8 +188,9 @@ def _variance(sample: Sequence[float], mean: float) -> float:
 
 def _interval(runs: "DataFrame", metric: str) -> tuple[float, float, float]:
     """Interval of one point: over seeds, or over draws and seeds where there are draws."""
+    ends = _ends_of(runs, metric)
     if "draw" not in runs:
-        return mean_interval(runs[metric])
+        return mean_interval(runs[metric], ends=ends)
     table: dict[object, dict[object, float]] = {}
     columns = (runs[name].tolist() for name in ("draw", "seed", metric))
     for draw, seed, value in zip(*columns, strict=True):
@@ -161,7 +199,20 @@ def _interval(runs: "DataFrame", metric: str) -> tuple[float, float, float]:
     for draw, row in table.items():
         if len(row) != len(seeds):
             raise ValueError(f"draw {draw} has seeds {sorted(map(str, row))}, expected {seeds}")
-    return crossed_interval([[row[seed] for seed in seeds] for row in table.values()])
+    return crossed_interval([[row[seed] for seed in seeds] for row in table.values()], ends=ends)
+
+
+def _ends_of(runs: "DataFrame", metric: str) -> EndsOf:
+    """Return how the ends of a metric's interval are made; draws have their requests in common."""
+    if metric not in METRICS:
+        return real_ends
+    if metric not in SHARES:
+        return positive_ends
+    trials = TRIALS.get(metric)
+    if trials is None or trials not in runs:
+        return share_ends
+    draws = runs["draw"].nunique() if "draw" in runs else 1
+    return partial(share_ends, trials=float(runs[trials].sum()) / draws)
 
 
 def paired_difference(

@@ -12,6 +12,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 
@@ -27,6 +28,8 @@ from workloads.workload import Workload
 
 OPTION = "--set"
 """Where a key stands that an option gave."""
+WARMUP = 0.1
+"""Default of ``warmup_fraction`` where every stretch of the workload is like the others."""
 
 
 class Study(BaseModel):
@@ -63,8 +66,12 @@ class Study(BaseModel):
     """Runs of every point, each with its own random numbers."""
     seed: int = Field(default=0, ge=0)
     """Seed of the first run; run r has seed + r, the same at every point."""
-    warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the first requests that is simulated but not measured."""
+    warmup_fraction: float | None = Field(default=None, ge=0, lt=1)
+    """Share of the first requests that is simulated but not measured. Default: 0.1; 0 where the
+    workload has a clock (a trace, diurnal, piecewise), as its hours are not alike."""
+    warmup_s: float | None = Field(default=None, ge=0)
+    """Instead of warmup_fraction: who arrives before this simulated time, seconds, is not
+    measured."""
     stop_s: PositiveFloat | None = None
     """Simulated time at which to stop, seconds: who has arrived and has no answer then counts as
     unfinished. Default: when everybody has an answer."""
@@ -77,6 +84,22 @@ class Study(BaseModel):
         if draws == 1:
             raise ValueError("expected 0 or at least 2: one draw tells nothing about a spread")
         return draws
+
+    @field_validator("warmup_s")
+    @classmethod
+    def _is_the_only_warmup(cls, seconds: float | None, given: ValidationInfo) -> float | None:
+        if seconds is not None and given.data.get("warmup_fraction") is not None:
+            raise ValueError(
+                "expected either warmup_fraction or warmup_s, not both; set the other to null"
+            )
+        return seconds
+
+    @property
+    def warmup_share(self) -> float:
+        """``warmup_fraction``, or its default for this workload; 0 beside ``warmup_s``."""
+        if self.warmup_fraction is None:
+            return 0.0 if self.workload.has_clock or self.warmup_s is not None else WARMUP
+        return self.warmup_fraction
 
     def resolved(self) -> dict[str, Any]:
         """Return the study as plain data with every default written out."""

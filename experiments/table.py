@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from experiments.errors import show
 from experiments.plan import Plan
+from experiments.quantities import DASH, half_length
 from experiments.words import calibration_notes, ceiling_lines, ledger_lines, points_text
 from sim.metrics import EXTRAPOLATED
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+_ENDS = ("lo", "hi")
 PIPED_WIDTH = 10_000
 """Columns of a console that is no terminal: nothing is cut or wrapped."""
 
@@ -146,10 +148,15 @@ def _table(
 
 def _title(plan: Plan) -> str:
     seeds = max(len(point.seeds) for point in plan.points)
-    repeats = f"{seeds} seeds, ± is the 95% interval of their mean" if seeds > 1 else "one seed"
+    repeats = "one seed"
+    if seeds > 1:
+        repeats = f"{seeds} seeds, ± or (low{DASH}high) is the 95% interval of their mean"
     if draws := plan.study.calibration_draws:
         number = f"{seeds} seeds" if seeds > 1 else "one seed"
-        repeats = f"{draws} drawn calibrations with {number}, ± is a 95% interval, prices included"
+        repeats = (
+            f"{draws} drawn calibrations with {number}, ± or (low{DASH}high) is a 95% interval, "
+            "prices included"
+        )
     return f"{plan.study.name} ({repeats})"
 
 
@@ -171,14 +178,18 @@ def _is_worth_showing(column: Column, plan: Plan, rows: Sequence[Mapping[str, An
 
 
 def _cell(row: Mapping[str, Any], column: Column) -> str:
+    """Write the mean, with ``±half`` if its interval is nearly symmetric, else with its ends."""
     if column.steady and row["saturated"] > 0:
         return "-"
-    text = _number(row[column.metric] * column.factor, column.digits)
-    high = row.get(f"{column.metric}_hi", math.nan)
-    if column.interval and not math.isnan(high):
-        half = (high - row[column.metric]) * column.factor
-        text += f" ±{_number(half, column.digits)}"
-    return text
+    ends = (row[column.metric], *(row.get(f"{column.metric}_{end}", math.nan) for end in _ENDS))
+    mean, low, high = (value * column.factor for value in ends)
+    text = _number(mean, column.digits)
+    if not column.interval or math.isnan(high):
+        return text
+    half = half_length(mean, low, high)
+    if not math.isnan(half):
+        return f"{text} ±{_number(half, column.digits)}"
+    return f"{text} ({_number(low, column.digits)}{DASH}{_number(high, column.digits)})"
 
 
 def _number(value: float, digits: int) -> str:

@@ -21,18 +21,33 @@ class ChunkedPrefill(Scheduler):
     short there, requests are served one by one, and a decode may be left without a token.
     """
 
-    def __init__(self, *, long_prefill_token_threshold: int = 0, **settings: object) -> None:
+    def __init__(
+        self,
+        *,
+        long_prefill_token_threshold: int = 0,
+        long_prefill_limits_alone: bool = True,
+        scheduler_reserve_full_isl: bool = False,
+        **settings: object,
+    ) -> None:
         super().__init__(**settings)  # type: ignore[arg-type]
-        self.longest_chunk = min(
+        self.longest_chunk = self.longest_of_many = min(
             long_prefill_token_threshold or self.token_budget, self.token_budget
         )
+        self.longest_alone = self.longest_chunk if long_prefill_limits_alone else self.token_budget
+        self.whole_prompts_fit = scheduler_reserve_full_isl
         self._held_back: list[Sequence] = []
+
+    def _longest_request_tokens(self) -> int:
+        return self.pool.num_blocks * self.pool.block_size + 1
 
     def next_batch(self, now_s: float) -> Batch | None:
         """Running requests, then new ones (unless somebody was preempted)."""
         batch, decoding = self.batch, self.decoding
         if batch.chunks or batch.preempted or batch.returned:
             batch.clear()
+        if self.longest_alone != self.longest_of_many:
+            alone = len(self.running) + len(self.waiting) == 1
+            self.longest_chunk = self.longest_alone if alone else self.longest_of_many
         if self._by_priority and self._falls_short():
             self._serve_in_order(batch)
         else:
@@ -158,11 +173,12 @@ class ChunkedPrefill(Scheduler):
             chunk = sequence.target_tokens
             if chunk > budget or chunk > self.longest_chunk:
                 chunk = min(budget, self.longest_chunk)
-            free = pool.free + -chunk // pool.block_size
-            if free < self.watermark_blocks:
+            reserved = sequence.target_tokens if self.whole_prompts_fit else chunk
+            watermark = self.watermark_blocks if running else 0
+            if pool.free + -reserved // pool.block_size < watermark:
                 waiting.push_back(sequence)
                 break
-            pool.free = free
+            pool.free += -chunk // pool.block_size
             running[sequence] = None
             self.prefilling.append(sequence)
             batch.prefills.append(sequence)
@@ -184,9 +200,15 @@ class CachingChunkedPrefill(ChunkedPrefill):
 
     pool: PrefixCache
 
-    def __init__(self, *, prefixes: Prefixes | None = None, **settings: object) -> None:
+    def __init__(
+        self,
+        *,
+        prefixes: Prefixes | None = None,
+        reuse_unhashed_first: bool = False,
+        **settings: object,
+    ) -> None:
         super().__init__(**settings)  # type: ignore[arg-type]
-        self.pool = PrefixCache(self.pool.num_blocks, self.pool.block_size)
+        self.pool = PrefixCache(self.pool.num_blocks, self.pool.block_size, reuse_unhashed_first)
         self._prefixes = prefixes
         self._admissions = 0
 
@@ -232,7 +254,9 @@ class CachingChunkedPrefill(ChunkedPrefill):
             past = len(found) * size
             chunk = min(target - past, budget, self.longest_chunk)
             blocks = pool.blocks(past + chunk) - len(found)
-            if pool.free - blocks - pool.free_among(found) < self.watermark_blocks:
+            reserved = pool.blocks(target) - len(found) if self.whole_prompts_fit else blocks
+            watermark = self.watermark_blocks if running else 0
+            if pool.free - reserved - pool.free_among(found) < watermark:
                 break
             pool.hold(found)
             sequence.blocks = found
@@ -268,4 +292,5 @@ class CachingChunkedPrefill(ChunkedPrefill):
     def _free(self, sequence: Sequence, held_tokens: int) -> None:
         self._name_blocks(sequence, sequence.kv_tokens)
         blocks, sequence.blocks = sequence.blocks, []
-        self.pool.release(blocks, self.pool.blocks(held_tokens) - len(blocks))
+        full = sequence.kv_tokens // self.pool.block_size
+        self.pool.release(blocks, full - len(blocks), self.pool.blocks(held_tokens) - full)

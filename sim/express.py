@@ -50,7 +50,9 @@ def express(
     assert isinstance(scheduler.waiting, FirstCome)
     pool, decoding, batch = scheduler.pool, scheduler.decoding, scheduler.batch
     waiting, running, prefilling = scheduler.waiting, scheduler.running, scheduler.prefilling
-    token_budget, longest_chunk = scheduler.token_budget, scheduler.longest_chunk
+    token_budget, longest_chunk = scheduler.token_budget, scheduler.longest_of_many
+    longest_alone, whole_prompts_fit = scheduler.longest_alone, scheduler.whole_prompts_fit
+    depends = longest_alone != longest_chunk
     seats, watermark_blocks = scheduler.max_num_seqs, scheduler.watermark_blocks
     num_blocks, size, top = pool.num_blocks, pool.block_size, pool.block_size - 1
     needs, calendar, dates = decoding.needs, decoding.calendar, decoding.dates
@@ -82,6 +84,9 @@ def express(
         if prefilling or waiting:
             attention_s = 0.0 if count else price.chunk_cost.launch_s
             budget = token_budget - count
+            if depends:
+                alone = len(running) + len(waiting) == 1
+                longest_chunk = longest_alone if alone else scheduler.longest_of_many
             for sequence in prefilling:
                 if budget <= 0:
                     break
@@ -101,10 +106,10 @@ def express(
                 chunk = target = sequence.target_tokens
                 if chunk > budget or chunk > longest_chunk:
                     chunk = min(budget, longest_chunk)
-                after = left - (chunk + top) // size
-                if after < watermark_blocks:
+                reserved = target if whole_prompts_fit else chunk
+                if left - (reserved + top) // size < (watermark_blocks if running else 0):
                     break
-                left = after
+                left -= (chunk + top) // size
                 running[waiting.popleft()] = None
                 if sequence.first_scheduled_s < 0.0:
                     sequence.first_scheduled_s = now_s

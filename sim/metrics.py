@@ -138,16 +138,22 @@ class Slo(BaseModel):
 
 
 def summarise(
-    result: Result, scenario: Scenario, slo: Slo | None = None, warmup_fraction: float = 0.1
+    result: Result,
+    scenario: Scenario,
+    slo: Slo | None = None,
+    warmup_fraction: float = 0.1,
+    warmup_s: float | None = None,
 ) -> dict[str, float]:
     """Compute every metric of ``METRICS``, in its order and units.
 
-    Without ``slo`` every finished request is good. Divisions by no time or by no request are NaN.
+    Without ``slo`` every finished request is good. For the warm-up see ``measured_window``.
+    Divisions by no time or by no request are NaN.
 
     Raises:
-        ValueError: ``warmup_fraction`` is not in [0, 1), nothing arrived, or the columns disagree.
+        ValueError: ``warmup_fraction`` is not in [0, 1), nothing arrived (after the warm-up), or
+            the columns disagree.
     """
-    window = measured_window(result, warmup_fraction)
+    window = measured_window(result, warmup_fraction, warmup_s)
     covered = scenario.calibration.covered
     steps = step_totals(result, window, scenario.price, covered)
     values = {

@@ -10,6 +10,9 @@ Two blocks may have the same identity, as in vLLM: the older one is found.
 
 Blocks that nobody can look for (partial ones, answers) have no identity here. They are counted and
 not named, and lie in the queue as runs, so that a request costs no more than its named blocks.
+
+vLLM gives every full block an identity (a hash). With ``unhashed_first``, as since 0.24, those that
+are not full go to the front of the queue.
 """
 
 from collections import OrderedDict
@@ -32,10 +35,11 @@ class Block:
 class PrefixCache(BlockPool):
     """A pool whose free blocks can be found again by their identities."""
 
-    __slots__ = ("_copies", "_found", "_queue", "_queued")
+    __slots__ = ("_copies", "_found", "_queue", "_queued", "unhashed_first")
 
-    def __init__(self, num_blocks: int, block_size: int) -> None:
+    def __init__(self, num_blocks: int, block_size: int, unhashed_first: bool = False) -> None:
         super().__init__(num_blocks, block_size)
+        self.unhashed_first = unhashed_first
         self._found: dict[int, Block] = {}  # the oldest block of each identity
         self._copies: dict[int, list[Block]] = {}  # the younger ones
         self._queue: OrderedDict[Block, int] = OrderedDict()  # free blocks, first to go first
@@ -79,10 +83,19 @@ class PrefixCache(BlockPool):
             else:
                 known[key] = block
 
-    def release(self, blocks: list[Block], unnamed: int) -> None:
-        """A request lets go of its blocks: the named ones, and ``unnamed`` behind them."""
+    def release(self, blocks: list[Block], unnamed: int, unhashed: int) -> None:
+        """A request lets go of its blocks.
+
+        They are the named ones, ``unnamed`` full ones behind them, and ``unhashed`` at the end.
+        """
         self._settle()
-        queue, freed = self._queue, unnamed
+        queue, freed = self._queue, unnamed + unhashed
+        if unhashed and self.unhashed_first:
+            first = Block(-1, 0)
+            queue[first] = unhashed
+            queue.move_to_end(first, last=False)
+        else:
+            unnamed += unhashed
         if unnamed:
             queue[Block(-1, 0)] = unnamed
         for block in reversed(blocks):

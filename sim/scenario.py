@@ -54,18 +54,31 @@ class EngineConfig(BaseModel):
     """Token budget of one step. Default: 2048 with chunked_prefill, max_model_len otherwise."""
     long_prefill_token_threshold: int = Field(default=0, ge=0)
     """chunked_prefill: longest chunk of one prompt in one step; 0 is no limit but the budget."""
+    long_prefill_limits_alone: bool = True
+    """chunked_prefill: whether long_prefill_token_threshold limits a request that is alone, too; it
+    does not since vLLM 0.31."""
+    scheduler_reserve_full_isl: bool = False
+    """chunked_prefill: a request starts only when blocks for all of its tokens are free, not just
+    for its first chunk, as in vLLM since 0.19. They are not set aside: one behind it can still take
+    them. The other schedulers take prompts whole."""
     max_model_len: PositiveInt | None = None
     """Longest prompt plus output, in tokens. Default: what the model was made for."""
     enable_prefix_caching: bool = False
     """chunked_prefill: keep the KV blocks of ended requests, for prompts that begin alike."""
+    reuse_unhashed_first: bool = False
+    """enable_prefix_caching: a free block that is not full, so that nobody can find it, is taken
+    before all others, as in vLLM since 0.24; else the block that became free first."""
     block_size: PositiveInt = 16
     """Tokens in one KV-cache block."""
     num_gpu_blocks: PositiveInt | None = None
     """KV-cache blocks of one replica, overriding the memory ledger."""
+    null_block: bool = False
+    """Whether one of the blocks is never given out, as in vLLM v1."""
     gpu_memory_utilization: float = Field(default=0.90, gt=0, le=1)
     """Share of the GPU's memory that the engine may fill."""
     watermark: float | None = Field(default=None, ge=0, lt=1)
-    """Share of the blocks kept free when admitting. Default: 0 in chunked_prefill, else 0.01."""
+    """Share of the blocks kept free when admitting; in chunked_prefill not for the first one of an
+    empty batch. Default: 0 in chunked_prefill, else 0.01."""
     batch_timeout_s: float = Field(default=0.1, ge=0)
     """static: how long the request that is next in line (by `order`) waits at most for its batch to
     fill."""
@@ -225,6 +238,11 @@ def build_scenario(
             engine.sequence_overhead_s, calibration, ASSUMED_SEQUENCE_OVERHEAD_S
         ),
     )
+    if ledger.num_gpu_blocks - engine.null_block < 1:
+        raise ValueError(
+            f"num_gpu_blocks = {ledger.num_gpu_blocks} with null_block: true leaves no block for "
+            "requests, expected at least 2"
+        )
     watermark = engine.watermark if engine.watermark is not None else (0.0 if chunked else 0.01)
     return Scenario(
         spec=spec,

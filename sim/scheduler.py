@@ -48,7 +48,7 @@ class Scheduler(ABC):
         self.max_num_seqs = max_num_seqs
         self.token_budget = token_budget
         self.watermark_blocks = watermark_blocks
-        self.longest_request_tokens = (num_blocks - watermark_blocks) * block_size + 1
+        self.longest_request_tokens = self._longest_request_tokens()
         """Prompt and output together. The last token of an output is never put into the cache."""
         self.wake_s = inf
         """After ``next_batch`` gave None: when to ask again, if nobody arrives before."""
@@ -61,6 +61,9 @@ class Scheduler(ABC):
         self._served: set[Sequence] = set()  # who has its blocks, when served one by one
         self.batch = Batch()
         """The one that was formed last."""
+
+    def _longest_request_tokens(self) -> int:
+        return (self.pool.num_blocks - self.watermark_blocks) * self.pool.block_size + 1
 
     def admit(self, sequence: Sequence) -> None:
         """Queue an arrived request that passed ``fits``."""

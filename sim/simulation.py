@@ -32,7 +32,7 @@ def make_scheduler(scenario: Scenario, prefixes: Prefixes | None = None) -> Sche
     """
     engine = scenario.engine
     settings: dict[str, Any] = {
-        "num_blocks": scenario.ledger.num_gpu_blocks,
+        "num_blocks": scenario.ledger.num_gpu_blocks - engine.null_block,
         "block_size": engine.block_size,
         "max_num_seqs": engine.max_num_seqs,
         "token_budget": scenario.token_budget,
@@ -44,10 +44,14 @@ def make_scheduler(scenario: Scenario, prefixes: Prefixes | None = None) -> Sche
         return Static(batch_timeout_s=engine.batch_timeout_s, **settings)
     if engine.scheduler == "prefill_first":
         return PrefillFirst(**settings)
-    settings["long_prefill_token_threshold"] = engine.long_prefill_token_threshold
+    for name in (
+        "long_prefill_token_threshold", "long_prefill_limits_alone", "scheduler_reserve_full_isl",
+    ):  # fmt: skip
+        settings[name] = getattr(engine, name)
     ahead = scenario.async_scheduling
     if engine.enable_prefix_caching:
         settings["prefixes"] = prefixes
+        settings["reuse_unhashed_first"] = engine.reuse_unhashed_first
         return (AsyncCachingChunkedPrefill if ahead else CachingChunkedPrefill)(**settings)
     return (AsyncChunkedPrefill if ahead else ChunkedPrefill)(**settings)
 

@@ -50,19 +50,23 @@ class Window:
         return (times_s > self.start_s) & (times_s <= self.stop_s)
 
 
-def measured_window(result: Result, warmup_fraction: float) -> Window:
+def measured_window(
+    result: Result, warmup_fraction: float, warmup_s: float | None = None
+) -> Window:
     """Drop the warm-up and choose the stretch of time over which rates are counted.
 
-    The first ``warmup_fraction`` of the requests, in order of arrival, are not measured. Rates
+    The first ``warmup_fraction`` of the requests, in order of arrival, are not measured; with
+    ``warmup_s``, it is instead who arrives before that simulated time. Rates
     count what happens from the first measured arrival to the last arrival, whoever caused it:
     the draining of the system does not bias them, and the window depends on arrivals alone, not
     on how they were served. In a closed loop all users are active within it. Only when all
-    requests arrive at one instant there is no such stretch: then there is no warm-up, and the
+    requests arrive at one instant there is no such stretch: then no share is dropped, and the
     window reaches to the end of the service. ``service_per_window`` tells whether the window is
     long enough to say something.
 
     Raises:
-        ValueError: ``warmup_fraction`` is not in [0, 1), or nothing arrived.
+        ValueError: ``warmup_fraction`` is not in [0, 1), or nothing arrived, or not after the
+            warm-up.
     """
     if not 0 <= warmup_fraction < 1:
         raise ValueError(f"warmup_fraction = {warmup_fraction}, expected at least 0 and below 1")
@@ -72,7 +76,15 @@ def measured_window(result: Result, warmup_fraction: float) -> Window:
         raise ValueError("no request arrived, expected at least one to measure")
     last_s = float(arrival_s[order[-1]])
     together = bool(arrival_s[order[0]] == last_s)
-    kept = order if together else order[int(warmup_fraction * len(order)) :]
+    if warmup_s is not None:
+        kept = order[np.searchsorted(arrival_s[order], warmup_s) :]
+    else:
+        kept = order if together else order[int(warmup_fraction * len(order)) :]
+    if not len(kept):
+        raise ValueError(
+            f"warmup_s = {warmup_s:g} leaves nothing to measure, expected at most {last_s:g}: the "
+            "last request arrives then"
+        )
     start_s = float(arrival_s[kept[0]])
     stop_s = _end_of_service_s(result) if together else last_s
     measured = np.zeros(len(arrival_s), dtype=np.bool_)

@@ -61,9 +61,12 @@ class Engine:
         self.seats = engine.max_num_seqs
         self.budget = scenario.token_budget
         self.threshold = engine.long_prefill_token_threshold or self.budget
+        self.limits_alone = engine.long_prefill_limits_alone
+        self.whole_fits = engine.scheduler_reserve_full_isl
+        self.unhashed_first = engine.reuse_unhashed_first
         self.size = engine.block_size
         self.timeout_s = engine.batch_timeout_s
-        self.total = scenario.ledger.num_gpu_blocks
+        self.total = scenario.ledger.num_gpu_blocks - engine.null_block
         self.caching = engine.enable_prefix_caching
         self.blocks = [Block() for _ in range(self.total)]
         self.queue = list(self.blocks)  # the free ones, the next to be taken first
@@ -123,9 +126,12 @@ class Engine:
 
     def drop(self, seq: Seq) -> None:
         self.running.remove(seq)
-        for block in reversed(seq.held):
+        for place, block in reversed(list(enumerate(seq.held))):
             block.holders -= 1
-            if not block.holders:
+            full = (place + 1) * self.size <= seq.kv
+            if not block.holders and self.unhashed_first and not full:
+                self.queue.insert(0, block)  # nobody can ever find it
+            elif not block.holders:
                 self.queue.append(block)
         seq.held = []
 
@@ -166,7 +172,10 @@ class Engine:
         past = len(found) * self.size
         tokens = min(seq.target - past, most)
         idle = [block for block in found if not block.holders]
-        if self.free - len(idle) - (self.need(past + tokens) - len(found)) < self.watermark:
+        must_fit = seq.target if self.whole_fits else past + tokens
+        nobody_runs = self.kind == "chunked_prefill" and not self.running
+        watermark = 0 if nobody_runs else self.watermark
+        if self.free - len(idle) - (self.need(must_fit) - len(found)) < watermark:
             return False
         for block in found:
             block.holders += 1
@@ -244,12 +253,14 @@ class Engine:
         def left() -> int:
             return self.budget - len(batch["decodes"]) - sum(c[1] for c in batch["chunks"])
 
+        alone = len(self.running) + len(self.waiting) == 1 and not self.limits_alone
+        threshold = self.budget if alone else self.threshold
         for seq in list(self.running):
             if left() <= 0:
                 break
             if seq not in self.running or seq.over:
                 continue
-            tokens = 1 if seq.decoding else min(seq.target - seq.kv, left(), self.threshold)
+            tokens = 1 if seq.decoding else min(seq.target - seq.kv, left(), threshold)
             while seq in self.running and not self.grow(seq, seq.kv + tokens):
                 self.throw_out_one(batch)
             if seq not in self.running:
@@ -262,7 +273,7 @@ class Engine:
             self.name(seq, past + tokens)
         while not batch["preempted"] and self.waiting and len(self.running) < self.seats:
             seq = self.head()
-            tokens = min(left(), self.threshold)
+            tokens = min(left(), threshold)
             if tokens <= 0 or not self.seat(seq, tokens, batch):
                 break
 
@@ -453,7 +464,7 @@ class World:
         engine = self.engines[0]
         blocks = engine.need(seq.prompt + seq.output - 1)
         if seq.prompt + seq.output > self.scenario.max_model_len or (
-            blocks > engine.total - engine.watermark
+            blocks > engine.total - engine.watermark * (engine.kind != "chunked_prefill")
         ):
             seq.status = "rejected"
             self.free(now_s, False)

@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import __main__ as command
+from benchmarks.workloads import BENCHMARKS, capacity_per_s, study, synthetic
+from experiments.study import Study
+from sim.simulation import simulate
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -22,7 +27,8 @@ def test_the_object_is_the_last_line_and_agrees_with_itself() -> None:
     figures = json.loads(last)
     assert list(figures) == [
         "workload", "requests", "seconds", "requests_per_s", "steps", "steps_per_s",
-        "peak_mib", "timeouts_per_request", "timeouts_per_step",
+        "peak_mib", "timeouts_per_request", "timeouts_per_step", "offered_per_s", "saturated",
+        "process_s", "process_mib",
     ]  # fmt: skip
     assert (figures["workload"], figures["requests"]) == ("W4", 60)
     assert figures["requests_per_s"] == pytest.approx(60 / figures["seconds"])
@@ -49,3 +55,49 @@ def test_what_they_refuse(options: list[str], words: str) -> None:
     done = bench(*options)
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr
+
+
+@pytest.mark.parametrize("name", ["W1", "W2", "W4"])
+def test_capacity_is_the_rate_at_which_a_long_overload_is_served(name: str) -> None:
+    """60,000 requests at twice that rate: the setup ends them at it, to 4%.
+
+    Outputs have a cv of 0.8, so the rates of 5,000 and 30,000 of them differ by 1.2% (one sd).
+    """
+    benchmark = BENCHMARKS[name]
+    scenario = benchmark.scenario()
+    told_per_s = capacity_per_s(benchmark, scenario)
+    result = simulate(scenario, synthetic(benchmark, 60_000, 2 * told_per_s))
+    finish_s = sorted(result.requests["finish_s"].tolist())
+    served_per_s = 30_000 / (finish_s[45_000] - finish_s[15_000])
+    assert told_per_s == pytest.approx(served_per_s, rel=0.04)
+
+
+@pytest.mark.parametrize(
+    ("name", "saturated", "words"),
+    [
+        ("W2", 0.0, ""),
+        ("W2", 1.0, "W2 is to be offered 75% of its capacity, but the queue grows"),
+        ("W3", 1.0, "W3 is to be offered less than its capacity, but the queue grows"),
+        ("W4", 1.0, ""),
+        ("W4", 0.0, "W4 is to be offered 130% of its capacity, but the queue does not grow"),
+        ("W2", float("nan"), ""),
+    ],
+)
+def test_a_benchmark_that_is_not_loaded_as_it_says_fails(
+    name: str, saturated: float, words: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(command, "_one", lambda *_: {"workload": name, "saturated": saturated})
+    monkeypatch.setattr(command, "help_s", lambda: 0.0)
+    monkeypatch.setattr(command, "smallest_study_s", lambda: 0.0)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", name])
+    assert command.main() == bool(words)
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", list(BENCHMARKS))
+def test_a_benchmark_is_the_same_setup_as_a_study(name: str) -> None:
+    asked = Study.model_validate({"name": name, **study(name, 10, 1.0)})
+    scenario = BENCHMARKS[name].scenario()
+    assert asked.cluster == scenario.cluster
+    assert asked.engine.num_gpu_blocks == BENCHMARKS[name].scenario().engine.num_gpu_blocks

@@ -2,12 +2,14 @@
 
 import re
 import runpy
+import tomllib
 from pathlib import Path
 from urllib.parse import urlparse
 
 import pandas as pd
 import pytest
 
+from experiments import identity
 from experiments.api import load_study
 from experiments.bundled import bundled_studies
 from experiments.run import main
@@ -142,3 +144,28 @@ def test_no_measured_number_is_left_half_filled() -> None:
     begin, end = "<!-- measured numbers: begin -->", "<!-- measured numbers: end -->"
     assert README.count(begin) == README.count(end) == 1
     assert README.index(begin) < README.index(end)
+
+
+def test_nobody_is_told_to_install_somebody_elses_package() -> None:
+    """Until there is a release this is installed from its checkout, whatever an index has."""
+    name = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"]
+    told = re.compile(rf"pip3? install\s[^\n]*?['\"\s](headroom|{name})(\[|['\"\s]|$)")
+    assert told.search("pip install 'headroom[dask]'")
+    assert not told.search("pip install /src/headroom")
+    for folder in ("experiments", "sim", "hardware", "model", "workloads", "benchmarks", "docs"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in (".py", ".md", ".yaml", ".j2"):
+                assert not told.search(path.read_text(encoding="utf-8")), path
+    assert not told.search(README)
+
+
+def test_the_version_is_that_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another package of this name in the environment says nothing about it."""
+    monkeypatch.setattr(identity.metadata, "version", lambda _: "other")
+    identity.headroom_version.cache_clear()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    try:
+        assert identity.headroom_version() == project["version"]
+        assert identity.DISTRIBUTION == project["name"] != "headroom"
+    finally:
+        identity.headroom_version.cache_clear()

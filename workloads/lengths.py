@@ -6,6 +6,7 @@ A law uses the same luck for every parameter value, and a longer sample begins w
 """
 
 import math
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
@@ -13,7 +14,8 @@ from pydantic import Field, model_validator
 
 from workloads.config import Config, Count, Positive
 from workloads.requests import Floats, Ints
-from workloads.traces import TraceError, read_length_column, read_lengths
+from workloads.traces import TraceError, read_length_column, read_lengths, told_of_lengths
+from workloads.traces.errors import printable
 
 _MOST_TOKENS = 2**53  # every whole number up to here is exact as a float
 
@@ -123,7 +125,7 @@ class Empirical(Config):
 
     distribution: Literal["empirical"] = "empirical"
     path: Annotated[str, Field(min_length=1)]
-    """A .csv, .csv.gz or .parquet file, or a trace of any known format."""
+    """A table (CSV, Parquet), compressed or not, or a trace of any known format."""
     column: Annotated[str, Field(min_length=1)]
     """A column of the file; of a trace also prompt_tokens or output_tokens."""
     is_random: ClassVar[bool] = True
@@ -135,6 +137,14 @@ class Empirical(Config):
             TraceError: no such file or column, or a value below 1 or not a whole number.
         """
         return read_length_column(self.path, self.column)
+
+    def told(self) -> str:
+        """Say what is read. Raises TraceError as ``values`` does."""
+        values = self.values()
+        return (
+            f"{printable(Path(self.path).name)}: column {printable(self.column)}, "
+            f"{len(values):,} values, {values.mean(dtype=np.float64):,.1f} tokens in the mean"
+        )
 
     def sample(self, count: int, rng: np.random.Generator) -> Ints:
         """Return ``count`` lengths in tokens.
@@ -199,6 +209,21 @@ class Lengths(Config):
         assert self.prompt is not None  # as is output: the validator saw to it
         assert self.output is not None
         return self.prompt.sample(count, for_prompt), self.output.sample(count, for_output)
+
+    def told(self) -> list[str]:
+        """Say what is read of every file that lengths are drawn from.
+
+        Raises:
+            TraceError: a file that cannot be used.
+        """
+        if self.trace is not None:
+            return [f"lengths are drawn from {told_of_lengths(self.trace)}"]
+        laws = (("prompt", self.prompt), ("output", self.output))
+        return [
+            f"{name} lengths are drawn from {law.told()}"
+            for name, law in laws
+            if isinstance(law, Empirical)
+        ]
 
     def _recorded(self) -> tuple[Ints, Ints] | None:
         """Return the recorded prompt and output lengths of one file, row by row, if it is one."""

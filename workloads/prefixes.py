@@ -106,13 +106,14 @@ def block_prefixes(offsets: Ints, ids: Ints, block_tokens: int, prompt_tokens: I
     prompts are alike up to a block depends on all ids up to it.
     """
     chains: dict[tuple[int, int], int] = {}
-    streams = np.empty(len(ids), dtype=np.int64)
+    streams: list[int] = []
     values, bounds = ids.tolist(), offsets.tolist()
     for start, stop in pairwise(bounds):
         stream = -1
         for place in range(start, stop):
-            stream = streams[place] = chains.setdefault((stream, values[place]), len(chains))
+            stream = chains.setdefault((stream, values[place]), len(chains))
+            streams.append(stream)
     lengths = np.diff(offsets)
     within = np.arange(len(ids), dtype=np.int64) - np.repeat(offsets[:-1], lengths)
     ends = np.minimum((within + 1) * block_tokens, np.repeat(prompt_tokens, lengths))
-    return Prefixes(offsets, streams, ends)
+    return Prefixes(offsets, np.array(streams, dtype=np.int64), ends)

@@ -71,6 +71,8 @@ class Requests:
     think_s: Floats | None = None
     prefixes: Prefixes | None = None
     """What prompts have in common; None: no two begin alike."""
+    notes: tuple[str, ...] = ()
+    """What was read of a file, in words."""
 
     def __post_init__(self) -> None:
         rows = len(self.arrival_s)

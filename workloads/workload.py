@@ -12,15 +12,20 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from workloads.arrivals import AllAtOnce, Arrivals, ClosedLoop, OpenArrivals
+from workloads.arrivals import AllAtOnce, Arrivals, ClosedLoop, Diurnal, OpenArrivals, Piecewise
 from workloads.config import Config, Count, NonNegative, Positive
 from workloads.lengths import Empirical, Lengths
 from workloads.prefixes import SharedPrefixes
 from workloads.requests import Floats, Ints, Requests
 from workloads.streams import stream
 from workloads.traces import read_trace
+from workloads.traces.fields import Unit
 
 _FIRST_GUESS = 64
+FOR_A_TRACE = (
+    "rate_scale", "limit", "start_s", "stop_s", "trace_time_unit", "trace_block_tokens",
+)  # fmt: skip
+"""Keys that say something of a trace only."""
 
 
 class Workload(Config):
@@ -44,6 +49,11 @@ class Workload(Config):
     """Begin at this time of the trace, seconds from its first request, before scaling."""
     stop_s: Positive | None = None
     """End before this time of the trace, seconds from its first request, before scaling."""
+    trace_time_unit: Unit | None = None
+    """Unit of a trace's times where they are numbers. Default: the format's."""
+    trace_block_tokens: Count | None = None
+    """Tokens of a block that a trace gives an identity (hash_ids). Default: the format's, or what
+    the lengths of the prompts tell."""
     prefixes: SharedPrefixes | None = None
     """What generated prompts have in common; none: no two begin alike. A trace tells by itself."""
     priorities: Annotated[dict[int, Positive], Field(min_length=1)] | None = None
@@ -87,7 +97,7 @@ class Workload(Config):
             problems.append("expected either num_requests or duration_s")
         elif self.duration_s is not None and isinstance(self.arrivals, ClosedLoop | AllAtOnce):
             problems.append(f"{self.arrivals.process} needs num_requests instead of duration_s")
-        for name in ("rate_scale", "limit", "start_s", "stop_s"):
+        for name in FOR_A_TRACE:
             value = getattr(self, name)
             if value != Workload.model_fields[name].default:
                 problems.append(f"{name}(={value}) is for a trace")
@@ -100,6 +110,11 @@ class Workload(Config):
         mixed = self.priorities is not None and len(self.priorities) > 1
         return mixed or any(part.is_random for part in parts)
 
+    @property
+    def has_clock(self) -> bool:
+        """Whether the workload says what happens when: its parts are no samples of one thing."""
+        return self.trace is not None or isinstance(self.arrivals, Diurnal | Piecewise)
+
     def anchored(self, base_dir: Path) -> "Workload":
         """Return the same workload with its relative paths made absolute from ``base_dir``."""
         changes: dict[str, object] = {}
@@ -108,6 +123,14 @@ class Workload(Config):
         if self.lengths is not None:
             changes["lengths"] = _anchored_lengths(self.lengths, base_dir)
         return self.model_copy(update=changes)
+
+    def told(self) -> list[str]:
+        """Say what is read of every file that lengths come from.
+
+        Raises:
+            TraceError: a file that cannot be used.
+        """
+        return [] if self.lengths is None else self.lengths.told()
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -120,10 +143,13 @@ class Workload(Config):
         return tuple(dict.fromkeys(path for path in paths if path is not None))
 
 
-def generate(workload: Workload, seed: int, base_dir: Path | None = None) -> Requests:
+def generate(
+    workload: Workload, seed: int, base_dir: Path | None = None, *, prefixes: bool = True
+) -> Requests:
     """Return the requests of a workload; the same for the same seed.
 
     Relative paths are taken from ``base_dir`` (a study's folder), or from the current folder.
+    Without ``prefixes`` nothing is read, or wrong, of what a trace's prompts have in common.
 
     Raises:
         TraceError: a file that cannot be used.
@@ -131,14 +157,17 @@ def generate(workload: Workload, seed: int, base_dir: Path | None = None) -> Req
     """
     if base_dir is not None:
         workload = workload.anchored(base_dir)
-    requests = _replayed(workload) if workload.trace is not None else _drawn(workload, seed)
+    if workload.trace is not None:
+        requests = _replayed(workload, prefixes)
+    else:
+        requests = _drawn(workload, seed)
     if workload.priorities is not None:
         priority = _priorities(workload.priorities, len(requests), seed)
         requests = replace(requests, priority=priority)
     return requests
 
 
-def _replayed(workload: Workload) -> Requests:
+def _replayed(workload: Workload, prefixes: bool) -> Requests:
     assert workload.trace is not None
     return read_trace(
         workload.trace,
@@ -146,6 +175,9 @@ def _replayed(workload: Workload) -> Requests:
         limit=workload.limit,
         start_s=workload.start_s,
         stop_s=workload.stop_s,
+        time_unit=workload.trace_time_unit,
+        block_tokens=workload.trace_block_tokens,
+        prefixes=prefixes,
     )
 
 

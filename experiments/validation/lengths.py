@@ -19,6 +19,25 @@ PROMPTS_PER_SET = 100
 """Distinct prompts of a shared-prefix workload that does not tell: 10 groups of 10."""
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
+_ALONE = rf"(?<![\w.\-/]){_NUMBER}(?![\w%]|[.,]\d|-\w)"
+"""A number that is no part of a name: not the 2 and the 70 of ``llama2-70b``."""
+_FIXED = r"\b(?:fixed|const(?:ant)?|exact(?:ly)?|always|target)\b"
+_SAID = (
+    rf"[~≈]\s*{_NUMBER}(?![\w%]|\.\d)",
+    rf"(?:\b(?:mean|avg|average|random)\b|{_FIXED})(?:[ _-]*(?:input|output|prompt|sequence|tokens?"
+    rf"|len(?:gth)?s?|at|of|is)\b)*\s*[:=]?\s*{_ALONE}",
+    r"\b(?:isl|osl|(?:\w+_)?(?:input|output|prompt)[ _-]?(?:len(?:gth)?|tokens?))\s*[:=]\s*"
+    rf"{_ALONE}",
+    rf"{_ALONE}\s*(?:tokens?\b|toks?\b|target\b|fixed\b)",
+    rf"^{_NUMBER}\s*(?:$|[(;,])",
+)
+"""Where words say a mean; any other number in them may be a version, a round or a model's size."""
+_RANGES = (
+    rf"uniform\s*[(\[]\s*{_NUMBER}\s*,\s*{_NUMBER}\s*[)\]]",
+    rf"\b(?:uniform|between|range|from)\W*{_NUMBER}\s*(?:-|–|to|\.\.|and|,)\s*{_NUMBER}\b(?![-.]\w)",  # noqa: RUF001
+    rf"^{_NUMBER}\s*(?:-|–|to|\.\.)\s*{_NUMBER}\s*(?:tokens?\b|$|[(;,])",  # noqa: RUF001
+)
+"""How a uniform law is written; the first on the words before commas of thousands are taken out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,20 +84,20 @@ def length_law(
     Args:
         what: prompt or output.
         spec: e.g. ``1024``, ``fixed 247 (ignore_eos)``, ``sys100+q447 (~575)``, ``512-1024``,
-            ``trace``.
+            ``trace``. Numbers in prose count only where a mean is said (``_SAID``).
         mean: the measured mean, which goes before any number in the words.
         workload: words about the workload, where a jitter may stand.
 
     Returns:
         None if neither says how long.
     """
-    text = (spec or "").lower()
+    written = (spec or "").strip().lower()
+    text = re.sub(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?!\d|,\d)", _without_commas, written)
     about = f"{text} {workload.lower()}"
     shared, groups, distinct = _sharing(text) if what == "prompt" else (0, 0, 0)
-    low_high = re.search(rf"(?:uniform\D*)?\b{_NUMBER}\s*(?:-|to|\.\.|,)\s*{_NUMBER}", text)
-    jitter = _jitter(about)
-    if low_high and not distinct and float(low_high[2]) > float(low_high[1]) > 0:
-        low, high = float(low_high[1]), float(low_high[2])
+    jitter, span = _jitter(about), _range_in(written, text)
+    if span and not distinct:
+        low, high = span
         return LengthLaw(mean=(low + high) / 2, jitter=(high - low) / (high + low))
     given = mean or _mean_in(text)
     if given is None:
@@ -98,7 +117,7 @@ def length_law(
     spread = re.search(rf"(?:std|sd|sigma|±|\+-|\+/-)\s*=?\s*{_NUMBER}(?!\s*%)", text)
     if spread:
         return LengthLaw(mean=given, cv=float(spread[1]) / given)
-    if re.search(r"fixed|target|ignore.?eos|min=max", text) or re.fullmatch(_NUMBER, text.strip()):
+    if re.search(rf"{_FIXED}|ignore.?eos|min=max", text) or re.fullmatch(_NUMBER, text):
         return LengthLaw(mean=given)
     cv = CONVERSATION_CV[what]
     return LengthLaw(
@@ -126,15 +145,25 @@ def _jitter(text: str) -> float:
     return float(found[1]) / 100 if found else 0.0
 
 
+def _without_commas(number: re.Match[str]) -> str:
+    return number[0].replace(",", "")
+
+
+def _range_in(written: str, text: str) -> tuple[float, float] | None:
+    """Ends of a uniform law; ``text`` is as written, less the commas of thousands."""
+    for pattern, words in zip(_RANGES, (written, text, text), strict=True):
+        found = re.search(pattern, words)
+        if found and float(found[2]) > float(found[1]) > 0:
+            return float(found[1]), float(found[2])
+    return None
+
+
 def _mean_in(text: str) -> float | None:
+    found = next((match for said in _SAID[:2] if (match := re.search(said, text))), None)
+    if found:
+        return float(found[1]) or None
     parts = re.search(rf"sys[a-z]*\s*=?\s*{_NUMBER}\s*\+?\s*q[a-z]*\s*=?\s*{_NUMBER}", text)
-    for found in (
-        re.search(rf"~\s*{_NUMBER}", text),
-        re.search(rf"(?:mean|avg|fixed|target)\s*=?\s*{_NUMBER}", text),
-    ):
-        if found:
-            return float(found[1])
     if parts:
         return float(parts[1]) + float(parts[2])
-    first = re.search(_NUMBER, text)
-    return float(first[1]) if first else None
+    found = next((match for said in _SAID[2:] if (match := re.search(said, text))), None)
+    return float(found[1]) or None if found else None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from experiments.intervals import NORMAL_QUANTILE, positive_ends
 from experiments.stats import mean_interval
 from experiments.validation.calibrations import choose_calibration, given_calibration
 from experiments.validation.figures import figures_of, is_saturated, offered_per_s
@@ -227,14 +228,17 @@ def _of_task(task: Task, calibration: Calibration, level: Level, draws: int) -> 
 
 
 def _interval(seeds: list[float], draws: list[float]) -> tuple[float, float, float]:
-    """Mean over seeds; its ends from the seeds' spread, the draws' spread, or both."""
-    mean, low, high = mean_interval(seeds)
-    if len(draws) < 2 or not math.isfinite(mean):
+    """Mean over seeds; its ends from the seeds' spread, the draws' spread, or both.
+
+    Figures are positive, so their intervals are those of ``positive_ends``; where both spreads
+    count, half lengths add up as squares on the log scale.
+    """
+    mean, low, high = mean_interval(seeds, ends=positive_ends)
+    if len(draws) < 2 or not math.isfinite(mean) or low == 0:
         return mean, low, high
-    half_seeds = 0.0 if math.isnan(low) else mean - low
-    spread = float(np.std(draws, ddof=1)) * 1.959963984540054
-    half = math.hypot(half_seeds, spread)
-    return mean, mean - half, mean + half
+    of_seeds = 0.0 if math.isnan(low) else math.log(mean / low) * mean
+    of_draws = float(np.std(draws, ddof=1)) * NORMAL_QUANTILE
+    return mean, *positive_ends(mean, math.hypot(of_seeds, of_draws), 1.0)
 
 
 def _figures(

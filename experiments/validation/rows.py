@@ -1,7 +1,7 @@
 """A table of measured runs: one typed row per run, and the runs that share one simulation.
 
-Cells are read leniently, because people write ``128``, ``128.0`` and ``on(v1 default)``; what
-cannot be read is a reason not to predict that row, never a reason to stop or to guess.
+Cells are read leniently (``experiments.validation.cells``); what cannot be read is a reason not to
+predict that row, never a reason to stop or to guess.
 """
 
 import csv
@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from experiments.errors import StudyError, nearest
+from experiments.validation import cells as said
 
 LATENCY_METRICS = tuple(
     f"{latency}_{statistic}_ms"
@@ -29,8 +30,6 @@ REQUIRED = ("run_id", "model", "gpu")
 _STAGE = re.compile(r"(?P<run>.+)/(?:all|stage(?P<number>\d+))")
 ALL_AT_ONCE = "all at once"
 """Arrival process of an infinite request rate."""
-_UNLIMITED = ("inf", "infinity", "infinite", "unlimited")
-_EMPTY = ("", "nan", "none", "null", "n/a", "na", "-", "?", "unknown")
 
 
 class RunRow(BaseModel):
@@ -136,10 +135,11 @@ class RunRow(BaseModel):
     @property
     def closed_loop(self) -> bool:
         """Whether clients wait for an answer before they ask again."""
-        process = (self.arrival_process or "").lower()
         capped = self.max_concurrency is not None
-        nothing = self.request_rate_rps is None and self.per_request_file is None and not process
-        return "closed" in process or (capped and (nothing or self.all_at_once))
+        told = (self.request_rate_rps, self.per_request_file, self.arrival_process)
+        nothing = all(cell is None for cell in told)
+        closed = said.process_of(self.arrival_process) == "closed loop"
+        return closed or (capped and (nothing or self.all_at_once))
 
     @property
     def measured_inside(self) -> bool:
@@ -149,8 +149,15 @@ class RunRow(BaseModel):
     @property
     def all_at_once(self) -> bool:
         """Whether every request is there from the start."""
-        process = (self.arrival_process or "").lower()
-        return any(word in process for word in (ALL_AT_ONCE, "burst", "batch"))
+        return said.process_of(self.arrival_process) == ALL_AT_ONCE
+
+
+_NUMBERS = {
+    name
+    for name, field in RunRow.model_fields.items()
+    if any(kind in str(field.annotation) for kind in ("int", "float")) and name != "measured"
+}
+"""Columns that hold one number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,22 +237,28 @@ def row_of(cells: dict[str, Any]) -> RunRow:
     given = {
         key: text
         for key, value in cells.items()
-        if key is not None
-        and isinstance(value, str)
-        and (text := value.strip()).lower() not in _EMPTY
+        if key is not None and isinstance(value, str) and not said.is_empty(text := value.strip())
     }
-    whole = {name for name, field in RunRow.model_fields.items() if "int" in str(field.annotation)}
     data: dict[str, Any] = {
-        key: _whole(text) if key in whole else text
+        key: said.number(key, text) if key in _NUMBERS else text
         for key, text in given.items()
         if key not in METRICS
     }
-    if str(data.get("request_rate_rps", "")).lower() in _UNLIMITED:
-        del data["request_rate_rps"]
-        data["arrival_process"] = ALL_AT_ONCE
-    if str(data.get("max_concurrency", "")).lower() in _UNLIMITED:
-        del data["max_concurrency"]
-    data["measured"] = {key: given[key] for key in METRICS if key in given}
+    for name in said.SIZES:
+        if name in data:
+            data[name] = said.group_size(name, given[name])
+    if said.switched_on(data.get("ep")) and data["ep"] != "1":  # as many as there are
+        data["ep"] = data.get("tp") or data.get("n_gpus") or given["ep"]
+    for name in ("request_rate_rps", "max_concurrency"):
+        if str(data.get(name, "")).lower() in said.UNLIMITED:
+            del data[name]
+            if name == "request_rate_rps":
+                data["arrival_process"] = ALL_AT_ONCE
+    if "gpu" in data:
+        data["gpu"] = said.gpu_name(data["gpu"])
+    if "mode" in data:
+        data["mode"] = said.without_remark(data["mode"])
+    data["measured"] = {key: said.number(key, given[key]) for key in METRICS if key in given}
     return RunRow.model_validate(data)
 
 
@@ -255,12 +268,6 @@ def runs_of(rows: Iterable[RunRow]) -> tuple[Run, ...]:
     for row in rows:
         groups.setdefault(row.run, []).append(row)
     return tuple(Run(name, tuple(group)) for name, group in groups.items())
-
-
-def _whole(text: str) -> str:
-    """``128.0`` and ``1,024`` to what a whole number looks like; anything else as it is."""
-    plain = text.replace(",", "")
-    return plain.split(".")[0] if re.fullmatch(r"\d+\.0*", plain) else plain
 
 
 def _faults(error: ValidationError) -> list[str]:

@@ -6,6 +6,7 @@ Cells that are empty get the defaults of the engine's version on that GPU, and e
 import re
 from dataclasses import dataclass
 
+from experiments.validation.cells import switched_on, version_of
 from experiments.validation.releases import version_at
 from experiments.validation.rows import RunRow
 from experiments.validation.traffic import CannotPredictError
@@ -41,8 +42,8 @@ its like in github.com/SemiAnalysisAI/InferenceX); max_num_seqs is the client's 
 _PRECISIONS = (
     ("fp4", ("fp4",)),
     ("int4", ("int4", "awq", "gptq", "w4a16", "4bit", "4-bit")),
+    ("fp8", ("fp8", "float8", "e4m3")),  # before int8: w8a8 is said of both
     ("int8", ("int8", "w8a8", "8bit", "8-bit")),
-    ("fp8", ("fp8", "float8", "e4m3")),
 )
 _DTYPES = (("float32", ("fp32", "float32")), ("bfloat16", ("bf16", "bfloat16", "auto")),
            ("float16", ("fp16", "float16", "half")))  # fmt: skip
@@ -121,22 +122,6 @@ def _version(row: RunRow, notes: list[str]) -> Version | None:
     return version_of(guess[0])
 
 
-def version_of(text: str | None) -> Version | None:
-    """Return the numbers of a version in words: ``~2025-05 (vllm 0.8.x)`` is (0, 8)."""
-    found = re.search(r"(?<![\d.-])v?(\d+)\.(\d+)(?:\.(\d+))?", text or "")
-    return tuple(int(part) for part in found.groups() if part is not None) if found else None
-
-
-def switched_on(text: str | None) -> bool | None:
-    """Return what ``on(v1 default)``, ``False`` or ``enabled`` says; None if nothing."""
-    words = (text or "").strip().lower()
-    if re.match(r"(on|true|yes|enabled?|1)\b", words):
-        return True
-    if re.match(r"(off|false|no|disabled?|0)\b", words):
-        return False
-    return None
-
-
 def _refuse(row: RunRow) -> None:
     if "vllm" not in row.engine.lower():
         raise CannotPredictError(f"engine = {row.engine!r} is not modelled, expected vllm")
@@ -195,7 +180,13 @@ def _precision(words: str, gpu: Gpu, notes: list[str]) -> dict[str, str]:
 
 def _kv_dtype(row: RunRow) -> dict[str, str]:
     given = (row.kv_cache_dtype or "auto").lower()
-    return {"kv_cache_dtype": "fp8" if "fp8" in given else "auto"}
+    if "fp8" in given or "float8" in given:
+        return {"kv_cache_dtype": "fp8"}
+    if "auto" in given or "16" in given:
+        return {"kv_cache_dtype": "auto"}
+    raise CannotPredictError(
+        f"kv_cache_dtype = {row.kv_cache_dtype!r} is not modelled, expected auto, fp8 or 16 bits"
+    )
 
 
 def _scheduling(

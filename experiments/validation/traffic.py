@@ -1,11 +1,13 @@
 """The requests of a run: replayed where they were recorded, else drawn from its description."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from experiments.validation.cells import burstiness_in, process_of
 from experiments.validation.lengths import LengthLaw, length_law
 from experiments.validation.per_request import (
     PerRequestError,
@@ -201,18 +203,24 @@ def _arrivals(run: Run, seed: int) -> tuple[Floats, Ints]:
 
 
 def _process(row: RunRow, rate_per_s: float) -> Poisson | Gamma | Deterministic:
-    words = (row.arrival_process or "").lower()
-    if any(word in words for word in ("constant", "uniform", "determin", "fixed")):
+    if process_of(row.arrival_process) == "constant":
         return Deterministic(rate_per_s=rate_per_s)
-    shape = row.burstiness or 1.0
+    shape = row.burstiness or burstiness_in(row.arrival_process) or 1.0
     if shape != 1.0:
         return Gamma(rate_per_s=rate_per_s, cv=shape**-0.5)
     return Poisson(rate_per_s=rate_per_s)
 
 
 def _process_notes(row: RunRow) -> list[str]:
-    words = (row.arrival_process or "").lower()
-    known = ("poisson", "gamma", "constant", "uniform", "determin", "fixed")
-    if any(word in words for word in known):
+    """Say what was assumed of the process. Raises CannotPredictError where cells contradict."""
+    process, told = process_of(row.arrival_process), burstiness_in(row.arrival_process)
+    if told and row.burstiness and not math.isclose(told, row.burstiness, rel_tol=1e-3):
+        raise CannotPredictError(
+            f"burstiness = {row.burstiness:g}, but arrival_process = {row.arrival_process!r} says "
+            f"{told:g}, expected one"
+        )
+    if process == "gamma" and not (told or row.burstiness):
+        return ["arrivals: Poisson, for gamma without its burstiness"]
+    if process in ("poisson", "gamma", "constant"):
         return []
     return [f"arrivals: Poisson, for {row.arrival_process or 'an unnamed process'}"]

@@ -256,7 +256,8 @@ def test_draws_in_the_tables_whatever_the_jobs(
     path = study(tmp_path, **DRAWN)
     assert run_cli(path, "--out", tmp_path / "one") == 0
     shown = capsys.readouterr().out
-    assert "(3 drawn calibrations with 2 seeds, ± is a 95% interval, prices included)" in shown
+    assert "3 drawn calibrations with 2 seeds, ± or (low" in shown
+    assert "is a 95% interval, prices included)" in shown
     assert "every seed is run with 3 calibrations drawn from the fit's covariance" in shown
     assert run_cli(path, "--out", tmp_path / "two", "--jobs", 2) == 0
     assert tables_of(tmp_path / "one") == tables_of(tmp_path / "two")
@@ -279,7 +280,7 @@ def test_draws_in_the_tables_whatever_the_jobs(
 def test_report_says_what_its_intervals_hold(tmp_path: Path) -> None:
     run_study(study(tmp_path, **{**DRAWN, "calibration_draws": 2}), out=tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "Means over 2 drawn calibrations with 2 seeds each, ± half of the 95% interval" in page
+    assert "Means over 2 drawn calibrations with 2 seeds each, with the 95% interval" in page
     assert "the uncertainty of prices and that of the traffic." in page
 
 

@@ -189,7 +189,7 @@ def test_missing_package_is_told(
     monkeypatch.setitem(sys.modules, "distributed", None)
     dask = ("--executor", "dask", "--scheduler-address", "127.0.0.1:9")
     message = refused(capsys, tmp_path, write_study(tmp_path), *dask)
-    assert "needs the package distributed: pip install 'headroom[dask]'" in message
+    assert "needs the package distributed: pip install '.[dask]' in the checkout" in message
 
 
 def test_a_worker_gives_back_a_whole_piece_and_leaves_nothing(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.quantities import MISSING, significant, time_unit, with_interval
+from experiments.quantities import DASH, MISSING, significant, time_unit, with_interval
 from experiments.report import LATENCY, TABLES, report_table, write_report
 from experiments.stats import summarise_points
 from sim.metrics import METRICS
@@ -139,6 +139,8 @@ def test_significant(value: float, text: str) -> None:
 
 def test_with_interval() -> None:
     assert with_interval(123.4, 118.9, 127.9) == "123 ± 4.5"
+    assert with_interval(0.92, 0.88, 0.95) == f"0.920 (0.880{DASH}0.950)"
+    assert with_interval(82.0, 80.0, 84.4) == "82.0 ± 2.2"  # nearly symmetric
     assert with_interval(123.4, float("nan"), float("nan")) == "123"
 
 

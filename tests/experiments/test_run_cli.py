@@ -106,6 +106,61 @@ def test_set_is_heard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "(one seed)" in capsys.readouterr().out
 
 
+def test_what_was_read_of_a_trace_is_told_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.jsonl").write_text(
+        '{"timestamp": 0, "input_length": 20, "output_length": 4}\n'
+        '{"timestamp": 11, "input_length": 40, "output_length": 6}\n'
+    )
+    told = "t.jsonl: format mooncake (JSON lines), 2 requests over 0.011 s (90.91 per second)"
+    write_study(tmp_path)
+    trace = ("small.yaml", "--set", "workload.trace=t.jsonl", "--set", "sweep={}")
+    assert run_cli(*trace, "--dry-run") == 0
+    assert told in capsys.readouterr().err
+    assert run_cli(*trace, "--out", "out") == 0
+    assert told in capsys.readouterr().err
+    assert told in (tmp_path / "out" / "manifest.json").read_text()
+    assert told in (tmp_path / "out" / "report.html").read_text()
+    seconds = ("--set", "workload.trace_time_unit=s")
+    assert run_cli(*trace, *seconds, "--dry-run") == 0
+    assert "2 requests over 11 s" in capsys.readouterr().err
+
+
+def test_files_of_lengths_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "l.csv").write_text("prompt_tokens,output_tokens\n20,4\n40,6\n")
+    write_study(tmp_path)
+    assert run_cli("small.yaml", "--set", "workload.lengths={trace: l.csv}", "--dry-run") == 0
+    told = "lengths are drawn from l.csv: format headroom_lengths (CSV), 2 requests; mean prompt 30"
+    assert told in capsys.readouterr().err
+    law = "{distribution: empirical, path: l.csv, column: output_tokens}"
+    assert run_cli("small.yaml", "--set", f"workload.lengths.output={law}", "--dry-run") == 0
+    told = "output lengths are drawn from l.csv: column output_tokens, 2 values, 5.0 tokens in the"
+    assert told in capsys.readouterr().err
+
+
+def test_block_ids_matter_only_to_a_prefix_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.jsonl").write_text(
+        '{"timestamp": 0, "input_length": 20, "output_length": 4, "hash_ids": [1, 2]}\n'
+        '{"timestamp": 11, "input_length": 20, "output_length": 6, "hash_ids": [1]}\n'
+    )
+    write_study(tmp_path)
+    trace = ("small.yaml", "--set", "workload.trace=t.jsonl", "--dry-run")
+    assert run_cli(*trace, "--set", "engine.enable_prefix_caching=false") == 0
+    capsys.readouterr()
+    assert run_cli(*trace, "--set", "engine.enable_prefix_caching=true") == 2
+    error = capsys.readouterr().err
+    assert "t.jsonl:1: hash_ids: 2 ids for 20 prompt tokens" in error
+    assert "engine.enable_prefix_caching: false" in error
+
+
 def test_trace_from_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -38,7 +38,7 @@ def test_defaults_are_written_out_and_read_back(tmp_path: Path) -> None:
     resolved = study.resolved()
     assert resolved["engine"]["block_size"] == 16
     assert resolved["calibration"] == "none"
-    assert resolved["warmup_fraction"] == 0.1
+    assert (study.warmup_share, resolved["seeds"]) == (0.1, 2)
     assert Study.model_validate(resolved) == study
 
 
@@ -121,6 +121,10 @@ def test_trace_replaces_the_synthetic_workload(
         "the trace replaces workload.arrivals, workload.lengths, workload.num_requests of the "
         "study",
         "workload.arrivals.rate_per_s is not swept: the trace replaces it",
+        "trace.csv: format azure (CSV), 12 requests over 11 s (1 per second); mean prompt 55.5 and "
+        "output 10.5 tokens; times read as dates; replayed: 10 of them over 9 s",
+        "measured is from the first request on, when the engine is still empty; warmup_s leaves a "
+        "beginning out",
         "nothing is random: one seed is run instead of 2",
     )
 

@@ -47,6 +47,8 @@ def ordinary(draw: st.DrawFn) -> Scenario:
         block_size=draw(st.sampled_from([1, 4, 16])),
         num_gpu_blocks=draw(st.integers(8, 80)),
         watermark=draw(st.sampled_from([None, 0.05])),
+        scheduler_reserve_full_isl=draw(st.booleans()),
+        long_prefill_limits_alone=draw(st.booleans()),
         max_model_len=draw(st.sampled_from([40, 200])),
         api_request_s=draw(st.sampled_from([0.0, 0.0, 2e-3])),
         api_output_s=draw(st.sampled_from([0.0, 0.0, 3e-3])),

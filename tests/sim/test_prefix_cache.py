@@ -116,9 +116,21 @@ def test_the_oldest_of_equal_blocks_is_found_and_the_next_when_it_is_gone() -> N
         pool.name(blocks, [7], 1)
     for blocks in held:
         assert pool.find([7], 1) == [blocks[0]]
-        pool.release(blocks, 0)
+        pool.release(blocks, 0, 0)
         pool.take(1)  # takes what has just become free
     assert pool.find([7], 1) == []
+
+
+def test_blocks_that_are_not_full_can_be_reused_first() -> None:
+    for unhashed_first, left in ((False, []), (True, [7])):
+        pool = PrefixCache(3, 4, unhashed_first)
+        blocks: list[Block] = []
+        pool.take(3)
+        pool.name(blocks, [7], 1)
+        pool.release(blocks, 0, 0)  # free since long, and full
+        pool.release([], 0, 2)
+        pool.take(2)
+        assert [block.key for block in pool.find([7], 1)] == left
 
 
 def test_the_cache_names_what_disagrees() -> None:

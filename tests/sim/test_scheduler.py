@@ -3,9 +3,12 @@
 import pytest
 
 from sim.chunked_prefill import ChunkedPrefill
+from sim.result import FINISHED, REJECTED
 from sim.scheduler import PrefillFirst, Scheduler, Static
 from sim.sequence import Sequence
+from sim.simulation import simulate
 from sim.waiting import waiting_queue
+from tests.sim import small
 
 
 def settings(**changes: object) -> dict[str, object]:
@@ -163,9 +166,59 @@ def test_watermark_keeps_blocks_free_when_admitting() -> None:
 
 
 def test_fits_counts_whole_blocks_and_the_watermark() -> None:
-    scheduler = ChunkedPrefill(**settings(num_blocks=10, watermark_blocks=2))
+    scheduler = PrefillFirst(**settings(num_blocks=10, watermark_blocks=2))
     assert scheduler.fits(30, 3)  # 32 tokens in the cache: the last one is never computed
     assert not scheduler.fits(30, 4)
+    chunked = ChunkedPrefill(**settings(num_blocks=10, watermark_blocks=2))
+    assert chunked.fits(30, 11)  # alone it may use all blocks
+    assert not chunked.fits(30, 12)
+
+
+def test_chunked_prefill_keeps_the_watermark_but_for_the_first_of_a_batch() -> None:
+    scheduler = ChunkedPrefill(**settings(num_blocks=6, watermark_blocks=3, token_budget=32))
+    events = log(scheduler, sequence(0, 16, 2), sequence(1, 4, 1))
+    # 4 of 6 blocks; one more would leave 1.
+    assert [chunks for _, _, chunks, _ in events] == [[(0, 16, 0)], [], [(1, 4, 0)]]
+
+
+def test_a_prompt_starts_only_when_all_of_it_fits() -> None:
+    for reserve, first in ((False, [(0, 8, 0), (1, 4, 0)]), (True, [(0, 8, 0)])):
+        scheduler = ChunkedPrefill(
+            **settings(num_blocks=6, token_budget=12), long_prefill_token_threshold=8,
+            scheduler_reserve_full_isl=reserve,
+        )  # fmt: skip
+        events = log(scheduler, sequence(0, 16, 1), sequence(1, 20, 1))
+        # 4 blocks are left: for a chunk of the second prompt, not for all of it.
+        assert events[0][2] == first
+
+
+def test_blocks_of_a_prompt_that_has_started_are_not_set_aside() -> None:
+    scheduler = ChunkedPrefill(
+        **settings(num_blocks=6, token_budget=12), long_prefill_token_threshold=4,
+        scheduler_reserve_full_isl=True,
+    )  # fmt: skip
+    events = log(scheduler, sequence(0, 16, 1), sequence(1, 16, 1))
+    assert events[0][2] == [(0, 4, 0), (1, 4, 0)]
+
+
+def test_a_prompt_that_is_alone_need_not_be_cut() -> None:
+    for limits, first in ((True, [(0, 4, 0)]), (False, [(0, 12, 0)])):
+        scheduler = ChunkedPrefill(
+            **settings(token_budget=12), long_prefill_token_threshold=4,
+            long_prefill_limits_alone=limits,
+        )  # fmt: skip
+        assert log(scheduler, sequence(0, 20, 1))[0][2] == first
+    both = log(scheduler, sequence(1, 20, 1), sequence(2, 20, 1))
+    assert both[0][2] == [(1, 4, 0), (2, 4, 0)]
+
+
+def test_the_null_block_is_never_given_out() -> None:
+    row = small.requests([0.0], [8], [9])  # 16 tokens in the cache
+    for null_block, status in ((False, FINISHED), (True, REJECTED)):
+        setup = small.scenario(num_gpu_blocks=4, block_size=4, null_block=null_block)
+        assert simulate(setup, row).requests["status"].tolist() == [status]
+    with pytest.raises(ValueError, match="num_gpu_blocks = 1 with null_block: true leaves no"):
+        small.scenario(num_gpu_blocks=1, null_block=True)
 
 
 def test_an_unknown_order_is_refused() -> None:

@@ -139,7 +139,10 @@ def test_piecewise_is_poisson_in_its_own_time():
 
 
 def test_diurnal_is_poisson_in_its_own_time():
-    arrivals = Diurnal(mean_rate_per_s=5.0, peak_to_trough=9.0, period_s=300.0, peak_s=100.0)
+    # A day of 300 s that begins at 2 h and peaks at 10 h, so 8 of 24 hours, or 100 s, later.
+    arrivals = Diurnal(
+        mean_rate_per_s=5.0, peak_to_trough=9.0, period_s=300.0, peak_hour=10.0, start_hour=2.0
+    )
     times = arrivals.times_s(20000, stream(14, "arrivals"))
     angular = 2 * math.pi / 300.0
     swing = (9 - 1) / (9 + 1) / angular
@@ -150,6 +153,22 @@ def test_diurnal_is_poisson_in_its_own_time():
     near_peak = np.sum(np.abs(second - 100.0) < 7.5)
     near_trough = np.sum(np.abs(second - 250.0) < 7.5)
     assert near_peak > 7 * near_trough
+
+
+def test_a_day_begins_at_midnight_sleeps_at_five_and_is_busiest_at_seventeen():
+    day = Diurnal(mean_rate_per_s=0.5, peak_to_trough=4.0)
+    hours = np.array([0.0, 5.0, 11.0, 17.0, 23.0, 29.0])
+    swing = 0.6 * math.cos(2 * math.pi * 5 / 24)
+    expected = [0.5 * (1 - 0.6 * math.cos(2 * math.pi * 5 / 24)), 0.2, 0.5, 0.8, 0.5, 0.2]
+    assert swing == pytest.approx(0.1553, abs=1e-4)
+    assert day.rate_per_s(hours * 3600) == pytest.approx(expected)
+    times = day.times_s(40_000, stream(2, "arrivals"))
+    per_hour = np.histogram(times[times < 86400] / 3600, bins=24, range=(0, 24))[0]
+    # A quarter of a day around each: 43,200 x 0.25 x (1 +- 0.54), +- 0.9 and 1.6% (one sd).
+    assert per_hour[2:8].sum() == pytest.approx(4966, rel=0.07)
+    assert per_hour[14:20].sum() == pytest.approx(16634, rel=0.04)
+    evening = Diurnal(mean_rate_per_s=0.5, peak_to_trough=4.0, start_hour=18.0)
+    assert evening.rate_per_s(hours * 3600) == pytest.approx(day.rate_per_s(hours * 3600 + 64800))
 
 
 def test_on_off_counts_have_the_exact_mean_and_variance_from_time_zero():

@@ -234,17 +234,21 @@ def test_column_errors_name_what_there_is(tmp_path):
         ("a.csv", "word", r"a\.csv:1: no column 'word', expected one of words, .*; nearest: words"),
         ("a.csv", "half", r"a\.csv:2: half = '0\.5', expected a whole number of at least 1"),
         ("a.csv", "zero", r"a\.csv:3: zero = '0', expected a whole number of at least 1"),
-        ("a.csv", "gap", r"a\.csv:2: gap = '1\.0', expected"),
+        ("a.csv", "gap", r"a\.csv:3: gap = '', expected"),
         ("a.parquet", "word", r"a\.parquet: no column 'word', .*; nearest: words"),
         (
             "a.parquet",
             "half",
-            r"column 'half' has type double and 0 missing values, expected whole",
+            r"a\.parquet: row 1: half = '0\.5', expected a whole number of at least 1",
         ),
-        ("a.parquet", "gap", "column 'gap' has type int64 and 1 missing values"),
-        ("a.parquet", "zero", r"zero\[1\] = 0, expected a whole number of at least 1"),
+        ("a.parquet", "gap", r"a\.parquet: row 2: gap = 'None', expected a whole number"),
+        (
+            "a.parquet",
+            "zero",
+            r"a\.parquet: row 2: zero = '0', expected a whole number",
+        ),
         ("none.parquet", "words", "holds no rows"),
-        ("not.parquet", "words", "cannot be read"),
+        ("not.parquet", "word", r"not\.parquet:1: no column 'word', expected one of words, "),
         ("b.parquet", "words", "no such file; nearest in that folder: a.parquet"),
     ]
     for name, column, message in cases:

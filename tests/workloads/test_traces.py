@@ -111,7 +111,7 @@ def test_mooncake_without_block_ids(tmp_path):
 IDENTITIES = """arrival_s,prompt_tokens,output_tokens,prefix_id,prefix_tokens,prompt_id
 2,30,1,7,20,1
 1,30,1,7,20,2
-3,10,1,8,20,1
+3,20,1,8,20,1
 """
 
 
@@ -120,7 +120,7 @@ def test_our_own_format_tells_which_prompts_begin_alike(tmp_path):
     assert prefixes is not None
     assert prefixes.offsets.tolist() == [0, 2, 4, 6]  # in order of arrival
     assert prefixes.streams.tolist() == [0, 3, 0, 2, 1, 4]
-    assert prefixes.ends.tolist() == [20, 30, 20, 30, 10, 10]
+    assert prefixes.ends.tolist() == [20, 30, 20, 30, 20, 20]
 
 
 def test_a_prefix_needs_its_length(tmp_path):

@@ -1,0 +1,160 @@
+"""What cells of a table of measured runs say: numbers with units, switches, names with remarks.
+
+People write ``1,024``, ``128.0``, ``90%``, ``6 req/s``, ``on(v1 default)`` and ``H100 (ours)``. A
+cell is read only where it means one thing; the rest is left as it is, for the row to be refused
+with the column's name. Nothing is guessed: ``1,5`` is no number, ``8k`` no length.
+"""
+
+import re
+
+EMPTY = frozenset(
+    {
+        "", "nan", "none", "null", "nil", "n/a", "n.a.", "na", "-", "--", "---", "–", "—", "?",  # noqa: RUF001
+        "unknown", "unspecified", "not stated", "not published", "not reported", "tbd",
+    }
+)  # fmt: skip
+"""Cells that say nothing, in lower case."""
+
+UNLIMITED = frozenset({"inf", "infinity", "infinite", "unlimited", "no limit", "∞"})
+"""Of a rate or a cap: there is none."""
+
+SIZES = ("tp", "pp", "ep", "dp_replicas", "n_gpus")
+"""Columns of group sizes, in which 0 or ``off`` says that there is no such group."""
+
+UNITS: tuple[tuple[str, dict[str, float]], ...] = (
+    (r".*_ms", {"ms": 1.0, "s": 1e3, "sec": 1e3, "us": 1e-3, "µs": 1e-3}),
+    (r"request_rate_rps|req_s", {"rps": 1.0, "req/s": 1.0, "reqs/s": 1.0, "requests/s": 1.0,
+                                 "qps": 1.0, "/s": 1.0, "rpm": 1 / 60, "req/min": 1 / 60}),
+    (r"out_tok_s", {"tok/s": 1.0, "tokens/s": 1.0, "t/s": 1.0}),
+    (r"duration_s", {"s": 1.0, "sec": 1.0, "seconds": 1.0, "min": 60.0, "minutes": 60.0,
+                     "h": 3600.0, "hours": 3600.0, "ms": 1e-3}),
+    (r"gpu_mem_util", {"%": 0.01}),
+    (r"[io]sl_mean|max_model_len|max_num_batched_tokens|block_size",
+     {"tokens": 1.0, "token": 1.0, "tok": 1.0}),
+    (r"max_num_seqs|n_requests|n_failed|max_concurrency",
+     {"requests": 1.0, "reqs": 1.0, "sequences": 1.0, "seqs": 1.0, "users": 1.0, "clients": 1.0}),
+    (r"kv_blocks", {"blocks": 1.0}),
+    (r"n_gpus|tp|pp|ep|dp_replicas", {"gpus": 1.0, "gpu": 1.0, "x": 1.0, "replicas": 1.0}),
+)  # fmt: skip
+"""Pattern of a column's name, and the units that its numbers may carry: factors to the column's."""
+
+_PLAIN = r"[+]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
+_THOUSANDS = r"\d{1,3}(?:(?P<mark>[,_ '\u202f\u00a0])\d{3})(?:(?P=mark)\d{3})*(?:\.\d+)?"
+_CELL = re.compile(rf"[~≈]?\s*(?P<number>{_THOUSANDS}|{_PLAIN})\s*(?P<unit>\D*)")
+
+_OFF = re.compile(r"(off|false|no|not|none|disabled?|0(\.0*)?)\b")
+_ON = re.compile(r"(on|true|yes|enabled?|1)\b")
+_REMARK = re.compile(r"\s*[(\[{]([^)\]}]*)[)\]}]")
+_VARIANT = re.compile(r"pcie|sxm\d?|nvl|mig|\d+g\.\d+gb|\d+\s*gi?b|max-?q|super|ti\b")
+"""Words in a remark that make another GPU of it."""
+_COUNTED = re.compile(r"(?P<count>\d+)\s*[x×*]\s*(?=\D)")  # noqa: RUF001
+
+
+def is_empty(text: str) -> bool:
+    """Tell whether a cell says nothing."""
+    return " ".join(text.lower().split()) in EMPTY
+
+
+def number(column: str, text: str) -> str:
+    """Write a cell's number as Python does, in the column's unit; another text as it is.
+
+    ``1,024`` is 1024, ``~500`` 500, ``90%`` of the memory 0.9, ``1.2 s`` in a column of ms 1200. A
+    unit that the column's quantity does not have leaves the text as it is, and so does a comma that
+    separates no thousands.
+    """
+    found = _CELL.fullmatch(text.strip().lower())
+    if found is None:
+        return text
+    unit = found["unit"].strip(" .")
+    known = next((units for name, units in UNITS if re.fullmatch(name, column)), {})
+    if unit and unit not in known:
+        return text
+    mark = found["mark"]
+    plain = found["number"].replace(mark, "") if mark else found["number"]
+    value = float(plain) * known.get(unit, 1.0)
+    return str(int(value)) if value.is_integer() and value < 1e15 else repr(value)
+
+
+def group_size(column: str, text: str) -> str | None:
+    """Read the size of a group; None when there is none: ``0``, ``off``, ``ep=0``, ``false``."""
+    bare = re.sub(rf"^{column}\s*[=:]?\s*(?=\S)", "", text.strip().lower())
+    if _OFF.fullmatch(bare):
+        return None
+    return number(column, bare)
+
+
+def switched_on(text: str | None) -> bool | None:
+    """Return what ``on(v1 default)``, ``False`` or ``enabled`` says; None if nothing."""
+    words = (text or "").strip().lower()
+    if _OFF.match(words):
+        return False
+    return True if _ON.match(words) else None
+
+
+def gpu_name(text: str) -> str:
+    """Return the name of a GPU without how many there are and without remarks.
+
+    Remarks that tell GPUs apart stay: ``H100 (PCIe)`` is another GPU than ``H100``, and so is a
+    slice of one.
+    """
+    kept = [words for words in _REMARK.findall(text) if _VARIANT.search(words.lower())]
+    bare = re.split(r"[;,]|\s[-–—/|]\s", _REMARK.sub(" ", text))[0]  # noqa: RUF001
+    bare = _COUNTED.sub("", bare.strip(), count=1)
+    return " ".join(" ".join([bare, *kept]).split()) or text
+
+
+def without_remark(text: str) -> str:
+    """Return a word without what stands in brackets behind it: ``agg (one node)`` is ``agg``."""
+    return _REMARK.sub("", text).strip() or text
+
+
+PROCESSES: tuple[tuple[str, str], ...] = (
+    ("closed loop", r"(?<!not )\bclosed\b"),
+    ("poisson", r"\bpoisson|\bexponential\b|\bmemoryless\b"),
+    ("gamma", r"\bgamma\b"),
+    ("constant", r"\bconstant\b|\buniform\b|\bdeterministic\b|\bfixed\b|\bconst\b|\bsteady\b"),
+    ("trace", r"\btraces?\b|\breplay"),
+    ("all at once", r"\b(all|everything)[ _-]at[ _-]once\b|\bat once\b|\bbursts?\b|\bbatch(ed)?\b"
+                    r"|\boffline\b|\bsimultaneous|\b(inf|infinite) rate\b|\brate[ =]*inf"),
+)  # fmt: skip
+"""Arrival processes and the words for each; of a cell that has several, the first counts."""
+
+_SHAPE = re.compile(rf"(?P<name>burstiness|shape|cv)\s*(?:of|[=:])?\s*(?P<value>{_PLAIN})")
+
+
+def process_of(text: str | None) -> str | None:
+    """Return which of ``PROCESSES`` the words name; None for none of them.
+
+    ``gamma burstiness=4.0`` is gamma: burstiness is a figure of it, not a burst.
+    """
+    words = (text or "").lower()
+    return next((name for name, pattern in PROCESSES if re.search(pattern, words)), None)
+
+
+def burstiness_in(text: str | None) -> float | None:
+    """Return the shape of gamma gaps that the words give: ``burstiness=4``, ``cv 2`` (0.25)."""
+    found = _SHAPE.search((text or "").lower())
+    value = float(found["value"]) if found else 0.0
+    if found is None or not value:
+        return None
+    return value**-2 if found["name"] == "cv" else value
+
+
+def version_of(text: str | None) -> tuple[int, ...] | None:
+    """Return the numbers of vLLM's version in words: ``~2025-05 (vllm 0.8.x)`` is (0, 8).
+
+    What follows the numbers says nothing: ``0.9.2rc1`` is (0, 9, 2). A number that stands alone or
+    behind the engine's name is its version; of several others only one of a series 0 is, so that
+    neither ``CUDA 12.8`` nor a container's ``25.06`` is taken for one.
+    """
+    words = (text or "").strip().lower()
+    numbers = r"v?(\d+)\.(\d+)(?:\.(\d+))?"
+    for pattern in (
+        rf"vllm[\s:=/_-]*{numbers}",
+        r"(?<![\w.-])v?(0)\.(\d+)(?:\.(\d+))?",
+        r"^v?([1-9])\.(\d+)(?:\.(\d+))?(?![\d.])",
+    ):
+        found = re.search(pattern, words)
+        if found:
+            return tuple(int(part) for part in found.groups() if part is not None)
+    return None

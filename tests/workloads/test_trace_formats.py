@@ -1,0 +1,355 @@
+"""Every known format as its program writes it: right arrivals and lengths, and what is told."""
+
+import json
+
+import numpy as np
+import pytest
+
+from workloads.traces import TraceError, read_lengths, read_trace
+from workloads.traces.formats import FORMATS
+
+
+def lines(*records):
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+def mooncake(time, prompt, output, ids=None, **more):
+    record = {"timestamp": time, "input_length": prompt, "output_length": output, **more}
+    return record if ids is None else {**record, "hash_ids": ids}
+
+
+def aiperf(start_ns, prompt, output):
+    return {
+        "metadata": {"session_num": 0, "request_start_ns": start_ns, "was_cancelled": False},
+        "metrics": {
+            "input_sequence_length": {"value": prompt, "unit": "tokens"},
+            "output_sequence_length": {"value": output, "unit": "tokens"},
+        },
+        "error": None,
+    }
+
+
+def failed_aiperf(start_ns):
+    error = {"code": 499, "type": "RequestCancellationError"}
+    return {
+        "metadata": {"request_start_ns": start_ns},
+        "metrics": {"error_isl": {"value": 550, "unit": "tokens"}},
+        "error": error,
+    }
+
+
+def span(start_ns, **usage):
+    attributes = [{"key": "gen_ai.system", "value": {"stringValue": "vllm"}}]
+    for name, value in usage.items():
+        attributes.append({"key": f"gen_ai.usage.{name}", "value": {"intValue": str(value)}})
+    return {"name": "chat", "startTimeUnixNano": str(start_ns), "attributes": attributes}
+
+
+def otlp(*spans):
+    return {"resourceSpans": [{"scopeSpans": [{"scope": {}, "spans": list(spans)}]}]}
+
+
+def guidellm(*benchmarks, time="request_start_time"):
+    def request(start, prompt, output):
+        return {"request_id": "a", time: start, "prompt_tokens": prompt, "output_tokens": output}
+
+    return {
+        "metadata": {"version": 2},
+        "args": {},
+        "benchmarks": [
+            {
+                "config": {},
+                "requests": {
+                    "successful": [request(*one) for one in successful],
+                    "incomplete": [request(99.0, 5, None)],
+                    "errored": [],
+                },
+            }
+            for successful in benchmarks
+        ],
+    }
+
+
+def litellm(start, prompt, output, status="success"):
+    return {
+        "request_id": "x",
+        "startTime": start,
+        "prompt_tokens": prompt,
+        "completion_tokens": output,
+        "total_tokens": prompt + output,
+        "status": status,
+    }
+
+
+BENCH = {
+    "date": "20260801-120000",
+    "num_prompts": 3,
+    "completed": 2,
+    "input_lens": [10, 11, 12],
+    "output_lens": [4, 0, 5],
+    "ttfts": [0.1, 0.0, 0.1],
+    "itls": [[0.02, 0.02, 0.02], [], [0.02] * 4],
+    "errors": ["", "timeout", ""],
+    "start_times": [100.0, 100.25, 100.5],
+}
+EPOCH_NS = 1759813207532900363
+FILES = {
+    "bailian": (
+        lines(
+            mooncake(5.5, 20, 3, chat_id=1, parent_chat_id=-1, type="text", turn=1),
+            mooncake(8.25, 21, 4, chat_id=2, parent_chat_id=1, type="text", turn=2),
+        ),
+        [0, 2.75], [20, 21], [3, 4],
+    ),
+    "mooncake": (lines(mooncake(0, 9, 3), mooncake(1500, 8, 4)), [0, 1.5], [9, 8], [3, 4]),
+    "servegen": (
+        lines(
+            {"request_id": 0, "timestamp": 0.5, "data": {"input_tokens": 9, "output_tokens": 3}},
+            {"request_id": 1, "timestamp": 2.0, "data": {"input_tokens": 8, "output_tokens": 4}},
+        ),
+        [0, 1.5], [9, 8], [3, 4],
+    ),
+    "servegen table": (
+        "request_id,timestamp,input_tokens,output_tokens\n0,0.5,9,3\n1,2,8,4\n",
+        [0, 1.5], [9, 8], [3, 4],
+    ),
+    "llmservingsim": (
+        lines(
+            {"input_toks": 9, "output_toks": 3, "arrival_time_ns": 500_000_001},
+            {"input_toks": 8, "output_toks": 4, "arrival_time_ns": 2_000_000_001},
+        ),
+        [0, 1.5], [9, 8], [3, 4],
+    ),
+    "llmservingsim bench": (
+        lines(
+            {"request_id": "bench-0", "input_toks": 9, "output_toks": 3, "arrival_time": 1787.5},
+            {"request_id": "bench-1", "input_toks": 8, "output_toks": 4, "arrival_time": 1789.0},
+        ),
+        [0, 1.5], [9, 8], [3, 4],
+    ),
+    "vllm_bench": (json.dumps(BENCH, indent=2), [0, 0.5], [10, 12], [4, 5]),
+    "aiperf": (
+        lines(failed_aiperf(EPOCH_NS), aiperf(EPOCH_NS + 1, 550, 9),
+              aiperf(EPOCH_NS + 1_500_000_001, 551, 8)),
+        [0, 1.5], [550, 551], [9, 8],
+    ),
+    "guidellm": (
+        json.dumps(guidellm([(100.0, 9, 3)], [(101.5, 8, 4)])), [0, 1.5], [9, 8], [3, 4],
+    ),
+    "guidellm old": (
+        json.dumps(guidellm([(100.0, 9, 3), (101.5, 8, 4)], time="start_time"), indent=1),
+        [0, 1.5], [9, 8], [3, 4],
+    ),
+    "opentelemetry": (
+        lines(
+            otlp(span(EPOCH_NS), span(EPOCH_NS, input_tokens=9, output_tokens=3)),
+            otlp(span(EPOCH_NS + 1_500_000_000, input_tokens=8, output_tokens=4)),
+        ),
+        [0, 1.5], [9, 8], [3, 4],
+    ),
+    "opentelemetry before 1.27": (
+        json.dumps(
+            otlp(
+                span(EPOCH_NS, prompt_tokens=9, completion_tokens=3),
+                span(EPOCH_NS + 1_500_000_000, prompt_tokens=8, completion_tokens=4),
+            ),
+            indent=1,
+        ),
+        [0, 1.5], [9, 8], [3, 4],
+    ),
+    "opentelemetry console": (
+        lines(
+            *(
+                {
+                    "name": "chat",
+                    "start_time": f"2026-02-03T04:05:0{second}.500000Z",
+                    "attributes": {
+                        "gen_ai.usage.input_tokens": prompt, "gen_ai.usage.output_tokens": 3,
+                    },
+                }
+                for second, prompt in ((6, 9), (8, 8))
+            )
+        ),
+        [0, 2], [9, 8], [3, 3],
+    ),
+    "litellm": (
+        json.dumps(
+            [
+                litellm("2026-02-03T04:05:06.100000Z", 9, 3),
+                litellm("2026-02-03T04:05:06.500000Z", 7, 0, "failure"),
+                litellm("2026-02-03T04:05:07.600000Z", 8, 4),
+            ]
+        ),
+        [0, 1.5], [9, 8], [3, 4],
+    ),
+    "litellm numbers": (
+        lines(litellm(1770000000.5, 9, 3), litellm(1770000002.0, 8, 4)), [0, 1.5], [9, 8], [3, 4],
+    ),
+    "litellm table": (
+        "request_id,startTime,prompt_tokens,completion_tokens,status\n"
+        "a,2026-02-03 04:05:06.1,9,3,success\nb,2026-02-03 04:05:07.6,8,4,success\n",
+        [0, 1.5], [9, 8], [3, 4],
+    ),
+    "openai": (
+        lines(
+            {"id": "a", "created": 1770000000, "usage": {"prompt_tokens": 9,
+             "completion_tokens": 3}},
+            {"id": "b", "created": 1770000002, "usage": {"prompt_tokens": 8,
+             "completion_tokens": 4}},
+        ),
+        [0, 2], [9, 8], [3, 4],
+    ),
+    "azure 2025": (
+        "TIMESTAMP,NumImages,ContextTokens,GeneratedTokens\n"
+        "2024-10-15T12:00:00.000Z,0,700,40\n2024-10-15T12:00:05.500Z,2,910,41\n",
+        [0, 5.5], [700, 910], [40, 41],
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text, name="trace"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_format_is_recognised_and_read(written, name):
+    text, times, prompts, outputs = FILES[name]
+    requests = read_trace(written(text))
+    np.testing.assert_allclose(requests.arrival_s, times, rtol=0, atol=1e-7)
+    assert requests.prompt_tokens.tolist() == prompts
+    assert requests.output_tokens.tolist() == outputs
+    (note,) = requests.notes
+    assert note.startswith(f"trace: format {name.split()[0]} (")
+    assert f"{len(times)} requests over {times[-1]:g} s" in note
+
+
+def test_every_format_has_a_name_and_columns_of_its_own():
+    layouts = [form.columns() for form in FORMATS]
+    assert len(set(layouts)) == len(layouts)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("vllm_bench", "left out: 1 failed requests"),
+        ("aiperf", "left out: 1 failed or cancelled requests"),
+        ("guidellm", "left out: 2 requests without a whole answer"),
+        ("opentelemetry", "left out: 1 spans without token counts"),
+        ("litellm", "left out: 1 failed requests"),
+        ("azure 2025", "images are not modelled: 2 of them in 1 requests are dropped"),
+        ("bailian", "times read as seconds"),
+        ("mooncake", "times read as ms"),
+    ],
+)
+def test_what_is_left_out_or_assumed_is_told(written, name, told):
+    assert told in read_trace(written(FILES[name][0])).notes[0]
+
+
+def test_all_that_is_told_of_a_trace(written):
+    text = "arrival_s,prompt_tokens,output_tokens\n4,10,3\n3,20,3\n8,30,9\n"
+    assert read_trace(written(text, "t.csv")).notes == (
+        "t.csv: format headroom (CSV), 3 requests over 5 s (0.4 per second); mean prompt 20.0 and "
+        "output 5.0 tokens; times read as seconds; 1 rows were earlier than the one before: sorted "
+        "by time",
+    )
+    (note,) = read_trace(written(text, "t.csv"), limit=2, rate_scale=2.0).notes
+    assert note.endswith("; replayed: 2 of them over 0.5 s, 2 times as fast")
+
+
+def test_seconds_under_the_keys_of_milliseconds(written):
+    path = written(lines(*(mooncake(second, 9, 3) for second in (0, 3, 6, 11))))
+    (note,) = read_trace(path).notes
+    assert "4 requests over 0.011 s (272.7 per second)" in note
+    assert "if they are seconds, set workload.trace_time_unit: s" in note
+    requests = read_trace(path, time_unit="s")
+    assert requests.arrival_s.tolist() == [0, 3, 6, 11]
+    assert "times read as seconds" in requests.notes[0]
+    with pytest.raises(TraceError, match=r"trace_time_unit = 's', but TIMESTAMP holds dates"):
+        read_trace(written(FILES["azure 2025"][0]), time_unit="s")
+
+
+@pytest.mark.parametrize(
+    ("prompts", "counts", "tokens"),
+    [
+        ([700, 512, 1025], [2, 1, 3], 512),
+        ([640, 640], [10, 10], 64),  # 64 to 71 would do
+        ([700, 512, 1025], [1, 1, 2], 512),  # the last, partial block has no id
+        ([100, 990], [10, 99], 10),
+        ([2100, 3000], [3, 3], 1024),  # 1000 to 1049 would do
+        ([1050, 1500], [3, 3], 512),
+        ([90, 87], [3, 3], 32),
+        ([120, 140], [3, 3], 48),  # 47 to 59 would do: no power of two
+    ],
+)
+def test_tokens_of_a_block_are_found_from_the_lengths(written, prompts, counts, tokens):
+    rows = (mooncake(0, p, 3, list(range(n))) for p, n in zip(prompts, counts, strict=True))
+    requests = read_trace(written(lines(*rows)))
+    assert f"hash_ids of blocks of {tokens} tokens" in requests.notes[0]
+    assert requests.prefixes is not None
+    assert requests.prefixes.ends[0] == min(tokens, prompts[0])
+
+
+def test_blocks_of_bailian_have_16_tokens(written):
+    requests = read_trace(written(lines(mooncake(0, 40, 3, [7, 8, 9], chat_id=1))))
+    assert requests.prefixes is not None
+    assert requests.prefixes.ends.tolist() == [16, 32, 40]
+
+
+def test_blocks_that_no_size_fits_need_a_word(written):
+    path = written(lines(mooncake(0, 640, 3, list(range(10))), mooncake(0, 640, 3, [0])))
+    with pytest.raises(TraceError, match=r"trace:1: hash_ids: 10 ids for 640 .*_caching: false"):
+        read_trace(path)
+    assert read_trace(path, prefixes=False).prefixes is None
+    told = read_trace(path, block_tokens=64).prefixes
+    assert told is not None
+    assert told.ends.tolist() == [*range(64, 641, 64), 64]
+    with pytest.raises(TraceError, match=r"trace:1: hash_ids: 10 ids .* at most one per 128"):
+        read_trace(path, block_tokens=128)
+
+
+def test_prompts_that_are_told_token_by_token(written):
+    system = list(range(100, 132))
+    records = [
+        {"input_toks": 40, "output_toks": 3, "arrival_time_ns": i, "input_tok_ids": system + tail}
+        for i, tail in enumerate(([1] * 8, [2] * 8))
+    ]
+    prefixes = read_trace(written(lines(*records))).prefixes
+    assert prefixes is not None
+    assert prefixes.offsets.tolist() == [0, 2, 4]
+    assert prefixes.streams.tolist() == [0, 1, 0, 1]
+    assert prefixes.ends.tolist() == [16, 32, 16, 32]
+
+
+def test_results_without_start_times_are_lengths(written):
+    path = written(json.dumps({key: value for key, value in BENCH.items() if key != "start_times"}))
+    assert [column.tolist() for column in read_lengths(path)] == [[10, 12], [4, 5]]
+    with pytest.raises(TraceError, match=r"vllm_bench_lengths holds lengths without arrival times"):
+        read_trace(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (json.dumps([{"id": "a", "conversations": []}]), "ShareGPT hold text, whose length in"),
+        (lines({"timestamp": 1, "text_input": "hi", "output_length": 4}), "text_input holds text"),
+        (
+            lines({"session_id": "a", "input_length": 5, "output_length": 4, "delay": 2}),
+            "holds lengths without arrival times",
+        ),
+        (lines({"session_id": "s", "arrival_time_ns": 0, "sub_requests": []}), "are sessions"),
+        ("0,0.1,0,Gamma,0.3,0.2\n600,0,0,,0,0\n", "windows of a ServeGen client"),
+        (json.dumps({"0": {"input_tokens": "{5: 1.0}", "output_tokens": "{5: 1.0}"}}), "windows"),
+        (json.dumps({"benchmarks": [{"metrics": {}}]}), "a benchmark without requests"),
+        (json.dumps({**BENCH, "output_lens": [1]}), "columns differ in length: start_times 3, inp"),
+        (json.dumps({"resourceSpans": [{"scopeSpans": [3]}]}), "are not as OTLP/JSON has them"),
+    ],
+)
+def test_what_is_known_and_cannot_be_replayed(written, text, message):
+    with pytest.raises(TraceError, match=message):
+        read_trace(written(text))

@@ -1,0 +1,150 @@
+"""The registry of trace formats, and how the names in a file tell which one it is.
+
+Names are compared as they are, then without case, blanks, ``_`` and ``-``. Further columns are
+allowed and ignored. Where two formats would do, the one with arrival times is meant.
+"""
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from workloads.traces import clients, clouds, logs, simulators, tables
+from workloads.traces.errors import TraceError, listed
+from workloads.traces.format import TraceFormat
+
+FORMATS: tuple[TraceFormat, ...] = (
+    *tables.FORMATS,
+    *clouds.FORMATS,
+    *simulators.FORMATS,
+    *clients.FORMATS,
+    *logs.FORMATS,
+    *tables.LENGTHS,
+    *clouds.LENGTHS,
+    *simulators.LENGTHS,
+    *clients.LENGTHS,
+)
+FORMAT_NAMES = tuple(dict.fromkeys(form.name for form in FORMATS))
+TEXTS = "text, whose length in tokens only a tokenizer knows"
+UNREAD: tuple[tuple[frozenset[str], str], ...] = (
+    (frozenset({"conversations"}), f"conversations of ShareGPT hold {TEXTS}"),
+    (frozenset({"messages"}), f"messages hold {TEXTS}"),
+    (frozenset({"prompt"}), f"prompts hold {TEXTS}"),
+    (frozenset({"text_input"}), f"text_input holds {TEXTS}"),
+    (
+        frozenset({"sub_requests"}),
+        "sub_requests are sessions, whose calls wait for the answer before: they are not "
+        "modelled, expected one request a line",
+    ),
+    (
+        frozenset({"delay", "session_id"}),
+        "delay is for sessions, whose turns wait for the answer before: they are not modelled, "
+        "expected a timestamp in every line",
+    ),
+)
+"""Keys of files that are known and cannot be replayed, and why."""
+WINDOWS = (
+    "holds windows of a ServeGen client (start, rate, cv, ...) or values without names, expected "
+    "a header; ServeGen's generate_workload makes requests of windows: write request_id, "
+    "timestamp, input_tokens and output_tokens of each"
+)
+
+
+def find_format(names: Sequence[str], name: str = "auto") -> TraceFormat:
+    """Return the format called ``name``, or for "auto" the one that a file's ``names`` belong to.
+
+    Raises:
+        TraceError: ``name`` or the names are unknown, or lack columns of ``name``.
+    """
+    if name == "auto":
+        found = recognised(names)
+        if found is None:
+            raise TraceError(_unknown(names))
+        return found
+    if name not in FORMAT_NAMES:
+        near = difflib.get_close_matches(name, FORMAT_NAMES, n=1)
+        hint = f"; nearest: {near[0]}" if near else ""
+        raise TraceError(
+            f"format {name!r} is unknown, expected auto or one of {', '.join(FORMAT_NAMES)}{hint}"
+        )
+    layouts = [form for form in FORMATS if form.name == name]
+    found = recognised(names, layouts)
+    if found is None:
+        form = min(layouts, key=lambda one: len(_missing(one, names)))
+        raise TraceError(
+            f"format {name} needs {', '.join(form.columns())}; "
+            f"missing: {', '.join(_missing(form, names))}"
+        )
+    return found
+
+
+def recognised(
+    names: Sequence[str], formats: Sequence[TraceFormat] = FORMATS
+) -> TraceFormat | None:
+    """Return the format that names belong to, with what the file calls its columns; or none."""
+    exact = set(names)
+    for form in formats:
+        if exact.issuperset(form.columns()):
+            return replace(form, aliases=_aliases(form, {name: name for name in names}))
+    plain = {_plain(name): name for name in reversed(names)}
+    for form in formats:
+        if plain.keys() >= {_plain(column) for column in form.columns()}:
+            return replace(form, aliases=_aliases(form, plain))
+    return None
+
+
+def check_once(form: TraceFormat, names: Sequence[str]) -> None:
+    """Refuse a file that has a needed column twice. Raises TraceError."""
+    counts = Counter(map(_plain, names))
+    for column in form.aliases:
+        if counts[_plain(column)] > 1:
+            raise TraceError(f"column {form.named(column)!r} must be in the header once")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", "", name).casefold()
+
+
+def _aliases(form: TraceFormat, names: dict[str, str]) -> dict[str, str]:
+    optional = (form.blocks, form.token_ids, form.images)
+    columns = (
+        *form.columns(),
+        *form.identities,
+        *(one.column for one in form.failures),
+        *(name for name in optional if name),
+    )
+    found = {column: names.get(column) or names.get(_plain(column)) for column in columns}
+    return {column: name for column, name in found.items() if name is not None}
+
+
+def _missing(form: TraceFormat, names: Sequence[str]) -> list[str]:
+    plain = set(map(_plain, names))
+    return [column for column in form.columns() if _plain(column) not in plain]
+
+
+def _unknown(names: Sequence[str]) -> str:
+    """Say that no format has these columns, which there are, and which comes near."""
+    if not names:
+        return "holds no rows"
+    if any(re.fullmatch(r"[0-9]+\.input_tokens", name) for name in names):
+        return WINDOWS
+    for keys, words in UNREAD:
+        if keys <= set(names):
+            return f"{words}; or count tokens and write arrival_s, prompt_tokens, output_tokens"
+    if sum(_is_value(name) for name in names) * 2 > len(names):
+        return WINDOWS
+    there = listed(list(names))
+    nearest = min(FORMATS, key=lambda form: len(_missing(form, names)) / len(form.columns()))
+    missing = _missing(nearest, names)
+    near = ""
+    if len(nearest.columns()) - len(missing) >= 2:
+        near = f"; nearest: {nearest.name}, lacking {', '.join(missing)}"
+    return (
+        f"columns of no known trace format: {there}{near}. Expected for example arrival_s, "
+        "prompt_tokens, output_tokens; docs/traces.md lists every format"
+    )
+
+
+def _is_value(name: str) -> bool:
+    return not name or re.fullmatch(r"[-+0-9.eE:/ TZ{}]+", name) is not None

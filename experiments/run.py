@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   python -m experiments.run batching_sweep
   python -m experiments.run batching_sweep --dry-run
-  python -m experiments.run batching_sweep --set engine.block_size=32 --set sweep={}
+  python -m experiments.run batching_sweep --set engine.block_size=32 --out results/blocks
   python -m experiments.run batching_sweep --set workload.trace=trace.csv --out results/trace
-  python -m experiments.run my_study.yaml --jobs 8 --seeds 5
+  python -m experiments.run my_study.yaml --jobs 8 --seeds 5 --out results/more
 """
 
 

@@ -4,10 +4,12 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import growth, help_s, measure, smallest_study_s, whole_process
+from experiments.command import Parser, fail, run_command, start, whole_number
 
 NAMES = ("W1", "W2", "W3", "W4", "W5")
 KEYS = (
@@ -42,16 +44,17 @@ ROW = (
 )
 
 
-def main() -> int:
-    """Measure and print; with ``--json``, one object per workload as the last lines.
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print; with ``--json``, one object per workload as the last lines."""
+    return run_command(_command, _parser(), argv, "the rest was not measured")
 
-    Returns 1 when a benchmark is not loaded as it says: its queue grows below capacity, or does not
-    above it.
+
+def _command(arguments: argparse.Namespace) -> int:
+    """Return 1 when a benchmark is not loaded as it says: its queue grows below capacity, or does
+    not above it.
     """
-    parser = _parser()
-    arguments = parser.parse_args()
     if arguments.trace is not None and not arguments.trace.is_file():
-        parser.error(f"--trace {arguments.trace}: no such file")
+        return fail(f"--trace {arguments.trace}: no such file")
     print(
         "A timeout is one of a bare SimPy process, measured beside each workload. "
         "Times are of one core."
@@ -120,13 +123,16 @@ def _one(name: str, count: int | None, trace: Path | None, grow: bool) -> dict[s
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = Parser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "workloads", nargs="*", metavar="W", default=list(NAMES), type=_workload,
         help=f"of {' '.join(NAMES)}; all of them when none is named",
     )  # fmt: skip
     parser.add_argument(
-        "--requests", type=_count, metavar="N", help="how many, instead of each one's own number"
+        "--requests",
+        type=whole_number,
+        metavar="N",
+        help="how many, instead of each one's own number",
     )
     parser.add_argument(
         "--trace", type=Path, metavar="FILE",
@@ -146,11 +152,5 @@ def _workload(text: str) -> str:
     return text
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number of at least 1")
-    return int(text)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

@@ -5,14 +5,16 @@ from functools import lru_cache
 from math import inf
 from pathlib import Path
 
+from experiments.room import most_requests
 from experiments.study import Study
 from hardware.calibration import Calibration, UnknownCalibrationError, load_calibration
 from hardware.engines import ENGINES, engine_calibration, engine_calibration_names
 from hardware.gpu import Gpu, load_gpu
-from model.spec import load_spec
+from model.spec import MODEL_FILES, load_spec
 from sim.router import BLIND
 from sim.scenario import NO_CLIENT, ClusterConfig, EngineConfig, Scenario, build_scenario
 from workloads.arrivals import ClosedLoop
+from workloads.config import LATEST_S
 from workloads.requests import Requests
 from workloads.streams import stream
 from workloads.workload import Workload, generate
@@ -21,7 +23,7 @@ RANDOM_ROUTERS = ("random", "power_of_two_choices")
 """Routers that draw."""
 CALIBRATED = "calibrated"
 """What ``cluster.gpu`` says for the device that the calibration describes."""
-Stamp = tuple[int, int] | None
+Stamp = tuple[tuple[int, int] | None, ...]
 KEPT = 4
 """Scenarios and workloads that a process keeps, as neighbouring runs often share them."""
 LARGE = 100_000
@@ -103,11 +105,17 @@ def drawn(calibration: Calibration, price_seed: int) -> Calibration:
 def _stamp(path: str | Path) -> Stamp:
     """Size and time of change of a file, so that a changed one is read again.
 
-    Of a model's folder it is the config that is read: a folder does not change with its files.
+    Of a model's folder it is the config that is read, and what lies beside it and says how the
+    weights are stored: a folder does not change with its files.
     """
     file = Path(path)
+    files = [file / name for name in MODEL_FILES] if file.is_dir() else [file]
+    return tuple(_status(one) for one in files)
+
+
+def _status(file: Path) -> tuple[int, int] | None:
     try:
-        status = (file / "config.json" if file.is_dir() else file).stat()
+        status = file.stat()
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns
@@ -159,7 +167,7 @@ def requests_of(study: Study, seed: int) -> Requests:
             not before ``stop_s``, or all of it before ``warmup_s``.
     """
     stamps = tuple(_stamp(path) for path in study.workload.files)
-    prefixes = study.engine.enable_prefix_caching
+    prefixes = study.engine.enable_prefix_caching is not False
     requests = _requests(study.workload.model_dump_json(), seed, prefixes, stamps)
     if len(requests) > LARGE:
         _requests.cache_clear()
@@ -181,7 +189,14 @@ def requests_of(study: Study, seed: int) -> Requests:
 
 @lru_cache(maxsize=KEPT)
 def _requests(workload: str, seed: int, prefixes: bool, stamps: tuple[Stamp, ...]) -> Requests:
-    requests = generate(Workload.model_validate_json(workload), seed, prefixes=prefixes)
+    requests = generate(
+        Workload.model_validate_json(workload), seed, prefixes=prefixes, most=most_requests()
+    )
+    if requests.users is None and len(requests) and not requests.arrival_s[-1] <= LATEST_S:
+        raise ValueError(
+            f"workload: the last request arrives at {requests.arrival_s[-1]:g} s, expected at most "
+            f"{LATEST_S:g} s"
+        )
     if not len(requests):
         raise ValueError("workload: no request arrives, expected at least one")
     return requests

@@ -1,9 +1,8 @@
 """The studies that come with headroom, and how a study is found."""
 
-from difflib import get_close_matches
 from pathlib import Path
 
-from experiments.errors import StudyError
+from experiments.errors import StudyError, one_of, show
 
 STUDIES = Path(__file__).with_name("studies")
 """Where the bundled studies live."""
@@ -26,7 +25,10 @@ def find_study(name_or_path: str | Path) -> Path:
     bundled = bundled_studies()
     if str(name_or_path).removesuffix(".yaml") in bundled:
         return bundled[str(name_or_path).removesuffix(".yaml")]
-    close = get_close_matches(path.stem, bundled, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(bundled)}"
     what = "is a folder, expected a file" if path.is_dir() else "does not exist"
-    raise StudyError.of(f"study {name_or_path} {what}, and no bundled study has this name; {hint}")
+    if not path.is_dir() and path.exists():
+        what = "is no regular file"
+    raise StudyError.of(
+        f"study {show(name_or_path)} {what}, and no bundled study has this name; "
+        f"{one_of(path.stem, tuple(bundled))}"
+    )

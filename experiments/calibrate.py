@@ -4,17 +4,29 @@ With ``--from-kernels`` nothing is measured: published tables of kernel times ar
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from experiments.command import (
+    Parser,
+    between,
+    fail,
+    run_command,
+    seconds,
+    start,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     from experiments.fit import Fit
     from experiments.measure import Measurement
     from model.decoder import Decoder
+    from model.spec import DecoderSpec
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -149,7 +161,7 @@ def draw(found: "Fit", path: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m experiments.calibrate", description=__doc__)
+    parser = Parser(prog="python -m experiments.calibrate", description=__doc__)
     parser.add_argument("--model", help="catalogue name, or a folder of weights: measured")
     parser.add_argument(
         "--from-kernels", metavar="DIR", help="kernel tables, or the package that brings them"
@@ -165,14 +177,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--gpu", help="catalogue name of the device; without, peaks are probed")
     parser.add_argument("--dtype", choices=DTYPES, help="default: float32 on cpu, else bfloat16")
     parser.add_argument(
-        "--threads", type=int, help="cores that torch computes on; default: its own"
+        "--threads", type=whole_number, help="cores that torch computes on; default: its own"
     )
-    parser.add_argument("--layers", type=int, help="build this many layers only")
-    parser.add_argument("--budget-s", type=float, default=120.0, help="seconds to measure (120)")
-    parser.add_argument("--max-decodes", type=int, default=32)
-    parser.add_argument("--max-context-tokens", type=int, default=1024)
-    parser.add_argument("--max-tokens", type=int, default=512, help="tokens of the largest step")
-    parser.add_argument("--seed", type=int, default=0, help="of the random weights")
+    parser.add_argument("--layers", type=between(1, 10_000), help="build this many layers only")
+    parser.add_argument("--budget-s", type=seconds, default=120.0, help="seconds to measure (120)")
+    parser.add_argument("--max-decodes", type=between(1, 65_536), default=32)
+    parser.add_argument("--max-context-tokens", type=between(1, 2**24), default=1024)
+    parser.add_argument(
+        "--max-tokens", type=between(1, 2**22), default=512, help="tokens of the largest step"
+    )
+    parser.add_argument("--seed", type=between(0, 2**62), default=0, help="of the random weights")
     return parser
 
 
@@ -181,9 +195,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Files that are there already are left alone, but for a calibration of ours with ``--overwrite``.
     """
+    return run_command(_command, _parser(), argv, "nothing was written")
+
+
+def _command(arguments: argparse.Namespace) -> int:
     from experiments.errors import RunError
 
-    arguments = _parser().parse_args(argv)
     try:
         if (arguments.model is None) == (arguments.from_kernels is None):
             raise ValueError(
@@ -191,9 +208,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         _check_out(arguments.out)
         text = _write(arguments)
-    except (ValueError, OSError, RunError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except (ValueError, RunError) as error:
+        return fail(str(error))
     print(text)
     print(f"wrote {arguments.out} and {arguments.out.with_suffix('.png')}")
     return 0
@@ -217,9 +233,9 @@ def _write(arguments: argparse.Namespace) -> str:
 
 def _run(arguments: argparse.Namespace, path: Path) -> "Fit":
     """Measure and fit; write the calibration to ``path`` and its picture beside it."""
-    from rich.console import Console
     from rich.progress import Progress
 
+    from experiments.terminal import console
     from hardware.calibration import save_calibration
 
     limits = Limits(
@@ -228,10 +244,6 @@ def _run(arguments: argparse.Namespace, path: Path) -> "Fit":
         max_tokens=arguments.max_tokens,
         budget_s=arguments.budget_s,
     )
-    for key in ("max_decodes", "max_context_tokens", "max_tokens", "budget_s"):
-        if getattr(limits, key) <= 0:
-            flag = key.replace("_", "-")
-            raise ValueError(f"--{flag} {getattr(limits, key)}: expected more than 0")
     decoder = build_decoder(
         arguments.model,
         arguments.device,
@@ -240,7 +252,7 @@ def _run(arguments: argparse.Namespace, path: Path) -> "Fit":
         arguments.seed,
         arguments.threads,
     )
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with Progress(console=console(sys.stderr), transient=True) as bar:
         task = bar.add_task("measuring", total=1.0)
         found = calibrate(
             decoder,
@@ -303,6 +315,9 @@ def build_decoder(
     from model.weights import load_decoder
 
     if threads is not None:
+        cores = os.cpu_count() or 1
+        if not 1 <= threads <= cores:
+            raise ValueError(f"threads = {threads}, expected 1 to {cores}, as this machine has")
         torch.set_num_threads(threads)
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device {device!r}: this machine has no CUDA device, expected cpu")
@@ -312,6 +327,8 @@ def build_decoder(
         raise ValueError(f"device {device!r} is unknown, expected cpu or cuda") from None
     number = getattr(torch, dtype or ("float32" if where.type == "cpu" else "bfloat16"))
     folder = Path(model)
+    if where.type == "cpu":
+        _check_memory(load_spec(model), layers, number.itemsize)
     if layers is None and folder.is_dir() and list(folder.glob("*.safetensors*")):
         return load_decoder(folder, device=where, dtype=number)
     return random_decoder(
@@ -319,5 +336,19 @@ def build_decoder(
     )
 
 
+def _check_memory(spec: "DecoderSpec", layers: int | None, number_bytes: int) -> None:
+    """Refuse a decoder that this machine cannot hold. Raises ValueError."""
+    from experiments.room import memory_bytes
+
+    built = spec if layers is None else replace(spec, num_layers=layers)
+    weights, memory = built.parameters() * number_bytes, memory_bytes()
+    if weights > memory:
+        raise ValueError(
+            f"model = {spec.name} with {built.num_layers} layers has weights of "
+            f"{weights / 2**30:.1f} GiB, but this machine has {memory / 2**30:.1f} GiB: "
+            "set fewer layers, or a smaller model"
+        )
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

@@ -10,10 +10,10 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
 from experiments.measured import Findings, MeasuredStudy, Tell, measure_again
 from sim.scenario import ClusterConfig, EngineConfig, Scenario, SchedulerName, build_scenario
@@ -47,7 +47,9 @@ class DecoderStudy(MeasuredStudy):
         default=("static", "prefill_first", "chunked_prefill"), min_length=1
     )
     """Which schedulers to compare."""
-    loads: tuple[PositiveFloat, ...] = Field(default=(0.3, 0.6, 0.85), min_length=1)
+    loads: tuple[Annotated[float, Field(gt=0, le=1e3)], ...] = Field(
+        default=(0.3, 0.6, 0.85), min_length=1
+    )
     """Offered loads, as shares of each scheduler's simulated capacity."""
     workload: Workload
     """The requests; times of open arrivals are stretched to the load."""

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
+
+from model.nearest import closest
 
 MAX_SHOWN = 20
 """Problems printed before the rest is only counted."""
@@ -64,5 +65,12 @@ def show(value: object) -> str:
 
 def nearest(word: object, choices: Sequence[str]) -> str:
     """Return ``"; did you mean X?"`` for the closest choice, or nothing when none is close."""
-    found = get_close_matches(str(word), choices, n=1)
-    return f"; did you mean {found[0]}?" if found else ""
+    found = closest(word, choices)
+    return f"; did you mean {found}?" if found else ""
+
+
+def one_of(word: object, choices: Sequence[str]) -> str:
+    """Say which word was expected: the nearest first, then all of them."""
+    found = closest(word, choices)
+    expected = f"xpected one of {', '.join(choices)}"
+    return f"did you mean {found}? E{expected}" if found else f"e{expected}"

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.command import Parser, between, fail, processes, run_command, start
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -28,28 +30,32 @@ SHOWN = ("ttft_mean_ms", "ttft_p99_ms", "tpot_mean_ms", "itl_mean_ms", "e2e_mean
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m experiments.fit_engine", description=__doc__)
+    parser = Parser(prog="python -m experiments.fit_engine", description=__doc__)
     parser.add_argument("runs", type=Path, metavar="RUNS.csv", help="table of measured runs")
     parser.add_argument("--only", default="", metavar="REGEX", help="rows to fit, by run_id")
     parser.add_argument("--constants", default=",".join(DEFAULT), metavar="A,B,...")
-    parser.add_argument("--folds", type=int, default=0, help="cross-validation over runs")
+    parser.add_argument(
+        "--folds", type=between(0, 10_000), default=0, help="cross-validation over runs"
+    )
     parser.add_argument(
         "--leave-out-models", action="store_true", help="cross-validation over models, too"
     )
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--jobs", type=processes, default=2)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fit, print, cross-validate; 2 when the input is wrong or a worker was killed."""
+    return run_command(_command, _parser(), argv, "nothing was fitted")
+
+
+def _command(arguments: argparse.Namespace) -> int:
     from experiments.errors import RunError
 
-    arguments = _parser().parse_args(argv)
     try:
         _run(arguments)
-    except (ValueError, OSError, RunError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except (ValueError, RunError) as error:
+        return fail(str(error))
     return 0
 
 
@@ -123,4 +129,4 @@ def _block(found: "Fitted") -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start(main)

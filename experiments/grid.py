@@ -5,11 +5,15 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any
 
 from experiments.errors import nearest, show
 from experiments.schema import value_at
 from experiments.yaml_source import Path
+
+MOST_POINTS = 10_000
+"""Of one sweep: more rows than anybody compares, and more than can be checked in a minute."""
 
 SWEEPABLE = (
     "model", "cluster", "engine", "calibration", "workload", "slo", "warmup_fraction", "warmup_s",
@@ -67,6 +71,8 @@ def _grid(sweep: Mapping[str, Any]) -> tuple[list[Setting], list[tuple[Path, str
             problems.append((("sweep", key), "expected at least one value"))
     if problems:
         return [], problems
+    if fault := _too_many(sweep):
+        return [], [fault]
     choices = [
         [(key, value, ("sweep", key, index)) for index, value in enumerate(values)]
         for key, values in sweep.items()
@@ -77,9 +83,23 @@ def _grid(sweep: Mapping[str, Any]) -> tuple[list[Setting], list[tuple[Path, str
     ], []
 
 
+def _too_many(sweep: Mapping[str, Any]) -> tuple[Path, str] | None:
+    """Count the points of a grid, without making them."""
+    sizes = [len(values) for values in sweep.values()]
+    if prod(sizes) <= MOST_POINTS:
+        return None
+    product = " x ".join(map(str, sizes))
+    return ("sweep",), (
+        f"{product} = {prod(sizes):,} points, expected at most {MOST_POINTS:,}: give fewer values, "
+        "or a list of points"
+    )
+
+
 def _points(sweep: list[Any]) -> tuple[list[Setting], list[tuple[Path, str]]]:
     settings: list[Setting] = []
     problems: list[tuple[Path, str]] = []
+    if len(sweep) > MOST_POINTS:
+        return [], [(("sweep",), f"{len(sweep):,} points, expected at most {MOST_POINTS:,}")]
     for index, row in enumerate(sweep):
         if not isinstance(row, Mapping) or not row:
             problems.append((("sweep", index), "expected a mapping of dotted keys to values"))
@@ -93,15 +113,21 @@ def _key_problems(keys: list[str], path: Path) -> list[tuple[Path, str]]:
     """Keys outside the sections that can be swept, and keys one inside the other."""
     problems: list[tuple[Path, str]] = []
     for key in keys:
+        if not all(key.split(".")):
+            problems.append(((*path, key), "expected a dotted key, e.g. engine.block_size"))
+            continue
         section = key.split(".")[0]
         if section not in SWEEPABLE:
-            hint = nearest(section, SWEEPABLE)
-            problems.append(
-                ((*path, key), f"cannot be swept, expected a key of {', '.join(SWEEPABLE)}{hint}")
-            )
+            problems.append(((*path, key), f"cannot be swept, {_section(section)}"))
         inside = [other for other in keys if key.startswith(f"{other}.")]
         problems += [((*path, key), f"is part of {other}, which is swept, too") for other in inside]
     return problems
+
+
+def _section(word: str) -> str:
+    hint = nearest(word, SWEEPABLE).removeprefix("; ")
+    expected = f"xpected a key of {', '.join(SWEEPABLE)}"
+    return f"{hint} E{expected}" if hint else f"e{expected}"
 
 
 def _repeated(settings: list[Setting]) -> list[tuple[Path, str]]:

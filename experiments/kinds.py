@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.errors import Problem, RunError, StudyError, nearest, show
+from experiments.errors import Problem, RunError, StudyError, one_of, show
 from experiments.study import Loaded
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def kind_of(loaded: Loaded) -> str:
     kind = loaded.raw.get("kind", "serving")
     if kind in KINDS:
         return str(kind)
-    text = f"kind = {show(kind)}: expected one of {', '.join(KINDS)}{nearest(kind, KINDS)}"
+    text = f"kind = {show(kind)}: {one_of(kind, KINDS)}"
     raise StudyError([Problem(loaded.where(("kind",)), text), *loaded.document.problems])
 
 

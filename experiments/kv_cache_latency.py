@@ -9,11 +9,11 @@ without it quadratically.
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from experiments.measured import Findings, MeasuredStudy, Tell
 
@@ -32,11 +32,13 @@ class KvCacheStudy(MeasuredStudy):
 
     kind: Literal["kv_cache_latency"] = "kv_cache_latency"
     """What a run is: generation with and without a KV cache."""
-    prompt_tokens: tuple[PositiveInt, ...] = Field(default=(10, 50, 100, 500, 1000), min_length=1)
+    prompt_tokens: tuple[Annotated[int, Field(gt=0, le=10**9)], ...] = Field(
+        default=(10, 50, 100, 500, 1000), min_length=1
+    )
     """Lengths of the prompts."""
-    output_tokens: PositiveInt = 64
+    output_tokens: int = Field(default=64, gt=0, le=10**9)
     """Tokens to generate after each."""
-    repeats: PositiveInt = 3
+    repeats: int = Field(default=3, gt=0, le=1000)
     """Timings of each generation; the one with the median total counts."""
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from experiments.errors import StudyError
 from experiments.schema import coercions, complaints
@@ -39,13 +39,13 @@ class Measuring(BaseModel):
 
     model_config = STRICT
 
-    budget_s: PositiveFloat = 40.0
+    budget_s: float = Field(default=40.0, gt=0, le=86_400)
     """Seconds to spend."""
-    max_decodes: PositiveInt = 16
+    max_decodes: int = Field(default=16, gt=0, le=65_536)
     """Most decoding sequences of a measured step."""
-    max_context_tokens: PositiveInt = 512
+    max_context_tokens: int = Field(default=512, gt=0, le=2**24)
     """Longest measured context."""
-    max_tokens: PositiveInt = 512
+    max_tokens: int = Field(default=512, gt=0, le=2**22)
     """Most tokens of a measured step."""
 
 
@@ -66,13 +66,13 @@ class MeasuredStudy(BaseModel):
     """Catalogue name of the device, to anchor efficiencies; without, its peaks are probed."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of weights, activations and KV cache."""
-    layers: PositiveInt | None = None
+    layers: int | None = Field(default=None, gt=0, le=10_000)
     """Build only this many layers."""
-    threads: PositiveInt | None = None
+    threads: int | None = Field(default=None, gt=0, le=4096)
     """Cores that torch computes on; one less than the machine has keeps other work apart."""
     measuring: Measuring = Measuring()
     """How the calibration is measured."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**62)
     """Of the weights, the prompts and the workload."""
 
 

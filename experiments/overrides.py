@@ -12,6 +12,8 @@ from hardware.calibration import calibration_names
 from hardware.engines import engine_calibration_names
 from model.spec import catalogue
 
+MOST_SHOWN = 200
+"""Characters of a setting that a message repeats."""
 REPLACED_BY_TRACE = ("arrivals", "lengths", "num_requests", "duration_s")
 """Keys of a synthetic workload, which ``--set workload.trace=...`` puts out of force."""
 
@@ -37,7 +39,7 @@ def parse_overrides(texts: Sequence[str]) -> list[Override]:
     found, problems = [], []
     for text in texts:
         key, equals, value = text.partition("=")
-        where = f"--set {text}"
+        where = f"--set {text[:MOST_SHOWN]}"
         if not equals or not all(key.strip().split(".")):
             problems.append(Problem(where, "expected KEY=VALUE, e.g. engine.block_size=32"))
             continue
@@ -112,7 +114,8 @@ def apply_overrides(
             if override.path[0] != "sweep":
                 notes += _stop_sweeping(raw, override.path)
         except StudyError as error:
-            problems += [Problem(f"--set {override.text}", item.text) for item in error.problems]
+            where = f"--set {override.text[:MOST_SHOWN]}"
+            problems += [Problem(where, item.text) for item in error.problems]
     return notes, problems
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import build, effects, faults
+from experiments import build, effects, faults, room
 from experiments.errors import Problem, StudyError
 from experiments.grid import Setting, cell, expand, fill_missing, key_path
 from experiments.schema import value_at
@@ -76,6 +76,9 @@ def prepare(loaded: Loaded) -> Plan:
     checked = [faults.check(source, setting) for setting in settings]
     problems += faults.point_problems(loaded, settings, [found for _, found in checked], known)
     problems += loaded.document.problems
+    if study is not None and not problems:
+        found_runs = room.too_many_runs(len(settings), study.calibration_draws, study.seeds)
+        problems += [Problem(loaded.where(("seeds",)), found_runs)] if found_runs else []
     if problems or study is None:
         raise StudyError(faults.by_line(problems))
     studies = [point for point, _ in checked if point is not None]

@@ -2,12 +2,12 @@
 
 import sys
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
 from experiments.results import Progress
 from experiments.sweep import Run
+from experiments.terminal import console
 
 
 class Bar(Progress):
@@ -16,7 +16,7 @@ class Bar(Progress):
     def __init__(self) -> None:
         self._bar = RichProgress(
             TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            TextColumn("{task.fields[last]}"), console=Console(file=sys.stderr), transient=True,
+            TextColumn("{task.fields[last]}"), console=console(sys.stderr), transient=True,
         )  # fmt: skip
 
     def start(self, total: int, finished: int) -> None:

@@ -5,13 +5,13 @@ study, an option or the machine, said in one message; 130: interrupted, finished
 """
 
 import argparse
-import gc
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
+
+from experiments.command import Parser, fail, processes, run_command, start, whole_number
 
 if TYPE_CHECKING:
     from experiments.plan import Plan
@@ -30,23 +30,18 @@ EXAMPLES = """examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
-    parser = _parser()
-    try:
-        options = parser.parse_args(argv)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    if options.study is None and not options.list:
-        return _fail("expected a study: a path, or a name that --list shows")
+    kept = "finished runs are kept, run the same command to go on"
+    return run_command(_command, _parser(), argv, kept)
+
+
+def _command(options: argparse.Namespace) -> int:
+    if options.list:
+        return _list()
+    if options.study is None:
+        return fail("expected a study: a path, or a name that --list shows")
     if fault := _executor_fault(options):
-        return _fail(fault)
-    try:
-        return _list() if options.list else _run(options)
-    except KeyboardInterrupt:
-        print("interrupted; finished runs are kept, run the same command to go on", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output went away, which is its right
-        return 141
+        return fail(fault)
+    return _run(options)
 
 
 def _executor_fault(options: argparse.Namespace) -> str:
@@ -61,13 +56,8 @@ def _executor_fault(options: argparse.Namespace) -> str:
     return ""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; --help shows the options\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m experiments.run",
         description="Simulate LLM serving: run every point of a study and tabulate the results.",
         epilog=EXAMPLES,
@@ -84,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
         "--overwrite", action="store_true",
         help="replace results of ours that are of other settings; files of yours never are",
     )  # fmt: skip
-    parser.add_argument("--jobs", type=_count, metavar="N", help="processes (default: all cores)")
+    parser.add_argument(
+        "--jobs", type=processes, metavar="N", help="processes (default: all cores)"
+    )
     parser.add_argument(
         "--executor", choices=("local", "dask"), default="local",
         help="who simulates: this machine, or a dask.distributed cluster (default: local)",
@@ -92,24 +84,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--scheduler-address", metavar="HOST:PORT", help="the scheduler of --executor dask"
     )
-    parser.add_argument("--seeds", type=_count, metavar="N", help="runs of every point")
+    parser.add_argument("--seeds", type=whole_number, metavar="N", help="runs of every point")
     parser.add_argument("--list", action="store_true", help="list the bundled studies and stop")
     parser.add_argument(
         "--dry-run", action="store_true",
         help="check everything, print points, memory and ceilings, simulate nothing",
     )  # fmt: skip
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number of at least 1")
-    return int(text)
-
-
-def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 2
 
 
 def _list() -> int:
@@ -131,7 +112,7 @@ def _run(options: argparse.Namespace) -> int:
         loaded = _read(options)
         if kind_of(loaded) != "serving":
             if options.executor != "local":
-                return _fail(f"--executor {options.executor} is for studies of kind serving")
+                return fail(f"--executor {options.executor} is for studies of kind serving")
             return run_other(loaded, options.out, options.dry_run, options.overwrite)
         plan = _plan(loaded)
         _say(plan.notes)
@@ -139,9 +120,9 @@ def _run(options: argparse.Namespace) -> int:
             return _dry_run(plan)
         return _simulate(plan, options)
     except StudyError as error:
-        return _fail(str(error))
+        return fail(str(error))
     except RunError as error:
-        return _fail(f"{error}; finished runs are kept, run the same command to go on")
+        return fail(f"{error}; finished runs are kept, run the same command to go on")
 
 
 def _read(options: argparse.Namespace) -> "Loaded":
@@ -162,8 +143,9 @@ def _plan(loaded: "Loaded") -> "Plan":
 
 def _dry_run(plan: "Plan") -> int:
     from experiments import table
+    from experiments.terminal import console
 
-    to = table.console(sys.stdout)
+    to = console(sys.stdout)
     table.print_points(plan, to)
     table.print_ledgers(plan, to)
     table.print_ceilings(plan, to)
@@ -174,9 +156,10 @@ def _simulate(plan: "Plan", options: argparse.Namespace) -> int:
     from experiments import table
     from experiments.folder import chosen_folder
     from experiments.results import run_plan
+    from experiments.terminal import console
 
     out = chosen_folder(options.out, plan.study.name)
-    to = table.console(sys.stdout)
+    to = console(sys.stdout)
     with _executor(options) as executor:
         outcome = run_plan(
             plan, out, executor=executor, progress=_progress(),
@@ -218,21 +201,5 @@ def _progress() -> "Progress":
     return Bar() if sys.stderr.isatty() else Lines()
 
 
-def _one_thread_per_process() -> None:
-    """Keep linear algebra to one thread, before numpy is loaded.
-
-    The cores are busy with runs already; and a sum that is split over threads is rounded
-    differently for every number of them, so tables would depend on the machine.
-    """
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
-
-
 if __name__ == "__main__":
-    # What modules make while they load stays. To look through it for garbage again and again, and
-    # once more at the end, takes a third of a short study.
-    gc.set_threshold(100_000, 20, 20)
-    _one_thread_per_process()
-    status = main()
-    gc.freeze()
-    sys.exit(status)
+    start(main)

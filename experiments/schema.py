@@ -1,12 +1,13 @@
 """What the study schema says about a key: neighbours, choices, and pydantic's complaints."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from experiments.errors import nearest
+from experiments import vllm_keys
+from experiments.errors import MAX_SHOWN, nearest, one_of, show
 from experiments.yaml_source import Path
 
 Node = dict[str, Any]
@@ -19,8 +20,8 @@ def _schema(model: type[BaseModel]) -> Node:
 
 
 def dotted(path: Path) -> str:
-    """Return ``("a", "b", 0)`` as ``a.b[0]``."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    """Return ``("a", "b", 0)`` as ``a.b[0]``; what is no key of ours may be long, and is cut."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{show(part)}" for part in path)
     return text.removeprefix(".")
 
 
@@ -99,20 +100,28 @@ def all_keys(model: type[BaseModel], data: object, path: Path = ()) -> list[str]
     return found
 
 
-def unknown_key(model: type[BaseModel], path: Path, data: object) -> str:
-    """Say that the key at ``path`` does not exist, and which one may have been meant."""
-    last, parent = str(path[-1]), path[:-1]
-    neighbours = keys_at(model, parent, data)
-    hint = nearest(last, neighbours)
-    if not hint:  # the right word in the wrong section
-        elsewhere = [key for key in all_keys(model, data) if key.split(".")[-1] == last]
-        hint = (
-            f"; did you mean {elsewhere[0]}?"
-            if elsewhere
-            else nearest(dotted(path), all_keys(model, data))
-        )
-    expected = f", expected one of {', '.join(neighbours)}" if neighbours else ""
-    return f"unknown key{expected}{hint}"
+def unknown_key(
+    model: type[BaseModel], path: Path, data: object, known: Sequence[str] | None = None
+) -> str:
+    """Say that the key at ``path`` does not exist, and which one may have been meant.
+
+    First the right word in the wrong section, then a word of vLLM, then a misspelt one. ``known``
+    are all keys of the model, if the caller has them.
+    """
+    last = str(path[-1])
+    neighbours = keys_at(model, path[:-1], data)
+    known = all_keys(model, data) if known is None else known
+    elsewhere = [key for key in known if key.split(".")[-1] == last]
+    if elsewhere:
+        hint = f"; did you mean {elsewhere[0]}?"
+    elif of_vllm := vllm_keys.said_of(last) or vllm_keys.said_of_nearest(last, (*neighbours,)):
+        return f"unknown key; {of_vllm}"
+    else:
+        hint = nearest(last, neighbours) or nearest(last, [key.split(".")[-1] for key in known])
+    expected = f"xpected one of {', '.join(neighbours)}" if neighbours else ""
+    if not expected:
+        return f"unknown key{hint}"
+    return f"unknown key{hint} E{expected}" if hint else f"unknown key, e{expected}"
 
 
 def complaints(
@@ -123,12 +132,17 @@ def complaints(
     pydantic's locations also name members of unions, which are not in the data; those are dropped.
     """
     found: dict[Path, list[str]] = {}
+    known = all_keys(model, data)
     for item in error.errors(include_url=False):
         path = _path_in(data, item["loc"], item["type"])
         if item["type"].startswith("union_tag"):
             path = (*path, str(item["ctx"]["discriminator"]).strip("'"))
         messages = found.setdefault(path, [])
-        text = _message(item, model, path, data)
+        if item["type"] == "extra_forbidden":
+            shown = len(found) <= MAX_SHOWN  # the others are only counted, so not looked up
+            text = unknown_key(model, path, data, known) if shown else "unknown key"
+        else:
+            text = _message(item, model, path, data)
         if text not in messages:
             messages.append(text)
     return [(path, _join(messages)) for path, messages in found.items()]
@@ -179,8 +193,6 @@ def _path_in(data: object, location: tuple[int | str, ...], kind: str) -> Path:
 
 def _message(item: Any, model: type[BaseModel], path: Path, data: object) -> str:
     kind, text = item["type"], str(item["msg"])
-    if kind == "extra_forbidden":
-        return unknown_key(model, path, data)
     if kind == "missing":
         return f"missing{_description(model, path, data)}"
     if kind in ("value_error", "assertion_error"):
@@ -190,15 +202,23 @@ def _message(item: Any, model: type[BaseModel], path: Path, data: object) -> str
         return f"missing, expected one of {', '.join(choices)}"
     if kind == "union_tag_invalid":
         tag = item["ctx"]["tag"]
-        return f"expected one of {', '.join(choices)}{nearest(tag, choices)}"
+        return one_of(tag, choices)
     if kind == "string_pattern_mismatch":
         return f"not allowed{_description(model, path, data)}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         keys = keys_at(model, path, data)
         return f"expected a mapping{' with the keys ' if keys else ''}{', '.join(keys)}"
     if kind == "literal_error" and choices:
-        return f"expected one of {', '.join(choices)}{nearest(item['input'], choices)}"
-    return _plain_words(text)
+        return one_of(item["input"], choices)
+    return _plain_words(text) + _as_share(item)
+
+
+def _as_share(item: Any) -> str:
+    """Ask whether a share was given in percent."""
+    most, value = item.get("ctx", {}).get("le", item.get("ctx", {}).get("lt")), item["input"]
+    if most != 1 or not isinstance(value, int | float) or not 1 < value <= 100:
+        return ""
+    return f"; a share, not percent: did you mean {value / 100:g}?"
 
 
 def _plain_words(text: str) -> str:

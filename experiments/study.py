@@ -3,14 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PositiveFloat,
-    PositiveInt,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -22,10 +20,14 @@ from experiments.errors import Problem, StudyError, show
 from experiments.overrides import Override, apply_overrides, resolve_paths
 from experiments.yaml_source import Document, parse_yaml
 from experiments.yaml_source import Path as KeyPath
+from model.text_file import TextFileError, read_text
 from sim.metrics import Slo
 from sim.scenario import ClientConfig, ClusterConfig, EngineConfig
+from workloads.config import LATEST_S
 from workloads.workload import Workload
 
+MOST_BYTES = 2**20
+"""Of a study file."""
 OPTION = "--set"
 """Where a key stands that an option gave."""
 WARMUP = 0.1
@@ -59,20 +61,20 @@ class Study(BaseModel):
     """Who asks for what, when."""
     slo: Slo | None = None
     """Limits that a good request keeps; without them every finished request is good."""
-    calibration_draws: int = Field(default=0, ge=0)
+    calibration_draws: int = Field(default=0, ge=0, le=10_000)
     """Calibrations drawn from the covariance of the fit, each run with every seed: intervals then
     hold the uncertainty of prices, too. 0: the fit as it is; else at least 2."""
-    seeds: PositiveInt = 1
+    seeds: int = Field(default=1, gt=0, le=100_000)
     """Runs of every point, each with its own random numbers."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**62)
     """Seed of the first run; run r has seed + r, the same at every point."""
     warmup_fraction: float | None = Field(default=None, ge=0, lt=1)
     """Share of the first requests that is simulated but not measured. Default: 0.1; 0 where the
     workload has a clock (a trace, diurnal, piecewise), as its hours are not alike."""
-    warmup_s: float | None = Field(default=None, ge=0)
+    warmup_s: float | None = Field(default=None, ge=0, le=LATEST_S)
     """Instead of warmup_fraction: who arrives before this simulated time, seconds, is not
     measured."""
-    stop_s: PositiveFloat | None = None
+    stop_s: Annotated[float, Field(gt=0, le=LATEST_S)] | None = None
     """Simulated time at which to stop, seconds: who has arrived and has no answer then counts as
     unfinished. Default: when everybody has an answer."""
     sweep: dict[str, list[Any]] | list[dict[str, Any]] = {}
@@ -140,10 +142,9 @@ def read_raw(name_or_path: str | Path, overrides: Sequence[Override] = ()) -> Lo
     bundled = path.parent == STUDIES
     label = path.name if bundled else str(name_or_path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        what = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
-        raise StudyError.of(f"cannot read the study: {what}", label) from None
+        text = read_text(path, MOST_BYTES)
+    except TextFileError as error:
+        raise StudyError.of(f"cannot read the study: {error}", label) from None
     document = parse_yaml(text, label)
     if not isinstance(document.data, dict):
         kind = "empty" if document.data is None else show(document.data)
@@ -154,6 +155,8 @@ def read_raw(name_or_path: str | Path, overrides: Sequence[Override] = ()) -> Lo
     notes, problems = apply_overrides(raw, overrides)
     if problems:
         raise StudyError([*document.problems, *problems])
+    if raw.get("sweep", {}) is None:  # as --set says it, too: no sweep
+        raw["sweep"] = {}
     return Loaded(raw, document, overrides, notes)
 
 

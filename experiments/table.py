@@ -3,11 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from experiments.errors import show
 from experiments.plan import Plan
 from experiments.quantities import DASH, half_length
+from experiments.terminal import PIPED_WIDTH
 from experiments.words import calibration_notes, ceiling_lines, ledger_lines, points_text
 from sim.metrics import EXTRAPOLATED
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _ENDS = ("lo", "hi")
-PIPED_WIDTH = 10_000
-"""Columns of a console that is no terminal: nothing is cut or wrapped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +64,14 @@ SATURATED_NOTE = (
 )
 
 
-def console(stream: TextIO) -> "Console":
-    """Return a rich console: as wide as the terminal, or wide enough for anything in a pipe."""
-    from rich.console import Console
-
-    if stream.isatty():
-        return Console(file=stream, highlight=False)
-    return Console(file=stream, highlight=False, width=PIPED_WIDTH, color_system=None)
-
-
 def print_ceilings(plan: Plan, to: "Console") -> None:
     """Print what the hardware allows at best."""
-    to.print("\n".join(ceiling_lines(plan)), markup=False)
+    to.print("\n".join(ceiling_lines(plan)))
 
 
 def print_ledgers(plan: Plan, to: "Console") -> None:
     """Print the memory ledger of every distinct setup."""
-    to.print("\n".join(ledger_lines(plan)), markup=False)
+    to.print("\n".join(ledger_lines(plan)))
 
 
 def print_points(plan: Plan, to: "Console") -> None:
@@ -96,7 +86,7 @@ def print_points(plan: Plan, to: "Console") -> None:
         values = [show(point.values[key]) for key in plan.keys]
         draws = [str(drawn)] if drawn else []
         table.add_row(str(point.number), *values, *draws, ", ".join(map(str, point.seeds)))
-    to.print(f"{plan.study.name}: {len(plan.points)} points, {plan.runs} runs", markup=False)
+    to.print(f"{plan.study.name}: {len(plan.points)} points, {plan.runs} runs")
     to.print(table)
 
 
@@ -118,13 +108,13 @@ def print_summary(plan: Plan, summary: "DataFrame", to: "Console") -> None:
         left_out += len(columns) - len(kept)
         columns = kept
         table = _table(plan, rows, columns, marked)
-    to.print(_title(plan), markup=False)
+    to.print(_title(plan))
     to.print(table)
     notes = _notes(plan, rows, marked)
     if left_out:
         notes.append(f"{left_out} columns have no room here, summary.csv has them")
     for note in notes:
-        to.print(f"note: {note}", markup=False)
+        to.print(f"note: {note}")
 
 
 def _table(

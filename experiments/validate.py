@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.build import check_calibration
+from experiments.command import Parser, between, fail, processes, run_command, start
 from experiments.errors import RunError, StudyError
 from experiments.folder import Wanted, chosen_folder, results_folder
 from experiments.publish import claimed, publish
@@ -21,19 +22,18 @@ from experiments.validation.writing import FILES, facts_of, identity_of, write_r
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 0, or 2 for what is wrong with input or machine."""
-    options = _parser().parse_args(arguments)
+    return run_command(_command, _parser(), arguments, "nothing was written")
+
+
+def _command(options: argparse.Namespace) -> int:
     try:
         return _run(options)
-    except (StudyError, RunError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        return 130
+    except (RunError, ValueError) as error:
+        return fail(str(error))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m experiments.validate", description=__doc__)
+    parser = Parser(prog="python -m experiments.validate", description=__doc__)
     parser.add_argument("runs", type=Path, metavar="RUNS.csv", help="table of measured runs")
     parser.add_argument("--out", required=True, metavar="DIR", help="results folder")
     parser.add_argument(
@@ -43,15 +43,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", default="", metavar="REGEX", help="rows whose run_id contains this"
     )
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--jobs", type=processes, default=os.cpu_count() or 1, help="processes")
     parser.add_argument(
-        "--seeds", type=int, default=SEEDS, help="simulations of a run whose requests are drawn"
+        "--seeds",
+        type=between(1, 10_000),
+        default=SEEDS,
+        help="simulations of a run whose requests are drawn",
     )
     parser.add_argument(
         "--calibration", metavar="NAME|FILE", help="prices of all runs; default: by GPU and version"
     )
     parser.add_argument(
-        "--calibration-draws", type=int, default=0, metavar="K",
+        "--calibration-draws", type=between(0, 10_000), default=0, metavar="K",
         help="calibrations drawn from each one's covariance, for the intervals",
     )  # fmt: skip
     parser.add_argument(
@@ -61,10 +64,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    for name, least in (("jobs", 1), ("seeds", 1), ("calibration_draws", 0)):
-        if getattr(options, name) < least:
-            given = getattr(options, name)
-            raise StudyError.of(f"--{name.replace('_', '-')} {given}: expected at least {least}")
     try:
         re.compile(options.only)
     except re.error as error:
@@ -114,4 +113,4 @@ def _short(one: Skipped) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    start(main)

@@ -52,7 +52,7 @@ def calibration_notes(plan: Plan) -> list[str]:
     """Say what prices rest on: each sentence once, with the points that it is about."""
     found: dict[str, list[int]] = {}
     for point in plan.points:
-        for sentence in price_notes(point.study):
+        for sentence in (*price_notes(point.study), *cost_notes(point.study)):
             found.setdefault(sentence, []).append(point.number)
     notes = [
         sentence if len(points) == len(plan.points) else f"{points_text(points)}: {sentence}"
@@ -93,6 +93,14 @@ def price_notes(study: Study) -> list[str]:
             f"points; a good one has at most {POOR_MEAN:.0%} and {POOR_WORST:.0%}"
         )
     return notes
+
+
+def cost_notes(study: Study) -> list[str]:
+    """Say that a GPU has no price, so that no cost is taken for none."""
+    gpu = gpu_of(study.cluster.gpu, prices_of(study))
+    if study.cluster.gpu_usd_per_hour is not None or gpu.usd_per_hour is not None:
+        return []
+    return [f"gpu {gpu.name} has no price, so costs are empty (set cluster.gpu_usd_per_hour)"]
 
 
 def _host_words(engine: EngineConfig) -> str:

@@ -75,13 +75,23 @@ def _by_copies(
     from concurrent.futures.process import BrokenProcessPool
 
     others = set(active_children())
-    pool = ProcessPoolExecutor(
-        workers, get_context("fork"), initializer=_prepare, initargs=(os.getpid(),)
-    )
+    try:
+        pool = ProcessPoolExecutor(
+            workers, get_context("fork"), initializer=_prepare, initargs=(os.getpid(),)
+        )
+    except (OSError, ImportError) as error:  # no /dev/shm, or no room in it
+        raise _cannot_start(error) from None
     with pool:
         try:
-            with interrupts_later():  # and in the workers never
-                ended = as_completed([pool.submit(function, *task) for task in tasks])
+            try:
+                with interrupts_later():  # and in the workers never
+                    ended = as_completed([pool.submit(function, *task) for task in tasks])
+            except (OSError, RuntimeError) as error:  # a limit on processes, threads or memory
+                if isinstance(error, BrokenProcessPool):
+                    raise
+                for process in (pool._processes or {}).values():
+                    process.kill()
+                raise _cannot_start(error) from None
             begun()
             for future in ended:
                 yield future.result()
@@ -111,6 +121,11 @@ def _by_interpreters(
     except KeyboardInterrupt:
         get_reusable_executor().shutdown(wait=False, kill_workers=True)
         raise
+
+
+def _cannot_start(error: Exception) -> RunError:
+    what = getattr(error, "strerror", None) or str(error)
+    return RunError(f"worker processes cannot be started: {what}; --jobs 1 does without any")
 
 
 def _killed(workers: int) -> RunError:

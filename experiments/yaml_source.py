@@ -8,12 +8,17 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from experiments.errors import Problem, StudyError, show
+from model.text_file import DEEPEST, MOST_VALUES, TOO_DEEP, TOO_MANY
 
 Path = tuple[str | int, ...]
 """Where a value stands in a document: keys of mappings and indices of lists."""
 
 _PLAIN_TAGS = tuple(f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float"))
 _TEXT_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:timestamp")
+
+
+_LARGEST = 2**63 - 1
+"""Whole numbers are of 64 bits, as they are in every table that results from them."""
 
 
 @dataclass(slots=True)
@@ -25,6 +30,8 @@ class Document:
     lines: dict[Path, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     """Duplicate keys and tags, which make a file invalid but readable to its end."""
+    values: int = 0
+    """How many there are, each alias counted with all that it stands for."""
 
     def where(self, path: Path) -> str:
         """Return ``label:line`` of the deepest part of ``path`` that the text holds."""
@@ -51,10 +58,12 @@ def parse_yaml(text: str, label: str) -> Document:
         line = f":{mark.line + 1}" if mark is not None else ""
         what = error.problem or error.context or "unreadable"
         raise StudyError.of(f"not valid YAML: {what}", label + line) from None
-    except (YAMLError, ValueError, RecursionError) as error:
+    except RecursionError:
+        raise StudyError.of(f"not valid YAML: {TOO_DEEP}", label) from None
+    except (YAMLError, ValueError) as error:
         if isinstance(error, StudyError):
             raise
-        what = str(error).splitlines()[0] if str(error) else "nested too deeply"
+        what = str(error).splitlines()[0] if str(error) else "unreadable"
         raise StudyError.of(f"not valid YAML: {what}", label) from None
     return document
 
@@ -67,6 +76,10 @@ def _plain(
     document.lines.setdefault(path, line)
     if any(node is parent for parent in open_nodes):
         raise StudyError.of("an alias (*) inside its own anchor (&)", f"{document.label}:{line}")
+    document.values += 1
+    if document.values > MOST_VALUES or len(path) > DEEPEST:
+        fault = TOO_MANY if document.values > MOST_VALUES else TOO_DEEP
+        raise StudyError.of(fault, f"{document.label}:{line}")
     inside = (*open_nodes, node)
     if isinstance(node, MappingNode):
         return _mapping(node, path, document, yaml, inside)
@@ -77,12 +90,33 @@ def _plain(
         ]
     tag = str(node.tag)
     if tag in _PLAIN_TAGS:
-        return yaml.constructor.construct_object(node)
+        return _within_64_bits(yaml.constructor.construct_object(node), node, line, document)
     if tag not in _TEXT_TAGS:
         document.problems.append(
             Problem(f"{document.label}:{line}", f"tag {tag} is not allowed, expected plain values")
         )
-    return str(node.value)
+    return _text(node, document)
+
+
+def _text(node: Node, document: Document) -> str:
+    """The characters of a scalar: JSON writes those beyond 16 bits as two escapes."""
+    text = str(node.value)
+    if not any("\ud800" <= character <= "\udfff" for character in text):
+        return text
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        where = f"{document.label}:{node.start_mark.line + 1}"
+        document.problems.append(Problem(where, f"{show(text)} holds half a character"))
+        return text.encode("utf-8", "replace").decode()
+
+
+def _within_64_bits(value: Any, node: Node, line: int, document: Document) -> Any:
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        text = f"{show(node.value)} is too large for a whole number, expected at most {_LARGEST}"
+        document.problems.append(Problem(f"{document.label}:{line}", text))
+        return _LARGEST
+    return value
 
 
 def _mapping(
@@ -95,7 +129,7 @@ def _mapping(
         if not isinstance(key_node, ScalarNode):
             document.problems.append(Problem(where, "a key must be a single word"))
             continue
-        key = str(key_node.value)
+        key = _text(key_node, document)
         here = (*path, key)
         if key in content:
             dotted = ".".join(str(part) for part in here)

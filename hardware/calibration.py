@@ -1,6 +1,5 @@
 """Calibration: how far kernels and engine stay from a GPU's peaks, fitted from measurements."""
 
-import difflib
 import re
 from pathlib import Path
 from typing import Annotated, Self
@@ -11,7 +10,6 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
-    PositiveFloat,
     PositiveInt,
     model_validator,
 )
@@ -22,7 +20,9 @@ from ruamel.yaml.scalarstring import LiteralScalarString
 from hardware.gpu import Gpu
 from hardware.kernels import Kernels
 from hardware.surface import Surface
+from hardware.uncertainty import check_covariance
 from hardware.yaml_file import read_yaml, validated
+from model.nearest import closest
 
 __all__ = [
     "DATASHEET",
@@ -46,8 +46,9 @@ _NODE = re.compile(r"gemm_curve\[(\d+)\]")
 POOR_MEAN, POOR_WORST = 0.08, 0.25
 """Mean and worst held-out error above which a calibration is called poor."""
 
-Efficiency = Annotated[float, Field(gt=0, le=1.5)]
+Efficiency = Annotated[float, Field(ge=1e-6, le=1.5)]
 """Reached share of a peak. Above one is possible: counts of traffic are not what caches see."""
+Seconds = Annotated[float, Field(ge=0, le=3600)]
 
 
 class UnknownCalibrationError(ValueError):
@@ -75,8 +76,8 @@ class Covariance(_Part):
             raise ValueError(f"expected a matrix of {size} by {size}, one row per parameter")
         for name in self.parameters:
             if name not in PARAMETERS and not _NODE.fullmatch(name):
-                close = difflib.get_close_matches(name, PARAMETERS, 1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
+                close = closest(name, PARAMETERS)
+                hint = f"; did you mean {close!r}?" if close else ""
                 raise ValueError(f"parameter {name!r} is not one of a calibration{hint}")
         for row in range(size):
             for column in range(row):
@@ -137,7 +138,7 @@ class Calibration(_Part):
     """Matrix products, traffic."""
     gemm_overlap: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Matrix products, how far arithmetic hides traffic: 1 is the roofline's maximum, 0 the sum."""
-    gemm_curve: tuple[tuple[PositiveInt, PositiveFloat], ...] = ()
+    gemm_curve: tuple[tuple[PositiveInt, Annotated[float, Field(ge=1e-3, le=1e3)]], ...] = ()
     """Matrix products, (rows, factor) on both efficiencies, log-linear between ascending rows."""
     attention_prefill_flops: Efficiency = 1.0
     """Attention of prefill chunks, arithmetic."""
@@ -160,24 +161,24 @@ class Calibration(_Part):
 
     async_scheduling: bool = False
     """Whether the engine plans a step while the one before it runs."""
-    idle_start_s: NonNegativeFloat = 0.0
+    idle_start_s: Seconds = 0.0
     """Before the first step after idling: host time that running steps would hide."""
-    step_overhead_s: NonNegativeFloat = 0.0
+    step_overhead_s: Seconds = 0.0
     """Once per step: scheduling, preparing inputs, sampling."""
-    sequence_overhead_s: NonNegativeFloat = 0.0
+    sequence_overhead_s: Seconds = 0.0
     """Once per sequence in a step."""
-    api_request_s: NonNegativeFloat = 0.0
+    api_request_s: Seconds = 0.0
     """Once per request on its way in: HTTP, validation, the queue to the engine."""
-    api_token_s: NonNegativeFloat = 0.0
+    api_token_s: Seconds = 0.0
     """The same per token of the prompt: the tokeniser."""
-    api_output_s: NonNegativeFloat = 0.0
+    api_output_s: Seconds = 0.0
     """Once per token on its way out, delaying it: detokeniser and stream."""
-    chunk_overhead_s: NonNegativeFloat = 0.0
+    chunk_overhead_s: Seconds = 0.0
     """Once per prefill chunk."""
-    layer_overhead_s: NonNegativeFloat = 0.0
+    layer_overhead_s: Seconds = 0.0
     """Once per layer: launches and gaps between kernels. With measured kernels: all that norms,
     activations and the like take while they move little."""
-    collective_overhead_s: NonNegativeFloat = 0.0
+    collective_overhead_s: Seconds = 0.0
     """Once per collective, beyond the hops of the links."""
 
     covariance: Covariance | None = None
@@ -188,11 +189,18 @@ class Calibration(_Part):
     """Where the measurements lie; None for no limit."""
 
     @model_validator(mode="after")
-    def _ascends(self) -> Self:
+    def _agrees(self) -> Self:
         rows = [row for row, _ in self.gemm_curve]
         if rows != sorted(set(rows)):
             raise ValueError(f"gemm_curve has rows {rows}, expected ascending ones")
+        if self.covariance is not None:
+            check_covariance(self.covariance.parameters, self.covariance.matrix, self._fitted())
         return self
+
+    def _fitted(self) -> dict[str, float]:
+        """Everything that may have an uncertainty, by the name that a covariance has for it."""
+        curve = {f"gemm_curve[{place}]": value for place, (_, value) in enumerate(self.gemm_curve)}
+        return {name: getattr(self, name) for name in PARAMETERS} | curve
 
     @property
     def measured(self) -> bool:
@@ -217,12 +225,10 @@ class Calibration(_Part):
         if self.covariance is None:
             raise ValueError(f"calibration {self.name} has no covariance to draw from")
         names = self.covariance.parameters
-        fields = self.model_dump()
+        fields, fitted = self.model_dump(), self._fitted()
         curve = [list(node) for node in self.gemm_curve]
         nodes = {name: int(found[1]) for name in names if (found := _NODE.fullmatch(name))}
-        values = np.array(
-            [curve[nodes[name]][1] if name in nodes else fields[name] for name in names]
-        )
+        values = np.array([fitted[name] for name in names])
         of_logs = np.array(self.covariance.matrix) / np.outer(values, values)
         logs = rng.multivariate_normal(np.log(values), of_logs, method="eigh")
         for name, value in zip(names, np.exp(logs).tolist(), strict=True):
@@ -292,8 +298,8 @@ def load_calibration(name_or_path: str | Path) -> Calibration:
     bundled = FOLDER / f"{text.lower()}.yaml"
     path = bundled if text.lower() in calibration_names() else Path(text)
     if not path.is_file():
-        close = difflib.get_close_matches(text.lower(), calibration_names(), 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        close = closest(text, calibration_names())
+        hint = f"; did you mean {close!r}?" if close else ""
         raise UnknownCalibrationError(
             f"calibration = {text!r} is neither a file nor one of "
             f"{', '.join(calibration_names())}{hint}"

@@ -35,9 +35,28 @@ RELATIVES = {
     "l4": "l40s",
     "rtx-4090": "l40s",
     "mi300x": "h100-sxm",
+    "mi325x": "h100-sxm",
+    "mi355x": "b200-sxm",
+    "h20-sxm": "h100-sxm",
+    "h100-nvl": "h100-sxm",
+    "gb200": "b200-sxm",
+    "gb300": "b200-sxm",
+    "b300-sxm": "b200-sxm",
+    "l20": "l40s",
+    "rtx-6000-ada": "l40s",
+    "rtx-pro-6000": "l40s",
+    "rtx-5090": "l40s",
+    "rtx-3090": "a100-80gb-sxm",
+    "rtx-a6000": "a100-80gb-sxm",
+    "a40": "a100-80gb-sxm",
+    "a30": "a100-80gb-sxm",
+    "a10": "a100-80gb-sxm",
+    "v100-32gb-sxm": "a100-80gb-sxm",
+    "v100-16gb-sxm": "a100-80gb-sxm",
 }
 """Whose kernels a GPU without tables is taken to have, at its own peaks: the same architecture
-where there is one (T4 and A10G: the older tensor cores; MI300X: no relative, the same time)."""
+where there is one (V100, T4, RTX 30 and A10 to A40: the older tensor cores; RTX Blackwell: those of
+Ada; MI300X and its kin: no relative, the same time)."""
 
 
 class EngineConstants(BaseModel):

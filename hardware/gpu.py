@@ -5,9 +5,9 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from hardware.yaml_file import read_yaml, validated
 
@@ -29,7 +29,13 @@ _UNITS = {
     "TFLOP/s": 1e12,
     "us": 1e-6,
     "USD/h": 1.0,
+    "sm": 1.0,
 }
+
+MAPPING = (
+    "{like: NAME, memory_bytes: ..., bandwidth_bytes_per_s: ..., peak_flops_per_s: {bf16: ...}}"
+)
+"""How a study writes a GPU that the catalogue does not hold."""
 
 _NOISE = frozenset(
     ("nvidia", "amd", "tesla", "geforce", "instinct", "hbm2", "hbm2e", "hbm3", "hbm3e")
@@ -38,10 +44,13 @@ _SXM = re.compile(r"sxm\d")
 
 _INSTEAD = {
     "bf16": "set dtype: float16",
-    "fp8": "set quantization: w8a16, int8, or none",
-    "fp4": "set quantization: int4, or none",
     "int8": "set quantization: fp8, or none",
 }
+
+
+Memory = Annotated[int, Field(gt=0, le=10**15)]
+Rate = Annotated[float, Field(gt=0, le=1e21)]
+"""Bytes or operations per second. With the bounds no step takes longer than a float can tell."""
 
 
 class UnknownGpuError(ValueError):
@@ -61,27 +70,30 @@ class Gpu(BaseModel):
 
     name: str = "custom"
     """What results call it."""
-    memory_bytes: PositiveInt
+    memory_bytes: Memory
     """What the driver offers to a process: the total of cudaMemGetInfo."""
-    nominal_memory_bytes: PositiveInt | None = None
+    nominal_memory_bytes: Memory | None = None
     """What the vendor sells."""
-    bandwidth_bytes_per_s: PositiveFloat
+    bandwidth_bytes_per_s: Rate
     """Of the memory."""
-    peak_flops_per_s: dict[Compute, PositiveFloat] = Field(min_length=1)
+    peak_flops_per_s: dict[Compute, Rate] = Field(min_length=1)
     """Dense peak of each arithmetic that the GPU has: fp32 tf32 fp16 bf16 fp8 int8 fp4."""
+    compute_capability: PositiveFloat | None = None
+    """NVIDIA's version of the architecture: 8.0 for an A100, 9.0 for an H100. It decides which
+    quantized weights an engine can run; without one none is refused for its age."""
     link: str = "none"
     """What joins GPUs of one server."""
-    gpus_per_server: PositiveInt = 8
+    gpus_per_server: Annotated[int, Field(ge=1, le=4096)] = 8
     """GPUs that these links join, and so the largest tensor-parallel size. Default: as many as the
     servers of every GPU of the catalogue hold."""
-    link_bytes_per_s: PositiveFloat | None = None
+    link_bytes_per_s: Rate | None = None
     """Of one GPU's links together, in one direction. Needed for tensor parallelism."""
-    link_peer_bytes_per_s: PositiveFloat | None = None
+    link_peer_bytes_per_s: Rate | None = None
     """Where every pair of GPUs has a link of its own (a full mesh): the rate of one, in one
     direction. A group uses the links between its members only."""
-    link_latency_s: NonNegativeFloat = 1e-6
+    link_latency_s: Annotated[float, Field(ge=0, le=1)] = 1e-6
     """Of one hop. Default: NCCL's figure for PCIe."""
-    usd_per_hour: PositiveFloat | None = None
+    usd_per_hour: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """On-demand price of one GPU."""
     sources: dict[str, str] = Field(default_factory=dict)
     """Where each figure comes from, by field."""
@@ -112,7 +124,7 @@ class _Source(BaseModel):
 class _Figure(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     value: PositiveFloat
-    unit: Literal["GiB", "GB/s", "TB/s", "TFLOP/s", "us", "USD/h"]
+    unit: Literal["GiB", "GB/s", "TB/s", "TFLOP/s", "us", "USD/h", "sm"]
     source: str
     kind: Literal["dense"] | None = None
     note: str | None = None
@@ -124,6 +136,7 @@ class _Figure(BaseModel):
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     aliases: list[str]
+    compute_capability: _Figure | None = None
     memory: _Figure
     nominal_memory: _Figure
     bandwidth: _Figure
@@ -132,7 +145,8 @@ class _Entry(BaseModel):
     link_rate: _Figure
     link_peer_rate: _Figure | None = None
     link_latency: _Figure
-    price: _Figure
+    price: _Figure | None = None
+    gpus_per_server: int = Field(default=8, gt=0)
 
 
 class _Catalogue(BaseModel):
@@ -152,30 +166,31 @@ def _catalogue() -> tuple[dict[str, Gpu], dict[str, str]]:
 
 
 def _gpu(name: str, entry: _Entry, sources: dict[str, _Source]) -> Gpu:
-    peer = entry.link_peer_rate
-    figures = {
+    known = {
+        "compute_capability": entry.compute_capability,
         "memory_bytes": entry.memory,
         "nominal_memory_bytes": entry.nominal_memory,
         "bandwidth_bytes_per_s": entry.bandwidth,
         "link_bytes_per_s": entry.link_rate,
-        **({} if peer is None else {"link_peer_bytes_per_s": peer}),
+        "link_peer_bytes_per_s": entry.link_peer_rate,
         "link_latency_s": entry.link_latency,
         "usd_per_hour": entry.price,
-        **{f"peak_flops_per_s.{compute}": figure for compute, figure in entry.peak.items()},
     }
-    return Gpu(
-        name=name,
-        memory_bytes=int(entry.memory.si()),
-        nominal_memory_bytes=int(entry.nominal_memory.si()),
-        bandwidth_bytes_per_s=entry.bandwidth.si(),
-        peak_flops_per_s={compute: figure.si() for compute, figure in entry.peak.items()},
-        link=entry.link,
-        link_bytes_per_s=entry.link_rate.si(),
-        link_peer_bytes_per_s=None if peer is None else peer.si(),
-        link_latency_s=entry.link_latency.si(),
-        usd_per_hour=entry.price.si(),
-        sources={field: _citation(figure, sources) for field, figure in figures.items()},
-    )
+    figures = {field: figure for field, figure in known.items() if figure is not None}
+    peaks = {f"peak_flops_per_s.{compute}": figure for compute, figure in entry.peak.items()}
+    whole = ("memory_bytes", "nominal_memory_bytes")
+    values: dict[str, object] = {
+        field: int(figure.si()) if field in whole else figure.si()
+        for field, figure in figures.items()
+    }
+    values |= {
+        "name": name,
+        "peak_flops_per_s": {compute: figure.si() for compute, figure in entry.peak.items()},
+        "link": entry.link,
+        "gpus_per_server": entry.gpus_per_server,
+        "sources": {field: _citation(one, sources) for field, one in (figures | peaks).items()},
+    }
+    return Gpu.model_validate(values)
 
 
 def _citation(figure: _Figure, sources: dict[str, _Source]) -> str:
@@ -215,11 +230,19 @@ def load_gpu(gpu: str | Mapping[str, object]) -> Gpu:
     spellings |= {_spelling(entry): entry for entry in gpus}
     if _spelling(name) in spellings:
         return gpus[spellings[_spelling(name)]]
-    close = difflib.get_close_matches(name, [*gpus, *aliases], 1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
     raise UnknownGpuError(
-        f"gpu = {gpu!r} is not in the catalogue, expected one of {', '.join(gpus)}{hint}"
+        f"gpu = {gpu!r} is not in the catalogue, expected one of {', '.join(gpus)}"
+        f"{_typo(name, [*gpus, *aliases])}; or a mapping with its own figures, all of them or what "
+        f"differs from a relative: {MAPPING}"
     )
+
+
+def _typo(name: str, known: list[str]) -> str:
+    """The GPU that was meant, if but letters differ: another number is another GPU."""
+    digits = re.findall(r"\d", name)
+    alike = [one for one in known if re.findall(r"\d", one) == digits]
+    close = difflib.get_close_matches(name, alike, 1, cutoff=0.75)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _spelling(name: str) -> frozenset[str]:

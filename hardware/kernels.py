@@ -8,11 +8,12 @@ Not covered: matrix products narrower than the first node; head dimensions other
 to reach the same shares.
 """
 
-from typing import Literal, TypeVar
+from collections.abc import Iterator
+from typing import Literal, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, model_validator
 
 from hardware.gpu import Gpu
 from hardware.roofline import operator_s
@@ -36,6 +37,16 @@ LIKE: dict[str, tuple[Numbers, ...]] = {
     "fp4": ("fp4", "fp8", "bf16"),
 }
 """Whose shares an arithmetic takes: its own, or those of the nearest one that was measured."""
+
+
+AXES = {
+    "gemm": ("m", "n", "k"),
+    "prefill_attention": ("rows", "positions", "group"),
+    "decode_attention": ("sequences", "kv_heads", "group"),
+    "experts": ("rows", "width", "experts"),
+    "all_reduce": ("ranks", "bytes"),
+}
+"""Coordinates of each surface."""
 
 
 class HeldOut(BaseModel):
@@ -108,6 +119,24 @@ class Kernels(BaseModel):
     rank), experts (on a rank); share of the roofline."""
     held_out: dict[str, HeldOut] = Field(default_factory=dict)
     """By operator and arithmetic."""
+
+    @model_validator(mode="after")
+    def _has_its_axes(self) -> Self:
+        for kind, surface in self._surfaces():
+            if set(surface.axes) != set(AXES[kind]):
+                found, expected = ", ".join(surface.axes), ", ".join(AXES[kind])
+                raise ValueError(f"{kind} has the axes {found}, expected {expected}")
+        return self
+
+    def _surfaces(self) -> Iterator[tuple[str, Surface]]:
+        for kind in ("gemm", "prefill_attention", "experts"):
+            for surface in getattr(self, kind).values():
+                yield kind, surface
+        for kernel in self.decode_attention.values():
+            for part in (kernel.floor_s, kernel.base_s, kernel.bytes_share):
+                yield "decode_attention", part
+        if self.all_reduce is not None:
+            yield "all_reduce", self.all_reduce
 
     def gemm_s(self, operator: Operator, gpu: Gpu) -> Floats:
         """Return the seconds of one execution of a matrix product, or of all experts' together."""

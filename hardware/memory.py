@@ -5,8 +5,8 @@ subtracts the weights, the peak of the largest step it could run, and what the r
 cuts the rest into blocks. Compared with the number of blocks that vLLM logs it is within 0.5% on
 the runs of tests/hardware/test_memory.py.
 
-What it leaves out: captured CUDA graphs (vLLM takes them from the share it does not use), scores
-that standard attention keeps, and padding of the vocabulary.
+What it leaves out: captured CUDA graphs (vLLM takes them from the share it does not use), and
+scores that standard attention keeps.
 """
 
 import math
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from hardware.gpu import Gpu, gpu_names, load_gpu
 from hardware.interconnect import check_ranks
-from model.ops import rank_weight_bytes, shard, tensor_parallel_sizes
+from model.ops import rank_weight_bytes, rotary_table_bytes, shard, tensor_parallel_sizes
 from model.precision import Precision
 from model.spec import DecoderSpec
 
@@ -77,6 +77,12 @@ class MemoryLedger:
     num_gpu_blocks: int
     overridden: bool
     """Whether the number of blocks was given instead of computed."""
+    weights_are: str = ""
+    """How the weights are stored, and who says so; empty for 16 bits."""
+    kv_numbers: str = ""
+    """What the KV cache holds."""
+    rotary_table_bytes: int = 0
+    """Cosines and sines of every position, which vLLM counts among the weights."""
 
     @property
     def kv_tokens(self) -> int:
@@ -86,7 +92,8 @@ class MemoryLedger:
     @property
     def used_bytes(self) -> int:
         """Everything, the blocks included."""
-        fixed = self.weights_bytes + self.activations_bytes + self.reserve_bytes
+        fixed = self.weights_bytes + self.rotary_table_bytes
+        fixed += self.activations_bytes + self.reserve_bytes
         return fixed + self.num_gpu_blocks * self.block_bytes
 
     @property
@@ -98,14 +105,19 @@ class MemoryLedger:
     def lines(self) -> list[tuple[str, int, str]]:
         """Return (what, bytes, remark) of every entry, from the total to the KV cache."""
         ranks = f"one of {self.tensor_parallel_size} ranks" if self.tensor_parallel_size > 1 else ""
+        weights = ", ".join(x for x in (self.model, ranks, self.weights_are) if x)
+        table = ("- rotary table", self.rotary_table_bytes, "cosines and sines of all positions")
+        rotary = [table] if self.rotary_table_bytes else []
         blocks = (
             f"{self.num_gpu_blocks} blocks of {self.block_size} tokens, "
             f"{self.block_bytes / 2**20:.3g} MiB each"
         )
+        blocks += f", {self.kv_numbers}" if self.kv_numbers == "fp8" else ""
         return [
             ("memory of the GPU", self.total_bytes, self.gpu),
             ("budget", self.budget_bytes, f"gpu_memory_utilization = {self.utilization:g}"),
-            ("- weights", self.weights_bytes, ", ".join(x for x in (self.model, ranks) if x)),
+            ("- weights", self.weights_bytes, weights),
+            *rotary,
             ("- activations", self.activations_bytes, "largest step"),
             ("- runtime", self.reserve_bytes, "libraries, collectives"),
             ("= left for KV", self.kv_bytes, "not used" if self.overridden else blocks),
@@ -177,7 +189,8 @@ class _Demand:
         )
         reserve = RUNTIME_BYTES + (COLLECTIVES_BYTES if tp > 1 else 0)
         budget = min(int(self.utilization * gpu.memory_bytes), gpu.memory_bytes - CONTEXT_BYTES)
-        left = budget - weights - activations - reserve
+        table = int(rotary_table_bytes(spec, self.precision))
+        left = budget - weights - table - activations - reserve
         given = self.num_gpu_blocks
         return MemoryLedger(
             model=spec.name,
@@ -194,6 +207,9 @@ class _Demand:
             block_bytes=block_bytes,
             num_gpu_blocks=max(0, left // block_bytes) if given is None else given,
             overridden=given is not None,
+            weights_are=str(self.precision.weights),
+            kv_numbers=self.precision.kv_numbers,
+            rotary_table_bytes=table,
         )
 
 
@@ -253,7 +269,8 @@ def memory_ledger(
 def _remedy(demand: _Demand, gpu: Gpu, tp: int) -> str:
     """Name the smallest group of one server that would do, in powers of two as servers are cut."""
     most = gpu.gpus_per_server
-    sizes = [size for size in tensor_parallel_sizes(demand.spec, most) if size.bit_count() == 1]
+    known = tensor_parallel_sizes(demand.spec, most, demand.precision)
+    sizes = [size for size in known if size.bit_count() == 1]
     for size in sizes:
         if demand.ledger(gpu, size).fits:
             return f"smallest tensor_parallel_size that fits on {gpu.name}: {size}"

@@ -32,6 +32,8 @@ from model.spec import DecoderSpec
 
 Floats = npt.NDArray[np.float64]
 
+MOST_TABULATED = 2**22
+"""Tokens or sequences of one step: their tables take a gigabyte then."""
 VECTOR_STEPS = 32
 """From this many steps on numpy is faster than a loop."""
 
@@ -306,8 +308,11 @@ def step_cost(
         UnsupportedPrecisionError: the GPU lacks the arithmetic.
     """
     for name, limit in (("max_tokens", max_tokens), ("max_seqs", max_seqs)):
-        if limit < 1:
-            raise ValueError(f"{name} = {limit}, expected at least 1")
+        if not 1 <= limit <= MOST_TABULATED:
+            raise ValueError(
+                f"{name} = {limit} of one step, expected 1 to {MOST_TABULATED}; "
+                "engine.max_num_batched_tokens, max_model_len and max_num_seqs decide"
+            )
     if step_overhead_s is None:
         step_overhead_s = calibration.step_overhead_s
     if sequence_overhead_s is None:

@@ -22,7 +22,6 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
-    PositiveFloat,
     model_validator,
 )
 
@@ -39,7 +38,7 @@ def _numbers(text: object) -> object:
 
 
 Values = Annotated[
-    tuple[PositiveFloat, ...],
+    tuple[Annotated[float, Field(gt=1e-12, le=1e6)], ...],
     BeforeValidator(_numbers),
     PlainSerializer(lambda values: " ".join(f"{value:.4g}" for value in values)),
 ]
@@ -48,9 +47,11 @@ Values = Annotated[
 class Surface(BaseModel):
     """Positive values on a grid; linear between nodes in the logarithms of all of them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
-    axes: dict[str, tuple[PositiveFloat, ...]] = Field(min_length=1)
+    axes: dict[str, tuple[Annotated[float, Field(ge=1e-6, le=1e15)], ...]] = Field(min_length=1)
     """Ascending nodes of every coordinate, by its name."""
     values: Values
     """One per node, the last axis fastest."""

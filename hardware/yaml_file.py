@@ -1,6 +1,6 @@
 """Reading YAML with line numbers, and validating it so that one error lists every mistake."""
 
-import difflib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,6 +8,15 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from model.nearest import closest
+from model.text_file import TOO_DEEP, TextFileError, check_size, read_text
+
+MOST_BYTES = 2**20
+"""Of a YAML file; the largest calibration that comes with this project has 41,363."""
+
+MOST_SHOWN = 20
+"""Mistakes that are listed before the rest is only counted."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -19,13 +28,19 @@ def read_yaml(path: Path) -> Any:
         ValueError: not readable, or not YAML; names file and line.
     """
     try:
-        return YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+        data = YAML(typ="rt").load(read_text(path, MOST_BYTES))
+        check_size(data)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
-        raise ValueError(f"{path}{line}: not YAML: {error.problem}") from None
-    except (YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ValueError(f"{path}{line}: not YAML: {error.problem or error.context}") from None
+    except RecursionError:
+        raise ValueError(f"{path}: {TOO_DEEP}") from None
+    except TextFileError as error:
+        raise ValueError(f"{path}: {error}") from None
+    except (YAMLError, ValueError) as error:
         raise ValueError(f"{path}: not readable: {error}") from None
+    return data
 
 
 def validated(model: type[Model], data: object, where: str) -> Model:
@@ -43,9 +58,15 @@ def validated(model: type[Model], data: object, where: str) -> Model:
     if not isinstance(data, Mapping):
         raise ValueError(f"{where}: expected a mapping, found {type(data).__name__}")
     try:
-        return model.model_validate(dict(data))
+        # Strictly: "1" and true are no numbers. As JSON, whose lists then pass for tuples, too.
+        return model.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
-        mistakes = [_mistake(model, data, where, dict(item)) for item in error.errors()]
+        items = error.errors(include_url=False)
+    except (TypeError, ValueError, RecursionError) as error:  # keys and values that JSON has not
+        raise ValueError(f"{where}: expected texts, numbers, lists and mappings: {error}") from None
+    mistakes = [_mistake(model, data, where, dict(item)) for item in items[:MOST_SHOWN]]
+    if len(items) > MOST_SHOWN:
+        mistakes.append(f"{where}: ... and {len(items) - MOST_SHOWN} more")
     raise ValueError("\n".join(mistakes))
 
 
@@ -55,8 +76,8 @@ def _mistake(model: type[BaseModel], data: Any, where: str, item: dict[str, Any]
     line = _line(data, location)
     place = f"{where}:{line}" if line else where
     if item["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(location[-1]), list(model.model_fields), 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        close = closest(location[-1], model.model_fields)
+        hint = f"; did you mean {close!r}?" if close else ""
         return f"{place}: {key}: unknown key{hint}"
     if item["type"] == "missing":
         return f"{place}: {key}: missing"

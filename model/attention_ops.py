@@ -124,7 +124,7 @@ def _fused_attention(
             weight_bytes=0.0,
             activation_bytes=2 * rows * held.heads * head_dim * precision.activation_bytes,
             kv_bytes=2 * held.kv_heads * head_dim * precision.kv_bytes * (positions + rows),
-            compute=precision.activation_compute,
+            compute=precision.compute,
         )
     ]
 
@@ -151,7 +151,7 @@ def _standard_attention(
             weight_bytes=0.0,
             activation_bytes=activation_bytes,
             kv_bytes=kv_bytes,
-            compute=precision.activation_compute,
+            compute=precision.compute,
         )
 
     return [

@@ -1,11 +1,11 @@
 """What a Hugging Face ``config.json`` says, one pydantic model per architecture.
 
-Only the keys that decide shapes and arithmetic are read; the many others of such a file are
-ignored, ``torch_dtype`` and ``quantization_config`` among them: a study chooses its precision.
-Shapes must be given. Another key that a file leaves out takes the default of its configuration
-class in ``transformers``, because files written for that class rely on it. What this project
-cannot represent (mixed attention windows, embeddings narrower than the model, dense layers between
-sparse ones) is an error, never an approximation.
+Only the keys that decide shapes and arithmetic are read here; ``quantization_config`` and the
+scaling of positions have readers of their own (``model.quantization``, ``model.lengths``), and the
+many others of such a file are ignored. Shapes must be given. Another key that a file leaves out
+takes the default of its configuration class in ``transformers``, because files written for that
+class rely on it. What this project cannot represent (mixed attention windows, embeddings narrower
+than the model, dense layers between sparse ones) is an error, never an approximation.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -18,7 +18,6 @@ from pydantic import (
     Field,
     NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
     model_validator,
 )
 
@@ -33,6 +32,12 @@ ACTIVATIONS = {
     "relu": "relu",
 }
 """Name in a config file to the function it stands for."""
+
+
+PositiveInt = Annotated[int, Field(gt=0, lt=2**31)]
+"""Any count; what is larger is a slip of the pen."""
+Layers = Annotated[int, Field(gt=0, le=4096)]
+Experts = Annotated[int, Field(gt=0, le=65_536)]
 
 
 def _activation(name: str) -> str:
@@ -69,7 +74,7 @@ class LlamaConfig(_ConfigFile):
 
     hidden_size: PositiveInt
     intermediate_size: PositiveInt
-    num_hidden_layers: PositiveInt
+    num_hidden_layers: Layers
     num_attention_heads: PositiveInt
     num_key_value_heads: PositiveInt | None = None
     head_dim: PositiveInt | None = None
@@ -229,7 +234,7 @@ class MixtralConfig(LlamaConfig):
     num_key_value_heads: PositiveInt | None = Field()
     sliding_window: PositiveInt | None = None
     num_experts_per_tok: PositiveInt = 2
-    num_experts: PositiveInt = Field(
+    num_experts: Experts = Field(
         default=8, validation_alias=AliasChoices("num_local_experts", "num_experts")
     )
 
@@ -257,7 +262,7 @@ class Llama4TextConfig(LlamaConfig):
     num_key_value_heads: PositiveInt | None = Field()
     head_dim: PositiveInt | None = 128
     num_experts_per_tok: PositiveInt = 1
-    num_experts: PositiveInt = Field(
+    num_experts: Experts = Field(
         default=16, validation_alias=AliasChoices("num_local_experts", "num_experts")
     )
     interleave_moe_layer_step: int = 1
@@ -277,9 +282,7 @@ class Llama4TextConfig(LlamaConfig):
 class _QwenMoeConfig(Qwen2Config):
     moe_intermediate_size: PositiveInt
     num_experts_per_tok: PositiveInt
-    num_experts: PositiveInt = Field(
-        validation_alias=AliasChoices("num_experts", "num_local_experts")
-    )
+    num_experts: Experts = Field(validation_alias=AliasChoices("num_experts", "num_local_experts"))
     decoder_sparse_step: int = 1
     mlp_only_layers: list[int] | None = None
 
@@ -330,7 +333,7 @@ class Gpt2Config(_ConfigFile):
 
     n_embd: PositiveInt
     n_head: PositiveInt
-    n_layer: PositiveInt
+    n_layer: Layers
     n_positions: PositiveInt
     n_inner: PositiveInt | None = None
     activation_function: Activation = "gelu_tanh"
@@ -354,7 +357,7 @@ class OptConfig(_ConfigFile):
 
     hidden_size: PositiveInt
     num_attention_heads: PositiveInt
-    num_hidden_layers: PositiveInt
+    num_hidden_layers: Layers
     ffn_dim: PositiveInt
     max_position_embeddings: PositiveInt
     word_embed_proj_dim: PositiveInt | None = None

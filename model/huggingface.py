@@ -20,6 +20,8 @@ from model.config_files import (
     Qwen3MoeConfig,
 )
 from model.errors import ConfigError, UnknownArchitectureError, nearest
+from model.lengths import positions_of
+from model.unmodelled import missing_part
 
 ARCHITECTURES: dict[str, tuple[str, type[AnyConfig]]] = {
     "llama": ("LlamaForCausalLM", LlamaConfig),
@@ -37,6 +39,10 @@ ARCHITECTURES: dict[str, tuple[str, type[AnyConfig]]] = {
 """``model_type`` to the class name in ``architectures`` and the keys that are read."""
 
 
+OLD_CLASSES = {"LLaMAForCausalLM": "LlamaForCausalLM"}
+"""Spellings of the first checkpoints."""
+
+
 def architecture_of(config: Mapping[str, object], source: str) -> str:
     """Return the ``model_type`` that a config stands for, from that key or ``architectures``.
 
@@ -45,17 +51,17 @@ def architecture_of(config: Mapping[str, object], source: str) -> str:
     """
     classes = {class_name: model_type for model_type, (class_name, _) in ARCHITECTURES.items()}
     model_type, named = config.get("model_type"), config.get("architectures") or [None]
-    class_name = named[0] if isinstance(named, list | tuple) else named
+    class_name = named[0] if isinstance(named, list | tuple) and named else named
+    class_name = OLD_CLASSES.get(str(class_name), class_name)
     if model_type is not None and str(model_type) not in ARCHITECTURES:
-        known = tuple(ARCHITECTURES)
         raise UnknownArchitectureError(
-            f"{source}: model_type = {model_type!r} is not modelled, expected one of "
-            f"{', '.join(known)}{nearest(str(model_type).lower(), known)}"
+            f"{source}: model_type = {str(model_type)[:80]!r} is not modelled"
+            f"{missing_part(str(model_type), config)}, expected one of {', '.join(ARCHITECTURES)}"
         )
     if class_name is not None and str(class_name) not in classes:
         raise UnknownArchitectureError(
-            f"{source}: architectures = [{class_name!r}] is not modelled, expected one of "
-            f"{', '.join(classes)}{nearest(str(class_name), tuple(classes))}"
+            f"{source}: architectures = [{str(class_name)[:80]!r}] is not modelled, expected one "
+            f"of {', '.join(classes)}"
         )
     if model_type is None and class_name is None:
         raise UnknownArchitectureError(
@@ -85,8 +91,13 @@ def read_config(config: Mapping[str, object], source: str) -> tuple[str, AnyConf
         ConfigError: every missing, ill-typed or inconsistent key, one per line.
     """
     architecture = architecture_of(config, source)
+    keys = ARCHITECTURES[architecture][1]
+    own = "n_positions" if keys is Gpt2Config else "max_position_embeddings"
+    given = dict(config)
+    if given.get(own) is None and positions_of(config) is not None:
+        given[own] = positions_of(config)
     try:
-        return architecture, ARCHITECTURES[architecture][1].model_validate(dict(config))
+        return architecture, keys.model_validate(given)
     except ValidationError as error:
         lines = [_explain(detail, config) for detail in error.errors()]
     raise ConfigError("\n".join(f"{source}: {line}" for line in lines))
@@ -99,4 +110,12 @@ def _explain(detail: ErrorDetails, config: Mapping[str, object]) -> str:
         return message
     if detail["type"] == "missing":
         return f"{key} is missing{nearest(key, tuple(map(str, config)), cutoff=0.85)}"
-    return f"{key} = {detail['input']!r}: {message.replace('Input should be', 'expected', 1)}"
+    return f"{key} = {show(detail['input'])}: {message.replace('Input should be', 'expected', 1)}"
+
+
+def show(value: object) -> str:
+    """Return a value as a message has it: in Python's notation, cut where it gets long."""
+    if isinstance(value, int) and abs(value) >= 10**30:
+        return "an integer of more than 30 digits"
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."

@@ -1,78 +1,31 @@
 """Which model of the catalogue a published name means, and what the name says of its weights.
 
 Repositories on huggingface.co put the organisation in front and behind the model's name its
-variant (chat, instruct), file format (hf), release date, version and quantization. None of them but
-the version changes a shape, so they are left off one kind after the other until the catalogue has
-the name.
+variant (chat, instruct), file format (hf), release date and quantization. Where none of them
+changes the shape they are left off one kind after the other until the catalogue or
+``model.aliases`` has the name. A word that is not known is never left off.
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-QUANTIZATIONS = {
-    "fp8": ("fp8", "f8", "float8"),
-    "fp4": ("fp4", "nvfp4", "mxfp4", "w4a4"),
-    "int8": ("int8", "w8a8", "8bit"),
-    "int4": ("int4", "awq", "gptq", "w4a16", "4bit", "bnb", "marlin", "squeezellm"),
-}
-"""Quantization of weights, and the words of names that tell it."""
+from model.aliases import ALIASES, Alias
+from model.quantization.words import QUANTIZATION_WORDS, Told, told_by
 
 VARIANTS = frozenset(
     (
-        "hf", "instruct", "chat", "it", "base", "pt", "sft", "dpo", "turbo", "meta", "text",
-        "preview", "dynamic", "quantized", "block", "bf16", "fp16", "f16", "half", "g128", "128g",
-        "autoround", "sparse", "smoothquant", "online", "tensor", "channel", "kv", "python",
-        "coder", "math",
+        "hf", "instruct", "chat", "it", "base", "pt", "sft", "dpo", "turbo", "meta", "thinking",
+        "dynamic", "quantized", "block", "bf16", "fp16", "f16", "half", "g128", "128g",
+        "smoothquant", "online", "tensor", "channel", "kv", "python", "unsloth",
     )
 )  # fmt: skip
 """Words that change neither shape nor precision."""
 
-ALIASES = {
-    "mistral-7b-v0.1": "mistral-7b",
-    "mistral-nemo": "mistral-nemo-12b",
-    "mistral-nemo-minitron": "mistral-nemo-12b",
-    "mistral-small-3": "mistral-small-24b",
-    "mistral-small-3.1-24b": "mistral-small-24b",
-    "mistral-small-3.2-24b": "mistral-small-24b",
-    "mistral-large": "mistral-large-123b",
-    "codestral-22b-v0.1": "codestral-22b",
-    "llama-4-scout": "llama-4-scout-17b-16e",
-    "llama-3.1-nemotron-70b": "llama-3.1-70b",
-    "llama-guard-3-8b": "llama-3.1-8b",
-    "deepseek-r1-distill-llama-8b": "llama-3.1-8b",
-    "deepseek-r1-distill-llama-70b": "llama-3.3-70b",
-    "deepseek-r1-distill-qwen-1.5b": "qwen2.5-1.5b",
-    "deepseek-r1-distill-qwen-7b": "qwen2.5-7b",
-    "deepseek-r1-distill-qwen-14b": "qwen2.5-14b",
-    "deepseek-r1-distill-qwen-32b": "qwen2.5-32b",
-    "deepseek-7b": "deepseek-llm-7b",
-    "deepseek-67b": "deepseek-llm-67b",
-    "qwq-32b": "qwen2.5-32b",
-    "qwen2-0.5b": "qwen2.5-0.5b",
-    "qwen2-1.5b": "qwen2.5-1.5b",
-    "qwen2-7b": "qwen2.5-7b",
-    "qwen2-72b": "qwen2.5-72b",
-    "yi-34b-200k": "yi-34b",
-    "yi-6b-200k": "yi-6b",
-    "qwen2.5-7b-1m": "qwen2.5-7b",
-    "qwen2.5-14b-1m": "qwen2.5-14b",
-    "yi-1.5-6b": "yi-6b",
-    "yi-1.5-34b": "yi-34b",
-    "vicuna-7b": "llama-2-7b",
-    "vicuna-13b": "llama-2-13b",
-    "phi-3-mini-4k": "phi-3-mini",
-    "phi-3.5-mini": "phi-3-mini-128k",
-    "phi-3-medium-4k": "phi-3-medium",
-    "mixtral-8x7b-v0.1": "mixtral-8x7b",
-    "mixtral-8x22b-v0.1": "mixtral-8x22b",
-    "open-mixtral-8x22b": "mixtral-8x22b",
-}
-"""Other names of the same shape."""
-
 _DATE = re.compile(r"\d{4}|\d{6}|\d{8}")
-_VERSION = re.compile(r"v\d+(\.\d+)*")
+_SIZE = re.compile(r"\d+(x\d+)?(\.\d+)?[bm]")
 _JOINED = re.compile(r"^(codellama|llama|mixtral|mistral|qwen|phi|yi)[-.]?(\d+(?:\.\d+)?)(?=-|$)")
+_PATH = re.compile(r"^(/|\./|\.\./|~|[a-zA-Z]:\\)|\\|\.(json|gguf|safetensors|bin|ya?ml)$", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +34,37 @@ class ModelName:
 
     model: str
     """Name in the catalogue."""
-    quantization: str | None
-    """Of the weights, as far as the name tells: fp8, fp4, int8, int4; None for 16 bits."""
+    told: Told | None = None
+    """What it says of the weights; None for 16 bits."""
+    changes: Mapping[str, object] = field(default_factory=dict)
+    """Keys of the config that differ from the catalogue's."""
+
+    @property
+    def quantization(self) -> str | None:
+        """Numbers of the weights: fp8, fp4, int8, int4; None for 16 bits."""
+        if self.told is None:
+            return None
+        numbers = self.told.scheme.numbers
+        return "int4" if numbers == "nf4" else numbers
+
+
+def looks_like_path(text: str) -> bool:
+    """Tell whether a text means a file or folder: published names are ``name`` or ``org/name``."""
+    return bool(_PATH.search(text)) or text.endswith("/") or text.count("/") > 1
 
 
 def resolve_name(name: str, catalogue: Sequence[str]) -> ModelName | None:
-    """Return the model of ``catalogue`` that ``name`` means; None when it is none of them."""
+    """Return the model of ``catalogue`` that ``name`` means; None when it is none of them.
+
+    Raises:
+        ValueError: the name says a quantization that is not modelled.
+    """
     words = _words(name)
-    quantization = next((found for word in words if (found := _quantization(word))), None)
     for candidate in _candidates(words):
-        candidate = ALIASES.get(candidate, candidate)
-        if candidate in catalogue:
-            return ModelName(candidate, quantization)
+        alias = ALIASES.get(candidate, Alias(candidate))
+        if alias.model in catalogue:
+            publisher = name.strip().lower().rpartition("/")[0].rpartition("/")[2]
+            return ModelName(alias.model, told_by(words, publisher), alias.changes)
     return None
 
 
@@ -108,15 +80,24 @@ def _words(name: str) -> list[str]:
 
 
 def _candidates(words: list[str]) -> Iterator[str]:
-    """The name with ever less: as it is, without variants, dates, versions."""
+    """The name with ever less: as it is, without quantization, variants, dates.
+
+    A date goes only beside a size: it is all that tells mistral-large-2407 from mistral-large-2512.
+    """
     yield _joined(words)
-    words = [word for word in words if word not in VARIANTS and not _quantization(word)]
-    words = [word for word in words if not re.fullmatch(r"w\d+a\d+|\d+bits?", word)]
+    words = [word for word in words if not _tells_weights(word)]
     yield _joined(words)
-    words = words[:1] + [word for word in words[1:] if not _DATE.fullmatch(word)]
+    yield _joined([word for word in words if word != "meta"])
+    words = [word for word in words if word not in VARIANTS]
     yield _joined(words)
-    words = words[:1] + [word for word in words[1:] if not _VERSION.fullmatch(word)]
-    yield _joined(words)
+    if any(_SIZE.fullmatch(word) for word in words):
+        words = words[:1] + [word for word in words[1:] if not _DATE.fullmatch(word)]
+        yield _joined(words)
+
+
+def _tells_weights(word: str) -> bool:
+    known = word in QUANTIZATION_WORDS and word not in VARIANTS
+    return known or bool(re.fullmatch(r"w\d+a\d+|\d+bits?", word))
 
 
 def _joined(words: list[str]) -> str:
@@ -128,7 +109,3 @@ def _joined(words: list[str]) -> str:
         return text
     between = "" if found[1] == "qwen" else "-"
     return f"{found[1]}{between}{found[2]}{text[found.end() :]}"
-
-
-def _quantization(word: str) -> str | None:
-    return next((name for name, words in QUANTIZATIONS.items() if word in words), None)

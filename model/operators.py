@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.precision import Precision
+from model.quantization.scheme import Scheme
 from model.spec import DecoderSpec
 
 F = float | npt.NDArray[np.float64]
@@ -47,7 +48,7 @@ class Operator:
     groups: int = 1
     """Matrices side by side over which the m rows are spread: experts of a mixture."""
     compute: str = "bf16"
-    """Arithmetic whose peak bounds it, as in `Precision.compute`."""
+    """Arithmetic whose peak bounds it, as in `Precision.product`."""
 
     @property
     def bytes(self) -> F:
@@ -80,25 +81,41 @@ def gemm(
     precision: Precision,
     *,
     bias: bool = False,
-    quantized: bool = True,
+    scheme: Scheme | None = None,
 ) -> Operator:
     """Return (rows, k) times (k, n): ``2 rows n k`` FLOPs; every matrix moves once.
 
-    A bias is read but adds no FLOPs; an unquantized matrix has the activations' precision.
+    A bias is read but adds no FLOPs; a matrix without a scheme has the activations' precision.
     """
-    number_bytes = precision.weight_bytes if quantized else precision.activation_bytes
-    weights = n * k * number_bytes + (n * precision.activation_bytes if bias else 0.0)
+    bias_bytes = n * precision.activation_bytes if bias else 0.0
     return Operator(
         name=name,
         kind="gemm",
         layers=layers,
         flops=2 * rows * n * k,
-        weight_bytes=where_any(rows, weights),
+        weight_bytes=where_any(rows, precision.matrix_bytes(scheme, n, k) + bias_bytes),
         activation_bytes=rows * (n + k) * precision.activation_bytes,
         kv_bytes=0.0,
         gemm=(rows, n, k),
-        compute=precision.compute if quantized else precision.activation_compute,
+        compute=precision.product(scheme),
     )
+
+
+def layer_gemms(
+    module: str,
+    spec: DecoderSpec,
+    rows: F,
+    n: int,
+    k: int,
+    precision: Precision,
+    *,
+    bias: bool = False,
+) -> list[Operator]:
+    """Return a product of every layer: one operator for each way in which its matrix is stored."""
+    return [
+        gemm(module, layers, rows, n, k, precision, bias=bias, scheme=scheme)
+        for scheme, layers in precision.weights.of(module, spec.num_layers)
+    ]
 
 
 def norm(name: str, spec: DecoderSpec, rows: F, precision: Precision, layers: int) -> Operator:
@@ -112,7 +129,7 @@ def norm(name: str, spec: DecoderSpec, rows: F, precision: Precision, layers: in
         weight_bytes=where_any(rows, spec.norm_parameters() * precision.activation_bytes),
         activation_bytes=2 * elements * precision.activation_bytes,
         kv_bytes=0.0,
-        compute=precision.activation_compute,
+        compute=precision.compute,
     )
 
 
@@ -135,5 +152,5 @@ def elementwise(
         weight_bytes=0.0,
         activation_bytes=moved * elements * precision.activation_bytes,
         kv_bytes=0.0,
-        compute=precision.activation_compute,
+        compute=precision.compute,
     )

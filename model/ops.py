@@ -26,10 +26,18 @@ from model.operators import (
     elementwise,
     floats,
     gemm,
+    layer_gemms,
     norm,
 )
 from model.precision import Precision
-from model.sharding import Shard, rank_weight_bytes, shard, tensor_parallel_sizes
+from model.quantization.scheme import Scheme
+from model.sharding import (
+    Shard,
+    rank_weight_bytes,
+    rotary_table_bytes,
+    shard,
+    tensor_parallel_sizes,
+)
 from model.spec import DecoderSpec
 
 __all__ = [
@@ -41,6 +49,7 @@ __all__ = [
     "expected_experts",
     "prefill_attention",
     "rank_weight_bytes",
+    "rotary_table_bytes",
     "sequence_operators",
     "shard",
     "step_operators",
@@ -99,14 +108,15 @@ def sequence_operators(
     Args:
         spec: the decoder.
         sequences: rows that get logits, one per sequence, or an array of them.
-        precision: bytes per number; the LM head is not quantized.
+        precision: bytes per number; few checkpoints quantize the LM head.
         tp: ranks that share the model.
 
     Raises:
         ValueError: ``tp`` does not divide the model.
     """
     held, rows = shard(spec, tp), floats(sequences)
-    head = gemm("lm_head", 1, rows, held.vocab, spec.hidden_size, precision, quantized=False)
+    ((scheme, _),) = precision.weights.of("lm_head", 1)
+    head = gemm("lm_head", 1, rows, held.vocab, spec.hidden_size, precision, scheme=scheme)
     return [norm("final_norm", spec, rows, precision, 1), head]
 
 
@@ -160,18 +170,18 @@ def _embedding(spec: DecoderSpec, rows: F, precision: Precision, tp: int) -> Ope
         weight_bytes=elements * (1 / tp + learned) * precision.activation_bytes,
         activation_bytes=elements * precision.activation_bytes,
         kv_bytes=0.0,
-        compute=precision.activation_compute,
+        compute=precision.compute,
     )
 
 
 def _attention_projections(
     spec: DecoderSpec, held: Shard, rows: F, precision: Precision
 ) -> list[Operator]:
-    layers, hidden, head_dim = spec.num_layers, spec.hidden_size, spec.head_dim
+    hidden, head_dim = spec.hidden_size, spec.head_dim
     queries = held.heads * head_dim
     rotated = queries + held.kv_heads * head_dim
     qkv = rotated + held.kv_heads * head_dim
-    operators = [gemm("qkv_proj", layers, rows, qkv, hidden, precision, bias=spec.qkv_bias)]
+    operators = layer_gemms("qkv_proj", spec, rows, qkv, hidden, precision, bias=spec.qkv_bias)
     if spec.qk_norm:
         flops = NORM_FLOPS["rmsnorm"]
         operators.append(
@@ -179,20 +189,18 @@ def _attention_projections(
         )
     if spec.positions == "rope":
         operators.append(elementwise("rope", spec, rows * rotated, ROPE_FLOPS, 2, precision))
-    operators.append(
-        gemm("o_proj", layers, rows, hidden, queries, precision, bias=spec.output_bias)
-    )
-    return operators
+    bias = spec.output_bias
+    return operators + layer_gemms("o_proj", spec, rows, hidden, queries, precision, bias=bias)
 
 
 def _mlp(spec: DecoderSpec, held: Shard, rows: F, precision: Precision) -> list[Operator]:
     """The dense MLP, or the expert that every token takes."""
-    layers, hidden, width = spec.num_layers, spec.hidden_size, held.mlp_width
+    hidden, width, bias = spec.hidden_size, held.mlp_width, spec.mlp_bias
     up_width = (spec.mlp_matrices - 1) * width
     return [
-        gemm("mlp_up", layers, rows, up_width, hidden, precision, bias=spec.mlp_bias),
+        *layer_gemms("mlp_up", spec, rows, up_width, hidden, precision, bias=bias),
         _activation("mlp_act", spec, rows * width, precision),
-        gemm("mlp_down", layers, rows, hidden, width, precision, bias=spec.mlp_bias),
+        *layer_gemms("mlp_down", spec, rows, hidden, width, precision, bias=bias),
     ]
 
 
@@ -205,24 +213,13 @@ def _experts(spec: DecoderSpec, held: Shard, rows: F, precision: Precision) -> l
     """
     layers, hidden, width = spec.num_layers, spec.hidden_size, held.expert_width
     pairs = rows * spec.experts_per_token
-    expert_width = spec.mlp_matrices * width
-    read = expected_experts(spec, rows) * (expert_width * hidden * precision.weight_bytes)
-    moved = pairs * (2 * hidden + expert_width) * precision.activation_bytes
     # The sum reads the outputs of every pair and writes one row per token.
     sum_moved = 1 + 1 / spec.experts_per_token
     operators = [
-        gemm("router", layers, rows, spec.num_experts, hidden, precision, quantized=False),
-        Operator(
-            name="experts",
-            kind="gemm",
-            layers=layers,
-            flops=2 * pairs * expert_width * hidden,
-            weight_bytes=read,
-            activation_bytes=moved,
-            kv_bytes=0.0,
-            gemm=(pairs, expert_width, hidden),
-            groups=spec.num_experts,
-            compute=precision.compute,
+        gemm("router", layers, rows, spec.num_experts, hidden, precision),
+        *(
+            _expert_products(spec, width, rows, precision, scheme, count)
+            for scheme, count in precision.weights.of("experts", layers)
         ),
         _activation("experts_act", spec, pairs * width, precision),
         elementwise("experts_sum", spec, pairs * hidden, 2, sum_moved, precision),
@@ -230,9 +227,35 @@ def _experts(spec: DecoderSpec, held: Shard, rows: F, precision: Precision) -> l
     if held.mlp_width:
         operators += _mlp(spec, held, rows, precision)
     if spec.shared_expert_gate:
-        gate = gemm("shared_expert_gate", layers, rows, 1, hidden, precision, quantized=False)
-        operators.append(gate)
+        operators.append(gemm("shared_expert_gate", layers, rows, 1, hidden, precision))
     return operators
+
+
+def _expert_products(
+    spec: DecoderSpec,
+    width: int,
+    rows: F,
+    precision: Precision,
+    scheme: Scheme | None,
+    layers: int,
+) -> Operator:
+    """The grouped product of the layers whose experts are stored in one way."""
+    hidden, pairs = spec.hidden_size, rows * spec.experts_per_token
+    ups, expert_width = spec.mlp_matrices - 1, spec.mlp_matrices * width
+    matrices = precision.matrix_bytes(scheme, ups * width, hidden)
+    matrices += precision.matrix_bytes(scheme, hidden, width)
+    return Operator(
+        name="experts",
+        kind="gemm",
+        layers=layers,
+        flops=2 * pairs * expert_width * hidden,
+        weight_bytes=expected_experts(spec, rows) * matrices,
+        activation_bytes=pairs * (2 * hidden + expert_width) * precision.activation_bytes,
+        kv_bytes=0.0,
+        gemm=(pairs, expert_width, hidden),
+        groups=spec.num_experts,
+        compute=precision.product(scheme),
+    )
 
 
 def _activation(name: str, spec: DecoderSpec, elements: F, precision: Precision) -> Operator:

@@ -6,7 +6,6 @@ and OPT in ``transformers``, with or without the base model's prefix. Nothing is
 that is missing, misshapen or unknown is an error.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor
 from model.attention import Kernel
 from model.decoder import Decoder
 from model.spec import DecoderSpec, load_spec
+from model.text_file import read_json
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -174,7 +174,7 @@ def weight_files(folder: Path) -> dict[str, Path]:
             f"found {found}"
         )
     try:
-        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        weight_map = read_json(index)["weight_map"]
         files = {str(name): folder / str(shard) for name, shard in weight_map.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{index}: expected a JSON object with a weight_map: {error}") from None
@@ -290,6 +290,6 @@ def _open(path: Path) -> safe_open:
 
 def _rope_scaling(folder: Path) -> Mapping[str, object] | None:
     """Rotary scaling of the config, under either of the names that it has had."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_json(folder / "config.json")
     scaling = config.get("rope_scaling") or config.get("rope_parameters")
     return scaling if isinstance(scaling, dict) else None

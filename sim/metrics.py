@@ -23,7 +23,7 @@ from sim.percentiles import (
     weighted_statistics,
 )
 from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
-from sim.scenario import Scenario, precision_of
+from sim.scenario import Scenario
 from sim.steady_state import (
     SERVICE_TIMES,
     Window,
@@ -348,7 +348,7 @@ def _efficiency(scenario: Scenario, steps: StepTotals) -> dict[str, float]:
     Model FLOPs utilisation after Chowdhery et al., "PaLM" (2022), appendix B, except that
     whatever was computed counts, and idle time does not (``busy_share`` says how much there was).
     """
-    peak = scenario.gpu.peak(precision_of(scenario.engine).compute)
+    peak = scenario.gpu.peak(scenario.precision.main_compute)
     return {
         "mfu": _ratio(steps.flops, steps.run_busy_s * peak),
         "mbu": _ratio(steps.moved_bytes, steps.run_busy_s * scenario.gpu.bandwidth_bytes_per_s),

@@ -1,17 +1,27 @@
 """A scenario: everything that is needed to simulate once, resolved and checked."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
+from hardware.arithmetic import runnable
 from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import Gpu
 from hardware.memory import MemoryLedger, memory_ledger
 from hardware.step_cost import StepCost, step_cost
-from model.precision import Precision, precision
+from model.precision import Precision, check_kv_dtype, precision
+from model.quantization.choice import chosen_weights
+from model.quantization.methods import AUTO, check_setting
 from model.spec import DecoderSpec
 
 AnyFloat = TypeVar("AnyFloat", float, npt.NDArray[np.float64])
@@ -33,6 +43,15 @@ between two steps (scheduling, preparing inputs, sampling, streaming). An engine
 be too good to be true; ``engine.step_overhead_s: 0`` gives the bare roofline."""
 
 
+Count = Annotated[int, Field(gt=0, le=10**9)]
+Wait = Annotated[float, Field(gt=0, le=1e9)]
+
+
+def _auto(quantization: object) -> object:
+    """Null is auto."""
+    return AUTO if quantization is None else quantization
+
+
 class EngineConfig(BaseModel):
     """Settings of the serving engine, under vLLM's names."""
 
@@ -48,11 +67,11 @@ class EngineConfig(BaseModel):
     """chunked_prefill: plan a step while the one before is computed, as vLLM does by default since
     0.14. Arrivals are then seen, and seats and blocks are free, one step later. Default: the
     calibration's; false without one."""
-    max_num_seqs: PositiveInt = 256
+    max_num_seqs: Count = 256
     """Most sequences in the running batch."""
-    max_num_batched_tokens: PositiveInt | None = None
+    max_num_batched_tokens: Count | None = None
     """Token budget of one step. Default: 2048 with chunked_prefill, max_model_len otherwise."""
-    long_prefill_token_threshold: int = Field(default=0, ge=0)
+    long_prefill_token_threshold: int = Field(default=0, ge=0, le=10**9)
     """chunked_prefill: longest chunk of one prompt in one step; 0 is no limit but the budget."""
     long_prefill_limits_alone: bool = True
     """chunked_prefill: whether long_prefill_token_threshold limits a request that is alone, too; it
@@ -61,16 +80,16 @@ class EngineConfig(BaseModel):
     """chunked_prefill: a request starts only when blocks for all of its tokens are free, not just
     for its first chunk, as in vLLM since 0.19. They are not set aside: one behind it can still take
     them. The other schedulers take prompts whole."""
-    max_model_len: PositiveInt | None = None
+    max_model_len: Count | None = None
     """Longest prompt plus output, in tokens. Default: what the model was made for."""
     enable_prefix_caching: bool = False
     """chunked_prefill: keep the KV blocks of ended requests, for prompts that begin alike."""
     reuse_unhashed_first: bool = False
     """enable_prefix_caching: a free block that is not full, so that nobody can find it, is taken
     before all others, as in vLLM since 0.24; else the block that became free first."""
-    block_size: PositiveInt = 16
+    block_size: int = Field(default=16, gt=0, le=65_536)
     """Tokens in one KV-cache block."""
-    num_gpu_blocks: PositiveInt | None = None
+    num_gpu_blocks: Count | None = None
     """KV-cache blocks of one replica, overriding the memory ledger."""
     null_block: bool = False
     """Whether one of the blocks is never given out, as in vLLM v1."""
@@ -79,26 +98,31 @@ class EngineConfig(BaseModel):
     watermark: float | None = Field(default=None, ge=0, lt=1)
     """Share of the blocks kept free when admitting; in chunked_prefill not for the first one of an
     empty batch. Default: 0 in chunked_prefill, else 0.01."""
-    batch_timeout_s: float = Field(default=0.1, ge=0)
+    batch_timeout_s: float = Field(default=0.1, ge=0, le=1e6)
     """static: how long the request that is next in line (by `order`) waits at most for its batch to
     fill."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """Of weights and activations; auto is bfloat16."""
-    quantization: Literal["fp8", "int8", "w8a16", "int4", "fp4"] | None = None
-    """Of the weights; w8a16 and int4 leave the activations as they are."""
-    kv_cache_dtype: Literal["auto", "fp8"] = "auto"
-    """Of the KV cache; auto follows dtype."""
+    """Of weights and activations; auto is bfloat16, or float16 where the checkpoint is or the GPU
+    has no bfloat16, as in vLLM."""
+    quantization: Annotated[str, AfterValidator(check_setting), BeforeValidator(_auto)] = "auto"
+    """Of the weights: auto (or null) is what the checkpoint, or the model's published name, says;
+    none insists on 16 bits. Otherwise one of vLLM's names (fp8, awq, gptq, bitsandbytes,
+    compressed-tensors, modelopt, ...), which must not contradict the checkpoint, or int8, int4,
+    fp4, w8a16 for numbers of that kind: see docs/checkpoints.md."""
+    kv_cache_dtype: Annotated[str, AfterValidator(check_kv_dtype)] = "auto"
+    """Of the KV cache: auto is fp8 where the checkpoint says so, dtype otherwise; or bfloat16,
+    float16, fp8, fp8_e4m3, fp8_e5m2, fp8_inc."""
     attention: Literal["fused", "standard"] = "fused"
     """fused: FlashAttention's traffic; standard: scores and probabilities go through memory."""
-    step_overhead_s: float | None = Field(default=None, ge=0)
+    step_overhead_s: float | None = Field(default=None, ge=0, le=3600)
     """Host time of one step. Default: the calibration's; 1 ms without one."""
-    sequence_overhead_s: float | None = Field(default=None, ge=0)
+    sequence_overhead_s: float | None = Field(default=None, ge=0, le=3600)
     """Host time of one sequence in a step. Default: the calibration's; 10 us without one."""
-    api_request_s: float | None = Field(default=None, ge=0)
+    api_request_s: float | None = Field(default=None, ge=0, le=3600)
     """Time of one request in the API server, on its way in. Default: the calibration's."""
-    api_token_s: float | None = Field(default=None, ge=0)
+    api_token_s: float | None = Field(default=None, ge=0, le=3600)
     """The same for each token of its prompt: the tokeniser. Default: the calibration's."""
-    api_output_s: float | None = Field(default=None, ge=0)
+    api_output_s: float | None = Field(default=None, ge=0, le=3600)
     """Time of a token on its way out, after the end of its step: detokeniser and stream. It delays
     every token alike. Default: the calibration's."""
 
@@ -123,13 +147,13 @@ class ClusterConfig(BaseModel):
     gpu: str | dict[str, object]
     """A GPU of the catalogue by name, a mapping with the same fields, or `calibrated`: the device
     that the calibration describes."""
-    tensor_parallel_size: PositiveInt = 1
+    tensor_parallel_size: int = Field(default=1, gt=0, le=4096)
     """GPUs of one replica."""
-    replicas: PositiveInt = 1
+    replicas: int = Field(default=1, gt=0, le=100_000)
     """Engine instances behind the router."""
     router: RouterName = "round_robin"
     """Chooses the replica of an arriving request."""
-    gpu_usd_per_hour: PositiveFloat | None = None
+    gpu_usd_per_hour: float | None = Field(default=None, gt=0, le=1e6)
     """Price of one GPU. Default: the catalogue's."""
 
 
@@ -140,10 +164,10 @@ class ClientConfig(BaseModel):
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
 
-    max_concurrency: PositiveInt | None = None
+    max_concurrency: Count | None = None
     """Most requests in flight; those that arrive meanwhile wait at the client, in order, and their
     TTFT and E2E count from when they are sent. Default: no limit."""
-    timeout_s: PositiveFloat | None = None
+    timeout_s: Wait | None = None
     """The client gives up a request that has no whole answer so long after it was sent; the engine
     drops it between two steps. Default: it waits for ever."""
 
@@ -174,6 +198,8 @@ class Scenario:
     cluster: ClusterConfig
     engine: EngineConfig
     """As given; the resolved values of its defaults are the fields below."""
+    precision: Precision
+    """How numbers are stored and multiplied, as the checkpoint, the engine and the GPU have it."""
     calibration: Calibration
     ledger: MemoryLedger
     price: StepCost
@@ -208,11 +234,11 @@ def build_scenario(
         ValueError: a budget below ``max_num_seqs``, or a tensor-parallel size that does not divide.
     """
     chunked = engine.scheduler == "chunked_prefill"
-    max_model_len = engine.max_model_len or spec.max_position_embeddings
+    max_model_len = _longest_request(engine, spec)
     token_budget = _token_budget(engine, max_model_len)
     # Without chunking a long prompt is a step of its own, however small the budget.
     longest_step = token_budget if chunked else max(token_budget, max_model_len)
-    numbers = precision_of(engine)
+    numbers = precision_of(engine, spec, gpu)
     ledger = memory_ledger(
         spec,
         gpu,
@@ -249,6 +275,7 @@ def build_scenario(
         gpu=gpu,
         cluster=cluster,
         engine=engine,
+        precision=numbers,
         calibration=calibration,
         ledger=ledger,
         price=price,
@@ -267,10 +294,32 @@ def _plans_ahead(engine: EngineConfig, calibration: Calibration) -> bool:
     return calibration.async_scheduling if given is None else given
 
 
-def precision_of(engine: EngineConfig) -> Precision:
-    """Return the bytes per number and the arithmetic that an engine's settings mean."""
-    dtype = "bfloat16" if engine.dtype == "auto" else engine.dtype
-    return precision(dtype, engine.quantization, engine.kv_cache_dtype)
+def precision_of(engine: EngineConfig, spec: DecoderSpec, gpu: Gpu) -> Precision:
+    """Return the bytes per number and the arithmetic of a model in an engine on a GPU.
+
+    Raises:
+        ValueError: the engine's settings contradict the checkpoint.
+        UnsupportedPrecisionError: the GPU cannot run it.
+    """
+    checkpoint, dtype, kv = spec.checkpoint, engine.dtype, engine.kv_cache_dtype
+    if dtype == "auto":
+        half = checkpoint.dtype in ("float16", "half") or "bf16" not in gpu.peak_flops_per_s
+        dtype = "float16" if half else "bfloat16"
+    if kv == "auto" and checkpoint.kv_fp8:
+        kv = "fp8"
+    told = chosen_weights(engine.quantization, checkpoint.weights, spec.name, spec.num_experts)
+    return runnable(precision(dtype, told, kv), gpu)
+
+
+def _longest_request(engine: EngineConfig, spec: DecoderSpec) -> int:
+    """Tokens of the longest request: as given, or what the model allows. Raises ValueError."""
+    given = engine.max_model_len
+    if given is not None and given > spec.max_model_len:
+        raise ValueError(
+            f"engine.max_model_len = {given} is longer than {spec.name} allows, expected at most "
+            f"{spec.max_model_len}, which its config gives (positions and rope scaling)"
+        )
+    return given or spec.max_model_len
 
 
 def _token_budget(engine: EngineConfig, max_model_len: int) -> int:

@@ -4,9 +4,15 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+LATEST_S = 1e10
+"""Three centuries: no time of a workload is later, and a float tells microseconds up to there."""
+
+Positive = Annotated[float, Field(gt=0, le=1e9)]
+NonNegative = Annotated[float, Field(ge=0, le=1e9)]
+Seconds = Annotated[float, Field(gt=0, le=LATEST_S)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Variation = Annotated[float, Field(gt=0, le=1e3)]
+"""A standard deviation over its mean."""
 
 
 class Config(BaseModel):

@@ -12,12 +12,12 @@ from typing import Annotated, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from workloads.config import Config, Count, Positive
+from workloads.config import Config, Count, Positive, Variation
 from workloads.requests import Floats, Ints
 from workloads.traces import TraceError, read_length_column, read_lengths, told_of_lengths
 from workloads.traces.errors import printable
 
-_MOST_TOKENS = 2**53  # every whole number up to here is exact as a float
+_MOST_TOKENS = 10**9  # as a count may be in a study
 
 
 class Constant(Config):
@@ -91,7 +91,7 @@ class LogNormal(_Clipped):
     """
 
     distribution: Literal["lognormal"] = "lognormal"
-    cv: Positive
+    cv: Variation
     """Standard deviation over mean, before rounding and clipping."""
 
     def sample(self, count: int, rng: np.random.Generator) -> Ints:
@@ -111,7 +111,7 @@ class Exponential(_Clipped):
     """
 
     distribution: Literal["exponential"] = "exponential"
-    mean: Annotated[float, Field(gt=1)]
+    mean: Annotated[float, Field(gt=1, le=1e9)]
     """Mean of the law before clipping, tokens."""
 
     def sample(self, count: int, rng: np.random.Generator) -> Ints:

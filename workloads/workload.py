@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from workloads.arrivals import AllAtOnce, Arrivals, ClosedLoop, Diurnal, OpenArrivals, Piecewise
-from workloads.config import Config, Count, NonNegative, Positive
+from workloads.config import LATEST_S, Config, Count, Positive, Seconds
 from workloads.lengths import Empirical, Lengths
 from workloads.prefixes import SharedPrefixes
 from workloads.requests import Floats, Ints, Requests
@@ -26,6 +26,10 @@ FOR_A_TRACE = (
     "rate_scale", "limit", "start_s", "stop_s", "trace_time_unit", "trace_block_tokens",
 )  # fmt: skip
 """Keys that say something of a trace only."""
+MOST_REQUESTS = 10**9
+"""Of a workload, unless the caller knows that memory holds fewer."""
+
+Priority = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 
 
 class Workload(Config):
@@ -37,7 +41,7 @@ class Workload(Config):
     """How long prompts and outputs are."""
     num_requests: Count | None = None
     """How many requests to generate."""
-    duration_s: Positive | None = None
+    duration_s: Seconds | None = None
     """Instead of num_requests: all that arrive before this time, seconds."""
     trace: Annotated[str, Field(min_length=1)] | None = None
     """A recorded trace to replay; its format is found from its header."""
@@ -45,9 +49,9 @@ class Workload(Config):
     """Replay faster: 2.0 offers twice the trace's rate."""
     limit: Count | None = None
     """Replay only the first so many requests (of the window)."""
-    start_s: NonNegative | None = None
+    start_s: Annotated[float, Field(ge=0, le=LATEST_S)] | None = None
     """Begin at this time of the trace, seconds from its first request, before scaling."""
-    stop_s: Positive | None = None
+    stop_s: Seconds | None = None
     """End before this time of the trace, seconds from its first request, before scaling."""
     trace_time_unit: Unit | None = None
     """Unit of a trace's times where they are numbers. Default: the format's."""
@@ -56,7 +60,7 @@ class Workload(Config):
     the lengths of the prompts tell."""
     prefixes: SharedPrefixes | None = None
     """What generated prompts have in common; none: no two begin alike. A trace tells by itself."""
-    priorities: Annotated[dict[int, Positive], Field(min_length=1)] | None = None
+    priorities: Annotated[dict[Priority, Positive], Field(min_length=1)] | None = None
     """Relative weight of each priority (lower goes first); none: every request has priority 0."""
 
     @model_validator(mode="after")
@@ -144,7 +148,12 @@ class Workload(Config):
 
 
 def generate(
-    workload: Workload, seed: int, base_dir: Path | None = None, *, prefixes: bool = True
+    workload: Workload,
+    seed: int,
+    base_dir: Path | None = None,
+    *,
+    prefixes: bool = True,
+    most: int = MOST_REQUESTS,
 ) -> Requests:
     """Return the requests of a workload; the same for the same seed.
 
@@ -153,14 +162,14 @@ def generate(
 
     Raises:
         TraceError: a file that cannot be used.
-        ValueError: no request arrives before ``duration_s``.
+        ValueError: no request arrives before ``duration_s``, or there are more than ``most``.
     """
     if base_dir is not None:
         workload = workload.anchored(base_dir)
     if workload.trace is not None:
         requests = _replayed(workload, prefixes)
     else:
-        requests = _drawn(workload, seed)
+        requests = _drawn(workload, seed, most)
     if workload.priorities is not None:
         priority = _priorities(workload.priorities, len(requests), seed)
         requests = replace(requests, priority=priority)
@@ -181,8 +190,13 @@ def _replayed(workload: Workload, prefixes: bool) -> Requests:
     )
 
 
-def _drawn(workload: Workload, seed: int) -> Requests:
+def _drawn(workload: Workload, seed: int, most: int) -> Requests:
     arrivals, lengths = workload.arrivals, workload.lengths
+    if workload.num_requests is not None and workload.num_requests > most:
+        raise ValueError(
+            f"num_requests(={workload.num_requests}) is more than memory holds, expected at most "
+            f"{most}"
+        )
     assert arrivals is not None  # as are the others below: the validator saw to it
     assert lengths is not None
     users, think_s = None, None
@@ -195,7 +209,7 @@ def _drawn(workload: Workload, seed: int) -> Requests:
         times = arrivals.times_s(workload.num_requests, stream(seed, "arrivals"))
     else:
         assert workload.duration_s is not None
-        times = _times_before(arrivals, workload.duration_s, seed)
+        times = _times_before(arrivals, workload.duration_s, seed, most)
     prompts, outputs = lengths.sample(len(times), stream(seed, "lengths"))
     prefixes = None
     if workload.prefixes is not None:
@@ -211,10 +225,15 @@ def _drawn(workload: Workload, seed: int) -> Requests:
     )
 
 
-def _times_before(arrivals: OpenArrivals, duration_s: float, seed: int) -> Floats:
+def _times_before(arrivals: OpenArrivals, duration_s: float, seed: int, most: int) -> Floats:
     """Draw ever longer samples, each beginning with the one before, until one outlasts the time."""
     count = _FIRST_GUESS
     while True:
+        if count > 2 * most:  # as many were drawn before, and were too few
+            raise ValueError(
+                f"more than {most} requests arrive before duration_s(={duration_s:g}), which is "
+                "more than memory holds, expected a shorter time or a lower rate"
+            )
         times = arrivals.times_s(count, stream(seed, "arrivals"))
         if times[-1] >= duration_s:
             break

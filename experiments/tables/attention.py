@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, PositiveInt
 
 from experiments.tables.marks import draw_ridges
+from experiments.tables.models import wide_spec
 from experiments.tables.page import (
     PROJECT,
     SOLUTION_A,
@@ -20,7 +21,7 @@ from experiments.tables.page import (
 from hardware.gpu import Gpu, load_gpu
 from model.ops import Operator, decode_attention, prefill_attention
 from model.precision import precision
-from model.spec import DecoderSpec, load_spec
+from model.spec import DecoderSpec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -89,7 +90,7 @@ class AttentionIntensity(TableStudy):
 
     def page(self) -> Page:
         """Compute intensities of one head in 16 bits."""
-        spec = load_spec(self.model)
+        spec = wide_spec(self.model)
         gpus = [load_gpu(name) for name in self.gpus]
         over_n, over_b = self._over_length(spec), self._over_batch(spec)
         return Page(

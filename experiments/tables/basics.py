@@ -7,12 +7,13 @@ from pydantic import PositiveInt
 
 from experiments.tables.attention import intensity
 from experiments.tables.marks import draw_roofline, ridge
+from experiments.tables.models import wide_spec
 from experiments.tables.page import LECTURE, PROJECT, Page, Picture, Row, TableStudy
 from hardware.gpu import Gpu, load_gpu
 from model.operators import gemm
 from model.ops import decode_attention, prefill_attention, step_operators
 from model.precision import precision
-from model.spec import DecoderSpec, load_spec
+from model.spec import DecoderSpec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,7 +53,7 @@ class RooflineBasics(TableStudy):
 
     def page(self) -> Page:
         """Compute the intensities."""
-        gpu, spec = load_gpu(self.gpu), load_spec(self.model)
+        gpu, spec = load_gpu(self.gpu), wide_spec(self.model)
         rows = [*self._products(), *self._fusion(spec), *self._steps(spec)]
         points = {row.quantity: row.exact for row in rows if row.exact is not None}
         tiles = self._tiles()

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import PositiveInt
 
+from experiments.tables.models import wide_spec
 from experiments.tables.page import BLOG, GIB, TIB, Page, Picture, Row, TableStudy
-from model.spec import DecoderSpec, load_spec
+from model.spec import DecoderSpec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +32,7 @@ class Opt175b(TableStudy):
 
     def page(self) -> Page:
         """Compute weights, KV cache and their ratio."""
-        spec = load_spec(self.model)
+        spec = wide_spec(self.model)
         tokens = self.prompt_tokens + self.output_tokens
         hidden, width, layers = spec.hidden_size, spec.intermediate_size, spec.num_layers
         weights = NUMBER_BYTES * layers * (4 * hidden**2 + 2 * hidden * width)

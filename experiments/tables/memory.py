@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from experiments.tables.models import wide_spec
 from experiments.tables.page import (
     GIB,
     PROJECT,
@@ -20,7 +21,7 @@ from hardware.gpu import load_gpu
 from hardware.memory import MemoryLedger, memory_ledger
 from model.ops import tensor_parallel_sizes
 from model.precision import precision
-from model.spec import DecoderSpec, load_spec
+from model.spec import DecoderSpec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,7 +81,7 @@ class MemoryAndBatch(TableStudy):
 
     def page(self) -> Page:
         """Compute both solutions and the ledger."""
-        spec = load_spec(self.model)
+        spec = wide_spec(self.model)
         curve = self._curve(spec)
         return Page(
             title=f"Memory and batch of {spec.name}",

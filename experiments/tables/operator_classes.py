@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
+from experiments.tables.models import wide_spec
 from experiments.tables.page import IVANOV, PROJECT, Page, Picture, Row, TableStudy
 from experiments.tables.profile import CLASSES, flops_by_class, seconds_by_class
 from model.ops import step_operators
 from model.precision import precision
-from model.spec import DecoderSpec, load_spec
+from model.spec import DecoderSpec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,8 +45,8 @@ class OperatorClasses(TableStudy):
 
     def page(self) -> Page:
         """Count FLOPs, and time the classes with torch's profiler, on the CPU in float32."""
-        counted = self._flop_shares(load_spec(self.counted_model))
-        flops = self._flop_shares(replace(load_spec(self.model), num_layers=self.layers))
+        counted = self._flop_shares(wide_spec(self.counted_model))
+        flops = self._flop_shares(replace(wide_spec(self.model), num_layers=self.layers))
         time = self._time_shares()
         rows = []
         for name in CLASSES:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from experiments.tables.forward_pass import counted, total, with_cache
+from experiments.tables.models import wide_spec
 from experiments.tables.page import GPT2_ASSIGNMENT, LEVIATHAN, Page, Picture, Row, TableStudy
 from hardware.roofline import operator_s
-from model.spec import DecoderSpec, load_spec
+from model.spec import DecoderSpec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,7 +69,7 @@ class SpeculativeDecodingBound(TableStudy):
         for rate in self.acceptance_rates:
             if not 0 <= rate <= 1:
                 raise ValueError(f"acceptance_rates = {rate:g}, expected within 0 and 1")
-        spec, draft = load_spec(self.model), load_spec(self.draft_model)
+        spec, draft = wide_spec(self.model), wide_spec(self.draft_model)
         tokens = min(
             self.context_tokens, spec.max_position_embeddings, draft.max_position_embeddings
         )

@@ -45,9 +45,16 @@ _CELL = re.compile(rf"[~≈]?\s*(?P<number>{_THOUSANDS}|{_PLAIN})\s*(?P<unit>\D*
 _OFF = re.compile(r"(off|false|no|not|none|disabled?|0(\.0*)?)\b")
 _ON = re.compile(r"(on|true|yes|enabled?|1)\b")
 _REMARK = re.compile(r"\s*[(\[{]([^)\]}]*)[)\]}]")
+_NUMBERLESS = re.compile(r"(?<=\S)\s*\((?:(?!(?<!\w)\d)[^()])*\)$")
+"""A remark behind a number that holds no other: ``256 (v1 default)``, but not ``2 (or 4)``."""
 _VARIANT = re.compile(r"pcie|sxm\d?|nvl|mig|\d+g\.\d+gb|\d+\s*gi?b|max-?q|super|ti\b")
 """Words in a remark that make another GPU of it."""
-_COUNTED = re.compile(r"(?P<count>\d+)\s*[x×*]\s*(?=\D)")  # noqa: RUF001
+_COUNTED = re.compile(
+    r"^\d+\s*[x×*]\s*(?=\D)|^\d{1,3}\s+(?=[a-z])(?!gi?b?\b)|(?<=\w)\s*[x×*]\s*\d+$",  # noqa: RUF001
+    re.IGNORECASE,
+)
+"""How many there are, before or behind the name: ``8x H100``, ``8 H100``, ``H100 x 8``."""
+_MEMORY = re.compile(r"(\d+)\s*gi?b?\b", re.IGNORECASE)
 
 
 def is_empty(text: str) -> bool:
@@ -60,9 +67,9 @@ def number(column: str, text: str) -> str:
 
     ``1,024`` is 1024, ``~500`` 500, ``90%`` of the memory 0.9, ``1.2 s`` in a column of ms 1200. A
     unit that the column's quantity does not have leaves the text as it is, and so does a comma that
-    separates no thousands.
+    separates no thousands. A remark in brackets behind it is left out unless it has a number, too.
     """
-    found = _CELL.fullmatch(text.strip().lower())
+    found = _CELL.fullmatch(_NUMBERLESS.sub("", text.strip().lower()))
     if found is None:
         return text
     unit = found["unit"].strip(" .")
@@ -97,10 +104,10 @@ def gpu_name(text: str) -> str:
     Remarks that tell GPUs apart stay: ``H100 (PCIe)`` is another GPU than ``H100``, and so is a
     slice of one.
     """
-    kept = [words for words in _REMARK.findall(text) if _VARIANT.search(words.lower())]
+    kept = [word for remark in _REMARK.findall(text) for word in _VARIANT.findall(remark.lower())]
     bare = re.split(r"[;,]|\s[-–—/|]\s", _REMARK.sub(" ", text))[0]  # noqa: RUF001
-    bare = _COUNTED.sub("", bare.strip(), count=1)
-    return " ".join(" ".join([bare, *kept]).split()) or text
+    bare = _COUNTED.sub("", _COUNTED.sub("", bare.strip(" ?*")))
+    return " ".join(_MEMORY.sub(r"\1GB", " ".join([bare, *kept])).split()) or text
 
 
 def without_remark(text: str) -> str:

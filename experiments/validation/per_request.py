@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.errors import nearest
+from model.text_file import check_regular
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -75,6 +76,7 @@ def read_requests(path: Path) -> Recorded:
     import pandas as pd
 
     try:
+        check_regular(path)
         table = pd.read_csv(path)
     except (OSError, ValueError, UnicodeDecodeError) as error:
         raise PerRequestError(f"{path.name}: cannot be read: {error}") from None

@@ -5,7 +5,9 @@ predict that row, never a reason to stop or to guess.
 """
 
 import csv
+import io
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from experiments.errors import StudyError, nearest
 from experiments.validation import cells as said
+from model.text_file import TextFileError, read_text
 
 LATENCY_METRICS = tuple(
     f"{latency}_{statistic}_ms"
@@ -24,6 +27,8 @@ LATENCY_METRICS = tuple(
 METRICS = (*LATENCY_METRICS, "out_tok_s", "req_s")
 """Columns that hold measurements, and so names of predictions."""
 
+MOST_BYTES = 2**26
+"""Of a table of runs."""
 REQUIRED = ("run_id", "model", "gpu")
 """Columns without which nothing can be predicted."""
 
@@ -99,7 +104,7 @@ class RunRow(BaseModel):
     """The client's cap on requests in flight."""
     duration_s: float | None = Field(default=None, gt=0)
     """How long requests were sent."""
-    n_requests: int | None = Field(default=None, ge=1)
+    n_requests: int | None = Field(default=None, ge=1, le=10**7)
     """How many were sent."""
     n_failed: int | None = Field(default=None, ge=0)
     """How many of them got no answer."""
@@ -205,12 +210,10 @@ def read_table(path: Path) -> Table:
         StudyError: not a CSV file, a missing column, no row, or one ``run_id`` twice.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns, cells = list(reader.fieldnames or ()), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        what = getattr(error, "strerror", None) or "not a CSV file of UTF-8 text"
-        raise StudyError.of(f"cannot read the runs: {what}", str(path)) from None
+        reader = csv.DictReader(io.StringIO(read_text(path, MOST_BYTES), newline=""))
+        columns, cells = list(reader.fieldnames or ()), list(reader)
+    except (TextFileError, csv.Error) as error:
+        raise StudyError.of(f"cannot read the runs: {error}", str(path)) from None
     for column in REQUIRED:
         if column not in columns:
             hint = nearest(column, columns)
@@ -225,8 +228,8 @@ def read_table(path: Path) -> Table:
         except ValidationError as error:
             name = (line.get("run_id") or "").strip() or f"line {number}"
             unreadable.append(Skipped(name, "; ".join(_faults(error))))
-    names = [row.run_id for row in rows]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    names = Counter(row.run_id for row in rows)
+    twice = next((name for name, count in names.items() if count > 1), None)
     if twice is not None:
         raise StudyError.of(f"run_id {twice!r} stands twice, expected once", str(path))
     return Table(path.parent, runs_of(rows), tuple(unreadable))

@@ -4,13 +4,14 @@ Cells that are empty get the defaults of the engine's version on that GPU, and e
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from experiments.validation.cells import switched_on, version_of
 from experiments.validation.releases import version_at
 from experiments.validation.rows import RunRow
 from experiments.validation.traffic import CannotPredictError
 from hardware.gpu import Gpu, load_gpu
+from model.quantization.checkpoint import UNSAID
 from model.spec import DecoderSpec, load_spec, resolve_model
 from sim.scenario import ClusterConfig, EngineConfig
 
@@ -76,7 +77,9 @@ def setup_of(row: RunRow, longest_request_tokens: int) -> Setup:
     _refuse(row)
     notes: list[str] = []
     name = resolve_model(row.model)
-    spec, gpu, version = load_spec(name.model), load_gpu(row.gpu), _version(row, notes)
+    # The row's own words decide the precision; the name only where it has none.
+    spec = replace(load_spec(row.model), checkpoint=UNSAID)
+    gpu, version = load_gpu(row.gpu), _version(row, notes)
     notes += _chunk_notes(spec, longest_request_tokens)
     replicas = row.dp_replicas or 1
     tp = row.tp or max(1, (row.n_gpus or 1) // replicas)
@@ -194,7 +197,7 @@ def _scheduling(
 ) -> dict[str, object]:
     """Scheduler, its limits and the longest request."""
     first = version is None or version >= V1
-    longest = min(row.max_model_len or spec.max_position_embeddings, spec.max_position_embeddings)
+    longest = min(row.max_model_len or spec.max_model_len, spec.max_model_len)
     settings: dict[str, object] = {"max_model_len": longest}
     chunked = switched_on(row.chunked_prefill)
     if chunked is None:

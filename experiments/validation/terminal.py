@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from experiments.terminal import console
 from experiments.validation.predict import Prediction, Task
 from experiments.validation.rows import Skipped
 
@@ -20,7 +21,6 @@ class Bar:
     """A progress bar on stderr, or a line per tenth where stderr is no terminal."""
 
     def __init__(self, total: int) -> None:
-        from rich.console import Console
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -29,12 +29,11 @@ class Bar:
             TimeElapsedColumn,
         )
 
-        console = Console(file=sys.stderr)
         self._total, self._finished = total, 0
-        self._plain = not console.is_terminal
+        self._plain = not sys.stderr.isatty()
         self._bar = Progress(
             TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            console=console, transient=True, disable=self._plain,
+            console=console(sys.stderr), transient=True, disable=self._plain,
         )  # fmt: skip
         self._task = self._bar.add_task("", total=total)
 

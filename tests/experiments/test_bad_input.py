@@ -224,9 +224,9 @@ def test_bad_point_is_found_before_a_good_one_runs(
 
 
 PLACES = {
-    "option": (["engine.quantization=fp8", "cluster.gpu=a100"], "--set", "has no fp8"),
-    "option beside a GPU of the file": (["engine.quantization=fp8"], "--set", "has no fp8"),
-    "GPU of the file": ([], "bad.yaml:6", "gpu a100-80gb-sxm has no fp8"),
+    "option": (["engine.quantization=awq", "cluster.gpu=v100"], "--set", "capability 7, but awq"),
+    "option beside a GPU of the file": (["engine.quantization=awq"], "--set", "capability 7"),
+    "GPU of the file": ([], "bad.yaml:6", "gpu v100-32gb-sxm has compute capability 7, but gptq"),
     "rate": (
         ["engine.quantization=null", "workload.arrivals.rate_per_s=1e-308"],
         "--set",
@@ -256,7 +256,7 @@ def test_what_only_building_shows_has_its_place(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     text = SMALL.replace(
-        "gpu: t4\nengine:", "replicas: 1\n  gpu: a100\nengine:\n  quantization: fp8"
+        "gpu: t4\nengine:", "replicas: 1\n  gpu: v100\nengine:\n  quantization: gptq"
     )
     write_study(tmp_path, text, "bad.yaml")
     options = [word for setting in settings for word in ("--set", setting)]

@@ -142,7 +142,10 @@ def test_calibrate_writes_a_file_and_a_picture(folder: Path, capsys) -> None:
     [
         (["--out", "x.txt"], "expected a name that ends in .yaml"),
         (["--out", "/no/such/folder/x.yaml"], "its folder does not exist"),
-        (["--out", "x.yaml", "--budget-s", "-1"], "--budget-s -1.0: expected more than 0"),
+        (
+            ["--out", "x.yaml", "--budget-s", "-1"],
+            "--budget-s: '-1', expected seconds: more than 0",
+        ),
         (["--out", "x.yaml", "--gpu", "h1000"], "h1000"),
     ],
 )

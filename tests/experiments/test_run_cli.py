@@ -15,7 +15,8 @@ from experiments import run_study
 from experiments.bundled import bundled_studies
 from experiments.plan import prepare
 from experiments.study import read_raw
-from experiments.table import COLUMNS, console, print_summary, short_name
+from experiments.table import COLUMNS, print_summary, short_name
+from experiments.terminal import console
 from experiments.words import ceilings_text, points_text
 from sim.metrics import METRICS
 

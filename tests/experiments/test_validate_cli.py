@@ -146,8 +146,8 @@ def test_bare_peaks_are_told_loudly(tmp_path: Path) -> None:
     [
         (["--only", "nothing"], "--only nothing: no run_id of .* contains it"),
         (["--only", "("], r"--only \(: not a regular expression"),
-        (["--jobs", "0"], "--jobs 0: expected at least 1"),
-        (["--seeds", "0"], "--seeds 0: expected at least 1"),
+        (["--jobs", "0"], "--jobs: '0', expected a whole number of at least 1"),
+        (["--seeds", "0"], "--seeds: '0', expected a whole number of at least 1"),
         (["--calibration", "vlm"], "calibration = 'vlm' is neither a file nor one of"),
     ],
 )

@@ -33,6 +33,8 @@ from tests.experiments.measured_runs import run
         ("max_concurrency", "unlimited", None),
         ("kv_blocks", "—", None),
         ("block_size", "N/A", None),
+        ("max_num_seqs", "256 (v1 default)", 256),
+        ("request_rate_rps", "6.0 (poisson)", 6.0),
         ("tp", "0", None),
         ("pp", "off", None),
         ("ep", "0.0", None),
@@ -57,6 +59,7 @@ def test_numbers(column: str, text: str, value: float | None) -> None:
         ("request_rate_rps", "0"),
         ("block_size", "16.5"),
         ("tp", "2 or 4"),
+        ("tp", "2 (or 4)"),
         ("max_num_seqs", "0"),
     ],
 )
@@ -169,6 +172,10 @@ def test_prose_without_a_length_is_a_reason() -> None:
         ("A100-80GB-SXM; one of eight", "a100-80gb-sxm"),
         ("H200 SXM, NVLink", "h200-sxm"),
         ("h100 (pcie)", "h100-pcie"),
+        ("H100 (80 GB, PCIe)", "h100-pcie"),
+        ("8 H100 SXM (80GB)", "h100-sxm"),
+        ("H100 x 8", "h100-sxm"),
+        ("2*A100-80G?", "a100-80gb-sxm"),
         ("L40S", "l40s"),
     ],
 )
@@ -176,7 +183,7 @@ def test_gpus_with_remarks(text: str, name: str) -> None:
     assert load_gpu(row_of(run("a", gpu=text)).gpu).name == load_gpu(name).name
 
 
-@pytest.mark.parametrize("text", ["A100 (MIG 3g.40gb)", "not stated (H100)", "H20"])
+@pytest.mark.parametrize("text", ["A100 (MIG 3g.40gb)", "not stated (H100)", "H800"])
 def test_another_gpu_is_no_remark(text: str) -> None:
     with pytest.raises(ValueError, match="gpu = "):
         load_gpu(row_of(run("a", gpu=text)).gpu)
@@ -207,11 +214,11 @@ def test_versions(text: str, version: tuple[int, ...] | None) -> None:
     [
         ("fp8 (w8a8)", "fp8", "auto"),
         ("W8A8", "int8", "auto"),
-        ("bf16", None, "bfloat16"),
+        ("bf16", "auto", "bfloat16"),
         ("AWQ 4-bit", "int4", "auto"),
     ],
 )
-def test_precisions(words: str, quantization: str | None, dtype: str) -> None:
+def test_precisions(words: str, quantization: str, dtype: str) -> None:
     engine = setup_of(row_of(run("a", precision=words, gpu="H100")), 100).engine
     assert (engine.quantization, engine.dtype) == (quantization, dtype)
 

@@ -99,7 +99,7 @@ def test_a_file_that_is_not_yaml(tmp_path):
     with pytest.raises(ValueError, match="expected a mapping, found CommentedSeq"):
         load_calibration(path)
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match=r"broken\.yaml: not readable"):
+    with pytest.raises(ValueError, match=r"broken\.yaml: UTF-16 text, expected UTF-8"):
         load_calibration(path)
 
 

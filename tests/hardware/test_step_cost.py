@@ -296,9 +296,9 @@ def test_a_step_beyond_the_tables():
 
 
 def test_limits_below_one():
-    with pytest.raises(ValueError, match="max_tokens = 0, expected at least 1"):
+    with pytest.raises(ValueError, match="max_tokens = 0 of one step, expected 1 to"):
         cost(max_tokens=0)
-    with pytest.raises(ValueError, match="max_seqs = 0, expected at least 1"):
+    with pytest.raises(ValueError, match="max_seqs = 0 of one step, expected 1 to"):
         cost(max_seqs=0)
 
 

@@ -19,6 +19,7 @@ LLAMA = DecoderSpec(
     intermediate_size=48,
     vocab_size=61,
     max_position_embeddings=64,
+    max_model_len=64,
     gated_mlp=True,
     activation="silu",
     norm="rmsnorm",

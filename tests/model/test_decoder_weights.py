@@ -261,10 +261,13 @@ def test_folders_without_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("scaling", "message"),
     [
-        ({"rope_type": "llama-3", "factor": 8}, r"rope_type\(='llama-3'\).*nearest: llama3"),
+        ({"rope_type": "llama-3", "factor": 8}, r"rope_type = 'llama-3' is .*nearest: llama3"),
         ({"type": "yarn", "factor": 8}, r"rope_type\(='yarn'\) is not computed"),
         ({"type": "linear"}, r"factor\(=None\) must be a number > 0"),
-        ({"rope_type": "linear", "factor": True}, r"factor\(=True\) must be a number > 0"),
+        (
+            {"rope_type": "linear", "factor": True},
+            "factor = True of the rotary scaling",
+        ),
     ],
 )
 def test_unknown_rotary_scaling_is_refused(

@@ -281,7 +281,8 @@ def test_a_step_reads_every_weight_but_the_other_embedding_rows(name: str) -> No
     read = sum(float(op.layers * op.weight_bytes) for op in step(spec, tokens))
     # A tied token embedding is read in full, as the LM head.
     looked_up = spec.position_rows + (0 if spec.tied_embeddings else spec.vocab_size)
-    tables = looked_up * spec.hidden_size
+    padding = -spec.vocab_size % 64  # of the LM head, to a multiple of 64
+    tables = (looked_up - padding) * spec.hidden_size
     rows = tokens * spec.hidden_size * (2 if spec.positions == "learned" else 1)
     # The weights of the two small norms over a head stay in registers.
     qk_norms = 2 * spec.head_dim * spec.num_layers if spec.qk_norm else 0
@@ -310,7 +311,9 @@ def test_more_ranks_than_kv_heads_keep_copies() -> None:
 
 
 def test_vocabulary_is_padded_to_the_ranks() -> None:
-    assert shard(load_spec("gpt2-xl"), 5).vocab * 5 == 50260
+    """50,257 tokens: 786 * 64 = 50,304 with vLLM's padding, and 5 * 10,061 over 5 ranks."""
+    assert shard(load_spec("gpt2-xl"), 1).vocab == 50304
+    assert shard(load_spec("gpt2-xl"), 5).vocab * 5 == 50305
 
 
 @pytest.mark.parametrize("tp", [0, -1, 3, 6, 128])
@@ -330,10 +333,12 @@ def test_sizes_that_divide() -> None:
 @pytest.mark.parametrize("name", ["llama-3-8b", "gpt2-xl", "opt-13b", "qwen3-14b", "qwen3-30b-a3b"])
 def test_one_rank_holds_every_parameter(name: str) -> None:
     spec = load_spec(name)
-    assert rank_weight_bytes(spec, precision=BF16) == 2 * spec.parameters()
-    linear = spec.linear_parameters()
+    padding = (-spec.vocab_size % 64) * spec.hidden_size * (1 if spec.tied_embeddings else 2)
+    whole = 2 * (spec.parameters() + padding)
+    assert rank_weight_bytes(spec, precision=BF16) == whole
     quantized = rank_weight_bytes(spec, precision=precision(quantization="fp8"))
-    assert quantized == 2 * spec.parameters() - linear
+    layer = 4 + spec.mlp_matrices * max(spec.num_experts, 1)  # one fp32 scale per matrix
+    assert quantized == whole - spec.linear_parameters() + 4 * layer * spec.num_layers
 
 
 def test_a_rank_holds_its_share_and_the_repeated_weights() -> None:
@@ -347,12 +352,12 @@ def test_quantized_weights_are_read_narrower_and_the_head_is_not() -> None:
     operators = step_operators(LLAMA_2_7B, 1, 10, [], precision=fp8)
     wide = step_operators(LLAMA_2_7B, 1, 10, [], precision=BF16)
     up, head = named(operators, "mlp_up"), named(operators, "lm_head")
-    assert up.weight_bytes == 2 * 11008 * 4096
+    assert up.weight_bytes == 2 * 11008 * 4096 + 4
     assert head.weight_bytes == named(wide, "lm_head").weight_bytes
     assert (up.compute, head.compute, named(operators, "attention").compute) == (
         "fp8",
-        "fp16",
-        "fp16",
+        "bf16",
+        "bf16",
     )
     assert {op.compute for op in wide} == {"bf16"}
 
@@ -406,19 +411,24 @@ def test_norms_and_elementwise_of_one_layer() -> None:
 
 
 def test_precision_names() -> None:
-    assert precision() == Precision(2.0, 2.0, 2.0, "bf16")
-    assert precision("float32") == Precision(4.0, 4.0, 4.0, "fp32")
-    assert precision("half", "fp8", "fp8") == Precision(1.0, 2.0, 1.0, "fp8")
-    assert precision("bfloat16", "int8") == Precision(1.0, 2.0, 2.0, "int8")
-    assert precision("float16", "int4", "fp8_e5m2") == Precision(0.5, 2.0, 1.0, "fp16")
-    assert precision("float16", "int4").activation_compute == "fp16"
+    assert precision() == Precision(2.0, 2.0, "bf16")
+    assert precision("float32") == Precision(4.0, 4.0, "fp32")
+    fp8 = precision("half", "fp8", "fp8")
+    assert (fp8.activation_bytes, fp8.kv_bytes, fp8.compute) == (2.0, 1.0, "fp16")
+    assert (fp8.main_compute, fp8.kv_numbers) == ("fp8", "fp8")
+    assert precision("bfloat16", "int8").main_compute == "int8"
+    assert precision("float16", "int4", "fp8_e5m2").main_compute == "fp16"
+    assert precision(kv_cache_dtype="fp8_inc").kv_bytes == 1.0
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("bfloat61",), "dtype = 'bfloat61', expected one of .*; nearest: bfloat16"),
-        (("float16", "fp16"), "quantization = 'fp16', expected one of fp8, int8, w8a16, int4"),
+        (
+            ("float16", "fp16"),
+            "quantization = 'fp16': expected one of fp8, .*; nearest: fp8",
+        ),
         (("float16", None, "int8"), "kv_cache_dtype = 'int8', expected one of auto"),
         (("float32", "fp8"), "quantization = 'fp8' with dtype = 'float32': expected dtype"),
     ],

@@ -31,6 +31,8 @@ def tiny_spec(**changes: object) -> DecoderSpec:
         "intermediate_size": 128,
         "vocab_size": 1000,
         "max_position_embeddings": 512,
+        "max_model_len": 512,
+        "rotary_table": (512, 16),
     }
     return replace(load_spec("llama-3-8b"), **(fields | changes))  # type: ignore[arg-type]
 
@@ -45,12 +47,18 @@ def scenario(
     client: ClientConfig = NO_CLIENT,
     **engine: object,
 ) -> Scenario:
-    """A tiny model on one A100 per replica, with any engine settings."""
-    settings: dict[str, object] = {"step_overhead_s": 1e-3, "sequence_overhead_s": 1e-5}
+    """A tiny model on one A100 per replica, with any engine settings; as many KV blocks as needed.
+
+    What the memory would hold, 18 million, is more than a reference can keep one by one.
+    """
+    settings: dict[str, object] = {
+        "step_overhead_s": 1e-3, "sequence_overhead_s": 1e-5, "num_gpu_blocks": 4096,
+    }  # fmt: skip
+    length = max(512, int(str(engine.get("max_model_len") or 512)))
     prices = Calibration(name="small", source="a test", idle_start_s=idle_start_s)
     cluster = ClusterConfig(gpu="a100-80gb-sxm", replicas=replicas, router=router)  # type: ignore[arg-type]
     return build_scenario(
-        tiny_spec(sliding_window=sliding_window),
+        tiny_spec(sliding_window=sliding_window, max_model_len=length),
         load_gpu("a100-80gb-sxm"),
         cluster,
         EngineConfig.model_validate(settings | engine),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hardware.calibration import Calibration, CoveredRange
+from model.precision import precision
 from sim.metrics import LATENCIES, METRICS, Slo, caveats, summarise, timeline
 from sim.percentiles import percentiles, unsupported, weighted_statistics
 from sim.result import (
@@ -62,7 +63,7 @@ def scenario(**cluster: Any) -> Scenario:
     )
     parts = SimpleNamespace(
         engine=EngineConfig(), cluster=ClusterConfig(gpu="toy", **cluster), gpu=gpu, price=Price(),
-        calibration=CALIBRATION,
+        calibration=CALIBRATION, precision=precision(),
     )  # fmt: skip
     return cast(Scenario, parts)
 
@@ -562,6 +563,7 @@ def test_weighted_statistics_expand(few: int, pairs: list[tuple[float, int]], si
         assert mean == pytest.approx(math.fsum(ordered) / len(ordered), rel=1e-12)
 
 
+@pytest.mark.wallclock
 def test_a_million_requests_in_seconds() -> None:
     """A hundred thousand rounds of a toy run, one after the other."""
     result, _, _ = toy_run(5, mixed=False)

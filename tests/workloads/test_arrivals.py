@@ -225,7 +225,7 @@ def test_think_times():
 def test_a_path_of_too_many_states_is_refused():
     rare = OnOff(rate_on_per_s=1e-4, mean_on_s=1e-3, mean_off_s=1.0)
     with pytest.raises(
-        ValueError, match=r"about .e\+\d+ changes of state, expected at most 1e\+08"
+        ValueError, match=r"about .e\+\d+ changes of state, expected at most 1e\+07"
     ):
         rare.times_s(1000, stream(0, "arrivals"))
 
@@ -233,14 +233,9 @@ def test_a_path_of_too_many_states_is_refused():
 BEYOND = [
     (Poisson(rate_per_s=1e-308), r"rate_per_s\(=1e-308\) of process poisson"),
     (Gamma(rate_per_s=1e-308, cv=2.0), r"rate_per_s\(=1e-308\), cv\(=2\)"),
-    (Gamma(rate_per_s=1.0, cv=1e-200), r"cv\(=1e-200\)"),
-    (Gamma(rate_per_s=1.0, cv=1e200), r"cv\(=1e\+200\)"),
     (Deterministic(rate_per_s=1e-308), r"rate_per_s\(=1e-308\) of process deterministic"),
-    (OnOff(rate_on_per_s=1e-308, mean_on_s=1e307, mean_off_s=1e-9), r"rate_on_per_s\(=1e-308\)"),
-    (
-        Markov(rates_per_s=(0.0, 1e-308), mean_dwell_s=(1e307, 1e307)),
-        r"rates_per_s\(=\[0, 1e-308\]",
-    ),
+    (Gamma(rate_per_s=1.0, cv=1e-200), r"cv\(=1e-200\)"),
+    (Poisson(rate_per_s=1e-9), r"rate_per_s\(=1e-09\) of process poisson"),
     (
         Piecewise(steps=({"duration_s": 1.0, "rate_per_s": 1e-308},)),
         r"steps\(=\[{duration_s: 1, rate_per_s: 1e-308}\]\) of process piecewise",
@@ -254,19 +249,23 @@ BEYOND = [
 ]
 
 
+@pytest.mark.parametrize("cv", [0.0, 1e200, float("nan")])
+def test_a_variation_beyond_reason_is_refused(cv):
+    with pytest.raises(ValueError, match="cv"):
+        Gamma(rate_per_s=1.0, cv=cv)
+
+
 @pytest.mark.parametrize(("arrivals", "message"), BEYOND)
 @pytest.mark.filterwarnings("error")
 def test_times_beyond_numbers_are_refused_with_their_keys(arrivals, message):
-    with pytest.raises(ValueError, match=message + ".* gives arrival times that are not finite"):
+    with pytest.raises(ValueError, match=message + ".* gives arrival times beyond 1e\\+10 s"):
         arrivals.times_s(100, stream(0, "arrivals"))
 
 
 @pytest.mark.filterwarnings("error")
-def test_think_times_beyond_numbers_are_refused():
-    with pytest.raises(ValueError, match=r"think_s\(=1e\+308\) gives think times that are not"):
-        ClosedLoop(users=1, think_s=1e308, think_law="exponential").think_times_s(
-            100, stream(0, "think")
-        )
+def test_think_times_beyond_reason_are_refused():
+    with pytest.raises(ValueError, match="think_s"):
+        ClosedLoop(users=1, think_s=1e10, think_law="exponential")
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ SHAPES = {
     "commas": separated(","),
     "semicolons": separated(";"),
     "semicolons and decimal commas": separated(";", ","),
+    "a line for spreadsheets": lambda frame: b"sep=;\r\n" + separated(";")(frame),
     "tabs": separated("\t"),
     "bars": separated("|"),
     "whole numbers as floats": lambda frame: frame.astype(float).to_csv(index=False).encode(),
@@ -146,6 +147,19 @@ def test_every_shape_reads_what_was_written(folder, rows, shape, container):
     check(put(folder, CONTAINERS[container](data)), *expected)
 
 
+@given(rows=FRAMES, zero=st.booleans())
+def test_whole_columns_and_single_rows_read_alike(folder, rows, zero):
+    """The fast way, and the thorough one that a single uncommon number asks for."""
+    head = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type"
+    lines = [f"{time / 1000},GPT-4,{prompt},{output},9,API log" for time, prompt, output in rows]
+    lines += ["0.5,GPT-4,0,0,0,API log"] * zero
+    fast = read_trace(put(folder, "\n".join([head, *lines]).encode()))
+    lines[0] = lines[0].replace(f",{rows[0][1]},", f",{rows[0][1]}.0,")
+    thorough = read_trace(put(folder, "\n".join([head, *lines]).encode()))
+    for name in ("arrival_s", "prompt_tokens", "output_tokens", "notes"):
+        assert np.array_equal(getattr(fast, name), getattr(thorough, name))
+
+
 DATES = [
     ("2024-05-12 00:00:00.25", "2024-05-12 00:00:01.75"),
     ("2024-05-12 00:00:00.250000000", "2024-05-12 00:00:01.750000000"),
@@ -199,6 +213,8 @@ PARQUET = SHAPES["Parquet"](pd.read_csv(io.StringIO(TABLE)))
             b'{"arrival_s": 0, "prompt_tokens": 1, "output_tokens": 1}\n[3]\n',
             "'3', expected",
         ),
+        (TABLE.encode() + b"1" * 17_000_000, "trace:5: a line of more than 16,777,216 characters"),
+        (b"a,b\rc,d\n1,2\n", "the header cannot be read: new-line character seen in unquoted"),
         (b"x" * 17_000_000, "the first line has more than 16,777,216 bytes"),
     ],
 )

@@ -1,6 +1,7 @@
 """Every known format as its program writes it: right arrivals and lengths, and what is told."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -229,6 +230,12 @@ def test_a_format_is_recognised_and_read(written, name):
     assert f"{len(times)} requests over {times[-1]:g} s" in note
 
 
+def test_the_page_on_traces_names_every_format():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "traces.md").read_text()
+    named = {form.name for form in FORMATS if not form.name.endswith("_lengths")}
+    assert {name for name in named if f"`{name}`" not in page} == set()
+
+
 def test_every_format_has_a_name_and_columns_of_its_own():
     layouts = [form.columns() for form in FORMATS]
     assert len(set(layouts)) == len(layouts)
@@ -293,6 +300,15 @@ def test_tokens_of_a_block_are_found_from_the_lengths(written, prompts, counts, 
     assert f"hash_ids of blocks of {tokens} tokens" in requests.notes[0]
     assert requests.prefixes is not None
     assert requests.prefixes.ends[0] == min(tokens, prompts[0])
+
+
+@pytest.mark.parametrize("ids", [("a", "b", "c"), (-5, 2**63 - 1, 2**63), ("7", "07", "8")])
+def test_identities_of_blocks_may_be_hashes(written, ids):
+    first, second, third = ids
+    rows = (mooncake(0, 1024, 3, [first, second]), mooncake(1, 1000, 3, [first, third]))
+    prefixes = read_trace(written(lines(*rows))).prefixes
+    assert prefixes is not None
+    assert prefixes.streams.tolist() == [0, 1, 0, 2]
 
 
 def test_blocks_of_bailian_have_16_tokens(written):

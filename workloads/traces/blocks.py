@@ -5,6 +5,7 @@ partial. Files with other blocks have the same keys; the lengths tell: a prompt 
 ``n`` ids has blocks of ``B`` tokens with ``floor(L / B) <= n <= ceil(L / B)``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 
@@ -16,6 +17,7 @@ from workloads.requests import Ints, Prefixes
 TOKENS_OF_A_BLOCK = 16
 """Tokens that are taken together where every token has an identity: vLLM's smallest block."""
 LARGEST = 2**63 - 1
+Id = int | str
 
 
 class BlocksError(ValueError):
@@ -35,19 +37,17 @@ class Ids:
     @property
     def expected(self) -> str:
         """What a value must be, in words."""
-        return "whole numbers of 0 to 2^63-1"
+        return "a list of whole numbers, or of texts"
 
-    def parse(self, value: object) -> list[int]:
+    def parse(self, value: object) -> list[Id]:
         """Return a list of ids as it stands in a file. Raises ValueError."""
-        if not isinstance(value, list) or not set(map(type, value)) <= {int}:
-            raise ValueError(self.expected)
-        if value and (min(value) < 0 or max(value) > LARGEST):
+        if not isinstance(value, list) or set(map(type, value)) not in ({int}, {str}, set()):
             raise ValueError(self.expected)
         return value
 
 
 def prefixes_of_blocks(
-    lists: list[list[int]], prompt_tokens: Ints, usual: int, given: int | None
+    lists: Sequence[Sequence[Id]], prompt_tokens: Ints, usual: int, given: int | None
 ) -> tuple[Prefixes, int]:
     """Return what prompts have in common, and how many tokens a block has.
 
@@ -71,8 +71,19 @@ def prefixes_of_blocks(
             f"{tokens}",
         )
     offsets = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(counts)))
-    ids = np.array(list(chain.from_iterable(lists)), dtype=np.int64)
-    return block_prefixes(offsets, ids, tokens, prompt_tokens), tokens
+    return block_prefixes(offsets, _numbers(lists), tokens, prompt_tokens), tokens
+
+
+def _numbers(lists: Sequence[Sequence[Id]]) -> Ints:
+    """Return the ids of all rows as numbers; texts and numbers beyond 64 bits get one each."""
+    ids = list(chain.from_iterable(lists))
+    if not any(row and isinstance(row[0], str) for row in lists):  # all of a row are alike
+        try:
+            return np.array(ids, dtype=np.int64)
+        except OverflowError:
+            pass
+    numbers: dict[Id, int] = {}
+    return np.array([numbers.setdefault(one, len(numbers)) for one in ids], dtype=np.int64)
 
 
 def _block_tokens(counts: Ints, prompt_tokens: Ints, usual: int) -> int:
@@ -106,14 +117,14 @@ def _roundest(low: int, high: int) -> int:
     return next((size for size in (power, sixteens) if size <= high), low)
 
 
-def prefixes_of_tokens(lists: list[list[int]], prompt_tokens: Ints) -> Prefixes:
+def prefixes_of_tokens(lists: Sequence[Sequence[Id]], prompt_tokens: Ints) -> Prefixes:
     """Return what prompts have in common whose tokens are told, in whole blocks of 16.
 
     Args:
         lists: the ids of every prompt's tokens; what goes beyond a prompt is not read.
         prompt_tokens: shape (rows,).
     """
-    numbers: dict[tuple[int, ...], int] = {}
+    numbers: dict[tuple[Id, ...], int] = {}
     blocks = []
     for ids, length in zip(lists, prompt_tokens.tolist(), strict=True):
         ends = range(0, min(len(ids), length) // TOKENS_OF_A_BLOCK * TOKENS_OF_A_BLOCK + 1)

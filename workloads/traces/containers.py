@@ -144,7 +144,8 @@ def opened(path: Path) -> Iterator[tuple[io.BufferedReader, str]]:
                 yield reader, packing
     except TraceError as error:
         text = str(error)
-        raise TraceError(text if text.startswith(str(path)) else f"{path}: {text}") from None
+        named = text.startswith(printable(str(path)))
+        raise TraceError(text if named else f"{path}: {text}") from None
     except (*FAILURES, UnicodeError, MemoryError) as error:
         words = printable(str(error))[:200] or type(error).__name__
         raise TraceError(f"{path}: cannot be read: {words}") from error

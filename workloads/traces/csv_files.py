@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from workloads.traces.source import Row, Source, UnsoundError
 DELIMITERS = ",;\t|"
 LONGEST_LINE_BYTES = 16 * 2**20
 BLOCK_BYTES = 4 * 2**20
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
+_SEPARATOR = re.compile(rb"sep=.\s*", re.I)
+"""A first line for spreadsheets, which says what the header shows."""
 csv.field_size_limit(LONGEST_LINE_BYTES)
 
 
@@ -26,7 +30,7 @@ class CsvFile(Source):
     def __init__(self, path: Path) -> None:
         with opened(path) as (reader, packing):
             line, self._header_line = _header(reader)
-        self._delimiter = max(DELIMITERS, key=lambda one: len(_split(line, one)))
+            self._delimiter = max(DELIMITERS, key=lambda one: len(_split(line, one)))
         names = [name.strip() for name in _split(line, self._delimiter)]
         while names and not names[-1]:  # a separator at the end of the line
             names.pop()
@@ -72,18 +76,34 @@ class CsvFile(Source):
         with opened(self.path) as (reader, _):
             _header(reader)
             text = io.TextIOWrapper(reader, encoding="utf-8", errors="replace", newline="")
-            table = csv.reader(text, delimiter=self._delimiter)
+            table = csv.reader(self._lines(text), delimiter=self._delimiter)
             try:
                 for row in table:
                     line = self._header_line + table.line_num
                     if len(row) == self._width:
                         if any(map(str.strip, row)):
-                            yield line, {name: row[place] for name, place in places}
+                            yield line, {name: self._text(row[place]) for name, place in places}
                     elif any(map(str.strip, row)):
                         raise TraceError(f"{self.path}:{line}: {self._wrong_width(row)}")
             except csv.Error as error:
                 line = self._header_line + table.line_num
                 raise TraceError(f"{self.path}:{line}: {error}") from None
+
+    def _lines(self, text: io.TextIOWrapper) -> Iterator[str]:
+        """Yield lines; one without an end must not fill the memory."""
+        number = self._header_line
+        while line := text.readline(LONGEST_LINE_BYTES):
+            number += 1
+            if len(line) == LONGEST_LINE_BYTES:
+                what = f"a line of more than {LONGEST_LINE_BYTES:,} characters"
+                raise TraceError(f"{self.path}:{number}: {what}")
+            yield line
+
+    def _text(self, value: str) -> str:
+        """Return a field; where semicolons separate fields, a comma may begin the decimals."""
+        if self._delimiter == ";" and _DECIMAL_COMMA.fullmatch(value.strip()):
+            return value.replace(",", ".")
+        return value
 
     def _wrong_width(self, row: list[str]) -> str:
         text = self._delimiter.join(row)
@@ -134,7 +154,9 @@ def _header(reader: io.BufferedReader) -> tuple[str, int]:
             raise TraceError(
                 f"the first line has more than {LONGEST_LINE_BYTES:,} bytes, expected a header"
             )
-        if whole.strip(b" \t\r\n,;|") and not whole.count(b'"') % 2:
+        if _SEPARATOR.fullmatch(whole):
+            whole = b""
+        elif whole.strip(b" \t\r\n,;|") and not whole.count(b'"') % 2:
             return _decoded(whole), lines
         if not whole.strip(b" \t\r\n,;|"):
             whole = b""
@@ -151,7 +173,11 @@ def _decoded(line: bytes) -> str:
 
 
 def _split(line: str, delimiter: str) -> list[str]:
-    return next(csv.reader([line.strip(" \r\n")], delimiter=delimiter, skipinitialspace=True), [])
+    lines = [line.strip(" \r\n")]
+    try:
+        return next(csv.reader(lines, delimiter=delimiter, skipinitialspace=True), [])
+    except csv.Error as error:
+        raise TraceError(f"the header cannot be read: {error}") from None
 
 
 def _as_numpy(column: pa.Array) -> Array:

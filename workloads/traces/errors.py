@@ -5,7 +5,13 @@ MOST_SHOWN = 80
 
 
 class TraceError(ValueError):
-    """A workload file that cannot be used; the message begins with FILE or FILE:LINE."""
+    """A workload file that cannot be used; the message begins with FILE or FILE:LINE.
+
+    What a file holds may stand in it: no character of it acts on a terminal.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text))
 
 
 def shown(value: object, most: int = MOST_SHOWN) -> str:

@@ -22,9 +22,8 @@ LARGEST = 2**63 - 1
 MOST_TOKENS = 2**53
 """Longer lengths, stand-ins for "no limit", are read as this one: no engine serves either."""
 
-_WHOLE = re.compile(r"\+?[0-9]+(\.0*)?")
-_NUMBER = re.compile(r"\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
-_DECIMAL_COMMA = re.compile(r"\+?[0-9]+,[0-9]+")
+_WHOLE = re.compile(r"\+?[0-9]+(\.(0{0,2}|0{4,}))?")  # 1.000 may be a thousand
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _DATE = re.compile(
     r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})[T ](?P<time>[0-9]{2}:[0-9]{2}(:[0-9]{2})?)"
     r"(\.(?P<fraction>[0-9]{1,9})[0-9]*)? ?(?P<zone>Z|UTC|GMT|[+-][0-9]{2}(:?[0-9]{2})?)?"
@@ -68,6 +67,8 @@ class Whole:
             number = value
         elif isinstance(value, float) and value.is_integer():
             number = int(value)
+        if number > self.largest == LARGEST:
+            raise ValueError(f"{self.expected} and at most 2^63-1")
         if not self.smallest <= number <= self.largest:
             raise ValueError(self.expected)
         return number
@@ -99,8 +100,6 @@ class Real:
         number = -1.0
         if isinstance(value, str):
             text = value.strip()
-            if _DECIMAL_COMMA.fullmatch(text):  # only where commas do not separate fields
-                text = text.replace(",", ".")
             if _NUMBER.fullmatch(text):
                 number = float(text)
         elif isinstance(value, int | float) and not isinstance(value, bool):

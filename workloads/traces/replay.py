@@ -8,6 +8,7 @@ by ``rate_scale``.
 Not covered: what a trace does not tell, i.e. sessions, cancelled requests, and the text itself.
 """
 
+import difflib
 import math
 from pathlib import Path
 
@@ -116,8 +117,6 @@ def read_length_column(path: str | Path, column: str) -> Ints:
 
 def no_column(name: str, names: list[str]) -> str:
     """Say that a file lacks a column, which it has, and which comes near."""
-    import difflib
-
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"; nearest: {near[0]}" if near else ""
     return f"no column {name!r}, expected one of {listed(names)}{hint}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from workloads.traces.blocks import Ids
+from workloads.traces.blocks import Id, Ids
 from workloads.traces.errors import TraceError, shown
 from workloads.traces.fields import Array, Field, Whole
 from workloads.traces.format import TraceFormat
@@ -24,7 +24,7 @@ class Rows:
 
     values: list[Array]
     """One for each field that was asked for."""
-    ids: list[list[int]] | None
+    ids: list[list[Id]] | None
     """Identities of each prompt's blocks or tokens, if the file has them and they are wanted."""
     left_out: dict[str, int]
     """How many rows do not count, by reason."""
@@ -99,7 +99,7 @@ def _lenient(form: TraceFormat, fields: Sequence[Field]) -> list[Field]:
 def _thorough(source: Source, form: TraceFormat, fields: Sequence[Field], ids: str | None) -> Rows:
     """Read row by row. Raises TraceError at the first malformed one."""
     arrays: list[Any] = [array(field.code) for field in fields]
-    lists: list[list[int]] = []
+    lists: list[list[Id]] = []
     left_out: Counter[str] = Counter()
     more = () if ids is None else (ids,)
     for count, (place, row) in enumerate(_requests(source, form, fields, more, left_out)):

@@ -1,0 +1,152 @@
+"""Where text leaves for a terminal, a pipe or nowhere: the only place that writes to any of them.
+
+What a user's file calls a GPU may hold control characters, the encoding may be ASCII, the stream
+may be closed, its reader gone or its disk full. Commands write with ``print`` all the same, inside
+``guarded``; tables and bars go to a ``console``.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PIPED_WIDTH = 10_000
+"""Columns of a console that is no terminal: nothing is cut or wrapped."""
+NARROWEST = 20
+"""Columns below which a table is no longer one; a terminal that says less is not believed."""
+
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Control characters but tab and newline, and what turns the direction of writing."""
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with what a terminal would obey written out, as in ``\\x1b[31m``."""
+    return _UNPRINTABLE.sub(_written_out, text)
+
+
+def _written_out(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+class Stream:
+    """A text stream that can always be written to."""
+
+    def __init__(self, inner: TextIO | None, *, filtered: bool = True) -> None:
+        self.inner = inner
+        self.filtered = filtered
+        self.failure: OSError | None = None
+
+    @property
+    def encoding(self) -> str:
+        """Of what is written."""
+        return getattr(self.inner, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        """Whether a person may be looking."""
+        with suppress(ValueError):
+            return self.inner is not None and self.inner.isatty()
+        return False
+
+    def write(self, text: str) -> int:
+        """Write what the stream can hold; nothing more once it has failed."""
+        shown = printable(text) if self.filtered else text
+        try:
+            shown.encode(self.encoding)
+        except UnicodeEncodeError:
+            shown = shown.encode(self.encoding, "backslashreplace").decode(self.encoding)
+        self._try(lambda inner: inner.write(shown))
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand on what is held back."""
+        self._try(lambda inner: inner.flush())
+
+    def unfiltered(self) -> "Stream":
+        """Return the same stream for somebody who has to steer the terminal."""
+        return Stream(self.inner, filtered=False)
+
+    def _try(self, do: Callable[[TextIO], object]) -> None:
+        if self.inner is None or self.failure is not None:
+            return
+        try:
+            do(self.inner)
+        except ValueError:  # closed
+            self.inner = None
+        except OSError as error:
+            self.failure = error
+            _discard(self.inner)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+def _discard(stream: TextIO) -> None:
+    """Send what a stream still holds nowhere: it would fail again when the process ends."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Let ``print`` inside the block succeed, whatever became of stdout and stderr.
+
+    A reader that has gone away (``| head``) is no fault. Any other failure is raised at the end,
+    when everything else has been done.
+
+    Raises:
+        OSError: stdout could not be written to.
+    """
+    before = sys.stdout, sys.stderr
+    out, err = Stream(before[0]), Stream(before[1])
+    sys.stdout, sys.stderr = out, err
+    try:
+        yield
+    finally:
+        out.flush()
+        err.flush()
+        sys.stdout, sys.stderr = before
+    if out.failure is not None and not isinstance(out.failure, BrokenPipeError):
+        raise out.failure
+
+
+def console(stream: TextIO, **options: Any) -> "Console":
+    """Return a rich console: as wide as the terminal, or wide enough for anything in a pipe."""
+    from rich.console import Console
+
+    class Printable(Console):
+        def render_str(self, text: str, **more: Any) -> Any:
+            return super().render_str(printable(text), **more)
+
+    plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+    inner: Any = stream.unfiltered() if isinstance(stream, Stream) else stream
+    if not stream.isatty():
+        return Printable(file=inner, width=PIPED_WIDTH, color_system=None, **plain, **options)
+    made = Printable(file=inner, **plain, **options)
+    if made.width < NARROWEST:
+        made.width = NARROWEST
+    return made
+
+
+def prepare_process() -> None:
+    """Make this process one that runs a command, before anything else is loaded.
+
+    Linear algebra keeps to one thread: the cores are busy with runs already, and a sum that is
+    split over threads is rounded differently for every number of them, so that tables would depend
+    on the machine. Figures are drawn into files, whatever display the user prefers.
+    """
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    os.environ["MPLBACKEND"] = "agg"  # a name that it does not know would end matplotlib
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:  # closed: the next file that is opened would take its place
+            os.open(os.devnull, os.O_RDWR)

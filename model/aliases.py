@@ -1,0 +1,126 @@
+"""Published names whose shape is that of a model of the catalogue, and what of its config differs.
+
+A name that is not here, and is no catalogue name with variants left off, is not modelled. Lengths
+are ``max_position_embeddings`` of the config.json on huggingface.co.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A model of the catalogue under another name."""
+
+    model: str
+    changes: Mapping[str, object] = field(default_factory=dict)
+    """Keys of its config.json that differ."""
+
+
+RENAMED = {
+    "mistral-7b-v0.1": "mistral-7b",
+    "zephyr-7b-alpha": "mistral-7b",
+    "zephyr-7b-beta": "mistral-7b",
+    "mistral-nemo": "mistral-nemo-12b",
+    "mistral-nemo-2407": "mistral-nemo-12b",
+    "mistral-small-3": "mistral-small-24b",
+    "mistral-large": "mistral-large-123b",
+    "mistral-large-2407": "mistral-large-123b",
+    "mistral-large-2411": "mistral-large-123b",
+    "codestral-22b-v0.1": "codestral-22b",
+    "llama-4-scout": "llama-4-scout-17b-16e",
+    "llama-3.1-nemotron-70b": "llama-3.1-70b",
+    "llama-3.1-nemotron-nano-8b-v1": "llama-3.1-8b",
+    "llama-guard-2-8b": "llama-3-8b",
+    "llama-guard-3-8b": "llama-3.1-8b",
+    "llama-guard-3-1b": "llama-3.2-1b",
+    "deepseek-r1-distill-llama-8b": "llama-3.1-8b",
+    "deepseek-r1-distill-llama-70b": "llama-3.3-70b",
+    "deepseek-7b": "deepseek-llm-7b",
+    "deepseek-67b": "deepseek-llm-67b",
+    "deepseek-math-7b": "deepseek-llm-7b",
+    "yi-1.5-6b": "yi-6b",
+    "yi-1.5-34b": "yi-34b",
+    "vicuna-7b-v1.5": "llama-2-7b",
+    "vicuna-13b-v1.5": "llama-2-13b",
+    "phi-3-mini-4k": "phi-3-mini",
+    "phi-3.5-mini": "phi-3-mini-128k",
+    "phi-3-medium-4k": "phi-3-medium",
+    "mixtral-8x7b-v0.1": "mixtral-8x7b",
+    "mixtral-8x22b-v0.1": "mixtral-8x22b",
+    "open-mixtral-8x22b": "mixtral-8x22b",
+}
+"""The same config under another name."""
+
+_QWEN25 = ("0.5b", "1.5b", "3b", "7b", "14b", "32b", "72b")
+_QWEN3 = ("0.6b", "1.7b", "4b", "8b", "14b", "30b-a3b")
+
+LENGTHS: Mapping[int, Mapping[str, str]] = {
+    4096: {f"qwen2.5-math-{size}": f"qwen2.5-{size}" for size in ("1.5b", "7b", "72b")},
+    16_384: {"yi-1.5-34b-16k": "yi-34b"},
+    32_768: {
+        "yi-1.5-34b-32k": "yi-34b",
+        "phi-4-reasoning": "phi-4",
+        "phi-4-reasoning-plus": "phi-4",
+        "qwq-32b-preview": "qwen2.5-32b",
+        **{f"qwen2.5-{size}-instruct": f"qwen2.5-{size}" for size in _QWEN25},
+        **{f"qwen2.5-coder-{size}": f"qwen2.5-{size}" for size in _QWEN25[:-1]},
+        **{f"qwen2-{size}-instruct": f"qwen2.5-{size}" for size in ("0.5b", "1.5b", "7b", "72b")},
+        **{f"qwen3-{size}-base": f"qwen3-{size}" for size in _QWEN3},
+    },
+    40_960: {"qwq-32b": "qwen2.5-32b"},
+    131_072: {
+        "mistral-small-3.1-24b": "mistral-small-24b",
+        "mistral-small-3.2-24b": "mistral-small-24b",
+        "deepseek-r1-distill-qwen-7b": "qwen2.5-7b",
+        "deepseek-r1-distill-qwen-14b": "qwen2.5-14b",
+        "deepseek-r1-distill-qwen-32b": "qwen2.5-32b",
+        **{f"qwen2-{size}": f"qwen2.5-{size}" for size in ("0.5b", "1.5b", "7b", "72b")},
+    },
+    200_000: {"yi-6b-200k": "yi-6b", "yi-34b-200k": "yi-34b"},
+    262_144: {
+        "qwen3-4b-2507": "qwen3-4b",
+        "qwen3-30b-a3b-2507": "qwen3-30b-a3b",
+        "qwen3-235b-a22b-2507": "qwen3-235b-a22b",
+        "qwen3-coder-30b-a3b": "qwen3-30b-a3b",
+    },
+    1_010_000: {"qwen2.5-7b-1m": "qwen2.5-7b", "qwen2.5-14b-1m": "qwen2.5-14b"},
+}
+"""The same shape with other positions."""
+
+OTHERWISE = {
+    "deepseek-r1-distill-qwen-1.5b": Alias(
+        "qwen2.5-1.5b", {"tie_word_embeddings": False, "max_position_embeddings": 131_072}
+    ),
+    "deepseek-r1-0528-qwen3-8b": Alias(
+        "qwen3-8b",
+        {
+            "max_position_embeddings": 131_072,
+            "rope_scaling": {
+                "rope_type": "yarn",
+                "factor": 4.0,
+                "original_max_position_embeddings": 32_768,
+            },
+        },
+    ),
+    "phi-3-medium-128k": Alias(
+        "phi-3-medium", {"max_position_embeddings": 131_072, "sliding_window": 131_072}
+    ),
+    **{
+        f"vicuna-{size}-v1.5-16k": Alias(
+            f"llama-2-{size}", {"rope_scaling": {"type": "linear", "factor": 4.0}}
+        )
+        for size in ("7b", "13b")
+    },
+}
+"""Other differences."""
+
+ALIASES: Mapping[str, Alias] = {
+    **{name: Alias(model) for name, model in RENAMED.items()},
+    **{
+        name: Alias(model, {"max_position_embeddings": positions})
+        for positions, models in LENGTHS.items()
+        for name, model in models.items()
+    },
+    **OTHERWISE,
+}

@@ -1,0 +1,1 @@
+"""How the weights of a checkpoint are stored: formats, the modules they hold for, who says so."""

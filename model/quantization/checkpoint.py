@@ -1,0 +1,79 @@
+"""From the files of a checkpoint to how the weights of its modules are stored."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from model.errors import ConfigError
+from model.quantization.methods import read_section
+from model.quantization.modules import layer_parts
+from model.quantization.weights import EXPERTS, PLAIN, Weights
+
+SECTIONS = ("quantization_config", "compression_config")
+"""Keys of config.json that hold the quantization."""
+
+BESIDE = ("hf_quant_config.json", "quantize_config.json", "quant_config.json")
+"""Files beside config.json that say it where config.json does not: ModelOpt, GPTQ, AWQ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a checkpoint says of its numbers."""
+
+    weights: Weights = PLAIN
+    dtype: str | None = None
+    """Of whatever is not quantized: bfloat16, float16 or float32; None when it does not say."""
+    kv_fp8: bool = False
+    """The KV cache is meant to be kept in fp8."""
+
+
+UNSAID = Checkpoint()
+"""One that says nothing."""
+
+
+def read_checkpoint(
+    config: Mapping[str, object],
+    beside: Mapping[str, Mapping[str, object]],
+    architecture: str,
+    layers: int,
+    experts: int,
+) -> Checkpoint:
+    """Read what config.json and the files beside it say of the weights.
+
+    Args:
+        config: contents of config.json.
+        beside: contents of the files of `BESIDE`, by name.
+        architecture: ``model_type``.
+        layers: of the model.
+        experts: of one layer.
+
+    Raises:
+        ConfigError: a format that is not modelled, or keys that are wrong; names where.
+    """
+    told = config.get("dtype", config.get("torch_dtype"))
+    dtype = str(told).removeprefix("torch.") if isinstance(told, str) else None
+    source, section = _section(config, beside)
+    if section is None:
+        return Checkpoint(dtype=dtype)
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"{source} = {str(section)[:80]!r}: expected a mapping or null")
+    try:
+        said = read_section(section)
+        parts = layer_parts(architecture, layers, experts, said.choose, listed=said.listed)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        lines = str(error).splitlines()
+        raise ConfigError("\n".join(f"{source}: {line}" for line in lines)) from None
+    if said.experts_only:
+        parts = tuple(part for part in parts if part[0] in EXPERTS)
+    return Checkpoint(Weights(parts, said.method, source), dtype, said.kv_fp8)
+
+
+def _section(
+    config: Mapping[str, object], beside: Mapping[str, Mapping[str, object]]
+) -> tuple[str, object]:
+    for key in SECTIONS:
+        if config.get(key):
+            return f"{key} of config.json", config[key]
+    for name in BESIDE:
+        if name in beside:
+            return name, beside[name]
+    return "", None

@@ -1,0 +1,147 @@
+"""Formats of 8 and 4 bit floating-point numbers: fp8, FBGEMM, MXFP4 and ModelOpt."""
+
+from typing import Any
+
+from pydantic import Field, PositiveInt
+
+from model.errors import ConfigError
+from model.quantization.modules import LM_HEAD, Choice, any_of
+from model.quantization.said import Said, Section, SectionKeys, all_but, read, refused
+from model.quantization.scheme import (
+    AWQ,
+    FP8_BLOCKS,
+    FP8_CHANNEL,
+    FP8_TENSOR,
+    INT8_CHANNEL,
+    MXFP4_ONLY,
+    MXFP8,
+    NVFP4,
+    NVFP4_ONLY,
+    Scheme,
+)
+
+ALGORITHMS = {
+    "FP8": FP8_TENSOR,
+    "FP8_PER_CHANNEL_PER_TOKEN": FP8_CHANNEL,
+    "FP8_PB_WO": FP8_BLOCKS,
+    "FP8_PB_REAL_QUANT": FP8_BLOCKS,
+    "MXFP8": MXFP8,
+    "NVFP4": NVFP4,
+    "NVFP4_AWQ": NVFP4,
+    "W4A16_NVFP4": NVFP4_ONLY,
+    "W4A16_AWQ": AWQ,
+    "INT4_AWQ": AWQ,
+    "INT8_SQ": INT8_CHANNEL,
+    "W8A8_SQ_PER_CHANNEL": INT8_CHANNEL,
+}
+"""``quant_algo`` of NVIDIA's ModelOpt. NVFP4 has one fp8 scale per 16 weights and two fp32 numbers
+per matrix; of the two the program counts none."""
+MIXED = "MIXED_PRECISION"
+
+
+class _Fp8(SectionKeys):
+    weight_block_size: tuple[PositiveInt, PositiveInt] | None = None
+    activation_scheme: str | None = None
+    modules_to_not_convert: list[str] | None = None
+    ignored_layers: list[str] | None = None
+    kv_cache_scheme: dict[str, Any] | None = None
+    kv_cache_quant_algo: str | None = None
+
+
+class _Layer(SectionKeys):
+    quant_algo: str
+
+
+class _ModelOpt(SectionKeys):
+    quant_algo: str | None = None
+    kv_cache_quant_algo: str | None = None
+    kv_cache_scheme: dict[str, Any] | None = None
+    exclude_modules: list[str] | None = None
+    ignore: list[str] | None = None
+    quantized_layers: dict[str, _Layer] = Field(default_factory=dict)
+
+
+def stores_fp8(scheme: dict[str, Any] | None, algorithm: str | None = None) -> bool:
+    """Tell whether a ``kv_cache_scheme`` or ``kv_cache_quant_algo`` means an fp8 KV cache.
+
+    Raises:
+        ConfigError: another kind of quantized cache.
+    """
+    if algorithm not in (None, "", "FP8", "FP8_AFFINE"):
+        raise refused(f"kv_cache_quant_algo = {algorithm!r}", "is not modelled, expected FP8")
+    if not scheme:
+        return algorithm is not None and bool(algorithm)
+    if scheme.get("num_bits", 8) != 8 or scheme.get("type", "float") != "float":
+        raise refused(f"kv_cache_scheme = {scheme}", "is not modelled, expected 8 bits of float")
+    return True
+
+
+def fp8(section: Section) -> Said:
+    """vLLM's own fp8: one scale per matrix, or per block of ``weight_block_size``."""
+    keys = read(_Fp8, section)
+    block = keys.weight_block_size
+    if block and block != (128, 128):
+        scheme = Scheme(numbers="fp8", bits=8, compute="fp8", block=block)
+    else:
+        scheme = FP8_BLOCKS if block else FP8_TENSOR
+    left_out = (*(keys.modules_to_not_convert or ()), *(keys.ignored_layers or ()))
+    return Said(
+        method="fp8",
+        choose=all_but(scheme, left_out),
+        listed=left_out,
+        kv_fp8=stores_fp8(keys.kv_cache_scheme, keys.kv_cache_quant_algo),
+    )
+
+
+def fbgemm_fp8(section: Section) -> Said:
+    """Meta's fp8: one scale per output channel, inputs quantized per token."""
+    keys = read(_Fp8, section)
+    left_out = tuple(keys.modules_to_not_convert or ())
+    return Said(method="fbgemm_fp8", choose=all_but(FP8_CHANNEL, left_out), listed=left_out)
+
+
+def mxfp4(section: Section) -> Said:
+    """MXFP4 as in gpt-oss: experts only, in vLLM; everything else in 16 bits."""
+    keys = read(_Fp8, section)
+    left_out = tuple(keys.modules_to_not_convert or ())
+    return Said(
+        method="mxfp4", choose=all_but(MXFP4_ONLY, left_out), listed=left_out, experts_only=True
+    )
+
+
+def modelopt(section: Section) -> Said:
+    """NVIDIA's ModelOpt, flat or below ``quantization`` as in hf_quant_config.json."""
+    nested = section.get("quantization")
+    keys = read(_ModelOpt, nested if isinstance(nested, dict) else section)
+    algorithm = (keys.quant_algo or "").upper()
+    left_out = (*(keys.exclude_modules or ()), *(keys.ignore or ()))
+    kv_fp8 = stores_fp8(keys.kv_cache_scheme, keys.kv_cache_quant_algo)
+    listed = (*left_out, *keys.quantized_layers)
+    if algorithm == MIXED:
+        return Said(method="modelopt_mixed", choose=_mixed(keys), listed=listed, kv_fp8=kv_fp8)
+    method = "modelopt_fp4" if "FP4" in algorithm else "modelopt"
+    choose = all_but(_algorithm(algorithm), left_out) if algorithm else (lambda name: None)
+    return Said(method=method, choose=choose, listed=listed, kv_fp8=kv_fp8)
+
+
+def _algorithm(name: str) -> Scheme:
+    if name not in ALGORITHMS:
+        known = ", ".join([*ALGORITHMS, MIXED])
+        raise ConfigError(f"quant_algo = {name!r} is not modelled, expected one of {known}")
+    return ALGORITHMS[name]
+
+
+def _mixed(keys: _ModelOpt) -> Choice:
+    """Every matrix as ``quantized_layers`` lists it, by its own name or that of what holds it."""
+    schemes: dict[Scheme, list[str]] = {}
+    for name, layer in keys.quantized_layers.items():
+        schemes.setdefault(_algorithm(layer.quant_algo.upper()), []).append(name)
+    tests = [(any_of(names), scheme) for scheme, names in schemes.items()]
+    left_out = any_of((*(keys.exclude_modules or ()), *(keys.ignore or ())))
+
+    def choose(name: str) -> Scheme | None:
+        if name != LM_HEAD and left_out(name):
+            return None
+        return next((scheme for matches, scheme in tests if matches(name)), None)
+
+    return choose

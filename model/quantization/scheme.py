@@ -1,0 +1,99 @@
+"""How the numbers of one matrix are stored, and in which arithmetic its product runs."""
+
+from dataclasses import dataclass
+
+WHOLE = 0
+"""Instead of a number of rows or columns: all of them."""
+
+INDEX_BYTES = 8
+"""Of one input of a matrix whose groups are in activation order (GPTQ's ``desc_act``): the group's
+number and its place in the sorted order, int32 each, as vLLM's Marlin kernel keeps them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheme:
+    """Storage and arithmetic of quantized matrices (n outputs, k inputs)."""
+
+    numbers: str
+    """What one weight is: fp8, int8, int4, fp4, nf4 or int2 and int3."""
+    bits: float
+    """Of one weight."""
+    compute: str | None = None
+    """Arithmetic of the product, with inputs quantized alike: fp8, int8 or fp4. None: weights are
+    widened to the activations' numbers on the fly (weight-only)."""
+    block: tuple[int, int] = (WHOLE, WHOLE)
+    """Rows (outputs) and columns (inputs) that share a scale: (WHOLE, WHOLE) is one per matrix,
+    (1, WHOLE) one per output channel, (1, 128) one per 128 inputs of each output."""
+    scale_bits: float = 32
+    """Of one scale."""
+    zero_bits: float = 0
+    """Of the zero point beside each scale; 0 for symmetric formats."""
+    flat: bool = False
+    """Blocks run over the whole matrix, whatever its rows: ranks may cut them anywhere."""
+    activation_order: bool = False
+    """Groups follow the inputs' importance instead of their order: an index says which, and a rank
+    that holds a part of the inputs keeps the scales of all groups."""
+
+    def matrix_bytes(self, n: int, k: int, whole_k: int | None = None) -> float:
+        """Return the bytes of an (n, k) matrix with its scales, zeros and indices.
+
+        ``n * k`` numbers, one scale (and zero) per started block. ``whole_k`` counts the inputs of
+        the matrix of which this is one rank's part: k unless given.
+        """
+        rows, columns = self.block
+        inputs = (whole_k or k) if self.activation_order else k
+        scales = _pieces(n, rows) * _pieces(inputs, columns)
+        index = INDEX_BYTES * k if self.activation_order else 0
+        return (n * k * self.bits + scales * (self.scale_bits + self.zero_bits)) / 8 + index
+
+    def __str__(self) -> str:
+        rows, columns = self.block
+        if rows > 1:
+            scales = f", {rows} x {columns} blocks"
+        elif columns:
+            scales = f", groups of {columns}"
+        else:
+            scales = ", channels" if rows else ""
+        zeros = " with zeros" if self.zero_bits else ""
+        order = ", act-order" if self.activation_order else ""
+        only = "" if self.compute else ", weights only"
+        return f"{self.numbers}{scales}{zeros}{order}{only}"
+
+
+def _pieces(length: int, size: int) -> int:
+    """How many pieces of ``size`` cover ``length``; one piece is the whole of it."""
+    return -(-length // size) if size else 1
+
+
+FP8_TENSOR = Scheme(numbers="fp8", bits=8, compute="fp8")
+FP8_CHANNEL = Scheme(numbers="fp8", bits=8, compute="fp8", block=(1, WHOLE))
+FP8_BLOCKS = Scheme(numbers="fp8", bits=8, compute="fp8", block=(128, 128))
+FP8_ONLY = Scheme(numbers="fp8", bits=8, block=(1, WHOLE))
+MXFP8 = Scheme(numbers="fp8", bits=8, compute="fp8", block=(1, 32), scale_bits=8)
+INT8_CHANNEL = Scheme(numbers="int8", bits=8, compute="int8", block=(1, WHOLE))
+INT8_ONLY = Scheme(numbers="int8", bits=8, block=(1, WHOLE))
+NVFP4 = Scheme(numbers="fp4", bits=4, compute="fp4", block=(1, 16), scale_bits=8)
+NVFP4_ONLY = Scheme(numbers="fp4", bits=4, block=(1, 16), scale_bits=8)
+MXFP4 = Scheme(numbers="fp4", bits=4, compute="fp4", block=(1, 32), scale_bits=8)
+MXFP4_ONLY = Scheme(numbers="fp4", bits=4, block=(1, 32), scale_bits=8)
+NF4 = Scheme(numbers="nf4", bits=4, block=(1, 64), flat=True)
+
+
+def grouped(bits: int, group: int, *, zeros: bool = False, act_order: bool = False) -> Scheme:
+    """Return a weight-only format of integers in groups along the inputs.
+
+    ``bits + 16 / group (+ bits / group)`` bits a weight: a 16-bit scale per group, and a packed
+    zero point where there is one. A group of -1 or 0 is a whole output channel.
+    """
+    return Scheme(
+        numbers=f"int{bits}",
+        bits=bits,
+        block=(1, max(group, WHOLE)),
+        scale_bits=16,
+        zero_bits=bits if zeros else 0,
+        activation_order=act_order and group > 0,
+    )
+
+
+GPTQ = grouped(4, 128)
+AWQ = grouped(4, 128, zeros=True)

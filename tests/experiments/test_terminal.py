@@ -1,0 +1,112 @@
+"""Where output goes: closed, cut off, full, ASCII, or a terminal that would obey it."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from study_files import ROOT, write_study
+
+from experiments.terminal import Stream, console, guarded, printable
+
+
+def shell(command: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command line; PYTHON stands for the interpreter."""
+    return subprocess.run(
+        ["/bin/bash", "-c", command.replace("PYTHON", sys.executable)],
+        cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+CASES = {
+    "stdout closed": ("PYTHON -m experiments.run small.yaml --jobs 1 --out o >&-", {}),
+    "stderr closed": ("PYTHON -m experiments.run small.yaml --jobs 1 --out o 2>&-", {}),
+    "nobody listens": ("PYTHON -m experiments.run small.yaml --jobs 2 --out o | true", {}),
+    "all closed": ("PYTHON -m experiments.run small.yaml --jobs 2 --out o <&- >&- 2>&-", {}),
+    "ASCII": (
+        "PYTHON -m experiments.run small.yaml --jobs 1 --out o",
+        {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
+    ),
+    "odd settings": (
+        "PYTHON -m experiments.run small.yaml --jobs 1 --out o",
+        {"MPLBACKEND": "nonsense", "TERM": "dumb", "COLUMNS": "1", "HOME": "/proc/1/nowhere",
+         "MPLCONFIGDIR": "/proc/1/nowhere", "NO_COLOR": "1"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "environment"), CASES.values(), ids=CASES)
+def test_results_are_whole_whatever_the_terminal(
+    command: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    write_study(tmp_path)
+    done = shell(command, tmp_path, **environment)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert (tmp_path / "o" / "summary.csv").is_file()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_under_stdout_is_one_message(tmp_path: Path) -> None:
+    done = shell("PYTHON -m experiments.run --list >/dev/full", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "error: standard output cannot be written: No space left on device\n"
+
+
+def test_what_a_terminal_would_obey_is_written_out(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    gpu = 'cluster.gpu={like: t4, name: "\\e[31mred\\u202e"}'
+    done = shell(f"PYTHON -m experiments.run small.yaml --dry-run --set '{gpu}'", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "\\x1b[31mred\\u202e" in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_printable() -> None:
+    assert printable("a\tb\n\x1b[0m\x07\x9b\u2067é中") == "a\tb\n\\x1b[0m\\x07\\x9b\\u2067é中"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_table_keeps_its_own_colours_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "1")
+    inner = Terminal()
+    to = console(Stream(inner))  # type: ignore[arg-type]
+    assert to.width == 20
+    to.print("\x1b[31m[/x] :smile:", style="bold")
+    assert inner.getvalue() == "\x1b[1m\\x1b[31m[/x] :smile:\x1b[0m\n"
+
+
+def test_a_closed_stream_takes_everything() -> None:
+    inner = io.StringIO()
+    inner.close()
+    stream = Stream(inner)
+    assert stream.write("text") == 4
+    assert not stream.isatty()
+    stream.flush()
+    assert Stream(None).write("text") == 4
+
+
+def test_characters_without_a_place_are_written_out() -> None:
+    inner = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    stream = Stream(inner)
+    stream.write("± 1")
+    stream.flush()
+    assert inner.buffer.getvalue() == b"\\xb1 1"  # type: ignore[attr-defined]
+
+
+def test_streams_are_given_back(capsys: pytest.CaptureFixture[str]) -> None:
+    before = sys.stdout, sys.stderr
+    with guarded():
+        assert sys.stdout is not before[0]
+        print("seen")
+    assert (sys.stdout, sys.stderr) == before
+    assert capsys.readouterr().out == "seen\n"

@@ -1,0 +1,171 @@
+"""What a GPU makes of quantized weights: its own arithmetic, 16 bits, or a refusal."""
+
+from typing import Any
+
+import pytest
+
+from hardware.arithmetic import runnable
+from hardware.gpu import UnsupportedPrecisionError, load_gpu
+from model.ops import rank_weight_bytes, tensor_parallel_sizes
+from model.precision import precision
+from model.spec import DecoderSpec, spec_from_config
+from sim.scenario import EngineConfig, precision_of
+
+LLAMA: dict[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 2048,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "vocab_size": 512,
+    "max_position_embeddings": 2048,
+}
+MOE = LLAMA | {
+    "model_type": "qwen3_moe",
+    "moe_intermediate_size": 768,
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+}
+BLOCKS = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+
+
+def spec_of(section: dict[str, Any] | None, **changes: Any) -> DecoderSpec:
+    return spec_from_config(LLAMA | changes | {"quantization_config": section}, "tiny")
+
+
+@pytest.mark.parametrize(
+    ("quantization", "gpu", "compute"),
+    [
+        ("fp8", "h100", "fp8"),
+        ("fp8", "l4", "fp8"),
+        ("fp8", "a100", "bf16"),
+        ("fp8", "t4", "fp16"),
+        ("fp4", "b200", "fp4"),
+        ("fp4", "h100", "bf16"),
+        ("int8", "a100", "int8"),
+        ("awq", "h100", "bf16"),
+    ],
+)
+def test_weights_are_widened_where_a_gpu_cannot_multiply_them(
+    quantization: str, gpu: str, compute: str
+) -> None:
+    """vLLM's Marlin kernel: as many bytes, products in 16 bits."""
+    spec = spec_of(None)
+    engine = EngineConfig.model_validate({"quantization": quantization})
+    numbers = precision_of(engine, spec, load_gpu(gpu))
+    assert numbers.main_compute == compute
+    wanted = precision(quantization=quantization)
+    assert rank_weight_bytes(spec, precision=numbers) == rank_weight_bytes(spec, precision=wanted)
+
+
+def test_gpus_that_are_too_old() -> None:
+    old = load_gpu("v100-32gb-sxm")
+    for name in ("awq", "gptq", "fp8"):
+        with pytest.raises(UnsupportedPrecisionError, match=r"compute capability 7, but .* 7\.5"):
+            runnable(precision("float16", name), old)
+    assert runnable(precision("float16", "bitsandbytes"), old).main_compute == "fp16"
+    assert runnable(precision("float16"), old) == precision("float16")
+
+
+@pytest.mark.parametrize(
+    ("told", "setting", "method"),
+    [
+        ({"quant_method": "awq"}, "auto", "awq"),
+        ({"quant_method": "awq"}, None, "awq"),
+        ({"quant_method": "awq"}, "awq_marlin", "awq"),
+        ({"quant_method": "gptq"}, "gptq_marlin", "gptq"),
+        ({"quant_method": "gptq"}, "int4", "gptq"),
+        ({"quantization": {"quant_algo": "NVFP4"}}, "modelopt", "modelopt_fp4"),
+        (BLOCKS, "fp8", "fp8"),
+        (BLOCKS, "w8a16", "fp8"),
+        (None, "auto", None),
+        (None, "none", None),
+        (None, "awq", "awq"),
+    ],
+)
+def test_a_setting_that_agrees_with_the_checkpoint(
+    told: dict[str, Any] | None, setting: str | None, method: str | None
+) -> None:
+    engine = EngineConfig.model_validate({"quantization": setting})
+    numbers = precision_of(engine, spec_of(told), load_gpu("h100"))
+    assert numbers.weights.method == method
+    assert (numbers.main_compute == "fp8") is (told == BLOCKS and setting == "fp8")
+
+
+@pytest.mark.parametrize(
+    ("told", "setting", "message"),
+    [
+        ({"quant_method": "awq"}, "gptq", "'gptq' contradicts the checkpoint: tiny is int4.*'awq'"),
+        ({"quant_method": "gptq"}, "awq_marlin", "contradicts the checkpoint"),
+        ({"quant_method": "awq"}, "none", "'none' contradicts"),
+        ({"quant_method": "awq"}, "fp8", "contradicts"),
+        (BLOCKS, "int8", "contradicts"),
+        (None, "compressed-tensors", "expected a path to a checkpoint whose config.json"),
+        (None, "modelopt", "hf_quant_config.json"),
+        (None, "mxfp4", "quantizes experts only, but tiny has none"),
+    ],
+)
+def test_contradictions(told: dict[str, Any] | None, setting: str, message: str) -> None:
+    engine = EngineConfig.model_validate({"quantization": setting})
+    with pytest.raises(ValueError, match=message):
+        precision_of(engine, spec_of(told), load_gpu("h100"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"quantization": "gguf"}, "not modelled, expected one of fp8"),
+        ({"quantization": "aqw"}, "expected one of .*; nearest: awq"),
+        ({"kv_cache_dtype": "nvfp4"}, "not modelled, expected one of auto"),
+        ({"kv_cache_dtype": "fp9"}, "expected one of auto, .*; nearest: fp8"),
+    ],
+)
+def test_names_that_are_not_modelled(changes: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EngineConfig.model_validate(changes)
+
+
+@pytest.mark.parametrize("name", ["fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc", "bfloat16", "float16"])
+def test_names_of_kv_types(name: str) -> None:
+    engine = EngineConfig.model_validate({"kv_cache_dtype": name})
+    kept = {"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}}
+    numbers = precision_of(engine, spec_of(kept), load_gpu("h100"))
+    assert numbers.kv_bytes == (1.0 if name.startswith("fp8") else 2.0)
+    assert precision_of(EngineConfig(), spec_of(kept), load_gpu("h100")).kv_bytes == 1.0
+
+
+@pytest.mark.parametrize(
+    ("dtype", "gpu", "compute"),
+    [
+        ("float16", "h100", "fp16"),
+        ("bfloat16", "h100", "bf16"),
+        ("float32", "h100", "bf16"),
+        ("bfloat16", "t4", "fp16"),
+    ],
+)
+def test_dtype_auto(dtype: str, gpu: str, compute: str) -> None:
+    spec = spec_of(None, torch_dtype=dtype)
+    assert precision_of(EngineConfig(), spec, load_gpu(gpu)).compute == compute
+
+
+def test_ranks_may_not_cut_blocks_or_groups() -> None:
+    """Width 1536: 384 at four ranks are three blocks of 128, 192 at eight are none.
+
+    Experts of 768 divide by 2, with 384; at four ranks, 192, they do not.
+    """
+    block = spec_of(BLOCKS)
+    numbers = precision(quantization=block.checkpoint.weights)
+    assert tensor_parallel_sizes(block, 16) == (1, 2, 4, 8, 16)
+    assert tensor_parallel_sizes(block, 16, numbers) == (1, 2, 4)
+    with pytest.raises(ValueError, match=r"does not divide the scales of tiny .* one of 1, 2, 4$"):
+        rank_weight_bytes(block, precision=numbers, tp=8)
+    experts = spec_of(BLOCKS, **MOE)
+    numbers = precision(quantization=experts.checkpoint.weights)
+    assert tensor_parallel_sizes(experts, 16, numbers) == (1, 2)
+    group = spec_of({"quant_method": "gptq", "group_size": 128})
+    numbers = precision(quantization=group.checkpoint.weights)
+    assert tensor_parallel_sizes(group, 16, numbers) == (1, 2, 4)
+    channel = spec_of({"quant_method": "gptq", "group_size": -1})
+    numbers = precision(quantization=channel.checkpoint.weights)
+    assert tensor_parallel_sizes(channel, 16, numbers) == (1, 2, 4, 8, 16)

@@ -1,0 +1,121 @@
+"""Forms in which config.json is found, and files that are none."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.spec import (
+    ConfigError,
+    UnknownArchitectureError,
+    UnknownModelError,
+    load_spec,
+    spec_from_config,
+)
+
+TINY: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 256,
+    "max_position_embeddings": 2048,
+}
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "tiny.json"
+    file.write_bytes(b"\xef\xbb\xbf" + json.dumps(TINY).encode())
+    assert load_spec(file) == spec_from_config(TINY, "tiny")
+
+
+def test_the_first_llama(tmp_path: Path) -> None:
+    """``LLaMAForCausalLM`` and max_sequence_length, as the first conversions had them."""
+    config = TINY | {"architectures": ["LLaMAForCausalLM"], "max_sequence_length": 2048}
+    del config["max_position_embeddings"]
+    assert spec_from_config(config, "tiny") == spec_from_config(TINY, "tiny")
+
+
+def test_the_tokenizer_says_the_length_where_the_config_does_not(tmp_path: Path) -> None:
+    config = {key: value for key, value in TINY.items() if key != "max_position_embeddings"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match="max_position_embeddings is missing"):
+        load_spec(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 10**30}))
+    with pytest.raises(ConfigError, match="max_position_embeddings is missing"):
+        load_spec(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 1024}))
+    assert load_spec(tmp_path).max_model_len == 1024
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("Qwen3-8B/snapshots/abc123", "Qwen3-8B"),
+        ("models--Qwen--Qwen3-8B/snapshots/abc123", "Qwen3-8B"),
+        ("plain", "plain"),
+    ],
+)
+def test_a_model_in_the_hubs_cache_keeps_its_name(tmp_path: Path, folder: str, name: str) -> None:
+    """There config.json is a link to a blob that is named by its digest."""
+    blob = tmp_path / "blobs" / "8f2c"
+    blob.parent.mkdir()
+    blob.write_text(json.dumps(TINY))
+    place = tmp_path / folder
+    place.mkdir(parents=True)
+    (place / "config.json").symlink_to(blob)
+    assert load_spec(place).name == name
+    assert load_spec(place / "config.json").name == name
+
+
+def test_gguf_is_recognised(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF\x03" + bytes(64))
+    with pytest.raises(ConfigError, match=r"this is GGUF, expected the config\.json"):
+        load_spec(tmp_path / "model.gguf")
+    with pytest.raises(UnknownModelError, match=r"model\.gguf in it is GGUF"):
+        load_spec(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "not JSON: nested too deep"),
+        ('{"a": ' * 50_000, "not JSON: nested too deep"),
+        ('{"vocab_size": ' + "9" * 5000 + "}", "not JSON: Exceeds the limit"),
+        (json.dumps(TINY | {"hidden_size": 10**20}), "hidden_size = 1000.*: expected less than"),
+        (json.dumps(TINY | {"rms_norm_eps": float("nan")}), "rms_norm_eps = nan"),
+    ],
+)
+def test_files_that_would_hurt(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(text)
+    with pytest.raises((ConfigError, UnknownArchitectureError), match=message) as caught:
+        load_spec(file)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("kind", "missing"),
+    [
+        ("gemma2", "layers of different attention windows"),
+        ("gpt_oss", "layers of different attention windows"),
+        ("deepseek_v3", "latent attention"),
+        ("nemotron_h", "layers with a state"),
+        ("bloom", "arrangement of norms"),
+        ("something_new", ""),
+    ],
+)
+def test_types_that_are_not_modelled_say_what_is_missing(kind: str, missing: str) -> None:
+    """Another type is never offered: who follows such a hint gets wrong numbers."""
+    with pytest.raises(UnknownArchitectureError, match=f"{kind}' is not modelled.*{missing}") as e:
+        spec_from_config(TINY | {"model_type": kind, "architectures": None}, "tiny")
+    assert "nearest" not in str(e.value)
+
+
+def test_a_language_model_inside_a_wrapper_is_named() -> None:
+    config = {"model_type": "llama4", "text_config": TINY | {"model_type": "llama4_text"}}
+    with pytest.raises(UnknownArchitectureError, match=r"\(llama4_text\) inside a .* text_config"):
+        spec_from_config(config, "tiny")

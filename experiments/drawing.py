@@ -1,5 +1,6 @@
 """Figures in the house style, without a display and without a trace of when they were drawn."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
+"""A home folder that cannot be written costs it a cache, and nobody a message."""
 STYLE = Path(__file__).with_name("headroom.mplstyle")
 
 

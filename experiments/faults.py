@@ -53,9 +53,11 @@ def references(raw: Mapping[str, Any]) -> list[Fault]:
 
 
 def _below(path: Path, line: str) -> Fault:
-    """Read ``gpu: memory_bytes: missing`` as a fault of the field inside the mapping."""
-    field = re.match(rf"{path[-1]}: (\w+): (.*)", line)
-    return ((*path, field[1]), field[2]) if field else (path, line)
+    """Read ``gpu: peak_flops_per_s.bf16 = 0: Input ...`` as a fault of the field in the mapping."""
+    field = re.match(rf"{path[-1]}: ([\w.]+)(?: = .*?)?: (.*)", line)
+    if field is None:
+        return path, line
+    return (*path, *field[1].split(".")), field[2].replace("Input should be ", "expected ", 1)
 
 
 def _text(raw: object, fault: Fault) -> str:

@@ -22,7 +22,7 @@ from experiments.stats import WITHOUT_INTERVAL
 from experiments.study import Study
 from experiments.tables.registry import TABLES, table_schema
 from hardware.calibration import Calibration, calibration_names
-from hardware.engines import engine_calibration_names
+from hardware.engines import AUTO, engine_calibration_names
 from hardware.gpu import Gpu, gpu_names
 from model.spec import catalogue
 from sim.metrics import LATENCIES, METRICS
@@ -54,7 +54,7 @@ def study_page() -> str:
     names = {
         "Models of the catalogue": catalogue(),
         "GPUs of the catalogue": gpu_names(),
-        "Calibrations": (*calibration_names(), *engine_calibration_names()),
+        "Calibrations": (AUTO, *calibration_names(), *engine_calibration_names()),
         "Bundled studies": tuple(bundled_studies()),
     }
     parts = [

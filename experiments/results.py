@@ -15,6 +15,7 @@ from experiments.identity import digest_of
 from experiments.pieces import read_piece
 from experiments.plan import Plan
 from experiments.publish import claimed, publish
+from experiments.settings_text import setting_lines
 from experiments.sweep import Executor, Run, runs_of, unfinished
 from experiments.work_folder import shown
 from experiments.workers import interrupts_later
@@ -194,6 +195,7 @@ def _draw(
         summary=summary,
         sweep_keys=plan.keys,
         plots=plots,
+        settings_text="\n".join(setting_lines(plan)),
         ledger_text="\n".join(words.ledger_lines(plan)),
         ceilings_text="\n".join(words.ceiling_lines(plan)),
         notes=[*plan.notes, *words.calibration_notes(plan)],

@@ -147,6 +147,7 @@ def _dry_run(plan: "Plan") -> int:
 
     to = console(sys.stdout)
     table.print_points(plan, to)
+    table.print_settings(plan, to)
     table.print_ledgers(plan, to)
     table.print_ceilings(plan, to)
     return 0

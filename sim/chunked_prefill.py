@@ -43,8 +43,9 @@ class ChunkedPrefill(Scheduler):
     def next_batch(self, now_s: float) -> Batch | None:
         """Running requests, then new ones (unless somebody was preempted)."""
         batch, decoding = self.batch, self.decoding
-        if batch.chunks or batch.preempted or batch.returned:
+        if batch.chunks or batch.preempted or batch.returned or batch.padding:
             batch.clear()
+        batch.closed = False
         if self.longest_alone != self.longest_of_many:
             alone = len(self.running) + len(self.waiting) == 1
             self.longest_chunk = self.longest_alone if alone else self.longest_of_many
@@ -55,10 +56,11 @@ class ChunkedPrefill(Scheduler):
                 self._ready_decodes(batch)
             if self.prefilling:
                 self._continue_prompts(batch)
-        if self.waiting and not batch.preempted:
+        if self.waiting and not batch.preempted and not batch.closed:
             self._start_prompts(batch)
         if not decoding.count and not batch.chunks:
-            return self._try_again(batch, now_s) if batch.preempted else None
+            thrown_out = batch.preempted or batch.closed
+            return self._try_again(batch, now_s) if thrown_out else None
         self._add_decodes(batch)
         if self._held_back:
             batch.returned = [each for each in self._held_back if each.finish_step >= 0]
@@ -194,8 +196,8 @@ class CachingChunkedPrefill(ChunkedPrefill):
     - A block can be found as soon as it is in a step: a prompt may share what one before it in the
       same step computes.
     - A preempted request finds what is left of its own blocks.
-    - What an answer has in common with later prompts (streams that go beyond the prompt) can be
-      found once the request has ended: a prompt cannot hold an answer that is not complete.
+    - So it is with answers that later prompts have in common with it (streams that go beyond the
+      prompt): their blocks are named when somebody looks for one.
     """
 
     pool: PrefixCache
@@ -211,6 +213,8 @@ class CachingChunkedPrefill(ChunkedPrefill):
         self.pool = PrefixCache(self.pool.num_blocks, self.pool.block_size, reuse_unhashed_first)
         self._prefixes = prefixes
         self._admissions = 0
+        self._tellers: dict[Sequence, None] = {}
+        """Those who run and whose streams go beyond the prompt."""
 
     def admit(self, sequence: Sequence) -> None:
         """Queue a request, and name the blocks that it may share."""
@@ -240,12 +244,37 @@ class CachingChunkedPrefill(ChunkedPrefill):
         self._name_chunks(batch)
 
     def _name_chunks(self, batch: Batch) -> None:
+        if self._tellers:
+            self._tell(1)
         for sequence, (chunk, past) in zip(batch.prefills, batch.chunks, strict=True):
             self._name_blocks(sequence, past + chunk)
+
+    def _known_tokens(self, sequence: Sequence, coming: int) -> int:
+        """Tokens of a running sequence whose full blocks have identities.
+
+        ``coming``: 1 once the step that is being formed has its blocks.
+        """
+        if sequence.finish_step < 0:
+            return sequence.kv_tokens
+        return sequence.kv_tokens + self.decoding.step - sequence.joined_step + coming
+
+    def _tell(self, coming: int) -> None:
+        """Name the full blocks of answers, in the order in which they were filled."""
+        size = self.pool.block_size
+        filled = []
+        for sequence in self._tellers:
+            known = self._known_tokens(sequence, coming)
+            for block in range(len(sequence.blocks), min(known // size, len(sequence.keys))):
+                age = known - (block + 1) * size
+                filled.append((-age, sequence.admission, block + 1, sequence))
+        for _, _, blocks, sequence in sorted(filled, key=lambda each: each[:3]):
+            self._name_blocks(sequence, blocks * size)
 
     def _start_prompts(self, batch: Batch) -> None:
         pool, waiting, running = self.pool, self.waiting, self.running
         size = pool.block_size
+        if self._tellers:
+            self._tell(1)
         budget = self._budget_left(batch)
         while budget > 0 and waiting and len(running) < self.max_num_seqs:
             sequence = waiting.head()
@@ -266,6 +295,8 @@ class CachingChunkedPrefill(ChunkedPrefill):
             self._admissions += 1
             sequence.admission = self._admissions
             self._seat(waiting.pop(), blocks)
+            if len(sequence.keys) * size > sequence.prompt_tokens:
+                self._tellers[sequence] = None
             self._name_blocks(sequence, past + chunk)
             batch.prefills.append(sequence)
             batch.chunks.append((chunk, past))
@@ -290,6 +321,9 @@ class CachingChunkedPrefill(ChunkedPrefill):
         self._free(sequence, held_tokens)
 
     def _free(self, sequence: Sequence, held_tokens: int) -> None:
+        if self._tellers:
+            self._tell(0)
+            self._tellers.pop(sequence, None)
         self._name_blocks(sequence, sequence.kv_tokens)
         blocks, sequence.blocks = sequence.blocks, []
         full = sequence.kv_tokens // self.pool.block_size

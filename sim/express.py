@@ -66,6 +66,8 @@ def express(
     leaving: list[Sequence] = []
     if isinstance(scheduler, AsyncChunkedPrefill):
         arrived, leaving = scheduler.arrived, scheduler.leaving
+        if scheduler.unwanted:
+            return now_s, idle
     batch.clear()
     prefills, chunks = batch.prefills, batch.chunks
     # What changes from step to step; the owners are told where somebody else may look.
@@ -73,6 +75,7 @@ def express(
         decoding.step, decoding.count, decoding.context_tokens, pool.free
     )  # fmt: skip
     row, begun = recorder.next_row(), recorder.steps
+    finished: list[Sequence] | None = None
     arrivals, arrival = replica.arrivals, replica.arrival
     while True:
         # Form the batch: see Scheduler._ready_decodes, ChunkedPrefill._continue_prompts and
@@ -270,10 +273,11 @@ def express(
         if finished:
             if ahead_of_time:
                 leaving += finished
-            clock.now_is(now_s)
-            recorder.steps, decoding.context_tokens = begun, context
-            replica.on_finish(finished, replica.number, now_s)
-            begun = recorder.steps
+            if not aborted:
+                clock.now_is(now_s)
+                recorder.steps, decoding.context_tokens = begun, context
+                replica.on_finish(finished, replica.number, now_s)
+                begun = recorder.steps
         if aborted:
             break
 
@@ -283,4 +287,6 @@ def express(
     clock.now_is(now_s)
     if aborted:
         replica.drop_aborted()
+        if finished:
+            replica.on_finish(finished, replica.number, now_s)
     return now_s, idle

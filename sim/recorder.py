@@ -1,6 +1,7 @@
 """Flat buffers that a replica appends to, handed over as columns from time to time."""
 
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 from struct import Struct
 
@@ -92,12 +93,17 @@ class ReplicaRecorder:
                 sequence.first_scheduled_s = now_s
 
     def end(
-        self, batch: Batch, scheduler: Scheduler, start_s: float, end_s: float
+        self,
+        batch: Batch,
+        scheduler: Scheduler,
+        start_s: float,
+        end_s: float,
+        unwanted: Iterable[Sequence] = (),
     ) -> list[Sequence]:
         """The steps of a batch are computed: complete it, note its tokens, return who finished."""
         steps = len(self.step_end_s) - self.steps
         self.steps += steps
-        finished = scheduler.complete(batch, steps)
+        finished = scheduler.complete(batch, steps, unwanted)
         chunks = batch.chunks
         joined = self._end_chunks(batch, end_s) if chunks else 0
         if batch.returned:
@@ -114,6 +120,8 @@ class ReplicaRecorder:
             batch.growth,
             batch.context_tokens,
         )
+        for sequence in unwanted:
+            self.left(sequence)
         return finished
 
     def _end_chunks(self, batch: Batch, end_s: float) -> int:

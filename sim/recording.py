@@ -73,7 +73,7 @@ class Log:
         # Every step of a segment attends one position more per sequence whose context grows.
         steps = table["steps"].astype(np.int64)
         contexts = steps * table["context_tokens"] + table["growth"] * (steps * (steps - 1) // 2)
-        self.decode_context_tokens += int(contexts[table["decodes"] > 0].sum())
+        self.decode_context_tokens += int(contexts[table["decodes"] + table["padding"] > 0].sum())
         positions = chunk_tokens + past_tokens
         if sliding_window is not None:
             positions = np.minimum(positions, chunk_tokens + (sliding_window - 1))

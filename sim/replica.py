@@ -69,6 +69,8 @@ class Replica:
             start_s, batch = now_s, scheduler.next_batch(now_s)
             if batch is None:
                 now_s, idle = min(scheduler.wake_s, self.arrival.arrival_s), True
+                if now_s <= start_s:  # it would be asked again and again, at the same time
+                    raise ValueError(f"the scheduler waits for {now_s:g} s at {start_s:g} s")
             else:
                 if batch.chunks or batch.preempted:
                     recorder.begin(batch, now_s)
@@ -143,17 +145,16 @@ class Replica:
     def drop_aborted(self) -> None:
         """The step has ended: let go of those whom nobody wants any more."""
         for sequence in self.aborted:
-            if self.scheduler.abort(sequence):
-                self.recorder.left(sequence)
+            self.scheduler.abort(sequence)
+            self.recorder.left(sequence)
         self.aborted.clear()
 
     def _end(self, batch: Batch, start_s: float, end_s: float) -> None:
         """The batch under way has ended."""
-        finished = self.recorder.end(batch, self.scheduler, start_s, end_s)
+        finished = self.recorder.end(batch, self.scheduler, start_s, end_s, self.aborted)
+        self.aborted.clear()
         if finished:
             self.on_finish(finished, self.number, end_s)
-        if self.aborted:
-            self.drop_aborted()
 
     def _cut_short(self) -> None:
         """End a run of steps with the one that is in progress."""

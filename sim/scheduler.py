@@ -14,6 +14,7 @@ has ended. (``Batch.steps`` tells the simulator how far the next change is; it c
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from math import inf
 
 from sim.decoding import DecodeSet
@@ -106,8 +107,13 @@ class Scheduler(ABC):
     def next_batch(self, now_s: float) -> Batch | None:
         """Form the next batch; allocate the blocks of its (first) step."""
 
-    def complete(self, batch: Batch, steps: int = 1) -> list[Sequence]:
-        """Account for ``steps`` computed steps; return who finished with the last one."""
+    def complete(
+        self, batch: Batch, steps: int = 1, unwanted: Iterable[Sequence] = ()
+    ) -> list[Sequence]:
+        """Account for ``steps`` computed steps; return who finished with the last one.
+
+        Whoever is ``unwanted`` since it began is dropped before those are, as by vLLM.
+        """
         pool = self.pool
         finished: list[Sequence] = []
         if batch.decodes:
@@ -118,10 +124,16 @@ class Scheduler(ABC):
         self.held_blocks = pool.num_blocks - pool.free
         if batch.chunks:
             self._complete_prompts(batch, finished)
-        if finished:
-            self._release(finished)
         if batch.held_back:
             self._rejoin(batch)
+        ended = finished
+        for sequence in unwanted:
+            if sequence in ended:
+                ended = [each for each in ended if each is not sequence]
+                self._release([sequence])
+            self.abort(sequence)
+        if ended:
+            self._release(ended)
         return finished
 
     def _pause(self, sequence: Sequence) -> None:
@@ -212,7 +224,7 @@ class Scheduler(ABC):
         batch.decodes = decoding.count
         batch.context_tokens = decoding.context_tokens
         batch.growth = decoding.growth
-        if batch.chunks or batch.preempted:
+        if batch.chunks or batch.preempted or batch.closed:
             batch.steps = 1
             batch.open = True
         else:
@@ -314,9 +326,11 @@ class Static(Scheduler):
         self.max_num_seqs = seats
         self._seats_left -= len(self.running) - before
 
-    def complete(self, batch: Batch, steps: int = 1) -> list[Sequence]:
+    def complete(
+        self, batch: Batch, steps: int = 1, unwanted: Iterable[Sequence] = ()
+    ) -> list[Sequence]:
         """As every scheduler; release all rows when the last has ended."""
-        finished = super().complete(batch, steps)
+        finished = super().complete(batch, steps, unwanted)
         if not self._seats_left and not self.decoding.count:
             self._end_batch()
         return finished

@@ -84,6 +84,7 @@ class Batch:
 
     __slots__ = (
         "chunks",
+        "closed",
         "context_tokens",
         "decodes",
         "growth",
@@ -112,6 +113,8 @@ class Batch:
         """How many such steps may follow each other before the scheduler must look again."""
         self.open = True
         """Whether it has to look earlier if somebody arrives."""
+        self.closed = False
+        """Whether blocks ran out, so that nobody is admitted."""
         self.preempted: list[Sequence] = []
         """Who lost its blocks while this batch was formed."""
         self.held_back: Collection[Sequence] = ()
@@ -124,4 +127,5 @@ class Batch:
         self.prefills.clear()
         self.chunks.clear()
         self.preempted.clear()
+        self.padding = 0
         self.held_back = self.returned = ()

@@ -35,6 +35,7 @@ class Seq:
     home: int = -1
     status: str = ""  # answered, rejected or given up: settled between client and router
     over: bool = False  # ended, but whoever plans ahead does not know it yet
+    dropped: bool = False  # nobody wants it, but it is in the step that was planned
     done: bool = False  # ended, but still a row of a static batch
 
     @property
@@ -83,6 +84,7 @@ class Engine:
         self.deadline_s = inf
         self.steps: list[tuple] = []
         self.unwanted: list[Seq] = []
+        self.dropping: list[Seq] = []  # of these, those whom the coming step still has
         self.ahead = engine.async_scheduling
         self.arrived: list[Seq] = []  # unknown when the coming step is planned
 
@@ -124,12 +126,17 @@ class Engine:
             found.append(min(same, key=lambda block: block.since))
         return found
 
+    def known(self, seq: Seq, served: bool) -> int:
+        """How many of its tokens are in full blocks that can be found."""
+        if seq.kv < seq.target or not self.ahead:
+            return seq.kv
+        return max(seq.kv - (not served), seq.target)  # the token under way is not known yet
+
     def drop(self, seq: Seq) -> None:
         self.running.remove(seq)
-        for place, block in reversed(list(enumerate(seq.held))):
+        for block in reversed(seq.held):
             block.holders -= 1
-            full = (place + 1) * self.size <= seq.kv
-            if not block.holders and self.unhashed_first and not full:
+            if not block.holders and self.unhashed_first and block.text is None:
                 self.queue.insert(0, block)  # nobody can ever find it
             elif not block.holders:
                 self.queue.append(block)
@@ -142,19 +149,20 @@ class Engine:
             victim = self.running[-1]
         if victim.over:
             self.leave(victim)
+            batch["closed"] = True
             return
         padding = [seq for seq in self.running if seq.done]
         if padding:
             # the row that ended last goes first
             self.drop(max(padding, key=lambda seq: seq.ended))
             return
-        self.name(victim, victim.kv)
+        self.name(victim, self.known(victim, victim in batch["decodes"]))
         self.drop(victim)
         batch["chunks"] = [c for c in batch["chunks"] if c[0] is not victim]
         batch["decodes"] = [seq for seq in batch["decodes"] if seq is not victim]
         victim.kv = 0
         victim.target = victim.prompt + len(victim.token_s)
-        victim.preemptions += 1
+        victim.preemptions += not victim.status
         self.waiting.insert(0, victim)
         batch["preempted"].append(victim)
 
@@ -193,14 +201,17 @@ class Engine:
 
     # --- forming a batch
     def form(self, now_s: float) -> dict | None:
-        batch: dict = {"chunks": [], "decodes": [], "padding": [], "preempted": []}
+        batch: dict = {
+            "chunks": [], "decodes": [], "padding": [], "preempted": [], "wasted": [],
+            "closed": False,
+        }  # fmt: skip
         self.deadline_s = inf
         if self.kind == "chunked_prefill":
             self.form_chunked(batch)
             if not batch["chunks"] and not batch["decodes"]:
-                if not batch["preempted"]:
+                if not batch["preempted"] and not batch["closed"]:
                     return None
-                self.catch_up()
+                self.catch_up(batch)
                 return self.form(now_s)
             return batch
         if self.kind == "static":
@@ -269,9 +280,12 @@ class Engine:
                 batch["decodes"].append(seq)
             else:
                 batch["chunks"].append((seq, tokens, seq.kv))
+        for seq in batch["decodes"]:
+            self.name(seq, seq.kv + (not self.ahead))
         for seq, tokens, past in batch["chunks"]:
             self.name(seq, past + tokens)
-        while not batch["preempted"] and self.waiting and len(self.running) < self.seats:
+        full = batch["preempted"] or batch["closed"]
+        while not full and self.waiting and len(self.running) < self.seats:
             seq = self.head()
             tokens = min(left(), threshold)
             if tokens <= 0 or not self.seat(seq, tokens, batch):
@@ -279,22 +293,21 @@ class Engine:
 
     def abort(self, seq: Seq) -> None:
         """Nobody wants it any more: between two steps it is dropped, wherever it is."""
-        if seq in self.waiting:
-            self.waiting.remove(seq)
-        elif seq in self.arrived:
+        if seq in self.arrived:
             self.arrived.remove(seq)
-        elif seq in self.running and not seq.done and not seq.over:
+        elif self.ahead:
+            self.dropping.append(seq)
+        elif seq in self.waiting:
+            self.waiting.remove(seq)
+        elif seq in self.running and not seq.done:
             if self.kind == "static":
                 seq.done = True
                 Engine.joins += 1
                 seq.ended = Engine.joins
             else:
                 self.leave(seq)
-            seq.over = self.ahead
 
     def leave(self, seq: Seq) -> None:
-        if self.ahead and not seq.over:
-            return
         self.name(seq, seq.kv)
         self.drop(seq)
 
@@ -302,19 +315,40 @@ class Engine:
     def arrive(self, seq: Seq) -> None:
         (self.arrived if self.ahead else self.waiting).append(seq)
 
-    def catch_up(self) -> bool:
+    def catch_up(self, batch: dict | None) -> bool:
+        news = bool(self.dropping or self.arrived)
+        for seq in self.dropping:
+            self.drop_from(batch, seq)
+        self.dropping = []
         over = [seq for seq in self.running if seq.over]
-        news = bool(over or self.arrived)
+        news = news or bool(over)
         for seq in over:
             self.leave(seq)
         self.waiting += self.arrived
         self.arrived = []
         return news
 
+    def drop_from(self, batch: dict | None, seq: Seq) -> None:
+        """Nobody wants one that may be in the step that was planned: it is computed in vain."""
+        if seq in self.waiting:
+            self.waiting.remove(seq)
+        elif seq in self.running and seq.over:
+            self.leave(seq)
+        elif seq in self.running:
+            assert batch is not None
+            served = seq in batch["decodes"]
+            if served:
+                batch["decodes"].remove(seq)
+                batch["wasted"].append(seq)
+            computed = sum(tokens for other, tokens, _ in batch["chunks"] if other is seq)
+            self.name(seq, self.known(seq, served) + computed)
+            self.drop(seq)
+            seq.dropped = True
+
     # --- one step
     def begin(self, now_s: float, idle: bool) -> None:
         batch = self.form(now_s)
-        if self.catch_up() and batch is None:
+        if self.catch_up(batch) and batch is None:
             batch = self.form(now_s)
         self.step = batch
         if batch is None:
@@ -322,11 +356,11 @@ class Engine:
         if self.kind != "chunked_prefill" and not batch["chunks"]:
             batch["decodes"] = [seq for seq in self.running if seq.decoding]
         for seq, _, _ in batch["chunks"]:
-            if np.isnan(seq.first_scheduled_s):
+            if np.isnan(seq.first_scheduled_s) and not seq.status:
                 seq.first_scheduled_s = now_s
-        rows = len(batch["decodes"]) + len(batch["padding"])
+        rows = len(batch["decodes"]) + len(batch["wasted"]) + len(batch["padding"])
         window = self.window
-        context = sum(min(s.kv + 1, window) for s in batch["decodes"])
+        context = sum(min(s.kv + 1, window) for s in batch["decodes"] + batch["wasted"])
         context += sum(min(s.kv, window) for s in batch["padding"])
         chunks = [(tokens, past) for _, tokens, past in batch["chunks"]]
         batch["context"] = context
@@ -352,7 +386,7 @@ class Engine:
                 ended.append(seq)
         for seq, tokens, _ in batch["chunks"]:
             seq.kv += tokens
-            if seq.kv == seq.target:
+            if seq.kv == seq.target and not seq.dropped:
                 seq.token_s.append(end_s)
                 Engine.joins += 1
                 seq.joined = Engine.joins
@@ -363,10 +397,17 @@ class Engine:
                 seq.done = True
                 Engine.joins += 1
                 seq.ended = Engine.joins
-        for seq in [seq for seq in self.running if seq in ended and self.kind != "static"]:
-            self.leave(seq)
         for seq in ended:
             seq.over = self.ahead
+        leaves = self.kind != "static" and not self.ahead
+        for seq in self.unwanted:
+            if leaves and seq in ended:
+                self.leave(seq)
+            elif seq not in ended or self.ahead:
+                self.abort(seq)
+        self.unwanted = []
+        for seq in [seq for seq in self.running if seq in ended and leaves]:
+            self.leave(seq)
         batch_over = self.kind == "static" and not self.left_in_batch
         if batch_over and all(seq.done for seq in self.running):
             for seq in list(self.running):
@@ -376,7 +417,7 @@ class Engine:
                 batch["start_s"],
                 end_s,
                 len(batch["decodes"]),
-                len(batch["padding"]),
+                len(batch["padding"]) + len(batch["wasted"]),
                 len(batch["chunks"]),
                 sum(tokens for _, tokens, _ in batch["chunks"]),
             )
@@ -527,7 +568,6 @@ class World:
         for engine in self.engines:
             if engine.step and engine.step["end_s"] == now_s:
                 self.ended(engine.end(), now_s)
-                engine.forget_unwanted()
                 engine.begin(now_s, False)
                 return True
             if not engine.step:
@@ -595,7 +635,7 @@ def reference_router(scenario: Scenario, outstanding: list[list[Seq]], engines: 
                 sum(
                     seq.prompt + len(seq.token_s)
                     for seq in engines[n].waiting + engines[n].arrived + engines[n].running
-                    if not seq.done and not seq.over
+                    if not seq.done and not seq.over and seq not in engines[n].dropping
                 ),
                 n,
             ),

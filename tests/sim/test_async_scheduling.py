@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sim.async_scheduling import AsyncChunkedPrefill
-from sim.scenario import EngineConfig
+from sim.engine_config import EngineConfig
 from sim.simulation import simulate
 from tests.sim import small
 from tests.sim.test_scheduler import log, log_of, sequence, settings
@@ -87,3 +87,26 @@ def test_the_first_step_after_idling_starts_late(ahead: bool) -> None:
     late = simulate(small.scenario(async_scheduling=ahead, idle_start_s=0.25), requests)
     np.testing.assert_allclose(late.step_end_s, prompt.step_end_s + 0.25, rtol=1e-12)
     assert late.requests["first_scheduled_s"].tolist() == [0.0, 1.0]
+
+
+def test_who_is_given_up_is_in_the_step_that_was_planned() -> None:
+    scheduler = AsyncChunkedPrefill(**settings())
+    stays, goes, prompt = sequence(0, 4, 9), sequence(1, 4, 9), sequence(2, 40, 9)
+    log_of(scheduler, stays, goes, steps=2)
+    log_of(scheduler, prompt, steps=2)
+    assert scheduler.abort(goes)
+    assert scheduler.abort(prompt)
+    assert scheduler.outstanding_tokens() == 4 + 4  # those of row 0: four were generated
+    batch = scheduler.next_batch(0.0)
+    assert batch is not None
+    assert (batch.decodes, batch.padding, len(batch.chunks)) == (1, 1, 1)  # both in vain
+    scheduler.complete(batch)
+    assert scheduler.running == {stays: None}
+    assert log_of(scheduler, steps=1) == [(1, 0, [], [])]
+
+
+def test_nobody_is_admitted_beside_an_ended_request_whose_blocks_were_taken() -> None:
+    # As above, with row 2 in line: it fits in when row 1 has left, but not in that plan.
+    scheduler = AsyncChunkedPrefill(**settings(num_blocks=4, max_num_seqs=3))
+    events = log(scheduler, sequence(0, 6, 5), sequence(1, 6, 3), sequence(2, 1, 1))
+    assert events[3:] == [(1, 0, [], []), (1, 0, [(2, 1, 0)], [0, 2])]

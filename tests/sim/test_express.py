@@ -14,9 +14,10 @@ from hardware.gpu import load_gpu
 from model.spec import load_spec
 from sim import replica
 from sim.chunked_prefill import ChunkedPrefill
+from sim.engine_config import EngineConfig
 from sim.express import goes_express
 from sim.result import Result
-from sim.scenario import ClientConfig, ClusterConfig, EngineConfig, Scenario, build_scenario
+from sim.scenario import ClientConfig, ClusterConfig, Scenario, build_scenario
 from sim.sequence import Batch
 from sim.simulation import make_scheduler, simulate
 from tests.sim import small

@@ -14,8 +14,9 @@ from hardware.step_cost import StepCost
 from model.spec import load_spec
 from sim import simulation
 from sim.clock import URGENT, Clock
+from sim.engine_config import EngineConfig
 from sim.result import UNFINISHED
-from sim.scenario import ClientConfig, ClusterConfig, EngineConfig, Scenario, build_scenario
+from sim.scenario import ClientConfig, ClusterConfig, Scenario, build_scenario
 from sim.waiting import waiting_queue
 from tests.sim import small
 from tests.sim.test_against_reference import assert_equal_to_reference

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.chunked_prefill import CachingChunkedPrefill
+from sim.engine_config import EngineConfig
 from sim.metrics import summarise
 from sim.prefix_cache import Block, PrefixCache
-from sim.scenario import EngineConfig
 from sim.sequence import Sequence
 from sim.simulation import simulate
 from tests.sim import small
@@ -98,6 +98,21 @@ def test_a_preempted_request_finds_its_own_blocks() -> None:
     assert again == [(1, 9, 4)]
     assert (first.preemptions, second.preemptions) == (0, 1)
     assert second.cached_tokens == 0  # of the prompt, when it first came
+
+
+def test_an_answer_is_found_while_it_is_generated() -> None:
+    # Both are the same text. Row 0's third block is full when its sixth token of the answer, the
+    # 12th in all, is in the step: the seventh step; row 1 comes then, and computes the last token.
+    scheduler = caching(same_prompt(14, 14), token_budget=16)
+    scheduler.admit(row(0, 6, 8))
+    for _ in range(6):
+        batch = scheduler.next_batch(0.0)
+        assert batch is not None
+        scheduler.complete(batch)
+    scheduler.admit(row(1, 13, 1))
+    batch = scheduler.next_batch(0.0)
+    assert batch is not None
+    assert (batch.decodes, batch.chunks) == (1, [(1, 12)])
 
 
 def test_an_answer_is_found_by_the_prompt_that_goes_on_from_it() -> None:

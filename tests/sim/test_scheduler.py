@@ -224,3 +224,12 @@ def test_the_null_block_is_never_given_out() -> None:
 def test_an_unknown_order_is_refused() -> None:
     with pytest.raises(ValueError, match="order 'lifo' is unknown, expected fcfs"):
         waiting_queue("lifo")
+
+
+def test_a_scheduler_that_waits_for_the_past_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Static, "next_batch", lambda self, now_s: None)
+    always = property(lambda self: 0.5, lambda self, time_s: None)
+    monkeypatch.setattr(Static, "wake_s", always, raising=False)
+    scenario = small.scenario(scheduler="static")
+    with pytest.raises(ValueError, match=r"the scheduler waits for 0\.5 s at 0\.5 s"):
+        simulate(scenario, small.requests([0.1], [5], [5]))

@@ -3,7 +3,8 @@
 import pytest
 from study_files import SMALL
 
-from experiments.study.document import Study, vllm_keys
+from experiments.study import vllm_keys
+from experiments.study.document import Study
 from experiments.study.schema import all_keys, unknown_key
 from experiments.study.yaml_source import parse_yaml
 

@@ -46,14 +46,17 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """Return where a study ran; no host name."""
+    """Return where a study ran, and whether its steps ran compiled; no host name."""
     import os
+
+    from hardware.compiled import COMPILED
 
     return {
         "system": platform.system(),
         "release": platform.release(),
         "architecture": platform.machine(),
         "cores": os.cpu_count(),
+        "engine": "compiled" if COMPILED else "plain Python",
     }
 
 

@@ -86,7 +86,7 @@ class EngineConfig(BaseModel):
     """chunked_prefill: keep the KV blocks of ended requests, for prompts that begin alike."""
     reuse_unhashed_first: bool = False
     """enable_prefix_caching: a free block that is not full, so that nobody can find it, is taken
-    before all others, as in vLLM since 0.23; else the block that became free first."""
+    before all others, as in vLLM since 0.24; else the block that became free first."""
     block_size: int = Field(default=16, gt=0, le=65_536)
     """Tokens in one KV-cache block."""
     num_gpu_blocks: Count | None = None

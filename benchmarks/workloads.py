@@ -15,10 +15,13 @@ import numpy as np
 
 from hardware.gpu import load_gpu
 from model.spec import load_spec
-from sim.scenario import ClusterConfig, EngineConfig, Scenario, build_scenario
+from sim.engine_config import EngineConfig
+from sim.scenario import ClusterConfig, Scenario, build_scenario
 from sim.simulation import simulate
 from workloads.requests import Requests
 
+PLAIN = {"async_scheduling": False, "enable_prefix_caching": False, "gpu_memory_utilization": 0.9}
+"""Settings of all: figures over time are of the same work, whatever vLLM's newest defaults are."""
 _CAPACITY_REQUESTS = 10_000
 _TURNS = 12
 """How often a capacity run fills each seat, at least."""
@@ -57,7 +60,7 @@ class Benchmark:
             load_spec(self.model),
             load_gpu(GPU),
             ClusterConfig.model_validate(cluster),
-            EngineConfig.model_validate({**self.settings.get("engine", {}), **engine}),
+            EngineConfig.model_validate({**PLAIN, **self.settings.get("engine", {}), **engine}),
         )
 
 

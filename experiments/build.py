@@ -8,11 +8,19 @@ from pathlib import Path
 from experiments.room import most_requests
 from experiments.study import Study
 from hardware.calibration import Calibration, UnknownCalibrationError, load_calibration
-from hardware.engines import ENGINES, engine_calibration, engine_calibration_names
+from hardware.engines import (
+    AUTO,
+    ENGINES,
+    best_calibration,
+    engine_calibration,
+    engine_calibration_names,
+    version_of,
+)
 from hardware.gpu import Gpu, load_gpu
 from model.spec import MODEL_FILES, load_spec
+from sim.engine_config import EngineConfig, ResolvedEngine, precision_of, resolved
 from sim.router import BLIND
-from sim.scenario import NO_CLIENT, ClusterConfig, EngineConfig, Scenario, build_scenario
+from sim.scenario import NO_CLIENT, ClusterConfig, Scenario, build_scenario
 from workloads.arrivals import ClosedLoop
 from workloads.config import LATEST_S
 from workloads.requests import Requests
@@ -39,26 +47,66 @@ def scenario_of(study: Study, seed: int, draw: int | None = None) -> Scenario:
         ValueError: unknown model, GPU or calibration, a setting that cannot be served, or a draw
             from a calibration without covariance.
     """
-    stamps = (_stamp(study.model), _stamp(study.calibration))
-    built = _scenario(
-        study.model, study.cluster.model_dump_json(), study.engine.model_dump_json(),
-        study.calibration, None if draw is None else study.seed + draw, stamps,
-    )  # fmt: skip
+    built = _scenario(*_keys(study), None if draw is None else study.seed + draw)
     return replace(built, seed=seed, client=study.client)
+
+
+def settled(study: Study) -> Study:
+    """Return a study (of one point) with numbers for what the version, GPU or model decides.
+
+    That is the calibration that ``auto`` means, and every default of the engine. A version that is
+    not given is that of the calibration, or else the newest.
+
+    Raises:
+        ValueError: unknown model, GPU or calibration, or settings that contradict each other.
+    """
+    engine, calibration = _settled(*_keys(study))
+    return study.model_copy(update={"engine": engine, "calibration": calibration})
+
+
+Keys = tuple[str, str, str, str, tuple[Stamp, ...]]
+"""Model, cluster, engine, calibration, and the state of the files that they name."""
+
+
+def _keys(study: Study) -> Keys:
+    return (
+        study.model, study.cluster.model_dump_json(), study.engine.model_dump_json(),
+        study.calibration, (_stamp(study.model), _stamp(study.calibration)),
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=64)
+def _settled(
+    model: str, cluster: str, engine: str, calibration: str, stamps: tuple[Stamp, ...]
+) -> tuple[ResolvedEngine, str]:
+    gpu_words = ClusterConfig.model_validate_json(cluster).gpu
+    given = EngineConfig.model_validate_json(engine)
+    if given.version is None and (named := version_of(calibration)):
+        given = given.model_copy(update={"version": named})
+    if names_calibrated(gpu_words):
+        gpu = gpu_of(gpu_words, calibration_of(calibration, gpu_words))
+    else:
+        gpu = load_gpu(gpu_words)
+    spec = load_spec(model)
+    filled = resolved(given, gpu, spec)
+    if calibration.lower() == AUTO:
+        calibration = best_calibration(filled.version, gpu, precision_of(filled, spec, gpu).compute)
+    return filled, calibration
 
 
 @lru_cache(maxsize=KEPT)
 def _scenario(
-    model: str, cluster: str, engine: str, calibration: str, price_seed: int | None,
-    stamps: tuple[Stamp, ...],
+    model: str, cluster: str, engine: str, calibration: str, stamps: tuple[Stamp, ...],
+    price_seed: int | None,
 ) -> Scenario:  # fmt: skip
     cluster_config = ClusterConfig.model_validate_json(cluster)
+    settings, calibration = _settled(model, cluster, engine, calibration, stamps)
     fitted = calibration_of(calibration, cluster_config.gpu)
     return build_scenario(
         load_spec(model),
         gpu_of(cluster_config.gpu, fitted),
         cluster_config,
-        EngineConfig.model_validate_json(engine),
+        settings,
         fitted if price_seed is None else drawn(fitted, price_seed),
     )
 
@@ -139,11 +187,13 @@ def calibration_of(calibration: str, gpu: str | dict[str, object]) -> Calibratio
 
 def prices_of(study: Study) -> Calibration:
     """Load the calibration of a study (of one point). Raises ValueError."""
-    return calibration_of(study.calibration, study.cluster.gpu)
+    return calibration_of(settled(study).calibration, study.cluster.gpu)
 
 
 def names_engine(calibration: str) -> bool:
     """Tell whether a calibration is an engine's: measured kernels of any GPU, and constants."""
+    if calibration.lower() == AUTO:
+        return True
     engine, dash, version = calibration.lower().partition("-")
     return engine in ENGINES and (not dash or version[:1].isdigit())
 
@@ -152,10 +202,10 @@ def check_calibration(calibration: str) -> None:
     """Look a name or path up, whatever the GPU. Raises ValueError."""
     if not names_engine(calibration):
         load_calibration(calibration)
-    elif calibration.lower() not in engine_calibration_names():
+    elif calibration.lower() not in (AUTO, *engine_calibration_names()):
         raise UnknownCalibrationError(
             f"calibration = {calibration!r}: expected one of "
-            f"{', '.join(engine_calibration_names())}"
+            f"{', '.join((AUTO, *engine_calibration_names()))}"
         )
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from pydantic import Field
 
 from experiments.measured import Findings, MeasuredStudy, Tell, measure_again
-from sim.scenario import ClusterConfig, EngineConfig, Scenario, SchedulerName, build_scenario
+from sim.engine_config import EngineConfig, SchedulerName
+from sim.scenario import ClusterConfig, Scenario, build_scenario
 from workloads.requests import Requests
 from workloads.workload import Workload, generate
 
@@ -125,7 +126,15 @@ def scenario_of(
 
     calibration = found.calibration
     gpu = calibration.device or load_gpu(study.gpu or "")
-    engine = study.engine.model_copy(update={"scheduler": scheduler, "dtype": study.dtype})
+    # What the real engine lacks is off unless it is asked for, and then refused.
+    engine = study.engine.model_copy(
+        update={
+            "scheduler": scheduler,
+            "dtype": study.dtype,
+            "async_scheduling": bool(study.engine.async_scheduling),
+            "enable_prefix_caching": bool(study.engine.enable_prefix_caching),
+        }
+    )
     return build_scenario(
         decoder.spec, gpu, ClusterConfig(gpu=gpu.name), engine, calibration, study.seed
     )
@@ -235,6 +244,10 @@ def draw_duels(duels: list[Duel], path: Path) -> None:
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
         figure.suptitle("Real decoder against its simulation")
+
+
+FILES = ("comparison.csv", "distributions.png")
+"""What ``run`` finds and draws."""
 
 
 def run(

@@ -7,7 +7,8 @@ from functools import reduce
 from experiments.errors import Problem
 from experiments.grid import Setting
 from experiments.study import Loaded, Study
-from sim.scenario import ClusterConfig, EngineConfig
+from sim.engine_config import EngineConfig
+from sim.scenario import ClusterConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Condition:
 
     def is_given(self, study: Study) -> bool:
         """Tell whether a point has something else than the default."""
-        return _at(study, self.key) != self.default
+        return _at(study, self.key) not in (None, self.default)
 
     def reason(self, studies: Sequence[Study]) -> str:
         """Return ``engine.order: fcfs``, or every value that the decider has at these points."""
@@ -50,7 +51,7 @@ CONDITIONS = (
     Condition("workload.priorities", None, "engine.order", ("priority",)),
     _engine("batch_timeout_s", "static"),
     _engine("long_prefill_token_threshold", "chunked_prefill"),
-    _engine("async_scheduling", "chunked_prefill"),
+    Condition("engine.async_scheduling", False, "engine.scheduler", ("chunked_prefill",)),
     Condition(
         "cluster.router", ClusterConfig.model_fields["router"].default, "cluster.replicas", but=1
     ),

@@ -21,10 +21,11 @@ from experiments.kernel_tables import (
     tables_folder,
 )
 from hardware.calibration import POOR_MEAN, Calibration, CoveredRange
-from hardware.engines import ENGINES, constants_of, engine_constants, version_key
+from hardware.engines import ENGINES, constants_of, engine_constants
 from hardware.gpu import Gpu
 from hardware.kernels import HeldOut, Kernels, Numbers
 from hardware.surface import Surface
+from hardware.versions import version_key
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -199,7 +200,6 @@ def calibration_from_tables(
             "software": f"{engine} {version or constants.since}",
             "kernels": kernels,
             "covered": COVERED,
-            "async_scheduling": constants.async_scheduling,
             **constants.values,
         }
     )

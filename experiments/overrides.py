@@ -9,7 +9,7 @@ from experiments.errors import Problem, StudyError, show
 from experiments.yaml_source import Path as KeyPath
 from experiments.yaml_source import parse_yaml
 from hardware.calibration import calibration_names
-from hardware.engines import engine_calibration_names
+from hardware.engines import AUTO, engine_calibration_names
 from model.spec import catalogue
 
 MOST_SHOWN = 200
@@ -91,7 +91,7 @@ def _names_a_file(value: str, base: Path, path: KeyPath) -> bool:
     if value.startswith((".", "/", "~")) or value.endswith((".json", ".yaml", ".yml")):
         return True
     # A name of the catalogue wins over a folder that happens to have the same name.
-    prices = (*calibration_names(), *engine_calibration_names(), "datasheet")
+    prices = (AUTO, *calibration_names(), *engine_calibration_names(), "datasheet")
     names = catalogue() if path == ("model",) else prices
     return value.lower() not in names and (base / value).exists()
 

@@ -10,6 +10,7 @@ from experiments.grid import Setting, cell, expand, fill_missing, key_path
 from experiments.schema import value_at
 from experiments.study import Loaded, Study, validate
 from experiments.yaml_source import Path
+from sim.engine_config import RESOLVED
 from sim.scenario import Scenario
 
 
@@ -82,10 +83,12 @@ def prepare(loaded: Loaded) -> Plan:
     if problems or study is None:
         raise StudyError(faults.by_line(problems))
     studies = [point for point, _ in checked if point is not None]
+    studies = _settled(loaded, settings, studies)
     idle = list(effects.idle_sweeps(loaded, settings, studies))
     if idle:
         raise StudyError(faults.by_line(idle))
     setups, sources = _build(loaded, settings, studies)
+    study = _with_common(study, studies)
     keys = tuple(dict.fromkeys(key for setting in settings for key in setting.values))
     seeds = tuple(range(study.seed, study.seed + study.seeds))
     points = tuple(
@@ -163,18 +166,56 @@ def _seed_notes(points: tuple[Point, ...], study: Study) -> Iterator[str]:
     yield f"nothing is random{which}: one seed is run instead of {study.seeds}"
 
 
+def _settled(loaded: Loaded, settings: list[Setting], studies: list[Study]) -> list[Study]:
+    """Give every point numbers for what its version, GPU and model decide."""
+    found, problems = [], dict[Problem, list[int]]()
+    for number, study in enumerate(studies, start=1):
+        try:
+            found.append(build.settled(study))
+        except ValueError as error:
+            where = faults.where_named(loaded, settings[number - 1], str(error))
+            problems.setdefault(Problem(where, str(error)), []).append(number)
+    if problems:
+        raise StudyError(
+            faults.at_points(problem, at, settings) for problem, at in problems.items()
+        )
+    return found
+
+
+def _with_common(study: Study, points: list[Study]) -> Study:
+    """Write the numbers that all points share into the base, which is what results show.
+
+    Where points differ, what was decided for them differs with what they sweep, and the base keeps
+    what was given: its version is written down, so that the same is decided again.
+    """
+    engine = {
+        name: values.pop()
+        for name in RESOLVED
+        if len(values := {getattr(point.engine, name) for point in points}) == 1
+    }
+    calibrations = {point.calibration for point in points}
+    changes: dict[str, Any] = {"engine": study.engine.model_copy(update=engine)}
+    if len(calibrations) == 1:
+        changes["calibration"] = calibrations.pop()
+    return study.model_copy(update=changes)
+
+
 def _build(
     loaded: Loaded, settings: list[Setting], studies: list[Study]
 ) -> tuple[tuple[Setup, ...], tuple[str, ...]]:
     """Build scenario and requests of every point; say what was read of the files of workloads."""
     problems: dict[Problem, list[int]] = {}
+    told: dict[tuple[str, str], Problem] = {}
     setups: dict[str, Setup] = {}
     drawn: set[str] = set()
     sources: dict[str, None] = {}
 
     def fails(number: int, error: ValueError) -> None:
         where = faults.where_named(loaded, settings[number - 1], str(error))
-        problems.setdefault(Problem(where, str(error)), []).append(number)
+        # Ledgers differ from point to point; what does not fit is told once.
+        alike = (where, str(error).split("\n", 1)[0])
+        first = told.setdefault(alike, Problem(where, str(error)))
+        problems.setdefault(first, []).append(number)
 
     for number, study in enumerate(studies, start=1):
         parts = (study.model, study.cluster, study.engine, study.calibration)

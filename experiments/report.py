@@ -8,6 +8,7 @@
         summary=summary,                  # of experiments.stats, in seconds and shares
         sweep_keys=["engine.max_num_seqs"],
         plots=draw_plots(...),            # PNG files, taken into the page
+        settings_text="...",              # what the engine does by default, as text; may be empty
         ledger_text="...",                # where the memory goes, as text; may be empty
         ceilings_text="...",              # what cannot be exceeded, as text; may be empty
         notes=["calibration: none ..."],  # whatever a reader must know, one sentence each
@@ -103,6 +104,7 @@ def write_report(
     summary: "DataFrame",
     sweep_keys: Sequence[str],
     plots: Sequence[Path],
+    settings_text: str,
     ledger_text: str,
     ceilings_text: str,
     notes: Sequence[str],
@@ -138,6 +140,7 @@ def write_report(
             (TITLES.get(plot.stem, plot.stem), b64encode(plot.read_bytes()).decode("ascii"))
             for plot in plots
         ],
+        settings_text=settings_text,
         ledger_text=ledger_text,
         ceilings_text=ceilings_text,
         notes=list(notes),

@@ -21,8 +21,9 @@ from experiments.overrides import Override, apply_overrides, resolve_paths
 from experiments.yaml_source import Document, parse_yaml
 from experiments.yaml_source import Path as KeyPath
 from model.text_file import TextFileError, read_text
+from sim.engine_config import EngineConfig
 from sim.metrics import Slo
-from sim.scenario import ClientConfig, ClusterConfig, EngineConfig
+from sim.scenario import ClientConfig, ClusterConfig
 from workloads.config import LATEST_S
 from workloads.workload import Workload
 
@@ -53,8 +54,10 @@ class Study(BaseModel):
     """How many engines, on what, and who sends them requests."""
     engine: EngineConfig = EngineConfig()
     """Settings of the serving engine."""
-    calibration: str = "none"
-    """none: the datasheet's roofline; or a calibration by name, or the path of one."""
+    calibration: str = "auto"
+    """auto: measured kernels of the GPU, or of its nearest relative, with the constants of the
+    engine's version, and the datasheet where nothing was measured; none: the datasheet's roofline;
+    or a calibration by name, or the path of one."""
     client: ClientConfig = ClientConfig()
     """Who sends the requests, on behalf of the workload."""
     workload: Workload

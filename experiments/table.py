@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.errors import show
 from experiments.plan import Plan
 from experiments.quantities import DASH, half_length
+from experiments.settings_text import setting_lines
 from experiments.terminal import PIPED_WIDTH
 from experiments.words import calibration_notes, ceiling_lines, ledger_lines, points_text
 from sim.metrics import EXTRAPOLATED
@@ -72,6 +73,11 @@ def print_ceilings(plan: Plan, to: "Console") -> None:
 def print_ledgers(plan: Plan, to: "Console") -> None:
     """Print the memory ledger of every distinct setup."""
     to.print("\n".join(ledger_lines(plan)))
+
+
+def print_settings(plan: Plan, to: "Console") -> None:
+    """Print the engine's settings, vLLM's own and the study's."""
+    to.print("\n".join(setting_lines(plan)), markup=False)
 
 
 def print_points(plan: Plan, to: "Console") -> None:

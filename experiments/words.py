@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 
-from experiments.build import gpu_of, prices_of
+from experiments.build import gpu_of, prices_of, settled
 from experiments.plan import Plan
 from experiments.study import Study
 from hardware.calibration import DATASHEET, POOR_MEAN, POOR_WORST
-from hardware.gpu import UnknownGpuError, load_gpu
-from sim.scenario import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S, EngineConfig
+from hardware.engines import UNMEASURED, constants_named, constants_of, relative_of
+from hardware.gpu import Gpu, UnknownGpuError, load_gpu
+from hardware.versions import version_key
+from model.spec import load_spec
+from sim.engine_config import EngineConfig, precision_of
+from sim.scenario import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S
 
 
 def ceiling_lines(plan: Plan) -> list[str]:
@@ -70,13 +74,14 @@ def calibration_notes(plan: Plan) -> list[str]:
 def price_notes(study: Study) -> list[str]:
     """Say what a reader of one point must know of its prices."""
     calibration = prices_of(study)
+    gpu = gpu_of(study.cluster.gpu, calibration)
     if calibration == DATASHEET:
         return [
             "calibration none: kernels run at the datasheet's peaks, which real ones stay below, "
-            f"and {_host_words(study.engine)}"
+            f"and {_host_words(study.engine)}; {_remedy(study, gpu)}"
         ]
-    name, notes = calibration.name, []
-    measured, applied = calibration.gpu, gpu_of(study.cluster.gpu, calibration).name
+    name, notes = calibration.name, _constant_notes(study)
+    measured, applied = calibration.gpu, gpu.name
     if measured is not None and applied not in (measured, _catalogue_name(measured)):
         notes.append(f"calibration {name}: prices measured on {measured} are applied to {applied}")
     ranks = study.cluster.tensor_parallel_size
@@ -93,6 +98,43 @@ def price_notes(study: Study) -> list[str]:
             f"points; a good one has at most {POOR_MEAN:.0%} and {POOR_WORST:.0%}"
         )
     return notes
+
+
+def _remedy(study: Study, gpu: Gpu) -> str:
+    """Say how to get prices that were measured."""
+    if relative_of(gpu) is None:
+        return (
+            f"no kernels of gpu {gpu.name} or a relative were measured: measure it with python -m "
+            "experiments.calibrate, or name a relative with cluster.gpu: {like: ...}"
+        )
+    if precision_of(study.engine, load_spec(study.model), gpu).compute in UNMEASURED:
+        return (
+            "no kernels of such arithmetic were measured: measure them with python -m "
+            "experiments.calibrate"
+        )
+    return "calibration: auto has measured kernels"
+
+
+def _constant_notes(study: Study) -> list[str]:
+    """Say which version's constants price another one."""
+    settings = settled(study)
+    version = str(settings.engine.version)
+    used = constants_named(settings.calibration)
+    if used is None:
+        return []
+    name, constants = used
+    if constants_of(version) != name:
+        return [
+            f"calibration {settings.calibration} has the constants of vLLM {constants.since} or "
+            f"later, but engine.version is {version}: prices are of the one, defaults and memory "
+            "of the other"
+        ]
+    if version_key(version)[:2] in map(version_key, constants.fitted):
+        return []
+    return [
+        f"vLLM {version} is priced with engine constants fitted to "
+        f"{' and '.join(constants.fitted)}, the nearest that were measured"
+    ]
 
 
 def cost_notes(study: Study) -> list[str]:

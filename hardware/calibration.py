@@ -159,8 +159,6 @@ class Calibration(_Part):
     gemm_share: Efficiency = 1.0
     """Speed of matrix products in the engine, of that in the tables of kernels."""
 
-    async_scheduling: bool = False
-    """Whether the engine plans a step while the one before it runs."""
     idle_start_s: Seconds = 0.0
     """Before the first step after idling: host time that running steps would hide."""
     step_overhead_s: Seconds = 0.0
@@ -218,6 +216,7 @@ class Calibration(_Part):
 
         The logarithms of the fitted parameters are drawn from a normal law with the covariance that
         the fit found; efficiencies stay in their bounds. Errors of the model's form are not in it.
+        What is drawn has no covariance of its own.
 
         Raises:
             ValueError: the calibration holds no covariance.
@@ -238,7 +237,7 @@ class Calibration(_Part):
                 fields[name] = value
             else:
                 fields[name] = min(value, 1.0 if name == "gemm_overlap" else 1.5)
-        return Calibration.model_validate(fields | {"gemm_curve": curve})
+        return Calibration.model_validate(fields | {"gemm_curve": curve, "covariance": None})
 
     def outside(self, max_step_tokens: int, max_context_tokens: int, max_decodes: int) -> list[str]:
         """Say by how much a run leaves the range that the measurements cover.

@@ -5,13 +5,8 @@ Kernels belong to a GPU (``hardware/calibrations``), constants to an engine and 
 GPU a scenario has.
 """
 
-import re
-from functools import lru_cache
-from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
-
 from hardware.calibration import (
+    DATASHEET,
     FOLDER,
     PARAMETERS,
     Calibration,
@@ -19,11 +14,16 @@ from hardware.calibration import (
     UnknownCalibrationError,
     load_calibration,
 )
+from hardware.engine_table import EngineConstants, vllm
 from hardware.gpu import Gpu
-from hardware.yaml_file import read_yaml, validated
+from hardware.versions import version_key
 
 ENGINES = ("vllm",)
 """Whose constants are known."""
+AUTO = "auto"
+"""The calibration of whatever is known best of a GPU and a version."""
+UNMEASURED = ("fp32", "tf32")
+"""Arithmetic of which no kernels were measured, nor of anything like it."""
 
 RELATIVES = {
     "a100-40gb-sxm": "a100-80gb-sxm",
@@ -59,42 +59,9 @@ where there is one (V100, T4, RTX 30 and A10 to A40: the older tensor cores; RTX
 Ada; MI300X and its kin: no relative, the same time)."""
 
 
-class EngineConstants(BaseModel):
-    """Constants of one engine from one version on, and how uncertain they are."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    since: str
-    """First version that they hold for."""
-    source: str
-    """What they were fitted to, or why they are assumed."""
-    async_scheduling: bool
-    """Whether the engine plans a step while the one before it runs."""
-    values: dict[str, NonNegativeFloat] = Field(default_factory=dict)
-    """Parameters of a calibration, by name."""
-    std: dict[str, NonNegativeFloat] = Field(default_factory=dict)
-    """Standard errors of those that were fitted."""
-
-
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    vllm: dict[str, EngineConstants]
-
-
-@lru_cache(maxsize=1)
 def engine_constants() -> dict[str, EngineConstants]:
-    """Return the constants by name: ``vllm-0.15`` and so on, ascending by version.
-
-    Raises:
-        ValueError: a parameter that no calibration has.
-    """
-    path = Path(__file__).parent / "engines.yaml"
-    found = validated(_File, read_yaml(path), path.name).vllm
-    for name, constants in found.items():
-        unknown = constants.values.keys() - PARAMETERS.keys()
-        if unknown:
-            raise ValueError(f"{path.name}: {name}: {', '.join(sorted(unknown))}: no parameters")
-    return {f"vllm-{name}": each for name, each in found.items()}
+    """Return the constants by name: ``vllm-0.15`` and so on, ascending by version."""
+    return {f"vllm-{name}": each for name, each in vllm().constants.items()}
 
 
 def constants_of(version: str) -> str:
@@ -113,27 +80,51 @@ def engine_calibration_names() -> tuple[str, ...]:
     return (*ENGINES, *engine_constants())
 
 
+def best_calibration(version: str, gpu: Gpu, compute: str) -> str:
+    """Return the name of the calibration that is known best: what ``auto`` means.
+
+    Constants of the version with measured kernels of the GPU or of its nearest relative; ``none``,
+    the datasheet, where there are none of either, or of such arithmetic (``compute``).
+    """
+    measured = relative_of(gpu) is not None and compute not in UNMEASURED
+    return constants_of(version) if measured else DATASHEET.name
+
+
+def constants_named(calibration: str) -> tuple[str, EngineConstants] | None:
+    """Return the constants that an engine's calibration has, and their name; None for others."""
+    engine, _, version = calibration.lower().partition("-")
+    if engine not in ENGINES or (version and not version_key(version)):
+        return None
+    name = (
+        calibration.lower() if calibration.lower() in engine_constants() else constants_of(version)
+    )
+    return name, engine_constants()[name]
+
+
+def version_of(calibration: str) -> str:
+    """Return the version in the name of an engine's calibration; nothing where it names none."""
+    engine, _, version = calibration.lower().partition("-")
+    return version if engine in ENGINES and version_key(version) else ""
+
+
 def engine_calibration(name: str, gpu: Gpu) -> Calibration:
     """Return the measured kernels of ``gpu`` with an engine's constants.
 
     Args:
         name: ``vllm``, or ``vllm-`` and a version.
-        gpu: of the catalogue, or one that its name calls ``NAME-modified``; without kernels of its
-            own those of its nearest relative, which the result's source says.
+        gpu: without kernels of its own those of its nearest relative, which the result's source
+            says.
 
     Raises:
         UnknownCalibrationError: no constants of that name, or no kernels for that GPU.
     """
-    known = engine_constants()
-    engine, _, version = name.lower().partition("-")
-    if engine not in ENGINES or (version and not version_key(version)):
+    named = constants_named(name)
+    if named is None:
         raise UnknownCalibrationError(
             f"calibration = {name!r}: expected {', '.join(engine_calibration_names())}"
         )
-    chosen = name.lower() if name.lower() in known else constants_of(version)
-    constants = known[chosen]
-    own = gpu.name.removesuffix("-modified")
-    relative = own if (FOLDER / f"{own}.yaml").is_file() else RELATIVES.get(own)
+    chosen, constants = named
+    relative = relative_of(gpu)
     if relative is None:
         measured = ", ".join(sorted(path.stem for path in FOLDER.glob("*.yaml")))
         raise UnknownCalibrationError(
@@ -149,10 +140,18 @@ def engine_calibration(name: str, gpu: Gpu) -> Calibration:
             "name": f"{chosen} on {gpu.name}{' (borrowed)' if borrowed else ''}",
             "source": f"{borrowed}{kernels.source}; {constants.source}",
             "software": f"vLLM {constants.since} or later",
-            "async_scheduling": constants.async_scheduling,
             "covariance": _covariance(constants),
         }
     )
+
+
+def relative_of(gpu: Gpu) -> str | None:
+    """Return whose kernels price a GPU: its own, or those of the nearest measured relative.
+
+    A GPU that a mapping describes has those of the GPU that ``like`` names.
+    """
+    own = gpu.like or gpu.name
+    return own if (FOLDER / f"{own}.yaml").is_file() else RELATIVES.get(own)
 
 
 def _covariance(constants: EngineConstants) -> Covariance | None:
@@ -164,15 +163,3 @@ def _covariance(constants: EngineConstants) -> Covariance | None:
         for row in names
     )
     return Covariance(parameters=names, matrix=matrix)
-
-
-def version_key(version: str) -> tuple[int, ...]:
-    """Return the first dotted numbers in a version, to compare it with others; () without any."""
-    found = re.search(r"\d+(?:\.\d+)*", version if "." not in version else _dotted(version))
-    return tuple(map(int, found[0].split("."))) if found else ()
-
-
-def _dotted(version: str) -> str:
-    """The first of its words that holds a dotted number: dates beside it are none."""
-    found = re.search(r"\d+(?:\.\d+)+", version)
-    return found[0] if found else version

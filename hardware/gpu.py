@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -70,6 +70,8 @@ class Gpu(BaseModel):
 
     name: str = "custom"
     """What results call it."""
+    like: str | None = None
+    """The GPU of the catalogue whose figures it has, but for those that are given."""
     memory_bytes: Memory
     """What the driver offers to a process: the total of cudaMemGetInfo."""
     nominal_memory_bytes: Memory | None = None
@@ -97,6 +99,10 @@ class Gpu(BaseModel):
     """On-demand price of one GPU."""
     sources: dict[str, str] = Field(default_factory=dict)
     """Where each figure comes from, by field."""
+
+    def is_one_of(self, words: Collection[str]) -> bool:
+        """Tell whether its name, or that of the GPU it is like, holds one of some words."""
+        return any(word in f"{self.name} {self.like or ''}".lower() for word in words)
 
     def peak(self, compute: str) -> float:
         """Return the dense peak of one arithmetic in FLOP/s (or integer operations/s).
@@ -259,5 +265,7 @@ def _from_mapping(fields: dict[str, object]) -> Gpu:
         raise ValueError(f"gpu: like = {like!r}, expected a name of the catalogue")
     base = load_gpu(like)
     kept = {key: text for key, text in base.sources.items() if key.split(".")[0] not in fields}
-    defaults = base.model_dump() | {"name": f"{base.name}-modified", "sources": kept}
+    defaults = base.model_dump() | {
+        "name": f"{base.name}-modified", "like": base.name, "sources": kept,
+    }  # fmt: skip
     return validated(Gpu, defaults | fields, "gpu")

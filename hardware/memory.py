@@ -1,165 +1,42 @@
 """The memory of one GPU of a replica: what the weights leave, and how many KV blocks fit in it.
 
 The ledger follows what vLLM does at start: it takes ``gpu_memory_utilization`` of the memory,
-subtracts the weights, the peak of the largest step it could run, and what the runtime holds, and
-cuts the rest into blocks. Compared with the number of blocks that vLLM logs it is within 0.5% on
-the runs of tests/hardware/test_memory.py.
+subtracts the weights, the peak of the largest step it could run, what lies outside of torch and, in
+newer versions, CUDA graphs, and cuts the rest into blocks. docs/memory.md has the formulas by
+version, and compares them with what servers logged.
 
-What it leaves out: captured CUDA graphs (vLLM takes them from the share it does not use), and
-scores that standard attention keeps.
+What it leaves out: scores that standard attention keeps.
 """
 
 import math
 from dataclasses import dataclass
 
+from hardware.defaults import newest_version
+from hardware.engine_table import vllm
 from hardware.gpu import Gpu, gpu_names, load_gpu
 from hardware.interconnect import check_ranks
+from hardware.ledger import GIB, MemoryLedger
+from hardware.profile_run import (
+    ProfileRun,
+    activation_peak,
+    cold_compile_bytes,
+    expert_workspace_bytes,
+)
+from hardware.runtime_memory import graph_bytes, non_torch_bytes, startup_bytes
+from hardware.versions import version_key
 from model.ops import rank_weight_bytes, rotary_table_bytes, shard, tensor_parallel_sizes
 from model.precision import Precision
 from model.spec import DecoderSpec
 
-__all__ = ["DoesNotFitError", "MemoryLedger", "activation_bytes", "memory_ledger"]
-
-GIB = 2**30
-
-CONTEXT_BYTES = int(0.6 * GIB)
-"""What a process holds before it allocates anything: 23.56 GiB offered, 22.93 GiB free at vLLM's
-start (log in github.com/wtdcode/vllm-backport/issues/34)."""
-
-RUNTIME_BYTES = int(0.3 * GIB)
-"""Libraries' workspaces and fragmentation: what is left unexplained in the blocks that vLLM 0.15.1
-and 0.23.0 log on an H100 (Llama-2-7B: 0.26 GiB, Qwen3-14B: 0.36 GiB)."""
-
-COLLECTIVES_BYTES = int(0.4 * GIB)
-"""Buffers of NCCL and of the custom all-reduce, with more than one rank: what is left unexplained
-beyond `RUNTIME_BYTES` with two ranks (CodeLlama-34B, vLLM 0.15.1, H100)."""
-
-SAMPLER_BYTES_PER_LOGIT = 24
-"""fp32 logits 4, sorted 4, their int64 indices 8, probabilities 4, cumulated 4."""
-
-MOE_CHUNK_TOKENS = 32768
-"""vLLM runs experts on at most this many tokens at once (VLLM_FUSED_MOE_CHUNK_SIZE)."""
+__all__ = ["DoesNotFitError", "MemoryLedger", "memory_ledger"]
 
 
 class DoesNotFitError(ValueError):
-    """Weights, activations and one KV block exceed the memory; carries the ledger."""
+    """What has to be in the memory exceeds it; carries the ledger."""
 
-    def __init__(self, message: str, ledger: "MemoryLedger") -> None:
+    def __init__(self, message: str, ledger: MemoryLedger) -> None:
         super().__init__(message)
         self.ledger = ledger
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryLedger:
-    """Where the memory of one GPU goes, in bytes."""
-
-    model: str
-    gpu: str
-    tensor_parallel_size: int
-    total_bytes: int
-    """What the driver offers."""
-    utilization: float
-    """Share of it that the engine takes."""
-    budget_bytes: int
-    """That share; at most what the process' own context leaves."""
-    weights_bytes: int
-    """Of one rank."""
-    activations_bytes: int
-    """Peak of the largest step."""
-    reserve_bytes: int
-    """Runtime and collectives."""
-    kv_bytes: int
-    """What is left for the KV cache; negative when nothing is."""
-    block_size: int
-    """Tokens of one block."""
-    block_bytes: int
-    """Of one rank."""
-    num_gpu_blocks: int
-    overridden: bool
-    """Whether the number of blocks was given instead of computed."""
-    weights_are: str = ""
-    """How the weights are stored, and who says so; empty for 16 bits."""
-    kv_numbers: str = ""
-    """What the KV cache holds."""
-    rotary_table_bytes: int = 0
-    """Cosines and sines of every position, which vLLM counts among the weights."""
-
-    @property
-    def kv_tokens(self) -> int:
-        """Tokens that the KV cache holds."""
-        return self.num_gpu_blocks * self.block_size
-
-    @property
-    def used_bytes(self) -> int:
-        """Everything, the blocks included."""
-        fixed = self.weights_bytes + self.rotary_table_bytes
-        fixed += self.activations_bytes + self.reserve_bytes
-        return fixed + self.num_gpu_blocks * self.block_bytes
-
-    @property
-    def fits(self) -> bool:
-        """Whether there is a block, and room for all of them."""
-        room = self.total_bytes - CONTEXT_BYTES if self.overridden else self.budget_bytes
-        return self.num_gpu_blocks >= 1 and self.used_bytes <= room
-
-    def lines(self) -> list[tuple[str, int, str]]:
-        """Return (what, bytes, remark) of every entry, from the total to the KV cache."""
-        ranks = f"one of {self.tensor_parallel_size} ranks" if self.tensor_parallel_size > 1 else ""
-        weights = ", ".join(x for x in (self.model, ranks, self.weights_are) if x)
-        table = ("- rotary table", self.rotary_table_bytes, "cosines and sines of all positions")
-        rotary = [table] if self.rotary_table_bytes else []
-        blocks = (
-            f"{self.num_gpu_blocks} blocks of {self.block_size} tokens, "
-            f"{self.block_bytes / 2**20:.3g} MiB each"
-        )
-        blocks += f", {self.kv_numbers}" if self.kv_numbers == "fp8" else ""
-        return [
-            ("memory of the GPU", self.total_bytes, self.gpu),
-            ("budget", self.budget_bytes, f"gpu_memory_utilization = {self.utilization:g}"),
-            ("- weights", self.weights_bytes, weights),
-            *rotary,
-            ("- activations", self.activations_bytes, "largest step"),
-            ("- runtime", self.reserve_bytes, "libraries, collectives"),
-            ("= left for KV", self.kv_bytes, "not used" if self.overridden else blocks),
-            *(
-                [("KV cache", self.num_gpu_blocks * self.block_bytes, f"given: {blocks}")]
-                if self.overridden
-                else []
-            ),
-        ]
-
-    def as_text(self) -> str:
-        """Return the ledger as a table in GiB, for people."""
-        return "\n".join(
-            f"{what:<18} {bytes_ / GIB:>9.2f} GiB  {remark}".rstrip()
-            for what, bytes_, remark in self.lines()
-        )
-
-
-def activation_bytes(
-    spec: DecoderSpec, *, precision: Precision, tp: int, max_tokens: int, max_seqs: int
-) -> int:
-    """Return the peak of activations of one rank, in bytes: the larger of two moments.
-
-    - Inside a layer, T tokens: the residual, the normed input and, in the MLP, the inner products
-      and their activation, ``T (2 hidden + matrices * width)``; or queries, keys, values and the
-      attention's output, ``T (2 hidden + 2 q + 2 kv)``; or, with experts, the same as in the MLP
-      per chosen expert, and every expert's output.
-    - After the layers: hidden states of T tokens, and the sampler's copies of S rows of logits over
-      the whole vocabulary, ``T hidden + S vocab * 24 bytes``.
-    """
-    held = shard(spec, tp)
-    hidden = spec.hidden_size
-    attention = 2 * (held.heads + held.kv_heads) * spec.head_dim
-    mlp = spec.mlp_matrices * held.mlp_width
-    inside = max_tokens * (2 * hidden + max(attention, mlp))
-    if spec.num_experts:
-        chosen = spec.experts_per_token * (spec.mlp_matrices * held.expert_width + hidden)
-        rows = min(max_tokens, MOE_CHUNK_TOKENS)
-        inside = max(inside, max_tokens * (2 * hidden + mlp) + rows * chosen)
-    after = max_tokens * hidden * precision.activation_bytes
-    after += max_seqs * spec.vocab_size * SAMPLER_BYTES_PER_LOGIT
-    return int(max(inside * precision.activation_bytes, after))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,35 +50,47 @@ class _Demand:
     max_tokens: int
     max_seqs: int
     num_gpu_blocks: int | None
+    max_model_len: int | None
+    version: str
 
     def ledger(self, gpu: Gpu, tp: int) -> MemoryLedger:
         """Fill a ledger, whether it fits or not."""
-        spec = self.spec
-        weights = int(rank_weight_bytes(spec, precision=self.precision, tp=tp))
-        kv_size = 2 * spec.num_layers * shard(spec, tp).kv_heads * spec.head_dim
-        block_bytes = int(kv_size * self.precision.kv_bytes * self.block_size)
-        activations = activation_bytes(
-            spec,
+        spec, table, version = self.spec, vllm(), version_key(self.version)
+        run = ProfileRun(
+            spec=spec,
             precision=self.precision,
             tp=tp,
             max_tokens=self.max_tokens,
             max_seqs=self.max_seqs,
         )
-        reserve = RUNTIME_BYTES + (COLLECTIVES_BYTES if tp > 1 else 0)
-        budget = min(int(self.utilization * gpu.memory_bytes), gpu.memory_bytes - CONTEXT_BYTES)
-        table = int(rotary_table_bytes(spec, self.precision))
-        left = budget - weights - table - activations - reserve
+        rules = table.memory
+        weights = int(rank_weight_bytes(spec, precision=self.precision, tp=tp))
+        activations = activation_peak(run, rules, version)
+        stays = rules.expert_workspace_stays.at(version)
+        workspace = expert_workspace_bytes(run) if stays else 0
+        non_torch = non_torch_bytes(table, version, gpu, tp)
+        graphs = graph_bytes(table, version, spec, gpu, tp, self.max_seqs)
+        budget = int(self.utilization * gpu.memory_bytes)
+        table_bytes = int(rotary_table_bytes(spec, self.precision))
+        left = budget - weights - table_bytes
+        left -= activations.bytes + workspace + non_torch + graphs
+        kv_size = 2 * spec.num_layers * shard(spec, tp).kv_heads * spec.head_dim
+        block_bytes = int(kv_size * self.precision.kv_bytes * self.block_size)
         given = self.num_gpu_blocks
         return MemoryLedger(
             model=spec.name,
             gpu=gpu.name,
             tensor_parallel_size=tp,
             total_bytes=gpu.memory_bytes,
+            startup_bytes=startup_bytes(table, version),
             utilization=self.utilization,
             budget_bytes=budget,
             weights_bytes=weights,
-            activations_bytes=activations,
-            reserve_bytes=reserve,
+            activations=activations,
+            cold_compile_bytes=cold_compile_bytes(run) if rules.cold_compile.at(version) else 0,
+            workspace_bytes=workspace,
+            non_torch_bytes=non_torch,
+            graphs_bytes=graphs,
             kv_bytes=left,
             block_size=self.block_size,
             block_bytes=block_bytes,
@@ -209,8 +98,22 @@ class _Demand:
             overridden=given is not None,
             weights_are=str(self.precision.weights),
             kv_numbers=self.precision.kv_numbers,
-            rotary_table_bytes=table,
+            rotary_table_bytes=table_bytes,
         )
+
+    def holds_longest(self, ledger: MemoryLedger) -> bool:
+        """Whether a ledger's cache holds one sequence of the greatest length."""
+        if self.max_model_len is None or ledger.overridden:
+            return True
+        window = self.spec.sliding_window
+        # Behind the window blocks are given back, but for those of the tokens of a step.
+        kept = self.max_model_len if window is None else window - 1 + self.max_tokens
+        return min(self.max_model_len, kept) <= ledger.kv_tokens
+
+    def serves(self, gpu: Gpu, tp: int) -> bool:
+        """Whether an engine would start."""
+        ledger = self.ledger(gpu, tp)
+        return ledger.fits and self.holds_longest(ledger)
 
 
 def memory_ledger(
@@ -224,6 +127,8 @@ def memory_ledger(
     max_num_batched_tokens: int,
     max_num_seqs: int,
     num_gpu_blocks: int | None = None,
+    max_model_len: int | None = None,
+    version: str = "",
 ) -> MemoryLedger:
     """Return where the memory of one GPU goes, and how many KV blocks fit.
 
@@ -238,10 +143,14 @@ def memory_ledger(
         max_num_seqs: most sequences that get logits in one step.
         num_gpu_blocks: blocks to have instead of what is left. As in vLLM they may pass
             ``gpu_memory_utilization``, but not the GPU's memory.
+        max_model_len: tokens of the longest sequence, which has to fit into the blocks, unless
+            their number is given; None for no such check.
+        version: of vLLM, whose terms the ledger has; by default the newest that is modelled.
 
     Raises:
-        DoesNotFitError: not one block fits, or not as many as given; shows the ledger, and the
-            smallest tensor-parallel size or GPU that would do.
+        DoesNotFitError: not one block fits, not as many as given, or not the longest sequence; or
+            less is free at start than the engine wants to take. Shows the ledger, and the smallest
+            tensor-parallel size or GPU that would do.
         ValueError: ``tp`` does not divide the model or passes a server, or a setting out of range.
     """
     check_ranks(gpu, tp)
@@ -254,15 +163,37 @@ def memory_ledger(
         max_tokens=max_num_batched_tokens,
         max_seqs=max_num_seqs,
         num_gpu_blocks=num_gpu_blocks,
+        max_model_len=max_model_len,
+        version=version or newest_version(),
     )
     ledger = demand.ledger(gpu, tp)
-    if ledger.fits:
+    if ledger.fits and demand.holds_longest(ledger):
         return ledger
-    wanted = "one KV block" if num_gpu_blocks is None else f"num_gpu_blocks = {num_gpu_blocks}"
     raise DoesNotFitError(
-        f"{spec.name} with {wanted} does not fit on {gpu.name} at tensor_parallel_size = {tp}:\n"
-        f"{ledger.as_text()}\n{_remedy(demand, gpu, tp)}",
-        ledger,
+        f"{_refusal(demand, ledger)}:\n{ledger.as_text()}\n{_remedy(demand, gpu, tp)}", ledger
+    )
+
+
+def _refusal(demand: _Demand, ledger: MemoryLedger) -> str:
+    """Say what does not fit, in one line."""
+    if not ledger.overridden and ledger.budget_bytes > ledger.free_bytes:
+        most = math.floor(100 * ledger.free_bytes / ledger.total_bytes) / 100
+        return (
+            f"gpu_memory_utilization = {ledger.utilization:g} of {ledger.gpu} is more than the "
+            f"{ledger.free_bytes / GIB:.2f} GiB that are free when the engine starts, expected at "
+            f"most {most:g}"
+        )
+    if ledger.fits:
+        return (
+            f"max_model_len = {demand.max_model_len} does not fit in the KV cache of "
+            f"{demand.spec.name} on {ledger.gpu} at tensor_parallel_size = "
+            f"{ledger.tensor_parallel_size}, expected at most {ledger.kv_tokens}: set "
+            f"engine.max_model_len: {ledger.kv_tokens} or less"
+        )
+    given = f"num_gpu_blocks = {ledger.num_gpu_blocks}"
+    return (
+        f"{demand.spec.name} with {given if ledger.overridden else 'one KV block'} does not fit on "
+        f"{ledger.gpu} at tensor_parallel_size = {ledger.tensor_parallel_size}"
     )
 
 
@@ -272,14 +203,14 @@ def _remedy(demand: _Demand, gpu: Gpu, tp: int) -> str:
     known = tensor_parallel_sizes(demand.spec, most, demand.precision)
     sizes = [size for size in known if size.bit_count() == 1]
     for size in sizes:
-        if demand.ledger(gpu, size).fits:
+        if demand.serves(gpu, size):
             return f"smallest tensor_parallel_size that fits on {gpu.name}: {size}"
     # By what the vendor sells: among equals the driver's small differences do not decide.
     gpus = sorted(map(load_gpu, gpu_names()), key=_size_and_price)
     message = f"no tensor_parallel_size up to {most} fits on {gpu.name}"
     for size in (tp, *sizes):
         for other in gpus:
-            if size <= other.gpus_per_server and demand.ledger(other, size).fits:
+            if size <= other.gpus_per_server and demand.serves(other, size):
                 return (
                     f"{message}; smallest GPU of the catalogue that fits at "
                     f"tensor_parallel_size = {size}: {other.name}"

@@ -21,10 +21,10 @@ import numpy as np
 from simpy.events import Event
 
 from sim.clock import ANSWER, DELIVERY, TIMEOUT, Clock
+from sim.engine.sequence import Sequence
 from sim.recording import Recorder
 from sim.result import TIMED_OUT, UNFINISHED
 from sim.scenario import ApiTime, ClientConfig
-from sim.sequence import Sequence
 from sim.source import ClosedLoop
 
 Deliver = Callable[[Sequence], int]

@@ -36,7 +36,7 @@ class Clock(simpy.Environment):  # type: ignore[misc, unused-ignore]
     have ended their steps, too, and begun the next ones."""
 
     @property
-    def due(self) -> list[tuple[float, int, int, Event]]:
+    def due(self) -> list[tuple[float, int, int, object]]:
         """What is going to happen, as a heap: time, priority at one instant, number, event."""
         return self._queue  # type: ignore[return-value]
 

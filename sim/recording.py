@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from model.ops import causal_pairs
-from sim.recorder import ReplicaRecorder
+from sim import recorder
+from sim.engine.journal import Journal
+from sim.engine.sequence import Sequence
 from sim.result import FINISHED, REJECTED, SEGMENT_COLUMNS, TIMED_OUT, UNFINISHED, Result
 from sim.scenario import NO_API, ApiTime
-from sim.sequence import Sequence
 from sim.tape import Column, Scratch, Tape, joined
 from workloads.requests import Requests
 
@@ -116,7 +117,7 @@ class Recorder:
         self.requests = requests
         self.api = api
         self.sliding_window = sliding_window
-        self.replicas = [ReplicaRecorder() for _ in range(replicas)]
+        self.replicas = [Journal(recorder.FULL_STEPS) for _ in range(replicas)]
         self._logs = [Log() for _ in range(replicas)]
         self._scratch = scratch or Scratch()
         self._ended = bytearray()
@@ -167,8 +168,8 @@ class Recorder:
             )
         if len(self._ended) >= _FULL_BYTES:
             self._keep_outcomes()
-        recorder = self.replicas[replica]
-        if recorder.steps >= recorder.full_steps:
+        journal = self.replicas[replica]
+        if journal.steps >= journal.full_steps:
             self._keep_steps(replica)
 
     def part(self, held_blocks: dict[int, int], num_gpu_blocks: int, end_s: float) -> Part:
@@ -202,8 +203,8 @@ class Recorder:
 
     def _keep_steps(self, replica: int, everything: bool = False) -> None:
         """Move steps from a replica's buffers to its log; few stay in memory."""
-        recorder, log = self.replicas[replica], self._logs[replica]
-        taken = recorder.take(everything)
+        journal, log = self.replicas[replica], self._logs[replica]
+        taken = recorder.take(journal, everything)
 
         def append(tape: Tape, values: Column) -> None:
             values = values.astype(tape.dtype, copy=False)
@@ -223,7 +224,7 @@ class Recorder:
         append(log.resumed_end_s, taken.resumed_end_s)
         log.add_work(table, chunk_tokens, past_tokens, self.sliding_window)
         if everything:
-            log.returned_step = np.array(recorder.returned_step, dtype=np.int64)
+            log.returned_step = np.array(journal.returned_step, dtype=np.int64)
 
 
 def result_of(

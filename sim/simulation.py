@@ -3,22 +3,24 @@
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
 from math import inf
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sim.async_scheduling import AsyncCachingChunkedPrefill, AsyncChunkedPrefill
-from sim.chunked_prefill import CachingChunkedPrefill, ChunkedPrefill
 from sim.client import Client
 from sim.clock import Clock
+from sim.engine.chunked_prefill import ChunkedPrefill
+from sim.engine.kv_cache import BlockPool
+from sim.engine.prefix_cache import SPAN, PrefixCache
+from sim.engine.scheduler import Scheduler
+from sim.engine.sequence import Sequence
+from sim.engine.waiting import waiting_queue
+from sim.engine.whole_prompts import PrefillFirst, Static
 from sim.recording import Part, Recorder, result_of
 from sim.replica import Replica
 from sim.result import REJECTED, UNFINISHED, Result
 from sim.router import BLIND, make_router
 from sim.scenario import NO_CLIENT, Scenario
-from sim.scheduler import PrefillFirst, Scheduler, Static
-from sim.sequence import Sequence
 from sim.source import ClosedLoop, open_arrivals, sequences
 from sim.tape import Scratch
 from workloads.requests import Prefixes, Requests
@@ -31,29 +33,44 @@ def make_scheduler(scenario: Scenario, prefixes: Prefixes | None = None) -> Sche
     ``prefixes`` are those of the requests, by their rows: what a prefix cache can use.
     """
     engine = scenario.engine
-    settings: dict[str, Any] = {
-        "num_blocks": scenario.ledger.num_gpu_blocks - engine.null_block,
-        "block_size": engine.block_size,
-        "max_num_seqs": engine.max_num_seqs,
-        "token_budget": scenario.token_budget,
-        "watermark_blocks": scenario.watermark_blocks,
-        "order": engine.order,
-        "sliding_window": scenario.spec.sliding_window,
-    }
-    if engine.scheduler == "static":
-        return Static(batch_timeout_s=engine.batch_timeout_s, **settings)
-    if engine.scheduler == "prefill_first":
-        return PrefillFirst(**settings)
-    for name in (
-        "long_prefill_token_threshold", "long_prefill_limits_alone", "scheduler_reserve_full_isl",
-    ):  # fmt: skip
-        settings[name] = getattr(engine, name)
-    ahead = scenario.async_scheduling
+    num_blocks, size = scenario.ledger.num_gpu_blocks - engine.null_block, engine.block_size
+    pool = BlockPool(num_blocks, size)
     if engine.enable_prefix_caching:
-        settings["prefixes"] = prefixes
-        settings["reuse_unhashed_first"] = engine.reuse_unhashed_first
-        return (AsyncCachingChunkedPrefill if ahead else CachingChunkedPrefill)(**settings)
-    return (AsyncChunkedPrefill if ahead else ChunkedPrefill)(**settings)
+        keys_of = None if prefixes is None else block_keys(prefixes, size)
+        pool = PrefixCache(
+            num_blocks, size, keys_of, engine.reuse_unhashed_first, scenario.async_scheduling
+        )
+    queue, window = waiting_queue(engine.order), scenario.spec.sliding_window
+    seats, budget = engine.max_num_seqs, scenario.token_budget
+    watermark = scenario.watermark_blocks
+    if engine.scheduler == "static":
+        return Static(
+            pool, queue, seats, budget, watermark, window, batch_timeout_s=engine.batch_timeout_s
+        )
+    if engine.scheduler == "prefill_first":
+        return PrefillFirst(pool, queue, seats, budget, watermark, window)
+    return ChunkedPrefill(
+        pool, queue, seats, budget, watermark, window,
+        ahead=scenario.async_scheduling,
+        long_prefill_token_threshold=engine.long_prefill_token_threshold,
+        long_prefill_limits_alone=engine.long_prefill_limits_alone,
+        scheduler_reserve_full_isl=engine.scheduler_reserve_full_isl,
+    )  # fmt: skip
+
+
+def block_keys(prefixes: Prefixes, block_size: int) -> Callable[[int], list[int]]:
+    """Of a request, identities of the blocks that lie wholly in its streams, from the first on."""
+
+    def keys_of(request: int) -> list[int]:
+        keys: list[int] = []
+        row = slice(*prefixes.offsets[request : request + 2].tolist())
+        ends = prefixes.ends[row].tolist()
+        for number, end in zip(prefixes.streams[row].tolist(), ends, strict=True):
+            base = number * SPAN
+            keys.extend(range(base + len(keys), base + end // block_size))
+        return keys
+
+    return keys_of
 
 
 def simulate(
@@ -210,7 +227,7 @@ class _Cluster:
             self.client.stop()
         held_blocks = {}
         for number, scheduler in self.schedulers.items():
-            dropped = self.replicas[number].aborted
+            dropped = self.replicas[number].loop.aborted
             unfinished = [each for each in scheduler.unfinished() if each not in dropped]
             if unfinished and self.stop_s == inf:
                 raise RuntimeError(
@@ -274,6 +291,7 @@ class _Cluster:
 
     def _finished(self, finished: list[Sequence], number: int, now_s: float) -> None:
         client, loop = self.client, self.loop
+        self.clock.now_is(now_s)
         self.clock.turn, self.clock.turn_s = number, now_s
         if client is not None:
             finished = client.wanted(finished)

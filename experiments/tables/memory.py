@@ -205,8 +205,9 @@ class MemoryAndBatch(TableStudy):
                 (ledger.total_bytes - ledger.budget_bytes) / GIB,
                 f"gpu_memory_utilization = {self.gpu_memory_utilization:g}",
             ),
-            "activations": (ledger.activations_bytes / GIB, "peak of the largest step"),
-            "runtime": (ledger.reserve_bytes / GIB, "workspaces of libraries, fragmentation"),
+            "activations": (ledger.activations.bytes / GIB, "peak of the largest step"),
+            "outside of torch": (ledger.non_torch_bytes / GIB, "CUDA and its libraries"),
+            "CUDA graphs": (ledger.graphs_bytes / GIB, "captured at start"),
             "rest of a last block": (
                 (ledger.kv_bytes - ledger.num_gpu_blocks * ledger.block_bytes) / GIB,
                 f"blocks of {ledger.block_size} tokens",

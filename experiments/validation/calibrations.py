@@ -1,10 +1,10 @@
 """Which calibration prices a run: the kernels of its GPU, the constants of its engine's version."""
 
 from experiments.build import calibration_of
-from experiments.validation.settings import Version
 from hardware.calibration import DATASHEET, Calibration, UnknownCalibrationError
 from hardware.engines import constants_of, engine_calibration
 from hardware.gpu import Gpu
+from hardware.versions import Version
 
 
 def choose_calibration(gpu: Gpu, version: Version | None) -> tuple[Calibration, str]:

@@ -10,35 +10,27 @@ from experiments.validation.cells import switched_on, version_of
 from experiments.validation.releases import version_at
 from experiments.validation.rows import RunRow
 from experiments.validation.traffic import CannotPredictError
+from hardware.defaults import nearest_version
 from hardware.gpu import Gpu, load_gpu
+from hardware.memory import DoesNotFitError
+from hardware.versions import Version, version_key
 from model.quantization.checkpoint import UNSAID
 from model.spec import DecoderSpec, load_spec, resolve_model
-from sim.scenario import ClusterConfig, EngineConfig
-
-GIB = 2**30
-Version = tuple[int, ...]
+from sim.engine_config import EngineConfig, ResolvedEngine, resolved
+from sim.scenario import ClusterConfig, ledger_of
 
 V1 = (0, 8)
-"""First version whose default engine schedules as `chunked_prefill`."""
+"""First version whose engine cuts prompts by default."""
 
-V0_CHUNKED_FROM_TOKENS = 32_768
-"""max_model_len above which vLLM before 0.8 cuts prompts by default, into
-`V0_CHUNK_BUDGET_TOKENS`."""
-V0_CHUNK_BUDGET_TOKENS = 512
+UNSTATED_V0_TOKENS = 32_768
+"""Longest max_model_len that an empty cell means before 0.8: a model whose context did not fit into
+the cache had to be started with a shorter one."""
 
-LARGE_GPU_BYTES = 70 * GIB
-"""From this memory on, and unless it is an A100, v1 takes the larger defaults."""
-SMALL_DEFAULTS = (2048, 256)
-LARGE_DEFAULTS = (8192, 1024)
-"""max_num_batched_tokens and max_num_seqs of vLLM v1's server."""
-
-INFERENCEX: dict[str, object] = {
-    "kv_cache_dtype": "fp8",
-    "max_num_batched_tokens": 8192,
-    "max_model_len": 10_240,
-}
+INFERENCEX: dict[str, object] = {"kv_cache_dtype": "fp8", "max_num_batched_tokens": 8192}
+INFERENCEX_TOKENS = 10_240
 """What InferenceX's recipes for vLLM set beside the model (benchmarks/70b_fp8_h100_docker.sh and
-its like in github.com/SemiAnalysisAI/InferenceX); max_num_seqs is the client's concurrency."""
+its like in github.com/SemiAnalysisAI/InferenceX), and max_model_len, as far as the model goes;
+max_num_seqs is the client's concurrency."""
 
 _PRECISIONS = (
     ("fp4", ("fp4",)),
@@ -57,7 +49,7 @@ class Setup:
     spec: DecoderSpec
     gpu: Gpu
     cluster: ClusterConfig
-    engine: EngineConfig
+    engine: ResolvedEngine
     version: Version | None
     notes: tuple[str, ...]
     """What was assumed."""
@@ -89,28 +81,24 @@ def setup_of(row: RunRow, longest_request_tokens: int) -> Setup:
         told = f"{name.quantization}, as in the model's name" if words else "16 bits"
         notes.append(f"precision: {told}")
     notes += _not_modelled(row, spec)
-    settings: dict[str, object] = {**_precision(words, gpu, notes), **_kv_dtype(row)}
-    settings |= _scheduling(row, spec, gpu, version, notes)
-    settings |= {
-        key: value
-        for key, value in {
-            "block_size": row.block_size,
-            "num_gpu_blocks": row.kv_blocks,
-            "gpu_memory_utilization": row.gpu_mem_util,
-        }.items()
-        if value is not None
+    settings = {
+        **_precision(words, gpu, notes),
+        **_kv_dtype(row),
+        **_given(row, spec, nearest_version(version), notes),
+        **_inferencex(row, spec, notes),
     }
-    settings |= _inferencex(row, notes)
-    return Setup(spec, gpu, cluster, EngineConfig.model_validate(settings), version, tuple(notes))
+    engine = _served(settings, row, spec, gpu, cluster, notes)
+    return Setup(spec, gpu, cluster, engine, version, tuple(notes))
 
 
-def _inferencex(row: RunRow, notes: list[str]) -> dict[str, object]:
+def _inferencex(row: RunRow, spec: DecoderSpec, notes: list[str]) -> dict[str, object]:
     """What InferenceX sets and the row does not say; nothing for other workloads."""
     if not re.search("inference(x|max)", row.workload.lower()):
         return {}
-    recipe = INFERENCEX | ({"max_num_seqs": row.max_concurrency} if row.max_concurrency else {})
+    recipe = INFERENCEX | {"max_model_len": min(INFERENCEX_TOKENS, spec.max_model_len)}
+    if row.max_concurrency:
+        recipe["max_num_seqs"] = row.max_concurrency
     taken = {key: value for key, value in recipe.items() if getattr(row, key) is None}
-    notes[:] = [note for note in notes if note.split(":")[0] not in taken]
     notes.append(f"InferenceX's recipe: {', '.join(f'{k} {v}' for k, v in taken.items())}")
     return taken
 
@@ -192,38 +180,67 @@ def _kv_dtype(row: RunRow) -> dict[str, str]:
     )
 
 
-def _scheduling(
-    row: RunRow, spec: DecoderSpec, gpu: Gpu, version: Version | None, notes: list[str]
-) -> dict[str, object]:
-    """Scheduler, its limits and the longest request."""
-    first = version is None or version >= V1
-    longest = min(row.max_model_len or spec.max_model_len, spec.max_model_len)
-    settings: dict[str, object] = {"max_model_len": longest}
+def _given(row: RunRow, spec: DecoderSpec, version: str, notes: list[str]) -> dict[str, object]:
+    """What a row says of the engine, under vLLM's names; what it leaves open is not in it."""
+    longest = spec.max_model_len
+    v0 = version_key(version) < V1
+    unstated = min(longest, UNSTATED_V0_TOKENS) if v0 else longest
+    given: dict[str, object | None] = {
+        "version": version,
+        "max_model_len": min(row.max_model_len, longest) if row.max_model_len else unstated,
+        "max_num_seqs": row.max_num_seqs,
+        "max_num_batched_tokens": row.max_num_batched_tokens,
+        "block_size": row.block_size,
+        "num_gpu_blocks": row.kv_blocks,
+        "gpu_memory_utilization": row.gpu_mem_util,
+        "enable_prefix_caching": switched_on(row.prefix_caching),
+    }
     chunked = switched_on(row.chunked_prefill)
-    if chunked is None:
-        # Before 0.8 a model whose context does not fit into the cache has to be started with a
-        # shorter max_model_len, so an empty cell does not mean the model's own.
-        chunked = first or (row.max_model_len or 0) > V0_CHUNKED_FROM_TOKENS
-    large = gpu.memory_bytes >= LARGE_GPU_BYTES and not gpu.name.startswith("a100")
-    tokens, sequences = LARGE_DEFAULTS if first and large else SMALL_DEFAULTS
-    if not first:
-        tokens = V0_CHUNK_BUDGET_TOKENS if chunked else max(2048, min(longest, 32_768))
-        settings["max_model_len"] = longest if row.max_model_len else min(longest, 32_768)
-    settings["scheduler"] = "chunked_prefill" if chunked else "prefill_first"
-    cached = switched_on(row.prefix_caching)
-    if cached and not chunked:
+    if chunked is None and v0 and row.max_model_len is None:
+        chunked = False
+    if chunked is not None:
+        given["scheduler"] = "chunked_prefill" if chunked else "prefill_first"
+    if chunked is False and given["enable_prefix_caching"]:
         notes.append("prefix caching of an engine without chunked prefill is not modelled: off")
-    settings["enable_prefix_caching"] = chunked and (first if cached is None else cached)
-    for key, given, default in (
-        ("max_num_batched_tokens", row.max_num_batched_tokens, tokens),
-        ("max_num_seqs", row.max_num_seqs, sequences),
-    ):
-        settings[key] = given or default
-        if given is None:
-            which = "vLLM v1" if first else "vLLM v0"
-            notes.append(f"{key}: {default}, the default of {which} on {gpu.name}")
-    budget, most = settings["max_num_batched_tokens"], settings["max_num_seqs"]
-    assert isinstance(budget, int)
-    assert isinstance(most, int)
-    settings["max_num_seqs"] = min(most, budget)
-    return settings
+        given["enable_prefix_caching"] = False
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _served(
+    given: dict[str, object],
+    row: RunRow,
+    spec: DecoderSpec,
+    gpu: Gpu,
+    cluster: ClusterConfig,
+    notes: list[str],
+) -> ResolvedEngine:
+    """Fill in the version's defaults on that GPU, and tell those that were taken."""
+    budget, seats = given.get("max_num_batched_tokens"), given.get("max_num_seqs")
+    if isinstance(budget, int) and isinstance(seats, int):
+        given["max_num_seqs"] = min(seats, budget)
+    engine = resolved(EngineConfig.model_validate(given), gpu, spec)
+    if row.max_model_len is None:
+        longest = _longest_that_fits(engine, spec, gpu, cluster)
+        if longest < engine.max_model_len:
+            notes.append(f"max_model_len: {longest}, the longest of which one fits into the cache")
+            shorter = given | {"max_model_len": longest}
+            engine = resolved(EngineConfig.model_validate(shorter), gpu, spec)
+    told = ["max_num_batched_tokens", "max_num_seqs"]
+    told += [] if row.kv_blocks else ["gpu_memory_utilization"]
+    for key in told:
+        if key not in given:
+            value = getattr(engine, key)
+            notes.append(f"{key}: {value}, the default of vLLM {engine.version} on {gpu.name}")
+    return engine
+
+
+def _longest_that_fits(
+    engine: ResolvedEngine, spec: DecoderSpec, gpu: Gpu, cluster: ClusterConfig
+) -> int:
+    """What the cache holds, where that is less than max_model_len: the server did start."""
+    try:
+        ledger_of(spec, gpu, cluster, engine)
+    except DoesNotFitError as error:
+        if error.ledger.fits:
+            return error.ledger.kv_tokens
+    return engine.max_model_len

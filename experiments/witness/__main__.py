@@ -10,7 +10,9 @@ from pathlib import Path
 
 from experiments.witness.comparison import Tally, compare, running
 from experiments.witness.environment import NoEnvironmentError, open_environment, set_up
+from experiments.witness.goldens import write
 from experiments.witness.scenario import FEATURES
+from experiments.witness.table import markdown
 
 NEWEST = "0.32.0"
 
@@ -35,6 +37,12 @@ def parser() -> argparse.ArgumentParser:
     lay.add_argument("--first", type=int, default=0)
     lay.add_argument("--count", type=int, default=100, help="scenarios of each feature")
     lay.add_argument("--out", type=Path, help="folder for VERSION.json: what was found")
+    keep = commands.add_parser("goldens", help="write what vLLM made of a few small scenarios")
+    keep.add_argument("version", metavar="VERSION")
+    keep.add_argument("--each", type=int, default=4, help="scenarios of each feature")
+    keep.add_argument("--out", type=Path, required=True, help="folder for VERSION.jsonl")
+    table = commands.add_parser("table", help="version x feature, of what compare --out wrote")
+    table.add_argument("results", type=Path, help="the folder")
     return main
 
 
@@ -46,8 +54,15 @@ def main() -> int:
             made = set_up(options.folder, options.newest, options.older)
             print(f"{made.folder}: vLLM {', '.join(made.versions())}")
             return 0
+        if options.command == "table":
+            print(markdown(options.results))
+            return 0
+        if options.command == "goldens":
+            with running(open_environment(options.folder), options.version) as release:
+                print(write(release, options.out, options.each))
+            return 0
         return run_comparison(options)
-    except (NoEnvironmentError, subprocess.CalledProcessError) as error:
+    except (NoEnvironmentError, OSError, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 

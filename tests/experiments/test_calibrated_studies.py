@@ -57,7 +57,9 @@ def _without_drawings(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRe
 def study(folder: Path, calibration: Calibration | None = FITTED, **keys: object) -> Path:
     """Write the small study and its calibration; ``keys`` are lines of its top level."""
     text = SMALL
-    if calibration is not None:
+    if calibration is None:
+        text += "calibration: none\n"
+    else:
         save_calibration(calibration, folder / "prices.yaml")
         text += "calibration: prices.yaml\n"
     for key, value in keys.items():

@@ -38,7 +38,8 @@ def report(folder: Path, summary: pd.DataFrame, **changes: Any) -> str:
     plot.write_bytes(PIXEL)
     texts: dict[str, Any] = {
         "study_name": "batching", "description": "does it <pay>?", "study_yaml": "name: batching\n",
-        "summary": summary, "sweep_keys": [KEY], "plots": [plot], "ledger_text": "weights 15 GiB",
+        "summary": summary, "sweep_keys": [KEY], "plots": [plot],
+        "settings_text": "vLLM 0.33's server", "ledger_text": "weights 15 GiB",
         "ceilings_text": "fastest token 8 ms", "notes": ["calibration: none"],
     }  # fmt: skip
     write_report(folder / "report.html", **{**texts, **changes})
@@ -70,7 +71,13 @@ def test_page_is_whole_and_needs_nothing_else(tmp_path: Path) -> None:
     assert "script" not in parser.seen
     assert re.findall(r'(?:src|href)="(?!data:image/png;base64,)', page) == []
     assert 'alt="latency percentiles"' in page
-    for text in ("does it &lt;pay&gt;?", "weights 15 GiB", "calibration: none", "name: batching"):
+    for text in (
+        "does it &lt;pay&gt;?",
+        "vLLM 0.33&#39;s server",
+        "weights 15 GiB",
+        "calibration: none",
+        "name: batching",
+    ):
         assert text in page
     assert page.index("fastest token 8 ms") < page.index("<h2>Throughput</h2>")
     assert page == report(tmp_path, summary_of())
@@ -85,7 +92,10 @@ def test_caveats_name_their_points(tmp_path: Path) -> None:
 
 
 def test_one_seed_and_no_texts(tmp_path: Path) -> None:
-    empty = {"description": "", "ledger_text": "", "ceilings_text": "", "notes": [], "plots": []}
+    empty = {
+        "description": "", "settings_text": "", "ledger_text": "", "ceilings_text": "",
+        "notes": [], "plots": [],
+    }  # fmt: skip
     page = report(tmp_path, summary_of(1)[1:], sweep_keys=[], **empty)
     assert "One seed: no intervals" in page
     assert "<li>p99 rests on 300 requests</li>" in page

@@ -37,7 +37,12 @@ def test_defaults_are_written_out_and_read_back(tmp_path: Path) -> None:
     study = load_study(write_study(tmp_path))
     resolved = study.resolved()
     assert resolved["engine"]["block_size"] == 16
-    assert resolved["calibration"] == "none"
+    assert resolved["calibration"] == "vllm-0.15"
+    engine = resolved["engine"]
+    # What the file says, and what vLLM 0.33 does on a T4.
+    assert (engine["version"], engine["max_num_seqs"]) == ("0.33", 8)
+    assert (engine["max_num_batched_tokens"], engine["gpu_memory_utilization"]) == (2048, 0.92)
+    assert (engine["enable_prefix_caching"], engine["async_scheduling"]) == (True, True)
     assert (study.warmup_share, resolved["seeds"]) == (0.1, 2)
     assert Study.model_validate(resolved) == study
 

@@ -38,11 +38,11 @@ def test_no_name_has_two_answers() -> None:
         (("engine", "pipeline_paralel_size"), "if pipeline_parallel_size is meant, it is vLLM's"),
         (
             ("engine", "tensor_parallel_size"),
-            "unknown key; did you mean cluster.tensor_parallel_size? Expected one of scheduler, ",
+            "unknown key; did you mean cluster.tensor_parallel_size? Expected one of version, ",
         ),
         (("engine", "max_seqs"), "unknown key; did you mean max_num_seqs? Expected one of"),
         (("gpus",), "here it is cluster.tensor_parallel_size or cluster.replicas"),
-        (("engine", "zzz"), "unknown key, expected one of scheduler, "),
+        (("engine", "zzz"), "unknown key, expected one of version, scheduler, "),
     ],
 )
 def test_an_unknown_key_is_told_what_it_is(path: tuple[str, ...], message: str) -> None:

@@ -4,13 +4,16 @@ import pytest
 
 from hardware.calibration import UnknownCalibrationError
 from hardware.engines import (
+    best_calibration,
+    constants_named,
     constants_of,
     engine_calibration,
     engine_calibration_names,
     engine_constants,
-    version_key,
+    version_of,
 )
 from hardware.gpu import gpu_names, load_gpu
+from hardware.versions import version_key
 
 
 @pytest.mark.parametrize(
@@ -54,7 +57,6 @@ def test_constants_replace_those_of_the_file(name: str) -> None:
     chosen = name if name in engine_constants() else constants_of("")
     for parameter, value in engine_constants()[chosen].values.items():
         assert getattr(calibration, parameter) == value
-    assert calibration.async_scheduling is engine_constants()[chosen].async_scheduling
 
 
 @pytest.mark.parametrize("gpu", ["a100-80gb-sxm", "h100-sxm", "h200-sxm", "b200-sxm", "l40s"])
@@ -69,6 +71,44 @@ def test_bundled_kernels_predict_shapes_they_have_not_seen(gpu: str) -> None:
 def test_unknown_names_and_gpus_are_refused() -> None:
     with pytest.raises(UnknownCalibrationError, match="calibration = 'sglang': expected vllm"):
         engine_calibration("sglang", load_gpu("h100-sxm"))
-    custom = load_gpu({"like": "h100-sxm", "name": "mystery"})
+    figures = load_gpu("h100-sxm").model_dump() | {"name": "mystery"}
+    custom = load_gpu(figures)
     with pytest.raises(UnknownCalibrationError, match="no measured kernels for gpu mystery"):
         engine_calibration("vllm", custom)
+
+
+def test_a_mapping_has_the_kernels_of_the_gpu_it_is_like_whatever_its_name() -> None:
+    mapped = load_gpu({"like": "l40s", "name": "l20", "bandwidth_bytes_per_s": 864e9})
+    plain = engine_calibration("vllm", load_gpu("l40s"))
+    calibration = engine_calibration("vllm", mapped)
+    assert calibration.kernels == plain.kernels
+    assert calibration.name.endswith("on l20 (borrowed)")
+    twice = engine_calibration("vllm", load_gpu({"like": "rtx-4090", "name": "mine"}))
+    assert twice.source.startswith("kernels borrowed from l40s")
+
+
+def test_auto_is_what_is_known_best() -> None:
+    l40s, mapped = load_gpu("l40s"), load_gpu({"like": "rtx-4090", "name": "mine"})
+    assert best_calibration("0.33", l40s, "bf16") == "vllm-0.15"
+    assert best_calibration("0.9.2", mapped, "fp8") == "vllm-0.8"
+    assert best_calibration("0.33", l40s, "fp32") == "none"
+    custom = load_gpu(l40s.model_dump() | {"name": "mystery"})
+    assert best_calibration("0.33", custom, "bf16") == "none"
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen", "version"),
+    [
+        ("vllm", "vllm-0.15", ""),
+        ("VLLM-0.8", "vllm-0.8", "0.8"),
+        ("vllm-0.6", "vllm-0.6", "0.6"),
+        ("none", None, ""),
+        ("h100-sxm", None, ""),
+    ],
+)
+def test_names_of_calibrations_tell_constants_and_version(
+    name: str, chosen: str | None, version: str
+) -> None:
+    named = constants_named(name)
+    assert (named[0] if named else None) == chosen
+    assert version_of(name) == version

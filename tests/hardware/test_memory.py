@@ -1,9 +1,12 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardware.gpu import load_gpu
-from hardware.memory import CONTEXT_BYTES, DoesNotFitError, activation_bytes, memory_ledger
+from hardware.memory import DoesNotFitError, memory_ledger
 from model.precision import precision
 from model.spec import load_spec
 
@@ -17,36 +20,46 @@ def ledger(model, gpu, **settings_):
         "gpu_memory_utilization": 0.9,
         "max_num_batched_tokens": 2048,
         "max_num_seqs": 256,
+        "version": "0.15",
     }
     return memory_ledger(load_spec(model), load_gpu(gpu), **(defaults | settings_))
 
 
-@pytest.mark.parametrize(
-    ("model", "tp", "tokens", "seqs", "utilization", "logged"),
-    [
-        # Blocks of 16 tokens that vLLM logged at start on H100 SXM 80 GB: 0.15.1 (first two, runs
-        # published with the BLIS simulator), 0.23.0 (whose default utilization is 0.92).
-        ("llama-2-7b", 1, 2048, 128, 0.90, 7462),
-        ("codellama-34b", 2, 2048, 128, 0.90, 26602),
-        ("qwen3-14b", 1, 8192, 256, 0.92, 18038),
-    ],
-)
-def test_blocks_are_as_many_as_vllm_logs(model, tp, tokens, seqs, utilization, logged):
-    entry = ledger(
+LOGS = [
+    # model, GPU and what the driver offers of it in GiB, tp, version, tokens and sequences of the
+    # largest step, utilization: tokens of KV cache that vLLM logged at start (docs/memory.md).
+    ("llama-2-7b", "h100-sxm", 79.19, 1, "0.15.1", 2048, 128, 0.90, 7462 * 16),
+    ("codellama-34b", "h100-sxm", 79.19, 2, "0.15.1", 2048, 128, 0.90, 26602 * 16),
+    ("qwen3-14b", "h100-sxm", 79.19, 1, "0.23.0", 8192, 256, 0.92, 18038 * 16),
+    ("llama-2-7b", "a100-80gb-sxm", 79.15, 1, "0.5", 4096, 256, 0.90, 7351 * 16),
+    ("llama-3.1-8b", "a100-40gb-sxm", 39.49, 1, "0.5.4", 2048, 256, 0.90, 158880),
+    ("qwen2.5-7b", "a10g", 31.74, 1, "0.7", 2048, 256, 0.90, 239744),
+    ("qwen2.5-0.5b", "t4", 14.75, 1, "0.7", 32768, 256, 0.90, 928944),
+    ("llama-3.1-8b", "a100-40gb-sxm", 39.49, 1, "0.18", 2048, 256, 0.90, 163168),
+    ("llama-3.1-8b", "h100-pcie", 93.11, 1, "0.18", 8192, 1024, 0.90, 545456),
+    ("qwen2.5-72b", "l40s", 44.42, 4, "0.19", 2048, 256, 0.90, 67024),
+    ("qwen3-8b", "rtx-4090", 23.51, 1, "0.21", 2048, 256, 0.9764, 46368),
+    ("llama-3.1-8b", "a100-80gb-sxm", 79.25, 1, "0.31", 2048, 256, 0.92, 460496),
+]
+
+
+def pool(model, gpu, gib, tp, version, tokens, seqs, utilization):
+    return ledger(
         model,
-        "h100-sxm",
+        {"like": gpu, "memory_bytes": int(gib * GIB)},
         tp=tp,
+        version=version,
         max_num_batched_tokens=tokens,
         max_num_seqs=seqs,
         gpu_memory_utilization=utilization,
     )
-    assert entry.num_gpu_blocks == pytest.approx(logged, rel=0.005)
 
 
-def test_blocks_of_an_a100():
-    """vLLM pull request 2031, which measured 7351 at 0.9; it counts more for the runtime."""
-    entry = ledger("llama-2-7b", "a100-80gb-sxm", max_num_batched_tokens=4096)
-    assert entry.num_gpu_blocks == pytest.approx(7351, rel=0.02)
+def test_pools_are_those_that_vllm_logs():
+    """All within 5%, the median within 1%: without a term of its own for any of them."""
+    errors = [pool(*log[:-1]).kv_tokens / log[-1] - 1 for log in LOGS]
+    assert max(map(abs, errors)) < 0.05
+    assert float(np.median(np.abs(errors))) < 0.01
 
 
 def test_llama_3_8b_on_an_a100():
@@ -59,37 +72,33 @@ def test_llama_3_8b_on_an_a100():
     assert entry.used_bytes <= entry.budget_bytes < entry.used_bytes + entry.block_bytes
 
 
-def test_activation_peak_inside_the_mlp():
-    """8192 tokens of Qwen3-14B: 8192 * (2 * 5120 + 3 * 17408) * 2 bytes = 0.95 GiB."""
-    spec = load_spec("qwen3-14b")
-    peak = activation_bytes(spec, precision=BF16, tp=1, max_tokens=8192, max_seqs=256)
-    assert peak == 8192 * (2 * 5120 + 3 * 17408) * 2
-
-
-def test_activation_peak_in_the_sampler():
-    """256 rows of 128256 logits and 2048 hidden states of Llama-3-8B."""
-    spec = load_spec("llama-3-8b")
-    peak = activation_bytes(spec, precision=BF16, tp=1, max_tokens=2048, max_seqs=256)
-    assert peak == 256 * 128256 * 24 + 2048 * 4096 * 2
-
-
-def test_activation_peak_of_experts():
-    """2048 tokens of Mixtral-8x7B, two experts of width 14336 each."""
-    spec = load_spec("mixtral-8x7b")
-    peak = activation_bytes(spec, precision=BF16, tp=1, max_tokens=2048, max_seqs=1)
-    assert peak == 2048 * (2 * 4096 + 2 * (3 * 14336 + 4096)) * 2
-
-
 def test_the_ledger_as_text():
-    assert ledger("llama-3-8b", "a100").as_text() == (
+    assert ledger("llama-3-8b", "a100", version="0.15").as_text() == (
         "memory of the GPU      79.15 GiB  a100-80gb-sxm\n"
         "budget                 71.23 GiB  gpu_memory_utilization = 0.9\n"
         "- weights              14.96 GiB  llama-3-8b\n"
         "- rotary table          0.00 GiB  cosines and sines of all positions\n"
-        "- activations           0.75 GiB  largest step\n"
-        "- runtime               0.30 GiB  libraries, collectives\n"
-        "= left for KV          55.23 GiB  28275 blocks of 16 tokens, 2 MiB each"
+        "- activations           1.18 GiB  largest step: sampling 256 rows\n"
+        "- non-torch             0.22 GiB  CUDA, libraries, collectives\n"
+        "= left for KV          54.88 GiB  28097 blocks of 16 tokens, 2 MiB each"
     )
+
+
+def test_a_newer_ledger_holds_graphs_and_tells_of_a_first_start():
+    text = ledger("llama-3-8b", "h100", version="0.30").as_text()
+    assert "largest step: layers, 2048 tokens (0.98 GiB at a first start, which compiles)" in text
+    assert "- CUDA graphs           0.51 GiB  captured at start" in text
+
+
+def test_experts_keep_a_workspace_since_0_27():
+    def entry(version):
+        settings_ = {"tp": 4, "precision": precision(quantization="fp8"), "max_num_seqs": 16}
+        return ledger("qwen3-235b-a22b", "h200", version=version, **settings_)
+
+    assert entry("0.26").workspace_bytes == 0
+    # 2048 tokens, 8 experts each, of width 1536 / 4, over 4096 hidden numbers.
+    assert entry("0.27").workspace_bytes == 2048 * 8 * (4096 + 384) * 2
+    assert entry("0.27").activations.bytes < entry("0.26").activations.bytes
 
 
 def test_given_blocks_are_taken():
@@ -101,7 +110,7 @@ def test_given_blocks_are_taken():
 
 def test_given_blocks_may_pass_the_utilization_but_not_the_memory():
     usual = ledger("llama-3-8b", "a100")
-    spare = usual.total_bytes - CONTEXT_BYTES - usual.used_bytes
+    spare = usual.free_bytes - usual.used_bytes
     most = usual.num_gpu_blocks + spare // usual.block_bytes
     assert most > usual.num_gpu_blocks
     assert ledger("llama-3-8b", "a100", num_gpu_blocks=most).num_gpu_blocks == most
@@ -175,9 +184,33 @@ def test_settings_out_of_range(setting, message):
         ledger("llama-3-8b", "a100", **setting)
 
 
-def test_all_of_the_memory_leaves_room_for_the_process():
-    entry = ledger("llama-3-8b", "a100", gpu_memory_utilization=1.0)
-    assert entry.budget_bytes == entry.total_bytes - CONTEXT_BYTES
+def test_more_than_is_free_at_start_is_refused():
+    assert ledger("llama-3-8b", "a100", gpu_memory_utilization=0.99).fits
+    with pytest.raises(
+        DoesNotFitError,
+        match=r"gpu_memory_utilization = 1 of a100-80gb-sxm is more than the 78.75 GiB that are "
+        r"free when the engine starts, expected at most 0.99",
+    ):
+        ledger("llama-3-8b", "a100", gpu_memory_utilization=1.0)
+
+
+def test_a_sequence_longer_than_the_pool_is_refused_with_the_longest_that_fits():
+    few = {"gpu_memory_utilization": 0.25}
+    longest = ledger("llama-3-8b", "a100", **few).kv_tokens
+    assert ledger("llama-3-8b", "a100", **few, max_model_len=longest).kv_tokens == longest
+    with pytest.raises(
+        DoesNotFitError,
+        match=rf"max_model_len = {longest + 1} does not fit in the KV cache of llama-3-8b on "
+        rf"a100-80gb-sxm at tensor_parallel_size = 1, expected at most {longest}: set "
+        rf"engine.max_model_len: {longest} or less",
+    ) as error:
+        ledger("llama-3-8b", "a100", **few, max_model_len=longest + 1)
+    assert str(error.value).endswith("smallest tensor_parallel_size that fits on a100-80gb-sxm: 2")
+    # Blocks that are given are not the ledger's business; nor are positions behind a window.
+    assert ledger("llama-3-8b", "a100", max_model_len=8192, num_gpu_blocks=10).num_gpu_blocks == 10
+    spec = replace(load_spec("llama-3-8b"), sliding_window=512)
+    tight = {"precision": BF16, "max_num_batched_tokens": 512, "max_num_seqs": 8}
+    memory_ledger(spec, load_gpu("a100"), **tight, **few, max_model_len=longest + 1)
 
 
 def test_key_value_heads_are_repeated_beyond_their_number():
@@ -199,7 +232,7 @@ def test_quantization_shrinks_weights_and_cache():
 @settings(max_examples=30, deadline=None)
 @given(
     tp=st.sampled_from([1, 2, 4]),
-    utilization=st.floats(0.5, 0.95),
+    utilization=st.floats(0.5, 0.94),
     tokens=st.integers(1, 32768),
     seqs=st.integers(1, 512),
 )

@@ -7,16 +7,23 @@ import numpy as np
 from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import load_gpu
 from model.spec import DecoderSpec, load_spec
+from sim.engine_config import EngineConfig
 from sim.result import Result
-from sim.scenario import (
-    NO_CLIENT,
-    ClientConfig,
-    ClusterConfig,
-    EngineConfig,
-    Scenario,
-    build_scenario,
-)
+from sim.scenario import NO_CLIENT, ClientConfig, ClusterConfig, Scenario, build_scenario
 from workloads.requests import Prefixes, Requests
+
+PLAIN: dict[str, object] = {
+    "scheduler": "chunked_prefill",
+    "async_scheduling": False,
+    "max_num_seqs": 256,
+    "long_prefill_limits_alone": True,
+    "scheduler_reserve_full_isl": False,
+    "enable_prefix_caching": False,
+    "reuse_unhashed_first": False,
+    "null_block": False,
+    "gpu_memory_utilization": 0.9,
+}
+"""A scheduler without anything that a version brings; tests ask for what they are about."""
 
 
 def tiny_spec(**changes: object) -> DecoderSpec:
@@ -49,11 +56,14 @@ def scenario(
 ) -> Scenario:
     """A tiny model on one A100 per replica, with any engine settings; as many KV blocks as needed.
 
-    What the memory would hold, 18 million, is more than a reference can keep one by one.
+    What the memory would hold, 18 million, is more than a reference can keep one by one. Settings
+    that are not given do not follow a version of vLLM: see ``PLAIN``.
     """
     settings: dict[str, object] = {
-        "step_overhead_s": 1e-3, "sequence_overhead_s": 1e-5, "num_gpu_blocks": 4096,
+        "step_overhead_s": 1e-3, "sequence_overhead_s": 1e-5, "num_gpu_blocks": 4096, **PLAIN,
     }  # fmt: skip
+    if engine.get("scheduler", "chunked_prefill") == "chunked_prefill":
+        settings["max_num_batched_tokens"] = max(2048, int(str(engine.get("max_num_seqs", 0))))
     length = max(512, int(str(engine.get("max_model_len") or 512)))
     prices = Calibration(name="small", source="a test", idle_start_s=idle_start_s)
     cluster = ClusterConfig(gpu="a100-80gb-sxm", replicas=replicas, router=router)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from hardware.calibration import Calibration, CoveredRange
 from model.precision import precision
+from sim.engine_config import EngineConfig
 from sim.metrics import LATENCIES, METRICS, Slo, caveats, summarise, timeline
 from sim.percentiles import percentiles, unsupported, weighted_statistics
 from sim.result import (
@@ -26,7 +27,7 @@ from sim.result import (
     UNFINISHED,
     Result,
 )
-from sim.scenario import ClusterConfig, EngineConfig, Scenario
+from sim.scenario import ClusterConfig, Scenario
 from sim.token_gaps import token_gaps
 
 BLOCKS = 40

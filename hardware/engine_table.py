@@ -1,0 +1,153 @@
+"""``engines.yaml``: constants, defaults and memory of an engine by version, read and checked."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from hardware.calibration import PARAMETERS
+from hardware.versions import Dated
+from hardware.yaml_file import read_yaml, validated
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class EngineConstants(_Part):
+    """Constants of one engine from one version on, and how uncertain they are."""
+
+    since: str
+    """First version that they hold for."""
+    fitted: tuple[str, ...]
+    """Versions of the runs that they were fitted to."""
+    source: str
+    """What they were fitted to, or why they are assumed."""
+    values: dict[str, NonNegativeFloat] = Field(default_factory=dict)
+    """Parameters of a calibration, by name."""
+    std: dict[str, NonNegativeFloat] = Field(default_factory=dict)
+    """Standard errors of those that were fitted."""
+
+
+class Tier(_Part):
+    """A default of some GPUs."""
+
+    take: PositiveInt
+    from_gib: NonNegativeFloat = 0.0
+    """Least memory, as the driver counts it."""
+    unless: tuple[str, ...] = ()
+    """Words of a GPU's name for which it does not hold."""
+
+
+Tiers = tuple[Tier, ...]
+
+
+class Defaults(_Part):
+    """What the engine does where nobody says otherwise; engines.yaml says what each key means."""
+
+    generation: Dated[Literal["v0", "v1"]]
+    chunked_prefill_from_tokens: Dated[NonNegativeInt]
+    max_num_seqs: Dated[Tiers]
+    chunk_tokens: Dated[Tiers]
+    whole_prompt_tokens: Dated[PositiveInt]
+    enable_prefix_caching: Dated[bool]
+    gpu_memory_utilization: Dated[float]
+    async_scheduling: Dated[bool]
+    scheduler_reserve_full_isl: Dated[bool]
+    watermark: Dated[float]
+    null_block: Dated[bool]
+    long_prefill_limits_alone: Dated[bool]
+    reuse_unhashed_first: Dated[bool]
+
+
+class Sampler(_Part):
+    """Bytes that the sampler's buffers take for each logit."""
+
+    bytes: PositiveInt
+    few_rows: NonNegativeInt = 0
+    """Below so many rows another kernel runs, with ``few_rows_bytes``."""
+    few_rows_bytes: NonNegativeInt = 0
+
+
+class Served(_Part):
+    """Models that something serves; one that states nothing serves all."""
+
+    architectures: tuple[str, ...] = ()
+    dense: bool = False
+    """Models without experts only."""
+    quantized: bool = True
+    """Quantised ones, too."""
+
+
+class NonTorch(_Part):
+    """GiB on the card that torch does not hold, by kind of card and group."""
+
+    ada: NonNegativeFloat
+    hopper: NonNegativeFloat
+    pcie: NonNegativeFloat
+    nvlink: NonNegativeFloat
+
+
+class GraphBatch(_Part):
+    """Largest batch that is captured."""
+
+    most: PositiveInt
+    most_blackwell: PositiveInt
+
+
+class GraphMib(_Part):
+    """MiB of a captured graph."""
+
+    layer: NonNegativeFloat
+    layer_in_group: NonNegativeFloat
+    decode: NonNegativeFloat
+
+
+class Memory(_Part):
+    """What the engine takes of a GPU's memory; engines.yaml says what each key means."""
+
+    startup_gib: Dated[NonNegativeFloat]
+    sampler: Dated[Sampler]
+    second_runner: Dated[tuple[Served, ...]]
+    second_runner_sampler: Dated[Sampler]
+    expert_chunk_tokens: Dated[PositiveInt | None]
+    expert_workspace_stays: Dated[bool]
+    cold_compile: Dated[bool]
+    non_torch_gib: Dated[NonTorch]
+    graphs_charged: Dated[bool]
+    graph_batch: Dated[GraphBatch]
+    graph_mib: Dated[GraphMib]
+
+
+class EngineTable(_Part):
+    """All that is known of one engine."""
+
+    oldest: str
+    """First version that is modelled."""
+    newest: str
+    """Last one."""
+    constants: dict[str, EngineConstants]
+    """Ascending by version."""
+    defaults: Defaults
+    memory: Memory
+
+
+class _File(_Part):
+    vllm: EngineTable
+
+
+@lru_cache(maxsize=1)
+def vllm() -> EngineTable:
+    """Return what is known of vLLM.
+
+    Raises:
+        ValueError: mistakes in the file, such as a constant that no calibration has.
+    """
+    path = Path(__file__).parent / "engines.yaml"
+    table = validated(_File, read_yaml(path), path.name).vllm
+    for name, constants in table.constants.items():
+        unknown = constants.values.keys() - PARAMETERS.keys()
+        if unknown:
+            raise ValueError(f"{path.name}: {name}: {', '.join(sorted(unknown))}: no parameters")
+    return table

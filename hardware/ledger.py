@@ -1,0 +1,127 @@
+"""Where the memory of one GPU goes: the entries of a ledger, and how people read them."""
+
+from dataclasses import dataclass
+
+from hardware.profile_run import Peak
+
+GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryLedger:
+    """Where the memory of one GPU goes, in bytes."""
+
+    model: str
+    gpu: str
+    tensor_parallel_size: int
+    total_bytes: int
+    """What the driver offers."""
+    startup_bytes: int
+    """What the process holds before it loads anything; no part of the budget."""
+    utilization: float
+    """Share of the total that the engine takes."""
+    budget_bytes: int
+    """That share."""
+    weights_bytes: int
+    """Of one rank."""
+    activations: Peak
+    """Of the largest step."""
+    cold_compile_bytes: int
+    """Peak of a first start, which compiles; 0 where nothing is charged."""
+    workspace_bytes: int
+    """Of experts, where it stays between steps."""
+    non_torch_bytes: int
+    """CUDA's libraries, NCCL."""
+    graphs_bytes: int
+    """Captured CUDA graphs, where the budget holds them."""
+    kv_bytes: int
+    """What is left for the KV cache; negative when nothing is."""
+    block_size: int
+    """Tokens of one block."""
+    block_bytes: int
+    """Of one rank."""
+    num_gpu_blocks: int
+    overridden: bool
+    """Whether the number of blocks was given instead of computed."""
+    weights_are: str = ""
+    """How the weights are stored, and who says so; empty for 16 bits."""
+    kv_numbers: str = ""
+    """What the KV cache holds."""
+    rotary_table_bytes: int = 0
+    """Cosines and sines of every position, which vLLM counts among the weights."""
+
+    @property
+    def kv_tokens(self) -> int:
+        """Tokens that the KV cache holds."""
+        return self.num_gpu_blocks * self.block_size
+
+    @property
+    def used_bytes(self) -> int:
+        """Everything, the blocks included."""
+        return self.fixed_bytes + self.num_gpu_blocks * self.block_bytes
+
+    @property
+    def fixed_bytes(self) -> int:
+        """Everything but the blocks."""
+        outside = self.workspace_bytes + self.non_torch_bytes + self.graphs_bytes
+        held = self.weights_bytes + self.rotary_table_bytes
+        return held + self.activations.bytes + outside
+
+    @property
+    def free_bytes(self) -> int:
+        """What an engine finds free when it starts."""
+        return self.total_bytes - self.startup_bytes
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is a block, and room for all of them."""
+        if self.num_gpu_blocks < 1 or self.used_bytes > self.free_bytes:
+            return False
+        return self.overridden or self.used_bytes <= self.budget_bytes <= self.free_bytes
+
+    def lines(self) -> list[tuple[str, int, str]]:
+        """Return (what, bytes, remark) of every entry, from the total to the KV cache."""
+        ranks = f"one of {self.tensor_parallel_size} ranks" if self.tensor_parallel_size > 1 else ""
+        weights = ", ".join(x for x in (self.model, ranks, self.weights_are) if x)
+        table = ("- rotary table", self.rotary_table_bytes, "cosines and sines of all positions")
+        rotary = [table] if self.rotary_table_bytes else []
+        blocks = (
+            f"{self.num_gpu_blocks} blocks of {self.block_size} tokens, "
+            f"{self.block_bytes / 2**20:.3g} MiB each"
+        )
+        blocks += f", {self.kv_numbers}" if self.kv_numbers == "fp8" else ""
+        return [
+            ("memory of the GPU", self.total_bytes, self.gpu),
+            ("budget", self.budget_bytes, f"gpu_memory_utilization = {self.utilization:g}"),
+            ("- weights", self.weights_bytes, weights),
+            *rotary,
+            ("- activations", self.activations.bytes, self._activations_text()),
+            *(
+                (what, bytes_, remark)
+                for what, bytes_, remark in (
+                    ("- workspace", self.workspace_bytes, "experts"),
+                    ("- non-torch", self.non_torch_bytes, "CUDA, libraries, collectives"),
+                    ("- CUDA graphs", self.graphs_bytes, "captured at start"),
+                )
+                if bytes_
+            ),
+            ("= left for KV", self.kv_bytes, "not used" if self.overridden else blocks),
+            *(
+                [("KV cache", self.num_gpu_blocks * self.block_bytes, f"given: {blocks}")]
+                if self.overridden
+                else []
+            ),
+        ]
+
+    def _activations_text(self) -> str:
+        if self.cold_compile_bytes <= self.activations.bytes:
+            return self.activations.what
+        cold = self.cold_compile_bytes / GIB
+        return f"{self.activations.what} ({cold:.2f} GiB at a first start, which compiles)"
+
+    def as_text(self) -> str:
+        """Return the ledger as a table in GiB, for people."""
+        return "\n".join(
+            f"{what:<18} {bytes_ / GIB:>9.2f} GiB  {remark}".rstrip()
+            for what, bytes_, remark in self.lines()
+        )

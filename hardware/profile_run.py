@@ -1,0 +1,107 @@
+"""What one rank takes beside weights and KV cache, as an engine measures it at start.
+
+Before it cuts KV blocks, vLLM runs a step of ``max_num_batched_tokens`` tokens with as many
+sequences as it may seat, and samples from all of them; the peak of that run is kept free for ever.
+Formulas are those of vLLM's layers and of torch's sort; docs/memory.md compares them with logs.
+"""
+
+from dataclasses import dataclass
+
+from hardware.engine_table import Memory, Sampler, Served
+from hardware.versions import Version
+from model.precision import Precision
+from model.sharding import shard
+from model.spec import DecoderSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileRun:
+    """The step that is run."""
+
+    spec: DecoderSpec
+    precision: Precision
+    tp: int
+    max_tokens: int
+    """Of the step."""
+    max_seqs: int
+    """Most sequences that get logits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The largest moment of a profile run."""
+
+    bytes: int
+    what: str
+    """Which moment that is."""
+
+
+def activation_peak(run: ProfileRun, memory: Memory, version: Version) -> Peak:
+    """Return the larger of two moments: the layers, or the sampler."""
+    rows = min(run.max_seqs, run.max_tokens)
+    sampler = sampler_bytes(run, sampler_of(run, memory, version))
+    stays = memory.expert_workspace_stays.at(version)
+    forward = forward_bytes(run, None if stays else memory.expert_chunk_tokens.at(version), stays)
+    if sampler > forward:
+        return Peak(sampler, f"largest step: sampling {rows} rows")
+    return Peak(forward, f"largest step: layers, {run.max_tokens} tokens")
+
+
+def sampler_bytes(run: ProfileRun, sampler: Sampler) -> int:
+    """Return the bytes of hidden states of T tokens and of buffers for S rows of logits.
+
+    ``T hidden b + S vocab x``, with b bytes of an activation and x those of the sampler's buffers
+    for one logit. Every rank samples from the whole vocabulary.
+    """
+    rows = min(run.max_seqs, run.max_tokens)
+    each = sampler.few_rows_bytes if rows < sampler.few_rows else sampler.bytes
+    hidden = run.max_tokens * run.spec.hidden_size * run.precision.activation_bytes
+    return int(hidden + rows * shard(run.spec, 1).vocab * each)
+
+
+def sampler_of(run: ProfileRun, memory: Memory, version: Version) -> Sampler:
+    """Return the sampler of the model runner that serves a model."""
+    quantized = bool(run.precision.weights.schemes())
+    second = any(_serves(one, run.spec, quantized) for one in memory.second_runner.at(version))
+    return (memory.second_runner_sampler if second else memory.sampler).at(version)
+
+
+def _serves(served: Served, spec: DecoderSpec, quantized: bool) -> bool:
+    return (
+        (not served.architectures or spec.architecture in served.architectures)
+        and not (served.dense and spec.num_experts)
+        and (served.quantized or not quantized)
+    )
+
+
+def forward_bytes(run: ProfileRun, chunk_tokens: int | None, stays: bool = False) -> int:
+    """Return the bytes of the peak inside a layer.
+
+    Dense: ``T (m I + 4 hidden) b``: the MLP's m inner products (m is 3 with a gate), of width I on
+    this rank, and four times the hidden states. Experts add, for the tokens of one chunk and each
+    of their k experts of width w, ``m w + hidden``, unless their workspace stays
+    (``expert_workspace_bytes``).
+    """
+    spec, held = run.spec, shard(run.spec, run.tp)
+    inner = run.max_tokens * (spec.mlp_matrices * held.mlp_width + 4 * spec.hidden_size)
+    if spec.num_experts and not stays:
+        rows = min(run.max_tokens, chunk_tokens or run.max_tokens) * spec.experts_per_token
+        inner += rows * (spec.mlp_matrices * held.expert_width + spec.hidden_size)
+    return int(inner * run.precision.activation_bytes)
+
+
+def expert_workspace_bytes(run: ProfileRun) -> int:
+    """Return the bytes that fused experts keep between steps: ``T k (max(h, 2 w) + w) b``."""
+    width = shard(run.spec, run.tp).expert_width
+    each = max(run.spec.hidden_size, 2 * width) + width if run.spec.num_experts else 0
+    rows = run.max_tokens * run.spec.experts_per_token
+    return int(rows * each * run.precision.activation_bytes)
+
+
+def cold_compile_bytes(run: ProfileRun) -> int:
+    """Return the peak of a first start, which benchmarks fused kernels: one copy of the embedding.
+
+    A restart finds them in the cache of torch.compile, and has more KV blocks.
+    """
+    table = shard(run.spec, run.tp).vocab * run.spec.hidden_size
+    return int(table * run.precision.activation_bytes)

@@ -1,0 +1,253 @@
+"""Settings of a serving engine: as a study gives them, and with every default of a version."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from hardware.arithmetic import runnable
+from hardware.defaults import check_version, engine_defaults, newest_version
+from hardware.gpu import Gpu
+from model.precision import Precision, check_kv_dtype, precision
+from model.quantization.choice import chosen_weights
+from model.quantization.methods import AUTO, check_setting
+from model.spec import DecoderSpec
+
+SchedulerName = Literal["static", "prefill_first", "chunked_prefill"]
+OrderName = Literal["fcfs", "shortest_prompt", "priority"]
+
+Count = Annotated[int, Field(gt=0, le=10**9)]
+
+WHOLE_PROMPTS_WATERMARK = 0.01
+"""Share of the blocks that vLLM's first engine kept free; whole prompts are its way."""
+
+
+def _needs_chunks(name: str, scheduler: str) -> str:
+    return (
+        f"{name}: true with scheduler: {scheduler}, expected chunked_prefill: it is modelled as in "
+        "vLLM v1"
+    )
+
+
+def _auto(quantization: object) -> object:
+    """Null is auto."""
+    return AUTO if quantization is None else quantization
+
+
+class EngineConfig(BaseModel):
+    """Settings of the serving engine, under vLLM's names."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    version: str | None = None
+    """Version of vLLM whose defaults and whose memory are meant, such as '0.15' or '0.11.2', in
+    quotes: they hold for every key here that nothing else is said of, as its server (`vllm serve`)
+    has them on that GPU. Default: the calibration's, where that names one, else the newest that is
+    modelled."""
+    scheduler: SchedulerName | None = None
+    """static: whole batches; prefill_first: vLLM v0; chunked_prefill: vLLM v1. Default: the
+    version's; before 0.8 prompts are cut where max_model_len passes 32768."""
+    order: OrderName = "fcfs"
+    """Which waiting request is admitted next; `priority` takes the lowest number first."""
+    async_scheduling: bool | None = None
+    """chunked_prefill: plan a step while the one before is computed. Arrivals are then seen, and
+    seats and blocks are free, one step later. Default: the version's, true since 0.14."""
+    max_num_seqs: Count | None = None
+    """Most sequences in the running batch. Default: the version's on that GPU, 256 or, on large
+    ones, 1024."""
+    max_num_batched_tokens: Count | None = None
+    """Token budget of one step. Default: the version's on that GPU with chunked_prefill (2048, or
+    8192 and more on large ones), max_model_len and at least 2048 otherwise."""
+    long_prefill_token_threshold: int = Field(default=0, ge=0, le=10**9)
+    """chunked_prefill: longest chunk of one prompt in one step; 0 is no limit but the budget."""
+    long_prefill_limits_alone: bool | None = None
+    """chunked_prefill: whether long_prefill_token_threshold limits a request that is alone, too.
+    Default: the version's, false since 0.31."""
+    scheduler_reserve_full_isl: bool | None = None
+    """chunked_prefill: a request starts only when blocks for all of its tokens are free, not just
+    for its first chunk. They are not set aside: one behind it can still take them. The other
+    schedulers take prompts whole. Default: the version's, true since 0.19."""
+    max_model_len: Count | None = None
+    """Longest prompt plus output, in tokens. Default: what the model was made for."""
+    enable_prefix_caching: bool | None = None
+    """chunked_prefill: keep the KV blocks of ended requests, for prompts that begin alike. Default:
+    the version's, true since 0.8."""
+    reuse_unhashed_first: bool | None = None
+    """enable_prefix_caching: a free block that is not full, so that nobody can find it, is taken
+    before all others; else the block that became free first. Default: the version's, true since
+    0.23."""
+    block_size: int = Field(default=16, gt=0, le=65_536)
+    """Tokens in one KV-cache block."""
+    num_gpu_blocks: Count | None = None
+    """KV-cache blocks of one replica, overriding the memory ledger."""
+    null_block: bool | None = None
+    """chunked_prefill: whether one of the blocks is never given out. Default: the version's, true
+    since 0.8."""
+    gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
+    """Share of the GPU's memory that the engine may fill. Default: the version's, 0.92 since 0.20,
+    0.9 before."""
+    watermark: float | None = Field(default=None, ge=0, lt=1)
+    """Share of the blocks kept free when admitting; in chunked_prefill not for the first one of an
+    empty batch. Default: 0 in chunked_prefill since 0.8, else 0.01."""
+    batch_timeout_s: float = Field(default=0.1, ge=0, le=1e6)
+    """static: how long the request that is next in line (by `order`) waits at most for its batch to
+    fill."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Of weights and activations; auto is bfloat16, or float16 where the checkpoint is or the GPU
+    has no bfloat16, as in vLLM."""
+    quantization: Annotated[str, AfterValidator(check_setting), BeforeValidator(_auto)] = "auto"
+    """Of the weights: auto (or null) is what the checkpoint, or the model's published name, says;
+    none insists on 16 bits. Otherwise one of vLLM's names (fp8, awq, gptq, bitsandbytes,
+    compressed-tensors, modelopt, ...), which must not contradict the checkpoint, or int8, int4,
+    fp4, w8a16 for numbers of that kind: see docs/checkpoints.md."""
+    kv_cache_dtype: Annotated[str, AfterValidator(check_kv_dtype)] = "auto"
+    """Of the KV cache: auto is fp8 where the checkpoint says so, dtype otherwise; or bfloat16,
+    float16, fp8, fp8_e4m3, fp8_e5m2, fp8_inc."""
+    attention: Literal["fused", "standard"] = "fused"
+    """fused: FlashAttention's traffic; standard: scores and probabilities go through memory."""
+    step_overhead_s: float | None = Field(default=None, ge=0, le=3600)
+    """Host time of one step. Default: the calibration's; 1 ms without one."""
+    sequence_overhead_s: float | None = Field(default=None, ge=0, le=3600)
+    """Host time of one sequence in a step. Default: the calibration's; 10 us without one."""
+    api_request_s: float | None = Field(default=None, ge=0, le=3600)
+    """Time of one request in the API server, on its way in. Default: the calibration's."""
+    api_token_s: float | None = Field(default=None, ge=0, le=3600)
+    """The same for each token of its prompt: the tokeniser. Default: the calibration's."""
+    api_output_s: float | None = Field(default=None, ge=0, le=3600)
+    """Time of a token on its way out, after the end of its step: detokeniser and stream. It delays
+    every token alike. Default: the calibration's."""
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _is_modelled(cls, version: object) -> object:
+        if version is None:
+            return None
+        if not isinstance(version, str):
+            raise ValueError(
+                f"expected a text in quotes, such as '{newest_version()}': as a number 0.10 is 0.1"
+            )
+        return check_version(version)
+
+    @model_validator(mode="after")
+    def _is_of_vllm_v1(self) -> Self:
+        for name in ("enable_prefix_caching", "async_scheduling"):
+            if getattr(self, name) and self.scheduler not in (None, "chunked_prefill"):
+                raise ValueError(_needs_chunks(name, self.scheduler))
+        return self
+
+
+def precision_of(engine: EngineConfig, spec: DecoderSpec, gpu: Gpu) -> Precision:
+    """Return the bytes per number and the arithmetic of a model in an engine on a GPU.
+
+    Raises:
+        ValueError: the engine's settings contradict the checkpoint.
+        UnsupportedPrecisionError: the GPU cannot run it.
+    """
+    checkpoint, dtype, kv = spec.checkpoint, engine.dtype, engine.kv_cache_dtype
+    if dtype == "auto":
+        half = checkpoint.dtype in ("float16", "half") or "bf16" not in gpu.peak_flops_per_s
+        dtype = "float16" if half else "bfloat16"
+    if kv == "auto" and checkpoint.kv_fp8:
+        kv = "fp8"
+    told = chosen_weights(engine.quantization, checkpoint.weights, spec.name, spec.num_experts)
+    return runnable(precision(dtype, told, kv), gpu)
+
+
+def _check_length(engine: EngineConfig, spec: DecoderSpec) -> None:
+    """Raise ValueError if the longest request is longer than what the model allows."""
+    given = engine.max_model_len
+    if given is not None and given > spec.max_model_len:
+        raise ValueError(
+            f"engine.max_model_len = {given} is longer than {spec.name} allows, expected at most "
+            f"{spec.max_model_len}, which its config gives (positions and rope scaling)"
+        )
+
+
+class ResolvedEngine(EngineConfig):
+    """Settings with every default that depends on the version, the GPU or the model."""
+
+    version: str
+    scheduler: SchedulerName
+    async_scheduling: bool
+    max_num_seqs: Count
+    max_num_batched_tokens: Count
+    long_prefill_limits_alone: bool
+    scheduler_reserve_full_isl: bool
+    max_model_len: Count
+    enable_prefix_caching: bool
+    reuse_unhashed_first: bool
+    null_block: bool
+    gpu_memory_utilization: float
+    watermark: float
+
+
+RESOLVED = tuple(ResolvedEngine.__annotations__)
+"""Keys that a version, a GPU or a model gives a default."""
+
+
+def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec) -> ResolvedEngine:
+    """Return settings with every default filled in; what is given stays.
+
+    Raises:
+        ValueError: a budget below ``max_num_seqs``, a length beyond the model's, or what
+            the version's scheduler cannot do.
+    """
+    given = {name: getattr(engine, name) for name in RESOLVED}
+    taken = {name: value for name, value in given.items() if value is not None}
+    _check_length(engine, spec)
+    filled = default_settings(taken, gpu, spec) | taken
+    for name in ("enable_prefix_caching", "async_scheduling"):
+        if filled[name] and filled["scheduler"] != "chunked_prefill":
+            which = f"{filled['scheduler']} (vLLM {filled['version']}'s)"
+            raise ValueError(f"engine.{_needs_chunks(name, which)}")
+    budget, seats = filled["max_num_batched_tokens"], filled["max_num_seqs"]
+    if budget < seats:
+        raise ValueError(
+            f"engine.max_num_batched_tokens = {budget} is smaller than engine.max_num_seqs = "
+            f"{seats}, expected at least one token per sequence: "
+            f"set engine.max_num_batched_tokens: {seats} or more"
+        )
+    return ResolvedEngine.model_validate(engine.model_dump() | filled)
+
+
+def default_settings(given: Mapping[str, Any], gpu: Gpu, spec: DecoderSpec) -> dict[str, Any]:
+    """Return the default of every key of ``RESOLVED``, as far as others are given.
+
+    As in vLLM the budget is no larger than what all seats could use, and a smaller budget that is
+    given takes seats away.
+    """
+    known = engine_defaults(given.get("version", ""), gpu)
+    length = given.get("max_model_len", spec.max_model_len)
+    cut = length > known.chunked_prefill_from_tokens
+    scheduler = given.get("scheduler", "chunked_prefill" if cut else "prefill_first")
+    chunked = scheduler == "chunked_prefill"
+    seats = min(known.max_num_seqs, given.get("max_num_batched_tokens", known.max_num_seqs))
+    all_seats = given.get("max_num_seqs", seats)
+    budget = known.chunk_tokens if chunked else max(length, known.whole_prompt_tokens)
+    if chunked:
+        budget = min(budget, all_seats * length)
+    return {
+        "version": known.version,
+        "scheduler": scheduler,
+        "async_scheduling": known.async_scheduling and chunked,
+        "max_num_seqs": seats,
+        "max_num_batched_tokens": max(budget, all_seats),
+        "long_prefill_limits_alone": known.long_prefill_limits_alone or not chunked,
+        "scheduler_reserve_full_isl": known.scheduler_reserve_full_isl and chunked,
+        "max_model_len": length,
+        "enable_prefix_caching": known.enable_prefix_caching and chunked,
+        "reuse_unhashed_first": known.reuse_unhashed_first and chunked,
+        "null_block": known.null_block and chunked,
+        "gpu_memory_utilization": known.gpu_memory_utilization,
+        "watermark": known.watermark if chunked else WHOLE_PROMPTS_WATERMARK,
+    }

@@ -1,0 +1,136 @@
+"""Terms of the memory ledger, each by hand."""
+
+import pytest
+
+from hardware.engine_table import Sampler, vllm
+from hardware.gpu import load_gpu
+from hardware.profile_run import (
+    ProfileRun,
+    activation_peak,
+    cold_compile_bytes,
+    expert_workspace_bytes,
+    forward_bytes,
+    sampler_bytes,
+    sampler_of,
+)
+from hardware.runtime_memory import capture_sizes, graph_bytes, non_torch_bytes
+from hardware.versions import version_key
+from model.precision import precision
+from model.spec import load_spec
+
+GIB = 2**30
+
+
+def run(model: str, tokens: int = 2048, seqs: int = 256, tp: int = 1, **numbers: str) -> ProfileRun:
+    return ProfileRun(
+        spec=load_spec(model), precision=precision(**numbers), tp=tp, max_tokens=tokens,
+        max_seqs=seqs,
+    )  # fmt: skip
+
+
+def test_the_sampler_holds_logits_of_every_seat_and_the_hidden_states() -> None:
+    """256 rows of 128,256 logits at 38 bytes, 2048 hidden states of 4096 numbers."""
+    sort = Sampler(bytes=38, few_rows=128, few_rows_bytes=50)
+    assert sampler_bytes(run("llama-3-8b"), sort) == 256 * 128256 * 38 + 2048 * 4096 * 2
+    few = run("llama-3-8b", seqs=127)
+    assert sampler_bytes(few, sort) == 127 * 128256 * 50 + 2048 * 4096 * 2
+    short = run("llama-3-8b", tokens=64)  # a step of 64 tokens ends at most 64 prompts
+    assert sampler_bytes(short, sort) == 64 * 128256 * 50 + 64 * 4096 * 2
+
+
+@pytest.mark.parametrize(
+    ("model", "version", "quantization", "bytes_a_logit"),
+    [
+        ("llama-3-8b", "0.6.0", None, 38),
+        ("llama-3-8b", "0.16", None, 38),
+        ("llama-3-8b", "0.17", None, 14),
+        ("llama-3-8b", "0.23", None, 14),
+        ("llama-3-8b", "0.24", None, 2),  # the second runner takes Llama
+        ("qwen3-8b", "0.22", None, 2),
+        ("qwen3-8b", "0.22", "fp8", 14),
+        ("qwen2.5-7b", "0.25", None, 14),
+        ("qwen2.5-7b", "0.26", None, 2),  # and every dense model
+        ("mixtral-8x7b", "0.28", None, 14),
+        ("mixtral-8x7b", "0.29", None, 2),
+        ("llama-3-8b", "0.33", None, 14),
+    ],
+)
+def test_samplers_by_version_and_model(
+    model: str, version: str, quantization: str | None, bytes_a_logit: int
+) -> None:
+    one = run(model, **({"quantization": quantization} if quantization else {}))
+    assert sampler_of(one, vllm().memory, version_key(version)).bytes == bytes_a_logit
+
+
+def test_the_layers_hold_inner_products_and_four_times_the_hidden_states() -> None:
+    """8192 tokens of Qwen3-14B; OPT has no gate; a rank has its share of the inner width."""
+    assert forward_bytes(run("qwen3-14b", 8192), None) == 8192 * (3 * 17408 + 4 * 5120) * 2
+    assert forward_bytes(run("opt-13b", 64), None) == 64 * (2 * 20480 + 4 * 5120) * 2
+    assert forward_bytes(run("qwen3-14b", 64, tp=2), None) == 64 * (3 * 8704 + 4 * 5120) * 2
+
+
+def test_experts_run_in_chunks_until_their_workspace_stays() -> None:
+    """Mixtral: two experts of width 14336 for every token."""
+    each = 2 * (3 * 14336 + 4096)
+    assert forward_bytes(run("mixtral-8x7b", 2048), 65536) == 2048 * (4 * 4096 + each) * 2
+    assert forward_bytes(run("mixtral-8x7b", 2048), 512) == (2048 * 4 * 4096 + 512 * each) * 2
+    assert forward_bytes(run("mixtral-8x7b", 2048), None, stays=True) == 2048 * 4 * 4096 * 2
+    assert expert_workspace_bytes(run("mixtral-8x7b", 2048)) == 2048 * 2 * 3 * 14336 * 2
+    assert expert_workspace_bytes(run("llama-3-8b")) == 0
+
+
+def test_the_largest_moment_counts_and_is_named() -> None:
+    memory = vllm().memory
+    sampling = activation_peak(run("llama-3-8b"), memory, version_key("0.9"))
+    assert sampling.what == "largest step: sampling 256 rows"
+    layers = activation_peak(run("llama-3-8b", 8192, 1), memory, version_key("0.9"))
+    assert layers.what == "largest step: layers, 8192 tokens"
+    assert layers.bytes == 8192 * (3 * 14336 + 4 * 4096) * 2
+
+
+def test_a_first_start_holds_a_copy_of_the_embedding() -> None:
+    assert cold_compile_bytes(run("llama-3-8b")) == 128256 * 4096 * 2
+    assert cold_compile_bytes(run("llama-3-8b", tp=4)) == 128256 * 4096 * 2 // 4
+
+
+@pytest.mark.parametrize(
+    ("version", "gpu", "tp", "gib"),
+    [
+        ("0.7", "l40s", 1, 0.10),
+        ("0.8.5", "l40s", 1, 0.60),  # CUDA's context counts in that version alone
+        ("0.10.2", "l40s", 8, 0.25),
+        ("0.10.2", "h200-sxm", 2, 1.30),  # NCCL's buffers count
+        ("0.11", "h200-sxm", 2, 0.45),
+        ("0.19", "a100-80gb-sxm", 1, 0.22),
+        ("0.19", "h100-sxm", 1, 0.45),
+        ("0.19", "rtx-5090", 1, 0.45),
+    ],
+)
+def test_what_torch_does_not_hold(
+    version: str, gpu: str | dict[str, object], tp: int, gib: float
+) -> None:
+    found = non_torch_bytes(vllm(), version_key(version), load_gpu(gpu), tp)
+    assert found == int(gib * GIB)
+
+
+def test_graphs_are_charged_since_0_20() -> None:
+    spec, table = load_spec("llama-3-8b"), vllm()
+
+    def mib(version: str, gpu: str, tp: int, seqs: int) -> float:
+        taken = graph_bytes(table, version_key(version), spec, load_gpu(gpu), tp, seqs)
+        return taken / 2**20
+
+    assert mib("0.19", "l40s", 1, 256) == 0
+    # 51 sizes of 32 layers at 0.3 MiB, and 35 up to 256 seats at 1 MiB.
+    assert mib("0.20", "l40s", 1, 256) == pytest.approx(51 * 32 * 0.3 + 35, abs=0.01)
+    assert mib("0.20", "l40s", 4, 256) == pytest.approx(51 * 32 * 0.6 + 35, abs=0.01)
+    # 35 sizes up to twice 128 seats, 19 of them up to the seats.
+    assert mib("0.20", "l40s", 1, 128) == pytest.approx(35 * 32 * 0.3 + 19, abs=0.01)
+    assert mib("0.28", "b200-sxm", 1, 1024) > mib("0.27", "b200-sxm", 1, 1024)
+
+
+def test_batch_sizes_that_are_captured() -> None:
+    assert capture_sizes(16) == (1, 2, 4, 8, 16)
+    assert len(capture_sizes(256)) == 35
+    assert capture_sizes(512)[-19:-15] == (240, 248, 256, 272)
+    assert len(capture_sizes(512)) == 51

@@ -17,22 +17,6 @@ MODEL, GPU = "gpt2", "a100-80gb-sxm"
 """Of no account: a step costs what the scenario says, and blocks are given."""
 
 
-CHANGES: dict[str, dict[tuple[int, int], bool]] = {
-    "reuse_unhashed_first": {(0, 0): False, (0, 24): True},
-    "long_prefill_limits_alone": {(0, 0): True, (0, 31): False},
-}
-"""What cannot be set in vLLM: its value from a version on."""
-
-
-def settings_of(version: str) -> dict[str, bool]:
-    """Our names for how a version differs from others where nobody can set it."""
-    major, minor, *_ = map(int, version.split(".")[:2])
-    return {
-        name: [value for since, value in values.items() if since <= (major, minor)][-1]
-        for name, values in CHANGES.items()
-    }
-
-
 def simulated(scenario: Scenario, version: str) -> Outcome:
     """Simulate it as a version of vLLM would serve it."""
     result = simulate(built(scenario, version), requests_of(scenario))
@@ -63,7 +47,6 @@ def built(scenario: Scenario, version: str) -> ours.Scenario:
         "max_num_seqs": scenario.seats,
         "max_num_batched_tokens": scenario.budget,
         "num_gpu_blocks": scenario.blocks + 1,
-        "null_block": True,
         "block_size": scenario.block_size,
         "order": scenario.order,
         "long_prefill_token_threshold": scenario.long_prefill_token_threshold,
@@ -74,7 +57,7 @@ def built(scenario: Scenario, version: str) -> ours.Scenario:
         "max_model_len": 1024,
         "step_overhead_s": 0.0,
         "sequence_overhead_s": 0.0,
-        **settings_of(version),
+        "version": ".".join(version.split(".")[:2]),
     }
     client = ours.NO_CLIENT
     if scenario.timeout is not None:

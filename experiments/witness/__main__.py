@@ -79,7 +79,7 @@ def run_comparison(options: argparse.Namespace) -> int:
             for feature in features:
                 tally = found[feature] = compare(release, feature, numbers)
                 print(f"{version} {feature}: {told(tally)}", flush=True)
-                different += len(tally.different)
+                different += 0 if tally.name else len(tally.different)
         if options.out:
             options.out.mkdir(parents=True, exist_ok=True)
             rows = {feature: asdict(tally) for feature, tally in found.items()}
@@ -93,7 +93,7 @@ def told(tally: Tally) -> str:
         return f"no {tally.lacks} yet"
     lines = [
         f"{tally.compared} compared, {tally.preempted} with preemption, "
-        f"{len(tally.different)} different",
+        f"{len(tally.different)} different{': ' * bool(tally.name)}{tally.name}",
         *tally.different[:5],
     ]
     return "\n    ".join(lines)

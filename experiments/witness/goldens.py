@@ -1,4 +1,4 @@
-"""Scenarios with what vLLM made of them, as small files: tests keep what was learnt without vLLM."""
+"""Scenarios with what vLLM made of them, as small files: so tests keep it without vLLM."""
 
 import json
 from collections.abc import Iterator

@@ -10,6 +10,7 @@ from hardware.gpu import load_gpu
 from hardware.step_cost import StepCost
 from model.spec import load_spec
 from sim import scenario as ours
+from sim.engine_config import EngineConfig
 from sim.simulation import simulate
 from workloads.requests import Prefixes, Requests
 
@@ -64,7 +65,7 @@ def built(scenario: Scenario, version: str) -> ours.Scenario:
         client = ours.ClientConfig(timeout_s=scenario.timeout / TICKS_PER_S)
     made = ours.build_scenario(
         load_spec(MODEL), load_gpu(GPU), ours.ClusterConfig(gpu=GPU),
-        ours.EngineConfig.model_validate(settings), client=client,
+        EngineConfig.model_validate(settings), client=client,
     )  # fmt: skip
     return replace(made, price=priced(made.price, scenario.price))
 

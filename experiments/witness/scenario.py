@@ -72,7 +72,10 @@ class Scenario:
     def of(cls, data: dict[str, Any]) -> Self:
         """Read what ``data`` wrote."""
         given = {field.name: data[field.name] for field in fields(cls)}
-        rows = [Row(*row[:4], [(stream, end) for stream, end in row[4]]) for row in data["requests"]]
+        rows = [
+            Row(arrival, prompt, output, priority, [(stream, end) for stream, end in streams])
+            for arrival, prompt, output, priority, streams in data["requests"]
+        ]
         return cls(**given | {"price": Price(**data["price"]), "requests": rows})
 
 

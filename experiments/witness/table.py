@@ -14,7 +14,7 @@ def markdown(folder: Path) -> str:
     """
     paths = sorted(folder.glob("*.json"), key=lambda path: version_key(path.stem), reverse=True)
     if not paths:
-        raise FileNotFoundError(f"{folder} holds no VERSION.json, expected what compare --out wrote")
+        raise FileNotFoundError(f"{folder} holds no VERSION.json, as compare --out writes it")
     found = {path.stem: json.loads(path.read_text()) for path in paths}
     features = list(dict.fromkeys(name for rows in found.values() for name in rows))
     lines = [
@@ -32,7 +32,8 @@ def _cell(tally: dict[str, object]) -> str:
         return "-"
     different = tally["different"]
     assert isinstance(different, list)
-    return f"{tally['compared']} / {tally['preempted']} / {len(different)}"
+    named = " (named)" if different and tally.get("name") else ""
+    return f"{tally['compared']} / {tally['preempted']} / {len(different)}{named}"
 
 
 def _sum(tallies: list[dict[str, object]]) -> str:

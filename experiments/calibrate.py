@@ -7,7 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -314,7 +314,7 @@ def _check_memory(spec: "DecoderSpec", layers: int | None, number_bytes: int) ->
     """Refuse a decoder that this machine cannot hold. Raises ValueError."""
     from experiments.room import memory_bytes
 
-    built = spec if layers is None else replace(spec, num_layers=layers)
+    built = spec if layers is None else spec.first_layers(layers)
     weights, memory = built.parameters() * number_bytes, memory_bytes()
     if weights > memory:
         raise ValueError(

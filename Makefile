@@ -1,10 +1,11 @@
 # make run    sets up .venv and runs the batching study
 # make test   sets up .venv and passes the tests
+# make pure   passes the tests of sim without the compiled engine
 # make bench  measures speed and memory, and passes the tests that a busy machine would fail
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup run test lint bench clean
+.PHONY: setup compile run test pure lint bench clean
 
 setup: .venv/.complete
 
@@ -13,11 +14,19 @@ setup: .venv/.complete
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+compile: setup hardware/compiled.sha256
+
+hardware/compiled.sha256: setup.py hardware/step_prices.py $(wildcard sim/engine/*.py)
+	$(BIN)/python setup.py build_ext --inplace
+
 run: setup
 	$(BIN)/python -m experiments.run batching_sweep.yaml
 
-test: setup
+test: compile
 	$(BIN)/python -m pytest -n auto
+
+pure: setup
+	HEADROOM_PURE=1 $(BIN)/python -m pytest -n auto tests/sim
 
 lint: setup
 	$(BIN)/ruff check .
@@ -25,9 +34,10 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup
+bench: compile
 	$(BIN)/python -m pytest -m wallclock
 	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf .venv results build *.egg-info
+	rm -f *.so hardware/*.so sim/engine/*.so hardware/compiled.sha256

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cluster import connected
 from experiments.errors import StudyError
+from experiments.folder import chosen_folder
 from experiments.kinds import kind_of
 from experiments.local import Local
 from experiments.overrides import override
@@ -57,16 +58,19 @@ def run_study(
     jobs: int = 1,
     scheduler_address: str | None = None,
     settings: Settings | None = None,
+    overwrite: bool = False,
 ) -> StudyResult:
     """Run every point of a study with every seed; with ``out``, leave its results folder there.
 
     Runs go to ``jobs`` processes, or to the dask.distributed cluster whose scheduler listens at
-    ``scheduler_address`` (``HOST:PORT``).
+    ``scheduler_address`` (``HOST:PORT``). Results of other settings in ``out`` are replaced with
+    ``overwrite`` alone, files that headroom did not write never.
 
     Raises:
-        StudyError: the study is wrong, ``out`` cannot be written, or no scheduler answers. Nothing
-            was simulated.
-        RunError: a worker was killed, memory ran out, or the cluster is gone.
+        StudyError: the study is wrong, ``out`` cannot be written or holds what may not be replaced,
+            or no scheduler answers. Nothing was simulated.
+        RunError: a worker was killed, memory ran out, the cluster is gone, or something that is not
+            ours came in the way of the results. Finished runs are kept.
         ValueError: ``jobs`` is below 1, or given beside ``scheduler_address``.
     """
     if jobs < 1:
@@ -79,9 +83,10 @@ def run_study(
         if scheduler_address is not None:
             executor = stack.enter_context(connected(scheduler_address))
         if out is not None:
-            return _run(plan, Path(out), executor, kept=True)
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="headroom-"))
-        return _run(plan, Path(folder) / plan.study.name, executor, kept=False)
+            folder = chosen_folder(str(out), plan.study.name)
+            return _run(plan, folder, executor, kept=True, overwrite=overwrite)
+        passing = stack.enter_context(tempfile.TemporaryDirectory(prefix="headroom-"))
+        return _run(plan, Path(passing) / "results", executor, kept=False)
 
 
 def _plan(study: Study | str | Path, settings: Settings | None) -> Plan:
@@ -100,10 +105,12 @@ def _plan(study: Study | str | Path, settings: Settings | None) -> Plan:
     return prepare(from_study(study))
 
 
-def _run(plan: Plan, out: Path, executor: Executor, *, kept: bool) -> StudyResult:
+def _run(
+    plan: Plan, out: Path, executor: Executor, *, kept: bool, overwrite: bool = False
+) -> StudyResult:
     import pandas as pd
 
-    outcome = run_plan(plan, out, executor=executor, draw=kept)
+    outcome = run_plan(plan, out, executor=executor, draw=kept, overwrite=overwrite)
     requests = pd.read_parquet(outcome.folder / "requests.parquet")
     return StudyResult(
         plan.study, outcome.summary, outcome.runs, requests, plan.notes,

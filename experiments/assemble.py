@@ -1,10 +1,9 @@
-"""From pieces to the tables and the manifest of the results folder.
+"""From pieces to the tables of the results folder, and the facts of its manifest.
 
 Everything but ``manifest.json`` is a function of the study alone: the same bytes for any number of
 jobs, any interruption, any day.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -134,12 +133,11 @@ def write_plain_yaml(data: dict[str, Any], file: TextIO) -> None:
     yaml.dump(data, file)
 
 
-def write_manifest(plan: Plan, runs: Sequence[Run], path: Path, facts: dict[str, Any]) -> None:
-    """Write what may differ from run to run: versions, seeds, machine, time; and identities."""
+def facts_of(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
+    """Return what may differ from run to run: versions, seeds, machine, time; and identities."""
     calibrations = {each.name: each for each in (prices_of(p.study) for p in plan.points)}
     files = dict.fromkeys(name for point in plan.points for name in point.study.workload.files)
-    manifest = {
-        "study": plan.study.name,
+    return {
         "kind": plan.study.kind,
         "points": len(plan.points),
         "runs": len(runs),
@@ -151,9 +149,7 @@ def write_manifest(plan: Plan, runs: Sequence[Run], path: Path, facts: dict[str,
         "code_sha256": code_digest(),
         "machine": machine(),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        **facts,
     }
-    path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
 def _identity(calibration: "Calibration") -> dict[str, Any]:

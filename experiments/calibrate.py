@@ -169,6 +169,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine", default="vllm", help="of the tables and constants (vllm)")
     parser.add_argument("--engine-version", default="", help="of the engine; default: the newest")
     parser.add_argument("--out", required=True, type=Path, help="calibration to write, .yaml")
+    parser.add_argument(
+        "--overwrite", action="store_true",
+        help="replace a calibration that was written here and not changed since",
+    )  # fmt: skip
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
     parser.add_argument("--gpu", help="catalogue name of the device; without, peaks are probed")
     parser.add_argument("--dtype", choices=DTYPES, help="default: float32 on cpu, else bfloat16")
@@ -187,26 +191,48 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, fit, write ``OUT`` and a picture beside it; 2 when the input is wrong."""
+    """Measure, fit, write ``OUT`` and a picture beside it; 2 when the input is wrong.
+
+    Files that are there already are left alone, but for a calibration of ours with ``--overwrite``.
+    """
     return run_command(_command, _parser(), argv, "nothing was written")
 
 
 def _command(arguments: argparse.Namespace) -> int:
+    from experiments.errors import RunError
+
     try:
         if (arguments.model is None) == (arguments.from_kernels is None):
             raise ValueError(
                 "expected either --model, to measure, or --from-kernels, to fit tables"
             )
         _check_out(arguments.out)
-        text = _fit_tables(arguments) if arguments.from_kernels else describe(_run(arguments))
-    except ValueError as error:
+        text = _write(arguments)
+    except (ValueError, RunError) as error:
         return fail(str(error))
     print(text)
     print(f"wrote {arguments.out} and {arguments.out.with_suffix('.png')}")
     return 0
 
 
-def _run(arguments: argparse.Namespace) -> "Fit":
+def _write(arguments: argparse.Namespace) -> str:
+    """Put a calibration and its picture in place; return what is to be said of it."""
+    from experiments.folder import Wanted, signed_file
+    from experiments.publish import claimed, publish
+
+    out: Path = arguments.out
+    names = frozenset((out.name, out.with_suffix(".png").name))
+    with claimed(signed_file(out), Wanted(names, out.stem, None, arguments.overwrite)) as work:
+        if arguments.from_kernels:
+            text = _fit_tables(arguments, work.new / out.name)
+        else:
+            text = describe(_run(arguments, work.new / out.name))
+        publish(work, {})
+    return text
+
+
+def _run(arguments: argparse.Namespace, path: Path) -> "Fit":
+    """Measure and fit; write the calibration to ``path`` and its picture beside it."""
     from rich.progress import Progress
 
     from experiments.terminal import console
@@ -235,8 +261,8 @@ def _run(arguments: argparse.Namespace) -> "Fit":
             gpu=arguments.gpu,
             progress=lambda share: bar.update(task, completed=share),
         )
-    save_calibration(found.calibration, arguments.out)
-    draw(found, arguments.out.with_suffix(".png"))
+    save_calibration(found.calibration, path)
+    draw(found, path.with_suffix(".png"))
     return found
 
 
@@ -247,8 +273,8 @@ def _check_out(out: Path) -> None:
         raise ValueError(f"--out {out}: its folder does not exist")
 
 
-def _fit_tables(arguments: argparse.Namespace) -> str:
-    """Fit kernel tables, write the calibration and its picture; return the report."""
+def _fit_tables(arguments: argparse.Namespace, path: Path) -> str:
+    """Fit kernel tables, write the calibration to ``path`` and its picture; return the report."""
     from experiments.kernel_calibration import calibration_from_tables, describe_kernels, draw
     from hardware.calibration import save_calibration
     from hardware.gpu import load_gpu
@@ -262,8 +288,8 @@ def _fit_tables(arguments: argparse.Namespace) -> str:
         arguments.engine_version,
         name=arguments.out.stem,
     )
-    save_calibration(calibration, arguments.out)
-    draw(calibration, arguments.out.with_suffix(".png"))
+    save_calibration(calibration, path)
+    draw(calibration, path.with_suffix(".png"))
     return describe_kernels(calibration)
 
 

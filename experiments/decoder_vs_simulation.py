@@ -246,6 +246,10 @@ def draw_duels(duels: list[Duel], path: Path) -> None:
         figure.suptitle("Real decoder against its simulation")
 
 
+FILES = ("comparison.csv", "distributions.png")
+"""What ``run`` finds and draws."""
+
+
 def run(
     study: DecoderStudy, decoder: "Decoder", found: "Fit", folder: Path, tell: Tell
 ) -> Findings:

@@ -12,11 +12,11 @@ from math import inf
 import torch
 
 from model.decoder import Decoder
+from sim.engine.scheduler import Scheduler
+from sim.engine.sequence import Batch, Sequence
 from sim.recording import Recorder
 from sim.result import FINISHED, REJECTED, Result
 from sim.scenario import Scenario
-from sim.scheduler import Scheduler
-from sim.sequence import Batch, Sequence
 from sim.simulation import make_scheduler
 from workloads.requests import Requests
 
@@ -190,7 +190,7 @@ class _Server:
 
     def _ended(self, finished: list[Sequence], now_s: float) -> None:
         for sequence in finished:
-            self.recorder.ended(sequence, 0, FINISHED, now_s)
+            self.recorder.outcomes.ended(sequence, 0, FINISHED, now_s)
             if self.closed:
                 self._think(now_s)
             if sequence not in self.scheduler.running:
@@ -205,7 +205,7 @@ class _Server:
             if self.closed:
                 self.recorder.arrived(row, arrival_s)
             if prompt + output > self.longest or not self.scheduler.fits(prompt, output):
-                self.recorder.ended(sequence, -1, REJECTED, -1.0)
+                self.recorder.outcomes.ended(sequence, -1, REJECTED, -1.0)
                 if self.closed:
                     self._think(arrival_s)
                 continue

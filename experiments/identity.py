@@ -46,14 +46,17 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """Return where a study ran; no host name."""
+    """Return where a study ran, and whether its steps ran compiled; no host name."""
     import os
+
+    from hardware.compiled import COMPILED
 
     return {
         "system": platform.system(),
         "release": platform.release(),
         "architecture": platform.machine(),
         "cores": os.cpu_count(),
+        "engine": "compiled" if COMPILED else "plain Python",
     }
 
 
@@ -80,7 +83,7 @@ def run_key(point: Study, seed: int, draw: int | None = None) -> str:
 
     It changes with everything that the outcome depends on: see ``run_identity``.
     """
-    return _digest(run_identity(point, seed, draw))[:32]
+    return digest_of(run_identity(point, seed, draw))[:32]
 
 
 def run_identity(point: Study, seed: int, draw: int | None = None) -> dict[str, str]:
@@ -102,8 +105,9 @@ def run_identity(point: Study, seed: int, draw: int | None = None) -> dict[str, 
         "versions": {name: metadata.version(name) for name in ("numpy", "simpy")},
         "byteorder": sys.byteorder,
     }
-    return {name: _digest(value) for name, value in content.items()}
+    return {name: digest_of(value) for name, value in content.items()}
 
 
-def _digest(content: object) -> str:
+def digest_of(content: object) -> str:
+    """Return the SHA-256 of plain data."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

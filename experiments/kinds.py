@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.errors import Problem, StudyError, one_of, show
+from experiments.errors import Problem, RunError, StudyError, one_of, show
 from experiments.study import Loaded
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ MEASURED = {
     "decoder_vs_simulation": ("experiments.decoder_vs_simulation", "DecoderStudy"),
     "kv_cache_latency": ("experiments.kv_cache_latency", "KvCacheStudy"),
 }
-"""Kinds that run a real decoder: the module with ``run``, and the schema in it."""
+"""Kinds that run a real decoder: the module with ``run`` and ``FILES``, and the schema in it."""
 
 TABLES = "roofline"
 """The kind that computes tables; ``experiments.tables.registry`` has their schemas."""
@@ -58,37 +58,44 @@ def check_other(loaded: Loaded) -> "MeasuredStudy | TableStudy":
     return study
 
 
-def run_other(loaded: Loaded, out: str | None, dry_run: bool) -> int:
+def run_other(loaded: Loaded, out: str | None, dry_run: bool, overwrite: bool) -> int:
     """Run a study whose kind is not serving; return the exit status.
 
     Raises:
-        StudyError: a mistake in the study, or an output that cannot be written.
+        StudyError: a mistake in the study, or results that cannot be put in their folder.
     """
+    from experiments.folder import chosen_folder
+
     study = check_other(loaded)
     _tell(loaded.notes)
-    folder = Path(out) if out is not None else Path("results") / study.name
+    folder = chosen_folder(out, study.name)
     run = _run_table if kind_of(loaded) == TABLES else _run_measured
-    print("\n".join(run(study, None if dry_run else folder)))
+    try:
+        lines = run(study, None if dry_run else folder, overwrite)
+    except RunError as error:  # there are no finished runs that could be kept
+        raise StudyError.of(str(error)) from error
+    print("\n".join(lines))
     if not dry_run:
         _tell([f"results are in {folder}"])
     return 0
 
 
-def _run_measured(study: Any, folder: Path | None) -> list[str]:
+def _run_measured(study: Any, folder: Path | None, overwrite: bool) -> list[str]:
     from experiments.measured import run_measured
 
     if folder is None:
         return [f"{study.name}: {study.kind} of {study.model} on {study.device}; nothing was run"]
-    compare = import_module(MEASURED[study.kind][0]).run
-    return run_measured(study, compare, folder, lambda line: _tell([line])).lines
+    kind = import_module(MEASURED[study.kind][0])
+    tell = lambda line: _tell([line])  # noqa: E731
+    return run_measured(study, kind.run, kind.FILES, folder, tell, overwrite).lines
 
 
-def _run_table(study: Any, folder: Path | None) -> list[str]:
+def _run_table(study: Any, folder: Path | None, overwrite: bool) -> list[str]:
     from experiments.tables.writing import lines, run_table
 
     if folder is None:
         return [f"{study.name}: table {study.table}; nothing was computed"]
-    return lines(run_table(study, folder))
+    return lines(run_table(study, folder, overwrite))
 
 
 def _tell(lines: list[str]) -> None:

@@ -195,6 +195,10 @@ def draw_generations(runs: list[Generation], path: Path) -> None:
         figure.suptitle("Generation with and without a KV cache, measured and predicted")
 
 
+FILES = ("latency.csv", "latency.png")
+"""What ``run`` finds and draws."""
+
+
 def run(
     study: KvCacheStudy, decoder: "Decoder", found: "Fit", folder: Path, tell: Tell
 ) -> Findings:

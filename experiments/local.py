@@ -4,13 +4,13 @@ import os
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from experiments.build import independent_replicas, requests_of, scenario_of, stop_of
 from experiments.pieces import keep, simulate_to
 from experiments.study import Study
 from experiments.sweep import Begun, Done, Run, named_errors
+from experiments.work_folder import parts_folder
 from experiments.workers import in_parallel
 from sim.recording import Part
 from sim.simulation import simulate_part, whole
@@ -86,8 +86,8 @@ def _simulate_split(run: Run, jobs: int, begun: Begun) -> None:
     """Simulate a run with its replicas in several processes; the piece is the same to the bit."""
     replicas = range(run.study.cluster.replicas)
     groups = [replicas[first::jobs] for first in range(min(jobs, len(replicas)))]
-    with TemporaryDirectory(dir=run.path.parent) as folder:
-        tasks = ((run.study, run.seed, run.draw, group, Path(folder)) for group in groups)
+    with parts_folder(run.path.parent) as folder:
+        tasks = ((run.study, run.seed, run.draw, group, folder) for group in groups)
         parts = list(in_parallel(_part, tasks, len(groups), begun))
         scenario = scenario_of(run.study, run.seed, run.draw)
         result = whole(scenario, requests_of(run.study, run.seed), parts, stop_of(run.study))

@@ -15,9 +15,12 @@ import torch
 from experiments.engine import Executor, run_step
 from hardware.gpu import Gpu
 from model.decoder import Decoder
-from sim.chunked_prefill import ChunkedPrefill
-from sim.recorder import ReplicaRecorder
-from sim.sequence import Sequence as Request
+from sim.engine.chunked_prefill import ChunkedPrefill
+from sim.engine.journal import Journal
+from sim.engine.kv_cache import BlockPool
+from sim.engine.sequence import Sequence as Request
+from sim.engine.waiting import FirstCome
+from sim.recorder import FULL_STEPS
 
 LEAST_REPEATS = 3
 """Turns of one shape below which its median is not trusted."""
@@ -122,7 +125,7 @@ class Stopwatch:
     def time_s(self, shape: Shape) -> float:
         """Run one step of ``shape`` from a fresh state and return its wall-clock seconds."""
         scheduler = self._scheduler(shape)
-        journal = ReplicaRecorder()
+        journal = Journal(FULL_STEPS)
         start_s = time.perf_counter()
         batch = scheduler.next_batch(0.0)
         assert batch is not None
@@ -137,8 +140,8 @@ class Stopwatch:
     def _scheduler(self, shape: Shape) -> ChunkedPrefill:
         """A scheduler whose next batch is ``shape``; cached tokens are placed, not computed."""
         scheduler = ChunkedPrefill(
-            num_blocks=self.slots * self.slot_tokens,
-            block_size=16,
+            BlockPool(self.slots * self.slot_tokens, 16),
+            FirstCome(),
             max_num_seqs=self.slots,
             token_budget=max(shape.tokens, self.slots),
         )
@@ -156,8 +159,7 @@ class Stopwatch:
             if past:
                 request.kv_tokens = past
                 scheduler.pool.take(scheduler.pool.blocks(past))
-                scheduler.running[request] = None
-                scheduler.prefilling.append(request)
+                scheduler.seat(request)
                 self.executor.place(request, past)
             else:
                 scheduler.admit(request)

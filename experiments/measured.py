@@ -3,13 +3,11 @@
 calibration.yaml, .png   measured on the decoder before anything else
 one .csv, one .png       what the kind compares
 study.yaml               resolved; running it again repeats the study, on the wall clock
-manifest.json            versions, machine, when, how long
+manifest.json            versions, machine, when, how long; and what of the folder is ours
 """
 
-import json
-import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +26,9 @@ if TYPE_CHECKING:
     from model.decoder import Decoder
 
 STRICT = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+COMMON_FILES = ("calibration.yaml", "calibration.png", "study.yaml", "manifest.json")
+"""Files that every study on a real decoder leaves."""
 
 Tell = Callable[[str], None]
 """Says on stderr what is being done."""
@@ -143,46 +144,49 @@ def measure_again(study: MeasuredStudy, decoder: "Decoder", tell: Tell) -> "Fit"
 def run_measured(
     study: MeasuredStudy,
     compare: "Callable[[Any, Decoder, Fit, Path, Tell], Findings]",
+    files: Iterable[str],
     out: Path,
     tell: Tell,
+    overwrite: bool = False,
 ) -> Findings:
-    """Calibrate, compare, and put the results folder in place, whole or not at all.
+    """Calibrate, compare, and put the results in place, whole or not at all.
+
+    ``files`` are the names of what ``compare`` finds and draws. Times are never the same again, so
+    earlier results are replaced with ``overwrite`` alone.
 
     Raises:
-        StudyError: ``out`` cannot be written, or the study cannot be run on this machine.
+        StudyError: ``out`` cannot be written or holds what may not be replaced, or the study cannot
+            be run on this machine.
+        RunError: something that is not ours came in the way of the results.
     """
     from experiments.assemble import write_csv
     from experiments.calibrate import draw
-    from experiments.folder import MANIFEST, check_out, claimed, publish
+    from experiments.folder import Wanted, results_folder
     from experiments.identity import code_digest, machine, versions
+    from experiments.publish import claimed, publish
     from hardware.calibration import save_calibration
 
     started = time.perf_counter()
-    out = out.absolute()
-    check_out(out)
-    with claimed(out) as partial:
-        whole = partial / "whole"
-        shutil.rmtree(whole, ignore_errors=True)
-        whole.mkdir()
+    place = results_folder(out)
+    names = frozenset((*COMMON_FILES, *files))
+    with claimed(place, Wanted(names, study.name, None, overwrite)) as work:
         try:
             decoder, found = calibrated(study, tell)
-            save_calibration(found.calibration, whole / "calibration.yaml")
-            draw(found, whole / "calibration.png")
-            findings = compare(study, decoder, found, whole, tell)
+            save_calibration(found.calibration, work.new / "calibration.yaml")
+            draw(found, work.new / "calibration.png")
+            findings = compare(study, decoder, found, work.new, tell)
         except ValueError as error:
             raise StudyError.of(str(error)) from error
-        write_csv(findings.table, whole / findings.table_name)
-        _write_study(study, whole / "study.yaml")
-        manifest = {
-            "study": study.name,
+        write_csv(findings.table, work.new / findings.table_name)
+        _write_study(study, work.new / "study.yaml")
+        facts = {
             "versions": versions() | {"torch": _torch_version()},
             "code_sha256": code_digest(),
             "machine": machine(),
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "wall_s": round(time.perf_counter() - started, 3),
         }
-        (whole / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        publish(whole, out)
+        publish(work, facts)
     return findings
 
 

@@ -1,7 +1,8 @@
 """Finished runs, one file each, so that a killed sweep goes on where it stopped.
 
 A piece is the request table of one run as Parquet, its metrics and timeline as JSON in the file's
-metadata. It is written beside its place and renamed into it, so what is there is whole.
+metadata. It is written beside its place and renamed into it, after a file with its digest: what is
+there is whole, and what has been damaged since is noticed.
 """
 
 import json
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from experiments.build import requests_of, scenario_of, stop_of
+from experiments.identity import file_digest
 from experiments.study import Study
 from sim.metrics import summarise, timeline
 from sim.result import REQUEST_COLUMNS, Result
@@ -68,11 +70,16 @@ def put(path: Path, piece: bytes) -> None:
 def _beside(path: Path) -> Iterator[Path]:
     """Give a place to write to; what was written there is then renamed to ``path``."""
     beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    digest = path.with_suffix(".sha256")
+    digest_beside = digest.with_name(f"{digest.name}.{os.getpid()}.tmp")
     try:
         yield beside
+        digest_beside.write_text(file_digest(beside), encoding="ascii")
+        os.replace(digest_beside, digest)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+        digest_beside.unlink(missing_ok=True)
 
 
 def _write(result: Result, metadata: dict[bytes, str], path: Path) -> None:
@@ -95,8 +102,13 @@ def _arrow(values: Column) -> pa.Array:
 
 
 def is_whole(path: Path) -> bool:
-    """Tell whether a piece is there and readable: a power cut can leave less than was written."""
+    """Tell whether a piece is there as it was written: a power cut can leave less, a disk others.
+
+    One that another version of this program wrote may be unreadable all the same.
+    """
     try:
+        if path.with_suffix(".sha256").read_text(encoding="ascii") != file_digest(path):
+            return False
         read_piece(path)
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
         return False

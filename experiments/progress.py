@@ -32,6 +32,10 @@ class Bar(Progress):
         """Remove the bar."""
         self._bar.stop()
 
+    def note(self, text: str) -> None:
+        """Say it above the bar."""
+        print(text, file=sys.stderr)
+
 
 class Lines(Progress):
     """One line at the start, when there is something to continue."""
@@ -40,3 +44,7 @@ class Lines(Progress):
         """Say how much an interrupted call left to do."""
         if finished:
             print(f"{finished} of {total} runs are finished already", file=sys.stderr)
+
+    def note(self, text: str) -> None:
+        """Say it."""
+        print(text, file=sys.stderr)

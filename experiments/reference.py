@@ -6,6 +6,7 @@ committed pages with what this module writes.
 """
 
 import argparse
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from experiments.bundled import bundled_studies
-from experiments.command import Parser, run_command, start
+from experiments.command import Parser, fail, run_command, start
 from experiments.decoder_vs_simulation import DecoderStudy
 from experiments.kv_cache_latency import KvCacheStudy
+from experiments.record import is_file
 from experiments.stats import WITHOUT_INTERVAL
 from experiments.study import Study
 from experiments.tables.registry import TABLES, table_schema
@@ -276,7 +278,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the pages to docs/, or to ``--out``."""
+    """Write the pages to docs/, or to ``--out``; 2 where a page is not one of ours."""
     parser = Parser(prog="python -m experiments.reference", description=__doc__)
     parser.add_argument("--out", type=Path, default=DOCS, help="folder to write to (docs)")
     return run_command(_write, parser, argv, "some pages may be missing")
@@ -285,6 +287,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _write(options: argparse.Namespace) -> int:
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
+    for name in PAGES:
+        path = out / name
+        if os.path.lexists(path) and not (
+            is_file(path) and WRITTEN_BY in path.read_text("utf-8", "replace")
+        ):
+            return fail(f"{path} is not a page of ours, so it is left alone")
     for name, page in PAGES.items():
         (out / name).write_text(page(), encoding="utf-8", newline="\n")
         print(f"wrote {out / name}")

@@ -1,6 +1,6 @@
 """Runs a plan and leaves its results folder behind, whole or not at all."""
 
-import shutil
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 from experiments import assemble, words
 from experiments.errors import RunError
-from experiments.folder import MANIFEST, check_out, claimed, publish
+from experiments.folder import Wanted, results_folder, some
+from experiments.identity import digest_of
 from experiments.pieces import read_piece
 from experiments.plan import Plan
+from experiments.publish import claimed, publish
 from experiments.settings_text import setting_lines
 from experiments.sweep import Executor, Run, runs_of, unfinished
+from experiments.work_folder import shown
 from experiments.workers import interrupts_later
 
 if TYPE_CHECKING:
@@ -26,6 +29,13 @@ FOR_FIGURES = (
     "matplotlib.ticker", "matplotlib.backends.backend_agg",
 )  # fmt: skip
 """What is loaded while workers simulate, since it takes longer than many a run."""
+FILES = frozenset(
+    (
+        "study.yaml", "summary.csv", "runs.csv", "requests.parquet", "report.html", "manifest.json",
+        "throughput_latency.png", "latency.png", "utilisation.png", "timeline.png",
+    )
+)  # fmt: skip
+"""Every file that results may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +59,9 @@ class Progress:
     def advance(self, run: Run) -> None:
         """Take note of a run that ended."""
 
+    def note(self, text: str) -> None:
+        """Take note of something that a person should know."""
+
     def stop(self) -> None:
         """Take note that no more runs come."""
 
@@ -61,44 +74,57 @@ def run_plan(
     progress: Progress | None = None,
     before: Callable[[], None] | None = None,
     draw: bool = True,
+    overwrite: bool = False,
 ) -> Outcome:
     """Run what is unfinished, assemble the folder, put it in place of earlier results.
 
     ``before`` is called when the folder is known to be writable and before anything is simulated.
+    Results of another study, of other settings or of another version are replaced with
+    ``overwrite`` alone; files that are not ours never are.
 
     The tables are the same bytes for any ``executor`` and after any interruption.
 
     Raises:
-        StudyError: ``out`` cannot be written, or a run refused its input.
-        RunError: a worker was killed, memory ran out, or the disk is full.
+        StudyError: ``out`` cannot be written or holds what may not be replaced, or a run refused
+            its input.
+        RunError: a worker was killed, memory ran out, the disk is full, or something that is not
+            ours came in the way of the results. Finished runs are kept.
     """
     progress = progress or Progress()
     started = time.perf_counter()
-    out = out.absolute()
-    check_out(out)
-    with claimed(out) as partial:
-        try:
-            runs = runs_of(plan, partial)
+    place = results_folder(out)
+    try:
+        runs = runs_of(plan, place.work)
+        wanted = Wanted(FILES, plan.study.name, _identity(plan, runs), overwrite)
+        with claimed(place, wanted) as work:
+            if work.beside:
+                progress.note(f"not headroom's, left alone in {place.out}: {some(work.beside)}")
             todo = unfinished(runs)
+            for run in todo:
+                if os.path.lexists(run.path):
+                    progress.note(f"{run.label} was finished but is damaged; simulated again")
             resumed = len(runs) - len(todo)
             if before is not None:
                 before()
-            whole = partial / "whole"
-            shutil.rmtree(whole, ignore_errors=True)
-            whole.mkdir()
-            with assemble.RequestsFile(runs, partial / "requests.growing") as requests:
+            with assemble.RequestsFile(runs, work.folder / "requests.growing") as requests:
                 _simulate(runs, todo, executor, progress, requests, draw)
-                requests.publish(whole / "requests.parquet")
-            tables = _tables(plan, runs, whole)
+                requests.publish(work.new / "requests.parquet")
+            tables = _tables(plan, runs, work.new)
             if draw:
-                _draw(plan, runs, *tables, whole, executor.jobs if len(runs) > 1 else 1)
+                _draw(plan, runs, *tables, work.new, executor.jobs if len(runs) > 1 else 1)
             wall_s = time.perf_counter() - started
-            facts = {**executor.facts(), "resumed_runs": resumed, "wall_s": round(wall_s, 3)}
-            assemble.write_manifest(plan, runs, whole / MANIFEST, facts)
-            publish(whole, out)
-        except OSError as error:
-            raise RunError(f"cannot go on: {error}") from error
-    return Outcome(*tables, out, resumed, wall_s)
+            facts = {"resumed_runs": resumed, "wall_s": round(wall_s, 3)}
+            publish(work, {**assemble.facts_of(plan, runs), **executor.facts(), **facts})
+    except OSError as error:
+        raise RunError(f"cannot go on: {error}") from error
+    if os.path.lexists(place.work):
+        progress.note(f"{shown(place.work)} holds files that are not headroom's; they stay there")
+    return Outcome(*tables, place.folder, resumed, wall_s)
+
+
+def _identity(plan: Plan, runs: Sequence[Run]) -> str:
+    """Return a digest of all that the tables depend on."""
+    return digest_of([plan.study.name, [(run.label, run.path.stem) for run in runs]])
 
 
 def _simulate(

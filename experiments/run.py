@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   python -m experiments.run batching_sweep
   python -m experiments.run batching_sweep --dry-run
-  python -m experiments.run batching_sweep --set engine.block_size=32 --set sweep={}
+  python -m experiments.run batching_sweep --set engine.block_size=32 --out results/blocks
   python -m experiments.run batching_sweep --set workload.trace=trace.csv --out results/trace
-  python -m experiments.run my_study.yaml --jobs 8 --seeds 5
+  python -m experiments.run my_study.yaml --jobs 8 --seeds 5 --out results/more
 """
 
 
@@ -71,6 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--out", metavar="DIR", help="results folder (default: results/NAME)")
     parser.add_argument(
+        "--overwrite", action="store_true",
+        help="replace results of ours that are of other settings; files of yours never are",
+    )  # fmt: skip
+    parser.add_argument(
         "--jobs", type=processes, metavar="N", help="processes (default: all cores)"
     )
     parser.add_argument(
@@ -109,7 +113,7 @@ def _run(options: argparse.Namespace) -> int:
         if kind_of(loaded) != "serving":
             if options.executor != "local":
                 return fail(f"--executor {options.executor} is for studies of kind serving")
-            return run_other(loaded, options.out, options.dry_run)
+            return run_other(loaded, options.out, options.dry_run, options.overwrite)
         plan = _plan(loaded)
         _say(plan.notes)
         if options.dry_run:
@@ -146,23 +150,25 @@ def _dry_run(plan: "Plan") -> int:
     table.print_settings(plan, to)
     table.print_ledgers(plan, to)
     table.print_ceilings(plan, to)
+    table.print_price_notes(plan, to)
     return 0
 
 
 def _simulate(plan: "Plan", options: argparse.Namespace) -> int:
     from experiments import table
+    from experiments.folder import chosen_folder
     from experiments.results import run_plan
     from experiments.terminal import console
 
-    out = Path(options.out or Path("results") / plan.study.name)
+    out = chosen_folder(options.out, plan.study.name)
     to = console(sys.stdout)
     with _executor(options) as executor:
         outcome = run_plan(
             plan, out, executor=executor, progress=_progress(),
-            before=lambda: table.print_ceilings(plan, to),
+            before=lambda: table.print_ceilings(plan, to), overwrite=options.overwrite,
         )  # fmt: skip
     table.print_summary(plan, outcome.summary, to)
-    _say([_ending(plan, outcome, options.out or out)])
+    _say([_ending(plan, outcome, out)])
     return 0
 
 
@@ -180,7 +186,7 @@ def _executor(options: argparse.Namespace) -> "Iterator[Executor]":
         yield Local(options.jobs or default_jobs())
 
 
-def _ending(plan: "Plan", outcome: "Outcome", out: str | Path) -> str:
+def _ending(plan: "Plan", outcome: "Outcome", out: Path) -> str:
     resumed = f", {outcome.resumed} of them from an interrupted call" if outcome.resumed else ""
     return f"{plan.runs} runs{resumed}, {outcome.wall_s:.1f} s; results are in {out}"
 

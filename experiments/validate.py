@@ -11,12 +11,13 @@ from pathlib import Path
 from experiments.build import check_calibration
 from experiments.command import Parser, between, fail, processes, run_command, start
 from experiments.errors import RunError, StudyError
-from experiments.folder import check_out, claimed, publish
+from experiments.folder import Wanted, chosen_folder, results_folder
+from experiments.publish import claimed, publish
 from experiments.validation.ablation import ablation_table
 from experiments.validation.predict import SEEDS, Plan, Prediction, plan, predict
 from experiments.validation.rows import Skipped, read_table
 from experiments.validation.terminal import Bar, ablation_text, headline, summary_text
-from experiments.validation.writing import write_results
+from experiments.validation.writing import FILES, facts_of, identity_of, write_results
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +35,11 @@ def _command(options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m experiments.validate", description=__doc__)
     parser.add_argument("runs", type=Path, metavar="RUNS.csv", help="table of measured runs")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="results folder")
+    parser.add_argument("--out", required=True, metavar="DIR", help="results folder")
+    parser.add_argument(
+        "--overwrite", action="store_true",
+        help="replace results of ours that are of other settings; files of yours never are",
+    )  # fmt: skip
     parser.add_argument(
         "--only", default="", metavar="REGEX", help="rows whose run_id contains this"
     )
@@ -65,18 +70,20 @@ def _run(options: argparse.Namespace) -> int:
         raise StudyError.of(f"--only {options.only}: not a regular expression: {error}") from None
     if options.calibration is not None:
         check_calibration(options.calibration)
-    check_out(options.out)
-    planned = plan(read_table(options.runs), options.only, options.seeds, options.calibration)
+    place = results_folder(chosen_folder(options.out, ""))
+    table = read_table(options.runs)
+    planned = plan(table, options.only, options.seeds, options.calibration)
     if not planned.tasks and not planned.skipped:
         raise StudyError.of(f"--only {options.only}: no run_id of {options.runs} contains it")
-    with claimed(options.out) as partial:
+    identity = identity_of(table, planned, options)
+    wanted = Wanted(FILES, f"a comparison with {options.runs.name}", identity, options.overwrite)
+    with claimed(place, wanted) as work:
         predictions, skipped = _predicted(planned, options)
         ablation = None
         if options.ablation:
             ablation = ablation_table(planned.tasks, options.jobs)
-        whole = partial / "whole"
-        summary = write_results(whole, predictions, skipped, ablation, options)
-        publish(whole, options.out)
+        summary = write_results(work.new, predictions, skipped, ablation)
+        publish(work, facts_of(predictions, skipped, options))
     print(headline(predictions, skipped))
     print(summary_text(summary))
     if ablation is not None:

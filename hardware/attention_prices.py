@@ -10,15 +10,13 @@ from hardware.chunk_cost import ChunkCost, ModelledChunks, measured_chunks
 from hardware.gpu import Gpu
 from hardware.kernels import nearest
 from hardware.operator_prices import AttentionTerm, attention_work
+from hardware.step_prices import Piece
 from model.alike import attention_of
 from model.precision import Precision
 from model.spec import DecoderSpec
 
 Line = tuple[float, float]
 """Seconds, and seconds per position attended."""
-
-Piece = tuple[int, float, float]
-"""Of a sum of operators: the positions from which on a line counts, and the line."""
 
 
 def attention_terms(

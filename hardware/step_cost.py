@@ -20,12 +20,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from hardware.attention_prices import Piece, chunk_cost, decode_pieces
+from hardware.attention_prices import chunk_cost, decode_pieces
 from hardware.calibration import DATASHEET, Calibration
 from hardware.chunk_cost import ChunkCost
 from hardware.gpu import Gpu
 from hardware.interconnect import all_gather_s, all_reduce_s
 from hardware.operator_prices import AttentionTerm, attention_work, operators_s, operators_work
+from hardware.step_prices import Piece, StepPrices
 from model.ops import rank_vocabulary, sequence_operators, token_operators
 from model.precision import Precision
 from model.spec import DecoderSpec
@@ -63,16 +64,22 @@ class StepCost:
     """FLOPs and bytes of one rank's fused attention, per unit."""
     bare_sequence_s: Floats = field(repr=False)
     """``sequence_s`` without host time."""
-    decode_s: list[float] = field(init=False, repr=False)
-    """By decoding sequences, from 0: overhead, tokens' and sequences' share of a step of theirs."""
-    first_chunk_s: dict[int, float] = field(init=False, repr=False, default_factory=dict)
-    """Attention of chunks that have no past, as far as it was asked for."""
+    prices: StepPrices = field(init=False, repr=False)
+    """The same tables, for who asks for every step."""
 
     def __post_init__(self) -> None:
-        """Add up what decoding costs apart from attention."""
-        shares = zip(self.token_s, self.sequence_s, strict=False)  # as far as both go
-        decode_s = [self.overhead_s + tokens + sequences for tokens, sequences in shares]
-        object.__setattr__(self, "decode_s", decode_s)
+        """Hand over what the price of a step needs."""
+        prices = StepPrices(
+            overhead_s=self.overhead_s,
+            launch_s=self.chunk_cost.launch_s,
+            token_s=self.token_s,
+            sequence_s=self.sequence_s,
+            decode_pieces=self.decode_pieces,
+            chunk_s=self.chunk_cost.seconds,
+            run=_add_up,
+            vector_steps=VECTOR_STEPS,
+        )
+        object.__setattr__(self, "prices", prices)
 
     def step_s(self, decodes: int, context_tokens: int, chunks: Sequence[tuple[int, int]]) -> float:
         """Return the duration of one step in seconds.
@@ -86,30 +93,12 @@ class StepCost:
         Raises:
             ValueError: more tokens or sequences than the tables were built for.
         """
-        attention = 0.0 if decodes or not chunks else self.chunk_cost.launch_s
-        tokens, first_chunk_s = decodes, self.first_chunk_s
-        for chunk, past in chunks:
-            tokens += chunk
-            known = not past and chunk in first_chunk_s
-            attention += first_chunk_s[chunk] if known else self.chunk_s(chunk, past)
-        sequences = decodes + len(chunks)
         try:
-            if decodes:
-                for start, flat_s, slope_s in self.decode_pieces[decodes]:
-                    if context_tokens >= start:
-                        attention += flat_s + slope_s * context_tokens
-                        break
-            return self.overhead_s + self.token_s[tokens] + self.sequence_s[sequences] + attention
+            return self.prices.step_s(decodes, context_tokens, chunks)
         except IndexError:
-            self._check(tokens, sequences)
+            tokens = decodes + sum(chunk for chunk, _ in chunks)
+            self._check(tokens, decodes + len(chunks))
             raise
-
-    def chunk_s(self, chunk: int, past: int) -> float:
-        """Return the seconds of a prefill chunk's attention, and keep them if it has no past."""
-        seconds = self.chunk_cost.seconds(chunk, past)
-        if not past:
-            self.first_chunk_s[chunk] = seconds
-        return seconds
 
     def decode_ends_s(
         self,
@@ -131,37 +120,12 @@ class StepCost:
             ValueError: more sequences than the tables were built for.
         """
         try:
-            base = self.decode_s[decodes]
+            return self.prices.decode_ends_s(
+                start_s, decodes, context_tokens, growth, steps, until_s, ends_s
+            )
         except IndexError:
             self._check(decodes, decodes)
             raise
-        end_s, context, left, put_end = start_s, context_tokens, steps, ends_s.append
-        while True:
-            count, end = left, 0
-            for piece in self.decode_pieces[decodes]:
-                if context >= piece[0]:
-                    break
-                end = piece[0]
-            _, flat_s, slope_s = piece
-            if end and growth:  # as many as begin on this line
-                count = min(left, (end - context - 1) // growth + 1)
-            if count >= VECTOR_STEPS and until_s - end_s > VECTOR_STEPS * base:
-                if until_s - end_s < count * base:  # no step is shorter than its base
-                    count = left = int((until_s - end_s) / base) + 1
-                positions = np.arange(count, dtype=np.int64) * growth + context
-                seconds = base + (flat_s + slope_s * positions)
-                end_s = _add_up(end_s, seconds, until_s, ends_s)
-                context += count * growth
-            else:
-                for _ in range(count):
-                    end_s += base + (flat_s + slope_s * context)
-                    put_end(end_s)
-                    if end_s >= until_s:
-                        return end_s
-                    context += growth
-            left -= count
-            if not left or end_s >= until_s:
-                return end_s
 
     def work(
         self,
@@ -267,9 +231,19 @@ class StepCost:
 
 
 def _add_up(
-    start_s: float, seconds: npt.NDArray[np.floating], until_s: float, ends_s: "array[float]"
+    start_s: float,
+    base_s: float,
+    flat_s: float,
+    slope_s: float,
+    context_tokens: int,
+    growth: int,
+    steps: int,
+    until_s: float,
+    ends_s: "array[float]",
 ) -> float:
     """Append the ends of steps up to the first at ``until_s`` or later; return the last of them."""
+    positions = np.arange(steps, dtype=np.int64) * growth + context_tokens
+    seconds = base_s + (flat_s + slope_s * positions)
     seconds[0] += start_s
     ends = np.add.accumulate(seconds, out=seconds)
     ends_s.frombytes(ends[: ends.searchsorted(until_s) + 1].tobytes())

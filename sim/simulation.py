@@ -3,22 +3,24 @@
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
 from math import inf
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sim.async_scheduling import AsyncCachingChunkedPrefill, AsyncChunkedPrefill
-from sim.chunked_prefill import CachingChunkedPrefill, ChunkedPrefill
 from sim.client import Client
-from sim.clock import Clock
+from sim.clock import Clock, without_collector
+from sim.engine.chunked_prefill import ChunkedPrefill
+from sim.engine.kv_cache import BlockPool
+from sim.engine.prefix_cache import SPAN, PrefixCache
+from sim.engine.scheduler import Scheduler
+from sim.engine.sequence import Sequence
+from sim.engine.waiting import waiting_queue
+from sim.engine.whole_prompts import PrefillFirst, Static
 from sim.recording import Part, Recorder, result_of
 from sim.replica import Replica
 from sim.result import REJECTED, UNFINISHED, Result
 from sim.router import BLIND, make_router
 from sim.scenario import NO_CLIENT, Scenario
-from sim.scheduler import PrefillFirst, Scheduler, Static
-from sim.sequence import Sequence
 from sim.source import ClosedLoop, open_arrivals, sequences
 from sim.tape import Scratch
 from workloads.requests import Prefixes, Requests
@@ -31,29 +33,44 @@ def make_scheduler(scenario: Scenario, prefixes: Prefixes | None = None) -> Sche
     ``prefixes`` are those of the requests, by their rows: what a prefix cache can use.
     """
     engine = scenario.engine
-    settings: dict[str, Any] = {
-        "num_blocks": scenario.ledger.num_gpu_blocks - engine.null_block,
-        "block_size": engine.block_size,
-        "max_num_seqs": engine.max_num_seqs,
-        "token_budget": scenario.token_budget,
-        "watermark_blocks": scenario.watermark_blocks,
-        "order": engine.order,
-        "sliding_window": scenario.spec.sliding_window,
-    }
-    if engine.scheduler == "static":
-        return Static(batch_timeout_s=engine.batch_timeout_s, **settings)
-    if engine.scheduler == "prefill_first":
-        return PrefillFirst(**settings)
-    for name in (
-        "long_prefill_token_threshold", "long_prefill_limits_alone", "scheduler_reserve_full_isl",
-    ):  # fmt: skip
-        settings[name] = getattr(engine, name)
-    ahead = scenario.async_scheduling
+    num_blocks, size = scenario.ledger.num_gpu_blocks - engine.null_block, engine.block_size
+    pool = BlockPool(num_blocks, size)
     if engine.enable_prefix_caching:
-        settings["prefixes"] = prefixes
-        settings["reuse_unhashed_first"] = engine.reuse_unhashed_first
-        return (AsyncCachingChunkedPrefill if ahead else CachingChunkedPrefill)(**settings)
-    return (AsyncChunkedPrefill if ahead else ChunkedPrefill)(**settings)
+        keys_of = None if prefixes is None else block_keys(prefixes, size)
+        pool = PrefixCache(
+            num_blocks, size, keys_of, engine.reuse_unhashed_first, scenario.async_scheduling
+        )
+    queue, window = waiting_queue(engine.order), scenario.spec.sliding_window
+    seats, budget = engine.max_num_seqs, scenario.token_budget
+    watermark = scenario.watermark_blocks
+    if engine.scheduler == "static":
+        return Static(
+            pool, queue, seats, budget, watermark, window, batch_timeout_s=engine.batch_timeout_s
+        )
+    if engine.scheduler == "prefill_first":
+        return PrefillFirst(pool, queue, seats, budget, watermark, window)
+    return ChunkedPrefill(
+        pool, queue, seats, budget, watermark, window,
+        ahead=scenario.async_scheduling,
+        long_prefill_token_threshold=engine.long_prefill_token_threshold,
+        long_prefill_limits_alone=engine.long_prefill_limits_alone,
+        scheduler_reserve_full_isl=engine.scheduler_reserve_full_isl,
+    )  # fmt: skip
+
+
+def block_keys(prefixes: Prefixes, block_size: int) -> Callable[[int], list[int]]:
+    """Of a request, identities of the blocks that lie wholly in its streams, from the first on."""
+
+    def keys_of(request: int) -> list[int]:
+        keys: list[int] = []
+        row = slice(*prefixes.offsets[request : request + 2].tolist())
+        ends = prefixes.ends[row].tolist()
+        for number, end in zip(prefixes.streams[row].tolist(), ends, strict=True):
+            base = number * SPAN
+            keys.extend(range(base + len(keys), base + end // block_size))
+        return keys
+
+    return keys_of
 
 
 def simulate(
@@ -94,7 +111,7 @@ def simulate_part(
             f"expected all, or open arrivals and a router of {', '.join(BLIND)}"
         )
     cluster = _Cluster(scenario, requests, numbers, stop_s, scratch)
-    cluster.clock.run_through(stop_s)
+    cluster.run()
     return cluster.part()
 
 
@@ -148,23 +165,23 @@ class _Cluster:
         }
         fitting = self.schedulers[numbers[0]].longest_request_tokens
         self.longest = min(scenario.max_model_len, fitting)  # prompt and output tokens together
-        self.loads = [0] * count  # requests sent to each replica and not finished
-        self.route = make_router(
+        self.router = make_router(
             router,
-            self.loads,
+            count,
             lambda number: self.replicas[number].outstanding_tokens(),
+            lambda number: bool(self.replicas[number].loop.aborted),
             stream(scenario.seed, "router"),
         )
         closed = requests.users is not None
         self.client = self._client(closed)
-        dealt = _is_dealt(scenario, requests)
+        self.dealt = dealt = _is_dealt(scenario, requests)
         dealt_to = self._deal(count) if dealt else _nobody
         self.replicas = {
             number: Replica(
                 number, self.clock, self.schedulers[number], scenario.price,
                 self.recorder.replicas[number],
-                self.recorder.finished if dealt else self._finished,
-                dealt_to(number),
+                self.recorder.outcomes.finished if dealt else self._finished,
+                dealt_to(number), alone=dealt,
             )
             for number in numbers
         }  # fmt: skip
@@ -175,6 +192,15 @@ class _Cluster:
             self.loop.start()
         elif not dealt:
             self.clock.process(open_arrivals(self.clock, self._in_order(), self._ask))
+
+    def run(self) -> None:
+        """Let everything happen that happens until ``stop_s``."""
+        if not self.dealt:
+            self.clock.run_through(self.stop_s)
+            return
+        with without_collector():
+            for replica in self.replicas.values():
+                replica.run_alone(self.stop_s)
 
     def _client(self, closed: bool) -> Client | None:
         """A client where there is something for it to do."""
@@ -210,16 +236,18 @@ class _Cluster:
             self.client.stop()
         held_blocks = {}
         for number, scheduler in self.schedulers.items():
-            dropped = self.replicas[number].aborted
+            dropped = self.replicas[number].loop.aborted
             unfinished = [each for each in scheduler.unfinished() if each not in dropped]
             if unfinished and self.stop_s == inf:
                 raise RuntimeError(
                     f"{len(unfinished)} requests never finished: a scheduler is stuck"
                 )
             for sequence in unfinished:
-                self.recorder.ended(sequence, number, UNFINISHED, -1.0)
+                self.recorder.outcomes.ended(sequence, number, UNFINISHED, -1.0)
             held_blocks[number] = scheduler.pool.held
-        return self.recorder.part(held_blocks, scheduler.pool.num_blocks, self.clock.now)
+        alone_s = [replica.loop.now_s for replica in self.replicas.values() if self.dealt]
+        end_s = max(alone_s, default=self.clock.now)
+        return self.recorder.part(held_blocks, scheduler.pool.num_blocks, end_s)
 
     def _deal(self, count: int) -> Callable[[int], Iterator[Sequence]]:
         """Route all arrivals until ``stop_s`` beforehand; reject those that can never fit.
@@ -236,7 +264,7 @@ class _Cluster:
         if count == 1:
             replica[fit] = 0
         else:
-            replica[fit] = np.fromiter(iter(self.route, None), np.int32, fitting)
+            replica[fit] = np.fromiter(iter(self.router.choose, None), np.int32, fitting)
         owner = np.full(len(requests), -1, dtype=np.int32)
         owner[rows] = replica
         refused = np.zeros(len(requests), dtype=np.bool_)
@@ -256,31 +284,32 @@ class _Cluster:
     def _deliver(self, sequence: Sequence) -> int:
         """A request reaches the router, now; return the replica, -1 for none."""
         if sequence.prompt_tokens + sequence.output_tokens > self.longest:
-            self.recorder.ended(sequence, -1, REJECTED, -1.0)
+            self.recorder.outcomes.ended(sequence, -1, REJECTED, -1.0)
             if self.client is not None:
                 self.client.rejected(sequence, sequence.arrival_s)
             elif self.loop is not None:
                 self.loop.start_thinking(sequence.arrival_s)
             return -1
-        number = self.route()
-        self.loads[number] += 1
+        number = self.router.choose()
+        self.router.sent(number)
         self.replicas[number].submit(sequence)
         return number
 
     def _hang_up(self, sequence: Sequence, number: int) -> None:
         """A client no longer wants what a replica has, now."""
-        self.loads[number] -= 1
         self.replicas[number].abort(sequence)
+        self.router.left(number, 1)
 
     def _finished(self, finished: list[Sequence], number: int, now_s: float) -> None:
         client, loop = self.client, self.loop
+        self.clock.now_is(now_s)
         self.clock.turn, self.clock.turn_s = number, now_s
         if client is not None:
             finished = client.wanted(finished)
-        self.loads[number] -= len(finished)
+        self.router.left(number, len(finished))
         if client is not None:
             finished = client.ended(finished, now_s)
-        self.recorder.finished(finished, number, now_s)
+        self.recorder.outcomes.finished(finished, number, now_s)
         if client is None and loop is not None:
             for _ in finished:
                 loop.start_thinking(now_s, at_once=True)

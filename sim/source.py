@@ -8,7 +8,7 @@ import numpy.typing as npt
 from simpy.events import Event
 
 from sim.clock import URGENT, Clock
-from sim.sequence import Sequence
+from sim.engine.sequence import Sequence
 from workloads.requests import Floats, Requests
 
 Send = Callable[[Sequence], None]

@@ -1,7 +1,7 @@
 """Shares of FLOPs and of run time of a decoder's operators, beside those published for BERT."""
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -26,6 +26,7 @@ class OperatorClasses(TableStudy):
 
     table: Literal["operator_classes"] = "operator_classes"
     """Which table."""
+    timed: ClassVar[bool] = True
     model: str = "gpt2"
     """The decoder that torch runs, with random weights: a name or a config.json."""
     layers: PositiveInt = 4

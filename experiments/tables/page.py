@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -96,6 +96,8 @@ class TableStudy(BaseModel):
     """What the study asks, in a line."""
     table: str
     """Which table."""
+    timed: ClassVar[bool] = False
+    """Whether it has times of this machine in it, which are never the same again."""
 
     @abstractmethod
     def page(self) -> Page:

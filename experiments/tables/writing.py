@@ -4,18 +4,16 @@ TABLE.csv        one row per quantity: text's formula, printed, formula's value,
 one .csv, .png   per curve and picture
 TABLE.md         the same for reading, pictures included
 study.yaml       resolved; running it again repeats the study
-manifest.json    versions, machine, when, how long
+manifest.json    versions, machine, when, how long; and what of the folder is ours
 """
 
-import json
-import shutil
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments.errors import StudyError
 from experiments.tables.page import COLUMNS, Page, Row, TableStudy
@@ -29,37 +27,44 @@ CHANGED = (
 )
 
 
-def run_table(study: TableStudy, out: Path) -> Page:
+def run_table(study: TableStudy, out: Path, overwrite: bool = False) -> Page:
     """Compute the table and leave its folder behind.
 
     Raises:
-        StudyError: inputs that cannot be computed, or ``out`` cannot be written.
+        StudyError: inputs that cannot be computed, or ``out`` cannot be written or holds what may
+            not be replaced.
+        RunError: something that is not ours came in the way of the results.
     """
-    from experiments.assemble import write_csv
-    from experiments.drawing import drawing
-    from experiments.folder import MANIFEST, check_out, claimed, publish
+    from experiments.folder import Wanted, check, results_folder
+    from experiments.publish import claimed, publish
 
     started = time.perf_counter()
-    out = out.absolute()
-    check_out(out)
+    place = results_folder(out)
+    names = {"study.yaml", "manifest.json", f"{study.table}.csv", f"{study.table}.md"}
+    wanted = Wanted(frozenset(names), study.name, _identity(study), overwrite)
+    check(place, wanted, by_content=False)
     page = computed(study)
-    with claimed(out) as partial:
-        whole = partial / "whole"
-        shutil.rmtree(whole, ignore_errors=True)
-        whole.mkdir()
-        write_csv(frame(page), whole / f"{study.table}.csv")
-        for name, curve in page.curves.items():
-            write_csv(curve, whole / f"{name}.csv")
-        for name, picture in page.pictures.items():
-            path = whole / f"{name}.png"
-            with drawing(path, picture.width_in, picture.height_in) as figure:
-                picture.draw(figure)
-        text = markdown(page, note="" if study.has_inputs_of_the_texts() else CHANGED)
-        (whole / f"{study.table}.md").write_text(text, encoding="utf-8", newline="\n")
-        _write_study(study, whole / "study.yaml")
-        _write_manifest(study, whole / MANIFEST, time.perf_counter() - started)
-        publish(whole, out)
+    names |= {f"{name}.csv" for name in page.curves} | {f"{name}.png" for name in page.pictures}
+    with claimed(place, replace(wanted, names=frozenset(names))) as work:
+        _write(study, page, work.new)
+        publish(work, _facts(study, time.perf_counter() - started))
     return page
+
+
+def _write(study: TableStudy, page: Page, folder: Path) -> None:
+    from experiments.assemble import write_csv
+    from experiments.drawing import drawing
+
+    write_csv(frame(page), folder / f"{study.table}.csv")
+    for name, curve in page.curves.items():
+        write_csv(curve, folder / f"{name}.csv")
+    for name, picture in page.pictures.items():
+        path = folder / f"{name}.png"
+        with drawing(path, picture.width_in, picture.height_in) as figure:
+            picture.draw(figure)
+    text = markdown(page, note="" if study.has_inputs_of_the_texts() else CHANGED)
+    (folder / f"{study.table}.md").write_text(text, encoding="utf-8", newline="\n")
+    _write_study(study, folder / "study.yaml")
 
 
 def computed(study: TableStudy) -> Page:
@@ -138,11 +143,17 @@ def _write_study(study: TableStudy, path: Path) -> None:
         write_plain_yaml(study.model_dump(mode="json"), file)
 
 
-def _write_manifest(study: TableStudy, path: Path, wall_s: float) -> None:
+def _identity(study: TableStudy) -> str | None:
+    from experiments.identity import code_digest, digest_of
+
+    content = study.model_dump(mode="json", exclude={"description"})
+    return None if study.timed else digest_of([content, code_digest()])
+
+
+def _facts(study: TableStudy, wall_s: float) -> dict[str, Any]:
     from experiments.identity import code_digest, machine, versions
 
-    manifest = {
-        "study": study.name,
+    return {
         "kind": study.kind,
         "table": study.table,
         "versions": versions() | _torch_version(),
@@ -151,7 +162,6 @@ def _write_manifest(study: TableStudy, path: Path, wall_s: float) -> None:
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_s": round(wall_s, 3),
     }
-    path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
 def _torch_version() -> dict[str, str]:

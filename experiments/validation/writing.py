@@ -1,17 +1,16 @@
 """The files of a validation."""
 
 import argparse
-import json
-import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from experiments.identity import code_digest, file_digest, machine, versions
-from experiments.validation.parity import draw_parity
-from experiments.validation.predict import Prediction
-from experiments.validation.rows import Skipped
+from experiments.identity import code_digest, digest_of, file_digest, machine, versions
+from experiments.validation.parity import PICTURES, draw_parity
+from experiments.validation.per_request import PerRequestError, find_file
+from experiments.validation.predict import Plan, Prediction
+from experiments.validation.rows import Skipped, Table
 from experiments.validation.tables import (
     assumptions_table,
     errors_table,
@@ -23,6 +22,15 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 DIGITS = "%.6g"
+TABLES = ("errors", "summary", "skipped", "assumptions", "ablation")
+FILES = frozenset(
+    {
+        "manifest.json",
+        *(f"{name}.csv" for name in TABLES),
+        *(f"parity_{name}.png" for name in PICTURES),
+    }
+)
+"""Every file that a validation may leave."""
 
 
 def write_results(
@@ -30,14 +38,10 @@ def write_results(
     predictions: Sequence[Prediction],
     skipped: Sequence[Skipped],
     ablation: "DataFrame | None",
-    options: argparse.Namespace,
 ) -> "DataFrame":
-    """Write every file into a new folder; return the summary."""
+    """Write every file but the manifest into a folder; return the summary."""
     import pandas as pd
 
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir()
     errors = errors_table(predictions)
     summary = summary_table(predictions, errors)
     tables = {
@@ -62,12 +66,19 @@ def write_results(
         note += " (none: NOT CALIBRATED, datasheet peaks)"
     if len(errors):
         draw_parity(errors, about, folder, note)
-    manifest = {
+    return summary
+
+
+def facts_of(
+    predictions: Sequence[Prediction], skipped: Sequence[Skipped], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Return what the manifest tells."""
+    return {
         "runs": str(options.runs),
         "runs_sha256": file_digest(options.runs),
         "only": options.only,
         "seeds": options.seeds,
-        "calibrations": calibrations,
+        "calibrations": sorted({one.calibration for one in predictions}),
         "calibration_draws": options.calibration_draws,
         "rows_predicted": len(predictions),
         "rows_skipped": len(skipped),
@@ -76,5 +87,20 @@ def write_results(
         "machine": machine(),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    return summary
+
+
+def identity_of(table: Table, planned: Plan, options: argparse.Namespace) -> str:
+    """Return a digest of all that the results depend on."""
+    rows = [row for run in table.runs for row in run.rows]
+    recorded = sorted({row.per_request_file for row in rows if row.per_request_file is not None})
+    prices = sorted({task.calibration.model_dump_json() for task in planned.tasks})
+    settings = (options.only, options.seeds, options.calibration_draws, options.ablation)
+    files = [_file_digest(table.folder, name) for name in recorded]
+    return digest_of([file_digest(options.runs), files, prices, settings, code_digest()])
+
+
+def _file_digest(folder: Path, name: str) -> str | None:
+    try:
+        return file_digest(find_file(folder, name))
+    except (PerRequestError, OSError):  # its rows are skipped, and say why
+        return None

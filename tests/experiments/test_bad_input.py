@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from study_files import SMALL, refused, start_cli, write_study
+from study_files import ROOT, SMALL, refused, start_cli, write_study
 
 CSV = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n"
 
@@ -140,6 +140,15 @@ BAD_COMMANDS = {
     "output below a file": (["small.yaml", "--out", "small.yaml/x"], ["cannot be written"]),
     "output is not ours": (["small.yaml", "--out", "mine"], ["not a results folder", "letter.txt"]),
     "output without manifest": (["small.yaml", "--out", "csv"], ["csv is not a results folder"]),
+    "output of no name": (["small.yaml", "--out", ""], ["--out is empty, expected a folder"]),
+    "long name": (["small.yaml", "--out", "a" * 300], ["aaa... cannot be", "File name too long"]),
+    "this folder": (["small.yaml", "--out", "."], ["--out . is the folder that you are in"]),
+    "the one above": (["small.yaml", "--out", ".."], ["--out .. is the folder that you are in"]),
+    "the root": (["small.yaml", "--out", "/"], ["--out / is the folder that you are in, or one"]),
+    "dangling link": (["small.yaml", "--out", "link"], ["--out link is a link to nothing"]),
+    "source code": (["small.yaml", "--out", f"{ROOT}/sim/x"], ["is in sim/ of headroom itself"]),
+    "work folder": (["small.yaml", "--out", "a/.headroom-work/b"], ["is for unfinished runs"]),
+    "control characters": (["small.yaml", "--out", "small.yaml/\x1b[2J"], ["small.yaml/?[2J can"]),
 }
 
 
@@ -156,6 +165,7 @@ def test_bad_command(
     for name in ("mine/letter.txt", "csv/summary.csv"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text("precious")
+    (tmp_path / "link").symlink_to("nothing")
     message = refused(capsys, tmp_path, *argv)
     for words in expected:
         assert words in message

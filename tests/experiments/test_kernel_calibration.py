@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 
 from experiments.calibrate import main
+from experiments.folder import signed_file
 from experiments.kernel_fit import fit_surface
 from experiments.kernel_tables import read_fastest, read_table
+from experiments.work_folder import held
 from hardware.calibration import load_calibration
 from hardware.gpu import load_gpu
 
@@ -95,6 +97,34 @@ def test_tables_become_a_calibration(
     shown = capsys.readouterr().out
     assert "gemm bf16" in shown
     assert not kernels.experts
+
+
+def test_a_calibration_replaces_none_but_its_own(
+    tables: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, picture = tmp_path / "mine.yaml", tmp_path / "mine.png"
+    arguments = ["--from-kernels", str(tables), "--gpu", "a100", "--out", str(out)]
+    for mine in (out, picture):
+        mine.write_text("precious")
+        assert main([*arguments, "--overwrite"]) == 2
+        assert f"holds {mine.name}, not from headroom" in capsys.readouterr().err
+        assert mine.read_text() == "precious"
+        mine.unlink()
+    place = signed_file(out)
+    with held(place.work, place.out):
+        assert main(arguments) == 2
+    assert "is being written by another run" in capsys.readouterr().err
+    assert main(arguments) == 0
+    first = out.read_bytes()
+    assert main(arguments) == 2
+    assert "holds earlier results" in capsys.readouterr().err
+    assert main([*arguments, "--overwrite"]) == 0
+    assert out.read_bytes() == first
+    out.write_text(out.read_text().replace("0.8", "0.7"))
+    edited = out.read_bytes()
+    assert main([*arguments, "--overwrite"]) == 2
+    assert out.read_bytes() == edited
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.png", "mine.yaml", "tables"]
 
 
 @pytest.mark.parametrize(

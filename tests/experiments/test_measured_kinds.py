@@ -85,10 +85,17 @@ def test_generation_with_and_without_cache(folder: Path, capsys) -> None:
     assert "speed-up" in capsys.readouterr().out
 
 
-def test_the_resolved_study_can_be_run_again(folder: Path) -> None:
+def test_the_resolved_study_can_be_run_again(folder: Path, capsys) -> None:
     out = folder / "out"
     assert run.main([str(folder / "caching.yaml"), "--out", str(out)]) == 0
     assert run.main([str(out / "study.yaml"), "--dry-run"]) == 0
+    measured = (out / "latency.csv").read_bytes()
+    assert run.main([str(out / "study.yaml"), "--out", str(out)]) == 2
+    assert "holds earlier results, which new ones would not equal" in capsys.readouterr().err
+    assert (out / "latency.csv").read_bytes() == measured
+    (out / "notes.md").write_text("mine")
+    assert run.main([str(out / "study.yaml"), "--out", str(out), "--overwrite"]) == 0
+    assert names(out) == COMMON | {"latency.csv", "latency.png", "notes.md"}
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,11 @@ def test_pages_are_written_where_asked(tmp_path: Path, capsys: pytest.CaptureFix
     assert reference.main(["--out", str(tmp_path / "docs")]) == 0
     assert sorted(path.name for path in (tmp_path / "docs").iterdir()) == sorted(reference.PAGES)
     assert "study_reference.md" in capsys.readouterr().out
+    assert reference.main(["--out", str(tmp_path / "docs")]) == 0
+    (tmp_path / "docs" / "metrics.md").write_text("my own")
+    assert reference.main(["--out", str(tmp_path / "docs")]) == 2
+    assert "metrics.md is not a page of ours" in capsys.readouterr().err
+    assert (tmp_path / "docs" / "metrics.md").read_text() == "my own"
 
 
 def test_every_key_and_name_has_its_place() -> None:

@@ -13,11 +13,12 @@ import pytest
 from study_files import SMALL, run_cli, start_cli, tables_of, write_study
 
 from experiments.assemble import RequestsFile
-from experiments.folder import claimed, publish
-from experiments.pieces import is_whole
+from experiments.folder import results_folder
+from experiments.local import run_one
 from experiments.plan import prepare
 from experiments.study import read_raw
-from experiments.sweep import Run, runs_of
+from experiments.sweep import Run, runs_of, unfinished
+from experiments.work_folder import WORK, held
 
 LONG = SMALL.replace("num_requests: 20", "num_requests: 4000").replace(
     "[1, 4]", "[1, 2, 3, 4, 5, 6]"
@@ -31,11 +32,11 @@ def _without_drawings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("experiments.results._draw", lambda *_: None)
 
 
-def wait_for_pieces(partial: Path, count: int, process: "subprocess.Popen[str]") -> list[str]:
+def wait_for_pieces(work: Path, count: int, process: "subprocess.Popen[str]") -> list[str]:
     """Wait until so many runs are finished, and return their files."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        found = [path.name for path in partial.glob("*.parquet")]
+        found = [path.name for path in work.glob("*.parquet")]
         if len(found) >= count:
             return found
         assert process.poll() is None, "the sweep ended before it could be stopped"
@@ -47,13 +48,13 @@ def wait_for_pieces(partial: Path, count: int, process: "subprocess.Popen[str]")
 def test_killed_sweep_goes_on(jobs: int, tmp_path: Path) -> None:
     path = write_study(tmp_path, LONG)
     process = start_cli(path, "--out", "killed", "--jobs", jobs, cwd=tmp_path)
-    kept = wait_for_pieces(tmp_path / "killed.partial", 3, process)
+    kept = wait_for_pieces(tmp_path / "killed" / WORK, 3, process)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert not (tmp_path / "killed").exists(), "results are whole or not there"
+    assert os.listdir(tmp_path / "killed") == [WORK], "results are whole or not there"
 
-    before = {name: (tmp_path / "killed.partial" / name).stat().st_mtime_ns for name in kept}
+    before = {name: (tmp_path / "killed" / WORK / name).stat().st_mtime_ns for name in kept}
     for out, again in (("whole", 3 - jobs), ("killed", jobs)):
         process = start_cli(path, "--out", out, "--jobs", again, cwd=tmp_path)
         process.communicate()
@@ -67,13 +68,13 @@ def test_killed_sweep_goes_on(jobs: int, tmp_path: Path) -> None:
 def test_interrupt_keeps_finished_runs_and_says_how_to_go_on(tmp_path: Path) -> None:
     path = write_study(tmp_path, LONG)
     process = start_cli(path, "--out", "out", "--jobs", 2, cwd=tmp_path)
-    kept = wait_for_pieces(tmp_path / "out.partial", 2, process)
+    kept = wait_for_pieces(tmp_path / "out" / WORK, 2, process)
     process.send_signal(signal.SIGINT)
     _, message = process.communicate(timeout=60)
     assert process.returncode == 130
     assert message == "interrupted; finished runs are kept, run the same command to go on\n"
-    assert set(kept) <= set(os.listdir(tmp_path / "out.partial"))
-    assert not (tmp_path / "out").exists()
+    assert set(kept) <= set(os.listdir(tmp_path / "out" / WORK))
+    assert os.listdir(tmp_path / "out") == [WORK]
 
 
 def test_changed_study_uses_no_stale_piece(tmp_path: Path) -> None:
@@ -86,46 +87,31 @@ def test_changed_study_uses_no_stale_piece(tmp_path: Path) -> None:
     assert files[0] < files[2], "a longer sweep keeps what it has"
 
 
-def test_torn_piece_is_run_again(tmp_path: Path) -> None:
-    path, out = write_study(tmp_path), tmp_path / "out"
-    assert run_cli(path, "--out", tmp_path / "whole") == 0
-    torn = runs_of(prepare(read_raw(path)), tmp_path / "out.partial")[0].path
-    torn.parent.mkdir()
-    torn.write_bytes((tmp_path / "whole" / "requests.parquet").read_bytes()[:-20])
-    assert not is_whole(torn)
-    assert run_cli(path, "--out", out) == 0
-    assert tables_of(out) == tables_of(tmp_path / "whole")
-
-
-def test_earlier_results_are_replaced_as_a_whole(tmp_path: Path) -> None:
-    path, out = write_study(tmp_path), tmp_path / "out"
-    assert run_cli(path, "--out", out) == 0
-    (out / "extra.png").write_text("of an earlier version")
-    assert run_cli(path, "--out", out, "--set", "sweep={}") == 0
-    assert not (out / "extra.png").exists()
-    assert len((out / "runs.csv").read_text().splitlines()) == 3
-    assert sorted(os.listdir(tmp_path)) == ["out", "small.yaml"]
-
-
-def test_replacement_that_was_killed_in_the_middle_is_undone(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    with claimed(out) as partial:
-        (partial / "whole").mkdir()
-        (partial / "whole" / "manifest.json").write_text("first")
-        publish(partial / "whole", out)
-    os.rename(out, tmp_path / "out.replaced")
-    with claimed(out):
-        assert (out / "manifest.json").read_text() == "first"
-    assert sorted(os.listdir(tmp_path)) == ["out"]
-
-
-def test_two_runs_into_one_folder_are_refused(
+def test_damaged_pieces_are_noticed_and_run_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_study(tmp_path)
-    with claimed(tmp_path / "out"):
-        assert run_cli(path, "--out", tmp_path / "out") == 2
-    assert "is being written by another run" in capsys.readouterr().err
+    assert run_cli(path, "--out", tmp_path / "whole") == 0
+    place = results_folder(tmp_path / "out")
+    runs = runs_of(prepare(read_raw(path)), place.work)
+    with held(place.work, place.out):
+        for run in runs:
+            run_one(run)
+    assert not unfinished(runs)
+    torn, flipped, unsigned = (run.path for run in runs[:3])
+    torn.write_bytes(torn.read_bytes()[:-20])
+    content = bytearray(flipped.read_bytes())
+    content[len(content) // 3] ^= 1
+    flipped.write_bytes(content)
+    unsigned.with_suffix(".sha256").unlink()
+    assert [run.path for run in unfinished(runs)] == [torn, flipped, unsigned]
+    capsys.readouterr()
+    assert run_cli(path, "--out", tmp_path / "out") == 0
+    message = capsys.readouterr().err
+    for run in runs[:3]:
+        assert f"{run.label} was finished but is damaged; simulated again\n" in message
+    assert "4 runs, 1 of them from an interrupted call" in message
+    assert tables_of(tmp_path / "out") == tables_of(tmp_path / "whole")
 
 
 def test_killed_worker_is_one_clear_error(
@@ -133,7 +119,7 @@ def test_killed_worker_is_one_clear_error(
 ) -> None:
     path = write_study(tmp_path, LONG)
     process = start_cli(path, "--out", "out", "--jobs", 2, cwd=tmp_path)
-    wait_for_pieces(tmp_path / "out.partial", 1, process)
+    wait_for_pieces(tmp_path / "out" / WORK, 1, process)
     os.kill(children_of(process.pid)[0], signal.SIGKILL)
     _, message = process.communicate(timeout=60)
     assert process.returncode == 2
@@ -163,6 +149,7 @@ def test_full_disk_stops_the_workers_and_keeps_finished_runs(
     message = capsys.readouterr().err
     assert "No space left on device; finished runs are kept, run the same command" in message
     assert not set(active_children()) - before
-    assert sorted(os.listdir(tmp_path)) == ["out.partial", "small.yaml"]
-    assert "requests.growing" not in os.listdir(tmp_path / "out.partial")
-    assert list((tmp_path / "out.partial").glob("*.parquet"))
+    assert sorted(os.listdir(tmp_path)) == ["out", "small.yaml"]
+    assert os.listdir(tmp_path / "out") == [WORK]
+    assert "requests.growing" not in os.listdir(tmp_path / "out" / WORK)
+    assert list((tmp_path / "out" / WORK).glob("*.parquet"))

@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.folder import results_folder
+from experiments.validate import main
 from experiments.validation.figures import is_saturated, offered_per_s
 from experiments.validation.predict import plan, predict
 from experiments.validation.rows import read_table, row_of
 from experiments.validation.tables import ERRORS, errors_table
+from experiments.work_folder import held
 from hardware.calibration import DATASHEET
 from sim.scenario import build_scenario
 from sim.simulation import simulate
@@ -164,6 +167,31 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     done = validate(recorded_table(tmp_path), "--out", tmp_path)
     assert done.returncode == 2
     assert "is not a results folder" in done.stderr
+
+
+def test_a_comparison_replaces_its_own_results_and_no_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(recorded_table(tmp_path)), "--only", "^a", "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--jobs", "1"]) == 0
+    errors = (tmp_path / "out" / "errors.csv").read_bytes()
+    (tmp_path / "out" / "notes.md").write_text("mine")
+    assert main([*arguments, "--jobs", "1"]) == 0
+    assert (tmp_path / "out" / "errors.csv").read_bytes() == errors
+    others = [*arguments, "--seeds", "1", "--calibration", "none"]
+    assert main(others) == 2
+    assert "comparison with runs.csv with other settings" in capsys.readouterr().err
+    assert (tmp_path / "out" / "errors.csv").read_bytes() == errors
+    place = results_folder(tmp_path / "out")
+    with held(place.work, place.out):
+        assert main([*others, "--overwrite"]) == 2
+    assert "is being written by another run" in capsys.readouterr().err
+    assert main([*others, "--overwrite"]) == 0
+    assert (tmp_path / "out" / "errors.csv").read_bytes() != errors
+    (tmp_path / "out" / "summary.csv").write_text("mine, too")
+    assert main([*others, "--overwrite"]) == 2
+    assert (tmp_path / "out" / "summary.csv").read_text() == "mine, too"
+    assert (tmp_path / "out" / "notes.md").read_text() == "mine"
 
 
 def test_figures_are_those_of_the_requests(tmp_path: Path) -> None:

@@ -123,7 +123,9 @@ def test_every_piece_reads_all_keys_before_it() -> None:
 def test_a_few_tokens_after_a_long_past_cost_a_tile_and_reading() -> None:
     chunks = price().chunk_cost
     assert chunks.seconds(1, 1000) == chunks.seconds(16, 1000) == chunks.seconds(64, 1000)
-    read_s = SPEC.num_layers * 2 * attention_of(SPEC).kv_size * 2 * 100_000 / GPU.bandwidth_bytes_per_s
+    read_s = (
+        SPEC.num_layers * 2 * attention_of(SPEC).kv_size * 2 * 100_000 / GPU.bandwidth_bytes_per_s
+    )
     assert chunks.seconds(1, 100_000) > read_s
 
 

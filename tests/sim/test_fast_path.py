@@ -1,6 +1,7 @@
 """What makes the simulator fast changes nothing: runs of steps, the clock's shortcut, dealing."""
 
 from array import array
+from dataclasses import replace
 from itertools import accumulate
 from math import inf
 
@@ -14,10 +15,10 @@ from hardware.step_cost import StepCost
 from model.spec import load_spec
 from sim import simulation
 from sim.clock import URGENT, Clock
+from sim.engine.waiting import waiting_queue
 from sim.engine_config import EngineConfig
 from sim.result import UNFINISHED
 from sim.scenario import ClientConfig, ClusterConfig, Scenario, build_scenario
-from sim.waiting import waiting_queue
 from tests.sim import small
 from tests.sim.test_against_reference import assert_equal_to_reference
 from workloads.requests import Requests
@@ -193,3 +194,37 @@ def test_so_does_an_answer_that_a_client_sees_at_once() -> None:
     scenario = small.scenario(replicas=2, max_num_seqs=3, client=ClientConfig(max_concurrency=2))
     requests = small.requests([], [2] * 6, [5, 4, 2, 3, 1, 1], [0] * 6, users=2, think_s=[0.0] * 6)
     assert_equal_to_reference(scenario, requests)
+
+
+def bent(setup: Scenario) -> Scenario:
+    """Attention of decodes gets dearer by the position from 20 positions a sequence on."""
+    pieces = [
+        ((20 * count, flat_s - 20 * count * 9 * slope_s, 10 * slope_s), (0, flat_s, slope_s))
+        for count, ((_, flat_s, slope_s),) in enumerate(setup.price.decode_pieces)
+    ]
+    return replace(setup, price=replace(setup.price, decode_pieces=pieces))
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_router_sees_the_tokens_of_a_replica_whose_step_has_just_ended(ahead: bool) -> None:
+    setup = small.scenario(
+        replicas=3, router="least_tokens", max_num_seqs=4, max_num_batched_tokens=64,
+        async_scheduling=ahead,
+    )  # fmt: skip
+    rng, rows = np.random.default_rng(0), 150
+    prompts, outputs = rng.integers(1, 60, rows).tolist(), rng.integers(1, 40, rows).tolist()
+    requests = small.requests([], prompts, outputs, [0] * rows, users=12, think_s=[0.0] * rows)
+    assert_equal_to_reference(setup, requests)
+
+
+@pytest.mark.parametrize("bend", [False, True])
+def test_where_all_seats_are_taken_an_arrival_cuts_no_run_short(bend: bool) -> None:
+    setup = small.scenario(max_num_seqs=2, num_gpu_blocks=2000)
+    setup = bent(setup) if bend else setup
+    rng, rows = np.random.default_rng(0), 150
+    requests = small.requests(
+        np.cumsum(rng.exponential(5e-3, rows)).tolist(),
+        rng.integers(1, 60, rows).tolist(),
+        rng.integers(1, 60, rows).tolist(),
+    )
+    assert_equal_to_reference(setup, requests)

@@ -1,15 +1,19 @@
 """Blocks held are those of the sequences, under any sequence of operations, preemption included."""
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sim.async_scheduling import AsyncChunkedPrefill
-from sim.chunked_prefill import ChunkedPrefill
-from sim.kv_cache import BlockPool
-from sim.scheduler import PrefillFirst, Scheduler, Static
-from sim.sequence import Sequence
+from sim.engine.chunked_prefill import ChunkedPrefill
+from sim.engine.kv_cache import BlockPool
+from sim.engine.scheduler import Scheduler
+from sim.engine.sequence import Sequence
+from sim.engine.waiting import waiting_queue
+from sim.engine.whole_prompts import PrefillFirst, Static
 
 
 class KvCacheMachine(RuleBasedStateMachine):
@@ -18,7 +22,9 @@ class KvCacheMachine(RuleBasedStateMachine):
     scheduler: Scheduler
 
     @initialize(
-        kind=st.sampled_from([ChunkedPrefill, AsyncChunkedPrefill, PrefillFirst, Static]),
+        kind=st.sampled_from(
+            [ChunkedPrefill, partial(ChunkedPrefill, ahead=True), PrefillFirst, Static]
+        ),
         num_blocks=st.integers(4, 30),
         block_size=st.sampled_from([1, 3, 16]),
         order=st.sampled_from(["fcfs", "shortest_prompt", "priority"]),
@@ -26,18 +32,17 @@ class KvCacheMachine(RuleBasedStateMachine):
     )
     def start(
         self,
-        kind: type[Scheduler],
+        kind: Callable[..., Scheduler],
         num_blocks: int,
         block_size: int,
         order: str,
         window: int | None,
     ) -> None:
         self.scheduler = kind(
-            num_blocks=num_blocks,
-            block_size=block_size,
+            BlockPool(num_blocks, block_size),
+            waiting_queue(order),
             max_num_seqs=6,
             token_budget=24,
-            order=order,
             sliding_window=window,
         )
         self.admitted = self.finished = self.preempted = 0

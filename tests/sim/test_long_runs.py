@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim import blocks, recorder, recording
+from sim.engine.journal import SEGMENT_BYTES, Journal
 from sim.metrics import summarise, timeline
 from sim.scenario import Scenario
 from sim.simulation import can_be_split, simulate, simulate_part, whole
@@ -83,21 +84,21 @@ def test_prompts_alone_are_written_away_or_seldom_copied(
 ) -> None:
     """Without decode steps nothing has to stay; behind the last one rows stay, and add up."""
     hand_over_often(monkeypatch)
-    copied, left, take = 0, 0, recorder.ReplicaRecorder.take
+    copied, left, take = 0, 0, recorder.take
 
-    def counted(self: recorder.ReplicaRecorder, everything: bool) -> recorder.Taken:
+    def counted(journal: Journal, everything: bool) -> recorder.Taken:
         nonlocal copied, left
-        copied += len(self.segments)
-        taken = take(self, everything)
-        left = max(left, len(self.segments))
+        copied += len(journal.segments)
+        taken = take(journal, everything)
+        left = max(left, len(journal.segments))
         return taken
 
-    monkeypatch.setattr(recorder.ReplicaRecorder, "take", counted)
+    monkeypatch.setattr(recorder, "take", counted)
     rows = 500
     outputs = [9] * decoding + [1] * (rows - decoding)
     requests = small.requests([0.05 * row for row in range(rows)], [20] * rows, outputs)
     result = assert_equal_to_reference(small.scenario(num_gpu_blocks=100), requests)
-    row_bytes = recorder._SEGMENT_BYTES
+    row_bytes = SEGMENT_BYTES
     assert copied <= 4 * len(result.segments["steps"]) * row_bytes
     assert decoding or left == 0
 

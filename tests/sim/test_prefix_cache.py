@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.chunked_prefill import CachingChunkedPrefill
+from sim.engine.chunked_prefill import ChunkedPrefill
+from sim.engine.prefix_cache import PrefixCache
+from sim.engine.sequence import Block, Sequence
+from sim.engine.waiting import waiting_queue
 from sim.engine_config import EngineConfig
 from sim.metrics import summarise
-from sim.prefix_cache import Block, PrefixCache
-from sim.sequence import Sequence
-from sim.simulation import simulate
+from sim.simulation import block_keys, simulate
 from tests.sim import small
 from tests.sim.test_against_reference import assert_equal_to_reference
 from workloads.prefixes import prompt_prefixes
@@ -24,18 +25,25 @@ def same_prompt(*prompt_tokens: int) -> Prefixes:
     return prompt_prefixes(lengths, prompt_id=np.zeros(len(lengths), dtype=np.int64))
 
 
-def caching(prefixes: Prefixes, **changes: object) -> CachingChunkedPrefill:
-    base = {"num_blocks": 100, "block_size": 4, "max_num_seqs": 4, "token_budget": 16}
-    return CachingChunkedPrefill(prefixes=prefixes, **(base | changes))
+def caching(
+    prefixes: Prefixes, num_blocks: int = 100, max_num_seqs: int = 4, order: str = "fcfs"
+) -> ChunkedPrefill:
+    pool = PrefixCache(num_blocks, 4, block_keys(prefixes, 4))
+    return ChunkedPrefill(pool, waiting_queue(order), max_num_seqs, 16)
 
 
-def log(scheduler: CachingChunkedPrefill, *sequences: Sequence) -> Log:
+def cache_of(scheduler: ChunkedPrefill) -> PrefixCache:
+    assert isinstance(scheduler.pool, PrefixCache)
+    return scheduler.pool
+
+
+def log(scheduler: ChunkedPrefill, *sequences: Sequence) -> Log:
     """Run to the end, one step at a time: (decodes, chunks with their past, rows that ended)."""
     for each in sequences:
         scheduler.admit(each)
     events: Log = []
     while (batch := scheduler.next_batch(0.0)) is not None:
-        scheduler.pool.check_cache(each.blocks for each in scheduler.running)
+        cache_of(scheduler).check_cache([each.blocks for each in scheduler.running])
         ended = [each.request for each in scheduler.complete(batch)]
         chunks = [(s.request, *c) for s, c in zip(batch.prefills, batch.chunks, strict=True)]
         events.append((batch.decodes, chunks, ended))
@@ -103,7 +111,7 @@ def test_a_preempted_request_finds_its_own_blocks() -> None:
 def test_an_answer_is_found_while_it_is_generated() -> None:
     # Both are the same text. Row 0's third block is full when its sixth token of the answer, the
     # 12th in all, is in the step: the seventh step; row 1 comes then, and computes the last token.
-    scheduler = caching(same_prompt(14, 14), token_budget=16)
+    scheduler = caching(same_prompt(14, 14))
     scheduler.admit(row(0, 6, 8))
     for _ in range(6):
         batch = scheduler.next_batch(0.0)
@@ -123,36 +131,51 @@ def test_an_answer_is_found_by_the_prompt_that_goes_on_from_it() -> None:
     assert log(scheduler, row(1, 13, 1)) == [(0, [(1, 5, 8)], [1])]
 
 
+def pool_of_three(unhashed_first: bool = False) -> PrefixCache:
+    """Three blocks of four; the first of every text is the same."""
+    return PrefixCache(3, 4, lambda _: [7], unhashed_first)
+
+
+def held(pool: PrefixCache, tokens: int) -> Sequence:
+    """A request that finds nothing, for want of a full block before its last token, and starts."""
+    each = row(0, min(tokens, 4), 9)
+    pool.arrive(each)
+    assert pool.find(each) == 0
+    pool.start(each, tokens)
+    each.kv_tokens = tokens
+    return each
+
+
+def found(pool: PrefixCache) -> list[Block]:
+    probe = row(1, 5, 1)
+    pool.arrive(probe)
+    pool.find(probe)
+    return pool.hits
+
+
 def test_the_oldest_of_equal_blocks_is_found_and_the_next_when_it_is_gone() -> None:
-    pool = PrefixCache(3, 4)
-    held: list[list[Block]] = [[], [], []]
-    for blocks in held:
-        pool.take(1)
-        pool.name(blocks, [7], 1)
-    for blocks in held:
-        assert pool.find([7], 1) == [blocks[0]]
-        pool.release(blocks, 0, 0)
+    pool = pool_of_three()
+    rows = [held(pool, 4) for _ in range(3)]
+    for each in rows:
+        assert found(pool) == each.blocks
+        pool.end([each], 0)
         pool.take(1)  # takes what has just become free
-    assert pool.find([7], 1) == []
+    assert found(pool) == []
 
 
 def test_blocks_that_are_not_full_can_be_reused_first() -> None:
-    for unhashed_first, left in ((False, []), (True, [7])):
-        pool = PrefixCache(3, 4, unhashed_first)
-        blocks: list[Block] = []
-        pool.take(3)
-        pool.name(blocks, [7], 1)
-        pool.release(blocks, 0, 0)  # free since long, and full
-        pool.release([], 0, 2)
-        pool.take(2)
-        assert [block.key for block in pool.find([7], 1)] == left
+    for unhashed_first, left in ((False, 0), (True, 1)):
+        pool = pool_of_three(unhashed_first)
+        pool.end([held(pool, 4)], 0)  # free since long, and full
+        pool.take(1)
+        pool.end([held(pool, 3)], 0)  # takes the third; never full
+        pool.take(1)
+        assert len(found(pool)) == left
 
 
 def test_the_cache_names_what_disagrees() -> None:
-    pool = PrefixCache(3, 4)
-    blocks: list[Block] = []
-    pool.take(1)
-    pool.name(blocks, [7], 1)
+    pool = pool_of_three()
+    blocks = held(pool, 4).blocks
     with pytest.raises(AssertionError, match="block 7 counts 1 holders, 2 requests hold it"):
         pool.check_cache([blocks, blocks])
     with pytest.raises(AssertionError, match="1 blocks can be found, 0 free and 0 held ones"):
@@ -181,19 +204,19 @@ def test_blocks_add_up_with_sharing(seed: int, num_blocks: int, order: str) -> N
     assert scheduler.pool.held == 0
 
 
-def _step(scheduler: CachingChunkedPrefill) -> None:
+def _step(scheduler: ChunkedPrefill) -> None:
     batch = scheduler.next_batch(0.0)
     assert batch is not None
     scheduler.complete(batch, batch.steps)
     step = scheduler.decoding.step
-    pool, held = scheduler.pool, 0
+    pool, held = cache_of(scheduler), 0
     shared: set[Block] = set()
     for each in scheduler.running:
         decoded = step - each.joined_step if each.finish_step >= 0 else 0
         held += pool.blocks(each.kv_tokens + decoded) - len(each.blocks)
         shared.update(each.blocks)
     pool.check_integrity(held + len(shared))
-    pool.check_cache(each.blocks for each in scheduler.running)
+    pool.check_cache([each.blocks for each in scheduler.running])
 
 
 def test_much_preemption_and_sharing_equals_the_reference() -> None:

@@ -1,19 +1,28 @@
 """What each scheduler puts into its steps, as whole event logs."""
 
+from math import inf
+from typing import Any
+
 import pytest
 
-from sim.chunked_prefill import ChunkedPrefill
+from sim.engine.chunked_prefill import ChunkedPrefill
+from sim.engine.journal import Journal
+from sim.engine.kv_cache import BlockPool
+from sim.engine.loop import Loop
+from sim.engine.scheduler import Scheduler
+from sim.engine.sequence import Sequence
+from sim.engine.waiting import waiting_queue
+from sim.engine.whole_prompts import PrefillFirst, Static
 from sim.result import FINISHED, REJECTED
-from sim.scheduler import PrefillFirst, Scheduler, Static
-from sim.sequence import Sequence
 from sim.simulation import simulate
-from sim.waiting import waiting_queue
 from tests.sim import small
 
 
-def settings(**changes: object) -> dict[str, object]:
-    base = {"num_blocks": 100, "block_size": 4, "max_num_seqs": 4, "token_budget": 16}
-    return base | changes
+def settings(**changes: Any) -> dict[str, Any]:
+    """Of a scheduler with 100 blocks of 4 tokens, or as many as ``num_blocks`` says."""
+    numbers = {"max_num_seqs": 4, "token_budget": 16} | changes
+    pool = BlockPool(numbers.pop("num_blocks", 100), numbers.pop("block_size", 4))
+    return {"pool": pool, "waiting": waiting_queue(numbers.pop("order", "fcfs")), **numbers}
 
 
 def sequence(row: int, prompt: int, output: int, priority: int = 0) -> Sequence:
@@ -226,10 +235,11 @@ def test_an_unknown_order_is_refused() -> None:
         waiting_queue("lifo")
 
 
-def test_a_scheduler_that_waits_for_the_past_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Static, "next_batch", lambda self, now_s: None)
-    always = property(lambda self: 0.5, lambda self, time_s: None)
-    monkeypatch.setattr(Static, "wake_s", always, raising=False)
-    scenario = small.scenario(scheduler="static")
+def test_a_scheduler_that_waits_for_the_past_ends() -> None:
+    scheduler = PrefillFirst(**settings())
+    scheduler.wake_s = 0.5
+    prices = small.scenario().price.prices
+    loop = Loop(0, scheduler, prices, 0.0, Journal(1000), iter(()), [], lambda *finished: None)
+    assert loop.go_on(0.0, 0.4) == 0.5
     with pytest.raises(ValueError, match=r"the scheduler waits for 0\.5 s at 0\.5 s"):
-        simulate(scenario, small.requests([0.1], [5], [5]))
+        loop.go_on(0.5, inf)

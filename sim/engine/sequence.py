@@ -1,25 +1,31 @@
 """A request inside an engine, and the batch of one step."""
 
-from collections.abc import Collection
 from math import inf
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from sim.prefix_cache import Block
+
+class Block:
+    """A block of a prefix cache with an identity, or a run of free blocks without."""
+
+    __slots__ = ("holders", "key")
+
+    def __init__(self, key: int, holders: int) -> None:
+        self.key = key
+        self.holders = holders
+        """Requests that hold the block; 0: it is free."""
 
 
 class Sequence:
     """One request in flight. Its token times are never stored one by one.
 
     While it decodes, how far it has come follows from the engine's count of decode steps:
-    see ``sim.decoding.DecodeSet``.
+    see ``sim.engine.decoding.DecodeSet``.
     """
 
     replica: int
     """Behind a client: where it was sent."""
     admission: int
     """With a prefix cache: the how-manieth admission this was."""
-    blocks: "list[Block]"
+    blocks: list[Block]
     """With a prefix cache: the named blocks that it holds, its first ones."""
     keys: list[int]
     """With a prefix cache: identities of its first blocks."""
@@ -43,13 +49,16 @@ class Sequence:
         "keys",
         "kv_tokens",
         "last_token_s",
+        "leaves",
         "output_tokens",
         "preemptions",
+        "prefills",
         "priority",
         "prompt_tokens",
         "replica",
         "request",
         "target_tokens",
+        "waits",
     )
 
     def __init__(
@@ -73,6 +82,12 @@ class Sequence:
         self.preemptions = 0
         self.cached_tokens = 0
         """Prompt tokens that the prefix cache had when the sequence was first admitted."""
+        self.waits = False
+        """Whether it is in the queue."""
+        self.prefills = False
+        """Whether it is among those whose prompt is being computed."""
+        self.leaves = False
+        """Whether it has ended, and whoever plans ahead does not know it yet."""
 
 
 NOBODY = Sequence(-1, inf, 0, 0, 0)
@@ -101,7 +116,8 @@ class Batch:
         self.decodes = 0
         """Sequences that gain one token by decoding."""
         self.padding = 0
-        """Finished rows that are computed all the same (static batching)."""
+        """Rows that are computed for nothing: finished ones in static batching; ahead, those who
+        were given up when the step was planned."""
         self.context_tokens = 0
         """KV positions that decodes and padding attend in the first step, the current one's too."""
         self.growth = 0
@@ -117,9 +133,9 @@ class Batch:
         """Whether blocks ran out, so that nobody is admitted."""
         self.preempted: list[Sequence] = []
         """Who lost its blocks while this batch was formed."""
-        self.held_back: Collection[Sequence] = ()
+        self.held_back: list[Sequence] = []
         """Who would decode, and gets no token for want of budget."""
-        self.returned: Collection[Sequence] = ()
+        self.returned: list[Sequence] = []
         """Who decodes, and got no token in the step before."""
 
     def clear(self) -> None:
@@ -128,4 +144,5 @@ class Batch:
         self.chunks.clear()
         self.preempted.clear()
         self.padding = 0
-        self.held_back = self.returned = ()
+        self.held_back = []
+        self.returned = []

@@ -13,7 +13,7 @@ growing in the step that fills the window; a second calendar counts how many do 
 
 from heapq import heappop, heappush
 
-from sim.sequence import Sequence
+from sim.engine.sequence import Sequence
 
 
 class DecodeSet:

@@ -3,8 +3,12 @@
     block_size = 4, a sequence of 10 tokens:   [t0 t1 t2 t3] [t4 t5 t6 t7] [t8 t9 .. ..]
     3 blocks are held; the next two tokens need none, the third needs one.
 
-Which block holds which token does not matter to time or admission, so only counts are kept.
+Which block holds which token does not matter to time or admission, so only counts are kept. A cache
+that finds the blocks of other requests (``sim.engine.prefix_cache``) is told by its scheduler what
+becomes of each sequence; here that changes nothing but the count.
 """
+
+from sim.engine.sequence import Sequence
 
 
 class BlockPool:
@@ -13,8 +17,6 @@ class BlockPool:
     Raises:
         ValueError: no block at all, or a block of no token.
     """
-
-    __slots__ = ("block_size", "free", "num_blocks")
 
     def __init__(self, num_blocks: int, block_size: int) -> None:
         if num_blocks < 1:
@@ -32,7 +34,7 @@ class BlockPool:
 
     def blocks(self, tokens: int) -> int:
         """Blocks that hold ``tokens`` tokens."""
-        return -(-tokens // self.block_size)
+        return (tokens + self.block_size - 1) // self.block_size
 
     def take(self, blocks: int) -> None:
         """Allocate ``blocks``.
@@ -54,6 +56,39 @@ class BlockPool:
         if free > self.num_blocks:
             raise ValueError(f"cannot give back {blocks} blocks, {self.held} are held")
         self.free = free
+
+    def arrive(self, sequence: Sequence) -> None:
+        """A sequence is queued."""
+
+    def find(self, sequence: Sequence) -> int:
+        """Look for blocks of its first tokens; return how many tokens they hold."""
+        return 0
+
+    def lacks(self, tokens: int) -> int:
+        """Free blocks that the sequence just looked for takes up to that many tokens."""
+        return self.blocks(tokens)
+
+    def start(self, sequence: Sequence, tokens: int) -> None:
+        """That sequence starts: it holds what was found, and blocks of ``tokens`` in all."""
+        self.free -= self.blocks(tokens)
+
+    def fill(self, sequence: Sequence, tokens: int) -> None:
+        """A sequence has its blocks of ``tokens`` tokens, which are in the coming step."""
+
+    def tell(self, step: int, coming: int) -> None:
+        """Answers have grown: so far in the decode steps done, and in the coming one, if it has
+        its blocks (1, else 0)."""
+
+    def end(self, sequences: list[Sequence], step: int) -> None:
+        """These let go of their blocks, after so many decode steps."""
+        blocks = 0
+        for sequence in sequences:
+            blocks += self.blocks(sequence.kv_tokens)
+        self.give(blocks)
+
+    def throw_out(self, sequence: Sequence, held_tokens: int, step: int) -> None:
+        """One that has not ended lets go of the blocks of ``held_tokens`` tokens."""
+        self.give(self.blocks(held_tokens))
 
     def check_integrity(self, held_by_sequences: int) -> None:
         """Compare the count with what the sequences hold, added up one by one.

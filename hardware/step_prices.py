@@ -1,0 +1,127 @@
+"""The price of a step, from tables: plain Python, because every step of a simulation asks for it.
+
+``hardware.step_cost`` builds the tables and says what they mean.
+"""
+
+from array import array
+from collections.abc import Callable, Sequence
+
+Piece = tuple[int, float, float]
+"""Of a sum of operators: the positions from which on a line counts, and the line: seconds, and
+seconds per position attended."""
+
+
+class StepPrices:
+    """Tables of one model on one tensor-parallel group.
+
+    Args:
+        overhead_s: once per step.
+        launch_s: of attention, in a step without decodes.
+        token_s: by tokens of the step, from 0.
+        sequence_s: by sequences of the step, from 0.
+        decode_pieces: by decoding sequences, from 0: their attention, by positions attended.
+        chunk_s: attention of a prefill chunk, by its tokens and those before it.
+        run: ends of many decode steps on one straight line, faster than one by one from
+            ``vector_steps`` of them on: appended to its last argument, and the last one returned.
+    """
+
+    def __init__(
+        self,
+        overhead_s: float,
+        launch_s: float,
+        token_s: list[float],
+        sequence_s: list[float],
+        decode_pieces: list[tuple[Piece, ...]],
+        chunk_s: Callable[[int, int], float],
+        run: Callable[[float, float, float, float, int, int, int, float, "array[float]"], float],
+        vector_steps: int,
+    ) -> None:
+        self.overhead_s = overhead_s
+        self.launch_s = launch_s
+        self.token_s = token_s
+        self.sequence_s = sequence_s
+        self.decode_pieces = decode_pieces
+        self.decode_s = [
+            overhead_s + tokens + sequences
+            for tokens, sequences in zip(token_s, sequence_s, strict=False)  # as far as both go
+        ]
+        """By decoding sequences, from 0: overhead, tokens' and sequences' share of their step."""
+        self.first_chunk_s: dict[int, float] = {}
+        """Attention of chunks that have no past, as far as it was asked for."""
+        self._chunk_s = chunk_s
+        self._run = run
+        self._vector_steps = vector_steps
+
+    def __reduce__(self) -> tuple[type["StepPrices"], tuple[object, ...]]:
+        """Be sent to another process, compiled or not."""
+        tables = (self.overhead_s, self.launch_s, self.token_s, self.sequence_s)
+        asked = (self._chunk_s, self._run, self._vector_steps)
+        return StepPrices, (*tables, self.decode_pieces, *asked)
+
+    def step_s(self, decodes: int, context_tokens: int, chunks: Sequence[tuple[int, int]]) -> float:
+        """Return the seconds of one step: see ``StepCost.step_s``.
+
+        Raises:
+            IndexError: more tokens or sequences than the tables were built for.
+        """
+        attention_s = 0.0 if decodes or not chunks else self.launch_s
+        tokens, first_chunk_s = decodes, self.first_chunk_s
+        for chunk, past in chunks:
+            tokens += chunk
+            if past:
+                attention_s += self._chunk_s(chunk, past)
+                continue
+            if chunk not in first_chunk_s:
+                first_chunk_s[chunk] = self._chunk_s(chunk, 0)
+            attention_s += first_chunk_s[chunk]
+        if decodes:
+            for start, flat_s, slope_s in self.decode_pieces[decodes]:
+                if context_tokens >= start:
+                    attention_s += flat_s + slope_s * context_tokens
+                    break
+        sequences = decodes + len(chunks)
+        return self.overhead_s + self.token_s[tokens] + self.sequence_s[sequences] + attention_s
+
+    def decode_ends_s(
+        self,
+        start_s: float,
+        decodes: int,
+        context_tokens: int,
+        growth: int,
+        steps: int,
+        until_s: float,
+        ends_s: "array[float]",
+    ) -> float:
+        """Append the ends of successive decode steps: see ``StepCost.decode_ends_s``.
+
+        Raises:
+            IndexError: more sequences than the tables were built for.
+        """
+        base_s, many = self.decode_s[decodes], self._vector_steps
+        end_s, context, left = start_s, context_tokens, steps
+        while True:
+            count, end = left, 0
+            for piece in self.decode_pieces[decodes]:
+                if context >= piece[0]:
+                    break
+                end = piece[0]
+            _, flat_s, slope_s = piece
+            if end and growth:  # as many as begin on this line
+                count = min(left, (end - context - 1) // growth + 1)
+            if count >= many and until_s - end_s > many * base_s:
+                if until_s - end_s < count * base_s:  # no step is shorter than its base
+                    count = left = int((until_s - end_s) / base_s) + 1
+                end_s = self._run(
+                    end_s, base_s, flat_s, slope_s, context, growth, count, until_s, ends_s
+                )
+                context += count * growth
+            else:
+                for _ in range(count):
+                    end_s += base_s + (flat_s + slope_s * context)
+                    ends_s.append(end_s)
+                    if end_s >= until_s:
+                        return end_s
+                    context += growth
+            left -= count
+            if not left or end_s >= until_s:
+                return end_s

@@ -1,0 +1,63 @@
+"""Compiles the rooms that every simulated step goes through, where a compiler is there.
+
+Without one, or with ``HEADROOM_PURE=1`` in the environment, the same files run as they are and give
+the same bytes, slower. All else about the package stands in ``pyproject.toml``. In a checkout:
+``python setup.py build_ext --inplace``.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT))
+
+from hardware.compiled import NOTE, digests  # noqa: E402 - found once the checkout is in the path
+
+ROOMS = [
+    "hardware/step_prices.py",
+    *sorted(
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "sim" / "engine").glob("*.py")
+        if path.name != "__init__.py"
+    ),
+]
+
+
+class BuildIfPossible(build_ext):
+    """Notes what was compiled; what cannot be is left as it is, and that is said."""
+
+    def run(self) -> None:
+        """Compile the rooms, all or none."""
+        try:
+            super().run()
+        except Exception as error:
+            print(f"not compiled, the engine runs as plain Python: {error}", file=sys.stderr)
+            self.extensions = []
+        if self.extensions:
+            folder = ROOT if self.inplace else Path(self.build_lib)
+            note = folder / NOTE.relative_to(ROOT)
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(json.dumps(digests(ROOMS, ROOT), indent=1) + "\n", encoding="utf-8")
+
+
+def extensions() -> list[Extension]:
+    """Return what mypyc makes of the rooms; nothing without it, or if they are to stay plain."""
+    if os.environ.get("HEADROOM_PURE") == "1":
+        return []
+    try:
+        from mypyc.build import mypycify
+    except ImportError:
+        return []
+    built: list[Extension] = mypycify(["--config-file=", "--strict", *ROOMS], group_name="headroom")
+    for extension in built:
+        # Fused multiply-adds, where a processor has them, would change last bits.
+        extension.extra_compile_args = [*extension.extra_compile_args, "-ffp-contract=off"]
+    return built
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildIfPossible})

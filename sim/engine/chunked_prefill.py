@@ -1,0 +1,206 @@
+"""vLLM v1's scheduler: decodes and chunks of prompts in one step."""
+
+from sim.engine.kv_cache import BlockPool
+from sim.engine.scheduler import Scheduler
+from sim.engine.sequence import Batch, Sequence
+from sim.engine.waiting import WaitingQueue
+
+
+class ChunkedPrefill(Scheduler):
+    """vLLM v1: running requests in order of admission, each as much as the token budget allows.
+
+    A decode wants one token, a half-computed prompt a chunk. Nobody but the newest ever wants more
+    than it was given in the step before, so the budget fails the newest only; and if blocks run
+    out, the newest are thrown out until they suffice for the others. So it makes no difference to
+    serve all decodes at once, as counters, and then the prompts.
+
+    Under ``order: priority`` it is not the newest who are thrown out. When budget or blocks fall
+    short there, requests are served one by one, and a decode may be left without a token.
+
+    The watermark holds for those who start beside others.
+    """
+
+    def __init__(
+        self,
+        pool: BlockPool,
+        waiting: WaitingQueue,
+        max_num_seqs: int,
+        token_budget: int,
+        watermark_blocks: int = 0,
+        sliding_window: int | None = None,
+        *,
+        ahead: bool = False,
+        long_prefill_token_threshold: int = 0,
+        long_prefill_limits_alone: bool = True,
+        scheduler_reserve_full_isl: bool = False,
+    ) -> None:
+        super().__init__(
+            pool,
+            waiting,
+            max_num_seqs,
+            token_budget,
+            watermark_blocks,
+            sliding_window,
+            ahead=ahead,
+        )
+        self.longest_request_tokens = pool.num_blocks * pool.block_size + 1
+        self.longest_of_many = min(long_prefill_token_threshold or token_budget, token_budget)
+        self.longest_alone = self.longest_of_many if long_prefill_limits_alone else token_budget
+        self.longest_chunk = self.longest_of_many
+        self.whole_prompts_fit = scheduler_reserve_full_isl
+        self._held_back: list[Sequence] = []
+
+    def form(self, now_s: float) -> Batch | None:
+        """Running requests, then new ones (unless somebody was preempted)."""
+        batch, decoding = self.batch, self.decoding
+        if batch.chunks or batch.preempted or batch.padding or batch.returned or batch.held_back:
+            batch.clear()
+        batch.closed = False
+        if self.longest_alone != self.longest_of_many:
+            alone = len(self.running) + self.waiting.count == 1
+            self.longest_chunk = self.longest_alone if alone else self.longest_of_many
+        if self.waiting.by_priority and self._falls_short():
+            self._serve_in_order(batch)
+        else:
+            if decoding.count:
+                self._ready_decodes(batch)
+            if self.prefilling:
+                self._continue_prompts(batch)
+        if self.waiting.count and not batch.preempted and not batch.closed:
+            self._start_prompts(batch)
+        if not decoding.count and not batch.chunks:
+            thrown_out = batch.preempted or batch.closed
+            return self._try_again(batch, now_s) if thrown_out else None
+        self._add_decodes(batch)
+        if self._held_back:
+            batch.returned = [each for each in self._held_back if each.finish_step >= 0]
+            self._held_back = []
+            batch.steps = 1
+        return batch
+
+    def _try_again(self, batch: Batch, now_s: float) -> Batch | None:
+        """Whoever was thrown out left an empty step: the freed blocks serve the next try."""
+        preempted = batch.preempted.copy()
+        super()._rejoin(batch)
+        self._catch_up()
+        again = self.next_batch(now_s)
+        if again is not None:
+            again.preempted = preempted + again.preempted
+        return again
+
+    def _rejoin(self, batch: Batch) -> None:
+        super()._rejoin(batch)
+        self._held_back += batch.held_back
+
+    def _falls_short(self) -> bool:
+        """Whether budget or blocks do not suffice for what all running requests want."""
+        decoding, pool = self.decoding, self.pool
+        tokens, blocks = decoding.count, decoding.needs[decoding.step % pool.block_size]
+        for sequence in self.prefilling:
+            past = sequence.kv_tokens
+            chunk = min(sequence.target_tokens - past, self.longest_chunk)
+            if sequence is next(reversed(self.running)):
+                chunk = min(chunk, self.token_budget - tokens)  # it takes what is left
+            tokens += chunk
+            blocks += pool.blocks(past + chunk) - pool.blocks(past)
+        return tokens > self.token_budget or blocks > pool.free
+
+    def _serve_in_order(self, batch: Batch) -> None:
+        """Give each running request its tokens and blocks, in order of admission.
+
+        Whoever is thrown out gives back what it was given. A request that is thrown out for its own
+        sake ends the round, also for those behind it (under ``order: priority`` there may be some).
+        """
+        pool, decoding, running = self.pool, self.decoding, self.running
+        served, budget = self._served, self.token_budget
+        for sequence in list(running):
+            if budget <= 0:
+                break
+            if sequence not in running:
+                continue
+            past, tokens = sequence.kv_tokens, 1
+            if sequence.finish_step >= 0:
+                past += decoding.step - sequence.joined_step
+            elif sequence.prefills:
+                tokens = min(sequence.target_tokens - past, budget, self.longest_chunk)
+            else:
+                continue
+            blocks = pool.blocks(past + tokens) - pool.blocks(past)
+            while blocks > pool.free and sequence in running:
+                budget += self._tokens_of(self._victim(), batch)
+                self._preempt_one(batch, decodes_ready=False)
+            if sequence not in running:
+                break
+            pool.take(blocks)
+            budget -= tokens
+            if sequence.finish_step >= 0:
+                served.add(sequence)
+            else:
+                batch.prefills.append(sequence)
+                batch.chunks.append((tokens, past))
+        batch.held_back = [each for each in running if each.finish_step >= 0 and each not in served]
+        for sequence in batch.held_back:
+            self._pause(sequence)
+        served.clear()
+        self._fill(batch)
+
+    def _tokens_of(self, sequence: Sequence, batch: Batch) -> int:
+        """What a request was given in the round under way."""
+        if sequence.prefills and sequence in batch.prefills:
+            return batch.chunks[batch.prefills.index(sequence)][0]
+        return int(sequence in self._served)
+
+    def _budget_left(self, batch: Batch) -> int:
+        budget = self.token_budget - self.decoding.count
+        for chunk, _ in batch.chunks:
+            budget -= chunk
+        return budget
+
+    def _continue_prompts(self, batch: Batch) -> None:
+        pool = self.pool
+        for sequence in self.prefilling.copy():
+            budget = self._budget_left(batch)  # whoever was thrown out gave back its share
+            if budget <= 0:
+                break
+            if not sequence.prefills:
+                continue
+            past = sequence.kv_tokens
+            chunk = min(sequence.target_tokens - past, budget, self.longest_chunk)
+            blocks = pool.blocks(past + chunk) - pool.blocks(past)
+            while blocks > pool.free and sequence.prefills:
+                self._preempt_one(batch, decodes_ready=True)
+            if not sequence.prefills:
+                break
+            pool.take(blocks)
+            batch.prefills.append(sequence)
+            batch.chunks.append((chunk, past))
+        self._fill(batch)
+
+    def _fill(self, batch: Batch) -> None:
+        """Tell the cache what the step will compute."""
+        self.pool.tell(self.decoding.step, 1)
+        for place, sequence in enumerate(batch.prefills):
+            chunk, past = batch.chunks[place]
+            self.pool.fill(sequence, past + chunk)
+
+    def _start_prompts(self, batch: Batch) -> None:
+        pool, waiting, running = self.pool, self.waiting, self.running
+        seats = self.max_num_seqs - len(running)
+        budget = self._budget_left(batch)
+        pool.tell(self.decoding.step, 1)
+        while waiting.count and budget > 0 and seats > 0:
+            sequence = waiting.head()
+            target = sequence.target_tokens
+            past = pool.find(sequence)
+            chunk = min(target - past, budget, self.longest_chunk)
+            after = pool.free - pool.lacks(target if self.whole_prompts_fit else past + chunk)
+            if after < (self.watermark_blocks if running else 0):
+                break
+            waiting.pop()
+            self.seat(sequence)
+            sequence.kv_tokens = past
+            pool.start(sequence, past + chunk)
+            batch.prefills.append(sequence)
+            batch.chunks.append((chunk, past))
+            budget -= chunk
+            seats -= 1

@@ -1,0 +1,150 @@
+"""What an engine writes while it runs: a row per run of equal steps, their ends, every chunk.
+
+Rows are packed into flat buffers, which ``sim.recorder`` takes as columns from time to time.
+"""
+
+from array import array
+from struct import Struct
+from typing import Final
+
+from sim.engine.scheduler import Scheduler
+from sim.engine.sequence import Batch, Sequence
+
+_SEGMENT = Struct("=2d7iq")
+"""start_s, end_s, steps, decodes, padding, chunks, joined, kv_blocks, growth, context_tokens."""
+_CHUNK = Struct("=2i")
+SEGMENT_BYTES: Final = 52
+CHUNK_BYTES: Final = 8
+_pack_segment, _pack_chunk = _SEGMENT.pack, _CHUNK.pack
+_END_S, _END_S_AT = Struct("=d"), 8
+_INT, _DECODES_AT, _JOINED_AT = Struct("=i"), 20, 32
+
+
+class Journal:
+    """Buffers of one replica."""
+
+    __slots__ = (
+        "chunks",
+        "full_steps",
+        "resumed_end_s",
+        "resumed_gap_s",
+        "returned_step",
+        "segments",
+        "step_end_s",
+        "steps",
+        "taken_rows",
+        "taken_steps",
+    )
+
+    def __init__(self, full_steps: int) -> None:
+        self.segments = bytearray()
+        self.chunks = bytearray()
+        self.step_end_s = array("d")
+        """Behind those of all segments, the ends of the batch under way: to be put here by whoever
+        drives the scheduler, before ``end``."""
+        self.steps = 0
+        """Of the segments here."""
+        self.full_steps = full_steps
+        """From so many steps on it is worth while to take what was recorded."""
+        self.taken_rows = 0
+        self.taken_steps = 0
+        self.resumed_gap_s = array("d")
+        self.resumed_end_s = array("d")
+        self.returned_step = array("q")
+
+    def begin(self, batch: Batch, now_s: float) -> None:
+        """A batch starts: note who lost its blocks or its turn for it, and whose work begins."""
+        for sequence in batch.preempted:
+            self.left(sequence)
+        for sequence in batch.held_back:
+            self.left(sequence)
+        for sequence in batch.prefills:
+            if sequence.first_scheduled_s < 0.0:
+                sequence.first_scheduled_s = now_s
+
+    def end(
+        self,
+        batch: Batch,
+        scheduler: Scheduler,
+        start_s: float,
+        end_s: float,
+        unwanted: list[Sequence] | None = None,
+    ) -> list[Sequence]:
+        """The steps of a batch are computed: complete it, note its tokens, return who finished."""
+        steps = len(self.step_end_s) - self.steps
+        self.steps += steps
+        finished = scheduler.complete(batch, steps, unwanted)
+        joined = self._end_chunks(batch, end_s) if batch.chunks else 0
+        if batch.returned:
+            self._end_pauses(batch, end_s)
+        self.segments += _pack_segment(
+            start_s,
+            end_s,
+            steps,
+            batch.decodes,
+            batch.padding,
+            len(batch.chunks),
+            joined,
+            scheduler.held_blocks,
+            batch.growth,
+            batch.context_tokens,
+        )
+        for sequence in unwanted or ():
+            self.left(sequence)
+        return finished
+
+    def _end_chunks(self, batch: Batch, end_s: float) -> int:
+        """Note the chunks, and the tokens that came of them; return how many decode from now on."""
+        joined, row = 0, self.next_row()
+        for chunk, past in batch.chunks:
+            self.chunks += _pack_chunk(chunk, past)
+        for sequence in batch.prefills:
+            if sequence.kv_tokens < sequence.target_tokens:
+                continue
+            if sequence.first_token_s < 0.0:
+                sequence.first_token_s = end_s
+            else:
+                self.resumed(sequence, end_s)
+            if sequence.finish_step >= 0:
+                sequence.joined_row = row
+                joined += 1
+        return joined
+
+    def _end_pauses(self, batch: Batch, end_s: float) -> None:
+        """Note those who decoded again after they were held back."""
+        for sequence in batch.returned:
+            self.resumed(sequence, end_s)
+            self.returned_step.append(self.taken_steps + self.steps - 1)
+            sequence.joined_row = self.next_row() - 1  # before it: it did not join in it
+
+    def next_row(self) -> int:
+        """Number of the segment that is recorded next, over the whole run."""
+        return self.taken_rows + len(self.segments) // SEGMENT_BYTES
+
+    def left(self, sequence: Sequence) -> None:
+        """A sequence was thrown out or held back: remember when it got its last token, if any.
+
+        One that was thrown out before the first decode step after its prefill no longer counts as
+        joined: no decode step ends the gap that began there.
+        """
+        if sequence.joined_row < 0:
+            return
+        joined_row = sequence.joined_row - self.taken_rows
+        segments = self.segments
+        row = len(segments) // SEGMENT_BYTES - 1
+        while row > joined_row and not self._int(row, _DECODES_AT):
+            row -= 1
+        (sequence.last_token_s,) = _END_S.unpack_from(segments, row * SEGMENT_BYTES + _END_S_AT)
+        if row == joined_row:
+            joined = self._int(row, _JOINED_AT) - 1
+            _INT.pack_into(segments, row * SEGMENT_BYTES + _JOINED_AT, joined)
+        sequence.joined_row = -1
+
+    def _int(self, row: int, at: int) -> int:
+        (value,) = _INT.unpack_from(self.segments, row * SEGMENT_BYTES + at)
+        return int(value)
+
+    def resumed(self, sequence: Sequence, end_s: float) -> None:
+        """A sequence that lost its blocks or its turn after some tokens produced its next one."""
+        self.resumed_gap_s.append(end_s - sequence.last_token_s)
+        self.resumed_end_s.append(end_s)

@@ -1,0 +1,126 @@
+"""The main loop of one engine: ask the scheduler, wait as long as the batch takes, complete it.
+
+While a decode batch cannot change, many steps are priced at once. An arrival that could join ends
+such a run with the step in progress: one that is known beforehand (``arrivals``) bounds the run,
+one that comes by surprise makes the owner cut it short. Results are those of going step by step,
+to the bit.
+"""
+
+from collections.abc import Callable, Iterator
+from math import inf
+
+from hardware.step_prices import StepPrices
+from sim.engine.journal import Journal
+from sim.engine.scheduler import Scheduler
+from sim.engine.sequence import NOBODY, Batch, Sequence
+
+Due = list[tuple[float, int, int, object]]
+"""What is going to happen elsewhere, as a heap: when, and whatever comes behind."""
+
+
+class Loop:
+    """One engine that goes on until something else is due, and says when to be woken.
+
+    Args:
+        number: the replica's.
+        scheduler: whose batches are computed.
+        prices: how long they take.
+        idle_start_s: before the first step after idling.
+        journal: where it is noted.
+        arrivals: who comes when, as far as it is known beforehand.
+        due: what is going to happen elsewhere.
+        on_finish: told who finished, on which replica, and when.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        scheduler: Scheduler,
+        prices: StepPrices,
+        idle_start_s: float,
+        journal: Journal,
+        arrivals: Iterator[Sequence],
+        due: Due,
+        on_finish: Callable[[list[Sequence], int, float], None],
+    ) -> None:
+        self.number = number
+        self.scheduler = scheduler
+        self.prices = prices
+        self.idle_start_s = idle_start_s
+        self.journal = journal
+        self.arrivals = arrivals
+        self.arrival = next(arrivals, NOBODY)
+        """Who comes next."""
+        self.due = due
+        self.on_finish = on_finish
+        self.aborted: list[Sequence] = []
+        """Whom the scheduler still has, though nobody wants them: until the step has ended."""
+        self.batch: Batch | None = None
+        """What is computed until the next waking; None: nothing, it is idle."""
+        self.start_s = 0.0
+        """When that began."""
+        self.now_s = 0.0
+        """How far this engine has come."""
+
+    def go_on(self, now_s: float, stop_s: float) -> float:
+        """Go on from ``now_s``, when the batch under way ends; return when to be woken.
+
+        That is when a step ends behind which something else is due, or which ends after ``stop_s``.
+
+        Raises:
+            ValueError: the scheduler wants to be asked again in the past.
+        """
+        scheduler, prices, journal, due = self.scheduler, self.prices, self.journal, self.due
+        ends_s = journal.step_end_s
+        while True:
+            self.now_s = now_s
+            if self.arrival.arrival_s <= now_s:
+                self.take_arrivals(now_s)
+            batch = self.batch
+            idle = batch is None
+            if batch is not None:
+                self.end(batch, self.start_s, now_s)
+            batch, start_s = scheduler.next_batch(now_s), now_s
+            if batch is None:
+                now_s = min(scheduler.wake_s, self.arrival.arrival_s)
+                if now_s <= start_s:  # it would be asked again and again, at the same time
+                    raise ValueError(f"the scheduler waits for {now_s:g} s at {start_s:g} s")
+            else:
+                if batch.chunks or batch.preempted:
+                    journal.begin(batch, now_s)
+                if idle:
+                    start_s += self.idle_start_s
+                decodes = batch.decodes + batch.padding
+                if batch.chunks:
+                    now_s = start_s + prices.step_s(decodes, batch.context_tokens, batch.chunks)
+                    ends_s.append(now_s)
+                else:
+                    until_s = self.arrival.arrival_s if batch.open else inf
+                    now_s = prices.decode_ends_s(
+                        start_s,
+                        decodes,
+                        batch.context_tokens,
+                        batch.growth,
+                        batch.steps,
+                        until_s,
+                        ends_s,
+                    )
+            self.batch, self.start_s = batch, start_s
+            if now_s > stop_s or now_s == inf or (due and now_s >= due[0][0]):
+                return now_s
+
+    def take_arrivals(self, now_s: float) -> None:
+        """Admit everybody who has come until now."""
+        sequence = self.arrival
+        while sequence.arrival_s <= now_s and sequence is not NOBODY:
+            self.scheduler.admit(sequence)
+            sequence = next(self.arrivals, NOBODY)
+        self.arrival = sequence
+
+    def end(self, batch: Batch, start_s: float, end_s: float) -> None:
+        """The batch under way has ended."""
+        self.batch = None
+        finished = self.journal.end(batch, self.scheduler, start_s, end_s, self.aborted)
+        self.aborted.clear()
+        if finished:
+            self.on_finish(finished, self.number, end_s)

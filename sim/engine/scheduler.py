@@ -1,0 +1,351 @@
+"""Schedulers: who computes what in the next step. They know no clock and no prices.
+
+A scheduler is a queue (an order), a cache (a pool of blocks) and a policy, which is its class. It
+is driven by whoever owns the time: the simulator, which waits the priced duration, or a real
+engine, which runs the batch::
+
+    scheduler.admit(sequence)                   # a request has arrived
+    batch = scheduler.next_batch(now_s)         # None: nothing to do before scheduler.wake_s
+    finished = scheduler.complete(batch, steps) # 1 <= steps <= batch.steps have been computed
+
+The batch is the scheduler's own: the next call of ``next_batch`` forms the next one in its place.
+
+No scheduler reads a request's true output length to decide anything; it only learns that a sequence
+has ended. (``Batch.steps`` tells the simulator how far the next change is; it changes no decision.)
+
+``ahead`` is vLLM's asynchronous scheduling: a step is planned while the one before it is computed.
+
+    GPU     |--- step n ---|--- step n+1 ---|--- step n+2 ---|
+    host    plan n+1        plan n+2          plan n+3
+                 ^ arrives: first seen by plan n+2
+
+Host time hides behind the GPU's (which is for the prices to say), but whoever plans does not know
+yet what the step in progress brings: an arrival is seen one step later, and a request that ends
+keeps its seat and its blocks for one step more. It gets no further token, as an end by length is
+known beforehand. If the plan is empty, one waits for the step in progress and plans again. Who is
+given up by the client is in the next step still, which was planned before; its token is nobody's.
+"""
+
+from math import inf
+from typing import Final
+
+from sim.engine.decoding import DecodeSet
+from sim.engine.importance import LeastImportant
+from sim.engine.kv_cache import BlockPool
+from sim.engine.sequence import Batch, Sequence
+from sim.engine.waiting import WaitingQueue
+
+NEVER: Final = 1 << 60
+"""More tokens than any request has."""
+
+
+class Scheduler:
+    """What all policies share: the queue, the running set, blocks and preemption."""
+
+    def __init__(
+        self,
+        pool: BlockPool,
+        waiting: WaitingQueue,
+        max_num_seqs: int,
+        token_budget: int,
+        watermark_blocks: int = 0,
+        sliding_window: int | None = None,
+        *,
+        ahead: bool = False,
+    ) -> None:
+        self.pool = pool
+        self.waiting = waiting
+        self.decoding = DecodeSet(pool.block_size, sliding_window)
+        self.running: dict[Sequence, None] = {}
+        """Everyone who holds blocks, in order of admission."""
+        self.prefilling: list[Sequence] = []
+        """Those of them whose prompt is not yet computed, in order of admission."""
+        self.padding: list[Sequence] = []
+        """Rows that have ended and are computed all the same (static batching only)."""
+        self.max_num_seqs = max_num_seqs
+        self.token_budget = token_budget
+        self.watermark_blocks = watermark_blocks
+        self.longest_request_tokens = (pool.num_blocks - watermark_blocks) * pool.block_size + 1
+        """Prompt and output together. The last token of an output is never put into the cache."""
+        self.wake_s = inf
+        """After ``next_batch`` gave None: when to ask again."""
+        self.tokens_to_prefill = 0
+        """Prompts, and after a preemption what was generated, of all here who do not decode."""
+        self.held_blocks = 0
+        """Blocks held in the last computed step, those of sequences that ended with it included."""
+        self.ahead = ahead
+        self.arrived: list[Sequence] = []
+        """Ahead: who came since the last plan was made."""
+        self.leaving: list[Sequence] = []
+        """Ahead: who ended since then, and has a seat and blocks still."""
+        self.unwanted: list[Sequence] = []
+        """Ahead: who was given up since then."""
+        self._served: set[Sequence] = set()  # who has its blocks, when served one by one
+        self._least = LeastImportant()
+        self.batch = Batch()
+        """The one that was formed last."""
+
+    def admit(self, sequence: Sequence) -> None:
+        """Queue an arrived request that passed ``fits``; ahead: when the next plan is made."""
+        self.tokens_to_prefill += sequence.target_tokens
+        if self.ahead:
+            self.arrived.append(sequence)
+        else:
+            self._queue(sequence)
+
+    def _queue(self, sequence: Sequence) -> None:
+        self.pool.arrive(sequence)
+        self.waiting.push(sequence)
+
+    def abort(self, sequence: Sequence) -> bool:
+        """Drop a request that nobody wants any more, between two steps; say whether it was here.
+
+        Ahead, it is dropped when the next plan has been made.
+        """
+        if sequence in self.arrived:
+            self.arrived.remove(sequence)
+            self.tokens_to_prefill -= sequence.target_tokens
+            return True
+        if not self.ahead:
+            return self._drop(sequence)
+        here = sequence.finish_step >= 0 or sequence.prefills or sequence.leaves or sequence.waits
+        if not here or sequence in self.unwanted:
+            return False
+        self.unwanted.append(sequence)
+        return True
+
+    def _drop(self, sequence: Sequence) -> bool:
+        if sequence.finish_step >= 0:
+            self.decoding.leave(sequence)
+            self._end([sequence])
+            return True
+        if sequence.prefills:
+            self._no_longer_prefills(sequence)
+            self._end([sequence])
+        elif not self.waiting.discard(sequence):
+            return False
+        self.tokens_to_prefill -= sequence.target_tokens
+        return True
+
+    def outstanding_tokens(self) -> int:
+        """Of all wanted ones here, prompts and what was generated: all that a router may know."""
+        tokens, step = self.tokens_to_prefill + self.decoding.tokens, self.decoding.step
+        for sequence in self.unwanted:
+            if not sequence.leaves:
+                tokens -= sequence.prompt_tokens + sequence.generated_tokens
+                if sequence.finish_step >= 0:
+                    tokens -= step - sequence.joined_step
+        return tokens
+
+    def fits(self, prompt_tokens: int, output_tokens: int) -> bool:
+        """Whether such a request could run here, alone, to its end."""
+        return prompt_tokens + output_tokens <= self.longest_request_tokens
+
+    def decodes(self) -> list[Sequence]:
+        """Who decodes in the coming step, in order of admission: for engines that compute them."""
+        return [sequence for sequence in self.running if sequence.finish_step >= 0]
+
+    def unfinished(self) -> list[Sequence]:
+        """Everyone who was admitted and has not ended, in no particular order."""
+        ended = {*self.padding, *self.leaving, *self.unwanted}
+        admitted = [*self.running, *self.waiting.members()]
+        return [sequence for sequence in admitted if sequence not in ended] + self.arrived
+
+    def next_batch(self, now_s: float) -> Batch | None:
+        """Form the next batch; allocate the blocks of its (first) step.
+
+        Ahead: the one that was planned a step ago; if there was none, one of what is known.
+        """
+        batch = self.form(now_s)
+        if self.arrived or self.leaving or self.unwanted:
+            self._catch_up()
+            if batch is None:
+                return self.form(now_s)
+            batch.steps = 1  # the next plan knows more
+        return batch
+
+    def form(self, now_s: float) -> Batch | None:
+        """Form a batch of what is known, None if there is nothing to do: the policy."""
+        raise NotImplementedError
+
+    def _catch_up(self) -> None:
+        """Learn what happened since this was planned: nothing, unless one plans ahead."""
+        unwanted, self.unwanted = self.unwanted, []
+        for sequence in unwanted:
+            if sequence.leaves:
+                self.leaving.remove(sequence)
+                self._let_go([sequence])
+            elif sequence in self.running:
+                self._drop_from(self.batch, sequence)
+            else:
+                self._drop(sequence)
+        leaving, self.leaving = self.leaving, []
+        arrived, self.arrived = self.arrived, []
+        if leaving:
+            self._let_go(leaving)
+        for sequence in arrived:
+            self._queue(sequence)
+
+    def _drop_from(self, batch: Batch, sequence: Sequence) -> None:
+        """Drop a running request from the batch about to be computed, then for nothing."""
+        held_tokens = sequence.kv_tokens
+        if sequence.finish_step >= 0:
+            self.decoding.leave(sequence)
+            held_tokens = sequence.kv_tokens + 1
+            batch.decodes -= 1
+            batch.padding += 1
+            batch.returned = [each for each in batch.returned if each is not sequence]
+        elif sequence.prefills:
+            self.tokens_to_prefill -= sequence.target_tokens
+            self._no_longer_prefills(sequence)
+            if sequence in batch.prefills:
+                held_tokens += batch.chunks[batch.prefills.index(sequence)][0]
+                sequence.kv_tokens = held_tokens
+        else:
+            self.tokens_to_prefill -= sequence.prompt_tokens + sequence.generated_tokens
+            batch.held_back = [each for each in batch.held_back if each is not sequence]
+        del self.running[sequence]
+        self.pool.throw_out(sequence, held_tokens, self.decoding.step)
+        sequence.target_tokens = NEVER  # whatever is computed of its prompt, it does not decode
+
+    def complete(
+        self, batch: Batch, steps: int = 1, unwanted: list[Sequence] | None = None
+    ) -> list[Sequence]:
+        """Account for ``steps`` computed steps; return who finished with the last one.
+
+        Whoever is ``unwanted`` since it began is dropped before those are, as by vLLM.
+        """
+        pool = self.pool
+        finished: list[Sequence] = []
+        if batch.decodes:
+            decoding = self.decoding
+            if steps > 1:
+                pool.free -= decoding.blocks_needed_after(steps - 1)
+            finished = decoding.advance(steps)
+        self.held_blocks = pool.num_blocks - pool.free
+        if batch.chunks:
+            self._complete_prompts(batch, finished)
+        if batch.held_back:
+            self._rejoin(batch)
+        ended = finished
+        for sequence in unwanted or ():
+            if sequence in ended:
+                ended = [each for each in ended if each is not sequence]
+                self._end([sequence])
+            self.abort(sequence)
+        if ended:
+            self._end(ended)
+        return finished
+
+    def _end(self, sequences: list[Sequence]) -> None:
+        """They have ended and leave: ahead, when the next plan has been made."""
+        if self.ahead:
+            for sequence in sequences:
+                sequence.leaves = True
+            self.leaving += sequences
+        else:
+            self._let_go(sequences)
+
+    def _let_go(self, sequences: list[Sequence]) -> None:
+        """Let sequences leave the batch, and their blocks with them."""
+        for sequence in sequences:
+            sequence.leaves = False
+            del self.running[sequence]
+        self.pool.end(sequences, self.decoding.step)
+
+    def _no_longer_prefills(self, sequence: Sequence) -> None:
+        sequence.prefills = False
+        self.prefilling.remove(sequence)
+
+    def _pause(self, sequence: Sequence) -> None:
+        self.decoding.leave(sequence)
+        self.tokens_to_prefill += sequence.prompt_tokens + sequence.generated_tokens
+
+    def _rejoin(self, batch: Batch) -> None:
+        for sequence in batch.held_back:
+            self.tokens_to_prefill -= sequence.prompt_tokens + sequence.generated_tokens
+            self.decoding.join(sequence)
+
+    def _complete_prompts(self, batch: Batch, finished: list[Sequence]) -> None:
+        """Count the chunks; who has its prompt computed now, decodes, or has ``finished``."""
+        chunks, decoding = batch.chunks, self.decoding
+        for place, sequence in enumerate(batch.prefills):
+            chunk_tokens, past_tokens = chunks[place]
+            sequence.kv_tokens = computed = past_tokens + chunk_tokens
+            if computed < sequence.target_tokens:
+                continue
+            self._no_longer_prefills(sequence)
+            self.tokens_to_prefill -= computed
+            sequence.generated_tokens = generated = sequence.generated_tokens + 1
+            if generated == sequence.output_tokens:
+                finished.append(sequence)
+            else:
+                decoding.join(sequence)
+
+    def seat(self, sequence: Sequence) -> None:
+        """Let one that holds blocks run; its prompt is yet to be computed."""
+        self.running[sequence] = None
+        sequence.prefills = True
+        self.prefilling.append(sequence)
+        if self.waiting.by_priority:
+            self._least.add(sequence, self.running)
+
+    def _victim(self) -> Sequence:
+        if self.waiting.by_priority:
+            return self._least.first(self.running)
+        return next(reversed(self.running))
+
+    def _preempt_one(self, batch: Batch, *, decodes_ready: bool) -> None:
+        """Throw out the newest (by priority: the least important) and queue it again.
+
+        ``decodes_ready``: those who decode hold the blocks of the coming step already. If it is one
+        that has ended already, that one leaves, and nothing is lost.
+        """
+        victim = self._victim()
+        if victim.leaves:
+            self.leaving.remove(victim)
+            self._let_go([victim])
+            batch.closed = True
+            return
+        held_tokens = victim.kv_tokens
+        if victim.finish_step >= 0:
+            self._pause(victim)
+            held_tokens = victim.kv_tokens
+            if decodes_ready or victim in self._served:
+                held_tokens += 1
+        else:
+            self._no_longer_prefills(victim)
+            if victim in batch.prefills:
+                place = batch.prefills.index(victim)
+                del batch.prefills[place]
+                held_tokens += batch.chunks.pop(place)[0]
+        del self.running[victim]
+        self.pool.throw_out(victim, held_tokens, self.decoding.step)
+        victim.kv_tokens = 0
+        victim.target_tokens = victim.prompt_tokens + victim.generated_tokens
+        victim.preemptions += 1
+        self.waiting.push_back(victim)
+        batch.preempted.append(victim)
+
+    def _ready_decodes(self, batch: Batch) -> None:
+        """Allocate the coming step's blocks of all decodes, preempting until they suffice."""
+        pool, decoding = self.pool, self.decoding
+        place = decoding.step % decoding.block_size
+        while decoding.needs[place] > pool.free:
+            self._preempt_one(batch, decodes_ready=False)
+        pool.free -= decoding.needs[place]
+
+    def _add_decodes(self, batch: Batch) -> None:
+        """Put all decodes into the batch; if it is theirs alone, say how long it can go on."""
+        decoding = self.decoding
+        batch.decodes = decoding.count
+        batch.context_tokens = decoding.context_tokens
+        batch.growth = decoding.growth
+        if batch.chunks or batch.preempted or batch.closed:
+            batch.steps = 1
+            batch.open = True
+        else:
+            # Where somebody waits already, and did not fit in, nobody passes by.
+            blocked = self.waiting.in_turn and self.waiting.count > 0
+            batch.open = not blocked and len(self.running) < self.max_num_seqs
+            batch.steps = decoding.steps_ahead(self.pool.free)

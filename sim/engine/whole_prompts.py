@@ -1,0 +1,156 @@
+"""Schedulers that compute prompts whole: vLLM v0's, and request-level batching."""
+
+from math import inf
+
+from sim.engine.kv_cache import BlockPool
+from sim.engine.scheduler import Scheduler
+from sim.engine.sequence import Batch, Sequence
+from sim.engine.waiting import WaitingQueue
+
+
+class WholePrompts(Scheduler):
+    """A step is either whole prompts or all decodes."""
+
+    def only_prompts(self, batch: Batch) -> Batch:
+        """Leave the decodes out of this step."""
+        batch.decodes = batch.padding = batch.context_tokens = batch.growth = 0
+        batch.steps = 1
+        batch.open = True
+        return batch
+
+    def admit_prompts(self, batch: Batch, seats: int) -> None:
+        """Take waiting prompts, as long as ``seats`` in all, token budget and blocks last."""
+        pool, waiting = self.pool, self.waiting
+        budget = self.token_budget
+        while waiting.count and len(self.running) < seats:
+            sequence = waiting.head()
+            tokens = sequence.target_tokens
+            # A prompt longer than the budget is a step of its own: it cannot be split.
+            if batch.chunks and tokens > budget:
+                break
+            pool.find(sequence)
+            if pool.free - pool.lacks(tokens) < self.watermark_blocks:
+                break
+            waiting.pop()
+            self.seat(sequence)
+            pool.start(sequence, tokens)
+            batch.prefills.append(sequence)
+            batch.chunks.append((tokens, 0))
+            budget -= tokens
+
+
+class PrefillFirst(WholePrompts):
+    """vLLM v0: prompts go first."""
+
+    def form(self, now_s: float) -> Batch | None:
+        """Prompts if any can be admitted, else decodes, preempting when blocks run out."""
+        batch = self.batch
+        batch.clear()
+        if self.waiting.count:
+            self.admit_prompts(batch, self.max_num_seqs)
+            if batch.chunks:
+                return self.only_prompts(batch)
+        if not self.decoding.count:
+            return None
+        self._ready_decodes(batch)
+        self._add_decodes(batch)
+        return batch
+
+
+class Static(WholePrompts):
+    """Request-level batching, as before Orca (Yu et al., OSDI 2022, section 2).
+
+    A batch starts when ``max_num_seqs`` requests wait, or when the next in line has waited
+    ``batch_timeout_s``. Its prompts are computed whole, as many per step as the token budget holds;
+    then all rows decode until the longest has ended. A row that has ended stays in the batch: its
+    seat and blocks are kept and it is computed as padding. Nobody joins before all have ended.
+    """
+
+    def __init__(
+        self,
+        pool: BlockPool,
+        waiting: WaitingQueue,
+        max_num_seqs: int,
+        token_budget: int,
+        watermark_blocks: int = 0,
+        sliding_window: int | None = None,
+        *,
+        batch_timeout_s: float = 0.0,
+    ) -> None:
+        super().__init__(
+            pool,
+            waiting,
+            max_num_seqs,
+            token_budget,
+            watermark_blocks,
+            sliding_window,
+        )
+        self.batch_timeout_s = batch_timeout_s
+        self._seats_left = 0
+        self._padding_context_tokens = 0
+
+    def form(self, now_s: float) -> Batch | None:
+        """Start a batch when it is due; else its remaining prompts; else decode all rows."""
+        if not self.running:
+            if not self._due(now_s):
+                return None
+            self._seats_left = min(self.waiting.count, self.max_num_seqs)
+        batch = self.batch
+        batch.clear()
+        if self._seats_left:
+            before = len(self.running)
+            self.admit_prompts(batch, before + self._seats_left)
+            self._seats_left -= len(self.running) - before
+            if batch.chunks:
+                return self.only_prompts(batch)
+            self._seats_left = 0
+        if not self.decoding.count:  # what was left of the batch found no blocks beside padding
+            self._end_batch()
+            return self.form(now_s)
+        self._ready_decodes(batch)
+        self._add_decodes(batch)
+        batch.open = False
+        batch.padding = len(self.padding)
+        batch.context_tokens += self._padding_context_tokens
+        return batch
+
+    def _due(self, now_s: float) -> bool:
+        if not self.waiting.count:
+            self.wake_s = inf
+            return False
+        self.wake_s = self.waiting.head().arrival_s + self.batch_timeout_s
+        return self.waiting.count >= self.max_num_seqs or now_s >= self.wake_s
+
+    def complete(
+        self, batch: Batch, steps: int = 1, unwanted: list[Sequence] | None = None
+    ) -> list[Sequence]:
+        """As every scheduler; release all rows when the last has ended."""
+        finished = super().complete(batch, steps, unwanted)
+        if not self._seats_left and not self.decoding.count:
+            self._end_batch()
+        return finished
+
+    def _end_batch(self) -> None:
+        self._let_go(self.padding)
+        self.padding = []
+        self._padding_context_tokens = 0
+
+    def _end(self, sequences: list[Sequence]) -> None:
+        """They stay as padding."""
+        self.padding += sequences
+        for sequence in sequences:
+            self._padding_context_tokens += self._attended(sequence)
+
+    def _preempt_one(self, batch: Batch, *, decodes_ready: bool) -> None:
+        """Padding goes first: it has nothing to lose."""
+        if not self.padding:
+            super()._preempt_one(batch, decodes_ready=decodes_ready)
+            return
+        row = self.padding.pop()
+        self._padding_context_tokens -= self._attended(row)
+        self._let_go([row])
+
+    def _attended(self, row: Sequence) -> int:
+        """KV positions that a row of padding attends: those of its last token."""
+        window = self.decoding.window
+        return row.kv_tokens if window is None else min(row.kv_tokens, window)

@@ -1,0 +1,72 @@
+"""The rooms that are compiled: plain enough for the compiler, and run only if they are current."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hardware.compiled import ROOT
+
+ROOMS = [ROOT / "hardware/step_prices.py", *sorted((ROOT / "sim/engine").glob("[a-z]*.py"))]
+LIBRARY = {"array", "bisect", "collections", "collections.abc", "heapq", "math", "struct", "typing"}
+
+
+@pytest.mark.parametrize("path", ROOMS, ids=lambda path: path.name)
+def test_it_is_plain_typed_python(path: Path) -> None:
+    """No library that a compiler does not see through, nothing untyped, one base for a class."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            assert {each.name for each in node.names} <= LIBRARY
+        if isinstance(node, ast.ImportFrom):
+            own = node.module in ("hardware.step_prices", "sim.engine") or (
+                node.module or ""
+            ).startswith("sim.engine.")
+            assert own or node.module in LIBRARY
+            assert "Any" not in {each.name for each in node.names}
+        if isinstance(node, ast.FunctionDef):
+            assert node.args.kwarg is None
+            assert node.args.vararg is None
+        if isinstance(node, ast.ClassDef):
+            assert len(node.bases) <= 1
+            assert not node.keywords
+
+
+def copied_rooms(folder: Path) -> None:
+    for package in ("hardware", "sim/engine"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__py*"))
+    (folder / "sim/__init__.py").touch()
+
+
+def runs(folder: Path, **environment: str) -> str:
+    """Which file one of the rooms is run from, in a fresh process."""
+    told = subprocess.run(
+        [sys.executable, "-c", "import sim.engine.decoding as room; print(room.__file__)"],
+        cwd=folder, env={**os.environ, "HEADROOM_PURE": "", **environment}, check=True,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    return Path(told.stdout.strip()).name
+
+
+def test_without_a_note_of_what_was_compiled_the_sources_run(tmp_path: Path) -> None:
+    copied_rooms(tmp_path)
+    (tmp_path / "hardware/compiled.sha256").unlink(missing_ok=True)
+    shutil.copy(__file__, tmp_path / "sim/engine/decoding.abi3.so")  # of who knows what
+    assert runs(tmp_path) == "decoding.py"
+
+
+def test_a_source_that_changed_after_compiling_is_run_itself(tmp_path: Path) -> None:
+    if not (ROOT / "hardware/compiled.sha256").is_file():
+        pytest.skip("nothing is compiled here")
+    copied_rooms(tmp_path)
+    for shared in ROOT.glob("headroom__mypyc*"):
+        shutil.copy(shared, tmp_path)
+    assert runs(tmp_path).endswith((".so", ".pyd"))
+    assert runs(tmp_path, HEADROOM_PURE="1") == "decoding.py"
+    with (tmp_path / "sim/engine/waiting.py").open("a", encoding="utf-8") as source:
+        source.write("# changed\n")
+    assert runs(tmp_path) == "decoding.py"

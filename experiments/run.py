@@ -150,6 +150,7 @@ def _dry_run(plan: "Plan") -> int:
     table.print_settings(plan, to)
     table.print_ledgers(plan, to)
     table.print_ceilings(plan, to)
+    table.print_price_notes(plan, to)
     return 0
 
 

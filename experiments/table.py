@@ -80,6 +80,12 @@ def print_settings(plan: Plan, to: "Console") -> None:
     to.print("\n".join(setting_lines(plan)), markup=False)
 
 
+def print_price_notes(plan: Plan, to: "Console") -> None:
+    """Print what prices rest on, and what would make them better."""
+    for note in calibration_notes(plan):
+        to.print(f"note: {note}")
+
+
 def print_points(plan: Plan, to: "Console") -> None:
     """Print every point and its seeds, without results."""
     from rich.table import Table

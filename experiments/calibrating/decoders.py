@@ -1,7 +1,6 @@
 """The real decoder that a calibration or a study on the wall clock asks for."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +56,7 @@ def _check_memory(spec: "DecoderSpec", layers: int | None, number_bytes: int) ->
     """Refuse a decoder that this machine cannot hold. Raises ValueError."""
     from experiments.study.memory import memory_bytes
 
-    built = spec if layers is None else replace(spec, num_layers=layers)
+    built = spec if layers is None else spec.first_layers(layers)
     weights, memory = built.parameters() * number_bytes, memory_bytes()
     if weights > memory:
         raise ValueError(

@@ -19,6 +19,7 @@ from experiments.texts.page import (
     ratio,
 )
 from hardware.gpu import Gpu, load_gpu
+from model.alike import attention_of
 from model.ops import Operator, decode_attention, prefill_attention
 from model.precision import precision
 from model.spec import DecoderSpec
@@ -65,7 +66,9 @@ def intensity(operators: Sequence[Operator]) -> float:
 
 def one_head(spec: DecoderSpec) -> DecoderSpec:
     """Return the model with one layer, one query head and its own KV head."""
-    return replace(spec, num_layers=1, num_heads=1, num_kv_heads=1, sliding_window=None)
+    attention = attention_of(spec)
+    alone = replace(attention, num_heads=1, num_kv_heads=1, sliding_window=None)
+    return spec.first_layers(1).with_mixers(lambda _: alone)
 
 
 class AttentionIntensity(TableStudy):
@@ -92,10 +95,11 @@ class AttentionIntensity(TableStudy):
         """Compute intensities of one head in 16 bits."""
         spec = wide_spec(self.model)
         gpus = [load_gpu(name) for name in self.gpus]
+        width = attention_of(spec).head_dim
         over_n, over_b = self._over_length(spec), self._over_batch(spec)
         return Page(
             title="Intensity of attention",
-            intro=f"FLOPs per byte of one head, d = {spec.head_dim}, 16 bits. Standard attention "
+            intro=f"FLOPs per byte of one head, d = {width}, 16 bits. Standard attention "
             "writes and reads its scores, so even a long prefill stays below every ridge point; "
             "that of fused attention grows with N. Decode reads each key and value for two "
             "multiplications, fused or not. Both solutions let a whole batch share one read of K "
@@ -117,7 +121,7 @@ class AttentionIntensity(TableStudy):
         )
 
     def _prefill(self, spec: DecoderSpec) -> Iterator[Row]:
-        n, d, head = self.tokens, spec.head_dim, one_head(spec)
+        n, d, head = self.tokens, attention_of(spec).head_dim, one_head(spec)
         standard = intensity(prefill_attention(head, n, 0, precision=HALF, fused=False))
         fused = intensity(prefill_attention(head, n, 0, precision=HALF))
         text, rival = prefill_intensity(n, d), rival_prefill_intensity(n, d)
@@ -147,7 +151,7 @@ class AttentionIntensity(TableStudy):
         )  # fmt: skip
 
     def _decode(self, spec: DecoderSpec) -> Iterator[Row]:
-        n, d, head = self.tokens, spec.head_dim, one_head(spec)
+        n, d, head = self.tokens, attention_of(spec).head_dim, one_head(spec)
         standard = intensity(decode_attention(head, 1, n, precision=HALF, fused=False))
         fused = intensity(decode_attention(head, 1, n, precision=HALF))
         text, rival = decode_intensity(n, d), rival_decode_intensity(n, d)
@@ -168,7 +172,8 @@ class AttentionIntensity(TableStudy):
             note="scores of one row are few: fusing gains 1% of the bytes"
             if abs(fused / standard - 1) < 0.03 else "fusing saves the scores' traffic",
         )  # fmt: skip
-        queries = spec.num_heads // spec.num_kv_heads
+        heads = attention_of(spec)
+        queries = heads.num_heads // heads.num_kv_heads
         yield Row(
             quantity=f"decode, fused, {queries} query heads per KV head", unit=unit,
             source=PROJECT, exact=intensity(decode_attention(spec, 1, n, precision=HALF)),
@@ -176,7 +181,7 @@ class AttentionIntensity(TableStudy):
         )  # fmt: skip
 
     def _batch(self, spec: DecoderSpec) -> Iterator[Row]:
-        n, d, head = self.tokens, spec.head_dim, one_head(spec)
+        n, d, head = self.tokens, attention_of(spec).head_dim, one_head(spec)
         many = intensity(decode_attention(head, 1e9, 1e9 * n, precision=HALF, fused=False))
         yield Row(
             quantity="decode of a batch without bound, K and V shared", unit="FLOP/byte",
@@ -200,7 +205,7 @@ class AttentionIntensity(TableStudy):
     def _over_length(self, spec: DecoderSpec) -> "DataFrame":
         import pandas as pd
 
-        d, head = spec.head_dim, one_head(spec)
+        d, head = attention_of(spec).head_dim, one_head(spec)
         return pd.DataFrame(
             {
                 "tokens": n,
@@ -220,7 +225,7 @@ class AttentionIntensity(TableStudy):
         return pd.DataFrame(
             {
                 "batch": b,
-                "shared": decode_intensity(n, spec.head_dim, b),
+                "shared": decode_intensity(n, attention_of(spec).head_dim, b),
                 "distinct": intensity(
                     decode_attention(head, b, b * n, precision=HALF, fused=False)
                 ),

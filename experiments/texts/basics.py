@@ -10,9 +10,9 @@ from experiments.texts.marks import draw_roofline, ridge
 from experiments.texts.models import wide_spec
 from experiments.texts.page import LECTURE, PROJECT, Page, Picture, Row, TableStudy
 from hardware.gpu import Gpu, load_gpu
-from model.operators import gemm
 from model.ops import decode_attention, prefill_attention, step_operators
 from model.precision import precision
+from model.share import gemm
 from model.spec import DecoderSpec
 
 if TYPE_CHECKING:

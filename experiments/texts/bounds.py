@@ -10,6 +10,7 @@ from experiments.texts.attention import intensity
 from experiments.texts.marks import draw_roofline, ridge
 from experiments.texts.page import BLOG, LECTURE, PROJECT, Page, Picture, Row, TableStudy, ratio
 from hardware.gpu import Gpu, load_gpu
+from model.alike import attention_of, dense_of
 from model.ops import prefill_attention, token_operators
 from model.precision import precision
 from model.spec import DecoderSpec, load_spec
@@ -89,15 +90,23 @@ class A100Bounds(TableStudy):
             raise ValueError(
                 f"num_heads = {self.num_heads} does not divide hidden_size = {self.hidden_size}"
             )
-        return replace(
-            load_spec("gpt2-xl"),
-            name="one layer",
-            num_layers=1,
-            hidden_size=self.hidden_size,
+        like, hidden = load_spec("gpt2-xl").first_layers(1), self.hidden_size
+        (layer,) = like.layers
+        attention = replace(
+            attention_of(like),
+            hidden_size=hidden,
             num_heads=self.num_heads,
             num_kv_heads=self.num_heads,
-            head_dim=self.hidden_size // self.num_heads,
-            intermediate_size=4 * self.hidden_size,
+            head_dim=hidden // self.num_heads,
+        )
+        mlp = replace(dense_of(like), hidden_size=hidden, width=4 * hidden)
+        norm = replace(layer.norm, size=hidden)
+        return replace(
+            like,
+            name="one layer",
+            embedding=replace(like.embedding, hidden_size=hidden),
+            layers=(replace(layer, mixer=attention, mlp=mlp, norm=norm),),
+            head=replace(like.head, norm=norm),
         )
 
     def _intensities(self, spec: DecoderSpec, gpu: Gpu) -> Iterator[Row]:

@@ -18,6 +18,7 @@ from experiments.texts.page import (
     ratio,
 )
 from hardware.roofline import operator_s
+from model.alike import attention_of
 from model.ops import Operator, step_operators
 from model.precision import precision
 from model.spec import DecoderSpec, load_spec
@@ -128,11 +129,11 @@ class Gpt2XlT4(TableStudy):
 
     def _text(self, spec: DecoderSpec, b: int, n: int, cached: bool) -> Work:
         sums = with_cache if cached else without_cache
-        return sums(b, n, spec.hidden_size, spec.num_heads)
+        return sums(b, n, spec.hidden_size, attention_of(spec).num_heads)
 
     def _corrected(self, spec: DecoderSpec, b: int, n: int, cached: bool) -> Work:
         if cached:
-            return with_cache(b, n, spec.hidden_size, spec.num_heads, corrected=True)
+            return with_cache(b, n, spec.hidden_size, attention_of(spec).num_heads, corrected=True)
         return self._text(spec, b, n, cached)
 
     def _seconds(self, work: Work) -> float:

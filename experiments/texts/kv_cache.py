@@ -6,6 +6,7 @@ from pydantic import PositiveInt
 
 from experiments.texts.models import wide_spec
 from experiments.texts.page import BLOG, GIB, TIB, Page, Picture, Row, TableStudy
+from model.alike import dense_of
 from model.spec import DecoderSpec
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Opt175b(TableStudy):
         """Compute weights, KV cache and their ratio."""
         spec = wide_spec(self.model)
         tokens = self.prompt_tokens + self.output_tokens
-        hidden, width, layers = spec.hidden_size, spec.intermediate_size, spec.num_layers
+        hidden, width, layers = spec.hidden_size, dense_of(spec).width, spec.num_layers
         weights = NUMBER_BYTES * layers * (4 * hidden**2 + 2 * hidden * width)
         cache = 4 * self.batch * layers * hidden * tokens
         exact_weights = NUMBER_BYTES * spec.parameters()

@@ -19,6 +19,7 @@ from experiments.texts.page import (
 )
 from hardware.gpu import load_gpu
 from hardware.memory import MemoryLedger, memory_ledger
+from model.alike import attention_of, dense_of
 from model.ops import tensor_parallel_sizes
 from model.precision import precision
 from model.spec import DecoderSpec
@@ -45,8 +46,9 @@ def two_matrix_parameters(spec: DecoderSpec) -> int:
     embedding and an LM head; RMSNorm weights. The text prints 5.61e9 and 10.458 GiB and not its
     sum, and of the plausible sums this one gives both.
     """
-    attention = spec.hidden_size * (spec.query_size + 2 * spec.kv_size)
-    mlp = 2 * spec.hidden_size * spec.intermediate_size
+    heads = attention_of(spec)
+    attention = spec.hidden_size * (heads.query_size + 2 * heads.kv_size)
+    mlp = 2 * spec.hidden_size * dense_of(spec).width
     norms = (2 * spec.num_layers + 1) * spec.hidden_size
     return spec.num_layers * (attention + mlp) + norms + 2 * spec.vocab_size * spec.hidden_size
 
@@ -150,7 +152,9 @@ class MemoryAndBatch(TableStudy):
         divides = tp in tensor_parallel_sizes(spec)
         whole = self._exact_batch(spec, tp, longest) if divides else None
         cut = (
-            "" if divides else f"; no engine cuts {spec.num_heads} heads into {tp}: no exact value"
+            ""
+            if divides
+            else f"; no engine cuts {attention_of(spec).num_heads} heads into {tp}: no exact value"
         )
         yield Row(
             quantity=f"largest batch, {longest} tokens, tensor parallel {tp}", unit="requests",

@@ -1,6 +1,5 @@
 """Shares of FLOPs and of run time of a decoder's operators, beside those published for BERT."""
 
-from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -46,7 +45,7 @@ class OperatorClasses(TableStudy):
     def page(self) -> Page:
         """Count FLOPs, and time the classes with torch's profiler, on the CPU in float32."""
         counted = self._flop_shares(wide_spec(self.counted_model))
-        flops = self._flop_shares(replace(wide_spec(self.model), num_layers=self.layers))
+        flops = self._flop_shares(wide_spec(self.model).first_layers(self.layers))
         time = self._time_shares()
         rows = []
         for name in CLASSES:

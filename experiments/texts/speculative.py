@@ -9,6 +9,7 @@ from experiments.texts.forward_pass import counted, total, with_cache
 from experiments.texts.models import wide_spec
 from experiments.texts.page import GPT2_ASSIGNMENT, LEVIATHAN, Page, Picture, Row, TableStudy
 from hardware.roofline import operator_s
+from model.alike import attention_of
 from model.spec import DecoderSpec
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class SpeculativeDecodingBound(TableStudy):
         )
 
     def _parts(self, spec: DecoderSpec, tokens: int) -> Iterator[Row]:
-        hidden, heads, layers = spec.hidden_size, spec.num_heads, spec.num_layers
+        hidden, heads, layers = spec.hidden_size, attention_of(spec).num_heads, spec.num_layers
         operators = counted(spec, 1, tokens, True)
         weights = 2 * 12 * layers * hidden**2
         read = float(sum(one.layers * one.weight_bytes for one in operators))

@@ -87,6 +87,8 @@ def open_environment(folder: Path) -> Environment:
 def set_up(folder: Path, newest: str, older: list[str]) -> Environment:
     """Make the environment, or add releases to it. What is there already is left as it is.
 
+    What was interrupted goes on where it was.
+
     Raises:
         NoEnvironmentError: the folder holds something else, or another newest release.
         subprocess.CalledProcessError: pip failed; it has told why.
@@ -98,7 +100,11 @@ def set_up(folder: Path, newest: str, older: list[str]) -> Environment:
     elif folder.exists() and any(folder.iterdir()):
         raise NoEnvironmentError(f"{folder} is not empty, expected a new folder")
     else:
-        made = _install_newest(folder, newest)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MARKER).write_text(json.dumps({"newest": newest}) + "\n")
+        made = Environment(folder, newest)
+    if not made.python.exists() or _pip(made, "show", PACKAGE, check=False):
+        _install_newest(made)
     for version in older:
         target = folder / "releases" / version
         if version != made.newest and not (target / "vllm").is_dir():
@@ -107,20 +113,17 @@ def set_up(folder: Path, newest: str, older: list[str]) -> Environment:
     return made
 
 
-def _install_newest(folder: Path, version: str) -> Environment:
-    made = Environment(folder, version)
-    made.model.mkdir(parents=True)
+def _install_newest(made: Environment) -> None:
+    made.model.mkdir(exist_ok=True)
     (made.model / "config.json").write_text(json.dumps(CONFIG, indent=1) + "\n")
-    subprocess.run([sys.executable, "-m", "venv", str(folder / "env")], check=True)
-    _pip(made, "install", f"{PACKAGE}=={version}", *EXTRA)
+    subprocess.run([sys.executable, "-m", "venv", str(made.folder / "env")], check=True)
+    _pip(made, "install", f"{PACKAGE}=={made.newest}", *EXTRA)
     _pip(made, "uninstall", "--yes", *BROKEN)
-    (folder / MARKER).write_text(json.dumps({"newest": version}) + "\n")
-    return made
 
 
-def _pip(environment: Environment, *arguments: str) -> None:
+def _pip(environment: Environment, *arguments: str, check: bool = True) -> int:
     command = [str(environment.python), "-m", "pip", "--quiet", *arguments]
-    subprocess.run(command, check=True)
+    return subprocess.run(command, check=check).returncode
 
 
 def _name_as_vllm(folder: Path, version: str) -> None:

@@ -1,6 +1,7 @@
 """The tool that lays vLLM's scheduler beside ours, as far as it goes without vLLM."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -66,6 +67,27 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(NoEnvironmentError, match="is not empty, expected a new folder"):
         set_up(tmp_path, "0.32.0", [])
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_setup_that_failed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def run(command: list[str], check: bool = False) -> subprocess.CompletedProcess[str]:
+        asked.append(command[-2:])
+        if command[-2] == "venv":
+            (tmp_path / "new" / "env" / "bin").mkdir(parents=True, exist_ok=True)
+            (tmp_path / "new" / "env" / "bin" / "python").touch()
+        if "install" in command and len([each for each in asked if "venv" in each]) == 1:
+            raise subprocess.CalledProcessError(1, command)
+        return subprocess.CompletedProcess(command, int("show" in command))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(subprocess.CalledProcessError):
+        set_up(tmp_path / "new", "0.32.0", [])
+    assert set_up(tmp_path / "new", "0.32.0", []).newest == "0.32.0"
+    assert [command for command in asked if command[0] == "venv"] == 2 * [
+        ["venv", str(tmp_path / "new" / "env")]
+    ]
 
 
 def test_a_release_that_fails_tells_why(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from experiments.errors import StudyError, one_of, show
+from experiments.errors import StudyError, show
+from model.errors import one_of
 
 STUDIES = Path(__file__).with_name("studies")
 """Where the bundled studies live."""

@@ -5,8 +5,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.errors import Problem, RunError, StudyError, one_of, show
+from experiments.errors import Problem, RunError, StudyError, show
 from experiments.study import Loaded
+from model.errors import one_of
 
 if TYPE_CHECKING:
     from experiments.measured import MeasuredStudy

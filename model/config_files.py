@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from model.errors import nearest
+from model.errors import one_of
 
 ACTIVATIONS = {
     "silu": "silu",
@@ -43,7 +43,7 @@ Experts = Annotated[int, Field(gt=0, le=65_536)]
 def _activation(name: str) -> str:
     if name not in ACTIVATIONS:
         known = tuple(ACTIVATIONS)
-        raise ValueError(f"expected one of {', '.join(known)}{nearest(name, known)}")
+        raise ValueError(one_of(name, known))
     return ACTIVATIONS[name]
 
 

@@ -82,7 +82,10 @@ def test_longest_request(changes: dict[str, Any], length: int) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rope_scaling": {"type": "yarnn", "factor": 4.0}}, "'yarnn' is not .*; nearest: yarn"),
+        (
+            {"rope_scaling": {"type": "yarnn", "factor": 4.0}},
+            r"'yarnn' is not modelled, did you mean yarn\? Expected one of",
+        ),
         ({"rope_scaling": {"type": "linear", "factor": "4"}}, "factor = 4 of the rotary scaling"),
         ({"rope_scaling": {"type": "linear", "factor": -1.0}}, "expected a number above 0"),
         ({"rope_scaling": {"type": "linear", "factor": float("nan")}}, "factor = nan"),

@@ -97,6 +97,7 @@ def _of_gpu(tiers: Tiers, gpu: Gpu) -> int:
     """The first tier that holds for a GPU; the last one holds for all."""
     for tier in tiers:
         large = gpu.memory_bytes >= tier.from_gib * GIB
-        if large and not gpu.is_one_of(tier.unless):
+        named = not tier.only or gpu.is_one_of(tier.only)
+        if large and named and not gpu.is_one_of(tier.unless):
             return tier.take
     raise ValueError(f"no tier of {tiers} holds for gpu {gpu.name}")

@@ -36,6 +36,8 @@ class Tier(_Part):
     take: PositiveInt
     from_gib: NonNegativeFloat = 0.0
     """Least memory, as the driver counts it."""
+    only: tuple[str, ...] = ()
+    """Words of a GPU's name for which alone it holds; none: for all."""
     unless: tuple[str, ...] = ()
     """Words of a GPU's name for which it does not hold."""
 

@@ -97,7 +97,7 @@ class Client:
         """The clock has stopped: late answers are not answers yet."""
         for sequence, home in self._homes.items():
             if home == DONE:
-                self.recorder.ended(sequence, sequence.replica, UNFINISHED, -1.0)
+                self.recorder.outcomes.ended(sequence, sequence.replica, UNFINISHED, -1.0)
 
     def _send(self, sequence: Sequence, now_s: float) -> None:
         self._in_flight += 1
@@ -148,6 +148,6 @@ class Client:
             self._forget(sequence)
             if home >= 0:
                 self._hang_up(sequence, home)
-            self.recorder.ended(sequence, sequence.replica, TIMED_OUT, now_s)
+            self.recorder.outcomes.ended(sequence, sequence.replica, TIMED_OUT, now_s)
             self._free(1, now_s)
         self._watch()

@@ -14,7 +14,7 @@ step that starts at ``t`` sees every request that reached it by ``t``, and a rou
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from heapq import heappush
+from heapq import heappop, heappush
 from math import inf
 
 import simpy
@@ -72,14 +72,19 @@ class Clock(simpy.Environment):  # type: ignore[misc, unused-ignore]
     def run_through(self, stop_s: float) -> None:
         """Process every event up to and including ``stop_s``, or until none is left."""
         self.stop_s = stop_s
-        queue, step = self._queue, self.step
-        with _without_collector():
-            while queue and queue[0][0] <= stop_s:
-                step()
+        queue = self._queue
+        with without_collector():
+            while queue and queue[0][0] <= stop_s:  # as ``simpy.Environment.step``, without a call
+                self._now, _, _, event = heappop(queue)
+                callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
+                for callback in callbacks:
+                    callback(event)
+                if not event._ok and not hasattr(event, "_defused"):
+                    raise event._value
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
+def without_collector() -> Iterator[None]:
     """Pause Python's collector of cycles: a run makes none, and it walks over all in flight."""
     collects = gc.isenabled()
     gc.disable()

@@ -85,7 +85,7 @@ class EngineConfig(BaseModel):
     reuse_unhashed_first: bool | None = None
     """enable_prefix_caching: a free block that is not full, so that nobody can find it, is taken
     before all others; else the block that became free first. Default: the version's, true since
-    0.23."""
+    0.24."""
     block_size: int = Field(default=16, gt=0, le=65_536)
     """Tokens in one KV-cache block."""
     num_gpu_blocks: Count | None = None

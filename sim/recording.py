@@ -5,7 +5,6 @@ from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 from itertools import accumulate
 from math import inf
-from struct import Struct
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +12,12 @@ import numpy.typing as npt
 from model.ops import causal_pairs
 from sim import recorder
 from sim.engine.journal import Journal
-from sim.engine.sequence import Sequence
+from sim.engine.outcomes import Outcomes
 from sim.result import FINISHED, REJECTED, SEGMENT_COLUMNS, TIMED_OUT, UNFINISHED, Result
 from sim.scenario import NO_API, ApiTime
 from sim.tape import Column, Scratch, Tape, joined
 from workloads.requests import Requests
 
-_OUTCOME = Struct("=3d5i")
-_pack_outcome = _OUTCOME.pack
 _OUTCOME_TYPE = np.dtype(
     [
         ("first_scheduled_s", "f8"),
@@ -33,7 +30,7 @@ _OUTCOME_TYPE = np.dtype(
         ("status", "i4"),
     ]
 )
-_FULL_BYTES = 4096 * _OUTCOME.size
+_FULL_BYTES = 4096 * _OUTCOME_TYPE.itemsize
 _OUTCOMES: dict[str, tuple[npt.DTypeLike, float]] = {
     "replica": (np.int32, -1),
     "first_scheduled_s": (np.float64, np.nan),
@@ -120,7 +117,7 @@ class Recorder:
         self.replicas = [Journal(recorder.FULL_STEPS) for _ in range(replicas)]
         self._logs = [Log() for _ in range(replicas)]
         self._scratch = scratch or Scratch()
-        self._ended = bytearray()
+        self.outcomes = Outcomes(self.replicas, _FULL_BYTES, FINISHED, self._take)
         self._outcomes = _no_outcomes(len(requests))
         self._arrival_s: npt.NDArray[np.float64] | None = None
         if requests.users is not None:
@@ -137,36 +134,9 @@ class Recorder:
         """These requests are refused on arrival."""
         self._outcomes["status"][refused] = REJECTED
 
-    def ended(self, sequence: Sequence, replica: int, status: int, finish_s: float) -> None:
-        """A request finished, was rejected or given up, or is unfinished when the clock stops.
-
-        ``finish_s`` is when it was given up, in that case.
-        """
-        self._ended += _pack_outcome(
-            sequence.first_scheduled_s,
-            sequence.first_token_s,
-            finish_s,
-            sequence.request,
-            replica,
-            sequence.preemptions,
-            sequence.cached_tokens,
-            status,
-        )
-
-    def finished(self, sequences: SequenceOf[Sequence], replica: int, now_s: float) -> None:
-        """Sequences produced their last token, now."""
-        for sequence in sequences:
-            self._ended += _pack_outcome(
-                sequence.first_scheduled_s,
-                sequence.first_token_s,
-                now_s,
-                sequence.request,
-                replica,
-                sequence.preemptions,
-                sequence.cached_tokens,
-                FINISHED,
-            )
-        if len(self._ended) >= _FULL_BYTES:
+    def _take(self, replica: int) -> None:
+        """Something is full."""
+        if len(self.outcomes.rows) >= _FULL_BYTES:
             self._keep_outcomes()
         journal = self.replicas[replica]
         if journal.steps >= journal.full_steps:
@@ -193,8 +163,8 @@ class Recorder:
 
     def _keep_outcomes(self) -> None:
         """Move outcomes from their buffer to the columns."""
-        table = np.frombuffer(bytes(self._ended), _OUTCOME_TYPE)
-        self._ended.clear()
+        table = np.frombuffer(bytes(self.outcomes.rows), _OUTCOME_TYPE)
+        self.outcomes.rows.clear()
         for name, column in self._outcomes.items():
             values = table[name]
             if name.endswith("_s"):

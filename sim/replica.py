@@ -1,7 +1,7 @@
 """One engine on one tensor-parallel group, as a process on the simulation's clock."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from math import inf
 
 from simpy.events import Event
@@ -21,7 +21,7 @@ class Replica:
     """Goes on by itself (``sim.engine.loop``) while nothing else is due, else sleeps until then.
 
     While it is asleep, a request can come by surprise or be given up: the run of steps under way is
-    then cut short.
+    then cut short. One that is ``alone`` knows all its requests beforehand, and is on no clock.
     """
 
     def __init__(
@@ -33,29 +33,34 @@ class Replica:
         journal: Journal,
         on_finish: OnFinish,
         arrivals: Iterator[Sequence],
+        *,
+        alone: bool = False,
     ) -> None:
         self.number = number
         self.clock = clock
         self.scheduler = scheduler
         self.journal = journal
+        due = [] if alone else clock.due
         self.loop = Loop(
-            scheduler, price.prices, price.idle_start_s, journal, arrivals, clock.due,
-            lambda finished, now_s: on_finish(finished, number, now_s),
-        )  # fmt: skip
+            number, scheduler, price.prices, price.idle_start_s, journal, arrivals, due, on_finish
+        )
         self._wake: Event | None = None  # what is waited for while asleep
         self._wake_s = 0.0
         self._priority = NORMAL + number  # at one instant, replicas go by their numbers
-        clock.process(self.run())
+        if not alone:
+            self._sleep_until(0.0)
 
-    def run(self) -> Generator[Event, None, None]:
-        """Sleep and go on, for ever."""
+    def run_alone(self, stop_s: float) -> None:
+        """Go through all that was known beforehand, up to the last moment of the simulation."""
+        self.loop.go_on(0.0, stop_s)
+
+    def _go_on(self, _: Event) -> None:
+        """Wake up, go on, and sleep again."""
         clock, loop = self.clock, self.loop
-        wake_s = 0.0
-        while True:
-            yield self._sleep_until(wake_s)
-            self._wake = None
-            wake_s = loop.go_on(clock.now, clock.stop_s)
-            clock.now_is(loop.now_s)
+        self._wake = None
+        wake_s = loop.go_on(clock.now, clock.stop_s)
+        clock.now_is(loop.now_s)
+        self._sleep_until(wake_s)
 
     def submit(self, sequence: Sequence) -> None:
         """Take a request from the router, now."""
@@ -111,13 +116,12 @@ class Replica:
         bisect = bisect_right if had_its_turn else bisect_left
         return bisect(journal.step_end_s, clock.now, journal.steps)
 
-    def _sleep_until(self, time_s: float) -> Event:
-        """Return what to wait for: others can move it to an earlier time."""
+    def _sleep_until(self, time_s: float) -> None:
+        """Wait; others can move it to an earlier time."""
         self._wake_s = time_s
-        at_all = time_s < inf
-        wake = self.clock.at(time_s, self._priority) if at_all else Event(self.clock)
+        wake = self.clock.at(time_s, self._priority) if time_s < inf else Event(self.clock)
+        wake.callbacks.append(self._go_on)
         self._wake = wake
-        return wake
 
     def _wake_at(self, time_s: float) -> None:
         """Wake up earlier than planned."""

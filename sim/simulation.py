@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.client import Client
-from sim.clock import Clock
+from sim.clock import Clock, without_collector
 from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.kv_cache import BlockPool
 from sim.engine.prefix_cache import SPAN, PrefixCache
@@ -111,7 +111,7 @@ def simulate_part(
             f"expected all, or open arrivals and a router of {', '.join(BLIND)}"
         )
     cluster = _Cluster(scenario, requests, numbers, stop_s, scratch)
-    cluster.clock.run_through(stop_s)
+    cluster.run()
     return cluster.part()
 
 
@@ -165,23 +165,23 @@ class _Cluster:
         }
         fitting = self.schedulers[numbers[0]].longest_request_tokens
         self.longest = min(scenario.max_model_len, fitting)  # prompt and output tokens together
-        self.loads = [0] * count  # requests sent to each replica and not finished
-        self.route = make_router(
+        self.router = make_router(
             router,
-            self.loads,
+            count,
             lambda number: self.replicas[number].outstanding_tokens(),
+            lambda number: bool(self.replicas[number].loop.aborted),
             stream(scenario.seed, "router"),
         )
         closed = requests.users is not None
         self.client = self._client(closed)
-        dealt = _is_dealt(scenario, requests)
+        self.dealt = dealt = _is_dealt(scenario, requests)
         dealt_to = self._deal(count) if dealt else _nobody
         self.replicas = {
             number: Replica(
                 number, self.clock, self.schedulers[number], scenario.price,
                 self.recorder.replicas[number],
-                self.recorder.finished if dealt else self._finished,
-                dealt_to(number),
+                self.recorder.outcomes.finished if dealt else self._finished,
+                dealt_to(number), alone=dealt,
             )
             for number in numbers
         }  # fmt: skip
@@ -192,6 +192,15 @@ class _Cluster:
             self.loop.start()
         elif not dealt:
             self.clock.process(open_arrivals(self.clock, self._in_order(), self._ask))
+
+    def run(self) -> None:
+        """Let everything happen that happens until ``stop_s``."""
+        if not self.dealt:
+            self.clock.run_through(self.stop_s)
+            return
+        with without_collector():
+            for replica in self.replicas.values():
+                replica.run_alone(self.stop_s)
 
     def _client(self, closed: bool) -> Client | None:
         """A client where there is something for it to do."""
@@ -234,9 +243,11 @@ class _Cluster:
                     f"{len(unfinished)} requests never finished: a scheduler is stuck"
                 )
             for sequence in unfinished:
-                self.recorder.ended(sequence, number, UNFINISHED, -1.0)
+                self.recorder.outcomes.ended(sequence, number, UNFINISHED, -1.0)
             held_blocks[number] = scheduler.pool.held
-        return self.recorder.part(held_blocks, scheduler.pool.num_blocks, self.clock.now)
+        alone_s = [replica.loop.now_s for replica in self.replicas.values() if self.dealt]
+        end_s = max(alone_s, default=self.clock.now)
+        return self.recorder.part(held_blocks, scheduler.pool.num_blocks, end_s)
 
     def _deal(self, count: int) -> Callable[[int], Iterator[Sequence]]:
         """Route all arrivals until ``stop_s`` beforehand; reject those that can never fit.
@@ -253,7 +264,7 @@ class _Cluster:
         if count == 1:
             replica[fit] = 0
         else:
-            replica[fit] = np.fromiter(iter(self.route, None), np.int32, fitting)
+            replica[fit] = np.fromiter(iter(self.router.choose, None), np.int32, fitting)
         owner = np.full(len(requests), -1, dtype=np.int32)
         owner[rows] = replica
         refused = np.zeros(len(requests), dtype=np.bool_)
@@ -273,21 +284,21 @@ class _Cluster:
     def _deliver(self, sequence: Sequence) -> int:
         """A request reaches the router, now; return the replica, -1 for none."""
         if sequence.prompt_tokens + sequence.output_tokens > self.longest:
-            self.recorder.ended(sequence, -1, REJECTED, -1.0)
+            self.recorder.outcomes.ended(sequence, -1, REJECTED, -1.0)
             if self.client is not None:
                 self.client.rejected(sequence, sequence.arrival_s)
             elif self.loop is not None:
                 self.loop.start_thinking(sequence.arrival_s)
             return -1
-        number = self.route()
-        self.loads[number] += 1
+        number = self.router.choose()
+        self.router.sent(number)
         self.replicas[number].submit(sequence)
         return number
 
     def _hang_up(self, sequence: Sequence, number: int) -> None:
         """A client no longer wants what a replica has, now."""
-        self.loads[number] -= 1
         self.replicas[number].abort(sequence)
+        self.router.left(number, 1)
 
     def _finished(self, finished: list[Sequence], number: int, now_s: float) -> None:
         client, loop = self.client, self.loop
@@ -295,10 +306,10 @@ class _Cluster:
         self.clock.turn, self.clock.turn_s = number, now_s
         if client is not None:
             finished = client.wanted(finished)
-        self.loads[number] -= len(finished)
+        self.router.left(number, len(finished))
         if client is not None:
             finished = client.ended(finished, now_s)
-        self.recorder.finished(finished, number, now_s)
+        self.recorder.outcomes.finished(finished, number, now_s)
         if client is None and loop is not None:
             for _ in finished:
                 loop.start_thinking(now_s, at_once=True)

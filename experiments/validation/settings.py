@@ -219,12 +219,12 @@ def _served(
     if isinstance(budget, int) and isinstance(seats, int):
         given["max_num_seqs"] = min(seats, budget)
     engine = resolved(EngineConfig.model_validate(given), gpu, spec)
-    if row.max_model_len is None:
-        longest = _longest_that_fits(engine, spec, gpu, cluster)
-        if longest < engine.max_model_len:
-            notes.append(f"max_model_len: {longest}, the longest of which one fits into the cache")
-            shorter = given | {"max_model_len": longest}
-            engine = resolved(EngineConfig.model_validate(shorter), gpu, spec)
+    longest = _longest_that_fits(engine, spec, gpu, cluster)
+    if longest < engine.max_model_len:
+        stated = "" if row.max_model_len is None else f" instead of {row.max_model_len}"
+        notes.append(f"max_model_len: {longest}{stated}, the longest that fits into the cache here")
+        shorter = given | {"max_model_len": longest}
+        engine = resolved(EngineConfig.model_validate(shorter), gpu, spec)
     told = ["max_num_batched_tokens", "max_num_seqs"]
     told += [] if row.kv_blocks else ["gpu_memory_utilization"]
     for key in told:

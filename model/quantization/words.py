@@ -19,7 +19,7 @@ from model.quantization.scheme import (
     Scheme,
     grouped,
 )
-from model.quantization.weights import DENSE, EXPERTS, Weights, uniform
+from model.quantization.weights import LAYERS, Part, Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +30,19 @@ class Told:
     """vLLM's name of the method that checkpoints of such names use."""
     scheme: Scheme
     kv_fp8: bool = False
-    modules: tuple[str, ...] = DENSE + EXPERTS
-    """Which of a layer are quantized."""
+    kept: tuple[str, ...] = ()
+    """Matrices of every layer that stay in 16 bits."""
     inner_layers_only: bool = False
-    """The first and the last layer stay in 16 bits."""
+    """The first and the last layer stay in 16 bits, too."""
 
     def weights(self, layers: int, source: str) -> Weights:
         """Return the storage of a model of so many layers."""
-        if not self.inner_layers_only:
-            return uniform(self.scheme, self.method, source, self.modules)
-        parts = ((self.scheme, layers - 2), (None, 2))
-        return Weights(tuple((name, parts) for name in self.modules), self.method, source)
+        parts: tuple[Part, ...] = ((self.scheme, None),)
+        if self.inner_layers_only:
+            parts = ((self.scheme, tuple(range(1, layers - 1))), (None, (0, layers - 1)))
+        kept: Part = (None, None)
+        of_modules = (*((name, (kept,)) for name in self.kept), (LAYERS[0], parts))
+        return Weights(of_modules, self.method, source)
 
 
 _CT = "compressed-tensors"
@@ -93,7 +95,7 @@ _UNTOLD = (
 )
 """Publishers (none: all), words, and what only the checkpoint says."""
 
-MLPS = ("mlp_up", "mlp_down")
+ATTENTION = ("qkv_proj", "o_proj")
 BLOCKS = ("qwen3",)
 """Families whose publishers store fp8 in 128 x 128 blocks."""
 
@@ -138,12 +140,12 @@ def _as_published(told: Told, words: Sequence[str], publisher: str) -> Told:
     """
     plain_fp8 = told == Told("fp8", FP8_TENSOR)
     if publisher == "meta-llama" and plain_fp8:
-        return Told("fbgemm_fp8", FP8_CHANNEL, modules=MLPS, inner_layers_only=True)
+        return Told("fbgemm_fp8", FP8_CHANNEL, kept=ATTENTION, inner_layers_only=True)
     if publisher == "nvidia" and told.scheme.compute in ("fp8", "fp4"):
         method = "modelopt" if told.scheme.compute == "fp8" else "modelopt_fp4"
         return replace(told, method=method, kv_fp8=True)
     if publisher in ("redhatai", "neuralmagic") and list(words[:2]) == ["llama", "4"]:
-        return replace(told, modules=MLPS + EXPERTS)
+        return replace(told, kept=ATTENTION)
     if publisher in ("", "qwen") and words[0].startswith(BLOCKS) and plain_fp8:
         return Told("fp8", FP8_BLOCKS)
     return told

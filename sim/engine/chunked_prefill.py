@@ -146,7 +146,7 @@ class ChunkedPrefill(Scheduler):
 
     def _tokens_of(self, sequence: Sequence, batch: Batch) -> int:
         """What a request was given in the round under way."""
-        if sequence in batch.prefills:
+        if sequence.prefills and sequence in batch.prefills:
             return batch.chunks[batch.prefills.index(sequence)][0]
         return int(sequence in self._served)
 

@@ -22,25 +22,28 @@ class Loop:
     """One engine that goes on until something else is due, and says when to be woken.
 
     Args:
+        number: the replica's.
         scheduler: whose batches are computed.
         prices: how long they take.
         idle_start_s: before the first step after idling.
         journal: where it is noted.
         arrivals: who comes when, as far as it is known beforehand.
         due: what is going to happen elsewhere.
-        on_finish: told who finished, and when.
+        on_finish: told who finished, on which replica, and when.
     """
 
     def __init__(
         self,
+        number: int,
         scheduler: Scheduler,
         prices: StepPrices,
         idle_start_s: float,
         journal: Journal,
         arrivals: Iterator[Sequence],
         due: Due,
-        on_finish: Callable[[list[Sequence], float], None],
+        on_finish: Callable[[list[Sequence], int, float], None],
     ) -> None:
+        self.number = number
         self.scheduler = scheduler
         self.prices = prices
         self.idle_start_s = idle_start_s
@@ -120,4 +123,4 @@ class Loop:
         finished = self.journal.end(batch, self.scheduler, start_s, end_s, self.aborted)
         self.aborted.clear()
         if finished:
-            self.on_finish(finished, end_s)
+            self.on_finish(finished, self.number, end_s)

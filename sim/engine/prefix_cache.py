@@ -11,7 +11,7 @@ Two blocks may have the same identity, as in vLLM: the older one is found.
 Blocks that nobody can look for (partial ones, answers) have no identity here. They are counted and
 not named, and lie in the queue as runs, so that a request costs no more than its named blocks.
 
-vLLM gives every full block an identity (a hash). With ``unhashed_first``, as since 0.23, those that
+vLLM gives every full block an identity (a hash). With ``unhashed_first``, as since 0.24, those that
 are not full go to the front of the queue.
 """
 

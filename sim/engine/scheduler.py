@@ -30,6 +30,7 @@ from math import inf
 from typing import Final
 
 from sim.engine.decoding import DecodeSet
+from sim.engine.importance import LeastImportant
 from sim.engine.kv_cache import BlockPool
 from sim.engine.sequence import Batch, Sequence
 from sim.engine.waiting import WaitingQueue
@@ -67,7 +68,7 @@ class Scheduler:
         self.longest_request_tokens = (pool.num_blocks - watermark_blocks) * pool.block_size + 1
         """Prompt and output together. The last token of an output is never put into the cache."""
         self.wake_s = inf
-        """After ``next_batch`` gave None: when to ask again, if nobody arrives before."""
+        """After ``next_batch`` gave None: when to ask again."""
         self.tokens_to_prefill = 0
         """Prompts, and after a preemption what was generated, of all here who do not decode."""
         self.held_blocks = 0
@@ -80,6 +81,7 @@ class Scheduler:
         self.unwanted: list[Sequence] = []
         """Ahead: who was given up since then."""
         self._served: set[Sequence] = set()  # who has its blocks, when served one by one
+        self._least = LeastImportant()
         self.batch = Batch()
         """The one that was formed last."""
 
@@ -106,13 +108,11 @@ class Scheduler:
             return True
         if not self.ahead:
             return self._drop(sequence)
-        if sequence in self.unwanted:
+        here = sequence.finish_step >= 0 or sequence.prefills or sequence.leaves or sequence.waits
+        if not here or sequence in self.unwanted:
             return False
-        decodes = sequence.finish_step >= 0
-        if decodes or sequence.prefills or sequence.leaves or sequence.waits:
-            self.unwanted.append(sequence)
-            return True
-        return False
+        self.unwanted.append(sequence)
+        return True
 
     def _drop(self, sequence: Sequence) -> bool:
         if sequence.finish_step >= 0:
@@ -138,7 +138,7 @@ class Scheduler:
         return tokens
 
     def fits(self, prompt_tokens: int, output_tokens: int) -> bool:
-        """Whether such a request could ever run here, alone, to its end."""
+        """Whether such a request could run here, alone, to its end."""
         return prompt_tokens + output_tokens <= self.longest_request_tokens
 
     def decodes(self) -> list[Sequence]:
@@ -165,7 +165,7 @@ class Scheduler:
         return batch
 
     def form(self, now_s: float) -> Batch | None:
-        """The policy: form a batch of what is known, None if there is nothing to do."""
+        """Form a batch of what is known, None if there is nothing to do: the policy."""
         raise NotImplementedError
 
     def _catch_up(self) -> None:
@@ -248,10 +248,9 @@ class Scheduler:
 
     def _let_go(self, sequences: list[Sequence]) -> None:
         """Let sequences leave the batch, and their blocks with them."""
-        running = self.running
         for sequence in sequences:
             sequence.leaves = False
-            del running[sequence]
+            del self.running[sequence]
         self.pool.end(sequences, self.decoding.step)
 
     def _no_longer_prefills(self, sequence: Sequence) -> None:
@@ -259,12 +258,10 @@ class Scheduler:
         self.prefilling.remove(sequence)
 
     def _pause(self, sequence: Sequence) -> None:
-        """Take a sequence out of those who decode; it will compute or go on later."""
         self.decoding.leave(sequence)
         self.tokens_to_prefill += sequence.prompt_tokens + sequence.generated_tokens
 
     def _rejoin(self, batch: Batch) -> None:
-        """Let those decode again who were held back in a batch."""
         for sequence in batch.held_back:
             self.tokens_to_prefill -= sequence.prompt_tokens + sequence.generated_tokens
             self.decoding.join(sequence)
@@ -290,10 +287,12 @@ class Scheduler:
         self.running[sequence] = None
         sequence.prefills = True
         self.prefilling.append(sequence)
+        if self.waiting.by_priority:
+            self._least.add(sequence, self.running)
 
     def _victim(self) -> Sequence:
         if self.waiting.by_priority:
-            return max(self.running, key=lambda s: (s.priority, s.arrival_s, s.request))
+            return self._least.first(self.running)
         return next(reversed(self.running))
 
     def _preempt_one(self, batch: Batch, *, decodes_ready: bool) -> None:

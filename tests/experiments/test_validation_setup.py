@@ -40,7 +40,7 @@ def test_settings_that_are_given_are_taken() -> None:
     ("gpu", "version", "scheduler", "tokens", "seqs"),
     [
         ("H100-80GB-SXM", "0.15.1", "chunked_prefill", 8192, 1024),
-        ("A100-80GB-SXM", "~2025-05 (vllm 0.8.x)", "chunked_prefill", 8192, 1024),
+        ("A100-80GB-SXM", "~2025-05 (vllm 0.8.x)", "chunked_prefill", 2048, 256),
         ("NVIDIA L40S", "0.9.2", "chunked_prefill", 2048, 256),
         ("h200_sxm", "", "chunked_prefill", 8192, 1024),
         ("H100-80GB-SXM", "0.6.0", "prefill_first", 4096, 256),

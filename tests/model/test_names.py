@@ -96,8 +96,8 @@ def test_metas_own_fp8_leaves_attention_and_two_layers_out() -> None:
     """Weights of one of eight ranks: 56.73 GiB with the 8 KV heads of the catalogue."""
     spec = load_spec("meta-llama/Llama-3.1-405B-Instruct-FP8")
     weights = spec.checkpoint.weights
-    assert weights.of("qkv_proj", 126) == ((None, 126),)
-    assert [layers for _, layers in weights.of("mlp_down", 126)] == [124, 2]
+    assert weights.of("qkv_proj", range(126)) == ((None, 126),)
+    assert [layers for _, layers in weights.of("mlp_down", range(126))] == [124, 2]
     held = rank_weight_bytes(spec, precision=precision(quantization=weights), tp=8)
     assert held / 2**30 == pytest.approx(56.73, abs=0.01)
 
@@ -106,7 +106,8 @@ def test_red_hats_llama_4_leaves_attention_out() -> None:
     """112,885,671,936 bytes: ``ignore`` of its config.json names the projections of attention."""
     spec = load_spec("RedHatAI/Llama-4-Scout-17B-16E-Instruct-FP8-dynamic")
     weights = spec.checkpoint.weights
-    assert weights.of("qkv_proj", 48) == weights.of("o_proj", 48) == ((None, 48),)
+    assert weights.of("qkv_proj", range(48)) == weights.of("o_proj", range(48)) == ((None, 48),)
+    assert "fp8, channels in part of the layers, from its name" in str(weights)
     held = rank_weight_bytes(spec, precision=precision(quantization=weights), tp=1)
     assert held == pytest.approx(112_885_671_936, rel=1e-3)
 

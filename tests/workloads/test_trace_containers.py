@@ -221,6 +221,7 @@ PARQUET = SHAPES["Parquet"](pd.read_csv(io.StringIO(TABLE)))
         (b"a,b\rc,d\n1,2\n", "the header cannot be read: new-line character seen in unquoted"),
         (b"x" * 17_000_000, "the first line has more than 16,777,216 bytes"),
     ],
+    ids=lambda each: each if isinstance(each, str) else "file",  # bytes of gzip hold the time
 )
 def test_what_cannot_be_read_is_refused_in_words(tmp_path, data, message):
     with pytest.raises(TraceError, match=message) as error:

@@ -1,0 +1,1 @@
+"""vLLM itself as the witness: its scheduler beside ours, release by release (docs/witness.md)."""

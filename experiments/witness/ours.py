@@ -1,0 +1,116 @@
+"""The same scenario, simulated."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from experiments.witness.scenario import TICKS_PER_S, Outcome, Price, Scenario
+from hardware.chunk_cost import ModelledChunks
+from hardware.gpu import load_gpu
+from hardware.step_cost import StepCost
+from model.spec import load_spec
+from sim import scenario as ours
+from sim.engine_config import EngineConfig
+from sim.simulation import simulate
+from workloads.requests import Prefixes, Requests
+
+MODEL, GPU = "gpt2", "a100-80gb-sxm"
+"""Of no account: a step costs what the scenario says, and blocks are given."""
+
+
+def simulated(scenario: Scenario, version: str) -> Outcome:
+    """Simulate it as a version of vLLM would serve it."""
+    result = simulate(built(scenario, version), requests_of(scenario))
+    columns = result.requests
+    steps = result.steps()
+    started = ~np.isnan(columns["first_scheduled_s"])
+    return Outcome(
+        first=_ticks(columns["first_token_s"]),
+        finish=_ticks(columns["finish_s"]),
+        hits=[
+            int(hit) if once else None
+            for hit, once in zip(columns["cached_tokens"], started, strict=True)
+        ],
+        preemptions=[int(each) for each in columns["preemptions"]],
+        steps=[
+            list(map(int, step))
+            for step in zip(
+                steps["decodes"] + steps["padding"], steps["chunks"], steps["prefill_tokens"],
+                strict=True,
+            )
+        ],
+    )  # fmt: skip
+
+
+def built(scenario: Scenario, version: str) -> ours.Scenario:
+    """As a scenario of ours, with its prices."""
+    settings: dict[str, object] = {
+        "max_num_seqs": scenario.seats,
+        "max_num_batched_tokens": scenario.budget,
+        "num_gpu_blocks": scenario.blocks + 1,
+        "block_size": scenario.block_size,
+        "order": scenario.order,
+        "long_prefill_token_threshold": scenario.long_prefill_token_threshold,
+        "scheduler_reserve_full_isl": scenario.scheduler_reserve_full_isl,
+        "watermark": scenario.watermark,
+        "async_scheduling": scenario.ahead,
+        "enable_prefix_caching": scenario.caching,
+        "max_model_len": 1024,
+        "step_overhead_s": 0.0,
+        "sequence_overhead_s": 0.0,
+        "version": ".".join(version.split(".")[:2]),
+    }
+    if scenario.scheduler == "prefill_first":  # no null block, and the watermark of v0
+        settings |= {"scheduler": "prefill_first", "version": "0.7", "watermark": 0.01}
+        settings["num_gpu_blocks"] = scenario.blocks
+        del settings["scheduler_reserve_full_isl"], settings["long_prefill_token_threshold"]
+    client = ours.NO_CLIENT
+    if scenario.timeout is not None:
+        client = ours.ClientConfig(timeout_s=scenario.timeout / TICKS_PER_S)
+    made = ours.build_scenario(
+        load_spec(MODEL), load_gpu(GPU), ours.ClusterConfig(gpu=GPU),
+        EngineConfig.model_validate(settings), client=client,
+    )  # fmt: skip
+    return replace(made, price=priced(made.price, scenario.price))
+
+
+def priced(cost: StepCost, price: Price) -> StepCost:
+    """The same tables with prices in whole ticks."""
+    tick = 1 / TICKS_PER_S
+    tokens, sequences = len(cost.token_s), len(cost.sequence_s)
+    return replace(
+        cost,
+        idle_start_s=0.0,
+        overhead_s=price.step * tick,
+        token_s=[price.token * tick * count for count in range(tokens)],
+        sequence_s=[price.sequence * tick * count for count in range(sequences)],
+        decode_pieces=[((0, 0.0, price.position * tick),)] * len(cost.decode_pieces),
+        chunk_cost=ModelledChunks(
+            terms=((price.pair * tick, 0.0, 0.0, 0.0),), overhead_s=0.0,
+            sliding_window=None, fused=True,
+        ),
+    )  # fmt: skip
+
+
+def requests_of(scenario: Scenario) -> Requests:
+    """As a workload of ours."""
+    rows = scenario.requests
+    places = [place for row in rows for place in row.streams]
+    counts = [len(row.streams) for row in rows]
+    prefixes = Prefixes(
+        np.cumsum([0, *counts]),
+        np.array([stream for stream, _ in places], dtype=np.int64),
+        np.array([end for _, end in places], dtype=np.int64),
+    )
+    return Requests(
+        arrival_s=np.array([row.arrival for row in rows], dtype=float) / TICKS_PER_S,
+        prompt_tokens=np.array([row.prompt for row in rows], dtype=np.int64),
+        output_tokens=np.array([row.output for row in rows], dtype=np.int64),
+        priority=np.array([row.priority for row in rows], dtype=np.int64),
+        prefixes=prefixes if scenario.caching else None,
+    )
+
+
+def _ticks(seconds: object) -> list[int | None]:
+    values = np.asarray(seconds, dtype=float) * TICKS_PER_S
+    return [None if np.isnan(value) else int(value) for value in values]

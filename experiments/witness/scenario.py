@@ -1,0 +1,204 @@
+"""Random scenarios of a scheduler as plain data, and what becomes of their requests.
+
+All times are whole ticks of 2**-30 seconds, and all prices whole ticks per unit: then no sum of
+them is ever rounded, in whatever order it is added up, and two schedules are equal to the last bit
+or they are not.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+TICKS_PER_S = 1 << 30
+
+
+class Row(NamedTuple):
+    """One request."""
+
+    arrival: int
+    prompt: int
+    output: int
+    priority: int
+    streams: list[tuple[int, int]]
+    """Its tokens up to an end are the first ones of a stream that others may begin with, too."""
+
+
+class Price(NamedTuple):
+    """Ticks of a step: once, and per unit of what it computes."""
+
+    step: int
+    token: int
+    sequence: int
+    position: int
+    """That a decoding sequence attends."""
+    pair: int
+    """Of a query and a key, in chunks of prompts."""
+
+
+FINE = Price(step=1 << 20, token=1 << 13, sequence=1 << 12, position=1 << 4, pair=1 << 2)
+"""About what a small model costs on a GPU."""
+COARSE = Price(step=1 << 20, token=0, sequence=0, position=0, pair=0)
+"""All steps take as long, so that arrivals and ends of steps coincide."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One engine's settings, and requests in order of arrival."""
+
+    seats: int
+    budget: int
+    blocks: int
+    """Without the null block."""
+    block_size: int = 16
+    scheduler: str = "chunked_prefill"
+    order: str = "fcfs"
+    long_prefill_token_threshold: int = 0
+    scheduler_reserve_full_isl: bool = False
+    watermark: float = 0.0
+    ahead: bool = False
+    """Asynchronous scheduling."""
+    caching: bool = False
+    timeout: int | None = None
+    """Ticks after which a client gives up."""
+    price: Price = FINE
+    requests: list[Row]
+
+    def data(self, number: int) -> dict[str, Any]:
+        """As a line of JSON."""
+        return {"id": number} | asdict(self) | {"price": self.price._asdict()}
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> Self:
+        """Read what ``data`` wrote."""
+        given = {field.name: data[field.name] for field in fields(cls) if field.name in data}
+        rows = [
+            Row(arrival, prompt, output, priority, [(stream, end) for stream, end in streams])
+            for arrival, prompt, output, priority, streams in data["requests"]
+        ]
+        return cls(**given | {"price": Price(**data["price"]), "requests": rows})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of every request, and the steps that did it."""
+
+    first: list[int | None]
+    """When each request had its first token."""
+    finish: list[int | None]
+    hits: list[int | None]
+    """Prompt tokens in the prefix cache when it was first admitted."""
+    preemptions: list[int]
+    steps: list[list[int]]
+    """Of each step: decodes, chunks, tokens of all chunks."""
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> Self:
+        """Read it from a line of JSON."""
+        return cls(**{field.name: data[field.name] for field in fields(cls)})
+
+
+FEATURES: dict[str, frozenset[str]] = {
+    name: frozenset(parts.split())
+    for name, parts in {
+        "plain": "",
+        "long_prefill_token_threshold": "threshold",
+        "scheduler_reserve_full_isl": "reserve",
+        "watermark": "watermark",
+        "priority": "priority",
+        "aborts": "aborts",
+        "prefix cache": "caching",
+        "async": "ahead",
+        "async, prefix cache": "ahead caching",
+        "async, aborts": "ahead aborts",
+        "async, priority": "ahead priority",
+        "prefix cache, aborts": "caching aborts",
+        "prefix cache, priority": "caching priority",
+        "prefill_first": "v0",
+        "prefill_first, aborts": "v0 aborts",
+        "all": "threshold reserve watermark priority aborts caching ahead",
+    }.items()
+}
+"""What scenarios can be asked for, and the settings that each draws."""
+
+
+LACKED = {
+    "scheduler_reserve_full_isl": "reserve",
+    "long_prefill_token_threshold": "threshold",
+    "prefill_first": "v0",
+}
+"""Settings that some releases lack, where their names here are others."""
+
+
+def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
+    """Return scenario ``number`` of a feature, always the same: without what a release lacks."""
+    on = FEATURES[feature]
+    rng = np.random.default_rng([number, *feature.encode()])
+    if feature == "all":  # each of them, or not
+        on = frozenset(each for each in sorted(on) if rng.random() < 0.5)
+        on -= {LACKED.get(name, name) for name in lacks}
+    seats = int(rng.choice([1, 2, 3, 5, 8, 16, 64]))
+    budget = int(max(seats, rng.choice([16, 33, 64, 128, 512, 2048])))
+    size = int(rng.choice([8, 16, 16, 32]))
+    prompts, outputs = int(rng.choice([8, 60, 300])), int(rng.choice([1, 3, 12, 40]))
+    count = int(rng.integers(2, 40))
+    prompt = rng.integers(1, 2 * prompts + 1, count)
+    output = rng.integers(1, 2 * outputs + 1, count)
+    longest = -(-2 * (prompts + outputs) // size) + 1
+    short = rng.random() < 0.6
+    blocks = int(longest + rng.integers(0, 2 * longest)) if short else longest * seats + 10
+    price = COARSE if rng.random() < 0.2 else FINE
+    service = price.step * (outputs + 1)
+    gap = service / float(rng.choice([0.1, 1, 5, 50]))
+    arrivals = rng.exponential(gap, count).cumsum()
+    if price is COARSE:
+        arrivals = np.round(arrivals / price.step) * price.step
+    priority = rng.integers(0, 3, count) if "priority" in on else np.zeros(count, dtype=int)
+    streams = _streams(rng, prompt, output) if "caching" in on else [[] for _ in range(count)]
+    if "v0" in on:  # prompts are not cut, and those that do not fit into a step are not served
+        budget = max(budget, 2 * (prompts + outputs))
+    return Scenario(
+        seats=seats,
+        budget=budget,
+        blocks=blocks,
+        block_size=size,
+        scheduler="prefill_first" if "v0" in on else "chunked_prefill",
+        order="priority" if "priority" in on else "fcfs",
+        long_prefill_token_threshold=int(rng.choice([7, 64])) if "threshold" in on else 0,
+        scheduler_reserve_full_isl="reserve" in on,
+        watermark=float(rng.choice([0.01, 0.1, 0.4])) if "watermark" in on else 0.0,
+        ahead="ahead" in on,
+        caching="caching" in on,
+        timeout=int(service * rng.choice([0.3, 2, 10])) + 1 if "aborts" in on else None,
+        price=price,
+        requests=[
+            Row(int(at), int(p), int(o), int(rank), own)
+            for at, p, o, rank, own in zip(
+                arrivals, prompt, output, priority, streams, strict=True
+            )
+        ],
+    )  # fmt: skip
+
+
+def _streams(
+    rng: np.random.Generator, prompt: np.ndarray, output: np.ndarray
+) -> list[list[tuple[int, int]]]:
+    """Prompts that begin alike, repeat, or go on where an answer ended."""
+    count = len(prompt)
+    kind, groups = rng.integers(0, 4), rng.integers(0, 4, count)
+    if kind == 0:  # system prompts
+        shared = np.minimum(rng.integers(0, 2 * prompt.max(), 4)[groups], prompt)
+        ends = shared
+    elif kind == 1:  # the same prompts
+        ends = prompt
+    elif kind == 2:  # conversations
+        ends = prompt + output
+    else:  # a system prompt, and behind it one of four prompts
+        system = np.minimum(int(rng.integers(1, 60)), prompt)
+        own = rng.integers(4, 8, count)
+        return [
+            [(0, int(one)), (int(other), int(end))]
+            for one, other, end in zip(system, own, prompt, strict=True)
+        ]  # fmt: skip
+    return [[(int(group), int(end))] for group, end in zip(groups, ends, strict=True)]

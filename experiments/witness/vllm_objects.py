@@ -1,0 +1,120 @@
+"""Objects of vLLM, whose constructors differ from release to release. Runs where vLLM is."""
+
+import dataclasses
+import inspect
+import logging
+import os
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+os.environ.update(
+    HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1",
+    VLLM_LOGGING_LEVEL="ERROR", VLLM_CONFIGURE_LOGGING="0",
+)  # fmt: skip
+logging.disable(logging.CRITICAL)
+
+import torch  # noqa: E402
+
+AVX512 = "_is_avx512_supported"
+if LACKS_AVX512 := not hasattr(torch._C._cpu, AVX512):  # 0.17 asks an older torch for it
+    setattr(torch._C._cpu, AVX512, lambda: False)
+
+from vllm.config import CacheConfig, ModelConfig, SchedulerConfig, VllmConfig  # noqa: E402
+from vllm.v1.core.sched.scheduler import Scheduler  # noqa: E402
+from vllm.v1.kv_cache_interface import (  # noqa: E402
+    FullAttentionSpec,
+    KVCacheConfig,
+    KVCacheGroupSpec,
+)
+from vllm.v1.structured_output import StructuredOutputManager  # noqa: E402
+
+Json = dict[str, Any]
+MAX_MODEL_LEN = 4096
+
+
+@cache
+def names_of(make: Any) -> frozenset[str]:
+    """What a class of this version takes."""
+    fields = make.__dataclass_fields__ if dataclasses.is_dataclass(make) else ()
+    return frozenset((*inspect.signature(make).parameters, *fields))
+
+
+def known(make: Any, settings: Json) -> Json:
+    """Those settings that a class of this version takes."""
+    names = names_of(make)
+    return {name: value for name, value in settings.items() if name in names}
+
+
+def lacking() -> list[str]:
+    """Which settings of scenarios this version does not have."""
+    names = ("scheduler_reserve_full_isl", "watermark", "long_prefill_token_threshold")
+    return [name for name in names if name not in names_of(SchedulerConfig)]
+
+
+class Config:
+    """What all scenarios share: the model's part of the configuration."""
+
+    def __init__(self, folder: str) -> None:
+        if LACKS_AVX512:  # nor does the process know it that looks at the model's class
+            registry: Any = import_module("vllm.model_executor.models.registry")
+            registry._run_in_subprocess = lambda look: look()
+        self.model = ModelConfig(
+            model=folder, tokenizer=folder, skip_tokenizer_init=True, dtype="float32",
+            max_model_len=MAX_MODEL_LEN,
+        )  # fmt: skip
+
+    def scheduler(self, scenario: Json) -> Any:
+        """Return a fresh scheduler with one full-attention group and one null block."""
+        wanted = {"max_num_seqs": scenario["seats"], "max_num_batched_tokens": scenario["budget"],
+                  "policy": scenario["order"], "max_model_len": MAX_MODEL_LEN}  # fmt: skip
+        absent = lacking()
+        for name in ("long_prefill_token_threshold", "scheduler_reserve_full_isl", "watermark"):
+            if name not in absent:
+                wanted[name] = scenario[name]
+            elif scenario[name]:
+                raise LookupError(f"this version of vLLM has no {name}")
+        optional = {"is_encoder_decoder": False, "enable_chunked_prefill": True,
+                    "async_scheduling": scenario["ahead"]}  # fmt: skip
+        settings = SchedulerConfig(**wanted, **known(SchedulerConfig, optional))
+        size, blocks = scenario["block_size"], scenario["blocks"] + 1
+        cache = CacheConfig(
+            block_size=16, enable_prefix_caching=scenario["caching"],
+            **known(CacheConfig, {"gpu_memory_utilization": 0.9, "swap_space": 0}),
+        )  # fmt: skip
+        cache.num_gpu_blocks = blocks
+        config = VllmConfig(model_config=self.model, cache_config=cache, scheduler_config=settings)
+        config.scheduler_config.max_num_batched_tokens = scenario["budget"]
+        config.cache_config.enable_prefix_caching = scenario["caching"]
+        config.cache_config.block_size = size  # some releases refuse sizes that CPU kernels lack
+        one = {"block_size": size, "num_kv_heads": 1, "head_size": 1, "dtype": torch.float32,
+               "use_mla": False}  # fmt: skip
+        group = KVCacheGroupSpec(["layer"], FullAttentionSpec(**known(FullAttentionSpec, one)))
+        kv = {
+            "num_blocks": blocks,
+            "kv_cache_tensors": [],
+            "tensors": {},
+            "kv_cache_groups": [group],
+        }
+        make = Scheduler
+        if scenario["ahead"]:
+            make = import_module("vllm.v1.core.sched.async_scheduler").AsyncScheduler
+        return make(
+            config, KVCacheConfig(**known(KVCacheConfig, kv)), StructuredOutputManager(config),
+            **known(Scheduler, {"block_size": size, "log_stats": False}),
+        )  # fmt: skip
+
+
+def block_hasher(size: int) -> Json:
+    """What a request is given so that its blocks can be found, by version."""
+    utils = import_module("vllm.v1.core.kv_cache_utils")
+    make = getattr(utils, "get_request_block_hasher", None)
+    if make is None:  # the cache manager hashes blocks itself
+        return {}
+    try:
+        hashing = import_module("vllm.utils.hashing")
+    except ImportError:
+        hashing = import_module("vllm.utils")
+    sha256 = hashing.sha256
+    utils.init_none_hash(sha256)
+    return {"block_hasher": make(size, sha256)}

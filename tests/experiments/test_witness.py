@@ -1,0 +1,100 @@
+"""The tool that lays vLLM's scheduler beside ours, as far as it goes without vLLM."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.witness.__main__ import main
+from experiments.witness.comparison import Tally, differences, running
+from experiments.witness.environment import (
+    MARKER,
+    Environment,
+    NoEnvironmentError,
+    open_environment,
+    set_up,
+)
+from experiments.witness.ours import simulated
+from experiments.witness.scenario import FEATURES, Outcome, Scenario, draw
+from experiments.witness.table import markdown
+
+
+def an_environment(folder: Path) -> Path:
+    (folder / "releases" / "0.9.1" / "vllm").mkdir(parents=True)
+    (folder / "releases" / "0.10.2" / "vllm").mkdir(parents=True)
+    (folder / "env" / "bin").mkdir(parents=True)
+    (folder / "env" / "bin" / "python").symlink_to(sys.executable)
+    (folder / MARKER).write_text(json.dumps({"newest": "0.32.0"}))
+    return folder
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_scenarios_are_the_same_again_and_survive_the_way_to_the_driver(feature: str) -> None:
+    scenario = draw(feature, 7)
+    assert scenario == draw(feature, 7)
+    assert Scenario.of(json.loads(json.dumps(scenario.data(7)))) == scenario
+
+
+def test_what_a_release_lacks_is_not_asked_for() -> None:
+    lacks = ["watermark", "scheduler_reserve_full_isl", "long_prefill_token_threshold"]
+    drawn = [draw("all", number, lacks) for number in range(40)]
+    assert not any(one.watermark or one.scheduler_reserve_full_isl for one in drawn)
+    assert not any(one.long_prefill_token_threshold for one in drawn)
+    assert any(draw("all", number).watermark for number in range(40))
+
+
+def test_differences_are_named_by_column() -> None:
+    outcome = simulated(draw("plain", 0), "0.32.0")
+    other = Outcome(outcome.first, outcome.finish, outcome.hits, outcome.preemptions, [])
+    assert differences(outcome, outcome) == []
+    assert differences(outcome, other) == ["steps"]
+    later = [None if tick is None else tick + 1 for tick in outcome.finish]
+    late = Outcome(outcome.first, later, outcome.hits, outcome.preemptions, outcome.steps)
+    assert differences(outcome, late) == ["finish"]
+
+
+def test_versions_are_sorted_as_numbers(tmp_path: Path) -> None:
+    made = open_environment(an_environment(tmp_path))
+    assert made.versions() == ["0.9.1", "0.10.2", "0.32.0"]
+    with pytest.raises(NoEnvironmentError, match=r"does not hold vLLM 0\.11\.0, expected one of"):
+        made.release("0.11.0")
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(NoEnvironmentError, match="is not empty, expected a new folder"):
+        set_up(tmp_path, "0.32.0", [])
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_release_that_fails_tells_why(tmp_path: Path) -> None:
+    made = Environment(an_environment(tmp_path), "0.32.0")
+    failed = pytest.raises(RuntimeError, match=r"(?s)vLLM 0\.10\.2 failed:.*Error")
+    with failed, running(made, "0.10.2"):
+        pass
+
+
+def test_errors_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["compare"], ["goldens", "0.32.0", "--out", str(tmp_path)], ["table", "here"]):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["witness", "--folder", str(tmp_path / "none"), *command])
+            assert main() == 2
+        assert "expected" in capsys.readouterr().err or command[0] == "table"
+
+
+def test_the_table_sums_up(tmp_path: Path) -> None:
+    for version, different in (("0.9.1", ["3: hits"]), ("0.10.2", [])):
+        tally = Tally(compared=10, preempted=4, different=different, name="a reason")
+        rows = {"plain": vars_of(tally), "watermark": vars_of(Tally(lacks="watermark"))}
+        (tmp_path / f"{version}.json").write_text(json.dumps(rows))
+    assert markdown(tmp_path).splitlines() == [
+        "| vLLM | plain | watermark | together |",
+        "|---|---|---|---|",
+        "| 0.10.2 | 10 / 4 / 0 | - | **10 / 4 / 0** |",
+        "| 0.9.1 | 10 / 4 / 1 (named) | - | **10 / 4 / 1** |",
+    ]
+
+
+def vars_of(tally: Tally) -> dict[str, object]:
+    return {name: getattr(tally, name) for name in Tally.__slots__}

@@ -1,0 +1,40 @@
+"""What vLLM's own scheduler made of scenarios, release by release, kept: ours makes the same."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.witness.comparison import differences
+from experiments.witness.goldens import Golden, read
+from experiments.witness.ours import simulated
+
+FILES = sorted(Path(__file__).with_name("goldens").glob("*.jsonl"))
+GOLDENS = [(path.stem, golden) for path in FILES for golden in read(path)]
+
+
+@pytest.mark.parametrize(
+    ("version", "golden"),
+    [pytest.param(*each, id=f"{each[0]} {each[1].feature} {each[1].number}") for each in GOLDENS],
+)
+def test_every_request_is_served_as_vllm_serves_it(version: str, golden: Golden) -> None:
+    assert differences(simulated(golden.scenario, version), golden.outcome) == []
+
+
+def test_the_scenarios_hold_the_hard_parts() -> None:
+    outcomes = [golden.outcome for _, golden in GOLDENS]
+    assert {version for version, _ in GOLDENS} == {"0.10.2", "0.13.0", "0.23.0", "0.32.0"}
+    assert sum(any(outcome.preemptions) for outcome in outcomes) > 40
+    assert sum(any(outcome.hits) for outcome in outcomes) > 20
+    assert sum(None in outcome.finish for outcome in outcomes) > 10  # given up
+
+
+def test_versions_differ_where_vllm_changed() -> None:
+    of_newest = {(g.feature, g.number): g for version, g in GOLDENS if version == "0.32.0"}
+    changed = {
+        feature
+        for (feature, _), golden in of_newest.items()
+        if differences(simulated(golden.scenario, "0.23.0"), golden.outcome)
+    }
+    assert "long_prefill_token_threshold" in changed  # a request alone is not limited any more
+    assert "plain" not in changed
+    assert "async" not in changed

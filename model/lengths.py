@@ -98,7 +98,7 @@ def _scalings(config: Config) -> list[Config]:
 
 
 def _kind(scaling: Config) -> str:
-    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    kind = scaling.get("rope_type") or scaling.get("type") or "default"
     if kind not in ROPE_TYPES:
         raise ConfigError(f"rope_type = {kind!r} is not modelled, {one_of(kind, ROPE_TYPES)}")
     return str(kind)

@@ -23,6 +23,7 @@ TINY = {
         ({}, 8192),
         ({"rope_scaling": None}, 8192),
         ({"rope_scaling": {"type": "linear", "factor": 4.0}}, 32_768),
+        ({"rope_scaling": {"rope_type": None, "type": "linear", "factor": 4.0}}, 32_768),
         ({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, 16_384),
         ({"rope_scaling": {"rope_type": "ntk", "factor": 2.5}}, 20_480),
         ({"rope_scaling": {"rope_type": "dynamic", "alpha": 1000.0}}, 8192),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import growth, help_s, measure, smallest_study_s, whole_process
-from experiments.command import Parser, fail, run_command, start, whole_number
+from experiments.cli.command import Parser, fail, run_command, start, whole_number
 
 NAMES = ("W1", "W2", "W3", "W4", "W5")
 KEYS = (

@@ -7,14 +7,14 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from experiments.api import StudyResult, load_study, run_study
+    from experiments.running.api import StudyResult, load_study, run_study
 
 __all__ = ["StudyResult", "load_study", "run_study"]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from experiments import api
+        from experiments.running import api
 
         return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

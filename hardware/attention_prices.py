@@ -11,7 +11,7 @@ from hardware.gpu import Gpu
 from hardware.kernels import nearest
 from hardware.operator_prices import AttentionTerm, attention_work
 from hardware.step_prices import Piece
-from model.ops import shard
+from model.alike import attention_of
 from model.precision import Precision
 from model.spec import DecoderSpec
 
@@ -100,11 +100,12 @@ def decode_pieces(
             )
             for n in sequences.tolist()
         ]
-    held = shard(spec, tp)
+    attention = attention_of(spec)
+    heads, kv_heads = attention.heads_on(tp)
     kernel = nearest(calibration.kernels.decode_attention, precision.kv_numbers)
-    floor_s, base_s, share = kernel.of_batches(sequences, held.kv_heads, held.heads / held.kv_heads)
-    row_bytes = 2 * held.kv_heads * spec.head_dim * precision.kv_bytes
-    if held.heads > held.kv_heads:
+    floor_s, base_s, share = kernel.of_batches(sequences, kv_heads, heads / kv_heads)
+    row_bytes = 2 * kv_heads * attention.head_dim * precision.kv_bytes
+    if heads > kv_heads:
         share = share * calibration.attention_decode_bytes
     per_position = spec.num_layers * row_bytes / (gpu.bandwidth_bytes_per_s * share)
     floor, base = (spec.num_layers * seconds for seconds in (floor_s, base_s))
@@ -147,14 +148,14 @@ def chunk_cost(
     )
     if kernels is None:
         return bound
-    held = shard(spec, tp)
-    group = held.heads / held.kv_heads
+    heads, kv_heads = attention_of(spec).heads_on(tp)
+    group = heads / kv_heads
     decode = nearest(kernels.decode_attention, precision.kv_numbers)
-    launch_s, _, _ = decode.of_batches(np.array([1]), held.kv_heads, group)
+    launch_s, _, _ = decode.of_batches(np.array([1]), kv_heads, group)
     return measured_chunks(
         bound,
         nearest(kernels.prefill_attention, precision.kv_numbers),
-        heads=held.heads,
+        heads=heads,
         group=group,
         overhead_s=calibration.chunk_overhead_s,
         launch_s=spec.num_layers * float(launch_s[0]),

@@ -24,7 +24,7 @@ from hardware.profile_run import (
 )
 from hardware.runtime_memory import graph_bytes, non_torch_bytes, startup_bytes
 from hardware.versions import version_key
-from model.ops import rank_weight_bytes, rotary_table_bytes, shard, tensor_parallel_sizes
+from model.ops import rank_weight_bytes, rotary_table_bytes, tensor_parallel_sizes
 from model.precision import Precision
 from model.spec import DecoderSpec
 
@@ -74,8 +74,7 @@ class _Demand:
         table_bytes = int(rotary_table_bytes(spec, self.precision))
         left = budget - weights - table_bytes
         left -= activations.bytes + workspace + non_torch + graphs
-        kv_size = 2 * spec.num_layers * shard(spec, tp).kv_heads * spec.head_dim
-        block_bytes = int(kv_size * self.precision.kv_bytes * self.block_size)
+        block_bytes = int(spec.kv_bytes_per_token(self.precision.kv_bytes, tp) * self.block_size)
         given = self.num_gpu_blocks
         return MemoryLedger(
             model=spec.name,

@@ -6,7 +6,7 @@ kernels can take the place of either.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,9 @@ from hardware.calibration import Calibration
 from hardware.gpu import Gpu
 from hardware.kernels import Kernels
 from hardware.roofline import F, operator_s
-from model.ops import Operator, prefill_attention
+from model.operators import Operator
 from model.precision import Precision
+from model.sharding import shares
 from model.spec import DecoderSpec
 
 Floats = npt.NDArray[np.float64]
@@ -121,26 +122,20 @@ class AttentionTerm:
 def attention_work(
     spec: DecoderSpec, *, precision: Precision, tp: int, fused: bool
 ) -> list[tuple[AttentionTerm, str]]:
-    """Return FLOPs and bytes of every attention operator per unit, and its arithmetic.
-
-    The counts of ``model.ops.prefill_attention`` are linear in rows, positions and pairs, so three
-    chunks determine them: (1 token, no past), (1, 1) and (2, 0).
-    """
-    unlimited = replace(spec, sliding_window=None)
-    alone, after_one, two = (
-        prefill_attention(unlimited, chunk, past, precision=precision, tp=tp, fused=fused)
-        for chunk, past in ((1, 0), (1, 1), (2, 0))
-    )
+    """Return FLOPs and bytes of every attention operator per unit, and its arithmetic."""
     terms = []
-    for first, second, third in zip(alone, after_one, two, strict=True):
-        layers = first.layers
-        per_pair = layers * float(first.flops)
-        one, next_one, pair = (layers * float(x.bytes) for x in (first, second, third))
-        # The second chunk adds one position and one pair; the third doubles rows and positions and
-        # has one pair more than that in a triangle, two more in a full square.
-        moved_per_pair = (pair - 2 * one) / (1 if fused else 2)
-        per_position = next_one - one - moved_per_pair
-        per_row = one - per_position - moved_per_pair
-        term = AttentionTerm(per_pair, per_row, per_position, moved_per_pair)
-        terms.append((term, first.compute))
+    for kind, share in shares(spec, precision, tp):
+        of_pair, of_row, of_position = (
+            kind.mixer.attention(rows, pairs, positions, share, fused=fused)
+            for rows, pairs, positions in ((0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0))
+        )
+        for pair, row, position in zip(of_pair, of_row, of_position, strict=True):
+            layers = pair.layers
+            term = AttentionTerm(
+                per_pair=layers * float(pair.flops),
+                per_row=layers * float(row.bytes),
+                per_position=layers * float(position.bytes),
+                moved_per_pair=layers * float(pair.bytes),
+            )
+            terms.append((term, pair.compute))
     return terms

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hardware.engine_table import Memory, Sampler, Served
 from hardware.versions import Version
 from model.precision import Precision
-from model.sharding import shard
+from model.sharding import rank_vocabulary
 from model.spec import DecoderSpec
 
 
@@ -56,7 +56,7 @@ def sampler_bytes(run: ProfileRun, sampler: Sampler) -> int:
     rows = min(run.max_seqs, run.max_tokens)
     each = sampler.few_rows_bytes if rows < sampler.few_rows else sampler.bytes
     hidden = run.max_tokens * run.spec.hidden_size * run.precision.activation_bytes
-    return int(hidden + rows * shard(run.spec, 1).vocab * each)
+    return int(hidden + rows * rank_vocabulary(run.spec, 1) * each)
 
 
 def sampler_of(run: ProfileRun, memory: Memory, version: Version) -> Sampler:
@@ -75,27 +75,25 @@ def _serves(served: Served, spec: DecoderSpec, quantized: bool) -> bool:
 
 
 def forward_bytes(run: ProfileRun, chunk_tokens: int | None, stays: bool = False) -> int:
-    """Return the bytes of the peak inside a layer.
+    """Return the bytes of the peak inside a layer, the largest of all kinds of layers.
 
-    Dense: ``T (m I + 4 hidden) b``: the MLP's m inner products (m is 3 with a gate), of width I on
-    this rank, and four times the hidden states. Experts add, for the tokens of one chunk and each
-    of their k experts of width w, ``m w + hidden``, unless their workspace stays
+    Dense: ``T (m I + 4 hidden) b``: what stands between the MLP's matrices, and four times the
+    hidden states. Experts add theirs for the tokens of one chunk, unless their workspace stays
     (``expert_workspace_bytes``).
     """
-    spec, held = run.spec, shard(run.spec, run.tp)
-    inner = run.max_tokens * (spec.mlp_matrices * held.mlp_width + 4 * spec.hidden_size)
-    if spec.num_experts and not stays:
-        rows = min(run.max_tokens, chunk_tokens or run.max_tokens) * spec.experts_per_token
-        inner += rows * (spec.mlp_matrices * held.expert_width + spec.hidden_size)
-    return int(inner * run.precision.activation_bytes)
+    routed = 0 if stays else min(run.max_tokens, chunk_tokens or run.max_tokens)
+    inner = max(
+        kind.mlp.inner_numbers(run.max_tokens, run.tp) + kind.mlp.routed_numbers(routed, run.tp)
+        for kind in run.spec.layers
+    )
+    numbers = inner + run.max_tokens * 4 * run.spec.hidden_size
+    return int(numbers * run.precision.activation_bytes)
 
 
 def expert_workspace_bytes(run: ProfileRun) -> int:
-    """Return the bytes that fused experts keep between steps: ``T k (max(h, 2 w) + w) b``."""
-    width = shard(run.spec, run.tp).expert_width
-    each = max(run.spec.hidden_size, 2 * width) + width if run.spec.num_experts else 0
-    rows = run.max_tokens * run.spec.experts_per_token
-    return int(rows * each * run.precision.activation_bytes)
+    """Return the bytes that fused experts keep between steps; layers share them."""
+    numbers = max(kind.mlp.workspace_numbers(run.max_tokens, run.tp) for kind in run.spec.layers)
+    return int(numbers * run.precision.activation_bytes)
 
 
 def cold_compile_bytes(run: ProfileRun) -> int:
@@ -103,5 +101,5 @@ def cold_compile_bytes(run: ProfileRun) -> int:
 
     A restart finds them in the cache of torch.compile, and has more KV blocks.
     """
-    table = shard(run.spec, run.tp).vocab * run.spec.hidden_size
+    table = rank_vocabulary(run.spec, run.tp) * run.spec.hidden_size
     return int(table * run.precision.activation_bytes)

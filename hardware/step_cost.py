@@ -27,7 +27,7 @@ from hardware.gpu import Gpu
 from hardware.interconnect import all_gather_s, all_reduce_s
 from hardware.operator_prices import AttentionTerm, attention_work, operators_s, operators_work
 from hardware.step_prices import Piece, StepPrices
-from model.ops import sequence_operators, shard, token_operators
+from model.ops import rank_vocabulary, sequence_operators, token_operators
 from model.precision import Precision
 from model.spec import DecoderSpec
 
@@ -345,7 +345,7 @@ def _gather_s(
     calibration: Calibration,
 ) -> Floats:
     """Gathering the logits, of which every rank has computed its part of the vocabulary."""
-    logits = tp * shard(spec, tp).vocab
+    logits = tp * rank_vocabulary(spec, tp)
     buffer_bytes = sequences * (logits * precision.activation_bytes)
     one = all_gather_s(buffer_bytes, tp, gpu, calibration.all_reduce_bytes)
     return np.where(sequences > 0, one + calibration.collective_overhead_s, 0.0)

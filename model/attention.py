@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.alike import attention_of
 from model.spec import DecoderSpec
 from model.step_plan import Chunk, DecodeGroup, StepPlan, Varlen
 
@@ -28,7 +29,8 @@ def choose_kernel(spec: DecoderSpec, device: torch.device, dtype: torch.dtype) -
     if device.type == "meta":
         return "standard"
     half = dtype in (torch.float16, torch.bfloat16)
-    fits = spec.head_dim % 8 == 0 and spec.head_dim <= VARLEN_MAX_HEAD_DIM
+    head_dim = attention_of(spec).head_dim
+    fits = head_dim % 8 == 0 and head_dim <= VARLEN_MAX_HEAD_DIM
     return "varlen" if device.type == "cuda" and half and fits else "sdpa"
 
 

@@ -7,15 +7,19 @@ Inference only. Experts are not built.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.alike import attention_of, dense_of
 from model.attention import Kernel, attend, choose_kernel
 from model.kv_cache import KVCache
+from model.mixers.attention import Attention
+from model.mlps.dense import Dense
+from model.norm import Norm as NormShape
 from model.rope import inverse_frequencies, rotate, rotation
 from model.spec import DecoderSpec
 from model.step_plan import ChunkSpan, StepPlan, plan_step
@@ -85,28 +89,35 @@ class Linear(nn.Module):
 class Block(nn.Module):
     """One layer: attention and MLP, each behind a norm and added to the residual stream."""
 
-    def __init__(self, spec: DecoderSpec, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        attention: Attention,
+        mlp: Dense,
+        norm_of: NormShape,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
         super().__init__()
         linear = partial(Linear, device=device, dtype=dtype)
-        norm = partial(Norm, eps=spec.norm_eps, device=device, dtype=dtype)
-        self.spec = spec
-        self.activation = ACTIVATIONS[spec.activation]
-        hidden, inner = spec.hidden_size, spec.intermediate_size
-        up = 2 * inner if spec.gated_mlp else inner
-        self.input_norm = norm(hidden, spec.norm)
-        self.qkv_proj = linear(hidden, spec.query_size + 2 * spec.kv_size, spec.qkv_bias)
-        self.q_norm = norm(spec.head_dim, "rmsnorm") if spec.qk_norm else None
-        self.k_norm = norm(spec.head_dim, "rmsnorm") if spec.qk_norm else None
-        self.o_proj = linear(spec.query_size, hidden, spec.output_bias)
-        self.post_norm = norm(hidden, spec.norm)
-        self.up_proj = linear(hidden, up, spec.mlp_bias)
-        self.down_proj = linear(inner, hidden, spec.mlp_bias)
+        norm = partial(Norm, eps=norm_of.eps, device=device, dtype=dtype)
+        self.attention, self.gated = attention, mlp.gated
+        self.activation = ACTIVATIONS[mlp.activation]
+        hidden, inner, queries = mlp.hidden_size, mlp.width, attention.query_size
+        up = 2 * inner if mlp.gated else inner
+        self.input_norm = norm(hidden, norm_of.kind)
+        self.qkv_proj = linear(hidden, queries + 2 * attention.kv_size, attention.qkv_bias)
+        self.q_norm = norm(attention.head_dim, "rmsnorm") if attention.qk_norm else None
+        self.k_norm = norm(attention.head_dim, "rmsnorm") if attention.qk_norm else None
+        self.o_proj = linear(queries, hidden, attention.output_bias)
+        self.post_norm = norm(hidden, norm_of.kind)
+        self.up_proj = linear(hidden, up, mlp.bias)
+        self.down_proj = linear(inner, hidden, mlp.bias)
 
     def forward(self, x: Tensor, step: _Step, cache: tuple[Tensor, Tensor] | None) -> Tensor:
         """Run the layer on [rows, hidden]; ``cache`` is the layer's keys and values."""
-        spec = self.spec
-        heads: Tensor = self.qkv_proj(self.input_norm(x)).view(len(x), -1, spec.head_dim)
-        queries, keys = spec.num_heads, spec.num_kv_heads
+        own = self.attention
+        heads: Tensor = self.qkv_proj(self.input_norm(x)).view(len(x), -1, own.head_dim)
+        queries, keys = own.num_heads, own.num_kv_heads
         rotated, value = heads[:, : queries + keys], heads[:, queries + keys :]
         if self.q_norm is not None and self.k_norm is not None:
             query, key = rotated[:, :queries], rotated[:, queries:]
@@ -120,12 +131,12 @@ class Block(nn.Module):
             value,
             step.plan,
             kernel=step.kernel,
-            window=spec.sliding_window,
+            window=own.sliding_window,
             cache=cache,
         )
         x = x + self.o_proj(mixed)
         inner: Tensor = self.up_proj(self.post_norm(x))
-        if spec.gated_mlp:
+        if self.gated:
             gate, up = inner.chunk(2, dim=-1)
             inner = self.activation(gate) * up
         else:
@@ -171,24 +182,28 @@ class Decoder(nn.Module):
         if num_layers is not None:
             if num_layers < 1:
                 raise ValueError(f"num_layers(={num_layers}) must be >= 1")
-            spec = replace(spec, num_layers=num_layers)
+            spec = spec.first_layers(num_layers)
         device = torch.device(device)
         self.spec = spec
         self.kernel: Kernel = kernel or choose_kernel(spec, device, dtype)
         self.embedding = _parameter((spec.vocab_size, spec.hidden_size), device, dtype)
         self.position_embedding = None
         self.rope_frequencies = None
-        if spec.positions == "learned":
-            rows = (spec.position_rows, spec.hidden_size)
+        attention, mlp = attention_of(spec), dense_of(spec)
+        if attention.rotary is None:
+            rows = (spec.embedding.position_rows, spec.hidden_size)
             self.position_embedding = _parameter(rows, device, dtype)
         else:
             accurate = torch.promote_types(dtype, torch.float32)
-            frequencies = inverse_frequencies(spec.head_dim, spec.rope_theta, rope_scaling)
+            theta = attention.rotary.theta
+            frequencies = inverse_frequencies(attention.head_dim, theta, rope_scaling)
             self.rope_frequencies = frequencies.to(device, accurate)
-        self.blocks = nn.ModuleList(Block(spec, device, dtype) for _ in range(spec.num_layers))
-        self.final_norm = Norm(spec.hidden_size, spec.norm, spec.norm_eps, device, dtype)
+        norms = (kind.norm for kind in spec.in_order())
+        self.blocks = nn.ModuleList(Block(attention, mlp, norm, device, dtype) for norm in norms)
+        last = spec.head.norm
+        self.final_norm = Norm(last.size, last.kind, last.eps, device, dtype)
         self.lm_head = None
-        if not spec.tied_embeddings:
+        if not spec.head.tied:
             self.lm_head = _parameter((spec.vocab_size, spec.hidden_size), device, dtype)
 
     @property
@@ -289,7 +304,7 @@ class Decoder(nn.Module):
         x = F.embedding(ids, self.embedding)
         rotation_ = None
         if self.position_embedding is not None:
-            offset = self.spec.position_rows - self.spec.max_position_embeddings
+            offset = self.spec.embedding.position_rows - self.spec.max_position_embeddings
             x = x + F.embedding(plan.positions + offset, self.position_embedding)
         if self.rope_frequencies is not None:
             rotation_ = rotation(plan.positions, self.rope_frequencies, self.dtype)

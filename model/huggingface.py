@@ -5,39 +5,11 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from model.config_files import (
-    AnyConfig,
-    Gpt2Config,
-    Llama4TextConfig,
-    LlamaConfig,
-    MistralConfig,
-    MixtralConfig,
-    OptConfig,
-    Phi3Config,
-    Qwen2Config,
-    Qwen2MoeConfig,
-    Qwen3Config,
-    Qwen3MoeConfig,
-)
 from model.errors import ConfigError, UnknownArchitectureError, nearest
+from model.families.keys import Keys
+from model.families.registry import FAMILIES
 from model.lengths import positions_of
 from model.unmodelled import missing_part
-
-ARCHITECTURES: dict[str, tuple[str, type[AnyConfig]]] = {
-    "llama": ("LlamaForCausalLM", LlamaConfig),
-    "mistral": ("MistralForCausalLM", MistralConfig),
-    "phi3": ("Phi3ForCausalLM", Phi3Config),
-    "llama4_text": ("Llama4ForCausalLM", Llama4TextConfig),
-    "qwen2": ("Qwen2ForCausalLM", Qwen2Config),
-    "qwen3": ("Qwen3ForCausalLM", Qwen3Config),
-    "gpt2": ("GPT2LMHeadModel", Gpt2Config),
-    "opt": ("OPTForCausalLM", OptConfig),
-    "mixtral": ("MixtralForCausalLM", MixtralConfig),
-    "qwen2_moe": ("Qwen2MoeForCausalLM", Qwen2MoeConfig),
-    "qwen3_moe": ("Qwen3MoeForCausalLM", Qwen3MoeConfig),
-}
-"""``model_type`` to the class name in ``architectures`` and the keys that are read."""
-
 
 OLD_CLASSES = {"LLaMAForCausalLM": "LlamaForCausalLM"}
 """Spellings of the first checkpoints."""
@@ -49,14 +21,14 @@ def architecture_of(config: Mapping[str, object], source: str) -> str:
     Raises:
         UnknownArchitectureError: neither is given, either is not known, or the two disagree.
     """
-    classes = {class_name: model_type for model_type, (class_name, _) in ARCHITECTURES.items()}
+    classes = {family.class_name: model_type for model_type, family in FAMILIES.items()}
     model_type, named = config.get("model_type"), config.get("architectures") or [None]
     class_name = named[0] if isinstance(named, list | tuple) and named else named
     class_name = OLD_CLASSES.get(str(class_name), class_name)
-    if model_type is not None and str(model_type) not in ARCHITECTURES:
+    if model_type is not None and str(model_type) not in FAMILIES:
         raise UnknownArchitectureError(
             f"{source}: model_type = {str(model_type)[:80]!r} is not modelled"
-            f"{missing_part(str(model_type), config)}, expected one of {', '.join(ARCHITECTURES)}"
+            f"{missing_part(str(model_type), config)}, expected one of {', '.join(FAMILIES)}"
         )
     if class_name is not None and str(class_name) not in classes:
         raise UnknownArchitectureError(
@@ -66,11 +38,11 @@ def architecture_of(config: Mapping[str, object], source: str) -> str:
     if model_type is None and class_name is None:
         raise UnknownArchitectureError(
             f"{source}: model_type and architectures are missing, expected model_type to be one of "
-            f"{', '.join(ARCHITECTURES)}"
+            f"{', '.join(FAMILIES)}"
         )
     if model_type is None:
         return classes[str(class_name)]
-    expected = ARCHITECTURES[str(model_type)][0]
+    expected = FAMILIES[str(model_type)].class_name
     if class_name not in (None, expected):
         raise UnknownArchitectureError(
             f"{source}: model_type = {model_type!r} but architectures = [{class_name!r}], "
@@ -79,7 +51,7 @@ def architecture_of(config: Mapping[str, object], source: str) -> str:
     return str(model_type)
 
 
-def read_config(config: Mapping[str, object], source: str) -> tuple[str, AnyConfig]:
+def read_config(config: Mapping[str, object], source: str) -> tuple[str, Keys]:
     """Check a config and return its ``model_type`` with the keys that are read.
 
     Args:
@@ -91,8 +63,8 @@ def read_config(config: Mapping[str, object], source: str) -> tuple[str, AnyConf
         ConfigError: every missing, ill-typed or inconsistent key, one per line.
     """
     architecture = architecture_of(config, source)
-    keys = ARCHITECTURES[architecture][1]
-    own = "n_positions" if keys is Gpt2Config else "max_position_embeddings"
+    keys = FAMILIES[architecture].keys
+    own = keys.positions_key
     given = dict(config)
     if given.get(own) is None and positions_of(config) is not None:
         given[own] = positions_of(config)

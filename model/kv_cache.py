@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from model.alike import attention_of
 from model.spec import DecoderSpec
 
 
@@ -37,7 +38,9 @@ class KVCache:
             raise ValueError(f"slots(={slots}) and slot_tokens(={slot_tokens}) must be >= 1")
         self.slots = slots
         self.slot_tokens = slot_tokens
-        shape = (spec.num_layers, 2, spec.num_kv_heads, slots * slot_tokens, spec.head_dim)
+        attention = attention_of(spec)
+        rows, width = slots * slot_tokens, attention.head_dim
+        shape = (spec.num_layers, 2, attention.num_kv_heads, rows, width)
         self.storage = torch.zeros(shape, device=device, dtype=dtype)
         self.layers: list[tuple[Tensor, Tensor]] = [
             (layer[0], layer[1]) for layer in self.storage.unbind(0)

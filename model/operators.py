@@ -1,13 +1,9 @@
-"""One operator of a step, and the builders of its common kinds."""
+"""One operator of a step: what it computes and moves."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-
-from model.precision import Precision
-from model.quantization.scheme import Scheme
-from model.spec import DecoderSpec
 
 F = float | npt.NDArray[np.float64]
 """One count, or one count per step."""
@@ -70,87 +66,3 @@ def where_any(rows: F, amount: F) -> F:
     """Return ``amount`` where there are rows, 0 where there are none."""
     present: F = floats(np.greater(rows, 0).astype(np.float64))
     return amount * present
-
-
-def gemm(
-    name: str,
-    layers: int,
-    rows: F,
-    n: int,
-    k: int,
-    precision: Precision,
-    *,
-    bias: bool = False,
-    scheme: Scheme | None = None,
-) -> Operator:
-    """Return (rows, k) times (k, n): ``2 rows n k`` FLOPs; every matrix moves once.
-
-    A bias is read but adds no FLOPs; a matrix without a scheme has the activations' precision.
-    """
-    bias_bytes = n * precision.activation_bytes if bias else 0.0
-    return Operator(
-        name=name,
-        kind="gemm",
-        layers=layers,
-        flops=2 * rows * n * k,
-        weight_bytes=where_any(rows, precision.matrix_bytes(scheme, n, k) + bias_bytes),
-        activation_bytes=rows * (n + k) * precision.activation_bytes,
-        kv_bytes=0.0,
-        gemm=(rows, n, k),
-        compute=precision.product(scheme),
-    )
-
-
-def layer_gemms(
-    module: str,
-    spec: DecoderSpec,
-    rows: F,
-    n: int,
-    k: int,
-    precision: Precision,
-    *,
-    bias: bool = False,
-) -> list[Operator]:
-    """Return a product of every layer: one operator for each way in which its matrix is stored."""
-    return [
-        gemm(module, layers, rows, n, k, precision, bias=bias, scheme=scheme)
-        for scheme, layers in precision.weights.of(module, spec.num_layers)
-    ]
-
-
-def norm(name: str, spec: DecoderSpec, rows: F, precision: Precision, layers: int) -> Operator:
-    """Return a norm over the hidden size, which reads and writes every row."""
-    elements = rows * spec.hidden_size
-    return Operator(
-        name=name,
-        kind="norm",
-        layers=layers,
-        flops=NORM_FLOPS[spec.norm] * elements,
-        weight_bytes=where_any(rows, spec.norm_parameters() * precision.activation_bytes),
-        activation_bytes=2 * elements * precision.activation_bytes,
-        kv_bytes=0.0,
-        compute=precision.compute,
-    )
-
-
-def elementwise(
-    name: str,
-    spec: DecoderSpec,
-    elements: F,
-    flops: float,
-    moved: float,
-    precision: Precision,
-    *,
-    kind: str = "elementwise",
-) -> Operator:
-    """Return an operator of every layer: FLOPs, and numbers read or written, per element."""
-    return Operator(
-        name=name,
-        kind=kind,
-        layers=spec.num_layers,
-        flops=flops * elements,
-        weight_bytes=0.0,
-        activation_bytes=moved * elements * precision.activation_bytes,
-        kv_bytes=0.0,
-        compute=precision.compute,
-    )

@@ -1,97 +1,158 @@
-"""What a decoder is: its shape, and what follows from it.
+"""What a decoder is made of: embedding, layers of mixers and MLPs, head; and what follows from it.
 
 Parameter counts are exact: every weight, bias, norm, router and position row.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
+from model.matrices import Matrix
+from model.mixers.mixer import Cache, Mixer, Rotary
+from model.mlps.mlp import Mlp
+from model.norm import Norm
 from model.quantization.checkpoint import UNSAID, Checkpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Embedding:
+    """Turns token ids into rows of the hidden size."""
+
+    vocab_size: int
+    hidden_size: int
+    position_rows: int = 0
+    """Rows of the table of learned positions (OPT: two more than positions); 0 without."""
+
+    @property
+    def parameters(self) -> int:
+        """Rows of tokens and of positions."""
+        return (self.vocab_size + self.position_rows) * self.hidden_size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """Turns rows into logits: a norm, and a matrix over the vocabulary."""
+
+    norm: Norm
+    tied: bool
+    """The matrix is the token embedding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """Layers of one kind, each with a norm before mixer and MLP and a residual addition behind."""
+
+    places: tuple[int, ...]
+    """In the model, ascending from 0."""
+    mixer: Mixer
+    mlp: Mlp
+    norm: Norm
+
+    @property
+    def count(self) -> int:
+        """How many."""
+        return len(self.places)
+
+    @property
+    def matrices(self) -> tuple[Matrix, ...]:
+        """Every matrix of one of them."""
+        return (*self.mixer.matrices, *self.mlp.matrices)
+
+    def vector_numbers(self, tp: int = 1) -> int:
+        """Parameters of one of them beside matrices, as one of ``tp`` ranks keeps them."""
+        biases = sum(matrix.bias_numbers(tp) for matrix in self.matrices)
+        return biases + 2 * self.norm.parameters + self.mixer.vector_numbers
+
+
+def grouped(each: Sequence[tuple[Mixer, Mlp]], norm: Norm) -> tuple[Layers, ...]:
+    """Return the layers of a model, one mixer and MLP per layer, with equal ones together."""
+    places: dict[tuple[Mixer, Mlp], list[int]] = {}
+    for pair, run in groupby(range(len(each)), key=lambda place: each[place]):
+        places.setdefault(pair, []).extend(run)
+    return tuple(Layers(tuple(at), *pair, norm) for pair, at in places.items())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DecoderSpec:
-    """The shape of a decoder-only transformer with equal layers."""
+    """A decoder-only transformer."""
 
     name: str
     architecture: str
-    """llama, mistral, phi3, qwen2, qwen3, gpt2, opt, mixtral, qwen2_moe, qwen3_moe or
-    llama4_text."""
-    num_layers: int
-    hidden_size: int
-    num_heads: int
-    num_kv_heads: int
-    head_dim: int
-    intermediate_size: int
-    """Width of the dense MLP; 0 when every layer has experts instead."""
-    vocab_size: int
+    """Its family, under the ``model_type`` of config.json."""
+    embedding: Embedding
+    layers: tuple[Layers, ...]
+    head: Head
     max_position_embeddings: int
-    gated_mlp: bool
-    """Gate, up and down matrices (SwiGLU); otherwise up and down."""
-    activation: str
-    """silu, gelu, gelu_tanh or relu."""
-    norm: str
-    """rmsnorm (a weight) or layernorm (a weight and a bias)."""
-    norm_eps: float
-    positions: str
-    """rope or learned."""
-    position_rows: int
-    """Rows of the learned position table (OPT: two more than positions); 0 for rope."""
-    rope_theta: float
-    """Base of the rotary frequencies; 0 for learned positions."""
-    qkv_bias: bool
-    output_bias: bool
-    mlp_bias: bool
-    qk_norm: bool
-    """RMSNorm over the head dimension of queries and keys (Qwen3)."""
-    tied_embeddings: bool
-    """The LM head is the token embedding."""
-    sliding_window: int | None
-    """Positions that a token attends, itself included; None for all of them."""
-    num_experts: int = 0
-    experts_per_token: int = 0
-    moe_intermediate_size: int = 0
-    """Width of one routed expert."""
-    shared_expert_intermediate_size: int = 0
-    """Width of the expert that every token takes (Qwen2-MoE, Llama 4); 0 for none."""
-    shared_expert_gate: bool = False
-    """The shared expert's output is weighted by a gate of its own (Qwen2-MoE)."""
+    max_model_len: int
+    """Longest prompt plus output, in tokens, as vLLM derives it from the config."""
     attention_chunk_tokens: int | None = None
     """Positions up to which every layer attends everything; beyond, most layers attend within
     chunks of this many (Llama 4), which is not modelled. None: no such limit."""
-    max_model_len: int
-    """Longest prompt plus output, in tokens, as vLLM derives it from the config."""
-    rotary_table: tuple[int, int] = (0, 0)
-    """Positions and numbers per position of the table of cosines and sines that an engine keeps."""
     checkpoint: Checkpoint = UNSAID
     """How its numbers are stored."""
 
     @property
-    def query_size(self) -> int:
-        """Width of all query heads together."""
-        return self.num_heads * self.head_dim
+    def num_layers(self) -> int:
+        """Layers of all kinds."""
+        return sum(layers.count for layers in self.layers)
 
     @property
-    def kv_size(self) -> int:
-        """Width of all key heads together, and of all value heads."""
-        return self.num_kv_heads * self.head_dim
+    def hidden_size(self) -> int:
+        """Width of the residual stream."""
+        return self.embedding.hidden_size
 
     @property
-    def mlp_matrices(self) -> int:
-        """3 for a gated MLP, 2 for a plain one."""
-        return 3 if self.gated_mlp else 2
+    def vocab_size(self) -> int:
+        """Tokens that exist."""
+        return self.embedding.vocab_size
 
-    def attention_matrix_parameters(self) -> int:
-        """Weights of one layer's query, key, value and output matrices, without biases."""
-        return self.hidden_size * (2 * self.query_size + 2 * self.kv_size)
+    @property
+    def num_experts(self) -> int:
+        """Routed experts of the layers that have most; 0 for a dense model."""
+        return max(layers.mlp.num_experts for layers in self.layers)
 
-    def expert_matrix_parameters(self) -> int:
-        """Weights of one routed expert."""
-        return self.mlp_matrices * self.hidden_size * self.moe_intermediate_size
+    @property
+    def caches(self) -> tuple[Cache, ...]:
+        """What each kind of layer keeps, in the order of ``layers``."""
+        return tuple(layers.mixer.cache for layers in self.layers)
 
-    def mlp_matrix_parameters(self) -> int:
-        """Weights of one layer's dense MLP and shared expert, without biases and experts."""
-        width = self.intermediate_size + self.shared_expert_intermediate_size
-        return self.mlp_matrices * self.hidden_size * width
+    @property
+    def sliding_window(self) -> int | None:
+        """The window of the one class of cache that the layers have; None for all positions.
+
+        Raises:
+            ValueError: layers of different windows, which a step does not tell apart yet.
+        """
+        windows = {cache.window for cache in self.caches}
+        if len(windows) > 1:
+            told = ", ".join(str(window or "all positions") for window in windows)
+            raise ValueError(f"{self.name}: layers that attend differently ({told})")
+        return windows.pop()
+
+    @property
+    def rotary_tables(self) -> tuple[Rotary, ...]:
+        """Rotations that differ: an engine keeps one table for each."""
+        found = (layers.mixer.rotary for layers in self.layers)
+        return tuple(dict.fromkeys(rotary for rotary in found if rotary is not None))
+
+    def in_order(self) -> Iterator[Layers]:
+        """Return the kind of every layer, from the first to the last."""
+        kinds = {place: layers for layers in self.layers for place in layers.places}
+        return (kinds[place] for place in sorted(kinds))
+
+    def first_layers(self, count: int) -> "DecoderSpec":
+        """Return the same model with only so many of its layers, or as many more.
+
+        More layers than there are follow the last one.
+        """
+        each = [(kind.mixer, kind.mlp) for kind in self.in_order()]
+        each = (each + each[-1:] * max(0, count - len(each)))[:count]
+        return replace(self, layers=grouped(each, self.layers[0].norm))
+
+    def with_mixers(self, change: Callable[[Mixer], Mixer]) -> "DecoderSpec":
+        """Return the same model with every mixer changed."""
+        layers = tuple(replace(one, mixer=change(one.mixer)) for one in self.layers)
+        return replace(self, layers=layers)
 
     def linear_parameters(self) -> int:
         """Weights that quantization shrinks: attention, MLP and expert matrices of all layers.
@@ -99,64 +160,51 @@ class DecoderSpec:
         Embeddings, LM head, routers, norms and biases are left out: the usual checkpoints keep
         them in the activations' precision.
         """
-        layer = (
-            self.attention_matrix_parameters()
-            + self.mlp_matrix_parameters()
-            + self.num_experts * self.expert_matrix_parameters()
+        return sum(
+            layers.count * matrix.copies * matrix.parameters
+            for layers in self.layers
+            for matrix in layers.matrices
+            if matrix.quantized
         )
-        return self.num_layers * layer
-
-    def router_parameters(self) -> int:
-        """Weights of one layer's router and of its shared expert's gate."""
-        gate = self.hidden_size if self.shared_expert_gate else 0
-        return self.hidden_size * self.num_experts + gate
-
-    def bias_parameters(self) -> int:
-        """Biases of one layer's matrices."""
-        qkv = self.query_size + 2 * self.kv_size if self.qkv_bias else 0
-        output = self.hidden_size if self.output_bias else 0
-        inner = (self.mlp_matrices - 1) * self.intermediate_size
-        mlp = inner + self.hidden_size if self.mlp_bias else 0
-        return qkv + output + mlp
-
-    def norm_parameters(self) -> int:
-        """Weights (and biases) of one norm over the hidden size."""
-        return self.hidden_size * (2 if self.norm == "layernorm" else 1)
 
     def embedding_parameters(self) -> int:
         """Rows of the token embedding and of the learned positions."""
-        return (self.vocab_size + self.position_rows) * self.hidden_size
+        return self.embedding.parameters
 
     def lm_head_parameters(self) -> int:
         """Weights of an LM head of its own; 0 when it is the token embedding."""
-        return 0 if self.tied_embeddings else self.vocab_size * self.hidden_size
+        return 0 if self.head.tied else self.vocab_size * self.hidden_size
 
     def parameters(self) -> int:
         """Every parameter of the model, exactly."""
-        qk_norms = 2 * self.head_dim if self.qk_norm else 0
-        layer = (
-            self.router_parameters()
-            + self.bias_parameters()
-            + 2 * self.norm_parameters()
-            + qk_norms
+        in_layers = sum(
+            layers.count
+            * (
+                layers.vector_numbers()
+                + sum(matrix.copies * matrix.parameters for matrix in layers.matrices)
+            )
+            for layers in self.layers
         )
-        return (
-            self.linear_parameters()
-            + self.num_layers * layer
-            + self.norm_parameters()
-            + self.embedding_parameters()
-            + self.lm_head_parameters()
-        )
+        once = self.head.norm.parameters + self.embedding_parameters() + self.lm_head_parameters()
+        return in_layers + once
 
     def active_parameters(self) -> int:
         """Parameters that one token passes through: all but the experts it is not routed to."""
-        idle = self.num_experts - self.experts_per_token
-        return self.parameters() - self.num_layers * idle * self.expert_matrix_parameters()
+        idle = sum(
+            layers.count * (matrix.copies - matrix.used) * matrix.parameters
+            for layers in self.layers
+            for matrix in layers.matrices
+        )
+        return self.parameters() - idle
 
-    def kv_bytes_per_token(self, kv_dtype_bytes: float) -> float:
-        """Bytes that one token keeps in the KV cache: keys and values of all layers.
+    def kv_bytes_per_token(self, kv_dtype_bytes: float, tp: int | None = None) -> float:
+        """Bytes that one token keeps in the KV cache of all layers.
 
-        ``2 * layers * kv_heads * head_dim * bytes`` over the whole model; a tensor-parallel rank
-        holds its share of the heads.
+        Keys and values of attention are ``2 * layers * kv_heads * head_dim * bytes`` over the whole
+        model; one of ``tp`` ranks holds its share of the heads.
         """
-        return 2 * self.num_layers * self.kv_size * kv_dtype_bytes
+        numbers = 0
+        for layers in self.layers:
+            width = layers.mixer.cache.per_token
+            numbers += layers.count * (width.whole if tp is None else width.on_rank(tp))
+        return numbers * kv_dtype_bytes

@@ -2,44 +2,21 @@
 
 Megatron's split (Shoeybi et al. 2019, section 3): attention heads, MLP width and vocabulary are
 divided; norms, routers and learned positions are repeated on every rank, and so are key and value
-heads when there are fewer of them than ranks.
+heads when there are fewer of them than ranks. Which side of a matrix is divided, and how, the
+matrix says (``model.matrices``).
 """
 
-from dataclasses import dataclass
-
+from model.matrices import Matrix
 from model.precision import Precision
-from model.spec import DecoderSpec
+from model.quantization.scheme import Scheme
+from model.shape import DecoderSpec, Layers
+from model.share import Share
 
 VOCABULARY_PADDING = 64
 """vLLM pads the rows of embedding and LM head to a multiple of this (VocabParallelEmbedding)."""
 
 SMALLEST_GROUP = 32
 """vLLM's kernel for 4-bit experts halves groups that a rank's share cuts, down to this."""
-
-
-@dataclass(frozen=True, slots=True)
-class Matrix:
-    """A matrix of one layer, as one rank holds it."""
-
-    module: str
-    outputs: tuple[int, ...]
-    """Of the parts that an engine joins: queries, keys and values; gate and up."""
-    inputs: int
-    whole_inputs: int
-    """Of all ranks together."""
-    copies: int = 1
-    """Experts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """What one tensor-parallel rank holds of a layer."""
-
-    heads: int
-    kv_heads: int
-    mlp_width: int
-    expert_width: int
-    vocab: int
 
 
 def tensor_parallel_sizes(
@@ -51,72 +28,52 @@ def tensor_parallel_sizes(
     heads or be a multiple of them (each rank then keeps a copy of one head). With a ``precision``
     it must divide the blocks and groups of quantized matrices as well.
     """
-    sizes = (size for size in range(1, most + 1) if _divides(spec, size))
+    sides = {side for kind in spec.layers for matrix in kind.matrices for side in matrix.sides}
+    most = min(most, *(side.count for side in sides if not side.copied))
+    sizes = (size for size in range(1, most + 1) if all(side.divides(size) for side in sides))
     return tuple(n for n in sizes if precision is None or not cut_scales(spec, precision, n))
 
 
-def _divides(spec: DecoderSpec, tp: int) -> bool:
-    widths = (
-        spec.num_heads,
-        spec.intermediate_size,
-        spec.moe_intermediate_size,
-        spec.shared_expert_intermediate_size,
-    )
-    whole = all(width % tp == 0 for width in widths)
-    return whole and (spec.num_kv_heads % tp == 0 or tp % spec.num_kv_heads == 0)
+def _all_sizes(spec: DecoderSpec, precision: Precision | None = None) -> tuple[int, ...]:
+    return tensor_parallel_sizes(spec, spec.hidden_size * spec.vocab_size, precision)
 
 
-def _width(spec: DecoderSpec) -> int:
-    return spec.intermediate_size or spec.moe_intermediate_size
-
-
-def shard(spec: DecoderSpec, tp: int) -> Shard:
-    """Return what one of ``tp`` ranks holds.
-
-    The vocabulary is padded up to a multiple of `VOCABULARY_PADDING`, then of ``tp``.
+def check_divides(spec: DecoderSpec, tp: int) -> None:
+    """Refuse a group whose ranks cannot share the model.
 
     Raises:
         ValueError: ``tp`` does not divide the model; names the nearest size that does.
     """
-    if tp < 1 or not _divides(spec, tp):
-        sizes = tensor_parallel_sizes(spec, max(1, spec.num_heads))
-        closest = min(sizes, key=lambda size: abs(size - tp))
-        raise ValueError(
-            f"tensor_parallel_size = {tp} does not divide {spec.name} ({spec.num_heads} attention "
-            f"heads, {spec.num_kv_heads} KV heads, MLP width {_width(spec)}), expected one of "
-            f"{', '.join(map(str, sizes))}; nearest: {closest}"
-        )
-    vocabulary = -(-spec.vocab_size // VOCABULARY_PADDING) * VOCABULARY_PADDING
-    return Shard(
-        heads=spec.num_heads // tp,
-        kv_heads=max(1, spec.num_kv_heads // tp),
-        mlp_width=(spec.intermediate_size + spec.shared_expert_intermediate_size) // tp,
-        expert_width=spec.moe_intermediate_size // tp,
-        vocab=-(-vocabulary // tp),
+    if tp >= 1 and all(
+        side.divides(tp) for kind in spec.layers for m in kind.matrices for side in m.sides
+    ):
+        return
+    sizes = _all_sizes(spec)
+    closest = min(sizes, key=lambda size: abs(size - tp))
+    parts = dict.fromkeys(told for kind in spec.layers for told in (kind.mixer.told, kind.mlp.told))
+    raise ValueError(
+        f"tensor_parallel_size = {tp} does not divide {spec.name} ({', '.join(parts)}), "
+        f"expected one of {', '.join(map(str, sizes))}; nearest: {closest}"
     )
 
 
-def rank_matrices(spec: DecoderSpec, tp: int) -> list[Matrix]:
-    """Return the matrices of one layer that a rank holds, under the names of ``model.ops``.
+def rank_vocabulary(spec: DecoderSpec, tp: int) -> int:
+    """Return the rows of the vocabulary of one of ``tp`` ranks.
+
+    The vocabulary is padded up to a multiple of `VOCABULARY_PADDING`, then of ``tp``.
+    """
+    vocabulary = -(-spec.vocab_size // VOCABULARY_PADDING) * VOCABULARY_PADDING
+    return -(-vocabulary // tp)
+
+
+def shares(spec: DecoderSpec, precision: Precision, tp: int) -> list[tuple[Layers, Share]]:
+    """Return every kind of layers with what one of ``tp`` ranks holds of them.
 
     Raises:
         ValueError: ``tp`` does not divide the model.
     """
-    held, hidden, head_dim = shard(spec, tp), spec.hidden_size, spec.head_dim
-    queries, keys = held.heads * head_dim, held.kv_heads * head_dim
-    ups = spec.mlp_matrices - 1
-    matrices = [
-        Matrix("qkv_proj", (queries, keys, keys), hidden, hidden),
-        Matrix("o_proj", (hidden,), queries, queries * tp),
-    ]
-    for up, down, width, copies in (
-        ("mlp_up", "mlp_down", held.mlp_width, 1),
-        ("experts", "experts", held.expert_width, spec.num_experts),
-    ):
-        if width:
-            matrices.append(Matrix(up, (width,) * ups, hidden, hidden, copies))
-            matrices.append(Matrix(down, (hidden,), width, width * tp, copies))
-    return matrices
+    check_divides(spec, tp)
+    return [(kind, Share(kind.places, precision, tp)) for kind in spec.layers]
 
 
 def cut_scales(spec: DecoderSpec, precision: Precision, tp: int) -> str:
@@ -126,20 +83,29 @@ def cut_scales(spec: DecoderSpec, precision: Precision, tp: int) -> str:
     must the outputs of every joined part, but for the last of a matrix that is not split. Groups of
     experts may be halved down to `SMALLEST_GROUP`.
     """
-    for matrix in rank_matrices(spec, tp):
-        split = matrix.inputs != matrix.whole_inputs
-        for scheme, _ in precision.weights.of(matrix.module, spec.num_layers):
-            if scheme is None or scheme.flat:
-                continue
-            rows, columns = scheme.block
-            if matrix.module == "experts" and rows <= 1 and columns:
-                columns = min(columns, SMALLEST_GROUP)
-            if columns > 1 and split and matrix.inputs % columns:
-                return f"{matrix.module}: {matrix.inputs} inputs a rank, groups of {columns}"
-            outputs = matrix.outputs if tp > 1 and not split else matrix.outputs[:-1]
-            for part in outputs:
-                if rows > 1 and part % rows:
-                    return f"{matrix.module}: {part} outputs a rank, blocks of {rows}"
+    if not precision.weights.parts:
+        return ""
+    for kind, share in shares(spec, precision, tp):
+        for matrix in kind.matrices:
+            for scheme, _ in share.schemes(matrix):
+                if scheme is not None and not scheme.flat:
+                    cut = _cut(matrix, scheme, tp)
+                    if cut:
+                        return f"{matrix.name}: {cut}"
+    return ""
+
+
+def _cut(matrix: Matrix, scheme: Scheme, tp: int) -> str:
+    rows, columns = scheme.block
+    inputs = matrix.inputs.on_rank(tp)
+    split = inputs != matrix.inputs.whole
+    if matrix.copies > 1 and rows <= 1 and columns:
+        columns = min(columns, SMALLEST_GROUP)
+    if columns > 1 and split and inputs % columns:
+        return f"{inputs} inputs a rank, groups of {columns}"
+    for side in matrix.outputs if tp > 1 and not split else matrix.outputs[:-1]:
+        if rows > 1 and side.on_rank(tp) % rows:
+            return f"{side.on_rank(tp)} outputs a rank, blocks of {rows}"
     return ""
 
 
@@ -147,7 +113,7 @@ def check_scales(spec: DecoderSpec, precision: Precision, tp: int) -> None:
     """Raise ValueError if ``tp`` ranks would cut the blocks or groups of quantized matrices."""
     cut = cut_scales(spec, precision, tp)
     if cut:
-        sizes = tensor_parallel_sizes(spec, max(1, spec.num_heads), precision)
+        sizes = _all_sizes(spec, precision)
         expected = f"expected one of {', '.join(map(str, sizes))}" if sizes else "no size does"
         raise ValueError(
             f"tensor_parallel_size = {tp} does not divide the scales of {spec.name} "
@@ -165,31 +131,33 @@ def rank_weight_bytes(spec: DecoderSpec, *, precision: Precision, tp: int = 1) -
         ValueError: ``tp`` does not divide the model, or the scales of its quantized matrices.
     """
     check_scales(spec, precision, tp)
-    held, head_dim, wide = shard(spec, tp), spec.head_dim, precision.activation_bytes
-    matrices = 0.0
-    for matrix in rank_matrices(spec, tp):
-        for scheme, layers in precision.weights.of(matrix.module, spec.num_layers):
-            for n in matrix.outputs:
-                one = precision.matrix_bytes(scheme, n, matrix.inputs, matrix.whole_inputs)
-                matrices += layers * matrix.copies * one
-    qkv = (held.heads + 2 * held.kv_heads) * head_dim
-    layer_rest = (
-        spec.router_parameters()
-        + (qkv if spec.qkv_bias else 0)
-        + (spec.hidden_size if spec.output_bias else 0)
-        + ((spec.mlp_matrices - 1) * held.mlp_width + spec.hidden_size if spec.mlp_bias else 0)
-        + 2 * spec.norm_parameters()
-        + (2 * head_dim if spec.qk_norm else 0)
-    )
-    once = spec.hidden_size * (held.vocab + spec.position_rows) + spec.norm_parameters()
-    rest = (spec.num_layers * layer_rest + once) * wide
-    ((head, _),) = precision.weights.of("lm_head", 1)
-    if not spec.tied_embeddings:
-        rest += precision.matrix_bytes(head, held.vocab, spec.hidden_size)
+    matrices, vectors = 0.0, 0
+    for kind, share in shares(spec, precision, tp):
+        for matrix in kind.matrices:
+            matrices += _matrix_bytes(matrix, share)
+        vectors += kind.count * kind.vector_numbers(tp)
+    held = rank_vocabulary(spec, tp)
+    rows = held + spec.embedding.position_rows
+    once = spec.hidden_size * rows + spec.head.norm.parameters
+    rest = (vectors + once) * precision.activation_bytes
+    ((head, _),) = precision.weights.of("lm_head", (0,))
+    if not spec.head.tied:
+        rest += precision.matrix_bytes(head, held, spec.hidden_size)
     return matrices + rest
 
 
+def _matrix_bytes(matrix: Matrix, share: Share) -> float:
+    """Bytes of all copies of a matrix in all layers; every joined part has scales of its own."""
+    k, total = matrix.inputs.on_rank(share.tp), 0.0
+    for scheme, layers in share.schemes(matrix):
+        for side in matrix.outputs:
+            n, whole = side.on_rank(share.tp), matrix.inputs.whole
+            one = share.precision.matrix_bytes(scheme, n, k, whole)
+            total += layers * matrix.copies * one
+    return total
+
+
 def rotary_table_bytes(spec: DecoderSpec, precision: Precision) -> float:
-    """Return the bytes of the table of cosines and sines that every rank keeps, for all layers."""
-    rows, numbers = spec.rotary_table
-    return rows * numbers * precision.activation_bytes
+    """Return the bytes of the tables of cosines and sines that every rank keeps, for all layers."""
+    numbers = sum(each.table_rows * each.table_numbers for each in spec.rotary_tables)
+    return numbers * precision.activation_bytes

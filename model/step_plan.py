@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from model.alike import attention_of
 from model.spec import DecoderSpec
 
 GROUP_PADDING_BYTES = 256 * 1024
@@ -191,7 +192,7 @@ def _to_device(arrays: Sequence[npt.NDArray[np.int64]], device: torch.device) ->
 
 def _padding_tokens(spec: DecoderSpec, dtype: torch.dtype) -> int:
     """KV positions of one layer that may be read in vain for each attention call saved."""
-    return GROUP_PADDING_BYTES // (2 * spec.num_kv_heads * spec.head_dim * dtype.itemsize)
+    return GROUP_PADDING_BYTES // (2 * attention_of(spec).kv_size * dtype.itemsize)
 
 
 def _chunks(

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from model.alike import attention_of, dense_of
 from model.attention import Kernel
 from model.decoder import Decoder
 from model.spec import DecoderSpec, load_spec
@@ -189,9 +190,10 @@ def _pieces(decoder: Decoder, files: Mapping[str, Path]) -> list[Piece]:
     spec = decoder.spec
     naming = NAMINGS.get(spec.architecture, LLAMA)
     prefix = _prefix(naming, files)
+    attention, width = attention_of(spec), dense_of(spec).width
     stacked = {
-        "qkv_proj": [spec.query_size, spec.kv_size, spec.kv_size],
-        "up_proj": [spec.intermediate_size, spec.intermediate_size],
+        "qkv_proj": [attention.query_size, attention.kv_size, attention.kv_size],
+        "up_proj": [width, width],
     }
     pieces = []
     for parameter_name, parameter in decoder.named_parameters():
@@ -238,7 +240,7 @@ def _check_names(
         if name in wanted or name.endswith(SKIPPED_ENDINGS):
             return True
         if name == "lm_head.weight":
-            return spec.tied_embeddings
+            return spec.head.tied
         return name.startswith(left_out)
 
     problems = [

@@ -236,6 +236,11 @@ class Engine:
                 self.drop(seq)
             return self.form(now_s)
         self.all_decodes(batch)
+        if self.kind == "prefill_first" and not self.running:
+            again = self.form(now_s)
+            assert again is not None
+            again["preempted"] += batch["preempted"]
+            return again
         batch["padding"] = [seq for seq in self.running if seq.done]
         return batch
 
@@ -252,7 +257,11 @@ class Engine:
     def all_decodes(self, batch: dict) -> None:
         while True:
             decodes = [seq for seq in self.running if seq.decoding]
-            if sum(self.need(s.kv + 1) - len(s.held) for s in decodes) <= self.free:
+            needs = [self.need(s.kv + 1) - len(s.held) for s in decodes]
+            # vLLM v0 asks for a free block for each, one after the other, and the last may not
+            # need it.
+            asked = sum(needs) + (self.kind == "prefill_first" and needs[-1:] == [0])
+            if asked <= self.free:
                 break
             self.throw_out_one(batch)
         for seq in decodes:

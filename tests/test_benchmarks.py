@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks.workloads import BENCHMARKS, capacity_per_s, study, synthetic
-from experiments.study import Study
+from experiments.study.document import Study
 from sim.simulation import simulate
 
 ROOT = Path(__file__).resolve().parents[1]

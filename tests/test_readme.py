@@ -2,6 +2,8 @@
 
 import re
 import runpy
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from urllib.parse import urlparse
@@ -9,10 +11,10 @@ from urllib.parse import urlparse
 import pandas as pd
 import pytest
 
-from experiments import identity
-from experiments.api import load_study
-from experiments.bundled import bundled_studies
-from experiments.run import main
+from experiments.cli.run import main
+from experiments.running import identity
+from experiments.running.api import load_study
+from experiments.study.bundled import bundled_studies
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -63,10 +65,14 @@ def test_modules_that_are_run_exist() -> None:
 
 
 def test_options_that_are_used_exist() -> None:
+    told: dict[str, str] = {}
     for line in commands():
-        module = ROOT / (line.split()[2].replace(".", "/") + ".py")
+        module = line.split()[2]
+        if module not in told:
+            asked = [sys.executable, "-m", module, "--help"]
+            told[module] = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True).stdout
         for option in re.findall(r"(--[\w-]+)", line):
-            assert f'"{option}"' in module.read_text(encoding="utf-8"), f"{option} of {line}"
+            assert re.search(rf"{option}\b", told[module]), f"{option} of {line}"
 
 
 def test_make_targets_exist() -> None:

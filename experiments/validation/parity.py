@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.reporting.drawing import STYLE
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from pandas import DataFrame
@@ -36,7 +38,7 @@ def draw_parity(errors: "DataFrame", about: "DataFrame", folder: Path, note: str
     import matplotlib.pyplot as plt
 
     drawn = []
-    with plt.style.context(Path(__file__).parents[1] / "headroom.mplstyle"):
+    with plt.style.context(STYLE):
         merged = errors.merge(about, on="run_id")
         datasets = sorted(set(map(str, about.dataset)))
         merged = merged[(merged.measured > 0) & (merged.predicted > 0)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from experiments.errors import nearest
+from experiments.study.errors import nearest
 from model.text_file import check_regular
 
 Floats = npt.NDArray[np.float64]

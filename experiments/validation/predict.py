@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from experiments.intervals import NORMAL_QUANTILE, positive_ends
-from experiments.stats import mean_interval
+from experiments.reporting.intervals import NORMAL_QUANTILE, positive_ends
+from experiments.reporting.stats import mean_interval
+from experiments.running.workers import in_parallel
 from experiments.validation.calibrations import choose_calibration, given_calibration
 from experiments.validation.figures import figures_of, is_saturated, offered_per_s
 from experiments.validation.levels import API, FULL, Level, client_at, engine_at, prices_at
@@ -22,7 +23,6 @@ from experiments.validation.rows import Run, RunRow, Skipped, Table
 from experiments.validation.settings import Setup, setup_of
 from experiments.validation.traffic import Plan as TrafficPlan
 from experiments.validation.traffic import Traffic, plan_traffic
-from experiments.workers import in_parallel
 from hardware.calibration import Calibration
 from sim.scenario import ClientConfig, Scenario, build_scenario
 from sim.simulation import simulate

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from experiments.errors import StudyError, nearest
+from experiments.study.errors import StudyError, nearest
 from experiments.validation import cells as said
 from model.text_file import TextFileError, read_text
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from experiments.terminal import console
+from experiments.reporting.terminal import console
 from experiments.validation.predict import Prediction, Task
 from experiments.validation.rows import Skipped
 

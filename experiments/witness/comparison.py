@@ -17,9 +17,13 @@ DRIVER = "experiments.witness.driver"
 CHECKOUT = Path(__file__).parents[2]
 
 
-_UNFORESEEN = "planning ahead, ends are not foreseen: who ends is in one more step"
-NAMED = {("0.10", "async"): _UNFORESEEN, ("0.10", "all"): _UNFORESEEN}
-"""By release and first word of the feature: what a release does that we do not."""
+NAMED = {
+    "0.10": {
+        "ahead": "ends are not foreseen, who ends is in one more step",
+        "priority": "who was thrown out stays in the step that it was in already",
+    }
+}
+"""By release and part of a feature: what a release does that we do not (docs/witness.md)."""
 
 
 @dataclass(slots=True)
@@ -98,7 +102,8 @@ def compare(release: Release, feature: str, numbers: Sequence[int]) -> Tally:
     absent = {name for name in release.lacks if LACKED.get(name, name) in FEATURES[feature]}
     if absent and feature != "all":
         return Tally(lacks=", ".join(sorted(absent)))
-    tally.name = NAMED.get((".".join(release.version.split(".")[:2]), feature.split(",")[0]), "")
+    named = NAMED.get(".".join(release.version.split(".")[:2]), {})
+    tally.name = "; ".join(named[part] for part in sorted(named) if part in FEATURES[feature])
     for number in numbers:
         scenario = draw(feature, number, release.lacks)
         theirs = release.serve(scenario)

@@ -14,6 +14,7 @@ import sys
 from collections import deque
 from typing import Any
 
+from experiments.witness import v0
 from experiments.witness.vllm_objects import Config, Json, block_hasher, known, lacking
 
 import numpy as np  # isort: skip
@@ -253,10 +254,12 @@ class Run:
 def main() -> None:
     """Answer every line."""
     config = Config(sys.argv[1])
-    print(json.dumps({"lacks": lacking()}), flush=True)
+    print(json.dumps({"lacks": lacking() + v0.lacking()}), flush=True)
     for line in sys.stdin:
         scenario = json.loads(line)
-        outcome = Run(scenario, config.scheduler(scenario)).serve()
+        of_v0 = scenario["scheduler"] == "prefill_first"
+        engine = v0.Scheduler(scenario) if of_v0 else config.scheduler(scenario)
+        outcome = Run(scenario, engine).serve()
         print(json.dumps({"id": scenario["id"], **outcome}), flush=True)
 
 

@@ -60,6 +60,10 @@ def built(scenario: Scenario, version: str) -> ours.Scenario:
         "sequence_overhead_s": 0.0,
         "version": ".".join(version.split(".")[:2]),
     }
+    if scenario.scheduler == "prefill_first":  # no null block, and the watermark of v0
+        settings |= {"scheduler": "prefill_first", "version": "0.7", "watermark": 0.01}
+        settings["num_gpu_blocks"] = scenario.blocks
+        del settings["scheduler_reserve_full_isl"], settings["long_prefill_token_threshold"]
     client = ours.NO_CLIENT
     if scenario.timeout is not None:
         client = ours.ClientConfig(timeout_s=scenario.timeout / TICKS_PER_S)

@@ -52,6 +52,7 @@ class Scenario:
     blocks: int
     """Without the null block."""
     block_size: int = 16
+    scheduler: str = "chunked_prefill"
     order: str = "fcfs"
     long_prefill_token_threshold: int = 0
     scheduler_reserve_full_isl: bool = False
@@ -71,7 +72,7 @@ class Scenario:
     @classmethod
     def of(cls, data: dict[str, Any]) -> Self:
         """Read what ``data`` wrote."""
-        given = {field.name: data[field.name] for field in fields(cls)}
+        given = {field.name: data[field.name] for field in fields(cls) if field.name in data}
         rows = [
             Row(arrival, prompt, output, priority, [(stream, end) for stream, end in streams])
             for arrival, prompt, output, priority, streams in data["requests"]
@@ -114,13 +115,19 @@ FEATURES: dict[str, frozenset[str]] = {
         "async, priority": "ahead priority",
         "prefix cache, aborts": "caching aborts",
         "prefix cache, priority": "caching priority",
+        "prefill_first": "v0",
+        "prefill_first, aborts": "v0 aborts",
         "all": "threshold reserve watermark priority aborts caching ahead",
     }.items()
 }
 """What scenarios can be asked for, and the settings that each draws."""
 
 
-LACKED = {"scheduler_reserve_full_isl": "reserve", "long_prefill_token_threshold": "threshold"}
+LACKED = {
+    "scheduler_reserve_full_isl": "reserve",
+    "long_prefill_token_threshold": "threshold",
+    "prefill_first": "v0",
+}
 """Settings that some releases lack, where their names here are others."""
 
 
@@ -149,11 +156,14 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         arrivals = np.round(arrivals / price.step) * price.step
     priority = rng.integers(0, 3, count) if "priority" in on else np.zeros(count, dtype=int)
     streams = _streams(rng, prompt, output) if "caching" in on else [[] for _ in range(count)]
+    if "v0" in on:  # prompts are not cut, and those that do not fit into a step are not served
+        budget = max(budget, 2 * (prompts + outputs))
     return Scenario(
         seats=seats,
         budget=budget,
         blocks=blocks,
         block_size=size,
+        scheduler="prefill_first" if "v0" in on else "chunked_prefill",
         order="priority" if "priority" in on else "fcfs",
         long_prefill_token_threshold=int(rng.choice([7, 64])) if "threshold" in on else 0,
         scheduler_reserve_full_isl="reserve" in on,

@@ -1,11 +1,11 @@
 """From the files of a checkpoint to how the weights of its modules are stored."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from model.errors import ConfigError
 from model.quantization.methods import read_section
-from model.quantization.modules import layer_parts
+from model.quantization.modules import Kind, Names, layer_parts
 from model.quantization.weights import EXPERTS, PLAIN, Weights
 
 SECTIONS = ("quantization_config", "compression_config")
@@ -33,18 +33,16 @@ UNSAID = Checkpoint()
 def read_checkpoint(
     config: Mapping[str, object],
     beside: Mapping[str, Mapping[str, object]],
-    architecture: str,
-    layers: int,
-    experts: int,
+    names: Names,
+    layers: Sequence[Kind],
 ) -> Checkpoint:
     """Read what config.json and the files beside it say of the weights.
 
     Args:
         config: contents of config.json.
         beside: contents of the files of `BESIDE`, by name.
-        architecture: ``model_type``.
+        names: what the family calls the matrices.
         layers: of the model.
-        experts: of one layer.
 
     Raises:
         ConfigError: a format that is not modelled, or keys that are wrong; names where.
@@ -58,7 +56,7 @@ def read_checkpoint(
         raise ConfigError(f"{source} = {str(section)[:80]!r}: expected a mapping or null")
     try:
         said = read_section(section)
-        parts = layer_parts(architecture, layers, experts, said.choose, listed=said.listed)
+        parts = layer_parts(names, layers, said.choose, listed=said.listed)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         lines = str(error).splitlines()
         raise ConfigError("\n".join(f"{source}: {line}" for line in lines)) from None

@@ -20,7 +20,7 @@ from model.quantization.scheme import (
     NVFP4,
     Scheme,
 )
-from model.quantization.weights import DENSE, EXPERTS
+from model.quantization.weights import EXPERTS, LAYERS
 
 READERS: dict[str, Callable[[Section], Said]] = {
     "gptq": gptq,
@@ -73,7 +73,7 @@ class Setting:
     """Methods of checkpoints that it does not contradict."""
     numbers: tuple[str, ...] = ()
     """Or kinds of numbers that most of the checkpoint must have."""
-    modules: tuple[str, ...] = DENSE + EXPERTS
+    modules: tuple[str, ...] = LAYERS
     """What it quantizes of a model in 16 bits."""
     weights_only: bool = False
     """Whether it forces products in 16 bits."""

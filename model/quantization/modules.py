@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import translate
+from typing import Protocol
 
 from model.errors import ConfigError
+from model.matrices import Matrix
 from model.quantization.scheme import Scheme
-from model.quantization.weights import DENSE, EXPERTS, HEAD, Part
+from model.quantization.weights import HEAD, Part
 
 Matches = Callable[[str], bool]
 Choice = Callable[[str], Scheme | None]
@@ -21,97 +22,37 @@ MOST_MATRICES = 2_000_000
 EXPERT = re.compile(r"\bexperts\.(\d+)\b")
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
-    """Names of the matrices of layer ``i``, by module of ``model.ops``."""
+class Kind(Protocol):
+    """Equal layers, see ``model.shape.Layers``."""
 
-    dense: Mapping[str, tuple[str, ...]]
-    experts: str = ""
-    """Of all experts of a layer together."""
-    expert_matrices: tuple[str, ...] = ()
-    """Of one of them, below ``experts.J``."""
+    @property
+    def places(self) -> tuple[int, ...]:
+        """In the model, from 0."""
+        ...
+
+    @property
+    def matrices(self) -> tuple[Matrix, ...]:
+        """Of one of them."""
+        ...
 
 
-def _names(layer: str, **modules: str) -> dict[str, tuple[str, ...]]:
+Names = Mapping[str, tuple[str, ...]]
+"""What a checkpoint calls the matrices that an engine joins to one, by the name of that one: with
+``{i}`` for the number of the layer and, of experts, ``{j}`` for that of the expert."""
+
+
+def names_below(layer: str, **modules: str) -> Names:
+    """Return names below a layer's, of each module separated by blanks."""
     return {
         module: tuple(f"{layer}.{name}" for name in names.split())
         for module, names in modules.items()
     }
 
 
-_LAYER = "model.layers.{i}"
-_ATTENTION = {"qkv_proj": "self_attn.q_proj self_attn.k_proj self_attn.v_proj"}
-_ATTENTION |= {"o_proj": "self_attn.o_proj"}
-_MATRICES = ("gate_proj", "up_proj", "down_proj")
-_MLP = {"mlp_up": "mlp.gate_proj mlp.up_proj", "mlp_down": "mlp.down_proj"}
-_LLAMA = Names(_names(_LAYER, **_ATTENTION, **_MLP))
-_QWEN_EXPERTS = f"{_LAYER}.mlp.experts"
-
-NAMES: dict[str, Names] = {
-    "phi3": Names(
-        _names(
-            _LAYER,
-            qkv_proj="self_attn.qkv_proj",
-            o_proj="self_attn.o_proj",
-            mlp_up="mlp.gate_up_proj",
-            mlp_down="mlp.down_proj",
-        )
-    ),
-    "gpt2": Names(
-        _names(
-            "transformer.h.{i}",
-            qkv_proj="attn.c_attn",
-            o_proj="attn.c_proj",
-            mlp_up="mlp.c_fc",
-            mlp_down="mlp.c_proj",
-        )
-    ),
-    "opt": Names(
-        _names(
-            "model.decoder.layers.{i}",
-            qkv_proj=_ATTENTION["qkv_proj"],
-            o_proj="self_attn.out_proj",
-            mlp_up="fc1",
-            mlp_down="fc2",
-        )
-    ),
-    "mixtral": Names(
-        _names(_LAYER, **_ATTENTION), f"{_LAYER}.block_sparse_moe.experts", ("w1", "w3", "w2")
-    ),
-    "qwen2_moe": Names(
-        _names(
-            _LAYER,
-            **_ATTENTION,
-            mlp_up="mlp.shared_expert.gate_proj mlp.shared_expert.up_proj",
-            mlp_down="mlp.shared_expert.down_proj",
-        ),
-        _QWEN_EXPERTS,
-        _MATRICES,
-    ),
-    "qwen3_moe": Names(_names(_LAYER, **_ATTENTION), _QWEN_EXPERTS, _MATRICES),
-    "llama4_text": Names(
-        _names(
-            _LAYER,
-            **_ATTENTION,
-            mlp_up="feed_forward.shared_expert.gate_proj feed_forward.shared_expert.up_proj",
-            mlp_down="feed_forward.shared_expert.down_proj",
-        ),
-        f"{_LAYER}.feed_forward.experts",
-        _MATRICES,
-    ),
-}
-"""By architecture; all others have Llama's names."""
-
-
 def layer_parts(
-    architecture: str,
-    layers: int,
-    experts: int,
-    choose: Choice,
-    *,
-    listed: Iterable[str] = (),
+    names: Names, layers: Sequence[Kind], choose: Choice, *, listed: Iterable[str] = ()
 ) -> tuple[tuple[str, tuple[Part, ...]], ...]:
-    """Ask ``choose`` for every matrix of every layer, and count the schemes of each module.
+    """Ask ``choose`` for every matrix of every layer, and tell which layers have which scheme.
 
     Matrices that an engine joins to one (query, key and value; gate and up; all experts of a layer)
     must have one scheme. Of the experts the first and the last are asked, and every one that
@@ -121,42 +62,36 @@ def layer_parts(
         ConfigError: joined matrices are stored differently, which vLLM refuses as well; or far too
             many are listed.
     """
-    names = NAMES.get(architecture, _LLAMA)
     told = {int(found[1]) for name in listed for found in EXPERT.finditer(name)}
-    asked = sorted({0, experts - 1, *(n for n in told if n < experts)}) if experts else []
-    if layers * len(asked) * len(names.expert_matrices) > MOST_MATRICES:
-        raise ConfigError(f"lists tell more than {MOST_MATRICES} matrices of experts apart")
-    found: dict[str, list[Scheme | None]] = {}
-    for i in range(layers):
-        for module in DENSE:
-            if module in names.dense:
-                matrices = [name.format(i=i) for name in names.dense[module]]
-                found.setdefault(module, []).append(_joined(matrices, choose))
-        if experts:
-            below = names.experts.format(i=i)
-            matrices = [f"{below}.{j}.{name}" for j in asked for name in names.expert_matrices]
-            found.setdefault(EXPERTS[0], []).append(_joined(matrices, choose))
+    found: dict[str, dict[Scheme | None, list[int]]] = {}
+    for kind in layers:
+        for matrix in dict.fromkeys(each.name for each in kind.matrices if each.quantized):
+            copies = max(each.copies for each in kind.matrices if each.name == matrix)
+            asked = sorted({0, copies - 1, *(j for j in told if j < copies)})
+            if len(kind.places) * len(asked) * len(names[matrix]) > MOST_MATRICES:
+                raise ConfigError(f"lists tell more than {MOST_MATRICES} matrices apart")
+            schemes = found.setdefault(matrix, {})
+            for i in kind.places:
+                one = [name.format(i=i, j=j) for j in asked for name in names[matrix]]
+                schemes.setdefault(_joined(dict.fromkeys(one), choose), []).append(i)
+    counted = [
+        (module, tuple((scheme, tuple(places)) for scheme, places in schemes.items()))
+        for module, schemes in found.items()
+    ]
     head = choose(LM_HEAD)
-    counted = [(module, _counted(schemes)) for module, schemes in found.items()]
     return (*counted, *([(HEAD, ((head, None),))] if head is not None else []))
 
 
-def _joined(matrices: Sequence[str], choose: Choice) -> Scheme | None:
+def _joined(matrices: Iterable[str], choose: Choice) -> Scheme | None:
     schemes = {name: choose(name) for name in matrices}
-    first = schemes[matrices[0]]
+    named, first = next(iter(schemes.items()))
     for name, scheme in schemes.items():
         if scheme != first:
             raise ConfigError(
-                f"{matrices[0]} is {first or '16 bits'} but {name} is {scheme or '16 bits'}, "
+                f"{named} is {first or '16 bits'} but {name} is {scheme or '16 bits'}, "
                 "expected the same of both: engines join them to one matrix"
             )
     return first
-
-
-def _counted(schemes: Sequence[Scheme | None]) -> tuple[Part, ...]:
-    if len(set(schemes)) == 1:
-        return ((schemes[0], None),)
-    return tuple((scheme, schemes.count(scheme)) for scheme in dict.fromkeys(schemes))
 
 
 def any_of(entries: Iterable[str], *, inside: bool = False) -> Matches:

@@ -35,7 +35,7 @@ class Told:
         """Return the storage of a model of so many layers."""
         if not self.inner_mlps_only:
             return uniform(self.scheme, self.method, source)
-        parts = ((self.scheme, layers - 2), (None, 2))
+        parts = ((self.scheme, tuple(range(1, layers - 1))), (None, (0, layers - 1)))
         return Weights((("mlp_up", parts), ("mlp_down", parts)), self.method, source)
 
 

@@ -40,7 +40,10 @@ class WholePrompts(Scheduler):
 
 
 class PrefillFirst(WholePrompts):
-    """vLLM v0: prompts go first."""
+    """vLLM v0: prompts go first.
+
+    Its block manager lets a request decode only while a block is free, even if it needs none.
+    """
 
     def form(self, now_s: float) -> Batch | None:
         """Prompts if any can be admitted, else decodes, preempting when blocks run out."""
@@ -53,8 +56,37 @@ class PrefillFirst(WholePrompts):
         if not self.decoding.count:
             return None
         self._ready_decodes(batch)
+        if not self.decoding.count:  # the last one was thrown out for its own sake
+            return self._begin_anew(batch, now_s)
         self._add_decodes(batch)
         return batch
+
+    def _begin_anew(self, batch: Batch, now_s: float) -> Batch | None:
+        preempted = batch.preempted.copy()
+        again = self.form(now_s)
+        if again is not None:
+            again.preempted[:0] = preempted
+        return again
+
+    def _ready_decodes(self, batch: Batch) -> None:
+        """Blocks for all; what those before it leave to the newest is at least one."""
+        pool, decoding = self.pool, self.decoding
+        place = decoding.step % decoding.block_size
+        while decoding.count:
+            newest = next(reversed(self.running))
+            kv_tokens = newest.kv_tokens + decoding.step - newest.joined_step
+            idle = 1 if kv_tokens % decoding.block_size else 0  # wanted, and not taken
+            if decoding.needs[place] + idle <= pool.free:
+                break
+            self._preempt_one(batch, decodes_ready=False)
+        pool.free -= decoding.needs[place]
+
+    def _add_decodes(self, batch: Batch) -> None:
+        """As all; until the last block may be wanted."""
+        super()._add_decodes(batch)
+        if batch.steps > 1:
+            free = self.pool.free
+            batch.steps = self.decoding.steps_ahead(free - 1) if free else 1
 
 
 class Static(WholePrompts):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.run import main
+from experiments.cli.run import main
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -2,8 +2,8 @@
 
 from functools import cache
 
-from experiments.tables.page import Page, Row
-from experiments.tables.registry import table_schema
+from experiments.texts.page import Page, Row
+from experiments.texts.registry import table_schema
 
 
 @cache

@@ -216,7 +216,7 @@ def test_bad_point_is_found_before_a_good_one_runs(
     def never(*_: object) -> None:
         raise AssertionError("simulated although a point is bad")
 
-    monkeypatch.setattr("experiments.pieces.simulate", never)
+    monkeypatch.setattr("experiments.running.pieces.simulate", never)
     text = SMALL.replace("engine.max_num_seqs: [1, 4]", "model: [opt-125m, opt-13b]")
     path = write_study(tmp_path, text)
     message = refused(capsys, tmp_path, path, "--out", tmp_path / "out")
@@ -272,7 +272,7 @@ def test_a_fault_that_names_nothing_written_has_no_line(
         raise ValueError("something else is wrong")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("experiments.build.scenario_of", refuse)
+    monkeypatch.setattr("experiments.study.build.scenario_of", refuse)
     write_study(tmp_path)
     message = refused(capsys, tmp_path, "small.yaml", "--set", "sweep={}")
     assert message == "error: small.yaml: something else is wrong\n"

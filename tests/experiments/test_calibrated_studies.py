@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 from study_files import SMALL, refused, run_cli, tables_of, write_study
 
-from experiments.api import run_study
-from experiments.build import scenario_of
-from experiments.plan import prepare
-from experiments.stats import crossed_interval, paired_difference, summarise_points
-from experiments.study import read_raw
-from experiments.sweep import runs_of
-from experiments.words import calibration_notes
+from experiments.reporting.stats import crossed_interval, paired_difference, summarise_points
+from experiments.reporting.words import calibration_notes
+from experiments.running.api import run_study
+from experiments.running.sweep import runs_of
+from experiments.study.build import scenario_of
+from experiments.study.document import read_raw
+from experiments.study.points import prepare
 from hardware.calibration import (
     Calibration,
     Covariance,
@@ -51,7 +51,7 @@ BARE = FITTED.model_copy(update={"name": "bare", "covariance": None, "device": N
 @pytest.fixture(autouse=True)
 def _without_drawings(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     if "report" not in request.node.name:
-        monkeypatch.setattr("experiments.results._draw", lambda *_: None)
+        monkeypatch.setattr("experiments.running.results._draw", lambda *_: None)
 
 
 def study(folder: Path, calibration: Calibration | None = FITTED, **keys: object) -> Path:

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from study_files import SMALL, run_cli, write_study
 
-from experiments.api import run_study
-from experiments.build import scenario_of
-from experiments.plan import prepare
-from experiments.study import read_raw
-from experiments.tables.models import wide_spec
-from experiments.words import calibration_notes
+from experiments.reporting.words import calibration_notes
+from experiments.running.api import run_study
+from experiments.study.build import scenario_of
+from experiments.study.document import read_raw
+from experiments.study.points import prepare
+from experiments.texts.models import wide_spec
 
 CONFIG = {
     "model_type": "llama",

@@ -13,14 +13,15 @@ from types import SimpleNamespace
 import pytest
 from study_files import ROOT, SMALL, refused, run_cli, start_cli, tables_of, write_study
 
-from experiments import cluster, run_study
-from experiments.cluster import Cluster
-from experiments.errors import RunError
-from experiments.identity import run_identity
-from experiments.pieces import read_piece
-from experiments.plan import prepare
-from experiments.study import read_raw
-from experiments.sweep import Run, runs_of
+from experiments import run_study
+from experiments.running import cluster
+from experiments.running.cluster import Cluster
+from experiments.running.identity import run_identity
+from experiments.running.pieces import read_piece
+from experiments.running.sweep import Run, runs_of
+from experiments.study.document import read_raw
+from experiments.study.errors import RunError
+from experiments.study.points import prepare
 
 LONG = SMALL.replace("num_requests: 20", "num_requests: 3000").replace("[1, 4]", "[1, 2, 3, 4, 5]")
 
@@ -77,7 +78,7 @@ def some_run(folder: Path) -> Run:
 def test_a_cluster_leaves_the_bytes_of_a_local_sweep(
     real: RealCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("experiments.results._draw", lambda *_: None)  # tables are compared
+    monkeypatch.setattr("experiments.running.results._draw", lambda *_: None)  # tables are compared
     path = write_study(tmp_path)
     address = real.of_workers(2)
     assert run_cli(path, "--out", tmp_path / "local") == 0
@@ -108,7 +109,7 @@ def test_a_worker_killed_in_mid_sweep_costs_nothing_but_time(
     _, message = process.communicate(timeout=120)
     assert process.returncode == 0, message
     assert "10 runs, " in message
-    monkeypatch.setattr("experiments.results._draw", lambda *_: None)  # tables are compared
+    monkeypatch.setattr("experiments.running.results._draw", lambda *_: None)  # tables are compared
     assert len(run_study(path, out=tmp_path / "whole").runs) == 10
     assert tables_of(tmp_path / "killed") == tables_of(tmp_path / "whole")
 

@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from experiments.engine import Executor, run_step, serve  # noqa: E402
+from experiments.calibrating.engine import Executor, run_step, serve  # noqa: E402
 from model.decoder import Decoder, random_decoder  # noqa: E402
 from model.generation import generate  # noqa: E402
 from sim.engine.sequence import Sequence  # noqa: E402

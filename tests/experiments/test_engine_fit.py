@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.fit_engine import main
+from experiments.cli.fit import main
 from experiments.validation.fitting import BOUNDS, PRIOR, fit_constants, priced
 from experiments.validation.predict import Task, plan, predict
 from experiments.validation.rows import read_table

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.validate import _parser
+from experiments.cli.validate import _parser
 from experiments.validation.predict import plan, predict
 from experiments.validation.rows import METRICS, RunRow, read_table
 from experiments.validation.tables import ERRORS, errors_table

@@ -5,9 +5,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from experiments.fit import Fit, Target, fit, pooled
-from experiments.kv_cache_latency import predict
-from experiments.measure import Measurement, Shape, grid
+from experiments.calibrating.fit import Fit, Target, fit, pooled
+from experiments.calibrating.kv_cache_latency import predict
+from experiments.calibrating.measure import Measurement, Shape, grid
 from hardware.calibration import Calibration, load_calibration, save_calibration
 from hardware.gpu import Gpu
 from model.precision import precision

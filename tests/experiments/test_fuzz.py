@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from study_files import ROOT
 
-from experiments import calibrate, run, validate
+from experiments.calibrating import calibrate
+from experiments.cli import run, validate
 
 LIMIT_S = 60
 """For one input, which takes a hundredth of it."""

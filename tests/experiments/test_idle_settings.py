@@ -6,10 +6,10 @@ import pytest
 from study_files import SMALL, refused, run_cli, write_study
 
 from experiments import load_study
-from experiments.errors import StudyError
-from experiments.overrides import parse_overrides
-from experiments.plan import Plan, prepare
-from experiments.study import from_study, read_raw
+from experiments.study.document import from_study, read_raw
+from experiments.study.errors import StudyError
+from experiments.study.overrides import parse_overrides
+from experiments.study.points import Plan, prepare
 
 IDLE = {
     "workload.priorities={0: 1, 1: 2}": (

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from experiments.intervals import EndsOf, positive_ends, real_ends, share_ends
-from experiments.stats import SHARES, crossed_interval, mean_interval, summarise_points
+from experiments.reporting.intervals import EndsOf, positive_ends, real_ends, share_ends
+from experiments.reporting.stats import SHARES, crossed_interval, mean_interval, summarise_points
 from sim.metrics import METRICS
 
 N = 3000

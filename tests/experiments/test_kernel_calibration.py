@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.calibrate import main
-from experiments.folder import signed_file
-from experiments.kernel_fit import fit_surface
-from experiments.kernel_tables import read_fastest, read_table
-from experiments.work_folder import held
+from experiments.calibrating.calibrate import main
+from experiments.calibrating.kernel_fit import fit_surface
+from experiments.calibrating.kernel_tables import read_fastest, read_table
+from experiments.running.folder import signed_file
+from experiments.running.work_folder import held
 from hardware.calibration import load_calibration
 from hardware.gpu import load_gpu
 

@@ -8,7 +8,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from experiments import calibrate, run
+from experiments.calibrating import calibrate
+from experiments.cli import run
 from hardware.calibration import load_calibration
 
 CONFIG = {

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.errors import RunError, StudyError
-from experiments.folder import Place, Wanted, results_folder, signed_file
-from experiments.plots import TITLES
-from experiments.publish import claimed, publish
-from experiments.record import MANIFESTS, unchanged
-from experiments.results import FILES
-from experiments.work_folder import WORK
+from experiments.reporting.plots import TITLES
+from experiments.running.folder import Place, Wanted, results_folder, signed_file
+from experiments.running.publish import claimed, publish
+from experiments.running.record import MANIFESTS, unchanged
+from experiments.running.results import FILES
+from experiments.running.work_folder import WORK
+from experiments.study.errors import RunError, StudyError
 
 NAMES = ("study.yaml", "summary.csv", "latency.png")
 WANTED = Wanted(frozenset((*NAMES, "manifest.json")), "mine", "settings 1")

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import plots
-from experiments.figure_layout import Curve, short_key, spread, sweep_layout, value_text
-from experiments.figure_marks import curve_handle, legend, name_points, plain_ticks
-from experiments.plots import STYLE, draw_plots
-from experiments.stats import summarise_points
+from experiments.reporting import plots
+from experiments.reporting.figure_layout import Curve, short_key, spread, sweep_layout, value_text
+from experiments.reporting.figure_marks import curve_handle, legend, name_points, plain_ticks
+from experiments.reporting.plots import STYLE, draw_plots
+from experiments.reporting.stats import summarise_points
 
 SEQS, SCHEDULER = "engine.max_num_seqs", "engine.scheduler"
 METRICS = ("ttft_p50_s", "ttft_p95_s", "ttft_p99_s", "tpot_p50_s", "tpot_p95_s", "tpot_p99_s")

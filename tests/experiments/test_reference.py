@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import reference
-from experiments.study import Study
+from experiments.cli import reference
+from experiments.study.document import Study
 from hardware.gpu import gpu_names
 from model.spec import catalogue
 from sim.metrics import METRICS

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.quantities import DASH, MISSING, significant, time_unit, with_interval
-from experiments.report import LATENCY, TABLES, report_table, write_report
-from experiments.stats import summarise_points
+from experiments.reporting.quantities import DASH, MISSING, significant, time_unit, with_interval
+from experiments.reporting.report import LATENCY, TABLES, report_table, write_report
+from experiments.reporting.stats import summarise_points
 from sim.metrics import METRICS
 
 KEY = "engine.max_num_seqs"

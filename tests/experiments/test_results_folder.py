@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from study_files import SMALL, run_cli, start_cli, tables_of, write_study
 
-from experiments.record import MANIFESTS, unchanged
-from experiments.work_folder import WORK
+from experiments.running.record import MANIFESTS, unchanged
+from experiments.running.work_folder import WORK
 
 ONE = SMALL.replace("[1, 4]", "[4]").replace("seeds: 2", "seeds: 1")
 """One run of milliseconds."""
@@ -159,7 +159,7 @@ def test_killed_while_its_workers_live_on_it_is_taken_up_at_once(tmp_path: Path)
 
 @pytest.fixture
 def _without_drawings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("experiments.results._draw", lambda *_: None)
+    monkeypatch.setattr("experiments.running.results._draw", lambda *_: None)
     monkeypatch.chdir(tmp_path)
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from study_files import SMALL, run_cli, start_cli, tables_of, write_study
 
-from experiments.assemble import RequestsFile
-from experiments.folder import results_folder
-from experiments.local import run_one
-from experiments.plan import prepare
-from experiments.study import read_raw
-from experiments.sweep import Run, runs_of, unfinished
-from experiments.work_folder import WORK, held
+from experiments.running.assemble import RequestsFile
+from experiments.running.folder import results_folder
+from experiments.running.local import run_one
+from experiments.running.sweep import Run, runs_of, unfinished
+from experiments.running.work_folder import WORK, held
+from experiments.study.document import read_raw
+from experiments.study.points import prepare
 
 LONG = SMALL.replace("num_requests: 20", "num_requests: 4000").replace(
     "[1, 4]", "[1, 2, 3, 4, 5, 6]"
@@ -29,7 +29,7 @@ LONG = SMALL.replace("num_requests: 20", "num_requests: 4000").replace(
 @pytest.fixture(autouse=True)
 def _without_drawings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables are what is compared here; figures take longer than all runs together."""
-    monkeypatch.setattr("experiments.results._draw", lambda *_: None)
+    monkeypatch.setattr("experiments.running.results._draw", lambda *_: None)
 
 
 def wait_for_pieces(work: Path, count: int, process: "subprocess.Popen[str]") -> list[str]:

@@ -12,19 +12,19 @@ from rich.console import Console
 from study_files import ROOT, SMALL, run_cli, start_cli, write_study
 
 from experiments import run_study
-from experiments.bundled import bundled_studies
-from experiments.plan import prepare
-from experiments.study import read_raw
-from experiments.table import COLUMNS, print_summary, short_name
-from experiments.terminal import console
-from experiments.words import ceilings_text, points_text
+from experiments.reporting.table import COLUMNS, print_summary, short_name
+from experiments.reporting.terminal import console
+from experiments.reporting.words import ceilings_text, points_text
+from experiments.study.bundled import bundled_studies
+from experiments.study.document import read_raw
+from experiments.study.points import prepare
 from sim.metrics import METRICS
 
 
 def loaded_by(*argv: str, cwd: Path = ROOT) -> set[str]:
     """The modules in memory when a command has ended well."""
     code = (
-        "import sys; from experiments.run import main; status = main(sys.argv[1:]);"
+        "import sys; from experiments.cli.run import main; status = main(sys.argv[1:]);"
         "print(*sys.modules, file=sys.stderr); sys.exit(status)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -70,7 +70,7 @@ def test_dry_run_shows_points_memory_and_ceilings_and_simulates_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("experiments.pieces.simulate", None)
+    monkeypatch.setattr("experiments.running.pieces.simulate", None)
     write_study(tmp_path)
     assert run_cli("small.yaml", "--dry-run") == 0
     output = capsys.readouterr().out

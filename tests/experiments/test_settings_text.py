@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.api import load_study
-from experiments.plan import prepare
-from experiments.settings_text import setting_lines
-from experiments.study import read_raw
+from experiments.reporting.settings_text import setting_lines
+from experiments.running.api import load_study
+from experiments.study.document import read_raw
+from experiments.study.points import prepare
 from tests.experiments.study_files import run_cli, write_study
 
 STUDY = """name: defaults

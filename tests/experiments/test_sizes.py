@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from study_files import SMALL, refused, run_cli, write_study
 
-from experiments import room
-from experiments.calibrate import build_decoder
+from experiments.calibrating.calibrate import build_decoder
+from experiments.study import memory
 
 LAUGHS = "".join(
     [
@@ -107,10 +107,10 @@ def test_no_sweep_may_be_written_as_null(
 
 
 def test_a_limit_of_the_process_is_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert room.memory_bytes() > 2**28
+    assert memory.memory_bytes() > 2**28
     monkeypatch.setattr("resource.getrlimit", lambda _: (2**30, 2**30))
-    assert room.memory_bytes() == 2**30
-    assert room.most_requests() == (2**30 - room.PROGRAM_BYTES) // room.REQUEST_BYTES
+    assert memory.memory_bytes() == 2**30
+    assert memory.most_requests() == (2**30 - memory.PROGRAM_BYTES) // memory.REQUEST_BYTES
 
 
 @pytest.mark.parametrize(

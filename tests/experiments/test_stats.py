@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from experiments.stats import mean_interval, paired_difference, summarise_points
-from experiments.student import t_quantile
+from experiments.reporting.stats import mean_interval, paired_difference, summarise_points
+from experiments.reporting.student import t_quantile
 
 KEYS = ["engine.max_num_seqs", "engine.scheduler"]
 

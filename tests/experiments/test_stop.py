@@ -7,7 +7,7 @@ import pytest
 from study_files import SMALL, refused, write_study
 
 from experiments import run_study
-from experiments.study import Study
+from experiments.study.document import Study
 
 CLOSED = "{process: closed_loop, users: 3, think_s: 0.01}"
 

@@ -7,15 +7,15 @@ import pytest
 from study_files import SMALL, run_cli, tables_of, write_study
 
 from experiments import load_study, run_study
-from experiments.build import scenario_of
-from experiments.bundled import bundled_studies
-from experiments.errors import MAX_SHOWN, Problem, StudyError
-from experiments.kinds import check_other, kind_of
-from experiments.overrides import parse_overrides
-from experiments.plan import prepare
-from experiments.schema import all_keys, choices_at, keys_at
-from experiments.study import Study, from_study, read_raw
-from experiments.yaml_source import parse_yaml
+from experiments.study.build import scenario_of
+from experiments.study.bundled import bundled_studies
+from experiments.study.document import Study, from_study, read_raw
+from experiments.study.errors import MAX_SHOWN, Problem, StudyError
+from experiments.study.kinds import check_other, kind_of
+from experiments.study.overrides import parse_overrides
+from experiments.study.points import prepare
+from experiments.study.schema import all_keys, choices_at, keys_at
+from experiments.study.yaml_source import parse_yaml
 
 
 def test_yaml_is_read_as_version_1_2_with_lines() -> None:

@@ -12,15 +12,16 @@ import pyarrow.parquet as pq
 import pytest
 from study_files import SMALL, run_cli, tables_of, write_study
 
-from experiments import load_study, local, run_study
-from experiments.assemble import RequestsFile
-from experiments.build import independent_replicas
-from experiments.errors import Problem, StudyError
-from experiments.grid import expand, substitute
-from experiments.pieces import simulate_to
-from experiments.plan import Plan, prepare
-from experiments.study import from_study, read_raw
-from experiments.sweep import runs_of
+from experiments import load_study, run_study
+from experiments.running import local
+from experiments.running.assemble import RequestsFile
+from experiments.running.pieces import simulate_to
+from experiments.running.sweep import runs_of
+from experiments.study.build import independent_replicas
+from experiments.study.document import from_study, read_raw
+from experiments.study.errors import Problem, StudyError
+from experiments.study.grid import expand, substitute
+from experiments.study.points import Plan, prepare
 from sim.metrics import METRICS
 from sim.result import REQUEST_COLUMNS
 
@@ -199,7 +200,7 @@ def test_error_within_a_run_names_the_point(
     def fail(*_: object) -> None:
         raise ValueError("no luck")
 
-    monkeypatch.setattr("experiments.pieces.simulate", fail)
+    monkeypatch.setattr("experiments.running.pieces.simulate", fail)
     with pytest.raises(StudyError, match=r"point 1 \(engine.max_num_seqs=1\), seed 0: no luck"):
         run_study(write_study(tmp_path))
 
@@ -210,7 +211,7 @@ def test_errors_survive_the_way_back_from_a_worker() -> None:
 
 
 def test_point_with_a_different_trace_is_a_different_run(tmp_path: Path) -> None:
-    from experiments.identity import run_key
+    from experiments.running.identity import run_key
 
     rows = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,374,44\n"
     trace = tmp_path / "trace.csv"
@@ -230,7 +231,7 @@ def test_point_with_a_different_trace_is_a_different_run(tmp_path: Path) -> None
 def test_a_long_run_is_split_over_its_replicas_and_is_the_same_bytes(
     router: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("experiments.results._draw", lambda *_: None)
+    monkeypatch.setattr("experiments.running.results._draw", lambda *_: None)
     monkeypatch.setattr(local, "LONG", 300)
     parts: list[str] = []
     split = local._simulate_split

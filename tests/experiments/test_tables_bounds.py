@@ -3,7 +3,7 @@
 import pytest
 from table_rows import check, page_of, row
 
-from experiments.tables.speculative import expected_speed_up, expected_tokens
+from experiments.texts.speculative import expected_speed_up, expected_tokens
 
 GOLDENS = {"a100_bounds", "roofline_basics", "speculative_decoding_bound"}
 BOUNDS, BASICS, DRAFTS = "a100_bounds", "roofline_basics", "speculative_decoding_bound"

@@ -7,12 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments import run
-from experiments.bundled import bundled_studies
-from experiments.kinds import check_other, kind_of
-from experiments.study import read_raw
-from experiments.tables.page import COLUMNS, TableStudy
-from experiments.tables.registry import TABLES, table_schema
+from experiments.cli import run
+from experiments.study.bundled import bundled_studies
+from experiments.study.document import read_raw
+from experiments.study.kinds import check_other, kind_of
+from experiments.texts.page import COLUMNS, TableStudy
+from experiments.texts.registry import TABLES, table_schema
 
 GOLDEN_MODULES = (
     "test_tables_memory",

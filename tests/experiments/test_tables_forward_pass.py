@@ -3,7 +3,7 @@
 import pytest
 from table_rows import check, row
 
-from experiments.tables.registry import table_schema
+from experiments.texts.registry import table_schema
 
 GOLDENS = {"gpt2_xl_t4"}
 TABLE = "gpt2_xl_t4"
@@ -85,7 +85,7 @@ def test_kv_cache_bytes() -> None:
 
 def test_other_inputs_print_nothing() -> None:
     """Solved assignment on GPT-2 XL inference on a T4: its figures belong to its inputs."""
-    from experiments.tables.writing import computed
+    from experiments.texts.writing import computed
 
     study = table_schema(TABLE)(name="mine", table=TABLE, batches=(2,))
     assert all(found.printed is None for found in computed(study).rows)

@@ -6,8 +6,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from experiments.tables.operator_classes import OperatorClasses
-from experiments.tables.page import Row
+from experiments.texts.operator_classes import OperatorClasses
+from experiments.texts.page import Row
 
 GOLDENS = {"operator_classes"}
 CONFIG = {
@@ -50,7 +50,7 @@ def test_shares_add_up(rows: dict[str, Row], what: str) -> None:
 
 def test_nearly_all_arithmetic_is_in_contractions() -> None:
     """Ivanov et al. 2021: 99.80% for BERT; a decoder of full size is within a percent of it."""
-    from experiments.tables.profile import flops_by_class
+    from experiments.texts.profile import flops_by_class
     from model.ops import step_operators
     from model.precision import precision
     from model.spec import load_spec
@@ -66,7 +66,7 @@ def test_a_call_inside_a_known_one_belongs_to_it() -> None:
     """A softmax inside an element-wise call would be hidden: outermost names decide."""
     from types import SimpleNamespace
 
-    from experiments.tables.profile import CLASSES, _add
+    from experiments.texts.profile import CLASSES, _add
 
     def event(name: str, self_us: float, *children: SimpleNamespace) -> SimpleNamespace:
         whole = self_us + sum(child.cpu_time_total for child in children)
@@ -85,6 +85,6 @@ def test_a_call_inside_a_known_one_belongs_to_it() -> None:
 
 def test_without_torch_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ivanov et al. 2021's figures alone make no table."""
-    monkeypatch.setattr("experiments.tables.operator_classes.find_spec", lambda name: None)
+    monkeypatch.setattr("experiments.texts.operator_classes.find_spec", lambda name: None)
     with pytest.raises(ValueError, match="operator_classes needs torch: pip install"):
         OperatorClasses(name="x").page()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from study_files import ROOT, write_study
 
-from experiments.terminal import Stream, console, guarded, printable
+from experiments.reporting.terminal import Stream, console, guarded, printable
 
 
 def shell(command: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":

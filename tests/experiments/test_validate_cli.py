@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.folder import results_folder
-from experiments.validate import main
+from experiments.cli.validate import main
+from experiments.running.folder import results_folder
+from experiments.running.work_folder import held
 from experiments.validation.figures import is_saturated, offered_per_s
 from experiments.validation.predict import plan, predict
 from experiments.validation.rows import read_table, row_of
 from experiments.validation.tables import ERRORS, errors_table
-from experiments.work_folder import held
 from hardware.calibration import DATASHEET
 from sim.scenario import build_scenario
 from sim.simulation import simulate

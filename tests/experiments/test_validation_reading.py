@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.errors import StudyError
+from experiments.study.errors import StudyError
 from experiments.validation.lengths import length_law
 from experiments.validation.per_request import PerRequestError, find_file, read_requests
 from experiments.validation.rows import Run, read_table, row_of

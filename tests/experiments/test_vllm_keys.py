@@ -3,10 +3,10 @@
 import pytest
 from study_files import SMALL
 
-from experiments import vllm_keys
-from experiments.schema import all_keys, unknown_key
-from experiments.study import Study
-from experiments.yaml_source import parse_yaml
+from experiments.study import vllm_keys
+from experiments.study.document import Study
+from experiments.study.schema import all_keys, unknown_key
+from experiments.study.yaml_source import parse_yaml
 
 RAW = parse_yaml(SMALL, "small.yaml").data
 

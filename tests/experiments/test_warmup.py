@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from experiments.api import load_study, run_study
-from experiments.plan import prepare
-from experiments.run import main
-from experiments.study import from_study
+from experiments.cli.run import main
+from experiments.running.api import load_study, run_study
+from experiments.study.document import from_study
+from experiments.study.points import prepare
 
 POISSON = {"process": "poisson", "rate_per_s": 20}
 DAY = {"process": "diurnal", "mean_rate_per_s": 20, "peak_to_trough": 4, "period_s": 60}

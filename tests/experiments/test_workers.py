@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import workers
-from experiments.errors import RunError
-from experiments.workers import copies_at_once, in_parallel
+from experiments.running import workers
+from experiments.running.workers import copies_at_once, in_parallel
+from experiments.study.errors import RunError
 
 needs_copies = pytest.mark.skipif(
     sys.platform != "linux", reason="elsewhere a process cannot be copied safely"

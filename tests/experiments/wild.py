@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from experiments.schema import all_keys
-from experiments.study import Study
+from experiments.study.document import Study
+from experiments.study.schema import all_keys
 
 THOROUGH = settings.default is not None and settings.default.max_examples > 100
 KINDS = 9

@@ -11,6 +11,7 @@ from hardware.gpu import load_gpu
 from hardware.kernels import DecodeKernel, Kernels, nearest
 from hardware.step_cost import StepCost, step_cost
 from hardware.surface import Surface
+from model.alike import attention_of
 from model.ops import token_operators
 from model.precision import precision
 from model.spec import load_spec
@@ -72,7 +73,7 @@ def test_experts_have_shares_of_their_own() -> None:
 
 def test_decode_attention_is_a_line_above_a_floor() -> None:
     cost, layers = price(), SPEC.num_layers
-    position_s = 2 * SPEC.kv_size * 2 / (GPU.bandwidth_bytes_per_s * 0.8)
+    position_s = 2 * attention_of(SPEC).kv_size * 2 / (GPU.bandwidth_bytes_per_s * 0.8)
 
     def attention_s(context: int) -> float:
         fixed = cost.overhead_s + cost.token_s[4] + cost.sequence_s[4]
@@ -122,7 +123,9 @@ def test_every_piece_reads_all_keys_before_it() -> None:
 def test_a_few_tokens_after_a_long_past_cost_a_tile_and_reading() -> None:
     chunks = price().chunk_cost
     assert chunks.seconds(1, 1000) == chunks.seconds(16, 1000) == chunks.seconds(64, 1000)
-    read_s = SPEC.num_layers * 2 * SPEC.kv_size * 2 * 100_000 / GPU.bandwidth_bytes_per_s
+    read_s = (
+        SPEC.num_layers * 2 * attention_of(SPEC).kv_size * 2 * 100_000 / GPU.bandwidth_bytes_per_s
+    )
     assert chunks.seconds(1, 100_000) > read_s
 
 

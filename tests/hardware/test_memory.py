@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from hardware.gpu import load_gpu
 from hardware.memory import DoesNotFitError, memory_ledger
 from model.precision import precision
 from model.spec import load_spec
+from tests.decoders import changed
 
 GIB = 2**30
 BF16 = precision()
@@ -208,7 +208,7 @@ def test_a_sequence_longer_than_the_pool_is_refused_with_the_longest_that_fits()
     assert str(error.value).endswith("smallest tensor_parallel_size that fits on a100-80gb-sxm: 2")
     # Blocks that are given are not the ledger's business; nor are positions behind a window.
     assert ledger("llama-3-8b", "a100", max_model_len=8192, num_gpu_blocks=10).num_gpu_blocks == 10
-    spec = replace(load_spec("llama-3-8b"), sliding_window=512)
+    spec = changed(load_spec("llama-3-8b"), sliding_window=512)
     tight = {"precision": BF16, "max_num_batched_tokens": 512, "max_num_seqs": 8}
     memory_ledger(spec, load_gpu("a100"), **tight, **few, max_model_len=longest + 1)
 

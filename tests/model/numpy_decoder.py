@@ -4,19 +4,22 @@ Written from the equations, apart from ``model.decoder``; it shares only the par
 """
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import numpy.typing as npt
 
 from model.spec import DecoderSpec
+from tests.decoders import flat
 
 Array = npt.NDArray[np.float64]
 
 
-def numpy_logits(spec: DecoderSpec, weights: dict[str, Array], tokens: list[int]) -> Array:
+def numpy_logits(decoder: DecoderSpec, weights: dict[str, Array], tokens: list[int]) -> Array:
     """Logits [length, vocab] of every position of one sequence."""
+    spec = flat(decoder)
     x = weights["embedding"][tokens].copy()
-    if spec.positions == "learned":
+    if spec.rotary is None:
         for position in range(len(tokens)):
             row = position + 2 if spec.architecture == "opt" else position
             x[position] += weights["position_embedding"][row]
@@ -28,7 +31,7 @@ def numpy_logits(spec: DecoderSpec, weights: dict[str, Array], tokens: list[int]
         }
         x = x + _linear(own, "o_proj", _attention(spec, own, _norm(spec, own, "input_norm", x)))
         x = x + _mlp(spec, own, _norm(spec, own, "post_norm", x))
-    head = weights["embedding"] if spec.tied_embeddings else weights["lm_head"]
+    head = weights["embedding"] if spec.tied else weights["lm_head"]
     return _norm(spec, weights, "final_norm", x) @ head.T
 
 
@@ -39,11 +42,11 @@ def _linear(weights: dict[str, Array], name: str, x: Array) -> Array:
     return product
 
 
-def _norm(spec: DecoderSpec, weights: dict[str, Array], name: str, x: Array) -> Array:
+def _norm(spec: SimpleNamespace, weights: dict[str, Array], name: str, x: Array) -> Array:
     if spec.norm == "rmsnorm":
-        return _rms(x, spec.norm_eps) * weights[f"{name}.weight"]
+        return _rms(x, spec.eps) * weights[f"{name}.weight"]
     centred = x - x.mean(axis=-1, keepdims=True)
-    return _rms(centred, spec.norm_eps) * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+    return _rms(centred, spec.eps) * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
 
 def _rms(x: Array, eps: float) -> Array:
@@ -51,7 +54,7 @@ def _rms(x: Array, eps: float) -> Array:
     return x / np.sqrt(mean_square + eps)
 
 
-def _attention(spec: DecoderSpec, weights: dict[str, Array], x: Array) -> Array:
+def _attention(spec: SimpleNamespace, weights: dict[str, Array], x: Array) -> Array:
     qkv = _linear(weights, "qkv_proj", x)
     width = spec.head_dim
     heads = [qkv[:, i * width : (i + 1) * width] for i in range(qkv.shape[1] // width)]
@@ -59,11 +62,11 @@ def _attention(spec: DecoderSpec, weights: dict[str, Array], x: Array) -> Array:
     keys = heads[spec.num_heads : spec.num_heads + spec.num_kv_heads]
     values = heads[spec.num_heads + spec.num_kv_heads :]
     if spec.qk_norm:
-        queries = [_rms(q, spec.norm_eps) * weights["q_norm.weight"] for q in queries]
-        keys = [_rms(k, spec.norm_eps) * weights["k_norm.weight"] for k in keys]
-    if spec.positions == "rope":
-        queries = [_rotated(q, spec.rope_theta) for q in queries]
-        keys = [_rotated(k, spec.rope_theta) for k in keys]
+        queries = [_rms(q, spec.eps) * weights["q_norm.weight"] for q in queries]
+        keys = [_rms(k, spec.eps) * weights["k_norm.weight"] for k in keys]
+    if spec.rotary is not None:
+        queries = [_rotated(q, spec.theta) for q in queries]
+        keys = [_rotated(k, spec.theta) for k in keys]
     mixed = np.zeros((len(x), spec.num_heads * width))
     for head, query in enumerate(queries):
         shared = head * spec.num_kv_heads // spec.num_heads
@@ -90,10 +93,10 @@ def _rotated(head: Array, theta: float) -> Array:
     return turned
 
 
-def _mlp(spec: DecoderSpec, weights: dict[str, Array], x: Array) -> Array:
+def _mlp(spec: SimpleNamespace, weights: dict[str, Array], x: Array) -> Array:
     inner = _linear(weights, "up_proj", x)
-    if spec.gated_mlp:
-        gate, up = inner[:, : spec.intermediate_size], inner[:, spec.intermediate_size :]
+    if spec.gated:
+        gate, up = inner[:, : spec.width], inner[:, spec.width :]
         inner = _activation(spec.activation, gate) * up
     else:
         inner = _activation(spec.activation, inner)

@@ -1,70 +1,44 @@
 """Tiny decoders of every shape, with weights large enough for attention to matter."""
 
-from dataclasses import replace
-
 import torch
 
 from model.attention import Kernel
 from model.decoder import Decoder
+from model.mixers.mixer import Rotary
 from model.spec import DecoderSpec
+from tests.decoders import LLAMA_LIKE, changed
 
-LLAMA = DecoderSpec(
-    name="tiny-llama",
-    architecture="llama",
-    num_layers=2,
-    hidden_size=32,
-    num_heads=4,
-    num_kv_heads=2,
-    head_dim=8,
-    intermediate_size=48,
-    vocab_size=61,
-    max_position_embeddings=64,
-    max_model_len=64,
-    gated_mlp=True,
-    activation="silu",
-    norm="rmsnorm",
-    norm_eps=1e-6,
-    positions="rope",
-    position_rows=0,
-    rope_theta=10_000.0,
-    qkv_bias=False,
-    output_bias=False,
-    mlp_bias=False,
-    qk_norm=False,
-    tied_embeddings=False,
-    sliding_window=None,
-)
-GPT2 = replace(
+LLAMA = changed(LLAMA_LIKE, rotary=Rotary(10_000.0))
+GPT2 = changed(
     LLAMA,
     name="tiny-gpt2",
     architecture="gpt2",
     num_kv_heads=4,
-    intermediate_size=128,
-    gated_mlp=False,
+    width=128,
+    gated=False,
     activation="gelu_tanh",
     norm="layernorm",
-    norm_eps=1e-5,
-    positions="learned",
+    eps=1e-5,
     position_rows=64,
-    rope_theta=0.0,
+    rotary=None,
     qkv_bias=True,
     output_bias=True,
-    mlp_bias=True,
-    tied_embeddings=True,
+    bias=True,
+    tied=True,
 )
-OPT = replace(GPT2, name="tiny-opt", architecture="opt", activation="relu", position_rows=66)
-QWEN2 = replace(LLAMA, name="tiny-qwen2", architecture="qwen2", qkv_bias=True)
-QWEN3 = replace(LLAMA, name="tiny-qwen3", architecture="qwen3", head_dim=16, qk_norm=True)
-MISTRAL = replace(LLAMA, name="tiny-mistral", architecture="mistral", sliding_window=5)
-ONE_HEAD = replace(LLAMA, name="one-head", num_heads=1, num_kv_heads=1, head_dim=32)
-TIED_BIASED = replace(
+OPT = changed(GPT2, name="tiny-opt", architecture="opt", activation="relu", position_rows=66)
+QWEN2 = changed(LLAMA, name="tiny-qwen2", architecture="qwen2", qkv_bias=True)
+QWEN3 = changed(LLAMA, name="tiny-qwen3", architecture="qwen3", head_dim=16, qk_norm=True)
+MISTRAL = changed(LLAMA, name="tiny-mistral", architecture="mistral", sliding_window=5)
+ONE_HEAD = changed(LLAMA, name="one-head", num_heads=1, num_kv_heads=1, head_dim=32)
+TIED_BIASED = changed(
     LLAMA,
     name="tied-biased-llama",
     num_kv_heads=1,
     output_bias=True,
     qkv_bias=True,
-    mlp_bias=True,
-    tied_embeddings=True,
+    bias=True,
+    tied=True,
     activation="gelu",
 )
 SHAPES = (LLAMA, GPT2, OPT, QWEN2, QWEN3, MISTRAL, ONE_HEAD, TIED_BIASED)

@@ -115,10 +115,11 @@ def test_wrong_scalings(changes: dict[str, Any], message: str) -> None:
     ],
 )
 def test_rotary_table(changes: dict[str, Any], table: tuple[int, int]) -> None:
-    assert spec_from_config(TINY | changes, "tiny").rotary_table == table
+    (found,) = spec_from_config(TINY | changes, "tiny").rotary_tables
+    assert (found.table_rows, found.table_numbers) == table
 
 
 def test_learned_positions_have_no_table() -> None:
     config = {"model_type": "gpt2", "n_embd": 64, "n_head": 4, "n_layer": 2, "vocab_size": 256}
     spec = spec_from_config(config | {"n_positions": 128}, "tiny")
-    assert (spec.max_model_len, spec.rotary_table) == (128, (0, 0))
+    assert (spec.max_model_len, spec.rotary_tables) == (128, ())

@@ -1,7 +1,6 @@
 """FLOPs and traffic of the operators of a step, against closed forms and a counting torch."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,21 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.alike import attention_of
+from model.mlps.experts import Experts
 from model.ops import (
     Operator,
     causal_pairs,
     decode_attention,
-    expected_experts,
     prefill_attention,
+    rank_vocabulary,
     rank_weight_bytes,
     sequence_operators,
-    shard,
     step_operators,
     tensor_parallel_sizes,
     token_operators,
 )
 from model.precision import Precision, precision
 from model.spec import DecoderSpec, load_spec, spec_from_config
+from tests.decoders import changed
 
 BF16 = precision()
 LLAMA_2_7B = load_spec("llama-2-7b")
@@ -31,9 +32,7 @@ LLAMA_3_70B = load_spec("llama-3-70b")
 MIXTRAL = load_spec("mixtral-8x7b")
 QWEN_MOE = load_spec("qwen1.5-moe-a2.7b")
 
-ONE_HEAD = replace(
-    LLAMA_2_7B, name="one-head", num_layers=1, num_heads=1, num_kv_heads=1, head_dim=128
-)
+ONE_HEAD = changed(LLAMA_2_7B, 1, name="one-head", num_heads=1, num_kv_heads=1, head_dim=128)
 TINY: dict[str, Any] = {
     "hidden_size": 64,
     "intermediate_size": 160,
@@ -117,7 +116,7 @@ def test_gemm_flops_are_twice_the_linear_parameters_per_token(tokens: int) -> No
 
 def test_gemm_flops_of_experts_count_the_active_ones() -> None:
     active = QWEN_MOE.active_parameters()
-    biases = QWEN_MOE.num_layers * QWEN_MOE.bias_parameters()
+    biases = QWEN_MOE.num_layers * 3 * 2048  # 16 heads of 128 numbers each of q, k and v
     norms = (2 * QWEN_MOE.num_layers + 1) * 2048
     linear = active - biases - norms - QWEN_MOE.embedding_parameters()
     assert step_flops(gemms(step(QWEN_MOE, 100))) == 2 * linear * 100
@@ -148,9 +147,9 @@ def test_flops_of_a_block_equal_the_flop_counter_of_torch(
     with torch.device("meta"):
         model = transformers.AutoModel.from_config(config)
         rows = torch.empty(1, tokens, spec.hidden_size)
-        angles = torch.empty(1, tokens, spec.head_dim)
-        block = (model.layers if spec.positions == "rope" else model.h)[0]
-        rotary = {"position_embeddings": (angles, angles)} if spec.positions == "rope" else {}
+        angles = torch.empty(1, tokens, attention_of(spec).head_dim)
+        block = (model.layers if attention_of(spec).rotary else model.h)[0]
+        rotary = {"position_embeddings": (angles, angles)} if attention_of(spec).rotary else {}
         with FlopCounterMode(display=False) as counter:
             block(rows, **rotary)
     products = gemms(token_operators(spec, tokens, precision=BF16)) + [
@@ -219,7 +218,7 @@ def test_chunks_of_a_prompt_have_the_pairs_of_the_whole(chunks: list[int]) -> No
 
 @given(chunk=st.integers(0, 60), past=st.integers(0, 60), window=st.integers(1, 70))
 def test_windowed_pairs_and_positions_by_enumeration(chunk: int, past: int, window: int) -> None:
-    spec = replace(ONE_HEAD, sliding_window=window)
+    spec = changed(ONE_HEAD, sliding_window=window)
     attended = [
         set(range(max(0, query + 1 - window), query + 1)) for query in range(past, past + chunk)
     ]
@@ -232,7 +231,7 @@ def test_windowed_pairs_and_positions_by_enumeration(chunk: int, past: int, wind
 
 def test_window_caps_the_mean_context_of_decodes() -> None:
     mistral = load_spec("mistral-7b")
-    unbounded = replace(mistral, sliding_window=None)
+    unbounded = changed(mistral, sliding_window=None)
     for fused in (True, False):
         at_window = decode_attention(unbounded, 4, 4 * 4096, precision=BF16, fused=fused)
         beyond = decode_attention(mistral, 4, 4 * 9000, precision=BF16, fused=fused)
@@ -243,28 +242,29 @@ def test_window_caps_the_mean_context_of_decodes() -> None:
 
 
 def test_window_caps_the_standard_rectangle() -> None:
-    mistral = replace(ONE_HEAD, sliding_window=100)
+    mistral = changed(ONE_HEAD, sliding_window=100)
     scores = prefill_attention(mistral, 10, 500, precision=BF16, fused=False)[0]
     assert scores.flops == 2 * 128 * 10 * (10 + 99)
 
 
 def test_expected_experts() -> None:
     # One token touches its own 2 of 8; two tokens 8 (1 - (3/4)^2) = 3.5; many touch all.
-    assert expected_experts(MIXTRAL, 0) == 0
-    assert expected_experts(MIXTRAL, 1) == pytest.approx(2)
-    assert expected_experts(MIXTRAL, 2) == pytest.approx(3.5)
-    assert expected_experts(MIXTRAL, 1000) == pytest.approx(8)
-    assert expected_experts(LLAMA_2_7B, 5) == 0
+    experts = Experts(hidden_size=64, num_experts=8, per_token=2, width=16)
+    assert experts.expected(0) == 0
+    assert experts.expected(1) == pytest.approx(2)
+    assert experts.expected(2) == pytest.approx(3.5)
+    assert experts.expected(1000) == pytest.approx(8)
 
 
 def test_expected_experts_against_drawn_routings() -> None:
     # 4000 draws: the mean is within 5 standard errors but once in about two million seeds.
     rng = np.random.default_rng(0)
-    experts, chosen = QWEN_MOE.num_experts, QWEN_MOE.experts_per_token
+    experts, chosen = 60, 4
+    mixture = Experts(hidden_size=64, num_experts=experts, per_token=chosen, width=16)
     drawn = rng.random((4000, 10, experts)).argsort(axis=2)[:, :, :chosen]
     touched = np.array([len(np.unique(routing)) for routing in drawn])
     error = touched.std() / np.sqrt(len(touched))
-    assert abs(touched.mean() - expected_experts(QWEN_MOE, 10)) < 5 * error
+    assert abs(touched.mean() - mixture.expected(10)) < 5 * error
 
 
 def test_experts_read_only_the_touched_weights() -> None:
@@ -280,12 +280,12 @@ def test_a_step_reads_every_weight_but_the_other_embedding_rows(name: str) -> No
     spec, tokens = load_spec(name), 5
     read = sum(float(op.layers * op.weight_bytes) for op in step(spec, tokens))
     # A tied token embedding is read in full, as the LM head.
-    looked_up = spec.position_rows + (0 if spec.tied_embeddings else spec.vocab_size)
+    looked_up = spec.embedding.position_rows + (0 if spec.head.tied else spec.vocab_size)
     padding = -spec.vocab_size % 64  # of the LM head, to a multiple of 64
     tables = (looked_up - padding) * spec.hidden_size
-    rows = tokens * spec.hidden_size * (2 if spec.positions == "learned" else 1)
+    rows = tokens * spec.hidden_size * (2 if spec.embedding.position_rows else 1)
     # The weights of the two small norms over a head stay in registers.
-    qk_norms = 2 * spec.head_dim * spec.num_layers if spec.qk_norm else 0
+    qk_norms = spec.num_layers * spec.layers[0].mixer.vector_numbers
     assert read == 2 * (spec.parameters() - tables - qk_norms + rows)
 
 
@@ -304,16 +304,16 @@ def test_ranks_share_the_flops(name: str, tp: int) -> None:
 
 
 def test_more_ranks_than_kv_heads_keep_copies() -> None:
-    held = shard(LLAMA_3_70B, 16)
-    assert (held.heads, held.kv_heads) == (4, 1)
+    assert attention_of(LLAMA_3_70B).heads_on(16) == (4, 1)
+    assert LLAMA_3_70B.kv_bytes_per_token(2, 16) == 2 * 2 * 80 * 128
     (op,) = decode_attention(LLAMA_3_70B, 1, 99, precision=BF16, tp=16)
     assert op.kv_bytes == 2 * 128 * 2 * 100
 
 
 def test_vocabulary_is_padded_to_the_ranks() -> None:
     """50,257 tokens: 786 * 64 = 50,304 with vLLM's padding, and 5 * 10,061 over 5 ranks."""
-    assert shard(load_spec("gpt2-xl"), 1).vocab == 50304
-    assert shard(load_spec("gpt2-xl"), 5).vocab * 5 == 50305
+    assert rank_vocabulary(load_spec("gpt2-xl"), 1) == 50304
+    assert rank_vocabulary(load_spec("gpt2-xl"), 5) * 5 == 50305
 
 
 @pytest.mark.parametrize("tp", [0, -1, 3, 6, 128])
@@ -333,11 +333,12 @@ def test_sizes_that_divide() -> None:
 @pytest.mark.parametrize("name", ["llama-3-8b", "gpt2-xl", "opt-13b", "qwen3-14b", "qwen3-30b-a3b"])
 def test_one_rank_holds_every_parameter(name: str) -> None:
     spec = load_spec(name)
-    padding = (-spec.vocab_size % 64) * spec.hidden_size * (1 if spec.tied_embeddings else 2)
+    padding = (-spec.vocab_size % 64) * spec.hidden_size * (1 if spec.head.tied else 2)
     whole = 2 * (spec.parameters() + padding)
     assert rank_weight_bytes(spec, precision=BF16) == whole
     quantized = rank_weight_bytes(spec, precision=precision(quantization="fp8"))
-    layer = 4 + spec.mlp_matrices * max(spec.num_experts, 1)  # one fp32 scale per matrix
+    mlp = sum(m.copies * len(m.outputs) for m in spec.layers[0].mlp.matrices if m.quantized)
+    layer = 4 + mlp  # one fp32 scale per matrix
     assert quantized == whole - spec.linear_parameters() + 4 * layer * spec.num_layers
 
 

@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
+from model.alike import dense_of
+from model.mixers.attention import Attention
+from model.mixers.mixer import Rotary
+from model.mlps.dense import Dense
+from model.norm import Norm
 from model.quantization.checkpoint import Checkpoint
+from model.shape import Embedding, Head, Layers
 from model.spec import (
     ConfigError,
     DecoderSpec,
@@ -207,69 +213,60 @@ def test_active_parameters_leave_the_idle_experts_out() -> None:
 
 
 def test_llama_3_8b_is_read_completely() -> None:
-    assert load_spec("llama-3-8b") == DecoderSpec(
-        name="llama-3-8b",
-        architecture="llama",
-        num_layers=32,
+    norm = Norm("rmsnorm", 1e-5, 4096)
+    attention = Attention(
         hidden_size=4096,
         num_heads=32,
         num_kv_heads=8,
         head_dim=128,
-        intermediate_size=14336,
-        vocab_size=128256,
-        max_position_embeddings=8192,
-        max_model_len=8192,
-        rotary_table=(8192, 128),
-        checkpoint=Checkpoint(dtype="bfloat16"),
-        gated_mlp=True,
-        activation="silu",
-        norm="rmsnorm",
-        norm_eps=1e-5,
-        positions="rope",
-        position_rows=0,
-        rope_theta=500_000.0,
+        sliding_window=None,
+        rotary=Rotary(500_000.0, 8192, 128),
         qkv_bias=False,
         output_bias=False,
-        mlp_bias=False,
         qk_norm=False,
-        tied_embeddings=False,
-        sliding_window=None,
+    )
+    mlp = Dense(hidden_size=4096, width=14336, gated=True, activation="silu", bias=False)
+    assert load_spec("llama-3-8b") == DecoderSpec(
+        name="llama-3-8b",
+        architecture="llama",
+        embedding=Embedding(vocab_size=128256, hidden_size=4096, position_rows=0),
+        layers=(Layers(tuple(range(32)), attention, mlp, norm),),
+        head=Head(norm=norm, tied=False),
+        max_position_embeddings=8192,
+        max_model_len=8192,
+        checkpoint=Checkpoint(dtype="bfloat16"),
     )
 
 
 def test_opt_is_read_completely() -> None:
-    assert spec_from_config(TINY_OPT, "tiny") == DecoderSpec(
-        name="tiny",
-        architecture="opt",
-        num_layers=3,
+    norm = Norm("layernorm", 1e-5, 64)
+    attention = Attention(
         hidden_size=64,
         num_heads=8,
         num_kv_heads=8,
         head_dim=8,
-        intermediate_size=160,
-        vocab_size=101,
-        max_position_embeddings=50,
-        max_model_len=50,
-        gated_mlp=False,
-        activation="relu",
-        norm="layernorm",
-        norm_eps=1e-5,
-        positions="learned",
-        position_rows=52,
-        rope_theta=0.0,
+        sliding_window=None,
+        rotary=None,
         qkv_bias=True,
         output_bias=True,
-        mlp_bias=True,
         qk_norm=False,
-        tied_embeddings=True,
-        sliding_window=None,
+    )
+    mlp = Dense(hidden_size=64, width=160, gated=False, activation="relu", bias=True)
+    assert spec_from_config(TINY_OPT, "tiny") == DecoderSpec(
+        name="tiny",
+        architecture="opt",
+        embedding=Embedding(vocab_size=101, hidden_size=64, position_rows=52),
+        layers=(Layers((0, 1, 2), attention, mlp, norm),),
+        head=Head(norm=norm, tied=True),
+        max_position_embeddings=50,
+        max_model_len=50,
     )
 
 
 def test_gpt2_has_learned_positions_and_a_fourfold_mlp() -> None:
     spec = spec_from_config(TINY_GPT2, "tiny")
-    assert (spec.position_rows, spec.intermediate_size) == (50, 256)
-    assert (spec.activation, spec.tied_embeddings) == ("gelu_tanh", True)
+    assert (spec.embedding.position_rows, dense_of(spec).width) == (50, 256)
+    assert (dense_of(spec).activation, spec.head.tied) == ("gelu_tanh", True)
 
 
 @pytest.mark.parametrize(
@@ -309,9 +306,9 @@ def test_sliding_window(changes: dict[str, Any], window: int | None) -> None:
 
 def test_defaults_of_a_file_that_leaves_keys_out() -> None:
     absent = {key: value for key, value in TINY_LLAMA.items() if key != "num_key_value_heads"}
-    assert spec_from_config(absent, "tiny").num_kv_heads == 8
-    assert spec_of().rope_theta == 10_000.0
-    assert spec_of(rope_parameters={"rope_theta": 7.0}).rope_theta == 7.0
+    assert spec_from_config(absent, "tiny").layers[0].mixer.cache.per_token.count == 8
+    assert spec_of().rotary_tables[0].theta == 10_000.0
+    assert spec_of(rope_parameters={"rope_theta": 7.0}).rotary_tables[0].theta == 7.0
     assert spec_of(rope_scaling={"rope_type": "llama3", "factor": 8.0}) == spec_of()
 
 

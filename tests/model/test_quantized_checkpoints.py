@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.alike import dense_of
 from model.ops import rank_weight_bytes, token_operators
 from model.precision import precision
 from model.quantization.methods import READERS
@@ -207,8 +208,8 @@ def test_lists_of_modules_are_honoured_in_bytes_and_prices(section: dict[str, An
     spec = spec_of(section)
     assert weight_bytes(spec) == 3 * (MLP + 3 * 4) + 2 * (LINEAR - 3 * MLP) + REST
     weights = spec.checkpoint.weights
-    assert weights.of("qkv_proj", 4) == ((None, 4),)
-    assert weights.of("mlp_down", 4) == ((FP8_TENSOR, 3), (None, 1))
+    assert weights.of("qkv_proj", range(4)) == ((None, 4),)
+    assert weights.of("mlp_down", range(4)) == ((FP8_TENSOR, 3), (None, 1))
     operators = token_operators(spec, 1, precision=precision("bfloat16", weights))
     found = [(one.layers, one.compute) for one in operators if one.name == "mlp_up"]
     assert found == [(3, "fp8"), (1, "bf16")]
@@ -224,10 +225,10 @@ def test_groups_of_different_numbers() -> None:
         "weights": GROUP | {"group_size": 64},
     }
     weights = spec_of(section).checkpoint.weights
-    assert [str(scheme) for scheme, _ in weights.of("mlp_down", 4)] == [
+    assert [str(scheme) for scheme, _ in weights.of("mlp_down", range(4))] == [
         "int4, groups of 64, weights only"
     ]
-    assert [str(scheme) for scheme, _ in weights.of("mlp_up", 4)] == ["fp8, channels"]
+    assert [str(scheme) for scheme, _ in weights.of("mlp_up", range(4))] == ["fp8, channels"]
 
 
 def test_per_module_rules_of_gptq() -> None:
@@ -238,11 +239,11 @@ def test_per_module_rules_of_gptq() -> None:
         "dynamic": {r"-:.*\.layers\.0\..*": {}, r"+:.*down_proj": {"bits": 8, "group_size": 32}},
     }
     weights = spec_of(section).checkpoint.weights
-    assert [(str(s), n) for s, n in weights.of("qkv_proj", 4)] == [
+    assert [(str(s), n) for s, n in weights.of("qkv_proj", range(4))] == [
         ("None", 1),
         ("int4, groups of 128, weights only", 3),
     ]
-    assert [(str(s), n) for s, n in weights.of("mlp_down", 4)] == [
+    assert [(str(s), n) for s, n in weights.of("mlp_down", range(4))] == [
         ("None", 1),
         ("int8, groups of 32, weights only", 3),
     ]
@@ -259,15 +260,19 @@ def test_a_quantized_head_is_quantized_only_where_it_is_named() -> None:
 def test_experts_are_quantized_together() -> None:
     gate = {"quant_method": "awq", "bits": 4, "group_size": 64, "modules_to_not_convert": ["gate"]}
     weights = spec_of(gate, MOE).checkpoint.weights
-    assert [scheme is None for scheme, _ in weights.of("experts", 4)] == [False]
+    assert [scheme is None for scheme, _ in weights.of("experts", range(4))] == [False]
     names = [f"model.layers.1.mlp.experts.{j}" for j in range(8)]
     whole = {"quant_method": "fp8", "modules_to_not_convert": names}
-    assert spec_of(whole, MOE).checkpoint.weights.of("experts", 4) == ((FP8_TENSOR, 3), (None, 1))
+    parts = spec_of(whole, MOE).checkpoint.weights.of("experts", range(4))
+    assert parts == (
+        (FP8_TENSOR, 3),
+        (None, 1),
+    )
     with pytest.raises(ConfigError, match=r"experts.0.gate_proj is fp8 but .*experts.3.gate_proj"):
         spec_of({"quant_method": "fp8", "modules_to_not_convert": names[3:4]}, MOE)
     only = spec_of({"quant_method": "mxfp4"}, MOE).checkpoint.weights
-    assert only.of("qkv_proj", 4) == ((None, 4),)
-    assert [str(scheme) for scheme, _ in only.of("experts", 4)] == [
+    assert only.of("qkv_proj", range(4)) == ((None, 4),)
+    assert [str(scheme) for scheme, _ in only.of("experts", range(4))] == [
         "fp4, groups of 32, weights only"
     ]
 
@@ -390,7 +395,7 @@ def test_llama_405b_fp8_as_meta_published_it_first() -> None:
     config = {
         "model_type": "llama",
         "hidden_size": spec.hidden_size,
-        "intermediate_size": spec.intermediate_size,
+        "intermediate_size": dense_of(spec).width,
         "num_hidden_layers": 126,
         "num_attention_heads": 128,
         "num_key_value_heads": 16,

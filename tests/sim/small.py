@@ -1,15 +1,17 @@
 """Small scenarios and workloads that the tests of sim/ share."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import numpy as np
 
 from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import load_gpu
+from model.mixers.mixer import Rotary
 from model.spec import DecoderSpec, load_spec
 from sim.engine_config import EngineConfig
 from sim.result import Result
 from sim.scenario import NO_CLIENT, ClientConfig, ClusterConfig, Scenario, build_scenario
+from tests.decoders import changed
 from workloads.requests import Prefixes, Requests
 
 PLAIN: dict[str, object] = {
@@ -30,18 +32,17 @@ def tiny_spec(**changes: object) -> DecoderSpec:
     """A two-layer Llama of 512 positions."""
     fields: dict[str, object] = {
         "name": "tiny",
-        "num_layers": 2,
         "hidden_size": 64,
         "num_heads": 4,
         "num_kv_heads": 2,
         "head_dim": 16,
-        "intermediate_size": 128,
+        "width": 128,
         "vocab_size": 1000,
         "max_position_embeddings": 512,
         "max_model_len": 512,
-        "rotary_table": (512, 16),
+        "rotary": Rotary(500_000.0, 512, 16),
     }
-    return replace(load_spec("llama-3-8b"), **(fields | changes))  # type: ignore[arg-type]
+    return changed(load_spec("llama-3-8b"), 2, **(fields | changes))
 
 
 def scenario(

@@ -116,7 +116,29 @@ def test_static_waits_for_a_full_batch_or_the_timeout() -> None:
     assert batch.chunks == [(4, 0)]
 
 
-@pytest.mark.parametrize("kind", [ChunkedPrefill, PrefillFirst, Static])
+def test_prefill_first_wants_a_free_block_for_each_decode_needed_or_not() -> None:
+    # 4 blocks of 4, all held after the second step, half of each second one empty: row 1 goes.
+    scheduler = PrefillFirst(**settings(num_blocks=4))
+    assert log(scheduler, sequence(0, 4, 3), sequence(1, 4, 3)) == [
+        (0, 0, [(0, 4, 0), (1, 4, 0)], []),
+        (2, 0, [], []),
+        (1, 0, [], [0]),
+        (0, 0, [(1, 6, 0)], [1]),
+    ]
+
+
+def test_prefill_first_throws_out_a_request_alone_and_computes_it_again_token_by_token() -> None:
+    alone = sequence(0, 4, 4)
+    assert log(PrefillFirst(**settings(num_blocks=2)), alone) == [
+        (0, 0, [(0, 4, 0)], []),
+        (1, 0, [], []),
+        (0, 0, [(0, 6, 0)], []),
+        (0, 0, [(0, 7, 0)], [0]),
+    ]
+    assert alone.preemptions == 2
+
+
+@pytest.mark.parametrize("kind", [ChunkedPrefill, Static])
 def test_preemption_takes_the_newest_and_computes_it_again(kind: type[Scheduler]) -> None:
     # 4 blocks of 4: both prompts take one block each; each sequence needs 3 in the end.
     scheduler = kind(**settings(num_blocks=4))

@@ -1,0 +1,246 @@
+"""From tables of kernel times to the kernels of one GPU."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.calibrating.kernel_fit import (
+    HEAD_DIM,
+    all_reduce_surface,
+    decode_kernel,
+    expert_surface,
+    gemm_surface,
+    prefill_surface,
+)
+from experiments.calibrating.kernel_tables import (
+    NUMBERS,
+    SYSTEMS,
+    Table,
+    read_fastest,
+    read_table,
+    tables_folder,
+)
+from hardware.calibration import POOR_MEAN, Calibration, CoveredRange
+from hardware.engines import ENGINES, constants_of, engine_constants
+from hardware.gpu import Gpu
+from hardware.kernels import HeldOut, Kernels, Numbers
+from hardware.surface import Surface
+from hardware.versions import version_key
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+L2_BYTES = {
+    "a100-80gb-sxm": 40e6,
+    "h100-sxm": 50e6,
+    "h200-sxm": 50e6,
+    "b200-sxm": 126e6,
+    "l40s": 96e6,
+}
+"""Of the L2 cache, from the vendor's architecture papers (B200: both dies)."""
+
+NCCL_VERSION = "2.27.99"
+"""Of recent engines; tables differ little."""
+
+GEMM_SHAPE = ["gemm_dtype", "m", "n", "k"]
+
+NEWEST = "999"
+"""Decode attention is taken from the newest tables: older ones read the cache of a single KV head
+at a third of the rate that servers of their own time reach (H100, H200, tensor parallel over 8)."""
+
+UNEVEN = "power_law_1.01"
+"""How the tables' experts are chosen: as unevenly as trained routers do."""
+
+Found = dict[Numbers, tuple[Surface, HeldOut]]
+
+
+def kernels_from_tables(
+    dir_or_package: str, gpu: Gpu, version: str, engine: str = "vllm"
+) -> Kernels:
+    """Fit the kernels of ``gpu`` as an engine's version uses them.
+
+    Args:
+        dir_or_package: see ``experiments.calibrating.kernel_tables.tables_folder``.
+        gpu: of the catalogue; must be one of those that the tables hold.
+        version: of the engine; prefill attention, experts and all-reduces are of the table at or
+            below it, else the nearest. Products are the fastest of all, decodes the newest.
+        engine: whose kernels.
+
+    Raises:
+        ValueError: no such tables, or a GPU or operator that they lack.
+    """
+    if gpu.name not in SYSTEMS:
+        raise ValueError(f"--gpu {gpu.name}: no tables, expected one of {', '.join(SYSTEMS)}")
+    folder = tables_folder(dir_or_package) / SYSTEMS[gpu.name]
+
+    def needed(found: Table | None, operator: str) -> Table:
+        if found is None:
+            raise ValueError(f"{folder}: no tables of {operator}, which a calibration needs")
+        return found
+
+    gemm = needed(read_fastest(folder, "gemm", engine, "gemm_perf", GEMM_SHAPE), "gemm")
+    moe = read_table(folder, "moe", engine, "moe_perf", version)
+    prefill, decode = (
+        needed(read_table(folder, "attention", engine, f"{kind}_attention_perf", at), kind)
+        for kind, at in (("context", version), ("generation", NEWEST))
+    )
+    nccl = needed(read_table(folder, "comm", "nccl", "nccl_perf", NCCL_VERSION), "comm")
+    custom = read_table(folder, "comm", engine, "custom_allreduce_perf", version)
+    matrices = _by_numbers(gemm, "gemm_dtype", lambda rows, n: gemm_surface(rows, gpu, n))
+    prefills = _by_numbers(
+        _usual(prefill), "kv_cache_dtype", lambda rows, _: prefill_surface(rows, gpu)
+    )
+    decodes = {
+        numbers: decode_kernel(rows, gpu, 1.0 if numbers == "fp8" else 2.0, L2_BYTES[gpu.name])
+        for numbers, rows in _parts(_usual(decode), "kv_cache_dtype")
+    }
+    experts: Found = {}
+    if moe is not None:
+        uneven = Table(moe.rows[moe.rows.distribution == UNEVEN], moe.version)
+        experts = _by_numbers(uneven, "moe_dtype", lambda rows, n: expert_surface(rows, gpu, n))
+    reduces = _all_reduces(custom, nccl)
+    held_out = {
+        f"{operator} {numbers}": check
+        for operator, found in (
+            ("gemm", matrices), ("prefill attention", prefills),
+            ("decode attention", decodes), ("experts", experts),
+        )
+        for numbers, (_, check) in found.items()
+    }  # fmt: skip
+    return Kernels(
+        gpu=gpu.name,
+        source=_source(engine, gemm, prefill, decode, nccl, custom, moe),
+        gemm=_surfaces(matrices),
+        prefill_attention=_surfaces(prefills),
+        decode_attention={numbers: kernel for numbers, (kernel, _) in decodes.items()},
+        all_reduce=reduces[0],
+        experts=_surfaces(experts),
+        held_out=held_out | {"all-reduce": reduces[1]},
+    )
+
+
+COVERED = CoveredRange(max_step_tokens=8192, max_context_tokens=131072, max_decodes=1024)
+"""Where the tables have kernels."""
+
+
+def _parts(table: Table, column: str) -> "list[tuple[Numbers, DataFrame]]":
+    parts = ((own, table.rows[table.rows[column] == name]) for name, own in NUMBERS.items())
+    return [(own, rows) for own, rows in parts if len(rows)]
+
+
+def _by_numbers(
+    table: Table, column: str, fit: "Callable[[DataFrame, str], tuple[Surface, HeldOut]]"
+) -> Found:
+    return {numbers: fit(rows, numbers) for numbers, rows in _parts(table, column)}
+
+
+def _surfaces(found: Found) -> dict[Numbers, Surface]:
+    return {numbers: surface for numbers, (surface, _) in found.items()}
+
+
+def _usual(table: Table) -> Table:
+    """Rows of the usual head dimension, without a window."""
+    rows = table.rows
+    rows = rows[rows.head_dim == HEAD_DIM]
+    if "window_size" in rows:
+        rows = rows[rows.window_size == 0]
+    return Table(rows, table.version)
+
+
+def _all_reduces(custom: Table | None, nccl: Table) -> tuple[Surface, HeldOut]:
+    rows = nccl.rows
+    rows = rows[(rows.op_name == "all_reduce") & (rows.nccl_dtype == "half")]
+    if custom is None:
+        return all_reduce_surface(None, rows)
+    replayed = custom.rows[custom.rows.kernel_source.str.endswith("graph")]
+    return all_reduce_surface(replayed[["num_gpus", "message_size", "latency"]], rows)
+
+
+def _source(
+    engine: str,
+    gemm: Table,
+    prefill: Table,
+    decode: Table,
+    nccl: Table,
+    custom: Table | None,
+    moe: Table | None,
+) -> str:
+    versions = {
+        f"{engine} GEMM": gemm,
+        "prefill attention": prefill,
+        "decode attention": decode,
+        "NCCL": nccl,
+        "custom all-reduce": custom,
+        "MoE": moe,
+    }
+    listed = ", ".join(f"{what} {table.version}" for what, table in versions.items() if table)
+    return f"kernel tables of aiconfigurator (NVIDIA, Apache-2.0): {listed}"
+
+
+def calibration_from_tables(
+    dir_or_package: str, gpu: Gpu, engine: str, version: str, *, name: str
+) -> Calibration:
+    """Return kernels from tables and an engine's constants, as one calibration.
+
+    Raises:
+        ValueError: unknown engine, no such tables, or a GPU that they lack.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"--engine {engine!r}: expected one of {', '.join(ENGINES)}")
+    if version and not version_key(version):
+        raise ValueError(f"--engine-version {version!r}: expected numbers such as 0.15.1")
+    chosen = constants_of(version)
+    constants = engine_constants()[chosen]
+    kernels = kernels_from_tables(dir_or_package, gpu, version or constants.since, engine)
+    return Calibration.model_validate(
+        {
+            "name": name,
+            "source": f"{kernels.source}; {constants.source}",
+            "gpu": gpu.name,
+            "software": f"{engine} {version or constants.since}",
+            "kernels": kernels,
+            "covered": COVERED,
+            **constants.values,
+        }
+    )
+
+
+def describe_kernels(calibration: Calibration) -> str:
+    """Say for every operator how well kernels of unseen shapes are predicted."""
+    kernels = calibration.kernels
+    assert kernels is not None
+    lines = [
+        f"{kernels.gpu}: {calibration.source}",
+        f"{'held-out kernels':<24} {'median':>7} {'p90':>7}",
+    ]
+    for name, check in kernels.held_out.items():
+        poor = "  POOR" if check.median > POOR_MEAN else ""
+        lines.append(f"{name:<24} {check.median:>7.1%} {check.p90:>7.1%}  of {check.kernels}{poor}")
+    return "\n".join(lines)
+
+
+def draw(calibration: Calibration, path: Path) -> None:
+    """Draw what was fitted: shares of the roofline by rows, and decode attention by sequences."""
+    import numpy as np
+
+    from experiments.reporting.drawing import drawing
+
+    kernels = calibration.kernels
+    assert kernels is not None
+    with drawing(path, 9.5, 4.2) as figure:
+        left, right = figure.subplots(1, 2)
+        for numbers, surface in kernels.gemm.items():
+            rows = np.array(surface.axes["m"])
+            for n, style in ((1024, ":"), (4096, "--"), (16384, "-")):
+                left.plot(rows, surface(m=rows, n=n, k=4096), style, label=f"{numbers}, n = {n}")
+        left.set(xscale="log", xlabel="rows", ylabel="share of the roofline", ylim=(0, 1.3))
+        left.set_title("matrix products, k = 4096")
+        left.legend(fontsize=7, ncols=3, loc="upper center")
+        for numbers, kernel in kernels.decode_attention.items():
+            sequences = np.array(kernel.base_s.axes["sequences"], dtype=np.int64)
+            floor_s, _, _ = kernel.of_batches(sequences, 8, 4)
+            right.plot(sequences, floor_s * 1e6, label=f"{numbers} cache")
+        right.set(xscale="log", yscale="log", xlabel="decoding sequences", ylabel="time (µs)")
+        right.set_title("decode attention, contexts of one, 8 KV heads")
+        right.legend(fontsize=7)
+        figure.suptitle(f"{kernels.gpu}: measured kernels")

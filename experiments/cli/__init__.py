@@ -1,0 +1,1 @@
+"""The command line: one module per command, with its options and how it ends."""

@@ -1,0 +1,299 @@
+"""``python -m experiments.reference``: writes the pages of docs/ that repeat what the code says.
+
+docs/study_reference.md comes from the schema of a study and the docstrings of its fields,
+docs/metrics.md from ``sim.metrics.METRICS`` and the columns of the tables. A test compares the
+committed pages with what this module writes.
+"""
+
+import argparse
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from experiments.calibrating.decoder_vs_simulation import DecoderStudy
+from experiments.calibrating.kv_cache_latency import KvCacheStudy
+from experiments.cli.command import Parser, fail, run_command
+from experiments.reporting.stats import WITHOUT_INTERVAL
+from experiments.running.record import is_file
+from experiments.study.bundled import bundled_studies
+from experiments.study.document import Study
+from experiments.texts.registry import TABLES, table_schema
+from hardware.calibration import Calibration, calibration_names
+from hardware.engines import AUTO, engine_calibration_names
+from hardware.gpu import Gpu, gpu_names
+from model.spec import catalogue
+from sim.metrics import LATENCIES, METRICS
+from sim.result import REQUEST_COLUMNS, SEGMENT_COLUMNS
+from workloads.traces.formats import FORMATS
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+TIME_UNITS = {
+    "s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds",
+    "date": "dates", "date or s": "dates, or seconds since 1970",
+}  # fmt: skip
+WRITTEN_BY = "<!-- Written by `python -m experiments.reference`; change the docstrings instead. -->"
+
+Node = Mapping[str, Any]
+"""One (sub)schema in JSON Schema's words."""
+
+BOUNDS = {
+    "exclusiveMinimum": "above",
+    "minimum": "at least",
+    "exclusiveMaximum": "below",
+    "maximum": "at most",
+}
+TYPES = {"integer": "whole number", "number": "number", "boolean": "true or false"}
+
+
+def study_page() -> str:
+    """Return docs/study_reference.md: every key of a study file, and every name it may use."""
+    written: set[str] = set()
+    names = {
+        "Models of the catalogue": catalogue(),
+        "GPUs of the catalogue": gpu_names(),
+        "Calibrations": (AUTO, *calibration_names(), *engine_calibration_names()),
+        "Bundled studies": tuple(bundled_studies()),
+    }
+    parts = [
+        "# Reference of the study file",
+        WRITTEN_BY,
+        "Keys that are not listed here are errors, and so is a text where a number is expected. "
+        "`--set` takes the same keys with dots: `--set engine.block_size=32`. Relative paths in a "
+        "file start at its folder, those of `--set` at the current folder.",
+        *_model_parts("A study", Study, "", written),
+        *_model_parts("A GPU as a mapping", Gpu, "cluster.gpu", written),
+        "A mapping may also name a GPU of the catalogue and change some of its figures: "
+        "`{like: a100-80gb-sxm, usd_per_hour: 1.5}`.",
+        *_model_parts("A calibration file", Calibration, "calibration", written),
+        *_model_parts("Study kind decoder_vs_simulation", DecoderStudy, "", written),
+        *_model_parts("Study kind kv_cache_latency", KvCacheStudy, "", written),
+        *(
+            part
+            for name in TABLES
+            for part in _model_parts(
+                f"Study kind roofline, table {name}", table_schema(name), "", written
+            )
+        ),
+        "## Names",
+        *(f"{title}: {', '.join(map('`{}`'.format, found))}." for title, found in names.items()),
+        "## Trace formats",
+        "The format of a trace is found from its columns, or the keys of its JSON records (nested "
+        "ones joined by dots); further ones are ignored. [traces.md](traces.md) says more. "
+        "Identities of blocks or tokens tell which prompts begin alike. A table of the format "
+        "headroom may have columns that do: rows with the same `prompt_id` have the same "
+        "prompt; rows with the same `prefix_id` share their first `prefix_tokens` tokens, and "
+        "`prompt_id` then counts within the prefix.",
+        _table(
+            ("format", "columns", "times", "written by"),
+            [
+                (
+                    f"`{form.name}`",
+                    ", ".join(f"`{name}`" for name in form.columns()),
+                    TIME_UNITS[form.time_unit] if form.time is not None else "none: lengths only",
+                    form.source,
+                )
+                for form in FORMATS
+            ],
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def metrics_page() -> str:
+    """Return docs/metrics.md: every column of every table that a run leaves behind."""
+    latencies = [name for name in METRICS if name.rsplit("_", 2)[0] in LATENCIES]
+    parts = [
+        "# Metrics and columns",
+        WRITTEN_BY,
+        "Times are in seconds and shares are within 0 to 1, in every file. Only the terminal and "
+        "the report show milliseconds and percent.",
+        "## summary.csv",
+        "One row per point: `point` (from 1), the swept keys, `seeds`, then the mean of every "
+        "metric over the seeds. A metric is followed by `<metric>_lo` and `<metric>_hi`, the ends "
+        "of the 95% interval of that mean: Wilson's for shares (within 0 to 1), symmetric on a log "
+        "scale for all others (above 0), each with Student's t. Both are empty when there is no "
+        "interval (one seed, equal values but for `slo_attainment`, or one that is not finite). "
+        "No interval belongs to "
+        f"{', '.join(f'`{name}`' for name in WITHOUT_INTERVAL)}. The last column, `notes`, holds "
+        "what a reader must know of the point.",
+        "## runs.csv",
+        "One row per point and seed: `point`, the swept keys, `seed`, then every metric. A study "
+        "with `calibration_draws` has one row per point, draw and seed, and a column `draw` here "
+        "and in requests.parquet, `draws` in summary.csv.",
+        "## Metrics",
+        _table(
+            ("metric", "meaning"),
+            [(f"`{name}`", text) for name, text in METRICS.items() if name not in latencies],
+        ),
+        "### Latencies",
+        "Latencies are those of the requests that arrived after the warm-up. Rejected requests "
+        "have none. An unfinished one has an infinite E2E and TPOT, so a percentile that reaches "
+        "it is infinite.",
+        _table(
+            ("latency", "meaning", "metrics"),
+            [
+                (
+                    "queueing" if name == "queue" else name.upper(),
+                    meaning,
+                    " ".join(f"`{m}`" for m in latencies if m.startswith(f"{name}_")),
+                )
+                for name, meaning in LATENCIES.items()
+            ],
+        ),
+        "## requests.parquet",
+        "One row per request per run.",
+        _table(
+            ("column", "meaning"),
+            [
+                ("`point`", "point of the sweep, from 1"),
+                ("`seed`", "seed of the run"),
+                *((f"`{name}`", text) for name, text in REQUEST_COLUMNS.items()),
+            ],
+        ),
+        "## Segments",
+        "From Python, `sim.simulation.simulate` returns the same requests and, in `segments`, one "
+        "row per run of equal steps. They are not written to disk.",
+        _table(
+            ("column", "meaning"),
+            [(f"`{name}`", text) for name, text in SEGMENT_COLUMNS.items()],
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+PAGES = {"study_reference.md": study_page, "metrics.md": metrics_page}
+
+
+def _model_parts(title: str, model: type[BaseModel], path: str, written: set[str]) -> Iterator[str]:
+    """A section for ``model`` and one for each model inside it that is not ``written`` yet."""
+    schema = model.model_json_schema()
+    definitions: Node = schema.get("$defs", {})
+    places: dict[str, list[str]] = {}
+    _find(schema, path, definitions, places)
+    yield f'<a id="{model.__name__.lower()}"></a>'
+    yield f"## {title}"
+    yield from _section(schema, definitions)
+    written.add(model.__name__)
+    for name, found in places.items():
+        if name in written:
+            continue
+        written.add(name)
+        node = definitions[name]
+        words = [prop["const"] for prop in node["properties"].values() if "const" in prop]
+        where = ", ".join(f"`{place}`" for place in dict.fromkeys(found))
+        yield f'<a id="{name.lower()}"></a>'
+        yield f"### {where}{f': {words[0]}' if words else ''}"
+        yield from _section(node, definitions)
+
+
+def _find(node: Node, path: str, definitions: Node, places: dict[str, list[str]]) -> None:
+    """Note every path at which each definition stands, in order of appearance."""
+    for key, prop in node.get("properties", {}).items():
+        below = f"{path}.{key}".removeprefix(".")
+        for name in _references(prop):
+            is_new = name not in places
+            places.setdefault(name, []).append(below)
+            if is_new:
+                _find(definitions[name], below, definitions, places)
+
+
+def _references(node: Any) -> Iterator[str]:
+    """Names of the definitions that a field refers to."""
+    if isinstance(node, Mapping):
+        if "$ref" in node:
+            yield node["$ref"].split("/")[-1]
+        for key, value in node.items():
+            if key not in ("discriminator", "default"):
+                yield from _references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _references(value)
+
+
+def _section(node: Node, definitions: Node) -> Iterator[str]:
+    yield _prose(node.get("description", ""))
+    rows = [
+        (f"`{key}`", _kind(prop), _default(key, prop, node), _meaning(prop, definitions))
+        for key, prop in node["properties"].items()
+    ]
+    yield _table(("key", "value", "default", "meaning"), rows)
+
+
+def _meaning(node: Node, definitions: Node) -> str:
+    """A field's own docstring, or that of the one model that it holds."""
+    held = definitions[node["$ref"].split("/")[-1]] if "$ref" in node else node
+    return _prose(node.get("description", held.get("description", "")))
+
+
+def _kind(node: Node) -> str:
+    """What a value may be, in words."""
+    if "$ref" in node:
+        name = node["$ref"].split("/")[-1]
+        return f"[{name}](#{name.lower()})"
+    members = [*node.get("anyOf", ()), *node.get("oneOf", ())]
+    if members:
+        kinds = [_kind(member) for member in members if member.get("type") != "null"]
+        return " or ".join(dict.fromkeys(kinds))
+    if "const" in node or "enum" in node:
+        return ", ".join(f"`{word}`" for word in node.get("enum", [node.get("const")]))
+    limits = ", ".join(f"{word} {node[key]:g}" for key, word in BOUNDS.items() if key in node)
+    kind = str(node.get("type", "anything"))
+    if kind == "array":
+        if "prefixItems" in node:
+            return f"({', '.join(map(_kind, node['prefixItems']))})"
+        return f"list of {_kind(node.get('items', {}))}"
+    if kind == "object":
+        values = node.get("additionalProperties")
+        inside = _kind(values) if isinstance(values, Mapping) else "anything"
+        return "mapping" if inside == "anything" else f"mapping to {inside}"
+    return f"{TYPES.get(kind, 'text' if kind == 'string' else kind)} {limits}".strip()
+
+
+def _default(key: str, node: Node, parent: Node) -> str:
+    if key == "name" and "kind" in parent["properties"]:
+        return "the file's"
+    if key in parent.get("required", ()):
+        return "required"
+    value = node.get("default")
+    if "const" in node:  # what tells one kind from another has to be written down
+        return f"`{value}`" if value == "serving" else "required"
+    if isinstance(value, Mapping) and value:
+        return "its defaults"
+    if value is None or value in ("", {}, []):
+        return "none"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _prose(text: str) -> str:
+    return " ".join(text.replace("``", "`").split())
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the pages to docs/, or to ``--out``; 2 where a page is not one of ours."""
+    parser = Parser(prog="python -m experiments.reference", description=__doc__)
+    parser.add_argument("--out", type=Path, default=DOCS, help="folder to write to (docs)")
+    return run_command(_write, parser, argv, "some pages may be missing")
+
+
+def _write(options: argparse.Namespace) -> int:
+    out: Path = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    for name in PAGES:
+        path = out / name
+        if os.path.lexists(path) and not (
+            is_file(path) and WRITTEN_BY in path.read_text("utf-8", "replace")
+        ):
+            return fail(f"{path} is not a page of ours, so it is left alone")
+    for name, page in PAGES.items():
+        (out / name).write_text(page(), encoding="utf-8", newline="\n")
+        print(f"wrote {out / name}")
+    return 0

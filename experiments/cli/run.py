@@ -1,0 +1,203 @@
+"""``python -m experiments.run STUDY``: check a study, run it, leave a results folder behind.
+
+Results go to stdout, everything else to stderr. Exit status 0: done; 2: something is wrong with the
+study, an option or the machine, said in one message; 130: interrupted, finished runs are kept.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.cli.command import Parser, fail, processes, run_command, whole_number
+
+if TYPE_CHECKING:
+    from experiments.running.results import Outcome, Progress
+    from experiments.running.sweep import Executor
+    from experiments.study.document import Loaded
+    from experiments.study.points import Plan
+
+EXAMPLES = """examples:
+  python -m experiments.run batching_sweep
+  python -m experiments.run batching_sweep --dry-run
+  python -m experiments.run batching_sweep --set engine.block_size=32 --out results/blocks
+  python -m experiments.run batching_sweep --set workload.trace=trace.csv --out results/trace
+  python -m experiments.run my_study.yaml --jobs 8 --seeds 5 --out results/more
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    kept = "finished runs are kept, run the same command to go on"
+    return run_command(_command, _parser(), argv, kept)
+
+
+def _command(options: argparse.Namespace) -> int:
+    if options.list:
+        return _list()
+    if options.study is None:
+        return fail("expected a study: a path, or a name that --list shows")
+    if fault := _executor_fault(options):
+        return fail(fault)
+    return _run(options)
+
+
+def _executor_fault(options: argparse.Namespace) -> str:
+    """What is wrong with the options that say where runs go; nothing is an empty text."""
+    if options.executor == "local":
+        given = options.scheduler_address
+        return f"--scheduler-address {given} is for --executor dask" if given else ""
+    if not options.scheduler_address:
+        return "--executor dask needs --scheduler-address HOST:PORT, as dask scheduler prints it"
+    if options.jobs:
+        return f"--jobs {options.jobs} is for --executor local; on a cluster its workers decide"
+    return ""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="python -m experiments.run",
+        description="Simulate LLM serving: run every point of a study and tabulate the results.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("study", nargs="?", metavar="STUDY", help="a YAML file, or a bundled study")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
+        help="set a dotted key to a YAML value; a key that is set is not swept",
+    )  # fmt: skip
+    parser.add_argument("--out", metavar="DIR", help="results folder (default: results/NAME)")
+    parser.add_argument(
+        "--overwrite", action="store_true",
+        help="replace results of ours that are of other settings; files of yours never are",
+    )  # fmt: skip
+    parser.add_argument(
+        "--jobs", type=processes, metavar="N", help="processes (default: all cores)"
+    )
+    parser.add_argument(
+        "--executor", choices=("local", "dask"), default="local",
+        help="who simulates: this machine, or a dask.distributed cluster (default: local)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--scheduler-address", metavar="HOST:PORT", help="the scheduler of --executor dask"
+    )
+    parser.add_argument("--seeds", type=whole_number, metavar="N", help="runs of every point")
+    parser.add_argument("--list", action="store_true", help="list the bundled studies and stop")
+    parser.add_argument(
+        "--dry-run", action="store_true",
+        help="check everything, print points, memory and ceilings, simulate nothing",
+    )  # fmt: skip
+    return parser
+
+
+def _list() -> int:
+    from experiments.study.bundled import bundled_studies
+    from experiments.study.yaml_source import parse_yaml
+
+    for name, path in bundled_studies().items():
+        data = parse_yaml(path.read_text(encoding="utf-8"), path.name).data
+        about = data.get("description", "") if isinstance(data, dict) else ""
+        print(f"{name:<28} {' '.join(str(about).split())}")
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from experiments.study.errors import RunError, StudyError
+    from experiments.study.kinds import kind_of, run_other
+
+    try:
+        loaded = _read(options)
+        if kind_of(loaded) != "serving":
+            if options.executor != "local":
+                return fail(f"--executor {options.executor} is for studies of kind serving")
+            return run_other(loaded, options.out, options.dry_run, options.overwrite)
+        plan = _plan(loaded)
+        _say(plan.notes)
+        if options.dry_run:
+            return _dry_run(plan)
+        return _simulate(plan, options)
+    except StudyError as error:
+        return fail(str(error))
+    except RunError as error:
+        return fail(f"{error}; finished runs are kept, run the same command to go on")
+
+
+def _read(options: argparse.Namespace) -> "Loaded":
+    from experiments.study.document import read_raw
+    from experiments.study.overrides import parse_overrides
+
+    settings = [*options.settings]
+    if options.seeds is not None:
+        settings.append(f"seeds={options.seeds}")
+    return read_raw(options.study, parse_overrides(settings))
+
+
+def _plan(loaded: "Loaded") -> "Plan":
+    from experiments.study.points import prepare
+
+    return prepare(loaded)
+
+
+def _dry_run(plan: "Plan") -> int:
+    from experiments.reporting import table
+    from experiments.reporting.terminal import console
+
+    to = console(sys.stdout)
+    table.print_points(plan, to)
+    table.print_settings(plan, to)
+    table.print_ledgers(plan, to)
+    table.print_ceilings(plan, to)
+    table.print_price_notes(plan, to)
+    return 0
+
+
+def _simulate(plan: "Plan", options: argparse.Namespace) -> int:
+    from experiments.reporting import table
+    from experiments.reporting.terminal import console
+    from experiments.running.folder import chosen_folder
+    from experiments.running.results import run_plan
+
+    out = chosen_folder(options.out, plan.study.name)
+    to = console(sys.stdout)
+    with _executor(options) as executor:
+        outcome = run_plan(
+            plan, out, executor=executor, progress=_progress(),
+            before=lambda: table.print_ceilings(plan, to), overwrite=options.overwrite,
+        )  # fmt: skip
+    table.print_summary(plan, outcome.summary, to)
+    _say([_ending(plan, outcome, out)])
+    return 0
+
+
+@contextmanager
+def _executor(options: argparse.Namespace) -> "Iterator[Executor]":
+    """Who simulates, as the options say."""
+    if options.executor == "dask":
+        from experiments.running.cluster import connected
+
+        with connected(options.scheduler_address) as cluster:
+            yield cluster
+    else:
+        from experiments.running.local import Local, default_jobs
+
+        yield Local(options.jobs or default_jobs())
+
+
+def _ending(plan: "Plan", outcome: "Outcome", out: Path) -> str:
+    resumed = f", {outcome.resumed} of them from an interrupted call" if outcome.resumed else ""
+    return f"{plan.runs} runs{resumed}, {outcome.wall_s:.1f} s; results are in {out}"
+
+
+def _say(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(line, file=sys.stderr)
+
+
+def _progress() -> "Progress":
+    """A bar on stderr when a person watches, one line per call otherwise."""
+    from experiments.running.progress import Bar, Lines
+
+    return Bar() if sys.stderr.isatty() else Lines()

@@ -1,0 +1,405 @@
+"""Pictures of a study: what a planner asks of a sweep, drawn from its summary.
+
+    throughput_latency.png   what latency each throughput costs, one curve per category
+    latency.png              TTFT and TPOT percentiles against the swept number
+    utilisation.png          throughput, batch size, KV use and share of peak against the same
+    timeline.png             KV use, running and waiting requests over time, one line per point
+
+Saturated points are hollow and the legend says so; bars are 95% intervals over seeds. The same
+input gives the same bytes: nothing in a file tells when or by which version it was drawn.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from experiments.reporting.drawing import STYLE, save
+from experiments.reporting.figure_layout import (
+    MAX_CURVES,
+    Curve,
+    Layout,
+    short_key,
+    spread,
+    sweep_layout,
+    value_text,
+)
+from experiments.reporting.figure_marks import (
+    GREY,
+    colour,
+    curve_handle,
+    draw_points,
+    legend,
+    name_points,
+    plain_ticks,
+)
+from experiments.reporting.quantities import significant, time_unit
+from experiments.running.workers import copies_at_once, in_parallel
+from sim.percentiles import unsupported
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+Floats = npt.NDArray[np.float64]
+
+
+WIDTH = 7.2
+"""Inches: 1080 pixels, which a README shows about 880 wide."""
+DRAWN_PERCENTS = (50, 95, 99)
+MAX_ROWS = 40
+"""Points that a figure without a numeric axis lists, one per row."""
+MAX_LINES = 6
+"""Noisy lines that a timeline can show."""
+MAX_STRETCH = 2.0
+"""A timeline is cut at this many times its shortest point's end."""
+TITLES = {
+    "throughput_latency": "latency against throughput",
+    "latency": "latency percentiles",
+    "utilisation": "throughput and use of the hardware",
+    "timeline": "over time",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One pair of axes: its label without unit, and metrics with their names in the legend."""
+
+    label: str
+    metrics: tuple[tuple[str, str], ...]
+    unit: str
+    """``time`` (from seconds), ``percent`` (from shares), or what stands in the parentheses."""
+
+
+UTILISATION = (
+    Panel(
+        "throughput",
+        (("goodput_per_s", "within the SLO"), ("request_throughput_per_s", "all")),
+        "requests/s",
+    ),
+    Panel("mean batch size", (("mean_batch_size", ""),), "sequences"),
+    Panel("KV blocks in use", (("kv_use_mean", "mean"), ("kv_use_max", "most")), "percent"),
+    Panel("share of peak", (("mbu", "bandwidth"), ("mfu", "FLOP/s")), "percent"),
+)
+
+
+def draw_plots(
+    study_name: str,
+    sweep_keys: Sequence[str],
+    runs: "DataFrame",
+    summary: "DataFrame",
+    timelines: Sequence[Mapping[str, npt.NDArray[Any]]],
+    folder: Path,
+    jobs: int = 1,
+) -> list[Path]:
+    """Draw every figure that the study has data for into ``folder`` and return their paths.
+
+    ``summary`` is ``stats.summarise_points(runs, sweep_keys)`` (seconds, shares);
+    ``timelines`` holds one ``sim.metrics.timeline`` per row of ``summary``, or nothing at all.
+    With ``jobs`` above 1 processes share the figures, where processes are there at once.
+
+    Raises:
+        ValueError: ``timelines`` is neither empty nor as long as ``summary``.
+    """
+    if len(timelines) not in (0, len(summary)):
+        raise ValueError(
+            f"timelines has {len(timelines)} entries, expected one for each of the "
+            f"{len(summary)} points, or none"
+        )
+    layout = sweep_layout(summary, sweep_keys)
+    seeds = int(runs["seed"].nunique())
+    arguments: dict[str, tuple[Any, ...]] = {
+        "throughput_latency": (_throughput_latency, layout, summary, seeds),
+        "latency": (_latency, layout, summary, seeds),
+        "utilisation": (_utilisation, layout, summary, seeds),
+        "timeline": (_timeline, layout, summary, timelines),
+    }
+    tasks = [
+        (folder / f"{name}.png", f"{study_name}: {TITLES[name]}", *arguments[name])
+        for name in TITLES
+    ]
+    if jobs > 1 and copies_at_once():
+        drawn = set(in_parallel(_draw, tasks, min(jobs, len(tasks))))
+    else:
+        drawn = {_draw(*task) for task in tasks}
+    return [task[0] for task in tasks if task[0] in drawn]
+
+
+def _draw(
+    path: Path, title: str, figure_of: Callable[..., "Figure | None"], *arguments: object
+) -> Path | None:
+    """Draw one figure; return where it lies, None if there is nothing to draw."""
+    import matplotlib.style
+
+    with matplotlib.style.context(["default", STYLE]):
+        figure = figure_of(*arguments)
+        if figure is None:
+            return None
+        figure.suptitle(title)
+        save(figure, path)
+    return path
+
+
+def _throughput_latency(layout: Layout, summary: "DataFrame", seeds: int) -> "Figure | None":
+    """TTFT and TPOT against output tokens/s; the swept number stands beside each point."""
+    name = _percent_name(95, summary)
+    panels = _present(
+        summary,
+        Panel(f"TTFT {name}", (("ttft_p95_s", ""),), "time"),
+        Panel(f"TPOT {name}", (("tpot_p95_s", ""),), "time"),
+    )
+    every = range(len(summary))
+    throughput = _triple(summary, "output_tokens_per_s", every)
+    if np.isfinite(throughput[0]).sum() < 2 or not panels:
+        return None
+    numbered = layout.axis is not None
+    coloured = numbered or len(layout.curves) <= MAX_CURVES
+    curves, title = _shown(layout) if numbered else (list(layout.curves), layout.title)
+    figure, grid = _figure(1, len(panels), 3.6)
+    drawn = []
+    for axes, panel in zip(grid, panels, strict=True):
+        up = _triple(summary, panel.metrics[0][0], every) * _value_axis(axes, "y", panel, summary)
+        plain_ticks(axes, "x", throughput, logarithmic=False)
+        numbers = f" (numbers: {short_key(layout.axis)})" if layout.axis else ""
+        axes.set_xlabel(f"output tokens/s{numbers}")
+        for place, curve in enumerate(curves):
+            rows = list(curve.rows)
+            hollow = _saturated(summary)[rows]
+            ink = place if coloured else 0
+            draw_points(axes, throughput[:, rows], up[:, rows], hollow, ink, numbered)
+        drawn.append(up)
+    handles = {curve.label: curve_handle(place, numbered) for place, curve in enumerate(curves)}
+    legend(figure, title, handles if coloured else {}, bool(_saturated(summary).any()), seeds)
+    if numbered or not coloured:
+        figure.draw_without_rendering()  # fixes the layout, so that places on paper are known
+        names = [value_text(v) for v in summary[layout.axis]] if layout.axis else layout.points
+        for axes, up in zip(grid, drawn, strict=True):
+            name_points(axes, throughput, up, [curve.rows for curve in curves], names)
+    return figure
+
+
+def _latency(layout: Layout, summary: "DataFrame", seeds: int) -> "Figure | None":
+    names = {percent: _percent_name(percent, summary) for percent in DRAWN_PERCENTS}
+    panels = _present(
+        summary,
+        *(
+            Panel(label, tuple((f"{key}_p{p}_s", name) for p, name in names.items()), "time")
+            for key, label in (("ttft", "TTFT"), ("tpot", "TPOT"))
+        ),
+    )
+    if not panels:
+        return None
+    if layout.axis is None:
+        return _listing(layout, summary, seeds, panels)
+    if len(layout.curves) > 1:
+        return _comparison(layout, summary, seeds, _one_metric_each(panels))
+    figure, grid = _figure(1, len(panels), 3.3)
+    for axes, panel in zip(grid, panels, strict=True):
+        _metrics_over_axis(axes, panel, layout, summary)
+    handles = {name: curve_handle(place, True) for place, (_, name) in enumerate(panels[0].metrics)}
+    legend(figure, "", handles, bool(_saturated(summary).any()), seeds)
+    return figure
+
+
+def _utilisation(layout: Layout, summary: "DataFrame", seeds: int) -> "Figure | None":
+    throughput, *others = UTILISATION
+    if not np.isfinite(_values(summary, "slo_met")).any():  # no SLO: all requests are within it
+        throughput = replace(throughput, metrics=(("request_throughput_per_s", ""),))
+    panels = _present(summary, throughput, *others)
+    if len(summary) < 2 or not panels:
+        return None
+    if layout.axis is None or len(layout.curves) > 1:
+        panels = _one_metric_each([replace(panel, metrics=panel.metrics[:1]) for panel in panels])
+        draw = _listing if layout.axis is None else _comparison
+        return draw(layout, summary, seeds, panels)
+    figure, grid = _figure(-(-len(panels) // 2), 2, 2.5)
+    for axes, panel in zip(grid, panels, strict=False):
+        _metrics_over_axis(axes, panel, layout, summary)
+        if len(panel.metrics) > 1:
+            handles = [curve_handle(place, True) for place in range(len(panel.metrics))]
+            axes.legend(handles, [name for _, name in panel.metrics], loc="best")
+    legend(figure, "", {}, bool(_saturated(summary).any()), seeds)
+    return figure
+
+
+def _metrics_over_axis(axes: "Axes", panel: Panel, layout: Layout, summary: "DataFrame") -> None:
+    """Several metrics of the only curve."""
+    factor = _value_axis(axes, "y", panel, summary)
+    rows = layout.curves[0].rows
+    across = _key_axis(axes, layout, summary, rows)
+    for place, (metric, _) in enumerate(panel.metrics):
+        up = _triple(summary, metric, rows) * factor
+        draw_points(axes, across, up, _saturated(summary)[list(rows)], place, True)
+
+
+def _comparison(
+    layout: Layout, summary: "DataFrame", seeds: int, panels: Sequence[Panel]
+) -> "Figure":
+    """One metric per panel, one line per curve."""
+    curves, title = _shown(layout)
+    figure, grid = _figure(-(-len(panels) // 2), 2, 2.3)
+    for axes, panel in zip(grid, panels, strict=False):
+        factor = _value_axis(axes, "y", panel, summary)
+        _key_axis(axes, layout, summary, range(len(summary)))
+        for place, curve in enumerate(curves):
+            across = _exact(_values(summary, str(layout.axis))[list(curve.rows)])
+            up = _triple(summary, panel.metrics[0][0], curve.rows) * factor
+            draw_points(axes, across, up, _saturated(summary)[list(curve.rows)], place, True)
+    handles = {curve.label: curve_handle(place, True) for place, curve in enumerate(curves)}
+    legend(figure, title, handles, bool(_saturated(summary).any()), seeds)
+    return figure
+
+
+def _listing(layout: Layout, summary: "DataFrame", seeds: int, panels: Sequence[Panel]) -> "Figure":
+    """No axis: one row per point, its metrics as dots, so that long names can be read."""
+    rows = spread(range(len(summary)), MAX_ROWS)
+    figure, grid = _figure(-(-len(panels) // 2), min(len(panels), 2), 0.6 + 0.3 * max(len(rows), 3))
+    names = [name for _, name in panels[0].metrics]
+    for axes, panel in zip(grid, panels, strict=False):
+        factor = _value_axis(axes, "x", panel, summary)
+        for place, (metric, _) in enumerate(panel.metrics):
+            apart = 0.16 * (place - (len(panel.metrics) - 1) / 2)
+            across = _triple(summary, metric, rows) * factor
+            up = _exact(np.arange(float(len(rows))) + apart)
+            draw_points(axes, across, up, _saturated(summary)[rows], place, False)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_yticks(range(len(rows)), [layout.points[row] for row in rows])
+        axes.set_ylabel(layout.points_title, rotation=0, ha="right", va="bottom", color=GREY)
+        axes.yaxis.set_label_coords(-0.03, 1.045)
+        axes.label_outer()
+        axes.tick_params(labelbottom=True)
+        axes.grid(axis="y", visible=False)
+    handles = {name: curve_handle(place, False) for place, name in enumerate(names)}
+    legend(figure, "", handles, bool(_saturated(summary)[rows].any()), seeds)
+    return figure
+
+
+def _timeline(
+    layout: Layout, summary: "DataFrame", timelines: Sequence[Mapping[str, npt.NDArray[Any]]]
+) -> "Figure | None":
+    """Three panels over the same time; very long points are cut off, and the label says so."""
+    rows = [row for row, line in enumerate(timelines) if len(line["time_s"])]
+    if not rows:
+        return None
+    shown = spread(rows, MAX_LINES)
+    ends = [float(timelines[row]["time_s"][[0, -1]].sum()) for row in shown]  # both half-bins
+    limit = min(max(ends), MAX_STRETCH * min(ends))
+    cut = f"; cut, the longest runs to {significant(max(ends))} s" if limit < max(ends) else ""
+    panels = (
+        ("KV in use (%)", "kv_use", 100.0),
+        ("running", "running", 1.0),
+        ("waiting", "waiting", 1.0),
+    )
+    figure, grid = _figure(3, 1, 1.75)
+    for axes, (label, column, factor) in zip(grid, panels, strict=True):
+        for place, row in enumerate(shown):
+            seen = timelines[row]["time_s"] <= limit
+            times, level = timelines[row]["time_s"][seen], timelines[row][column][seen]
+            axes.plot(times, level * factor, color=colour(place), linewidth=1.1)
+        axes.set(ylabel=label, xlim=(0, limit))
+        axes.set_ylim(bottom=0)
+        axes.label_outer()
+    grid[-1].set_xlabel(f"time (s{cut})")
+    marks = {True: " (saturated)", False: ""}
+    names = [layout.points[row] + marks[bool(_saturated(summary)[row])] for row in shown]
+    handles = {name: curve_handle(place, True, False) for place, name in enumerate(names)}
+    omitted = f" ({len(shown)} of {len(rows)} points)" if len(shown) < len(rows) else ""
+    legend(figure, layout.points_title + omitted, handles, False, 1)
+    return figure
+
+
+def _figure(rows: int, columns: int, height: float) -> "tuple[Figure, list[Axes]]":
+    """A figure of equal panels, ``height`` inches each, and the panels row by row."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, rows * height + 0.4))
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+
+
+def _present(summary: "DataFrame", *panels: Panel) -> list[Panel]:
+    """Panels, less the metrics that the summary does not have or that are nowhere finite."""
+    kept = []
+    for panel in panels:
+        metrics = tuple(m for m in panel.metrics if np.isfinite(_values(summary, m[0])).any())
+        if metrics:
+            kept.append(replace(panel, metrics=metrics))
+    return kept
+
+
+def _one_metric_each(panels: Sequence[Panel]) -> list[Panel]:
+    """Split panels by metric: the first metric of each, then the second of each, and so on."""
+    most = max(len(panel.metrics) for panel in panels)
+    return [
+        replace(panel, label=_joined(panel, name), metrics=((metric, ""),))
+        for rank in range(most)
+        for panel in panels
+        for metric, name in panel.metrics[rank : rank + 1]
+    ]
+
+
+def _joined(panel: Panel, name: str) -> str:
+    """``TTFT p95``; ``throughput, all``; ``mean batch size``."""
+    return f"{panel.label}{' ' if panel.unit == 'time' else ', '}{name}" if name else panel.label
+
+
+def _shown(layout: Layout) -> tuple[list[Curve], str]:
+    """The curves to draw and the legend's title; of too many, an even spread, and it says so."""
+    curves = spread(layout.curves, MAX_CURVES)
+    omitted = len(layout.curves) - len(curves)
+    note = f" ({len(curves)} of {len(layout.curves)} shown)" if omitted else ""
+    return curves, layout.title + note
+
+
+def _value_axis(axes: "Axes", which: str, panel: Panel, summary: "DataFrame") -> float:
+    """Title and scale the axis of a panel's values; returns the factor to its unit.
+
+    The quantity stands above the panel, where it can be read without turning one's head.
+    """
+    every = range(len(summary))
+    values = np.concatenate([_triple(summary, name, every) for name, _ in panel.metrics], axis=1)
+    units = {"time": time_unit(values[0]), "percent": ("%", 100.0)}
+    unit, factor = units.get(panel.unit, (panel.unit, 1.0))
+    axes.set_title(f"{panel.label} ({unit})", loc="left")
+    plain_ticks(axes, which, values * factor, logarithmic=panel.unit == "time")
+    return factor
+
+
+def _key_axis(axes: "Axes", layout: Layout, summary: "DataFrame", rows: Sequence[int]) -> Floats:
+    """Label and scale the axis of the swept number; returns its values, which have no interval."""
+    at = _exact(_values(summary, str(layout.axis))[list(rows)])
+    plain_ticks(axes, "x", at, at_values=True)
+    axes.set_xlabel(short_key(str(layout.axis)))
+    return at
+
+
+def _values(summary: "DataFrame", column: str) -> Floats:
+    if column not in summary:
+        return np.full(len(summary), np.nan)
+    return summary[column].to_numpy(dtype=np.float64)
+
+
+def _triple(summary: "DataFrame", metric: str, rows: Sequence[int]) -> Floats:
+    """Rows value, lower end, upper end of the metric at these points."""
+    names = (metric, f"{metric}_lo", f"{metric}_hi")
+    return np.stack([_values(summary, name)[list(rows)] for name in names])
+
+
+def _exact(values: Floats) -> Floats:
+    """Values that are known exactly, as rows value, lower end, upper end."""
+    return np.stack([values, np.full(len(values), np.nan), np.full(len(values), np.nan)])
+
+
+def _saturated(summary: "DataFrame") -> npt.NDArray[np.bool_]:
+    """Points of which any seed was saturated."""
+    return np.greater(_values(summary, "saturated"), 0)
+
+
+def _percent_name(percent: int, summary: "DataFrame") -> str:
+    """``p99``, or ``p99 of only 450 requests`` when these are too few for it."""
+    measured = _values(summary, "measured_requests").min()
+    thin = percent in unsupported(measured)
+    return f"p{percent} of only {measured:,.0f} requests" if thin else f"p{percent}"

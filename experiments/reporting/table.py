@@ -1,0 +1,230 @@
+"""What the terminal shows: ceilings before results, then one row per point, then notes."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from experiments.reporting.quantities import DASH, half_length
+from experiments.reporting.settings_text import setting_lines
+from experiments.reporting.terminal import PIPED_WIDTH
+from experiments.reporting.words import calibration_notes, ceiling_lines, ledger_lines, points_text
+from experiments.study.errors import show
+from experiments.study.points import Plan
+from sim.metrics import EXTRAPOLATED
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from rich.console import Console
+    from rich.table import Table
+
+_ENDS = ("lo", "hi")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the table: heading, metric, and how a person reads the metric."""
+
+    heading: str
+    metric: str
+    factor: float = 1.0
+    digits: int = 0
+    interval: bool = False
+    steady: bool = False
+    """Only a steady state has it, so a saturated point does not show it."""
+
+
+COLUMNS = (
+    Column("requests/s", "request_throughput_per_s", digits=2),
+    Column("goodput/s", "goodput_per_s", digits=2, interval=True),
+    Column("SLO %", "slo_attainment", 100, 1),
+    Column("output tokens/s", "output_tokens_per_s", interval=True),
+    Column("TTFT p50 ms", "ttft_p50_s", 1e3, interval=True, steady=True),
+    Column("TTFT p99 ms", "ttft_p99_s", 1e3, interval=True, steady=True),
+    Column("TPOT p50 ms", "tpot_p50_s", 1e3, 1, interval=True),
+    Column("TPOT p99 ms", "tpot_p99_s", 1e3, 1, interval=True),
+    Column("E2E p50 s", "e2e_p50_s", 1.0, 2, steady=True),
+    Column("batch", "mean_batch_size", digits=1),
+    Column("KV max %", "kv_use_max", 100),
+    Column("MFU %", "mfu", 100),
+    Column("MBU %", "mbu", 100),
+    Column("USD/h", "usd_per_hour", digits=2),
+    Column("USD/M output tokens", "usd_per_million_output_tokens", digits=3, interval=True),
+)
+"""What the terminal shows of ``sim.metrics.METRICS``; summary.csv has everything."""
+
+LEFT_OUT_FIRST = (
+    "mfu", "mbu", "e2e_p50_s", "mean_batch_size", "kv_use_max", "usd_per_hour",
+    "usd_per_million_output_tokens", "request_throughput_per_s", "tpot_p50_s", "ttft_p50_s",
+)  # fmt: skip
+"""Metrics that a narrow terminal does without, one after the other."""
+
+SATURATED_NOTE = (
+    "saturated: the queue grows for as long as requests come, so TTFT and E2E only tell how long "
+    "the run was; they are not shown here, summary.csv has them"
+)
+
+
+def print_ceilings(plan: Plan, to: "Console") -> None:
+    """Print what the hardware allows at best."""
+    to.print("\n".join(ceiling_lines(plan)))
+
+
+def print_ledgers(plan: Plan, to: "Console") -> None:
+    """Print the memory ledger of every distinct setup."""
+    to.print("\n".join(ledger_lines(plan)))
+
+
+def print_settings(plan: Plan, to: "Console") -> None:
+    """Print the engine's settings, vLLM's own and the study's."""
+    to.print("\n".join(setting_lines(plan)), markup=False)
+
+
+def print_price_notes(plan: Plan, to: "Console") -> None:
+    """Print what prices rest on, and what would make them better."""
+    for note in calibration_notes(plan):
+        to.print(f"note: {note}")
+
+
+def print_points(plan: Plan, to: "Console") -> None:
+    """Print every point and its seeds, without results."""
+    from rich.table import Table
+
+    table = Table()
+    drawn = plan.study.calibration_draws
+    for heading in ("point", *plan.keys, *(["draws"] if drawn else []), "seeds"):
+        table.add_column(heading, justify="right", overflow="fold")
+    for point in plan.points:
+        values = [show(point.values[key]) for key in plan.keys]
+        draws = [str(drawn)] if drawn else []
+        table.add_row(str(point.number), *values, *draws, ", ".join(map(str, point.seeds)))
+    to.print(f"{plan.study.name}: {len(plan.points)} points, {plan.runs} runs")
+    to.print(table)
+
+
+def print_summary(plan: Plan, summary: "DataFrame", to: "Console") -> None:
+    """Print one row per point, saturated points marked, notes below.
+
+    A terminal too narrow for all columns gets the more important ones.
+    """
+    rows: list[dict[str, Any]] = summary.to_dict("records")  # type: ignore[assignment]
+    columns = [column for column in COLUMNS if _is_worth_showing(column, plan, rows)]
+    marked = any(row["saturated"] > 0 for row in rows)
+    table = _table(plan, rows, columns, marked)
+    unbounded = to.options.update(width=PIPED_WIDTH)
+    left_out = 0
+    for metric in LEFT_OUT_FIRST:
+        if to.measure(table, options=unbounded).maximum <= to.width:
+            break
+        kept = [column for column in columns if column.metric != metric]
+        left_out += len(columns) - len(kept)
+        columns = kept
+        table = _table(plan, rows, columns, marked)
+    to.print(_title(plan))
+    to.print(table)
+    notes = _notes(plan, rows, marked)
+    if left_out:
+        notes.append(f"{left_out} columns have no room here, summary.csv has them")
+    for note in notes:
+        to.print(f"note: {note}")
+
+
+def _table(
+    plan: Plan, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], marked: bool
+) -> "Table":
+    from rich.table import Table
+
+    table = Table()
+    for key in plan.keys:
+        table.add_column(short_name(key, plan.keys), justify="right", overflow="fold")
+    for column in columns:
+        table.add_column(column.heading, justify="right", overflow="fold")
+    if marked:
+        table.add_column("")
+    for row in rows:
+        cells = [show(row[key]) for key in plan.keys]
+        cells += [_cell(row, column) for column in columns]
+        table.add_row(*cells, *(["saturated" if row["saturated"] > 0 else ""] if marked else []))
+    return table
+
+
+def _title(plan: Plan) -> str:
+    seeds = max(len(point.seeds) for point in plan.points)
+    repeats = "one seed"
+    if seeds > 1:
+        repeats = f"{seeds} seeds, ± or (low{DASH}high) is the 95% interval of their mean"
+    if draws := plan.study.calibration_draws:
+        number = f"{seeds} seeds" if seeds > 1 else "one seed"
+        repeats = (
+            f"{draws} drawn calibrations with {number}, ± or (low{DASH}high) is a 95% interval, "
+            "prices included"
+        )
+    return f"{plan.study.name} ({repeats})"
+
+
+def short_name(key: str, keys: Sequence[str]) -> str:
+    """Return the last word of a dotted key, or the key when another ends in the same word."""
+    last = key.rsplit(".", 1)[-1]
+    return key if sum(other.rsplit(".", 1)[-1] == last for other in keys) > 1 else last
+
+
+def _is_worth_showing(column: Column, plan: Plan, rows: Sequence[Mapping[str, Any]]) -> bool:
+    if column.metric in ("goodput_per_s", "slo_attainment") and all(
+        point.study.slo is None for point in plan.points
+    ):
+        return False
+    values = [row[column.metric] for row in rows]
+    if column.metric == "usd_per_hour" and len(set(values)) == 1:
+        return False
+    return not all(math.isnan(value) for value in values)
+
+
+def _cell(row: Mapping[str, Any], column: Column) -> str:
+    """Write the mean, with ``±half`` if its interval is nearly symmetric, else with its ends."""
+    if column.steady and row["saturated"] > 0:
+        return "-"
+    ends = (row[column.metric], *(row.get(f"{column.metric}_{end}", math.nan) for end in _ENDS))
+    mean, low, high = (value * column.factor for value in ends)
+    text = _number(mean, column.digits)
+    if not column.interval or math.isnan(high):
+        return text
+    half = half_length(mean, low, high)
+    if not math.isnan(half):
+        return f"{text} ±{_number(half, column.digits)}"
+    return f"{text} ({_number(low, column.digits)}{DASH}{_number(high, column.digits)})"
+
+
+def _number(value: float, digits: int) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value:,.{digits}f}" if math.isfinite(value) else "inf"
+
+
+def _notes(plan: Plan, rows: Sequence[Mapping[str, Any]], marked: bool) -> list[str]:
+    """The plan's notes, then each caveat once with the points that it is about.
+
+    Of the points outside their calibration the worst speaks for all: no two say the same.
+    """
+    caveats: dict[str, list[int]] = {}
+    outside: dict[int, str] = {}
+    for number, row in enumerate(rows, start=1):
+        for caveat in filter(None, str(row["notes"]).split("; ")):
+            if caveat.startswith(EXTRAPOLATED):
+                outside[number] = caveat
+            elif not caveat.startswith("saturated"):
+                caveats.setdefault(caveat, []).append(number)
+    notes = [SATURATED_NOTE] if marked else []
+    for caveat, points in caveats.items():
+        everywhere = len(points) == len(rows)
+        notes.append(caveat if everywhere else f"{points_text(points)}: {caveat}")
+    if outside:
+        worst = max(outside, key=lambda number: _extrapolated(rows[number - 1]))
+        which = f"{points_text([worst])}: " if len(rows) > 1 else ""
+        more = f" ({points_text(list(outside))}, this one most)" if len(outside) > 1 else ""
+        notes.append(f"{which}{outside[worst]}{more}")
+    return [*plan.notes, *calibration_notes(plan), *notes]
+
+
+def _extrapolated(row: Mapping[str, Any]) -> tuple[float, float]:
+    """How much of a point lies outside its calibration."""
+    return row["share_steps_outside_calibration"], row["requests_outside_calibration"]

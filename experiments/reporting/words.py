@@ -1,0 +1,181 @@
+"""A plan in words: its ceilings, its memory, and what its prices rest on."""
+
+from collections.abc import Mapping, Sequence
+
+from experiments.study.build import gpu_of, prices_of, settled
+from experiments.study.document import Study
+from experiments.study.points import Plan
+from hardware.calibration import DATASHEET, POOR_MEAN, POOR_WORST
+from hardware.engines import UNMEASURED, constants_named, constants_of, relative_of
+from hardware.gpu import Gpu, UnknownGpuError, load_gpu
+from hardware.versions import version_key
+from model.spec import load_spec
+from sim.engine_config import EngineConfig, precision_of
+from sim.scenario import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S
+
+
+def ceiling_lines(plan: Plan) -> list[str]:
+    """Say what the hardware allows at best: a line per model and GPU, ranges over the points."""
+    setups: dict[str, list[Mapping[str, float]]] = {}
+    for setup in plan.setups:
+        setups.setdefault(setup.title, []).append(setup.ceilings)
+    lines = [f"  {title}: {ceilings_text(ceilings)}" for title, ceilings in setups.items()]
+    return ["Ceilings of one replica, each alone and without queueing:", *lines]
+
+
+def ceilings_text(ceilings: Sequence[Mapping[str, float]]) -> str:
+    """Write one or several ``StepCost.ceilings()`` in ms and tokens/s, as ranges."""
+    words = []
+    for name in ceilings[0]:
+        values = [one[name] for one in ceilings]
+        if name.endswith("_per_s"):
+            what, _, noun = name.removesuffix("_per_s").rpartition("_")
+            unit, factor, digits = f"{noun}/s", 1.0, 0
+        else:
+            what, unit, factor, digits = name.removesuffix("_s"), "ms", 1e3, 2
+        low, high = (f"{end * factor:,.{digits}f}" for end in (min(values), max(values)))
+        span = low if low == high else f"{low} to {high}"
+        words.append(f"{what.replace('_', ' ')} {span} {unit}")
+    return "; ".join(words)
+
+
+def ledger_lines(plan: Plan) -> list[str]:
+    """Write the memory ledger of every distinct setup, with the points that it is about."""
+    ledgers: dict[tuple[str, str], list[int]] = {}
+    for setup in plan.setups:
+        ledgers.setdefault((setup.title, setup.ledger), []).extend(setup.points)
+    lines = []
+    for (title, ledger), points in ledgers.items():
+        which = f" ({points_text(points)})" if len(ledgers) > 1 else ""
+        lines.append(f"Memory of one GPU, {title}{which}:")
+        lines += [f"  {line}" for line in ledger.splitlines()]
+    return lines
+
+
+def calibration_notes(plan: Plan) -> list[str]:
+    """Say what prices rest on: each sentence once, with the points that it is about."""
+    found: dict[str, list[int]] = {}
+    for point in plan.points:
+        for sentence in (*price_notes(point.study), *cost_notes(point.study)):
+            found.setdefault(sentence, []).append(point.number)
+    notes = [
+        sentence if len(points) == len(plan.points) else f"{points_text(points)}: {sentence}"
+        for sentence, points in found.items()
+    ]
+    if plan.study.calibration_draws:
+        notes.append(
+            f"every seed is run with {plan.study.calibration_draws} calibrations drawn from the "
+            "fit's covariance: intervals hold the uncertainty of prices, but not an error of the "
+            "model's form"
+        )
+    return notes
+
+
+def price_notes(study: Study) -> list[str]:
+    """Say what a reader of one point must know of its prices."""
+    calibration = prices_of(study)
+    gpu = gpu_of(study.cluster.gpu, calibration)
+    if calibration == DATASHEET:
+        return [
+            "calibration none: kernels run at the datasheet's peaks, which real ones stay below, "
+            f"and {_host_words(study.engine)}; {_remedy(study, gpu)}"
+        ]
+    name, notes = calibration.name, _constant_notes(study)
+    measured, applied = calibration.gpu, gpu.name
+    if measured is not None and applied not in (measured, _catalogue_name(measured)):
+        notes.append(f"calibration {name}: prices measured on {measured} are applied to {applied}")
+    ranks = study.cluster.tensor_parallel_size
+    if ranks > 1 and not calibration.collectives_measured:
+        notes.append(
+            f"calibration {name} was measured on one device: prices of a group of {ranks} are a "
+            "model, its collectives at the rate of the datasheet's links"
+        )
+    residuals = calibration.residuals
+    if residuals is not None and residuals.poor:
+        notes.append(
+            f"calibration {name} is poor: its held-out errors are {residuals.mean_absolute:.1%} "
+            f"in the mean and {residuals.worst_absolute:.1%} at worst, of {residuals.points} "
+            f"points; a good one has at most {POOR_MEAN:.0%} and {POOR_WORST:.0%}"
+        )
+    return notes
+
+
+def _remedy(study: Study, gpu: Gpu) -> str:
+    """Say how to get prices that were measured."""
+    if relative_of(gpu) is None:
+        return (
+            f"no kernels of gpu {gpu.name} or a relative were measured: measure it with python -m "
+            "experiments.calibrate, or name a relative with cluster.gpu: {like: ...}"
+        )
+    if precision_of(study.engine, load_spec(study.model), gpu).compute in UNMEASURED:
+        return (
+            "no kernels of such arithmetic were measured: measure them with python -m "
+            "experiments.calibrate"
+        )
+    return "calibration: auto has measured kernels"
+
+
+def _constant_notes(study: Study) -> list[str]:
+    """Say which version's constants price another one."""
+    settings = settled(study)
+    version = str(settings.engine.version)
+    used = constants_named(settings.calibration)
+    if used is None:
+        return []
+    name, constants = used
+    if constants_of(version) != name:
+        return [
+            f"calibration {settings.calibration} has the constants of vLLM {constants.since} or "
+            f"later, but engine.version is {version}: prices are of the one, defaults and memory "
+            "of the other"
+        ]
+    if version_key(version)[:2] in map(version_key, constants.fitted):
+        return []
+    return [
+        f"vLLM {version} is priced with engine constants fitted to "
+        f"{' and '.join(constants.fitted)}, the nearest that were measured"
+    ]
+
+
+def cost_notes(study: Study) -> list[str]:
+    """Say that a GPU has no price, so that no cost is taken for none."""
+    gpu = gpu_of(study.cluster.gpu, prices_of(study))
+    if study.cluster.gpu_usd_per_hour is not None or gpu.usd_per_hour is not None:
+        return []
+    return [f"gpu {gpu.name} has no price, so costs are empty (set cluster.gpu_usd_per_hour)"]
+
+
+def _host_words(engine: EngineConfig) -> str:
+    """Say which part of the host's time nobody measured or gave."""
+    parts = (
+        ("step", engine.step_overhead_s, ASSUMED_STEP_OVERHEAD_S * 1e3, "ms"),
+        ("sequence", engine.sequence_overhead_s, ASSUMED_SEQUENCE_OVERHEAD_S * 1e6, "us"),
+    )
+    assumed = [(part, f"{value:g} {unit}") for part, given, value, unit in parts if given is None]
+    if not assumed:
+        return "host time is what the study gives (engine.step_overhead_s, sequence_overhead_s)"
+    figures = " and ".join(f"{figure} per {part}" for part, figure in assumed)
+    keys = ", ".join(f"engine.{part}_overhead_s" for part, _ in assumed)
+    return f"host time is assumed: {figures} (set {keys})"
+
+
+def _catalogue_name(gpu: str) -> str:
+    """Return what the catalogue calls a GPU; one that it lacks, as it is."""
+    try:
+        return load_gpu(gpu).name
+    except UnknownGpuError:
+        return gpu
+
+
+def points_text(points: Sequence[int]) -> str:
+    """Write ``points 1 to 3, 5``."""
+    spans: list[list[int]] = []
+    for point in sorted(points):
+        if spans and point == spans[-1][-1] + 1:
+            spans[-1].append(point)
+        else:
+            spans.append([point])
+    words = [
+        f"{span[0]} to {span[-1]}" if len(span) > 2 else ", ".join(map(str, span)) for span in spans
+    ]
+    return f"point{'s' if len(points) > 1 else ''} {', '.join(words)}"

@@ -1,0 +1,118 @@
+"""``load_study`` and ``run_study``: studies from Python."""
+
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.running.cluster import connected
+from experiments.running.folder import chosen_folder
+from experiments.running.local import Local
+from experiments.running.results import run_plan
+from experiments.running.sweep import Executor
+from experiments.study.document import Study, from_study, read_raw
+from experiments.study.errors import StudyError
+from experiments.study.kinds import kind_of
+from experiments.study.overrides import override
+from experiments.study.points import Plan, prepare
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Settings = Mapping[str, Any]
+"""Dotted keys and values, as ``--set`` takes them: ``{"engine.block_size": 32}``."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyResult:
+    """The tables of a study that ran."""
+
+    study: Study
+    summary: "DataFrame"
+    """One row per point: the swept keys, each metric's mean over seeds, and its interval."""
+    runs: "DataFrame"
+    """One row per (point, seed)."""
+    requests: "DataFrame"
+    """One row per request per run."""
+    notes: tuple[str, ...]
+    """What a reader has to know, e.g. that one seed was enough."""
+    folder: Path | None
+    """Where the results lie; None when they were asked for in memory only."""
+
+
+def load_study(study: str | Path, settings: Settings | None = None) -> Study:
+    """Read and check a study: a path, or the name of a bundled one.
+
+    Raises:
+        StudyError: everything that is wrong with it, each with file, line, key and value.
+    """
+    return _plan(study, settings).study
+
+
+def run_study(
+    study: Study | str | Path,
+    *,
+    out: str | Path | None = None,
+    jobs: int = 1,
+    scheduler_address: str | None = None,
+    settings: Settings | None = None,
+    overwrite: bool = False,
+) -> StudyResult:
+    """Run every point of a study with every seed; with ``out``, leave its results folder there.
+
+    Runs go to ``jobs`` processes, or to the dask.distributed cluster whose scheduler listens at
+    ``scheduler_address`` (``HOST:PORT``). Results of other settings in ``out`` are replaced with
+    ``overwrite`` alone, files that headroom did not write never.
+
+    Raises:
+        StudyError: the study is wrong, ``out`` cannot be written or holds what may not be replaced,
+            or no scheduler answers. Nothing was simulated.
+        RunError: a worker was killed, memory ran out, the cluster is gone, or something that is not
+            ours came in the way of the results. Finished runs are kept.
+        ValueError: ``jobs`` is below 1, or given beside ``scheduler_address``.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs = {jobs}, expected at least 1")
+    if jobs > 1 and scheduler_address is not None:
+        raise ValueError(f"jobs = {jobs} beside scheduler_address, expected one of them")
+    plan = _plan(study, settings)
+    with ExitStack() as stack:
+        executor: Executor = Local(jobs)
+        if scheduler_address is not None:
+            executor = stack.enter_context(connected(scheduler_address))
+        if out is not None:
+            folder = chosen_folder(str(out), plan.study.name)
+            return _run(plan, folder, executor, kept=True, overwrite=overwrite)
+        passing = stack.enter_context(tempfile.TemporaryDirectory(prefix="headroom-"))
+        return _run(plan, Path(passing) / "results", executor, kept=False)
+
+
+def _plan(study: Study | str | Path, settings: Settings | None) -> Plan:
+    overrides = [override(key, value, f"{key}={value}") for key, value in (settings or {}).items()]
+    if not isinstance(study, Study):
+        loaded = read_raw(study, overrides)
+        kind = kind_of(loaded)
+        if kind != "serving":
+            raise StudyError.of(
+                f"study {study} is of kind {kind}, expected serving: it runs on the wall clock, "
+                f"with python -m experiments.run {study}"
+            )
+        return prepare(loaded)
+    if overrides:
+        raise ValueError("settings apply to a study file; change a Study with model_copy")
+    return prepare(from_study(study))
+
+
+def _run(
+    plan: Plan, out: Path, executor: Executor, *, kept: bool, overwrite: bool = False
+) -> StudyResult:
+    import pandas as pd
+
+    outcome = run_plan(plan, out, executor=executor, draw=kept, overwrite=overwrite)
+    requests = pd.read_parquet(outcome.folder / "requests.parquet")
+    return StudyResult(
+        plan.study, outcome.summary, outcome.runs, requests, plan.notes,
+        outcome.folder if kept else None,
+    )  # fmt: skip

@@ -1,0 +1,159 @@
+"""From pieces to the tables of the results folder, and the facts of its manifest.
+
+Everything but ``manifest.json`` is a function of the study alone: the same bytes for any number of
+jobs, any interruption, any day.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+from experiments.running.identity import code_digest, file_digest, machine, versions
+from experiments.running.pieces import PARQUET, read_piece, read_requests
+from experiments.running.sweep import Run
+from experiments.study.build import prices_of
+from experiments.study.points import Plan
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from pyarrow.parquet import ParquetWriter
+
+    from hardware.calibration import Calibration
+
+
+def runs_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
+    """Return one row per run: ``point``, the swept keys, ``draw`` if any, ``seed``, all metrics."""
+    import pandas as pd
+
+    values = {point.number: point.values for point in plan.points}
+    rows = [
+        {
+            "point": run.point,
+            **values[run.point],
+            **run.identity,
+            **read_piece(run.path).metrics,
+        }
+        for run in runs
+    ]
+    return pd.DataFrame(rows)
+
+
+def summary_table(plan: Plan, runs: "DataFrame") -> "DataFrame":
+    """Return one row per point: the swept keys, then each metric's mean over runs and interval."""
+    from experiments.reporting.stats import summarise_points
+
+    calibrations = [prices_of(point.study) for point in plan.points]
+    return summarise_points(runs, ["point", *plan.keys], calibrations=calibrations)
+
+
+class RequestsFile:
+    """Every request of every run in one file, which grows while the runs end.
+
+    Runs lie in their order, whenever they end, in the row groups of their pieces; one of them is
+    held in memory. Nothing of the file is kept when something goes wrong: the pieces are.
+    """
+
+    def __init__(self, runs: Sequence[Run], path: Path) -> None:
+        self.path = path
+        self._runs = runs
+        self._ended: set[Path] = set()
+        self._written = 0
+        self._writer: ParquetWriter | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            if self._writer is not None:
+                with suppress(OSError):  # a full disk; whoever needs the file has closed it
+                    self._writer.close()
+        finally:
+            self.path.unlink(missing_ok=True)
+
+    def add(self, run: Run) -> None:
+        """Take note that a run has ended; write what is next in line."""
+        self._ended.add(run.path)
+        while self._written < len(self._runs) and self._runs[self._written].path in self._ended:
+            self._write(self._runs[self._written])
+            self._written += 1
+
+    def publish(self, path: Path) -> None:
+        """Move the file, in which all runs are by now, to its place.
+
+        Raises:
+            ValueError: some run has not ended.
+        """
+        if self._writer is None or self._written < len(self._runs):
+            raise ValueError(f"{self._written} of {len(self._runs)} runs are there, expected all")
+        self._writer.close()
+        os.replace(self.path, path)
+
+    def _write(self, run: Run) -> None:
+        import pyarrow.parquet as pq
+
+        for table in read_requests(run.path, **run.identity):
+            if self._writer is None:
+                self._writer = pq.ParquetWriter(self.path, table.schema, **PARQUET)
+            self._writer.write_table(table, row_group_size=table.num_rows)
+
+
+def write_csv(table: "DataFrame", path: Path) -> None:
+    """Write a table with full precision, NaN as nothing, and the same line ends everywhere."""
+    table.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
+
+
+def write_study(plan: Plan, path: Path) -> None:
+    """Write the study with every default, so that running this file gives the same tables."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write("# Resolved: every default is written out. Running this file reproduces the\n")
+        file.write("# folder that it lies in.\n")
+        write_plain_yaml(plan.study.resolved() | _warmup(plan), file)
+
+
+def _warmup(plan: Plan) -> dict[str, Any]:
+    """Return the share that every point leaves out; nothing where it is swept or differs."""
+    shares = {point.study.warmup_share for point in plan.points}
+    timed = any(point.study.warmup_s is not None for point in plan.points)
+    alike = len(shares) == 1 and not timed and "warmup_fraction" not in plan.keys
+    return {"warmup_fraction": shares.pop()} if alike else {}
+
+
+def write_plain_yaml(data: dict[str, Any], file: TextIO) -> None:
+    """Write nested plain data as YAML, keys in their order, one to a line."""
+    from ruamel.yaml import YAML
+
+    yaml: Any = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False
+    yaml.width = 10_000
+    yaml.dump(data, file)
+
+
+def facts_of(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
+    """Return what may differ from run to run: versions, seeds, machine, time; and identities."""
+    calibrations = {each.name: each for each in (prices_of(p.study) for p in plan.points)}
+    files = dict.fromkeys(name for point in plan.points for name in point.study.workload.files)
+    return {
+        "kind": plan.study.kind,
+        "points": len(plan.points),
+        "runs": len(runs),
+        "seeds": sorted({run.seed for run in runs}),
+        "notes": list(plan.notes),
+        "calibrations": {name: _identity(each) for name, each in calibrations.items()},
+        "files": {name: file_digest(name) for name in files},
+        "versions": versions(),
+        "code_sha256": code_digest(),
+        "machine": machine(),
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _identity(calibration: "Calibration") -> dict[str, Any]:
+    import hashlib
+
+    content = calibration.model_dump_json()
+    return {"name": calibration.name, "sha256": hashlib.sha256(content.encode()).hexdigest()}

@@ -1,0 +1,113 @@
+"""What a result depends on: versions, source code, files; and the key of one run."""
+
+import hashlib
+import json
+import platform
+import sys
+from dataclasses import asdict
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from experiments.study.build import scenario_of
+from experiments.study.document import Study
+
+ROOT = Path(__file__).resolve().parents[2]
+DISTRIBUTION = "headroom-sim"
+"""Name of the package; ``headroom`` on the package index is another project's."""
+SIMULATED = ("model", "hardware", "workloads", "sim")
+"""Packages whose code decides what a run leaves behind."""
+LIBRARIES = ("numpy", "simpy", "pandas", "pyarrow", "scipy", "pydantic")
+NOT_OF_A_RUN = ("name", "description", "sweep", "seeds", "seed", "calibration_draws")
+"""Keys of a study that no single run depends on."""
+
+
+@cache
+def headroom_version() -> str:
+    """Return the version of the code that runs: of its checkout, or of the installed package.
+
+    The checkout goes first, since what an environment has installed may be another one.
+    """
+    project = ROOT / "pyproject.toml"
+    if project.is_file():
+        import tomllib
+
+        told = tomllib.loads(project.read_text(encoding="utf-8")).get("project", {})
+        if told.get("name") == DISTRIBUTION:
+            return str(told["version"])
+    return metadata.version(DISTRIBUTION)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of headroom, Python and the libraries that compute."""
+    libraries = {name: metadata.version(name) for name in LIBRARIES}
+    return {"headroom": headroom_version(), "python": platform.python_version(), **libraries}
+
+
+def machine() -> dict[str, Any]:
+    """Return where a study ran, and whether its steps ran compiled; no host name."""
+    import os
+
+    from hardware.compiled import COMPILED
+
+    return {
+        "system": platform.system(),
+        "release": platform.release(),
+        "architecture": platform.machine(),
+        "cores": os.cpu_count(),
+        "engine": "compiled" if COMPILED else "plain Python",
+    }
+
+
+@cache
+def code_digest() -> str:
+    """Return the SHA-256 of the simulating packages' source and data, names included."""
+    digest = hashlib.sha256()
+    for package in SIMULATED:
+        for path in sorted((ROOT / package).rglob("*")):
+            if path.suffix in (".py", ".json", ".yaml") and path.is_file():
+                digest.update(path.relative_to(ROOT).as_posix().encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def file_digest(path: str | Path) -> str:
+    """Return the SHA-256 of a file."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def run_key(point: Study, seed: int, draw: int | None = None) -> str:
+    """Return the name under which the outcome of one run is kept.
+
+    It changes with everything that the outcome depends on: see ``run_identity``.
+    """
+    return digest_of(run_identity(point, seed, draw))[:32]
+
+
+def run_identity(point: Study, seed: int, draw: int | None = None) -> dict[str, str]:
+    """Return a digest of each thing that the outcome of a run depends on.
+
+    The resolved point, the content of the model, GPU and calibration that it names (as drawn, if it
+    is), the files of its workload, the seed, the draw, the code, the libraries.
+    """
+    scenario = scenario_of(point, seed, draw)
+    content = {
+        "point": {key: value for key, value in point.resolved().items() if key not in NOT_OF_A_RUN},
+        "seed": seed,
+        "draw": draw,
+        "model": asdict(scenario.spec),
+        "gpu": scenario.gpu.model_dump(mode="json"),
+        "calibration": scenario.calibration.model_dump(mode="json"),
+        "files": [file_digest(path) for path in point.workload.files],
+        "code": code_digest(),
+        "versions": {name: metadata.version(name) for name in ("numpy", "simpy")},
+        "byteorder": sys.byteorder,
+    }
+    return {name: digest_of(value) for name, value in content.items()}
+
+
+def digest_of(content: object) -> str:
+    """Return the SHA-256 of plain data."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,133 @@
+"""Finished runs, one file each, so that a killed sweep goes on where it stopped.
+
+A piece is the request table of one run as Parquet, its metrics and timeline as JSON in the file's
+metadata. It is written beside its place and renamed into it, after a file with its digest: what is
+there is whole, and what has been damaged since is noticed.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from experiments.running.identity import file_digest
+from experiments.study.build import requests_of, scenario_of, stop_of
+from experiments.study.document import Study
+from sim.metrics import summarise, timeline
+from sim.result import REQUEST_COLUMNS, Result
+from sim.scenario import Scenario
+from sim.simulation import simulate
+from sim.tape import Column, Scratch
+
+_RECORD = b"headroom"
+ROWS = 1 << 16
+"""Requests of one row group: as many are held as Parquet at a time."""
+PARQUET: dict[str, Any] = {"compression": "zstd", "use_dictionary": False}
+"""Times differ from row to row, and zstd packs the rest as well as a dictionary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The outcome of one run."""
+
+    metrics: dict[str, float]
+    timeline: dict[str, list[float]]
+
+
+def simulate_to(path: Path, point: Study, seed: int, draw: int | None = None) -> None:
+    """Simulate one run of a point and keep its outcome as the piece at ``path``."""
+    scenario = scenario_of(point, seed, draw)
+    scratch = Scratch(path.parent)
+    keep(
+        path, simulate(scenario, requests_of(point, seed), stop_of(point), scratch), scenario, point
+    )
+
+
+def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
+    """Measure a run and keep its outcome as the piece at ``path``."""
+    record = {
+        "metrics": summarise(result, scenario, point.slo, point.warmup_share, point.warmup_s),
+        "timeline": {name: values.tolist() for name, values in timeline(result).items()},
+    }
+    with _beside(path) as file:
+        _write(result, {_RECORD: json.dumps(record)}, file)
+
+
+def put(path: Path, piece: bytes) -> None:
+    """Keep a piece that another machine has made."""
+    with _beside(path) as file:
+        file.write_bytes(piece)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Give a place to write to; what was written there is then renamed to ``path``."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    digest = path.with_suffix(".sha256")
+    digest_beside = digest.with_name(f"{digest.name}.{os.getpid()}.tmp")
+    try:
+        yield beside
+        digest_beside.write_text(file_digest(beside), encoding="ascii")
+        os.replace(digest_beside, digest)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+        digest_beside.unlink(missing_ok=True)
+
+
+def _write(result: Result, metadata: dict[bytes, str], path: Path) -> None:
+    """Write the requests, one row group after the other."""
+    columns = {name: result.requests[name] for name in REQUEST_COLUMNS}
+    schema = pa.schema(
+        [(name, pa.from_numpy_dtype(column.dtype)) for name, column in columns.items()], metadata
+    )
+    with pq.ParquetWriter(path, schema, **PARQUET) as writer:
+        for start in range(0, len(columns["request"]), ROWS):
+            rows = slice(start, start + ROWS)
+            arrays = [_arrow(column[rows]) for column in columns.values()]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+
+def _arrow(values: Column) -> pa.Array:
+    """Return numbers as Arrow sees them, not copied; ``pa.array`` would load pandas for that."""
+    buffer = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, buffer])
+
+
+def is_whole(path: Path) -> bool:
+    """Tell whether a piece is there as it was written: a power cut can leave less, a disk others.
+
+    One that another version of this program wrote may be unreadable all the same.
+    """
+    try:
+        if path.with_suffix(".sha256").read_text(encoding="ascii") != file_digest(path):
+            return False
+        read_piece(path)
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
+        return False
+    return True
+
+
+def read_piece(path: Path) -> Piece:
+    """Read the metrics and timeline of a piece, without its request table."""
+    metadata: dict[bytes, Any] = pq.read_schema(path).metadata
+    record = json.loads(metadata[_RECORD])
+    return Piece(record["metrics"], record["timeline"])
+
+
+def read_requests(path: Path, **identity: int) -> Iterator[pa.Table]:
+    """Read the requests of a piece by row group, ``identity`` (point, draw, seed) in front."""
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group).replace_schema_metadata(None)
+            for name, value in reversed(identity.items()):
+                column = pa.repeat(pa.scalar(value, pa.int64()), table.num_rows)
+                table = table.add_column(0, name, column)
+            yield table

@@ -1,0 +1,203 @@
+"""Runs a plan and leaves its results folder behind, whole or not at all."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.reporting import words
+from experiments.reporting.settings_text import setting_lines
+from experiments.running import assemble
+from experiments.running.folder import Wanted, results_folder, some
+from experiments.running.identity import digest_of
+from experiments.running.pieces import read_piece
+from experiments.running.publish import claimed, publish
+from experiments.running.sweep import Executor, Run, runs_of, unfinished
+from experiments.running.work_folder import shown
+from experiments.running.workers import interrupts_later
+from experiments.study.errors import RunError
+from experiments.study.points import Plan
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+FOR_TABLES = ("pandas", "experiments.reporting.stats", "pyarrow.parquet")
+FOR_FIGURES = (
+    "experiments.reporting.plots", "experiments.reporting.report", "jinja2", "matplotlib.style",
+    "matplotlib.figure", "matplotlib.ticker", "matplotlib.backends.backend_agg",
+)  # fmt: skip
+"""What is loaded while workers simulate, since it takes longer than many a run."""
+FILES = frozenset(
+    (
+        "study.yaml", "summary.csv", "runs.csv", "requests.parquet", "report.html", "manifest.json",
+        "throughput_latency.png", "latency.png", "utilisation.png", "timeline.png",
+    )
+)  # fmt: skip
+"""Every file that results may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The tables of a study that ran, and where they lie."""
+
+    runs: "DataFrame"
+    summary: "DataFrame"
+    folder: Path
+    resumed: int
+    """Runs that an earlier, interrupted call had finished."""
+    wall_s: float
+
+
+class Progress:
+    """What is told while a plan runs; this one says nothing."""
+
+    def start(self, total: int, finished: int) -> None:
+        """Take note that ``finished`` of ``total`` runs are there already."""
+
+    def advance(self, run: Run) -> None:
+        """Take note of a run that ended."""
+
+    def note(self, text: str) -> None:
+        """Take note of something that a person should know."""
+
+    def stop(self) -> None:
+        """Take note that no more runs come."""
+
+
+def run_plan(
+    plan: Plan,
+    out: Path,
+    *,
+    executor: Executor,
+    progress: Progress | None = None,
+    before: Callable[[], None] | None = None,
+    draw: bool = True,
+    overwrite: bool = False,
+) -> Outcome:
+    """Run what is unfinished, assemble the folder, put it in place of earlier results.
+
+    ``before`` is called when the folder is known to be writable and before anything is simulated.
+    Results of another study, of other settings or of another version are replaced with
+    ``overwrite`` alone; files that are not ours never are.
+
+    The tables are the same bytes for any ``executor`` and after any interruption.
+
+    Raises:
+        StudyError: ``out`` cannot be written or holds what may not be replaced, or a run refused
+            its input.
+        RunError: a worker was killed, memory ran out, the disk is full, or something that is not
+            ours came in the way of the results. Finished runs are kept.
+    """
+    progress = progress or Progress()
+    started = time.perf_counter()
+    place = results_folder(out)
+    try:
+        runs = runs_of(plan, place.work)
+        wanted = Wanted(FILES, plan.study.name, _identity(plan, runs), overwrite)
+        with claimed(place, wanted) as work:
+            if work.beside:
+                progress.note(f"not headroom's, left alone in {place.out}: {some(work.beside)}")
+            todo = unfinished(runs)
+            for run in todo:
+                if os.path.lexists(run.path):
+                    progress.note(f"{run.label} was finished but is damaged; simulated again")
+            resumed = len(runs) - len(todo)
+            if before is not None:
+                before()
+            with assemble.RequestsFile(runs, work.folder / "requests.growing") as requests:
+                _simulate(runs, todo, executor, progress, requests, draw)
+                requests.publish(work.new / "requests.parquet")
+            tables = _tables(plan, runs, work.new)
+            if draw:
+                _draw(plan, runs, *tables, work.new, executor.jobs if len(runs) > 1 else 1)
+            wall_s = time.perf_counter() - started
+            facts = {"resumed_runs": resumed, "wall_s": round(wall_s, 3)}
+            publish(work, {**assemble.facts_of(plan, runs), **executor.facts(), **facts})
+    except OSError as error:
+        raise RunError(f"cannot go on: {error}") from error
+    if os.path.lexists(place.work):
+        progress.note(f"{shown(place.work)} holds files that are not headroom's; they stay there")
+    return Outcome(*tables, place.folder, resumed, wall_s)
+
+
+def _identity(plan: Plan, runs: Sequence[Run]) -> str:
+    """Return a digest of all that the tables depend on."""
+    return digest_of([plan.study.name, [(run.label, run.path.stem) for run in runs]])
+
+
+def _simulate(
+    runs: Sequence[Run],
+    todo: list[Run],
+    executor: Executor,
+    progress: Progress,
+    requests: assemble.RequestsFile,
+    draw: bool,
+) -> None:
+    """Do what is left to do; requests are gathered, and what draws is loaded, meanwhile."""
+
+    def done(run: Run) -> None:
+        progress.advance(run)
+        requests.add(run)
+
+    def begun() -> None:
+        progress.start(len(runs), len(runs) - len(todo))
+        left = {run.path for run in todo}
+        for run in runs:
+            if run.path not in left:
+                requests.add(run)
+        with interrupts_later():  # C++ that is interrupted while it loads ends with abort()
+            for module in (*FOR_TABLES, *(FOR_FIGURES if draw else ())):
+                import_module(module)
+
+    try:
+        executor.run(todo, done, begun)
+    finally:
+        progress.stop()
+
+
+def _tables(plan: Plan, runs: Sequence[Run], folder: Path) -> "tuple[DataFrame, DataFrame]":
+    table = assemble.runs_table(plan, runs)
+    summary = assemble.summary_table(plan, table)
+    assemble.write_csv(table, folder / "runs.csv")
+    assemble.write_csv(summary, folder / "summary.csv")
+    assemble.write_study(plan, folder / "study.yaml")
+    return table, summary
+
+
+def _draw(
+    plan: Plan,
+    runs: Sequence[Run],
+    table: "DataFrame",
+    summary: "DataFrame",
+    folder: Path,
+    jobs: int,
+) -> None:
+    """Draw the figures and write the report; timelines are those of each point's first seed."""
+    import numpy as np
+
+    from experiments.reporting.plots import draw_plots
+    from experiments.reporting.report import write_report
+
+    timelines = []
+    for point in plan.points:
+        first = next(run for run in runs if run.point == point.number)
+        columns = read_piece(first.path).timeline
+        timelines.append({name: np.asarray(values) for name, values in columns.items()})
+    study = plan.study
+    plots = draw_plots(study.name, plan.keys, table, summary, timelines, folder, jobs)
+    write_report(
+        folder / "report.html",
+        study_name=study.name,
+        description=study.description,
+        study_yaml=(folder / "study.yaml").read_text(encoding="utf-8"),
+        summary=summary,
+        sweep_keys=plan.keys,
+        plots=plots,
+        settings_text="\n".join(setting_lines(plan)),
+        ledger_text="\n".join(words.ledger_lines(plan)),
+        ceilings_text="\n".join(words.ceiling_lines(plan)),
+        notes=[*plan.notes, *words.calibration_notes(plan)],
+    )

@@ -1,0 +1,269 @@
+"""From a checked study to what is simulated: the scenario, and the requests."""
+
+from dataclasses import replace
+from functools import lru_cache
+from math import inf
+from pathlib import Path
+
+from experiments.study.document import Study
+from experiments.study.memory import most_requests
+from hardware.calibration import Calibration, UnknownCalibrationError, load_calibration
+from hardware.engines import (
+    AUTO,
+    ENGINES,
+    best_calibration,
+    engine_calibration,
+    engine_calibration_names,
+    version_of,
+)
+from hardware.gpu import Gpu, load_gpu
+from model.spec import MODEL_FILES, load_spec
+from sim.engine_config import EngineConfig, ResolvedEngine, precision_of, resolved
+from sim.router import BLIND
+from sim.scenario import NO_CLIENT, ClusterConfig, Scenario, build_scenario
+from workloads.arrivals import ClosedLoop
+from workloads.config import LATEST_S
+from workloads.requests import Requests
+from workloads.streams import stream
+from workloads.workload import Workload, generate
+
+RANDOM_ROUTERS = ("random", "power_of_two_choices")
+"""Routers that draw."""
+CALIBRATED = "calibrated"
+"""What ``cluster.gpu`` says for the device that the calibration describes."""
+Stamp = tuple[tuple[int, int] | None, ...]
+KEPT = 4
+"""Scenarios and workloads that a process keeps, as neighbouring runs often share them."""
+LARGE = 100_000
+"""Requests of a workload that is generated again rather than kept."""
+
+
+def scenario_of(study: Study, seed: int, draw: int | None = None) -> Scenario:
+    """Build the scenario of one run; the base scenario of a study that sweeps.
+
+    ``draw`` counts the calibrations drawn from the study's, from 0; None is the calibration itself.
+
+    Raises:
+        ValueError: unknown model, GPU or calibration, a setting that cannot be served, or a draw
+            from a calibration without covariance.
+    """
+    built = _scenario(*_keys(study), None if draw is None else study.seed + draw)
+    return replace(built, seed=seed, client=study.client)
+
+
+def settled(study: Study) -> Study:
+    """Return a study (of one point) with numbers for what the version, GPU or model decides.
+
+    That is the calibration that ``auto`` means, and every default of the engine. A version that is
+    not given is that of the calibration, or else the newest.
+
+    Raises:
+        ValueError: unknown model, GPU or calibration, or settings that contradict each other.
+    """
+    engine, calibration = _settled(*_keys(study))
+    return study.model_copy(update={"engine": engine, "calibration": calibration})
+
+
+Keys = tuple[str, str, str, str, tuple[Stamp, ...]]
+"""Model, cluster, engine, calibration, and the state of the files that they name."""
+
+
+def _keys(study: Study) -> Keys:
+    return (
+        study.model, study.cluster.model_dump_json(), study.engine.model_dump_json(),
+        study.calibration, (_stamp(study.model), _stamp(study.calibration)),
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=64)
+def _settled(
+    model: str, cluster: str, engine: str, calibration: str, stamps: tuple[Stamp, ...]
+) -> tuple[ResolvedEngine, str]:
+    gpu_words = ClusterConfig.model_validate_json(cluster).gpu
+    given = EngineConfig.model_validate_json(engine)
+    if given.version is None and (named := version_of(calibration)):
+        given = given.model_copy(update={"version": named})
+    if names_calibrated(gpu_words):
+        gpu = gpu_of(gpu_words, calibration_of(calibration, gpu_words))
+    else:
+        gpu = load_gpu(gpu_words)
+    spec = load_spec(model)
+    filled = resolved(given, gpu, spec)
+    if calibration.lower() == AUTO:
+        calibration = best_calibration(filled.version, gpu, precision_of(filled, spec, gpu).compute)
+    return filled, calibration
+
+
+@lru_cache(maxsize=KEPT)
+def _scenario(
+    model: str, cluster: str, engine: str, calibration: str, stamps: tuple[Stamp, ...],
+    price_seed: int | None,
+) -> Scenario:  # fmt: skip
+    cluster_config = ClusterConfig.model_validate_json(cluster)
+    settings, calibration = _settled(model, cluster, engine, calibration, stamps)
+    fitted = calibration_of(calibration, cluster_config.gpu)
+    return build_scenario(
+        load_spec(model),
+        gpu_of(cluster_config.gpu, fitted),
+        cluster_config,
+        settings,
+        fitted if price_seed is None else drawn(fitted, price_seed),
+    )
+
+
+def gpu_of(gpu: str | dict[str, object], calibration: Calibration) -> Gpu:
+    """Load a GPU of the catalogue, of a mapping, or the calibration's own device.
+
+    Raises:
+        ValueError: an unknown GPU, or ``calibrated`` with a calibration that holds no device.
+    """
+    if not names_calibrated(gpu):
+        return load_gpu(gpu)
+    if calibration.device is not None:
+        return calibration.device
+    if calibration.gpu is None:
+        expected = "expected a calibration file with a device, or a gpu of the catalogue"
+    else:
+        expected = f"expected the gpu that it was measured on: {calibration.gpu}"
+    raise ValueError(
+        f"cluster.gpu = {CALIBRATED!r} is the device of the calibration, but calibration "
+        f"{calibration.name} holds none, {expected}"
+    )
+
+
+def names_calibrated(gpu: object) -> bool:
+    """Tell whether ``cluster.gpu`` asks for the calibration's own device."""
+    return isinstance(gpu, str) and gpu.strip().lower() == CALIBRATED
+
+
+def drawn(calibration: Calibration, price_seed: int) -> Calibration:
+    """Draw a calibration; a seed draws alike at every point of a sweep.
+
+    Raises:
+        ValueError: the calibration has no covariance.
+    """
+    if calibration.covariance is None:
+        raise ValueError(
+            f"calibration = {calibration.name!r} has no covariance to draw from, expected one "
+            "that was fitted, or calibration_draws: 0"
+        )
+    return calibration.draw(stream(price_seed, "prices"))
+
+
+def _stamp(path: str | Path) -> Stamp:
+    """Size and time of change of a file, so that a changed one is read again.
+
+    Of a model's folder it is the config that is read, and what lies beside it and says how the
+    weights are stored: a folder does not change with its files.
+    """
+    file = Path(path)
+    files = [file / name for name in MODEL_FILES] if file.is_dir() else [file]
+    return tuple(_status(one) for one in files)
+
+
+def _status(file: Path) -> tuple[int, int] | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def calibration_of(calibration: str, gpu: str | dict[str, object]) -> Calibration:
+    """Load a calibration by name or path; that of an engine is composed for the GPU.
+
+    Raises:
+        ValueError: no such calibration, or none of that engine for that GPU.
+    """
+    if not names_engine(calibration):
+        return load_calibration(calibration)
+    if names_calibrated(gpu):
+        raise UnknownCalibrationError(
+            f"cluster.gpu = {CALIBRATED!r} is the device of a calibration that was measured, but "
+            f"calibration = {calibration!r} is one for every GPU, expected a gpu of the catalogue"
+        )
+    return engine_calibration(calibration, load_gpu(gpu))
+
+
+def prices_of(study: Study) -> Calibration:
+    """Load the calibration of a study (of one point). Raises ValueError."""
+    return calibration_of(settled(study).calibration, study.cluster.gpu)
+
+
+def names_engine(calibration: str) -> bool:
+    """Tell whether a calibration is an engine's: measured kernels of any GPU, and constants."""
+    if calibration.lower() == AUTO:
+        return True
+    engine, dash, version = calibration.lower().partition("-")
+    return engine in ENGINES and (not dash or version[:1].isdigit())
+
+
+def check_calibration(calibration: str) -> None:
+    """Look a name or path up, whatever the GPU. Raises ValueError."""
+    if not names_engine(calibration):
+        load_calibration(calibration)
+    elif calibration.lower() not in (AUTO, *engine_calibration_names()):
+        raise UnknownCalibrationError(
+            f"calibration = {calibration!r}: expected one of "
+            f"{', '.join((AUTO, *engine_calibration_names()))}"
+        )
+
+
+def requests_of(study: Study, seed: int) -> Requests:
+    """Generate the requests of one run.
+
+    Raises:
+        ValueError: a trace or a length file is missing, broken or empty, or nothing arrives, or
+            not before ``stop_s``, or all of it before ``warmup_s``.
+    """
+    stamps = tuple(_stamp(path) for path in study.workload.files)
+    prefixes = study.engine.enable_prefix_caching is not False
+    requests = _requests(study.workload.model_dump_json(), seed, prefixes, stamps)
+    if len(requests) > LARGE:
+        _requests.cache_clear()
+    stop_s, is_open = study.stop_s, requests.users is None
+    if stop_s is not None and is_open and requests.arrival_s[0] >= stop_s:
+        raise ValueError(
+            f"stop_s = {stop_s:g} is before any request arrives, expected more than "
+            f"{requests.arrival_s[0]:g} s"
+        )
+    if study.warmup_s is not None and is_open:
+        last_s = requests.arrival_s[requests.arrival_s <= stop_of(study)][-1]
+        if last_s < study.warmup_s:
+            raise ValueError(
+                f"warmup_s = {study.warmup_s:g} leaves nothing to measure, expected at most "
+                f"{last_s:g} s, when the last request arrives"
+            )
+    return requests
+
+
+@lru_cache(maxsize=KEPT)
+def _requests(workload: str, seed: int, prefixes: bool, stamps: tuple[Stamp, ...]) -> Requests:
+    requests = generate(
+        Workload.model_validate_json(workload), seed, prefixes=prefixes, most=most_requests()
+    )
+    if requests.users is None and len(requests) and not requests.arrival_s[-1] <= LATEST_S:
+        raise ValueError(
+            f"workload: the last request arrives at {requests.arrival_s[-1]:g} s, expected at most "
+            f"{LATEST_S:g} s"
+        )
+    if not len(requests):
+        raise ValueError("workload: no request arrives, expected at least one")
+    return requests
+
+
+def stop_of(study: Study) -> float:
+    """Return when the clock stops, seconds; infinity when everybody gets an answer."""
+    return inf if study.stop_s is None else study.stop_s
+
+
+def independent_replicas(study: Study) -> int:
+    """Return into how many parts a run can be split: replicas that know nothing of each other."""
+    known = not isinstance(study.workload.arrivals, ClosedLoop) and study.client == NO_CLIENT
+    return study.cluster.replicas if known and study.cluster.router in BLIND else 1
+
+
+def is_random(study: Study) -> bool:
+    """Tell whether two seeds of this point can differ: in the requests drawn, or in the routing."""
+    routed = study.cluster.replicas > 1 and study.cluster.router in RANDOM_ROUTERS
+    return study.workload.is_random or routed

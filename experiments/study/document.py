@@ -1,0 +1,181 @@
+"""The study file: its schema, and how a file, a name or ``--set`` becomes a checked ``Study``."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from experiments.study import schema
+from experiments.study.bundled import STUDIES, find_study
+from experiments.study.errors import Problem, StudyError, show
+from experiments.study.overrides import Override, apply_overrides, resolve_paths
+from experiments.study.yaml_source import Document, parse_yaml
+from experiments.study.yaml_source import Path as KeyPath
+from model.text_file import TextFileError, read_text
+from sim.engine_config import EngineConfig
+from sim.metrics import Slo
+from sim.scenario import ClientConfig, ClusterConfig
+from workloads.config import LATEST_S
+from workloads.workload import Workload
+
+MOST_BYTES = 2**20
+"""Of a study file."""
+OPTION = "--set"
+"""Where a key stands that an option gave."""
+WARMUP = 0.1
+"""Default of ``warmup_fraction`` where every stretch of the workload is like the others."""
+
+
+class Study(BaseModel):
+    """A base scenario, what to vary, and how often to repeat it."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    kind: Literal["serving"] = "serving"
+    """What a run is: a simulation of serving."""
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Names the results folder: letters, digits, dot, dash, underscore. Default: the file's."""
+    description: str = ""
+    """What the study asks, in a line."""
+    model: str
+    """A model of the catalogue, or the path of a Hugging Face config.json or of its folder."""
+    cluster: ClusterConfig
+    """How many engines, on what, and who sends them requests."""
+    engine: EngineConfig = EngineConfig()
+    """Settings of the serving engine."""
+    calibration: str = "auto"
+    """auto: measured kernels of the GPU, or of its nearest relative, with the constants of the
+    engine's version, and the datasheet where nothing was measured; none: the datasheet's roofline;
+    or a calibration by name, or the path of one."""
+    client: ClientConfig = ClientConfig()
+    """Who sends the requests, on behalf of the workload."""
+    workload: Workload
+    """Who asks for what, when."""
+    slo: Slo | None = None
+    """Limits that a good request keeps; without them every finished request is good."""
+    calibration_draws: int = Field(default=0, ge=0, le=10_000)
+    """Calibrations drawn from the covariance of the fit, each run with every seed: intervals then
+    hold the uncertainty of prices, too. 0: the fit as it is; else at least 2."""
+    seeds: int = Field(default=1, gt=0, le=100_000)
+    """Runs of every point, each with its own random numbers."""
+    seed: int = Field(default=0, ge=0, le=2**62)
+    """Seed of the first run; run r has seed + r, the same at every point."""
+    warmup_fraction: float | None = Field(default=None, ge=0, lt=1)
+    """Share of the first requests that is simulated but not measured. Default: 0.1; 0 where the
+    workload has a clock (a trace, diurnal, piecewise), as its hours are not alike."""
+    warmup_s: float | None = Field(default=None, ge=0, le=LATEST_S)
+    """Instead of warmup_fraction: who arrives before this simulated time, seconds, is not
+    measured."""
+    stop_s: Annotated[float, Field(gt=0, le=LATEST_S)] | None = None
+    """Simulated time at which to stop, seconds: who has arrived and has no answer then counts as
+    unfinished. Default: when everybody has an answer."""
+    sweep: dict[str, list[Any]] | list[dict[str, Any]] = {}
+    """Dotted keys with lists of values (every combination), or a list of points."""
+
+    @field_validator("calibration_draws")
+    @classmethod
+    def _has_a_spread(cls, draws: int) -> int:
+        if draws == 1:
+            raise ValueError("expected 0 or at least 2: one draw tells nothing about a spread")
+        return draws
+
+    @field_validator("warmup_s")
+    @classmethod
+    def _is_the_only_warmup(cls, seconds: float | None, given: ValidationInfo) -> float | None:
+        if seconds is not None and given.data.get("warmup_fraction") is not None:
+            raise ValueError(
+                "expected either warmup_fraction or warmup_s, not both; set the other to null"
+            )
+        return seconds
+
+    @property
+    def warmup_share(self) -> float:
+        """``warmup_fraction``, or its default for this workload; 0 beside ``warmup_s``."""
+        if self.warmup_fraction is None:
+            return 0.0 if self.workload.has_clock or self.warmup_s is not None else WARMUP
+        return self.warmup_fraction
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the study as plain data with every default written out."""
+        return self.model_dump(mode="json")
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A study as raw data that is not yet checked, and where each of its keys stands."""
+
+    raw: dict[str, Any]
+    document: Document
+    overrides: Sequence[Override] = ()
+    notes: list[str] = field(default_factory=list)
+    """What reading changed and a reader has to know."""
+
+    def has(self, path: KeyPath) -> bool:
+        """Tell whether a key is written down, in the file or as ``--set``."""
+        given = any(path[: len(one.path)] == one.path for one in self.overrides)
+        return given or path in self.document.lines
+
+    def where(self, path: KeyPath) -> str:
+        """Return ``file:line`` of a key, or the ``--set`` that gave it."""
+        for override in reversed(self.overrides):
+            if path[: len(override.path)] == override.path:
+                return OPTION
+        return self.document.where(path)
+
+
+def read_raw(name_or_path: str | Path, overrides: Sequence[Override] = ()) -> Loaded:
+    """Read a study file and apply ``--set``; paths in it become absolute. Nothing is checked yet.
+
+    Raises:
+        StudyError: no such file, not YAML, duplicate keys, not a mapping, an override that does
+            not apply.
+    """
+    path = find_study(name_or_path)
+    bundled = path.parent == STUDIES
+    label = path.name if bundled else str(name_or_path)
+    try:
+        text = read_text(path, MOST_BYTES)
+    except TextFileError as error:
+        raise StudyError.of(f"cannot read the study: {error}", label) from None
+    document = parse_yaml(text, label)
+    if not isinstance(document.data, dict):
+        kind = "empty" if document.data is None else show(document.data)
+        problem = Problem(label, f"a study must be a mapping of keys to values, but this is {kind}")
+        raise StudyError([problem, *document.problems])
+    raw = resolve_paths(document.data, path.parent.resolve())
+    raw.setdefault("name", path.stem)
+    notes, problems = apply_overrides(raw, overrides)
+    if problems:
+        raise StudyError([*document.problems, *problems])
+    if raw.get("sweep", {}) is None:  # as --set says it, too: no sweep
+        raw["sweep"] = {}
+    return Loaded(raw, document, overrides, notes)
+
+
+def from_study(study: Study) -> Loaded:
+    """Return an already validated study in the shape of a file that was read."""
+    raw = resolve_paths(study.resolved(), Path.cwd())
+    return Loaded(raw, Document(label=f"study {study.name}"))
+
+
+def validate(raw: Mapping[str, Any]) -> tuple[Study | None, list[tuple[KeyPath, str]]]:
+    """Check raw data against the schema: the study, or every ``(path, message)`` that is wrong."""
+    study, faults = None, []
+    try:
+        study = Study.model_validate(raw)
+    except ValidationError as error:
+        faults = schema.complaints(error, Study, raw)
+    known = {path for path, _ in faults}
+    faults += [fault for fault in schema.coercions(Study, raw) if fault[0] not in known]
+    return (None if faults else study), faults

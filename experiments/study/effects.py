@@ -1,0 +1,89 @@
+"""Settings that other settings put out of force: said of the base, refused in a sweep."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+from experiments.study.document import Loaded, Study
+from experiments.study.errors import Problem
+from experiments.study.grid import Setting
+from sim.engine_config import EngineConfig
+from sim.scenario import ClusterConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A key that does something only where another has one of some values."""
+
+    key: str
+    default: object
+    """With it the key says nothing, so it needs no effect."""
+    decider: str
+    values: tuple[object, ...] = ()
+    """Of the decider, with which the key has an effect; none: all but ``but``."""
+    but: object = None
+
+    def holds(self, study: Study) -> bool:
+        """Tell whether the key has an effect at one point."""
+        decided = _at(study, self.decider)
+        return decided in self.values if self.values else decided != self.but
+
+    def is_given(self, study: Study) -> bool:
+        """Tell whether a point has something else than the default."""
+        return _at(study, self.key) not in (None, self.default)
+
+    def reason(self, studies: Sequence[Study]) -> str:
+        """Return ``engine.order: fcfs``, or every value that the decider has at these points."""
+        decided = dict.fromkeys(str(_at(study, self.decider)) for study in studies)
+        return f"{self.decider}: {' or '.join(decided)}"
+
+
+def _at(study: Study, key: str) -> object:
+    return reduce(getattr, key.split("."), study)
+
+
+def _engine(key: str, scheduler: str) -> Condition:
+    default = EngineConfig.model_fields[key].default
+    return Condition(f"engine.{key}", default, "engine.scheduler", (scheduler,))
+
+
+CONDITIONS = (
+    Condition("workload.priorities", None, "engine.order", ("priority",)),
+    _engine("batch_timeout_s", "static"),
+    _engine("long_prefill_token_threshold", "chunked_prefill"),
+    Condition("engine.async_scheduling", False, "engine.scheduler", ("chunked_prefill",)),
+    Condition(
+        "cluster.router", ClusterConfig.model_fields["router"].default, "cluster.replicas", but=1
+    ),
+)
+
+
+def idle_notes(settings: Sequence[Setting], studies: Sequence[Study]) -> Iterator[str]:
+    """Name every key that was set and does nothing at any point; those that are swept are faults.
+
+    A key that has its default may be written down all the same, as a resolved study does.
+    """
+    for condition in CONDITIONS:
+        swept = any(_swept(condition, setting) for setting in settings)
+        given = any(condition.is_given(study) for study in studies)
+        if given and not swept and not any(map(condition.holds, studies)):
+            yield f"{condition.key} has no effect with {condition.reason(studies)}"
+
+
+def idle_sweeps(
+    loaded: Loaded, settings: Sequence[Setting], studies: Sequence[Study]
+) -> Iterator[Problem]:
+    """Refuse a key that is swept at points where it does nothing: its rows would be all alike."""
+    for condition in CONDITIONS:
+        pairs = zip(settings, studies, strict=True)
+        found = [(key, at, study) for at, study in pairs for key in _swept(condition, at)]
+        points = [study for _, _, study in found]
+        if found and not any(map(condition.holds, points)):
+            key, setting, _ = found[0]
+            text = f"{key} is swept, but has no effect with {condition.reason(points)}"
+            yield Problem(loaded.where(setting.origins[key]), text)
+
+
+def _swept(condition: Condition, setting: Setting) -> list[str]:
+    """Keys of a setting that are the condition's, or inside it."""
+    return [key for key in setting.values if f"{key}.".startswith(f"{condition.key}.")]

@@ -1,0 +1,170 @@
+"""Finds what is wrong with a study and says it: where, which key, which point."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from experiments.study import build
+from experiments.study.document import OPTION, Loaded, Study, validate
+from experiments.study.errors import Problem, show
+from experiments.study.grid import Setting, key_path, substitute
+from experiments.study.schema import all_keys, dotted, value_at
+from experiments.study.yaml_source import Path
+from hardware.gpu import load_gpu
+from model.spec import load_spec
+
+Fault = tuple[Path, str]
+"""Where in the data, and what is wrong."""
+
+
+def check(source: Mapping[str, Any], setting: Setting) -> tuple[Study | None, list[Fault]]:
+    """Validate one point; only names that the sweep changes are looked up again."""
+    raw = substitute(source, setting.values)
+    study, faults = validate(raw)
+    touched = {key.split(".")[0] for key in setting.values}
+    looked_up = [fault for fault in references(raw) if fault[0][0] in touched]
+    return study, merged(faults, looked_up)
+
+
+def merged(faults: list[Fault], more: list[Fault]) -> list[Fault]:
+    """Add faults at paths that have none yet."""
+    taken = {path for path, _ in faults}
+    return [*faults, *(fault for fault in more if fault[0] not in taken)]
+
+
+def references(raw: Mapping[str, Any]) -> list[Fault]:
+    """Names that no catalogue has, in data that need not be valid otherwise."""
+    found: list[Fault] = []
+    lookups = (
+        (("model",), str, load_spec),
+        (("cluster", "gpu"), str | dict, load_gpu),
+        (("calibration",), str, build.check_calibration),
+    )
+    for path, kind, load in lookups:
+        value = value_at(raw, path)
+        if not isinstance(value, kind) or build.names_calibrated(value):
+            continue
+        try:
+            load(value)
+        except ValueError as error:
+            found += [_below(path, line) for line in str(error).splitlines()]
+    return found
+
+
+def _below(path: Path, line: str) -> Fault:
+    """Read ``gpu: peak_flops_per_s.bf16 = 0: Input ...`` as a fault of the field in the mapping."""
+    field = re.match(rf"{path[-1]}: ([\w.]+)(?: = .*?)?: (.*)", line)
+    if field is None:
+        return path, line
+    return (*path, *field[1].split(".")), field[2].replace("Input should be ", "expected ", 1)
+
+
+def _text(raw: object, fault: Fault) -> str:
+    """Say ``key = value: what is wrong``, unless the message names the key already."""
+    path, message = fault
+    key, value = dotted(path), value_at(raw, path)
+    if not path:
+        return message
+    for name in (key, str(path[-1])):
+        if re.match(rf"{re.escape(name)}(\(=| = )", message):
+            return key + message[len(name) :]
+    if value is None or isinstance(value, dict | list):
+        return f"{key}: {message}"
+    return f"{key} = {show(value)}: {message}"
+
+
+def problem(loaded: Loaded, raw: object, fault: Fault) -> Problem:
+    """Turn a fault of the base study into a problem with its place."""
+    return Problem(loaded.where(fault[0]), _text(raw, fault))
+
+
+def point_problems(
+    loaded: Loaded, settings: list[Setting], faults: list[list[Fault]], known: list[Fault]
+) -> list[Problem]:
+    """Faults that the sweep brings in, each at the first point that shows it."""
+    problems: dict[Problem, list[int]] = {}
+    for number, (setting, found) in enumerate(zip(settings, faults, strict=True), start=1):
+        raw = substitute({}, setting.values)
+        for fault in found:
+            if fault in known:
+                continue
+            where = loaded.where(_origin(setting, fault[0]))
+            problems.setdefault(Problem(where, _text(raw, fault)), []).append(number)
+    return [at_points(found, numbers, settings) for found, numbers in problems.items()]
+
+
+def _origin(setting: Setting, path: Path) -> Path:
+    """Where in the file the part of a setting stands that ``path`` is about."""
+    for key, origin in setting.origins.items():
+        swept = key_path(key)
+        if path[: len(swept)] == swept or swept[: len(path)] == path:
+            return origin
+    return path
+
+
+def at_points(problem: Problem, numbers: list[int], settings: list[Setting]) -> Problem:
+    """Name the first point of those that share a problem, and count the others."""
+    first = numbers[0]
+    label = settings[first - 1].label()
+    if not label:
+        return problem
+    more = f" and {len(numbers) - 1} more" if len(numbers) > 1 else ""
+    return Problem(problem.where, f"point {first} ({label}){more}: {problem.text}")
+
+
+def where_named(loaded: Loaded, setting: Setting, message: str) -> str:
+    """Say where the file or key stands that a message of another room is about.
+
+    Of several keys that it names, one that the sweep or ``--set`` changed is to blame before one of
+    the file. A message that names nothing that is written down has no line.
+    """
+    for path in _files(loaded.raw.get("workload"), ("workload",), message):
+        return loaded.where(path)
+    named = list(_named(substitute(loaded.raw, setting.values), message.split("\n", 1)[0]))
+    places = [(path, _origin(setting, path)) for path in named]
+    swept = [loaded.where(origin) for path, origin in places if origin != path]
+    written = [loaded.where(path) for path in named if loaded.has(path)]
+    changed = [place for place in written if place == OPTION]
+    return next(iter([*swept, *changed, *written]), loaded.document.label)
+
+
+def _named(raw: Mapping[str, Any], line: str) -> list[Path]:
+    """Paths of the keys that a line names, and of the model and GPU that it names, in its order."""
+    found: list[tuple[int, Path]] = []
+    keys = all_keys(Study, raw)
+    for match in re.finditer(r"([a-z_]+(?:\.[a-z_]+)*)(?: = |\(=)|\bset ([a-z_]+): ", line):
+        word = match[1] or match[2]
+        same = [key for key in keys if key == word or key.endswith(f".{word}")]
+        found += [(match.start(), key_path(key)) for key in same]
+    for path, name in _names(raw):
+        at = re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", line)
+        found += [(at.start(), path)] if at else []
+    return [path for _, path in sorted(found, key=lambda one: one[0])]
+
+
+def _names(raw: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """What messages call the model and the GPU of a study."""
+    with suppress(ValueError):
+        yield ("model",), load_spec(raw["model"]).name
+    with suppress(ValueError):
+        if not build.names_calibrated(raw["cluster"]["gpu"]):
+            yield ("cluster", "gpu"), load_gpu(raw["cluster"]["gpu"]).name
+
+
+def _files(value: object, path: Path, message: str) -> Iterator[Path]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _files(item, (*path, key), message)
+    elif isinstance(value, str) and path[-1] in ("trace", "path") and value in message:
+        yield path
+
+
+def by_line(problems: Iterable[Problem]) -> list[Problem]:
+    """Sort problems by their line in the file; those of options go first."""
+
+    def line(problem: Problem) -> int:
+        _, _, number = problem.where.rpartition(":")
+        return int(number) if number.isdecimal() else 0
+
+    return sorted(problems, key=line)

@@ -1,0 +1,176 @@
+"""From ``sweep`` to settings: which keys a point changes, and to what."""
+
+import json
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from typing import Any
+
+from experiments.study.errors import nearest, show
+from experiments.study.schema import value_at
+from experiments.study.yaml_source import Path
+
+MOST_POINTS = 10_000
+"""Of one sweep: more rows than anybody compares, and more than can be checked in a minute."""
+
+SWEEPABLE = (
+    "model", "cluster", "engine", "calibration", "workload", "slo", "warmup_fraction", "warmup_s",
+    "stop_s",
+)  # fmt: skip
+"""Sections that a sweep may change; seeds are for every point alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One point of a sweep: values by dotted key, and where each was written."""
+
+    values: dict[str, Any]
+    origins: dict[str, Path]
+
+    def label(self) -> str:
+        """Return ``engine.block_size=16, cluster.replicas=2``."""
+        return ", ".join(f"{key}={show(cell(value))}" for key, value in self.values.items())
+
+
+def cell(value: Any) -> Any:
+    """Return a swept value as one cell of a table: scalars as they are, the rest as JSON."""
+    return json.dumps(value) if isinstance(value, dict | list) else value
+
+
+def key_path(key: str) -> Path:
+    """Return ``a.b`` as ``("a", "b")``."""
+    return tuple(key.split("."))
+
+
+def expand(sweep: Any) -> tuple[list[Setting], list[tuple[Path, str]]]:
+    """Return the points of a sweep in written order, the last key changing fastest, and faults.
+
+    An empty mapping, or none, is one point that changes nothing.
+    """
+    if sweep is None or sweep == {}:
+        return [Setting({}, {})], []
+    if isinstance(sweep, Mapping):
+        settings, problems = _grid(sweep)
+    elif isinstance(sweep, list) and sweep:
+        settings, problems = _points(sweep)
+    elif isinstance(sweep, list):
+        return [], [(("sweep",), "expected at least one point; for none write sweep: {}")]
+    else:
+        return [], [(("sweep",), "expected a mapping of dotted keys to lists, or a list of points")]
+    return settings, problems or _repeated(settings)
+
+
+def _grid(sweep: Mapping[str, Any]) -> tuple[list[Setting], list[tuple[Path, str]]]:
+    problems = _key_problems(list(sweep), ("sweep",))
+    for key, values in sweep.items():
+        if not isinstance(values, list):
+            problems.append((("sweep", key), f"expected a list of values, e.g. [{cell(values)}]"))
+        elif not values:
+            problems.append((("sweep", key), "expected at least one value"))
+    if problems:
+        return [], problems
+    if fault := _too_many(sweep):
+        return [], [fault]
+    choices = [
+        [(key, value, ("sweep", key, index)) for index, value in enumerate(values)]
+        for key, values in sweep.items()
+    ]
+    return [
+        Setting({key: value for key, value, _ in chosen}, {key: path for key, _, path in chosen})
+        for chosen in product(*choices)
+    ], []
+
+
+def _too_many(sweep: Mapping[str, Any]) -> tuple[Path, str] | None:
+    """Count the points of a grid, without making them."""
+    sizes = [len(values) for values in sweep.values()]
+    if prod(sizes) <= MOST_POINTS:
+        return None
+    product = " x ".join(map(str, sizes))
+    return ("sweep",), (
+        f"{product} = {prod(sizes):,} points, expected at most {MOST_POINTS:,}: give fewer values, "
+        "or a list of points"
+    )
+
+
+def _points(sweep: list[Any]) -> tuple[list[Setting], list[tuple[Path, str]]]:
+    settings: list[Setting] = []
+    problems: list[tuple[Path, str]] = []
+    if len(sweep) > MOST_POINTS:
+        return [], [(("sweep",), f"{len(sweep):,} points, expected at most {MOST_POINTS:,}")]
+    for index, row in enumerate(sweep):
+        if not isinstance(row, Mapping) or not row:
+            problems.append((("sweep", index), "expected a mapping of dotted keys to values"))
+            continue
+        problems += _key_problems(list(row), ("sweep", index))
+        settings.append(Setting(dict(row), {key: ("sweep", index, key) for key in row}))
+    return settings, problems
+
+
+def _key_problems(keys: list[str], path: Path) -> list[tuple[Path, str]]:
+    """Keys outside the sections that can be swept, and keys one inside the other."""
+    problems: list[tuple[Path, str]] = []
+    for key in keys:
+        if not all(key.split(".")):
+            problems.append(((*path, key), "expected a dotted key, e.g. engine.block_size"))
+            continue
+        section = key.split(".")[0]
+        if section not in SWEEPABLE:
+            problems.append(((*path, key), f"cannot be swept, {_section(section)}"))
+        inside = [other for other in keys if key.startswith(f"{other}.")]
+        problems += [((*path, key), f"is part of {other}, which is swept, too") for other in inside]
+    return problems
+
+
+def _section(word: str) -> str:
+    hint = nearest(word, SWEEPABLE).removeprefix("; ")
+    expected = f"xpected a key of {', '.join(SWEEPABLE)}"
+    return f"{hint} E{expected}" if hint else f"e{expected}"
+
+
+def _repeated(settings: list[Setting]) -> list[tuple[Path, str]]:
+    seen: dict[str, int] = {}
+    problems: list[tuple[Path, str]] = []
+    for number, setting in enumerate(settings):
+        text = json.dumps(setting.values, sort_keys=True, default=str)
+        if text in seen:
+            where = next(iter(setting.origins.values()))
+            problems.append(
+                (where, f"points {seen[text] + 1} and {number + 1} are the same: {setting.label()}")
+            )
+        seen.setdefault(text, number)
+    return problems
+
+
+def substitute(raw: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of ``raw`` without its sweep, every dotted key of ``values`` set in it."""
+    copy: dict[str, Any] = deepcopy({key: raw[key] for key in raw if key != "sweep"})
+    for key, value in values.items():
+        *sections, last = key.split(".")
+        here: Any = copy
+        for section in sections:
+            if not isinstance(here.get(section), dict):
+                here[section] = {}
+            here = here[section]
+        here[last] = deepcopy(value)
+    return copy
+
+
+def fill_missing(
+    raw: Mapping[str, Any], values: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[Path]]:
+    """Return ``raw`` with those of ``values`` that it lacks, and the paths that were filled."""
+    absent = {key: value for key, value in values.items() if not _has(raw, key_path(key))}
+    filled = substitute(raw, absent)
+    if "sweep" in raw:
+        filled["sweep"] = raw["sweep"]
+    return filled, [key_path(key) for key in absent]
+
+
+def _has(raw: Mapping[str, Any], path: Path) -> bool:
+    parent = value_at(raw, path[:-1])
+    return not isinstance(parent, Mapping | None) or (
+        isinstance(parent, Mapping) and path[-1] in parent
+    )

@@ -1,0 +1,41 @@
+"""``model_type: qwen2_moe``: routed experts beside one shared expert with its own gate."""
+
+from dataclasses import replace
+
+from model.families.keys import Family, PositiveInt
+from model.families.llama import ATTENTION, LAYER
+from model.families.qwen_moe import EXPERTS, QwenMoeKeys
+from model.mlps.dense import Dense
+from model.mlps.experts import Experts
+from model.quantization.modules import names_below
+
+_SHARED = "mlp.shared_expert"
+NAMES = names_below(
+    LAYER,
+    **ATTENTION,
+    mlp_up=f"{_SHARED}.gate_proj {_SHARED}.up_proj",
+    mlp_down=f"{_SHARED}.down_proj",
+    experts=EXPERTS,
+)
+
+
+class Qwen2MoeKeys(QwenMoeKeys):
+    """Qwen's experts and a shared one."""
+
+    qkv_bias: bool = True
+    shared_expert_intermediate_size: PositiveInt = 5632
+
+    @property
+    def has_qkv_bias(self) -> bool:
+        return self.qkv_bias
+
+    def mlp(self) -> Experts:
+        shared = Dense(
+            hidden_size=self.hidden_size,
+            width=self.shared_expert_intermediate_size,
+            activation=self.hidden_act,
+        )
+        return replace(super().mlp(), shared=shared, shared_gate=True)
+
+
+FAMILY = Family("Qwen2MoeForCausalLM", Qwen2MoeKeys, NAMES)

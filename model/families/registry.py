@@ -1,0 +1,30 @@
+"""Every family of checkpoints that is read, by ``model_type``."""
+
+from model.families import (
+    gpt2,
+    llama,
+    llama4,
+    mistral,
+    mixtral,
+    opt,
+    phi3,
+    qwen2,
+    qwen2_moe,
+    qwen3,
+    qwen3_moe,
+)
+from model.families.keys import Family
+
+FAMILIES: dict[str, Family] = {
+    "llama": llama.FAMILY,
+    "mistral": mistral.FAMILY,
+    "phi3": phi3.FAMILY,
+    "llama4_text": llama4.FAMILY,
+    "qwen2": qwen2.FAMILY,
+    "qwen3": qwen3.FAMILY,
+    "gpt2": gpt2.FAMILY,
+    "opt": opt.FAMILY,
+    "mixtral": mixtral.FAMILY,
+    "qwen2_moe": qwen2_moe.FAMILY,
+    "qwen3_moe": qwen3_moe.FAMILY,
+}

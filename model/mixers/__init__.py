@@ -1,0 +1,1 @@
+"""What mixes tokens in a layer: one file per kind, see ``model.mixers.mixer``."""

@@ -1,0 +1,97 @@
+"""What a mixer has to say of itself: matrices, cache, work on a rank."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from model.matrices import Matrix, Width
+from model.operators import F, Operator
+from model.share import Share
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """What a layer keeps of the tokens behind it."""
+
+    per_token: Width
+    """Numbers of one token."""
+    window: int | None = None
+    """Positions that a token attends, itself included, and that are kept; None for all of them.
+    Layers with equal windows are one class of cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rotary:
+    """Rotary positions, and the table of cosines and sines that an engine keeps for them."""
+
+    theta: float
+    """Base of the frequencies."""
+    table_rows: int = 0
+    """Positions of the table; layers with equal rotations share one."""
+    table_numbers: int = 0
+    """Numbers per position."""
+
+
+class Mixer(Protocol):
+    """One kind of mixer of tokens. Frozen and hashable: equal layers are grouped by it."""
+
+    @property
+    def matrices(self) -> tuple[Matrix, ...]:
+        """Every matrix, in the order of a step."""
+        ...
+
+    @property
+    def vector_numbers(self) -> int:
+        """Parameters beside matrices and their biases; every rank has all of them."""
+        ...
+
+    @property
+    def cache(self) -> Cache:
+        """What it keeps."""
+        ...
+
+    @property
+    def rotary(self) -> Rotary | None:
+        """Its rotary positions, if any."""
+        ...
+
+    @property
+    def told(self) -> str:
+        """What a message about dividing it among ranks says: ``32 attention heads``."""
+        ...
+
+    def operators(self, rows: F, share: Share) -> list[Operator]:
+        """Return all that depends on the step's tokens only: projections, rotations, norms."""
+        ...
+
+    def decode(
+        self, sequences: F, context_tokens: F, share: Share, *, fused: bool
+    ) -> list[Operator]:
+        """Return the attention of sequences that decode a token each.
+
+        Args:
+            sequences: how many.
+            context_tokens: positions attended, summed over them, current tokens included.
+            share: the rank and the layers.
+            fused: one pass over the cache, or standard operators.
+        """
+        ...
+
+    def prefill(
+        self, chunk_tokens: F, past_tokens: F, share: Share, *, fused: bool
+    ) -> list[Operator]:
+        """Return the attention of a prompt's chunk over its own past."""
+        ...
+
+    def attention(
+        self, rows: F, pairs: F, positions: F, share: Share, *, fused: bool
+    ) -> list[Operator]:
+        """Return the attention of query rows, linear in all three counts.
+
+        Args:
+            rows: query tokens.
+            pairs: (query, position) pairs that are computed.
+            positions: cached positions that are read.
+            share: the rank and the layers.
+            fused: one pass over the cache, or standard operators.
+        """
+        ...

@@ -62,7 +62,7 @@ def main() -> int:
                 print(write(release, options.out, options.each))
             return 0
         return run_comparison(options)
-    except (NoEnvironmentError, OSError, subprocess.CalledProcessError) as error:
+    except (NoEnvironmentError, OSError, RuntimeError, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
@@ -80,10 +80,10 @@ def run_comparison(options: argparse.Namespace) -> int:
                 tally = found[feature] = compare(release, feature, numbers)
                 print(f"{version} {feature}: {told(tally)}", flush=True)
                 different += 0 if tally.name else len(tally.different)
-        if options.out:
-            options.out.mkdir(parents=True, exist_ok=True)
-            rows = {feature: asdict(tally) for feature, tally in found.items()}
-            (options.out / f"{version}.json").write_text(json.dumps(rows, indent=1) + "\n")
+                if options.out:
+                    options.out.mkdir(parents=True, exist_ok=True)
+                    rows = {name: asdict(each) for name, each in found.items()}
+                    (options.out / f"{version}.json").write_text(json.dumps(rows, indent=1) + "\n")
     return int(different > 0)
 
 

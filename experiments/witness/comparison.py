@@ -78,7 +78,10 @@ def running(environment: Environment, version: str) -> Iterator[Release]:
             yield Release(process, version, _asked(process, "")["lacks"])
         except BrokenPipeError:
             errors.seek(0)
-            raise RuntimeError(f"vLLM {version} failed:\n{errors.read()[-3000:]}") from None
+            status = process.wait()
+            raise RuntimeError(
+                f"vLLM {version} failed: status {status}\n{errors.read()[-3000:]}"
+            ) from None
         finally:
             process.kill()
             process.wait()

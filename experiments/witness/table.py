@@ -22,7 +22,7 @@ def markdown(folder: Path) -> str:
         "|---" * (len(features) + 2) + "|",
     ]
     for version, rows in found.items():
-        cells = [_cell(rows[name]) if name in rows else "" for name in features]
+        cells = [_cell(rows[name]) if name in rows else "-" for name in features]
         lines.append(f"| {version} | {' | '.join(cells)} | {_sum(list(rows.values()))} |")
     return "\n".join(lines)
 

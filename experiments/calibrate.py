@@ -1,6 +1,6 @@
-"""``python -m experiments.calibrate``: see ``experiments.calibrating.calibrate``."""
+"""``python -m experiments.calibrate``: see ``experiments.cli.calibrate``."""
 
-from experiments.calibrating.calibrate import main
+from experiments.cli.calibrate import main
 from experiments.cli.command import start
 
 if __name__ == "__main__":

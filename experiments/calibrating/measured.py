@@ -117,7 +117,7 @@ def calibrated(study: MeasuredStudy, tell: Tell) -> "tuple[Decoder, Fit]":
     Raises:
         ValueError: an unknown model or device, or too little time to measure.
     """
-    from experiments.calibrating.calibrate import build_decoder
+    from experiments.calibrating.decoders import build_decoder
 
     decoder = build_decoder(
         study.model, study.device, study.dtype, study.layers, study.seed, study.threads

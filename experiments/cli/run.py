@@ -105,8 +105,9 @@ def _list() -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from experiments.cli.kinds import run_other
     from experiments.study.errors import RunError, StudyError
-    from experiments.study.kinds import kind_of, run_other
+    from experiments.study.kinds import kind_of
 
     try:
         loaded = _read(options)

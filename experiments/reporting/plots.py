@@ -9,8 +9,9 @@ Saturated points are hollow and the legend says so; bars are 95% intervals over 
 input gives the same bytes: nothing in a file tells when or by which version it was drawn.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,6 @@ from experiments.reporting.figure_marks import (
     plain_ticks,
 )
 from experiments.reporting.quantities import significant, time_unit
-from experiments.running.workers import copies_at_once, in_parallel
 from sim.percentiles import unsupported
 
 if TYPE_CHECKING:
@@ -86,6 +86,9 @@ UTILISATION = (
     Panel("share of peak", (("mbu", "bandwidth"), ("mfu", "FLOP/s")), "percent"),
 )
 
+Spread = Callable[[Callable[..., Path | None], Sequence[tuple[Any, ...]]], Iterable[Path | None]]
+"""Calls a function with each of many arguments, in whatever order; gives what it returned."""
+
 
 def draw_plots(
     study_name: str,
@@ -94,13 +97,13 @@ def draw_plots(
     summary: "DataFrame",
     timelines: Sequence[Mapping[str, npt.NDArray[Any]]],
     folder: Path,
-    jobs: int = 1,
+    spread: Spread = starmap,
 ) -> list[Path]:
     """Draw every figure that the study has data for into ``folder`` and return their paths.
 
     ``summary`` is ``stats.summarise_points(runs, sweep_keys)`` (seconds, shares);
     ``timelines`` holds one ``sim.metrics.timeline`` per row of ``summary``, or nothing at all.
-    With ``jobs`` above 1 processes share the figures, where processes are there at once.
+    ``spread`` may let several processes share the figures.
 
     Raises:
         ValueError: ``timelines`` is neither empty nor as long as ``summary``.
@@ -122,10 +125,7 @@ def draw_plots(
         (folder / f"{name}.png", f"{study_name}: {TITLES[name]}", *arguments[name])
         for name in TITLES
     ]
-    if jobs > 1 and copies_at_once():
-        drawn = set(in_parallel(_draw, tasks, min(jobs, len(tasks))))
-    else:
-        drawn = {_draw(*task) for task in tasks}
+    drawn = set(spread(_draw, tasks))
     return [task[0] for task in tasks if task[0] in drawn]
 
 

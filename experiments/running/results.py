@@ -17,7 +17,7 @@ from experiments.running.pieces import read_piece
 from experiments.running.publish import claimed, publish
 from experiments.running.sweep import Executor, Run, runs_of, unfinished
 from experiments.running.work_folder import shown
-from experiments.running.workers import interrupts_later
+from experiments.running.workers import interrupts_later, shared_by
 from experiments.study.errors import RunError
 from experiments.study.points import Plan
 
@@ -187,7 +187,7 @@ def _draw(
         columns = read_piece(first.path).timeline
         timelines.append({name: np.asarray(values) for name, values in columns.items()})
     study = plan.study
-    plots = draw_plots(study.name, plan.keys, table, summary, timelines, folder, jobs)
+    plots = draw_plots(study.name, plan.keys, table, summary, timelines, folder, shared_by(jobs))
     write_report(
         folder / "report.html",
         study_name=study.name,

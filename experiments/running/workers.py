@@ -10,9 +10,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import starmap
 from multiprocessing import active_children, current_process, get_context
 from typing import Any, TypeVar
 
@@ -45,6 +46,20 @@ def in_parallel(
     if copies_at_once():
         return _by_copies(function, tasks, workers, begun)
     return _by_interpreters(function, tasks, workers, begun)
+
+
+def shared_by(workers: int) -> Callable[[Callable[..., T], Sequence[tuple[Any, ...]]], Iterable[T]]:
+    """Return what calls a function with each of many arguments, and gives what comes back.
+
+    Processes share the calls where those are there at once; else this one makes them all.
+    """
+
+    def call(function: Callable[..., T], tasks: Sequence[tuple[Any, ...]]) -> Iterable[T]:
+        if workers > 1 and copies_at_once():
+            return in_parallel(function, tasks, min(workers, len(tasks)))
+        return starmap(function, tasks)
+
+    return call
 
 
 @contextmanager

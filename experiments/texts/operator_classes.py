@@ -106,7 +106,7 @@ class OperatorClasses(TableStudy):
         return _percent(flops_by_class(operators))
 
     def _time_shares(self) -> dict[str, float]:
-        from experiments.calibrating.calibrate import build_decoder
+        from experiments.calibrating.decoders import build_decoder
 
         if find_spec("torch") is None:
             raise ValueError("table = operator_classes needs torch: pip install -e '.[torch]'")

@@ -18,8 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from study_files import ROOT
 
-from experiments.calibrating import calibrate
-from experiments.cli import run, validate
+from experiments.cli import calibrate, run, validate
 
 LIMIT_S = 60
 """For one input, which takes a hundredth of it."""

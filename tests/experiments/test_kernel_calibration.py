@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.calibrating.calibrate import main
 from experiments.calibrating.kernel_fit import fit_surface
 from experiments.calibrating.kernel_tables import read_fastest, read_table
+from experiments.cli.calibrate import main
 from experiments.running.folder import signed_file
 from experiments.running.work_folder import held
 from hardware.calibration import load_calibration

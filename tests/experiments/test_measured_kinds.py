@@ -8,8 +8,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from experiments.calibrating import calibrate
-from experiments.cli import run
+from experiments.cli import calibrate, run
 from hardware.calibration import load_calibration
 
 CONFIG = {

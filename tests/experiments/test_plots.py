@@ -14,6 +14,7 @@ from experiments.reporting.figure_layout import Curve, short_key, spread, sweep_
 from experiments.reporting.figure_marks import curve_handle, legend, name_points, plain_ticks
 from experiments.reporting.plots import STYLE, draw_plots
 from experiments.reporting.stats import summarise_points
+from experiments.running.workers import shared_by
 
 SEQS, SCHEDULER = "engine.max_num_seqs", "engine.scheduler"
 METRICS = ("ttft_p50_s", "ttft_p95_s", "ttft_p99_s", "tpot_p50_s", "tpot_p95_s", "tpot_p99_s")
@@ -57,7 +58,7 @@ def draw(
     timelines = timelines_of(len(summary)) if lines else []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        paths = draw_plots("study", keys, runs, summary, timelines, folder, jobs)
+        paths = draw_plots("study", keys, runs, summary, timelines, folder, shared_by(jobs))
     assert sorted(paths) == sorted(folder.iterdir())
     return [path.stem for path in paths]
 

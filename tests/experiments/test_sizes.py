@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from study_files import SMALL, refused, run_cli, write_study
 
-from experiments.calibrating.calibrate import build_decoder
+from experiments.calibrating.decoders import build_decoder
 from experiments.study import memory
 
 LAUGHS = "".join(

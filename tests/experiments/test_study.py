@@ -7,11 +7,12 @@ import pytest
 from study_files import SMALL, run_cli, tables_of, write_study
 
 from experiments import load_study, run_study
+from experiments.cli.kinds import check_other
 from experiments.study.build import scenario_of
 from experiments.study.bundled import bundled_studies
 from experiments.study.document import Study, from_study, read_raw
 from experiments.study.errors import MAX_SHOWN, Problem, StudyError
-from experiments.study.kinds import check_other, kind_of
+from experiments.study.kinds import kind_of
 from experiments.study.overrides import parse_overrides
 from experiments.study.points import prepare
 from experiments.study.schema import all_keys, choices_at, keys_at

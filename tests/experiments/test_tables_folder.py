@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 
 from experiments.cli import run
+from experiments.cli.kinds import check_other
 from experiments.study.bundled import bundled_studies
 from experiments.study.document import read_raw
-from experiments.study.kinds import check_other, kind_of
+from experiments.study.kinds import kind_of
 from experiments.texts.page import COLUMNS, TableStudy
 from experiments.texts.registry import TABLES, table_schema
 

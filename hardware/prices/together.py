@@ -20,7 +20,10 @@ Floats = npt.NDArray[np.float64]
 def decode_pieces(group: Group, prices: Prices, most: int) -> list[tuple[Piece, ...]]:
     """Return the attention of 0 to ``most`` decoding sequences: lines over positions attended."""
     kinds = [prices.decode(kind.mixer, share, most) for kind, share in group.layers]
-    return [straight_pieces(list(chain(*of_kinds))) for of_kinds in zip(*kinds, strict=True)]
+    together, *others = kinds
+    for other in others:
+        together = [first + more for first, more in zip(together, other, strict=True)]
+    return [straight_pieces(operators) for operators in together]
 
 
 def chunk_cost(group: Group, prices: Prices) -> ChunkCost:

@@ -8,7 +8,7 @@ them, and prefill chunks ``(chunk_tokens, past_tokens)``. Its price is
 where the tokens' share (projections, MLP or experts, norms, all-reduces) depends on the number of
 tokens only, and the sequences' share (LM head, gather of the logits) on the number of sequences
 only: both are tables. Attention of all decodes is made of straight lines over the sum of their
-contexts (``hardware.attention_prices``), of each chunk what ``hardware.prices.chunks`` says.
+contexts (``hardware.prices.lines``), of each chunk what ``hardware.prices.chunks`` says.
 
 Not covered: kernels do not overlap, and sampling costs what ``sequence_overhead_s`` says.
 """

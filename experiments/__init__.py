@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from experiments.running.api import StudyResult, load_study, run_study
 
-__all__ = ["StudyResult", "load_study", "run_study"]
+    __version__: str
+
+__all__ = ["StudyResult", "__version__", "load_study", "run_study"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from experiments.running.versions import headroom_version
+
+        return headroom_version()
     if name in __all__:
         from experiments.running import api
 

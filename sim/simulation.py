@@ -11,7 +11,7 @@ from sim.client import Client
 from sim.clock import Clock, without_collector
 from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.kv_cache import BlockPool
-from sim.engine.prefix_cache import SPAN, PrefixCache
+from sim.engine.prefix_cache import PrefixCache
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
 from sim.engine.waiting import waiting_queue
@@ -36,9 +36,9 @@ def make_scheduler(scenario: Scenario, prefixes: Prefixes | None = None) -> Sche
     num_blocks, size = scenario.ledger.num_gpu_blocks - engine.null_block, engine.block_size
     pool = BlockPool(num_blocks, size)
     if engine.enable_prefix_caching:
-        keys_of = None if prefixes is None else block_keys(prefixes, size)
+        spans_of = None if prefixes is None else block_spans(prefixes, size)
         pool = PrefixCache(
-            num_blocks, size, keys_of, engine.reuse_unhashed_first, scenario.async_scheduling
+            num_blocks, size, spans_of, engine.reuse_unhashed_first, scenario.async_scheduling
         )
     queue, window = waiting_queue(engine.order), scenario.spec.sliding_window
     seats, budget = engine.max_num_seqs, scenario.token_budget
@@ -58,19 +58,15 @@ def make_scheduler(scenario: Scenario, prefixes: Prefixes | None = None) -> Sche
     )  # fmt: skip
 
 
-def block_keys(prefixes: Prefixes, block_size: int) -> Callable[[int], list[int]]:
-    """Of a request, identities of the blocks that lie wholly in its streams, from the first on."""
+def block_spans(prefixes: Prefixes, block_size: int) -> Callable[[int], list[tuple[int, int]]]:
+    """Of a request, its streams, and how many blocks lie wholly in them and in those before."""
+    offsets, streams, blocks = prefixes.offsets, prefixes.streams, prefixes.ends // block_size
 
-    def keys_of(request: int) -> list[int]:
-        keys: list[int] = []
-        row = slice(*prefixes.offsets[request : request + 2].tolist())
-        ends = prefixes.ends[row].tolist()
-        for number, end in zip(prefixes.streams[row].tolist(), ends, strict=True):
-            base = number * SPAN
-            keys.extend(range(base + len(keys), base + end // block_size))
-        return keys
+    def spans_of(request: int) -> list[tuple[int, int]]:
+        row = slice(*offsets[request : request + 2].tolist())
+        return list(zip(streams[row].tolist(), blocks[row].tolist(), strict=True))
 
-    return keys_of
+    return spans_of
 
 
 def simulate(

@@ -190,7 +190,7 @@ class Engine:
         for block in idle:
             self.queue.remove(block)
         seq.held, seq.kv = found, past
-        if not seq.preemptions:
+        if not seq.preemptions and not seq.status:
             seq.cached = past
         self.waiting.remove(seq)
         self.running.append(seq)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from experiments.cli.run import main
-from experiments.running import identity
+from experiments.running import versions
 from experiments.running.api import load_study
 from experiments.study.bundled import bundled_studies
 
@@ -167,11 +167,11 @@ def test_nobody_is_told_to_install_somebody_elses_package() -> None:
 
 def test_the_version_is_that_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another package of this name in the environment says nothing about it."""
-    monkeypatch.setattr(identity.metadata, "version", lambda _: "other")
-    identity.headroom_version.cache_clear()
+    monkeypatch.setattr(versions.metadata, "version", lambda _: "other")
+    versions.headroom_version.cache_clear()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     try:
-        assert identity.headroom_version() == project["version"]
-        assert identity.DISTRIBUTION == project["name"] != "headroom"
+        assert versions.headroom_version() == project["version"]
+        assert versions.DISTRIBUTION == project["name"] != "headroom"
     finally:
-        identity.headroom_version.cache_clear()
+        versions.headroom_version.cache_clear()

@@ -162,8 +162,9 @@ def run_measured(
     from experiments.calibrating.calibrate import draw
     from experiments.running.assemble import write_csv
     from experiments.running.folder import Wanted, results_folder
-    from experiments.running.identity import code_digest, machine, versions
+    from experiments.running.identity import code_digest
     from experiments.running.publish import claimed, publish
+    from experiments.running.versions import machine, versions
     from hardware.calibration import save_calibration
 
     started = time.perf_counter()

@@ -8,13 +8,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.cli.command import Parser, between, fail, run_command, seconds, whole_number
+from experiments.cli.command import (
+    Parser,
+    between,
+    called,
+    fail,
+    run_command,
+    seconds,
+    whole_number,
+)
 
 DTYPES = ("float32", "bfloat16", "float16")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m experiments.calibrate", description=__doc__)
+    parser = Parser(prog=called("calibrate"), description=__doc__)
     parser.add_argument("--model", help="catalogue name, or a folder of weights: measured")
     parser.add_argument(
         "--from-kernels", metavar="DIR", help="kernel tables, or the package that brings them"

@@ -7,6 +7,7 @@ message; 130: interrupted.
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from experiments.reporting.terminal import guarded, prepare_process
@@ -21,6 +22,12 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with an option, and end with status 2."""
         self.exit(2, f"error: {message}; --help shows the options\n")
+
+
+def called(command: str) -> str:
+    """Return how this process is told to do what a command does, for its help."""
+    own = Path(sys.argv[0]).stem
+    return f"headroom {command}" if own == "headroom" else f"python -m experiments {command}"
 
 
 def whole_number(text: str, least: int = 1, most: int = 10**9) -> int:

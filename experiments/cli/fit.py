@@ -1,4 +1,4 @@
-"""``python -m experiments.fit_engine RUNS.csv``: constants of an engine from measured runs.
+"""``headroom fit RUNS.csv``: constants of an engine from measured runs.
 
 Prints the block that belongs into ``hardware/engines.yaml``, and how well constants that were
 fitted without a run (or without a model) predict it.
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.cli.command import Parser, between, fail, processes, run_command
+from experiments.cli.command import Parser, between, called, fail, processes, run_command
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -30,7 +30,7 @@ SHOWN = ("ttft_mean_ms", "ttft_p99_ms", "tpot_mean_ms", "itl_mean_ms", "e2e_mean
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m experiments.fit_engine", description=__doc__)
+    parser = Parser(prog=called("fit"), description=__doc__)
     parser.add_argument("runs", type=Path, metavar="RUNS.csv", help="table of measured runs")
     parser.add_argument("--only", default="", metavar="REGEX", help="rows to fit, by run_id")
     parser.add_argument("--constants", default=",".join(DEFAULT), metavar="A,B,...")

@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from experiments.study.document import Loaded
 from experiments.study.errors import RunError, StudyError
@@ -23,16 +23,20 @@ def check_other(loaded: Loaded) -> "MeasuredStudy | TableStudy":
     from experiments.calibrating.measured import check
 
     kind = kind_of(loaded)
-    schema: Any
     if kind == TABLES:
         from experiments.texts.registry import schema_of
 
-        schema = schema_of(loaded)
+        schema: Any = schema_of(loaded)
     else:
-        module_name, schema_name = MEASURED[kind]
-        schema = getattr(import_module(module_name), schema_name)
+        schema = schema_of_kind(kind)
     study: MeasuredStudy | TableStudy = check(schema, loaded)
     return study
+
+
+def schema_of_kind(kind: str) -> "type[MeasuredStudy]":
+    """Return the schema of a kind of ``MEASURED``."""
+    module, schema = MEASURED[kind]
+    return cast("type[MeasuredStudy]", getattr(import_module(module), schema))
 
 
 def run_other(loaded: Loaded, out: str | None, dry_run: bool, overwrite: bool) -> int:

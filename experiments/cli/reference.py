@@ -1,8 +1,8 @@
-"""``python -m experiments.reference``: writes the pages of docs/ that repeat what the code says.
+"""``headroom reference``: writes the pages of docs/ that repeat what the code says.
 
 docs/study_reference.md comes from the schema of a study and the docstrings of its fields,
-docs/metrics.md from ``sim.metrics.METRICS`` and the columns of the tables. A test compares the
-committed pages with what this module writes.
+docs/metrics.md from ``sim.metrics.METRICS`` and the columns of the tables; docs/study.schema.json
+is what ``headroom schema`` prints. A test compares the committed pages with what this writes.
 """
 
 import argparse
@@ -15,7 +15,8 @@ from pydantic import BaseModel
 
 from experiments.calibrating.decoder_vs_simulation import DecoderStudy
 from experiments.calibrating.kv_cache_latency import KvCacheStudy
-from experiments.cli.command import Parser, fail, run_command
+from experiments.cli.command import Parser, called, fail, run_command
+from experiments.cli.study_schema import WRITTEN_BY, schema_text
 from experiments.reporting.stats import WITHOUT_INTERVAL
 from experiments.running.record import is_file
 from experiments.study.bundled import bundled_studies
@@ -34,7 +35,6 @@ TIME_UNITS = {
     "s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds",
     "date": "dates", "date or s": "dates, or seconds since 1970",
 }  # fmt: skip
-WRITTEN_BY = "<!-- Written by `python -m experiments.reference`; change the docstrings instead. -->"
 
 Node = Mapping[str, Any]
 """One (sub)schema in JSON Schema's words."""
@@ -59,7 +59,7 @@ def study_page() -> str:
     }
     parts = [
         "# Reference of the study file",
-        WRITTEN_BY,
+        f"<!-- {WRITTEN_BY} -->",
         "Keys that are not listed here are errors, and so is a text where a number is expected. "
         "`--set` takes the same keys with dots: `--set engine.block_size=32`. Relative paths in a "
         "file start at its folder, those of `--set` at the current folder.",
@@ -107,7 +107,7 @@ def metrics_page() -> str:
     latencies = [name for name in METRICS if name.rsplit("_", 2)[0] in LATENCIES]
     parts = [
         "# Metrics and columns",
-        WRITTEN_BY,
+        f"<!-- {WRITTEN_BY} -->",
         "Times are in seconds and shares are within 0 to 1, in every file. Only the terminal and "
         "the report show milliseconds and percent.",
         "## summary.csv",
@@ -164,7 +164,11 @@ def metrics_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-PAGES = {"study_reference.md": study_page, "metrics.md": metrics_page}
+PAGES = {
+    "study_reference.md": study_page,
+    "metrics.md": metrics_page,
+    "study.schema.json": schema_text,
+}
 
 
 def _model_parts(title: str, model: type[BaseModel], path: str, written: set[str]) -> Iterator[str]:
@@ -279,7 +283,7 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the pages to docs/, or to ``--out``; 2 where a page is not one of ours."""
-    parser = Parser(prog="python -m experiments.reference", description=__doc__)
+    parser = Parser(prog=called("reference"), description=__doc__)
     parser.add_argument("--out", type=Path, default=DOCS, help="folder to write to (docs)")
     return run_command(_write, parser, argv, "some pages may be missing")
 

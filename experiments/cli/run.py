@@ -1,4 +1,4 @@
-"""``python -m experiments.run STUDY``: check a study, run it, leave a results folder behind.
+"""``headroom run STUDY``: check a study, run it, leave a results folder behind.
 
 Results go to stdout, everything else to stderr. Exit status 0: done; 2: something is wrong with the
 study, an option or the machine, said in one message; 130: interrupted, finished runs are kept.
@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.cli.command import Parser, fail, processes, run_command, whole_number
+from experiments.cli.command import Parser, called, fail, processes, run_command, whole_number
+from experiments.cli.listing import print_studies
 
 if TYPE_CHECKING:
     from experiments.running.results import Outcome, Progress
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
     from experiments.study.points import Plan
 
 EXAMPLES = """examples:
-  python -m experiments.run batching_sweep
-  python -m experiments.run batching_sweep --dry-run
-  python -m experiments.run batching_sweep --set engine.block_size=32 --out results/blocks
-  python -m experiments.run batching_sweep --set workload.trace=trace.csv --out results/trace
-  python -m experiments.run my_study.yaml --jobs 8 --seeds 5 --out results/more
+  %(prog)s batching_sweep
+  %(prog)s batching_sweep --dry-run
+  %(prog)s batching_sweep --set engine.block_size=32 --out results/blocks
+  %(prog)s batching_sweep --set workload.trace=trace.csv --out results/trace
+  %(prog)s my_study.yaml --jobs 8 --seeds 5 --out results/more
 """
 
 
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _command(options: argparse.Namespace) -> int:
     if options.list:
-        return _list()
+        return print_studies()
     if options.study is None:
         return fail("expected a study: a path, or a name that --list shows")
     if fault := _executor_fault(options):
@@ -58,7 +59,7 @@ def _executor_fault(options: argparse.Namespace) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog="python -m experiments.run",
+        prog=called("run"),
         description="Simulate LLM serving: run every point of a study and tabulate the results.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -91,17 +92,6 @@ def _parser() -> argparse.ArgumentParser:
         help="check everything, print points, memory and ceilings, simulate nothing",
     )  # fmt: skip
     return parser
-
-
-def _list() -> int:
-    from experiments.study.bundled import bundled_studies
-    from experiments.study.yaml_source import parse_yaml
-
-    for name, path in bundled_studies().items():
-        data = parse_yaml(path.read_text(encoding="utf-8"), path.name).data
-        about = data.get("description", "") if isinstance(data, dict) else ""
-        print(f"{name:<28} {' '.join(str(about).split())}")
-    return 0
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Predict measured runs of real engines: ``python -m experiments.validate RUNS.csv --out DIR``."""
+"""Predict measured runs of real engines: ``headroom validate RUNS.csv --out DIR``."""
 
 import argparse
 import os
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.cli.command import Parser, between, fail, processes, run_command
+from experiments.cli.command import Parser, between, called, fail, processes, run_command
 from experiments.running.folder import Wanted, chosen_folder, results_folder
 from experiments.running.publish import claimed, publish
 from experiments.study.build import check_calibration
@@ -33,7 +33,7 @@ def _command(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m experiments.validate", description=__doc__)
+    parser = Parser(prog=called("validate"), description=__doc__)
     parser.add_argument("runs", type=Path, metavar="RUNS.csv", help="table of measured runs")
     parser.add_argument("--out", required=True, metavar="DIR", help="results folder")
     parser.add_argument(

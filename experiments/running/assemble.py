@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from experiments.running.identity import code_digest, file_digest, machine, versions
+from experiments.running.identity import code_digest, file_digest
 from experiments.running.pieces import PARQUET, read_piece, read_requests
 from experiments.running.sweep import Run
+from experiments.running.versions import machine, versions
 from experiments.study.build import prices_of
 from experiments.study.points import Plan
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.running.identity import ROOT
 from experiments.running.record import MANIFEST, MANIFESTS, SIGNED, Record, RecordKind, unchanged
+from experiments.running.versions import ROOT
 from experiments.running.work_folder import WORK, is_marked, shown, told
 from experiments.study.errors import StudyError
 

@@ -1,63 +1,21 @@
-"""What a result depends on: versions, source code, files; and the key of one run."""
+"""What a result depends on: source code, files, libraries; and the key of one run."""
 
 import hashlib
 import json
-import platform
 import sys
 from dataclasses import asdict
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
+from experiments.running.versions import ROOT
 from experiments.study.build import scenario_of
 from experiments.study.document import Study
 
-ROOT = Path(__file__).resolve().parents[2]
-DISTRIBUTION = "headroom-sim"
-"""Name of the package; ``headroom`` on the package index is another project's."""
 SIMULATED = ("model", "hardware", "workloads", "sim")
 """Packages whose code decides what a run leaves behind."""
-LIBRARIES = ("numpy", "simpy", "pandas", "pyarrow", "scipy", "pydantic")
 NOT_OF_A_RUN = ("name", "description", "sweep", "seeds", "seed", "calibration_draws")
 """Keys of a study that no single run depends on."""
-
-
-@cache
-def headroom_version() -> str:
-    """Return the version of the code that runs: of its checkout, or of the installed package.
-
-    The checkout goes first, since what an environment has installed may be another one.
-    """
-    project = ROOT / "pyproject.toml"
-    if project.is_file():
-        import tomllib
-
-        told = tomllib.loads(project.read_text(encoding="utf-8")).get("project", {})
-        if told.get("name") == DISTRIBUTION:
-            return str(told["version"])
-    return metadata.version(DISTRIBUTION)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of headroom, Python and the libraries that compute."""
-    libraries = {name: metadata.version(name) for name in LIBRARIES}
-    return {"headroom": headroom_version(), "python": platform.python_version(), **libraries}
-
-
-def machine() -> dict[str, Any]:
-    """Return where a study ran, and whether its steps ran compiled; no host name."""
-    import os
-
-    from hardware.compiled import COMPILED
-
-    return {
-        "system": platform.system(),
-        "release": platform.release(),
-        "architecture": platform.machine(),
-        "cores": os.cpu_count(),
-        "engine": "compiled" if COMPILED else "plain Python",
-    }
 
 
 @cache

@@ -151,7 +151,8 @@ def _identity(study: TableStudy) -> str | None:
 
 
 def _facts(study: TableStudy, wall_s: float) -> dict[str, Any]:
-    from experiments.running.identity import code_digest, machine, versions
+    from experiments.running.identity import code_digest
+    from experiments.running.versions import machine, versions
 
     return {
         "kind": study.kind,

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.running.identity import code_digest, digest_of, file_digest, machine, versions
+from experiments.running.identity import code_digest, digest_of, file_digest
+from experiments.running.versions import machine, versions
 from experiments.validation.parity import PICTURES, draw_parity
 from experiments.validation.per_request import PerRequestError, find_file
 from experiments.validation.predict import Plan, Prediction

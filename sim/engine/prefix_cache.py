@@ -3,26 +3,29 @@
     a request of 11 tokens, block_size = 4:   [k0] [k1] [ ]      k: identity of a full block
     another one that begins with 9 of them:   [k0] [k1] [ ]      shares k0 and k1
 
-A full block has an identity, which stands for all tokens from the request's first up to its end. A
-block that nobody holds is free, and keeps its identity and content until it is taken for something
-else: the block that became free first is taken first, and of one request the last block first.
-Two blocks may have the same identity, as in vLLM: the older one is found.
+A full block has an identity, which stands for all tokens from the request's first up to its end:
+the stream that tells them (``workloads.prefixes``), and its place. A block that nobody holds is
+free, and keeps its identity and content until it is taken for something else: the block that became
+free first is taken first, and of one request the last block first. Two blocks may have the same
+identity, as in vLLM: the older one is found. Blocks are kept as runs (``sim.engine.runs``).
 
-Blocks that nobody can look for (partial ones, answers) have no identity here. They are counted and
-not named, and lie in the queue as runs, so that a request costs no more than its named blocks.
-
-vLLM gives every full block an identity (a hash). With ``unhashed_first``, as since 0.24, those that
-are not full go to the front of the queue.
+Blocks that nobody can look for (partial ones, answers) have no identity here; they are only
+counted. vLLM gives every full block an identity (a hash). With ``unhashed_first``, as since 0.23,
+those that are not full go to the front of the queue.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable
+from typing import Final
 
 from sim.engine.kv_cache import BlockPool
-from sim.engine.sequence import Block, Sequence
+from sim.engine.runs import ANONYMOUS, FreeQueue, Run, Texts, place
+from sim.engine.sequence import Sequence
 
-SPAN = 1 << 24
-"""Blocks of one stream that have different identities; far more than any context has."""
+Spans = list[tuple[int, int]]
+"""Streams of a request's text, and behind which of its blocks each of them ends."""
+
+_OWN: Final = -2
+"""Stream of what only the first request can look for; those of the others are below."""
 
 
 class PrefixCache(BlockPool):
@@ -38,8 +41,8 @@ class PrefixCache(BlockPool):
     - Ahead, the token of the step in progress is not known yet, and its block has no identity.
 
     Args:
-        keys_of: identities of the blocks that lie wholly in a request's known text, from the first
-            on; of two streams, or places in one, they differ (see ``SPAN``).
+        spans_of: the streams of a request, and how many of its blocks lie wholly in them and in
+            those before.
         unhashed_first: whether free blocks that are not full are taken before all others.
         ahead: whether steps are planned while the one before is computed.
     """
@@ -48,84 +51,101 @@ class PrefixCache(BlockPool):
         self,
         num_blocks: int,
         block_size: int,
-        keys_of: Callable[[int], list[int]] | None = None,
+        spans_of: Callable[[int], Spans] | None = None,
         unhashed_first: bool = False,
         ahead: bool = False,
     ) -> None:
         super().__init__(num_blocks, block_size)
         self._ahead = ahead
         self._tellers: dict[Sequence, None] = {}  # who runs, with streams beyond the prompt
-        self._keys_of = keys_of
+        self._spans_of = spans_of
         self._unhashed_first = unhashed_first
         self._admissions = 0
-        self.hits: list[Block] = []
-        """What the last search found."""
-        self._idle = 0  # how many of them are free
-        self._found: dict[int, Block] = {}  # the oldest block of each identity
-        self._copies: dict[int, list[Block]] = {}  # the younger ones
-        self._queue: OrderedDict[Block, int] = OrderedDict()  # free blocks, first to go first
-        self._queue[Block(-1, 0)] = num_blocks
+        self.hits: list[tuple[Run, int, int]] = []
+        """What the last search found: of each run, from which block on, and how many."""
+        self._found = 0  # how many blocks that were
+        self._idle = 0  # and how many of them are free
+        self._queue = FreeQueue()
+        self._queue.append(Run(ANONYMOUS, 0, num_blocks, 0, False))
         self._queued = num_blocks  # blocks in the queue; more than free: some were taken since
+        self._texts = Texts(self._queue)
 
     def arrive(self, sequence: Sequence) -> None:
         """A sequence is queued: name the blocks that it may share."""
-        sequence.blocks = []
-        sequence.keys = [] if self._keys_of is None else self._keys_of(sequence.request)
+        sequence.held = []
+        sequence.named_blocks = 0
+        sequence.spans = [] if self._spans_of is None else self._spans_of(sequence.request)
 
     def find(self, sequence: Sequence) -> int:
         """Find the blocks of the longest known beginning; return how many tokens they hold."""
         self._settle()
-        known = self._found
-        hits: list[Block] = []
-        idle, most = 0, (sequence.target_tokens - 1) // self.block_size
-        for key in sequence.keys:
-            if len(hits) == most:
+        self.hits, self._found, self._idle = [], 0, 0
+        most = (sequence.target_tokens - 1) // self.block_size
+        for stream, stop in sequence.spans:
+            stop = min(stop, most)
+            if self._found < stop and not self._find_in(stream, stop):
                 break
-            block = known.get(key)
-            if block is None:
+        return self._found * self.block_size
+
+    def _find_in(self, stream: int, stop: int) -> bool:
+        """Find the next blocks of a stream; say whether all of them up to ``stop``."""
+        runs = self._texts.oldest.get(stream)
+        if runs is None:
+            return False
+        have, at = self._found, place(runs, self._found)
+        while have < stop and 0 <= at < len(runs):
+            run = runs[at]
+            if run.first > have or run.end <= have:
                 break
-            if not block.holders:
-                idle += 1
-            hits.append(block)
-        self.hits, self._idle = hits, idle
-        return len(hits) * self.block_size
+            count = min(run.end, stop) - have
+            self.hits.append((run, have, count))
+            if not run.holders:
+                self._idle += count
+            have += count
+            at += 1
+        self._found = have
+        return have == stop
 
     def lacks(self, tokens: int) -> int:
         """Free blocks that the sequence just looked for takes, those it found included."""
-        return self.blocks(tokens) - len(self.hits) + self._idle
+        return self.blocks(tokens) - self._found + self._idle
 
     def start(self, sequence: Sequence, tokens: int) -> None:
         """That sequence starts: it holds what was found, and blocks of ``tokens`` in all."""
-        hits, queue = self.hits, self._queue
-        for block in hits:
-            if not block.holders:
-                del queue[block]
-            block.holders += 1
+        held: list[tuple[Run, int]] = []
+        for run, first, count in self.hits:
+            run = self._texts.cut(run, first, first + count)
+            if not run.holders:
+                self._queue.remove(run)
+            run.holders += 1
+            held.append((run, count))
         self._queued -= self._idle
         self.free -= self.lacks(tokens)
-        sequence.blocks = hits
+        sequence.held, sequence.named_blocks = held, self._found
         if not sequence.preemptions:
-            sequence.cached_tokens = len(hits) * self.block_size
+            sequence.cached_tokens = self._found * self.block_size
         self._admissions += 1
         sequence.admission = self._admissions
-        if len(sequence.keys) * self.block_size > sequence.prompt_tokens:
+        if _told(sequence) * self.block_size > sequence.prompt_tokens:
             self._tellers[sequence] = None
         self.fill(sequence, tokens)
 
     def fill(self, sequence: Sequence, tokens: int) -> None:
         """Give taken blocks their identities, as far as they are full with ``tokens`` tokens."""
-        blocks, keys, known = sequence.blocks, sequence.keys, self._found
-        full = min(tokens // self.block_size, len(keys))
-        for place in range(len(blocks), full):
-            key = keys[place]
-            block = Block(key, 1)
-            blocks.append(block)
-            if key not in known:
-                known[key] = block
-            elif key in self._copies:
-                self._copies[key].append(block)
-            else:
-                self._copies[key] = [block]
+        full = tokens // self.block_size
+        if sequence.named_blocks >= min(full, _told(sequence)):
+            return
+        held = sequence.held
+        for stream, stop in sequence.spans:
+            stop = min(stop, full)
+            if sequence.named_blocks < stop:
+                last = held[-1][0] if held else None
+                runs, more = self._texts.name(stream, sequence.named_blocks, stop, last)
+                if more:
+                    held[-1] = (held[-1][0], held[-1][1] + more)
+                for run in runs:
+                    held.append((run, run.count))
+                sequence.named_blocks = stop
 
     def tell(self, step: int, coming: int) -> None:
         """Name the full blocks of answers, in the order in which they were filled."""
@@ -135,7 +155,7 @@ class PrefixCache(BlockPool):
         filled: list[tuple[int, int, int, Sequence]] = []
         for sequence in self._tellers:
             known = self._known_tokens(sequence, step + coming)
-            for block in range(len(sequence.blocks), min(known // size, len(sequence.keys))):
+            for block in range(sequence.named_blocks, min(known // size, _told(sequence))):
                 age = known - (block + 1) * size
                 filled.append((-age, sequence.admission, block + 1, sequence))
         filled.sort(key=lambda each: each[:3])
@@ -161,9 +181,12 @@ class PrefixCache(BlockPool):
         """As any; but what was computed can be found again, by this request alone if need be."""
         if self._ahead and sequence.kv_tokens > sequence.target_tokens:
             sequence.kv_tokens = held_tokens - 1
-        keys = sequence.keys
-        own = -(sequence.request + 1) * SPAN
-        keys.extend(range(own + len(keys), own + sequence.kv_tokens // self.block_size))
+        full = sequence.kv_tokens // self.block_size
+        if full > _told(sequence):
+            own = _OWN - sequence.request
+            if sequence.spans and sequence.spans[-1][0] == own:
+                sequence.spans.pop()
+            sequence.spans.append((own, full))
         self.tell(step, 0)
         self._release(sequence, held_tokens)
 
@@ -172,24 +195,22 @@ class PrefixCache(BlockPool):
         self._tellers.pop(sequence, None)
         self.fill(sequence, sequence.kv_tokens)
         self._settle()
-        queue, blocks = self._queue, sequence.blocks
-        sequence.blocks = []
         full = sequence.kv_tokens // self.block_size
-        unnamed, unhashed = full - len(blocks), self.blocks(held_tokens) - full
+        unnamed, unhashed = full - sequence.named_blocks, self.blocks(held_tokens) - full
         freed = unnamed + unhashed
         if unhashed and self._unhashed_first:
-            first = Block(-1, 0)
-            queue[first] = unhashed
-            queue.move_to_end(first, last=False)
+            self._queue.put_first(Run(ANONYMOUS, 0, unhashed, 0, False))
         else:
             unnamed += unhashed
         if unnamed:
-            queue[Block(-1, 0)] = unnamed
-        for block in reversed(blocks):
-            block.holders -= 1
-            if not block.holders:
-                queue[block] = 1
-                freed += 1
+            self._queue.append(Run(ANONYMOUS, 0, unnamed, 0, False))
+        for run in reversed(held_runs(sequence)):
+            run.holders -= 1
+            if not run.holders:
+                run.rest = None
+                self._queue.append(run)
+                freed += run.count
+        sequence.held, sequence.named_blocks = [], 0
         self._queued += freed
         self.give(freed)
 
@@ -198,58 +219,64 @@ class PrefixCache(BlockPool):
 
         ``take`` only counts, so that decoding costs what it costs without a cache.
         """
-        queue = self._queue
         surplus = self._queued - self.free
         self._queued = self.free
         while surplus:
-            block, count = queue.popitem(last=False)
-            if block.key != -1 or count <= surplus:
-                surplus -= count
-                if block.key != -1:
-                    self._forget(block)
+            run = self._queue.first()
+            count = min(run.count, surplus)
+            if count == run.count:
+                self._queue.remove(run)
+            if run.stream == ANONYMOUS:
+                run.count -= count
             else:
-                queue[block] = count - surplus
-                queue.move_to_end(block, last=False)
-                surplus = 0
+                self._texts.forget(run, count)
+            surplus -= count
 
-    def _forget(self, block: Block) -> None:
-        copies = self._copies.get(block.key)
-        if copies is None:
-            del self._found[block.key]
-            return
-        if self._found[block.key] is block:
-            self._found[block.key] = copies.pop(0)
-        else:
-            copies.remove(block)
-        if not copies:
-            del self._copies[block.key]
-
-    def check_cache(self, held: list[list[Block]]) -> None:
-        """Compare holders and queue with what the requests hold, block by block.
-
-        Args:
-            held: the named blocks of every request that holds any.
+    def check_cache(self, running: list[Sequence]) -> None:
+        """Compare holders and queue with what the requests hold, run by run.
 
         Raises:
-            AssertionError: names the numbers that disagree.
+            AssertionError: names what disagrees.
         """
         self._settle()
-        holders: dict[Block, int] = {}
-        for blocks in held:
-            for block in blocks:
-                holders[block] = holders.get(block, 0) + 1
-        for block, count in holders.items():
-            if block.holders != count or block in self._queue:
+        holders: dict[Run, int] = {}
+        for sequence in running:
+            for run in held_runs(sequence):
+                holders[run] = holders.get(run, 0) + 1
+        for run, count in holders.items():
+            if run.holders != count or run.after is not None:
                 raise AssertionError(
-                    f"block {block.key} counts {block.holders} holders, {count} requests hold it"
+                    f"stream {run.stream} from block {run.first} on counts {run.holders} holders, "
+                    f"{count} requests hold it"
                 )
-        queued = sum(self._queue.values())
+        free = self._queue.runs()
+        queued = sum([run.count for run in free])
         if not queued == self._queued == self.free:
             raise AssertionError(f"{queued} blocks are queued, {self.free} are free")
-        known = {*self._found.values(), *(one for each in self._copies.values() for one in each)}
-        named = {block for block in self._queue if block.key != -1}
+        known = self._texts.everyone()
+        named = {run for run in free if run.stream != ANONYMOUS}
         if known != named | set(holders):
             raise AssertionError(
-                f"{len(known)} blocks can be found, {len(named)} free and {len(holders)} held ones "
-                "have an identity: expected the same blocks"
+                f"{len(known)} runs can be found, {len(named)} free and {len(holders)} held ones "
+                "have an identity: expected the same runs"
             )
+
+
+def held_runs(sequence: Sequence) -> list[Run]:
+    """Return the runs that a sequence holds, as they were split since."""
+    runs: list[Run] = []
+    for run, count in sequence.held:
+        left = count - run.count
+        runs.append(run)
+        while left:
+            rest = run.rest
+            assert rest is not None
+            run = rest
+            left -= run.count
+            runs.append(run)
+    return runs
+
+
+def _told(sequence: Sequence) -> int:
+    """How many blocks of a sequence can have an identity."""
+    return sequence.spans[-1][1] if sequence.spans else 0

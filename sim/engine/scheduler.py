@@ -19,11 +19,11 @@ has ended. (``Batch.steps`` tells the simulator how far the next change is; it c
     host    plan n+1        plan n+2          plan n+3
                  ^ arrives: first seen by plan n+2
 
-Host time hides behind the GPU's (which is for the prices to say), but whoever plans does not know
-yet what the step in progress brings: an arrival is seen one step later, and a request that ends
-keeps its seat and its blocks for one step more. It gets no further token, as an end by length is
-known beforehand. If the plan is empty, one waits for the step in progress and plans again. Who is
-given up by the client is in the next step still, which was planned before; its token is nobody's.
+Host time hides behind the GPU's, but whoever plans does not know yet what the step in progress
+brings: an arrival is seen one step later, and a request that ends keeps its seat and its blocks for
+one step more. It gets no further token: its end by length is known beforehand. If the plan is
+empty, one waits for the step in progress and plans again. Who is given up by the client is in the
+next step still, which was planned before; its token is nobody's.
 """
 
 from math import inf
@@ -66,7 +66,7 @@ class Scheduler:
         self.token_budget = token_budget
         self.watermark_blocks = watermark_blocks
         self.longest_request_tokens = (pool.num_blocks - watermark_blocks) * pool.block_size + 1
-        """Prompt and output together. The last token of an output is never put into the cache."""
+        """Prompt and output together; the last token is never put into the cache."""
         self.wake_s = inf
         """After ``next_batch`` gave None: when to ask again."""
         self.tokens_to_prefill = 0
@@ -133,8 +133,7 @@ class Scheduler:
         for sequence in self.unwanted:
             if not sequence.leaves:
                 tokens -= sequence.prompt_tokens + sequence.generated_tokens
-                if sequence.finish_step >= 0:
-                    tokens -= step - sequence.joined_step
+                tokens -= step - sequence.joined_step if sequence.finish_step >= 0 else 0
         return tokens
 
     def fits(self, prompt_tokens: int, output_tokens: int) -> bool:

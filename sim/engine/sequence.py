@@ -2,16 +2,7 @@
 
 from math import inf
 
-
-class Block:
-    """A block of a prefix cache with an identity, or a run of free blocks without."""
-
-    __slots__ = ("holders", "key")
-
-    def __init__(self, key: int, holders: int) -> None:
-        self.key = key
-        self.holders = holders
-        """Requests that hold the block; 0: it is free."""
+from sim.engine.runs import Run
 
 
 class Sequence:
@@ -25,10 +16,12 @@ class Sequence:
     """Behind a client: where it was sent."""
     admission: int
     """With a prefix cache: the how-manieth admission this was."""
-    blocks: list[Block]
-    """With a prefix cache: the named blocks that it holds, its first ones."""
-    keys: list[int]
-    """With a prefix cache: identities of its first blocks."""
+    held: list[tuple[Run, int]]
+    """With a prefix cache: the runs of its first blocks, and how many blocks each had then."""
+    named_blocks: int
+    """With a prefix cache: how many blocks these are."""
+    spans: list[tuple[int, int]]
+    """With a prefix cache: streams of its text, and behind which of its blocks each ends."""
 
     joined_step: int
     """Decode steps of its engine when it began to decode."""
@@ -38,18 +31,18 @@ class Sequence:
     __slots__ = (
         "admission",
         "arrival_s",
-        "blocks",
         "cached_tokens",
         "finish_step",
         "first_scheduled_s",
         "first_token_s",
         "generated_tokens",
+        "held",
         "joined_row",
         "joined_step",
-        "keys",
         "kv_tokens",
         "last_token_s",
         "leaves",
+        "named_blocks",
         "output_tokens",
         "preemptions",
         "prefills",
@@ -57,6 +50,7 @@ class Sequence:
         "prompt_tokens",
         "replica",
         "request",
+        "spans",
         "target_tokens",
         "waits",
     )

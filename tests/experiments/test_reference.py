@@ -15,7 +15,7 @@ from sim.result import REQUEST_COLUMNS
 @pytest.mark.parametrize("name", reference.PAGES)
 def test_committed_page_is_what_the_code_says(name: str) -> None:
     committed = (reference.DOCS / name).read_text(encoding="utf-8")
-    assert committed == reference.PAGES[name](), f"run python -m experiments.reference: {name}"
+    assert committed == reference.PAGES[name](), f"run headroom reference: {name}"
 
 
 def test_pages_are_written_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.engine.chunked_prefill import ChunkedPrefill
-from sim.engine.prefix_cache import PrefixCache
-from sim.engine.sequence import Block, Sequence
+from sim.engine.prefix_cache import PrefixCache, held_runs
+from sim.engine.runs import Run
+from sim.engine.sequence import Batch, Sequence
 from sim.engine.waiting import waiting_queue
 from sim.engine_config import EngineConfig
 from sim.metrics import summarise
-from sim.simulation import block_keys, simulate
+from sim.simulation import block_spans, simulate
 from tests.sim import small
 from tests.sim.test_against_reference import assert_equal_to_reference
 from workloads.prefixes import prompt_prefixes
@@ -28,7 +29,7 @@ def same_prompt(*prompt_tokens: int) -> Prefixes:
 def caching(
     prefixes: Prefixes, num_blocks: int = 100, max_num_seqs: int = 4, order: str = "fcfs"
 ) -> ChunkedPrefill:
-    pool = PrefixCache(num_blocks, 4, block_keys(prefixes, 4))
+    pool = PrefixCache(num_blocks, 4, block_spans(prefixes, 4))
     return ChunkedPrefill(pool, waiting_queue(order), max_num_seqs, 16)
 
 
@@ -43,7 +44,7 @@ def log(scheduler: ChunkedPrefill, *sequences: Sequence) -> Log:
         scheduler.admit(each)
     events: Log = []
     while (batch := scheduler.next_batch(0.0)) is not None:
-        cache_of(scheduler).check_cache([each.blocks for each in scheduler.running])
+        cache_of(scheduler).check_cache([*scheduler.running])
         ended = [each.request for each in scheduler.complete(batch)]
         chunks = [(s.request, *c) for s, c in zip(batch.prefills, batch.chunks, strict=True)]
         events.append((batch.decodes, chunks, ended))
@@ -131,9 +132,24 @@ def test_an_answer_is_found_by_the_prompt_that_goes_on_from_it() -> None:
     assert log(scheduler, row(1, 13, 1)) == [(0, [(1, 5, 8)], [1])]
 
 
+def test_a_long_prompt_is_one_run_and_two_when_half_of_it_is_shared() -> None:
+    names = prompt_prefixes(np.array([4000, 2001]), prompt_id=np.zeros(2, dtype=np.int64))
+    scheduler = caching(names, num_blocks=3000)
+    first, second = row(0, 4000, 1000), row(1, 2001, 1)
+    scheduler.admit(first)
+    for _ in range(250):  # 16 tokens each
+        scheduler.complete(scheduler.next_batch(0.0) or Batch())
+    assert [run.count for run in held_runs(first)] == [1000]
+    scheduler.admit(second)
+    scheduler.next_batch(0.0)
+    assert second.cached_tokens == 2000
+    assert [run.count for run in held_runs(first)] == [500, 500]
+    assert [run.count for run in held_runs(second)] == [500]
+
+
 def pool_of_three(unhashed_first: bool = False) -> PrefixCache:
     """Three blocks of four; the first of every text is the same."""
-    return PrefixCache(3, 4, lambda _: [7], unhashed_first)
+    return PrefixCache(3, 4, lambda _: [(7, 1)], unhashed_first)
 
 
 def held(pool: PrefixCache, tokens: int) -> Sequence:
@@ -146,18 +162,18 @@ def held(pool: PrefixCache, tokens: int) -> Sequence:
     return each
 
 
-def found(pool: PrefixCache) -> list[Block]:
+def found(pool: PrefixCache) -> list[Run]:
     probe = row(1, 5, 1)
     pool.arrive(probe)
     pool.find(probe)
-    return pool.hits
+    return [run for run, _, _ in pool.hits]
 
 
 def test_the_oldest_of_equal_blocks_is_found_and_the_next_when_it_is_gone() -> None:
     pool = pool_of_three()
     rows = [held(pool, 4) for _ in range(3)]
     for each in rows:
-        assert found(pool) == each.blocks
+        assert found(pool) == held_runs(each)
         pool.end([each], 0)
         pool.take(1)  # takes what has just become free
     assert found(pool) == []
@@ -175,10 +191,11 @@ def test_blocks_that_are_not_full_can_be_reused_first() -> None:
 
 def test_the_cache_names_what_disagrees() -> None:
     pool = pool_of_three()
-    blocks = held(pool, 4).blocks
-    with pytest.raises(AssertionError, match="block 7 counts 1 holders, 2 requests hold it"):
-        pool.check_cache([blocks, blocks])
-    with pytest.raises(AssertionError, match="1 blocks can be found, 0 free and 0 held ones"):
+    each = held(pool, 4)
+    wrong = "stream 7 from block 0 on counts 1 holders, 2 requests hold it"
+    with pytest.raises(AssertionError, match=wrong):
+        pool.check_cache([each, each])
+    with pytest.raises(AssertionError, match="1 runs can be found, 0 free and 0 held ones"):
         pool.check_cache([])
 
 
@@ -210,13 +227,13 @@ def _step(scheduler: ChunkedPrefill) -> None:
     scheduler.complete(batch, batch.steps)
     step = scheduler.decoding.step
     pool, held = cache_of(scheduler), 0
-    shared: set[Block] = set()
+    shared: set[Run] = set()
     for each in scheduler.running:
         decoded = step - each.joined_step if each.finish_step >= 0 else 0
-        held += pool.blocks(each.kv_tokens + decoded) - len(each.blocks)
-        shared.update(each.blocks)
-    pool.check_integrity(held + len(shared))
-    pool.check_cache([each.blocks for each in scheduler.running])
+        held += pool.blocks(each.kv_tokens + decoded) - each.named_blocks
+        shared.update(held_runs(each))
+    pool.check_integrity(held + sum(run.count for run in shared))
+    pool.check_cache([*scheduler.running])
 
 
 def test_much_preemption_and_sharing_equals_the_reference() -> None:

@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Sequence
 
+from model.nearest import closest
+
 
 class ConfigError(ValueError):
     """A config file that is unreadable, incomplete, ill-typed or inconsistent."""
@@ -14,6 +16,13 @@ class UnknownArchitectureError(ValueError):
 
 class UnknownModelError(ValueError):
     """A name that is neither in the catalogue nor a path to a config file."""
+
+
+def one_of(word: object, choices: Sequence[str]) -> str:
+    """Say which word was expected: the nearest first, then all of them."""
+    found = closest(word, choices)
+    expected = f"xpected one of {', '.join(choices)}"
+    return f"did you mean {found}? E{expected}" if found else f"e{expected}"
 
 
 def nearest(name: str, known: Sequence[str], cutoff: float = 0.4) -> str:

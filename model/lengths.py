@@ -7,7 +7,7 @@ smallest of the keys that give positions, times the factor of the rotary scaling
 
 from collections.abc import Mapping
 
-from model.errors import ConfigError, nearest
+from model.errors import ConfigError, one_of
 
 Config = Mapping[str, object]
 
@@ -98,12 +98,9 @@ def _scalings(config: Config) -> list[Config]:
 
 
 def _kind(scaling: Config) -> str:
-    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    kind = scaling.get("rope_type") or scaling.get("type") or "default"
     if kind not in ROPE_TYPES:
-        raise ConfigError(
-            f"rope_type = {kind!r} is not modelled, expected one of {', '.join(ROPE_TYPES)}"
-            f"{nearest(str(kind), ROPE_TYPES)}"
-        )
+        raise ConfigError(f"rope_type = {kind!r} is not modelled, {one_of(kind, ROPE_TYPES)}")
     return str(kind)
 
 

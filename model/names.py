@@ -11,13 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from model.aliases import ALIASES, Alias
-from model.quantization.words import QUANTIZATION_WORDS, Told, told_by
+from model.quantization.words import Told, tells_weights, told_by
 
 VARIANTS = frozenset(
     (
         "hf", "instruct", "chat", "it", "base", "pt", "sft", "dpo", "turbo", "meta", "thinking",
-        "dynamic", "quantized", "block", "bf16", "fp16", "f16", "half", "g128", "128g",
-        "smoothquant", "online", "tensor", "channel", "kv", "python", "unsloth",
+        "python",
     )
 )  # fmt: skip
 """Words that change neither shape nor precision."""
@@ -85,7 +84,7 @@ def _candidates(words: list[str]) -> Iterator[str]:
     A date goes only beside a size: it is all that tells mistral-large-2407 from mistral-large-2512.
     """
     yield _joined(words)
-    words = [word for word in words if not _tells_weights(word)]
+    words = [word for word in words if not tells_weights(word)]
     yield _joined(words)
     yield _joined([word for word in words if word != "meta"])
     words = [word for word in words if word not in VARIANTS]
@@ -93,11 +92,6 @@ def _candidates(words: list[str]) -> Iterator[str]:
     if any(_SIZE.fullmatch(word) for word in words):
         words = words[:1] + [word for word in words[1:] if not _DATE.fullmatch(word)]
         yield _joined(words)
-
-
-def _tells_weights(word: str) -> bool:
-    known = word in QUANTIZATION_WORDS and word not in VARIANTS
-    return known or bool(re.fullmatch(r"w\d+a\d+|\d+bits?", word))
 
 
 def _joined(words: list[str]) -> str:

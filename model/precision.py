@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeVar
 
-from model.errors import nearest
+from model.errors import one_of
 from model.quantization.methods import SETTINGS, check_setting
 from model.quantization.scheme import Scheme
 from model.quantization.weights import PLAIN, Weights, uniform
@@ -109,8 +109,7 @@ def check_kv_dtype(name: str) -> str:
     if name in KV_NOT_MODELLED:
         raise ValueError(f"not modelled, expected one of {', '.join(KV_DTYPES)}")
     if name not in KV_DTYPES:
-        known = tuple(KV_DTYPES)
-        raise ValueError(f"expected one of {', '.join(known)}{nearest(name, known)}")
+        raise ValueError(one_of(name, tuple(KV_DTYPES)))
     return name
 
 
@@ -129,8 +128,5 @@ def _named(quantization: str) -> Weights:
 
 def _lookup(setting: str, name: str, known: dict[str, T]) -> T:
     if name not in known:
-        names = tuple(known)
-        raise ValueError(
-            f"{setting} = {name!r}, expected one of {', '.join(names)}{nearest(name, names)}"
-        )
+        raise ValueError(f"{setting} = {name!r}: {one_of(name, tuple(known))}")
     return known[name]

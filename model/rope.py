@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from model.errors import nearest
+from model.errors import one_of
 
 ROPE_TYPES = ("default", "linear", "llama3")
 """Kinds of frequency scaling that the decoder computes."""
@@ -69,8 +69,7 @@ def _rope_type(scaling: Mapping[str, object] | None) -> str:
     kind = str(scaling.get("rope_type", scaling.get("type", "default")))
     if kind not in ROPE_TYPES:
         raise ValueError(
-            f"rope_type(={kind!r}) is not computed by the decoder, expected one of "
-            f"{', '.join(ROPE_TYPES)}{nearest(kind, ROPE_TYPES)}"
+            f"rope_type(={kind!r}) is not computed by the decoder, {one_of(kind, ROPE_TYPES)}"
         )
     return kind
 

@@ -1,12 +1,13 @@
 """Finds a model by its name, published or of the catalogue, or by a path to its config.json."""
 
+import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from model.errors import ConfigError, UnknownArchitectureError, UnknownModelError, nearest
+from model.errors import ConfigError, UnknownArchitectureError, UnknownModelError
 from model.from_config import spec_from_config
 from model.lengths import MOST_POSITIONS, positions_of
 from model.names import ModelName, looks_like_path, plain_name, resolve_name
@@ -89,21 +90,25 @@ def resolve_model(name: str) -> ModelName:
         raise UnknownModelError(f"model = {name!r}: {error}") from None
     if found is None:
         raise UnknownModelError(
-            f"model = {name!r} is neither in the catalogue nor a path that exists, "
-            f"expected a path to a config.json or one of {', '.join(catalogue())}{_typo(name)}"
+            f"model = {name!r} is neither in the catalogue nor a path that exists, {_typo(name)}"
+            f"xpected a path to a config.json or one of {', '.join(catalogue())}"
         )
     return found
 
 
 def _typo(name: str) -> str:
-    """The name that was meant, if but letters differ: other numbers or words are another model."""
+    """The name that was meant, if but letters differ: other numbers or words are another model.
+
+    It stands before what is expected.
+    """
 
     def shape(text: str) -> list[object]:
         return [text.count("-"), *(character for character in text if character.isdigit())]
 
     plain = plain_name(name)
     alike = [one for one in catalogue() if shape(one) == shape(plain)]
-    return nearest(plain, alike, cutoff=0.85)
+    found = difflib.get_close_matches(plain, alike, n=1, cutoff=0.85)
+    return f"did you mean {found[0]}? E" if found else "e"
 
 
 def _exists(path: Path) -> bool:

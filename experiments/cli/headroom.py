@@ -68,7 +68,8 @@ def _command(options: argparse.Namespace) -> int:
 
 
 def _unknown(word: str) -> int:
-    from experiments.study.errors import one_of, show
+    from experiments.study.errors import show
+    from model.errors import one_of
 
     return fail(f"command {show(word)}: {one_of(word, tuple(COMMANDS))}")
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from experiments.study.errors import StudyError, one_of, show
+from experiments.study.errors import StudyError, show
+from model.errors import one_of
 
 STUDIES = Path(__file__).parents[1] / "studies"
 """Where the bundled studies live."""

@@ -67,10 +67,3 @@ def nearest(word: object, choices: Sequence[str]) -> str:
     """Return ``"; did you mean X?"`` for the closest choice, or nothing when none is close."""
     found = closest(word, choices)
     return f"; did you mean {found}?" if found else ""
-
-
-def one_of(word: object, choices: Sequence[str]) -> str:
-    """Say which word was expected: the nearest first, then all of them."""
-    found = closest(word, choices)
-    expected = f"xpected one of {', '.join(choices)}"
-    return f"did you mean {found}? E{expected}" if found else f"e{expected}"

@@ -1,7 +1,8 @@
 """What kinds of studies there are. ``experiments.cli.kinds`` runs those that are not serving."""
 
 from experiments.study.document import Loaded
-from experiments.study.errors import Problem, StudyError, one_of, show
+from experiments.study.errors import Problem, StudyError, show
+from model.errors import one_of
 
 MEASURED = {
     "decoder_vs_simulation": ("experiments.calibrating.decoder_vs_simulation", "DecoderStudy"),

@@ -7,8 +7,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from experiments.study import vllm_keys
-from experiments.study.errors import MAX_SHOWN, nearest, one_of, show
+from experiments.study.errors import MAX_SHOWN, nearest, show
 from experiments.study.yaml_source import Path
+from model.errors import one_of
 
 Node = dict[str, Any]
 """One (sub)schema in JSON Schema's words."""

@@ -42,7 +42,10 @@ _PLAIN = r"[+]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
 _THOUSANDS = r"\d{1,3}(?:(?P<mark>[,_ '\u202f\u00a0])\d{3})(?:(?P=mark)\d{3})*(?:\.\d+)?"
 _CELL = re.compile(rf"[~≈]?\s*(?P<number>{_THOUSANDS}|{_PLAIN})\s*(?P<unit>\D*)")
 
-_OFF = re.compile(r"(off|false|no|not|none|disabled?|0(\.0*)?)\b")
+_OFF = re.compile(
+    r"(off|false|no(?! (info|data|mention))|not (enabled|used|active|on|set)|none|disabled?"
+    r"|0(\.0*)?)\b"
+)
 _ON = re.compile(r"(on|true|yes|enabled?|1)\b")
 _REMARK = re.compile(r"\s*[(\[{]([^)\]}]*)[)\]}]")
 _NUMBERLESS = re.compile(r"(?<=\S)\s*\((?:(?!(?<!\w)\d)[^()])*\)$")
@@ -50,10 +53,11 @@ _NUMBERLESS = re.compile(r"(?<=\S)\s*\((?:(?!(?<!\w)\d)[^()])*\)$")
 _VARIANT = re.compile(r"pcie|sxm\d?|nvl|mig|\d+g\.\d+gb|\d+\s*gi?b|max-?q|super|ti\b")
 """Words in a remark that make another GPU of it."""
 _COUNTED = re.compile(
-    r"^\d+\s*[x×*]\s*(?=\D)|^\d{1,3}\s+(?=[a-z])(?!gi?b?\b)|(?<=\w)\s*[x×*]\s*\d+$",  # noqa: RUF001
+    r"^\d+\s*[x×*]\s*(?=\D)|^\d{1,3}\s+(?=[a-z])(?!gi?b?\b)|(?<=\w)(?:\s+[x×*]\s*\d{1,3}|[x×*]\d{1,2})$",  # noqa: RUF001
     re.IGNORECASE,
 )
-"""How many there are, before or behind the name: ``8x H100``, ``8 H100``, ``H100 x 8``."""
+"""How many there are, before or behind the name: ``8x H100``, ``8 H100``, ``H100 x 8``, ``H100x8``;
+not the X of ``RTX 4090``."""
 _MEMORY = re.compile(r"(\d+)\s*gi?b?\b", re.IGNORECASE)
 
 

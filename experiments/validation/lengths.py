@@ -21,6 +21,8 @@ PROMPTS_PER_SET = 100
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _ALONE = rf"(?<![\w.\-/]){_NUMBER}(?![\w%]|[.,]\d|-\w)"
 """A number that is no part of a name: not the 2 and the 70 of ``llama2-70b``."""
+_NO_BOUND = r"(?<!up to )(?<!at most )(?<!at least )(?<!less than )(?<!more than )(?<!max )"
+"""Before a number that bounds lengths and is no mean of them."""
 _FIXED = r"\b(?:fixed|const(?:ant)?|exact(?:ly)?|always|target)\b"
 _SAID = (
     rf"[~≈]\s*{_NUMBER}(?![\w%]|\.\d)",
@@ -28,7 +30,7 @@ _SAID = (
     rf"|len(?:gth)?s?|at|of|is)\b)*\s*[:=]?\s*{_ALONE}",
     r"\b(?:isl|osl|(?:\w+_)?(?:input|output|prompt)[ _-]?(?:len(?:gth)?|tokens?))\s*[:=]\s*"
     rf"{_ALONE}",
-    rf"{_ALONE}\s*(?:tokens?\b|toks?\b|target\b|fixed\b)",
+    rf"{_NO_BOUND}{_ALONE}\s*(?:tokens?\b|toks?\b|target\b|fixed\b)",
     rf"^{_NUMBER}\s*(?:$|[(;,])",
 )
 """Where words say a mean; any other number in them may be a version, a round or a model's size."""

@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from model.errors import nearest
+from model.errors import one_of
 from model.quantization.modules import Names
 from model.shape import DecoderSpec
 
@@ -39,8 +39,7 @@ ExpertCount = Annotated[int, Field(gt=0, le=65_536)]
 
 def _activation(name: str) -> str:
     if name not in ACTIVATIONS:
-        known = tuple(ACTIVATIONS)
-        raise ValueError(f"expected one of {', '.join(known)}{nearest(name, known)}")
+        raise ValueError(one_of(name, tuple(ACTIVATIONS)))
     return ACTIVATIONS[name]
 
 

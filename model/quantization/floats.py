@@ -1,6 +1,6 @@
 """Formats of 8 and 4 bit floating-point numbers: fp8, FBGEMM, MXFP4 and ModelOpt."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -44,7 +44,7 @@ class _Fp8(SectionKeys):
     activation_scheme: str | None = None
     modules_to_not_convert: list[str] | None = None
     ignored_layers: list[str] | None = None
-    kv_cache_scheme: dict[str, Any] | None = None
+    kv_cache_scheme: dict[str, Any] | Literal["static"] | None = None
     kv_cache_quant_algo: str | None = None
 
 
@@ -61,8 +61,12 @@ class _ModelOpt(SectionKeys):
     quantized_layers: dict[str, _Layer] = Field(default_factory=dict)
 
 
-def stores_fp8(scheme: dict[str, Any] | None, algorithm: str | None = None) -> bool:
+def stores_fp8(
+    scheme: dict[str, Any] | Literal["static"] | None, algorithm: str | None = None
+) -> bool:
     """Tell whether a ``kv_cache_scheme`` or ``kv_cache_quant_algo`` means an fp8 KV cache.
+
+    AutoFP8 writes ``static`` instead of a scheme.
 
     Raises:
         ConfigError: another kind of quantized cache.
@@ -71,6 +75,8 @@ def stores_fp8(scheme: dict[str, Any] | None, algorithm: str | None = None) -> b
         raise refused(f"kv_cache_quant_algo = {algorithm!r}", "is not modelled, expected FP8")
     if not scheme:
         return algorithm is not None and bool(algorithm)
+    if scheme == "static":
+        return True
     if scheme.get("num_bits", 8) != 8 or scheme.get("type", "float") != "float":
         raise refused(f"kv_cache_scheme = {scheme}", "is not modelled, expected 8 bits of float")
     return True

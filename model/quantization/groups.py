@@ -142,13 +142,19 @@ class _QuarkNumbers(SectionKeys):
 class _QuarkLayer(SectionKeys):
     weight: _QuarkNumbers | None = None
     input_tensors: _QuarkNumbers | None = None
+    output_tensors: _QuarkNumbers | None = None
+
+
+class _QuarkExport(SectionKeys):
+    kv_cache_group: list[str] | None = None
 
 
 class _Quark(SectionKeys):
     global_quant_config: _QuarkLayer | None = None
     layer_quant_config: dict[str, _QuarkLayer] = Field(default_factory=dict)
     exclude: list[str] | None = None
-    kv_cache_quant_config: dict[str, Any] | None = None
+    kv_cache_quant_config: dict[str, _QuarkLayer] | None = None
+    export: _QuarkExport = Field(default_factory=_QuarkExport)
 
 
 def quark(section: Section) -> Said:
@@ -166,9 +172,23 @@ def quark(section: Section) -> Said:
             return None
         return next((scheme for matches, scheme in special if matches(name)), usual)
 
-    return Said(
-        method="quark", choose=choose, listed=left_out, kv_fp8=bool(keys.kv_cache_quant_config)
-    )
+    return Said(method="quark", choose=choose, listed=left_out, kv_fp8=_quark_kv_fp8(keys))
+
+
+def _quark_kv_fp8(keys: _Quark) -> bool:
+    """Tell whether the outputs of the key and value projections, so the cache, are fp8.
+
+    Newer files say it in ``kv_cache_quant_config``; older ones among the layers, for the
+    projections that ``export.kv_cache_group`` names.
+    """
+    group = keys.export.kv_cache_group or ()
+    layers = [layer for name, layer in keys.layer_quant_config.items() if name in group]
+    layers += (keys.kv_cache_quant_config or {}).values()
+    outputs = [layer.output_tensors for layer in layers if layer.output_tensors]
+    for output in outputs:
+        if not output.dtype.startswith("fp8"):
+            raise refused(f"{output.dtype} KV cache of quark", "is not modelled, expected fp8")
+    return bool(outputs)
 
 
 def _quark_scheme(layer: _QuarkLayer) -> Scheme | None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from model.errors import ConfigError, nearest
+from model.errors import ConfigError, one_of
 from model.quantization.floats import fbgemm_fp8, fp8, modelopt, mxfp4
 from model.quantization.groups import compressed_tensors, quark
 from model.quantization.integers import auto_round, awq, bitsandbytes, gptq, hqq
@@ -125,7 +125,7 @@ def check_setting(name: str) -> str:
         return spelled
     if spelled in NOT_MODELLED:
         raise ValueError(f"not modelled, expected one of {', '.join(_OWN)}")
-    raise ValueError(f"expected one of {', '.join(_OWN)}{nearest(spelled, _OWN)}")
+    raise ValueError(one_of(spelled, _OWN))
 
 
 def read_section(section: Mapping[str, object]) -> Said:
@@ -147,9 +147,7 @@ def read_section(section: Mapping[str, object]) -> Said:
     known = ", ".join(READERS)
     if method in NOT_MODELLED:
         raise ConfigError(f"quant_method = {told!r} is not modelled, expected one of {known}")
-    raise ConfigError(
-        f"quant_method = {told!r}: expected one of {known}{nearest(name, [*READERS])}"
-    )
+    raise ConfigError(f"quant_method = {told!r}: {one_of(name, [*READERS])}")
 
 
 def _unsaid(section: Mapping[str, object]) -> str:

@@ -1,6 +1,8 @@
 """What the words of a published name say of its weights, where there is no checkpoint to read."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from model.quantization.scheme import (
     AWQ,
@@ -17,7 +19,7 @@ from model.quantization.scheme import (
     Scheme,
     grouped,
 )
-from model.quantization.weights import Weights, uniform
+from model.quantization.weights import LAYERS, Part, Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +30,19 @@ class Told:
     """vLLM's name of the method that checkpoints of such names use."""
     scheme: Scheme
     kv_fp8: bool = False
-    inner_mlps_only: bool = False
-    """Attention, and the MLPs of the first and the last layer, stay in 16 bits."""
+    kept: tuple[str, ...] = ()
+    """Matrices of every layer that stay in 16 bits."""
+    inner_layers_only: bool = False
+    """The first and the last layer stay in 16 bits, too."""
 
     def weights(self, layers: int, source: str) -> Weights:
         """Return the storage of a model of so many layers."""
-        if not self.inner_mlps_only:
-            return uniform(self.scheme, self.method, source)
-        parts = ((self.scheme, tuple(range(1, layers - 1))), (None, (0, layers - 1)))
-        return Weights((("mlp_up", parts), ("mlp_down", parts)), self.method, source)
+        parts: tuple[Part, ...] = ((self.scheme, None),)
+        if self.inner_layers_only:
+            parts = ((self.scheme, tuple(range(1, layers - 1))), (None, (0, layers - 1)))
+        kept: Part = (None, None)
+        of_modules = (*((name, (kept,)) for name in self.kept), (LAYERS[0], parts))
+        return Weights(of_modules, self.method, source)
 
 
 _CT = "compressed-tensors"
@@ -45,6 +51,7 @@ _WORDS: tuple[tuple[tuple[str, ...], Told], ...] = (
     (("awq",), Told("awq", AWQ)),
     (("bnb", "8bit"), Told("bitsandbytes", INT8_ONLY)),
     (("bnb",), Told("bitsandbytes", NF4)),
+    (("nf4",), Told("bitsandbytes", NF4)),
     (("gptq", "int8"), Told("gptq", _GPTQ8)),
     (("gptq", "8bit"), Told("gptq", _GPTQ8)),
     (("gptq",), Told("gptq", GPTQ)),
@@ -73,31 +80,72 @@ _WORDS: tuple[tuple[tuple[str, ...], Told], ...] = (
 
 _REFUSED = ("gguf", "exl2", "exl3", "aqlm", "squeezellm", "hqq", "torchao", "quip", "w4a8", "mlx")
 QUANTIZATION_WORDS = frozenset(word for words, _ in _WORDS for word in words) | {*_REFUSED}
+DETAILS = frozenset(
+    (
+        "quantized", "dynamic", "block", "online", "tensor", "channel", "kv", "g128", "128g",
+        "smoothquant", "unsloth", "bf16", "fp16", "f16", "half",
+    )
+)  # fmt: skip
+"""Words that say of the weights no more than others do."""
+_BITS = re.compile(r"w(\d+)a\d+|(\d+)bits?|int(\d+)")
+_CHECKPOINT = ", expected a path to the checkpoint's config.json"
+_UNTOLD = (
+    ((), ("unsloth", "bnb"), "which modules of an unsloth-bnb checkpoint stay in 16 bits"),
+    (("cyankiwi", "cpatonn"), ("awq",), "the groups of these AWQ checkpoints"),
+)
+"""Publishers (none: all), words, and what only the checkpoint says."""
 
+ATTENTION = ("qkv_proj", "o_proj")
 BLOCKS = ("qwen3",)
 """Families whose publishers store fp8 in 128 x 128 blocks."""
 
 
-def told_by(words: list[str], publisher: str) -> Told | None:
+def tells_weights(word: str) -> bool:
+    """Tell whether a word of a name is about its weights, and not about its shape."""
+    return word in QUANTIZATION_WORDS or word in DETAILS or bool(_BITS.fullmatch(word))
+
+
+def told_by(words: Sequence[str], publisher: str) -> Told | None:
     """Return what the words of a name say; None for 16 bits.
 
-    ``publisher`` is the organisation before the name: Qwen's own fp8 checkpoints have blocks from
-    Qwen3 on, NVIDIA's are ModelOpt's, Meta's quantize the MLPs between the first and the last.
+    ``publisher`` is the organisation before the name, whose habits count (``_as_published``).
 
     Raises:
-        ValueError: a format that is not modelled.
+        ValueError: a format that is not modelled, or that only the checkpoint tells.
     """
+    words = [re.sub(r"^(\d+bit)s$", r"\1", word) for word in words]
     for word in (*words, *publisher.split("-")[:1]):
         if word in _REFUSED:
             raise ValueError(f"{word} weights are not modelled")
     present = set(words)
-    for wanted, told in _WORDS:
-        if not present.issuperset(wanted):
-            continue
-        if told.method == "fp8" and publisher == "meta-llama":
-            return Told("fbgemm_fp8", FP8_CHANNEL, inner_mlps_only=True)
-        if told.method == "fp8" and publisher == "nvidia":
-            return Told("modelopt", told.scheme, told.kv_fp8)
-        own = publisher in ("", "qwen") and words[0].startswith(BLOCKS)
-        return Told("fp8", FP8_BLOCKS) if own and told == Told("fp8", FP8_TENSOR) else told
-    return None
+    told = next((told for wanted, told in _WORDS if present.issuperset(wanted)), None)
+    for word in words:
+        found = _BITS.fullmatch(word)
+        bits = int(found[1] or found[2] or found[3]) if found else None
+        if bits is not None and (told is None or told.scheme.bits != bits):
+            method = f" of {told.method}" if told else ""
+            raise ValueError(f"{word} weights{method} are not modelled by name{_CHECKPOINT}")
+    for who, wanted, what in _UNTOLD:
+        if present.issuperset(wanted) and publisher in (who or (publisher,)):
+            raise ValueError(f"the name does not tell {what}{_CHECKPOINT}")
+    return told and _as_published(told, words, publisher)
+
+
+def _as_published(told: Told, words: Sequence[str], publisher: str) -> Told:
+    """Return what a publisher's habits add.
+
+    Qwen's own fp8 checkpoints have blocks from Qwen3 on. Meta's quantize the MLPs between the first
+    and the last. NVIDIA's are ModelOpt's, and their hf_quant_config.json asks for an fp8 KV cache.
+    Red Hat's of Llama 4 leave attention alone (``ignore`` of their config.json).
+    """
+    plain_fp8 = told == Told("fp8", FP8_TENSOR)
+    if publisher == "meta-llama" and plain_fp8:
+        return Told("fbgemm_fp8", FP8_CHANNEL, kept=ATTENTION, inner_layers_only=True)
+    if publisher == "nvidia" and told.scheme.compute in ("fp8", "fp4"):
+        method = "modelopt" if told.scheme.compute == "fp8" else "modelopt_fp4"
+        return replace(told, method=method, kv_fp8=True)
+    if publisher in ("redhatai", "neuralmagic") and list(words[:2]) == ["llama", "4"]:
+        return replace(told, kept=ATTENTION)
+    if publisher in ("", "qwen") and words[0].startswith(BLOCKS) and plain_fp8:
+        return Told("fp8", FP8_BLOCKS)
+    return told

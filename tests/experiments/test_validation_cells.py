@@ -130,6 +130,7 @@ def test_the_shape_of_gamma_gaps_stands_in_its_column_or_in_the_words() -> None:
     ("spec", "mean"),
     [
         ("Open dataset for llama2-70b, see the rules of round 4", None),
+        ("up to 2048 tokens", None),
         ("llama-3.1-70b synthetic", None),
         ("ShareGPT_V3, 2024-06", None),
         ("max 2048", None),
@@ -175,6 +176,9 @@ def test_prose_without_a_length_is_a_reason() -> None:
         ("H100 (80 GB, PCIe)", "h100-pcie"),
         ("8 H100 SXM (80GB)", "h100-sxm"),
         ("H100 x 8", "h100-sxm"),
+        ("H100x8", "h100-sxm"),
+        ("RTX 4090", "rtx-4090"),
+        ("2x RTX 4090 (x2)", "rtx-4090"),
         ("2*A100-80G?", "a100-80gb-sxm"),
         ("L40S", "l40s"),
     ],
@@ -234,7 +238,8 @@ def test_modes_and_caches() -> None:
 @pytest.mark.parametrize(
     ("text", "on"),
     [("on(v1 default)", True), ("Enabled", True), ("1", True), ("off", False), ("no", False),
-     ("not set", False), ("disabled", False), ("0", False), ("default", None), ("", None)],
+     ("not set", False), ("disabled", False), ("0", False), ("default", None), ("", None),
+     ("not stated in the report", None), ("not enabled", False)],
 )  # fmt: skip
 def test_switches(text: str, on: bool | None) -> None:
     assert cells.switched_on(text) is on

@@ -261,7 +261,10 @@ def test_folders_without_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("scaling", "message"),
     [
-        ({"rope_type": "llama-3", "factor": 8}, r"rope_type = 'llama-3' is .*nearest: llama3"),
+        (
+            {"rope_type": "llama-3", "factor": 8},
+            r"rope_type = 'llama-3' is .*did you mean llama3\?",
+        ),
         ({"type": "yarn", "factor": 8}, r"rope_type\(='yarn'\) is not computed"),
         ({"type": "linear"}, r"factor\(=None\) must be a number > 0"),
         (

@@ -23,6 +23,7 @@ TINY = {
         ({}, 8192),
         ({"rope_scaling": None}, 8192),
         ({"rope_scaling": {"type": "linear", "factor": 4.0}}, 32_768),
+        ({"rope_scaling": {"rope_type": None, "type": "linear", "factor": 4.0}}, 32_768),
         ({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, 16_384),
         ({"rope_scaling": {"rope_type": "ntk", "factor": 2.5}}, 20_480),
         ({"rope_scaling": {"rope_type": "dynamic", "alpha": 1000.0}}, 8192),
@@ -82,7 +83,10 @@ def test_longest_request(changes: dict[str, Any], length: int) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rope_scaling": {"type": "yarnn", "factor": 4.0}}, "'yarnn' is not .*; nearest: yarn"),
+        (
+            {"rope_scaling": {"type": "yarnn", "factor": 4.0}},
+            r"'yarnn' is not modelled, did you mean yarn\? Expected one of",
+        ),
         ({"rope_scaling": {"type": "linear", "factor": "4"}}, "factor = 4 of the rotary scaling"),
         ({"rope_scaling": {"type": "linear", "factor": -1.0}}, "expected a number above 0"),
         ({"rope_scaling": {"type": "linear", "factor": float("nan")}}, "factor = nan"),

@@ -48,7 +48,7 @@ def test_names_of_the_catalogue_mean_themselves(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "method", "scheme", "kv_fp8"),
     [
-        ("nvidia/Llama-3.1-8B-Instruct-FP8", "modelopt", "fp8", False),
+        ("nvidia/Llama-3.1-8B-Instruct-FP8", "modelopt", "fp8", True),
         ("neuralmagic/Meta-Llama-3-8B-Instruct-FP8-KV", "fp8", "fp8", True),
         ("RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8-dynamic", "compressed-tensors", None, False),
         ("Qwen/Qwen3-32B-FP8", "fp8", "fp8, 128 x 128 blocks", False),
@@ -73,7 +73,7 @@ def test_names_of_the_catalogue_mean_themselves(name: str) -> None:
             "int8, channels",
             False,
         ),
-        ("nvidia/Llama-3.3-70B-Instruct-NVFP4", "modelopt_fp4", "fp4, groups of 16", False),
+        ("nvidia/Llama-3.3-70B-Instruct-NVFP4", "modelopt_fp4", "fp4, groups of 16", True),
         (
             "unsloth/Llama-3.2-1B-Instruct-bnb-4bit",
             "bitsandbytes",
@@ -102,6 +102,42 @@ def test_metas_own_fp8_leaves_attention_and_two_layers_out() -> None:
     assert held / 2**30 == pytest.approx(56.73, abs=0.01)
 
 
+def test_red_hats_llama_4_leaves_attention_out() -> None:
+    """112,885,671,936 bytes: ``ignore`` of its config.json names the projections of attention."""
+    spec = load_spec("RedHatAI/Llama-4-Scout-17B-16E-Instruct-FP8-dynamic")
+    weights = spec.checkpoint.weights
+    assert weights.of("qkv_proj", range(48)) == weights.of("o_proj", range(48)) == ((None, 48),)
+    assert "fp8, channels in part of the layers, from its name" in str(weights)
+    held = rank_weight_bytes(spec, precision=precision(quantization=weights), tp=1)
+    assert held == pytest.approx(112_885_671_936, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "someone/Llama-3.1-8B-Instruct-GPTQ-3bit",
+        "someone/Llama-3.1-8B-Instruct-AWQ-8bit",
+        "someone/Llama-3.1-8B-Instruct-w3a16",
+        "someone/Llama-3.1-8B-Instruct-6bit",
+        "someone/Llama-3.1-8B-Instruct-FP8-INT4",
+        "unsloth/Llama-3.1-8B-Instruct-unsloth-bnb-4bit",
+        "cyankiwi/Qwen3-4B-Instruct-2507-AWQ-4bit",
+    ],
+)
+def test_what_only_the_checkpoint_tells(name: str) -> None:
+    """Neither 16 bits nor the method's usual bits are a guess that people buy GPUs on."""
+    with pytest.raises(
+        UnknownModelError, match=r"expected a path to the checkpoint's config\.json"
+    ):
+        load_spec(name)
+
+
+@pytest.mark.parametrize("word", ["4bit", "4bits", "BNB-NF4"])
+def test_four_bits_have_several_spellings(word: str) -> None:
+    weights = load_spec(f"someone/Llama-3.1-8B-Instruct-{word}").checkpoint.weights
+    assert (weights.method, str(weights.main)[:3]) == ("bitsandbytes", "nf4")
+
+
 @pytest.mark.parametrize("word", ["GGUF", "exl2", "AQLM-2Bit", "HQQ"])
 def test_words_of_formats_that_are_not_modelled(word: str) -> None:
     with pytest.raises(UnknownModelError, match="weights are not modelled"):
@@ -115,6 +151,8 @@ def test_words_of_formats_that_are_not_modelled(word: str) -> None:
         ("Qwen/Qwen2.5-7B", "qwen2.5-7b", 131_072),
         ("Qwen/Qwen2.5-7B-Instruct", "qwen2.5-7b", 32_768),
         ("Qwen/Qwen2.5-7B-Instruct-AWQ", "qwen2.5-7b", 32_768),
+        ("RedHatAI/Qwen2.5-7B-Instruct-quantized.w8a8", "qwen2.5-7b", 32_768),
+        ("RedHatAI/Qwen2.5-7B-Instruct-FP8-dynamic", "qwen2.5-7b", 32_768),
         ("Qwen/Qwen2.5-14B-Instruct-1M", "qwen2.5-14b", 1_010_000),
         ("Qwen/Qwen2.5-Coder-32B-Instruct", "qwen2.5-32b", 32_768),
         ("Qwen/Qwen2.5-Math-7B", "qwen2.5-7b", 4096),

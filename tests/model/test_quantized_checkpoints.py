@@ -46,6 +46,17 @@ INT8 = {"num_bits": 8, "type": "int", "strategy": "channel", "symmetric": True}
 FLOAT8 = {"num_bits": 8, "type": "float", "strategy": "channel", "symmetric": True}
 
 
+FP8_NUMBERS = {"dtype": "fp8_e4m3", "qscheme": "per_tensor"}
+
+
+def quark_fp8(**keys: Any) -> dict[str, Any]:
+    layer = {"weight": FP8_NUMBERS, "input_tensors": FP8_NUMBERS}
+    told = layer | {"output_tensors": FP8_NUMBERS}
+    layers = {"*k_proj": told, "*v_proj": told}
+    section = {"quant_method": "quark", "exclude": ["lm_head"], "global_quant_config": layer}
+    return section | {"layer_quant_config": layers} | keys
+
+
 def spec_of(section: dict[str, Any] | None, base: dict[str, Any] = LLAMA) -> DecoderSpec:
     config = base if section is None else base | {"quantization_config": section}
     return spec_from_config(config, "tiny")
@@ -297,6 +308,11 @@ def test_parts_of_a_joined_matrix_must_agree() -> None:
         ({"quantization": {"quant_algo": None, "kv_cache_quant_algo": "FP8"}}, True),
         ({"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": None}}, False),
         ({"quant_method": "awq", "bits": 4, "group_size": 128}, False),
+        # As AutoFP8 and AMD's Quark write it.
+        ({"quant_method": "fp8", "activation_scheme": "static", "kv_cache_scheme": "static"}, True),
+        (quark_fp8(export={"kv_cache_group": ["*k_proj", "*v_proj"]}), True),
+        (quark_fp8(export={"kv_cache_group": []}), False),
+        (quark_fp8(kv_cache_quant_config={"*k_proj": {"output_tensors": FP8_NUMBERS}}), True),
     ],
 )
 def test_a_kv_cache_in_fp8(section: dict[str, Any], fp8: bool) -> None:
@@ -308,7 +324,7 @@ def test_a_kv_cache_in_fp8(section: dict[str, Any], fp8: bool) -> None:
     [
         ({"quant_method": "aqlm"}, "quant_method = 'aqlm' is not modelled, expected one of gptq"),
         ({"quant_method": "torchao"}, "quant_method = 'torchao' is not modelled"),
-        ({"quant_method": "gptqq"}, "quant_method = 'gptqq': .*; nearest: gptq"),
+        ({"quant_method": "gptqq"}, r"quant_method = 'gptqq': did you mean gptq\? Expected one of"),
         ({"bits": 4}, "quant_method is missing"),
         ({"quant_method": "gptq", "bits": 5}, "bits = 5: expected one of 2, 3, 4, 8"),
         ({"quant_method": "gptq", "bits": "many"}, "bits = 'many': expected a valid integer"),

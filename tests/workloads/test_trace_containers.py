@@ -7,6 +7,7 @@ import json
 import lzma
 import os
 import zipfile
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -95,6 +96,9 @@ SHAPES = {
     ).encode(),
     "Parquet": lambda frame: saved(frame, pd.DataFrame.to_parquet),
     "Parquet of floats": lambda frame: saved(frame.astype(float), pd.DataFrame.to_parquet),
+    "Parquet of decimals": lambda frame: saved(
+        frame.astype(str).map(Decimal), pd.DataFrame.to_parquet
+    ),
     "Parquet of texts": lambda frame: saved(frame.astype(str), pd.DataFrame.to_parquet),
     "Feather": lambda frame: saved(frame, pd.DataFrame.to_feather),
 }

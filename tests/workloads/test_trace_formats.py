@@ -269,11 +269,52 @@ def test_all_that_is_told_of_a_trace(written):
     assert note.endswith("; replayed: 2 of them over 0.5 s, 2 times as fast")
 
 
+@pytest.mark.parametrize("key", ["chat_id", "parent_chat_id", "turn"])
+def test_any_key_of_a_chat_tells_bailian(written, key):
+    """Read as Mooncake's, its seconds would be a thousand times too fast."""
+    path = written(lines(mooncake(5.5, 20, 3, **{key: 1}), mooncake(8.25, 21, 4, **{key: 2})))
+    requests = read_trace(path)
+    assert requests.arrival_s.tolist() == [0, 2.75]
+    assert "format bailian" in requests.notes[0]
+
+
+def test_block_ids_in_a_table_are_lists_as_text(written):
+    header = "timestamp,input_length,output_length,hash_ids\n"
+    path = written(f'{header}0,1024,5,"[0, 1]"\n1000,1024,5,"[0, 2]"\n')
+    assert "hash_ids of blocks of 512 tokens" in read_trace(path).notes[0]
+    with pytest.raises(TraceError, match=r":2: hash_ids = '\[0, 1', expected a list"):
+        read_trace(written(f'{header}0,1024,5,"[0, 1"\n'))
+
+
+def test_times_of_litellm_as_numbers_in_a_table(written):
+    text = "startTime,prompt_tokens,completion_tokens\n1700000000.5,9,3\n1700000002.0,8,4\n"
+    requests = read_trace(written(text))
+    assert requests.arrival_s.tolist() == [0, 1.5]
+    assert "times read as seconds" in requests.notes[0]
+
+
+def test_a_lone_conversation_is_refused_as_many_are(written):
+    record = {"messages": [{"role": "user", "content": "hello"}]}
+    for text in (lines(record), lines(record, record), json.dumps([record])):
+        with pytest.raises(TraceError, match="messages hold text, whose length in tokens"):
+            read_trace(written(text))
+
+
+def test_a_column_that_may_be_a_time_is_named(written):
+    told = "if arrival_ms holds the arrivals, name it arrival_s, in seconds"
+    with pytest.raises(TraceError, match=f"lengths without arrival times.*{told}"):
+        read_trace(written("arrival_ms,prompt_tokens,output_tokens\n0,5,5\n"))
+    with pytest.raises(TraceError, match=r"beside arrivals$"):
+        read_trace(written("prompt_tokens,output_tokens\n5,5\n"))
+
+
 def test_seconds_under_the_keys_of_milliseconds(written):
     path = written(lines(*(mooncake(second, 9, 3) for second in (0, 3, 6, 11))))
     (note,) = read_trace(path).notes
     assert "4 requests over 0.011 s (272.7 per second)" in note
     assert "if they are seconds, set workload.trace_time_unit: s" in note
+    slow = written(lines(*(mooncake(second, 9, 3) for second in (0, 60))), "slow")
+    assert "if they are seconds, set workload.trace_time_unit: s" in read_trace(slow).notes[0]
     requests = read_trace(path, time_unit="s")
     assert requests.arrival_s.tolist() == [0, 3, 6, 11]
     assert "times read as seconds" in requests.notes[0]

@@ -8,7 +8,7 @@ from workloads.traces.errors import printable
 from workloads.traces.fields import UNIT_WORDS
 from workloads.traces.format import TraceFormat
 
-HASTY_PER_S = 100.0
+HASTY_PER_S = 10.0
 """A mean rate above which times in ms may be seconds that were taken for ms."""
 
 

@@ -54,7 +54,7 @@ class ArrowFile(Source):
             source = _seekable(self.path, reader, packing)
             batches = _batches(source, self._kind, names)
             while True:
-                batch = self._checked(self.path, lambda: next(batches, None))
+                batch = self._checked(self.path, lambda: _plain(next(batches, None)))
                 if batch is None:
                     return
                 yield batch
@@ -90,6 +90,16 @@ def _batches(source: Any, kind: str, names: list[str]) -> Iterator[pa.RecordBatc
     file = pa.ipc.open_file(source)
     for number in range(file.num_record_batches):
         yield file.get_batch(number).select(names)
+
+
+def _plain(batch: pa.RecordBatch | None) -> pa.RecordBatch | None:
+    """Return a batch whose decimal columns, as databases export them, are floats."""
+    if batch is None or not any(pa.types.is_decimal(kind) for kind in batch.schema.types):
+        return batch
+    columns = [
+        one.cast(pa.float64()) if pa.types.is_decimal(one.type) else one for one in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 def _as_numpy(column: pa.Array, field: Field) -> Array:

@@ -5,6 +5,7 @@ partial. Files with other blocks have the same keys; the lengths tell: a prompt 
 ``n`` ids has blocks of ``B`` tokens with ``floor(L / B) <= n <= ceil(L / B)``.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
@@ -40,7 +41,12 @@ class Ids:
         return "a list of whole numbers, or of texts"
 
     def parse(self, value: object) -> list[Id]:
-        """Return a list of ids as it stands in a file. Raises ValueError."""
+        """Return a list of ids as it stands in a file, also as a text. Raises ValueError."""
+        if isinstance(value, str) and value.lstrip().startswith("["):
+            try:
+                value = json.loads(value)
+            except (ValueError, RecursionError):
+                raise ValueError(self.expected) from None
         if not isinstance(value, list) or set(map(type, value)) not in ({int}, {str}, set()):
             raise ValueError(self.expected)
         return value

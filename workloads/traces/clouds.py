@@ -1,8 +1,9 @@
 """Traces of public clouds whose prompts are told by the identities of their blocks, and ServeGen.
 
 Mooncake and Bailian have the same keys; the time of the one is in ms, of the other in seconds, and
-``chat_id`` tells them apart. ServeGen writes no file of its own: its requests hold ``request_id``,
-``timestamp`` in seconds and ``data``, either nested as its dataclass is or beside each other.
+any key of a chat (``chat_id``, ``parent_chat_id``, ``turn``) tells them apart. ServeGen writes no
+file of its own: its requests hold ``request_id``, ``timestamp`` in seconds and ``data``, either
+nested as its dataclass is or beside each other.
 """
 
 from workloads.traces.format import TraceFormat
@@ -10,15 +11,18 @@ from workloads.traces.format import TraceFormat
 _SERVEGEN = "alibaba/ServeGen: requests of generate_workload"
 
 FORMATS = (
-    TraceFormat(
-        "bailian",
-        "timestamp",
-        "input_length",
-        "output_length",
-        "alibaba-edu/qwen-bailian-usagetraces-anon",
-        marks=("chat_id",),
-        blocks="hash_ids",
-        block_tokens=16,
+    *(
+        TraceFormat(
+            "bailian",
+            "timestamp",
+            "input_length",
+            "output_length",
+            "alibaba-edu/qwen-bailian-usagetraces-anon",
+            marks=(mark,),
+            blocks="hash_ids",
+            block_tokens=16,
+        )
+        for mark in ("chat_id", "parent_chat_id", "turn")
     ),
     TraceFormat(
         "mooncake",

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from workloads.traces.errors import TraceError
-from workloads.traces.formats import recognised
+from workloads.traces.formats import recognised, unread
 
 GUIDELLM_GROUPS = ("successful", "incomplete", "errored")
 
@@ -21,6 +21,8 @@ def records_of(document: object, *, alone: bool) -> Iterator[object]:
         yield from _guidellm(document["benchmarks"])
     elif columns := _columns(document):
         yield from _rows_of(columns)
+    elif unread(document):
+        yield document
     elif alone and (lists := [one for one in document.values() if _lists_of_records(one)]):
         if len(lists) > 1 and recognised(list(document)) is None:
             raise TraceError("holds several lists of records, expected one")

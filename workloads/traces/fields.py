@@ -164,6 +164,13 @@ def time_field(name: str, unit: str) -> Field:
     return Whole(name, smallest=0) if unit == "ns" else Real(name)
 
 
+def is_number(value: object) -> bool:
+    """Tell whether a value is a number, perhaps as a text."""
+    return isinstance(value, int | float) or (
+        isinstance(value, str) and _NUMBER.fullmatch(value.strip()) is not None
+    )
+
+
 def has_zone(text: str) -> bool:
     """Tell whether a date ends in a zone."""
     found = _DATE.fullmatch(text.strip())

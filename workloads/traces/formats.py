@@ -7,7 +7,7 @@ allowed and ignored. Where two formats would do, the one with arrival times is m
 import difflib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from workloads.traces import clients, clouds, logs, simulators, tables
@@ -94,6 +94,11 @@ def recognised(
     return None
 
 
+def unread(names: Collection[str]) -> str | None:
+    """Return why files with these keys are known and cannot be replayed; None for all others."""
+    return next((words for keys, words in UNREAD if keys <= set(names)), None)
+
+
 def check_once(form: TraceFormat, names: Sequence[str]) -> None:
     """Refuse a file that has a needed column twice. Raises TraceError."""
     counts = Counter(map(_plain, names))
@@ -129,9 +134,8 @@ def _unknown(names: Sequence[str]) -> str:
         return "holds no rows"
     if any(re.fullmatch(r"[0-9]+\.input_tokens", name) for name in names):
         return WINDOWS
-    for keys, words in UNREAD:
-        if keys <= set(names):
-            return f"{words}; or count tokens and write arrival_s, prompt_tokens, output_tokens"
+    if words := unread(names):
+        return f"{words}; or count tokens and write arrival_s, prompt_tokens, output_tokens"
     if sum(_is_value(name) for name in names) * 2 > len(names):
         return WINDOWS
     there = listed(list(names))

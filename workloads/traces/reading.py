@@ -14,7 +14,16 @@ from workloads.traces.blocks import BlocksError, prefixes_of_blocks, prefixes_of
 from workloads.traces.containers import BINARY_COLUMNS, opened
 from workloads.traces.csv_files import CsvFile
 from workloads.traces.errors import TraceError, shown
-from workloads.traces.fields import MOST_TOKENS, UNITS_PER_S, Array, Field, Unit, Whole, time_field
+from workloads.traces.fields import (
+    MOST_TOKENS,
+    UNITS_PER_S,
+    Array,
+    Field,
+    Unit,
+    Whole,
+    is_number,
+    time_field,
+)
 from workloads.traces.format import TraceFormat
 from workloads.traces.formats import check_once, find_format
 from workloads.traces.json_files import JsonFile
@@ -236,7 +245,7 @@ def _unit(source: Source, form: TraceFormat, given: Unit | None) -> str:
     if unit == "date or s":
         name = form.named(form.time)
         first = next(source.rows([name]), (0, {}))[1].get(name)
-        unit = "s" if isinstance(first, int | float) else "date"
+        unit = "s" if is_number(first) else "date"
     if given is None:
         return unit
     if unit == "date":

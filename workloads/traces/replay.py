@@ -10,6 +10,7 @@ Not covered: what a trace does not tell, i.e. sessions, cancelled requests, and 
 
 import difflib
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,9 @@ from workloads.traces.fields import Unit, Whole
 from workloads.traces.format import TraceFormat
 from workloads.traces.reading import look_into, read_recorded
 from workloads.traces.rows import read_rows
+
+_TIME = re.compile(r"time|arriv|date|created|(^|_)(ts|start)(_|$)", re.I)
+"""Names of columns that may hold the time of a request."""
 
 
 def read_trace(
@@ -53,10 +57,7 @@ def read_trace(
     )
     times = recorded.time_s
     if times is None:
-        raise TraceError(
-            f"{path}: format {recorded.format.name} holds lengths without arrival times; "
-            f"write lengths: {{trace: {path.name}}} beside arrivals"
-        )
+        raise TraceError(f"{path}: {_without_times(path, recorded.format.name)}")
     low = 0 if start_s is None else int(np.searchsorted(times, start_s, side="left"))
     high = len(times) if stop_s is None else int(np.searchsorted(times, stop_s, side="left"))
     high = high if limit is None else min(high, low + limit)
@@ -120,6 +121,16 @@ def no_column(name: str, names: list[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"; nearest: {near[0]}" if near else ""
     return f"no column {name!r}, expected one of {listed(names)}{hint}"
+
+
+def _without_times(path: Path, format: str) -> str:
+    """Say what to do with lengths alone; a column that may be a time has no name that tells it."""
+    told = next((name for name in look_into(path).names if _TIME.search(name)), None)
+    timed = f"; if {told} holds the arrivals, name it arrival_s, in seconds" if told else ""
+    return (
+        f"format {format} holds lengths without arrival times; write lengths: "
+        f"{{trace: {path.name}}} beside arrivals{timed}"
+    )
 
 
 def _replayed(arrival_s: Floats, recorded: int, rate_scale: float) -> str:

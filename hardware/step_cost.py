@@ -287,12 +287,7 @@ def step_cost(
         ValueError: ``tp`` does not divide the model; no link between GPUs; a limit below 1.
         UnsupportedPrecisionError: the GPU lacks the arithmetic.
     """
-    for name, limit in (("max_tokens", max_tokens), ("max_seqs", max_seqs)):
-        if not 1 <= limit <= MOST_TABULATED:
-            raise ValueError(
-                f"{name} = {limit} of one step, expected 1 to {MOST_TABULATED}; "
-                "engine.max_num_batched_tokens, max_model_len and max_num_seqs decide"
-            )
+    _check_limits(max_tokens=max_tokens, max_seqs=max_seqs)
     group = Group(spec=spec, gpu=gpu, tp=tp, precision=precision)
     prices = prices_of(gpu, calibration, fused=fused)
     host = prices.host
@@ -318,3 +313,12 @@ def step_cost(
         attention_work=summed_attention_work(group),
         bare_sequence_s=sequence_s,
     )
+
+
+def _check_limits(**limits: int) -> None:
+    for name, limit in limits.items():
+        if not 1 <= limit <= MOST_TABULATED:
+            raise ValueError(
+                f"{name} = {limit} of one step, expected 1 to {MOST_TABULATED}; "
+                "engine.max_num_batched_tokens, max_model_len and max_num_seqs decide"
+            )

@@ -18,8 +18,8 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from hardware.gpu import Gpu
-from hardware.kernels import Kernels
-from hardware.surface import Surface
+from hardware.prices.kernels import Kernels
+from hardware.prices.surface import Surface
 from hardware.uncertainty import check_covariance
 from hardware.yaml_file import read_yaml, validated
 from model.nearest import closest

@@ -8,7 +8,7 @@ them, and prefill chunks ``(chunk_tokens, past_tokens)``. Its price is
 where the tokens' share (projections, MLP or experts, norms, all-reduces) depends on the number of
 tokens only, and the sequences' share (LM head, gather of the logits) on the number of sequences
 only: both are tables. Attention of all decodes is made of straight lines over the sum of their
-contexts (``hardware.attention_prices``), of each chunk what ``hardware.chunk_cost`` says.
+contexts (``hardware.prices.lines``), of each chunk what ``hardware.prices.chunks`` says.
 
 Not covered: kernels do not overlap, and sampling costs what ``sequence_overhead_s`` says.
 """
@@ -20,14 +20,20 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from hardware.attention_prices import chunk_cost, decode_pieces
 from hardware.calibration import DATASHEET, Calibration
-from hardware.chunk_cost import ChunkCost
 from hardware.gpu import Gpu
-from hardware.interconnect import all_gather_s, all_reduce_s
-from hardware.operator_prices import AttentionTerm, attention_work, operators_s, operators_work
+from hardware.group import Group
+from hardware.prices.choose import prices_of
+from hardware.prices.chunks import ChunkCost
+from hardware.prices.together import (
+    all_reduces_s,
+    chunk_cost,
+    decode_pieces,
+    gather_s,
+    summed_attention_work,
+)
+from hardware.prices.work import AttentionTerm, operators_work
 from hardware.step_prices import Piece, StepPrices
-from model.ops import rank_vocabulary, sequence_operators, token_operators
 from model.precision import Precision
 from model.spec import DecoderSpec
 
@@ -281,71 +287,38 @@ def step_cost(
         ValueError: ``tp`` does not divide the model; no link between GPUs; a limit below 1.
         UnsupportedPrecisionError: the GPU lacks the arithmetic.
     """
-    for name, limit in (("max_tokens", max_tokens), ("max_seqs", max_seqs)):
+    _check_limits(max_tokens=max_tokens, max_seqs=max_seqs)
+    group = Group(spec=spec, gpu=gpu, tp=tp, precision=precision)
+    prices = prices_of(gpu, calibration, fused=fused)
+    host = prices.host
+    step_s = host.step_s if step_overhead_s is None else step_overhead_s
+    each_s = host.sequence_s if sequence_overhead_s is None else sequence_overhead_s
+    tokens, sequences = np.arange(max_tokens + 1.0), np.arange(max_seqs + 1.0)
+    of_tokens, of_sequences = group.token_operators(tokens), group.sequence_operators(sequences)
+    token_s = prices.operators_s(of_tokens, spec.num_layers)
+    sequence_s = prices.operators_s(of_sequences, 0)
+    if tp > 1:
+        token_s = token_s + all_reduces_s(group, prices, tokens)
+        sequence_s = sequence_s + gather_s(group, prices, sequences)
+    return StepCost(
+        idle_start_s=host.idle_start_s,
+        overhead_s=step_s + spec.num_layers * host.layer_s,
+        token_s=token_s.tolist(),
+        sequence_s=(sequence_s + each_s * sequences).tolist(),
+        sliding_window=spec.sliding_window,
+        decode_pieces=decode_pieces(group, prices, max_seqs),
+        chunk_cost=chunk_cost(group, prices),
+        token_work=operators_work(of_tokens),
+        sequence_work=operators_work(of_sequences),
+        attention_work=summed_attention_work(group),
+        bare_sequence_s=sequence_s,
+    )
+
+
+def _check_limits(**limits: int) -> None:
+    for name, limit in limits.items():
         if not 1 <= limit <= MOST_TABULATED:
             raise ValueError(
                 f"{name} = {limit} of one step, expected 1 to {MOST_TABULATED}; "
                 "engine.max_num_batched_tokens, max_model_len and max_num_seqs decide"
             )
-    if step_overhead_s is None:
-        step_overhead_s = calibration.step_overhead_s
-    if sequence_overhead_s is None:
-        sequence_overhead_s = calibration.sequence_overhead_s
-    tokens, sequences = np.arange(max_tokens + 1.0), np.arange(max_seqs + 1.0)
-    of_tokens = token_operators(spec, tokens, precision=precision, tp=tp)
-    of_sequences = sequence_operators(spec, sequences, precision=precision, tp=tp)
-    token_s = operators_s(of_tokens, gpu, calibration)
-    sequence_s = operators_s(of_sequences, gpu, calibration)
-    if tp > 1:
-        token_s = token_s + _all_reduces_s(spec, tokens, gpu, tp, precision, calibration)
-        sequence_s = sequence_s + _gather_s(spec, sequences, gpu, tp, precision, calibration)
-    return StepCost(
-        idle_start_s=calibration.idle_start_s,
-        overhead_s=step_overhead_s + spec.num_layers * calibration.layer_overhead_s,
-        token_s=token_s.tolist(),
-        sequence_s=(sequence_s + sequence_overhead_s * sequences).tolist(),
-        sliding_window=spec.sliding_window,
-        decode_pieces=decode_pieces(spec, gpu, max_seqs, tp, precision, calibration, fused),
-        chunk_cost=chunk_cost(spec, gpu, tp, precision, calibration, fused),
-        token_work=operators_work(of_tokens),
-        sequence_work=operators_work(of_sequences),
-        attention_work=attention_work(spec, precision=precision, tp=tp, fused=True)[0][0],
-        bare_sequence_s=sequence_s,
-    )
-
-
-def _all_reduces_s(
-    spec: DecoderSpec,
-    tokens: Floats,
-    gpu: Gpu,
-    tp: int,
-    precision: Precision,
-    calibration: Calibration,
-) -> Floats:
-    """Two all-reduces per layer, and one behind the vocabulary-parallel embedding.
-
-    Shoeybi et al., "Megatron-LM", arXiv 1909.08053, section 3 and figure 4.
-    """
-    buffer_bytes = tokens * (spec.hidden_size * precision.activation_bytes)
-    kernels = calibration.kernels
-    if kernels is not None and kernels.reduces(tp):
-        one: Floats = kernels.all_reduce_s(buffer_bytes, tp)
-    else:
-        one = np.asarray(all_reduce_s(buffer_bytes, tp, gpu, calibration.all_reduce_bytes))
-    seconds = (2 * spec.num_layers + 1) * (one + calibration.collective_overhead_s)
-    return np.where(tokens > 0, seconds, 0.0)
-
-
-def _gather_s(
-    spec: DecoderSpec,
-    sequences: Floats,
-    gpu: Gpu,
-    tp: int,
-    precision: Precision,
-    calibration: Calibration,
-) -> Floats:
-    """Gathering the logits, of which every rank has computed its part of the vocabulary."""
-    logits = tp * rank_vocabulary(spec, tp)
-    buffer_bytes = sequences * (logits * precision.activation_bytes)
-    one = all_gather_s(buffer_bytes, tp, gpu, calibration.all_reduce_bytes)
-    return np.where(sequences > 0, one + calibration.collective_overhead_s, 0.0)

@@ -18,19 +18,29 @@ from experiments.study.bundled import bundled_studies
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = ("README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))))
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = (
+    "README.md", "CONTRIBUTING.md", *(page.relative_to(ROOT).as_posix() for page in DOCS)
+)  # fmt: skip
+TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
+WHOLE = "\n".join(TEXTS.values())
 
 
-def block(language: str) -> str:
-    """The only fenced block of a language in the README."""
-    found = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+FOLDERS = ("tests", "experiments", "hardware", "sim", "docs", "model", "workloads")
+WITH_COMMANDS = ("experiments", "experiments.witness")
+"""Modules whose first word is a command with options of its own."""
+
+
+def block(language: str, page: str) -> str:
+    """The only fenced block of a language in a page."""
+    found = re.findall(rf"```{language}\n(.*?)```", TEXTS[page], re.DOTALL)
     assert len(found) == 1, f"expected one {language} block"
     return str(found[0])
 
 
 def commands() -> list[str]:
-    """Every ``python -m ...`` line of the README's blocks, without its comment."""
-    return re.findall(r"^(python -m .*?)(?:\s{2,}#.*)?$", README, re.MULTILINE)
+    """Every ``python -m ...`` line of blocks in the pages, without its comment."""
+    return re.findall(r"^(?:    )?(python -m .*?)(?:\s{2,}#.*)?$", WHOLE, re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -42,20 +52,18 @@ def test_linked_files_exist(page: str) -> None:
 
 
 def test_named_files_exist() -> None:
-    for name in set(
-        re.findall(r"`((?:tests|experiments|hardware|sim|docs)/[\w/.]+\.\w+)`", README)
-    ):
+    for name in set(re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w/.-]+\.\w+)`", WHOLE)):
         assert (ROOT / name).is_file(), name
 
 
 def test_studies_that_are_run_are_bundled() -> None:
-    named = re.findall(r"-m experiments\.run ([\w.]+)", README)
+    named = re.findall(r"-m experiments\.run ([\w.]+)", WHOLE)
     assert len(named) >= 8
     own = {"my_study.yaml"}
     for name in set(named) - own:
         assert name.removesuffix(".yaml") in bundled_studies(), name
     for name in bundled_studies():
-        assert f"experiments.run {name}" in README, f"{name} is not in the README"
+        assert f"experiments.run {name}" in WHOLE, f"{name} is in no page"
 
 
 def test_modules_that_are_run_exist() -> None:
@@ -67,9 +75,10 @@ def test_modules_that_are_run_exist() -> None:
 def test_options_that_are_used_exist() -> None:
     told: dict[str, str] = {}
     for line in commands():
-        module = line.split()[2]
+        words = line.split()[2:]
+        module = " ".join(words[:2] if words[0] in WITH_COMMANDS else words[:1])
         if module not in told:
-            asked = [sys.executable, "-m", module, "--help"]
+            asked = [sys.executable, "-m", *module.split(), "--help"]
             told[module] = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True).stdout
         for option in re.findall(r"(--[\w-]+)", line):
             assert re.search(rf"{option}\b", told[module]), f"{option} of {line}"
@@ -77,13 +86,14 @@ def test_options_that_are_used_exist() -> None:
 
 def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"^make (\w+)|`make (\w+)`", README, re.MULTILINE):
+    for target in re.findall(r"^make (\w+)|`make (\w+)`", WHOLE, re.MULTILINE):
         assert f"\n{''.join(target)}:" in makefile
 
 
-def test_yaml_example_is_a_study(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", ["README.md", "docs/studies.md"])
+def test_yaml_example_is_a_study(tmp_path: Path, page: str) -> None:
     path = tmp_path / "my_study.yaml"
-    path.write_text(block("yaml"), encoding="utf-8")
+    path.write_text(block("yaml", page), encoding="utf-8")
     study = load_study(path)
     assert study.name == "my_study"
     assert study.sweep
@@ -91,7 +101,9 @@ def test_yaml_example_is_a_study(tmp_path: Path) -> None:
 
 
 def test_python_example_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = re.sub(r'("workload\.num_requests": )\d+', r"\g<1>40", block("python"))
+    text = re.sub(
+        r'("workload\.num_requests": )\d+', r"\g<1>40", block("python", "docs/studies.md")
+    )
     assert '"workload.num_requests": 40' in text
     script = tmp_path / "example.py"
     script.write_text(text, encoding="utf-8")
@@ -115,7 +127,7 @@ def test_quoted_table_is_what_the_study_prints(
     settings = [word for key, value in point.items() for word in ("--set", f"{key}={value}")]
     assert main(["batching_sweep", "--jobs", "1", "--out", str(tmp_path / "out"), *settings]) == 0
     (printed,) = rows_of(capsys.readouterr().out)
-    quoted = rows_of(README)
+    quoted = rows_of(TEXTS["docs/output.md"])
     assert len(quoted) == 15
     (row,) = (
         row for row in quoted if (row["scheduler"], row["max_num_seqs"]) == tuple(point.values())
@@ -125,8 +137,33 @@ def test_quoted_table_is_what_the_study_prints(
     assert shown == {name: printed[name] for name in shown}
 
 
+def test_the_answer_of_the_readme_is_what_the_study_prints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (quoted,) = (line.split(" | ") for line in README.splitlines() if "| `h100-sxm` |" in line)
+    settings = ["--set", "cluster.gpu=h100-sxm", "--set", "workload.arrivals.rate_per_s=16"]
+    assert main(["gpu_choice", "--jobs", "1", "--out", str(tmp_path / "out"), *settings]) == 0
+    (printed,) = rows_of(capsys.readouterr().out)
+    assert quoted[2] == f"{float(printed['requests/s']):.0f} requests/s"
+    assert float(printed["SLO %"]) >= 99.0
+    assert quoted[3] == f"{printed['TPOT p99 ms'].split()[0]} ms"
+    cost = printed["USD/M output tokens"].split()[0]
+    assert quoted[4].removesuffix(" |") == f"{float(cost):.2f}"
+
+
+def test_the_readme_is_short_and_every_page_is_in_the_index() -> None:
+    assert README.count("\n") <= 200
+    index = TEXTS["docs/README.md"]
+    for page in PAGES:
+        if page.startswith("docs/") and page.count("/") == 1 and page != "docs/README.md":
+            assert f"]({page.removeprefix('docs/')})" in index, page
+    for page in sorted((ROOT / "docs" / "decisions").glob("*.md")):
+        named = page.name == "README.md" or f"]({page.name})" in TEXTS["docs/decisions/README.md"]
+        assert named, page
+
+
 def test_results_folder_is_as_described(tmp_path: Path) -> None:
-    described = set(re.findall(r"^\| `([\w.]+\.\w+)` \|", README, re.MULTILINE))
+    described = set(re.findall(r"^\| `([\w.]+\.\w+)` \|", TEXTS["docs/output.md"], re.MULTILINE))
     out = tmp_path / "out"
     settings = ["--set", "workload.num_requests=30", "--set", "engine.scheduler=static"]
     assert (
@@ -148,8 +185,9 @@ def test_every_test_named_by_an_invariant_exists() -> None:
 def test_no_measured_number_is_left_half_filled() -> None:
     """The measured numbers stand between two marks, so that they can be replaced as a whole."""
     begin, end = "<!-- measured numbers: begin -->", "<!-- measured numbers: end -->"
-    assert README.count(begin) == README.count(end) == 1
-    assert README.index(begin) < README.index(end)
+    page = TEXTS["docs/real_decoder.md"]
+    assert page.count(begin) == page.count(end) == 1
+    assert page.index(begin) < page.index(end)
 
 
 def test_nobody_is_told_to_install_somebody_elses_package() -> None:

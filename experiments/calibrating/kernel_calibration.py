@@ -23,8 +23,8 @@ from experiments.calibrating.kernel_tables import (
 from hardware.calibration import POOR_MEAN, Calibration, CoveredRange
 from hardware.engines import ENGINES, constants_of, engine_constants
 from hardware.gpu import Gpu
-from hardware.kernels import HeldOut, Kernels, Numbers
-from hardware.surface import Surface
+from hardware.prices.kernels import HeldOut, Kernels, Numbers
+from hardware.prices.surface import Surface
 from hardware.versions import version_key
 
 if TYPE_CHECKING:

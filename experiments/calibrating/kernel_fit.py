@@ -1,4 +1,4 @@
-"""Fits the surfaces of ``hardware.kernels`` to tables of kernel times.
+"""Fits the surfaces of ``hardware.prices.kernels`` to tables of kernel times.
 
 Every fifth shape is left out of a first fit, which is asked to predict it; what is kept is fitted
 to all. Least squares on logarithms, with a penalty on bends, reweighted towards least absolute
@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hardware.gpu import Gpu
-from hardware.kernels import DecodeKernel, HeldOut
-from hardware.surface import Surface, corners
+from hardware.prices.kernels import DecodeKernel, HeldOut
+from hardware.prices.surface import Surface, corners
 
 if TYPE_CHECKING:
     from pandas import DataFrame

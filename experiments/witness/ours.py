@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from experiments.witness.scenario import TICKS_PER_S, Outcome, Price, Scenario
-from hardware.chunk_cost import ModelledChunks
 from hardware.gpu import load_gpu
+from hardware.prices.chunks import ModelledChunks
 from hardware.step_cost import StepCost
 from model.spec import load_spec
 from sim import scenario as ours

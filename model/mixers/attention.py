@@ -5,7 +5,7 @@ from functools import cached_property
 
 from model.causal import causal_pairs, touched_positions
 from model.matrices import Matrix, Width, repeated
-from model.mixers.mixer import Cache, Rotary
+from model.mixers.mixer import Cache, Kernel, Rotary
 from model.operators import NORM_FLOPS, ROPE_FLOPS, SOFTMAX_FLOPS, F, Operator, floats, minimum
 from model.share import Share
 
@@ -67,6 +67,11 @@ class Attention:
     def heads_on(self, tp: int) -> tuple[int, int]:
         """Return the query heads and the KV heads of one of ``tp`` ranks."""
         return self.num_heads // tp, max(1, self.num_kv_heads // tp)
+
+    def kernel(self, tp: int) -> Kernel:
+        """See ``Mixer``."""
+        heads, kv_heads = self.heads_on(tp)
+        return Kernel("grouped", heads, kv_heads, 2 * kv_heads * self.head_dim)
 
     def operators(self, rows: F, share: Share) -> list[Operator]:
         """See ``Mixer``: the projections around the attention."""

@@ -31,6 +31,25 @@ class Rotary:
     """Numbers per position."""
 
 
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Which kernel a rank runs a mixer with, and its shape: what measured tables are asked with."""
+
+    kind: str
+    """grouped: attention over keys and values of heads."""
+    heads: int
+    """Query heads of the rank."""
+    kv_heads: int
+    """Their key and value heads."""
+    position_numbers: int
+    """Numbers of the cache that one position is read with, in one layer."""
+
+    @property
+    def group(self) -> float:
+        """Query heads per KV head."""
+        return self.heads / self.kv_heads
+
+
 class Mixer(Protocol):
     """One kind of mixer of tokens. Frozen and hashable: equal layers are grouped by it."""
 
@@ -57,6 +76,10 @@ class Mixer(Protocol):
     @property
     def told(self) -> str:
         """What a message about dividing it among ranks says: ``32 attention heads``."""
+        ...
+
+    def kernel(self, tp: int) -> Kernel:
+        """Return the kernel of one of ``tp`` ranks."""
         ...
 
     def operators(self, rows: F, share: Share) -> list[Operator]:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hardware.attention_prices import straight_pieces
 from hardware.calibration import DATASHEET
 from hardware.gpu import load_gpu
 from hardware.interconnect import all_gather_s, all_reduce_s
+from hardware.prices.lines import straight_pieces
 from hardware.step_cost import VECTOR_STEPS, step_cost
 from model.ops import step_operators
 from model.precision import precision

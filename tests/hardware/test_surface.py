@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardware.surface import Surface
+from hardware.prices.surface import Surface
 
 PLANE = Surface(
     axes={"m": (1.0, 4.0, 64.0), "n": (10.0, 1000.0)}, values="0.1 0.2\n0.4 0.8\n0.3 0.9"

@@ -82,10 +82,16 @@ class Surface(BaseModel):
         """
         if coordinates.keys() != self.axes.keys():
             raise TypeError(f"coordinates {list(coordinates)}, expected {list(self.axes)}")
-        arrays = np.broadcast_arrays(*(np.asarray(coordinates[name], float) for name in self.axes))
-        places, shares = corners(self.axes, [array.ravel() for array in arrays])
+        arrays = [np.asarray(coordinates[name], float) for name in self.axes]
+        shape = np.broadcast_shapes(*(array.shape for array in arrays))
+        # One number along an axis, such as the width of a matrix, stays one number.
+        points = [
+            array.ravel() if array.size == 1 else np.broadcast_to(array, shape).ravel()
+            for array in arrays
+        ]
+        places, shares = corners(self.axes, points)
         logs = np.log(np.array(self.values))[places]
-        return np.asarray(np.exp((logs * shares).sum(axis=0)).reshape(arrays[0].shape))
+        return np.asarray(np.exp((logs * shares).sum(axis=0)).reshape(shape))
 
     def rows(self) -> list[str]:
         """Return the values as lines of text, one per run along the last axis."""
@@ -100,7 +106,8 @@ def corners(
 
     Args:
         axes: ascending nodes of every coordinate.
-        points: the coordinates, one array of shape (points,) per axis.
+        points: the coordinates, one array of shape (points,) per axis, or (1,) for one that all
+            points have.
 
     Returns:
         Places in the flattened grid and shares, both of shape (2 ** axes, points); shares of one

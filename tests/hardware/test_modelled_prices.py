@@ -5,9 +5,11 @@ from hypothesis import strategies as st
 
 from hardware.calibration import DATASHEET
 from hardware.gpu import UnsupportedPrecisionError, load_gpu
-from hardware.operator_prices import attention_work, efficiencies, operators_s, operators_work
+from hardware.prices.modelled import Roofline, efficiencies
+from hardware.prices.work import attention_work, operators_work
 from model.ops import decode_attention, prefill_attention, token_operators
 from model.precision import precision
+from model.sharding import shares
 from model.spec import load_spec
 
 BF16 = precision()
@@ -24,7 +26,8 @@ BF16 = precision()
 def test_attention_is_linear_in_rows_positions_and_pairs(model, kv, fused, chunk, past):
     numbers = precision("bfloat16", None, kv)
     spec = load_spec(model)
-    terms = attention_work(spec, precision=numbers, tp=1, fused=fused)
+    ((kind, share),) = shares(spec, numbers, 1)
+    terms = attention_work(kind.mixer, share, fused=fused)
     positions = past + chunk
     pairs = chunk * past + chunk * (chunk + 1) / 2 if fused else chunk * positions
     operators = prefill_attention(spec, chunk, past, precision=numbers, fused=fused)
@@ -44,7 +47,7 @@ def test_a_sum_over_operators_and_layers():
     spec, gpu = load_spec("llama-3-8b"), load_gpu("a100")
     operators = token_operators(spec, np.array([1.0, 512.0]), precision=BF16)
     flops, bytes_ = operators_work(operators)
-    seconds = operators_s(operators, gpu, DATASHEET)
+    seconds = Roofline(gpu, DATASHEET, fused=True).operators_s(operators, spec.num_layers)
     assert seconds.shape == flops.shape == bytes_.shape == (2,)
     by_hand = [
         sum(
@@ -67,10 +70,14 @@ def test_efficiencies_by_kind():
         efficiencies("attention", calibration)
 
 
+def bare(gpu: str) -> Roofline:
+    return Roofline(load_gpu(gpu), DATASHEET, fused=True)
+
+
 def test_arithmetic_that_the_gpu_lacks():
     spec = load_spec("llama-3-8b")
     with pytest.raises(UnsupportedPrecisionError, match="gpu t4 has no bf16"):
-        operators_s(token_operators(spec, 1, precision=BF16), load_gpu("t4"), DATASHEET)
+        bare("t4").operators_s(token_operators(spec, 1, precision=BF16), spec.num_layers)
     fp8 = token_operators(spec, 1, precision=precision("bfloat16", "fp8"))
     with pytest.raises(UnsupportedPrecisionError, match="gpu a100-80gb-sxm has no fp8"):
-        operators_s(fp8, load_gpu("a100"), DATASHEET)
+        bare("a100").operators_s(fp8, spec.num_layers)

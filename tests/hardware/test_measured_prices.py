@@ -8,9 +8,9 @@ import pytest
 
 from hardware.calibration import Calibration, load_calibration, save_calibration
 from hardware.gpu import load_gpu
-from hardware.kernels import DecodeKernel, Kernels, nearest
+from hardware.prices.kernels import DecodeKernel, Kernels, nearest
+from hardware.prices.surface import Surface
 from hardware.step_cost import StepCost, step_cost
-from hardware.surface import Surface
 from model.alike import attention_of
 from model.ops import token_operators
 from model.precision import precision

@@ -1,6 +1,6 @@
 """The price of a prefill chunk's attention, from the roofline or from measured kernels.
 
-Both answer ``seconds(chunk, past)``: the attention of one chunk over all layers beyond
+All answer ``seconds(chunk, past)``: the attention of one chunk over all layers beyond
 ``launch_s``, what a call of the kernel costs whatever it does. Chunks and decodes of a step share
 the call, so it counts once per step.
 """
@@ -12,8 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
-from hardware.surface import Surface
-from model.ops import attended
+from hardware.prices.surface import Surface
+from model.causal import attended
 
 Term = tuple[float, float, float, float]
 """Of one attention operator over all layers: compute seconds per pair; traffic seconds per query
@@ -91,6 +91,22 @@ class MeasuredChunks:
         return exp(seconds[low] + share * (seconds[low + 1] - seconds[low]))
 
 
+@dataclass(frozen=True, slots=True)
+class ChunksOfAll:
+    """Chunks of a model whose layers have several kinds of attention, one after the other."""
+
+    parts: tuple[ChunkCost, ...]
+
+    @property
+    def launch_s(self) -> float:
+        """See ``ChunkCost``."""
+        return sum(part.launch_s for part in self.parts)
+
+    def seconds(self, chunk: int, past: int) -> float:
+        """See ``ChunkCost``."""
+        return sum(part.seconds(chunk, past) for part in self.parts)
+
+
 TILE_ROWS = 64
 """Query rows that a block of FlashAttention computes at least together (64 or 128)."""
 
@@ -108,7 +124,7 @@ def measured_chunks(
 
     Args:
         bound: the roofline at its peaks.
-        shares: axes rows, positions, group; see ``hardware.kernels.Kernels``.
+        shares: axes rows, positions, group; see ``hardware.prices.kernels.Kernels``.
         heads: query heads of one rank.
         group: query heads per KV head.
         overhead_s: once per chunk.

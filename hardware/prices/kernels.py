@@ -16,8 +16,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, model_validator
 
 from hardware.gpu import Gpu
+from hardware.prices.surface import Surface
 from hardware.roofline import operator_s
-from hardware.surface import Surface
 from model.operators import Operator
 
 Floats = npt.NDArray[np.float64]

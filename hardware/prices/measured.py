@@ -1,0 +1,111 @@
+"""Prices from measured kernels; what no table covers follows the roofline."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from hardware.calibration import Calibration
+from hardware.gpu import Gpu
+from hardware.prices.chunks import ChunkCost, measured_chunks
+from hardware.prices.kernels import Kernels, nearest
+from hardware.prices.lines import Longer
+from hardware.prices.modelled import Roofline
+from model.mixers.mixer import Kernel, Mixer
+from model.operators import F, Operator
+from model.share import Share
+
+Floats = npt.NDArray[np.float64]
+
+MEASURED_KINDS = ("grouped",)
+"""Kernels of mixers that tables hold."""
+
+
+class Measured:
+    """Matrix products, attention and all-reduces as tables have them.
+
+    Standard attention, which nobody measured, and what joins ranks otherwise are the roofline's.
+
+    Args:
+        gpu: whose peaks the tables are shares of.
+        calibration: what an engine adds to its kernels.
+        kernels: the tables.
+        fused: FlashAttention; otherwise standard operators.
+    """
+
+    def __init__(
+        self, gpu: Gpu, calibration: Calibration, kernels: Kernels, *, fused: bool
+    ) -> None:
+        self.gpu, self.calibration, self.kernels, self.fused = gpu, calibration, kernels, fused
+        self.roofline = Roofline(gpu, calibration, fused=fused)
+        self.host = self.roofline.host
+        self.all_gather_s = self.roofline.all_gather_s
+
+    def operators_s(self, operators: Sequence[Operator], layers: int) -> Floats:
+        """See ``Prices``. Small kernels by their traffic.
+
+        ``layer_overhead_s`` is what those take however little they move (launches, and activations
+        that the L2 cache holds): only what their traffic takes beyond it is added.
+        """
+        calibration = self.calibration
+        products: F = 0.0
+        between: F = 0.0
+        for operator in operators:
+            if operator.gemm is not None:
+                measured_s = self.kernels.gemm_s(operator, self.gpu) / calibration.gemm_share
+                products = products + operator.layers * measured_s
+                continue
+            moved_per_s = self.gpu.bandwidth_bytes_per_s * calibration.elementwise_bytes
+            between = between + operator.layers * operator.bytes / moved_per_s
+        hidden_s = layers * calibration.layer_overhead_s
+        return np.asarray(products + np.maximum(between - hidden_s, 0.0))
+
+    def decode(self, mixer: Mixer, share: Share, most: int) -> list[list[Longer]]:
+        """See ``Prices``: the longer of a kernel's floor and its traffic."""
+        if not self.fused:
+            return self.roofline.decode(mixer, share, most)
+        kernel, numbers, layers = _known(mixer, share), share.precision, share.count
+        table = nearest(self.kernels.decode_attention, numbers.kv_numbers)
+        sequences = np.arange(most + 1)
+        floor_s, base_s, reached = table.of_batches(sequences, kernel.kv_heads, kernel.group)
+        row_bytes = kernel.position_numbers * numbers.kv_bytes
+        if kernel.heads > kernel.kv_heads:
+            reached = reached * self.calibration.attention_decode_bytes
+        per_position = layers * row_bytes / (self.gpu.bandwidth_bytes_per_s * reached)
+        floor, base = (layers * seconds for seconds in (floor_s, base_s))
+        columns = (floor.tolist(), base.tolist(), per_position.tolist())
+        return [[((low, 0.0), (start, slope))] for low, start, slope in zip(*columns, strict=True)]
+
+    def chunks(self, mixer: Mixer, share: Share, overhead_s: float) -> ChunkCost:
+        """See ``Prices``."""
+        if not self.fused:
+            return self.roofline.chunks(mixer, share, overhead_s)
+        kernel, numbers = _known(mixer, share), share.precision.kv_numbers
+        decode = nearest(self.kernels.decode_attention, numbers)
+        launch_s, _, _ = decode.of_batches(np.array([1]), kernel.kv_heads, kernel.group)
+        return measured_chunks(
+            self.roofline.modelled_chunks(mixer, share, (1.0, 1.0), 0.0),
+            nearest(self.kernels.prefill_attention, numbers),
+            heads=kernel.heads,
+            group=kernel.group,
+            overhead_s=overhead_s,
+            launch_s=share.count * float(launch_s[0]),
+        )
+
+    def all_reduce_s(self, bytes_: Floats, ranks: int) -> Floats:
+        """See ``Prices``; groups beyond the tables are joined as the roofline says."""
+        if not self.kernels.reduces(ranks):
+            return self.roofline.all_reduce_s(bytes_, ranks)
+        one: Floats = self.kernels.all_reduce_s(bytes_, ranks)
+        return one + self.calibration.collective_overhead_s
+
+
+def _known(mixer: Mixer, share: Share) -> Kernel:
+    """The kernel of a mixer. Raises ValueError where no table has it."""
+    kernel = mixer.kernel(share.tp)
+    if kernel.kind not in MEASURED_KINDS:
+        raise ValueError(
+            f"no measured kernels of {kernel.kind} attention, expected one of "
+            f"{', '.join(MEASURED_KINDS)}; or calibration: none"
+        )
+    return kernel

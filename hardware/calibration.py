@@ -1,6 +1,7 @@
 """Calibration: how far kernels and engine stay from a GPU's peaks, fitted from measurements."""
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -294,8 +295,9 @@ def load_calibration(name_or_path: str | Path) -> Calibration:
     text = str(name_or_path)
     if text.lower() in ("none", "datasheet"):
         return DATASHEET
-    bundled = FOLDER / f"{text.lower()}.yaml"
-    path = bundled if text.lower() in calibration_names() else Path(text)
+    if text.lower() in calibration_names():
+        return _bundled(FOLDER / f"{text.lower()}.yaml")
+    path = Path(text)
     if not path.is_file():
         close = closest(text, calibration_names())
         hint = f"; did you mean {close!r}?" if close else ""
@@ -303,6 +305,12 @@ def load_calibration(name_or_path: str | Path) -> Calibration:
             f"calibration = {text!r} is neither a file nor one of "
             f"{', '.join(calibration_names())}{hint}"
         )
+    return validated(Calibration, read_yaml(path), str(path))
+
+
+@lru_cache(maxsize=16)
+def _bundled(path: Path) -> Calibration:
+    """A bundled file is part of the code: it does not change while a process runs."""
     return validated(Calibration, read_yaml(path), str(path))
 
 

@@ -14,6 +14,7 @@ from hardware.step_cost import StepCost, step_cost
 from model.precision import Precision
 from model.spec import DecoderSpec
 from sim.engine_config import Count, EngineConfig, ResolvedEngine, precision_of, resolved
+from sim.registry import policy
 
 AnyFloat = TypeVar("AnyFloat", float, npt.NDArray[np.float64])
 RouterName = Literal[
@@ -137,7 +138,7 @@ def ledger_of(
 def _longest_step(settings: ResolvedEngine) -> int:
     """Tokens of it. Without chunking a long prompt is a step of its own, whatever the budget."""
     budget = settings.max_num_batched_tokens
-    chunked = settings.scheduler == "chunked_prefill"
+    chunked = policy(settings.scheduler).cuts_prompts
     return budget if chunked else max(budget, settings.max_model_len)
 
 

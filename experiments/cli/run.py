@@ -11,7 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.cli.command import Parser, called, fail, processes, run_command, whole_number
+from experiments.cli.command import (
+    Parser,
+    called,
+    fail,
+    plugin_option,
+    processes,
+    run_command,
+    whole_number,
+)
 from experiments.cli.listing import print_studies
 
 if TYPE_CHECKING:
@@ -26,6 +34,7 @@ EXAMPLES = """examples:
   %(prog)s batching_sweep --set engine.block_size=32 --out results/blocks
   %(prog)s batching_sweep --set workload.trace=trace.csv --out results/trace
   %(prog)s my_study.yaml --jobs 8 --seeds 5 --out results/more
+  %(prog)s my_study.yaml --plugin my_policy.py
 """
 
 
@@ -85,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--scheduler-address", metavar="HOST:PORT", help="the scheduler of --executor dask"
     )
+    plugin_option(parser)
     parser.add_argument("--seeds", type=whole_number, metavar="N", help="runs of every point")
     parser.add_argument("--list", action="store_true", help="list the bundled studies and stop")
     parser.add_argument(
@@ -95,25 +105,32 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from experiments.cli.kinds import run_other
     from experiments.study.errors import RunError, StudyError
-    from experiments.study.kinds import kind_of
+    from experiments.study.plugins import allowed, read_plugins
 
     try:
-        loaded = _read(options)
-        if kind_of(loaded) != "serving":
-            if options.executor != "local":
-                return fail(f"--executor {options.executor} is for studies of kind serving")
-            return run_other(loaded, options.out, options.dry_run, options.overwrite)
-        plan = _plan(loaded)
-        _say(plan.notes)
-        if options.dry_run:
-            return _dry_run(plan)
-        return _simulate(plan, options)
+        with allowed(read_plugins(options.plugins)):
+            return _run_study(options)
     except StudyError as error:
         return fail(str(error))
     except RunError as error:
         return fail(f"{error}; finished runs are kept, run the same command to go on")
+
+
+def _run_study(options: argparse.Namespace) -> int:
+    from experiments.cli.kinds import run_other
+    from experiments.study.kinds import kind_of
+
+    loaded = _read(options)
+    if kind_of(loaded) != "serving":
+        if options.executor != "local":
+            return fail(f"--executor {options.executor} is for studies of kind serving")
+        return run_other(loaded, options.out, options.dry_run, options.overwrite)
+    plan = _plan(loaded)
+    _say(plan.notes)
+    if options.dry_run:
+        return _dry_run(plan)
+    return _simulate(plan, options)
 
 
 def _read(options: argparse.Namespace) -> "Loaded":

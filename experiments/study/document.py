@@ -23,6 +23,7 @@ from experiments.study.yaml_source import Path as KeyPath
 from model.text_file import TextFileError, read_text
 from sim.engine_config import EngineConfig
 from sim.metrics import Slo
+from sim.plugins import is_own
 from sim.scenario import ClientConfig, ClusterConfig
 from workloads.config import LATEST_S
 from workloads.workload import Workload
@@ -105,6 +106,12 @@ class Study(BaseModel):
         if self.warmup_fraction is None:
             return 0.0 if self.workload.has_clock or self.warmup_s is not None else WARMUP
         return self.warmup_fraction
+
+    @property
+    def own_classes(self) -> tuple[str, ...]:
+        """Classes of one's own that it names, by their dotted paths."""
+        named = (self.engine.scheduler, self.engine.order, self.cluster.router)
+        return tuple(name for name in named if name is not None and is_own(name))
 
     def resolved(self) -> dict[str, Any]:
         """Return the study as plain data with every default written out."""

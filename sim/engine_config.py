@@ -22,8 +22,7 @@ from model.quantization.choice import chosen_weights
 from model.quantization.methods import AUTO, check_setting
 from model.spec import DecoderSpec
 from sim.named import OwnSettings, named
-from sim.plugins import check_own
-from sim.registry import ORDERS, POLICIES, order, policy
+from sim.registry import ORDERS, POLICIES, check_order, check_policy, order, policy
 
 SchedulerName = Annotated[str, *named(policy, POLICIES)]
 OrderName = Annotated[str, *named(order, ORDERS)]
@@ -149,14 +148,14 @@ class EngineConfig(BaseModel):
     @classmethod
     def _are_of_the_scheduler(cls, own: OwnSettings, given: ValidationInfo) -> OwnSettings:
         if (name := given.data.get("scheduler")) is not None:
-            check_own(name, own, policy(name), parts=3)
+            check_policy(name, own)
         return own
 
     @field_validator("order_settings")
     @classmethod
     def _are_of_the_order(cls, own: OwnSettings, given: ValidationInfo) -> OwnSettings:
         if (name := given.data.get("order")) is not None:
-            check_own(name, own, order(name), parts=0)
+            check_order(name, own)
         return own
 
     @model_validator(mode="after")

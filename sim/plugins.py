@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from inspect import Parameter, getmembers, isclass, signature
+from inspect import getmembers, isclass, signature
 from types import MappingProxyType, ModuleType
 from typing import Any, Final, TypeVar
 
@@ -94,16 +94,28 @@ def check_own(name: object, own: Own, found: Callable[..., Any], parts: int) -> 
         if own:
             raise ValueError("expected none: they are for a class of yours, named MODULE:CLASS")
         return own
-    told = list(signature(found).parameters.values())
-    taken = [each for each in told[parts:] if each.kind is not Parameter.VAR_POSITIONAL]
-    known = [each.name for each in taken if each.kind is not Parameter.VAR_KEYWORD]
-    open_ended = len(known) < len(taken)
+    told = list(signature(found).parameters.values())[parts:]
+    known = [each.name for each in told if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in told)
     for key in own:
-        if key not in known and not open_ended:
+        if key not in known and not takes_any:
             expected = one_of(key, known) if known else f"{name} takes none"
             raise ValueError(f"unknown key {key}: {expected}")
-    required = [each.name for each in taken if each.default is Parameter.empty]
-    missing = [key for key in required if key in known and key not in own]
+    required = {each.name for each in told if each.default is each.empty}
+    missing = [key for key in known if key in required and key not in own]
     if missing:
         raise ValueError(f"{name} needs {', '.join(missing)}")
     return own
+
+
+def try_out(made: Callable[..., object], own: Own, *parts: object) -> None:
+    """Make an instance, to see whether its constructor takes these settings.
+
+    Raises:
+        ValueError: it does not; the message is its own.
+    """
+    try:
+        made(*parts, **own)
+    except Exception as error:
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise ValueError(f"{kind}{error}") from error

@@ -126,9 +126,10 @@ def _value(setting: Setting, key: str, point: Study) -> Any:
 
 
 def _plugin_notes(studies: list[Study]) -> Iterator[str]:
+    digests = {each.name: each.sha256 for each in given_plugins()}
     for name in dict.fromkeys(name for study in studies for name in study.own_classes):
-        module = next(each for each in given_plugins() if name.startswith(f"{each.name}:"))
-        yield f"{name} is not headroom's: code of SHA-256 {module.sha256}"
+        if digest := digests.get(name.partition(":")[0]):
+            yield f"{name} is not headroom's: its code has SHA-256 {digest}"
 
 
 def _stop_notes(studies: list[Study]) -> Iterator[str]:

@@ -91,6 +91,8 @@ class Loop:
                 if idle:
                     start_s += self.idle_start_s
                 decodes = batch.decodes + batch.padding
+                if not decodes and not batch.chunks:  # it would be so for ever
+                    raise ValueError(f"the scheduler formed a step of nobody at {now_s:g} s")
                 if batch.chunks:
                     now_s = start_s + prices.step_s(decodes, batch.context_tokens, batch.chunks)
                     ends_s.append(now_s)

@@ -48,6 +48,9 @@ __all__ = [
     "token_operators",
 ]
 
+NORMS = ("input_norm", "post_norm", "mixed_norm", "output_norm")
+"""Of a layer, in the order in which families have more of them."""
+
 
 def token_operators(
     spec: DecoderSpec, tokens: F, *, precision: Precision, tp: int = 1
@@ -69,11 +72,14 @@ def token_operators(
     """
     rows, layers = floats(tokens), shares(spec, precision, tp)
     operators = [_embedding(spec, rows, precision, tp)]
+    if spec.embedding.norm_behind is not None:
+        behind = spec.embedding.norm_behind
+        operators.append(Share((0,), precision, tp).norm("embedding_norm", behind, rows))
     for kind, share in layers:
         operators += (
-            share.norm("input_norm", kind.norm, rows),
+            *(share.norm(name, kind.norm, rows) for name in NORMS[: min(1, kind.norms)]),
             *kind.mixer.operators(rows, share),
-            share.norm("post_norm", kind.norm, rows),
+            *(share.norm(name, kind.norm, rows) for name in NORMS[1 : kind.norms]),
             *kind.mlp.operators(rows, share),
             share.elementwise("residual", 2 * rows * spec.hidden_size, 1, 3),
         )
@@ -97,7 +103,16 @@ def sequence_operators(
     check_divides(spec, tp)
     rows, vocabulary = floats(sequences), rank_vocabulary(spec, tp)
     ((scheme, _),) = precision.weights.of("lm_head", (0,))
-    head = gemm("lm_head", 1, rows, vocabulary, spec.hidden_size, precision, scheme=scheme)
+    head = gemm(
+        "lm_head",
+        1,
+        rows,
+        vocabulary,
+        spec.hidden_size,
+        precision,
+        bias=spec.head.logit_bias,
+        scheme=scheme,
+    )
     return [Share((0,), precision, tp).norm("final_norm", spec.head.norm, rows), head]
 
 

@@ -22,11 +22,18 @@ class Embedding:
     hidden_size: int
     position_rows: int = 0
     """Rows of the table of learned positions (OPT: two more than positions); 0 without."""
+    norm_behind: Norm | None = None
+    """Of the rows (BLOOM)."""
+
+    @property
+    def norm_parameters(self) -> int:
+        """Of the norm behind the rows."""
+        return self.norm_behind.parameters if self.norm_behind else 0
 
     @property
     def parameters(self) -> int:
-        """Rows of tokens and of positions."""
-        return (self.vocab_size + self.position_rows) * self.hidden_size
+        """Rows of tokens and of positions, and the norm behind them."""
+        return (self.vocab_size + self.position_rows) * self.hidden_size + self.norm_parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,17 +43,22 @@ class Head:
     norm: Norm
     tied: bool
     """The matrix is the token embedding."""
+    logit_bias: bool = False
+    """A number per token is added to the logits (GPT-J, Phi)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """Layers of one kind, each with a norm before mixer and MLP and a residual addition behind."""
+    """Layers of one kind, each with norms around mixer and MLP and residual additions behind."""
 
     places: tuple[int, ...]
     """In the model, ascending from 0."""
     mixer: Mixer
     mlp: Mlp
     norm: Norm
+    norms: int = 2
+    """How many norms over the hidden size: before mixer and MLP, or behind them; one where both
+    read the same rows (GPT-J), four around both (GLM-4)."""
 
     @property
     def count(self) -> int:
@@ -61,15 +73,22 @@ class Layers:
     def vector_numbers(self, tp: int = 1) -> int:
         """Parameters of one of them beside matrices, as one of ``tp`` ranks keeps them."""
         biases = sum(matrix.bias_numbers(tp) for matrix in self.matrices)
-        return biases + 2 * self.norm.parameters + self.mixer.vector_numbers
+        own = self.mixer.vector_numbers + self.mlp.vector_numbers
+        return biases + self.norms * self.norm.parameters + own
 
 
-def grouped(each: Sequence[tuple[Mixer, Mlp]], norm: Norm) -> tuple[Layers, ...]:
-    """Return the layers of a model, one mixer and MLP per layer, with equal ones together."""
+def grouped(each: Sequence[tuple[Mixer, Mlp]], norm: Norm, norms: int = 2) -> tuple[Layers, ...]:
+    """Return the layers of a model, one mixer and MLP per layer, with equal ones together.
+
+    Args:
+        each: of every layer.
+        norm: of every layer.
+        norms: how many of them a layer has.
+    """
     places: dict[tuple[Mixer, Mlp], list[int]] = {}
     for pair, run in groupby(range(len(each)), key=lambda place: each[place]):
         places.setdefault(pair, []).extend(run)
-    return tuple(Layers(tuple(at), *pair, norm) for pair, at in places.items())
+    return tuple(Layers(tuple(at), *pair, norm, norms) for pair, at in places.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +107,10 @@ class DecoderSpec:
     attention_chunk_tokens: int | None = None
     """Positions up to which every layer attends everything; beyond, most layers attend within
     chunks of this many (Llama 4), which is not modelled. None: no such limit."""
+    encoder_parameters: int = 0
+    """Of what stands before the decoder and is loaded with it: encoders of images or sounds, and
+    the layers that fit their outputs to the hidden size. In the activations' precision. Prompts are
+    text: what encoders compute has no price."""
     checkpoint: Checkpoint = UNSAID
     """How its numbers are stored."""
 
@@ -147,7 +170,8 @@ class DecoderSpec:
         """
         each = [(kind.mixer, kind.mlp) for kind in self.in_order()]
         each = (each + each[-1:] * max(0, count - len(each)))[:count]
-        return replace(self, layers=grouped(each, self.layers[0].norm))
+        first = self.layers[0]
+        return replace(self, layers=grouped(each, first.norm, first.norms))
 
     def with_mixers(self, change: Callable[[Mixer], Mixer]) -> "DecoderSpec":
         """Return the same model with every mixer changed."""
@@ -168,15 +192,16 @@ class DecoderSpec:
         )
 
     def embedding_parameters(self) -> int:
-        """Rows of the token embedding and of the learned positions."""
+        """Rows of the token embedding and of the learned positions, and the norm behind them."""
         return self.embedding.parameters
 
     def lm_head_parameters(self) -> int:
-        """Weights of an LM head of its own; 0 when it is the token embedding."""
-        return 0 if self.head.tied else self.vocab_size * self.hidden_size
+        """Weights of an LM head of its own, 0 when it is the token embedding; and its bias."""
+        bias = self.vocab_size if self.head.logit_bias else 0
+        return bias + (0 if self.head.tied else self.vocab_size * self.hidden_size)
 
     def parameters(self) -> int:
-        """Every parameter of the model, exactly."""
+        """Every parameter of the decoder, exactly; encoders beside it are not counted."""
         in_layers = sum(
             layers.count
             * (

@@ -66,8 +66,8 @@ class Row:
     norm: str = "rmsnorm"
     norm_vectors: int | None = None
     """See ``Norm.vectors``."""
-    norms: int = 2
-    """See ``Layers.norms``."""
+    norms: int | None = None
+    """See ``Layers.norms``; None: one for each part that is there."""
     gated: bool = True
     """Of the dense MLP."""
     qk_norm: str | None = None

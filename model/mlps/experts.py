@@ -28,11 +28,7 @@ class Experts:
     """The shared expert's output is weighted by a gate of its own (Qwen2-MoE)."""
     router_bias: bool = False
     """A number per expert is added to the router's output."""
-
-    @property
-    def vector_numbers(self) -> int:
-        """None: the router's bias is its matrix's."""
-        return 0
+    vector_numbers = 0
 
     @cached_property
     def matrices(self) -> tuple[Matrix, ...]:

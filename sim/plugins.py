@@ -19,6 +19,8 @@ T = TypeVar("T")
 Own = Mapping[str, bool | int | float | str]
 """Settings of a class of one's own: keywords of its constructor."""
 
+NONE: Final[Own] = MappingProxyType({})
+"""No settings."""
 DOTTED: Final = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 """``MODULE:CLASS``, as a pattern."""
 OPTION: Final = "--plugin"

@@ -1,11 +1,11 @@
 """A scenario: everything that is needed to simulate once, resolved and checked."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import Gpu
@@ -14,12 +14,12 @@ from hardware.step_cost import StepCost, step_cost
 from model.precision import Precision
 from model.spec import DecoderSpec
 from sim.engine_config import Count, EngineConfig, ResolvedEngine, precision_of, resolved
+from sim.named import OwnSettings
 from sim.registry import policy
+from sim.routers.consequences import Routing, routing
+from sim.routers.registry import RouterName, check_router
 
 AnyFloat = TypeVar("AnyFloat", float, npt.NDArray[np.float64])
-RouterName = Literal[
-    "round_robin", "random", "least_requests", "least_tokens", "power_of_two_choices"
-]
 
 ASSUMED_STEP_OVERHEAD_S = 1e-3
 ASSUMED_SEQUENCE_OVERHEAD_S = 1e-5
@@ -45,8 +45,17 @@ class ClusterConfig(BaseModel):
     """Engine instances behind the router."""
     router: RouterName = "round_robin"
     """Chooses the replica of an arriving request."""
+    router_settings: OwnSettings = {}
+    """Of a router of your own: keywords of its constructor."""
     gpu_usd_per_hour: float | None = Field(default=None, gt=0, le=1e6)
     """Price of one GPU. Default: the catalogue's."""
+
+    @field_validator("router_settings")
+    @classmethod
+    def _are_of_the_router(cls, own: OwnSettings, given: ValidationInfo) -> OwnSettings:
+        if (name := given.data.get("router")) is not None:
+            check_router(name, own)
+        return own
 
 
 class ClientConfig(BaseModel):
@@ -101,11 +110,21 @@ class Scenario:
     api: ApiTime
     seed: int = 0
 
+    def routing(self, open_arrivals: bool) -> Routing:
+        """Return how requests come to the replicas; ``open_arrivals``: not from users who wait."""
+        return routing_of(self.cluster, self.client, open_arrivals)
+
 
 NO_CLIENT = ClientConfig()
 """One that sends everything at once and waits for ever."""
 NO_API = ApiTime()
 """None at all."""
+
+
+def routing_of(cluster: ClusterConfig, client: ClientConfig, open_arrivals: bool) -> Routing:
+    """Return how requests come to the replicas of a cluster, without building it."""
+    known = open_arrivals and client == NO_CLIENT
+    return routing(cluster.router, cluster.replicas, known)
 
 
 def ledger_of(

@@ -12,12 +12,12 @@ from math import inf
 import torch
 
 from model.decoder import Decoder
-from sim.composition import make_scheduler
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch, Sequence
 from sim.recording import Recorder
 from sim.result import FINISHED, REJECTED, Result
 from sim.scenario import Scenario
+from sim.schedulers import make_scheduler
 from workloads.requests import Requests
 
 _NAP_S = 0.05

@@ -73,7 +73,7 @@ class Layers:
 
     def vector_numbers(self, tp: int = 1) -> int:
         """Parameters of one of them beside matrices, as one of ``tp`` ranks keeps them."""
-        biases = sum(matrix.bias_numbers(tp) for matrix in self.matrices)
+        biases = sum(matrix.copies * matrix.bias_numbers(tp) for matrix in self.matrices)
         norms = self.norms * self.norm.parameters
         return biases + norms + self.mixer.vector_numbers + self.mlp.vector_numbers
 
@@ -230,7 +230,9 @@ class DecoderSpec:
     def active_parameters(self) -> int:
         """Parameters that one token passes through: all but the experts it is not routed to."""
         idle = sum(
-            layers.count * (matrix.copies - matrix.used) * matrix.parameters
+            layers.count
+            * (matrix.copies - matrix.used)
+            * (matrix.parameters + matrix.bias_numbers())
             for layers in self.layers
             for matrix in layers.matrices
         )

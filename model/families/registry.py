@@ -1,7 +1,11 @@
 """Every family of checkpoints that is read, by ``model_type``."""
 
 from model.families import (
+    deepseek,
+    deepseek_v32,
+    gemma2,
     gpt2,
+    gpt_oss,
     llama,
     llama4,
     mistral,
@@ -12,6 +16,7 @@ from model.families import (
     qwen2_moe,
     qwen3,
     qwen3_moe,
+    windowed_rows,
 )
 from model.families.keys import Family
 
@@ -27,4 +32,9 @@ FAMILIES: dict[str, Family] = {
     "mixtral": mixtral.FAMILY,
     "qwen2_moe": qwen2_moe.FAMILY,
     "qwen3_moe": qwen3_moe.FAMILY,
+    **deepseek.FAMILIES,
+    **deepseek_v32.FAMILIES,
+    "gpt_oss": gpt_oss.FAMILY,
+    **gemma2.FAMILIES,
+    **windowed_rows.FAMILIES,
 }

@@ -12,7 +12,7 @@ NORM_FLOPS = {"rmsnorm": 4, "layernorm": 7}
 """FLOPs per element. RMSNorm: square, sum, scale, weight. LayerNorm: sum, subtract, square, sum,
 scale, weight, bias."""
 
-ACTIVATION_FLOPS = {"relu": 1, "silu": 4, "gelu": 5, "gelu_tanh": 9}
+ACTIVATION_FLOPS = {"relu": 1, "relu2": 2, "silu": 4, "gelu": 5, "gelu_tanh": 9}
 """FLOPs per element, a transcendental function counted as one. silu: negate, exp, add, divide;
 gelu: scale, erf, add, multiply, halve; gelu_tanh: the same with a cubic inside tanh."""
 

@@ -73,6 +73,7 @@ def token_operators(
     """
     rows, layers = floats(tokens), shares(spec, precision, tp)
     operators = [_embedding(spec, rows, precision, tp)]
+    operators += spec.once.operators(rows, Share((0,), precision, tp))
     for kind, share in layers:
         operators += (
             *(share.norm(name, kind.norm, rows) for name in NORMS[: min(1, kind.norms)]),

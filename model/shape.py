@@ -15,6 +15,7 @@ from model.mixers.none import NoMixer
 from model.mlps.mlp import Mlp
 from model.mlps.none import NoMlp
 from model.norm import Norm
+from model.once import NOTHING_ONCE, Once
 from model.quantization.checkpoint import UNSAID, Checkpoint
 
 
@@ -111,6 +112,8 @@ class DecoderSpec:
     attention_chunk_tokens: int | None = None
     """Positions up to which every layer attends everything; beyond, most layers attend within
     chunks of this many (Llama 4), which is not modelled. None: no such limit."""
+    once: Once = NOTHING_ONCE
+    """What it has beside embedding, layers and head."""
     checkpoint: Checkpoint = UNSAID
     """How its numbers are stored."""
 
@@ -225,7 +228,7 @@ class DecoderSpec:
             for layers in self.layers
         )
         once = self.head.norm.parameters + self.embedding_parameters() + self.lm_head_parameters()
-        return in_layers + once
+        return in_layers + once + self.once.parameters
 
     def active_parameters(self) -> int:
         """Parameters that one token passes through: all but the experts it is not routed to."""

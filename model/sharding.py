@@ -140,6 +140,7 @@ def rank_weight_bytes(spec: DecoderSpec, *, precision: Precision, tp: int = 1) -
     held = rank_vocabulary(spec, tp)
     rows = held + spec.embedding.position_rows
     once = spec.hidden_size * rows + spec.head.norm.parameters
+    once += spec.once.on_rank(tp)
     rest = (vectors + once) * precision.activation_bytes
     ((head, _),) = precision.weights.of("lm_head", (0,))
     if not spec.head.tied:

@@ -95,10 +95,8 @@ class DeepseekV4Keys(WindowedKeys):
             return self.layer_types
         if self.compress_ratios is not None:
             return [RATIOS[ratio] for ratio in self.compress_ratios[: self.num_hidden_layers]]
-        later = [
-            CHOSEN if place % 2 else ALL for place in range(max(self.num_hidden_layers - 2, 0))
-        ]
-        return [ALL] * min(self.num_hidden_layers, 2) + later
+        layers = self.num_hidden_layers
+        return [CHOSEN if place % 2 and place > 1 else ALL for place in range(layers)]
 
     def mixer_at(self, place: int, config: Config) -> Mixer:
         kind = self.kinds[place]

@@ -7,6 +7,7 @@ from model.families import (
     gemma2,
     gpt2,
     gpt_oss,
+    gpt_rows,
     jamba,
     lfm2,
     llama,
@@ -15,6 +16,7 @@ from model.families import (
     minimax01,
     mistral,
     mixtral,
+    mixture_rows,
     nemotron_h,
     opt,
     phi3,
@@ -23,6 +25,7 @@ from model.families import (
     qwen3,
     qwen3_moe,
     qwen3_next,
+    rotary_rows,
     windowed_rows,
 )
 from model.families.keys import Family
@@ -51,4 +54,7 @@ FAMILIES: dict[str, Family] = {
     "jamba": jamba.FAMILY,
     **lfm2.FAMILIES,
     **minimax01.FAMILIES,
+    **rotary_rows.FAMILIES,
+    **gpt_rows.FAMILIES,
+    **mixture_rows.FAMILIES,
 }

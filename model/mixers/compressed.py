@@ -1,8 +1,8 @@
 """DeepSeek-V4's attention: a window of positions, and entries that stand for several tokens.
 
 All query heads share one vector per entry, which is key and value. Behind the window a compressor
-makes an entry of every 4 tokens (and an index chooses some of them for a query) or of every 128 (all
-are attended). Outputs go back to the hidden size through a narrow width, in groups of heads.
+makes an entry of every 4 tokens, of which an index chooses some for a query, or of every 128, and
+all are attended. Outputs go back to the hidden size through a narrow width, in groups of heads.
 
 The states of the compressors, fixed per sequence, are not counted.
 """

@@ -21,6 +21,7 @@ from experiments.reporting.stats import WITHOUT_INTERVAL
 from experiments.running.pieces import MARKS
 from experiments.running.record import is_file
 from experiments.study.bundled import bundled_studies
+from experiments.study.described import described_schema
 from experiments.study.document import Study
 from experiments.texts.registry import TABLES, table_schema
 from hardware.calibration import Calibration, calibration_names
@@ -182,7 +183,7 @@ PAGES = {
 
 def _model_parts(title: str, model: type[BaseModel], path: str, written: set[str]) -> Iterator[str]:
     """A section for ``model`` and one for each model inside it that is not ``written`` yet."""
-    schema = model.model_json_schema()
+    schema = described_schema(model)
     definitions: Node = schema.get("$defs", {})
     places: dict[str, list[str]] = {}
     _find(schema, path, definitions, places)

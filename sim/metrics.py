@@ -16,11 +16,11 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from hardware.calibration import Calibration, CoveredRange
+from sim.bins import counted
 from sim.blocks import STEPS
 from sim.latencies import SPANS, request_latencies, request_latency
 from sim.percentiles import (
     PERCENTS,
-    counted,
     percentiles,
     unsupported,
     weighted_statistics,
@@ -273,7 +273,7 @@ def _gaps(result: Result, window: Window) -> Iterator[tuple[Floats, npt.NDArray[
 
 
 def gap_counts(result: Result, window: Window) -> dict[int, int]:
-    """Count the token gaps of the window by ``sim.percentiles.bin_of``: what runs are pooled by."""
+    """Count the token gaps of the window by ``sim.bins.bin_of``: what runs are pooled by."""
     return counted(_gaps(result, window))
 
 

@@ -47,7 +47,7 @@ class Piece:
     metrics: dict[str, float]
     timeline: dict[str, list[float]]
     gaps: dict[int, int]
-    """Token gaps by ``sim.percentiles.bin_of``, how many in each bin."""
+    """Token gaps by ``sim.bins.bin_of``, how many in each bin."""
 
 
 def simulate_to(path: Path, point: Study, seed: int, draw: int | None = None) -> None:

@@ -19,8 +19,9 @@ from experiments.running.pieces import read_piece
 from experiments.running.sweep import Run
 from experiments.study.document import Study
 from experiments.study.points import Plan
+from sim.bins import binned_percentiles
 from sim.latencies import COLUMNS, SPANS, latency
-from sim.percentiles import PERCENTS, binned_percentiles, percentiles
+from sim.percentiles import PERCENTS, percentiles
 from workloads.steady import mean_output_tokens, steady
 
 if TYPE_CHECKING:

@@ -113,9 +113,3 @@ def test_types_that_are_not_modelled_say_what_is_missing(kind: str, missing: str
     with pytest.raises(UnknownArchitectureError, match=f"{kind}' is not modelled.*{missing}") as e:
         spec_from_config(TINY | {"model_type": kind, "architectures": None}, "tiny")
     assert "nearest" not in str(e.value)
-
-
-def test_a_language_model_inside_a_wrapper_is_named() -> None:
-    config = {"model_type": "llama4", "text_config": TINY | {"model_type": "llama4_text"}}
-    with pytest.raises(UnknownArchitectureError, match=r"\(llama4_text\) inside a .* text_config"):
-        spec_from_config(config, "tiny")

@@ -41,6 +41,14 @@ DEEP = {
 QWEN3 = {**DEEP, "num_position_embeddings": 16, "deepstack_visual_indexes": [0, 2]}
 MOE = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 48}
 ROUTED = {**MOE, "n_routed_experts": 6, "n_shared_experts": 1, "first_k_dense_replace": 1}
+MLA = {
+    "q_lora_rank": 24,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 4,
+    "v_head_dim": 8,
+    "num_key_value_heads": 8,
+}
 LLAMA = {"model_type": "llama", **TEXT}
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -128,7 +136,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "kimi_k25": (
         "kimi_k25",
         {
-            "text_config": {"model_type": "deepseek_v3", **TEXT, **ROUTED},
+            "text_config": {"model_type": "deepseek_v3", **TEXT, **ROUTED, **MLA},
             "vision_config": {**TOWER, "pos_emb_height": 4, "pos_emb_width": 6},
             "projection_hidden_size": 48,
         },

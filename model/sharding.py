@@ -29,7 +29,7 @@ def tensor_parallel_sizes(
     it must divide the blocks and groups of quantized matrices as well.
     """
     sides = {side for kind in spec.layers for matrix in kind.matrices for side in matrix.sides}
-    most = min(most, *(side.count for side in sides if not side.copied))
+    most = min([most, *(side.count for side in sides if not side.copied)])
     sizes = (size for size in range(1, most + 1) if all(side.divides(size) for side in sides))
     return tuple(n for n in sizes if precision is None or not cut_scales(spec, precision, n))
 
@@ -50,7 +50,8 @@ def check_divides(spec: DecoderSpec, tp: int) -> None:
         return
     sizes = _all_sizes(spec)
     closest = min(sizes, key=lambda size: abs(size - tp))
-    parts = dict.fromkeys(told for kind in spec.layers for told in (kind.mixer.told, kind.mlp.told))
+    told = (part for kind in spec.layers for part in (kind.mixer.told, kind.mlp.told))
+    parts = dict.fromkeys(part for part in told if part)
     raise ValueError(
         f"tensor_parallel_size = {tp} does not divide {spec.name} ({', '.join(parts)}), "
         f"expected one of {', '.join(map(str, sizes))}; nearest: {closest}"
@@ -125,7 +126,8 @@ def rank_weight_bytes(spec: DecoderSpec, *, precision: Precision, tp: int = 1) -
     """Return the bytes of all weights that one rank keeps in memory.
 
     With one rank and one precision this is ``spec.parameters()`` times the bytes of a weight, and
-    what the padding of the vocabulary adds.
+    what the padding of the vocabulary adds. Encoders beside the decoder are divided like it, as
+    vLLM does unless told otherwise (``mm_encoder_tp_mode: weights``).
 
     Raises:
         ValueError: ``tp`` does not divide the model, or the scales of its quantized matrices.
@@ -138,7 +140,10 @@ def rank_weight_bytes(spec: DecoderSpec, *, precision: Precision, tp: int = 1) -
         vectors += kind.count * kind.vector_numbers(tp)
     held = rank_vocabulary(spec, tp)
     rows = held + spec.embedding.position_rows
-    once = spec.hidden_size * rows + spec.head.norm.parameters
+    once = spec.hidden_size * rows + spec.head.norm.parameters + spec.embedding.norm_parameters
+    once += held if spec.head.logit_bias else 0
+    once += -(-spec.encoder_parameters // tp)
+    once += spec.once.on_rank(tp)
     rest = (vectors + once) * precision.activation_bytes
     ((head, _),) = precision.weights.of("lm_head", (0,))
     if not spec.head.tied:

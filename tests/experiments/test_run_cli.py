@@ -1,6 +1,7 @@
 """The command line: what it prints where, and how fast it starts."""
 
 import io
+import math
 import os
 import subprocess
 import sys
@@ -55,6 +56,19 @@ def test_a_small_study_loads_no_more_than_it_needs(tmp_path: Path) -> None:
     loaded = loaded_by("small.yaml", "--jobs", "1", cwd=tmp_path)
     assert loaded & HEAVY == HEAVY - {"joblib", "scipy", "torch", "distributed", "transformers"}
     assert "matplotlib.pyplot" not in loaded
+
+
+def test_no_figures_leaves_pictures_and_what_draws_them_away(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    small = ("small.yaml", "--jobs", "1")
+    loaded = loaded_by(*small, "--out", "plain", "--no-figures", cwd=tmp_path)
+    loaded_by(*small, "--out", "drawn", cwd=tmp_path)
+    assert "matplotlib" not in loaded
+    files = {path.name: path.read_bytes() for path in (tmp_path / "plain").iterdir()}
+    assert "report.html" in files
+    assert not [name for name in files if name.endswith(".png")]
+    for name in ("summary.csv", "runs.csv", "requests.parquet", "study.yaml"):
+        assert files[name] == (tmp_path / "drawn" / name).read_bytes()
 
 
 def test_list_names_every_bundled_study(capsys: pytest.CaptureFixture[str]) -> None:
@@ -184,7 +198,7 @@ def test_saturated_points_are_marked_and_show_no_steady_state(tmp_path: Path) ->
     text = text.replace("num_requests: 20", "num_requests: 400").replace("seeds: 2", "seeds: 1")
     path = write_study(tmp_path, text)
     summary = run_study(path).summary
-    summary["saturated"] = [1.0, 0.0]
+    summary["saturated"], summary["design_effect"] = [1.0, 0.0], math.nan
     stream = io.StringIO()
     print_summary(prepare(read_raw(path)), summary, console(stream))
     rows = [line for line in stream.getvalue().splitlines() if line.startswith("│")]

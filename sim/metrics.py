@@ -33,6 +33,7 @@ from sim.steady_state import (
     service_per_window,
 )
 from sim.step_totals import StepTotals, step_totals
+from sim.tape import Column
 from sim.timeline import timeline
 from sim.token_gaps import token_gaps
 
@@ -188,8 +189,15 @@ def request_latency(result: Result, name: str) -> Floats:
     NaN where there is none: rejected, timed out or never arrived, and TPOT of one-token outputs.
     +inf where an accepted request did not come that far.
     """
-    column, (begin, end) = result.requests, _SPANS[name]
-    absent = np.isin(column["status"], (REJECTED, TIMED_OUT)) | ~arrived(result)
+    seconds = latency_of(result.requests, name)
+    seconds[~arrived(result)] = np.nan
+    return seconds
+
+
+def latency_of(column: Mapping[str, Column], name: str) -> Floats:
+    """The same, of columns of requests that have arrived."""
+    begin, end = _SPANS[name]
+    absent = np.isin(column["status"], (REJECTED, TIMED_OUT))
     seconds: Floats = column[end] - column[begin]
     if name == "tpot":
         later = column["output_tokens"] - 1

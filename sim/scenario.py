@@ -1,7 +1,7 @@
 """A scenario: everything that is needed to simulate once, resolved and checked."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,10 @@ from hardware.step_cost import StepCost, step_cost
 from model.precision import Precision
 from model.spec import DecoderSpec
 from sim.engine_config import Count, EngineConfig, ResolvedEngine, precision_of, resolved
+from sim.routers.consequences import Routing, routing
+from sim.routers.registry import RouterName
 
 AnyFloat = TypeVar("AnyFloat", float, npt.NDArray[np.float64])
-RouterName = Literal[
-    "round_robin", "random", "least_requests", "least_tokens", "power_of_two_choices"
-]
 
 ASSUMED_STEP_OVERHEAD_S = 1e-3
 ASSUMED_SEQUENCE_OVERHEAD_S = 1e-5
@@ -33,9 +32,7 @@ Wait = Annotated[float, Field(gt=0, le=1e9)]
 class ClusterConfig(BaseModel):
     """How many engines, on what, and who sends them requests."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     gpu: str | dict[str, object]
     """A GPU of the catalogue by name, a mapping with the same fields, or `calibrated`: the device
@@ -53,9 +50,7 @@ class ClusterConfig(BaseModel):
 class ClientConfig(BaseModel):
     """Who sends the requests, on behalf of the workload."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     max_concurrency: Count | None = None
     """Most requests in flight; those that arrive meanwhile wait at the client, in order, and their
@@ -104,11 +99,21 @@ class Scenario:
     api: ApiTime
     seed: int = 0
 
+    def routing(self, open_arrivals: bool) -> Routing:
+        """Return how requests come to the replicas; ``open_arrivals``: not from users who wait."""
+        return routing_of(self.cluster, self.client, open_arrivals)
+
 
 NO_CLIENT = ClientConfig()
 """One that sends everything at once and waits for ever."""
 NO_API = ApiTime()
 """None at all."""
+
+
+def routing_of(cluster: ClusterConfig, client: ClientConfig, open_arrivals: bool) -> Routing:
+    """Return how requests come to the replicas of a cluster, without building it."""
+    known = open_arrivals and client == NO_CLIENT
+    return routing(cluster.router, cluster.replicas, known)
 
 
 def ledger_of(

@@ -19,16 +19,14 @@ from hardware.engines import (
 from hardware.gpu import Gpu, load_gpu
 from model.spec import MODEL_FILES, load_spec
 from sim.engine_config import EngineConfig, ResolvedEngine, precision_of, resolved
-from sim.router import BLIND
-from sim.scenario import NO_CLIENT, ClusterConfig, Scenario, build_scenario
+from sim.routers.consequences import Routing
+from sim.scenario import ClusterConfig, Scenario, build_scenario, routing_of
 from workloads.arrivals import ClosedLoop
 from workloads.config import LATEST_S
 from workloads.requests import Requests
 from workloads.streams import stream
 from workloads.workload import Workload, generate
 
-RANDOM_ROUTERS = ("random", "power_of_two_choices")
-"""Routers that draw."""
 CALIBRATED = "calibrated"
 """What ``cluster.gpu`` says for the device that the calibration describes."""
 Stamp = tuple[tuple[int, int] | None, ...]
@@ -259,11 +257,14 @@ def stop_of(study: Study) -> float:
 
 def independent_replicas(study: Study) -> int:
     """Return into how many parts a run can be split: replicas that know nothing of each other."""
-    known = not isinstance(study.workload.arrivals, ClosedLoop) and study.client == NO_CLIENT
-    return study.cluster.replicas if known and study.cluster.router in BLIND else 1
+    return _routing(study).parts
 
 
 def is_random(study: Study) -> bool:
     """Tell whether two seeds of this point can differ: in the requests drawn, or in the routing."""
-    routed = study.cluster.replicas > 1 and study.cluster.router in RANDOM_ROUTERS
-    return study.workload.is_random or routed
+    return study.workload.is_random or _routing(study).random
+
+
+def _routing(study: Study) -> Routing:
+    is_open = not isinstance(study.workload.arrivals, ClosedLoop)
+    return routing_of(study.cluster, study.client, is_open)

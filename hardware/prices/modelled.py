@@ -110,7 +110,7 @@ class Roofline:
         return ModelledChunks(
             terms=tuple((t.per_pair, t.per_row, t.per_position, t.moved_per_pair) for t in terms),
             overhead_s=overhead_s,
-            sliding_window=mixer.cache.window,
+            sliding_window=mixer.caches[0].window,
             fused=self.fused,
         )
 

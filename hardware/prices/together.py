@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float64]
 
 def decode_pieces(group: Group, prices: Prices, most: int) -> list[tuple[Piece, ...]]:
     """Return the attention of 0 to ``most`` decoding sequences: lines over positions attended."""
-    kinds = [prices.decode(kind.mixer, share, most) for kind, share in group.layers]
+    kinds = [prices.decode(kind.mixer, share, most) for kind, share in group.attending]
     together, *others = kinds
     for other in others:
         together = [first + more for first, more in zip(together, other, strict=True)]
@@ -31,7 +31,7 @@ def chunk_cost(group: Group, prices: Prices) -> ChunkCost:
     overheads = chain((prices.host.chunk_s,), repeat(0.0))
     parts = tuple(
         prices.chunks(kind.mixer, share, overhead_s)
-        for (kind, share), overhead_s in zip(group.layers, overheads, strict=False)
+        for (kind, share), overhead_s in zip(group.attending, overheads, strict=False)
     )
     return parts[0] if len(parts) == 1 else ChunksOfAll(parts)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from model.attended import Attended
 from model.mixers.mixer import Mixer
 from model.operators import F, Operator
 from model.share import Share
@@ -50,10 +51,13 @@ class AttentionTerm:
 def attention_work(mixer: Mixer, share: Share, *, fused: bool) -> list[tuple[AttentionTerm, str]]:
     """Return FLOPs and bytes of every operator of a mixer's attention per unit, and its arithmetic.
 
-    Over all layers that have the mixer, on one rank.
+    Over all layers that have the mixer, on one rank. Of a mixer with one cache of heads, whose
+    decoding and prefill differ in their counts only.
     """
     of_pair, of_row, of_position = (
-        mixer.attention(rows, pairs, positions, share, fused=fused)
+        mixer.attention(
+            Attended(0.0, rows, (pairs,), (positions,)), share, fused=fused, decode=True
+        )
         for rows, pairs, positions in ((0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0))
     )
     terms = []

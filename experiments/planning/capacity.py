@@ -11,12 +11,12 @@ from experiments.planning.folder import search_in_folder
 from experiments.planning.highest import Highest, Search
 from experiments.planning.lengths import Varied, long_enough, with_values
 from experiments.planning.prices import usd_per_hour
+from experiments.planning.progress import SearchProgress
 from experiments.planning.sequential import Verdict
 from experiments.planning.smallest import Smallest, smallest
 from experiments.planning.trials import Trials
 from experiments.running.capacity import capacity_per_s
 from experiments.running.identity import run_identity
-from experiments.running.results import Progress
 from experiments.running.sweep import Executor
 from experiments.study.grid import Setting
 from experiments.study.points import Point
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 FILES = frozenset(
     ("study.yaml", "capacity.csv", "probes.csv", "capacity.png", "report.html", "manifest.json")
 )
-LONGEST_TEST = 30_000
-"""Requests of one run of a test, at least."""
+OF_A_TEST = 1.5
+"""A run of a test is so many times as long as one of a search, as it is cut into batches."""
+EXPECTED_RUNS = 30
+"""Of one point: a handful to find the neighbourhood, the rest around the answer."""
 SAFE, FULL = 0.85, 1.02
 """Shares of the capacity: replicas are first tried at one, and never fewer than at the other."""
 
@@ -60,8 +62,9 @@ def run_capacity(
     out: Path,
     *,
     executor: Executor,
-    progress: Progress | None = None,
+    progress: SearchProgress | None = None,
     overwrite: bool = False,
+    figures: bool = True,
 ) -> CapacityOutcome:
     """Search every point, and leave a results folder behind.
 
@@ -72,7 +75,7 @@ def run_capacity(
     """
     from experiments.planning import capacity_pages
 
-    progress = progress or Progress()
+    told = progress or SearchProgress()
     study = plan.study
     depends_on: list[Any] = [
         study.model_dump(mode="json", exclude={"description"}),
@@ -80,14 +83,19 @@ def run_capacity(
     ]
 
     def find(trials: Trials) -> tuple[Answer, ...]:
-        return tuple(answer(plan, point, trials) for point in plan.points)
+        answers: list[Answer] = []
+        for point in plan.points:
+            each = trials.runs / len(answers) if answers else EXPECTED_RUNS
+            told.expect(trials.runs + round(each * (len(plan.points) - len(answers))))
+            answers.append(answer(plan, point, trials))
+        return tuple(answers)
 
     def write(answers: Sequence[Answer], folder: Path) -> None:
-        capacity_pages.write(plan, answers, folder)
+        capacity_pages.write(plan, answers, folder, figures=figures)
 
     answers, trials = search_in_folder(
         study, out, FILES, depends_on, find, write,
-        executor=executor, progress=progress, overwrite=overwrite,
+        executor=executor, progress=told, overwrite=overwrite,
     )  # fmt: skip
     return CapacityOutcome(answers, out, trials.runs, trials.requests)
 
@@ -97,13 +105,11 @@ def answer(plan: CapacityPlan, point: Point, trials: Trials) -> Answer:
     study, label = point.study, Setting(point.values, {}).label()
     assert study.slo is not None  # it was checked
     allowed = 1 - study.slo.attainment
-    varied = Varied(study, plan.key)
+    varied = Varied(study, plan.key, plan.study.run_requests)
     if plan.key == REPLICAS:
         found = _replicas(plan, point, trials, label, allowed)
         count = found.replicas or plan.study.most
-        return Answer(
-            point, found, math.nan, usd_per_hour(with_values(study, {REPLICAS: count}))
-        )
+        return Answer(point, found, math.nan, usd_per_hour(with_values(study, {REPLICAS: count})))
     capacity = capacity_per_s(study) if plan.is_rate else math.nan
     search = Search(
         varied, trials.ask, allowed, plan.study.half_width, label, capacity,
@@ -123,8 +129,9 @@ def _replicas(
         capacity = capacity_per_s(one)
         least = max(1, math.ceil(rate / (FULL * capacity)))
         first = max(1, math.ceil(rate / (SAFE * capacity)))
+    requests = round(OF_A_TEST * plan.study.run_requests)
     return smallest(
-        lambda count: long_enough(with_values(one, {REPLICAS: count}), LONGEST_TEST),
+        lambda count: long_enough(with_values(one, {REPLICAS: count}), requests),
         label, trials.ask, least=least, first=first, most=plan.study.most, allowed=allowed,
         confidence=plan.study.confidence,
     )  # fmt: skip

@@ -25,19 +25,22 @@ SMALLEST_SHOWN = 1e-5
 """Share of misses at the lower end of the picture: none is drawn there."""
 
 
-def write(plan: CapacityPlan, answers: Sequence[Answer], folder: Path) -> None:
-    """Leave every file but the manifest in a folder."""
+def write(plan: CapacityPlan, answers: Sequence[Answer], folder: Path, *, figures: bool) -> None:
+    """Leave every file but the manifest in a folder; no picture without ``figures``."""
     write_csv(capacity_table(plan, answers), folder / "capacity.csv")
     write_csv(probes_table(answers), folder / "probes.csv")
     text = _write_study(plan, folder / "study.yaml")
-    draw(plan, answers, folder / "capacity.png")
+    pictures = []
+    if figures:
+        draw(plan, answers, folder / "capacity.png")
+        pictures = [("missed requests", folder / "capacity.png")]
     write_page(
         folder / "report.html",
         name=plan.study.name,
         description=plan.study.description,
         answer=[f"SLO: {slo_text(plan.study.slo)}.", *sentences(plan, answers)],
         sections=[section(plan, answers)],
-        pictures=[("missed requests", folder / "capacity.png")],
+        pictures=pictures,
         notes=notes(plan),
         texts=[("Study", text)],
     )
@@ -96,8 +99,8 @@ def draw(plan: CapacityPlan, answers: Sequence[Answer], path: Path) -> None:
         allowed = 1 - plan.study.slo.attainment
         axes.axhline(allowed, color="#555555", linewidth=0.8, linestyle="--")
         axes.annotate(
-            f"allowed: {percent(allowed)}", (1, allowed), xycoords=("axes fraction", "data"),
-            ha="right", va="bottom", fontsize=8, color="#555555",
+            f"allowed: {percent(allowed)}", (0, allowed), xycoords=("axes fraction", "data"),
+            ha="left", va="bottom", fontsize=8, color="#555555",
         )  # fmt: skip
         axes.set_yscale("log")
         if not all(isinstance(one.found, Highest) for one in answers):

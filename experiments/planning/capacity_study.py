@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from experiments.planning import keys
-from experiments.planning.lengths import RATES, STEADY, default_key
+from experiments.planning.lengths import FEWEST, RATES, STEADY
 from experiments.study.document import Loaded, Study
 from experiments.study.errors import Problem, StudyError, show
 from experiments.study.grid import key_path
@@ -35,11 +35,14 @@ class CapacityStudy(Study):
     run, up to 48."""
     confidence: float = Field(default=0.95, ge=0.5, le=0.999)
     """Of the interval, and of the verdict on a number of replicas."""
+    run_requests: int = Field(default=FEWEST, ge=500, le=10**8)
+    """Requests of one run, at least; more where more are in the system at once. Short runs have
+    neither filled up nor seen the busy periods, and sell too much."""
     most: int = Field(default=4096, gt=0, le=100_000)
     """Most replicas that are tried, where those are searched."""
 
 
-OWN = ("vary", "half_width", "confidence", "most")
+OWN = ("vary", "half_width", "confidence", "run_requests", "most")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +82,10 @@ def prepare_capacity(loaded: Loaded) -> CapacityPlan:
         notes=[*loaded.notes, *notes],
     )
     plan = prepare(serving)
+    _check_points(loaded, plan, key)
     study = keys.validated(
         CapacityStudy, loaded, plan.study.resolved() | _own(raw) | {"kind": "capacity"}
     )
-    _check_points(loaded, plan, key)
     return CapacityPlan(study.model_copy(update={"vary": key}), plan, key)
 
 
@@ -149,6 +152,3 @@ def _check_points(loaded: Loaded, plan: Plan, key: str) -> None:
 
 def _fault(loaded: Loaded, text: str) -> StudyError:
     return StudyError([Problem(loaded.where(("vary",)), text)])
-
-
-__all__ = ["CapacityPlan", "CapacityStudy", "default_key", "prepare_capacity"]

@@ -175,9 +175,7 @@ class Search:
             high = high + 1 if high == low else high
         return low, high
 
-    def _pair(
-        self, low: float, high: float, seeds: int
-    ) -> tuple[Pair, dict[float, list[Sample]]]:
+    def _pair(self, low: float, high: float, seeds: int) -> tuple[Pair, dict[float, list[Sample]]]:
         """Ask for other seeds than the one that localised: that one was chosen by its luck."""
         first = self.varied.point.seed + 1
         trials = [
@@ -211,9 +209,7 @@ class Search:
     def _ended(self, outcome: Outcome, value: float) -> Highest:
         samples = self.ask([self._trial(value, self.varied.point.seed)])
         name, share = binding(samples)
-        return Highest(
-            outcome, value, binds=name, binds_share=share, tried=self._shown()
-        )
+        return Highest(outcome, value, binds=name, binds_share=share, tried=self._shown())
 
     def _shown(self) -> tuple[tuple[float, float], ...]:
         return tuple(sorted(self.shares.items()))

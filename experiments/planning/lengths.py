@@ -37,6 +37,8 @@ class Varied:
     point: Study
     """Settled."""
     key: str
+    fewest: int = FEWEST
+    """Requests of one run, at least."""
 
     @property
     def value(self) -> float:
@@ -48,7 +50,7 @@ class Varied:
         """Whether the key counts something."""
         return isinstance(value_at(self.point.resolved(), key_path(self.key)), int)
 
-    def at(self, value: float, fewest: int = FEWEST) -> Study:
+    def at(self, value: float) -> Study:
         """Return the settled study with that value, long enough to be measured.
 
         Raises:
@@ -56,7 +58,7 @@ class Varied:
         """
         shown: Any = round(value) if self.is_whole else value
         study = with_values(self.point, {self.key: shown})
-        return long_enough(study, fewest)
+        return long_enough(study, self.fewest)
 
 
 def with_values(point: Study, values: dict[str, Any]) -> Study:
@@ -109,12 +111,3 @@ def in_system(study: Study) -> float:
         output = float(requests.output_tokens.mean())
         stay_s = min(stay_s, (slo.ttft_s or 0.0) + slo.tpot_s * output)
     return min(seats, float(rate) * stay_s)
-
-
-def default_key(study: Study) -> str:
-    """Return the key that says how much traffic a workload is; nothing where there is no such."""
-    workload = study.workload
-    if workload.trace is not None:
-        return "workload.rate_scale"
-    name = RATES.get(getattr(workload.arrivals, "process", ""))
-    return f"workload.arrivals.{name}" if name else ""

@@ -98,9 +98,7 @@ def root(pair: Pair, allowed: float, confidence: float = 0.95) -> Root | None:
         return Root(math.exp(whole), math.nan, math.nan, seeds, values)
     error = float(values.std(ddof=1)) / math.sqrt(seeds)
     half = t_quantile((1 + confidence) / 2, seeds - 1) * error
-    return Root(
-        math.exp(middle), math.exp(middle - half), math.exp(middle + half), seeds, values
-    )
+    return Root(math.exp(middle), math.exp(middle - half), math.exp(middle + half), seeds, values)
 
 
 def seeds_needed(found: Root, target: float, most: int) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from experiments.planning.sequential import BATCHES, Batch
 from experiments.study.document import Study
 from sim.metrics import Slo, latency_of
-from sim.result import FINISHED, REJECTED, UNFINISHED
+from sim.result import FINISHED, UNFINISHED
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -43,8 +44,7 @@ class Sample:
         edges = np.linspace(0, len(self.missed), count + 1).astype(np.int64)
         sums = np.concatenate(([0], np.cumsum(self.missed)))
         return tuple(
-            (int(sums[stop] - sums[start]), int(stop - start))
-            for start, stop in zip(edges[:-1], edges[1:], strict=True)
+            (int(sums[stop] - sums[start]), int(stop - start)) for start, stop in pairwise(edges)
         )
 
     def windows(self, window_s: float, count: int) -> tuple[Ints, Ints]:
@@ -111,11 +111,3 @@ def binding(samples: Sequence[Sample]) -> tuple[str, float]:
     }
     name = max(shares, key=lambda one: shares[one])
     return name, shares[name]
-
-
-def rejected(path: Path) -> int:
-    """Count the requests of a piece that can never fit."""
-    import pyarrow.parquet as pq
-
-    status = pq.read_table(path, columns=["status"])["status"].to_numpy()
-    return int((status == REJECTED).sum())

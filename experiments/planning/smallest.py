@@ -1,7 +1,7 @@
 """The smallest number of replicas that keeps an SLO: integer bisection, a sequential test a probe.
 
-Fewer replicas never keep what more do not. A probe that ends undecided counts as not kept: a planner
-buys one more.
+Fewer replicas never keep what more do not. A probe that ends undecided counts as not kept: a
+planner buys one more.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -59,9 +59,7 @@ def settle(probes: Sequence[Probe], ask: Ask) -> None:
             probe.samples.append(sample)
 
 
-def bisection(
-    least: int, first: int, most: int
-) -> Generator[int, bool, int | None]:
+def bisection(least: int, first: int, most: int) -> Generator[int, bool, int | None]:
     """Ask whether counts keep an SLO; return the smallest that does, None beyond ``most``.
 
     ``least - 1`` is known not to.

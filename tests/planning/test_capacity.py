@@ -194,14 +194,14 @@ def test_what_only_capacity_ends_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("half_width: 0.1", "vary: workload.arrivals.rat_per_s", r"vary = .*: unknown key; did you mean"),
+        ("half_width: 0.1", "vary: engine.max_num_seq", r"vary = .*: unknown key; did you mean"),
         ("half_width: 0.1", "half_width: 20", r"half_width = 20: .*less than or equal to 0.5"),
         ("half_width: 0.1", "halfwidth: 0.1", r"halfwidth: unknown key; did you mean half_width\?"),
         ("half_width: 0.1", "vary: model", r"vary = model: it is opt-125m there"),
         ("slo: {ttft_s: 0.1, attainment: 0.95}\n", "", r"slo: a search needs a limit"),
         ("{ttft_s: 0.1, attainment: 0.95}", "{attainment: 0.95}", r"slo: a search needs a limit"),
         ("attainment: 0.95", "attainment: 1", r"slo.attainment = 1: no number of requests"),
-        ("process: poisson, rate_per_s: 1", "process: on_off, rate_on_per_s: 1, mean_on_s: 1, mean_off_s: 1", r"vary: missing, expected a dotted key"),
+        ("process: poisson", "process: all_at_once", r"vary: missing, expected a dotted key"),
         ("model: opt-125m", "model: opt-125", r"model = .*opt-125"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The test of eight looks: how often it is wrong, and what it says where there is nothing to see."""
+"""The test of eight looks: how often it is wrong, and what it says of nothing."""
 
 import numpy as np
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from experiments.planning.sequential import BATCHES, Batch
 from experiments.study.document import Study
-from sim.metrics import Slo, latency_of
+from sim.latencies import latency
+from sim.metrics import Slo
 from sim.result import FINISHED, UNFINISHED
 
 Floats = npt.NDArray[np.float64]
@@ -88,7 +89,7 @@ def measured(columns: Mapping[str, npt.NDArray[np.generic]], point: Study, slo: 
     kept = {name: np.asarray(column)[rows] for name, column in columns.items()}
     lost = kept["status"] != FINISHED
     by_limit = {
-        name: lost | (latency_of(kept, LATENCIES[name]) > limit_s)
+        name: lost | (latency(kept, LATENCIES[name]) > limit_s)
         for name, limit_s in limits_of(slo).items()
     }
     missed = lost.copy()

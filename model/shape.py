@@ -117,17 +117,25 @@ class DecoderSpec:
         return tuple(layers.mixer.cache for layers in self.layers)
 
     @property
+    def windows(self) -> tuple[int | None, ...]:
+        """Of every class of cache, how many positions a token attends; None for all of them.
+
+        In the order of ``layers``. A step counts what it reads by class.
+        """
+        return tuple(dict.fromkeys(cache.window for cache in self.caches))
+
+    @property
     def sliding_window(self) -> int | None:
         """The window of the one class of cache that the layers have; None for all positions.
 
         Raises:
-            ValueError: layers of different windows, which a step does not tell apart yet.
+            ValueError: layers of different windows.
         """
-        windows = {cache.window for cache in self.caches}
+        windows = self.windows
         if len(windows) > 1:
             told = ", ".join(str(window or "all positions") for window in windows)
             raise ValueError(f"{self.name}: layers that attend differently ({told})")
-        return windows.pop()
+        return windows[0]
 
     @property
     def rotary_tables(self) -> tuple[Rotary, ...]:

@@ -84,7 +84,7 @@ def priced(cost: StepCost, price: Price) -> StepCost:
         overhead_s=price.step * tick,
         token_s=[price.token * tick * count for count in range(tokens)],
         sequence_s=[price.sequence * tick * count for count in range(sequences)],
-        decode_pieces=[((0, 0.0, price.position * tick),)] * len(cost.decode_pieces),
+        decode_pieces=[[((0, 0.0, price.position * tick),)] * len(cost.decode_pieces[0])],
         chunk_cost=ModelledChunks(
             terms=((price.pair * tick, 0.0, 0.0, 0.0),), overhead_s=0.0,
             sliding_window=None, fused=True,

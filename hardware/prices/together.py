@@ -13,17 +13,32 @@ from hardware.prices.lines import straight_pieces
 from hardware.prices.protocol import Prices
 from hardware.prices.work import AttentionTerm, attention_work
 from hardware.step_prices import Piece
+from model.shape import Layers
+from model.share import Share
 
 Floats = npt.NDArray[np.float64]
 
 
-def decode_pieces(group: Group, prices: Prices, most: int) -> list[tuple[Piece, ...]]:
-    """Return the attention of 0 to ``most`` decoding sequences: lines over positions attended."""
-    kinds = [prices.decode(kind.mixer, share, most) for kind, share in group.layers]
-    together, *others = kinds
-    for other in others:
-        together = [first + more for first, more in zip(together, other, strict=True)]
-    return [straight_pieces(operators) for operators in together]
+def decode_pieces(group: Group, prices: Prices, most: int) -> list[list[tuple[Piece, ...]]]:
+    """Return the attention of 0 to ``most`` decoding sequences, by class of cache.
+
+    Lines over the positions attended in the class.
+    """
+    classes = []
+    for layers in layers_by_class(group):
+        together, *others = [prices.decode(kind.mixer, share, most) for kind, share in layers]
+        for other in others:
+            together = [first + more for first, more in zip(together, other, strict=True)]
+        classes.append([straight_pieces(operators) for operators in together])
+    return classes
+
+
+def layers_by_class(group: Group) -> list[list[tuple[Layers, Share]]]:
+    """Return the kinds of layers of every class of cache, in the order of ``spec.windows``."""
+    return [
+        [(kind, share) for kind, share in group.layers if kind.mixer.cache.window == window]
+        for window in group.spec.windows
+    ]
 
 
 def chunk_cost(group: Group, prices: Prices) -> ChunkCost:
@@ -36,14 +51,13 @@ def chunk_cost(group: Group, prices: Prices) -> ChunkCost:
     return parts[0] if len(parts) == 1 else ChunksOfAll(parts)
 
 
-def summed_attention_work(group: Group) -> AttentionTerm:
-    """Return FLOPs and bytes of fused attention per unit."""
-    terms = [
-        term
-        for kind, share in group.layers
-        for term, _ in attention_work(kind.mixer, share, fused=True)
-    ]
-    return reduce(add, terms)
+def attention_works(group: Group) -> tuple[AttentionTerm, ...]:
+    """Return FLOPs and bytes of fused attention per unit, by class of cache."""
+    classes = []
+    for layers in layers_by_class(group):
+        works = [attention_work(kind.mixer, share, fused=True) for kind, share in layers]
+        classes.append(reduce(add, (term for work in works for term, _ in work)))
+    return tuple(classes)
 
 
 def all_reduces_s(group: Group, prices: Prices, tokens: Floats) -> Floats:

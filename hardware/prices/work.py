@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,25 @@ class AttentionTerm:
             self.per_position + other.per_position,
             self.moved_per_pair + other.moved_per_pair,
         )
+
+
+class Attended(NamedTuple):
+    """What steps attended in one class of cache, summed over them."""
+
+    decode_reads: int
+    """Positions, by decoding (and padding) sequences."""
+    prefill_pairs: int
+    """Causal (query, key) pairs of chunks: chunk * past + chunk * (chunk + 1) / 2 without a
+    window."""
+    prefill_reads: int
+    """Positions that chunks read: past + chunk without a window."""
+
+    def plus(self, other: "Attended") -> "Attended":
+        """Return both together."""
+        return Attended(*(mine + more for mine, more in zip(self, other, strict=True)))
+
+
+NOTHING_ATTENDED = Attended(0, 0, 0)
 
 
 def attention_work(mixer: Mixer, share: Share, *, fused: bool) -> list[tuple[AttentionTerm, str]]:

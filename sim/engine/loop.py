@@ -92,14 +92,14 @@ class Loop:
                     start_s += self.idle_start_s
                 decodes = batch.decodes + batch.padding
                 if batch.chunks:
-                    now_s = start_s + prices.step_s(decodes, batch.context_tokens, batch.chunks)
+                    now_s = start_s + prices.step_s(decodes, batch.reads, batch.chunks)
                     ends_s.append(now_s)
                 else:
                     until_s = self.arrival.arrival_s if batch.open else inf
                     now_s = prices.decode_ends_s(
                         start_s,
                         decodes,
-                        batch.context_tokens,
+                        batch.reads,
                         batch.growth,
                         batch.steps,
                         until_s,

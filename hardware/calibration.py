@@ -22,7 +22,8 @@ from hardware.gpu import Gpu
 from hardware.prices.kernels import Kernels
 from hardware.prices.surface import Surface
 from hardware.uncertainty import check_covariance
-from hardware.yaml_file import read_yaml, validated
+from hardware.yaml_file import read_bundled, read_yaml, validated
+from model.docstrings import attribute_docstrings
 from model.nearest import closest
 
 __all__ = [
@@ -57,9 +58,7 @@ class UnknownCalibrationError(ValueError):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Covariance(_Part):
@@ -311,7 +310,7 @@ def load_calibration(name_or_path: str | Path) -> Calibration:
 @lru_cache(maxsize=16)
 def _bundled(path: Path) -> Calibration:
     """A bundled file is part of the code: it does not change while a process runs."""
-    return validated(Calibration, read_yaml(path), str(path))
+    return validated(Calibration, read_bundled(path), str(path))
 
 
 def save_calibration(calibration: Calibration, path: Path) -> None:
@@ -327,13 +326,14 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
 def _commented(part: BaseModel, indent: int = 0) -> CommentedMap:
     document = CommentedMap()
     document.fa.set_block_style()
-    for name, field in type(part).model_fields.items():
+    told = attribute_docstrings(type(part))
+    for name in type(part).model_fields:
         value = getattr(part, name)
         if value is None or value == {}:
             continue
         document[name] = _plain(value, indent)
-        if field.description:
-            document.yaml_set_comment_before_after_key(name, field.description, indent=indent)
+        if name in told:
+            document.yaml_set_comment_before_after_key(name, told[name], indent=indent)
     return document
 
 

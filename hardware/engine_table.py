@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegative
 
 from hardware.calibration import PARAMETERS
 from hardware.versions import Dated
-from hardware.yaml_file import read_yaml, validated
+from hardware.yaml_file import read_bundled, validated
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class EngineConstants(_Part):
@@ -147,7 +147,7 @@ def vllm() -> EngineTable:
         ValueError: mistakes in the file, such as a constant that no calibration has.
     """
     path = Path(__file__).parent / "engines.yaml"
-    table = validated(_File, read_yaml(path), path.name).vllm
+    table = validated(_File, read_bundled(path), path.name).vllm
     for name, constants in table.constants.items():
         unknown = constants.values.keys() - PARAMETERS.keys()
         if unknown:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
-from hardware.yaml_file import read_yaml, validated
+from hardware.yaml_file import read_bundled, validated
 
 __all__ = [
     "Compute",
@@ -64,9 +64,7 @@ class UnsupportedPrecisionError(ValueError):
 class Gpu(BaseModel):
     """What the cost model knows of one GPU. Peaks are the vendor's, for dense matrices."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str = "custom"
     """What results call it."""
@@ -165,7 +163,7 @@ class _Catalogue(BaseModel):
 def _catalogue() -> tuple[dict[str, Gpu], dict[str, str]]:
     """GPUs by name, and names by alias."""
     path = Path(__file__).parent / "gpus.yaml"
-    file = validated(_Catalogue, read_yaml(path), path.name)
+    file = validated(_Catalogue, read_bundled(path), path.name)
     gpus = {name: _gpu(name, entry, file.sources) for name, entry in file.gpus.items()}
     aliases = {alias: name for name, entry in file.gpus.items() for alias in entry.aliases}
     return gpus, aliases

@@ -45,12 +45,18 @@ class Group:
         return sequence_operators(self.spec, sequences, precision=self.precision, tp=self.tp)
 
     @property
-    def all_reduces(self) -> int:
-        """All-reduces of a step: two per layer, and one behind the vocabulary-parallel embedding.
+    def attending(self) -> tuple[tuple[Layers, Share], ...]:
+        """Those of ``layers`` that keep something of earlier tokens."""
+        return tuple((kind, share) for kind, share in self.layers if kind.mixer.caches)
 
-        Shoeybi et al., "Megatron-LM", arXiv 1909.08053, section 3 and figure 4.
+    @property
+    def all_reduces(self) -> int:
+        """All-reduces of a step: one behind every mixer, every MLP and the embedding.
+
+        Shoeybi et al., "Megatron-LM", arXiv 1909.08053, section 3 and figure 4; the embedding is
+        split over the vocabulary.
         """
-        return 2 * self.spec.num_layers + 1
+        return sum(kind.count * kind.parts for kind in self.spec.layers) + 1
 
     def reduced_bytes(self, tokens: Floats) -> Floats:
         """Return the bytes of one of their buffers, for a step's tokens."""

@@ -33,7 +33,7 @@ from hardware.prices.together import (
     decode_pieces,
     gather_s,
 )
-from hardware.prices.work import Attended, AttentionTerm, operators_work
+from hardware.prices.work import ClassWork, Linear, ReadTotals, operators_work
 from hardware.step_prices import Piece, StepPrices
 from model.precision import Precision
 from model.spec import DecoderSpec
@@ -69,8 +69,8 @@ class StepCost:
     """FLOPs and bytes of one rank by tokens of the step."""
     sequence_work: tuple[Floats, Floats] = field(repr=False)
     """FLOPs and bytes of one rank by sequences of the step."""
-    attention_work: tuple[AttentionTerm, ...]
-    """By class: FLOPs and bytes of one rank's fused attention, per unit."""
+    attention_work: tuple[ClassWork, ...]
+    """By class: FLOPs and bytes of one rank's fused attention."""
     bare_sequence_s: Floats = field(repr=False)
     """``sequence_s`` without host time."""
     prices: StepPrices = field(init=False, repr=False)
@@ -145,7 +145,11 @@ class StepCost:
         return by_class
 
     def work(
-        self, tokens: npt.ArrayLike, sequences: npt.ArrayLike, attended: Sequence[Attended] = ()
+        self,
+        tokens: npt.ArrayLike,
+        sequences: npt.ArrayLike,
+        decodes: npt.ArrayLike,
+        reads: Sequence[ReadTotals] = (),
     ) -> tuple[float, float]:
         """Return the FLOPs and bytes that one rank had to process, summed over steps.
 
@@ -155,7 +159,8 @@ class StepCost:
         Args:
             tokens: of each step, shape (steps,).
             sequences: of each step, decoding or with a chunk, shape (steps,).
-            attended: by class of cache, over all steps; nothing: not to be counted here.
+            decodes: those of them that decode, shape (steps,).
+            reads: by class of cache, over all steps; nothing: not to be counted here.
 
         Raises:
             ValueError: more tokens or sequences than the tables were built for.
@@ -169,11 +174,17 @@ class StepCost:
         bytes_ = float(self.token_work[1][token_rows].sum()) + float(
             self.sequence_work[1][sequence_rows].sum()
         )
+        decoding = float(np.asarray(decodes).sum())
+        rows, chunks = float(token_rows.sum()) - decoding, float(sequence_rows.sum()) - decoding
         for term in self.attention_work:
-            bytes_ += term.per_row * float(token_rows.sum())
-        for term, each in zip(self.attention_work, attended, strict=False):
-            flops += term.per_pair * (each.decode_reads + each.prefill_pairs)
-            bytes_ += term.per_position * (each.decode_reads + each.prefill_reads)
+            flops += _own_work(term.decode_flops, decoding, decoding)
+            flops += _own_work(term.chunk_flops, rows, chunks)
+            bytes_ += _own_work(term.decode_bytes, decoding, decoding) + _own_work(
+                term.chunk_bytes, rows, chunks
+            )
+        for term, each in zip(self.attention_work, reads, strict=False):
+            flops += _read_work(term.decode_flops, term.chunk_flops, each)
+            bytes_ += _read_work(term.decode_bytes, term.chunk_bytes, each)
         return flops, bytes_
 
     def decode_tokens_per_s(self, sequences: int, mean_context_tokens: float = 0.0) -> float:
@@ -236,6 +247,19 @@ class StepCost:
                     f"a step of {count} {noun} is beyond {parameter} = {limit} of this step cost, "
                     f"expected at most {limit}"
                 )
+
+
+def _own_work(work: Linear, rows: float, sequences: float) -> float:
+    """What is done for rows and sequences, whatever they attend."""
+    return work.per_row * rows + work.per_sequence * sequences
+
+
+def _read_work(decode: Linear, chunk: Linear, reads: ReadTotals) -> float:
+    """What is done for pairs and positions: as if all were of decodes, and what chunks do more."""
+    decoded, pairs, positions = reads
+    work = decode.per_pair * (decoded + pairs) + decode.per_position * (decoded + positions)
+    more = (chunk.per_pair - decode.per_pair) * pairs
+    return work + more + (chunk.per_position - decode.per_position) * positions
 
 
 def _add_up(

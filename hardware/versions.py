@@ -25,7 +25,7 @@ def _dotted(version: str) -> str:
 class Dated(BaseModel, Generic[Value]):
     """A value that changed with versions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str
     """Files of the engine's source, or logs, that show it."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -41,6 +42,15 @@ def read_yaml(path: Path) -> Any:
     except (YAMLError, ValueError) as error:
         raise ValueError(f"{path}: not readable: {error}") from None
     return data
+
+
+def read_bundled(path: Path) -> Any:
+    """Parse a YAML file that comes with the code: ten times as fast, and without lines.
+
+    libyaml reads YAML 1.1. Our files say the same in both; a test compares them with ``read_yaml``.
+    """
+    with path.open("rb") as file:
+        return yaml.load(file, Loader=yaml.CSafeLoader)
 
 
 def validated(model: type[Model], data: object, where: str) -> Model:

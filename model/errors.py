@@ -18,6 +18,10 @@ class UnknownModelError(ValueError):
     """A name that is neither in the catalogue nor a path to a config file."""
 
 
+class UnsupportedLayersError(ValueError):
+    """Layers that are counted (parameters, KV bytes), and have no price yet."""
+
+
 def one_of(word: object, choices: Sequence[str]) -> str:
     """Say which word was expected: the nearest first, then all of them."""
     found = closest(word, choices)

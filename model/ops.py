@@ -18,6 +18,7 @@ What a layer does stands in its mixer and its MLP (``model.mixers``, ``model.mlp
 
 from collections.abc import Sequence
 
+from model.attended import attended_by_chunk, attended_by_decodes
 from model.causal import attended, causal_pairs
 from model.operators import F, Operator, floats
 from model.precision import Precision
@@ -48,14 +49,17 @@ __all__ = [
     "token_operators",
 ]
 
+NORMS = ("input_norm", "post_norm", "mixer_output_norm", "mlp_output_norm")
+"""Names of the norms of a layer, as many as it has."""
+
 
 def token_operators(
     spec: DecoderSpec, tokens: F, *, precision: Precision, tp: int = 1
 ) -> list[Operator]:
     """Return all that depends on the step's token count only.
 
-    Embedding; per layer both norms, the projections around the mixer, rotary positions, the MLP or
-    the experts, and both residual additions. ``mlp_up`` of a gated MLP is its gate and up matrices
+    Embedding; per layer its norms, the projections around the mixer, rotary positions, the MLP or
+    the experts, and the residual additions. ``mlp_up`` of a gated MLP is its gate and up matrices
     in one product.
 
     Args:
@@ -71,11 +75,11 @@ def token_operators(
     operators = [_embedding(spec, rows, precision, tp)]
     for kind, share in layers:
         operators += (
-            share.norm("input_norm", kind.norm, rows),
+            *(share.norm(name, kind.norm, rows) for name in NORMS[: min(1, kind.norms)]),
             *kind.mixer.operators(rows, share),
-            share.norm("post_norm", kind.norm, rows),
+            *(share.norm(name, kind.norm, rows) for name in NORMS[1 : kind.norms]),
             *kind.mlp.operators(rows, share),
-            share.elementwise("residual", 2 * rows * spec.hidden_size, 1, 3),
+            share.elementwise("residual", kind.parts * rows * spec.hidden_size, 1, 3),
         )
     return operators
 
@@ -126,7 +130,12 @@ def decode_attention(
     return [
         operator
         for kind, share in shares(spec, precision, tp)
-        for operator in kind.mixer.decode(decodes, context_tokens, share, fused=fused)
+        for operator in kind.mixer.attention(
+            attended_by_decodes(kind.mixer.caches, decodes, context_tokens),
+            share,
+            fused=fused,
+            decode=True,
+        )
     ]
 
 
@@ -155,7 +164,12 @@ def prefill_attention(
     return [
         operator
         for kind, share in shares(spec, precision, tp)
-        for operator in kind.mixer.prefill(chunk_tokens, past_tokens, share, fused=fused)
+        for operator in kind.mixer.attention(
+            attended_by_chunk(kind.mixer.caches, chunk_tokens, past_tokens, fused=fused),
+            share,
+            fused=fused,
+            decode=False,
+        )
     ]
 
 

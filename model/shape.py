@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from model.caches import HEADS, Cache, Reach
+from model.errors import UnsupportedLayersError
 from model.matrices import Matrix
-from model.mixers.mixer import Cache, Mixer, Rotary
+from model.mixers.mixer import Mixer, Rotary
+from model.mixers.none import NoMixer
 from model.mlps.mlp import Mlp
+from model.mlps.none import NoMlp
 from model.norm import Norm
 from model.quantization.checkpoint import UNSAID, Checkpoint
 
@@ -40,18 +44,27 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """Layers of one kind, each with a norm before mixer and MLP and a residual addition behind."""
+    """Layers of one kind: norms of the hidden size, a mixer and an MLP, a residual addition behind
+    each of the two."""
 
     places: tuple[int, ...]
     """In the model, ascending from 0."""
     mixer: Mixer
     mlp: Mlp
     norm: Norm
+    norms: int = 2
+    """Norms of one layer: one before mixer and MLP each in most; one before both where they run
+    side by side, or where only one is there; four with norms behind them as well (Gemma 2)."""
 
     @property
     def count(self) -> int:
         """How many."""
         return len(self.places)
+
+    @property
+    def parts(self) -> int:
+        """Of mixer and MLP, those that are there (``NoMixer`` and ``NoMlp`` stand for none)."""
+        return sum(not isinstance(part, NoMixer | NoMlp) for part in (self.mixer, self.mlp))
 
     @property
     def matrices(self) -> tuple[Matrix, ...]:
@@ -61,15 +74,25 @@ class Layers:
     def vector_numbers(self, tp: int = 1) -> int:
         """Parameters of one of them beside matrices, as one of ``tp`` ranks keeps them."""
         biases = sum(matrix.bias_numbers(tp) for matrix in self.matrices)
-        return biases + 2 * self.norm.parameters + self.mixer.vector_numbers
+        norms = self.norms * self.norm.parameters
+        return biases + norms + self.mixer.vector_numbers + self.mlp.vector_numbers
 
 
-def grouped(each: Sequence[tuple[Mixer, Mlp]], norm: Norm) -> tuple[Layers, ...]:
-    """Return the layers of a model, one mixer and MLP per layer, with equal ones together."""
+def grouped(
+    each: Sequence[tuple[Mixer, Mlp]], norm: Norm, norms: int | None = None
+) -> tuple[Layers, ...]:
+    """Return the layers of a model, one mixer and MLP per layer, with equal ones together.
+
+    Args:
+        each: mixer and MLP of every layer; ``NoMixer`` or ``NoMlp`` where one is missing.
+        norm: of the hidden size.
+        norms: how many of them a layer has; by default one for each part that is there.
+    """
     places: dict[tuple[Mixer, Mlp], list[int]] = {}
     for pair, run in groupby(range(len(each)), key=lambda place: each[place]):
         places.setdefault(pair, []).extend(run)
-    return tuple(Layers(tuple(at), *pair, norm) for pair, at in places.items())
+    kinds = (Layers(tuple(at), *pair, norm) for pair, at in places.items())
+    return tuple(replace(kind, norms=kind.parts if norms is None else norms) for kind in kinds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,30 +135,50 @@ class DecoderSpec:
         return max(layers.mlp.num_experts for layers in self.layers)
 
     @property
-    def caches(self) -> tuple[Cache, ...]:
-        """What each kind of layer keeps, in the order of ``layers``."""
-        return tuple(layers.mixer.cache for layers in self.layers)
+    def caches(self) -> dict[Cache, int]:
+        """What its layers keep: every class of cache, and how many layers have it."""
+        found: dict[Cache, int] = {}
+        for layers in self.layers:
+            for cache in layers.mixer.caches:
+                found[cache] = found.get(cache, 0) + layers.count
+        return found
+
+    @property
+    def reaches(self) -> tuple[Reach, ...]:
+        """What tells how much a query reads, in the order of ``layers``.
+
+        A step counts what it reads once for each of them. There is at least one: a decoder that
+        reads nothing counts all positions.
+        """
+        found = dict.fromkeys(cache.read for cache in self.caches if cache.read is not None)
+        return tuple(found) or (Reach(None),)
 
     @property
     def windows(self) -> tuple[int | None, ...]:
-        """Of every class of cache, how many positions a token attends; None for all of them.
-
-        In the order of ``layers``. A step counts what it reads by class.
-        """
-        return tuple(dict.fromkeys(cache.window for cache in self.caches))
+        """Of ``reaches``, how many positions a query attends at most; None for all of them."""
+        return tuple(reach.positions for reach in self.reaches)
 
     @property
     def sliding_window(self) -> int | None:
         """The window of the one class of cache that the layers have; None for all positions.
 
         Raises:
-            ValueError: layers of different windows.
+            UnsupportedLayersError: several classes of caches, or one that is not keys and values of
+                heads: steps do not tell them apart yet.
         """
-        windows = self.windows
+        odd = dict.fromkeys(cache.kind for cache in self.caches if cache.kind != HEADS)
+        if odd:
+            raise UnsupportedLayersError(
+                f"{self.name}: layers with a cache of another kind ({', '.join(odd)}) have no "
+                "price yet"
+            )
+        windows = dict.fromkeys(cache.window for cache in self.caches)
         if len(windows) > 1:
             told = ", ".join(str(window or "all positions") for window in windows)
-            raise ValueError(f"{self.name}: layers that attend differently ({told})")
-        return windows[0]
+            raise UnsupportedLayersError(
+                f"{self.name}: layers that attend differently ({told}) have no price yet"
+            )
+        return next(iter(windows), None)
 
     @property
     def rotary_tables(self) -> tuple[Rotary, ...]:
@@ -155,7 +198,10 @@ class DecoderSpec:
         """
         each = [(kind.mixer, kind.mlp) for kind in self.in_order()]
         each = (each + each[-1:] * max(0, count - len(each)))[:count]
-        return replace(self, layers=grouped(each, self.layers[0].norm))
+        norms = {(kind.mixer, kind.mlp): kind.norms for kind in self.layers}
+        kinds = grouped(each, self.layers[0].norm)
+        kinds = tuple(replace(one, norms=norms[one.mixer, one.mlp]) for one in kinds)
+        return replace(self, layers=kinds)
 
     def with_mixers(self, change: Callable[[Mixer], Mixer]) -> "DecoderSpec":
         """Return the same model with every mixer changed."""
@@ -205,14 +251,29 @@ class DecoderSpec:
         )
         return self.parameters() - idle
 
-    def kv_bytes_per_token(self, kv_dtype_bytes: float, tp: int | None = None) -> float:
-        """Bytes that one token keeps in the KV cache of all layers.
+    def kv_bytes_per_token(
+        self, kv_dtype_bytes: float, tp: int | None = None, kind: str | None = None
+    ) -> float:
+        """Bytes that one token keeps in the KV cache of all layers, inside their windows.
 
         Keys and values of attention are ``2 * layers * kv_heads * head_dim * bytes`` over the whole
-        model; one of ``tp`` ranks holds its share of the heads.
+        model; one of ``tp`` ranks holds its share of the heads. ``Cache.token_bytes`` says it for
+        every kind of cache; ``kind`` counts those of one kind only.
         """
-        numbers = 0
-        for layers in self.layers:
-            width = layers.mixer.cache.per_token
-            numbers += layers.count * (width.whole if tp is None else width.on_rank(tp))
-        return numbers * kv_dtype_bytes
+        return sum(
+            layers * cache.token_bytes(kv_dtype_bytes, tp)
+            for cache, layers in self.caches.items()
+            if kind in (None, cache.kind)
+        )
+
+    def state_bytes_per_sequence(self, activation_bytes: float, tp: int | None = None) -> float:
+        """Bytes that one sequence keeps in all layers whatever its length; on one of ``tp`` ranks.
+
+        Args:
+            activation_bytes: of a number in the model's own precision.
+            tp: ranks; None: all of them together, heads that ranks copy counted once.
+        """
+        return sum(
+            layers * cache.sequence_bytes(activation_bytes, tp)
+            for cache, layers in self.caches.items()
+        )

@@ -29,7 +29,7 @@ def tensor_parallel_sizes(
     it must divide the blocks and groups of quantized matrices as well.
     """
     sides = {side for kind in spec.layers for matrix in kind.matrices for side in matrix.sides}
-    most = min(most, *(side.count for side in sides if not side.copied))
+    most = min([most, *(side.count for side in sides if not side.copied)])
     sizes = (size for size in range(1, most + 1) if all(side.divides(size) for side in sides))
     return tuple(n for n in sizes if precision is None or not cut_scales(spec, precision, n))
 
@@ -50,7 +50,8 @@ def check_divides(spec: DecoderSpec, tp: int) -> None:
         return
     sizes = _all_sizes(spec)
     closest = min(sizes, key=lambda size: abs(size - tp))
-    parts = dict.fromkeys(told for kind in spec.layers for told in (kind.mixer.told, kind.mlp.told))
+    told = (part for kind in spec.layers for part in (kind.mixer.told, kind.mlp.told))
+    parts = dict.fromkeys(part for part in told if part)
     raise ValueError(
         f"tensor_parallel_size = {tp} does not divide {spec.name} ({', '.join(parts)}), "
         f"expected one of {', '.join(map(str, sizes))}; nearest: {closest}"

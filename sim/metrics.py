@@ -123,9 +123,7 @@ EXTRAPOLATED = "prices are extrapolated"
 class Slo(BaseModel):
     """Limits that one request has to keep to be good; a limit left out always holds."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     ttft_s: PositiveFloat | None = None
     """Largest time to first token, in seconds."""

@@ -10,7 +10,8 @@ from math import inf
 import numpy as np
 import numpy.typing as npt
 
-from hardware.prices.work import NOTHING_ATTENDED, Attended
+from hardware.prices.work import NOTHING_READ, ReadTotals
+from model.caches import Reach
 from model.ops import causal_pairs
 from sim import recorder
 from sim.engine.journal import Journal
@@ -58,10 +59,10 @@ class Log:
     resumed_gap_s: Tape = field(default_factory=lambda: Tape(np.float64))
     resumed_end_s: Tape = field(default_factory=lambda: Tape(np.float64))
     returned_step: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    attended: tuple[Attended, ...] = ()
+    reads: tuple[ReadTotals, ...] = ()
     computed_prefill_tokens: int = 0
 
-    def add_work(self, taken: Taken, windows: tuple[int | None, ...]) -> None:
+    def add_work(self, taken: Taken, reaches: tuple[Reach, ...]) -> None:
         """Count what segments attended in every class of cache, and their prefill chunks."""
         table = taken.segments
         chunk_tokens, past_tokens = taken.chunks.astype(np.int64).T
@@ -71,23 +72,24 @@ class Log:
         steps = table["steps"].astype(np.int64)[:, None]
         reads = steps * lines[..., 1] + lines[..., 0] * (steps * (steps - 1) // 2)
         decoded = reads[table["decodes"] + table["padding"] > 0].sum(axis=0)
-        before = self.attended or (NOTHING_ATTENDED,) * len(windows)
-        self.attended = tuple(
-            so_far.plus(_attended(int(of_decodes), chunk_tokens, past_tokens, window))
-            for so_far, of_decodes, window in zip(before, decoded, windows, strict=True)
+        before = self.reads or (NOTHING_READ,) * len(reaches)
+        self.reads = tuple(
+            so_far.plus(_reads(int(of_decodes), chunk_tokens, past_tokens, reach))
+            for so_far, of_decodes, reach in zip(before, decoded, reaches, strict=True)
         )
         self.computed_prefill_tokens += int(chunk_tokens.sum())
 
 
-def _attended(
-    decode_reads: int, chunk_tokens: Column, past_tokens: Column, window: int | None
-) -> Attended:
+def _reads(
+    decode_reads: int, chunk_tokens: Column, past_tokens: Column, reach: Reach
+) -> ReadTotals:
     """What decodes and chunks attended in a class of cache."""
-    pairs = np.asarray(causal_pairs(chunk_tokens, past_tokens, window)).astype(np.int64)
-    positions = chunk_tokens + past_tokens
-    if window is not None:
-        positions = np.minimum(positions, chunk_tokens + (window - 1))
-    return Attended(decode_reads, int(pairs.sum()), int(positions.sum()))
+    most, positions = reach.positions, chunk_tokens + past_tokens
+    pairs = np.asarray(causal_pairs(chunk_tokens, past_tokens, most)).astype(np.int64)
+    if most is not None:
+        own = chunk_tokens * most if reach.chosen else chunk_tokens + (most - 1)
+        positions = np.minimum(positions, own)
+    return ReadTotals(decode_reads, int(pairs.sum()), int(positions.sum()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +118,13 @@ class Recorder:
         self,
         requests: Requests,
         replicas: int,
-        windows: tuple[int | None, ...] = (None,),
+        reaches: tuple[Reach, ...] = (Reach(None),),
         api: ApiTime = NO_API,
         scratch: Scratch | None = None,
     ) -> None:
         self.requests = requests
         self.api = api
-        self.windows = windows
+        self.reaches = reaches
         self.replicas = [Journal(recorder.FULL_STEPS) for _ in range(replicas)]
         self._logs = [Log() for _ in range(replicas)]
         self._scratch = scratch or Scratch()
@@ -183,7 +185,7 @@ class Recorder:
     def _keep_steps(self, replica: int, everything: bool = False) -> None:
         """Move steps from a replica's buffers to its log; few stay in memory."""
         journal, log = self.replicas[replica], self._logs[replica]
-        taken = recorder.take(journal, everything, len(self.windows))
+        taken = recorder.take(journal, everything, len(self.reaches))
 
         def append(tape: Tape, values: Column) -> None:
             values = values.astype(tape.dtype, copy=False)
@@ -200,7 +202,7 @@ class Recorder:
         append(log.step_end_s, taken.step_end_s)
         append(log.resumed_gap_s, taken.resumed_gap_s)
         append(log.resumed_end_s, taken.resumed_end_s)
-        log.add_work(taken, self.windows)
+        log.add_work(taken, self.reaches)
         if everything:
             log.returned_step = np.array(journal.returned_step, dtype=np.int64)
 
@@ -247,9 +249,8 @@ def result_of(
         returned_step=np.concatenate(
             [first + log.returned_step for first, log in zip(first_steps, logs, strict=True)]
         ),
-        attended=tuple(
-            reduce(Attended.plus, each)
-            for each in zip(*(log.attended for log in logs), strict=True)
+        reads=tuple(
+            reduce(ReadTotals.plus, each) for each in zip(*(log.reads for log in logs), strict=True)
         ),
         computed_prefill_tokens=sum(log.computed_prefill_tokens for log in logs),
         blocks_held=sum(sum(part.held_blocks.values()) for part in parts),

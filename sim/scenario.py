@@ -33,9 +33,7 @@ Wait = Annotated[float, Field(gt=0, le=1e9)]
 class ClusterConfig(BaseModel):
     """How many engines, on what, and who sends them requests."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     gpu: str | dict[str, object]
     """A GPU of the catalogue by name, a mapping with the same fields, or `calibrated`: the device
@@ -53,9 +51,7 @@ class ClusterConfig(BaseModel):
 class ClientConfig(BaseModel):
     """Who sends the requests, on behalf of the workload."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     max_concurrency: Count | None = None
     """Most requests in flight; those that arrive meanwhile wait at the client, in order, and their

@@ -153,7 +153,7 @@ class _Cluster:
         self.requests = requests
         self.stop_s = stop_s
         count, router = scenario.cluster.replicas, scenario.cluster.router
-        self.recorder = Recorder(requests, count, scenario.spec.windows, scenario.api, scratch)
+        self.recorder = Recorder(requests, count, scenario.spec.reaches, scenario.api, scratch)
         self.schedulers = {
             number: make_scheduler(scenario, requests.prefixes) for number in numbers
         }

@@ -62,6 +62,7 @@ class StepTotals:
         flops, moved_bytes = price.work(
             np.repeat(tokens, steps),
             np.repeat(rows + block.ints("chunks"), steps),
+            np.repeat(rows, steps),
         )
         self.flops += flops
         self.moved_bytes += moved_bytes
@@ -82,7 +83,7 @@ def step_totals(
     for block in blocks(result):
         totals.add(block, window)
         totals.add_work(block, price, covered)
-    flops, moved_bytes = price.work((), (), result.attended)
+    flops, moved_bytes = price.work((), (), (), result.reads)
     totals.flops += flops
     totals.moved_bytes += moved_bytes
     return totals

@@ -153,7 +153,7 @@ class _Server:
         self.longest = scenario.max_model_len
         self.executor = Executor(decoder, scenario.engine.max_num_seqs, self.longest, seed)
         self.requests = requests
-        self.recorder = Recorder(requests, 1, decoder.spec.windows)
+        self.recorder = Recorder(requests, 1, decoder.spec.reaches)
         self.closed = requests.users is not None
         self.to_come: list[tuple[float, int]] = []
         self.issued = 0

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from experiments.calibrating.fit import Fit
     from model.decoder import Decoder
 
-STRICT = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 COMMON_FILES = ("calibration.yaml", "calibration.png", "study.yaml", "manifest.json")
 """Files that every study on a real decoder leaves."""

@@ -20,6 +20,7 @@ from experiments.cli.study_schema import WRITTEN_BY, schema_text
 from experiments.reporting.stats import WITHOUT_INTERVAL
 from experiments.running.record import is_file
 from experiments.study.bundled import bundled_studies
+from experiments.study.described import described_schema
 from experiments.study.document import Study
 from experiments.texts.registry import TABLES, table_schema
 from hardware.calibration import Calibration, calibration_names
@@ -173,7 +174,7 @@ PAGES = {
 
 def _model_parts(title: str, model: type[BaseModel], path: str, written: set[str]) -> Iterator[str]:
     """A section for ``model`` and one for each model inside it that is not ``written`` yet."""
-    schema = model.model_json_schema()
+    schema = described_schema(model)
     definitions: Node = schema.get("$defs", {})
     places: dict[str, list[str]] = {}
     _find(schema, path, definitions, places)

@@ -88,6 +88,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=whole_number, metavar="N", help="runs of every point")
     parser.add_argument("--list", action="store_true", help="list the bundled studies and stop")
     parser.add_argument(
+        "--no-figures", action="store_true",
+        help="write tables and report, draw no pictures",
+    )  # fmt: skip
+    parser.add_argument(
         "--dry-run", action="store_true",
         help="check everything, print points, memory and ceilings, simulate nothing",
     )  # fmt: skip
@@ -157,6 +161,7 @@ def _simulate(plan: "Plan", options: argparse.Namespace) -> int:
         outcome = run_plan(
             plan, out, executor=executor, progress=_progress(),
             before=lambda: table.print_ceilings(plan, to), overwrite=options.overwrite,
+            figures=not options.no_figures,
         )  # fmt: skip
     table.print_summary(plan, outcome.summary, to)
     _say([_ending(plan, outcome, out)])

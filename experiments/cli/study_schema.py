@@ -43,6 +43,7 @@ def study_schema() -> Node:
     from pydantic.json_schema import models_json_schema
 
     from experiments.cli.kinds import schema_of_kind
+    from experiments.study.described import describe
     from experiments.study.document import Study
     from experiments.study.kinds import MEASURED, TABLES
     from experiments.texts import registry
@@ -53,6 +54,7 @@ def study_schema() -> Node:
     models: list[tuple[type[BaseModel], Literal["validation"]]]
     models = [(Study, "validation"), *((model, "validation") for model in told.values())]
     references, whole = models_json_schema(models)
+    describe(whole["$defs"])
     serving = {"properties": {"kind": {"const": "serving"}}}  # which is what it is if none is told
     return {
         "$schema": DIALECT,

@@ -110,7 +110,7 @@ def _run(
 ) -> StudyResult:
     import pandas as pd
 
-    outcome = run_plan(plan, out, executor=executor, draw=kept, overwrite=overwrite)
+    outcome = run_plan(plan, out, executor=executor, report=kept, overwrite=overwrite)
     requests = pd.read_parquet(outcome.folder / "requests.parquet")
     return StudyResult(
         plan.study, outcome.summary, outcome.runs, requests, plan.notes,

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 FOR_TABLES = ("pandas", "experiments.reporting.stats", "pyarrow.parquet")
+FOR_REPORT = ("experiments.reporting.report", "jinja2")
 FOR_FIGURES = (
-    "experiments.reporting.plots", "experiments.reporting.report", "jinja2", "matplotlib.style",
-    "matplotlib.figure", "matplotlib.ticker", "matplotlib.backends.backend_agg",
+    "experiments.reporting.plots", "matplotlib.style", "matplotlib.figure", "matplotlib.ticker",
+    "matplotlib.backends.backend_agg",
 )  # fmt: skip
 """What is loaded while workers simulate, since it takes longer than many a run."""
 FILES = frozenset(
@@ -74,11 +75,13 @@ def run_plan(
     executor: Executor,
     progress: Progress | None = None,
     before: Callable[[], None] | None = None,
-    draw: bool = True,
+    report: bool = True,
+    figures: bool = True,
     overwrite: bool = False,
 ) -> Outcome:
     """Run what is unfinished, assemble the folder, put it in place of earlier results.
 
+    Without ``report`` the folder has neither page nor pictures, without ``figures`` no pictures.
     ``before`` is called when the folder is known to be writable and before anything is simulated.
     Results of another study, of other settings or of another version are replaced with
     ``overwrite`` alone; files that are not ours never are.
@@ -108,11 +111,15 @@ def run_plan(
             if before is not None:
                 before()
             with assemble.RequestsFile(runs, work.folder / "requests.growing") as requests:
-                _simulate(runs, todo, executor, progress, requests, draw)
+                modules = (*FOR_TABLES, *(FOR_REPORT if report else ()))
+                modules += FOR_FIGURES if report and figures else ()
+                _simulate(runs, todo, executor, progress, requests, modules)
                 requests.publish(work.new / "requests.parquet")
             tables = _tables(plan, runs, work.new)
-            if draw:
-                _draw(plan, runs, *tables, work.new, executor.jobs if len(runs) > 1 else 1)
+            if report:
+                jobs = executor.jobs if len(runs) > 1 else 1
+                plots = _draw(plan, runs, *tables, work.new, jobs) if figures else []
+                _report(plan, tables[1], work.new, plots)
             wall_s = time.perf_counter() - started
             facts = {"resumed_runs": resumed, "wall_s": round(wall_s, 3)}
             publish(work, {**assemble.facts_of(plan, runs), **executor.facts(), **facts})
@@ -134,9 +141,9 @@ def _simulate(
     executor: Executor,
     progress: Progress,
     requests: assemble.RequestsFile,
-    draw: bool,
+    modules: Sequence[str],
 ) -> None:
-    """Do what is left to do; requests are gathered, and what draws is loaded, meanwhile."""
+    """Do what is left to do; requests are gathered, and what comes next is loaded, meanwhile."""
 
     def done(run: Run) -> None:
         progress.advance(run)
@@ -149,7 +156,7 @@ def _simulate(
             if run.path not in left:
                 requests.add(run)
         with interrupts_later():  # C++ that is interrupted while it loads ends with abort()
-            for module in (*FOR_TABLES, *(FOR_FIGURES if draw else ())):
+            for module in modules:
                 import_module(module)
 
     try:
@@ -174,20 +181,25 @@ def _draw(
     summary: "DataFrame",
     folder: Path,
     jobs: int,
-) -> None:
-    """Draw the figures and write the report; timelines are those of each point's first seed."""
+) -> list[Path]:
+    """Draw the figures; timelines are those of each point's first seed."""
     import numpy as np
 
     from experiments.reporting.plots import draw_plots
-    from experiments.reporting.report import write_report
 
     timelines = []
     for point in plan.points:
         first = next(run for run in runs if run.point == point.number)
         columns = read_piece(first.path).timeline
         timelines.append({name: np.asarray(values) for name, values in columns.items()})
+    name, keys = plan.study.name, plan.keys
+    return draw_plots(name, keys, table, summary, timelines, folder, shared_by(jobs))
+
+
+def _report(plan: Plan, summary: "DataFrame", folder: Path, plots: Sequence[Path]) -> None:
+    from experiments.reporting.report import write_report
+
     study = plan.study
-    plots = draw_plots(study.name, plan.keys, table, summary, timelines, folder, shared_by(jobs))
     write_report(
         folder / "report.html",
         study_name=study.name,

@@ -1,5 +1,6 @@
 """The study file: its schema, and how a file, a name or ``--set`` becomes a checked ``Study``."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,9 +39,7 @@ WARMUP = 0.1
 class Study(BaseModel):
     """A base scenario, what to vary, and how often to repeat it."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: Literal["serving"] = "serving"
     """What a run is: a simulation of serving."""
@@ -176,6 +175,19 @@ def validate(raw: Mapping[str, Any]) -> tuple[Study | None, list[tuple[KeyPath, 
         study = Study.model_validate(raw)
     except ValidationError as error:
         faults = schema.complaints(error, Study, raw)
-    known = {path for path, _ in faults}
-    faults += [fault for fault in schema.coercions(Study, raw) if fault[0] not in known]
+    if faults or not _is_strict(raw):
+        known = {path for path, _ in faults}
+        faults += [fault for fault in schema.coercions(Study, raw) if fault[0] not in known]
     return (None if faults else study), faults
+
+
+def _is_strict(raw: Mapping[str, Any]) -> bool:
+    """Tell whether no value needs to be turned into another kind, as pydantic does it on its own.
+
+    A whole number that is written 1e3 needs it, too, and is no fault; most studies have none.
+    """
+    try:
+        Study.model_validate_json(json.dumps(raw), strict=True)
+    except (ValidationError, TypeError, ValueError):  # the latter for what JSON has not
+        return False
+    return True

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from experiments.study import vllm_keys
+from experiments.study.described import described_schema
 from experiments.study.errors import MAX_SHOWN, nearest, show
 from experiments.study.yaml_source import Path
 from model.errors import one_of
@@ -17,7 +18,7 @@ Node = dict[str, Any]
 
 @cache
 def _schema(model: type[BaseModel]) -> Node:
-    return model.model_json_schema()
+    return described_schema(model)
 
 
 def dotted(path: Path) -> str:

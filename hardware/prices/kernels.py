@@ -52,7 +52,7 @@ AXES = {
 class HeldOut(BaseModel):
     """How well the surfaces predict kernels of shapes that they were not fitted to."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     median: NonNegativeFloat
     """Median of absolute relative errors; 0.05 is 5%."""
@@ -69,7 +69,7 @@ class DecodeKernel(BaseModel):
     without context: launch, and one wave of blocks after another.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     floor_s: Surface
     """Axes sequences, kv_heads, group (query heads per KV head); seconds."""
@@ -99,7 +99,7 @@ class DecodeKernel(BaseModel):
 class Kernels(BaseModel):
     """What the kernels of one GPU reach."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     gpu: str
     """Catalogue name of the GPU that was measured."""

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from model.causal import causal_pairs, touched_positions
+from model.attended import Attended
+from model.caches import HEADS, Cache
 from model.matrices import Matrix, Width, repeated
-from model.mixers.mixer import Cache, Kernel, Rotary
-from model.operators import NORM_FLOPS, ROPE_FLOPS, SOFTMAX_FLOPS, F, Operator, floats, minimum
+from model.mixers.mixer import Kernel, Rotary
+from model.operators import NORM_FLOPS, ROPE_FLOPS, SOFTMAX_FLOPS, F, Operator
 from model.share import Share
 
 
@@ -54,10 +55,10 @@ class Attention:
         return 2 * self.head_dim if self.qk_norm else 0
 
     @cached_property
-    def cache(self) -> Cache:
+    def caches(self) -> tuple[Cache, ...]:
         """Keys and values of every KV head."""
         width = Width(self.num_kv_heads, 2 * self.head_dim, copied=True)
-        return Cache(width, self.sliding_window)
+        return (Cache(kind=HEADS, per_entry=width, window=self.sliding_window),)
 
     @property
     def told(self) -> str:
@@ -86,47 +87,23 @@ class Attention:
             operators.append(share.elementwise("rope", rows * rotated, ROPE_FLOPS, 2))
         return operators + share.products(output, rows)
 
-    def decode(
-        self, sequences: F, context_tokens: F, share: Share, *, fused: bool
-    ) -> list[Operator]:
-        """See ``Mixer``.
-
-        With N positions attended and d the head dimension, one head of one sequence is ``N (4d +
-        3)`` FLOPs: two products of 2Nd and a softmax of 3N. Fused, the cached keys and values are
-        read once and the new ones written. Unfused at 16 bits it moves ``4 (Nd + d + 2N)`` bytes:
-        see ``prefill``. A sliding window caps the mean context; the cap is exact when all sequences
-        are on the same side of the window.
-        """
-        rows, context = floats(sequences), floats(context_tokens)
-        if self.sliding_window is not None:
-            context = minimum(context, rows * self.sliding_window)
-        return self.attention(rows, context, context, share, fused=fused)
-
-    def prefill(
-        self, chunk_tokens: F, past_tokens: F, share: Share, *, fused: bool
-    ) -> list[Operator]:
-        """See ``Mixer``.
-
-        Fused (FlashAttention; Dao et al. 2022, algorithm 1; masked blocks skipped as in Dao 2023,
-        section 3.1) computes the causal (query, key) pairs only, ``chunk * past + chunk (chunk + 1)
-        / 2``. It reads queries, keys and values once: that later blocks of queries find the keys in
-        the GPU's own cache is assumed. Unfused (Dao et al. 2022, algorithm 0) computes the full
-        rectangle ``chunk * (past + chunk)`` and moves scores and probabilities through memory, both
-        written once and read once. For one head of N tokens without past at 16 bits that is ``N^2
-        (4d + 3)`` FLOPs and ``8 N (N + d)`` bytes, an intensity of 57.2 FLOP/byte at N = 1024, d =
-        128. A sliding window caps what each query attends.
-        """
-        chunk, past = floats(chunk_tokens), floats(past_tokens)
-        positions = touched_positions(chunk, past, self.sliding_window)
-        pairs = causal_pairs(chunk, past, self.sliding_window) if fused else chunk * positions
-        return self.attention(chunk, pairs, positions, share, fused=fused)
-
     def attention(
-        self, rows: F, pairs: F, positions: F, share: Share, *, fused: bool
+        self, attended: Attended, share: Share, *, fused: bool, decode: bool
     ) -> list[Operator]:
-        """See ``Mixer``."""
+        """See ``Mixer``; decoding and prefill differ in their counts only.
+
+        With N positions attended and d the head dimension, one query of one head is ``N (4d + 3)``
+        FLOPs: two products of 2Nd and a softmax of 3N. Fused (FlashAttention; Dao et al. 2022,
+        algorithm 1), queries, cached keys and values are read once and the new ones written: that
+        later blocks of queries find the keys in the GPU's own cache is assumed. Unfused (Dao et al.
+        2022, algorithm 0) moves scores and probabilities through memory, both written once and read
+        once. For one head of N tokens without past at 16 bits that is ``N^2 (4d + 3)`` FLOPs and
+        ``8 N (N + d)`` bytes, an intensity of 57.2 FLOP/byte at N = 1024, d = 128; for one decoding
+        sequence it is ``4 (Nd + d + 2N)`` bytes.
+        """
         build = self._fused if fused else self._standard
-        return build(rows, pairs, positions, share)
+        (pairs,), (positions,) = attended.pairs, attended.entries
+        return build(attended.rows, pairs, positions, share)
 
     def _fused(self, rows: F, pairs: F, positions: F, share: Share) -> list[Operator]:
         """Reads q and the attended K and V once, writes o, stores the new K and V in the cache."""

@@ -1,22 +1,13 @@
-"""What a mixer has to say of itself: matrices, cache, work on a rank."""
+"""What a mixer has to say of itself: matrices, caches, work on a rank."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
-from model.matrices import Matrix, Width
+from model.attended import Attended
+from model.caches import Cache
+from model.matrices import Matrix
 from model.operators import F, Operator
 from model.share import Share
-
-
-@dataclass(frozen=True, slots=True)
-class Cache:
-    """What a layer keeps of the tokens behind it."""
-
-    per_token: Width
-    """Numbers of one token."""
-    window: int | None = None
-    """Positions that a token attends, itself included, and that are kept; None for all of them.
-    Layers with equal windows are one class of cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +55,8 @@ class Mixer(Protocol):
         ...
 
     @property
-    def cache(self) -> Cache:
-        """What it keeps."""
+    def caches(self) -> tuple[Cache, ...]:
+        """What it keeps of the tokens behind it; several where one attention reads several."""
         ...
 
     @property
@@ -86,35 +77,16 @@ class Mixer(Protocol):
         """Return all that depends on the step's tokens only: projections, rotations, norms."""
         ...
 
-    def decode(
-        self, sequences: F, context_tokens: F, share: Share, *, fused: bool
-    ) -> list[Operator]:
-        """Return the attention of sequences that decode a token each.
-
-        Args:
-            sequences: how many.
-            context_tokens: positions attended, summed over them, current tokens included.
-            share: the rank and the layers.
-            fused: one pass over the cache, or standard operators.
-        """
-        ...
-
-    def prefill(
-        self, chunk_tokens: F, past_tokens: F, share: Share, *, fused: bool
-    ) -> list[Operator]:
-        """Return the attention of a prompt's chunk over its own past."""
-        ...
-
     def attention(
-        self, rows: F, pairs: F, positions: F, share: Share, *, fused: bool
+        self, attended: Attended, share: Share, *, fused: bool, decode: bool
     ) -> list[Operator]:
-        """Return the attention of query rows, linear in all three counts.
+        """Return the work on the caches, FLOPs and bytes linear in all counts of ``attended``.
 
         Args:
-            rows: query tokens.
-            pairs: (query, position) pairs that are computed.
-            positions: cached positions that are read.
+            attended: counts, by cache of ``caches``.
             share: the rank and the layers.
             fused: one pass over the cache, or standard operators.
+            decode: of sequences that decode, or of a prompt's chunk: some mixers compute the two
+                in different ways.
         """
         ...

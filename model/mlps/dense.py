@@ -20,6 +20,7 @@ class Dense:
     """silu, gelu, gelu_tanh or relu."""
     bias: bool = False
     num_experts = 0
+    vector_numbers = 0
 
     @cached_property
     def matrices(self) -> tuple[Matrix, ...]:

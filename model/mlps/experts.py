@@ -26,6 +26,7 @@ class Experts:
     """The expert that every token takes (Qwen2-MoE, Llama 4)."""
     shared_gate: bool = False
     """The shared expert's output is weighted by a gate of its own (Qwen2-MoE)."""
+    vector_numbers = 0
 
     @cached_property
     def matrices(self) -> tuple[Matrix, ...]:

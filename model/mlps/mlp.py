@@ -16,6 +16,11 @@ class Mlp(Protocol):
         ...
 
     @property
+    def vector_numbers(self) -> int:
+        """Parameters beside matrices and their biases; every rank has all of them."""
+        ...
+
+    @property
     def num_experts(self) -> int:
         """Routed experts; 0 for none."""
         ...

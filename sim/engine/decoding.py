@@ -13,7 +13,7 @@ What they attend is a sum for every class of cache: all positions, or those of a
 
 from heapq import heappop, heappush
 
-from sim.engine.reach import ALL_POSITIONS, Reach
+from sim.engine.reach import ALL_POSITIONS, ReachCounts
 from sim.engine.sequence import Batch, Sequence
 
 
@@ -48,7 +48,7 @@ class DecodeSet:
 
     def __init__(self, block_size: int, windows: tuple[int | None, ...] = (None,)) -> None:
         self.block_size = block_size
-        self.reaches = [Reach(window) for window in windows]
+        self.reaches = [ReachCounts(window) for window in windows]
         self._windows = [reach for reach in self.reaches if reach.window < ALL_POSITIONS]
         self.count = 0
         self.tokens = 0

@@ -11,7 +11,7 @@ ALL_POSITIONS: Final = 1 << 60
 """A window that nobody fills."""
 
 
-class Reach:
+class ReachCounts:
     """Counters of one class.
 
     Attributes:

@@ -57,6 +57,19 @@ def test_a_small_study_loads_no_more_than_it_needs(tmp_path: Path) -> None:
     assert "matplotlib.pyplot" not in loaded
 
 
+def test_no_figures_leaves_pictures_and_what_draws_them_away(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    small = ("small.yaml", "--jobs", "1")
+    loaded = loaded_by(*small, "--out", "plain", "--no-figures", cwd=tmp_path)
+    loaded_by(*small, "--out", "drawn", cwd=tmp_path)
+    assert "matplotlib" not in loaded
+    files = {path.name: path.read_bytes() for path in (tmp_path / "plain").iterdir()}
+    assert "report.html" in files
+    assert not [name for name in files if name.endswith(".png")]
+    for name in ("summary.csv", "runs.csv", "requests.parquet", "study.yaml"):
+        assert files[name] == (tmp_path / "drawn" / name).read_bytes()
+
+
 def test_list_names_every_bundled_study(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli("--list") == 0
     lines = capsys.readouterr().out.splitlines()

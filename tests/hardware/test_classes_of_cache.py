@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hardware.calibration import load_calibration
 from hardware.gpu import load_gpu
 from hardware.prices.lines import straight_pieces
-from hardware.prices.work import Attended
+from hardware.prices.work import ReadTotals
 from hardware.step_cost import VECTOR_STEPS, StepCost, step_cost
 from model.alike import attention_of, dense_of
 from model.ops import step_operators
@@ -137,8 +137,8 @@ def test_each_class_is_on_a_line_of_its_own(
 
 def test_work_is_counted_by_class() -> None:
     none = np.array([], dtype=np.int64)
-    attended = [Attended(128, 0, 0), Attended(9000, 10, 5)]
-    flops, moved = cost(with_windows(128, None, None)).work(none, none, attended)
+    reads = [ReadTotals(128, 0, 0), ReadTotals(9000, 10, 5)]
+    flops, moved = cost(with_windows(128, None, None)).work(none, none, none, reads)
     position_bytes = 2 * 8 * 128 * 2  # keys and values, heads, numbers, bytes
     assert moved == position_bytes * (4 * 128 + 8 * 9005)
     assert flops == 32 * (4 * 128 + 3) * (4 * 128 + 8 * 9010)

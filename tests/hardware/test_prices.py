@@ -61,8 +61,8 @@ def test_attention_of_two_kinds_is_the_sum_of_both(calibration: Calibration, fus
         assert both.chunk_cost.seconds(chunk, past) == pytest.approx(apart + once, rel=1e-9)
     launches = sum(part.chunk_cost.launch_s for part in parts)
     assert both.chunk_cost.launch_s == pytest.approx(launches)
-    per_pair = sum(part.attention_work[0].per_pair for part in parts)
-    assert both.attention_work[0].per_pair == per_pair
+    per_pair = sum(part.attention_work[0].decode_flops.per_pair for part in parts)
+    assert both.attention_work[0].decode_flops.per_pair == per_pair
 
 
 @pytest.mark.parametrize("calibration", CALIBRATIONS, ids=lambda each: each.name)

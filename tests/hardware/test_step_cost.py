@@ -13,7 +13,7 @@ from hardware.calibration import DATASHEET
 from hardware.gpu import load_gpu
 from hardware.interconnect import all_gather_s, all_reduce_s
 from hardware.prices.lines import straight_pieces
-from hardware.prices.work import Attended
+from hardware.prices.work import ReadTotals
 from hardware.step_cost import VECTOR_STEPS, step_cost
 from model.ops import step_operators
 from model.precision import precision
@@ -267,18 +267,18 @@ def test_work_is_the_sum_over_steps():
             flops += x.layers * x.flops
             bytes_ += x.layers * x.bytes
     chunks = [chunk for _, _, chunks in steps for chunk in chunks]
-    attended = Attended(
+    reads = ReadTotals(
         decode_reads=800,
         prefill_pairs=sum(n * past + n * (n + 1) // 2 for n, past in chunks),
         prefill_reads=sum(n + past for n, past in chunks),
     )
-    work = price.work(np.array([3, 104, 74]), np.array([3, 5, 2]), [attended])
+    work = price.work(np.array([3, 104, 74]), np.array([3, 5, 2]), np.array([3, 4, 0]), [reads])
     assert work == pytest.approx((flops, bytes_), rel=1e-12)
 
 
 def test_work_of_no_steps():
     none = np.array([], dtype=np.int64)
-    assert cost().work(none, none) == (0.0, 0.0)
+    assert cost().work(none, none, none) == (0.0, 0.0)
 
 
 def test_a_step_beyond_the_tables():
@@ -291,7 +291,7 @@ def test_a_step_beyond_the_tables():
         price.decode_tokens_per_s(9)
     nine = np.array([9])
     with pytest.raises(ValueError, match="a step of 9 sequences is beyond max_seqs = 8"):
-        price.work(nine, nine)
+        price.work(nine, nine, nine)
 
 
 def test_limits_below_one():

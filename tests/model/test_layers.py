@@ -6,8 +6,10 @@ import pytest
 
 from model.alike import attention_of, dense_of
 from model.matrices import Matrix, Width, repeated
+from model.mixers.none import NoMixer
 from model.mlps.experts import Experts
-from model.ops import rank_weight_bytes, step_operators, tensor_parallel_sizes
+from model.mlps.none import NoMlp
+from model.ops import NORMS, rank_weight_bytes, step_operators, tensor_parallel_sizes
 from model.precision import precision
 from model.quantization.scheme import FP8_TENSOR
 from model.quantization.weights import Weights, uniform
@@ -91,12 +93,44 @@ def test_windows_shorten_the_attention_of_their_layers_alone() -> None:
     }
     assert flops == {1: 4 * 100 * (4 * 8 + 3), 2: 4 * 8 * (4 * 8 + 3)}
     assert spec.kv_bytes_per_token(2) == 3 * 2 * 2 * 8 * 2
+    assert {cache.window: layers for cache, layers in spec.caches.items()} == {None: 1, 8: 2}
     with pytest.raises(ValueError, match="tiny-llama: layers that attend differently"):
         _ = spec.sliding_window
     with pytest.raises(ValueError, match="tiny-llama: expected the same attention"):
         attention_of(spec)
     with pytest.raises(ValueError, match="tiny-llama: expected the same dense MLP"):
         dense_of(MIXED)
+
+
+def test_layers_may_lack_a_mixer_or_an_mlp() -> None:
+    """Pruned models: what is not there has no norm, no residual addition, no cache."""
+    spec = model((ATTENTION, NoMlp()), (NoMixer(), MLP), (ATTENTION, MLP))
+    attention = 32 * (4 * 8 + 2 * 2 * 8) + 4 * 8 * 32
+    once = 2 * 61 * 32 + 32
+    assert spec.parameters() == 2 * attention + 2 * 3 * 32 * 48 + 4 * 32 + once
+    assert spec.kv_bytes_per_token(2) == 2 * 2 * 2 * 8 * 2
+    assert spec.sliding_window is None
+    operators = step_operators(spec, 1, 7, [], precision=BF16)
+    runs = {name: sum(o.layers for o in operators if o.name == name) for name in NORMS}
+    assert runs == {
+        "input_norm": 3, "post_norm": 1, "mixer_output_norm": 0, "mlp_output_norm": 0,
+    }  # fmt: skip
+    added = [(o.layers, o.flops) for o in operators if o.name == "residual"]
+    assert added == [(1, 32), (1, 32), (1, 64)]
+    assert tensor_parallel_sizes(spec) == (1, 2, 4)
+    with pytest.raises(ValueError, match=r"\(4 attention heads, 2 KV heads, MLP width 48\)"):
+        rank_weight_bytes(spec, precision=BF16, tp=3)
+
+
+def test_a_layer_may_have_one_norm_or_four() -> None:
+    each = [(ATTENTION, MLP)] * 2
+    plain = model(*each)
+    for norms in (1, 4):
+        spec = replace(plain, layers=grouped(each, NORM, norms))
+        assert spec.parameters() == plain.parameters() + 2 * (norms - 2) * 32
+        names = [o.name for o in step_operators(spec, 1, 7, [], precision=BF16)]
+        assert [name for name in names if name in NORMS] == list(NORMS[:norms])
+        assert spec.first_layers(1).layers[0].norms == norms
 
 
 def test_ranks_divide_what_a_matrix_lets_them_divide() -> None:

@@ -306,7 +306,7 @@ def test_sliding_window(changes: dict[str, Any], window: int | None) -> None:
 
 def test_defaults_of_a_file_that_leaves_keys_out() -> None:
     absent = {key: value for key, value in TINY_LLAMA.items() if key != "num_key_value_heads"}
-    assert spec_from_config(absent, "tiny").layers[0].mixer.cache.per_token.count == 8
+    assert spec_from_config(absent, "tiny").layers[0].mixer.caches[0].per_entry.count == 8
     assert spec_of().rotary_tables[0].theta == 10_000.0
     assert spec_of(rope_parameters={"rope_theta": 7.0}).rotary_tables[0].theta == 7.0
     assert spec_of(rope_scaling={"rope_type": "llama3", "factor": 8.0}) == spec_of()

@@ -118,7 +118,7 @@ def assert_equal_to_reference(
         mine = steps["replica"] == number
         got_steps = list(zip(*(steps[name][mine].tolist() for name in names), strict=True))
         assert got_steps == rows
-    assert [list(each) for each in result.attended] == expected["work"]
+    assert [list(each) for each in result.reads] == expected["work"]
     if stop_s == inf:
         assert result.blocks_held == expected["held"] == 0
     assert _gaps(result) == Counter(

@@ -5,6 +5,8 @@ Kernels belong to a GPU (``hardware/calibrations``), constants to an engine and 
 GPU a scenario has.
 """
 
+from functools import lru_cache
+
 from hardware.calibration import (
     DATASHEET,
     FOLDER,
@@ -118,26 +120,30 @@ def engine_calibration(name: str, gpu: Gpu) -> Calibration:
     Raises:
         UnknownCalibrationError: no constants of that name, or no kernels for that GPU.
     """
+    return _composed(name, gpu.name, relative_of(gpu))
+
+
+@lru_cache(maxsize=64)
+def _composed(name: str, gpu: str, relative: str | None) -> Calibration:
     named = constants_named(name)
     if named is None:
         raise UnknownCalibrationError(
             f"calibration = {name!r}: expected {', '.join(engine_calibration_names())}"
         )
     chosen, constants = named
-    relative = relative_of(gpu)
     if relative is None:
         measured = ", ".join(sorted(path.stem for path in FOLDER.glob("*.yaml")))
         raise UnknownCalibrationError(
-            f"calibration = {name!r}: no measured kernels for gpu {gpu.name}, expected one of "
+            f"calibration = {name!r}: no measured kernels for gpu {gpu}, expected one of "
             f"{measured}, {', '.join(RELATIVES)}; or calibration: none"
         )
     kernels = load_calibration(relative)
-    borrowed = "" if relative == gpu.name else f"kernels borrowed from {relative}: "
+    borrowed = "" if relative == gpu else f"kernels borrowed from {relative}: "
     fields = dict(kernels) | PARAMETERS | constants.values
     return Calibration.model_construct(
         **fields
         | {
-            "name": f"{chosen} on {gpu.name}{' (borrowed)' if borrowed else ''}",
+            "name": f"{chosen} on {gpu}{' (borrowed)' if borrowed else ''}",
             "source": f"{borrowed}{kernels.source}; {constants.source}",
             "software": f"vLLM {constants.since} or later",
             "covariance": _covariance(constants),

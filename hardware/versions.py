@@ -1,6 +1,7 @@
 """Versions of an engine: their order, and values that hold from one on."""
 
 import re
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +11,7 @@ Version = tuple[int, ...]
 """(0, 15, 1); empty for no version."""
 
 
+@lru_cache(maxsize=1024)
 def version_key(version: str) -> Version:
     """Return the first dotted numbers in a version, to compare it with others; () without any."""
     found = re.search(r"\d+(?:\.\d+)*", version if "." not in version else _dotted(version))

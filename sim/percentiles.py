@@ -1,6 +1,7 @@
 """Percentiles: of plain samples, and of samples that each stand for many equal ones."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +14,9 @@ PERCENTS = (50, 90, 95, 99)
 """The percentiles that every latency is summarised by."""
 
 FEW = 1 << 20
-"""So many values of a weighted sample are sorted at a time."""
+"""So many values of a weighted sample are sorted at most."""
 _DIGIT_BITS = 16
+_DIGITS = 1 << _DIGIT_BITS
 
 SUPPORT = 10
 """A percentile is supported when at least this many samples are expected beyond it."""
@@ -50,47 +52,88 @@ def weighted_statistics(sample: Sample, percents: Sequence[int] = PERCENTS) -> t
     negative are in the order of the floats.
 
     Args:
-        sample: called once per pass, gives blocks of ``(values, weights)``, no value negative.
+        sample: called once per pass, gives blocks of ``(values, weights)``, no value negative. A
+            weight may be 0.
         percents: above 0, at most 100.
     """
-    amount, total = 0.0, 0
-    for values, weights in sample():
-        amount += float((values * weights).sum())
-        total += int(weights.sum())
+    shift = 64 - _DIGIT_BITS
+    amount, counts = _first_digit(sample, shift)
+    total = int(counts.weight[-1])
     if not total:
         return float("nan"), np.full(len(percents), np.nan)
     ranks = [-(-percent * total // 100) for percent in percents]
-    shift, leading, below = 64, [0] * len(ranks), [0] * len(ranks)
-    while shift and (few := _few(sample, shift, set(leading))) is None:
+    begins, below = [0] * len(ranks), [0] * len(ranks)
+    found = {0: counts}
+    while True:
+        rows = 0
+        for place, begin in enumerate(begins):
+            counts = found[begin]
+            digit = int(np.searchsorted(counts.weight, ranks[place] - below[place]))
+            below[place] += int(counts.weight[digit - 1]) if digit else 0
+            begins[place] = begin << _DIGIT_BITS | digit
+            rows += int(counts.rows[digit])
+        if not shift:
+            return amount / total, np.array(begins, dtype=np.uint64).view(np.float64)
+        if rows <= FEW:
+            break
         shift -= _DIGIT_BITS
-        reached = _reached(sample, shift, set(leading))
-        for place, begin in enumerate(leading):
-            digit = int(np.searchsorted(reached[begin], ranks[place] - below[place]))
-            below[place] += int(reached[begin][digit - 1]) if digit else 0
-            leading[place] = begin << _DIGIT_BITS | digit
-    if not shift:
-        return amount / total, np.array(leading, dtype=np.uint64).view(np.float64)
-    assert few is not None
-    cumulated = {begin: _cumulated(*part) for begin, part in few.items()}
-    found = []
-    for begin, rank, smaller in zip(leading, ranks, below, strict=True):
+        found = _next_digit(sample, shift, set(begins))
+    cumulated = {begin: _cumulated(*part) for begin, part in _few(sample, shift, begins).items()}
+    answer = []
+    for begin, rank, smaller in zip(begins, ranks, below, strict=True):
         values, reached_weight = cumulated[begin]
-        found.append(values[np.searchsorted(reached_weight, rank - smaller)])
-    return amount / total, np.array(found)
+        answer.append(values[np.searchsorted(reached_weight, rank - smaller)])
+    return amount / total, np.array(answer)
 
 
-def _few(sample: Sample, shift: int, leading: set[int]) -> dict[int, tuple[Floats, Ints]] | None:
-    """The part of a sample that begins with each of some bits; None if it is too much to hold."""
-    parts: dict[int, list[tuple[Floats, Ints]]] = {begin: [] for begin in leading}
-    rows = 0
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """By the next digit of what begins with some bits."""
+
+    weight: Ints
+    """Cumulated."""
+    rows: Ints
+
+
+def _first_digit(sample: Sample, shift: int) -> tuple[float, _Counts]:
+    """The sum of a sample, each value times its weight, and its counts by the first digit."""
+    amount, weight, rows = 0.0, np.zeros(_DIGITS), np.zeros(_DIGITS, dtype=np.int64)
     for values, weights in sample():
-        begins = _leading_bits(values, shift)
+        present = weights > 0
+        if not present.all():
+            values, weights = values[present], weights[present]
+        amount += float((values * weights).sum())
+        digit = _leading_bits(values, shift).astype(np.int64)
+        weight += np.bincount(digit, weights, _DIGITS)
+        rows += np.bincount(digit, minlength=_DIGITS)
+    return amount, _Counts(np.cumsum(weight).astype(np.int64), rows)
+
+
+def _next_digit(sample: Sample, shift: int, begins: set[int]) -> dict[int, _Counts]:
+    """Counts by the next digit of what begins with each of some bits."""
+    sums = {begin: (np.zeros(_DIGITS), np.zeros(_DIGITS, dtype=np.int64)) for begin in begins}
+    for values, weights in sample():
+        bits = _leading_bits(values, shift)
+        for begin, (weight, rows) in sums.items():
+            digit = bits - np.uint64(begin << _DIGIT_BITS)  # of the others it is too large
+            inside = digit < _DIGITS
+            places = digit[inside].astype(np.int64)
+            weight += np.bincount(places, weights[inside], _DIGITS)
+            rows += np.bincount(places, minlength=_DIGITS)
+    return {
+        begin: _Counts(np.cumsum(weight).astype(np.int64), rows)
+        for begin, (weight, rows) in sums.items()
+    }
+
+
+def _few(sample: Sample, shift: int, begins: Iterable[int]) -> dict[int, tuple[Floats, Ints]]:
+    """The part of a sample that begins with each of some bits."""
+    parts: dict[int, list[tuple[Floats, Ints]]] = {begin: [] for begin in begins}
+    for values, weights in sample():
+        leading = _leading_bits(values, shift)
         for begin, part in parts.items():
-            inside = begins == begin
+            inside = leading == begin
             part.append((values[inside], weights[inside]))
-            rows += len(part[-1][0])
-        if rows > FEW:
-            return None
     return {
         begin: (np.concatenate([v for v, _ in part]), np.concatenate([w for _, w in part]))
         for begin, part in parts.items()
@@ -103,23 +146,10 @@ def _cumulated(values: Floats, weights: Ints) -> tuple[Floats, Ints]:
     return values[order], np.cumsum(weights[order])
 
 
-def _reached(sample: Sample, shift: int, leading: set[int]) -> dict[int, Ints]:
-    """Weight of what begins with each of some bits, cumulated over the next digit."""
-    digits = 1 << _DIGIT_BITS
-    counts = {begin: np.zeros(digits) for begin in leading}
-    for values, weights in sample():
-        bits = _leading_bits(values, shift)
-        for begin, count in counts.items():
-            digit = bits - np.uint64(begin << _DIGIT_BITS)  # of the others it is too large
-            inside = digit < digits
-            count += np.bincount(digit[inside].astype(np.int64), weights[inside], digits)
-    return {begin: np.cumsum(count).astype(np.int64) for begin, count in counts.items()}
-
-
 def _leading_bits(values: Floats, shift: int) -> npt.NDArray[np.uint64]:
     """All but the last ``shift`` bits of floats."""
     bits = np.asarray(values, dtype=np.float64).view(np.uint64)
-    return bits >> np.uint64(shift) if shift < 64 else np.zeros_like(bits)
+    return bits >> np.uint64(shift)
 
 
 def unsupported(samples: float, percents: Sequence[int] = PERCENTS) -> list[int]:

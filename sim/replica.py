@@ -92,6 +92,10 @@ class Replica:
             tokens += batch.decodes * (self._steps_ended() - self.journal.steps)
         return tokens
 
+    def unsettled(self) -> bool:
+        """Tell whether these tokens are also of somebody who has left, until the step has ended."""
+        return bool(self.loop.aborted)
+
     def halt(self, stop_s: float) -> None:
         """Complete the steps that ended by ``stop_s``, the last moment of the simulation."""
         loop, journal = self.loop, self.journal

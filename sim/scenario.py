@@ -1,7 +1,7 @@
 """A scenario: everything that is needed to simulate once, resolved and checked."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,10 @@ from hardware.step_cost import StepCost, step_cost
 from model.precision import Precision
 from model.spec import DecoderSpec
 from sim.engine_config import Count, EngineConfig, ResolvedEngine, precision_of, resolved
+from sim.routers.consequences import Routing, routing
+from sim.routers.registry import RouterName
 
 AnyFloat = TypeVar("AnyFloat", float, npt.NDArray[np.float64])
-RouterName = Literal[
-    "round_robin", "random", "least_requests", "least_tokens", "power_of_two_choices"
-]
 
 ASSUMED_STEP_OVERHEAD_S = 1e-3
 ASSUMED_SEQUENCE_OVERHEAD_S = 1e-5
@@ -100,11 +99,21 @@ class Scenario:
     api: ApiTime
     seed: int = 0
 
+    def routing(self, open_arrivals: bool) -> Routing:
+        """Return how requests come to the replicas; ``open_arrivals``: not from users who wait."""
+        return routing_of(self.cluster, self.client, open_arrivals)
+
 
 NO_CLIENT = ClientConfig()
 """One that sends everything at once and waits for ever."""
 NO_API = ApiTime()
 """None at all."""
+
+
+def routing_of(cluster: ClusterConfig, client: ClientConfig, open_arrivals: bool) -> Routing:
+    """Return how requests come to the replicas of a cluster, without building it."""
+    known = open_arrivals and client == NO_CLIENT
+    return routing(cluster.router, cluster.replicas, known)
 
 
 def ledger_of(

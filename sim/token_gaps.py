@@ -15,7 +15,10 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class TokenGaps:
-    """Inter-token latencies: row ``i`` stands for ``weight[i]`` equal gaps that ended together."""
+    """Inter-token latencies: row ``i`` stands for ``weight[i]`` equal gaps that ended together.
+
+    A weight may be 0, and the gap is then 0, too.
+    """
 
     gap_s: Floats
     end_s: Floats
@@ -24,10 +27,9 @@ class TokenGaps:
     def within(self, start_s: float, stop_s: float) -> "TokenGaps":
         """Those that ended after ``start_s`` and not after ``stop_s``."""
         inside = (self.end_s > start_s) & (self.end_s <= stop_s)
-        return self if inside.all() else self._only(inside)
-
-    def _only(self, rows: npt.NDArray[np.bool_]) -> "TokenGaps":
-        return TokenGaps(self.gap_s[rows], self.end_s[rows], self.weight[rows])
+        if inside.all():
+            return self
+        return TokenGaps(self.gap_s[inside], self.end_s[inside], self.weight[inside])
 
 
 def token_gaps(result: Result) -> Iterator[TokenGaps]:
@@ -92,8 +94,8 @@ class _History:
         gap_s[first[decoding]] = ends_s[first[decoding]] - before_s
         weight = np.repeat(decodes, steps)
         weight[first[decoding]] = veterans
-        gaps = TokenGaps(gap_s, ends_s, weight)
-        yield gaps if weight.all() else gaps._only(weight > 0)
+        gap_s[weight == 0] = 0.0
+        yield TokenGaps(gap_s, ends_s, weight)
 
         # Joiners of a step without decoding take their first gap at the next decoding step.
         rows = np.flatnonzero(joined)

@@ -17,7 +17,7 @@ from sim.engine.sequence import Batch, Sequence
 from sim.recording import Recorder
 from sim.result import FINISHED, REJECTED, Result
 from sim.scenario import Scenario
-from sim.simulation import make_scheduler
+from sim.schedulers import make_scheduler
 from workloads.requests import Requests
 
 _NAP_S = 0.05

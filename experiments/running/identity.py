@@ -4,12 +4,12 @@ import hashlib
 import json
 import sys
 from dataclasses import asdict
-from functools import cache
+from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
 
 from experiments.running.versions import ROOT
-from experiments.study.build import scenario_of
+from experiments.study.build import ScenarioKeys, built, scenario_keys
 from experiments.study.document import Study
 
 SIMULATED = ("model", "hardware", "workloads", "sim")
@@ -50,20 +50,34 @@ def run_identity(point: Study, seed: int, draw: int | None = None) -> dict[str, 
     The resolved point, the content of the model, GPU and calibration that it names (as drawn, if it
     is), the files of its workload, the seed, the draw, the code, the libraries.
     """
-    scenario = scenario_of(point, seed, draw)
     content = {
         "point": {key: value for key, value in point.resolved().items() if key not in NOT_OF_A_RUN},
         "seed": seed,
         "draw": draw,
-        "model": asdict(scenario.spec),
-        "gpu": scenario.gpu.model_dump(mode="json"),
-        "calibration": scenario.calibration.model_dump(mode="json"),
         "files": [file_digest(path) for path in point.workload.files],
         "code": code_digest(),
-        "versions": {name: metadata.version(name) for name in ("numpy", "simpy")},
+        "versions": _libraries(),
         "byteorder": sys.byteorder,
     }
-    return {name: digest_of(value) for name, value in content.items()}
+    named = _of_scenario(scenario_keys(point, draw))
+    return named | {name: digest_of(value) for name, value in content.items()}
+
+
+@cache
+def _libraries() -> dict[str, str]:
+    """Those whose numbers go into a result."""
+    return {name: metadata.version(name) for name in ("numpy", "simpy")}
+
+
+@lru_cache(maxsize=64)
+def _of_scenario(keys: ScenarioKeys) -> dict[str, str]:
+    """Digests of what is named in a study: many runs share it."""
+    scenario = built(keys)
+    return {
+        "model": digest_of(asdict(scenario.spec)),
+        "gpu": digest_of(scenario.gpu.model_dump(mode="json")),
+        "calibration": digest_of(scenario.calibration.model_dump(mode="json")),
+    }
 
 
 def digest_of(content: object) -> str:

@@ -19,21 +19,20 @@ from hardware.engines import (
 from hardware.gpu import Gpu, load_gpu
 from model.spec import MODEL_FILES, load_spec
 from sim.engine_config import EngineConfig, ResolvedEngine, precision_of, resolved
-from sim.router import BLIND
-from sim.scenario import NO_CLIENT, ClusterConfig, Scenario, build_scenario
+from sim.routers.consequences import Routing
+from sim.scenario import ClusterConfig, Scenario, build_scenario, routing_of
 from workloads.arrivals import ClosedLoop
 from workloads.config import LATEST_S
 from workloads.requests import Requests
 from workloads.streams import stream
 from workloads.workload import Workload, generate
 
-RANDOM_ROUTERS = ("random", "power_of_two_choices")
-"""Routers that draw."""
 CALIBRATED = "calibrated"
 """What ``cluster.gpu`` says for the device that the calibration describes."""
 Stamp = tuple[tuple[int, int] | None, ...]
-KEPT = 4
-"""Scenarios and workloads that a process keeps, as neighbouring runs often share them."""
+KEPT_SCENARIOS = 16
+KEPT_WORKLOADS = 4
+"""What a process keeps, as neighbouring runs often share it."""
 LARGE = 100_000
 """Requests of a workload that is generated again rather than kept."""
 
@@ -47,8 +46,8 @@ def scenario_of(study: Study, seed: int, draw: int | None = None) -> Scenario:
         ValueError: unknown model, GPU or calibration, a setting that cannot be served, or a draw
             from a calibration without covariance.
     """
-    built = _scenario(*_keys(study), None if draw is None else study.seed + draw)
-    return replace(built, seed=seed, client=study.client)
+    scenario = built(scenario_keys(study, draw))
+    return replace(scenario, seed=seed, client=study.client)
 
 
 def settled(study: Study) -> Study:
@@ -60,12 +59,20 @@ def settled(study: Study) -> Study:
     Raises:
         ValueError: unknown model, GPU or calibration, or settings that contradict each other.
     """
-    engine, calibration = _settled(*_keys(study))
+    engine, calibration = _settled(_keys(study))
     return study.model_copy(update={"engine": engine, "calibration": calibration})
 
 
 Keys = tuple[str, str, str, str, tuple[Stamp, ...]]
 """Model, cluster, engine, calibration, and the state of the files that they name."""
+ScenarioKeys = tuple[Keys, int | None]
+"""All that a scenario depends on but its seed and its client; the second is what prices are drawn
+with."""
+
+
+def scenario_keys(study: Study, draw: int | None = None) -> ScenarioKeys:
+    """Return what tells the scenarios of points apart; see ``scenario_of`` for the draw."""
+    return _keys(study), None if draw is None else study.seed + draw
 
 
 def _keys(study: Study) -> Keys:
@@ -76,9 +83,8 @@ def _keys(study: Study) -> Keys:
 
 
 @lru_cache(maxsize=64)
-def _settled(
-    model: str, cluster: str, engine: str, calibration: str, stamps: tuple[Stamp, ...]
-) -> tuple[ResolvedEngine, str]:
+def _settled(keys: Keys) -> tuple[ResolvedEngine, str]:
+    model, cluster, engine, calibration, _ = keys
     gpu_words = ClusterConfig.model_validate_json(cluster).gpu
     given = EngineConfig.model_validate_json(engine)
     if given.version is None and (named := version_of(calibration)):
@@ -94,18 +100,17 @@ def _settled(
     return filled, calibration
 
 
-@lru_cache(maxsize=KEPT)
-def _scenario(
-    model: str, cluster: str, engine: str, calibration: str, stamps: tuple[Stamp, ...],
-    price_seed: int | None,
-) -> Scenario:  # fmt: skip
-    cluster_config = ClusterConfig.model_validate_json(cluster)
-    settings, calibration = _settled(model, cluster, engine, calibration, stamps)
-    fitted = calibration_of(calibration, cluster_config.gpu)
+@lru_cache(maxsize=KEPT_SCENARIOS)
+def built(of: ScenarioKeys) -> Scenario:
+    """Return the scenario of a point, with a seed and a client that say nothing."""
+    keys, price_seed = of
+    cluster = ClusterConfig.model_validate_json(keys[1])
+    settings, calibration = _settled(keys)
+    fitted = calibration_of(calibration, cluster.gpu)
     return build_scenario(
-        load_spec(model),
-        gpu_of(cluster_config.gpu, fitted),
-        cluster_config,
+        load_spec(keys[0]),
+        gpu_of(cluster.gpu, fitted),
+        cluster,
         settings,
         fitted if price_seed is None else drawn(fitted, price_seed),
     )
@@ -237,7 +242,7 @@ def requests_of(study: Study, seed: int) -> Requests:
     return requests
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=KEPT_WORKLOADS)
 def _requests(workload: str, seed: int, prefixes: bool, stamps: tuple[Stamp, ...]) -> Requests:
     requests = generate(
         Workload.model_validate_json(workload), seed, prefixes=prefixes, most=most_requests()
@@ -259,11 +264,14 @@ def stop_of(study: Study) -> float:
 
 def independent_replicas(study: Study) -> int:
     """Return into how many parts a run can be split: replicas that know nothing of each other."""
-    known = not isinstance(study.workload.arrivals, ClosedLoop) and study.client == NO_CLIENT
-    return study.cluster.replicas if known and study.cluster.router in BLIND else 1
+    return _routing(study).parts
 
 
 def is_random(study: Study) -> bool:
     """Tell whether two seeds of this point can differ: in the requests drawn, or in the routing."""
-    routed = study.cluster.replicas > 1 and study.cluster.router in RANDOM_ROUTERS
-    return study.workload.is_random or routed
+    return study.workload.is_random or _routing(study).random
+
+
+def _routing(study: Study) -> Routing:
+    is_open = not isinstance(study.workload.arrivals, ClosedLoop)
+    return routing_of(study.cluster, study.client, is_open)

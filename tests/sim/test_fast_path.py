@@ -15,6 +15,7 @@ from hardware.step_cost import StepCost
 from model.spec import load_spec
 from sim import simulation
 from sim.clock import URGENT, Clock
+from sim.engine.sequence import Sequence
 from sim.engine.waiting import waiting_queue
 from sim.engine_config import EngineConfig
 from sim.result import UNFINISHED
@@ -165,7 +166,7 @@ def test_every_request_is_accounted_for_wherever_the_clock_stops(order: str, rou
 def test_who_waits_can_be_listed() -> None:
     for order in ("fcfs", "priority"):
         queue = waiting_queue(order)
-        rows = [simulation.Sequence(row, 0.0, 5, 5, 3 - row) for row in range(3)]
+        rows = [Sequence(row, 0.0, 5, 5, 3 - row) for row in range(3)]
         for sequence in rows:
             queue.push(sequence)
         assert sorted(each.request for each in queue.members()) == [0, 1, 2]

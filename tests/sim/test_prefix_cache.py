@@ -12,7 +12,8 @@ from sim.engine.sequence import Batch, Sequence
 from sim.engine.waiting import waiting_queue
 from sim.engine_config import EngineConfig
 from sim.metrics import summarise
-from sim.simulation import block_spans, simulate
+from sim.schedulers import block_spans
+from sim.simulation import simulate
 from tests.sim import small
 from tests.sim.test_against_reference import assert_equal_to_reference
 from workloads.prefixes import prompt_prefixes

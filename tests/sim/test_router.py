@@ -1,10 +1,24 @@
-"""Routers: the index of the lowest, and what a router that keeps it answers."""
+"""Routers: the index of the lowest, what a router that keeps it answers, what one may look at."""
 
+from typing import get_args
+
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sim.engine.sequence import Sequence
 from sim.lowest import Lowest
-from sim.router import LeastTokens
+from sim.routers.consequences import Routing, routing
+from sim.routers.registry import ROUTERS, RouterName, make_router, router_class
+from sim.routers.router import VIEWS, Arrival, Looks, ReplicaFacts, Router, TokensView
+
+RNG = np.random.default_rng(0)
+SOMEBODY = Sequence(0, 0.0, 5, 1, 0)
+
+
+def facts(count: int) -> tuple[ReplicaFacts, ...]:
+    return (ReplicaFacts("", "t4", 1, 8, 1000, 100),) * count
 
 
 @given(st.integers(1, 20), st.lists(st.tuples(st.integers(0, 19), st.integers(0, 5)), max_size=60))
@@ -17,21 +31,91 @@ def test_the_lowest_is_the_first_of_the_lowest_keys(
         assert lowest.first() == lowest.keys.index(min(lowest.keys))
 
 
+class Fake:
+    """A replica with a number of tokens, some of which are of somebody who has left."""
+
+    def __init__(self) -> None:
+        self.tokens = self.pending = 0
+
+    def outstanding_tokens(self) -> int:
+        return self.tokens
+
+    def unsettled(self) -> bool:
+        return self.pending > 0
+
+
 @given(st.lists(st.tuples(st.sampled_from(["grow", "leave", "drop"]), st.integers(0, 6))))
 def test_least_tokens_finds_the_lowest_though_it_looks_at_few(events: list) -> None:
-    tokens, pending = [0] * 7, [0] * 7
-    router = LeastTokens(7, tokens.__getitem__, lambda number: pending[number] > 0)
+    replicas = [Fake() for _ in range(7)]
+    router = make_router("least_tokens", facts(7), RNG)
+    assert isinstance(router.view, TokensView)
+    router.view.live = list(replicas)
+
+    def lowest() -> int:
+        return min(range(7), key=lambda number: (replicas[number].tokens, number))
+
     for what, number in events:
+        replica = replicas[number]
         if what == "grow":
-            tokens[number] += number + 3
+            replica.tokens += number + 3
         elif what == "leave":
-            tokens[number] = min(tokens[number], 2)
+            replica.tokens = min(replica.tokens, 2)
             router.left(number, 1)
         else:  # given up: still counted, until the step has ended
-            pending[number] = tokens[number] - tokens[number] // 2
+            replica.pending = replica.tokens - replica.tokens // 2
             router.left(number, 1)
-        assert router.choose() == tokens.index(min(tokens))
-        for each in range(7):
-            tokens[each] -= pending[each]
-            pending[each] = 0
-        assert router.choose() == tokens.index(min(tokens))
+        assert router.choose(SOMEBODY) == lowest()
+        for each in replicas:
+            each.tokens -= each.pending
+            each.pending = 0
+        assert router.choose(SOMEBODY) == lowest()
+
+
+def test_the_registry_names_what_a_study_may_name() -> None:
+    assert tuple(ROUTERS) == get_args(RouterName)
+    with pytest.raises(ValueError, match="router = 'rond_robin': did you mean round_robin"):
+        router_class("rond_robin")
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "expected"),
+    [
+        ("round_robin", True, Routing(dealt=True, parts=3, random=False)),
+        ("round_robin", False, Routing(dealt=False, parts=1, random=False)),
+        ("random", True, Routing(dealt=True, parts=3, random=True)),
+        ("least_requests", True, Routing(dealt=False, parts=1, random=False)),
+        ("least_tokens", True, Routing(dealt=False, parts=1, random=False)),
+        ("power_of_two_choices", True, Routing(dealt=False, parts=1, random=True)),
+    ],
+)
+def test_what_a_router_looks_at_says_how_requests_come(
+    name: str, known: bool, expected: Routing
+) -> None:
+    assert routing(name, 3, known) == expected
+    assert routing(name, 1, known) == Routing(dealt=known, parts=1, random=False)
+
+
+def test_a_view_shows_no_more_than_its_router_says_that_it_looks_at() -> None:
+    nothing, loads, tokens = (VIEWS[looks](facts(2)) for looks in Looks)
+    with pytest.raises(TypeError, match=r"looks at loads, .*Looks.NOTHING, expected Looks.LOADS"):
+        nothing.requests(0)
+    with pytest.raises(TypeError, match=r"looks at tokens, .*Looks.LOADS, expected Looks.TOKENS"):
+        loads.tokens(1)
+    loads.sent(1)
+    tokens.sent(1)
+    tokens.sent(1)
+    tokens.left(1, 2)
+    assert [loads.requests(1), tokens.requests(1)] == [1, 0]
+
+
+def test_a_router_that_looks_at_requests_alone_chooses_for_all_of_them_beforehand() -> None:
+    class ByLength(Router):
+        looks_at = Looks.NOTHING
+
+        def choose(self, arrival: Arrival) -> int:
+            return int(arrival.prompt_tokens > 10)
+
+    router = ByLength(VIEWS[Looks.NOTHING](facts(2)), RNG)
+    lengths = [3, 30, 10, 11]
+    arrivals = [Sequence(row, 0.0, tokens, 1, 0) for row, tokens in enumerate(lengths)]
+    assert list(router.deal(arrivals)) == [0, 1, 0, 1]

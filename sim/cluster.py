@@ -1,0 +1,166 @@
+"""The replicas of a scenario, and how requests come to them."""
+
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as SequenceOf
+from math import inf
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.client import Client
+from sim.clock import Clock, without_collector
+from sim.dispatch import Dispatch, deal
+from sim.engine.sequence import Sequence
+from sim.recording import Part, Recorder
+from sim.replica import Replica
+from sim.result import UNFINISHED
+from sim.routers.registry import make_router
+from sim.routers.router import ReplicaFacts, TokensView
+from sim.scenario import NO_CLIENT, Scenario
+from sim.schedulers import make_scheduler
+from sim.source import ClosedLoop, open_arrivals, sequences
+from sim.tape import Scratch
+from workloads.requests import Requests
+from workloads.streams import stream
+
+
+class Cluster:
+    """Some replicas of a scenario, or all, that serve a workload until ``stop_s``.
+
+    Where the router looks at nothing (or there is one replica only) and arrivals are known, every
+    replica is dealt its own beforehand, and lives by itself. Otherwise each request is sent when
+    its time has come.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        requests: Requests,
+        numbers: SequenceOf[int],
+        stop_s: float,
+        scratch: Scratch | None,
+    ) -> None:
+        self.clock = Clock()
+        self.scenario = scenario
+        self.requests = requests
+        self.stop_s = stop_s
+        count = scenario.cluster.replicas
+        self.recorder = Recorder(requests, count, scenario.spec.reaches, scenario.api, scratch)
+        self.schedulers = {
+            number: make_scheduler(scenario, requests.prefixes) for number in numbers
+        }
+        fitting = self.schedulers[numbers[0]].longest_request_tokens
+        longest = [min(scenario.max_model_len, fitting)] * count
+        facts = ReplicaFacts(
+            "", scenario.gpu.name, scenario.cluster.tensor_parallel_size,
+            scenario.engine.max_num_seqs, scenario.ledger.kv_tokens, longest[0],
+        )  # fmt: skip
+        router = make_router(
+            scenario.cluster.router, (facts,) * count, stream(scenario.seed, "router")
+        )
+        closed = requests.users is not None
+        self.dealt = scenario.routing(not closed).dealt
+        self.replicas: dict[int, Replica] = {}
+        self.dispatch = Dispatch(self.clock, router, self.recorder, self.replicas, longest)
+        self._dealt_to = self._deal() if self.dealt else _nobody
+        for number in numbers:
+            self.replicas[number] = self._replica(number)
+        if isinstance(router.view, TokensView):
+            router.view.live = list(self.replicas.values())
+        self._connect(closed)
+
+    def run(self) -> None:
+        """Let everything happen that happens until ``stop_s``."""
+        if not self.dealt:
+            self.clock.run_through(self.stop_s)
+            return
+        with without_collector():
+            for replica in self.replicas.values():
+                replica.run_alone(self.stop_s)
+
+    def part(self) -> Part:
+        """What happened until now."""
+        for replica in self.replicas.values():
+            replica.halt(self.stop_s)
+        if self.dispatch.client is not None:
+            self.dispatch.client.stop()
+        held_blocks = {}
+        for number, scheduler in self.schedulers.items():
+            dropped = self.replicas[number].loop.aborted
+            unfinished = [each for each in scheduler.unfinished() if each not in dropped]
+            if unfinished and self.stop_s == inf:
+                raise RuntimeError(
+                    f"{len(unfinished)} requests never finished: a scheduler is stuck"
+                )
+            for sequence in unfinished:
+                self.recorder.outcomes.ended(sequence, number, UNFINISHED, -1.0)
+            held_blocks[number] = scheduler.pool.held
+        alone_s = [replica.loop.now_s for replica in self.replicas.values() if self.dealt]
+        end_s = max(alone_s, default=self.clock.now)
+        return self.recorder.part(held_blocks, scheduler.pool.num_blocks, end_s)
+
+    def _replica(self, number: int) -> Replica:
+        dealt, outcomes = self.dealt, self.recorder.outcomes
+        return Replica(
+            number, self.clock, self.schedulers[number], self.scenario.price,
+            self.recorder.replicas[number],
+            outcomes.finished if dealt else self.dispatch.finished,
+            self._dealt_to(number), alone=dealt,
+        )  # fmt: skip
+
+    def _connect(self, closed: bool) -> None:
+        """Let requests come, from users or as they arrive; past a client if it has work to do."""
+        scenario, dispatch = self.scenario, self.dispatch
+        if scenario.client != NO_CLIENT or (closed and scenario.api):
+            dispatch.client = Client(
+                self.clock, scenario.client, scenario.api, self.recorder, dispatch.arrives,
+                dispatch.given_up,
+            )  # fmt: skip
+        if closed:
+            dispatch.users = ClosedLoop(self.clock, self.requests, self._ask)
+            if dispatch.client is not None:
+                dispatch.client.loop = dispatch.users
+            dispatch.users.start()
+        elif not self.dealt:
+            self.clock.process(open_arrivals(self.clock, self._in_order(), self._ask))
+
+    def _ask(self, sequence: Sequence) -> None:
+        """A request is wanted, now: at the client if there is one, else at the router."""
+        dispatch = self.dispatch
+        if dispatch.users is not None:
+            self.recorder.arrived(sequence.request, sequence.arrival_s)
+        if dispatch.client is not None:
+            dispatch.client.ask(sequence)
+        else:
+            dispatch.arrives(sequence)
+
+    def _in_order(self) -> Iterator[Sequence]:
+        """Open arrivals at the client, if there is one, else at the router."""
+        if self.dispatch.client is not None:
+            return sequences(self.requests, self.requests.arrival_s)
+        return sequences(self.requests, *self._reached())
+
+    def _reached(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64] | None]:
+        """When each request of an open workload is at the router, and in which order they come.
+
+        None is the order of their rows, so that without an API nothing is held twice.
+        """
+        requests, api = self.requests, self.scenario.api
+        if not api:
+            return requests.arrival_s, None
+        reached_s = api.reached_s(requests.arrival_s, requests.prompt_tokens)
+        return reached_s, np.argsort(reached_s, kind="stable")
+
+    def _deal(self) -> Callable[[int], Iterator[Sequence]]:
+        """Send everybody beforehand; return what gives a replica its own."""
+        dispatch, requests = self.dispatch, self.requests
+        reached_s, order = self._reached()
+        owner, refused = deal(
+            requests, reached_s, order, self.stop_s, dispatch.router, dispatch.longest
+        )
+        self.recorder.rejected(refused)
+        return lambda number: sequences(requests, reached_s, order, owner, number)
+
+
+def _nobody(_: int) -> Iterator[Sequence]:
+    return iter(())

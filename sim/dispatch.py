@@ -1,0 +1,141 @@
+"""What becomes of a request that arrives, and of one that leaves an engine: decided here alone.
+
+::
+
+    arrives    -> the router chooses a replica; one that is too long for it is rejected
+    finished   -> the client, whose user goes on
+    given up   -> gone: its engine drops it between two steps
+
+Still to come, each a line here: prefilled -> over a link to a replica that decodes; failed or
+drained -> the router again.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Sequence as SequenceOf
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.client import Client
+from sim.clock import Clock
+from sim.engine.sequence import Sequence
+from sim.recording import Recorder
+from sim.replica import Replica
+from sim.result import REJECTED
+from sim.routers.router import Router
+from sim.source import ClosedLoop, sequences
+from workloads.requests import Floats, Requests
+
+NOBODY = -1
+"""Instead of a replica's number: nobody takes the request."""
+
+
+class Dispatch:
+    """Between the client, or users, and the replicas.
+
+    Args:
+        clock: of the simulation.
+        router: told of everybody who is sent, and who leaves.
+        recorder: of outcomes.
+        replicas: by number.
+        longest: of each replica, tokens of the longest request that it takes.
+    """
+
+    client: Client | None = None
+    users: ClosedLoop | None = None
+
+    def __init__(
+        self,
+        clock: Clock,
+        router: Router,
+        recorder: Recorder,
+        replicas: Mapping[int, Replica],
+        longest: SequenceOf[int],
+    ) -> None:
+        self.clock, self.router, self.recorder = clock, router, recorder
+        self.replicas, self.longest = replicas, longest
+        self._most = max(longest)
+
+    def arrives(self, sequence: Sequence) -> int:
+        """A request reaches the router, now; return its replica, or ``NOBODY``."""
+        tokens = sequence.prompt_tokens + sequence.output_tokens
+        if tokens > self._most:
+            return self._rejected(sequence)
+        number = self.router.choose(sequence)
+        if tokens > self.longest[number]:
+            return self._rejected(sequence)
+        self.router.view.sent(number)
+        self.router.sent(number)
+        self.replicas[number].submit(sequence)
+        return number
+
+    def finished(self, finished: list[Sequence], number: int, now_s: float) -> None:
+        """Answers of a replica are complete, now."""
+        client, users = self.client, self.users
+        self.clock.now_is(now_s)
+        self.clock.turn, self.clock.turn_s = number, now_s
+        if client is not None:
+            finished = client.wanted(finished)
+        self._left(number, len(finished))
+        if client is not None:
+            finished = client.ended(finished, now_s)
+        self.recorder.outcomes.finished(finished, number, now_s)
+        if client is None and users is not None:
+            for _ in finished:
+                users.start_thinking(now_s, at_once=True)
+
+    def given_up(self, sequence: Sequence, number: int) -> None:
+        """A client no longer wants what a replica has, now."""
+        self.replicas[number].abort(sequence)
+        self._left(number, 1)
+
+    def _left(self, number: int, requests: int) -> None:
+        self.router.view.left(number, requests)
+        self.router.left(number, requests)
+
+    def _rejected(self, sequence: Sequence) -> int:
+        self.recorder.outcomes.ended(sequence, NOBODY, REJECTED, -1.0)
+        if self.client is not None:
+            self.client.rejected(sequence, sequence.arrival_s)
+        elif self.users is not None:
+            self.users.start_thinking(sequence.arrival_s)
+        return NOBODY
+
+
+def deal(
+    requests: Requests,
+    reached_s: Floats,
+    order: npt.NDArray[np.int64] | None,
+    stop_s: float,
+    router: Router,
+    longest: SequenceOf[int],
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+    """Send all arrivals until ``stop_s`` beforehand, as ``Dispatch`` does one by one.
+
+    Args:
+        requests: an open workload.
+        reached_s: when each is at the router.
+        order: rows as they come there; None for the workload's own order.
+        stop_s: who comes later is sent nowhere.
+        router: one that looks at nothing.
+        longest: as of ``Dispatch``.
+
+    Returns:
+        Of each row its replica, or ``NOBODY``, and whether it is rejected.
+    """
+    arrived = int(np.searchsorted(reached_s, stop_s, side="right", sorter=order))
+    rows = np.arange(arrived) if order is None else order[:arrived]
+    tokens = requests.prompt_tokens + requests.output_tokens
+    fits = tokens[rows] <= max(longest)
+    refused = np.zeros(len(requests), dtype=np.bool_)
+    refused[rows[~fits]] = True
+    rows = rows[fits]
+    owner = np.full(len(requests), NOBODY, dtype=np.int32)
+    owner[rows] = 0
+    if len(longest) > 1:
+        asking = owner.copy()
+        arrivals = sequences(requests, reached_s, order, asking)
+        owner[rows] = np.fromiter(router.deal(arrivals), np.int32, len(rows))
+        short = rows[tokens[rows] > np.asarray(longest)[owner[rows]]]
+        owner[short], refused[short] = NOBODY, True
+    return owner, refused

@@ -26,11 +26,18 @@ class Embedding:
     hidden_size: int
     position_rows: int = 0
     """Rows of the table of learned positions (OPT: two more than positions); 0 without."""
+    norm_behind: Norm | None = None
+    """Of the rows (BLOOM)."""
+
+    @property
+    def norm_parameters(self) -> int:
+        """Of the norm behind the rows."""
+        return self.norm_behind.parameters if self.norm_behind else 0
 
     @property
     def parameters(self) -> int:
-        """Rows of tokens and of positions."""
-        return (self.vocab_size + self.position_rows) * self.hidden_size
+        """Rows of tokens and of positions, and the norm behind them."""
+        return (self.vocab_size + self.position_rows) * self.hidden_size + self.norm_parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +47,8 @@ class Head:
     norm: Norm
     tied: bool
     """The matrix is the token embedding."""
+    logit_bias: bool = False
+    """A number per token is added to the logits (GPT-J, Phi)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +120,10 @@ class DecoderSpec:
     attention_chunk_tokens: int | None = None
     """Positions up to which every layer attends everything; beyond, most layers attend within
     chunks of this many (Llama 4), which is not modelled. None: no such limit."""
+    encoder_parameters: int = 0
+    """Of what stands before the decoder and is loaded with it: encoders of images or sounds, and
+    the layers that fit their outputs to the hidden size. In the activations' precision. Prompts are
+    text: what encoders compute has no price."""
     checkpoint: Checkpoint = UNSAID
     """How its numbers are stored."""
 
@@ -222,15 +235,16 @@ class DecoderSpec:
         )
 
     def embedding_parameters(self) -> int:
-        """Rows of the token embedding and of the learned positions."""
+        """Rows of the token embedding and of the learned positions, and the norm behind them."""
         return self.embedding.parameters
 
     def lm_head_parameters(self) -> int:
-        """Weights of an LM head of its own; 0 when it is the token embedding."""
-        return 0 if self.head.tied else self.vocab_size * self.hidden_size
+        """Weights of an LM head of its own, 0 when it is the token embedding; and its bias."""
+        bias = self.vocab_size if self.head.logit_bias else 0
+        return bias + (0 if self.head.tied else self.vocab_size * self.hidden_size)
 
     def parameters(self) -> int:
-        """Every parameter of the model, exactly."""
+        """Every parameter of the decoder, exactly; encoders beside it are not counted."""
         in_layers = sum(
             layers.count
             * (

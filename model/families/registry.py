@@ -2,16 +2,19 @@
 
 from model.families import (
     gpt2,
+    gpt_rows,
     llama,
     llama4,
     mistral,
     mixtral,
+    mixture_rows,
     opt,
     phi3,
     qwen2,
     qwen2_moe,
     qwen3,
     qwen3_moe,
+    rotary_rows,
 )
 from model.families.keys import Family
 
@@ -27,4 +30,7 @@ FAMILIES: dict[str, Family] = {
     "mixtral": mixtral.FAMILY,
     "qwen2_moe": qwen2_moe.FAMILY,
     "qwen3_moe": qwen3_moe.FAMILY,
+    **rotary_rows.FAMILIES,
+    **gpt_rows.FAMILIES,
+    **mixture_rows.FAMILIES,
 }

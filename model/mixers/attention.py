@@ -22,11 +22,15 @@ class Attention:
     sliding_window: int | None = None
     """Positions that a token attends, itself included; None for all of them."""
     rotary: Rotary | None = None
-    """None: positions are learned, and added to the embedding."""
+    """None: positions are learned and added to the embedding, or scores fall with distance (ALiBi)
+    at no price of its own, or the layer has none."""
     qkv_bias: bool = False
     output_bias: bool = False
     qk_norm: bool = False
-    """RMSNorm over the head dimension of queries and keys (Qwen3)."""
+    """A norm of queries and of keys: of each head with one weight for all (Qwen3), unless told."""
+    qk_norm_numbers: int | None = None
+    """Parameters of both where that is not ``2 * head_dim``: a weight for every number of all heads
+    (OLMo 2, MiniMax-M2), biases besides (Persimmon)."""
 
     @property
     def query_size(self) -> int:
@@ -52,7 +56,9 @@ class Attention:
     @property
     def vector_numbers(self) -> int:
         """See ``Mixer``."""
-        return 2 * self.head_dim if self.qk_norm else 0
+        if not self.qk_norm:
+            return 0
+        return 2 * self.head_dim if self.qk_norm_numbers is None else self.qk_norm_numbers
 
     @cached_property
     def caches(self) -> tuple[Cache, ...]:

@@ -26,6 +26,8 @@ class Experts:
     """The expert that every token takes (Qwen2-MoE, Llama 4)."""
     shared_gate: bool = False
     """The shared expert's output is weighted by a gate of its own (Qwen2-MoE)."""
+    router_bias: bool = False
+    """A number per expert is added to the router's output."""
     vector_numbers = 0
 
     @cached_property
@@ -39,7 +41,13 @@ class Experts:
             *shared,
             Matrix("experts", (width, width), hidden, copies=copies, used=used),
             Matrix("experts", (hidden,), width, copies=copies, used=used),
-            Matrix("router", (repeated(self.num_experts),), hidden, quantized=False),
+            Matrix(
+                "router",
+                (repeated(self.num_experts),),
+                hidden,
+                bias=self.router_bias,
+                quantized=False,
+            ),
             *(gate if self.shared_gate else ()),
         )
 

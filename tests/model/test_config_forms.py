@@ -104,7 +104,7 @@ def test_files_that_would_hurt(tmp_path: Path, text: str, message: str) -> None:
         ("gpt_oss", "layers of different attention windows"),
         ("deepseek_v3", "latent attention"),
         ("nemotron_h", "layers with a state"),
-        ("bloom", "arrangement of norms"),
+        ("arctic", "experts beside a dense MLP"),
         ("something_new", ""),
     ],
 )

@@ -136,6 +136,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "kimi_k25": (
         "kimi_k25",
         {
+            "tie_word_embeddings": False,
             "text_config": {"model_type": "deepseek_v3", **TEXT, **ROUTED, **MLA},
             "vision_config": {**TOWER, "pos_emb_height": 4, "pos_emb_width": 6},
             "projection_hidden_size": 48,

@@ -30,14 +30,6 @@ def called(command: str) -> str:
     return f"headroom {command}" if own == "headroom" else f"python -m experiments {command}"
 
 
-def plugin_option(parser: argparse.ArgumentParser) -> None:
-    """Let a command allow code of the user's own, see ``experiments.study.plugins``."""
-    parser.add_argument(
-        "--plugin", action="append", default=[], metavar="FILE.py|MODULE", dest="plugins",
-        help="allow the study to name classes of this module; may be repeated",
-    )  # fmt: skip
-
-
 def whole_number(text: str, least: int = 1, most: int = 10**9) -> int:
     """Read an option that counts something. Raises ArgumentTypeError."""
     number = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1

@@ -80,6 +80,11 @@ def given_plugins() -> tuple[Plugin, ...]:
     return _given.get()
 
 
+def plugin_facts() -> dict[str, dict[str, str]]:
+    """Return what a manifest says of the modules that are allowed now, by their names."""
+    return {each.name: {"path": each.path, "sha256": each.sha256} for each in given_plugins()}
+
+
 def blamed(error: BaseException) -> str:
     """Say what went wrong, and where in a module of one's own, if it was in one."""
     files = [each.path for each in given_plugins()]

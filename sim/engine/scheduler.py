@@ -61,7 +61,7 @@ class Scheduler:
     def __init__(self, pool: BlockPool, waiting: WaitingQueue, settings: Settings) -> None:
         self.pool = pool
         self.waiting = waiting
-        self.decoding = DecodeSet(pool.block_size, settings.sliding_window)
+        self.decoding = DecodeSet(pool.block_size, settings.windows)
         self.running: dict[Sequence, None] = {}
         """Everyone who holds blocks, in order of admission."""
         self.prefilling: list[Sequence] = []
@@ -89,7 +89,7 @@ class Scheduler:
         """Ahead: who was given up since then."""
         self._served: set[Sequence] = set()  # who has its blocks, when served one by one
         self._least = LeastImportant()
-        self.batch = Batch()
+        self.batch = Batch(len(settings.windows))
         """The one that was formed last."""
 
     def admit(self, sequence: Sequence) -> None:
@@ -345,9 +345,7 @@ class Scheduler:
     def add_decodes(self, batch: Batch) -> None:
         """Put all decodes into the batch; if it is theirs alone, say how long it can go on."""
         decoding = self.decoding
-        batch.decodes = decoding.count
-        batch.context_tokens = decoding.context_tokens
-        batch.growth = decoding.growth
+        decoding.tell(batch)
         if batch.chunks or batch.preempted or batch.closed:
             batch.steps = 1
             batch.open = True

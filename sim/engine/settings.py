@@ -16,8 +16,8 @@ class Settings:
     """Most tokens of one step (``max_num_batched_tokens``)."""
     watermark_blocks: int = 0
     """Blocks that stay free when somebody is admitted."""
-    sliding_window: int | None = None
-    """The model's, in tokens."""
+    windows: tuple[int | None, ...] = (None,)
+    """Of each class of KV cache, how many tokens it attends; None: all."""
     ahead: bool = False
     """Whether steps are planned while the one before is computed (``async_scheduling``)."""
     long_prefill_token_threshold: int = 0

@@ -31,7 +31,7 @@ class KvCacheMachine(RuleBasedStateMachine):
         num_blocks=st.integers(4, 30),
         block_size=st.sampled_from([1, 3, 16]),
         order=st.sampled_from(["fcfs", "shortest_prompt", "priority"]),
-        window=st.sampled_from([None, 7]),
+        windows=st.sampled_from([(None,), (7,), (None, 7)]),
     )
     def start(
         self,
@@ -39,12 +39,12 @@ class KvCacheMachine(RuleBasedStateMachine):
         num_blocks: int,
         block_size: int,
         order: str,
-        window: int | None,
+        windows: tuple[int | None, ...],
     ) -> None:
         policy, ahead = kind
         self.scheduler = policy(
             BlockPool(num_blocks, block_size), ORDERS[order](),
-            Settings(max_num_seqs=6, token_budget=24, sliding_window=window, ahead=ahead),
+            Settings(max_num_seqs=6, token_budget=24, windows=windows, ahead=ahead),
         )  # fmt: skip
         self.admitted = self.finished = self.preempted = 0
 

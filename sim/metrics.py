@@ -8,6 +8,7 @@ never came that far, so that a percentile which they reach is infinite rather th
 """
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from math import ceil, isinf, isnan
 
 import numpy as np
@@ -15,7 +16,9 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from hardware.calibration import Calibration, CoveredRange
+from sim.bins import counted
 from sim.blocks import STEPS
+from sim.latencies import SPANS, request_latencies, request_latency
 from sim.percentiles import (
     PERCENTS,
     percentiles,
@@ -37,7 +40,8 @@ from sim.timeline import timeline
 from sim.token_gaps import token_gaps
 
 __all__ = [
-    "COVERAGE", "EXTRAPOLATED", "LATENCIES", "METRICS", "Slo", "caveats", "summarise", "timeline",
+    "COVERAGE", "EXTRAPOLATED", "LATENCIES", "METRICS", "Slo", "caveats", "request_latencies",
+    "summarise", "timeline",
 ]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
@@ -52,14 +56,6 @@ LATENCIES = {
     "reached the scheduler",
 }
 """The five latencies; each has a mean and the percentiles of ``sim.percentiles.PERCENTS``."""
-
-_SPANS = {
-    "ttft": ("sent_s", "first_token_s"),
-    "tpot": ("first_token_s", "finish_s"),
-    "e2e": ("sent_s", "finish_s"),
-    "queue": ("reached_s", "first_scheduled_s"),
-}
-"""From where to where the latencies of requests reach; TPOT is this over its tokens."""
 
 _STATISTICS = {"mean": "mean", **{f"p{percent}": f"{percent}th percentile" for percent in PERCENTS}}
 
@@ -92,6 +88,8 @@ METRICS = {
         for name, meaning in LATENCIES.items()
         for statistic, words in _STATISTICS.items()
     },
+    "offered_per_s": "requests that arrived in the window, per second",
+    "offered_output_tokens_per_s": "tokens that they asked for, per second",
     "request_throughput_per_s": "requests finished in the window, per second",
     "output_tokens_per_s": "tokens generated in the window, per second",
     "total_tokens_per_s": "the same plus the prompt tokens of requests whose first token was in it",
@@ -175,29 +173,6 @@ def summarise(
     return {name: float(values[name]) for name in METRICS}
 
 
-def request_latencies(result: Result) -> dict[str, Floats]:
-    """Every ``request_latency`` by its name."""
-    return {name: request_latency(result, name) for name in _SPANS}
-
-
-def request_latency(result: Result, name: str) -> Floats:
-    """Seconds of ``ttft``, ``tpot``, ``e2e`` or ``queue``, one row per request.
-
-    NaN where there is none: rejected, timed out or never arrived, and TPOT of one-token outputs.
-    +inf where an accepted request did not come that far.
-    """
-    column, (begin, end) = result.requests, _SPANS[name]
-    absent = np.isin(column["status"], (REJECTED, TIMED_OUT)) | ~arrived(result)
-    seconds: Floats = column[end] - column[begin]
-    if name == "tpot":
-        later = column["output_tokens"] - 1
-        absent |= later == 0
-        seconds /= np.maximum(later, 1, out=later)
-    seconds[np.isnan(seconds)] = np.inf
-    seconds[absent] = np.nan
-    return seconds
-
-
 def caveats(values: Mapping[str, float], calibration: Calibration | None = None) -> list[str]:
     """What a reader of these metrics must know: saturation, short runs, thin percentiles, losses.
 
@@ -210,11 +185,11 @@ def caveats(values: Mapping[str, float], calibration: Calibration | None = None)
             "saturated: the queue grows without bound, so latencies are of no steady state"
         )
     notes += _too_short(values)
-    measured = int(values["measured_requests"])
+    measured = values.get("measured_requests", float("inf"))
     thin = [f"p{percent}" for percent in unsupported(measured)]
     if thin:
         names = " and ".join(filter(None, (", ".join(thin[:-1]), thin[-1])))
-        notes.append(f"{names} {'rest' if thin[1:] else 'rests'} on {measured} requests")
+        notes.append(f"{names} {'rest' if thin[1:] else 'rests'} on {int(measured)} requests")
     for name in ("unfinished", "rejected"):
         if values[name] > 0:
             count = int(values[name])
@@ -277,23 +252,29 @@ def _counts(result: Result, window: Window) -> dict[str, float]:
 
 def _latency_statistics(result: Result, window: Window) -> dict[str, float]:
     statistics = {}
-    for name in _SPANS:
+    for name in SPANS:
         sample = request_latency(result, name)
         sample = sample[window.measured & ~np.isnan(sample)]
         mean = float(sample.mean()) if len(sample) else float("nan")
         statistics[name] = (mean, percentiles(sample))
 
-    def gaps() -> Iterator[tuple[Floats, npt.NDArray[np.int64]]]:
-        for each in token_gaps(result):
-            inside = each.within(window.start_s, window.stop_s)
-            yield inside.gap_s, inside.weight
-
-    statistics["itl"] = weighted_statistics(gaps)
+    statistics["itl"] = weighted_statistics(partial(_gaps, result, window))
     return {
         f"{name}_{statistic}_s": float(value)
         for name, (mean, tail) in statistics.items()
         for statistic, value in zip(_STATISTICS, (mean, *tail), strict=True)
     }
+
+
+def _gaps(result: Result, window: Window) -> Iterator[tuple[Floats, npt.NDArray[np.int64]]]:
+    for each in token_gaps(result):
+        inside = each.within(window.start_s, window.stop_s)
+        yield inside.gap_s, inside.weight
+
+
+def gap_counts(result: Result, window: Window) -> dict[int, int]:
+    """Count the token gaps of the window by ``sim.bins.bin_of``: what runs are pooled by."""
+    return counted(_gaps(result, window))
 
 
 def _good(result: Result, slo: Slo) -> Mask:
@@ -313,9 +294,13 @@ def _rates(result: Result, window: Window, steps: StepTotals, good: Mask) -> dic
         int(window.holds(np.asarray(result.resumed_end_s[row : row + STEPS])).sum())
         for row in range(0, len(result.resumed_end_s), STEPS)
     )
+    came = window.holds(result.requests["arrival_s"])
+    asked = int(result.requests["output_tokens"][came].sum(dtype=np.int64))
     prompts = int(result.requests["prompt_tokens"][begun].sum(dtype=np.int64))
     generated = steps.decoded_tokens + int(begun.sum()) + resumed
     return {
+        "offered_per_s": _ratio(int(came.sum()), window.length_s),
+        "offered_output_tokens_per_s": _ratio(asked, window.length_s),
         "request_throughput_per_s": _ratio(int(finished.sum()), window.length_s),
         "output_tokens_per_s": _ratio(generated, window.length_s),
         "total_tokens_per_s": _ratio(generated + prompts, window.length_s),

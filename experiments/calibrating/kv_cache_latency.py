@@ -96,7 +96,7 @@ def predict(price: "StepCost", prompt_tokens: int, output_tokens: int, cached: b
     for added in range(1, output_tokens):
         length = prompt_tokens + added
         durations.append(
-            price.step_s(1, min(length, price.sliding_window or length), ())
+            price.step_s(1, [min(length, window or length) for window in price.windows], ())
             if cached
             else price.step_s(0, 0, [(length, 0)])
         )

@@ -16,12 +16,15 @@ from pydantic import BaseModel
 from experiments.calibrating.decoder_vs_simulation import DecoderStudy
 from experiments.calibrating.kv_cache_latency import KvCacheStudy
 from experiments.cli.command import Parser, called, fail, run_command
+from experiments.cli.kinds import schema_of_kind
 from experiments.cli.study_schema import WRITTEN_BY, schema_text
 from experiments.reporting.stats import WITHOUT_INTERVAL
+from experiments.running.pieces import MARKS
 from experiments.running.record import is_file
 from experiments.study.bundled import bundled_studies
 from experiments.study.described import described_schema
 from experiments.study.document import Study
+from experiments.study.kinds import SEARCHES
 from experiments.texts.registry import TABLES, table_schema
 from hardware.calibration import Calibration, calibration_names
 from hardware.engines import AUTO, engine_calibration_names
@@ -46,6 +49,8 @@ BOUNDS = {
     "exclusiveMaximum": "below",
     "maximum": "at most",
 }
+NONE: frozenset[str] = frozenset()
+OF_A_STUDY = frozenset(Study.model_fields) - {"kind", "slo"}
 TYPES = {"integer": "whole number", "number": "number", "boolean": "true or false"}
 
 
@@ -69,6 +74,17 @@ def study_page() -> str:
         "A mapping may also name a GPU of the catalogue and change some of its figures: "
         "`{like: a100-80gb-sxm, usd_per_hour: 1.5}`.",
         *_model_parts("A calibration file", Calibration, "calibration", written),
+        *(
+            part
+            for kind in SEARCHES
+            for part in _model_parts(
+                f"Study kind {kind}, beside the keys of a study",
+                schema_of_kind(kind),
+                "",
+                written,
+                OF_A_STUDY,
+            )
+        ),
         *_model_parts("Study kind decoder_vs_simulation", DecoderStudy, "", written),
         *_model_parts("Study kind kv_cache_latency", KvCacheStudy, "", written),
         *(
@@ -112,11 +128,18 @@ def metrics_page() -> str:
         "Times are in seconds and shares are within 0 to 1, in every file. Only the terminal and "
         "the report show milliseconds and percent.",
         "## summary.csv",
-        "One row per point: `point` (from 1), the swept keys, `seeds`, then the mean of every "
-        "metric over the seeds. A metric is followed by `<metric>_lo` and `<metric>_hi`, the ends "
-        "of the 95% interval of that mean: Wilson's for shares (within 0 to 1), symmetric on a log "
-        "scale for all others (above 0), each with Student's t. Both are empty when there is no "
-        "interval (one seed, equal values but for `slo_attainment`, or one that is not finite). "
+        "One row per point: `point` (from 1), the swept keys, `seeds`, then every metric. "
+        "Percentiles are those of all measured requests of all seeds together, everything else is "
+        "a mean over seeds; rates of steady traffic that a point can hold are corrected for the "
+        "luck of its arrivals. A metric is followed by `<metric>_lo` and `<metric>_hi`, the ends "
+        "of its 95% interval: Wilson's for shares (within 0 to 1), symmetric on a log scale for "
+        "all others (above 0), each with Student's t over seeds. Both are empty when there is no "
+        "interval (equal values but for `slo_attainment`, one that is not finite, a percentile "
+        "that rests on fewer than 10 independent requests of the tail, one seed of everything but "
+        "percentiles). `capacity_per_s` is what a short overload run shows that the point can "
+        "serve, `load` the rate over it, `design_effect` how much the variance of TTFT's tail "
+        "exceeds that of independent requests at that load (all empty for traces, days, users and "
+        "points that are saturated): see [statistics.md](statistics.md). "
         "No interval belongs to "
         f"{', '.join(f'`{name}`' for name in WITHOUT_INTERVAL)}. The last column, `notes`, holds "
         "what a reader must know of the point.",
@@ -151,7 +174,8 @@ def metrics_page() -> str:
             [
                 ("`point`", "point of the sweep, from 1"),
                 ("`seed`", "seed of the run"),
-                *((f"`{name}`", text) for name, text in REQUEST_COLUMNS.items()),
+                ("swept keys", "their values at the point, a column each"),
+                *((f"`{name}`", text) for name, text in (REQUEST_COLUMNS | MARKS).items()),
             ],
         ),
         "## Segments",
@@ -172,9 +196,16 @@ PAGES = {
 }
 
 
-def _model_parts(title: str, model: type[BaseModel], path: str, written: set[str]) -> Iterator[str]:
-    """A section for ``model`` and one for each model inside it that is not ``written`` yet."""
+def _model_parts(
+    title: str, model: type[BaseModel], path: str, written: set[str], without: frozenset[str] = NONE
+) -> Iterator[str]:
+    """A section for ``model`` and one for each model inside it that is not ``written`` yet.
+
+    Keys of ``without`` are told elsewhere.
+    """
     schema = described_schema(model)
+    kept = {key: node for key, node in schema["properties"].items() if key not in without}
+    schema["properties"] = kept
     definitions: Node = schema.get("$defs", {})
     places: dict[str, list[str]] = {}
     _find(schema, path, definitions, places)

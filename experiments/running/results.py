@@ -167,7 +167,7 @@ def _simulate(
 
 def _tables(plan: Plan, runs: Sequence[Run], folder: Path) -> "tuple[DataFrame, DataFrame]":
     table = assemble.runs_table(plan, runs)
-    summary = assemble.summary_table(plan, table)
+    summary = assemble.summary_table(plan, table, runs)
     assemble.write_csv(table, folder / "runs.csv")
     assemble.write_csv(summary, folder / "summary.csv")
     assemble.write_study(plan, folder / "study.yaml")

@@ -73,6 +73,7 @@ def token_operators(
     """
     rows, layers = floats(tokens), shares(spec, precision, tp)
     operators = [_embedding(spec, rows, precision, tp)]
+    operators += spec.once.operators(rows, Share((0,), precision, tp))
     if spec.embedding.norm_behind is not None:
         behind = spec.embedding.norm_behind
         operators.append(Share((0,), precision, tp).norm("embedding_norm", behind, rows))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from model.caches import HEADS, Cache
+from model.caches import HEADS, Cache, Reach
 from model.errors import UnsupportedLayersError
 from model.matrices import Matrix
 from model.mixers.mixer import Mixer, Rotary
@@ -15,6 +15,7 @@ from model.mixers.none import NoMixer
 from model.mlps.mlp import Mlp
 from model.mlps.none import NoMlp
 from model.norm import Norm
+from model.once import NOTHING_ONCE, Once
 from model.quantization.checkpoint import UNSAID, Checkpoint
 
 
@@ -82,7 +83,7 @@ class Layers:
 
     def vector_numbers(self, tp: int = 1) -> int:
         """Parameters of one of them beside matrices, as one of ``tp`` ranks keeps them."""
-        biases = sum(matrix.bias_numbers(tp) for matrix in self.matrices)
+        biases = sum(matrix.copies * matrix.bias_numbers(tp) for matrix in self.matrices)
         norms = self.norms * self.norm.parameters
         return biases + norms + self.mixer.vector_numbers + self.mlp.vector_numbers
 
@@ -120,6 +121,8 @@ class DecoderSpec:
     attention_chunk_tokens: int | None = None
     """Positions up to which every layer attends everything; beyond, most layers attend within
     chunks of this many (Llama 4), which is not modelled. None: no such limit."""
+    once: Once = NOTHING_ONCE
+    """What it has beside embedding, layers and head."""
     encoder_parameters: int = 0
     """Of what stands before the decoder and is loaded with it: encoders of images or sounds, and
     the layers that fit their outputs to the hidden size. In the activations' precision. Prompts are
@@ -155,6 +158,21 @@ class DecoderSpec:
             for cache in layers.mixer.caches:
                 found[cache] = found.get(cache, 0) + layers.count
         return found
+
+    @property
+    def reaches(self) -> tuple[Reach, ...]:
+        """What tells how much a query reads, in the order of ``layers``.
+
+        A step counts what it reads once for each of them. There is at least one: a decoder that
+        reads nothing counts all positions.
+        """
+        found = dict.fromkeys(cache.read for cache in self.caches if cache.read is not None)
+        return tuple(found) or (Reach(None),)
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """Of ``reaches``, how many positions a query attends at most; None for all of them."""
+        return tuple(reach.positions for reach in self.reaches)
 
     @property
     def sliding_window(self) -> int | None:
@@ -239,12 +257,14 @@ class DecoderSpec:
             for layers in self.layers
         )
         once = self.head.norm.parameters + self.embedding_parameters() + self.lm_head_parameters()
-        return in_layers + once
+        return in_layers + once + self.once.parameters
 
     def active_parameters(self) -> int:
         """Parameters that one token passes through: all but the experts it is not routed to."""
         idle = sum(
-            layers.count * (matrix.copies - matrix.used) * matrix.parameters
+            layers.count
+            * (matrix.copies - matrix.used)
+            * (matrix.parameters + matrix.bias_numbers())
             for layers in self.layers
             for matrix in layers.matrices
         )

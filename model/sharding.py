@@ -143,6 +143,7 @@ def rank_weight_bytes(spec: DecoderSpec, *, precision: Precision, tp: int = 1) -
     once = spec.hidden_size * rows + spec.head.norm.parameters + spec.embedding.norm_parameters
     once += held if spec.head.logit_bias else 0
     once += -(-spec.encoder_parameters // tp)
+    once += spec.once.on_rank(tp)
     rest = (vectors + once) * precision.activation_bytes
     ((head, _),) = precision.weights.of("lm_head", (0,))
     if not spec.head.tied:

@@ -52,9 +52,7 @@ class Cluster:
         self.requests = requests
         self.stop_s = stop_s
         count = scenario.cluster.replicas
-        self.recorder = Recorder(
-            requests, count, scenario.spec.sliding_window, scenario.api, scratch
-        )
+        self.recorder = Recorder(requests, count, scenario.spec.reaches, scenario.api, scratch)
         self.schedulers = {
             number: make_scheduler(scenario, requests.prefixes) for number in numbers
         }

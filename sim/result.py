@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hardware.prices.work import ReadTotals
 from sim.tape import Column, Tape
 
 UNFINISHED, FINISHED, REJECTED, TIMED_OUT = 0, 1, 2, 3
@@ -66,12 +67,8 @@ class Result:
     returned_step: Column = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """Row of ``step_end_s`` in which each sequence decoded again that had been held back: one of
     that step's ``decodes``, but its gap is among the resumed ones. The first of its segment."""
-    decode_context_tokens: int
-    """Sum over steps of the KV positions that decoding (and padding) sequences attended."""
-    prefill_pairs: int
-    """Sum over chunks of causal (query, key) pairs: chunk*past + chunk*(chunk+1)/2."""
-    prefill_kv_tokens: int
-    """Sum over chunks of past + chunk: KV positions read by prefill."""
+    reads: tuple[ReadTotals, ...]
+    """What all steps attended, by class of cache."""
     computed_prefill_tokens: int
     """Prompt tokens computed, recomputation after preemption included."""
     blocks_held: int

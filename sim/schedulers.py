@@ -25,17 +25,17 @@ def make_scheduler(scenario: Scenario, prefixes: Prefixes | None = None) -> Sche
         pool = PrefixCache(
             num_blocks, size, spans_of, engine.reuse_unhashed_first, scenario.async_scheduling
         )
-    queue, window = waiting_queue(engine.order), scenario.spec.sliding_window
+    queue, windows = waiting_queue(engine.order), scenario.spec.windows
     seats, budget = engine.max_num_seqs, scenario.token_budget
     watermark = scenario.watermark_blocks
     if engine.scheduler == "static":
         return Static(
-            pool, queue, seats, budget, watermark, window, batch_timeout_s=engine.batch_timeout_s
+            pool, queue, seats, budget, watermark, windows, batch_timeout_s=engine.batch_timeout_s
         )
     if engine.scheduler == "prefill_first":
-        return PrefillFirst(pool, queue, seats, budget, watermark, window)
+        return PrefillFirst(pool, queue, seats, budget, watermark, windows)
     return ChunkedPrefill(
-        pool, queue, seats, budget, watermark, window,
+        pool, queue, seats, budget, watermark, windows,
         ahead=scenario.async_scheduling,
         long_prefill_token_threshold=engine.long_prefill_token_threshold,
         long_prefill_limits_alone=engine.long_prefill_limits_alone,

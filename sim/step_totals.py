@@ -62,9 +62,7 @@ class StepTotals:
         flops, moved_bytes = price.work(
             np.repeat(tokens, steps),
             np.repeat(rows + block.ints("chunks"), steps),
-            decode_context_tokens=0,
-            prefill_pairs=0,
-            prefill_kv_tokens=0,
+            np.repeat(rows, steps),
         )
         self.flops += flops
         self.moved_bytes += moved_bytes
@@ -85,13 +83,7 @@ def step_totals(
     for block in blocks(result):
         totals.add(block, window)
         totals.add_work(block, price, covered)
-    flops, moved_bytes = price.work(
-        (),
-        (),
-        decode_context_tokens=result.decode_context_tokens,
-        prefill_pairs=result.prefill_pairs,
-        prefill_kv_tokens=result.prefill_kv_tokens,
-    )
+    flops, moved_bytes = price.work((), (), (), result.reads)
     totals.flops += flops
     totals.moved_bytes += moved_bytes
     return totals

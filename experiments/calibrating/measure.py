@@ -14,7 +14,7 @@ import torch
 
 from experiments.calibrating.engine import Executor, run_step
 from hardware.gpu import Gpu
-from model.decoder import Decoder
+from model.torch.decoder import Decoder
 from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.journal import Journal
 from sim.engine.kv_cache import BlockPool

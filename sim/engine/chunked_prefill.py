@@ -27,7 +27,7 @@ class ChunkedPrefill(Scheduler):
         max_num_seqs: int,
         token_budget: int,
         watermark_blocks: int = 0,
-        sliding_window: int | None = None,
+        windows: tuple[int | None, ...] = (None,),
         *,
         ahead: bool = False,
         long_prefill_token_threshold: int = 0,
@@ -40,7 +40,7 @@ class ChunkedPrefill(Scheduler):
             max_num_seqs,
             token_budget,
             watermark_blocks,
-            sliding_window,
+            windows,
             ahead=ahead,
         )
         self.longest_request_tokens = pool.num_blocks * pool.block_size + 1

@@ -49,13 +49,13 @@ class Scheduler:
         max_num_seqs: int,
         token_budget: int,
         watermark_blocks: int = 0,
-        sliding_window: int | None = None,
+        windows: tuple[int | None, ...] = (None,),
         *,
         ahead: bool = False,
     ) -> None:
         self.pool = pool
         self.waiting = waiting
-        self.decoding = DecodeSet(pool.block_size, sliding_window)
+        self.decoding = DecodeSet(pool.block_size, windows)
         self.running: dict[Sequence, None] = {}
         """Everyone who holds blocks, in order of admission."""
         self.prefilling: list[Sequence] = []
@@ -82,7 +82,7 @@ class Scheduler:
         """Ahead: who was given up since then."""
         self._served: set[Sequence] = set()  # who has its blocks, when served one by one
         self._least = LeastImportant()
-        self.batch = Batch()
+        self.batch = Batch(len(windows))
         """The one that was formed last."""
 
     def admit(self, sequence: Sequence) -> None:
@@ -337,9 +337,7 @@ class Scheduler:
     def _add_decodes(self, batch: Batch) -> None:
         """Put all decodes into the batch; if it is theirs alone, say how long it can go on."""
         decoding = self.decoding
-        batch.decodes = decoding.count
-        batch.context_tokens = decoding.context_tokens
-        batch.growth = decoding.growth
+        decoding.tell(batch)
         if batch.chunks or batch.preempted or batch.closed:
             batch.steps = 1
             batch.open = True

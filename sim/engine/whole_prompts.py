@@ -13,7 +13,9 @@ class WholePrompts(Scheduler):
 
     def only_prompts(self, batch: Batch) -> Batch:
         """Leave the decodes out of this step."""
-        batch.decodes = batch.padding = batch.context_tokens = batch.growth = 0
+        batch.decodes = batch.padding = 0
+        for place in range(len(batch.reads)):
+            batch.reads[place] = batch.growth[place] = 0
         batch.steps = 1
         batch.open = True
         return batch
@@ -105,7 +107,7 @@ class Static(WholePrompts):
         max_num_seqs: int,
         token_budget: int,
         watermark_blocks: int = 0,
-        sliding_window: int | None = None,
+        windows: tuple[int | None, ...] = (None,),
         *,
         batch_timeout_s: float = 0.0,
     ) -> None:
@@ -115,11 +117,11 @@ class Static(WholePrompts):
             max_num_seqs,
             token_budget,
             watermark_blocks,
-            sliding_window,
+            windows,
         )
         self.batch_timeout_s = batch_timeout_s
         self._seats_left = 0
-        self._padding_context_tokens = 0
+        self._padding_reads = [0] * len(windows)
 
     def form(self, now_s: float) -> Batch | None:
         """Start a batch when it is due; else its remaining prompts; else decode all rows."""
@@ -143,7 +145,8 @@ class Static(WholePrompts):
         self._add_decodes(batch)
         batch.open = False
         batch.padding = len(self.padding)
-        batch.context_tokens += self._padding_context_tokens
+        for place, reads in enumerate(self._padding_reads):
+            batch.reads[place] += reads
         return batch
 
     def _due(self, now_s: float) -> bool:
@@ -165,13 +168,13 @@ class Static(WholePrompts):
     def _end_batch(self) -> None:
         self._let_go(self.padding)
         self.padding = []
-        self._padding_context_tokens = 0
+        self._padding_reads = [0] * len(self._padding_reads)
 
     def _end(self, sequences: list[Sequence]) -> None:
         """They stay as padding."""
         self.padding += sequences
         for sequence in sequences:
-            self._padding_context_tokens += self._attended(sequence)
+            self._count_padding(sequence, 1)
 
     def _preempt_one(self, batch: Batch, *, decodes_ready: bool) -> None:
         """Padding goes first: it has nothing to lose."""
@@ -179,10 +182,10 @@ class Static(WholePrompts):
             super()._preempt_one(batch, decodes_ready=decodes_ready)
             return
         row = self.padding.pop()
-        self._padding_context_tokens -= self._attended(row)
+        self._count_padding(row, -1)
         self._let_go([row])
 
-    def _attended(self, row: Sequence) -> int:
-        """KV positions that a row of padding attends: those of its last token."""
-        window = self.decoding.window
-        return row.kv_tokens if window is None else min(row.kv_tokens, window)
+    def _count_padding(self, row: Sequence, rows: int) -> None:
+        """A row of padding attends the KV positions of its last token."""
+        for place, reach in enumerate(self.decoding.reaches):
+            self._padding_reads[place] += rows * reach.attended(row.kv_tokens)

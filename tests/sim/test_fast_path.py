@@ -201,9 +201,9 @@ def bent(setup: Scenario) -> Scenario:
     """Attention of decodes gets dearer by the position from 20 positions a sequence on."""
     pieces = [
         ((20 * count, flat_s - 20 * count * 9 * slope_s, 10 * slope_s), (0, flat_s, slope_s))
-        for count, ((_, flat_s, slope_s),) in enumerate(setup.price.decode_pieces)
+        for count, ((_, flat_s, slope_s),) in enumerate(setup.price.decode_pieces[0])
     ]
-    return replace(setup, price=replace(setup.price, decode_pieces=pieces))
+    return replace(setup, price=replace(setup.price, decode_pieces=[pieces]))
 
 
 @pytest.mark.parametrize("ahead", [False, True])

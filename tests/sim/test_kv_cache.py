@@ -28,7 +28,7 @@ class KvCacheMachine(RuleBasedStateMachine):
         num_blocks=st.integers(4, 30),
         block_size=st.sampled_from([1, 3, 16]),
         order=st.sampled_from(["fcfs", "shortest_prompt", "priority"]),
-        window=st.sampled_from([None, 7]),
+        windows=st.sampled_from([(None,), (7,), (None, 7)]),
     )
     def start(
         self,
@@ -36,14 +36,14 @@ class KvCacheMachine(RuleBasedStateMachine):
         num_blocks: int,
         block_size: int,
         order: str,
-        window: int | None,
+        windows: tuple[int | None, ...],
     ) -> None:
         self.scheduler = kind(
             BlockPool(num_blocks, block_size),
             waiting_queue(order),
             max_num_seqs=6,
             token_budget=24,
-            sliding_window=window,
+            windows=windows,
         )
         self.admitted = self.finished = self.preempted = 0
 

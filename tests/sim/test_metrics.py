@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hardware.calibration import Calibration, CoveredRange
+from hardware.prices.work import ReadTotals
 from model.precision import precision
 from sim.engine_config import EngineConfig
 from sim.metrics import LATENCIES, METRICS, Slo, caveats, summarise, timeline
@@ -42,19 +44,14 @@ class Price:
     """Linear work, so that its totals can be computed by hand."""
 
     def work(
-        self,
-        tokens: Any,
-        sequences: Any,
-        *,
-        decode_context_tokens: float,
-        prefill_pairs: float,
-        prefill_kv_tokens: float,
+        self, tokens: Any, sequences: Any, decodes: Any, reads: Iterable[ReadTotals] = ()
     ) -> tuple[float, float]:
         tokens, sequences = np.asarray(tokens), np.asarray(sequences)
-        flops = TOKEN_FLOPS * float(tokens.sum() + sequences.sum()) + PAIR_FLOPS * prefill_pairs
-        moved = STEP_BYTES * len(tokens) + CONTEXT_BYTES * (
-            decode_context_tokens + prefill_kv_tokens
-        )
+        flops = TOKEN_FLOPS * float(tokens.sum() + sequences.sum())
+        moved = STEP_BYTES * len(tokens)
+        for each in reads:
+            flops += PAIR_FLOPS * each.prefill_pairs
+            moved += CONTEXT_BYTES * (each.decode_reads + each.prefill_reads)
         return flops, moved
 
 
@@ -232,9 +229,7 @@ def _columns(rng, requests, steps, resumed, replicas, end_s):  # type: ignore[no
         step_end_s=np.array([s["end_s"] for s in steps], dtype=float),
         resumed_gap_s=resumed_gaps[:, 0],
         resumed_end_s=resumed_gaps[:, 1],
-        decode_context_tokens=int(rng.integers(1000)),
-        prefill_pairs=int(rng.integers(1000)),
-        prefill_kv_tokens=int(rng.integers(1000)),
+        reads=tuple(ReadTotals(*each) for each in rng.integers(1000, size=(2, 3)).tolist()),
         computed_prefill_tokens=0,
         blocks_held=0,
         num_gpu_blocks=BLOCKS, replicas=replicas, end_s=end_s,
@@ -308,9 +303,9 @@ def reference(
     flops = TOKEN_FLOPS * sum(
         2 * n + s["prefill_tokens"] + s["chunks"] for n, s in zip(rows, steps, strict=True)
     )
-    flops += PAIR_FLOPS * result.prefill_pairs
+    flops += PAIR_FLOPS * sum(each.prefill_pairs for each in result.reads)
     moved = STEP_BYTES * len(steps)
-    moved += CONTEXT_BYTES * (result.decode_context_tokens + result.prefill_kv_tokens)
+    moved += CONTEXT_BYTES * sum(each.decode_reads + each.prefill_reads for each in result.reads)
     step_tokens = [n + s["prefill_tokens"] for n, s in zip(rows, steps, strict=True)]
     outside = sum(t > 12 or n > 3 for t, n in zip(step_tokens, rows, strict=True))
     contexts = [r.prompt + r.output for r in requests if not math.isnan(r.scheduled_s)]

@@ -35,8 +35,8 @@ def queue_result(arrival_s: Any, service_s: Any) -> Result:
     segments |= {"start_s": finish - service_s, "end_s": finish, "steps": np.ones(rows, np.int64)}
     return Result(
         requests=requests, segments=segments, step_end_s=finish,
-        resumed_gap_s=np.empty(0), resumed_end_s=np.empty(0), decode_context_tokens=0,
-        prefill_pairs=0, prefill_kv_tokens=0, computed_prefill_tokens=0,
+        resumed_gap_s=np.empty(0), resumed_end_s=np.empty(0), reads=(),
+        computed_prefill_tokens=0,
         blocks_held=0, num_gpu_blocks=1, replicas=1, end_s=float(finish[-1]),
     )  # fmt: skip
 

@@ -59,10 +59,10 @@ def _check(module: ModuleType, options: argparse.Namespace) -> int:
         kind, check, made = found[name]
         try:
             rules = check(made, own, options.cases)
-            print(f"{name}: a {kind} that keeps {len(rules)} rules: {', '.join(rules)}")
+            print(f"{name}: {kind} that keeps {len(rules)} rules: {', '.join(rules)}")
         except ConformanceError as error:
             broken += 1
-            print(f"{name}: a {kind} that breaks a rule: {error}")
+            print(f"{name}: {kind} that breaks a rule: {error}")
     return int(broken > 0)
 
 
@@ -74,9 +74,9 @@ def _classes(module: ModuleType) -> dict[str, tuple[str, Callable[..., tuple[str
     from sim.routers.router import Router
 
     kinds: tuple[tuple[str, type, Callable[..., tuple[str, ...]]], ...] = (
-        ("scheduler", Scheduler, check_scheduler),
-        ("order", WaitingQueue, check_order),
-        ("router", Router, check_router),
+        ("a scheduler", Scheduler, check_scheduler),
+        ("an order", WaitingQueue, check_order),
+        ("a router", Router, check_router),
     )
     return {
         name: (kind, check, each)

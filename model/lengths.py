@@ -63,7 +63,7 @@ def rotary_table_rows(config: Config, positions: int) -> int:
             original = scaling.get("original_max_position_embeddings", original)
             rows.append(positions + (original if isinstance(original, int) else 0))
         else:
-            times = MROPE_TABLES if kind == "mrope" else 1
+            times = MROPE_TABLES if kind == "mrope" or "mrope_section" in scaling else 1
             rows.append(times * _scaled(scaling, positions))
     return max(rows, default=positions)
 

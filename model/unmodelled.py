@@ -14,7 +14,7 @@ MISSING: dict[str, tuple[str, ...]] = {
     ),
     "experts beside a dense MLP, or unlike others": ("arctic", "grok-1", "jetmoe"),
     "encoders beside the language model": (
-        "qwen2_vl", "qwen2_5_vl", "qwen2_audio", "mllama", "whisper", "internvl_chat", "phi3_v",
+        "qwen2_audio", "mllama", "whisper", "phi3_v",
         "phi4mm", "minicpmv", "molmo",
     ),
     "layers of different widths": ("decilm", "nemotron-nas", "openelm"),

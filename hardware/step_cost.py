@@ -278,7 +278,7 @@ def _add_up(
     attention = flats[0] + slopes[0] * (number * growth[0] + reads[0])
     for place in range(1, len(flats)):
         attention += flats[place] + slopes[place] * (number * growth[place] + reads[place])
-    seconds: Floats = base_s + attention
+    seconds = np.asarray(base_s + attention, dtype=np.float64)
     seconds[0] += start_s
     ends = np.add.accumulate(seconds, out=seconds)
     ends_s.frombytes(ends[: ends.searchsorted(until_s) + 1].tobytes())

@@ -86,6 +86,9 @@ class EngineConfig(BaseModel):
     0.24."""
     block_size: int = Field(default=16, gt=0, le=65_536)
     """Tokens in one KV-cache block."""
+    disable_hybrid_kv_cache_manager: bool = False
+    """chunked_prefill: layers with a window keep all tokens where others do, as before vLLM 0.9.2;
+    else they give back what their window has left behind."""
     num_gpu_blocks: Count | None = None
     """KV-cache blocks of one replica, overriding the memory ledger."""
     null_block: bool | None = None

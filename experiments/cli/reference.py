@@ -275,6 +275,8 @@ def _kind(node: Node) -> str:
         return " or ".join(dict.fromkeys(kinds))
     if "const" in node or "enum" in node:
         return ", ".join(f"`{word}`" for word in node.get("enum", [node.get("const")]))
+    if "examples" in node:
+        return f"`{node['examples'][0]}`"
     limits = ", ".join(f"{word} {node[key]:g}" for key, word in BOUNDS.items() if key in node)
     kind = str(node.get("type", "anything"))
     if kind == "array":

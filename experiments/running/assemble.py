@@ -18,6 +18,7 @@ from experiments.running.pooling import loads_of, pools_of, rates_of
 from experiments.running.sweep import Run
 from experiments.running.versions import machine, versions
 from experiments.study.build import prices_of
+from experiments.study.plugins import plugin_facts
 from experiments.study.points import Plan
 
 if TYPE_CHECKING:
@@ -179,6 +180,7 @@ def facts_of(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
         "notes": list(plan.notes),
         "calibrations": {name: _identity(each) for name, each in calibrations.items()},
         "files": {name: file_digest(name) for name in files},
+        "plugins": plugin_facts(),
         "versions": versions(),
         "code_sha256": code_digest(),
         "machine": machine(),

@@ -150,7 +150,11 @@ def _cut(kind: _Kind, layers: int) -> Iterable[KvGroup]:
 
 def _entries(spec: DecoderSpec) -> list[tuple[Cache, int]]:
     """Caches with entries for tokens, and how many layers have each."""
-    return [(cache, layers) for cache, layers in spec.caches.items() if cache.per_entry.whole]
+    return [
+        (cache, layers)
+        for cache, layers in spec.caches.items()
+        if cache.per_entry.whole and cache.kept
+    ]
 
 
 def _state_bytes(spec: DecoderSpec, precision: Precision, tp: int) -> list[tuple[int, int]]:
@@ -158,7 +162,9 @@ def _state_bytes(spec: DecoderSpec, precision: Precision, tp: int) -> list[tuple
     states = []
     for kind in spec.layers:
         each = sum(
-            cache.sequence_bytes(precision.activation_bytes, tp) for cache in kind.mixer.caches
+            cache.sequence_bytes(precision.activation_bytes, tp)
+            for cache in kind.mixer.caches
+            if cache.kept
         )
         if each:
             states.append((kind.count, int(each)))

@@ -148,6 +148,17 @@ def _cut(kind: _Kind, layers: int) -> Iterable[KvGroup]:
         yield replace(kind.group, layers=len(range(place, kind.layers, groups)))
 
 
+def several_groups(
+    spec: DecoderSpec, version: str = "", disable_hybrid_kv_cache_manager: bool = False
+) -> bool:
+    """Return whether layers do not keep equally much, so that the cache has groups."""
+    hybrid = vllm().memory.hybrid_groups.at(version_key(version or vllm().newest))
+    kinds = {cache.window for cache, _ in _entries(spec)}
+    if any(cache.states for cache in spec.caches):
+        return True
+    return len(kinds) > 1 and hybrid and not disable_hybrid_kv_cache_manager
+
+
 def _entries(spec: DecoderSpec) -> list[tuple[Cache, int]]:
     """Caches with entries for tokens, and how many layers have each."""
     return [

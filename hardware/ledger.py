@@ -56,6 +56,8 @@ class MemoryLedger:
     """Tokens of the longest request, if it is known."""
     in_flight_tokens: int = 0
     """Most that are scheduled and not computed yet."""
+    waits_for_steps: bool = False
+    """Whether blocks behind a window are given back only when the step in progress is done."""
     tokens_by_concurrency: bool = True
     """Whether ``kv_tokens`` of several groups are those of longest requests."""
 

@@ -110,6 +110,7 @@ class _Demand:
             rotary_table_bytes=table_bytes,
             max_model_len=self.max_model_len,
             in_flight_tokens=steps * self.max_tokens,
+            waits_for_steps=steps > 1,
             tokens_by_concurrency=rules.tokens_by_concurrency.at(version),
         )
 

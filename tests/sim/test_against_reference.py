@@ -24,13 +24,18 @@ ROUTERS = ("round_robin", "random", "least_requests", "least_tokens", "power_of_
 def scenarios(draw: st.DrawFn) -> Scenario:
     max_num_seqs = draw(st.integers(1, 12))
     scheduler = draw(st.sampled_from(SCHEDULERS))
+    windows = draw(st.sampled_from([(None,), (None,), (5,), (None, 5), (30, 9, None), (7, 40)]))
+    one_group = len(windows) == 1 or draw(st.integers(0, 3)) == 0
+    caching = scheduler == "chunked_prefill" and one_group and draw(st.booleans())
     return small.scenario(
         replicas=draw(st.sampled_from([1, 1, 2, 3])),
         router=draw(st.sampled_from(ROUTERS)),
         seed=draw(st.integers(0, 3)),
-        windows=draw(st.sampled_from([(None,), (5,), (None, 5), (30, 9, None), (7, 40)])),
+        windows=windows,
+        version=draw(st.sampled_from(["0.33", "0.33", "0.22"])),
+        disable_hybrid_kv_cache_manager=one_group,
         scheduler=scheduler,
-        enable_prefix_caching=scheduler == "chunked_prefill" and draw(st.booleans()),
+        enable_prefix_caching=caching,
         async_scheduling=scheduler == "chunked_prefill" and draw(st.booleans()),
         idle_start_s=draw(st.sampled_from([0.0, 0.0, 2e-3])),
         order=draw(st.sampled_from(["fcfs", "shortest_prompt", "priority"])),

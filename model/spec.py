@@ -12,6 +12,7 @@ from model.from_config import spec_from_config
 from model.lengths import MOST_POSITIONS, positions_of
 from model.names import ModelName, looks_like_path, plain_name, resolve_name
 from model.quantization.checkpoint import BESIDE, Checkpoint
+from model.quantization.weights import PLAIN
 from model.shape import DecoderSpec
 from model.text_file import TextFileError, read_json
 
@@ -62,6 +63,8 @@ def load_spec(name_or_path: str | Path) -> DecoderSpec:
     file = CATALOGUE / f"{found.model}.json"
     config = {**_read_json(file), **found.changes}
     spec = spec_from_config(config, found.model, source=str(file))
+    if found.sixteen_bits:
+        return replace(spec, checkpoint=replace(spec.checkpoint, weights=PLAIN, kv_fp8=False))
     if found.told is None:
         return spec
     weights = found.told.weights(spec.num_layers, f"its name {text}")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from catalogue_counts import COUNTED
 
 from model.alike import dense_of
 from model.mixers.attention import Attention
@@ -176,13 +177,13 @@ def spec_of(**changes: Any) -> DecoderSpec:
     return spec_from_config({**TINY_LLAMA, **changes}, "tiny")
 
 
-@pytest.mark.parametrize(("name", "parameters"), PUBLISHED_PARAMETERS.items())
+@pytest.mark.parametrize(("name", "parameters"), {**PUBLISHED_PARAMETERS, **COUNTED}.items())
 def test_parameter_count_equals_the_published_one(name: str, parameters: int) -> None:
     assert load_spec(name).parameters() == parameters
 
 
 def test_every_model_of_the_catalogue_has_a_golden_count() -> None:
-    assert set(catalogue()) == {*PUBLISHED_PARAMETERS, "opt-13b", "opt-175b"}
+    assert set(catalogue()) == {*PUBLISHED_PARAMETERS, *COUNTED, "opt-13b", "opt-175b"}
 
 
 @pytest.mark.parametrize(("name", "layers", "h"), [("opt-13b", 40, 5120), ("opt-175b", 96, 12288)])

@@ -175,6 +175,19 @@ def test_entries_of_several_tokens_have_no_blocks_yet() -> None:
         layout(model(keeps(entry)))
 
 
+def test_published_models_have_the_blocks_that_servers_log() -> None:
+    """784 tokens: LMCache/LMCache#5079; the rest of gpt-oss-20b: a log of 0.19.0 on an A100."""
+    assert layout(load_spec("qwen3.6-27b")).groups[0].block_tokens == 784
+    spec = load_spec("gpt-oss-20b")
+    entry = memory_ledger(
+        spec, load_gpu({"like": "a100-80gb-sxm", "memory_bytes": round(79.25 * GIB)}),
+        precision=precision("bfloat16", spec.checkpoint.weights), gpu_memory_utilization=0.65,
+        max_num_batched_tokens=2048, max_num_seqs=256, max_model_len=131_072, version="0.19",
+    )  # fmt: skip
+    assert entry.kv_bytes / GIB == pytest.approx(36.56, rel=0.05)
+    assert entry.kv_tokens == entry.num_gpu_blocks // 2 * 16
+
+
 def test_a_ledger_shows_its_groups() -> None:
     entry = memory_ledger(
         GPT_OSS_120B, load_gpu("h100"), precision=BF16, max_num_batched_tokens=8192,

@@ -29,6 +29,8 @@ from experiments.texts.registry import TABLES, table_schema
 from hardware.calibration import Calibration, calibration_names
 from hardware.engines import AUTO, engine_calibration_names
 from hardware.gpu import Gpu, gpu_names
+from model.families.registry import FAMILIES
+from model.families.wrappers import WRAPPERS
 from model.spec import catalogue
 from sim.metrics import LATENCIES, METRICS
 from sim.result import REQUEST_COLUMNS, SEGMENT_COLUMNS
@@ -59,6 +61,7 @@ def study_page() -> str:
     written: set[str] = set()
     names = {
         "Models of the catalogue": catalogue(),
+        "Types of checkpoints that are read (`model_type`)": (*FAMILIES, *WRAPPERS),
         "GPUs of the catalogue": gpu_names(),
         "Calibrations": (AUTO, *calibration_names(), *engine_calibration_names()),
         "Bundled studies": tuple(bundled_studies()),

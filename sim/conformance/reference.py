@@ -9,6 +9,9 @@ from math import ceil, inf
 from sim.conformance.cases import TICK_S, Case
 from sim.conformance.drive import Step
 
+KNOWN = ("static", "prefill_first", "chunked_prefill")
+"""Policies, by the names of their rows."""
+
 
 @dataclass(eq=False, slots=True)
 class Seq:

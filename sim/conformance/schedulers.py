@@ -6,7 +6,7 @@ from typing import Any
 from sim.conformance.cases import Case, case, fitting, with_longer_answers
 from sim.conformance.drive import ABORTS, STUCK, Step, drive, first_difference
 from sim.conformance.error import ConformanceError, in_case
-from sim.conformance.reference import Reference
+from sim.conformance.reference import KNOWN, Reference
 from sim.conformance.watch import BLOCKS, LIMITS, PREEMPTION, Rules
 from sim.engine.scheduler import Scheduler
 from sim.engine.waiting import WaitingQueue
@@ -40,9 +40,9 @@ def check_scheduler(
     Raises:
         ConformanceError: it breaks one.
     """
-    claim = next((name for name, row in POLICIES.items() if row is policy), policy.claims)
-    if claim not in ("", *POLICIES):
-        raise ConformanceError(CLAIM, f"claims = {claim!r}, expected one of {', '.join(POLICIES)}")
+    claim = next((name for name in KNOWN if POLICIES[name] is policy), policy.claims)
+    if claim not in ("", *KNOWN):
+        raise ConformanceError(CLAIM, f"claims = {claim!r}, expected one of {', '.join(KNOWN)}")
     for order, queue in ORDERS.items():
         check_cases(policy, queue, order, settings or {}, cases, claim)
     rules = (BLOCKS, LIMITS, PREEMPTION, STUCK, ALIKE, AT_ONCE, BLIND, ABORTS)

@@ -157,6 +157,21 @@ def _kimi(config: Config, text: Config) -> int:
     return images.moonvit(vision) + projector
 
 
+def _kimi_k3(config: Config, text: Config) -> int:
+    """A tower without biases, whose attention is wider than its stream."""
+    vision = nested(config, "vision_config")
+    wide, inner = whole(vision, "vt_hidden_size", 1024), whole(vision, "vt_intermediate_size", 4096)
+    mixed, layers = (
+        whole(vision, "qkv_hidden_size", wide),
+        whole(vision, "vt_num_hidden_layers", 27),
+    )
+    places = whole(vision, "init_pos_emb_height", 64) * whole(vision, "init_pos_emb_width", 64)
+    patch = 3 * whole(vision, "patch_size", 14) ** 2
+    layer = 4 * wide * mixed + 2 * wide * inner + 2 * wide
+    projector = (4 * wide) ** 2 + 4 * wide * _hidden(text) + wide
+    return (patch + places + 1) * wide + layers * layer + projector
+
+
 def _vision(count: Callable[[Config], int]) -> Beside:
     """What stands in ``vision_config`` is all."""
     return lambda config, text: count(nested(config, "vision_config"))
@@ -194,6 +209,11 @@ WRAPPERS: dict[str, Wrapper] = {
         class_names=("KimiK25ForConditionalGeneration", "Kimi_K25ForConditionalGeneration"),
         beside=_kimi,
         text_type="deepseek_v3",
+    ),
+    "kimi_k3": Wrapper(
+        class_names=("KimiK3ForConditionalGeneration",),
+        beside=_kimi_k3,
+        text_type="kimi_linear",
     ),
     "qwen2_vl": Wrapper(
         class_names=("Qwen2VLForConditionalGeneration",),

@@ -15,7 +15,9 @@ from experiments.study.plugins import given_plugins
 
 SIMULATED = ("model", "hardware", "workloads", "sim")
 """Packages whose code decides what a run leaves behind."""
-NOT_OF_A_RUN = ("name", "description", "sweep", "seeds", "seed", "calibration_draws")
+NOT_OF_A_RUN = (
+    "name", "description", "sweep", "seeds", "seed", "calibration_draws", "precision",
+)  # fmt: skip
 """Keys of a study that no single run depends on."""
 
 

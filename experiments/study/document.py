@@ -13,13 +13,15 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
-from experiments.study import schema
+from experiments.study import precision, schema
 from experiments.study.bundled import STUDIES, find_study
 from experiments.study.errors import Problem, StudyError, show
 from experiments.study.overrides import Override, apply_overrides, resolve_paths
 from experiments.study.plugins import given_plugins
+from experiments.study.precision import Precision, Wanted
 from experiments.study.yaml_source import Document, parse_yaml
 from experiments.study.yaml_source import Path as KeyPath
 from model.text_file import TextFileError, read_text
@@ -75,6 +77,11 @@ class Study(BaseModel):
     """Runs of every point, each with its own random numbers."""
     seed: int = Field(default=0, ge=0, le=2**62)
     """Seed of the first run; run r has seed + r, the same at every point."""
+    precision: Wanted = None
+    """How exact figures are to be, such as 10%: how long runs have to be is then found from the
+    load and a short pilot, and workload.num_requests is the shortest. none: runs are as long as the
+    workload says. Default: 10% where the workload gives neither num_requests nor duration_s, with
+    seeds: 10."""
     warmup_fraction: float | None = Field(default=None, ge=0, lt=1)
     """Share of the first requests that is simulated but not measured. Default: 0.1; 0 where the
     workload has a clock (a trace, diurnal, piecewise), as its hours are not alike."""
@@ -86,6 +93,18 @@ class Study(BaseModel):
     unfinished. Default: when everybody has an answer."""
     sweep: dict[str, list[Any]] | list[dict[str, Any]] = {}
     """Dotted keys with lists of values (every combination), or a list of points."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_length(cls, data: Any) -> Any:
+        return precision.with_defaults(data)
+
+    @field_validator("precision")
+    @classmethod
+    def _can_be_aimed_at(cls, asked: Precision | None, given: ValidationInfo) -> Precision | None:
+        if asked is not None:
+            precision.check(given.data.get("workload"), given.data.get("seeds"))
+        return asked
 
     @field_validator("calibration_draws")
     @classmethod
@@ -110,11 +129,9 @@ class Study(BaseModel):
             return 0.0 if self.workload.has_clock or self.warmup_s is not None else WARMUP
         return self.warmup_fraction
 
-    @property
     def own_classes(self) -> tuple[str, ...]:
-        """Classes of one's own that it names, by their dotted paths."""
-        named = (self.engine.scheduler, self.engine.order, self.cluster.router)
-        return tuple(name for name in named if name is not None and is_own(name))
+        """Return the classes of one's own that it names, by their dotted paths."""
+        return tuple(dict.fromkeys(name for _, name in _own_classes(self.resolved())))
 
     def resolved(self) -> dict[str, Any]:
         """Return the study as plain data with every default written out."""

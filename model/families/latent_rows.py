@@ -1,4 +1,4 @@
-"""Families like DeepSeek-V3 in most: MiniCPM3, Youtu, A.X K1, Mistral 4."""
+"""Families like DeepSeek-V3 in most: MiniCPM3, Youtu, A.X K1."""
 
 from typing import Any
 
@@ -51,5 +51,4 @@ FAMILIES = {
     "minicpm3": Family("MiniCPM3ForCausalLM", MiniCpm3Keys, NAMES),
     "youtu": Family("YoutuForCausalLM", YoutuKeys, NAMES),
     "axk1": Family("AXK1ForCausalLM", AxK1Keys, NAMES),
-    "mistral4": Family("Mistral4ForCausalLM", LatentKeys, NAMES),
 }

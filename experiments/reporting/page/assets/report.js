@@ -197,10 +197,10 @@
     const panes = [["time-rate", "rate", 1, "arrivals per second", false],
       ["time-ttft", "ttft", 1000, "TTFT p99, ms", true],
       ["time-within", "within", 100, "% within the limits", false]];
-    const most = Math.max(0, ...chosen.map((point) => point.time.end));
+    // Hours where the clock means something, else shares of a run: runs differ in length.
     const hours = DATA.days;
-    const unit = hours ? 1 / 3600 : 1;
-    const whole = [0, Math.max(most * unit, 1e-9)];
+    const length = (point) => hours ? point.time.end / 3600 : 100;
+    const whole = [0, Math.max(1e-9, ...chosen.map(length))];
     const zoom = (range) => {
       state.zoom = range && [Math.max(0, range[0]), Math.min(whole[1], range[1])];
       drawTime(chosen);
@@ -211,14 +211,14 @@
       const focused = box.contains(document.activeElement);
       const series = chosen.map((point) => ({ name: point.label, look: pointLook(point),
         points: point.time[name].map((value, place) => ({
-          x: point.time.end * unit * (place + 0.5) / point.time[name].length,
+          x: length(point) * (place + 0.5) / point.time[name].length,
           y: value === null ? NaN : value * scale,
           text: `${point.label} · ${title}: ${value === null ? "–" : number(value * scale)}` })) }));
       const all = series.flatMap((each) => each.points.map((point) => point.y));
       charts.lines(box, { id, label: `${title} over time`, series, plain: true, height: 190,
         byX: false, zoom,
         x: { domain: state.zoom || whole, log: false, text: (at) => number(at, 3),
-          title: hours ? "hours" : "seconds" },
+          title: hours ? "hours" : "% of the run" },
         y: { domain: name === "within" ? [0, 100] : charts.domain(all, log, !log), log,
           text: (at) => number(at, 3), title },
         limit: name === "ttft" && DATA.limits.ttft_p99_s !== undefined

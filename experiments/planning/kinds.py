@@ -53,7 +53,10 @@ class Search(Protocol):
         """
 
 
-MODULES = {"capacity": "experiments.planning.capacity_search"}
+MODULES = {
+    "plan": "experiments.planning.plan",
+    "capacity": "experiments.planning.capacity_search",
+}
 """Kind to the module whose ``search_of`` checks a study of it."""
 
 

@@ -39,6 +39,7 @@ class Varied:
     key: str
     fewest: int = FEWEST
     """Requests of one run, at least."""
+    draw: int | None = None
 
     @property
     def value(self) -> float:

@@ -217,12 +217,9 @@ class Finder:
         one = Problem(self.plan, 1.0)
         rate = one.steady_rate_per_s(candidate)
         capacity = replicas * candidate.capacity_per_s / rate
-        closed = study.workload.arrivals is not None and (
-            study.workload.arrivals.process == "closed_loop"
-        )
         return held_by(
             candidate.sized(replicas), self.trials.ask, allowed=one.allowed,
-            fewest=study.run_requests, capacity=math.nan if closed else capacity,
+            fewest=study.run_requests, capacity=capacity,
             label=f"{candidate.name} x {replicas}",
         )  # fmt: skip
 
@@ -266,8 +263,7 @@ class Finder:
 
             part = replicas / winner.replicas
             small = small.model_copy(update={"workload": scaled(small.workload, part)})
-        closed = getattr(study.workload.arrivals, "process", "") == "closed_loop"
-        capacity = math.nan if closed else replicas * winner.candidate.capacity_per_s / rate
+        capacity = replicas * winner.candidate.capacity_per_s / rate
         found.base, found.changes, found.draws = tornado(
             small, self.trials.ask, allowed=one.allowed, fewest=study.run_requests,
             capacity=capacity, given=study.sensitivity, draws=study.calibration_draws,

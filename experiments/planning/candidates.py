@@ -56,11 +56,16 @@ class Candidate:
 
 def candidates_of(plan: PlanInput, spread: Spread) -> list[Candidate]:
     """Build every candidate: those that do not fit or can never keep the limits say why."""
-    found = [_candidate(plan, number) for number in range(len(plan.studies))]
+    found = built(plan)
     tasks = [(place, one.study) for place, one in enumerate(found) if not one.lost]
     for place, capacity in spread(_capacity, tasks):
         found[place] = replace(found[place], capacity_per_s=capacity)
     return found
+
+
+def built(plan: PlanInput) -> list[Candidate]:
+    """Build every candidate, without asking what it can serve."""
+    return [_candidate(plan, number) for number in range(len(plan.studies))]
 
 
 def _candidate(plan: PlanInput, place: int) -> Candidate:

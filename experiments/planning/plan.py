@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.planning.candidates import candidates_of
+from experiments.planning.candidates import built
 from experiments.planning.capacity_words import slo_text
 from experiments.planning.folder import search_in_folder
 from experiments.planning.kinds import Told
 from experiments.planning.plan_finding import Finder, PlanFound
 from experiments.planning.plan_reading import PlanInput, read_plan
+from experiments.planning.plan_study import PlanStudy
 from experiments.planning.plan_words import answer_lines
 from experiments.planning.progress import SearchProgress
 from experiments.planning.trials import Trials
@@ -39,18 +40,21 @@ class PlanSearch:
         return self.plan.study.name
 
     @property
+    def study(self) -> PlanStudy:
+        """As it was checked."""
+        return self.plan.study
+
+    @property
     def notes(self) -> Sequence[str]:
         """What checking it found."""
         return self.plan.notes
 
     def dry_run(self) -> list[str]:
-        """Build every candidate: what fits, what each can serve, what it costs by the hour."""
+        """Build every candidate: what fits, and what a replica costs by the hour."""
         study = self.plan.study
         lines = [f"{self.name}: {len(self.plan.studies)} candidates, {slo_text(study.slo)}"]
-        for one in candidates_of(self.plan, shared_by(1)):
-            text = one.lost or (
-                f"{one.usd_per_hour:.2f} USD/h a replica, capacity {one.capacity_per_s:.3g}/s"
-            )
+        for one in built(self.plan):
+            text = one.lost or f"{one.usd_per_hour:,.2f} USD/h a replica"
             lines.append(f"{one.name}: {text}")
         return lines
 

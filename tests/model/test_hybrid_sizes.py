@@ -1,4 +1,4 @@
-"""Published models whose layers keep different things: parameters, and what is cached of a token."""
+"""Published models whose layers keep different things: parameters, and bytes of what is cached."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from model.spec import load_spec
 
 SIZES = {
     # Parameters and those that a token passes through: transformers 5.23 on the meta device.
-    # Bytes of a token at 16 bits, by kind of cache, inside its window; bytes of a sequence's states.
+    # Bytes of a token at 16 bits by kind of cache, inside its window; bytes of a sequence's states.
     "deepseek-v2-lite": (15_706_484_224, 2_661_150_208, {"latent": 31104}, 0),
     "deepseek-v3": (671_026_404_352, 37_552_282_624, {"latent": 70272}, 0),
     "deepseek-v3.2": (671_877_929_216, 38_403_807_488, {"latent": 70272, "index": 15616}, 0),

@@ -12,6 +12,7 @@ from model.errors import UnsupportedLayersError
 from model.matrices import Matrix
 from model.mixers.mixer import Mixer, Rotary
 from model.mixers.none import NoMixer
+from model.mlps.experts import Experts
 from model.mlps.mlp import Mlp
 from model.mlps.none import NoMlp
 from model.norm import Norm
@@ -222,6 +223,23 @@ class DecoderSpec:
     def with_mixers(self, change: Callable[[Mixer], Mixer]) -> "DecoderSpec":
         """Return the same model with every mixer changed."""
         layers = tuple(replace(one, mixer=change(one.mixer)) for one in self.layers)
+        return replace(self, layers=layers)
+
+    def with_whole_experts(self, ranks: int) -> "DecoderSpec":
+        """Return what one of some ranks has that deal experts out whole: expert parallelism.
+
+        Raises:
+            ValueError: fewer experts than ranks.
+        """
+        if self.num_experts and max(1, ranks) > self.num_experts:
+            raise ValueError(
+                f"enable_expert_parallel: {ranks} ranks of {self.name} with {self.num_experts} "
+                "experts, expected at most one rank for each"
+            )
+        layers = tuple(
+            replace(one, mlp=replace(one.mlp, ranks=ranks)) if isinstance(one.mlp, Experts) else one
+            for one in self.layers
+        )
         return replace(self, layers=layers)
 
     def linear_parameters(self) -> int:

@@ -96,6 +96,9 @@ class EngineConfig(BaseModel):
     0.24."""
     block_size: int = Field(default=16, gt=0, le=65_536)
     """Tokens in one KV-cache block."""
+    enable_expert_parallel: bool = False
+    """The ranks of a tensor-parallel group hold experts whole, each its share of them, instead of a
+    part of every expert. The busiest rank decides how long a step takes."""
     disable_hybrid_kv_cache_manager: bool = False
     """chunked_prefill: layers with a window keep all tokens where others do, as before vLLM 0.9.2;
     else they give back what their window has left behind."""
@@ -236,6 +239,11 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec) -> ResolvedEngin
         if filled[name] and not policy(filled["scheduler"]).cuts_prompts:
             which = f"{filled['scheduler']} (vLLM {filled['version']}'s)"
             raise ValueError(f"engine.{_needs_chunks(name, which)}")
+    if engine.enable_expert_parallel and not spec.num_experts:
+        raise ValueError(
+            f"engine.enable_expert_parallel: true with {spec.name}, which has no experts, expected "
+            "a mixture of experts"
+        )
     several = several_groups(spec, filled["version"], engine.disable_hybrid_kv_cache_manager)
     if filled["enable_prefix_caching"] and several:
         raise ValueError(

@@ -150,6 +150,7 @@ def ledger_of(
         async_scheduling=settings.async_scheduling,
         disable_hybrid_kv_cache_manager=settings.disable_hybrid_kv_cache_manager
         or settings.scheduler != "chunked_prefill",
+        enable_expert_parallel=settings.enable_expert_parallel,
     )
 
 
@@ -184,6 +185,7 @@ def build_scenario(
         tp=cluster.tensor_parallel_size,
         precision=numbers,
         calibration=calibration,
+        enable_expert_parallel=settings.enable_expert_parallel,
         fused=settings.attention == "fused",
         max_tokens=_longest_step(settings),
         max_seqs=settings.max_num_seqs,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from experiments.cli.command import Parser, between, called, fail, processes, run_command
 
-MISSING = "headroom explore needs starlette and uvicorn: pip install 'headroom-sim[explore]'"
+MISSING = "headroom explore needs starlette and uvicorn: pip install -e '.[explore]' in a checkout"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -127,6 +127,11 @@ class EngineConfig(BaseModel):
     kv_cache_dtype: Annotated[str, AfterValidator(check_kv_dtype)] = "auto"
     """Of the KV cache: auto is fp8 where the checkpoint says so, dtype otherwise; or bfloat16,
     float16, fp8, fp8_e4m3, fp8_e5m2, fp8_inc."""
+    expert_load_exponent: float = Field(default=0, ge=0, le=10)
+    """How unevenly tokens choose their experts: the one in place i of popularity in proportion to i
+    to the minus this power. 0: all alike. Decides how many a step reads and, with
+    enable_expert_parallel, how long the busiest rank works. No key of vLLM; tables of kernels are
+    measured at 1.01 and 1.2."""
     attention: Literal["fused", "standard"] = "fused"
     """fused: FlashAttention's traffic; standard: scores and probabilities go through memory."""
     step_overhead_s: float | None = Field(default=None, ge=0, le=3600)

@@ -16,6 +16,7 @@ from model.shape import DecoderSpec
 from model.sharding import cut_scales, rank_weight_bytes
 from model.spec import load_spec, resolve_model
 from sim.engine_config import EngineConfig, resolved
+from sim.scenario import ClusterConfig, build_scenario
 
 GPU = load_gpu("h100-sxm")
 BF16 = precision()
@@ -110,3 +111,20 @@ def test_what_has_no_experts_to_deal_is_refused() -> None:
         resolved(EngineConfig(enable_expert_parallel=True), GPU, load_spec("llama-3-8b"))
     with pytest.raises(ValueError, match="16 ranks of mixtral-8x7b with 8 experts, expected at mo"):
         load_spec("mixtral-8x7b").with_whole_experts(16)
+
+
+def test_a_study_says_how_unevenly_tokens_choose() -> None:
+    """Of 128 experts a step of 16 tokens reads fewer where some are popular; one token reads 8."""
+    even, uneven = (
+        build_scenario(
+            QWEN,
+            GPU,
+            ClusterConfig(gpu="h100", tensor_parallel_size=2),
+            EngineConfig(expert_load_exponent=exponent),
+        )
+        for exponent in (0, 1.2)
+    )
+    one, sixteen = ([price.token_s[n] for price in (even.price, uneven.price)] for n in (1, 16))
+    assert one[0] == pytest.approx(one[1])
+    assert sixteen[1] < 0.9 * sixteen[0]
+    assert even.ledger == uneven.ledger

@@ -63,8 +63,9 @@ class Cluster:
             scenario.engine.max_num_seqs, scenario.ledger.kv_tokens, longest[0],
         )  # fmt: skip
         router = make_router(
-            scenario.cluster.router, (facts,) * count, stream(scenario.seed, "router")
-        )
+            scenario.cluster.router, (facts,) * count, stream(scenario.seed, "router"),
+            scenario.cluster.router_settings,
+        )  # fmt: skip
         closed = requests.users is not None
         self.dealt = scenario.routing(not closed).dealt
         self.replicas: dict[int, Replica] = {}

@@ -9,6 +9,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -16,14 +17,17 @@ from pydantic import (
 from hardware.arithmetic import runnable
 from hardware.defaults import check_version, engine_defaults, newest_version
 from hardware.gpu import Gpu
+from hardware.kv_groups import several_groups
 from hardware.sampling import Drawing, default_drawing
 from model.precision import Precision, check_kv_dtype, precision
 from model.quantization.choice import chosen_weights
 from model.quantization.methods import AUTO, check_setting
 from model.spec import DecoderSpec
+from sim.named import OwnSettings, named
+from sim.registry import ORDERS, POLICIES, check_order, check_policy, order, policy
 
-SchedulerName = Literal["static", "prefill_first", "chunked_prefill"]
-OrderName = Literal["fcfs", "shortest_prompt", "priority"]
+SchedulerName = Annotated[str, *named(policy, POLICIES)]
+OrderName = Annotated[str, *named(order, ORDERS)]
 
 Count = Annotated[int, Field(gt=0, le=10**9)]
 
@@ -56,8 +60,13 @@ class EngineConfig(BaseModel):
     scheduler: SchedulerName | None = None
     """static: whole batches; prefill_first: vLLM v0; chunked_prefill: vLLM v1. Default: the
     version's; before 0.8 prompts are cut where max_model_len passes 32768."""
+    scheduler_settings: OwnSettings = {}
+    """Of a scheduler of your own (MODULE:CLASS, see docs/plugins.md): keywords of its
+    constructor."""
     order: OrderName = "fcfs"
     """Which waiting request is admitted next; `priority` takes the lowest number first."""
+    order_settings: OwnSettings = {}
+    """Of an order of your own: keywords of its constructor."""
     async_scheduling: bool | None = None
     """chunked_prefill: plan a step while the one before is computed. Arrivals are then seen, and
     seats and blocks are free, one step later. Default: the version's, true since 0.14."""
@@ -79,14 +88,18 @@ class EngineConfig(BaseModel):
     max_model_len: Count | None = None
     """Longest prompt plus output, in tokens. Default: what the model was made for."""
     enable_prefix_caching: bool | None = None
-    """chunked_prefill: keep the KV blocks of ended requests, for prompts that begin alike. Default:
-    the version's, true since 0.8."""
+    """chunked_prefill: keep the KV blocks of ended requests, for prompts that begin alike. Not
+    modelled where layers keep different tokens (windows beside full attention, states): default
+    false there, else the version's, true since 0.8."""
     reuse_unhashed_first: bool | None = None
     """enable_prefix_caching: a free block that is not full, so that nobody can find it, is taken
     before all others; else the block that became free first. Default: the version's, true since
     0.24."""
     block_size: int = Field(default=16, gt=0, le=65_536)
     """Tokens in one KV-cache block."""
+    disable_hybrid_kv_cache_manager: bool = False
+    """chunked_prefill: layers with a window keep all tokens where others do, as before vLLM 0.9.2;
+    else they give back what their window has left behind."""
     num_gpu_blocks: Count | None = None
     """KV-cache blocks of one replica, overriding the memory ledger."""
     null_block: bool | None = None
@@ -142,10 +155,24 @@ class EngineConfig(BaseModel):
             )
         return check_version(version)
 
+    @field_validator("scheduler_settings")
+    @classmethod
+    def _are_of_the_scheduler(cls, own: OwnSettings, given: ValidationInfo) -> OwnSettings:
+        if (name := given.data.get("scheduler")) is not None:
+            check_policy(name, own)
+        return own
+
+    @field_validator("order_settings")
+    @classmethod
+    def _are_of_the_order(cls, own: OwnSettings, given: ValidationInfo) -> OwnSettings:
+        if (name := given.data.get("order")) is not None:
+            check_order(name, own)
+        return own
+
     @model_validator(mode="after")
     def _is_of_vllm_v1(self) -> Self:
         for name in ("enable_prefix_caching", "async_scheduling"):
-            if getattr(self, name) and self.scheduler not in (None, "chunked_prefill"):
+            if getattr(self, name) and self.scheduler and not policy(self.scheduler).cuts_prompts:
                 raise ValueError(_needs_chunks(name, self.scheduler))
         return self
 
@@ -210,11 +237,19 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec) -> ResolvedEngin
     given = {name: getattr(engine, name) for name in RESOLVED}
     taken = {name: value for name, value in given.items() if value is not None}
     _check_length(engine, spec)
+    taken["disable_hybrid_kv_cache_manager"] = engine.disable_hybrid_kv_cache_manager
     filled = default_settings(taken, gpu, spec) | taken
     for name in ("enable_prefix_caching", "async_scheduling"):
-        if filled[name] and filled["scheduler"] != "chunked_prefill":
+        if filled[name] and not policy(filled["scheduler"]).cuts_prompts:
             which = f"{filled['scheduler']} (vLLM {filled['version']}'s)"
             raise ValueError(f"engine.{_needs_chunks(name, which)}")
+    several = several_groups(spec, filled["version"], engine.disable_hybrid_kv_cache_manager)
+    if filled["enable_prefix_caching"] and several:
+        raise ValueError(
+            f"engine.enable_prefix_caching: true with {spec.name}, expected false: what prompts "
+            "share is not modelled where layers keep different tokens, in several groups of the "
+            "KV cache; with engine.disable_hybrid_kv_cache_manager: true windows have none"
+        )
     budget, seats = filled["max_num_batched_tokens"], filled["max_num_seqs"]
     if budget < seats:
         raise ValueError(
@@ -235,9 +270,11 @@ def default_settings(given: Mapping[str, Any], gpu: Gpu, spec: DecoderSpec) -> d
     length = given.get("max_model_len", spec.max_model_len)
     cut = length > known.chunked_prefill_from_tokens
     scheduler = given.get("scheduler", "chunked_prefill" if cut else "prefill_first")
-    chunked = scheduler == "chunked_prefill"
+    chunked = policy(scheduler).cuts_prompts
     seats = min(known.max_num_seqs, given.get("max_num_batched_tokens", known.max_num_seqs))
     all_seats = given.get("max_num_seqs", seats)
+    unified = bool(given.get("disable_hybrid_kv_cache_manager"))
+    several = several_groups(spec, known.version, unified)
     budget = known.chunk_tokens if chunked else max(length, known.whole_prompt_tokens)
     if chunked:
         budget = min(budget, all_seats * length)
@@ -250,7 +287,7 @@ def default_settings(given: Mapping[str, Any], gpu: Gpu, spec: DecoderSpec) -> d
         "long_prefill_limits_alone": known.long_prefill_limits_alone or not chunked,
         "scheduler_reserve_full_isl": known.scheduler_reserve_full_isl and chunked,
         "max_model_len": length,
-        "enable_prefix_caching": known.enable_prefix_caching and chunked,
+        "enable_prefix_caching": known.enable_prefix_caching and chunked and not several,
         "reuse_unhashed_first": known.reuse_unhashed_first and chunked,
         "null_block": known.null_block and chunked,
         "gpu_memory_utilization": known.gpu_memory_utilization,

@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import Gpu
@@ -15,8 +15,10 @@ from hardware.step_cost import StepCost, step_cost
 from model.precision import Precision
 from model.spec import DecoderSpec
 from sim.engine_config import Count, EngineConfig, ResolvedEngine, precision_of, resolved
+from sim.named import OwnSettings
+from sim.registry import policy
 from sim.routers.consequences import Routing, routing
-from sim.routers.registry import RouterName
+from sim.routers.registry import RouterName, check_router
 
 AnyFloat = TypeVar("AnyFloat", float, npt.NDArray[np.float64])
 
@@ -44,8 +46,17 @@ class ClusterConfig(BaseModel):
     """Engine instances behind the router."""
     router: RouterName = "round_robin"
     """Chooses the replica of an arriving request."""
+    router_settings: OwnSettings = {}
+    """Of a router of your own: keywords of its constructor."""
     gpu_usd_per_hour: float | None = Field(default=None, gt=0, le=1e6)
     """Price of one GPU. Default: the catalogue's."""
+
+    @field_validator("router_settings")
+    @classmethod
+    def _are_of_the_router(cls, own: OwnSettings, given: ValidationInfo) -> OwnSettings:
+        if (name := given.data.get("router")) is not None:
+            check_router(name, own)
+        return own
 
 
 class ClientConfig(BaseModel):
@@ -137,13 +148,16 @@ def ledger_of(
         num_gpu_blocks=settings.num_gpu_blocks,
         max_model_len=settings.max_model_len,
         version=settings.version,
+        async_scheduling=settings.async_scheduling,
+        disable_hybrid_kv_cache_manager=settings.disable_hybrid_kv_cache_manager
+        or settings.scheduler != "chunked_prefill",
     )
 
 
 def _longest_step(settings: ResolvedEngine) -> int:
     """Tokens of it. Without chunking a long prompt is a step of its own, whatever the budget."""
     budget = settings.max_num_batched_tokens
-    chunked = settings.scheduler == "chunked_prefill"
+    chunked = policy(settings.scheduler).cuts_prompts
     return budget if chunked else max(budget, settings.max_model_len)
 
 

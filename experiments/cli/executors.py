@@ -32,6 +32,10 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scheduler-address", metavar="HOST:PORT", help="the scheduler of --executor dask"
     )
+    parser.add_argument(
+        "--plugin", action="append", default=[], metavar="FILE.py|MODULE", dest="plugins",
+        help="let the study name classes of this module, and run its code; may be repeated",
+    )  # fmt: skip
 
 
 def executor_fault(options: argparse.Namespace) -> str:

@@ -25,6 +25,7 @@ EXAMPLES = """examples:
   %(prog)s batching_sweep --set engine.block_size=32 --out results/blocks
   %(prog)s batching_sweep --set workload.trace=trace.csv --out results/trace
   %(prog)s my_study.yaml --jobs 8 --seeds 5 --out results/more
+  %(prog)s my_study.yaml --plugin my_policy.py
 """
 
 
@@ -68,28 +69,35 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from experiments.cli.kinds import run_other
-    from experiments.cli.search import run_search
     from experiments.study.errors import RunError, StudyError
-    from experiments.study.kinds import SEARCHES, kind_of
+    from experiments.study.plugins import allowed, read_plugins
 
     try:
-        loaded = _read(options)
-        if kind_of(loaded) in SEARCHES:
-            return run_search(loaded, options)
-        if kind_of(loaded) != "serving":
-            if options.executor != "local":
-                return fail(f"--executor {options.executor} is for studies of kind serving")
-            return run_other(loaded, options.out, options.dry_run, options.overwrite)
-        plan = _plan(loaded)
-        _say(plan.notes)
-        if options.dry_run:
-            return _dry_run(plan)
-        return _simulate(plan, options)
+        with allowed(read_plugins(options.plugins)):
+            return _run_study(options)
     except StudyError as error:
         return fail(str(error))
     except RunError as error:
         return fail(f"{error}; finished runs are kept, run the same command to go on")
+
+
+def _run_study(options: argparse.Namespace) -> int:
+    from experiments.cli.kinds import run_other
+    from experiments.cli.search import run_search
+    from experiments.study.kinds import SEARCHES, kind_of
+
+    loaded = _read(options)
+    if kind_of(loaded) in SEARCHES:
+        return run_search(loaded, options)
+    if kind_of(loaded) != "serving":
+        if options.executor != "local":
+            return fail(f"--executor {options.executor} is for studies of kind serving")
+        return run_other(loaded, options.out, options.dry_run, options.overwrite)
+    plan = _plan(loaded)
+    _say(plan.notes)
+    if options.dry_run:
+        return _dry_run(plan)
+    return _simulate(plan, options)
 
 
 def _read(options: argparse.Namespace) -> "Loaded":

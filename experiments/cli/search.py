@@ -41,27 +41,36 @@ def search_command(
         kind: of the search; a study of serving becomes one.
         changes: puts what other options say into the raw study.
     """
-    from experiments.study.document import read_raw
     from experiments.study.errors import RunError, StudyError
-    from experiments.study.kinds import kind_of
-    from experiments.study.overrides import parse_overrides
+    from experiments.study.plugins import allowed, read_plugins
 
     if fault := executor_fault(options):
         return fail(fault)
     try:
-        loaded = read_raw(options.study, parse_overrides(options.settings))
-        found = kind_of(loaded)
-        if found not in ("serving", kind):
-            return fail(f"study {options.study} is of kind {found}, expected {kind} or serving")
-        raw = {**loaded.raw, "kind": kind}
-        if found == "serving":
-            raw["name"] = f"{raw['name']}_{kind}"
-        changes(raw)
-        return run_search(replace(loaded, raw=raw), options)
+        with allowed(read_plugins(options.plugins)):
+            return _search(options, kind, changes)
     except StudyError as error:
         return fail(str(error))
     except RunError as error:
         return fail(f"{error}; finished runs are kept, run the same command to go on")
+
+
+def _search(
+    options: argparse.Namespace, kind: str, changes: Callable[[dict[str, Any]], None]
+) -> int:
+    from experiments.study.document import read_raw
+    from experiments.study.kinds import kind_of
+    from experiments.study.overrides import parse_overrides
+
+    loaded = read_raw(options.study, parse_overrides(options.settings))
+    found = kind_of(loaded)
+    if found not in ("serving", kind):
+        return fail(f"study {options.study} is of kind {found}, expected {kind} or serving")
+    raw = {**loaded.raw, "kind": kind}
+    if found == "serving":
+        raw["name"] = f"{raw['name']}_{kind}"
+    changes(raw)
+    return run_search(replace(loaded, raw=raw), options)
 
 
 def run_search(loaded: Loaded, options: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from experiments.running.versions import machine, versions
 from experiments.running.work_folder import shown
 from experiments.study.document import Study
 from experiments.study.errors import RunError
+from experiments.study.plugins import plugin_facts
 
 T = TypeVar("T")
 
@@ -88,6 +89,7 @@ def _facts(study: Study, trials: Trials) -> Mapping[str, Any]:
         "resumed_runs": trials.resumed,
         "requests": trials.requests,
         "files": {name: file_digest(name) for name in study.workload.files},
+        "plugins": plugin_facts(),
         "versions": versions(),
         "code_sha256": code_digest(),
         "machine": machine(),

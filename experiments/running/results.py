@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 from experiments.reporting import words
 from experiments.reporting.settings_text import setting_lines
 from experiments.running import assemble
+from experiments.running.curves import curves_of
 from experiments.running.folder import Wanted, results_folder, some
 from experiments.running.identity import digest_of
+from experiments.running.lengths import Lengths, found_lengths
 from experiments.running.pieces import read_piece
+from experiments.running.pooling import loaded_points, loads_of
 from experiments.running.publish import claimed, publish
 from experiments.running.sweep import Executor, Run, runs_of, unfinished
 from experiments.running.work_folder import shown
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 FOR_TABLES = ("pandas", "experiments.reporting.stats", "pyarrow.parquet")
-FOR_REPORT = ("experiments.reporting.report", "jinja2")
+FOR_REPORT = ("experiments.reporting.page.write", "jinja2")
 FOR_FIGURES = (
     "experiments.reporting.plots", "matplotlib.style", "matplotlib.figure", "matplotlib.ticker",
     "matplotlib.backends.backend_agg",
@@ -103,23 +106,24 @@ def run_plan(
         with claimed(place, wanted) as work:
             if work.beside:
                 progress.note(f"not headroom's, left alone in {place.out}: {some(work.beside)}")
-            todo = unfinished(runs)
-            for run in todo:
-                if os.path.lexists(run.path):
-                    progress.note(f"{run.label} was finished but is damaged; simulated again")
-            resumed = len(runs) - len(todo)
             if before is not None:
                 before()
+            lengths, new = _lengths(plan, work.folder, executor, progress)
+            plan = lengths.plan
+            runs = runs_of(plan, work.folder)
+            todo = _unfinished(runs, progress)
+            resumed = len({run.path for run in runs} - {run.path for run in todo} - new)
             with assemble.RequestsFile(runs, work.folder / "requests.growing") as requests:
                 modules = (*FOR_TABLES, *(FOR_REPORT if report else ()))
                 modules += FOR_FIGURES if report and figures else ()
                 _simulate(runs, todo, executor, progress, requests, modules)
                 requests.publish(work.new / "requests.parquet")
-            tables = _tables(plan, runs, work.new)
+            jobs = executor.jobs if len(runs) > 1 else 1
+            tables = _tables(lengths, runs, work.new, jobs)
             if report:
-                jobs = executor.jobs if len(runs) > 1 else 1
-                plots = _draw(plan, runs, *tables, work.new, jobs) if figures else []
-                _report(plan, tables[1], work.new, plots)
+                if figures:
+                    _draw(plan, runs, *tables, work.new, jobs)
+                _report(plan, runs, tables[1], work.new)
             wall_s = time.perf_counter() - started
             facts = {"resumed_runs": resumed, "wall_s": round(wall_s, 3)}
             publish(work, {**assemble.facts_of(plan, runs), **executor.facts(), **facts})
@@ -132,7 +136,39 @@ def run_plan(
 
 def _identity(plan: Plan, runs: Sequence[Run]) -> str:
     """Return a digest of all that the tables depend on."""
-    return digest_of([plan.study.name, [(run.label, run.path.stem) for run in runs]])
+    precision = plan.study.precision
+    asked = None if precision is None else precision.model_dump(mode="json")
+    return digest_of([plan.study.name, asked, [(run.label, run.path.stem) for run in runs]])
+
+
+def _unfinished(runs: Sequence[Run], progress: Progress) -> list[Run]:
+    """Return the runs without a whole piece, and tell of those that have a damaged one."""
+    todo = unfinished(runs)
+    for run in todo:
+        if os.path.lexists(run.path):
+            progress.note(f"{run.label} was finished but is damaged; simulated again")
+    return todo
+
+
+def _lengths(
+    plan: Plan, folder: Path, executor: Executor, progress: Progress
+) -> tuple[Lengths, set[Path]]:
+    """Fix how long runs are, and say which pieces had to be made for that."""
+    if plan.study.precision is None:
+        return Lengths(plan), set()
+    made: set[Path] = set()
+
+    def simulate(runs: list[Run]) -> None:
+        todo = _unfinished(runs, progress)
+        made.update(run.path for run in todo)
+        try:
+            executor.run(
+                todo, progress.advance, lambda: progress.start(len(runs), len(runs) - len(todo))
+            )
+        finally:
+            progress.stop()
+
+    return found_lengths(plan, folder, simulate, shared_by(executor.jobs)), made
 
 
 def _simulate(
@@ -165,9 +201,13 @@ def _simulate(
         progress.stop()
 
 
-def _tables(plan: Plan, runs: Sequence[Run], folder: Path) -> "tuple[DataFrame, DataFrame]":
+def _tables(
+    lengths: Lengths, runs: Sequence[Run], folder: Path, jobs: int
+) -> "tuple[DataFrame, DataFrame]":
+    plan = lengths.plan
     table = assemble.runs_table(plan, runs)
-    summary = assemble.summary_table(plan, table, runs)
+    loads = lengths.loads or loads_of(loaded_points(plan, table), shared_by(jobs))
+    summary = assemble.summary_table(plan, table, runs, loads, lengths.asked)
     assemble.write_csv(table, folder / "runs.csv")
     assemble.write_csv(summary, folder / "summary.csv")
     assemble.write_study(plan, folder / "study.yaml")
@@ -181,7 +221,7 @@ def _draw(
     summary: "DataFrame",
     folder: Path,
     jobs: int,
-) -> list[Path]:
+) -> None:
     """Draw the figures; timelines are those of each point's first seed."""
     import numpy as np
 
@@ -193,23 +233,32 @@ def _draw(
         columns = read_piece(first.path).timeline
         timelines.append({name: np.asarray(values) for name, values in columns.items()})
     name, keys = plan.study.name, plan.keys
-    return draw_plots(name, keys, table, summary, timelines, folder, shared_by(jobs))
+    draw_plots(name, keys, table, summary, timelines, folder, shared_by(jobs))
 
 
-def _report(plan: Plan, summary: "DataFrame", folder: Path, plots: Sequence[Path]) -> None:
-    from experiments.reporting.report import write_report
+def _report(plan: Plan, runs: Sequence[Run], summary: "DataFrame", folder: Path) -> None:
+    """Write the page that answers first."""
+    from experiments.reporting.notes import point_notes
+    from experiments.reporting.page.write import Page, write_page
 
-    study = plan.study
-    write_report(
-        folder / "report.html",
-        study_name=study.name,
+    study, points = plan.study, [point.study for point in plan.points]
+    rows = [{str(name): value for name, value in row.items()} for row in summary.to_dict("records")]
+    saturated = any(row.get("saturated", 0) > 0 for row in rows)
+    page = Page(
+        name=study.name,
         description=study.description,
-        study_yaml=(folder / "study.yaml").read_text(encoding="utf-8"),
-        summary=summary,
-        sweep_keys=plan.keys,
-        plots=plots,
-        settings_text="\n".join(setting_lines(plan)),
-        ledger_text="\n".join(words.ledger_lines(plan)),
-        ceilings_text="\n".join(words.ceiling_lines(plan)),
-        notes=[*plan.notes, *words.calibration_notes(plan)],
+        basis=words.basis_text(plan),
+        notes=point_notes(plan, rows, saturated),
+        texts=(
+            ("Memory of a GPU", "\n".join(words.ledger_lines(plan))),
+            ("What no schedule can exceed", "\n".join(words.ceiling_lines(plan))),
+            ("What the engine does by default", "\n".join(setting_lines(plan))),
+            ("The study, to run again", (folder / "study.yaml").read_text(encoding="utf-8")),
+        ),
+        gpus=[each.cluster.tensor_parallel_size * each.cluster.replicas for each in points],
     )
+    clock = any(each.workload.has_clock for each in points)
+    write_page(
+        folder / "report.html", page, plan.keys, rows, list(curves_of(runs)), study.slo,
+        clock=clock,
+    )  # fmt: skip

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from experiments.study.document import Study
 from experiments.study.memory import most_requests
+from experiments.study.plugins import given_plugins
 from hardware.calibration import Calibration, UnknownCalibrationError, load_calibration
 from hardware.engines import (
     AUTO,
@@ -63,8 +64,9 @@ def settled(study: Study) -> Study:
     return study.model_copy(update={"engine": engine, "calibration": calibration})
 
 
-Keys = tuple[str, str, str, str, tuple[Stamp, ...]]
-"""Model, cluster, engine, calibration, and the state of the files that they name."""
+Keys = tuple[str, str, str, str, tuple[Stamp, ...], tuple[str, ...]]
+"""Model, cluster, engine, calibration, the state of the files that they name, and the digests of
+modules whose classes they may name."""
 ScenarioKeys = tuple[Keys, int | None]
 """All that a scenario depends on but its seed and its client; the second is what prices are drawn
 with."""
@@ -79,12 +81,13 @@ def _keys(study: Study) -> Keys:
     return (
         study.model, study.cluster.model_dump_json(), study.engine.model_dump_json(),
         study.calibration, (_stamp(study.model), _stamp(study.calibration)),
+        tuple(each.sha256 for each in given_plugins()),
     )  # fmt: skip
 
 
 @lru_cache(maxsize=64)
 def _settled(keys: Keys) -> tuple[ResolvedEngine, str]:
-    model, cluster, engine, calibration, _ = keys
+    model, cluster, engine, calibration, *_ = keys
     gpu_words = ClusterConfig.model_validate_json(cluster).gpu
     given = EngineConfig.model_validate_json(engine)
     if given.version is None and (named := version_of(calibration)):

@@ -83,6 +83,24 @@ V4 = {
 }
 LFM2 = {"layer_types": ["conv", "full_attention"] * 3}
 
+DENSE = {
+    "num_key_value_heads": 8,
+    "kv_lora_rank": 24,
+    "qk_nope_head_dim": 16,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 12,
+    "q_lora_rank": None,
+}
+STATE = {"state_size": 16, "expand": 2}
+KDA = {
+    **{key: value for key, value in LATENT.items() if key != "q_lora_rank"},
+    "linear_head_dim": 8,
+    "linear_num_heads": 8,
+    "num_experts": 6,
+}
+INPUTS = {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 101}
+WINDOWS = ["sliding_attention", "sliding_attention", "full_attention"] * 2
+
 CASES: dict[str, tuple[dict[str, Any], ...]] = {
     "deepseek_v2": (LATENT, {**LATENT, "q_lora_rank": None, "n_shared_experts": 2}),
     "deepseek_v3": (LATENT, {**LATENT, "attention_bias": True, "first_k_dense_replace": 3}),
@@ -115,6 +133,67 @@ CASES: dict[str, tuple[dict[str, Any], ...]] = {
     "jamba": ({"attn_layer_period": 3, "attn_layer_offset": 1, "num_experts": 4},),
     "lfm2": (LFM2, {**LFM2, "conv_bias": True, "block_auto_adjust_ff_dim": False}),
     "lfm2_moe": ({**LFM2, **ROUTED},),
+    "minicpm3": (DENSE, {**DENSE, "v_head_dim": None, "mlp_bias": True}),
+    "youtu": ({**DENSE, "q_lora_rank": 24},),
+    "axk1": ({**LATENT, "first_k_dense_replace": 2},),
+    "mistral4": ({**LATENT, "first_k_dense_replace": 0},),
+    "olmo_hybrid": ({}, {"linear_key_head_dim": 8, "linear_num_value_heads": 16}),
+    "mamba": (STATE, {**STATE, "use_bias": True, "time_step_rank": 6}),
+    "falcon_mamba": ({**STATE, "tie_word_embeddings": False},),
+    "mamba2": ({**STATE, "num_heads": 8, "head_dim": 16, "n_groups": 2},),
+    "kimi_linear": (
+        {**KDA, "layer_types": ["linear_attention", "full_attention"] * 3},
+        {**KDA, "q_lora_rank": 32, "mlp_layer_types": ["dense", "dense"] + ["sparse"] * 4},
+    ),
+    "bailing_hybrid": ({**KDA, "first_k_dense_replace": 2, "layer_group_size": 3, "head_dim": 16},),
+    "minimax_m3_vl_text": (
+        {
+            **QK,
+            "num_local_experts": 6,
+            "num_experts_per_tok": 2,
+            "dense_intermediate_size": 96,
+            "shared_intermediate_size": 48,
+            "index_n_heads": 2,
+            "index_head_dim": 8,
+            "layer_types": ["full_attention", "full_attention"] + ["minimax_m3_sparse"] * 4,
+            "mlp_layer_types": ["dense", "dense"] + ["sparse"] * 4,
+        },
+    ),
+    "gemma3n_text": (
+        {**QK, **INPUTS, "num_kv_shared_layers": 1, "layer_types": WINDOWS, "laurel_rank": 4},
+        {**QK, **INPUTS, "num_kv_shared_layers": 0, "intermediate_size": [96, 160] * 3},
+    ),
+    "gemma4_text": (
+        {**QK, **INPUTS, "num_kv_shared_layers": 2, "layer_types": WINDOWS, "global_head_dim": 32},
+        {
+            **QK,
+            "hidden_size_per_layer_input": 0,
+            "attention_k_eq_v": True,
+            "num_global_key_value_heads": 1,
+            "enable_moe_block": True,
+            "num_experts": 6,
+            "top_k_experts": 2,
+            "moe_intermediate_size": 48,
+        },
+        {
+            **QK,
+            **INPUTS,
+            "num_kv_shared_layers": 2,
+            "layer_types": WINDOWS,
+            "use_double_wide_mlp": True,
+        },
+    ),
+    "laguna": (
+        {**QK, **SHARED, "num_attention_heads_per_layer": [8, 4, 4] * 2, "layer_types": WINDOWS},
+        {**QK, **SHARED, "gating": "per-element", "mlp_layer_types": ["sparse"] * 6},
+    ),
+    "mellum": ({**QK, **ROUTED, "layer_types": WINDOWS},),
+    "afmoe": ({**QK, **ROUTED, "num_shared_experts": 1, "num_dense_layers": 2},),
+    "exaone_moe": ({**QK, **ROUTED, "num_shared_experts": 1},),
+    "mimo_v2_flash": (
+        {**QK, **ROUTED, "v_head_dim": 12, "n_routed_experts": 6},
+        {**QK, **ROUTED, "v_head_dim": 12, "n_routed_experts": 6, "layer_types": WINDOWS},
+    ),
     "minimax": ({"num_local_experts": 6, "num_experts_per_tok": 2, **QK},),
 }
 EACH = [(name, i) for name, settings in CASES.items() for i in range(len(settings))]
@@ -126,8 +205,9 @@ def test_parameters_equal_those_of_transformers(name: str, which: int) -> None:
     transformers = pytest.importorskip("transformers")
     told = {**SMALL, **CASES[name][which]}
     config = transformers.AutoConfig.for_model(name, **told)
+    own = getattr(transformers, FAMILIES[name].class_name, None)
     with torch.device("meta"):
-        model = transformers.AutoModelForCausalLM.from_config(config)
+        model = own(config) if own else transformers.AutoModelForCausalLM.from_config(config)
     expected = sum(parameter.numel() for parameter in model.parameters())
     assert spec_from_config({"model_type": name, **told}, "tiny").parameters() == expected
     # The file that transformers itself would write says the same.

@@ -1,0 +1,106 @@
+"""``headroom witness``: vLLM's own scheduler beside ours, on the same random scenarios.
+
+Exit status 0: done, nothing differs; 1: something does; 2: something is wrong with an option, the
+environment or a release, said in one message.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from experiments.cli.command import Parser, called, fail, run_command
+from experiments.witness.comparison import Tally, compare, running
+from experiments.witness.environment import NoEnvironmentError, open_environment, set_up
+from experiments.witness.goldens import write
+from experiments.witness.scenario import FEATURES
+from experiments.witness.table import markdown
+
+NEWEST = "0.32.0"
+
+
+def default_folder() -> Path:
+    """Where the environment is, if nobody says otherwise."""
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(cache) / "headroom" / "witness"
+
+
+def parser() -> argparse.ArgumentParser:
+    """What can be asked for."""
+    main = Parser(prog=called("witness"), description=__doc__, allow_abbrev=False)
+    main.add_argument("--folder", type=Path, default=default_folder(), help="of the environment")
+    commands = main.add_subparsers(dest="command", required=True)
+    make = commands.add_parser("setup", help="install vLLM, and older releases beside it")
+    make.add_argument("--newest", default=NEWEST)
+    make.add_argument("older", nargs="*", metavar="VERSION")
+    lay = commands.add_parser("compare", help="lay schedules beside each other")
+    lay.add_argument("versions", nargs="*", metavar="VERSION", help="default: all installed")
+    lay.add_argument("--feature", action="append", choices=list(FEATURES))
+    lay.add_argument("--first", type=int, default=0)
+    lay.add_argument("--count", type=int, default=100, help="scenarios of each feature")
+    lay.add_argument("--out", type=Path, help="folder for VERSION.json: what was found")
+    keep = commands.add_parser("goldens", help="write what vLLM made of a few small scenarios")
+    keep.add_argument("version", metavar="VERSION")
+    keep.add_argument("--each", type=int, default=4, help="scenarios of each feature")
+    keep.add_argument("--out", type=Path, required=True, help="folder for VERSION.jsonl")
+    table = commands.add_parser("table", help="version x feature, of what compare --out wrote")
+    table.add_argument("results", type=Path, help="the folder")
+    return main
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do it; 0 if nothing differs, 1 if something does, 2 for an error of the user's."""
+    return run_command(_command, parser(), argv, "what was compared is kept in --out")
+
+
+def _command(options: argparse.Namespace) -> int:
+    try:
+        if options.command == "setup":
+            made = set_up(options.folder, options.newest, options.older)
+            print(f"{made.folder}: vLLM {', '.join(made.versions())}")
+            return 0
+        if options.command == "table":
+            print(markdown(options.results))
+            return 0
+        if options.command == "goldens":
+            with running(open_environment(options.folder), options.version) as release:
+                print(write(release, options.out, options.each))
+            return 0
+        return run_comparison(options)
+    except (NoEnvironmentError, OSError, RuntimeError, subprocess.CalledProcessError) as error:
+        return fail(str(error))
+
+
+def run_comparison(options: argparse.Namespace) -> int:
+    """Compare versions one after the other, and print what each feature gave."""
+    environment = open_environment(options.folder)
+    features = options.feature or list(FEATURES)
+    numbers = range(options.first, options.first + options.count)
+    different = 0
+    for version in options.versions or environment.versions():
+        found = {}
+        with running(environment, version) as release:
+            for feature in features:
+                tally = found[feature] = compare(release, feature, numbers)
+                print(f"{version} {feature}: {told(tally)}", flush=True)
+                different += 0 if tally.name else len(tally.different)
+                if options.out:
+                    options.out.mkdir(parents=True, exist_ok=True)
+                    rows = {name: asdict(each) for name, each in found.items()}
+                    (options.out / f"{version}.json").write_text(json.dumps(rows, indent=1) + "\n")
+    return int(different > 0)
+
+
+def told(tally: Tally) -> str:
+    """What one feature gave, and the first scenarios that differ."""
+    if tally.lacks:
+        return f"no {tally.lacks} yet"
+    lines = [
+        f"{tally.compared} compared, {tally.preempted} with preemption, "
+        f"{len(tally.different)} different{': ' * bool(tally.name)}{tally.name}",
+        *tally.different[:5],
+    ]
+    return "\n    ".join(lines)

@@ -1,0 +1,69 @@
+"""Models of several kinds of input: where their language model stands, what is loaded beside it.
+
+The language model is counted and priced like any other. Its encoders take memory, and nothing else
+here: prompts are text.
+"""
+
+from collections.abc import Mapping
+
+from model.config_keys import Config, nested
+from model.families.wrapper import Wrapper
+from model.families.wrapper_rows import WRAPPERS
+
+TEXT_KEYS = ("text_config", "llm_config", "language_config")
+SHARED = ("quantization_config", "compression_config", "dtype", "torch_dtype")
+"""Keys of a wrapper that hold for its language model, which may say otherwise."""
+TIED = "tie_word_embeddings"
+"""Key of a wrapper that goes before its language model's: transformers ties by it."""
+_LLAMA = {
+    "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+    "num_attention_heads": 32, "vocab_size": 32000, "max_position_embeddings": 2048,
+}  # fmt: skip
+TEXT_DEFAULTS: Mapping[str, Mapping[str, object]] = {
+    "llama": _LLAMA,
+    "mistral": {
+        **_LLAMA, "intermediate_size": 14336, "num_key_value_heads": 8,
+        "max_position_embeddings": 131072,
+    },
+    "gemma3_text": {
+        "vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216,
+        "num_hidden_layers": 26, "num_attention_heads": 8, "num_key_value_heads": 4,
+        "head_dim": 256, "max_position_embeddings": 131072, "rms_norm_eps": 1e-6,
+        "sliding_window": 4096,
+    },
+    "gemma": {"vocab_size": 257216, "max_position_embeddings": 8192},
+}  # fmt: skip
+"""Shapes that files of wrappers leave to the configuration class of their language model."""
+
+
+def wrapper_of(config: Config) -> Wrapper | None:
+    """Return the wrapper that a file is one of, by its ``model_type`` or, where it is that of the
+    language model, by its class; None for a language model alone."""
+    found = WRAPPERS.get(str(config.get("model_type")))
+    if found is not None:
+        return found
+    named = config.get("architectures") or [None]
+    name = named[0] if isinstance(named, list) and named else None
+    inside = any(isinstance(config.get(key), Mapping) for key in TEXT_KEYS)
+    classes = {one: wrapper for wrapper in WRAPPERS.values() for one in wrapper.class_names}
+    return classes.get(str(name)) if inside else None
+
+
+def language_model(config: Config, wrapper: Wrapper) -> dict[str, object]:
+    """Return the language model's keys as a file of its own.
+
+    What the wrapper says of all holds for it: how weights are stored, numbers, and whether the head
+    is the embedding.
+    """
+    key = next((key for key in TEXT_KEYS if isinstance(config.get(key), Mapping)), None)
+    inner = dict(nested(config, key)) if key else dict(config)
+    if key is None or inner.get("model_type") is None:
+        inner["model_type"] = wrapper.text_type
+    inner.pop("architectures", None)
+    given = {**TEXT_DEFAULTS.get(str(inner["model_type"]), {}), **inner} if key else inner
+    for key in SHARED:
+        if given.get(key) is None and config.get(key) is not None:
+            given[key] = config[key]
+    if config.get(TIED) is not None:
+        given[TIED] = config[TIED]
+    return given

@@ -26,6 +26,7 @@ from hardware.gpu import Gpu
 from hardware.group import Group
 from hardware.prices.choose import prices_of
 from hardware.prices.chunks import ChunkCost
+from hardware.prices.graphs import replayed
 from hardware.prices.together import (
     all_reduces_s,
     attention_works,
@@ -297,6 +298,7 @@ def step_cost(
     max_seqs: int,
     step_overhead_s: float | None = None,
     sequence_overhead_s: float | None = None,
+    enable_expert_parallel: bool = False,
 ) -> StepCost:
     """Tabulate the prices of all steps of up to ``max_tokens`` tokens and ``max_seqs`` sequences.
 
@@ -311,12 +313,15 @@ def step_cost(
         max_seqs: most sequences of one step, decoding or with a chunk.
         step_overhead_s: host time per step. None: the calibration's.
         sequence_overhead_s: host time per sequence. None: the calibration's.
+        enable_expert_parallel: ranks hold experts whole, instead of a part of each.
 
     Raises:
         ValueError: ``tp`` does not divide the model; no link between GPUs; a limit below 1.
         UnsupportedPrecisionError: the GPU lacks the arithmetic.
     """
     _check_limits(max_tokens=max_tokens, max_seqs=max_seqs)
+    if enable_expert_parallel:
+        spec = spec.with_whole_experts(tp)
     group = Group(spec=spec, gpu=gpu, tp=tp, precision=precision)
     prices = prices_of(gpu, calibration, fused=fused)
     host = prices.host
@@ -329,6 +334,8 @@ def step_cost(
     if tp > 1:
         token_s = token_s + all_reduces_s(group, prices, tokens)
         sequence_s = sequence_s + gather_s(group, prices, sequences)
+    if calibration.kernels is not None:
+        token_s = token_s[replayed(max_tokens, max_seqs)]
     return StepCost(
         idle_start_s=host.idle_start_s,
         overhead_s=step_s + spec.num_layers * host.layer_s,

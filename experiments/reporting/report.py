@@ -46,15 +46,18 @@ class Column:
     heading: str
     metric: str
     unit: str = ""
-    """``time`` (from seconds), ``%`` (from shares), ``count`` (whole numbers), or as it is."""
+    """``time`` (from seconds), ``%`` (from shares), ``count`` (whole numbers), ``text``, or as it
+    is."""
 
 
 RATES = (
     Column("requests", "request_throughput_per_s", "1/s"),
     Column("goodput", "goodput_per_s", "1/s"),
     Column("within the SLO", "slo_attainment", "%"),
+    Column("SLO", "slo_verdict", "text"),
     Column("output tokens", "output_tokens_per_s", "1/s"),
     Column("all tokens", "total_tokens_per_s", "1/s"),
+    Column("GPUs", "gpus", "count"),
     Column("price", "usd_per_hour", "USD/h"),
     Column("output tokens", "usd_per_million_output_tokens", "USD per million"),
 )
@@ -178,6 +181,8 @@ def _cells(
     column: Column, summary: "DataFrame", saturated: npt.NDArray[np.bool_]
 ) -> tuple[str, list[str]]:
     """Heading with its unit, and one text per point."""
+    if column.unit == "text":
+        return column.heading, summary[column.metric].map(str).tolist()
     values = summary[column.metric].to_numpy(dtype=np.float64)
     if column.unit == "count":
         return column.heading, [_count(value) for value in values.tolist()]

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 from experiments.reporting.basis import Basis
 from experiments.reporting.intervals import (
     NONE,
+    NORMAL_QUANTILE,
     EndsOf,
     positive_ends,
     real_ends,
@@ -34,15 +35,17 @@ from experiments.reporting.intervals import (
     share_ends,
 )
 from experiments.reporting.means import CONFIDENCE, crossed_interval, mean_interval
-from experiments.reporting.support import THIN, effective, support_notes
+from experiments.reporting.support import THIN, effect_of, effective, support_notes
+from experiments.reporting.verdict import verdict
 from sim.metrics import COVERAGE, METRICS, caveats
+from sim.slo import SHARE
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 WITHOUT_INTERVAL = (
     "requests", "measured_requests", "saturated", "step_tokens_max", "step_decodes_max",
-    "context_tokens_max", "usd_per_hour",
+    "context_tokens_max", "gpus", "usd_per_hour",
 )  # fmt: skip
 """Metrics that are settings, extremes or verdicts, not estimates."""
 
@@ -67,6 +70,8 @@ PART_OF = {"goodput_per_s": "request_throughput_per_s"}
 """Metrics that another one bounds in every run, and so at the upper end of the interval."""
 
 
+LAST = ("slo_verdict", "slo_binds", "notes")
+"""Columns behind those of the metrics."""
 QUEUEING = ("ttft", "queue", "e2e")
 """Latencies that have no steady state at capacity."""
 NAMED = {"ttft": "TTFT", "tpot": "TPOT"}
@@ -97,7 +102,8 @@ def summarise_points(
     """
     import pandas as pd
 
-    names = list(metrics) if metrics is not None else [name for name in METRICS if name in runs]
+    names = list(metrics) if metrics is not None else _metrics_of(runs)
+    judged = bases is not None and any(basis.slo for basis in bases)
     _require(runs, [*keys, *names, "seed"])
     rows = []
     for number, group in enumerate(_points(runs, keys).values()):
@@ -115,18 +121,31 @@ def summarise_points(
             row[name] = estimate[0]
             if name not in WITHOUT_INTERVAL:
                 row[f"{name}_lo"], row[f"{name}_hi"] = estimate[1:]
+        if judged:
+            row["slo_verdict"], row["slo_binds"] = _verdict(row, basis)
         row["notes"] = "; ".join(_notes(group, row, basis))
         rows.append(row)
     return pd.DataFrame(rows)[_order(rows[0], names)] if rows else pd.DataFrame(rows)
+
+
+def _metrics_of(runs: "DataFrame") -> list[str]:
+    """Metrics that runs have: those of every run, and shares that keep one limit of the slo."""
+    shares = [name for name in runs if str(name).endswith(SHARE) and name not in METRICS]
+    return [*(name for name in METRICS if name in runs), *map(str, shares)]
+
+
+def _verdict(row: Mapping[str, object], basis: Basis) -> tuple[str, str]:
+    return ("none", "none") if basis.slo is None else verdict(row, basis.slo, basis.exact)
 
 
 def _order(row: Mapping[str, object], names: Sequence[str]) -> list[str]:
     """Columns in their order: those of metrics as in ``names``, the notes last."""
     known = {name: [each for each in (name, f"{name}_lo", f"{name}_hi") if each in row]
              for name in names}  # fmt: skip
-    inside = {each for group in known.values() for each in group} | {"notes"}
-    first = [each for each in row if each not in inside]
-    return [*first, *(each for name in names for each in known[name]), "notes"]
+    inside = {each for group in known.values() for each in group}
+    first = [each for each in row if each not in (*inside, *LAST)]
+    last = [each for each in LAST if each in row]
+    return [*first, *(each for name in names for each in known[name]), *last]
 
 
 def _load_columns(basis: Basis) -> dict[str, float]:
@@ -146,10 +165,21 @@ def _estimate(
         return _percentile(group, name, basis, row)
     group = _controlled(group, name, basis)
     mean, low, high = _interval(group, name)
+    if math.isnan(low) and name.endswith(SHARE):
+        low, high = _of_one_run(group, name, basis, mean)
     if PART_OF.get(name) in group:
         whole = _controlled(group, PART_OF[name], basis)
         high = min(high, max(mean, _interval(whole, PART_OF[name])[2]))
     return mean, low, high
+
+
+def _of_one_run(group: "DataFrame", name: str, basis: Basis, share: float) -> tuple[float, float]:
+    """Ends for a share of one run, whose requests depend on each other as its load has it."""
+    if basis.load is None or len(group) > 1 or "measured_requests" not in group:
+        return NONE
+    effect = effect_of(name.split("_")[0], basis.load.effect)
+    trials = float(group["measured_requests"].iloc[0]) / effect
+    return share_ends(share, 0.0, NORMAL_QUANTILE, trials)
 
 
 def _percentile(
@@ -216,6 +246,8 @@ def _interval(
 
 def _ends_of(runs: "DataFrame", metric: str) -> EndsOf:
     """Return how the ends of a metric's interval are made; draws have their requests in common."""
+    if metric.endswith(SHARE):
+        metric = "slo_attainment"
     if metric not in METRICS:
         return real_ends
     if metric not in SHARES:

@@ -24,6 +24,7 @@ from sim.metrics import gap_counts, summarise, timeline
 from sim.result import REQUEST_COLUMNS, STATUS_NAMES, Result
 from sim.scenario import Scenario
 from sim.simulation import simulate
+from sim.slo import attainments
 from sim.steady_state import measured_window
 from sim.tape import Column, Scratch
 
@@ -62,8 +63,11 @@ def simulate_to(path: Path, point: Study, seed: int, draw: int | None = None) ->
 def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
     """Measure a run and keep its outcome as the piece at ``path``."""
     window = measured_window(result, point.warmup_share, point.warmup_s)
+    metrics = summarise(result, scenario, point.slo, point.warmup_share, point.warmup_s)
+    if point.slo is not None:
+        metrics |= attainments(result.requests, window.measured, point.slo)
     record = {
-        "metrics": summarise(result, scenario, point.slo, point.warmup_share, point.warmup_s),
+        "metrics": metrics,
         "timeline": {name: values.tolist() for name, values in timeline(result).items()},
         "gaps": gap_counts(result, window),
     }

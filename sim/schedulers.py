@@ -1,7 +1,11 @@
 """A scheduler by composition: a queue, a cache and a policy, as a scenario names them."""
 
+from collections import Counter
 from collections.abc import Callable
 
+from hardware.kv_groups import KvGroup
+from sim.engine.block_groups import BlockGroup
+from sim.engine.grouped_cache import GroupedPool
 from sim.engine.kv_cache import BlockPool
 from sim.engine.prefix_cache import PrefixCache
 from sim.engine.scheduler import Scheduler
@@ -36,14 +40,32 @@ def make_scheduler(scenario: Scenario, prefixes: Prefixes | None = None) -> Sche
 
 def make_pool(scenario: Scenario, prefixes: Prefixes | None) -> BlockPool:
     """Return the empty KV cache of one replica."""
-    engine = scenario.engine
-    num_blocks, size = scenario.ledger.num_gpu_blocks - engine.null_block, engine.block_size
+    engine, ledger = scenario.engine, scenario.ledger
+    num_blocks, size = ledger.num_gpu_blocks - engine.null_block, ledger.block_size
+    groups = ledger.layout.groups
+    if len(groups) != 1 or groups[0].state:
+        return grouped_pool(scenario, num_blocks)
     if not engine.enable_prefix_caching:
         return BlockPool(num_blocks, size)
     spans_of = None if prefixes is None else block_spans(prefixes, size)
     return PrefixCache(
         num_blocks, size, spans_of, engine.reuse_unhashed_first, scenario.async_scheduling
     )
+
+
+def grouped_pool(scenario: Scenario, num_blocks: int) -> GroupedPool:
+    """Return a pool of so many blocks for several groups of layers."""
+    ledger = scenario.ledger
+    kinds = [(each.block_tokens, each.window, each.state) for each in ledger.layout.groups]
+    groups, states = [], 0
+    for (block_tokens, window, state), count in Counter(kinds).items():
+        if state:
+            states += count
+            continue
+        one = KvGroup(layers=1, block_tokens=block_tokens, window=window)
+        most = one.most_blocks(scenario.max_model_len, ledger.in_flight_tokens)
+        groups.append(BlockGroup(count, block_tokens, window, most))
+    return GroupedPool(num_blocks, groups, states, ledger.waits_for_steps)
 
 
 def block_spans(prefixes: Prefixes, block_size: int) -> Callable[[int], list[tuple[int, int]]]:

@@ -8,6 +8,7 @@ from experiments.study.points import Plan
 from hardware.calibration import DATASHEET, POOR_MEAN, POOR_WORST
 from hardware.engines import UNMEASURED, constants_named, constants_of, relative_of
 from hardware.gpu import Gpu, UnknownGpuError, load_gpu
+from hardware.prices.unmeasured import unmeasured_note
 from hardware.versions import version_key
 from model.spec import load_spec
 from sim.engine_config import EngineConfig, precision_of
@@ -90,6 +91,9 @@ def price_notes(study: Study) -> list[str]:
             f"calibration {name} was measured on one device: prices of a group of {ranks} are a "
             "model, its collectives at the rate of the datasheet's links"
         )
+    unmeasured = unmeasured_note(load_spec(study.model), calibration)
+    if unmeasured and study.engine.attention == "fused":
+        notes.append(f"calibration {name} has {unmeasured}")
     residuals = calibration.residuals
     if residuals is not None and residuals.poor:
         notes.append(

@@ -138,6 +138,7 @@ def _dry_run(plan: "Plan") -> int:
 
 def _simulate(plan: "Plan", options: argparse.Namespace) -> int:
     from experiments.reporting import table
+    from experiments.reporting.difference_table import print_differences
     from experiments.reporting.terminal import console
     from experiments.running.folder import chosen_folder
     from experiments.running.results import run_plan
@@ -151,6 +152,7 @@ def _simulate(plan: "Plan", options: argparse.Namespace) -> int:
             figures=not options.no_figures,
         )  # fmt: skip
     table.print_summary(plan, outcome.summary, to)
+    print_differences(plan, outcome.differences, to)
     _say([_ending(plan, outcome, out)])
     return _status(outcome) if options.fail_on_slo else 0
 

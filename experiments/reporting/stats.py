@@ -19,9 +19,7 @@ uncertainty of prices as well: ``means.crossed_interval``.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import partial
-from numbers import Real
 from typing import TYPE_CHECKING
 
 from experiments.reporting.basis import Basis
@@ -35,6 +33,7 @@ from experiments.reporting.intervals import (
     share_ends,
 )
 from experiments.reporting.means import CONFIDENCE, crossed_interval, mean_interval
+from experiments.reporting.run_rows import pair_columns, points_of, require
 from experiments.reporting.support import THIN, effect_of, effective, support_notes
 from experiments.reporting.verdict import verdict
 from sim.metrics import COVERAGE, METRICS, caveats
@@ -104,9 +103,9 @@ def summarise_points(
 
     names = list(metrics) if metrics is not None else _metrics_of(runs)
     judged = bases is not None and any(basis.slo for basis in bases)
-    _require(runs, [*keys, *names, "seed"])
+    require(runs, [*keys, *names, "seed"])
     rows = []
-    for number, group in enumerate(_points(runs, keys).values()):
+    for number, group in enumerate(points_of(runs, keys).values()):
         row: dict[str, object] = {key: group[key].iloc[0] for key in keys}
         basis = Basis() if bases is None else bases[number]
         if "draw" in group:
@@ -164,12 +163,12 @@ def _estimate(
     if basis.pool is not None and name in basis.pool.values:
         return _percentile(group, name, basis, row)
     group = _controlled(group, name, basis)
-    mean, low, high = _interval(group, name)
+    mean, low, high = interval_of(group, name)
     if math.isnan(low) and name.endswith(SHARE):
         low, high = _of_one_run(group, name, basis, mean)
     if PART_OF.get(name) in group:
         whole = _controlled(group, PART_OF[name], basis)
-        high = min(high, max(mean, _interval(whole, PART_OF[name])[2]))
+        high = min(high, max(mean, interval_of(whole, PART_OF[name])[2]))
     return mean, low, high
 
 
@@ -193,8 +192,8 @@ def _percentile(
     if thin or (too_near and name.startswith(QUEUEING)):
         return value, *NONE
     if "draw" in group:
-        logarithms = group[[*_pair(group)]].assign(**{name: _logarithms(group[name])})
-        _, low, high = _interval(logarithms, name, real_ends)
+        logarithms = group[[*pair_columns(group)]].assign(**{name: _logarithms(group[name])})
+        _, low, high = interval_of(logarithms, name, real_ends)
         half = (high - low) / 2
         return (value, *NONE) if math.isnan(half) else (
             value, value * math.exp(-half), value * math.exp(half)
@@ -226,7 +225,7 @@ def _controlled(group: "DataFrame", name: str, basis: Basis) -> "DataFrame":
     return group.assign(**{name: group[name] - luck})
 
 
-def _interval(
+def interval_of(
     runs: "DataFrame", metric: str, ends: EndsOf | None = None
 ) -> tuple[float, float, float]:
     """Interval of one point: over seeds, or over draws and seeds where there are draws."""
@@ -259,75 +258,6 @@ def _ends_of(runs: "DataFrame", metric: str) -> EndsOf:
     return partial(share_ends, trials=float(runs[trials].sum()) / draws)
 
 
-def paired_difference(
-    runs: "DataFrame", keys: Sequence[str], metric: str, baseline: Mapping[str, object]
-) -> "DataFrame":
-    """Difference of each point's ``metric`` from the baseline's, paired by seed.
-
-    Points share the random numbers of a seed, so what a seed does to both cancels; and, where
-    there are draws, their prices, so that an error common to both cancels, too. Returns the
-    columns ``keys``, ``seeds``, ``difference`` (point minus baseline, the metric's unit),
-    ``difference_lo`` and ``difference_hi`` (95% Student t); a difference is significant when its
-    interval excludes 0. The baseline's own row is exactly 0.
-
-    Raises:
-        ValueError: a column is missing, no point has the baseline's keys, or seeds do not match.
-    """
-    import pandas as pd
-
-    _require(runs, [*keys, metric, "seed"])
-    points = _points(runs, keys)
-    wanted = _identity([baseline.get(key) for key in keys])
-    if wanted not in points:
-        raise ValueError(
-            f"baseline = {dict(baseline)} is no point of the sweep, expected one of "
-            f"{[dict(zip(keys, point, strict=True)) for point in points]}"
-        )
-    pair = _pair(runs)
-    base = points[wanted].set_index(pair)[metric]
-    rows = []
-    for group in points.values():
-        values = group.set_index(pair)[metric]
-        if sorted(values.index) != sorted(base.index):
-            raise ValueError(
-                f"seeds {sorted(values.index)} of a point differ from the baseline's "
-                f"{sorted(base.index)}, expected the same"
-            )
-        difference = group[pair].assign(difference=(values - base.loc[values.index]).to_numpy())
-        mean, low, high = _interval(difference, "difference")
-        row: dict[str, object] = {key: group[key].iloc[0] for key in keys}
-        row |= {"seeds": group["seed"].nunique(), "difference": mean}
-        rows.append(row | {"difference_lo": low, "difference_hi": high})
-    return pd.DataFrame(rows)
-
-
-def _points(runs: "DataFrame", keys: Sequence[str]) -> "dict[tuple[str, ...], DataFrame]":
-    """Runs by point, in the order of their first runs; keys may be missing (NaN) or mappings."""
-    rows: dict[tuple[str, ...], list[int]] = {}
-    for place in range(len(runs)):
-        rows.setdefault(_identity(runs[key].iloc[place] for key in keys), []).append(place)
-    points = {identity: runs.iloc[places] for identity, places in rows.items()}
-    for identity, group in points.items():
-        again = group.duplicated(_pair(runs))
-        if again.any():
-            twice = group["seed"][again].iloc[0]
-            raise ValueError(f"seed {twice} occurs twice in point {identity}, expected once")
-    return points
-
-
-def _pair(runs: "DataFrame") -> list[str]:
-    """Columns that name one run of a point, and its like at another."""
-    return ["draw", "seed"] if "draw" in runs else ["seed"]
-
-
-def _identity(values: Iterable[object]) -> tuple[str, ...]:
-    """Text of the values; equal numbers have equal text, whatever their type."""
-    return tuple(
-        str(float(value)) if isinstance(value, Real) and not isinstance(value, bool) else str(value)
-        for value in values
-    )
-
-
 def _notes(group: "DataFrame", row: Mapping[str, object], basis: Basis) -> list[str]:
     """Caveats of the worst run; none when the runs do not have the columns that they rest on."""
     lost = ("saturated", "unfinished", "rejected", "timed_out")
@@ -344,11 +274,3 @@ def _notes(group: "DataFrame", row: Mapping[str, object], basis: Basis) -> list[
         notes.append(reached)
     alone = basis.pool is not None and basis.pool.batches and len(group) == 1
     return [*notes, BATCHES_NOTE] if alone else notes
-
-
-def _require(runs: "DataFrame", columns: Iterable[str]) -> None:
-    for name in columns:
-        if name not in runs:
-            near = get_close_matches(name, map(str, runs.columns), n=1)
-            hint = f": did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"runs has no column {name!r}{hint}")

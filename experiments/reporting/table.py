@@ -189,7 +189,7 @@ def _title(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> str:
         for metric, text in ALIKE.items()
         if len(values[metric]) == 1 and not math.isnan(*values[metric])
     ]
-    return f"{plan.study.name} ({repeats}{'; ' if alike else ''}{', '.join(alike)})"
+    return ", ".join((f"{plan.study.name} ({repeats})", *alike))
 
 
 def short_name(key: str, keys: Sequence[str]) -> str:

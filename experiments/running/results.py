@@ -35,8 +35,9 @@ FOR_FIGURES = (
 """What is loaded while workers simulate, since it takes longer than many a run."""
 FILES = frozenset(
     (
-        "study.yaml", "summary.csv", "runs.csv", "requests.parquet", "report.html", "manifest.json",
-        "throughput_latency.png", "latency.png", "utilisation.png", "timeline.png",
+        "study.yaml", "summary.csv", "runs.csv", "differences.csv", "requests.parquet",
+        "report.html", "manifest.json", "throughput_latency.png", "latency.png",
+        "utilisation.png", "timeline.png",
     )
 )  # fmt: skip
 """Every file that results may have."""
@@ -48,6 +49,8 @@ class Outcome:
 
     runs: "DataFrame"
     summary: "DataFrame"
+    differences: "DataFrame"
+    """Of each point from its baseline; empty without another point."""
     folder: Path
     resumed: int
     """Runs that an earlier, interrupted call had finished."""
@@ -120,7 +123,7 @@ def run_plan(
             jobs = executor.jobs if len(runs) > 1 else 1
             tables = _tables(lengths, runs, work.new, jobs)
             if report:
-                plots = _draw(plan, runs, *tables, work.new, jobs) if figures else []
+                plots = _draw(plan, runs, *tables[:2], work.new, jobs) if figures else []
                 _report(plan, tables[1], work.new, plots)
             wall_s = time.perf_counter() - started
             facts = {"resumed_runs": resumed, "wall_s": round(wall_s, 3)}
@@ -136,7 +139,8 @@ def _identity(plan: Plan, runs: Sequence[Run]) -> str:
     """Return a digest of all that the tables depend on."""
     precision = plan.study.precision
     asked = None if precision is None else precision.model_dump(mode="json")
-    return digest_of([plan.study.name, asked, [(run.label, run.path.stem) for run in runs]])
+    about = [plan.study.name, asked, sorted(plan.baselines.items())]
+    return digest_of([about, [(run.label, run.path.stem) for run in runs]])
 
 
 def _unfinished(runs: Sequence[Run], progress: Progress) -> list[Run]:
@@ -201,15 +205,20 @@ def _simulate(
 
 def _tables(
     lengths: Lengths, runs: Sequence[Run], folder: Path, jobs: int
-) -> "tuple[DataFrame, DataFrame]":
+) -> "tuple[DataFrame, DataFrame, DataFrame]":
+    from experiments.reporting.differences import differences_table
+
     plan = lengths.plan
     table = assemble.runs_table(plan, runs)
     loads = lengths.loads or loads_of(loaded_points(plan, table), shared_by(jobs))
     summary = assemble.summary_table(plan, table, runs, loads, lengths.asked)
+    differences = differences_table(table, summary, plan.keys, plan.baselines)
+    if len(differences):
+        assemble.write_csv(differences, folder / "differences.csv")
     assemble.write_csv(table, folder / "runs.csv")
     assemble.write_csv(summary, folder / "summary.csv")
     assemble.write_study(plan, folder / "study.yaml")
-    return table, summary
+    return table, summary, differences
 
 
 def _draw(

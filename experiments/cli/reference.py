@@ -31,7 +31,7 @@ from hardware.calibration import Calibration, calibration_names
 from hardware.engines import AUTO, engine_calibration_names
 from hardware.gpu import Gpu, gpu_names
 from model.families.registry import FAMILIES
-from model.families.wrappers import WRAPPERS
+from model.families.wrapper_rows import WRAPPERS
 from model.spec import catalogue
 from sim.metrics import LATENCIES, METRICS
 from sim.result import REQUEST_COLUMNS, SEGMENT_COLUMNS

@@ -179,6 +179,16 @@ def test_a_module_that_cannot_run_is_one_clear_error(
     assert words in message
 
 
+def test_a_folder_of_its_name_is_in_nobody_s_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results, for example, where Python looks for modules."""
+    study, module = folder_with(tmp_path)
+    (tmp_path / "beside/own").mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(tmp_path / "beside"))
+    assert run_cli(study, "--plugin", module, "--out", tmp_path / "out", "--dry-run") == 0
+
+
 def test_a_module_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = write_study(tmp_path)
     for given, words in (("nowhere.py", "cannot be read"), ("nowhere", "no such module")):

@@ -63,6 +63,10 @@ def _parser() -> argparse.ArgumentParser:
         help="write tables and report, draw no pictures",
     )  # fmt: skip
     parser.add_argument(
+        "--why", action="store_true",
+        help="print what the p99 of TTFT and E2E is made of, and what limits the engine",
+    )  # fmt: skip
+    parser.add_argument(
         "--fail-on-slo", action="store_true",
         help="exit status 1 unless every point keeps the slo; undecided is not kept",
     )  # fmt: skip
@@ -140,6 +144,7 @@ def _simulate(plan: "Plan", options: argparse.Namespace) -> int:
     from experiments.reporting import table
     from experiments.reporting.difference_table import print_differences
     from experiments.reporting.terminal import console
+    from experiments.reporting.why import why_lines
     from experiments.running.folder import chosen_folder
     from experiments.running.results import run_plan
 
@@ -153,6 +158,8 @@ def _simulate(plan: "Plan", options: argparse.Namespace) -> int:
         )  # fmt: skip
     table.print_summary(plan, outcome.summary, to)
     print_differences(plan, outcome.differences, to)
+    if options.why:
+        to.print("\n".join(why_lines(outcome.parts, outcome.summary)))
     _say([_ending(plan, outcome, out)])
     return _status(outcome) if options.fail_on_slo else 0
 

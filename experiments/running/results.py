@@ -18,6 +18,7 @@ from experiments.running.lengths import Lengths, found_lengths
 from experiments.running.pieces import read_piece
 from experiments.running.pooling import loaded_points, loads_of
 from experiments.running.publish import claimed, publish
+from experiments.running.reasons import reasons
 from experiments.running.sweep import Executor, Run, runs_of, unfinished
 from experiments.running.work_folder import shown
 from experiments.running.workers import interrupts_later, shared_by
@@ -36,7 +37,8 @@ FOR_FIGURES = (
 """What is loaded while workers simulate, since it takes longer than many a run."""
 FILES = frozenset(
     (
-        "study.yaml", "summary.csv", "runs.csv", "differences.csv", "requests.parquet",
+        "study.yaml", "summary.csv", "runs.csv", "differences.csv", "decomposition.csv",
+        "binding.csv", "requests.parquet",
         "report.html", "manifest.json", "throughput_latency.png", "latency.png",
         "utilisation.png", "timeline.png",
     )
@@ -52,6 +54,8 @@ class Outcome:
     summary: "DataFrame"
     differences: "DataFrame"
     """Of each point from its baseline; empty without another point."""
+    parts: "DataFrame"
+    """What TTFT and E2E are made of, and what limits the engine."""
     folder: Path
     resumed: int
     """Runs that an earlier, interrupted call had finished."""
@@ -207,20 +211,26 @@ def _simulate(
 
 def _tables(
     lengths: Lengths, runs: Sequence[Run], folder: Path, jobs: int
-) -> "tuple[DataFrame, DataFrame, DataFrame]":
+) -> "tuple[DataFrame, DataFrame, DataFrame, DataFrame]":
     from experiments.reporting.differences import differences_table
 
     plan = lengths.plan
     table = assemble.runs_table(plan, runs)
     loads = lengths.loads or loads_of(loaded_points(plan, table), shared_by(jobs))
     summary = assemble.summary_table(plan, table, runs, loads, lengths.asked)
+    parts, bound, hopeless = reasons(plan, runs)
+    for place, number in enumerate(summary["point"]):
+        told = [text for text in (summary.at[place, "notes"], *hopeless.get(number, ())) if text]
+        summary.at[place, "notes"] = "; ".join(told)
+    assemble.write_csv(parts, folder / "decomposition.csv")
+    assemble.write_csv(bound, folder / "binding.csv")
     differences = differences_table(table, summary, plan.keys, plan.baselines)
     if len(differences):
         assemble.write_csv(differences, folder / "differences.csv")
     assemble.write_csv(table, folder / "runs.csv")
     assemble.write_csv(summary, folder / "summary.csv")
     assemble.write_study(plan, folder / "study.yaml")
-    return table, summary, differences
+    return table, summary, differences, parts
 
 
 def _draw(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from hardware.defaults import newest_version
 from hardware.engine_table import vllm
 from hardware.gpu import Gpu, gpu_names, load_gpu
-from hardware.interconnect import check_ranks
+from hardware.interconnect import check_ranks, makes_servers
 from hardware.kv_groups import kv_layout
 from hardware.ledger import GIB, MemoryLedger
 from hardware.profile_run import (
@@ -55,10 +55,13 @@ class _Demand:
     version: str
     async_scheduling: bool
     disable_hybrid_kv_cache_manager: bool
+    enable_expert_parallel: bool
 
     def ledger(self, gpu: Gpu, tp: int) -> MemoryLedger:
         """Fill a ledger, whether it fits or not."""
         spec, table, version = self.spec, vllm(), version_key(self.version)
+        if self.enable_expert_parallel:
+            spec = spec.with_whole_experts(tp)
         run = ProfileRun(
             spec=spec,
             precision=self.precision,
@@ -139,6 +142,7 @@ def memory_ledger(
     version: str = "",
     async_scheduling: bool = False,
     disable_hybrid_kv_cache_manager: bool = False,
+    enable_expert_parallel: bool = False,
 ) -> MemoryLedger:
     """Return where the memory of one GPU goes, and how many KV blocks fit.
 
@@ -159,6 +163,7 @@ def memory_ledger(
         async_scheduling: whether a step is planned while the one before is computed.
         disable_hybrid_kv_cache_manager: whether layers with a window keep everything where others
             do.
+        enable_expert_parallel: whether ranks hold experts whole, instead of a part of each.
 
     Raises:
         DoesNotFitError: not one block fits, not as many as given, or not the longest sequence; or
@@ -180,6 +185,7 @@ def memory_ledger(
         version=version or newest_version(),
         async_scheduling=async_scheduling,
         disable_hybrid_kv_cache_manager=disable_hybrid_kv_cache_manager,
+        enable_expert_parallel=enable_expert_parallel,
     )
     ledger = demand.ledger(gpu, tp)
     if ledger.fits and demand.holds_longest(ledger):
@@ -187,6 +193,10 @@ def memory_ledger(
     raise DoesNotFitError(
         f"{_refusal(demand, ledger)}:\n{ledger.as_text()}\n{_remedy(demand, gpu, tp)}", ledger
     )
+
+
+MOST_SERVERS = 4
+"""That a hint about a larger group goes up to."""
 
 
 def _weights_text(spec: DecoderSpec, precision: Precision) -> str:
@@ -224,10 +234,10 @@ def _refusal(demand: _Demand, ledger: MemoryLedger) -> str:
 
 
 def _remedy(demand: _Demand, gpu: Gpu, tp: int) -> str:
-    """Name the smallest group of one server that would do, in powers of two as servers are cut."""
-    most = gpu.gpus_per_server
+    """Name the smallest group that would do, in powers of two as servers are cut."""
+    most = gpu.gpus_per_server * (MOST_SERVERS if gpu.network_bytes_per_s else 1)
     known = tensor_parallel_sizes(demand.spec, most, demand.precision)
-    sizes = [size for size in known if size.bit_count() == 1]
+    sizes = [size for size in known if size.bit_count() == 1 and makes_servers(gpu, size)]
     for size in sizes:
         if demand.serves(gpu, size):
             return f"smallest tensor_parallel_size that fits on {gpu.name}: {size}"

@@ -11,6 +11,7 @@ from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import Gpu
 from hardware.memory import MemoryLedger, memory_ledger
 from hardware.step_cost import StepCost, step_cost
+from model.mlps.load import ExpertLoad
 from model.precision import Precision
 from model.spec import DecoderSpec
 from sim.engine_config import Count, EngineConfig, ResolvedEngine, precision_of, resolved
@@ -150,6 +151,7 @@ def ledger_of(
         async_scheduling=settings.async_scheduling,
         disable_hybrid_kv_cache_manager=settings.disable_hybrid_kv_cache_manager
         or settings.scheduler != "chunked_prefill",
+        enable_expert_parallel=settings.enable_expert_parallel,
     )
 
 
@@ -179,11 +181,12 @@ def build_scenario(
     numbers = precision_of(settings, spec, gpu)
     ledger = ledger_of(spec, gpu, cluster, settings)
     price = step_cost(
-        spec,
+        spec.with_expert_load(ExpertLoad(settings.expert_load_exponent)),
         gpu,
         tp=cluster.tensor_parallel_size,
         precision=numbers,
         calibration=calibration,
+        enable_expert_parallel=settings.enable_expert_parallel,
         fused=settings.attention == "fused",
         max_tokens=_longest_step(settings),
         max_seqs=settings.max_num_seqs,

@@ -5,8 +5,8 @@
     python -m benchmarks.statistics compare --pairs 200
 
 Llama-3-8B on one A100, 64 seats, prompts of 300 tokens (cv 1), answers of 60 (cv 0.8), datasheet
-prices. ``coverage`` simulates many seeds once; each of 300 repetitions is ten of them, summarised as
-a study is; the truth is that of other, longer runs. What it prints is in docs/statistics.md.
+prices. ``coverage`` simulates many seeds once; each of 300 repetitions is ten of them, summarised
+as a study is; the truth is that of other, longer runs. What it prints is in docs/statistics.md.
 """
 
 import argparse

@@ -62,6 +62,20 @@ class Slo(BaseModel):
     """Largest end-to-end latency of 95% of the requests, seconds."""
     e2e_p99_s: PositiveFloat | None = None
     """Largest end-to-end latency of 99% of the requests, seconds."""
+    window_s: PositiveFloat | None = None
+    """Also judge every stretch of this length, seconds, as a whole. Default: 300 where the workload
+    has a clock (a trace, diurnal, piecewise), else none."""
+
+
+WINDOW_S = 300.0
+HOUR_S = 3600.0
+WINDOWS = {
+    "slo_windows": "stretches of slo.window_s in which requests were sent",
+    "slo_windows_kept": "share of them that kept everything that the slo asks for",
+    "worst_hour": "hour of simulated time, from 0, of whose requests the largest share missed",
+    "worst_hour_missed": "share of the requests of that hour that missed a limit",
+}
+"""Metrics of a run whose slo is judged by windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,3 +143,35 @@ def is_met(values: Mapping[str, float], slo: Slo) -> bool:
     """Whether the shares of a run reach everything that is asked for."""
     joint = not request_limits(slo) or values["slo_attainment"] >= slo.attainment
     return joint and all(values[one.column] >= one.percent / 100 for one in percentile_limits(slo))
+
+
+def windows(
+    columns: Mapping[str, Column], measured: Mask, slo: Slo, window_s: float
+) -> dict[str, float]:
+    """Judge every stretch of ``window_s`` for itself, and find the worst hour: ``WINDOWS``.
+
+    Requests belong to the window in which they were sent, counted from time 0. A window keeps the
+    slo if its own requests reach every share that it asks for; one without requests does not count.
+    """
+    rows = np.flatnonzero(measured & ~np.isnan(columns["sent_s"]))
+    if not len(rows):
+        return dict.fromkeys(WINDOWS, float("nan"))
+    sent_s = columns["sent_s"][rows]
+    finished = np.equal(columns["status"], FINISHED)[rows]
+    window = np.floor(sent_s / window_s).astype(np.int64)
+    window -= window.min()
+    total = np.bincount(window)
+    kept = np.ones(len(total), dtype=np.bool_)
+    every = good(columns, slo)[rows]
+    if request_limits(slo):
+        kept &= np.bincount(window, every) >= slo.attainment * total
+    for one in percentile_limits(slo):
+        within = finished & ~(latency(columns, one.latency)[rows] > one.limit_s)
+        kept &= np.bincount(window, within) >= one.percent / 100 * total
+    hour = np.floor(sent_s / HOUR_S).astype(np.int64)
+    first = int(hour.min())
+    hourly = np.bincount(hour - first)
+    missed = np.bincount(hour - first, ~every) / np.maximum(hourly, 1)
+    worst = int(np.argmax(missed))
+    values = (int((total > 0).sum()), kept[total > 0].mean(), first + worst, missed[worst])
+    return dict(zip(WINDOWS, map(float, values), strict=True))

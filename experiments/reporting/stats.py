@@ -35,16 +35,17 @@ from experiments.reporting.intervals import (
 from experiments.reporting.means import CONFIDENCE, crossed_interval, mean_interval
 from experiments.reporting.run_rows import pair_columns, points_of, require
 from experiments.reporting.support import THIN, effect_of, effective, support_notes
-from experiments.reporting.verdict import verdict
+from experiments.reporting.verdict import verdict, window_notes
 from sim.metrics import COVERAGE, METRICS, caveats
-from sim.slo import SHARE
+from sim.slo import SHARE, WINDOWS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 WITHOUT_INTERVAL = (
     "requests", "measured_requests", "saturated", "step_tokens_max", "step_decodes_max",
-    "context_tokens_max", "gpus", "usd_per_hour",
+    "context_tokens_max", "gpus", "slo_windows", "worst_hour",
+    "worst_hour_missed", "usd_per_hour",
 )  # fmt: skip
 """Metrics that are settings, extremes or verdicts, not estimates."""
 
@@ -54,7 +55,7 @@ SHARES = (
 )  # fmt: skip
 """Metrics within 0 to 1; all others of ``sim.metrics.METRICS`` are not negative."""
 
-TRIALS = {"slo_attainment": "measured_requests"}
+TRIALS = {"slo_attainment": "measured_requests", "slo_windows_kept": "slo_windows"}
 """Shares of things that are counted, and the metric that counts them."""
 
 CONTROLLED = {
@@ -130,7 +131,8 @@ def summarise_points(
 def _metrics_of(runs: "DataFrame") -> list[str]:
     """Metrics that runs have: those of every run, and shares that keep one limit of the slo."""
     shares = [name for name in runs if str(name).endswith(SHARE) and name not in METRICS]
-    return [*(name for name in METRICS if name in runs), *map(str, shares)]
+    judged = [name for name in WINDOWS if name in runs]
+    return [*(name for name in METRICS if name in runs), *map(str, shares), *judged]
 
 
 def _verdict(row: Mapping[str, object], basis: Basis) -> tuple[str, str]:
@@ -247,9 +249,9 @@ def _ends_of(runs: "DataFrame", metric: str) -> EndsOf:
     """Return how the ends of a metric's interval are made; draws have their requests in common."""
     if metric.endswith(SHARE):
         metric = "slo_attainment"
-    if metric not in METRICS:
+    if metric not in METRICS and metric not in TRIALS:
         return real_ends
-    if metric not in SHARES:
+    if metric not in SHARES and metric not in TRIALS:
         return positive_ends
     trials = TRIALS.get(metric)
     if trials is None or trials not in runs:
@@ -270,6 +272,7 @@ def _notes(group: "DataFrame", row: Mapping[str, object], basis: Basis) -> list[
         pooled = float(requests.sum()) / (group["draw"].nunique() if "draw" in group else 1)
         worst["measured_requests"] = float(requests.min()) if basis.pool is None else pooled
     notes = [*caveats(worst, basis.calibration), *support_notes(row, NAMED)]
+    notes += window_notes(row, basis.exact)
     if basis.asked is not None and (reached := basis.asked.note(row)):
         notes.append(reached)
     alone = basis.pool is not None and basis.pool.batches and len(group) == 1

@@ -78,3 +78,20 @@ def _room(row: Mapping[str, Any], asked: Criterion) -> float:
 
 def _share(row: Mapping[str, Any], name: str) -> float:
     return float(row.get(name, math.nan))
+
+
+def window_notes(row: Mapping[str, Any], exact: bool) -> list[str]:
+    """Say how many windows kept the slo, and which hour was worst."""
+    windows = _share(row, "slo_windows")
+    kept, low, high = (_share(row, f"slo_windows_kept{end}") for end in ("", "_lo", "_hi"))
+    if math.isnan(windows) or math.isnan(kept):
+        return []
+    ends = "" if math.isnan(low) else f" ({100 * low:.3g} to {100 * high:.3g}%)"
+    hour, missed = int(_share(row, "worst_hour")), _share(row, "worst_hour_missed")
+    worst = (
+        f", worst hour {hour} to {hour + 1} of the run: {100 * missed:.2g}% missed"
+        if missed
+        else ""
+    )
+    alone = ", which says nothing about other days" if exact else ""
+    return [f"{100 * kept:.3g}%{ends} of {windows:,.0f} windows kept the slo{worst}{alone}"]

@@ -25,7 +25,7 @@ from sim.metrics import gap_counts, summarise, timeline
 from sim.result import REQUEST_COLUMNS, STATUS_NAMES, Result
 from sim.scenario import Scenario
 from sim.simulation import simulate
-from sim.slo import attainments
+from sim.slo import WINDOW_S, attainments, windows
 from sim.steady_state import Window, measured_window
 from sim.tape import Column, Scratch
 
@@ -69,6 +69,9 @@ def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
     metrics = summarise(result, scenario, point.slo, point.warmup_share, point.warmup_s)
     if point.slo is not None:
         metrics |= attainments(result.requests, window.measured, point.slo)
+        window_s = point.slo.window_s or (WINDOW_S if point.workload.has_clock else None)
+        if window_s is not None:
+            metrics |= windows(result.requests, window.measured, point.slo, window_s)
     record = {
         "metrics": metrics,
         "timeline": {name: values.tolist() for name, values in timeline(result).items()},

@@ -11,7 +11,7 @@ from experiments.reporting.basis import Basis
 from experiments.reporting.stats import summarise_points
 from experiments.reporting.verdict import KEPT, MISSED, UNDECIDED, criteria, verdict
 from experiments.running.api import run_study
-from sim.slo import Slo, attainments, good, is_met
+from sim.slo import Slo, attainments, good, is_met, windows
 
 COLUMNS = {
     "status": np.array([1, 1, 1, 2, 3, 0]),
@@ -139,3 +139,35 @@ def test_a_narrow_terminal_keeps_words_whole_and_the_verdict(columns: int) -> No
     assert any("SLO" in line for line in lines)
     assert sum("│" in line for line in lines) == 6, "a line for each point"
     assert all(line.split("│")[-3].split()[0] != "" for line in lines if "│" in line)
+
+
+def test_windows_and_the_worst_hour_by_hand() -> None:
+    """Four windows of 1,800 s, one of them empty: half of the second misses, none of the fourth."""
+    columns = {
+        "status": np.ones(6, dtype=np.int8), "output_tokens": np.full(6, 2),
+        "sent_s": np.array([0.0, 100.0, 2000.0, 2100.0, 5400.0, 7300.0]),
+    }  # fmt: skip
+    columns["first_token_s"] = columns["sent_s"] + np.array([0.1, 0.1, 0.1, 9.0, 0.1, 0.1])
+    columns["finish_s"] = columns["first_token_s"] + 0.1
+    every = np.ones(6, dtype=np.bool_)
+    found = windows(columns, every, Slo(ttft_s=1, attainment=0.9), 1800.0)
+    assert found == {
+        "slo_windows": 4, "slo_windows_kept": 0.75, "worst_hour": 0, "worst_hour_missed": 0.25
+    }  # fmt: skip
+    assert windows(columns, every, Slo(ttft_p50_s=1), 1800.0)["slo_windows_kept"] == 1
+    assert math.isnan(windows(columns, ~every, Slo(), 60.0)["slo_windows_kept"])
+
+
+def test_a_trace_tells_its_windows_and_its_worst_hour(tmp_path: Path) -> None:
+    rows = [f"{second},{40},{4}" for second in range(0, 4000, 20)]
+    rows += [f"{4000 + place / 100},{60},{20}" for place in range(200)]
+    (tmp_path / "t.csv").write_text("\n".join(["arrival_s,prompt_tokens,output_tokens", *rows]))
+    settings = {
+        "sweep": {}, "workload": {"trace": str(tmp_path / "t.csv")}, "seeds": 1,
+        "slo": {"ttft_p99_s": 0.05}, "engine.max_num_seqs": 2,
+    }  # fmt: skip
+    (point,) = run_study(write_study(tmp_path), settings=settings).summary.to_dict("records")
+    assert point["slo_windows"] == 14
+    assert point["slo_windows_kept"] == pytest.approx(13 / 14)
+    assert "92.9% of 14 windows kept the slo, worst hour 1 to 2 of the run" in point["notes"]
+    assert "says nothing about other days" in point["notes"]

@@ -208,6 +208,7 @@ def _columns(rng, requests, steps, resumed, replicas, end_s):  # type: ignore[no
         "first_token_s": [r.tokens_s[0] if r.tokens_s else math.nan for r in requests],
         "finish_s": [r.tokens_s[-1] if _done(r) else math.nan for r in requests],
         "timed_out_s": [r.given_up_s for r in requests],
+        **dict.fromkeys(("computed_s", "lost_s", "paused_s"), [0.0] * len(requests)),
         "preemptions": [r.preemptions for r in requests],
         "cached_tokens": [r.cached for r in requests],
         "status": [

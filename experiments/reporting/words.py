@@ -71,7 +71,12 @@ def calibration_notes(plan: Plan) -> list[str]:
     found: dict[str, list[int]] = {}
     for point in plan.points:
         each = point.study
-        for sentence in (*price_notes(each), *cache_notes(each), *cost_notes(each)):
+        for sentence in (
+            *price_notes(each),
+            *model_notes(each),
+            *cache_notes(each),
+            *cost_notes(each),
+        ):
             found.setdefault(sentence, []).append(point.number)
     notes = [
         sentence if len(points) == len(plan.points) else f"{points_text(points)}: {sentence}"
@@ -156,6 +161,20 @@ def _constant_notes(study: Study) -> list[str]:
         f"vLLM {version} is priced with engine constants fitted to "
         f"{' and '.join(constants.fitted)}, the nearest that were measured"
     ]
+
+
+def model_notes(study: Study) -> list[str]:
+    """Say what the model does that its price leaves out or has too much of."""
+    spec = load_spec(study.model)
+    longest = study.engine.max_model_len or spec.max_model_len
+    notes = [f"{spec.name}: {spec.unpriced} have no price"] if spec.unpriced else []
+    chunk = spec.attention_chunk_tokens
+    if chunk is not None and longest > chunk:
+        notes.append(
+            f"requests of more than {chunk:,} tokens attend everything in all layers, although "
+            f"most layers of {spec.name} attend chunks of {chunk:,}: their attention is too slow"
+        )
+    return notes
 
 
 def cache_notes(study: Study) -> list[str]:

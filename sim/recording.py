@@ -13,7 +13,15 @@ from model.ops import causal_pairs
 from sim import recorder
 from sim.engine.journal import Journal
 from sim.engine.outcomes import Outcomes
-from sim.result import FINISHED, REJECTED, SEGMENT_COLUMNS, TIMED_OUT, UNFINISHED, Result
+from sim.result import (
+    FINISHED,
+    REJECTED,
+    SEGMENT_COLUMNS,
+    TIMED_OUT,
+    UNFINISHED,
+    WORK_COLUMNS,
+    Result,
+)
 from sim.scenario import NO_API, ApiTime
 from sim.tape import Column, Scratch, Tape, joined
 from workloads.requests import Requests
@@ -82,6 +90,16 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockCount:
+    """KV blocks of a replica."""
+
+    num_gpu_blocks: int
+    """That requests can have."""
+    held: int
+    """In use at the end."""
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """What some replicas of a run recorded; it can be sent to another process."""
 
@@ -93,9 +111,8 @@ class Part:
     sent_s: Column | None
     """When a client sent them, NaN if it did not; None: as soon as they arrived."""
     logs: dict[int, Log]
-    held_blocks: dict[int, int]
-    """KV blocks in use at the end, by replica."""
-    num_gpu_blocks: int
+    blocks: dict[int, BlockCount]
+    """KV blocks, by replica."""
     end_s: float
     """When the last of these replicas had nothing more to do."""
 
@@ -142,23 +159,23 @@ class Recorder:
         if journal.steps >= journal.full_steps:
             self._keep_steps(replica)
 
-    def part(self, held_blocks: dict[int, int], num_gpu_blocks: int, end_s: float) -> Part:
-        """What was recorded, of the replicas in ``held_blocks`` (see ``Part``)."""
+    def part(self, blocks: dict[int, BlockCount], end_s: float) -> Part:
+        """What was recorded, of the replicas in ``blocks`` (see ``Part``)."""
         self._keep_outcomes()
-        for replica in held_blocks:
+        for replica in blocks:
             self._keep_steps(replica, everything=True)
-        logs = {replica: self._logs[replica] for replica in held_blocks}
-        if len(held_blocks) == len(self.replicas):
+        logs = {replica: self._logs[replica] for replica in blocks}
+        if len(blocks) == len(self.replicas):
             times = (self._arrival_s, self.sent_s)
-            return Part(None, self._outcomes, *times, logs, held_blocks, num_gpu_blocks, end_s)
+            return Part(None, self._outcomes, *times, logs, blocks, end_s)
         status, owner = self._outcomes["status"], self._outcomes["replica"]
         rows = np.flatnonzero((status != UNFINISHED) | (owner >= 0))
         outcomes = {name: column[rows] for name, column in self._outcomes.items()}
-        return Part(rows, outcomes, None, None, logs, held_blocks, num_gpu_blocks, end_s)
+        return Part(rows, outcomes, None, None, logs, blocks, end_s)
 
-    def result(self, held_blocks: SequenceOf[int], num_gpu_blocks: int, end_s: float) -> Result:
-        """Everything as one; ``held_blocks`` are those of each replica."""
-        part = self.part(dict(enumerate(held_blocks)), num_gpu_blocks, end_s)
+    def result(self, blocks: SequenceOf[BlockCount], end_s: float) -> Result:
+        """Everything as one; ``blocks`` are those of each replica."""
+        part = self.part(dict(enumerate(blocks)), end_s)
         return result_of(self.requests, [part], self.api, end_s)
 
     def _keep_outcomes(self) -> None:
@@ -227,9 +244,6 @@ def result_of(
 
     first_steps = accumulate((len(log.step_end_s) for log in logs[:-1]), initial=0)
 
-    def total(name: str) -> int:
-        return sum(getattr(log, name) for log in logs)
-
     return Result(
         requests=columns,
         segments={
@@ -242,16 +256,25 @@ def result_of(
         returned_step=np.concatenate(
             [first + log.returned_step for first, log in zip(first_steps, logs, strict=True)]
         ),
-        decode_context_tokens=total("decode_context_tokens"),
-        prefill_pairs=total("prefill_pairs"),
-        prefill_kv_tokens=total("prefill_kv_tokens"),
-        computed_prefill_tokens=total("computed_prefill_tokens"),
-        blocks_held=sum(sum(part.held_blocks.values()) for part in parts),
-        num_gpu_blocks=parts[0].num_gpu_blocks,
-        replicas=len(logs),
+        replicas=_replica_columns(logs, parts),
         end_s=stop_s,
         closed_loop=requests.users is not None,
     )
+
+
+def _replica_columns(logs: SequenceOf[Log], parts: SequenceOf[Part]) -> dict[str, Column]:
+    """One row per replica: see ``REPLICA_COLUMNS``."""
+    by_number = {number: each for part in parts for number, each in part.blocks.items()}
+    blocks = [by_number[number] for number in sorted(by_number)]
+    columns = {
+        "num_gpu_blocks": [each.num_gpu_blocks for each in blocks],
+        "blocks_held": [each.held for each in blocks],
+        "segments": [len(log.segments["steps"]) for log in logs],
+        "steps": [len(log.step_end_s) for log in logs],
+        "resumed": [len(log.resumed_gap_s) for log in logs],
+        **{name: [getattr(log, name) for log in logs] for name in WORK_COLUMNS},
+    }
+    return {name: np.array(values, dtype=np.int64) for name, values in columns.items()}
 
 
 def _request_columns(

@@ -9,6 +9,7 @@ from math import inf
 
 import numpy as np
 
+from sim.pools import Pool
 from sim.scenario import Scenario
 from workloads.requests import Requests
 from workloads.streams import stream
@@ -55,26 +56,27 @@ class Block:
 class Engine:
     """One replica."""
 
-    def __init__(self, scenario: Scenario) -> None:
-        engine = scenario.engine
+    def __init__(self, pool: Pool) -> None:
+        engine = pool.engine
         self.kind = engine.scheduler
         self.order = engine.order
         self.seats = engine.max_num_seqs
-        self.budget = scenario.token_budget
+        self.budget = pool.token_budget
         self.threshold = engine.long_prefill_token_threshold or self.budget
         self.limits_alone = engine.long_prefill_limits_alone
         self.whole_fits = engine.scheduler_reserve_full_isl
         self.unhashed_first = engine.reuse_unhashed_first
         self.size = engine.block_size
         self.timeout_s = engine.batch_timeout_s
-        self.total = scenario.ledger.num_gpu_blocks - engine.null_block
+        self.total = pool.ledger.num_gpu_blocks - engine.null_block
+        self.max_model_len = pool.max_model_len
         self.caching = engine.enable_prefix_caching
         self.blocks = [Block() for _ in range(self.total)]
         self.queue = list(self.blocks)  # the free ones, the next to be taken first
         self.named = 0
-        self.watermark = scenario.watermark_blocks
-        self.price = scenario.price
-        self.window = scenario.spec.sliding_window or inf
+        self.watermark = pool.watermark_blocks
+        self.price = pool.price
+        self.window = pool.spec.sliding_window or inf
         self.work = {"decode_context_tokens": 0, "prefill_pairs": 0, "prefill_kv_tokens": 0}
         self.waiting: list[Seq] = []
         self.running: list[Seq] = []
@@ -87,6 +89,12 @@ class Engine:
         self.dropping: list[Seq] = []  # of these, those whom the coming step still has
         self.ahead = engine.async_scheduling
         self.arrived: list[Seq] = []  # unknown when the coming step is planned
+
+    def takes(self, seq: Seq) -> bool:
+        """Whether it could ever serve it, alone."""
+        most = self.total - self.watermark * (self.kind != "chunked_prefill")
+        tokens = seq.prompt + seq.output
+        return tokens <= self.max_model_len and self.need(tokens - 1) <= most
 
     # --- blocks
     def need(self, tokens: int) -> int:
@@ -449,7 +457,7 @@ class World:
 
     def __init__(self, scenario: Scenario, requests: Requests) -> None:
         self.scenario, self.requests = scenario, requests
-        self.engines = [Engine(scenario) for _ in range(scenario.cluster.replicas)]
+        self.engines = [Engine(pool) for pool in scenario.pools for _ in range(pool.replicas)]
         self.outstanding: list[list[Seq]] = [[] for _ in self.engines]
         self.route = reference_router(scenario, self.outstanding, self.engines)
         self.limit = scenario.client.max_concurrency or inf
@@ -511,15 +519,12 @@ class World:
     def reach(self, seq: Seq, now_s: float) -> None:
         if seq.status:
             return
-        engine = self.engines[0]
-        blocks = engine.need(seq.prompt + seq.output - 1)
-        if seq.prompt + seq.output > self.scenario.max_model_len or (
-            blocks > engine.total - engine.watermark * (engine.kind != "chunked_prefill")
-        ):
+        home = self.route() if any(engine.takes(seq) for engine in self.engines) else -1
+        if home < 0 or not self.engines[home].takes(seq):
             seq.status = "rejected"
             self.free(now_s, False)
             return
-        seq.home = self.route()
+        seq.home = home
         self.outstanding[seq.home].append(seq)
         self.engines[seq.home].arrive(seq)
 
@@ -619,7 +624,7 @@ def text_of(requests: Requests, seq: Seq) -> list[tuple]:
 
 
 def reference_router(scenario: Scenario, outstanding: list[list[Seq]], engines: list[Engine]):
-    count, name = len(outstanding), scenario.cluster.router
+    count, name = len(outstanding), scenario.router
     if count == 1:
         return lambda: 0
     rng = stream(scenario.seed, "router")

@@ -14,7 +14,8 @@ import torch
 from model.decoder import Decoder
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch, Sequence
-from sim.recording import Recorder
+from sim.pools import Pool
+from sim.recording import BlockCount, Recorder
 from sim.result import FINISHED, REJECTED, Result
 from sim.scenario import Scenario
 from sim.schedulers import make_scheduler
@@ -133,25 +134,25 @@ def serve(decoder: Decoder, scenario: Scenario, requests: Requests, seed: int = 
     Raises:
         ValueError: more than one replica, a tensor-parallel group, or a prefix cache.
     """
-    if scenario.engine.enable_prefix_caching:
+    served = scenario.pool
+    if served.engine.enable_prefix_caching:
         raise ValueError(
             "engine.enable_prefix_caching: true: the real engine has no prefix cache, expected "
             "false"
         )
-    cluster = scenario.cluster
-    if cluster.replicas != 1 or cluster.tensor_parallel_size != 1:
+    if served.gpus != 1:
         raise ValueError(
-            f"replicas = {cluster.replicas}, tensor_parallel_size = "
-            f"{cluster.tensor_parallel_size}: the real engine runs one replica on one device"
+            f"replicas = {served.replicas}, tensor_parallel_size = "
+            f"{served.tensor_parallel_size}: the real engine runs one replica on one device"
         )
-    return _Server(decoder, scenario, requests, seed).run()
+    return _Server(decoder, served, requests, seed).run()
 
 
 class _Server:
-    def __init__(self, decoder: Decoder, scenario: Scenario, requests: Requests, seed: int) -> None:
-        self.scheduler = make_scheduler(scenario)
-        self.longest = scenario.max_model_len
-        self.executor = Executor(decoder, scenario.engine.max_num_seqs, self.longest, seed)
+    def __init__(self, decoder: Decoder, served: Pool, requests: Requests, seed: int) -> None:
+        self.scheduler = make_scheduler(served)
+        self.longest = served.max_model_len
+        self.executor = Executor(decoder, served.engine.max_num_seqs, self.longest, seed)
         self.requests = requests
         self.recorder = Recorder(requests, 1, decoder.spec.sliding_window)
         self.closed = requests.users is not None
@@ -186,7 +187,7 @@ class _Server:
             self._ended(journal.end(batch, scheduler, now_s, end_s), end_s)
             now_s = end_s
         pool = scheduler.pool
-        return self.recorder.result([pool.held], pool.num_blocks, now_s)
+        return self.recorder.result([BlockCount(pool.num_blocks, pool.held)], now_s)
 
     def _ended(self, finished: list[Sequence], now_s: float) -> None:
         for sequence in finished:

@@ -27,7 +27,8 @@ from hardware.calibration import Calibration, calibration_names
 from hardware.engines import AUTO, engine_calibration_names
 from hardware.gpu import Gpu, gpu_names
 from model.spec import catalogue
-from sim.metrics import LATENCIES, METRICS
+from sim.latencies import LATENCIES
+from sim.metrics import METRICS
 from sim.result import REQUEST_COLUMNS, SEGMENT_COLUMNS
 from workloads.traces.formats import FORMATS
 

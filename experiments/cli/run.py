@@ -164,6 +164,10 @@ def _simulate(plan: "Plan", options: argparse.Namespace) -> int:
             figures=not options.no_figures,
         )  # fmt: skip
     table.print_summary(plan, outcome.summary, to)
+    if outcome.pools is not None:
+        from experiments.reporting.pool_table import print_pools
+
+        print_pools(plan, outcome.pools, to)
     _say([_ending(plan, outcome, out)])
     return 0
 

@@ -6,6 +6,7 @@
         description="...",                # may be empty
         study_yaml="...",                 # the resolved study, as text
         summary=summary,                  # of stats, in seconds and shares
+        pools=None,                       # the table of pools, where they have names
         sweep_keys=["engine.max_num_seqs"],
         plots=draw_plots(...),            # PNG files, taken into the page
         settings_text="...",              # what the engine does by default, as text; may be empty
@@ -31,7 +32,8 @@ import numpy.typing as npt
 from experiments.reporting.figure_layout import short_key, value_text
 from experiments.reporting.plots import TITLES
 from experiments.reporting.quantities import time_unit, with_interval
-from sim.metrics import LATENCIES, METRICS
+from sim.latencies import LATENCIES
+from sim.metrics import METRICS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -102,6 +104,7 @@ def write_report(
     description: str,
     study_yaml: str,
     summary: "DataFrame",
+    pools: "Table | None",
     sweep_keys: Sequence[str],
     plots: Sequence[Path],
     settings_text: str,
@@ -131,7 +134,8 @@ def write_report(
         description=description,
         study_yaml=study_yaml,
         tables=[
-            report_table(title, columns, summary, sweep_keys) for title, columns in TABLES.items()
+            *(report_table(name, each, summary, sweep_keys) for name, each in TABLES.items()),
+            *([] if pools is None else [pools]),
         ],
         caveats=_caveats(summary, sweep_keys),
         seeds=int(summary["seeds"].max()) if "seeds" in summary else 0,

@@ -29,7 +29,9 @@ from experiments.reporting.intervals import (
     share_ends,
 )
 from experiments.reporting.student import t_quantile
-from sim.metrics import COVERAGE, METRICS, caveats
+from sim.caveats import caveats
+from sim.hardware_use import COVERAGE
+from sim.metrics import METRICS, POOL_SHARES
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -47,7 +49,7 @@ WITHOUT_INTERVAL = (
 
 SHARES = (
     "slo_attainment", "slo_met", "kv_use_mean", "kv_use_max", "prefix_cache_hit_rate", "busy_share",
-    "mfu", "mbu", "share_steps_outside_calibration",
+    "mfu", "mbu", "share_steps_outside_calibration", *POOL_SHARES,
 )  # fmt: skip
 """Metrics within 0 to 1; all others of ``sim.metrics.METRICS`` are not negative."""
 
@@ -62,7 +64,7 @@ def summarise_points(
     runs: "DataFrame",
     keys: Sequence[str],
     metrics: Sequence[str] | None = None,
-    calibrations: "Sequence[Calibration] | None" = None,
+    calibrations: "Sequence[Calibration | None] | None" = None,
 ) -> "DataFrame":
     """One row per point: its ``keys``, the number of ``seeds``, and each metric's mean over them.
 
@@ -73,8 +75,8 @@ def summarise_points(
     no metrics.
     With a column ``draw`` there is one row per (point, draw, seed), the result has the number of
     ``draws``, and intervals are ``crossed_interval``'s. The last column, ``notes``, holds the
-    caveats of the worst run, with those about ``calibrations`` (one per point). Points keep the
-    order of their first run.
+    caveats of the worst run, with those about ``calibrations`` (one per point, or None). Points
+    keep the order of their first run.
 
     Raises:
         ValueError: a key or metric is not a column, a point has one seed twice (in one draw), or
@@ -204,7 +206,7 @@ def _interval(runs: "DataFrame", metric: str) -> tuple[float, float, float]:
 
 def _ends_of(runs: "DataFrame", metric: str) -> EndsOf:
     """Return how the ends of a metric's interval are made; draws have their requests in common."""
-    if metric not in METRICS:
+    if metric not in METRICS and metric not in POOL_SHARES:
         return real_ends
     if metric not in SHARES:
         return positive_ends

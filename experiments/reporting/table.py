@@ -11,7 +11,7 @@ from experiments.reporting.terminal import PIPED_WIDTH
 from experiments.reporting.words import calibration_notes, ceiling_lines, ledger_lines, points_text
 from experiments.study.errors import show
 from experiments.study.points import Plan
-from sim.metrics import EXTRAPOLATED
+from sim.caveats import EXTRAPOLATED
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -143,7 +143,7 @@ def _table(
         table.add_column("")
     for row in rows:
         cells = [show(row[key]) for key in plan.keys]
-        cells += [_cell(row, column) for column in columns]
+        cells += [cell(row, column) for column in columns]
         table.add_row(*cells, *(["saturated" if row["saturated"] > 0 else ""] if marked else []))
     return table
 
@@ -173,13 +173,17 @@ def _is_worth_showing(column: Column, plan: Plan, rows: Sequence[Mapping[str, An
         point.study.slo is None for point in plan.points
     ):
         return False
-    values = [row[column.metric] for row in rows]
-    if column.metric == "usd_per_hour" and len(set(values)) == 1:
+    if column.metric == "usd_per_hour" and len({row[column.metric] for row in rows}) == 1:
         return False
-    return not all(math.isnan(value) for value in values)
+    return is_known(rows, column.metric)
 
 
-def _cell(row: Mapping[str, Any], column: Column) -> str:
+def is_known(rows: Sequence[Mapping[str, Any]], metric: str) -> bool:
+    """Tell whether a metric is a number somewhere."""
+    return not all(math.isnan(row[metric]) for row in rows)
+
+
+def cell(row: Mapping[str, Any], column: Column) -> str:
     """Write the mean, with ``±half`` if its interval is nearly symmetric, else with its ends."""
     if column.steady and row["saturated"] > 0:
         return "-"

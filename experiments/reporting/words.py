@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from experiments.study.build import gpu_of, prices_of, settled
 from experiments.study.document import Study
 from experiments.study.points import Plan
+from experiments.study.pools import by_pool
 from hardware.calibration import DATASHEET, POOR_MEAN, POOR_WORST
 from hardware.engines import UNMEASURED, constants_named, constants_of, relative_of
 from hardware.gpu import Gpu, UnknownGpuError, load_gpu
 from hardware.versions import version_key
 from model.spec import load_spec
 from sim.engine_config import EngineConfig, precision_of
-from sim.scenario import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S
+from sim.pools import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S, PoolConfig
 
 
 def ceiling_lines(plan: Plan) -> list[str]:
@@ -56,8 +57,9 @@ def calibration_notes(plan: Plan) -> list[str]:
     """Say what prices rest on: each sentence once, with the points that it is about."""
     found: dict[str, list[int]] = {}
     for point in plan.points:
-        for sentence in (*price_notes(point.study), *cost_notes(point.study)):
-            found.setdefault(sentence, []).append(point.number)
+        for pool, alone in by_pool(point.study):
+            for sentence in (*price_notes(alone), *cost_notes(alone)):
+                found.setdefault(f"{of_pool(pool)}{sentence}", []).append(point.number)
     notes = [
         sentence if len(points) == len(plan.points) else f"{points_text(points)}: {sentence}"
         for sentence, points in found.items()
@@ -71,10 +73,15 @@ def calibration_notes(plan: Plan) -> list[str]:
     return notes
 
 
+def of_pool(pool: PoolConfig) -> str:
+    """Begin a sentence about one pool; of one without a name there is nothing to say."""
+    return f"pool {pool.name}: " if pool.name else ""
+
+
 def price_notes(study: Study) -> list[str]:
-    """Say what a reader of one point must know of its prices."""
+    """Say what a reader of one point (of one pool) must know of its prices."""
     calibration = prices_of(study)
-    gpu = gpu_of(study.cluster.gpu, calibration)
+    gpu = gpu_of(study.cluster.all_pools[0].gpu, calibration)
     if calibration == DATASHEET:
         return [
             "calibration none: kernels run at the datasheet's peaks, which real ones stay below, "
@@ -139,7 +146,7 @@ def _constant_notes(study: Study) -> list[str]:
 
 def cost_notes(study: Study) -> list[str]:
     """Say that a GPU has no price, so that no cost is taken for none."""
-    gpu = gpu_of(study.cluster.gpu, prices_of(study))
+    gpu = gpu_of(study.cluster.all_pools[0].gpu, prices_of(study))
     if study.cluster.gpu_usd_per_hour is not None or gpu.usd_per_hour is not None:
         return []
     return [f"gpu {gpu.name} has no price, so costs are empty (set cluster.gpu_usd_per_hour)"]

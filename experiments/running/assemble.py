@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from experiments.running.identity import code_digest, file_digest
 from experiments.running.pieces import PARQUET, read_piece, read_requests
+from experiments.running.pool_tables import calibrations_of, pools_of_replicas, with_pools
 from experiments.running.sweep import Run
 from experiments.running.versions import machine, versions
-from experiments.study.build import prices_of
 from experiments.study.points import Plan
 
 if TYPE_CHECKING:
@@ -43,11 +43,15 @@ def runs_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
 
 
 def summary_table(plan: Plan, runs: "DataFrame") -> "DataFrame":
-    """Return one row per point: the swept keys, then each metric's mean over runs and interval."""
+    """Return one row per point: the swept keys, then each metric's mean over runs and interval.
+
+    What lies beyond a calibration is told here of clusters with one; ``pool_tables`` has the rest.
+    """
     from experiments.reporting.stats import summarise_points
 
-    calibrations = [prices_of(point.study) for point in plan.points]
-    return summarise_points(runs, ["point", *plan.keys], calibrations=calibrations)
+    found = [calibrations_of(point.study) for point in plan.points]
+    alone = [each[0] if len(each) == 1 else None for each in found]
+    return summarise_points(runs, ["point", *plan.keys], calibrations=alone)
 
 
 class RequestsFile:
@@ -57,8 +61,9 @@ class RequestsFile:
     held in memory. Nothing of the file is kept when something goes wrong: the pieces are.
     """
 
-    def __init__(self, runs: Sequence[Run], path: Path) -> None:
+    def __init__(self, plan: Plan, runs: Sequence[Run], path: Path) -> None:
         self.path = path
+        self._pools = pools_of_replicas(plan)
         self._runs = runs
         self._ended: set[Path] = set()
         self._written = 0
@@ -97,6 +102,8 @@ class RequestsFile:
         import pyarrow.parquet as pq
 
         for table in read_requests(run.path, **run.identity):
+            if self._pools:
+                table = with_pools(table, self._pools[run.point])
             if self._writer is None:
                 self._writer = pq.ParquetWriter(self.path, table.schema, **PARQUET)
             self._writer.write_table(table, row_group_size=table.num_rows)
@@ -136,7 +143,9 @@ def write_plain_yaml(data: dict[str, Any], file: TextIO) -> None:
 
 def facts_of(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
     """Return what may differ from run to run: versions, seeds, machine, time; and identities."""
-    calibrations = {each.name: each for each in (prices_of(p.study) for p in plan.points)}
+    calibrations = {
+        each.name: each for point in plan.points for each in calibrations_of(point.study)
+    }
     files = dict.fromkeys(name for point in plan.points for name in point.study.workload.files)
     return {
         "kind": plan.study.kind,

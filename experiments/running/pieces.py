@@ -20,11 +20,12 @@ import pyarrow.parquet as pq
 from experiments.running.identity import file_digest
 from experiments.study.build import requests_of, scenario_of, stop_of
 from experiments.study.document import Study
-from sim.metrics import summarise, timeline
+from sim.metrics import summarise, summarise_pools
 from sim.result import REQUEST_COLUMNS, Result
 from sim.scenario import Scenario
 from sim.simulation import simulate
 from sim.tape import Column, Scratch
+from sim.timeline import timeline
 
 _RECORD = b"headroom"
 ROWS = 1 << 16
@@ -39,6 +40,8 @@ class Piece:
 
     metrics: dict[str, float]
     timeline: dict[str, list[float]]
+    pools: list[dict[str, float]]
+    """Metrics of each pool, where pools have names."""
 
 
 def simulate_to(path: Path, point: Study, seed: int, draw: int | None = None) -> None:
@@ -52,9 +55,11 @@ def simulate_to(path: Path, point: Study, seed: int, draw: int | None = None) ->
 
 def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
     """Measure a run and keep its outcome as the piece at ``path``."""
+    measured = (result, scenario, point.slo, point.warmup_share, point.warmup_s)
     record = {
-        "metrics": summarise(result, scenario, point.slo, point.warmup_share, point.warmup_s),
+        "metrics": summarise(*measured),
         "timeline": {name: values.tolist() for name, values in timeline(result).items()},
+        "pools": [] if point.cluster.pools is None else summarise_pools(*measured),
     }
     with _beside(path) as file:
         _write(result, {_RECORD: json.dumps(record)}, file)
@@ -119,7 +124,7 @@ def read_piece(path: Path) -> Piece:
     """Read the metrics and timeline of a piece, without its request table."""
     metadata: dict[bytes, Any] = pq.read_schema(path).metadata
     record = json.loads(metadata[_RECORD])
-    return Piece(record["metrics"], record["timeline"])
+    return Piece(record["metrics"], record["timeline"], record["pools"])
 
 
 def read_requests(path: Path, **identity: int) -> Iterator[pa.Table]:

@@ -14,6 +14,7 @@ from experiments.running import assemble
 from experiments.running.folder import Wanted, results_folder, some
 from experiments.running.identity import digest_of
 from experiments.running.pieces import read_piece
+from experiments.running.pool_tables import has_pools, noted, pools_table
 from experiments.running.publish import claimed, publish
 from experiments.running.sweep import Executor, Run, runs_of, unfinished
 from experiments.running.work_folder import shown
@@ -33,8 +34,9 @@ FOR_FIGURES = (
 """What is loaded while workers simulate, since it takes longer than many a run."""
 FILES = frozenset(
     (
-        "study.yaml", "summary.csv", "runs.csv", "requests.parquet", "report.html", "manifest.json",
-        "throughput_latency.png", "latency.png", "utilisation.png", "timeline.png",
+        "study.yaml", "summary.csv", "runs.csv", "pools.csv", "requests.parquet", "report.html",
+        "manifest.json", "throughput_latency.png", "latency.png", "utilisation.png",
+        "timeline.png", "pools.png",
     )
 )  # fmt: skip
 """Every file that results may have."""
@@ -46,6 +48,8 @@ class Outcome:
 
     runs: "DataFrame"
     summary: "DataFrame"
+    pools: "DataFrame | None"
+    """One row per point and pool; None where no pool has a name."""
     folder: Path
     resumed: int
     """Runs that an earlier, interrupted call had finished."""
@@ -110,7 +114,7 @@ def run_plan(
             resumed = len(runs) - len(todo)
             if before is not None:
                 before()
-            with assemble.RequestsFile(runs, work.folder / "requests.growing") as requests:
+            with assemble.RequestsFile(plan, runs, work.folder / "requests.growing") as requests:
                 modules = (*FOR_TABLES, *(FOR_REPORT if report else ()))
                 modules += FOR_FIGURES if report and figures else ()
                 _simulate(runs, todo, executor, progress, requests, modules)
@@ -119,7 +123,7 @@ def run_plan(
             if report:
                 jobs = executor.jobs if len(runs) > 1 else 1
                 plots = _draw(plan, runs, *tables, work.new, jobs) if figures else []
-                _report(plan, tables[1], work.new, plots)
+                _report(plan, *tables[1:], work.new, plots)
             wall_s = time.perf_counter() - started
             facts = {"resumed_runs": resumed, "wall_s": round(wall_s, 3)}
             publish(work, {**assemble.facts_of(plan, runs), **executor.facts(), **facts})
@@ -165,13 +169,20 @@ def _simulate(
         progress.stop()
 
 
-def _tables(plan: Plan, runs: Sequence[Run], folder: Path) -> "tuple[DataFrame, DataFrame]":
+def _tables(
+    plan: Plan, runs: Sequence[Run], folder: Path
+) -> "tuple[DataFrame, DataFrame, DataFrame | None]":
     table = assemble.runs_table(plan, runs)
     summary = assemble.summary_table(plan, table)
+    pools = None
+    if has_pools(plan):
+        pools = pools_table(plan, runs)
+        summary = noted(summary, pools)
+        assemble.write_csv(pools, folder / "pools.csv")
     assemble.write_csv(table, folder / "runs.csv")
     assemble.write_csv(summary, folder / "summary.csv")
     assemble.write_study(plan, folder / "study.yaml")
-    return table, summary
+    return table, summary, pools
 
 
 def _draw(
@@ -179,6 +190,7 @@ def _draw(
     runs: Sequence[Run],
     table: "DataFrame",
     summary: "DataFrame",
+    pools: "DataFrame | None",
     folder: Path,
     jobs: int,
 ) -> list[Path]:
@@ -186,6 +198,7 @@ def _draw(
     import numpy as np
 
     from experiments.reporting.plots import draw_plots
+    from experiments.reporting.pools import draw_pools
 
     timelines = []
     for point in plan.points:
@@ -193,10 +206,18 @@ def _draw(
         columns = read_piece(first.path).timeline
         timelines.append({name: np.asarray(values) for name, values in columns.items()})
     name, keys = plan.study.name, plan.keys
-    return draw_plots(name, keys, table, summary, timelines, folder, shared_by(jobs))
+    plots = draw_plots(name, keys, table, summary, timelines, folder, shared_by(jobs))
+    return plots if pools is None else [*plots, draw_pools(name, keys, pools, folder)]
 
 
-def _report(plan: Plan, summary: "DataFrame", folder: Path, plots: Sequence[Path]) -> None:
+def _report(
+    plan: Plan,
+    summary: "DataFrame",
+    pools: "DataFrame | None",
+    folder: Path,
+    plots: Sequence[Path],
+) -> None:
+    from experiments.reporting.pool_table import reported_pools
     from experiments.reporting.report import write_report
 
     study = plan.study
@@ -206,6 +227,7 @@ def _report(plan: Plan, summary: "DataFrame", folder: Path, plots: Sequence[Path
         description=study.description,
         study_yaml=(folder / "study.yaml").read_text(encoding="utf-8"),
         summary=summary,
+        pools=None if pools is None else reported_pools(pools, plan.keys),
         sweep_keys=plan.keys,
         plots=plots,
         settings_text="\n".join(setting_lines(plan)),

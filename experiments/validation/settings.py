@@ -17,7 +17,8 @@ from hardware.versions import Version, version_key
 from model.quantization.checkpoint import UNSAID
 from model.spec import DecoderSpec, load_spec, resolve_model
 from sim.engine_config import EngineConfig, ResolvedEngine, resolved
-from sim.scenario import ClusterConfig, ledger_of
+from sim.pools import ledger_of
+from sim.scenario import ClusterConfig
 
 V1 = (0, 8)
 """First version whose engine cuts prompts by default."""
@@ -239,7 +240,7 @@ def _longest_that_fits(
 ) -> int:
     """What the cache holds, where that is less than max_model_len: the server did start."""
     try:
-        ledger_of(spec, gpu, cluster, engine)
+        ledger_of(spec, gpu, cluster.tensor_parallel_size, engine)
     except DoesNotFitError as error:
         if error.ledger.fits:
             return error.ledger.kv_tokens

@@ -24,7 +24,7 @@ from hardware.calibration import (
     save_calibration,
 )
 from hardware.gpu import Gpu, load_gpu
-from sim.metrics import caveats
+from sim.caveats import caveats
 
 DEVICE = Gpu(
     name="my card",
@@ -82,8 +82,8 @@ def test_calibrated_gpu_is_the_device_of_the_calibration(tmp_path: Path) -> None
     path = study(tmp_path, cluster="{gpu: calibrated, gpu_usd_per_hour: 0.5}")
     point = prepare(read_raw(path)).points[0].study
     scenario = scenario_of(point, 0)
-    assert scenario.gpu == DEVICE
-    assert scenario.ledger.total_bytes == DEVICE.memory_bytes
+    assert scenario.pool.gpu == DEVICE
+    assert scenario.pool.ledger.total_bytes == DEVICE.memory_bytes
     assert notes_of(path) == []
     result = run_study(path)
     assert result.summary["usd_per_hour"].tolist() == [0.5, 0.5]

@@ -119,9 +119,9 @@ def assert_equal_to_reference(
         got_steps = list(zip(*(steps[name][mine].tolist() for name in names), strict=True))
         assert got_steps == rows
     for name in ("decode_context_tokens", "prefill_pairs", "prefill_kv_tokens"):
-        assert getattr(result, name) == expected[name], name
+        assert result.total(name) == expected[name], name
     if stop_s == inf:
-        assert result.blocks_held == expected["held"] == 0
+        assert result.total("blocks_held") == expected["held"] == 0
     assert _gaps(result) == Counter(
         gap for seq in expected["seqs"] for gap in np.diff(seq.token_s).tolist()
     )  # every inter-token latency of the run

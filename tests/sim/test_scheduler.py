@@ -260,7 +260,7 @@ def test_an_unknown_order_is_refused() -> None:
 def test_a_scheduler_that_waits_for_the_past_ends() -> None:
     scheduler = PrefillFirst(**settings())
     scheduler.wake_s = 0.5
-    prices = small.scenario().price.prices
+    prices = small.scenario().pool.price.prices
     loop = Loop(0, scheduler, prices, 0.0, Journal(1000), iter(()), [], lambda *finished: None)
     assert loop.go_on(0.0, 0.4) == 0.5
     with pytest.raises(ValueError, match=r"the scheduler waits for 0\.5 s at 0\.5 s"):

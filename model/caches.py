@@ -58,6 +58,8 @@ class Cache:
     """Whether it is fp8 whatever ``kv_cache_dtype`` says."""
     states: tuple[State, ...] = ()
     """Of a sequence."""
+    kept: bool = True
+    """False: the cache of an earlier layer, which is read here and takes no memory of its own."""
 
     @property
     def reach(self) -> tuple[int | None, int]:
@@ -85,7 +87,7 @@ class Cache:
 
     def token_bytes(self, kv_bytes: float, tp: int | None = None) -> float:
         """Return the bytes that one more token takes, within the window; see ``entry_bytes``."""
-        return self.entry_bytes(kv_bytes, tp) / self.every
+        return self.entry_bytes(kv_bytes, tp) / self.every if self.kept else 0.0
 
     def sequence_bytes(self, activation_bytes: float, tp: int | None = None) -> float:
         """Return the bytes of a sequence's states."""

@@ -145,6 +145,26 @@ class Block(nn.Module):
         return output
 
 
+BUILT = ("llama", "mistral", "phi3", "qwen2", "qwen3", "gpt2", "opt")
+"""Families whose layers the decoder computes."""
+
+
+def check_built(spec: DecoderSpec) -> None:
+    """Raise UnsupportedDecoderError for a model whose layers the decoder does not compute."""
+    if spec.architecture not in BUILT:
+        raise UnsupportedDecoderError(
+            f"{spec.name}: the torch decoder does not build {spec.architecture}, expected one of "
+            f"{', '.join(BUILT)}"
+        )
+    attention = attention_of(spec)
+    turned = attention.rotary.table_numbers if attention.rotary else 0
+    if turned not in (0, attention.head_dim):
+        raise UnsupportedDecoderError(
+            f"{spec.name}: the torch decoder does not rotate {turned} of {attention.head_dim} "
+            "numbers of a head, expected all"
+        )
+
+
 class Decoder(nn.Module):
     """A dense decoder of the shape that a ``DecoderSpec`` gives."""
 
@@ -170,7 +190,7 @@ class Decoder(nn.Module):
             rope_scaling: see ``model.rope.inverse_frequencies``.
 
         Raises:
-            UnsupportedDecoderError: the model has experts.
+            UnsupportedDecoderError: the model has experts, or layers that are not built.
             ValueError: ``num_layers`` is not positive, or ``rope_scaling`` is not computed.
         """
         super().__init__()
@@ -179,6 +199,7 @@ class Decoder(nn.Module):
                 f"{spec.name}: num_experts(={spec.num_experts}) must be 0: the torch decoder does "
                 "not build experts; expected a dense model, such as mistral-7b"
             )
+        check_built(spec)
         if num_layers is not None:
             if num_layers < 1:
                 raise ValueError(f"num_layers(={num_layers}) must be >= 1")

@@ -1,6 +1,6 @@
 """Reads a Hugging Face ``config.json``: finds its architecture and checks its keys."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -21,7 +21,11 @@ def architecture_of(config: Mapping[str, object], source: str) -> str:
     Raises:
         UnknownArchitectureError: neither is given, either is not known, or the two disagree.
     """
-    classes = {family.class_name: model_type for model_type, family in FAMILIES.items()}
+    classes = {
+        name: model_type
+        for model_type, family in reversed(FAMILIES.items())
+        for name in (family.class_name, *family.also)
+    }
     model_type, named = config.get("model_type"), config.get("architectures") or [None]
     class_name = named[0] if isinstance(named, list | tuple) and named else named
     class_name = OLD_CLASSES.get(str(class_name), class_name)
@@ -32,8 +36,8 @@ def architecture_of(config: Mapping[str, object], source: str) -> str:
         )
     if class_name is not None and str(class_name) not in classes:
         raise UnknownArchitectureError(
-            f"{source}: architectures = [{str(class_name)[:80]!r}] is not modelled, expected one "
-            f"of {', '.join(classes)}"
+            f"{source}: architectures = [{str(class_name)[:80]!r}] is not modelled, expected the "
+            f"class of one of {', '.join(FAMILIES)}"
         )
     if model_type is None and class_name is None:
         raise UnknownArchitectureError(
@@ -42,8 +46,9 @@ def architecture_of(config: Mapping[str, object], source: str) -> str:
         )
     if model_type is None:
         return classes[str(class_name)]
-    expected = FAMILIES[str(model_type)].class_name
-    if class_name not in (None, expected):
+    family = FAMILIES[str(model_type)]
+    if class_name is not None and class_name not in (family.class_name, *family.also):
+        expected = family.class_name
         raise UnknownArchitectureError(
             f"{source}: model_type = {model_type!r} but architectures = [{class_name!r}], "
             f"expected [{expected!r}]"
@@ -64,19 +69,21 @@ def read_config(config: Mapping[str, object], source: str) -> tuple[str, Keys]:
     """
     architecture = architecture_of(config, source)
     keys = FAMILIES[architecture].keys
-    own = keys.positions_key
+    own = keys.told(keys.positions_key)
     given = dict(config)
     if given.get(own) is None and positions_of(config) is not None:
         given[own] = positions_of(config)
     try:
         return architecture, keys.model_validate(given)
+    except ConfigError as error:
+        lines = str(error).splitlines()
     except ValidationError as error:
-        lines = [_explain(detail, config) for detail in error.errors()]
+        lines = [_explain(detail, config, keys.told) for detail in error.errors()]
     raise ConfigError("\n".join(f"{source}: {line}" for line in lines))
 
 
-def _explain(detail: ErrorDetails, config: Mapping[str, object]) -> str:
-    key = ".".join(str(part) for part in detail["loc"])
+def _explain(detail: ErrorDetails, config: Mapping[str, object], told: Callable[[str], str]) -> str:
+    key = ".".join(told(str(part)) for part in detail["loc"])
     message = detail["msg"].removeprefix("Value error, ")
     if not key:
         return message

@@ -68,14 +68,14 @@ def rotary_table_rows(config: Config, positions: int) -> int:
     return max(rows, default=positions)
 
 
-def rotary_share(config: Config) -> float:
+def rotary_share(config: Config, usual: float = DEFAULT_ROTARY_SHARE) -> float:
     """Return the share of a head that is rotated (``partial_rotary_factor``)."""
     nested = config.get("rope_parameters")
     share = config.get("partial_rotary_factor")
     if share is None and isinstance(nested, Mapping):
         share = nested.get("partial_rotary_factor")
     if share is None:
-        return DEFAULT_ROTARY_SHARE
+        return usual
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
         raise ConfigError(f"partial_rotary_factor = {share!r}: expected above 0 and at most 1")
     return float(share)

@@ -8,11 +8,15 @@ class Norm:
     """RMSNorm or LayerNorm."""
 
     kind: str
-    """rmsnorm (a weight) or layernorm (a weight and a bias)."""
+    """rmsnorm or layernorm."""
     eps: float
     size: int
+    vectors: int | None = None
+    """Vectors of parameters: a weight, and a bias of LayerNorm, unless told (Cohere's LayerNorm has
+    no bias, OLMo's none of both)."""
 
     @property
     def parameters(self) -> int:
         """Weights, and biases."""
-        return self.size * (2 if self.kind == "layernorm" else 1)
+        usual = 2 if self.kind == "layernorm" else 1
+        return self.size * (usual if self.vectors is None else self.vectors)

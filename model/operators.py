@@ -12,9 +12,12 @@ NORM_FLOPS = {"rmsnorm": 4, "layernorm": 7}
 """FLOPs per element. RMSNorm: square, sum, scale, weight. LayerNorm: sum, subtract, square, sum,
 scale, weight, bias."""
 
-ACTIVATION_FLOPS = {"relu": 1, "silu": 4, "gelu": 5, "gelu_tanh": 9}
+ACTIVATION_FLOPS = {
+    "relu": 1, "relu2": 2, "silu": 4, "gelu": 5, "gelu_quick": 5, "gelu_tanh": 9, "xielu": 9,
+}  # fmt: skip
 """FLOPs per element, a transcendental function counted as one. silu: negate, exp, add, divide;
-gelu: scale, erf, add, multiply, halve; gelu_tanh: the same with a cubic inside tanh."""
+gelu: scale, erf, add, multiply, halve; gelu_quick: silu of a scaled input; gelu_tanh: gelu with a
+cubic inside tanh; xielu: two squares, two products, exp and their sums (arXiv 2411.13010)."""
 
 ROPE_FLOPS = 3
 """FLOPs per element of a rotation: two products and a sum."""

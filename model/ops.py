@@ -73,6 +73,10 @@ def token_operators(
     """
     rows, layers = floats(tokens), shares(spec, precision, tp)
     operators = [_embedding(spec, rows, precision, tp)]
+    operators += spec.once.operators(rows, Share((0,), precision, tp))
+    if spec.embedding.norm_behind is not None:
+        behind = spec.embedding.norm_behind
+        operators.append(Share((0,), precision, tp).norm("embedding_norm", behind, rows))
     for kind, share in layers:
         operators += (
             *(share.norm(name, kind.norm, rows) for name in NORMS[: min(1, kind.norms)]),
@@ -101,7 +105,16 @@ def sequence_operators(
     check_divides(spec, tp)
     rows, vocabulary = floats(sequences), rank_vocabulary(spec, tp)
     ((scheme, _),) = precision.weights.of("lm_head", (0,))
-    head = gemm("lm_head", 1, rows, vocabulary, spec.hidden_size, precision, scheme=scheme)
+    head = gemm(
+        "lm_head",
+        1,
+        rows,
+        vocabulary,
+        spec.hidden_size,
+        precision,
+        bias=spec.head.logit_bias,
+        scheme=scheme,
+    )
     return [Share((0,), precision, tp).norm("final_norm", spec.head.norm, rows), head]
 
 

@@ -15,6 +15,7 @@ from model.mixers.none import NoMixer
 from model.mlps.mlp import Mlp
 from model.mlps.none import NoMlp
 from model.norm import Norm
+from model.once import NOTHING_ONCE, Once
 from model.quantization.checkpoint import UNSAID, Checkpoint
 
 
@@ -26,11 +27,18 @@ class Embedding:
     hidden_size: int
     position_rows: int = 0
     """Rows of the table of learned positions (OPT: two more than positions); 0 without."""
+    norm_behind: Norm | None = None
+    """Of the rows (BLOOM)."""
+
+    @property
+    def norm_parameters(self) -> int:
+        """Of the norm behind the rows."""
+        return self.norm_behind.parameters if self.norm_behind else 0
 
     @property
     def parameters(self) -> int:
-        """Rows of tokens and of positions."""
-        return (self.vocab_size + self.position_rows) * self.hidden_size
+        """Rows of tokens and of positions, and the norm behind them."""
+        return (self.vocab_size + self.position_rows) * self.hidden_size + self.norm_parameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +48,8 @@ class Head:
     norm: Norm
     tied: bool
     """The matrix is the token embedding."""
+    logit_bias: bool = False
+    """A number per token is added to the logits (GPT-J, Phi)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +83,7 @@ class Layers:
 
     def vector_numbers(self, tp: int = 1) -> int:
         """Parameters of one of them beside matrices, as one of ``tp`` ranks keeps them."""
-        biases = sum(matrix.bias_numbers(tp) for matrix in self.matrices)
+        biases = sum(matrix.copies * matrix.bias_numbers(tp) for matrix in self.matrices)
         norms = self.norms * self.norm.parameters
         return biases + norms + self.mixer.vector_numbers + self.mlp.vector_numbers
 
@@ -111,6 +121,12 @@ class DecoderSpec:
     attention_chunk_tokens: int | None = None
     """Positions up to which every layer attends everything; beyond, most layers attend within
     chunks of this many (Llama 4), which is not modelled. None: no such limit."""
+    once: Once = NOTHING_ONCE
+    """What it has beside embedding, layers and head."""
+    encoder_parameters: int = 0
+    """Of what stands before the decoder and is loaded with it: encoders of images or sounds, and
+    the layers that fit their outputs to the hidden size. In the activations' precision. Prompts are
+    text: what encoders compute has no price."""
     checkpoint: Checkpoint = UNSAID
     """How its numbers are stored."""
 
@@ -207,15 +223,16 @@ class DecoderSpec:
         )
 
     def embedding_parameters(self) -> int:
-        """Rows of the token embedding and of the learned positions."""
+        """Rows of the token embedding and of the learned positions, and the norm behind them."""
         return self.embedding.parameters
 
     def lm_head_parameters(self) -> int:
-        """Weights of an LM head of its own; 0 when it is the token embedding."""
-        return 0 if self.head.tied else self.vocab_size * self.hidden_size
+        """Weights of an LM head of its own, 0 when it is the token embedding; and its bias."""
+        bias = self.vocab_size if self.head.logit_bias else 0
+        return bias + (0 if self.head.tied else self.vocab_size * self.hidden_size)
 
     def parameters(self) -> int:
-        """Every parameter of the model, exactly."""
+        """Every parameter of the decoder, exactly; encoders beside it are not counted."""
         in_layers = sum(
             layers.count
             * (
@@ -225,12 +242,14 @@ class DecoderSpec:
             for layers in self.layers
         )
         once = self.head.norm.parameters + self.embedding_parameters() + self.lm_head_parameters()
-        return in_layers + once
+        return in_layers + once + self.once.parameters
 
     def active_parameters(self) -> int:
         """Parameters that one token passes through: all but the experts it is not routed to."""
         idle = sum(
-            layers.count * (matrix.copies - matrix.used) * matrix.parameters
+            layers.count
+            * (matrix.copies - matrix.used)
+            * (matrix.parameters + matrix.bias_numbers())
             for layers in self.layers
             for matrix in layers.matrices
         )

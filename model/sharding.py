@@ -126,7 +126,8 @@ def rank_weight_bytes(spec: DecoderSpec, *, precision: Precision, tp: int = 1) -
     """Return the bytes of all weights that one rank keeps in memory.
 
     With one rank and one precision this is ``spec.parameters()`` times the bytes of a weight, and
-    what the padding of the vocabulary adds.
+    what the padding of the vocabulary adds. Encoders beside the decoder are divided like it, as
+    vLLM does unless told otherwise (``mm_encoder_tp_mode: weights``).
 
     Raises:
         ValueError: ``tp`` does not divide the model, or the scales of its quantized matrices.
@@ -139,7 +140,10 @@ def rank_weight_bytes(spec: DecoderSpec, *, precision: Precision, tp: int = 1) -
         vectors += kind.count * kind.vector_numbers(tp)
     held = rank_vocabulary(spec, tp)
     rows = held + spec.embedding.position_rows
-    once = spec.hidden_size * rows + spec.head.norm.parameters
+    once = spec.hidden_size * rows + spec.head.norm.parameters + spec.embedding.norm_parameters
+    once += held if spec.head.logit_bias else 0
+    once += -(-spec.encoder_parameters // tp)
+    once += spec.once.on_rank(tp)
     rest = (vectors + once) * precision.activation_bytes
     ((head, _),) = precision.weights.of("lm_head", (0,))
     if not spec.head.tied:

@@ -67,8 +67,19 @@ class Share:
             compute=self.precision.compute,
         )
 
-    def attention(self, name: str, flops: F, activation_bytes: F, kv_bytes: F) -> Operator:
-        """Return an operator of every layer that works on the cache instead of on weights."""
+    def attention(
+        self,
+        name: str,
+        flops: F,
+        activation_bytes: F,
+        kv_bytes: F,
+        *,
+        compute: str | None = None,
+    ) -> Operator:
+        """Return an operator of every layer that works on the cache instead of on weights.
+
+        Its arithmetic is the activations' unless ``compute`` says another.
+        """
         return Operator(
             name=name,
             kind="attention",
@@ -77,7 +88,7 @@ class Share:
             weight_bytes=0.0,
             activation_bytes=activation_bytes,
             kv_bytes=kv_bytes,
-            compute=self.precision.compute,
+            compute=compute or self.precision.compute,
         )
 
 

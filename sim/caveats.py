@@ -25,11 +25,11 @@ def caveats(values: Mapping[str, float], calibration: Calibration | None = None)
             f"{SATURATED}: the queue grows without bound, so latencies are of no steady state"
         )
     notes += _too_short(values)
-    measured = int(values["measured_requests"])
+    measured = values.get("measured_requests", float("inf"))
     thin = [f"p{percent}" for percent in unsupported(measured)]
     if thin:
         names = " and ".join(filter(None, (", ".join(thin[:-1]), thin[-1])))
-        notes.append(f"{names} {'rest' if thin[1:] else 'rests'} on {measured} requests")
+        notes.append(f"{names} {'rest' if thin[1:] else 'rests'} on {int(measured)} requests")
     for name in ("unfinished", "rejected"):
         if values[name] > 0:
             count = int(values[name])

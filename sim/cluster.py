@@ -10,6 +10,8 @@ import numpy.typing as npt
 from sim.client import Client
 from sim.clock import Clock, without_collector
 from sim.dispatch import Dispatch, deal
+from sim.engine.machine import Machine, Priced
+from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
 from sim.recording import BlockCount, Part, Recorder
 from sim.replica import Replica
@@ -23,13 +25,16 @@ from sim.tape import Scratch
 from workloads.requests import Requests
 from workloads.streams import stream
 
+MachineOf = Callable[[Scheduler], Machine]
+"""What computes the batches of a scheduler."""
+
 
 class Cluster:
     """Some replicas of a scenario, or all, that serve a workload until ``stop_s``.
 
     Where the router looks at nothing (or there is one replica only) and arrivals are known, every
     replica is dealt its own beforehand, and lives by itself. Otherwise each request is sent when
-    its time has come.
+    its time has come. Steps take as long as they cost, or as long as another ``machine`` takes.
     """
 
     def __init__(
@@ -39,7 +44,9 @@ class Cluster:
         numbers: SequenceOf[int],
         stop_s: float,
         scratch: Scratch | None,
+        machine: MachineOf | None = None,
     ) -> None:
+        self.machine = machine
         self.clock = Clock()
         self.scenario = scenario
         self.requests = requests
@@ -95,9 +102,12 @@ class Cluster:
         return self.recorder.part(blocks, end_s)
 
     def _replica(self, number: int) -> Replica:
-        dealt, outcomes = self.dealt, self.recorder.outcomes
+        dealt, outcomes, price = self.dealt, self.recorder.outcomes, self.pools[number].price
+        scheduler = self.schedulers[number]
+        machine = Priced(price.prices) if self.machine is None else self.machine(scheduler)
         return Replica(
-            number, self.clock, self.schedulers[number], self.pools[number].price,
+            number, self.clock, scheduler, machine,
+            price.idle_start_s if self.machine is None else 0.0,
             self.recorder.replicas[number],
             outcomes.finished if dealt else self.dispatch.finished,
             self._dealt_to(number), alone=dealt,

@@ -45,6 +45,8 @@ METRICS = {
         for name, meaning in LATENCIES.items()
         for statistic, words in STATISTICS.items()
     },
+    "offered_per_s": "requests that arrived in the window, per second",
+    "offered_output_tokens_per_s": "tokens that they asked for, per second",
     "request_throughput_per_s": "requests finished in the window, per second",
     "output_tokens_per_s": "tokens generated in the window, per second",
     "total_tokens_per_s": "the same plus the prompt tokens of requests whose first token was in it",
@@ -202,10 +204,14 @@ def _rates(
         int(window.holds(np.asarray(result.resumed_end_s[row : row + STEPS])).sum())
         for row in range(0, len(result.resumed_end_s), STEPS)
     )
+    came = window.holds(result.requests["arrival_s"])
+    asked = int(result.requests["output_tokens"][came].sum(dtype=np.int64))
     prompts = int(result.requests["prompt_tokens"][begun].sum(dtype=np.int64))
     decoded = sum(each.decoded_tokens for each in totals)
     generated = decoded + int(begun.sum()) + resumed
     return {
+        "offered_per_s": ratio(int(came.sum()), window.length_s),
+        "offered_output_tokens_per_s": ratio(asked, window.length_s),
         "request_throughput_per_s": ratio(int(finished.sum()), window.length_s),
         "output_tokens_per_s": ratio(generated, window.length_s),
         "total_tokens_per_s": ratio(generated + prompts, window.length_s),

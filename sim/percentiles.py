@@ -16,7 +16,6 @@ PERCENTS = (50, 90, 95, 99)
 FEW = 1 << 20
 """So many values of a weighted sample are sorted at most."""
 _DIGIT_BITS = 16
-_DIGITS = 1 << _DIGIT_BITS
 
 SUPPORT = 10
 """A percentile is supported when at least this many samples are expected beyond it."""
@@ -97,29 +96,31 @@ class _Counts:
 
 def _first_digit(sample: Sample, shift: int) -> tuple[float, _Counts]:
     """The sum of a sample, each value times its weight, and its counts by the first digit."""
-    amount, weight, rows = 0.0, np.zeros(_DIGITS), np.zeros(_DIGITS, dtype=np.int64)
+    digits = 1 << _DIGIT_BITS
+    amount, weight, rows = 0.0, np.zeros(digits), np.zeros(digits, dtype=np.int64)
     for values, weights in sample():
         present = weights > 0
         if not present.all():
             values, weights = values[present], weights[present]
         amount += float((values * weights).sum())
         digit = _leading_bits(values, shift).astype(np.int64)
-        weight += np.bincount(digit, weights, _DIGITS)
-        rows += np.bincount(digit, minlength=_DIGITS)
+        weight += np.bincount(digit, weights, digits)
+        rows += np.bincount(digit, minlength=digits)
     return amount, _Counts(np.cumsum(weight).astype(np.int64), rows)
 
 
 def _next_digit(sample: Sample, shift: int, begins: set[int]) -> dict[int, _Counts]:
     """Counts by the next digit of what begins with each of some bits."""
-    sums = {begin: (np.zeros(_DIGITS), np.zeros(_DIGITS, dtype=np.int64)) for begin in begins}
+    digits = 1 << _DIGIT_BITS
+    sums = {begin: (np.zeros(digits), np.zeros(digits, dtype=np.int64)) for begin in begins}
     for values, weights in sample():
         bits = _leading_bits(values, shift)
         for begin, (weight, rows) in sums.items():
             digit = bits - np.uint64(begin << _DIGIT_BITS)  # of the others it is too large
-            inside = digit < _DIGITS
+            inside = digit < digits
             places = digit[inside].astype(np.int64)
-            weight += np.bincount(places, weights[inside], _DIGITS)
-            rows += np.bincount(places, minlength=_DIGITS)
+            weight += np.bincount(places, weights[inside], digits)
+            rows += np.bincount(places, minlength=digits)
     return {
         begin: _Counts(np.cumsum(weight).astype(np.int64), rows)
         for begin, (weight, rows) in sums.items()

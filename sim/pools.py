@@ -1,7 +1,9 @@
 """Pools: replicas of one group of GPUs with the same settings, as a study says and ready to run."""
 
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from itertools import accumulate
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import (
     BaseModel,
@@ -130,6 +132,20 @@ class Pool:
             self.tensor_parallel_size, self.gpu_usd_per_hour, self.spec, self.gpu, self.engine,
             self.calibration, self.ledger,
         )  # fmt: skip
+
+
+class Counted(Protocol):
+    """What has a number of replicas."""
+
+    @property
+    def replicas(self) -> int:
+        """How many."""
+
+
+def numbers_of(pools: SequenceOf[Counted]) -> tuple[range, ...]:
+    """Return the numbers of each pool's replicas: from 0, one pool after the other."""
+    ends = list(accumulate((pool.replicas for pool in pools), initial=0))
+    return tuple(map(range, ends, ends[1:]))
 
 
 def build_pool(

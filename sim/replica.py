@@ -6,10 +6,10 @@ from math import inf
 
 from simpy.events import Event
 
-from hardware.step_cost import StepCost
 from sim.clock import NORMAL, Clock
 from sim.engine.journal import Journal
 from sim.engine.loop import Loop
+from sim.engine.machine import Machine
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
 
@@ -29,7 +29,8 @@ class Replica:
         number: int,
         clock: Clock,
         scheduler: Scheduler,
-        price: StepCost,
+        machine: Machine,
+        idle_start_s: float,
         journal: Journal,
         on_finish: OnFinish,
         arrivals: Iterator[Sequence],
@@ -42,7 +43,7 @@ class Replica:
         self.journal = journal
         due = [] if alone else clock.due
         self.loop = Loop(
-            number, scheduler, price.prices, price.idle_start_s, journal, arrivals, due, on_finish
+            number, scheduler, machine, idle_start_s, journal, arrivals, due, on_finish
         )
         self._wake: Event | None = None  # what is waited for while asleep
         self._wake_s = 0.0

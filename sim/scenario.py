@@ -1,7 +1,6 @@
 """A scenario: everything that is needed to simulate once, resolved and checked."""
 
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from typing import Annotated, Any, Self, TypeVar
 
 import numpy as np
@@ -29,6 +28,7 @@ from sim.pools import (
     ReplicaCount,
     TensorParallelSize,
     build_pool,
+    numbers_of,
 )
 from sim.routers.consequences import Routing, routing
 from sim.routers.registry import RouterName
@@ -185,8 +185,7 @@ class Scenario:
     @property
     def numbers(self) -> tuple[range, ...]:
         """Of each pool its replicas."""
-        ends = list(accumulate((pool.replicas for pool in self.pools), initial=0))
-        return tuple(map(range, ends, ends[1:]))
+        return numbers_of(self.pools)
 
     @property
     def kinds(self) -> tuple[Kind, ...]:

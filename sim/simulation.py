@@ -3,7 +3,7 @@
 from collections.abc import Sequence as SequenceOf
 from math import inf
 
-from sim.cluster import Cluster
+from sim.cluster import Cluster, MachineOf
 from sim.recording import Part, result_of
 from sim.result import Result
 from sim.scenario import Scenario
@@ -12,16 +12,21 @@ from workloads.requests import Requests
 
 
 def simulate(
-    scenario: Scenario, requests: Requests, stop_s: float = inf, scratch: Scratch | None = None
+    scenario: Scenario,
+    requests: Requests,
+    stop_s: float = inf,
+    scratch: Scratch | None = None,
+    machine: MachineOf | None = None,
 ) -> Result:
     """Simulate until every request has ended, or until ``stop_s``.
 
     Requests that cannot ever fit (longer than ``max_model_len``, or than the KV cache) are rejected
     when they arrive. Those unfinished at ``stop_s`` are in the result, with status 0. The steps of
     a long run go to ``scratch``, by default a file in the system's folder for temporary files.
+    With ``machine`` batches are computed by what it returns for a scheduler, in place of prices.
     """
     everything = range(scenario.replicas)
-    part = simulate_part(scenario, requests, everything, stop_s, scratch)
+    part = simulate_part(scenario, requests, everything, stop_s, scratch, machine)
     return whole(scenario, requests, [part], stop_s)
 
 
@@ -36,6 +41,7 @@ def simulate_part(
     numbers: SequenceOf[int],
     stop_s: float = inf,
     scratch: Scratch | None = None,
+    machine: MachineOf | None = None,
 ) -> Part:
     """Simulate some replicas of a scenario: all, or any of one that ``can_be_split``.
 
@@ -47,7 +53,7 @@ def simulate_part(
             f"replicas = {list(numbers)} of {scenario.replicas} depend on the others, "
             "expected all, or open arrivals and a router that looks at nothing"
         )
-    cluster = Cluster(scenario, requests, numbers, stop_s, scratch)
+    cluster = Cluster(scenario, requests, numbers, stop_s, scratch, machine)
     cluster.run()
     return cluster.part()
 

@@ -17,7 +17,7 @@ from workloads.requests import Floats, Ints
 from workloads.traces import TraceError, read_length_column, read_lengths, told_of_lengths
 from workloads.traces.errors import printable
 
-_MOST_TOKENS = 10**9  # as a count may be in a study
+MOST_TOKENS = 10**9  # as a count may be in a study
 
 
 class Constant(Config):
@@ -81,7 +81,7 @@ class _Clipped(Config):
         return self
 
     def _clipped(self, values: Floats) -> Ints:
-        return np.clip(values, self.min, self.max or _MOST_TOKENS).astype(np.int64)
+        return np.clip(values, self.min, self.max or MOST_TOKENS).astype(np.int64)
 
 
 class LogNormal(_Clipped):

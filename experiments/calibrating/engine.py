@@ -1,24 +1,24 @@
-"""A real engine: the simulation's own scheduler, driving the torch decoder on the wall clock.
+"""A real engine: the simulation itself, its batches computed by the torch decoder.
 
-The simulator asks a scheduler for a batch and waits the priced time; this engine asks the same
-scheduler and computes the batch. So simulated against measured compares prices, and nothing else.
+Where the simulator waits the priced time, this engine computes the batch and looks at the clock on
+the wall. So simulated against measured compares prices, and nothing else.
 """
 
 import heapq
 import time
+from array import array
 from collections.abc import Container
-from math import inf
+from dataclasses import replace
 
 import torch
 
 from model.decoder import Decoder
+from sim.engine.machine import Machine
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch, Sequence
-from sim.pools import Pool
-from sim.recording import BlockCount, Recorder
-from sim.result import FINISHED, REJECTED, Result
-from sim.scenario import Scenario
-from sim.schedulers import make_scheduler
+from sim.result import Result
+from sim.scenario import NO_API, Scenario
+from sim.simulation import simulate
 from workloads.requests import Requests
 
 _NAP_S = 0.05
@@ -56,6 +56,8 @@ class Executor:
         gone = [each for each in self._slots if each not in running]
         for sequence in gone:
             heapq.heappush(self._free, self._slots.pop(sequence))
+            if not sequence.waits:  # it has ended
+                del self._tokens[sequence], self._past[sequence]
         if gone and self.decoder.kernel != "varlen":
             self._close_gaps()
 
@@ -67,11 +69,6 @@ class Executor:
             target = heapq.heappushpop(free, slots[sequence])
             self.cache.move(slots[sequence], target, self._past.get(sequence, 0))
             slots[sequence] = target
-
-    def forget(self, sequence: Sequence) -> None:
-        """Drop the tokens of a sequence that has ended."""
-        self._tokens.pop(sequence, None)
-        self._past.pop(sequence, None)
 
     def compute(self, batch: Batch, decodes: list[Sequence], padding: list[Sequence]) -> None:
         """Run one step and wait for its tokens."""
@@ -145,80 +142,33 @@ def serve(decoder: Decoder, scenario: Scenario, requests: Requests, seed: int = 
             f"replicas = {served.replicas}, tensor_parallel_size = "
             f"{served.tensor_parallel_size}: the real engine runs one replica on one device"
         )
-    return _Server(decoder, served, requests, seed).run()
+    longest, seats = served.max_model_len, served.engine.max_num_seqs
+
+    def machine(scheduler: Scheduler) -> Decoding:
+        return Decoding(scheduler, Executor(decoder, seats, longest, seed))
+
+    return simulate(replace(scenario, api=NO_API), requests, machine=machine)
 
 
-class _Server:
-    def __init__(self, decoder: Decoder, served: Pool, requests: Requests, seed: int) -> None:
-        self.scheduler = make_scheduler(served)
-        self.longest = served.max_model_len
-        self.executor = Executor(decoder, served.engine.max_num_seqs, self.longest, seed)
-        self.requests = requests
-        self.recorder = Recorder(requests, 1, decoder.spec.sliding_window)
-        self.closed = requests.users is not None
-        self.to_come: list[tuple[float, int]] = []
-        self.issued = 0
-        if self.closed:
-            for _ in range(min(requests.users or 0, len(requests))):
-                self._think(0.0)
-        else:
-            self.to_come = list(zip(requests.arrival_s.tolist(), range(len(requests)), strict=True))
-        heapq.heapify(self.to_come)
+class Decoding(Machine):
+    """Computes every batch with the decoder; steps end when the clock on the wall says so."""
 
-    def run(self) -> Result:
-        """Serve until everybody has an answer."""
-        scheduler, journal = self.scheduler, self.recorder.replicas[0]
-        origin_s = time.perf_counter()
-        now_s = 0.0
-        while True:
-            self._arrivals(now_s)
-            batch = scheduler.next_batch(now_s)
-            if batch is None:
-                next_s = min(self.to_come[0][0] if self.to_come else inf, scheduler.wake_s)
-                if next_s == inf:
-                    break
-                _wait_until(origin_s + next_s)
-                now_s = max(time.perf_counter() - origin_s, next_s)
-                continue
-            journal.begin(batch, now_s)
-            run_step(scheduler, self.executor, batch)
-            end_s = time.perf_counter() - origin_s
-            journal.step_end_s.append(end_s)
-            self._ended(journal.end(batch, scheduler, now_s, end_s), end_s)
-            now_s = end_s
-        pool = scheduler.pool
-        return self.recorder.result([BlockCount(pool.num_blocks, pool.held)], now_s)
+    def __init__(self, scheduler: Scheduler, executor: Executor) -> None:
+        self.scheduler, self.executor = scheduler, executor
+        self.origin_s: float | None = None
+        """What the clock on the wall says at time 0; the first batch starts at once."""
 
-    def _ended(self, finished: list[Sequence], now_s: float) -> None:
-        for sequence in finished:
-            self.recorder.outcomes.ended(sequence, 0, FINISHED, now_s)
-            if self.closed:
-                self._think(now_s)
-            if sequence not in self.scheduler.running:
-                self.executor.forget(sequence)
-
-    def _arrivals(self, now_s: float) -> None:
-        requests = self.requests
-        while self.to_come and self.to_come[0][0] <= now_s:
-            arrival_s, row = heapq.heappop(self.to_come)
-            prompt, output = int(requests.prompt_tokens[row]), int(requests.output_tokens[row])
-            sequence = Sequence(row, arrival_s, prompt, output, int(requests.priority[row]))
-            if self.closed:
-                self.recorder.arrived(row, arrival_s)
-            if prompt + output > self.longest or not self.scheduler.fits(prompt, output):
-                self.recorder.outcomes.ended(sequence, -1, REJECTED, -1.0)
-                if self.closed:
-                    self._think(arrival_s)
-                continue
-            self.scheduler.admit(sequence)
-
-    def _think(self, now_s: float) -> None:
-        row = self.issued
-        if row < len(self.requests):
-            self.issued += 1
-            think_s = self.requests.think_s
-            assert think_s is not None
-            heapq.heappush(self.to_come, (now_s + float(think_s[row]), row))
+    def compute(
+        self, batch: Batch, start_s: float, until_s: float, ends_s: "array[float]"
+    ) -> float:
+        """See ``Machine``: one step, not before its time has come."""
+        if self.origin_s is None:
+            self.origin_s = time.perf_counter() - start_s
+        _wait_until(self.origin_s + start_s)
+        run_step(self.scheduler, self.executor, batch)
+        end_s = time.perf_counter() - self.origin_s
+        ends_s.append(end_s)
+        return end_s
 
 
 def _wait_until(time_s: float) -> None:

@@ -18,6 +18,7 @@ from experiments.calibrating.kv_cache_latency import KvCacheStudy
 from experiments.cli.command import Parser, called, fail, run_command
 from experiments.cli.study_schema import WRITTEN_BY, schema_text
 from experiments.reporting.stats import WITHOUT_INTERVAL
+from experiments.running.pieces import MARKS
 from experiments.running.record import is_file
 from experiments.study.bundled import bundled_studies
 from experiments.study.described import described_schema
@@ -113,11 +114,18 @@ def metrics_page() -> str:
         "Times are in seconds and shares are within 0 to 1, in every file. Only the terminal and "
         "the report show milliseconds and percent.",
         "## summary.csv",
-        "One row per point: `point` (from 1), the swept keys, `seeds`, then the mean of every "
-        "metric over the seeds. A metric is followed by `<metric>_lo` and `<metric>_hi`, the ends "
-        "of the 95% interval of that mean: Wilson's for shares (within 0 to 1), symmetric on a log "
-        "scale for all others (above 0), each with Student's t. Both are empty when there is no "
-        "interval (one seed, equal values but for `slo_attainment`, or one that is not finite). "
+        "One row per point: `point` (from 1), the swept keys, `seeds`, then every metric. "
+        "Percentiles are those of all measured requests of all seeds together, everything else is "
+        "a mean over seeds; rates of steady traffic that a point can hold are corrected for the "
+        "luck of its arrivals. A metric is followed by `<metric>_lo` and `<metric>_hi`, the ends "
+        "of its 95% interval: Wilson's for shares (within 0 to 1), symmetric on a log scale for "
+        "all others (above 0), each with Student's t over seeds. Both are empty when there is no "
+        "interval (equal values but for `slo_attainment`, one that is not finite, a percentile "
+        "that rests on fewer than 10 independent requests of the tail, one seed of everything but "
+        "percentiles). `capacity_per_s` is what a short overload run shows that the point can "
+        "serve, `load` the rate over it, `design_effect` how much the variance of TTFT's tail "
+        "exceeds that of independent requests at that load (all empty for traces, days, users and "
+        "points that are saturated): see [statistics.md](statistics.md). "
         "No interval belongs to "
         f"{', '.join(f'`{name}`' for name in WITHOUT_INTERVAL)}. The last column, `notes`, holds "
         "what a reader must know of the point.",
@@ -152,7 +160,8 @@ def metrics_page() -> str:
             [
                 ("`point`", "point of the sweep, from 1"),
                 ("`seed`", "seed of the run"),
-                *((f"`{name}`", text) for name, text in REQUEST_COLUMNS.items()),
+                ("swept keys", "their values at the point, a column each"),
+                *((f"`{name}`", text) for name, text in (REQUEST_COLUMNS | MARKS).items()),
             ],
         ),
         "## Segments",

@@ -18,7 +18,9 @@ samples each, +-0.2; ``log`` is ``positive_ends``, ``t`` is ``real_ends``)::
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from experiments.reporting.student import t_quantile
 
 Ends = tuple[float, float]
 EndsOf = Callable[[float, float, float], Ends]
@@ -62,6 +64,31 @@ def positive_ends(mean: float, error: float, quantile: float) -> Ends:
     span = quantile * error / mean
     upper = mean * math.exp(span) if span < 700 else math.inf
     return mean * math.exp(-span), upper
+
+
+def sectioned_ends(value: float, sections: Sequence[float], confidence: float) -> Ends:
+    """Ends for a percentile of all requests together, from those of independent parts of them.
+
+    value exp(-+ t sqrt(sum of ln(section / value)^2 / (sections - 1) / sections)): sectioning
+    (Asmussen and Glynn, "Stochastic Simulation", 2007, section III.5a), which takes the spread
+    about the pooled value and so counts its bias, on a log scale. Unlike the mean of the parts'
+    percentiles, which is that of a short run, the pooled value is right as soon as all parts
+    together are long enough: docs/statistics.md has the measured coverage of both.
+
+    Args:
+        value: of all together.
+        sections: of each part (a seed), in the same unit.
+        confidence: probability that the interval is to hold the true value.
+
+    None where a value is not positive and finite, or nothing varies.
+    """
+    positive = all(0 < each < math.inf for each in (value, *sections))
+    count = len(sections)
+    if count < 2 or not positive or math.isclose(min(sections), max(sections)):
+        return NONE
+    squares = math.fsum(math.log(each / value) ** 2 for each in sections)
+    error = math.sqrt(squares / (count - 1) / count)
+    return positive_ends(value, value * error, t_quantile((1 + confidence) / 2, count - 1))
 
 
 def share_ends(mean: float, error: float, quantile: float, trials: float = math.inf) -> Ends:

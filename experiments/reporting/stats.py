@@ -1,16 +1,20 @@
-"""From runs to points: means over seeds, 95% intervals, and differences paired by seed.
+"""From runs to points: estimates over seeds, 95% intervals, and differences paired by seed.
 
-Runs of one point with different seeds are independent, so the error of a mean over seeds follows
-from their spread, with Student's t; this holds for the mean of a percentile as well as for the mean
-of a throughput (the independent replications of Law, "Simulation Modeling and Analysis", 5th ed.,
-section 9.5.2). From that error ``intervals`` makes ends that the figure can have.
+Runs of one point with different seeds are independent (the replications of Law, "Simulation
+Modeling and Analysis", 5th ed., section 9.5.2):
+
+- a percentile is that of all their requests together, with an interval from the spread of the
+  seeds' own about it (``intervals.sectioned_ends``), shown where enough of the tail is independent
+  (``support``);
+- a share has Wilson's interval with as many trials as its spread over seeds is worth;
+- means and rates have Student's t over seeds. What is served below saturation is what came, so the
+  luck of the arrivals is subtracted from rates (a control variate with coefficient 1).
+
 Runs of different points with the same seed share their random numbers, so their differences are
 known better than either of them: ``paired_difference``.
 
 Where every seed is run with several drawn calibrations (column ``draw``), an interval holds the
-uncertainty of prices as well: ``crossed_interval``.
-
-Sums are exactly rounded (``math.fsum``), so that results do not depend on the order of the runs.
+uncertainty of prices as well: ``means.crossed_interval``.
 """
 
 import math
@@ -20,26 +24,23 @@ from functools import partial
 from numbers import Real
 from typing import TYPE_CHECKING
 
+from experiments.reporting.basis import Basis
 from experiments.reporting.intervals import (
     NONE,
-    NORMAL_QUANTILE,
     EndsOf,
     positive_ends,
     real_ends,
+    sectioned_ends,
     share_ends,
 )
-from experiments.reporting.student import t_quantile
+from experiments.reporting.means import CONFIDENCE, crossed_interval, mean_interval
+from experiments.reporting.support import THIN, effective, support_notes
 from sim.caveats import caveats
 from sim.hardware_use import COVERAGE
 from sim.metrics import METRICS, POOL_SHARES
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-    from hardware.calibration import Calibration
-
-CONFIDENCE = 0.95
-"""Probability that an interval holds the mean that infinitely many seeds would have."""
 
 WITHOUT_INTERVAL = (
     "requests", "measured_requests", "saturated", "step_tokens_max", "step_decodes_max",
@@ -56,27 +57,41 @@ SHARES = (
 TRIALS = {"slo_attainment": "measured_requests"}
 """Shares of things that are counted, and the metric that counts them."""
 
+CONTROLLED = {
+    "request_throughput_per_s": "request_throughput_per_s",
+    "goodput_per_s": "request_throughput_per_s",
+    "output_tokens_per_s": "output_tokens_per_s",
+    "usd_per_million_output_tokens": "output_tokens_per_s",
+}
+"""Rates that arrivals decide below saturation, and which of ``Basis.offered`` is theirs."""
+
 PART_OF = {"goodput_per_s": "request_throughput_per_s"}
 """Metrics that another one bounds in every run, and so at the upper end of the interval."""
+
+
+QUEUEING = ("ttft", "queue", "e2e")
+"""Latencies that have no steady state at capacity."""
+NAMED = {"ttft": "TTFT", "tpot": "TPOT"}
+"""Latencies whose percentiles notes speak of."""
+BATCHES_NOTE = "one run in 10 pieces: intervals of percentiles are too narrow near saturation"
 
 
 def summarise_points(
     runs: "DataFrame",
     keys: Sequence[str],
     metrics: Sequence[str] | None = None,
-    calibrations: "Sequence[Calibration | None] | None" = None,
+    bases: Sequence[Basis] | None = None,
 ) -> "DataFrame":
-    """One row per point: its ``keys``, the number of ``seeds``, and each metric's mean over them.
+    """One row per point: its ``keys``, the number of ``seeds``, and each metric's estimate.
 
     ``runs`` has one row per (point, seed) with the columns ``keys``, ``seed`` and metrics (by
     default those of ``sim.metrics.METRICS`` that it has, in that order). A metric is followed by
-    ``<metric>_lo`` and ``<metric>_hi``, both NaN when there is no interval (``mean_interval``):
-    Wilson's for ``SHARES``, positive ends for other metrics, symmetric ones for columns that are
-    no metrics.
-    With a column ``draw`` there is one row per (point, draw, seed), the result has the number of
-    ``draws``, and intervals are ``crossed_interval``'s. The last column, ``notes``, holds the
-    caveats of the worst run, with those about ``calibrations`` (one per point, or None). Points
-    keep the order of their first run.
+    ``<metric>_lo`` and ``<metric>_hi``, both NaN when there is no interval. ``bases`` holds what is
+    known of each point beside its runs: with it come pooled percentiles, controlled rates and the
+    columns ``capacity_per_s``, ``load`` and ``design_effect``; without, percentiles are means of
+    the seeds' own. With a column ``draw`` there is one row per (point, draw, seed), the result has
+    the number of ``draws``, and intervals are ``crossed_interval``'s. The last column, ``notes``,
+    holds the caveats of the worst run. Points keep the order of their first run.
 
     Raises:
         ValueError: a key or metric is not a column, a point has one seed twice (in one draw), or
@@ -89,108 +104,104 @@ def summarise_points(
     rows = []
     for number, group in enumerate(_points(runs, keys).values()):
         row: dict[str, object] = {key: group[key].iloc[0] for key in keys}
+        basis = Basis() if bases is None else bases[number]
         if "draw" in group:
             row["draws"] = group["draw"].nunique()
         row["seeds"] = group["seed"].nunique()
+        if bases is not None:
+            row |= _load_columns(basis)
+        if basis.load is not None and "measured_requests" in group:
+            row["measured_requests"] = mean_interval(group["measured_requests"])[0]
         for name in names:
-            mean, low, high = _interval(group, name)
-            if PART_OF.get(name) in group:
-                high = min(high, _interval(group, PART_OF[name])[2])
-            row[name] = mean
+            estimate = _estimate(group, name, basis, row)
+            row[name] = estimate[0]
             if name not in WITHOUT_INTERVAL:
-                row[f"{name}_lo"], row[f"{name}_hi"] = low, high
-        about = calibrations[number] if calibrations is not None else None
-        row["notes"] = "; ".join(_caveats(group, about))
+                row[f"{name}_lo"], row[f"{name}_hi"] = estimate[1:]
+        row["notes"] = "; ".join(_notes(group, row, basis))
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows)[_order(rows[0], names)] if rows else pd.DataFrame(rows)
 
 
-def mean_interval(
-    values: Iterable[float], confidence: float = CONFIDENCE, ends: EndsOf = real_ends
+def _order(row: Mapping[str, object], names: Sequence[str]) -> list[str]:
+    """Columns in their order: those of metrics as in ``names``, the notes last."""
+    known = {name: [each for each in (name, f"{name}_lo", f"{name}_hi") if each in row]
+             for name in names}  # fmt: skip
+    inside = {each for group in known.values() for each in group} | {"notes"}
+    first = [each for each in row if each not in inside]
+    return [*first, *(each for name in names for each in known[name]), "notes"]
+
+
+def _load_columns(basis: Basis) -> dict[str, float]:
+    load = basis.load
+    if load is None:
+        return dict.fromkeys(("capacity_per_s", "load", "design_effect"), math.nan)
+    return {
+        "capacity_per_s": load.capacity_per_s, "load": load.share, "design_effect": load.effect
+    }  # fmt: skip
+
+
+def _estimate(
+    group: "DataFrame", name: str, basis: Basis, row: Mapping[str, object]
 ) -> tuple[float, float, float]:
-    """Mean of independent ``values``, and the ends of its interval, in their unit.
-
-    ``ends`` makes them from the mean, its standard error and a quantile of Student's t: see
-    ``intervals``. They are NaN when they would claim what is not known: of one value,
-    of values that are not finite, and, unless trials were counted, of equal values (to 9 digits),
-    in which the seeds left no trace. One NaN makes the mean NaN.
-
-    Raises:
-        ValueError: there is no value.
-    """
-    sample = [float(value) for value in values]
-    count = len(sample)
-    if not count:
-        raise ValueError("values is empty, expected at least one")
-    mean = math.fsum(sample) / count
-    if count < 2 or not math.isfinite(mean):
-        return mean, *NONE
-    alike = math.isclose(min(sample), max(sample))
-    error = 0.0 if alike else math.sqrt(_variance(sample, mean) / count)
-    return mean, *_ends(mean, error, count - 1, confidence, ends)
+    """Estimate of one metric of one point, and the ends of its interval."""
+    if basis.pool is not None and name in basis.pool.values:
+        return _percentile(group, name, basis, row)
+    group = _controlled(group, name, basis)
+    mean, low, high = _interval(group, name)
+    if PART_OF.get(name) in group:
+        whole = _controlled(group, PART_OF[name], basis)
+        high = min(high, max(mean, _interval(whole, PART_OF[name])[2]))
+    return mean, low, high
 
 
-def crossed_interval(
-    values: Sequence[Sequence[float]],
-    confidence: float = CONFIDENCE,
-    ends: EndsOf = real_ends,
+def _percentile(
+    group: "DataFrame", name: str, basis: Basis, row: Mapping[str, object]
 ) -> tuple[float, float, float]:
-    """Mean of ``values[draw][seed]`` and the ends of an interval for the true value.
-
-    Every draw of the prices is run with the same seeds. More seeds average the traffic's
-    randomness out; more draws do not average the prices' error out, since the true prices are
-    one draw more, which nobody has seen. So the variance of (true value - mean) is that of a
-    prediction over draws and that of an estimate over seeds:
-
-        (1 + 1 / draws) * variance of the draws' means + variance of the seeds' means / seeds
-
-    with Satterthwaite's degrees of freedom (Biometrics Bulletin 2(6), 1946) for Student's t. The
-    draws' means share their seeds, so what a seed does to all draws is counted once. What a draw
-    and a seed do only together is counted in both terms: the interval is a little too wide, not
-    too narrow. With one seed the interval is that of the prices only; with one draw there is none,
-    as in the other cases of ``mean_interval``.
-
-    Raises:
-        ValueError: there is no value, or draws have different numbers of seeds.
-    """
-    table = [[float(value) for value in row] for row in values]
-    draws, seeds = len(table), len(table[0]) if table else 0
-    if not seeds or any(len(row) != seeds for row in table):
-        raise ValueError(
-            f"values has rows of {[len(row) for row in table]}, expected at least one draw, each "
-            "with the same seeds"
-        )
-    every = [value for row in table for value in row]
-    mean = math.fsum(every) / len(every)
-    if draws < 2 or not math.isfinite(mean):
-        return mean, *NONE
-    alike = math.isclose(min(every), max(every))
-    of_draws = [math.fsum(row) / seeds for row in table]
-    of_seeds = [math.fsum(column) / draws for column in zip(*table, strict=True)]
-    prices = 0.0 if alike else _variance(of_draws, mean) * (1 + 1 / draws)
-    traffic = _variance(of_seeds, mean) / seeds if seeds > 1 and not alike else 0.0
-    total = prices + traffic
-    freedom = 1.0
-    if total:
-        freedom = total**2 / (prices**2 / (draws - 1) + traffic**2 / max(1, seeds - 1))
-    return mean, *_ends(mean, math.sqrt(total), freedom, confidence, ends)
+    """The percentile of all requests; an interval where enough of them are independent."""
+    assert basis.pool is not None
+    value = basis.pool.values[name]
+    too_near = basis.load is not None and basis.load.too_near
+    if effective(row, name) < THIN or (too_near and name.startswith(QUEUEING)):
+        return value, *NONE
+    if "draw" in group:
+        logarithms = group[[*_pair(group)]].assign(**{name: _logarithms(group[name])})
+        _, low, high = _interval(logarithms, name, real_ends)
+        half = (high - low) / 2
+        return (value, *NONE) if math.isnan(half) else (
+            value, value * math.exp(-half), value * math.exp(half)
+        )  # fmt: skip
+    parts = group[name].tolist()
+    parts = parts if len(parts) > 1 else basis.pool.batches.get(name, [])
+    return value, *sectioned_ends(value, parts, CONFIDENCE)
 
 
-def _ends(
-    mean: float, error: float, freedom: float, confidence: float, ends: EndsOf
-) -> tuple[float, float]:
-    """Ends from an error with so many degrees of freedom; an error of 0 was not estimated."""
-    quantile = t_quantile((1 + confidence) / 2, freedom) if error else NORMAL_QUANTILE
-    return ends(mean, error, quantile)
+def _logarithms(values: Iterable[float]) -> list[float]:
+    return [math.log(value) if 0 < value < math.inf else math.nan for value in values]
 
 
-def _variance(sample: Sequence[float], mean: float) -> float:
-    return math.fsum((value - mean) ** 2 for value in sample) / (len(sample) - 1)
+def _controlled(group: "DataFrame", name: str, basis: Basis) -> "DataFrame":
+    """Runs with a rate less the luck of its arrivals, where these decide what is served."""
+    load = basis.load
+    source = CONTROLLED.get(name, "")
+    if load is None or load.too_near or source not in basis.offered:
+        return group
+    control, expected = basis.offered[source]
+    if control not in group or name not in group:
+        return group
+    luck = group[control] - expected
+    if name == "usd_per_million_output_tokens":
+        tokens = group["output_tokens_per_s"]
+        return group.assign(**{name: group[name] * tokens / (tokens - luck)})
+    if name == "goodput_per_s":
+        luck = luck * float(group["slo_attainment"].mean())
+    return group.assign(**{name: group[name] - luck})
 
 
-def _interval(runs: "DataFrame", metric: str) -> tuple[float, float, float]:
+def _interval(
+    runs: "DataFrame", metric: str, ends: EndsOf | None = None
+) -> tuple[float, float, float]:
     """Interval of one point: over seeds, or over draws and seeds where there are draws."""
-    ends = _ends_of(runs, metric)
+    ends = ends or _ends_of(runs, metric)
     if "draw" not in runs:
         return mean_interval(runs[metric], ends=ends)
     table: dict[object, dict[object, float]] = {}
@@ -286,15 +297,20 @@ def _identity(values: Iterable[object]) -> tuple[str, ...]:
     )
 
 
-def _caveats(group: "DataFrame", calibration: "Calibration | None") -> list[str]:
+def _notes(group: "DataFrame", row: Mapping[str, object], basis: Basis) -> list[str]:
     """Caveats of the worst run; none when the runs do not have the columns that they rest on."""
     lost = ("saturated", "unfinished", "rejected", "timed_out")
     if not {*lost, "measured_requests"} <= set(group):
         return []
     worst = {name: float(group[name].max()) for name in lost}
     worst |= {name: float(group[name].max()) for name in COVERAGE if name in group}
-    worst["measured_requests"] = float(group["measured_requests"].min())
-    return caveats(worst, calibration)
+    if basis.load is None:
+        requests = group["measured_requests"]
+        pooled = float(requests.sum()) / (group["draw"].nunique() if "draw" in group else 1)
+        worst["measured_requests"] = float(requests.min()) if basis.pool is None else pooled
+    notes = [*caveats(worst, basis.calibration), *support_notes(row, NAMED)]
+    alone = basis.pool is not None and basis.pool.batches and len(group) == 1
+    return [*notes, BATCHES_NOTE] if alone else notes
 
 
 def _require(runs: "DataFrame", columns: Iterable[str]) -> None:

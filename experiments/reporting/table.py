@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from experiments.reporting.notes import point_notes
 from experiments.reporting.quantities import DASH, half_length
 from experiments.reporting.settings_text import setting_lines
+from experiments.reporting.support import FIRM, THIN, effective
 from experiments.reporting.terminal import PIPED_WIDTH
-from experiments.reporting.words import calibration_notes, ceiling_lines, ledger_lines, points_text
+from experiments.reporting.words import calibration_notes, ceiling_lines, ledger_lines
 from experiments.study.errors import show
 from experiments.study.points import Plan
-from sim.caveats import EXTRAPOLATED
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -58,11 +59,6 @@ LEFT_OUT_FIRST = (
     "usd_per_million_output_tokens", "request_throughput_per_s", "tpot_p50_s", "ttft_p50_s",
 )  # fmt: skip
 """Metrics that a narrow terminal does without, one after the other."""
-
-SATURATED_NOTE = (
-    "saturated: the queue grows for as long as requests come, so TTFT and E2E only tell how long "
-    "the run was; they are not shown here, summary.csv has them"
-)
 
 
 def print_ceilings(plan: Plan, to: "Console") -> None:
@@ -122,7 +118,7 @@ def print_summary(plan: Plan, summary: "DataFrame", to: "Console") -> None:
         table = _table(plan, rows, columns, marked)
     to.print(_title(plan))
     to.print(table)
-    notes = _notes(plan, rows, marked)
+    notes = point_notes(plan, rows, marked)
     if left_out:
         notes.append(f"{left_out} columns have no room here, summary.csv has them")
     for note in notes:
@@ -152,7 +148,7 @@ def _title(plan: Plan) -> str:
     seeds = max(len(point.seeds) for point in plan.points)
     repeats = "one seed"
     if seeds > 1:
-        repeats = f"{seeds} seeds, ± or (low{DASH}high) is the 95% interval of their mean"
+        repeats = f"{seeds} seeds, ± or (low{DASH}high) is the 95% interval"
     if draws := plan.study.calibration_draws:
         number = f"{seeds} seeds" if seeds > 1 else "one seed"
         repeats = (
@@ -184,12 +180,17 @@ def is_known(rows: Sequence[Mapping[str, Any]], metric: str) -> bool:
 
 
 def cell(row: Mapping[str, Any], column: Column) -> str:
-    """Write the mean, with ``±half`` if its interval is nearly symmetric, else with its ends."""
-    if column.steady and row["saturated"] > 0:
+    """Write an estimate, with ``±half`` if its interval is nearly symmetric, else with its ends.
+
+    A percentile that rests on few independent requests is marked ``~``, on too few left out.
+    """
+    rests_on = effective(row, column.metric)
+    if (column.steady and row["saturated"] > 0) or rests_on < THIN:
         return "-"
+    about = "~" if rests_on < FIRM else ""
     ends = (row[column.metric], *(row.get(f"{column.metric}_{end}", math.nan) for end in _ENDS))
     mean, low, high = (value * column.factor for value in ends)
-    text = _number(mean, column.digits)
+    text = about + _number(mean, column.digits)
     if not column.interval or math.isnan(high):
         return text
     half = half_length(mean, low, high)
@@ -202,33 +203,3 @@ def _number(value: float, digits: int) -> str:
     if math.isnan(value):
         return "-"
     return f"{value:,.{digits}f}" if math.isfinite(value) else "inf"
-
-
-def _notes(plan: Plan, rows: Sequence[Mapping[str, Any]], marked: bool) -> list[str]:
-    """The plan's notes, then each caveat once with the points that it is about.
-
-    Of the points outside their calibration the worst speaks for all: no two say the same.
-    """
-    caveats: dict[str, list[int]] = {}
-    outside: dict[int, str] = {}
-    for number, row in enumerate(rows, start=1):
-        for caveat in filter(None, str(row["notes"]).split("; ")):
-            if caveat.startswith(EXTRAPOLATED):
-                outside[number] = caveat
-            elif not caveat.startswith("saturated"):
-                caveats.setdefault(caveat, []).append(number)
-    notes = [SATURATED_NOTE] if marked else []
-    for caveat, points in caveats.items():
-        everywhere = len(points) == len(rows)
-        notes.append(caveat if everywhere else f"{points_text(points)}: {caveat}")
-    if outside:
-        worst = max(outside, key=lambda number: _extrapolated(rows[number - 1]))
-        which = f"{points_text([worst])}: " if len(rows) > 1 else ""
-        more = f" ({points_text(list(outside))}, this one most)" if len(outside) > 1 else ""
-        notes.append(f"{which}{outside[worst]}{more}")
-    return [*plan.notes, *calibration_notes(plan), *notes]
-
-
-def _extrapolated(row: Mapping[str, Any]) -> tuple[float, float]:
-    """How much of a point lies outside its calibration."""
-    return row["share_steps_outside_calibration"], row["requests_outside_calibration"]

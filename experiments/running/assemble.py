@@ -5,20 +5,23 @@ jobs, any interruption, any day.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
+from experiments.reporting.basis import Basis
 from experiments.running.identity import code_digest, file_digest
 from experiments.running.pieces import PARQUET, read_piece, read_requests
 from experiments.running.pool_tables import calibrations_of, pools_of_replicas, with_pools
+from experiments.running.pooling import loads_of, pools_of, rates_of
 from experiments.running.sweep import Run
 from experiments.running.versions import machine, versions
 from experiments.study.points import Plan
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pandas import DataFrame
     from pyarrow.parquet import ParquetWriter
 
@@ -42,16 +45,22 @@ def runs_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
     return pd.DataFrame(rows)
 
 
-def summary_table(plan: Plan, runs: "DataFrame") -> "DataFrame":
-    """Return one row per point: the swept keys, then each metric's mean over runs and interval.
+def summary_table(plan: Plan, table: "DataFrame", runs: Sequence[Run]) -> "DataFrame":
+    """Return one row per point: the swept keys, then each metric's estimate and interval.
 
-    What lies beyond a calibration is told here of clusters with one; ``pool_tables`` has the rest.
+    ``table`` is that of the finished ``runs``. What lies beyond a calibration is told here of
+    clusters with one; ``pool_tables`` has the rest.
     """
     from experiments.reporting.stats import summarise_points
 
     found = [calibrations_of(point.study) for point in plan.points]
-    alone = [each[0] if len(each) == 1 else None for each in found]
-    return summarise_points(runs, ["point", *plan.keys], calibrations=alone)
+    bases = [
+        Basis(each[0] if len(each) == 1 else None, pool, load, rates_of(point.study))
+        for point, each, pool, load in zip(
+            plan.points, found, pools_of(runs), loads_of(plan, table), strict=True
+        )
+    ]
+    return summarise_points(table, ["point", *plan.keys], bases=bases)
 
 
 class RequestsFile:
@@ -65,6 +74,7 @@ class RequestsFile:
         self.path = path
         self._pools = pools_of_replicas(plan)
         self._runs = runs
+        self._swept = _typed_values({run.point: run.values for run in runs})
         self._ended: set[Path] = set()
         self._written = 0
         self._writer: ParquetWriter | None = None
@@ -99,14 +109,35 @@ class RequestsFile:
         os.replace(self.path, path)
 
     def _write(self, run: Run) -> None:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        for table in read_requests(run.path, **run.identity):
+        numbers = {name: pa.scalar(value, pa.int64()) for name, value in run.identity.items()}
+        for table in read_requests(run.path, {**numbers, **self._swept[run.point]}):
             if self._pools:
                 table = with_pools(table, self._pools[run.point])
             if self._writer is None:
                 self._writer = pq.ParquetWriter(self.path, table.schema, **PARQUET)
             self._writer.write_table(table, row_group_size=table.num_rows)
+
+
+def _typed_values(
+    points: Mapping[int, Mapping[str, Any]],
+) -> dict[int, dict[str, "pa.Scalar[Any]"]]:
+    """Values of the swept keys by point, each key with one type at all points."""
+    import pyarrow as pa
+
+    found: dict[int, dict[str, pa.Scalar[Any]]] = {number: {} for number in points}
+    for key in next(iter(points.values()), {}):
+        values = [swept[key] for swept in points.values()]
+        kinds = {type(value) for value in values if value is not None}
+        if kinds == {int, float}:
+            values = [None if value is None else float(value) for value in values]
+        elif len(kinds) > 1:
+            values = [None if value is None else str(value) for value in values]
+        for number, value in zip(points, pa.array(values), strict=True):
+            found[number][key] = value
+    return found
 
 
 def write_csv(table: "DataFrame", path: Path) -> None:

@@ -7,7 +7,7 @@ there is whole, and what has been damaged since is noticed.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,12 @@ import pyarrow.parquet as pq
 from experiments.running.identity import file_digest
 from experiments.study.build import requests_of, scenario_of, stop_of
 from experiments.study.document import Study
+from sim.latencies import gap_counts
 from sim.metrics import summarise, summarise_pools
-from sim.result import REQUEST_COLUMNS, Result
+from sim.result import REQUEST_COLUMNS, STATUS_NAMES, Result
 from sim.scenario import Scenario
 from sim.simulation import simulate
+from sim.steady_state import measured_window
 from sim.tape import Column, Scratch
 from sim.timeline import timeline
 
@@ -33,6 +35,12 @@ ROWS = 1 << 16
 PARQUET: dict[str, Any] = {"compression": "zstd", "use_dictionary": False}
 """Times differ from row to row, and zstd packs the rest as well as a dictionary."""
 
+MARKS = {
+    "measured": "1 if it arrived after the warm-up, so that figures rest on it",
+    "status_name": "status in words",
+}
+"""Columns of the request table in a file, behind those of ``sim.result.REQUEST_COLUMNS``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -40,8 +48,12 @@ class Piece:
 
     metrics: dict[str, float]
     timeline: dict[str, list[float]]
+    gaps: dict[int, int]
+    """Token gaps by ``sim.bins.bin_of``, how many in each bin."""
     pools: list[dict[str, float]]
     """Metrics of each pool, where pools have names."""
+    pool_gaps: list[dict[int, int]]
+    """Token gaps of each."""
 
 
 def simulate_to(path: Path, point: Study, seed: int, draw: int | None = None) -> None:
@@ -56,13 +68,22 @@ def simulate_to(path: Path, point: Study, seed: int, draw: int | None = None) ->
 def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
     """Measure a run and keep its outcome as the piece at ``path``."""
     measured = (result, scenario, point.slo, point.warmup_share, point.warmup_s)
-    record = {
+    window = measured_window(result, point.warmup_share, point.warmup_s)
+    record: dict[str, Any] = {
         "metrics": summarise(*measured),
         "timeline": {name: values.tolist() for name, values in timeline(result).items()},
-        "pools": [] if point.cluster.pools is None else summarise_pools(*measured),
+        "gaps": gap_counts(result, window),
+        "pools": [],
+        "pool_gaps": [],
     }
+    if point.cluster.pools is not None:
+        parts = [result.of_replicas(numbers) for numbers in scenario.numbers]
+        record["pools"] = summarise_pools(*measured)
+        record["pool_gaps"] = [gap_counts(part, window) for part in parts]
+    columns = {name: result.requests[name] for name in REQUEST_COLUMNS}
+    columns["measured"] = window.measured.astype(np.int8)
     with _beside(path) as file:
-        _write(result, {_RECORD: json.dumps(record)}, file)
+        _write(columns, {_RECORD: json.dumps(record)}, file)
 
 
 def put(path: Path, piece: bytes) -> None:
@@ -87,9 +108,8 @@ def _beside(path: Path) -> Iterator[Path]:
         digest_beside.unlink(missing_ok=True)
 
 
-def _write(result: Result, metadata: dict[bytes, str], path: Path) -> None:
+def _write(columns: Mapping[str, Column], metadata: dict[bytes, str], path: Path) -> None:
     """Write the requests, one row group after the other."""
-    columns = {name: result.requests[name] for name in REQUEST_COLUMNS}
     schema = pa.schema(
         [(name, pa.from_numpy_dtype(column.dtype)) for name, column in columns.items()], metadata
     )
@@ -124,15 +144,29 @@ def read_piece(path: Path) -> Piece:
     """Read the metrics and timeline of a piece, without its request table."""
     metadata: dict[bytes, Any] = pq.read_schema(path).metadata
     record = json.loads(metadata[_RECORD])
-    return Piece(record["metrics"], record["timeline"], record["pools"])
+    return Piece(
+        record["metrics"], record["timeline"], _counts(record["gaps"]), record["pools"],
+        list(map(_counts, record["pool_gaps"])),
+    )  # fmt: skip
 
 
-def read_requests(path: Path, **identity: int) -> Iterator[pa.Table]:
-    """Read the requests of a piece by row group, ``identity`` (point, draw, seed) in front."""
+def _counts(gaps: dict[str, int]) -> dict[int, int]:
+    """JSON has no numbers as keys."""
+    return {int(number): count for number, count in gaps.items()}
+
+
+def read_requests(path: Path, identity: Mapping[str, pa.Scalar]) -> Iterator[pa.Table]:
+    """Read the requests of a piece by row group, ``identity`` (point, draw, seed, keys) in front.
+
+    Behind them stands what ``status`` means, in words.
+    """
+    words = pa.array(STATUS_NAMES)
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group).replace_schema_metadata(None)
-            for name, value in reversed(identity.items()):
-                column = pa.repeat(pa.scalar(value, pa.int64()), table.num_rows)
-                table = table.add_column(0, name, column)
-            yield table
+            for name, value in reversed(list(identity.items())):
+                table = table.add_column(0, name, pa.repeat(value, table.num_rows))
+            status = table.column("status").combine_chunks().cast(pa.int32())
+            yield table.append_column(
+                "status_name", pa.DictionaryArray.from_arrays(status, words).cast(pa.string())
+            )

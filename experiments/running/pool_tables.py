@@ -1,8 +1,11 @@
 """The table of pools: one row per point and pool, where a study has pools with names."""
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
+from experiments.reporting.basis import Basis
+from experiments.running import pooling
 from experiments.running.pieces import read_piece
 from experiments.running.sweep import Run
 from experiments.study.build import gpu_of, prices_of
@@ -24,6 +27,10 @@ POOL_COLUMNS = {
     "replicas": "engine instances",
 }
 """What stands in a row of a pool before its shares and metrics."""
+
+
+OF_A_CLUSTER = ["capacity_per_s", "load", "design_effect"]
+"""What a summary knows of all pools together."""
 
 
 def calibrations_of(study: Study) -> "list[Calibration]":
@@ -52,12 +59,16 @@ def pools_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
             pools[run.point], read_piece(run.path).pools, strict=bool(pools[run.point])
         )
     ]
-    named = [point.study for point in plan.points if point.study.cluster.pools is not None]
-    return summarise_points(
-        pd.DataFrame(rows),
-        ["point", *plan.keys, *POOL_COLUMNS],
-        [*POOL_SHARES, *METRICS],
-        [calibration for study in named for calibration in calibrations_of(study)],
+    by_point = [(number, list(each)) for number, each in groupby(runs, lambda run: run.point)]
+    bases = [
+        Basis(calibration, pooling.pool(of_point, place))
+        for number, of_point in by_point
+        if pools[number]
+        for place, calibration in enumerate(calibrations_of(points[number].study))
+    ]
+    keys = ["point", *plan.keys, *POOL_COLUMNS]
+    return summarise_points(pd.DataFrame(rows), keys, [*POOL_SHARES, *METRICS], bases).drop(
+        columns=OF_A_CLUSTER
     )
 
 

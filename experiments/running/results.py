@@ -173,7 +173,7 @@ def _tables(
     plan: Plan, runs: Sequence[Run], folder: Path
 ) -> "tuple[DataFrame, DataFrame, DataFrame | None]":
     table = assemble.runs_table(plan, runs)
-    summary = assemble.summary_table(plan, table)
+    summary = assemble.summary_table(plan, table, runs)
     pools = None
     if has_pools(plan):
         pools = pools_table(plan, runs)

@@ -1,8 +1,8 @@
 """The runs of a plan, and what simulates them: see ``local`` and ``cluster``."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +27,8 @@ class Run:
     path: Path
     draw: int | None = None
     """Which of the drawn calibrations prices it; None: the calibration as it is."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """The swept keys and their values at the point."""
 
     @property
     def identity(self) -> dict[str, int]:
@@ -51,7 +53,9 @@ def runs_of(plan: Plan, folder: Path) -> list[Run]:
         for draw, seed in product(point.draws, point.seeds):
             which = f"seed {seed}" if draw is None else f"draw {draw}, seed {seed}"
             path = folder / f"{run_key(point.study, seed, draw)}.parquet"
-            found.append(Run(point.number, f"{about}, {which}", seed, point.study, path, draw))
+            found.append(
+                Run(point.number, f"{about}, {which}", seed, point.study, path, draw, point.values)
+            )
     return found
 
 

@@ -323,6 +323,11 @@ def is_random(study: Study) -> bool:
     return study.workload.is_random or _routing(study).random
 
 
+def looks_at_nothing(study: Study) -> bool:
+    """Tell whether the router sends to replicas without a look at what they can do."""
+    return _routing(study).blind
+
+
 def _routing(study: Study) -> Routing:
     is_open = not isinstance(study.workload.arrivals, ClosedLoop)
     return routing_of(study.cluster, study.client, is_open)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.reporting.intervals import NORMAL_QUANTILE, positive_ends
-from experiments.reporting.stats import mean_interval
+from experiments.reporting.means import mean_interval
 from experiments.running.workers import in_parallel
 from experiments.validation.calibrations import choose_calibration, given_calibration
 from experiments.validation.figures import figures_of, is_saturated, offered_per_s

@@ -26,6 +26,14 @@ ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "relu": "relu",
+    "relu2": "relu2",
+    "relu^2": "relu2",
+    "gelu_fast": "gelu_tanh",
+    "gelu_python": "gelu",
+    "gelu_pytorch": "gelu",
+    "quick_gelu": "gelu_quick",
+    "xielu": "xielu",
+    "swiglu": "silu",
 }
 """Name in a config file to the function it stands for."""
 
@@ -58,6 +66,11 @@ class Keys(BaseModel, ABC):
 
     vocab_size: PositiveInt
 
+    @classmethod
+    def told(cls, key: str) -> str:
+        """Return what the family's files call a key of this class."""
+        return key
+
     @abstractmethod
     def decoder(self, name: str, architecture: str, config: Config) -> DecoderSpec:
         """Return the decoder, without what its checkpoint says of its numbers.
@@ -81,6 +94,8 @@ class Family:
     keys: type[Keys]
     names: Names
     """What its files call the matrices of a layer."""
+    also: tuple[str, ...] = ()
+    """Other classes in ``architectures`` of the same type."""
 
 
 def check_experts(chosen: int, experts: int) -> None:

@@ -22,16 +22,37 @@ class Attention:
     sliding_window: int | None = None
     """Positions that a token attends, itself included; None for all of them."""
     rotary: Rotary | None = None
-    """None: positions are learned, and added to the embedding."""
+    """None: positions are learned and added to the embedding, or scores fall with distance (ALiBi)
+    at no price of its own, or the layer has none."""
     qkv_bias: bool = False
     output_bias: bool = False
     qk_norm: bool = False
-    """RMSNorm over the head dimension of queries and keys (Qwen3)."""
+    """A norm of queries and of keys: of each head with one weight for all (Qwen3), unless told."""
+    qk_norm_numbers: int | None = None
+    """Parameters of both where that is not ``2 * head_dim``: a weight for every number of all heads
+    (OLMo 2, MiniMax-M2), biases besides (Persimmon)."""
+    v_head_dim: int | None = None
+    """Numbers of a value of one head, where they are not ``head_dim`` (MiMo-V2)."""
+    gate: int = 0
+    """Numbers per query head that gate its output, made from the hidden size beside the queries:
+    ``head_dim`` (Qwen3-Next) or 1 (Step-3.5); 0 for none."""
+    sinks: bool = False
+    """A learned score per query head that takes part in the softmax (gpt-oss)."""
+    values_are_keys: bool = False
+    """Values are the keys before rotation, without a matrix of their own (Gemma 4)."""
+    shares_cache: bool = False
+    """Attends keys and values that an earlier layer has cached, and has none of its own (Gemma
+    3n)."""
 
     @property
     def query_size(self) -> int:
         """Width of all query heads together."""
         return self.num_heads * self.head_dim
+
+    @property
+    def value_dim(self) -> int:
+        """Numbers of a value of one head."""
+        return self.v_head_dim or self.head_dim
 
     @property
     def kv_size(self) -> int:
@@ -41,24 +62,33 @@ class Attention:
     @cached_property
     def matrices(self) -> tuple[Matrix, ...]:
         """See ``Mixer``."""
-        hidden = repeated(self.hidden_size)
-        queries = Width(self.num_heads, self.head_dim)
+        hidden, outputs = repeated(self.hidden_size), Width(self.num_heads, self.value_dim)
+        queries = Width(self.num_heads, self.head_dim + self.gate)
         keys = Width(self.num_kv_heads, self.head_dim, copied=True)
+        values = Width(self.num_kv_heads, self.value_dim, copied=True)
+        joined: tuple[Width, ...] = (queries, keys, values)
+        if self.shares_cache or self.values_are_keys:
+            joined = joined[: 1 if self.shares_cache else 2]
         return (
-            Matrix("qkv_proj", (queries, keys, keys), hidden, bias=self.qkv_bias),
-            Matrix("o_proj", (hidden,), queries, bias=self.output_bias),
+            Matrix("qkv_proj", joined, hidden, bias=self.qkv_bias),
+            Matrix("o_proj", (hidden,), outputs, bias=self.output_bias),
         )
 
     @property
     def vector_numbers(self) -> int:
-        """See ``Mixer``."""
-        return 2 * self.head_dim if self.qk_norm else 0
+        """Norms of queries and keys, and sinks."""
+        sinks = self.num_heads if self.sinks else 0
+        if not self.qk_norm:
+            return sinks
+        norms = 2 * self.head_dim if self.qk_norm_numbers is None else self.qk_norm_numbers
+        return sinks + norms
 
     @cached_property
     def caches(self) -> tuple[Cache, ...]:
         """Keys and values of every KV head."""
-        width = Width(self.num_kv_heads, 2 * self.head_dim, copied=True)
-        return (Cache(kind=HEADS, per_entry=width, window=self.sliding_window),)
+        width = Width(self.num_kv_heads, self.head_dim + self.value_dim, copied=True)
+        kept = not self.shares_cache
+        return (Cache(kind=HEADS, per_entry=width, window=self.sliding_window, kept=kept),)
 
     @property
     def told(self) -> str:
@@ -72,19 +102,25 @@ class Attention:
     def kernel(self, tp: int) -> Kernel:
         """See ``Mixer``."""
         heads, kv_heads = self.heads_on(tp)
-        return Kernel("grouped", heads, kv_heads, 2 * kv_heads * self.head_dim)
+        return Kernel("grouped", heads, kv_heads, kv_heads * (self.head_dim + self.value_dim))
 
     def operators(self, rows: F, share: Share) -> list[Operator]:
         """See ``Mixer``: the projections around the attention."""
         qkv, output = self.matrices
         heads, kv_heads = self.heads_on(share.tp)
-        rotated = heads * self.head_dim + kv_heads * self.head_dim
+        rotated = (heads + (0 if self.shares_cache else kv_heads)) * self.head_dim
         operators = share.products(qkv, rows)
         if self.qk_norm:
             flops = NORM_FLOPS["rmsnorm"]
             operators.append(share.elementwise("qk_norm", rows * rotated, flops, 2, kind="norm"))
         if self.rotary is not None:
             operators.append(share.elementwise("rope", rows * rotated, ROPE_FLOPS, 2))
+        if self.gate:
+            # A sigmoid of every number of the gate, and a product with every number of the output.
+            outputs = heads * self.value_dim
+            each = 1 + 4 * self.gate / self.value_dim
+            moved = 2 + self.gate / self.value_dim
+            operators.append(share.elementwise("gate", rows * outputs, each, moved))
         return operators + share.products(output, rows)
 
     def attention(
@@ -107,11 +143,12 @@ class Attention:
 
     def _fused(self, rows: F, pairs: F, positions: F, share: Share) -> list[Operator]:
         """Reads q and the attended K and V once, writes o, stores the new K and V in the cache."""
-        head_dim, numbers = self.head_dim, share.precision
+        both, numbers = self.head_dim + self.value_dim, share.precision
         heads, kv_heads = self.heads_on(share.tp)
-        flops = heads * pairs * (4 * head_dim + SOFTMAX_FLOPS)
-        vectors = 2 * rows * heads * head_dim * numbers.activation_bytes
-        cached = 2 * kv_heads * head_dim * numbers.kv_bytes * (positions + rows)
+        flops = heads * pairs * (2 * both + SOFTMAX_FLOPS)
+        vectors = rows * heads * both * numbers.activation_bytes
+        moved = positions + (0 if self.shares_cache else rows)
+        cached = both * kv_heads * numbers.kv_bytes * moved
         return [share.attention("attention", flops, vectors, cached)]
 
     def _standard(self, rows: F, pairs: F, positions: F, share: Share) -> list[Operator]:
@@ -121,12 +158,14 @@ class Attention:
         are not moved again.
         """
         numbers, (heads, kv_heads) = share.precision, self.heads_on(share.tp)
-        vectors = rows * heads * self.head_dim * numbers.activation_bytes
+        queries = rows * heads * self.head_dim * numbers.activation_bytes
+        outputs = rows * heads * self.value_dim * numbers.activation_bytes
         scores = heads * pairs * numbers.activation_bytes
-        keys = kv_heads * self.head_dim * positions * numbers.kv_bytes
-        product = 2 * self.head_dim * heads * pairs
+        cached, product = kv_heads * positions * numbers.kv_bytes, 2 * heads * pairs
+        keys, values = cached * self.head_dim, cached * self.value_dim
+        of_keys, of_values = product * self.head_dim, product * self.value_dim
         return [
-            share.attention("attn_scores", product, vectors + scores, keys),
+            share.attention("attn_scores", of_keys, queries + scores, keys),
             share.attention("attn_softmax", SOFTMAX_FLOPS * heads * pairs, 2 * scores, 0.0),
-            share.attention("attn_value", product, scores + vectors, keys),
+            share.attention("attn_value", of_values, scores + outputs, values),
         ]

@@ -17,10 +17,14 @@ class Dense:
     width: int
     gated: bool = True
     activation: str = "silu"
-    """silu, gelu, gelu_tanh or relu."""
+    """A key of ``model.operators.ACTIVATION_FLOPS``."""
     bias: bool = False
     num_experts = 0
-    vector_numbers = 0
+
+    @property
+    def vector_numbers(self) -> int:
+        """The two learned numbers of xIELU (Apertus)."""
+        return 2 if self.activation == "xielu" else 0
 
     @cached_property
     def matrices(self) -> tuple[Matrix, ...]:

@@ -5,15 +5,20 @@ from functools import cached_property
 
 from model.matrices import Matrix, Width, repeated
 from model.mlps.dense import Dense
+from model.mlps.load import EVEN, ExpertLoad
 from model.mlps.mlp import nonlinearity
-from model.operators import F, Operator, floats
+from model.operators import NORM_FLOPS, F, Operator
 from model.quantization.scheme import Scheme
 from model.share import Share
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experts:
-    """Gated experts of equal width, and perhaps a shared one that every token takes."""
+    """Experts of equal width, and perhaps a shared one that every token takes.
+
+    Routing in groups (DeepSeek: 8 experts of the best 4 of 8 groups) changes who is chosen
+    together, not how often each is: counts are the same.
+    """
 
     hidden_size: int
     num_experts: int
@@ -22,25 +27,59 @@ class Experts:
     width: int
     """Of one routed expert."""
     activation: str = "silu"
+    gated: bool = True
+    bias: bool = False
+    """Of the experts' matrices (gpt-oss)."""
+    latent: int | None = None
+    """Width that routed experts work on, if it is not the hidden size: a matrix before and one
+    behind them go from one to the other (Nemotron 3 Super, Kimi K3)."""
+    latent_norm: bool = False
+    """A norm of what the experts add up to on that width (Kimi K3)."""
     shared: Dense | None = None
     """The expert that every token takes (Qwen2-MoE, Llama 4)."""
     shared_gate: bool = False
     """The shared expert's output is weighted by a gate of its own (Qwen2-MoE)."""
-    vector_numbers = 0
+    router_bias: bool = False
+    """A number per expert is added to the router's output."""
+    idle_choices: int = 0
+    """Choices of the router beside the experts that compute nothing (LongCat's zero experts)."""
+    load: ExpertLoad = EVEN
+    """How evenly tokens choose."""
+
+    @property
+    def vector_numbers(self) -> int:
+        """The norm on the latent width; the router's bias is its matrix's."""
+        return self.inner_size if self.latent_norm else 0
+
+    @property
+    def inner_size(self) -> int:
+        """Width of what goes into a routed expert."""
+        return self.latent or self.hidden_size
+
+    @property
+    def ups(self) -> int:
+        """Matrices before the nonlinearity, side by side."""
+        return 2 if self.gated else 1
 
     @cached_property
     def matrices(self) -> tuple[Matrix, ...]:
         """The shared expert's, the routed experts', and what is never quantized."""
-        hidden, width = repeated(self.hidden_size), Width(self.width)
+        hidden, inner, width = (
+            repeated(self.hidden_size), repeated(self.inner_size), Width(self.width),
+        )  # fmt: skip
         copies, used = self.num_experts, self.per_token
         shared = self.shared.matrices if self.shared else ()
+        choices = repeated(self.num_experts + self.idle_choices)
         gate = (Matrix("shared_expert_gate", (repeated(1),), hidden, quantized=False),)
+        latent = (Matrix("latent_down", (inner,), hidden), Matrix("latent_up", (hidden,), inner))
+        ups = (width,) * self.ups
         return (
             *shared,
-            Matrix("experts", (width, width), hidden, copies=copies, used=used),
-            Matrix("experts", (hidden,), width, copies=copies, used=used),
-            Matrix("router", (repeated(self.num_experts),), hidden, quantized=False),
+            Matrix("experts", ups, inner, bias=self.bias, copies=copies, used=used),
+            Matrix("experts", (inner,), width, bias=self.bias, copies=copies, used=used),
+            Matrix("router", (choices,), hidden, bias=self.router_bias, quantized=False),
             *(gate if self.shared_gate else ()),
+            *(latent if self.latent else ()),
         )
 
     @property
@@ -49,30 +88,36 @@ class Experts:
         return f"MLP width {self.width}"
 
     def expected(self, tokens: F) -> F:
-        """Return how many distinct experts of a layer ``tokens`` tokens are expected to touch.
+        """Return how many distinct experts of a layer ``tokens`` tokens are expected to touch."""
+        return self.load.touched(self.num_experts, self._mean_used, tokens)
 
-        ``E (1 - (1 - k/E)^t)`` for t tokens that choose k of E experts each, uniformly and
-        independently: one expert is missed by one token with probability 1 - k/E. Real routers are
-        less even and touch fewer.
-        """
-        missed = 1.0 - self.per_token / self.num_experts
-        return self.num_experts * (1.0 - missed ** floats(tokens))
+    @property
+    def _mean_used(self) -> float:
+        """Experts that a token is expected to compute: all of its choices but the idle ones."""
+        choices = self.num_experts + self.idle_choices
+        return self.per_token * self.num_experts / choices if self.idle_choices else self.per_token
 
     def operators(self, rows: F, share: Share) -> list[Operator]:
         """Router, routed experts as one grouped product, and the weighted sum of their outputs."""
         named = {matrix.name: matrix for matrix in self.matrices}
-        pairs, width = rows * self.per_token, self.width // share.tp
+        pairs, width = rows * self._mean_used, self.width // share.tp
         # The sum reads the outputs of every pair and writes one row per token.
         sum_moved = 1 + 1 / self.per_token
         operators = [
             *share.products(named["router"], rows),
+            *(share.products(named["latent_down"], rows) if self.latent else ()),
             *(
                 self._products(rows, share, scheme, count)
                 for scheme, count in share.schemes(named["experts"])
             ),
-            nonlinearity("experts_act", self.activation, True, pairs * width, share),
-            share.elementwise("experts_sum", pairs * self.hidden_size, 2, sum_moved),
+            nonlinearity("experts_act", self.activation, self.gated, pairs * width, share),
+            share.elementwise("experts_sum", pairs * self.inner_size, 2, sum_moved),
         ]
+        if self.latent_norm:
+            normed, flops = rows * self.inner_size, NORM_FLOPS["rmsnorm"]
+            operators.append(share.elementwise("latent_norm", normed, flops, 2, kind="norm"))
+        if self.latent:
+            operators += share.products(named["latent_up"], rows)
         if self.shared is not None:
             operators += self.shared.operators(rows, share)
         if self.shared_gate:
@@ -85,19 +130,21 @@ class Experts:
         Its (m, n, k) is gate, up and down side by side: every token goes through k of the experts,
         so m is the number of (token, expert) pairs. Only the touched experts' weights are read.
         """
-        hidden, width, numbers = self.hidden_size, self.width // share.tp, share.precision
-        pairs, all_widths = rows * self.per_token, 3 * width
-        matrices = numbers.matrix_bytes(scheme, 2 * width, hidden)
-        matrices += numbers.matrix_bytes(scheme, hidden, width)
+        inner, width, numbers = self.inner_size, self.width // share.tp, share.precision
+        pairs, all_widths = rows * self._mean_used, (self.ups + 1) * width
+        matrices = numbers.matrix_bytes(scheme, self.ups * width, inner)
+        matrices += numbers.matrix_bytes(scheme, inner, width)
+        if self.bias:
+            matrices += (self.ups * width + inner) * numbers.activation_bytes
         return Operator(
             name="experts",
             kind="gemm",
             layers=layers,
-            flops=2 * pairs * all_widths * hidden,
+            flops=2 * pairs * all_widths * inner,
             weight_bytes=self.expected(rows) * matrices,
-            activation_bytes=pairs * (2 * hidden + all_widths) * numbers.activation_bytes,
+            activation_bytes=pairs * (2 * inner + all_widths) * numbers.activation_bytes,
             kv_bytes=0.0,
-            gemm=(pairs, all_widths, hidden),
+            gemm=(pairs, all_widths, inner),
             groups=self.num_experts,
             compute=numbers.product(scheme),
         )
@@ -107,10 +154,11 @@ class Experts:
         return self.shared.inner_numbers(tokens, tp) if self.shared else 0
 
     def routed_numbers(self, tokens: int, tp: int) -> int:
-        """``T k (3 w + hidden)``, with w the width of an expert on a rank."""
-        return tokens * self.per_token * (3 * (self.width // tp) + self.hidden_size)
+        """``T k (3 w + d)``, with w the width of an expert on a rank and d its inputs'."""
+        parts = (self.ups + 1) * (self.width // tp)
+        return tokens * self.per_token * (parts + self.inner_size)
 
     def workspace_numbers(self, tokens: int, tp: int) -> int:
-        """``T k (max(hidden, 2 w) + w)``."""
+        """``T k (max(d, 2 w) + w)``."""
         width = self.width // tp
-        return tokens * self.per_token * (max(self.hidden_size, 2 * width) + width)
+        return tokens * self.per_token * (max(self.inner_size, self.ups * width) + width)

@@ -54,6 +54,8 @@ def read_checkpoint(
         return Checkpoint(dtype=dtype)
     if not isinstance(section, Mapping):
         raise ConfigError(f"{source} = {str(section)[:80]!r}: expected a mapping or null")
+    if isinstance(config.get("expert_dtype"), str):
+        section = {"expert_dtype": config["expert_dtype"], **section}
     try:
         said = read_section(section)
         parts = layer_parts(names, layers, said.choose, listed=said.listed)

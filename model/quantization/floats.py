@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt
 
 from model.errors import ConfigError
-from model.quantization.modules import LM_HEAD, Choice, any_of
+from model.quantization.modules import EXPERT, LM_HEAD, Choice, any_of
 from model.quantization.said import Said, Section, SectionKeys, all_but, read, refused
 from model.quantization.scheme import (
     AWQ,
@@ -13,6 +13,7 @@ from model.quantization.scheme import (
     FP8_CHANNEL,
     FP8_TENSOR,
     INT8_CHANNEL,
+    MXFP4_FP8,
     MXFP4_ONLY,
     MXFP8,
     NVFP4,
@@ -39,6 +40,10 @@ per matrix; of the two the program counts none."""
 MIXED = "MIXED_PRECISION"
 
 
+EXPERT_DTYPES = {None: None, "fp8": None, "fp4": MXFP4_FP8}
+"""Numbers of routed experts beside fp8 matrices (DeepSeek-V4); None: fp8 as well."""
+
+
 class _Fp8(SectionKeys):
     weight_block_size: tuple[PositiveInt, PositiveInt] | None = None
     activation_scheme: str | None = None
@@ -46,6 +51,7 @@ class _Fp8(SectionKeys):
     ignored_layers: list[str] | None = None
     kv_cache_scheme: dict[str, Any] | Literal["static"] | None = None
     kv_cache_quant_algo: str | None = None
+    expert_dtype: Literal["fp4", "fp8"] | None = None
 
 
 class _Layer(SectionKeys):
@@ -59,6 +65,8 @@ class _ModelOpt(SectionKeys):
     exclude_modules: list[str] | None = None
     ignore: list[str] | None = None
     quantized_layers: dict[str, _Layer] = Field(default_factory=dict)
+    quant_method: str | None = None
+    weight_block_size: tuple[PositiveInt, PositiveInt] | None = None
 
 
 def stores_fp8(
@@ -91,12 +99,18 @@ def fp8(section: Section) -> Said:
     else:
         scheme = FP8_BLOCKS if block else FP8_TENSOR
     left_out = (*(keys.modules_to_not_convert or ()), *(keys.ignored_layers or ()))
+    plain, experts = all_but(scheme, left_out), EXPERT_DTYPES[keys.expert_dtype]
     return Said(
         method="fp8",
-        choose=all_but(scheme, left_out),
+        choose=_with_experts(plain, experts) if experts else plain,
         listed=left_out,
         kv_fp8=stores_fp8(keys.kv_cache_scheme, keys.kv_cache_quant_algo),
     )
+
+
+def _with_experts(plain: Choice, experts: Scheme) -> Choice:
+    """Routed experts, where they are not left out, in a scheme of their own."""
+    return lambda name: experts if EXPERT.search(name) and plain(name) else plain(name)
 
 
 def fbgemm_fp8(section: Section) -> Said:
@@ -138,16 +152,23 @@ def _algorithm(name: str) -> Scheme:
 
 
 def _mixed(keys: _ModelOpt) -> Choice:
-    """Every matrix as ``quantized_layers`` lists it, by its own name or that of what holds it."""
+    """Every matrix as ``quantized_layers`` lists it, by its own name or that of what holds it.
+
+    Others are in 16 bits; in fp8 where the section is that of an fp8 checkpoint whose experts alone
+    were made anew.
+    """
     schemes: dict[Scheme, list[str]] = {}
     for name, layer in keys.quantized_layers.items():
         schemes.setdefault(_algorithm(layer.quant_algo.upper()), []).append(name)
     tests = [(any_of(names), scheme) for scheme, names in schemes.items()]
-    left_out = any_of((*(keys.exclude_modules or ()), *(keys.ignore or ())))
+    remade = keys.quant_method == "fp8"
+    left_out = any_of(() if remade else (*(keys.exclude_modules or ()), *(keys.ignore or ())))
+    base = all_but(FP8_BLOCKS if keys.weight_block_size else FP8_TENSOR, ())
 
     def choose(name: str) -> Scheme | None:
         if name != LM_HEAD and left_out(name):
             return None
-        return next((scheme for matches, scheme in tests if matches(name)), None)
+        found = next((scheme for matches, scheme in tests if matches(name)), None)
+        return base(name) if found is None and remade else found
 
     return choose

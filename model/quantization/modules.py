@@ -38,7 +38,11 @@ class Kind(Protocol):
 
 Names = Mapping[str, tuple[str, ...]]
 """What a checkpoint calls the matrices that an engine joins to one, by the name of that one: with
-``{i}`` for the number of the layer and, of experts, ``{j}`` for that of the expert."""
+``{i}`` for the number of the layer and, of experts, ``{j}`` for that of the expert. Where dense
+layers stand between those with experts, the name of a shared expert's matrix has ``BESIDE`` before
+it."""
+
+BESIDE = "shared_"
 
 
 def names_below(layer: str, **modules: str) -> Names:
@@ -65,14 +69,16 @@ def layer_parts(
     told = {int(found[1]) for name in listed for found in EXPERT.finditer(name)}
     found: dict[str, dict[Scheme | None, list[int]]] = {}
     for kind in layers:
+        routed = any(each.copies > 1 for each in kind.matrices)
         for matrix in dict.fromkeys(each.name for each in kind.matrices if each.quantized):
             copies = max(each.copies for each in kind.matrices if each.name == matrix)
             asked = sorted({0, copies - 1, *(j for j in told if j < copies)})
-            if len(kind.places) * len(asked) * len(names[matrix]) > MOST_MATRICES:
+            called = (routed and names.get(f"{BESIDE}{matrix}")) or names[matrix]
+            if len(kind.places) * len(asked) * len(called) > MOST_MATRICES:
                 raise ConfigError(f"lists tell more than {MOST_MATRICES} matrices apart")
             schemes = found.setdefault(matrix, {})
             for i in kind.places:
-                one = [name.format(i=i, j=j) for j in asked for name in names[matrix]]
+                one = [name.format(i=i, j=j) for j in asked for name in called]
                 schemes.setdefault(_joined(dict.fromkeys(one), choose), []).append(i)
     counted = [
         (module, tuple((scheme, tuple(places)) for scheme, places in schemes.items()))

@@ -76,6 +76,7 @@ NVFP4 = Scheme(numbers="fp4", bits=4, compute="fp4", block=(1, 16), scale_bits=8
 NVFP4_ONLY = Scheme(numbers="fp4", bits=4, block=(1, 16), scale_bits=8)
 MXFP4 = Scheme(numbers="fp4", bits=4, compute="fp4", block=(1, 32), scale_bits=8)
 MXFP4_ONLY = Scheme(numbers="fp4", bits=4, block=(1, 32), scale_bits=8)
+MXFP4_FP8 = Scheme(numbers="fp4", bits=4, compute="fp8", block=(1, 32), scale_bits=8)
 NF4 = Scheme(numbers="nf4", bits=4, block=(1, 64), flat=True)
 
 

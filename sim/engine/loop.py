@@ -1,4 +1,4 @@
-"""The main loop of one engine: ask the scheduler, wait as long as the batch takes, complete it.
+"""The main loop of one engine: ask the scheduler, let the machine compute the batch, complete it.
 
 While a decode batch cannot change, many steps are priced at once. An arrival that could join ends
 such a run with the step in progress: one that is known beforehand (``arrivals``) bounds the run,
@@ -9,8 +9,8 @@ to the bit.
 from collections.abc import Callable, Iterator
 from math import inf
 
-from hardware.step_prices import StepPrices
 from sim.engine.journal import Journal
+from sim.engine.machine import Machine
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import NOBODY, Batch, Sequence
 
@@ -24,7 +24,7 @@ class Loop:
     Args:
         number: the replica's.
         scheduler: whose batches are computed.
-        prices: how long they take.
+        machine: what computes them.
         idle_start_s: before the first step after idling.
         journal: where it is noted.
         arrivals: who comes when, as far as it is known beforehand.
@@ -36,7 +36,7 @@ class Loop:
         self,
         number: int,
         scheduler: Scheduler,
-        prices: StepPrices,
+        machine: Machine,
         idle_start_s: float,
         journal: Journal,
         arrivals: Iterator[Sequence],
@@ -45,7 +45,7 @@ class Loop:
     ) -> None:
         self.number = number
         self.scheduler = scheduler
-        self.prices = prices
+        self.machine = machine
         self.idle_start_s = idle_start_s
         self.journal = journal
         self.arrivals = arrivals
@@ -70,7 +70,7 @@ class Loop:
         Raises:
             ValueError: the scheduler wants to be asked again in the past.
         """
-        scheduler, prices, journal, due = self.scheduler, self.prices, self.journal, self.due
+        scheduler, machine, journal, due = self.scheduler, self.machine, self.journal, self.due
         ends_s = journal.step_end_s
         while True:
             self.now_s = now_s
@@ -90,21 +90,8 @@ class Loop:
                     journal.begin(batch, now_s)
                 if idle:
                     start_s += self.idle_start_s
-                decodes = batch.decodes + batch.padding
-                if batch.chunks:
-                    now_s = start_s + prices.step_s(decodes, batch.context_tokens, batch.chunks)
-                    ends_s.append(now_s)
-                else:
-                    until_s = self.arrival.arrival_s if batch.open else inf
-                    now_s = prices.decode_ends_s(
-                        start_s,
-                        decodes,
-                        batch.context_tokens,
-                        batch.growth,
-                        batch.steps,
-                        until_s,
-                        ends_s,
-                    )
+                until_s = self.arrival.arrival_s if batch.open else inf
+                now_s = machine.compute(batch, start_s, until_s, ends_s)
             self.batch, self.start_s = batch, start_s
             if now_s > stop_s or now_s == inf or (due and now_s >= due[0][0]):
                 return now_s

@@ -1,6 +1,7 @@
 """The command line: what it prints where, and how fast it starts."""
 
 import io
+import math
 import os
 import subprocess
 import sys
@@ -197,7 +198,7 @@ def test_saturated_points_are_marked_and_show_no_steady_state(tmp_path: Path) ->
     text = text.replace("num_requests: 20", "num_requests: 400").replace("seeds: 2", "seeds: 1")
     path = write_study(tmp_path, text)
     summary = run_study(path).summary
-    summary["saturated"] = [1.0, 0.0]
+    summary["saturated"], summary["design_effect"] = [1.0, 0.0], math.nan
     stream = io.StringIO()
     print_summary(prepare(read_raw(path)), summary, console(stream))
     rows = [line for line in stream.getvalue().splitlines() if line.startswith("│")]

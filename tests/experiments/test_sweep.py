@@ -125,7 +125,16 @@ def test_what_a_study_leaves_behind(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(runs, result.runs)
     pd.testing.assert_frame_equal(summary, result.summary)
     parquet = pq.ParquetFile(out / "requests.parquet")
-    assert parquet.schema_arrow.names == ["point", "seed", *REQUEST_COLUMNS]
+    keys = ["point", "seed", "engine.max_num_seqs"]
+    assert parquet.schema_arrow.names == [*keys, *REQUEST_COLUMNS, "measured", "status_name"]
+    requests = result.requests
+    assert requests.groupby("point")["engine.max_num_seqs"].unique().map(list).tolist() == [
+        [1],
+        [4],
+    ]
+    assert (requests["status_name"] == "finished").all()
+    measured = runs["measured_requests"].astype(int).tolist()
+    assert requests.groupby(["point", "seed"])["measured"].sum().tolist() == measured
     assert parquet.num_row_groups == 4, "one per run"
     pd.testing.assert_frame_equal(pd.read_parquet(out / "requests.parquet"), result.requests)
     manifest = json.loads((out / "manifest.json").read_text())

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from model.families.registry import FAMILIES
 from model.spec import (
     ConfigError,
     UnknownArchitectureError,
@@ -13,6 +14,7 @@ from model.spec import (
     load_spec,
     spec_from_config,
 )
+from model.unmodelled import MISSING
 
 TINY: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -100,11 +102,10 @@ def test_files_that_would_hurt(tmp_path: Path, text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "missing"),
     [
-        ("gemma2", "layers of different attention windows"),
-        ("gpt_oss", "layers of different attention windows"),
-        ("deepseek_v3", "latent attention"),
-        ("nemotron_h", "layers with a state"),
-        ("bloom", "arrangement of norms"),
+        ("inkling", "layers of different attention windows"),
+        ("longcat_flash", "latent attention"),
+        ("rwkv", "layers with a state"),
+        ("arctic", "experts beside a dense MLP"),
         ("something_new", ""),
     ],
 )
@@ -113,6 +114,11 @@ def test_types_that_are_not_modelled_say_what_is_missing(kind: str, missing: str
     with pytest.raises(UnknownArchitectureError, match=f"{kind}' is not modelled.*{missing}") as e:
         spec_from_config(TINY | {"model_type": kind, "architectures": None}, "tiny")
     assert "nearest" not in str(e.value)
+
+
+def test_what_is_modelled_is_not_listed_as_missing() -> None:
+    listed = {kind for kinds in MISSING.values() for kind in kinds}
+    assert not listed & set(FAMILIES)
 
 
 def test_a_language_model_inside_a_wrapper_is_named() -> None:

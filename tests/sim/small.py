@@ -1,6 +1,6 @@
 """Small scenarios and workloads that the tests of sim/ share."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -77,6 +77,17 @@ def scenario(
         seed=seed,
         client=client,
     )
+
+
+def pooled(*pools: Scenario, names: bool = True) -> Scenario:
+    """The pools of scenarios (of the same seed, router and client) behind the router of the first.
+
+    Without ``names`` they are alike where their settings are.
+    """
+    named = tuple(
+        replace(each.pool, name=f"p{number}" if names else "") for number, each in enumerate(pools)
+    )
+    return replace(pools[0], pools=named)
 
 
 def requests(

@@ -1,6 +1,7 @@
 """The fast path equals the step-by-step reference simulator, to the bit."""
 
 from collections import Counter
+from dataclasses import replace
 from math import inf
 
 import numpy as np
@@ -163,6 +164,21 @@ def _gaps(result: Result) -> Counter[float]:
 @settings(max_examples=400, deadline=None)
 @given(scenarios(), workloads(), st.sampled_from([inf, inf, 0.02]))
 def test_random_scenarios(scenario: Scenario, requests: Requests, stop_s: float) -> None:
+    assert_equal_to_reference(scenario, requests, stop_s)
+
+
+@st.composite
+def clusters(draw: st.DrawFn) -> Scenario:
+    """Two or three pools: other schedulers, memory, lengths and step times, one model and API."""
+    pools = draw(st.lists(scenarios(), min_size=2, max_size=3))
+    spec = pools[0].spec
+    alike = [replace(each, pools=(replace(each.pool, spec=spec),)) for each in pools]
+    return small.pooled(*alike)
+
+
+@settings(max_examples=300, deadline=None)
+@given(clusters(), workloads(), st.sampled_from([inf, inf, 0.02]))
+def test_random_pools(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal_to_reference(scenario, requests, stop_s)
 
 

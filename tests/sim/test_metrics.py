@@ -311,6 +311,7 @@ def reference(
             and r.tokens_s[-1] - r.sent_s <= (slo.e2e_s or inf)
         )
 
+    came = [r for r in present if inside(r.arrival_s)]
     over = [r for r in served if _done(r) and inside(r.tokens_s[-1])]
     tokens = sum(inside(t) for r in served for t in r.tokens_s)
     prompts = sum(r.prompt for r in served if r.tokens_s and inside(r.tokens_s[0]))
@@ -348,6 +349,8 @@ def reference(
         "rejected": len(present) - len(served),
         "timed_out": sum(r.lost for r in requests), "unfinished": len(unfinished),
         "preemptions": sum(r.preemptions for r in requests), "measured_requests": len(accepted),
+        "offered_per_s": per(len(came), length),
+        "offered_output_tokens_per_s": per(sum(r.output for r in came), length),
         "request_throughput_per_s": per(len(over), length),
         "output_tokens_per_s": per(tokens, length),
         "total_tokens_per_s": per(tokens + prompts, length),

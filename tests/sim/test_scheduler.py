@@ -9,6 +9,7 @@ from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.journal import Journal
 from sim.engine.kv_cache import BlockPool
 from sim.engine.loop import Loop
+from sim.engine.machine import Priced
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
 from sim.engine.waiting import waiting_queue
@@ -260,8 +261,8 @@ def test_an_unknown_order_is_refused() -> None:
 def test_a_scheduler_that_waits_for_the_past_ends() -> None:
     scheduler = PrefillFirst(**settings())
     scheduler.wake_s = 0.5
-    prices = small.scenario().pool.price.prices
-    loop = Loop(0, scheduler, prices, 0.0, Journal(1000), iter(()), [], lambda *finished: None)
+    machine = Priced(small.scenario().pool.price.prices)
+    loop = Loop(0, scheduler, machine, 0.0, Journal(1000), iter(()), [], lambda *finished: None)
     assert loop.go_on(0.0, 0.4) == 0.5
     with pytest.raises(ValueError, match=r"the scheduler waits for 0\.5 s at 0\.5 s"):
         loop.go_on(0.5, inf)

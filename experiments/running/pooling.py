@@ -1,0 +1,137 @@
+"""All requests of all runs of a point together: their percentiles, and the load they came with.
+
+The percentile of a point is that of every measured request of every seed, not the mean of the
+seeds' percentiles, which is biased as long as a seed is short.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from experiments.reporting.basis import Pool
+from experiments.reporting.support import LEAST_EFFECT, THIN, Load, needed
+from experiments.running.capacity import capacity_per_s
+from experiments.running.pieces import read_piece
+from experiments.running.sweep import Run
+from experiments.study.document import Study
+from experiments.study.points import Plan
+from sim.bins import binned_percentiles
+from sim.latencies import COLUMNS, SPANS, latency
+from sim.percentiles import PERCENTS, percentiles
+from sim.pools import numbers_of
+from workloads.steady import mean_output_tokens, steady
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Floats = npt.NDArray[np.float64]
+
+BATCHES = 10
+"""Pieces of a single run, in place of seeds."""
+LEAST_OF_A_BATCH = 100
+"""Requests; shorter ones say nothing of each other."""
+
+
+def pools_of(runs: Sequence[Run]) -> Iterator[Pool]:
+    """Pool the runs of each point; they lie point by point."""
+    for _, group in groupby(runs, lambda run: run.point):
+        yield pool(list(group))
+
+
+def pool(runs: Sequence[Run], place: int | None = None) -> Pool:
+    """Pool the finished runs of one point; ``place``: of one pool of replicas alone."""
+    samples: dict[str, list[Floats]] = {name: [] for name in SPANS}
+    gaps: dict[int, int] = {}
+    measured = []
+    for run in runs:
+        columns = _columns(run, place)
+        for name, found in samples.items():
+            found.append(latency(columns, name))
+        piece = read_piece(run.path)
+        measured.append(piece.metrics if place is None else piece.pools[place])
+        for number, count in (piece.gaps if place is None else piece.pool_gaps[place]).items():
+            gaps[number] = gaps.get(number, 0) + count
+    values: dict[str, float] = {}
+    for name, found in samples.items():
+        values |= _named(name, percentiles(_defined(np.concatenate(found))))
+    for name, value in _named("itl", binned_percentiles(gaps)).items():
+        seeds = [metrics[name] for metrics in measured]  # what is pooled lies between them
+        values[name] = min(max(value, min(seeds)), max(seeds))
+    alone = len(runs) == 1 and not runs[0].study.workload.has_clock
+    return Pool(values, _batches(samples) if alone else {})
+
+
+def _columns(run: Run, place: int | None) -> dict[str, npt.NDArray[np.generic]]:
+    """The measured requests of a run, or of one pool of replicas, in order of arrival."""
+    names = [*COLUMNS, "arrival_s", "output_tokens", "measured", "replica"]
+    table = pq.read_table(run.path, columns=names, use_threads=False)
+    columns = {name: table.column(name).to_numpy() for name in names}
+    measured, replica = columns.pop("measured"), columns.pop("replica")
+    if place is not None:
+        own = numbers_of(run.study.cluster.all_pools)[place]
+        measured = measured * ((replica >= own.start) & (replica < own.stop))
+    kept = np.flatnonzero(measured)
+    kept = kept[np.argsort(columns["arrival_s"][kept], kind="stable")]
+    return {name: column[kept] for name, column in columns.items()}
+
+
+def _batches(samples: dict[str, list[Floats]]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for name, (sample,) in samples.items():
+        if len(sample) < BATCHES * LEAST_OF_A_BATCH:
+            continue
+        for part in np.array_split(sample, BATCHES):
+            for metric, value in _named(name, percentiles(_defined(part))).items():
+                found.setdefault(metric, []).append(value)
+    return found
+
+
+def _defined(sample: Floats) -> Floats:
+    return sample[~np.isnan(sample)]
+
+
+def _named(latency: str, values: "Sequence[float] | Floats") -> dict[str, float]:
+    names = (f"{latency}_p{percent}_s" for percent in PERCENTS)
+    return dict(zip(names, map(float, values), strict=True))
+
+
+def loads_of(plan: Plan, table: "DataFrame") -> Iterator[Load | None]:
+    """Return the load of each point where it matters what it is.
+
+    That is where arrivals have a steady state that the point could hold, and enough of them for any
+    percentile at all; a short overload run shows what each can serve.
+    """
+    for point in plan.points:
+        runs = table[table["point"] == point.number]
+        requests = float(runs["measured_requests"].sum()) / len(point.draws)
+        enough = requests >= needed(50, LEAST_EFFECT, THIN)
+        saturated = bool((runs["saturated"] > 0).any())
+        yield load_of(point.study) if enough and not saturated else None
+
+
+def load_of(study: Study) -> Load | None:
+    """Return the load of a point whose arrivals have a steady state; simulates a short overload."""
+    arrivals = steady(study.workload.arrivals)
+    if arrivals is None:
+        return None
+    capacity = capacity_per_s(study)
+    return Load(arrivals.rate_per_s, capacity, arrivals.dispersion, study.cluster.all_replicas)
+
+
+def rates_of(study: Study) -> dict[str, tuple[str, float]]:
+    """Return what the traffic of a point offers: by rate the metric of a run, and its expectation.
+
+    Below saturation what is served is what comes, so most of its noise is that of the arrivals.
+    """
+    arrivals, lengths = steady(study.workload.arrivals), study.workload.lengths
+    if arrivals is None or lengths is None:
+        return {}
+    tokens = arrivals.rate_per_s * mean_output_tokens(lengths)
+    return {
+        "request_throughput_per_s": ("offered_per_s", arrivals.rate_per_s),
+        "output_tokens_per_s": ("offered_output_tokens_per_s", tokens),
+    }

@@ -1,0 +1,135 @@
+"""Parameters of small configs of families with other mixers, against transformers' own code."""
+
+from typing import Any
+
+import pytest
+
+from model.families.registry import FAMILIES
+from model.spec import spec_from_config
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 160,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "vocab_size": 101,
+    "max_position_embeddings": 50,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "pad_token_id": 0,
+}
+QK = {"head_dim": 16}
+ROUTED = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 48}
+LATENT = {
+    "num_key_value_heads": 8,
+    "kv_lora_rank": 24,
+    "qk_nope_head_dim": 16,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 12,
+    "q_lora_rank": 32,
+    "n_routed_experts": 6,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 48,
+    "n_group": 1,
+    "topk_group": 1,
+    "first_k_dense_replace": 1,
+}
+INDEX = {"index_n_heads": 4, "index_head_dim": 16, "index_topk": 8}
+DELTA = {
+    "head_dim": 16,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 12,
+}
+SHARED = {**ROUTED, "shared_expert_intermediate_size": 32}
+MAMBA2 = {"mamba_n_heads": 8, "mamba_d_state": 16, "mamba_n_groups": 2, "mamba_d_head": 16}
+KINDS = ["mamba", "attention", "mamba", "mamba", "attention", "mamba"]
+GRANITE = {
+    **MAMBA2,
+    "layer_types": ["linear_attention", "full_attention"] * 3,
+    "shared_intermediate_size": 96,
+}
+NEMOTRON = {
+    "head_dim": 16,
+    "mamba_num_heads": 8,
+    "mamba_head_dim": 12,
+    "ssm_state_size": 16,
+    "n_groups": 2,
+    "n_routed_experts": 6,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 48,
+    "moe_shared_expert_intermediate_size": 40,
+    "layers_block_type": ["mamba", "moe", "mamba", "attention", "mlp", "moe"],
+}
+V4 = {
+    "intermediate_size": 48,
+    "num_key_value_heads": 1,
+    "head_dim": 16,
+    "qk_rope_head_dim": 8,
+    "q_lora_rank": 32,
+    "o_lora_rank": 12,
+    "o_groups": 4,
+    "index_n_heads": 4,
+    "index_head_dim": 8,
+    "index_topk": 4,
+    "n_routed_experts": 6,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 48,
+    "compress_ratios": [0, 0, 4, 128, 4, 128, 0],
+    "num_hash_layers": 1,
+}
+LFM2 = {"layer_types": ["conv", "full_attention"] * 3}
+
+CASES: dict[str, tuple[dict[str, Any], ...]] = {
+    "deepseek_v2": (LATENT, {**LATENT, "q_lora_rank": None, "n_shared_experts": 2}),
+    "deepseek_v3": (LATENT, {**LATENT, "attention_bias": True, "first_k_dense_replace": 3}),
+    "glm4_moe_lite": (LATENT, {**LATENT, "mlp_layer_types": ["dense", "dense"] + ["sparse"] * 4}),
+    "deepseek_v32": ({**LATENT, **INDEX},),
+    "glm_moe_dsa": (
+        {**LATENT, **INDEX},
+        {**LATENT, **INDEX, "indexer_types": ["full", "shared", "shared"] * 2},
+    ),
+    "deepseek_v4": (V4, {**V4, "compress_ratios": None, "hc_mult": 2}),
+    "gpt_oss": ({**QK, "num_local_experts": 6, "num_experts_per_tok": 2},),
+    "gemma2": (QK,),
+    "gemma3_text": (QK, {**QK, "tie_word_embeddings": False}),
+    "cohere2": ({}, {"tie_word_embeddings": False, "attention_bias": True}),
+    "olmo3": ({}, {"attention_bias": True}),
+    "exaone4": ({}, {"sliding_window": None, "layer_types": ["full_attention"] * 6}),
+    "qwen3_next": ({**DELTA, **SHARED}, {**DELTA, **SHARED, "mlp_only_layers": [1]}),
+    "qwen3_5_text": (DELTA,),
+    "qwen3_5_moe_text": ({**DELTA, **SHARED},),
+    "nemotron_h": (NEMOTRON, {**NEMOTRON, "moe_latent_size": 24, "use_bias": True}),
+    "bamba": ({**MAMBA2, "attn_layer_indices": [1, 4]},),
+    "granitemoehybrid": (
+        {**GRANITE, "num_local_experts": 6, "num_experts_per_tok": 2},
+        {**GRANITE, "num_local_experts": 0, "tie_word_embeddings": True},
+    ),
+    "falcon_h1": (
+        {**MAMBA2, "mamba_d_ssm": 128},
+        {**MAMBA2, "mamba_d_ssm": 128, "mamba_rms_norm": True, "projectors_bias": True},
+    ),
+    "jamba": ({"attn_layer_period": 3, "attn_layer_offset": 1, "num_experts": 4},),
+    "lfm2": (LFM2, {**LFM2, "conv_bias": True, "block_auto_adjust_ff_dim": False}),
+    "lfm2_moe": ({**LFM2, **ROUTED},),
+    "minimax": ({"num_local_experts": 6, "num_experts_per_tok": 2, **QK},),
+}
+EACH = [(name, i) for name, settings in CASES.items() for i in range(len(settings))]
+
+
+@pytest.mark.parametrize(("name", "which"), EACH)
+def test_parameters_equal_those_of_transformers(name: str, which: int) -> None:
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    told = {**SMALL, **CASES[name][which]}
+    config = transformers.AutoConfig.for_model(name, **told)
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    expected = sum(parameter.numel() for parameter in model.parameters())
+    assert spec_from_config({"model_type": name, **told}, "tiny").parameters() == expected
+    # The file that transformers itself would write says the same.
+    saved = {**config.to_dict(), "architectures": [FAMILIES[name].class_name]}
+    assert spec_from_config(saved, "tiny").parameters() == expected

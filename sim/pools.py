@@ -3,11 +3,11 @@
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Protocol
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
@@ -18,6 +18,7 @@ from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import Gpu
 from hardware.memory import MemoryLedger, memory_ledger
 from hardware.step_cost import StepCost, step_cost
+from model.errors import one_of
 from model.precision import Precision
 from model.spec import DecoderSpec
 from sim.engine_config import EngineConfig, ResolvedEngine, precision_of, resolved
@@ -34,16 +35,21 @@ ReplicaCount = Annotated[int, Field(gt=0, le=100_000)]
 Price = Annotated[float, Field(gt=0, le=1e6)]
 
 
-def _modelled_role(role: object) -> object:
-    if role in ("prefill", "decode", "encode"):
-        raise ValueError(
-            "expected serve: pools that take one part of a request each, and hand over its KV "
-            "cache, are not modelled"
-        )
+ROLES = ("serve",)
+NOT_MODELLED = ("prefill", "decode", "encode")
+"""Roles of pools that take a part of each request and hand its KV cache on."""
+
+
+def check_role(role: str) -> str:
+    """Return a role that is modelled. Raises ValueError."""
+    if role in NOT_MODELLED:
+        raise ValueError(f"is not modelled, expected {' or '.join(ROLES)}: whole requests")
+    if role not in ROLES:
+        raise ValueError(one_of(role, ROLES))
     return role
 
 
-Role = Annotated[Literal["serve"], BeforeValidator(_modelled_role)]
+Role = Annotated[str, AfterValidator(check_role), Field(json_schema_extra={"enum": [*ROLES]})]
 """What a pool does with a request: ``sim.dispatch`` is where a role would send it on."""
 
 

@@ -104,13 +104,13 @@ def write_report(
     description: str,
     study_yaml: str,
     summary: "DataFrame",
-    pools: "Table | None",
     sweep_keys: Sequence[str],
     plots: Sequence[Path],
     settings_text: str,
     ledger_text: str,
     ceilings_text: str,
     notes: Sequence[str],
+    pools: "Table | None" = None,
 ) -> None:
     """Write the page to ``path``; see the module's docstring for the arguments.
 

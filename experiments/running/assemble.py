@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 from experiments.reporting.basis import Basis
 from experiments.running.identity import code_digest, file_digest
 from experiments.running.pieces import PARQUET, read_piece, read_requests
-from experiments.running.pool_tables import calibrations_of, pools_of_replicas, with_pools
+from experiments.running.pool_tables import calibrations_of, with_pools
 from experiments.running.pooling import loads_of, pools_of, rates_of
 from experiments.running.sweep import Run
 from experiments.running.versions import machine, versions
@@ -68,11 +68,14 @@ class RequestsFile:
 
     Runs lie in their order, whenever they end, in the row groups of their pieces; one of them is
     held in memory. Nothing of the file is kept when something goes wrong: the pieces are.
+    ``pools`` name the pool of each replica, by point; they become a column.
     """
 
-    def __init__(self, plan: Plan, runs: Sequence[Run], path: Path) -> None:
+    def __init__(
+        self, runs: Sequence[Run], path: Path, pools: Mapping[int, Sequence[str]] | None = None
+    ) -> None:
         self.path = path
-        self._pools = pools_of_replicas(plan)
+        self._pools = pools
         self._runs = runs
         self._swept = _typed_values({run.point: run.values for run in runs})
         self._ended: set[Path] = set()

@@ -14,7 +14,7 @@ from experiments.running import assemble
 from experiments.running.folder import Wanted, results_folder, some
 from experiments.running.identity import digest_of
 from experiments.running.pieces import read_piece
-from experiments.running.pool_tables import has_pools, noted, pools_table
+from experiments.running.pool_tables import has_pools, noted, pools_of_replicas, pools_table
 from experiments.running.publish import claimed, publish
 from experiments.running.sweep import Executor, Run, runs_of, unfinished
 from experiments.running.work_folder import shown
@@ -114,7 +114,9 @@ def run_plan(
             resumed = len(runs) - len(todo)
             if before is not None:
                 before()
-            with assemble.RequestsFile(plan, runs, work.folder / "requests.growing") as requests:
+            with assemble.RequestsFile(
+                runs, work.folder / "requests.growing", pools_of_replicas(plan)
+            ) as requests:
                 modules = (*FOR_TABLES, *(FOR_REPORT if report else ()))
                 modules += FOR_FIGURES if report and figures else ()
                 _simulate(runs, todo, executor, progress, requests, modules)

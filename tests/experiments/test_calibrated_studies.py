@@ -93,7 +93,7 @@ def test_calibrated_gpu_may_be_swept_with_its_calibration(tmp_path: Path) -> Non
     save_calibration(BARE, tmp_path / "bare.yaml")
     sweep = "[{calibration: prices.yaml, cluster.gpu: calibrated}, {calibration: bare.yaml}]"
     plan = prepare(read_raw(study(tmp_path, sweep=sweep)))
-    assert [scenario_of(p.study, 0).gpu.name for p in plan.points] == ["my card", "t4"]
+    assert [scenario_of(p.study, 0).pool.gpu.name for p in plan.points] == ["my card", "t4"]
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_draws_are_run_with_every_seed_and_shared_by_the_points(tmp_path: Path) 
     ]  # fmt: skip
     assert runs[1].label.endswith("draw 0, seed 1")
     assert len({run.path for run in runs}) == len(runs)
-    prices = [scenario_of(run.study, run.seed, run.draw).calibration for run in runs]
+    prices = [scenario_of(run.study, run.seed, run.draw).pool.calibration for run in runs]
     assert prices[0] == prices[1] == prices[6]
     assert len({one.gemm_bytes for one in prices}) == 3
     assert FITTED.gemm_bytes not in {one.gemm_bytes for one in prices}

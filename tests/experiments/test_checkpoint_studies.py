@@ -53,7 +53,7 @@ def test_a_study_says_what_it_took_from_where(
 def test_a_changed_file_beside_the_config_is_read_again(tmp_path: Path) -> None:
     path = study(tmp_path)
     point = prepare(read_raw(path)).points[0].study
-    first = scenario_of(point, 0)
+    first = scenario_of(point, 0).pool
     scales = 4 * 4 * 7
     assert first.max_model_len == 2048
     assert first.precision.kv_bytes == 1.0

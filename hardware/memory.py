@@ -95,7 +95,7 @@ class _Demand:
             block_bytes=block_bytes,
             num_gpu_blocks=max(0, left // block_bytes) if given is None else given,
             overridden=given is not None,
-            weights_are=str(self.precision.weights),
+            weights_are=_weights_text(self.spec, self.precision),
             kv_numbers=self.precision.kv_numbers,
             rotary_table_bytes=table_bytes,
         )
@@ -171,6 +171,16 @@ def memory_ledger(
     raise DoesNotFitError(
         f"{_refusal(demand, ledger)}:\n{ledger.as_text()}\n{_remedy(demand, gpu, tp)}", ledger
     )
+
+
+def _weights_text(spec: DecoderSpec, precision: Precision) -> str:
+    """Say how the weights are stored, and how much of them the encoders are."""
+    stored = str(precision.weights)
+    if not spec.encoder_parameters:
+        return stored
+    gib = spec.encoder_parameters * precision.activation_bytes / GIB
+    encoders = f"{gib:.2f} GiB of them encoders"
+    return f"{stored}, {encoders}" if stored else encoders
 
 
 def _refusal(demand: _Demand, ledger: MemoryLedger) -> str:

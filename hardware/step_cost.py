@@ -1,14 +1,15 @@
 """The price of one step: everything a simulator asks of the hardware.
 
-A step is one forward pass over ``decodes`` sequences with ``context_tokens`` positions between
-them, and prefill chunks ``(chunk_tokens, past_tokens)``. Its price is
+A step is one forward pass over ``decodes`` sequences that attend so many positions in every class
+of cache, and prefill chunks ``(chunk_tokens, past_tokens)``. Its price is
 
     overheads + tokens' share + sequences' share + attention
 
 where the tokens' share (projections, MLP or experts, norms, all-reduces) depends on the number of
 tokens only, and the sequences' share (LM head, gather of the logits) on the number of sequences
-only: both are tables. Attention of all decodes is made of straight lines over the sum of their
-contexts (``hardware.prices.lines``), of each chunk what ``hardware.prices.chunks`` says.
+only: both are tables. Attention of all decodes is made of straight lines over the positions that
+they attend, one sum for every class of cache: layers that look back equally far, over all positions
+or a window (``hardware.prices.lines``). Of each chunk it is what ``hardware.prices.chunks`` says.
 
 Not covered: kernels do not overlap, and sampling costs what ``sequence_overhead_s`` says.
 """
@@ -27,12 +28,12 @@ from hardware.prices.choose import prices_of
 from hardware.prices.chunks import ChunkCost
 from hardware.prices.together import (
     all_reduces_s,
+    attention_works,
     chunk_cost,
     decode_pieces,
     gather_s,
-    summed_attention_work,
 )
-from hardware.prices.work import AttentionTerm, operators_work
+from hardware.prices.work import ClassWork, Linear, ReadTotals, operators_work
 from hardware.step_prices import Piece, StepPrices
 from model.precision import Precision
 from model.spec import DecoderSpec
@@ -57,17 +58,19 @@ class StepCost:
     """By tokens of the step, from 0: what the GPUs spend on them, attention apart."""
     sequence_s: list[float]
     """By sequences of the step, from 0: LM head, and host time per sequence."""
-    sliding_window: int | None
-    decode_pieces: list[tuple[Piece, ...]] = field(repr=False)
-    """By decoding sequences, from 0: their attention over all layers, by positions attended."""
+    windows: tuple[int | None, ...]
+    """Of every class of cache, how many positions a token attends; None for all of them."""
+    decode_pieces: list[list[tuple[Piece, ...]]] = field(repr=False)
+    """By class, then by decoding sequences, from 0: their attention over the layers of the class,
+    by positions attended."""
     chunk_cost: ChunkCost
     """Attention of a prefill chunk."""
     token_work: tuple[Floats, Floats] = field(repr=False)
     """FLOPs and bytes of one rank by tokens of the step."""
     sequence_work: tuple[Floats, Floats] = field(repr=False)
     """FLOPs and bytes of one rank by sequences of the step."""
-    attention_work: AttentionTerm
-    """FLOPs and bytes of one rank's fused attention, per unit."""
+    attention_work: tuple[ClassWork, ...]
+    """By class: FLOPs and bytes of one rank's fused attention."""
     bare_sequence_s: Floats = field(repr=False)
     """``sequence_s`` without host time."""
     prices: StepPrices = field(init=False, repr=False)
@@ -87,20 +90,22 @@ class StepCost:
         )
         object.__setattr__(self, "prices", prices)
 
-    def step_s(self, decodes: int, context_tokens: int, chunks: Sequence[tuple[int, int]]) -> float:
+    def step_s(
+        self, decodes: int, reads: int | Sequence[int], chunks: Sequence[tuple[int, int]]
+    ) -> float:
         """Return the duration of one step in seconds.
 
         Args:
             decodes: sequences that decode one token each.
-            context_tokens: positions they attend, summed: the current tokens included, and with a
-                sliding window only those inside it.
+            reads: positions they attend, summed, by class of cache (``windows``): the current
+                tokens included, and of a window only those inside it. A number: there is one class.
             chunks: (chunk_tokens, past_tokens) of every prefill chunk.
 
         Raises:
             ValueError: more tokens or sequences than the tables were built for.
         """
         try:
-            return self.prices.step_s(decodes, context_tokens, chunks)
+            return self.prices.step_s(decodes, self._by_class(reads), chunks)
         except IndexError:
             tokens = decodes + sum(chunk for chunk, _ in chunks)
             self._check(tokens, decodes + len(chunks))
@@ -110,49 +115,52 @@ class StepCost:
         self,
         start_s: float,
         decodes: int,
-        context_tokens: int,
-        growth: int,
+        reads: int | Sequence[int],
+        growth: int | Sequence[int],
         steps: int,
         until_s: float,
         ends_s: "array[float]",
     ) -> float:
         """Append to ``ends_s`` the ends of successive decode steps; return the last of them.
 
-        The first starts at ``start_s``. Step ``i`` attends ``context_tokens + i * growth``
-        positions. At most ``steps`` of them, and none that would start at ``until_s`` or later (a
-        time after ``start_s``, or infinity). Equal to adding up ``step_s``, to the last bit.
+        The first starts at ``start_s``. Step ``i`` attends ``reads + i * growth`` positions, by
+        class of cache. At most ``steps`` of them, and none that would start at ``until_s`` or later
+        (a time after ``start_s``, or infinity). Equal to adding up ``step_s``, to the last bit.
 
         Raises:
             ValueError: more sequences than the tables were built for.
         """
         try:
-            return self.prices.decode_ends_s(
-                start_s, decodes, context_tokens, growth, steps, until_s, ends_s
-            )
+            by_class = (self._by_class(reads), self._by_class(growth))
+            return self.prices.decode_ends_s(start_s, decodes, *by_class, steps, until_s, ends_s)
         except IndexError:
             self._check(decodes, decodes)
             raise
+
+    def _by_class(self, counts: int | Sequence[int]) -> list[int]:
+        """Counts by class of cache. Raises ValueError if there are others than classes."""
+        by_class = [counts] if isinstance(counts, int) else list(counts)
+        if len(by_class) != len(self.windows):
+            raise ValueError(f"{len(by_class)} counts, expected one of each window {self.windows}")
+        return by_class
 
     def work(
         self,
         tokens: npt.ArrayLike,
         sequences: npt.ArrayLike,
-        *,
-        decode_context_tokens: float,
-        prefill_pairs: float,
-        prefill_kv_tokens: float,
+        decodes: npt.ArrayLike,
+        reads: Sequence[ReadTotals] = (),
     ) -> tuple[float, float]:
         """Return the FLOPs and bytes that one rank had to process, summed over steps.
 
         This is the useful work, for MFU and MBU: causal pairs only and fused traffic, whatever
-        kernel was priced. With a sliding window the arguments must hold what is attended inside it.
+        kernel was priced.
 
         Args:
             tokens: of each step, shape (steps,).
             sequences: of each step, decoding or with a chunk, shape (steps,).
-            decode_context_tokens: positions attended by decoding sequences, over all steps.
-            prefill_pairs: causal (query, key) pairs of all chunks.
-            prefill_kv_tokens: positions attended by all chunks.
+            decodes: those of them that decode, shape (steps,).
+            reads: by class of cache, over all steps; nothing: not to be counted here.
 
         Raises:
             ValueError: more tokens or sequences than the tables were built for.
@@ -160,20 +168,23 @@ class StepCost:
         token_rows = np.asarray(tokens).astype(np.int64)
         sequence_rows = np.asarray(sequences).astype(np.int64)
         self._check(int(token_rows.max(initial=0)), int(sequence_rows.max(initial=0)))
-        term = self.attention_work
-        pairs = decode_context_tokens + prefill_pairs
-        positions = decode_context_tokens + prefill_kv_tokens
-        flops = (
-            float(self.token_work[0][token_rows].sum())
-            + float(self.sequence_work[0][sequence_rows].sum())
-            + term.per_pair * pairs
+        flops = float(self.token_work[0][token_rows].sum()) + float(
+            self.sequence_work[0][sequence_rows].sum()
         )
-        bytes_ = (
-            float(self.token_work[1][token_rows].sum())
-            + float(self.sequence_work[1][sequence_rows].sum())
-            + term.per_row * float(token_rows.sum())
-            + term.per_position * positions
+        bytes_ = float(self.token_work[1][token_rows].sum()) + float(
+            self.sequence_work[1][sequence_rows].sum()
         )
+        decoding = float(np.asarray(decodes).sum())
+        rows, chunks = float(token_rows.sum()) - decoding, float(sequence_rows.sum()) - decoding
+        for term in self.attention_work:
+            flops += _own_work(term.decode_flops, decoding, decoding)
+            flops += _own_work(term.chunk_flops, rows, chunks)
+            bytes_ += _own_work(term.decode_bytes, decoding, decoding) + _own_work(
+                term.chunk_bytes, rows, chunks
+            )
+        for term, each in zip(self.attention_work, reads, strict=False):
+            flops += _read_work(term.decode_flops, term.chunk_flops, each)
+            bytes_ += _read_work(term.decode_bytes, term.chunk_bytes, each)
         return flops, bytes_
 
     def decode_tokens_per_s(self, sequences: int, mean_context_tokens: float = 0.0) -> float:
@@ -184,12 +195,14 @@ class StepCost:
         """
         self._check(sequences, sequences)
         seconds = self.token_s[sequences] + float(self.bare_sequence_s[sequences])
-        positions = sequences * mean_context_tokens
-        if self.sliding_window is not None:
-            positions = min(positions, float(sequences * self.sliding_window))
-        pieces = self.decode_pieces[sequences]
-        _, flat_s, slope_s = next(piece for piece in pieces if positions >= piece[0])
-        return sequences / (seconds + flat_s + slope_s * positions)
+        for window, by_decodes in zip(self.windows, self.decode_pieces, strict=True):
+            positions = sequences * mean_context_tokens
+            if window is not None:
+                positions = min(positions, float(sequences * window))
+            pieces = by_decodes[sequences]
+            _, flat_s, slope_s = next(piece for piece in pieces if positions >= piece[0])
+            seconds = seconds + flat_s + slope_s * positions
+        return sequences / seconds
 
     def output_tokens_per_s_ceiling(self) -> float:
         """Return output tokens/s of one replica that no schedule can exceed.
@@ -217,7 +230,7 @@ class StepCost:
         seconds = np.array(self.token_s[1:]) + float(self.bare_sequence_s[1])
         sequences = min(len(self.sequence_s) - 1, most_tokens)
         return {
-            "fastest_token_s": self.step_s(1, 1, ()),
+            "fastest_token_s": self.step_s(1, [1] * len(self.windows), ()),
             "prefill_tokens_per_s": float((np.arange(1, most_tokens + 1) / seconds).max()),
             "decode_tokens_per_s": self.decode_tokens_per_s(sequences),
             "output_tokens_per_s": self.output_tokens_per_s_ceiling(),
@@ -236,24 +249,48 @@ class StepCost:
                 )
 
 
+def _own_work(work: Linear, rows: float, sequences: float) -> float:
+    """What is done for rows and sequences, whatever they attend."""
+    return work.per_row * rows + work.per_sequence * sequences
+
+
+def _read_work(decode: Linear, chunk: Linear, reads: ReadTotals) -> float:
+    """What is done for pairs and positions: as if all were of decodes, and what chunks do more."""
+    decoded, pairs, positions = reads
+    work = decode.per_pair * (decoded + pairs) + decode.per_position * (decoded + positions)
+    more = (chunk.per_pair - decode.per_pair) * pairs
+    return work + more + (chunk.per_position - decode.per_position) * positions
+
+
 def _add_up(
     start_s: float,
     base_s: float,
-    flat_s: float,
-    slope_s: float,
-    context_tokens: int,
-    growth: int,
+    flats: list[float],
+    slopes: list[float],
+    reads: list[int],
+    growth: list[int],
     steps: int,
     until_s: float,
     ends_s: "array[float]",
 ) -> float:
     """Append the ends of steps up to the first at ``until_s`` or later; return the last of them."""
-    positions = np.arange(steps, dtype=np.int64) * growth + context_tokens
-    seconds = base_s + (flat_s + slope_s * positions)
+    first, *others = zip(flats, slopes, reads, growth, strict=True)
+    number = np.arange(steps, dtype=np.int64)
+    attention = _line(number, *first)
+    for other in others:
+        attention += _line(number, *other)
+    seconds = base_s + attention
     seconds[0] += start_s
     ends = np.add.accumulate(seconds, out=seconds)
     ends_s.frombytes(ends[: ends.searchsorted(until_s) + 1].tobytes())
     return ends_s[-1]
+
+
+def _line(
+    number: npt.NDArray[np.int64], flat_s: float, slope_s: float, reads: int, growth: int
+) -> Floats:
+    """Attention of numbered steps in one class of cache."""
+    return np.asarray(flat_s + slope_s * (number * growth + reads))
 
 
 def step_cost(
@@ -305,12 +342,12 @@ def step_cost(
         overhead_s=step_s + spec.num_layers * host.layer_s,
         token_s=token_s.tolist(),
         sequence_s=(sequence_s + each_s * sequences).tolist(),
-        sliding_window=spec.sliding_window,
+        windows=spec.windows,
         decode_pieces=decode_pieces(group, prices, max_seqs),
         chunk_cost=chunk_cost(group, prices),
         token_work=operators_work(of_tokens),
         sequence_work=operators_work(of_sequences),
-        attention_work=summed_attention_work(group),
+        attention_work=attention_works(group),
         bare_sequence_s=sequence_s,
     )
 

@@ -10,6 +10,14 @@ Piece = tuple[int, float, float]
 """Of a sum of operators: the positions from which on a line counts, and the line: seconds, and
 seconds per position attended."""
 
+Run = Callable[
+    [float, float, list[float], list[float], list[int], list[int], int, float, "array[float]"],
+    float,
+]
+"""Appends the ends of many steps on straight lines, and returns the last one: of their start, base,
+lines (seconds, and seconds per position, by class of cache), positions and their growth by class,
+of how many steps there are and when they must stop."""
+
 
 class StepPrices:
     """Tables of one model on one tensor-parallel group.
@@ -19,10 +27,10 @@ class StepPrices:
         launch_s: of attention, in a step without decodes.
         token_s: by tokens of the step, from 0.
         sequence_s: by sequences of the step, from 0.
-        decode_pieces: by decoding sequences, from 0: their attention, by positions attended.
+        decode_pieces: by class of cache, then by decoding sequences, from 0: their attention over
+            the layers of the class, by positions attended.
         chunk_s: attention of a prefill chunk, by its tokens and those before it.
-        run: ends of many decode steps on one straight line, faster than one by one from
-            ``vector_steps`` of them on: appended to its last argument, and the last one returned.
+        run: faster than one by one from ``vector_steps`` steps on.
     """
 
     def __init__(
@@ -31,9 +39,9 @@ class StepPrices:
         launch_s: float,
         token_s: list[float],
         sequence_s: list[float],
-        decode_pieces: list[tuple[Piece, ...]],
+        decode_pieces: list[list[tuple[Piece, ...]]],
         chunk_s: Callable[[int, int], float],
-        run: Callable[[float, float, float, float, int, int, int, float, "array[float]"], float],
+        run: Run,
         vector_steps: int,
     ) -> None:
         self.overhead_s = overhead_s
@@ -41,6 +49,9 @@ class StepPrices:
         self.token_s = token_s
         self.sequence_s = sequence_s
         self.decode_pieces = decode_pieces
+        self.first_pieces = decode_pieces[0]
+        """Of the first class, which may be the only one."""
+        self.classes = len(decode_pieces)
         self.decode_s = [
             overhead_s + tokens + sequences
             for tokens, sequences in zip(token_s, sequence_s, strict=False)  # as far as both go
@@ -58,7 +69,7 @@ class StepPrices:
         asked = (self._chunk_s, self._run, self._vector_steps)
         return StepPrices, (*tables, self.decode_pieces, *asked)
 
-    def step_s(self, decodes: int, context_tokens: int, chunks: Sequence[tuple[int, int]]) -> float:
+    def step_s(self, decodes: int, reads: list[int], chunks: Sequence[tuple[int, int]]) -> float:
         """Return the seconds of one step: see ``StepCost.step_s``.
 
         Raises:
@@ -75,10 +86,17 @@ class StepPrices:
                 first_chunk_s[chunk] = self._chunk_s(chunk, 0)
             attention_s += first_chunk_s[chunk]
         if decodes:
-            for start, flat_s, slope_s in self.decode_pieces[decodes]:
-                if context_tokens >= start:
-                    attention_s += flat_s + slope_s * context_tokens
+            positions = reads[0]
+            for start, flat_s, slope_s in self.first_pieces[decodes]:
+                if positions >= start:
+                    attention_s += flat_s + slope_s * positions
                     break
+            for place in range(1, self.classes):
+                positions = reads[place]
+                for start, flat_s, slope_s in self.decode_pieces[place][decodes]:
+                    if positions >= start:
+                        attention_s += flat_s + slope_s * positions
+                        break
         sequences = decodes + len(chunks)
         return self.overhead_s + self.token_s[tokens] + self.sequence_s[sequences] + attention_s
 
@@ -86,8 +104,8 @@ class StepPrices:
         self,
         start_s: float,
         decodes: int,
-        context_tokens: int,
-        growth: int,
+        reads: list[int],
+        growth: list[int],
         steps: int,
         until_s: float,
         ends_s: "array[float]",
@@ -97,31 +115,80 @@ class StepPrices:
         Raises:
             IndexError: more sequences than the tables were built for.
         """
+        if self.classes > 1:
+            return self._ends_of_classes_s(start_s, decodes, reads, growth, steps, until_s, ends_s)
         base_s, many = self.decode_s[decodes], self._vector_steps
-        end_s, context, left = start_s, context_tokens, steps
+        end_s, context, left, more = start_s, reads[0], steps, growth[0]
         while True:
             count, end = left, 0
-            for piece in self.decode_pieces[decodes]:
+            for piece in self.first_pieces[decodes]:
                 if context >= piece[0]:
                     break
                 end = piece[0]
             _, flat_s, slope_s = piece
-            if end and growth:  # as many as begin on this line
-                count = min(left, (end - context - 1) // growth + 1)
+            if end and more:  # as many as begin on this line
+                count = min(left, (end - context - 1) // more + 1)
             if count >= many and until_s - end_s > many * base_s:
                 if until_s - end_s < count * base_s:  # no step is shorter than its base
                     count = left = int((until_s - end_s) / base_s) + 1
                 end_s = self._run(
-                    end_s, base_s, flat_s, slope_s, context, growth, count, until_s, ends_s
+                    end_s, base_s, [flat_s], [slope_s], [context], growth, count, until_s, ends_s
                 )
-                context += count * growth
+                context += count * more
             else:
                 for _ in range(count):
                     end_s += base_s + (flat_s + slope_s * context)
                     ends_s.append(end_s)
                     if end_s >= until_s:
                         return end_s
-                    context += growth
+                    context += more
+            left -= count
+            if not left or end_s >= until_s:
+                return end_s
+
+    def _ends_of_classes_s(
+        self,
+        start_s: float,
+        decodes: int,
+        reads: list[int],
+        growth: list[int],
+        steps: int,
+        until_s: float,
+        ends_s: "array[float]",
+    ) -> float:
+        """The same where there are several classes of cache, each on a line of its own."""
+        base_s, many, classes = self.decode_s[decodes], self._vector_steps, self.classes
+        end_s, left, positions = start_s, steps, reads.copy()
+        flats, slopes = [0.0] * classes, [0.0] * classes
+        while True:
+            count = left
+            for place in range(classes):
+                at, end = positions[place], 0
+                for piece in self.decode_pieces[place][decodes]:
+                    if at >= piece[0]:
+                        break
+                    end = piece[0]
+                _, flats[place], slopes[place] = piece
+                if end and growth[place]:
+                    count = min(count, (end - at - 1) // growth[place] + 1)
+            if count >= many and until_s - end_s > many * base_s:
+                if until_s - end_s < count * base_s:
+                    count = left = int((until_s - end_s) / base_s) + 1
+                end_s = self._run(
+                    end_s, base_s, flats, slopes, positions, growth, count, until_s, ends_s
+                )
+                for place in range(classes):
+                    positions[place] += count * growth[place]
+            else:
+                for _ in range(count):
+                    attention_s = 0.0
+                    for place in range(classes):
+                        attention_s += flats[place] + slopes[place] * positions[place]
+                        positions[place] += growth[place]
+                    end_s += base_s + attention_s
+                    ends_s.append(end_s)
+                    if end_s >= until_s:
+                        return end_s
             left -= count
             if not left or end_s >= until_s:
                 return end_s

@@ -1,6 +1,7 @@
 """What layers keep of the tokens behind them: entries per token, and states per sequence."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from model.matrices import Width
 
@@ -37,6 +38,15 @@ class State:
         return self.numbers(tp) * one
 
 
+class Reach(NamedTuple):
+    """How many positions a query attends. Caches of equal reach need one count."""
+
+    positions: int | None
+    """At most; None for all of them."""
+    chosen: bool = False
+    """Whether an index chose them, so that the queries of a chunk attend other ones each."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cache:
     """One of the caches of a layer. Layers with equal caches are one class."""
@@ -68,6 +78,17 @@ class Cache:
         Caches of equal reach need one count.
         """
         return (self.window if self.most_read is None else self.most_read, self.every)
+
+    @property
+    def read(self) -> Reach | None:
+        """How many positions a query attends, whether they share entries or not.
+
+        None: no entries, but what a sequence keeps whatever its length.
+        """
+        if not self.per_entry.whole:
+            return None
+        most, every = self.reach
+        return Reach(None if most is None else most * every, self.most_read is not None)
 
     def entry_numbers(self, tp: int | None = None) -> int:
         """Return the numbers of an entry on one of ``tp`` ranks; None: of the model."""

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from model.errors import ConfigError
+from model.errors import ConfigError, UnknownArchitectureError
 from model.families.registry import FAMILIES
+from model.families.wrappers import language_model, wrapper_of
 from model.huggingface import read_config
 from model.quantization.checkpoint import read_checkpoint
 from model.shape import DecoderSpec
@@ -32,12 +33,19 @@ def spec_from_config(
         UnknownArchitectureError: the architecture is not modelled, or not given.
         ConfigError: keys are missing, ill-typed or inconsistent; all of them are listed.
     """
-    told = source or name
+    told, wrapper, file = source or name, wrapper_of(config), config
+    config = language_model(file, wrapper) if wrapper else file
     architecture, keys = read_config(config, told)
     names = FAMILIES[architecture].names
     try:
         spec = keys.decoder(name, architecture, config)
-        return replace(spec, checkpoint=read_checkpoint(config, beside or {}, names, spec.layers))
+        return replace(
+            spec,
+            checkpoint=read_checkpoint(config, beside or {}, names, spec.layers),
+            encoder_parameters=wrapper.beside(file, config) if wrapper else 0,
+        )
+    except UnknownArchitectureError as error:
+        raise UnknownArchitectureError(f"{told}: {error}") from None
     except ConfigError as error:
         lines = str(error).splitlines()
         raise ConfigError("\n".join(f"{told}: {line}" for line in lines)) from None

@@ -23,7 +23,7 @@ POSITION_KEYS = (
 )
 """Keys that say how many positions a model has; the smallest holds."""
 
-SCALED_ALREADY = ("default", "llama3", "longrope", "su", "mrope")
+SCALED_ALREADY = ("default", "proportional", "llama3", "longrope", "su", "mrope")
 ROPE_TYPES = (*SCALED_ALREADY, "linear", "dynamic", "ntk", "yarn", "deepseek_yarn")
 MOST_POSITIONS = 2**31 - 1
 DEFAULT_ROTARY_SHARE = 1.0
@@ -63,7 +63,7 @@ def rotary_table_rows(config: Config, positions: int) -> int:
             original = scaling.get("original_max_position_embeddings", original)
             rows.append(positions + (original if isinstance(original, int) else 0))
         else:
-            times = MROPE_TABLES if kind == "mrope" else 1
+            times = MROPE_TABLES if kind == "mrope" or "mrope_section" in scaling else 1
             rows.append(times * _scaled(scaling, positions))
     return max(rows, default=positions)
 

@@ -14,10 +14,12 @@ scale, weight, bias."""
 
 ACTIVATION_FLOPS = {
     "relu": 1, "relu2": 2, "silu": 4, "gelu": 5, "gelu_quick": 5, "gelu_tanh": 9, "xielu": 9,
+    "situ": 9,
 }  # fmt: skip
 """FLOPs per element, a transcendental function counted as one. silu: negate, exp, add, divide;
 gelu: scale, erf, add, multiply, halve; gelu_quick: silu of a scaled input; gelu_tanh: gelu with a
-cubic inside tanh; xielu: two squares, two products, exp and their sums (arXiv 2411.13010)."""
+cubic inside tanh; xielu: two squares, two products, exp and their sums (arXiv 2411.13010); situ: a
+sigmoid and a hyperbolic tangent, each of a scaled input (Kimi K3), taken like gelu_tanh."""
 
 ROPE_FLOPS = 3
 """FLOPs per element of a rotation: two products and a sum."""

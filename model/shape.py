@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from model.caches import HEADS, Cache
+from model.caches import HEADS, Cache, Reach
 from model.errors import UnsupportedLayersError
 from model.matrices import Matrix
 from model.mixers.mixer import Mixer, Rotary
@@ -158,6 +158,21 @@ class DecoderSpec:
             for cache in layers.mixer.caches:
                 found[cache] = found.get(cache, 0) + layers.count
         return found
+
+    @property
+    def reaches(self) -> tuple[Reach, ...]:
+        """What tells how much a query reads, in the order of ``layers``.
+
+        A step counts what it reads once for each of them. There is at least one: a decoder that
+        reads nothing counts all positions.
+        """
+        found = dict.fromkeys(cache.read for cache in self.caches if cache.read is not None)
+        return tuple(found) or (Reach(None),)
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """Of ``reaches``, how many positions a query attends at most; None for all of them."""
+        return tuple(reach.positions for reach in self.reaches)
 
     @property
     def sliding_window(self) -> int | None:

@@ -52,14 +52,16 @@ class Cluster:
         self.requests = requests
         self.stop_s = stop_s
         self.recorder = Recorder(
-            requests, scenario.replicas, scenario.spec.sliding_window, scenario.api, scratch
+            requests, scenario.replicas, scenario.spec.reaches, scenario.api, scratch
         )
         self.pools = [pool for pool in scenario.pools for _ in range(pool.replicas)]
         facts = [each for pool in scenario.pools for each in [facts_of(pool)] * pool.replicas]
         self.schedulers = {
             number: make_scheduler(self.pools[number], requests.prefixes) for number in numbers
         }
-        router = make_router(scenario.router, tuple(facts), stream(scenario.seed, "router"))
+        router = make_router(
+            scenario.router, tuple(facts), stream(scenario.seed, "router"), scenario.router_settings
+        )
         closed = requests.users is not None
         self.dealt = scenario.routing(not closed).dealt
         self.replicas: dict[int, Replica] = {}

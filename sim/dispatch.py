@@ -60,6 +60,8 @@ class Dispatch:
         if tokens > self._most:
             return self._rejected(sequence)
         number = self.router.choose(sequence)
+        if not 0 <= number < len(self._longest):
+            raise _nowhere(number, len(self._longest))
         if tokens > self._longest[number]:
             return self._rejected(sequence)
         self.router.view.sent(number)
@@ -133,6 +135,13 @@ def deal(
         asking = owner.copy()
         arrivals = sequences(requests, reached_s, order, asking)
         owner[rows] = np.fromiter(router.deal(arrivals), np.int32, len(rows))
+        for number in (owner[rows].min(initial=0), owner[rows].max(initial=0)):
+            if not 0 <= number < len(longest):
+                raise _nowhere(int(number), len(longest))
         short = rows[tokens[rows] > longest[owner[rows]]]
         owner[short], refused[short] = NOBODY, True
     return owner, refused
+
+
+def _nowhere(number: int, replicas: int) -> ValueError:
+    return ValueError(f"the router chose replica {number}, expected 0 to {replicas - 1}")

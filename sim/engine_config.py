@@ -9,6 +9,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -20,9 +21,11 @@ from model.precision import Precision, check_kv_dtype, precision
 from model.quantization.choice import chosen_weights
 from model.quantization.methods import AUTO, check_setting
 from model.spec import DecoderSpec
+from sim.named import OwnSettings, named
+from sim.registry import ORDERS, POLICIES, check_order, check_policy, order, policy
 
-SchedulerName = Literal["static", "prefill_first", "chunked_prefill"]
-OrderName = Literal["fcfs", "shortest_prompt", "priority"]
+SchedulerName = Annotated[str, *named(policy, POLICIES)]
+OrderName = Annotated[str, *named(order, ORDERS)]
 
 Count = Annotated[int, Field(gt=0, le=10**9)]
 
@@ -55,8 +58,13 @@ class EngineConfig(BaseModel):
     scheduler: SchedulerName | None = None
     """static: whole batches; prefill_first: vLLM v0; chunked_prefill: vLLM v1. Default: the
     version's; before 0.8 prompts are cut where max_model_len passes 32768."""
+    scheduler_settings: OwnSettings = {}
+    """Of a scheduler of your own (MODULE:CLASS, see docs/plugins.md): keywords of its
+    constructor."""
     order: OrderName = "fcfs"
     """Which waiting request is admitted next; `priority` takes the lowest number first."""
+    order_settings: OwnSettings = {}
+    """Of an order of your own: keywords of its constructor."""
     async_scheduling: bool | None = None
     """chunked_prefill: plan a step while the one before is computed. Arrivals are then seen, and
     seats and blocks are free, one step later. Default: the version's, true since 0.14."""
@@ -136,10 +144,24 @@ class EngineConfig(BaseModel):
             )
         return check_version(version)
 
+    @field_validator("scheduler_settings")
+    @classmethod
+    def _are_of_the_scheduler(cls, own: OwnSettings, given: ValidationInfo) -> OwnSettings:
+        if (name := given.data.get("scheduler")) is not None:
+            check_policy(name, own)
+        return own
+
+    @field_validator("order_settings")
+    @classmethod
+    def _are_of_the_order(cls, own: OwnSettings, given: ValidationInfo) -> OwnSettings:
+        if (name := given.data.get("order")) is not None:
+            check_order(name, own)
+        return own
+
     @model_validator(mode="after")
     def _is_of_vllm_v1(self) -> Self:
         for name in ("enable_prefix_caching", "async_scheduling"):
-            if getattr(self, name) and self.scheduler not in (None, "chunked_prefill"):
+            if getattr(self, name) and self.scheduler and not policy(self.scheduler).cuts_prompts:
                 raise ValueError(_needs_chunks(name, self.scheduler))
         return self
 
@@ -205,7 +227,7 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec) -> ResolvedEngin
     _check_length(engine, spec)
     filled = default_settings(taken, gpu, spec) | taken
     for name in ("enable_prefix_caching", "async_scheduling"):
-        if filled[name] and filled["scheduler"] != "chunked_prefill":
+        if filled[name] and not policy(filled["scheduler"]).cuts_prompts:
             which = f"{filled['scheduler']} (vLLM {filled['version']}'s)"
             raise ValueError(f"engine.{_needs_chunks(name, which)}")
     budget, seats = filled["max_num_batched_tokens"], filled["max_num_seqs"]
@@ -228,7 +250,7 @@ def default_settings(given: Mapping[str, Any], gpu: Gpu, spec: DecoderSpec) -> d
     length = given.get("max_model_len", spec.max_model_len)
     cut = length > known.chunked_prefill_from_tokens
     scheduler = given.get("scheduler", "chunked_prefill" if cut else "prefill_first")
-    chunked = scheduler == "chunked_prefill"
+    chunked = policy(scheduler).cuts_prompts
     seats = min(known.max_num_seqs, given.get("max_num_batched_tokens", known.max_num_seqs))
     all_seats = given.get("max_num_seqs", seats)
     budget = known.chunk_tokens if chunked else max(length, known.whole_prompt_tokens)

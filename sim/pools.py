@@ -22,6 +22,7 @@ from model.errors import one_of
 from model.precision import Precision
 from model.spec import DecoderSpec
 from sim.engine_config import EngineConfig, ResolvedEngine, precision_of, resolved
+from sim.registry import policy
 
 ASSUMED_STEP_OVERHEAD_S = 1e-3
 ASSUMED_SEQUENCE_OVERHEAD_S = 1e-5
@@ -234,7 +235,7 @@ def ledger_of(spec: DecoderSpec, gpu: Gpu, tp: int, settings: ResolvedEngine) ->
 def _longest_step(settings: ResolvedEngine) -> int:
     """Tokens of it. Without chunking a long prompt is a step of its own, whatever the budget."""
     budget = settings.max_num_batched_tokens
-    chunked = settings.scheduler == "chunked_prefill"
+    chunked = policy(settings.scheduler).cuts_prompts
     return budget if chunked else max(budget, settings.max_model_len)
 
 

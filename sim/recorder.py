@@ -21,7 +21,7 @@ SEGMENT_TYPE = np.dtype(
         ("joined", "i4"),
         ("kv_blocks", "i4"),
         ("growth", "i4"),
-        ("context_tokens", "i8"),
+        ("reads", "i8"),
     ]
 )
 """A row of a journal."""
@@ -37,6 +37,8 @@ class Taken:
 
     segments: npt.NDArray[np.void]
     """Rows of ``SEGMENT_TYPE``."""
+    more_reads: npt.NDArray[np.int64]
+    """Growth and reads in other classes of cache than the first, shape (rows, classes - 1, 2)."""
     chunks: npt.NDArray[np.int32]
     """Tokens and past of the segments' prefill chunks, shape (chunks, 2)."""
     step_end_s: Floats
@@ -44,8 +46,10 @@ class Taken:
     resumed_end_s: Floats
 
 
-def take(journal: Journal, everything: bool) -> Taken:
+def take(journal: Journal, everything: bool, classes: int = 1) -> Taken:
     """Hand over what was recorded, and forget it; ``returned_step`` is rare, and stays.
+
+    ``classes`` are those of the cache.
 
     Who is thrown out still reads and changes rows from the last decode step on (before there
     is one: from where the first sequence joined), so they stay, unless ``everything`` is asked
@@ -66,8 +70,12 @@ def take(journal: Journal, everything: bool) -> Taken:
     journal.full_steps = journal.steps + max(journal.steps, FULL_STEPS)
     journal.taken_rows += rows
     journal.taken_steps += steps
+    columns = 2 * (classes - 1)
+    more = np.array(journal.more_reads[: rows * columns], np.int64).reshape(rows, classes - 1, 2)
+    del journal.more_reads[: rows * columns]
     return Taken(
         table,
+        more,
         chunks,
         _emptied(journal.step_end_s, steps),
         _emptied(journal.resumed_gap_s, len(journal.resumed_gap_s)),

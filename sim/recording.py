@@ -9,19 +9,14 @@ from math import inf
 import numpy as np
 import numpy.typing as npt
 
+from hardware.prices.work import NOTHING_READ, ReadTotals
+from model.caches import Reach
 from model.ops import causal_pairs
 from sim import recorder
 from sim.engine.journal import Journal
 from sim.engine.outcomes import Outcomes
-from sim.result import (
-    FINISHED,
-    REJECTED,
-    SEGMENT_COLUMNS,
-    TIMED_OUT,
-    UNFINISHED,
-    WORK_COLUMNS,
-    Result,
-)
+from sim.recorder import Taken
+from sim.result import FINISHED, REJECTED, SEGMENT_COLUMNS, TIMED_OUT, UNFINISHED, Result
 from sim.scenario import NO_API, ApiTime
 from sim.tape import Column, Scratch, Tape, joined
 from workloads.requests import Requests
@@ -63,30 +58,37 @@ class Log:
     resumed_gap_s: Tape = field(default_factory=lambda: Tape(np.float64))
     resumed_end_s: Tape = field(default_factory=lambda: Tape(np.float64))
     returned_step: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    decode_context_tokens: int = 0
-    prefill_pairs: int = 0
-    prefill_kv_tokens: int = 0
+    reads: tuple[ReadTotals, ...] = ()
     computed_prefill_tokens: int = 0
 
-    def add_work(
-        self,
-        table: npt.NDArray[np.void],
-        chunk_tokens: Column,
-        past_tokens: Column,
-        sliding_window: int | None,
-    ) -> None:
-        """Count what segments attended, and their prefill chunks."""
+    def add_work(self, taken: Taken, reaches: tuple[Reach, ...]) -> None:
+        """Count what segments attended in every class of cache, and their prefill chunks."""
+        table = taken.segments
+        chunk_tokens, past_tokens = taken.chunks.astype(np.int64).T
+        first = np.stack((table["growth"].astype(np.int64), table["reads"]), axis=-1)
+        lines = np.concatenate((first[:, None], taken.more_reads), axis=1)
         # Every step of a segment attends one position more per sequence whose context grows.
-        steps = table["steps"].astype(np.int64)
-        contexts = steps * table["context_tokens"] + table["growth"] * (steps * (steps - 1) // 2)
-        self.decode_context_tokens += int(contexts[table["decodes"] + table["padding"] > 0].sum())
-        positions = chunk_tokens + past_tokens
-        if sliding_window is not None:
-            positions = np.minimum(positions, chunk_tokens + (sliding_window - 1))
-        pairs = np.asarray(causal_pairs(chunk_tokens, past_tokens, sliding_window))
-        self.prefill_pairs += int(pairs.astype(np.int64).sum())
-        self.prefill_kv_tokens += int(positions.sum())
+        steps = table["steps"].astype(np.int64)[:, None]
+        reads = steps * lines[..., 1] + lines[..., 0] * (steps * (steps - 1) // 2)
+        decoded = reads[table["decodes"] + table["padding"] > 0].sum(axis=0)
+        before = self.reads or (NOTHING_READ,) * len(reaches)
+        self.reads = tuple(
+            so_far.plus(_reads(int(of_decodes), chunk_tokens, past_tokens, reach))
+            for so_far, of_decodes, reach in zip(before, decoded, reaches, strict=True)
+        )
         self.computed_prefill_tokens += int(chunk_tokens.sum())
+
+
+def _reads(
+    decode_reads: int, chunk_tokens: Column, past_tokens: Column, reach: Reach
+) -> ReadTotals:
+    """What decodes and chunks attended in a class of cache."""
+    most, positions = reach.positions, chunk_tokens + past_tokens
+    pairs = np.asarray(causal_pairs(chunk_tokens, past_tokens, most)).astype(np.int64)
+    if most is not None:
+        own = chunk_tokens * most if reach.chosen else chunk_tokens + (most - 1)
+        positions = np.minimum(positions, own)
+    return ReadTotals(decode_reads, int(pairs.sum()), int(positions.sum()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +126,13 @@ class Recorder:
         self,
         requests: Requests,
         replicas: int,
-        sliding_window: int | None = None,
+        reaches: tuple[Reach, ...] = (Reach(None),),
         api: ApiTime = NO_API,
         scratch: Scratch | None = None,
     ) -> None:
         self.requests = requests
         self.api = api
-        self.sliding_window = sliding_window
+        self.reaches = reaches
         self.replicas = [Journal(recorder.FULL_STEPS) for _ in range(replicas)]
         self._logs = [Log() for _ in range(replicas)]
         self._scratch = scratch or Scratch()
@@ -191,16 +193,15 @@ class Recorder:
     def _keep_steps(self, replica: int, everything: bool = False) -> None:
         """Move steps from a replica's buffers to its log; few stay in memory."""
         journal, log = self.replicas[replica], self._logs[replica]
-        taken = recorder.take(journal, everything)
+        taken = recorder.take(journal, everything, len(self.reaches))
 
         def append(tape: Tape, values: Column) -> None:
             values = values.astype(tape.dtype, copy=False)
             tape.append(np.ascontiguousarray(values) if everything else self._scratch.keep(values))
 
         table = taken.segments
-        chunk_tokens, past_tokens = taken.chunks.astype(np.int64).T
         columns = {name: table[name] for name in table.dtype.names or ()}
-        columns["prefill_tokens"] = _sums(chunk_tokens, table["chunks"])
+        columns["prefill_tokens"] = _sums(taken.chunks[:, 0].astype(np.int64), table["chunks"])
         for name, tape in log.segments.items():
             if name == "replica":
                 tape.append(np.broadcast_to(np.int32(replica), len(table)))
@@ -209,7 +210,7 @@ class Recorder:
         append(log.step_end_s, taken.step_end_s)
         append(log.resumed_gap_s, taken.resumed_gap_s)
         append(log.resumed_end_s, taken.resumed_end_s)
-        log.add_work(table, chunk_tokens, past_tokens, self.sliding_window)
+        log.add_work(taken, self.reaches)
         if everything:
             log.returned_step = np.array(journal.returned_step, dtype=np.int64)
 
@@ -256,6 +257,7 @@ def result_of(
         returned_step=np.concatenate(
             [first + log.returned_step for first, log in zip(first_steps, logs, strict=True)]
         ),
+        reads=tuple(log.reads for log in logs),
         replicas=_replica_columns(logs, parts),
         end_s=stop_s,
         closed_loop=requests.users is not None,
@@ -272,7 +274,7 @@ def _replica_columns(logs: SequenceOf[Log], parts: SequenceOf[Part]) -> dict[str
         "segments": [len(log.segments["steps"]) for log in logs],
         "steps": [len(log.step_end_s) for log in logs],
         "resumed": [len(log.resumed_gap_s) for log in logs],
-        **{name: [getattr(log, name) for log in logs] for name in WORK_COLUMNS},
+        "computed_prefill_tokens": [log.computed_prefill_tokens for log in logs],
     }
     return {name: np.array(values, dtype=np.int64) for name, values in columns.items()}
 

@@ -1,11 +1,13 @@
 """What one simulation leaves behind: columns, and nothing else."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
 
+from hardware.prices.work import ReadTotals
 from sim.tape import Column, Tape, stretch
 
 UNFINISHED, FINISHED, REJECTED, TIMED_OUT = 0, 1, 2, 3
@@ -45,20 +47,13 @@ SEGMENT_COLUMNS = {
 }
 """Columns of the segment table: runs of equal steps."""
 
-WORK_COLUMNS = {
-    "decode_context_tokens": "sum over steps of the KV positions that decoding (and padding) "
-    "sequences attended",
-    "prefill_pairs": "sum over chunks of causal (query, key) pairs: chunk*past + chunk*(chunk+1)/2",
-    "prefill_kv_tokens": "sum over chunks of past + chunk: KV positions read by prefill",
-    "computed_prefill_tokens": "prompt tokens computed, recomputation after preemption included",
-}
 REPLICA_COLUMNS = {
     "num_gpu_blocks": "KV blocks that requests can have",
     "blocks_held": "KV blocks in use at the end",
     "segments": "rows of the segment table that are its own",
     "steps": "ends of steps that are its own",
     "resumed": "gaps of resumed sequences that are its own",
-    **WORK_COLUMNS,
+    "computed_prefill_tokens": "prompt tokens computed, recomputation after preemption included",
 }
 """Columns of the replica table; replicas are numbered from 0."""
 
@@ -84,6 +79,8 @@ class Result:
     returned_step: Column = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """Row of ``step_end_s`` in which each sequence decoded again that had been held back: one of
     that step's ``decodes``, but its gap is among the resumed ones. The first of its segment."""
+    reads: tuple[tuple[ReadTotals, ...], ...]
+    """What all steps of each replica attended, by class of cache."""
     replicas: Mapping[str, Column]
     """One row per replica (``REPLICA_COLUMNS``)."""
     end_s: float
@@ -94,6 +91,11 @@ class Result:
     def total(self, name: str) -> int:
         """Sum a column of ``replicas``."""
         return int(self.replicas[name].sum())
+
+    def reads_of(self, numbers: Iterable[int]) -> tuple[ReadTotals, ...]:
+        """Add up what some replicas attended, by class of cache."""
+        each = zip(*(self.reads[number] for number in numbers), strict=True)
+        return tuple(reduce(ReadTotals.plus, of_class) for of_class in each)
 
     def sent_to(self, numbers: range) -> npt.NDArray[np.bool_]:
         """Which requests successive replicas were sent."""
@@ -122,6 +124,7 @@ class Result:
             resumed_gap_s=stretch(self.resumed_gap_s, resumed),
             resumed_end_s=stretch(self.resumed_end_s, resumed),
             returned_step=returned[slice(*np.searchsorted(returned, steps))] - steps[0],
+            reads=self.reads[numbers.start : numbers.stop],
             replicas={
                 name: column[numbers.start : numbers.stop] for name, column in self.replicas.items()
             },

@@ -1,6 +1,6 @@
 """A scenario: everything that is needed to simulate once, resolved and checked."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Self, TypeVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import Gpu
 from model.spec import DecoderSpec
 from sim.engine_config import Count, EngineConfig
+from sim.named import OwnSettings
 from sim.pools import (
     GpuWords,
     Pool,
@@ -31,7 +32,7 @@ from sim.pools import (
     numbers_of,
 )
 from sim.routers.consequences import Routing, routing
-from sim.routers.registry import RouterName
+from sim.routers.registry import RouterName, check_router
 
 AnyFloat = TypeVar("AnyFloat", float, npt.NDArray[np.float64])
 
@@ -58,8 +59,17 @@ class ClusterConfig(BaseModel):
     """Engine instances behind the router."""
     router: RouterName = "round_robin"
     """Chooses the replica of an arriving request."""
+    router_settings: OwnSettings = {}
+    """Of a router of your own: keywords of its constructor."""
     gpu_usd_per_hour: Price | None = None
     """Price of one GPU. Default: the catalogue's."""
+
+    @field_validator("router_settings")
+    @classmethod
+    def _are_of_the_router(cls, own: OwnSettings, given: ValidationInfo) -> OwnSettings:
+        if (name := given.data.get("router")) is not None:
+            check_router(name, own)
+        return own
 
     @field_validator("pools")
     @classmethod
@@ -160,9 +170,10 @@ class Scenario:
 
     pools: tuple[Pool, ...]
     """Their replicas are numbered from 0, one pool after the other."""
-    router: RouterName
+    router: str
     client: ClientConfig
     api: ApiTime
+    router_settings: OwnSettings = field(default_factory=dict)
     seed: int = 0
 
     @property
@@ -233,11 +244,15 @@ def build_scenario(
     """Build the scenario of a cluster of one pool: see ``sim.pools.build_pool`` for the errors."""
     (config,) = cluster.all_pools
     pool = build_pool(config, spec, gpu, engine, calibration)
-    return scenario_of_pools((pool,), cluster.router, seed, client)
+    return scenario_of_pools((pool,), cluster.router, cluster.router_settings, seed, client)
 
 
 def scenario_of_pools(
-    pools: tuple[Pool, ...], router: RouterName, seed: int = 0, client: ClientConfig = NO_CLIENT
+    pools: tuple[Pool, ...],
+    router: str,
+    router_settings: OwnSettings | None = None,
+    seed: int = 0,
+    client: ClientConfig = NO_CLIENT,
 ) -> Scenario:
     """Put pools behind one router.
 
@@ -253,7 +268,14 @@ def scenario_of_pools(
                 "a request passes the API before the router: set engine.api_request_s, "
                 "engine.api_token_s and engine.api_output_s"
             )
-    return Scenario(pools=pools, router=router, client=client, api=times[0], seed=seed)
+    return Scenario(
+        pools=pools,
+        router=router,
+        router_settings=router_settings or {},
+        client=client,
+        api=times[0],
+        seed=seed,
+    )
 
 
 def _api_time(engine: EngineConfig, calibration: Calibration) -> ApiTime:

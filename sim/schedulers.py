@@ -1,14 +1,14 @@
-"""From the settings of an engine to its scheduler: queue, KV cache and policy put together."""
+"""A scheduler by composition: a queue, a cache and a policy, as a scenario names them."""
 
 from collections.abc import Callable
 
-from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.kv_cache import BlockPool
 from sim.engine.prefix_cache import PrefixCache
 from sim.engine.scheduler import Scheduler
-from sim.engine.waiting import waiting_queue
-from sim.engine.whole_prompts import PrefillFirst, Static
+from sim.engine.settings import Settings
+from sim.plugins import built
 from sim.pools import Pool
+from sim.registry import order, policy
 from sim.routers.router import ReplicaFacts
 from workloads.requests import Prefixes
 
@@ -18,28 +18,30 @@ def make_scheduler(pool: Pool, prefixes: Prefixes | None = None) -> Scheduler:
 
     ``prefixes`` are those of the requests, by their rows: what a prefix cache can use.
     """
-    engine, size = pool.engine, pool.engine.block_size
-    blocks = BlockPool(pool.num_gpu_blocks, size)
-    if engine.enable_prefix_caching:
-        spans_of = None if prefixes is None else block_spans(prefixes, size)
-        blocks = PrefixCache(
-            pool.num_gpu_blocks, size, spans_of, engine.reuse_unhashed_first, pool.async_scheduling
-        )
-    queue, window = waiting_queue(engine.order), pool.spec.sliding_window
-    seats, budget, watermark = engine.max_num_seqs, pool.token_budget, pool.watermark_blocks
-    if engine.scheduler == "static":
-        return Static(
-            blocks, queue, seats, budget, watermark, window, batch_timeout_s=engine.batch_timeout_s
-        )
-    if engine.scheduler == "prefill_first":
-        return PrefillFirst(blocks, queue, seats, budget, watermark, window)
-    return ChunkedPrefill(
-        blocks, queue, seats, budget, watermark, window,
+    engine = pool.engine
+    queue = built(order(engine.order), engine.order_settings)
+    settings = Settings(
+        max_num_seqs=engine.max_num_seqs,
+        token_budget=pool.token_budget,
+        watermark_blocks=pool.watermark_blocks,
+        windows=pool.spec.windows,
         ahead=pool.async_scheduling,
         long_prefill_token_threshold=engine.long_prefill_token_threshold,
         long_prefill_limits_alone=engine.long_prefill_limits_alone,
         scheduler_reserve_full_isl=engine.scheduler_reserve_full_isl,
-    )  # fmt: skip
+        batch_timeout_s=engine.batch_timeout_s,
+    )
+    blocks = make_blocks(pool, prefixes)
+    return built(policy(engine.scheduler), engine.scheduler_settings, blocks, queue, settings)
+
+
+def make_blocks(pool: Pool, prefixes: Prefixes | None) -> BlockPool:
+    """Return the empty KV cache of one replica."""
+    engine, count, size = pool.engine, pool.num_gpu_blocks, pool.engine.block_size
+    if not engine.enable_prefix_caching:
+        return BlockPool(count, size)
+    spans_of = None if prefixes is None else block_spans(prefixes, size)
+    return PrefixCache(count, size, spans_of, engine.reuse_unhashed_first, pool.async_scheduling)
 
 
 def facts_of(pool: Pool) -> ReplicaFacts:

@@ -17,10 +17,6 @@ from sim.timeline import KvLevel
 Floats = npt.NDArray[np.float64]
 
 
-ATTENDED = ("decode_context_tokens", "prefill_pairs", "prefill_kv_tokens")
-"""What attention did, which is counted while a run is recorded."""
-
-
 @dataclass(slots=True)
 class StepTotals:
     """What metrics need of the steps; seconds are of replicas, not of the clock."""
@@ -68,9 +64,7 @@ class StepTotals:
         flops, moved_bytes = price.work(
             np.repeat(tokens, steps),
             np.repeat(rows + block.ints("chunks"), steps),
-            decode_context_tokens=0,
-            prefill_pairs=0,
-            prefill_kv_tokens=0,
+            np.repeat(rows, steps),
         )
         self.flops += flops
         self.moved_bytes += moved_bytes
@@ -95,8 +89,8 @@ def step_totals(result: Result, window: Window, kinds: SequenceOf[Kind]) -> tupl
         totals[place].add(block, window)
         totals[place].add_work(block, pool.price, pool.calibration.covered)
     for kind, each in zip(kinds, totals, strict=True):
-        work = {name: int(result.replicas[name][kind.numbers].sum()) for name in ATTENDED}
-        flops, moved_bytes = kind.pool.price.work((), (), **work)
+        reads = result.reads_of(kind.numbers.tolist())
+        flops, moved_bytes = kind.pool.price.work((), (), (), reads)
         each.flops += flops
         each.moved_bytes += moved_bytes
     return totals

@@ -76,8 +76,9 @@ class Engine:
         self.named = 0
         self.watermark = pool.watermark_blocks
         self.price = pool.price
-        self.window = pool.spec.sliding_window or inf
-        self.work = {"decode_context_tokens": 0, "prefill_pairs": 0, "prefill_kv_tokens": 0}
+        self.windows = [window or inf for window in pool.spec.windows]
+        # By class of cache: positions of decodes, pairs and positions of chunks.
+        self.work = [[0, 0, 0] for _ in self.windows]
         self.waiting: list[Seq] = []
         self.running: list[Seq] = []
         self.members: set[Seq] | None = None  # static: who belongs to the batch but has no seat yet
@@ -376,25 +377,26 @@ class Engine:
             if np.isnan(seq.first_scheduled_s) and not seq.status:
                 seq.first_scheduled_s = now_s
         rows = len(batch["decodes"]) + len(batch["wasted"]) + len(batch["padding"])
-        window = self.window
-        context = sum(min(s.kv + 1, window) for s in batch["decodes"] + batch["wasted"])
-        context += sum(min(s.kv, window) for s in batch["padding"])
+        lengths = [s.kv + 1 for s in batch["decodes"] + batch["wasted"]]
+        lengths += [s.kv for s in batch["padding"]]
+        batch["reads"] = [sum(min(length, w) for length in lengths) for w in self.windows]
         chunks = [(tokens, past) for _, tokens, past in batch["chunks"]]
-        batch["context"] = context
         start_s = now_s + self.price.idle_start_s * idle
         batch["start_s"] = start_s
-        batch["end_s"] = start_s + self.price.step_s(rows, context, chunks)
+        batch["end_s"] = start_s + self.price.step_s(rows, batch["reads"], chunks)
 
     def end(self) -> list[Seq]:
         batch, self.step = self.step, None
         end_s = batch["end_s"]
-        self.work["decode_context_tokens"] += batch["context"]
-        for _, tokens, past in batch["chunks"]:
-            seen = [set(range(max(0, at + 1 - self.window), at + 1))
-                    for at in range(past, past + tokens)] if self.window < inf else [
-                    set(range(at + 1)) for at in range(past, past + tokens)]  # fmt: skip
-            self.work["prefill_pairs"] += sum(map(len, seen))
-            self.work["prefill_kv_tokens"] += len(set().union(*seen))
+        for work, window, reads in zip(self.work, self.windows, batch["reads"], strict=True):
+            work[0] += reads
+            for _, tokens, past in batch["chunks"]:
+                seen = [
+                    {key for key in range(at + 1) if at - key < window}
+                    for at in range(past, past + tokens)
+                ]
+                work[1] += sum(map(len, seen))
+                work[2] += len(set().union(*seen))
         ended = []
         for seq in sorted(batch["decodes"], key=lambda s: s.joined):
             seq.kv += 1
@@ -600,10 +602,7 @@ def reference(scenario: Scenario, requests: Requests, stop_s: float = inf) -> di
         "seqs": world.seqs,
         "steps": [engine.steps for engine in engines],
         "held": sum(engine.total - engine.free for engine in engines),
-        **{
-            name: sum(engine.work[name] for engine in engines)
-            for name in ("decode_context_tokens", "prefill_pairs", "prefill_kv_tokens")
-        },
+        "work": [engine.work for engine in engines],
     }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from experiments.calibrating.fit import Fit
     from experiments.calibrating.measure import Measurement
-    from model.decoder import Decoder
+    from model.torch.decoder import Decoder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

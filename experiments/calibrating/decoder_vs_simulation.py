@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from experiments.calibrating.fit import Fit
-    from model.decoder import Decoder
+    from model.torch.decoder import Decoder
     from sim.result import Result
 
 COMPARED = {

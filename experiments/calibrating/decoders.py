@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from model.decoder import Decoder
     from model.spec import DecoderSpec
+    from model.torch.decoder import Decoder
 
 
 def build_decoder(
@@ -26,9 +26,9 @@ def build_decoder(
     """
     import torch
 
-    from model.decoder import random_decoder
     from model.spec import load_spec
-    from model.weights import load_decoder
+    from model.torch.decoder import random_decoder
+    from model.torch.weights import load_decoder
 
     if threads is not None:
         cores = os.cpu_count() or 1

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import torch
 
-from model.decoder import Decoder
+from model.torch.decoder import Decoder
 from sim.engine.machine import Machine
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch, Sequence

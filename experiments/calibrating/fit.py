@@ -93,14 +93,12 @@ class Target:
     def seconds(self, calibration: Calibration, shapes: Sequence[Shape]) -> Floats:
         """Price every shape."""
         price = self.price(calibration, shapes)
-        window = self.spec.sliding_window or max(max(s.contexts, default=0) for s in shapes)
-        attended = [sum(min(context, window) for context in s.contexts) for s in shapes]
-        return np.array(
-            [
-                price.step_s(len(s.contexts), positions, s.chunks)
-                for s, positions in zip(shapes, attended, strict=True)
-            ]
-        )
+
+        def reads(shape: Shape) -> list[int]:
+            windows = [window or max(shape.contexts, default=0) for window in price.windows]
+            return [sum(min(context, window) for context in shape.contexts) for window in windows]
+
+        return np.array([price.step_s(len(s.contexts), reads(s), s.chunks) for s in shapes])
 
 
 def fit(target: Target, measurements: Sequence[Measurement], **named: str) -> Fit:

@@ -4,20 +4,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.calibrating.expert_fit import expert_surface
 from experiments.calibrating.kernel_fit import (
     HEAD_DIM,
     all_reduce_surface,
     decode_kernel,
-    expert_surface,
     gemm_surface,
+    prefill_possible,
     prefill_surface,
 )
 from experiments.calibrating.kernel_tables import (
     NUMBERS,
     SYSTEMS,
     Table,
-    read_fastest,
+    read_all,
     read_table,
+    read_versions,
     tables_folder,
 )
 from hardware.calibration import POOR_MEAN, Calibration, CoveredRange
@@ -42,8 +44,6 @@ L2_BYTES = {
 NCCL_VERSION = "2.27.99"
 """Of recent engines; tables differ little."""
 
-GEMM_SHAPE = ["gemm_dtype", "m", "n", "k"]
-
 NEWEST = "999"
 """Decode attention is taken from the newest tables: older ones read the cache of a single KV head
 at a third of the rate that servers of their own time reach (H100, H200, tensor parallel over 8)."""
@@ -62,8 +62,8 @@ def kernels_from_tables(
     Args:
         dir_or_package: see ``experiments.calibrating.kernel_tables.tables_folder``.
         gpu: of the catalogue; must be one of those that the tables hold.
-        version: of the engine; prefill attention, experts and all-reduces are of the table at or
-            below it, else the nearest. Products are the fastest of all, decodes the newest.
+        version: of the engine; prefill attention is of the table at or below it, else the nearest.
+            Products, experts and all-reduces are the fastest of all, decodes the newest.
         engine: whose kernels.
 
     Raises:
@@ -78,26 +78,26 @@ def kernels_from_tables(
             raise ValueError(f"{folder}: no tables of {operator}, which a calibration needs")
         return found
 
-    gemm = needed(read_fastest(folder, "gemm", engine, "gemm_perf", GEMM_SHAPE), "gemm")
-    moe = read_table(folder, "moe", engine, "moe_perf", version)
-    prefill, decode = (
-        needed(read_table(folder, "attention", engine, f"{kind}_attention_perf", at), kind)
-        for kind, at in (("context", version), ("generation", NEWEST))
-    )
+    l2_bytes = L2_BYTES[gpu.name]
+    gemm = needed(read_all(folder, "gemm", engine, "gemm_perf"), "gemm")
+    moe = read_all(folder, "moe", engine, "moe_perf")
+    prefill = needed(_possible_prefill(folder, engine, version, gpu), "context")
+    generation = read_table(folder, "attention", engine, "generation_attention_perf", NEWEST)
+    decode = needed(generation, "generation")
     nccl = needed(read_table(folder, "comm", "nccl", "nccl_perf", NCCL_VERSION), "comm")
-    custom = read_table(folder, "comm", engine, "custom_allreduce_perf", version)
-    matrices = _by_numbers(gemm, "gemm_dtype", lambda rows, n: gemm_surface(rows, gpu, n))
-    prefills = _by_numbers(
-        _usual(prefill), "kv_cache_dtype", lambda rows, _: prefill_surface(rows, gpu)
-    )
+    custom = read_all(folder, "comm", engine, "custom_allreduce_perf")
+    matrices = _by_numbers(gemm, "gemm_dtype", lambda rows, n: gemm_surface(rows, gpu, n, l2_bytes))
+    prefills = _by_numbers(prefill, "kv_cache_dtype", lambda rows, _: prefill_surface(rows, gpu))
     decodes = {
-        numbers: decode_kernel(rows, gpu, 1.0 if numbers == "fp8" else 2.0, L2_BYTES[gpu.name])
+        numbers: decode_kernel(rows, gpu, 1.0 if numbers == "fp8" else 2.0, l2_bytes)
         for numbers, rows in _parts(_usual(decode), "kv_cache_dtype")
     }
     experts: Found = {}
     if moe is not None:
         uneven = Table(moe.rows[moe.rows.distribution == UNEVEN], moe.version)
-        experts = _by_numbers(uneven, "moe_dtype", lambda rows, n: expert_surface(rows, gpu, n))
+        experts = _by_numbers(
+            uneven, "moe_dtype", lambda rows, n: expert_surface(rows, gpu, n, l2_bytes)
+        )
     reduces = _all_reduces(custom, nccl)
     held_out = {
         f"{operator} {numbers}": check
@@ -136,6 +136,27 @@ def _by_numbers(
 
 def _surfaces(found: Found) -> dict[Numbers, Surface]:
     return {numbers: surface for numbers, (surface, _) in found.items()}
+
+
+def _possible_prefill(folder: Path, engine: str, version: str, gpu: Gpu) -> Table | None:
+    """Prefill attention by numbers of the cache: the version's, or the next whose times can be.
+
+    Some tables time kernels that have not run: they would pass the GPU's peak.
+    """
+    import pandas as pd
+
+    found = read_versions(folder, "attention", engine, "context_attention_perf", version)
+    parts, names = [], []
+    for own in NUMBERS:
+        for name, rows in found:
+            part = _usual(Table(rows[rows.kv_cache_dtype == own], name))
+            if len(part.rows) and prefill_possible(part.rows, gpu):
+                parts.append(part.rows)
+                names.append(name)
+                break
+    if not parts:
+        return None
+    return Table(pd.concat(parts, ignore_index=True), " and ".join(dict.fromkeys(names)))
 
 
 def _usual(table: Table) -> Table:

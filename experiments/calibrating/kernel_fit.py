@@ -43,25 +43,25 @@ PREFILL_AXES: Axes = {
 }
 DECODE_SEQUENCES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 DECODE_KV_HEADS = (1, 2, 4, 8)
-DECODE_GROUPS = (1, 2)
-EXPERT_AXES: Axes = {
-    "rows": (0.03125, 0.25, 1, 4, 16, 64, 256, 1024, 8192),
-    "width": (256, 512, 1024, 2048, 4096, 16384),
-    "experts": (8, 32, 128, 512),
-}
+DECODE_GROUPS = (1, 2, 4, 8, 16)
 NUMBER_BYTES = {"bf16": 2.0, "fp8": 1.0, "fp4": 0.5}
 HEAD_DIM = 128
 SHARE_LIMIT = 0.97
 """Most of its bandwidth that a kernel is believed to reach once the L2 cache does not help."""
+POSSIBLE = 1.05
+"""Share of a peak beyond which a kernel cannot have run: clocks and counts are that far off."""
 
 
-def fit_surface(axes: Axes, points: Mapping[str, Floats], values: Floats) -> Surface:
+def fit_surface(
+    axes: Axes, points: Mapping[str, Floats], values: Floats, most: float = np.inf
+) -> Surface:
     """Return the surface that is nearest to ``values`` at ``points``.
 
     Args:
         axes: the nodes wanted; those beyond the points are left out.
         points: coordinates by axis, shape (points,).
         values: positive, shape (points,).
+        most: largest value of a node; where no point is near one, bends may lead beyond.
     """
     from scipy.sparse import csr_matrix, identity
     from scipy.sparse.linalg import spsolve
@@ -77,7 +77,7 @@ def fit_surface(axes: Axes, points: Mapping[str, Floats], values: Floats) -> Sur
         weighted = csr_matrix(design.multiply(weights[:, None]))
         logs = np.asarray(spsolve((design.T @ weighted + penalty).tocsc(), weighted.T @ wanted))
         weights = LEAST_LOG / np.maximum(np.abs(design @ logs - wanted), LEAST_LOG)
-    return Surface(axes=axes, values=tuple(np.exp(logs).tolist()))
+    return Surface(axes=axes, values=tuple(np.minimum(np.exp(logs), most).tolist()))
 
 
 def _covered(nodes: tuple[float, ...], at: Floats) -> tuple[float, ...]:
@@ -141,36 +141,68 @@ def check(predicted: Floats, measured: Floats) -> HeldOut:
 def fit_and_check(
     axes: Axes, points: Mapping[str, Floats], values: Floats, shapes: npt.NDArray[Any]
 ) -> tuple[Surface, HeldOut]:
-    """Fit a surface to all points; say how one that has not seen some shapes predicts those."""
+    """Fit a surface of shares to all points; say how one that has not seen some predicts those."""
     unseen = held_out(shapes)
-    trial = fit_surface(axes, {k: v[~unseen] for k, v in points.items()}, values[~unseen])
+    seen = {name: at[~unseen] for name, at in points.items()}
+    trial = fit_surface(axes, seen, values[~unseen], POSSIBLE)
     predicted = trial(**{name: at[unseen] for name, at in points.items()})
     # A share of the roofline is a reciprocal of time.
-    return fit_surface(axes, points, values), check(values[unseen], predicted)
+    surface = fit_surface(axes, points, values, POSSIBLE)
+    return surface, check(values[unseen], predicted)
 
 
-def _medians(rows: "DataFrame", keys: list[str]) -> "DataFrame":
-    """One row per combination of ``keys``, with the median of its latencies."""
-    return rows.groupby(keys)["latency"].median().reset_index()
+def fastest(rows: "DataFrame", keys: list[str]) -> "DataFrame":
+    """One row per combination of ``keys``: the fastest time of any version's median."""
+    by = [*keys, "version"] if "version" in rows else keys
+    return rows.groupby(by)["latency"].median().groupby(level=keys).min().reset_index()
 
 
-def gemm_surface(rows: "DataFrame", gpu: Gpu, compute: str) -> tuple[Surface, HeldOut]:
+def from_memory(
+    latency_ms: Floats, weight_bytes: Floats, moved: Floats, gpu: Gpu, l2_bytes: float
+) -> Floats:
+    """Return the seconds of kernels whose weights come from memory, as in an engine.
+
+    A table times one kernel again and again: weights below the L2 cache's size are read from there.
+    They take at least as long as at the rate that kernels reach whose weights pass the cache.
+    """
+    seconds = latency_ms * 1e-3
+    read_s = weight_bytes / gpu.bandwidth_bytes_per_s
+    cold = (weight_bytes > 2 * l2_bytes) & (weight_bytes > 0.8 * moved)
+    rate = float(np.quantile((read_s / seconds)[cold], 0.9)) if cold.any() else SHARE_LIMIT
+    return np.maximum(seconds, read_s / min(rate, SHARE_LIMIT))
+
+
+def gemm_surface(
+    rows: "DataFrame", gpu: Gpu, compute: str, l2_bytes: float
+) -> tuple[Surface, HeldOut]:
     """Fit matrix products; ``rows`` has m, n, k and latency (ms) of one arithmetic."""
     rows = rows[(rows.n >= GEMM_AXES["n"][0]) & (rows.k >= GEMM_AXES["k"][0])]
-    rows = _medians(rows, ["m", "n", "k"])
+    rows = fastest(rows, ["m", "n", "k"])
     m, n, k = (rows[name].to_numpy(float) for name in "mnk")
-    weight_bytes = NUMBER_BYTES[compute]
-    moved = weight_bytes * n * k + 2.0 * m * (n + k)
+    weight_bytes = NUMBER_BYTES[compute] * n * k
+    moved = weight_bytes + 2.0 * m * (n + k)
     bound_s = np.maximum(2 * m * n * k / gpu.peak(compute), moved / gpu.bandwidth_bytes_per_s)
-    shares = bound_s / (rows.latency.to_numpy(float) * 1e-3)
-    return fit_and_check(GEMM_AXES, {"m": m, "n": n, "k": k}, shares, n * 1e6 + k)
+    seconds = from_memory(rows.latency.to_numpy(float), weight_bytes, moved, gpu, l2_bytes)
+    points = {"m": m, "n": n, "k": k}
+    return fit_and_check(GEMM_AXES, points, bound_s / seconds, n * 1e6 + k)
+
+
+PREFILL_KEYS = ["batch_size", "isl", "num_heads", "num_key_value_heads"]
+
+
+def prefill_possible(rows: "DataFrame", gpu: Gpu) -> bool:
+    """Tell whether the times of long prompts respect the GPU's peak."""
+    rows = rows[rows.isl >= 1024]
+    batch, tokens, heads, _ = (rows[name].to_numpy(float) for name in PREFILL_KEYS)
+    flops = 4 * HEAD_DIM * heads * batch * tokens * (tokens + 1) / 2
+    beyond = flops / gpu.peak("bf16") > POSSIBLE * rows.latency.to_numpy(float) * 1e-3
+    return bool(beyond.mean() < 0.01) if len(rows) else True
 
 
 def prefill_surface(rows: "DataFrame", gpu: Gpu) -> tuple[Surface, HeldOut]:
     """Fit attention of whole prompts: batch_size, isl, num_heads, num_key_value_heads, latency."""
-    keys = ["batch_size", "isl", "num_heads", "num_key_value_heads"]
-    rows = _medians(rows[rows.isl > 1], keys)
-    batch, tokens, heads, kv_heads = (rows[name].to_numpy(float) for name in keys)
+    rows = fastest(rows[rows.isl > 1], PREFILL_KEYS)
+    batch, tokens, heads, kv_heads = (rows[name].to_numpy(float) for name in PREFILL_KEYS)
     flops = 4 * HEAD_DIM * heads * batch * tokens * (tokens + 1) / 2
     moved = 2 * HEAD_DIM * batch * tokens * 2 * (heads + kv_heads)
     bound_s = np.maximum(flops / gpu.peak("bf16"), moved / gpu.bandwidth_bytes_per_s)
@@ -179,7 +211,8 @@ def prefill_surface(rows: "DataFrame", gpu: Gpu) -> tuple[Surface, HeldOut]:
         "positions": (tokens + 1) / 2,
         "group": heads / kv_heads,
     }
-    shares = bound_s / (rows.latency.to_numpy(float) * 1e-3)
+    # Queries, keys and values were just written: an engine finds them in the L2 cache as well.
+    shares = np.minimum(bound_s / (rows.latency.to_numpy(float) * 1e-3), 1.0)
     return fit_and_check(PREFILL_AXES, points, shares, (batch * 1000 + heads) * 1000 + kv_heads)
 
 
@@ -200,7 +233,7 @@ def decode_kernel(
         * (2 * HEAD_DIM * kv_bytes / gpu.bandwidth_bytes_per_s)
     )  # fmt: skip
     rows["seconds"] = rows.latency * 1e-3
-    rows["group"] = np.minimum(rows.num_heads // rows.num_key_value_heads, DECODE_GROUPS[-1])
+    rows["group"] = np.minimum(rows.num_heads / rows.num_key_value_heads, DECODE_GROUPS[-1])
     cold = rows.moved_s > 1.3 * l2_bytes / gpu.bandwidth_bytes_per_s
     rows["used"] = (rows.step < 32) | cold
     unseen = held_out(rows.num_heads.to_numpy() * 1000 + rows.num_key_value_heads.to_numpy())
@@ -226,7 +259,7 @@ def _affine(rows: "DataFrame") -> tuple[DecodeKernel, Callable[["DataFrame"], Fl
     kernel = DecodeKernel(
         floor_s=fit_surface(axes, points, floor_s),
         base_s=fit_surface(axes, points, base_s),
-        bytes_share=fit_surface(axes, points, share),
+        bytes_share=fit_surface(axes, points, share, SHARE_LIMIT),
     )
 
     def predict(test: "DataFrame") -> Floats:
@@ -283,7 +316,7 @@ def all_reduce_surface(custom: "DataFrame | None", nccl: "DataFrame") -> tuple[S
         both = rows.merge(custom, on=["num_gpus", "message_size"], how="outer", suffixes=("", "_c"))
         both["latency"] = both[["latency", "latency_c"]].min(axis=1)
         rows = both
-    rows = _medians(rows, ["num_gpus", "message_size"]).sort_values("message_size")
+    rows = fastest(rows, ["num_gpus", "message_size"]).sort_values("message_size")
     # A smaller buffer takes no longer than a larger one: what says so was disturbed.
     backwards = rows[::-1].groupby("num_gpus")["latency"].cummin()
     rows["latency"] = backwards[::-1]
@@ -302,24 +335,3 @@ def all_reduce_surface(custom: "DataFrame | None", nccl: "DataFrame") -> tuple[S
     between = rows.message_size.isin(set(sizes) - set(coarse)).to_numpy()
     predicted = table(coarse)(**{name: at[between] for name, at in points.items()})
     return table(sizes), check(predicted, seconds[between])
-
-
-def expert_surface(rows: "DataFrame", gpu: Gpu, compute: str) -> tuple[Surface, HeldOut]:
-    """Fit grouped products: num_tokens, hidden_size, inter_size, topk, num_experts, latency.
-
-    Gate, up and down of every expert, unevenly chosen; tensor-parallel splits, no expert parallel.
-    """
-    keys = ["num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size"]
-    wide = rows.inter_size / rows.moe_tp_size >= EXPERT_AXES["width"][0]
-    rows = _medians(rows[(rows.moe_ep_size == 1) & wide], keys)
-    tokens, hidden, width, chosen, experts, ranks = (rows[key].to_numpy(float) for key in keys)
-    width = width / ranks
-    pairs = tokens * chosen
-    touched = experts * (1.0 - (1.0 - chosen / experts) ** tokens)
-    number_bytes = NUMBER_BYTES[compute]
-    moved = touched * 3 * width * hidden * number_bytes + pairs * (2 * hidden + 3 * width) * 2.0
-    flops = 2 * pairs * 3 * width * hidden
-    bound_s = np.maximum(flops / gpu.peak(compute), moved / gpu.bandwidth_bytes_per_s)
-    points = {"rows": pairs / experts, "width": width, "experts": experts}
-    shares = bound_s / (rows.latency.to_numpy(float) * 1e-3)
-    return fit_and_check(EXPERT_AXES, points, shares, (hidden * 1e5 + width) * 1e3 + experts)

@@ -72,29 +72,37 @@ def read_table(folder: Path, operator: str, library: str, file: str, version: st
         file: name of the table, without ``.parquet``.
         version: of the engine that is to be priced.
     """
+    found = read_versions(folder, operator, library, file, version)
+    return Table(found[0][1], found[0][0]) if found else None
+
+
+def read_versions(
+    folder: Path, operator: str, library: str, file: str, version: str
+) -> "list[tuple[str, DataFrame]]":
+    """Read all versions of a table: that of ``version`` first, then newer and older ones."""
     rows = _versions(folder, operator, library, file)
-    if not rows:
-        return None
     below = [name for name in rows if version_key(name) <= version_key(version)]
-    chosen = below[-1] if below else next(iter(rows))
-    return Table(rows[chosen], chosen)
+    above = [name for name in rows if name not in below]
+    order = [*below[-1:], *above, *reversed(below[:-1])]
+    return [(name, rows[name]) for name in order]
 
 
-def read_fastest(
-    folder: Path, operator: str, library: str, file: str, shape: list[str]
-) -> Table | None:
-    """Read the tables of all versions together: of every shape the fastest time that any has.
+def read_all(folder: Path, operator: str, library: str, file: str) -> Table | None:
+    """Read the tables of all versions together, with the version as a column.
 
-    A kernel can be timed too slow (beside other work, or with conversions that an engine fuses
-    away; the fp8 products of some versions were), but hardly too fast.
+    Of a shape the fastest time counts that any version has: a kernel can be timed too slow (without
+    a tuned configuration, beside other work, or with conversions that an engine fuses away; the
+    fp8 products of some versions were), but hardly too fast.
     """
     import pandas as pd
 
     rows = _versions(folder, operator, library, file)
     if not rows:
         return None
-    fastest = pd.concat(rows.values()).groupby(shape)["latency"].min()
-    return Table(fastest.reset_index(), f"{next(iter(rows))} to {list(rows)[-1]}")
+    first, last = next(iter(rows)), list(rows)[-1]
+    parts = [part.assign(version=name) for name, part in rows.items()]
+    version = first if first == last else f"{first} to {last}"
+    return Table(pd.concat(parts, ignore_index=True), version)
 
 
 def _versions(folder: Path, operator: str, library: str, file: str) -> "dict[str, DataFrame]":

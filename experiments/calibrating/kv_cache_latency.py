@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from experiments.calibrating.fit import Fit
     from hardware.step_cost import StepCost
-    from model.decoder import Decoder
+    from model.torch.decoder import Decoder
 
 Floats = npt.NDArray[np.float64]
 
@@ -96,7 +96,7 @@ def predict(price: "StepCost", prompt_tokens: int, output_tokens: int, cached: b
     for added in range(1, output_tokens):
         length = prompt_tokens + added
         durations.append(
-            price.step_s(1, min(length, price.sliding_window or length), ())
+            price.step_s(1, [min(length, window or length) for window in price.windows], ())
             if cached
             else price.step_s(0, 0, [(length, 0)])
         )
@@ -106,7 +106,7 @@ def predict(price: "StepCost", prompt_tokens: int, output_tokens: int, cached: b
 def _measure(study: KvCacheStudy, decoder: "Decoder", prompt_tokens: int, cached: bool) -> Floats:
     import torch
 
-    from model.generation import generate
+    from model.torch.generation import generate
 
     generator = torch.Generator().manual_seed(study.seed)
     ids = torch.randint(decoder.spec.vocab_size, (prompt_tokens,), generator=generator).tolist()

@@ -14,11 +14,12 @@ import torch
 
 from experiments.calibrating.engine import Executor, run_step
 from hardware.gpu import Gpu
-from model.decoder import Decoder
+from model.torch.decoder import Decoder
 from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.journal import Journal
 from sim.engine.kv_cache import BlockPool
 from sim.engine.sequence import Sequence as Request
+from sim.engine.settings import Settings
 from sim.engine.waiting import FirstCome
 from sim.recorder import FULL_STEPS
 
@@ -142,8 +143,7 @@ class Stopwatch:
         scheduler = ChunkedPrefill(
             BlockPool(self.slots * self.slot_tokens, 16),
             FirstCome(),
-            max_num_seqs=self.slots,
-            token_budget=max(shape.tokens, self.slots),
+            Settings(self.slots, max(shape.tokens, self.slots)),
         )
         self.executor.keep(())
         for row, context in enumerate(shape.contexts):

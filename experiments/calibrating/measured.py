@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from experiments.calibrating.fit import Fit
-    from model.decoder import Decoder
+    from model.torch.decoder import Decoder
 
 STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

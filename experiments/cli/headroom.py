@@ -13,6 +13,7 @@ from experiments.cli.command import Parser, fail, run_command, start
 
 COMMANDS = {
     "run": "run a study: simulate every point, leave tables, pictures and a report",
+    "capacity": "the highest rate (users, lengths, any key) that keeps the SLO, with its interval",
     "list": "list the studies that come with headroom",
     "schema": "print the JSON Schema of a study file, for editors",
     "validate": "predict measured runs of real engines, and compare",

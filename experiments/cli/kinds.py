@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from experiments.study.document import Loaded
 from experiments.study.errors import RunError, StudyError
-from experiments.study.kinds import MEASURED, TABLES, kind_of
+from experiments.study.kinds import MEASURED, SEARCHES, TABLES, kind_of
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from experiments.calibrating.measured import MeasuredStudy
     from experiments.texts.page import TableStudy
 
@@ -33,10 +35,10 @@ def check_other(loaded: Loaded) -> "MeasuredStudy | TableStudy":
     return study
 
 
-def schema_of_kind(kind: str) -> "type[MeasuredStudy]":
-    """Return the schema of a kind of ``MEASURED``."""
-    module, schema = MEASURED[kind]
-    return cast("type[MeasuredStudy]", getattr(import_module(module), schema))
+def schema_of_kind(kind: str) -> "type[BaseModel]":
+    """Return the schema of a kind of ``MEASURED`` or ``SEARCHES``."""
+    module, schema = (MEASURED | SEARCHES)[kind]
+    return cast("type[BaseModel]", getattr(import_module(module), schema))
 
 
 def run_other(loaded: Loaded, out: str | None, dry_run: bool, overwrite: bool) -> int:

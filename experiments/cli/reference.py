@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from experiments.calibrating.decoder_vs_simulation import DecoderStudy
 from experiments.calibrating.kv_cache_latency import KvCacheStudy
 from experiments.cli.command import Parser, called, fail, run_command
+from experiments.cli.kinds import schema_of_kind
 from experiments.cli.study_schema import WRITTEN_BY, schema_text
 from experiments.reporting.stats import WITHOUT_INTERVAL
 from experiments.running.pieces import MARKS
@@ -24,6 +25,7 @@ from experiments.running.record import is_file
 from experiments.study.bundled import bundled_studies
 from experiments.study.described import described_schema
 from experiments.study.document import Study
+from experiments.study.kinds import SEARCHES
 from experiments.texts.registry import TABLES, table_schema
 from hardware.calibration import Calibration, calibration_names
 from hardware.engines import AUTO, engine_calibration_names
@@ -49,6 +51,8 @@ BOUNDS = {
     "exclusiveMaximum": "below",
     "maximum": "at most",
 }
+NONE: frozenset[str] = frozenset()
+OF_A_STUDY = frozenset(Study.model_fields) - {"kind", "slo"}
 TYPES = {"integer": "whole number", "number": "number", "boolean": "true or false"}
 
 
@@ -72,6 +76,17 @@ def study_page() -> str:
         "A mapping may also name a GPU of the catalogue and change some of its figures: "
         "`{like: a100-80gb-sxm, usd_per_hour: 1.5}`.",
         *_model_parts("A calibration file", Calibration, "calibration", written),
+        *(
+            part
+            for kind in SEARCHES
+            for part in _model_parts(
+                f"Study kind {kind}, beside the keys of a study",
+                schema_of_kind(kind),
+                "",
+                written,
+                OF_A_STUDY,
+            )
+        ),
         *_model_parts("Study kind decoder_vs_simulation", DecoderStudy, "", written),
         *_model_parts("Study kind kv_cache_latency", KvCacheStudy, "", written),
         *(
@@ -195,12 +210,17 @@ PAGES = {
 }
 
 
-def _model_parts(title: str, model: type[BaseModel], path: str, written: set[str]) -> Iterator[str]:
+def _model_parts(
+    title: str, model: type[BaseModel], path: str, written: set[str], without: frozenset[str] = NONE
+) -> Iterator[str]:
     """A section for ``model`` and one for each model inside it that is not ``written`` yet.
 
-    Of models with the same keys the one that lies least deep has the table.
+    Keys of ``without`` are told elsewhere. Of models with the same keys the one that lies least
+    deep has the table.
     """
     schema = described_schema(model)
+    kept = {key: node for key, node in schema["properties"].items() if key not in without}
+    schema["properties"] = kept
     definitions: Node = schema.get("$defs", {})
     places: dict[str, list[str]] = {}
     _find(schema, path, definitions, places)
@@ -276,6 +296,8 @@ def _kind(node: Node) -> str:
         return " or ".join(dict.fromkeys(kinds))
     if "const" in node or "enum" in node:
         return ", ".join(f"`{word}`" for word in node.get("enum", [node.get("const")]))
+    if "examples" in node:
+        return f"`{node['examples'][0]}`"
     limits = ", ".join(f"{word} {node[key]:g}" for key, word in BOUNDS.items() if key in node)
     kind = str(node.get("type", "anything"))
     if kind == "array":

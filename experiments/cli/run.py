@@ -6,17 +6,16 @@ study, an option or the machine, said in one message; 130: interrupted, finished
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.cli.command import Parser, called, fail, processes, run_command, whole_number
+from experiments.cli.command import Parser, called, fail, run_command, whole_number
+from experiments.cli.executors import add_run_options, executor_fault, executor_of
 from experiments.cli.listing import print_studies
 
 if TYPE_CHECKING:
     from experiments.running.results import Outcome, Progress
-    from experiments.running.sweep import Executor
     from experiments.study.document import Loaded
     from experiments.study.points import Plan
 
@@ -26,6 +25,7 @@ EXAMPLES = """examples:
   %(prog)s batching_sweep --set engine.block_size=32 --out results/blocks
   %(prog)s batching_sweep --set workload.trace=trace.csv --out results/trace
   %(prog)s my_study.yaml --jobs 8 --seeds 5 --out results/more
+  %(prog)s my_study.yaml --plugin my_policy.py
 """
 
 
@@ -40,21 +40,9 @@ def _command(options: argparse.Namespace) -> int:
         return print_studies()
     if options.study is None:
         return fail("expected a study: a path, or a name that --list shows")
-    if fault := _executor_fault(options):
+    if fault := executor_fault(options):
         return fail(fault)
     return _run(options)
-
-
-def _executor_fault(options: argparse.Namespace) -> str:
-    """What is wrong with the options that say where runs go; nothing is an empty text."""
-    if options.executor == "local":
-        given = options.scheduler_address
-        return f"--scheduler-address {given} is for --executor dask" if given else ""
-    if not options.scheduler_address:
-        return "--executor dask needs --scheduler-address HOST:PORT, as dask scheduler prints it"
-    if options.jobs:
-        return f"--jobs {options.jobs} is for --executor local; on a cluster its workers decide"
-    return ""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,25 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("study", nargs="?", metavar="STUDY", help="a YAML file, or a bundled study")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
-        help="set a dotted key to a YAML value; a key that is set is not swept",
-    )  # fmt: skip
-    parser.add_argument("--out", metavar="DIR", help="results folder (default: results/NAME)")
-    parser.add_argument(
-        "--overwrite", action="store_true",
-        help="replace results of ours that are of other settings; files of yours never are",
-    )  # fmt: skip
-    parser.add_argument(
-        "--jobs", type=processes, metavar="N", help="processes (default: all cores)"
-    )
-    parser.add_argument(
-        "--executor", choices=("local", "dask"), default="local",
-        help="who simulates: this machine, or a dask.distributed cluster (default: local)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--scheduler-address", metavar="HOST:PORT", help="the scheduler of --executor dask"
-    )
+    add_run_options(parser)
     parser.add_argument("--seeds", type=whole_number, metavar="N", help="runs of every point")
     parser.add_argument("--list", action="store_true", help="list the bundled studies and stop")
     parser.add_argument(
@@ -99,25 +69,35 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from experiments.cli.kinds import run_other
     from experiments.study.errors import RunError, StudyError
-    from experiments.study.kinds import kind_of
+    from experiments.study.plugins import allowed, read_plugins
 
     try:
-        loaded = _read(options)
-        if kind_of(loaded) != "serving":
-            if options.executor != "local":
-                return fail(f"--executor {options.executor} is for studies of kind serving")
-            return run_other(loaded, options.out, options.dry_run, options.overwrite)
-        plan = _plan(loaded)
-        _say(plan.notes)
-        if options.dry_run:
-            return _dry_run(plan)
-        return _simulate(plan, options)
+        with allowed(read_plugins(options.plugins)):
+            return _run_study(options)
     except StudyError as error:
         return fail(str(error))
     except RunError as error:
         return fail(f"{error}; finished runs are kept, run the same command to go on")
+
+
+def _run_study(options: argparse.Namespace) -> int:
+    from experiments.cli.kinds import run_other
+    from experiments.cli.search import run_search
+    from experiments.study.kinds import SEARCHES, kind_of
+
+    loaded = _read(options)
+    if kind_of(loaded) in SEARCHES:
+        return run_search(loaded, options)
+    if kind_of(loaded) != "serving":
+        if options.executor != "local":
+            return fail(f"--executor {options.executor} is for studies of kind serving")
+        return run_other(loaded, options.out, options.dry_run, options.overwrite)
+    plan = _plan(loaded)
+    _say(plan.notes)
+    if options.dry_run:
+        return _dry_run(plan)
+    return _simulate(plan, options)
 
 
 def _read(options: argparse.Namespace) -> "Loaded":
@@ -157,7 +137,7 @@ def _simulate(plan: "Plan", options: argparse.Namespace) -> int:
 
     out = chosen_folder(options.out, plan.study.name)
     to = console(sys.stdout)
-    with _executor(options) as executor:
+    with executor_of(options) as executor:
         outcome = run_plan(
             plan, out, executor=executor, progress=_progress(),
             before=lambda: table.print_ceilings(plan, to), overwrite=options.overwrite,
@@ -170,20 +150,6 @@ def _simulate(plan: "Plan", options: argparse.Namespace) -> int:
         print_pools(plan, outcome.pools, to)
     _say([_ending(plan, outcome, out)])
     return 0
-
-
-@contextmanager
-def _executor(options: argparse.Namespace) -> "Iterator[Executor]":
-    """Who simulates, as the options say."""
-    if options.executor == "dask":
-        from experiments.running.cluster import connected
-
-        with connected(options.scheduler_address) as cluster:
-            yield cluster
-    else:
-        from experiments.running.local import Local, default_jobs
-
-        yield Local(options.jobs or default_jobs())
 
 
 def _ending(plan: "Plan", outcome: "Outcome", out: Path) -> str:

@@ -45,11 +45,11 @@ def study_schema() -> Node:
     from experiments.cli.kinds import schema_of_kind
     from experiments.study.described import describe
     from experiments.study.document import Study
-    from experiments.study.kinds import MEASURED, TABLES
+    from experiments.study.kinds import MEASURED, SEARCHES, TABLES
     from experiments.texts import registry
 
     told: dict[tuple[str, str], type[BaseModel]]
-    told = {("kind", kind): schema_of_kind(kind) for kind in MEASURED}
+    told = {("kind", kind): schema_of_kind(kind) for kind in (*SEARCHES, *MEASURED)}
     told |= {("table", name): registry.table_schema(name) for name in registry.TABLES}
     models: list[tuple[type[BaseModel], Literal["validation"]]]
     models = [(Study, "validation"), *((model, "validation") for model in told.values())]
@@ -61,7 +61,7 @@ def study_schema() -> Node:
         "$comment": WRITTEN_BY,
         "title": "A study of headroom",
         "type": "object",
-        "properties": {"kind": {"enum": ["serving", *MEASURED, TABLES]}},
+        "properties": {"kind": {"enum": ["serving", *SEARCHES, *MEASURED, TABLES]}},
         "allOf": [
             {"if": serving, "then": references[Study, "validation"]},
             *(

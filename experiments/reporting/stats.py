@@ -161,7 +161,8 @@ def _percentile(
     assert basis.pool is not None
     value = basis.pool.values[name]
     too_near = basis.load is not None and basis.load.too_near
-    if effective(row, name) < THIN or (too_near and name.startswith(QUEUEING)):
+    thin = effective(row, name) < THIN and not basis.pilot
+    if thin or (too_near and name.startswith(QUEUEING)):
         return value, *NONE
     if "draw" in group:
         logarithms = group[[*_pair(group)]].assign(**{name: _logarithms(group[name])})
@@ -309,6 +310,8 @@ def _notes(group: "DataFrame", row: Mapping[str, object], basis: Basis) -> list[
         pooled = float(requests.sum()) / (group["draw"].nunique() if "draw" in group else 1)
         worst["measured_requests"] = float(requests.min()) if basis.pool is None else pooled
     notes = [*caveats(worst, basis.calibration), *support_notes(row, NAMED)]
+    if basis.asked is not None and (reached := basis.asked.note(row)):
+        notes.append(reached)
     alone = basis.pool is not None and basis.pool.batches and len(group) == 1
     return [*notes, BATCHES_NOTE] if alone else notes
 

@@ -1,7 +1,7 @@
 """``load_study`` and ``run_study``: studies from Python."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from experiments.study.document import Study, from_study, read_raw
 from experiments.study.errors import StudyError
 from experiments.study.kinds import kind_of
 from experiments.study.overrides import override
+from experiments.study.plugins import allowed, read_plugins
 from experiments.study.points import Plan, prepare
 
 if TYPE_CHECKING:
@@ -42,13 +43,18 @@ class StudyResult:
     """Where the results lie; None when they were asked for in memory only."""
 
 
-def load_study(study: str | Path, settings: Settings | None = None) -> Study:
+def load_study(
+    study: str | Path, settings: Settings | None = None, plugins: Iterable[str | Path] = ()
+) -> Study:
     """Read and check a study: a path, or the name of a bundled one.
+
+    ``plugins`` are modules whose classes it may name, as ``--plugin`` takes them.
 
     Raises:
         StudyError: everything that is wrong with it, each with file, line, key and value.
     """
-    return _plan(study, settings).study
+    with allowed(read_plugins(plugins)):
+        return _plan(study, settings).study
 
 
 def run_study(
@@ -59,12 +65,14 @@ def run_study(
     scheduler_address: str | None = None,
     settings: Settings | None = None,
     overwrite: bool = False,
+    plugins: Iterable[str | Path] = (),
 ) -> StudyResult:
     """Run every point of a study with every seed; with ``out``, leave its results folder there.
 
     Runs go to ``jobs`` processes, or to the dask.distributed cluster whose scheduler listens at
     ``scheduler_address`` (``HOST:PORT``). Results of other settings in ``out`` are replaced with
-    ``overwrite`` alone, files that headroom did not write never.
+    ``overwrite`` alone, files that headroom did not write never. ``plugins`` are modules whose
+    classes the study may name, as ``--plugin`` takes them.
 
     Raises:
         StudyError: the study is wrong, ``out`` cannot be written or holds what may not be replaced,
@@ -77,8 +85,9 @@ def run_study(
         raise ValueError(f"jobs = {jobs}, expected at least 1")
     if jobs > 1 and scheduler_address is not None:
         raise ValueError(f"jobs = {jobs} beside scheduler_address, expected one of them")
-    plan = _plan(study, settings)
     with ExitStack() as stack:
+        stack.enter_context(allowed(read_plugins(plugins)))
+        plan = _plan(study, settings)
         executor: Executor = Local(jobs)
         if scheduler_address is not None:
             executor = stack.enter_context(connected(scheduler_address))

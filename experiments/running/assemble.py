@@ -11,13 +11,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from experiments.reporting.basis import Basis
+from experiments.reporting.basis import Asked, Basis
+from experiments.reporting.support import Load
 from experiments.running.identity import code_digest, file_digest
 from experiments.running.pieces import PARQUET, read_piece, read_requests
 from experiments.running.pool_tables import calibrations_of, with_pools
-from experiments.running.pooling import loads_of, pools_of, rates_of
+from experiments.running.pooling import pools_of, rates_of
 from experiments.running.sweep import Run
 from experiments.running.versions import machine, versions
+from experiments.study.plugins import plugin_facts
 from experiments.study.points import Plan
 
 if TYPE_CHECKING:
@@ -45,20 +47,31 @@ def runs_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
     return pd.DataFrame(rows)
 
 
-def summary_table(plan: Plan, table: "DataFrame", runs: Sequence[Run]) -> "DataFrame":
+def summary_table(
+    plan: Plan,
+    table: "DataFrame",
+    runs: Sequence[Run],
+    loads: Mapping[int, Load | None],
+    asked: Mapping[int, Asked],
+) -> "DataFrame":
     """Return one row per point: the swept keys, then each metric's estimate and interval.
 
-    ``table`` is that of the finished ``runs``. What lies beyond a calibration is told here of
-    clusters with one; ``pool_tables`` has the rest.
+    ``table`` is that of the finished ``runs``; ``loads`` and ``asked`` are by point, as far as they
+    are known. What lies beyond a calibration is told here of clusters with one; ``pool_tables`` has
+    the rest.
     """
     from experiments.reporting.stats import summarise_points
 
     found = [calibrations_of(point.study) for point in plan.points]
     bases = [
-        Basis(each[0] if len(each) == 1 else None, pool, load, rates_of(point.study))
-        for point, each, pool, load in zip(
-            plan.points, found, pools_of(runs), loads_of(plan, table), strict=True
+        Basis(
+            each[0] if len(each) == 1 else None,
+            pool,
+            loads.get(point.number),
+            rates_of(point.study),
+            asked.get(point.number),
         )
+        for point, each, pool in zip(plan.points, found, pools_of(runs), strict=True)
     ]
     return summarise_points(table, ["point", *plan.keys], bases=bases)
 
@@ -189,6 +202,7 @@ def facts_of(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
         "notes": list(plan.notes),
         "calibrations": {name: _identity(each) for name, each in calibrations.items()},
         "files": {name: file_digest(name) for name in files},
+        "plugins": plugin_facts(),
         "versions": versions(),
         "code_sha256": code_digest(),
         "machine": machine(),

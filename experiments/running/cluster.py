@@ -1,10 +1,10 @@
 """Runs on many machines: workers of a dask.distributed cluster simulate, this process keeps.
 
 Nothing but the network is shared. A worker gets a run and gives back its piece, so it needs the
-same headroom and the files that the study names, at the same paths, but no results folder. It
-works out the
-identity of the run for itself, and refuses when it comes to another one than the sender: the tables
-are those of a local sweep, or there are none.
+same headroom and the files that the study names, at the same paths, but no results folder. Files of
+``--plugin`` are sent along; modules have to be installed there. It works out the identity of the
+run for itself, and refuses when it comes to another one than the sender: the tables are those of a
+local sweep, or there are none.
 
 What a worker had begun when it was lost, another one does again.
 """
@@ -23,6 +23,7 @@ from experiments.running.identity import run_identity
 from experiments.running.pieces import put, simulate_to
 from experiments.running.sweep import Begun, Done, Run, named_errors
 from experiments.study.errors import RunError, StudyError
+from experiments.study.plugins import Plugin, allowed, given_plugins
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -93,10 +94,11 @@ class Cluster:
         from distributed import as_completed
 
         futures: dict[Future, Run] = {}
+        own = given_plugins()
         try:
             for run in runs:
                 identity = run_identity(run.study, run.seed, run.draw)
-                futures[self.client.submit(_simulate, run, identity, pure=False)] = run
+                futures[self.client.submit(_simulate, run, identity, own, pure=False)] = run
             begun()
             ended = as_completed(list(futures), loop=self.client.loop)
             alive_s = asked_s = time.monotonic()
@@ -158,9 +160,9 @@ class Cluster:
             raise
 
 
-def _simulate(run: Run, identity: dict[str, str]) -> bytes:
+def _simulate(run: Run, identity: dict[str, str], plugins: tuple[Plugin, ...]) -> bytes:
     """On a worker: simulate a run and return its piece."""
-    with named_errors(run), TemporaryDirectory(prefix="headroom-") as folder:
+    with allowed(plugins), named_errors(run), TemporaryDirectory(prefix="headroom-") as folder:
         try:
             own = run_identity(run.study, run.seed, run.draw)
             other = [name for name, digest in identity.items() if own[name] != digest]

@@ -11,10 +11,13 @@ from pathlib import Path
 from experiments.running.versions import ROOT
 from experiments.study.build import ScenarioKeys, built, scenario_keys
 from experiments.study.document import Study
+from experiments.study.plugins import given_plugins
 
 SIMULATED = ("model", "hardware", "workloads", "sim")
 """Packages whose code decides what a run leaves behind."""
-NOT_OF_A_RUN = ("name", "description", "sweep", "seeds", "seed", "calibration_draws")
+NOT_OF_A_RUN = (
+    "name", "description", "sweep", "seeds", "seed", "calibration_draws", "precision",
+)  # fmt: skip
 """Keys of a study that no single run depends on."""
 
 
@@ -48,7 +51,7 @@ def run_identity(point: Study, seed: int, draw: int | None = None) -> dict[str, 
     """Return a digest of each thing that the outcome of a run depends on.
 
     The resolved point, the content of the model, GPU and calibration that it names (as drawn, if it
-    is), the files of its workload, the seed, the draw, the code, the libraries.
+    is), the files of its workload, the seed, the draw, the code, also of one's own, the libraries.
     """
     content = {
         "point": {key: value for key, value in point.resolved().items() if key not in NOT_OF_A_RUN},
@@ -56,6 +59,7 @@ def run_identity(point: Study, seed: int, draw: int | None = None) -> dict[str, 
         "draw": draw,
         "files": [file_digest(path) for path in point.workload.files],
         "code": code_digest(),
+        "plugins": {each.name: each.sha256 for each in given_plugins()},
         "versions": _libraries(),
         "byteorder": sys.byteorder,
     }

@@ -4,9 +4,9 @@ The percentile of a point is that of every measured request of every seed, not t
 seeds' percentiles, which is biased as long as a seed is short.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from experiments.running.capacity import capacity_per_s
 from experiments.running.pieces import read_piece
 from experiments.running.sweep import Run
 from experiments.study.document import Study
-from experiments.study.points import Plan
+from experiments.study.points import Plan, Point
 from sim.bins import binned_percentiles
 from sim.latencies import COLUMNS, SPANS, latency
 from sim.percentiles import PERCENTS, percentiles
@@ -28,6 +28,8 @@ from workloads.steady import mean_output_tokens, steady
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+Spread = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterable[Any]]
+"""Calls a function with each of many arguments, in any order; gives what it returned."""
 Floats = npt.NDArray[np.float64]
 
 BATCHES = 10
@@ -99,18 +101,29 @@ def _named(latency: str, values: "Sequence[float] | Floats") -> dict[str, float]
     return dict(zip(names, map(float, values), strict=True))
 
 
-def loads_of(plan: Plan, table: "DataFrame") -> Iterator[Load | None]:
-    """Return the load of each point where it matters what it is.
+def loaded_points(plan: Plan, table: "DataFrame") -> list[Point]:
+    """Return the points of which it matters what their load is.
 
     That is where arrivals have a steady state that the point could hold, and enough of them for any
-    percentile at all; a short overload run shows what each can serve.
+    percentile at all.
     """
+    found = []
     for point in plan.points:
         runs = table[table["point"] == point.number]
         requests = float(runs["measured_requests"].sum()) / len(point.draws)
         enough = requests >= needed(50, LEAST_EFFECT, THIN)
-        saturated = bool((runs["saturated"] > 0).any())
-        yield load_of(point.study) if enough and not saturated else None
+        if enough and not (runs["saturated"] > 0).any():
+            found.append(point)
+    return found
+
+
+def loads_of(points: Sequence[Point], spread: Spread) -> dict[int, Load | None]:
+    """Return the load of each point by its number; ``spread`` may use several processes."""
+    return dict(spread(_numbered_load, [(point.number, point.study) for point in points]))
+
+
+def _numbered_load(number: int, study: Study) -> tuple[int, Load | None]:
+    return number, load_of(study)
 
 
 def load_of(study: Study) -> Load | None:

@@ -13,8 +13,10 @@ from experiments.reporting.settings_text import setting_lines
 from experiments.running import assemble
 from experiments.running.folder import Wanted, results_folder, some
 from experiments.running.identity import digest_of
+from experiments.running.lengths import Lengths, found_lengths
 from experiments.running.pieces import read_piece
 from experiments.running.pool_tables import has_pools, noted, pools_of_replicas, pools_table
+from experiments.running.pooling import loaded_points, loads_of
 from experiments.running.publish import claimed, publish
 from experiments.running.sweep import Executor, Run, runs_of, unfinished
 from experiments.running.work_folder import shown
@@ -107,23 +109,22 @@ def run_plan(
         with claimed(place, wanted) as work:
             if work.beside:
                 progress.note(f"not headroom's, left alone in {place.out}: {some(work.beside)}")
-            todo = unfinished(runs)
-            for run in todo:
-                if os.path.lexists(run.path):
-                    progress.note(f"{run.label} was finished but is damaged; simulated again")
-            resumed = len(runs) - len(todo)
             if before is not None:
                 before()
-            with assemble.RequestsFile(
-                runs, work.folder / "requests.growing", pools_of_replicas(plan)
-            ) as requests:
+            lengths, new = _lengths(plan, work.folder, executor, progress)
+            plan = lengths.plan
+            runs = runs_of(plan, work.folder)
+            todo = _unfinished(runs, progress)
+            resumed = len({run.path for run in runs} - {run.path for run in todo} - new)
+            growing = work.folder / "requests.growing"
+            with assemble.RequestsFile(runs, growing, pools_of_replicas(plan)) as requests:
                 modules = (*FOR_TABLES, *(FOR_REPORT if report else ()))
                 modules += FOR_FIGURES if report and figures else ()
                 _simulate(runs, todo, executor, progress, requests, modules)
                 requests.publish(work.new / "requests.parquet")
-            tables = _tables(plan, runs, work.new)
+            jobs = executor.jobs if len(runs) > 1 else 1
+            tables = _tables(lengths, runs, work.new, jobs)
             if report:
-                jobs = executor.jobs if len(runs) > 1 else 1
                 plots = _draw(plan, runs, *tables, work.new, jobs) if figures else []
                 _report(plan, *tables[1:], work.new, plots)
             wall_s = time.perf_counter() - started
@@ -138,7 +139,39 @@ def run_plan(
 
 def _identity(plan: Plan, runs: Sequence[Run]) -> str:
     """Return a digest of all that the tables depend on."""
-    return digest_of([plan.study.name, [(run.label, run.path.stem) for run in runs]])
+    precision = plan.study.precision
+    asked = None if precision is None else precision.model_dump(mode="json")
+    return digest_of([plan.study.name, asked, [(run.label, run.path.stem) for run in runs]])
+
+
+def _unfinished(runs: Sequence[Run], progress: Progress) -> list[Run]:
+    """Return the runs without a whole piece, and tell of those that have a damaged one."""
+    todo = unfinished(runs)
+    for run in todo:
+        if os.path.lexists(run.path):
+            progress.note(f"{run.label} was finished but is damaged; simulated again")
+    return todo
+
+
+def _lengths(
+    plan: Plan, folder: Path, executor: Executor, progress: Progress
+) -> tuple[Lengths, set[Path]]:
+    """Fix how long runs are, and say which pieces had to be made for that."""
+    if plan.study.precision is None:
+        return Lengths(plan), set()
+    made: set[Path] = set()
+
+    def simulate(runs: list[Run]) -> None:
+        todo = _unfinished(runs, progress)
+        made.update(run.path for run in todo)
+        try:
+            executor.run(
+                todo, progress.advance, lambda: progress.start(len(runs), len(runs) - len(todo))
+            )
+        finally:
+            progress.stop()
+
+    return found_lengths(plan, folder, simulate, shared_by(executor.jobs)), made
 
 
 def _simulate(
@@ -172,10 +205,12 @@ def _simulate(
 
 
 def _tables(
-    plan: Plan, runs: Sequence[Run], folder: Path
+    lengths: Lengths, runs: Sequence[Run], folder: Path, jobs: int
 ) -> "tuple[DataFrame, DataFrame, DataFrame | None]":
+    plan = lengths.plan
     table = assemble.runs_table(plan, runs)
-    summary = assemble.summary_table(plan, table, runs)
+    loads = lengths.loads or loads_of(loaded_points(plan, table), shared_by(jobs))
+    summary = assemble.summary_table(plan, table, runs, loads, lengths.asked)
     pools = None
     if has_pools(plan):
         pools = pools_table(plan, runs)

@@ -12,7 +12,11 @@ from experiments.running.pieces import is_whole
 from experiments.study.document import Study
 from experiments.study.errors import Problem, RunError, StudyError
 from experiments.study.grid import Setting
+from experiments.study.plugins import blamed
 from experiments.study.points import Plan
+
+CONFORMANCE = "sim.conformance tells which rule a class of one's own breaks"
+"""Where to look when a run with such a class ends badly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +73,15 @@ def named_errors(run: Run) -> Iterator[None]:
     """Let whatever goes wrong while a run is simulated name its point."""
     try:
         yield
-    except ValueError as error:
-        raise StudyError([Problem(run.label, str(error))]) from error
+    except RunError:
+        raise
     except MemoryError:
         raise RunError(f"{run.label}: out of memory") from None
     except Exception as error:
+        if run.study.own_classes:
+            raise StudyError([Problem(run.label, f"{blamed(error)}; {CONFORMANCE}")]) from error
+        if isinstance(error, ValueError):
+            raise StudyError([Problem(run.label, str(error))]) from error
         error.add_note(f"while simulating {run.label}")
         raise
 

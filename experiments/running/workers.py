@@ -18,6 +18,7 @@ from multiprocessing import active_children, current_process, get_context
 from typing import Any, TypeVar
 
 from experiments.study.errors import RunError
+from experiments.study.plugins import Plugin, allowed, given_plugins
 
 T = TypeVar("T")
 Tasks = Iterable[tuple[Any, ...]]
@@ -125,10 +126,10 @@ def _by_interpreters(
     from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    call = delayed(_in_interpreter)
+    call, own = delayed(_in_interpreter), given_plugins()
     try:
         parallel = Parallel(workers, backend="loky", return_as="generator_unordered", batch_size=1)
-        results = parallel(call(function, task, os.getpid()) for task in tasks)
+        results = parallel(call(function, task, os.getpid(), own) for task in tasks)
         begun()
         yield from results
     except BrokenProcessPool:
@@ -149,10 +150,13 @@ def _killed(workers: int) -> RunError:
     )
 
 
-def _in_interpreter(function: Callable[..., T], task: tuple[Any, ...], parent: int) -> T:
+def _in_interpreter(
+    function: Callable[..., T], task: tuple[Any, ...], parent: int, own: tuple[Plugin, ...]
+) -> T:
     if os.getpid() != parent:  # joblib does without workers where it cannot have any
         _prepare(parent)
-    return function(*task)
+    with allowed(own):
+        return function(*task)
 
 
 @cache

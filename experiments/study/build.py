@@ -1,5 +1,6 @@
 """From a checked study to what is simulated: the scenario, and the requests."""
 
+import json
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from experiments.study.document import Study
 from experiments.study.memory import most_requests
+from experiments.study.plugins import given_plugins
 from experiments.study.pools import by_pool, naming
 from hardware.calibration import Calibration, UnknownCalibrationError, load_calibration
 from hardware.engines import (
@@ -22,7 +24,6 @@ from model.spec import MODEL_FILES, load_spec
 from sim.engine_config import EngineConfig, ResolvedEngine, precision_of, resolved
 from sim.pools import GpuWords, Pool, PoolConfig, PoolEngine, build_pool
 from sim.routers.consequences import Routing
-from sim.routers.registry import RouterName
 from sim.scenario import ClusterConfig, Scenario, routing_of, scenario_of_pools
 from workloads.arrivals import ClosedLoop
 from workloads.config import LATEST_S
@@ -82,9 +83,9 @@ def settled(study: Study) -> Study:
     return study.model_copy(update={"cluster": cluster})
 
 
-Keys = tuple[str, str, str, str, tuple[Stamp, ...]]
-"""Model, the cluster of one replica, engine, calibration, and the state of the files that they
-name."""
+Keys = tuple[str, str, str, str, tuple[Stamp, ...], tuple[str, ...]]
+"""Model, the cluster of one replica, engine, calibration, the state of the files that they name,
+and the digests of modules whose classes they may name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,31 +94,41 @@ class ScenarioKeys:
 
     pools: tuple[tuple[PoolConfig, Keys], ...]
     """As a study says, with what tells one from another in its numbers."""
-    router: RouterName
+    router: str
+    router_settings: str
+    """As JSON."""
     price_seed: int | None
     """With what prices are drawn."""
 
     def __hash__(self) -> int:
-        return hash((tuple(keys for _, keys in self.pools), self.router, self.price_seed))
+        pools = tuple(keys for _, keys in self.pools)
+        return hash((pools, self.router, self.router_settings, self.price_seed))
 
 
 def scenario_keys(study: Study, draw: int | None = None) -> ScenarioKeys:
     """Return what tells the scenarios of points apart; see ``scenario_of`` for the draw."""
     pools = tuple((pool, _keys(alone)) for pool, alone in by_pool(study))
-    return ScenarioKeys(pools, study.cluster.router, None if draw is None else study.seed + draw)
+    return ScenarioKeys(
+        pools,
+        study.cluster.router,
+        json.dumps(study.cluster.router_settings, sort_keys=True),
+        None if draw is None else study.seed + draw,
+    )
 
 
 def _keys(study: Study) -> Keys:
-    one = study.cluster.model_copy(update={"replicas": 1, "router": "round_robin"})
+    plain = {"replicas": 1, "router": "round_robin", "router_settings": {}}
+    one = study.cluster.model_copy(update=plain)
     return (
         study.model, one.model_dump_json(), study.engine.model_dump_json(), study.calibration,
         (_stamp(study.model), _stamp(study.calibration)),
+        tuple(each.sha256 for each in given_plugins()),
     )  # fmt: skip
 
 
 @lru_cache(maxsize=64)
 def _settled(keys: Keys) -> tuple[ResolvedEngine, str]:
-    model, cluster, engine, calibration, _ = keys
+    model, cluster, engine, calibration, *_ = keys
     gpu_words = _gpu_words(cluster)
     given = EngineConfig.model_validate_json(engine)
     if given.version is None and (named := version_of(calibration)):
@@ -145,7 +156,7 @@ def built(of: ScenarioKeys) -> Scenario:
         with naming(config):
             pool = _pool(keys, of.price_seed)
         pools.append(replace(pool, name=config.name, replicas=config.replicas))
-    return scenario_of_pools(tuple(pools), of.router)
+    return scenario_of_pools(tuple(pools), of.router, json.loads(of.router_settings))
 
 
 @lru_cache(maxsize=KEPT_SCENARIOS)

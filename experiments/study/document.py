@@ -1,7 +1,7 @@
 """The study file: its schema, and how a file, a name or ``--set`` becomes a checked ``Study``."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,17 +13,22 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
-from experiments.study import schema
+from experiments.study import precision, schema
 from experiments.study.bundled import STUDIES, find_study
 from experiments.study.errors import Problem, StudyError, show
 from experiments.study.overrides import Override, apply_overrides, resolve_paths
+from experiments.study.plugins import given_plugins
+from experiments.study.precision import Precision, Wanted
 from experiments.study.yaml_source import Document, parse_yaml
 from experiments.study.yaml_source import Path as KeyPath
 from model.text_file import TextFileError, read_text
 from sim.engine_config import EngineConfig
 from sim.metrics import Slo
+from sim.plugins import OPTION as PLUGIN
+from sim.plugins import is_own
 from sim.scenario import ClientConfig, ClusterConfig
 from workloads.config import LATEST_S
 from workloads.workload import Workload
@@ -32,6 +37,8 @@ MOST_BYTES = 2**20
 """Of a study file."""
 OPTION = "--set"
 """Where a key stands that an option gave."""
+NAMING = ("scheduler", "schedulers", "order", "router")
+"""Keys that may name a class of one's own."""
 WARMUP = 0.1
 """Default of ``warmup_fraction`` where every stretch of the workload is like the others."""
 
@@ -70,6 +77,11 @@ class Study(BaseModel):
     """Runs of every point, each with its own random numbers."""
     seed: int = Field(default=0, ge=0, le=2**62)
     """Seed of the first run; run r has seed + r, the same at every point."""
+    precision: Wanted = None
+    """How exact figures are to be, such as 10%: how long runs have to be is then found from the
+    load and a short pilot, and workload.num_requests is the shortest. none: runs are as long as the
+    workload says. Default: 10% where the workload gives neither num_requests nor duration_s, with
+    seeds: 10."""
     warmup_fraction: float | None = Field(default=None, ge=0, lt=1)
     """Share of the first requests that is simulated but not measured. Default: 0.1; 0 where the
     workload has a clock (a trace, diurnal, piecewise), as its hours are not alike."""
@@ -81,6 +93,18 @@ class Study(BaseModel):
     unfinished. Default: when everybody has an answer."""
     sweep: dict[str, list[Any]] | list[dict[str, Any]] = {}
     """Dotted keys with lists of values (every combination), or a list of points."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_length(cls, data: Any) -> Any:
+        return precision.with_defaults(data)
+
+    @field_validator("precision")
+    @classmethod
+    def _can_be_aimed_at(cls, asked: Precision | None, given: ValidationInfo) -> Precision | None:
+        if asked is not None:
+            precision.check(given.data.get("workload"), given.data.get("seeds"))
+        return asked
 
     @field_validator("calibration_draws")
     @classmethod
@@ -104,6 +128,12 @@ class Study(BaseModel):
         if self.warmup_fraction is None:
             return 0.0 if self.workload.has_clock or self.warmup_s is not None else WARMUP
         return self.warmup_fraction
+
+    @property
+    def own_classes(self) -> tuple[str, ...]:
+        """Classes of one's own that it names, by their dotted paths."""
+        named = (self.engine.scheduler, self.engine.order, self.cluster.router)
+        return tuple(name for name in named if name is not None and is_own(name))
 
     def resolved(self) -> dict[str, Any]:
         """Return the study as plain data with every default written out."""
@@ -138,7 +168,7 @@ def read_raw(name_or_path: str | Path, overrides: Sequence[Override] = ()) -> Lo
 
     Raises:
         StudyError: no such file, not YAML, duplicate keys, not a mapping, an override that does
-            not apply.
+            not apply, a class whose module is not allowed.
     """
     path = find_study(name_or_path)
     bundled = path.parent == STUDIES
@@ -159,7 +189,43 @@ def read_raw(name_or_path: str | Path, overrides: Sequence[Override] = ()) -> Lo
         raise StudyError([*document.problems, *problems])
     if raw.get("sweep", {}) is None:  # as --set says it, too: no sweep
         raw["sweep"] = {}
-    return Loaded(raw, document, overrides, notes)
+    loaded = Loaded(raw, document, overrides, notes)
+    refuse_unallowed(loaded)
+    return loaded
+
+
+def refuse_unallowed(loaded: Loaded) -> None:
+    """Stop at the first class of one's own whose module nobody has allowed.
+
+    Raises:
+        StudyError: that one alone: what else is wrong with a study that needs it, is not known.
+    """
+    allowed = {each.name for each in given_plugins()}
+    for path, name in _own_classes(loaded.raw):
+        module = name.partition(":")[0]
+        if module not in allowed:
+            beside = Path(loaded.document.label).parent / f"{module}.py"
+            file = beside if beside.is_file() else f"{module}.py"
+            key = ".".join(str(part) for part in path if not isinstance(part, int))
+            text = (
+                f"{key} = {show(name)}: code of {module} runs only where the command line allows "
+                f"it: {PLUGIN} {file}, or {PLUGIN} {module} where that can be imported"
+            )
+            raise StudyError([Problem(loaded.where(path), text)])
+
+
+def _own_classes(raw: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
+    """Find every dotted path under a key that may hold one, swept values included."""
+    if isinstance(raw, Mapping):
+        for key, value in raw.items():
+            yield from _own_classes(value, (*path, str(key)))
+    elif isinstance(raw, list):
+        for place, value in enumerate(raw):
+            yield from _own_classes(value, (*path, place))
+    elif isinstance(raw, str) and is_own(raw):
+        key = next((part for part in reversed(path) if isinstance(part, str)), "")
+        if key.rpartition(".")[2] in NAMING:
+            yield path, raw
 
 
 def from_study(study: Study) -> Loaded:

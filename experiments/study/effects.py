@@ -1,7 +1,7 @@
 """Settings that other settings put out of force: said of the base, refused in a sweep."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -10,6 +10,8 @@ from experiments.study.errors import Problem
 from experiments.study.grid import Setting
 from experiments.study.pools import by_pool
 from sim.engine_config import EngineConfig
+from sim.plugins import is_own
+from sim.registry import policy
 from sim.scenario import ClusterConfig
 
 _OF_POOL = re.compile(r"cluster\.pools\[(\d+)\]\.")
@@ -23,21 +25,17 @@ class Condition:
     default: object
     """With it the key says nothing, so it needs no effect."""
     decider: str
-    values: tuple[object, ...] = ()
-    """Of the decider, with which the key has an effect; none: all but ``but``."""
-    but: object = None
+    fits: Callable[[object], bool]
+    """Of the decider's value: whether the key then has an effect."""
 
     def holds(self, study: Study) -> bool:
         """Tell whether the key has an effect at one point, or in one pool of it."""
-        return any(map(self._holds, _decided(study, self.decider)))
+        return any(map(self.fits, _decided(study, self.decider)))
 
     def holds_in(self, study: Study, pool: int | None) -> bool:
         """The same of one pool, by its place; None is any of them."""
         decided = _decided(study, self.decider)
-        return any(map(self._holds, decided if pool is None else decided[pool : pool + 1]))
-
-    def _holds(self, decided: object) -> bool:
-        return decided in self.values if self.values else decided != self.but
+        return any(map(self.fits, decided if pool is None else decided[pool : pool + 1]))
 
     def is_given(self, study: Study) -> bool:
         """Tell whether a point has something else than the default."""
@@ -60,18 +58,34 @@ def _decided(study: Study, key: str) -> list[object]:
     return [getattr(alone.engine, key.removeprefix("engine.")) for _, alone in by_pool(study)]
 
 
-def _engine(key: str, scheduler: str) -> Condition:
+def _engine(key: str) -> Condition:
     default = EngineConfig.model_fields[key].default
-    return Condition(f"engine.{key}", default, "engine.scheduler", (scheduler,))
+    return Condition(f"engine.{key}", default, "engine.scheduler", fits=_reads(key))
+
+
+def _reads(key: str) -> Callable[[object], bool]:
+    """Whether a scheduler looks at a key."""
+    return lambda name: key in policy(str(name)).reads
+
+
+def _may_look_at_priorities(order: object) -> bool:
+    return order == "priority" or is_own(order)
+
+
+def _cuts_prompts(name: object) -> bool:
+    return policy(str(name)).cuts_prompts
 
 
 CONDITIONS = (
-    Condition("workload.priorities", None, "engine.order", ("priority",)),
-    _engine("batch_timeout_s", "static"),
-    _engine("long_prefill_token_threshold", "chunked_prefill"),
-    Condition("engine.async_scheduling", False, "engine.scheduler", ("chunked_prefill",)),
+    Condition("workload.priorities", None, "engine.order", _may_look_at_priorities),
+    _engine("batch_timeout_s"),
+    _engine("long_prefill_token_threshold"),
+    Condition("engine.async_scheduling", False, "engine.scheduler", _cuts_prompts),
     Condition(
-        "cluster.router", ClusterConfig.model_fields["router"].default, "cluster.replicas", but=1
+        "cluster.router",
+        ClusterConfig.model_fields["router"].default,
+        "cluster.replicas",
+        lambda replicas: replicas != 1,
     ),
 )
 

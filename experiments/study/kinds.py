@@ -13,7 +13,12 @@ MEASURED = {
 TABLES = "roofline"
 """The kind that computes tables; ``experiments.texts.registry`` has their schemas."""
 
-KINDS = ("serving", *MEASURED, TABLES)
+SEARCHES = {
+    "capacity": ("experiments.planning.capacity_study", "CapacityStudy"),
+}
+"""Kinds that simulate serving as often as they need to: the schema of each, and its module."""
+
+KINDS = ("serving", *SEARCHES, *MEASURED, TABLES)
 
 
 def kind_of(loaded: Loaded) -> str:

@@ -10,6 +10,7 @@ from experiments.study.document import Loaded, Study, validate
 from experiments.study.errors import Problem, StudyError
 from experiments.study.grid import Setting, cell, expand, fill_missing
 from experiments.study.keys import key_path
+from experiments.study.plugins import given_plugins
 from experiments.study.schema import value_at
 from experiments.study.yaml_source import Path
 from sim.engine_config import RESOLVED, EngineConfig
@@ -108,6 +109,7 @@ def prepare(loaded: Loaded) -> Plan:
         *loaded.notes,
         *sources,
         *effects.idle_notes(settings, studies),
+        *_plugin_notes(studies),
         *_stop_notes(studies),
         *dict.fromkeys(_warmup_notes(studies)),
         *_seed_notes(points, study),
@@ -124,6 +126,13 @@ def _value(setting: Setting, key: str, point: Study) -> Any:
     if key in setting.values:
         return cell(setting.values[key])
     return cell(value_at(point.resolved(), key_path(key)))
+
+
+def _plugin_notes(studies: list[Study]) -> Iterator[str]:
+    digests = {each.name: each.sha256 for each in given_plugins()}
+    for name in dict.fromkeys(name for study in studies for name in study.own_classes):
+        if digest := digests.get(name.partition(":")[0]):
+            yield f"{name} is not headroom's: its code has SHA-256 {digest}"
 
 
 def _stop_notes(studies: list[Study]) -> Iterator[str]:

@@ -33,7 +33,8 @@ def _alone(study: Study, pool: PoolConfig) -> Study:
             text = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
             raise ValueError(f"engine.{text}") from None
     short = {name: getattr(pool, name) for name in OF_A_POOL}
-    cluster = ClusterConfig.model_validate({**short, "router": study.cluster.router})
+    routed = {name: getattr(study.cluster, name) for name in ("router", "router_settings")}
+    cluster = ClusterConfig.model_validate(short | routed)
     calibration = pool.calibration or study.calibration
     return study.model_copy(
         update={"cluster": cluster, "engine": engine, "calibration": calibration}

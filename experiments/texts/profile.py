@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from model.ops import Operator
 
 if TYPE_CHECKING:
-    from model.decoder import Decoder
+    from model.torch.decoder import Decoder
 
 CLASSES = ("contractions", "normalisations", "element-wise", "copies and gathers")
 """The first three are those of Ivanov et al. 2021, table 1; the last computes nothing."""

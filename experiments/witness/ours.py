@@ -6,8 +6,10 @@ import numpy as np
 
 from experiments.witness.scenario import TICKS_PER_S, Outcome, Price, Scenario
 from hardware.gpu import load_gpu
-from hardware.prices.chunks import ModelledChunks
+from hardware.prices.chunks import ChunkTerm, ModelledChunks
+from hardware.prices.work import Linear
 from hardware.step_cost import StepCost
+from model.caches import Reach
 from model.spec import load_spec
 from sim import scenario as ours
 from sim.engine_config import EngineConfig
@@ -85,10 +87,10 @@ def priced(cost: StepCost, price: Price) -> StepCost:
         overhead_s=price.step * tick,
         token_s=[price.token * tick * count for count in range(tokens)],
         sequence_s=[price.sequence * tick * count for count in range(sequences)],
-        decode_pieces=[((0, 0.0, price.position * tick),)] * len(cost.decode_pieces),
+        decode_pieces=[[((0, 0.0, price.position * tick),)] * len(cost.decode_pieces[0])],
         chunk_cost=ModelledChunks(
-            terms=((price.pair * tick, 0.0, 0.0, 0.0),), overhead_s=0.0,
-            sliding_window=None, fused=True,
+            terms=(ChunkTerm(Reach(None), Linear(per_pair=price.pair * tick), Linear()),),
+            overhead_s=0.0, fused=True,
         ),
     )  # fmt: skip
 

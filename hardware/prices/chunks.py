@@ -8,16 +8,22 @@ the call, so it counts once per step.
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from math import exp, log
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from hardware.prices.surface import Surface
+from hardware.prices.work import Linear
+from model.caches import Reach
 from model.causal import attended
 
-Term = tuple[float, float, float, float]
-"""Of one attention operator over all layers: compute seconds per pair; traffic seconds per query
-row, per position, per pair."""
+
+class ChunkTerm(NamedTuple):
+    """One attention operator over all layers, in seconds."""
+
+    reach: Reach
+    compute: Linear
+    memory: Linear
 
 
 class ChunkCost(Protocol):
@@ -37,23 +43,34 @@ class ChunkCost(Protocol):
 class ModelledChunks:
     """The longer of arithmetic and traffic for every attention operator, and an overhead."""
 
-    terms: tuple[Term, ...]
+    terms: tuple[ChunkTerm, ...]
     overhead_s: float
-    sliding_window: int | None
     fused: bool
     launch_s: float = 0.0
 
     def seconds(self, chunk: int, past: int) -> float:
         """See ``ChunkCost``."""
-        pairs, positions = attended(chunk, past, self.sliding_window)
-        if not self.fused:
-            pairs = chunk * positions
-        seconds = self.overhead_s
-        for per_pair, per_row, per_position, moved_per_pair in self.terms:
-            compute = per_pair * pairs
-            memory = per_row * chunk + per_position * positions + moved_per_pair * pairs
+        seconds, reach, pairs, positions = self.overhead_s, None, 0, 0
+        for term in self.terms:
+            if term.reach is not reach:
+                reach = term.reach
+                pairs, positions = reads_of_chunk(chunk, past, reach)
+                if not self.fused:
+                    pairs = chunk * positions
+            once, per_row, per_pair, per_position = term.compute
+            compute = per_pair * pairs + per_row * chunk + per_position * positions + once
+            once, per_row, per_pair, per_position = term.memory
+            memory = per_row * chunk + per_position * positions + per_pair * pairs + once
             seconds += compute if compute > memory else memory
         return seconds
+
+
+def reads_of_chunk(chunk: int, past: int, reach: Reach) -> tuple[int, int]:
+    """Return the (query, position) pairs of a chunk, and the positions that it reads."""
+    pairs, positions = attended(chunk, past, reach.positions)
+    if reach.chosen and reach.positions is not None:
+        positions = min(chunk + past, chunk * reach.positions)
+    return pairs, positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +87,7 @@ class MeasuredChunks:
     launch_s: float
     position_s: float
     """Reading one position, over all layers."""
+    reach: Reach
     log_tokens: list[float] = field(repr=False)
     """Logarithms of the lengths of prompts at the nodes, ascending."""
     log_prompt_s: list[float] = field(repr=False)
@@ -81,7 +99,7 @@ class MeasuredChunks:
             return self.overhead_s + self._prompt_s(chunk) - self.launch_s
         rows = chunk if chunk > TILE_ROWS else TILE_ROWS
         added_s = self._prompt_s(past + rows) - self._prompt_s(past)
-        read_s = self.position_s * (past + chunk)
+        read_s = self.position_s * reads_of_chunk(chunk, past, self.reach)[1]
         return self.overhead_s + (added_s if added_s > read_s else read_s)
 
     def _prompt_s(self, tokens: int) -> float:
@@ -131,13 +149,16 @@ def measured_chunks(
         launch_s: of the kernel's call, over all layers.
     """
     tokens = np.unique(np.rint(np.geomspace(1, 2**20, 81)))
-    reached = shares(rows=tokens * heads, positions=(tokens + 1) / 2, group=group)
+    (reach,) = {term.reach for term in bound.terms}
+    pairs = np.array([reads_of_chunk(int(length), 0, reach)[0] for length in tokens])
+    reached = shares(rows=tokens * heads, positions=pairs / tokens, group=group)
     bound_s = np.array([bound.seconds(int(length), 0) for length in tokens])
     prompt_s = np.maximum.accumulate(np.maximum(bound_s / reached, launch_s))
     return MeasuredChunks(
         overhead_s=overhead_s,
         launch_s=launch_s,
-        position_s=sum(per_position for _, _, per_position, _ in bound.terms),
+        position_s=sum(term.memory.per_position for term in bound.terms),
+        reach=reach,
         log_tokens=np.log(tokens).tolist(),
         log_prompt_s=np.log(prompt_s).tolist(),
     )

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
 from hardware.gpu import Gpu
 from hardware.prices.surface import Surface
 from hardware.roofline import operator_s
-from model.operators import Operator
+from model.operators import F, Operator
 
 Floats = npt.NDArray[np.float64]
 Numbers = Literal["bf16", "fp8", "fp4"]
@@ -115,8 +115,8 @@ class Kernels(BaseModel):
     all_reduce: Surface | None = None
     """Axes ranks, bytes (of the buffer); seconds. None: the links stay a model."""
     experts: dict[Numbers, Surface] = Field(default_factory=dict)
-    """Grouped products of mixtures of experts; axes rows (per expert), width (of an expert on a
-    rank), experts (on a rank); share of the roofline."""
+    """Grouped products of mixtures of experts; axes rows (per expert), width (``expert_size``),
+    experts (on a rank); share of the roofline."""
     held_out: dict[str, HeldOut] = Field(default_factory=dict)
     """By operator and arithmetic."""
 
@@ -148,7 +148,7 @@ class Kernels(BaseModel):
         if operator.groups > 1 and self.experts:
             each = np.maximum(rows, 1e-9) / operator.groups
             share = nearest(self.experts, operator.compute)(
-                rows=each, width=n / GATED_MATRICES, experts=operator.groups
+                rows=each, width=expert_size(n / GATED_MATRICES, k), experts=operator.groups
             )
         else:
             share = nearest(self.gemm, operator.compute)(m=np.maximum(rows, 1.0), n=n, k=k)
@@ -165,6 +165,14 @@ class Kernels(BaseModel):
         largest = self.all_reduce.axes["bytes"][-1]
         seconds = self.all_reduce(ranks=ranks, bytes=np.maximum(bytes_, 1.0))
         return np.where(bytes_ > 0, seconds * np.maximum(1.0, bytes_ / largest), 0.0)
+
+
+def expert_size(width: F, hidden: F) -> F:
+    """Return the width of an expert on a rank, as it would be with 4,096 inputs.
+
+    The share that its kernel reaches grows with either, and follows their geometric mean.
+    """
+    return width * (hidden / 4096) ** 0.5
 
 
 def nearest(measured: dict[Numbers, Measured], compute: str) -> Measured:

@@ -9,8 +9,9 @@ from hardware.calibration import Calibration
 from hardware.gpu import Gpu
 from hardware.prices.chunks import ChunkCost, measured_chunks
 from hardware.prices.kernels import Kernels, nearest
-from hardware.prices.lines import Longer
 from hardware.prices.modelled import Roofline
+from hardware.prices.protocol import DecodeOperators
+from model.caches import Reach
 from model.mixers.mixer import Kernel, Mixer
 from model.operators import F, Operator
 from model.share import Share
@@ -60,7 +61,7 @@ class Measured:
         hidden_s = layers * calibration.layer_overhead_s
         return np.asarray(products + np.maximum(between - hidden_s, 0.0))
 
-    def decode(self, mixer: Mixer, share: Share, most: int) -> list[list[Longer]]:
+    def decode(self, mixer: Mixer, share: Share, most: int) -> dict[Reach | None, DecodeOperators]:
         """See ``Prices``: the longer of a kernel's floor and its traffic."""
         if not self.fused:
             return self.roofline.decode(mixer, share, most)
@@ -74,7 +75,11 @@ class Measured:
         per_position = layers * row_bytes / (self.gpu.bandwidth_bytes_per_s * reached)
         floor, base = (layers * seconds for seconds in (floor_s, base_s))
         columns = (floor.tolist(), base.tolist(), per_position.tolist())
-        return [[((low, 0.0), (start, slope))] for low, start, slope in zip(*columns, strict=True)]
+        (cache,) = mixer.caches
+        batches: DecodeOperators = [
+            [((low, 0.0), (start, slope))] for low, start, slope in zip(*columns, strict=True)
+        ]
+        return {cache.read: batches}
 
     def chunks(self, mixer: Mixer, share: Share, overhead_s: float) -> ChunkCost:
         """See ``Prices``."""

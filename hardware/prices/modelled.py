@@ -8,11 +8,12 @@ import numpy.typing as npt
 from hardware.calibration import Calibration
 from hardware.gpu import Gpu
 from hardware.interconnect import all_gather_s, all_reduce_s
-from hardware.prices.chunks import ChunkCost, ModelledChunks
-from hardware.prices.lines import Longer
-from hardware.prices.protocol import Host
-from hardware.prices.work import AttentionTerm, attention_work
+from hardware.prices.chunks import ChunkCost, ChunkTerm, ModelledChunks
+from hardware.prices.lines import Line
+from hardware.prices.protocol import DecodeOperators, Host
+from hardware.prices.work import Linear, attention_work
 from hardware.roofline import F, operator_s
+from model.caches import Reach
 from model.mixers.mixer import Mixer
 from model.operators import Operator
 from model.share import Share
@@ -85,16 +86,16 @@ class Roofline:
             total = total + operator.layers * seconds
         return np.asarray(total)
 
-    def decode(self, mixer: Mixer, share: Share, most: int) -> list[list[Longer]]:
+    def decode(self, mixer: Mixer, share: Share, most: int) -> dict[Reach | None, DecodeOperators]:
         """See ``Prices``."""
         calibration = self.calibration
-        terms = self.attention_terms(
-            mixer, share, calibration.attention_decode_flops, calibration.attention_decode_bytes
-        )
-        return [
-            [((0.0, t.per_pair), (t.per_row * n, t.per_position + t.moved_per_pair)) for t in terms]
-            for n in range(most + 1)
-        ]
+        reached = (calibration.attention_decode_flops, calibration.attention_decode_bytes)
+        operators: dict[Reach | None, DecodeOperators] = {}
+        for reach, compute, memory in self.attention_s(mixer, share, reached, decode=True):
+            by_sequences = operators.setdefault(reach, [[] for _ in range(most + 1)])
+            for sequences, batch in enumerate(by_sequences):
+                batch.append((line(compute, sequences), line(memory, sequences)))
+        return operators
 
     def chunks(self, mixer: Mixer, share: Share, overhead_s: float) -> ChunkCost:
         """See ``Prices``."""
@@ -106,32 +107,37 @@ class Roofline:
         self, mixer: Mixer, share: Share, reached: tuple[float, float], overhead_s: float
     ) -> ModelledChunks:
         """Return chunks at efficiencies of FLOPs and bytes."""
-        terms = self.attention_terms(mixer, share, *reached)
+        terms = self.attention_s(mixer, share, reached, decode=False)
         return ModelledChunks(
-            terms=tuple((t.per_pair, t.per_row, t.per_position, t.moved_per_pair) for t in terms),
+            terms=tuple(ChunkTerm(reach or Reach(None), *both) for reach, *both in terms),
             overhead_s=overhead_s,
-            sliding_window=mixer.caches[0].window,
             fused=self.fused,
         )
 
-    def attention_terms(
-        self, mixer: Mixer, share: Share, flops_efficiency: float, bytes_efficiency: float
-    ) -> tuple[AttentionTerm, ...]:
-        """Return the seconds of every attention operator per unit of its arguments.
+    def attention_s(
+        self, mixer: Mixer, share: Share, reached: tuple[float, float], *, decode: bool
+    ) -> list[tuple[Reach | None, Linear, Linear]]:
+        """Return every attention operator's reach, seconds of arithmetic and of traffic.
+
+        Args:
+            mixer: of the layers.
+            share: the rank and the layers.
+            reached: efficiencies of FLOPs and bytes.
+            decode: of decoding sequences, or of chunks.
 
         Raises:
             UnsupportedPrecisionError: the GPU lacks the arithmetic.
         """
+        flops_efficiency, bytes_efficiency = reached
         moved_per_s = self.gpu.bandwidth_bytes_per_s * bytes_efficiency
-        return tuple(
-            AttentionTerm(
-                per_pair=term.per_pair / (self.gpu.peak(compute) * flops_efficiency),
-                per_row=term.per_row / moved_per_s,
-                per_position=term.per_position / moved_per_s,
-                moved_per_pair=term.moved_per_pair / moved_per_s,
+        return [
+            (
+                term.reach,
+                term.flops.over(self.gpu.peak(term.compute) * flops_efficiency),
+                term.bytes.over(moved_per_s),
             )
-            for term, compute in attention_work(mixer, share, fused=self.fused)
-        )
+            for term in attention_work(mixer, share, fused=self.fused, decode=decode)
+        ]
 
     def all_reduce_s(self, bytes_: Floats, ranks: int) -> Floats:
         """See ``Prices``."""
@@ -144,3 +150,12 @@ class Roofline:
         calibration = self.calibration
         one = np.asarray(all_gather_s(bytes_, ranks, self.gpu, calibration.all_reduce_bytes))
         return one + calibration.collective_overhead_s
+
+
+def line(seconds: Linear, sequences: int) -> Line:
+    """Return what decoding sequences take, over the positions that they attend between them.
+
+    Each of them is a row, and has as many pairs as positions.
+    """
+    once, per_row, per_pair, per_position = seconds
+    return (per_row + once) * sequences, per_position + per_pair

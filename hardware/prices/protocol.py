@@ -9,11 +9,15 @@ import numpy.typing as npt
 
 from hardware.prices.chunks import ChunkCost
 from hardware.prices.lines import Longer
+from model.caches import Reach
 from model.mixers.mixer import Mixer
 from model.operators import Operator
 from model.share import Share
 
 Floats = npt.NDArray[np.float64]
+
+DecodeOperators = list[list[Longer]]
+"""By decoding sequences, from 0: the operators of their attention."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +56,11 @@ class Prices(Protocol):
         """
         ...
 
-    def decode(self, mixer: Mixer, share: Share, most: int) -> list[list[Longer]]:
+    def decode(self, mixer: Mixer, share: Share, most: int) -> dict[Reach | None, DecodeOperators]:
         """Return the attention of 0 to ``most`` decoding sequences, over all layers of a share.
 
-        Every operator of each batch is the longer of two lines over the positions attended.
+        By what tells how much is read (None: nothing is). Every operator of each batch is the
+        longest of lines over the positions attended.
 
         Raises:
             UnsupportedPrecisionError: the GPU lacks the arithmetic.

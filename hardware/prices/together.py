@@ -1,8 +1,7 @@
 """What all layers of a group take together: sums over their kinds."""
 
-from functools import reduce
+from collections.abc import Iterable, Mapping
 from itertools import chain, repeat
-from operator import add
 
 import numpy as np
 import numpy.typing as npt
@@ -10,20 +9,38 @@ import numpy.typing as npt
 from hardware.group import Group
 from hardware.prices.chunks import ChunkCost, ChunksOfAll
 from hardware.prices.lines import straight_pieces
-from hardware.prices.protocol import Prices
-from hardware.prices.work import AttentionTerm, attention_work
+from hardware.prices.protocol import DecodeOperators, Prices
+from hardware.prices.work import ClassWork, Linear, attention_work
 from hardware.step_prices import Piece
+from model.caches import Reach
 
 Floats = npt.NDArray[np.float64]
 
 
-def decode_pieces(group: Group, prices: Prices, most: int) -> list[tuple[Piece, ...]]:
-    """Return the attention of 0 to ``most`` decoding sequences: lines over positions attended."""
+def decode_pieces(group: Group, prices: Prices, most: int) -> list[list[tuple[Piece, ...]]]:
+    """Return the attention of 0 to ``most`` decoding sequences, by class of cache.
+
+    Lines over the positions attended in the class. What reads none is in the first.
+    """
     kinds = [prices.decode(kind.mixer, share, most) for kind, share in group.attending]
-    together, *others = kinds
-    for other in others:
-        together = [first + more for first, more in zip(together, other, strict=True)]
-    return [straight_pieces(operators) for operators in together]
+    first = group.spec.reaches[0]
+    return [
+        [straight_pieces(operators) for operators in _side_by_side(kinds, reach, first, most)]
+        for reach in group.spec.reaches
+    ]
+
+
+def _side_by_side(
+    kinds: Iterable[Mapping[Reach | None, DecodeOperators]], reach: Reach, first: Reach, most: int
+) -> DecodeOperators:
+    """The operators of all kinds of layers in one class, by sequences."""
+    together: DecodeOperators = [[] for _ in range(most + 1)]
+    for kind in kinds:
+        for of, by_sequences in kind.items():
+            if (of or first) == reach:
+                for operators, more in zip(together, by_sequences, strict=True):
+                    operators += more
+    return together
 
 
 def chunk_cost(group: Group, prices: Prices) -> ChunkCost:
@@ -36,14 +53,18 @@ def chunk_cost(group: Group, prices: Prices) -> ChunkCost:
     return parts[0] if len(parts) == 1 else ChunksOfAll(parts)
 
 
-def summed_attention_work(group: Group) -> AttentionTerm:
-    """Return FLOPs and bytes of fused attention per unit."""
-    terms = [
-        term
-        for kind, share in group.layers
-        for term, _ in attention_work(kind.mixer, share, fused=True)
-    ]
-    return reduce(add, terms)
+def attention_works(group: Group) -> tuple[ClassWork, ...]:
+    """Return FLOPs and bytes of fused attention, by class of cache."""
+    first = group.spec.reaches[0]
+    works = dict.fromkeys(group.spec.reaches, ClassWork())
+    for kind, share in group.attending:
+        for term in attention_work(kind.mixer, share, fused=True, decode=True):
+            decode = ClassWork(term.flops, term.bytes, Linear(), Linear())
+            works[term.reach or first] = works[term.reach or first].plus(decode)
+        for term in attention_work(kind.mixer, share, fused=True, decode=False):
+            chunks = ClassWork(Linear(), Linear(), term.flops, term.bytes)
+            works[term.reach or first] = works[term.reach or first].plus(chunks)
+    return tuple(works.values())
 
 
 def all_reduces_s(group: Group, prices: Prices, tokens: Floats) -> Floats:

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from model.attended import Attended
+from model.caches import Reach
 from model.mixers.mixer import Mixer
 from model.operators import F, Operator
 from model.share import Share
@@ -24,50 +26,124 @@ def operators_work(operators: Iterable[Operator]) -> tuple[Floats, Floats]:
     return np.asarray(flops), np.asarray(bytes_)
 
 
+class Linear(NamedTuple):
+    """An amount that is linear in what queries attend.
+
+    FLOPs or bytes in a count of work, seconds in a price.
+    """
+
+    per_sequence: float = 0.0
+    per_row: float = 0.0
+    """A row is a query token: one of a decoding sequence, all of a chunk."""
+    per_pair: float = 0.0
+    """Of a query and a position that it attends."""
+    per_position: float = 0.0
+    """That is read."""
+
+    def plus(self, other: "Linear") -> "Linear":
+        """Return both together."""
+        return Linear(*(mine + more for mine, more in zip(self, other, strict=True)))
+
+    def over(self, rate: float) -> "Linear":
+        """Return what it takes at so much a second."""
+        return Linear(*(amount / rate for amount in self))
+
+
 @dataclass(frozen=True, slots=True)
 class AttentionTerm:
-    """What one attention operator costs over its layers, per unit of its three arguments.
+    """One operator of a mixer's attention, over all layers that have the mixer, on one rank."""
 
-    rows: query tokens. positions: cached tokens they attend. pairs: (query, position) pairs that
-    are computed. A decoding sequence is one row, and as many pairs as positions.
-    Arithmetic is ``pairs * per_pair``; traffic is ``rows * per_row + positions * per_position +
-    pairs * moved_per_pair``. Units: seconds in a price, FLOPs and bytes in a count of work.
+    reach: Reach | None
+    """Which pairs and positions it depends on; None: on sequences and rows alone."""
+    flops: Linear
+    bytes: Linear
+    compute: str
+    """Its arithmetic."""
+
+
+class ReadTotals(NamedTuple):
+    """What steps attended in one class of cache, summed over them."""
+
+    decode_reads: int
+    """Positions, by decoding (and padding) sequences."""
+    prefill_pairs: int
+    """Causal (query, position) pairs of chunks: chunk * past + chunk * (chunk + 1) / 2 without a
+    window."""
+    prefill_reads: int
+    """Positions that chunks read: past + chunk without a window."""
+
+    def plus(self, other: "ReadTotals") -> "ReadTotals":
+        """Return both together."""
+        return ReadTotals(*(mine + more for mine, more in zip(self, other, strict=True)))
+
+
+NOTHING_READ = ReadTotals(0, 0, 0)
+
+
+def attention_work(
+    mixer: Mixer, share: Share, *, fused: bool, decode: bool
+) -> tuple[AttentionTerm, ...]:
+    """Return FLOPs and bytes of every operator of a mixer's attention.
+
+    Args:
+        mixer: whose work is linear in what it attends (``Mixer.attention``).
+        share: the rank and the layers.
+        fused: one pass over the cache, or standard operators.
+        decode: of decoding sequences, or of a prompt's chunk.
+
+    Raises:
+        ValueError: an operator that reads caches of different reach.
     """
+    caches = mixer.caches
+    nothing = (0.0,) * len(caches)
+    units = [(1.0, 0.0, nothing, nothing), (0.0, 1.0, nothing, nothing)]
+    for place in range(len(caches)):
+        one = (*nothing[:place], 1.0, *nothing[place + 1 :])
+        units += [(0.0, 0.0, one, nothing), (0.0, 0.0, nothing, one)]
+    by_unit = [
+        mixer.attention(Attended(*unit), share, fused=fused, decode=decode) for unit in units
+    ]
+    return tuple(_term(mixer, operators) for operators in zip(*by_unit, strict=True))
 
-    per_pair: float
-    per_row: float
-    per_position: float
-    moved_per_pair: float
 
-    def __add__(self, other: "AttentionTerm") -> "AttentionTerm":
-        return AttentionTerm(
-            self.per_pair + other.per_pair,
-            self.per_row + other.per_row,
-            self.per_position + other.per_position,
-            self.moved_per_pair + other.moved_per_pair,
+def _term(mixer: Mixer, by_unit: tuple[Operator, ...]) -> AttentionTerm:
+    """Put together an operator's work on a sequence, a row, and a pair and an entry by cache."""
+    layers = by_unit[0].layers
+    flops = [layers * float(each.flops) for each in by_unit]
+    moved = [layers * float(each.bytes) for each in by_unit]
+    read: dict[Reach, tuple[Linear, Linear]] = {}
+    for place, cache in enumerate(mixer.caches):
+        of_cache = slice(2 + 2 * place, 4 + 2 * place)
+        if cache.read is not None and (any(flops[of_cache]) or any(moved[of_cache])):
+            parts = (
+                Linear(0.0, 0.0, *(amount / cache.every for amount in amounts[of_cache]))
+                for amounts in (flops, moved)
+            )
+            before = read.get(cache.read, (Linear(), Linear()))
+            both = (old.plus(new) for old, new in zip(before, parts, strict=True))
+            read[cache.read] = tuple(both)  # type: ignore[assignment]
+    if len(read) > 1:
+        raise ValueError(
+            f"{by_unit[0].name} of {mixer.told} reads caches of {len(read)} reaches at once, "
+            "expected one"
         )
-
-
-def attention_work(mixer: Mixer, share: Share, *, fused: bool) -> list[tuple[AttentionTerm, str]]:
-    """Return FLOPs and bytes of every operator of a mixer's attention per unit, and its arithmetic.
-
-    Over all layers that have the mixer, on one rank. Of a mixer with one cache of heads, whose
-    decoding and prefill differ in their counts only.
-    """
-    of_pair, of_row, of_position = (
-        mixer.attention(
-            Attended(0.0, rows, (pairs,), (positions,)), share, fused=fused, decode=True
-        )
-        for rows, pairs, positions in ((0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0))
+    reach, (of_flops, of_bytes) = next(iter(read.items()), (None, (Linear(), Linear())))
+    return AttentionTerm(
+        reach=reach,
+        flops=Linear(*flops[:2]).plus(of_flops),
+        bytes=Linear(*moved[:2]).plus(of_bytes),
+        compute=by_unit[0].compute,
     )
-    terms = []
-    for pair, row, position in zip(of_pair, of_row, of_position, strict=True):
-        layers = pair.layers
-        term = AttentionTerm(
-            per_pair=layers * float(pair.flops),
-            per_row=layers * float(row.bytes),
-            per_position=layers * float(position.bytes),
-            moved_per_pair=layers * float(pair.bytes),
-        )
-        terms.append((term, pair.compute))
-    return terms
+
+
+class ClassWork(NamedTuple):
+    """FLOPs and bytes of one class of cache, of decoding sequences and of chunks."""
+
+    decode_flops: Linear = Linear()
+    decode_bytes: Linear = Linear()
+    chunk_flops: Linear = Linear()
+    chunk_bytes: Linear = Linear()
+
+    def plus(self, other: "ClassWork") -> "ClassWork":
+        """Return both together."""
+        return ClassWork(*(mine.plus(more) for mine, more in zip(self, other, strict=True)))

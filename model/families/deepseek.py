@@ -57,6 +57,11 @@ class LatentKeys(LlamaKeys):
     num_nextn_predict_layers: NonNegativeInt | None = None
 
     @model_validator(mode="after")
+    def _heads_divide(self) -> "LatentKeys":
+        """Heads have widths of their own, and no groups."""
+        return self
+
+    @model_validator(mode="after")
     def _experts_are_complete(self) -> "LatentKeys":
         if self.n_routed_experts is None:
             return self
@@ -78,6 +83,10 @@ class LatentKeys(LlamaKeys):
         return False
 
     def mixer_at(self, place: int, config: Config) -> Mixer:
+        """Return the mixer of a layer."""
+        return self.latent_at(place, config)
+
+    def latent_at(self, place: int, config: Config) -> LatentAttention:
         """Return the attention of a layer."""
         rows = rotary_table_rows(config, self.max_position_embeddings)
         return LatentAttention(

@@ -1,9 +1,10 @@
 """Families whose keys are not Llama's: GPT-2's heirs, BLOOM, MPT and DBRX."""
 
+from model.config_keys import nested, whole
 from model.errors import ConfigError
 from model.families.keys import Config, Family
 from model.families.plain import family
-from model.families.row import Row, nested, whole
+from model.families.row import Row
 from model.quantization.modules import names_below
 
 GPT_KEYS = {

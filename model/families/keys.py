@@ -34,6 +34,8 @@ ACTIVATIONS = {
     "quick_gelu": "gelu_quick",
     "xielu": "xielu",
     "swiglu": "silu",
+    "swigluoai": "silu",
+    "situ": "situ",
 }
 """Name in a config file to the function it stands for."""
 

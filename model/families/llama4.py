@@ -4,19 +4,23 @@ from typing import ClassVar, Literal
 
 from pydantic import AliasChoices, Field, model_validator
 
-from model.families.keys import ExpertCount, Family, PositiveInt, check_experts
+from model.families.keys import Config, ExpertCount, Family, PositiveInt, check_experts
 from model.families.llama import ATTENTION, LAYER, LlamaKeys
+from model.mixers.mixer import Mixer
 from model.mlps.dense import Dense
 from model.mlps.experts import Experts
 from model.mlps.mlp import Mlp
 from model.quantization.modules import names_below
 
-_SHARED, _EXPERT = "feed_forward.shared_expert", "feed_forward.experts.{j}"
+_DENSE = "feed_forward"
+_SHARED, _EXPERT = f"{_DENSE}.shared_expert", f"{_DENSE}.experts.{{j}}"
 NAMES = names_below(
     LAYER,
     **ATTENTION,
-    mlp_up=f"{_SHARED}.gate_proj {_SHARED}.up_proj",
-    mlp_down=f"{_SHARED}.down_proj",
+    mlp_up=f"{_DENSE}.gate_proj {_DENSE}.up_proj",
+    mlp_down=f"{_DENSE}.down_proj",
+    shared_mlp_up=f"{_SHARED}.gate_proj {_SHARED}.up_proj",
+    shared_mlp_down=f"{_SHARED}.down_proj",
     experts=f"{_EXPERT}.gate_proj {_EXPERT}.up_proj {_EXPERT}.down_proj",
 )
 
@@ -37,22 +41,35 @@ class Llama4Keys(LlamaKeys):
     num_experts: ExpertCount = Field(
         default=16, validation_alias=AliasChoices("num_local_experts", "num_experts")
     )
-    interleave_moe_layer_step: int = 1
+    interleave_moe_layer_step: PositiveInt = 1
+    """Experts in every so many-th layer; the others are dense."""
+    intermediate_size_mlp: PositiveInt = 16384
+    """Width of a dense layer."""
+    moe_layers: list[int] | None = None
+    """Which layers have experts, instead."""
     attention_chunk_size: PositiveInt | None = 8192
 
     @model_validator(mode="after")
-    def _every_layer_is_sparse(self) -> "Llama4Keys":
+    def _enough_experts(self) -> "Llama4Keys":
         check_experts(self.num_experts_per_tok, self.num_experts)
-        if self.interleave_moe_layer_step != 1:
-            raise ValueError(
-                f"interleave_moe_layer_step = {self.interleave_moe_layer_step}: expected 1, "
-                "experts in every layer"
-            )
         return self
 
     @property
     def chunk_tokens(self) -> int | None:
         return self.attention_chunk_size
+
+    def each_layer(self, config: Config) -> list[tuple[Mixer, Mlp]]:
+        every, layers = self.interleave_moe_layer_step, self.num_hidden_layers
+        sparse = {i for i in range(layers) if (i + 1) % every == 0}
+        if self.moe_layers is not None:
+            sparse = {*self.moe_layers}
+        mixer, mlp = self.mixer(config), self.mlp()
+        dense = Dense(
+            hidden_size=self.hidden_size,
+            width=self.intermediate_size_mlp,
+            activation=self.hidden_act,
+        )
+        return [(mixer, mlp if i in sparse else dense) for i in range(layers)]
 
     def mlp(self) -> Mlp:
         hidden, width, activation = self.hidden_size, self.intermediate_size, self.hidden_act

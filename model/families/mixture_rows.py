@@ -1,11 +1,13 @@
 """Mixtures of experts behind plain attention: routed and shared ones, dense layers between them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from model.config_keys import whole
 from model.families.keys import Config, Family
 from model.families.llama import ATTENTION, LAYER
 from model.families.plain import family
-from model.families.row import Row, whole
+from model.families.row import Row
 from model.quantization.modules import Names, names_below
 
 UNBIASED = {"attention_bias": False, "mlp_bias": False}
@@ -194,5 +196,11 @@ ROWS: dict[str, Row] = {
         fixed={"mlp_bias": False},
     ),
 }  # fmt: skip
+
+ROWS["glm4v_moe_text"] = replace(
+    ROWS["glm4_moe"],
+    class_name="Glm4vMoeForConditionalGeneration",
+    usual={**ROWS["glm4_moe"].usual, "attention_bias": True},
+)
 
 FAMILIES: dict[str, Family] = {model_type: family(row) for model_type, row in ROWS.items()}

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from model.families.keys import Family, PositiveInt
 from model.families.llama import ATTENTION, LAYER
-from model.families.qwen_moe import EXPERTS, QwenMoeKeys
+from model.families.qwen_moe import DENSE, EXPERTS, QwenMoeKeys
 from model.mlps.dense import Dense
 from model.mlps.experts import Experts
 from model.quantization.modules import names_below
@@ -13,8 +13,9 @@ _SHARED = "mlp.shared_expert"
 NAMES = names_below(
     LAYER,
     **ATTENTION,
-    mlp_up=f"{_SHARED}.gate_proj {_SHARED}.up_proj",
-    mlp_down=f"{_SHARED}.down_proj",
+    **DENSE,
+    shared_mlp_up=f"{_SHARED}.gate_proj {_SHARED}.up_proj",
+    shared_mlp_down=f"{_SHARED}.down_proj",
     experts=EXPERTS,
 )
 

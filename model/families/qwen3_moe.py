@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from model.families.keys import Family
 from model.families.llama import ATTENTION, LAYER
-from model.families.qwen_moe import EXPERTS, QwenMoeKeys
+from model.families.qwen_moe import DENSE, EXPERTS, QwenMoeKeys
 from model.quantization.modules import names_below
 
 
@@ -27,5 +27,5 @@ class Qwen3MoeKeys(QwenMoeKeys):
 
 
 FAMILY = Family(
-    "Qwen3MoeForCausalLM", Qwen3MoeKeys, names_below(LAYER, **ATTENTION, experts=EXPERTS)
+    "Qwen3MoeForCausalLM", Qwen3MoeKeys, names_below(LAYER, **ATTENTION, **DENSE, experts=EXPERTS)
 )

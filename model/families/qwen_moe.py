@@ -2,38 +2,43 @@
 
 from pydantic import AliasChoices, Field, model_validator
 
-from model.families.keys import ExpertCount, PositiveInt, check_experts
+from model.families.keys import Config, ExpertCount, PositiveInt, check_experts
+from model.families.llama import LlamaKeys
 from model.families.qwen2 import Qwen2Keys
+from model.mixers.mixer import Mixer
 from model.mlps.experts import Experts
+from model.mlps.mlp import Mlp
 
 EXPERT = "mlp.experts.{j}"
+DENSE = {"mlp_up": "mlp.gate_proj mlp.up_proj", "mlp_down": "mlp.down_proj"}
 EXPERTS = f"{EXPERT}.gate_proj {EXPERT}.up_proj {EXPERT}.down_proj"
 
 
 class QwenMoeKeys(Qwen2Keys):
-    """Experts of a width of their own, in every layer."""
+    """Experts of a width of their own, in every layer that is not told to be dense."""
 
     moe_intermediate_size: PositiveInt
     num_experts_per_tok: PositiveInt
     num_experts: ExpertCount = Field(
         validation_alias=AliasChoices("num_experts", "num_local_experts")
     )
-    decoder_sparse_step: int = 1
+    decoder_sparse_step: PositiveInt = 1
+    """Experts in every so many-th layer."""
     mlp_only_layers: list[int] | None = None
+    """Layers that are dense whatever the step."""
 
     @model_validator(mode="after")
-    def _every_layer_is_sparse(self) -> "QwenMoeKeys":
+    def _enough_experts(self) -> "QwenMoeKeys":
         check_experts(self.num_experts_per_tok, self.num_experts)
-        if self.decoder_sparse_step != 1:
-            raise ValueError(
-                f"decoder_sparse_step = {self.decoder_sparse_step}: expected 1, experts in every "
-                "layer"
-            )
-        if self.mlp_only_layers:
-            raise ValueError(
-                f"mlp_only_layers = {self.mlp_only_layers}: expected [], experts in every layer"
-            )
         return self
+
+    def each_layer(self, config: Config) -> list[tuple[Mixer, Mlp]]:
+        dense, mixer, mlp = {*(self.mlp_only_layers or ())}, self.mixer(config), self.mlp()
+        sparse = [
+            i not in dense and (i + 1) % self.decoder_sparse_step == 0
+            for i in range(self.num_hidden_layers)
+        ]
+        return [(mixer, mlp if there else LlamaKeys.mlp(self)) for there in sparse]
 
     def mlp(self) -> Experts:
         return Experts(

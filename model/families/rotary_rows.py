@@ -1,9 +1,12 @@
 """Dense families with rotary positions, from Llama's near relatives to GPT-J's."""
 
+from dataclasses import replace
+
+from model.config_keys import whole
 from model.families.keys import Config, Family
 from model.families.llama import ATTENTION, LAYER
 from model.families.plain import family
-from model.families.row import Row, whole
+from model.families.row import Row
 from model.quantization.modules import names_below
 
 UNBIASED = {"attention_bias": False, "mlp_bias": False}
@@ -348,6 +351,11 @@ ROWS: dict[str, Row] = {
         prepare=_falcon,
     ),
 }  # fmt: skip
+ROWS["glm4v_text"] = replace(
+    ROWS["glm4"],
+    class_name="Glm4vForConditionalGeneration",
+    fixed={"attention_bias": True, "output_bias": False, "mlp_bias": False},
+)
 ROWS["RefinedWeb"] = ROWS["RefinedWebModel"] = ROWS["falcon"]
 ROWS["stablelm_epoch"] = ROWS["stablelm"]
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from model.errors import ConfigError
 from model.families.keys import Config
 from model.families.llama import NAMES
 from model.quantization.modules import Names
@@ -15,32 +14,6 @@ Prepare = Callable[[Config], dict[str, object]]
 def as_it_is(config: Config) -> dict[str, object]:
     """Return a file whose keys need no other form."""
     return dict(config)
-
-
-def whole(config: Config, key: str, usual: int = 0) -> int:
-    """Return a key that a family computes with, or what a file means that leaves it out.
-
-    Raises:
-        ConfigError: no integer.
-    """
-    value = config.get(key)
-    if value is None:
-        return usual
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise ConfigError(f"{key} = {str(value)[:80]!r}: expected an integer")
-
-
-def nested(config: Config, key: str) -> Config:
-    """Return what a file has below a key; nothing where it has none.
-
-    Raises:
-        ConfigError: no mapping.
-    """
-    found = config.get(key) or {}
-    if isinstance(found, Mapping):
-        return found
-    raise ConfigError(f"{key} = {str(found)[:80]!r}: expected a mapping or null")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,8 @@ class Experts:
     latent: int | None = None
     """Width that routed experts work on, if it is not the hidden size: a matrix before and one
     behind them go from one to the other (Nemotron 3 Super, Kimi K3)."""
+    latent_quantized: bool = True
+    """Whether those two matrices are quantized where others are."""
     latent_norm: bool = False
     """A norm of what the experts add up to on that width (Kimi K3)."""
     shared: Dense | None = None
@@ -71,7 +73,11 @@ class Experts:
         shared = self.shared.matrices if self.shared else ()
         choices = repeated(self.num_experts + self.idle_choices)
         gate = (Matrix("shared_expert_gate", (repeated(1),), hidden, quantized=False),)
-        latent = (Matrix("latent_down", (inner,), hidden), Matrix("latent_up", (hidden,), inner))
+        shrinks = self.latent_quantized
+        latent = (
+            Matrix("latent_down", (inner,), hidden, quantized=shrinks),
+            Matrix("latent_up", (hidden,), inner, quantized=shrinks),
+        )
         ups = (width,) * self.ups
         return (
             *shared,

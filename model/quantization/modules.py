@@ -130,9 +130,15 @@ def any_of(entries: Iterable[str], *, inside: bool = False) -> Matches:
         of_layer = EXPERT.split(name)[0] + "experts" if plain and EXPERT.search(name) else name
         if any(entry in of_layer for entry in plain) or not whole.isdisjoint(_runs(name)):
             return True
-        return bool(expression and expression.match(name))
+        return expression is not None and any(map(expression.match, _wrapped(name)))
 
     return matches
+
+
+def _wrapped(name: str) -> tuple[str, ...]:
+    """What a matrix is called, alone and inside each wrapper: expressions are of whole names."""
+    rest = name.removeprefix("model.")
+    return (name, *(wrapper + rest for wrapper in WRAPPERS))
 
 
 def _runs(name: str) -> list[str]:

@@ -1,11 +1,17 @@
 """vLLM v1's scheduler: decodes and chunks of prompts in one step."""
 
+from typing import ClassVar
+
+from mypy_extensions import mypyc_attr
+
 from sim.engine.kv_cache import BlockPool
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch, Sequence
+from sim.engine.settings import Settings
 from sim.engine.waiting import WaitingQueue
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ChunkedPrefill(Scheduler):
     """vLLM v1: running requests in order of admission, each as much as the token budget allows.
 
@@ -20,34 +26,20 @@ class ChunkedPrefill(Scheduler):
     The watermark holds for those who start beside others.
     """
 
-    def __init__(
-        self,
-        pool: BlockPool,
-        waiting: WaitingQueue,
-        max_num_seqs: int,
-        token_budget: int,
-        watermark_blocks: int = 0,
-        sliding_window: int | None = None,
-        *,
-        ahead: bool = False,
-        long_prefill_token_threshold: int = 0,
-        long_prefill_limits_alone: bool = True,
-        scheduler_reserve_full_isl: bool = False,
-    ) -> None:
-        super().__init__(
-            pool,
-            waiting,
-            max_num_seqs,
-            token_budget,
-            watermark_blocks,
-            sliding_window,
-            ahead=ahead,
-        )
+    cuts_prompts: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = (
+        "long_prefill_token_threshold", "long_prefill_limits_alone", "scheduler_reserve_full_isl",
+    )  # fmt: skip
+
+    def __init__(self, pool: BlockPool, waiting: WaitingQueue, settings: Settings) -> None:
+        super().__init__(pool, waiting, settings)
+        threshold, budget = settings.long_prefill_token_threshold, settings.token_budget
         self.longest_request_tokens = pool.num_blocks * pool.block_size + 1
-        self.longest_of_many = min(long_prefill_token_threshold or token_budget, token_budget)
-        self.longest_alone = self.longest_of_many if long_prefill_limits_alone else token_budget
+        self.longest_of_many = min(threshold or budget, budget)
+        limits_alone = settings.long_prefill_limits_alone
+        self.longest_alone = self.longest_of_many if limits_alone else budget
         self.longest_chunk = self.longest_of_many
-        self.whole_prompts_fit = scheduler_reserve_full_isl
+        self.whole_prompts_fit = settings.scheduler_reserve_full_isl
         self._held_back: list[Sequence] = []
 
     def form(self, now_s: float) -> Batch | None:
@@ -63,15 +55,15 @@ class ChunkedPrefill(Scheduler):
             self._serve_in_order(batch)
         else:
             if decoding.count:
-                self._ready_decodes(batch)
+                self.ready_decodes(batch)
             if self.prefilling:
-                self._continue_prompts(batch)
+                self.continue_prompts(batch)
         if self.waiting.count and not batch.preempted and not batch.closed:
-            self._start_prompts(batch)
+            self.start_prompts(batch)
         if not decoding.count and not batch.chunks:
             thrown_out = batch.preempted or batch.closed
             return self._try_again(batch, now_s) if thrown_out else None
-        self._add_decodes(batch)
+        self.add_decodes(batch)
         if self._held_back:
             batch.returned = [each for each in self._held_back if each.finish_step >= 0]
             self._held_back = []
@@ -127,8 +119,8 @@ class ChunkedPrefill(Scheduler):
                 continue
             blocks = pool.blocks(past + tokens) - pool.blocks(past)
             while blocks > pool.free and sequence in running:
-                budget += self._tokens_of(self._victim(), batch)
-                self._preempt_one(batch, decodes_ready=False)
+                budget += self._tokens_of(self.victim(), batch)
+                self.preempt_one(batch, decodes_ready=False)
             if sequence not in running:
                 break
             pool.take(blocks)
@@ -156,7 +148,8 @@ class ChunkedPrefill(Scheduler):
             budget -= chunk
         return budget
 
-    def _continue_prompts(self, batch: Batch) -> None:
+    def continue_prompts(self, batch: Batch) -> None:
+        """The next chunks of prompts that have started, in the order of ``prefilling``."""
         pool = self.pool
         for sequence in self.prefilling.copy():
             budget = self._budget_left(batch)  # whoever was thrown out gave back its share
@@ -168,7 +161,7 @@ class ChunkedPrefill(Scheduler):
             chunk = min(sequence.target_tokens - past, budget, self.longest_chunk)
             blocks = pool.blocks(past + chunk) - pool.blocks(past)
             while blocks > pool.free and sequence.prefills:
-                self._preempt_one(batch, decodes_ready=True)
+                self.preempt_one(batch, decodes_ready=True)
             if not sequence.prefills:
                 break
             pool.take(blocks)
@@ -183,7 +176,8 @@ class ChunkedPrefill(Scheduler):
             chunk, past = batch.chunks[place]
             self.pool.fill(sequence, past + chunk)
 
-    def _start_prompts(self, batch: Batch) -> None:
+    def start_prompts(self, batch: Batch) -> None:
+        """First chunks of those who wait, as long as seats, budget and blocks last."""
         pool, waiting, running = self.pool, self.waiting, self.running
         seats = self.max_num_seqs - len(running)
         budget = self._budget_left(batch)

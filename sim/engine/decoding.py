@@ -7,23 +7,27 @@ step, and a histogram says how many sequences cross into a new KV block in which
     a sequence with k tokens in the cache at decode step s needs a block when k % block_size == 0,
     that is in every step s' with s' % block_size == (s - k) % block_size.
 
-With a sliding window a sequence attends at most that many positions, so that its context stops
-growing in the step that fills the window; a second calendar counts how many do in which step.
+What they attend is a sum for every class of cache: all positions, or those of a window
+(``sim.engine.reach``).
 """
 
 from heapq import heappop, heappush
 
-from sim.engine.sequence import Sequence
+from sim.engine.reach import ALL_POSITIONS, ReachCounts
+from sim.engine.sequence import Batch, Sequence
 
 
 class DecodeSet:
     """Sequences that decode together.
 
+    Args:
+        block_size: tokens of a KV block.
+        windows: of every class of cache; None: all positions.
+
     Attributes:
         count: sequences.
-        context_tokens: KV positions that they attend in the next step, current tokens included.
-        growth: sequences whose context is still growing: all, without a sliding window.
-        forgotten_tokens: those that windows have left behind, of all sequences.
+        tokens: prompts and what was generated, of all sequences.
+        reaches: what they attend, by class of cache.
         step: decode steps done so far.
         needs: new KV blocks of step s, at ``s % block_size``.
         calendar: who finishes in which step.
@@ -31,38 +35,35 @@ class DecodeSet:
     """
 
     __slots__ = (
-        "_fill_dates",
-        "_fills",
+        "_windows",
         "block_size",
         "calendar",
-        "context_tokens",
         "count",
         "dates",
-        "forgotten_tokens",
-        "growth",
         "needs",
+        "reaches",
         "step",
-        "window",
+        "tokens",
     )
 
-    def __init__(self, block_size: int, window: int | None = None) -> None:
+    def __init__(self, block_size: int, windows: tuple[int | None, ...] = (None,)) -> None:
         self.block_size = block_size
-        self.window = window
-        self.growth = 0
-        self.forgotten_tokens = 0
-        self._fills: dict[int, int] = {}  # how many fill their window in which step
-        self._fill_dates: list[int] = []  # a heap of those steps
+        self.reaches = [ReachCounts(window) for window in windows]
+        self._windows = [reach for reach in self.reaches if reach.window < ALL_POSITIONS]
         self.count = 0
-        self.context_tokens = 0
+        self.tokens = 0
         self.step = 0
         self.needs = [0] * block_size
         self.calendar: dict[int, list[Sequence]] = {}
         self.dates: list[int] = []
 
-    @property
-    def tokens(self) -> int:
-        """Prompts and what was generated, of all sequences."""
-        return self.context_tokens + self.forgotten_tokens
+    def tell(self, batch: Batch) -> None:
+        """Put all into a batch: how many they are, and what they attend from its first step on."""
+        batch.decodes = count = self.count
+        tokens, reads, growth = self.tokens, batch.reads, batch.growth
+        for place, reach in enumerate(self.reaches):
+            reads[place] = tokens - reach.forgotten_tokens
+            growth[place] = count - reach.full
 
     def join(self, sequence: Sequence) -> None:
         """Let a prefilled sequence, with at least one token to go, decode from the next step on."""
@@ -70,10 +71,9 @@ class DecodeSet:
         sequence.joined_step = step
         sequence.finish_step = finish = step + sequence.output_tokens - sequence.generated_tokens
         self.count += 1
-        self.growth += 1
-        self.context_tokens += kv_tokens + 1
-        if self.window is not None:
-            self._enter_window(step, kv_tokens, self.window)
+        self.tokens += kv_tokens + 1
+        for reach in self._windows:
+            reach.enter(step, kv_tokens)
         self.needs[(step - kv_tokens) % self.block_size] += 1
         calendar = self.calendar
         if finish in calendar:
@@ -81,18 +81,6 @@ class DecodeSet:
         else:
             calendar[finish] = [sequence]
             heappush(self.dates, finish)
-
-    def _enter_window(self, step: int, kv_tokens: int, window: int) -> None:
-        """Count a sequence that joins among those that fill their window, or have done so."""
-        if kv_tokens + 1 > window:
-            self._forget(kv_tokens + 1 - window)
-            self.growth -= 1
-            return
-        date = step + window - 1 - kv_tokens
-        if date not in self._fills:
-            self._fills[date] = 0
-            heappush(self._fill_dates, date)
-        self._fills[date] += 1
 
     def leave(self, sequence: Sequence) -> None:
         """Take a sequence out before it has finished."""
@@ -107,24 +95,10 @@ class DecodeSet:
             sequence.kv_tokens = kv_tokens = sequence.kv_tokens + step - sequence.joined_step
             sequence.finish_step = -1
             needs[(step - kv_tokens) % block_size] -= 1
-            self.context_tokens -= kv_tokens + 1
-            self.growth -= 1
-            if self.window is not None:
-                self._leave_window(kv_tokens, self.window)
+            self.tokens -= kv_tokens + 1
+            for reach in self._windows:
+                reach.leave(step, kv_tokens)
         self.count -= len(sequences)
-
-    def _leave_window(self, kv_tokens: int, window: int) -> None:
-        """Undo ``_enter_window`` for one who leaves with ``kv_tokens`` tokens."""
-        if kv_tokens < window:
-            self._fills[self.step + window - 1 - kv_tokens] -= 1
-        else:
-            self._forget(window - kv_tokens - 1)
-            self.growth += 1
-
-    def _forget(self, tokens: int) -> None:
-        """Windows move past so many tokens more."""
-        self.context_tokens -= tokens
-        self.forgotten_tokens += tokens
 
     def blocks_needed_after(self, steps: int) -> int:
         """New KV blocks of the ``steps`` steps that follow the next one."""
@@ -145,8 +119,8 @@ class DecodeSet:
         while not self.calendar[dates[0]]:  # all who would have finished then have left
             del self.calendar[heappop(dates)]
         steps = dates[0] - self.step
-        if self._fill_dates:
-            steps = min(steps, self._steps_to_fill())
+        for reach in self._windows:
+            steps = reach.steps_to_fill(self.step, steps)
         size, count = self.block_size, self.count
         if free_blocks >= count * ((steps + size - 2) // size):
             return steps
@@ -160,34 +134,18 @@ class DecodeSet:
             fit += 1
         return min(fit, steps)
 
-    def _steps_to_fill(self) -> int:
-        """How many steps can follow each other with the same growth of the context."""
-        dates = self._fill_dates
-        while dates and not self._fills[dates[0]]:
-            del self._fills[heappop(dates)]
-        return dates[0] - self.step + 1 if dates else self.dates[0] - self.step
-
     def advance(self, steps: int) -> list[Sequence]:
         """Do ``steps`` steps; return those who finish with the last one, in order of joining.
 
         At most as many as until the next date of the calendar.
         """
         self.step = step = self.step + steps
-        self.context_tokens += steps * self.growth
-        if self.window is not None:
-            self._move_windows(steps)
+        self.tokens += steps * self.count
+        for reach in self._windows:
+            reach.move(steps, step)
         dates = self.dates
         if dates[0] > step:
             return []
         finished = self.calendar.pop(heappop(dates))
         self._settle(finished)
         return finished
-
-    def _move_windows(self, steps: int) -> None:
-        """Forget what fell out of windows in the last ``steps`` steps."""
-        self.forgotten_tokens += steps * (self.count - self.growth)
-        dates = self._fill_dates
-        while dates and dates[0] < self.step:
-            filled = self._fills.pop(heappop(dates))
-            self.growth -= filled
-            self._forget(filled)  # the last step filled the window: it grows no more

@@ -11,7 +11,8 @@ from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch, Sequence
 
 _SEGMENT = Struct("=2d7iq")
-"""start_s, end_s, steps, decodes, padding, chunks, joined, kv_blocks, growth, context_tokens."""
+"""start_s, end_s, steps, decodes, padding, chunks, joined, kv_blocks, growth and reads of the first
+class of cache."""
 _CHUNK = Struct("=2i")
 SEGMENT_BYTES: Final = 52
 CHUNK_BYTES: Final = 8
@@ -26,6 +27,7 @@ class Journal:
     __slots__ = (
         "chunks",
         "full_steps",
+        "more_reads",
         "resumed_end_s",
         "resumed_gap_s",
         "returned_step",
@@ -39,6 +41,8 @@ class Journal:
     def __init__(self, full_steps: int) -> None:
         self.segments = bytearray()
         self.chunks = bytearray()
+        self.more_reads = array("q")
+        """Growth and reads of every segment in every other class of cache."""
         self.step_end_s = array("d")
         """Behind those of all segments, the ends of the batch under way: to be put here by whoever
         drives the scheduler, before ``end``."""
@@ -86,9 +90,12 @@ class Journal:
             len(batch.chunks),
             joined,
             scheduler.held_blocks,
-            batch.growth,
-            batch.context_tokens,
+            batch.growth[0],
+            batch.reads[0],
         )
+        for place in range(1, len(batch.reads)):
+            self.more_reads.append(batch.growth[place])
+            self.more_reads.append(batch.reads[place])
         for sequence in unwanted or ():
             self.left(sequence)
         return finished

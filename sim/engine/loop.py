@@ -68,7 +68,8 @@ class Loop:
         That is when a step ends behind which something else is due, or which ends after ``stop_s``.
 
         Raises:
-            ValueError: the scheduler wants to be asked again in the past.
+            ValueError: the scheduler wants to be asked again in the past, or forms steps of nobody:
+                with either it would go on for ever.
         """
         scheduler, machine, journal, due = self.scheduler, self.machine, self.journal, self.due
         ends_s = journal.step_end_s
@@ -83,13 +84,15 @@ class Loop:
             batch, start_s = scheduler.next_batch(now_s), now_s
             if batch is None:
                 now_s = min(scheduler.wake_s, self.arrival.arrival_s)
-                if now_s <= start_s:  # it would be asked again and again, at the same time
+                if now_s <= start_s:
                     raise ValueError(f"the scheduler waits for {now_s:g} s at {start_s:g} s")
             else:
                 if batch.chunks or batch.preempted:
                     journal.begin(batch, now_s)
                 if idle:
                     start_s += self.idle_start_s
+                if not batch.chunks and not batch.decodes + batch.padding:
+                    raise ValueError(f"the scheduler formed a step of nobody at {now_s:g} s")
                 until_s = self.arrival.arrival_s if batch.open else inf
                 now_s = machine.compute(batch, start_s, until_s, ends_s)
             self.batch, self.start_s = batch, start_s

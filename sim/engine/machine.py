@@ -35,9 +35,9 @@ class Priced(Machine):
         """See ``Machine``."""
         decodes = batch.decodes + batch.padding
         if batch.chunks:
-            end_s = start_s + self.prices.step_s(decodes, batch.context_tokens, batch.chunks)
+            end_s = start_s + self.prices.step_s(decodes, batch.reads, batch.chunks)
             ends_s.append(end_s)
             return end_s
         return self.prices.decode_ends_s(
-            start_s, decodes, batch.context_tokens, batch.growth, batch.steps, until_s, ends_s
+            start_s, decodes, batch.reads, batch.growth, batch.steps, until_s, ends_s
         )

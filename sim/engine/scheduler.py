@@ -27,45 +27,52 @@ next step still, which was planned before; its token is nobody's.
 """
 
 from math import inf
-from typing import Final
+from typing import ClassVar, Final
+
+from mypy_extensions import mypyc_attr
 
 from sim.engine.decoding import DecodeSet
 from sim.engine.importance import LeastImportant
 from sim.engine.kv_cache import BlockPool
 from sim.engine.sequence import Batch, Sequence
+from sim.engine.settings import Settings
 from sim.engine.waiting import WaitingQueue
 
 NEVER: Final = 1 << 60
 """More tokens than any request has."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Scheduler:
-    """What all policies share: the queue, the running set, blocks and preemption."""
+    """What all policies share: the queue, the running set, blocks and preemption.
 
-    def __init__(
-        self,
-        pool: BlockPool,
-        waiting: WaitingQueue,
-        max_num_seqs: int,
-        token_budget: int,
-        watermark_blocks: int = 0,
-        sliding_window: int | None = None,
-        *,
-        ahead: bool = False,
-    ) -> None:
+    A policy is a subclass with ``form``, made of ``admit_prompts`` or ``start_prompts`` of its own
+    or of those here: ``seat``, ``ready_decodes``, ``add_decodes``, ``preempt_one``.
+    """
+
+    cuts_prompts: ClassVar[bool] = False
+    """Whether a prompt may be computed in several steps, within the token budget. Prefix caching,
+    planning ahead and the defaults of vLLM v1 go with it."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Which settings it looks at that others do not: keys of ``engine`` in a study."""
+    claims: ClassVar[str] = ""
+    """Name of the built-in policy as which it says to schedule, to the last step; empty: none."""
+
+    def __init__(self, pool: BlockPool, waiting: WaitingQueue, settings: Settings) -> None:
         self.pool = pool
         self.waiting = waiting
-        self.decoding = DecodeSet(pool.block_size, sliding_window)
+        self.decoding = DecodeSet(pool.block_size, settings.windows)
         self.running: dict[Sequence, None] = {}
         """Everyone who holds blocks, in order of admission."""
         self.prefilling: list[Sequence] = []
         """Those of them whose prompt is not yet computed, in order of admission."""
         self.padding: list[Sequence] = []
         """Rows that have ended and are computed all the same (static batching only)."""
-        self.max_num_seqs = max_num_seqs
-        self.token_budget = token_budget
-        self.watermark_blocks = watermark_blocks
-        self.longest_request_tokens = (pool.num_blocks - watermark_blocks) * pool.block_size + 1
+        self.max_num_seqs = settings.max_num_seqs
+        self.token_budget = settings.token_budget
+        self.watermark_blocks = settings.watermark_blocks
+        usable_blocks = pool.num_blocks - settings.watermark_blocks
+        self.longest_request_tokens = usable_blocks * pool.block_size + 1
         """Prompt and output together; the last token is never put into the cache."""
         self.wake_s = inf
         """After ``next_batch`` gave None: when to ask again."""
@@ -73,7 +80,7 @@ class Scheduler:
         """Prompts, and after a preemption what was generated, of all here who do not decode."""
         self.held_blocks = 0
         """Blocks held in the last computed step, those of sequences that ended with it included."""
-        self.ahead = ahead
+        self.ahead = settings.ahead
         self.arrived: list[Sequence] = []
         """Ahead: who came since the last plan was made."""
         self.leaving: list[Sequence] = []
@@ -82,7 +89,7 @@ class Scheduler:
         """Ahead: who was given up since then."""
         self._served: set[Sequence] = set()  # who has its blocks, when served one by one
         self._least = LeastImportant()
-        self.batch = Batch()
+        self.batch = Batch(len(settings.windows))
         """The one that was formed last."""
 
     def admit(self, sequence: Sequence) -> None:
@@ -289,18 +296,19 @@ class Scheduler:
         if self.waiting.by_priority:
             self._least.add(sequence, self.running)
 
-    def _victim(self) -> Sequence:
+    def victim(self) -> Sequence:
+        """Who of those who run is thrown out next, when blocks run out."""
         if self.waiting.by_priority:
             return self._least.first(self.running)
         return next(reversed(self.running))
 
-    def _preempt_one(self, batch: Batch, *, decodes_ready: bool) -> None:
+    def preempt_one(self, batch: Batch, *, decodes_ready: bool) -> None:
         """Throw out the newest (by priority: the least important) and queue it again.
 
         ``decodes_ready``: those who decode hold the blocks of the coming step already. If it is one
         that has ended already, that one leaves, and nothing is lost.
         """
-        victim = self._victim()
+        victim = self.victim()
         if victim.leaves:
             self.leaving.remove(victim)
             self._let_go([victim])
@@ -326,20 +334,18 @@ class Scheduler:
         self.waiting.push_back(victim)
         batch.preempted.append(victim)
 
-    def _ready_decodes(self, batch: Batch) -> None:
+    def ready_decodes(self, batch: Batch) -> None:
         """Allocate the coming step's blocks of all decodes, preempting until they suffice."""
         pool, decoding = self.pool, self.decoding
         place = decoding.step % decoding.block_size
         while decoding.needs[place] > pool.free:
-            self._preempt_one(batch, decodes_ready=False)
+            self.preempt_one(batch, decodes_ready=False)
         pool.free -= decoding.needs[place]
 
-    def _add_decodes(self, batch: Batch) -> None:
+    def add_decodes(self, batch: Batch) -> None:
         """Put all decodes into the batch; if it is theirs alone, say how long it can go on."""
         decoding = self.decoding
-        batch.decodes = decoding.count
-        batch.context_tokens = decoding.context_tokens
-        batch.growth = decoding.growth
+        decoding.tell(batch)
         if batch.chunks or batch.preempted or batch.closed:
             batch.steps = 1
             batch.open = True

@@ -94,7 +94,6 @@ class Batch:
     __slots__ = (
         "chunks",
         "closed",
-        "context_tokens",
         "decodes",
         "growth",
         "held_back",
@@ -102,20 +101,22 @@ class Batch:
         "padding",
         "preempted",
         "prefills",
+        "reads",
         "returned",
         "steps",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int = 1) -> None:
         self.decodes = 0
         """Sequences that gain one token by decoding."""
         self.padding = 0
         """Rows that are computed for nothing: finished ones in static batching; ahead, those who
         were given up when the step was planned."""
-        self.context_tokens = 0
-        """KV positions that decodes and padding attend in the first step, the current one's too."""
-        self.growth = 0
-        """By how many positions that context grows from step to step."""
+        self.reads = [0] * classes
+        """KV positions that decodes and padding attend in the first step, the current one's too, by
+        class of cache."""
+        self.growth = [0] * classes
+        """By how many positions that grows from step to step."""
         self.prefills: list[Sequence] = []
         self.chunks: list[tuple[int, int]] = []
         """``(chunk_tokens, past_tokens)``, parallel to ``prefills``."""

@@ -10,13 +10,17 @@ entries are such: leaving costs no more than entering.
 from collections import deque
 from heapq import heapify, heappop, heappush
 
+from mypy_extensions import mypyc_attr
+
 from sim.engine.sequence import Sequence
 
-ORDERS = ("fcfs", "shortest_prompt", "priority")
 
-
+@mypyc_attr(allow_interpreted_subclasses=True)
 class WaitingQueue:
-    """What a scheduler needs of its queue."""
+    """What a scheduler needs of its queue.
+
+    Most orders are a ``Ranked``. One that is not keeps ``count`` and each sequence's ``waits``.
+    """
 
     def __init__(self, *, in_turn: bool = False, by_priority: bool = False) -> None:
         self.count = 0
@@ -54,6 +58,7 @@ class WaitingQueue:
         raise NotImplementedError
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class FirstCome(WaitingQueue):
     """First come, first served."""
 
@@ -104,19 +109,23 @@ class FirstCome(WaitingQueue):
         return [each for each in self._line if each.waits]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Ranked(WaitingQueue):
-    """Lowest rank first, as a heap: by prompt length, or by the request's priority."""
+    """Lowest rank first, as a heap: a subclass says what the rank is."""
 
-    def __init__(self, by_prompt: bool) -> None:
-        super().__init__(by_priority=not by_prompt)
-        self._by_prompt = by_prompt
-        self._heap: list[tuple[int, float, int, Sequence]] = []
+    def __init__(self, *, by_priority: bool = False) -> None:
+        super().__init__(by_priority=by_priority)
+        self._heap: list[tuple[float, float, int, Sequence]] = []
+
+    def rank(self, sequence: Sequence) -> float:
+        """Of one that waits: it stays as it was when that was queued."""
+        raise NotImplementedError
 
     def push(self, sequence: Sequence) -> None:
         """Add at its rank."""
         sequence.waits = True
         self.count += 1
-        rank = sequence.prompt_tokens if self._by_prompt else sequence.priority
+        rank = self.rank(sequence)
         heappush(self._heap, (rank, sequence.arrival_s, sequence.request, sequence))
 
     def push_back(self, sequence: Sequence) -> None:
@@ -155,14 +164,20 @@ class Ranked(WaitingQueue):
         return [entry[3] for entry in self._heap if entry[3].waits]
 
 
-def waiting_queue(order: str) -> WaitingQueue:
-    """Return an empty queue of one of the orders: fcfs, shortest_prompt, priority.
+class ShortestPrompt(Ranked):
+    """Shortest prompt first."""
 
-    Raises:
-        ValueError: another order.
-    """
-    if order == "fcfs":
-        return FirstCome()
-    if order in ORDERS:
-        return Ranked(order == "shortest_prompt")
-    raise ValueError(f"order {order!r} is unknown, expected fcfs, shortest_prompt or priority")
+    def rank(self, sequence: Sequence) -> float:
+        """Its tokens."""
+        return sequence.prompt_tokens
+
+
+class ByPriority(Ranked):
+    """Lowest priority number first; the least important are thrown out when blocks run out."""
+
+    def __init__(self) -> None:
+        super().__init__(by_priority=True)
+
+    def rank(self, sequence: Sequence) -> float:
+        """The request's number."""
+        return sequence.priority

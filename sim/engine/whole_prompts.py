@@ -1,19 +1,26 @@
 """Schedulers that compute prompts whole: vLLM v0's, and request-level batching."""
 
 from math import inf
+from typing import ClassVar
+
+from mypy_extensions import mypyc_attr
 
 from sim.engine.kv_cache import BlockPool
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch, Sequence
+from sim.engine.settings import Settings
 from sim.engine.waiting import WaitingQueue
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class WholePrompts(Scheduler):
     """A step is either whole prompts or all decodes."""
 
     def only_prompts(self, batch: Batch) -> Batch:
         """Leave the decodes out of this step."""
-        batch.decodes = batch.padding = batch.context_tokens = batch.growth = 0
+        batch.decodes = batch.padding = 0
+        for place in range(len(batch.reads)):
+            batch.reads[place] = batch.growth[place] = 0
         batch.steps = 1
         batch.open = True
         return batch
@@ -39,6 +46,7 @@ class WholePrompts(Scheduler):
             budget -= tokens
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class PrefillFirst(WholePrompts):
     """vLLM v0: prompts go first.
 
@@ -55,10 +63,10 @@ class PrefillFirst(WholePrompts):
                 return self.only_prompts(batch)
         if not self.decoding.count:
             return None
-        self._ready_decodes(batch)
+        self.ready_decodes(batch)
         if not self.decoding.count:  # the last one was thrown out for its own sake
             return self._begin_anew(batch, now_s)
-        self._add_decodes(batch)
+        self.add_decodes(batch)
         return batch
 
     def _begin_anew(self, batch: Batch, now_s: float) -> Batch | None:
@@ -68,7 +76,7 @@ class PrefillFirst(WholePrompts):
             again.preempted[:0] = preempted
         return again
 
-    def _ready_decodes(self, batch: Batch) -> None:
+    def ready_decodes(self, batch: Batch) -> None:
         """Blocks for all; what those before it leave to the newest is at least one."""
         pool, decoding = self.pool, self.decoding
         place = decoding.step % decoding.block_size
@@ -78,17 +86,18 @@ class PrefillFirst(WholePrompts):
             idle = 1 if kv_tokens % decoding.block_size else 0  # wanted, and not taken
             if decoding.needs[place] + idle <= pool.free:
                 break
-            self._preempt_one(batch, decodes_ready=False)
+            self.preempt_one(batch, decodes_ready=False)
         pool.free -= decoding.needs[place]
 
-    def _add_decodes(self, batch: Batch) -> None:
+    def add_decodes(self, batch: Batch) -> None:
         """As all; until the last block may be wanted."""
-        super()._add_decodes(batch)
+        super().add_decodes(batch)
         if batch.steps > 1:
             free = self.pool.free
             batch.steps = self.decoding.steps_ahead(free - 1) if free else 1
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Static(WholePrompts):
     """Request-level batching, as before Orca (Yu et al., OSDI 2022, section 2).
 
@@ -98,28 +107,13 @@ class Static(WholePrompts):
     seat and blocks are kept and it is computed as padding. Nobody joins before all have ended.
     """
 
-    def __init__(
-        self,
-        pool: BlockPool,
-        waiting: WaitingQueue,
-        max_num_seqs: int,
-        token_budget: int,
-        watermark_blocks: int = 0,
-        sliding_window: int | None = None,
-        *,
-        batch_timeout_s: float = 0.0,
-    ) -> None:
-        super().__init__(
-            pool,
-            waiting,
-            max_num_seqs,
-            token_budget,
-            watermark_blocks,
-            sliding_window,
-        )
-        self.batch_timeout_s = batch_timeout_s
+    reads: ClassVar[tuple[str, ...]] = ("batch_timeout_s",)
+
+    def __init__(self, pool: BlockPool, waiting: WaitingQueue, settings: Settings) -> None:
+        super().__init__(pool, waiting, settings)
+        self.batch_timeout_s = settings.batch_timeout_s
         self._seats_left = 0
-        self._padding_context_tokens = 0
+        self._padding_reads = [0] * len(settings.windows)
 
     def form(self, now_s: float) -> Batch | None:
         """Start a batch when it is due; else its remaining prompts; else decode all rows."""
@@ -139,11 +133,12 @@ class Static(WholePrompts):
         if not self.decoding.count:  # what was left of the batch found no blocks beside padding
             self._end_batch()
             return self.form(now_s)
-        self._ready_decodes(batch)
-        self._add_decodes(batch)
+        self.ready_decodes(batch)
+        self.add_decodes(batch)
         batch.open = False
         batch.padding = len(self.padding)
-        batch.context_tokens += self._padding_context_tokens
+        for place, reads in enumerate(self._padding_reads):
+            batch.reads[place] += reads
         return batch
 
     def _due(self, now_s: float) -> bool:
@@ -165,24 +160,24 @@ class Static(WholePrompts):
     def _end_batch(self) -> None:
         self._let_go(self.padding)
         self.padding = []
-        self._padding_context_tokens = 0
+        self._padding_reads = [0] * len(self._padding_reads)
 
     def _end(self, sequences: list[Sequence]) -> None:
         """They stay as padding."""
         self.padding += sequences
         for sequence in sequences:
-            self._padding_context_tokens += self._attended(sequence)
+            self._count_padding(sequence, 1)
 
-    def _preempt_one(self, batch: Batch, *, decodes_ready: bool) -> None:
+    def preempt_one(self, batch: Batch, *, decodes_ready: bool) -> None:
         """Padding goes first: it has nothing to lose."""
         if not self.padding:
-            super()._preempt_one(batch, decodes_ready=decodes_ready)
+            super().preempt_one(batch, decodes_ready=decodes_ready)
             return
         row = self.padding.pop()
-        self._padding_context_tokens -= self._attended(row)
+        self._count_padding(row, -1)
         self._let_go([row])
 
-    def _attended(self, row: Sequence) -> int:
-        """KV positions that a row of padding attends: those of its last token."""
-        window = self.decoding.window
-        return row.kv_tokens if window is None else min(row.kv_tokens, window)
+    def _count_padding(self, row: Sequence, rows: int) -> None:
+        """A row of padding attends the KV positions of its last token."""
+        for place, reach in enumerate(self.decoding.reaches):
+            self._padding_reads[place] += rows * reach.attended(row.kv_tokens)

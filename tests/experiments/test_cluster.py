@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from study_files import ROOT, SMALL, refused, run_cli, start_cli, tables_of, write_study
 
@@ -122,6 +123,23 @@ def test_studies_from_python_can_use_a_cluster(real: RealCluster, tmp_path: Path
         run_study(path, jobs=2, scheduler_address=real.address)
 
 
+def test_code_of_one_s_own_is_sent_along(real: RealCluster, tmp_path: Path) -> None:
+    module = tmp_path / "own.py"
+    ordered = SMALL.replace("max_num_seqs: 8", "max_num_seqs: 8\n  order: own:Longest")
+    path = write_study(tmp_path, ordered.replace("rate_per_s: 20", "rate_per_s: 2000"))
+    tables = []
+    for sign in ("-", ""):  # the workers live on: the second module takes the name of the first
+        module.write_text(
+            "from sim.engine.waiting import Ranked\n\n\nclass Longest(Ranked):\n"
+            f"    def rank(self, sequence):\n        return {sign}sequence.prompt_tokens\n"
+        )
+        here = run_study(path, plugins=[module])
+        there = run_study(path, plugins=[module], scheduler_address=real.of_workers(2))
+        pd.testing.assert_frame_equal(there.requests, here.requests)
+        tables.append(here.requests)
+    assert not tables[0].equals(tables[1])
+
+
 def test_a_cluster_without_workers_is_given_up(
     real: RealCluster,
     tmp_path: Path,
@@ -196,7 +214,7 @@ def test_missing_package_is_told(
 def test_a_worker_gives_back_a_whole_piece_and_leaves_nothing(tmp_path: Path) -> None:
     run = some_run(tmp_path)
     identity = run_identity(run.study, run.seed, run.draw)
-    (tmp_path / "piece").write_bytes(cluster._simulate(run, identity))
+    (tmp_path / "piece").write_bytes(cluster._simulate(run, identity, ()))
     assert read_piece(tmp_path / "piece").metrics["finished"] == 20
     assert not run.path.parent.exists()
 
@@ -205,7 +223,7 @@ def test_a_worker_with_other_code_refuses(tmp_path: Path) -> None:
     run = some_run(tmp_path)
     identity = run_identity(run.study, run.seed, run.draw) | {"code": "x", "versions": "y"}
     with pytest.raises(RunError, match=r"seed 0: a worker has other code, versions than this"):
-        cluster._simulate(run, identity)
+        cluster._simulate(run, identity, ())
 
 
 def test_a_worker_without_the_trace_says_so(tmp_path: Path) -> None:
@@ -217,7 +235,7 @@ def test_a_worker_without_the_trace_says_so(tmp_path: Path) -> None:
     identity = run_identity(run.study, run.seed)
     trace.unlink()
     with pytest.raises(RunError, match=r"seed 0: on a worker: .*No such file.*trace.csv"):
-        cluster._simulate(run, identity)
+        cluster._simulate(run, identity, ())
 
 
 def failing(error: BaseException, status: str = "running") -> tuple[Cluster, SimpleNamespace]:

@@ -6,8 +6,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from experiments.calibrating.engine import Executor, run_step, serve  # noqa: E402
-from model.decoder import Decoder, random_decoder  # noqa: E402
-from model.generation import generate  # noqa: E402
+from model.torch.decoder import Decoder, random_decoder  # noqa: E402
+from model.torch.generation import generate  # noqa: E402
 from sim.engine.sequence import Sequence  # noqa: E402
 from sim.scenario import Scenario  # noqa: E402
 from sim.schedulers import make_scheduler  # noqa: E402

@@ -7,13 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.calibrating.kernel_calibration import kernels_from_tables
 from experiments.calibrating.kernel_fit import fit_surface
-from experiments.calibrating.kernel_tables import read_fastest, read_table
+from experiments.calibrating.kernel_tables import read_all, read_table
 from experiments.cli.calibrate import main
 from experiments.running.folder import signed_file
 from experiments.running.work_folder import held
 from hardware.calibration import load_calibration
 from hardware.gpu import load_gpu
+from hardware.prices.surface import Surface
 
 GPU = load_gpu("a100-80gb-sxm")
 BANDWIDTH, PEAK = GPU.bandwidth_bytes_per_s, GPU.peak("bf16")
@@ -161,9 +163,66 @@ def test_versions_at_or_below_are_preferred(tables: Path) -> None:
         assert table is not None
         assert table.version == found
     assert read_table(folder, "moe", "vllm", "moe_perf", "0.15") is None
-    fastest = read_fastest(folder, "gemm", "vllm", "gemm_perf", ["m", "n", "k"])
-    assert fastest is not None
-    assert len(fastest.rows) == len(gemm_rows(1.0))
+    every = read_all(folder, "gemm", "vllm", "gemm_perf")
+    assert every is not None
+    assert every.version == "0.14.0 to 0.24.0"
+    assert len(every.rows) == 2 * len(gemm_rows(1.0))
+
+
+def expert_rows(share: float, *, untuned: float | None = None) -> pd.DataFrame:
+    grid = product([1, 8, 64, 512, 4096, 16384], [8], [1024, 2048, 4096], [2048, 4096, 8192, 16384])
+    names = ["num_tokens", "num_experts", "hidden_size", "inter_size"]
+    rows = pd.DataFrame(grid, columns=names).astype(float)
+    pairs, touched = 2 * rows.num_tokens, 8 * (1 - 0.75**rows.num_tokens)
+    moved = 2 * touched * 3 * rows.inter_size * rows.hidden_size
+    moved += 2 * pairs * (2 * rows.hidden_size + 3 * rows.inter_size)
+    bound_s = np.maximum(6 * pairs * rows.inter_size * rows.hidden_size / PEAK, moved / BANDWIDTH)
+    shares = np.where(rows.inter_size > 10_000, untuned or share, share)
+    rows["latency"] = bound_s / shares * 1e3
+    rows["distribution"] = "power_law_1.01"
+    return rows.assign(moe_dtype="bfloat16", topk=2, moe_tp_size=1, moe_ep_size=1)
+
+
+def experts_of(tables: Path) -> Surface:
+    return kernels_from_tables(str(tables), GPU, "0.15").experts["bf16"]
+
+
+def test_wide_experts_without_a_tuned_kernel_take_what_two_halves_take(tables: Path) -> None:
+    write(tables, "moe/vllm/moe_perf", "0.14.0", expert_rows(0.5, untuned=0.2))
+    found = experts_of(tables)(rows=[256, 1024], width=16384, experts=8)
+    np.testing.assert_allclose(found, 0.5, rtol=0.05)
+
+
+def test_experts_of_another_kernel_do_not_count(tables: Path) -> None:
+    write(tables, "moe/vllm/moe_perf", "0.14.0", expert_rows(0.5))
+    slower = expert_rows(0.2)
+    only = slower.assign(hidden_size=8192.0, latency=slower.latency * 4)
+    write(tables, "moe/vllm/moe_perf", "0.24.0", pd.concat([slower, only]))
+    found = experts_of(tables)
+    np.testing.assert_allclose(found(rows=[4, 1024], width=8192, experts=8), 0.5, rtol=0.02)
+
+
+def test_weights_come_from_memory_though_a_table_read_them_from_the_cache(tables: Path) -> None:
+    # 40 MB of L2: a matrix of 1,024 x 1,024 stays in it and seems to come four times as fast.
+    warm = gemm_rows(0.6)
+    small = (warm.n * warm.k < 2**21) & (warm.m < 64)
+    warm["latency"] = np.where(small, warm.latency / 4, warm.latency)
+    write(tables, "gemm/vllm/gemm_perf", "0.14.0", warm)
+    write(tables, "gemm/vllm/gemm_perf", "0.24.0", warm)
+    gemm = kernels_from_tables(str(tables), GPU, "0.15").gemm["bf16"]
+    np.testing.assert_allclose(gemm(m=1, n=1024, k=1024), 0.6, rtol=0.02)
+    assert max(gemm.values) < 1.05
+
+
+def test_prefill_beyond_the_peak_was_not_run(tables: Path) -> None:
+    ran = prefill_rows()
+    write(tables, "attention/vllm/context_attention_perf", "0.14.0",
+          ran.assign(latency=ran.latency / 10))  # fmt: skip
+    write(tables, "attention/vllm/context_attention_perf", "0.22.0", ran)
+    found = kernels_from_tables(str(tables), GPU, "0.15")
+    at = {"rows": 32_768, "positions": 512, "group": 4}
+    np.testing.assert_allclose(found.prefill_attention["bf16"](**at), 0.5, rtol=1e-3)
+    assert "prefill attention 0.22.0" in found.source
 
 
 def test_a_surface_does_not_follow_stray_timings() -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hardware.calibration import DATASHEET
 from hardware.gpu import UnsupportedPrecisionError, load_gpu
 from hardware.prices.modelled import Roofline, efficiencies
-from hardware.prices.work import attention_work, operators_work
+from hardware.prices.work import Linear, attention_work, operators_work
 from model.ops import decode_attention, prefill_attention, token_operators
 from model.precision import precision
 from model.sharding import shares
@@ -27,20 +27,26 @@ def test_attention_is_linear_in_rows_positions_and_pairs(model, kv, fused, chunk
     numbers = precision("bfloat16", None, kv)
     spec = load_spec(model)
     ((kind, share),) = shares(spec, numbers, 1)
-    terms = attention_work(kind.mixer, share, fused=fused)
     positions = past + chunk
     pairs = chunk * past + chunk * (chunk + 1) / 2 if fused else chunk * positions
+    prefill = attention_work(kind.mixer, share, fused=fused, decode=False)
     operators = prefill_attention(spec, chunk, past, precision=numbers, fused=fused)
-    for (term, _), operator in zip(terms, operators, strict=True):
-        flops = term.per_pair * pairs
-        moved = term.per_row * chunk + term.per_position * positions + term.moved_per_pair * pairs
-        assert flops == pytest.approx(operator.layers * operator.flops, rel=1e-12)
-        assert moved == pytest.approx(operator.layers * operator.bytes, rel=1e-12)
-    decodes = decode_attention(spec, chunk, chunk + past, precision=numbers, fused=fused)
-    for (term, _), operator in zip(terms, decodes, strict=True):
-        moved = term.per_row * chunk + (term.per_position + term.moved_per_pair) * positions
-        assert term.per_pair * positions == pytest.approx(operator.layers * operator.flops)
-        assert moved == pytest.approx(operator.layers * operator.bytes, rel=1e-12)
+    for term, operator in zip(prefill, operators, strict=True):
+        for amounts, count in ((term.flops, operator.flops), (term.bytes, operator.bytes)):
+            assert total(amounts, 1, chunk, pairs, positions) == pytest.approx(
+                operator.layers * count, rel=1e-12
+            )
+    decode = attention_work(kind.mixer, share, fused=fused, decode=True)
+    operators = decode_attention(spec, chunk, chunk + past, precision=numbers, fused=fused)
+    for term, operator in zip(decode, operators, strict=True):
+        for amounts, count in ((term.flops, operator.flops), (term.bytes, operator.bytes)):
+            assert total(amounts, chunk, chunk, positions, positions) == pytest.approx(
+                operator.layers * count, rel=1e-12
+            )
+
+
+def total(amounts: Linear, *counts: float) -> float:
+    return sum(amount * count for amount, count in zip(amounts, counts, strict=True))
 
 
 def test_a_sum_over_operators_and_layers():

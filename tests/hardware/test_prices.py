@@ -48,7 +48,7 @@ def test_attention_of_two_kinds_is_the_sum_of_both(calibration: Calibration, fus
     ]
 
     def decoding_s(price: StepCost, sequences: int, positions: int) -> float:
-        pieces = price.decode_pieces[sequences]
+        pieces = price.decode_pieces[0][sequences]
         _, flat_s, slope_s = next(piece for piece in pieces if positions >= piece[0])
         return flat_s + slope_s * positions
 
@@ -61,8 +61,8 @@ def test_attention_of_two_kinds_is_the_sum_of_both(calibration: Calibration, fus
         assert both.chunk_cost.seconds(chunk, past) == pytest.approx(apart + once, rel=1e-9)
     launches = sum(part.chunk_cost.launch_s for part in parts)
     assert both.chunk_cost.launch_s == pytest.approx(launches)
-    per_pair = sum(part.attention_work.per_pair for part in parts)
-    assert both.attention_work.per_pair == per_pair
+    per_pair = sum(part.attention_work[0].decode_flops.per_pair for part in parts)
+    assert both.attention_work[0].decode_flops.per_pair == per_pair
 
 
 @pytest.mark.parametrize("calibration", CALIBRATIONS, ids=lambda each: each.name)

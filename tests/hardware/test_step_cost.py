@@ -13,6 +13,7 @@ from hardware.calibration import DATASHEET
 from hardware.gpu import load_gpu
 from hardware.interconnect import all_gather_s, all_reduce_s
 from hardware.prices.lines import straight_pieces
+from hardware.prices.work import ReadTotals
 from hardware.step_cost import VECTOR_STEPS, step_cost
 from model.ops import step_operators
 from model.precision import precision
@@ -114,10 +115,10 @@ def test_many_steps_at_once_are_equal_to_the_last_bit(name, decodes, mean_contex
 def test_operators_take_the_longer_of_two_lines_each(operators, context, growth, steps):
     pairs = [((a, b), (c, d)) for a, b, c, d in operators]
     pieces = straight_pieces(pairs)
-    price = replace(COSTS["plain"], decode_pieces=[pieces] * 3)
+    price = replace(COSTS["plain"], decode_pieces=[[pieces] * 3])
     contexts = [context + i * growth for i in range(steps)]
     durations = [price.step_s(2, each, ()) for each in contexts]
-    bare_s = replace(price, decode_pieces=[((0, 0.0, 0.0),)] * 3).step_s(2, 1, ())
+    bare_s = replace(price, decode_pieces=[[((0, 0.0, 0.0),)] * 3]).step_s(2, 1, ())
     longer = [sum(max(a + b * n, c + d * n) for (a, b), (c, d) in pairs) for n in contexts]
     assert durations == pytest.approx([bare_s + each for each in longer], rel=1e-12)
     ends_s = array("d")
@@ -266,20 +267,18 @@ def test_work_is_the_sum_over_steps():
             flops += x.layers * x.flops
             bytes_ += x.layers * x.bytes
     chunks = [chunk for _, _, chunks in steps for chunk in chunks]
-    work = price.work(
-        np.array([3, 104, 74]),
-        np.array([3, 5, 2]),
-        decode_context_tokens=800,
-        prefill_pairs=sum(n * past + n * (n + 1) / 2 for n, past in chunks),
-        prefill_kv_tokens=sum(n + past for n, past in chunks),
+    reads = ReadTotals(
+        decode_reads=800,
+        prefill_pairs=sum(n * past + n * (n + 1) // 2 for n, past in chunks),
+        prefill_reads=sum(n + past for n, past in chunks),
     )
+    work = price.work(np.array([3, 104, 74]), np.array([3, 5, 2]), np.array([3, 4, 0]), [reads])
     assert work == pytest.approx((flops, bytes_), rel=1e-12)
 
 
 def test_work_of_no_steps():
     none = np.array([], dtype=np.int64)
-    work = cost().work(none, none, decode_context_tokens=0, prefill_pairs=0, prefill_kv_tokens=0)
-    assert work == (0.0, 0.0)
+    assert cost().work(none, none, none) == (0.0, 0.0)
 
 
 def test_a_step_beyond_the_tables():
@@ -292,7 +291,7 @@ def test_a_step_beyond_the_tables():
         price.decode_tokens_per_s(9)
     nine = np.array([9])
     with pytest.raises(ValueError, match="a step of 9 sequences is beyond max_seqs = 8"):
-        price.work(nine, nine, decode_context_tokens=9, prefill_pairs=0, prefill_kv_tokens=0)
+        price.work(nine, nine, nine)
 
 
 def test_limits_below_one():

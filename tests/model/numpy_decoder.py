@@ -1,6 +1,6 @@
 """A decoder in plain numpy float64, one sequence and one head at a time: slow and obvious.
 
-Written from the equations, apart from ``model.decoder``; it shares only the parameters' names.
+Written from the equations, apart from the torch decoder; it shares only the parameters' names.
 """
 
 import math

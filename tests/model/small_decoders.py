@@ -2,10 +2,10 @@
 
 import torch
 
-from model.attention import Kernel
-from model.decoder import Decoder
 from model.mixers.mixer import Rotary
 from model.spec import DecoderSpec
+from model.torch.attention import Kernel
+from model.torch.decoder import Decoder
 from tests.decoders import LLAMA_LIKE, changed
 
 LLAMA = changed(LLAMA_LIKE, rotary=Rotary(10_000.0))

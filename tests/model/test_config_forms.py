@@ -119,9 +119,3 @@ def test_types_that_are_not_modelled_say_what_is_missing(kind: str, missing: str
 def test_what_is_modelled_is_not_listed_as_missing() -> None:
     listed = {kind for kinds in MISSING.values() for kind in kinds}
     assert not listed & set(FAMILIES)
-
-
-def test_a_language_model_inside_a_wrapper_is_named() -> None:
-    config = {"model_type": "llama4", "text_config": TINY | {"model_type": "llama4_text"}}
-    with pytest.raises(UnknownArchitectureError, match=r"\(llama4_text\) inside a .* text_config"):
-        spec_from_config(config, "tiny")

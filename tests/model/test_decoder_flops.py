@@ -11,10 +11,10 @@ import torch
 from small_decoders import LLAMA, MISTRAL, QWEN3
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.decoder import Decoder
 from model.ops import step_operators
 from model.precision import precision
 from model.spec import DecoderSpec, load_spec
+from model.torch.decoder import Decoder
 
 Step = tuple[list[tuple[int, int]], list[int]]
 """Chunks as (tokens, past), and pasts of decoding sequences."""

@@ -4,9 +4,9 @@ import pytest
 import torch
 from small_decoders import GPT2, LLAMA, MISTRAL, OPT, QWEN3, random_tokens, small_decoder
 
-from model.decoder import Decoder
-from model.generation import generate
 from model.spec import DecoderSpec
+from model.torch.decoder import Decoder
+from model.torch.generation import generate
 
 NEW_TOKENS = 12
 

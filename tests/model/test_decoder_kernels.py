@@ -7,10 +7,10 @@ from numpy_decoder import numpy_logits
 from small_decoders import GPT2, LLAMA, MISTRAL, ONE_HEAD, QWEN3, random_tokens, small_decoder
 from torch import Tensor
 
-from model.attention import choose_kernel
-from model.decoder import Decoder
 from model.spec import DecoderSpec
-from model.step_plan import DecodeGroup, plan_step
+from model.torch.attention import choose_kernel
+from model.torch.decoder import Decoder
+from model.torch.step_plan import DecodeGroup, plan_step
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 

@@ -8,12 +8,12 @@ import torch
 from numpy_decoder import numpy_logits
 from small_decoders import GPT2, LLAMA, MISTRAL, QWEN3, SHAPES, random_tokens, small_decoder
 
-from model import step_plan
-from model.attention import Kernel
-from model.decoder import Decoder, UnsupportedDecoderError, random_decoder
-from model.kv_cache import KVCache
 from model.mlps.experts import Experts
 from model.spec import DecoderSpec
+from model.torch import step_plan
+from model.torch.attention import Kernel
+from model.torch.decoder import Decoder, UnsupportedDecoderError, random_decoder
+from model.torch.kv_cache import KVCache
 from tests.decoders import changed
 
 LENGTHS = (9, 1, 14, 6)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from small_decoders import random_tokens
 
-from model.generation import generate
-from model.weights import load_decoder
+from model.torch.generation import generate
+from model.torch.weights import load_decoder
 
 transformers = pytest.importorskip("transformers")
 

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from small_decoders import random_tokens
 from torch import Tensor
 
-from model.rope import inverse_frequencies
-from model.weights import WeightsError, load_decoder
+from model.torch.rope import inverse_frequencies
+from model.torch.weights import WeightsError, load_decoder
 
 LLAMA = {
     "model_type": "llama",

@@ -83,6 +83,15 @@ V4 = {
 }
 LFM2 = {"layer_types": ["conv", "full_attention"] * 3}
 
+KDA = {
+    **{key: value for key, value in LATENT.items() if key != "q_lora_rank"},
+    "linear_head_dim": 8,
+    "linear_num_heads": 8,
+    "num_experts": 6,
+}
+INPUTS = {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 101}
+WINDOWS = ["sliding_attention", "sliding_attention", "full_attention"] * 2
+
 CASES: dict[str, tuple[dict[str, Any], ...]] = {
     "deepseek_v2": (LATENT, {**LATENT, "q_lora_rank": None, "n_shared_experts": 2}),
     "deepseek_v3": (LATENT, {**LATENT, "attention_bias": True, "first_k_dense_replace": 3}),
@@ -115,6 +124,59 @@ CASES: dict[str, tuple[dict[str, Any], ...]] = {
     "jamba": ({"attn_layer_period": 3, "attn_layer_offset": 1, "num_experts": 4},),
     "lfm2": (LFM2, {**LFM2, "conv_bias": True, "block_auto_adjust_ff_dim": False}),
     "lfm2_moe": ({**LFM2, **ROUTED},),
+    "kimi_linear": (
+        {**KDA, "layer_types": ["linear_attention", "full_attention"] * 3},
+        {**KDA, "q_lora_rank": 32, "mlp_layer_types": ["dense", "dense"] + ["sparse"] * 4},
+    ),
+    "bailing_hybrid": ({**KDA, "first_k_dense_replace": 2, "layer_group_size": 3, "head_dim": 16},),
+    "minimax_m3_vl_text": (
+        {
+            **QK,
+            "num_local_experts": 6,
+            "num_experts_per_tok": 2,
+            "dense_intermediate_size": 96,
+            "shared_intermediate_size": 48,
+            "index_n_heads": 2,
+            "index_head_dim": 8,
+            "layer_types": ["full_attention", "full_attention"] + ["minimax_m3_sparse"] * 4,
+            "mlp_layer_types": ["dense", "dense"] + ["sparse"] * 4,
+        },
+    ),
+    "gemma3n_text": (
+        {**QK, **INPUTS, "num_kv_shared_layers": 1, "layer_types": WINDOWS, "laurel_rank": 4},
+        {**QK, **INPUTS, "num_kv_shared_layers": 0, "intermediate_size": [96, 160] * 3},
+    ),
+    "gemma4_text": (
+        {**QK, **INPUTS, "num_kv_shared_layers": 2, "layer_types": WINDOWS, "global_head_dim": 32},
+        {
+            **QK,
+            "hidden_size_per_layer_input": 0,
+            "attention_k_eq_v": True,
+            "num_global_key_value_heads": 1,
+            "enable_moe_block": True,
+            "num_experts": 6,
+            "top_k_experts": 2,
+            "moe_intermediate_size": 48,
+        },
+        {
+            **QK,
+            **INPUTS,
+            "num_kv_shared_layers": 2,
+            "layer_types": WINDOWS,
+            "use_double_wide_mlp": True,
+        },
+    ),
+    "laguna": (
+        {**QK, **SHARED, "num_attention_heads_per_layer": [8, 4, 4] * 2, "layer_types": WINDOWS},
+        {**QK, **SHARED, "gating": "per-element", "mlp_layer_types": ["sparse"] * 6},
+    ),
+    "mellum": ({**QK, **ROUTED, "layer_types": WINDOWS},),
+    "afmoe": ({**QK, **ROUTED, "num_shared_experts": 1, "num_dense_layers": 2},),
+    "exaone_moe": ({**QK, **ROUTED, "num_shared_experts": 1},),
+    "mimo_v2_flash": (
+        {**QK, **ROUTED, "v_head_dim": 12, "n_routed_experts": 6},
+        {**QK, **ROUTED, "v_head_dim": 12, "n_routed_experts": 6, "layer_types": WINDOWS},
+    ),
     "minimax": ({"num_local_experts": 6, "num_experts_per_tok": 2, **QK},),
 }
 EACH = [(name, i) for name, settings in CASES.items() for i in range(len(settings))]

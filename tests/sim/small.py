@@ -6,7 +6,9 @@ import numpy as np
 
 from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import load_gpu
+from model.alike import attention_of
 from model.mixers.mixer import Rotary
+from model.shape import grouped
 from model.spec import DecoderSpec, load_spec
 from sim.engine_config import EngineConfig
 from sim.result import REPLICA_COLUMNS, Result
@@ -28,8 +30,8 @@ PLAIN: dict[str, object] = {
 """A scheduler without anything that a version brings; tests ask for what they are about."""
 
 
-def tiny_spec(**changes: object) -> DecoderSpec:
-    """A two-layer Llama of 512 positions."""
+def tiny_spec(windows: tuple[int | None, ...] = (None, None), **changes: object) -> DecoderSpec:
+    """A Llama of 512 positions, with a layer for each window, or for all positions."""
     fields: dict[str, object] = {
         "name": "tiny",
         "hidden_size": 64,
@@ -42,7 +44,10 @@ def tiny_spec(**changes: object) -> DecoderSpec:
         "max_model_len": 512,
         "rotary": Rotary(500_000.0, 512, 16),
     }
-    return changed(load_spec("llama-3-8b"), 2, **(fields | changes))
+    one = changed(load_spec("llama-3-8b"), **(fields | changes))
+    (kind,) = one.layers
+    mixers = [replace(attention_of(one), sliding_window=window) for window in windows]
+    return replace(one, layers=grouped([(mixer, kind.mlp) for mixer in mixers], kind.norm))
 
 
 def scenario(
@@ -50,7 +55,7 @@ def scenario(
     replicas: int = 1,
     router: str = "round_robin",
     seed: int = 0,
-    sliding_window: int | None = None,
+    windows: tuple[int | None, ...] = (None, None),
     idle_start_s: float = 0.0,
     client: ClientConfig = NO_CLIENT,
     **engine: object,
@@ -69,7 +74,7 @@ def scenario(
     prices = Calibration(name="small", source="a test", idle_start_s=idle_start_s)
     cluster = ClusterConfig(gpu="a100-80gb-sxm", replicas=replicas, router=router)  # type: ignore[arg-type]
     return build_scenario(
-        tiny_spec(sliding_window=sliding_window, max_model_len=length),
+        tiny_spec(windows, max_model_len=length),
         load_gpu("a100-80gb-sxm"),
         cluster,
         EngineConfig.model_validate(settings | engine),
@@ -79,14 +84,9 @@ def scenario(
     )
 
 
-def pooled(*pools: Scenario, names: bool = True) -> Scenario:
-    """The pools of scenarios (of the same seed, router and client) behind the router of the first.
-
-    Without ``names`` they are alike where their settings are.
-    """
-    named = tuple(
-        replace(each.pool, name=f"p{number}" if names else "") for number, each in enumerate(pools)
-    )
+def pooled(*pools: Scenario) -> Scenario:
+    """The pools of scenarios, with the router, client, API and seed of the first."""
+    named = tuple(replace(each.pool, name=f"p{number}") for number, each in enumerate(pools))
     return replace(pools[0], pools=named)
 
 

@@ -11,7 +11,7 @@ from tests.sim.test_scheduler import log, log_of, sequence, settings
 
 
 def test_a_seat_is_free_one_step_later() -> None:
-    scheduler = ChunkedPrefill(**settings(max_num_seqs=2), ahead=True)
+    scheduler = ChunkedPrefill(**settings(max_num_seqs=2, ahead=True))
     assert log(scheduler, sequence(0, 4, 2), sequence(1, 4, 5), sequence(2, 4, 1)) == [
         (0, 0, [(0, 4, 0), (1, 4, 0)], []),
         (2, 0, [], [0]),
@@ -23,7 +23,7 @@ def test_a_seat_is_free_one_step_later() -> None:
 
 def test_blocks_are_free_one_step_later() -> None:
     # 3 blocks of 4: rows 0 and 1 hold one each; row 2 needs two.
-    scheduler = ChunkedPrefill(**settings(num_blocks=3), ahead=True)
+    scheduler = ChunkedPrefill(**settings(num_blocks=3, ahead=True))
     assert log(scheduler, sequence(0, 3, 2), sequence(1, 1, 4), sequence(2, 8, 1)) == [
         (0, 0, [(0, 3, 0), (1, 1, 0)], []),
         (2, 0, [], [0]),
@@ -33,7 +33,7 @@ def test_blocks_are_free_one_step_later() -> None:
 
 
 def test_an_arrival_is_seen_by_the_plan_after_the_next() -> None:
-    scheduler = ChunkedPrefill(**settings(), ahead=True)
+    scheduler = ChunkedPrefill(**settings(ahead=True))
     log_of(scheduler, sequence(0, 4, 9), steps=2)
     assert log_of(scheduler, sequence(1, 4, 1), steps=2) == [
         (1, 0, [], []),
@@ -42,7 +42,7 @@ def test_an_arrival_is_seen_by_the_plan_after_the_next() -> None:
 
 
 def test_an_empty_plan_is_made_again_with_all_that_is_known() -> None:
-    scheduler = ChunkedPrefill(**settings(max_num_seqs=1), ahead=True)
+    scheduler = ChunkedPrefill(**settings(max_num_seqs=1, ahead=True))
     assert log(scheduler, sequence(0, 4, 1), sequence(1, 4, 1)) == [
         (0, 0, [(0, 4, 0)], [0]),
         (0, 0, [(1, 4, 0)], [1]),
@@ -52,7 +52,7 @@ def test_an_empty_plan_is_made_again_with_all_that_is_known() -> None:
 def test_who_has_ended_is_thrown_out_first_and_loses_nothing() -> None:
     # 4 blocks of 4. After the third step rows 0 and 1 hold two each, row 1 has ended; row 0 needs a
     # third: the newest is row 1, whose blocks would be free a step later.
-    scheduler = ChunkedPrefill(**settings(num_blocks=4), ahead=True)
+    scheduler = ChunkedPrefill(**settings(num_blocks=4, ahead=True))
     first, second = sequence(0, 6, 5), sequence(1, 6, 3)
     assert log(scheduler, first, second) == [
         (0, 0, [(0, 6, 0), (1, 6, 0)], []),
@@ -90,7 +90,7 @@ def test_the_first_step_after_idling_starts_late(ahead: bool) -> None:
 
 
 def test_who_is_given_up_is_in_the_step_that_was_planned() -> None:
-    scheduler = ChunkedPrefill(**settings(), ahead=True)
+    scheduler = ChunkedPrefill(**settings(ahead=True))
     stays, goes, prompt = sequence(0, 4, 9), sequence(1, 4, 9), sequence(2, 40, 9)
     log_of(scheduler, stays, goes, steps=2)
     log_of(scheduler, prompt, steps=2)
@@ -107,6 +107,6 @@ def test_who_is_given_up_is_in_the_step_that_was_planned() -> None:
 
 def test_nobody_is_admitted_beside_an_ended_request_whose_blocks_were_taken() -> None:
     # As above, with row 2 in line: it fits in when row 1 has left, but not in that plan.
-    scheduler = ChunkedPrefill(**settings(num_blocks=4, max_num_seqs=3), ahead=True)
+    scheduler = ChunkedPrefill(**settings(num_blocks=4, max_num_seqs=3, ahead=True))
     events = log(scheduler, sequence(0, 6, 5), sequence(1, 6, 3), sequence(2, 1, 1))
     assert events[3:] == [(1, 0, [], []), (1, 0, [(2, 1, 0)], [0, 2])]

@@ -16,8 +16,8 @@ from model.spec import load_spec
 from sim import simulation
 from sim.clock import URGENT, Clock
 from sim.engine.sequence import Sequence
-from sim.engine.waiting import waiting_queue
 from sim.engine_config import EngineConfig
+from sim.registry import ORDERS
 from sim.result import UNFINISHED
 from sim.scenario import ClientConfig, ClusterConfig, Scenario, build_scenario
 from tests.sim import small
@@ -165,7 +165,7 @@ def test_every_request_is_accounted_for_wherever_the_clock_stops(order: str, rou
 
 def test_who_waits_can_be_listed() -> None:
     for order in ("fcfs", "priority"):
-        queue = waiting_queue(order)
+        queue = ORDERS[order]()
         rows = [Sequence(row, 0.0, 5, 5, 3 - row) for row in range(3)]
         for sequence in rows:
             queue.push(sequence)
@@ -201,9 +201,9 @@ def bent(setup: Scenario) -> Scenario:
     """Attention of decodes gets dearer by the position from 20 positions a sequence on."""
     pieces = [
         ((20 * count, flat_s - 20 * count * 9 * slope_s, 10 * slope_s), (0, flat_s, slope_s))
-        for count, ((_, flat_s, slope_s),) in enumerate(setup.pool.price.decode_pieces)
+        for count, ((_, flat_s, slope_s),) in enumerate(setup.pool.price.decode_pieces[0])
     ]
-    price = replace(setup.pool.price, decode_pieces=pieces)
+    price = replace(setup.pool.price, decode_pieces=[pieces])
     return replace(setup, pools=(replace(setup.pool, price=price),))
 
 

@@ -1,8 +1,5 @@
 """Blocks held are those of the sequences, under any sequence of operations, preemption included."""
 
-from collections.abc import Callable
-from functools import partial
-
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -12,8 +9,9 @@ from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.kv_cache import BlockPool
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
-from sim.engine.waiting import waiting_queue
+from sim.engine.settings import Settings
 from sim.engine.whole_prompts import PrefillFirst, Static
+from sim.registry import ORDERS
 
 
 class KvCacheMachine(RuleBasedStateMachine):
@@ -23,28 +21,31 @@ class KvCacheMachine(RuleBasedStateMachine):
 
     @initialize(
         kind=st.sampled_from(
-            [ChunkedPrefill, partial(ChunkedPrefill, ahead=True), PrefillFirst, Static]
+            [
+                (ChunkedPrefill, False),
+                (ChunkedPrefill, True),
+                (PrefillFirst, False),
+                (Static, False),
+            ]
         ),
         num_blocks=st.integers(4, 30),
         block_size=st.sampled_from([1, 3, 16]),
         order=st.sampled_from(["fcfs", "shortest_prompt", "priority"]),
-        window=st.sampled_from([None, 7]),
+        windows=st.sampled_from([(None,), (7,), (None, 7)]),
     )
     def start(
         self,
-        kind: Callable[..., Scheduler],
+        kind: tuple[type[Scheduler], bool],
         num_blocks: int,
         block_size: int,
         order: str,
-        window: int | None,
+        windows: tuple[int | None, ...],
     ) -> None:
-        self.scheduler = kind(
-            BlockPool(num_blocks, block_size),
-            waiting_queue(order),
-            max_num_seqs=6,
-            token_budget=24,
-            sliding_window=window,
-        )
+        policy, ahead = kind
+        self.scheduler = policy(
+            BlockPool(num_blocks, block_size), ORDERS[order](),
+            Settings(max_num_seqs=6, token_budget=24, windows=windows, ahead=ahead),
+        )  # fmt: skip
         self.admitted = self.finished = self.preempted = 0
 
     @rule(prompt=st.integers(1, 60), output=st.integers(1, 60), priority=st.integers(0, 2))

@@ -87,10 +87,10 @@ def test_prompts_alone_are_written_away_or_seldom_copied(
     hand_over_often(monkeypatch)
     copied, left, take = 0, 0, recorder.take
 
-    def counted(journal: Journal, everything: bool) -> recorder.Taken:
+    def counted(journal: Journal, everything: bool, classes: int) -> recorder.Taken:
         nonlocal copied, left
         copied += len(journal.segments)
-        taken = take(journal, everything)
+        taken = take(journal, everything, classes)
         left = max(left, len(journal.segments))
         return taken
 

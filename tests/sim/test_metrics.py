@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hardware.calibration import Calibration, CoveredRange
+from hardware.prices.work import ReadTotals
 from model.precision import precision
 from sim.caveats import caveats
 from sim.engine_config import EngineConfig
@@ -47,19 +49,14 @@ class Price:
     """Linear work, so that its totals can be computed by hand."""
 
     def work(
-        self,
-        tokens: Any,
-        sequences: Any,
-        *,
-        decode_context_tokens: float,
-        prefill_pairs: float,
-        prefill_kv_tokens: float,
+        self, tokens: Any, sequences: Any, decodes: Any, reads: Iterable[ReadTotals] = ()
     ) -> tuple[float, float]:
         tokens, sequences = np.asarray(tokens), np.asarray(sequences)
-        flops = TOKEN_FLOPS * float(tokens.sum() + sequences.sum()) + PAIR_FLOPS * prefill_pairs
-        moved = STEP_BYTES * len(tokens) + CONTEXT_BYTES * (
-            decode_context_tokens + prefill_kv_tokens
-        )
+        flops = TOKEN_FLOPS * float(tokens.sum() + sequences.sum())
+        moved = STEP_BYTES * len(tokens)
+        for each in reads:
+            flops += PAIR_FLOPS * each.prefill_pairs
+            moved += CONTEXT_BYTES * (each.decode_reads + each.prefill_reads)
         return flops, moved
 
 
@@ -240,17 +237,17 @@ def _columns(rng, requests, steps, resumed, resumed_of, end_s):  # type: ignore[
     assert list(rows) == list(REQUEST_COLUMNS)
     resumed_gaps = np.array(resumed, dtype=float).reshape(-1, 2)
     columns = {n: np.array([s[n] for s in segments]) for n in SEGMENT_COLUMNS}
-    work = ("decode_context_tokens", "prefill_pairs", "prefill_kv_tokens")
     return Result(
         requests={name: np.array(values) for name, values in rows.items()},
         segments=columns,
         step_end_s=np.array([s["end_s"] for s in steps], dtype=float),
         resumed_gap_s=resumed_gaps[:, 0],
         resumed_end_s=resumed_gaps[:, 1],
-        replicas=small.replica_table(
-            replicas, columns, resumed_of, num_gpu_blocks=BLOCKS,
-            **{name: rng.integers(1000, size=replicas) for name in work},
+        reads=tuple(
+            tuple(ReadTotals(*each) for each in rng.integers(1000, size=(2, 3)).tolist())
+            for _ in range(replicas)
         ),
+        replicas=small.replica_table(replicas, columns, resumed_of, num_gpu_blocks=BLOCKS),
         end_s=end_s,
     )  # fmt: skip
 
@@ -322,11 +319,10 @@ def reference(
     flops = TOKEN_FLOPS * sum(
         2 * n + s["prefill_tokens"] + s["chunks"] for n, s in zip(rows, steps, strict=True)
     )
-    flops += PAIR_FLOPS * result.total("prefill_pairs")
+    reads = [each for of_replica in result.reads for each in of_replica]
+    flops += PAIR_FLOPS * sum(each.prefill_pairs for each in reads)
     moved = STEP_BYTES * len(steps)
-    moved += CONTEXT_BYTES * (
-        result.total("decode_context_tokens") + result.total("prefill_kv_tokens")
-    )
+    moved += CONTEXT_BYTES * sum(each.decode_reads + each.prefill_reads for each in reads)
     step_tokens = [n + s["prefill_tokens"] for n, s in zip(rows, steps, strict=True)]
     outside = sum(t > 12 or n > 3 for t, n in zip(step_tokens, rows, strict=True))
     contexts = [r.prompt + r.output for r in requests if not math.isnan(r.scheduled_s)]

@@ -6,7 +6,7 @@ import pytest
 from hardware.gpu import load_gpu
 from model.spec import load_spec
 from sim.engine.decoding import DecodeSet
-from sim.engine.sequence import Sequence
+from sim.engine.sequence import Batch, Sequence
 from sim.engine_config import EngineConfig
 from sim.metrics import summarise
 from sim.result import FINISHED, REJECTED
@@ -82,14 +82,16 @@ def test_no_more_work_is_counted_than_the_peaks_allow(model: str, prompt: int, o
 
 def test_a_window_shortens_the_long_contexts_of_a_batch_only() -> None:
     """8 sequences far past a window of 4,096 and 56 short ones attend 8 * 4,096 and 56 * 200."""
-    decodes = DecodeSet(16, 4096)
+    decodes = DecodeSet(16, (None, 4096))
     for row in range(64):
         sequence = Sequence(row, 0.0, 30_000 if row < 8 else 200, 100, 0)
         sequence.kv_tokens = sequence.prompt_tokens
         sequence.generated_tokens = 1
         decodes.join(sequence)
-    assert decodes.context_tokens == 8 * 4096 + 56 * 201
-    assert decodes.growth == 56
+    decodes.tell(batch := Batch(classes=2))
+    assert batch.decodes == 64
+    assert batch.reads == [8 * 30_001 + 56 * 201, 8 * 4096 + 56 * 201]
+    assert batch.growth == [64, 56]
 
 
 def test_requests_that_can_never_fit_are_rejected_and_counted() -> None:

@@ -9,9 +9,10 @@ from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.prefix_cache import PrefixCache, held_runs
 from sim.engine.runs import Run
 from sim.engine.sequence import Batch, Sequence
-from sim.engine.waiting import waiting_queue
+from sim.engine.settings import Settings
 from sim.engine_config import EngineConfig
 from sim.metrics import summarise
+from sim.registry import ORDERS
 from sim.schedulers import block_spans
 from sim.simulation import simulate
 from tests.sim import small
@@ -31,7 +32,7 @@ def caching(
     prefixes: Prefixes, num_blocks: int = 100, max_num_seqs: int = 4, order: str = "fcfs"
 ) -> ChunkedPrefill:
     pool = PrefixCache(num_blocks, 4, block_spans(prefixes, 4))
-    return ChunkedPrefill(pool, waiting_queue(order), max_num_seqs, 16)
+    return ChunkedPrefill(pool, ORDERS[order](), Settings(max_num_seqs, 16))
 
 
 def cache_of(scheduler: ChunkedPrefill) -> PrefixCache:

@@ -1,7 +1,5 @@
 """Routers: the index of the lowest, what a router that keeps it answers, what one may look at."""
 
-from typing import get_args
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +8,7 @@ from hypothesis import strategies as st
 from sim.engine.sequence import Sequence
 from sim.lowest import Lowest
 from sim.routers.consequences import Routing, routing
-from sim.routers.registry import ROUTERS, RouterName, make_router, router_class
+from sim.routers.registry import make_router, router_class
 from sim.routers.router import VIEWS, Arrival, Looks, ReplicaFacts, Router, TokensView
 
 RNG = np.random.default_rng(0)
@@ -71,9 +69,8 @@ def test_least_tokens_finds_the_lowest_though_it_looks_at_few(events: list) -> N
         assert router.choose(SOMEBODY) == lowest()
 
 
-def test_the_registry_names_what_a_study_may_name() -> None:
-    assert tuple(ROUTERS) == get_args(RouterName)
-    with pytest.raises(ValueError, match="router = 'rond_robin': did you mean round_robin"):
+def test_a_name_that_is_in_no_row_is_refused() -> None:
+    with pytest.raises(ValueError, match="did you mean round_robin"):
         router_class("rond_robin")
 
 

@@ -12,8 +12,9 @@ from sim.engine.loop import Loop
 from sim.engine.machine import Priced
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
-from sim.engine.waiting import waiting_queue
+from sim.engine.settings import Settings
 from sim.engine.whole_prompts import PrefillFirst, Static
+from sim.registry import ORDERS
 from sim.result import FINISHED, REJECTED
 from sim.simulation import simulate
 from tests.sim import small
@@ -23,7 +24,8 @@ def settings(**changes: Any) -> dict[str, Any]:
     """Of a scheduler with 100 blocks of 4 tokens, or as many as ``num_blocks`` says."""
     numbers = {"max_num_seqs": 4, "token_budget": 16} | changes
     pool = BlockPool(numbers.pop("num_blocks", 100), numbers.pop("block_size", 4))
-    return {"pool": pool, "waiting": waiting_queue(numbers.pop("order", "fcfs")), **numbers}
+    queue = ORDERS[numbers.pop("order", "fcfs")]()
+    return {"pool": pool, "waiting": queue, "settings": Settings(**numbers)}
 
 
 def sequence(row: int, prompt: int, output: int, priority: int = 0) -> Sequence:
@@ -67,7 +69,7 @@ def test_chunked_prefill_decodes_first_and_fills_the_budget() -> None:
 
 
 def test_long_prefill_token_threshold_caps_each_chunk() -> None:
-    scheduler = ChunkedPrefill(**settings(), long_prefill_token_threshold=5)
+    scheduler = ChunkedPrefill(**settings(long_prefill_token_threshold=5))
     events = log(scheduler, sequence(0, 8, 1), sequence(1, 6, 1))
     assert events == [
         (0, 0, [(0, 5, 0), (1, 5, 0)], []),
@@ -96,7 +98,7 @@ def test_a_prompt_longer_than_the_budget_is_a_step_of_its_own() -> None:
 
 
 def test_static_computes_ended_rows_until_the_batch_ends() -> None:
-    scheduler = Static(**settings(max_num_seqs=2), batch_timeout_s=1.0)
+    scheduler = Static(**settings(max_num_seqs=2, batch_timeout_s=1.0))
     events = log(scheduler, sequence(0, 4, 1), sequence(1, 4, 3), sequence(2, 4, 2))
     assert events == [
         (0, 0, [(0, 4, 0), (1, 4, 0)], [0]),
@@ -108,7 +110,7 @@ def test_static_computes_ended_rows_until_the_batch_ends() -> None:
 
 
 def test_static_waits_for_a_full_batch_or_the_timeout() -> None:
-    scheduler = Static(**settings(max_num_seqs=2), batch_timeout_s=1.5)
+    scheduler = Static(**settings(max_num_seqs=2, batch_timeout_s=1.5))
     scheduler.admit(sequence(0, 4, 1))
     assert scheduler.next_batch(1.0) is None
     assert scheduler.wake_s == 1.5
@@ -216,8 +218,8 @@ def test_chunked_prefill_keeps_the_watermark_but_for_the_first_of_a_batch() -> N
 def test_a_prompt_starts_only_when_all_of_it_fits() -> None:
     for reserve, first in ((False, [(0, 8, 0), (1, 4, 0)]), (True, [(0, 8, 0)])):
         scheduler = ChunkedPrefill(
-            **settings(num_blocks=6, token_budget=12), long_prefill_token_threshold=8,
-            scheduler_reserve_full_isl=reserve,
+            **settings(num_blocks=6, token_budget=12, long_prefill_token_threshold=8,
+            scheduler_reserve_full_isl=reserve),
         )  # fmt: skip
         events = log(scheduler, sequence(0, 16, 1), sequence(1, 20, 1))
         # 4 blocks are left: for a chunk of the second prompt, not for all of it.
@@ -226,8 +228,8 @@ def test_a_prompt_starts_only_when_all_of_it_fits() -> None:
 
 def test_blocks_of_a_prompt_that_has_started_are_not_set_aside() -> None:
     scheduler = ChunkedPrefill(
-        **settings(num_blocks=6, token_budget=12), long_prefill_token_threshold=4,
-        scheduler_reserve_full_isl=True,
+        **settings(num_blocks=6, token_budget=12, long_prefill_token_threshold=4,
+        scheduler_reserve_full_isl=True),
     )  # fmt: skip
     events = log(scheduler, sequence(0, 16, 1), sequence(1, 16, 1))
     assert events[0][2] == [(0, 4, 0), (1, 4, 0)]
@@ -236,8 +238,8 @@ def test_blocks_of_a_prompt_that_has_started_are_not_set_aside() -> None:
 def test_a_prompt_that_is_alone_need_not_be_cut() -> None:
     for limits, first in ((True, [(0, 4, 0)]), (False, [(0, 12, 0)])):
         scheduler = ChunkedPrefill(
-            **settings(token_budget=12), long_prefill_token_threshold=4,
-            long_prefill_limits_alone=limits,
+            **settings(token_budget=12, long_prefill_token_threshold=4,
+            long_prefill_limits_alone=limits),
         )  # fmt: skip
         assert log(scheduler, sequence(0, 20, 1))[0][2] == first
     both = log(scheduler, sequence(1, 20, 1), sequence(2, 20, 1))
@@ -251,11 +253,6 @@ def test_the_null_block_is_never_given_out() -> None:
         assert simulate(setup, row).requests["status"].tolist() == [status]
     with pytest.raises(ValueError, match="num_gpu_blocks = 1 with null_block: true leaves no"):
         small.scenario(num_gpu_blocks=1, null_block=True)
-
-
-def test_an_unknown_order_is_refused() -> None:
-    with pytest.raises(ValueError, match="order 'lifo' is unknown, expected fcfs"):
-        waiting_queue("lifo")
 
 
 def test_a_scheduler_that_waits_for_the_past_ends() -> None:

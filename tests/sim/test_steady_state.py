@@ -36,7 +36,7 @@ def queue_result(arrival_s: Any, service_s: Any) -> Result:
     segments |= {"start_s": finish - service_s, "end_s": finish, "steps": np.ones(rows, np.int64)}
     return Result(
         requests=requests, segments=segments, step_end_s=finish,
-        resumed_gap_s=np.empty(0), resumed_end_s=np.empty(0),
+        resumed_gap_s=np.empty(0), resumed_end_s=np.empty(0), reads=((),),
         replicas=small.replica_table(1, segments, num_gpu_blocks=1), end_s=float(finish[-1]),
     )  # fmt: skip
 

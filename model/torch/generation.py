@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from model.decoder import Decoder
+from model.torch.decoder import Decoder
 
 
 def generate(

@@ -15,10 +15,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from model.alike import attention_of, dense_of
-from model.attention import Kernel
-from model.decoder import Decoder
 from model.spec import DecoderSpec, load_spec
 from model.text_file import read_json
+from model.torch.attention import Kernel
+from model.torch.decoder import Decoder
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"

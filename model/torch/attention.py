@@ -16,7 +16,7 @@ from torch import Tensor
 
 from model.alike import attention_of
 from model.spec import DecoderSpec
-from model.step_plan import Chunk, DecodeGroup, StepPlan, Varlen
+from model.torch.step_plan import Chunk, DecodeGroup, StepPlan, Varlen
 
 Kernel = Literal["sdpa", "varlen", "standard"]
 

@@ -15,14 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.alike import attention_of, dense_of
-from model.attention import Kernel, attend, choose_kernel
-from model.kv_cache import KVCache
 from model.mixers.attention import Attention
 from model.mlps.dense import Dense
 from model.norm import Norm as NormShape
-from model.rope import inverse_frequencies, rotate, rotation
 from model.spec import DecoderSpec
-from model.step_plan import ChunkSpan, StepPlan, plan_step
+from model.torch.attention import Kernel, attend, choose_kernel
+from model.torch.kv_cache import KVCache
+from model.torch.rope import inverse_frequencies, rotate, rotation
+from model.torch.step_plan import ChunkSpan, StepPlan, plan_step
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
@@ -186,8 +186,8 @@ class Decoder(nn.Module):
             spec: shape of the model.
             num_layers: build this many layers instead of the spec's (``self.spec`` says so).
             device, dtype: of parameters and activations.
-            kernel: attention kernel (``model.attention``); default: what an engine would use.
-            rope_scaling: see ``model.rope.inverse_frequencies``.
+            kernel: attention kernel (``model.torch.attention``); default: what an engine would use.
+            rope_scaling: see ``model.torch.rope.inverse_frequencies``.
 
         Raises:
             UnsupportedDecoderError: the model has experts, or layers that are not built.

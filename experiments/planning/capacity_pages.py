@@ -1,0 +1,142 @@
+"""The files of a capacity study: tables, a picture, a page."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.planning.capacity import Answer, capacity_table, probes_table
+from experiments.planning.capacity_study import CapacityPlan
+from experiments.planning.capacity_words import percent, sentences, slo_text
+from experiments.planning.highest import Highest
+from experiments.planning.pages import Section, write_page
+from experiments.reporting.drawing import drawing
+from experiments.reporting.quantities import significant, with_interval
+from experiments.reporting.words import calibration_notes
+from experiments.running.assemble import write_csv, write_plain_yaml
+from experiments.study.errors import show
+from experiments.study.grid import Setting
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_CURVES = 8
+SMALLEST_SHOWN = 1e-5
+"""Share of misses at the lower end of the picture: none is drawn there."""
+
+
+def write(plan: CapacityPlan, answers: Sequence[Answer], folder: Path, *, figures: bool) -> None:
+    """Leave every file but the manifest in a folder; no picture without ``figures``."""
+    write_csv(capacity_table(plan, answers), folder / "capacity.csv")
+    write_csv(probes_table(answers), folder / "probes.csv")
+    text = _write_study(plan, folder / "study.yaml")
+    pictures = []
+    if figures:
+        draw(plan, answers, folder / "capacity.png")
+        pictures = [("missed requests", folder / "capacity.png")]
+    write_page(
+        folder / "report.html",
+        name=plan.study.name,
+        description=plan.study.description,
+        answer=[f"SLO: {slo_text(plan.study.slo)}.", *sentences(plan, answers)],
+        sections=[section(plan, answers)],
+        pictures=pictures,
+        notes=notes(plan),
+        texts=[("Study", text)],
+    )
+
+
+def notes(plan: CapacityPlan) -> list[str]:
+    """What a reader of the answers has to know."""
+    found = [*plan.plan.notes, *calibration_notes(plan.plan)]
+    workloads = [point.study.workload for point in plan.points]
+    if any(workload.trace is not None for workload in workloads):
+        found.append(
+            "a trace is the same for every seed: the interval, if any, says nothing of other days"
+        )
+    return found
+
+
+def section(plan: CapacityPlan, answers: Sequence[Answer]) -> Section:
+    """Return the table for people."""
+    keys = list(plan.plan.keys)
+    highest = all(isinstance(one.found, Highest) for one in answers)
+    figures: tuple[str, ...] = ("of capacity", "binds", "USD/h") if highest else ("missed", "USD/h")
+    rows = []
+    for one in answers:
+        cells = [show(one.point.values[key]) for key in keys]
+        usd = "-" if math.isnan(one.usd_per_hour) else f"{one.usd_per_hour:,.2f}"
+        if isinstance(one.found, Highest):
+            found = one.found
+            value = with_interval(found.value, found.low, found.high)
+            if found.outcome != "found":
+                value = {"never": "none", "undecided": f"~{value}"}.get(
+                    found.outcome, f">= {value}"
+                )
+            share = found.value / one.capacity
+            cells += [value, "-" if math.isnan(share) else percent(share)]
+            cells += [found.binds.removesuffix("_s").upper() or "-", usd]
+        else:
+            count = one.found.replicas
+            missed = "-" if count is None else percent(one.found.probes[count].missed)
+            cells += ["more" if count is None else str(count), missed, usd]
+        rows.append(tuple(cells))
+    return Section(
+        plan.key, (*keys, plan.key.rsplit(".", 1)[-1], *figures), tuple(rows),
+        caption=f"The value at which the SLO is just kept, with its "
+        f"{100 * plan.study.confidence:g}% interval." if highest else
+        "The smallest number that keeps the SLO, by a sequential test.",
+        keys=max(1, len(keys)),
+    )  # fmt: skip
+
+
+def draw(plan: CapacityPlan, answers: Sequence[Answer], path: Path) -> None:
+    """Draw the missed share against the value, one curve per point, and what is allowed."""
+    with drawing(path, 7.2, 4.0) as figure:
+        axes = figure.add_subplot()
+        for one in answers[:MOST_CURVES]:
+            _curve(axes, one)
+        allowed = 1 - plan.study.slo.attainment
+        axes.axhline(allowed, color="#555555", linewidth=0.8, linestyle="--")
+        axes.annotate(
+            f"allowed: {percent(allowed)}", (0, allowed), xycoords=("axes fraction", "data"),
+            ha="left", va="bottom", fontsize=8, color="#555555",
+        )  # fmt: skip
+        axes.set_yscale("log")
+        if not all(isinstance(one.found, Highest) for one in answers):
+            axes.set_xlabel("replicas")
+        else:
+            axes.set_xlabel(plan.key)
+        axes.set_ylabel("share of the requests that miss the SLO")
+        left_out = len(answers) - MOST_CURVES
+        if len(answers) > 1:
+            title = f"the first {MOST_CURVES} of {len(answers)} points" if left_out > 0 else None
+            axes.legend(title=title)
+
+
+def _curve(axes: "Axes", one: Answer) -> None:
+    """Every value that was tried; the pair around the root full, the root with its interval."""
+    found: Any = one.found
+    if isinstance(found, Highest):
+        points = sorted({**dict(found.tried), **dict(found.pair)}.items())
+    else:
+        points = sorted((count, probe.missed) for count, probe in found.probes.items())
+    label = Setting(one.point.values, {}).label() or None
+    (line,) = axes.plot(
+        [value for value, _ in points], [max(share, SMALLEST_SHOWN) for _, share in points],
+        marker="o", label=label,
+    )  # fmt: skip
+    if isinstance(found, Highest) and not math.isnan(found.low):
+        axes.axvspan(found.low, found.high, color=line.get_color(), alpha=0.2, linewidth=0)
+        axes.annotate(
+            significant(found.value, 4), (found.value, 1), xycoords=("data", "axes fraction"),
+            ha="center", va="bottom", fontsize=8, color=line.get_color(),
+        )  # fmt: skip
+
+
+def _write_study(plan: CapacityPlan, path: Path) -> str:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write("# Resolved: every default is written out. Running this file reproduces the\n")
+        file.write("# folder that it lies in.\n")
+        write_plain_yaml(plan.study.model_dump(mode="json"), file)
+    return path.read_text(encoding="utf-8")

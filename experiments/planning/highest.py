@@ -1,0 +1,215 @@
+"""The highest value of a key that keeps an SLO, with an interval and what binds there.
+
+One seed finds the neighbourhood; eight other seeds, the same at two values 3% below and above it,
+give a line whose root is the answer, and the jackknife its interval. Then as many seeds more as the
+wanted interval needs, once, and what comes out is reported.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from experiments.planning.lengths import Varied
+from experiments.planning.logit_line import (
+    NEAR,
+    Pair,
+    Root,
+    distance,
+    next_guess,
+    root,
+    seeds_needed,
+)
+from experiments.planning.samples import Sample, binding
+from experiments.planning.trials import Ask, Trial
+
+SEEDS = 8
+MOST_SEEDS = 48
+SPREAD = 0.03
+"""The pair lies so far below and above, on a log scale."""
+BRACKET = 1.04
+"""Ratio of two values between which the pair is put without a further look."""
+MOST_MOVES = 4
+FIRST = (0.5, 0.98)
+"""Shares of the capacity between which an SLO's rate is looked for first."""
+DOWN = 0.6
+LEAST = 0.05
+"""Share of the capacity, or of the study's own value, below which nothing is looked for."""
+MOST_DOUBLINGS = 20
+
+Outcome = Literal["found", "never", "capacity", "unbounded", "undecided"]
+"""found: a root; never: nothing keeps it; capacity: only the capacity ends it; unbounded: nothing
+that was tried misses it; undecided: the share does not grow there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Highest:
+    """What a search found."""
+
+    outcome: Outcome
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    seeds: int = 1
+    root: Root | None = None
+    binds: str = ""
+    """The limit that most of the missed requests miss, as in the SLO."""
+    binds_share: float = math.nan
+    tried: tuple[tuple[float, float], ...] = ()
+    """Value and missed share of the localising seed, ascending."""
+    pair: tuple[tuple[float, float], ...] = ()
+    """The same of the two values around the root, all seeds together."""
+
+
+@dataclass(slots=True)
+class Search:
+    """Looks for the highest value of one point.
+
+    Args:
+        varied: the point and its key.
+        ask: gives what runs say.
+        allowed: missed share that is kept.
+        target: wanted half-width of the interval, relative.
+        label: what messages call the point.
+        capacity: beyond which every queue grows, in the unit of the key; NaN if not known.
+    """
+
+    varied: Varied
+    ask: Ask
+    allowed: float
+    target: float = 0.02
+    label: str = ""
+    capacity: float = math.nan
+    confidence: float = 0.95
+    tried: dict[float, float] = field(default_factory=dict, init=False)
+    """Value to distance."""
+    shares: dict[float, float] = field(default_factory=dict, init=False)
+
+    def run(self) -> Highest:
+        """Search."""
+        ended = self._bracket()
+        if ended is not None:
+            return ended
+        while True:
+            below = max(value for value, far in self.tried.items() if far <= 0)
+            above = min(value for value, far in self.tried.items() if far > 0)
+            near = min(self.tried, key=lambda value: abs(self.tried[value]))
+            if abs(self.tried[near]) < NEAR:
+                return self._line(near)
+            if above / below < BRACKET or (self.varied.is_whole and above - below <= 1):
+                return self._line(math.sqrt(above * below))
+            self._try([next_guess([(below, self.tried[below]), (above, self.tried[above])])])
+
+    def around(self, value: float) -> Highest:
+        """Search with no more than the line, from a value that is about right."""
+        return self._line(value)
+
+    def _bracket(self) -> Highest | None:
+        """Find a value that keeps the SLO and one that does not; or what there is instead."""
+        if not math.isnan(self.capacity):
+            lowest, highest = (share * self.capacity for share in FIRST)
+            self._try([lowest, highest])
+            if self.tried[highest] <= 0:
+                return self._ended("capacity", highest)
+            least = LEAST * self.capacity
+        else:
+            lowest = highest = self.varied.value
+            self._try([lowest])
+            least = 1.0 if self.varied.is_whole else LEAST * lowest
+            for _ in range(MOST_DOUBLINGS):
+                if self.tried[highest] > 0:
+                    break
+                highest *= 2
+                self._try([highest])
+            else:
+                return self._ended("unbounded", highest)
+            lowest = min(self.tried)
+        while self.tried[lowest] > 0:
+            if lowest <= least:
+                return self._ended("never", lowest)
+            lowest = max(least, lowest * DOWN)
+            lowest = math.floor(lowest) if self.varied.is_whole else lowest
+            self._try([lowest])
+        return None
+
+    def _try(self, values: Sequence[float]) -> None:
+        """One run of the study's first seed at each value."""
+        seed = self.varied.point.seed
+        trials = [self._trial(value, seed) for value in values]
+        for value, sample in zip(values, self.ask(trials), strict=True):
+            missed = int(sample.missed.sum())
+            self.tried[value] = distance(missed, sample.measured, self.allowed)
+            self.shares[value] = missed / sample.measured
+
+    def _trial(self, value: float, seed: int) -> Trial:
+        shown = f"{self.varied.key}={value:.6g}"
+        label = f"{self.label}, {shown}" if self.label else shown
+        return Trial(self.varied.at(value), seed, label)
+
+    def _line(self, middle: float) -> Highest:
+        """Put the pair around a value, and move it to where its root is."""
+        found, pair, samples = None, None, dict[float, list[Sample]]()
+        for _ in range(MOST_MOVES):
+            low, high = self._ends(middle)
+            pair, samples = self._pair(low, high, SEEDS)
+            found = root(pair, self.allowed, self.confidence)
+            if found is None:
+                break
+            if low / (1 + SPREAD) <= found.value <= high * (1 + SPREAD):
+                break
+            middle = min(max(found.value, middle * 0.85), middle * 1.15)
+        if found is None or pair is None:
+            return self._ended("undecided", middle)
+        wanted = seeds_needed(found, self.target, MOST_SEEDS)
+        if wanted > SEEDS:
+            pair, samples = self._pair(pair.low, pair.high, wanted)
+            found = root(pair, self.allowed, self.confidence) or found
+        return self._found(found, pair, samples)
+
+    def _ends(self, middle: float) -> tuple[float, float]:
+        low, high = middle * (1 - SPREAD), middle * (1 + SPREAD)
+        if self.varied.is_whole:
+            low, high = max(1, math.floor(low)), math.ceil(high)
+            high = high + 1 if high == low else high
+        return low, high
+
+    def _pair(self, low: float, high: float, seeds: int) -> tuple[Pair, dict[float, list[Sample]]]:
+        """Ask for other seeds than the one that localised: that one was chosen by its luck."""
+        first = self.varied.point.seed + 1
+        trials = [
+            self._trial(value, first + seed) for seed in range(seeds) for value in (low, high)
+        ]
+        answers = self.ask(trials)
+        samples = {low: answers[0::2], high: answers[1::2]}
+
+        def counts(value: float, what: Callable[[Sample], int]) -> Iterator[int]:
+            return (what(sample) for sample in samples[value])
+
+        columns = [
+            np.fromiter(counts(value, what), dtype=np.int64)
+            for what in (lambda one: int(one.missed.sum()), lambda one: one.measured)
+            for value in (low, high)
+        ]
+        return Pair(low, high, *columns), samples
+
+    def _found(self, found: Root, pair: Pair, samples: dict[float, list[Sample]]) -> Highest:
+        every = [sample for row in samples.values() for sample in row]
+        name, share = binding(every)
+        around = tuple(
+            (value, sum(int(one.missed.sum()) for one in row) / sum(one.measured for one in row))
+            for value, row in samples.items()
+        )
+        return Highest(
+            "found", found.value, found.low, found.high, found.seeds, found, name, share,
+            self._shown(), around,
+        )  # fmt: skip
+
+    def _ended(self, outcome: Outcome, value: float) -> Highest:
+        samples = self.ask([self._trial(value, self.varied.point.seed)])
+        name, share = binding(samples)
+        return Highest(outcome, value, binds=name, binds_share=share, tried=self._shown())
+
+    def _shown(self) -> tuple[tuple[float, float], ...]:
+        return tuple(sorted(self.shares.items()))

@@ -1,0 +1,68 @@
+"""The searches: from a study file of each kind to something that runs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+from experiments.planning.progress import SearchProgress
+from experiments.running.sweep import Executor
+from experiments.study.document import Loaded
+from experiments.study.kinds import kind_of
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a search says when it has ended."""
+
+    answer: Sequence[str]
+    """For stdout."""
+    notes: Sequence[str]
+    """For stderr."""
+
+
+class Search(Protocol):
+    """A search that was checked and can run."""
+
+    @property
+    def name(self) -> str:
+        """Of the study."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What checking it found that a person should know."""
+
+    def dry_run(self) -> list[str]:
+        """Say what will be searched, and about what it costs."""
+
+    def run(
+        self,
+        out: Path,
+        *,
+        executor: Executor,
+        progress: SearchProgress,
+        overwrite: bool,
+        figures: bool,
+    ) -> Told:
+        """Search, leave a results folder behind.
+
+        Raises:
+            StudyError: ``out`` cannot be written or holds what may not be replaced.
+            RunError: it ended early; finished runs are kept.
+        """
+
+
+MODULES = {"capacity": "experiments.planning.capacity_search"}
+"""Kind to the module whose ``search_of`` checks a study of it."""
+
+
+def search_of(loaded: Loaded) -> Search:
+    """Check the study of a search.
+
+    Raises:
+        StudyError: everything that is wrong with it.
+    """
+    module = import_module(MODULES[kind_of(loaded)])
+    make: Callable[[Loaded], Search] = module.search_of
+    return make(loaded)

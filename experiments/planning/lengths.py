@@ -1,0 +1,114 @@
+"""How long a run of a search has to be, and what its values do to a study."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.study.build import requests_of, scenario_of, settled
+from experiments.study.document import Study, validate
+from experiments.study.errors import StudyError, show
+from experiments.study.grid import substitute
+from experiments.study.keys import dotted, key_path
+from experiments.study.schema import value_at
+from workloads.arrivals import ClosedLoop
+from workloads.config import LATEST_S
+
+RATES = {
+    "poisson": "rate_per_s",
+    "gamma": "rate_per_s",
+    "deterministic": "rate_per_s",
+    "diurnal": "mean_rate_per_s",
+    "closed_loop": "users",
+}
+"""Process to the key that says how much there is of it."""
+STEADY = ("workload.arrivals.rate_per_s",)
+"""Keys that are a rate of arrivals without a clock: such a study has a capacity to compare with."""
+FEWEST = 20_000
+"""Requests of one run. Shorter ones have neither filled up nor seen the busy periods: three of
+1,000 requests sell 5 to 9% too much."""
+FILLINGS = 30
+"""Or so many times as many as are in the system at once, of which a tenth is warm-up."""
+WARMUP = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Varied:
+    """A point of a study, one key of which is searched."""
+
+    point: Study
+    """Settled."""
+    key: str
+    fewest: int = FEWEST
+    """Requests of one run, at least."""
+
+    @property
+    def value(self) -> float:
+        """What the study says."""
+        return float(value_at(self.point.resolved(), key_path(self.key)))  # type: ignore[arg-type]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the key counts something."""
+        return isinstance(value_at(self.point.resolved(), key_path(self.key)), int)
+
+    def at(self, value: float) -> Study:
+        """Return the settled study with that value, long enough to be measured.
+
+        Raises:
+            StudyError: the value is not allowed there.
+        """
+        shown: Any = round(value) if self.is_whole else value
+        study = with_values(self.point, {self.key: shown})
+        return long_enough(study, self.fewest)
+
+
+def with_values(point: Study, values: dict[str, Any]) -> Study:
+    """Return a settled study with other values of dotted keys.
+
+    Raises:
+        StudyError: what is wrong with it then.
+    """
+    study, faults = validate(substitute(point.resolved(), values))
+    if study is None:
+        texts = [f"{dotted(path)}: {text}" for path, text in faults]
+        given = ", ".join(f"{key} = {show(value)}" for key, value in values.items())
+        raise StudyError.of(f"{given}: {'; '.join(texts)}")
+    return settled(study)
+
+
+def long_enough(study: Study, fewest: int = FEWEST) -> Study:
+    """Return a study whose runs have as many requests as their load needs.
+
+    A workload with a clock is as long as it is.
+    """
+    if study.workload.has_clock:
+        return study
+    count = max(fewest, math.ceil(FILLINGS * in_system(study)))
+    workload = study.workload.model_copy(update={"num_requests": count, "duration_s": None})
+    return study.model_copy(
+        update={"workload": workload, "warmup_fraction": WARMUP, "warmup_s": None}
+    )
+
+
+def in_system(study: Study) -> float:
+    """Return about how many requests are in the system at once, at most, while an SLO is kept.
+
+    Little's law with the longest that a request that keeps its limits stays; and not more than
+    there are seats, or users.
+    """
+    arrivals, slo = study.workload.arrivals, study.slo
+    if isinstance(arrivals, ClosedLoop):
+        return float(arrivals.users)
+    scenario = scenario_of(study, study.seed)
+    seats = float(sum(pool.engine.max_num_seqs * pool.replicas for pool in scenario.pools))
+    if slo is None:
+        return seats
+    rate = getattr(arrivals, "rate_per_s", None)
+    requests = requests_of(study, study.seed)
+    if rate is None:
+        rate = len(requests) / max(float(requests.arrival_s[-1]), 1 / LATEST_S)
+    stay_s = slo.e2e_s or math.inf
+    if slo.tpot_s is not None:
+        output = float(requests.output_tokens.mean())
+        stay_s = min(stay_s, (slo.ttft_s or 0.0) + slo.tpot_s * output)
+    return min(seats, float(rate) * stay_s)

@@ -1,0 +1,138 @@
+"""Where the missed share reaches what is allowed: a line in the logit, and a jackknife over seeds.
+
+Retrospective approximation (Chen and Schmeiser, "Stochastic root finding via retrospective
+approximation", IIE Transactions 33(3), 2001; Pasupathy and Kim, "The stochastic root-finding
+problem", ACM TOMACS 21(3), 2011): the same random numbers at every value make the missed share a
+smooth function of the value, whose root is that of a line through two neighbouring values. The
+logarithm of the odds is nearly straight there, while the share itself is not.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from experiments.reporting.student import t_quantile
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+CLIPPED = 2.0
+"""Most that one run says of the distance: further away the curve is no line."""
+NEAR = 0.25
+"""A logit so close to the allowed one is near enough for the pair of values around it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Missed requests of the same seeds at two neighbouring values."""
+
+    low: float
+    high: float
+    """The two values; more is missed at the second."""
+    missed_low: Ints
+    missed_high: Ints
+    """By seed."""
+    measured_low: Ints
+    measured_high: Ints
+    """Requests, by seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A value with its interval."""
+
+    value: float
+    low: float
+    high: float
+    """Ends of the interval; NaN without one."""
+    seeds: int
+    shifts: Floats
+    """Jackknife pseudo-values of the logarithm, by seed: what pairs two roots of the same seeds."""
+
+    @property
+    def half_width(self) -> float:
+        """Of the interval on a log scale, so relative to the value; NaN without one."""
+        return 0.5 * math.log(self.high / self.low)
+
+    @property
+    def error(self) -> float:
+        """Standard error of the logarithm; NaN with a single seed."""
+        if self.seeds < 2:
+            return math.nan
+        return float(self.shifts.std(ddof=1)) / math.sqrt(self.seeds)
+
+
+def logit(missed: float, measured: float) -> float:
+    """Log odds of a share; half a request either way keeps it finite."""
+    return math.log((missed + 0.5) / (measured - missed + 0.5))
+
+
+def distance(missed: float, measured: float, allowed: float) -> float:
+    """How far the missed share lies above what is allowed, in the logit, within ``CLIPPED``."""
+    found = logit(missed, measured) - math.log(allowed / (1 - allowed))
+    return min(max(found, -CLIPPED), CLIPPED)
+
+
+def root(pair: Pair, allowed: float, confidence: float = 0.95) -> Root | None:
+    """Return the value at which ``allowed`` is missed; None where the pair does not tell.
+
+    The interval is Student's t over the jackknife's pseudo-values of the logarithm.
+    """
+    seeds = len(pair.missed_low)
+    everything = np.ones(seeds, dtype=np.bool_)
+    whole = _log_root(pair, allowed, everything)
+    if whole is None:
+        return None
+    shifts = []
+    for seed in range(seeds):
+        kept = everything.copy()
+        kept[seed] = False
+        left = _log_root(pair, allowed, kept) if seeds > 1 else whole
+        shifts.append(seeds * whole - (seeds - 1) * (whole if left is None else left))
+    values = np.array(shifts)
+    middle = float(values.mean())
+    if seeds < 2:
+        return Root(math.exp(whole), math.nan, math.nan, seeds, values)
+    error = float(values.std(ddof=1)) / math.sqrt(seeds)
+    half = t_quantile((1 + confidence) / 2, seeds - 1) * error
+    return Root(math.exp(middle), math.exp(middle - half), math.exp(middle + half), seeds, values)
+
+
+def seeds_needed(found: Root, target: float, most: int) -> int:
+    """Return how many seeds would reach a half-width, with a fifth more for luck.
+
+    It is asked once: a rule that looks again and again stops at a lucky interval.
+    """
+    if not found.half_width > target:
+        return found.seeds
+    wanted = found.seeds * (found.half_width / target) ** 2 * 1.2
+    return max(found.seeds, min(most, math.ceil(wanted)))
+
+
+def _log_root(pair: Pair, allowed: float, kept: npt.NDArray[np.bool_]) -> float | None:
+    low = logit(float(pair.missed_low[kept].sum()), float(pair.measured_low[kept].sum()))
+    high = logit(float(pair.missed_high[kept].sum()), float(pair.measured_high[kept].sum()))
+    if not high > low:
+        return None
+    part = (math.log(allowed / (1 - allowed)) - low) / (high - low)
+    return math.log(pair.low) + part * math.log(pair.high / pair.low)
+
+
+def next_guess(points: Sequence[tuple[float, float]]) -> float:
+    """Return where to look next, between the two values that bracket the root.
+
+    A secant on the logarithm of the value, kept off the ends of the bracket: a step that would
+    leave hardly anything of it on one side halves it instead.
+
+    Args:
+        points: (value, distance) of what was tried; at least one on either side of 0.
+    """
+    below = max(point for point in points if point[1] <= 0)
+    above = min(point for point in points if point[1] > 0)
+    span = math.log(above[0] / below[0])
+    part = -below[1] / (above[1] - below[1])
+    part = min(max(part, 0.1), 0.9)
+    return below[0] * math.exp(part * span)

@@ -1,0 +1,85 @@
+"""A test of the missed share that may look at eight moments, and may end undecided.
+
+Student's t over means of batches, at a level that eight looks share (Bonferroni). A sequential
+probability ratio test is faster and wrong twice as often near the limit; confidence sequences
+without a law of the data (Howard et al., "Time-uniform, nonparametric, nonasymptotic confidence
+sequences", Annals of Statistics 49(2), 2021) pay for a bound of 1 on a mean of 0.01 and do not
+decide in 150 batches.
+"""
+
+import math
+from collections.abc import Sequence
+from enum import Enum
+
+from experiments.reporting.student import t_quantile
+
+BATCHES = 5
+"""Of one run."""
+LOOKS = (2, 3, 4, 5, 6, 7, 8, 10)
+"""After so many runs: never before ten batches, whose means are skewed."""
+HOPELESS = 5.0
+"""A first run that misses so many times what is allowed decides at once."""
+FEWEST_EXPECTED = 30.0
+"""Misses that were allowed among the requests of which none missed, for that to say something."""
+
+
+class Verdict(Enum):
+    """What a test says of a limit."""
+
+    KEPT = "kept"
+    MISSED = "missed"
+    UNDECIDED = "undecided"
+
+
+Batch = tuple[int, int]
+"""Missed and measured requests."""
+
+
+def decide(runs: Sequence[Sequence[Batch]], allowed: float, confidence: float) -> Verdict:
+    """Return what the runs so far say, as if they had been looked at one by one.
+
+    Args:
+        runs: batches of each run, in the order of the seeds.
+        allowed: missed share that is still kept.
+        confidence: that neither verdict is wrong.
+    """
+    if not runs:
+        return Verdict.UNDECIDED
+    if _share(runs[0]) > HOPELESS * allowed:
+        return Verdict.MISSED
+    for look in LOOKS:
+        if look > len(runs):
+            break
+        found = _look([batch for run in runs[:look] for batch in run], allowed, confidence)
+        if found is not Verdict.UNDECIDED:
+            return found
+    return Verdict.UNDECIDED
+
+
+def is_over(runs: Sequence[Sequence[Batch]], allowed: float, confidence: float) -> bool:
+    """Tell whether no further run would change anything."""
+    return len(runs) >= LOOKS[-1] or decide(runs, allowed, confidence) is not Verdict.UNDECIDED
+
+
+def _look(batches: list[Batch], allowed: float, confidence: float) -> Verdict:
+    shares = [missed / measured for missed, measured in batches if measured]
+    measured = sum(count for _, count in batches)
+    if len(shares) < 2:
+        return Verdict.UNDECIDED
+    mean = math.fsum(shares) / len(shares)
+    variance = math.fsum((share - mean) ** 2 for share in shares) / (len(shares) - 1)
+    if not variance:
+        if mean > allowed:
+            return Verdict.MISSED
+        enough = measured * allowed >= FEWEST_EXPECTED
+        return Verdict.KEPT if enough else Verdict.UNDECIDED
+    level = 1 - (1 - confidence) / (2 * len(LOOKS))
+    half = t_quantile(level, len(shares) - 1) * math.sqrt(variance / len(shares))
+    if mean + half < allowed:
+        return Verdict.KEPT
+    return Verdict.MISSED if mean - half > allowed else Verdict.UNDECIDED
+
+
+def _share(run: Sequence[Batch]) -> float:
+    measured = sum(count for _, count in run)
+    return sum(missed for missed, _ in run) / measured if measured else 1.0

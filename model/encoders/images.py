@@ -1,0 +1,182 @@
+"""Encoders of images: parameters by the keys of their ``vision_config``.
+
+What a file leaves out takes the default of its configuration class in ``transformers``.
+"""
+
+from collections.abc import Callable
+
+from model.config_keys import Config, flag, side, whole
+from model.encoders.tower import blocks, layernorm, linear, patches
+
+
+def clip(vision: Config, *, hidden: int = 768, inner: int = 3072, layers: int = 12) -> int:
+    """Count CLIP's tower: a class token, positions, norms before and behind."""
+    hidden, inner = whole(vision, "hidden_size", hidden), whole(vision, "intermediate_size", inner)
+    patch = side(vision, "patch_size", 32)
+    rows = (side(vision, "image_size", 224) // patch) ** 2 + 1
+    layers = whole(vision, "num_hidden_layers", layers)
+    before = hidden + patches(hidden, patch, bias=False) + rows * hidden
+    return before + 2 * layernorm(hidden) + blocks(layers, hidden, inner)
+
+
+def siglip(vision: Config) -> int:
+    """Count SigLIP's tower and, unless it is left off, its pooling head.
+
+    Its second edition (``num_patches``) has so many positions whatever the image's size.
+    """
+    hidden, inner = whole(vision, "hidden_size", 768), whole(vision, "intermediate_size", 3072)
+    patch = side(vision, "patch_size", 16)
+    rows = (side(vision, "image_size", 224) // patch) ** 2
+    if "siglip2" in str(vision.get("model_type")):
+        rows = whole(vision, "num_patches", 256)
+    layers = whole(vision, "num_hidden_layers", 12)
+    head = linear(hidden, inner) + linear(inner, hidden) + 4 * linear(hidden, hidden)
+    head += hidden + layernorm(hidden)
+    tower = patches(hidden, patch, bias=True) + rows * hidden + layernorm(hidden)
+    tower += blocks(layers, hidden, inner)
+    return tower + (head if flag(vision, "vision_use_head", True) else 0)
+
+
+def pixtral(vision: Config) -> int:
+    """Count Pixtral's tower: rotary positions, RMSNorm, gated MLPs, no biases."""
+    hidden, inner = whole(vision, "hidden_size", 1024), whole(vision, "intermediate_size", 4096)
+    layers = whole(vision, "num_hidden_layers", 24)
+    each = blocks(layers, hidden, inner, gated=True, attention_biases=0, mlp_bias=False, norms=2)
+    return patches(hidden, side(vision, "patch_size", 16), bias=False) + hidden + each
+
+
+def qwen2_vl(vision: Config) -> int:
+    """Count Qwen2-VL's tower and the merger that joins four patches."""
+    hidden, layers = whole(vision, "embed_dim", 1280), whole(vision, "depth", 32)
+    joined = hidden * whole(vision, "spatial_merge_size", 2) ** 2
+    merger = layernorm(hidden) + linear(joined, joined)
+    merger += linear(joined, whole(vision, "hidden_size", 3584))
+    frames, patch = whole(vision, "temporal_patch_size", 2), side(vision, "patch_size", 14)
+    each = blocks(layers, hidden, whole(vision, "mlp_ratio", 4) * hidden)
+    return patches(hidden, patch, frames=frames, bias=False) + each + merger
+
+
+def qwen2_5_vl(vision: Config) -> int:
+    """Count Qwen2.5-VL's tower: RMSNorm and gated MLPs with biases."""
+    hidden, layers = whole(vision, "hidden_size", 3584), whole(vision, "depth", 32)
+    joined = hidden * whole(vision, "spatial_merge_size", 2) ** 2
+    merger = hidden + linear(joined, joined)
+    merger += linear(joined, whole(vision, "out_hidden_size", 3584))
+    frames, patch = whole(vision, "temporal_patch_size", 2), side(vision, "patch_size", 14)
+    inner = whole(vision, "intermediate_size", 3420)
+    each = blocks(layers, hidden, inner, gated=True, norms=2)
+    return patches(hidden, patch, frames=frames, bias=False) + each + merger
+
+
+def qwen3_vl(vision: Config) -> int:
+    """Count the tower of Qwen3-VL and Qwen3.5: learned positions, and a merger for each deep stack.
+
+    The mergers of deep stacks have their norm behind the joining, the last one before.
+    """
+    hidden, layers = whole(vision, "hidden_size", 1152), whole(vision, "depth", 27)
+    joined = hidden * whole(vision, "spatial_merge_size", 2) ** 2
+    merger = linear(joined, joined) + linear(joined, whole(vision, "out_hidden_size", 3584))
+    stacks = vision.get("deepstack_visual_indexes", [8, 16, 24])
+    deep = (len(stacks) if isinstance(stacks, list) else 0) * (layernorm(joined) + merger)
+    frames, patch = whole(vision, "temporal_patch_size", 2), side(vision, "patch_size", 16)
+    rows = whole(vision, "num_position_embeddings", 2304)
+    tower = patches(hidden, patch, frames=frames, bias=True) + rows * hidden
+    tower += blocks(layers, hidden, whole(vision, "intermediate_size", 4304))
+    return tower + layernorm(hidden) + merger + deep
+
+
+def glm4v(vision: Config) -> int:
+    """Count GLM-4.1V's tower: gated MLPs, a convolution that joins patches, and a gated merger."""
+    hidden, layers = whole(vision, "hidden_size", 1536), whole(vision, "depth", 24)
+    out, inner = whole(vision, "out_hidden_size", 4096), whole(vision, "intermediate_size", 13696)
+    biased = flag(vision, "attention_bias", False)
+    patch, joined = side(vision, "patch_size", 14), whole(vision, "spatial_merge_size", 2) ** 2
+    frames = whole(vision, "temporal_patch_size", 2)
+    rows = (side(vision, "image_size", 336) // patch) ** 2
+    tower = patches(hidden, patch, frames=frames, bias=True) + rows * hidden
+    tower += blocks(
+        layers,
+        hidden,
+        out,
+        gated=True,
+        attention_biases=3 if biased else 0,
+        mlp_bias=False,
+        norms=2,
+    )
+    merger = linear(out, out, bias=False) + layernorm(out) + 3 * out * inner
+    return tower + 2 * hidden + linear(hidden * joined, out) + merger
+
+
+def llama4(vision: Config) -> int:
+    """Count Llama 4's tower and the MLP behind it that shuffles patches together."""
+    hidden, inner = whole(vision, "hidden_size", 768), whole(vision, "intermediate_size", 5632)
+    patch, layers = side(vision, "patch_size", 14), whole(vision, "num_hidden_layers", 34)
+    rows = (side(vision, "image_size", 448) // patch) ** 2 + 1
+    out = whole(vision, "projector_output_dim", 4096)
+    adapter = inner * whole(vision, "projector_input_dim", 4096) + out * out
+    tower = patches(hidden, patch, bias=False) + hidden + rows * hidden + 2 * layernorm(hidden)
+    return tower + blocks(layers, hidden, inner) + adapter
+
+
+def internvit(vision: Config) -> int:
+    """Count InternViT: a class token, a scale behind attention and MLP, norms of two kinds.
+
+    Files of OpenGVLab and of transformers differ in their keys.
+    """
+    hidden, inner = whole(vision, "hidden_size", 1024), whole(vision, "intermediate_size", 4096)
+    patch, layers = side(vision, "patch_size", 14), whole(vision, "num_hidden_layers", 24)
+    rows = (side(vision, "image_size", 448) // patch) ** 2 + 1
+    normed = flag(vision, "qk_normalization", flag(vision, "use_qk_norm", False))
+    biased = flag(vision, "qkv_bias", flag(vision, "attention_bias", False))
+    vectors = 1 if vision.get("norm_type") == "rms_norm" else 2
+    scales = 2 * hidden + (2 * hidden if normed else 0)
+    each = blocks(
+        layers,
+        hidden,
+        inner,
+        attention_biases=4 if biased else 1,
+        norms=2 * vectors,
+        more=scales,
+    )
+    each += 0 if flag(vision, "use_mean_pooling", True) else layernorm(hidden)
+    return hidden + patches(hidden, patch, bias=True) + rows * hidden + each
+
+
+def gemma4(vision: Config) -> int:
+    """Count Gemma 4's tower: gated MLPs, four RMSNorms a layer and norms of queries and keys."""
+    hidden, inner = whole(vision, "hidden_size", 768), whole(vision, "intermediate_size", 3072)
+    layers, patch = whole(vision, "num_hidden_layers", 16), side(vision, "patch_size", 16)
+    head = whole(vision, "head_dim", 64)
+    rows = 2 * whole(vision, "position_embedding_size", 10240)
+    each = blocks(
+        layers,
+        hidden,
+        inner,
+        gated=True,
+        attention_biases=0,
+        mlp_bias=False,
+        more=2 * head,
+    )
+    return patches(hidden, patch, bias=False) + rows * hidden + each
+
+
+def moonvit(vision: Config) -> int:
+    """Count Kimi's MoonViT, by the keys of its own files (``vt_``) or those of transformers."""
+    hidden = whole(vision, "vt_hidden_size", whole(vision, "hidden_size", 1152))
+    inner = whole(vision, "vt_intermediate_size", whole(vision, "intermediate_size", 4304))
+    layers = whole(vision, "vt_num_hidden_layers", whole(vision, "num_hidden_layers", 27))
+    height = whole(vision, "init_pos_emb_height", whole(vision, "pos_emb_height", 64))
+    width = whole(vision, "init_pos_emb_width", whole(vision, "pos_emb_width", 64))
+    tower = patches(hidden, side(vision, "patch_size", 14), bias=True) + height * width * hidden
+    return tower + blocks(layers, hidden, inner) + layernorm(hidden)
+
+
+TOWERS: dict[str, Callable[[Config], int]] = {
+    "clip_vision_model": clip,
+    "siglip_vision_model": siglip,
+    "siglip2_vision_model": siglip,
+    "pixtral": pixtral,
+    "intern_vit_6b": internvit,
+    "internvl_vision": internvit,
+}
+"""By ``model_type`` of a ``vision_config``, for wrappers that take several."""

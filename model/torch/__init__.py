@@ -1,0 +1,1 @@
+"""The real decoder: all that imports torch."""

@@ -1,0 +1,30 @@
+"""What a scheduler is told of the engine that it serves."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Numbers, with every default of the engine's version.
+
+    Which of them a policy looks at, beyond seats, budget and watermark, its ``reads`` says.
+    """
+
+    max_num_seqs: int
+    """Most sequences that hold blocks at the same time."""
+    token_budget: int
+    """Most tokens of one step (``max_num_batched_tokens``)."""
+    watermark_blocks: int = 0
+    """Blocks that stay free when somebody is admitted."""
+    windows: tuple[int | None, ...] = (None,)
+    """Of each class of KV cache, how many tokens it attends; None: all."""
+    ahead: bool = False
+    """Whether steps are planned while the one before is computed (``async_scheduling``)."""
+    long_prefill_token_threshold: int = 0
+    """Longest chunk of one prompt in one step; 0 is no limit but the budget."""
+    long_prefill_limits_alone: bool = True
+    """Whether that limits a request that is alone, too."""
+    scheduler_reserve_full_isl: bool = False
+    """Whether a request starts only when blocks for all of its tokens are free."""
+    batch_timeout_s: float = 0.0
+    """How long the next in line waits at most for its batch to fill."""

@@ -1,0 +1,55 @@
+"""The test of eight looks: how often it is wrong, and what it says of nothing."""
+
+import numpy as np
+
+from experiments.planning.sequential import LOOKS, Verdict, decide, is_over
+
+ALLOWED = 0.01
+
+
+def runs(rng: np.random.Generator, share: float, count: int = 10) -> list[list[tuple[int, int]]]:
+    """Batches of 5,000 whose shares vary as those of a queue do: gamma, with a skewness of 2."""
+    shares = rng.gamma(1.0, share, size=(count, 5))
+    return [[(int(rng.binomial(5000, min(one, 1.0))), 5000) for one in row] for row in shares]
+
+
+def wrong(share: float, verdict: Verdict, seed: int) -> float:
+    rng = np.random.default_rng(seed)
+    return sum(decide(runs(rng, share), ALLOWED, 0.95) is verdict for _ in range(300)) / 300
+
+
+def test_what_is_kept_is_not_called_missed_and_the_other_way_round() -> None:
+    """At the limit itself 5% in all would be called either; half and twice as much hardly ever."""
+    assert wrong(0.005, Verdict.MISSED, 1) <= 0.01
+    assert wrong(0.02, Verdict.KEPT, 2) <= 0.02
+    assert wrong(0.01, Verdict.KEPT, 3) <= 0.08
+    assert wrong(0.01, Verdict.MISSED, 4) <= 0.08
+
+
+def test_far_from_the_limit_it_decides() -> None:
+    assert wrong(0.002, Verdict.KEPT, 5) == 1
+    assert wrong(0.05, Verdict.MISSED, 6) >= 0.99
+
+
+def test_a_hopeless_first_run_decides_at_once() -> None:
+    hopeless = [[(300, 5000)] * 5]
+    assert decide(hopeless, ALLOWED, 0.95) is Verdict.MISSED
+    assert is_over(hopeless, ALLOWED, 0.95)
+    assert decide([[(100, 5000)] * 5], ALLOWED, 0.95) is Verdict.UNDECIDED
+
+
+def test_never_missed_is_kept_once_misses_would_have_shown() -> None:
+    assert decide([[(0, 5000)] * 5] * 2, ALLOWED, 0.95) is Verdict.KEPT
+    assert decide([[(0, 100)] * 5] * 2, ALLOWED, 0.95) is Verdict.UNDECIDED
+
+
+def test_a_look_that_decided_is_not_taken_back() -> None:
+    """Runs after a decision change nothing: whoever simulates ahead gets the same answer."""
+    kept = [[(0, 5000)] * 5] * 2
+    assert decide([*kept, *([[(400, 5000)] * 5] * 8)], ALLOWED, 0.95) is Verdict.KEPT
+
+
+def test_it_ends() -> None:
+    at_limit = [[(40, 5000), (60, 5000), (50, 5000), (45, 5000), (55, 5000)]] * LOOKS[-1]
+    assert decide(at_limit, ALLOWED, 0.95) is Verdict.UNDECIDED
+    assert is_over(at_limit, ALLOWED, 0.95)

@@ -59,7 +59,7 @@ def test_a_changed_file_beside_the_config_is_read_again(tmp_path: Path) -> None:
     assert first.precision.kv_bytes == 1.0
     beside = next(tmp_path.rglob("hf_quant_config.json"))
     beside.unlink()
-    second = scenario_of(point, 0)
+    second = scenario_of(point, 0).pool
     assert second.ledger.weights_bytes - first.ledger.weights_bytes == LINEAR - scales
     assert second.precision.kv_bytes == 2.0
 

@@ -1,7 +1,7 @@
 """A policy of one's own: of the prompts under way, that with the least left of it goes first.
 
 headroom run examples/shortest_remaining.yaml --plugin examples/shortest_remaining.py
-python -m sim.conformance examples/shortest_remaining.py
+headroom check examples/shortest_remaining.py
 """
 
 from sim.engine.chunked_prefill import ChunkedPrefill

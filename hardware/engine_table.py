@@ -4,7 +4,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 
 from hardware.calibration import PARAMETERS
 from hardware.versions import Dated
@@ -117,6 +125,10 @@ class Memory(_Part):
     expert_workspace_stays: Dated[bool]
     cold_compile: Dated[bool]
     non_torch_gib: Dated[NonTorch]
+    hybrid_groups: Dated[bool]
+    alike_layers: Dated[PositiveFloat]
+    steps_in_flight: Dated[PositiveInt]
+    tokens_by_concurrency: Dated[bool]
     graphs_charged: Dated[bool]
     graph_batch: Dated[GraphBatch]
     graph_mib: Dated[GraphMib]

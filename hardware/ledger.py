@@ -1,7 +1,11 @@
 """Where the memory of one GPU goes: the entries of a ledger, and how people read them."""
 
+import math
+from bisect import bisect_right
+from collections import Counter
 from dataclasses import dataclass
 
+from hardware.kv_groups import KvLayout
 from hardware.profile_run import Peak
 
 GIB = 2**30
@@ -36,10 +40,8 @@ class MemoryLedger:
     """Captured CUDA graphs, where the budget holds them."""
     kv_bytes: int
     """What is left for the KV cache; negative when nothing is."""
-    block_size: int
-    """Tokens of one block."""
-    block_bytes: int
-    """Of one rank."""
+    layout: KvLayout
+    """Groups of layers that have blocks of their own."""
     num_gpu_blocks: int
     overridden: bool
     """Whether the number of blocks was given instead of computed."""
@@ -50,10 +52,57 @@ class MemoryLedger:
     rotary_table_bytes: int = 0
     """Cosines and sines of every position, which vLLM counts among the weights."""
 
+    max_model_len: int | None = None
+    """Tokens of the longest request, if it is known."""
+    in_flight_tokens: int = 0
+    """Most that are scheduled and not computed yet."""
+    waits_for_steps: bool = False
+    """Whether blocks behind a window are given back only when the step in progress is done."""
+    tokens_by_concurrency: bool = True
+    """Whether ``kv_tokens`` of several groups are those of longest requests."""
+
+    @property
+    def block_size(self) -> int:
+        """Tokens of one block; of the smallest, where groups differ."""
+        return self.layout.block_tokens
+
+    @property
+    def block_bytes(self) -> int:
+        """Of a block on one rank."""
+        return self.layout.block_bytes
+
     @property
     def kv_tokens(self) -> int:
-        """Tokens that the KV cache holds."""
-        return self.num_gpu_blocks * self.block_size
+        """Tokens that the KV cache holds, as the engine tells them when it starts.
+
+        Where groups hold different numbers of them, those of as many longest requests as fit; or,
+        as older versions told, as if every group had an equal share of the blocks.
+        """
+        groups = len(self.layout.groups)
+        if groups > 1 and self.tokens_by_concurrency and self.max_model_len is not None:
+            return int(self.max_concurrency * self.max_model_len)
+        return self.num_gpu_blocks // max(groups, 1) * self.block_size
+
+    @property
+    def longest_blocks(self) -> int:
+        """Blocks of the longest request; 0 if it is not known."""
+        if self.max_model_len is None:
+            return 0
+        return self.layout.most_blocks(self.max_model_len, self.in_flight_tokens)
+
+    @property
+    def longest_tokens(self) -> int:
+        """The longest request, up to ``max_model_len``, that the cache holds alone."""
+        return bisect_right(
+            range(1, (self.max_model_len or 0) + 1),
+            self.num_gpu_blocks,
+            key=lambda tokens: self.layout.most_blocks(tokens, self.in_flight_tokens),
+        )
+
+    @property
+    def max_concurrency(self) -> float:
+        """How many of the longest requests fit; infinite if nothing is kept of them."""
+        return self.num_gpu_blocks / self.longest_blocks if self.longest_blocks else math.inf
 
     @property
     def used_bytes(self) -> int:
@@ -85,11 +134,7 @@ class MemoryLedger:
         weights = ", ".join(x for x in (self.model, ranks, self.weights_are) if x)
         table = ("- rotary table", self.rotary_table_bytes, "cosines and sines of all positions")
         rotary = [table] if self.rotary_table_bytes else []
-        blocks = (
-            f"{self.num_gpu_blocks} blocks of {self.block_size} tokens, "
-            f"{self.block_bytes / 2**20:.3g} MiB each"
-        )
-        blocks += f", {self.kv_numbers}" if self.kv_numbers == "fp8" else ""
+        blocks = self._blocks_text()
         return [
             ("memory of the GPU", self.total_bytes, self.gpu),
             ("budget", self.budget_bytes, f"gpu_memory_utilization = {self.utilization:g}"),
@@ -111,7 +156,30 @@ class MemoryLedger:
                 if self.overridden
                 else []
             ),
+            *self._longest_line(),
         ]
+
+    def _blocks_text(self) -> str:
+        groups, blocks = self.layout.groups, f"{self.num_gpu_blocks} blocks"
+        if len(groups) == 1 and not groups[0].state:
+            blocks += f" of {self.block_size} tokens"
+        blocks += f", {self.block_bytes / 2**20:.3g} MiB each"
+        if len(groups) > 1:
+            alike = Counter(map(str, groups))
+            blocks += ", in groups: " + "; ".join(
+                f"{count} x {what}" if count > 1 else what for what, count in alike.items()
+            )
+        return blocks + (f", {self.kv_numbers}" if self.kv_numbers == "fp8" else "")
+
+    def _longest_line(self) -> list[tuple[str, int, str]]:
+        """Where groups differ, how many requests fit is not told by the blocks."""
+        if len(self.layout.groups) < 2 or not self.longest_blocks:
+            return []
+        text = (
+            f"max_model_len = {self.max_model_len}: {self.longest_blocks} blocks, "
+            f"{self.max_concurrency:.2f} at a time"
+        )
+        return [("longest request", self.longest_blocks * self.block_bytes, text)]
 
     def _activations_text(self) -> str:
         if self.cold_compile_bytes <= self.activations.bytes:

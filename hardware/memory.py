@@ -15,6 +15,7 @@ from hardware.defaults import newest_version
 from hardware.engine_table import vllm
 from hardware.gpu import Gpu, gpu_names, load_gpu
 from hardware.interconnect import check_ranks
+from hardware.kv_groups import kv_layout
 from hardware.ledger import GIB, MemoryLedger
 from hardware.profile_run import (
     ProfileRun,
@@ -52,6 +53,8 @@ class _Demand:
     num_gpu_blocks: int | None
     max_model_len: int | None
     version: str
+    async_scheduling: bool
+    disable_hybrid_kv_cache_manager: bool
 
     def ledger(self, gpu: Gpu, tp: int) -> MemoryLedger:
         """Fill a ledger, whether it fits or not."""
@@ -74,7 +77,15 @@ class _Demand:
         table_bytes = int(rotary_table_bytes(spec, self.precision))
         left = budget - weights - table_bytes
         left -= activations.bytes + workspace + non_torch + graphs
-        block_bytes = int(spec.kv_bytes_per_token(self.precision.kv_bytes, tp) * self.block_size)
+        layout = kv_layout(
+            spec,
+            precision=self.precision,
+            tp=tp,
+            block_size=self.block_size,
+            version=self.version,
+            disable_hybrid_kv_cache_manager=self.disable_hybrid_kv_cache_manager,
+        )
+        steps = rules.steps_in_flight.at(version) if self.async_scheduling else 1
         given = self.num_gpu_blocks
         return MemoryLedger(
             model=spec.name,
@@ -91,23 +102,21 @@ class _Demand:
             non_torch_bytes=non_torch,
             graphs_bytes=graphs,
             kv_bytes=left,
-            block_size=self.block_size,
-            block_bytes=block_bytes,
-            num_gpu_blocks=max(0, left // block_bytes) if given is None else given,
+            layout=layout,
+            num_gpu_blocks=max(0, left // layout.block_bytes) if given is None else given,
             overridden=given is not None,
             weights_are=_weights_text(self.spec, self.precision),
             kv_numbers=self.precision.kv_numbers,
             rotary_table_bytes=table_bytes,
+            max_model_len=self.max_model_len,
+            in_flight_tokens=steps * self.max_tokens,
+            waits_for_steps=steps > 1,
+            tokens_by_concurrency=rules.tokens_by_concurrency.at(version),
         )
 
     def holds_longest(self, ledger: MemoryLedger) -> bool:
         """Whether a ledger's cache holds one sequence of the greatest length."""
-        if self.max_model_len is None or ledger.overridden:
-            return True
-        window = self.spec.sliding_window
-        # Behind the window blocks are given back, but for those of the tokens of a step.
-        kept = self.max_model_len if window is None else window - 1 + self.max_tokens
-        return min(self.max_model_len, kept) <= ledger.kv_tokens
+        return ledger.overridden or ledger.longest_blocks <= ledger.num_gpu_blocks
 
     def serves(self, gpu: Gpu, tp: int) -> bool:
         """Whether an engine would start."""
@@ -128,6 +137,8 @@ def memory_ledger(
     num_gpu_blocks: int | None = None,
     max_model_len: int | None = None,
     version: str = "",
+    async_scheduling: bool = False,
+    disable_hybrid_kv_cache_manager: bool = False,
 ) -> MemoryLedger:
     """Return where the memory of one GPU goes, and how many KV blocks fit.
 
@@ -145,6 +156,9 @@ def memory_ledger(
         max_model_len: tokens of the longest sequence, which has to fit into the blocks, unless
             their number is given; None for no such check.
         version: of vLLM, whose terms the ledger has; by default the newest that is modelled.
+        async_scheduling: whether a step is planned while the one before is computed.
+        disable_hybrid_kv_cache_manager: whether layers with a window keep everything where others
+            do.
 
     Raises:
         DoesNotFitError: not one block fits, not as many as given, or not the longest sequence; or
@@ -164,6 +178,8 @@ def memory_ledger(
         num_gpu_blocks=num_gpu_blocks,
         max_model_len=max_model_len,
         version=version or newest_version(),
+        async_scheduling=async_scheduling,
+        disable_hybrid_kv_cache_manager=disable_hybrid_kv_cache_manager,
     )
     ledger = demand.ledger(gpu, tp)
     if ledger.fits and demand.holds_longest(ledger):
@@ -193,11 +209,12 @@ def _refusal(demand: _Demand, ledger: MemoryLedger) -> str:
             f"most {most:g}"
         )
     if ledger.fits:
+        longest = ledger.longest_tokens
         return (
             f"max_model_len = {demand.max_model_len} does not fit in the KV cache of "
             f"{demand.spec.name} on {ledger.gpu} at tensor_parallel_size = "
-            f"{ledger.tensor_parallel_size}, expected at most {ledger.kv_tokens}: set "
-            f"engine.max_model_len: {ledger.kv_tokens} or less"
+            f"{ledger.tensor_parallel_size}, expected at most {longest}: set "
+            f"engine.max_model_len: {longest} or less"
         )
     given = f"num_gpu_blocks = {ledger.num_gpu_blocks}"
     return (

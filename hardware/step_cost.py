@@ -274,23 +274,15 @@ def _add_up(
     ends_s: "array[float]",
 ) -> float:
     """Append the ends of steps up to the first at ``until_s`` or later; return the last of them."""
-    first, *others = zip(flats, slopes, reads, growth, strict=True)
     number = np.arange(steps, dtype=np.int64)
-    attention = _line(number, *first)
-    for other in others:
-        attention += _line(number, *other)
-    seconds = base_s + attention
+    attention = flats[0] + slopes[0] * (number * growth[0] + reads[0])
+    for place in range(1, len(flats)):
+        attention += flats[place] + slopes[place] * (number * growth[place] + reads[place])
+    seconds = np.asarray(base_s + attention, dtype=np.float64)
     seconds[0] += start_s
     ends = np.add.accumulate(seconds, out=seconds)
     ends_s.frombytes(ends[: ends.searchsorted(until_s) + 1].tobytes())
     return ends_s[-1]
-
-
-def _line(
-    number: npt.NDArray[np.int64], flat_s: float, slope_s: float, reads: int, growth: int
-) -> Floats:
-    """Attention of numbered steps in one class of cache."""
-    return np.asarray(flat_s + slope_s * (number * growth + reads))
 
 
 def step_cost(

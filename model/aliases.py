@@ -49,6 +49,54 @@ RENAMED = {
     "mixtral-8x7b-v0.1": "mixtral-8x7b",
     "mixtral-8x22b-v0.1": "mixtral-8x22b",
     "open-mixtral-8x22b": "mixtral-8x22b",
+    "deepseek-r1": "deepseek-v3",
+    "deepseek-r1-0528": "deepseek-v3",
+    "deepseek-r1-zero": "deepseek-v3",
+    "deepseek-v3-0324": "deepseek-v3",
+    "deepseek-v3.1": "deepseek-v3",
+    "deepseek-v3.1-terminus": "deepseek-v3",
+    "deepseek-v3.2-exp": "deepseek-v3.2",
+    "deepseek-v3.2-speciale": "deepseek-v3.2",
+    "minimax-m2": "minimax-m2.5",
+    "minimax-m2.1": "minimax-m2.5",
+    "minimax-m2.7": "minimax-m2.5",
+    "glm-4.7": "glm-4.6",
+    "macaron-v1-coding-venti": "glm-5.2",
+    "kimi-k2.6": "kimi-k2.5",
+    "kimi-k2.7-code": "kimi-k2.5",
+    "qwen3.5-27b": "qwen3.6-27b",
+    "qwen3.6-35b-a3b": "qwen3.5-35b-a3b",
+    "intern-s2-preview": "qwen3.5-35b-a3b",
+    "translategemma-27b": "gemma-3-27b",
+    "command-a-03-2025": "command-a-111b",
+    "granite-3.1-2b": "granite-3.2-2b",
+    "granite-3.3-2b": "granite-3.2-2b",
+    "granite-3.1-8b": "granite-3.2-8b",
+    "granite-3.3-8b": "granite-3.2-8b",
+    "stablelm-2-zephyr-1-6b": "stablelm-2-1.6b",
+    "stablelm-2-1-6b": "stablelm-2-1.6b",
+    "internlm2-5-7b": "internlm2.5-7b",
+    "lfm2.5-1.2b-jp": "lfm2.5-1.2b",
+    "lfm2.5-1.2b-jp-202606": "lfm2.5-1.2b",
+    "lfm2-1.2b": "lfm2.5-1.2b",
+    "hy3": "hy3-295b-a21b",
+    "hy3-preview": "hy3-295b-a21b",
+    "laguna-xs-2.1": "laguna-xs-33b-a3b",
+    "laguna-xs.2": "laguna-xs-33b-a3b",
+    "laguna-xs-2": "laguna-xs-33b-a3b",
+    "step-3.5-flash": "step-3.7-flash",
+    "glyph": "glyph-10b",
+    "glm-ga": "glyph-10b",
+    "glm-4.1v-9b-thinking": "glm-4.1v-9b",
+    "glm-asr-nano-2512": "glm-asr-nano",
+    "paddleocr-vl-1.5": "paddleocr-vl",
+    "paddleocr-vl-1.6": "paddleocr-vl",
+    "mistral-small-4-119b-2603": "mistral-small-4-119b",
+    "lfm2-350m": "lfm2.5-350m",
+    "lfm2-8b-a1b": "lfm2.5-8b-a1b",
+    "internvl3-5-8b": "internvl3.5-8b",
+    "phi-4-mini-reasoning": "phi-4-mini",
+    "nemotron-3-super-120b-a12b-base": "nemotron-3-super-120b-a12b",
 }
 """The same config under another name."""
 
@@ -63,6 +111,7 @@ LENGTHS: Mapping[int, Mapping[str, str]] = {
         "phi-4-reasoning": "phi-4",
         "phi-4-reasoning-plus": "phi-4",
         "qwq-32b-preview": "qwen2.5-32b",
+        **{f"qwen3guard-gen-{size}": f"qwen3-{size}" for size in ("0.6b", "4b", "8b")},
         **{f"qwen2.5-{size}-instruct": f"qwen2.5-{size}" for size in _QWEN25},
         **{f"qwen2.5-coder-{size}": f"qwen2.5-{size}" for size in _QWEN25[:-1]},
         **{f"qwen2-{size}-instruct": f"qwen2.5-{size}" for size in ("0.5b", "1.5b", "7b", "72b")},
@@ -88,6 +137,29 @@ LENGTHS: Mapping[int, Mapping[str, str]] = {
 }
 """The same shape with other positions."""
 
+_KIMI_SCALING = {
+    "type": "yarn",
+    "factor": 64.0,
+    "original_max_position_embeddings": 4096,
+}
+_KIMI_INT4 = {
+    "quant_method": "compressed-tensors",
+    "format": "pack-quantized",
+    "config_groups": {
+        "group_0": {
+            "targets": ["Linear"],
+            "weights": {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32},
+        }
+    },
+    "ignore": [
+        "lm_head",
+        "re:.*self_attn.*",
+        "re:.*shared_experts.*",
+        r"re:.*mlp\.(gate|up|gate_up|down)_proj.*",
+    ],
+}
+"""Routed experts only, as in Kimi K2.5."""
+
 OTHERWISE = {
     "deepseek-r1-distill-qwen-1.5b": Alias(
         "qwen2.5-1.5b", {"tie_word_embeddings": False, "max_position_embeddings": 131_072}
@@ -105,6 +177,17 @@ OTHERWISE = {
     ),
     "phi-3-medium-128k": Alias(
         "phi-3-medium", {"max_position_embeddings": 131_072, "sliding_window": 131_072}
+    ),
+    "kimi-k2-0905": Alias(
+        "kimi-k2", {"max_position_embeddings": 262_144, "rope_scaling": _KIMI_SCALING}
+    ),
+    "kimi-k2-thinking": Alias(
+        "kimi-k2",
+        {
+            "max_position_embeddings": 262_144,
+            "rope_scaling": _KIMI_SCALING,
+            "quantization_config": _KIMI_INT4,
+        },
     ),
     **{
         f"vicuna-{size}-v1.5-16k": Alias(

@@ -11,6 +11,7 @@ from model.families.registry import FAMILIES
 from model.lengths import positions_of
 from model.unmodelled import missing_part
 
+EXPECTED = f"expected one of the {len(FAMILIES)} types that docs/study_reference.md lists"
 OLD_CLASSES = {"LLaMAForCausalLM": "LlamaForCausalLM"}
 """Spellings of the first checkpoints."""
 
@@ -32,17 +33,15 @@ def architecture_of(config: Mapping[str, object], source: str) -> str:
     if model_type is not None and str(model_type) not in FAMILIES:
         raise UnknownArchitectureError(
             f"{source}: model_type = {str(model_type)[:80]!r} is not modelled"
-            f"{missing_part(str(model_type), config)}, expected one of {', '.join(FAMILIES)}"
+            f"{missing_part(str(model_type), config)}, {EXPECTED}"
         )
     if class_name is not None and str(class_name) not in classes:
         raise UnknownArchitectureError(
-            f"{source}: architectures = [{str(class_name)[:80]!r}] is not modelled, expected the "
-            f"class of one of {', '.join(FAMILIES)}"
+            f"{source}: architectures = [{str(class_name)[:80]!r}] is not modelled, {EXPECTED}"
         )
     if model_type is None and class_name is None:
         raise UnknownArchitectureError(
-            f"{source}: model_type and architectures are missing, expected model_type to be one of "
-            f"{', '.join(FAMILIES)}"
+            f"{source}: model_type and architectures are missing, {EXPECTED}"
         )
     if model_type is None:
         return classes[str(class_name)]

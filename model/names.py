@@ -11,16 +11,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from model.aliases import ALIASES, Alias
-from model.quantization.words import Told, tells_weights, told_by
+from model.quantization.words import SIXTEEN_BITS, Told, tells_weights, told_by
 
 VARIANTS = frozenset(
     (
         "hf", "instruct", "chat", "it", "base", "pt", "sft", "dpo", "turbo", "meta", "thinking",
-        "python",
+        "python", "reasoning",
     )
 )  # fmt: skip
 """Words that change neither shape nor precision."""
 
+PUBLISHERS = frozenset(("meta", "nvidia", "c4ai"))
+"""Words that some publishers set before their models' names."""
+_EDITION = re.compile(r"v\d|preview")
 _DATE = re.compile(r"\d{4}|\d{6}|\d{8}")
 _SIZE = re.compile(r"\d+(x\d+)?(\.\d+)?[bm]")
 _JOINED = re.compile(r"^(codellama|llama|mixtral|mistral|qwen|phi|yi)[-.]?(\d+(?:\.\d+)?)(?=-|$)")
@@ -37,6 +40,8 @@ class ModelName:
     """What it says of the weights; None for 16 bits."""
     changes: Mapping[str, object] = field(default_factory=dict)
     """Keys of the config that differ from the catalogue's."""
+    sixteen_bits: bool = False
+    """It says that nothing is quantized, whatever the catalogue's model is."""
 
     @property
     def quantization(self) -> str | None:
@@ -59,11 +64,14 @@ def resolve_name(name: str, catalogue: Sequence[str]) -> ModelName | None:
         ValueError: the name says a quantization that is not modelled.
     """
     words = _words(name)
+    present = set(words)
     for candidate in _candidates(words):
         alias = ALIASES.get(candidate, Alias(candidate))
         if alias.model in catalogue:
             publisher = name.strip().lower().rpartition("/")[0].rpartition("/")[2]
-            return ModelName(alias.model, told_by(words, publisher), alias.changes)
+            told = told_by(words, publisher)
+            plain = told is None and not present.isdisjoint(SIXTEEN_BITS)
+            return ModelName(alias.model, told, alias.changes, plain)
     return None
 
 
@@ -84,14 +92,21 @@ def _candidates(words: list[str]) -> Iterator[str]:
     A date goes only beside a size: it is all that tells mistral-large-2407 from mistral-large-2512.
     """
     yield _joined(words)
-    words = [word for word in words if not tells_weights(word)]
+    words = [word for at, word in enumerate(words) if not _about_weights(words, at)]
     yield _joined(words)
-    yield _joined([word for word in words if word != "meta"])
+    yield _joined([word for word in words if word not in PUBLISHERS])
+    words = [word for word in words if word not in PUBLISHERS]
     words = [word for word in words if word not in VARIANTS]
     yield _joined(words)
     if any(_SIZE.fullmatch(word) for word in words):
         words = words[:1] + [word for word in words[1:] if not _DATE.fullmatch(word)]
         yield _joined(words)
+
+
+def _about_weights(words: list[str], at: int) -> bool:
+    """A word of the weights' numbers, or the edition of such a checkpoint: ``FP4-v2``."""
+    behind = at > 0 and tells_weights(words[at - 1])
+    return tells_weights(words[at]) or (behind and bool(_EDITION.fullmatch(words[at])))
 
 
 def _joined(words: list[str]) -> str:

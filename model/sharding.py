@@ -104,7 +104,8 @@ def _cut(matrix: Matrix, scheme: Scheme, tp: int) -> str:
         columns = min(columns, SMALLEST_GROUP)
     if columns > 1 and split and inputs % columns:
         return f"{inputs} inputs a rank, groups of {columns}"
-    for side in matrix.outputs if tp > 1 and not split else matrix.outputs[:-1]:
+    divided = any(side.on_rank(tp) != side.whole for side in matrix.outputs)
+    for side in matrix.outputs if divided else matrix.outputs[:-1]:
         if rows > 1 and side.on_rank(tp) % rows:
             return f"{side.on_rank(tp)} outputs a rank, blocks of {rows}"
     return ""

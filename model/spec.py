@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -12,6 +13,7 @@ from model.from_config import spec_from_config
 from model.lengths import MOST_POSITIONS, positions_of
 from model.names import ModelName, looks_like_path, plain_name, resolve_name
 from model.quantization.checkpoint import BESIDE, Checkpoint
+from model.quantization.weights import PLAIN
 from model.shape import DecoderSpec
 from model.text_file import TextFileError, read_json
 
@@ -62,6 +64,8 @@ def load_spec(name_or_path: str | Path) -> DecoderSpec:
     file = CATALOGUE / f"{found.model}.json"
     config = {**_read_json(file), **found.changes}
     spec = spec_from_config(config, found.model, source=str(file))
+    if found.sixteen_bits:
+        return replace(spec, checkpoint=replace(spec.checkpoint, weights=PLAIN, kv_fp8=False))
     if found.told is None:
         return spec
     weights = found.told.weights(spec.num_layers, f"its name {text}")
@@ -91,7 +95,8 @@ def resolve_model(name: str) -> ModelName:
     if found is None:
         raise UnknownModelError(
             f"model = {name!r} is neither in the catalogue nor a path that exists, {_typo(name)}"
-            f"xpected a path to a config.json or one of {', '.join(catalogue())}"
+            f"xpected a path to a config.json or one of the {len(catalogue())} names that "
+            f"docs/study_reference.md lists{_kin(name)}"
         )
     return found
 
@@ -109,6 +114,14 @@ def _typo(name: str) -> str:
     alike = [one for one in catalogue() if shape(one) == shape(plain)]
     found = difflib.get_close_matches(plain, alike, n=1, cutoff=0.85)
     return f"did you mean {found[0]}? E" if found else "e"
+
+
+def _kin(name: str) -> str:
+    """The models of the catalogue whose name begins alike; none of them is meant."""
+    plain = plain_name(name)
+    word = re.split(r"[-.\d]", plain)[0]
+    kin = [one for one in catalogue() if re.split(r"[-.\d]", one)[0] == word]
+    return f"; beginning with {word}: {', '.join(kin)}" if kin else ""
 
 
 def _exists(path: Path) -> bool:

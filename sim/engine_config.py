@@ -17,6 +17,7 @@ from pydantic import (
 from hardware.arithmetic import runnable
 from hardware.defaults import check_version, engine_defaults, newest_version
 from hardware.gpu import Gpu
+from hardware.kv_groups import several_groups
 from model.precision import Precision, check_kv_dtype, precision
 from model.quantization.choice import chosen_weights
 from model.quantization.methods import AUTO, check_setting
@@ -86,14 +87,18 @@ class EngineConfig(BaseModel):
     max_model_len: Count | None = None
     """Longest prompt plus output, in tokens. Default: what the model was made for."""
     enable_prefix_caching: bool | None = None
-    """chunked_prefill: keep the KV blocks of ended requests, for prompts that begin alike. Default:
-    the version's, true since 0.8."""
+    """chunked_prefill: keep the KV blocks of ended requests, for prompts that begin alike. Not
+    modelled where layers keep different tokens (windows beside full attention, states): default
+    false there, else the version's, true since 0.8."""
     reuse_unhashed_first: bool | None = None
     """enable_prefix_caching: a free block that is not full, so that nobody can find it, is taken
     before all others; else the block that became free first. Default: the version's, true since
     0.24."""
     block_size: int = Field(default=16, gt=0, le=65_536)
     """Tokens in one KV-cache block."""
+    disable_hybrid_kv_cache_manager: bool = False
+    """chunked_prefill: layers with a window keep all tokens where others do, as before vLLM 0.9.2;
+    else they give back what their window has left behind."""
     num_gpu_blocks: Count | None = None
     """KV-cache blocks of one replica, overriding the memory ledger."""
     null_block: bool | None = None
@@ -225,11 +230,19 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec) -> ResolvedEngin
     given = {name: getattr(engine, name) for name in RESOLVED}
     taken = {name: value for name, value in given.items() if value is not None}
     _check_length(engine, spec)
+    taken["disable_hybrid_kv_cache_manager"] = engine.disable_hybrid_kv_cache_manager
     filled = default_settings(taken, gpu, spec) | taken
     for name in ("enable_prefix_caching", "async_scheduling"):
         if filled[name] and not policy(filled["scheduler"]).cuts_prompts:
             which = f"{filled['scheduler']} (vLLM {filled['version']}'s)"
             raise ValueError(f"engine.{_needs_chunks(name, which)}")
+    several = several_groups(spec, filled["version"], engine.disable_hybrid_kv_cache_manager)
+    if filled["enable_prefix_caching"] and several:
+        raise ValueError(
+            f"engine.enable_prefix_caching: true with {spec.name}, expected false: what prompts "
+            "share is not modelled where layers keep different tokens, in several groups of the "
+            "KV cache; with engine.disable_hybrid_kv_cache_manager: true windows have none"
+        )
     budget, seats = filled["max_num_batched_tokens"], filled["max_num_seqs"]
     if budget < seats:
         raise ValueError(
@@ -253,6 +266,8 @@ def default_settings(given: Mapping[str, Any], gpu: Gpu, spec: DecoderSpec) -> d
     chunked = policy(scheduler).cuts_prompts
     seats = min(known.max_num_seqs, given.get("max_num_batched_tokens", known.max_num_seqs))
     all_seats = given.get("max_num_seqs", seats)
+    unified = bool(given.get("disable_hybrid_kv_cache_manager"))
+    several = several_groups(spec, known.version, unified)
     budget = known.chunk_tokens if chunked else max(length, known.whole_prompt_tokens)
     if chunked:
         budget = min(budget, all_seats * length)
@@ -265,7 +280,7 @@ def default_settings(given: Mapping[str, Any], gpu: Gpu, spec: DecoderSpec) -> d
         "long_prefill_limits_alone": known.long_prefill_limits_alone or not chunked,
         "scheduler_reserve_full_isl": known.scheduler_reserve_full_isl and chunked,
         "max_model_len": length,
-        "enable_prefix_caching": known.enable_prefix_caching and chunked,
+        "enable_prefix_caching": known.enable_prefix_caching and chunked and not several,
         "reuse_unhashed_first": known.reuse_unhashed_first and chunked,
         "null_block": known.null_block and chunked,
         "gpu_memory_utilization": known.gpu_memory_utilization,

@@ -229,6 +229,9 @@ def ledger_of(spec: DecoderSpec, gpu: Gpu, tp: int, settings: ResolvedEngine) ->
         num_gpu_blocks=settings.num_gpu_blocks,
         max_model_len=settings.max_model_len,
         version=settings.version,
+        async_scheduling=settings.async_scheduling,
+        disable_hybrid_kv_cache_manager=settings.disable_hybrid_kv_cache_manager
+        or settings.scheduler != "chunked_prefill",
     )
 
 

@@ -1,7 +1,11 @@
 """A scheduler by composition: a queue, a cache and a policy, as a scenario names them."""
 
+from collections import Counter
 from collections.abc import Callable
 
+from hardware.kv_groups import KvGroup
+from sim.engine.block_groups import BlockGroup
+from sim.engine.grouped_cache import GroupedPool
 from sim.engine.kv_cache import BlockPool
 from sim.engine.prefix_cache import PrefixCache
 from sim.engine.scheduler import Scheduler
@@ -37,7 +41,10 @@ def make_scheduler(pool: Pool, prefixes: Prefixes | None = None) -> Scheduler:
 
 def make_blocks(pool: Pool, prefixes: Prefixes | None) -> BlockPool:
     """Return the empty KV cache of one replica."""
-    engine, count, size = pool.engine, pool.num_gpu_blocks, pool.engine.block_size
+    engine, ledger, count = pool.engine, pool.ledger, pool.num_gpu_blocks
+    size, groups = ledger.block_size, ledger.layout.groups
+    if len(groups) != 1 or groups[0].state:
+        return grouped_blocks(pool)
     if not engine.enable_prefix_caching:
         return BlockPool(count, size)
     spans_of = None if prefixes is None else block_spans(prefixes, size)
@@ -55,6 +62,21 @@ def facts_of(pool: Pool) -> ReplicaFacts:
         kv_tokens=pool.ledger.kv_tokens,
         longest_request_tokens=min(pool.max_model_len, fitting),
     )
+
+
+def grouped_blocks(pool: Pool) -> GroupedPool:
+    """Return an empty cache for several groups of layers."""
+    ledger = pool.ledger
+    kinds = [(each.block_tokens, each.window, each.state) for each in ledger.layout.groups]
+    groups, states = [], 0
+    for (block_tokens, window, state), count in Counter(kinds).items():
+        if state:
+            states += count
+            continue
+        one = KvGroup(layers=1, block_tokens=block_tokens, window=window)
+        most = one.most_blocks(pool.max_model_len, ledger.in_flight_tokens)
+        groups.append(BlockGroup(count, block_tokens, window, most))
+    return GroupedPool(pool.num_gpu_blocks, groups, states, ledger.waits_for_steps)
 
 
 def block_spans(prefixes: Prefixes, block_size: int) -> Callable[[int], list[tuple[int, int]]]:

@@ -27,6 +27,9 @@ class Seq:
     target: int = 0
     token_s: list[float] = field(default_factory=list)
     held: list["Block"] = field(default_factory=list)
+    tables: list[list["Block | None"]] = field(default_factory=list)  # of several groups
+    begun: int = 0  # tokens before those of the last step that it was in
+    in_step: int = -1  # which one that was
     cached: int = 0
     first_scheduled_s: float = float("nan")
     preemptions: int = 0
@@ -73,6 +76,20 @@ class Engine:
         self.caching = engine.enable_prefix_caching
         self.blocks = [Block() for _ in range(self.total)]
         self.queue = list(self.blocks)  # the free ones, the next to be taken first
+        layout = pool.ledger.layout
+        # Of every group: tokens of a block (of a state, all of them), and the window that is kept.
+        self.groups = [
+            (
+                10**9 if group.state else group.block_tokens,
+                inf if group.state else group.window or inf,
+            )
+            for group in layout.groups
+        ]
+        self.several = len(self.groups) > 1
+        self.lag = pool.ledger.waits_for_steps
+        self.formed = 0
+        longest, flight = pool.max_model_len, pool.ledger.in_flight_tokens
+        self.most = [group.most_blocks(longest, flight) for group in layout.groups]
         self.named = 0
         self.watermark = pool.watermark_blocks
         self.price = pool.price
@@ -95,17 +112,47 @@ class Engine:
         """Whether it could ever serve it, alone."""
         most = self.total - self.watermark * (self.kind != "chunked_prefill")
         tokens = seq.prompt + seq.output
-        return tokens <= self.max_model_len and self.need(tokens - 1) <= most
+        return tokens <= self.max_model_len and self.most_held(tokens - 1) <= most
 
     # --- blocks
     def need(self, tokens: int) -> int:
         return (tokens + self.size - 1) // self.size
 
+    def most_held(self, tokens: int) -> int:
+        if not self.several:
+            return self.need(tokens)
+        return sum(
+            min((tokens + size - 1) // size, most)
+            for (size, _), most in zip(self.groups, self.most, strict=True)
+        )
+
     @property
     def free(self) -> int:
         return len(self.queue)
 
-    def grow(self, seq: Seq, tokens: int) -> bool:
+    def grow_groups(self, seq: Seq, tokens: int, past: int) -> bool:
+        """As vLLM's coordinator: first what windows have left behind, then new blocks."""
+        computed = past
+        if self.lag and seq.in_step == self.formed - 1:
+            computed = seq.begun
+        for (size, window), table in zip(self.groups, seq.tables, strict=True):
+            if window < inf:
+                for place in range(max(0, computed - window + 1) // size):
+                    if table[place] is not None:
+                        self.queue.append(table[place])
+                        table[place] = None
+        wanted = [(tokens + size - 1) // size for size, _ in self.groups]
+        more = sum(want - len(table) for want, table in zip(wanted, seq.tables, strict=True))
+        if more > self.free:
+            return False
+        for want, table in zip(wanted, seq.tables, strict=True):
+            table += [self.queue.pop(0) for _ in range(want - len(table))]
+        seq.begun, seq.in_step = past, self.formed
+        return True
+
+    def grow(self, seq: Seq, tokens: int, past: int) -> bool:
+        if self.several:
+            return self.grow_groups(seq, tokens, past)
         more = self.need(tokens) - len(seq.held)
         if more > self.free:
             return False
@@ -143,6 +190,9 @@ class Engine:
 
     def drop(self, seq: Seq) -> None:
         self.running.remove(seq)
+        for table in seq.tables:
+            self.queue += [block for block in table if block is not None]
+        seq.tables, seq.in_step = [[] for _ in self.groups], -1
         for block in reversed(seq.held):
             block.holders -= 1
             if not block.holders and self.unhashed_first and block.text is None:
@@ -192,7 +242,7 @@ class Engine:
         must_fit = seq.target if self.whole_fits else past + tokens
         nobody_runs = self.kind == "chunked_prefill" and not self.running
         watermark = 0 if nobody_runs else self.watermark
-        if self.free - len(idle) - (self.need(must_fit) - len(found)) < watermark:
+        if self.free - len(idle) - (self.most_held(must_fit) - len(found)) < watermark:
             return False
         for block in found:
             block.holders += 1
@@ -203,7 +253,8 @@ class Engine:
             seq.cached = past
         self.waiting.remove(seq)
         self.running.append(seq)
-        assert self.grow(seq, past + tokens)
+        seq.tables = [[] for _ in self.groups]
+        assert self.grow(seq, past + tokens, past)
         self.name(seq, past + tokens)
         batch["chunks"].append((seq, tokens, past))
         return True
@@ -274,10 +325,11 @@ class Engine:
                 break
             self.throw_out_one(batch)
         for seq in decodes:
-            assert self.grow(seq, seq.kv + 1)
+            assert self.grow(seq, seq.kv + 1, seq.kv)
 
     def form_chunked(self, batch: dict) -> None:
         """As vLLM v1's loop over running requests, and then over waiting ones."""
+        self.formed += 1
 
         def left() -> int:
             return self.budget - len(batch["decodes"]) - sum(c[1] for c in batch["chunks"])
@@ -290,7 +342,7 @@ class Engine:
             if seq not in self.running or seq.over:
                 continue
             tokens = 1 if seq.decoding else min(seq.target - seq.kv, left(), threshold)
-            while seq in self.running and not self.grow(seq, seq.kv + tokens):
+            while seq in self.running and not self.grow(seq, seq.kv + tokens, seq.kv):
                 self.throw_out_one(batch)
             if seq not in self.running:
                 break

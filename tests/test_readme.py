@@ -27,8 +27,8 @@ WHOLE = "\n".join(TEXTS.values())
 
 
 FOLDERS = ("tests", "experiments", "hardware", "sim", "docs", "model", "workloads")
-WITH_COMMANDS = ("experiments", "experiments.witness")
-"""Modules whose first word is a command with options of its own."""
+WITH_COMMANDS = ("witness",)
+"""Commands of headroom whose first word is a command with options of its own."""
 
 
 def block(language: str, page: str) -> str:
@@ -39,8 +39,12 @@ def block(language: str, page: str) -> str:
 
 
 def commands() -> list[str]:
-    """Every ``python -m ...`` line of blocks in the pages, without its comment."""
-    return re.findall(r"^(?:    )?(python -m .*?)(?:\s{2,}#.*)?$", WHOLE, re.MULTILINE)
+    """Every ``python -m ...`` or ``headroom ...`` line of blocks in the pages, without its
+    comment, as the first."""
+    lines = re.findall(
+        r"^(?:    )?((?:python -m|headroom) [a-z.]+\b.*?)(?:\s{2,}#.*)?$", WHOLE, re.MULTILINE
+    )
+    return [re.sub(r"^headroom ", "python -m experiments ", line) for line in lines]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -76,7 +80,8 @@ def test_options_that_are_used_exist() -> None:
     told: dict[str, str] = {}
     for line in commands():
         words = line.split()[2:]
-        module = " ".join(words[:2] if words[0] in WITH_COMMANDS else words[:1])
+        count = 1 if words[0] != "experiments" else 2 + (words[1] in WITH_COMMANDS)
+        module = " ".join(words[:count])
         if module not in told:
             asked = [sys.executable, "-m", *module.split(), "--help"]
             told[module] = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True).stdout

@@ -19,6 +19,8 @@ COMMANDS = {
     "validate": "predict measured runs of real engines, and compare",
     "calibrate": "measure a real decoder, or fit tables of kernel times, for prices",
     "fit": "fit the constants of an engine to measured runs",
+    "check": "check schedulers, orders and routers of your own against the rules",
+    "witness": "lay vLLM's own scheduler beside ours, release by release",
     "reference": "write the pages of docs/ that repeat what the code says",
 }
 """Command to what it does; each is the ``main`` of a module of this package."""

@@ -17,6 +17,7 @@ from experiments.calibrating.decoder_vs_simulation import DecoderStudy
 from experiments.calibrating.kv_cache_latency import KvCacheStudy
 from experiments.cli.command import Parser, called, fail, run_command
 from experiments.cli.kinds import schema_of_kind
+from experiments.cli.named_classes import class_rows
 from experiments.cli.study_schema import WRITTEN_BY, schema_text
 from experiments.reporting.stats import WITHOUT_INTERVAL
 from experiments.running.pieces import MARKS
@@ -30,6 +31,8 @@ from experiments.texts.registry import TABLES, table_schema
 from hardware.calibration import Calibration, calibration_names
 from hardware.engines import AUTO, engine_calibration_names
 from hardware.gpu import Gpu, gpu_names
+from model.families.registry import FAMILIES
+from model.families.wrapper_rows import WRAPPERS
 from model.spec import catalogue
 from sim.latencies import LATENCIES
 from sim.metrics import METRICS, POOL_SHARES
@@ -61,6 +64,7 @@ def study_page() -> str:
     written: set[str] = set()
     names = {
         "Models of the catalogue": catalogue(),
+        "Types of checkpoints that are read (`model_type`)": (*FAMILIES, *WRAPPERS),
         "GPUs of the catalogue": gpu_names(),
         "Calibrations": (AUTO, *calibration_names(), *engine_calibration_names()),
         "Bundled studies": tuple(bundled_studies()),
@@ -98,6 +102,9 @@ def study_page() -> str:
         ),
         "## Names",
         *(f"{title}: {', '.join(map('`{}`'.format, found))}." for title, found in names.items()),
+        "## Schedulers, orders and routers",
+        "One of your own is named `MODULE:CLASS`: see [plugins.md](plugins.md).",
+        _table(("key", "name", "meaning"), class_rows()),
         "## Trace formats",
         "The format of a trace is found from its columns, or the keys of its JSON records (nested "
         "ones joined by dots); further ones are ignored. [traces.md](traces.md) says more. "

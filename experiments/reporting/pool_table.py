@@ -1,11 +1,14 @@
 """What the terminal and the report show of pools: one row per point and pool."""
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from experiments.reporting.report import Column as ReportColumn
-from experiments.reporting.report import Table as ReportTable
-from experiments.reporting.report import report_table
+import numpy as np
+
+from experiments.reporting.figure_layout import short_key, value_text
+from experiments.reporting.quantities import time_unit, with_interval
 from experiments.reporting.table import Column, cell, is_known, short_name
 from experiments.reporting.terminal import PIPED_WIDTH
 from experiments.study.errors import show
@@ -39,36 +42,63 @@ LEFT_OUT_FIRST = (
 """Metrics that a narrow terminal does without, one after the other."""
 
 REPORTED = (
-    ReportColumn("requests", "request_share", "%"),
-    ReportColumn("output tokens", "output_token_share", "%"),
-    ReportColumn("requests", "request_throughput_per_s", "1/s"),
-    ReportColumn("output tokens", "output_tokens_per_s", "1/s"),
-    ReportColumn("within the SLO", "slo_attainment", "%"),
-    ReportColumn("TTFT p95", "ttft_p95_s", "time"),
-    ReportColumn("TPOT p95", "tpot_p95_s", "time"),
-    ReportColumn("batch size", "mean_batch_size", "sequences"),
-    ReportColumn("KV blocks, mean", "kv_use_mean", "%"),
-    ReportColumn("KV blocks, most", "kv_use_max", "%"),
-    ReportColumn("preemptions", "preemptions", "count"),
-    ReportColumn("busy", "busy_share", "%"),
-    ReportColumn("MFU", "mfu", "%"),
-    ReportColumn("MBU", "mbu", "%"),
-    ReportColumn("price", "usd_per_hour", "USD/h"),
-    ReportColumn("output tokens", "usd_per_million_output_tokens", "USD per million"),
+    ("requests (%)", "request_share", 100.0),
+    ("output tokens (%)", "output_token_share", 100.0),
+    ("requests/s", "request_throughput_per_s", 1.0),
+    ("output tokens/s", "output_tokens_per_s", 1.0),
+    ("within the SLO (%)", "slo_attainment", 100.0),
+    ("TTFT p95", "ttft_p95_s", 0.0),
+    ("TPOT p95", "tpot_p95_s", 0.0),
+    ("batch size", "mean_batch_size", 1.0),
+    ("KV blocks, mean (%)", "kv_use_mean", 100.0),
+    ("KV blocks, most (%)", "kv_use_max", 100.0),
+    ("preemptions", "preemptions", 1.0),
+    ("busy (%)", "busy_share", 100.0),
+    ("MFU (%)", "mfu", 100.0),
+    ("MBU (%)", "mbu", 100.0),
+    ("USD/h", "usd_per_hour", 1.0),
+    ("USD per million output tokens", "usd_per_million_output_tokens", 1.0),
 )
+"""Heading, metric, and the factor to the heading's unit; 0 where a unit for times is chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportTable:
+    """Texts of a table, row by row."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    saturated: tuple[bool, ...]
+    """Of each row."""
 
 
 def reported_pools(pools: "DataFrame", sweep_keys: Sequence[str]) -> ReportTable:
-    """Return the table of the report."""
-    named = pools.assign(
-        GPUs=[
-            f"{replicas} x {size} x {gpu}" if size > 1 else f"{replicas} x {gpu}"
-            for replicas, size, gpu in zip(
-                pools["replicas"], pools["tensor_parallel_size"], pools["gpu"], strict=True
-            )
-        ]
-    )
-    return report_table("Pools", REPORTED, named, [*sweep_keys, "pool", "GPUs"])
+    """Return the table of the report: estimates with their intervals."""
+    headings = [*map(short_key, sweep_keys), "pool", "GPUs"]
+    rows: list[dict[str, Any]] = pools.to_dict("records")  # type: ignore[assignment]
+    columns = [[value_text(row[key]) for row in rows] for key in (*sweep_keys, "pool")]
+    columns.append([gpus_text(row) for row in rows])
+    for heading, metric, factor in REPORTED:
+        values = pools[metric].to_numpy(dtype=np.float64)
+        if not np.isfinite(values).any():
+            continue
+        unit, scale = ("", factor) if factor else time_unit(values)
+        headings.append(f"{heading} ({unit})" if unit else heading)
+        ends = (metric, f"{metric}_lo", f"{metric}_hi")
+        columns.append(
+            [
+                with_interval(*(float(row.get(name, math.nan)) * scale for name in ends))
+                for row in rows
+            ]
+        )
+    saturated = tuple(row["saturated"] > 0 for row in rows)
+    return ReportTable(tuple(headings), tuple(zip(*columns, strict=True)), saturated)
+
+
+def gpus_text(row: Mapping[str, Any]) -> str:
+    """Return ``2 x l40s`` or ``3 x 2 x h100-sxm``: replicas of so many GPUs."""
+    size = f"{row['tensor_parallel_size']} x " if row["tensor_parallel_size"] > 1 else ""
+    return f"{row['replicas']} x {size}{row['gpu']}"
 
 
 def print_pools(plan: Plan, pools: "DataFrame", to: "Console") -> None:
@@ -105,8 +135,7 @@ def _table(plan: Plan, rows: Sequence[Mapping[str, Any]], columns: Sequence[Colu
     if marked:
         table.add_column("")
     for row in rows:
-        gpus = f"{row['replicas'] * row['tensor_parallel_size']} x {row['gpu']}"
-        cells = [*(show(row[key]) for key in plan.keys), str(row["pool"]), gpus]
+        cells = [*(show(row[key]) for key in plan.keys), str(row["pool"]), gpus_text(row)]
         cells += [cell(row, column) for column in columns]
         table.add_row(*cells, *(["saturated" if row["saturated"] > 0 else ""] if marked else []))
     return table

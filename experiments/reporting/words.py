@@ -9,6 +9,7 @@ from experiments.study.pools import by_pool
 from hardware.calibration import DATASHEET, POOR_MEAN, POOR_WORST
 from hardware.engines import UNMEASURED, constants_named, constants_of, relative_of
 from hardware.gpu import Gpu, UnknownGpuError, load_gpu
+from hardware.prices.unmeasured import unmeasured_note
 from hardware.versions import version_key
 from model.spec import load_spec
 from sim.engine_config import EngineConfig, precision_of
@@ -51,6 +52,16 @@ def ledger_lines(plan: Plan) -> list[str]:
         lines.append(f"Memory of one GPU, {title}{which}:")
         lines += [f"  {line}" for line in ledger.splitlines()]
     return lines
+
+
+def basis_text(plan: Plan) -> str:
+    """Say in a line what the figures of a plan rest on."""
+    titles = list(dict.fromkeys(setup.title for setup in plan.setups))
+    shown = ", ".join(titles[:3]) + (f" and {len(titles) - 3} more" if titles[3:] else "")
+    calibrations = list(dict.fromkeys(prices_of(point.study).name for point in plan.points))
+    prices = calibrations[0] if len(calibrations) == 1 else f"{len(calibrations)} calibrations"
+    seeds = plan.study.seeds
+    return f"{shown}. Prices: {prices}. {seeds} seed{'s' if seeds > 1 else ''} a point."
 
 
 def calibration_notes(plan: Plan) -> list[str]:
@@ -97,6 +108,9 @@ def price_notes(study: Study) -> list[str]:
             f"calibration {name} was measured on one device: prices of a group of {ranks} are a "
             "model, its collectives at the rate of the datasheet's links"
         )
+    unmeasured = unmeasured_note(load_spec(study.model), calibration)
+    if unmeasured and study.engine.attention == "fused":
+        notes.append(f"calibration {name} has {unmeasured}")
     residuals = calibration.residuals
     if residuals is not None and residuals.poor:
         notes.append(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from experiments.reporting import words
 from experiments.reporting.settings_text import setting_lines
 from experiments.running import assemble
+from experiments.running.curves import curves_of
 from experiments.running.folder import Wanted, results_folder, some
 from experiments.running.identity import digest_of
 from experiments.running.lengths import Lengths, found_lengths
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 FOR_TABLES = ("pandas", "experiments.reporting.stats", "pyarrow.parquet")
-FOR_REPORT = ("experiments.reporting.report", "jinja2")
+FOR_REPORT = ("experiments.reporting.page.write", "jinja2")
 FOR_FIGURES = (
     "experiments.reporting.plots", "matplotlib.style", "matplotlib.figure", "matplotlib.ticker",
     "matplotlib.backends.backend_agg",
@@ -125,8 +126,9 @@ def run_plan(
             jobs = executor.jobs if len(runs) > 1 else 1
             tables = _tables(lengths, runs, work.new, jobs)
             if report:
-                plots = _draw(plan, runs, *tables, work.new, jobs) if figures else []
-                _report(plan, *tables[1:], work.new, plots)
+                if figures:
+                    _draw(plan, runs, *tables, work.new, jobs)
+                _report(plan, runs, *tables[1:], work.new)
             wall_s = time.perf_counter() - started
             facts = {"resumed_runs": resumed, "wall_s": round(wall_s, 3)}
             publish(work, {**assemble.facts_of(plan, runs), **executor.facts(), **facts})
@@ -230,7 +232,7 @@ def _draw(
     pools: "DataFrame | None",
     folder: Path,
     jobs: int,
-) -> list[Path]:
+) -> None:
     """Draw the figures; timelines are those of each point's first seed."""
     import numpy as np
 
@@ -243,32 +245,45 @@ def _draw(
         columns = read_piece(first.path).timeline
         timelines.append({name: np.asarray(values) for name, values in columns.items()})
     name, keys = plan.study.name, plan.keys
-    plots = draw_plots(name, keys, table, summary, timelines, folder, shared_by(jobs))
-    return plots if pools is None else [*plots, draw_pools(name, keys, pools, folder)]
+    draw_plots(name, keys, table, summary, timelines, folder, shared_by(jobs))
+    if pools is not None:
+        draw_pools(name, keys, pools, folder)
 
 
 def _report(
     plan: Plan,
+    runs: Sequence[Run],
     summary: "DataFrame",
     pools: "DataFrame | None",
     folder: Path,
-    plots: Sequence[Path],
 ) -> None:
+    """Write the page that answers first."""
+    from experiments.reporting.notes import point_notes
+    from experiments.reporting.page.write import Page, write_page
     from experiments.reporting.pool_table import reported_pools
-    from experiments.reporting.report import write_report
 
-    study = plan.study
-    write_report(
-        folder / "report.html",
-        study_name=study.name,
+    study, points = plan.study, [point.study for point in plan.points]
+    rows = [{str(name): value for name, value in row.items()} for row in summary.to_dict("records")]
+    saturated = any(row.get("saturated", 0) > 0 for row in rows)
+    page = Page(
+        name=study.name,
         description=study.description,
-        study_yaml=(folder / "study.yaml").read_text(encoding="utf-8"),
-        summary=summary,
+        basis=words.basis_text(plan),
+        notes=point_notes(plan, rows, saturated),
+        texts=(
+            ("Memory of a GPU", "\n".join(words.ledger_lines(plan))),
+            ("What no schedule can exceed", "\n".join(words.ceiling_lines(plan))),
+            ("What the engine does by default", "\n".join(setting_lines(plan))),
+            ("The study, to run again", (folder / "study.yaml").read_text(encoding="utf-8")),
+        ),
+        gpus=[
+            sum(pool.tensor_parallel_size * pool.replicas for pool in each.cluster.all_pools)
+            for each in points
+        ],
         pools=None if pools is None else reported_pools(pools, plan.keys),
-        sweep_keys=plan.keys,
-        plots=plots,
-        settings_text="\n".join(setting_lines(plan)),
-        ledger_text="\n".join(words.ledger_lines(plan)),
-        ceilings_text="\n".join(words.ceiling_lines(plan)),
-        notes=[*plan.notes, *words.calibration_notes(plan)],
     )
+    clock = any(each.workload.has_clock for each in points)
+    write_page(
+        folder / "report.html", page, plan.keys, rows, list(curves_of(runs)), study.slo,
+        clock=clock,
+    )  # fmt: skip

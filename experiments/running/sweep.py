@@ -78,7 +78,7 @@ def named_errors(run: Run) -> Iterator[None]:
     except MemoryError:
         raise RunError(f"{run.label}: out of memory") from None
     except Exception as error:
-        if run.study.own_classes:
+        if run.study.own_classes():
             raise StudyError([Problem(run.label, f"{blamed(error)}; {CONFORMANCE}")]) from error
         if isinstance(error, ValueError):
             raise StudyError([Problem(run.label, str(error))]) from error

@@ -56,7 +56,7 @@ def shared_by(workers: int) -> Callable[[Callable[..., T], Sequence[tuple[Any, .
     """
 
     def call(function: Callable[..., T], tasks: Sequence[tuple[Any, ...]]) -> Iterable[T]:
-        if workers > 1 and copies_at_once():
+        if min(workers, len(tasks)) > 1 and copies_at_once():
             return in_parallel(function, tasks, min(workers, len(tasks)))
         return starmap(function, tasks)
 

@@ -129,11 +129,9 @@ class Study(BaseModel):
             return 0.0 if self.workload.has_clock or self.warmup_s is not None else WARMUP
         return self.warmup_fraction
 
-    @property
     def own_classes(self) -> tuple[str, ...]:
-        """Classes of one's own that it names, by their dotted paths."""
-        named = (self.engine.scheduler, self.engine.order, self.cluster.router)
-        return tuple(name for name in named if name is not None and is_own(name))
+        """Return the classes of one's own that it names, by their dotted paths."""
+        return tuple(dict.fromkeys(name for _, name in _own_classes(self.resolved())))
 
     def resolved(self) -> dict[str, Any]:
         """Return the study as plain data with every default written out."""

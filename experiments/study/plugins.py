@@ -117,15 +117,19 @@ def _of_file(path: Path) -> Plugin:
 
 
 def _taken(name: str, path: Path) -> bool:
-    """Whether somebody else has the name of a file's module."""
+    """Whether somebody else has the name of a file's module; a folder without code has not."""
     if name in sys.stdlib_module_names:
         return True
     present = sys.modules.get(name)
     if present is not None:
         file = getattr(present, "__file__", None)
-        return present not in _loaded.values() and (file is None or not path.samefile(file))
+        return present not in _loaded.values() and not _is_same(path, file)
     spec = find_spec(name)
-    return spec is not None and (spec.origin is None or not path.samefile(spec.origin))
+    return spec is not None and spec.origin is not None and not _is_same(path, spec.origin)
+
+
+def _is_same(path: Path, other: str | None) -> bool:
+    return other is not None and Path(other).is_file() and path.samefile(other)
 
 
 def _of_module(name: str) -> Plugin:

@@ -130,7 +130,8 @@ def _value(setting: Setting, key: str, point: Study) -> Any:
 
 def _plugin_notes(studies: list[Study]) -> Iterator[str]:
     digests = {each.name: each.sha256 for each in given_plugins()}
-    for name in dict.fromkeys(name for study in studies for name in study.own_classes):
+    named = (name for study in studies if digests for name in study.own_classes())
+    for name in dict.fromkeys(named):
         if digest := digests.get(name.partition(":")[0]):
             yield f"{name} is not headroom's: its code has SHA-256 {digest}"
 

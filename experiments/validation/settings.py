@@ -243,5 +243,5 @@ def _longest_that_fits(
         ledger_of(spec, gpu, cluster.tensor_parallel_size, engine)
     except DoesNotFitError as error:
         if error.ledger.fits:
-            return error.ledger.kv_tokens
+            return error.ledger.longest_tokens
     return engine.max_model_len

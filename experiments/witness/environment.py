@@ -59,7 +59,7 @@ class Environment:
         if not (folder / "vllm").is_dir():
             raise NoEnvironmentError(
                 f"{folder} does not hold vLLM {version}, expected one of "
-                f"{', '.join(self.versions())}: python -m experiments.witness setup {version}"
+                f"{', '.join(self.versions())}: headroom witness setup {version}"
             )
         return folder
 
@@ -79,7 +79,7 @@ def open_environment(folder: Path) -> Environment:
     if not marker.is_file():
         raise NoEnvironmentError(
             f"{folder} holds no environment of the witness, expected one made by: "
-            "python -m experiments.witness setup"
+            "headroom witness setup"
         )
     return Environment(folder, json.loads(marker.read_text())["newest"])
 

@@ -1,6 +1,7 @@
-"""Sums of operators that are each the longer of two straight lines."""
+"""Sums of operators that are each the longest of straight lines."""
 
 from collections.abc import Sequence
+from itertools import combinations
 from math import ceil
 
 from hardware.step_prices import Piece
@@ -8,24 +9,36 @@ from hardware.step_prices import Piece
 Line = tuple[float, float]
 """Seconds, and seconds per position attended."""
 
-Longer = tuple[Line, Line]
-"""An operator that takes the longer of two lines: arithmetic and traffic, or a kernel's floor and
-its traffic."""
+Longer = tuple[Line, ...]
+"""An operator that takes the longest of some lines: arithmetic and traffic, a kernel's floor."""
 
 
 def straight_pieces(operators: Sequence[Longer]) -> tuple[Piece, ...]:
-    """Return what operators take together, each the longer of its two lines.
+    """Return what operators take together, each the longest of its lines.
 
-    The steeper line is the longer one from where the two cross; between crossings all is straight.
-    Pieces come from the last to the first, which starts at 0.
+    The steeper of two lines is the longer one from where they cross; between crossings all is
+    straight. Pieces come from the last to the first, which starts at 0.
     """
-    lines = [sorted(pair, key=lambda line: line[::-1]) for pair in operators]
-    crossings = [
-        ceil(min((flat[0] - steep[0]) / (steep[1] - flat[1]), 1e18)) if flat > steep else 0
-        for flat, steep in lines
-    ]
+    by_slope = [sorted(lines, key=lambda line: line[::-1]) for lines in operators]
+    crossings = {_crossing(*pair) for lines in by_slope for pair in combinations(lines, 2)}
     pieces = []
     for start in sorted({0, *crossings}, reverse=True):
-        longer = [pair[start >= cross] for pair, cross in zip(lines, crossings, strict=True)]
-        pieces.append((start, sum(line[0] for line in longer), sum(line[1] for line in longer)))
+        longest = [_longest(lines, start) for lines in by_slope]
+        pieces.append((start, sum(line[0] for line in longest), sum(line[1] for line in longest)))
     return tuple(pieces)
+
+
+def _crossing(flat: Line, steep: Line) -> int:
+    """Positions from which on the steeper of two lines is the longer one."""
+    if flat <= steep:
+        return 0
+    return ceil(min((flat[0] - steep[0]) / (steep[1] - flat[1]), 1e18))
+
+
+def _longest(lines: Sequence[Line], start: int) -> Line:
+    """The longest of lines, in the order of their slopes, behind ``start`` positions."""
+    longest = lines[0]
+    for steeper in lines[1:]:
+        if start >= _crossing(longest, steeper):
+            longest = steeper
+    return longest

@@ -11,21 +11,20 @@ from hardware.prices.chunks import ChunkCost, measured_chunks
 from hardware.prices.kernels import Kernels, nearest
 from hardware.prices.modelled import Roofline
 from hardware.prices.protocol import DecodeOperators
+from hardware.prices.unmeasured import Unmeasured, is_measured
 from model.caches import Reach
-from model.mixers.mixer import Kernel, Mixer
+from model.mixers.mixer import Mixer
 from model.operators import F, Operator
 from model.share import Share
 
 Floats = npt.NDArray[np.float64]
 
-MEASURED_KINDS = ("grouped",)
-"""Kernels of mixers that tables hold."""
-
 
 class Measured:
     """Matrix products, attention and all-reduces as tables have them.
 
-    Standard attention, which nobody measured, and what joins ranks otherwise are the roofline's.
+    Standard attention, which nobody measured, and what joins ranks otherwise are the roofline's;
+    mixers that no table has are in ``hardware.prices.unmeasured``.
 
     Args:
         gpu: whose peaks the tables are shares of.
@@ -39,6 +38,7 @@ class Measured:
     ) -> None:
         self.gpu, self.calibration, self.kernels, self.fused = gpu, calibration, kernels, fused
         self.roofline = Roofline(gpu, calibration, fused=fused)
+        self.unmeasured = Unmeasured(gpu, calibration, kernels)
         self.host = self.roofline.host
         self.all_gather_s = self.roofline.all_gather_s
 
@@ -65,7 +65,9 @@ class Measured:
         """See ``Prices``: the longer of a kernel's floor and its traffic."""
         if not self.fused:
             return self.roofline.decode(mixer, share, most)
-        kernel, numbers, layers = _known(mixer, share), share.precision, share.count
+        if not is_measured(mixer, share.tp):
+            return self.unmeasured.decode(mixer, share, most)
+        kernel, numbers, layers = mixer.kernel(share.tp), share.precision, share.count
         table = nearest(self.kernels.decode_attention, numbers.kv_numbers)
         sequences = np.arange(most + 1)
         floor_s, base_s, reached = table.of_batches(sequences, kernel.kv_heads, kernel.group)
@@ -85,7 +87,9 @@ class Measured:
         """See ``Prices``."""
         if not self.fused:
             return self.roofline.chunks(mixer, share, overhead_s)
-        kernel, numbers = _known(mixer, share), share.precision.kv_numbers
+        if not is_measured(mixer, share.tp):
+            return self.unmeasured.chunks(mixer, share, overhead_s)
+        kernel, numbers = mixer.kernel(share.tp), share.precision.kv_numbers
         decode = nearest(self.kernels.decode_attention, numbers)
         launch_s, _, _ = decode.of_batches(np.array([1]), kernel.kv_heads, kernel.group)
         return measured_chunks(
@@ -103,14 +107,3 @@ class Measured:
             return self.roofline.all_reduce_s(bytes_, ranks)
         one: Floats = self.kernels.all_reduce_s(bytes_, ranks)
         return one + self.calibration.collective_overhead_s
-
-
-def _known(mixer: Mixer, share: Share) -> Kernel:
-    """The kernel of a mixer. Raises ValueError where no table has it."""
-    kernel = mixer.kernel(share.tp)
-    if kernel.kind not in MEASURED_KINDS:
-        raise ValueError(
-            f"no measured kernels of {kernel.kind} attention, expected one of "
-            f"{', '.join(MEASURED_KINDS)}; or calibration: none"
-        )
-    return kernel

@@ -171,6 +171,37 @@ def moonvit(vision: Config) -> int:
     return tower + blocks(layers, hidden, inner) + layernorm(hidden)
 
 
+def glm_ocr(vision: Config) -> int:
+    """Count GLM-OCR's tower: biases, norms of queries and keys, a merger three times as wide."""
+    hidden, layers = whole(vision, "hidden_size", 1024), whole(vision, "depth", 24)
+    out, inner = whole(vision, "out_hidden_size", 1536), whole(vision, "intermediate_size", 4096)
+    biased = flag(vision, "attention_bias", True)
+    patch, frames = side(vision, "patch_size", 14), whole(vision, "temporal_patch_size", 2)
+    joined = whole(vision, "spatial_merge_size", 2) ** 2
+    each = blocks(
+        layers,
+        hidden,
+        inner,
+        gated=True,
+        attention_biases=4 if biased else 0,
+        mlp_bias=biased,
+        norms=2,
+        more=2 * (hidden // whole(vision, "num_heads", 16)),
+    )
+    wide = out * whole(vision, "in_channels", 3)
+    merger = linear(out, out, bias=False) + layernorm(out) + 3 * out * wide
+    tower = patches(hidden, patch, frames=frames, bias=True) + each + hidden
+    return tower + linear(hidden * joined, out) + merger
+
+
+def ernie(vision: Config) -> int:
+    """Count ERNIE 4.5's tower: Qwen2-VL's without its merger, a norm behind."""
+    hidden, layers = whole(vision, "hidden_size", 1280), whole(vision, "depth", 32)
+    inner = whole(vision, "intermediate_size", 4 * hidden)
+    tower = patches(hidden, side(vision, "patch_size", 14), bias=False) + layernorm(hidden)
+    return tower + blocks(layers, hidden, inner)
+
+
 TOWERS: dict[str, Callable[[Config], int]] = {
     "clip_vision_model": clip,
     "siglip_vision_model": siglip,

@@ -154,5 +154,6 @@ FAMILIES = {
     "deepseek_v2": Family("DeepseekV2ForCausalLM", LatentKeys, NAMES),
     "deepseek_v3": Family("DeepseekV3ForCausalLM", LatentKeys, NAMES),
     "kimi_k2": Family("DeepseekV3ForCausalLM", LatentKeys, NAMES),
+    "mistral4": Family("Mistral4ForCausalLM", LatentKeys, NAMES),
     "glm4_moe_lite": Family("Glm4MoeLiteForCausalLM", Glm4LiteKeys, NAMES),
 }

@@ -81,6 +81,40 @@ def _glm4_moe(config: Config) -> dict[str, object]:
     return shared(config, "n_shared_experts", "moe_intermediate_size")
 
 
+def _solar(config: Config) -> dict[str, object]:
+    """No layer is dense, and no key says how wide one were."""
+    return {**_glm4_moe(config), "intermediate_size": config.get("moe_intermediate_size")}
+
+
+def _hy_v3(config: Config) -> dict[str, object]:
+    """``mlp_layer_types`` says which layers are dense; the first is, where it does not."""
+    given = {"num_shared_experts": 1, **config}
+    given = shared(given, "num_shared_experts", "moe_intermediate_size")
+    kinds = config.get("mlp_layer_types")
+    if isinstance(kinds, Sequence):
+        given["moe_layers"] = [kind == "sparse" for kind in kinds]
+    return given
+
+
+def _ernie_vl(config: Config) -> dict[str, object]:
+    """Lists tell experts of texts and of images apart; those of texts are the model's."""
+    given = dict(config)
+    for key in (
+        "moe_num_experts",
+        "moe_intermediate_size",
+        "moe_layer_start_index",
+        "moe_layer_end_index",
+    ):
+        value = config.get(key)
+        if isinstance(value, Sequence) and not isinstance(value, str) and value:
+            given[key] = value[0]
+    kinds = config.get("mlp_layer_types")
+    told = _ernie(given)
+    if isinstance(kinds, Sequence):
+        told["moe_layers"] = [kind == "sparse" for kind in kinds]
+    return told
+
+
 ROUTED = {"num_experts": "n_routed_experts"}
 
 ROWS: dict[str, Row] = {
@@ -122,6 +156,21 @@ ROWS: dict[str, Row] = {
         usual={"tie_word_embeddings": True, "rope_theta": 500_000.0},
         fixed={"router_bias": True},
         prepare=_ernie,
+    ),
+    "hy_v3": Row(
+        class_name="HYV3ForCausalLM",
+        names=expert_names(),
+        qk_norm="head",
+        usual={"first_k_dense_replace": 1, "head_dim": 128},
+        prepare=_hy_v3,
+    ),
+    "solar_open": Row(
+        class_name="SolarOpenForCausalLM",
+        names=expert_names(),
+        keys=ROUTED,
+        usual={"head_dim": 128},
+        fixed={"mlp_bias": False},
+        prepare=_solar,
     ),
     "hunyuan_v1_moe": Row(
         class_name="HunYuanMoEV1ForCausalLM",
@@ -197,6 +246,11 @@ ROWS: dict[str, Row] = {
     ),
 }  # fmt: skip
 
+ROWS["ernie4_5_vl_moe_text"] = replace(
+    ROWS["ernie4_5_moe"],
+    class_name="Ernie4_5_VLMoeForConditionalGeneration",
+    prepare=_ernie_vl,
+)
 ROWS["glm4v_moe_text"] = replace(
     ROWS["glm4_moe"],
     class_name="Glm4vMoeForConditionalGeneration",

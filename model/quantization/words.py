@@ -12,14 +12,16 @@ from model.quantization.scheme import (
     GPTQ,
     INT8_CHANNEL,
     INT8_ONLY,
+    MXFP4,
     MXFP4_ONLY,
+    MXFP8,
     NF4,
     NVFP4,
     NVFP4_ONLY,
     Scheme,
     grouped,
 )
-from model.quantization.weights import LAYERS, Part, Weights
+from model.quantization.weights import EXPERTS, LAYERS, Part, Weights, uniform
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +36,13 @@ class Told:
     """Matrices of every layer that stay in 16 bits."""
     inner_layers_only: bool = False
     """The first and the last layer stay in 16 bits, too."""
+    experts_only: bool = False
+    """All but the routed experts stay in 16 bits."""
 
     def weights(self, layers: int, source: str) -> Weights:
         """Return the storage of a model of so many layers."""
+        if self.experts_only:
+            return uniform(self.scheme, self.method, source, EXPERTS)
         parts: tuple[Part, ...] = ((self.scheme, None),)
         if self.inner_layers_only:
             parts = ((self.scheme, tuple(range(1, layers - 1))), (None, (0, layers - 1)))
@@ -62,6 +68,7 @@ _WORDS: tuple[tuple[tuple[str, ...], Told], ...] = (
     (("fp4",), Told("modelopt_fp4", NVFP4)),
     (("w4a4",), Told("modelopt_fp4", NVFP4)),
     (("mxfp4",), Told("mxfp4", MXFP4_ONLY)),
+    (("mxfp8",), Told("modelopt", MXFP8)),
     (("fp8", "dynamic"), Told(_CT, FP8_CHANNEL)),
     (("fp8", "block"), Told(_CT, FP8_BLOCKS)),
     (("fp8", "kv"), Told("fp8", FP8_TENSOR, kv_fp8=True)),
@@ -79,11 +86,13 @@ _WORDS: tuple[tuple[tuple[str, ...], Told], ...] = (
 """Words that must all be there, most telling first."""
 
 _REFUSED = ("gguf", "exl2", "exl3", "aqlm", "squeezellm", "hqq", "torchao", "quip", "w4a8", "mlx")
+SIXTEEN_BITS = ("bf16", "fp16", "f16", "half")
+"""Words of checkpoints that are not quantized, though the first published one may be."""
 QUANTIZATION_WORDS = frozenset(word for words, _ in _WORDS for word in words) | {*_REFUSED}
 DETAILS = frozenset(
     (
         "quantized", "dynamic", "block", "online", "tensor", "channel", "kv", "g128", "128g",
-        "smoothquant", "unsloth", "bf16", "fp16", "f16", "half",
+        "smoothquant", "unsloth", *SIXTEEN_BITS,
     )
 )  # fmt: skip
 """Words that say of the weights no more than others do."""
@@ -96,8 +105,25 @@ _UNTOLD = (
 """Publishers (none: all), words, and what only the checkpoint says."""
 
 ATTENTION = ("qkv_proj", "o_proj")
-BLOCKS = ("qwen3",)
-"""Families whose publishers store fp8 in 128 x 128 blocks."""
+LATENT = ("qkv_a_proj", "q_b_proj", "kv_b_proj", "index_q_proj", "index_k_proj")
+"""Attention with a latent cache, but for its last projection."""
+BLOCKS = {
+    "": ("qwen3",),
+    "qwen": ("qwen3",),
+    "deepseek": ("deepseek",),
+    "zai": ("glm-5",),
+    "minimaxai": ("minimax",),
+    "stepfun": ("step",),
+}
+"""Publishers, by the first word of their name, and families that they store in fp8 of 128 x 128
+blocks."""
+NVIDIAS_EXPERTS = (
+    "minimax", "kimi-k2.6", "kimi-k2.7", "glm-5.1", "glm-5.2", "qwen3.5", "gpt-oss",
+)  # fmt: skip
+"""Families of whose layers NVIDIA stores nothing but the routed experts in fp4
+(``exclude_modules`` of their hf_quant_config.json)."""
+NVIDIAS_ATTENTION = {"deepseek": LATENT, "kimi": (*LATENT, "o_proj"), "glm-5": (*LATENT, "o_proj")}
+"""And what stays in 16 bits of others."""
 
 
 def tells_weights(word: str) -> bool:
@@ -134,18 +160,29 @@ def told_by(words: Sequence[str], publisher: str) -> Told | None:
 def _as_published(told: Told, words: Sequence[str], publisher: str) -> Told:
     """Return what a publisher's habits add.
 
-    Qwen's own fp8 checkpoints have blocks from Qwen3 on. Meta's quantize the MLPs between the first
-    and the last. NVIDIA's are ModelOpt's, and their hf_quant_config.json asks for an fp8 KV cache.
+    Those of `BLOCKS` store fp8 in blocks. Meta's quantize the MLPs between the first and the last.
+    NVIDIA's are ModelOpt's, and their hf_quant_config.json asks for an fp8 KV cache; in fp4 they
+    leave attention alone in the newer families. AMD's MXFP4 is Quark's, with inputs alike.
     Red Hat's of Llama 4 leave attention alone (``ignore`` of their config.json).
     """
-    plain_fp8 = told == Told("fp8", FP8_TENSOR)
+    plain_fp8, name = told == Told("fp8", FP8_TENSOR), "-".join(words)
     if publisher == "meta-llama" and plain_fp8:
         return Told("fbgemm_fp8", FP8_CHANNEL, kept=ATTENTION, inner_layers_only=True)
     if publisher == "nvidia" and told.scheme.compute in ("fp8", "fp4"):
         method = "modelopt" if told.scheme.compute == "fp8" else "modelopt_fp4"
-        return replace(told, method=method, kv_fp8=True)
+        told = replace(told, method=method, kv_fp8=True)
+        if method == "modelopt_fp4":
+            kept = (k for begin, k in NVIDIAS_ATTENTION.items() if name.startswith(begin))
+            told = replace(
+                told,
+                experts_only=name.startswith(NVIDIAS_EXPERTS),
+                kept=next(kept, ()),
+            )
+        return told
+    if publisher == "amd" and told.scheme == MXFP4_ONLY:
+        return Told("quark", MXFP4)
     if publisher in ("redhatai", "neuralmagic") and list(words[:2]) == ["llama", "4"]:
         return replace(told, kept=ATTENTION)
-    if publisher in ("", "qwen") and words[0].startswith(BLOCKS) and plain_fp8:
+    if plain_fp8 and name.startswith(BLOCKS.get(publisher.split("-")[0], ())):
         return Told("fp8", FP8_BLOCKS)
     return told

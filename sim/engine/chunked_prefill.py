@@ -34,7 +34,7 @@ class ChunkedPrefill(Scheduler):
     def __init__(self, pool: BlockPool, waiting: WaitingQueue, settings: Settings) -> None:
         super().__init__(pool, waiting, settings)
         threshold, budget = settings.long_prefill_token_threshold, settings.token_budget
-        self.longest_request_tokens = pool.num_blocks * pool.block_size + 1
+        self.longest_request_tokens = pool.longest_tokens(pool.num_blocks) + 1
         self.longest_of_many = min(threshold or budget, budget)
         limits_alone = settings.long_prefill_limits_alone
         self.longest_alone = self.longest_of_many if limits_alone else budget
@@ -51,7 +51,7 @@ class ChunkedPrefill(Scheduler):
         if self.longest_alone != self.longest_of_many:
             alone = len(self.running) + self.waiting.count == 1
             self.longest_chunk = self.longest_alone if alone else self.longest_of_many
-        if self.waiting.by_priority and self._falls_short():
+        if (self.waiting.by_priority or self.pool.in_order) and self._falls_short():
             self._serve_in_order(batch)
         else:
             if decoding.count:
@@ -87,7 +87,7 @@ class ChunkedPrefill(Scheduler):
     def _falls_short(self) -> bool:
         """Whether budget or blocks do not suffice for what all running requests want."""
         decoding, pool = self.decoding, self.pool
-        tokens, blocks = decoding.count, decoding.needs[decoding.step % pool.block_size]
+        tokens, blocks = decoding.count, decoding.needed()
         for sequence in self.prefilling:
             past = sequence.kv_tokens
             chunk = min(sequence.target_tokens - past, self.longest_chunk)
@@ -113,11 +113,12 @@ class ChunkedPrefill(Scheduler):
             past, tokens = sequence.kv_tokens, 1
             if sequence.finish_step >= 0:
                 past += decoding.step - sequence.joined_step
+                decoding.note(sequence)
             elif sequence.prefills:
                 tokens = min(sequence.target_tokens - past, budget, self.longest_chunk)
             else:
                 continue
-            blocks = pool.blocks(past + tokens) - pool.blocks(past)
+            blocks = pool.grow(sequence, past, tokens)
             while blocks > pool.free and sequence in running:
                 budget += self._tokens_of(self.victim(), batch)
                 self.preempt_one(batch, decodes_ready=False)
@@ -159,7 +160,7 @@ class ChunkedPrefill(Scheduler):
                 continue
             past = sequence.kv_tokens
             chunk = min(sequence.target_tokens - past, budget, self.longest_chunk)
-            blocks = pool.blocks(past + chunk) - pool.blocks(past)
+            blocks = pool.grow(sequence, past, chunk)
             while blocks > pool.free and sequence.prefills:
                 self.preempt_one(batch, decodes_ready=True)
             if not sequence.prefills:
@@ -171,6 +172,10 @@ class ChunkedPrefill(Scheduler):
 
     def _fill(self, batch: Batch) -> None:
         """Tell the cache what the step will compute."""
+        if self.pool.in_order:
+            for sequence in self.prefilling:
+                if sequence not in batch.prefills:
+                    self.pool.rest(sequence)
         self.pool.tell(self.decoding.step, 1)
         for place, sequence in enumerate(batch.prefills):
             chunk, past = batch.chunks[place]

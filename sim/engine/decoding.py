@@ -100,6 +100,17 @@ class DecodeSet:
                 reach.leave(step, kv_tokens)
         self.count -= len(sequences)
 
+    def needed(self) -> int:
+        """Blocks that the coming step takes, before any are given back."""
+        return self.needs[self.step % self.block_size]
+
+    def change(self) -> int:
+        """Blocks that the coming step takes more than it gives back."""
+        return self.needs[self.step % self.block_size]
+
+    def note(self, sequence: Sequence) -> None:
+        """Bring one that goes on decoding up to date with what it has given back."""
+
     def blocks_needed_after(self, steps: int) -> int:
         """New KV blocks of the ``steps`` steps that follow the next one."""
         size, needs = self.block_size, self.needs
@@ -115,12 +126,7 @@ class DecodeSet:
 
         ``free_blocks`` are those left once the next step has its own; so the answer is at least 1.
         """
-        dates = self.dates
-        while not self.calendar[dates[0]]:  # all who would have finished then have left
-            del self.calendar[heappop(dates)]
-        steps = dates[0] - self.step
-        for reach in self._windows:
-            steps = reach.steps_to_fill(self.step, steps)
+        steps = self.steps_to_change()
         size, count = self.block_size, self.count
         if free_blocks >= count * ((steps + size - 2) // size):
             return steps
@@ -133,6 +139,16 @@ class DecodeSet:
                 break
             fit += 1
         return min(fit, steps)
+
+    def steps_to_change(self) -> int:
+        """How many steps can follow each other until one finishes, or reads grow otherwise."""
+        dates = self.dates
+        while not self.calendar[dates[0]]:  # all who would have finished then have left
+            del self.calendar[heappop(dates)]
+        steps = dates[0] - self.step
+        for reach in self._windows:
+            steps = reach.steps_to_fill(self.step, steps)
+        return steps
 
     def advance(self, steps: int) -> list[Sequence]:
         """Do ``steps`` steps; return those who finish with the last one, in order of joining.

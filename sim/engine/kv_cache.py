@@ -8,6 +8,7 @@ that finds the blocks of other requests (``sim.engine.prefix_cache``) is told by
 becomes of each sequence; here that changes nothing but the count.
 """
 
+from sim.engine.decoding import DecodeSet
 from sim.engine.sequence import Sequence
 
 
@@ -26,6 +27,9 @@ class BlockPool:
         self.num_blocks = num_blocks
         self.block_size = block_size
         self.free = num_blocks
+        self.in_order = False
+        """Whether some give blocks back while they run: when blocks fall short, it matters in which
+        order requests are served."""
 
     @property
     def held(self) -> int:
@@ -35,6 +39,14 @@ class BlockPool:
     def blocks(self, tokens: int) -> int:
         """Blocks that hold ``tokens`` tokens."""
         return (tokens + self.block_size - 1) // self.block_size
+
+    def decode_set(self, windows: tuple[int | None, ...]) -> DecodeSet:
+        """Return an empty set of decoding sequences, which counts the blocks that they take."""
+        return DecodeSet(self.block_size, windows)
+
+    def longest_tokens(self, blocks: int) -> int:
+        """Tokens of the longest request that so many blocks hold."""
+        return blocks * self.block_size
 
     def take(self, blocks: int) -> None:
         """Allocate ``blocks``.
@@ -71,6 +83,18 @@ class BlockPool:
     def start(self, sequence: Sequence, tokens: int) -> None:
         """That sequence starts: it holds what was found, and blocks of ``tokens`` in all."""
         self.free -= self.blocks(tokens)
+
+    def grow(self, sequence: Sequence, past: int, tokens: int) -> int:
+        """Blocks that one that runs takes for ``tokens`` tokens behind ``past``.
+
+        Called once for each step that it is in; what it has left behind is given back."""
+        return self.blocks(past + tokens) - self.blocks(past)
+
+    def rest(self, sequence: Sequence) -> None:
+        """One that runs is in no step for once."""
+
+    def ready(self, sequence: Sequence) -> None:
+        """One that decoded has taken its block of a step that it will not be in."""
 
     def fill(self, sequence: Sequence, tokens: int) -> None:
         """A sequence has its blocks of ``tokens`` tokens, which are in the coming step."""

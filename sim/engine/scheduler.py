@@ -31,7 +31,6 @@ from typing import ClassVar, Final
 
 from mypy_extensions import mypyc_attr
 
-from sim.engine.decoding import DecodeSet
 from sim.engine.importance import LeastImportant
 from sim.engine.kv_cache import BlockPool
 from sim.engine.sequence import Batch, Sequence
@@ -61,7 +60,7 @@ class Scheduler:
     def __init__(self, pool: BlockPool, waiting: WaitingQueue, settings: Settings) -> None:
         self.pool = pool
         self.waiting = waiting
-        self.decoding = DecodeSet(pool.block_size, settings.windows)
+        self.decoding = pool.decode_set(settings.windows)
         self.running: dict[Sequence, None] = {}
         """Everyone who holds blocks, in order of admission."""
         self.prefilling: list[Sequence] = []
@@ -72,7 +71,7 @@ class Scheduler:
         self.token_budget = settings.token_budget
         self.watermark_blocks = settings.watermark_blocks
         usable_blocks = pool.num_blocks - settings.watermark_blocks
-        self.longest_request_tokens = usable_blocks * pool.block_size + 1
+        self.longest_request_tokens = pool.longest_tokens(usable_blocks) + 1
         """Prompt and output together; the last token is never put into the cache."""
         self.wake_s = inf
         """After ``next_batch`` gave None: when to ask again."""
@@ -198,6 +197,7 @@ class Scheduler:
         if sequence.finish_step >= 0:
             self.decoding.leave(sequence)
             held_tokens = sequence.kv_tokens + 1
+            self.pool.ready(sequence)
             batch.decodes -= 1
             batch.padding += 1
             batch.returned = [each for each in batch.returned if each is not sequence]
@@ -270,6 +270,7 @@ class Scheduler:
     def _rejoin(self, batch: Batch) -> None:
         for sequence in batch.held_back:
             self.tokens_to_prefill -= sequence.prompt_tokens + sequence.generated_tokens
+            self.pool.rest(sequence)
             self.decoding.join(sequence)
 
     def _complete_prompts(self, batch: Batch, finished: list[Sequence]) -> None:
@@ -320,6 +321,7 @@ class Scheduler:
             held_tokens = victim.kv_tokens
             if decodes_ready or victim in self._served:
                 held_tokens += 1
+                self.pool.ready(victim)
         else:
             self._no_longer_prefills(victim)
             if victim in batch.prefills:
@@ -337,10 +339,9 @@ class Scheduler:
     def ready_decodes(self, batch: Batch) -> None:
         """Allocate the coming step's blocks of all decodes, preempting until they suffice."""
         pool, decoding = self.pool, self.decoding
-        place = decoding.step % decoding.block_size
-        while decoding.needs[place] > pool.free:
+        while decoding.needed() > pool.free:
             self.preempt_one(batch, decodes_ready=False)
-        pool.free -= decoding.needs[place]
+        pool.free -= decoding.change()
 
     def add_decodes(self, batch: Batch) -> None:
         """Put all decodes into the batch; if it is theirs alone, say how long it can go on."""
@@ -352,5 +353,10 @@ class Scheduler:
         else:
             # Where somebody waits already, and did not fit in, nobody passes by.
             blocked = self.waiting.in_turn and self.waiting.count > 0
-            batch.open = not blocked and len(self.running) < self.max_num_seqs
-            batch.steps = decoding.steps_ahead(self.pool.free)
+            seats = self.max_num_seqs
+            batch.open = not blocked and len(self.running) < seats
+            # Blocks that are given back meanwhile can be what somebody waits for.
+            waits_for_blocks = (
+                self.pool.in_order and self.waiting.count and len(self.running) < seats
+            )
+            batch.steps = 1 if waits_for_blocks else decoding.steps_ahead(self.pool.free)

@@ -23,6 +23,13 @@ class Sequence:
     spans: list[tuple[int, int]]
     """With a prefix cache: streams of its text, and behind which of its blocks each ends."""
 
+    settled_tokens: int
+    """With groups of the cache: computed for sure when it last took blocks."""
+    begun_tokens: int
+    """With groups of the cache: computed, or in progress, when it last took blocks."""
+    settled_at_join: int
+    begun_at_join: int
+    """The same when it began to decode."""
     joined_step: int
     """Decode steps of its engine when it began to decode."""
     last_token_s: float
@@ -31,6 +38,8 @@ class Sequence:
     __slots__ = (
         "admission",
         "arrival_s",
+        "begun_at_join",
+        "begun_tokens",
         "cached_tokens",
         "finish_step",
         "first_scheduled_s",
@@ -50,6 +59,8 @@ class Sequence:
         "prompt_tokens",
         "replica",
         "request",
+        "settled_at_join",
+        "settled_tokens",
         "spans",
         "target_tokens",
         "waits",

@@ -179,6 +179,16 @@ def test_a_module_that_cannot_run_is_one_clear_error(
     assert words in message
 
 
+def test_a_folder_of_its_name_is_in_nobody_s_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results, for example, where Python looks for modules."""
+    study, module = folder_with(tmp_path)
+    (tmp_path / "beside/own").mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(tmp_path / "beside"))
+    assert run_cli(study, "--plugin", module, "--out", tmp_path / "out", "--dry-run") == 0
+
+
 def test_a_module_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = write_study(tmp_path)
     for given, words in (("nowhere.py", "cannot be read"), ("nowhere", "no such module")):
@@ -259,14 +269,70 @@ def test_threads_that_allow_different_modules_of_one_name_do_not_mix(tmp_path: P
     assert [ranks[file] for file in files] == [7, -7]
 
 
-def test_the_example_is_forty_lines_and_runs(tmp_path: Path) -> None:
-    example = ROOT / "examples/shortest_remaining.py"
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_forty_lines_runs_and_keeps_the_rules(example: Path, tmp_path: Path) -> None:
     assert len(example.read_text(encoding="utf-8").splitlines()) <= 40
-    process = subprocess.run(
-        [sys.executable, "-m", "experiments.run", "examples/shortest_remaining.yaml",
-         "--plugin", "examples/shortest_remaining.py", "--out", str(tmp_path / "out"),
-         "--set", "workload.num_requests=50", "--set", "seeds=1", "--no-figures"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
+    run = (
+        "run", example.with_suffix(".yaml"), "--plugin", example, "--out", tmp_path / "out",
+        "--set", "workload.num_requests=50", "--seeds", "1", "--no-figures",
     )  # fmt: skip
-    assert process.returncode == 0, process.stderr
+    for words in (run, ("check", example, "--cases", "20")):
+        process = headroom(*words)
+        assert process.returncode == 0, process.stderr
     assert (tmp_path / "out/summary.csv").is_file()
+    assert " that keeps " in process.stdout
+
+
+def headroom(*words: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "experiments", *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_check_says_which_class_breaks_which_rule(tmp_path: Path) -> None:
+    _, module = folder_with(tmp_path)
+    process = headroom("check", module, "Stuck", "LongestPrompt", "--cases", "5")
+    assert process.returncode == 1
+    stuck, longest = process.stdout.splitlines()
+    assert stuck.startswith("Stuck: a scheduler that breaks a rule: never stuck: ")
+    assert longest.startswith("LongestPrompt: an order that keeps ")
+    process = headroom("check", module, "Reversed", "--set", "most=3", "--cases", "5")
+    assert process.returncode == 0, process.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("Reverse",), "has no Reverse: did you mean Reversed?"),
+        (("Reversed", "--set", "most"), "expected KEY=VALUE"),
+    ],
+)
+def test_what_check_does_not_understand(
+    words: tuple[str, ...], expected: str, tmp_path: Path
+) -> None:
+    _, module = folder_with(tmp_path)
+    process = headroom("check", module, *words)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert expected in process.stderr
+
+
+def test_a_router_of_one_s_own_is_split_as_it_says_and_stays_in_range(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = (
+        "from sim.routers.router import Looks, Router\n\n\nclass ByLength(Router):\n"
+        "    looks_at = Looks.NOTHING\n\n    def __init__(self, view, rng, *, shift: int = 0):\n"
+        "        super().__init__(view, rng)\n        self.shift = shift\n\n"
+        "    def choose(self, arrival):\n"
+        "        return arrival.prompt_tokens % len(self.view.numbers) + self.shift\n"
+    )
+    text = SMALL.replace("gpu: t4", "gpu: t4\n  replicas: 3\n  router: own:ByLength")
+    study, file = folder_with(tmp_path, text, module)
+    requests = run_study(study, plugins=[file]).requests
+    assert (requests["replica"] == requests["prompt_tokens"] % 3).all()
+    shifted = text.replace("own:ByLength", "own:ByLength\n  router_settings: {shift: 1}")
+    command = (write_study(tmp_path, shifted), "--plugin", file, "--out", tmp_path / "out")
+    assert run_cli(*command) == 2
+    assert "the router chose replica 3, expected 0 to 2" in capsys.readouterr().err

@@ -9,7 +9,9 @@ from experiments.study.document import Study
 from hardware.gpu import gpu_names
 from model.spec import catalogue
 from sim.metrics import METRICS
+from sim.registry import ORDERS, POLICIES
 from sim.result import REQUEST_COLUMNS
+from sim.routers.registry import ROUTERS
 
 
 @pytest.mark.parametrize("name", reference.PAGES)
@@ -35,7 +37,7 @@ def test_every_key_and_name_has_its_place() -> None:
     for node in (schema, *schema["$defs"].values()):
         for key in node["properties"]:
             assert f"| `{key}` |" in page
-    for name in (*gpu_names(), *catalogue()):
+    for name in (*gpu_names(), *catalogue(), *POLICIES, *ORDERS, *ROUTERS):
         assert f"`{name}`" in page
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.witness.__main__ import main
+from experiments.cli.witness import main
 from experiments.witness.comparison import Tally, differences, running
 from experiments.witness.environment import (
     MARKER,
@@ -99,9 +99,7 @@ def test_a_release_that_fails_tells_why(tmp_path: Path) -> None:
 
 def test_errors_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command in (["compare"], ["goldens", "0.32.0", "--out", str(tmp_path)], ["table", "here"]):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["witness", "--folder", str(tmp_path / "none"), *command])
-            assert main() == 2
+        assert main(["--folder", str(tmp_path / "none"), *command]) == 2
         assert "expected" in capsys.readouterr().err or command[0] == "table"
 
 

@@ -8,7 +8,8 @@ from hardware.arithmetic import runnable
 from hardware.gpu import UnsupportedPrecisionError, load_gpu
 from model.ops import rank_weight_bytes, tensor_parallel_sizes
 from model.precision import precision
-from model.spec import DecoderSpec, spec_from_config
+from model.sharding import cut_scales
+from model.spec import DecoderSpec, load_spec, spec_from_config
 from sim.scenario import EngineConfig, precision_of
 
 LLAMA: dict[str, Any] = {
@@ -169,3 +170,11 @@ def test_ranks_may_not_cut_blocks_or_groups() -> None:
     channel = spec_of({"quant_method": "gptq", "group_size": -1})
     numbers = precision(quantization=channel.checkpoint.weights)
     assert tensor_parallel_sizes(channel, 16, numbers) == (1, 2, 4, 8, 16)
+
+
+def test_matrices_that_every_rank_has_are_no_cut_of_blocks() -> None:
+    """576 outputs of the latent stay whole: they end within a block of 128 on any rank."""
+    spec = load_spec("deepseek-v3")
+    numbers = precision("bfloat16", spec.checkpoint.weights)
+    assert cut_scales(spec, numbers, 8) == ""
+    assert "blocks of 128" in cut_scales(spec, numbers, 128)

@@ -12,6 +12,7 @@ from hardware.group import Group
 from hardware.prices.choose import prices_of
 from hardware.prices.measured import Measured
 from hardware.prices.modelled import Roofline
+from hardware.prices.unmeasured import unmeasured_note
 from hardware.step_cost import StepCost, step_cost
 from model.alike import attention_of, dense_of
 from model.mixers.attention import Attention
@@ -99,11 +100,60 @@ class Odd(Attention):
         return replace(super().kernel(tp), kind="odd")
 
 
-def test_a_kernel_that_no_table_has_is_refused_by_name() -> None:
-    odd = Odd(hidden_size=4096, num_heads=32, num_kv_heads=8, head_dim=128)
-    with pytest.raises(ValueError, match="no measured kernels of odd attention, expected one of"):
-        cost(of_layers(odd), CALIBRATIONS[1])
-    assert cost(of_layers(odd), DATASHEET).step_s(1, 1, ()) > 0
+ODD = Odd(hidden_size=4096, num_heads=32, num_kv_heads=8, head_dim=128)
+
+
+def test_a_kernel_that_no_table_has_is_priced_like_the_nearest_attention() -> None:
+    """Shares of the tables, amounts of its own: never below the roofline, nor far from its kin."""
+    bare, kin = (
+        cost(of_layers(ODD), DATASHEET),
+        cost(of_layers(attention_of(LLAMA)), CALIBRATIONS[1]),
+    )
+    odd = cost(of_layers(ODD), CALIBRATIONS[1])
+
+    def decoding_s(price: StepCost, sequences: int, positions: int) -> float:
+        pieces = price.decode_pieces[0][sequences]
+        _, flat_s, slope_s = next(piece for piece in pieces if positions >= piece[0])
+        return flat_s + slope_s * positions
+
+    for sequences, positions in ((1, 1), (8, 500), (8, 40_000), (64, 10**6)):
+        seconds = decoding_s(odd, sequences, positions)
+        assert seconds > decoding_s(bare, sequences, positions)
+        assert seconds == pytest.approx(decoding_s(kin, sequences, positions), rel=0.25)
+    launch_s = odd.chunk_cost.launch_s
+    assert launch_s == pytest.approx(kin.chunk_cost.launch_s)
+    for chunk, past in ((16, 0), (512, 0), (2048, 0), (8192, 0), (2048, 6000), (2048, 60_000)):
+        seconds = odd.chunk_cost.seconds(chunk, past) + launch_s
+        assert seconds > bare.chunk_cost.seconds(chunk, past)
+        like_s = kin.chunk_cost.seconds(chunk, past) + launch_s
+        assert seconds == pytest.approx(like_s, rel=0.25)
+
+
+def test_what_was_not_measured_is_told() -> None:
+    mixed = of_layers(attention_of(LLAMA), ODD, ODD)
+    assert unmeasured_note(mixed, CALIBRATIONS[1]) == (
+        "no measured kernels of odd (2 of 3 layers): priced by the roofline at what attention "
+        "kernels reach"
+    )
+    assert unmeasured_note(mixed, DATASHEET) == unmeasured_note(LLAMA, CALIBRATIONS[1]) == ""
+
+
+@pytest.mark.parametrize("model", ["deepseek-v2-lite", "qwen3-next-80b-a3b", "jamba-v0.1"])
+def test_latents_and_states_have_prices(model: str) -> None:
+    """A latent's decoding grows with what it reads; a state's does not, and never costs nothing."""
+    spec = load_spec(model)
+    price = cost(spec, CALIBRATIONS[1], tp=2)
+    short, long = (price.step_s(16, 16 * each, ()) for each in (100, 30_000))
+    bare = cost(spec, DATASHEET, tp=2)
+    assert long > short > bare.step_s(16, 1600, ())
+    assert price.step_s(0, 0, [(512, 0)]) > bare.step_s(0, 0, [(512, 0)])
+    state = next((kind.mixer for kind in spec.layers if kind.mixer.kernel(2).kind != "grouped"
+                  and all(cache.read is None for cache in kind.mixer.caches)), None)  # fmt: skip
+    if state is not None and state.caches:
+        alone = cost(of_layers(state), CALIBRATIONS[1])
+        assert alone.windows == (None,)
+        assert alone.step_s(16, 16, ()) == alone.step_s(16, 10**6, ())
+        assert alone.step_s(32, 32, ()) > alone.step_s(16, 16, ())
 
 
 def test_a_group_refuses_what_does_not_divide() -> None:

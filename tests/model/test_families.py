@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from model.errors import ConfigError
-from model.families import gpt_rows, mixture_rows, rotary_rows
+from model.families import gpt_rows, layernorm_rows, llama_rows, mixture_rows
 from model.spec import spec_from_config
 
 SMALL: dict[str, Any] = {
@@ -90,6 +90,13 @@ CASES: dict[str, tuple[dict[str, Any], ...]] = {
         {"num_experts": 6, "moe_topk": 2, "head_dim": 16},
         {"num_experts": 6, "moe_topk": 2, "attention_bias": True, **QK},
     ),
+    "hy_v3": (
+        {**ROUTED, "num_experts": 6, "num_shared_experts": 2, **QK},
+        {**ROUTED, "num_experts": 6, "mlp_layer_types": ["sparse"] * 3 + ["dense"], **QK},
+    ),
+    "solar_open": ({**ROUTED, "n_routed_experts": 6, "n_shared_experts": 1, **QK},),
+    "jais2": ({**QK}, {"attention_bias": False, "mlp_bias": False, **QK}),
+    "cwm": ({**QK, "layer_types": ["full_attention"] + ["sliding_attention"] * 3},),
     "minimax_m2": ({"num_local_experts": 6, "num_experts_per_tok": 2, **QK},),
     "olmoe": ({"num_experts": 6, "num_experts_per_tok": 2}, {"attention_bias": True}),
     "flex_olmo": ({"num_experts": 6, "num_experts_per_tok": 2},),
@@ -101,7 +108,10 @@ CASES: dict[str, tuple[dict[str, Any], ...]] = {
     ),
 }
 ALIKE = {"Yi", "aquila", "xverse", "RefinedWeb", "RefinedWebModel", "stablelm_epoch"}
-ALIKE |= {"glm4v_text", "glm4v_moe_text"}  # inside wrappers, see test_wrappers.py
+ALIKE |= {
+    "glm4v_text", "glm4v_moe_text", "glm_ocr_text", "paddleocr_vl_text", "ernie4_5_vl_moe_text",
+}  # fmt: skip
+"""And inside wrappers, see test_wrappers.py."""
 """Types that differ from others by their name only."""
 EACH = [(name, i) for name, settings in CASES.items() for i in range(len(settings))]
 
@@ -351,7 +361,8 @@ def test_files_that_are_wrong(config: dict[str, Any], message: str) -> None:
 def test_every_family_has_a_case() -> None:
     told = {config["model_type"] for _, config in PUBLISHED.values()}
     assert {*CASES, *told, *SHAPES} >= {
-        *rotary_rows.ROWS,
+        *llama_rows.ROWS,
+        *layernorm_rows.ROWS,
         *gpt_rows.ROWS,
         *mixture_rows.ROWS,
     } - ALIKE

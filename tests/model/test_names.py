@@ -4,6 +4,7 @@ import pytest
 
 from model.ops import rank_weight_bytes
 from model.precision import precision
+from model.quantization.weights import PLAIN
 from model.spec import UnknownModelError, catalogue, load_spec, resolve_model
 
 
@@ -24,6 +25,15 @@ from model.spec import UnknownModelError, catalogue, load_spec, resolve_model
         ("RedHatAI/Meta-Llama-3.1-70B-Instruct-quantized.w8a8", "llama-3.1-70b", "int8"),
         ("unsloth/Llama-3.2-1B-Instruct-bnb-4bit", "llama-3.2-1b", "int4"),
         ("LLAMA2_7b", "llama-2-7b", None),
+        ("deepseek-ai/DeepSeek-R1-0528", "deepseek-v3", None),
+        ("deepseek-r1-fp4", "deepseek-v3", "fp4"),
+        ("nvidia/DeepSeek-R1-0528-NVFP4-v2", "deepseek-v3", "fp4"),
+        ("amd/DeepSeek-R1-0528-MXFP4-Preview", "deepseek-v3", "fp4"),
+        ("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", "nemotron-3-nano-30b-a3b", None),
+        ("moonshotai/Kimi-K2.7-Code", "kimi-k2.5", None),
+        ("OpenGVLab/InternVL3_5-8B", "internvl3.5-8b", None),
+        ("mistralai/Ministral-3-8B-Reasoning-2512", "ministral-3-8b", None),
+        ("CohereLabs/c4ai-command-a-03-2025", "command-a-111b", None),
         ("lmsys/vicuna-13b-v1.5", "llama-2-13b", None),
         ("microsoft/Phi-3-mini-128k-instruct", "phi-3-mini-128k", None),
     ],
@@ -31,6 +41,30 @@ from model.spec import UnknownModelError, catalogue, load_spec, resolve_model
 def test_published_names(name: str, model: str, quantization: str | None) -> None:
     found = resolve_model(name)
     assert (found.model, found.quantization) == (model, quantization)
+
+
+def test_what_the_first_checkpoint_holds_is_taken_unless_the_name_says_otherwise() -> None:
+    own = load_spec("openai/gpt-oss-120b").checkpoint.weights
+    assert own.method == "mxfp4"
+    assert load_spec("unsloth/gpt-oss-120b-BF16").checkpoint.weights == PLAIN
+    assert load_spec("moonshotai/Kimi-K2-Instruct").checkpoint.weights.method == "fp8"
+    thinking = load_spec("moonshotai/Kimi-K2-Thinking")
+    assert str(thinking.checkpoint.weights.of("experts", (1,))[0][0]).startswith("int4")
+    assert thinking.max_model_len == 262_144
+
+
+def test_what_publishers_leave_alone_in_fp4() -> None:
+    def scheme(name: str, module: str) -> str:
+        return str(load_spec(name).checkpoint.weights.of(module, (5,))[0][0])
+
+    assert scheme("nvidia/Kimi-K2.6-NVFP4", "experts").startswith("fp4")
+    assert scheme("nvidia/Kimi-K2.6-NVFP4", "mlp_up") == "None"
+    assert scheme("nvidia/Kimi-K2.5-NVFP4", "mlp_up").startswith("fp4")
+    assert scheme("nvidia/Kimi-K2.5-NVFP4", "o_proj") == "None"
+    assert scheme("nvidia/DeepSeek-R1-0528-NVFP4-v2", "o_proj").startswith("fp4")
+    assert scheme("nvidia/DeepSeek-R1-0528-NVFP4-v2", "kv_b_proj") == "None"
+    assert scheme("nvidia/Qwen3-32B-NVFP4", "qkv_proj").startswith("fp4")
+    assert scheme("zai-org/GLM-5.2-FP8", "experts") == "fp8, 128 x 128 blocks"
 
 
 def test_a_version_that_changes_the_shape_is_kept() -> None:
@@ -193,13 +227,13 @@ def test_a_distill_with_embeddings_of_its_own() -> None:
         "mistralai/Mistral-Small-Instruct-2409",
         "meta-llama/Llama-3.2-11B-Vision-Instruct",
         "meta-llama/Llama-4-Maverick-17B-128E-Instruct",
-        "microsoft/Phi-4-mini-instruct",
+        "microsoft/Phi-4-mini-flash-reasoning",
         "microsoft/Phi-3.5-MoE-instruct",
         "Qwen/Qwen2-57B-A14B-Instruct",
-        "Qwen/Qwen3-VL-30B-A3B-Instruct",
+        "Qwen/Qwen3-VL-5B-Instruct",
         "Qwen/Qwen3-Embedding-8B",
         "Qwen/Qwen3-Omni-30B-A3B-Instruct",
-        "Qwen/Qwen3-Coder-480B-A35B-Instruct",
+        "Qwen/Qwen3-Coder-Next",
         "Qwen/Qwen3-15B",
         "deepseek-ai/deepseek-coder-6.7b-instruct",
         "lmsys/vicuna-13b-v1.3",

@@ -6,7 +6,8 @@ import pytest
 
 from model.errors import ConfigError, UnknownArchitectureError
 from model.families.registry import FAMILIES
-from model.families.wrappers import WRAPPERS, language_model
+from model.families.wrapper_rows import WRAPPERS
+from model.families.wrappers import language_model
 from model.ops import rank_weight_bytes
 from model.precision import precision
 from model.spec import spec_from_config
@@ -178,7 +179,110 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "vision_config": {**DEEP, "image_size": 28},
         },
     ),
+    "llava_onevision": (
+        "llava_onevision",
+        {
+            "text_config": {"model_type": "qwen2", **TEXT},
+            "vision_config": {**TOWER, "model_type": "siglip_vision_model",
+                              "vision_use_head": False},
+            "tie_word_embeddings": False,
+        },
+    ),
+    "idefics3": (
+        "idefics3",
+        {"text_config": LLAMA, "vision_config": TOWER, "scale_factor": 2,
+         "tie_word_embeddings": False},
+    ),
+    "smolvlm": (
+        "smolvlm",
+        {"text_config": LLAMA, "vision_config": TOWER, "scale_factor": 4,
+         "tie_word_embeddings": False},
+    ),
+    "paligemma": (
+        "paligemma",
+        {
+            "text_config": {"model_type": "gemma", **TEXT},
+            "vision_config": {**TOWER, "model_type": "siglip_vision_model",
+                              "vision_use_head": False},
+            "projection_dim": 64,
+        },
+    ),
+    "paddleocr_vl": (
+        "paddleocr_vl",
+        {"text_config": {**TEXT}, "vision_config": TOWER, "tie_word_embeddings": True},
+    ),
+    "ernie4_5_vl_moe": (
+        "ernie4_5_vl_moe",
+        {
+            "text_config": {**TEXT, "moe_num_experts": 6, "moe_k": 2,
+                            "moe_intermediate_size": [48, 16], "moe_num_shared_experts": 1,
+                            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4,
+                                                "mrope_section": [1, 1, 2]}},
+            "vision_config": {"depth": 3, "hidden_size": 48, "num_heads": 4,
+                              "intermediate_size": 80, "patch_size": 7},
+            "tie_word_embeddings": True,
+        },
+    ),
+    "glm_ocr": (
+        "glm_ocr",
+        {"text_config": {"model_type": "glm_ocr_text", **TEXT}, "vision_config": DEEP},
+    ),
+    "glm46v": (
+        "glm46v",
+        {
+            "text_config": {"model_type": "glm4v_text", **TEXT},
+            "vision_config": {**DEEP, "image_size": 28},
+        },
+    ),
+    "qwen3_asr": (
+        "qwen3_asr",
+        {
+            "text_config": {"model_type": "qwen3", **TEXT},
+            "audio_config": {"num_mel_bins": 20, "encoder_layers": 3, "encoder_ffn_dim": 80,
+                             "encoder_attention_heads": 4, "d_model": 48, "output_dim": 64,
+                             "downsample_hidden_size": 10},
+            "tie_word_embeddings": False,
+        },
+    ),
+    "glmasr": (
+        "glmasr",
+        {
+            "text_config": LLAMA,
+            "audio_config": {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 3,
+                             "num_attention_heads": 4, "num_key_value_heads": 4,
+                             "num_mel_bins": 20},
+            "tie_word_embeddings": False,
+        },
+    ),
+    "moss_transcribe_diarize": (
+        "moss_transcribe_diarize",
+        {
+            "text_config": {"model_type": "qwen3", **TEXT},
+            "audio_config": {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 3,
+                             "num_attention_heads": 4, "num_mel_bins": 20},
+            "tie_word_embeddings": False,
+        },
+    ),
+    "qwen2_audio": (
+        "qwen2_audio",
+        {
+            "text_config": {"model_type": "qwen2", **TEXT},
+            "audio_config": {"d_model": 48, "encoder_ffn_dim": 96, "encoder_layers": 3,
+                             "encoder_attention_heads": 4, "num_mel_bins": 20},
+            "tie_word_embeddings": False,
+        },
+    ),
+    "voxtral": (
+        "voxtral",
+        {
+            "text_config": LLAMA,
+            "audio_config": {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 3,
+                             "num_attention_heads": 4, "num_mel_bins": 20},
+            "tie_word_embeddings": False,
+        },
+    ),
 }  # fmt: skip
+SOUNDS = {"qwen3_asr", "glmasr", "moss_transcribe_diarize", "qwen2_audio", "voxtral"}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -188,12 +292,16 @@ def test_encoders_have_the_parameters_of_transformers(case: str) -> None:
     kind, settings = CASES[case]
     config = transformers.AutoConfig.for_model(kind, **settings)
     with torch.device("meta"):
-        model = transformers.AutoModelForImageTextToText.from_config(config)
-    inside = (".language_model.", "lm_head.")
+        of_images, of_sounds = (
+            transformers.AutoModelForImageTextToText,
+            transformers.AutoModelForMultimodalLM,
+        )
+        model = (of_sounds if kind in SOUNDS else of_images).from_config(config)
+    inside = (".language_model.", ".text_model.", "lm_head.")
     beside = sum(
         parameter.numel()
         for name, parameter in model.named_parameters()
-        if not any(word in f".{name}" for word in inside)
+        if not any(word in f".{name}" for word in inside) or ".vision_moe." in name
     )
     written = {"model_type": kind, **settings}
     for file in (written, config.to_dict()):

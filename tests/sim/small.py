@@ -7,6 +7,7 @@ import numpy as np
 from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import load_gpu
 from model.alike import attention_of
+from model.mixers.delta import DeltaRule
 from model.mixers.mixer import Rotary
 from model.shape import grouped
 from model.spec import DecoderSpec, load_spec
@@ -30,7 +31,12 @@ PLAIN: dict[str, object] = {
 """A scheduler without anything that a version brings; tests ask for what they are about."""
 
 
-def tiny_spec(windows: tuple[int | None, ...] = (None, None), **changes: object) -> DecoderSpec:
+Windows = tuple[int | None, ...]
+STATE = -1
+"""Instead of a window: a layer with a state."""
+
+
+def tiny_spec(windows: Windows = (None, None), **changes: object) -> DecoderSpec:
     """A Llama of 512 positions, with a layer for each window, or for all positions."""
     fields: dict[str, object] = {
         "name": "tiny",
@@ -46,7 +52,13 @@ def tiny_spec(windows: tuple[int | None, ...] = (None, None), **changes: object)
     }
     one = changed(load_spec("llama-3-8b"), **(fields | changes))
     (kind,) = one.layers
-    mixers = [replace(attention_of(one), sliding_window=window) for window in windows]
+    state = DeltaRule(
+        hidden_size=64, num_key_heads=2, num_value_heads=2, key_dim=8, value_dim=8, conv_kernel=4
+    )
+    mixers = [
+        state if window == STATE else replace(attention_of(one), sliding_window=window)
+        for window in windows
+    ]
     return replace(one, layers=grouped([(mixer, kind.mlp) for mixer in mixers], kind.norm))
 
 
@@ -55,7 +67,7 @@ def scenario(
     replicas: int = 1,
     router: str = "round_robin",
     seed: int = 0,
-    windows: tuple[int | None, ...] = (None, None),
+    windows: Windows = (None, None),
     idle_start_s: float = 0.0,
     client: ClientConfig = NO_CLIENT,
     **engine: object,

@@ -4,6 +4,7 @@ from collections import Counter
 from math import inf
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,23 +18,35 @@ from workloads.prefixes import block_prefixes, prompt_prefixes
 from workloads.requests import Prefixes, Requests
 
 SCHEDULERS = ("static", "prefill_first", "chunked_prefill")
+GROUPS = ((None, 5), (30, 9, None), (7, 40), (None, small.STATE, small.STATE), (12, small.STATE))
+"""Windows of layers that do not keep equally much."""
 ROUTERS = ("round_robin", "random", "least_requests", "least_tokens", "power_of_two_choices")
 
 
-WINDOWS = st.sampled_from([(None,), (5,), (None, 5), (30, 9, None), (7, 40)])
+WINDOWS = st.sampled_from([(None,), (None,), (5,), *GROUPS])
 
 
 @st.composite
 def scenarios(draw: st.DrawFn, windows: tuple[int | None, ...] | None = None) -> Scenario:
     max_num_seqs = draw(st.integers(1, 12))
     scheduler = draw(st.sampled_from(SCHEDULERS))
+    given, windows = windows, windows or draw(WINDOWS)
+    one_group = small.STATE not in windows and draw(st.integers(0, 3)) == 0
+    if scheduler != "chunked_prefill" and not one_group and given is None:
+        windows = (None,)
+    elif not one_group and len(windows) > 1:
+        scheduler = "chunked_prefill"
+    alike = one_group or len(windows) == 1
+    caching = scheduler == "chunked_prefill" and alike and draw(st.booleans())
     return small.scenario(
         replicas=draw(st.sampled_from([1, 1, 2, 3])),
         router=draw(st.sampled_from(ROUTERS)),
         seed=draw(st.integers(0, 3)),
-        windows=windows or draw(WINDOWS),
+        windows=windows,
+        version=draw(st.sampled_from(["0.33", "0.33", "0.22"])),
+        disable_hybrid_kv_cache_manager=one_group,
         scheduler=scheduler,
-        enable_prefix_caching=scheduler == "chunked_prefill" and draw(st.booleans()),
+        enable_prefix_caching=caching,
         async_scheduling=scheduler == "chunked_prefill" and draw(st.booleans()),
         idle_start_s=draw(st.sampled_from([0.0, 0.0, 2e-3])),
         order=draw(st.sampled_from(["fcfs", "shortest_prompt", "priority"])),
@@ -195,3 +208,26 @@ def test_the_random_scenarios_include_much_preemption() -> None:
         result = assert_equal_to_reference(scenario, requests)
         assert result.requests["preemptions"].sum() > 10
         assert len(result.resumed_gap_s) > 5
+
+
+@pytest.mark.parametrize("version", ["0.22", "0.33"])
+@pytest.mark.parametrize("order", ["fcfs", "priority"])
+@pytest.mark.parametrize("windows", GROUPS)
+def test_groups_give_blocks_back_while_others_are_thrown_out(
+    windows: small.Windows, order: str, version: str
+) -> None:
+    """Windows free blocks in the middle of a run; who falls short is served in order."""
+    scenario = small.scenario(
+        scheduler="chunked_prefill", max_num_seqs=9, num_gpu_blocks=46, block_size=4, order=order,
+        max_num_batched_tokens=50, max_model_len=200, windows=windows, version=version,
+        async_scheduling=version == "0.33", watermark=0.0,
+    )  # fmt: skip
+    rng = np.random.default_rng(5)
+    prompts, outputs = rng.integers(1, 90, 60).tolist(), rng.integers(1, 90, 60).tolist()
+    arrivals = np.cumsum(rng.exponential(2e-3, 60)).tolist()
+    requests = small.requests(arrivals, prompts, outputs, rng.integers(0, 3, 60).tolist())
+    result = assert_equal_to_reference(scenario, requests)
+    assert len(scenario.ledger.layout.groups) > 1
+    assert (result.requests["status"] == FINISHED).sum() > 10
+    if windows == (None, 5):
+        assert result.requests["preemptions"].sum() > 10

@@ -5,7 +5,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from sim.engine.block_groups import BlockGroup
 from sim.engine.chunked_prefill import ChunkedPrefill
+from sim.engine.grouped_cache import GroupedPool
 from sim.engine.kv_cache import BlockPool
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
@@ -32,6 +34,7 @@ class KvCacheMachine(RuleBasedStateMachine):
         block_size=st.sampled_from([1, 3, 16]),
         order=st.sampled_from(["fcfs", "shortest_prompt", "priority"]),
         windows=st.sampled_from([(None,), (7,), (None, 7)]),
+        groups=st.sampled_from([None, False, True]),
     )
     def start(
         self,
@@ -40,10 +43,15 @@ class KvCacheMachine(RuleBasedStateMachine):
         block_size: int,
         order: str,
         windows: tuple[int | None, ...],
+        groups: bool | None,
     ) -> None:
         policy, ahead = kind
+        pool = BlockPool(num_blocks, block_size)
+        if groups is not None and policy is ChunkedPrefill:
+            kept = [BlockGroup(2, 2 * block_size, None, 99), BlockGroup(1, block_size, 7, 99)]
+            pool = GroupedPool(2 * num_blocks, kept, states=1, lag=ahead and groups)
         self.scheduler = policy(
-            BlockPool(num_blocks, block_size), ORDERS[order](),
+            pool, ORDERS[order](),
             Settings(max_num_seqs=6, token_budget=24, windows=windows, ahead=ahead),
         )  # fmt: skip
         self.admitted = self.finished = self.preempted = 0
@@ -74,13 +82,15 @@ class KvCacheMachine(RuleBasedStateMachine):
 
     @invariant()
     def blocks_add_up(self) -> None:
-        scheduler = self.scheduler
-        tokens = [
-            row.kv_tokens
-            + (scheduler.decoding.step - row.joined_step if row.finish_step >= 0 else 0)
-            for row in scheduler.running
-        ]
-        scheduler.pool.check_integrity(sum(map(scheduler.pool.blocks, tokens)))
+        scheduler, pool, held = self.scheduler, self.scheduler.pool, 0
+        for row in scheduler.running:
+            tokens = row.kv_tokens
+            if row.finish_step >= 0:
+                tokens += scheduler.decoding.step - row.joined_step
+                scheduler.decoding.note(row)
+            grouped = isinstance(pool, GroupedPool)
+            held += pool.held_by(row, tokens) if grouped else pool.blocks(tokens)
+        pool.check_integrity(held)
         assert len(scheduler.running) <= scheduler.max_num_seqs
 
     @invariant()
@@ -123,3 +133,28 @@ def test_the_pool_refuses_what_it_does_not_have() -> None:
 def test_blocks_are_whole() -> None:
     pool = BlockPool(10, 16)
     assert [pool.blocks(tokens) for tokens in (0, 1, 16, 17)] == [0, 1, 1, 2]
+
+
+def test_a_window_holds_what_it_attends() -> None:
+    """window 6, blocks of 4: of 11 tokens the first block is left behind when 9 are computed."""
+    group = BlockGroup(1, 4, 6, most=99)
+    assert [group.behind(computed) for computed in (5, 6, 8, 9, 12, 13)] == [0, 0, 0, 1, 1, 2]
+    pool = GroupedPool(10, [group, BlockGroup(2, 8, None, most=99)], states=1)
+    assert [pool.blocks(tokens) for tokens in (0, 1, 8, 9)] == [0, 4, 5, 8]
+    sequence = Sequence(0, 0.0, 11, 5, 0)
+    pool.start(sequence, 9)
+    assert pool.free == 2
+    assert pool.grow(sequence, 9, 2) == 0
+    assert pool.free == 3
+    assert pool.held_by(sequence, 11) == 7
+    late = GroupedPool(10, [group], lag=True)
+    late.start(sequence, 9)
+    assert (late.grow(sequence, 9, 2), late.free) == (0, 7)  # the first 9 are not done yet
+    assert (late.grow(sequence, 11, 1), late.free) == (0, 8)
+
+
+def test_the_longest_request_is_bounded_by_its_windows() -> None:
+    pool = GroupedPool(20, [BlockGroup(1, 4, None, 99), BlockGroup(2, 4, 8, most=3)])
+    assert pool.longest_tokens(20) == 4 * (20 - 2 * 3)
+    assert pool.lacks(56) == 20
+    assert GroupedPool(20, [BlockGroup(2, 4, 8, most=3)]).longest_tokens(20) > 10**9

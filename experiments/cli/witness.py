@@ -1,13 +1,18 @@
-"""python -m experiments.witness: vLLM's scheduler beside ours."""
+"""``headroom witness``: vLLM's own scheduler beside ours, on the same random scenarios.
+
+Exit status 0: done, nothing differs; 1: something does; 2: something is wrong with an option, the
+environment or a release, said in one message.
+"""
 
 import argparse
 import json
 import os
 import subprocess
-import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from experiments.cli.command import Parser, called, fail, run_command
 from experiments.witness.comparison import Tally, compare, running
 from experiments.witness.environment import NoEnvironmentError, open_environment, set_up
 from experiments.witness.goldens import write
@@ -25,7 +30,7 @@ def default_folder() -> Path:
 
 def parser() -> argparse.ArgumentParser:
     """What can be asked for."""
-    main = argparse.ArgumentParser(prog="python -m experiments.witness", description=__doc__)
+    main = Parser(prog=called("witness"), description=__doc__, allow_abbrev=False)
     main.add_argument("--folder", type=Path, default=default_folder(), help="of the environment")
     commands = main.add_subparsers(dest="command", required=True)
     make = commands.add_parser("setup", help="install vLLM, and older releases beside it")
@@ -46,9 +51,12 @@ def parser() -> argparse.ArgumentParser:
     return main
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Do it; 0 if nothing differs, 1 if something does, 2 for an error of the user's."""
-    options = parser().parse_args()
+    return run_command(_command, parser(), argv, "what was compared is kept in --out")
+
+
+def _command(options: argparse.Namespace) -> int:
     try:
         if options.command == "setup":
             made = set_up(options.folder, options.newest, options.older)
@@ -63,8 +71,7 @@ def main() -> int:
             return 0
         return run_comparison(options)
     except (NoEnvironmentError, OSError, RuntimeError, subprocess.CalledProcessError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return fail(str(error))
 
 
 def run_comparison(options: argparse.Namespace) -> int:
@@ -97,7 +104,3 @@ def told(tally: Tally) -> str:
         *tally.different[:5],
     ]
     return "\n    ".join(lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

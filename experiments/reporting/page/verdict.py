@@ -1,0 +1,134 @@
+"""Whether points keep the limits, and what the whole study says of them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.reporting.page.curves import Curves
+from experiments.reporting.quantities import significant
+from sim.metrics import Slo
+
+Row = Mapping[str, Any]
+KEPT, MISSED, UNDECIDED, SATURATED, NONE = "kept", "missed", "undecided", "saturated", "none"
+
+
+def state_of(row: Row, slo: Slo | None) -> str:
+    """Return what is known of a point: an interval that holds the wanted share decides nothing."""
+    if row.get("saturated", 0) > 0:
+        return SATURATED
+    if slo is None:
+        return NONE
+    share = row["slo_attainment"]
+    low, high = (row.get(f"slo_attainment_{end}", math.nan) for end in ("lo", "hi"))
+    if math.isnan(low) or math.isnan(high):
+        low = high = share
+    if low >= slo.attainment:
+        return KEPT
+    return MISSED if high < slo.attainment else UNDECIDED
+
+
+def limits_text(slo: Slo | None) -> str:
+    """Say the limits in words: ``99% of requests with TTFT 1 s, TPOT 50 ms``."""
+    if slo is None:
+        return ""
+    named = {"TTFT": slo.ttft_s, "TPOT": slo.tpot_s, "E2E": slo.e2e_s}
+    limits = [f"{name} at most {_time(limit)}" for name, limit in named.items() if limit]
+    return f"{100 * slo.attainment:g}% of requests with {' and '.join(limits)}"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:g} s" if seconds >= 1 else f"{1e3 * seconds:g} ms"
+
+
+def best_point(rows: Sequence[Row], states: Sequence[str]) -> int:
+    """Return the place of the cheapest point that keeps the limits, or of the nearest to them.
+
+    Without limits it is the cheapest that is not saturated.
+    """
+
+    def price(place: int) -> tuple[float, int]:
+        usd = float(rows[place].get("usd_per_million_output_tokens", math.nan))
+        return (math.inf if math.isnan(usd) else usd), place
+
+    for wanted in ((KEPT, NONE), (UNDECIDED,)):
+        among = [place for place, state in enumerate(states) if state in wanted]
+        if among:
+            return min(among, key=price)
+    return max(range(len(rows)), key=lambda place: (rows[place]["slo_attainment"], -place))
+
+
+def verdict(
+    rows: Sequence[Row],
+    states: Sequence[str],
+    labels: Sequence[str],
+    slo: Slo | None,
+    curves: Sequence[Curves],
+    *,
+    clock: bool,
+) -> dict[str, str]:
+    """Return the state that the page begins with, and its sentences."""
+    best = best_point(rows, states)
+    state, label = states[best], labels[best] or "the study"
+    usd = rows[best].get("usd_per_million_output_tokens", math.nan)
+    price = "" if math.isnan(usd) else f", at USD {significant(usd)} per million output tokens"
+    if slo is None:
+        return {
+            "state": NONE,
+            "text": f"No limits are given. Cheapest without saturation: {label}{price}."
+            if state == NONE
+            else "No limits are given, and every point is saturated.",
+            "counts": "Set slo to have points judged.",
+            "worst": "",
+        }
+    texts = {
+        KEPT: f"Cheapest point that keeps the limits: {label}{price}.",
+        UNDECIDED: f"No point surely keeps the limits; not certain with these seeds: {label}.",
+        MISSED: f"No point keeps the limits. The nearest is {label}.",
+        SATURATED: f"No point keeps the limits. The nearest, saturated: {label}.",
+    }
+    if len(rows) == 1:
+        texts = {
+            KEPT: "The limits are kept.",
+            UNDECIDED: "Not certain with these seeds whether the limits are kept.",
+            MISSED: "The limits are missed.",
+            SATURATED: "The limits are missed: the queue grows without bound.",
+        }
+    share = rows[best]["slo_attainment"]
+    return {
+        "state": MISSED if state == SATURATED else state,
+        "text": f"{texts[state]} {100 * share:.4g}% of its requests are within them.",
+        "counts": f"Limits: {limits_text(slo)}. {_counts(states)}",
+        "worst": _worst_slice(curves[best], slo) if clock else "",
+    }
+
+
+def _counts(states: Sequence[str]) -> str:
+    if len(states) == 1:
+        return ""
+    told = {
+        KEPT: "keep them", UNDECIDED: "are not certain", MISSED: "miss them",
+        SATURATED: "are saturated",
+    }  # fmt: skip
+    parts = [f"{states.count(name)} {words}" for name, words in told.items() if name in states]
+    return f"Of {len(states)} points {', '.join(parts)}."
+
+
+def _worst_slice(curve: Curves, slo: Slo) -> str:
+    """Name the slice of the run in which the fewest were within the limits."""
+    shares = [(share, place) for place, share in enumerate(curve.within) if not math.isnan(share)]
+    if not shares:
+        return ""
+    share, place = min(shares)
+    width_s = curve.end_s / len(curve.within)
+    verb = "also there" if share >= slo.attainment else "but only"
+    return (
+        f"Worst stretch: {_clock(place * width_s)} to {_clock((place + 1) * width_s)}, "
+        f"{verb} {100 * share:.3g}% within the limits."
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if not minutes:
+        return f"{seconds:.3g} s"
+    return f"{minutes // 60}:{minutes % 60:02d} h"

@@ -1,0 +1,253 @@
+"""How the engine cuts its KV cache: groups of layers, each with a table of blocks of its own.
+
+A block holds so many tokens of one group's layers, and all groups draw from one pool, so that their
+blocks are equally large. Layers that keep everything take one block for every ``block_tokens``
+tokens of a request; layers with a window give back the blocks that it has left behind; layers with
+a state take one block for a request, whatever its length. As in vLLM's v1/core/kv_cache_utils.py:
+
+- Layers that need equally many tokens in a block are one group, whatever the bytes of each.
+- Otherwise pages of layers are made equal: the block of the smaller page holds more tokens where
+  that comes out even, else the page is padded; the page of attention grows until it holds a state.
+- Then every kind of layers is cut into groups of equally many layers: as many as the rarest kind
+  has, or the commonest where the two hardly differ; what is missing in the last group is padding.
+
+Before there were groups, and where ``disable_hybrid_kv_cache_manager`` is set, layers with windows
+keep everything where others do.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from hardware.engine_table import vllm
+from hardware.versions import version_key
+from model.caches import COMPRESSED, INDEX, LATENT, Cache
+from model.errors import UnsupportedLayersError
+from model.precision import Precision
+from model.shape import DecoderSpec
+
+KERNEL_TOKENS = 16
+"""Tokens that attention kernels want a block to be a multiple of."""
+LATENT_TOKENS = 64
+"""The same of kernels for latent attention (FlashMLA), and of an index."""
+LATENT_BESIDE_STATES_TOKENS = 128
+"""The same of latent attention where the block has to hold a state."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvGroup:
+    """Layers that share a table of blocks."""
+
+    layers: int
+    block_tokens: int
+    """Tokens of one block."""
+    window: int | None = None
+    """Positions that are kept; None: all."""
+    state: bool = False
+    """Whether it keeps one block for a request, whatever its length."""
+
+    def most_blocks(self, tokens: int, in_flight_tokens: int) -> int:
+        """Return the blocks that a request of so many tokens holds at most.
+
+        Args:
+            tokens: prompt and output together.
+            in_flight_tokens: most that are scheduled and not computed yet. Blocks are given back
+                for what is computed, and a window may begin within a block.
+        """
+        if self.state:
+            return 1
+        if self.window is None:
+            return -(-tokens // self.block_tokens)
+        kept = min(self.window - 1 + in_flight_tokens, tokens)
+        return -(-kept // self.block_tokens) + 1
+
+    def __str__(self) -> str:
+        layers = f"{self.layers} layer{'' if self.layers == 1 else 's'}"
+        if self.state:
+            return f"{layers} with a state, a block a request"
+        kept = "" if self.window is None else f" within a window of {self.window}"
+        return f"{layers}{kept}, {self.block_tokens} tokens a block"
+
+
+@dataclass(frozen=True, slots=True)
+class KvLayout:
+    """The groups of a model on one rank."""
+
+    groups: tuple[KvGroup, ...]
+    block_bytes: int
+    """Of a block of any group, on one rank."""
+
+    @property
+    def block_tokens(self) -> int:
+        """Tokens of the smallest block."""
+        return min((each.block_tokens for each in self.groups if not each.state), default=1)
+
+    def most_blocks(self, tokens: int, in_flight_tokens: int) -> int:
+        """Return the blocks that a request holds at most; see ``KvGroup.most_blocks``."""
+        return sum(group.most_blocks(tokens, in_flight_tokens) for group in self.groups)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Equal layers before they are cut into groups."""
+
+    layers: int
+    page_bytes: int
+    """Of a block of one layer."""
+    group: KvGroup
+
+
+def kv_layout(
+    spec: DecoderSpec,
+    *,
+    precision: Precision,
+    tp: int = 1,
+    block_size: int = 16,
+    version: str = "",
+    disable_hybrid_kv_cache_manager: bool = False,
+) -> KvLayout:
+    """Return how the engine cuts the KV cache of a model.
+
+    Args:
+        spec: the model.
+        precision: of cache and activations.
+        tp: ranks; of a latent each has a copy.
+        block_size: tokens of a block, if nothing asks for more.
+        version: of vLLM; by default the newest.
+        disable_hybrid_kv_cache_manager: layers with a window keep everything.
+
+    Raises:
+        UnsupportedLayersError: entries that several tokens share; or layers with a state, without
+            groups.
+    """
+    rules, at = vllm().memory, version_key(version or vllm().newest)
+    hybrid = rules.hybrid_groups.at(at) and not disable_hybrid_kv_cache_manager
+    size = _block_tokens(spec, precision, tp, block_size)
+    kinds = _kinds(spec, precision, tp, size)
+    if not hybrid:
+        kinds = _all_kept(spec, kinds)
+    if not kinds:
+        return KvLayout((), 1)
+    kept = {(each.group.window, each.group.state, each.group.block_tokens) for each in kinds}
+    if len(kept) == 1:
+        layers = sum(each.layers for each in kinds)
+        bytes_ = sum(each.layers * each.page_bytes for each in kinds)
+        return KvLayout((replace(kinds[0].group, layers=layers),), bytes_)
+    kinds = _of_one_page(kinds)
+    counts = [each.layers for each in kinds]
+    layers = min(counts)
+    if max(counts) < layers * rules.alike_layers.at(at):
+        layers = max(counts)
+    groups = tuple(group for each in kinds for group in _cut(each, layers))
+    return KvLayout(groups, layers * kinds[0].page_bytes)
+
+
+def _cut(kind: _Kind, layers: int) -> Iterable[KvGroup]:
+    """Cut a kind into groups of at most so many layers, which go round."""
+    groups = -(-kind.layers // layers)
+    for place in range(groups):
+        yield replace(kind.group, layers=len(range(place, kind.layers, groups)))
+
+
+def several_groups(
+    spec: DecoderSpec, version: str = "", disable_hybrid_kv_cache_manager: bool = False
+) -> bool:
+    """Return whether layers do not keep equally much, so that the cache has groups."""
+    hybrid = vllm().memory.hybrid_groups.at(version_key(version or vllm().newest))
+    kinds = {cache.window for cache, _ in _entries(spec)}
+    if any(cache.states for cache in spec.caches):
+        return True
+    return len(kinds) > 1 and hybrid and not disable_hybrid_kv_cache_manager
+
+
+def _entries(spec: DecoderSpec) -> list[tuple[Cache, int]]:
+    """Caches with entries for tokens, and how many layers have each."""
+    return [
+        (cache, layers)
+        for cache, layers in spec.caches.items()
+        if cache.per_entry.whole and cache.kept
+    ]
+
+
+def _state_bytes(spec: DecoderSpec, precision: Precision, tp: int) -> list[tuple[int, int]]:
+    """Layers that keep a state, and its bytes on one rank."""
+    states = []
+    for kind in spec.layers:
+        each = sum(
+            cache.sequence_bytes(precision.activation_bytes, tp)
+            for cache in kind.mixer.caches
+            if cache.kept
+        )
+        if each:
+            states.append((kind.count, int(each)))
+    return states
+
+
+def _block_tokens(spec: DecoderSpec, precision: Precision, tp: int, block_size: int) -> int:
+    """Tokens of a block of attention: as its kernels want them, and so that it holds a state."""
+    caches = [cache for cache, _ in _entries(spec)]
+    latent = any(cache.kind in (LATENT, INDEX) for cache in caches)
+    size = -(-block_size // LATENT_TOKENS) * LATENT_TOKENS if latent else block_size
+    states = [bytes_ for _, bytes_ in _state_bytes(spec, precision, tp)]
+    if not states or not caches:
+        return size
+    token_bytes = max(cache.entry_bytes(precision.kv_bytes, tp) for cache in caches)
+    least = max(LATENT_BESIDE_STATES_TOKENS if latent else KERNEL_TOKENS, size)
+    return max(size, least * _ceil(max(states) / (least * token_bytes)))
+
+
+def _ceil(number: float) -> int:
+    return -int(-number // 1)
+
+
+def _kinds(spec: DecoderSpec, precision: Precision, tp: int, size: int) -> list[_Kind]:
+    """Kinds of layers by what they keep, equal ones together, in the order of the model."""
+    found: dict[tuple[int, KvGroup], int] = {}
+
+    def add(layers: int, page_bytes: int, group: KvGroup) -> None:
+        found[page_bytes, group] = found.get((page_bytes, group), 0) + layers
+
+    for cache, layers in _entries(spec):
+        if cache.every > 1 or cache.kind == COMPRESSED:
+            raise UnsupportedLayersError(
+                f"{spec.name}: a KV cache with one entry for {cache.every} tokens has no blocks yet"
+            )
+        page = int(cache.entry_bytes(precision.kv_bytes, tp) * size)
+        add(layers, page, KvGroup(layers=0, block_tokens=size, window=cache.window))
+    pages = [page for page, _ in found]
+    for layers, bytes_ in _state_bytes(spec, precision, tp):
+        page = max([bytes_, *pages])
+        add(layers, page, KvGroup(layers=0, block_tokens=size, state=True))
+    return [_Kind(layers, page, group) for (page, group), layers in found.items()]
+
+
+def _all_kept(spec: DecoderSpec, kinds: list[_Kind]) -> list[_Kind]:
+    """Windows keep everything where other layers do.
+
+    Raises:
+        UnsupportedLayersError: layers with a state, which need a block of another kind.
+    """
+    if len({each.group.state for each in kinds}) > 1:
+        raise UnsupportedLayersError(
+            f"{spec.name}: layers with a state beside attention need groups of the KV cache, "
+            "expected engine.disable_hybrid_kv_cache_manager: false and a version that has them"
+        )
+    if len({each.group.window for each in kinds}) == 1:
+        return kinds
+    return [replace(each, group=replace(each.group, window=None)) for each in kinds]
+
+
+def _of_one_page(kinds: Iterable[_Kind]) -> list[_Kind]:
+    """Make pages equal: more tokens in a block where that comes out even, else padding."""
+    kinds = list(kinds)
+    largest = max(each.page_bytes for each in kinds)
+    equal = []
+    for each in kinds:
+        times, rest = divmod(largest, each.page_bytes)
+        group = each.group
+        if not rest and not group.state:
+            group = replace(group, block_tokens=group.block_tokens * times)
+        equal.append(_Kind(each.layers, largest, group))
+    merged: dict[KvGroup, int] = {}
+    for each in equal:
+        merged[each.group] = merged.get(each.group, 0) + each.layers
+    return [_Kind(layers, largest, group) for group, layers in merged.items()]

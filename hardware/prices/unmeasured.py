@@ -1,0 +1,166 @@
+"""Kernels of mixers that no table has: the roofline, at what measured attention kernels reach.
+
+Tables hold attention with grouped heads. Latent, sparse and linear attention and state-space
+layers move and compute other amounts, which ``model.mixers`` counts; how near their kernels come to
+memory and arithmetic is taken from the attention kernel of the nearest shape, floor and start of
+every call included. Each kind that gets a table of its own leaves this room.
+"""
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from math import exp, log
+
+import numpy as np
+
+from hardware.calibration import Calibration
+from hardware.gpu import Gpu
+from hardware.prices.chunks import reads_of_chunk
+from hardware.prices.kernels import DecodeKernel, Kernels, nearest
+from hardware.prices.modelled import Roofline, line
+from hardware.prices.protocol import DecodeOperators
+from hardware.prices.work import Linear
+from model.caches import Reach
+from model.mixers.mixer import Mixer
+from model.shape import DecoderSpec
+from model.share import Share
+
+MEASURED_KINDS = ("grouped",)
+"""Kernels of mixers that tables hold."""
+STATE_POSITIONS = 1024.0
+"""Mean positions of a row with which layers that read none are looked up."""
+DECODE_TOKENS, DECODE_POSITIONS = 2048, 8192.0
+"""Of the chunk whose share of the roofline stands for the arithmetic of decoding."""
+
+
+def is_measured(mixer: Mixer, tp: int = 1) -> bool:
+    """Return whether tables hold the kernel of a mixer, or there is none."""
+    return mixer.kernel(tp).kind in MEASURED_KINDS or not mixer.caches
+
+
+def unmeasured_note(spec: DecoderSpec, calibration: Calibration) -> str:
+    """Return what to tell of a model's layers that were not measured; empty for nothing."""
+    if calibration.kernels is None:
+        return ""
+    kinds = [kind for kind in spec.layers if not is_measured(kind.mixer)]
+    names = dict.fromkeys(kind.mixer.kernel(1).kind for kind in kinds)
+    if not kinds:
+        return ""
+    layers = sum(kind.count for kind in kinds)
+    return (
+        f"no measured kernels of {', '.join(names)} ({layers} of {spec.num_layers} layers): priced "
+        "by the roofline at what attention kernels reach"
+    )
+
+
+class Unmeasured:
+    """Prices of mixers beside the tables of a GPU.
+
+    Args:
+        gpu: whose peaks.
+        calibration: what an engine adds.
+        kernels: the tables.
+    """
+
+    def __init__(self, gpu: Gpu, calibration: Calibration, kernels: Kernels) -> None:
+        self.calibration, self.kernels = calibration, kernels
+        self.roofline = Roofline(gpu, calibration, fused=True)
+
+    def decode(self, mixer: Mixer, share: Share, most: int) -> dict[Reach | None, DecodeOperators]:
+        """See ``Prices``: the longest of a kernel's floor, its traffic and its arithmetic."""
+        table, heads, group = self._like(mixer, share)
+        floor_s, base_s, reached = table.of_batches(np.arange(most + 1), heads, group)
+        reached = reached * self.calibration.attention_decode_bytes
+        flops_share = self._flops_share(mixer, share)
+        terms = self.roofline.attention_s(mixer, share, (flops_share, 1.0), decode=True)
+        operators: dict[Reach | None, DecodeOperators] = {}
+        for reach, compute, memory in terms:
+            by_sequences = operators.setdefault(reach, [[] for _ in range(most + 1)])
+            for sequences, batch in enumerate(by_sequences):
+                base, bytes_share = share.count * base_s[sequences], float(reached[sequences])
+                flat, slope = (seconds / bytes_share for seconds in line(memory, sequences))
+                arithmetic = line(compute, sequences)
+                batch.append(
+                    (
+                        (share.count * float(floor_s[sequences]), 0.0),
+                        (float(base) + flat, slope),
+                        (float(base) + arithmetic[0], arithmetic[1]),
+                    )
+                )
+        return operators
+
+    def chunks(self, mixer: Mixer, share: Share, overhead_s: float) -> "LikeChunks":
+        """See ``Prices``."""
+        table, heads, group = self._like(mixer, share)
+        floor_s, _, _ = table.of_batches(np.array([1]), heads, group)
+        terms = self.roofline.attention_s(mixer, share, (1.0, 1.0), decode=False)
+        surface = nearest(self.kernels.prefill_attention, share.precision.kv_numbers)
+        rows, positions = surface.axes["rows"], surface.axes["positions"]
+        shares = surface(rows=np.array(rows)[:, None], positions=np.array(positions), group=group)
+        return LikeChunks(
+            terms=tuple(terms),
+            overhead_s=overhead_s,
+            launch_s=share.count * len(terms) * float(floor_s[0]),
+            heads=max(1, mixer.kernel(share.tp).heads),
+            log_rows=np.log(rows).tolist(),
+            log_positions=np.log(positions).tolist(),
+            log_shares=np.log(shares).tolist(),
+        )
+
+    def _like(self, mixer: Mixer, share: Share) -> tuple[DecodeKernel, int, float]:
+        """The table of decoding, and the KV heads and the group that a mixer is looked up with."""
+        kernel = mixer.kernel(share.tp)
+        heads = max(1, kernel.kv_heads)
+        table = nearest(self.kernels.decode_attention, share.precision.kv_numbers)
+        return table, heads, max(1.0, kernel.heads / heads)
+
+    def _flops_share(self, mixer: Mixer, share: Share) -> float:
+        """What a long prompt's attention reaches of the arithmetic."""
+        _, heads, group = self._like(mixer, share)
+        table = nearest(self.kernels.prefill_attention, share.precision.kv_numbers)
+        rows = DECODE_TOKENS * heads * group
+        return float(table(rows=rows, positions=DECODE_POSITIONS, group=group))
+
+
+@dataclass(frozen=True, slots=True)
+class LikeChunks:
+    """Every operator takes the longer of arithmetic and traffic, at the share of the roofline that
+    attention of as many rows and positions reaches."""
+
+    terms: tuple[tuple[Reach | None, Linear, Linear], ...]
+    overhead_s: float
+    launch_s: float
+    heads: int
+    """Of queries: each is a row of its own."""
+    log_rows: list[float]
+    log_positions: list[float]
+    log_shares: list[list[float]] = field(repr=False)
+    """By rows, then by mean positions of a row."""
+
+    def seconds(self, chunk: int, past: int) -> float:
+        """See ``ChunkCost``."""
+        seconds = 0.0
+        for reach, compute, memory in self.terms:
+            pairs, positions = reads_of_chunk(chunk, past, reach or Reach(None))
+            bound = max(_amount(each, chunk, pairs, positions) for each in (compute, memory))
+            seconds += bound / self._share(chunk, pairs / chunk if reach else STATE_POSITIONS)
+        return self.overhead_s + max(seconds - self.launch_s, 0.0)
+
+    def _share(self, chunk: int, positions: float) -> float:
+        """Linear in the logarithms between nodes, constant beyond."""
+        row, above = _place(self.log_rows, log(chunk * self.heads))
+        column, right = _place(self.log_positions, log(positions))
+        low, high = self.log_shares[row], self.log_shares[row + 1]
+        first = low[column] + right * (low[column + 1] - low[column])
+        second = high[column] + right * (high[column + 1] - high[column])
+        return exp(first + above * (second - first))
+
+
+def _amount(amounts: Linear, chunk: int, pairs: int, positions: int) -> float:
+    once, per_row, per_pair, per_position = amounts
+    return once + per_row * chunk + per_pair * pairs + per_position * positions
+
+
+def _place(nodes: list[float], at: float) -> tuple[int, float]:
+    """The node below a point, and how far it is towards the next."""
+    low = min(max(bisect_right(nodes, at) - 1, 0), len(nodes) - 2)
+    return low, min(max((at - nodes[low]) / (nodes[low + 1] - nodes[low]), 0.0), 1.0)

@@ -1,0 +1,215 @@
+"""What stands beside a language model, wrapper by wrapper: its encoders and the layers behind them.
+
+Each counts from the whole file and from the language model's part of it.
+"""
+
+from model.config_keys import Config, flag, nested, whole
+from model.encoders import images, sounds
+from model.encoders.tower import layernorm, linear
+from model.errors import UnknownArchitectureError, one_of
+
+CLIP_L = {
+    "model_type": "clip_vision_model", "hidden_size": 1024, "intermediate_size": 4096,
+    "num_hidden_layers": 24, "num_attention_heads": 16, "image_size": 336, "patch_size": 14,
+}  # fmt: skip
+PIXTRAL = {"model_type": "pixtral", "image_size": 1540, "patch_size": 14}
+
+
+def _tower(vision: Config) -> int:
+    kind = str(vision.get("model_type"))
+    if kind not in images.TOWERS:
+        known = one_of(kind, tuple(images.TOWERS))
+        raise UnknownArchitectureError(
+            f"vision_config.model_type = {kind!r} is not modelled, {known}"
+        )
+    return images.TOWERS[kind](vision)
+
+
+def _hidden(config: Config) -> int:
+    return whole(config, "hidden_size")
+
+
+def _features(config: Config) -> int:
+    """How many layers of the tower feed the projector."""
+    layers = config.get("vision_feature_layer", -2)
+    return len(layers) if isinstance(layers, list) else 1
+
+
+def llava(config: Config, text: Config) -> int:
+    vision = {**CLIP_L, **nested(config, "vision_config")}
+    if vision["model_type"] == "pixtral":
+        vision = {"image_size": 1024, "patch_size": 16, **nested(config, "vision_config")}
+    biased, hidden = flag(config, "multimodal_projector_bias", True), _hidden(text)
+    wide = whole(vision, "hidden_size", 1024) * _features(config)
+    projector = linear(wide, hidden, bias=biased) + linear(hidden, hidden, bias=biased)
+    return _tower(vision) + projector
+
+
+def llava_next(config: Config, text: Config) -> int:
+    """A row between the lines of an image, besides."""
+    return llava(config, text) + _hidden(text)
+
+
+def mistral3(config: Config, text: Config) -> int:
+    vision = {**PIXTRAL, **nested(config, "vision_config")}
+    wide, hidden = whole(vision, "hidden_size", 1024), _hidden(text)
+    biased = flag(config, "multimodal_projector_bias", False)
+    merged = whole(config, "spatial_merge_size", 2) ** 2
+    merger = wide + wide * merged * wide
+    projector = linear(wide * _one(config), hidden, bias=biased) + linear(
+        hidden, hidden, bias=biased
+    )
+    return images.pixtral(vision) + merger + projector
+
+
+def _one(config: Config) -> int:
+    return _features({"vision_feature_layer": config.get("vision_feature_layer", -1)})
+
+
+def llama4(config: Config, text: Config) -> int:
+    vision = nested(config, "vision_config")
+    return images.llama4(vision) + whole(vision, "vision_output_dim", 7680) * _hidden(text)
+
+
+def gemma3(config: Config, text: Config) -> int:
+    vision = {"vision_use_head": False, **nested(config, "vision_config")}
+    wide = whole(vision, "hidden_size", 768)
+    return images.siglip(vision) + wide * _hidden(text) + wide
+
+
+def gemma4(config: Config, text: Config) -> int:
+    vision = nested(config, "vision_config")
+    if config.get("audio_config"):
+        raise UnknownArchitectureError(
+            "audio_config: the encoder of sounds of gemma4 is not modelled, expected null"
+        )
+    return images.gemma4(vision) + whole(vision, "hidden_size", 768) * _hidden(text)
+
+
+def lfm2_vl(config: Config, text: Config) -> int:
+    vision = {"model_type": "siglip2_vision_model", **nested(config, "vision_config")}
+    wide = whole(vision, "hidden_size", 768) * whole(config, "downsample_factor", 2) ** 2
+    inner, biased = (
+        whole(config, "projector_hidden_size", 2560),
+        flag(config, "projector_bias", True),
+    )
+    norm = layernorm(wide) if flag(config, "projector_use_layernorm", True) else 0
+    projector = linear(wide, inner, bias=biased) + linear(inner, _hidden(text), bias=biased)
+    return images.siglip(vision) + norm + projector
+
+
+def internvl(config: Config, text: Config) -> int:
+    vision, hidden = nested(config, "vision_config"), _hidden(text)
+    wide = whole(vision, "hidden_size", 1024) * 4
+    return (
+        images.internvit(vision) + layernorm(wide) + linear(wide, hidden) + linear(hidden, hidden)
+    )
+
+
+def kimi(config: Config, text: Config) -> int:
+    vision = nested(config, "vision_config")
+    wide = whole(vision, "vt_hidden_size", whole(vision, "hidden_size", 1152))
+    joined = wide * 4
+    projector = layernorm(wide) + linear(joined, joined) + linear(joined, _hidden(text))
+    return images.moonvit(vision) + projector
+
+
+def llava_onevision(config: Config, text: Config) -> int:
+    vision = {
+        "model_type": "siglip_vision_model", "vision_use_head": False, "hidden_size": 1152,
+        "intermediate_size": 4304, "num_hidden_layers": 26, "image_size": 384, "patch_size": 14,
+        **nested(config, "vision_config"),
+    }  # fmt: skip
+    return llava_next({"vision_feature_layer": -1, **config, "vision_config": vision}, text)
+
+
+def idefics3(config: Config, text: Config) -> int:
+    """A tower like SigLIP's; a matrix behind joins patches."""
+    vision = {"vision_use_head": False, **nested(config, "vision_config")}
+    factor = whole(config, "scale_factor", 2)
+    patch = {"patch_size": 32, **vision}
+    wide = whole(vision, "hidden_size", 1152) * factor**2
+    return images.siglip(patch) + linear(wide, _hidden(text), bias=False)
+
+
+def paligemma(config: Config, text: Config) -> int:
+    vision = {"vision_use_head": False, **nested(config, "vision_config")}
+    out = whole(config, "projection_dim", 2048)
+    return images.siglip(vision) + linear(whole(vision, "hidden_size", 768), out)
+
+
+def paddleocr(config: Config, text: Config) -> int:
+    vision = {
+        "vision_use_head": False, "hidden_size": 1152, "intermediate_size": 4304,
+        "num_hidden_layers": 27, "image_size": 384, "patch_size": 14,
+        **nested(config, "vision_config"),
+    }  # fmt: skip
+    wide = whole(vision, "hidden_size")
+    joined = wide * whole(vision, "spatial_merge_size", 2) ** 2
+    projector = layernorm(wide) + linear(joined, joined) + linear(joined, _hidden(text))
+    return images.siglip(vision) + projector
+
+
+def ernie_vl(config: Config, text: Config) -> int:
+    """The tower, what joins patches and frames, and the experts that tokens of images go to."""
+    vision, hidden = nested(config, "vision_config"), _hidden(text)
+    joined = whole(vision, "hidden_size", 1280) * whole(vision, "spatial_merge_size", 2) ** 2
+    spatial = 2 * linear(joined, joined) + layernorm(joined)
+    frames = whole(vision, "temporal_merge_size", whole(config, "temporal_conv_size", 2))
+    temporal = linear(frames * joined, joined) + linear(joined, joined) + layernorm(joined)
+    resampler = spatial + temporal + linear(joined, hidden) + hidden
+    experts, width = (
+        _second(text, "moe_num_experts", 64),
+        _second(text, "moe_intermediate_size", 512),
+    )
+    routed = experts * (3 * hidden * width + hidden + 1)
+    layers, kinds = whole(text, "num_hidden_layers"), text.get("mlp_layer_types")
+    if isinstance(kinds, list):
+        sparse = sum(1 for kind in kinds if kind == "sparse")
+    else:
+        last = min(layers - 1, _second(text, "moe_layer_end_index", layers - 1))
+        sparse = last - _second(text, "moe_layer_start_index", 1) + 1
+    return images.ernie(vision) + resampler + sparse * routed
+
+
+def _second(text: Config, key: str, usual: int) -> int:
+    """What a list says of images; it says it of texts first."""
+    value = text.get(key)
+    return whole({key: value[-1]} if isinstance(value, list) and value else text, key, usual)
+
+
+def qwen3_asr(config: Config, text: Config) -> int:
+    audio = nested(config, "audio_config")
+    wide = whole(audio, "d_model", 1024)
+    projector = linear(wide, wide) + linear(wide, whole(audio, "output_dim", 3584))
+    return sounds.qwen3(audio) + projector
+
+
+def glmasr(config: Config, text: Config) -> int:
+    """Four rows joined; positions rotate."""
+    audio, hidden = nested(config, "audio_config"), _hidden(text)
+    wide = whole(audio, "intermediate_size", 5120)
+    projector = linear(wide, 2 * hidden) + linear(2 * hidden, hidden)
+    return sounds.whisper(audio, positions=0) + projector
+
+
+def moss(config: Config, text: Config) -> int:
+    audio = {
+        "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
+        **nested(config, "audio_config"),
+    }  # fmt: skip
+    wide = whole(audio, "hidden_size") * whole(config, "audio_merge_size", 4)
+    biased, hidden = flag(config, "projector_bias", True), _hidden(text)
+    projector = linear(wide, hidden, bias=biased) + linear(hidden, hidden, bias=biased)
+    return sounds.whisper(audio, mels=80) + projector + layernorm(hidden)
+
+
+def qwen2_audio(config: Config, text: Config) -> int:
+    audio = nested(config, "audio_config")
+    return sounds.whisper(audio) + linear(whole(audio, "d_model", 1280), _hidden(text))
+
+
+def voxtral(config: Config, text: Config) -> int:
+    audio, hidden = nested(config, "audio_config"), _hidden(text)
+    wide = whole(audio, "intermediate_size", 5120)
+    return sounds.whisper(audio) + wide * hidden + hidden * hidden

@@ -1,0 +1,34 @@
+"""Encoders of sounds: parameters by the keys of their ``audio_config``."""
+
+from model.config_keys import Config, whole
+from model.encoders.tower import blocks, layernorm, linear
+
+
+def whisper(audio: Config, *, positions: int = 1500, mels: int = 128) -> int:
+    """Count Whisper's encoder: two convolutions, positions, keys without biases, a norm behind.
+
+    Args:
+        audio: the ``audio_config``.
+        positions: rows of the table of positions where the file does not say; 0: they rotate.
+        mels: bins of the spectrum where the file does not say.
+    """
+    hidden = whole(audio, "hidden_size", whole(audio, "d_model", 1280))
+    layers = whole(audio, "num_hidden_layers", whole(audio, "encoder_layers", 32))
+    inner = whole(audio, "intermediate_size", whole(audio, "encoder_ffn_dim", 5120))
+    convolutions = linear(3 * whole(audio, "num_mel_bins", mels), hidden)
+    convolutions += linear(3 * hidden, hidden)
+    rows = whole(audio, "max_source_positions", positions) if positions else 0
+    each = blocks(layers, hidden, inner, attention_biases=3)
+    return convolutions + rows * hidden + each + layernorm(hidden)
+
+
+def qwen3(audio: Config) -> int:
+    """Count the encoder of Qwen3-ASR: three convolutions that halve the bins."""
+    hidden, layers = whole(audio, "d_model", 1024), whole(audio, "encoder_layers", 24)
+    inner, wide = whole(audio, "encoder_ffn_dim", 4096), whole(audio, "downsample_hidden_size", 480)
+    bins = whole(audio, "num_mel_bins", 128)
+    for _ in range(3):
+        bins = (bins + 1) // 2
+    convolutions = linear(9, wide) + 2 * linear(9 * wide, wide)
+    convolutions += linear(wide * bins, hidden, bias=False)
+    return convolutions + blocks(layers, hidden, inner) + layernorm(hidden)

@@ -1,0 +1,165 @@
+"""``check_router``: whether a router keeps the rules, and is honest about what it looks at."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from sim.conformance.error import ConformanceError, in_case
+from sim.conformance.schedulers import ALIKE, BLIND, CASES
+from sim.engine.sequence import Sequence
+from sim.routers.router import VIEWS, Looks, ReplicaFacts, Router, TokensView
+
+RANGE = "chooses one of the replicas"
+HONEST = "looks at no more than it says"
+DEALT = "dealt beforehand as one by one"
+DRAWS = "draws only if it says so"
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What a router is put through."""
+
+    number: int
+    replicas: int
+    seed: int = 0
+    """Of the router's random numbers."""
+    answers: int = 0
+    """Another one: answers of other lengths, which nobody knows yet."""
+    ends: int = 0
+    """Another one: requests leave at other times."""
+    growth: int = 0
+    """Another one: answers grow at another pace."""
+
+    def __str__(self) -> str:
+        return f"traffic {self.number}: {self.replicas} replicas"
+
+
+class _Live:
+    """A replica: its requests are prompts that grow."""
+
+    def __init__(self) -> None:
+        self.requests: dict[int, int] = {}
+
+    def outstanding_tokens(self) -> int:
+        return sum(self.requests.values())
+
+    def unsettled(self) -> bool:
+        return False
+
+
+def check_router(
+    router: type[Router], settings: Mapping[str, Any] | None = None, cases: int = CASES
+) -> tuple[str, ...]:
+    """Check a router with random traffic, on 2 to 9 replicas of two kinds.
+
+    Args:
+        router: a subclass of ``Router``.
+        settings: of its own, as in ``cluster.router_settings``.
+        cases: how many.
+
+    Returns:
+        The rules that were checked.
+
+    Raises:
+        ConformanceError: it breaks one.
+    """
+    own = settings or {}
+    if not isinstance(getattr(router, "looks_at", None), Looks):
+        raise ConformanceError(HONEST, "no looks_at, expected Looks.NOTHING, LOADS or TOKENS")
+    for number in range(cases):
+        traffic = Traffic(number, 2 + number % 8)
+        with in_case(traffic):
+            _check(router, own, traffic)
+    rules = (RANGE, ALIKE, BLIND, HONEST, DRAWS)
+    return (*rules, DEALT) if router.looks_at == Looks.NOTHING else rules
+
+
+def _check(router: type[Router], own: Mapping[str, Any], traffic: Traffic) -> None:
+    chosen = _choices(router, own, traffic)
+    looks = router.looks_at
+    changes = [(ALIKE, "another time", traffic)]
+    changes.append((BLIND, "with answers of other lengths", replace(traffic, answers=1)))
+    if looks < Looks.TOKENS:
+        told = "where answers grow at another pace"
+        changes.append((HONEST, told, replace(traffic, growth=1)))
+    if looks < Looks.LOADS:
+        changes.append((HONEST, "where requests leave at other times", replace(traffic, ends=1)))
+    if not router.draws:
+        changes.append((DRAWS, "with another seed", replace(traffic, seed=1)))
+    for rule, which, other in changes:
+        _same(rule, chosen, _choices(router, own, other), which)
+    if looks == Looks.NOTHING:
+        made = _made(router, own, traffic)
+        dealt = made.deal(iter(_arrivals(traffic)))
+        _same(DEALT, chosen, [next(dealt) for _ in chosen], "dealt beforehand")
+
+
+def _choices(router: type[Router], own: Mapping[str, Any], traffic: Traffic) -> list[int]:
+    """Send everybody, and let requests leave in between; return who went where."""
+    made = _made(router, own, traffic)
+    view, live = made.view, [_Live() for _ in range(traffic.replicas)]
+    if isinstance(view, TokensView):
+        view.live = list(live)
+    ends, growth = (
+        Random(f"{traffic.number} {what} {which}")
+        for what, which in (("ends", traffic.ends), ("growth", traffic.growth))
+    )
+    homes: dict[int, int] = {}
+    chosen: list[int] = []
+    for arrival in _arrivals(traffic):
+        for request in [each for each in homes if ends.random() < 0.2]:
+            number = homes.pop(request)
+            del live[number].requests[request]
+            view.left(number, 1)
+            made.left(number, 1)
+        for replica in live:
+            for request in replica.requests:
+                replica.requests[request] += growth.randint(0, 9)
+        number = _chosen(made, arrival)
+        chosen.append(number)
+        homes[arrival.request] = number
+        live[number].requests[arrival.request] = arrival.prompt_tokens
+        view.sent(number)
+        made.sent(number)
+    return chosen
+
+
+def _chosen(router: Router, arrival: Sequence) -> int:
+    try:
+        number = router.choose(arrival)
+    except TypeError as error:
+        if "expected Looks." in str(error):
+            raise ConformanceError(HONEST, str(error)) from None
+        raise
+    numbers = router.view.numbers
+    if not isinstance(number, int) or isinstance(number, bool) or number not in numbers:
+        raise ConformanceError(RANGE, f"it chose {number!r}, expected 0 to {len(numbers) - 1}")
+    return number
+
+
+def _made(router: type[Router], own: Mapping[str, Any], traffic: Traffic) -> Router:
+    facts = tuple(
+        ReplicaFacts("", ("h100-sxm", "l40s")[number % 2], 1, 8, 10_000, 2_000)
+        for number in range(traffic.replicas)
+    )
+    rng = np.random.default_rng([traffic.number, traffic.seed])
+    return router(VIEWS[router.looks_at](facts), rng, **own)
+
+
+def _arrivals(traffic: Traffic) -> list[Sequence]:
+    luck, answers = Random(traffic.number), Random(f"{traffic.number} answers {traffic.answers}")
+    return [
+        Sequence(row, row / 8, luck.randint(1, 400), answers.randint(1, 400), luck.randint(0, 2))
+        for row in range(60)
+    ]
+
+
+def _same(rule: str, chosen: list[int], others: list[int], which: str) -> None:
+    for row, (mine, other) in enumerate(zip(chosen, others, strict=True)):
+        if mine != other:
+            raise ConformanceError(
+                rule, f"request {row} goes to replica {mine}, {which} to replica {other}"
+            )

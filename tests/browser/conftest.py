@@ -1,0 +1,56 @@
+"""A real browser, where one is installed: Debian's Chromium, driven by Playwright, without network.
+
+``CHROMIUM`` names the browser (/usr/bin/chromium), ``AXE`` the file axe.min.js of axe-core.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium; tests are skipped with the reason where it, or what drives it, is missing."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = shutil.which(os.environ.get("CHROMIUM", "chromium"))
+    if found is None:
+        pytest.skip("no browser: install chromium, or name one with CHROMIUM=/path")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The source of axe-core, which looks for what a screen reader cannot use."""
+    given = os.environ.get("AXE", "")
+    if not given or not Path(given).is_file():
+        pytest.skip("axe-core is not there: AXE=/path/to/axe.min.js (npm pack axe-core)")
+    return Path(given).read_text(encoding="utf-8")
+
+
+class Opened:
+    """A page, and every complaint of the browser about it."""
+
+    def __init__(self, browser: Any, **options: Any) -> None:
+        self.context = browser.new_context(**{"offline": True, **options})
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on(
+            "console",
+            lambda message: self.complaints.append(message.text) if message.type == "error" else 0,
+        )
+        self.page.on("request", lambda request: self.asked.append(request.url))
+
+    def __enter__(self) -> "Opened":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.context.close()

@@ -1,0 +1,183 @@
+"""The report as a person meets it: widths, themes, keyboard, touch, print, linked choices."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from browser.conftest import Opened
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDY = """
+name: small
+description: A <b>study</b> of </script> six points.
+model: llama-3-8b
+cluster: {gpu: a100-80gb-sxm}
+workload:
+  arrivals: {process: poisson, rate_per_s: 4}
+  lengths:
+    prompt: {distribution: constant, value: 300}
+    output: {distribution: lognormal, mean: 60, cv: 1}
+  num_requests: 400
+slo: {ttft_s: 0.5, tpot_s: 0.03, attainment: 0.9}
+seeds: 2
+sweep:
+  engine.max_num_seqs: [8, 64]
+  workload.arrivals.rate_per_s: [1, 8, 64]
+"""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    (folder / "small.yaml").write_text(STUDY)
+    for out, jobs, seed in (("out", "1", "0"), ("again", "2", "1")):
+        subprocess.run(
+            [sys.executable, "-m", "experiments.run", "small.yaml", "--out", out, "--no-figures",
+             "--jobs", jobs],
+            cwd=folder, check=True, capture_output=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": seed},
+        )  # fmt: skip
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def url(results: Path) -> str:
+    return (results / "report.html").as_uri()
+
+
+def test_the_page_has_the_same_bytes_for_any_number_of_workers(results: Path) -> None:
+    again = results.parent / "again" / "report.html"
+    assert (results / "report.html").read_bytes() == again.read_bytes()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 768, 390])
+def test_it_fits_and_asks_for_nothing(browser: Any, url: str, width: int, scheme: Any) -> None:
+    with Opened(browser, viewport={"width": width, "height": 900}, color_scheme=scheme) as opened:
+        page = opened.page
+        page.goto(url)
+        assert page.locator("#points tbody tr").count() == 6
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        sizes = page.evaluate(
+            "[...document.querySelectorAll('svg text')].map((text) =>"
+            " parseFloat(getComputedStyle(text).fontSize))"
+        )
+        assert min(sizes) >= 11
+        assert opened.asked == [url]
+        assert opened.complaints == []
+        if width == 1280:
+            price = page.get_by_role("button", name="USD/M output tokens").bounding_box()
+            assert price["x"] + price["width"] <= 1280
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_closed_to_a_screen_reader(
+    browser: Any, axe: str, url: str, scheme: Any
+) -> None:
+    with Opened(browser, bypass_csp=True, color_scheme=scheme) as opened:
+        opened.page.goto(url)
+        opened.page.evaluate(axe)
+        found = opened.page.evaluate("axe.run()")["violations"]
+        assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
+
+
+def test_figures_are_those_of_the_summary(browser: Any, results: Path, url: str) -> None:
+    with (results / "summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    with Opened(browser) as opened:
+        opened.page.goto(f"{url}#view=all")
+        headings = opened.page.locator("#points thead th").all_inner_texts()
+        place = next(n for n, text in enumerate(headings) if text.startswith("TPOT p99"))
+        for row in opened.page.locator("#points tbody tr").all():
+            number = int(row.get_attribute("data-n"))
+            shown = row.locator("td").nth(place).inner_text().split()[0].replace(",", "")
+            assert float(shown) == float(f"{1e3 * float(rows[number - 1]['tpot_p99_s']):.4g}")
+
+
+def test_the_table_sorts_filters_and_switches_views(browser: Any, url: str) -> None:
+    with Opened(browser) as opened:
+        page = opened.page
+        page.goto(url)
+        page.locator("#points thead").get_by_role("button", name="rate_per_s").click()
+        rates = page.locator("#points tbody tr td:nth-child(3)")
+        assert rates.all_inner_texts() == ["1", "1", "8", "8", "64", "64"]
+        page.locator("#points thead").get_by_role("button", name="rate_per_s").click()
+        assert rates.all_inner_texts()[0] == "64"
+        page.locator("#filter").fill("max_num_seqs=8 rate_per_s>=8")
+        assert page.locator("#points tbody tr").count() == 2
+        assert page.locator("#count").inner_text() == "2 of 6 points"
+        page.locator("#views").get_by_role("button", name="Latency").click()
+        assert page.get_by_role("button", name="ITL p99, ms").count() == 1
+        assert "filter=max_num_seqs" in page.url
+
+
+def test_a_choice_is_seen_in_every_chart_and_kept_in_the_address(browser: Any, url: str) -> None:
+    with Opened(browser) as opened:
+        page = opened.page
+        page.goto(f"{url}#points=2")
+        assert page.locator("#cdf-ttft path.line").count() == 1
+        page.locator('tr[data-n="5"] input').check()
+        for chart in ("#cdf-ttft", "#cdf-tpot", "#time-rate"):
+            assert page.locator(f"{chart} path.line").count() == 2
+        assert page.locator("#split .stack").count() == 2
+        page.goto(page.url)
+        page.reload()
+        assert page.locator('tr[data-n="5"] input').is_checked()
+
+
+def test_one_zoom_for_all_times_and_a_way_back(browser: Any, url: str) -> None:
+    with Opened(browser) as opened:
+        page = opened.page
+        page.goto(url)
+        chart = page.locator("#time-rate svg")
+        chart.scroll_into_view_if_needed()
+        box = chart.bounding_box()
+        ticks = page.locator("#time-ttft .tick").all_inner_texts()
+        page.mouse.move(box["x"] + 200, box["y"] + 60)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 400, box["y"] + 60, steps=4)
+        page.mouse.up()
+        assert page.locator("#time-ttft .tick").all_inner_texts() != ticks
+        page.locator("#time-rate svg").focus()
+        page.keyboard.press("Escape")
+        assert page.locator("#time-ttft .tick").all_inner_texts() == ticks
+
+
+def test_keys_alone_read_and_choose(browser: Any, url: str) -> None:
+    with Opened(browser) as opened:
+        page = opened.page
+        page.goto(f"{url}#points=1")
+        page.locator("#pareto svg").focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        said = page.locator("#pareto [aria-live]").inner_text()
+        assert "USD" in said
+        before = page.locator("#points input:checked").count()
+        page.keyboard.press("Enter")
+        assert page.locator("#points input:checked").count() != before
+
+
+def test_a_finger_sees_before_it_chooses(browser: Any, url: str) -> None:
+    with Opened(browser, has_touch=True, viewport={"width": 390, "height": 844}) as opened:
+        page = opened.page
+        page.goto(f"{url}#points=1")
+        mark = page.locator("#pareto path.mark").last
+        mark.scroll_into_view_if_needed()
+        box = mark.bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        page.touchscreen.tap(x, y)
+        assert page.locator("#pareto .tip").is_visible()
+        assert page.locator("#points input:checked").count() == 1
+        page.touchscreen.tap(x, y)
+        assert page.locator("#points input:checked").count() == 2
+
+
+def test_it_prints_the_whole_table(browser: Any, url: str) -> None:
+    with Opened(browser) as opened:
+        opened.page.goto(url)
+        assert len(opened.page.pdf(format="A4", landscape=True)) > 20_000

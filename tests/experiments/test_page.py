@@ -1,0 +1,141 @@
+"""The report's data: verdicts, what charts are made of, and a page that runs nothing foreign."""
+
+import json
+import math
+import re
+from base64 import b64encode
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments.reporting.page.curves import FEWEST, RANKS, Curves, curves
+from experiments.reporting.page.data import MOST_CURVES, page_data
+from experiments.reporting.page.verdict import state_of, verdict
+from experiments.reporting.page.write import Page, embedded, write_page
+from sim.metrics import Slo
+from sim.percentiles import PERCENTS
+
+SLO = Slo(ttft_s=0.5, attainment=0.99)
+KEYS = ("cluster.gpu", "workload.arrivals.rate_per_s")
+
+
+def row(share: float, low: float = math.nan, high: float = math.nan, **more: Any) -> dict[str, Any]:
+    values = {
+        "slo_attainment": share, "slo_attainment_lo": low, "slo_attainment_hi": high,
+        "saturated": 0.0, "usd_per_million_output_tokens": 1.0, "ttft_p99_s": 0.25,
+        "tpot_p99_s": 0.01, "tpot_p50_s": 0.01,
+    }  # fmt: skip
+    return values | more
+
+
+FLAT = Curves(
+    {"ttft": [0.1] * len(RANKS)}, [[0.0] * 4] * 4, 7200.0, [1.0] * 4, [0.2] * 4, [1.0] * 4
+)
+
+
+@pytest.mark.parametrize(
+    ("found", "state"),
+    [
+        (row(1.0, 0.995, 1.0), "kept"),
+        (row(0.995, 0.985, 0.999), "undecided"),
+        (row(0.9, 0.8, 0.95), "missed"),
+        (row(0.99), "kept"),
+        (row(0.98), "missed"),
+        (row(1.0, saturated=1.0), "saturated"),
+    ],
+)
+def test_an_interval_that_holds_what_is_wanted_decides_nothing(
+    found: dict[str, Any], state: str
+) -> None:
+    assert state_of(found, SLO) == state
+
+
+def test_the_verdict_names_the_cheapest_that_keeps_the_limits_and_the_worst_stretch() -> None:
+    rows = [
+        row(1.0, 0.995, 1.0, usd_per_million_output_tokens=2.0),
+        row(1.0, 0.995, 1.0, usd_per_million_output_tokens=0.5),
+        row(0.5, 0.4, 0.6, usd_per_million_output_tokens=0.1),
+    ]
+    dip = Curves({}, [], 14_400.0, [1.0] * 4, [0.2] * 4, [1.0, 0.9, math.nan, 1.0])
+    told = verdict(rows, ["kept", "kept", "missed"], "abc", SLO, [FLAT, dip, FLAT], clock=True)
+    assert told["state"] == "kept"
+    assert told["text"].startswith("Cheapest point that keeps the limits: b, at USD 0.500")
+    assert told["worst"] == "Worst stretch: 1:00 h to 2:00 h, but only 90% within the limits."
+    assert told["counts"].endswith("Of 3 points 2 keep them, 1 miss them.")
+    none = verdict(rows[2:], ["missed"], ["c"], SLO, [FLAT], clock=False)
+    assert none["state"] == "missed"
+    assert none["text"].startswith("The limits are missed.")
+    assert verdict(rows, ["none"] * 3, "abc", None, [FLAT] * 3, clock=False)["state"] == "none"
+
+
+def requests(rows: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(3)
+    sent = np.sort(rng.uniform(0, 100, rows))
+    reached = sent + 0.01
+    begun = reached + rng.exponential(0.1, rows)
+    first = begun + rng.exponential(0.2, rows)
+    return {
+        "arrival_s": sent, "sent_s": sent, "reached_s": reached, "first_scheduled_s": begun,
+        "first_token_s": first, "finish_s": first + 1.0,
+        "output_tokens": np.full(rows, 11), "preemptions": rng.integers(0, 2, rows),
+        "status": np.ones(rows, dtype=np.int8), "measured": np.ones(rows, dtype=np.int8),
+    }  # fmt: skip
+
+
+def test_curves_are_those_of_all_requests() -> None:
+    columns = requests(4000)
+    found = curves([columns], SLO)
+    ttft = columns["first_token_s"] - columns["sent_s"]
+    assert found.quantiles["ttft"] == np.quantile(ttft, RANKS).tolist()
+    assert found.quantiles["tpot"] == pytest.approx([0.1] * len(RANKS))
+    for percent, parts in zip(PERCENTS, found.split, strict=True):
+        assert parts[0] == pytest.approx(0.01)
+        assert sum(parts) == pytest.approx(np.quantile(ttft, percent / 100), rel=0.15)
+    width_s = found.end_s / len(found.rate)
+    assert sum(found.rate) * width_s == pytest.approx(4000)
+    assert np.average(found.within, weights=found.rate) == pytest.approx((ttft <= 0.5).mean())
+
+
+def test_few_requests_stand_for_their_percentile_together() -> None:
+    columns = requests(FEWEST)
+    ttft = columns["first_token_s"] - columns["sent_s"]
+    for parts in curves([columns], None).split:
+        assert sum(parts) == pytest.approx(ttft.mean())
+
+
+def test_data_of_many_points_stay_small() -> None:
+    rows = [row(1.0, **{KEYS[0]: "h100", KEYS[1]: n}) for n in range(500)]
+    data = page_data("many", KEYS, rows, [FLAT] * 500, SLO, clock=False)
+    with_curves = [point for point in data["points"] if point["q"]]
+    assert len(with_curves) == MOST_CURVES
+    assert data["axis"] == "arrivals.rate_per_s"
+    assert all(point["m"]["tpot_p99_s"] == [0.01] for point in data["points"])
+
+
+def test_the_page_runs_its_own_script_alone(tmp_path: Path) -> None:
+    evil = "</script><script>alert(1)</script>"
+    rows = [row(1.0, **{KEYS[0]: evil, KEYS[1]: 1})]
+    page = Page(
+        name=evil, description=evil, basis=evil, notes=[evil], texts=[(evil, evil)], gpus=[1]
+    )
+    write_page(tmp_path / "a.html", page, KEYS, rows, [FLAT], SLO, clock=False)
+    text = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert evil not in text
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="(.*?)"', text)
+    assert policy is not None
+    assert "default-src 'none'" in policy[1]
+    for script in scripts:
+        assert b64encode(sha256(script.encode()).digest()).decode() in policy[1]
+    assert len(scripts) == 2
+    with pytest.raises(ValueError, match=r"summary has no column 'engine\.x', expected every"):
+        write_page(tmp_path / "b.html", page, ["engine.x"], rows, [FLAT], SLO, clock=False)
+
+
+def test_embedded_data_are_json_that_ends_no_element() -> None:
+    text = embedded({"a": "</script><!--", "b": None})
+    assert "<" not in text
+    assert json.loads(text) == {"a": "</script><!--", "b": None}

@@ -1,0 +1,370 @@
+"""The conformance suite: what is built in keeps every rule, and each rule catches who breaks it."""
+
+import itertools
+import random
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pytest
+
+from sim.conformance import ConformanceError, check_order, check_router, check_scheduler
+from sim.conformance.cases import case, fitting
+from sim.conformance.drive import drive
+from sim.engine.chunked_prefill import ChunkedPrefill
+from sim.engine.kv_cache import BlockPool
+from sim.engine.scheduler import Scheduler
+from sim.engine.sequence import Batch, Sequence
+from sim.engine.settings import Settings
+from sim.engine.waiting import FirstCome, Ranked, WaitingQueue
+from sim.engine.whole_prompts import PrefillFirst, Static
+from sim.registry import ORDERS, POLICIES
+from sim.routers.registry import ROUTERS
+from sim.routers.router import Arrival, Looks, Router, View
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_every_policy_that_is_built_in_keeps_the_rules(name: str) -> None:
+    rules = check_scheduler(POLICIES[name], cases=150)
+    assert rules[-1] == "equals the policy that it claims to be", "the slow reference"
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_every_order_that_is_built_in_keeps_the_rules(name: str) -> None:
+    check_order(ORDERS[name])
+
+
+@pytest.mark.parametrize("name", ROUTERS)
+def test_every_router_that_is_built_in_keeps_the_rules(name: str) -> None:
+    check_router(ROUTERS[name])
+
+
+def test_the_cases_include_the_hard_parts() -> None:
+    """Else the rules would pass for want of anything to see."""
+    seen = {"preempted": 0, "cut": 0, "given up": 0, "cached": 0, "ahead": 0, "padding": 0}
+    for number, order in itertools.product(range(60), ORDERS):
+        for policy in (ChunkedPrefill, Static):
+            told = case(number, order, cuts_prompts=policy.cuts_prompts, aborts=number % 3 == 2)
+            scheduler = told.scheduler(policy, ORDERS[order], {})
+            told = fitting(told, scheduler)
+            log = drive(told, scheduler, many=False)
+            ended = sum(len(step.finished) for step in log)
+            seen["preempted"] += sum(len(step.preempted) for step in log)
+            seen["cut"] += sum(past > 0 for step in log for _, _, past in step.chunks)
+            seen["padding"] += sum(step.padding for step in log)
+            seen["given up"] += len(told.rows) - ended
+            seen["cached"] += told.caching * len(told.rows)
+            seen["ahead"] += told.settings.ahead * len(told.rows)
+    assert min(seen.values()) > 100, seen
+
+
+class LosesABlock(ChunkedPrefill):
+    def form(self, now_s: float) -> Batch | None:
+        batch = super().form(now_s)
+        if batch is not None and batch.chunks and self.pool.free:
+            self.pool.free -= 1
+        return batch
+
+
+class KeepsBlocks(ChunkedPrefill):
+    def abort(self, sequence: Sequence) -> bool:
+        return sequence in self.running or sequence.waits or sequence in self.arrived
+
+
+class DeniesWhoIsHere(Static):
+    def abort(self, sequence: Sequence) -> bool:
+        super().abort(sequence)
+        return False
+
+
+class SeatsOneMore(ChunkedPrefill):
+    def __init__(self, pool: BlockPool, waiting: WaitingQueue, settings: Settings) -> None:
+        super().__init__(pool, waiting, settings)
+        self.max_num_seqs += 1
+
+
+class SpendsMore(ChunkedPrefill):
+    def __init__(self, pool: BlockPool, waiting: WaitingQueue, settings: Settings) -> None:
+        super().__init__(pool, waiting, settings)
+        self.token_budget += 9
+
+
+class SplitsSecretly(ChunkedPrefill):
+    cuts_prompts = False
+
+
+class SkipsTokens(ChunkedPrefill):
+    def form(self, now_s: float) -> Batch | None:
+        batch = super().form(now_s)
+        if batch is not None:
+            batch.chunks[:] = [(tokens, past + 1) for tokens, past in batch.chunks]
+        return batch
+
+
+class ThrowsOutTheImportant(ChunkedPrefill):
+    def victim(self) -> Sequence:
+        if self.waiting.by_priority:
+            return next(iter(self.running))
+        return super().victim()
+
+
+class ForgetsTheVictim(ChunkedPrefill):
+    def preempt_one(self, batch: Batch, *, decodes_ready: bool) -> None:
+        super().preempt_one(batch, decodes_ready=decodes_ready)
+        if batch.preempted:
+            self.waiting.discard(batch.preempted[-1])
+
+
+class ThrowsOutTheFirst(ChunkedPrefill):
+    """Who then is the first again."""
+
+    def victim(self) -> Sequence:
+        return next(iter(self.running))
+
+
+class WaitsForCompany(ChunkedPrefill):
+    def form(self, now_s: float) -> Batch | None:
+        if not self.running and self.waiting.count == 1:
+            return None
+        return super().form(now_s)
+
+
+class FormsNobody(ChunkedPrefill):
+    def form(self, now_s: float) -> Batch | None:
+        return super().form(now_s) or Batch()
+
+
+class Shuffles(ChunkedPrefill):
+    def form(self, now_s: float) -> Batch | None:
+        random.shuffle(self.prefilling)
+        return super().form(now_s)
+
+
+class AdmitsNowAndThen(ChunkedPrefill):
+    """Every third time that it is asked: but it is not asked while many steps are computed."""
+
+    asked = 0
+
+    def start_prompts(self, batch: Batch) -> None:
+        self.asked += 1
+        if self.asked % 3 == 0 or not self.running:
+            super().start_prompts(batch)
+
+
+class KnowsTheFuture(ChunkedPrefill):
+    def form(self, now_s: float) -> Batch | None:
+        self.prefilling.sort(key=lambda each: each.output_tokens)
+        return super().form(now_s)
+
+
+class KnowsWhenSomebodyEnds(PrefillFirst):
+    def admit_prompts(self, batch: Batch, seats: int) -> None:
+        if all(each.finish_step - self.decoding.step > 3 for each in self.decodes()):
+            super().admit_prompts(batch, seats)
+
+
+class ClaimsTooMuch(ChunkedPrefill):
+    claims = "chunked_prefill"
+
+    def form(self, now_s: float) -> Batch | None:
+        self.prefilling.reverse()
+        return super().form(now_s)
+
+
+class ClaimsNonsense(ChunkedPrefill):
+    claims = "chunked"
+
+
+class HasNoPolicy(Scheduler):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("policy", "rule"),
+    [
+        (LosesABlock, "blocks add up"),
+        (KeepsBlocks, "an abort frees blocks"),
+        (DeniesWhoIsHere, "an abort frees blocks"),
+        (SeatsOneMore, "seats, budget and chunks"),
+        (SpendsMore, "seats, budget and chunks"),
+        (SplitsSecretly, "seats, budget and chunks"),
+        (SkipsTokens, "seats, budget and chunks"),
+        (ThrowsOutTheImportant, "who is thrown out"),
+        (ForgetsTheVictim, "who is thrown out"),
+        (ThrowsOutTheFirst, "never stuck"),
+        (WaitsForCompany, "never stuck"),
+        (FormsNobody, "never stuck"),
+        (Shuffles, "the same twice"),
+        (AdmitsNowAndThen, "many steps equal single steps"),
+        (KnowsTheFuture, "never reads the true output length"),
+        (KnowsWhenSomebodyEnds, "never reads the true output length"),
+        (ClaimsTooMuch, "equals the policy that it claims to be"),
+        (ClaimsNonsense, "equals the policy that it claims to be"),
+        (HasNoPolicy, "runs without an error"),
+    ],
+)
+def test_a_policy_that_breaks_a_rule_is_told_which(policy: type[Scheduler], rule: str) -> None:
+    with pytest.raises(ConformanceError, match=f"^{rule}: ") as raised:
+        check_scheduler(policy)
+    assert raised.value.rule == rule
+    if policy is not ClaimsNonsense:
+        assert " seats, budget " in str(raised.value), "the case in words"
+
+
+def test_settings_of_its_own_reach_the_class() -> None:
+    class Choosy(ChunkedPrefill):
+        def __init__(
+            self, pool: BlockPool, waiting: WaitingQueue, settings: Settings, *, ok: bool
+        ) -> None:
+            super().__init__(pool, waiting, settings)
+            if not ok:
+                raise ValueError("not ok")
+
+    check_scheduler(Choosy, {"ok": True}, cases=5)
+    with pytest.raises(ConformanceError, match="runs without an error: ValueError: not ok"):
+        check_scheduler(Choosy, {"ok": False}, cases=5)
+
+
+class LastFirst(FirstCome):
+    """Says nobody passes by, and lets everybody pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack: list[Sequence] = []
+
+    def push(self, sequence: Sequence) -> None:
+        super().push_back(sequence)
+
+
+class ByAnswer(Ranked):
+    def rank(self, sequence: Sequence) -> float:
+        return sequence.output_tokens
+
+
+class LosesCount(FirstCome):
+    def pop(self) -> Sequence:
+        first = super().pop()
+        self.count += 1
+        return first
+
+
+class PopsAnother(FirstCome):
+    def pop(self) -> Sequence:
+        last = self.members()[-1]
+        self.discard(last)
+        return last
+
+
+class KeepsWhoLeft(FirstCome):
+    def discard(self, sequence: Sequence) -> bool:
+        return sequence.waits
+
+
+class ForgetsToMark(Ranked):
+    def rank(self, sequence: Sequence) -> float:
+        return sequence.prompt_tokens
+
+    def push(self, sequence: Sequence) -> None:
+        super().push(sequence)
+        sequence.waits = sequence.preemptions == 0
+
+
+@pytest.mark.parametrize(
+    ("order", "rule"),
+    [
+        (LastFirst, "many steps equal single steps"),
+        (ByAnswer, "never reads the true output length"),
+        (LosesCount, "count, waits and members"),
+        (PopsAnother, "everybody comes out once"),
+        (KeepsWhoLeft, "count, waits and members"),
+        (ForgetsToMark, "count, waits and members"),
+    ],
+)
+def test_an_order_that_breaks_a_rule_is_told_which(order: type[WaitingQueue], rule: str) -> None:
+    with pytest.raises(ConformanceError, match=f"^{rule}: "):
+        check_order(order)
+
+
+class Routes(Router):
+    looks_at = Looks.NOTHING
+
+    def __init__(self, view: View, rng: np.random.Generator) -> None:
+        super().__init__(view, rng)
+        self.turn = 0
+        self.has = [0] * len(view.numbers)
+
+    def choose(self, arrival: Arrival) -> int:
+        self.turn += 1
+        return self.turn % len(self.has)
+
+
+class OneTooFar(Routes):
+    def choose(self, arrival: Arrival) -> int:
+        return super().choose(arrival) + 1
+
+
+class AnArray(Routes):
+    def choose(self, arrival: Arrival) -> int:
+        return np.float64(super().choose(arrival))  # type: ignore[return-value]
+
+
+class Rolls(Routes):
+    def choose(self, arrival: Arrival) -> int:
+        return random.randrange(len(self.has))
+
+
+class RollsInSecret(Routes):
+    def choose(self, arrival: Arrival) -> int:
+        return int(self.rng.integers(len(self.has)))
+
+
+class ReadsAnswers(Routes):
+    def choose(self, arrival: Arrival) -> int:
+        return arrival.output_tokens % len(self.has)  # type: ignore[attr-defined]
+
+
+class CountsInSecret(Routes):
+    def choose(self, arrival: Arrival) -> int:
+        return self.has.index(min(self.has))
+
+    def sent(self, number: int) -> None:
+        self.has[number] += 1
+
+    def left(self, number: int, requests: int) -> None:
+        self.has[number] -= requests
+
+
+class AsksForTokens(Routes):
+    looks_at = Looks.LOADS
+
+    def choose(self, arrival: Arrival) -> int:
+        return min(self.view.numbers, key=self.view.tokens)
+
+
+class DealsOtherwise(Routes):
+    def deal(self, arrivals: Iterable[Arrival]) -> Iterator[int]:
+        return itertools.repeat(0)
+
+
+class SaysNothing(Router):
+    def choose(self, arrival: Arrival) -> int:
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("router", "rule"),
+    [
+        (OneTooFar, "chooses one of the replicas"),
+        (AnArray, "chooses one of the replicas"),
+        (Rolls, "the same twice"),
+        (RollsInSecret, "draws only if it says so"),
+        (ReadsAnswers, "never reads the true output length"),
+        (CountsInSecret, "looks at no more than it says"),
+        (AsksForTokens, "looks at no more than it says"),
+        (SaysNothing, "looks at no more than it says"),
+        (DealsOtherwise, "dealt beforehand as one by one"),
+    ],
+)
+def test_a_router_that_breaks_a_rule_is_told_which(router: type[Router], rule: str) -> None:
+    with pytest.raises(ConformanceError, match=f"^{rule}: "):
+        check_router(router)
+    check_router(Routes)

@@ -227,7 +227,7 @@ def test_groups_give_blocks_back_while_others_are_thrown_out(
     arrivals = np.cumsum(rng.exponential(2e-3, 60)).tolist()
     requests = small.requests(arrivals, prompts, outputs, rng.integers(0, 3, 60).tolist())
     result = assert_equal_to_reference(scenario, requests)
-    assert len(scenario.ledger.layout.groups) > 1
+    assert len(scenario.pool.ledger.layout.groups) > 1
     assert (result.requests["status"] == FINISHED).sum() > 10
     if windows == (None, 5):
         assert result.requests["preemptions"].sum() > 10

@@ -55,10 +55,13 @@ class _Demand:
     version: str
     async_scheduling: bool
     disable_hybrid_kv_cache_manager: bool
+    enable_expert_parallel: bool
 
     def ledger(self, gpu: Gpu, tp: int) -> MemoryLedger:
         """Fill a ledger, whether it fits or not."""
         spec, table, version = self.spec, vllm(), version_key(self.version)
+        if self.enable_expert_parallel:
+            spec = spec.with_whole_experts(tp)
         run = ProfileRun(
             spec=spec,
             precision=self.precision,
@@ -139,6 +142,7 @@ def memory_ledger(
     version: str = "",
     async_scheduling: bool = False,
     disable_hybrid_kv_cache_manager: bool = False,
+    enable_expert_parallel: bool = False,
 ) -> MemoryLedger:
     """Return where the memory of one GPU goes, and how many KV blocks fit.
 
@@ -159,6 +163,7 @@ def memory_ledger(
         async_scheduling: whether a step is planned while the one before is computed.
         disable_hybrid_kv_cache_manager: whether layers with a window keep everything where others
             do.
+        enable_expert_parallel: whether ranks hold experts whole, instead of a part of each.
 
     Raises:
         DoesNotFitError: not one block fits, not as many as given, or not the longest sequence; or
@@ -180,6 +185,7 @@ def memory_ledger(
         version=version or newest_version(),
         async_scheduling=async_scheduling,
         disable_hybrid_kv_cache_manager=disable_hybrid_kv_cache_manager,
+        enable_expert_parallel=enable_expert_parallel,
     )
     ledger = demand.ledger(gpu, tp)
     if ledger.fits and demand.holds_longest(ledger):

@@ -297,6 +297,7 @@ def step_cost(
     max_seqs: int,
     step_overhead_s: float | None = None,
     sequence_overhead_s: float | None = None,
+    enable_expert_parallel: bool = False,
 ) -> StepCost:
     """Tabulate the prices of all steps of up to ``max_tokens`` tokens and ``max_seqs`` sequences.
 
@@ -311,12 +312,15 @@ def step_cost(
         max_seqs: most sequences of one step, decoding or with a chunk.
         step_overhead_s: host time per step. None: the calibration's.
         sequence_overhead_s: host time per sequence. None: the calibration's.
+        enable_expert_parallel: ranks hold experts whole, instead of a part of each.
 
     Raises:
         ValueError: ``tp`` does not divide the model; no link between GPUs; a limit below 1.
         UnsupportedPrecisionError: the GPU lacks the arithmetic.
     """
     _check_limits(max_tokens=max_tokens, max_seqs=max_seqs)
+    if enable_expert_parallel:
+        spec = spec.with_whole_experts(tp)
     group = Group(spec=spec, gpu=gpu, tp=tp, precision=precision)
     prices = prices_of(gpu, calibration, fused=fused)
     host = prices.host

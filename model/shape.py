@@ -12,6 +12,9 @@ from model.errors import UnsupportedLayersError
 from model.matrices import Matrix
 from model.mixers.mixer import Mixer, Rotary
 from model.mixers.none import NoMixer
+from model.mlps.experts import Experts
+from model.mlps.extended import Extended
+from model.mlps.load import EVEN, ExpertLoad
 from model.mlps.mlp import Mlp
 from model.mlps.none import NoMlp
 from model.norm import Norm
@@ -223,6 +226,44 @@ class DecoderSpec:
         """Return the same model with every mixer changed."""
         layers = tuple(replace(one, mixer=change(one.mixer)) for one in self.layers)
         return replace(self, layers=layers)
+
+    def with_whole_experts(self, ranks: int) -> "DecoderSpec":
+        """Return what one of some ranks has that deal experts out whole: expert parallelism.
+
+        Raises:
+            ValueError: fewer experts than ranks.
+        """
+        if self.num_experts and max(1, ranks) > self.num_experts:
+            raise ValueError(
+                f"enable_expert_parallel: {ranks} ranks of {self.name} with {self.num_experts} "
+                "experts, expected at most one rank for each"
+            )
+        return self.with_experts(lambda experts: replace(experts, ranks=ranks))
+
+    def with_expert_load(self, load: ExpertLoad) -> "DecoderSpec":
+        """Return the same model whose tokens choose their experts by a law.
+
+        Raises:
+            ValueError: it has no experts, and the law is not the even one.
+        """
+        if load != EVEN and not self.num_experts:
+            raise ValueError(
+                f"engine.expert_load_exponent = {load.exponent:g} with {self.name}, which has no "
+                "experts, expected 0"
+            )
+        return self.with_experts(lambda experts: replace(experts, load=load))
+
+    def with_experts(self, change: Callable[[Experts], Experts]) -> "DecoderSpec":
+        """Return the same model with its routed experts changed, wherever they stand."""
+
+        def changed(mlp: Mlp) -> Mlp:
+            if isinstance(mlp, Extended):
+                return replace(mlp, mlp=changed(mlp.mlp))
+            return change(mlp) if isinstance(mlp, Experts) else mlp
+
+        return replace(
+            self, layers=tuple(replace(one, mlp=changed(one.mlp)) for one in self.layers)
+        )
 
     def linear_parameters(self) -> int:
         """Weights that quantization shrinks: attention, MLP and expert matrices of all layers.

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 MISSING: dict[str, tuple[str, ...]] = {
-    "latent attention in another arrangement (MLA)": ("minicpm3", "longcat_flash"),
+    "latent attention in another arrangement (MLA)": ("longcat_flash",),
     "sparse attention": ("dots3_note",),
     "linear attention or layers with a state": (
-        "bailing_moe_v2_5", "mamba", "mamba2", "falcon_mamba", "zamba2",
+        "bailing_moe_v2_5", "zamba2",
         "rwkv", "plamo2", "recurrent_gemma",
     ),
     "layers of different attention windows": (

@@ -96,6 +96,9 @@ class EngineConfig(BaseModel):
     0.24."""
     block_size: int = Field(default=16, gt=0, le=65_536)
     """Tokens in one KV-cache block."""
+    enable_expert_parallel: bool = False
+    """The ranks of a tensor-parallel group hold experts whole, each its share of them, instead of a
+    part of every expert. The busiest rank decides how long a step takes."""
     disable_hybrid_kv_cache_manager: bool = False
     """chunked_prefill: layers with a window keep all tokens where others do, as before vLLM 0.9.2;
     else they give back what their window has left behind."""
@@ -124,6 +127,11 @@ class EngineConfig(BaseModel):
     kv_cache_dtype: Annotated[str, AfterValidator(check_kv_dtype)] = "auto"
     """Of the KV cache: auto is fp8 where the checkpoint says so, dtype otherwise; or bfloat16,
     float16, fp8, fp8_e4m3, fp8_e5m2, fp8_inc."""
+    expert_load_exponent: float = Field(default=0, ge=0, le=10)
+    """How unevenly tokens choose their experts: the one in place i of popularity in proportion to i
+    to the minus this power. 0: all alike. Decides how many a step reads and, with
+    enable_expert_parallel, how long the busiest rank works. No key of vLLM; tables of kernels are
+    measured at 1.01 and 1.2."""
     attention: Literal["fused", "standard"] = "fused"
     """fused: FlashAttention's traffic; standard: scores and probabilities go through memory."""
     step_overhead_s: float | None = Field(default=None, ge=0, le=3600)
@@ -236,6 +244,11 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec) -> ResolvedEngin
         if filled[name] and not policy(filled["scheduler"]).cuts_prompts:
             which = f"{filled['scheduler']} (vLLM {filled['version']}'s)"
             raise ValueError(f"engine.{_needs_chunks(name, which)}")
+    if engine.enable_expert_parallel and not spec.num_experts:
+        raise ValueError(
+            f"engine.enable_expert_parallel: true with {spec.name}, which has no experts, expected "
+            "a mixture of experts"
+        )
     several = several_groups(spec, filled["version"], engine.disable_hybrid_kv_cache_manager)
     if filled["enable_prefix_caching"] and several:
         raise ValueError(

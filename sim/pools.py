@@ -19,6 +19,7 @@ from hardware.gpu import Gpu
 from hardware.memory import MemoryLedger, memory_ledger
 from hardware.step_cost import StepCost, step_cost
 from model.errors import one_of
+from model.mlps.load import ExpertLoad
 from model.precision import Precision
 from model.spec import DecoderSpec
 from sim.engine_config import EngineConfig, ResolvedEngine, precision_of, resolved
@@ -174,11 +175,12 @@ def build_pool(
     numbers = precision_of(settings, spec, gpu)
     ledger = ledger_of(spec, gpu, tp, settings)
     price = step_cost(
-        spec,
+        spec.with_expert_load(ExpertLoad(settings.expert_load_exponent)),
         gpu,
         tp=tp,
         precision=numbers,
         calibration=calibration,
+        enable_expert_parallel=settings.enable_expert_parallel,
         fused=settings.attention == "fused",
         max_tokens=_longest_step(settings),
         max_seqs=settings.max_num_seqs,
@@ -232,6 +234,7 @@ def ledger_of(spec: DecoderSpec, gpu: Gpu, tp: int, settings: ResolvedEngine) ->
         async_scheduling=settings.async_scheduling,
         disable_hybrid_kv_cache_manager=settings.disable_hybrid_kv_cache_manager
         or settings.scheduler != "chunked_prefill",
+        enable_expert_parallel=settings.enable_expert_parallel,
     )
 
 

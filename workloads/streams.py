@@ -15,6 +15,7 @@ PURPOSES = (
     "router",
     "prices",
     "bootstrap",
+    "resample",
 )
 
 

@@ -17,6 +17,7 @@ from workloads.config import LATEST_S, Config, Count, Positive, Seconds
 from workloads.lengths import Empirical, Lengths
 from workloads.prefixes import SharedPrefixes
 from workloads.requests import Floats, Ints, Requests
+from workloads.resampling import Resample, resampled
 from workloads.streams import stream
 from workloads.traces import read_trace
 from workloads.traces.fields import Unit
@@ -24,6 +25,7 @@ from workloads.traces.fields import Unit
 _FIRST_GUESS = 64
 FOR_A_TRACE = (
     "rate_scale", "limit", "start_s", "stop_s", "trace_time_unit", "trace_block_tokens",
+    "resample",
 )  # fmt: skip
 """Keys that say something of a trace only."""
 MOST_REQUESTS = 10**9
@@ -53,6 +55,9 @@ class Workload(Config):
     """Begin at this time of the trace, seconds from its first request, before scaling."""
     stop_s: Seconds | None = None
     """End before this time of the trace, seconds from its first request, before scaling."""
+    resample: Resample | None = None
+    """Replay with other luck for every seed: as many requests in each window, give or take, at
+    other times, with the lengths of that window and its neighbours. Default: as recorded."""
     trace_time_unit: Unit | None = None
     """Unit of a trace's times where they are numbers. Default: the format's."""
     trace_block_tokens: Count | None = None
@@ -112,7 +117,8 @@ class Workload(Config):
         """Whether the requests depend on the seed."""
         parts = (part for part in (self.arrivals, self.lengths) if part is not None)
         mixed = self.priorities is not None and len(self.priorities) > 1
-        return mixed or any(part.is_random for part in parts)
+        again = self.resample is not None
+        return mixed or again or any(part.is_random for part in parts)
 
     @property
     def has_clock(self) -> bool:
@@ -167,7 +173,7 @@ def generate(
     if base_dir is not None:
         workload = workload.anchored(base_dir)
     if workload.trace is not None:
-        requests = _replayed(workload, prefixes)
+        requests = _replayed(workload, prefixes, seed)
     else:
         requests = _drawn(workload, seed, most)
     if workload.priorities is not None:
@@ -176,11 +182,12 @@ def generate(
     return requests
 
 
-def _replayed(workload: Workload, prefixes: bool) -> Requests:
+def _replayed(workload: Workload, prefixes: bool, seed: int) -> Requests:
     assert workload.trace is not None
-    return read_trace(
+    again = workload.resample
+    found = read_trace(
         workload.trace,
-        rate_scale=workload.rate_scale,
+        rate_scale=1.0 if again else workload.rate_scale,
         limit=workload.limit,
         start_s=workload.start_s,
         stop_s=workload.stop_s,
@@ -188,6 +195,10 @@ def _replayed(workload: Workload, prefixes: bool) -> Requests:
         block_tokens=workload.trace_block_tokens,
         prefixes=prefixes,
     )
+    if again is None:
+        return found
+    found = resampled(found, again, stream(seed, "resample"))
+    return replace(found, arrival_s=found.arrival_s / workload.rate_scale)
 
 
 def _drawn(workload: Workload, seed: int, most: int) -> Requests:

@@ -13,6 +13,7 @@ from experiments.cli.command import Parser, fail, run_command, start
 
 COMMANDS = {
     "run": "run a study: simulate every point, leave tables, pictures and a report",
+    "plan": "the cheapest deployment that keeps the SLO at a risk, and why not the others",
     "capacity": "the highest rate (users, lengths, any key) that keeps the SLO, with its interval",
     "list": "list the studies that come with headroom",
     "schema": "print the JSON Schema of a study file, for editors",

@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from experiments.study.document import Loaded
+from experiments.study.document import Loaded, Study
 from experiments.study.errors import RunError, StudyError
 from experiments.study.kinds import MEASURED, SEARCHES, TABLES, kind_of
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from experiments.texts.page import TableStudy
 
 
-def check_other(loaded: Loaded) -> "MeasuredStudy | TableStudy":
+def check_other(loaded: Loaded) -> "Study | MeasuredStudy | TableStudy":
     """Validate a study of another kind than serving.
 
     Raises:
@@ -25,6 +25,10 @@ def check_other(loaded: Loaded) -> "MeasuredStudy | TableStudy":
     from experiments.calibrating.measured import check
 
     kind = kind_of(loaded)
+    if kind in SEARCHES:
+        from experiments.planning.kinds import search_of
+
+        return search_of(loaded).study
     if kind == TABLES:
         from experiments.texts.registry import schema_of
 

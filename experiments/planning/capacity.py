@@ -188,7 +188,7 @@ def probes_table(answers: Sequence[Answer]) -> "DataFrame":
         number = one.point.number
         if isinstance(one.found, Smallest):
             rows += [
-                (number, count, probe.missed, len(probe.samples), probe.verdict.value)
+                (number, count, probe.missed, probe.runs, probe.verdict.value)
                 for count, probe in one.found.probes.items()
             ]
         else:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.planning import capacity, capacity_words
-from experiments.planning.capacity_study import CapacityPlan, prepare_capacity
+from experiments.planning.capacity_study import CapacityPlan, CapacityStudy, prepare_capacity
 from experiments.planning.kinds import Told
 from experiments.planning.lengths import Varied
 from experiments.planning.progress import SearchProgress
@@ -26,6 +26,11 @@ class CapacitySearch:
     def name(self) -> str:
         """Of the study."""
         return self.plan.study.name
+
+    @property
+    def study(self) -> CapacityStudy:
+        """As it was checked."""
+        return self.plan.study
 
     @property
     def notes(self) -> Sequence[str]:

@@ -8,11 +8,10 @@ wanted interval needs, once, and what comes out is reported.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
-from experiments.planning.lengths import Varied
 from experiments.planning.logit_line import (
     NEAR,
     Pair,
@@ -24,6 +23,7 @@ from experiments.planning.logit_line import (
 )
 from experiments.planning.samples import Sample, binding
 from experiments.planning.trials import Ask, Trial
+from experiments.study.document import Study
 
 SEEDS = 8
 MOST_SEEDS = 48
@@ -42,6 +42,33 @@ MOST_DOUBLINGS = 20
 Outcome = Literal["found", "never", "capacity", "unbounded", "undecided"]
 """found: a root; never: nothing keeps it; capacity: only the capacity ends it; unbounded: nothing
 that was tried misses it; undecided: the share does not grow there."""
+
+
+class Variable(Protocol):
+    """What is searched: a study with one number in it."""
+
+    @property
+    def point(self) -> Study:
+        """The study as it is; its seed counts."""
+
+    @property
+    def key(self) -> str:
+        """What messages call the number."""
+
+    @property
+    def value(self) -> float:
+        """What it is."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it counts something."""
+
+    @property
+    def draw(self) -> int | None:
+        """Which of the drawn calibrations prices its runs."""
+
+    def at(self, value: float) -> Study:
+        """The settled study with another value, long enough to be measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +103,15 @@ class Search:
         capacity: beyond which every queue grows, in the unit of the key; NaN if not known.
     """
 
-    varied: Varied
+    varied: Variable
     ask: Ask
     allowed: float
     target: float = 0.02
     label: str = ""
     capacity: float = math.nan
     confidence: float = 0.95
+    begin_with: int = SEEDS
+    """Seeds of the first pair."""
     tried: dict[float, float] = field(default_factory=dict, init=False)
     """Value to distance."""
     shares: dict[float, float] = field(default_factory=dict, init=False)
@@ -146,14 +175,14 @@ class Search:
     def _trial(self, value: float, seed: int) -> Trial:
         shown = f"{self.varied.key}={value:.6g}"
         label = f"{self.label}, {shown}" if self.label else shown
-        return Trial(self.varied.at(value), seed, label)
+        return Trial(self.varied.at(value), seed, label, self.varied.draw)
 
     def _line(self, middle: float) -> Highest:
         """Put the pair around a value, and move it to where its root is."""
         found, pair, samples = None, None, dict[float, list[Sample]]()
         for _ in range(MOST_MOVES):
             low, high = self._ends(middle)
-            pair, samples = self._pair(low, high, SEEDS)
+            pair, samples = self._pair(low, high, self.begin_with)
             found = root(pair, self.allowed, self.confidence)
             if found is None:
                 break
@@ -163,7 +192,7 @@ class Search:
         if found is None or pair is None:
             return self._ended("undecided", middle)
         wanted = seeds_needed(found, self.target, MOST_SEEDS)
-        if wanted > SEEDS:
+        if wanted > self.begin_with:
             pair, samples = self._pair(pair.low, pair.high, wanted)
             found = root(pair, self.allowed, self.confidence) or found
         return self._found(found, pair, samples)

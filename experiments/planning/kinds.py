@@ -8,7 +8,7 @@ from typing import Protocol
 
 from experiments.planning.progress import SearchProgress
 from experiments.running.sweep import Executor
-from experiments.study.document import Loaded
+from experiments.study.document import Loaded, Study
 from experiments.study.kinds import kind_of
 
 
@@ -28,6 +28,10 @@ class Search(Protocol):
     @property
     def name(self) -> str:
         """Of the study."""
+
+    @property
+    def study(self) -> Study:
+        """As it was checked."""
 
     @property
     def notes(self) -> Sequence[str]:
@@ -53,7 +57,10 @@ class Search(Protocol):
         """
 
 
-MODULES = {"capacity": "experiments.planning.capacity_search"}
+MODULES = {
+    "plan": "experiments.planning.plan",
+    "capacity": "experiments.planning.capacity_search",
+}
 """Kind to the module whose ``search_of`` checks a study of it."""
 
 

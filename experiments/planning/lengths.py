@@ -26,8 +26,9 @@ STEADY = ("workload.arrivals.rate_per_s",)
 FEWEST = 20_000
 """Requests of one run. Shorter ones have neither filled up nor seen the busy periods: three of
 1,000 requests sell 5 to 9% too much."""
-FILLINGS = 30
-"""Or so many times as many as are in the system at once, of which a tenth is warm-up."""
+FILLINGS = 20
+"""Or so many times as many as are in the system at most while limits are kept; a tenth of them is
+warm-up, so it lasts twice as long as a request may."""
 WARMUP = 0.1
 
 
@@ -40,6 +41,7 @@ class Varied:
     key: str
     fewest: int = FEWEST
     """Requests of one run, at least."""
+    draw: int | None = None
 
     @property
     def value(self) -> float:

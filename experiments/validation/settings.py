@@ -128,8 +128,10 @@ def _refuse(row: RunRow) -> None:
 def _not_modelled(row: RunRow, spec: DecoderSpec) -> list[str]:
     """What a row asks for and is simulated without."""
     notes = []
-    if (row.ep or 1) > 1 and spec.num_experts:
-        notes.append(f"ep = {row.ep}: experts are divided like matrices (tensor parallel) instead")
+    if (row.ep or 1) > 1 and spec.num_experts and row.ep != (row.tp or 1):
+        notes.append(
+            f"ep = {row.ep}: experts are dealt among the ranks of tensor parallelism instead"
+        )
     if row.cpu_offload is not None and switched_on(row.cpu_offload) is not False:
         notes.append(f"cpu_offload = {row.cpu_offload}: without it")
     if switched_on(row.enforce_eager):
@@ -196,6 +198,8 @@ def _given(row: RunRow, spec: DecoderSpec, version: str, notes: list[str]) -> di
         "gpu_memory_utilization": row.gpu_mem_util,
         "enable_prefix_caching": switched_on(row.prefix_caching),
     }
+    if (row.ep or 1) > 1 and (row.tp or 1) > 1 and spec.num_experts:
+        given["enable_expert_parallel"] = True
     chunked = switched_on(row.chunked_prefill)
     if chunked is None and v0 and row.max_model_len is None:
         chunked = False

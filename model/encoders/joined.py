@@ -114,6 +114,21 @@ def kimi(config: Config, text: Config) -> int:
     return images.moonvit(vision) + projector
 
 
+def kimi_k3(config: Config, text: Config) -> int:
+    """A tower without biases, whose attention is wider than its stream."""
+    vision = nested(config, "vision_config")
+    wide, inner = whole(vision, "vt_hidden_size", 1024), whole(vision, "vt_intermediate_size", 4096)
+    mixed, layers = (
+        whole(vision, "qkv_hidden_size", wide),
+        whole(vision, "vt_num_hidden_layers", 27),
+    )
+    places = whole(vision, "init_pos_emb_height", 64) * whole(vision, "init_pos_emb_width", 64)
+    patch = 3 * whole(vision, "patch_size", 14) ** 2
+    layer = 4 * wide * mixed + 2 * wide * inner + 2 * wide
+    projector = (4 * wide) ** 2 + 4 * wide * _hidden(text) + wide
+    return (patch + places + 1) * wide + layers * layer + projector
+
+
 def llava_onevision(config: Config, text: Config) -> int:
     vision = {
         "model_type": "siglip_vision_model", "vision_use_head": False, "hidden_size": 1152,

@@ -231,6 +231,7 @@ class Gemma3nKeys(SharedCacheKeys):
         return Extended(
             mlp=Dense(hidden_size=hidden, width=width, activation=self.hidden_act),
             more=(*altup, *laurel, *self.layer_inputs),
+            again=altup[:1],
             # Norms of the router, the narrow residual and the layer's inputs; a scale.
             more_vectors=4 * hidden,
             # Streams are read and written to predict and to correct; norms.

@@ -55,6 +55,11 @@ WRAPPERS: dict[str, Wrapper] = {
         beside=joined.kimi,
         text_type="deepseek_v3",
     ),
+    "kimi_k3": Wrapper(
+        class_names=("KimiK3ForConditionalGeneration",),
+        beside=joined.kimi_k3,
+        text_type="kimi_linear",
+    ),
     "qwen2_vl": Wrapper(
         class_names=("Qwen2VLForConditionalGeneration",),
         beside=_vision(images.qwen2_vl),

@@ -160,11 +160,11 @@ class CompressedAttention:
         A compressor takes a softmax over the numbers of its tokens; the index scores entries as in
         ``model.mixers.index``.
         """
-        operators = [self._attention(attended, share)]
+        operators = [self._attended(place, attended, share) for place in range(self._read)]
         index = self.index
         if index is not None:
             pairs, entries = attended.pairs[2], attended.entries[2]
-            wide, cache = share.precision.activation_bytes, self.caches[2]
+            cache, kept = self.caches[2], share.precision.kv_bytes
             moved = attended.rows * index.num_heads * index.head_dim + 8 * pairs
             written = entries + attended.rows / self.every
             operators.insert(
@@ -173,23 +173,27 @@ class CompressedAttention:
                     "index",
                     pairs * index.num_heads * (2 * index.head_dim + 3),
                     moved,
-                    written * cache.entry_bytes(wide, share.tp),
+                    written * cache.entry_bytes(kept, share.tp),
                     compute="fp8",
                 ),
             )
         return operators
 
-    def _attention(self, attended: Attended, share: Share) -> Operator:
-        heads, rows = self.num_heads // share.tp, attended.rows
-        pairs, entries = sum(attended.pairs[:2]), sum(attended.entries[:2])
+    @property
+    def _read(self) -> int:
+        """Caches that are attended: the window, and compressed entries."""
+        return 2 if self.every else 1
+
+    def _attended(self, place: int, attended: Attended, share: Share) -> Operator:
+        """The attention to one of the caches, and what makes its entries."""
+        heads, rows, wide = self.num_heads // share.tp, attended.rows, share.precision
+        pairs, entries, every = attended.pairs[place], attended.entries[place], self.every
         flops = heads * pairs * (4 * self.head_dim + SOFTMAX_FLOPS)
-        wide = share.precision.activation_bytes
-        vectors = 2 * rows * heads * self.head_dim * wide
-        written = rows
-        if self.every:
+        vectors, written = 2 * rows * heads * self.head_dim * wide.activation_bytes, rows
+        if place:
             made = self.overlap * self.head_dim
             flops = flops + rows * made * (SOFTMAX_FLOPS + 2)
-            vectors = vectors + rows * 2 * made * wide
-            written = written + rows / self.every
-        cached = (entries + written) * self.caches[0].entry_bytes(wide, share.tp)
-        return share.attention("attention", flops, vectors, cached)
+            vectors, written = rows * 2 * made * wide.activation_bytes, rows / every
+        bytes_ = self.caches[place].entry_bytes(wide.kv_bytes, share.tp)
+        name = "compressed" if place else "attention"
+        return share.attention(name, flops, vectors, (entries + written) * bytes_)

@@ -47,6 +47,8 @@ class Experts:
     """Choices of the router beside the experts that compute nothing (LongCat's zero experts)."""
     load: ExpertLoad = EVEN
     """How evenly tokens choose."""
+    ranks: int = 1
+    """Among which experts are dealt whole (expert parallelism); 1: a rank has a part of each."""
 
     @property
     def vector_numbers(self) -> int:
@@ -63,13 +65,29 @@ class Experts:
         """Matrices before the nonlinearity, side by side."""
         return 2 if self.gated else 1
 
+    @property
+    def held(self) -> int:
+        """Experts of the rank that holds most of them."""
+        return -(-self.num_experts // self.ranks)
+
+    def width_on(self, tp: int) -> int:
+        """Return the width of an expert on one of ``tp`` ranks."""
+        return self.width if self.ranks > 1 else self.width // tp
+
+    @property
+    def _pairs_per_token(self) -> float:
+        """(token, expert) pairs that the busiest rank computes for every token of a step."""
+        if self.ranks == 1:
+            return self._mean_used
+        busiest = self.load.busiest(self.num_experts, self._mean_used, self.ranks)
+        return self._mean_used * busiest * self.held / self.num_experts
+
     @cached_property
     def matrices(self) -> tuple[Matrix, ...]:
         """The shared expert's, the routed experts', and what is never quantized."""
-        hidden, inner, width = (
-            repeated(self.hidden_size), repeated(self.inner_size), Width(self.width),
-        )  # fmt: skip
-        copies, used = self.num_experts, self.per_token
+        hidden, inner = repeated(self.hidden_size), repeated(self.inner_size)
+        width = Width(self.width) if self.ranks == 1 else repeated(self.width)
+        copies, used = self.held, min(self.per_token, self.held)
         shared = self.shared.matrices if self.shared else ()
         choices = repeated(self.num_experts + self.idle_choices)
         gate = (Matrix("shared_expert_gate", (repeated(1),), hidden, quantized=False),)
@@ -94,8 +112,12 @@ class Experts:
         return f"MLP width {self.width}"
 
     def expected(self, tokens: F) -> F:
-        """Return how many distinct experts of a layer ``tokens`` tokens are expected to touch."""
-        return self.load.touched(self.num_experts, self._mean_used, tokens)
+        """Return how many distinct experts of a layer ``tokens`` tokens are expected to touch.
+
+        Of those that a rank holds, where they are dealt whole.
+        """
+        touched = self.load.touched(self.num_experts, self._mean_used, tokens)
+        return touched if self.ranks == 1 else touched * (self.held / self.num_experts)
 
     @property
     def _mean_used(self) -> float:
@@ -106,9 +128,9 @@ class Experts:
     def operators(self, rows: F, share: Share) -> list[Operator]:
         """Router, routed experts as one grouped product, and the weighted sum of their outputs."""
         named = {matrix.name: matrix for matrix in self.matrices}
-        pairs, width = rows * self._mean_used, self.width // share.tp
+        pairs, width = rows * self._pairs_per_token, self.width_on(share.tp)
         # The sum reads the outputs of every pair and writes one row per token.
-        sum_moved = 1 + 1 / self.per_token
+        sum_moved = 1 + self.ranks / self.per_token
         operators = [
             *share.products(named["router"], rows),
             *(share.products(named["latent_down"], rows) if self.latent else ()),
@@ -136,8 +158,8 @@ class Experts:
         Its (m, n, k) is gate, up and down side by side: every token goes through k of the experts,
         so m is the number of (token, expert) pairs. Only the touched experts' weights are read.
         """
-        inner, width, numbers = self.inner_size, self.width // share.tp, share.precision
-        pairs, all_widths = rows * self._mean_used, (self.ups + 1) * width
+        inner, width, numbers = self.inner_size, self.width_on(share.tp), share.precision
+        pairs, all_widths = rows * self._pairs_per_token, (self.ups + 1) * width
         matrices = numbers.matrix_bytes(scheme, self.ups * width, inner)
         matrices += numbers.matrix_bytes(scheme, inner, width)
         if self.bias:
@@ -151,7 +173,7 @@ class Experts:
             activation_bytes=pairs * (2 * inner + all_widths) * numbers.activation_bytes,
             kv_bytes=0.0,
             gemm=(pairs, all_widths, inner),
-            groups=self.num_experts,
+            groups=self.held,
             compute=numbers.product(scheme),
         )
 
@@ -161,10 +183,10 @@ class Experts:
 
     def routed_numbers(self, tokens: int, tp: int) -> int:
         """``T k (3 w + d)``, with w the width of an expert on a rank and d its inputs'."""
-        parts = (self.ups + 1) * (self.width // tp)
+        parts = (self.ups + 1) * self.width_on(tp)
         return tokens * self.per_token * (parts + self.inner_size)
 
     def workspace_numbers(self, tokens: int, tp: int) -> int:
         """``T k (max(d, 2 w) + w)``."""
-        width = self.width // tp
+        width = self.width_on(tp)
         return tokens * self.per_token * (max(self.inner_size, self.ups * width) + width)

@@ -14,6 +14,8 @@ class Extended:
 
     mlp: Mlp
     more: tuple[Matrix, ...] = ()
+    again: tuple[Matrix, ...] = ()
+    """Of ``more``, those that a token goes through a second time."""
     more_vectors: int = 0
     """Parameters beside ``more``."""
     moved_numbers: int = 0
@@ -41,7 +43,7 @@ class Extended:
 
     def operators(self, rows: F, share: Share) -> list[Operator]:
         """See ``Mlp``."""
-        more = [one for matrix in self.more for one in share.products(matrix, rows)]
+        more = [one for matrix in (*self.more, *self.again) for one in share.products(matrix, rows)]
         if self.moved_numbers:
             more.append(share.elementwise("streams", rows * self.moved_numbers, 1, 1))
         return [*self.mlp.operators(rows, share), *more]

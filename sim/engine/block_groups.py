@@ -47,7 +47,7 @@ class BlockCalendar:
     """Blocks that decoding sequences take and give back, by step, in groups that are alike."""
 
     __slots__ = (
-        "_dates", "_entries", "_gives", "_lag", "_needs", "_once", "group",
+        "_dates", "_entries", "_gives", "_giving", "_lag", "_needs", "_once", "group",
     )  # fmt: skip
 
     def __init__(self, group: BlockGroup, lag: bool) -> None:
@@ -55,44 +55,49 @@ class BlockCalendar:
         self._lag = int(lag)
         self._needs = [0] * group.block_size  # sequences that take a block in step s, by s % size
         self._gives = [0] * group.block_size  # and that give one back
-        self._entries: dict[int, list[int]] = {}  # who begins to give back when, by s % size
+        self._giving = 0  # all of the latter
+        self._entries: dict[int, int] = {}  # how many begin to give back when
         self._dates: list[int] = []  # a heap of these steps
         self._once: dict[int, int] = {}  # beside that: what the first decode steps give back
 
     def join(self, sequence: Sequence, step: int) -> None:
         """A sequence decodes from ``step`` on."""
-        size = self.group.block_size
-        self._needs[(step - sequence.kv_tokens) % size] += 1
-        self._count(sequence, step, step, 1)
+        tokens = sequence.kv_tokens
+        self._needs[(step - tokens) % self.group.block_size] += 1
+        if self.group.window is not None:
+            self._count(sequence, tokens, step, step, 1)
 
-    def leave(self, sequence: Sequence, joined_step: int, step: int, joined_tokens: int) -> None:
+    def leave(self, sequence: Sequence, joined_tokens: int, step: int) -> None:
         """Undo ``join`` for one that joined with so many tokens, before ``step`` is done."""
-        size = self.group.block_size
-        self._needs[(joined_step - joined_tokens) % size] -= 1
-        tokens, sequence.kv_tokens = sequence.kv_tokens, joined_tokens
-        self._count(sequence, joined_step, step, -1)
-        sequence.kv_tokens = tokens
+        joined_step = sequence.joined_step
+        self._needs[(joined_step - joined_tokens) % self.group.block_size] -= 1
+        if self.group.window is not None:
+            self._count(sequence, joined_tokens, joined_step, step, -1)
 
-    def _count(self, sequence: Sequence, joined_step: int, step: int, more: int) -> None:
-        """Count what one gives back from ``step`` on."""
+    def _count(
+        self, sequence: Sequence, tokens: int, joined_step: int, step: int, more: int
+    ) -> None:
+        """Count what one that joined with so many tokens gives back from ``step`` on."""
         group, lag = self.group, self._lag
-        if group.window is None:
-            return
-        size, tokens = group.block_size, sequence.kv_tokens
+        assert group.window is not None
+        size = group.block_size
+        # It gives a block back whenever so many tokens more are computed than its window holds.
         beyond = tokens - (group.window - 1 + lag)  # at the step in which it joined
         place, entry = (joined_step - beyond) % size, joined_step + max(0, 1 - beyond)
         if entry <= step:
             self._gives[place] += more
+            self._giving += more
+        elif entry in self._entries:
+            self._entries[entry] += more
         else:
-            if entry not in self._entries:
-                self._entries[entry] = [0] * size
-                heappush(self._dates, entry)
-            self._entries[entry][place] += more
+            self._entries[entry] = more
+            heappush(self._dates, entry)
+        if step > joined_step + lag:
+            return
         given = group.behind(sequence.settled_at_join)
         for later in range(lag + 1):
             date = joined_step + later
-            known = tokens if later == lag else sequence.begun_at_join
-            due = group.behind(known)
+            due = group.behind(tokens if later == lag else sequence.begun_at_join)
             usual = int(date >= entry and (date - place) % size == 0)
             if date >= step and due - given - usual:
                 self._once[date] = self._once.get(date, 0) + more * (due - given - usual)
@@ -100,25 +105,44 @@ class BlockCalendar:
 
     def settle(self, step: int) -> None:
         """Steps before ``step`` are done."""
-        while self._dates and self._dates[0] <= step:
-            for place, count in enumerate(self._entries.pop(heappop(self._dates))):
-                self._gives[place] += count
+        dates = self._dates
+        while dates and dates[0] <= step:
+            date = heappop(dates)
+            count = self._entries.pop(date)
+            self._gives[(date - 1) % self.group.block_size] += count
+            self._giving += count
         if self._once:
-            self._once = {date: blocks for date, blocks in self._once.items() if date >= step}
+            for date in list(self._once):
+                if date < step:
+                    del self._once[date]
 
     def steps_to_entry(self, step: int, most: int) -> int:
         """How many steps, up to ``most``, until somebody begins to give blocks back."""
         return min(most, self._dates[0] - step) if self._dates else most
 
-    def needed(self, step: int, steps: int, sequences: int) -> int:
+    def needed(self, step: int) -> int:
+        """Blocks that are taken in a step."""
+        group = self.group
+        return group.count * self._needs[step % group.block_size]
+
+    def change(self, step: int) -> int:
+        """Blocks that are taken in a step, less those that are given back."""
+        group = self.group
+        place = step % group.block_size
+        blocks = self._needs[place] - self._gives[place]
+        if self._once:
+            blocks -= self._once.get(step, 0)
+        return group.count * blocks
+
+    def needed_in(self, step: int, steps: int, sequences: int) -> int:
         """Blocks that are taken in ``steps`` steps from ``step`` on."""
         return self.group.count * _in_steps(self._needs, step, steps, sequences)
 
-    def given(self, step: int, steps: int) -> int:
+    def given_in(self, step: int, steps: int) -> int:
         """Blocks that are given back in them."""
         if self.group.window is None:
             return 0
-        blocks = _in_steps(self._gives, step, steps, sum(self._gives))
+        blocks = _in_steps(self._gives, step, steps, self._giving) if self._giving else 0
         for date, once in self._once.items():
             if step <= date < step + steps:
                 blocks += once

@@ -125,7 +125,7 @@ class GroupedDecodes(DecodeSet):
         super()._settle(sequences)
         for place, sequence in enumerate(sequences):
             for calendar in self.calendars:
-                calendar.leave(sequence, sequence.joined_step, step, joined[place])
+                calendar.leave(sequence, joined[place], step)
             self._note(sequence, joined[place], step - sequence.joined_step)
 
     def note(self, sequence: Sequence) -> None:
@@ -146,31 +146,34 @@ class GroupedDecodes(DecodeSet):
         """Blocks that the coming step takes, before any are given back."""
         blocks = 0
         for calendar in self.calendars:
-            blocks += calendar.needed(self.step, 1, self.count)
+            blocks += calendar.needed(self.step)
         return blocks
 
     def change(self) -> int:
         """Blocks that the coming step takes more than it gives back."""
-        return self._change(self.step, 1)
+        blocks = 0
+        for calendar in self.calendars:
+            blocks += calendar.change(self.step)
+        return blocks
 
     def blocks_needed_after(self, steps: int) -> int:
         """The same of the ``steps`` steps that follow the next one."""
-        return self._change(self.step + 1, steps)
-
-    def _change(self, step: int, steps: int) -> int:
-        blocks = 0
+        step, blocks = self.step + 1, 0
         for calendar in self.calendars:
-            blocks += calendar.needed(step, steps, self.count) - calendar.given(step, steps)
+            blocks += calendar.needed_in(step, steps, self.count) - calendar.given_in(step, steps)
         return blocks
 
     def steps_ahead(self, free_blocks: int) -> int:
         """See ``DecodeSet``: without what is given back meanwhile, so that order is no matter."""
         steps = self.steps_to_change()
+        most = 0
         for calendar in self.calendars:
             steps = calendar.steps_to_entry(self.step, steps)
-        low, high = 1, steps + 1
-        if self._gross(steps - 1) <= free_blocks:
+            size = calendar.group.block_size
+            most += calendar.group.count * ((steps + size - 2) // size)
+        if free_blocks >= self.count * most:
             return steps
+        low, high = 1, steps + 1
         while high - low > 1:
             middle = (low + high) // 2
             if self._gross(middle - 1) <= free_blocks:
@@ -181,9 +184,8 @@ class GroupedDecodes(DecodeSet):
 
     def _gross(self, steps: int) -> int:
         blocks = 0
-        if steps:
-            for calendar in self.calendars:
-                blocks += calendar.needed(self.step + 1, steps, self.count)
+        for calendar in self.calendars:
+            blocks += calendar.needed_in(self.step + 1, steps, self.count)
         return blocks
 
     def advance(self, steps: int) -> list[Sequence]:

@@ -8,6 +8,8 @@ from model.alike import attention_of, dense_of
 from model.matrices import Matrix, Width, repeated
 from model.mixers.none import NoMixer
 from model.mlps.experts import Experts
+from model.mlps.extended import Extended
+from model.mlps.load import EVEN, ExpertLoad
 from model.mlps.none import NoMlp
 from model.ops import NORMS, rank_weight_bytes, step_operators, tensor_parallel_sizes
 from model.precision import precision
@@ -131,6 +133,21 @@ def test_a_layer_may_have_one_norm_or_four() -> None:
         names = [o.name for o in step_operators(spec, 1, 7, [], precision=BF16)]
         assert [name for name in names if name in NORMS] == list(NORMS[:norms])
         assert spec.first_layers(1).layers[0].norms == norms
+
+
+def test_experts_are_changed_wherever_they_stand() -> None:
+    """Alone, and inside what else a layer has."""
+    wrapped = Extended(mlp=MIXTURE, more_vectors=3)
+    spec = model((ATTENTION, MLP), (ATTENTION, MIXTURE), (ATTENTION, wrapped))
+    law = ExpertLoad(1.2)
+    dense, alone, inside = (kind.mlp for kind in spec.with_expert_load(law).in_order())
+    assert (dense, alone) == (MLP, replace(MIXTURE, load=law))
+    assert inside == replace(wrapped, mlp=alone)
+    whole = [kind.mlp for kind in spec.with_whole_experts(2).in_order()]
+    assert whole[1:] == [replace(MIXTURE, ranks=2), Extended(mlp=whole[1], more_vectors=3)]
+    assert model((ATTENTION, MLP)).with_expert_load(EVEN) == model((ATTENTION, MLP))
+    with pytest.raises(ValueError, match=r"load_exponent = 1\.2 with tiny-llama, which has no"):
+        model((ATTENTION, MLP)).with_expert_load(law)
 
 
 def test_ranks_divide_what_a_matrix_lets_them_divide() -> None:

@@ -83,6 +83,15 @@ V4 = {
 }
 LFM2 = {"layer_types": ["conv", "full_attention"] * 3}
 
+DENSE = {
+    "num_key_value_heads": 8,
+    "kv_lora_rank": 24,
+    "qk_nope_head_dim": 16,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 12,
+    "q_lora_rank": None,
+}
+STATE = {"state_size": 16, "expand": 2}
 KDA = {
     **{key: value for key, value in LATENT.items() if key != "q_lora_rank"},
     "linear_head_dim": 8,
@@ -124,6 +133,14 @@ CASES: dict[str, tuple[dict[str, Any], ...]] = {
     "jamba": ({"attn_layer_period": 3, "attn_layer_offset": 1, "num_experts": 4},),
     "lfm2": (LFM2, {**LFM2, "conv_bias": True, "block_auto_adjust_ff_dim": False}),
     "lfm2_moe": ({**LFM2, **ROUTED},),
+    "minicpm3": (DENSE, {**DENSE, "v_head_dim": None, "mlp_bias": True}),
+    "youtu": ({**DENSE, "q_lora_rank": 24},),
+    "axk1": ({**LATENT, "first_k_dense_replace": 2},),
+    "mistral4": ({**LATENT, "first_k_dense_replace": 0},),
+    "olmo_hybrid": ({}, {"linear_key_head_dim": 8, "linear_num_value_heads": 16}),
+    "mamba": (STATE, {**STATE, "use_bias": True, "time_step_rank": 6}),
+    "falcon_mamba": ({**STATE, "tie_word_embeddings": False},),
+    "mamba2": ({**STATE, "num_heads": 8, "head_dim": 16, "n_groups": 2},),
     "kimi_linear": (
         {**KDA, "layer_types": ["linear_attention", "full_attention"] * 3},
         {**KDA, "q_lora_rank": 32, "mlp_layer_types": ["dense", "dense"] + ["sparse"] * 4},
@@ -188,8 +205,9 @@ def test_parameters_equal_those_of_transformers(name: str, which: int) -> None:
     transformers = pytest.importorskip("transformers")
     told = {**SMALL, **CASES[name][which]}
     config = transformers.AutoConfig.for_model(name, **told)
+    own = getattr(transformers, FAMILIES[name].class_name, None)
     with torch.device("meta"):
-        model = transformers.AutoModelForCausalLM.from_config(config)
+        model = own(config) if own else transformers.AutoModelForCausalLM.from_config(config)
     expected = sum(parameter.numel() for parameter in model.parameters())
     assert spec_from_config({"model_type": name, **told}, "tiny").parameters() == expected
     # The file that transformers itself would write says the same.

@@ -1,0 +1,51 @@
+"""``headroom plan STUDY``: the cheapest deployment that keeps an SLO at a risk.
+
+The answer goes to stdout, everything else to stderr. Exit status 0: done; 2: something is wrong
+with the study, an option or the machine, said in one message; 130: interrupted, finished runs are
+kept.
+"""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.cli.command import called, run_command
+from experiments.cli.search import search_command, search_parser
+
+EXAMPLES = """examples:
+  %(prog)s qwen3_32b_h200
+  %(prog)s chat_users --set growth=1.5 --set growth_cv=0.1
+  %(prog)s my_plan.yaml --set "prices={h100-sxm: 2.1, h200-sxm: 2.9}"
+  %(prog)s gpu_choice      (a study of serving: its sweep says what may be bought)
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    parser = search_parser(
+        called("plan"),
+        "Find the cheapest of many deployments that keeps the SLO, and say why not the others.",
+        EXAMPLES,
+    )
+    kept = "finished runs are kept, run the same command to go on"
+    return run_command(_command, parser, argv, kept)
+
+
+def _command(options: argparse.Namespace) -> int:
+    return search_command(options, "plan", _candidates)
+
+
+def _candidates(raw: dict[str, Any]) -> None:
+    """What a study of serving sweeps of its deployment is what may be bought."""
+    from experiments.planning.plan_reading import CANDIDATE_SECTIONS
+
+    sweep = raw.pop("sweep", None)
+    if "candidates" not in raw and isinstance(sweep, dict):
+        raw["candidates"] = {
+            key: values
+            for key, values in sweep.items()
+            if key.split(".")[0] in CANDIDATE_SECTIONS and key != "cluster.replicas"
+        }
+    if not raw.get("candidates") and isinstance(raw.get("cluster"), dict):
+        gpu = raw["cluster"].get("gpu")
+        raw["candidates"] = {"cluster.gpu": [gpu]} if gpu is not None else {}

@@ -1,0 +1,281 @@
+"""Finds the cheapest deployment of a plan: prunes, tests, proves, and looks around the answer."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+from experiments.planning.branching import ALIKE, Branching, State, state_of
+from experiments.planning.candidates import Candidate, Spread, candidates_of
+from experiments.planning.demand import Curve, Demand, risk
+from experiments.planning.highest import Highest
+from experiments.planning.holding import Change, held_by
+from experiments.planning.plan_problem import Problem
+from experiments.planning.plan_reading import PlanInput
+from experiments.planning.probes import DayProbe, Probe, SteadyProbe, settle
+from experiments.planning.progress import SearchProgress
+from experiments.planning.sensitivity import MOST_REPLICAS, spread_of, tornado
+from experiments.planning.sequential import Verdict
+from experiments.planning.trials import Trials
+
+MOST_PROOFS = 6
+"""A deployment whose risk is too high grows so often at most before the plan gives up on it."""
+MOST_SIMULATED = 16
+"""Up to so many replicas what fewer hold is simulated; beyond, it is in proportion."""
+
+
+@dataclass(slots=True)
+class Finalist:
+    """A deployment that keeps the SLO, with what else is known of it."""
+
+    state: State
+    replicas: int
+    probe: Probe
+    """Its test, at this number of replicas."""
+    one_down: Probe | None = None
+    """The same with one replica fewer at the forecast; None of a single one."""
+    holds: Highest | None = None
+    """Of steady traffic, as a multiple of what the workload says."""
+    curve: Curve | None = None
+    risk: float = math.nan
+    risk_ends: tuple[float, float] = (math.nan, math.nan)
+    proven: bool = True
+    """Whether its risk is below what may be taken."""
+
+    @property
+    def candidate(self) -> Candidate:
+        """What it consists of."""
+        return self.state.candidate
+
+    @property
+    def usd_per_hour(self) -> float:
+        """Of all replicas."""
+        return self.replicas * self.candidate.usd_per_hour
+
+    @property
+    def gpus(self) -> int:
+        """Of all replicas."""
+        return self.replicas * self.candidate.gpus
+
+
+@dataclass(slots=True)
+class PlanFound:
+    """What a plan found."""
+
+    candidates: list[Candidate]
+    states: dict[int, State]
+    """Of the candidates that can be served, by number."""
+    problem: Problem
+    demand: Demand
+    finalists: list[Finalist] = field(default_factory=list)
+    """The answer first, then the runners-up by price; none where nothing keeps the SLO."""
+    base: Highest | None = None
+    """What the small deployment of the tornado holds."""
+    changes: list[Change] = field(default_factory=list)
+    draws: list[Change] = field(default_factory=list)
+
+    @property
+    def winner(self) -> Finalist | None:
+        """The answer."""
+        return self.finalists[0] if self.finalists else None
+
+
+@dataclass(slots=True)
+class Finder:
+    """The search for one plan."""
+
+    plan: PlanInput
+    trials: Trials
+    spread: Spread
+    progress: SearchProgress
+
+    def run(self) -> PlanFound:
+        """Search."""
+        study = self.plan.study
+        candidates = candidates_of(self.plan, self.spread)
+        demand = Demand(study.growth, self._spread(0.0), study.risk.share)
+        found = self._search(candidates, demand)
+        if found.winner is None:
+            return found
+        self._look_around(found)
+        more = spread_of(found.draws)
+        if more:
+            changed = Demand(study.growth, self._spread(more), study.risk.share)
+            again = self._search(candidates, changed)
+            found = replace(
+                again, base=found.base, changes=found.changes, draws=found.draws
+            )  # the same runs, and those that a greater demand needs
+        return found
+
+    def _spread(self, model: float) -> float:
+        study = self.plan.study
+        return math.sqrt(study.growth_cv**2 + study.model_error_cv**2 + model**2)
+
+    def _search(self, candidates: list[Candidate], demand: Demand) -> PlanFound:
+        problem = Problem(self.plan, demand.design)
+        served = [one for one in candidates if not one.lost]
+        states = [state_of(one, problem.least_rate_per_s(one)) for one in served]
+        study = self.plan.study
+        self.progress.expect(self.trials.runs + 8 * (2 + study.runners_up) + 40)
+        branching = Branching(
+            states, problem.probe, self.trials.ask, 1 + study.runners_up, study.most_replicas
+        )
+        found = PlanFound(
+            candidates, {one.candidate.number: one for one in states}, problem, demand
+        )
+        for _ in range(MOST_PROOFS):
+            branching.run()
+            if ranked := branching.ranked():
+                branching.ties(ranked[0])
+            found.finalists = self._finalists(branching, problem, demand)
+            if not found.finalists:
+                break
+            dearest = max(branching.ranked()[0].usd_per_hour, found.finalists[0].usd_per_hour)
+            if found.finalists[0].usd_per_hour <= branching.ranked()[0].usd_per_hour * ALIKE:
+                break
+            branching.reopen(dearest)
+        return found
+
+    def _finalists(self, branching: Branching, problem: Problem, demand: Demand) -> list[Finalist]:
+        """The cheapest of each kind of hardware, as large as their risk makes them."""
+        kinds: dict[str, Finalist] = {}
+        for state in self._cheapest(branching):
+            if state.candidate.kind in kinds or len(kinds) > self.plan.study.runners_up:
+                continue
+            assert state.replicas is not None
+            one = Finalist(state, state.replicas, state.probes[state.replicas])
+            kinds[state.candidate.kind] = self._proven(one, problem, demand)
+        ordered = sorted(
+            kinds.values(),
+            key=lambda each: (not each.proven, each.usd_per_hour, each.candidate.number),
+        )
+        if ordered and self.plan.study.failures is None:
+            self._measure_risk(ordered[0], problem, demand, 1.0)
+        for each in ordered:
+            self._one_down(each, demand)
+        return ordered if ordered and ordered[0].proven else []
+
+    def _cheapest(self, branching: Branching) -> list[State]:
+        """Solved states by price; of equal ones that which misses least."""
+        return sorted(
+            branching.ranked(),
+            key=lambda state: (
+                round(state.usd_per_hour, 6),
+                state.probes[state.replicas or 0].missed,
+                state.candidate.number,
+            ),
+        )
+
+    def _proven(self, one: Finalist, problem: Problem, demand: Demand) -> Finalist:
+        """Let a deployment grow until its risk, failures included, is small enough."""
+        failures = self.plan.study.failures
+        available = 1.0 if failures is None else failures.availability
+        if failures is None:
+            return one
+        for _ in range(MOST_PROOFS):
+            self._measure_risk(one, problem, demand, available)
+            if one.risk <= demand.share:
+                one.proven = True
+                return one
+            more = one.replicas + 1
+            if one.curve is not None:
+                while (
+                    risk(demand, one.curve, more, available) > demand.share
+                    and more < self.plan.study.most_replicas
+                ):
+                    more += 1
+            one.replicas = more
+            probe = problem.probe(one.candidate, more)
+            settle([probe], self.trials.ask)
+            one.state.probes[more] = one.probe = probe
+        one.proven = False
+        return one
+
+    def _measure_risk(
+        self, one: Finalist, problem: Problem, demand: Demand, available: float
+    ) -> None:
+        if problem.has_windows:
+            self._window_risk(one, problem, available)
+            return
+        held = self._held(one.candidate, one.replicas)
+        one.holds = held
+        points = {one.replicas: held.value}
+        if one.replicas > 1 and available < 1 and one.replicas <= MOST_SIMULATED:
+            points[one.replicas - 1] = self._held(one.candidate, one.replicas - 1).value
+        one.curve = Curve(points)
+        one.risk = risk(demand, one.curve, one.replicas, available)
+        if math.isnan(held.low):
+            return
+        ends = [
+            Curve({count: value * end / held.value for count, value in points.items()})
+            for end in (held.high, held.low)
+        ]
+        low, high = (risk(demand, curve, one.replicas, available) for curve in ends)
+        one.risk_ends = (low, high)
+
+    def _held(self, candidate: Candidate, replicas: int) -> Highest:
+        """What so many replicas hold, as a multiple of the traffic."""
+        study = self.plan.study
+        one = Problem(self.plan, 1.0)
+        rate = one.steady_rate_per_s(candidate)
+        capacity = replicas * candidate.capacity_per_s / rate
+        return held_by(
+            candidate.sized(replicas), self.trials.ask, allowed=one.allowed,
+            fewest=study.run_requests, capacity=capacity,
+            label=f"{candidate.name} x {replicas}",
+        )  # fmt: skip
+
+    def _window_risk(self, one: Finalist, problem: Problem, available: float) -> None:
+        """Share of the windows that miss; with failures, those of a day with one fewer count."""
+        from experiments.planning.demand import down
+
+        chances = down(one.replicas, available)
+        missed = [one.probe.missed]
+        if available < 1 and one.replicas > 1:
+            fewer = problem.probe(one.candidate, one.replicas - 1)
+            settle([fewer], self.trials.ask)
+            missed.append(fewer.missed)
+        told = sum(chance * miss for chance, miss in zip(chances, missed, strict=False))
+        one.risk = min(1.0, told + max(0.0, 1 - sum(chances[: len(missed)])))
+
+    def _one_down(self, one: Finalist, demand: Demand) -> None:
+        """Test one replica fewer at the forecast: a failure in the busiest hour."""
+        if one.replicas < 2:
+            return
+        forecast = Problem(self.plan, demand.growth)
+        probe: Probe = forecast.probe(one.candidate, one.replicas - 1)
+        if isinstance(probe, DayProbe):
+            probe = busiest_alone(probe)
+        settle([probe], self.trials.ask)
+        one.one_down = probe
+
+    def _look_around(self, found: PlanFound) -> None:
+        """The tornado, and drawn calibrations, on a small deployment of the winner."""
+        winner = found.winner
+        assert winner is not None
+        study = self.plan.study
+        one = Problem(self.plan, 1.0)
+        replicas = min(winner.replicas, MOST_REPLICAS)
+        rate = one.steady_rate_per_s(winner.candidate) * replicas / winner.replicas
+        small = winner.candidate.sized(replicas)
+        if small.workload.has_clock:
+            small = one.steady(small, rate)
+        else:
+            from experiments.planning.traffic import scaled
+
+            part = replicas / winner.replicas
+            small = small.model_copy(update={"workload": scaled(small.workload, part)})
+        capacity = replicas * winner.candidate.capacity_per_s / rate
+        found.base, found.changes, found.draws = tornado(
+            small, self.trials.ask, allowed=one.allowed, fewest=study.run_requests,
+            capacity=capacity, given=study.sensitivity, draws=study.calibration_draws,
+        )  # fmt: skip
+
+
+def busiest_alone(probe: DayProbe) -> SteadyProbe:
+    """Return the test of the busiest stretch by its requests, as if it were steady."""
+    return SteadyProbe(probe.busiest, f"{probe.label}, busiest stretch", probe.allowed,
+                       probe.confidence)  # fmt: skip
+
+
+def kept(probe: Probe | None) -> bool:
+    """Whether a test says that the SLO is kept; not without one."""
+    return probe is not None and probe.verdict is Verdict.KEPT

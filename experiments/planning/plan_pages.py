@@ -1,0 +1,160 @@
+"""The files of a plan: tables, the answer's own study and its commands, a picture, a page."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.planning import serving_files
+from experiments.planning.capacity_words import percent
+from experiments.planning.pages import Section, write_page
+from experiments.planning.plan_finding import PlanFound
+from experiments.planning.plan_tables import (
+    candidates_table,
+    plan_table,
+    sensitivity_table,
+    windows_table,
+)
+from experiments.planning.plan_words import answer_lines, fate, replicas_after, why
+from experiments.reporting.drawing import drawing
+from experiments.running.assemble import write_csv, write_plain_yaml
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_BARS = 20
+
+
+def write(found: PlanFound, folder: Path, *, figures: bool) -> None:
+    """Leave every file but the manifest in a folder; no picture without ``figures``."""
+    write_csv(plan_table(found), folder / "plan.csv")
+    write_csv(candidates_table(found), folder / "candidates.csv")
+    write_csv(windows_table(found), folder / "windows.csv")
+    write_csv(sensitivity_table(found), folder / "sensitivity.csv")
+    text = _write_study(found, folder / "study.yaml")
+    texts = [("Plan", text)]
+    name = found.problem.plan.study.name
+    if found.winner is not None:
+        study = serving_files.winner_study(name, found.winner)
+        serving_files.write_winner(study, folder / "winner.yaml")
+        script = serving_files.serve_script(study)
+        (folder / "serve.sh").write_text(script, encoding="utf-8", newline="\n")
+        serving_files.write_manifest(study, name, folder / "kubernetes.yaml")
+        texts.insert(0, ("One replica", script))
+    pictures = []
+    if figures:
+        draw(found, folder / "plan.png")
+        pictures = [("Prices, and what changes them", folder / "plan.png")]
+    lines = answer_lines(found)
+    write_page(
+        folder / "report.html",
+        name=name,
+        description=found.problem.plan.study.description,
+        answer=lines,
+        sections=sections(found),
+        pictures=pictures,
+        notes=notes(found),
+        texts=texts,
+    )
+
+
+def notes(found: PlanFound) -> list[str]:
+    """What a reader of the answer has to know."""
+    told = [*found.problem.plan.notes]
+    if found.problem.has_windows:
+        told.append("other luck on the same hours; it says nothing of other days, growth_cv does")
+    told.append(
+        "one replica down is simulated as one fewer from the start: requests that a failure loses, "
+        "and come again, are not"
+    )
+    if not found.draws and not found.problem.plan.study.model_error_cv:
+        told.append(
+            "the simulation is taken for exact: calibration_draws and model_error_cv make its own "
+            "uncertainty part of the risk"
+        )
+    return told
+
+
+def sections(found: PlanFound) -> list[Section]:
+    """Return the tables for people."""
+    ranked = [
+        (
+            one.candidate.name, str(one.replicas), str(one.gpus), f"{one.usd_per_hour:,.2f}",
+            percent(one.probe.missed),
+            "no" if one.one_down is None or one.one_down.verdict.value != "kept" else "yes",
+            "-" if math.isnan(one.risk) else percent(one.risk),
+        )
+        for one in found.finalists
+    ]  # fmt: skip
+    others = [(one.name, fate(found, one), why(found, one)) for one in found.candidates]
+    changes = []
+    for each in found.changes:
+        if math.isnan(each.ratio):
+            changes.append((each.name, "-", "-", "-", each.said))
+            continue
+        ends = [f"{100 * (end - 1):+.1f}%" for end in (each.ratio, each.low, each.high)]
+        count = replicas_after(found, each)
+        changes.append((each.name, ends[0], f"{ends[1]} to {ends[2]}", str(count or "-"), ""))
+    return [
+        Section(
+            "The answer and the runners-up",
+            ("deployment", "replicas", "GPUs", "USD/h", "missed", "N+1", "risk"), tuple(ranked),
+            caption="N+1: one replica fewer keeps the SLO at the forecast.",
+        ),
+        Section(
+            "If an assumption is wrong",
+            ("change", "traffic held", "95% interval", "replicas", ""), tuple(changes),
+            caption="Of the answer, the same seeds on both sides.",
+        ),
+        Section("Every candidate", ("candidate", "what became of it", "why"), tuple(others)),
+    ]  # fmt: skip
+
+
+def draw(found: PlanFound, path: Path) -> None:
+    """Draw prices of candidates, full where they were solved, and the tornado beside them."""
+    changes = [each for each in found.changes if not math.isnan(each.ratio)]
+    with drawing(path, 7.2, 4.4) as figure:
+        columns = 2 if changes else 1
+        grid = figure.add_gridspec(1, columns, width_ratios=[3, 2][:columns])
+        _prices(figure.add_subplot(grid[0, 0]), found)
+        if changes:
+            axes = figure.add_subplot(grid[0, 1])
+            for row, each in enumerate(reversed(changes)):
+                values = [100 * (one - 1) for one in (each.ratio, each.low, each.high)]
+                axes.barh(row, values[0], color="#0072B2" if values[0] >= 0 else "#D55E00")
+                axes.plot(values[1:], [row, row], color="#1c1c1c", linewidth=1)
+            axes.set_yticks(range(len(changes)), [each.name for each in reversed(changes)])
+            axes.axvline(0, color="#555555", linewidth=0.8)
+            axes.set_xlabel("traffic held, % more or less")
+            axes.set_title("if an assumption is wrong")
+
+
+def _prices(axes: "Axes", found: PlanFound) -> None:
+    """The price of each solved candidate; of the others what they cost at least, hollow."""
+    bars = []
+    for one in found.candidates:
+        state = found.states.get(one.number)
+        if state is not None:
+            solved = state.replicas is not None
+            bars.append((state.usd_per_hour if solved else state.bound_usd, solved, one))
+    finalists = {one.candidate.number: one.usd_per_hour for one in found.finalists}
+    bars = [(finalists.get(one.number, usd), solved, one) for usd, solved, one in bars]
+    bars.sort(key=lambda bar: (not bar[1], bar[0], bar[2].number))
+    bars = bars[:MOST_BARS][::-1]
+    for row, (usd, solved, one) in enumerate(bars):
+        winner = found.winner is not None and found.winner.candidate.number == one.number
+        colour = "#009E73" if winner else "#0072B2"
+        axes.barh(
+            row, usd, color=colour if solved else "none", edgecolor=colour if solved else "#8C8C8C"
+        )
+    axes.set_yticks(range(len(bars)), [one.name for _, _, one in bars], fontsize=6.5)
+    axes.set_xlabel("USD/h (hollow: what it costs at least)")
+    axes.set_title("candidates")
+
+
+def _write_study(found: PlanFound, path: Path) -> str:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write("# Resolved: every default is written out. Running this file reproduces the\n")
+        file.write("# folder that it lies in.\n")
+        data = found.problem.plan.study.model_dump(mode="json")
+        write_plain_yaml({key: value for key, value in data.items() if key != "sweep"}, file)
+    return path.read_text(encoding="utf-8")

@@ -1,0 +1,189 @@
+"""From the file of a plan to candidates that can be simulated, and every complaint about it."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.planning import keys
+from experiments.planning.plan_study import OWN, PlanStudy, Prices
+from experiments.planning.traffic import resampling
+from experiments.study import build, faults
+from experiments.study.document import Loaded, Study, validate
+from experiments.study.errors import Problem, StudyError, show
+from experiments.study.grid import Setting, expand, fill_missing
+from hardware.gpu import Gpu, load_gpu
+
+CANDIDATE_SECTIONS = ("model", "cluster", "engine", "calibration")
+LENGTH = 10_000
+"""Requests of a workload that does not say how many: runs are as long as they need to be."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanInput:
+    """A plan that was read."""
+
+    study: PlanStudy
+    settings: tuple[Setting, ...]
+    studies: tuple[Study, ...]
+    """One per candidate: a replica, not settled, its price per GPU set."""
+    keys: tuple[str, ...]
+    """What candidates differ in."""
+    notes: tuple[str, ...]
+
+
+def read_plan(loaded: Loaded) -> PlanInput:
+    """Check a plan and its candidates, build nothing.
+
+    Raises:
+        StudyError: everything that is wrong with it.
+    """
+    raw = {**loaded.raw, "kind": "plan"}
+    keys.check_names(PlanStudy, loaded, raw)
+    if raw.get("sweep"):
+        text = "sweep: a plan has candidates, which say what may be bought"
+        raise StudyError([Problem(loaded.where(("sweep",)), text)])
+    settings = _settings(loaded, raw)
+    serving = _serving(raw)
+    base, filled = fill_missing(serving, settings[0].values)
+    study, schema_faults = validate(base)
+    found = faults.merged(schema_faults, faults.references(base))
+    known = [fault for fault in found if fault[0] not in filled]
+    problems = [faults.problem(loaded, base, fault) for fault in known]
+    source = base if study is None else study.resolved()
+    checked = [faults.check(source, setting) for setting in settings]
+    problems += faults.point_problems(loaded, settings, [each for _, each in checked], known)
+    problems += loaded.document.problems
+    if problems or study is None:
+        raise StudyError(faults.by_line(problems))
+    keys.check_slo(loaded, study)
+    own = {name: raw[name] for name in OWN if name in raw}
+    plan = keys.validated(PlanStudy, loaded, study.resolved() | own | {"kind": "plan"})
+    studies = [point for point, _ in checked if point is not None]
+    priced = tuple(_priced(loaded, plan, each) for each in studies)
+    _check_workload(loaded, plan)
+    swept = tuple(dict.fromkeys(key for setting in settings for key in setting.values))
+    notes = [*loaded.notes]
+    if study.cluster.replicas != 1:
+        notes.append("cluster.replicas is solved for: what the study says of it does not matter")
+    if study.seeds != 1:
+        notes.append("seeds does not matter: a plan runs as many as its verdicts need")
+    return PlanInput(plan, tuple(settings), priced, swept, tuple(notes))
+
+
+def _settings(loaded: Loaded, raw: Mapping[str, Any]) -> list[Setting]:
+    if raw.get("candidates") in (None, {}, []):
+        text = "candidates: missing, expected what may be bought, e.g. {cluster.gpu: [h100-sxm]}"
+        raise StudyError([Problem(loaded.where(("candidates",)), text)])
+    found: list[Setting] = []
+    problems: list[Problem] = []
+    for name in ("candidates", "also"):
+        given = raw.get(name)
+        if given in (None, [], {}):
+            continue
+        settings, told = expand(given)
+        problems += [
+            Problem(loaded.where((name, *path[1:])), f"{name}: {text}") for path, text in told
+        ]
+        for setting in settings:
+            origins = {key: (name, *path[1:]) for key, path in setting.origins.items()}
+            found.append(Setting(setting.values, origins))
+    for setting in found:
+        for key, origin in setting.origins.items():
+            if key.split(".")[0] not in CANDIDATE_SECTIONS:
+                text = f"expected a key of {', '.join(CANDIDATE_SECTIONS)}: traffic is given"
+                problems.append(Problem(loaded.where(origin), f"candidates: {key}: {text}"))
+            elif key == "cluster.replicas":
+                text = "the number of replicas is what a plan solves for"
+                problems.append(Problem(loaded.where(origin), f"candidates: {key}: {text}"))
+    if problems:
+        raise StudyError(faults.by_line(dict.fromkeys(problems)))
+    return _once(found)
+
+
+def _once(settings: list[Setting]) -> list[Setting]:
+    """Drop what ``also`` repeats."""
+    kept: dict[str, Setting] = {}
+    for setting in settings:
+        kept.setdefault(repr(sorted(setting.values.items(), key=lambda one: one[0])), setting)
+    return list(kept.values())
+
+
+def _serving(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The study of serving in a plan, its run as long as it needs to be, and one replica."""
+    serving = deepcopy({key: value for key, value in raw.items() if key not in OWN})
+    serving["kind"] = "serving"
+    serving.pop("sweep", None)
+    workload = serving.get("workload")
+    lengths = ("trace", "num_requests", "duration_s")
+    if isinstance(workload, dict) and all(workload.get(name) is None for name in lengths):
+        workload["num_requests"] = LENGTH
+    return serving
+
+
+def _priced(loaded: Loaded, plan: PlanStudy, study: Study) -> Study:
+    """Return a candidate with one replica, the price of its GPU, and traffic that has luck."""
+    workload = resampling(study.workload, plan.risk.window_s)
+    words = study.cluster.gpu
+    price = study.cluster.gpu_usd_per_hour
+    if not build.names_calibrated(words):
+        gpu = load_gpu(words)
+        price = price_of(loaded, plan, gpu, price)
+    if price is None:
+        raise StudyError(
+            [
+                Problem(
+                    loaded.where(("prices",)),
+                    f"prices: nobody knows the price of {show(words)}, expected "
+                    f"prices: {{{words if isinstance(words, str) else 'NAME'}: USD per hour}}",
+                )
+            ]
+        )
+    cluster = study.cluster.model_copy(update={"replicas": 1, "gpu_usd_per_hour": price})
+    return study.model_copy(update={"cluster": cluster, "workload": workload})
+
+
+def price_of(loaded: Loaded, plan: PlanStudy, gpu: Gpu, otherwise: float | None) -> float | None:
+    """Return what an hour of a GPU costs: by the plan's prices, its cluster, or the catalogue.
+
+    Raises:
+        StudyError: prices of a GPU that nobody knows, or not for this contract.
+    """
+    for name, given in plan.prices.items():
+        try:
+            named = load_gpu(name)
+        except ValueError as error:
+            problem = Problem(loaded.where(("prices", name)), f"prices: {error}")
+            raise StudyError([problem]) from None
+        if named.name != gpu.name:
+            continue
+        if not isinstance(given, Prices):
+            return given
+        price: float | None = getattr(given, plan.contract)
+        if price is None:
+            told = ", ".join(key for key, value in given if value is not None)
+            raise StudyError(
+                [
+                    Problem(
+                        loaded.where(("prices", name)),
+                        f"prices.{name} has {told or 'nothing'}, expected {plan.contract}, which "
+                        "is the contract",
+                    )
+                ]
+            )
+        return price
+    return otherwise if otherwise is not None else gpu.usd_per_hour
+
+
+def _check_workload(loaded: Loaded, plan: PlanStudy) -> None:
+    workload = plan.workload
+    if getattr(workload.arrivals, "process", "") == "all_at_once":
+        raise StudyError(
+            [
+                Problem(
+                    loaded.where(("workload", "arrivals")),
+                    "workload.arrivals.process = all_at_once: a batch has no rate to plan for, "
+                    "expected arrivals in time, users, or a trace",
+                )
+            ]
+        )

@@ -1,0 +1,114 @@
+"""The tornado: how the highest traffic of a small deployment changes with each assumption.
+
+Four replicas at most: what an assumption changes is nearly the same for any number, and the same
+seeds on both sides leave hardly any noise.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.planning.highest import Highest
+from experiments.planning.holding import Change, held_by, ratio
+from experiments.planning.lengths import with_values
+from experiments.planning.trials import Ask
+from experiments.study.document import Study
+from experiments.study.errors import StudyError, show
+from experiments.study.grid import key_path
+from experiments.study.schema import value_at
+
+MOST_REPLICAS = 4
+STEP = 0.10
+"""Lengths that are this much longer or shorter."""
+SEEDS = 6
+LOOSE = 0.5
+"""Half-width that no interval is made narrower for: the ratio is paired, its noise is small."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assumption:
+    """Another value of one or several keys."""
+
+    name: str
+    values: dict[str, Any]
+
+
+def assumptions(study: Study, given: dict[str, list[float]]) -> list[Assumption]:
+    """Return the changes to look at: longer and shorter prompts and answers, then the study's.
+
+    Lengths that come from a file have no key that stretches them.
+    """
+    found = []
+    for law in ("prompt", "output"):
+        for step in (STEP, -STEP):
+            values = _longer(study, law, 1 + step)
+            if values:
+                found.append(Assumption(f"{law}s {100 * step:+.0f}%", values))
+    for key, others in given.items():
+        now = value_at(study.resolved(), key_path(key))
+        found += [
+            Assumption(f"{key} {show(now)} -> {show(other)}", {key: other}) for other in others
+        ]
+    return found
+
+
+def _longer(study: Study, law: str, factor: float) -> dict[str, Any]:
+    base = f"workload.lengths.{law}"
+    given = value_at(study.resolved(), key_path(base))
+    if not isinstance(given, dict):
+        return {}
+    values: dict[str, Any] = {}
+    for key, whole in (("mean", False), ("value", True), ("min", True), ("max", True)):
+        value = given.get(key)
+        if value is None or (key in ("min", "max") and given["distribution"] != "uniform"):
+            continue
+        values[f"{base}.{key}"] = max(1, round(value * factor)) if whole else value * factor
+    return values
+
+
+def tornado(
+    study: Study, ask: Ask, *, allowed: float, fewest: int, capacity: float,
+    given: dict[str, list[float]], draws: int,
+) -> "tuple[Highest, list[Change], list[Change]]":  # fmt: skip
+    """Return what the deployment holds, and what it holds with each change, and with each draw.
+
+    Args:
+        study: a small deployment, settled, under steady traffic.
+        ask: gives what runs say.
+        allowed: missed share.
+        fewest: requests of one run, at least.
+        capacity: the multiple of the traffic beyond which every queue grows; NaN if not known.
+        given: keys of the study to change as well.
+        draws: how many drawn calibrations.
+    """
+    common: dict[str, Any] = {"allowed": allowed, "fewest": fewest, "target": LOOSE}
+    common["seeds"] = SEEDS
+    base = held_by(study, ask, capacity=capacity, label="base", **common)
+    if base.root is None:
+        return base, [], []
+
+    def again(name: str, other: Study, draw: int | None = None) -> Change:
+        found = held_by(
+            other, ask, capacity=math.nan, label=name, around=base.value, draw=draw, **common
+        )
+        assert base.root is not None
+        return ratio(name, base.root, found)
+
+    changes = []
+    for one in assumptions(study, given):
+        try:
+            changes.append(again(one.name, with_values(study, one.values)))
+        except StudyError as error:
+            said = error.problems[0].text
+            changes.append(Change(one.name, math.nan, math.nan, math.nan, said))
+    drawn = [again(f"calibration draw {draw}", study, draw) for draw in range(draws)]
+    return base, changes, drawn
+
+
+def spread_of(drawn: list[Change]) -> float:
+    """Return the standard deviation of the logarithm of what draws hold; 0 without any."""
+    logs = [math.log(each.ratio) for each in drawn if not math.isnan(each.ratio)]
+    if len(logs) < 2:
+        return 0.0
+    mean = math.fsum(logs) / len(logs)
+    return math.sqrt(math.fsum((each - mean) ** 2 for each in logs) / (len(logs) - 1))

@@ -1,0 +1,132 @@
+"""Branch and bound with tests whose truth is known: the cheapest wins, nothing needless runs."""
+
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+
+from experiments.planning.branching import Branching, State
+from experiments.planning.candidates import Candidate
+from experiments.planning.probes import Probe
+from experiments.planning.samples import Sample
+from experiments.planning.sequential import Verdict
+from experiments.planning.trials import Trial
+from experiments.study.document import Study
+
+
+@dataclass
+class Known:
+    """A test that knows the answer, and undecided where it is told so."""
+
+    count: int
+    needed: int
+    undecided: tuple[int, ...] = ()
+    runs: int = 0
+    study: Study = field(default=cast(Study, None))
+
+    @property
+    def is_over(self) -> bool:
+        return self.runs > 0
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.count in self.undecided:
+            return Verdict.UNDECIDED
+        return Verdict.KEPT if self.count >= self.needed else Verdict.MISSED
+
+    @property
+    def missed(self) -> float:
+        return 0.0 if self.count >= self.needed else 1.0
+
+    def next(self) -> Trial:
+        return cast(Trial, None)
+
+    def add(self, sample: Sample) -> None:
+        self.runs += 1
+
+
+def state(number: int, kind: str, usd: float, least: int) -> State:
+    candidate = Candidate(number, f"c{number}", kind, {}, cast(Study, None), 1, usd, 1.0)
+    return State(candidate, least, least + 1)
+
+
+def solved(
+    states: list[State], needed: dict[int, int], places: int = 1,
+    undecided: dict[int, tuple[int, ...]] | None = None,
+) -> tuple[Branching, list[tuple[int, int]]]:  # fmt: skip
+    asked: list[tuple[int, int]] = []
+
+    def probe_at(candidate: Candidate, count: int) -> Probe:
+        asked.append((candidate.number, count))
+        told = (undecided or {}).get(candidate.number, ())
+        return Known(count, needed[candidate.number], told)
+
+    def ask(trials: object) -> list[Sample]:
+        return [cast(Sample, None) for _ in cast("list[Trial]", trials)]
+
+    branching = Branching(states, probe_at, ask, places, 100)
+    branching.run()
+    return branching, asked
+
+
+def test_the_cheapest_is_found_though_its_bound_is_not_the_lowest() -> None:
+    states = [state(1, "a", 3.0, 2), state(2, "b", 2.0, 4), state(3, "c", 10.0, 2)]
+    branching, asked = solved(states, {1: 5, 2: 5, 3: 2})
+    best = branching.ranked()[0]
+    assert (best.candidate.number, best.replicas, best.usd_per_hour) == (2, 5, 10.0)
+    assert states[2].fate == "price bound"
+    assert all(number != 3 for number, _ in asked), "a bound decided it"
+
+
+def test_one_test_is_enough_for_who_is_dearer() -> None:
+    states = [state(1, "a", 1.0, 9), state(2, "b", 2.0, 5)]
+    branching, asked = solved(states, {1: 12, 2: 50})
+    assert branching.ranked()[0].candidate.number == 1
+    assert states[1].fate == "needs more"
+    assert [count for number, count in asked if number == 2] == [5], "6 would cost as much as 12"
+
+
+def test_runners_up_are_of_other_kinds() -> None:
+    states = [
+        state(1, "a", 1.0, 3), state(2, "a", 1.0, 3), state(3, "b", 1.5, 3), state(4, "c", 9.0, 3),
+    ]  # fmt: skip
+    branching, _ = solved(states, {1: 4, 2: 6, 3: 4, 4: 3}, places=2)
+    assert [one.candidate.number for one in branching.ranked()] == [1, 3]
+    assert states[1].fate == "needs more"
+    assert states[3].fate == "price bound"
+
+
+def test_undecided_counts_as_not_kept_and_is_told() -> None:
+    states = [state(1, "a", 1.0, 4), state(2, "b", 1.1, 4)]
+    branching, _ = solved(states, {1: 4, 2: 3}, undecided={1: (4,), 2: (4, 5)})
+    assert branching.ranked()[0].replicas == 5
+    assert states[1].fate == "undecided"
+
+
+def test_equal_prices_are_tested_at_that_price() -> None:
+    states = [state(1, "a", 1.0, 4), state(2, "a", 1.0, 4), state(3, "a", 1.0, 4)]
+    branching, _ = solved(states, {1: 5, 2: 5, 3: 6})
+    branching.ties(branching.ranked()[0])
+    assert [one.replicas for one in states] == [5, 5, None]
+
+
+def test_a_winner_that_became_dearer_lets_others_in_again() -> None:
+    states = [state(1, "a", 1.0, 4), state(2, "b", 1.0, 6)]
+    branching, _ = solved(states, {1: 5, 2: 7})
+    assert states[1].fate == "price bound"
+    branching.reopen(8.0)
+    branching.run()
+    assert states[1].replicas == 7
+
+
+@pytest.mark.parametrize("needed", range(4, 40))
+def test_it_agrees_with_trying_everything(needed: int) -> None:
+    truth = {1: needed, 2: needed // 2 + 1, 3: 2 * needed, 4: needed // 3 + 2}
+    prices = {1: 1.0, 2: 2.1, 3: 0.45, 4: 3.3}
+    states = [
+        state(number, f"k{number}", prices[number], max(1, truth[number] * 2 // 3))
+        for number in truth
+    ]
+    branching, _ = solved(states, truth)
+    best = min(truth[number] * prices[number] for number in truth)
+    assert branching.ranked()[0].usd_per_hour == pytest.approx(best)

@@ -1,0 +1,271 @@
+"""``headroom plan`` from the file to the folder: small model, short runs, real processes."""
+
+import csv
+import json
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from experiments.cli.plan import main
+from experiments.cli.run import main as run_main
+from experiments.planning.plan_reading import read_plan
+from experiments.running.work_folder import WORK
+from experiments.study.document import read_raw
+from experiments.study.errors import StudyError
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = """\
+kind: plan
+name: small
+description: What a small model needs.
+model: opt-125m
+cluster: {router: least_requests}
+engine: {dtype: float16}
+workload:
+  arrivals: {process: poisson, rate_per_s: 600}
+  lengths:
+    prompt: {distribution: uniform, min: 10, max: 60}
+    output: {distribution: uniform, min: 2, max: 30}
+slo: {ttft_s: 0.1, tpot_s: 0.02, attainment: 0.95}
+candidates: {cluster.gpu: [t4, l40s], engine.max_num_seqs: [4, 16, 64]}
+also: [{cluster.gpu: l40s, model: llama-3-70b}]
+prices: {t4: 0.5, l40s: {on_demand: 1.9, reserved: 1.0}}
+run_requests: 2000
+runners_up: 1
+"""
+TABLES = ("plan.csv", "candidates.csv", "windows.csv", "sensitivity.csv", "winner.yaml")
+
+
+def study(folder: Path, text: str = SMALL) -> Path:
+    path = folder / "small.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def run(path: Path, *words: object) -> int:
+    return main([str(path), "--no-figures", "--jobs", "1", *map(str, words)])
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def loaded(path: Path) -> Any:
+    return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plan that ran, with pictures."""
+    folder = tmp_path_factory.mktemp("plan")
+    out = folder / "out"
+    assert main([str(study(folder)), "--out", str(out), "--jobs", "1"]) == 0
+    return out
+
+
+def test_it_leaves_a_folder_that_repeats_itself(planned: Path, tmp_path: Path) -> None:
+    names = {*TABLES, "study.yaml", "serve.sh", "kubernetes.yaml", "plan.png", "report.html"}
+    assert {each.name for each in planned.iterdir()} == {*names, "manifest.json"}
+    again = tmp_path / "again"
+    assert run_main([str(planned / "study.yaml"), "--out", str(again), "--jobs", "2"]) == 0
+    for name in TABLES:
+        assert (again / name).read_bytes() == (planned / name).read_bytes(), name
+
+
+def test_every_candidate_has_a_fate_and_a_reason(planned: Path) -> None:
+    found = rows(planned / "candidates.csv")
+    assert len(found) == 7
+    fates = {row["name"]: row["fate"] for row in found}
+    assert list(fates.values()).count("answer") == 1
+    assert fates["llama-3-70b l40s TP1"] == "does not fit"
+    assert "does not fit" in next(row["why"] for row in found if row["fate"] == "does not fit")
+    assert all(row["why"] for row in found)
+
+
+def test_the_answer_is_the_cheapest_that_was_solved(planned: Path) -> None:
+    answer, *runners_up = rows(planned / "plan.csv")
+    assert answer["verdict"] == "kept"
+    assert float(answer["missed_share"]) < 0.05
+    assert len(runners_up) == 1
+    assert float(runners_up[0]["usd_per_hour"]) >= float(answer["usd_per_hour"])
+    for row in rows(planned / "candidates.csv"):
+        if row["usd_per_hour"]:
+            assert float(row["usd_per_hour"]) >= float(answer["usd_per_hour"]) - 1e-9
+        elif row["fate"] == "price bound":
+            assert float(row["bound_usd_per_hour"]) >= float(answer["usd_per_hour"]) - 1e-9
+
+
+def test_the_winner_run_alone_gives_the_figures_of_the_plan(planned: Path, tmp_path: Path) -> None:
+    out = tmp_path / "winner"
+    words = [str(planned / "winner.yaml"), "--out", str(out), "--no-figures", "--jobs", "1"]
+    assert run_main(words) == 0
+    answer = rows(planned / "plan.csv")[0]
+    runs = rows(out / "runs.csv")
+    assert len(runs) == int(answer["runs"])
+    kept = sum(float(row["slo_attainment"]) for row in runs) / len(runs)
+    assert 1 - kept == pytest.approx(float(answer["missed_share"]), abs=1e-12)
+    usd = [float(row["usd_per_hour"]) for row in runs]
+    assert usd == pytest.approx([float(answer["usd_per_hour"])] * len(runs))
+
+
+def test_commands_start_what_was_simulated(planned: Path) -> None:
+    winner = loaded(planned / "winner.yaml")
+    script = (planned / "serve.sh").read_text(encoding="utf-8")
+    assert f"--max-num-seqs {winner['engine']['max_num_seqs']}" in script
+    assert f"--tensor-parallel-size {winner['cluster']['tensor_parallel_size']}" in script
+    assert "--dtype float16" in script
+    deployment, service = YAML(typ="safe").load_all(
+        (planned / "kubernetes.yaml").read_text(encoding="utf-8")
+    )
+    assert deployment["spec"]["replicas"] == winner["cluster"]["replicas"]
+    assert service["kind"] == "Service"
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["args"][:3] == ["opt-125m", "--tensor-parallel-size", "1"]
+
+
+def test_a_killed_plan_goes_on(planned: Path, tmp_path: Path) -> None:
+    path, out = study(tmp_path), tmp_path / "out"
+    words = [sys.executable, "-m", "experiments", "plan", str(path), "--no-figures",
+             "--out", str(out), "--jobs", "1"]  # fmt: skip
+    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(list((out / WORK).glob("*.parquet"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    assert [each.name for each in out.iterdir()] == [WORK]
+    assert run(path, "--out", out) == 0
+    manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["resumed_runs"] >= 3
+    for name in TABLES:
+        assert (out / name).read_bytes() == (planned / name).read_bytes(), name
+
+
+def test_doubt_and_growth_ask_for_more(
+    planned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ["--set", "growth=2", "--set", "growth_cv=0.2", "--set", "also=[]"]
+    assert run(study(tmp_path), "--out", out, *words) == 0
+    before, after = rows(planned / "plan.csv")[0], rows(out / "plan.csv")[0]
+    assert float(after["usd_per_hour"]) > 1.5 * float(before["usd_per_hour"])
+    assert float(after["planned_multiple"]) == pytest.approx(2 * math.exp(2.3263 * 0.2), 1e-4)
+    assert float(after["risk"]) <= 0.012
+    assert "x2 growth (cv 20%)" in capsys.readouterr().out
+
+
+def test_failures_buy_a_spare(planned: Path, tmp_path: Path) -> None:
+    """A replica is away a tenth of the time, so that all that are bought are seldom there."""
+    out = tmp_path / "out"
+    words = ["--set", "failures={mtbf_h: 216, repair_h: 24, restart_s: 0}", "--set", "also=[]"]
+    assert run(study(tmp_path), "--out", out, *words) == 0
+    before, after = rows(planned / "plan.csv")[0], rows(out / "plan.csv")[0]
+    assert float(after["usd_per_hour"]) > float(before["usd_per_hour"])
+    assert after["risk_kept"] == "True"
+    assert float(after["risk"]) <= 0.01
+
+
+def test_a_day_is_planned_by_its_windows(tmp_path: Path) -> None:
+    """Two hours, the rate of the second half three times that of the first."""
+    arrivals = (
+        "{process: piecewise, steps: [{duration_s: 60, rate_per_s: 100}, "
+        "{duration_s: 60, rate_per_s: 400}]}"
+    )
+    text = SMALL.replace("{process: poisson, rate_per_s: 600}", arrivals).replace(
+        "slo:", "  duration_s: 120\nslo:"
+    )
+    text += "risk: {share: 0.1, window_s: 5}\n"
+    out = tmp_path / "out"
+    assert run(study(tmp_path, text), "--out", out, "--set", "also=[]") == 0
+    answer = rows(out / "plan.csv")[0]
+    assert answer["verdict"] == "kept"
+    assert float(answer["missed_share"]) < 0.1
+    windows = rows(out / "windows.csv")
+    assert len(windows) == 24 * int(answer["runs"])
+    lost = sum(row["kept"] == "False" for row in windows)
+    assert lost / len(windows) == pytest.approx(float(answer["missed_share"]))
+    alone = tmp_path / "winner"
+    words = [str(out / "winner.yaml"), "--out", str(alone), "--no-figures", "--jobs", "1"]
+    assert run_main(words) == 0
+    assert sum(float(row["requests"]) for row in rows(alone / "runs.csv")) == sum(
+        int(row["requests"]) for row in windows
+    )
+
+
+def test_a_trace_is_planned_with_other_luck(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    times = [at / 400 for at in range(40_000)]
+    lines = [f"{at:.4f},{10 + row % 50},{2 + row % 28}" for row, at in enumerate(times)]
+    trace.write_text("arrival_s,prompt_tokens,output_tokens\n" + "\n".join(lines) + "\n")
+    start, end = SMALL.index("  arrivals:"), SMALL.index("slo:")
+    text = SMALL[:start] + "  trace: trace.csv\n" + SMALL[end:]
+    text += "risk: {share: 0.1, window_s: 5}\n"
+    out = tmp_path / "out"
+    assert run(study(tmp_path, text), "--out", out, "--set", "also=[]") == 0
+    winner = loaded(out / "winner.yaml")
+    assert winner["workload"]["resample"] == {"window_s": 5.0, "scale": 1.0}
+    assert rows(out / "plan.csv")[0]["verdict"] == "kept"
+
+
+def test_users_are_planned(tmp_path: Path) -> None:
+    arrivals = "{process: closed_loop, users: 60, think_s: 0.05, think_law: exponential}"
+    text = SMALL.replace("{process: poisson, rate_per_s: 600}", arrivals)
+    out = tmp_path / "out"
+    assert run(study(tmp_path, text), "--out", out, "--set", "also=[]") == 0
+    assert rows(out / "plan.csv")[0]["verdict"] == "kept"
+
+
+def test_nothing_that_keeps_it_is_an_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = SMALL.replace("tpot_s: 0.02", "tpot_s: 0.000001")
+    out = tmp_path / "out"
+    assert run(study(tmp_path, text), "--out", out) == 0
+    assert "nothing among the candidates keeps it" in capsys.readouterr().out
+    fates = {row["fate"] for row in rows(out / "candidates.csv")}
+    assert fates == {"ceiling", "does not fit"}
+    assert not (out / "winner.yaml").exists()
+
+
+def test_a_serving_study_says_what_may_be_bought(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = study(tmp_path)
+    text = SMALL.replace("kind: plan\n", "").replace("candidates:", "sweep:")
+    for key in ("also", "prices", "run_requests", "runners_up"):
+        text = "\n".join(line for line in text.splitlines() if not line.startswith(f"{key}:"))
+    text = text.replace("cluster: {", "cluster: {gpu: t4, ") + "\n"
+    path.write_text(text, encoding="utf-8")
+    assert run(path, "--dry-run") == 0
+    assert "small_plan: 6 candidates" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("candidates: {cluster.gpu: [t4, l40s], engine.max_num_seqs: [4, 16, 64]}\n", "",
+         r"candidates: missing, expected what may be bought"),
+        ("engine.max_num_seqs: [4", "engine.max_num_seq: [4", r"max_num_seq = 4: unknown key"),
+        ("engine.max_num_seqs: [4", "workload.limit: [4", r"expected a key of model, cluster"),
+        ("engine.max_num_seqs: [4", "cluster.replicas: [4", r"is what a plan solves for"),
+        ("cluster.gpu: [t4, l40s]", "cluster.gpu: [t4, l40]", r"l40.*is not in the catalogue"),
+        ("runners_up: 1", "runner_up: 1", r"runner_up: unknown key; did you mean runners_up\?"),
+        ("run_requests: 2000", "growth: -1", r"growth = -1: .*greater than 0"),
+        ("run_requests: 2000", "contract: own", r"prices.l40s has on_demand, reserved, expected"),
+        ("run_requests: 2000", "sweep: {engine.block_size: [16, 32]}", r"sweep: a plan has"),
+        ("prices: {t4: 0.5", "prices: {t5: 0.5", r"prices: gpu = 't5' is not in the catalogue"),
+        ("slo: {ttft_s: 0.1, tpot_s: 0.02, ", "slo: {", r"slo: a search needs a limit"),
+        ("{process: poisson, rate_per_s: 600}", "{process: all_at_once}", r"a batch has no rate"),
+    ],
+)  # fmt: skip
+def test_one_clear_error(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in SMALL
+    with pytest.raises(StudyError, match=message):
+        read_plan(read_raw(study(tmp_path, SMALL.replace(old, new))))

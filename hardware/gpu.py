@@ -84,8 +84,8 @@ class Gpu(BaseModel):
     link: str = "none"
     """What joins GPUs of one server."""
     gpus_per_server: Annotated[int, Field(ge=1, le=4096)] = 8
-    """GPUs that these links join, and so the largest tensor-parallel size. Default: as many as the
-    servers of every GPU of the catalogue hold."""
+    """GPUs that these links join: of one server, or of a rack whose servers NVLink joins. A larger
+    group is made of several, over the network. Default: as many as most servers hold."""
     link_bytes_per_s: Rate | None = None
     """Of one GPU's links together, in one direction. Needed for tensor parallelism."""
     link_peer_bytes_per_s: Rate | None = None
@@ -93,6 +93,11 @@ class Gpu(BaseModel):
     direction. A group uses the links between its members only."""
     link_latency_s: Annotated[float, Field(ge=0, le=1)] = 1e-6
     """Of one hop. Default: NCCL's figure for PCIe."""
+    network_bytes_per_s: Rate | None = None
+    """Between servers: the share of one GPU of its server's network cards, in one direction. Needed
+    for groups of more GPUs than the links join."""
+    network_latency_s: Annotated[float, Field(ge=0, le=1)] = 2.7e-6
+    """Of one hop between servers. Default: NCCL's figure for a network, ring, LL protocol."""
     usd_per_hour: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """On-demand price of one GPU."""
     sources: dict[str, str] = Field(default_factory=dict)
@@ -149,6 +154,7 @@ class _Entry(BaseModel):
     link_rate: _Figure
     link_peer_rate: _Figure | None = None
     link_latency: _Figure
+    network_rate: _Figure | None = None
     price: _Figure | None = None
     gpus_per_server: int = Field(default=8, gt=0)
 
@@ -178,6 +184,7 @@ def _gpu(name: str, entry: _Entry, sources: dict[str, _Source]) -> Gpu:
         "link_bytes_per_s": entry.link_rate,
         "link_peer_bytes_per_s": entry.link_peer_rate,
         "link_latency_s": entry.link_latency,
+        "network_bytes_per_s": entry.network_rate,
         "usd_per_hour": entry.price,
     }
     figures = {field: figure for field, figure in known.items() if figure is not None}

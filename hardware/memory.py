@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from hardware.defaults import newest_version
 from hardware.engine_table import vllm
 from hardware.gpu import Gpu, gpu_names, load_gpu
-from hardware.interconnect import check_ranks
+from hardware.interconnect import check_ranks, makes_servers
 from hardware.kv_groups import kv_layout
 from hardware.ledger import GIB, MemoryLedger
 from hardware.profile_run import (
@@ -195,6 +195,10 @@ def memory_ledger(
     )
 
 
+MOST_SERVERS = 4
+"""That a hint about a larger group goes up to."""
+
+
 def _weights_text(spec: DecoderSpec, precision: Precision) -> str:
     """Say how the weights are stored, and how much of them the encoders are."""
     stored = str(precision.weights)
@@ -230,10 +234,10 @@ def _refusal(demand: _Demand, ledger: MemoryLedger) -> str:
 
 
 def _remedy(demand: _Demand, gpu: Gpu, tp: int) -> str:
-    """Name the smallest group of one server that would do, in powers of two as servers are cut."""
-    most = gpu.gpus_per_server
+    """Name the smallest group that would do, in powers of two as servers are cut."""
+    most = gpu.gpus_per_server * (MOST_SERVERS if gpu.network_bytes_per_s else 1)
     known = tensor_parallel_sizes(demand.spec, most, demand.precision)
-    sizes = [size for size in known if size.bit_count() == 1]
+    sizes = [size for size in known if size.bit_count() == 1 and makes_servers(gpu, size)]
     for size in sizes:
         if demand.serves(gpu, size):
             return f"smallest tensor_parallel_size that fits on {gpu.name}: {size}"

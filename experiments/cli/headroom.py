@@ -15,6 +15,7 @@ COMMANDS = {
     "run": "run a study: simulate every point, leave tables, pictures and a report",
     "plan": "the cheapest deployment that keeps the SLO at a risk, and why not the others",
     "capacity": "the highest rate (users, lengths, any key) that keeps the SLO, with its interval",
+    "explore": "a live page on this machine: turn knobs, see what becomes of it",
     "list": "list the studies that come with headroom",
     "schema": "print the JSON Schema of a study file, for editors",
     "validate": "predict measured runs of real engines, and compare",

@@ -9,6 +9,7 @@ from experiments.study.pools import by_pool
 from hardware.calibration import DATASHEET, POOR_MEAN, POOR_WORST
 from hardware.engines import UNMEASURED, constants_named, constants_of, relative_of
 from hardware.gpu import Gpu, UnknownGpuError, load_gpu
+from hardware.interconnect import told_of_servers
 from hardware.prices.unmeasured import unmeasured_note
 from hardware.versions import version_key
 from model.spec import load_spec
@@ -93,12 +94,15 @@ def price_notes(study: Study) -> list[str]:
     """Say what a reader of one point (of one pool) must know of its prices."""
     calibration = prices_of(study)
     gpu = gpu_of(study.cluster.all_pools[0].gpu, calibration)
+    spread = told_of_servers(gpu, study.cluster.tensor_parallel_size)
     if calibration == DATASHEET:
         return [
+            *([spread] if spread else []),
             "calibration none: kernels run at the datasheet's peaks, which real ones stay below, "
-            f"and {_host_words(study.engine)}; {_remedy(study, gpu)}"
+            f"and {_host_words(study.engine)}; {_remedy(study, gpu)}",
         ]
     name, notes = calibration.name, _constant_notes(study)
+    notes += [spread] if spread else []
     measured, applied = calibration.gpu, gpu.name
     if measured is not None and applied not in (measured, _catalogue_name(measured)):
         notes.append(f"calibration {name}: prices measured on {measured} are applied to {applied}")

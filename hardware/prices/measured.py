@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from hardware.calibration import Calibration
 from hardware.gpu import Gpu
+from hardware.interconnect import servers
 from hardware.prices.chunks import ChunkCost, measured_chunks
 from hardware.prices.kernels import Kernels, nearest
 from hardware.prices.modelled import Roofline
@@ -102,8 +103,8 @@ class Measured:
         )
 
     def all_reduce_s(self, bytes_: Floats, ranks: int) -> Floats:
-        """See ``Prices``; groups beyond the tables are joined as the roofline says."""
-        if not self.kernels.reduces(ranks):
+        """See ``Prices``; groups beyond the tables, or a server, are as the roofline says."""
+        if not self.kernels.reduces(ranks) or servers(self.gpu, ranks)[0] > 1:
             return self.roofline.all_reduce_s(bytes_, ranks)
         one: Floats = self.kernels.all_reduce_s(bytes_, ranks)
         return one + self.calibration.collective_overhead_s

@@ -80,7 +80,9 @@ def test_peaks_are_the_vendors_dense_figures(name, compute, tflops, gb_per_s):
 def test_every_figure_has_a_source_with_date_and_address(name):
     gpu = load_gpu(name)
     figures = {"memory_bytes", "nominal_memory_bytes", "bandwidth_bytes_per_s"}
-    figures |= {"link_bytes_per_s", "link_latency_s"}
+    figures |= {"link_bytes_per_s", "link_latency_s"} | (
+        {"network_bytes_per_s"} if gpu.network_bytes_per_s else set()
+    )
     figures |= set() if name in UNPRICED else {"usd_per_hour"}
     figures |= set() if name.startswith("mi") else {"compute_capability"}
     if gpu.link_peer_bytes_per_s is not None:

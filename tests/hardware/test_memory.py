@@ -157,10 +157,19 @@ def test_the_size_that_is_suggested_is_a_power_of_two_within_one_server():
 def test_a_group_larger_than_a_server():
     with pytest.raises(
         ValueError,
-        match=r"tensor_parallel_size = 16 is more than one server of gpu h100-sxm holds: "
-        r"8 share its links \(NVLink 4\), expected at most 8",
+        match=r"tensor_parallel_size = 16 is more than one server of gpu l4 holds: "
+        r"8 share its links \(PCIe 4.0 x16\), expected at most 8, or network_bytes_per_s of",
     ):
-        ledger("llama-3-70b", "h100", tp=16)
+        ledger("llama-3-70b", "l4", tp=16)
+    with pytest.raises(ValueError, match=r"8 share its links .* at most 8, or a multiple of it"):
+        ledger("llama-3-70b", "h100", tp=12)
+    assert ledger("llama-3-70b", "h100", tp=16).fits
+
+
+def test_a_hint_may_name_several_servers():
+    """Llama 3.1 405B takes 756 GiB in 16 bits: more than eight H100 have."""
+    with pytest.raises(DoesNotFitError, match=r"that fits on h100-sxm: 16$"):
+        ledger("llama-3.1-405b", "h100", tp=8)
 
 
 def test_a_size_that_does_not_divide_the_heads():

@@ -10,6 +10,8 @@ from hardware.interconnect import (
     link_bytes_per_s,
     one_shot_all_reduce_s,
     ring_all_reduce_s,
+    servers,
+    told_of_servers,
 )
 from hardware.roofline import operator_s, ridge_flops_per_byte
 
@@ -91,8 +93,54 @@ def test_ranks_of_another_server():
     message = "tensor_parallel_size = 9 is more than one server of gpu h100-sxm holds: 8 share"
     with pytest.raises(ValueError, match=message):
         all_reduce_s(1.0, 9, load_gpu("h100"))
+    with pytest.raises(ValueError, match=r"of gpu l40s holds: 8 share .* or network_bytes_per_s"):
+        all_gather_s(1.0, 16, load_gpu("l40s"))
     larger = load_gpu({"like": "h100", "gpus_per_server": 16})
     assert all_reduce_s(1e6, 16, larger) > all_reduce_s(1e6, 8, larger)
+
+
+JOINED = {
+    "memory_bytes": 1,
+    "bandwidth_bytes_per_s": 1,
+    "peak_flops_per_s": {"bf16": 1},
+    "gpus_per_server": 4,
+    "link_bytes_per_s": 100e9,
+    "link_latency_s": 1e-6,
+    "network_bytes_per_s": 10e9,
+    "network_latency_s": 5e-6,
+}
+
+
+def test_all_reduce_over_two_servers():
+    """8 MB: a ring of four at 100 GB/s, and one of two of 2 MB at 10 GB/s."""
+    gpu = load_gpu(JOINED)
+    inside = 2 * 3 / 4 * 8e6 / 100e9 + 6 * 1e-6
+    between = 2 * 1 / 2 * 2e6 / 10e9 + 2 * 5e-6
+    assert all_reduce_s(8e6, 8, gpu) == pytest.approx(inside + between)
+    assert all_reduce_s(8e6, 8, gpu, 0.5) == pytest.approx(
+        2 * (inside + between) - (6 * 1e-6 + 2 * 5e-6)
+    )
+    larger = all_reduce_s(np.array([1e3, 8e6]), 16, gpu)
+    assert np.all(larger > all_reduce_s(np.array([1e3, 8e6]), 8, gpu))
+
+
+def test_all_gather_over_two_servers():
+    """8 MB of eight parts: four of them, 1 MB each, cross the network by one card each."""
+    gpu = load_gpu(JOINED)
+    inside = 3 / 4 * 8e6 / 100e9 + 3 * 1e-6
+    assert all_gather_s(8e6, 8, gpu) == pytest.approx(inside + 1e6 / 10e9 + 5e-6)
+
+
+def test_a_rack_that_links_join_is_one_server():
+    gpu = load_gpu("gb200")
+    assert servers(gpu, 72) == (1, 72)
+    assert servers(load_gpu("h100"), 16) == (2, 8)
+    assert all_reduce_s(1e8, 16, gpu) < all_reduce_s(1e8, 16, load_gpu("b200")) / 1.8
+    assert told_of_servers(gpu, 16) == ""
+    assert told_of_servers(load_gpu("b200"), 16).startswith(
+        "tensor_parallel_size = 16 spans 2 servers of 8 b200-sxm: every all-reduce crosses the "
+        "network at 50 GB/s"
+    )
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from experiments.reporting.quantities import MISSING, with_interval
 from sim.metrics import METRICS, Slo
 
 if TYPE_CHECKING:
+    import jinja2
+
     from experiments.reporting.pool_table import ReportTable
 
 ASSETS = Path(__file__).with_name("assets")
@@ -59,39 +61,47 @@ def write_page(
     Raises:
         ValueError: a swept key is no column of the rows.
     """
-    import jinja2
-
     missing = [key for key in keys if rows and key not in rows[0]]
     if missing:
         raise ValueError(f"summary has no column {missing[0]!r}, expected every swept key")
     data = page_data(page.name, keys, rows, curves, slo, clock=clock)
-    style, *scripts = (_asset(name) for name in ("page.css", *SCRIPTS))
-    environment = jinja2.Environment(
+    style, *scripts = (asset(name) for name in ("page.css", *SCRIPTS))
+    best = data["best"] - 1
+    text = (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            name=page.name,
+            description=page.description,
+            basis=page.basis,
+            verdict=data["verdict"],
+            wanted=data["wanted"],
+            cards=cards(rows[best], page.gpus[best]),
+            has_price=any(column["id"].startswith("usd_per_million") for column in data["columns"]),
+            has_axis=data["axis"] is not None,
+            axis=data["axis"],
+            notes=list(page.notes),
+            pools=page.pools,
+            texts=list(page.texts),
+            definitions={name: text for name, text in METRICS.items() if name in rows[0]},
+            data=embedded(data),
+            style=style,
+            style_sha=sha(style),
+            scripts=scripts,
+            script_shas=[sha(script) for script in scripts],
+        )
+    )
+    path.write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def environment() -> "jinja2.Environment":
+    """Return what fills in templates; every text is escaped."""
+    import jinja2
+
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True,
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    best = data["best"] - 1
-    text = environment.get_template("page.html.j2").render(
-        name=page.name,
-        description=page.description,
-        basis=page.basis,
-        verdict=data["verdict"],
-        wanted=data["wanted"],
-        cards=_cards(rows[best], page.gpus[best]),
-        has_price=any(column["id"].startswith("usd_per_million") for column in data["columns"]),
-        has_axis=data["axis"] is not None,
-        axis=data["axis"],
-        notes=list(page.notes),
-        pools=page.pools,
-        texts=list(page.texts),
-        definitions={name: text for name, text in METRICS.items() if name in rows[0]},
-        data=embedded(data),
-        style=style,
-        style_sha=_sha(style),
-        scripts=scripts,
-        script_shas=[_sha(script) for script in scripts],
-    )
-    path.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def embedded(data: object) -> str:
@@ -100,15 +110,17 @@ def embedded(data: object) -> str:
     return text.replace("<", "\\u003c")
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return a script or a style of a page."""
     return (ASSETS / name).read_text(encoding="utf-8")
 
 
-def _sha(text: str) -> str:
+def sha(text: str) -> str:
+    """Return the digest by which a page allows itself a script."""
     return b64encode(sha256(text.encode()).digest()).decode("ascii")
 
 
-def _cards(row: Mapping[str, Any], gpus: int) -> list[dict[str, str]]:
+def cards(row: Mapping[str, Any], gpus: int) -> list[dict[str, str]]:
     """The figures of the best point that a buyer looks at first."""
 
     def figure(metric: str, factor: float = 1.0) -> str:

@@ -1,0 +1,88 @@
+"""``headroom explore STUDY``: a live page on this machine with the knobs of one of its points.
+
+It listens on 127.0.0.1 alone; look at it from elsewhere through ``ssh -L``. Ctrl-C ends it.
+"""
+
+import argparse
+import secrets
+import socket
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.cli.command import Parser, between, called, fail, processes, run_command
+
+MISSING = "headroom explore needs starlette and uvicorn: pip install -e '.[explore]' in a checkout"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve the page until somebody ends it."""
+    return run_command(_command, _parser(), argv, "the page is gone")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog=called("explore"), description=__doc__, allow_abbrev=False)
+    parser.add_argument("study", metavar="STUDY", help="a YAML file, or a bundled study")
+    parser.add_argument(
+        "--point", type=between(1, 100_000), default=1, metavar="N",
+        help="the point to start from, as --dry-run numbers them (default: 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
+        help="set a dotted key to a YAML value",
+    )  # fmt: skip
+    parser.add_argument("--jobs", type=processes, default=2, metavar="N", help="processes (2)")
+    parser.add_argument(
+        "--port", type=between(0, 65_535), default=0, help="of 127.0.0.1 (default: a free one)"
+    )
+    return parser
+
+
+def _command(options: argparse.Namespace) -> int:
+    try:
+        import uvicorn
+
+        from experiments.exploring.server import Explorer, application
+    except ImportError:
+        return fail(MISSING)
+    from experiments.exploring.knobs import knobs_of
+    from experiments.exploring.points import base_of
+    from experiments.exploring.workers import Workers
+    from experiments.study.document import read_raw
+    from experiments.study.errors import StudyError
+    from experiments.study.kinds import kind_of
+    from experiments.study.overrides import parse_overrides
+
+    try:
+        loaded = read_raw(options.study, parse_overrides(options.settings))
+        if kind_of(loaded) != "serving":
+            return fail(f"study {options.study} is of kind {kind_of(loaded)}, expected serving")
+        base = base_of(loaded, options.point)
+        base.plan({}, 1)  # whatever is wrong with the study is said here
+    except (StudyError, ValueError) as error:
+        return fail(str(error))
+    token = secrets.token_urlsafe(24)
+    with (
+        tempfile.TemporaryDirectory(prefix="headroom-explore-") as folder,
+        socket.socket() as listening,
+    ):
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(("127.0.0.1", options.port))
+        except OSError as error:
+            return fail(f"--port {options.port}: {error.strerror}")
+        port = listening.getsockname()[1]
+        workers = Workers(options.jobs, Path(folder))
+        try:
+            explorer = Explorer(base, knobs_of(base.study()), workers)
+            print(f"open http://127.0.0.1:{port}/?token={token}", flush=True)
+            print("Ctrl-C ends it", file=sys.stderr)
+            config = uvicorn.Config(
+                application(explorer, token, port), log_level="warning", server_header=False,
+                timeout_graceful_shutdown=1,
+            )  # fmt: skip
+            uvicorn.Server(config).run(sockets=[listening])
+        finally:
+            workers.close()
+    return 0

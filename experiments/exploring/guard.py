@@ -1,0 +1,70 @@
+"""Who may ask: whoever was given the address with its token, from a page of this server alone.
+
+A page of another site can send requests to this machine, too: DNS rebinding makes it look like us.
+So the host is checked, the token becomes a cookie that other sites do not send, and requests that
+the browser says come from elsewhere are refused.
+"""
+
+import secrets
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+HEADERS = {
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cache-Control": "no-store",
+}
+OWN = ("same-origin", "none")
+"""Where a request may come from, as ``Sec-Fetch-Site`` says; none is somebody's own address bar."""
+
+
+class Guard:
+    """Lets requests with the token through, and nothing else."""
+
+    def __init__(self, app: Any, token: str, port: int) -> None:
+        self.app, self.token = app, token
+        self.cookie = f"headroom_{port}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        refused = self._refused(request)
+        if refused is not None:
+            await refused(scope, receive, send)
+            return
+        if "token" in request.query_params:  # once: from now on it is a cookie, and out of sight
+            answer: Response = RedirectResponse(request.url.path, headers=HEADERS)
+            answer.set_cookie(self.cookie, self.token, httponly=True, samesite="strict")
+            await answer(scope, receive, send)
+            return
+
+        async def with_headers(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                own = [(key.lower().encode(), text.encode()) for key, text in HEADERS.items()]
+                message["headers"] = [*message.get("headers", []), *own]
+            await send(message)
+
+        await self.app(scope, receive, with_headers)
+
+    def _refused(self, request: Request) -> Response | None:
+        if request.method != "GET":
+            return PlainTextResponse("GET only", 405, HEADERS)
+        site = request.headers.get("sec-fetch-site", "none")
+        given = request.query_params.get("token", request.cookies.get(self.cookie, ""))
+        if not secrets.compare_digest(given.encode(), self.token.encode()):
+            text = "open the address that headroom explore printed: it has a token"
+            return PlainTextResponse(text, 403, HEADERS)
+        if site not in OWN and "token" not in request.query_params:
+            return PlainTextResponse("not from another site", 403, HEADERS)
+        return None

@@ -1,0 +1,138 @@
+"""The live page's server: on this machine alone, GET only, one page and three questions."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from experiments.exploring.guard import Guard
+from experiments.exploring.knobs import Knob, KnobError, as_options, settings_of
+from experiments.exploring.page import live_page
+from experiments.exploring.points import MOST_SEEDS, Base, answer, runs_to_do
+from experiments.exploring.workers import Workers
+from experiments.running.assemble import write_plain_yaml
+from experiments.study.errors import RunError, StudyError
+
+SEEDS = "seeds"
+BASELINE = "baseline."
+"""Before the name of a knob: where the baseline has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explorer:
+    """What the questions are answered from."""
+
+    base: Base
+    knobs: tuple[Knob, ...]
+    workers: Workers
+
+    async def page(self, _: Request) -> Response:
+        """The page itself."""
+        return HTMLResponse(live_page(self.base, self.knobs))
+
+    async def run(self, request: Request) -> Response:
+        """Simulate a setting: a JSON line after each seed, with all seeds until then."""
+        asked = dict(request.query_params)
+        try:
+            seeds = _seeds(asked.pop(SEEDS, "4"))
+            own = {key: value for key, value in asked.items() if not key.startswith(BASELINE)}
+            given = {
+                key.removeprefix(BASELINE): value
+                for key, value in asked.items()
+                if key.startswith(BASELINE)
+            }
+            settings = settings_of(self.knobs, own)
+            baseline = settings_of(self.knobs, given) if given else None
+        except KnobError as error:
+            return PlainTextResponse(str(error), 422)
+        return StreamingResponse(
+            self._lines(request, settings, baseline, seeds), media_type="application/x-ndjson"
+        )
+
+    async def _lines(
+        self, request: Request, settings: Mapping[str, Any], baseline: Any, seeds: int
+    ) -> AsyncIterator[str]:
+        folder = self.workers.folder
+        try:
+            plan = self.base.plan(settings, seeds)
+            runs = runs_to_do(plan, folder)
+            others = [] if baseline is None else runs_to_do(self.base.plan(baseline, seeds), folder)
+            for count, run in enumerate(runs, start=1):
+                if await request.is_disconnected():  # no further seed for who has gone
+                    return
+                await self.workers.run(run)
+                for other in others[count - 1 : count]:
+                    await self.workers.run(other)
+                told = await asyncio.to_thread(answer, plan, runs[:count], others[:count])
+                told |= {"of": len(runs), "options": as_options(settings)}
+                yield json.dumps(told) + "\n"
+        except (StudyError, RunError) as error:
+            yield json.dumps({"error": _plain(error)}) + "\n"
+
+    async def study(self, request: Request) -> Response:
+        """The setting as a study of its own."""
+        try:
+            settings = settings_of(self.knobs, dict(request.query_params))
+            plan = self.base.plan(settings, 1)
+        except KnobError as error:
+            return PlainTextResponse(str(error), 422)
+        except StudyError as error:
+            return PlainTextResponse(_plain(error), 422)
+        text = StringIO()
+        write_plain_yaml(plan.study.resolved() | {"seeds": 10}, text)
+        name = f"{self.base.name}.yaml"
+        return PlainTextResponse(
+            text.getvalue(), headers={"Content-Disposition": f'attachment; filename="{name}"'}
+        )
+
+    async def state(self, _: Request) -> Response:
+        """How many runs are under way."""
+        return PlainTextResponse(json.dumps({"busy": self.workers.busy}))
+
+
+def _seeds(text: str) -> int:
+    count = int(text) if text.isascii() and text.isdecimal() and len(text) < 4 else 0
+    if not 1 <= count <= MOST_SEEDS:
+        raise KnobError(f"seeds = {text[:40]!r}, expected 1 to {MOST_SEEDS}")
+    return count
+
+
+def _plain(error: StudyError | RunError) -> str:
+    """What the simulator says, without the place in a file that there is none of."""
+    problems = getattr(error, "problems", None)
+    return "; ".join(problem.text for problem in problems) if problems else str(error)
+
+
+def application(explorer: Explorer, token: str, port: int) -> Starlette:
+    """Return the server; its workers end with it."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            explorer.workers.close()
+
+    return Starlette(
+        routes=[
+            Route("/", explorer.page),
+            Route("/run", explorer.run),
+            Route("/study", explorer.study),
+            Route("/state", explorer.state),
+        ],
+        middleware=[
+            Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"]),
+            Middleware(Guard, token=token, port=port),
+        ],
+        lifespan=lifespan,
+    )

@@ -1,0 +1,78 @@
+"""Processes that simulate for the live page, and end with it, however it ends."""
+
+import asyncio
+import os
+import threading
+import time
+from collections import OrderedDict
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from experiments.running.local import run_one
+from experiments.running.pieces import is_whole
+from experiments.running.sweep import Run
+
+MOST_KEPT = 500
+"""Runs whose outcome is kept for when they are asked again."""
+
+
+class Workers:
+    """Simulates runs side by side; whoever asks first is served first, a seed at a time."""
+
+    def __init__(self, jobs: int, folder: Path) -> None:
+        self.folder = folder
+        parent = os.getpid()
+        self._pool = ProcessPoolExecutor(
+            jobs, get_context("fork"), initializer=_leave_with, initargs=(parent,)
+        )
+        for _ in self._pool.map(_warm, range(jobs)):  # forked now, before there are threads
+            pass
+        self._turns = asyncio.Semaphore(jobs)
+        self._kept: OrderedDict[Path, None] = OrderedDict()
+        self.busy = 0
+        """Runs under way."""
+
+    async def run(self, run: Run) -> None:
+        """Leave the piece of a run behind.
+
+        Raises:
+            StudyError, RunError: as ``run_one``.
+        """
+        if run.path not in self._kept or not is_whole(run.path):
+            async with self._turns:
+                self.busy += 1
+                try:
+                    loop = asyncio.get_running_loop()
+                    await asyncio.shield(loop.run_in_executor(self._pool, run_one, run))
+                finally:
+                    self.busy -= 1
+        self._kept[run.path] = None
+        self._kept.move_to_end(run.path)
+        while len(self._kept) > MOST_KEPT:
+            old, _ = self._kept.popitem(last=False)
+            for path in (old, old.with_suffix(".sha256")):
+                path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """End the processes."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for process in list((self._pool._processes or {}).values()):
+            process.terminate()
+
+
+def _warm(_: int) -> None:
+    import experiments.running.pieces  # noqa: F401
+
+    time.sleep(0.05)  # so that each of them gets one
+
+
+def _leave_with(parent: int) -> None:
+    """Let a worker end when whoever started it is gone, even if it was killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()

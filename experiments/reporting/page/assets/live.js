@@ -1,0 +1,270 @@
+// The live page: knobs on one side, what becomes of them on the other.
+"use strict";
+
+(() => {
+  const DATA = JSON.parse(document.getElementById("data").textContent);
+  const el = (id) => document.getElementById(id);
+  const PAUSE_MS = 60;
+  const state = { baseline: null, base: null, shown: null, asking: null, timer: 0, curve: [] };
+  const values = Object.fromEntries(DATA.knobs.map((knob) => [knob.id, knob.value]));
+
+  function number(value, digits) {
+    if (value === null || value === undefined || Number.isNaN(value)) return "–";
+    if (value === 0) return "0";
+    const rounded = Number(value.toPrecision(digits || 4));
+    return Math.abs(rounded) >= 1000 ? Math.round(rounded).toLocaleString("en-US")
+      : String(rounded);
+  }
+
+  // ---- knobs: numbers as sliders with a field beside them, choices as lists
+
+  const changed = (given) => Object.fromEntries(DATA.knobs
+    .filter((knob) => String(given[knob.id]) !== String(knob.value))
+    .map((knob) => [knob.id, String(given[knob.id])]));
+
+  function drawKnobs() {
+    for (const knob of DATA.knobs) {
+      const row = charts.html(el("knobs"), "div", { class: "knob" });
+      const label = charts.html(row, "label", { for: `knob-${knob.id}` }, knob.label);
+      if (knob.kind === "choice") {
+        const list = charts.html(row, "select", { id: `knob-${knob.id}` });
+        for (const choice of knob.choices)
+          charts.html(list, "option", { value: String(choice) }, String(choice));
+        list.value = String(knob.value);
+        list.addEventListener("change", () => set(knob, list.value));
+        continue;
+      }
+      const field = charts.html(row, "input", { id: `knob-${knob.id}`, type: "number",
+        min: knob.low, max: knob.high, step: knob.kind === "whole" ? 1 : "any" });
+      const slider = charts.html(row, "input", { type: "range", min: 0, max: 1000, step: 1,
+        "aria-label": `${knob.label}, slider` });
+      const place = (value) => 1000 * Math.log(value / knob.low) / Math.log(knob.high / knob.low);
+      const show = () => { field.value = values[knob.id]; slider.value = place(values[knob.id]); };
+      show();
+      slider.addEventListener("input", () => {
+        let value = knob.low * Math.pow(knob.high / knob.low, slider.value / 1000);
+        value = knob.kind === "whole" ? Math.round(value) : Number(value.toPrecision(3));
+        field.value = value;
+        set(knob, value);
+      });
+      field.addEventListener("change", () => {
+        let value = Math.min(knob.high, Math.max(knob.low, Number(field.value) || knob.value));
+        if (knob.kind === "whole") value = Math.round(value);
+        values[knob.id] = value;
+        show();
+        set(knob, value);
+      });
+      label.title = `from ${number(knob.low)} to ${number(knob.high)}`;
+    }
+  }
+
+  function set(knob, value) {
+    values[knob.id] = value;
+    clearTimeout(state.timer);
+    state.timer = setTimeout(ask, PAUSE_MS);
+  }
+
+  // ---- asking: a newer setting makes the answer to an older one worthless
+
+  function address(given, seeds) {
+    const words = new URLSearchParams(changed(given));
+    words.set("seeds", String(seeds));
+    if (state.baseline) {
+      // The baseline is sent whole, so that one at the study's own point is a baseline, too.
+      for (const knob of DATA.knobs) words.set(`baseline.${knob.id}`, state.baseline[knob.id]);
+    }
+    return `/run?${words}`;
+  }
+
+  async function lines(url, signal, take) {
+    const answer = await fetch(url, { signal });
+    if (!answer.ok) { take({ error: await answer.text() }); return; }
+    const reader = answer.body.getReader(), decoder = new TextDecoder();
+    let text = "";
+    for (;;) {
+      const { value, done } = await reader.read();
+      text += decoder.decode(value || new Uint8Array(), { stream: !done });
+      const whole = text.split("\n");
+      text = whole.pop();
+      for (const line of whole) if (line) take(JSON.parse(line));
+      if (done) return;
+    }
+  }
+
+  async function ask() {
+    if (state.asking) state.asking.abort();
+    const asking = state.asking = new AbortController();
+    const setting = { ...values };
+    el("busy").textContent = "simulating …";
+    document.body.dataset.done = "";
+    try {
+      let failed = false;
+      await lines(address(setting, Number(el("seeds").value)), asking.signal, (told) => {
+        if (asking !== state.asking) return;
+        failed = failed || Boolean(told.error);
+        show(told);
+      });
+      if (!failed) await curve(setting, asking);
+      if (asking === state.asking) {
+        el("busy").textContent = "";
+        document.body.dataset.done = JSON.stringify(changed(setting));
+      }
+    } catch (error) {
+      if (error.name !== "AbortError") showError("The server does not answer: is it still running?");
+    }
+  }
+
+  async function curve(setting, asking) {
+    // What if the rate were different: one seed each, once the answer itself is there.
+    const knob = DATA.knobs.find((each) => each.id === "rate");
+    if (!knob || !el("rate-curve")) return;
+    state.curve = [];
+    for (const factor of [0.25, 0.5, 0.7, 0.85, 1, 1.15, 1.3, 1.6, 2]) {
+      const rate = Number((setting.rate * factor).toPrecision(3));
+      if (rate < knob.low || rate > knob.high) continue;
+      await lines(address({ ...setting, rate }, 1), asking.signal, (told) => {
+        if (told.error || asking !== state.asking) return;
+        const found = told.point.m.ttft_p99_s;
+        state.curve.push({ x: rate, y: found && found[0] !== null ? found[0] * 1000 : NaN });
+        drawCurve();
+      });
+    }
+  }
+
+  // ---- showing
+
+  function showError(text) {
+    el("verdict").className = "verdict missed";
+    el("verdict-text").textContent = text;
+    el("verdict-more").textContent = "";
+    el("busy").textContent = "";
+    document.body.dataset.done = "error";
+  }
+
+  function show(told) {
+    if (told.error) { showError(told.error); return; }
+    state.shown = told;
+    el("verdict").className = `verdict ${told.verdict.state}`;
+    el("verdict-text").textContent = told.verdict.text;
+    el("verdict-more").textContent = `${told.verdict.counts} ${told.seeds} of ${told.of} seeds.`;
+    el("cards").textContent = "";
+    for (const card of told.cards) {
+      const box = charts.html(el("cards"), "div", { class: "card" });
+      charts.html(box, "span", {}, card.title);
+      charts.html(box, "b", {}, card.value);
+      charts.html(box, "span", {}, card.note);
+    }
+    el("options").textContent = told.options || "(the study's own point)";
+    drawDifferences(told.differences);
+    drawCharts(told);
+  }
+
+  function drawDifferences(rows) {
+    const table = el("differences");
+    table.textContent = "";
+    table.parentElement.hidden = !rows.length;
+    if (!rows.length) return;
+    const head = charts.html(charts.html(table, "thead"), "tr");
+    for (const text of ["", "baseline", "now", "difference (95%)"])
+      charts.html(head, "th", { scope: "col" }, text);
+    const body = charts.html(table, "tbody");
+    for (const row of rows) {
+      const line = charts.html(body, "tr");
+      charts.html(line, "th", { scope: "row", class: "text" }, row.name);
+      charts.html(line, "td", {}, number(row.baseline));
+      charts.html(line, "td", {}, number(row.now));
+      const known = row.difference_lo !== null && row.difference_hi !== null;
+      const none = known && row.difference_lo <= 0 && row.difference_hi >= 0;
+      const sign = row.difference > 0 ? "+" : "";
+      const half = known ? ` ±${number((row.difference_hi - row.difference_lo) / 2, 2)}` : "";
+      charts.html(line, "td", {}, none ? `no difference seen (±${number(
+        (row.difference_hi - row.difference_lo) / 2, 2)})` : `${sign}${number(row.difference)}${half}`);
+    }
+  }
+
+  const look = (place) => ({ colour: place, dash: place, shape: charts.SHAPES[place] });
+
+  function drawCharts(told) {
+    const limit = told.limits.ttft_p99_s;
+    const split = told.point.split || [];
+    const bars = split.map((parts, place) => ({ name: `p${DATA.percents[place]}`,
+      parts: parts.map((value) => ({ value: value * 1000 })),
+      text: DATA.parts.map((name, kind) => `${name} ${number(parts[kind] * 1000)} ms`).join(", ") }));
+    const sums = bars.map((bar) => bar.parts.reduce((sum, part) => sum + part.value, 0));
+    charts.stacked(el("split"), { id: "split", label: "Where the time to first token goes", bars,
+      limit: limit === undefined ? null : { value: limit * 1000, text: "limit" },
+      x: { domain: [0, 1], log: false, ticks: [], text: String, title: "requests around" },
+      y: { domain: charts.domain(sums, false, true), log: false, text: (at) => number(at, 3),
+        title: "ms" } });
+    charts.legend(el("split-legend"), DATA.parts.map((name, part) => ({ name, part })));
+    const shown = [["now", told.point], ...(state.base ? [["baseline", state.base.point]] : [])];
+    for (const [id, name, title] of [["cdf-ttft", "ttft", "TTFT, ms"],
+      ["cdf-tpot", "tpot", "TPOT, ms"]]) {
+      const series = shown.filter(([, point]) => point.q[name]).map(([label, point], place) => ({
+        name: label, look: look(place), points: point.q[name].map((value, rank) => ({
+          x: value * 1000, y: DATA.ranks[rank] * 100,
+          text: `${label} · ${number(DATA.ranks[rank] * 100)}% within ${number(value * 1000)} ms` })) }));
+      const all = series.flatMap((each) => each.points.map((point) => point.x));
+      charts.lines(el(id), { id, label: `Distribution of ${title}`, series, plain: true, height: 240,
+        x: { domain: charts.domain(all, true), log: true, text: (at) => number(at, 3), title },
+        y: { domain: [0, 100], log: false, text: (at) => number(at), title: "% at or below" } });
+    }
+    charts.legend(el("cdf-legend"), shown.map(([name], place) => ({ name, look: look(place) })));
+    const time = told.point.time, ttft = time.ttft.map((value, place) => ({
+      x: 100 * (place + 0.5) / time.ttft.length, y: value === null ? NaN : value * 1000,
+      text: `TTFT p99 ${value === null ? "–" : number(value * 1000)} ms` }));
+    charts.lines(el("time-ttft"), { id: "time-ttft", label: "TTFT p99 over the run", plain: true,
+      height: 240, series: [{ name: "now", look: look(0), points: ttft }],
+      x: { domain: [0, 100], log: false, text: (at) => number(at), title: "% of the run" },
+      y: { domain: charts.domain(ttft.map((each) => each.y), true), log: true,
+        text: (at) => number(at, 3), title: "TTFT p99, ms" },
+      limit: limit === undefined ? null : { value: limit * 1000, text: "limit", keep: "below" } });
+  }
+
+  function drawCurve() {
+    const points = state.curve.map((each) => ({ ...each,
+      text: `${number(each.x)} requests/s · TTFT p99 ${number(each.y)} ms` }));
+    if (!points.length) return;
+    const limit = state.shown.limits.ttft_p99_s;
+    const all = points.map((each) => each.y);
+    if (limit !== undefined) all.push(limit * 1000);
+    charts.lines(el("rate-curve"), { id: "rate-curve", label: "TTFT p99 at other rates", height: 240,
+      series: [{ name: "TTFT p99", look: look(0), points }],
+      x: { domain: charts.domain(points.map((each) => each.x), false, true), log: false,
+        text: (at) => number(at), title: "requests per second, one seed each" },
+      y: { domain: charts.domain(all, true), log: true, text: (at) => number(at, 3),
+        title: "TTFT p99, ms" },
+      limit: limit === undefined ? null : { value: limit * 1000, text: "limit", keep: "below" } });
+  }
+
+  // ---- buttons
+
+  el("keep").addEventListener("click", () => {
+    if (state.baseline) {
+      state.baseline = state.base = null;
+      el("keep").textContent = "Keep as baseline";
+      el("keep").setAttribute("aria-pressed", "false");
+    } else if (state.shown) {
+      state.baseline = { ...values };
+      state.base = state.shown;
+      el("keep").textContent = "Drop the baseline";
+      el("keep").setAttribute("aria-pressed", "true");
+    }
+    ask();
+  });
+  el("copy").addEventListener("click", async () => {
+    const text = state.shown ? state.shown.options : "";
+    try {
+      await navigator.clipboard.writeText(text);
+      el("copied").textContent = "copied";
+    } catch {
+      el("copied").textContent = "select the text below";
+    }
+  });
+  el("save").addEventListener("click", () => {
+    location.assign(`/study?${new URLSearchParams(changed(values))}`);
+  });
+  el("seeds").addEventListener("change", ask);
+  drawKnobs();
+  ask();
+})();

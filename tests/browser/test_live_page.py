@@ -1,0 +1,65 @@
+"""The live page in a browser: the last setting wins, a baseline is kept, a phone is enough."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from browser.conftest import Opened
+from browser.test_report_page import STUDY
+
+pytest.importorskip("starlette")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    path = tmp_path_factory.mktemp("live") / "small.yaml"
+    path.write_text(STUDY)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "experiments", "explore", str(path), "--point", "2"],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert server.stdout is not None
+    found = re.match(r"open (\S+)", server.stdout.readline())
+    assert found is not None
+    yield found[1]
+    server.terminate()
+    server.wait(20)
+
+
+def test_ten_quick_moves_end_with_the_last(browser: Any, address: str) -> None:
+    with Opened(browser, offline=False, viewport={"width": 1280, "height": 900}) as opened:
+        page = opened.page
+        page.goto(address)
+        page.locator('body[data-done="{}"]').wait_for(timeout=60_000)
+        page.locator("#keep").click()
+        for rate in range(9, 19):
+            page.locator("#knob-rate").fill(str(rate))
+            page.locator("#knob-rate").press("Enter")
+        page.locator("""body[data-done='{"rate":"18"}']""").wait_for(timeout=60_000)
+        assert page.locator("#options").inner_text() == "--set workload.arrivals.rate_per_s=18.0"
+        rows = page.locator("#differences tbody tr")
+        assert rows.count() == 6
+        assert "±" in rows.first.inner_text()
+        state = page.evaluate("fetch('/state').then((answer) => answer.json())")
+        assert state == {"busy": 0}
+        assert opened.complaints == []
+
+
+def test_it_is_whole_on_a_phone_and_for_a_screen_reader(
+    browser: Any, axe: str, address: str
+) -> None:
+    options = {"offline": False, "viewport": {"width": 390, "height": 844}, "bypass_csp": True}
+    with Opened(browser, **options) as opened:
+        page = opened.page
+        page.goto(address)
+        page.locator("#cards .card").first.wait_for(timeout=60_000)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.evaluate(axe)
+        found = page.evaluate("axe.run()")["violations"]
+        assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []

@@ -1,0 +1,188 @@
+"""The live page's server: what it answers, whom it refuses, and that it leaves nothing behind."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("starlette")
+pytest.importorskip("httpx")
+
+from starlette.testclient import TestClient
+
+from experiments.exploring.knobs import DEFAULT, KnobError, knobs_of, settings_of
+from experiments.exploring.points import base_of
+from experiments.exploring.server import Explorer, application
+from experiments.exploring.workers import Workers
+from experiments.study.document import read_raw
+
+ROOT = Path(__file__).resolve().parents[2]
+TOKEN = "a-secret"
+STUDY = """
+name: small
+model: llama-3-8b
+cluster: {gpu: a100-80gb-sxm}
+workload:
+  arrivals: {process: poisson, rate_per_s: 4}
+  lengths:
+    prompt: {distribution: constant, value: 300}
+    output: {distribution: lognormal, mean: 60, cv: 1}
+  num_requests: 1500
+slo: {ttft_s: 0.5, tpot_s: 0.03, attainment: 0.9}
+seeds: 3
+sweep: {workload.arrivals.rate_per_s: [4, 8]}
+"""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("explore") / "small.yaml"
+    path.write_text(STUDY)
+    return path
+
+
+@pytest.fixture(scope="module")
+def client(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    base = base_of(read_raw(study, []), 2)
+    workers = Workers(1, tmp_path_factory.mktemp("pieces"))
+    explorer = Explorer(base, knobs_of(base.study()), workers)
+    with TestClient(
+        application(explorer, TOKEN, 9), base_url="http://127.0.0.1", follow_redirects=False
+    ) as found:
+        assert found.get(f"/?token={TOKEN}").status_code == 307
+        yield found
+
+
+def lines(client: TestClient, address: str) -> list[dict[str, Any]]:
+    answer = client.get(address)
+    assert answer.status_code == 200, answer.text
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def test_figures_are_those_of_run(client: TestClient, study: Path) -> None:
+    """Every seed adds a line; the last has the figures of the study that run simulates."""
+    subprocess.run(
+        [sys.executable, "-m", "experiments.run", study.name, "--no-figures", "--jobs", "1"],
+        cwd=study.parent, check=True, capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    with (study.parent / "results" / "small" / "summary.csv").open() as file:
+        row = list(csv.DictReader(file))[1]
+    told = lines(client, "/run?seeds=3")
+    assert [each["seeds"] for each in told] == [1, 2, 3]
+    found = told[-1]["point"]["m"]
+    for metric in ("ttft_p99_s", "tpot_p99_s", "usd_per_million_output_tokens", "slo_attainment"):
+        assert found[metric][0] == float(f"{float(row[metric]):.3e}"), metric
+
+
+def test_a_baseline_gives_paired_differences(client: TestClient) -> None:
+    told = lines(client, "/run?seeds=3&rate=8&baseline.rate=8")[-1]
+    assert {each["difference"] for each in told["differences"]} == {0.0}
+    told = lines(client, "/run?seeds=3&rate=16&baseline.rate=8")[-1]
+    price = told["differences"][0]
+    assert price["now"] < price["baseline"]
+    assert price["difference_hi"] < 0
+    assert told["options"] == "--set workload.arrivals.rate_per_s=16.0"
+
+
+def test_what_does_not_fit_is_said_with_its_ledger(client: TestClient) -> None:
+    (told,) = lines(client, "/run?seeds=1&gpu=t4")
+    assert "does not fit on t4" in told["error"]
+    assert "left for KV" in told["error"]
+
+
+@pytest.mark.parametrize(
+    ("address", "status"),
+    [
+        ("/run?seeds=99", 422),
+        ("/run?rate=nan", 422),
+        ("/run?rate=1e9", 422),
+        ("/run?replicas=2.7", 422),
+        ("/run?gpu=/etc/passwd", 422),
+        ("/run?model=gpt2", 422),
+        ("/run?baseline.calibration=x", 422),
+        ("/../../etc/passwd", 404),
+        ("/assets/page.css", 404),
+    ],
+)
+def test_nothing_but_the_list_is_answered(client: TestClient, address: str, status: int) -> None:
+    assert client.get(address).status_code == status
+
+
+def test_only_who_has_the_token_is_answered(client: TestClient) -> None:
+    cookie = client.cookies.get("headroom_9")
+    answer = client.get("/")
+    assert answer.status_code == 200
+    assert "default-src 'none'" in answer.text
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
+    assert client.get("/", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    assert client.post("/run").status_code == 405
+    client.cookies.clear()
+    assert client.get("/").status_code == 403
+    assert client.get("/?token=guessed").status_code == 403
+    client.cookies.set("headroom_9", cookie, domain="127.0.0.1")
+    assert client.get("/").status_code == 200
+
+
+def test_a_setting_can_be_kept_as_a_study(client: TestClient, tmp_path: Path) -> None:
+    answer = client.get("/study?rate=16&max_num_seqs=64")
+    assert "small.yaml" in answer.headers["content-disposition"]
+    (tmp_path / "kept.yaml").write_text(answer.text)
+    raw = read_raw(tmp_path / "kept.yaml", []).raw
+    assert raw["workload"]["arrivals"]["rate_per_s"] == 16
+    assert raw["engine"]["max_num_seqs"] == 64
+
+
+def test_a_key_that_is_null_is_a_default_that_is_not_sent(study: Path) -> None:
+    knobs = knobs_of(base_of(read_raw(study, []), 1).study())
+    seats = next(knob for knob in knobs if knob.id == "max_num_seqs")
+    assert seats.value == DEFAULT
+    assert settings_of(knobs, {"max_num_seqs": DEFAULT}) == {}
+    assert settings_of(knobs, {"max_num_seqs": "64"}) == {"engine.max_num_seqs": 64}
+    with pytest.raises(KnobError, match="max_num_seqs = '65', expected one of"):
+        settings_of(knobs, {"max_num_seqs": "65"})
+
+
+def test_a_long_study_is_cut_and_that_is_said(study: Path) -> None:
+    text = STUDY.replace("1500", "1000000")
+    (study.parent / "long.yaml").write_text(text)
+    base = base_of(read_raw(study.parent / "long.yaml", []), 1)
+    assert base.notes == ("each run has 20,000 requests here",)
+    assert base.raw["workload"]["num_requests"] == 20_000
+    with pytest.raises(ValueError, match="--point 7, expected 1 to 2"):
+        base_of(read_raw(study, []), 7)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_no_process_is_left_behind(study: Path, ending: signal.Signals) -> None:
+    server = subprocess.Popen(
+        [sys.executable, "-m", "experiments", "explore", str(study), "--jobs", "2"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    assert server.stdout is not None
+    assert re.match(r"open http://127\.0\.0\.1:\d+/\?token=\S+", server.stdout.readline())
+    workers = _children(server.pid)
+    assert len(workers) == 2
+    server.send_signal(ending)
+    server.wait(20)
+    for _ in range(100):
+        if not any(Path(f"/proc/{pid}").exists() for pid in workers):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{workers} outlived the server")
+
+
+def _children(parent: int) -> list[int]:
+    listed = Path(f"/proc/{parent}/task/{parent}/children")
+    return [int(pid) for pid in listed.read_text().split()]

@@ -106,6 +106,22 @@ class GraphBatch(_Part):
     most_blackwell: PositiveInt
 
 
+class CutSampling(_Part):
+    """Seconds that top-p or top-k takes."""
+
+    step_s: NonNegativeFloat
+    """Once per step."""
+    logit_s: NonNegativeFloat
+    """For each logit of each sequence."""
+
+
+class Sampling(_Part):
+    """How tokens are drawn; engines.yaml says what each key means."""
+
+    generation_config: Dated[Literal["auto", "vllm"]]
+    cut: Dated[CutSampling]
+
+
 class GraphMib(_Part):
     """MiB of a captured graph."""
 
@@ -145,6 +161,7 @@ class EngineTable(_Part):
     """Ascending by version."""
     defaults: Defaults
     memory: Memory
+    sampling: Sampling
 
 
 class _File(_Part):

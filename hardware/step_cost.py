@@ -26,6 +26,7 @@ from hardware.gpu import Gpu
 from hardware.group import Group
 from hardware.prices.choose import prices_of
 from hardware.prices.chunks import ChunkCost
+from hardware.prices.graphs import replayed
 from hardware.prices.together import (
     all_reduces_s,
     attention_works,
@@ -333,6 +334,8 @@ def step_cost(
     if tp > 1:
         token_s = token_s + all_reduces_s(group, prices, tokens)
         sequence_s = sequence_s + gather_s(group, prices, sequences)
+    if calibration.kernels is not None:
+        token_s = token_s[replayed(max_tokens, max_seqs)]
     return StepCost(
         idle_start_s=host.idle_start_s,
         overhead_s=step_s + spec.num_layers * host.layer_s,

@@ -132,6 +132,9 @@ class DecoderSpec:
     text: what encoders compute has no price."""
     checkpoint: Checkpoint = UNSAID
     """How its numbers are stored."""
+    sampling_cut: bool | None = None
+    """Whether its generation_config.json has top_p or top_k (``model.sampling``). None: go by its
+    name."""
 
     @property
     def num_layers(self) -> int:

@@ -14,6 +14,7 @@ from model.lengths import MOST_POSITIONS, positions_of
 from model.names import ModelName, looks_like_path, plain_name, resolve_name
 from model.quantization.checkpoint import BESIDE, Checkpoint
 from model.quantization.weights import PLAIN
+from model.sampling import GENERATION_CONFIG, is_cut
 from model.shape import DecoderSpec
 from model.text_file import TextFileError, read_json
 
@@ -34,7 +35,7 @@ CATALOGUE = Path(__file__).parent / "catalogue"
 TOKENIZER = "tokenizer_config.json"
 """Says how long a request is where config.json does not."""
 
-MODEL_FILES = ("config.json", *BESIDE, TOKENIZER)
+MODEL_FILES = ("config.json", *BESIDE, TOKENIZER, GENERATION_CONFIG)
 """Files of a model's folder that are read."""
 
 
@@ -147,7 +148,10 @@ def _load_path(path: Path) -> DecoderSpec:
     if positions_of(config) is None and (folder / TOKENIZER).is_file():
         length = _read_json(folder / TOKENIZER).get("model_max_length")
         config = {**config, **({"model_max_length": length} if _is_length(length) else {})}
-    return spec_from_config(config, _name_of(file), source=str(file), beside=beside)
+    spec = spec_from_config(config, _name_of(file), source=str(file), beside=beside)
+    if file.name != "config.json" or not (folder / GENERATION_CONFIG).is_file():
+        return spec
+    return replace(spec, sampling_cut=is_cut(_read_json(folder / GENERATION_CONFIG)))
 
 
 def _is_length(length: object) -> bool:

@@ -18,6 +18,7 @@ from hardware.arithmetic import runnable
 from hardware.defaults import check_version, engine_defaults, newest_version
 from hardware.gpu import Gpu
 from hardware.kv_groups import several_groups
+from hardware.sampling import Drawing, default_drawing
 from model.precision import Precision, check_kv_dtype, precision
 from model.quantization.choice import chosen_weights
 from model.quantization.methods import AUTO, check_setting
@@ -134,6 +135,11 @@ class EngineConfig(BaseModel):
     measured at 1.01 and 1.2."""
     attention: Literal["fused", "standard"] = "fused"
     """fused: FlashAttention's traffic; standard: scores and probabilities go through memory."""
+    sampling: Drawing | None = None
+    """How tokens are drawn: greedy, temperature (from all of them) or top_p (from the likeliest, by
+    top-p, top-k or both), which costs time for every logit: much where the vocabulary is sorted,
+    before 0.17. Default: since 0.8 what the model's generation_config.json says, as the server
+    does for requests that say nothing; temperature before."""
     step_overhead_s: float | None = Field(default=None, ge=0, le=3600)
     """Host time of one step. Default: the calibration's; 1 ms without one."""
     sequence_overhead_s: float | None = Field(default=None, ge=0, le=3600)
@@ -222,6 +228,7 @@ class ResolvedEngine(EngineConfig):
     null_block: bool
     gpu_memory_utilization: float
     watermark: float
+    sampling: Drawing
 
 
 RESOLVED = tuple(ResolvedEngine.__annotations__)
@@ -298,4 +305,5 @@ def default_settings(given: Mapping[str, Any], gpu: Gpu, spec: DecoderSpec) -> d
         "null_block": known.null_block and chunked,
         "gpu_memory_utilization": known.gpu_memory_utilization,
         "watermark": known.watermark if chunked else WHOLE_PROMPTS_WATERMARK,
+        "sampling": default_drawing(spec, known.version),
     }

@@ -17,6 +17,7 @@ from pydantic import (
 from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import Gpu
 from hardware.memory import MemoryLedger, memory_ledger
+from hardware.sampling import drawing_s
 from hardware.step_cost import StepCost, step_cost
 from model.errors import one_of
 from model.mlps.load import ExpertLoad
@@ -174,6 +175,7 @@ def build_pool(
     settings, tp = resolved(engine, gpu, spec), config.tensor_parallel_size
     numbers = precision_of(settings, spec, gpu)
     ledger = ledger_of(spec, gpu, tp, settings)
+    step_s, each_s = _host_s(settings, calibration, spec.vocab_size)
     price = step_cost(
         spec.with_expert_load(ExpertLoad(settings.expert_load_exponent)),
         gpu,
@@ -184,10 +186,8 @@ def build_pool(
         fused=settings.attention == "fused",
         max_tokens=_longest_step(settings),
         max_seqs=settings.max_num_seqs,
-        step_overhead_s=_host_s(settings.step_overhead_s, calibration, ASSUMED_STEP_OVERHEAD_S),
-        sequence_overhead_s=_host_s(
-            settings.sequence_overhead_s, calibration, ASSUMED_SEQUENCE_OVERHEAD_S
-        ),
+        step_overhead_s=step_s,
+        sequence_overhead_s=each_s,
     )
     if ledger.num_gpu_blocks - settings.null_block < 1:
         raise ValueError(
@@ -233,7 +233,7 @@ def ledger_of(spec: DecoderSpec, gpu: Gpu, tp: int, settings: ResolvedEngine) ->
         version=settings.version,
         async_scheduling=settings.async_scheduling,
         disable_hybrid_kv_cache_manager=settings.disable_hybrid_kv_cache_manager
-        or settings.scheduler != "chunked_prefill",
+        or not policy(settings.scheduler).cuts_prompts,
         enable_expert_parallel=settings.enable_expert_parallel,
     )
 
@@ -245,8 +245,22 @@ def _longest_step(settings: ResolvedEngine) -> int:
     return budget if chunked else max(budget, settings.max_model_len)
 
 
-def _host_s(given_s: float | None, calibration: Calibration, assumed_s: float) -> float | None:
-    """What was given, else None for the calibration's, else what is assumed on bare peaks."""
-    if given_s is not None or calibration != DATASHEET:
-        return given_s
-    return assumed_s
+def _host_s(
+    engine: ResolvedEngine, calibration: Calibration, vocab_size: int
+) -> tuple[float, float]:
+    """What a step and each of its sequences cost beside their kernels.
+
+    As given, else the calibration's, else what is assumed on bare peaks; with measured kernels the
+    drawing of tokens on top, which no kernel table has.
+    """
+    assumed = calibration == DATASHEET
+    step_s = ASSUMED_STEP_OVERHEAD_S if assumed else calibration.step_overhead_s
+    each_s = ASSUMED_SEQUENCE_OVERHEAD_S if assumed else calibration.sequence_overhead_s
+    if engine.step_overhead_s is not None:
+        step_s = engine.step_overhead_s
+    if engine.sequence_overhead_s is not None:
+        each_s = engine.sequence_overhead_s
+    if calibration.kernels is None:
+        return step_s, each_s
+    once_s, of_each_s = drawing_s(engine.sampling, engine.version, vocab_size)
+    return step_s + once_s, each_s + of_each_s

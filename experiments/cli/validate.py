@@ -12,10 +12,10 @@ from experiments.cli.command import Parser, between, called, fail, processes, ru
 from experiments.running.folder import Wanted, chosen_folder, results_folder
 from experiments.running.publish import claimed, publish
 from experiments.study.build import check_calibration
-from experiments.study.errors import RunError, StudyError
+from experiments.study.errors import RunError, StudyError, nearest
 from experiments.validation.ablation import ablation_table
 from experiments.validation.predict import SEEDS, Plan, Prediction, plan, predict
-from experiments.validation.rows import Skipped, read_table
+from experiments.validation.rows import COLUMNS, Skipped, read_table
 from experiments.validation.terminal import Bar, ablation_text, headline, summary_text
 from experiments.validation.writing import FILES, facts_of, identity_of, write_results
 
@@ -34,8 +34,16 @@ def _command(options: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog=called("validate"), description=__doc__)
-    parser.add_argument("runs", type=Path, metavar="RUNS.csv", help="table of measured runs")
+    parser.add_argument(
+        "runs", type=Path, metavar="RUNS",
+        help="table of measured runs (CSV, also gzipped, or Parquet), the JSON result of vllm "
+        "bench serve, guidellm or AIPerf, or a folder of such results",
+    )  # fmt: skip
     parser.add_argument("--out", required=True, metavar="DIR", help="results folder")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="given", metavar="COLUMN=VALUE",
+        help="a cell of every row, such as gpu=h100 or tp=2; may be repeated",
+    )  # fmt: skip
     parser.add_argument(
         "--overwrite", action="store_true",
         help="replace results of ours that are of other settings; files of yours never are",
@@ -63,6 +71,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _given(words: Sequence[str]) -> dict[str, str]:
+    """Cells of ``--set``. Raises StudyError for what is no column."""
+    cells = {}
+    for word in words:
+        column, equals, value = word.partition("=")
+        if not equals or column not in COLUMNS:
+            hint = nearest(column, COLUMNS)
+            raise StudyError.of(f"--set {word}: expected COLUMN=VALUE, a column of a table{hint}")
+        cells[column] = value
+    return cells
+
+
 def _run(options: argparse.Namespace) -> int:
     try:
         re.compile(options.only)
@@ -71,7 +91,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.calibration is not None:
         check_calibration(options.calibration)
     place = results_folder(chosen_folder(options.out, ""))
-    table = read_table(options.runs)
+    table = read_table(options.runs, _given(options.given))
     planned = plan(table, options.only, options.seeds, options.calibration)
     if not planned.tasks and not planned.skipped:
         raise StudyError.of(f"--only {options.only}: no run_id of {options.runs} contains it")

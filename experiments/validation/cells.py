@@ -151,6 +151,49 @@ def burstiness_in(text: str | None) -> float | None:
     return value**-2 if found["name"] == "cv" else value
 
 
+def drawing_of(text: str) -> str | None:
+    """Return greedy, temperature or top_p for words about sampling; None where they say neither.
+
+    ``temperature=0`` is greedy, ``top_p=1, top_k=-1`` cuts nothing, ``default`` says nothing.
+    """
+    words = text.lower().replace("-", "_") if "-1" not in text else text.lower()
+    given = {
+        name: float(value)
+        for name, value in re.findall(
+            r"\b(temp(?:erature)?|top[_ ]?p|top[_ ]?k)\b\s*(?:[=:]|of|at)?\s*(-?\d*\.?\d+)", words
+        )
+    }
+    value = {name.replace(" ", "_")[:5]: number for name, number in given.items()}
+    if re.search(r"\bgreedy|\bargmax\b", words) or value.get("tempe", value.get("temp")) == 0:
+        return "greedy"
+    if 0 < value.get("top_p", 1) < 1 or value.get("top_k", -1) > 1:
+        return "top_p"
+    if value.get("top_k") == 1:
+        return "greedy"
+    if value or re.search(r"\btemperature\b|\brandom\b|\bmultinomial\b", words):
+        return "temperature"
+    return "top_p" if re.search(r"\btop[_ ]?[pk]\b|\bnucleus\b", words) else None
+
+
+_INSIDE = re.compile(
+    r"/metrics\b|\b(?:engine|server)[ -]side\b|\b(?:otel|opentelemetry|prometheus)\b"
+    r"|\bmeasured (?:inside|in|by) (?:the )?(?:engine|server|vllm)\b"
+    r"|\bengine(?:'s)? (?:own )?(?:log|histogram)s?\b"
+)
+
+
+def measured_inside(notes: str) -> bool:
+    """Tell whether notes say that the engine measured itself, not a client.
+
+    ``engine-side``, ``OTEL spans``, ``/metrics``; not ``no engine-side timings``.
+    """
+    words = notes.lower()
+    return any(
+        not re.search(r"\b(?:no|not|without|nor|instead of)\s+(?:the\s+)?$", words[: found.start()])
+        for found in _INSIDE.finditer(words)
+    )
+
+
 def version_of(text: str | None) -> tuple[int, ...] | None:
     """Return the numbers of vLLM's version in words: ``~2025-05 (vllm 0.8.x)`` is (0, 8).
 

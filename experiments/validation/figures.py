@@ -55,29 +55,68 @@ def figures_of(result: Result, asked: Mask, row: RunRow) -> dict[str, float]:
     return {name: values.get(name, float("nan")) for name in METRICS}
 
 
+def span_s(arrival_s: Floats) -> float:
+    """Return how long a stretch of arrivals lasts; NaN of one or of none."""
+    known = arrival_s[~np.isnan(arrival_s)]
+    return float(known.max() - known.min()) if len(known) > 1 else float("nan")
+
+
 def offered_per_s(arrival_s: Floats) -> float:
     """Return the rate of a stretch of arrivals; NaN of one or of none."""
-    known = arrival_s[~np.isnan(arrival_s)]
-    span_s = float(known.max() - known.min()) if len(known) > 1 else 0.0
-    return (len(known) - 1) / span_s if span_s > 0 else float("nan")
+    count, lasts_s = int((~np.isnan(arrival_s)).sum()), span_s(arrival_s)
+    return (count - 1) / lasts_s if lasts_s > 0 else float("nan")
 
 
-def is_saturated(
-    row: RunRow, offered: float, predicted: dict[str, float], queue_grew: bool
-) -> bool:
+BELOW, ABOVE = "below saturation", "above saturation"
+ONLY_SIMULATED = "saturated in the simulation only"
+"""Of a run whose measurements do not tell."""
+
+
+def load_of(
+    row: RunRow, offered: float, span_s: float, predicted: dict[str, float], queue_grew: bool
+) -> str:
     """Tell whether a run is beyond what its engine can serve.
 
-    Measured where it was: requests failed, or fewer than ``SATURATED_BELOW`` of the offered ones
-    were answered in time. Elsewhere as simulated. A closed loop waits for its answers.
+    By the measurements wherever they tell, else by the simulation. A closed loop waits for its
+    answers.
+
+    Args:
+        row: with its measurements.
+        offered: requests per second; NaN if unknown.
+        span_s: time over which they arrive; NaN if unknown.
+        predicted: figures of the simulated run.
+        queue_grew: whether its queue grew to the end.
+    """
+    rate = row.request_rate_rps or offered
+    measured = measured_saturation(row, rate, row.duration_s or span_s)
+    if measured is not None:
+        return ABOVE if measured else BELOW
+    simulated = queue_grew or predicted["req_s"] < SATURATED_BELOW * rate
+    return ONLY_SIMULATED if simulated else BELOW
+
+
+def measured_saturation(row: RunRow, rate_per_s: float, span_s: float) -> bool | None:
+    """Return what the measurements say of a run's saturation; None where they say nothing.
+
+    Requests failed, or fewer than ``SATURATED_BELOW`` of those offered per second were answered.
+    Where only latencies were measured: a run that answers that share waits for half of the rest of
+    its span in the mean, and one that answers all of them does not.
     """
     if row.n_failed:
         return True
-    if row.closed_loop:
+    if row.closed_loop or row.all_at_once:
         return False
-    rate = row.request_rate_rps or offered
-    if "req_s" in row.measured:
-        return row.measured["req_s"] < SATURATED_BELOW * rate
-    return queue_grew or predicted["req_s"] < SATURATED_BELOW * rate
+    if "req_s" in row.measured and rate_per_s > 0:
+        return row.measured["req_s"] < SATURATED_BELOW * rate_per_s
+    if "out_tok_s" in row.measured and row.osl_mean and rate_per_s > 0:
+        return row.measured["out_tok_s"] < SATURATED_BELOW * rate_per_s * row.osl_mean
+    if row.max_concurrency is not None or not span_s > 0:
+        return None  # what waits, waits at the client
+    for name in ("ttft_mean_ms", "ttft_p50_ms", "e2e_mean_ms", "e2e_p50_ms"):
+        if name in row.measured:
+            waited_s = row.measured[name] / 1e3
+            return waited_s > (1 - SATURATED_BELOW) / 2 * span_s
+    return None
 
 
 def _named(name: str, mean: float, tail: Floats) -> dict[str, float]:

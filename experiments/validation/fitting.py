@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from experiments.validation.figures import ABOVE
 from experiments.validation.predict import Prediction, Task, predict
 from hardware.calibration import Calibration
 from hardware.engines import constants_of, engine_calibration
@@ -176,7 +177,7 @@ def _residuals(tasks: Sequence[Task], constants: dict[str, float], jobs: int) ->
         if _is_whole_of_stages(one, predictions):
             continue
         measured = one.row.measured
-        for metric, scale in (SATURATED_SCALES if _is_saturated(one) else SCALES).items():
+        for metric, scale in (SATURATED_SCALES if one.load == ABOVE else SCALES).items():
             known = metric
             if metric not in measured and metric == "tpot_mean_ms" and "itl_mean_ms" in measured:
                 known = "itl_mean_ms"
@@ -185,15 +186,6 @@ def _residuals(tasks: Sequence[Task], constants: dict[str, float], jobs: int) ->
                 drawn_in = np.sign(error) * np.sqrt(2 * SOFT * (np.hypot(SOFT, error) - SOFT))
                 found[f"{one.row.run_id} {metric}"] = float(drawn_in)
     return found
-
-
-def _is_saturated(one: Prediction) -> bool:
-    """Whether the measurement says so: what is fitted must not depend on the constants."""
-    row = one.row
-    if row.n_failed:
-        return True
-    offered, answered = row.request_rate_rps, row.measured.get("req_s")
-    return offered is not None and answered is not None and answered < 0.95 * offered
 
 
 def _is_whole_of_stages(one: Prediction, predictions: Sequence[Prediction]) -> bool:

@@ -62,7 +62,7 @@ def engine_at(level: Level, engine: EngineConfig) -> EngineConfig:
     """Return the engine's settings at a level."""
     changes: dict[str, object] = {}
     if not level.host:
-        changes |= {"step_overhead_s": 0.0, "sequence_overhead_s": 0.0}
+        changes |= {"step_overhead_s": 0.0, "sequence_overhead_s": 0.0, "sampling": "greedy"}
     if not level.prefix_cache:
         changes["enable_prefix_caching"] = False
     return engine.model_copy(update=changes) if changes else engine

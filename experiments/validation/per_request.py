@@ -3,27 +3,42 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from experiments.study.errors import nearest
 from model.text_file import check_regular
+from workloads.prefixes import prompt_prefixes
+from workloads.requests import Prefixes
+from workloads.traces.errors import TraceError
+from workloads.traces.reading import read_recorded
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 COLUMNS = {
     "arrival": ("arrival_s", "arrived_at", "timestamp_s"),
-    "prompt": ("input_tokens", "prompt_tokens", "num_prefill_tokens"),
-    "output": ("output_tokens_true", "output_tokens", "num_decode_tokens"),
+    "prompt": ("input_tokens", "input_toks", "prompt_tokens", "prompt_toks", "num_prefill_tokens"),
+    "output": (
+        "output_tokens_true", "output_tokens", "output_toks", "completion_tokens",
+        "num_decode_tokens",
+    ),
     "identity": ("prompt_id",),
+    "prefix": ("prefix_id",),
+    "shared": ("prefix_tokens",),
     "e2e": ("e2e_s",),
     "failed": ("error", "status"),
-}
+}  # fmt: skip
 """What a column means, and its names; the first that a file has is read."""
 
 NEEDED = ("arrival", "prompt", "output")
+RECORDED = {".json", ".jsonl"}
+"""Files that benchmark clients wrote: ``workloads.traces`` reads them."""
 WELL = ("0", "0.0", "", "ok", "success", "false", "none", "nan")
 """Values of `error` and `status` of an answered request."""
 
@@ -45,6 +60,8 @@ class Recorded:
     output_tokens: Ints
     identity: Ints | None
     """Equal for equal prompts; None when the file does not say."""
+    prefixes: Prefixes | None
+    """What prompts have in common, where the file tells more than equal ones."""
     timeout_s: float | None
     """After which the client gave up, if it ever did."""
 
@@ -65,7 +82,7 @@ def find_file(folder: Path, name: str) -> Path:
 
 @lru_cache(maxsize=64)
 def read_requests(path: Path) -> Recorded:
-    """Read a per-request file.
+    """Read a per-request file: a table, gzipped or not, or what a benchmark client recorded.
 
     A length of 0 stands for a request that failed before its length was counted: it gets that of
     the same prompt, or the median.
@@ -75,11 +92,9 @@ def read_requests(path: Path) -> Recorded:
     """
     import pandas as pd
 
-    try:
-        check_regular(path)
-        table = pd.read_csv(path)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise PerRequestError(f"{path.name}: cannot be read: {error}") from None
+    if {suffix.lower() for suffix in path.suffixes} & RECORDED:
+        return _of_client(path)
+    table = _table(path)
     columns = {
         meaning: next((name for name in names if name in table), None)
         for meaning, names in COLUMNS.items()
@@ -101,12 +116,68 @@ def read_requests(path: Path) -> Recorded:
     if columns["failed"] is not None:
         words = table[columns["failed"]].astype(str).str.strip().str.lower()
         failed = ~words.isin(WELL).to_numpy()
+    prompts = _lengths(table[columns["prompt"]], identity, path.name)
     return Recorded(
         arrival_s=table["_arrival"].to_numpy(dtype=np.float64),
-        prompt_tokens=_lengths(table[columns["prompt"]], identity, path.name),
+        prompt_tokens=prompts,
         output_tokens=_lengths(table[columns["output"]], identity, path.name),
         identity=identity,
+        prefixes=_prefixes(table, columns, prompts, identity, path.name),
         timeout_s=_timeout_s(table, columns["e2e"], failed),
+    )
+
+
+def _table(path: Path) -> "DataFrame":
+    import pandas as pd
+
+    try:
+        check_regular(path)
+        return pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path)
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        raise PerRequestError(f"{path.name}: cannot be read: {error}") from None
+
+
+def _of_client(path: Path) -> Recorded:
+    try:
+        found = read_recorded(path)
+    except TraceError as error:
+        raise PerRequestError(str(error)) from None
+    if found.time_s is None:
+        raise PerRequestError(f"{path.name}: no times of the requests")
+    return Recorded(
+        arrival_s=found.time_s,
+        prompt_tokens=found.prompt_tokens,
+        output_tokens=found.output_tokens,
+        identity=None,
+        prefixes=found.prefixes,
+        timeout_s=None,
+    )
+
+
+def _prefixes(
+    table: "DataFrame",
+    columns: dict[str, str | None],
+    prompts: Ints,
+    identity: Ints | None,
+    file: str,
+) -> Prefixes | None:
+    """Groups whose prompts begin alike; None where the file has no such columns."""
+    import pandas as pd
+
+    prefix, shared = columns["prefix"], columns["shared"]
+    if prefix is None and shared is None:
+        return None
+    if prefix is None or shared is None:
+        raise PerRequestError(f"{file}: prefix_id and prefix_tokens, expected both or neither")
+    tokens = pd.to_numeric(table[shared], errors="coerce").fillna(0).to_numpy(dtype=np.float64)
+    group = pd.factorize(table[prefix], use_na_sentinel=True)[0].astype(np.int64)
+    # A prompt of no group begins like no other.
+    alone = np.where(group < 0, group.max(initial=-1) + 1 + np.arange(len(group)), group)
+    return prompt_prefixes(
+        prompts,
+        prompt_id=identity,
+        prefix_id=alone,
+        prefix_tokens=np.minimum(np.where(group < 0, 0, tokens).astype(np.int64), prompts),
     )
 
 

@@ -17,7 +17,7 @@ from experiments.reporting.intervals import NORMAL_QUANTILE, positive_ends
 from experiments.reporting.means import mean_interval
 from experiments.running.workers import in_parallel
 from experiments.validation.calibrations import choose_calibration, given_calibration
-from experiments.validation.figures import figures_of, is_saturated, offered_per_s
+from experiments.validation.figures import BELOW, figures_of, load_of, offered_per_s, span_s
 from experiments.validation.levels import API, FULL, Level, client_at, engine_at, prices_at
 from experiments.validation.rows import Run, RunRow, Skipped, Table
 from experiments.validation.settings import Setup, setup_of
@@ -65,13 +65,19 @@ class Prediction:
     row: RunRow
     values: dict[str, tuple[float, float, float]]
     """Metric to value and the ends of its interval; NaN where there is none."""
-    saturated: bool
+    load: str
+    """Below or above saturation, or saturated in the simulation only (``figures.load_of``)."""
     model: str
     """Name in the catalogue."""
     gpu: str
     calibration: str
     notes: tuple[str, ...]
     """What was assumed, and what the prices rest on."""
+
+    @property
+    def saturated(self) -> bool:
+        """Whether the run is beyond what its engine can serve, measured or simulated."""
+        return self.load != BELOW
 
 
 def plan(
@@ -215,9 +221,7 @@ def _of_task(task: Task, calibration: Calibration, level: Level, draws: int) -> 
             Prediction(
                 row=row,
                 values=values,
-                saturated=is_saturated(
-                    row, _offered(task, row), {k: v[0] for k, v in values.items()}, grew
-                ),
+                load=load_of(row, *_offered(task, row), {k: v[0] for k, v in values.items()}, grew),
                 model=task.setup.spec.name,
                 gpu=task.setup.gpu.name,
                 calibration=calibration.name,
@@ -263,9 +267,11 @@ def _asked(run: Run, row: RunRow, traffic: Traffic) -> Mask:
     return asked
 
 
-def _offered(task: Task, row: RunRow) -> float:
+def _offered(task: Task, row: RunRow) -> tuple[float, float]:
+    """Rate and span of a row's arrivals."""
     traffic = task.traffic[0]
-    return offered_per_s(traffic.requests.arrival_s[_asked(task.run, row, traffic)])
+    arrival_s = traffic.requests.arrival_s[_asked(task.run, row, traffic)]
+    return offered_per_s(arrival_s), span_s(arrival_s)
 
 
 def _scenario(task: Task, calibration: Calibration, level: Level) -> Scenario:

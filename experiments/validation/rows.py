@@ -4,11 +4,9 @@ Cells are read leniently (``experiments.validation.cells``); what cannot be read
 predict that row, never a reason to stop or to guess.
 """
 
-import csv
-import io
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from experiments.study.errors import StudyError, nearest
 from experiments.validation import cells as said
-from model.text_file import TextFileError, read_text
+from experiments.validation.table_files import read_lines
 
 LATENCY_METRICS = tuple(
     f"{latency}_{statistic}_ms"
@@ -27,8 +25,6 @@ LATENCY_METRICS = tuple(
 METRICS = (*LATENCY_METRICS, "out_tok_s", "req_s")
 """Columns that hold measurements, and so names of predictions."""
 
-MOST_BYTES = 2**26
-"""Of a table of runs."""
 REQUIRED = ("run_id", "model", "gpu")
 """Columns without which nothing can be predicted."""
 
@@ -92,6 +88,8 @@ class RunRow(BaseModel):
     """Longest prompt plus output."""
     enforce_eager: str | None = None
     """True: no CUDA graphs."""
+    sampling: str | None = None
+    """How tokens were drawn: greedy, temperature, top_p, or values of them."""
     arrival_process: str | None = None
     """poisson, gamma, constant, closed loop, trace replay, or a remark."""
     request_rate_rps: float | None = Field(default=None, gt=0)
@@ -147,7 +145,7 @@ class RunRow(BaseModel):
     @property
     def measured_inside(self) -> bool:
         """Whether the engine measured itself, so that API and network are not in its latencies."""
-        return "/metrics" in self.notes
+        return said.measured_inside(self.notes)
 
     @property
     def all_at_once(self) -> bool:
@@ -161,6 +159,10 @@ _NUMBERS = {
     if any(kind in str(field.annotation) for kind in ("int", "float")) and name != "measured"
 }
 """Columns that hold one number."""
+
+
+COLUMNS = (*(name for name in RunRow.model_fields if name != "measured"), *METRICS)
+"""All that a table may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,21 +203,26 @@ class Table:
     """Rows with cells that mean nothing."""
 
 
-def read_table(path: Path) -> Table:
-    """Read a table of runs.
+def read_table(path: Path, given: Mapping[str, str] | None = None) -> Table:
+    """Read a table of runs, or results of benchmark clients.
+
+    Args:
+        path: see ``experiments.validation.table_files.read_lines``.
+        given: cells of every row, by column: they go before the row's own.
 
     Raises:
-        StudyError: not a CSV file, a missing column, no row, or one ``run_id`` twice.
+        StudyError: it cannot be read, a missing column, no row, or one ``run_id`` twice.
     """
-    try:
-        reader = csv.DictReader(io.StringIO(read_text(path, MOST_BYTES), newline=""))
-        columns, cells = list(reader.fieldnames or ()), list(reader)
-    except (TextFileError, csv.Error) as error:
-        raise StudyError.of(f"cannot read the runs: {error}", str(path)) from None
+    columns, lines = read_lines(path)
+    cells = [{**line, **(given or {})} for line in lines]
+    columns += [name for name in given or {} if name not in columns]
     for column in REQUIRED:
         if column not in columns:
             hint = nearest(column, columns)
-            text = f"column {column} is missing, expected at least {', '.join(REQUIRED)}{hint}"
+            text = (
+                f"column {column} is missing, expected at least {', '.join(REQUIRED)}{hint}; "
+                f"--set {column}=... gives it to every row"
+            )
             raise StudyError.of(text, str(path))
     if not cells:
         raise StudyError.of("no run, expected one row per run", str(path))
@@ -230,7 +237,7 @@ def read_table(path: Path) -> Table:
     twice = next((name for name, count in names.items() if count > 1), None)
     if twice is not None:
         raise StudyError.of(f"run_id {twice!r} stands twice, expected once", str(path))
-    return Table(path.parent, runs_of(rows), tuple(unreadable))
+    return Table(path if path.is_dir() else path.parent, runs_of(rows), tuple(unreadable))
 
 
 def row_of(cells: dict[str, Any]) -> RunRow:

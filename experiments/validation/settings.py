@@ -6,7 +6,7 @@ Cells that are empty get the defaults of the engine's version on that GPU, and e
 import re
 from dataclasses import dataclass, replace
 
-from experiments.validation.cells import switched_on, version_of
+from experiments.validation.cells import drawing_of, switched_on, version_of
 from experiments.validation.releases import version_at
 from experiments.validation.rows import RunRow
 from experiments.validation.traffic import CannotPredictError
@@ -27,7 +27,9 @@ UNSTATED_V0_TOKENS = 32_768
 """Longest max_model_len that an empty cell means before 0.8: a model whose context did not fit into
 the cache had to be started with a shorter one."""
 
-INFERENCEX: dict[str, object] = {"kv_cache_dtype": "fp8", "max_num_batched_tokens": 8192}
+INFERENCEX: dict[str, object] = {
+    "kv_cache_dtype": "fp8", "max_num_batched_tokens": 8192, "sampling": "greedy",
+}  # fmt: skip
 INFERENCEX_TOKENS = 10_240
 """What InferenceX's recipes for vLLM set beside the model (benchmarks/70b_fp8_h100_docker.sh and
 its like in github.com/SemiAnalysisAI/InferenceX), and max_model_len, as far as the model goes;
@@ -72,11 +74,8 @@ def setup_of(row: RunRow, longest_request_tokens: int) -> Setup:
     name = resolve_model(row.model)
     # The row's own words decide the precision; the name only where it has none.
     spec = replace(load_spec(row.model), checkpoint=UNSAID)
-    gpu, version = load_gpu(row.gpu), _version(row, notes)
+    gpu, version = gpu_of(row.gpu), _version(row, notes)
     notes += _chunk_notes(spec, longest_request_tokens)
-    replicas = row.dp_replicas or 1
-    tp = row.tp or max(1, (row.n_gpus or 1) // replicas)
-    cluster = ClusterConfig(gpu=gpu.name, tensor_parallel_size=tp, replicas=replicas)
     words = row.precision or name.quantization or ""
     if not row.precision:
         told = f"{name.quantization}, as in the model's name" if words else "16 bits"
@@ -88,15 +87,75 @@ def setup_of(row: RunRow, longest_request_tokens: int) -> Setup:
         **_given(row, spec, nearest_version(version), notes),
         **_inferencex(row, spec, notes),
     }
+    cluster = _cluster(settings, row, spec, gpu, notes)
     engine = _served(settings, row, spec, gpu, cluster, notes)
     return Setup(spec, gpu, cluster, engine, version, tuple(notes))
 
 
+SIZES = (1, 2, 4, 8)
+"""Tensor-parallel sizes that are tried where a row has none."""
+
+
+def _cluster(
+    settings: dict[str, object], row: RunRow, spec: DecoderSpec, gpu: Gpu, notes: list[str]
+) -> ClusterConfig:
+    """Of ``tp`` GPUs a replica; of the fewest that hold the model where nothing is said."""
+    replicas = row.dp_replicas or 1
+    tp = row.tp or (max(1, row.n_gpus // replicas) if row.n_gpus else None)
+    if tp is not None:
+        return ClusterConfig(gpu=gpu.name, tensor_parallel_size=tp, replicas=replicas)
+    engine = resolved(EngineConfig.model_validate(settings), gpu, spec)
+    for size in SIZES:
+        cluster = ClusterConfig(gpu=gpu.name, tensor_parallel_size=size, replicas=replicas)
+        try:
+            ledger_of(spec, gpu, cluster, engine)
+        except DoesNotFitError as error:
+            if not error.ledger.fits:
+                continue  # not even one block beside the weights
+        notes.append(f"tp: {size}, the fewest GPUs of {gpu.name} that hold {spec.name}")
+        return cluster
+    raise CannotPredictError(
+        f"tp is empty, and {spec.name} does not fit on {SIZES[-1]} {gpu.name}, expected its tp"
+    )
+
+
+def gpu_of(text: str) -> Gpu:
+    """Return the GPU of a name that may tell its memory or its slot, too: ``RTX4090-24GB``.
+
+    Raises:
+        UnknownGpuError: not in the catalogue, or of other memory than the one that is.
+    """
+    try:
+        return load_gpu(text)
+    except ValueError:
+        found = re.search(r"[\s_-]*(\d+)\s*gi?b\b", text, re.IGNORECASE)
+        bare = text.replace(found[0], "") if found else text
+        bare = re.sub(r"[\s_-]*pcie\b", "", bare, flags=re.IGNORECASE)
+        try:
+            gpu = load_gpu(bare)
+        except ValueError:
+            gpu = None
+        if gpu is None or (found and abs(int(found[1]) * 1e9 / gpu.memory_bytes - 1) > 0.1):
+            raise
+        if "sxm" in gpu.name:  # the same chip in a slot is another GPU
+            raise
+        return gpu
+
+
 def _inferencex(row: RunRow, spec: DecoderSpec, notes: list[str]) -> dict[str, object]:
-    """What InferenceX sets and the row does not say; nothing for other workloads."""
-    if not re.search("inference(x|max)", row.workload.lower()):
+    """What InferenceX sets and the row does not say; nothing for other workloads.
+
+    Its runs are closed loops. A workload that names it to say what it is not, is not of it.
+    """
+    words = row.workload.lower()
+    other = r"\b(?:not|no|non|unlike|than|versus|vs\.?|without)\W+(?:\w+\W+)?"
+    if not row.closed_loop or not re.search(r"(?<!\w)inference(?:x|max)\b", words):
+        return {}
+    if re.search(rf"{other}inference(?:x|max)\b", words):
         return {}
     recipe = INFERENCEX | {"max_model_len": min(INFERENCEX_TOKENS, spec.max_model_len)}
+    if not re.search("fp8|fp4", f"{row.precision} {row.model}".lower()):
+        del recipe["kv_cache_dtype"]
     if row.max_concurrency:
         recipe["max_num_seqs"] = row.max_concurrency
     taken = {key: value for key, value in recipe.items() if getattr(row, key) is None}
@@ -198,6 +257,12 @@ def _given(row: RunRow, spec: DecoderSpec, version: str, notes: list[str]) -> di
         "gpu_memory_utilization": row.gpu_mem_util,
         "enable_prefix_caching": switched_on(row.prefix_caching),
     }
+    if row.sampling is not None and "default" not in row.sampling.lower():
+        given["sampling"] = drawing_of(row.sampling)
+        if given["sampling"] is None:
+            raise CannotPredictError(
+                f"sampling = {row.sampling!r} is not known, expected greedy, temperature or top_p"
+            )
     if (row.ep or 1) > 1 and (row.tp or 1) > 1 and spec.num_experts:
         given["enable_expert_parallel"] = True
     chunked = switched_on(row.chunked_prefill)

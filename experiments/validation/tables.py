@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from experiments.validation.figures import ABOVE, BELOW, ONLY_SIMULATED
 from experiments.validation.predict import Prediction
 from experiments.validation.rows import Skipped
 
@@ -18,7 +19,7 @@ ERRORS = (
 GROUPS = ("all", "gpu", "model", "dataset", "engine_version", "tier")
 """What summary.csv groups by."""
 
-LOADS = ("all", "below saturation", "above saturation")
+LOADS = ("all", BELOW, ABOVE, ONLY_SIMULATED)
 
 
 def errors_table(predictions: Iterable[Prediction]) -> "DataFrame":
@@ -55,7 +56,7 @@ def summary_table(predictions: Sequence[Prediction], errors: "DataFrame") -> "Da
             "dataset": [one.row.dataset or "unnamed" for one in predictions],
             "engine_version": [one.row.engine_version or "unknown" for one in predictions],
             "tier": [one.row.tier or "unnamed" for one in predictions],
-            "saturated": [one.saturated for one in predictions],
+            "load": [one.load for one in predictions],
             "calibration": [one.calibration for one in predictions],
         }
     )
@@ -63,9 +64,8 @@ def summary_table(predictions: Sequence[Prediction], errors: "DataFrame") -> "Da
     rows = []
     for group in GROUPS:
         for value, part in merged.groupby(group, sort=True):
-            for load, some in zip(
-                LOADS, (part, part[~part.saturated], part[part.saturated]), strict=True
-            ):
+            for load in LOADS:
+                some = part if load == "all" else part[part.load == load]
                 for metric, of_metric in some.groupby("metric", sort=False):
                     known = of_metric[of_metric.abs_error_pct.notna()]
                     rows.append(
@@ -96,5 +96,7 @@ def assumptions_table(predictions: Iterable[Prediction]) -> "DataFrame":
     """Return what was assumed of each row, and what its prices rest on, one row per remark."""
     import pandas as pd
 
-    rows = [(one.row.run_id, one.saturated, note) for one in predictions for note in one.notes]
-    return pd.DataFrame(rows, columns=["run_id", "saturated", "assumption"])
+    rows = [
+        (one.row.run_id, one.saturated, one.load, note) for one in predictions for note in one.notes
+    ]
+    return pd.DataFrame(rows, columns=["run_id", "saturated", "load", "assumption"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from experiments.reporting.terminal import console
 from experiments.validation.predict import Prediction, Task
 from experiments.validation.rows import Skipped
+from experiments.validation.tables import LOADS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -75,7 +76,7 @@ def summary_text(summary: "DataFrame") -> str:
     if not len(summary):
         return "no row could be predicted"
     lines = []
-    for load in ("below saturation", "above saturation"):
+    for load in LOADS[1:]:
         part = summary[(summary.load == load) & summary.group.isin(("all", "dataset"))]
         if len(part):
             lines += [f"median absolute error %, {load} (rows)", *_table(part), ""]

@@ -121,7 +121,8 @@ def _replayed(run: Run, recorded: Recorded) -> Traffic:
         prompt_tokens=recorded.prompt_tokens,
         output_tokens=recorded.output_tokens,
         priority=np.zeros(len(recorded.arrival_s), dtype=np.int64),
-        prefixes=_prefixes(
+        prefixes=recorded.prefixes
+        or _prefixes(
             recorded.prompt_tokens,
             recorded.identity,
             length_law("prompt", run.base.isl_spec, float(recorded.prompt_tokens.mean())),

@@ -76,7 +76,8 @@ def facts_of(
     """Return what the manifest tells."""
     return {
         "runs": str(options.runs),
-        "runs_sha256": file_digest(options.runs),
+        "runs_sha256": _runs_digest(options.runs),
+        "given": options.given,
         "only": options.only,
         "seeds": options.seeds,
         "calibrations": sorted({one.calibration for one in predictions}),
@@ -95,9 +96,19 @@ def identity_of(table: Table, planned: Plan, options: argparse.Namespace) -> str
     rows = [row for run in table.runs for row in run.rows]
     recorded = sorted({row.per_request_file for row in rows if row.per_request_file is not None})
     prices = sorted({task.calibration.model_dump_json() for task in planned.tasks})
-    settings = (options.only, options.seeds, options.calibration_draws, options.ablation)
+    settings = (
+        options.only, options.seeds, options.calibration_draws, options.ablation, options.given,
+    )  # fmt: skip
     files = [_file_digest(table.folder, name) for name in recorded]
-    return digest_of([file_digest(options.runs), files, prices, settings, code_digest()])
+    return digest_of([_runs_digest(options.runs), files, prices, settings, code_digest()])
+
+
+def _runs_digest(path: Path) -> str:
+    """Of a file, or of all results in a folder."""
+    if not path.is_dir():
+        return file_digest(path)
+    inside = sorted(path.rglob("*.json"))
+    return digest_of([(str(one.relative_to(path)), file_digest(one)) for one in inside])
 
 
 def _file_digest(folder: Path, name: str) -> str | None:

@@ -13,7 +13,13 @@ import pytest
 from experiments.cli.validate import main
 from experiments.running.folder import results_folder
 from experiments.running.work_folder import held
-from experiments.validation.figures import is_saturated, offered_per_s
+from experiments.validation.figures import (
+    ABOVE,
+    BELOW,
+    ONLY_SIMULATED,
+    load_of,
+    offered_per_s,
+)
 from experiments.validation.predict import plan, predict
 from experiments.validation.rows import read_table, row_of
 from experiments.validation.tables import ERRORS, errors_table
@@ -263,15 +269,24 @@ def test_what_an_engine_measures_of_itself_is_without_the_api(tmp_path: Path) ->
 
 
 def test_saturation_is_measured_where_it_can_be() -> None:
-    predicted = {"req_s": 1.0}
-    slow, fast = row_of(run("a", req_s="1.8")), row_of(run("a", req_s="1.95"))
-    assert is_saturated(slow, 2.0, predicted, False)
-    assert not is_saturated(fast, 2.0, predicted, True)
-    assert is_saturated(row_of(run("a", req_s="2", n_failed="4.0")), 2.0, predicted, False)
-    assert is_saturated(row_of(run("a")), 2.0, predicted, False)
-    assert not is_saturated(row_of(run("a")), 2.0, {"req_s": 1.99}, False)
-    closed = row_of(run("a", arrival_process="closed loop", max_concurrency="4"))
-    assert not is_saturated(closed, 2.0, predicted, True)
+    slow = {"req_s": 1.0}
+
+    def load(simulated: dict[str, float], grew: bool, **cells: str) -> str:
+        return load_of(row_of(run("a", **cells)), 2.0, 20.0, simulated, grew)
+
+    assert load(slow, False, req_s="1.8") == ABOVE
+    assert load(slow, True, req_s="1.95") == BELOW
+    assert load(slow, False, req_s="2", n_failed="4.0") == ABOVE
+    closed = {"arrival_process": "closed loop", "max_concurrency": "4"}
+    assert load(slow, True, **closed) == BELOW
+    # 5% too much load makes requests wait 2.5% of the run in the mean, here half a second.
+    assert load(slow, True, ttft_mean_ms="60") == BELOW
+    assert load(slow, False, ttft_mean_ms="700") == ABOVE
+    assert load(slow, True, out_tok_s="39", osl_mean="20") == BELOW
+    # A client's cap hides the queue, and nobody measured anything: the simulation alone says so.
+    assert load(slow, True, ttft_mean_ms="60", max_concurrency="32") == ONLY_SIMULATED
+    assert load(slow, False) == ONLY_SIMULATED
+    assert load({"req_s": 1.99}, False) == BELOW
 
 
 def test_offered_rate() -> None:

@@ -1,8 +1,11 @@
 """What a table of measured runs, its words and its per-request files are read as."""
 
+import gzip
+import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from experiments.study.errors import StudyError
@@ -154,6 +157,68 @@ def test_three_formats_of_per_request_files(tmp_path: Path) -> None:
         [("b", 31.0, 335, 764)],
     )  # fmt: skip
     assert read_requests(apex).arrival_s.tolist() == [31.0]
+
+
+def test_per_request_files_of_other_names_and_formats(tmp_path: Path) -> None:
+    rows = [(0.0, 30, 5), (1.0, 40, 6)]
+    counts = write_requests(tmp_path / "toks.csv", "arrival_s,input_toks,output_toks", rows)
+    assert read_requests(counts).prompt_tokens.tolist() == [30, 40]
+    frame = pd.DataFrame(rows, columns=["arrival_s", "prompt_tokens", "output_tokens"])
+    frame.to_parquet(tmp_path / "requests.parquet")
+    assert read_requests(tmp_path / "requests.parquet").output_tokens.tolist() == [5, 6]
+    bench = {"start_times": [7.0, 8.5], "input_lens": [30, 40], "output_lens": [5, 6]}
+    (tmp_path / "bench.json").write_text(json.dumps(bench))
+    found = read_requests(tmp_path / "bench.json")
+    assert found.arrival_s.tolist() == [0.0, 1.5]
+    assert found.prompt_tokens.tolist() == [30, 40]
+
+
+def test_prefixes_beside_a_per_request_file(tmp_path: Path) -> None:
+    path = write_requests(
+        tmp_path / "r.csv",
+        "arrival_s,prompt_tokens,output_tokens,prefix_id,prefix_tokens",
+        [(0.0, 100, 5, "a", 64), (1.0, 120, 5, "a", 64), (2.0, 90, 5, "", 0)],
+    )
+    found = read_requests(path).prefixes
+    assert found is not None
+    first = found.streams[found.offsets[:-1]]
+    assert first[0] == first[1] != first[2]
+    assert found.ends.tolist() == [64, 64, 0]
+    broken = write_requests(
+        tmp_path / "b.csv", "arrival_s,prompt_tokens,output_tokens,prefix_id", [(0.0, 9, 5, "a")]
+    )
+    with pytest.raises(PerRequestError, match="expected both or neither"):
+        read_requests(broken)
+
+
+def test_tables_gzipped_and_in_parquet(tmp_path: Path) -> None:
+    rows = [run("a", ttft_mean_ms="30"), run("b", tp="2")]
+    plain = write_table(tmp_path / "runs.csv", rows)
+    packed = tmp_path / "runs.csv.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    pd.read_csv(plain).to_parquet(tmp_path / "runs.parquet")
+    wanted = read_table(plain).runs
+    for path in (packed, tmp_path / "runs.parquet"):
+        found = read_table(path).runs
+        assert [one.base for one in found] == [one.base for one in wanted]
+    packed.write_bytes(b"no gzip")
+    with pytest.raises(StudyError, match="not gzip"):
+        read_table(packed)
+
+
+@pytest.mark.parametrize(
+    ("notes", "inside"),
+    [
+        ("means of the engine's /metrics", True),
+        ("engine-side timings", True),
+        ("from OTEL spans", True),
+        ("client-side, no engine-side timings", False),
+        ("vllm bench serve", False),
+        ("", False),
+    ],
+)
+def test_who_measured(notes: str, inside: bool) -> None:
+    assert row_of(run("a", notes=notes)).measured_inside == inside
 
 
 def test_per_request_files_that_are_refused(tmp_path: Path) -> None:

@@ -102,12 +102,68 @@ def test_an_empty_precision_is_that_of_the_name() -> None:
 
 def test_inferencex_brings_its_own_recipe() -> None:
     empty = dict.fromkeys(("max_num_seqs", "max_num_batched_tokens"), "")
-    cells = {"workload": "random fixed (InferenceX)", "max_concurrency": "16.0", **empty}
+    loop = {"arrival_process": "closed loop", "max_concurrency": "16.0", "precision": "fp8"}
+    cells = {"workload": "random fixed (InferenceX)", **loop, **empty}
     engine = engine_of(**cells)
     assert (engine.kv_cache_dtype, engine.max_num_batched_tokens, engine.max_num_seqs) == (
         "fp8", 8192, 16,
     )  # fmt: skip
+    assert engine.sampling == "greedy"
     assert engine_of(**cells | {"kv_cache_dtype": "auto"}).kv_cache_dtype == "auto"
+    for other in (
+        {"workload": "ShareGPT, not the InferenceX recipe"},
+        {"workload": "lengths other than InferenceX's"},
+        {"arrival_process": "poisson"},
+    ):
+        assert engine_of(**cells | other).max_num_seqs == 1024
+    assert engine_of(**cells | {"precision": "bf16"}).kv_cache_dtype == "auto"
+
+
+def test_an_empty_tp_is_the_smallest_that_fits() -> None:
+    def tp_of(**cells: str) -> int:
+        row = row_of(run("a", **{"tp": "", "n_gpus": "", "max_num_batched_tokens": "", **cells}))
+        return setup_of(row, 100).cluster.tensor_parallel_size
+
+    assert tp_of() == 1
+    assert tp_of(model="meta-llama/Llama-3.1-70B-Instruct") == 2  # 141 GB, an H100 holds 77
+    assert tp_of(model="meta-llama/Llama-3.1-70B-Instruct", gpu="L40S") == 4
+    assert tp_of(n_gpus="4") == 4
+    assert tp_of(n_gpus="4", dp_replicas="2") == 2
+    with pytest.raises(ValueError, match=r"tp is empty, and llama-3.1-405b does not fit on 8 l40s"):
+        tp_of(model="meta-llama/Llama-3.1-405B", gpu="L40S")
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu"),
+    [
+        ("H100-80GB (cluster default)", "h100-sxm"),
+        ("RTX4090-24GB", "rtx-4090"),
+        ("RTX 4090 24 GB", "rtx-4090"),
+        ("L40S-48GB (PCIe)", "l40s"),
+        ("A100 (40GB)", "a100-40gb-sxm"),
+        ("H100 (PCIe)", "h100-pcie"),
+        ("RTX4090-48GB", None),
+    ],
+)
+def test_names_of_gpus_with_memory_and_remarks(name: str, gpu: str | None) -> None:
+    row = row_of(run("a", gpu=name))
+    if gpu is None:
+        with pytest.raises(ValueError, match="RTX4090-48GB"):
+            setup_of(row, 100)
+    else:
+        assert setup_of(row, 100).gpu.name == gpu
+
+
+def test_sampling_is_said_or_the_models_own() -> None:
+    llama, mistral = "meta-llama/Llama-3.1-8B-Instruct", "mistralai/Mistral-7B-Instruct-v0.3"
+    assert engine_of(model=llama).sampling == "top_p"
+    assert engine_of(model=mistral).sampling == "temperature"
+    assert engine_of(model=llama, engine_version="0.6.3").sampling == "temperature"
+    assert engine_of(model=llama, sampling="temperature=0").sampling == "greedy"
+    assert engine_of(model=llama, sampling="default").sampling == "top_p"
+    assert engine_of(model=mistral, sampling="temperature 0.7, top_k=20").sampling == "top_p"
+    with pytest.raises(ValueError, match="sampling = 'beam search' is not known"):
+        engine_of(model=llama, sampling="beam search")
 
 
 @pytest.mark.parametrize(

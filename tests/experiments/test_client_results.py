@@ -1,0 +1,156 @@
+"""Results of benchmark clients are predicted as they are, one or a folder of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from experiments.cli.validate import main
+from experiments.study.errors import StudyError
+from experiments.validation.client_results import cells_of_result
+from experiments.validation.rows import read_table
+
+VLLM = {
+    "date": "20260301-101010", "backend": "vllm", "model_id": "meta-llama/Llama-2-7b-hf",
+    "num_prompts": 4, "request_rate": 2.0, "burstiness": 1.0, "max_concurrency": None,
+    "duration": 2.5, "completed": 4, "total_input_tokens": 800, "total_output_tokens": 40,
+    "request_throughput": 1.95, "output_throughput": 16.0, "mean_ttft_ms": 30.0,
+    "median_ttft_ms": 29.0, "p99_ttft_ms": 45.0, "mean_tpot_ms": 7.0, "mean_itl_ms": 7.1,
+    "mean_e2el_ms": 100.0,
+}  # fmt: skip
+DETAILS = {
+    "start_times": [100.0, 100.4, 101.1, 101.9], "input_lens": [200, 180, 220, 200],
+    "output_lens": [10, 10, 10, 10], "ttfts": [0.03] * 4, "errors": ["", "", "", ""],
+}  # fmt: skip
+
+
+def write(path: Path, result: dict[str, Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result), encoding="utf-8")
+    return path
+
+
+def statistics(mean: float, **more: float) -> dict[str, Any]:
+    return {"successful": {"mean": mean, "median": mean, "percentiles": {"p99": 2 * mean}, **more}}
+
+
+GUIDELLM = {
+    "benchmarks": [
+        {
+            "config": {"strategy": {"type_": "poisson", "rate": 3.0}, "model": "llama-2-7b"},
+            "duration": 60.0,
+            "metrics": {
+                "request_totals": {"successful": 170, "errored": 4, "total": 180},
+                "requests_per_second": statistics(2.8),
+                "output_tokens_per_second": statistics(280.0),
+                "prompt_token_count": statistics(256.0, std_dev=0.0),
+                "output_token_count": statistics(100.0, std_dev=20.0),
+                "time_to_first_token_ms": statistics(31.0),
+                "inter_token_latency_ms": statistics(7.5),
+                "request_latency": statistics(0.8),
+            },
+        },
+        {
+            "config": {"strategy": {"type_": "concurrent", "streams": 8}, "model": "llama-2-7b"},
+            "metrics": {"time_to_first_token_ms": statistics(50.0)},
+        },
+    ]
+}
+AIPERF = {
+    "request_throughput": {"unit": "requests/sec", "avg": 13.0},
+    "request_latency": {"unit": "ms", "avg": 650.0, "p50": 640.0, "p99": 900.0},
+    "time_to_first_token": {"unit": "ms", "avg": 40.0, "p95": 60.0},
+    "inter_token_latency": {"unit": "ms", "avg": 6.0},
+    "input_sequence_length": {"unit": "tokens", "avg": 550.0, "std": 0.0},
+    "output_sequence_length": {"unit": "tokens", "avg": 97.0, "std": 2.0},
+    "request_count": {"unit": "requests", "avg": 200.0},
+    "benchmark_duration": {"unit": "sec", "avg": 15.0},
+    "error_summary": [{"error_details": {"code": 500}, "count": 3}],
+    "input_config": {
+        "endpoint": {"model_names": ["meta-llama/Llama-2-7b-hf"], "streaming": True},
+        "loadgen": {"concurrency": 16, "request_rate_mode": "concurrency_burst"},
+    },
+}
+
+
+def test_vllm_bench(tmp_path: Path) -> None:
+    (cells,) = cells_of_result(write(tmp_path / "bench.json", VLLM))
+    (run,) = read_table(tmp_path / "bench.json", {"gpu": "h100"}).runs
+    row = run.base
+    assert (cells["run_id"], row.model, row.gpu) == ("bench", VLLM["model_id"], "h100")
+    assert (row.request_rate_rps, row.n_requests, row.n_failed) == (2.0, 4, 0)
+    assert (row.isl_mean, row.osl_mean) == (200.0, 10.0)
+    assert row.measured == {
+        "ttft_mean_ms": 30.0, "ttft_p50_ms": 29.0, "ttft_p99_ms": 45.0, "tpot_mean_ms": 7.0,
+        "itl_mean_ms": 7.1, "e2e_mean_ms": 100.0, "out_tok_s": 16.0, "req_s": 1.95,
+    }  # fmt: skip
+
+
+def test_vllm_bench_with_a_cap_and_no_rate_is_a_closed_loop(tmp_path: Path) -> None:
+    capped = VLLM | {"request_rate": "inf", "max_concurrency": 8, "gpu": "L40S", "tp": "2"}
+    write(tmp_path / "bench.json", capped)
+    row = read_table(tmp_path / "bench.json").runs[0].base
+    assert row.closed_loop
+    assert (row.max_concurrency, row.gpu, row.tp) == (8, "L40S", 2)
+    everything = VLLM | {"request_rate": "inf"}
+    write(tmp_path / "bench.json", everything)
+    assert read_table(tmp_path / "bench.json", {"gpu": "h100"}).runs[0].base.all_at_once
+
+
+def test_guidellm(tmp_path: Path) -> None:
+    first, second = cells_of_result(write(tmp_path / "sweep.json", GUIDELLM))
+    assert (first["run_id"], second["run_id"]) == ("sweep-0", "sweep-1")
+    rows = [run.base for run in read_table(tmp_path / "sweep.json", {"gpu": "h100"}).runs]
+    assert (rows[0].request_rate_rps, rows[0].n_failed) == (3.0, 4)
+    assert rows[0].measured["e2e_mean_ms"] == 800.0
+    assert rows[0].measured["tpot_mean_ms"] == 7.5
+    assert rows[0].measured["ttft_p99_ms"] == 62.0
+    assert rows[1].closed_loop
+    assert rows[1].max_concurrency == 8
+
+
+def test_aiperf(tmp_path: Path) -> None:
+    write(tmp_path / "profile_export_aiperf.json", AIPERF)
+    row = read_table(tmp_path / "profile_export_aiperf.json", {"gpu": "h100"}).runs[0].base
+    assert row.closed_loop
+    assert (row.max_concurrency, row.n_requests, row.n_failed) == (16, 203, 3)
+    assert (row.isl_mean, row.osl_mean, row.osl_spec) == (550.0, 97.0, "std 2")
+    assert row.measured["tpot_mean_ms"] == 6.0
+    assert row.measured["ttft_p95_ms"] == 60.0
+
+
+def test_a_folder_is_predicted(tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    write(folder / "a" / "detailed.json", VLLM | DETAILS)
+    write(folder / "a" / "summary.json", VLLM)
+    write(folder / "settings.json", {"not": "a result"})
+    out = tmp_path / "out"
+    arguments = ["--set", "gpu=h100", "--set", "engine_version=0.15.1", "--jobs", "1"]
+    assert main([str(folder), "--out", str(out), *arguments]) == 0
+    errors = pd.read_csv(out / "errors.csv").set_index(["run_id", "metric"])
+    for name in ("a/detailed", "a/summary"):
+        # A step of Llama-2-7B on one H100 takes 5 to 9 ms, a prompt of 200 tokens 10 to 40.
+        assert 5 < errors.predicted[name, "tpot_mean_ms"] < 9
+        assert 10 < errors.predicted[name, "ttft_mean_ms"] < 40
+
+
+def test_what_is_missing_is_asked_for(tmp_path: Path) -> None:
+    write(tmp_path / "bench.json", VLLM)
+    with pytest.raises(StudyError, match=r"column gpu is missing.*--set gpu="):
+        read_table(tmp_path / "bench.json")
+    write(tmp_path / "other.json", {"model_id": "x"})
+    with pytest.raises(StudyError, match=r"other.json: expected a result of vllm bench serve"):
+        read_table(tmp_path / "other.json")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(StudyError, match="0 JSON files and none a result"):
+        read_table(tmp_path / "empty")
+
+
+def test_set_takes_columns_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "bench.json", VLLM)
+    arguments = [str(tmp_path / "bench.json"), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--set", "gppu=h100"]) == 2
+    assert "did you mean" in capsys.readouterr().err
+    assert main([*arguments, "--set", "gpu"]) == 2

@@ -1,0 +1,83 @@
+"""How tokens are drawn by default, and what it costs."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.study.build import calibration_of
+from hardware.gpu import load_gpu
+from hardware.prices.graphs import replayed
+from hardware.sampling import default_drawing, drawing_s
+from model.sampling import is_cut, is_cut_by_name
+from model.spec import CATALOGUE, load_spec
+from sim.engine_config import EngineConfig
+from sim.scenario import ClusterConfig, build_scenario
+
+
+@pytest.mark.parametrize(
+    ("config", "cut"),
+    [
+        ({"temperature": 0.6, "top_p": 0.9}, True),
+        ({"top_k": 20}, True),
+        ({"top_p": 1.0, "top_k": 0}, False),
+        ({"temperature": 0, "top_p": 0.9}, False),
+        ({"top_k": 1, "top_p": 0.001}, False),
+        ({"eos_token_id": 2}, False),
+    ],
+)
+def test_what_cuts_a_distribution(config: dict[str, object], cut: bool) -> None:
+    assert is_cut(config) == cut
+
+
+def test_names_of_publishers() -> None:
+    for name in ("meta-llama/Llama-3.1-70B-Instruct", "llama-2-7b", "Qwen/Qwen2.5-7B-Instruct"):
+        assert is_cut_by_name(name)
+    for name in ("codellama-34b", "mixtral-8x7b", "yi-34b", "gpt2", "nobody/knows"):
+        assert not is_cut_by_name(name)
+
+
+def test_a_folder_says_it_itself(tmp_path: Path) -> None:
+    folder = tmp_path / "Llama-3-mine"
+    folder.mkdir()
+    (folder / "config.json").write_bytes((CATALOGUE / "llama-3-8b.json").read_bytes())
+    assert default_drawing(load_spec(folder), "0.15") == "top_p"
+    (folder / "generation_config.json").write_text(json.dumps({"do_sample": True}))
+    assert default_drawing(load_spec(folder), "0.15") == "temperature"
+
+
+def test_versions() -> None:
+    spec = load_spec("llama-3.1-8b")
+    assert default_drawing(spec, "0.7.3") == "temperature"
+    assert default_drawing(replace(spec, sampling_cut=False), "0.9") == "temperature"
+    assert drawing_s("temperature", "0.15", 128_256) == drawing_s("greedy", "0.15", 1) == (0, 0)
+    sort, triton, flashinfer = (
+        drawing_s("top_p", version, 131_072) for version in ("0.15.1", "0.17", "0.33")
+    )
+    # vLLM pull request 40376, 64 sequences: 1.07, 0.31 and 0.20 ms.
+    for (step_s, each_s), published_ms in ((sort, 1.07), (triton, 0.31), (flashinfer, 0.20)):
+        assert (step_s + 64 * each_s) * 1e3 == pytest.approx(published_ms, rel=0.25)
+
+
+def test_drawing_is_part_of_a_step() -> None:
+    spec, gpu = load_spec("llama-3.1-8b"), load_gpu("h100-sxm")
+    prices = calibration_of("vllm-0.15", "h100-sxm")
+
+    def step_s(sampling: str) -> float:
+        engine = EngineConfig.model_validate({"version": "0.15", "sampling": sampling})
+        cluster = ClusterConfig(gpu="h100-sxm")
+        scenario = build_scenario(spec, gpu, cluster, engine, prices)
+        return scenario.price.step_s(32, 32_000, ())
+
+    once_s, each_s = drawing_s("top_p", "0.15", 128_256)
+    assert step_s("top_p") - step_s("greedy") == pytest.approx(once_s + 32 * each_s)
+    assert step_s("temperature") == step_s("greedy")
+
+
+def test_small_steps_run_captured_sizes() -> None:
+    tokens = replayed(4096, 256)
+    assert tokens[[0, 1, 3, 5, 8, 9, 250, 257, 512]].tolist() == [0, 1, 4, 8, 8, 16, 256, 272, 512]
+    np.testing.assert_array_equal(tokens[513:], np.arange(513, 4097))
+    assert replayed(100, 4)[[7, 8, 9]].tolist() == [8, 8, 9]  # captured up to twice the seats

@@ -108,7 +108,7 @@ def _cluster(
     for size in SIZES:
         cluster = ClusterConfig(gpu=gpu.name, tensor_parallel_size=size, replicas=replicas)
         try:
-            ledger_of(spec, gpu, cluster, engine)
+            ledger_of(spec, gpu, cluster.tensor_parallel_size, engine)
         except DoesNotFitError as error:
             if not error.ledger.fits:
                 continue  # not even one block beside the weights

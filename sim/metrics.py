@@ -12,7 +12,6 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from sim.blocks import STEPS
 from sim.hardware_use import (
@@ -23,9 +22,10 @@ from sim.hardware_use import (
     usd_per_hour,
     use_of_blocks,
 )
-from sim.latencies import LATENCIES, STATISTICS, latency_statistics, request_latency
+from sim.latencies import LATENCIES, STATISTICS, latency_statistics
 from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
 from sim.scenario import Kind, Scenario
+from sim.slo import Slo, attainments, good, is_met
 from sim.steady_state import Window, arrived, measured_window, saturated, service_per_window
 from sim.step_totals import StepTotals, step_totals
 
@@ -52,7 +52,7 @@ METRICS = {
     "total_tokens_per_s": "the same plus the prompt tokens of requests whose first token was in it",
     "goodput_per_s": "requests finished in the window within every limit of the slo, per second",
     "slo_attainment": "share of the requests after the warm-up that finished within every limit",
-    "slo_met": "1 if slo_attainment reaches the slo's attainment, 0 if not, NaN without an slo",
+    "slo_met": "1 if the run kept everything that the slo asks for, 0 if not, NaN without an slo",
     "mean_batch_size": "sequences decoding or prefilling in a step, averaged over busy time",
     "kv_use_mean": "share of the KV blocks in use, averaged over the window and the replicas",
     "kv_use_max": "largest share of one replica's KV blocks held in a step of the window",
@@ -65,6 +65,7 @@ METRICS = {
     "together",
     "saturated": "1 if the queue grew for as long as requests came, NaN if too short to tell",
     **COVERAGE,
+    "gpus": "GPUs of all replicas",
     "usd_per_hour": "price of all GPUs; NaN if one is not priced",
     "usd_per_million_output_tokens": "that price over the output tokens of the window",
     "window_s": "length of the window over which rates are counted",
@@ -77,21 +78,6 @@ POOL_SHARES = {
     "output_token_share": "share of the tokens generated in the window that this pool generated",
 }
 """What pools have besides every metric, which counts their own replicas and requests alone."""
-
-
-class Slo(BaseModel):
-    """Limits that one request has to keep to be good; a limit left out always holds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    ttft_s: PositiveFloat | None = None
-    """Largest time to first token, in seconds."""
-    tpot_s: PositiveFloat | None = None
-    """Largest time per output token after the first, in seconds; one-token outputs keep it."""
-    e2e_s: PositiveFloat | None = None
-    """Largest end-to-end latency, in seconds."""
-    attainment: float = Field(default=0.99, gt=0, le=1)
-    """Share of the requests that have to be good for a configuration to pass."""
 
 
 def summarise(
@@ -152,7 +138,7 @@ def _measured(
     values = {
         **_counts(result, window),
         **latency_statistics(result, window),
-        **_rates(result, window, totals, _good(result, slo or Slo())),
+        **_rates(result, window, totals, good(result.requests, slo or Slo())),
         **use_of_blocks(result, window, kinds, totals),
         **efficiency(kinds, totals),
         **coverage(result, kinds, totals),
@@ -161,11 +147,12 @@ def _measured(
         "window_s": window.length_s,
         "duration_s": result.end_s,
     }
-    met = values["slo_attainment"] >= slo.attainment if slo is not None else float("nan")
-    values["slo_met"] = float(met)
+    shares = {} if slo is None else attainments(result.requests, window.measured, slo)
+    values["slo_met"] = float("nan") if slo is None else float(is_met(values | shares, slo))
     hourly = usd_per_hour(kinds)
     millions_per_hour = values["output_tokens_per_s"] * 3600 / 1e6
     values["usd_per_hour"] = hourly
+    values["gpus"] = float(sum(kind.pool.gpus for kind in kinds))
     values["usd_per_million_output_tokens"] = ratio(hourly, millions_per_hour)
     return {name: float(values[name]) for name in METRICS}
 
@@ -183,16 +170,6 @@ def _counts(result: Result, window: Window) -> dict[str, float]:
         "preemptions": int(result.requests["preemptions"].sum(dtype=np.int64)),
         "measured_requests": int((window.measured & ~lost).sum()),
     }
-
-
-def _good(result: Result, slo: Slo) -> Mask:
-    """Which requests finished within every limit; an undefined TPOT is within its limit."""
-    good: Mask = np.equal(result.requests["status"], FINISHED)
-    limits = {"ttft": slo.ttft_s, "tpot": slo.tpot_s, "e2e": slo.e2e_s}
-    for name, limit_s in limits.items():
-        if limit_s is not None:
-            good &= ~(request_latency(result, name) > limit_s)
-    return good
 
 
 def _rates(

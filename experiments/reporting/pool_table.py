@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments.reporting.figure_layout import short_key, value_text
 from experiments.reporting.quantities import time_unit, with_interval
-from experiments.reporting.table import Column, cell, is_known, short_name
+from experiments.reporting.table import Column, cell, short_name
 from experiments.reporting.terminal import PIPED_WIDTH
 from experiments.study.errors import show
 from experiments.study.points import Plan
@@ -108,7 +108,7 @@ def print_pools(plan: Plan, pools: "DataFrame", to: "Console") -> None:
     columns = [
         column
         for column in COLUMNS
-        if is_known(rows, column.metric) and (has_slo or column.metric != "slo_attainment")
+        if _known(rows, column.metric) and (has_slo or column.metric != "slo_attainment")
     ]
     unbounded = to.options.update(width=PIPED_WIDTH)
     table = _table(plan, rows, columns)
@@ -139,3 +139,8 @@ def _table(plan: Plan, rows: Sequence[Mapping[str, Any]], columns: Sequence[Colu
         cells += [cell(row, column) for column in columns]
         table.add_row(*cells, *(["saturated" if row["saturated"] > 0 else ""] if marked else []))
     return table
+
+
+def _known(rows: Sequence[Mapping[str, Any]], metric: str) -> bool:
+    """Whether a metric is a number somewhere."""
+    return not all(math.isnan(row[metric]) for row in rows)

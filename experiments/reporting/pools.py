@@ -5,24 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from experiments.reporting.drawing import STYLE, save
+from experiments.reporting.drawing import STYLE, figure_of, save
 from experiments.reporting.figure_layout import MAX_CURVES, Curve, Layout, spread, sweep_layout
-from experiments.reporting.figure_marks import curve_handle, draw_points, legend
-from experiments.reporting.plots import (
-    MAX_ROWS,
-    TITLES,
-    Panel,
-    exact,
-    key_axis,
-    panels_of,
-    percent_name,
-    saturated_rows,
-    shown_curves,
-    triple,
-    value_axis,
-)
+from experiments.reporting.figure_marks import SATURATED, curve_handle, legend
+from experiments.reporting.figure_values import draw_rows, exact, percent_name, saturated, triple
+from experiments.reporting.plots import MAX_ROWS, TITLES, Panel, key_axis, shown_curves, value_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,7 +65,7 @@ def _side_by_side(
 ) -> "Figure":
     """A column per pool, a row per metric; axes of one row are alike, so that pools compare."""
     curves, title = shown_curves(layout)
-    figure, grid = panels_of(len(panels), len(names), 1.9)
+    figure, grid = figure_of(len(panels), len(names), 1.9)
     for place, panel in enumerate(panels):
         row = grid[place * len(names) : (place + 1) * len(names)]
         for axes, name in zip(row, names, strict=True):
@@ -90,7 +78,7 @@ def _side_by_side(
         _alike(row)
     handles = {curve.label: curve_handle(place, True) for place, curve in enumerate(curves)}
     seeds = int(pools["seeds"].max())
-    legend(figure, title, handles, bool(saturated_rows(pools).any()), seeds)
+    legend(figure, title, handles, [SATURATED] if saturated(pools).any() else [], seeds)
     return figure
 
 
@@ -106,7 +94,7 @@ def _curves(
     for place, curve in enumerate(curves):
         rows = list(curve.rows)
         up = triple(own, panel.metrics[0][0], rows) * factor
-        draw_points(axes, at[:, rows], up, saturated_rows(own)[rows], place, True)
+        draw_rows(axes, at[:, rows], up, own, rows, place, True)
 
 
 def _alike(row: Sequence["Axes"]) -> None:
@@ -121,15 +109,14 @@ def _by_point(
     """One row per point, a dot for each pool."""
     points = list(dict.fromkeys(pools["point"]))
     rows = spread(range(len(points)), MAX_ROWS)
-    figure, grid = panels_of(-(-len(panels) // 2), 2, 0.6 + 0.3 * max(len(rows), 3))
+    figure, grid = figure_of(-(-len(panels) // 2), 2, 0.6 + 0.3 * max(len(rows), 3))
     for axes, panel in zip(grid, panels, strict=False):
         factor = value_axis(axes, "x", panel, pools)
         for place, name in enumerate(names):
             own = pools[pools["pool"] == name].set_index("point").reindex(points).reset_index()
             across = triple(own, panel.metrics[0][0], rows) * factor
             up = exact(np.arange(float(len(rows))) + 0.16 * (place - (len(names) - 1) / 2))
-            hollow: npt.NDArray[np.bool_] = saturated_rows(own)[rows]
-            draw_points(axes, across, up, hollow, place, False)
+            draw_rows(axes, across, up, own, rows, place, False)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_yticks(range(len(rows)), [layout.points[row] for row in rows])
         axes.label_outer()
@@ -137,5 +124,5 @@ def _by_point(
         axes.grid(axis="y", visible=False)
     handles = {name: curve_handle(place, False) for place, name in enumerate(names)}
     seeds = int(pools["seeds"].max())
-    legend(figure, "", handles, bool(saturated_rows(pools).any()), seeds)
+    legend(figure, "", handles, [SATURATED] if saturated(pools).any() else [], seeds)
     return figure

@@ -19,6 +19,7 @@ from experiments.running.pool_tables import calibrations_of, with_pools
 from experiments.running.pooling import pools_of, rates_of
 from experiments.running.sweep import Run
 from experiments.running.versions import machine, versions
+from experiments.study.build import is_random
 from experiments.study.plugins import plugin_facts
 from experiments.study.points import Plan
 
@@ -70,6 +71,8 @@ def summary_table(
             loads.get(point.number),
             rates_of(point.study),
             asked.get(point.number),
+            point.study.slo,
+            not is_random(point.study) and not point.draws[1:],
         )
         for point, each, pool in zip(plan.points, found, pools_of(runs), strict=True)
     ]

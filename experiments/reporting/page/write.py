@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from experiments.reporting.page.curves import Curves
 from experiments.reporting.page.data import page_data
 from experiments.reporting.quantities import MISSING, with_interval
-from sim.metrics import METRICS, Slo
+from sim.metrics import METRICS
+from sim.slo import Slo
 
 if TYPE_CHECKING:
     import jinja2

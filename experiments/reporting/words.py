@@ -61,7 +61,8 @@ def basis_text(plan: Plan) -> str:
     """Say in a line what the figures of a plan rest on."""
     titles = list(dict.fromkeys(setup.title for setup in plan.setups))
     shown = ", ".join(titles[:3]) + (f" and {len(titles) - 3} more" if titles[3:] else "")
-    calibrations = list(dict.fromkeys(prices_of(point.study).name for point in plan.points))
+    alone = (one for point in plan.points for _, one in by_pool(point.study))
+    calibrations = list(dict.fromkeys(prices_of(one).name for one in alone))
     prices = calibrations[0] if len(calibrations) == 1 else f"{len(calibrations)} calibrations"
     seeds = plan.study.seeds
     return f"{shown}. Prices: {prices}. {seeds} seed{'s' if seeds > 1 else ''} a point."

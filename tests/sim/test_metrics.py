@@ -369,7 +369,7 @@ def reference(
         "share_steps_outside_calibration": per(outside, len(steps)),
         "requests_outside_calibration": sum(context > 14 for context in contexts),
         "service_per_window": filling,
-        "gpus": result.replicas,
+        "gpus": replicas,
         "usd_per_hour": 6.0, "usd_per_million_output_tokens": per(6.0e6 * length, tokens * 3600),
     }  # fmt: skip
     for name, sample in samples.items():

@@ -2,10 +2,14 @@
 
 As vLLM packs them (v1/core/kv_cache_utils.py, ``_get_kv_cache_config_packed``). A block is 256
 tokens of all compressed entries and keys of the index: a page for each layer and kind. Pages of
-equal size are slots, and a block has as many of a size as that takes. What is kept within a window
-uses the same slots: positions, 64 tokens a block, in as many groups as slots ask for; and what a
-compressor has seen and not compressed yet, in float32, as many tokens as a page holds.
+equal size are slots, and a block has as many of a size as a group needs at most. What is kept
+within a window uses the same slots, in groups of its own: positions, 64 tokens a block; and what
+compressors have seen and not compressed yet, in float32, as many tokens as a page holds. Kinds of
+more layers than the compressed entries have are cut, so that all are filled up by the least.
 """
+
+from collections import Counter
+from collections.abc import Iterable
 
 from hardware.kv_layout import KvGroup, KvLayout
 from model.caches import INDEX, Cache
@@ -15,12 +19,13 @@ from model.shape import DecoderSpec
 BLOCK_TOKENS = 256
 WINDOW_TOKENS = 64
 """Positions of a page within a window: as many entries as a page of a fourth of 256 tokens."""
-ENTRY_MULTIPLE = 576
-"""Bytes that a page of entries is filled up to a multiple of (FlashMLA)."""
-ALIKE = 1.5
-"""Groups of up to so many times as many layers are not cut: they get slots of their own."""
+PAGE_MULTIPLE = 576
+"""Bytes that a page is filled up to a multiple of (FlashMLA)."""
 STATE_BYTES = 4
 """Of a number that a compressor keeps."""
+
+Pages = Counter[int]
+"""Layers of a group, by the bytes of a page."""
 
 
 def compressed_layout(spec: DecoderSpec, *, precision: Precision, tp: int) -> KvLayout:
@@ -31,49 +36,61 @@ def compressed_layout(spec: DecoderSpec, *, precision: Precision, tp: int) -> Kv
         precision: of cache and activations.
         tp: ranks; each has a copy of all.
     """
-    entries = {cache: n for cache, n in spec.caches.items() if cache.window is None}
-    windows = {cache: n for cache, n in spec.caches.items() if cache.window is not None}
-    pages = {cache: _page(cache, precision, tp) for cache in (*entries, *windows)}
-    slots: dict[int, int] = {}
-    for cache, layers in entries.items():
-        slots[pages[cache]] = slots.get(pages[cache], 0) + layers
-    for cache, layers in windows.items():
-        slots.setdefault(pages[cache], layers)
-    # Those of an index's compressor have the blocks of its layer's.
-    states = {cache: layers for cache, layers in entries.items() if cache.kind != INDEX}
-    largest = max(pages.values())
-    for layers in states.values():
-        if slots[largest] < layers < ALIKE * slots[largest]:
-            slots[largest] = layers
-    compressed = sum(states.values())
-    groups = [KvGroup(layers=compressed, block_tokens=BLOCK_TOKENS)] if compressed else []
-    for cache, layers in windows.items():
-        groups += _cut(layers, slots[pages[cache]], WINDOW_TOKENS, cache.window or 0)
-    for cache, layers in states.items():
-        kept = _state_tokens(cache, largest)
-        groups += _cut(layers, slots[largest], kept, cache.every * cache.overlap)
+    kept: Pages = Counter()
+    windows: dict[tuple[int, int], Pages] = {}
+    caches = spec.caches.items()
+    for cache, layers in caches:
+        page = _filled(_entries(cache) * cache.entry_bytes(precision.kv_bytes, tp))
+        if cache.window is None:
+            kept[page] += layers
+        else:
+            windows.setdefault((WINDOW_TOKENS, cache.window), Counter())[page] += layers
+    for cache, layers in caches:
+        if cache.window is None:
+            tokens = _state_tokens(cache, max(kept), spec.caches)
+            page = _filled(tokens * _state_bytes(cache))
+            pages = windows.setdefault((tokens, cache.every * cache.overlap), Counter())
+            pages[min((size for size in kept if size >= page), default=page)] += layers
+    layers = _least_filled(max(kept.values()), [max(each.values()) for each in windows.values()])
+    slots = Counter(kept)
+    groups = [KvGroup(layers=sum(kept.values()), block_tokens=BLOCK_TOKENS)]
+    for (tokens, window), pages in windows.items():
+        for part in _cut(pages, layers):
+            slots |= part
+            groups.append(KvGroup(layers=sum(part.values()), block_tokens=tokens, window=window))
     return KvLayout(tuple(groups), sum(page * count for page, count in slots.items()))
 
 
-def _page(cache: Cache, precision: Precision, tp: int) -> int:
-    """Bytes of a block of one layer."""
-    tokens = WINDOW_TOKENS if cache.window is not None else BLOCK_TOKENS
-    bytes_ = int(tokens // cache.every * cache.entry_bytes(precision.kv_bytes, tp))
-    if cache.kind == INDEX:
-        return bytes_
-    return -(-bytes_ // ENTRY_MULTIPLE) * ENTRY_MULTIPLE
+def _entries(cache: Cache) -> int:
+    """Entries of a page."""
+    return (BLOCK_TOKENS if cache.window is None else WINDOW_TOKENS) // cache.every
 
 
-def _state_tokens(cache: Cache, page_bytes: int) -> int:
-    """Tokens of a compressor's state in a page, a power of two: numbers and their scores."""
-    token_bytes = 2 * cache.overlap * cache.per_entry.whole * STATE_BYTES
-    return int(1 << max(0, (page_bytes // token_bytes).bit_length() - 1))
+def _filled(bytes_: float) -> int:
+    return -(-int(bytes_) // PAGE_MULTIPLE) * PAGE_MULTIPLE
 
 
-def _cut(layers: int, slots: int, block_tokens: int, window: int) -> list[KvGroup]:
-    """Cut layers into groups of at most so many, as even as they come."""
-    count = -(-layers // slots)
-    return [
-        KvGroup(layers=len(range(place, layers, count)), block_tokens=block_tokens, window=window)
-        for place in range(count)
-    ]
+def _state_bytes(cache: Cache) -> int:
+    """Bytes of a token in a compressor's state: numbers, and a score of each."""
+    return 2 * cache.overlap * cache.per_entry.whole * STATE_BYTES
+
+
+def _state_tokens(cache: Cache, page_bytes: int, caches: Iterable[Cache]) -> int:
+    """Tokens of a compressor's state in a block, a power of two; an index has its layer's."""
+    alike = (each for each in caches if (each.every, each.window) == (cache.every, None))
+    widest = max(alike, key=lambda each: each.kind != INDEX)
+    return int(1 << max(0, (page_bytes // _state_bytes(widest)).bit_length() - 1))
+
+
+def _least_filled(least: int, counts: list[int]) -> int:
+    """Return the layers of a group, at least so many, that fill all up by the fewest in all."""
+    counts = [least, *counts]
+    sizes = range(least, max(counts) + 1)
+    return min(sizes, key=lambda size: (sum(-count % size for count in counts), -size))
+
+
+def _cut(pages: Pages, layers: int) -> Iterable[Pages]:
+    """Cut a kind into groups of at most so many layers a page, which go round."""
+    groups = -(-max(pages.values()) // layers)
+    for place in range(groups):
+        yield Counter({page: len(range(place, n, groups)) for page, n in pages.items()})

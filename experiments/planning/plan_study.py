@@ -88,7 +88,7 @@ class PlanStudy(Study):
     """Which of a GPU's prices is paid."""
     runners_up: int = Field(default=2, ge=0, le=20)
     """So many other kinds of deployment (model, GPU, tensor-parallel size) are solved as well."""
-    sensitivity: dict[str, list[float]] = Field(default_factory=dict)
+    sensitivity: dict[str, list[int | float]] = Field(default_factory=dict)
     """Dotted keys with other values, of which the change of the highest rate is told. The lengths
     of prompts and outputs, 10% more and less, always are."""
     run_requests: int = Field(default=FEWEST, ge=500, le=10**8)

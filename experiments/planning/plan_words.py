@@ -71,6 +71,12 @@ def answer_lines(found: PlanFound) -> list[str]:
     ]
     if changes:
         lines.append(f"if wrong {'; '.join(changes)}")
+    asked = found.problem.plan.study.calibration_draws
+    if asked and not found.draws:
+        lines.append(
+            "prices   calibration_draws are not part of the risk: no limit ends what is held, its "
+            "capacity does; model_error_cv can be"
+        )
     if found.draws:
         spread = _spread(found)
         lines.append(f"prices   {len(found.draws)} drawn calibrations: +-{percent(spread)} (1 sd)")
@@ -246,6 +252,8 @@ def _not_kept(found: PlanFound, state: State) -> str:
 def change_text(change: Change) -> str:
     """Write ``prompts +10%: -10.5% (-10.9 to -10.1)``."""
     ends = [100 * (each - 1) for each in (change.ratio, change.low, change.high)]
+    if math.isnan(change.low):
+        return f"{change.name}: {ends[0]:+.1f}%"
     return f"{change.name}: {ends[0]:+.1f}% ({ends[1]:+.1f} to {ends[2]:+.1f})"
 
 

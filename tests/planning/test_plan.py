@@ -269,3 +269,15 @@ def test_one_clear_error(tmp_path: Path, old: str, new: str, message: str) -> No
     assert old in SMALL
     with pytest.raises(StudyError, match=message):
         read_plan(read_raw(study(tmp_path, SMALL.replace(old, new))))
+
+
+def test_what_an_assumption_changes_is_told(tmp_path: Path) -> None:
+    """Longer answers leave less; where the capacity ends what is held, its ratio is told."""
+    out = tmp_path / "out"
+    words = ["--set", "also=[]", "--set", "sensitivity={engine.max_num_seqs: [2]}"]
+    assert run(study(tmp_path), "--out", out, *words) == 0
+    found = {row["change"]: row for row in rows(out / "sensitivity.csv")}
+    assert float(found["outputs +10%"]["held"]) < 0 < float(found["outputs -10%"]["held"])
+    (seats,) = (row for name, row in found.items() if name.startswith("engine.max_num_seqs"))
+    assert float(seats["held"]) < -0.3
+    assert float(seats["replicas"]) > 1

@@ -11,6 +11,7 @@ from experiments.planning.capacity_words import limit_text, percent, slo_text
 from experiments.planning.holding import Change
 from experiments.planning.plan_finding import Finalist, PlanFound
 from experiments.planning.plan_problem import Problem
+from experiments.planning.plan_study import window_s_of
 from experiments.planning.probes import DayProbe, SteadyProbe
 from experiments.planning.sequential import Verdict
 from experiments.reporting.quantities import significant
@@ -46,7 +47,7 @@ def title(found: PlanFound) -> str:
         text += f" (cv {100 * study.growth_cv:g}%)"
     text += f"; {slo_text(study.slo)}"
     if found.problem.has_windows:
-        text += f" in each window of {study.risk.window_s:g} s"
+        text += f" in each window of {window_s_of(study.slo):g} s"
     text += f"; risk {percent(study.risk.share)}"
     if abs(demand.design / demand.growth - 1) > 1e-9:
         text += f"; planned for {traffic_text(found, demand.design)}"

@@ -33,8 +33,8 @@ class Risk(_Section):
 
     share: Share = 0.01
     """Of steady traffic: the largest probability that it is more than the deployment holds. Of
-    traffic with a clock: the largest share of the windows (slo.window_s) that miss it, and the probability
-    that growth is more than what is simulated."""
+    traffic with a clock: the largest share of the windows (slo.window_s) that miss it, and the
+    probability that growth is more than what is simulated."""
     confidence: float = Field(default=0.95, ge=0.5, le=0.999)
     """Of each verdict that a deployment keeps the slo, or does not."""
 

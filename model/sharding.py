@@ -168,6 +168,18 @@ def _matrix_bytes(matrix: Matrix, share: Share) -> float:
     return total
 
 
+def unpacked_bytes(spec: DecoderSpec, *, precision: Precision, tp: int = 1) -> float:
+    """Return the bytes of the copies that one rank keeps of quantized matrices, unpacked."""
+    numbers = 0
+    for kind, share in shares(spec, precision, tp):
+        for matrix in kind.matrices:
+            if matrix.unpacked:
+                layers = sum(n for scheme, n in share.schemes(matrix) if scheme is not None)
+                outputs = sum(side.on_rank(tp) for side in matrix.outputs)
+                numbers += layers * outputs * matrix.inputs.on_rank(tp)
+    return numbers * precision.activation_bytes
+
+
 def rotary_table_bytes(spec: DecoderSpec, precision: Precision) -> float:
     """Return the bytes of the tables of cosines and sines that every rank keeps, for all layers."""
     numbers = sum(each.table_rows * each.table_numbers for each in spec.rotary_tables)

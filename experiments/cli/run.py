@@ -165,6 +165,10 @@ def _simulate(plan: "Plan", options: argparse.Namespace) -> int:
         )  # fmt: skip
     if for_people:
         table.print_summary(plan, outcome.summary, to)
+        if outcome.pools is not None:
+            from experiments.reporting.pool_table import print_pools
+
+            print_pools(plan, outcome.pools, to)
         print_differences(plan, outcome.differences, to)
     else:
         print(written(outcome.summary, options.format), end="")

@@ -33,7 +33,11 @@ def spec_from_config(
         UnknownArchitectureError: the architecture is not modelled, or not given.
         ConfigError: keys are missing, ill-typed or inconsistent; all of them are listed.
     """
-    told, wrapper, file = source or name, wrapper_of(config), config
+    told, file = source or name, config
+    try:
+        wrapper = wrapper_of(file)
+    except UnknownArchitectureError as error:
+        raise UnknownArchitectureError(f"{told}: {error}") from None
     config = language_model(file, wrapper) if wrapper else file
     architecture, keys = read_config(config, told)
     names = FAMILIES[architecture].names

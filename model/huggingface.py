@@ -45,7 +45,9 @@ def architecture_of(config: Mapping[str, object], source: str) -> str:
         )
     if model_type is None:
         return classes[str(class_name)]
-    family = FAMILIES[str(model_type)]
+    family, by_class = FAMILIES[str(model_type)], classes.get(str(class_name))
+    if by_class is not None and str(model_type) in FAMILIES[by_class].under:
+        return by_class
     if class_name is not None and class_name not in (family.class_name, *family.also):
         expected = family.class_name
         raise UnknownArchitectureError(

@@ -100,6 +100,8 @@ def _cut(matrix: Matrix, scheme: Scheme, tp: int) -> str:
     rows, columns = scheme.block
     inputs = matrix.inputs.on_rank(tp)
     split = inputs != matrix.inputs.whole
+    if matrix.copies > 1 and scheme.filled_up:
+        return ""
     if matrix.copies > 1 and rows <= 1 and columns:
         columns = min(columns, SMALLEST_GROUP)
     if columns > 1 and split and inputs % columns:
@@ -158,7 +160,10 @@ def _matrix_bytes(matrix: Matrix, share: Share) -> float:
     for scheme, layers in share.schemes(matrix):
         for side in matrix.outputs:
             n, whole = side.on_rank(share.tp), matrix.inputs.whole
-            one = share.precision.matrix_bytes(scheme, n, k, whole)
+            held = k
+            if scheme is not None and matrix.copies > 1:
+                n, held = scheme.part(n, side.whole), scheme.part(k, whole)
+            one = share.precision.matrix_bytes(scheme, n, held, whole)
             total += layers * matrix.copies * one
     return total
 

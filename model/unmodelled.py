@@ -6,7 +6,7 @@ MISSING: dict[str, tuple[str, ...]] = {
     "latent attention in another arrangement (MLA)": ("longcat_flash",),
     "sparse attention": ("dots3_note",),
     "linear attention or layers with a state": (
-        "bailing_moe_v2_5", "zamba2",
+        "zamba2",
         "rwkv", "plamo2", "recurrent_gemma",
     ),
     "layers of different attention windows": (

@@ -21,6 +21,8 @@ SAFE, FULL = 0.85, 1.02
 WAVE = 4
 """Candidates that are tested side by side. It is fixed, so that no answer depends on how many
 processes there are."""
+TOO_DEAR = 2.0
+"""A runner-up that costs so many times what the answer does is none."""
 ALIKE = 1 + 1e-9
 """Prices that differ by rounding alone are the same."""
 
@@ -55,10 +57,15 @@ class State:
         return math.inf if self.replicas is None else self.replicas * self.candidate.usd_per_hour
 
     @property
+    def not_kept(self) -> int | None:
+        """Largest number of replicas that was tested and did not keep the SLO; None without one."""
+        tried = [n for n, probe in self.probes.items() if probe.verdict is not Verdict.KEPT]
+        return max(tried, default=None)
+
+    @property
     def misses(self) -> int:
         """Largest number of replicas that did not keep the SLO, or cannot."""
-        tried = [n for n, probe in self.probes.items() if probe.verdict is not Verdict.KEPT]
-        return max([self.least - 1, *tried])
+        return max(self.least - 1, self.not_kept or 0)
 
 
 @dataclass(slots=True)
@@ -125,7 +132,9 @@ class Branching:
                 kind = one.candidate.kind
                 best[kind] = min(best.get(kind, math.inf), one.usd_per_hour)
         prices = sorted(best.values())
-        last = prices[self.places - 1] if len(prices) >= self.places else math.inf
+        last = TOO_DEAR * prices[0] if prices else math.inf
+        if len(prices) >= self.places:
+            last = min(last, prices[self.places - 1])
         return min(max(last, self.floor_usd), best.get(state.candidate.kind, math.inf))
 
     def _wave(self) -> list[State]:
@@ -183,11 +192,16 @@ class Branching:
                     state.replicas = ended.value
                     if ended.value is None:
                         self._lost(state)
-            asking = left
+            # Who would cost more than what was solved meanwhile waits for a test at that price.
+            asking = [
+                each
+                for each in left
+                if each[2] * each[0].candidate.usd_per_hour * ALIKE < self.limit(each[0])
+            ]
 
     def _lost(self, state: State) -> None:
-        tried = state.probes.get(max(state.probes, default=0))
-        undecided = tried is not None and tried.verdict is Verdict.UNDECIDED
+        tried = state.not_kept
+        undecided = tried is not None and state.probes[tried].verdict is Verdict.UNDECIDED
         state.fate = "undecided" if undecided else "needs more"
 
 

@@ -86,6 +86,8 @@ class Finder:
     trials: Trials
     spread: Spread
     progress: SearchProgress
+    look_around: bool = True
+    """Whether the tornado and drawn calibrations are simulated."""
 
     def run(self) -> PlanFound:
         """Search."""
@@ -93,7 +95,7 @@ class Finder:
         candidates = candidates_of(self.plan, self.spread)
         demand = Demand(study.growth, self._spread(0.0), study.risk.share)
         found = self._search(candidates, demand)
-        if found.winner is None:
+        if found.winner is None or not self.look_around:
             return found
         self._look_around(found)
         more = spread_of(found.draws)

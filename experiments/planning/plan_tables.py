@@ -58,9 +58,7 @@ def candidates_table(found: PlanFound) -> "DataFrame":
     for one in found.candidates:
         state = found.states.get(one.number)
         tried = {} if state is None else state.probes
-        last = max(tried, default=None)
-        if state is not None and state.replicas is not None:
-            last = state.replicas
+        last = None if state is None else state.replicas or state.not_kept
         rows.append(
             {
                 "candidate": one.number,

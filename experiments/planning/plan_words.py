@@ -225,9 +225,9 @@ def _own(winner: Finalist) -> float:
 
 
 def _not_kept(found: PlanFound, state: State) -> str:
-    if not state.probes:
+    count = state.not_kept
+    if count is None:
         return f"more than {found.problem.plan.study.most_replicas} replicas are needed"
-    count = max(state.probes)
     probe = state.probes[count]
     what = "windows" if isinstance(probe, DayProbe) else "requests"
     counts = getattr(probe, "counts", None)

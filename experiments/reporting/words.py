@@ -6,9 +6,11 @@ from experiments.study.build import gpu_of, prices_of, settled
 from experiments.study.document import Study
 from experiments.study.points import Plan
 from hardware.calibration import DATASHEET, POOR_MEAN, POOR_WORST
+from hardware.defaults import engine_defaults
 from hardware.engines import UNMEASURED, constants_named, constants_of, relative_of
 from hardware.gpu import Gpu, UnknownGpuError, load_gpu
 from hardware.interconnect import told_of_servers
+from hardware.kv_groups import several_groups
 from hardware.prices.unmeasured import unmeasured_note
 from hardware.versions import version_key
 from model.spec import load_spec
@@ -68,7 +70,8 @@ def calibration_notes(plan: Plan) -> list[str]:
     """Say what prices rest on: each sentence once, with the points that it is about."""
     found: dict[str, list[int]] = {}
     for point in plan.points:
-        for sentence in (*price_notes(point.study), *cost_notes(point.study)):
+        each = point.study
+        for sentence in (*price_notes(each), *cache_notes(each), *cost_notes(each)):
             found.setdefault(sentence, []).append(point.number)
     notes = [
         sentence if len(points) == len(plan.points) else f"{points_text(points)}: {sentence}"
@@ -152,6 +155,21 @@ def _constant_notes(study: Study) -> list[str]:
     return [
         f"vLLM {version} is priced with engine constants fitted to "
         f"{' and '.join(constants.fitted)}, the nearest that were measured"
+    ]
+
+
+def cache_notes(study: Study) -> list[str]:
+    """Say where the KV cache does less than vLLM's, unasked."""
+    engine, spec = settled(study).engine, load_spec(study.model)
+    gpu = gpu_of(study.cluster.gpu, prices_of(study))
+    groups = several_groups(spec, str(engine.version), engine.disable_hybrid_kv_cache_manager)
+    states = any(cache.states for cache in spec.caches)
+    on = engine_defaults(str(engine.version), gpu).enable_prefix_caching
+    if engine.enable_prefix_caching or not (groups and on) or states:
+        return []
+    return [
+        f"prefix caching is off, though vLLM has it on: what prompts share is not modelled where "
+        f"layers of {spec.name} keep different tokens"
     ]
 
 

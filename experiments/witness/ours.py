@@ -9,7 +9,11 @@ from hardware.gpu import load_gpu
 from hardware.prices.chunks import ChunkTerm, ModelledChunks
 from hardware.prices.work import Linear
 from hardware.step_cost import StepCost
+from model.alike import attention_of
 from model.caches import Reach
+from model.mixers.delta import DeltaRule
+from model.mixers.mixer import Mixer
+from model.shape import DecoderSpec, grouped
 from model.spec import load_spec
 from sim import scenario as ours
 from sim.engine_config import EngineConfig
@@ -70,10 +74,25 @@ def built(scenario: Scenario, version: str) -> ours.Scenario:
     if scenario.timeout is not None:
         client = ours.ClientConfig(timeout_s=scenario.timeout / TICKS_PER_S)
     made = ours.build_scenario(
-        load_spec(MODEL), load_gpu(GPU), ours.ClusterConfig(gpu=GPU),
+        with_groups(scenario), load_gpu(GPU), ours.ClusterConfig(gpu=GPU),
         EngineConfig.model_validate(settings), client=client,
     )  # fmt: skip
     return replace(made, price=priced(made.price, scenario.price))
+
+
+def with_groups(scenario: Scenario) -> DecoderSpec:
+    """Return a model with a layer for every group of the scenario's KV cache."""
+    spec = load_spec(MODEL)
+    (kind,) = spec.layers
+    state = DeltaRule(
+        hidden_size=spec.hidden_size, num_key_heads=1, num_value_heads=1, key_dim=8, value_dim=8,
+        conv_kernel=4,
+    )  # fmt: skip
+    mixers: list[Mixer] = [
+        replace(attention_of(spec), sliding_window=window) for window in scenario.windows
+    ]
+    mixers += [state] * scenario.states
+    return replace(spec, layers=grouped([(mixer, kind.mlp) for mixer in mixers], kind.norm))
 
 
 def priced(cost: StepCost, price: Price) -> StepCost:
@@ -86,7 +105,10 @@ def priced(cost: StepCost, price: Price) -> StepCost:
         overhead_s=price.step * tick,
         token_s=[price.token * tick * count for count in range(tokens)],
         sequence_s=[price.sequence * tick * count for count in range(sequences)],
-        decode_pieces=[[((0, 0.0, price.position * tick),)] * len(cost.decode_pieces[0])],
+        decode_pieces=[
+            [((0, 0.0, price.position * tick if window is None else 0.0),)] * len(each)
+            for window, each in zip(cost.windows, cost.decode_pieces, strict=True)
+        ],
         chunk_cost=ModelledChunks(
             terms=(ChunkTerm(Reach(None), Linear(per_pair=price.pair * tick), Linear()),),
             overhead_s=0.0, fused=True,

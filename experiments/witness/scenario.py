@@ -60,6 +60,10 @@ class Scenario:
     ahead: bool = False
     """Asynchronous scheduling."""
     caching: bool = False
+    windows: tuple[int | None, ...] = (None,)
+    """Of every group of the KV cache, the tokens that it keeps; None: all."""
+    states: int = 0
+    """Groups that keep a state."""
     timeout: int | None = None
     """Ticks after which a client gives up."""
     price: Price = FINE
@@ -77,7 +81,10 @@ class Scenario:
             Row(arrival, prompt, output, priority, [(stream, end) for stream, end in streams])
             for arrival, prompt, output, priority, streams in data["requests"]
         ]
-        return cls(**given | {"price": Price(**data["price"]), "requests": rows})
+        given |= {"price": Price(**data["price"]), "requests": rows}
+        if "windows" in data:
+            given["windows"] = tuple(data["windows"])
+        return cls(**given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +122,11 @@ FEATURES: dict[str, frozenset[str]] = {
         "async, priority": "ahead priority",
         "prefix cache, aborts": "caching aborts",
         "prefix cache, priority": "caching priority",
+        "groups": "groups",
+        "groups, aborts": "groups aborts reserve",
+        "groups, priority": "groups priority",
+        "async, groups": "ahead groups",
+        "async, groups, priority": "ahead groups priority",
         "prefill_first": "v0",
         "prefill_first, aborts": "v0 aborts",
         "all": "threshold reserve watermark priority aborts caching ahead",
@@ -158,7 +170,13 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
     streams = _streams(rng, prompt, output) if "caching" in on else [[] for _ in range(count)]
     if "v0" in on:  # prompts are not cut, and those that do not fit into a step are not served
         budget = max(budget, 2 * (prompts + outputs))
+    windows, states = _groups(rng) if "groups" in on else ((None,), 0)
+    states = states if size >= 16 else 0  # smaller blocks would grow beside a state
+    if "groups" in on:  # of each as many as one request takes at most, and some more
+        blocks = len(windows) * longest + states + blocks - longest
     return Scenario(
+        windows=windows,
+        states=states,
         seats=seats,
         budget=budget,
         blocks=blocks,
@@ -179,6 +197,15 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
             )
         ],
     )  # fmt: skip
+
+
+def _groups(rng: np.random.Generator) -> tuple[tuple[int | None, ...], int]:
+    """Windows of groups, and how many groups have a state."""
+    short, long = int(rng.choice([3, 8, 40])), int(rng.choice([17, 64, 200]))
+    kinds: tuple[tuple[int | None, ...], ...] = (
+        (None, short), (long, None), (None, short, short), (short, None, long),
+    )  # fmt: skip
+    return kinds[int(rng.integers(len(kinds)))], int(rng.choice([0, 0, 1, 3]))
 
 
 def _streams(

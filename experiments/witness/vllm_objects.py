@@ -26,6 +26,8 @@ from vllm.v1.kv_cache_interface import (  # noqa: E402
     FullAttentionSpec,
     KVCacheConfig,
     KVCacheGroupSpec,
+    MambaSpec,
+    SlidingWindowSpec,
 )
 from vllm.v1.structured_output import StructuredOutputManager  # noqa: E402
 
@@ -65,7 +67,7 @@ class Config:
         )  # fmt: skip
 
     def scheduler(self, scenario: Json) -> Any:
-        """Return a fresh scheduler with one full-attention group and one null block."""
+        """Return a fresh scheduler with groups of the KV cache and one null block."""
         wanted = {"max_num_seqs": scenario["seats"], "max_num_batched_tokens": scenario["budget"],
                   "policy": scenario["order"], "max_model_len": MAX_MODEL_LEN}  # fmt: skip
         absent = lacking()
@@ -87,22 +89,38 @@ class Config:
         config.scheduler_config.max_num_batched_tokens = scenario["budget"]
         config.cache_config.enable_prefix_caching = scenario["caching"]
         config.cache_config.block_size = size  # some releases refuse sizes that CPU kernels lack
-        one = {"block_size": size, "num_kv_heads": 1, "head_size": 1, "dtype": torch.float32,
-               "use_mla": False}  # fmt: skip
-        group = KVCacheGroupSpec(["layer"], FullAttentionSpec(**known(FullAttentionSpec, one)))
         kv = {
             "num_blocks": blocks,
             "kv_cache_tensors": [],
             "tensors": {},
-            "kv_cache_groups": [group],
+            "kv_cache_groups": groups_of(scenario),
         }
         make = Scheduler
         if scenario["ahead"]:
             make = import_module("vllm.v1.core.sched.async_scheduler").AsyncScheduler
         return make(
             config, KVCacheConfig(**known(KVCacheConfig, kv)), StructuredOutputManager(config),
-            **known(Scheduler, {"block_size": size, "log_stats": False}),
+            # Several groups: a multiple of all their blocks.
+            **known(Scheduler, {"block_size": MAX_MODEL_LEN if scenario["states"] else size,
+                                "log_stats": False}),
         )  # fmt: skip
+
+
+def groups_of(scenario: Json) -> list[Any]:
+    """Groups of one layer each: full attention, windows, states of a sequence."""
+    one = {"block_size": scenario["block_size"], "num_kv_heads": 1, "head_size": 1,
+           "dtype": torch.float32, "use_mla": False}  # fmt: skip
+    specs: list[Any] = []
+    for window in scenario["windows"]:
+        if window is None:
+            specs.append(FullAttentionSpec(**known(FullAttentionSpec, one)))
+        else:
+            settings = one | {"sliding_window": window}
+            specs.append(SlidingWindowSpec(**known(SlidingWindowSpec, settings)))
+    state = {"block_size": MAX_MODEL_LEN, "shapes": ((1,),), "dtypes": (torch.float32,)}
+    for _ in range(scenario["states"]):
+        specs.append(MambaSpec(**known(MambaSpec, state)))
+    return [KVCacheGroupSpec([f"layer {place}"], spec) for place, spec in enumerate(specs)]
 
 
 def block_hasher(size: int) -> Json:

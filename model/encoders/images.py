@@ -4,6 +4,7 @@ What a file leaves out takes the default of its configuration class in ``transfo
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from model.config_keys import Config, flag, side, whole
 from model.encoders.tower import blocks, layernorm, linear, patches
@@ -192,6 +193,34 @@ def glm_ocr(vision: Config) -> int:
     merger = linear(out, out, bias=False) + layernorm(out) + 3 * out * wide
     tower = patches(hidden, patch, frames=frames, bias=True) + each + hidden
     return tower + linear(hidden * joined, out) + merger
+
+
+def muse(vision: Config) -> int:
+    """Count Muse Glimmer's tower: patches of two frames, a table of positions, norms around it."""
+    hidden, layers = whole(vision, "hidden_size", 1536), whole(vision, "num_hidden_layers", 50)
+    patch, frames = side(vision, "patch_size", 14), whole(vision, "patch_temporal", 2)
+    rows = whole(vision, "pos_emb_height", 32) * whole(vision, "pos_emb_width", 32)
+    tower = patches(hidden, patch, frames=frames, bias=False) + rows * hidden
+    inner = whole(vision, "intermediate_size", 8960)
+    return tower + 2 * layernorm(hidden) + blocks(layers, hidden, inner)
+
+
+def sam(vision: Config) -> int:
+    """Count SAM's tower with relative positions, its neck, and two convolutions that narrow it."""
+    hidden, layers = whole(vision, "hidden_size", 768), whole(vision, "num_hidden_layers", 12)
+    patch, out = side(vision, "patch_size", 16), whole(vision, "output_channels", 256)
+    rows = side(vision, "image_size", 1024) // patch
+    head = hidden // whole(vision, "num_attention_heads", 12)
+    windows, all_ = whole(vision, "window_size", 14), vision.get("global_attn_indexes")
+    full = len(all_) if isinstance(all_, list) else 4
+    relative = 2 * head * (full * (2 * rows - 1) + (layers - full) * (2 * windows - 1))
+    narrow = vision.get("downsample_channels")
+    widths = [out, *map(int, narrow if isinstance(narrow, list) else (512, 1024))]
+    neck = hidden * out + 9 * out * out + 2 * layernorm(out)
+    convolutions = sum(9 * a * b for a, b in pairwise(widths))
+    tower = patches(hidden, patch, bias=True) + rows * rows * hidden + relative
+    inner = whole(vision, "mlp_dim", 4 * hidden)
+    return tower + blocks(layers, hidden, inner) + neck + convolutions
 
 
 def ernie(vision: Config) -> int:

@@ -193,6 +193,32 @@ def _second(text: Config, key: str, usual: int) -> int:
     return whole({key: value[-1]} if isinstance(value, list) and value else text, key, usual)
 
 
+def muse(config: Config, text: Config) -> int:
+    vision, inner = nested(config, "vision_config"), whole(config, "projector_hidden_size", 4096)
+    adapter = whole(config, "out_hidden_size", 6144) * inner + inner * inner
+    return images.muse(vision) + adapter + inner * _hidden(text)
+
+
+def deepseek_ocr(config: Config, text: Config) -> int:
+    """SAM's tower, CLIP's on what it makes of patches, a matrix, and two rows between images.
+
+    The files name the towers only; they have the sizes of SAM-B and CLIP-L.
+    """
+    tower = images.clip({"image_size": 224, "patch_size": 14}, hidden=1024, inner=4096, layers=24)
+    patches = 3 * 14 * 14 * 1024 + layernorm(1024)  # SAM's rows take their place; no norm behind
+    hidden = _hidden(text)
+    return images.sam({}) + tower - patches + linear(2048, hidden) + 2 * hidden
+
+
+PHI4_MULTIMODAL = 5_308_268_992 - 3_836_021_760
+"""Of the encoders of images and sounds and their projections in the one model of its kind, as
+transformers counts them: the whole less the language model. Adapters (LoRA) are not loaded."""
+
+
+def phi4mm(config: Config, text: Config) -> int:
+    return PHI4_MULTIMODAL
+
+
 def qwen3_asr(config: Config, text: Config) -> int:
     audio = nested(config, "audio_config")
     wide = whole(audio, "d_model", 1024)

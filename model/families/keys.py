@@ -98,6 +98,8 @@ class Family:
     """What its files call the matrices of a layer."""
     also: tuple[str, ...] = ()
     """Other classes in ``architectures`` of the same type."""
+    under: tuple[str, ...] = ()
+    """Types of other families that its files may give: its class tells them apart."""
 
 
 def check_experts(chosen: int, experts: int) -> None:

@@ -200,5 +200,7 @@ class BailingHybridKeys(KimiLinearKeys):
 
 FAMILIES = {
     "kimi_linear": Family("KimiLinearForCausalLM", KimiLinearKeys, KIMI_NAMES),
-    "bailing_hybrid": Family("BailingHybridForCausalLM", BailingHybridKeys, NAMES),
+    "bailing_hybrid": Family(
+        "BailingHybridForCausalLM", BailingHybridKeys, NAMES, also=("BailingMoeV3ForCausalLM",)
+    ),
 }

@@ -45,6 +45,13 @@ def _internlm(config: Config) -> dict[str, object]:
     return {**config, "attention_bias": config.get("bias", True)}
 
 
+def _muse(config: Config) -> dict[str, object]:
+    """Layers whose base of rotary frequencies is 0 rotate nothing."""
+    bases = config.get("layer_rope_theta")
+    turned = [int(bool(base)) for base in bases] if isinstance(bases, list) else None
+    return {**config, "no_rope_layers": turned, "rope_theta": None}
+
+
 ROWS: dict[str, Row] = {
     "internlm": Row(class_name="InternLMForCausalLM", prepare=_internlm, fixed={"mlp_bias": False}),
     "internlm2": Row(
@@ -192,6 +199,15 @@ ROWS: dict[str, Row] = {
         prepare=_chatglm,
     ),
     "olmo2": Row(class_name="Olmo2ForCausalLM", qk_norm="width", fixed={"mlp_bias": False}),
+    "muse_glimmer_text": Row(
+        class_name="MuseGlimmerForConditionalGeneration",
+        norms=4,
+        gate=True,
+        keys={"hidden_act": "hidden_activation"},
+        usual={"head_dim": 128, "sliding_window": 2048},
+        fixed={"mlp_bias": False},
+        prepare=_muse,
+    ),
     "cwm": Row(
         class_name="CwmForCausalLM", usual={"head_dim": 128, "sliding_window": 8192}, fixed=UNBIASED
     ),

@@ -83,4 +83,5 @@ class MiniMaxKeys(WindowedKeys):
 FAMILIES = {
     "minimax": Family("MiniMaxForCausalLM", MiniMaxKeys, NAMES),
     "minimax_text_01": Family("MiniMaxText01ForCausalLM", MiniMaxKeys, NAMES),
+    "minimax_m1": Family("MiniMaxM1ForCausalLM", MiniMaxKeys, NAMES),
 }

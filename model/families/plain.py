@@ -137,6 +137,7 @@ class PlainKeys(LlamaKeys):
             output_bias=self.has_output_bias,
             qk_norm=has_norm,
             qk_norm_numbers=self._qk_norm_numbers() if has_norm else None,
+            gate=head if self.row.gate else 0,
         )
 
     def dense(self, width: int | None = None) -> Dense:

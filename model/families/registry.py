@@ -1,6 +1,7 @@
 """Every family of checkpoints that is read, by ``model_type``."""
 
 from model.families import (
+    bailing_linear,
     deepseek,
     deepseek_v4,
     deepseek_v32,
@@ -76,6 +77,7 @@ FAMILIES: dict[str, Family] = {
     **lfm2.FAMILIES,
     **minimax01.FAMILIES,
     **kimi_linear.FAMILIES,
+    "bailing_moe_v2_5": bailing_linear.FAMILY,
     **minimax_m3.FAMILIES,
     **llama_rows.FAMILIES,
     **layernorm_rows.FAMILIES,

@@ -180,5 +180,7 @@ FAMILIES = {
         AfmoeKeys,
         names_of(_SHARED, qkv_proj=f"{ATTENTION['qkv_proj']} self_attn.gate_proj"),
     ),
-    "exaone_moe": Family("ExaoneMoeForCausalLM", ExaoneMoeKeys, names_of(_SHARED)),
+    "exaone_moe": Family(
+        "ExaoneMoeForCausalLM", ExaoneMoeKeys, names_of(_SHARED), also=("ExaoneMoEForCausalLM",)
+    ),
 }

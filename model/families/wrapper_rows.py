@@ -142,6 +142,17 @@ WRAPPERS: dict[str, Wrapper] = {
     "voxtral": Wrapper(
         class_names=("VoxtralForConditionalGeneration",), beside=joined.voxtral, text_type="llama"
     ),
+    "muse_glimmer": Wrapper(
+        class_names=("MuseGlimmerForConditionalGeneration",),
+        beside=joined.muse,
+        text_type="muse_glimmer_text",
+    ),
+    "deepseek_vl_v2": Wrapper(
+        class_names=("DeepseekOCRForCausalLM",),
+        beside=joined.deepseek_ocr,
+        text_type="deepseek_v2",
+    ),
+    "phi4mm": Wrapper(class_names=("Phi4MMForCausalLM",), beside=joined.phi4mm, text_type="phi3"),
     "glm46v": Wrapper(
         class_names=("Glm46VForConditionalGeneration",),
         beside=_vision(images.glm4v),

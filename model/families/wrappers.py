@@ -7,6 +7,7 @@ here: prompts are text.
 from collections.abc import Mapping
 
 from model.config_keys import Config, nested
+from model.errors import UnknownArchitectureError
 from model.families.wrapper import Wrapper
 from model.families.wrapper_rows import WRAPPERS
 
@@ -38,12 +39,21 @@ TEXT_DEFAULTS: Mapping[str, Mapping[str, object]] = {
 
 def wrapper_of(config: Config) -> Wrapper | None:
     """Return the wrapper that a file is one of, by its ``model_type`` or, where it is that of the
-    language model, by its class; None for a language model alone."""
-    found = WRAPPERS.get(str(config.get("model_type")))
+    language model, by its class; None for a language model alone.
+
+    Raises:
+        UnknownArchitectureError: a wrapper's type, and a class that has other encoders.
+    """
+    kind, named = str(config.get("model_type")), config.get("architectures") or [None]
+    name = named[0] if isinstance(named, list) and named else None
+    found = WRAPPERS.get(kind)
+    if found is not None and name not in (None, *found.class_names):
+        raise UnknownArchitectureError(
+            f"model_type = {kind!r} but architectures = [{str(name)[:80]!r}], expected one of "
+            f"{', '.join(found.class_names)}"
+        )
     if found is not None:
         return found
-    named = config.get("architectures") or [None]
-    name = named[0] if isinstance(named, list) and named else None
     inside = any(isinstance(config.get(key), Mapping) for key in TEXT_KEYS)
     classes = {one: wrapper for wrapper in WRAPPERS.values() for one in wrapper.class_names}
     return classes.get(str(name)) if inside else None
@@ -59,6 +69,8 @@ def language_model(config: Config, wrapper: Wrapper) -> dict[str, object]:
     inner = dict(nested(config, key)) if key else dict(config)
     if key is None or inner.get("model_type") is None:
         inner["model_type"] = wrapper.text_type
+    if inner["model_type"] == "deepseek_v2" and inner.get("use_mla") is False:
+        inner["model_type"] = "deepseek"  # the same layers behind plain attention
     inner.pop("architectures", None)
     given = {**TEXT_DEFAULTS.get(str(inner["model_type"]), {}), **inner} if key else inner
     for key in SHARED:

@@ -34,6 +34,17 @@ class Scheme:
     """Groups follow the inputs' importance instead of their order: an index says which, and a rank
     that holds a part of the inputs keeps the scales of all groups."""
 
+    filled_up: bool = False
+    """Ranks that share experts get whole groups each, the last one zeros to the end (vLLM's
+    ``Mxfp4MoEMethod``: gpt-oss has 90 groups, which 4 ranks hold as 23)."""
+
+    def part(self, size: int, whole: int) -> int:
+        """Return how many numbers a rank holds that has ``size`` of ``whole`` experts' numbers."""
+        group = self.block[1]
+        if not self.filled_up or not group or size == whole:
+            return size
+        return -(-size // group) * group
+
     def matrix_bytes(self, n: int, k: int, whole_k: int | None = None) -> float:
         """Return the bytes of an (n, k) matrix with its scales, zeros and indices.
 
@@ -74,9 +85,11 @@ INT8_CHANNEL = Scheme(numbers="int8", bits=8, compute="int8", block=(1, WHOLE))
 INT8_ONLY = Scheme(numbers="int8", bits=8, block=(1, WHOLE))
 NVFP4 = Scheme(numbers="fp4", bits=4, compute="fp4", block=(1, 16), scale_bits=8)
 NVFP4_ONLY = Scheme(numbers="fp4", bits=4, block=(1, 16), scale_bits=8)
-MXFP4 = Scheme(numbers="fp4", bits=4, compute="fp4", block=(1, 32), scale_bits=8)
-MXFP4_ONLY = Scheme(numbers="fp4", bits=4, block=(1, 32), scale_bits=8)
-MXFP4_FP8 = Scheme(numbers="fp4", bits=4, compute="fp8", block=(1, 32), scale_bits=8)
+MXFP4 = Scheme(numbers="fp4", bits=4, compute="fp4", block=(1, 32), scale_bits=8, filled_up=True)
+MXFP4_ONLY = Scheme(numbers="fp4", bits=4, block=(1, 32), scale_bits=8, filled_up=True)
+MXFP4_FP8 = Scheme(
+    numbers="fp4", bits=4, compute="fp8", block=(1, 32), scale_bits=8, filled_up=True
+)
 NF4 = Scheme(numbers="nf4", bits=4, block=(1, 64), flat=True)
 
 

@@ -109,7 +109,8 @@ CASES: dict[str, tuple[dict[str, Any], ...]] = {
 }
 ALIKE = {"Yi", "aquila", "xverse", "RefinedWeb", "RefinedWebModel", "stablelm_epoch"}
 ALIKE |= {
-    "glm4v_text", "glm4v_moe_text", "glm_ocr_text", "paddleocr_vl_text", "ernie4_5_vl_moe_text",
+    "ernie4_5_vl_moe_text", "glm4v_moe_text", "glm4v_text", "glm_ocr_text", "muse_glimmer_text",
+    "paddleocr_vl_text",
 }  # fmt: skip
 """And inside wrappers, see test_wrappers.py."""
 """Types that differ from others by their name only."""

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.alike import dense_of
-from model.ops import rank_weight_bytes, token_operators
+from model.ops import rank_weight_bytes, tensor_parallel_sizes, token_operators
 from model.precision import precision
 from model.quantization.methods import READERS
 from model.quantization.scheme import FP8_TENSOR
@@ -432,3 +432,16 @@ def test_llama_405b_fp8_as_meta_published_it_first() -> None:
     }
     found = weight_bytes(spec_from_config(config, "405b"), 8)
     assert found / 2**30 == pytest.approx(57.75, rel=0.001)
+
+
+def test_experts_in_mxfp4_are_filled_up_to_whole_groups() -> None:
+    """gpt-oss-120b: 2,880 inner numbers are 90 groups of 32, of which 4 ranks hold 23 each."""
+    spec = load_spec("gpt-oss-120b")
+    numbers = precision("bfloat16", spec.checkpoint.weights)
+    assert tensor_parallel_sizes(spec, 8, numbers) == (1, 2, 4, 8)
+    one, four = (rank_weight_bytes(spec, precision=numbers, tp=tp) for tp in (1, 4))
+    of_group = 36 * 128 * 3 * 2880 * 32 * 4.25 / 8
+    experts = 90 * of_group
+    rest = one - experts
+    assert four > 23 * of_group + rest / 4
+    assert four < 23 * of_group + rest / 4 + 0.1e9

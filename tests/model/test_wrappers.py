@@ -227,6 +227,19 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "glm_ocr",
         {"text_config": {"model_type": "glm_ocr_text", **TEXT}, "vision_config": DEEP},
     ),
+    "muse_glimmer": (
+        "muse_glimmer",
+        {
+            "text_config": {"model_type": "muse_glimmer_text", **TEXT, "layer_types":
+                            ["sliding_attention", "full_attention"],
+                            "layer_rope_theta": [10000.0, 0]},
+            "vision_config": {"hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2,
+                              "num_attention_heads": 4, "patch_size": 7, "pos_emb_height": 4,
+                              "pos_emb_width": 4, "layer_types": ["full_attention"] * 2},
+            "out_hidden_size": 192,
+            "projector_hidden_size": 72,
+        },
+    ),
     "glm46v": (
         "glm46v",
         {
@@ -312,6 +325,7 @@ def test_encoders_have_the_parameters_of_transformers(case: str) -> None:
             assert spec_from_config(file, "tiny").parameters() == whole - beside
 
 
+DEEPSEEK_OCR_TOWERS = 400_770_048
 LLAVA = {"model_type": "llava", **CASES["llava"][1]}
 
 
@@ -399,6 +413,30 @@ def test_wrappers_that_are_wrong(
 ) -> None:
     with pytest.raises(error, match=message):
         spec_from_config({**LLAVA, **changes}, "tiny")
+
+
+def test_documents_read_by_two_towers() -> None:
+    """DeepSeek-OCR: 3.3B, of which 0.4B are SAM's and CLIP's towers; attention without latents."""
+    text = {
+        **TEXT,
+        **ROUTED,
+        "model_type": "deepseek_v2",
+        "use_mla": False,
+        "hidden_size": 1280,
+        "num_key_value_heads": 8,
+    }
+    file = {
+        "model_type": "deepseek_vl_v2",
+        "architectures": ["DeepseekOCRForCausalLM"],
+        "language_config": text,
+    }
+    spec = spec_from_config(file, "tiny")
+    assert spec.architecture == "deepseek"
+    # Counted by transformers in unlimited_ocr, whose towers are the same.
+    assert spec.encoder_parameters == DEEPSEEK_OCR_TOWERS
+    other = {**file, "architectures": ["DeepseekVLV2ForCausalLM"]}
+    with pytest.raises(UnknownArchitectureError, match="expected one of DeepseekOCRForCausalLM"):
+        spec_from_config(other, "tiny")
 
 
 def test_an_unknown_wrapper_is_named() -> None:

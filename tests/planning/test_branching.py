@@ -130,3 +130,21 @@ def test_it_agrees_with_trying_everything(needed: int) -> None:
     branching, _ = solved(states, truth)
     best = min(truth[number] * prices[number] for number in truth)
     assert branching.ranked()[0].usd_per_hour == pytest.approx(best)
+
+
+def test_a_runner_up_that_is_twice_as_dear_is_none() -> None:
+    """It would need 90; a test at the most that is below twice the price is enough to know."""
+    states = [state(1, "a", 1.0, 4), state(2, "b", 1.0, 5)]
+    branching, asked = solved(states, {1: 5, 2: 90}, places=2)
+    assert [one.candidate.number for one in branching.ranked()] == [1]
+    assert states[1].fate == "needs more"
+    assert states[1].not_kept == 9
+    assert max(count for number, count in asked if number == 2) == 9
+
+
+def test_what_is_known_to_be_kept_is_not_told_as_missed() -> None:
+    states = [state(1, "a", 1.0, 5), state(2, "b", 1.0, 4)]
+    solved(states, {1: 6, 2: 40}, places=2)
+    assert states[1].replicas is None
+    assert states[1].not_kept is not None
+    assert states[1].probes[states[1].not_kept].verdict is Verdict.MISSED

@@ -26,6 +26,9 @@ def test_the_scenarios_hold_the_hard_parts() -> None:
     assert sum(any(outcome.preemptions) for outcome in outcomes) > 40
     assert sum(any(outcome.hits) for outcome in outcomes) > 20
     assert sum(None in outcome.finish for outcome in outcomes) > 10  # given up
+    grouped = [golden for _, golden in GOLDENS if len(golden.scenario.windows) > 1]
+    assert sum(any(golden.outcome.preemptions) for golden in grouped) >= 8
+    assert any(golden.scenario.states for golden in grouped)
 
 
 def test_versions_differ_where_vllm_changed() -> None:
@@ -38,3 +41,4 @@ def test_versions_differ_where_vllm_changed() -> None:
     assert "long_prefill_token_threshold" in changed  # a request alone is not limited any more
     assert "plain" not in changed
     assert "async" not in changed
+    assert "groups" not in changed

@@ -1,0 +1,221 @@
+"""How right searches are, and what they cost: repeated with other seeds, beside a longer run.
+
+    python -m benchmarks.planning rate --repetitions 50
+    python -m benchmarks.planning replicas --repetitions 50
+    python -m benchmarks.planning plan --repetitions 20
+
+CPU seconds are of one core and of everything: simulations, files, statistics. docs/planning.md has
+what came out.
+"""
+
+import argparse
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.cli.command import Parser, run_command, start, whole_number
+from experiments.planning.highest import Highest, Search
+from experiments.planning.lengths import Varied, long_enough, with_values
+from experiments.planning.plan_finding import Finder
+from experiments.planning.plan_reading import read_plan
+from experiments.planning.progress import SearchProgress
+from experiments.planning.smallest import smallest
+from experiments.planning.trials import Trial, Trials
+from experiments.running.capacity import capacity_per_s
+from experiments.running.local import Local
+from experiments.running.workers import shared_by
+from experiments.study.build import settled
+from experiments.study.document import Loaded, Study
+from experiments.study.yaml_source import Document
+
+KEY = "workload.arrivals.rate_per_s"
+TRUE_REQUESTS, TRUE_HALF_WIDTH = 60_000, 0.003
+"""Of the longer run: requests of a seed, and the half-width that decides how many seeds."""
+CHAT = {
+    "prompt": {"distribution": "lognormal", "mean": 800, "cv": 1.0, "max": 6000},
+    "output": {"distribution": "lognormal", "mean": 200, "cv": 0.8, "max": 1500},
+}
+SHORT = {
+    "prompt": {"distribution": "lognormal", "mean": 300, "cv": 1.0, "max": 4000},
+    "output": {"distribution": "lognormal", "mean": 60, "cv": 0.8, "max": 1000},
+}
+CASES: dict[str, dict[str, Any]] = {
+    "A": {
+        "model": "llama-3-8b",
+        "cluster": {"gpu": "a100-80gb-sxm"},
+        "engine": {"max_num_seqs": 64},
+        "calibration": "none",
+        "slo": {"ttft_s": 0.5, "tpot_s": 0.04},
+        "lengths": SHORT,
+    },
+    "B": {
+        "model": "qwen3-32b",
+        "cluster": {"gpu": "h100-sxm", "tensor_parallel_size": 2},
+        "engine": {"max_num_seqs": 256},
+        "slo": {"ttft_s": 1.0, "tpot_s": 0.05},
+        "lengths": CHAT,
+    },
+}
+"""A: Llama-3-8B on an A100 by the roofline; B: Qwen3-32B on two H100 with measured kernels."""
+REPLICAS_PER_RATE = 3.5
+"""The number of replicas is asked for where the answer lies between two."""
+GRID = {
+    "cluster.gpu": ["l40s", "a100-80gb-sxm", "h100-sxm", "h200-sxm", "b200"],
+    "cluster.tensor_parallel_size": [1, 2, 4],
+    "engine.max_num_seqs": [64, 256],
+    "engine.max_num_batched_tokens": [2048, 8192],
+}
+"""Sixty candidates."""
+
+
+def point(case: str, seed: int) -> Study:
+    """Return the settled study of a case; searches begin with its seed."""
+    fields = dict(CASES[case])
+    workload = {
+        "arrivals": {"process": "poisson", "rate_per_s": 10.0},
+        "lengths": fields.pop("lengths"),
+        "num_requests": 10_000,
+    }
+    raw = {"name": case, "seed": seed, "workload": workload, **fields}
+    return settled(Study.model_validate(raw))
+
+
+def searched(study: Study, folder: Path, fewest: int, half_width: float) -> Highest:
+    """Find the highest rate of a study."""
+    trials = Trials(folder, Local(1), SearchProgress())
+    return Search(
+        Varied(study, KEY, fewest), trials.ask, 0.01, half_width, "", capacity_per_s(study)
+    ).run()
+
+
+def truth(case: str) -> Highest:
+    """Find it with so many more requests that it can be called true."""
+    with tempfile.TemporaryDirectory() as folder:
+        return searched(point(case, 10**6), Path(folder), TRUE_REQUESTS, TRUE_HALF_WIDTH)
+
+
+def rate(case: str, repetitions: int) -> None:
+    """Print error and coverage of the highest rate."""
+    true = truth(case)
+    errors, covered, widths, cpu_s = [], 0, [], 0.0
+    for repetition in range(repetitions):
+        began_s = time.process_time()
+        with tempfile.TemporaryDirectory() as folder:
+            found = searched(point(case, 1000 * (repetition + 1)), Path(folder), 20_000, 0.02)
+        cpu_s += time.process_time() - began_s
+        errors.append(found.value / true.value - 1)
+        covered += found.low <= true.value <= found.high
+        widths.append(found.root.half_width if found.root else math.nan)
+    rmse = math.sqrt(sum(error**2 for error in errors) / repetitions)
+    high = sum(error > 0.02 for error in errors)
+    print(
+        f"rate, case {case}: truth {true.value:.4g}/s (+-{100 * _half(true):.2f}%, {true.seeds} "
+        f"seeds of {TRUE_REQUESTS:,}); {repetitions} repetitions: error (rms) {100 * rmse:.2f}%, "
+        f"bias {100 * sum(errors) / repetitions:+.2f}%, more than 2% high {high}, interval covers "
+        f"{covered}, half-width {100 * sum(widths) / repetitions:.1f}%, "
+        f"{cpu_s / repetitions:.1f} CPU-s each"
+    )
+
+
+def _half(found: Highest) -> float:
+    return found.root.half_width if found.root else math.nan
+
+
+def replicas(case: str, repetitions: int) -> None:
+    """Print how often the smallest number of replicas is another than that of long runs."""
+    study = with_values(point(case, 0), {"cluster.router": "least_requests"})
+    one = truth(case).value
+    load = REPLICAS_PER_RATE * one
+    answers: dict[int | None, int] = {}
+    cpu_s = 0.0
+    for repetition in range(repetitions):
+        asked = with_values(study, {KEY: load}).model_copy(update={"seed": 1000 * (repetition + 1)})
+        capacity = capacity_per_s(asked)
+        began_s = time.process_time()
+        with tempfile.TemporaryDirectory() as folder:
+            trials = Trials(Path(folder), Local(1), SearchProgress())
+            found = smallest(
+                lambda count, asked=asked: long_enough(  # type: ignore[misc]
+                    with_values(asked, {"cluster.replicas": count}), 20_000
+                ),
+                "", trials.ask, least=max(1, math.ceil(load / (1.02 * capacity))),
+                first=max(1, math.ceil(load / (0.85 * capacity))), most=64, allowed=0.01,
+                confidence=0.95,
+            )  # fmt: skip
+        cpu_s += time.process_time() - began_s
+        answers[found.replicas] = answers.get(found.replicas, 0) + 1
+    told = ", ".join(f"{count}: {times}" for count, times in sorted(answers.items(), key=str))
+    held = []
+    for count in (int(REPLICAS_PER_RATE), int(REPLICAS_PER_RATE) + 1):
+        deployed = with_values(study, {"cluster.replicas": count, KEY: load})
+        with tempfile.TemporaryDirectory() as folder:
+            trials = Trials(Path(folder), Local(1), SearchProgress())
+            runs = [
+                Trial(long_enough(deployed, TRUE_REQUESTS), 10**6 + i, "truth") for i in range(6)
+            ]
+            samples = trials.ask(runs)
+        missed = sum(int(one.missed.sum()) for one in samples)
+        held.append(f"{count} miss {100 * missed / sum(one.measured for one in samples):.2f}%")
+    print(
+        f"replicas, case {case} at {load:.4g}/s: {', '.join(held)} in long runs; answers of "
+        f"{repetitions} repetitions: {told}; {cpu_s / repetitions:.1f} CPU-s each"
+    )
+
+
+def plan(repetitions: int, runners_up: int) -> None:
+    """Print the answers of sixty candidates under steady traffic."""
+    for repetition in range(repetitions):
+        raw: dict[str, Any] = {
+            "kind": "plan",
+            "name": "sixty",
+            "model": "qwen3-32b",
+            "seed": 1000 * repetition,
+            "cluster": {"router": "least_requests"},
+            "workload": {
+                "arrivals": {"process": "poisson", "rate_per_s": 40.0},
+                "lengths": CHAT,
+                "num_requests": 10_000,
+            },
+            "slo": {"ttft_s": 1.0, "tpot_s": 0.03},
+            "candidates": GRID,
+            "runners_up": runners_up,
+        }
+        began_s = time.process_time()
+        read = read_plan(Loaded(raw, Document(label="sixty candidates")))
+        with tempfile.TemporaryDirectory() as folder:
+            trials = Trials(Path(folder), Local(1), SearchProgress())
+            finder = Finder(read, trials, shared_by(1), SearchProgress(), look_around=False)
+            found = finder.run()
+        cpu_s = time.process_time() - began_s
+        told = "; ".join(
+            f"{one.replicas} x {one.candidate.name} {one.usd_per_hour:.2f} USD/h"
+            for one in found.finalists
+        )
+        print(f"plan, repetition {repetition}: {told}; {trials.runs} runs, {cpu_s:.1f} CPU-s")
+        sys.stdout.flush()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print."""
+    parser = Parser(prog="python -m benchmarks.planning", description=__doc__, allow_abbrev=False)
+    parser.add_argument("what", choices=("rate", "replicas", "plan"), help="what is repeated")
+    parser.add_argument("--case", choices=tuple(CASES), default="A", help="of rate and replicas")
+    parser.add_argument("--repetitions", type=whole_number, default=50, metavar="N")
+    parser.add_argument("--runners-up", type=int, default=2, metavar="N", help="of plan")
+    return run_command(_command, parser, argv, "the rest was not measured")
+
+
+def _command(options: argparse.Namespace) -> int:
+    if options.what == "plan":
+        plan(options.repetitions, options.runners_up)
+    else:
+        (rate if options.what == "rate" else replicas)(options.case, options.repetitions)
+    return 0
+
+
+if __name__ == "__main__":
+    start(main)

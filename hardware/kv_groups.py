@@ -19,8 +19,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from hardware.engine_table import vllm
+from hardware.kv_compressed import compressed_parts, cut, is_compressed
 from hardware.versions import version_key
-from model.caches import COMPRESSED, INDEX, LATENT, Cache
+from model.caches import INDEX, LATENT, Cache
 from model.errors import UnsupportedLayersError
 from model.precision import Precision
 from model.shape import DecoderSpec
@@ -116,11 +117,14 @@ def kv_layout(
         disable_hybrid_kv_cache_manager: layers with a window keep everything.
 
     Raises:
-        UnsupportedLayersError: entries that several tokens share; or layers with a state, without
+        UnsupportedLayersError: layers with a state, or entries that several tokens share, without
             groups.
     """
     rules, at = vllm().memory, version_key(version or vllm().newest)
     hybrid = rules.hybrid_groups.at(at) and not disable_hybrid_kv_cache_manager
+    if is_compressed(spec):
+        rule = rules.packed_groups.at(at) if hybrid else None
+        return _compressed(spec, precision, block_size, rule)
     size = _block_tokens(spec, precision, tp, block_size)
     kinds = _kinds(spec, precision, tp, size)
     if not hybrid:
@@ -139,6 +143,25 @@ def kv_layout(
         layers = max(counts)
     groups = tuple(group for each in kinds for group in _cut(each, layers))
     return KvLayout(groups, layers * kinds[0].page_bytes)
+
+
+def _compressed(
+    spec: DecoderSpec, precision: Precision, block_size: int, rule: str | None
+) -> KvLayout:
+    """Groups of a model whose entries stand for several tokens."""
+    if not rule:
+        raise UnsupportedLayersError(
+            f"{spec.name}: entries that stand for several tokens need groups of the KV cache, "
+            "expected engine.scheduler: chunked_prefill, vLLM 0.26 or later and "
+            "engine.disable_hybrid_kv_cache_manager: false"
+        )
+    cuts, block_bytes = cut(compressed_parts(spec, precision, block_size), rule == "packed")
+    groups = tuple(
+        KvGroup(layers=layers, block_tokens=each.part.block_tokens, window=each.part.window)
+        for each in cuts
+        for layers in each.layers
+    )
+    return KvLayout(groups, block_bytes)
 
 
 def _cut(kind: _Kind, layers: int) -> Iterable[KvGroup]:
@@ -207,10 +230,6 @@ def _kinds(spec: DecoderSpec, precision: Precision, tp: int, size: int) -> list[
         found[page_bytes, group] = found.get((page_bytes, group), 0) + layers
 
     for cache, layers in _entries(spec):
-        if cache.every > 1 or cache.kind == COMPRESSED:
-            raise UnsupportedLayersError(
-                f"{spec.name}: a KV cache with one entry for {cache.every} tokens has no blocks yet"
-            )
         page = int(cache.entry_bytes(precision.kv_bytes, tp) * size)
         add(layers, page, KvGroup(layers=0, block_tokens=size, window=cache.window))
     pages = [page for page, _ in found]

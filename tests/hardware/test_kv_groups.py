@@ -169,10 +169,34 @@ def test_windows_keep_everything_without_groups() -> None:
         layout(QWEN3_NEXT, disable_hybrid_kv_cache_manager=True)
 
 
-def test_entries_of_several_tokens_have_no_blocks_yet() -> None:
-    entry = Cache(kind=COMPRESSED, per_entry=repeated(576), every=4)
-    with pytest.raises(UnsupportedLayersError, match="one entry for 4 tokens has no blocks yet"):
-        layout(model(keeps(entry)))
+def test_entries_of_several_tokens_have_groups_of_their_own() -> None:
+    """DeepSeek-V4-Flash: 43 layers, 21 with entries of 4 tokens and an index, 20 of 128.
+
+    Pages, aligned to 576: 64 entries of 584 bytes, 64 keys of 132, 2 entries; compressors keep 4
+    tokens of 2 x 2 x 512 and of 2 x 2 x 128 floats, and 8 of 2 x 512.
+    """
+    flash = load_spec("deepseek-v4-flash")
+    entry, key, rare, state = 37_440, 8640, 1728, 32_832
+    kept = layout(flash, version="0.31")
+    assert [(each.layers, each.block_tokens, each.window) for each in kept.groups] == [
+        (21, 256, None), (22, 64, 128), (21, 64, 128), (21, 4, 8), (20, 8, 128),
+    ]  # fmt: skip
+    assert kept.block_bytes == 21 * entry + 21 * key + 20 * rare
+    assert kept.block_bytes > max(22 * entry, 21 * (state + key))
+    older = layout(flash, version="0.26")
+    assert older.groups == kept.groups
+    assert older.block_bytes == 22 * (entry + key + rare)
+    pro = load_spec("deepseek-v4-pro")
+    assert [each.layers for each in layout(pro, version="0.31").groups] == [31, 31, 30, 31, 30]
+    assert layout(pro, version="0.31").block_bytes == 30 * entry + 30 * key + 31 * rare
+    assert layout(pro, version="0.28").block_bytes == 31 * (entry + key + rare)
+    # 256 tokens a block, and what is in flight in every window: most of a short request's blocks.
+    assert kept.most_blocks(8192, 2048) == 32 + 2 * 35 + 515 + 273
+    for changes in ({"version": "0.25"}, {"disable_hybrid_kv_cache_manager": True}):
+        with pytest.raises(UnsupportedLayersError, match="entries that stand for several tokens"):
+            layout(flash, **changes)
+    with pytest.raises(ValueError, match="entries of 16 tokens, expected one of 4, 128"):
+        layout(model(keeps(Cache(kind=COMPRESSED, per_entry=repeated(576), every=16))))
 
 
 def test_published_models_have_the_blocks_that_servers_log() -> None:

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from experiments.planning.lengths import FEWEST
 from experiments.study.document import Study
-from sim.metrics import Slo
+from sim.slo import Slo
 
 Usd = Annotated[float, Field(gt=0, le=1e6)]
 Share = Annotated[float, Field(gt=0, le=0.5)]

@@ -14,7 +14,7 @@ from experiments.planning.lengths import with_values
 from experiments.planning.trials import Ask
 from experiments.study.document import Study
 from experiments.study.errors import StudyError, show
-from experiments.study.grid import key_path
+from experiments.study.keys import key_path
 from experiments.study.schema import value_at
 
 MOST_REPLICAS = 4

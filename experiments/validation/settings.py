@@ -17,7 +17,8 @@ from hardware.versions import Version, version_key
 from model.quantization.checkpoint import UNSAID
 from model.spec import DecoderSpec, load_spec, resolve_model
 from sim.engine_config import EngineConfig, ResolvedEngine, resolved
-from sim.scenario import ClusterConfig, ledger_of
+from sim.pools import ledger_of
+from sim.scenario import ClusterConfig
 
 V1 = (0, 8)
 """First version whose engine cuts prompts by default."""
@@ -107,7 +108,7 @@ def _cluster(
     for size in SIZES:
         cluster = ClusterConfig(gpu=gpu.name, tensor_parallel_size=size, replicas=replicas)
         try:
-            ledger_of(spec, gpu, cluster, engine)
+            ledger_of(spec, gpu, cluster.tensor_parallel_size, engine)
         except DoesNotFitError as error:
             if not error.ledger.fits:
                 continue  # not even one block beside the weights
@@ -308,7 +309,7 @@ def _longest_that_fits(
 ) -> int:
     """What the cache holds, where that is less than max_model_len: the server did start."""
     try:
-        ledger_of(spec, gpu, cluster, engine)
+        ledger_of(spec, gpu, cluster.tensor_parallel_size, engine)
     except DoesNotFitError as error:
         if error.ledger.fits:
             return error.ledger.longest_tokens

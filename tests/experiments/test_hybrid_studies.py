@@ -35,7 +35,7 @@ def test_windows_leave_room_for_more(tmp_path: Path) -> None:
         for name, text in (("grouped", WINDOWS), ("unified", UNIFIED))
     ]
     grouped, unified = (
-        scenario_of(prepare(read_raw(path)).points[0].study, 0).ledger for path in paths
+        scenario_of(prepare(read_raw(path)).points[0].study, 0).pool.ledger for path in paths
     )
     assert (len(grouped.layout.groups), len(unified.layout.groups)) == (2, 1)
     assert grouped.block_bytes * 2 == unified.block_bytes

@@ -1,140 +1,115 @@
-"""How the engine cuts the KV cache of DeepSeek-V4, whose entries stand for several tokens.
+"""Groups of DeepSeek-V4: entries that stand for several tokens, and windows beside them.
 
-Every layer has a window of entries; most have a compressor, which makes one entry of 4 or of 128
-tokens and keeps what it has of them in float32, and those of 4 an index with keys and a compressor
-of its own. vLLM (0.26 on) has one group for all compressed entries and keys, and groups of as many
-layers for windows and for what compressors keep:
+As vLLM cuts them (v1/core/kv_cache_utils.py). A block is 256 tokens of all compressed entries and
+keys of the index: a page for each layer and kind. What is kept within a window has groups of its
+own: positions, 64 tokens a block; and what compressors have seen and not compressed yet, in
+float32, as many tokens as a page holds. Kinds of more layers than the compressed entries have are
+cut, so that all are filled up by the least.
 
-- vllm/models/deepseek_v4/attention.py, compressor.py: pages of each, and their alignment;
-- vllm/v1/core/kv_cache_utils.py: ``_get_packed_kv_cache_groups`` (0.29 on) packs a block as tight
-  as the widest group; before, ``_get_kv_cache_groups_uniform_groups`` gave every group a slot for
-  each size of page.
+How large a block is, has changed. To 0.22 it had a slot of every size of page for as many layers as
+any group has (``slots``); from 0.23 as many of each size as a group needs at most (``sizes``,
+``_bucket_layers_by_page_size``); from 0.27 it is the widest group (``widest``,
+``_get_packed_kv_cache_layout``).
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Iterable
+from typing import Literal
 
-from model.caches import COMPRESSED, INDEX
+from hardware.kv_layout import KvGroup, KvLayout
+from model.caches import INDEX, Cache
 from model.precision import Precision
 from model.shape import DecoderSpec
 
-ALIGNMENT_BYTES = 576
-"""Pages end on a multiple of this (FlashMLA's packing)."""
 BLOCK_TOKENS = 256
-"""Of compressed entries and keys."""
 WINDOW_TOKENS = 64
-"""Of a block of a window."""
-FLOAT_BYTES = 4
-STATE_TOKENS = {4: (4, 8), 128: (8, 128)}
-"""By tokens of an entry: those of a block that its compressor keeps, and how many it looks back:
-entries of 4 overlap, so that a token is part of two."""
+"""Positions of a page within a window: as many entries as a page of a fourth of 256 tokens."""
+PAGE_MULTIPLE = 576
+"""Bytes that a page is filled up to a multiple of (FlashMLA)."""
+STATE_BYTES = 4
+"""Of a number that a compressor keeps."""
+
+Pages = Counter[int]
+"""Layers of a group, by the bytes of a page."""
 
 
-class Part(NamedTuple):
-    """Layers that keep the same, with one table of blocks or several."""
-
-    block_tokens: int
-    window: int | None
-    pages: tuple[tuple[int, int], ...]
-    """(Bytes, layers) of every size of page."""
-
-    @property
-    def layers(self) -> int:
-        """Of the size that most have."""
-        return max(layers for _, layers in self.pages)
-
-    @property
-    def balanced(self) -> bool:
-        """Whether all sizes have equally many."""
-        return len({layers for _, layers in self.pages}) == 1
+Sizes = Literal["slots", "sizes", "widest"]
 
 
-class Cut(NamedTuple):
-    """A part, in how many groups of how many layers each."""
-
-    part: Part
-    layers: tuple[int, ...]
-
-
-def is_compressed(spec: DecoderSpec) -> bool:
-    """Return whether entries stand for several tokens."""
-    return any(cache.every > 1 for cache in spec.caches)
-
-
-def compressed_parts(spec: DecoderSpec, precision: Precision, block_size: int) -> list[Part]:
-    """Return the parts of a model: compressed entries and keys, windows, what compressors keep.
-
-    Raises:
-        ValueError: entries of other numbers of tokens than the kernels know.
-    """
-    size = max(block_size, BLOCK_TOKENS)
-    entries: dict[int, int] = {}
-    windows: dict[int, int] = {}
-    states: dict[int, dict[int, int]] = {}
-    for cache, layers in spec.caches.items():
-        numbers, kept = cache.entry_numbers(), cache.entry_bytes(precision.kv_bytes)
-        if cache.every == 1:
-            assert cache.window is not None
-            windows[cache.window] = windows.get(cache.window, 0) + layers
-            continue
-        if cache.every not in STATE_TOKENS or cache.kind not in (COMPRESSED, INDEX):
-            raise ValueError(
-                f"{spec.name}: entries of {cache.every} tokens, expected one of "
-                f"{', '.join(map(str, STATE_TOKENS))}"
-            )
-        _add(entries, _aligned(size // cache.every * kept), layers)
-        tokens, looked = STATE_TOKENS[cache.every]
-        row = 2 * (looked // cache.every) * numbers * FLOAT_BYTES  # of values and of weights
-        _add(states.setdefault(cache.every, {}), _aligned(tokens * row), layers)
-    window_bytes = max(
-        cache.entry_bytes(precision.kv_bytes) for cache in spec.caches if cache.every == 1
-    )
-    parts = [Part(size, None, tuple(entries.items()))]
-    for window, layers in windows.items():
-        page = _aligned(WINDOW_TOKENS * window_bytes)
-        parts.append(Part(WINDOW_TOKENS, window, ((page, layers),)))
-    for every, pages in states.items():
-        parts.append(Part(*STATE_TOKENS[every], tuple(pages.items())))
-    return parts
-
-
-def cut(parts: Sequence[Part], packed: bool) -> tuple[list[Cut], int]:
-    """Return every part in groups, and the bytes of a block.
+def compressed_layout(spec: DecoderSpec, *, precision: Precision, tp: int, rule: Sizes) -> KvLayout:
+    """Return the groups of a model with compressed entries.
 
     Args:
-        parts: the compressed entries first.
-        packed: a block is as large as the widest group; else every size of page has a slot for as
-            many layers as any group has.
+        spec: the model.
+        precision: of cache and activations.
+        tp: ranks; each has a copy of all.
+        rule: how large a block is.
     """
-    if packed:
-        alike = [part for part in parts if part.balanced]
-        least = max((part.layers for part in alike if len(part.pages) > 1), default=1)
-    else:
-        alike, least = list(parts), parts[0].layers
-    layers = approximate_divisor([part.layers for part in alike], least)
-    cuts = []
-    for part in parts:
-        groups = -(-part.layers // layers) if part in alike else 1
-        dealt = tuple(len(range(place, part.layers, groups)) for place in range(groups))
-        cuts.append(Cut(part, dealt))
-    if packed:
-        return cuts, max(
-            sum(bytes_ * -(-layers // len(each.layers)) for bytes_, layers in each.part.pages)
-            for each in cuts
-        )
-    slots = max(count for each in cuts for count in each.layers)
-    return cuts, slots * sum(bytes_ for bytes_, _ in parts[0].pages)
+    kept: Pages = Counter()
+    windows: dict[tuple[int, int], Pages] = {}
+    caches = spec.caches.items()
+    for cache, layers in caches:
+        page = _filled(_entries(cache) * cache.entry_bytes(precision.kv_bytes, tp))
+        if cache.window is None:
+            kept[page] += layers
+        else:
+            windows.setdefault((WINDOW_TOKENS, cache.window), Counter())[page] += layers
+    for cache, layers in caches:
+        if cache.window is None:
+            tokens = _state_tokens(cache, max(kept), spec.caches)
+            page = _filled(tokens * _state_bytes(cache))
+            pages = windows.setdefault((tokens, cache.every * cache.overlap), Counter())
+            pages[min((size for size in kept if size >= page), default=page)] += layers
+    layers = _least_filled(max(kept.values()), [max(each.values()) for each in windows.values()])
+    parts = [kept]
+    groups = [KvGroup(layers=sum(kept.values()), block_tokens=BLOCK_TOKENS)]
+    for (tokens, window), pages in windows.items():
+        for part in _cut(pages, layers):
+            parts.append(part)
+            groups.append(KvGroup(layers=sum(part.values()), block_tokens=tokens, window=window))
+    return KvLayout(tuple(groups), _block_bytes(parts, rule))
 
 
-def approximate_divisor(counts: Sequence[int], least: int) -> int:
-    """Return the number of layers of a group that pads counts least; the larger of equals."""
-    sizes = range(least, max(*counts, least) + 1)
+def _block_bytes(parts: list[Pages], rule: Sizes) -> int:
+    """Bytes of a block that any of the groups can use."""
+    if rule == "widest":
+        return max(sum(page * count for page, count in part.items()) for part in parts)
+    if rule == "slots":
+        return max(max(part.values()) for part in parts) * sum(parts[0])
+    most = {page: max(part[page] for part in parts) for page in parts[0]}
+    return sum(page * count for page, count in most.items())
+
+
+def _entries(cache: Cache) -> int:
+    """Entries of a page."""
+    return (BLOCK_TOKENS if cache.window is None else WINDOW_TOKENS) // cache.every
+
+
+def _filled(bytes_: float) -> int:
+    return -(-int(bytes_) // PAGE_MULTIPLE) * PAGE_MULTIPLE
+
+
+def _state_bytes(cache: Cache) -> int:
+    """Bytes of a token in a compressor's state: numbers, and a score of each."""
+    return 2 * cache.overlap * cache.per_entry.whole * STATE_BYTES
+
+
+def _state_tokens(cache: Cache, page_bytes: int, caches: Iterable[Cache]) -> int:
+    """Tokens of a compressor's state in a block, a power of two; an index has its layer's."""
+    alike = (each for each in caches if (each.every, each.window) == (cache.every, None))
+    widest = max(alike, key=lambda each: each.kind != INDEX)
+    return int(1 << max(0, (page_bytes // _state_bytes(widest)).bit_length() - 1))
+
+
+def _least_filled(least: int, counts: list[int]) -> int:
+    """Return the layers of a group, at least so many, that fill all up by the fewest in all."""
+    counts = [least, *counts]
+    sizes = range(least, max(counts) + 1)
     return min(sizes, key=lambda size: (sum(-count % size for count in counts), -size))
 
 
-def _add(found: dict[int, int], bytes_: int, layers: int) -> None:
-    found[bytes_] = found.get(bytes_, 0) + layers
-
-
-def _aligned(bytes_: float) -> int:
-    return -int(-bytes_ // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+def _cut(pages: Pages, layers: int) -> Iterable[Pages]:
+    """Cut a kind into groups of at most so many layers a page, which go round."""
+    groups = -(-max(pages.values()) // layers)
+    for place in range(groups):
+        yield Counter({page: len(range(place, n, groups)) for page, n in pages.items()})

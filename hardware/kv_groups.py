@@ -19,9 +19,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from hardware.engine_table import vllm
-from hardware.kv_compressed import compressed_parts, cut, is_compressed
+from hardware.kv_compressed import compressed_layout
+from hardware.kv_layout import KvGroup, KvLayout
 from hardware.versions import version_key
-from model.caches import INDEX, LATENT, Cache
+from model.caches import COMPRESSED, INDEX, LATENT, Cache
 from model.errors import UnsupportedLayersError
 from model.precision import Precision
 from model.shape import DecoderSpec
@@ -32,59 +33,6 @@ LATENT_TOKENS = 64
 """The same of kernels for latent attention (FlashMLA), and of an index."""
 LATENT_BESIDE_STATES_TOKENS = 128
 """The same of latent attention where the block has to hold a state."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KvGroup:
-    """Layers that share a table of blocks."""
-
-    layers: int
-    block_tokens: int
-    """Tokens of one block."""
-    window: int | None = None
-    """Positions that are kept; None: all."""
-    state: bool = False
-    """Whether it keeps one block for a request, whatever its length."""
-
-    def most_blocks(self, tokens: int, in_flight_tokens: int) -> int:
-        """Return the blocks that a request of so many tokens holds at most.
-
-        Args:
-            tokens: prompt and output together.
-            in_flight_tokens: most that are scheduled and not computed yet. Blocks are given back
-                for what is computed, and a window may begin within a block.
-        """
-        if self.state:
-            return 1
-        if self.window is None:
-            return -(-tokens // self.block_tokens)
-        kept = min(self.window - 1 + in_flight_tokens, tokens)
-        return -(-kept // self.block_tokens) + 1
-
-    def __str__(self) -> str:
-        layers = f"{self.layers} layer{'' if self.layers == 1 else 's'}"
-        if self.state:
-            return f"{layers} with a state, a block a request"
-        kept = "" if self.window is None else f" within a window of {self.window}"
-        return f"{layers}{kept}, {self.block_tokens} tokens a block"
-
-
-@dataclass(frozen=True, slots=True)
-class KvLayout:
-    """The groups of a model on one rank."""
-
-    groups: tuple[KvGroup, ...]
-    block_bytes: int
-    """Of a block of any group, on one rank."""
-
-    @property
-    def block_tokens(self) -> int:
-        """Tokens of the smallest block."""
-        return min((each.block_tokens for each in self.groups if not each.state), default=1)
-
-    def most_blocks(self, tokens: int, in_flight_tokens: int) -> int:
-        """Return the blocks that a request holds at most; see ``KvGroup.most_blocks``."""
-        return sum(group.most_blocks(tokens, in_flight_tokens) for group in self.groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +70,15 @@ def kv_layout(
     """
     rules, at = vllm().memory, version_key(version or vllm().newest)
     hybrid = rules.hybrid_groups.at(at) and not disable_hybrid_kv_cache_manager
-    if is_compressed(spec):
-        rule = rules.packed_groups.at(at) if hybrid else None
-        return _compressed(spec, precision, block_size, rule)
+    if any(cache.kind == COMPRESSED for cache in spec.caches):
+        rule = rules.compressed_blocks.at(at) if hybrid else None
+        if rule is None:
+            raise UnsupportedLayersError(
+                f"{spec.name}: entries that stand for several tokens need groups of the KV cache, "
+                "expected engine.scheduler: chunked_prefill, vLLM 0.20 or later and "
+                "engine.disable_hybrid_kv_cache_manager: false"
+            )
+        return compressed_layout(spec, precision=precision, tp=tp, rule=rule)
     size = _block_tokens(spec, precision, tp, block_size)
     kinds = _kinds(spec, precision, tp, size)
     if not hybrid:
@@ -143,25 +97,6 @@ def kv_layout(
         layers = max(counts)
     groups = tuple(group for each in kinds for group in _cut(each, layers))
     return KvLayout(groups, layers * kinds[0].page_bytes)
-
-
-def _compressed(
-    spec: DecoderSpec, precision: Precision, block_size: int, rule: str | None
-) -> KvLayout:
-    """Groups of a model whose entries stand for several tokens."""
-    if not rule:
-        raise UnsupportedLayersError(
-            f"{spec.name}: entries that stand for several tokens need groups of the KV cache, "
-            "expected engine.scheduler: chunked_prefill, vLLM 0.26 or later and "
-            "engine.disable_hybrid_kv_cache_manager: false"
-        )
-    cuts, block_bytes = cut(compressed_parts(spec, precision, block_size), rule == "packed")
-    groups = tuple(
-        KvGroup(layers=layers, block_tokens=each.part.block_tokens, window=each.part.window)
-        for each in cuts
-        for layers in each.layers
-    )
-    return KvLayout(groups, block_bytes)
 
 
 def _cut(kind: _Kind, layers: int) -> Iterable[KvGroup]:

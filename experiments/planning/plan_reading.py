@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.planning import keys
-from experiments.planning.plan_study import OWN, PlanStudy, Prices
+from experiments.planning.plan_study import OWN, PlanStudy, Prices, window_s_of
 from experiments.planning.traffic import resampling
 from experiments.study import build, faults
 from experiments.study.document import Loaded, Study, validate
@@ -126,7 +126,7 @@ def _serving(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def _priced(loaded: Loaded, plan: PlanStudy, study: Study) -> Study:
     """Return a candidate with one replica, the price of its GPU, and traffic that has luck."""
-    workload = resampling(study.workload, plan.risk.window_s)
+    workload = resampling(study.workload, window_s_of(plan.slo))
     words = study.cluster.all_pools[0].gpu
     price = study.cluster.gpu_usd_per_hour
     if not build.names_calibrated(words):

@@ -60,6 +60,23 @@ def test_kernels_that_nobody_measured_are_told(tmp_path: Path) -> None:
     assert any("has no measured kernels of delta (24 of 32 layers)" in note for note in notes)
 
 
+@pytest.mark.parametrize(
+    ("model", "ranks", "told"),
+    [
+        ("llama-4-scout-17b-16e", 8, "attend chunks of 8,192: their attention is too slow"),
+        ("kimi-k3", 8, "kimi-k3: residuals across blocks of layers have no price"),
+    ],
+)
+def test_what_a_model_does_without_a_price_is_told(
+    tmp_path: Path, model: str, ranks: int, told: str
+) -> None:
+    text = WINDOWS.replace("gpt-oss-20b", model).replace("8192", "9000")
+    cluster = f"gpu: b300, tensor_parallel_size: {ranks}"
+    path = write_study(tmp_path, text.replace("gpu: h100-sxm", cluster))
+    notes = calibration_notes(prepare(read_raw(path)))
+    assert any(note.endswith(told) for note in notes), notes
+
+
 def test_what_prompts_share_is_refused_by_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

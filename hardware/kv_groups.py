@@ -229,7 +229,8 @@ def _all_kept(spec: DecoderSpec, kinds: list[_Kind]) -> list[_Kind]:
     if len({each.group.state for each in kinds}) > 1:
         raise UnsupportedLayersError(
             f"{spec.name}: layers with a state beside attention need groups of the KV cache, "
-            "expected engine.disable_hybrid_kv_cache_manager: false and a version that has them"
+            "expected engine.scheduler: chunked_prefill, vLLM 0.9.2 or later and "
+            "engine.disable_hybrid_kv_cache_manager: false"
         )
     if len({each.group.window for each in kinds}) == 1:
         return kinds

@@ -68,6 +68,8 @@ class _Demand:
             tp=tp,
             max_tokens=self.max_tokens,
             max_seqs=self.max_seqs,
+            max_model_len=self.max_model_len or 0,
+            block_tokens=self.block_size,
         )
         rules = table.memory
         weights = int(rank_weight_bytes(spec, precision=self.precision, tp=tp))

@@ -13,7 +13,6 @@ from math import ceil, isinf, isnan
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from hardware.calibration import Calibration, CoveredRange
 from sim.bins import counted
@@ -27,6 +26,7 @@ from sim.percentiles import (
 )
 from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
 from sim.scenario import Scenario
+from sim.slo import Slo, attainments, good, is_met
 from sim.steady_state import (
     SERVICE_TIMES,
     Window,
@@ -95,7 +95,7 @@ METRICS = {
     "total_tokens_per_s": "the same plus the prompt tokens of requests whose first token was in it",
     "goodput_per_s": "requests finished in the window within every limit of the slo, per second",
     "slo_attainment": "share of the requests after the warm-up that finished within every limit",
-    "slo_met": "1 if slo_attainment reaches the slo's attainment, 0 if not, NaN without an slo",
+    "slo_met": "1 if the run kept everything that the slo asks for, 0 if not, NaN without an slo",
     "mean_batch_size": "sequences decoding or prefilling in a step, averaged over busy time",
     "kv_use_mean": "share of the KV blocks in use, averaged over the window and the replicas",
     "kv_use_max": "largest share of one replica's KV blocks held in a step of the window",
@@ -106,6 +106,7 @@ METRICS = {
     "mbu": "bytes that all steps moved through memory / (busy time x peak bandwidth)",
     "saturated": "1 if the queue grew for as long as requests came, NaN if too short to tell",
     **COVERAGE,
+    "gpus": "GPUs of all replicas",
     "usd_per_hour": "price of all GPUs; NaN if not priced",
     "usd_per_million_output_tokens": "that price over the output tokens of the window",
     "window_s": "length of the window over which rates are counted",
@@ -116,21 +117,6 @@ METRICS = {
 
 EXTRAPOLATED = "prices are extrapolated"
 """How the caveat begins that tells of a run outside the range of its calibration."""
-
-
-class Slo(BaseModel):
-    """Limits that one request has to keep to be good; a limit left out always holds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    ttft_s: PositiveFloat | None = None
-    """Largest time to first token, in seconds."""
-    tpot_s: PositiveFloat | None = None
-    """Largest time per output token after the first, in seconds; one-token outputs keep it."""
-    e2e_s: PositiveFloat | None = None
-    """Largest end-to-end latency, in seconds."""
-    attainment: float = Field(default=0.99, gt=0, le=1)
-    """Share of the requests that have to be good for a configuration to pass."""
 
 
 def summarise(
@@ -155,7 +141,7 @@ def summarise(
     values = {
         **_counts(result, window),
         **_latency_statistics(result, window),
-        **_rates(result, window, steps, _good(result, slo or Slo())),
+        **_rates(result, window, steps, good(result.requests, slo or Slo())),
         **_use(result, window, steps),
         **_efficiency(scenario, steps),
         **_coverage(result, covered, steps),
@@ -164,11 +150,12 @@ def summarise(
         "window_s": window.length_s,
         "duration_s": result.end_s,
     }
-    met = values["slo_attainment"] >= slo.attainment if slo is not None else float("nan")
-    values["slo_met"] = float(met)
+    shares = {} if slo is None else attainments(result.requests, window.measured, slo)
+    values["slo_met"] = float("nan") if slo is None else float(is_met(values | shares, slo))
     hourly = _usd_per_hour(scenario)
     millions_per_hour = values["output_tokens_per_s"] * 3600 / 1e6
     values["usd_per_hour"] = hourly
+    values["gpus"] = float(scenario.cluster.tensor_parallel_size * scenario.cluster.replicas)
     values["usd_per_million_output_tokens"] = _ratio(hourly, millions_per_hour)
     return {name: float(values[name]) for name in METRICS}
 
@@ -275,16 +262,6 @@ def _gaps(result: Result, window: Window) -> Iterator[tuple[Floats, npt.NDArray[
 def gap_counts(result: Result, window: Window) -> dict[int, int]:
     """Count the token gaps of the window by ``sim.bins.bin_of``: what runs are pooled by."""
     return counted(_gaps(result, window))
-
-
-def _good(result: Result, slo: Slo) -> Mask:
-    """Which requests finished within every limit; an undefined TPOT is within its limit."""
-    good: Mask = np.equal(result.requests["status"], FINISHED)
-    limits = {"ttft": slo.ttft_s, "tpot": slo.tpot_s, "e2e": slo.e2e_s}
-    for name, limit_s in limits.items():
-        if limit_s is not None:
-            good &= ~(request_latency(result, name) > limit_s)
-    return good
 
 
 def _rates(result: Result, window: Window, steps: StepTotals, good: Mask) -> dict[str, float]:

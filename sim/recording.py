@@ -27,6 +27,9 @@ _OUTCOME_TYPE = np.dtype(
         ("first_scheduled_s", "f8"),
         ("first_token_s", "f8"),
         ("finish_s", "f8"),
+        ("computed_s", "f8"),
+        ("lost_s", "f8"),
+        ("paused_s", "f8"),
         ("request", "i4"),
         ("replica", "i4"),
         ("preemptions", "i4"),
@@ -40,11 +43,14 @@ _OUTCOMES: dict[str, tuple[npt.DTypeLike, float]] = {
     "first_scheduled_s": (np.float64, np.nan),
     "first_token_s": (np.float64, np.nan),
     "finish_s": (np.float64, np.nan),
+    "computed_s": (np.float64, 0.0),
+    "lost_s": (np.float64, 0.0),
+    "paused_s": (np.float64, 0.0),
     "preemptions": (np.int32, 0),
     "cached_tokens": (np.int32, 0),
     "status": (np.int8, UNFINISHED),
 }
-"""Type of each column, and what stands in it until something happens: 37 bytes a request."""
+"""Type of each column, and what stands in it until something happens: 61 bytes a request."""
 _SEGMENT_TYPES = {name: np.float64 if name.endswith("_s") else np.int32 for name in SEGMENT_COLUMNS}
 
 
@@ -293,6 +299,9 @@ def _request_columns(
         "first_token_s": first_token_s,
         "finish_s": finish_s,
         "timed_out_s": timed_out_s,
+        "computed_s": outcomes["computed_s"],
+        "lost_s": outcomes["lost_s"],
+        "paused_s": outcomes["paused_s"],
         "preemptions": outcomes["preemptions"],
         "cached_tokens": outcomes["cached_tokens"],
         "status": status,

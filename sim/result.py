@@ -25,6 +25,11 @@ REQUEST_COLUMNS = {
     "NaN if it never had",
     "finish_s": "when the client had its last token; NaN if it never had",
     "timed_out_s": "when the client gave up; NaN if it did not",
+    "computed_s": "until its first token: time of the steps that computed a part of its prompt",
+    "lost_s": "until its first token: time from losing its KV blocks to the next step that worked "
+    "on it",
+    "paused_s": "after its first token: time of the gaps between tokens in which it lost its KV "
+    "blocks or its turn",
     "preemptions": "how often it lost its KV blocks and was computed again",
     "cached_tokens": "prompt tokens that the prefix cache had when it was first admitted",
     "status": "0 unfinished, 1 finished, 2 rejected, 3 timed out",

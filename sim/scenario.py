@@ -151,7 +151,7 @@ def ledger_of(
         version=settings.version,
         async_scheduling=settings.async_scheduling,
         disable_hybrid_kv_cache_manager=settings.disable_hybrid_kv_cache_manager
-        or settings.scheduler != "chunked_prefill",
+        or not policy(settings.scheduler).cuts_prompts,
         enable_expert_parallel=settings.enable_expert_parallel,
     )
 

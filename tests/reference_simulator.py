@@ -31,6 +31,7 @@ class Seq:
     in_step: int = -1  # which one that was
     cached: int = 0
     first_scheduled_s: float = float("nan")
+    computed_s: float = 0.0  # of the steps with its prompt, before its first token
     preemptions: int = 0
     asked_s: float = float("nan")
     sent_s: float = float("nan")
@@ -426,7 +427,7 @@ class Engine:
         batch["reads"] = [sum(min(length, w) for length in lengths) for w in self.windows]
         chunks = [(tokens, past) for _, tokens, past in batch["chunks"]]
         start_s = now_s + self.price.idle_start_s * idle
-        batch["start_s"] = start_s
+        batch["begun_s"], batch["start_s"] = now_s, start_s
         batch["end_s"] = start_s + self.price.step_s(rows, batch["reads"], chunks)
 
     def end(self) -> list[Seq]:
@@ -448,6 +449,8 @@ class Engine:
             if len(seq.token_s) == seq.output:
                 ended.append(seq)
         for seq, tokens, _ in batch["chunks"]:
+            if not seq.token_s:
+                seq.computed_s += end_s - batch["begun_s"]
             seq.kv += tokens
             if seq.kv == seq.target and not seq.dropped:
                 seq.token_s.append(end_s)

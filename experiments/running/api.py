@@ -35,6 +35,8 @@ class StudyResult:
     """One row per point: the swept keys, each metric's mean over seeds, and its interval."""
     runs: "DataFrame"
     """One row per (point, seed)."""
+    differences: "DataFrame"
+    """One row per point and metric: what it changes against its baseline; empty for one point."""
     requests: "DataFrame"
     """One row per request per run."""
     notes: tuple[str, ...]
@@ -122,6 +124,6 @@ def _run(
     outcome = run_plan(plan, out, executor=executor, report=kept, overwrite=overwrite)
     requests = pd.read_parquet(outcome.folder / "requests.parquet")
     return StudyResult(
-        plan.study, outcome.summary, outcome.runs, requests, plan.notes,
+        plan.study, outcome.summary, outcome.runs, outcome.differences, requests, plan.notes,
         outcome.folder if kept else None,
     )  # fmt: skip

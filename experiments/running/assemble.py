@@ -18,7 +18,7 @@ from experiments.running.pieces import PARQUET, read_piece, read_requests
 from experiments.running.pooling import pools_of, rates_of
 from experiments.running.sweep import Run
 from experiments.running.versions import machine, versions
-from experiments.study.build import prices_of
+from experiments.study.build import is_random, prices_of
 from experiments.study.plugins import plugin_facts
 from experiments.study.points import Plan
 
@@ -68,6 +68,8 @@ def summary_table(
             loads.get(point.number),
             rates_of(point.study),
             asked.get(point.number),
+            point.study.slo,
+            not is_random(point.study) and not point.draws[1:],
         )
         for point, pool in zip(plan.points, pools_of(runs), strict=True)
     ]

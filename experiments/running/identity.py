@@ -17,6 +17,7 @@ SIMULATED = ("model", "hardware", "workloads", "sim")
 """Packages whose code decides what a run leaves behind."""
 NOT_OF_A_RUN = (
     "name", "description", "sweep", "seeds", "seed", "calibration_draws", "precision",
+    "baseline",
 )  # fmt: skip
 """Keys of a study that no single run depends on."""
 

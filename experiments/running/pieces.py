@@ -20,11 +20,13 @@ import pyarrow.parquet as pq
 from experiments.running.identity import file_digest
 from experiments.study.build import requests_of, scenario_of, stop_of
 from experiments.study.document import Study
+from sim.binding import binding
 from sim.metrics import gap_counts, summarise, timeline
 from sim.result import REQUEST_COLUMNS, STATUS_NAMES, Result
 from sim.scenario import Scenario
 from sim.simulation import simulate
-from sim.steady_state import measured_window
+from sim.slo import WINDOW_S, attainments, windows
+from sim.steady_state import Window, measured_window
 from sim.tape import Column, Scratch
 
 _RECORD = b"headroom"
@@ -48,6 +50,8 @@ class Piece:
     timeline: dict[str, list[float]]
     gaps: dict[int, int]
     """Token gaps by ``sim.bins.bin_of``, how many in each bin."""
+    binding: dict[str, list[float]]
+    """``sim.binding.Binding`` as columns."""
 
 
 def simulate_to(path: Path, point: Study, seed: int, draw: int | None = None) -> None:
@@ -62,15 +66,31 @@ def simulate_to(path: Path, point: Study, seed: int, draw: int | None = None) ->
 def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
     """Measure a run and keep its outcome as the piece at ``path``."""
     window = measured_window(result, point.warmup_share, point.warmup_s)
+    metrics = summarise(result, scenario, point.slo, point.warmup_share, point.warmup_s)
+    if point.slo is not None:
+        metrics |= attainments(result.requests, window.measured, point.slo)
+        window_s = point.slo.window_s or (WINDOW_S if point.workload.has_clock else None)
+        if window_s is not None:
+            metrics |= windows(result.requests, window.measured, point.slo, window_s)
     record = {
-        "metrics": summarise(result, scenario, point.slo, point.warmup_share, point.warmup_s),
+        "metrics": metrics,
         "timeline": {name: values.tolist() for name, values in timeline(result).items()},
         "gaps": gap_counts(result, window),
+        "binding": _binding(result, scenario, window),
     }
     columns = {name: result.requests[name] for name in REQUEST_COLUMNS}
     columns["measured"] = window.measured.astype(np.int8)
     with _beside(path) as file:
         _write(columns, {_RECORD: json.dumps(record)}, file)
+
+
+def _binding(result: Result, scenario: Scenario, window: Window) -> dict[str, list[float]]:
+    found = binding(result, scenario, window)
+    return {
+        "time_s": found.time_s.tolist(),
+        "replica": found.replica.tolist(),
+        "resource": found.resource.tolist(),
+    }
 
 
 def put(path: Path, piece: bytes) -> None:
@@ -132,7 +152,7 @@ def read_piece(path: Path) -> Piece:
     metadata: dict[bytes, Any] = pq.read_schema(path).metadata
     record = json.loads(metadata[_RECORD])
     gaps = {int(number): count for number, count in record["gaps"].items()}
-    return Piece(record["metrics"], record["timeline"], gaps)
+    return Piece(record["metrics"], record["timeline"], gaps, record["binding"])
 
 
 def read_requests(path: Path, identity: Mapping[str, pa.Scalar]) -> Iterator[pa.Table]:

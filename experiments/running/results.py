@@ -18,6 +18,7 @@ from experiments.running.lengths import Lengths, found_lengths
 from experiments.running.pieces import read_piece
 from experiments.running.pooling import loaded_points, loads_of
 from experiments.running.publish import claimed, publish
+from experiments.running.reasons import reasons
 from experiments.running.sweep import Executor, Run, runs_of, unfinished
 from experiments.running.work_folder import shown
 from experiments.running.workers import interrupts_later, shared_by
@@ -36,8 +37,10 @@ FOR_FIGURES = (
 """What is loaded while workers simulate, since it takes longer than many a run."""
 FILES = frozenset(
     (
-        "study.yaml", "summary.csv", "runs.csv", "requests.parquet", "report.html", "manifest.json",
-        "throughput_latency.png", "latency.png", "utilisation.png", "timeline.png",
+        "study.yaml", "summary.csv", "runs.csv", "differences.csv", "decomposition.csv",
+        "binding.csv", "requests.parquet",
+        "report.html", "manifest.json", "throughput_latency.png", "latency.png",
+        "utilisation.png", "timeline.png",
     )
 )  # fmt: skip
 """Every file that results may have."""
@@ -49,6 +52,10 @@ class Outcome:
 
     runs: "DataFrame"
     summary: "DataFrame"
+    differences: "DataFrame"
+    """Of each point from its baseline; empty without another point."""
+    parts: "DataFrame"
+    """What TTFT and E2E are made of, and what limits the engine."""
     folder: Path
     resumed: int
     """Runs that an earlier, interrupted call had finished."""
@@ -122,7 +129,7 @@ def run_plan(
             tables = _tables(lengths, runs, work.new, jobs)
             if report:
                 if figures:
-                    _draw(plan, runs, *tables, work.new, jobs)
+                    _draw(plan, runs, *tables[:2], work.new, jobs)
                 _report(plan, runs, tables[1], work.new)
             wall_s = time.perf_counter() - started
             facts = {"resumed_runs": resumed, "wall_s": round(wall_s, 3)}
@@ -138,7 +145,8 @@ def _identity(plan: Plan, runs: Sequence[Run]) -> str:
     """Return a digest of all that the tables depend on."""
     precision = plan.study.precision
     asked = None if precision is None else precision.model_dump(mode="json")
-    return digest_of([plan.study.name, asked, [(run.label, run.path.stem) for run in runs]])
+    about = [plan.study.name, asked, sorted(plan.baselines.items())]
+    return digest_of([about, [(run.label, run.path.stem) for run in runs]])
 
 
 def _unfinished(runs: Sequence[Run], progress: Progress) -> list[Run]:
@@ -203,15 +211,26 @@ def _simulate(
 
 def _tables(
     lengths: Lengths, runs: Sequence[Run], folder: Path, jobs: int
-) -> "tuple[DataFrame, DataFrame]":
+) -> "tuple[DataFrame, DataFrame, DataFrame, DataFrame]":
+    from experiments.reporting.differences import differences_table
+
     plan = lengths.plan
     table = assemble.runs_table(plan, runs)
     loads = lengths.loads or loads_of(loaded_points(plan, table), shared_by(jobs))
     summary = assemble.summary_table(plan, table, runs, loads, lengths.asked)
+    parts, bound, hopeless = reasons(plan, runs)
+    for place, number in enumerate(summary["point"]):
+        told = [text for text in (summary.at[place, "notes"], *hopeless.get(number, ())) if text]
+        summary.at[place, "notes"] = "; ".join(told)
+    assemble.write_csv(parts, folder / "decomposition.csv")
+    assemble.write_csv(bound, folder / "binding.csv")
+    differences = differences_table(table, summary, plan.keys, plan.baselines)
+    if len(differences):
+        assemble.write_csv(differences, folder / "differences.csv")
     assemble.write_csv(table, folder / "runs.csv")
     assemble.write_csv(summary, folder / "summary.csv")
     assemble.write_study(plan, folder / "study.yaml")
-    return table, summary
+    return table, summary, differences, parts
 
 
 def _draw(

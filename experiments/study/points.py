@@ -1,10 +1,11 @@
 """Everything that is checked before anything runs: points, scenarios, requests, seeds."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.study import build, effects, faults, memory
+from experiments.study.baseline import baselines
 from experiments.study.document import Loaded, Study, validate
 from experiments.study.errors import Problem, StudyError
 from experiments.study.grid import Setting, cell, expand, fill_missing, key_path
@@ -50,6 +51,8 @@ class Plan:
     points: tuple[Point, ...]
     setups: tuple[Setup, ...]
     notes: tuple[str, ...]
+    baselines: Mapping[int, int] = field(default_factory=dict)
+    """Number of each point, and of the point that it is compared with."""
 
     @property
     def runs(self) -> int:
@@ -111,7 +114,15 @@ def prepare(loaded: Loaded) -> Plan:
         *dict.fromkeys(_warmup_notes(studies)),
         *_seed_notes(points, study),
     )
-    return Plan(study, keys, points, setups, notes)
+    return Plan(study, keys, points, setups, notes, _baselines(loaded, study, points))
+
+
+def _baselines(loaded: Loaded, study: Study, points: tuple[Point, ...]) -> dict[int, int]:
+    try:
+        return baselines([point.values for point in points], study.baseline)
+    except ValueError as error:
+        where = loaded.where(("baseline",))
+        raise StudyError([Problem(where, f"baseline: {error}")]) from None
 
 
 def _is_swept(path: Path, filled: list[Path]) -> bool:

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 from study_files import SMALL, refused, run_cli, tables_of, write_study
 
-from experiments.reporting.stats import crossed_interval, paired_difference, summarise_points
+from experiments.reporting.differences import paired_difference
+from experiments.reporting.means import crossed_interval
+from experiments.reporting.stats import summarise_points
 from experiments.reporting.words import calibration_notes
 from experiments.running.api import run_study
 from experiments.running.sweep import runs_of

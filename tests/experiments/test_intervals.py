@@ -13,7 +13,8 @@ import pytest
 from scipy import stats
 
 from experiments.reporting.intervals import EndsOf, positive_ends, real_ends, share_ends
-from experiments.reporting.stats import SHARES, crossed_interval, mean_interval, summarise_points
+from experiments.reporting.means import crossed_interval, mean_interval
+from experiments.reporting.stats import SHARES, summarise_points
 from sim.metrics import METRICS
 
 N = 3000

@@ -188,6 +188,16 @@ def test_published_models_have_the_blocks_that_servers_log() -> None:
     assert entry.kv_tokens == entry.num_gpu_blocks // 2 * 16
 
 
+def test_latent_attention_needs_room_to_expand_its_past() -> None:
+    """65,536 tokens x 16 heads x (128 + 128) x 2 bytes, and four times the hidden states."""
+    spec = load_spec("deepseek-v2-lite")
+    limits = {"precision": BF16, "max_num_batched_tokens": 2048, "max_num_seqs": 8}
+    entry = memory_ledger(spec, load_gpu("h100"), version="0.15", **limits)  # type: ignore[arg-type]
+    assert entry.activations.bytes == 2 * (65_536 * 16 * 256 + 2048 * 4 * 2048)
+    short = memory_ledger(spec, load_gpu("h100"), version="0.15", max_model_len=512, **limits)  # type: ignore[arg-type]
+    assert short.activations.bytes < entry.activations.bytes
+
+
 def test_a_ledger_shows_its_groups() -> None:
     entry = memory_ledger(
         GPT_OSS_120B, load_gpu("h100"), precision=BF16, max_num_batched_tokens=8192,

@@ -147,7 +147,9 @@ def _columns(seq: Seq, scenario: Scenario, stop_s: float) -> dict[str, float]:
         seq.status, FINISHED if finished else UNFINISHED
     )
     sent_s = seq.asked_s if scenario.client == NO_CLIENT else seq.sent_s
+    computed = {"computed_s": seq.computed_s} if finished else {}
     return {
+        **computed,
         "status": status,
         "replica": seq.home,
         "preemptions": seq.preemptions,

@@ -208,6 +208,7 @@ def _columns(rng, requests, steps, resumed, replicas, end_s):  # type: ignore[no
         "first_token_s": [r.tokens_s[0] if r.tokens_s else math.nan for r in requests],
         "finish_s": [r.tokens_s[-1] if _done(r) else math.nan for r in requests],
         "timed_out_s": [r.given_up_s for r in requests],
+        **dict.fromkeys(("computed_s", "lost_s", "paused_s"), [0.0] * len(requests)),
         "preemptions": [r.preemptions for r in requests],
         "cached_tokens": [r.cached for r in requests],
         "status": [
@@ -350,6 +351,7 @@ def reference(
         "share_steps_outside_calibration": per(outside, len(steps)),
         "requests_outside_calibration": sum(context > 14 for context in contexts),
         "service_per_window": filling,
+        "gpus": result.replicas,
         "usd_per_hour": 6.0, "usd_per_million_output_tokens": per(6.0e6 * length, tokens * 3600),
     }  # fmt: skip
     for name, sample in samples.items():

@@ -1,0 +1,46 @@
+"""What a request gets that is alone: no rate, however low, gives it less."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.scenario import Scenario
+from sim.slo import Slo, percentile_limits
+
+
+def lone_ttft_s(scenario: Scenario, prompt_tokens: int) -> float:
+    """Return the time to first token of a prompt that meets nobody, seconds.
+
+    The steps of its chunks one after the other, behind the API server; nothing of it is cached.
+    """
+    chunk = scenario.token_budget
+    if scenario.engine.scheduler != "chunked_prefill":
+        chunk = max(chunk, prompt_tokens)
+    price, none = scenario.price, [0] * len(scenario.price.windows)
+    steps_s = sum(
+        price.step_s(0, none, ((min(chunk, prompt_tokens - past), past),))
+        for past in range(0, prompt_tokens, chunk)
+    )
+    api_s = float(scenario.api.reached_s(0.0, prompt_tokens)) + scenario.api.output_s
+    return price.idle_start_s + steps_s + api_s
+
+
+def hopeless_limits(
+    scenario: Scenario, slo: Slo, prompt_tokens: npt.NDArray[np.int64]
+) -> Iterator[str]:
+    """Say of each limit on TTFT that prompts miss by themselves that no rate can save it."""
+    limits = [
+        (one.limit_s, float(one.percent)) for one in percentile_limits(slo) if one.latency == "ttft"
+    ]
+    if slo.ttft_s is not None:
+        limits.append((slo.ttft_s, 100 * slo.attainment))
+    for limit_s, percent in limits:
+        tokens = int(np.percentile(prompt_tokens, percent, method="lower"))
+        alone_s = lone_ttft_s(scenario, tokens)
+        if alone_s > limit_s:
+            yield (
+                f"no rate can save it: TTFT p{percent:g} is {1e3 * alone_s:,.0f} ms at any rate, "
+                f"the prefill of {tokens:,}-token prompts takes it, and the limit is "
+                f"{1e3 * limit_s:,.0f} ms"
+            )

@@ -203,8 +203,8 @@ def _chunk_notes(spec: DecoderSpec, longest_request_tokens: int) -> list[str]:
     if limit is None or longest_request_tokens <= limit:
         return []
     return [
-        f"requests of up to {longest_request_tokens} tokens attend everything in all layers, "
-        f"although most layers of {spec.name} attend chunks of {limit}: too slow"
+        f"requests of up to {longest_request_tokens} tokens attend windows of {limit} tokens in "
+        f"most layers of {spec.name}, which attend chunks of that length: a little too slow"
     ]
 
 

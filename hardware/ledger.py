@@ -5,7 +5,7 @@ from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass
 
-from hardware.kv_groups import KvLayout
+from hardware.kv_layout import KvLayout
 from hardware.profile_run import Peak
 
 GIB = 2**30

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.blocks import blocks
+from sim.pools import Pool
 from sim.result import Result
 from sim.scenario import Scenario
 from sim.steady_state import Window
@@ -49,7 +50,8 @@ def binding(result: Result, scenario: Scenario, window: Window) -> Binding:
     """Look at a run at moments of its window."""
     count = MOMENTS if window.length_s > 0 else 0
     time_s = window.start_s + (np.arange(count) + 0.5) / MOMENTS * window.length_s
-    replica = np.arange(count) % result.replicas
+    pools = [pool for pool in scenario.pools for _ in range(pool.replicas)]
+    replica = np.arange(count) % len(pools)
     resource = np.zeros(count, dtype=np.int64)
     for block in blocks(result):
         here = np.flatnonzero(replica == block.replica)
@@ -58,9 +60,10 @@ def binding(result: Result, scenario: Scenario, window: Window) -> Binding:
         rows = {name: block.ints(name)[place[seen]] for name in _COUNTS}
         step_s = (block.floats("end_s") - block.floats("start_s"))[place[seen]] / rows["steps"]
         at = here[seen]
+        pool = pools[block.replica]
         waiting = _waiting(result, block.replica, time_s[at])
         resource[at] = np.where(
-            waiting, _kept_out(rows, scenario, step_s), _longest(rows, scenario, step_s)
+            waiting, _kept_out(rows, pool, step_s), _longest(rows, pool, step_s)
         )
     return Binding(time_s, replica.astype(np.int64), resource)
 
@@ -79,32 +82,32 @@ def _waiting(result: Result, replica: int, time_s: Floats) -> npt.NDArray[np.boo
     return waiting
 
 
-def _kept_out(rows: dict[str, Ints], scenario: Scenario, step_s: Floats) -> Ints:
+def _kept_out(rows: dict[str, Ints], pool: Pool, step_s: Floats) -> Ints:
     """What keeps the next request from starting; if nothing does, what the step is longest for."""
     seats = rows["decodes"] + rows["padding"] + rows["chunks"]
     tokens = rows["decodes"] + rows["padding"] + rows["prefill_tokens"]
     return np.select(
         [
-            seats >= scenario.engine.max_num_seqs,
-            rows["kv_blocks"] >= FULL * scenario.ledger.num_gpu_blocks,
-            tokens >= scenario.token_budget,
+            seats >= pool.engine.max_num_seqs,
+            rows["kv_blocks"] >= FULL * pool.ledger.num_gpu_blocks,
+            tokens >= pool.token_budget,
         ],
         [_place("seats"), _place("kv_blocks"), _place("token_budget")],
-        _longest(rows, scenario, step_s),
+        _longest(rows, pool, step_s),
     ).astype(np.int64)
 
 
-def _longest(rows: dict[str, Ints], scenario: Scenario, step_s: Floats) -> Ints:
+def _longest(rows: dict[str, Ints], pool: Pool, step_s: Floats) -> Ints:
     """What a step takes longest for."""
-    price, gpu = scenario.price, scenario.gpu
+    price, gpu = pool.price, pool.gpu
     sequences = rows["decodes"] + rows["padding"] + rows["chunks"]
     tokens = rows["decodes"] + rows["padding"] + rows["prefill_tokens"]
     host_s = price.overhead_s + np.asarray(price.sequence_s)[sequences]
     host_s = host_s - price.bare_sequence_s[sequences]
     flops = price.token_work[0][tokens] + price.sequence_work[0][sequences]
     moved = price.token_work[1][tokens] + price.sequence_work[1][sequences]
-    moved = moved + rows["kv_blocks"] * scenario.ledger.block_bytes
-    arithmetic = flops / gpu.peak(scenario.precision.main_compute)
+    moved = moved + rows["kv_blocks"] * pool.ledger.block_bytes
+    arithmetic = flops / gpu.peak(pool.precision.main_compute)
     bandwidth = moved / gpu.bandwidth_bytes_per_s
     device = np.where(arithmetic > bandwidth, _place("arithmetic"), _place("bandwidth"))
     return np.where(host_s > step_s / 2, _place("host"), device).astype(np.int64)

@@ -157,6 +157,10 @@ def _simulate(plan: "Plan", options: argparse.Namespace) -> int:
             figures=not options.no_figures,
         )  # fmt: skip
     table.print_summary(plan, outcome.summary, to)
+    if outcome.pools is not None:
+        from experiments.reporting.pool_table import print_pools
+
+        print_pools(plan, outcome.pools, to)
     print_differences(plan, outcome.differences, to)
     if options.why:
         to.print("\n".join(why_lines(outcome.parts, outcome.summary)))

@@ -4,6 +4,7 @@
     latency.png              TTFT and TPOT percentiles against the swept number
     utilisation.png          throughput, batch size, KV use and share of peak against the same
     timeline.png             KV use, running and waiting requests over time, one line per point
+    pools.png                what each pool was sent and did (``pools``), where there are some
 
 Saturated points are hollow, those that miss the slo crossed out, and the legend says so; bars are
 95% intervals over seeds. The same input gives the same bytes: nothing in a file tells when or by
@@ -66,6 +67,7 @@ TITLES = {
     "latency": "latency percentiles",
     "utilisation": "throughput and use of the hardware",
     "timeline": "over time",
+    "pools": "by pool",
 }
 
 
@@ -127,7 +129,7 @@ def draw_plots(
     }
     tasks = [
         (folder / f"{name}.png", f"{study_name}: {TITLES[name]}", *arguments[name])
-        for name in TITLES
+        for name in arguments
     ]
     drawn = set(spread(_draw, tasks))
     return [task[0] for task in tasks if task[0] in drawn]
@@ -162,11 +164,11 @@ def _throughput_latency(layout: Layout, summary: "DataFrame", seeds: int) -> "Fi
         return None
     numbered = layout.axis is not None
     coloured = numbered or len(layout.curves) <= MAX_CURVES
-    curves, title = _shown(layout) if numbered else (list(layout.curves), layout.title)
+    curves, title = shown_curves(layout) if numbered else (list(layout.curves), layout.title)
     figure, grid = figure_of(1, len(panels), 3.6)
     drawn = []
     for axes, panel in zip(grid, panels, strict=True):
-        up = triple(summary, panel.metrics[0][0], every) * _value_axis(axes, "y", panel, summary)
+        up = triple(summary, panel.metrics[0][0], every) * value_axis(axes, "y", panel, summary)
         plain_ticks(axes, "x", throughput, logarithmic=False)
         numbers = f" (numbers: {short_key(layout.axis)})" if layout.axis else ""
         axes.set_xlabel(f"output tokens/s{numbers}")
@@ -231,9 +233,9 @@ def _utilisation(layout: Layout, summary: "DataFrame", seeds: int) -> "Figure | 
 
 def _metrics_over_axis(axes: "Axes", panel: Panel, layout: Layout, summary: "DataFrame") -> None:
     """Several metrics of the only curve."""
-    factor = _value_axis(axes, "y", panel, summary)
+    factor = value_axis(axes, "y", panel, summary)
     rows = layout.curves[0].rows
-    across = _key_axis(axes, layout, summary, rows)
+    across = key_axis(axes, layout, summary, rows)
     for place, (metric, _) in enumerate(panel.metrics):
         up = triple(summary, metric, rows) * factor
         draw_rows(axes, across, up, summary, rows, place, True)
@@ -243,11 +245,11 @@ def _comparison(
     layout: Layout, summary: "DataFrame", seeds: int, panels: Sequence[Panel]
 ) -> "Figure":
     """One metric per panel, one line per curve."""
-    curves, title = _shown(layout)
+    curves, title = shown_curves(layout)
     figure, grid = figure_of(-(-len(panels) // 2), 2, 2.3)
     for axes, panel in zip(grid, panels, strict=False):
-        factor = _value_axis(axes, "y", panel, summary)
-        _key_axis(axes, layout, summary, range(len(summary)))
+        factor = value_axis(axes, "y", panel, summary)
+        key_axis(axes, layout, summary, range(len(summary)))
         for place, curve in enumerate(curves):
             across = exact(values_of(summary, str(layout.axis))[list(curve.rows)])
             up = triple(summary, panel.metrics[0][0], curve.rows) * factor
@@ -265,7 +267,7 @@ def _listing(layout: Layout, summary: "DataFrame", seeds: int, panels: Sequence[
     )
     names = [name for _, name in panels[0].metrics]
     for axes, panel in zip(grid, panels, strict=False):
-        factor = _value_axis(axes, "x", panel, summary)
+        factor = value_axis(axes, "x", panel, summary)
         for place, (metric, _) in enumerate(panel.metrics):
             apart = 0.16 * (place - (len(panel.metrics) - 1) / 2)
             across = triple(summary, metric, rows) * factor
@@ -309,7 +311,7 @@ def _joined(panel: Panel, name: str) -> str:
     return f"{panel.label}{' ' if panel.unit == 'time' else ', '}{name}" if name else panel.label
 
 
-def _shown(layout: Layout) -> tuple[list[Curve], str]:
+def shown_curves(layout: Layout) -> tuple[list[Curve], str]:
     """The curves to draw and the legend's title; of too many, an even spread, and it says so."""
     curves = spread(layout.curves, MAX_CURVES)
     omitted = len(layout.curves) - len(curves)
@@ -317,7 +319,7 @@ def _shown(layout: Layout) -> tuple[list[Curve], str]:
     return curves, layout.title + note
 
 
-def _value_axis(axes: "Axes", which: str, panel: Panel, summary: "DataFrame") -> float:
+def value_axis(axes: "Axes", which: str, panel: Panel, summary: "DataFrame") -> float:
     """Title and scale the axis of a panel's values; returns the factor to its unit.
 
     The quantity stands above the panel, where it can be read without turning one's head.
@@ -331,7 +333,7 @@ def _value_axis(axes: "Axes", which: str, panel: Panel, summary: "DataFrame") ->
     return factor
 
 
-def _key_axis(axes: "Axes", layout: Layout, summary: "DataFrame", rows: Sequence[int]) -> Floats:
+def key_axis(axes: "Axes", layout: Layout, summary: "DataFrame", rows: Sequence[int]) -> Floats:
     """Label and scale the axis of the swept number; returns its values, which have no interval."""
     at = exact(values_of(summary, str(layout.axis))[list(rows)])
     plain_ticks(axes, "x", at, at_values=True)

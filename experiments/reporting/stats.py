@@ -36,7 +36,9 @@ from experiments.reporting.means import CONFIDENCE, crossed_interval, mean_inter
 from experiments.reporting.run_rows import pair_columns, points_of, require
 from experiments.reporting.support import THIN, effect_of, effective, support_notes
 from experiments.reporting.verdict import verdict, window_notes
-from sim.metrics import COVERAGE, METRICS, caveats
+from sim.caveats import caveats
+from sim.hardware_use import COVERAGE
+from sim.metrics import METRICS, POOL_SHARES
 from sim.slo import SHARE, WINDOWS
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ WITHOUT_INTERVAL = (
 
 SHARES = (
     "slo_attainment", "slo_met", "kv_use_mean", "kv_use_max", "prefix_cache_hit_rate", "busy_share",
-    "mfu", "mbu", "share_steps_outside_calibration",
+    "mfu", "mbu", "share_steps_outside_calibration", *POOL_SHARES,
 )  # fmt: skip
 """Metrics within 0 to 1; all others of ``sim.metrics.METRICS`` are not negative."""
 
@@ -249,7 +251,7 @@ def _ends_of(runs: "DataFrame", metric: str) -> EndsOf:
     """Return how the ends of a metric's interval are made; draws have their requests in common."""
     if metric.endswith(SHARE):
         metric = "slo_attainment"
-    if metric not in METRICS and metric not in TRIALS:
+    if metric not in METRICS and metric not in TRIALS and metric not in POOL_SHARES:
         return real_ends
     if metric not in SHARES and metric not in TRIALS:
         return positive_ends

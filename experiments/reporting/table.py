@@ -167,7 +167,7 @@ def _table(
         table.add_column("", no_wrap=True)
     for row in rows:
         cells = [show(row[key]) for key in plan.keys]
-        cells += [_cell(row, column) for column in columns]
+        cells += [cell(row, column) for column in columns]
         table.add_row(*cells, *(["saturated" if row["saturated"] > 0 else ""] if marked else []))
     return table
 
@@ -207,7 +207,7 @@ def _is_worth_showing(column: Column, plan: Plan, rows: Sequence[Mapping[str, An
     return not all(isinstance(value, float) and math.isnan(value) for value in values)
 
 
-def _cell(row: Mapping[str, Any], column: Column) -> str:
+def cell(row: Mapping[str, Any], column: Column) -> str:
     """Write an estimate, with ``±half`` if its interval is nearly symmetric, else with its ends.
 
     A percentile that rests on few independent requests is marked ``~``, on too few left out.

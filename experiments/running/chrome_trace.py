@@ -23,7 +23,7 @@ REQUESTS_PID = 1_000_000
 
 def events(result: Result, start_s: float, stop_s: float) -> Iterator[Event]:
     """Return the events of what happened from ``start_s`` to ``stop_s``, seconds."""
-    for replica in range(result.replicas):
+    for replica in range(len(result.reads)):
         yield _named(replica, f"replica {replica}")
         yield from _queues(result, replica, start_s, stop_s)
     yield _named(REQUESTS_PID, "requests")

@@ -5,25 +5,30 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from sim.pools import Pool
 from sim.scenario import Scenario
 from sim.slo import Slo, percentile_limits
 
 
 def lone_ttft_s(scenario: Scenario, prompt_tokens: int) -> float:
-    """Return the time to first token of a prompt that meets nobody, seconds.
+    """Return the time to first token of a prompt that meets nobody, in the fastest pool, seconds.
 
     The steps of its chunks one after the other, behind the API server; nothing of it is cached.
     """
-    chunk = scenario.token_budget
-    if scenario.engine.scheduler != "chunked_prefill":
+    api_s = float(scenario.api.reached_s(0.0, prompt_tokens)) + scenario.api.output_s
+    return api_s + min(_steps_s(pool, prompt_tokens) for pool in scenario.pools)
+
+
+def _steps_s(pool: Pool, prompt_tokens: int) -> float:
+    chunk = pool.token_budget
+    if pool.engine.scheduler != "chunked_prefill":
         chunk = max(chunk, prompt_tokens)
-    price, none = scenario.price, [0] * len(scenario.price.windows)
+    price, none = pool.price, [0] * len(pool.price.windows)
     steps_s = sum(
         price.step_s(0, none, ((min(chunk, prompt_tokens - past), past),))
         for past in range(0, prompt_tokens, chunk)
     )
-    api_s = float(scenario.api.reached_s(0.0, prompt_tokens)) + scenario.api.output_s
-    return price.idle_start_s + steps_s + api_s
+    return price.idle_start_s + float(steps_s)
 
 
 def hopeless_limits(

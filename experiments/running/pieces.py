@@ -21,13 +21,15 @@ from experiments.running.identity import file_digest
 from experiments.study.build import requests_of, scenario_of, stop_of
 from experiments.study.document import Study
 from sim.binding import binding
-from sim.metrics import gap_counts, summarise, timeline
+from sim.latencies import gap_counts
+from sim.metrics import summarise, summarise_pools
 from sim.result import REQUEST_COLUMNS, STATUS_NAMES, Result
 from sim.scenario import Scenario
 from sim.simulation import simulate
 from sim.slo import WINDOW_S, attainments, windows
 from sim.steady_state import Window, measured_window
 from sim.tape import Column, Scratch
+from sim.timeline import timeline
 
 _RECORD = b"headroom"
 ROWS = 1 << 16
@@ -52,6 +54,10 @@ class Piece:
     """Token gaps by ``sim.bins.bin_of``, how many in each bin."""
     binding: dict[str, list[float]]
     """``sim.binding.Binding`` as columns."""
+    pools: list[dict[str, float]]
+    """Metrics of each pool, where pools have names."""
+    pool_gaps: list[dict[int, int]]
+    """Token gaps of each."""
 
 
 def simulate_to(path: Path, point: Study, seed: int, draw: int | None = None) -> None:
@@ -66,18 +72,25 @@ def simulate_to(path: Path, point: Study, seed: int, draw: int | None = None) ->
 def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
     """Measure a run and keep its outcome as the piece at ``path``."""
     window = measured_window(result, point.warmup_share, point.warmup_s)
-    metrics = summarise(result, scenario, point.slo, point.warmup_share, point.warmup_s)
+    measured = (result, scenario, point.slo, point.warmup_share, point.warmup_s)
+    metrics = summarise(*measured)
     if point.slo is not None:
         metrics |= attainments(result.requests, window.measured, point.slo)
         window_s = point.slo.window_s or (WINDOW_S if point.workload.has_clock else None)
         if window_s is not None:
             metrics |= windows(result.requests, window.measured, point.slo, window_s)
-    record = {
+    record: dict[str, Any] = {
         "metrics": metrics,
         "timeline": {name: values.tolist() for name, values in timeline(result).items()},
         "gaps": gap_counts(result, window),
         "binding": _binding(result, scenario, window),
+        "pools": [],
+        "pool_gaps": [],
     }
+    if point.cluster.pools is not None:
+        parts = [result.of_replicas(numbers) for numbers in scenario.numbers]
+        record["pools"] = summarise_pools(*measured)
+        record["pool_gaps"] = [gap_counts(part, window) for part in parts]
     columns = {name: result.requests[name] for name in REQUEST_COLUMNS}
     columns["measured"] = window.measured.astype(np.int8)
     with _beside(path) as file:
@@ -151,8 +164,15 @@ def read_piece(path: Path) -> Piece:
     """Read the metrics and timeline of a piece, without its request table."""
     metadata: dict[bytes, Any] = pq.read_schema(path).metadata
     record = json.loads(metadata[_RECORD])
-    gaps = {int(number): count for number, count in record["gaps"].items()}
-    return Piece(record["metrics"], record["timeline"], gaps, record["binding"])
+    return Piece(
+        record["metrics"], record["timeline"], _counts(record["gaps"]), record["binding"],
+        record["pools"], list(map(_counts, record["pool_gaps"])),
+    )  # fmt: skip
+
+
+def _counts(gaps: dict[str, int]) -> dict[int, int]:
+    """JSON has no numbers as keys."""
+    return {int(number): count for number, count in gaps.items()}
 
 
 def read_requests(path: Path, identity: Mapping[str, pa.Scalar]) -> Iterator[pa.Table]:

@@ -16,6 +16,7 @@ from experiments.running.folder import Wanted, results_folder, some
 from experiments.running.identity import digest_of
 from experiments.running.lengths import Lengths, found_lengths
 from experiments.running.pieces import read_piece
+from experiments.running.pool_tables import has_pools, noted, pools_of_replicas, pools_table
 from experiments.running.pooling import loaded_points, loads_of
 from experiments.running.publish import claimed, publish
 from experiments.running.reasons import reasons
@@ -38,9 +39,9 @@ FOR_FIGURES = (
 FILES = frozenset(
     (
         "study.yaml", "summary.csv", "runs.csv", "differences.csv", "decomposition.csv",
-        "binding.csv", "requests.parquet",
+        "binding.csv", "pools.csv", "requests.parquet",
         "report.html", "manifest.json", "throughput_latency.png", "latency.png",
-        "utilisation.png", "timeline.png",
+        "utilisation.png", "timeline.png", "pools.png",
     )
 )  # fmt: skip
 """Every file that results may have."""
@@ -56,6 +57,8 @@ class Outcome:
     """Of each point from its baseline; empty without another point."""
     parts: "DataFrame"
     """What TTFT and E2E are made of, and what limits the engine."""
+    pools: "DataFrame | None"
+    """One row per point and pool; None where no pool has a name."""
     folder: Path
     resumed: int
     """Runs that an earlier, interrupted call had finished."""
@@ -120,7 +123,8 @@ def run_plan(
             runs = runs_of(plan, work.folder)
             todo = _unfinished(runs, progress)
             resumed = len({run.path for run in runs} - {run.path for run in todo} - new)
-            with assemble.RequestsFile(runs, work.folder / "requests.growing") as requests:
+            growing = work.folder / "requests.growing"
+            with assemble.RequestsFile(runs, growing, pools_of_replicas(plan)) as requests:
                 modules = (*FOR_TABLES, *(FOR_REPORT if report else ()))
                 modules += FOR_FIGURES if report and figures else ()
                 _simulate(runs, todo, executor, progress, requests, modules)
@@ -129,8 +133,8 @@ def run_plan(
             tables = _tables(lengths, runs, work.new, jobs)
             if report:
                 if figures:
-                    _draw(plan, runs, *tables[:2], work.new, jobs)
-                _report(plan, runs, tables[1], work.new)
+                    _draw(plan, runs, *tables[:2], tables[-1], work.new, jobs)
+                _report(plan, runs, tables[1], tables[-1], work.new)
             wall_s = time.perf_counter() - started
             facts = {"resumed_runs": resumed, "wall_s": round(wall_s, 3)}
             publish(work, {**assemble.facts_of(plan, runs), **executor.facts(), **facts})
@@ -211,13 +215,18 @@ def _simulate(
 
 def _tables(
     lengths: Lengths, runs: Sequence[Run], folder: Path, jobs: int
-) -> "tuple[DataFrame, DataFrame, DataFrame, DataFrame]":
+) -> "tuple[DataFrame, DataFrame, DataFrame, DataFrame, DataFrame | None]":
     from experiments.reporting.differences import differences_table
 
     plan = lengths.plan
     table = assemble.runs_table(plan, runs)
     loads = lengths.loads or loads_of(loaded_points(plan, table), shared_by(jobs))
     summary = assemble.summary_table(plan, table, runs, loads, lengths.asked)
+    pools = None
+    if has_pools(plan):
+        pools = pools_table(plan, runs)
+        summary = noted(summary, pools)
+        assemble.write_csv(pools, folder / "pools.csv")
     parts, bound, hopeless = reasons(plan, runs)
     for place, number in enumerate(summary["point"]):
         told = [text for text in (summary.at[place, "notes"], *hopeless.get(number, ())) if text]
@@ -230,7 +239,7 @@ def _tables(
     assemble.write_csv(table, folder / "runs.csv")
     assemble.write_csv(summary, folder / "summary.csv")
     assemble.write_study(plan, folder / "study.yaml")
-    return table, summary, differences, parts
+    return table, summary, differences, parts, pools
 
 
 def _draw(
@@ -238,6 +247,7 @@ def _draw(
     runs: Sequence[Run],
     table: "DataFrame",
     summary: "DataFrame",
+    pools: "DataFrame | None",
     folder: Path,
     jobs: int,
 ) -> None:
@@ -245,6 +255,7 @@ def _draw(
     import numpy as np
 
     from experiments.reporting.plots import draw_plots
+    from experiments.reporting.pools import draw_pools
 
     timelines = []
     for point in plan.points:
@@ -253,12 +264,21 @@ def _draw(
         timelines.append({name: np.asarray(values) for name, values in columns.items()})
     name, keys = plan.study.name, plan.keys
     draw_plots(name, keys, table, summary, timelines, folder, shared_by(jobs))
+    if pools is not None:
+        draw_pools(name, keys, pools, folder)
 
 
-def _report(plan: Plan, runs: Sequence[Run], summary: "DataFrame", folder: Path) -> None:
+def _report(
+    plan: Plan,
+    runs: Sequence[Run],
+    summary: "DataFrame",
+    pools: "DataFrame | None",
+    folder: Path,
+) -> None:
     """Write the page that answers first."""
     from experiments.reporting.notes import point_notes
     from experiments.reporting.page.write import Page, write_page
+    from experiments.reporting.pool_table import reported_pools
 
     study, points = plan.study, [point.study for point in plan.points]
     rows = [{str(name): value for name, value in row.items()} for row in summary.to_dict("records")]
@@ -274,7 +294,11 @@ def _report(plan: Plan, runs: Sequence[Run], summary: "DataFrame", folder: Path)
             ("What the engine does by default", "\n".join(setting_lines(plan))),
             ("The study, to run again", (folder / "study.yaml").read_text(encoding="utf-8")),
         ),
-        gpus=[each.cluster.tensor_parallel_size * each.cluster.replicas for each in points],
+        gpus=[
+            sum(pool.tensor_parallel_size * pool.replicas for pool in each.cluster.all_pools)
+            for each in points
+        ],
+        pools=None if pools is None else reported_pools(pools, plan.keys),
     )
     clock = any(each.workload.has_clock for each in points)
     write_page(

@@ -8,9 +8,9 @@ from typing import Any
 from experiments.reporting.figure_layout import short_key, value_text
 from experiments.reporting.page.curves import PARTS, RANKS, Curves
 from experiments.reporting.page.verdict import KEPT, best_point, limits_text, state_of, verdict
-from sim.metrics import METRICS, Slo
+from sim.metrics import METRICS
 from sim.percentiles import PERCENTS
-from sim.slo import percentile_limits
+from sim.slo import Slo, percentile_limits
 
 Row = Mapping[str, Any]
 MOST_CURVES = 64

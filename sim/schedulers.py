@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 
-from hardware.kv_groups import KvGroup
+from hardware.kv_layout import KvGroup
 from sim.engine.block_groups import BlockGroup
 from sim.engine.grouped_cache import GroupedPool
 from sim.engine.kv_cache import BlockPool

@@ -8,12 +8,14 @@ message; 130: interrupted, finished runs are kept.
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.cli.command import Parser, called, fail, run_command, whole_number
 from experiments.cli.executors import add_run_options, executor_fault, executor_of
 from experiments.cli.listing import print_studies
+from experiments.reporting.formats import FORMATS, written
 
 if TYPE_CHECKING:
     from experiments.running.results import Outcome, Progress
@@ -61,6 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-figures", action="store_true",
         help="write tables and report, draw no pictures",
+    )  # fmt: skip
+    parser.add_argument(
+        "--format", choices=FORMATS, default="table",
+        help="of what is printed: a table for people, or all of summary.csv for programs",
     )  # fmt: skip
     parser.add_argument(
         "--why", action="store_true",
@@ -150,20 +156,25 @@ def _simulate(plan: "Plan", options: argparse.Namespace) -> int:
 
     out = chosen_folder(options.out, plan.study.name)
     to = console(sys.stdout)
+    for_people = options.format == "table"
     with executor_of(options) as executor:
         outcome = run_plan(
             plan, out, executor=executor, progress=_progress(),
-            before=lambda: table.print_ceilings(plan, to), overwrite=options.overwrite,
-            figures=not options.no_figures,
+            before=partial(table.print_ceilings, plan, to) if for_people else None,
+            overwrite=options.overwrite, figures=not options.no_figures,
         )  # fmt: skip
-    table.print_summary(plan, outcome.summary, to)
-    if outcome.pools is not None:
-        from experiments.reporting.pool_table import print_pools
+    if for_people:
+        table.print_summary(plan, outcome.summary, to)
+        if outcome.pools is not None:
+            from experiments.reporting.pool_table import print_pools
 
-        print_pools(plan, outcome.pools, to)
-    print_differences(plan, outcome.differences, to)
+            print_pools(plan, outcome.pools, to)
+        print_differences(plan, outcome.differences, to)
+    else:
+        print(written(outcome.summary, options.format), end="")
     if options.why:
-        to.print("\n".join(why_lines(outcome.parts, outcome.summary)))
+        lines = why_lines(outcome.parts, outcome.summary)
+        to.print("\n".join(lines)) if for_people else _say(lines)
     _say([_ending(plan, outcome, out)])
     return _status(outcome) if options.fail_on_slo else 0
 

@@ -122,9 +122,7 @@ def draw_plots(
     layout = sweep_layout(summary, sweep_keys)
     seeds = int(runs["seed"].nunique())
     arguments: dict[str, tuple[Any, ...]] = {
-        "throughput_latency": (_throughput_latency, layout, summary, seeds),
-        "latency": (_latency, layout, summary, seeds),
-        "utilisation": (_utilisation, layout, summary, seeds),
+        **{name: (draw, layout, summary, seeds) for name, draw in FIGURES.items()},
         "timeline": (timeline_figure, layout, summary, timelines),
     }
     tasks = [
@@ -345,3 +343,10 @@ def _states(summary: "DataFrame") -> list[str]:
     """Marks that the legend has to explain."""
     marks = {SATURATED: saturated(summary), MISSES: missed(summary)}
     return [mark for mark, points in marks.items() if points.any()]
+
+
+FIGURES: dict[str, Callable[..., "Figure | None"]] = {
+    "throughput_latency": _throughput_latency,
+    "latency": _latency,
+    "utilisation": _utilisation,
+}

@@ -73,7 +73,12 @@ def calibration_notes(plan: Plan) -> list[str]:
     found: dict[str, list[int]] = {}
     for point in plan.points:
         for pool, alone in by_pool(point.study):
-            for sentence in (*price_notes(alone), *cache_notes(alone), *cost_notes(alone)):
+            for sentence in (
+                *price_notes(alone),
+                *model_notes(alone),
+                *cache_notes(alone),
+                *cost_notes(alone),
+            ):
                 found.setdefault(f"{of_pool(pool)}{sentence}", []).append(point.number)
     notes = [
         sentence if len(points) == len(plan.points) else f"{points_text(points)}: {sentence}"
@@ -163,6 +168,20 @@ def _constant_notes(study: Study) -> list[str]:
         f"vLLM {version} is priced with engine constants fitted to "
         f"{' and '.join(constants.fitted)}, the nearest that were measured"
     ]
+
+
+def model_notes(study: Study) -> list[str]:
+    """Say what the model does that its price leaves out or has too much of."""
+    spec = load_spec(study.model)
+    longest = study.engine.max_model_len or spec.max_model_len
+    notes = [f"{spec.name}: {spec.unpriced} have no price"] if spec.unpriced else []
+    chunk = spec.attention_chunk_tokens
+    if chunk is not None and longest > chunk:
+        notes.append(
+            f"requests of more than {chunk:,} tokens attend everything in all layers, although "
+            f"most layers of {spec.name} attend chunks of {chunk:,}: their attention is too slow"
+        )
+    return notes
 
 
 def cache_notes(study: Study) -> list[str]:

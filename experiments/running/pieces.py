@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from experiments.running.identity import file_digest
+from experiments.running.reached import Reached
 from experiments.study.build import requests_of, scenario_of, stop_of
 from experiments.study.document import Study
 from sim.binding import binding
@@ -28,7 +29,7 @@ from sim.scenario import Scenario
 from sim.simulation import simulate
 from sim.slo import WINDOW_S, attainments, windows
 from sim.steady_state import Window, measured_window
-from sim.tape import Column, Scratch
+from sim.tape import Column
 from sim.timeline import timeline
 
 _RECORD = b"headroom"
@@ -63,10 +64,12 @@ class Piece:
 def simulate_to(path: Path, point: Study, seed: int, draw: int | None = None) -> None:
     """Simulate one run of a point and keep its outcome as the piece at ``path``."""
     scenario = scenario_of(point, seed, draw)
-    scratch = Scratch(path.parent)
-    keep(
-        path, simulate(scenario, requests_of(point, seed), stop_of(point), scratch), scenario, point
-    )
+    requests = requests_of(point, seed)
+    scratch = Reached(path, requests)
+    try:
+        keep(path, simulate(scenario, requests, stop_of(point), scratch), scenario, point)
+    finally:
+        scratch.forget()
 
 
 def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:

@@ -38,8 +38,8 @@ FOR_FIGURES = (
 """What is loaded while workers simulate, since it takes longer than many a run."""
 FILES = frozenset(
     (
-        "study.yaml", "summary.csv", "runs.csv", "differences.csv", "decomposition.csv",
-        "binding.csv", "pools.csv", "requests.parquet",
+        "study.yaml", "summary.csv", "summary_long.csv", "runs.csv", "differences.csv",
+        "decomposition.csv", "binding.csv", "pools.csv", "requests.parquet",
         "report.html", "manifest.json", "throughput_latency.png", "latency.png",
         "utilisation.png", "timeline.png", "pools.png",
     )
@@ -67,6 +67,9 @@ class Outcome:
 
 class Progress:
     """What is told while a plan runs; this one says nothing."""
+
+    def watch(self, folder: Path) -> None:
+        """Take note of where runs that have begun leave word of how far they are."""
 
     def start(self, total: int, finished: int) -> None:
         """Take note that ``finished`` of ``total`` runs are there already."""
@@ -118,6 +121,7 @@ def run_plan(
                 progress.note(f"not headroom's, left alone in {place.out}: {some(work.beside)}")
             if before is not None:
                 before()
+            progress.watch(work.folder)
             lengths, new = _lengths(plan, work.folder, executor, progress)
             plan = lengths.plan
             runs = runs_of(plan, work.folder)
@@ -217,6 +221,7 @@ def _tables(
     lengths: Lengths, runs: Sequence[Run], folder: Path, jobs: int
 ) -> "tuple[DataFrame, DataFrame, DataFrame, DataFrame, DataFrame | None]":
     from experiments.reporting.differences import differences_table
+    from experiments.reporting.formats import long_table
 
     plan = lengths.plan
     table = assemble.runs_table(plan, runs)
@@ -237,6 +242,7 @@ def _tables(
     if len(differences):
         assemble.write_csv(differences, folder / "differences.csv")
     assemble.write_csv(table, folder / "runs.csv")
+    assemble.write_csv(long_table(summary, ["point", *plan.keys]), folder / "summary_long.csv")
     assemble.write_csv(summary, folder / "summary.csv")
     assemble.write_study(plan, folder / "study.yaml")
     return table, summary, differences, parts, pools

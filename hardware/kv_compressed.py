@@ -1,15 +1,20 @@
 """Groups of DeepSeek-V4: entries that stand for several tokens, and windows beside them.
 
-As vLLM packs them (v1/core/kv_cache_utils.py, ``_get_kv_cache_config_packed``). A block is 256
-tokens of all compressed entries and keys of the index: a page for each layer and kind. Pages of
-equal size are slots, and a block has as many of a size as a group needs at most. What is kept
-within a window uses the same slots, in groups of its own: positions, 64 tokens a block; and what
-compressors have seen and not compressed yet, in float32, as many tokens as a page holds. Kinds of
-more layers than the compressed entries have are cut, so that all are filled up by the least.
+As vLLM cuts them (v1/core/kv_cache_utils.py). A block is 256 tokens of all compressed entries and
+keys of the index: a page for each layer and kind. What is kept within a window has groups of its
+own: positions, 64 tokens a block; and what compressors have seen and not compressed yet, in
+float32, as many tokens as a page holds. Kinds of more layers than the compressed entries have are
+cut, so that all are filled up by the least.
+
+How large a block is, has changed. To 0.22 it had a slot of every size of page for as many layers as
+any group has (``slots``); from 0.23 as many of each size as a group needs at most (``sizes``,
+``_bucket_layers_by_page_size``); from 0.27 it is the widest group (``widest``,
+``_get_packed_kv_cache_layout``).
 """
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Literal
 
 from hardware.kv_layout import KvGroup, KvLayout
 from model.caches import INDEX, Cache
@@ -28,13 +33,17 @@ Pages = Counter[int]
 """Layers of a group, by the bytes of a page."""
 
 
-def compressed_layout(spec: DecoderSpec, *, precision: Precision, tp: int) -> KvLayout:
+Sizes = Literal["slots", "sizes", "widest"]
+
+
+def compressed_layout(spec: DecoderSpec, *, precision: Precision, tp: int, rule: Sizes) -> KvLayout:
     """Return the groups of a model with compressed entries.
 
     Args:
         spec: the model.
         precision: of cache and activations.
         tp: ranks; each has a copy of all.
+        rule: how large a block is.
     """
     kept: Pages = Counter()
     windows: dict[tuple[int, int], Pages] = {}
@@ -52,13 +61,23 @@ def compressed_layout(spec: DecoderSpec, *, precision: Precision, tp: int) -> Kv
             pages = windows.setdefault((tokens, cache.every * cache.overlap), Counter())
             pages[min((size for size in kept if size >= page), default=page)] += layers
     layers = _least_filled(max(kept.values()), [max(each.values()) for each in windows.values()])
-    slots = Counter(kept)
+    parts = [kept]
     groups = [KvGroup(layers=sum(kept.values()), block_tokens=BLOCK_TOKENS)]
     for (tokens, window), pages in windows.items():
         for part in _cut(pages, layers):
-            slots |= part
+            parts.append(part)
             groups.append(KvGroup(layers=sum(part.values()), block_tokens=tokens, window=window))
-    return KvLayout(tuple(groups), sum(page * count for page, count in slots.items()))
+    return KvLayout(tuple(groups), _block_bytes(parts, rule))
+
+
+def _block_bytes(parts: list[Pages], rule: Sizes) -> int:
+    """Bytes of a block that any of the groups can use."""
+    if rule == "widest":
+        return max(sum(page * count for page, count in part.items()) for part in parts)
+    if rule == "slots":
+        return max(max(part.values()) for part in parts) * sum(parts[0])
+    most = {page: max(part[page] for part in parts) for page in parts[0]}
+    return sum(page * count for page, count in most.items())
 
 
 def _entries(cache: Cache) -> int:

@@ -65,12 +65,20 @@ def kv_layout(
         disable_hybrid_kv_cache_manager: layers with a window keep everything.
 
     Raises:
-        UnsupportedLayersError: layers with a state, without groups.
+        UnsupportedLayersError: layers with a state, or entries that several tokens share, without
+            groups.
     """
-    if any(cache.kind == COMPRESSED for cache in spec.caches):
-        return compressed_layout(spec, precision=precision, tp=tp)
     rules, at = vllm().memory, version_key(version or vllm().newest)
     hybrid = rules.hybrid_groups.at(at) and not disable_hybrid_kv_cache_manager
+    if any(cache.kind == COMPRESSED for cache in spec.caches):
+        rule = rules.compressed_blocks.at(at) if hybrid else None
+        if rule is None:
+            raise UnsupportedLayersError(
+                f"{spec.name}: entries that stand for several tokens need groups of the KV cache, "
+                "expected engine.scheduler: chunked_prefill, vLLM 0.20 or later and "
+                "engine.disable_hybrid_kv_cache_manager: false"
+            )
+        return compressed_layout(spec, precision=precision, tp=tp, rule=rule)
     size = _block_tokens(spec, precision, tp, block_size)
     kinds = _kinds(spec, precision, tp, size)
     if not hybrid:

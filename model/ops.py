@@ -25,6 +25,7 @@ from model.precision import Precision
 from model.shape import DecoderSpec
 from model.sharding import (
     check_divides,
+    encoder_bytes,
     rank_vocabulary,
     rank_weight_bytes,
     rotary_table_bytes,
@@ -39,6 +40,7 @@ __all__ = [
     "attended",
     "causal_pairs",
     "decode_attention",
+    "encoder_bytes",
     "prefill_attention",
     "rank_vocabulary",
     "rank_weight_bytes",

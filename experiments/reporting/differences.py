@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from experiments.reporting.intervals import real_ends
 from experiments.reporting.run_rows import identity, pair_columns, points_of, require
 from experiments.reporting.significance import Difference, holm, sectioned
 from experiments.reporting.stats import interval_of
@@ -59,11 +60,10 @@ def differences_table(
     for number, base in baselines.items():
         if number == base:
             continue
+        gaps = _gaps(by_point[number], by_point[base])
         for metric in COMPARED:
             if metric in summary:
-                found = _difference(
-                    by_point[number], by_point[base], of_point[number], of_point[base], metric
-                )
+                found = _difference(gaps, of_point[number], of_point[base], metric)
                 rows.append(_row(of_point[number], of_point[base], keys, metric, found))
     stars = holm([row["p_value"] if row["metric"] in SHOWN else math.nan for row in rows])
     for row, starred in zip(rows, stars, strict=True):
@@ -84,38 +84,35 @@ def _row(
     }  # fmt: skip
 
 
-def _difference(
-    runs: "DataFrame", base_runs: "DataFrame", row: Mapping[str, Any], base: Mapping[str, Any],
-    metric: str,
-) -> Difference:  # fmt: skip
-    """Difference of a metric; without interval where a tail is too thin or never comes to rest."""
+def _gaps(runs: "DataFrame", base_runs: "DataFrame") -> "DataFrame | None":
+    """Differences of every metric, run by run; None if the points have different seeds or draws."""
     pair = pair_columns(runs)
-    before = base_runs.set_index(pair)[metric]
-    after = runs.set_index(pair)[metric]
+    metrics = [metric for metric in COMPARED if metric in runs]
+    before, after = base_runs.set_index(pair)[metrics], runs.set_index(pair)[metrics]
     if sorted(after.index) != sorted(before.index):
+        return None
+    return (after - before.loc[after.index]).reset_index()
+
+
+def _difference(
+    gaps: "DataFrame | None", row: Mapping[str, Any], base: Mapping[str, Any], metric: str
+) -> Difference:
+    """Difference of a metric; without interval where a tail is too thin or never comes to rest."""
+    if gaps is None:
         return Difference(float(row[metric]) - float(base[metric]))
-    parts = (after - before.loc[after.index]).tolist()
+    parts = gaps[metric].tolist()
     pooled = "_p" in metric and metric.split("_")[1][1:].isdigit()
     whole = math.fsum(parts) / len(parts)
-    if pooled and not all(part == 0 for part in parts):
+    if pooled and any(parts):
         whole = float(row[metric]) - float(base[metric])
-    if "draw" in pair:
-        return _of_draws(runs, base_runs, metric, whole)
+    if "draw" in gaps:  # its p value is not computed, the interval tells
+        mean, low, high = interval_of(gaps, metric, real_ends)
+        return Difference(whole, low - mean + whole, high - mean + whole)
     unsteady = metric.startswith(QUEUEING) and max(row["saturated"], base["saturated"]) > 0
     thin = min(effective(each, metric) for each in (row, base)) * LESS_NOISE < THIN
-    found = sectioned(whole, parts)
     if any(parts) and (unsteady or thin or len(parts) < FEWEST_SEEDS):
         return Difference(whole)
-    return found
-
-
-def _of_draws(runs: "DataFrame", base_runs: "DataFrame", metric: str, whole: float) -> Difference:
-    """Difference paired by draw and seed; its p value is not computed, the interval tells."""
-    pair = pair_columns(runs)
-    gaps = runs.set_index(pair)[metric] - base_runs.set_index(pair)[metric]
-    table = runs[pair].assign(difference=gaps.loc[runs.set_index(pair).index].to_numpy())
-    mean, low, high = interval_of(table, "difference")
-    return Difference(whole, low - mean + whole, high - mean + whole)
+    return sectioned(whole, parts)
 
 
 def paired_difference(

@@ -50,7 +50,7 @@ def _panels(pools: "DataFrame") -> list[Panel]:
     wanted = (
         Panel("share of the requests", (("request_share", ""),), "percent"),
         Panel(f"TTFT {name}", (("ttft_p95_s", ""),), "time"),
-        Panel("busy", (("busy_share", ""),), "percent"),
+        Panel(f"TPOT {name}", (("tpot_p95_s", ""),), "time"),
         Panel("MFU while busy", (("mfu", ""),), "percent"),
     )
     return [

@@ -219,8 +219,10 @@ def test_compressed_entries_share_slots_with_windows() -> None:
     and groups are those that vLLM 0.28.1 told (its issue 54703): 62 layers, 22 + 21, 42, 20.
     """
     spec = load_spec("deepseek-v4-flash")
-    layout = kv_layout(spec, precision=precision(), tp=4)
-    assert layout.block_bytes == 22 * 37_440 + 21 * 8_640 + 20 * 1_728 == 1_039_680
+    layout = kv_layout(spec, precision=precision(), tp=4, version="0.28")
+    assert layout.block_bytes == 21 * 37_440 + 21 * 8_640 + 20 * 1_728 == 1_002_240
+    sizes = kv_layout(spec, precision=precision(), tp=4, version="0.24")
+    assert sizes.block_bytes == 22 * 37_440 + 21 * 8_640 + 20 * 1_728
     assert layout.groups == (
         KvGroup(layers=62, block_tokens=256),
         KvGroup(layers=22, block_tokens=64, window=128),
@@ -233,7 +235,8 @@ def test_compressed_entries_share_slots_with_windows() -> None:
     assert kv_layout(spec, precision=precision(kv_cache_dtype="fp8")) == layout
     # vLLM 0.22 on 2 x GH200 (its issue 44376), which filled all pages up to 22 layers: 30,000
     # tokens need 6.66 GiB, and 5.44 GiB hold 13,528.
-    filled = 22 * (37_440 + 8_640 + 1_728)
+    filled = kv_layout(spec, precision=precision(), version="0.22").block_bytes
+    assert filled == 22 * (37_440 + 8_640 + 1_728)
     assert layout.most_blocks(30_000, 16_384) * filled / 2**30 == pytest.approx(6.66, abs=0.005)
     assert layout.most_blocks(13_528, 16_384) * filled / 2**30 == pytest.approx(5.44, abs=0.005)
 
@@ -241,5 +244,11 @@ def test_compressed_entries_share_slots_with_windows() -> None:
 def test_windows_are_cut_so_that_little_is_filled_up() -> None:
     """DeepSeek-V4-Pro: 30 layers compress by 4, 31 by 128; 61 windows are 31 and 30."""
     layout = kv_layout(load_spec("deepseek-v4-pro"), precision=precision())
-    assert layout.block_bytes == 31 * 37_440 + 30 * 8_640 + 31 * 1_728
+    assert layout.block_bytes == 30 * 37_440 + 30 * 8_640 + 31 * 1_728
     assert [group.layers for group in layout.groups] == [91, 31, 30, 31, 60]
+
+
+def test_compressed_entries_need_groups() -> None:
+    for changes in ({"version": "0.19"}, {"disable_hybrid_kv_cache_manager": True}):
+        with pytest.raises(UnsupportedLayersError, match="entries that stand for several tokens"):
+            layout(load_spec("deepseek-v4-flash"), **changes)

@@ -25,7 +25,13 @@ from hardware.profile_run import (
 )
 from hardware.runtime_memory import graph_bytes, non_torch_bytes, startup_bytes
 from hardware.versions import version_key
-from model.ops import encoder_bytes, rank_weight_bytes, rotary_table_bytes, tensor_parallel_sizes
+from model.ops import (
+    encoder_bytes,
+    rank_weight_bytes,
+    rotary_table_bytes,
+    tensor_parallel_sizes,
+    unpacked_bytes,
+)
 from model.precision import Precision
 from model.spec import DecoderSpec
 
@@ -76,6 +82,7 @@ class _Demand:
         )
         rules = table.memory
         weights = int(rank_weight_bytes(spec, precision=self.precision, tp=tp))
+        weights += int(unpacked_bytes(spec, precision=self.precision, tp=tp))
         activations = activation_peak(run, rules, version)
         stays = rules.expert_workspace_stays.at(version)
         workspace = expert_workspace_bytes(run) if stays else 0

@@ -31,6 +31,7 @@ from model.sharding import (
     rotary_table_bytes,
     shares,
     tensor_parallel_sizes,
+    unpacked_bytes,
 )
 from model.share import Share, gemm
 
@@ -49,6 +50,7 @@ __all__ = [
     "step_operators",
     "tensor_parallel_sizes",
     "token_operators",
+    "unpacked_bytes",
 ]
 
 NORMS = ("input_norm", "post_norm", "mixer_output_norm", "mlp_output_norm")

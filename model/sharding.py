@@ -166,6 +166,18 @@ def _matrix_bytes(matrix: Matrix, share: Share) -> float:
     return total
 
 
+def unpacked_bytes(spec: DecoderSpec, *, precision: Precision, tp: int = 1) -> float:
+    """Return the bytes of the copies that one rank keeps of quantized matrices, unpacked."""
+    numbers = 0
+    for kind, share in shares(spec, precision, tp):
+        for matrix in kind.matrices:
+            if matrix.unpacked:
+                layers = sum(n for scheme, n in share.schemes(matrix) if scheme is not None)
+                outputs = sum(side.on_rank(tp) for side in matrix.outputs)
+                numbers += layers * outputs * matrix.inputs.on_rank(tp)
+    return numbers * precision.activation_bytes
+
+
 def encoder_bytes(spec: DecoderSpec, precision: Precision, tp: int = 1) -> float:
     """Return the bytes of the encoders that one rank keeps beside its part of the decoder.
 

@@ -52,7 +52,7 @@ class ClusterConfig(BaseModel):
     `router` is the short form of one pool, and stands in each pool instead."""
     gpu: GpuWords | None = Field(default=None, validate_default=True)
     """A GPU of the catalogue by name, a mapping with the same fields, or `calibrated`: the device
-    that the calibration describes."""
+    that the calibration describes. Required without `pools`."""
     tensor_parallel_size: TensorParallelSize = 1
     """GPUs of one replica."""
     replicas: ReplicaCount = 1

@@ -178,8 +178,8 @@ def model_notes(study: Study) -> list[str]:
     chunk = spec.attention_chunk_tokens
     if chunk is not None and longest > chunk:
         notes.append(
-            f"requests of more than {chunk:,} tokens attend everything in all layers, although "
-            f"most layers of {spec.name} attend chunks of {chunk:,}: their attention is too slow"
+            f"requests of more than {chunk:,} tokens attend windows of that length in most layers "
+            f"of {spec.name}, which attend chunks of it: a little too slow"
         )
     return notes
 

@@ -61,18 +61,17 @@ def test_kernels_that_nobody_measured_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "ranks", "told"),
+    ("model", "told"),
     [
-        ("llama-4-scout-17b-16e", 8, "attend chunks of 8,192: their attention is too slow"),
-        ("kimi-k3", 8, "kimi-k3: residuals across blocks of layers have no price"),
+        ("llama-4-scout-17b-16e", "which attend chunks of it: a little too slow"),
+        ("kimi-k3", "kimi-k3: residuals across blocks of layers have no price"),
     ],
 )
-def test_what_a_model_does_without_a_price_is_told(
-    tmp_path: Path, model: str, ranks: int, told: str
-) -> None:
+def test_what_a_price_leaves_out_is_told(tmp_path: Path, model: str, told: str) -> None:
     text = WINDOWS.replace("gpt-oss-20b", model).replace("8192", "9000")
-    cluster = f"gpu: b300, tensor_parallel_size: {ranks}"
-    path = write_study(tmp_path, text.replace("gpu: h100-sxm", cluster))
+    path = write_study(
+        tmp_path, text.replace("gpu: h100-sxm", "gpu: b300, tensor_parallel_size: 8")
+    )
     notes = calibration_notes(prepare(read_raw(path)))
     assert any(note.endswith(told) for note in notes), notes
 

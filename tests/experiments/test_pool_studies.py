@@ -8,6 +8,7 @@ import pytest
 from study_files import SMALL, refused, run_cli, tables_of, write_study
 
 from experiments import load_study
+from experiments.running.capacity import capacity_per_s
 from experiments.running.pool_tables import calibrations_of
 from experiments.study.build import by_pool, independent_replicas, is_random, settled
 from experiments.study.document import from_study, read_raw
@@ -177,3 +178,19 @@ def test_each_pool_is_priced_for_its_own_gpu(tmp_path: Path) -> None:
     fast, slow = calibrations_of(point.study)
     assert fast.name.endswith(" on h100-sxm")
     assert slow == DATASHEET
+
+
+def test_what_pools_can_serve_adds_up_where_the_router_looks(tmp_path: Path) -> None:
+    def capacity(router: str, cluster: str) -> float:
+        text = TEXT.replace(POOLS, f"  router: {router}\n{cluster}")
+        (point,) = prepare(read_raw(write_study(tmp_path, text))).points
+        return capacity_per_s(point.study)
+
+    one = capacity("least_tokens", "  gpu: t4\n")
+    slow = capacity("least_tokens", "  pools: [{gpu: t4, engine: {max_num_seqs: 2}}]\n")
+    both = "  pools: [{gpu: t4}, {gpu: t4, engine: {max_num_seqs: 2}}]\n"
+    assert slow < one
+    assert capacity("least_tokens", both) == pytest.approx(one + slow, rel=1e-12)
+    assert capacity("round_robin", both) == pytest.approx(2 * slow, rel=1e-12)
+    alike = "  pools: [{gpu: t4}, {gpu: t4, replicas: 2}]\n"
+    assert capacity("random", alike) == capacity("random", "  gpu: t4\n  replicas: 3\n")

@@ -1,6 +1,6 @@
 """The highest value of a key that keeps an SLO, with an interval and what binds there.
 
-One seed finds the neighbourhood; eight other seeds, the same at two values 3% below and above it,
+One seed finds the neighbourhood; twelve other seeds, the same at two values 3% below and above it,
 give a line whose root is the answer, and the jackknife its interval. Then as many seeds more as the
 wanted interval needs, once, and what comes out is reported.
 """
@@ -25,7 +25,7 @@ from experiments.planning.samples import Sample, binding
 from experiments.planning.trials import Ask, Trial
 from experiments.study.document import Study
 
-SEEDS = 8
+SEEDS = 12
 SCOUTS = 2
 """Seeds of a pair that shows where the pair should be."""
 MOST_SEEDS = 48

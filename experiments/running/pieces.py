@@ -21,7 +21,7 @@ from experiments.running.identity import file_digest
 from experiments.study.build import requests_of, scenario_of, stop_of
 from experiments.study.document import Study
 from sim.metrics import gap_counts, summarise, timeline
-from sim.result import REQUEST_COLUMNS, STATUS_NAMES, Result
+from sim.result import REQUEST_COLUMNS, SESSION_COLUMNS, STATUS_NAMES, Result
 from sim.scenario import Scenario
 from sim.simulation import simulate
 from sim.steady_state import measured_window
@@ -67,7 +67,8 @@ def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
         "timeline": {name: values.tolist() for name, values in timeline(result).items()},
         "gaps": gap_counts(result, window),
     }
-    columns = {name: result.requests[name] for name in REQUEST_COLUMNS}
+    names = [*REQUEST_COLUMNS, *filter(result.requests.__contains__, SESSION_COLUMNS)]
+    columns = {name: result.requests[name] for name in names}
     columns["measured"] = window.measured.astype(np.int8)
     with _beside(path) as file:
         _write(columns, {_RECORD: json.dumps(record)}, file)
@@ -135,15 +136,23 @@ def read_piece(path: Path) -> Piece:
     return Piece(record["metrics"], record["timeline"], gaps)
 
 
-def read_requests(path: Path, identity: Mapping[str, pa.Scalar]) -> Iterator[pa.Table]:
+def read_requests(
+    path: Path, identity: Mapping[str, pa.Scalar], sessions: bool = False
+) -> Iterator[pa.Table]:
     """Read the requests of a piece by row group, ``identity`` (point, draw, seed, keys) in front.
 
-    Behind them stands what ``status`` means, in words.
+    Behind them stands what ``status`` means, in words. With ``sessions``, because other points of
+    the study have some, requests that stand alone are of session and turn -1.
     """
     words = pa.array(STATUS_NAMES)
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group).replace_schema_metadata(None)
+            if sessions and "turn" not in table.column_names:
+                place = table.column_names.index("measured")
+                for name in reversed(SESSION_COLUMNS):
+                    none = pa.repeat(pa.scalar(-1, pa.int64()), table.num_rows)
+                    table = table.add_column(place, name, none)
             for name, value in reversed(list(identity.items())):
                 table = table.add_column(0, name, pa.repeat(value, table.num_rows))
             status = table.column("status").combine_chunks().cast(pa.int32())

@@ -260,6 +260,7 @@ def result_of(
         replicas=len(logs),
         end_s=stop_s,
         closed_loop=requests.users is not None,
+        users=requests.users or 0,
     )
 
 

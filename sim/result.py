@@ -87,6 +87,8 @@ class Result:
     """When the clock stopped."""
     closed_loop: bool = False
     """Users sent the requests, each the next one after an answer: arrivals depend on service."""
+    users: int = 0
+    """How many; 0 if requests, or sessions, came by themselves."""
 
     def steps(self) -> dict[str, Column]:
         """Expand a short run to one row per step: ``replica, start_s, end_s, decodes, ...``."""

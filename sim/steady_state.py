@@ -231,19 +231,21 @@ def _arrival_order(result: Result) -> npt.NDArray[np.intp]:
 def _until_sessions_run_out(result: Result, order: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
     """Leave out who arrived when no session could begin any more; nobody, if that leaves a burst.
 
-    That is after the last has begun; where users have one after the other, after the first that
-    ended with none left to begin.
+    Where sessions arrive by themselves that is after the last has begun. Each user begins one at
+    the start, and another one after each that ends: of n sessions and u users, the end of the
+    (n - u + 1)-th is the first after which none is left.
     """
     arrival_s = np.asarray(result.requests["arrival_s"], dtype=np.float64)[order]
     turn, session = (np.asarray(result.requests[name])[order] for name in ("turn", "session"))
-    last_s = float(arrival_s[turn == 0].max(initial=-np.inf))
-    if result.closed_loop:
-        left_s = _left_s(result)[order]
+    if result.users:
         rejected = np.asarray(result.requests["status"])[order] == REJECTED
-        left_s = np.where(rejected, arrival_s, left_s)
-        ends_s = np.full(len(result.requests["session"]), -np.inf)
+        left_s = np.where(rejected, arrival_s, _left_s(result)[order])
+        ends_s = np.full(int(result.requests["session"][-1]) + 1, -np.inf)
         np.maximum.at(ends_s, session, np.where(np.isnan(left_s), np.inf, left_s))
-        last_s = float(ends_s[ends_s >= last_s].min(initial=np.inf))
+        ends_s[ends_s == -np.inf] = np.inf  # never begun
+        last_s = float(np.sort(ends_s)[max(0, len(ends_s) - result.users)])
+    else:
+        last_s = float(arrival_s[turn == 0].max(initial=-np.inf))
     kept = order[arrival_s <= last_s]
     return order if arrival_s[0] == arrival_s[len(kept) - 1] else kept
 

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import model_validator
 
+from workloads.arrivals import ClosedLoop
 from workloads.config import Config, Count, NonNegative
 from workloads.lengths import Empirical, LengthLaw, Lengths
 from workloads.requests import Floats, Ints, Prefixes
@@ -119,20 +120,19 @@ class Sessions(Config):
             )
         return [*found, f"sessions: {rule}"]
 
-    def think_times_s(self, turn: Ints, before: tuple[float, ThinkLaw], seed: int) -> Floats:
-        """Return the time before each turn, after the answer before it.
+    def think_times_s(self, turn: Ints, loop: ClosedLoop | None, seed: int) -> Floats:
+        """Return the time before each turn, after the answer before it, seconds.
 
-        Args:
-            turn: number of each turn, from 0.
-            before: mean and law of the time before a new session, and of all if ``think_s`` is
-                not given.
-            seed: of the run.
+        Of first turns it is that of the users of ``loop``, or none.
         """
-        first = think_times_s(*before, len(turn), stream(seed, "think"))
+        count = len(turn)
+        first = np.zeros(count)
+        if loop is not None:
+            first = loop.think_times_s(count, stream(seed, "think"))
         if self.think_s is None:
             return first
         law: ThinkLaw = self.think_law or "constant"
-        further = think_times_s(self.think_s, law, len(turn), stream(seed, "think"))
+        further = think_times_s(self.think_s, law, count, stream(seed, "think"))
         return np.where(turn == 0, first, further)
 
 

@@ -21,7 +21,6 @@ from workloads.requests import Floats, Ints, Requests
 from workloads.resampling import Resample, resampled
 from workloads.sessions import Sessions, first_turns, never_begun, no_session_fits, turns_of
 from workloads.streams import stream
-from workloads.thinking import ThinkLaw
 from workloads.traces import read_trace
 from workloads.traces.fields import Unit
 
@@ -300,16 +299,13 @@ def _in_sessions(
     first = turns.turn == 0
     if begin_s is not None:
         times[first] = begin_s[turns.session[first]]
-    before: tuple[float, ThinkLaw] = (0.0, "constant")
-    if loop is not None:
-        before = (loop.think_s, loop.think_law)
     return Requests(
         arrival_s=times,
         prompt_tokens=turns.prompt_tokens,
         output_tokens=turns.output_tokens,
         priority=np.zeros(len(times), dtype=np.int64),
         users=None if loop is None else loop.users,
-        think_s=sessions.think_times_s(turns.turn, before, seed),
+        think_s=sessions.think_times_s(turns.turn, loop, seed),
         prefixes=turns.prefixes(sessions.system_tokens or 0) if prefixes else None,
         session=np.cumsum(first) - 1,
         turn=turns.turn,

@@ -110,7 +110,7 @@ def synthetic(benchmark: Benchmark, count: int, rate_per_s: float) -> Requests:
 
 def capacity_per_s(benchmark: Benchmark, scenario: Scenario) -> float:
     """Requests per second that the setup completes when all of them wait from the start."""
-    seats = scenario.engine.max_num_seqs * scenario.cluster.replicas
+    seats = scenario.pool.engine.max_num_seqs * scenario.replicas
     count = max(_CAPACITY_REQUESTS, _TURNS * seats)
     result = simulate(scenario, synthetic(benchmark, count, np.inf))
     finish_s = np.sort(result.requests["finish_s"])
@@ -138,7 +138,9 @@ def build(
 
         requests = read_trace(trace, limit=count)
         outputs = np.maximum(1, np.rint(requests.output_tokens * output_share)).astype(np.int64)
-        return replace(scenario, max_model_len=131072), replace(requests, output_tokens=outputs)
+        longer = replace(scenario.pool, max_model_len=131072)
+        scenario = replace(scenario, pools=(longer,))
+        return scenario, replace(requests, output_tokens=outputs)
     return scenario, synthetic(benchmark, count, rate_of(benchmark, scenario))
 
 

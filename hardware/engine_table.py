@@ -142,12 +142,34 @@ class Memory(_Part):
     cold_compile: Dated[bool]
     non_torch_gib: Dated[NonTorch]
     hybrid_groups: Dated[bool]
+    compressed_blocks: Dated[Literal["slots", "sizes", "widest"] | None]
     alike_layers: Dated[PositiveFloat]
     steps_in_flight: Dated[PositiveInt]
     tokens_by_concurrency: Dated[bool]
     graphs_charged: Dated[bool]
     graph_batch: Dated[GraphBatch]
     graph_mib: Dated[GraphMib]
+
+
+class PriceError(_Part):
+    """Standard errors of the speed of matrix products in an engine."""
+
+    source: str
+    """Where they come from."""
+    fitted_on: tuple[str, ...]
+    """GPUs of the runs that the constants were fitted to."""
+    fitted: NonNegativeFloat
+    """On those."""
+    measured: NonNegativeFloat
+    """On others with kernels of their own."""
+    borrowed: NonNegativeFloat
+    """On GPUs with the kernels of a relative."""
+
+    def of(self, gpu: str, kernels: str) -> float:
+        """Return that of a GPU with the kernels of itself or of another one."""
+        if gpu != kernels:
+            return self.borrowed
+        return self.fitted if gpu in self.fitted_on else self.measured
 
 
 class EngineTable(_Part):
@@ -159,6 +181,7 @@ class EngineTable(_Part):
     """Last one."""
     constants: dict[str, EngineConstants]
     """Ascending by version."""
+    price_error: PriceError
     defaults: Defaults
     memory: Memory
     sampling: Sampling

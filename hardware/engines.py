@@ -7,6 +7,8 @@ GPU a scenario has.
 
 from functools import lru_cache
 
+import numpy as np
+
 from hardware.calibration import (
     DATASHEET,
     FOLDER,
@@ -146,7 +148,7 @@ def _composed(name: str, gpu: str, relative: str | None) -> Calibration:
             "name": f"{chosen} on {gpu}{' (borrowed)' if borrowed else ''}",
             "source": f"{borrowed}{kernels.source}; {constants.source}",
             "software": f"vLLM {constants.since} or later",
-            "covariance": _covariance(constants),
+            "covariance": _covariance(constants, vllm().price_error.of(gpu, relative)),
         }
     )
 
@@ -160,12 +162,10 @@ def relative_of(gpu: Gpu) -> str | None:
     return own if (FOLDER / f"{own}.yaml").is_file() else RELATIVES.get(own)
 
 
-def _covariance(constants: EngineConstants) -> Covariance | None:
-    names = tuple(name for name in constants.std if constants.values[name] > 0)
-    if not names:
-        return None
-    matrix = tuple(
-        tuple(constants.std[row] ** 2 if row == column else 0.0 for column in names)
-        for row in names
-    )
-    return Covariance(parameters=names, matrix=matrix)
+def _covariance(constants: EngineConstants, price_error: float) -> Covariance:
+    """Return the errors of the constants, and that of the speed of matrix products."""
+    errors = {name: std for name, std in constants.std.items() if constants.values[name] > 0}
+    share = constants.values.get("gemm_share", PARAMETERS["gemm_share"])
+    errors["gemm_share"] = float(np.hypot(errors.get("gemm_share", 0.0), price_error * share))
+    matrix = np.diag(np.square(list(errors.values())))
+    return Covariance(parameters=tuple(errors), matrix=tuple(tuple(row) for row in matrix.tolist()))

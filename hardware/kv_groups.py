@@ -19,6 +19,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from hardware.engine_table import vllm
+from hardware.kv_compressed import compressed_layout
+from hardware.kv_layout import KvGroup, KvLayout
 from hardware.versions import version_key
 from model.caches import COMPRESSED, INDEX, LATENT, Cache
 from model.errors import UnsupportedLayersError
@@ -31,59 +33,6 @@ LATENT_TOKENS = 64
 """The same of kernels for latent attention (FlashMLA), and of an index."""
 LATENT_BESIDE_STATES_TOKENS = 128
 """The same of latent attention where the block has to hold a state."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KvGroup:
-    """Layers that share a table of blocks."""
-
-    layers: int
-    block_tokens: int
-    """Tokens of one block."""
-    window: int | None = None
-    """Positions that are kept; None: all."""
-    state: bool = False
-    """Whether it keeps one block for a request, whatever its length."""
-
-    def most_blocks(self, tokens: int, in_flight_tokens: int) -> int:
-        """Return the blocks that a request of so many tokens holds at most.
-
-        Args:
-            tokens: prompt and output together.
-            in_flight_tokens: most that are scheduled and not computed yet. Blocks are given back
-                for what is computed, and a window may begin within a block.
-        """
-        if self.state:
-            return 1
-        if self.window is None:
-            return -(-tokens // self.block_tokens)
-        kept = min(self.window - 1 + in_flight_tokens, tokens)
-        return -(-kept // self.block_tokens) + 1
-
-    def __str__(self) -> str:
-        layers = f"{self.layers} layer{'' if self.layers == 1 else 's'}"
-        if self.state:
-            return f"{layers} with a state, a block a request"
-        kept = "" if self.window is None else f" within a window of {self.window}"
-        return f"{layers}{kept}, {self.block_tokens} tokens a block"
-
-
-@dataclass(frozen=True, slots=True)
-class KvLayout:
-    """The groups of a model on one rank."""
-
-    groups: tuple[KvGroup, ...]
-    block_bytes: int
-    """Of a block of any group, on one rank."""
-
-    @property
-    def block_tokens(self) -> int:
-        """Tokens of the smallest block."""
-        return min((each.block_tokens for each in self.groups if not each.state), default=1)
-
-    def most_blocks(self, tokens: int, in_flight_tokens: int) -> int:
-        """Return the blocks that a request holds at most; see ``KvGroup.most_blocks``."""
-        return sum(group.most_blocks(tokens, in_flight_tokens) for group in self.groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +65,20 @@ def kv_layout(
         disable_hybrid_kv_cache_manager: layers with a window keep everything.
 
     Raises:
-        UnsupportedLayersError: entries that several tokens share; or layers with a state, without
+        UnsupportedLayersError: layers with a state, or entries that several tokens share, without
             groups.
     """
     rules, at = vllm().memory, version_key(version or vllm().newest)
     hybrid = rules.hybrid_groups.at(at) and not disable_hybrid_kv_cache_manager
+    if any(cache.kind == COMPRESSED for cache in spec.caches):
+        rule = rules.compressed_blocks.at(at) if hybrid else None
+        if rule is None:
+            raise UnsupportedLayersError(
+                f"{spec.name}: entries that stand for several tokens need groups of the KV cache, "
+                "expected engine.scheduler: chunked_prefill, vLLM 0.20 or later and "
+                "engine.disable_hybrid_kv_cache_manager: false"
+            )
+        return compressed_layout(spec, precision=precision, tp=tp, rule=rule)
     size = _block_tokens(spec, precision, tp, block_size)
     kinds = _kinds(spec, precision, tp, size)
     if not hybrid:
@@ -207,10 +165,6 @@ def _kinds(spec: DecoderSpec, precision: Precision, tp: int, size: int) -> list[
         found[page_bytes, group] = found.get((page_bytes, group), 0) + layers
 
     for cache, layers in _entries(spec):
-        if cache.every > 1 or cache.kind == COMPRESSED:
-            raise UnsupportedLayersError(
-                f"{spec.name}: a KV cache with one entry for {cache.every} tokens has no blocks yet"
-            )
         page = int(cache.entry_bytes(precision.kv_bytes, tp) * size)
         add(layers, page, KvGroup(layers=0, block_tokens=size, window=cache.window))
     pages = [page for page, _ in found]
@@ -229,7 +183,8 @@ def _all_kept(spec: DecoderSpec, kinds: list[_Kind]) -> list[_Kind]:
     if len({each.group.state for each in kinds}) > 1:
         raise UnsupportedLayersError(
             f"{spec.name}: layers with a state beside attention need groups of the KV cache, "
-            "expected engine.disable_hybrid_kv_cache_manager: false and a version that has them"
+            "expected engine.scheduler: chunked_prefill, vLLM 0.9.2 or later and "
+            "engine.disable_hybrid_kv_cache_manager: false"
         )
     if len({each.group.window for each in kinds}) == 1:
         return kinds

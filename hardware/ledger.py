@@ -5,7 +5,7 @@ from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass
 
-from hardware.kv_groups import KvLayout
+from hardware.kv_layout import KvLayout
 from hardware.profile_run import Peak
 
 GIB = 2**30
@@ -49,6 +49,8 @@ class MemoryLedger:
     """How the weights are stored, and who says so; empty for 16 bits."""
     kv_numbers: str = ""
     """What the KV cache holds."""
+    encoder_bytes: int = 0
+    """Of encoders of images and sounds, which vLLM counts among the weights."""
     rotary_table_bytes: int = 0
     """Cosines and sines of every position, which vLLM counts among the weights."""
 
@@ -113,7 +115,7 @@ class MemoryLedger:
     def fixed_bytes(self) -> int:
         """Everything but the blocks."""
         outside = self.workspace_bytes + self.non_torch_bytes + self.graphs_bytes
-        held = self.weights_bytes + self.rotary_table_bytes
+        held = self.weights_bytes + self.encoder_bytes + self.rotary_table_bytes
         return held + self.activations.bytes + outside
 
     @property
@@ -133,13 +135,14 @@ class MemoryLedger:
         ranks = f"one of {self.tensor_parallel_size} ranks" if self.tensor_parallel_size > 1 else ""
         weights = ", ".join(x for x in (self.model, ranks, self.weights_are) if x)
         table = ("- rotary table", self.rotary_table_bytes, "cosines and sines of all positions")
-        rotary = [table] if self.rotary_table_bytes else []
+        encoders = ("- encoders", self.encoder_bytes, "of images or sounds, loaded with the model")
+        beside = [one for one in (encoders, table) if one[1]]
         blocks = self._blocks_text()
         return [
             ("memory of the GPU", self.total_bytes, self.gpu),
             ("budget", self.budget_bytes, f"gpu_memory_utilization = {self.utilization:g}"),
             ("- weights", self.weights_bytes, weights),
-            *rotary,
+            *beside,
             ("- activations", self.activations.bytes, self._activations_text()),
             *(
                 (what, bytes_, remark)

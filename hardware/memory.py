@@ -25,11 +25,20 @@ from hardware.profile_run import (
 )
 from hardware.runtime_memory import graph_bytes, non_torch_bytes, startup_bytes
 from hardware.versions import version_key
-from model.ops import rank_weight_bytes, rotary_table_bytes, tensor_parallel_sizes
+from model.ops import (
+    encoder_bytes,
+    rank_weight_bytes,
+    rotary_table_bytes,
+    tensor_parallel_sizes,
+    unpacked_bytes,
+)
 from model.precision import Precision
 from model.spec import DecoderSpec
 
 __all__ = ["DoesNotFitError", "MemoryLedger", "memory_ledger"]
+
+MOST_SERVERS = 4
+"""That a hint about a larger group goes up to."""
 
 
 class DoesNotFitError(ValueError):
@@ -68,9 +77,12 @@ class _Demand:
             tp=tp,
             max_tokens=self.max_tokens,
             max_seqs=self.max_seqs,
+            max_model_len=self.max_model_len or 0,
+            block_tokens=self.block_size,
         )
         rules = table.memory
         weights = int(rank_weight_bytes(spec, precision=self.precision, tp=tp))
+        weights += int(unpacked_bytes(spec, precision=self.precision, tp=tp))
         activations = activation_peak(run, rules, version)
         stays = rules.expert_workspace_stays.at(version)
         workspace = expert_workspace_bytes(run) if stays else 0
@@ -78,7 +90,8 @@ class _Demand:
         graphs = graph_bytes(table, version, spec, gpu, tp, self.max_seqs)
         budget = int(self.utilization * gpu.memory_bytes)
         table_bytes = int(rotary_table_bytes(spec, self.precision))
-        left = budget - weights - table_bytes
+        encoders = int(encoder_bytes(spec, self.precision, tp))
+        left = budget - weights - encoders - table_bytes
         left -= activations.bytes + workspace + non_torch + graphs
         layout = kv_layout(
             spec,
@@ -108,7 +121,8 @@ class _Demand:
             layout=layout,
             num_gpu_blocks=max(0, left // layout.block_bytes) if given is None else given,
             overridden=given is not None,
-            weights_are=_weights_text(self.spec, self.precision),
+            encoder_bytes=encoders,
+            weights_are=str(self.precision.weights),
             kv_numbers=self.precision.kv_numbers,
             rotary_table_bytes=table_bytes,
             max_model_len=self.max_model_len,
@@ -193,20 +207,6 @@ def memory_ledger(
     raise DoesNotFitError(
         f"{_refusal(demand, ledger)}:\n{ledger.as_text()}\n{_remedy(demand, gpu, tp)}", ledger
     )
-
-
-MOST_SERVERS = 4
-"""That a hint about a larger group goes up to."""
-
-
-def _weights_text(spec: DecoderSpec, precision: Precision) -> str:
-    """Say how the weights are stored, and how much of them the encoders are."""
-    stored = str(precision.weights)
-    if not spec.encoder_parameters:
-        return stored
-    gib = spec.encoder_parameters * precision.activation_bytes / GIB
-    encoders = f"{gib:.2f} GiB of them encoders"
-    return f"{stored}, {encoders}" if stored else encoders
 
 
 def _refusal(demand: _Demand, ledger: MemoryLedger) -> str:

@@ -9,9 +9,14 @@ from dataclasses import dataclass
 
 from hardware.engine_table import Memory, Sampler, Served
 from hardware.versions import Version
+from model.mixers.latent import LatentAttention
+from model.mixers.mixer import Mixer
 from model.precision import Precision
 from model.sharding import rank_vocabulary
 from model.spec import DecoderSpec
+
+MOST_CONTEXT_TOKENS = 65_536
+"""Of latents that are expanded at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +30,10 @@ class ProfileRun:
     """Of the step."""
     max_seqs: int
     """Most sequences that get logits."""
+    max_model_len: int = 0
+    """Tokens of the longest request; 0: the model's."""
+    block_tokens: int = 16
+    """Of a block of the KV cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +88,34 @@ def forward_bytes(run: ProfileRun, chunk_tokens: int | None, stays: bool = False
 
     Dense: ``T (m I + 4 hidden) b``: what stands between the MLP's matrices, and four times the
     hidden states. Experts add theirs for the tokens of one chunk, unless their workspace stays
-    (``expert_workspace_bytes``).
+    (``expert_workspace_bytes``). Latent attention may have more at its own moment
+    (``latent_context_numbers``).
     """
     routed = 0 if stays else min(run.max_tokens, chunk_tokens or run.max_tokens)
     inner = max(
-        kind.mlp.inner_numbers(run.max_tokens, run.tp) + kind.mlp.routed_numbers(routed, run.tp)
+        max(
+            kind.mlp.inner_numbers(run.max_tokens, run.tp)
+            + kind.mlp.routed_numbers(routed, run.tp),
+            latent_context_numbers(run, kind.mixer),
+        )
         for kind in run.spec.layers
     )
     numbers = inner + run.max_tokens * 4 * run.spec.hidden_size
     return int(numbers * run.precision.activation_bytes)
+
+
+def latent_context_numbers(run: ProfileRun, mixer: Mixer) -> int:
+    """Return the keys and values that a chunk's past is made into, at most; 0 without a latent.
+
+    vLLM (model_executor/layers/attention/mla_attention.py) sets room aside in the profile run for 8
+    requests of the greatest length or 4 blocks of each sequence, 65,536 tokens at most, times the
+    rank's heads. With an index, attention stays in the latent space.
+    """
+    if not isinstance(mixer, LatentAttention) or mixer.index is not None:
+        return 0
+    longest = run.max_model_len or run.spec.max_model_len
+    tokens = min(max(8 * longest, 4 * run.max_seqs * run.block_tokens), MOST_CONTEXT_TOKENS)
+    return tokens * (mixer.num_heads // run.tp) * (mixer.qk_nope_head_dim + mixer.v_head_dim)
 
 
 def expert_workspace_bytes(run: ProfileRun) -> int:

@@ -34,7 +34,7 @@ from hardware.prices.together import (
     decode_pieces,
     gather_s,
 )
-from hardware.prices.work import ClassWork, Linear, ReadTotals, operators_work
+from hardware.prices.work import ClassWork, ReadTotals, operators_work, own_work, read_work
 from hardware.step_prices import Piece, StepPrices
 from model.precision import Precision
 from model.spec import DecoderSpec
@@ -178,14 +178,14 @@ class StepCost:
         decoding = float(np.asarray(decodes).sum())
         rows, chunks = float(token_rows.sum()) - decoding, float(sequence_rows.sum()) - decoding
         for term in self.attention_work:
-            flops += _own_work(term.decode_flops, decoding, decoding)
-            flops += _own_work(term.chunk_flops, rows, chunks)
-            bytes_ += _own_work(term.decode_bytes, decoding, decoding) + _own_work(
+            flops += own_work(term.decode_flops, decoding, decoding)
+            flops += own_work(term.chunk_flops, rows, chunks)
+            bytes_ += own_work(term.decode_bytes, decoding, decoding) + own_work(
                 term.chunk_bytes, rows, chunks
             )
         for term, each in zip(self.attention_work, reads, strict=False):
-            flops += _read_work(term.decode_flops, term.chunk_flops, each)
-            bytes_ += _read_work(term.decode_bytes, term.chunk_bytes, each)
+            flops += read_work(term.decode_flops, term.chunk_flops, each)
+            bytes_ += read_work(term.decode_bytes, term.chunk_bytes, each)
         return flops, bytes_
 
     def decode_tokens_per_s(self, sequences: int, mean_context_tokens: float = 0.0) -> float:
@@ -248,19 +248,6 @@ class StepCost:
                     f"a step of {count} {noun} is beyond {parameter} = {limit} of this step cost, "
                     f"expected at most {limit}"
                 )
-
-
-def _own_work(work: Linear, rows: float, sequences: float) -> float:
-    """What is done for rows and sequences, whatever they attend."""
-    return work.per_row * rows + work.per_sequence * sequences
-
-
-def _read_work(decode: Linear, chunk: Linear, reads: ReadTotals) -> float:
-    """What is done for pairs and positions: as if all were of decodes, and what chunks do more."""
-    decoded, pairs, positions = reads
-    work = decode.per_pair * (decoded + pairs) + decode.per_position * (decoded + positions)
-    more = (chunk.per_pair - decode.per_pair) * pairs
-    return work + more + (chunk.per_position - decode.per_position) * positions
 
 
 def _add_up(

@@ -57,6 +57,8 @@ class Cache:
     """Numbers of one entry: KV heads are divided among ranks, a latent vector every rank has."""
     every: int = 1
     """Tokens that share an entry."""
+    overlap: int = 1
+    """Entries that a token is part of."""
     window: int | None = None
     """Positions that a token attends, itself included, and that are kept; None for all of them."""
     most_read: int | None = None

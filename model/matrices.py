@@ -47,6 +47,8 @@ class Matrix:
     """Of the same shape: experts."""
     used: int = 1
     """Copies that one token goes through."""
+    unpacked: bool = False
+    """An engine that finds it quantized keeps it in the activations' precision as well."""
 
     @property
     def parameters(self) -> int:

@@ -51,6 +51,9 @@ class Operator:
     compute: str = "bf16"
     """Arithmetic whose peak bounds it, as in `Precision.product`."""
 
+    weight_only: bool = False
+    """Whether a matrix product widens stored weights to the numbers that it computes with."""
+
     @property
     def bytes(self) -> F:
         """All traffic of one execution: weights, activations and KV cache."""

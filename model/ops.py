@@ -25,11 +25,13 @@ from model.precision import Precision
 from model.shape import DecoderSpec
 from model.sharding import (
     check_divides,
+    encoder_bytes,
     rank_vocabulary,
     rank_weight_bytes,
     rotary_table_bytes,
     shares,
     tensor_parallel_sizes,
+    unpacked_bytes,
 )
 from model.share import Share, gemm
 
@@ -39,6 +41,7 @@ __all__ = [
     "attended",
     "causal_pairs",
     "decode_attention",
+    "encoder_bytes",
     "prefill_attention",
     "rank_vocabulary",
     "rank_weight_bytes",
@@ -47,6 +50,7 @@ __all__ = [
     "step_operators",
     "tensor_parallel_sizes",
     "token_operators",
+    "unpacked_bytes",
 ]
 
 NORMS = ("input_norm", "post_norm", "mixer_output_norm", "mlp_output_norm")

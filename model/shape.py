@@ -123,7 +123,9 @@ class DecoderSpec:
     """Longest prompt plus output, in tokens, as vLLM derives it from the config."""
     attention_chunk_tokens: int | None = None
     """Positions up to which every layer attends everything; beyond, most layers attend within
-    chunks of this many (Llama 4), which is not modelled. None: no such limit."""
+    chunks of this many (Llama 4), which are taken as windows of that length. None: no chunks."""
+    unpriced: str | None = None
+    """What a step does beside what its layers are made of, and has no price; None: nothing."""
     once: Once = NOTHING_ONCE
     """What it has beside embedding, layers and head."""
     encoder_parameters: int = 0

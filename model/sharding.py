@@ -129,8 +129,7 @@ def rank_weight_bytes(spec: DecoderSpec, *, precision: Precision, tp: int = 1) -
     """Return the bytes of all weights that one rank keeps in memory.
 
     With one rank and one precision this is ``spec.parameters()`` times the bytes of a weight, and
-    what the padding of the vocabulary adds. Encoders beside the decoder are divided like it, as
-    vLLM does unless told otherwise (``mm_encoder_tp_mode: weights``).
+    what the padding of the vocabulary adds. Encoders are not among them (``encoder_bytes``).
 
     Raises:
         ValueError: ``tp`` does not divide the model, or the scales of its quantized matrices.
@@ -145,7 +144,6 @@ def rank_weight_bytes(spec: DecoderSpec, *, precision: Precision, tp: int = 1) -
     rows = held + spec.embedding.position_rows
     once = spec.hidden_size * rows + spec.head.norm.parameters + spec.embedding.norm_parameters
     once += held if spec.head.logit_bias else 0
-    once += -(-spec.encoder_parameters // tp)
     once += spec.once.on_rank(tp)
     rest = (vectors + once) * precision.activation_bytes
     ((head, _),) = precision.weights.of("lm_head", (0,))
@@ -166,6 +164,26 @@ def _matrix_bytes(matrix: Matrix, share: Share) -> float:
             one = share.precision.matrix_bytes(scheme, n, held, whole)
             total += layers * matrix.copies * one
     return total
+
+
+def unpacked_bytes(spec: DecoderSpec, *, precision: Precision, tp: int = 1) -> float:
+    """Return the bytes of the copies that one rank keeps of quantized matrices, unpacked."""
+    numbers = 0
+    for kind, share in shares(spec, precision, tp):
+        for matrix in kind.matrices:
+            if matrix.unpacked:
+                layers = sum(n for scheme, n in share.schemes(matrix) if scheme is not None)
+                outputs = sum(side.on_rank(tp) for side in matrix.outputs)
+                numbers += layers * outputs * matrix.inputs.on_rank(tp)
+    return numbers * precision.activation_bytes
+
+
+def encoder_bytes(spec: DecoderSpec, precision: Precision, tp: int = 1) -> float:
+    """Return the bytes of the encoders that one rank keeps beside its part of the decoder.
+
+    They are divided like it, as vLLM does unless told otherwise (``mm_encoder_tp_mode: weights``).
+    """
+    return -(-spec.encoder_parameters // tp) * precision.activation_bytes
 
 
 def rotary_table_bytes(spec: DecoderSpec, precision: Precision) -> float:

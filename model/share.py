@@ -118,4 +118,5 @@ def gemm(
         kv_bytes=0.0,
         gemm=(rows, n, k),
         compute=precision.product(scheme),
+        weight_only=scheme is not None and scheme.compute is None,
     )

@@ -13,13 +13,13 @@ from sim.dispatch import Dispatch, deal
 from sim.engine.machine import Machine, Priced
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
-from sim.recording import Part, Recorder
+from sim.recording import BlockCount, Part, Recorder
 from sim.replica import Replica
 from sim.result import UNFINISHED
 from sim.routers.registry import make_router
-from sim.routers.router import ReplicaFacts, TokensView
+from sim.routers.router import TokensView
 from sim.scenario import NO_CLIENT, Scenario
-from sim.schedulers import make_scheduler
+from sim.schedulers import facts_of, make_scheduler
 from sim.source import ClosedLoop, first_rows, open_arrivals, sequences
 from sim.tape import Scratch
 from workloads.requests import Requests
@@ -51,29 +51,25 @@ class Cluster:
         self.scenario = scenario
         self.requests = requests
         self.stop_s = stop_s
-        count = scenario.cluster.replicas
-        self.recorder = Recorder(requests, count, scenario.spec.reaches, scenario.api, scratch)
+        self.recorder = Recorder(
+            requests, scenario.replicas, scenario.spec.reaches, scenario.api, scratch
+        )
+        self.pools = [pool for pool in scenario.pools for _ in range(pool.replicas)]
+        facts = [each for pool in scenario.pools for each in [facts_of(pool)] * pool.replicas]
         self.schedulers = {
-            number: make_scheduler(scenario, requests.prefixes) for number in numbers
+            number: make_scheduler(self.pools[number], requests.prefixes) for number in numbers
         }
-        fitting = self.schedulers[numbers[0]].longest_request_tokens
-        longest = [min(scenario.max_model_len, fitting)] * count
-        facts = ReplicaFacts(
-            "", scenario.gpu.name, scenario.cluster.tensor_parallel_size,
-            scenario.engine.max_num_seqs, scenario.ledger.kv_tokens, longest[0],
-        )  # fmt: skip
         router = make_router(
-            scenario.cluster.router, (facts,) * count, stream(scenario.seed, "router"),
-            scenario.cluster.router_settings,
-        )  # fmt: skip
+            scenario.router, tuple(facts), stream(scenario.seed, "router"), scenario.router_settings
+        )
         self.dealt = scenario.routing(not requests.waits).dealt
         self.replicas: dict[int, Replica] = {}
-        self.dispatch = Dispatch(self.clock, router, self.recorder, self.replicas, longest)
+        self.dispatch = Dispatch(self.clock, router, self.recorder, self.replicas)
         self._dealt_to = self._deal() if self.dealt else _nobody
         for number in numbers:
             self.replicas[number] = self._replica(number)
         if isinstance(router.view, TokensView):
-            router.view.live = list(self.replicas.values())
+            router.view.live = [self.replicas[number] for number in router.view.numbers]
         self._connect()
 
     def run(self) -> None:
@@ -91,7 +87,7 @@ class Cluster:
             replica.halt(self.stop_s)
         if self.dispatch.client is not None:
             self.dispatch.client.stop()
-        held_blocks = {}
+        blocks = {}
         for number, scheduler in self.schedulers.items():
             dropped = self.replicas[number].loop.aborted
             unfinished = [each for each in scheduler.unfinished() if each not in dropped]
@@ -101,13 +97,13 @@ class Cluster:
                 )
             for sequence in unfinished:
                 self.recorder.outcomes.ended(sequence, number, UNFINISHED, -1.0)
-            held_blocks[number] = scheduler.pool.held
+            blocks[number] = BlockCount(scheduler.pool.num_blocks, scheduler.pool.held)
         alone_s = [replica.loop.now_s for replica in self.replicas.values() if self.dealt]
         end_s = max(alone_s, default=self.clock.now)
-        return self.recorder.part(held_blocks, scheduler.pool.num_blocks, end_s)
+        return self.recorder.part(blocks, end_s)
 
     def _replica(self, number: int) -> Replica:
-        dealt, outcomes, price = self.dealt, self.recorder.outcomes, self.scenario.price
+        dealt, outcomes, price = self.dealt, self.recorder.outcomes, self.pools[number].price
         scheduler = self.schedulers[number]
         machine = Priced(price.prices) if self.machine is None else self.machine(scheduler)
         return Replica(
@@ -165,9 +161,7 @@ class Cluster:
         """Send everybody beforehand; return what gives a replica its own."""
         dispatch, requests = self.dispatch, self.requests
         reached_s, order = self._reached()
-        owner, refused = deal(
-            requests, reached_s, order, self.stop_s, dispatch.router, dispatch.longest
-        )
+        owner, refused = deal(requests, reached_s, order, self.stop_s, dispatch.router)
         self.recorder.rejected(refused)
         return lambda number: sequences(requests, reached_s, order, owner, number)
 

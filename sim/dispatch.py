@@ -11,7 +11,6 @@ drained -> the router again.
 """
 
 from collections.abc import Mapping
-from collections.abc import Sequence as SequenceOf
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +37,6 @@ class Dispatch:
         router: told of everybody who is sent, and who leaves.
         recorder: of outcomes.
         replicas: by number.
-        longest: of each replica, tokens of the longest request that it takes.
     """
 
     client: Client | None = None
@@ -50,11 +48,11 @@ class Dispatch:
         router: Router,
         recorder: Recorder,
         replicas: Mapping[int, Replica],
-        longest: SequenceOf[int],
     ) -> None:
         self.clock, self.router, self.recorder = clock, router, recorder
-        self.replicas, self.longest = replicas, longest
-        self._most = max(longest)
+        self.replicas = replicas
+        self._longest = router.view.longest_request_tokens
+        self._most = max(self._longest)
 
     def arrives(self, sequence: Sequence) -> int:
         """A request reaches the router, now; return its replica, or ``NOBODY``."""
@@ -62,9 +60,9 @@ class Dispatch:
         if tokens > self._most:
             return self._rejected(sequence)
         number = self.router.choose(sequence)
-        if not 0 <= number < len(self.longest):
-            raise _nowhere(number, len(self.longest))
-        if tokens > self.longest[number]:
+        if not 0 <= number < len(self._longest):
+            raise _nowhere(number, len(self._longest))
+        if tokens > self._longest[number]:
             return self._rejected(sequence)
         self.router.view.sent(number)
         self.router.sent(number)
@@ -110,7 +108,6 @@ def deal(
     order: npt.NDArray[np.int64] | None,
     stop_s: float,
     router: Router,
-    longest: SequenceOf[int],
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
     """Send all arrivals until ``stop_s`` beforehand, as ``Dispatch`` does one by one.
 
@@ -120,15 +117,15 @@ def deal(
         order: rows as they come there; None for the workload's own order.
         stop_s: who comes later is sent nowhere.
         router: one that looks at nothing.
-        longest: as of ``Dispatch``.
 
     Returns:
         Of each row its replica, or ``NOBODY``, and whether it is rejected.
     """
+    longest = np.array(router.view.longest_request_tokens)
     arrived = int(np.searchsorted(reached_s, stop_s, side="right", sorter=order))
     rows = np.arange(arrived) if order is None else order[:arrived]
     tokens = requests.prompt_tokens + requests.output_tokens
-    fits = tokens[rows] <= max(longest)
+    fits = tokens[rows] <= longest.max()
     refused = np.zeros(len(requests), dtype=np.bool_)
     refused[rows[~fits]] = True
     rows = rows[fits]
@@ -141,7 +138,7 @@ def deal(
         for number in (owner[rows].min(initial=0), owner[rows].max(initial=0)):
             if not 0 <= number < len(longest):
                 raise _nowhere(int(number), len(longest))
-        short = rows[tokens[rows] > np.asarray(longest)[owner[rows]]]
+        short = rows[tokens[rows] > longest[owner[rows]]]
         owner[short], refused[short] = NOBODY, True
     return owner, refused
 

@@ -1,15 +1,31 @@
-"""Latencies of requests, from their columns: of a run, or as they lie in a file."""
+"""Latencies of requests and tokens: what they are, from columns of a run or a file; statistics."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from sim.bins import counted
+from sim.percentiles import PERCENTS, percentiles, weighted_statistics
 from sim.result import REJECTED, TIMED_OUT, Result
-from sim.steady_state import arrived
+from sim.steady_state import Window, arrived
 from sim.tape import Column
+from sim.token_gaps import token_gaps
 
 Floats = npt.NDArray[np.float64]
+
+LATENCIES = {
+    "ttft": "time to first token: when the client has it, minus when it sent the request",
+    "itl": "inter-token latency: gap between two consecutive tokens of a request, every gap alike",
+    "tpot": "time per output token: (E2E - TTFT) / (output tokens - 1), of two tokens or more",
+    "e2e": "end-to-end latency: when the client has the last token, minus when it sent the request",
+    "queue": "queueing delay: start of the first step that worked on the request, minus when it "
+    "reached the scheduler",
+}
+"""The five latencies; each has a mean and the percentiles of ``sim.percentiles.PERCENTS``."""
+
+STATISTICS = {"mean": "mean", **{f"p{percent}": f"{percent}th percentile" for percent in PERCENTS}}
 
 SPANS = {
     "ttft": ("sent_s", "first_token_s"),
@@ -51,3 +67,31 @@ def latency(columns: Mapping[str, Column], name: str) -> Floats:
     seconds[np.isnan(seconds)] = np.inf
     seconds[absent] = np.nan
     return seconds
+
+
+def latency_statistics(result: Result, window: Window) -> dict[str, float]:
+    """Mean and percentiles of every latency, over the requests and gaps of the window."""
+    statistics = {}
+    for name in SPANS:
+        sample = request_latency(result, name)
+        sample = sample[window.measured & ~np.isnan(sample)]
+        mean = float(sample.mean()) if len(sample) else float("nan")
+        statistics[name] = (mean, percentiles(sample))
+
+    statistics["itl"] = weighted_statistics(partial(_gaps, result, window))
+    return {
+        f"{name}_{statistic}_s": float(value)
+        for name, (mean, tail) in statistics.items()
+        for statistic, value in zip(STATISTICS, (mean, *tail), strict=True)
+    }
+
+
+def _gaps(result: Result, window: Window) -> Iterator[tuple[Floats, npt.NDArray[np.int64]]]:
+    for each in token_gaps(result):
+        inside = each.within(window.start_s, window.stop_s)
+        yield inside.gap_s, inside.weight
+
+
+def gap_counts(result: Result, window: Window) -> dict[int, int]:
+    """Count the token gaps of the window by ``sim.bins.bin_of``: what runs are pooled by."""
+    return counted(_gaps(result, window))

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
-from functools import reduce
 from itertools import accumulate
 from math import inf
 
@@ -27,6 +26,9 @@ _OUTCOME_TYPE = np.dtype(
         ("first_scheduled_s", "f8"),
         ("first_token_s", "f8"),
         ("finish_s", "f8"),
+        ("computed_s", "f8"),
+        ("lost_s", "f8"),
+        ("paused_s", "f8"),
         ("request", "i4"),
         ("replica", "i4"),
         ("preemptions", "i4"),
@@ -40,11 +42,14 @@ _OUTCOMES: dict[str, tuple[npt.DTypeLike, float]] = {
     "first_scheduled_s": (np.float64, np.nan),
     "first_token_s": (np.float64, np.nan),
     "finish_s": (np.float64, np.nan),
+    "computed_s": (np.float64, 0.0),
+    "lost_s": (np.float64, 0.0),
+    "paused_s": (np.float64, 0.0),
     "preemptions": (np.int32, 0),
     "cached_tokens": (np.int32, 0),
     "status": (np.int8, UNFINISHED),
 }
-"""Type of each column, and what stands in it until something happens: 37 bytes a request."""
+"""Type of each column, and what stands in it until something happens: 61 bytes a request."""
 _SEGMENT_TYPES = {name: np.float64 if name.endswith("_s") else np.int32 for name in SEGMENT_COLUMNS}
 
 
@@ -93,6 +98,16 @@ def _reads(
 
 
 @dataclass(frozen=True, slots=True)
+class BlockCount:
+    """KV blocks of a replica."""
+
+    num_gpu_blocks: int
+    """That requests can have."""
+    held: int
+    """In use at the end."""
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """What some replicas of a run recorded; it can be sent to another process."""
 
@@ -104,9 +119,8 @@ class Part:
     sent_s: Column | None
     """When a client sent them, NaN if it did not; None: as soon as they arrived."""
     logs: dict[int, Log]
-    held_blocks: dict[int, int]
-    """KV blocks in use at the end, by replica."""
-    num_gpu_blocks: int
+    blocks: dict[int, BlockCount]
+    """KV blocks, by replica."""
     end_s: float
     """When the last of these replicas had nothing more to do."""
 
@@ -153,23 +167,23 @@ class Recorder:
         if journal.steps >= journal.full_steps:
             self._keep_steps(replica)
 
-    def part(self, held_blocks: dict[int, int], num_gpu_blocks: int, end_s: float) -> Part:
-        """What was recorded, of the replicas in ``held_blocks`` (see ``Part``)."""
+    def part(self, blocks: dict[int, BlockCount], end_s: float) -> Part:
+        """What was recorded, of the replicas in ``blocks`` (see ``Part``)."""
         self._keep_outcomes()
-        for replica in held_blocks:
+        for replica in blocks:
             self._keep_steps(replica, everything=True)
-        logs = {replica: self._logs[replica] for replica in held_blocks}
-        if len(held_blocks) == len(self.replicas):
+        logs = {replica: self._logs[replica] for replica in blocks}
+        if len(blocks) == len(self.replicas):
             times = (self._arrival_s, self.sent_s)
-            return Part(None, self._outcomes, *times, logs, held_blocks, num_gpu_blocks, end_s)
+            return Part(None, self._outcomes, *times, logs, blocks, end_s)
         status, owner = self._outcomes["status"], self._outcomes["replica"]
         rows = np.flatnonzero((status != UNFINISHED) | (owner >= 0))
         outcomes = {name: column[rows] for name, column in self._outcomes.items()}
-        return Part(rows, outcomes, None, None, logs, held_blocks, num_gpu_blocks, end_s)
+        return Part(rows, outcomes, None, None, logs, blocks, end_s)
 
-    def result(self, held_blocks: SequenceOf[int], num_gpu_blocks: int, end_s: float) -> Result:
-        """Everything as one; ``held_blocks`` are those of each replica."""
-        part = self.part(dict(enumerate(held_blocks)), num_gpu_blocks, end_s)
+    def result(self, blocks: SequenceOf[BlockCount], end_s: float) -> Result:
+        """Everything as one; ``blocks`` are those of each replica."""
+        part = self.part(dict(enumerate(blocks)), end_s)
         return result_of(self.requests, [part], self.api, end_s)
 
     def _keep_outcomes(self) -> None:
@@ -251,17 +265,27 @@ def result_of(
         returned_step=np.concatenate(
             [first + log.returned_step for first, log in zip(first_steps, logs, strict=True)]
         ),
-        reads=tuple(
-            reduce(ReadTotals.plus, each) for each in zip(*(log.reads for log in logs), strict=True)
-        ),
-        computed_prefill_tokens=sum(log.computed_prefill_tokens for log in logs),
-        blocks_held=sum(sum(part.held_blocks.values()) for part in parts),
-        num_gpu_blocks=parts[0].num_gpu_blocks,
-        replicas=len(logs),
+        reads=tuple(log.reads for log in logs),
+        replicas=_replica_columns(logs, parts),
         end_s=stop_s,
         closed_loop=requests.users is not None,
         users=requests.users or 0,
     )
+
+
+def _replica_columns(logs: SequenceOf[Log], parts: SequenceOf[Part]) -> dict[str, Column]:
+    """One row per replica: see ``REPLICA_COLUMNS``."""
+    by_number = {number: each for part in parts for number, each in part.blocks.items()}
+    blocks = [by_number[number] for number in sorted(by_number)]
+    columns = {
+        "num_gpu_blocks": [each.num_gpu_blocks for each in blocks],
+        "blocks_held": [each.held for each in blocks],
+        "segments": [len(log.segments["steps"]) for log in logs],
+        "steps": [len(log.step_end_s) for log in logs],
+        "resumed": [len(log.resumed_gap_s) for log in logs],
+        "computed_prefill_tokens": [log.computed_prefill_tokens for log in logs],
+    }
+    return {name: np.array(values, dtype=np.int64) for name, values in columns.items()}
 
 
 def _request_columns(
@@ -296,6 +320,9 @@ def _request_columns(
         "first_token_s": first_token_s,
         "finish_s": finish_s,
         "timed_out_s": timed_out_s,
+        "computed_s": outcomes["computed_s"],
+        "lost_s": outcomes["lost_s"],
+        "paused_s": outcomes["paused_s"],
         "preemptions": outcomes["preemptions"],
         "cached_tokens": outcomes["cached_tokens"],
         "status": status,

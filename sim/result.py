@@ -1,12 +1,14 @@
 """What one simulation leaves behind: columns, and nothing else."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import reduce
 
 import numpy as np
+import numpy.typing as npt
 
 from hardware.prices.work import ReadTotals
-from sim.tape import Column, Tape
+from sim.tape import Column, Tape, stretch
 
 UNFINISHED, FINISHED, REJECTED, TIMED_OUT = 0, 1, 2, 3
 STATUS_NAMES = ("unfinished", "finished", "rejected", "timed out")
@@ -25,6 +27,11 @@ REQUEST_COLUMNS = {
     "NaN if it never had",
     "finish_s": "when the client had its last token; NaN if it never had",
     "timed_out_s": "when the client gave up; NaN if it did not",
+    "computed_s": "until its first token: time of the steps that computed a part of its prompt",
+    "lost_s": "until its first token: time from losing its KV blocks to the next step that worked "
+    "on it",
+    "paused_s": "after its first token: time of the gaps between tokens in which it lost its KV "
+    "blocks or its turn",
     "preemptions": "how often it lost its KV blocks and was computed again",
     "cached_tokens": "prompt tokens that the prefix cache had when it was first admitted",
     "status": "0 unfinished, 1 finished, 2 rejected, 3 timed out",
@@ -51,6 +58,16 @@ SEGMENT_COLUMNS = {
 }
 """Columns of the segment table: runs of equal steps."""
 
+REPLICA_COLUMNS = {
+    "num_gpu_blocks": "KV blocks that requests can have",
+    "blocks_held": "KV blocks in use at the end",
+    "segments": "rows of the segment table that are its own",
+    "steps": "ends of steps that are its own",
+    "resumed": "gaps of resumed sequences that are its own",
+    "computed_prefill_tokens": "prompt tokens computed, recomputation after preemption included",
+}
+"""Columns of the replica table; replicas are numbered from 0."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
@@ -74,21 +91,63 @@ class Result:
     returned_step: Column = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """Row of ``step_end_s`` in which each sequence decoded again that had been held back: one of
     that step's ``decodes``, but its gap is among the resumed ones. The first of its segment."""
-    reads: tuple[ReadTotals, ...]
-    """What all steps attended, by class of cache."""
-    computed_prefill_tokens: int
-    """Prompt tokens computed, recomputation after preemption included."""
-    blocks_held: int
-    """KV blocks in use at the end, of all replicas."""
-    num_gpu_blocks: int
-    """Per replica."""
-    replicas: int
+    reads: tuple[tuple[ReadTotals, ...], ...]
+    """What all steps of each replica attended, by class of cache."""
+    replicas: Mapping[str, Column]
+    """One row per replica (``REPLICA_COLUMNS``)."""
     end_s: float
     """When the clock stopped."""
     closed_loop: bool = False
     """Users sent the requests, each the next one after an answer: arrivals depend on service."""
     users: int = 0
     """How many; 0 if requests, or sessions, came by themselves."""
+
+    def total(self, name: str) -> int:
+        """Sum a column of ``replicas``."""
+        return int(self.replicas[name].sum())
+
+    def reads_of(self, numbers: Iterable[int]) -> tuple[ReadTotals, ...]:
+        """Add up what some replicas attended, by class of cache."""
+        each = zip(*(self.reads[number] for number in numbers), strict=True)
+        return tuple(reduce(ReadTotals.plus, of_class) for of_class in each)
+
+    def sent_to(self, numbers: range) -> npt.NDArray[np.bool_]:
+        """Which requests successive replicas were sent."""
+        replica = self.requests["replica"]
+        return (replica >= numbers.start) & (replica < numbers.stop)
+
+    def of_replicas(self, numbers: range) -> "Result":
+        """Return what successive replicas did, and the requests that they were sent.
+
+        They are numbered from 0 there.
+        """
+        rows = self.sent_to(numbers)
+        segments, steps, resumed = (
+            self._own(name, numbers) for name in ("segments", "steps", "resumed")
+        )
+        returned = self.returned_step
+        requests = {name: column[rows] for name, column in self.requests.items()}
+        columns = {name: stretch(column, segments) for name, column in self.segments.items()}
+        counts = self.replicas["segments"][numbers.start : numbers.stop]
+        columns["replica"] = np.repeat(np.arange(len(numbers), dtype=np.int32), counts)
+        return replace(
+            self,
+            requests=requests | {"replica": requests["replica"] - np.int32(numbers.start)},
+            segments=columns,
+            step_end_s=stretch(self.step_end_s, steps),
+            resumed_gap_s=stretch(self.resumed_gap_s, resumed),
+            resumed_end_s=stretch(self.resumed_end_s, resumed),
+            returned_step=returned[slice(*np.searchsorted(returned, steps))] - steps[0],
+            reads=self.reads[numbers.start : numbers.stop],
+            replicas={
+                name: column[numbers.start : numbers.stop] for name, column in self.replicas.items()
+            },
+        )
+
+    def _own(self, name: str, numbers: range) -> tuple[int, int]:
+        """First row and end of what some replicas have of something that lies by replica."""
+        ends = np.concatenate(([0], np.cumsum(self.replicas[name])))
+        return int(ends[numbers.start]), int(ends[numbers.stop])
 
     def steps(self) -> dict[str, Column]:
         """Expand a short run to one row per step: ``replica, start_s, end_s, decodes, ...``."""

@@ -1,36 +1,45 @@
 """A scenario: everything that is needed to simulate once, resolved and checked."""
 
-from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
+from pydantic_core import PydanticCustomError
 
 from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import Gpu
-from hardware.memory import MemoryLedger, memory_ledger
-from hardware.sampling import drawing_s
-from hardware.step_cost import StepCost, step_cost
-from model.mlps.load import ExpertLoad
-from model.precision import Precision
 from model.spec import DecoderSpec
-from sim.engine_config import Count, EngineConfig, ResolvedEngine, precision_of, resolved
+from sim.engine_config import Count, EngineConfig
 from sim.named import OwnSettings
-from sim.registry import policy
+from sim.pools import (
+    GpuWords,
+    Pool,
+    PoolConfig,
+    Price,
+    ReplicaCount,
+    TensorParallelSize,
+    build_pool,
+    numbers_of,
+)
 from sim.routers.consequences import Routing, routing
 from sim.routers.registry import RouterName, check_router
 
 AnyFloat = TypeVar("AnyFloat", float, npt.NDArray[np.float64])
 
-ASSUMED_STEP_OVERHEAD_S = 1e-3
-ASSUMED_SEQUENCE_OVERHEAD_S = 1e-5
-"""Host time where nothing was measured: round figures, of the order of what a Python engine does
-between two steps (scheduling, preparing inputs, sampling, streaming). An engine without any would
-be too good to be true; ``engine.step_overhead_s: 0`` gives the bare roofline."""
-
-
 Wait = Annotated[float, Field(gt=0, le=1e9)]
+
+OF_A_POOL = ("gpu", "tensor_parallel_size", "replicas", "gpu_usd_per_hour")
+"""Keys of a cluster that are the short form of one pool."""
 
 
 class ClusterConfig(BaseModel):
@@ -38,18 +47,21 @@ class ClusterConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    gpu: str | dict[str, object]
+    pools: Annotated[list[PoolConfig], Field(min_length=1, max_length=100)] | None = None
+    """Pools behind one router, each of other GPUs or with other settings. Every other key here but
+    `router` is the short form of one pool, and stands in each pool instead."""
+    gpu: GpuWords | None = Field(default=None, validate_default=True)
     """A GPU of the catalogue by name, a mapping with the same fields, or `calibrated`: the device
-    that the calibration describes."""
-    tensor_parallel_size: int = Field(default=1, gt=0, le=4096)
+    that the calibration describes. Required without `pools`."""
+    tensor_parallel_size: TensorParallelSize = 1
     """GPUs of one replica."""
-    replicas: int = Field(default=1, gt=0, le=100_000)
+    replicas: ReplicaCount = 1
     """Engine instances behind the router."""
     router: RouterName = "round_robin"
     """Chooses the replica of an arriving request."""
     router_settings: OwnSettings = {}
     """Of a router of your own: keywords of its constructor."""
-    gpu_usd_per_hour: float | None = Field(default=None, gt=0, le=1e6)
+    gpu_usd_per_hour: Price | None = None
     """Price of one GPU. Default: the catalogue's."""
 
     @field_validator("router_settings")
@@ -58,6 +70,52 @@ class ClusterConfig(BaseModel):
         if (name := given.data.get("router")) is not None:
             check_router(name, own)
         return own
+
+    @field_validator("pools")
+    @classmethod
+    def _have_names(cls, pools: list[PoolConfig] | None) -> list[PoolConfig] | None:
+        if pools is None:
+            return None
+        named = [
+            pool.model_copy(update={"name": pool.name or f"pool{number}"})
+            for number, pool in enumerate(pools, start=1)
+        ]
+        names = [pool.name for pool in named]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{names.count(name)} are named {name}, expected each once")
+        return named
+
+    @field_validator(*OF_A_POOL)
+    @classmethod
+    def _is_of_the_short_form(cls, value: object, given: ValidationInfo) -> object:
+        if given.data.get("pools") is not None and value is not None:
+            raise ValueError(
+                f"expected it in each pool, e.g. cluster.pools[0].{given.field_name}, since there "
+                "are cluster.pools"
+            )
+        if given.field_name == "gpu" and value is None and given.data.get("pools", 0) is None:
+            raise PydanticCustomError("missing", "Field required")
+        return value
+
+    @model_serializer(mode="wrap")
+    def _one_form(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The form that was given, alone."""
+        unused = ("pools",) if self.pools is None else OF_A_POOL
+        return {key: value for key, value in whole(self).items() if key not in unused}
+
+    @property
+    def all_pools(self) -> tuple[PoolConfig, ...]:
+        """The pools; of the short form one without a name."""
+        if self.pools is not None:
+            return tuple(self.pools)
+        fields = {name: getattr(self, name) for name in OF_A_POOL}
+        return (PoolConfig.model_construct(_fields_set=set(OF_A_POOL), **fields),)
+
+    @property
+    def all_replicas(self) -> int:
+        """Of all pools."""
+        return sum(pool.replicas for pool in self.all_pools)
 
 
 class ClientConfig(BaseModel):
@@ -90,77 +148,88 @@ class ApiTime:
         return self != ApiTime()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scenario:
-    """One point of a study with one seed, ready to simulate."""
-
-    spec: DecoderSpec
-    gpu: Gpu
-    cluster: ClusterConfig
-    engine: ResolvedEngine
-    """With every default."""
-    precision: Precision
-    """How numbers are stored and multiplied, as the checkpoint, the engine and the GPU have it."""
-    calibration: Calibration
-    ledger: MemoryLedger
-    price: StepCost
-    max_model_len: int
-    token_budget: int
-    watermark_blocks: int
-    async_scheduling: bool
-    client: ClientConfig
-    api: ApiTime
-    seed: int = 0
-
-    def routing(self, open_arrivals: bool) -> Routing:
-        """Return how requests come to the replicas; ``open_arrivals``: not from users who wait."""
-        return routing_of(self.cluster, self.client, open_arrivals)
-
-
 NO_CLIENT = ClientConfig()
 """One that sends everything at once and waits for ever."""
 NO_API = ApiTime()
 """None at all."""
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """All replicas of a scenario that are alike, whatever pools they are in."""
+
+    pool: Pool
+    """One that has as many replicas as all of them."""
+    numbers: npt.NDArray[np.int64]
+    """Of these replicas."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One point of a study with one seed, ready to simulate."""
+
+    pools: tuple[Pool, ...]
+    """Their replicas are numbered from 0, one pool after the other."""
+    router: str
+    client: ClientConfig
+    api: ApiTime
+    router_settings: OwnSettings = field(default_factory=dict)
+    seed: int = 0
+
+    @property
+    def spec(self) -> DecoderSpec:
+        """The model that all pools serve."""
+        return self.pools[0].spec
+
+    @property
+    def pool(self) -> Pool:
+        """The only pool. Raises ValueError where there are several."""
+        if len(self.pools) > 1:
+            raise ValueError(f"cluster.pools: {len(self.pools)} of them, expected one")
+        return self.pools[0]
+
+    @property
+    def replicas(self) -> int:
+        """Of all pools."""
+        return sum(pool.replicas for pool in self.pools)
+
+    @property
+    def numbers(self) -> tuple[range, ...]:
+        """Of each pool its replicas."""
+        return numbers_of(self.pools)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The replicas by what tells them apart: pools that are alike count as one."""
+        found: list[tuple[Pool, list[range]]] = []
+        for pool, numbers in zip(self.pools, self.numbers, strict=True):
+            like = next((ranges for other, ranges in found if pool.is_like(other)), None)
+            if like is None:
+                found.append((pool, [numbers]))
+            else:
+                like.append(numbers)
+        return tuple(
+            Kind(
+                replace(pool, replicas=sum(map(len, ranges))),
+                np.concatenate(ranges).astype(np.int64),
+            )
+            for pool, ranges in found
+        )
+
+    def alone(self, pool: Pool) -> Self:
+        """Return the scenario of one of its pools, without the others."""
+        return replace(self, pools=(pool,))
+
+    def routing(self, open_arrivals: bool) -> Routing:
+        """Return how requests come to the replicas; ``open_arrivals``: not from users who wait."""
+        known = open_arrivals and self.client == NO_CLIENT
+        return routing(self.router, self.replicas, known)
+
+
 def routing_of(cluster: ClusterConfig, client: ClientConfig, open_arrivals: bool) -> Routing:
     """Return how requests come to the replicas of a cluster, without building it."""
     known = open_arrivals and client == NO_CLIENT
-    return routing(cluster.router, cluster.replicas, known)
-
-
-def ledger_of(
-    spec: DecoderSpec, gpu: Gpu, cluster: ClusterConfig, settings: ResolvedEngine
-) -> MemoryLedger:
-    """Fill the memory ledger of one rank.
-
-    Raises:
-        hardware.memory.DoesNotFitError: the weights, one block or the longest sequence do not fit.
-    """
-    return memory_ledger(
-        spec,
-        gpu,
-        precision=precision_of(settings, spec, gpu),
-        tp=cluster.tensor_parallel_size,
-        block_size=settings.block_size,
-        gpu_memory_utilization=settings.gpu_memory_utilization,
-        max_num_batched_tokens=_longest_step(settings),
-        max_num_seqs=settings.max_num_seqs,
-        num_gpu_blocks=settings.num_gpu_blocks,
-        max_model_len=settings.max_model_len,
-        version=settings.version,
-        async_scheduling=settings.async_scheduling,
-        disable_hybrid_kv_cache_manager=settings.disable_hybrid_kv_cache_manager
-        or settings.scheduler != "chunked_prefill",
-        enable_expert_parallel=settings.enable_expert_parallel,
-    )
-
-
-def _longest_step(settings: ResolvedEngine) -> int:
-    """Tokens of it. Without chunking a long prompt is a step of its own, whatever the budget."""
-    budget = settings.max_num_batched_tokens
-    chunked = policy(settings.scheduler).cuts_prompts
-    return budget if chunked else max(budget, settings.max_model_len)
+    return routing(cluster.router, cluster.all_replicas, known)
 
 
 def build_scenario(
@@ -172,49 +241,39 @@ def build_scenario(
     seed: int = 0,
     client: ClientConfig = NO_CLIENT,
 ) -> Scenario:
-    """Resolve defaults, fill the memory ledger and tabulate the step prices.
+    """Build the scenario of a cluster of one pool: see ``sim.pools.build_pool`` for the errors."""
+    (config,) = cluster.all_pools
+    pool = build_pool(config, spec, gpu, engine, calibration)
+    return scenario_of_pools((pool,), cluster.router, cluster.router_settings, seed, client)
+
+
+def scenario_of_pools(
+    pools: tuple[Pool, ...],
+    router: str,
+    router_settings: OwnSettings | None = None,
+    seed: int = 0,
+    client: ClientConfig = NO_CLIENT,
+) -> Scenario:
+    """Put pools behind one router.
 
     Raises:
-        hardware.memory.DoesNotFitError: the weights, one block or the longest sequence do not fit.
-        ValueError: a budget below ``max_num_seqs``, or a tensor-parallel size that does not divide.
+        ValueError: they differ in the time of their API, which lies before the router here.
     """
-    settings = resolved(engine, gpu, spec)
-    numbers = precision_of(settings, spec, gpu)
-    ledger = ledger_of(spec, gpu, cluster, settings)
-    step_s, each_s = _host_s(settings, calibration, spec.vocab_size)
-    price = step_cost(
-        spec.with_expert_load(ExpertLoad(settings.expert_load_exponent)),
-        gpu,
-        tp=cluster.tensor_parallel_size,
-        precision=numbers,
-        calibration=calibration,
-        enable_expert_parallel=settings.enable_expert_parallel,
-        fused=settings.attention == "fused",
-        max_tokens=_longest_step(settings),
-        max_seqs=settings.max_num_seqs,
-        step_overhead_s=step_s,
-        sequence_overhead_s=each_s,
-    )
-    if ledger.num_gpu_blocks - settings.null_block < 1:
-        raise ValueError(
-            f"num_gpu_blocks = {ledger.num_gpu_blocks} with null_block: true leaves no block for "
-            "requests, expected at least 2"
-        )
+    times = [_api_time(pool.engine, pool.calibration) for pool in pools]
+    for pool, api in zip(pools, times, strict=True):
+        if api != times[0]:
+            raise ValueError(
+                f"pool {pool.name}: api_request_s, api_token_s, api_output_s = {_text(api)}, but "
+                f"{_text(times[0])} in pool {pools[0].name}, expected the same in all pools, since "
+                "a request passes the API before the router: set engine.api_request_s, "
+                "engine.api_token_s and engine.api_output_s"
+            )
     return Scenario(
-        spec=spec,
-        gpu=gpu,
-        cluster=cluster,
-        engine=settings,
-        precision=numbers,
-        calibration=calibration,
-        ledger=ledger,
-        price=price,
-        max_model_len=settings.max_model_len,
-        token_budget=settings.max_num_batched_tokens,
-        watermark_blocks=int(settings.watermark * ledger.num_gpu_blocks),
-        async_scheduling=settings.async_scheduling,
+        pools=pools,
+        router=router,
+        router_settings=router_settings or {},
         client=client,
-        api=_api_time(settings, calibration),
+        api=times[0],
         seed=seed,
     )
 
@@ -225,22 +284,5 @@ def _api_time(engine: EngineConfig, calibration: Calibration) -> ApiTime:
     return ApiTime(*(b if a is None else a for a, b in zip(given, own, strict=True)))
 
 
-def _host_s(
-    engine: ResolvedEngine, calibration: Calibration, vocab_size: int
-) -> tuple[float, float]:
-    """What a step and each of its sequences cost beside their kernels.
-
-    As given, else the calibration's, else what is assumed on bare peaks; with measured kernels the
-    drawing of tokens on top, which no kernel table has.
-    """
-    assumed = calibration == DATASHEET
-    step_s = ASSUMED_STEP_OVERHEAD_S if assumed else calibration.step_overhead_s
-    each_s = ASSUMED_SEQUENCE_OVERHEAD_S if assumed else calibration.sequence_overhead_s
-    if engine.step_overhead_s is not None:
-        step_s = engine.step_overhead_s
-    if engine.sequence_overhead_s is not None:
-        each_s = engine.sequence_overhead_s
-    if calibration.kernels is None:
-        return step_s, each_s
-    once_s, of_each_s = drawing_s(engine.sampling, engine.version, vocab_size)
-    return step_s + once_s, each_s + of_each_s
+def _text(api: ApiTime) -> str:
+    return f"{api.request_s:g}, {api.token_s:g}, {api.output_s:g}"

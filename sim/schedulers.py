@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 
-from hardware.kv_groups import KvGroup
+from hardware.kv_layout import KvGroup
 from sim.engine.block_groups import BlockGroup
 from sim.engine.grouped_cache import GroupedPool
 from sim.engine.kv_cache import BlockPool
@@ -11,51 +11,62 @@ from sim.engine.prefix_cache import PrefixCache
 from sim.engine.scheduler import Scheduler
 from sim.engine.settings import Settings
 from sim.plugins import built
+from sim.pools import Pool
 from sim.registry import order, policy
-from sim.scenario import Scenario
+from sim.routers.router import ReplicaFacts
 from workloads.requests import Prefixes
 
 
-def make_scheduler(scenario: Scenario, prefixes: Prefixes | None = None) -> Scheduler:
-    """Return a fresh scheduler of one replica; a real engine can be driven by it, too.
+def make_scheduler(pool: Pool, prefixes: Prefixes | None = None) -> Scheduler:
+    """Return a fresh scheduler of one replica of a pool; a real engine can be driven by it, too.
 
     ``prefixes`` are those of the requests, by their rows: what a prefix cache can use.
     """
-    engine = scenario.engine
+    engine = pool.engine
     queue = built(order(engine.order), engine.order_settings)
     settings = Settings(
         max_num_seqs=engine.max_num_seqs,
-        token_budget=scenario.token_budget,
-        watermark_blocks=scenario.watermark_blocks,
-        windows=scenario.spec.windows,
-        ahead=scenario.async_scheduling,
+        token_budget=pool.token_budget,
+        watermark_blocks=pool.watermark_blocks,
+        windows=pool.spec.windows,
+        ahead=pool.async_scheduling,
         long_prefill_token_threshold=engine.long_prefill_token_threshold,
         long_prefill_limits_alone=engine.long_prefill_limits_alone,
         scheduler_reserve_full_isl=engine.scheduler_reserve_full_isl,
         batch_timeout_s=engine.batch_timeout_s,
     )
-    pool = make_pool(scenario, prefixes)
-    return built(policy(engine.scheduler), engine.scheduler_settings, pool, queue, settings)
+    blocks = make_blocks(pool, prefixes)
+    return built(policy(engine.scheduler), engine.scheduler_settings, blocks, queue, settings)
 
 
-def make_pool(scenario: Scenario, prefixes: Prefixes | None) -> BlockPool:
+def make_blocks(pool: Pool, prefixes: Prefixes | None) -> BlockPool:
     """Return the empty KV cache of one replica."""
-    engine, ledger = scenario.engine, scenario.ledger
-    num_blocks, size = ledger.num_gpu_blocks - engine.null_block, ledger.block_size
-    groups = ledger.layout.groups
+    engine, ledger, count = pool.engine, pool.ledger, pool.num_gpu_blocks
+    size, groups = ledger.block_size, ledger.layout.groups
     if len(groups) != 1 or groups[0].state:
-        return grouped_pool(scenario, num_blocks)
+        return grouped_blocks(pool)
     if not engine.enable_prefix_caching:
-        return BlockPool(num_blocks, size)
+        return BlockPool(count, size)
     spans_of = None if prefixes is None else block_spans(prefixes, size)
-    return PrefixCache(
-        num_blocks, size, spans_of, engine.reuse_unhashed_first, scenario.async_scheduling
+    return PrefixCache(count, size, spans_of, engine.reuse_unhashed_first, pool.async_scheduling)
+
+
+def facts_of(pool: Pool) -> ReplicaFacts:
+    """Return what a router may know of each replica of a pool."""
+    fitting = make_scheduler(pool).longest_request_tokens
+    return ReplicaFacts(
+        pool=pool.name,
+        gpu=pool.gpu.name,
+        tensor_parallel_size=pool.tensor_parallel_size,
+        max_num_seqs=pool.engine.max_num_seqs,
+        kv_tokens=pool.ledger.kv_tokens,
+        longest_request_tokens=min(pool.max_model_len, fitting),
     )
 
 
-def grouped_pool(scenario: Scenario, num_blocks: int) -> GroupedPool:
-    """Return a pool of so many blocks for several groups of layers."""
-    ledger = scenario.ledger
+def grouped_blocks(pool: Pool) -> GroupedPool:
+    """Return an empty cache for several groups of layers."""
+    ledger = pool.ledger
     kinds = [(each.block_tokens, each.window, each.state) for each in ledger.layout.groups]
     groups, states = [], 0
     for (block_tokens, window, state), count in Counter(kinds).items():
@@ -63,9 +74,9 @@ def grouped_pool(scenario: Scenario, num_blocks: int) -> GroupedPool:
             states += count
             continue
         one = KvGroup(layers=1, block_tokens=block_tokens, window=window)
-        most = one.most_blocks(scenario.max_model_len, ledger.in_flight_tokens)
+        most = one.most_blocks(pool.max_model_len, ledger.in_flight_tokens)
         groups.append(BlockGroup(count, block_tokens, window, most))
-    return GroupedPool(num_blocks, groups, states, ledger.waits_for_steps)
+    return GroupedPool(pool.num_gpu_blocks, groups, states, ledger.waits_for_steps)
 
 
 def block_spans(prefixes: Prefixes, block_size: int) -> Callable[[int], list[tuple[int, int]]]:

@@ -25,7 +25,7 @@ def simulate(
     a long run go to ``scratch``, by default a file in the system's folder for temporary files.
     With ``machine`` batches are computed by what it returns for a scheduler, in place of prices.
     """
-    everything = range(scenario.cluster.replicas)
+    everything = range(scenario.replicas)
     part = simulate_part(scenario, requests, everything, stop_s, scratch, machine)
     return whole(scenario, requests, [part], stop_s)
 
@@ -48,9 +48,9 @@ def simulate_part(
     Raises:
         ValueError: some only, of replicas that depend on each other.
     """
-    if len(numbers) < scenario.cluster.replicas and not can_be_split(scenario, requests):
+    if len(numbers) < scenario.replicas and not can_be_split(scenario, requests):
         raise ValueError(
-            f"replicas = {list(numbers)} of {scenario.cluster.replicas} depend on the others, "
+            f"replicas = {list(numbers)} of {scenario.replicas} depend on the others, "
             "expected all, or open arrivals and a router that looks at nothing"
         )
     cluster = Cluster(scenario, requests, numbers, stop_s, scratch, machine)

@@ -1,5 +1,6 @@
 """Sums over the steps of a run, in one pass."""
 
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +10,7 @@ from hardware.calibration import CoveredRange
 from hardware.step_cost import StepCost
 from sim.blocks import Block, blocks
 from sim.result import Result
+from sim.scenario import Kind
 from sim.steady_state import Window
 from sim.timeline import KvLevel
 
@@ -75,15 +77,20 @@ class StepTotals:
             self.outside += int(steps[beyond].sum())
 
 
-def step_totals(
-    result: Result, window: Window, price: StepCost, covered: CoveredRange | None
-) -> StepTotals:
-    """Sum up the steps of a run. FLOPs and bytes are those of one rank."""
-    totals = StepTotals()
+def step_totals(result: Result, window: Window, kinds: SequenceOf[Kind]) -> tuple[StepTotals, ...]:
+    """Sum up the steps of a run by kind of replica. FLOPs and bytes are those of one rank."""
+    totals = tuple(StepTotals() for _ in kinds)
+    kind_of = np.zeros(len(result.replicas["steps"]), dtype=np.int64)
+    for place, kind in enumerate(kinds):
+        kind_of[kind.numbers] = place
     for block in blocks(result):
-        totals.add(block, window)
-        totals.add_work(block, price, covered)
-    flops, moved_bytes = price.work((), (), (), result.reads)
-    totals.flops += flops
-    totals.moved_bytes += moved_bytes
+        place = int(kind_of[block.replica])
+        pool = kinds[place].pool
+        totals[place].add(block, window)
+        totals[place].add_work(block, pool.price, pool.calibration.covered)
+    for kind, each in zip(kinds, totals, strict=True):
+        reads = result.reads_of(kind.numbers.tolist())
+        flops, moved_bytes = kind.pool.price.work((), (), (), reads)
+        each.flops += flops
+        each.moved_bytes += moved_bytes
     return totals

@@ -7,7 +7,7 @@ again block by block when it is measured.
 import os
 import tempfile
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -91,6 +91,12 @@ class Piece:
             self.scratch.read(self.offset + start * self.dtype.itemsize, values)
         return values
 
+    def between(self, start: int, stop: int) -> "Piece":
+        """Return a part of it, which stays in the file."""
+        return Piece(
+            self.scratch, self.offset + start * self.dtype.itemsize, stop - start, self.dtype
+        )
+
 
 class Tape:
     """A column of one type in pieces: it has a length, slices, and is an array when asked to be."""
@@ -126,10 +132,25 @@ class Tape:
             place, at = place + 1, end
         return values
 
+    def pieces_between(self, start: int, stop: int) -> Iterator[Column | Piece]:
+        """Give the pieces of some rows, cut where they begin and end."""
+        for piece, first in zip(self.pieces, self._starts, strict=False):
+            low, high = max(start - first, 0), min(stop - first, len(piece))
+            if low < high:
+                yield piece.between(low, high) if isinstance(piece, Piece) else piece[low:high]
+
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Column:
         if copy is False:
             raise ValueError("a tape is read into a new array, expected copy=None or True")
         return self[:].astype(dtype or self.dtype, copy=False)
+
+
+def stretch(column: Column | Tape, rows: tuple[int, int]) -> Column | Tape:
+    """Return some rows of a column: of a tape they stay where they are."""
+    start, stop = rows
+    if not isinstance(column, Tape):
+        return column[start:stop]
+    return Tape(column.dtype, column.pieces_between(start, stop))
 
 
 def joined(tapes: Iterable[Tape], dtype: npt.DTypeLike) -> Tape:

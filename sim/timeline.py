@@ -32,11 +32,10 @@ class KvLevel:
 def timeline(result: Result, bins: int = 200) -> dict[str, Floats]:
     """Averages over ``bins`` equal stretches of the run, from 0 to the stop of the clock.
 
-    Columns: ``time_s`` (middle of the bin), ``kv_use`` (share of all replicas' blocks),
-    ``running`` (requests being served, from their first step to their last, all replicas) and
-    ``waiting`` (requests that arrived and were not worked on yet, at the client or beyond). Who is
-    given up leaves both. A run of no duration has
-    empty columns.
+    Columns: ``time_s`` (middle of the bin), ``kv_use`` (share of a replica's KV blocks in use,
+    averaged over the replicas), ``running`` (requests being served, from their first step to their
+    last, all replicas) and ``waiting`` (requests that arrived and were not worked on yet, at the
+    client or beyond). Who is given up leaves both. A run of no duration has empty columns.
 
     Raises:
         ValueError: ``bins`` is not positive.
@@ -54,7 +53,7 @@ def timeline(result: Result, bins: int = 200) -> dict[str, Floats]:
     arrived = integral(result.requests["arrival_s"])
     finished = integral(np.fmin(result.requests["finish_s"], given_up))  # or given up
     started = integral(np.fmin(result.requests["first_scheduled_s"], given_up))
-    kv = _kv_integral(result, edges) / (result.replicas * result.num_gpu_blocks)
+    kv = _kv_integral(result, edges)
     return {
         "time_s": (edges[1:] + edges[:-1]) / 2,
         "kv_use": np.diff(kv) / width,
@@ -64,16 +63,22 @@ def timeline(result: Result, bins: int = 200) -> dict[str, Floats]:
 
 
 def _kv_integral(result: Result, times_s: Floats) -> Floats:
-    """Integral from 0 to each of ``times_s`` of the KV blocks in use; replicas add up."""
-    level, total = KvLevel(), np.zeros(len(times_s))
+    """Integral from 0 to each of ``times_s`` of the share of KV blocks in use, over replicas."""
+    level = KvLevel()
+    sizes, counts = np.unique(result.replicas["num_gpu_blocks"], return_counts=True)
+    totals = {int(size): np.zeros(len(times_s)) for size in sizes}  # by blocks of a replica
     for block in blocks(result):
         start_s, end_s = block.floats("start_s"), block.floats("end_s")
         area = level.blocks(block) * (end_s - start_s)
         after = np.cumsum(area)
         knots = np.column_stack((start_s, end_s)).ravel()
         heights = np.column_stack((after - area, after)).ravel()
-        total += np.interp(times_s, knots, heights)  # 0 before the block, its whole area after
-    return total
+        # 0 before the block, its whole area after
+        own = totals[int(result.replicas["num_gpu_blocks"][block.replica])]
+        own += np.interp(times_s, knots, heights)
+    shares = zip(totals.items(), counts.tolist(), strict=True)
+    parts = [total / (count * size) * (count / counts.sum()) for (size, total), count in shares]
+    return np.asarray(np.sum(parts, axis=0), dtype=np.float64)
 
 
 def _count_integral(events_s: Floats, times_s: Floats) -> Floats:

@@ -9,6 +9,7 @@ from math import inf
 
 import numpy as np
 
+from sim.pools import Pool
 from sim.scenario import Scenario
 from workloads.requests import Requests
 from workloads.streams import stream
@@ -31,6 +32,7 @@ class Seq:
     in_step: int = -1  # which one that was
     cached: int = 0
     first_scheduled_s: float = float("nan")
+    computed_s: float = 0.0  # of the steps with its prompt, before its first token
     preemptions: int = 0
     asked_s: float = float("nan")
     sent_s: float = float("nan")
@@ -58,23 +60,24 @@ class Block:
 class Engine:
     """One replica."""
 
-    def __init__(self, scenario: Scenario) -> None:
-        engine = scenario.engine
+    def __init__(self, pool: Pool) -> None:
+        engine = pool.engine
         self.kind = engine.scheduler
         self.order = engine.order
         self.seats = engine.max_num_seqs
-        self.budget = scenario.token_budget
+        self.budget = pool.token_budget
         self.threshold = engine.long_prefill_token_threshold or self.budget
         self.limits_alone = engine.long_prefill_limits_alone
         self.whole_fits = engine.scheduler_reserve_full_isl
         self.unhashed_first = engine.reuse_unhashed_first
         self.size = engine.block_size
         self.timeout_s = engine.batch_timeout_s
-        self.total = scenario.ledger.num_gpu_blocks - engine.null_block
+        self.total = pool.ledger.num_gpu_blocks - engine.null_block
+        self.max_model_len = pool.max_model_len
         self.caching = engine.enable_prefix_caching
         self.blocks = [Block() for _ in range(self.total)]
         self.queue = list(self.blocks)  # the free ones, the next to be taken first
-        layout = scenario.ledger.layout
+        layout = pool.ledger.layout
         # Of every group: tokens of a block (of a state, all of them), and the window that is kept.
         self.groups = [
             (
@@ -84,14 +87,14 @@ class Engine:
             for group in layout.groups
         ]
         self.several = len(self.groups) > 1
-        self.lag = scenario.ledger.waits_for_steps
+        self.lag = pool.ledger.waits_for_steps
         self.formed = 0
-        longest, flight = scenario.max_model_len, scenario.ledger.in_flight_tokens
+        longest, flight = pool.max_model_len, pool.ledger.in_flight_tokens
         self.most = [group.most_blocks(longest, flight) for group in layout.groups]
         self.named = 0
-        self.watermark = scenario.watermark_blocks
-        self.price = scenario.price
-        self.windows = [window or inf for window in scenario.spec.windows]
+        self.watermark = pool.watermark_blocks
+        self.price = pool.price
+        self.windows = [window or inf for window in pool.spec.windows]
         # By class of cache: positions of decodes, pairs and positions of chunks.
         self.work = [[0, 0, 0] for _ in self.windows]
         self.waiting: list[Seq] = []
@@ -105,6 +108,12 @@ class Engine:
         self.dropping: list[Seq] = []  # of these, those whom the coming step still has
         self.ahead = engine.async_scheduling
         self.arrived: list[Seq] = []  # unknown when the coming step is planned
+
+    def takes(self, seq: Seq) -> bool:
+        """Whether it could ever serve it, alone."""
+        most = self.total - self.watermark * (self.kind != "chunked_prefill")
+        tokens = seq.prompt + seq.output
+        return tokens <= self.max_model_len and self.most_held(tokens - 1) <= most
 
     # --- blocks
     def need(self, tokens: int) -> int:
@@ -426,7 +435,7 @@ class Engine:
         batch["reads"] = [sum(min(length, w) for length in lengths) for w in self.windows]
         chunks = [(tokens, past) for _, tokens, past in batch["chunks"]]
         start_s = now_s + self.price.idle_start_s * idle
-        batch["start_s"] = start_s
+        batch["begun_s"], batch["start_s"] = now_s, start_s
         batch["end_s"] = start_s + self.price.step_s(rows, batch["reads"], chunks)
 
     def end(self) -> list[Seq]:
@@ -448,6 +457,8 @@ class Engine:
             if len(seq.token_s) == seq.output:
                 ended.append(seq)
         for seq, tokens, _ in batch["chunks"]:
+            if not seq.token_s:
+                seq.computed_s += end_s - batch["begun_s"]
             seq.kv += tokens
             if seq.kv == seq.target and not seq.dropped:
                 seq.token_s.append(end_s)
@@ -503,7 +514,7 @@ class World:
 
     def __init__(self, scenario: Scenario, requests: Requests) -> None:
         self.scenario, self.requests = scenario, requests
-        self.engines = [Engine(scenario) for _ in range(scenario.cluster.replicas)]
+        self.engines = [Engine(pool) for pool in scenario.pools for _ in range(pool.replicas)]
         self.outstanding: list[list[Seq]] = [[] for _ in self.engines]
         self.route = reference_router(scenario, self.outstanding, self.engines)
         self.limit = scenario.client.max_concurrency or inf
@@ -576,15 +587,12 @@ class World:
     def reach(self, seq: Seq, now_s: float) -> None:
         if seq.status:
             return
-        engine = self.engines[0]
-        blocks = engine.most_held(seq.prompt + seq.output - 1)
-        if seq.prompt + seq.output > self.scenario.max_model_len or (
-            blocks > engine.total - engine.watermark * (engine.kind != "chunked_prefill")
-        ):
+        home = self.route() if any(engine.takes(seq) for engine in self.engines) else -1
+        if home < 0 or not self.engines[home].takes(seq):
             seq.status = "rejected"
             self.free(seq, now_s, False)
             return
-        seq.home = self.route()
+        seq.home = home
         self.outstanding[seq.home].append(seq)
         self.engines[seq.home].arrive(seq)
 
@@ -662,7 +670,7 @@ def reference(scenario: Scenario, requests: Requests, stop_s: float = inf) -> di
         "seqs": world.seqs,
         "steps": [engine.steps for engine in engines],
         "held": sum(engine.total - engine.free for engine in engines),
-        "work": np.sum([engine.work for engine in engines], axis=0).tolist(),
+        "work": [engine.work for engine in engines],
     }
 
 
@@ -683,7 +691,7 @@ def text_of(requests: Requests, seq: Seq) -> list[tuple]:
 
 
 def reference_router(scenario: Scenario, outstanding: list[list[Seq]], engines: list[Engine]):
-    count, name = len(outstanding), scenario.cluster.router
+    count, name = len(outstanding), scenario.router
     if count == 1:
         return lambda: 0
     rng = stream(scenario.seed, "router")

@@ -99,5 +99,8 @@ def test_a_benchmark_that_is_not_loaded_as_it_says_fails(
 def test_a_benchmark_is_the_same_setup_as_a_study(name: str) -> None:
     asked = Study.model_validate({"name": name, **study(name, 10, 1.0)})
     scenario = BENCHMARKS[name].scenario()
-    assert asked.cluster == scenario.cluster
-    assert asked.engine.num_gpu_blocks == BENCHMARKS[name].scenario().engine.num_gpu_blocks
+    served, config = scenario.pool, asked.cluster.all_pools[0]
+    assert asked.cluster.router == scenario.router
+    assert (config.gpu, config.replicas) == (served.gpu.name, served.replicas)
+    assert config.tensor_parallel_size == served.tensor_parallel_size
+    assert asked.engine.num_gpu_blocks == served.engine.num_gpu_blocks

@@ -118,10 +118,15 @@ def test_python_example_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def rows_of(text: str) -> list[dict[str, str]]:
-    """The rows of a table as rich draws it, by heading; the last heading may be empty."""
-    lines = [line for line in text.splitlines() if line.startswith(("┃", "│"))]
-    cells = [[cell.strip() for cell in re.split("[┃│]", line)[1:-1]] for line in lines]
-    return [dict(zip(cells[0], row, strict=True)) for row in cells[1:]]
+    """The rows of a table as rich draws it, by heading, which may have several lines or none."""
+    heads, rows = (
+        [[cell.strip() for cell in line.split(mark)[1:-1]] for line in text.splitlines()
+         if line.startswith(mark)]
+        for mark in "┃│"
+    )  # fmt: skip
+    headings = [" ".join(filter(None, words)) for words in zip(*heads, strict=True)]
+    headings = [heading.replace("_ ", "_") for heading in headings]
+    return [dict(zip(headings, row, strict=True)) for row in rows]
 
 
 def test_quoted_table_is_what_the_study_prints(

@@ -221,7 +221,7 @@ def compare(duels: list[Duel], warmup_fraction: float = 0.0) -> "DataFrame":
 def draw_duels(duels: list[Duel], path: Path) -> None:
     """Draw the distributions: a row per scheduler, TTFT and TPOT and E2E beside each other."""
     from experiments.reporting.drawing import drawing
-    from sim.metrics import request_latencies
+    from sim.latencies import request_latencies
 
     schedulers = list(dict.fromkeys(duel.scheduler for duel in duels))
     loads = list(dict.fromkeys(duel.load for duel in duels))

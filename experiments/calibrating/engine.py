@@ -131,18 +131,18 @@ def serve(decoder: Decoder, scenario: Scenario, requests: Requests, seed: int = 
     Raises:
         ValueError: more than one replica, a tensor-parallel group, or a prefix cache.
     """
-    if scenario.engine.enable_prefix_caching:
+    served = scenario.pool
+    if served.engine.enable_prefix_caching:
         raise ValueError(
             "engine.enable_prefix_caching: true: the real engine has no prefix cache, expected "
             "false"
         )
-    cluster = scenario.cluster
-    if cluster.replicas != 1 or cluster.tensor_parallel_size != 1:
+    if served.gpus != 1:
         raise ValueError(
-            f"replicas = {cluster.replicas}, tensor_parallel_size = "
-            f"{cluster.tensor_parallel_size}: the real engine runs one replica on one device"
+            f"replicas = {served.replicas}, tensor_parallel_size = "
+            f"{served.tensor_parallel_size}: the real engine runs one replica on one device"
         )
-    longest, seats = scenario.max_model_len, scenario.engine.max_num_seqs
+    longest, seats = served.max_model_len, served.engine.max_num_seqs
 
     def machine(scheduler: Scheduler) -> Decoding:
         return Decoding(scheduler, Executor(decoder, seats, longest, seed))

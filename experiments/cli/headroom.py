@@ -15,6 +15,8 @@ COMMANDS = {
     "run": "run a study: simulate every point, leave tables, pictures and a report",
     "plan": "the cheapest deployment that keeps the SLO at a risk, and why not the others",
     "capacity": "the highest rate (users, lengths, any key) that keeps the SLO, with its interval",
+    "compare": "compare two results, paired by seed and request",
+    "trace": "write a stretch of a run as a Chrome trace, for Perfetto",
     "explore": "a live page on this machine: turn knobs, see what becomes of it",
     "list": "list the studies that come with headroom",
     "schema": "print the JSON Schema of a study file, for editors",

@@ -21,6 +21,7 @@ from experiments.cli.named_classes import class_rows
 from experiments.cli.study_schema import WRITTEN_BY, schema_text
 from experiments.reporting.stats import WITHOUT_INTERVAL
 from experiments.running.pieces import MARKS
+from experiments.running.pool_tables import POOL_COLUMNS
 from experiments.running.record import is_file
 from experiments.study.bundled import bundled_studies
 from experiments.study.described import described_schema
@@ -33,7 +34,8 @@ from hardware.gpu import Gpu, gpu_names
 from model.families.registry import FAMILIES
 from model.families.wrapper_rows import WRAPPERS
 from model.spec import catalogue
-from sim.metrics import LATENCIES, METRICS
+from sim.latencies import LATENCIES
+from sim.metrics import METRICS, POOL_SHARES
 from sim.result import REQUEST_COLUMNS, SEGMENT_COLUMNS, SESSION_COLUMNS
 from workloads.traces.formats import FORMATS
 
@@ -191,6 +193,18 @@ def metrics_page() -> str:
             ("column", "meaning"),
             [(f"`{name}`", text) for name, text in SESSION_COLUMNS.items()],
         ),
+        "A study with `cluster.pools` has a column `pool` behind `replica`, the pool's name.",
+        "## pools.csv",
+        "Where a study has `cluster.pools`: one row per point and pool, with every metric of its "
+        "own replicas and of the requests that were sent to them, over the window of the whole "
+        "run, estimated over the seeds as in summary.csv. `point`, the swept keys, then",
+        _table(
+            ("column", "meaning"),
+            [
+                *((f"`{name}`", text) for name, text in POOL_COLUMNS.items()),
+                *((f"`{name}`", text) for name, text in POOL_SHARES.items()),
+            ],
+        ),
         "## Segments",
         "From Python, `sim.simulation.simulate` returns the same requests and, in `segments`, one "
         "row per run of equal steps. They are not written to disk.",
@@ -214,7 +228,8 @@ def _model_parts(
 ) -> Iterator[str]:
     """A section for ``model`` and one for each model inside it that is not ``written`` yet.
 
-    Keys of ``without`` are told elsewhere.
+    Keys of ``without`` are told elsewhere. Of models with the same keys the one that lies least
+    deep has the table.
     """
     schema = described_schema(model)
     kept = {key: node for key, node in schema["properties"].items() if key not in without}
@@ -235,7 +250,13 @@ def _model_parts(
         where = ", ".join(f"`{place}`" for place in dict.fromkeys(found))
         yield f'<a id="{name.lower()}"></a>'
         yield f"### {where}{f': {words[0]}' if words else ''}"
-        yield from _section(node, definitions)
+        keys = node["properties"].keys()
+        same = [other for other in places if definitions[other]["properties"].keys() == keys]
+        first = min(same, key=lambda other: places[other][0].count("."))
+        if first == name:
+            yield from _section(node, definitions)
+        else:
+            yield f"{_prose(node['description'])} The same keys as in {_kind({'$ref': first})}."
 
 
 def _find(node: Node, path: str, definitions: Node, places: dict[str, list[str]]) -> None:

@@ -1,18 +1,21 @@
 """``headroom run STUDY``: check a study, run it, leave a results folder behind.
 
-Results go to stdout, everything else to stderr. Exit status 0: done; 2: something is wrong with the
-study, an option or the machine, said in one message; 130: interrupted, finished runs are kept.
+Results go to stdout, everything else to stderr. Exit status 0: done; 1: --fail-on-slo, and a point
+does not keep it; 2: something is wrong with the study, an option or the machine, said in one
+message; 130: interrupted, finished runs are kept.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.cli.command import Parser, called, fail, run_command, whole_number
 from experiments.cli.executors import add_run_options, executor_fault, executor_of
 from experiments.cli.listing import print_studies
+from experiments.reporting.formats import FORMATS, written
 
 if TYPE_CHECKING:
     from experiments.running.results import Outcome, Progress
@@ -62,6 +65,18 @@ def _parser() -> argparse.ArgumentParser:
         help="write tables and report, draw no pictures",
     )  # fmt: skip
     parser.add_argument(
+        "--format", choices=FORMATS, default="table",
+        help="of what is printed: a table for people, or all of summary.csv for programs",
+    )  # fmt: skip
+    parser.add_argument(
+        "--why", action="store_true",
+        help="print what the p99 of TTFT and E2E is made of, and what limits the engine",
+    )  # fmt: skip
+    parser.add_argument(
+        "--fail-on-slo", action="store_true",
+        help="exit status 1 unless every point keeps the slo; undecided is not kept",
+    )  # fmt: skip
+    parser.add_argument(
         "--dry-run", action="store_true",
         help="check everything, print points, memory and ceilings, simulate nothing",
     )  # fmt: skip
@@ -94,6 +109,8 @@ def _run_study(options: argparse.Namespace) -> int:
             return fail(f"--executor {options.executor} is for studies of kind serving")
         return run_other(loaded, options.out, options.dry_run, options.overwrite)
     plan = _plan(loaded)
+    if options.fail_on_slo and any(point.study.slo is None for point in plan.points):
+        return fail("--fail-on-slo needs an slo at every point")
     _say(plan.notes)
     if options.dry_run:
         return _dry_run(plan)
@@ -131,21 +148,50 @@ def _dry_run(plan: "Plan") -> int:
 
 def _simulate(plan: "Plan", options: argparse.Namespace) -> int:
     from experiments.reporting import table
+    from experiments.reporting.difference_table import print_differences
     from experiments.reporting.terminal import console
+    from experiments.reporting.why import why_lines
     from experiments.running.folder import chosen_folder
     from experiments.running.results import run_plan
 
     out = chosen_folder(options.out, plan.study.name)
     to = console(sys.stdout)
+    for_people = options.format == "table"
     with executor_of(options) as executor:
         outcome = run_plan(
             plan, out, executor=executor, progress=_progress(),
-            before=lambda: table.print_ceilings(plan, to), overwrite=options.overwrite,
-            figures=not options.no_figures,
+            before=partial(table.print_ceilings, plan, to) if for_people else None,
+            overwrite=options.overwrite, figures=not options.no_figures,
         )  # fmt: skip
-    table.print_summary(plan, outcome.summary, to)
+    if for_people:
+        table.print_summary(plan, outcome.summary, to)
+        if outcome.pools is not None:
+            from experiments.reporting.pool_table import print_pools
+
+            print_pools(plan, outcome.pools, to)
+        print_differences(plan, outcome.differences, to)
+    else:
+        print(written(outcome.summary, options.format), end="")
+    if options.why:
+        lines = why_lines(outcome.parts, outcome.summary)
+        to.print("\n".join(lines)) if for_people else _say(lines)
     _say([_ending(plan, outcome, out)])
-    return 0
+    return _status(outcome) if options.fail_on_slo else 0
+
+
+def _status(outcome: "Outcome") -> int:
+    """Exit status of --fail-on-slo, and which points are to blame."""
+    from experiments.reporting.verdict import MISSED, UNDECIDED
+    from experiments.reporting.words import points_text
+
+    verdicts = dict(zip(outcome.summary["point"], outcome.summary["slo_verdict"], strict=True))
+    status = 0
+    for word in (MISSED, UNDECIDED):
+        points = [number for number, verdict in verdicts.items() if verdict == word]
+        if points:
+            status = 1
+            _say([f"slo: {word} at {points_text(points)}"])
+    return status
 
 
 def _ending(plan: "Plan", outcome: "Outcome", out: Path) -> str:

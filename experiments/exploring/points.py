@@ -7,9 +7,9 @@ from itertools import starmap
 from pathlib import Path
 from typing import Any
 
+from experiments.reporting.differences import paired_difference
 from experiments.reporting.page.data import page_data
 from experiments.reporting.page.write import cards
-from experiments.reporting.stats import paired_difference
 from experiments.running.assemble import runs_table, summary_table
 from experiments.running.curves import curves_of
 from experiments.running.pooling import loaded_points, loads_of

@@ -14,7 +14,8 @@ from experiments.running.capacity import capacity_per_s
 from experiments.study import build
 from experiments.study.document import Study
 from experiments.study.errors import show
-from experiments.study.grid import cell, key_path
+from experiments.study.grid import cell
+from experiments.study.keys import key_path
 from experiments.study.schema import value_at
 from hardware.gpu import load_gpu
 from hardware.memory import DoesNotFitError
@@ -106,7 +107,7 @@ def _sentence(error: ValueError) -> str:
 
 def _name(plan: PlanInput, study: Study, values: dict[str, Any]) -> str:
     """Model if there are several, GPU and group, then what else differs."""
-    gpu = study.cluster.gpu
+    gpu = study.cluster.all_pools[0].gpu
     shown = load_gpu(gpu).name if not build.names_calibrated(gpu) else show(gpu)
     parts = [f"{shown} TP{study.cluster.tensor_parallel_size}"]
     if "model" in plan.keys:
@@ -126,7 +127,7 @@ def _floor(study: Study, scenario: Scenario) -> str:
     assert slo is not None
     requests = build.requests_of(study, study.seed)
     if slo.tpot_s is not None:
-        lone_s = scenario.price.ceilings()["fastest_token_s"]
+        lone_s = scenario.pool.price.ceilings()["fastest_token_s"]
         if lone_s > slo.tpot_s:
             return (
                 f"a token takes {lone_s * 1e3:.3g} ms of a request that is alone, more than "
@@ -134,7 +135,7 @@ def _floor(study: Study, scenario: Scenario) -> str:
             )
     if slo.ttft_s is not None and requests.prefixes is None:
         prompt = int(np.quantile(requests.prompt_tokens, slo.attainment, method="lower"))
-        prompt = min(prompt, scenario.max_model_len - 1)
+        prompt = min(prompt, scenario.pool.max_model_len - 1)
         lone_s = lone_prefill_s(scenario, prompt)
         if lone_s > slo.ttft_s:
             return (
@@ -148,11 +149,12 @@ def _floor(study: Study, scenario: Scenario) -> str:
 def lone_prefill_s(scenario: Scenario, prompt_tokens: int) -> float:
     """Return the time to the first token of a request that is alone: its chunks, and the API."""
     past, seconds = 0, scenario.api.request_s + scenario.api.token_s * prompt_tokens
-    nothing = [0] * len(scenario.price.windows)
-    longest = scenario.token_budget if scenario.engine.scheduler == "chunked_prefill" else None
+    nothing = [0] * len(scenario.pool.price.windows)
+    pool = scenario.pool
+    longest = pool.token_budget if pool.engine.scheduler == "chunked_prefill" else None
     while past < prompt_tokens:
         chunk = min(prompt_tokens - past, longest or prompt_tokens)
-        seconds += scenario.price.step_s(0, nothing, [(chunk, past)])
+        seconds += scenario.pool.price.step_s(0, nothing, [(chunk, past)])
         past += chunk
     return seconds + scenario.api.output_s
 

@@ -10,10 +10,10 @@ from experiments.planning import keys
 from experiments.planning.lengths import FEWEST, RATES, STEADY
 from experiments.study.document import Loaded, Study
 from experiments.study.errors import Problem, StudyError, show
-from experiments.study.grid import key_path
+from experiments.study.keys import key_path
 from experiments.study.points import Plan, Point, prepare
 from experiments.study.schema import all_keys, unknown_key, value_at
-from sim.metrics import Slo
+from sim.slo import Slo
 from workloads.arrivals import ClosedLoop
 
 REPLICAS = "cluster.replicas"

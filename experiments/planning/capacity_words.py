@@ -10,7 +10,7 @@ from experiments.planning.sequential import Verdict
 from experiments.planning.smallest import Smallest
 from experiments.reporting.quantities import significant
 from experiments.study.grid import Setting
-from sim.metrics import Slo
+from sim.slo import Slo
 
 NAMES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "E2E"}
 

@@ -29,6 +29,8 @@ SEEDS = 8
 MOST_SEEDS = 48
 SPREAD = 0.03
 """The pair lies so far below and above, on a log scale."""
+OUTSIDE = 1.01
+"""A root this far outside its pair is still that of the line; further away the curve bends."""
 BRACKET = 1.04
 """Ratio of two values between which the pair is put without a further look."""
 MOST_MOVES = 4
@@ -186,7 +188,7 @@ class Search:
             found = root(pair, self.allowed, self.confidence)
             if found is None:
                 break
-            if low / (1 + SPREAD) <= found.value <= high * (1 + SPREAD):
+            if low / OUTSIDE <= found.value <= high * OUTSIDE:
                 break
             middle = min(max(found.value, middle * 0.85), middle * 1.15)
         if found is None or pair is None:

@@ -10,6 +10,7 @@ from experiments.study.document import Loaded, Study
 from experiments.study.errors import Problem, StudyError, show
 from experiments.study.faults import by_line, problem
 from experiments.study.schema import coercions, complaints, unknown_key
+from sim.slo import percentile_limits
 
 Kind = TypeVar("Kind", bound=BaseModel)
 
@@ -65,6 +66,18 @@ def check_slo(loaded: Loaded, study: Study) -> None:
                     loaded.where(("slo",)),
                     "slo: a search needs a limit to keep, expected at least one of ttft_s, "
                     "tpot_s, e2e_s",
+                )
+            ]
+        )
+    for limit in percentile_limits(study.slo):
+        key = f"{limit.latency}_s"
+        raise StudyError(
+            [
+                Problem(
+                    loaded.where(("slo", limit.key)),
+                    f"slo.{limit.key} = {limit.limit_s:g}: a search takes limits of single "
+                    f"requests, expected {key}: {limit.limit_s:g} with attainment: "
+                    f"{limit.percent / 100:g}, which asks the same",
                 )
             ]
         )

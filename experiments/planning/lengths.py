@@ -7,8 +7,9 @@ from typing import Any
 from experiments.study.build import requests_of, scenario_of, settled
 from experiments.study.document import Study, validate
 from experiments.study.errors import StudyError, show
-from experiments.study.grid import key_path, substitute
-from experiments.study.schema import dotted, value_at
+from experiments.study.grid import substitute
+from experiments.study.keys import dotted, key_path
+from experiments.study.schema import value_at
 from workloads.arrivals import ClosedLoop
 from workloads.config import LATEST_S
 
@@ -101,7 +102,7 @@ def in_system(study: Study) -> float:
     if isinstance(arrivals, ClosedLoop):
         return float(arrivals.users)
     scenario = scenario_of(study, study.seed)
-    seats = float(scenario.engine.max_num_seqs * study.cluster.replicas)
+    seats = float(sum(pool.engine.max_num_seqs * pool.replicas for pool in scenario.pools))
     if slo is None:
         return seats
     rate = getattr(arrivals, "rate_per_s", None)

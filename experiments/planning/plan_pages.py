@@ -92,8 +92,9 @@ def sections(found: PlanFound) -> list[Section]:
             changes.append((each.name, "-", "-", "-", each.said))
             continue
         ends = [f"{100 * (end - 1):+.1f}%" for end in (each.ratio, each.low, each.high)]
+        interval = "-" if math.isnan(each.low) else f"{ends[1]} to {ends[2]}"
         count = replicas_after(found, each)
-        changes.append((each.name, ends[0], f"{ends[1]} to {ends[2]}", str(count or "-"), ""))
+        changes.append((each.name, ends[0], interval, str(count or "-"), each.said))
     return [
         Section(
             "The answer and the runners-up",

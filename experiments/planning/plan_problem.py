@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from experiments.planning.candidates import Candidate
 from experiments.planning.lengths import long_enough
 from experiments.planning.plan_reading import PlanInput
+from experiments.planning.plan_study import window_s_of
 from experiments.planning.probes import DayProbe, Probe, SteadyProbe
 from experiments.planning.traffic import (
     Day,
@@ -65,7 +66,7 @@ class Problem:
 
     def day(self, candidate: Candidate) -> Day:
         """Return the windows of the traffic; they do not depend on the deployment."""
-        return day_of(self.study(candidate, 1), self.plan.study.risk.window_s)
+        return day_of(self.study(candidate, 1), window_s_of(self.plan.study.slo))
 
     def least_rate_per_s(self, candidate: Candidate) -> float:
         """Return what any deployment that keeps the SLO must serve, at least.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.planning import keys
-from experiments.planning.plan_study import OWN, PlanStudy, Prices
+from experiments.planning.plan_study import OWN, PlanStudy, Prices, window_s_of
 from experiments.planning.traffic import resampling
 from experiments.study import build, faults
 from experiments.study.document import Loaded, Study, validate
@@ -60,6 +60,9 @@ def read_plan(loaded: Loaded) -> PlanInput:
     own = {name: raw[name] for name in OWN if name in raw}
     plan = keys.validated(PlanStudy, loaded, study.resolved() | own | {"kind": "plan"})
     studies = [point for point, _ in checked if point is not None]
+    if any(point.cluster.pools is not None for point in studies):
+        text = "cluster.pools: a plan buys replicas that are all alike, expected cluster.gpu"
+        raise StudyError([Problem(loaded.where(("cluster", "pools")), text)])
     priced = tuple(_priced(loaded, plan, each) for each in studies)
     _check_workload(loaded, plan)
     swept = tuple(dict.fromkeys(key for setting in settings for key in setting.values))
@@ -123,8 +126,8 @@ def _serving(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def _priced(loaded: Loaded, plan: PlanStudy, study: Study) -> Study:
     """Return a candidate with one replica, the price of its GPU, and traffic that has luck."""
-    workload = resampling(study.workload, plan.risk.window_s)
-    words = study.cluster.gpu
+    workload = resampling(study.workload, window_s_of(plan.slo))
+    words = study.cluster.all_pools[0].gpu
     price = study.cluster.gpu_usd_per_hour
     if not build.names_calibrated(words):
         gpu = load_gpu(words)

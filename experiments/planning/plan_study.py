@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from experiments.planning.lengths import FEWEST
 from experiments.study.document import Study
-from sim.metrics import Slo
+from sim.slo import WINDOW_S, Slo
 
 Usd = Annotated[float, Field(gt=0, le=1e6)]
 Share = Annotated[float, Field(gt=0, le=0.5)]
@@ -33,12 +33,10 @@ class Risk(_Section):
 
     share: Share = 0.01
     """Of steady traffic: the largest probability that it is more than the deployment holds. Of
-    traffic with a clock: the largest share of the windows that miss the slo, and the probability
-    that growth is more than what is simulated."""
+    traffic with a clock: the largest share of the windows (slo.window_s) that miss it, and the
+    probability that growth is more than what is simulated."""
     confidence: float = Field(default=0.95, ge=0.5, le=0.999)
     """Of each verdict that a deployment keeps the slo, or does not."""
-    window_s: float = Field(default=300.0, gt=0, le=86_400)
-    """Traffic with a clock: the slo's attainment has to hold in each window of so many seconds."""
 
 
 class Failures(_Section):
@@ -88,13 +86,18 @@ class PlanStudy(Study):
     """Which of a GPU's prices is paid."""
     runners_up: int = Field(default=2, ge=0, le=20)
     """So many other kinds of deployment (model, GPU, tensor-parallel size) are solved as well."""
-    sensitivity: dict[str, list[float]] = Field(default_factory=dict)
+    sensitivity: dict[str, list[int | float]] = Field(default_factory=dict)
     """Dotted keys with other values, of which the change of the highest rate is told. The lengths
     of prompts and outputs, 10% more and less, always are."""
     run_requests: int = Field(default=FEWEST, ge=500, le=10**8)
     """Requests of one run of steady traffic, at least."""
     most_replicas: int = Field(default=2048, gt=0, le=100_000)
     """Most replicas of one deployment."""
+
+
+def window_s_of(slo: Slo) -> float:
+    """Return the length of the windows of traffic with a clock, seconds."""
+    return slo.window_s or WINDOW_S
 
 
 OWN = tuple(name for name in PlanStudy.model_fields if name not in Study.model_fields)

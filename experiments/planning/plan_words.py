@@ -11,6 +11,7 @@ from experiments.planning.capacity_words import limit_text, percent, slo_text
 from experiments.planning.holding import Change
 from experiments.planning.plan_finding import Finalist, PlanFound
 from experiments.planning.plan_problem import Problem
+from experiments.planning.plan_study import window_s_of
 from experiments.planning.probes import DayProbe, SteadyProbe
 from experiments.planning.sequential import Verdict
 from experiments.reporting.quantities import significant
@@ -46,7 +47,7 @@ def title(found: PlanFound) -> str:
         text += f" (cv {100 * study.growth_cv:g}%)"
     text += f"; {slo_text(study.slo)}"
     if found.problem.has_windows:
-        text += f" in each window of {study.risk.window_s:g} s"
+        text += f" in each window of {window_s_of(study.slo):g} s"
     text += f"; risk {percent(study.risk.share)}"
     if abs(demand.design / demand.growth - 1) > 1e-9:
         text += f"; planned for {traffic_text(found, demand.design)}"
@@ -71,6 +72,12 @@ def answer_lines(found: PlanFound) -> list[str]:
     ]
     if changes:
         lines.append(f"if wrong {'; '.join(changes)}")
+    asked = found.problem.plan.study.calibration_draws
+    if asked and not found.draws:
+        lines.append(
+            "prices   calibration_draws are not part of the risk: no limit ends what is held, its "
+            "capacity does; model_error_cv can be"
+        )
     if found.draws:
         spread = _spread(found)
         lines.append(f"prices   {len(found.draws)} drawn calibrations: +-{percent(spread)} (1 sd)")
@@ -246,6 +253,8 @@ def _not_kept(found: PlanFound, state: State) -> str:
 def change_text(change: Change) -> str:
     """Write ``prompts +10%: -10.5% (-10.9 to -10.1)``."""
     ends = [100 * (each - 1) for each in (change.ratio, change.low, change.high)]
+    if math.isnan(change.low):
+        return f"{change.name}: {ends[0]:+.1f}%"
     return f"{change.name}: {ends[0]:+.1f}% ({ends[1]:+.1f} to {ends[2]:+.1f})"
 
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from experiments.planning.sequential import BATCHES, Batch
 from experiments.study.document import Study
 from sim.latencies import latency
-from sim.metrics import Slo
 from sim.result import FINISHED, UNFINISHED
+from sim.slo import Slo
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

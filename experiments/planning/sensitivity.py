@@ -12,9 +12,10 @@ from experiments.planning.highest import Highest
 from experiments.planning.holding import Change, held_by, ratio
 from experiments.planning.lengths import with_values
 from experiments.planning.trials import Ask
+from experiments.running.capacity import capacity_per_s
 from experiments.study.document import Study
 from experiments.study.errors import StudyError, show
-from experiments.study.grid import key_path
+from experiments.study.keys import key_path
 from experiments.study.schema import value_at
 
 MOST_REPLICAS = 4
@@ -33,7 +34,7 @@ class Assumption:
     values: dict[str, Any]
 
 
-def assumptions(study: Study, given: dict[str, list[float]]) -> list[Assumption]:
+def assumptions(study: Study, given: dict[str, list[int | float]]) -> list[Assumption]:
     """Return the changes to look at: longer and shorter prompts and answers, then the study's.
 
     Lengths that come from a file have no key that stretches them.
@@ -68,7 +69,7 @@ def _longer(study: Study, law: str, factor: float) -> dict[str, Any]:
 
 def tornado(
     study: Study, ask: Ask, *, allowed: float, fewest: int, capacity: float,
-    given: dict[str, list[float]], draws: int,
+    given: dict[str, list[int | float]], draws: int,
 ) -> "tuple[Highest, list[Change], list[Change]]":  # fmt: skip
     """Return what the deployment holds, and what it holds with each change, and with each draw.
 
@@ -85,7 +86,7 @@ def tornado(
     common["seeds"] = SEEDS
     base = held_by(study, ask, capacity=capacity, label="base", **common)
     if base.root is None:
-        return base, [], []
+        return base, _by_capacity(study, given), []
 
     def again(name: str, other: Study, draw: int | None = None) -> Change:
         found = held_by(
@@ -103,6 +104,20 @@ def tornado(
             changes.append(Change(one.name, math.nan, math.nan, math.nan, said))
     drawn = [again(f"calibration draw {draw}", study, draw) for draw in range(draws)]
     return base, changes, drawn
+
+
+def _by_capacity(study: Study, given: dict[str, list[int | float]]) -> list[Change]:
+    """Where no limit ends what is held, the capacity does: its ratio, without an interval."""
+    whole = capacity_per_s(study)
+    changes = []
+    for one in assumptions(study, given):
+        try:
+            part = capacity_per_s(with_values(study, one.values)) / whole
+            changes.append(Change(one.name, part, math.nan, math.nan, "of the capacity"))
+        except StudyError as error:
+            said = error.problems[0].text
+            changes.append(Change(one.name, math.nan, math.nan, math.nan, said))
+    return changes
 
 
 def spread_of(drawn: list[Change]) -> float:

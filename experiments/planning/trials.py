@@ -7,7 +7,6 @@ that had ended, so it goes through the same questions until it comes to one with
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from experiments.planning.samples import Sample, sample_of
 from experiments.running.identity import run_key
@@ -15,7 +14,8 @@ from experiments.running.results import Progress
 from experiments.running.sweep import Executor, Run, unfinished
 from experiments.study.document import Study
 
-T = TypeVar("T")
+MOST_HELD = 5_000_000
+"""Requests whose answers are kept in memory, some ten bytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ class Trials:
     resumed: int = field(default=0, init=False)
     """Runs that an earlier, interrupted call had finished."""
     _seen: dict[Path, Sample] = field(default_factory=dict, init=False)
+    _asked: set[Path] = field(default_factory=set, init=False)
 
     def ask(self, trials: Sequence[Trial]) -> list[Sample]:
         """Return what each run says, simulating those that are not there.
@@ -58,17 +59,32 @@ class Trials:
             RunError: a worker was killed, or memory ran out.
         """
         runs = [self._run(trial) for trial in trials]
-        new = {run.path: run for run in runs if run.path not in self._seen}
+        new = {run.path: run for run in runs if run.path not in self._asked}
         todo = unfinished(new.values())
         self.resumed += len(new) - len(todo)
         if todo:
             self.executor.run(todo, self.progress.advance, _nothing)
-        for run in new.values():
-            sample = sample_of(run.path, run.study)
+        answers = [self._answer(run) for run in runs]
+        self._forget()
+        return answers
+
+    def _answer(self, run: Run) -> Sample:
+        sample = self._seen.get(run.path)
+        if sample is None:
+            sample = self._seen[run.path] = sample_of(run.path, run.study)
+        if run.path not in self._asked:
+            self._asked.add(run.path)
             self.runs += 1
             self.requests += sample.measured
-            self._seen[run.path] = sample
-        return [self._seen[run.path] for run in runs]
+        return sample
+
+    def _forget(self) -> None:
+        """Drop the oldest answers when memory holds many requests: their files are there."""
+        held = sum(sample.measured for sample in self._seen.values())
+        for path in list(self._seen):
+            if held <= MOST_HELD:
+                break
+            held -= self._seen.pop(path).measured
 
     def _run(self, trial: Trial) -> Run:
         name = f"{run_key(trial.study, trial.seed, trial.draw)}.parquet"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.reporting.quantities import significant
 from experiments.reporting.support import Load
+from sim.slo import Slo
 
 if TYPE_CHECKING:
     from hardware.calibration import Calibration
@@ -31,13 +32,13 @@ class Asked:
     """Of all seeds together."""
     need: int
     """How many it would have taken; more than ``requests`` where these are limited."""
-    attainment: float
-    """Of the slo; NaN without one."""
+    required: Mapping[str, float]
+    """What the slo asks of shares."""
 
     def wanted(self, metric: str) -> float:
         """Half-width that a figure may have: of a share in points, else over the figure."""
-        if metric == "slo_attainment":
-            return (1 - self.attainment) / 4 or 0.0025
+        if metric in self.required:
+            return (1 - self.required[metric]) / 4 or 0.0025
         return self.target
 
     def half_width(self, row: Mapping[str, Any], metric: str) -> float:
@@ -47,7 +48,7 @@ class Asked:
         value, low, high = (
             float(row.get(f"{metric}{end}", math.nan)) for end in ("", "_lo", "_hi")
         )
-        if metric == "slo_attainment":
+        if metric in self.required:
             return (high - low) / 2
         return (high - low) / 2 / value if value > 0 else math.nan
 
@@ -63,7 +64,7 @@ class Asked:
             if not short:
                 return ""
             each = ", ".join(
-                f"{name} ±{100 * half:.2g}{' points' if name == 'slo_attainment' else '%'}"
+                f"{name} ±{100 * half:.2g}{' points' if name in self.required else '%'}"
                 for name, half in short.items()
             )
             return f"asked ±{self.target:.0%}, came out {each}"
@@ -83,5 +84,8 @@ class Basis:
     offered: Mapping[str, tuple[str, float]] = field(default_factory=dict)
     """By a rate that is served: the metric of what came of it in each run, and its expectation."""
     asked: Asked | None = None
+    slo: Slo | None = None
+    exact: bool = False
+    """Nothing is random: another seed would show the same."""
     pilot: bool = False
     """Of a pilot: percentiles have intervals, however little they rest on."""

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 """A home folder that cannot be written costs it a cache, and nobody a message."""
 STYLE = Path(__file__).with_name("headroom.mplstyle")
+WIDTH = 7.2
+"""Inches: 1080 pixels, which a README shows about 880 wide."""
 
 
 @contextmanager
@@ -32,3 +35,11 @@ def save(figure: "Figure", path: Path) -> None:
 
     canvas: Any = FigureCanvasAgg(figure)
     canvas.print_png(path, metadata={"Software": None})
+
+
+def figure_of(rows: int, columns: int, height: float) -> "tuple[Figure, list[Axes]]":
+    """A figure of equal panels, ``height`` inches each, and the panels row by row."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, rows * height + 0.4))
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)

@@ -26,6 +26,8 @@ DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (2, 1)), (0, (6, 1.5, 1, 1.5)
 LEGEND_CHARACTERS = 120
 """Characters that fit side by side below a figure."""
 GREY = "#555555"
+SATURATED, MISSES = "hollow: saturated", "crossed: misses the slo"
+"""What marks say of points."""
 
 
 def colour(place: int) -> str:
@@ -67,6 +69,17 @@ def draw_points(
             marks.set_in_layout(False)
 
 
+def cross_out(axes: "Axes", across: Floats, up: Floats, crossed: Mask) -> None:
+    """Put a cross on points, ``across`` and ``up`` as in ``draw_points``."""
+    seen = crossed & np.isfinite(across[0]) & np.isfinite(up[0])
+    if seen.any():
+        (marks,) = axes.plot(
+            across[0][seen], up[0][seen], color=GREY, linestyle="none", marker="x", clip_on=False,
+            zorder=4,
+        )  # fmt: skip
+        marks.set_in_layout(False)
+
+
 def curve_handle(place: int, joined: bool, marked: bool = True) -> "Line2D":
     """Legend entry of the ``place``-th curve."""
     from matplotlib.lines import Line2D
@@ -77,18 +90,19 @@ def curve_handle(place: int, joined: bool, marked: bool = True) -> "Line2D":
 
 
 def legend(
-    figure: "Figure", title: str, handles: Mapping[str, "Line2D"], saturated: bool, seeds: int
+    figure: "Figure", title: str, handles: Mapping[str, "Line2D"], states: Sequence[str], seeds: int
 ) -> None:
-    """Explain below the figure: its curves, what hollow means and what the bars are.
+    """Explain below the figure: its curves, what marks mean (``states``) and what the bars are.
 
     A curve without a label is not listed; fewer than 2 ``seeds`` mean that there are no bars.
     """
     from matplotlib.lines import Line2D
 
     entries = {label: handle for label, handle in handles.items() if label}
-    if saturated:
-        hollow = Line2D([], [], color=GREY, marker="o", markerfacecolor="white", linestyle="none")
-        entries["hollow: saturated"] = hollow
+    for state in states:
+        marker = {SATURATED: "o", MISSES: "x"}[state]
+        mark = Line2D([], [], color=GREY, marker=marker, markerfacecolor="white", linestyle="none")
+        entries[state] = mark
     if seeds > 1:
         bar = Line2D([], [], color=GREY, marker="|", markersize=9, linestyle="none")
         entries[f"95% interval, {seeds} seeds"] = bar

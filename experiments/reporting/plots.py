@@ -4,9 +4,11 @@
     latency.png              TTFT and TPOT percentiles against the swept number
     utilisation.png          throughput, batch size, KV use and share of peak against the same
     timeline.png             KV use, running and waiting requests over time, one line per point
+    pools.png                what each pool was sent and did (``pools``), where there are some
 
-Saturated points are hollow and the legend says so; bars are 95% intervals over seeds. The same
-input gives the same bytes: nothing in a file tells when or by which version it was drawn.
+Saturated points are hollow, those that miss the slo crossed out, and the legend says so; bars are
+95% intervals over seeds. The same input gives the same bytes: nothing in a file tells when or by
+which version it was drawn.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from experiments.reporting.drawing import STYLE, save
+from experiments.reporting.drawing import STYLE, figure_of, save
 from experiments.reporting.figure_layout import (
     MAX_CURVES,
     Curve,
@@ -30,15 +32,24 @@ from experiments.reporting.figure_layout import (
 )
 from experiments.reporting.figure_marks import (
     GREY,
-    colour,
+    MISSES,
+    SATURATED,
     curve_handle,
-    draw_points,
     legend,
     name_points,
     plain_ticks,
 )
-from experiments.reporting.quantities import significant, time_unit
-from sim.percentiles import unsupported
+from experiments.reporting.figure_values import (
+    draw_rows,
+    exact,
+    missed,
+    percent_name,
+    saturated,
+    triple,
+    values_of,
+)
+from experiments.reporting.quantities import time_unit
+from experiments.reporting.timeline_figure import timeline_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,20 +59,15 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 
-WIDTH = 7.2
-"""Inches: 1080 pixels, which a README shows about 880 wide."""
 DRAWN_PERCENTS = (50, 95, 99)
 MAX_ROWS = 40
 """Points that a figure without a numeric axis lists, one per row."""
-MAX_LINES = 6
-"""Noisy lines that a timeline can show."""
-MAX_STRETCH = 2.0
-"""A timeline is cut at this many times its shortest point's end."""
 TITLES = {
     "throughput_latency": "latency against throughput",
     "latency": "latency percentiles",
     "utilisation": "throughput and use of the hardware",
     "timeline": "over time",
+    "pools": "by pool",
 }
 
 
@@ -116,14 +122,12 @@ def draw_plots(
     layout = sweep_layout(summary, sweep_keys)
     seeds = int(runs["seed"].nunique())
     arguments: dict[str, tuple[Any, ...]] = {
-        "throughput_latency": (_throughput_latency, layout, summary, seeds),
-        "latency": (_latency, layout, summary, seeds),
-        "utilisation": (_utilisation, layout, summary, seeds),
-        "timeline": (_timeline, layout, summary, timelines),
+        **{name: (draw, layout, summary, seeds) for name, draw in FIGURES.items()},
+        "timeline": (timeline_figure, layout, summary, timelines),
     }
     tasks = [
         (folder / f"{name}.png", f"{study_name}: {TITLES[name]}", *arguments[name])
-        for name in TITLES
+        for name in arguments
     ]
     drawn = set(spread(_draw, tasks))
     return [task[0] for task in tasks if task[0] in drawn]
@@ -146,34 +150,33 @@ def _draw(
 
 def _throughput_latency(layout: Layout, summary: "DataFrame", seeds: int) -> "Figure | None":
     """TTFT and TPOT against output tokens/s; the swept number stands beside each point."""
-    name = _percent_name(95, summary)
+    name = percent_name(95, summary)
     panels = _present(
         summary,
         Panel(f"TTFT {name}", (("ttft_p95_s", ""),), "time"),
         Panel(f"TPOT {name}", (("tpot_p95_s", ""),), "time"),
     )
     every = range(len(summary))
-    throughput = _triple(summary, "output_tokens_per_s", every)
+    throughput = triple(summary, "output_tokens_per_s", every)
     if np.isfinite(throughput[0]).sum() < 2 or not panels:
         return None
     numbered = layout.axis is not None
     coloured = numbered or len(layout.curves) <= MAX_CURVES
-    curves, title = _shown(layout) if numbered else (list(layout.curves), layout.title)
-    figure, grid = _figure(1, len(panels), 3.6)
+    curves, title = shown_curves(layout) if numbered else (list(layout.curves), layout.title)
+    figure, grid = figure_of(1, len(panels), 3.6)
     drawn = []
     for axes, panel in zip(grid, panels, strict=True):
-        up = _triple(summary, panel.metrics[0][0], every) * _value_axis(axes, "y", panel, summary)
+        up = triple(summary, panel.metrics[0][0], every) * value_axis(axes, "y", panel, summary)
         plain_ticks(axes, "x", throughput, logarithmic=False)
         numbers = f" (numbers: {short_key(layout.axis)})" if layout.axis else ""
         axes.set_xlabel(f"output tokens/s{numbers}")
         for place, curve in enumerate(curves):
             rows = list(curve.rows)
-            hollow = _saturated(summary)[rows]
             ink = place if coloured else 0
-            draw_points(axes, throughput[:, rows], up[:, rows], hollow, ink, numbered)
+            draw_rows(axes, throughput[:, rows], up[:, rows], summary, rows, ink, numbered)
         drawn.append(up)
     handles = {curve.label: curve_handle(place, numbered) for place, curve in enumerate(curves)}
-    legend(figure, title, handles if coloured else {}, bool(_saturated(summary).any()), seeds)
+    legend(figure, title, handles if coloured else {}, _states(summary), seeds)
     if numbered or not coloured:
         figure.draw_without_rendering()  # fixes the layout, so that places on paper are known
         names = [value_text(v) for v in summary[layout.axis]] if layout.axis else layout.points
@@ -183,7 +186,7 @@ def _throughput_latency(layout: Layout, summary: "DataFrame", seeds: int) -> "Fi
 
 
 def _latency(layout: Layout, summary: "DataFrame", seeds: int) -> "Figure | None":
-    names = {percent: _percent_name(percent, summary) for percent in DRAWN_PERCENTS}
+    names = {percent: percent_name(percent, summary) for percent in DRAWN_PERCENTS}
     panels = _present(
         summary,
         *(
@@ -197,17 +200,17 @@ def _latency(layout: Layout, summary: "DataFrame", seeds: int) -> "Figure | None
         return _listing(layout, summary, seeds, panels)
     if len(layout.curves) > 1:
         return _comparison(layout, summary, seeds, _one_metric_each(panels))
-    figure, grid = _figure(1, len(panels), 3.3)
+    figure, grid = figure_of(1, len(panels), 3.3)
     for axes, panel in zip(grid, panels, strict=True):
         _metrics_over_axis(axes, panel, layout, summary)
     handles = {name: curve_handle(place, True) for place, (_, name) in enumerate(panels[0].metrics)}
-    legend(figure, "", handles, bool(_saturated(summary).any()), seeds)
+    legend(figure, "", handles, _states(summary), seeds)
     return figure
 
 
 def _utilisation(layout: Layout, summary: "DataFrame", seeds: int) -> "Figure | None":
     throughput, *others = UTILISATION
-    if not np.isfinite(_values(summary, "slo_met")).any():  # no SLO: all requests are within it
+    if not np.isfinite(values_of(summary, "slo_met")).any():  # no SLO: all requests are within it
         throughput = replace(throughput, metrics=(("request_throughput_per_s", ""),))
     panels = _present(summary, throughput, *others)
     if len(summary) < 2 or not panels:
@@ -216,56 +219,58 @@ def _utilisation(layout: Layout, summary: "DataFrame", seeds: int) -> "Figure | 
         panels = _one_metric_each([replace(panel, metrics=panel.metrics[:1]) for panel in panels])
         draw = _listing if layout.axis is None else _comparison
         return draw(layout, summary, seeds, panels)
-    figure, grid = _figure(-(-len(panels) // 2), 2, 2.5)
+    figure, grid = figure_of(-(-len(panels) // 2), 2, 2.5)
     for axes, panel in zip(grid, panels, strict=False):
         _metrics_over_axis(axes, panel, layout, summary)
         if len(panel.metrics) > 1:
             handles = [curve_handle(place, True) for place in range(len(panel.metrics))]
             axes.legend(handles, [name for _, name in panel.metrics], loc="best")
-    legend(figure, "", {}, bool(_saturated(summary).any()), seeds)
+    legend(figure, "", {}, _states(summary), seeds)
     return figure
 
 
 def _metrics_over_axis(axes: "Axes", panel: Panel, layout: Layout, summary: "DataFrame") -> None:
     """Several metrics of the only curve."""
-    factor = _value_axis(axes, "y", panel, summary)
+    factor = value_axis(axes, "y", panel, summary)
     rows = layout.curves[0].rows
-    across = _key_axis(axes, layout, summary, rows)
+    across = key_axis(axes, layout, summary, rows)
     for place, (metric, _) in enumerate(panel.metrics):
-        up = _triple(summary, metric, rows) * factor
-        draw_points(axes, across, up, _saturated(summary)[list(rows)], place, True)
+        up = triple(summary, metric, rows) * factor
+        draw_rows(axes, across, up, summary, rows, place, True)
 
 
 def _comparison(
     layout: Layout, summary: "DataFrame", seeds: int, panels: Sequence[Panel]
 ) -> "Figure":
     """One metric per panel, one line per curve."""
-    curves, title = _shown(layout)
-    figure, grid = _figure(-(-len(panels) // 2), 2, 2.3)
+    curves, title = shown_curves(layout)
+    figure, grid = figure_of(-(-len(panels) // 2), 2, 2.3)
     for axes, panel in zip(grid, panels, strict=False):
-        factor = _value_axis(axes, "y", panel, summary)
-        _key_axis(axes, layout, summary, range(len(summary)))
+        factor = value_axis(axes, "y", panel, summary)
+        key_axis(axes, layout, summary, range(len(summary)))
         for place, curve in enumerate(curves):
-            across = _exact(_values(summary, str(layout.axis))[list(curve.rows)])
-            up = _triple(summary, panel.metrics[0][0], curve.rows) * factor
-            draw_points(axes, across, up, _saturated(summary)[list(curve.rows)], place, True)
+            across = exact(values_of(summary, str(layout.axis))[list(curve.rows)])
+            up = triple(summary, panel.metrics[0][0], curve.rows) * factor
+            draw_rows(axes, across, up, summary, curve.rows, place, True)
     handles = {curve.label: curve_handle(place, True) for place, curve in enumerate(curves)}
-    legend(figure, title, handles, bool(_saturated(summary).any()), seeds)
+    legend(figure, title, handles, _states(summary), seeds)
     return figure
 
 
 def _listing(layout: Layout, summary: "DataFrame", seeds: int, panels: Sequence[Panel]) -> "Figure":
     """No axis: one row per point, its metrics as dots, so that long names can be read."""
     rows = spread(range(len(summary)), MAX_ROWS)
-    figure, grid = _figure(-(-len(panels) // 2), min(len(panels), 2), 0.6 + 0.3 * max(len(rows), 3))
+    figure, grid = figure_of(
+        -(-len(panels) // 2), min(len(panels), 2), 0.6 + 0.3 * max(len(rows), 3)
+    )
     names = [name for _, name in panels[0].metrics]
     for axes, panel in zip(grid, panels, strict=False):
-        factor = _value_axis(axes, "x", panel, summary)
+        factor = value_axis(axes, "x", panel, summary)
         for place, (metric, _) in enumerate(panel.metrics):
             apart = 0.16 * (place - (len(panel.metrics) - 1) / 2)
-            across = _triple(summary, metric, rows) * factor
-            up = _exact(np.arange(float(len(rows))) + apart)
-            draw_points(axes, across, up, _saturated(summary)[rows], place, False)
+            across = triple(summary, metric, rows) * factor
+            up = exact(np.arange(float(len(rows))) + apart)
+            draw_rows(axes, across, up, summary, rows, place, False)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_yticks(range(len(rows)), [layout.points[row] for row in rows])
         axes.set_ylabel(layout.points_title, rotation=0, ha="right", va="bottom", color=GREY)
@@ -274,57 +279,15 @@ def _listing(layout: Layout, summary: "DataFrame", seeds: int, panels: Sequence[
         axes.tick_params(labelbottom=True)
         axes.grid(axis="y", visible=False)
     handles = {name: curve_handle(place, False) for place, name in enumerate(names)}
-    legend(figure, "", handles, bool(_saturated(summary)[rows].any()), seeds)
+    legend(figure, "", handles, _states(summary.iloc[rows]), seeds)
     return figure
-
-
-def _timeline(
-    layout: Layout, summary: "DataFrame", timelines: Sequence[Mapping[str, npt.NDArray[Any]]]
-) -> "Figure | None":
-    """Three panels over the same time; very long points are cut off, and the label says so."""
-    rows = [row for row, line in enumerate(timelines) if len(line["time_s"])]
-    if not rows:
-        return None
-    shown = spread(rows, MAX_LINES)
-    ends = [float(timelines[row]["time_s"][[0, -1]].sum()) for row in shown]  # both half-bins
-    limit = min(max(ends), MAX_STRETCH * min(ends))
-    cut = f"; cut, the longest runs to {significant(max(ends))} s" if limit < max(ends) else ""
-    panels = (
-        ("KV in use (%)", "kv_use", 100.0),
-        ("running", "running", 1.0),
-        ("waiting", "waiting", 1.0),
-    )
-    figure, grid = _figure(3, 1, 1.75)
-    for axes, (label, column, factor) in zip(grid, panels, strict=True):
-        for place, row in enumerate(shown):
-            seen = timelines[row]["time_s"] <= limit
-            times, level = timelines[row]["time_s"][seen], timelines[row][column][seen]
-            axes.plot(times, level * factor, color=colour(place), linewidth=1.1)
-        axes.set(ylabel=label, xlim=(0, limit))
-        axes.set_ylim(bottom=0)
-        axes.label_outer()
-    grid[-1].set_xlabel(f"time (s{cut})")
-    marks = {True: " (saturated)", False: ""}
-    names = [layout.points[row] + marks[bool(_saturated(summary)[row])] for row in shown]
-    handles = {name: curve_handle(place, True, False) for place, name in enumerate(names)}
-    omitted = f" ({len(shown)} of {len(rows)} points)" if len(shown) < len(rows) else ""
-    legend(figure, layout.points_title + omitted, handles, False, 1)
-    return figure
-
-
-def _figure(rows: int, columns: int, height: float) -> "tuple[Figure, list[Axes]]":
-    """A figure of equal panels, ``height`` inches each, and the panels row by row."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, rows * height + 0.4))
-    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
 def _present(summary: "DataFrame", *panels: Panel) -> list[Panel]:
     """Panels, less the metrics that the summary does not have or that are nowhere finite."""
     kept = []
     for panel in panels:
-        metrics = tuple(m for m in panel.metrics if np.isfinite(_values(summary, m[0])).any())
+        metrics = tuple(m for m in panel.metrics if np.isfinite(values_of(summary, m[0])).any())
         if metrics:
             kept.append(replace(panel, metrics=metrics))
     return kept
@@ -346,7 +309,7 @@ def _joined(panel: Panel, name: str) -> str:
     return f"{panel.label}{' ' if panel.unit == 'time' else ', '}{name}" if name else panel.label
 
 
-def _shown(layout: Layout) -> tuple[list[Curve], str]:
+def shown_curves(layout: Layout) -> tuple[list[Curve], str]:
     """The curves to draw and the legend's title; of too many, an even spread, and it says so."""
     curves = spread(layout.curves, MAX_CURVES)
     omitted = len(layout.curves) - len(curves)
@@ -354,13 +317,13 @@ def _shown(layout: Layout) -> tuple[list[Curve], str]:
     return curves, layout.title + note
 
 
-def _value_axis(axes: "Axes", which: str, panel: Panel, summary: "DataFrame") -> float:
+def value_axis(axes: "Axes", which: str, panel: Panel, summary: "DataFrame") -> float:
     """Title and scale the axis of a panel's values; returns the factor to its unit.
 
     The quantity stands above the panel, where it can be read without turning one's head.
     """
     every = range(len(summary))
-    values = np.concatenate([_triple(summary, name, every) for name, _ in panel.metrics], axis=1)
+    values = np.concatenate([triple(summary, name, every) for name, _ in panel.metrics], axis=1)
     units = {"time": time_unit(values[0]), "percent": ("%", 100.0)}
     unit, factor = units.get(panel.unit, (panel.unit, 1.0))
     axes.set_title(f"{panel.label} ({unit})", loc="left")
@@ -368,38 +331,22 @@ def _value_axis(axes: "Axes", which: str, panel: Panel, summary: "DataFrame") ->
     return factor
 
 
-def _key_axis(axes: "Axes", layout: Layout, summary: "DataFrame", rows: Sequence[int]) -> Floats:
+def key_axis(axes: "Axes", layout: Layout, summary: "DataFrame", rows: Sequence[int]) -> Floats:
     """Label and scale the axis of the swept number; returns its values, which have no interval."""
-    at = _exact(_values(summary, str(layout.axis))[list(rows)])
+    at = exact(values_of(summary, str(layout.axis))[list(rows)])
     plain_ticks(axes, "x", at, at_values=True)
     axes.set_xlabel(short_key(str(layout.axis)))
     return at
 
 
-def _values(summary: "DataFrame", column: str) -> Floats:
-    if column not in summary:
-        return np.full(len(summary), np.nan)
-    return summary[column].to_numpy(dtype=np.float64)
+def _states(summary: "DataFrame") -> list[str]:
+    """Marks that the legend has to explain."""
+    marks = {SATURATED: saturated(summary), MISSES: missed(summary)}
+    return [mark for mark, points in marks.items() if points.any()]
 
 
-def _triple(summary: "DataFrame", metric: str, rows: Sequence[int]) -> Floats:
-    """Rows value, lower end, upper end of the metric at these points."""
-    names = (metric, f"{metric}_lo", f"{metric}_hi")
-    return np.stack([_values(summary, name)[list(rows)] for name in names])
-
-
-def _exact(values: Floats) -> Floats:
-    """Values that are known exactly, as rows value, lower end, upper end."""
-    return np.stack([values, np.full(len(values), np.nan), np.full(len(values), np.nan)])
-
-
-def _saturated(summary: "DataFrame") -> npt.NDArray[np.bool_]:
-    """Points of which any seed was saturated."""
-    return np.greater(_values(summary, "saturated"), 0)
-
-
-def _percent_name(percent: int, summary: "DataFrame") -> str:
-    """``p99``, or ``p99 of only 450 requests`` when these are too few for it."""
-    measured = _values(summary, "measured_requests").min()
-    thin = percent in unsupported(measured)
-    return f"p{percent} of only {measured:,.0f} requests" if thin else f"p{percent}"
+FIGURES: dict[str, Callable[..., "Figure | None"]] = {
+    "throughput_latency": _throughput_latency,
+    "latency": _latency,
+    "utilisation": _utilisation,
+}

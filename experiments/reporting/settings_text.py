@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
-from experiments.reporting.words import points_text
+from experiments.reporting.words import of_pool, points_text
 from experiments.study.build import gpu_of, prices_of
 from experiments.study.document import Study
 from experiments.study.errors import show
 from experiments.study.points import Plan
+from experiments.study.pools import by_pool
 from hardware.gpu import Gpu
 from model.spec import DecoderSpec, load_spec
 from sim.engine_config import RESOLVED, default_settings
@@ -21,8 +22,9 @@ def setting_lines(plan: Plan) -> list[str]:
     swept = {key.removeprefix("engine.") for key in plan.keys}
     lines: dict[str, list[int]] = {}
     for point in plan.points:
-        for line in _point_lines(point.study, swept):
-            lines.setdefault(line, []).append(point.number)
+        for pool, alone in by_pool(point.study):
+            for line in _point_lines(alone, swept):
+                lines.setdefault(f"{of_pool(pool)}{line}", []).append(point.number)
     if not lines:
         return []
     everywhere = len(plan.points)
@@ -37,7 +39,7 @@ def setting_lines(plan: Plan) -> list[str]:
 
 def _point_lines(study: Study, swept: set[str]) -> list[str]:
     calibration = prices_of(study)
-    gpu = gpu_of(study.cluster.gpu, calibration)
+    gpu = gpu_of(study.cluster.all_pools[0].gpu, calibration)
     taken, said = told_apart(study, load_spec(study.model), gpu)
     version = study.engine.version
     lines = [f"prices on {gpu.name}: calibration {calibration.name}"]

@@ -19,14 +19,13 @@ uncertainty of prices as well: ``means.crossed_interval``.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import partial
-from numbers import Real
 from typing import TYPE_CHECKING
 
 from experiments.reporting.basis import Basis
 from experiments.reporting.intervals import (
     NONE,
+    NORMAL_QUANTILE,
     EndsOf,
     positive_ends,
     real_ends,
@@ -34,25 +33,31 @@ from experiments.reporting.intervals import (
     share_ends,
 )
 from experiments.reporting.means import CONFIDENCE, crossed_interval, mean_interval
-from experiments.reporting.support import THIN, effective, support_notes
-from sim.metrics import COVERAGE, METRICS, caveats
+from experiments.reporting.run_rows import pair_columns, points_of, require
+from experiments.reporting.support import THIN, effect_of, effective, support_notes
+from experiments.reporting.verdict import verdict, window_notes
+from sim.caveats import caveats
+from sim.hardware_use import COVERAGE
+from sim.metrics import METRICS, POOL_SHARES
+from sim.slo import SHARE, WINDOWS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 WITHOUT_INTERVAL = (
     "requests", "measured_requests", "saturated", "step_tokens_max", "step_decodes_max",
-    "context_tokens_max", "usd_per_hour",
+    "context_tokens_max", "gpus", "slo_windows", "worst_hour",
+    "worst_hour_missed", "usd_per_hour",
 )  # fmt: skip
 """Metrics that are settings, extremes or verdicts, not estimates."""
 
 SHARES = (
     "slo_attainment", "slo_met", "kv_use_mean", "kv_use_max", "prefix_cache_hit_rate", "busy_share",
-    "mfu", "mbu", "share_steps_outside_calibration",
+    "mfu", "mbu", "share_steps_outside_calibration", *POOL_SHARES,
 )  # fmt: skip
 """Metrics within 0 to 1; all others of ``sim.metrics.METRICS`` are not negative."""
 
-TRIALS = {"slo_attainment": "measured_requests"}
+TRIALS = {"slo_attainment": "measured_requests", "slo_windows_kept": "slo_windows"}
 """Shares of things that are counted, and the metric that counts them."""
 
 CONTROLLED = {
@@ -67,6 +72,8 @@ PART_OF = {"goodput_per_s": "request_throughput_per_s"}
 """Metrics that another one bounds in every run, and so at the upper end of the interval."""
 
 
+LAST = ("slo_verdict", "slo_binds", "notes")
+"""Columns behind those of the metrics."""
 QUEUEING = ("ttft", "queue", "e2e")
 """Latencies that have no steady state at capacity."""
 NAMED = {"ttft": "TTFT", "tpot": "TPOT"}
@@ -97,10 +104,11 @@ def summarise_points(
     """
     import pandas as pd
 
-    names = list(metrics) if metrics is not None else [name for name in METRICS if name in runs]
-    _require(runs, [*keys, *names, "seed"])
+    names = list(metrics) if metrics is not None else _metrics_of(runs)
+    judged = bases is not None and any(basis.slo for basis in bases)
+    require(runs, [*keys, *names, "seed"])
     rows = []
-    for number, group in enumerate(_points(runs, keys).values()):
+    for number, group in enumerate(points_of(runs, keys).values()):
         row: dict[str, object] = {key: group[key].iloc[0] for key in keys}
         basis = Basis() if bases is None else bases[number]
         if "draw" in group:
@@ -115,18 +123,32 @@ def summarise_points(
             row[name] = estimate[0]
             if name not in WITHOUT_INTERVAL:
                 row[f"{name}_lo"], row[f"{name}_hi"] = estimate[1:]
+        if judged:
+            row["slo_verdict"], row["slo_binds"] = _verdict(row, basis)
         row["notes"] = "; ".join(_notes(group, row, basis))
         rows.append(row)
     return pd.DataFrame(rows)[_order(rows[0], names)] if rows else pd.DataFrame(rows)
+
+
+def _metrics_of(runs: "DataFrame") -> list[str]:
+    """Metrics that runs have: those of every run, and shares that keep one limit of the slo."""
+    shares = [name for name in runs if str(name).endswith(SHARE) and name not in METRICS]
+    judged = [name for name in WINDOWS if name in runs]
+    return [*(name for name in METRICS if name in runs), *map(str, shares), *judged]
+
+
+def _verdict(row: Mapping[str, object], basis: Basis) -> tuple[str, str]:
+    return ("none", "none") if basis.slo is None else verdict(row, basis.slo, basis.exact)
 
 
 def _order(row: Mapping[str, object], names: Sequence[str]) -> list[str]:
     """Columns in their order: those of metrics as in ``names``, the notes last."""
     known = {name: [each for each in (name, f"{name}_lo", f"{name}_hi") if each in row]
              for name in names}  # fmt: skip
-    inside = {each for group in known.values() for each in group} | {"notes"}
-    first = [each for each in row if each not in inside]
-    return [*first, *(each for name in names for each in known[name]), "notes"]
+    inside = {each for group in known.values() for each in group}
+    first = [each for each in row if each not in (*inside, *LAST)]
+    last = [each for each in LAST if each in row]
+    return [*first, *(each for name in names for each in known[name]), *last]
 
 
 def _load_columns(basis: Basis) -> dict[str, float]:
@@ -145,11 +167,22 @@ def _estimate(
     if basis.pool is not None and name in basis.pool.values:
         return _percentile(group, name, basis, row)
     group = _controlled(group, name, basis)
-    mean, low, high = _interval(group, name)
+    mean, low, high = interval_of(group, name)
+    if math.isnan(low) and name.endswith(SHARE):
+        low, high = _of_one_run(group, name, basis, mean)
     if PART_OF.get(name) in group:
         whole = _controlled(group, PART_OF[name], basis)
-        high = min(high, max(mean, _interval(whole, PART_OF[name])[2]))
+        high = min(high, max(mean, interval_of(whole, PART_OF[name])[2]))
     return mean, low, high
+
+
+def _of_one_run(group: "DataFrame", name: str, basis: Basis, share: float) -> tuple[float, float]:
+    """Ends for a share of one run, whose requests depend on each other as its load has it."""
+    if basis.load is None or len(group) > 1 or "measured_requests" not in group:
+        return NONE
+    effect = effect_of(name.split("_")[0], basis.load.effect)
+    trials = float(group["measured_requests"].iloc[0]) / effect
+    return share_ends(share, 0.0, NORMAL_QUANTILE, trials)
 
 
 def _percentile(
@@ -163,8 +196,8 @@ def _percentile(
     if thin or (too_near and name.startswith(QUEUEING)):
         return value, *NONE
     if "draw" in group:
-        logarithms = group[[*_pair(group)]].assign(**{name: _logarithms(group[name])})
-        _, low, high = _interval(logarithms, name, real_ends)
+        logarithms = group[[*pair_columns(group)]].assign(**{name: _logarithms(group[name])})
+        _, low, high = interval_of(logarithms, name, real_ends)
         half = (high - low) / 2
         return (value, *NONE) if math.isnan(half) else (
             value, value * math.exp(-half), value * math.exp(half)
@@ -196,7 +229,7 @@ def _controlled(group: "DataFrame", name: str, basis: Basis) -> "DataFrame":
     return group.assign(**{name: group[name] - luck})
 
 
-def _interval(
+def interval_of(
     runs: "DataFrame", metric: str, ends: EndsOf | None = None
 ) -> tuple[float, float, float]:
     """Interval of one point: over seeds, or over draws and seeds where there are draws."""
@@ -216,84 +249,17 @@ def _interval(
 
 def _ends_of(runs: "DataFrame", metric: str) -> EndsOf:
     """Return how the ends of a metric's interval are made; draws have their requests in common."""
-    if metric not in METRICS:
+    if metric.endswith(SHARE):
+        metric = "slo_attainment"
+    if metric not in METRICS and metric not in TRIALS and metric not in POOL_SHARES:
         return real_ends
-    if metric not in SHARES:
+    if metric not in SHARES and metric not in TRIALS:
         return positive_ends
     trials = TRIALS.get(metric)
     if trials is None or trials not in runs:
         return share_ends
     draws = runs["draw"].nunique() if "draw" in runs else 1
     return partial(share_ends, trials=float(runs[trials].sum()) / draws)
-
-
-def paired_difference(
-    runs: "DataFrame", keys: Sequence[str], metric: str, baseline: Mapping[str, object]
-) -> "DataFrame":
-    """Difference of each point's ``metric`` from the baseline's, paired by seed.
-
-    Points share the random numbers of a seed, so what a seed does to both cancels; and, where
-    there are draws, their prices, so that an error common to both cancels, too. Returns the
-    columns ``keys``, ``seeds``, ``difference`` (point minus baseline, the metric's unit),
-    ``difference_lo`` and ``difference_hi`` (95% Student t); a difference is significant when its
-    interval excludes 0. The baseline's own row is exactly 0.
-
-    Raises:
-        ValueError: a column is missing, no point has the baseline's keys, or seeds do not match.
-    """
-    import pandas as pd
-
-    _require(runs, [*keys, metric, "seed"])
-    points = _points(runs, keys)
-    wanted = _identity([baseline.get(key) for key in keys])
-    if wanted not in points:
-        raise ValueError(
-            f"baseline = {dict(baseline)} is no point of the sweep, expected one of "
-            f"{[dict(zip(keys, point, strict=True)) for point in points]}"
-        )
-    pair = _pair(runs)
-    base = points[wanted].set_index(pair)[metric]
-    rows = []
-    for group in points.values():
-        values = group.set_index(pair)[metric]
-        if sorted(values.index) != sorted(base.index):
-            raise ValueError(
-                f"seeds {sorted(values.index)} of a point differ from the baseline's "
-                f"{sorted(base.index)}, expected the same"
-            )
-        difference = group[pair].assign(difference=(values - base.loc[values.index]).to_numpy())
-        mean, low, high = _interval(difference, "difference")
-        row: dict[str, object] = {key: group[key].iloc[0] for key in keys}
-        row |= {"seeds": group["seed"].nunique(), "difference": mean}
-        rows.append(row | {"difference_lo": low, "difference_hi": high})
-    return pd.DataFrame(rows)
-
-
-def _points(runs: "DataFrame", keys: Sequence[str]) -> "dict[tuple[str, ...], DataFrame]":
-    """Runs by point, in the order of their first runs; keys may be missing (NaN) or mappings."""
-    rows: dict[tuple[str, ...], list[int]] = {}
-    for place in range(len(runs)):
-        rows.setdefault(_identity(runs[key].iloc[place] for key in keys), []).append(place)
-    points = {identity: runs.iloc[places] for identity, places in rows.items()}
-    for identity, group in points.items():
-        again = group.duplicated(_pair(runs))
-        if again.any():
-            twice = group["seed"][again].iloc[0]
-            raise ValueError(f"seed {twice} occurs twice in point {identity}, expected once")
-    return points
-
-
-def _pair(runs: "DataFrame") -> list[str]:
-    """Columns that name one run of a point, and its like at another."""
-    return ["draw", "seed"] if "draw" in runs else ["seed"]
-
-
-def _identity(values: Iterable[object]) -> tuple[str, ...]:
-    """Text of the values; equal numbers have equal text, whatever their type."""
-    return tuple(
-        str(float(value)) if isinstance(value, Real) and not isinstance(value, bool) else str(value)
-        for value in values
-    )
 
 
 def _notes(group: "DataFrame", row: Mapping[str, object], basis: Basis) -> list[str]:
@@ -308,15 +274,8 @@ def _notes(group: "DataFrame", row: Mapping[str, object], basis: Basis) -> list[
         pooled = float(requests.sum()) / (group["draw"].nunique() if "draw" in group else 1)
         worst["measured_requests"] = float(requests.min()) if basis.pool is None else pooled
     notes = [*caveats(worst, basis.calibration), *support_notes(row, NAMED)]
+    notes += window_notes(row, basis.exact)
     if basis.asked is not None and (reached := basis.asked.note(row)):
         notes.append(reached)
     alone = basis.pool is not None and basis.pool.batches and len(group) == 1
     return [*notes, BATCHES_NOTE] if alone else notes
-
-
-def _require(runs: "DataFrame", columns: Iterable[str]) -> None:
-    for name in columns:
-        if name not in runs:
-            near = get_close_matches(name, map(str, runs.columns), n=1)
-            hint = f": did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"runs has no column {name!r}{hint}")

@@ -36,6 +36,20 @@ def t_quantile(probability: float, freedom: float) -> float:
         quantile += step
 
 
+def t_tails(value: float, freedom: float) -> float:
+    """Return the probability that a Student t variable is further from 0 than ``value``.
+
+    Raises:
+        ValueError: ``freedom`` is not positive.
+    """
+    if not freedom > 0:
+        raise ValueError(f"freedom = {freedom}, expected freedom > 0")
+    if math.isinf(value):
+        return 0.0
+    square = value**2
+    return _beta_share(freedom / (freedom + square), square / (freedom + square), freedom)
+
+
 def _below(value: float, freedom: float) -> float:
     """Probability that a Student t variable is below ``value``, which is not negative.
 

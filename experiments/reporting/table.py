@@ -39,6 +39,7 @@ COLUMNS = (
     Column("requests/s", "request_throughput_per_s", digits=2),
     Column("goodput/s", "goodput_per_s", digits=2, interval=True),
     Column("SLO %", "slo_attainment", 100, 1),
+    Column("SLO", "slo_verdict"),
     Column("output tokens/s", "output_tokens_per_s", interval=True),
     Column("TTFT p50 ms", "ttft_p50_s", 1e3, interval=True, steady=True),
     Column("TTFT p99 ms", "ttft_p99_s", 1e3, interval=True, steady=True),
@@ -49,16 +50,22 @@ COLUMNS = (
     Column("KV max %", "kv_use_max", 100),
     Column("MFU %", "mfu", 100),
     Column("MBU %", "mbu", 100),
+    Column("GPUs", "gpus"),
     Column("USD/h", "usd_per_hour", digits=2),
     Column("USD/M output tokens", "usd_per_million_output_tokens", digits=3, interval=True),
 )
 """What the terminal shows of ``sim.metrics.METRICS``; summary.csv has everything."""
 
 LEFT_OUT_FIRST = (
-    "mfu", "mbu", "e2e_p50_s", "mean_batch_size", "kv_use_max", "usd_per_hour",
-    "usd_per_million_output_tokens", "request_throughput_per_s", "tpot_p50_s", "ttft_p50_s",
+    "mfu", "mbu", "e2e_p50_s", "mean_batch_size", "kv_use_max", "request_throughput_per_s",
+    "tpot_p50_s", "ttft_p50_s", "output_tokens_per_s", "slo_attainment", "goodput_per_s",
+    "tpot_p99_s", "ttft_p99_s", "usd_per_million_output_tokens", "usd_per_hour", "gpus",
 )  # fmt: skip
-"""Metrics that a narrow terminal does without, one after the other."""
+"""Metrics that a narrow terminal does without, one after the other: what it costs goes last, the
+verdict on the slo never."""
+OF_AN_SLO = ("goodput_per_s", "slo_attainment", "slo_verdict")
+ALIKE = {"gpus": "{:,.0f} GPUs", "usd_per_hour": "{:,.2f} USD/h"}
+"""What stands above the table where all points have it alike, and how."""
 
 
 def print_ceilings(plan: Plan, to: "Console") -> None:
@@ -101,50 +108,71 @@ def print_points(plan: Plan, to: "Console") -> None:
 def print_summary(plan: Plan, summary: "DataFrame", to: "Console") -> None:
     """Print one row per point, saturated points marked, notes below.
 
-    A terminal too narrow for all columns gets the more important ones.
+    A terminal too narrow for all columns gets headings of several lines, and if that does not do,
+    the more important columns; words and figures are never cut.
     """
     rows: list[dict[str, Any]] = summary.to_dict("records")  # type: ignore[assignment]
     columns = [column for column in COLUMNS if _is_worth_showing(column, plan, rows)]
     marked = any(row["saturated"] > 0 for row in rows)
-    table = _table(plan, rows, columns, marked)
-    unbounded = to.options.update(width=PIPED_WIDTH)
-    left_out = 0
-    for metric in LEFT_OUT_FIRST:
-        if to.measure(table, options=unbounded).maximum <= to.width:
-            break
-        kept = [column for column in columns if column.metric != metric]
-        left_out += len(columns) - len(kept)
-        columns = kept
-        table = _table(plan, rows, columns, marked)
-    to.print(_title(plan))
+    shown, table = _fitting(plan, rows, columns, marked, to)
+    to.print(_title(plan, rows))
     to.print(table)
     notes = point_notes(plan, rows, marked)
-    if left_out:
+    if left_out := len(columns) - len(shown):
         notes.append(f"{left_out} columns have no room here, summary.csv has them")
     for note in notes:
         to.print(f"note: {note}")
 
 
+def _fitting(
+    plan: Plan,
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[Column],
+    marked: bool,
+    to: "Console",
+) -> "tuple[Sequence[Column], Table]":
+    """Return as many columns as have room, and their table."""
+    unbounded = to.options.update(width=PIPED_WIDTH)
+    table = _table(plan, rows, columns, marked, tall=False)
+    if to.measure(table, options=unbounded).maximum <= to.width:
+        return columns, table
+    for metric in ("", *LEFT_OUT_FIRST):
+        columns = [column for column in columns if column.metric != metric]
+        table = _table(plan, rows, columns, marked, tall=True)
+        if to.measure(table, options=unbounded).maximum <= to.width:
+            break
+    return columns, table
+
+
 def _table(
-    plan: Plan, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], marked: bool
+    plan: Plan,
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[Column],
+    marked: bool,
+    *,
+    tall: bool,
 ) -> "Table":
+    """``tall``: every word of a heading has a line of its own, and so has every part of a key."""
     from rich.table import Table
 
     table = Table()
     for key in plan.keys:
-        table.add_column(short_name(key, plan.keys), justify="right", overflow="fold")
+        name = short_name(key, plan.keys)
+        name = name.replace("_", "_\n") if tall else name
+        table.add_column(name, justify="right", overflow="fold")
     for column in columns:
-        table.add_column(column.heading, justify="right", overflow="fold")
+        heading = column.heading.replace(" ", "\n") if tall else column.heading
+        table.add_column(heading, justify="right", no_wrap=True)
     if marked:
-        table.add_column("")
+        table.add_column("", no_wrap=True)
     for row in rows:
         cells = [show(row[key]) for key in plan.keys]
-        cells += [_cell(row, column) for column in columns]
+        cells += [cell(row, column) for column in columns]
         table.add_row(*cells, *(["saturated" if row["saturated"] > 0 else ""] if marked else []))
     return table
 
 
-def _title(plan: Plan) -> str:
+def _title(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> str:
     seeds = max(len(point.seeds) for point in plan.points)
     repeats = "one seed"
     if seeds > 1:
@@ -155,7 +183,13 @@ def _title(plan: Plan) -> str:
             f"{draws} drawn calibrations with {number}, ± or (low{DASH}high) is a 95% interval, "
             "prices included"
         )
-    return f"{plan.study.name} ({repeats})"
+    values = {metric: {row.get(metric, math.nan) for row in rows} for metric in ALIKE}
+    alike = [
+        text.format(*values[metric]).removesuffix("s" if values[metric] == {1.0} else "")
+        for metric, text in ALIKE.items()
+        if len(values[metric]) == 1 and not math.isnan(*values[metric])
+    ]
+    return ", ".join((f"{plan.study.name} ({repeats})", *alike))
 
 
 def short_name(key: str, keys: Sequence[str]) -> str:
@@ -165,21 +199,21 @@ def short_name(key: str, keys: Sequence[str]) -> str:
 
 
 def _is_worth_showing(column: Column, plan: Plan, rows: Sequence[Mapping[str, Any]]) -> bool:
-    if column.metric in ("goodput_per_s", "slo_attainment") and all(
-        point.study.slo is None for point in plan.points
-    ):
+    if column.metric in OF_AN_SLO and all(point.study.slo is None for point in plan.points):
         return False
-    values = [row[column.metric] for row in rows]
-    if column.metric == "usd_per_hour" and len(set(values)) == 1:
+    values = [row.get(column.metric, math.nan) for row in rows]
+    if column.metric in ALIKE and len(set(values)) == 1:
         return False
-    return not all(math.isnan(value) for value in values)
+    return not all(isinstance(value, float) and math.isnan(value) for value in values)
 
 
-def _cell(row: Mapping[str, Any], column: Column) -> str:
+def cell(row: Mapping[str, Any], column: Column) -> str:
     """Write an estimate, with ``±half`` if its interval is nearly symmetric, else with its ends.
 
     A percentile that rests on few independent requests is marked ``~``, on too few left out.
     """
+    if column.metric == "slo_verdict":
+        return str(row[column.metric])
     rests_on = effective(row, column.metric)
     if (column.steady and row["saturated"] > 0) or rests_on < THIN:
         return "-"

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from experiments.study.build import gpu_of, prices_of, settled
 from experiments.study.document import Study
 from experiments.study.points import Plan
+from experiments.study.pools import by_pool
 from hardware.calibration import DATASHEET, POOR_MEAN, POOR_WORST
 from hardware.defaults import engine_defaults
 from hardware.engines import UNMEASURED, constants_named, constants_of, relative_of
@@ -15,7 +16,7 @@ from hardware.prices.unmeasured import unmeasured_note
 from hardware.versions import version_key
 from model.spec import load_spec
 from sim.engine_config import EngineConfig, precision_of
-from sim.scenario import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S
+from sim.pools import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S, PoolConfig
 
 
 def ceiling_lines(plan: Plan) -> list[str]:
@@ -60,7 +61,8 @@ def basis_text(plan: Plan) -> str:
     """Say in a line what the figures of a plan rest on."""
     titles = list(dict.fromkeys(setup.title for setup in plan.setups))
     shown = ", ".join(titles[:3]) + (f" and {len(titles) - 3} more" if titles[3:] else "")
-    calibrations = list(dict.fromkeys(prices_of(point.study).name for point in plan.points))
+    alone = (one for point in plan.points for _, one in by_pool(point.study))
+    calibrations = list(dict.fromkeys(prices_of(one).name for one in alone))
     prices = calibrations[0] if len(calibrations) == 1 else f"{len(calibrations)} calibrations"
     seeds = plan.study.seeds
     return f"{shown}. Prices: {prices}. {seeds} seed{'s' if seeds > 1 else ''} a point."
@@ -70,9 +72,14 @@ def calibration_notes(plan: Plan) -> list[str]:
     """Say what prices rest on: each sentence once, with the points that it is about."""
     found: dict[str, list[int]] = {}
     for point in plan.points:
-        each = point.study
-        for sentence in (*price_notes(each), *cache_notes(each), *cost_notes(each)):
-            found.setdefault(sentence, []).append(point.number)
+        for pool, alone in by_pool(point.study):
+            for sentence in (
+                *price_notes(alone),
+                *model_notes(alone),
+                *cache_notes(alone),
+                *cost_notes(alone),
+            ):
+                found.setdefault(f"{of_pool(pool)}{sentence}", []).append(point.number)
     notes = [
         sentence if len(points) == len(plan.points) else f"{points_text(points)}: {sentence}"
         for sentence, points in found.items()
@@ -86,10 +93,15 @@ def calibration_notes(plan: Plan) -> list[str]:
     return notes
 
 
+def of_pool(pool: PoolConfig) -> str:
+    """Begin a sentence about one pool; of one without a name there is nothing to say."""
+    return f"pool {pool.name}: " if pool.name else ""
+
+
 def price_notes(study: Study) -> list[str]:
-    """Say what a reader of one point must know of its prices."""
+    """Say what a reader of one point (of one pool) must know of its prices."""
     calibration = prices_of(study)
-    gpu = gpu_of(study.cluster.gpu, calibration)
+    gpu = gpu_of(study.cluster.all_pools[0].gpu, calibration)
     spread = told_of_servers(gpu, study.cluster.tensor_parallel_size)
     if calibration == DATASHEET:
         return [
@@ -158,10 +170,24 @@ def _constant_notes(study: Study) -> list[str]:
     ]
 
 
+def model_notes(study: Study) -> list[str]:
+    """Say what the model does that its price leaves out or has too much of."""
+    spec = load_spec(study.model)
+    longest = study.engine.max_model_len or spec.max_model_len
+    notes = [f"{spec.name}: {spec.unpriced} have no price"] if spec.unpriced else []
+    chunk = spec.attention_chunk_tokens
+    if chunk is not None and longest > chunk:
+        notes.append(
+            f"requests of more than {chunk:,} tokens attend windows of that length in most layers "
+            f"of {spec.name}, which attend chunks of it: a little too slow"
+        )
+    return notes
+
+
 def cache_notes(study: Study) -> list[str]:
     """Say where the KV cache does less than vLLM's, unasked."""
     engine, spec = settled(study).engine, load_spec(study.model)
-    gpu = gpu_of(study.cluster.gpu, prices_of(study))
+    gpu = gpu_of(study.cluster.all_pools[0].gpu, prices_of(study))
     groups = several_groups(spec, str(engine.version), engine.disable_hybrid_kv_cache_manager)
     states = any(cache.states for cache in spec.caches)
     on = engine_defaults(str(engine.version), gpu).enable_prefix_caching
@@ -175,7 +201,7 @@ def cache_notes(study: Study) -> list[str]:
 
 def cost_notes(study: Study) -> list[str]:
     """Say that a GPU has no price, so that no cost is taken for none."""
-    gpu = gpu_of(study.cluster.gpu, prices_of(study))
+    gpu = gpu_of(study.cluster.all_pools[0].gpu, prices_of(study))
     if study.cluster.gpu_usd_per_hour is not None or gpu.usd_per_hour is not None:
         return []
     return [f"gpu {gpu.name} has no price, so costs are empty (set cluster.gpu_usd_per_hour)"]

@@ -20,6 +20,7 @@ from experiments.study.plugins import allowed, read_plugins
 from experiments.study.points import Plan, prepare
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 Settings = Mapping[str, Any]
@@ -35,12 +36,36 @@ class StudyResult:
     """One row per point: the swept keys, each metric's mean over seeds, and its interval."""
     runs: "DataFrame"
     """One row per (point, seed)."""
+    differences: "DataFrame"
+    """One row per point and metric: what it changes against its baseline; empty for one point."""
     requests: "DataFrame"
     """One row per request per run."""
     notes: tuple[str, ...]
     """What a reader has to know, e.g. that one seed was enough."""
     folder: Path | None
     """Where the results lie; None when they were asked for in memory only."""
+
+    @property
+    def keys(self) -> list[str]:
+        """The swept keys."""
+        names = [str(name) for name in self.summary]
+        return names[1 : min(names.index(name) for name in ("seeds", "draws") if name in names)]
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: one row per point, as in a terminal."""
+        from experiments.reporting.formats import html_table
+
+        return html_table(self.summary, self.keys)
+
+    def plot(self, name: str = "latency") -> "Figure":
+        """Draw a figure of the study: throughput_latency, latency or utilisation.
+
+        Raises:
+            ValueError: another name, or nothing to draw.
+        """
+        from experiments.reporting.notebook import figure_named
+
+        return figure_named(name, self.study.name, self.keys, self.runs, self.summary)
 
 
 def load_study(
@@ -122,6 +147,6 @@ def _run(
     outcome = run_plan(plan, out, executor=executor, report=kept, overwrite=overwrite)
     requests = pd.read_parquet(outcome.folder / "requests.parquet")
     return StudyResult(
-        plan.study, outcome.summary, outcome.runs, requests, plan.notes,
+        plan.study, outcome.summary, outcome.runs, outcome.differences, requests, plan.notes,
         outcome.folder if kept else None,
     )  # fmt: skip

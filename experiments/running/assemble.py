@@ -15,10 +15,11 @@ from experiments.reporting.basis import Asked, Basis
 from experiments.reporting.support import Load
 from experiments.running.identity import code_digest, file_digest
 from experiments.running.pieces import PARQUET, read_piece, read_requests
+from experiments.running.pool_tables import calibrations_of, with_pools
 from experiments.running.pooling import pools_of, rates_of
 from experiments.running.sweep import Run
 from experiments.running.versions import machine, versions
-from experiments.study.build import prices_of
+from experiments.study.build import is_random
 from experiments.study.plugins import plugin_facts
 from experiments.study.points import Plan
 
@@ -57,19 +58,23 @@ def summary_table(
     """Return one row per point: the swept keys, then each metric's estimate and interval.
 
     ``table`` is that of the finished ``runs``; ``loads`` and ``asked`` are by point, as far as they
-    are known.
+    are known. What lies beyond a calibration is told here of clusters with one; ``pool_tables`` has
+    the rest.
     """
     from experiments.reporting.stats import summarise_points
 
+    found = [calibrations_of(point.study) for point in plan.points]
     bases = [
         Basis(
-            prices_of(point.study),
+            each[0] if len(each) == 1 else None,
             pool,
             loads.get(point.number),
             rates_of(point.study),
             asked.get(point.number),
+            point.study.slo,
+            not is_random(point.study) and not point.draws[1:],
         )
-        for point, pool in zip(plan.points, pools_of(runs), strict=True)
+        for point, each, pool in zip(plan.points, found, pools_of(runs), strict=True)
     ]
     return summarise_points(table, ["point", *plan.keys], bases=bases)
 
@@ -79,10 +84,14 @@ class RequestsFile:
 
     Runs lie in their order, whenever they end, in the row groups of their pieces; one of them is
     held in memory. Nothing of the file is kept when something goes wrong: the pieces are.
+    ``pools`` name the pool of each replica, by point; they become a column.
     """
 
-    def __init__(self, runs: Sequence[Run], path: Path) -> None:
+    def __init__(
+        self, runs: Sequence[Run], path: Path, pools: Mapping[int, Sequence[str]] | None = None
+    ) -> None:
         self.path = path
+        self._pools = pools
         self._runs = runs
         self._swept = _typed_values({run.point: run.values for run in runs})
         self._sessions = any(run.study.workload.sessions is not None for run in runs)
@@ -126,6 +135,8 @@ class RequestsFile:
         numbers = {name: pa.scalar(value, pa.int64()) for name, value in run.identity.items()}
         identity = {**numbers, **self._swept[run.point]}
         for table in read_requests(run.path, identity, self._sessions):
+            if self._pools:
+                table = with_pools(table, self._pools[run.point])
             if self._writer is None:
                 self._writer = pq.ParquetWriter(self.path, table.schema, **PARQUET)
             self._writer.write_table(table, row_group_size=table.num_rows)
@@ -184,7 +195,9 @@ def write_plain_yaml(data: dict[str, Any], file: TextIO) -> None:
 
 def facts_of(plan: Plan, runs: Sequence[Run]) -> dict[str, Any]:
     """Return what may differ from run to run: versions, seeds, machine, time; and identities."""
-    calibrations = {each.name: each for each in (prices_of(p.study) for p in plan.points)}
+    calibrations = {
+        each.name: each for point in plan.points for each in calibrations_of(point.study)
+    }
     files = dict.fromkeys(name for point in plan.points for name in point.study.workload.files)
     return {
         "kind": plan.study.kind,

@@ -9,8 +9,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from experiments.study.build import requests_of, scenario_of
+from experiments.study.build import looks_at_nothing, requests_of, scenario_of
 from experiments.study.document import Study
+from experiments.study.pools import by_pool
 from sim.scenario import Scenario
 from sim.simulation import simulate
 from workloads.arrivals import Poisson
@@ -28,20 +29,43 @@ def capacity_per_s(study: Study) -> float:
     """Return how many requests per second a point answers at most, in its steady mix of lengths.
 
     Of replicas without a prefix cache one is simulated: under an overload none knows of the others.
+    Pools add up where the router looks at what they can do; else each replica is sent as much as
+    the slowest.
 
     Raises:
         ValueError: the point cannot be simulated.
     """
-    alone = 1
+    kinds: dict[str, tuple[Study, int]] = {}
+    for _, alone in by_pool(study):
+        one = _with_replicas(alone, 1)
+        _, others = kinds.setdefault(one.model_dump_json(exclude={"sweep"}), (one, 0))
+        kinds[one.model_dump_json(exclude={"sweep"})] = (
+            one, others + alone.cluster.all_replicas
+        )  # fmt: skip
+    whole = study.cluster.all_replicas
+    found = [(_of_replicas(one, count, whole), count) for one, count in kinds.values()]
+    if len(found) > 1 and looks_at_nothing(study):
+        return whole * min(rate / count for rate, count in found)
+    return sum(rate for rate, _ in found)
+
+
+def _with_replicas(study: Study, replicas: int) -> Study:
+    """Return a study of one pool with so many replicas."""
+    cluster = study.cluster.model_copy(update={"replicas": replicas})
+    return study.model_copy(update={"cluster": cluster})
+
+
+def _of_replicas(study: Study, replicas: int, whole: int) -> float:
+    """Requests per second of replicas that are alike, among ``whole`` that share the client."""
+    alone, clients = 1, -(-whole // replicas)
     if study.workload.prefixes is None:
-        alone = study.cluster.replicas
-        study = study.model_copy(
-            update={"cluster": study.cluster.model_copy(update={"replicas": 1})}
-        )
+        alone, clients = replicas, whole
+    else:
+        study = _with_replicas(study, replicas)
     client = study.client.model_copy(update={"timeout_s": None})
     limit = client.max_concurrency
     if limit is not None:
-        client = client.model_copy(update={"max_concurrency": -(-limit // alone)})
+        client = client.model_copy(update={"max_concurrency": -(-limit // clients)})
     workload = study.workload.model_copy(
         update={"arrivals": Poisson(rate_per_s=1.0), "num_requests": REQUESTS, "duration_s": None}
     )
@@ -54,7 +78,7 @@ def _measured(point: str) -> float:
     """Overload a point that is written down, with its number of requests and arrivals open."""
     study = Study.model_validate_json(point)
     scenario = scenario_of(study, study.seed)
-    seats = scenario.engine.max_num_seqs * scenario.cluster.replicas
+    seats = scenario.pool.engine.max_num_seqs * scenario.replicas
     count = max(REQUESTS, FILLINGS * seats)
     rate = OVERLOAD * _ceiling_per_s(scenario, study.workload, study)
     update = {"arrivals": Poisson(rate_per_s=rate), "num_requests": count}
@@ -72,8 +96,8 @@ def _measured(point: str) -> float:
 def _ceiling_per_s(scenario: Scenario, workload: Workload, study: Study) -> float:
     """What the hardware cannot exceed, in requests of this mix."""
     requests = requests_of(study, study.seed)
-    ceilings = scenario.price.ceilings()
+    ceilings = scenario.pool.price.ceilings()
     answers = ceilings["output_tokens_per_s"] / float(requests.output_tokens.mean())
     prompts = ceilings["prefill_tokens_per_s"] / float(requests.prompt_tokens.mean())
     lowest = answers if workload.prefixes is not None else min(answers, prompts)
-    return lowest * scenario.cluster.replicas
+    return lowest * scenario.replicas

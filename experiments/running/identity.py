@@ -17,6 +17,7 @@ SIMULATED = ("model", "hardware", "workloads", "sim")
 """Packages whose code decides what a run leaves behind."""
 NOT_OF_A_RUN = (
     "name", "description", "sweep", "seeds", "seed", "calibration_draws", "precision",
+    "baseline",
 )  # fmt: skip
 """Keys of a study that no single run depends on."""
 
@@ -79,8 +80,10 @@ def _of_scenario(keys: ScenarioKeys) -> dict[str, str]:
     scenario = built(keys)
     return {
         "model": digest_of(asdict(scenario.spec)),
-        "gpu": digest_of(scenario.gpu.model_dump(mode="json")),
-        "calibration": digest_of(scenario.calibration.model_dump(mode="json")),
+        "gpu": digest_of([pool.gpu.model_dump(mode="json") for pool in scenario.pools]),
+        "calibration": digest_of(
+            [pool.calibration.model_dump(mode="json") for pool in scenario.pools]
+        ),
     }
 
 

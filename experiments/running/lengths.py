@@ -22,6 +22,7 @@ from typing import Any
 from experiments.reporting.basis import Asked, Basis
 from experiments.reporting.stats import summarise_points
 from experiments.reporting.support import Load, effect_of, needed
+from experiments.reporting.verdict import criteria
 from experiments.running.assemble import runs_table
 from experiments.running.pooling import Spread, loads_of, pools_of, rates_of
 from experiments.running.sweep import Run, runs_of
@@ -31,8 +32,7 @@ from experiments.study.precision import PILOT, Precision
 
 SAFETY = 1.5
 USUAL = ("ttft_p99_s", "tpot_p99_s", "request_throughput_per_s", "output_tokens_per_s")
-QUEUEING = ("ttft", "queue", "e2e")
-OF_AN_SLO = ("slo_attainment",)
+QUEUEING = ("ttft", "queue", "e2e", "slo")
 
 Simulate = Callable[[list[Run]], None]
 """Leaves the pieces of runs behind."""
@@ -95,7 +95,7 @@ class _Aim:
 
     metrics: tuple[str, ...]
     target: float
-    attainment: float
+    required: Mapping[str, float]
     seeds: int
     floor: int
     """Requests in all."""
@@ -110,15 +110,16 @@ class _Aim:
             metrics = (*(slo_metrics(study)), *USUAL)
         too_near = load is not None and load.too_near
         if too_near:
-            metrics = tuple(m for m in metrics if not m.startswith(QUEUEING) and m not in OF_AN_SLO)
+            metrics = tuple(m for m in metrics if not m.startswith(QUEUEING))
         effect = load.effect if load is not None and not too_near else 3.0
         measured = 1 - study.warmup_share
         needs = [needed(int(percent), effect_of(latency, effect)) / measured
                  for latency, percent in map(_percentile, metrics) if latency]  # fmt: skip
-        attainment = math.nan if study.slo is None else study.slo.attainment
+        asked = () if study.slo is None else criteria(study.slo)
+        required = {each.metric: each.required for each in asked}
         shortest = study.workload.num_requests or PILOT
         return cls(
-            tuple(dict.fromkeys(metrics)), precision.target, attainment, study.seeds,
+            tuple(dict.fromkeys(metrics)), precision.target, required, study.seeds,
             math.ceil(max(needs, default=0.0)), max(PILOT, shortest), precision.max_requests,
             too_near,
         )  # fmt: skip
@@ -135,18 +136,18 @@ class _Aim:
         pilots = self.pilot_each * self.seeds
         need = max(self.floor, math.ceil(pilots * SAFETY * worst**2), pilots)
         each = math.ceil(min(need, self.cap) / self.seeds)
-        return Asked(self.target, self.metrics, each * self.seeds, need, self.attainment)
+        return Asked(self.target, self.metrics, each * self.seeds, need, self.required)
 
     def _excess(self, pilot: Mapping[str, Any], metric: str) -> float:
         """Half-width of a figure over what is wanted."""
-        asked = Asked(self.target, self.metrics, 0, 0, self.attainment)
+        asked = Asked(self.target, self.metrics, 0, 0, self.required)
         excess = asked.half_width(pilot, metric) / asked.wanted(metric)
         return 0.0 if math.isnan(excess) else excess
 
 
 def slo_metrics(study: Study) -> tuple[str, ...]:
-    """Return the metrics that decide whether a study's slo is kept."""
-    return () if study.slo is None else OF_AN_SLO
+    """Return the shares that decide whether a study's slo is kept."""
+    return () if study.slo is None else tuple(each.metric for each in criteria(study.slo))
 
 
 def _percentile(metric: str) -> tuple[str, str]:

@@ -84,7 +84,7 @@ def _nothing() -> None:
 
 def _simulate_split(run: Run, jobs: int, begun: Begun) -> None:
     """Simulate a run with its replicas in several processes; the piece is the same to the bit."""
-    replicas = range(run.study.cluster.replicas)
+    replicas = range(run.study.cluster.all_replicas)
     groups = [replicas[first::jobs] for first in range(min(jobs, len(replicas)))]
     with parts_folder(run.path.parent) as folder:
         tasks = ((run.study, run.seed, run.draw, group, folder) for group in groups)

@@ -18,14 +18,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from experiments.running.identity import file_digest
+from experiments.running.reached import Reached
 from experiments.study.build import requests_of, scenario_of, stop_of
 from experiments.study.document import Study
-from sim.metrics import gap_counts, summarise, timeline
+from sim.binding import binding
+from sim.latencies import gap_counts
+from sim.metrics import summarise, summarise_pools
 from sim.result import REQUEST_COLUMNS, SESSION_COLUMNS, STATUS_NAMES, Result
 from sim.scenario import Scenario
 from sim.simulation import simulate
-from sim.steady_state import measured_window
-from sim.tape import Column, Scratch
+from sim.slo import WINDOW_S, attainments, windows
+from sim.steady_state import Window, measured_window
+from sim.tape import Column
+from sim.timeline import timeline
 
 _RECORD = b"headroom"
 ROWS = 1 << 16
@@ -48,30 +53,61 @@ class Piece:
     timeline: dict[str, list[float]]
     gaps: dict[int, int]
     """Token gaps by ``sim.bins.bin_of``, how many in each bin."""
+    binding: dict[str, list[float]]
+    """``sim.binding.Binding`` as columns."""
+    pools: list[dict[str, float]]
+    """Metrics of each pool, where pools have names."""
+    pool_gaps: list[dict[int, int]]
+    """Token gaps of each."""
 
 
 def simulate_to(path: Path, point: Study, seed: int, draw: int | None = None) -> None:
     """Simulate one run of a point and keep its outcome as the piece at ``path``."""
     scenario = scenario_of(point, seed, draw)
-    scratch = Scratch(path.parent)
-    keep(
-        path, simulate(scenario, requests_of(point, seed), stop_of(point), scratch), scenario, point
-    )
+    requests = requests_of(point, seed)
+    scratch = Reached(path, requests)
+    try:
+        keep(path, simulate(scenario, requests, stop_of(point), scratch), scenario, point)
+    finally:
+        scratch.forget()
 
 
 def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
     """Measure a run and keep its outcome as the piece at ``path``."""
     window = measured_window(result, point.warmup_share, point.warmup_s)
-    record = {
-        "metrics": summarise(result, scenario, point.slo, point.warmup_share, point.warmup_s),
+    measured = (result, scenario, point.slo, point.warmup_share, point.warmup_s)
+    metrics = summarise(*measured)
+    if point.slo is not None:
+        metrics |= attainments(result.requests, window.measured, point.slo)
+        window_s = point.slo.window_s or (WINDOW_S if point.workload.has_clock else None)
+        if window_s is not None:
+            metrics |= windows(result.requests, window.measured, point.slo, window_s)
+    record: dict[str, Any] = {
+        "metrics": metrics,
         "timeline": {name: values.tolist() for name, values in timeline(result).items()},
         "gaps": gap_counts(result, window),
+        "binding": _binding(result, scenario, window),
+        "pools": [],
+        "pool_gaps": [],
     }
+    if point.cluster.pools is not None:
+        parts = [result.of_replicas(numbers) for numbers in scenario.numbers]
+        record["pools"] = summarise_pools(*measured)
+        record["pool_gaps"] = [gap_counts(part, window) for part in parts]
     names = [*REQUEST_COLUMNS, *filter(result.requests.__contains__, SESSION_COLUMNS)]
     columns = {name: result.requests[name] for name in names}
     columns["measured"] = window.measured.astype(np.int8)
     with _beside(path) as file:
         _write(columns, {_RECORD: json.dumps(record)}, file)
+
+
+def _binding(result: Result, scenario: Scenario, window: Window) -> dict[str, list[float]]:
+    found = binding(result, scenario, window)
+    return {
+        "time_s": found.time_s.tolist(),
+        "replica": found.replica.tolist(),
+        "resource": found.resource.tolist(),
+    }
 
 
 def put(path: Path, piece: bytes) -> None:
@@ -132,8 +168,15 @@ def read_piece(path: Path) -> Piece:
     """Read the metrics and timeline of a piece, without its request table."""
     metadata: dict[bytes, Any] = pq.read_schema(path).metadata
     record = json.loads(metadata[_RECORD])
-    gaps = {int(number): count for number, count in record["gaps"].items()}
-    return Piece(record["metrics"], record["timeline"], gaps)
+    return Piece(
+        record["metrics"], record["timeline"], _counts(record["gaps"]), record["binding"],
+        record["pools"], list(map(_counts, record["pool_gaps"])),
+    )  # fmt: skip
+
+
+def _counts(gaps: dict[str, int]) -> dict[int, int]:
+    """JSON has no numbers as keys."""
+    return {int(number): count for number, count in gaps.items()}
 
 
 def read_requests(

@@ -22,6 +22,7 @@ from experiments.study.points import Plan, Point
 from sim.bins import binned_percentiles
 from sim.latencies import COLUMNS, SPANS, latency
 from sim.percentiles import PERCENTS, percentiles
+from sim.pools import numbers_of
 from workloads.steady import mean_output_tokens, steady
 
 if TYPE_CHECKING:
@@ -43,18 +44,18 @@ def pools_of(runs: Sequence[Run]) -> Iterator[Pool]:
         yield pool(list(group))
 
 
-def pool(runs: Sequence[Run]) -> Pool:
-    """Pool the finished runs of one point."""
+def pool(runs: Sequence[Run], place: int | None = None) -> Pool:
+    """Pool the finished runs of one point; ``place``: of one pool of replicas alone."""
     samples: dict[str, list[Floats]] = {name: [] for name in SPANS}
     gaps: dict[int, int] = {}
     measured = []
     for run in runs:
-        columns = _columns(run)
+        columns = _columns(run, place)
         for name, found in samples.items():
             found.append(latency(columns, name))
         piece = read_piece(run.path)
-        measured.append(piece.metrics)
-        for number, count in piece.gaps.items():
+        measured.append(piece.metrics if place is None else piece.pools[place])
+        for number, count in (piece.gaps if place is None else piece.pool_gaps[place]).items():
             gaps[number] = gaps.get(number, 0) + count
     values: dict[str, float] = {}
     for name, found in samples.items():
@@ -66,12 +67,16 @@ def pool(runs: Sequence[Run]) -> Pool:
     return Pool(values, _batches(samples) if alone else {})
 
 
-def _columns(run: Run) -> dict[str, npt.NDArray[np.generic]]:
-    """The measured requests of a run, in order of arrival."""
-    names = [*COLUMNS, "arrival_s", "output_tokens", "measured"]
+def _columns(run: Run, place: int | None) -> dict[str, npt.NDArray[np.generic]]:
+    """The measured requests of a run, or of one pool of replicas, in order of arrival."""
+    names = [*COLUMNS, "arrival_s", "output_tokens", "measured", "replica"]
     table = pq.read_table(run.path, columns=names, use_threads=False)
     columns = {name: table.column(name).to_numpy() for name in names}
-    kept = np.flatnonzero(columns.pop("measured"))
+    measured, replica = columns.pop("measured"), columns.pop("replica")
+    if place is not None:
+        own = numbers_of(run.study.cluster.all_pools)[place]
+        measured = measured * ((replica >= own.start) & (replica < own.stop))
+    kept = np.flatnonzero(measured)
     kept = kept[np.argsort(columns["arrival_s"][kept], kind="stable")]
     return {name: column[kept] for name, column in columns.items()}
 
@@ -130,7 +135,7 @@ def load_of(study: Study) -> Load | None:
     if arrivals is None or study.workload.sessions is not None:
         return None
     capacity = capacity_per_s(study)
-    return Load(arrivals.rate_per_s, capacity, arrivals.dispersion, study.cluster.replicas)
+    return Load(arrivals.rate_per_s, capacity, arrivals.dispersion, study.cluster.all_replicas)
 
 
 def rates_of(study: Study) -> dict[str, tuple[str, float]]:

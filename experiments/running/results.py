@@ -16,8 +16,10 @@ from experiments.running.folder import Wanted, results_folder, some
 from experiments.running.identity import digest_of
 from experiments.running.lengths import Lengths, found_lengths
 from experiments.running.pieces import read_piece
+from experiments.running.pool_tables import has_pools, noted, pools_of_replicas, pools_table
 from experiments.running.pooling import loaded_points, loads_of
 from experiments.running.publish import claimed, publish
+from experiments.running.reasons import reasons
 from experiments.running.sweep import Executor, Run, runs_of, unfinished
 from experiments.running.work_folder import shown
 from experiments.running.workers import interrupts_later, shared_by
@@ -36,8 +38,10 @@ FOR_FIGURES = (
 """What is loaded while workers simulate, since it takes longer than many a run."""
 FILES = frozenset(
     (
-        "study.yaml", "summary.csv", "runs.csv", "requests.parquet", "report.html", "manifest.json",
-        "throughput_latency.png", "latency.png", "utilisation.png", "timeline.png",
+        "study.yaml", "summary.csv", "summary_long.csv", "runs.csv", "differences.csv",
+        "decomposition.csv", "binding.csv", "pools.csv", "requests.parquet",
+        "report.html", "manifest.json", "throughput_latency.png", "latency.png",
+        "utilisation.png", "timeline.png", "pools.png",
     )
 )  # fmt: skip
 """Every file that results may have."""
@@ -49,6 +53,12 @@ class Outcome:
 
     runs: "DataFrame"
     summary: "DataFrame"
+    differences: "DataFrame"
+    """Of each point from its baseline; empty without another point."""
+    parts: "DataFrame"
+    """What TTFT and E2E are made of, and what limits the engine."""
+    pools: "DataFrame | None"
+    """One row per point and pool; None where no pool has a name."""
     folder: Path
     resumed: int
     """Runs that an earlier, interrupted call had finished."""
@@ -57,6 +67,9 @@ class Outcome:
 
 class Progress:
     """What is told while a plan runs; this one says nothing."""
+
+    def watch(self, folder: Path) -> None:
+        """Take note of where runs that have begun leave word of how far they are."""
 
     def start(self, total: int, finished: int) -> None:
         """Take note that ``finished`` of ``total`` runs are there already."""
@@ -108,12 +121,14 @@ def run_plan(
                 progress.note(f"not headroom's, left alone in {place.out}: {some(work.beside)}")
             if before is not None:
                 before()
+            progress.watch(work.folder)
             lengths, new = _lengths(plan, work.folder, executor, progress)
             plan = lengths.plan
             runs = runs_of(plan, work.folder)
             todo = _unfinished(runs, progress)
             resumed = len({run.path for run in runs} - {run.path for run in todo} - new)
-            with assemble.RequestsFile(runs, work.folder / "requests.growing") as requests:
+            growing = work.folder / "requests.growing"
+            with assemble.RequestsFile(runs, growing, pools_of_replicas(plan)) as requests:
                 modules = (*FOR_TABLES, *(FOR_REPORT if report else ()))
                 modules += FOR_FIGURES if report and figures else ()
                 _simulate(runs, todo, executor, progress, requests, modules)
@@ -122,8 +137,8 @@ def run_plan(
             tables = _tables(lengths, runs, work.new, jobs)
             if report:
                 if figures:
-                    _draw(plan, runs, *tables, work.new, jobs)
-                _report(plan, runs, tables[1], work.new)
+                    _draw(plan, runs, *tables[:2], tables[-1], work.new, jobs)
+                _report(plan, runs, tables[1], tables[-1], work.new)
             wall_s = time.perf_counter() - started
             facts = {"resumed_runs": resumed, "wall_s": round(wall_s, 3)}
             publish(work, {**assemble.facts_of(plan, runs), **executor.facts(), **facts})
@@ -138,7 +153,8 @@ def _identity(plan: Plan, runs: Sequence[Run]) -> str:
     """Return a digest of all that the tables depend on."""
     precision = plan.study.precision
     asked = None if precision is None else precision.model_dump(mode="json")
-    return digest_of([plan.study.name, asked, [(run.label, run.path.stem) for run in runs]])
+    about = [plan.study.name, asked, sorted(plan.baselines.items())]
+    return digest_of([about, [(run.label, run.path.stem) for run in runs]])
 
 
 def _unfinished(runs: Sequence[Run], progress: Progress) -> list[Run]:
@@ -203,15 +219,33 @@ def _simulate(
 
 def _tables(
     lengths: Lengths, runs: Sequence[Run], folder: Path, jobs: int
-) -> "tuple[DataFrame, DataFrame]":
+) -> "tuple[DataFrame, DataFrame, DataFrame, DataFrame, DataFrame | None]":
+    from experiments.reporting.differences import differences_table
+    from experiments.reporting.formats import long_table
+
     plan = lengths.plan
     table = assemble.runs_table(plan, runs)
     loads = lengths.loads or loads_of(loaded_points(plan, table), shared_by(jobs))
     summary = assemble.summary_table(plan, table, runs, loads, lengths.asked)
+    pools = None
+    if has_pools(plan):
+        pools = pools_table(plan, runs)
+        summary = noted(summary, pools)
+        assemble.write_csv(pools, folder / "pools.csv")
+    parts, bound, hopeless = reasons(plan, runs)
+    for place, number in enumerate(summary["point"]):
+        told = [text for text in (summary.at[place, "notes"], *hopeless.get(number, ())) if text]
+        summary.at[place, "notes"] = "; ".join(told)
+    assemble.write_csv(parts, folder / "decomposition.csv")
+    assemble.write_csv(bound, folder / "binding.csv")
+    differences = differences_table(table, summary, plan.keys, plan.baselines)
+    if len(differences):
+        assemble.write_csv(differences, folder / "differences.csv")
     assemble.write_csv(table, folder / "runs.csv")
+    assemble.write_csv(long_table(summary, ["point", *plan.keys]), folder / "summary_long.csv")
     assemble.write_csv(summary, folder / "summary.csv")
     assemble.write_study(plan, folder / "study.yaml")
-    return table, summary
+    return table, summary, differences, parts, pools
 
 
 def _draw(
@@ -219,6 +253,7 @@ def _draw(
     runs: Sequence[Run],
     table: "DataFrame",
     summary: "DataFrame",
+    pools: "DataFrame | None",
     folder: Path,
     jobs: int,
 ) -> None:
@@ -226,6 +261,7 @@ def _draw(
     import numpy as np
 
     from experiments.reporting.plots import draw_plots
+    from experiments.reporting.pools import draw_pools
 
     timelines = []
     for point in plan.points:
@@ -234,12 +270,21 @@ def _draw(
         timelines.append({name: np.asarray(values) for name, values in columns.items()})
     name, keys = plan.study.name, plan.keys
     draw_plots(name, keys, table, summary, timelines, folder, shared_by(jobs))
+    if pools is not None:
+        draw_pools(name, keys, pools, folder)
 
 
-def _report(plan: Plan, runs: Sequence[Run], summary: "DataFrame", folder: Path) -> None:
+def _report(
+    plan: Plan,
+    runs: Sequence[Run],
+    summary: "DataFrame",
+    pools: "DataFrame | None",
+    folder: Path,
+) -> None:
     """Write the page that answers first."""
     from experiments.reporting.notes import point_notes
     from experiments.reporting.page.write import Page, write_page
+    from experiments.reporting.pool_table import reported_pools
 
     study, points = plan.study, [point.study for point in plan.points]
     rows = [{str(name): value for name, value in row.items()} for row in summary.to_dict("records")]
@@ -255,7 +300,11 @@ def _report(plan: Plan, runs: Sequence[Run], summary: "DataFrame", folder: Path)
             ("What the engine does by default", "\n".join(setting_lines(plan))),
             ("The study, to run again", (folder / "study.yaml").read_text(encoding="utf-8")),
         ),
-        gpus=[each.cluster.tensor_parallel_size * each.cluster.replicas for each in points],
+        gpus=[
+            sum(pool.tensor_parallel_size * pool.replicas for pool in each.cluster.all_pools)
+            for each in points
+        ],
+        pools=None if pools is None else reported_pools(pools, plan.keys),
     )
     clock = any(each.workload.has_clock for each in points)
     write_page(

@@ -27,7 +27,8 @@ MARKED = FIRST_LINE + (
     b"The same command goes on with them. To start over, delete this folder while no study runs.\n"
 )
 PIECES = re.compile(
-    r"[0-9a-f]{32}\.(parquet|sha256)(\.\d+\.tmp)?|requests\.growing|(names|publishing)\.tmp"
+    r"[0-9a-f]{32}\.(parquet|sha256)(\.\d+\.tmp)?|[0-9a-f]{32}\.reached"
+    r"|requests\.growing|(names|publishing)\.tmp"
     r"|tmp[a-z0-9_]{8}"
 )
 """Names of finished runs, of what is not finished yet, and of files that are to have no name."""

@@ -1,6 +1,7 @@
 """From a checked study to what is simulated: the scenario, and the requests."""
 
-from dataclasses import replace
+import json
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from experiments.study.document import Study
 from experiments.study.memory import most_requests
 from experiments.study.plugins import given_plugins
+from experiments.study.pools import by_pool, naming
 from hardware.calibration import Calibration, UnknownCalibrationError, load_calibration
 from hardware.engines import (
     AUTO,
@@ -20,8 +22,9 @@ from hardware.engines import (
 from hardware.gpu import Gpu, load_gpu
 from model.spec import MODEL_FILES, load_spec
 from sim.engine_config import EngineConfig, ResolvedEngine, precision_of, resolved
+from sim.pools import GpuWords, Pool, PoolConfig, PoolEngine, build_pool
 from sim.routers.consequences import Routing
-from sim.scenario import ClusterConfig, Scenario, build_scenario, routing_of
+from sim.scenario import ClusterConfig, Scenario, routing_of, scenario_of_pools
 from workloads.config import LATEST_S
 from workloads.requests import Requests
 from workloads.streams import stream
@@ -44,7 +47,7 @@ def scenario_of(study: Study, seed: int, draw: int | None = None) -> Scenario:
 
     Raises:
         ValueError: unknown model, GPU or calibration, a setting that cannot be served, or a draw
-            from a calibration without covariance.
+            from a calibration without covariance; the message names the pool, if it has a name.
     """
     scenario = built(scenario_keys(study, draw))
     return replace(scenario, seed=seed, client=study.client)
@@ -53,33 +56,71 @@ def scenario_of(study: Study, seed: int, draw: int | None = None) -> Scenario:
 def settled(study: Study) -> Study:
     """Return a study (of one point) with numbers for what the version, GPU or model decides.
 
-    That is the calibration that ``auto`` means, and every default of the engine. A version that is
-    not given is that of the calibration, or else the newest.
+    That is the calibration that ``auto`` means, and every default of the engine, of each pool. A
+    version that is not given is that of the calibration, or else the newest.
 
     Raises:
         ValueError: unknown model, GPU or calibration, or settings that contradict each other.
     """
-    engine, calibration = _settled(_keys(study))
-    return study.model_copy(update={"engine": engine, "calibration": calibration})
+    found = []
+    for pool, alone in by_pool(study):
+        with naming(pool):
+            found.append(_settled(_keys(alone)))
+    if study.cluster.pools is None:
+        engine, calibration = found[0]
+        return study.model_copy(update={"engine": engine, "calibration": calibration})
+    pools = [
+        pool.model_copy(
+            update={
+                "engine": PoolEngine.model_validate(engine.model_dump()),
+                "calibration": calibration,
+            }
+        )
+        for pool, (engine, calibration) in zip(study.cluster.pools, found, strict=True)
+    ]
+    cluster = study.cluster.model_copy(update={"pools": pools})
+    return study.model_copy(update={"cluster": cluster})
 
 
 Keys = tuple[str, str, str, str, tuple[Stamp, ...], tuple[str, ...]]
-"""Model, cluster, engine, calibration, the state of the files that they name, and the digests of
-modules whose classes they may name."""
-ScenarioKeys = tuple[Keys, int | None]
-"""All that a scenario depends on but its seed and its client; the second is what prices are drawn
-with."""
+"""Model, the cluster of one replica, engine, calibration, the state of the files that they name,
+and the digests of modules whose classes they may name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioKeys:
+    """All that a scenario depends on but its seed and its client."""
+
+    pools: tuple[tuple[PoolConfig, Keys], ...]
+    """As a study says, with what tells one from another in its numbers."""
+    router: str
+    router_settings: str
+    """As JSON."""
+    price_seed: int | None
+    """With what prices are drawn."""
+
+    def __hash__(self) -> int:
+        pools = tuple(keys for _, keys in self.pools)
+        return hash((pools, self.router, self.router_settings, self.price_seed))
 
 
 def scenario_keys(study: Study, draw: int | None = None) -> ScenarioKeys:
     """Return what tells the scenarios of points apart; see ``scenario_of`` for the draw."""
-    return _keys(study), None if draw is None else study.seed + draw
+    pools = tuple((pool, _keys(alone)) for pool, alone in by_pool(study))
+    return ScenarioKeys(
+        pools,
+        study.cluster.router,
+        json.dumps(study.cluster.router_settings, sort_keys=True),
+        None if draw is None else study.seed + draw,
+    )
 
 
 def _keys(study: Study) -> Keys:
+    plain = {"replicas": 1, "router": "round_robin", "router_settings": {}}
+    one = study.cluster.model_copy(update=plain)
     return (
-        study.model, study.cluster.model_dump_json(), study.engine.model_dump_json(),
-        study.calibration, (_stamp(study.model), _stamp(study.calibration)),
+        study.model, one.model_dump_json(), study.engine.model_dump_json(), study.calibration,
+        (_stamp(study.model), _stamp(study.calibration)),
         tuple(each.sha256 for each in given_plugins()),
     )  # fmt: skip
 
@@ -87,7 +128,7 @@ def _keys(study: Study) -> Keys:
 @lru_cache(maxsize=64)
 def _settled(keys: Keys) -> tuple[ResolvedEngine, str]:
     model, cluster, engine, calibration, *_ = keys
-    gpu_words = ClusterConfig.model_validate_json(cluster).gpu
+    gpu_words = _gpu_words(cluster)
     given = EngineConfig.model_validate_json(engine)
     if given.version is None and (named := version_of(calibration)):
         given = given.model_copy(update={"version": named})
@@ -102,17 +143,31 @@ def _settled(keys: Keys) -> tuple[ResolvedEngine, str]:
     return filled, calibration
 
 
+def _gpu_words(cluster: str) -> GpuWords:
+    return ClusterConfig.model_validate_json(cluster).all_pools[0].gpu
+
+
 @lru_cache(maxsize=KEPT_SCENARIOS)
 def built(of: ScenarioKeys) -> Scenario:
     """Return the scenario of a point, with a seed and a client that say nothing."""
-    keys, price_seed = of
-    cluster = ClusterConfig.model_validate_json(keys[1])
+    pools = []
+    for config, keys in of.pools:
+        with naming(config):
+            pool = _pool(keys, of.price_seed)
+        pools.append(replace(pool, name=config.name, replicas=config.replicas))
+    return scenario_of_pools(tuple(pools), of.router, json.loads(of.router_settings))
+
+
+@lru_cache(maxsize=KEPT_SCENARIOS)
+def _pool(keys: Keys, price_seed: int | None) -> Pool:
+    """Of one replica: how many there are changes nothing in it."""
     settings, calibration = _settled(keys)
-    fitted = calibration_of(calibration, cluster.gpu)
-    return build_scenario(
+    (config,) = ClusterConfig.model_validate_json(keys[1]).all_pools
+    fitted = calibration_of(calibration, config.gpu)
+    return build_pool(
+        config,
         load_spec(keys[0]),
-        gpu_of(cluster.gpu, fitted),
-        cluster,
+        gpu_of(config.gpu, fitted),
         settings,
         fitted if price_seed is None else drawn(fitted, price_seed),
     )
@@ -193,8 +248,8 @@ def calibration_of(calibration: str, gpu: str | dict[str, object]) -> Calibratio
 
 
 def prices_of(study: Study) -> Calibration:
-    """Load the calibration of a study (of one point). Raises ValueError."""
-    return calibration_of(settled(study).calibration, study.cluster.gpu)
+    """Load the calibration of a study (of one point and one pool). Raises ValueError."""
+    return calibration_of(settled(study).calibration, study.cluster.all_pools[0].gpu)
 
 
 def names_engine(calibration: str) -> bool:
@@ -224,8 +279,7 @@ def requests_of(study: Study, seed: int) -> Requests:
             not before ``stop_s``, or all of it before ``warmup_s``.
     """
     stamps = tuple(_stamp(path) for path in study.workload.files)
-    prefixes = study.engine.enable_prefix_caching is not False
-    requests = _requests(study.workload.model_dump_json(), seed, prefixes, stamps)
+    requests = _requests(study.workload.model_dump_json(), seed, with_prefixes(study), stamps)
     if len(requests) > LARGE:
         _requests.cache_clear()
     stop_s, known_s = study.stop_s, requests.known_arrival_s
@@ -242,6 +296,11 @@ def requests_of(study: Study, seed: int) -> Requests:
                 f"{last_s:g} s, when the last request arrives"
             )
     return requests
+
+
+def with_prefixes(study: Study) -> bool:
+    """Tell whether somebody needs to know which prompts begin alike."""
+    return any(alone.engine.enable_prefix_caching is not False for _, alone in by_pool(study))
 
 
 @lru_cache(maxsize=KEPT_WORKLOADS)
@@ -273,6 +332,11 @@ def independent_replicas(study: Study) -> int:
 def is_random(study: Study) -> bool:
     """Tell whether two seeds of this point can differ: in the requests drawn, or in the routing."""
     return study.workload.is_random or _routing(study).random
+
+
+def looks_at_nothing(study: Study) -> bool:
+    """Tell whether the router sends to replicas without a look at what they can do."""
+    return _routing(study).blind
 
 
 def _routing(study: Study) -> Routing:

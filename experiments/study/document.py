@@ -26,10 +26,10 @@ from experiments.study.yaml_source import Document, parse_yaml
 from experiments.study.yaml_source import Path as KeyPath
 from model.text_file import TextFileError, read_text
 from sim.engine_config import EngineConfig
-from sim.metrics import Slo
 from sim.plugins import OPTION as PLUGIN
 from sim.plugins import is_own
 from sim.scenario import ClientConfig, ClusterConfig
+from sim.slo import Slo
 from workloads.config import LATEST_S
 from workloads.workload import Workload
 
@@ -91,6 +91,10 @@ class Study(BaseModel):
     stop_s: Annotated[float, Field(gt=0, le=LATEST_S)] | None = None
     """Simulated time at which to stop, seconds: who has arrived and has no answer then counts as
     unfinished. Default: when everybody has an answer."""
+    baseline: int | dict[str, Any] | None = None
+    """What other points are compared with, paired by seed: the number of a point, or swept keys
+    with values, which compare each point with the one that has these and is like it otherwise.
+    Default: the first point."""
     sweep: dict[str, list[Any]] | list[dict[str, Any]] = {}
     """Dotted keys with lists of values (every combination), or a list of points."""
 

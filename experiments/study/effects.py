@@ -1,5 +1,6 @@
 """Settings that other settings put out of force: said of the base, refused in a sweep."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -7,10 +8,13 @@ from functools import reduce
 from experiments.study.document import Loaded, Study
 from experiments.study.errors import Problem
 from experiments.study.grid import Setting
+from experiments.study.pools import by_pool
 from sim.engine_config import EngineConfig
 from sim.plugins import is_own
 from sim.registry import policy
 from sim.scenario import ClusterConfig
+
+_OF_POOL = re.compile(r"cluster\.pools\[(\d+)\]\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +29,33 @@ class Condition:
     """Of the decider's value: whether the key then has an effect."""
 
     def holds(self, study: Study) -> bool:
-        """Tell whether the key has an effect at one point."""
-        return self.fits(_at(study, self.decider))
+        """Tell whether the key has an effect at one point, or in one pool of it."""
+        return any(map(self.fits, _decided(study, self.decider)))
+
+    def holds_in(self, study: Study, pool: int | None) -> bool:
+        """The same of one pool, by its place; None is any of them."""
+        decided = _decided(study, self.decider)
+        return any(map(self.fits, decided if pool is None else decided[pool : pool + 1]))
 
     def is_given(self, study: Study) -> bool:
         """Tell whether a point has something else than the default."""
-        return _at(study, self.key) not in (None, self.default)
+        return any(value not in (None, self.default) for value in _decided(study, self.key))
 
     def reason(self, studies: Sequence[Study]) -> str:
         """Return ``engine.order: fcfs``, or every value that the decider has at these points."""
-        decided = dict.fromkeys(str(_at(study, self.decider)) for study in studies)
+        decided = dict.fromkeys(
+            str(value) for study in studies for value in _decided(study, self.decider)
+        )
         return f"{self.decider}: {' or '.join(decided)}"
 
 
-def _at(study: Study, key: str) -> object:
-    return reduce(getattr, key.split("."), study)
+def _decided(study: Study, key: str) -> list[object]:
+    """The value of a key, in each pool if it is one of theirs."""
+    if key == "cluster.replicas":
+        return [study.cluster.all_replicas]
+    if not key.startswith("engine."):
+        return [reduce(getattr, key.split("."), study)]
+    return [getattr(alone.engine, key.removeprefix("engine.")) for _, alone in by_pool(study)]
 
 
 def _engine(key: str) -> Condition:
@@ -94,12 +110,20 @@ def idle_sweeps(
         pairs = zip(settings, studies, strict=True)
         found = [(key, at, study) for at, study in pairs for key in _swept(condition, at)]
         points = [study for _, _, study in found]
-        if found and not any(map(condition.holds, points)):
+        if found and not any(condition.holds_in(study, _pool(key)) for key, _, study in found):
             key, setting, _ = found[0]
             text = f"{key} is swept, but has no effect with {condition.reason(points)}"
             yield Problem(loaded.where(setting.origins[key]), text)
 
 
 def _swept(condition: Condition, setting: Setting) -> list[str]:
-    """Keys of a setting that are the condition's, or inside it."""
-    return [key for key in setting.values if f"{key}.".startswith(f"{condition.key}.")]
+    """Keys of a setting that are the condition's, of the study or of a pool, or inside it."""
+    return [
+        key for key in setting.values if f"{_OF_POOL.sub('', key)}.".startswith(f"{condition.key}.")
+    ]
+
+
+def _pool(key: str) -> int | None:
+    """The place of the pool that a key is of."""
+    found = _OF_POOL.match(key)
+    return None if found is None else int(found[1])

@@ -7,9 +7,10 @@ from typing import Any
 
 from experiments.study import build
 from experiments.study.document import OPTION, Loaded, Study, validate
-from experiments.study.errors import Problem, show
-from experiments.study.grid import Setting, key_path, substitute
-from experiments.study.schema import all_keys, dotted, value_at
+from experiments.study.errors import Problem, StudyError, show
+from experiments.study.grid import Setting, substitute
+from experiments.study.keys import dotted, key_path
+from experiments.study.schema import all_keys, value_at
 from experiments.study.yaml_source import Path
 from hardware.gpu import load_gpu
 from model.spec import load_spec
@@ -20,11 +21,20 @@ Fault = tuple[Path, str]
 
 def check(source: Mapping[str, Any], setting: Setting) -> tuple[Study | None, list[Fault]]:
     """Validate one point; only names that the sweep changes are looked up again."""
-    raw = substitute(source, setting.values)
+    try:
+        raw = substitute(source, setting.values)
+    except StudyError as error:
+        key = next(key for key in setting.values if error.problems[0].text.startswith(_list(key)))
+        return None, [(key_path(key), error.problems[0].text)]
     study, faults = validate(raw)
-    touched = {key.split(".")[0] for key in setting.values}
+    touched = {key_path(key)[0] for key in setting.values}
     looked_up = [fault for fault in references(raw) if fault[0][0] in touched]
     return study, merged(faults, looked_up)
+
+
+def _list(key: str) -> str:
+    """The part of a key up to its first list: ``cluster.pools[`` of ``cluster.pools[0].gpu``."""
+    return key.partition("[")[0] + "["
 
 
 def merged(faults: list[Fault], more: list[Fault]) -> list[Fault]:
@@ -38,8 +48,11 @@ def references(raw: Mapping[str, Any]) -> list[Fault]:
     found: list[Fault] = []
     lookups = (
         (("model",), str, load_spec),
-        (("cluster", "gpu"), str | dict, load_gpu),
-        (("calibration",), str, build.check_calibration),
+        *(((*path, "gpu"), str | dict, load_gpu) for path in _pool_paths(raw)),
+        *(
+            (path, str, build.check_calibration)
+            for path in (("calibration",), *((*at, "calibration") for at in _pool_paths(raw)))
+        ),
     )
     for path, kind, load in lookups:
         value = value_at(raw, path)
@@ -50,6 +63,13 @@ def references(raw: Mapping[str, Any]) -> list[Fault]:
         except ValueError as error:
             found += [_below(path, line) for line in str(error).splitlines()]
     return found
+
+
+def _pool_paths(raw: Mapping[str, Any]) -> list[Path]:
+    """Where the keys of each pool stand: in a list of them, or in the cluster itself."""
+    pools = value_at(raw, ("cluster", "pools"))
+    places = range(len(pools)) if isinstance(pools, list) else ()
+    return [("cluster",), *(("cluster", "pools", place) for place in places)]
 
 
 def _below(path: Path, line: str) -> Fault:
@@ -132,7 +152,7 @@ def where_named(loaded: Loaded, setting: Setting, message: str) -> str:
 def _named(raw: Mapping[str, Any], line: str) -> list[Path]:
     """Paths of the keys that a line names, and of the model and GPU that it names, in its order."""
     found: list[tuple[int, Path]] = []
-    keys = all_keys(Study, raw)
+    keys = _keys_of_pool(all_keys(Study, raw), raw, line)
     for match in re.finditer(r"([a-z_]+(?:\.[a-z_]+)*)(?: = |\(=)|\bset ([a-z_]+): ", line):
         word = match[1] or match[2]
         same = [key for key in keys if key == word or key.endswith(f".{word}")]
@@ -143,13 +163,26 @@ def _named(raw: Mapping[str, Any], line: str) -> list[Path]:
     return [path for _, path in sorted(found, key=lambda one: one[0])]
 
 
+def _keys_of_pool(keys: list[str], raw: Mapping[str, Any], line: str) -> list[str]:
+    """Without those of other pools than the one that a line begins with, whose own go first."""
+    named, pools = re.match(r"pool ([\w.-]+): ", line), value_at(raw, ("cluster", "pools"))
+    own = ""
+    for place, pool in enumerate(pools if isinstance(pools, list) else ()):
+        name = pool.get("name", f"pool{place + 1}") if isinstance(pool, Mapping) else ""
+        own = f"cluster.pools[{place}]." if named and named[1] == name else own
+    rest = [key for key in keys if "[" not in key]
+    return [*(key for key in keys if own and key.startswith(own)), *rest]
+
+
 def _names(raw: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     """What messages call the model and the GPU of a study."""
     with suppress(ValueError):
         yield ("model",), load_spec(raw["model"]).name
     with suppress(ValueError):
-        if not build.names_calibrated(raw["cluster"]["gpu"]):
-            yield ("cluster", "gpu"), load_gpu(raw["cluster"]["gpu"]).name
+        for path in _pool_paths(raw):
+            gpu = value_at(raw, (*path, "gpu"))
+            if isinstance(gpu, str | dict) and not build.names_calibrated(gpu):
+                yield (*path, "gpu"), load_gpu(gpu).name
 
 
 def _files(value: object, path: Path, message: str) -> Iterator[Path]:

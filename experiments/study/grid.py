@@ -9,6 +9,7 @@ from math import prod
 from typing import Any
 
 from experiments.study.errors import nearest, show
+from experiments.study.keys import is_inside, key_path, put
 from experiments.study.schema import value_at
 from experiments.study.yaml_source import Path
 
@@ -37,11 +38,6 @@ class Setting:
 def cell(value: Any) -> Any:
     """Return a swept value as one cell of a table: scalars as they are, the rest as JSON."""
     return json.dumps(value) if isinstance(value, dict | list) else value
-
-
-def key_path(key: str) -> Path:
-    """Return ``a.b`` as ``("a", "b")``."""
-    return tuple(key.split("."))
 
 
 def expand(sweep: Any) -> tuple[list[Setting], list[tuple[Path, str]]]:
@@ -116,10 +112,10 @@ def _key_problems(keys: list[str], path: Path) -> list[tuple[Path, str]]:
         if not all(key.split(".")):
             problems.append(((*path, key), "expected a dotted key, e.g. engine.block_size"))
             continue
-        section = key.split(".")[0]
+        section = str(key_path(key)[0])
         if section not in SWEEPABLE:
             problems.append(((*path, key), f"cannot be swept, {_section(section)}"))
-        inside = [other for other in keys if key.startswith(f"{other}.")]
+        inside = [other for other in keys if is_inside(key, other)]
         problems += [((*path, key), f"is part of {other}, which is swept, too") for other in inside]
     return problems
 
@@ -145,16 +141,14 @@ def _repeated(settings: list[Setting]) -> list[tuple[Path, str]]:
 
 
 def substitute(raw: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of ``raw`` without its sweep, every dotted key of ``values`` set in it."""
+    """Return a copy of ``raw`` without its sweep, every dotted key of ``values`` set in it.
+
+    Raises:
+        StudyError: a key names a place of a list that is shorter.
+    """
     copy: dict[str, Any] = deepcopy({key: raw[key] for key in raw if key != "sweep"})
     for key, value in values.items():
-        *sections, last = key.split(".")
-        here: Any = copy
-        for section in sections:
-            if not isinstance(here.get(section), dict):
-                here[section] = {}
-            here = here[section]
-        here[last] = deepcopy(value)
+        put(copy, key_path(key), value, make=True)
     return copy
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.study.errors import Problem, StudyError, show
+from experiments.study.errors import Problem, StudyError
+from experiments.study.keys import dotted, is_inside, key_path, put, words
 from experiments.study.yaml_source import Path as KeyPath
 from experiments.study.yaml_source import parse_yaml
 from hardware.calibration import calibration_names
@@ -57,10 +58,10 @@ def parse_overrides(texts: Sequence[str]) -> list[Override]:
 
 def override(key: str, value: Any, text: str) -> Override:
     """Return one setting; paths in its value become absolute from the current folder."""
-    path = tuple(key.split("."))
+    path = key_path(key)
     if path[0] == "sweep" and len(path) > 1:
         swept = path[1:]
-        return Override(("sweep", ".".join(swept)), resolve_paths(value, Path.cwd(), swept), text)
+        return Override(("sweep", dotted(swept)), resolve_paths(value, Path.cwd(), swept), text)
     return Override(path, resolve_paths(value, Path.cwd(), path), text)
 
 
@@ -73,7 +74,7 @@ def resolve_paths(value: Any, base: Path, path: KeyPath = ()) -> Any:
     if isinstance(value, Mapping):
         in_sweep = path == ("sweep",)
         return {
-            key: resolve_paths(item, base, tuple(key.split(".")) if in_sweep else (*path, key))
+            key: resolve_paths(item, base, key_path(key) if in_sweep else (*path, key))
             for key, item in value.items()
         }
     if isinstance(value, list):
@@ -86,7 +87,7 @@ def resolve_paths(value: Any, base: Path, path: KeyPath = ()) -> Any:
 def _names_a_file(value: str, base: Path, path: KeyPath) -> bool:
     if path[:1] == ("workload",) and path[-1] in ("trace", "path"):
         return True
-    if path not in (("model",), ("calibration",)):
+    if words(path) not in (("model",), ("calibration",), ("cluster", "pools", "calibration")):
         return False
     if value.startswith((".", "/", "~")) or value.endswith((".json", ".yaml", ".yml")):
         return True
@@ -110,7 +111,8 @@ def apply_overrides(
         if override.path == ("workload", "trace") and override.value is not None:
             notes += _make_room_for_trace(raw, given)
         try:
-            _put(raw, override.path, override.value)
+            _refuse_list_of_points(raw, override.path)
+            put(raw, override.path, override.value)
             if override.path[0] != "sweep":
                 notes += _stop_sweeping(raw, override.path)
         except StudyError as error:
@@ -119,21 +121,12 @@ def apply_overrides(
     return notes, problems
 
 
-def _put(raw: dict[str, Any], path: KeyPath, value: Any) -> None:
+def _refuse_list_of_points(raw: Mapping[str, Any], path: KeyPath) -> None:
     if path[0] == "sweep" and len(path) > 1 and isinstance(raw.get("sweep"), list):
         raise StudyError.of(
             "the study's sweep is a list of points, which cannot be extended by a key, expected "
             "the whole of it: sweep=[{KEY: VALUE, ...}, ...] or sweep={KEY: [VALUE, ...], ...}"
         )
-    here: Any = raw
-    for depth, part in enumerate(path[:-1]):
-        if here.get(part) is None:
-            here[part] = {}
-        here = here[part]
-        if not isinstance(here, dict):
-            key = ".".join(str(name) for name in path[: depth + 1])
-            raise StudyError.of(f"{key} = {show(here)} has no keys to set")
-    here[path[-1]] = value
 
 
 def _make_room_for_trace(raw: dict[str, Any], given: set[KeyPath]) -> list[str]:
@@ -158,10 +151,10 @@ def _make_room_for_trace(raw: dict[str, Any], given: set[KeyPath]) -> list[str]:
 
 def _stop_sweeping(raw: dict[str, Any], path: KeyPath) -> list[str]:
     """Take a key that was set out of the sweep, which would silently win over it."""
-    key = ".".join(str(part) for part in path)
+    key = dotted(path)
     for row in _rows(raw):
         for swept in row:
-            if key.startswith(f"{swept}."):
+            if is_inside(key, swept):
                 raise StudyError.of(f"the study sweeps {swept}: set sweep as well, e.g. sweep={{}}")
     return [f"{swept} is set, so it is not swept" for swept in _drop_from_sweep(raw, (key,), ())]
 
@@ -179,10 +172,11 @@ def _drop_from_sweep(
 
     Points of a list that are equal after that become one. Returns what was removed.
     """
-    below = tuple(f"{section}." for section in (keys if sections is None else sections))
+    above = keys if sections is None else sections
     gone: dict[str, None] = {}
     for row in _rows(raw):
-        for key in [key for key in row if key in keys or key.startswith(below)]:
+        inside = [key for key in row if any(is_inside(key, section) for section in above)]
+        for key in [key for key in row if key in keys or key in inside]:
             del row[key]
             gone[key] = None
     if gone and isinstance(raw["sweep"], list):

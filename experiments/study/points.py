@@ -1,18 +1,22 @@
 """Everything that is checked before anything runs: points, scenarios, requests, seeds."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 from experiments.study import build, effects, faults, memory
+from experiments.study.baseline import baselines
 from experiments.study.document import Loaded, Study, validate
 from experiments.study.errors import Problem, StudyError
-from experiments.study.grid import Setting, cell, expand, fill_missing, key_path
+from experiments.study.grid import Setting, cell, expand, fill_missing
+from experiments.study.keys import key_path
 from experiments.study.plugins import given_plugins
 from experiments.study.schema import value_at
 from experiments.study.yaml_source import Path
-from sim.engine_config import RESOLVED
-from sim.scenario import Scenario
+from sim.engine_config import RESOLVED, EngineConfig
+from sim.pools import Pool, PoolEngine
+from sim.scenario import ClusterConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class Plan:
     points: tuple[Point, ...]
     setups: tuple[Setup, ...]
     notes: tuple[str, ...]
+    baselines: Mapping[int, int] = field(default_factory=dict)
+    """Number of each point, and of the point that it is compared with."""
 
     @property
     def runs(self) -> int:
@@ -111,7 +117,15 @@ def prepare(loaded: Loaded) -> Plan:
         *dict.fromkeys(_warmup_notes(studies)),
         *_seed_notes(points, study),
     )
-    return Plan(study, keys, points, setups, notes)
+    return Plan(study, keys, points, setups, notes, _baselines(loaded, study, points))
+
+
+def _baselines(loaded: Loaded, study: Study, points: tuple[Point, ...]) -> dict[int, int]:
+    try:
+        return baselines([point.values for point in points], study.baseline)
+    except ValueError as error:
+        where = loaded.where(("baseline",))
+        raise StudyError([Problem(where, f"baseline: {error}")]) from None
 
 
 def _is_swept(path: Path, filled: list[Path]) -> bool:
@@ -198,16 +212,42 @@ def _with_common(study: Study, points: list[Study]) -> Study:
     Where points differ, what was decided for them differs with what they sweep, and the base keeps
     what was given: its version is written down, so that the same is decided again.
     """
-    engine = {
+    cluster = _common_pools(study.cluster, [point.cluster for point in points])
+    changes: dict[str, Any] = {"cluster": cluster}
+    if cluster.pools is None:
+        engine = _common_settings([point.engine for point in points])
+        changes["engine"] = study.engine.model_copy(update=engine)
+        calibrations = {point.calibration for point in points}
+        if len(calibrations) == 1:
+            changes["calibration"] = calibrations.pop()
+    return study.model_copy(update=changes)
+
+
+def _common_pools(base: ClusterConfig, points: list[ClusterConfig]) -> ClusterConfig:
+    """Write the same into each pool, where all points have as many pools as the base."""
+    count = len(base.pools or ())
+    if not count or any(len(point.pools or ()) != count for point in points):
+        return base
+    pools = []
+    for place, pool in enumerate(base.pools or ()):
+        of_points = [point.all_pools[place] for point in points]
+        engine = pool.engine.model_dump()
+        engine |= _common_settings([one.engine for one in of_points])
+        changes: dict[str, Any] = {"engine": PoolEngine.model_validate(engine)}
+        calibrations = {one.calibration for one in of_points}
+        if len(calibrations) == 1:
+            changes["calibration"] = calibrations.pop()
+        pools.append(pool.model_copy(update=changes))
+    return base.model_copy(update={"pools": pools})
+
+
+def _common_settings(engines: Sequence[EngineConfig]) -> dict[str, Any]:
+    """What a version, GPU or model decided alike for all of them."""
+    return {
         name: values.pop()
         for name in RESOLVED
-        if len(values := {getattr(point.engine, name) for point in points}) == 1
+        if len(values := {getattr(engine, name) for engine in engines}) == 1
     }
-    calibrations = {point.calibration for point in points}
-    changes: dict[str, Any] = {"engine": study.engine.model_copy(update=engine)}
-    if len(calibrations) == 1:
-        changes["calibration"] = calibrations.pop()
-    return study.model_copy(update=changes)
 
 
 def _build(
@@ -216,7 +256,7 @@ def _build(
     """Build scenario and requests of every point; say what was read of the files of workloads."""
     problems: dict[Problem, list[int]] = {}
     told: dict[tuple[str, str], Problem] = {}
-    setups: dict[str, Setup] = {}
+    made: dict[build.ScenarioKeys, list[Setup]] = {}
     drawn: set[str] = set()
     sources: dict[str, None] = {}
 
@@ -228,21 +268,17 @@ def _build(
         problems.setdefault(first, []).append(number)
 
     for number, study in enumerate(studies, start=1):
-        parts = (study.model, study.cluster, study.engine, study.calibration)
-        key = "\n".join(str(part) for part in parts)
         try:
-            setup = setups.get(key) or _setup(build.scenario_of(study, study.seed), study)
+            keys = build.scenario_keys(study)
+            found = made.get(keys) or [_setup(pool) for pool in build.built(keys).pools]
             if study.calibration_draws:
-                build.drawn(build.prices_of(study), study.seed)
+                build.built(build.scenario_keys(study, 0))
         except ValueError as error:
             fails(number, error)
         else:
-            points = (*setup.points, number)
-            setups[key] = Setup(setup.title, setup.ledger, setup.ceilings, points)
-        workload = (
-            f"{study.workload.model_dump_json()}\n{study.stop_s}\n"
-            f"{study.engine.enable_prefix_caching}"
-        )
+            made[keys] = [replace(setup, points=(*setup.points, number)) for setup in found]
+        prefixes = build.with_prefixes(study)
+        workload = f"{study.workload.model_dump_json()}\n{study.stop_s}\n{prefixes}"
         if workload in drawn:
             continue
         try:
@@ -255,12 +291,13 @@ def _build(
         raise StudyError(
             faults.at_points(problem, at, settings) for problem, at in problems.items()
         )
-    return tuple(setups.values()), tuple(sources)
+    return tuple(chain.from_iterable(made.values())), tuple(sources)
 
 
-def _setup(scenario: Scenario, study: Study) -> Setup:
-    gpus = study.cluster.tensor_parallel_size
-    title = f"{scenario.spec.name} on {gpus} x {scenario.gpu.name}"
-    if study.cluster.replicas > 1:
-        title += f", each of {study.cluster.replicas} replicas"
-    return Setup(title, scenario.ledger.as_text(), scenario.price.ceilings(), ())
+def _setup(pool: Pool) -> Setup:
+    title = f"{pool.spec.name} on {pool.tensor_parallel_size} x {pool.gpu.name}"
+    if pool.name:
+        title = f"pool {pool.name}: {title}"
+    if pool.replicas > 1:
+        title += f", each of {pool.replicas} replicas"
+    return Setup(title, pool.ledger.as_text(), pool.price.ceilings(), ())

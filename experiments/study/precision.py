@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from experiments.study.errors import nearest, show
 from sim.metrics import METRICS
@@ -25,9 +25,7 @@ NO = "none"
 class Precision(BaseModel):
     """How exact which figures are to be, and how long a run may become for it."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     target: float = Field(default=0.1, ge=0.005, le=0.5)
     """Half of the 95% interval over the figure, at most. Of a share: a quarter of what the slo
@@ -64,11 +62,7 @@ def _read(value: object) -> object:
 
 Wanted = Annotated[
     Precision | None,
-    BeforeValidator(_read),
-    WithJsonSchema(
-        {"anyOf": [{"type": ["string", "number", "null"]}, Precision.model_json_schema()]},
-        mode="validation",
-    ),
+    BeforeValidator(_read, json_schema_input_type=Precision | float | str | None),
 ]
 
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from itertools import takewhile
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from experiments.study import vllm_keys
 from experiments.study.described import described_schema
-from experiments.study.errors import MAX_SHOWN, nearest, show
+from experiments.study.errors import MAX_SHOWN, nearest
+from experiments.study.keys import dotted, key_path
 from experiments.study.yaml_source import Path
 from model.errors import one_of
 
@@ -19,12 +21,6 @@ Node = dict[str, Any]
 @cache
 def _schema(model: type[BaseModel]) -> Node:
     return described_schema(model)
-
-
-def dotted(path: Path) -> str:
-    """Return ``("a", "b", 0)`` as ``a.b[0]``; what is no key of ours may be long, and is cut."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{show(part)}" for part in path)
-    return text.removeprefix(".")
 
 
 def value_at(data: object, path: Path) -> object:
@@ -93,12 +89,19 @@ def choices_at(model: type[BaseModel], path: Path, data: object) -> list[str]:
 
 
 def all_keys(model: type[BaseModel], data: object, path: Path = ()) -> list[str]:
-    """Return every dotted key that the schema knows, as far as ``data`` selects among unions."""
+    """Return every dotted key that the schema knows, as far as ``data`` selects among unions.
+
+    Of a list those of the places that ``data`` has.
+    """
     found: list[str] = []
     if len(path) < 6:
         for key in keys_at(model, path, data):
             below = (*path, key)
+            value = value_at(data, below)
+            places = range(len(value)) if isinstance(value, list) else ()
             found += [dotted(below), *all_keys(model, data, below)]
+            for place in places:
+                found += all_keys(model, data, (*below, place))
     return found
 
 
@@ -115,7 +118,7 @@ def unknown_key(
     known = all_keys(model, data) if known is None else known
     elsewhere = [key for key in known if key.split(".")[-1] == last]
     if elsewhere:
-        hint = f"; did you mean {elsewhere[0]}?"
+        hint = f"; did you mean {max(elsewhere, key=lambda key: _shared(key, path))}?"
     elif of_vllm := vllm_keys.said_of(last) or vllm_keys.said_of_nearest(last, (*neighbours,)):
         return f"unknown key; {of_vllm}"
     else:
@@ -124,6 +127,12 @@ def unknown_key(
     if not expected:
         return f"unknown key{hint}"
     return f"unknown key{hint} E{expected}" if hint else f"unknown key, e{expected}"
+
+
+def _shared(key: str, path: Path) -> int:
+    """How many parts a key and a path have in common at their beginning."""
+    pairs = zip(key_path(key), path, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def complaints(

@@ -12,12 +12,14 @@ from experiments.validation.rows import RunRow
 from experiments.validation.traffic import CannotPredictError
 from hardware.defaults import nearest_version
 from hardware.gpu import Gpu, load_gpu
+from hardware.kv_groups import several_groups
 from hardware.memory import DoesNotFitError
 from hardware.versions import Version, version_key
 from model.quantization.checkpoint import UNSAID
 from model.spec import DecoderSpec, load_spec, resolve_model
 from sim.engine_config import EngineConfig, ResolvedEngine, resolved
-from sim.scenario import ClusterConfig, ledger_of
+from sim.pools import ledger_of
+from sim.scenario import ClusterConfig
 
 V1 = (0, 8)
 """First version whose engine cuts prompts by default."""
@@ -107,7 +109,7 @@ def _cluster(
     for size in SIZES:
         cluster = ClusterConfig(gpu=gpu.name, tensor_parallel_size=size, replicas=replicas)
         try:
-            ledger_of(spec, gpu, cluster, engine)
+            ledger_of(spec, gpu, cluster.tensor_parallel_size, engine)
         except DoesNotFitError as error:
             if not error.ledger.fits:
                 continue  # not even one block beside the weights
@@ -203,8 +205,8 @@ def _chunk_notes(spec: DecoderSpec, longest_request_tokens: int) -> list[str]:
     if limit is None or longest_request_tokens <= limit:
         return []
     return [
-        f"requests of up to {longest_request_tokens} tokens attend everything in all layers, "
-        f"although most layers of {spec.name} attend chunks of {limit}: too slow"
+        f"requests of up to {longest_request_tokens} tokens attend windows of {limit} tokens in "
+        f"most layers of {spec.name}, which attend chunks of that length: a little too slow"
     ]
 
 
@@ -287,6 +289,10 @@ def _served(
     budget, seats = given.get("max_num_batched_tokens"), given.get("max_num_seqs")
     if isinstance(budget, int) and isinstance(seats, int):
         given["max_num_seqs"] = min(seats, budget)
+    version = str(given.get("version", ""))
+    if given.get("enable_prefix_caching") and several_groups(spec, version):
+        notes.append("prefix caching with layers that keep different tokens: all keep everything")
+        given["disable_hybrid_kv_cache_manager"] = True
     engine = resolved(EngineConfig.model_validate(given), gpu, spec)
     longest = _longest_that_fits(engine, spec, gpu, cluster)
     if longest < engine.max_model_len:
@@ -308,7 +314,7 @@ def _longest_that_fits(
 ) -> int:
     """What the cache holds, where that is less than max_model_len: the server did start."""
     try:
-        ledger_of(spec, gpu, cluster, engine)
+        ledger_of(spec, gpu, cluster.tensor_parallel_size, engine)
     except DoesNotFitError as error:
         if error.ledger.fits:
             return error.ledger.longest_tokens

@@ -77,7 +77,8 @@ def built(scenario: Scenario, version: str) -> ours.Scenario:
         with_groups(scenario), load_gpu(GPU), ours.ClusterConfig(gpu=GPU),
         EngineConfig.model_validate(settings), client=client,
     )  # fmt: skip
-    return replace(made, price=priced(made.price, scenario.price))
+    pool = replace(made.pool, price=priced(made.pool.price, scenario.price))
+    return replace(made, pools=(pool,))
 
 
 def with_groups(scenario: Scenario) -> DecoderSpec:

@@ -9,7 +9,7 @@ to reach the same shares.
 """
 
 from collections.abc import Iterator
-from typing import Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,16 @@ Floats = npt.NDArray[np.float64]
 Numbers = Literal["bf16", "fp8", "fp4"]
 Measured = TypeVar("Measured")
 
+LARGE_BYTES = 2.0**20
+"""Of an all-reduce: up to here the tables are what servers show."""
 GATED_MATRICES = 3
 """Gate, up and down: experts were measured with all three."""
+
+WIDENING = 0.04
+"""Operations of the ordinary cores for each FLOP of a product whose stored weights are widened
+beside it (Marlin): tiles of rows widen the same weights again and again. From int4 against 16-bit
+experts of over 1,000 rows (H100 0.055, H200 0.076) and from servers of A100 and L20 that decode
+hundreds of sequences (0.042 and less)."""
 
 LIKE: dict[str, tuple[Numbers, ...]] = {
     "bf16": ("bf16",),
@@ -114,6 +122,9 @@ class Kernels(BaseModel):
     """Attention of decoding sequences by numbers of the KV cache."""
     all_reduce: Surface | None = None
     """Axes ranks, bytes (of the buffer); seconds. None: the links stay a model."""
+    large_reduce_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Of an all-reduce's time beyond that of 1 MiB, what a server spends: its engine reduces in the
+    switches, and fuses with norms."""
     experts: dict[Numbers, Surface] = Field(default_factory=dict)
     """Grouped products of mixtures of experts; axes rows (per expert), width (``expert_size``),
     experts (on a rank); share of the roofline."""
@@ -142,9 +153,10 @@ class Kernels(BaseModel):
         """Return the seconds of one execution of a matrix product, or of all experts' together."""
         assert operator.gemm is not None
         rows, n, k = operator.gemm
-        bound_s = operator_s(
-            operator.flops, operator.bytes, gpu.peak(operator.compute), gpu.bandwidth_bytes_per_s
-        )
+        peak = gpu.peak(operator.compute)
+        if operator.weight_only and "fp32" in gpu.peak_flops_per_s:
+            peak = 1.0 / (1.0 / peak + WIDENING / gpu.peak("fp32"))
+        bound_s = operator_s(operator.flops, operator.bytes, peak, gpu.bandwidth_bytes_per_s)
         if operator.groups > 1 and self.experts:
             each = np.maximum(rows, 1e-9) / operator.groups
             share = nearest(self.experts, operator.compute)(
@@ -161,6 +173,11 @@ class Kernels(BaseModel):
 
     def all_reduce_s(self, bytes_: Floats, ranks: int) -> Floats:
         """Return the seconds of one all-reduce; beyond the largest buffer, in proportion to it."""
+        seconds = self._reduced_s(bytes_, ranks)
+        large_s = seconds - self._reduced_s(np.minimum(bytes_, LARGE_BYTES), ranks)
+        return seconds - (1.0 - self.large_reduce_share) * large_s
+
+    def _reduced_s(self, bytes_: Floats, ranks: int) -> Floats:
         assert self.all_reduce is not None
         largest = self.all_reduce.axes["bytes"][-1]
         seconds = self.all_reduce(ranks=ranks, bytes=np.maximum(bytes_, 1.0))

@@ -147,3 +147,19 @@ class ClassWork(NamedTuple):
     def plus(self, other: "ClassWork") -> "ClassWork":
         """Return both together."""
         return ClassWork(*(mine.plus(more) for mine, more in zip(self, other, strict=True)))
+
+
+def own_work(work: Linear, rows: float, sequences: float) -> float:
+    """Return what is done for rows and sequences, whatever they attend."""
+    return work.per_row * rows + work.per_sequence * sequences
+
+
+def read_work(decode: Linear, chunk: Linear, reads: ReadTotals) -> float:
+    """Return what is done for pairs and positions.
+
+    As if all of them were of decoding sequences, and what chunks do more.
+    """
+    decoded, pairs, positions = reads
+    work = decode.per_pair * (decoded + pairs) + decode.per_position * (decoded + positions)
+    more = (chunk.per_pair - decode.per_pair) * pairs
+    return work + more + (chunk.per_position - decode.per_position) * positions

@@ -20,6 +20,7 @@ from model.mixers.mixer import Mixer
 from model.mlps.experts import Experts
 from model.mlps.mlp import Mlp
 from model.quantization.modules import names_below
+from model.shape import DecoderSpec
 
 LINEAR = "linear_attention"
 STATE_BYTES = 4.0
@@ -87,6 +88,7 @@ class KimiLinearKeys(LatentKeys):
     mla_use_output_gate: bool = False
     routed_expert_hidden_size: PositiveInt | None = None
     latent_moe_use_norm: bool = False
+    attn_res_block_size: PositiveInt | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -116,6 +118,12 @@ class KimiLinearKeys(LatentKeys):
                     f"{layers} in full_attn_layers or kda_layers, once"
                 )
         return self
+
+    def decoder(self, name: str, architecture: str, config: Config) -> DecoderSpec:
+        """See ``Keys``."""
+        spec = super().decoder(name, architecture, config)
+        unpriced = "residuals across blocks of layers" if self.attn_res_block_size else None
+        return replace(spec, unpriced=unpriced)
 
     @property
     def kinds(self) -> list[str]:

@@ -1,5 +1,6 @@
 """``model_type: llama4_text``: routed experts beside one shared expert without a gate."""
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from pydantic import AliasChoices, Field, model_validator
@@ -12,6 +13,7 @@ from model.mlps.experts import Experts
 from model.mlps.mlp import Mlp
 from model.quantization.modules import names_below
 
+FULL_EVERY = 4
 _DENSE = "feed_forward"
 _SHARED, _EXPERT = f"{_DENSE}.shared_expert", f"{_DENSE}.experts.{{j}}"
 NAMES = names_below(
@@ -28,7 +30,8 @@ NAMES = names_below(
 class Llama4Keys(LlamaKeys):
     """Three layers of four attend within chunks of ``attention_chunk_size`` positions only.
 
-    Up to that length they attend everything, as the fourth does.
+    The fourth attends everything, and rotates nothing. Chunks are taken as windows of their length:
+    the same up to it, as many positions kept beyond, and up to twice as many attended in the mean.
     """
 
     default_theta: ClassVar[float] = 500_000.0
@@ -45,6 +48,8 @@ class Llama4Keys(LlamaKeys):
     """Experts in every so many-th layer; the others are dense."""
     intermediate_size_mlp: PositiveInt = 16384
     """Width of a dense layer."""
+    no_rope_layers: list[int] | None = None
+    """0 where a layer attends everything and rotates nothing; every fourth where none is told."""
     moe_layers: list[int] | None = None
     """Which layers have experts, instead."""
     attention_chunk_size: PositiveInt | None = 8192
@@ -52,6 +57,11 @@ class Llama4Keys(LlamaKeys):
     @model_validator(mode="after")
     def _enough_experts(self) -> "Llama4Keys":
         check_experts(self.num_experts_per_tok, self.num_experts)
+        told, layers = self.no_rope_layers, self.num_hidden_layers
+        if told and len(told) != layers:
+            raise ValueError(
+                f"no_rope_layers has {len(told)} entries: expected num_hidden_layers = {layers}"
+            )
         return self
 
     @property
@@ -64,12 +74,18 @@ class Llama4Keys(LlamaKeys):
         if self.moe_layers is not None:
             sparse = {*self.moe_layers}
         mixer, mlp = self.mixer(config), self.mlp()
+        turned = self.no_rope_layers or [int((i + 1) % FULL_EVERY != 0) for i in range(layers)]
+        everywhere = replace(mixer, rotary=None)
+        chunked = replace(mixer, sliding_window=self.attention_chunk_size)
         dense = Dense(
             hidden_size=self.hidden_size,
             width=self.intermediate_size_mlp,
             activation=self.hidden_act,
         )
-        return [(mixer, mlp if i in sparse else dense) for i in range(layers)]
+        return [
+            (chunked if turned[i] else everywhere, mlp if i in sparse else dense)
+            for i in range(layers)
+        ]
 
     def mlp(self) -> Mlp:
         hidden, width, activation = self.hidden_size, self.intermediate_size, self.hidden_act

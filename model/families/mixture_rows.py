@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from model.config_keys import whole
+from model.errors import ConfigError
 from model.families.keys import Config, Family
 from model.families.llama import ATTENTION, LAYER
 from model.families.plain import family
@@ -86,6 +87,20 @@ def _solar(config: Config) -> dict[str, object]:
     return {**_glm4_moe(config), "intermediate_size": config.get("moe_intermediate_size")}
 
 
+def _arctic(config: Config) -> dict[str, object]:
+    """A dense MLP as wide as the model beside the experts of a layer, behind a norm of its own."""
+    every, layers = whole(config, "moe_layer_frequency", 2), whole(config, "num_hidden_layers")
+    if not config.get("parallel_attn_mlp_res", True) or not config.get("use_residual", True):
+        raise ConfigError(
+            "parallel_attn_mlp_res = False: expected True; Arctic without the MLP "
+            "beside its experts is not modelled"
+        )
+    if every != 1:
+        raise ConfigError(f"moe_layer_frequency = {every}: expected 1, experts in every layer")
+    sparse = [(i + 1) % every == 0 for i in range(layers)]
+    return {**config, "shared_width": config.get("hidden_size"), "moe_layers": sparse}
+
+
 def _hy_v3(config: Config) -> dict[str, object]:
     """``mlp_layer_types`` says which layers are dense; the first is, where it does not."""
     given = {"num_shared_experts": 1, **config}
@@ -156,6 +171,17 @@ ROWS: dict[str, Row] = {
         usual={"tie_word_embeddings": True, "rope_theta": 500_000.0},
         fixed={"router_bias": True},
         prepare=_ernie,
+    ),
+    "arctic": Row(
+        class_name="ArcticForCausalLM",
+        names=expert_names(
+            "block_sparse_moe.experts.{j}", "residual_mlp", "w1 w3 w2", "block_sparse_moe.mlp"
+        ),
+        norms=3,
+        keys={"num_experts": "num_local_experts"},
+        usual={"num_experts": 8, "num_experts_per_tok": 1},
+        fixed=UNBIASED,
+        prepare=_arctic,
     ),
     "hy_v3": Row(
         class_name="HYV3ForCausalLM",

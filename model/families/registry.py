@@ -30,6 +30,7 @@ from model.families import (
     olmo_hybrid,
     opt,
     phi3,
+    pruned,
     qwen2,
     qwen2_moe,
     qwen3,
@@ -83,4 +84,5 @@ FAMILIES: dict[str, Family] = {
     **layernorm_rows.FAMILIES,
     **gpt_rows.FAMILIES,
     **mixture_rows.FAMILIES,
+    **pruned.FAMILIES,
 }

@@ -4,7 +4,7 @@ All query heads share one vector per entry, which is key and value. Behind the w
 makes an entry of every 4 tokens, of which an index chooses some for a query, or of every 128, and
 all are attended. Outputs go back to the hidden size through a narrow width, in groups of heads.
 
-The states of the compressors, fixed per sequence, are not counted.
+The states of the compressors are the engine's (``hardware.kv_compressed``): a window of tokens.
 """
 
 from dataclasses import dataclass
@@ -111,6 +111,7 @@ class CompressedAttention:
             kind=COMPRESSED,
             per_entry=width,
             every=self.every,
+            overlap=self.overlap,
             most_read=self.index.topk if self.index else None,
             fp8_entry_bytes=bytes_,
             always_fp8=True,
@@ -121,6 +122,7 @@ class CompressedAttention:
             kind=INDEX,
             per_entry=repeated(self.index.head_dim),
             every=self.every,
+            overlap=self.overlap,
             fp8_entry_bytes=self.index.head_dim + 4,
             always_fp8=True,
         )

@@ -5,7 +5,8 @@ DeepSeek-V2 (arXiv 2405.04434, section 2.1). As vLLM runs it (vllm/v1/attention/
 Decoding is absorbed
     Queries go through the heads' part of ``kv_b_proj`` into the latent space, scores and values are
     taken there, and the outputs come back through the rest of that matrix. The latent is read once
-    for all heads; its ``kv_lora_rank + rope`` numbers are on every rank.
+    for all heads; its ``kv_lora_rank + rope`` numbers are on every rank. These products are in the
+    activations' precision, of a copy of ``kv_b_proj`` where that is quantized.
 Prefill is expanded
     Keys and values of the chunk and of its past are made from the latent with ``kv_b_proj``, and
     attended as in other models. The past is made again for every chunk.
@@ -83,7 +84,7 @@ class LatentAttention:
         gate = Matrix("output_gate", (Width(heads, self.gate),), hidden)
         return (
             *first,
-            Matrix("kv_b_proj", (expanded,), repeated(self.kv_lora_rank)),
+            Matrix("kv_b_proj", (expanded,), repeated(self.kv_lora_rank), unpacked=True),
             Matrix("o_proj", (hidden,), Width(heads, self.v_head_dim), bias=self.bias),
             *((gate,) if self.gate else ()),
             *(self._own_index.matrices if self._own_index else ()),

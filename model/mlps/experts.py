@@ -175,6 +175,7 @@ class Experts:
             gemm=(pairs, all_widths, inner),
             groups=self.held,
             compute=numbers.product(scheme),
+            weight_only=scheme is not None and scheme.compute is None,
         )
 
     def inner_numbers(self, tokens: int, tp: int) -> int:

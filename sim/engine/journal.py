@@ -25,6 +25,7 @@ class Journal:
     """Buffers of one replica."""
 
     __slots__ = (
+        "begun_s",
         "chunks",
         "full_steps",
         "more_reads",
@@ -48,6 +49,8 @@ class Journal:
         drives the scheduler, before ``end``."""
         self.steps = 0
         """Of the segments here."""
+        self.begun_s = 0.0
+        """When the batch under way began, if it has chunks."""
         self.full_steps = full_steps
         """From so many steps on it is worth while to take what was recorded."""
         self.taken_rows = 0
@@ -58,13 +61,19 @@ class Journal:
 
     def begin(self, batch: Batch, now_s: float) -> None:
         """A batch starts: note who lost its blocks or its turn for it, and whose work begins."""
+        self.begun_s = now_s
         for sequence in batch.preempted:
             self.left(sequence)
+            if sequence.first_token_s < 0.0 <= sequence.first_scheduled_s:
+                sequence.lost_at_s = now_s
         for sequence in batch.held_back:
             self.left(sequence)
         for sequence in batch.prefills:
             if sequence.first_scheduled_s < 0.0:
                 sequence.first_scheduled_s = now_s
+            elif sequence.lost_at_s >= 0.0:
+                sequence.lost_s += now_s - sequence.lost_at_s
+                sequence.lost_at_s = -1.0
 
     def end(
         self,
@@ -106,6 +115,8 @@ class Journal:
         for chunk, past in batch.chunks:
             self.chunks += _pack_chunk(chunk, past)
         for sequence in batch.prefills:
+            if sequence.first_token_s < 0.0:
+                sequence.computed_s += end_s - self.begun_s
             if sequence.kv_tokens < sequence.target_tokens:
                 continue
             if sequence.first_token_s < 0.0:
@@ -153,5 +164,6 @@ class Journal:
 
     def resumed(self, sequence: Sequence, end_s: float) -> None:
         """A sequence that lost its blocks or its turn after some tokens produced its next one."""
+        sequence.paused_s += end_s - sequence.last_token_s
         self.resumed_gap_s.append(end_s - sequence.last_token_s)
         self.resumed_end_s.append(end_s)

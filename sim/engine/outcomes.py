@@ -6,12 +6,12 @@ from struct import Struct
 from sim.engine.journal import Journal
 from sim.engine.sequence import Sequence
 
-_pack_outcome = Struct("=3d5i").pack
+_pack_outcome = Struct("=6d5i").pack
 
 
 class Outcomes:
-    """Rows of all replicas: first_scheduled_s, first_token_s, finish_s, request, replica,
-    preemptions, cached_tokens, status.
+    """Rows of all replicas: first_scheduled_s, first_token_s, finish_s, computed_s, lost_s,
+    paused_s, request, replica, preemptions, cached_tokens, status.
 
     Args:
         journals: of each replica.
@@ -38,6 +38,9 @@ class Outcomes:
             sequence.first_scheduled_s,
             sequence.first_token_s,
             finish_s,
+            sequence.computed_s,
+            sequence.lost_s,
+            sequence.paused_s,
             sequence.request,
             replica,
             sequence.preemptions,

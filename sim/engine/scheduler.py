@@ -353,10 +353,8 @@ class Scheduler:
         else:
             # Where somebody waits already, and did not fit in, nobody passes by.
             blocked = self.waiting.in_turn and self.waiting.count > 0
-            seats = self.max_num_seqs
-            batch.open = not blocked and len(self.running) < seats
+            seats = len(self.running) < self.max_num_seqs
+            batch.open = not blocked and seats
             # Blocks that are given back meanwhile can be what somebody waits for.
-            waits_for_blocks = (
-                self.pool.in_order and self.waiting.count and len(self.running) < seats
-            )
-            batch.steps = 1 if waits_for_blocks else decoding.steps_ahead(self.pool.free)
+            waits = seats and self.pool.in_order and self.waiting.count > 0
+            batch.steps = 1 if waits else decoding.steps_ahead(self.pool.free)

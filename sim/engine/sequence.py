@@ -41,6 +41,7 @@ class Sequence:
         "begun_at_join",
         "begun_tokens",
         "cached_tokens",
+        "computed_s",
         "finish_step",
         "first_scheduled_s",
         "first_token_s",
@@ -51,8 +52,11 @@ class Sequence:
         "kv_tokens",
         "last_token_s",
         "leaves",
+        "lost_at_s",
+        "lost_s",
         "named_blocks",
         "output_tokens",
+        "paused_s",
         "preemptions",
         "prefills",
         "priority",
@@ -84,6 +88,14 @@ class Sequence:
         self.joined_row = -1
         self.first_scheduled_s = -1.0
         self.first_token_s = -1.0
+        self.computed_s = 0.0
+        """Until its first token: of the steps that computed a part of its prompt."""
+        self.lost_s = 0.0
+        """Until its first token: from losing its blocks until the next step that worked on it."""
+        self.lost_at_s = -1.0
+        """When it lost them, while it has none."""
+        self.paused_s = 0.0
+        """Of the gaps between its tokens in which it lost its blocks or its turn."""
         self.preemptions = 0
         self.cached_tokens = 0
         """Prompt tokens that the prefix cache had when the sequence was first admitted."""

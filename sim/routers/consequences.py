@@ -16,6 +16,8 @@ class Routing:
     """Into how many parts a run can be split: replicas that know nothing of each other."""
     random: bool
     """Two seeds can differ in it, whatever the workload is."""
+    blind: bool
+    """Replicas are sent what they are sent whatever they do, the slow ones as much as the fast."""
 
 
 def routing(name: str, replicas: int, known: bool) -> Routing:
@@ -24,5 +26,6 @@ def routing(name: str, replicas: int, known: bool) -> Routing:
     ``known``: when each request reaches the router does not depend on what replicas do.
     """
     kind = router_class(name)
-    dealt = known and (replicas == 1 or kind.looks_at == Looks.NOTHING)
-    return Routing(dealt, replicas if dealt else 1, kind.draws and replicas > 1)
+    blind = kind.looks_at == Looks.NOTHING
+    dealt = known and (replicas == 1 or blind)
+    return Routing(dealt, replicas if dealt else 1, kind.draws and replicas > 1, blind)

@@ -76,6 +76,7 @@ class View:
         self.replicas = replicas
         self.numbers = range(len(replicas))
         """Of all replicas, by which a router names them."""
+        self.longest_request_tokens = [facts.longest_request_tokens for facts in replicas]
 
     def requests(self, number: int) -> int:
         """Count the requests of a replica that have not left it. Raises TypeError."""

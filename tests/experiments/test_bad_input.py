@@ -272,7 +272,7 @@ def test_a_fault_that_names_nothing_written_has_no_line(
         raise ValueError("something else is wrong")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("experiments.study.build.scenario_of", refuse)
+    monkeypatch.setattr("experiments.study.build.built", refuse)
     write_study(tmp_path)
     message = refused(capsys, tmp_path, "small.yaml", "--set", "sweep={}")
     assert message == "error: small.yaml: something else is wrong\n"

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 from study_files import SMALL, refused, run_cli, tables_of, write_study
 
-from experiments.reporting.stats import crossed_interval, paired_difference, summarise_points
+from experiments.reporting.differences import paired_difference
+from experiments.reporting.means import crossed_interval
+from experiments.reporting.stats import summarise_points
 from experiments.reporting.words import calibration_notes
 from experiments.running.api import run_study
 from experiments.running.sweep import runs_of
@@ -24,7 +26,7 @@ from hardware.calibration import (
     save_calibration,
 )
 from hardware.gpu import Gpu, load_gpu
-from sim.metrics import caveats
+from sim.caveats import caveats
 
 DEVICE = Gpu(
     name="my card",
@@ -82,8 +84,8 @@ def test_calibrated_gpu_is_the_device_of_the_calibration(tmp_path: Path) -> None
     path = study(tmp_path, cluster="{gpu: calibrated, gpu_usd_per_hour: 0.5}")
     point = prepare(read_raw(path)).points[0].study
     scenario = scenario_of(point, 0)
-    assert scenario.gpu == DEVICE
-    assert scenario.ledger.total_bytes == DEVICE.memory_bytes
+    assert scenario.pool.gpu == DEVICE
+    assert scenario.pool.ledger.total_bytes == DEVICE.memory_bytes
     assert notes_of(path) == []
     result = run_study(path)
     assert result.summary["usd_per_hour"].tolist() == [0.5, 0.5]
@@ -93,7 +95,7 @@ def test_calibrated_gpu_may_be_swept_with_its_calibration(tmp_path: Path) -> Non
     save_calibration(BARE, tmp_path / "bare.yaml")
     sweep = "[{calibration: prices.yaml, cluster.gpu: calibrated}, {calibration: bare.yaml}]"
     plan = prepare(read_raw(study(tmp_path, sweep=sweep)))
-    assert [scenario_of(p.study, 0).gpu.name for p in plan.points] == ["my card", "t4"]
+    assert [scenario_of(p.study, 0).pool.gpu.name for p in plan.points] == ["my card", "t4"]
 
 
 @pytest.mark.parametrize(
@@ -242,7 +244,7 @@ def test_draws_are_run_with_every_seed_and_shared_by_the_points(tmp_path: Path) 
     ]  # fmt: skip
     assert runs[1].label.endswith("draw 0, seed 1")
     assert len({run.path for run in runs}) == len(runs)
-    prices = [scenario_of(run.study, run.seed, run.draw).calibration for run in runs]
+    prices = [scenario_of(run.study, run.seed, run.draw).pool.calibration for run in runs]
     assert prices[0] == prices[1] == prices[6]
     assert len({one.gemm_bytes for one in prices}) == 3
     assert FITTED.gemm_bytes not in {one.gemm_bytes for one in prices}

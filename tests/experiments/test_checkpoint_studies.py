@@ -53,13 +53,13 @@ def test_a_study_says_what_it_took_from_where(
 def test_a_changed_file_beside_the_config_is_read_again(tmp_path: Path) -> None:
     path = study(tmp_path)
     point = prepare(read_raw(path)).points[0].study
-    first = scenario_of(point, 0)
+    first = scenario_of(point, 0).pool
     scales = 4 * 4 * 7
     assert first.max_model_len == 2048
     assert first.precision.kv_bytes == 1.0
     beside = next(tmp_path.rglob("hf_quant_config.json"))
     beside.unlink()
-    second = scenario_of(point, 0)
+    second = scenario_of(point, 0).pool
     assert second.ledger.weights_bytes - first.ledger.weights_bytes == LINEAR - scales
     assert second.precision.kv_bytes == 2.0
 

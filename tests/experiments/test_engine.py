@@ -49,7 +49,7 @@ def test_it_takes_the_very_steps_that_the_simulation_takes(
         assert real.steps()[name].tolist() == simulated.steps()[name].tolist(), name
     for name in ("status", "preemptions", "replica"):
         assert real.requests[name].tolist() == simulated.requests[name].tolist(), name
-    assert real.blocks_held == 0
+    assert real.total("blocks_held") == 0
 
 
 def test_it_refuses_what_it_does_not_have(decoder: Decoder) -> None:
@@ -62,7 +62,7 @@ def test_it_refuses_what_it_does_not_have(decoder: Decoder) -> None:
 def test_its_tokens_are_those_of_plain_generation(decoder: Decoder, scheduler: str) -> None:
     """Through chunks, moving slots, padding and recomputation nobody's text gets lost."""
     setup, requests = scenario(scheduler), at_once(20)
-    engine = make_scheduler(setup)
+    engine = make_scheduler(setup.pool)
     executor = Executor(decoder, 6, 90)
     waiting = [
         Sequence(row, 0.0, int(requests.prompt_tokens[row]), int(requests.output_tokens[row]), 0)

@@ -35,7 +35,7 @@ def test_windows_leave_room_for_more(tmp_path: Path) -> None:
         for name, text in (("grouped", WINDOWS), ("unified", UNIFIED))
     ]
     grouped, unified = (
-        scenario_of(prepare(read_raw(path)).points[0].study, 0).ledger for path in paths
+        scenario_of(prepare(read_raw(path)).points[0].study, 0).pool.ledger for path in paths
     )
     assert (len(grouped.layout.groups), len(unified.layout.groups)) == (2, 1)
     assert grouped.block_bytes * 2 == unified.block_bytes
@@ -58,6 +58,22 @@ def test_kernels_that_nobody_measured_are_told(tmp_path: Path) -> None:
     path = write_study(tmp_path, WINDOWS.replace("gpt-oss-20b", "qwen3.5-9b"))
     notes = calibration_notes(prepare(read_raw(path)))
     assert any("has no measured kernels of delta (24 of 32 layers)" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("llama-4-scout-17b-16e", "which attend chunks of it: a little too slow"),
+        ("kimi-k3", "kimi-k3: residuals across blocks of layers have no price"),
+    ],
+)
+def test_what_a_price_leaves_out_is_told(tmp_path: Path, model: str, told: str) -> None:
+    text = WINDOWS.replace("gpt-oss-20b", model).replace("8192", "9000")
+    path = write_study(
+        tmp_path, text.replace("gpu: h100-sxm", "gpu: b300, tensor_parallel_size: 8")
+    )
+    notes = calibration_notes(prepare(read_raw(path)))
+    assert any(note.endswith(told) for note in notes), notes
 
 
 def test_what_prompts_share_is_refused_by_name(

@@ -15,8 +15,8 @@ from experiments.reporting.page.curves import FEWEST, RANKS, Curves, curves
 from experiments.reporting.page.data import MOST_CURVES, page_data
 from experiments.reporting.page.verdict import state_of, verdict
 from experiments.reporting.page.write import Page, embedded, write_page
-from sim.metrics import Slo
 from sim.percentiles import PERCENTS
+from sim.slo import Slo
 
 SLO = Slo(ttft_s=0.5, attainment=0.99)
 KEYS = ("cluster.gpu", "workload.arrivals.rate_per_s")

@@ -11,7 +11,14 @@ import pytest
 
 from experiments.reporting import plots
 from experiments.reporting.figure_layout import Curve, short_key, spread, sweep_layout, value_text
-from experiments.reporting.figure_marks import curve_handle, legend, name_points, plain_ticks
+from experiments.reporting.figure_marks import (
+    MISSES,
+    SATURATED,
+    curve_handle,
+    legend,
+    name_points,
+    plain_ticks,
+)
 from experiments.reporting.plots import STYLE, draw_plots
 from experiments.reporting.stats import summarise_points
 from experiments.running.workers import shared_by
@@ -222,12 +229,16 @@ def test_ticks() -> None:
 def test_legend_tells_what_hollow_and_bars_are() -> None:
     figure, _ = paper()
     legend(
-        figure, "scheduler", {"static": curve_handle(0, True), "": curve_handle(1, True)}, True, 3
+        figure,
+        "scheduler",
+        {"static": curve_handle(0, True), "": curve_handle(1, True)},
+        [SATURATED, MISSES],
+        3,
     )
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert texts == ["static", "hollow: saturated", "95% interval, 3 seeds"]
+    assert texts == ["static", SATURATED, MISSES, "95% interval, 3 seeds"]
     plain, _ = paper()
-    legend(plain, "", {}, False, 1)
+    legend(plain, "", {}, [], 1)
     assert plain.legends == []
 
 
@@ -240,7 +251,7 @@ def test_legend_stays_on_the_paper(words: str, count: int) -> None:
     figure.set_size_inches(7.2, 4)
     with matplotlib.style.context(["default", STYLE]):
         handles = {f"{words} {i}": curve_handle(i, True) for i in range(count)}
-        legend(figure, "scheduler", handles, True, 3)
+        legend(figure, "scheduler", handles, [SATURATED], 3)
     figure.draw_without_rendering()
     box = figure.legends[0].get_window_extent()
     assert box.x0 >= 0

@@ -93,7 +93,7 @@ def test_near_capacity_the_floor_decides_and_a_limit_is_told(tmp_path: Path) -> 
 
 
 def test_what_was_asked() -> None:
-    asked = Asked(0.1, ("ttft_p99_s", "slo_attainment"), 1000, 1000, 0.99)
+    asked = Asked(0.1, ("ttft_p99_s", "slo_attainment"), 1000, 1000, {"slo_attainment": 0.99})
     row = {"ttft_p99_s": 2.0, "ttft_p99_s_lo": 1.8, "ttft_p99_s_hi": 2.2} | {
         "slo_attainment": 0.99, "slo_attainment_lo": 0.985, "slo_attainment_hi": 0.993,
     }  # fmt: skip

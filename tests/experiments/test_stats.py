@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from experiments.reporting.stats import mean_interval, paired_difference, summarise_points
+from experiments.reporting.differences import paired_difference
+from experiments.reporting.means import mean_interval
+from experiments.reporting.stats import summarise_points
 from experiments.reporting.student import t_quantile
 
 KEYS = ["engine.max_num_seqs", "engine.scheduler"]

@@ -10,7 +10,7 @@ from model.ops import rank_weight_bytes, tensor_parallel_sizes
 from model.precision import precision
 from model.sharding import cut_scales
 from model.spec import DecoderSpec, load_spec, spec_from_config
-from sim.scenario import EngineConfig, precision_of
+from sim.engine_config import EngineConfig, precision_of
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama",

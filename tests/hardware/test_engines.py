@@ -1,5 +1,6 @@
 """An engine's constants by version, together with the kernels of any GPU."""
 
+import numpy as np
 import pytest
 
 from hardware.calibration import UnknownCalibrationError
@@ -112,3 +113,15 @@ def test_names_of_calibrations_tell_constants_and_version(
     named = constants_named(name)
     assert (named[0] if named else None) == chosen
     assert version_of(name) == version
+
+
+def test_prices_are_less_certain_the_further_from_the_fit() -> None:
+    def spread(gpu: str) -> float:
+        covariance = engine_calibration("vllm-0.15", load_gpu(gpu)).covariance
+        assert covariance is not None
+        place = covariance.parameters.index("gemm_share")
+        return float(covariance.matrix[place][place] ** 0.5)
+
+    assert spread("h100-sxm") < spread("a100-80gb-sxm") == spread("l40s") < spread("rtx-4090")
+    drawn = engine_calibration("vllm-0.15", load_gpu("l40s")).draw(np.random.default_rng(0))
+    assert drawn.gemm_share != 1.0

@@ -124,7 +124,9 @@ def test_a_study_says_how_unevenly_tokens_choose() -> None:
         )
         for exponent in (0, 1.2)
     )
-    one, sixteen = ([price.token_s[n] for price in (even.price, uneven.price)] for n in (1, 16))
+    one, sixteen = (
+        [price.token_s[n] for price in (even.pool.price, uneven.pool.price)] for n in (1, 16)
+    )
     assert one[0] == pytest.approx(one[1])
     assert sixteen[1] < 0.9 * sixteen[0]
-    assert even.ledger == uneven.ledger
+    assert even.pool.ledger == uneven.pool.ledger

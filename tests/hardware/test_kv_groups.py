@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 import pytest
 
 from hardware.gpu import load_gpu
-from hardware.kv_groups import KvLayout, kv_layout
+from hardware.kv_groups import kv_layout
+from hardware.kv_layout import KvGroup, KvLayout
 from hardware.memory import memory_ledger
 from model.alike import dense_of
-from model.caches import COMPRESSED, LATENT, STATE, Cache, State
+from model.caches import LATENT, STATE, Cache, State
 from model.errors import UnsupportedLayersError
 from model.matrices import Width, repeated
 from model.mixers.attention import Attention
@@ -169,12 +170,6 @@ def test_windows_keep_everything_without_groups() -> None:
         layout(QWEN3_NEXT, disable_hybrid_kv_cache_manager=True)
 
 
-def test_entries_of_several_tokens_have_no_blocks_yet() -> None:
-    entry = Cache(kind=COMPRESSED, per_entry=repeated(576), every=4)
-    with pytest.raises(UnsupportedLayersError, match="one entry for 4 tokens has no blocks yet"):
-        layout(model(keeps(entry)))
-
-
 def test_published_models_have_the_blocks_that_servers_log() -> None:
     """784 tokens: LMCache/LMCache#5079; the rest of gpt-oss-20b: a log of 0.19.0 on an A100."""
     assert layout(load_spec("qwen3.6-27b")).groups[0].block_tokens == 784
@@ -186,6 +181,16 @@ def test_published_models_have_the_blocks_that_servers_log() -> None:
     )  # fmt: skip
     assert entry.kv_bytes / GIB == pytest.approx(36.56, rel=0.05)
     assert entry.kv_tokens == entry.num_gpu_blocks // 2 * 16
+
+
+def test_latent_attention_needs_room_to_expand_its_past() -> None:
+    """65,536 tokens x 16 heads x (128 + 128) x 2 bytes, and four times the hidden states."""
+    spec = load_spec("deepseek-v2-lite")
+    limits = {"precision": BF16, "max_num_batched_tokens": 2048, "max_num_seqs": 8}
+    entry = memory_ledger(spec, load_gpu("h100"), version="0.15", **limits)  # type: ignore[arg-type]
+    assert entry.activations.bytes == 2 * (65_536 * 16 * 256 + 2048 * 4 * 2048)
+    short = memory_ledger(spec, load_gpu("h100"), version="0.15", max_model_len=512, **limits)  # type: ignore[arg-type]
+    assert short.activations.bytes < entry.activations.bytes
 
 
 def test_a_ledger_shows_its_groups() -> None:
@@ -204,3 +209,46 @@ def test_a_ledger_shows_its_groups() -> None:
     few = replace(entry, num_gpu_blocks=500)
     assert few.layout.most_blocks(few.longest_tokens, few.in_flight_tokens) <= 500
     assert few.layout.most_blocks(few.longest_tokens + 1, few.in_flight_tokens) > 500
+
+
+def test_compressed_entries_share_slots_with_windows() -> None:
+    """DeepSeek-V4-Flash: 43 layers, of which 21 compress by 4 and 20 by 128.
+
+    64 entries of 584 bytes are filled up to 37,440, 2 of them to 1,728, 64 keys of 132 to 8,640. A
+    compressor by 4 keeps 8,192 bytes a token, one by 128 half of it: 4 and 8 tokens a page. Sizes
+    and groups are those that vLLM 0.28.1 told (its issue 54703): 62 layers, 22 + 21, 42, 20.
+    """
+    spec = load_spec("deepseek-v4-flash")
+    layout = kv_layout(spec, precision=precision(), tp=4, version="0.28")
+    assert layout.block_bytes == 21 * 37_440 + 21 * 8_640 + 20 * 1_728 == 1_002_240
+    sizes = kv_layout(spec, precision=precision(), tp=4, version="0.24")
+    assert sizes.block_bytes == 22 * 37_440 + 21 * 8_640 + 20 * 1_728
+    assert layout.groups == (
+        KvGroup(layers=62, block_tokens=256),
+        KvGroup(layers=22, block_tokens=64, window=128),
+        KvGroup(layers=21, block_tokens=64, window=128),
+        KvGroup(layers=42, block_tokens=4, window=8),
+        KvGroup(layers=20, block_tokens=8, window=128),
+    )
+    # A million tokens, computed one at a time: 4,096 blocks, and a few of every window.
+    assert layout.most_blocks(2**20, 1) == 4096 + 2 * 3 + 3 + 17
+    assert kv_layout(spec, precision=precision(kv_cache_dtype="fp8")) == layout
+    # vLLM 0.22 on 2 x GH200 (its issue 44376), which filled all pages up to 22 layers: 30,000
+    # tokens need 6.66 GiB, and 5.44 GiB hold 13,528.
+    filled = kv_layout(spec, precision=precision(), version="0.22").block_bytes
+    assert filled == 22 * (37_440 + 8_640 + 1_728)
+    assert layout.most_blocks(30_000, 16_384) * filled / 2**30 == pytest.approx(6.66, abs=0.005)
+    assert layout.most_blocks(13_528, 16_384) * filled / 2**30 == pytest.approx(5.44, abs=0.005)
+
+
+def test_windows_are_cut_so_that_little_is_filled_up() -> None:
+    """DeepSeek-V4-Pro: 30 layers compress by 4, 31 by 128; 61 windows are 31 and 30."""
+    layout = kv_layout(load_spec("deepseek-v4-pro"), precision=precision())
+    assert layout.block_bytes == 30 * 37_440 + 30 * 8_640 + 31 * 1_728
+    assert [group.layers for group in layout.groups] == [91, 31, 30, 31, 60]
+
+
+def test_compressed_entries_need_groups() -> None:
+    for changes in ({"version": "0.19"}, {"disable_hybrid_kv_cache_manager": True}):
+        with pytest.raises(UnsupportedLayersError, match="entries that stand for several tokens"):
+            layout(load_spec("deepseek-v4-flash"), **changes)

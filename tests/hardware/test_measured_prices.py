@@ -8,7 +8,7 @@ import pytest
 
 from hardware.calibration import Calibration, load_calibration, save_calibration
 from hardware.gpu import load_gpu
-from hardware.prices.kernels import DecodeKernel, Kernels, nearest
+from hardware.prices.kernels import WIDENING, DecodeKernel, Kernels, nearest
 from hardware.prices.surface import Surface
 from hardware.step_cost import StepCost, step_cost
 from model.alike import attention_of
@@ -142,6 +142,30 @@ def test_all_reduces_beyond_the_largest_buffer_grow_with_it() -> None:
     np.testing.assert_allclose(KERNELS.all_reduce_s(np.array([0.0, 1e6, 4e6]), 2), [0, 1e-4, 4e-4])
     assert KERNELS.reduces(4)
     assert not KERNELS.reduces(16)
+
+
+def test_servers_spend_a_share_of_what_large_all_reduces_take() -> None:
+    assert KERNELS.all_reduce is not None
+    kept = KERNELS.model_copy(update={"large_reduce_share": 0.5})
+    small, large = np.array([1e3, 2.0**20]), np.array([4 * 2.0**20])
+    np.testing.assert_array_equal(kept.all_reduce_s(small, 2), KERNELS.all_reduce_s(small, 2))
+    beyond_s = KERNELS.all_reduce_s(large, 2) - KERNELS.all_reduce_s(small[1:], 2)
+    saved_s = KERNELS.all_reduce_s(large, 2) - kept.all_reduce_s(large, 2)
+    np.testing.assert_allclose(saved_s, 0.5 * beyond_s)
+
+
+def test_widening_stored_weights_costs_arithmetic() -> None:
+    peak, cores = GPU.peak("bf16"), GPU.peak("fp32")
+    (plain,) = (o for o in token_operators(SPEC, 4096.0, precision=PLAIN) if o.name == "mlp_down")
+    int4 = precision(quantization="int4")
+    (widened,) = (o for o in token_operators(SPEC, 4096.0, precision=int4) if o.name == "mlp_down")
+    assert not plain.weight_only
+    assert widened.weight_only
+    slower = KERNELS.gemm_s(widened, GPU) / KERNELS.gemm_s(plain, GPU)
+    assert slower == pytest.approx(1 + WIDENING * peak / cores)
+    (few,) = (o for o in token_operators(SPEC, 1.0, precision=int4) if o.name == "mlp_down")
+    (one,) = (o for o in token_operators(SPEC, 1.0, precision=PLAIN) if o.name == "mlp_down")
+    assert KERNELS.gemm_s(few, GPU) / KERNELS.gemm_s(one, GPU) < 0.35  # a quarter of the bytes
 
 
 def test_an_arithmetic_that_was_not_measured_takes_its_nearest() -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from hardware.gpu import load_gpu
 from hardware.memory import DoesNotFitError, memory_ledger
+from model.ops import rank_weight_bytes, unpacked_bytes
 from model.precision import precision
 from model.spec import load_spec
 from tests.decoders import changed
@@ -236,6 +237,18 @@ def test_quantization_shrinks_weights_and_cache():
     spec = load_spec("llama-3-8b")
     scales = 4 * 32 * 7  # of query, key, value, output, gate, up and down in every layer
     assert full.weights_bytes - half.weights_bytes == spec.linear_parameters() - scales
+
+
+def test_latent_attention_keeps_a_copy_of_what_is_quantized():
+    """DeepSeek-V3 on 8 ranks: 16 heads of 128 + 128 numbers from 512 latent ones, 61 layers."""
+    spec = load_spec("deepseek-v3")
+    fp8 = spec.checkpoint.weights
+    copies = 61 * 512 * 16 * (128 + 128) * 2
+    assert unpacked_bytes(spec, precision=precision(quantization=fp8), tp=8) == copies
+    assert unpacked_bytes(spec, precision=BF16, tp=8) == 0
+    entry = ledger("deepseek-v3", "h200", precision=precision(quantization=fp8), tp=8)
+    held = rank_weight_bytes(spec, precision=precision(quantization=fp8), tp=8)
+    assert entry.weights_bytes == int(held) + copies
 
 
 @settings(max_examples=30, deadline=None)

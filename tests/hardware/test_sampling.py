@@ -69,7 +69,7 @@ def test_drawing_is_part_of_a_step() -> None:
         engine = EngineConfig.model_validate({"version": "0.15", "sampling": sampling})
         cluster = ClusterConfig(gpu="h100-sxm")
         scenario = build_scenario(spec, gpu, cluster, engine, prices)
-        return scenario.price.step_s(32, 32_000, ())
+        return scenario.pool.price.step_s(32, 32_000, ())
 
     once_s, each_s = drawing_s("top_p", "0.15", 128_256)
     assert step_s("top_p") - step_s("greedy") == pytest.approx(once_s + 32 * each_s)

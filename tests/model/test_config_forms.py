@@ -105,7 +105,7 @@ def test_files_that_would_hurt(tmp_path: Path, text: str, message: str) -> None:
         ("inkling", "layers of different attention windows"),
         ("longcat_flash", "latent attention"),
         ("rwkv", "layers with a state"),
-        ("arctic", "experts beside a dense MLP"),
+        ("grok-1", "experts beside a dense MLP"),
         ("something_new", ""),
     ],
 )

@@ -284,6 +284,13 @@ PUBLISHED = {
     ),
 }
 SHAPES = {
+    "arctic": (
+        # Three norms; beside 6 experts a dense MLP as wide as the model.
+        4 * (64 * 8 * (8 + 2 + 2 + 8) + 6 * 3 * 64 * 160 + 6 * 64 + 3 * 64 * 64 + 3 * 64)
+        + 2 * 101 * 64
+        + 64,
+        {**SMALL, "num_local_experts": 6, "num_experts_per_tok": 2, "moe_layer_frequency": 1},
+    ),
     "orion": (
         # Four attention matrices, three of the MLP; two norms with weight and bias.
         4 * (4 * 64 * 64 + 3 * 64 * 160 + 4 * 64) + 2 * 101 * 64 + 2 * 64,
@@ -332,6 +339,48 @@ def test_dense_layers_stand_between_those_with_experts() -> None:
     assert [kind.mlp.num_experts for kind in spec_from_config(few, "x").in_order()] == [0, 6, 6, 0]
 
 
+def block(attention: dict[str, Any], ffn: dict[str, Any]) -> dict[str, Any]:
+    return {"attention": attention, "ffn": ffn}
+
+
+NAS: dict[str, Any] = {
+    **SMALL,
+    "model_type": "nemotron-nas",
+    "intermediate_size": None,
+    "num_key_value_heads": None,
+    "hidden_size": 384,
+    "head_dim": 16,
+    "num_attention_heads": 24,
+    "block_configs": [
+        block({"n_heads_in_group": 8}, {"ffn_mult": 1.0}),
+        block({"no_op": True}, {"ffn_mult": 2.5}),
+        block({"n_heads_in_group": 4}, {"no_op": True}),
+        block({"n_heads_in_group": 8}, {"intermediate_size": 512}),
+    ],
+}
+
+
+def test_layers_pruned_one_by_one() -> None:
+    """Three KV heads, no attention, six, three; MLPs of 256, 768, none and 512."""
+    spec = spec_from_config(NAS, "pruned")
+    mixers = 384 * 16 * ((24 + 6 + 24) + (24 + 12 + 24) + (24 + 6 + 24))
+    mlps = 3 * 384 * (256 + 768 + 512)
+    norms = (2 + 1 + 1 + 2 + 1) * 384
+    assert spec.parameters() == mixers + mlps + norms + 2 * 101 * 384
+    assert spec.kv_bytes_per_token(2) == 2 * 2 * 16 * (3 + 6 + 3)
+    assert [kind.parts for kind in spec.in_order()] == [2, 1, 1, 2]
+
+
+def test_kv_heads_layer_by_layer() -> None:
+    """As DeciLM-7B has them."""
+    heads = [4] * 32
+    small = {**SMALL, "model_type": "deci", "num_key_value_heads_per_layer": [4, 2, 1, 8]}
+    spec = spec_from_config(small, "deci")
+    assert spec.kv_bytes_per_token(2) == 2 * 2 * 8 * (4 + 2 + 1 + 8)
+    with pytest.raises(ConfigError, match="has 32 entries: expected num_hidden_layers = 4"):
+        spec_from_config({**small, "num_key_value_heads_per_layer": heads}, "deci")
+
+
 def test_some_layers_do_not_rotate() -> None:
     spec = spec_from_config({"model_type": "smollm3", **SMALL}, "x")
     assert [kind.mixer.rotary is None for kind in spec.in_order()] == [False] * 3 + [True]
@@ -348,6 +397,13 @@ def test_some_layers_do_not_rotate() -> None:
         ({"model_type": "mpt", "attn_config": {"alibi": False}}, "learned positions of MPT"),
         ({"model_type": "mpt", "attn_config": 3}, "attn_config = '3': expected a mapping"),
         ({"model_type": "smollm3", **SMALL, "no_rope_layers": [1]}, "no_rope_layers has 1 entries"),
+        (
+            {**NAS, "block_configs": [block({"replace_with_linear": True}, {"no_op": True})] * 4},
+            "replace_with_linear is not modelled",
+        ),
+        ({"model_type": "arctic", **SMALL}, "moe_layer_frequency = 2: expected 1"),
+        ({**NAS, "block_configs": []}, "block_configs has 0 entries: expected num_hidden"),
+        ({**NAS, "block_configs": [block({}, {})] * 4}, "expected ffn_mult or intermediate_size"),
         (
             {"model_type": "starcoder2", **SMALL, "layer_types": ["chunked"] * 4},
             "layer_types has 'chunked': expected full_attention or",

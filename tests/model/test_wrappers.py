@@ -8,7 +8,7 @@ from model.errors import ConfigError, UnknownArchitectureError
 from model.families.registry import FAMILIES
 from model.families.wrapper_rows import WRAPPERS
 from model.families.wrappers import language_model
-from model.ops import rank_weight_bytes
+from model.ops import encoder_bytes, rank_weight_bytes
 from model.precision import precision
 from model.spec import spec_from_config
 
@@ -341,9 +341,10 @@ def test_encoders_take_memory_of_every_rank() -> None:
     spec, numbers = spec_from_config(LLAVA, "tiny"), precision()
     alone = spec_from_config(LLAMA, "tiny")
     for tp in (1, 2):
-        more = rank_weight_bytes(spec, precision=numbers, tp=tp)
-        more -= rank_weight_bytes(alone, precision=numbers, tp=tp)
-        assert more == 2 * -(-spec.encoder_parameters // tp)
+        assert encoder_bytes(spec, numbers, tp) == 2 * -(-spec.encoder_parameters // tp)
+        decoder = rank_weight_bytes(spec, precision=numbers, tp=tp)
+        assert decoder == rank_weight_bytes(alone, precision=numbers, tp=tp)
+    assert encoder_bytes(alone, numbers) == 0
 
 
 def test_what_a_wrapper_says_holds_for_its_language_model() -> None:

@@ -181,7 +181,8 @@ def test_a_day_is_planned_by_its_windows(tmp_path: Path) -> None:
     text = SMALL.replace("{process: poisson, rate_per_s: 600}", arrivals).replace(
         "slo:", "  duration_s: 120\nslo:"
     )
-    text += "risk: {share: 0.1, window_s: 5}\n"
+    text += "risk: {share: 0.1}\n"
+    text = text.replace("attainment: 0.95", "attainment: 0.95, window_s: 5")
     out = tmp_path / "out"
     assert run(study(tmp_path, text), "--out", out, "--set", "also=[]") == 0
     answer = rows(out / "plan.csv")[0]
@@ -206,7 +207,8 @@ def test_a_trace_is_planned_with_other_luck(tmp_path: Path) -> None:
     trace.write_text("arrival_s,prompt_tokens,output_tokens\n" + "\n".join(lines) + "\n")
     start, end = SMALL.index("  arrivals:"), SMALL.index("slo:")
     text = SMALL[:start] + "  trace: trace.csv\n" + SMALL[end:]
-    text += "risk: {share: 0.1, window_s: 5}\n"
+    text += "risk: {share: 0.1}\n"
+    text = text.replace("attainment: 0.95", "attainment: 0.95, window_s: 5")
     out = tmp_path / "out"
     assert run(study(tmp_path, text), "--out", out, "--set", "also=[]") == 0
     winner = loaded(out / "winner.yaml")
@@ -269,3 +271,15 @@ def test_one_clear_error(tmp_path: Path, old: str, new: str, message: str) -> No
     assert old in SMALL
     with pytest.raises(StudyError, match=message):
         read_plan(read_raw(study(tmp_path, SMALL.replace(old, new))))
+
+
+def test_what_an_assumption_changes_is_told(tmp_path: Path) -> None:
+    """Longer answers leave less; where the capacity ends what is held, its ratio is told."""
+    out = tmp_path / "out"
+    words = ["--set", "also=[]", "--set", "sensitivity={engine.max_num_seqs: [2]}"]
+    assert run(study(tmp_path), "--out", out, *words) == 0
+    found = {row["change"]: row for row in rows(out / "sensitivity.csv")}
+    assert float(found["outputs +10%"]["held"]) < 0 < float(found["outputs -10%"]["held"])
+    (seats,) = (row for name, row in found.items() if name.startswith("engine.max_num_seqs"))
+    assert float(seats["held"]) < -0.3
+    assert float(seats["replicas"]) > 1

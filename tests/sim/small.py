@@ -12,7 +12,7 @@ from model.mixers.mixer import Rotary
 from model.shape import grouped
 from model.spec import DecoderSpec, load_spec
 from sim.engine_config import EngineConfig
-from sim.result import Result
+from sim.result import REPLICA_COLUMNS, Result
 from sim.scenario import NO_CLIENT, ClientConfig, ClusterConfig, Scenario, build_scenario
 from tests.decoders import changed
 from workloads.requests import Prefixes, Requests
@@ -96,6 +96,12 @@ def scenario(
     )
 
 
+def pooled(*pools: Scenario) -> Scenario:
+    """The pools of scenarios, with the router, client, API and seed of the first."""
+    named = tuple(replace(each.pool, name=f"p{number}") for number, each in enumerate(pools))
+    return replace(pools[0], pools=named)
+
+
 def requests(
     arrival_s: list[float],
     prompt_tokens: list[int],
@@ -119,11 +125,25 @@ def requests(
     )
 
 
+def replica_table(
+    replicas: int, segments: dict[str, np.ndarray], resumed: list[int] | None = None, **work: object
+) -> dict[str, np.ndarray]:
+    """The table of replicas that belongs to these segments; what is not given is 0."""
+    owner, rows = np.asarray(segments["replica"], dtype=np.int64), range(replicas)
+    steps = np.bincount(owner, np.asarray(segments["steps"]), replicas)
+    table = {name: np.zeros(replicas, dtype=np.int64) for name in REPLICA_COLUMNS} | {
+        "segments": np.bincount(owner, minlength=replicas),
+        "steps": steps.astype(np.int64),
+        "resumed": np.array(resumed or [0 for _ in rows]),
+    }
+    return table | {name: np.full(replicas, value) for name, value in work.items()}
+
+
 def assert_same(one: Result, other: Result) -> None:
     """Equal to the last bit, wherever the columns lie."""
     for field in fields(Result):
         mine, theirs = getattr(one, field.name), getattr(other, field.name)
-        if field.name in ("requests", "segments"):
+        if field.name in ("requests", "segments", "replicas"):
             assert list(mine) == list(theirs)
             for name in mine:
                 np.testing.assert_array_equal(mine[name], theirs[name], err_msg=name, strict=True)

@@ -24,14 +24,19 @@ GROUPS = ((None, 5), (30, 9, None), (7, 40), (None, small.STATE, small.STATE), (
 ROUTERS = ("round_robin", "random", "least_requests", "least_tokens", "power_of_two_choices")
 
 
+WINDOWS = st.sampled_from([(None,), (None,), (5,), *GROUPS])
+
+
 @st.composite
-def scenarios(draw: st.DrawFn) -> Scenario:
+def scenarios(draw: st.DrawFn, windows: tuple[int | None, ...] | None = None) -> Scenario:
     max_num_seqs = draw(st.integers(1, 12))
     scheduler = draw(st.sampled_from(SCHEDULERS))
-    windows = draw(st.sampled_from([(None,), (None,), (5,), *GROUPS]))
+    given, windows = windows, windows or draw(WINDOWS)
     one_group = small.STATE not in windows and draw(st.integers(0, 3)) == 0
-    if scheduler != "chunked_prefill" and not one_group:
+    if scheduler != "chunked_prefill" and not one_group and given is None:
         windows = (None,)
+    elif not one_group and len(windows) > 1:
+        scheduler = "chunked_prefill"
     alike = one_group or len(windows) == 1
     caching = scheduler == "chunked_prefill" and alike and draw(st.booleans())
     return small.scenario(
@@ -130,9 +135,9 @@ def assert_equal_to_reference(
         mine = steps["replica"] == number
         got_steps = list(zip(*(steps[name][mine].tolist() for name in names), strict=True))
         assert got_steps == rows
-    assert [list(each) for each in result.reads] == expected["work"]
+    assert [[list(each) for each in reads] for reads in result.reads] == expected["work"]
     if stop_s == inf:
-        assert result.blocks_held == expected["held"] == 0
+        assert result.total("blocks_held") == expected["held"] == 0
     assert _gaps(result) == Counter(
         gap for seq in expected["seqs"] for gap in np.diff(seq.token_s).tolist()
     )  # every inter-token latency of the run
@@ -148,7 +153,9 @@ def _columns(seq: Seq, scenario: Scenario, stop_s: float) -> dict[str, float]:
         seq.status, FINISHED if finished else UNFINISHED
     )
     sent_s = seq.asked_s if scenario.client == NO_CLIENT else seq.sent_s
+    computed = {"computed_s": seq.computed_s} if finished else {}
     return {
+        **computed,
         "status": status,
         "replica": seq.home,
         "preemptions": seq.preemptions,
@@ -227,6 +234,19 @@ def test_random_scenarios(scenario: Scenario, requests: Requests, stop_s: float)
     assert_equal_to_reference(scenario, requests, stop_s)
 
 
+@st.composite
+def clusters(draw: st.DrawFn) -> Scenario:
+    """Two or three pools: other schedulers, memory, lengths and step times, one model and API."""
+    pools = draw(st.lists(scenarios(windows=draw(WINDOWS)), min_size=2, max_size=3))
+    return small.pooled(*pools)
+
+
+@settings(max_examples=300, deadline=None)
+@given(clusters(), workloads(), st.sampled_from([inf, inf, 0.02]))
+def test_random_pools(scenario: Scenario, requests: Requests, stop_s: float) -> None:
+    assert_equal_to_reference(scenario, requests, stop_s)
+
+
 def test_the_random_scenarios_include_much_preemption() -> None:
     """A frozen case, so that the property above cannot pass for want of the hard part."""
     for scheduler in SCHEDULERS:
@@ -260,7 +280,7 @@ def test_groups_give_blocks_back_while_others_are_thrown_out(
     arrivals = np.cumsum(rng.exponential(2e-3, 60)).tolist()
     requests = small.requests(arrivals, prompts, outputs, rng.integers(0, 3, 60).tolist())
     result = assert_equal_to_reference(scenario, requests)
-    assert len(scenario.ledger.layout.groups) > 1
+    assert len(scenario.pool.ledger.layout.groups) > 1
     assert (result.requests["status"] == FINISHED).sum() > 10
     if windows == (None, 5):
         assert result.requests["preemptions"].sum() > 10

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from sim.metrics import caveats, request_latencies, summarise
+from sim.caveats import caveats
+from sim.latencies import request_latencies
+from sim.metrics import summarise
 from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED
 from sim.scenario import ApiTime, ClientConfig
 from sim.simulation import simulate
@@ -68,7 +70,7 @@ def test_who_gives_up_leaves_the_batch_with_its_blocks() -> None:
     end_s = result.step_end_s
     in_progress = end_s[np.searchsorted(end_s, 0.05)]
     assert columns["first_scheduled_s"][1] == in_progress
-    assert result.blocks_held == 0
+    assert result.total("blocks_held") == 0
 
 
 def test_who_gives_up_in_the_queue_is_never_worked_on() -> None:

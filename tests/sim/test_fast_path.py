@@ -30,7 +30,7 @@ PRICES = {
         load_gpu("a100-80gb-sxm"),
         ClusterConfig(gpu="a100-80gb-sxm"),
         EngineConfig(attention=attention, max_num_seqs=64),
-    ).price
+    ).pool.price
     for model in ("llama-3-8b", "mistral-7b")
     for attention in ("fused", "standard")
 }
@@ -201,9 +201,10 @@ def bent(setup: Scenario) -> Scenario:
     """Attention of decodes gets dearer by the position from 20 positions a sequence on."""
     pieces = [
         ((20 * count, flat_s - 20 * count * 9 * slope_s, 10 * slope_s), (0, flat_s, slope_s))
-        for count, ((_, flat_s, slope_s),) in enumerate(setup.price.decode_pieces[0])
+        for count, ((_, flat_s, slope_s),) in enumerate(setup.pool.price.decode_pieces[0])
     ]
-    return replace(setup, price=replace(setup.price, decode_pieces=[pieces]))
+    price = replace(setup.pool.price, decode_pieces=[pieces])
+    return replace(setup, pools=(replace(setup.pool, price=price),))
 
 
 @pytest.mark.parametrize("ahead", [False, True])

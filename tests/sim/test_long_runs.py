@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from sim import blocks, recorder, recording
 from sim.engine.journal import SEGMENT_BYTES, Journal
-from sim.metrics import summarise, timeline
+from sim.metrics import summarise
 from sim.scenario import Scenario
 from sim.simulation import can_be_split, simulate, simulate_part, whole
 from sim.tape import Scratch, Tape, joined
+from sim.timeline import timeline
 from tests.sim import small
 from tests.sim.test_against_reference import assert_equal_to_reference, scenarios, workloads
 from tests.sim.test_fast_path import split_prompts

@@ -18,7 +18,7 @@ class OneByOne(Machine):
     """Steps as they cost, but only one at a time."""
 
     def __init__(self, scenario: Scenario) -> None:
-        self.priced, self.calls = Priced(scenario.price.prices), 0
+        self.priced, self.calls = Priced(scenario.pool.price.prices), 0
 
     def compute(
         self, batch: Batch, start_s: float, until_s: float, ends_s: "array[float]"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +17,12 @@ from pydantic import ValidationError
 from hardware.calibration import Calibration, CoveredRange
 from hardware.prices.work import ReadTotals
 from model.precision import precision
+from sim.caveats import caveats
 from sim.engine_config import EngineConfig
-from sim.metrics import LATENCIES, METRICS, Slo, caveats, summarise, timeline
+from sim.latencies import LATENCIES
+from sim.metrics import METRICS, summarise
 from sim.percentiles import percentiles, unsupported, weighted_statistics
+from sim.pools import Pool
 from sim.result import (
     FINISHED,
     REJECTED,
@@ -29,8 +32,11 @@ from sim.result import (
     UNFINISHED,
     Result,
 )
-from sim.scenario import ClusterConfig, Scenario
+from sim.scenario import NO_API, NO_CLIENT, ClusterConfig, Scenario
+from sim.slo import Slo
+from sim.timeline import timeline
 from sim.token_gaps import token_gaps
+from tests.sim import small
 
 BLOCKS = 40
 TOKEN_FLOPS, PAIR_FLOPS, STEP_BYTES, CONTEXT_BYTES = 100.0, 3.0, 1000.0, 7.0
@@ -59,11 +65,15 @@ def scenario(**cluster: Any) -> Scenario:
     gpu = SimpleNamespace(
         peak={"bf16": 4e5}.__getitem__, bandwidth_bytes_per_s=5e5, usd_per_hour=None
     )
+    config = ClusterConfig(gpu="toy", **cluster).all_pools[0]
     parts = SimpleNamespace(
-        engine=EngineConfig(), cluster=ClusterConfig(gpu="toy", **cluster), gpu=gpu, price=Price(),
-        calibration=CALIBRATION, precision=precision(),
+        name="", replicas=config.replicas, tensor_parallel_size=1,
+        gpu_usd_per_hour=config.gpu_usd_per_hour, gpu=gpu, engine=EngineConfig(),
+        calibration=CALIBRATION, precision=precision(), price=Price(),
     )  # fmt: skip
-    return cast(Scenario, parts)
+    unused = ("spec", "ledger", "max_model_len", "token_budget", "watermark_blocks")
+    pool = Pool(**vars(parts), **dict.fromkeys(unused), async_scheduling=False)  # type: ignore[arg-type]
+    return Scenario(pools=(pool,), router="round_robin", client=NO_CLIENT, api=NO_API)
 
 
 @dataclass(eq=False)
@@ -111,14 +121,17 @@ def toy_run(seed: int, replicas: int = 1, mixed: bool = True, stop_s: float = ma
             request.lag_s, request.api_s = (float(t) for t in rng.uniform(0, 0.2, 2))
     steps: list[dict[str, float]] = []
     resumed: list[tuple[float, float]] = []
+    resumed_of = []
     for replica in range(replicas):
         mine = [r for r in requests[replica::replicas] if not r.rejected]
+        before = len(resumed)
         _serve(rng, replica, mine, steps, resumed, mixed, stop_s)
+        resumed_of.append(len(resumed) - before)
     end_s = stop_s if stop_s < math.inf else max((s["end_s"] for s in steps), default=0.0)
     end_s = max(end_s, requests[-1].arrival_s) if stop_s == math.inf else end_s
     for request in requests:
         request.rejected &= request.arrival_s <= end_s
-    result = _columns(rng, requests, steps, resumed, replicas, end_s)
+    result = _columns(rng, requests, steps, resumed, resumed_of, end_s)
     return result, requests, steps
 
 
@@ -180,7 +193,8 @@ def _serve(rng, replica, waiting, steps, resumed, mixed, stop_s):  # type: ignor
         now = end
 
 
-def _columns(rng, requests, steps, resumed, replicas, end_s):  # type: ignore[no-untyped-def]
+def _columns(rng, requests, steps, resumed, resumed_of, end_s):  # type: ignore[no-untyped-def]
+    replicas = len(resumed_of)
     segments: list[dict[str, float]] = []
     alike = ("replica", "decodes", "padding", "chunks", "joined")
     for step in steps:
@@ -208,6 +222,7 @@ def _columns(rng, requests, steps, resumed, replicas, end_s):  # type: ignore[no
         "first_token_s": [r.tokens_s[0] if r.tokens_s else math.nan for r in requests],
         "finish_s": [r.tokens_s[-1] if _done(r) else math.nan for r in requests],
         "timed_out_s": [r.given_up_s for r in requests],
+        **dict.fromkeys(("computed_s", "lost_s", "paused_s"), [0.0] * len(requests)),
         "preemptions": [r.preemptions for r in requests],
         "cached_tokens": [r.cached for r in requests],
         "status": [
@@ -223,16 +238,19 @@ def _columns(rng, requests, steps, resumed, replicas, end_s):  # type: ignore[no
     }
     assert list(rows) == list(REQUEST_COLUMNS)
     resumed_gaps = np.array(resumed, dtype=float).reshape(-1, 2)
+    columns = {n: np.array([s[n] for s in segments]) for n in SEGMENT_COLUMNS}
     return Result(
         requests={name: np.array(values) for name, values in rows.items()},
-        segments={n: np.array([s[n] for s in segments]) for n in SEGMENT_COLUMNS},
+        segments=columns,
         step_end_s=np.array([s["end_s"] for s in steps], dtype=float),
         resumed_gap_s=resumed_gaps[:, 0],
         resumed_end_s=resumed_gaps[:, 1],
-        reads=tuple(ReadTotals(*each) for each in rng.integers(1000, size=(2, 3)).tolist()),
-        computed_prefill_tokens=0,
-        blocks_held=0,
-        num_gpu_blocks=BLOCKS, replicas=replicas, end_s=end_s,
+        reads=tuple(
+            tuple(ReadTotals(*each) for each in rng.integers(1000, size=(2, 3)).tolist())
+            for _ in range(replicas)
+        ),
+        replicas=small.replica_table(replicas, columns, resumed_of, num_gpu_blocks=BLOCKS),
+        end_s=end_s,
     )  # fmt: skip
 
 
@@ -261,7 +279,7 @@ def reference(
     def overlap(step: Any) -> float:
         return max(0.0, min(step["end_s"], stop) - max(step["start_s"], start))
 
-    inf, length = math.inf, stop - start
+    inf, length, replicas = math.inf, stop - start, len(result.replicas["steps"])
     accepted = [r for r in measured if not r.rejected and not r.lost]
     samples = {
         "ttft": [r.tokens_s[0] - r.sent_s if r.tokens_s else inf for r in accepted],
@@ -303,9 +321,10 @@ def reference(
     flops = TOKEN_FLOPS * sum(
         2 * n + s["prefill_tokens"] + s["chunks"] for n, s in zip(rows, steps, strict=True)
     )
-    flops += PAIR_FLOPS * sum(each.prefill_pairs for each in result.reads)
+    reads = [each for of_replica in result.reads for each in of_replica]
+    flops += PAIR_FLOPS * sum(each.prefill_pairs for each in reads)
     moved = STEP_BYTES * len(steps)
-    moved += CONTEXT_BYTES * sum(each.decode_reads + each.prefill_reads for each in result.reads)
+    moved += CONTEXT_BYTES * sum(each.decode_reads + each.prefill_reads for each in reads)
     step_tokens = [n + s["prefill_tokens"] for n, s in zip(rows, steps, strict=True)]
     outside = sum(t > 12 or n > 3 for t, n in zip(step_tokens, rows, strict=True))
     contexts = [r.prompt + r.output for r in requests if not math.isnan(r.scheduled_s)]
@@ -336,8 +355,8 @@ def reference(
         "goodput_per_s": per(sum(map(good, over)), length),
         "slo_attainment": sum(map(good, measured)) / len(measured),
         "slo_met": float(sum(map(good, measured)) / len(measured) >= slo.attainment),
-        "mean_batch_size": per(worked, busy), "busy_share": per(busy, length * result.replicas),
-        "kv_use_mean": per(kv_area, length * result.replicas * BLOCKS),
+        "mean_batch_size": per(worked, busy), "busy_share": per(busy, length * replicas),
+        "kv_use_mean": per(kv_area, length * replicas * BLOCKS),
         "kv_use_max": kv_max / BLOCKS,
         "prefix_cache_hit_rate": (
             sum(r.cached for r in begun) / sum(r.prompt for r in begun) if begun else math.nan
@@ -350,6 +369,7 @@ def reference(
         "share_steps_outside_calibration": per(outside, len(steps)),
         "requests_outside_calibration": sum(context > 14 for context in contexts),
         "service_per_window": filling,
+        "gpus": replicas,
         "usd_per_hour": 6.0, "usd_per_million_output_tokens": per(6.0e6 * length, tokens * 3600),
     }  # fmt: skip
     for name, sample in samples.items():

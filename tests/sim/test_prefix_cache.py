@@ -265,8 +265,8 @@ def test_repeated_prompts_cost_one_block_and_arrive_sooner() -> None:
     cold = simulate(small.scenario(**base), requests)
     warm = simulate(small.scenario(**base, enable_prefix_caching=True), requests)
     assert warm.requests["cached_tokens"].tolist() == [0] + [96] * 39
-    assert warm.computed_prefill_tokens == 100 + 39 * 4
-    assert cold.computed_prefill_tokens == 40 * 100
+    assert warm.total("computed_prefill_tokens") == 100 + 39 * 4
+    assert cold.total("computed_prefill_tokens") == 40 * 100
     sooner = warm.requests["first_token_s"] < cold.requests["first_token_s"]
     assert sooner.tolist() == [False] + [True] * 39
 

@@ -41,7 +41,7 @@ def assert_mean(samples: list[float], expected: float, bias: float = 0.0) -> Non
 def test_m_d_1_waiting_time() -> None:
     """Pollaczek-Khinchine with constant service: W = rho * S / (2 * (1 - rho))."""
     scenario = one_at_a_time()
-    service_s = scenario.price.step_s(0, 0, [(100, 0)])
+    service_s = scenario.pool.price.step_s(0, 0, [(100, 0)])
     for load in (0.5, 0.8):
         waits = []
         for seed in range(SEEDS):
@@ -61,7 +61,7 @@ def test_m_m_1_waiting_time() -> None:
     model's cache costs next to nothing beside 1 ms of overhead), which is the bias allowed.
     """
     scenario = one_at_a_time(max_model_len=100_000, num_gpu_blocks=10_000)
-    step_s = scenario.price.step_s(1, 50, [])
+    step_s = scenario.pool.price.step_s(1, 50, [])
     p, load = 1 / 50, 0.6
     rate_per_s = load / (step_s / p)
     expected_s = rate_per_s * (2 - p) / p**2 * step_s**2 / (2 * (1 - load))

@@ -77,19 +77,20 @@ def test_a_name_that_is_in_no_row_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "known", "expected"),
     [
-        ("round_robin", True, Routing(dealt=True, parts=3, random=False)),
-        ("round_robin", False, Routing(dealt=False, parts=1, random=False)),
-        ("random", True, Routing(dealt=True, parts=3, random=True)),
-        ("least_requests", True, Routing(dealt=False, parts=1, random=False)),
-        ("least_tokens", True, Routing(dealt=False, parts=1, random=False)),
-        ("power_of_two_choices", True, Routing(dealt=False, parts=1, random=True)),
+        ("round_robin", True, Routing(dealt=True, parts=3, random=False, blind=True)),
+        ("round_robin", False, Routing(dealt=False, parts=1, random=False, blind=True)),
+        ("random", True, Routing(dealt=True, parts=3, random=True, blind=True)),
+        ("least_requests", True, Routing(dealt=False, parts=1, random=False, blind=False)),
+        ("least_tokens", True, Routing(dealt=False, parts=1, random=False, blind=False)),
+        ("power_of_two_choices", True, Routing(dealt=False, parts=1, random=True, blind=False)),
     ],
 )
 def test_what_a_router_looks_at_says_how_requests_come(
     name: str, known: bool, expected: Routing
 ) -> None:
     assert routing(name, 3, known) == expected
-    assert routing(name, 1, known) == Routing(dealt=known, parts=1, random=False)
+    alone = Routing(dealt=known, parts=1, random=False, blind=expected.blind)
+    assert routing(name, 1, known) == alone
 
 
 def test_a_view_shows_no_more_than_its_router_says_that_it_looks_at() -> None:

@@ -258,7 +258,7 @@ def test_the_null_block_is_never_given_out() -> None:
 def test_a_scheduler_that_waits_for_the_past_ends() -> None:
     scheduler = PrefillFirst(**settings())
     scheduler.wake_s = 0.5
-    machine = Priced(small.scenario().price.prices)
+    machine = Priced(small.scenario().pool.price.prices)
     loop = Loop(0, scheduler, machine, 0.0, Journal(1000), iter(()), [], lambda *finished: None)
     assert loop.go_on(0.0, 0.4) == 0.5
     with pytest.raises(ValueError, match=r"the scheduler waits for 0\.5 s at 0\.5 s"):

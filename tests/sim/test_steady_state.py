@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sim.metrics import caveats, summarise
+from sim.caveats import caveats
+from sim.metrics import summarise
 from sim.result import FINISHED, REQUEST_COLUMNS, SEGMENT_COLUMNS, UNFINISHED, Result
 from sim.simulation import simulate
 from sim.steady_state import BATCHES, STUDENT_T, measured_window, saturated
@@ -35,9 +36,8 @@ def queue_result(arrival_s: Any, service_s: Any) -> Result:
     segments |= {"start_s": finish - service_s, "end_s": finish, "steps": np.ones(rows, np.int64)}
     return Result(
         requests=requests, segments=segments, step_end_s=finish,
-        resumed_gap_s=np.empty(0), resumed_end_s=np.empty(0), reads=(),
-        computed_prefill_tokens=0,
-        blocks_held=0, num_gpu_blocks=1, replicas=1, end_s=float(finish[-1]),
+        resumed_gap_s=np.empty(0), resumed_end_s=np.empty(0), reads=((),),
+        replicas=small.replica_table(1, segments, num_gpu_blocks=1), end_s=float(finish[-1]),
     )  # fmt: skip
 
 

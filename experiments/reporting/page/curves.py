@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.latencies import latency
-from sim.metrics import Slo
 from sim.percentiles import PERCENTS
 from sim.result import FINISHED
+from sim.slo import Slo
 
 Floats = npt.NDArray[np.float64]
 Columns = Mapping[str, npt.NDArray[Any]]

@@ -8,8 +8,9 @@ from typing import Any
 from experiments.reporting.figure_layout import short_key, value_text
 from experiments.reporting.page.curves import PARTS, RANKS, Curves
 from experiments.reporting.page.verdict import KEPT, best_point, limits_text, state_of, verdict
-from sim.metrics import METRICS, Slo
+from sim.metrics import METRICS
 from sim.percentiles import PERCENTS
+from sim.slo import Slo, percentile_limits
 
 Row = Mapping[str, Any]
 MOST_CURVES = 64
@@ -31,6 +32,7 @@ VERDICT, LATENCY, LOAD = "verdict", "latency", "load"
 VIEWS = {VERDICT: "Verdict", LATENCY: "Latency", LOAD: "Load", "all": "All"}
 COLUMNS = (
     Column("usd_per_million_output_tokens", "USD/M output tokens", (VERDICT, LOAD)),
+    Column("gpus", "GPUs", (VERDICT,)),
     Column("usd_per_hour", "USD/h", (VERDICT,)),
     Column("slo_attainment", "within limits, %", (VERDICT,), 100),
     Column("ttft_p99_s", "TTFT p99, ms", (VERDICT, LATENCY), 1e3),
@@ -182,6 +184,7 @@ def _limits(slo: Slo | None) -> dict[str, float]:
     if slo is None:
         return {}
     named = {"ttft_p99_s": slo.ttft_s, "tpot_p99_s": slo.tpot_s, "slo_attainment": slo.attainment}
+    named |= {one.key: one.limit_s for one in percentile_limits(slo)}
     return {name: limit for name, limit in named.items() if limit is not None}
 
 

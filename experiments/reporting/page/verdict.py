@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.reporting.page.curves import Curves
 from experiments.reporting.quantities import significant
-from sim.metrics import Slo
+from sim.slo import Slo, percentile_limits
 
 Row = Mapping[str, Any]
 KEPT, MISSED, UNDECIDED, SATURATED, NONE = "kept", "missed", "undecided", "saturated", "none"
@@ -18,6 +18,8 @@ def state_of(row: Row, slo: Slo | None) -> str:
         return SATURATED
     if slo is None:
         return NONE
+    if row.get("slo_verdict") in (KEPT, MISSED, UNDECIDED):
+        return str(row["slo_verdict"])
     share = row["slo_attainment"]
     low, high = (row.get(f"slo_attainment_{end}", math.nan) for end in ("lo", "hi"))
     if math.isnan(low) or math.isnan(high):
@@ -33,7 +35,12 @@ def limits_text(slo: Slo | None) -> str:
         return ""
     named = {"TTFT": slo.ttft_s, "TPOT": slo.tpot_s, "E2E": slo.e2e_s}
     limits = [f"{name} at most {_time(limit)}" for name, limit in named.items() if limit]
-    return f"{100 * slo.attainment:g}% of requests with {' and '.join(limits)}"
+    joint = [f"{100 * slo.attainment:g}% of requests with {' and '.join(limits)}"] if limits else []
+    each = [
+        f"{one.latency.upper()} p{one.percent} at most {_time(one.limit_s)}"
+        for one in percentile_limits(slo)
+    ]
+    return ", ".join((*joint, *each))
 
 
 def _time(seconds: float) -> str:

@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 from experiments.reporting.page.curves import Curves
 from experiments.reporting.page.data import page_data
 from experiments.reporting.quantities import MISSING, with_interval
-from sim.metrics import METRICS, Slo
+from sim.metrics import METRICS
+from sim.slo import Slo
 
 if TYPE_CHECKING:
     import jinja2
+
+    from experiments.reporting.pool_table import ReportTable
 
 ASSETS = Path(__file__).with_name("assets")
 TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -40,6 +43,8 @@ class Page:
     """Titles and plain texts to be opened: ledger, ceilings, settings, study, command."""
     gpus: Sequence[int]
     """Of each point."""
+    pools: "ReportTable | None" = None
+    """What each pool was sent and did, where pools have names."""
 
 
 def write_page(
@@ -77,6 +82,7 @@ def write_page(
             has_axis=data["axis"] is not None,
             axis=data["axis"],
             notes=list(page.notes),
+            pools=page.pools,
             texts=list(page.texts),
             definitions={name: text for name, text in METRICS.items() if name in rows[0]},
             data=embedded(data),

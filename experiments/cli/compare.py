@@ -1,0 +1,158 @@
+"""``headroom compare BEFORE AFTER``: what two results differ by, and what of it is more than luck.
+
+Exit status 0: done; 1: a rule of --fail-on holds beyond doubt; 2: something is wrong with the
+input.
+"""
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from experiments.cli.command import Parser, called, fail, run_command
+from experiments.reporting.formats import FORMATS, written
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from experiments.running.compared import Comparison, Line
+
+EXAMPLES = """examples:
+  %(prog)s results/before results/after
+  %(prog)s results/batching_sweep:14 results/batching_sweep:15
+  %(prog)s results/before results/after --fail-on "ttft_p99_s > +5%%"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """``ttft_p99_s > +5%``: what is not to be."""
+
+    text: str
+    metric: str
+    above: bool
+    limit: float
+    relative: bool
+
+    def holds(self, line: "Line") -> bool | None:
+        """Tell whether a difference is beyond the limit with its whole interval; None: unknown."""
+        found = line.difference
+        unit = abs(line.before) if self.relative else 1.0
+        end = found.low if self.above else found.high
+        if math.isnan(end) or not unit:
+            return None
+        return end / unit > self.limit if self.above else end / unit < self.limit
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    return run_command(_command, _parser(), argv, "nothing was changed")
+
+
+def rule(text: str) -> Rule:
+    """Read a rule. Raises ArgumentTypeError."""
+    from experiments.reporting.differences import COMPARED
+    from experiments.study.errors import nearest
+
+    found = re.fullmatch(r"\s*(\w+)\s*([<>])\s*([+-]?\d+(?:\.\d+)?)\s*(%?)\s*", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected e.g. 'ttft_p99_s > +5%'")
+    metric, sign, number, percent = found.groups()
+    if metric not in COMPARED:
+        hint = nearest(metric, COMPARED)
+        raise argparse.ArgumentTypeError(f"{metric!r} is not compared{hint or ''}")
+    limit = float(number) / (100 if percent else 1)
+    return Rule(text.strip(), metric, sign == ">", limit, bool(percent))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog=called("compare"),
+        description="Compare two results, paired by seed and request where these are the same.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("before", metavar="BEFORE", help="a results folder, or FOLDER:POINT")
+    parser.add_argument("after", metavar="AFTER", help="another one, or another point")
+    parser.add_argument(
+        "--fail-on", type=rule, action="append", default=[], metavar="RULE", dest="rules",
+        help="exit status 1 if a difference is beyond this with its whole interval: "
+        "'ttft_p99_s > +5%%', 'goodput_per_s < -0.5'",
+    )  # fmt: skip
+    parser.add_argument("--format", choices=FORMATS, default="table", help="of what is printed")
+    return parser
+
+
+def _command(options: argparse.Namespace) -> int:
+    from experiments.reporting.terminal import console
+    from experiments.running.compared import compare, comparison_table, sides_of
+    from experiments.study.errors import StudyError
+
+    try:
+        found = [compare(*pair) for pair in sides_of(options.before, options.after)]
+    except StudyError as error:
+        return fail(str(error))
+    if options.format == "table":
+        to = console(sys.stdout)
+        for one in found:
+            _print(one, to)
+    else:
+        print(written(comparison_table(found), options.format), end="")
+    return max((_judge(one, each) for one in found for each in options.rules), default=0)
+
+
+def _judge(one: "Comparison", asked: Rule) -> int:
+    """Exit status of a rule, said on stderr."""
+    line = next((line for line in one.lines if line.metric == asked.metric), None)
+    verdict = None if line is None else asked.holds(line)
+    words = {True: "holds", False: "does not hold", None: "cannot be told: no interval"}[verdict]
+    print(
+        f"--fail-on {asked.text!r} {words} ({one.before.name}, {one.after.name})", file=sys.stderr
+    )
+    return int(verdict is True)
+
+
+def _print(one: "Comparison", to: "Console") -> None:
+    from rich.table import Table
+
+    from experiments.reporting.difference_table import HEADINGS, STARS, text_of
+    from experiments.reporting.quantities import significant
+
+    to.print(f"{one.after.name} against {one.before.name}: {one.pairing} ({STARS})")
+    table = Table()
+    for heading in ("", "before", "after", "difference", "%", ""):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for line in one.lines:
+        if line.metric not in HEADINGS or math.isnan(line.before + line.after):
+            continue
+        heading, factor = HEADINGS[line.metric]
+        found = line.difference
+        row = {
+            "metric": line.metric, "starred": line.starred, "difference": found.value,
+            "difference_lo": found.low, "difference_hi": found.high,
+        }  # fmt: skip
+        values = (significant(value * factor) for value in (line.before, line.after))
+        share = "" if math.isnan(line.relative) else f"{100 * line.relative:+.1f}"
+        table.add_row(heading, *values, text_of(row), share, _word(line))
+    to.print(table)
+    for spread in one.spreads:
+        ends = ", ".join(
+            f"p{percent} {1e3 * value:+.3g}"
+            for percent, value in ((10, spread.p10_s), (50, spread.p50_s), (90, spread.p90_s))
+        )
+        to.print(
+            f"{spread.latency.upper()} of {spread.requests:,} requests: {spread.better:,} better "
+            f"by more than 10%, {spread.worse:,} worse; difference of a request (ms): {ends}"
+        )
+
+
+def _word(line: "Line") -> str:
+    """Better or worse, where it stands out."""
+    if not line.starred:
+        return ""
+    up_is_good = line.metric in ("output_tokens_per_s", "goodput_per_s", "slo_attainment")
+    return "better" if (line.difference.value > 0) == up_is_good else "worse"

@@ -1,0 +1,103 @@
+"""``headroom trace STUDY --point N``: a stretch of one run as a Chrome trace, for Perfetto."""
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.cli.command import Parser, called, fail, run_command, whole_number
+
+if TYPE_CHECKING:
+    from experiments.study.points import Point
+
+EXAMPLES = """examples:
+  %(prog)s batching_sweep --point 3
+  %(prog)s batching_sweep --point 14 --from 60 --to 70 --out step.json
+"""
+STRETCH_S = 30.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    return run_command(_command, _parser(), argv, "nothing was written")
+
+
+def _time(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < 1e10:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected seconds of simulated time, from 0")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog=called("trace"),
+        description="Write steps, requests and KV blocks of a stretch of a run as a Chrome trace: "
+        "open it at ui.perfetto.dev or chrome://tracing.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("study", metavar="STUDY", help="a YAML file, or a bundled study")
+    parser.add_argument("--point", type=whole_number, default=1, metavar="N", help="default: 1")
+    parser.add_argument("--seed", type=int, metavar="N", help="default: the first of the study")
+    parser.add_argument(
+        "--from", type=_time, default=0.0, dest="start_s", metavar="S",
+        help="begin at this simulated time, seconds (default: 0)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--to", type=_time, dest="stop_s", metavar="S",
+        help=f"end there (default: {STRETCH_S:g} s later)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
+        help="set a dotted key to a YAML value",
+    )  # fmt: skip
+    parser.add_argument("--out", metavar="FILE", help="default: NAME-pointN.trace.json")
+    return parser
+
+
+def _command(options: argparse.Namespace) -> int:
+    from experiments.study.document import read_raw
+    from experiments.study.errors import StudyError
+    from experiments.study.overrides import parse_overrides
+    from experiments.study.points import prepare
+
+    stop_s = options.start_s + STRETCH_S if options.stop_s is None else options.stop_s
+    if stop_s <= options.start_s:
+        return fail(f"--to {stop_s:g} is not after --from {options.start_s:g}")
+    try:
+        plan = prepare(read_raw(options.study, parse_overrides(options.settings)))
+    except StudyError as error:
+        return fail(str(error))
+    if options.point > len(plan.points):
+        return fail(f"--point {options.point}: expected a point from 1 to {len(plan.points)}")
+    point = plan.points[options.point - 1]
+    out = Path(options.out or f"{plan.study.name}-point{point.number}.trace.json")
+    try:
+        count = _write(point, options.seed, options.start_s, stop_s, out)
+    except FileExistsError:
+        return fail(f"--out {out} is there already; move it away, or choose another")
+    print(f"{count:,} events of {options.start_s:g} to {stop_s:g} s are in {out}", file=sys.stderr)
+    return 0
+
+
+def _write(point: "Point", seed: int | None, start_s: float, stop_s: float, out: Path) -> int:
+    """Simulate until the stretch has ended and write it. Raises FileExistsError."""
+    from experiments.running.chrome_trace import write_trace
+    from experiments.study.build import requests_of, scenario_of, stop_of
+    from experiments.study.grid import Setting
+    from sim.simulation import simulate
+
+    chosen = point.seeds[0] if seed is None else seed
+    scenario = scenario_of(point.study, chosen)
+    with out.open("x", encoding="utf-8", newline="\n") as file:
+        until_s = min(stop_of(point.study), stop_s)
+        result = simulate(scenario, requests_of(point.study, chosen), until_s)
+        about = f"point {point.number} ({Setting(point.values, {}).label()}), seed {chosen}"
+        return write_trace(result, start_s, stop_s, about, file)

@@ -1,0 +1,107 @@
+"""Differences in a terminal: one row per point, against its baseline."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from experiments.reporting.differences import SHOWN
+from experiments.reporting.quantities import DASH, significant
+from experiments.reporting.terminal import PIPED_WIDTH
+from experiments.study.errors import show
+from experiments.study.points import Plan
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from rich.console import Console
+    from rich.table import Table
+
+HEADINGS = {
+    "ttft_p50_s": ("TTFT p50 ms", 1e3),
+    "ttft_p99_s": ("TTFT p99 ms", 1e3),
+    "itl_p99_s": ("ITL p99 ms", 1e3),
+    "tpot_p50_s": ("TPOT p50 ms", 1e3),
+    "tpot_p99_s": ("TPOT p99 ms", 1e3),
+    "e2e_p50_s": ("E2E p50 ms", 1e3),
+    "output_tokens_per_s": ("output tokens/s", 1.0),
+    "goodput_per_s": ("goodput/s", 1.0),
+    "slo_attainment": ("SLO % points", 100.0),
+    "usd_per_million_output_tokens": ("USD/M output tokens", 1.0),
+}
+"""Metric to what a person reads, and in which unit."""
+LEFT_OUT_FIRST = (
+    "e2e_p50_s", "tpot_p50_s", "ttft_p50_s", "slo_attainment", "output_tokens_per_s", "itl_p99_s",
+    "goodput_per_s", "usd_per_million_output_tokens", "tpot_p99_s",
+)  # fmt: skip
+STARS = "* stands out among all of these differences (Holm, 5%)"
+
+
+def print_differences(plan: Plan, differences: "DataFrame", to: "Console") -> None:
+    """Print what each point changes against its baseline; nothing where nothing is known."""
+    if not len(differences):
+        return
+    known = differences[differences["difference_lo"].notna()]
+    if not (known["difference"] != 0).any():
+        return
+    metrics = [m for m in SHOWN if m in set(known["metric"])]
+    if all(point.study.slo is None for point in plan.points):
+        metrics = [m for m in metrics if m not in ("goodput_per_s", "slo_attainment")]
+    cells: dict[int, dict[str, str]] = {}
+    for row in differences.to_dict("records"):
+        cells.setdefault(int(row["point"]), {})[str(row["metric"])] = text_of(row)  # type: ignore[arg-type]
+    unbounded = to.options.update(width=PIPED_WIDTH)
+    for drop in ("", *LEFT_OUT_FIRST):
+        metrics = [metric for metric in metrics if metric != drop]
+        table = _table(plan, cells, metrics)
+        if to.measure(table, options=unbounded).maximum <= to.width:
+            break
+    to.print(f"{_against(plan)} ({STARS})")
+    to.print(table)
+
+
+def text_of(row: Mapping[str, Any]) -> str:
+    """Write ``-39.2 ±17*``; a dash where nothing is known."""
+    factor = HEADINGS.get(row["metric"], ("", 1.0))[1]
+    value, low, high = (
+        factor * float(row[name]) for name in ("difference", "difference_lo", "difference_hi")
+    )
+    if math.isnan(low):
+        return DASH
+    star = "*" if row["starred"] else ""
+    if low == high == 0:
+        return "0"
+    half = (high - low) / 2
+    decimals = max(0, 1 - math.floor(math.log10(half))) if half > 0 else 2
+    return f"{value:+,.{decimals}f} ±{significant(half, 2)}{star}"
+
+
+def _against(plan: Plan) -> str:
+    bases = set(plan.baselines.values())
+    if len(bases) == 1:
+        (number,) = bases
+        values = plan.points[number - 1].values
+        named = ", ".join(f"{key.rsplit('.', 1)[-1]} {show(values[key])}" for key in plan.keys)
+        return f"Against point {number} ({named}), paired by seed"
+    wanted = plan.study.baseline
+    assert isinstance(wanted, dict)
+    named = ", ".join(f"{key.rsplit('.', 1)[-1]} {show(value)}" for key, value in wanted.items())
+    return f"Against the same point with {named}, paired by seed"
+
+
+def _table(plan: Plan, cells: Mapping[int, Mapping[str, str]], metrics: Sequence[str]) -> "Table":
+    from rich.table import Table
+
+    from experiments.reporting.table import short_name
+
+    table = Table()
+    for key in plan.keys:
+        name = short_name(key, plan.keys).replace("_", "_\n")
+        table.add_column(name, justify="right", overflow="fold")
+    for metric in metrics:
+        heading = HEADINGS[metric][0].replace(" ", "\n")
+        table.add_column(heading, justify="right", no_wrap=True)
+    for number, found in cells.items():
+        values = plan.points[number - 1].values
+        table.add_row(
+            *(show(values[key]) for key in plan.keys), *(found.get(m, DASH) for m in metrics)
+        )
+    return table

@@ -1,0 +1,157 @@
+"""What each point of a study changes against a baseline, and whether it is more than luck.
+
+Points share the random numbers of a seed, and their prices where calibrations are drawn, so what
+these do to both cancels. The difference of a percentile is that of the pooled percentiles, with an
+interval from the seeds' own differences about it; anything else is a mean of paired differences.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from experiments.reporting.intervals import real_ends
+from experiments.reporting.run_rows import identity, pair_columns, points_of, require
+from experiments.reporting.significance import Difference, holm, sectioned
+from experiments.reporting.stats import interval_of
+from experiments.reporting.support import THIN, effective
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+SHOWN = (
+    "ttft_p50_s", "ttft_p99_s", "itl_p99_s", "tpot_p50_s", "tpot_p99_s", "e2e_p50_s",
+    "output_tokens_per_s", "goodput_per_s", "slo_attainment", "usd_per_million_output_tokens",
+)  # fmt: skip
+"""What a table of differences shows, and stars are about."""
+COMPARED = (
+    *SHOWN, "ttft_mean_s", "ttft_p90_s", "ttft_p95_s", "itl_mean_s", "tpot_mean_s", "tpot_p95_s",
+    "e2e_mean_s", "e2e_p99_s", "queue_mean_s", "queue_p99_s", "request_throughput_per_s",
+    "mean_batch_size", "kv_use_mean", "busy_share", "preemptions",
+)  # fmt: skip
+"""Metrics of differences.csv."""
+QUEUEING = ("ttft", "e2e", "queue")
+FEWEST_SEEDS = 3
+"""With fewer the spread of a difference is not known."""
+LESS_NOISE = 10.0
+"""Pairing is worth so many times the requests, for the p99 of TTFT; more for other figures."""
+
+
+def differences_table(
+    runs: "DataFrame", summary: "DataFrame", keys: Sequence[str], baselines: Mapping[int, int]
+) -> "DataFrame":
+    """Return one row per point and metric: its difference from the baseline of that point.
+
+    Args:
+        runs: one row per run, ``point`` among its columns.
+        summary: one row per point, in the same order.
+        keys: the swept keys.
+        baselines: number of a point to that of the point that it is compared with.
+
+    Columns: ``point``, the keys, ``baseline``, ``metric``, ``value``, ``baseline_value``,
+    ``difference`` and its 95% interval, ``relative`` (over the baseline), ``p_value`` and
+    ``starred``: 1 where it stands out among all of ``SHOWN`` that a table shows, else 0 (Holm).
+    """
+    import pandas as pd
+
+    by_point = dict(list(runs.groupby("point", sort=False)))
+    records: list[dict[str, Any]] = summary.to_dict("records")  # type: ignore[assignment]
+    of_point = {int(row["point"]): row for row in records}
+    rows = []
+    for number, base in baselines.items():
+        if number == base:
+            continue
+        gaps = _gaps(by_point[number], by_point[base])
+        for metric in COMPARED:
+            if metric in summary:
+                found = _difference(gaps, of_point[number], of_point[base], metric)
+                rows.append(_row(of_point[number], of_point[base], keys, metric, found))
+    stars = holm([row["p_value"] if row["metric"] in SHOWN else math.nan for row in rows])
+    for row, starred in zip(rows, stars, strict=True):
+        row["starred"] = int(starred)
+    return pd.DataFrame(rows)
+
+
+def _row(
+    row: Mapping[str, Any], base: Mapping[str, Any], keys: Sequence[str], metric: str,
+    found: Difference,
+) -> dict[str, Any]:  # fmt: skip
+    before = float(base[metric])
+    return {
+        "point": row["point"], **{key: row[key] for key in keys}, "baseline": base["point"],
+        "metric": metric, "value": float(row[metric]), "baseline_value": before,
+        "difference": found.value, "difference_lo": found.low, "difference_hi": found.high,
+        "relative": found.value / before if before else math.nan, "p_value": found.p_value,
+    }  # fmt: skip
+
+
+def _gaps(runs: "DataFrame", base_runs: "DataFrame") -> "DataFrame | None":
+    """Differences of every metric, run by run; None if the points have different seeds or draws."""
+    pair = pair_columns(runs)
+    metrics = [metric for metric in COMPARED if metric in runs]
+    before, after = base_runs.set_index(pair)[metrics], runs.set_index(pair)[metrics]
+    if sorted(after.index) != sorted(before.index):
+        return None
+    return (after - before.loc[after.index]).reset_index()
+
+
+def _difference(
+    gaps: "DataFrame | None", row: Mapping[str, Any], base: Mapping[str, Any], metric: str
+) -> Difference:
+    """Difference of a metric; without interval where a tail is too thin or never comes to rest."""
+    if gaps is None:
+        return Difference(float(row[metric]) - float(base[metric]))
+    parts = gaps[metric].tolist()
+    pooled = "_p" in metric and metric.split("_")[1][1:].isdigit()
+    whole = math.fsum(parts) / len(parts)
+    if pooled and any(parts):
+        whole = float(row[metric]) - float(base[metric])
+    if "draw" in gaps:  # its p value is not computed, the interval tells
+        mean, low, high = interval_of(gaps, metric, real_ends)
+        return Difference(whole, low - mean + whole, high - mean + whole)
+    unsteady = metric.startswith(QUEUEING) and max(row["saturated"], base["saturated"]) > 0
+    thin = min(effective(each, metric) for each in (row, base)) * LESS_NOISE < THIN
+    if any(parts) and (unsteady or thin or len(parts) < FEWEST_SEEDS):
+        return Difference(whole)
+    return sectioned(whole, parts)
+
+
+def paired_difference(
+    runs: "DataFrame", keys: Sequence[str], metric: str, baseline: Mapping[str, object]
+) -> "DataFrame":
+    """Difference of each point's ``metric`` from the baseline's, paired by seed.
+
+    Points share the random numbers of a seed, so what a seed does to both cancels; and, where
+    there are draws, their prices, so that an error common to both cancels, too. Returns the
+    columns ``keys``, ``seeds``, ``difference`` (point minus baseline, the metric's unit),
+    ``difference_lo`` and ``difference_hi`` (95% Student t); a difference is significant when its
+    interval excludes 0. The baseline's own row is exactly 0.
+
+    Raises:
+        ValueError: a column is missing, no point has the baseline's keys, or seeds do not match.
+    """
+    import pandas as pd
+
+    require(runs, [*keys, metric, "seed"])
+    points = points_of(runs, keys)
+    wanted = identity([baseline.get(key) for key in keys])
+    if wanted not in points:
+        raise ValueError(
+            f"baseline = {dict(baseline)} is no point of the sweep, expected one of "
+            f"{[dict(zip(keys, point, strict=True)) for point in points]}"
+        )
+    pair = pair_columns(runs)
+    base = points[wanted].set_index(pair)[metric]
+    rows = []
+    for group in points.values():
+        values = group.set_index(pair)[metric]
+        if sorted(values.index) != sorted(base.index):
+            raise ValueError(
+                f"seeds {sorted(values.index)} of a point differ from the baseline's "
+                f"{sorted(base.index)}, expected the same"
+            )
+        difference = group[pair].assign(difference=(values - base.loc[values.index]).to_numpy())
+        mean, low, high = interval_of(difference, "difference")
+        row: dict[str, object] = {key: group[key].iloc[0] for key in keys}
+        row |= {"seeds": group["seed"].nunique(), "difference": mean}
+        rows.append(row | {"difference_lo": low, "difference_hi": high})
+    return pd.DataFrame(rows)

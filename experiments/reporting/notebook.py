@@ -1,0 +1,35 @@
+"""Figures of a study for a notebook."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from experiments.reporting.drawing import STYLE
+from experiments.reporting.figure_layout import sweep_layout
+from experiments.reporting.plots import FIGURES, TITLES
+from model.errors import one_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+
+def figure_named(
+    name: str, study_name: str, sweep_keys: Sequence[str], runs: "DataFrame", summary: "DataFrame"
+) -> "Figure":
+    """Return one of ``FIGURES`` in the house style, for a notebook.
+
+    Raises:
+        ValueError: no figure has that name, or there is nothing to draw.
+    """
+    import matplotlib.style
+
+    if name not in FIGURES:
+        raise ValueError(f"figure {name!r}: {one_of(name, tuple(FIGURES))}")
+    with matplotlib.style.context(["default", STYLE]):
+        layout = sweep_layout(summary, sweep_keys)
+        figure = FIGURES[name](layout, summary, int(runs["seed"].nunique()))
+        if figure is None:
+            raise ValueError(f"figure {name!r} has nothing to draw: too few points are known")
+        figure.suptitle(f"{study_name}: {TITLES[name]}")
+        figure.draw_without_rendering()  # the style is over when somebody shows it
+    return figure

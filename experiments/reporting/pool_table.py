@@ -1,0 +1,146 @@
+"""What the terminal and the report show of pools: one row per point and pool."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from experiments.reporting.figure_layout import short_key, value_text
+from experiments.reporting.quantities import time_unit, with_interval
+from experiments.reporting.table import Column, cell, short_name
+from experiments.reporting.terminal import PIPED_WIDTH
+from experiments.study.errors import show
+from experiments.study.points import Plan
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from rich.console import Console
+    from rich.table import Table
+
+COLUMNS = (
+    Column("requests %", "request_share", 100, interval=True),
+    Column("tokens %", "output_token_share", 100),
+    Column("output tokens/s", "output_tokens_per_s", interval=True),
+    Column("SLO %", "slo_attainment", 100, 1),
+    Column("TTFT p95 ms", "ttft_p95_s", 1e3, interval=True, steady=True),
+    Column("TPOT p95 ms", "tpot_p95_s", 1e3, 1, interval=True),
+    Column("batch", "mean_batch_size", digits=1),
+    Column("KV max %", "kv_use_max", 100),
+    Column("preemptions", "preemptions"),
+    Column("busy %", "busy_share", 100),
+    Column("MFU %", "mfu", 100),
+    Column("MBU %", "mbu", 100),
+    Column("USD/h", "usd_per_hour", digits=2),
+    Column("USD/M output tokens", "usd_per_million_output_tokens", digits=3),
+)
+LEFT_OUT_FIRST = (
+    "preemptions", "usd_per_hour", "output_token_share", "mbu", "mean_batch_size", "kv_use_max",
+    "output_tokens_per_s", "busy_share", "usd_per_million_output_tokens", "mfu",
+)  # fmt: skip
+"""Metrics that a narrow terminal does without, one after the other."""
+
+REPORTED = (
+    ("requests (%)", "request_share", 100.0),
+    ("output tokens (%)", "output_token_share", 100.0),
+    ("requests/s", "request_throughput_per_s", 1.0),
+    ("output tokens/s", "output_tokens_per_s", 1.0),
+    ("within the SLO (%)", "slo_attainment", 100.0),
+    ("TTFT p95", "ttft_p95_s", 0.0),
+    ("TPOT p95", "tpot_p95_s", 0.0),
+    ("batch size", "mean_batch_size", 1.0),
+    ("KV blocks, mean (%)", "kv_use_mean", 100.0),
+    ("KV blocks, most (%)", "kv_use_max", 100.0),
+    ("preemptions", "preemptions", 1.0),
+    ("busy (%)", "busy_share", 100.0),
+    ("MFU (%)", "mfu", 100.0),
+    ("MBU (%)", "mbu", 100.0),
+    ("USD/h", "usd_per_hour", 1.0),
+    ("USD per million output tokens", "usd_per_million_output_tokens", 1.0),
+)
+"""Heading, metric, and the factor to the heading's unit; 0 where a unit for times is chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportTable:
+    """Texts of a table, row by row."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    saturated: tuple[bool, ...]
+    """Of each row."""
+
+
+def reported_pools(pools: "DataFrame", sweep_keys: Sequence[str]) -> ReportTable:
+    """Return the table of the report: estimates with their intervals."""
+    headings = [*map(short_key, sweep_keys), "pool", "GPUs"]
+    rows: list[dict[str, Any]] = pools.to_dict("records")  # type: ignore[assignment]
+    columns = [[value_text(row[key]) for row in rows] for key in (*sweep_keys, "pool")]
+    columns.append([gpus_text(row) for row in rows])
+    for heading, metric, factor in REPORTED:
+        values = pools[metric].to_numpy(dtype=np.float64)
+        if not np.isfinite(values).any():
+            continue
+        unit, scale = ("", factor) if factor else time_unit(values)
+        headings.append(f"{heading} ({unit})" if unit else heading)
+        ends = (metric, f"{metric}_lo", f"{metric}_hi")
+        columns.append(
+            [
+                with_interval(*(float(row.get(name, math.nan)) * scale for name in ends))
+                for row in rows
+            ]
+        )
+    saturated = tuple(row["saturated"] > 0 for row in rows)
+    return ReportTable(tuple(headings), tuple(zip(*columns, strict=True)), saturated)
+
+
+def gpus_text(row: Mapping[str, Any]) -> str:
+    """Return ``2 x l40s`` or ``3 x 2 x h100-sxm``: replicas of so many GPUs."""
+    size = f"{row['tensor_parallel_size']} x " if row["tensor_parallel_size"] > 1 else ""
+    return f"{row['replicas']} x {size}{row['gpu']}"
+
+
+def print_pools(plan: Plan, pools: "DataFrame", to: "Console") -> None:
+    """Print one row per point and pool; a narrow terminal gets the more important columns."""
+    rows: list[dict[str, Any]] = pools.to_dict("records")  # type: ignore[assignment]
+    has_slo = any(point.study.slo is not None for point in plan.points)
+    columns = [
+        column
+        for column in COLUMNS
+        if _known(rows, column.metric) and (has_slo or column.metric != "slo_attainment")
+    ]
+    unbounded = to.options.update(width=PIPED_WIDTH)
+    table = _table(plan, rows, columns)
+    for metric in LEFT_OUT_FIRST:
+        if to.measure(table, options=unbounded).maximum <= to.width:
+            break
+        columns = [column for column in columns if column.metric != metric]
+        table = _table(plan, rows, columns)
+    to.print("pools (pools.csv has every metric of each)")
+    to.print(table)
+
+
+def _table(plan: Plan, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> "Table":
+    from rich.table import Table
+
+    table = Table()
+    for key in plan.keys:
+        table.add_column(short_name(key, plan.keys), justify="right", overflow="fold")
+    table.add_column("pool", overflow="fold")
+    table.add_column("GPUs", justify="right", overflow="fold")
+    marked = any(row["saturated"] > 0 for row in rows)
+    for column in columns:
+        table.add_column(column.heading, justify="right", overflow="fold")
+    if marked:
+        table.add_column("")
+    for row in rows:
+        cells = [*(show(row[key]) for key in plan.keys), str(row["pool"]), gpus_text(row)]
+        cells += [cell(row, column) for column in columns]
+        table.add_row(*cells, *(["saturated" if row["saturated"] > 0 else ""] if marked else []))
+    return table
+
+
+def _known(rows: Sequence[Mapping[str, Any]], metric: str) -> bool:
+    """Whether a metric is a number somewhere."""
+    return not all(math.isnan(row[metric]) for row in rows)

@@ -1,0 +1,128 @@
+"""Pools of a cluster for people: a picture, and rows for the terminal and the report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from experiments.reporting.drawing import STYLE, figure_of, save
+from experiments.reporting.figure_layout import MAX_CURVES, Curve, Layout, spread, sweep_layout
+from experiments.reporting.figure_marks import SATURATED, curve_handle, legend
+from experiments.reporting.figure_values import draw_rows, exact, percent_name, saturated, triple
+from experiments.reporting.plots import MAX_ROWS, TITLES, Panel, key_axis, shown_curves, value_axis
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+MAX_POOLS = 4
+"""Pools that stand side by side."""
+
+
+def draw_pools(
+    study_name: str, sweep_keys: Sequence[str], pools: "DataFrame", folder: Path
+) -> Path:
+    """Draw what each pool was sent and did into ``folder / "pools.png"``; return its path.
+
+    ``pools`` is ``experiments.running.pool_tables.pools_table``. With a swept number a column of
+    panels is a pool and a curve is what else is swept; else a row is a point and a colour a pool.
+    """
+    import matplotlib.style
+
+    names = list(dict.fromkeys(pools["pool"]))
+    layout = sweep_layout(pools.drop_duplicates("point").reset_index(drop=True), sweep_keys)
+    panels = _panels(pools)
+    path = folder / "pools.png"
+    with matplotlib.style.context(["default", STYLE]):
+        if layout.axis is None:
+            figure = _by_point(layout, pools, names[:MAX_CURVES], panels)
+        else:
+            figure = _side_by_side(layout, pools, names[:MAX_POOLS], panels)
+        figure.suptitle(f"{study_name}: {TITLES['pools']}")
+        save(figure, path)
+    return path
+
+
+def _panels(pools: "DataFrame") -> list[Panel]:
+    name = percent_name(95, pools)
+    wanted = (
+        Panel("share of the requests", (("request_share", ""),), "percent"),
+        Panel(f"TTFT {name}", (("ttft_p95_s", ""),), "time"),
+        Panel(f"TPOT {name}", (("tpot_p95_s", ""),), "time"),
+        Panel("MFU while busy", (("mfu", ""),), "percent"),
+    )
+    return [
+        panel
+        for panel in wanted
+        if np.isfinite(triple(pools, panel.metrics[0][0], range(len(pools)))[0]).any()
+    ]
+
+
+def _side_by_side(
+    layout: Layout, pools: "DataFrame", names: Sequence[str], panels: Sequence[Panel]
+) -> "Figure":
+    """A column per pool, a row per metric; axes of one row are alike, so that pools compare."""
+    curves, title = shown_curves(layout)
+    figure, grid = figure_of(len(panels), len(names), 1.9)
+    for place, panel in enumerate(panels):
+        row = grid[place * len(names) : (place + 1) * len(names)]
+        for axes, name in zip(row, names, strict=True):
+            own = pools[pools["pool"] == name].reset_index(drop=True)
+            factor = value_axis(axes, "y", panel, pools)
+            axes.set_title(f"{name}: {axes.get_title(loc='left')}", loc="left")
+            _curves(axes, layout, own, panel, curves, factor)
+            if place < len(panels) - 1:
+                axes.set_xlabel("")
+        _alike(row)
+    handles = {curve.label: curve_handle(place, True) for place, curve in enumerate(curves)}
+    seeds = int(pools["seeds"].max())
+    legend(figure, title, handles, [SATURATED] if saturated(pools).any() else [], seeds)
+    return figure
+
+
+def _curves(
+    axes: "Axes",
+    layout: Layout,
+    own: "DataFrame",
+    panel: Panel,
+    curves: Sequence[Curve],
+    factor: float,
+) -> None:
+    at = key_axis(axes, layout, own, range(len(own)))
+    for place, curve in enumerate(curves):
+        rows = list(curve.rows)
+        up = triple(own, panel.metrics[0][0], rows) * factor
+        draw_rows(axes, at[:, rows], up, own, rows, place, True)
+
+
+def _alike(row: Sequence["Axes"]) -> None:
+    limits = np.array([axes.get_ylim() for axes in row])
+    for axes in row:
+        axes.set_ylim(limits[:, 0].min(), limits[:, 1].max())
+
+
+def _by_point(
+    layout: Layout, pools: "DataFrame", names: Sequence[str], panels: Sequence[Panel]
+) -> "Figure":
+    """One row per point, a dot for each pool."""
+    points = list(dict.fromkeys(pools["point"]))
+    rows = spread(range(len(points)), MAX_ROWS)
+    figure, grid = figure_of(-(-len(panels) // 2), 2, 0.6 + 0.3 * max(len(rows), 3))
+    for axes, panel in zip(grid, panels, strict=False):
+        factor = value_axis(axes, "x", panel, pools)
+        for place, name in enumerate(names):
+            own = pools[pools["pool"] == name].set_index("point").reindex(points).reset_index()
+            across = triple(own, panel.metrics[0][0], rows) * factor
+            up = exact(np.arange(float(len(rows))) + 0.16 * (place - (len(names) - 1) / 2))
+            draw_rows(axes, across, up, own, rows, place, False)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_yticks(range(len(rows)), [layout.points[row] for row in rows])
+        axes.label_outer()
+        axes.tick_params(labelbottom=True)
+        axes.grid(axis="y", visible=False)
+    handles = {name: curve_handle(place, False) for place, name in enumerate(names)}
+    seeds = int(pools["seeds"].max())
+    legend(figure, "", handles, [SATURATED] if saturated(pools).any() else [], seeds)
+    return figure

@@ -1,0 +1,126 @@
+"""Why a latency is what it is: what the requests about a percentile waited for, and what binds.
+
+The parts of a percentile are the means over the requests about it: those between p98.5 and p99.5
+for p99. They add up to the mean latency of these requests, and their shares to 1.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from experiments.reporting.quantities import significant
+from sim.decomposition import SPANS, client_wait_s, decomposition
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Floats = npt.NDArray[np.float64]
+
+PERCENTS = (50, 90, 95, 99)
+WORDS = {
+    "api": "API", "queue": "queue", "prefill": "prefill", "chunk_wait": "between chunks",
+    "preempted": "preempted", "decode": "decode", "paused": "paused",
+}  # fmt: skip
+BOUND_BY = {
+    "kv_blocks": "KV blocks", "seats": "seats", "token_budget": "token budget",
+    "arithmetic": "arithmetic", "bandwidth": "bandwidth", "host": "host", "idle": "nothing: idle",
+}  # fmt: skip
+"""What limits an engine at a moment, and its name for people."""
+SMALL = 0.01
+"""Shares below are not told."""
+BOUND = "bound_by"
+"""The ``span`` of rows that say what limits the engine."""
+
+
+def parts_of(columns: Mapping[str, Floats], output_s: float) -> list[dict[str, Any]]:
+    """Return rows ``span``, ``percentile``, ``part``, ``seconds``, ``share``, ``requests``.
+
+    Percentile 0 stands for the mean over all requests.
+
+    Args:
+        columns: of all measured requests of a point.
+        output_s: the API server's time of a token on its way out.
+    """
+    rows = []
+    for span in SPANS:
+        parts = decomposition(columns, span, output_s)
+        total = np.sum(list(parts.values()), axis=0)
+        there = np.flatnonzero(~np.isnan(total))
+        if not len(there):
+            continue
+        order = there[np.argsort(total[there], kind="stable")]
+        for percent in (0, *PERCENTS):
+            near = order if not percent else _about(order, percent)
+            means = {name: float(part[near].mean()) for name, part in parts.items()}
+            whole = sum(means.values())
+            rows += [
+                {
+                    "span": span, "percentile": percent, "part": name, "seconds": seconds,
+                    "share": seconds / whole if whole else float("nan"), "requests": len(near),
+                }
+                for name, seconds in means.items()
+            ]  # fmt: skip
+    wait_s = client_wait_s(columns)
+    wait_s = wait_s[~np.isnan(wait_s)]
+    if len(wait_s):
+        rows.append(
+            {
+                "span": "client", "percentile": 0, "part": "client_wait",
+                "seconds": float(wait_s.mean()), "share": 1.0, "requests": len(wait_s),
+            }
+        )  # fmt: skip
+    return rows
+
+
+def bound_rows(shares: Mapping[str, float], moments: int) -> list[dict[str, Any]]:
+    """Return rows like those of ``parts_of`` that say how often each resource was what limits."""
+    return [
+        {
+            "span": BOUND, "percentile": 0, "part": name, "seconds": float("nan"),
+            "share": share, "requests": moments,
+        }
+        for name, share in shares.items()
+    ]  # fmt: skip
+
+
+def _about(order: npt.NDArray[np.int64], percent: int) -> npt.NDArray[np.int64]:
+    """Rows about a percentile, of rows in order of latency: half of what is beyond on each side."""
+    half = min(2.5, (100 - percent) / 2)
+    first = int(len(order) * (percent - half) / 100)
+    last = max(first + 1, round(len(order) * (percent + half) / 100))
+    return order[first : min(last, len(order))]
+
+
+def why_lines(table: "DataFrame", summary: "DataFrame", percent: int = 99) -> list[str]:
+    """Say per point what TTFT and E2E at a percentile are made of, and what binds the engine."""
+    lines = []
+    rows: list[dict[str, Any]] = summary.to_dict("records")  # type: ignore[assignment]
+    for row in rows:
+        number = row["point"]
+        of_point = table[table["point"] == number]
+        words = []
+        for span, name in (("ttft", "TTFT"), ("e2e", "E2E")):
+            at = of_point[(of_point["span"] == span) & (of_point["percentile"] == percent)]
+            if len(at):
+                words.append(f"{name} p{percent} {_shares(at.to_dict('records'))}")
+        bound = _bound(of_point)
+        lines.append(f"point {number}: {'; '.join([*words, *bound])}")
+    return lines
+
+
+def _shares(rows: Sequence[Mapping[str, Any]]) -> str:
+    whole = sum(float(row["seconds"]) for row in rows)
+    shown = sorted((row for row in rows if row["share"] >= SMALL), key=lambda row: -row["share"])
+    parts = ", ".join(f"{WORDS[row['part']]} {100 * row['share']:.0f}%" for row in shown)
+    return f"{significant(1e3 * whole)} ms: {parts}"
+
+
+def _bound(table: "DataFrame") -> list[str]:
+    at = table[table["span"] == BOUND]
+    shares = dict(zip(at["part"], at["share"], strict=True))
+    shown = sorted((n for n in BOUND_BY if shares.get(n, 0.0) >= SMALL), key=lambda n: -shares[n])
+    if not shown:
+        return []
+    return ["bound by " + ", ".join(f"{BOUND_BY[n]} {100 * shares[n]:.0f}%" for n in shown)]

@@ -1,0 +1,242 @@
+"""Two results side by side: which requests are the same, and what became of them."""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from experiments.reporting.differences import COMPARED, FEWEST_SEEDS, QUEUEING, SHOWN
+from experiments.reporting.significance import Difference, blocked, holm, sectioned, welch
+from experiments.running.record import MANIFEST, MANIFESTS
+from experiments.study.errors import StudyError, show
+from sim.latencies import COLUMNS, SPANS, latency
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Floats = npt.NDArray[np.float64]
+
+PAIRED, BY_SEED, APART = "the same requests", "the same lengths", "not paired"
+MORE = 0.10
+"""Share by which a request has to be better or worse to be counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One point of a results folder."""
+
+    name: str
+    """``FOLDER`` or ``FOLDER:3``, as it was called."""
+    point: int
+    summary: dict[str, Any]
+    runs: "DataFrame"
+    requests: "DataFrame"
+    """The measured ones, by seed and in order of arrival."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One metric of a comparison."""
+
+    metric: str
+    before: float
+    after: float
+    difference: Difference
+    starred: bool
+
+    @property
+    def relative(self) -> float:
+        """Difference over the value before."""
+        return self.difference.value / self.before if self.before else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """What became of each request; counts, no test."""
+
+    latency: str
+    better: int
+    """Requests that are faster by more than a tenth,"""
+    worse: int
+    """and slower."""
+    requests: int
+    p10_s: float
+    p50_s: float
+    p90_s: float
+    """Percentiles of the requests' own differences."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What ``after`` changes against ``before``."""
+
+    before: Side
+    after: Side
+    pairing: str
+    lines: tuple[Line, ...]
+    spreads: tuple[Spread, ...]
+
+
+def sides_of(before: str, after: str) -> list[tuple[Side, Side]]:
+    """Read two results folders, ``FOLDER`` or ``FOLDER:POINT``; pair their points.
+
+    Points go together that have the same values of the swept keys, or those that were named.
+
+    Raises:
+        StudyError: no results, no such point, or points that do not go together.
+    """
+    first, second = _points_of(before), _points_of(after)
+    if len(first) == 1 and len(second) == 1:
+        return [(first[0], second[0])]
+    keys = [_keys(side) for side in (*first, *second)]
+    pairs = [(one, two) for one in first for two in second if _keys(one) == _keys(two)]
+    if not pairs or not any(keys):
+        raise StudyError.of(
+            f"compare {before} {after}: {len(first)} and {len(second)} points, none of which have "
+            "the same swept values, expected one of each: FOLDER:POINT"
+        )
+    return pairs
+
+
+def compare(before: Side, after: Side) -> Comparison:
+    """Lay two points side by side, paired by seed and request as far as these are the same."""
+    pairing = _pairing(before, after)
+    found = []
+    for metric in COMPARED:
+        if metric in before.runs and metric in after.runs:
+            found.append((metric, _difference(before, after, metric, pairing)))
+    stars = holm([each.p_value if metric in SHOWN else math.nan for metric, each in found])
+    lines = tuple(
+        Line(metric, float(before.summary[metric]), float(after.summary[metric]), each, starred)
+        for (metric, each), starred in zip(found, stars, strict=True)
+    )
+    spreads = tuple(_spreads(before, after)) if pairing == PAIRED else ()
+    return Comparison(before, after, pairing, lines, spreads)
+
+
+def _points_of(named: str) -> list[Side]:
+    import pandas as pd
+
+    found = re.fullmatch(r"(.+):(\d+)", named)
+    folder, number = (Path(found[1]), int(found[2])) if found else (Path(named), None)
+    if MANIFESTS.read(folder / MANIFEST) is None:
+        raise StudyError.of(
+            f"compare {named}: no results of headroom run in it, expected a folder with its "
+            f"{MANIFEST}"
+        )
+    try:
+        summary = pd.read_csv(folder / "summary.csv")
+        runs = pd.read_csv(folder / "runs.csv")
+    except FileNotFoundError as error:
+        raise StudyError.of(f"compare {named}: it has no {Path(error.filename).name}") from None
+    points = summary["point"].tolist()
+    if number is not None and number not in points:
+        raise StudyError.of(f"compare {named}: expected a point from {points[0]} to {points[-1]}")
+    rows: list[dict[str, Any]] = summary.to_dict("records")  # type: ignore[assignment]
+    return [
+        _side(folder, str(folder) if len(points) == 1 else f"{folder}:{row['point']}", row, runs)
+        for row in rows
+        if number in (None, row["point"])
+    ]
+
+
+def _side(folder: Path, name: str, row: dict[str, Any], runs: "DataFrame") -> Side:
+    import pandas as pd
+
+    names = [*COLUMNS, "arrival_s", "prompt_tokens", "output_tokens", "seed", "measured"]
+    drawn = ["draw"] if "draw" in runs else []
+    requests = pd.read_parquet(
+        folder / "requests.parquet",
+        columns=[*names, *drawn],
+        filters=[("point", "=", row["point"])],
+    )
+    requests = requests[requests["measured"] == 1]
+    order = [*drawn, "seed", "arrival_s"]
+    requests = requests.sort_values(order, kind="stable").reset_index(drop=True)
+    return Side(name, int(row["point"]), row, runs[runs["point"] == row["point"]], requests)
+
+
+def _keys(side: Side) -> str:
+    """Values of the swept keys of a point, as text; metrics have no dots."""
+    keys = [key for key in side.summary if "." in key or key in ("model", "calibration")]
+    return json.dumps({key: show(side.summary[key]) for key in sorted(keys)}) if keys else ""
+
+
+def _pairing(before: Side, after: Side) -> str:
+    old, new = before.requests, after.requests
+    seeds = (before.runs["seed"].tolist(), after.runs["seed"].tolist())
+    if seeds[0] != seeds[1] or len(old) != len(new):
+        return APART
+    alike = [name for name in ("prompt_tokens", "output_tokens", "seed") if name in old]
+    if not all((old[name].to_numpy() == new[name].to_numpy()).all() for name in alike):
+        return APART
+    same = (old["arrival_s"].to_numpy() == new["arrival_s"].to_numpy()).all()
+    return PAIRED if same else BY_SEED
+
+
+def _difference(before: Side, after: Side, metric: str, pairing: str) -> Difference:
+    old, new = before.runs[metric].tolist(), after.runs[metric].tolist()
+    if pairing == APART:
+        return welch(old, new)
+    parts = [later - earlier for earlier, later in zip(old, new, strict=True)]
+    latency_name, _, statistic = metric.removesuffix("_s").partition("_")
+    percentile = re.fullmatch(r"p(\d+)", statistic)
+    whole = math.fsum(parts) / len(parts)
+    if percentile and any(parts):
+        whole = float(after.summary[metric]) - float(before.summary[metric])
+    if "draw" in before.runs:
+        return Difference(whole)
+    unsteady = max(before.summary["saturated"], after.summary["saturated"]) > 0
+    if any(parts) and unsteady and metric.startswith(QUEUEING):
+        return Difference(whole)
+    if len(parts) >= FEWEST_SEEDS or not any(parts):
+        return sectioned(whole, parts)
+    if pairing != PAIRED or latency_name not in SPANS:
+        return Difference(whole)
+    percent = float(percentile[1]) if percentile else None
+    return blocked(*_latencies(before, after, latency_name), percent, whole)
+
+
+def _latencies(before: Side, after: Side, name: str) -> tuple[Floats, Floats]:
+    old, new = (
+        latency({str(each): side.requests[each].to_numpy().copy() for each in side.requests}, name)
+        for side in (before, after)
+    )
+    return old, new
+
+
+def _spreads(before: Side, after: Side) -> Iterator[Spread]:
+    for name in ("ttft", "tpot", "e2e"):
+        old, new = _latencies(before, after, name)
+        kept = np.isfinite(old) & np.isfinite(new)
+        gaps, old = (new - old)[kept], old[kept]
+        if not len(gaps):
+            continue
+        percentiles = np.percentile(gaps, [10, 50, 90]).tolist()
+        better, worse = int((gaps < -MORE * old).sum()), int((gaps > MORE * old).sum())
+        yield Spread(name, better, worse, len(gaps), *percentiles)
+
+
+def comparison_table(comparisons: Sequence[Comparison]) -> "DataFrame":
+    """Return the comparison as a table: one row per pair of points and metric."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        [
+            {
+                "before": one.before.name, "after": one.after.name, "pairing": one.pairing,
+                "metric": line.metric, "value_before": line.before, "value_after": line.after,
+                "difference": line.difference.value, "difference_lo": line.difference.low,
+                "difference_hi": line.difference.high, "relative": line.relative,
+                "p_value": line.difference.p_value, "starred": int(line.starred),
+            }
+            for one in comparisons
+            for line in one.lines
+        ]
+    )  # fmt: skip

@@ -1,0 +1,51 @@
+"""What a request gets that is alone: no rate, however low, gives it less."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.pools import Pool
+from sim.scenario import Scenario
+from sim.slo import Slo, percentile_limits
+
+
+def lone_ttft_s(scenario: Scenario, prompt_tokens: int) -> float:
+    """Return the time to first token of a prompt that meets nobody, in the fastest pool, seconds.
+
+    The steps of its chunks one after the other, behind the API server; nothing of it is cached.
+    """
+    api_s = float(scenario.api.reached_s(0.0, prompt_tokens)) + scenario.api.output_s
+    return api_s + min(_steps_s(pool, prompt_tokens) for pool in scenario.pools)
+
+
+def _steps_s(pool: Pool, prompt_tokens: int) -> float:
+    chunk = pool.token_budget
+    if pool.engine.scheduler != "chunked_prefill":
+        chunk = max(chunk, prompt_tokens)
+    price, none = pool.price, [0] * len(pool.price.windows)
+    steps_s = sum(
+        price.step_s(0, none, ((min(chunk, prompt_tokens - past), past),))
+        for past in range(0, prompt_tokens, chunk)
+    )
+    return price.idle_start_s + float(steps_s)
+
+
+def hopeless_limits(
+    scenario: Scenario, slo: Slo, prompt_tokens: npt.NDArray[np.int64]
+) -> Iterator[str]:
+    """Say of each limit on TTFT that prompts miss by themselves that no rate can save it."""
+    limits = [
+        (one.limit_s, float(one.percent)) for one in percentile_limits(slo) if one.latency == "ttft"
+    ]
+    if slo.ttft_s is not None:
+        limits.append((slo.ttft_s, 100 * slo.attainment))
+    for limit_s, percent in limits:
+        tokens = int(np.percentile(prompt_tokens, percent, method="lower"))
+        alone_s = lone_ttft_s(scenario, tokens)
+        if alone_s > limit_s:
+            yield (
+                f"no rate can save it: TTFT p{percent:g} is {1e3 * alone_s:,.0f} ms at any rate, "
+                f"the prefill of {tokens:,}-token prompts takes it, and the limit is "
+                f"{1e3 * limit_s:,.0f} ms"
+            )

@@ -1,0 +1,127 @@
+"""The table of pools: one row per point and pool, where a study has pools with names."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from experiments.reporting.basis import Basis
+from experiments.running import pooling
+from experiments.running.pieces import read_piece
+from experiments.running.sweep import Run
+from experiments.study.build import gpu_of, prices_of
+from experiments.study.document import Study
+from experiments.study.points import Plan
+from experiments.study.pools import by_pool
+from sim.caveats import EXTRAPOLATED, SATURATED
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pandas import DataFrame
+
+    from hardware.calibration import Calibration
+
+POOL_COLUMNS = {
+    "pool": "name of the pool",
+    "gpu": "its GPUs",
+    "tensor_parallel_size": "GPUs of one replica",
+    "replicas": "engine instances",
+}
+"""What stands in a row of a pool before its shares and metrics."""
+
+
+OF_A_CLUSTER = ["capacity_per_s", "load", "design_effect"]
+"""What a summary knows of all pools together."""
+
+
+def calibrations_of(study: Study) -> "list[Calibration]":
+    """Load what the prices of each pool rest on."""
+    return [prices_of(alone) for _, alone in by_pool(study)]
+
+
+def has_pools(plan: Plan) -> bool:
+    """Tell whether pools have names at any point."""
+    return any(point.study.cluster.pools is not None for point in plan.points)
+
+
+def pools_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
+    """Return one row per point and pool: means over runs, as in the summary, and notes."""
+    import pandas as pd
+
+    from experiments.reporting.stats import summarise_points
+    from sim.metrics import METRICS, POOL_SHARES
+
+    points = {point.number: point for point in plan.points}
+    pools = {number: list(_columns(point.study)) for number, point in points.items()}
+    rows = [
+        {"point": run.point, **points[run.point].values, **columns, **run.identity, **metrics}
+        for run in runs
+        for columns, metrics in zip(
+            pools[run.point], read_piece(run.path).pools, strict=bool(pools[run.point])
+        )
+    ]
+    by_point = [(number, list(each)) for number, each in groupby(runs, lambda run: run.point)]
+    bases = [
+        Basis(calibration, pooling.pool(of_point, place))
+        for number, of_point in by_point
+        if pools[number]
+        for place, calibration in enumerate(calibrations_of(points[number].study))
+    ]
+    keys = ["point", *plan.keys, *POOL_COLUMNS]
+    return summarise_points(pd.DataFrame(rows), keys, [*POOL_SHARES, *METRICS], bases).drop(
+        columns=OF_A_CLUSTER
+    )
+
+
+def pools_of_replicas(plan: Plan) -> dict[int, list[str]]:
+    """Return, of each point, the pool of each replica by its number; nothing without pools.
+
+    A point without pools has replicas of a pool without a name.
+    """
+    if not has_pools(plan):
+        return {}
+    return {
+        point.number: [
+            pool.name for pool in point.study.cluster.all_pools for _ in range(pool.replicas)
+        ]
+        for point in plan.points
+    }
+
+
+def with_pools(requests: "pa.Table", pools: Sequence[str]) -> "pa.Table":
+    """Add the column ``pool`` behind ``replica``; null for who was sent to none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    replica = requests["replica"].combine_chunks()
+    sent = pc.if_else(pc.greater_equal(replica, 0), replica, None)
+    place = requests.column_names.index("replica") + 1
+    return requests.add_column(place, "pool", pa.array(pools, pa.string()).take(sent))
+
+
+def _columns(study: Study) -> Iterator[dict[str, object]]:
+    """``POOL_COLUMNS`` of each pool that has a name."""
+    for pool, alone in by_pool(study):
+        if pool.name:
+            yield {
+                "pool": pool.name,
+                "gpu": gpu_of(pool.gpu, prices_of(alone)).name,
+                "tensor_parallel_size": pool.tensor_parallel_size,
+                "replicas": pool.replicas,
+            }
+
+
+def noted(summary: "DataFrame", pools: "DataFrame") -> "DataFrame":
+    """Return a summary whose notes also say which pools are saturated or extrapolated."""
+    notes = {
+        point: [text, *_worst(pools[pools["point"] == point])]
+        for point, text in zip(summary["point"], summary["notes"], strict=True)
+    }
+    joined = ["; ".join(filter(None, texts)) for texts in notes.values()]
+    return summary.assign(notes=joined)
+
+
+def _worst(pools: "DataFrame") -> Iterator[str]:
+    for name, notes in zip(pools["pool"], pools["notes"], strict=True):
+        for note in notes.split("; "):
+            if note.startswith((SATURATED, EXTRAPOLATED)):
+                yield f"pool {name}: {note}"

@@ -1,0 +1,56 @@
+"""Groups of layers, each with a table of blocks of its own, and a pool of equal blocks for all."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvGroup:
+    """Layers that share a table of blocks."""
+
+    layers: int
+    block_tokens: int
+    """Tokens of one block."""
+    window: int | None = None
+    """Positions that are kept; None: all."""
+    state: bool = False
+    """Whether it keeps one block for a request, whatever its length."""
+
+    def most_blocks(self, tokens: int, in_flight_tokens: int) -> int:
+        """Return the blocks that a request of so many tokens holds at most.
+
+        Args:
+            tokens: prompt and output together.
+            in_flight_tokens: most that are scheduled and not computed yet. Blocks are given back
+                for what is computed, and a window may begin within a block.
+        """
+        if self.state:
+            return 1
+        if self.window is None:
+            return -(-tokens // self.block_tokens)
+        kept = min(self.window - 1 + in_flight_tokens, tokens)
+        return -(-kept // self.block_tokens) + 1
+
+    def __str__(self) -> str:
+        layers = f"{self.layers} layer{'' if self.layers == 1 else 's'}"
+        if self.state:
+            return f"{layers} with a state, a block a request"
+        kept = "" if self.window is None else f" within a window of {self.window}"
+        return f"{layers}{kept}, {self.block_tokens} tokens a block"
+
+
+@dataclass(frozen=True, slots=True)
+class KvLayout:
+    """The groups of a model on one rank."""
+
+    groups: tuple[KvGroup, ...]
+    block_bytes: int
+    """Of a block of any group, on one rank."""
+
+    @property
+    def block_tokens(self) -> int:
+        """Tokens of the smallest block."""
+        return min((each.block_tokens for each in self.groups if not each.state), default=1)
+
+    def most_blocks(self, tokens: int, in_flight_tokens: int) -> int:
+        """Return the blocks that a request holds at most; see ``KvGroup.most_blocks``."""
+        return sum(group.most_blocks(tokens, in_flight_tokens) for group in self.groups)

@@ -127,7 +127,8 @@ def assert_equal_to_reference(
         got = {name: values[row] for name, values in result.requests.items()}
         if requests.users is None and not np.isnan(requests.arrival_s[row]):
             seq.asked_s = float(requests.arrival_s[row])  # known beforehand, whenever one stops
-        for name, value in _columns(seq, scenario, stop_s).items():
+        has_client = scenario.client != NO_CLIENT or bool(requests.waits and scenario.api)
+        for name, value in _columns(seq, scenario, stop_s, has_client).items():
             np.testing.assert_equal(got[name], value, err_msg=f"row {row} {name}")
     names = ("start_s", "end_s", "decodes", "padding", "chunks", "prefill_tokens")
     steps = result.steps()
@@ -144,7 +145,7 @@ def assert_equal_to_reference(
     return result
 
 
-def _columns(seq: Seq, scenario: Scenario, stop_s: float) -> dict[str, float]:
+def _columns(seq: Seq, scenario: Scenario, stop_s: float, has_client: bool) -> dict[str, float]:
     """What the client has seen of a request when the clock stops."""
     seen = [token_s + scenario.api.output_s for token_s in seq.token_s]
     seen = [time_s for time_s in seen if time_s <= stop_s and not time_s >= seq.given_up_s]
@@ -152,7 +153,7 @@ def _columns(seq: Seq, scenario: Scenario, stop_s: float) -> dict[str, float]:
     status = {"rejected": REJECTED, "given up": TIMED_OUT}.get(
         seq.status, FINISHED if finished else UNFINISHED
     )
-    sent_s = seq.asked_s if scenario.client == NO_CLIENT else seq.sent_s
+    sent_s = seq.sent_s if has_client else seq.asked_s
     computed = {"computed_s": seq.computed_s} if finished else {}
     return {
         **computed,

@@ -56,7 +56,7 @@ def test_without_a_cache_nothing_is_found_and_prompts_are_computed_whole() -> No
     requests = sessions(USERS)
     result = simulate(small.scenario(), requests)
     assert not result.requests["cached_tokens"].any()
-    assert result.computed_prefill_tokens == requests.prompt_tokens.sum()
+    assert result.segments["prefill_tokens"].sum() == requests.prompt_tokens.sum()
 
 
 def test_a_prompt_that_lost_its_beginning_finds_the_system_prompt_alone() -> None:

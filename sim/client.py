@@ -72,7 +72,7 @@ class Client:
     def rejected(self, sequence: Sequence, now_s: float) -> None:
         """The router refused a request: that is an answer, too."""
         self._forget(sequence)
-        self._free(1, now_s, at_once=False)
+        self._free([sequence], now_s, answered=False, at_once=False)
 
     def wanted(self, sequences: list[Sequence]) -> list[Sequence]:
         """Those whose answer is still waited for."""
@@ -87,10 +87,10 @@ class Client:
         for sequence in in_time:
             self._forget(sequence)
         if seen_s == now_s:
-            self._free(len(in_time), now_s)
+            self._free(in_time, now_s)
         elif in_time:
             event = self.clock.at(seen_s, ANSWER)
-            event.callbacks.append(lambda _: self._free(len(in_time), seen_s))
+            event.callbacks.append(lambda _: self._free(in_time, seen_s))
         return in_time
 
     def stop(self) -> None:
@@ -122,14 +122,20 @@ class Client:
     def _forget(self, sequence: Sequence) -> None:
         del self._deadlines[sequence], self._homes[sequence]
 
-    def _free(self, requests: int, now_s: float, at_once: bool = True) -> None:
-        """So many are no longer in flight: for each, who waits is sent, then its user goes on."""
-        for _ in range(requests):
+    def _free(
+        self,
+        gone: list[Sequence],
+        now_s: float,
+        answered: bool = True,
+        at_once: bool = True,
+    ) -> None:
+        """These are no longer in flight: for each, who waits is sent, then its user goes on."""
+        for sequence in gone:
             self._in_flight -= 1
             while self._queue and self._in_flight < self._most:
                 self._send(self._queue.popleft(), now_s)
             if self.loop is not None:
-                self.loop.start_thinking(now_s, at_once=at_once)
+                self.loop.left(sequence, now_s, answered, at_once)
 
     def _watch(self) -> None:
         """Wake up when the first of those in flight may have waited for too long."""
@@ -149,5 +155,5 @@ class Client:
             if home >= 0:
                 self._hang_up(sequence, home)
             self.recorder.outcomes.ended(sequence, sequence.replica, TIMED_OUT, now_s)
-            self._free(1, now_s)
+            self._free([sequence], now_s, answered=False)
         self._watch()

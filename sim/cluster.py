@@ -20,7 +20,7 @@ from sim.routers.registry import make_router
 from sim.routers.router import TokensView
 from sim.scenario import NO_CLIENT, Scenario
 from sim.schedulers import facts_of, make_scheduler
-from sim.source import ClosedLoop, open_arrivals, sequences
+from sim.source import ClosedLoop, first_rows, open_arrivals, sequences
 from sim.tape import Scratch
 from workloads.requests import Requests
 from workloads.streams import stream
@@ -62,8 +62,7 @@ class Cluster:
         router = make_router(
             scenario.router, tuple(facts), stream(scenario.seed, "router"), scenario.router_settings
         )
-        closed = requests.users is not None
-        self.dealt = scenario.routing(not closed).dealt
+        self.dealt = scenario.routing(not requests.waits).dealt
         self.replicas: dict[int, Replica] = {}
         self.dispatch = Dispatch(self.clock, router, self.recorder, self.replicas)
         self._dealt_to = self._deal() if self.dealt else _nobody
@@ -71,7 +70,7 @@ class Cluster:
             self.replicas[number] = self._replica(number)
         if isinstance(router.view, TokensView):
             router.view.live = [self.replicas[number] for number in router.view.numbers]
-        self._connect(closed)
+        self._connect()
 
     def run(self) -> None:
         """Let everything happen that happens until ``stop_s``."""
@@ -115,20 +114,20 @@ class Cluster:
             self._dealt_to(number), alone=dealt,
         )  # fmt: skip
 
-    def _connect(self, closed: bool) -> None:
+    def _connect(self) -> None:
         """Let requests come, from users or as they arrive; past a client if it has work to do."""
-        scenario, dispatch = self.scenario, self.dispatch
-        if scenario.client != NO_CLIENT or (closed and scenario.api):
+        scenario, dispatch, requests = self.scenario, self.dispatch, self.requests
+        if scenario.client != NO_CLIENT or (requests.waits and scenario.api):
             dispatch.client = Client(
                 self.clock, scenario.client, scenario.api, self.recorder, dispatch.arrives,
                 dispatch.given_up,
             )  # fmt: skip
-        if closed:
-            dispatch.users = ClosedLoop(self.clock, self.requests, self._ask)
+        if requests.waits:
+            dispatch.users = ClosedLoop(self.clock, requests, self._ask)
             if dispatch.client is not None:
                 dispatch.client.loop = dispatch.users
             dispatch.users.start()
-        elif not self.dealt:
+        if requests.users is None and not self.dealt:
             self.clock.process(open_arrivals(self.clock, self._in_order(), self._ask))
 
     def _ask(self, sequence: Sequence) -> None:
@@ -142,9 +141,9 @@ class Cluster:
             dispatch.arrives(sequence)
 
     def _in_order(self) -> Iterator[Sequence]:
-        """Open arrivals at the client, if there is one, else at the router."""
-        if self.dispatch.client is not None:
-            return sequences(self.requests, self.requests.arrival_s)
+        """Open arrivals, of sessions their first turns: at the client, or else at the router."""
+        if self.dispatch.client is not None or self.requests.waits:
+            return sequences(self.requests, self.requests.arrival_s, first_rows(self.requests))
         return sequences(self.requests, *self._reached())
 
     def _reached(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64] | None]:

@@ -81,8 +81,8 @@ class Dispatch:
             finished = client.ended(finished, now_s)
         self.recorder.outcomes.finished(finished, number, now_s)
         if client is None and users is not None:
-            for _ in finished:
-                users.start_thinking(now_s, at_once=True)
+            for sequence in finished:
+                users.left(sequence, now_s, answered=True, at_once=True)
 
     def given_up(self, sequence: Sequence, number: int) -> None:
         """A client no longer wants what a replica has, now."""
@@ -98,7 +98,7 @@ class Dispatch:
         if self.client is not None:
             self.client.rejected(sequence, sequence.arrival_s)
         elif self.users is not None:
-            self.users.start_thinking(sequence.arrival_s)
+            self.users.left(sequence, sequence.arrival_s, answered=False)
         return NOBODY
 
 

@@ -115,7 +115,7 @@ class Part:
     """Requests that have an outcome here; None: the columns are those of all requests."""
     outcomes: dict[str, Column]
     arrival_s: Column | None
-    """When users of a closed loop wanted their requests sent; None: as the workload says."""
+    """When users who wait for answers wanted their requests sent; None: as the workload says."""
     sent_s: Column | None
     """When a client sent them, NaN if it did not; None: as soon as they arrived."""
     logs: dict[int, Log]
@@ -145,13 +145,13 @@ class Recorder:
         self.outcomes = Outcomes(self.replicas, _FULL_BYTES, FINISHED, self._take)
         self._outcomes = _no_outcomes(len(requests))
         self._arrival_s: npt.NDArray[np.float64] | None = None
-        if requests.users is not None:
-            self._arrival_s = np.full(len(requests), np.nan)
+        if requests.waits:
+            self._arrival_s = requests.arrival_s.copy()
         self.sent_s: npt.NDArray[np.float64] | None = None
         """When a client sent each request, NaN if it did not; None: each when it arrived."""
 
     def arrived(self, request: int, arrival_s: float) -> None:
-        """A closed loop issued a request."""
+        """Users issued a request."""
         assert self._arrival_s is not None
         self._arrival_s[request] = arrival_s
 
@@ -238,6 +238,8 @@ def result_of(
         stop_s: when the clock was stopped; what a client sees later never happened.
     """
     columns = _request_columns(requests, parts, api, stop_s)
+    if requests.session is not None and requests.turn is not None:
+        columns |= {"session": requests.session, "turn": requests.turn}
     if stop_s == inf:
         stop_s = float(np.nanmax(columns["finish_s"], initial=end_s))
     logs = [log for _, log in sorted((n, log) for part in parts for n, log in part.logs.items())]
@@ -267,6 +269,7 @@ def result_of(
         replicas=_replica_columns(logs, parts),
         end_s=stop_s,
         closed_loop=requests.users is not None,
+        users=requests.users or 0,
     )
 
 

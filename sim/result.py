@@ -38,6 +38,12 @@ REQUEST_COLUMNS = {
 }
 """Columns of the request table: the same in DataFrame, CSV and Parquet."""
 
+SESSION_COLUMNS = {
+    "session": "number of its conversation, from 0",
+    "turn": "number in it, from 0; one without an arrival was never asked",
+}
+"""Further columns of the request table, of a workload with sessions."""
+
 SEGMENT_COLUMNS = {
     "replica": "whose step it was",
     "start_s": "start of the first step",
@@ -67,7 +73,8 @@ REPLICA_COLUMNS = {
 class Result:
     """Columns of one simulated run.
 
-    ``requests`` has one row per request (``REQUEST_COLUMNS``), ``segments`` one per run of equal
+    ``requests`` has one row per request (``REQUEST_COLUMNS``, and ``SESSION_COLUMNS`` if there are
+    sessions), ``segments`` one per run of equal
     steps (``SEGMENT_COLUMNS``), grouped by replica and in order of time within it. What grows with
     the number of steps may be tapes; ``sim.blocks`` reads it without holding all of it.
     """
@@ -92,6 +99,8 @@ class Result:
     """When the clock stopped."""
     closed_loop: bool = False
     """Users sent the requests, each the next one after an answer: arrivals depend on service."""
+    users: int = 0
+    """How many; 0 if requests, or sessions, came by themselves."""
 
     def total(self, name: str) -> int:
         """Sum a column of ``replicas``."""

@@ -32,7 +32,7 @@ def simulate(
 
 def can_be_split(scenario: Scenario, requests: Requests) -> bool:
     """Whether replicas know nothing of each other, so that ``simulate_part`` can take some only."""
-    return scenario.routing(requests.users is None).parts > 1
+    return scenario.routing(not requests.waits).parts > 1
 
 
 def simulate_part(
@@ -63,6 +63,6 @@ def whole(
 ) -> Result:
     """Put the parts of a run together: the same as if it had been simulated at once."""
     end_s = max(part.end_s for part in parts)
-    if requests.users is None and len(requests):
-        end_s = max(end_s, float(requests.arrival_s[-1]))
+    if len(requests.known_arrival_s):
+        end_s = max(end_s, float(requests.known_arrival_s[-1]))
     return result_of(requests, parts, scenario.api, end_s, stop_s)

@@ -1,4 +1,5 @@
-"""Where requests come from: an open stream of arrivals, or users who wait for their answers."""
+"""Where requests come from: an open stream of arrivals, users who wait for their answers, and
+sessions, whose next turn waits for the answer to the one before."""
 
 from collections.abc import Callable, Generator, Iterator
 from itertools import chain
@@ -24,7 +25,7 @@ def sequences(
 ) -> Iterator[Sequence]:
     """Give the rows of a workload as they are asked for, each at its time.
 
-    All of them, in their order or another, or those that a replica owns.
+    All of them in their order, or the rows of another ``order``; or those that a replica owns.
     """
     columns = (
         times_s,
@@ -34,14 +35,15 @@ def sequences(
     )
 
     def block(start: int) -> Iterator[Sequence]:
-        rows = np.arange(start, min(start + _BLOCK, len(requests)))
+        rows = np.arange(start, min(start + _BLOCK, count))
         if order is not None:
             rows = order[rows]
         if owner is not None:
             rows = rows[owner[rows] == replica]
         return map(Sequence, rows.tolist(), *(column[rows].tolist() for column in columns))
 
-    return chain.from_iterable(map(block, range(0, len(requests), _BLOCK)))
+    count = len(requests) if order is None else len(order)
+    return chain.from_iterable(map(block, range(0, count, _BLOCK)))
 
 
 def open_arrivals(
@@ -57,32 +59,57 @@ def open_arrivals(
         send(sequence)
 
 
+def first_rows(requests: Requests) -> npt.NDArray[np.int64] | None:
+    """Rows that wait for no row before: the first turns of sessions; None without any: all."""
+    return None if requests.turn is None else np.flatnonzero(requests.turn == 0)
+
+
 class ClosedLoop:
     """``users`` users: each sends a request, reads the whole answer, thinks, sends the next.
 
     Row ``i`` of the workload is the ``i``-th request to be issued; before it its user thinks
     ``think_s[i]``. Everybody starts thinking at time 0. A rejected request is answered at once.
+
+    With sessions it is the first turns that are issued like that, and a user who has one goes
+    through it row by row before she is free again. A turn that is rejected or given up ends it:
+    the turns behind it are never asked. Where sessions arrive by themselves there are no users.
     """
 
     def __init__(self, clock: Clock, requests: Requests, send: Send) -> None:
-        assert requests.users is not None
         assert requests.think_s is not None
         self.clock, self.think_s, self.send = clock, requests.think_s, send
-        self._rows = sequences(requests, requests.arrival_s)
-        self._users = min(requests.users, len(requests))
+        self.requests = requests
+        first = first_rows(requests)
+        self._users = min(requests.users or 0, len(requests) if first is None else len(first))
+        self._free = sequences(requests, requests.arrival_s, first) if self._users else iter(())
 
     def start(self) -> None:
         """Everybody starts thinking, at time 0."""
         for _ in range(self._users):
-            self.start_thinking(0.0)
+            self._think(next(self._free, None), 0.0, at_once=False)
 
-    def start_thinking(self, now_s: float, at_once: bool = False) -> None:
-        """A user is free; after thinking, she sends the next row, if one is left.
+    def left(self, sequence: Sequence, now_s: float, answered: bool, at_once: bool = False) -> None:
+        """A request has its answer, or never will: after thinking, its user sends the next.
 
-        ``at_once``: without think time the row is sent within this call, so that the step that
-        starts at this very moment sees it.
+        ``at_once``: without think time it is sent within this call, so that the step that starts at
+        this very moment sees it.
         """
-        sequence = next(self._rows, None)
+        following = self._next_turn(sequence.request) if answered else None
+        if following is None:
+            following = next(self._free, None)
+        self._think(following, now_s, at_once)
+
+    def _next_turn(self, row: int) -> Sequence | None:
+        """The row after one, if it goes on with the same session."""
+        requests, row = self.requests, row + 1
+        if requests.turn is None or row == len(requests) or not requests.turn[row]:
+            return None
+        return Sequence(
+            row, float("nan"), int(requests.prompt_tokens[row]), int(requests.output_tokens[row]),
+            int(requests.priority[row]),
+        )  # fmt: skip
+
+    def _think(self, sequence: Sequence | None, now_s: float, at_once: bool) -> None:
         if sequence is None:
             return
         sequence.arrival_s = time_s = now_s + float(self.think_s[sequence.request])

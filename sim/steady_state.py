@@ -36,7 +36,8 @@ class Window:
     start_s: float
     """Arrival of the first measured request."""
     stop_s: float
-    """Arrival of the last request; of a burst, the end of its service."""
+    """Arrival of the last request (of sessions, while load comes as ever); of a burst, the end of
+    its service."""
     burst: bool
     """All arrived at one instant."""
 
@@ -59,7 +60,9 @@ def measured_window(
     ``warmup_s``, it is instead who arrives before that simulated time. Rates
     count what happens from the first measured arrival to the last arrival, whoever caused it:
     the draining of the system does not bias them, and the window depends on arrivals alone, not
-    on how they were served. In a closed loop all users are active within it. Only when all
+    on how they were served. In a closed loop all users are active within it: with sessions, what
+    is asked after the first user found no session left is not measured, and where sessions come by
+    themselves, what is asked after the last has begun. Only when all
     requests arrive at one instant there is no such stretch: then no share is dropped, and the
     window reaches to the end of the service. ``service_per_window`` tells whether the window is
     long enough to say something.
@@ -214,11 +217,37 @@ def _step_seen_s(result: Result, window: Window) -> float:
 
 
 def _arrival_order(result: Result) -> npt.NDArray[np.intp]:
-    """Rows of the requests that arrived, by arrival; ties keep the workload's order."""
+    """Rows of the requests that arrived, by arrival; ties keep the workload's order.
+
+    Of sessions only while load comes as ever, see ``measured_window``.
+    """
     rows = np.flatnonzero(arrived(result))
     arrival_s = np.asarray(result.requests["arrival_s"], dtype=np.float64)[rows]
     in_order = bool((arrival_s[1:] >= arrival_s[:-1]).all())
-    return rows if in_order else rows[np.argsort(arrival_s, kind="stable")]
+    order = rows if in_order else rows[np.argsort(arrival_s, kind="stable")]
+    return order if "turn" not in result.requests else _until_sessions_run_out(result, order)
+
+
+def _until_sessions_run_out(result: Result, order: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Leave out who arrived when no session could begin any more; nobody, if that leaves a burst.
+
+    Where sessions arrive by themselves that is after the last has begun. Each user begins one at
+    the start, and another one after each that ends: of n sessions and u users, the end of the
+    (n - u + 1)-th is the first after which none is left.
+    """
+    arrival_s = np.asarray(result.requests["arrival_s"], dtype=np.float64)[order]
+    turn, session = (np.asarray(result.requests[name])[order] for name in ("turn", "session"))
+    if result.users:
+        rejected = np.asarray(result.requests["status"])[order] == REJECTED
+        left_s = np.where(rejected, arrival_s, _left_s(result)[order])
+        ends_s = np.full(int(result.requests["session"][-1]) + 1, -np.inf)
+        np.maximum.at(ends_s, session, np.where(np.isnan(left_s), np.inf, left_s))
+        ends_s[ends_s == -np.inf] = np.inf  # never begun
+        last_s = float(np.sort(ends_s)[max(0, len(ends_s) - result.users)])
+    else:
+        last_s = float(arrival_s[turn == 0].max(initial=-np.inf))
+    kept = order[arrival_s <= last_s]
+    return order if arrival_s[0] == arrival_s[len(kept) - 1] else kept
 
 
 def _end_of_service_s(result: Result) -> float:

@@ -523,8 +523,9 @@ class World:
         self.counter = 0
         self.queue: list[Seq] = []
         self.in_flight = 0
-        self.issued = 0
-        self.closed = requests.users is not None
+        # Who begins something, in order; behind each, what its user says afterwards.
+        self.openings: list[Seq] = []
+        self.following: dict[Seq, Seq] = {}
         self.seqs = [
             Seq(i, 0.0, int(requests.prompt_tokens[i]), int(requests.output_tokens[i]),
                 int(requests.priority[i]), target=int(requests.prompt_tokens[i]))
@@ -532,22 +533,32 @@ class World:
         ]  # fmt: skip
         for seq in self.seqs:
             seq.text = text_of(requests, seq)
-        if self.closed:
-            for _ in range(min(requests.users, len(requests))):
-                self.think(0.0, False)
+            if requests.turn is None or requests.turn[seq.row] == 0:
+                self.openings.append(seq)
+            else:
+                self.following[self.seqs[seq.row - 1]] = seq
+        if requests.users is not None:
+            for _ in range(min(requests.users, len(self.openings))):
+                self.think(self.openings.pop(0), 0.0, False)
         else:
-            for seq in self.seqs:
-                self.at(float(requests.arrival_s[seq.row]), ARRIVE, self.ask, seq)
+            self.come_next(0.0)
+
+    def come_next(self, now_s: float) -> None:
+        """Wait for the next open arrival; those of the same moment are asked together."""
+        if self.openings:
+            first_s = float(self.requests.arrival_s[self.openings[0].row])
+            self.at(first_s, ARRIVE, self.come, self.openings[0])
+
+    def come(self, _: Seq, now_s: float) -> None:
+        while self.openings and self.requests.arrival_s[self.openings[0].row] == now_s:
+            self.ask(self.openings.pop(0), now_s)
+        self.come_next(now_s)
 
     def at(self, time_s: float, rank: int, action, seq: Seq) -> None:
         self.counter += 1
         self.events.append((time_s, rank, self.counter, action, seq))
 
-    def think(self, now_s: float, at_once: bool) -> None:
-        if self.issued == len(self.seqs):
-            return
-        seq = self.seqs[self.issued]
-        self.issued += 1
+    def think(self, seq: Seq, now_s: float, at_once: bool) -> None:
         then_s = now_s + float(self.requests.think_s[seq.row])
         if at_once and then_s == now_s:
             self.ask(seq, then_s)
@@ -579,7 +590,7 @@ class World:
         home = self.route() if any(engine.takes(seq) for engine in self.engines) else -1
         if home < 0 or not self.engines[home].takes(seq):
             seq.status = "rejected"
-            self.free(now_s, False)
+            self.free(seq, now_s, False)
             return
         seq.home = home
         self.outstanding[seq.home].append(seq)
@@ -595,9 +606,9 @@ class World:
                 continue  # complete, and too late
             seq.status = "answered"
             if output_s:
-                self.at(now_s + output_s, SEEN, lambda _, then_s: self.free(then_s, True), seq)
+                self.at(now_s + output_s, SEEN, lambda it, then_s: self.free(it, then_s, True), seq)
             else:
-                self.free(now_s, True)
+                self.free(seq, now_s, True)
 
     def give_up(self, seq: Seq, now_s: float) -> None:
         if seq.status:
@@ -609,14 +620,16 @@ class World:
             engine.unwanted.append(seq)
             if not engine.step:
                 engine.forget_unwanted()
-        self.free(now_s, True)
+        self.free(seq, now_s, True)
 
-    def free(self, now_s: float, at_once: bool) -> None:
+    def free(self, seq: Seq, now_s: float, at_once: bool) -> None:
         self.in_flight -= 1
         while self.queue and self.in_flight < self.limit:
             self.send(self.queue.pop(0), now_s)
-        if self.closed:
-            self.think(now_s, at_once)
+        if seq.status == "answered" and seq in self.following:
+            self.think(self.following[seq], now_s, at_once)
+        elif self.requests.users is not None and self.openings:
+            self.think(self.openings.pop(0), now_s, at_once)
 
     def run(self, stop_s: float) -> None:
         while True:

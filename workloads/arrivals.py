@@ -4,7 +4,7 @@ Every open process draws one sequence of unit-exponential gaps first and bends i
 rates, or two processes, with the same seed therefore see the same luck (common random numbers),
 and a longer sample begins with the shorter one.
 
-Not covered: sessions whose requests depend on each other, and correlated renewal gaps.
+Not covered: correlated renewal gaps.
 """
 
 import math
@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from workloads.config import LATEST_S, Config, Count, NonNegative, Positive, Seconds, Variation
 from workloads.requests import Floats
+from workloads.thinking import ThinkLaw, think_times_s
 
 _MOST_STRETCHES = 1e7
 _DAY_S = 86400.0
@@ -272,7 +273,8 @@ class Diurnal(Process):
 class ClosedLoop(Config):
     """N users who wait for their answer, think, and ask again; they all begin to think at 0.
 
-    Arrivals follow from how fast the system answers, so there are none to draw beforehand.
+    Arrivals follow from how fast the system answers, so there are none to draw beforehand. With
+    ``workload.sessions`` a user has one session after the other.
     """
 
     process: Literal["closed_loop"] = "closed_loop"
@@ -280,7 +282,7 @@ class ClosedLoop(Config):
     """How many users, so the largest number of requests in the system."""
     think_s: NonNegative = 0.0
     """Mean time between an answer and the user's next request, seconds."""
-    think_law: Literal["constant", "exponential"] = "constant"
+    think_law: ThinkLaw = "constant"
     """How think times vary about their mean."""
 
     @property
@@ -290,9 +292,7 @@ class ClosedLoop(Config):
 
     def think_times_s(self, count: int, rng: np.random.Generator) -> Floats:
         """Return ``count`` think times in seconds, one before each request."""
-        if self.think_law == "constant":
-            return np.full(count, self.think_s)
-        return rng.standard_exponential(count) * self.think_s
+        return think_times_s(self.think_s, self.think_law, count, rng)
 
 
 OpenArrivals = Poisson | Gamma | Deterministic | AllAtOnce | OnOff | Markov | Piecewise | Diurnal

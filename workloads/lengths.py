@@ -130,6 +130,10 @@ class Empirical(Config):
     """A column of the file; of a trace also prompt_tokens or output_tokens."""
     is_random: ClassVar[bool] = True
 
+    def anchored(self, base_dir: Path) -> "Empirical":
+        """Return the same with its path made absolute from ``base_dir``."""
+        return self.model_copy(update={"path": str(base_dir.resolve() / self.path)})
+
     def values(self) -> Ints:
         """Return what is drawn from, in tokens.
 
@@ -209,6 +213,17 @@ class Lengths(Config):
         assert self.prompt is not None  # as is output: the validator saw to it
         assert self.output is not None
         return self.prompt.sample(count, for_prompt), self.output.sample(count, for_output)
+
+    def anchored(self, base_dir: Path) -> "Lengths":
+        """Return the same with its relative paths made absolute from ``base_dir``."""
+        changes: dict[str, object] = {
+            name: law.anchored(base_dir)
+            for name, law in (("prompt", self.prompt), ("output", self.output))
+            if isinstance(law, Empirical)
+        }
+        if self.trace is not None:
+            changes["trace"] = str(base_dir.resolve() / self.trace)
+        return self.model_copy(update=changes)
 
     def told(self) -> list[str]:
         """Say what is read of every file that lengths are drawn from.

@@ -58,8 +58,14 @@ class Requests:
     know its arrivals beforehand: ``users`` is then set, ``arrival_s`` is all NaN, and row ``i`` is
     issued by the next user who becomes free, ``think_s[i]`` seconds after becoming free.
 
+    With sessions (``session`` and ``turn``) rows lie session by session, and only the first of each
+    is issued like that, or carries an ``arrival_s``; row ``i`` of the others, whose ``arrival_s``
+    is NaN, is issued ``think_s[i]`` seconds after the answer to the row before is complete, or
+    never, if that has none.
+
     Raises:
-        ValueError: columns of different lengths, unsorted arrivals, lengths below one token.
+        ValueError: columns of different lengths, unsorted arrivals, lengths below one token, turns
+            out of order.
     """
 
     arrival_s: Floats
@@ -71,6 +77,10 @@ class Requests:
     think_s: Floats | None = None
     prefixes: Prefixes | None = None
     """What prompts have in common; None: no two begin alike."""
+    session: Ints | None = None
+    """Number of each row's session, from 0; None: every request stands alone."""
+    turn: Ints | None = None
+    """Number of each row in its session, from 0."""
     notes: tuple[str, ...] = ()
     """What was read of a file, in words."""
 
@@ -81,10 +91,12 @@ class Requests:
                 raise ValueError(
                     f"{name} has {len(getattr(self, name))} rows, expected {rows} as in arrival_s"
                 )
-        if self.users is None and rows and not np.all(np.diff(self.arrival_s) >= 0):
+        self._check_turns(rows)
+        if self.users is None and rows and not np.all(np.diff(self.known_arrival_s) >= 0):
             raise ValueError("arrival_s must be sorted and must not hold NaN")
-        if self.users is not None and (self.think_s is None or len(self.think_s) != rows):
-            raise ValueError("a closed loop needs think_s, one row per request")
+        if self.waits and (self.think_s is None or len(self.think_s) != rows):
+            what = "a closed loop needs" if self.session is None else "sessions need"
+            raise ValueError(f"{what} think_s, one row per request")
         if self.prefixes is not None and len(self.prefixes.offsets) != rows + 1:
             raise ValueError(
                 f"prefixes has {len(self.prefixes.offsets) - 1} rows, expected {rows} as in "
@@ -96,5 +108,33 @@ class Requests:
                 row = int(column.argmin())
                 raise ValueError(f"{name}[{row}] = {column[row]}, expected at least 1 token")
 
+    def _check_turns(self, rows: int) -> None:
+        if self.session is None and self.turn is None:
+            return
+        if self.session is None or self.turn is None:
+            raise ValueError("session and turn belong together, expected both or neither")
+        if len(self.session) != rows or len(self.turn) != rows:
+            raise ValueError(f"session and turn: expected {rows} rows as in arrival_s")
+        first = self.turn == 0
+        follows = self.turn[1:] == self.turn[:-1] + 1
+        whole = not rows or bool(first[0])
+        if not whole or not np.all(first[1:] | follows):
+            raise ValueError("turn: expected 0, 1, 2, ... in each session, row by row")
+        if not np.array_equal(self.session, np.cumsum(first) - 1):
+            raise ValueError("session: expected 0, 1, 2, ..., one more at each turn 0")
+
     def __len__(self) -> int:
         return len(self.arrival_s)
+
+    @property
+    def waits(self) -> bool:
+        """Whether some arrivals depend on when answers are complete."""
+        return self.users is not None or self.session is not None
+
+    @property
+    def known_arrival_s(self) -> Floats:
+        """The arrivals that do not, sorted, seconds: of an open workload all, or of each session
+        the first; of a closed loop none."""
+        if self.users is not None:
+            return self.arrival_s[:0]
+        return self.arrival_s if self.turn is None else self.arrival_s[self.turn == 0]

@@ -16,6 +16,7 @@ PURPOSES = (
     "prices",
     "bootstrap",
     "resample",
+    "sessions",
 )
 
 

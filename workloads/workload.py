@@ -1,6 +1,7 @@
 """A workload's configuration, and the requests that it generates.
 
-Three kinds: a trace as recorded (``trace``), generated open arrivals, or a closed loop of users.
+Three kinds: a trace as recorded (``trace``), generated open arrivals, or a closed loop of users;
+arrivals and users may bring whole conversations (``sessions``).
 Each purpose (arrivals, lengths, think times, priorities) has its own random stream, so changing
 one never shifts another, and a longer workload begins with the shorter one.
 """
@@ -18,6 +19,7 @@ from workloads.lengths import Empirical, Lengths
 from workloads.prefixes import SharedPrefixes
 from workloads.requests import Floats, Ints, Requests
 from workloads.resampling import Resample, resampled
+from workloads.sessions import Sessions, first_turns, never_begun, no_session_fits, turns_of
 from workloads.streams import stream
 from workloads.traces import read_trace
 from workloads.traces.fields import Unit
@@ -42,9 +44,10 @@ class Workload(Config):
     lengths: Lengths | None = None
     """How long prompts and outputs are."""
     num_requests: Count | None = None
-    """How many requests to generate."""
+    """How many requests to generate; with sessions, how many turns of all of them."""
     duration_s: Seconds | None = None
-    """Instead of num_requests: all that arrive before this time, seconds."""
+    """Instead of num_requests: all that arrive before this time, seconds; with sessions, all turns
+    of those that begin before."""
     trace: Annotated[str, Field(min_length=1)] | None = None
     """A recorded trace to replay; its format is found from its header."""
     rate_scale: Positive = 1.0
@@ -65,8 +68,12 @@ class Workload(Config):
     the lengths of the prompts tell."""
     prefixes: SharedPrefixes | None = None
     """What generated prompts have in common; none: no two begin alike. A trace tells by itself."""
+    sessions: Sessions | None = None
+    """Conversations: requests that say again what was said before, and more. None: every request
+    stands alone."""
     priorities: Annotated[dict[Priority, Positive], Field(min_length=1)] | None = None
-    """Relative weight of each priority (lower goes first); none: every request has priority 0."""
+    """Relative weight of each priority (lower goes first); none: every request has priority 0. All
+    turns of a session have the same."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -91,6 +98,8 @@ class Workload(Config):
                 "prefixes is for generated requests; a trace has hash_ids (Mooncake) or the "
                 "columns prompt_id, or prefix_id and prefix_tokens"
             )
+        if self.sessions is not None:
+            problems.append("sessions is for generated requests, a trace is replayed as recorded")
         if self.stop_s is not None and self.stop_s <= (self.start_s or 0.0):
             problems.append(f"stop_s(={self.stop_s:g}) must be > start_s(={self.start_s or 0:g})")
         return problems
@@ -106,19 +115,41 @@ class Workload(Config):
             problems.append("expected either num_requests or duration_s")
         elif self.duration_s is not None and isinstance(self.arrivals, ClosedLoop | AllAtOnce):
             problems.append(f"{self.arrivals.process} needs num_requests instead of duration_s")
+        if self.sessions is not None:
+            problems += self._session_problems(self.sessions)
         for name in FOR_A_TRACE:
             value = getattr(self, name)
             if value != Workload.model_fields[name].default:
                 problems.append(f"{name}(={value}) is for a trace")
         return problems
 
+    def _session_problems(self, sessions: Sessions) -> list[str]:
+        problems = []
+        if self.prefixes is not None:
+            problems.append(
+                "prefixes is for requests that stand alone; what sessions have in common is "
+                "sessions.system_tokens"
+            )
+        if sessions.think_s is None and not isinstance(self.arrivals, ClosedLoop):
+            problems.append(
+                "sessions.think_s is missing: arrivals say when sessions begin, think_s how long "
+                "after an answer the next turn is asked"
+            )
+        return problems
+
     @property
     def is_random(self) -> bool:
         """Whether the requests depend on the seed."""
-        parts = (part for part in (self.arrivals, self.lengths) if part is not None)
+        given = (self.arrivals, self.lengths, self.sessions)
+        parts = (part for part in given if part is not None)
         mixed = self.priorities is not None and len(self.priorities) > 1
         again = self.resample is not None
         return mixed or again or any(part.is_random for part in parts)
+
+    @property
+    def waits(self) -> bool:
+        """Whether some requests are asked only after others were answered."""
+        return isinstance(self.arrivals, ClosedLoop) or self.sessions is not None
 
     @property
     def has_clock(self) -> bool:
@@ -131,16 +162,19 @@ class Workload(Config):
         if self.trace is not None:
             changes["trace"] = str(base_dir.resolve() / self.trace)
         if self.lengths is not None:
-            changes["lengths"] = _anchored_lengths(self.lengths, base_dir)
+            changes["lengths"] = self.lengths.anchored(base_dir)
+        if self.sessions is not None:
+            changes["sessions"] = self.sessions.anchored(base_dir)
         return self.model_copy(update=changes)
 
     def told(self) -> list[str]:
-        """Say what is read of every file that lengths come from.
+        """Say what is read of every file that lengths come from, and by what rules sessions end.
 
         Raises:
             TraceError: a file that cannot be used.
         """
-        return [] if self.lengths is None else self.lengths.told()
+        parts = (part for part in (self.lengths, self.sessions) if part is not None)
+        return [each for part in parts for each in part.told()]
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -150,6 +184,8 @@ class Workload(Config):
             laws = (self.lengths.prompt, self.lengths.output)
             paths.append(self.lengths.trace)
             paths.extend(law.path for law in laws if isinstance(law, Empirical))
+        if self.sessions is not None:
+            paths.extend(self.sessions.files)
         return tuple(dict.fromkeys(path for path in paths if path is not None))
 
 
@@ -164,7 +200,8 @@ def generate(
     """Return the requests of a workload; the same for the same seed.
 
     Relative paths are taken from ``base_dir`` (a study's folder), or from the current folder.
-    Without ``prefixes`` nothing is read, or wrong, of what a trace's prompts have in common.
+    Without ``prefixes`` nothing is read, or wrong, of what a trace's prompts have in common, and
+    nothing said of what those of sessions have.
 
     Raises:
         TraceError: a file that cannot be used.
@@ -174,10 +211,15 @@ def generate(
         workload = workload.anchored(base_dir)
     if workload.trace is not None:
         requests = _replayed(workload, prefixes, seed)
+    elif workload.sessions is not None:
+        requests = _in_sessions(workload, workload.sessions, seed, most, prefixes)
     else:
         requests = _drawn(workload, seed, most)
     if workload.priorities is not None:
-        priority = _priorities(workload.priorities, len(requests), seed)
+        drawn = len(requests) if requests.session is None else int(requests.session[-1]) + 1
+        priority = _priorities(workload.priorities, drawn, seed)
+        if requests.session is not None:
+            priority = priority[requests.session]
         requests = replace(requests, priority=priority)
     return requests
 
@@ -203,11 +245,7 @@ def _replayed(workload: Workload, prefixes: bool, seed: int) -> Requests:
 
 def _drawn(workload: Workload, seed: int, most: int) -> Requests:
     arrivals, lengths = workload.arrivals, workload.lengths
-    if workload.num_requests is not None and workload.num_requests > most:
-        raise ValueError(
-            f"num_requests(={workload.num_requests}) is more than memory holds, expected at most "
-            f"{most}"
-        )
+    _check_count(workload, most)
     assert arrivals is not None  # as are the others below: the validator saw to it
     assert lengths is not None
     users, think_s = None, None
@@ -236,6 +274,53 @@ def _drawn(workload: Workload, seed: int, most: int) -> Requests:
     )
 
 
+def _in_sessions(
+    workload: Workload, sessions: Sessions, seed: int, most: int, prefixes: bool
+) -> Requests:
+    """Draw turns session by session, and when those that come by themselves begin."""
+    arrivals, lengths = workload.arrivals, workload.lengths
+    _check_count(workload, most)
+    assert arrivals is not None  # as are the lengths: the validator saw to it
+    assert lengths is not None
+    loop = arrivals if isinstance(arrivals, ClosedLoop) else None
+    begin_s: Floats | None = None
+    if workload.num_requests is not None:
+        turns = first_turns(sessions, lengths, workload.num_requests, seed)
+        if not isinstance(arrivals, ClosedLoop):
+            begin_s = arrivals.times_s(int(turns.session[-1]) + 1, stream(seed, "arrivals"))
+    else:
+        assert workload.duration_s is not None
+        assert not isinstance(arrivals, ClosedLoop)
+        begin_s = _times_before(arrivals, workload.duration_s, seed, most)
+        turns = turns_of(sessions, lengths, len(begin_s), seed, most)
+        if not len(turns.turn):
+            raise no_session_fits(sessions)
+    times = np.full(len(turns.turn), np.nan)
+    first = turns.turn == 0
+    if begin_s is not None:
+        times[first] = begin_s[turns.session[first]]
+    return Requests(
+        arrival_s=times,
+        prompt_tokens=turns.prompt_tokens,
+        output_tokens=turns.output_tokens,
+        priority=np.zeros(len(times), dtype=np.int64),
+        users=None if loop is None else loop.users,
+        think_s=sessions.think_times_s(turns.turn, loop, seed),
+        prefixes=turns.prefixes(sessions.system_tokens or 0) if prefixes else None,
+        session=np.cumsum(first) - 1,
+        turn=turns.turn,
+        notes=never_begun(turns, sessions),
+    )
+
+
+def _check_count(workload: Workload, most: int) -> None:
+    if workload.num_requests is not None and workload.num_requests > most:
+        raise ValueError(
+            f"num_requests(={workload.num_requests}) is more than memory holds, expected at most "
+            f"{most}"
+        )
+
+
 def _times_before(arrivals: OpenArrivals, duration_s: float, seed: int, most: int) -> Floats:
     """Draw ever longer samples, each beginning with the one before, until one outlasts the time."""
     count = _FIRST_GUESS
@@ -262,14 +347,3 @@ def _priorities(weights: dict[int, float], count: int, seed: int) -> Ints:
     luck = stream(seed, "priorities").random(count) * shares[-1]
     chosen: Ints = values[np.searchsorted(shares, luck, side="right")]
     return chosen
-
-
-def _anchored_lengths(lengths: Lengths, base_dir: Path) -> Lengths:
-    changes: dict[str, object] = {}
-    if lengths.trace is not None:
-        changes["trace"] = str(base_dir.resolve() / lengths.trace)
-    for name in ("prompt", "output"):
-        law = getattr(lengths, name)
-        if isinstance(law, Empirical):
-            changes[name] = law.model_copy(update={"path": str(base_dir.resolve() / law.path)})
-    return lengths.model_copy(update=changes)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from experiments.calibrating.measured import Findings, MeasuredStudy, Tell, measure_again
 from sim.engine_config import EngineConfig, SchedulerName
@@ -56,6 +56,15 @@ class DecoderStudy(MeasuredStudy):
     """The requests; times of open arrivals are stretched to the load."""
     warmup_fraction: float = Field(default=0.0, ge=0, lt=1)
     """Share of the first requests that is served but not compared."""
+
+    @field_validator("workload")
+    @classmethod
+    def _stand_alone(cls, workload: Workload) -> Workload:
+        if workload.sessions is not None:
+            raise ValueError(
+                "sessions are not served by the real engine, expected requests that stand alone"
+            )
+        return workload
 
 
 @dataclass(frozen=True, slots=True)

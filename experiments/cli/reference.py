@@ -36,7 +36,7 @@ from model.families.wrapper_rows import WRAPPERS
 from model.spec import catalogue
 from sim.latencies import LATENCIES
 from sim.metrics import METRICS, POOL_SHARES
-from sim.result import REQUEST_COLUMNS, SEGMENT_COLUMNS
+from sim.result import REQUEST_COLUMNS, SEGMENT_COLUMNS, SESSION_COLUMNS
 from workloads.traces.formats import FORMATS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -186,6 +186,12 @@ def metrics_page() -> str:
                 ("swept keys", "their values at the point, a column each"),
                 *((f"`{name}`", text) for name, text in (REQUEST_COLUMNS | MARKS).items()),
             ],
+        ),
+        "With `workload.sessions` at some point, these stand before `measured`; a request that "
+        "stands alone has -1 in them.",
+        _table(
+            ("column", "meaning"),
+            [(f"`{name}`", text) for name, text in SESSION_COLUMNS.items()],
         ),
         "A study with `cluster.pools` has a column `pool` behind `replica`, the pool's name.",
         "## pools.csv",

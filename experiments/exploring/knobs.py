@@ -79,7 +79,8 @@ def _knobs(study: Study) -> Iterator[Knob]:
     arrivals = workload.arrivals
     rate, users = getattr(arrivals, "rate_per_s", None), getattr(arrivals, "users", None)
     if rate is not None:
-        yield _number("rate", "workload.arrivals.rate_per_s", "requests per second", rate)
+        what = "requests" if workload.sessions is None else "sessions"
+        yield _number("rate", "workload.arrivals.rate_per_s", f"{what} per second", rate)
     if users is not None:
         yield _whole("users", "workload.arrivals.users", "users", users, 100_000)
     yield _whole("replicas", "cluster.replicas", "replicas", cluster.replicas, 256)

@@ -1,6 +1,6 @@
 """The highest value of a key that keeps an SLO, with an interval and what binds there.
 
-One seed finds the neighbourhood; eight other seeds, the same at two values 3% below and above it,
+One seed finds the neighbourhood; twelve other seeds, the same at two values 3% below and above it,
 give a line whose root is the answer, and the jackknife its interval. Then as many seeds more as the
 wanted interval needs, once, and what comes out is reported.
 """
@@ -25,7 +25,9 @@ from experiments.planning.samples import Sample, binding
 from experiments.planning.trials import Ask, Trial
 from experiments.study.document import Study
 
-SEEDS = 8
+SEEDS = 12
+SCOUTS = 2
+"""Seeds of a pair that shows where the pair should be."""
 MOST_SEEDS = 48
 SPREAD = 0.03
 """The pair lies so far below and above, on a log scale."""
@@ -184,17 +186,18 @@ class Search:
         found, pair, samples = None, None, dict[float, list[Sample]]()
         for _ in range(MOST_MOVES):
             low, high = self._ends(middle)
-            pair, samples = self._pair(low, high, self.begin_with)
+            pair, samples = self._pair(low, high, min(SCOUTS, self.begin_with))
             found = root(pair, self.allowed, self.confidence)
-            if found is None:
-                break
-            if low / OUTSIDE <= found.value <= high * OUTSIDE:
-                break
+            if found is None or _is_around(pair, found, 1 + SPREAD):
+                pair, samples = self._pair(low, high, self.begin_with)
+                found = root(pair, self.allowed, self.confidence)
+                if found is None or _is_around(pair, found, OUTSIDE):
+                    break
             middle = min(max(found.value, middle * 0.85), middle * 1.15)
         if found is None or pair is None:
             return self._ended("undecided", middle)
         wanted = seeds_needed(found, self.target, MOST_SEEDS)
-        if wanted > self.begin_with:
+        if wanted > len(pair.missed_low):
             pair, samples = self._pair(pair.low, pair.high, wanted)
             found = root(pair, self.allowed, self.confidence) or found
         return self._found(found, pair, samples)
@@ -244,3 +247,8 @@ class Search:
 
     def _shown(self) -> tuple[tuple[float, float], ...]:
         return tuple(sorted(self.shares.items()))
+
+
+def _is_around(pair: Pair, found: Root, tolerance: float) -> bool:
+    """Whether a root is between the values of its pair, or hardly outside."""
+    return pair.low / tolerance <= found.value <= pair.high * tolerance

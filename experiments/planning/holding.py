@@ -54,7 +54,8 @@ def held_by(
         seeds: of the first line.
     """
     search = Search(
-        Traffic(study, fewest, draw=draw), ask, allowed, target, label, capacity
+        Traffic(study, fewest, draw=draw), ask, allowed, target, label, capacity,
+        begin_with=seeds,
     )  # fmt: skip
     return search.run() if around is None else search.around(around)
 

@@ -12,7 +12,13 @@ from experiments.planning.plan_problem import Problem
 from experiments.planning.plan_reading import PlanInput
 from experiments.planning.probes import DayProbe, Probe, SteadyProbe, settle
 from experiments.planning.progress import SearchProgress
-from experiments.planning.sensitivity import MOST_REPLICAS, spread_of, tornado
+from experiments.planning.sensitivity import (
+    MOST_REPLICAS,
+    RUNS_OF_AN_ENTRY,
+    assumptions,
+    spread_of,
+    tornado,
+)
 from experiments.planning.sequential import Verdict
 from experiments.planning.trials import Trials
 
@@ -266,6 +272,8 @@ class Finder:
             part = replicas / winner.replicas
             small = small.model_copy(update={"workload": scaled(small.workload, part)})
         capacity = replicas * winner.candidate.capacity_per_s / rate
+        entries = len(assumptions(small, study.sensitivity)) + study.calibration_draws
+        self.progress.expect(self.trials.runs + RUNS_OF_AN_ENTRY * (1 + entries))
         found.base, found.changes, found.draws = tornado(
             small, self.trials.ask, allowed=one.allowed, fewest=study.run_requests,
             capacity=capacity, given=study.sensitivity, draws=study.calibration_draws,

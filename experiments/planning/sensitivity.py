@@ -22,6 +22,8 @@ MOST_REPLICAS = 4
 STEP = 0.10
 """Lengths that are this much longer or shorter."""
 SEEDS = 6
+RUNS_OF_AN_ENTRY = 16
+"""About: a pair of values with each seed, and now and then another pair."""
 LOOSE = 0.5
 """Half-width that no interval is made narrower for: the ratio is paired, its noise is small."""
 

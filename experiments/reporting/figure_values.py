@@ -62,7 +62,8 @@ def percent_name(percent: int, summary: "DataFrame") -> str:
     """``p99``, or ``p99 of only 450 requests`` when these are too few for it somewhere."""
     rows: list[dict[str, Any]] = summary.to_dict("records")  # type: ignore[assignment]
     known = [row for row in rows if not math.isnan(row.get("design_effect", math.nan))]
-    least = values_of(summary, "measured_requests").min()
+    seeds = np.nan_to_num(values_of(summary, "seeds"), nan=1.0)
+    least = (values_of(summary, "measured_requests") * seeds).min()
     thin = percent in unsupported(least)
     thin |= any(effective(row, f"ttft_p{percent}_s") < THIN for row in known)
     return f"p{percent} of only {least:,.0f} requests" if thin else f"p{percent}"

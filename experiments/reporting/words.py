@@ -64,8 +64,20 @@ def basis_text(plan: Plan) -> str:
     alone = (one for point in plan.points for _, one in by_pool(point.study))
     calibrations = list(dict.fromkeys(prices_of(one).name for one in alone))
     prices = calibrations[0] if len(calibrations) == 1 else f"{len(calibrations)} calibrations"
-    seeds = plan.study.seeds
-    return f"{shown}. Prices: {prices}. {seeds} seed{'s' if seeds > 1 else ''} a point."
+    return f"{shown}. Prices: {prices}. {_repetitions(plan)}"
+
+
+def _repetitions(plan: Plan) -> str:
+    """How often a point is run, and what its intervals hold."""
+    seeds, draws = plan.study.seeds, plan.study.calibration_draws
+    each = f"{seeds} seed{'s' if seeds > 1 else ''}"
+    if not draws:
+        return f"{each} a point."
+    held = "prices and that of the traffic" if seeds > 1 else "prices only"
+    return (
+        f"{draws} drawn calibrations with {each} each a point: intervals hold the uncertainty of "
+        f"{held}."
+    )
 
 
 def calibration_notes(plan: Plan) -> list[str]:

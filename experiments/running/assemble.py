@@ -94,6 +94,7 @@ class RequestsFile:
         self._pools = pools
         self._runs = runs
         self._swept = _typed_values({run.point: run.values for run in runs})
+        self._sessions = any(run.study.workload.sessions is not None for run in runs)
         self._ended: set[Path] = set()
         self._written = 0
         self._writer: ParquetWriter | None = None
@@ -132,7 +133,8 @@ class RequestsFile:
         import pyarrow.parquet as pq
 
         numbers = {name: pa.scalar(value, pa.int64()) for name, value in run.identity.items()}
-        for table in read_requests(run.path, {**numbers, **self._swept[run.point]}):
+        identity = {**numbers, **self._swept[run.point]}
+        for table in read_requests(run.path, identity, self._sessions):
             if self._pools:
                 table = with_pools(table, self._pools[run.point])
             if self._writer is None:

@@ -24,7 +24,7 @@ from experiments.study.document import Study
 from sim.binding import binding
 from sim.latencies import gap_counts
 from sim.metrics import summarise, summarise_pools
-from sim.result import REQUEST_COLUMNS, STATUS_NAMES, Result
+from sim.result import REQUEST_COLUMNS, SESSION_COLUMNS, STATUS_NAMES, Result
 from sim.scenario import Scenario
 from sim.simulation import simulate
 from sim.slo import WINDOW_S, attainments, windows
@@ -94,7 +94,8 @@ def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
         parts = [result.of_replicas(numbers) for numbers in scenario.numbers]
         record["pools"] = summarise_pools(*measured)
         record["pool_gaps"] = [gap_counts(part, window) for part in parts]
-    columns = {name: result.requests[name] for name in REQUEST_COLUMNS}
+    names = [*REQUEST_COLUMNS, *filter(result.requests.__contains__, SESSION_COLUMNS)]
+    columns = {name: result.requests[name] for name in names}
     columns["measured"] = window.measured.astype(np.int8)
     with _beside(path) as file:
         _write(columns, {_RECORD: json.dumps(record)}, file)
@@ -178,15 +179,23 @@ def _counts(gaps: dict[str, int]) -> dict[int, int]:
     return {int(number): count for number, count in gaps.items()}
 
 
-def read_requests(path: Path, identity: Mapping[str, pa.Scalar]) -> Iterator[pa.Table]:
+def read_requests(
+    path: Path, identity: Mapping[str, pa.Scalar], sessions: bool = False
+) -> Iterator[pa.Table]:
     """Read the requests of a piece by row group, ``identity`` (point, draw, seed, keys) in front.
 
-    Behind them stands what ``status`` means, in words.
+    Behind them stands what ``status`` means, in words. With ``sessions``, because other points of
+    the study have some, requests that stand alone are of session and turn -1.
     """
     words = pa.array(STATUS_NAMES)
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group).replace_schema_metadata(None)
+            if sessions and "turn" not in table.column_names:
+                place = table.column_names.index("measured")
+                for name in reversed(SESSION_COLUMNS):
+                    none = pa.repeat(pa.scalar(-1, pa.int64()), table.num_rows)
+                    table = table.add_column(place, name, none)
             for name, value in reversed(list(identity.items())):
                 table = table.add_column(0, name, pa.repeat(value, table.num_rows))
             status = table.column("status").combine_chunks().cast(pa.int32())

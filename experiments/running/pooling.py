@@ -127,9 +127,12 @@ def _numbered_load(number: int, study: Study) -> tuple[int, Load | None]:
 
 
 def load_of(study: Study) -> Load | None:
-    """Return the load of a point whose arrivals have a steady state; simulates a short overload."""
+    """Return the load of a point whose arrivals have a steady state; simulates a short overload.
+
+    None for sessions: how many of their turns come in a second depends on the answers.
+    """
     arrivals = steady(study.workload.arrivals)
-    if arrivals is None:
+    if arrivals is None or study.workload.sessions is not None:
         return None
     capacity = capacity_per_s(study)
     return Load(arrivals.rate_per_s, capacity, arrivals.dispersion, study.cluster.all_replicas)
@@ -141,7 +144,7 @@ def rates_of(study: Study) -> dict[str, tuple[str, float]]:
     Below saturation what is served is what comes, so most of its noise is that of the arrivals.
     """
     arrivals, lengths = steady(study.workload.arrivals), study.workload.lengths
-    if arrivals is None or lengths is None:
+    if arrivals is None or lengths is None or study.workload.sessions is not None:
         return {}
     tokens = arrivals.rate_per_s * mean_output_tokens(lengths)
     return {

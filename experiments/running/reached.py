@@ -21,7 +21,7 @@ class Reached(Scratch):
     def __init__(self, piece: Path, requests: Requests) -> None:
         super().__init__(piece.parent)
         self._path = piece.with_suffix(SUFFIX)
-        self._last_s = math.nan if requests.users is not None else float(requests.arrival_s[-1])
+        self._last_s = math.nan if requests.waits else float(requests.arrival_s[-1])
         self._reached_s = 0.0
         self._noted_s = time.monotonic()
 

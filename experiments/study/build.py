@@ -25,7 +25,6 @@ from sim.engine_config import EngineConfig, ResolvedEngine, precision_of, resolv
 from sim.pools import GpuWords, Pool, PoolConfig, PoolEngine, build_pool
 from sim.routers.consequences import Routing
 from sim.scenario import ClusterConfig, Scenario, routing_of, scenario_of_pools
-from workloads.arrivals import ClosedLoop
 from workloads.config import LATEST_S
 from workloads.requests import Requests
 from workloads.streams import stream
@@ -283,14 +282,14 @@ def requests_of(study: Study, seed: int) -> Requests:
     requests = _requests(study.workload.model_dump_json(), seed, with_prefixes(study), stamps)
     if len(requests) > LARGE:
         _requests.cache_clear()
-    stop_s, is_open = study.stop_s, requests.users is None
-    if stop_s is not None and is_open and requests.arrival_s[0] >= stop_s:
+    stop_s, known_s = study.stop_s, requests.known_arrival_s
+    if stop_s is not None and len(known_s) and known_s[0] >= stop_s:
         raise ValueError(
             f"stop_s = {stop_s:g} is before any request arrives, expected more than "
-            f"{requests.arrival_s[0]:g} s"
+            f"{known_s[0]:g} s"
         )
-    if study.warmup_s is not None and is_open:
-        last_s = requests.arrival_s[requests.arrival_s <= stop_of(study)][-1]
+    if study.warmup_s is not None and len(known_s):
+        last_s = known_s[known_s <= stop_of(study)][-1]
         if last_s < study.warmup_s:
             raise ValueError(
                 f"warmup_s = {study.warmup_s:g} leaves nothing to measure, expected at most "
@@ -309,9 +308,10 @@ def _requests(workload: str, seed: int, prefixes: bool, stamps: tuple[Stamp, ...
     requests = generate(
         Workload.model_validate_json(workload), seed, prefixes=prefixes, most=most_requests()
     )
-    if requests.users is None and len(requests) and not requests.arrival_s[-1] <= LATEST_S:
+    known_s = requests.known_arrival_s
+    if len(known_s) and not known_s[-1] <= LATEST_S:
         raise ValueError(
-            f"workload: the last request arrives at {requests.arrival_s[-1]:g} s, expected at most "
+            f"workload: the last request arrives at {known_s[-1]:g} s, expected at most "
             f"{LATEST_S:g} s"
         )
     if not len(requests):
@@ -340,5 +340,4 @@ def looks_at_nothing(study: Study) -> bool:
 
 
 def _routing(study: Study) -> Routing:
-    is_open = not isinstance(study.workload.arrivals, ClosedLoop)
-    return routing_of(study.cluster, study.client, is_open)
+    return routing_of(study.cluster, study.client, not study.workload.waits)

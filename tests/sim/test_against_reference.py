@@ -16,6 +16,7 @@ from tests.reference_simulator import Seq, reference
 from tests.sim import small
 from workloads.prefixes import block_prefixes, prompt_prefixes
 from workloads.requests import Prefixes, Requests
+from workloads.workload import Workload, generate
 
 SCHEDULERS = ("static", "prefill_first", "chunked_prefill")
 GROUPS = ((None, 5), (30, 9, None), (7, 40), (None, small.STATE, small.STATE), (12, small.STATE))
@@ -124,9 +125,10 @@ def assert_equal_to_reference(
     expected = reference(scenario, requests, stop_s)
     for row, seq in enumerate(expected["seqs"]):
         got = {name: values[row] for name, values in result.requests.items()}
-        if requests.users is None:
+        if requests.users is None and not np.isnan(requests.arrival_s[row]):
             seq.asked_s = float(requests.arrival_s[row])  # known beforehand, whenever one stops
-        for name, value in _columns(seq, scenario, stop_s).items():
+        has_client = scenario.client != NO_CLIENT or bool(requests.waits and scenario.api)
+        for name, value in _columns(seq, scenario, stop_s, has_client).items():
             np.testing.assert_equal(got[name], value, err_msg=f"row {row} {name}")
     names = ("start_s", "end_s", "decodes", "padding", "chunks", "prefill_tokens")
     steps = result.steps()
@@ -143,7 +145,7 @@ def assert_equal_to_reference(
     return result
 
 
-def _columns(seq: Seq, scenario: Scenario, stop_s: float) -> dict[str, float]:
+def _columns(seq: Seq, scenario: Scenario, stop_s: float, has_client: bool) -> dict[str, float]:
     """What the client has seen of a request when the clock stops."""
     seen = [token_s + scenario.api.output_s for token_s in seq.token_s]
     seen = [time_s for time_s in seen if time_s <= stop_s and not time_s >= seq.given_up_s]
@@ -151,7 +153,7 @@ def _columns(seq: Seq, scenario: Scenario, stop_s: float) -> dict[str, float]:
     status = {"rejected": REJECTED, "given up": TIMED_OUT}.get(
         seq.status, FINISHED if finished else UNFINISHED
     )
-    sent_s = seq.asked_s if scenario.client == NO_CLIENT else seq.sent_s
+    sent_s = seq.sent_s if has_client else seq.asked_s
     computed = {"computed_s": seq.computed_s} if finished else {}
     return {
         **computed,
@@ -175,6 +177,56 @@ def _gaps(result: Result) -> Counter[float]:
         for gap_s, weight in zip(gaps.gap_s.tolist(), gaps.weight.tolist(), strict=True):
             count[gap_s] += weight
     return +count
+
+
+@st.composite
+def sessions(draw: st.DrawFn) -> Requests:
+    """Conversations of users, or that come by themselves, some cut at a most of tokens."""
+    whole = st.sampled_from
+
+    def law(most: int) -> dict[str, object]:
+        return {"distribution": "uniform", "min": 1, "max": draw(whole([1, most]))}
+
+    arrivals = draw(
+        whole(
+            [
+                {"process": "closed_loop", "users": 4, "think_s": 0.003},
+                {"process": "closed_loop", "users": 9},
+                {"process": "deterministic", "rate_per_s": 500.0},
+                {"process": "poisson", "rate_per_s": 100.0},
+                {"process": "all_at_once"},
+            ]
+        )
+    )
+    given = draw(whole([{}, {"max_context_tokens": 90}, {"max_context_tokens": 70}]))
+    config = {
+        "arrivals": arrivals,
+        "lengths": {"prompt": law(40), "output": law(25)},
+        "sessions": {
+            "turns": law(6),
+            "added": law(9),
+            "think_s": draw(whole([0.0, 0.0, 0.002, 0.05])),
+            "think_law": draw(whole(["constant", "exponential"])),
+            "system_tokens": draw(whole([None, 5, 20])),
+            **given,
+            "at_max_context": draw(whole(["end", "truncate"])) if given else "end",
+        },
+        "num_requests": draw(st.integers(1, 40)),
+        "priorities": draw(whole([None, {0: 1.0, 1: 1.0}])),
+    }
+    return generate(Workload.model_validate(config), draw(st.integers(0, 2**16)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(scenarios(), sessions(), st.sampled_from([inf, inf, 0.05]))
+def test_random_sessions(scenario: Scenario, requests: Requests, stop_s: float) -> None:
+    result = assert_equal_to_reference(scenario, requests, stop_s)
+    status, asked = result.requests["status"], ~np.isnan(result.requests["arrival_s"])
+    for row in np.flatnonzero(requests.turn > 0):
+        if asked[row]:
+            assert status[row - 1] == FINISHED
+            due_s = result.requests["finish_s"][row - 1] + requests.think_s[row]
+            assert result.requests["arrival_s"][row] == due_s
 
 
 @settings(max_examples=400, deadline=None)

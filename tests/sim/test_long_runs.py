@@ -192,7 +192,7 @@ def test_scratch_file_that_somebody_cut_is_told(tmp_path: Path) -> None:
         piece[50_000:]
 
 
-def test_memory_grows_by_at_most_120_bytes_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_grows_by_at_most_145_bytes_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that numpy and Python allocate, workload, simulation and metrics included.
 
     Buffers are made small, so that they are full in a short run; what grows are columns.
@@ -206,7 +206,7 @@ def test_memory_grows_by_at_most_120_bytes_a_request(monkeypatch: pytest.MonkeyP
     setup = small.scenario(max_num_seqs=16)
     _peak_bytes(setup, 100)  # loads what is loaded late
     growth = _peak_bytes(setup, 9000) - _peak_bytes(setup, 3000)
-    assert 50 < growth / 6000 <= 120
+    assert 50 < growth / 6000 <= 145
 
 
 def _peak_bytes(setup: Scenario, rows: int) -> int:

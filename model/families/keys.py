@@ -60,7 +60,12 @@ class Keys(BaseModel, ABC):
     """The keys of one family's files, and what decoder they describe."""
 
     model_config = ConfigDict(
-        extra="ignore", frozen=True, strict=True, allow_inf_nan=False, populate_by_name=True
+        extra="ignore",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        populate_by_name=True,
+        defer_build=True,
     )
 
     positions_key: ClassVar[str] = "max_position_embeddings"

@@ -54,7 +54,7 @@ NAMES = names_below(LAYER, **_ATTENTION, **MLPS)
 class LinearAttention(BaseModel):
     """Nested keys of the layers with a state; layers are counted from 1."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, defer_build=True)
 
     head_dim: PositiveInt = 128
     num_heads: PositiveInt = 32

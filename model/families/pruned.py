@@ -21,7 +21,7 @@ WIDTH_STEP = 256
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, defer_build=True)
 
     no_op: bool = False
     replace_with_linear: bool = False
@@ -37,7 +37,7 @@ class _Part(BaseModel):
 
 
 class _Block(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, defer_build=True)
 
     attention: _Part
     ffn: _Part

@@ -13,7 +13,7 @@ import pytest
 
 from experiments.reporting.page.curves import FEWEST, RANKS, Curves, curves
 from experiments.reporting.page.data import MOST_CURVES, page_data
-from experiments.reporting.page.verdict import state_of, verdict
+from experiments.reporting.page.verdict import by_merit, state_of, verdict
 from experiments.reporting.page.write import Page, embedded, write_page
 from sim.percentiles import PERCENTS
 from sim.slo import Slo
@@ -69,6 +69,17 @@ def test_the_verdict_names_the_cheapest_that_keeps_the_limits_and_the_worst_stre
     assert none["state"] == "missed"
     assert none["text"].startswith("The limits are missed.")
     assert verdict(rows, ["none"] * 3, "abc", None, [FLAT] * 3, clock=False)["state"] == "none"
+
+
+def test_what_is_not_certain_is_judged_by_how_near_it_comes() -> None:
+    rows = [
+        row(0.33, usd_per_million_output_tokens=0.1),
+        row(0.991, 0.98, 0.999, usd_per_million_output_tokens=0.5),
+        row(0.995, 0.98, 0.999, usd_per_million_output_tokens=0.9),
+        row(0.97, 0.9, 0.995, usd_per_million_output_tokens=0.2),
+        row(0.5, 0.4, 0.6),
+    ]
+    assert by_merit(rows, [*["undecided"] * 4, "missed"], SLO) == [1, 2, 3, 0, 4]
 
 
 def requests(rows: int) -> dict[str, np.ndarray]:

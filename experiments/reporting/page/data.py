@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.reporting.figure_layout import short_key, value_text
 from experiments.reporting.page.curves import PARTS, RANKS, Curves
-from experiments.reporting.page.verdict import KEPT, best_point, limits_text, state_of, verdict
+from experiments.reporting.page.verdict import KEPT, by_merit, limits_text, state_of, verdict
 from sim.metrics import METRICS
 from sim.percentiles import PERCENTS
 from sim.slo import Slo, percentile_limits
@@ -83,7 +83,8 @@ def page_data(
     states = [state_of(row, slo) for row in rows]
     labels = [_label(keys, row) for row in rows]
     columns = [column for column in COLUMNS if _known(rows, column.metric)]
-    best = best_point(rows, states)
+    order = by_merit(rows, states, slo)
+    best = order[0]
     kept = _with_curves(len(rows), best, states)
     points = [
         {
@@ -104,8 +105,8 @@ def page_data(
         if keys
         else [name],
         "points": points,
-        "order": [place + 1 for place in _order(rows, states)],
-        "chosen": _chosen(keys, rows, states),
+        "order": [place + 1 for place in order],
+        "chosen": _chosen(keys, rows, order),
         "columns": [
             *({"id": f"key:{place}", "key": key, "name": short_key(key), "views": list(VIEWS)}
               for place, key in enumerate(keys)),
@@ -188,29 +189,12 @@ def _limits(slo: Slo | None) -> dict[str, float]:
     return {name: limit for name, limit in named.items() if limit is not None}
 
 
-def _price(row: Row) -> float:
-    usd = float(row.get("usd_per_million_output_tokens", math.nan))
-    return math.inf if math.isnan(usd) else usd
-
-
-def _order(rows: Sequence[Row], states: Sequence[str]) -> list[int]:
-    """Points that keep the limits first, then by price."""
-    ranks = {KEPT: 0, "none": 0, "undecided": 1, "missed": 2, "saturated": 3}
-    return sorted(
-        range(len(rows)), key=lambda place: (ranks[states[place]], _price(rows[place]), place)
-    )
-
-
-def _chosen(keys: Sequence[str], rows: Sequence[Row], states: Sequence[str]) -> list[int]:
+def _chosen(keys: Sequence[str], rows: Sequence[Row], order: Sequence[int]) -> list[int]:
     """For each value of the first key its best point."""
-    groups: dict[object, list[int]] = {}
-    for place, row in enumerate(rows):
-        groups.setdefault(str(row[keys[0]]) if keys else "", []).append(place)
-    found = []
-    for places in groups.values():
-        group = [rows[place] for place in places]
-        found.append(places[best_point(group, [states[place] for place in places])] + 1)
-    return found[:MOST_CHOSEN]
+    best: dict[object, int] = {}
+    for place in order:
+        best.setdefault(str(rows[place][keys[0]]) if keys else "", place)
+    return sorted(place + 1 for place in list(best.values())[:MOST_CHOSEN])
 
 
 def _with_curves(count: int, best: int, states: Sequence[str]) -> set[int]:

@@ -47,21 +47,25 @@ def _time(seconds: float) -> str:
     return f"{seconds:g} s" if seconds >= 1 else f"{1e3 * seconds:g} ms"
 
 
-def best_point(rows: Sequence[Row], states: Sequence[str]) -> int:
-    """Return the place of the cheapest point that keeps the limits, or of the nearest to them.
+def by_merit(rows: Sequence[Row], states: Sequence[str], slo: Slo | None) -> list[int]:
+    """Return the places of points, the best first.
 
-    Without limits it is the cheapest that is not saturated.
+    Those that keep the limits by price, then by price those that may keep them, then all others by
+    how near they come. Without limits it is by price, saturated ones last.
     """
 
-    def price(place: int) -> tuple[float, int]:
-        usd = float(rows[place].get("usd_per_million_output_tokens", math.nan))
-        return (math.inf if math.isnan(usd) else usd), place
+    def merit(place: int) -> tuple[int, float, int]:
+        row, state = rows[place], states[place]
+        usd = float(row.get("usd_per_million_output_tokens", math.nan))
+        price = math.inf if math.isnan(usd) else usd
+        share = row["slo_attainment"]
+        if state in (KEPT, NONE):
+            return 0, price, place
+        if state == UNDECIDED and slo is not None and share >= slo.attainment:
+            return 1, price, place
+        return (UNDECIDED, MISSED, SATURATED).index(state) + 2, -share, place
 
-    for wanted in ((KEPT, NONE), (UNDECIDED,)):
-        among = [place for place, state in enumerate(states) if state in wanted]
-        if among:
-            return min(among, key=price)
-    return max(range(len(rows)), key=lambda place: (rows[place]["slo_attainment"], -place))
+    return sorted(range(len(rows)), key=merit)
 
 
 def verdict(
@@ -74,7 +78,7 @@ def verdict(
     clock: bool,
 ) -> dict[str, str]:
     """Return the state that the page begins with, and its sentences."""
-    best = best_point(rows, states)
+    best = by_merit(rows, states, slo)[0]
     state, label = states[best], labels[best] or "the study"
     usd = rows[best].get("usd_per_million_output_tokens", math.nan)
     price = "" if math.isnan(usd) else f", at USD {significant(usd)} per million output tokens"

@@ -16,7 +16,8 @@ NOT_FLAGS = (
     "version", "scheduler", "order", "long_prefill_limits_alone", "scheduler_reserve_full_isl",
     "reuse_unhashed_first", "null_block", "watermark", "batch_timeout_s", "attention",
     "step_overhead_s", "sequence_overhead_s", "api_request_s", "api_token_s", "api_output_s",
-    "enable_prefix_caching", "async_scheduling", "num_gpu_blocks", "quantization",
+    "enable_prefix_caching", "async_scheduling", "num_gpu_blocks", "quantization", "sampling",
+    "expert_load_exponent", "scheduler_settings", "order_settings",
 )  # fmt: skip
 """Settings that ``vllm serve`` has no flag of that name for, that follow from the version, or that
 are written in another way."""
@@ -57,7 +58,8 @@ def vllm_arguments(study: Study) -> list[str]:
         default = EngineConfig.model_fields[name].default
         if name in NOT_FLAGS or value is None or (value == default and name != "block_size"):
             continue
-        words += [f"--{name.replace('_', '-')}", str(value)]
+        flag = f"--{name.replace('_', '-')}"
+        words += [flag] if value is True else [flag, str(value)]
     if engine.quantization not in ("auto", "none"):
         words += ["--quantization", engine.quantization]
     if engine.num_gpu_blocks is not None:
@@ -67,8 +69,7 @@ def vllm_arguments(study: Study) -> list[str]:
     for name in ("enable_prefix_caching", "async_scheduling"):
         value = getattr(engine, name)
         if value is not None:
-            flag = f"--{name.replace('_', '-')}"
-            words.append(flag if value else f"--no-{flag[2:]}")
+            words.append(f"--{'' if value else 'no-'}{name.replace('_', '-')}")
     return words
 
 

@@ -117,6 +117,11 @@ class ClusterConfig(BaseModel):
         """Of all pools."""
         return sum(pool.replicas for pool in self.all_pools)
 
+    @property
+    def gpus(self) -> int:
+        """Of all replicas of all pools."""
+        return sum(pool.tensor_parallel_size * pool.replicas for pool in self.all_pools)
+
 
 class ClientConfig(BaseModel):
     """Who sends the requests, on behalf of the workload."""

@@ -164,16 +164,16 @@ def _simulate(plan: "Plan", options: argparse.Namespace) -> int:
             overwrite=options.overwrite, figures=not options.no_figures,
         )  # fmt: skip
     if for_people:
-        table.print_summary(plan, outcome.summary, to)
-        if outcome.pools is not None:
+        table.print_summary(plan, outcome.tables.summary, to)
+        if outcome.tables.pools is not None:
             from experiments.reporting.pool_table import print_pools
 
-            print_pools(plan, outcome.pools, to)
-        print_differences(plan, outcome.differences, to)
+            print_pools(plan, outcome.tables.pools, to)
+        print_differences(plan, outcome.tables.differences, to)
     else:
-        print(written(outcome.summary, options.format), end="")
+        print(written(outcome.tables.summary, options.format), end="")
     if options.why:
-        lines = why_lines(outcome.parts, outcome.summary)
+        lines = why_lines(outcome.tables.parts, outcome.tables.summary)
         to.print("\n".join(lines)) if for_people else _say(lines)
     _say([_ending(plan, outcome, out)])
     return _status(outcome) if options.fail_on_slo else 0
@@ -184,7 +184,9 @@ def _status(outcome: "Outcome") -> int:
     from experiments.reporting.verdict import MISSED, UNDECIDED
     from experiments.reporting.words import points_text
 
-    verdicts = dict(zip(outcome.summary["point"], outcome.summary["slo_verdict"], strict=True))
+    verdicts = dict(
+        zip(outcome.tables.summary["point"], outcome.tables.summary["slo_verdict"], strict=True)
+    )
     status = 0
     for word in (MISSED, UNDECIDED):
         points = [number for number, verdict in verdicts.items() if verdict == word]

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from experiments.study.document import Study
 from hardware.gpu import gpu_names
+from sim.scenario import ClusterConfig
+from sim.slo import Slo, percentile_limits, request_limits
 
 DEFAULT = "default"
 """A choice that sends nothing: the engine decides."""
@@ -83,13 +85,7 @@ def _knobs(study: Study) -> Iterator[Knob]:
         yield _number("rate", "workload.arrivals.rate_per_s", f"{what} per second", rate)
     if users is not None:
         yield _whole("users", "workload.arrivals.users", "users", users, 100_000)
-    yield _whole("replicas", "cluster.replicas", "replicas", cluster.replicas, 256)
-    if isinstance(cluster.gpu, str):
-        yield _choice("gpu", "cluster.gpu", "GPU", cluster.gpu, gpu_names())
-    yield _choice(
-        "tp", "cluster.tensor_parallel_size", "tensor parallel", cluster.tensor_parallel_size,
-        GROUPS,
-    )  # fmt: skip
+    yield from _hardware(cluster)
     for key, label, values in (
         ("max_num_seqs", "max_num_seqs", SEATS),
         ("max_num_batched_tokens", "max_num_batched_tokens", BUDGETS),
@@ -106,12 +102,36 @@ def _knobs(study: Study) -> Iterator[Knob]:
                 key = f"workload.lengths.{side}.{name}"
                 yield _whole(side, key, f"{side} tokens, {name}", round(own), 100_000)
     if study.slo is not None:
-        for name, label in (("ttft_s", "TTFT limit, s"), ("tpot_s", "TPOT limit, s")):
-            own = getattr(study.slo, name, None)
-            if isinstance(own, int | float):
-                yield _number(name, f"slo.{name}", label, own)
-        share = study.slo.attainment
-        yield _choice("attainment", "slo.attainment", "share within the limits", share, SHARES)
+        yield from _limits(study.slo)
+
+
+def _hardware(cluster: ClusterConfig) -> Iterator[Knob]:
+    """Replicas, GPU and group: of each pool where there are some."""
+    for place, pool in enumerate(cluster.all_pools):
+        at, told = ("cluster", "") if cluster.pools is None else (
+            f"cluster.pools[{place}]", f" of {pool.name}"
+        )  # fmt: skip
+        mark = "" if cluster.pools is None else f"_{place}"
+        yield _whole(f"replicas{mark}", f"{at}.replicas", f"replicas{told}", pool.replicas, 256)
+        if isinstance(pool.gpu, str):
+            yield _choice(f"gpu{mark}", f"{at}.gpu", f"GPU{told}", pool.gpu, gpu_names())
+        yield _choice(
+            f"tp{mark}", f"{at}.tensor_parallel_size", f"tensor parallel{told}",
+            pool.tensor_parallel_size, GROUPS,
+        )  # fmt: skip
+
+
+def _limits(slo: Slo) -> Iterator[Knob]:
+    """Limits that the study has, and the share that keeps those of single requests."""
+    alone = request_limits(slo)
+    for name, limit_s in alone.items():
+        yield _number(f"{name}_s", f"slo.{name}_s", f"{name.upper()} limit, s", limit_s)
+    for one in percentile_limits(slo):
+        told = f"{one.latency.upper()} p{one.percent} limit, s"
+        yield _number(one.key, f"slo.{one.key}", told, one.limit_s)
+    if alone:
+        told = "share within the limits"
+        yield _choice("attainment", "slo.attainment", told, slo.attainment, SHARES)
 
 
 def _number(id_: str, key: str, label: str, own: float) -> Knob:

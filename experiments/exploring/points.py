@@ -4,7 +4,6 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import starmap
-from pathlib import Path
 from typing import Any
 
 from experiments.reporting.differences import paired_difference
@@ -13,7 +12,8 @@ from experiments.reporting.page.write import cards
 from experiments.running.assemble import runs_table, summary_table
 from experiments.running.curves import curves_of
 from experiments.running.pooling import loaded_points, loads_of
-from experiments.running.sweep import Run, runs_of
+from experiments.running.reasons import parts_of_runs
+from experiments.running.sweep import Run
 from experiments.study.document import Loaded, Study, validate
 from experiments.study.overrides import apply_overrides, override
 from experiments.study.points import Plan, prepare
@@ -95,11 +95,6 @@ def base_of(loaded: Loaded, number: int) -> Base:
     return Base(raw | {"workload": workload}, plan.study.name, tuple(notes))
 
 
-def runs_to_do(plan: Plan, folder: Path) -> list[Run]:
-    """Return the runs of a point, by seed."""
-    return runs_of(plan, folder)
-
-
 def answer(plan: Plan, runs: Sequence[Run], baseline: Sequence[Run]) -> dict[str, Any]:
     """Return what the page shows once some seeds have run; a baseline has at least the same."""
     part = _first_seeds(plan, len(runs))
@@ -109,14 +104,13 @@ def answer(plan: Plan, runs: Sequence[Run], baseline: Sequence[Run]) -> dict[str
     row = {str(name): value for name, value in found.items()}
     study = plan.points[0].study
     data = page_data(
-        plan.study.name, (), [row], list(curves_of(runs)), study.slo,
+        plan.study.name, (), [row], list(curves_of(runs, {1: parts_of_runs(runs)})), study.slo,
         clock=study.workload.has_clock,
     )  # fmt: skip
-    gpus = study.cluster.tensor_parallel_size * study.cluster.replicas
     return {
         "seeds": len(runs),
         "verdict": data["verdict"],
-        "cards": cards(row, gpus),
+        "cards": cards(row, study.cluster.gpus),
         "point": data["points"][0],
         "limits": data["limits"],
         "days": data["days"],

@@ -18,9 +18,10 @@ from starlette.routing import Route
 from experiments.exploring.guard import Guard
 from experiments.exploring.knobs import Knob, KnobError, as_options, settings_of
 from experiments.exploring.page import live_page
-from experiments.exploring.points import MOST_SEEDS, Base, answer, runs_to_do
+from experiments.exploring.points import MOST_SEEDS, Base, answer
 from experiments.exploring.workers import Workers
 from experiments.running.assemble import write_plain_yaml
+from experiments.running.sweep import runs_of
 from experiments.study.errors import RunError, StudyError
 
 SEEDS = "seeds"
@@ -65,8 +66,8 @@ class Explorer:
         folder = self.workers.folder
         try:
             plan = self.base.plan(settings, seeds)
-            runs = runs_to_do(plan, folder)
-            others = [] if baseline is None else runs_to_do(self.base.plan(baseline, seeds), folder)
+            runs = runs_of(plan, folder)
+            others = [] if baseline is None else runs_of(self.base.plan(baseline, seeds), folder)
             for count, run in enumerate(runs, start=1):
                 if await request.is_disconnected():  # no further seed for who has gone
                     return

@@ -8,8 +8,3 @@ from sim import hardware_use
 def usd_per_hour(study: Study) -> float:
     """Return the price of all GPUs of a settled point; NaN if they are not priced."""
     return hardware_use.usd_per_hour(scenario_of(study, study.seed).kinds)
-
-
-def gpus(study: Study) -> int:
-    """Return how many GPUs a settled point has."""
-    return sum(pool.tensor_parallel_size * pool.replicas for pool in study.cluster.all_pools)

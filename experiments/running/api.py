@@ -146,7 +146,8 @@ def _run(
 
     outcome = run_plan(plan, out, executor=executor, report=kept, overwrite=overwrite)
     requests = pd.read_parquet(outcome.folder / "requests.parquet")
+    tables = outcome.tables
     return StudyResult(
-        plan.study, outcome.summary, outcome.runs, outcome.differences, requests, plan.notes,
+        plan.study, tables.summary, tables.runs, tables.differences, requests, plan.notes,
         outcome.folder if kept else None,
     )  # fmt: skip

@@ -70,6 +70,12 @@ def reasons(plan: Plan, runs: Sequence[Run]) -> "tuple[DataFrame, DataFrame, dic
     return pd.DataFrame(parts), pd.DataFrame(bound), hopeless
 
 
+def parts_of_runs(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return the rows of decomposition.csv of one point, but for what binds it."""
+    api = scenario_of(runs[0].study, runs[0].seed, runs[0].draw).api
+    return parts_of(_pooled(runs), api.output_s)
+
+
 def _pooled(runs: Sequence[Run]) -> dict[str, npt.NDArray[np.float64]]:
     """Columns of the measured requests of several runs."""
     tables = []

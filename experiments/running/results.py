@@ -6,28 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from experiments.reporting import words
-from experiments.reporting.settings_text import setting_lines
-from experiments.running import assemble
-from experiments.running.curves import curves_of
+from experiments.running import assemble, pages
 from experiments.running.folder import Wanted, results_folder, some
 from experiments.running.identity import digest_of
 from experiments.running.lengths import Lengths, found_lengths
-from experiments.running.pieces import read_piece
-from experiments.running.pool_tables import has_pools, noted, pools_of_replicas, pools_table
-from experiments.running.pooling import loaded_points, loads_of
+from experiments.running.pool_tables import pools_of_replicas
 from experiments.running.publish import claimed, publish
-from experiments.running.reasons import reasons
 from experiments.running.sweep import Executor, Run, runs_of, unfinished
+from experiments.running.tables import Tables, written_tables
 from experiments.running.work_folder import shown
 from experiments.running.workers import interrupts_later, shared_by
 from experiments.study.errors import RunError
 from experiments.study.points import Plan
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 FOR_TABLES = ("pandas", "experiments.reporting.stats", "pyarrow.parquet")
 FOR_REPORT = ("experiments.reporting.page.write", "jinja2")
@@ -51,14 +42,7 @@ FILES = frozenset(
 class Outcome:
     """The tables of a study that ran, and where they lie."""
 
-    runs: "DataFrame"
-    summary: "DataFrame"
-    differences: "DataFrame"
-    """Of each point from its baseline; empty without another point."""
-    parts: "DataFrame"
-    """What TTFT and E2E are made of, and what limits the engine."""
-    pools: "DataFrame | None"
-    """One row per point and pool; None where no pool has a name."""
+    tables: Tables
     folder: Path
     resumed: int
     """Runs that an earlier, interrupted call had finished."""
@@ -127,18 +111,18 @@ def run_plan(
             runs = runs_of(plan, work.folder)
             todo = _unfinished(runs, progress)
             resumed = len({run.path for run in runs} - {run.path for run in todo} - new)
+            modules = (*FOR_TABLES, *(FOR_REPORT if report else ()))
+            modules += FOR_FIGURES if report and figures else ()
             growing = work.folder / "requests.growing"
             with assemble.RequestsFile(runs, growing, pools_of_replicas(plan)) as requests:
-                modules = (*FOR_TABLES, *(FOR_REPORT if report else ()))
-                modules += FOR_FIGURES if report and figures else ()
                 _simulate(runs, todo, executor, progress, requests, modules)
                 requests.publish(work.new / "requests.parquet")
             jobs = executor.jobs if len(runs) > 1 else 1
-            tables = _tables(lengths, runs, work.new, jobs)
+            tables = written_tables(lengths, runs, work.new, jobs)
+            if report and figures:
+                pages.draw(plan, runs, tables, work.new, jobs)
             if report:
-                if figures:
-                    _draw(plan, runs, *tables[:2], tables[-1], work.new, jobs)
-                _report(plan, runs, tables[1], tables[-1], work.new)
+                pages.report(plan, runs, tables, work.new)
             wall_s = time.perf_counter() - started
             facts = {"resumed_runs": resumed, "wall_s": round(wall_s, 3)}
             publish(work, {**assemble.facts_of(plan, runs), **executor.facts(), **facts})
@@ -146,7 +130,7 @@ def run_plan(
         raise RunError(f"cannot go on: {error}") from error
     if os.path.lexists(place.work):
         progress.note(f"{shown(place.work)} holds files that are not headroom's; they stay there")
-    return Outcome(*tables, place.folder, resumed, wall_s)
+    return Outcome(tables, place.folder, resumed, wall_s)
 
 
 def _identity(plan: Plan, runs: Sequence[Run]) -> str:
@@ -215,99 +199,3 @@ def _simulate(
         executor.run(todo, done, begun)
     finally:
         progress.stop()
-
-
-def _tables(
-    lengths: Lengths, runs: Sequence[Run], folder: Path, jobs: int
-) -> "tuple[DataFrame, DataFrame, DataFrame, DataFrame, DataFrame | None]":
-    from experiments.reporting.differences import differences_table
-    from experiments.reporting.formats import long_table
-
-    plan = lengths.plan
-    table = assemble.runs_table(plan, runs)
-    loads = lengths.loads or loads_of(loaded_points(plan, table), shared_by(jobs))
-    summary = assemble.summary_table(plan, table, runs, loads, lengths.asked)
-    pools = None
-    if has_pools(plan):
-        pools = pools_table(plan, runs)
-        summary = noted(summary, pools)
-        assemble.write_csv(pools, folder / "pools.csv")
-    parts, bound, hopeless = reasons(plan, runs)
-    for place, number in enumerate(summary["point"]):
-        told = [text for text in (summary.at[place, "notes"], *hopeless.get(number, ())) if text]
-        summary.at[place, "notes"] = "; ".join(told)
-    assemble.write_csv(parts, folder / "decomposition.csv")
-    assemble.write_csv(bound, folder / "binding.csv")
-    differences = differences_table(table, summary, plan.keys, plan.baselines)
-    if len(differences):
-        assemble.write_csv(differences, folder / "differences.csv")
-    assemble.write_csv(table, folder / "runs.csv")
-    assemble.write_csv(long_table(summary, ["point", *plan.keys]), folder / "summary_long.csv")
-    assemble.write_csv(summary, folder / "summary.csv")
-    assemble.write_study(plan, folder / "study.yaml")
-    return table, summary, differences, parts, pools
-
-
-def _draw(
-    plan: Plan,
-    runs: Sequence[Run],
-    table: "DataFrame",
-    summary: "DataFrame",
-    pools: "DataFrame | None",
-    folder: Path,
-    jobs: int,
-) -> None:
-    """Draw the figures; timelines are those of each point's first seed."""
-    import numpy as np
-
-    from experiments.reporting.plots import draw_plots
-    from experiments.reporting.pools import draw_pools
-
-    timelines = []
-    for point in plan.points:
-        first = next(run for run in runs if run.point == point.number)
-        columns = read_piece(first.path).timeline
-        timelines.append({name: np.asarray(values) for name, values in columns.items()})
-    name, keys = plan.study.name, plan.keys
-    draw_plots(name, keys, table, summary, timelines, folder, shared_by(jobs))
-    if pools is not None:
-        draw_pools(name, keys, pools, folder)
-
-
-def _report(
-    plan: Plan,
-    runs: Sequence[Run],
-    summary: "DataFrame",
-    pools: "DataFrame | None",
-    folder: Path,
-) -> None:
-    """Write the page that answers first."""
-    from experiments.reporting.notes import point_notes
-    from experiments.reporting.page.write import Page, write_page
-    from experiments.reporting.pool_table import reported_pools
-
-    study, points = plan.study, [point.study for point in plan.points]
-    rows = [{str(name): value for name, value in row.items()} for row in summary.to_dict("records")]
-    saturated = any(row.get("saturated", 0) > 0 for row in rows)
-    page = Page(
-        name=study.name,
-        description=study.description,
-        basis=words.basis_text(plan),
-        notes=point_notes(plan, rows, saturated),
-        texts=(
-            ("Memory of a GPU", "\n".join(words.ledger_lines(plan))),
-            ("What no schedule can exceed", "\n".join(words.ceiling_lines(plan))),
-            ("What the engine does by default", "\n".join(setting_lines(plan))),
-            ("The study, to run again", (folder / "study.yaml").read_text(encoding="utf-8")),
-        ),
-        gpus=[
-            sum(pool.tensor_parallel_size * pool.replicas for pool in each.cluster.all_pools)
-            for each in points
-        ],
-        pools=None if pools is None else reported_pools(pools, plan.keys),
-    )
-    clock = any(each.workload.has_clock for each in points)
-    write_page(
-        folder / "report.html", page, plan.keys, rows, list(curves_of(runs)), study.slo,
-        clock=clock,
-    )  # fmt: skip

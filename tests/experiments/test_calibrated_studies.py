@@ -53,7 +53,7 @@ BARE = FITTED.model_copy(update={"name": "bare", "covariance": None, "device": N
 @pytest.fixture(autouse=True)
 def _without_drawings(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     if "report" not in request.node.name:
-        monkeypatch.setattr("experiments.running.results._draw", lambda *_: [])
+        monkeypatch.setattr("experiments.running.pages.draw", lambda *_: [])
 
 
 def study(folder: Path, calibration: Calibration | None = FITTED, **keys: object) -> Path:

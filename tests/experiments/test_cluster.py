@@ -79,7 +79,7 @@ def some_run(folder: Path) -> Run:
 def test_a_cluster_leaves_the_bytes_of_a_local_sweep(
     real: RealCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("experiments.running.results._draw", lambda *_: [])  # tables are compared
+    monkeypatch.setattr("experiments.running.pages.draw", lambda *_: [])  # tables are compared
     path = write_study(tmp_path)
     address = real.of_workers(2)
     assert run_cli(path, "--out", tmp_path / "local") == 0
@@ -110,7 +110,7 @@ def test_a_worker_killed_in_mid_sweep_costs_nothing_but_time(
     _, message = process.communicate(timeout=120)
     assert process.returncode == 0, message
     assert "10 runs, " in message
-    monkeypatch.setattr("experiments.running.results._draw", lambda *_: [])  # tables are compared
+    monkeypatch.setattr("experiments.running.pages.draw", lambda *_: [])  # tables are compared
     assert len(run_study(path, out=tmp_path / "whole").runs) == 10
     assert tables_of(tmp_path / "killed") == tables_of(tmp_path / "whole")
 

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.reporting.page.curves import FEWEST, RANKS, Curves, curves
-from experiments.reporting.page.data import MOST_CURVES, page_data
+from experiments.reporting.page.curves import PARTS, RANKS, Curves, curves
+from experiments.reporting.page.data import MOST_CURVES, drawn_points, page_data
 from experiments.reporting.page.verdict import by_merit, state_of, verdict
 from experiments.reporting.page.write import Page, embedded, write_page
+from experiments.reporting.why import parts_of
 from sim.percentiles import PERCENTS
 from sim.slo import Slo
 
@@ -32,7 +33,7 @@ def row(share: float, low: float = math.nan, high: float = math.nan, **more: Any
 
 
 FLAT = Curves(
-    {"ttft": [0.1] * len(RANKS)}, [[0.0] * 4] * 4, 7200.0, [1.0] * 4, [0.2] * 4, [1.0] * 4
+    {"ttft": [0.1] * len(RANKS)}, [[0.0] * 5] * 4, 7200.0, [1.0] * 4, [0.2] * 4, [1.0] * 4
 )
 
 
@@ -87,43 +88,59 @@ def requests(rows: int) -> dict[str, np.ndarray]:
     sent = np.sort(rng.uniform(0, 100, rows))
     reached = sent + 0.01
     begun = reached + rng.exponential(0.1, rows)
-    first = begun + rng.exponential(0.2, rows)
+    computed, lost = rng.exponential(0.2, rows), rng.integers(0, 2, rows) * 0.03
+    first = begun + computed + lost
     return {
         "arrival_s": sent, "sent_s": sent, "reached_s": reached, "first_scheduled_s": begun,
-        "first_token_s": first, "finish_s": first + 1.0,
-        "output_tokens": np.full(rows, 11), "preemptions": rng.integers(0, 2, rows),
+        "computed_s": computed, "lost_s": lost, "paused_s": np.zeros(rows),
+        "first_token_s": first, "finish_s": first + 1.0, "output_tokens": np.full(rows, 11),
         "status": np.ones(rows, dtype=np.int8), "measured": np.ones(rows, dtype=np.int8),
     }  # fmt: skip
 
 
 def test_curves_are_those_of_all_requests() -> None:
     columns = requests(4000)
-    found = curves([columns], SLO)
+    rows = parts_of(columns, 0.0)
+    found = curves([columns], SLO, rows)
     ttft = columns["first_token_s"] - columns["sent_s"]
     assert found.quantiles["ttft"] == np.quantile(ttft, RANKS).tolist()
     assert found.quantiles["tpot"] == pytest.approx([0.1] * len(RANKS))
     for percent, parts in zip(PERCENTS, found.split, strict=True):
-        assert parts[0] == pytest.approx(0.01)
+        named = dict(zip(PARTS, parts, strict=True))
+        assert named["API"] == pytest.approx(0.01)
         assert sum(parts) == pytest.approx(np.quantile(ttft, percent / 100), rel=0.15)
+        at = [row for row in rows if row["span"] == "ttft" and row["percentile"] == percent]
+        assert parts == [row["seconds"] for row in at]
     width_s = found.end_s / len(found.rate)
     assert sum(found.rate) * width_s == pytest.approx(4000)
     assert np.average(found.within, weights=found.rate) == pytest.approx((ttft <= 0.5).mean())
 
 
-def test_few_requests_stand_for_their_percentile_together() -> None:
-    columns = requests(FEWEST)
+def test_limits_of_percentiles_alone_judge_the_run_over_time_as_well() -> None:
+    columns = requests(4000)
     ttft = columns["first_token_s"] - columns["sent_s"]
-    for parts in curves([columns], None).split:
-        assert sum(parts) == pytest.approx(ttft.mean())
+    found = curves([columns], Slo(ttft_p99_s=0.5), ())
+    assert np.average(found.within, weights=found.rate) == pytest.approx((ttft <= 0.5).mean())
+    assert found.split == []
 
 
 def test_data_of_many_points_stay_small() -> None:
-    rows = [row(1.0, **{KEYS[0]: "h100", KEYS[1]: n}) for n in range(500)]
-    data = page_data("many", KEYS, rows, [FLAT] * 500, SLO, clock=False)
-    with_curves = [point for point in data["points"] if point["q"]]
+    rows = [row(1.0, **{KEYS[0]: "h100", KEYS[1]: n + 0.5}) for n in range(500)]
+    drawn = drawn_points(rows, SLO)
+    shown = [FLAT if place in drawn else None for place in range(500)]
+    data = page_data("many", KEYS, rows, shown, SLO, clock=False)
+    with_curves = [point["n"] - 1 for point in data["points"] if point["q"]]
     assert len(with_curves) == MOST_CURVES
+    assert data["best"] - 1 in with_curves
     assert data["axis"] == "arrivals.rate_per_s"
     assert all(point["m"]["tpot_p99_s"] == [0.01] for point in data["points"])
+
+
+def test_a_look_belongs_to_the_value_of_the_first_key_whatever_its_type() -> None:
+    rows = [row(1.0, **{KEYS[0]: value, KEYS[1]: 1}) for value in (4.0, 0.5, True, 4.0)]
+    data = page_data("looks", KEYS, rows, [FLAT] * 4, SLO, clock=False)
+    assert [point["first"] for point in data["points"]] == [0, 1, 2, 0]
+    assert len(data["firsts"]) == 3
 
 
 def test_the_page_runs_its_own_script_alone(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_killed_while_its_workers_live_on_it_is_taken_up_at_once(tmp_path: Path)
 
 @pytest.fixture
 def _without_drawings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("experiments.running.results._draw", lambda *_: [])
+    monkeypatch.setattr("experiments.running.pages.draw", lambda *_: [])
     monkeypatch.chdir(tmp_path)
 
 

@@ -29,7 +29,7 @@ LONG = SMALL.replace("num_requests: 20", "num_requests: 4000").replace(
 @pytest.fixture(autouse=True)
 def _without_drawings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables are what is compared here; figures take longer than all runs together."""
-    monkeypatch.setattr("experiments.running.results._draw", lambda *_: [])
+    monkeypatch.setattr("experiments.running.pages.draw", lambda *_: [])
 
 
 def wait_for_pieces(work: Path, count: int, process: "subprocess.Popen[str]") -> list[str]:

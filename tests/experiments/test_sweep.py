@@ -240,7 +240,7 @@ def test_point_with_a_different_trace_is_a_different_run(tmp_path: Path) -> None
 def test_a_long_run_is_split_over_its_replicas_and_is_the_same_bytes(
     router: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("experiments.running.results._draw", lambda *_: [])
+    monkeypatch.setattr("experiments.running.pages.draw", lambda *_: [])
     monkeypatch.setattr(local, "LONG", 300)
     parts: list[str] = []
     split = local._simulate_split

@@ -153,6 +153,26 @@ def test_a_key_that_is_null_is_a_default_that_is_not_sent(study: Path) -> None:
         settings_of(knobs, {"max_num_seqs": "65"})
 
 
+def test_each_pool_and_each_limit_has_knobs_of_its_own(study: Path) -> None:
+    text = STUDY.replace(
+        "{gpu: a100-80gb-sxm}",
+        "{pools: [{name: fast, gpu: h100-sxm}, {name: slow, gpu: l40s, replicas: 2}]}",
+    ).replace("ttft_s: 0.5, tpot_s: 0.03, attainment: 0.9", "ttft_p99_s: 0.5")
+    (study.parent / "pools.yaml").write_text(text)
+    base = base_of(read_raw(study.parent / "pools.yaml", []), 1)
+    knobs = knobs_of(base.study())
+    known = {knob.id: knob.value for knob in knobs}
+    assert (known["replicas_0"], known["replicas_1"]) == (1, 2)
+    assert (known["gpu_0"], known["gpu_1"]) == ("h100-sxm", "l40s")
+    assert known["ttft_p99_s"] == 0.5
+    assert not {"replicas", "gpu", "tp", "attainment"} & known.keys()
+    settings = settings_of(knobs, {"replicas_1": "3", "ttft_p99_s": "0.4"})
+    point = base.plan(settings, 1).points[0].study
+    assert point.cluster.gpus == 4
+    assert point.slo is not None
+    assert point.slo.ttft_p99_s == 0.4
+
+
 def test_a_long_study_is_cut_and_that_is_said(study: Path) -> None:
     text = STUDY.replace("1500", "1000000")
     (study.parent / "long.yaml").write_text(text)

@@ -1,6 +1,6 @@
 """What charts show of a point's requests: distributions, where TTFT goes, the run over time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from experiments.reporting.why import WORDS
+from sim.decomposition import OF_TTFT
 from sim.latencies import latency
 from sim.percentiles import PERCENTS
-from sim.result import FINISHED
-from sim.slo import Slo
+from sim.slo import Slo, good
 
 Floats = npt.NDArray[np.float64]
 Columns = Mapping[str, npt.NDArray[Any]]
 
 COLUMNS = (
-    "arrival_s", "sent_s", "reached_s", "first_scheduled_s", "first_token_s", "finish_s",
-    "output_tokens", "preemptions", "status", "measured",
+    "arrival_s", "sent_s", "first_token_s", "finish_s", "output_tokens", "status", "measured",
 )  # fmt: skip
 """Of the requests, that curves are made from."""
 RANKS = (
@@ -26,12 +26,8 @@ RANKS = (
     0.97, 0.98, 0.99, 0.995, 0.998, 0.999,
 )  # fmt: skip
 """Of distributions: shares of requests."""
-PARTS = ("API", "queue", "prefill", "prefill of preempted")
-"""Of the time to first token."""
-NEAR = 0.005
-"""Ranks to either side of a percentile whose requests stand for it."""
-FEWEST = 20
-"""They are at least so many."""
+PARTS = tuple(WORDS[part] for part in OF_TTFT)
+"""Of the time to first token, in the order of ``Curves.split``."""
 SLICES, FEW_SLICES, FEW = 96, 48, 5000
 """Of a run over time; fewer where a point has less than ``FEW`` requests."""
 
@@ -43,7 +39,7 @@ class Curves:
     quantiles: Mapping[str, list[float]]
     """By latency, at ``RANKS``."""
     split: list[list[float]]
-    """Seconds of each of ``PARTS`` around each of ``PERCENTS``; nothing without answers."""
+    """Seconds of each of ``PARTS`` about each of ``PERCENTS``; nothing without answers."""
     end_s: float
     """When the last request arrives."""
     rate: list[float]
@@ -54,8 +50,14 @@ class Curves:
     """Shares of those who arrive in a slice that are within all limits; NaN likewise."""
 
 
-def curves(runs: Sequence[Columns], slo: Slo | None) -> Curves:
-    """Return what charts show of the runs of a point, from the columns of their requests."""
+def curves(runs: Sequence[Columns], slo: Slo | None, parts: Iterable[Mapping[str, Any]]) -> Curves:
+    """Return what charts show of a point.
+
+    Args:
+        runs: columns of the requests of each run.
+        slo: limits; without any every finished request is within them.
+        parts: rows of decomposition.csv of the point.
+    """
     columns = {name: np.concatenate([run[name] for run in runs]) for name in COLUMNS}
     measured = columns["measured"] > 0
     kept = {name: column[measured] for name, column in columns.items()}
@@ -66,33 +68,17 @@ def curves(runs: Sequence[Columns], slo: Slo | None) -> Curves:
         if len(sample):
             quantiles[name] = np.quantile(sample, RANKS).tolist()
     end_s, rate, ttft, within = _over_time(columns, len(runs), slo)
-    return Curves(quantiles, _split(kept), end_s, rate, ttft, within)
+    return Curves(quantiles, _split(parts), end_s, rate, ttft, within)
 
 
-def _split(columns: Columns) -> list[list[float]]:
-    """The parts of TTFT, means of those around each percentile."""
-    ttft = latency(columns, "ttft")
-    order = np.argsort(ttft, kind="stable")
-    order = order[np.isfinite(ttft[order])]
-    if not len(order):
-        return []
-    begun = columns["first_scheduled_s"] - columns["reached_s"]
-    computed = columns["first_token_s"] - columns["first_scheduled_s"]
-    again = columns["preemptions"] > 0
-    parts = np.array(
-        [
-            columns["reached_s"] - columns["sent_s"], begun, np.where(again, 0.0, computed),
-            np.where(again, computed, 0.0),
-        ]
-    )  # fmt: skip
-    found = []
-    for percent in PERCENTS:
-        middle = percent / 100 * (len(order) - 1)
-        near = max(NEAR * len(order), FEWEST / 2)
-        low = int(max(0, min(middle - near, len(order) - 2 * near)))
-        high = int(min(len(order), max(middle + near, 2 * near))) + 1
-        found.append(parts[:, order[low:high]].mean(axis=1).tolist())
-    return found
+def _split(parts: Iterable[Mapping[str, Any]]) -> list[list[float]]:
+    """The parts of TTFT by percentile."""
+    seconds = {
+        (int(row["percentile"]), row["part"]): float(row["seconds"])
+        for row in parts
+        if row["span"] == "ttft" and row["percentile"]
+    }
+    return [[seconds[percent, part] for part in OF_TTFT] for percent in PERCENTS] if seconds else []
 
 
 def _over_time(
@@ -107,7 +93,7 @@ def _over_time(
         return 0.0, [], [], []
     place = np.minimum(arrival_s[present] // width_s, count - 1).astype(np.int64)
     ttft = latency(columns, "ttft")[present]
-    good = within_limits(columns, slo)[present]
+    within = good(columns, slo or Slo())[present]
     order = np.argsort(place, kind="stable")
     bounds = np.searchsorted(place[order], np.arange(count + 1))
     rate, tails, shares = [], [], []
@@ -116,15 +102,5 @@ def _over_time(
         rate.append(len(rows) / width_s / runs)
         answered = ttft[rows][np.isfinite(ttft[rows])]
         tails.append(float(np.quantile(answered, 0.99)) if len(answered) else float("nan"))
-        shares.append(float(good[rows].mean()) if len(rows) else float("nan"))
+        shares.append(float(within[rows].mean()) if len(rows) else float("nan"))
     return end_s, rate, tails, shares
-
-
-def within_limits(columns: Columns, slo: Slo | None) -> npt.NDArray[np.bool_]:
-    """Tell which requests finished within every limit; an undefined TPOT is within its own."""
-    good = np.asarray(columns["status"] == FINISHED)
-    limits = {"ttft": slo.ttft_s, "tpot": slo.tpot_s, "e2e": slo.e2e_s} if slo else {}
-    for name, limit_s in limits.items():
-        if limit_s is not None:
-            good &= ~(latency(columns, name) > limit_s)
-    return good

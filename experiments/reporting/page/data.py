@@ -7,15 +7,17 @@ from typing import Any
 
 from experiments.reporting.figure_layout import short_key, value_text
 from experiments.reporting.page.curves import PARTS, RANKS, Curves
-from experiments.reporting.page.verdict import KEPT, by_merit, limits_text, state_of, verdict
+from experiments.reporting.page.verdict import by_merit, limits_text, state_of, verdict
 from sim.metrics import METRICS
 from sim.percentiles import PERCENTS
 from sim.slo import Slo, percentile_limits
 
 Row = Mapping[str, Any]
 MOST_CURVES = 64
-"""Points whose curves are kept; of more, the best and every so-manieth of the others."""
+"""Points whose curves are shown; of more, the best and every so-manieth of the others."""
 MOST_CHOSEN = 6
+DAYS_S = 3 * 3600
+"""A run that is longer is told in hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def page_data(
     name: str,
     keys: Sequence[str],
     rows: Sequence[Row],
-    curves: Sequence[Curves],
+    curves: Sequence[Curves | None],
     slo: Slo | None,
     *,
     clock: bool,
@@ -76,7 +78,7 @@ def page_data(
         name: of the study.
         keys: that are swept; each is in every row.
         rows: of summary.csv, in their order.
-        curves: of each point.
+        curves: of each point; None where it is not among ``drawn_points``.
         slo: limits of the study; None for none.
         clock: whether times of the day mean something.
     """
@@ -85,15 +87,16 @@ def page_data(
     columns = [column for column in COLUMNS if _known(rows, column.metric)]
     order = by_merit(rows, states, slo)
     best = order[0]
-    kept = _with_curves(len(rows), best, states)
+    firsts = list(dict.fromkeys(value_text(row[keys[0]]) for row in rows)) if keys else [name]
     points = [
         {
             "n": place + 1,
             "values": [_plain(row[key]) for key in keys],
             "label": labels[place],
             "state": states[place],
+            "first": firsts.index(value_text(row[keys[0]])) if keys else 0,
             "m": {column.metric: _triple(row, column.metric, states[place]) for column in columns},
-            **_curves(curves[place], place in kept),
+            **_curves(curves[place]),
         }
         for place, row in enumerate(rows)
     ]
@@ -101,21 +104,11 @@ def page_data(
         "name": name,
         "keys": list(keys),
         "axis": _axis(keys, rows),
-        "firsts": list(dict.fromkeys(str(point["values"][0]) for point in points))
-        if keys
-        else [name],
+        "firsts": firsts,
         "points": points,
         "order": [place + 1 for place in order],
         "chosen": _chosen(keys, rows, order),
-        "columns": [
-            *({"id": f"key:{place}", "key": key, "name": short_key(key), "views": list(VIEWS)}
-              for place, key in enumerate(keys)),
-            *([{"id": "state", "key": "verdict", "name": "verdict", "views": [VERDICT]}]
-              if slo else []),
-            *({"id": column.metric, "key": column.metric, "name": column.name,
-               "views": list(column.views), "scale": column.scale,
-               "about": METRICS.get(column.metric, "")} for column in columns),
-        ],
+        "columns": _headings(keys, columns, slo),
         "views": [{"id": view, "name": title} for view, title in VIEWS.items()],
         "limits": _limits(slo),
         "verdict": verdict(rows, states, labels, slo, curves, clock=clock),
@@ -123,9 +116,29 @@ def page_data(
         "ranks": list(RANKS),
         "percents": list(PERCENTS),
         "parts": list(PARTS),
-        "days": clock or max((each.end_s for each in curves), default=0.0) > 3 * 3600,
+        "days": clock or max((each.end_s for each in curves if each), default=0.0) > DAYS_S,
         "best": best + 1,
     }  # fmt: skip
+
+
+def _headings(
+    keys: Sequence[str], columns: Sequence[Column], slo: Slo | None
+) -> list[dict[str, Any]]:
+    """Columns of the table: the swept keys, the verdict, metrics."""
+    found: list[dict[str, Any]] = [
+        {"id": f"key:{place}", "key": key, "name": short_key(key), "views": list(VIEWS)}
+        for place, key in enumerate(keys)
+    ]
+    if slo:
+        found.append({"id": "state", "key": "verdict", "name": "verdict", "views": [VERDICT]})
+    return found + [
+        {
+            "id": column.metric, "key": column.metric, "name": column.name,
+            "views": list(column.views), "scale": column.scale,
+            "about": METRICS.get(column.metric, ""),
+        }
+        for column in columns
+    ]  # fmt: skip
 
 
 def _label(keys: Sequence[str], row: Row) -> str:
@@ -155,8 +168,8 @@ def _triple(row: Row, metric: str, state: str) -> list[float | None]:
     return found if found[1] is not None else found[:1]
 
 
-def _curves(curve: Curves, kept: bool) -> dict[str, Any]:
-    if not kept:
+def _curves(curve: Curves | None) -> dict[str, Any]:
+    if curve is None:
         return {"q": {}, "split": None, "time": _time(0.0, [], [], [])}
     return {
         "q": {name: [_four(each) for each in values] for name, values in curve.quantiles.items()},
@@ -197,9 +210,10 @@ def _chosen(keys: Sequence[str], rows: Sequence[Row], order: Sequence[int]) -> l
     return sorted(place + 1 for place in list(best.values())[:MOST_CHOSEN])
 
 
-def _with_curves(count: int, best: int, states: Sequence[str]) -> set[int]:
-    if count <= MOST_CURVES:
-        return set(range(count))
-    good = (place for place, state in enumerate(states) if state == KEPT)
-    wanted = dict.fromkeys([best, *good, *range(0, count, 1 + count // MOST_CURVES)])
-    return set(list(wanted)[:MOST_CURVES])
+def drawn_points(rows: Sequence[Row], slo: Slo | None) -> set[int]:
+    """Return the places of the points whose curves are shown: all, or of many the telling ones."""
+    if len(rows) <= MOST_CURVES:
+        return set(range(len(rows)))
+    order = by_merit(rows, [state_of(row, slo) for row in rows], slo)
+    spread = range(0, len(rows), 1 + len(rows) // MOST_CURVES)
+    return set(list(dict.fromkeys([*order[: MOST_CURVES // 2], *spread]))[:MOST_CURVES])

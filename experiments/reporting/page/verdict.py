@@ -73,7 +73,7 @@ def verdict(
     states: Sequence[str],
     labels: Sequence[str],
     slo: Slo | None,
-    curves: Sequence[Curves],
+    curves: Sequence[Curves | None],
     *,
     clock: bool,
 ) -> dict[str, str]:
@@ -124,8 +124,9 @@ def _counts(states: Sequence[str]) -> str:
     return f"Of {len(states)} points {', '.join(parts)}."
 
 
-def _worst_slice(curve: Curves, slo: Slo) -> str:
+def _worst_slice(curve: Curves | None, slo: Slo) -> str:
     """Name the slice of the run in which the fewest were within the limits."""
+    assert curve is not None  # the best point is always drawn
     shares = [(share, place) for place, share in enumerate(curve.within) if not math.isnan(share)]
     if not shares:
         return ""

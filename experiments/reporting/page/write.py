@@ -52,7 +52,7 @@ def write_page(
     page: Page,
     keys: Sequence[str],
     rows: Sequence[Mapping[str, Any]],
-    curves: Sequence[Curves],
+    curves: Sequence[Curves | None],
     slo: Slo | None,
     *,
     clock: bool,

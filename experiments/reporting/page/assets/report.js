@@ -58,10 +58,7 @@
     const place = combinations.findIndex((each) => JSON.stringify(each) === JSON.stringify(values));
     return { colour: place, dash: place, shape: charts.SHAPES[place % 4] };
   }
-  function firstLook(point) {
-    const place = DATA.firsts.indexOf(String(point.values[0]));
-    return { colour: Math.max(0, place), shape: charts.SHAPES[Math.max(0, place) % 4], dash: 0 };
-  }
+  const firstLook = ({ first }) => ({ colour: first, shape: charts.SHAPES[first % 4], dash: 0 });
   const pointLook = (point) => ({ colour: point.n - 1, dash: (point.n - 1) >> 2,
     shape: charts.SHAPES[(point.n - 1) % 4] });
   const metric = (point, name) => (point.m[name] || [null])[0];

@@ -1,0 +1,61 @@
+"""The tables of a study whose runs have all ended, and their files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from experiments.running import assemble
+from experiments.running.lengths import Lengths
+from experiments.running.pool_tables import has_pools, noted, pools_table
+from experiments.running.pooling import loaded_points, loads_of
+from experiments.running.reasons import reasons
+from experiments.running.sweep import Run
+from experiments.running.workers import shared_by
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+class Tables(NamedTuple):
+    """What is known of a study once its runs have ended."""
+
+    runs: "DataFrame"
+    """One row per run."""
+    summary: "DataFrame"
+    """One row per point."""
+    differences: "DataFrame"
+    """Of each point from its baseline; empty without another point."""
+    parts: "DataFrame"
+    """Where TTFT and E2E go, and what binds."""
+    pools: "DataFrame | None"
+    """One row per point and pool; None where no pool has a name."""
+
+
+def written_tables(lengths: Lengths, runs: Sequence[Run], folder: Path, jobs: int) -> Tables:
+    """Make every table, and write its file into ``folder``; up to ``jobs`` processes help."""
+    from experiments.reporting.differences import differences_table
+    from experiments.reporting.formats import long_table
+
+    plan = lengths.plan
+    table = assemble.runs_table(plan, runs)
+    loads = lengths.loads or loads_of(loaded_points(plan, table), shared_by(jobs))
+    summary = assemble.summary_table(plan, table, runs, loads, lengths.asked)
+    pools = None
+    if has_pools(plan):
+        pools = pools_table(plan, runs)
+        summary = noted(summary, pools)
+        assemble.write_csv(pools, folder / "pools.csv")
+    parts, bound, hopeless = reasons(plan, runs)
+    for place, number in enumerate(summary["point"]):
+        told = [text for text in (summary.at[place, "notes"], *hopeless.get(number, ())) if text]
+        summary.at[place, "notes"] = "; ".join(told)
+    assemble.write_csv(parts, folder / "decomposition.csv")
+    assemble.write_csv(bound, folder / "binding.csv")
+    differences = differences_table(table, summary, plan.keys, plan.baselines)
+    if len(differences):
+        assemble.write_csv(differences, folder / "differences.csv")
+    assemble.write_csv(table, folder / "runs.csv")
+    assemble.write_csv(long_table(summary, ["point", *plan.keys]), folder / "summary_long.csv")
+    assemble.write_csv(summary, folder / "summary.csv")
+    assemble.write_study(plan, folder / "study.yaml")
+    return Tables(table, summary, differences, parts, pools)

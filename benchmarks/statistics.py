@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from experiments.reporting.basis import Basis, Pool
+from experiments.reporting.basis import Basis, Pooled
 from experiments.reporting.significance import holm, sectioned
 from experiments.reporting.stats import summarise_points
 from experiments.reporting.support import Load
@@ -98,7 +98,7 @@ def summary_of(runs: Sequence[Run], study: Study, load: Load) -> dict[str, Any]:
         pooled = percentiles(np.concatenate([run.latencies[name] for run in runs]))
         values |= {f"{name}_p{p}_s": float(v) for p, v in zip(PERCENTS, pooled, strict=True)}
     table = pd.DataFrame([{"seed": place, **run.metrics} for place, run in enumerate(runs)])
-    basis = Basis(None, Pool(values), load, rates_of(study))
+    basis = Basis(None, Pooled(values), load, rates_of(study))
     (row,) = summarise_points(table, [], METRICS, bases=[basis]).to_dict("records")
     return dict(row)  # type: ignore[arg-type]
 

@@ -14,16 +14,11 @@ from pydantic import (
     PositiveInt,
     model_validator,
 )
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.scalarstring import LiteralScalarString
 
 from hardware.gpu import Gpu
 from hardware.prices.kernels import Kernels
-from hardware.prices.surface import Surface
 from hardware.uncertainty import check_covariance
 from hardware.yaml_file import read_bundled, read_yaml, validated
-from model.docstrings import attribute_docstrings
 from model.nearest import closest
 
 __all__ = [
@@ -38,7 +33,6 @@ __all__ = [
     "UnknownCalibrationError",
     "calibration_names",
     "load_calibration",
-    "save_calibration",
 ]
 
 FOLDER = Path(__file__).parent / "calibrations"
@@ -311,44 +305,3 @@ def load_calibration(name_or_path: str | Path) -> Calibration:
 def _bundled(path: Path) -> Calibration:
     """A bundled file is part of the code: it does not change while a process runs."""
     return validated(Calibration, read_bundled(path), str(path))
-
-
-def save_calibration(calibration: Calibration, path: Path) -> None:
-    """Write a calibration that ``load_calibration`` reads back, every key with its meaning."""
-    document = _commented(calibration)
-    writer = YAML()
-    writer.width = 100
-    writer.default_flow_style = None
-    with path.open("w", encoding="utf-8") as file:
-        writer.dump(document, file)
-
-
-def _commented(part: BaseModel, indent: int = 0) -> CommentedMap:
-    document = CommentedMap()
-    document.fa.set_block_style()
-    told = attribute_docstrings(type(part))
-    for name in type(part).model_fields:
-        value = getattr(part, name)
-        if value is None or value == {}:
-            continue
-        document[name] = _plain(value, indent)
-        if name in told:
-            document.yaml_set_comment_before_after_key(name, told[name], indent=indent)
-    return document
-
-
-def _plain(value: object, indent: int) -> object:
-    """What YAML shows of a field: mappings as blocks, a surface's values as lines of text."""
-    if isinstance(value, Surface):
-        document = CommentedMap()
-        document["axes"] = CommentedMap({name: list(at) for name, at in value.axes.items()})
-        document["axes"].fa.set_block_style()
-        document["values"] = LiteralScalarString("\n".join(value.rows()) + "\n")
-        return document
-    if isinstance(value, BaseModel):
-        return _commented(value, indent + 2)
-    if isinstance(value, dict):
-        return CommentedMap({name: _plain(each, indent + 2) for name, each in value.items()})
-    if isinstance(value, tuple):
-        return [list(row) if isinstance(row, tuple) else row for row in value]
-    return value

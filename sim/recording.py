@@ -181,11 +181,6 @@ class Recorder:
         outcomes = {name: column[rows] for name, column in self._outcomes.items()}
         return Part(rows, outcomes, None, None, logs, blocks, end_s)
 
-    def result(self, blocks: SequenceOf[BlockCount], end_s: float) -> Result:
-        """Everything as one; ``blocks`` are those of each replica."""
-        part = self.part(dict(enumerate(blocks)), end_s)
-        return result_of(self.requests, [part], self.api, end_s)
-
     def _keep_outcomes(self) -> None:
         """Move outcomes from their buffer to the columns."""
         table = np.frombuffer(bytes(self.outcomes.rows), _OUTCOME_TYPE)

@@ -15,12 +15,11 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from workloads.config import LATEST_S, Config, Count, NonNegative, Positive, Seconds, Variation
+from workloads.modulated import CHUNK, inverted, modulated_times, unit_times
 from workloads.requests import Floats
 from workloads.thinking import ThinkLaw, think_times_s
 
-_MOST_STRETCHES = 1e7
 _DAY_S = 86400.0
-_CHUNK = 4096  # fixed, so that what is drawn does not depend on how many requests are wanted
 
 
 Hour = Annotated[float, Field(ge=0, lt=24)]
@@ -68,7 +67,7 @@ class Poisson(Process):
     pace = ("rate_per_s",)
 
     def _draw_s(self, count: int, rng: np.random.Generator) -> Floats:
-        return _unit_times(count, rng) / self.rate_per_s
+        return unit_times(count, rng) / self.rate_per_s
 
 
 class Gamma(Process):
@@ -136,7 +135,7 @@ class OnOff(Process):
 
     def _draw_s(self, count: int, rng: np.random.Generator) -> Floats:
         rates = (self.rate_on_per_s, self.rate_off_per_s)
-        return _modulated_times(count, rng, rates, (self.mean_on_s, self.mean_off_s))
+        return modulated_times(count, rng, rates, (self.mean_on_s, self.mean_off_s))
 
 
 class Markov(Process):
@@ -166,7 +165,7 @@ class Markov(Process):
         return self
 
     def _draw_s(self, count: int, rng: np.random.Generator) -> Floats:
-        return _modulated_times(count, rng, self.rates_per_s, self.mean_dwell_s)
+        return modulated_times(count, rng, self.rates_per_s, self.mean_dwell_s)
 
 
 class Step(Config):
@@ -205,13 +204,13 @@ class Piecewise(Process):
         return self
 
     def _draw_s(self, count: int, rng: np.random.Generator) -> Floats:
-        unit = _unit_times(count, rng)
+        unit = unit_times(count, rng)
         durations = np.array([step.duration_s for step in self.steps])
         rates = np.array([step.rate_per_s for step in self.steps])
         if not self.repeat:
-            return np.maximum.accumulate(_inverted(unit, durations, rates))
+            return np.maximum.accumulate(inverted(unit, durations, rates))
         laps, rest = np.divmod(unit, np.cumsum(durations * rates)[-1])
-        times = laps * np.cumsum(durations)[-1] + _inverted(rest, durations, rates)
+        times = laps * np.cumsum(durations)[-1] + inverted(rest, durations, rates)
         return np.maximum.accumulate(times)
 
 
@@ -260,11 +259,11 @@ class Diurnal(Process):
         coin = rng.spawn(1)[0]
         now_s, kept, found = 0.0, [np.empty(0)], 0
         while found < count:
-            times = now_s + np.cumsum(rng.standard_exponential(_CHUNK)) / highest_per_s
+            times = now_s + np.cumsum(rng.standard_exponential(CHUNK)) / highest_per_s
             if not np.isfinite(self._phase(times)).all():  # it would be rejected for ever
                 raise self._beyond()
             accept = self.rate_per_s(times) / highest_per_s
-            kept.append(times[coin.random(_CHUNK) < accept])
+            kept.append(times[coin.random(CHUNK) < accept])
             found += len(kept[-1])
             now_s = float(times[-1])
         return np.concatenate(kept)[:count]
@@ -307,51 +306,3 @@ def _plain(value: object) -> str:
         return f"{{duration_s: {value.duration_s:g}, rate_per_s: {value.rate_per_s:g}}}"
     assert isinstance(value, tuple)
     return f"[{', '.join(map(_plain, value))}]"
-
-
-def _unit_times(count: int, rng: np.random.Generator) -> Floats:
-    """Arrival times of a Poisson process of rate one."""
-    return np.cumsum(rng.standard_exponential(count))
-
-
-def _inverted(unit: Floats, durations: Floats, rates: Floats) -> Floats:
-    """Times at which the cumulative rate of consecutive stretches reaches each of ``unit``.
-
-    The unit Poisson process seen through the inverse of a cumulative rate is the Poisson process
-    of that rate (Cinlar, Introduction to Stochastic Processes, 1975, chapter 4). The last stretch
-    has no end. Rounding may put neighbours out of order by an ulp: callers accumulate the maximum.
-    """
-    starts = np.concatenate(([0.0], np.cumsum(durations)[:-1]))
-    reached = np.concatenate(([0.0], np.cumsum(durations * rates)[:-1]))
-    # Stretch i holds reached[i] < unit <= reached[i + 1], so a silent one never holds any.
-    stretch = np.maximum(np.searchsorted(reached, unit, side="left") - 1, np.argmax(rates > 0))
-    times: Floats = starts[stretch] + (unit - reached[stretch]) / rates[stretch]
-    return times
-
-
-def _modulated_times(
-    count: int, rng: np.random.Generator, rates_per_s: tuple[float, ...], dwell_s: tuple[float, ...]
-) -> Floats:
-    """Arrivals of a Markov-modulated Poisson process, stationary from time 0."""
-    unit = _unit_times(count, rng)
-    path = rng.spawn(1)[0]
-    means, rate_of = np.array(dwell_s), np.array(rates_per_s)
-    expected = float(unit[-1] * len(means) / (rate_of @ means))
-    if expected > _MOST_STRETCHES:
-        raise ValueError(
-            f"{count} requests would take about {expected:.1g} changes of state, expected at most "
-            f"{_MOST_STRETCHES:.0g}; raise the rates(={list(rates_per_s)} per s) or the mean "
-            f"dwells(={list(dwell_s)} s)"
-        )
-    state = int(np.searchsorted(np.cumsum(means) / means.sum(), path.random(), side="right"))
-    state = min(state, len(means) - 1)
-    durations, rates, reached = [], [], 0.0
-    while reached < unit[-1] * (1 + 1e-9):  # a margin for rounding: the path must outlast them all
-        jumps = path.integers(1, len(means), size=_CHUNK)
-        states = (state + np.concatenate(([0], np.cumsum(jumps)))) % len(means)
-        state = int(states[-1])
-        durations.append(means[states[:-1]] * path.standard_exponential(_CHUNK))
-        rates.append(rate_of[states[:-1]])
-        reached += float(durations[-1] @ rates[-1])
-    times = _inverted(unit, np.concatenate(durations), np.concatenate(rates))
-    return np.maximum.accumulate(times)

@@ -165,7 +165,7 @@ def run_measured(
     from experiments.running.identity import code_digest
     from experiments.running.publish import claimed, publish
     from experiments.running.versions import machine, versions
-    from hardware.calibration import save_calibration
+    from hardware.calibration_file import save_calibration
 
     started = time.perf_counter()
     place = results_folder(out)

@@ -99,7 +99,7 @@ def _measure(arguments: argparse.Namespace, path: Path) -> str:
     from experiments.calibrating.calibrate import Limits, calibrate, describe, draw
     from experiments.calibrating.decoders import build_decoder
     from experiments.reporting.terminal import console
-    from hardware.calibration import save_calibration
+    from hardware.calibration_file import save_calibration
 
     limits = Limits(
         max_decodes=arguments.max_decodes,
@@ -143,7 +143,7 @@ def _fit_tables(arguments: argparse.Namespace, path: Path) -> str:
         describe_kernels,
         draw,
     )
-    from hardware.calibration import save_calibration
+    from hardware.calibration_file import save_calibration
     from hardware.gpu import load_gpu
 
     if arguments.gpu is None:

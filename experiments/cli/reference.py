@@ -17,11 +17,10 @@ from experiments.calibrating.decoder_vs_simulation import DecoderStudy
 from experiments.calibrating.kv_cache_latency import KvCacheStudy
 from experiments.cli.command import Parser, called, fail, run_command
 from experiments.cli.kinds import schema_of_kind
+from experiments.cli.markdown import table
+from experiments.cli.metrics_page import metrics_page
 from experiments.cli.named_classes import class_rows
 from experiments.cli.study_schema import WRITTEN_BY, schema_text
-from experiments.reporting.stats import WITHOUT_INTERVAL
-from experiments.running.pieces import MARKS
-from experiments.running.pool_tables import POOL_COLUMNS
 from experiments.running.record import is_file
 from experiments.study.bundled import bundled_studies
 from experiments.study.described import described_schema
@@ -34,9 +33,6 @@ from hardware.gpu import Gpu, gpu_names
 from model.families.registry import FAMILIES
 from model.families.wrapper_rows import WRAPPERS
 from model.spec import catalogue
-from sim.latencies import LATENCIES
-from sim.metrics import METRICS, POOL_SHARES
-from sim.result import REQUEST_COLUMNS, SEGMENT_COLUMNS, SESSION_COLUMNS
 from workloads.traces.formats import FORMATS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -104,7 +100,7 @@ def study_page() -> str:
         *(f"{title}: {', '.join(map('`{}`'.format, found))}." for title, found in names.items()),
         "## Schedulers, orders and routers",
         "One of your own is named `MODULE:CLASS`: see [plugins.md](plugins.md).",
-        _table(("key", "name", "meaning"), class_rows()),
+        table(("key", "name", "meaning"), class_rows()),
         "## Trace formats",
         "The format of a trace is found from its columns, or the keys of its JSON records (nested "
         "ones joined by dots); further ones are ignored. [traces.md](traces.md) says more. "
@@ -112,108 +108,22 @@ def study_page() -> str:
         "headroom may have columns that do: rows with the same `prompt_id` have the same "
         "prompt; rows with the same `prefix_id` share their first `prefix_tokens` tokens, and "
         "`prompt_id` then counts within the prefix.",
-        _table(
-            ("format", "columns", "times", "written by"),
-            [
-                (
-                    f"`{form.name}`",
-                    ", ".join(f"`{name}`" for name in form.columns()),
-                    TIME_UNITS[form.time_unit] if form.time is not None else "none: lengths only",
-                    form.source,
-                )
-                for form in FORMATS
-            ],
-        ),
+        _formats(),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def metrics_page() -> str:
-    """Return docs/metrics.md: every column of every table that a run leaves behind."""
-    latencies = [name for name in METRICS if name.rsplit("_", 2)[0] in LATENCIES]
-    parts = [
-        "# Metrics and columns",
-        f"<!-- {WRITTEN_BY} -->",
-        "Times are in seconds and shares are within 0 to 1, in every file. Only the terminal and "
-        "the report show milliseconds and percent.",
-        "## summary.csv",
-        "One row per point: `point` (from 1), the swept keys, `seeds`, then every metric. "
-        "Percentiles are those of all measured requests of all seeds together, everything else is "
-        "a mean over seeds; rates of steady traffic that a point can hold are corrected for the "
-        "luck of its arrivals. A metric is followed by `<metric>_lo` and `<metric>_hi`, the ends "
-        "of its 95% interval: Wilson's for shares (within 0 to 1), symmetric on a log scale for "
-        "all others (above 0), each with Student's t over seeds. Both are empty when there is no "
-        "interval (equal values but for `slo_attainment`, one that is not finite, a percentile "
-        "that rests on fewer than 10 independent requests of the tail, one seed of everything but "
-        "percentiles). `capacity_per_s` is what a short overload run shows that the point can "
-        "serve, `load` the rate over it, `design_effect` how much the variance of TTFT's tail "
-        "exceeds that of independent requests at that load (all empty for traces, days, users and "
-        "points that are saturated): see [statistics.md](statistics.md). "
-        "No interval belongs to "
-        f"{', '.join(f'`{name}`' for name in WITHOUT_INTERVAL)}. The last column, `notes`, holds "
-        "what a reader must know of the point.",
-        "## runs.csv",
-        "One row per point and seed: `point`, the swept keys, `seed`, then every metric. A study "
-        "with `calibration_draws` has one row per point, draw and seed, and a column `draw` here "
-        "and in requests.parquet, `draws` in summary.csv.",
-        "## Metrics",
-        _table(
-            ("metric", "meaning"),
-            [(f"`{name}`", text) for name, text in METRICS.items() if name not in latencies],
-        ),
-        "### Latencies",
-        "Latencies are those of the requests that arrived after the warm-up. Rejected requests "
-        "have none. An unfinished one has an infinite E2E and TPOT, so a percentile that reaches "
-        "it is infinite.",
-        _table(
-            ("latency", "meaning", "metrics"),
-            [
-                (
-                    "queueing" if name == "queue" else name.upper(),
-                    meaning,
-                    " ".join(f"`{m}`" for m in latencies if m.startswith(f"{name}_")),
-                )
-                for name, meaning in LATENCIES.items()
-            ],
-        ),
-        "## requests.parquet",
-        "One row per request per run.",
-        _table(
-            ("column", "meaning"),
-            [
-                ("`point`", "point of the sweep, from 1"),
-                ("`seed`", "seed of the run"),
-                ("swept keys", "their values at the point, a column each"),
-                *((f"`{name}`", text) for name, text in (REQUEST_COLUMNS | MARKS).items()),
-            ],
-        ),
-        "With `workload.sessions` at some point, these stand before `measured`; a request that "
-        "stands alone has -1 in them.",
-        _table(
-            ("column", "meaning"),
-            [(f"`{name}`", text) for name, text in SESSION_COLUMNS.items()],
-        ),
-        "A study with `cluster.pools` has a column `pool` behind `replica`, the pool's name.",
-        "## pools.csv",
-        "Where a study has `cluster.pools`: one row per point and pool, with every metric of its "
-        "own replicas and of the requests that were sent to them, over the window of the whole "
-        "run, estimated over the seeds as in summary.csv. `point`, the swept keys, then",
-        _table(
-            ("column", "meaning"),
-            [
-                *((f"`{name}`", text) for name, text in POOL_COLUMNS.items()),
-                *((f"`{name}`", text) for name, text in POOL_SHARES.items()),
-            ],
-        ),
-        "## Segments",
-        "From Python, `sim.simulation.simulate` returns the same requests and, in `segments`, one "
-        "row per run of equal steps. They are not written to disk.",
-        _table(
-            ("column", "meaning"),
-            [(f"`{name}`", text) for name, text in SEGMENT_COLUMNS.items()],
-        ),
+def _formats() -> str:
+    rows = [
+        (
+            f"`{form.name}`",
+            ", ".join(f"`{name}`" for name in form.columns()),
+            TIME_UNITS[form.time_unit] if form.time is not None else "none: lengths only",
+            form.source,
+        )
+        for form in FORMATS
     ]
-    return "\n\n".join(parts) + "\n"
+    return table(("format", "columns", "times", "written by"), rows)
 
 
 PAGES = {
@@ -289,7 +199,7 @@ def _section(node: Node, definitions: Node) -> Iterator[str]:
         (f"`{key}`", _kind(prop), _default(key, prop, node), _meaning(prop, definitions))
         for key, prop in node["properties"].items()
     ]
-    yield _table(("key", "value", "default", "meaning"), rows)
+    yield table(("key", "value", "default", "meaning"), rows)
 
 
 def _meaning(node: Node, definitions: Node) -> str:
@@ -341,12 +251,6 @@ def _default(key: str, node: Node, parent: Node) -> str:
 
 def _prose(text: str) -> str:
     return " ".join(text.replace("``", "`").split())
-
-
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    escaped = ([cell.replace("|", "\\|") for cell in line] for line in lines)
-    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

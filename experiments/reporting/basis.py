@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class Pooled:
     """Percentiles of all measured requests of all runs of a point together, by metric."""
 
     values: Mapping[str, float]
@@ -79,7 +79,7 @@ class Basis:
     """What is known of one point; each part may be missing."""
 
     calibration: "Calibration | None" = None
-    pool: Pool | None = None
+    pool: Pooled | None = None
     load: Load | None = None
     offered: Mapping[str, tuple[str, float]] = field(default_factory=dict)
     """By a rate that is served: the metric of what came of it in each run, and its expectation."""

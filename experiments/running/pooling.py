@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from experiments.reporting.basis import Pool
+from experiments.reporting.basis import Pooled
 from experiments.reporting.support import LEAST_EFFECT, THIN, Load, needed
 from experiments.running.capacity import capacity_per_s
 from experiments.running.pieces import read_piece
@@ -38,13 +38,13 @@ LEAST_OF_A_BATCH = 100
 """Requests; shorter ones say nothing of each other."""
 
 
-def pools_of(runs: Sequence[Run]) -> Iterator[Pool]:
+def pools_of(runs: Sequence[Run]) -> Iterator[Pooled]:
     """Pool the runs of each point; they lie point by point."""
     for _, group in groupby(runs, lambda run: run.point):
         yield pool(list(group))
 
 
-def pool(runs: Sequence[Run], place: int | None = None) -> Pool:
+def pool(runs: Sequence[Run], place: int | None = None) -> Pooled:
     """Pool the finished runs of one point; ``place``: of one pool of replicas alone."""
     samples: dict[str, list[Floats]] = {name: [] for name in SPANS}
     gaps: dict[int, int] = {}
@@ -64,7 +64,7 @@ def pool(runs: Sequence[Run], place: int | None = None) -> Pool:
         seeds = [metrics[name] for metrics in measured]  # what is pooled lies between them
         values[name] = min(max(value, min(seeds)), max(seeds))
     alone = len(runs) == 1 and not runs[0].study.workload.has_clock
-    return Pool(values, _batches(samples) if alone else {})
+    return Pooled(values, _batches(samples) if alone else {})
 
 
 def _columns(run: Run, place: int | None) -> dict[str, npt.NDArray[np.generic]]:

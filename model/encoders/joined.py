@@ -36,6 +36,7 @@ def _features(config: Config) -> int:
 
 
 def llava(config: Config, text: Config) -> int:
+    """A tower of CLIP or Pixtral, and two matrices behind it."""
     vision = {**CLIP_L, **nested(config, "vision_config")}
     if vision["model_type"] == "pixtral":
         vision = {"image_size": 1024, "patch_size": 16, **nested(config, "vision_config")}
@@ -51,6 +52,7 @@ def llava_next(config: Config, text: Config) -> int:
 
 
 def mistral3(config: Config, text: Config) -> int:
+    """Pixtral, patches merged and normed, and two matrices."""
     vision = {**PIXTRAL, **nested(config, "vision_config")}
     wide, hidden = whole(vision, "hidden_size", 1024), _hidden(text)
     biased = flag(config, "multimodal_projector_bias", False)
@@ -67,17 +69,20 @@ def _one(config: Config) -> int:
 
 
 def llama4(config: Config, text: Config) -> int:
+    """Its own tower, and one matrix."""
     vision = nested(config, "vision_config")
     return images.llama4(vision) + whole(vision, "vision_output_dim", 7680) * _hidden(text)
 
 
 def gemma3(config: Config, text: Config) -> int:
+    """SigLIP without its head, a norm and one matrix."""
     vision = {"vision_use_head": False, **nested(config, "vision_config")}
     wide = whole(vision, "hidden_size", 768)
     return images.siglip(vision) + wide * _hidden(text) + wide
 
 
 def gemma4(config: Config, text: Config) -> int:
+    """Its own tower and one matrix; the encoder of sounds is refused."""
     vision = nested(config, "vision_config")
     if config.get("audio_config"):
         raise UnknownArchitectureError(
@@ -87,6 +92,7 @@ def gemma4(config: Config, text: Config) -> int:
 
 
 def lfm2_vl(config: Config, text: Config) -> int:
+    """SigLIP 2, patches merged, a norm and two matrices."""
     vision = {"model_type": "siglip2_vision_model", **nested(config, "vision_config")}
     wide = whole(vision, "hidden_size", 768) * whole(config, "downsample_factor", 2) ** 2
     inner, biased = (
@@ -99,6 +105,7 @@ def lfm2_vl(config: Config, text: Config) -> int:
 
 
 def internvl(config: Config, text: Config) -> int:
+    """InternViT, patches joined by four, a norm and two matrices."""
     vision, hidden = nested(config, "vision_config"), _hidden(text)
     wide = whole(vision, "hidden_size", 1024) * 4
     return (
@@ -107,6 +114,7 @@ def internvl(config: Config, text: Config) -> int:
 
 
 def kimi(config: Config, text: Config) -> int:
+    """MoonViT, patches joined by four, and two matrices."""
     vision = nested(config, "vision_config")
     wide = whole(vision, "vt_hidden_size", whole(vision, "hidden_size", 1152))
     joined = wide * 4
@@ -130,6 +138,7 @@ def kimi_k3(config: Config, text: Config) -> int:
 
 
 def llava_onevision(config: Config, text: Config) -> int:
+    """LLaVA-NeXT's with SigLIP."""
     vision = {
         "model_type": "siglip_vision_model", "vision_use_head": False, "hidden_size": 1152,
         "intermediate_size": 4304, "num_hidden_layers": 26, "image_size": 384, "patch_size": 14,
@@ -148,12 +157,14 @@ def idefics3(config: Config, text: Config) -> int:
 
 
 def paligemma(config: Config, text: Config) -> int:
+    """SigLIP without its head, and one matrix."""
     vision = {"vision_use_head": False, **nested(config, "vision_config")}
     out = whole(config, "projection_dim", 2048)
     return images.siglip(vision) + linear(whole(vision, "hidden_size", 768), out)
 
 
 def paddleocr(config: Config, text: Config) -> int:
+    """SigLIP, patches merged, a norm and two matrices."""
     vision = {
         "vision_use_head": False, "hidden_size": 1152, "intermediate_size": 4304,
         "num_hidden_layers": 27, "image_size": 384, "patch_size": 14,
@@ -220,6 +231,7 @@ def phi4mm(config: Config, text: Config) -> int:
 
 
 def qwen3_asr(config: Config, text: Config) -> int:
+    """An encoder of sounds, and two matrices."""
     audio = nested(config, "audio_config")
     wide = whole(audio, "d_model", 1024)
     projector = linear(wide, wide) + linear(wide, whole(audio, "output_dim", 3584))
@@ -235,6 +247,7 @@ def glmasr(config: Config, text: Config) -> int:
 
 
 def moss(config: Config, text: Config) -> int:
+    """Whisper of 80 mels, frames merged, two matrices and a norm."""
     audio = {
         "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
         **nested(config, "audio_config"),
@@ -246,11 +259,13 @@ def moss(config: Config, text: Config) -> int:
 
 
 def qwen2_audio(config: Config, text: Config) -> int:
+    """Whisper, and one matrix."""
     audio = nested(config, "audio_config")
     return sounds.whisper(audio) + linear(whole(audio, "d_model", 1280), _hidden(text))
 
 
 def voxtral(config: Config, text: Config) -> int:
+    """Whisper, frames joined by four, and two matrices without biases."""
     audio, hidden = nested(config, "audio_config"), _hidden(text)
     wide = whole(audio, "intermediate_size", 5120)
     return sounds.whisper(audio) + wide * hidden + hidden * hidden

@@ -6,30 +6,19 @@ counts; query, key and value are one matrix, and so are gate and up, as serving 
 Inference only. Experts are not built.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.alike import attention_of, dense_of
-from model.mixers.attention import Attention
-from model.mlps.dense import Dense
-from model.norm import Norm as NormShape
 from model.spec import DecoderSpec
-from model.torch.attention import Kernel, attend, choose_kernel
+from model.torch.attention import Kernel, choose_kernel
 from model.torch.kv_cache import KVCache
-from model.torch.rope import inverse_frequencies, rotate, rotation
+from model.torch.layers import Block, Norm, Step, parameter
+from model.torch.rope import inverse_frequencies, rotation
 from model.torch.step_plan import ChunkSpan, StepPlan, plan_step
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "silu": F.silu,
-    "gelu": F.gelu,
-    "gelu_tanh": partial(F.gelu, approximate="tanh"),
-    "relu": F.relu,
-}
 
 INITIAL_STD = 0.02
 """Standard deviation of random weights: GPT-2's initializer_range, also Llama's."""
@@ -37,112 +26,6 @@ INITIAL_STD = 0.02
 
 class UnsupportedDecoderError(ValueError):
     """A model that the simulator can price but the torch decoder does not build."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """What every layer of one step shares."""
-
-    plan: StepPlan
-    kernel: Kernel
-    rotation: tuple[Tensor, Tensor] | None
-
-
-class Norm(nn.Module):
-    """RMSNorm (a weight) or LayerNorm (a weight and a bias) over the last dimension."""
-
-    bias: Tensor | None
-
-    def __init__(
-        self, size: int, kind: str, eps: float, device: torch.device, dtype: torch.dtype
-    ) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = _parameter((size,), device, dtype)
-        self.bias = _parameter((size,), device, dtype) if kind == "layernorm" else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise [..., size]."""
-        shape = self.weight.shape
-        if self.bias is None:
-            return F.rms_norm(x, shape, self.weight, self.eps)
-        return F.layer_norm(x, shape, self.weight, self.bias, self.eps)
-
-
-class Linear(nn.Module):
-    """A matrix [outputs, inputs] and perhaps a bias; like nn.Linear, but left uninitialised."""
-
-    bias: Tensor | None
-
-    def __init__(
-        self, inputs: int, outputs: int, bias: bool, device: torch.device, dtype: torch.dtype
-    ) -> None:
-        super().__init__()
-        self.weight = _parameter((outputs, inputs), device, dtype)
-        self.bias = _parameter((outputs,), device, dtype) if bias else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [..., inputs] to [..., outputs]."""
-        return F.linear(x, self.weight, self.bias)
-
-
-class Block(nn.Module):
-    """One layer: attention and MLP, each behind a norm and added to the residual stream."""
-
-    def __init__(
-        self,
-        attention: Attention,
-        mlp: Dense,
-        norm_of: NormShape,
-        device: torch.device,
-        dtype: torch.dtype,
-    ) -> None:
-        super().__init__()
-        linear = partial(Linear, device=device, dtype=dtype)
-        norm = partial(Norm, eps=norm_of.eps, device=device, dtype=dtype)
-        self.attention, self.gated = attention, mlp.gated
-        self.activation = ACTIVATIONS[mlp.activation]
-        hidden, inner, queries = mlp.hidden_size, mlp.width, attention.query_size
-        up = 2 * inner if mlp.gated else inner
-        self.input_norm = norm(hidden, norm_of.kind)
-        self.qkv_proj = linear(hidden, queries + 2 * attention.kv_size, attention.qkv_bias)
-        self.q_norm = norm(attention.head_dim, "rmsnorm") if attention.qk_norm else None
-        self.k_norm = norm(attention.head_dim, "rmsnorm") if attention.qk_norm else None
-        self.o_proj = linear(queries, hidden, attention.output_bias)
-        self.post_norm = norm(hidden, norm_of.kind)
-        self.up_proj = linear(hidden, up, mlp.bias)
-        self.down_proj = linear(inner, hidden, mlp.bias)
-
-    def forward(self, x: Tensor, step: _Step, cache: tuple[Tensor, Tensor] | None) -> Tensor:
-        """Run the layer on [rows, hidden]; ``cache`` is the layer's keys and values."""
-        own = self.attention
-        heads: Tensor = self.qkv_proj(self.input_norm(x)).view(len(x), -1, own.head_dim)
-        queries, keys = own.num_heads, own.num_kv_heads
-        rotated, value = heads[:, : queries + keys], heads[:, queries + keys :]
-        if self.q_norm is not None and self.k_norm is not None:
-            query, key = rotated[:, :queries], rotated[:, queries:]
-            rotated = torch.cat((self.q_norm(query), self.k_norm(key)), 1)
-        if step.rotation is not None:
-            rotated = rotate(rotated, *step.rotation)
-        query, key = rotated[:, :queries], rotated[:, queries:]
-        mixed = attend(
-            query,
-            key,
-            value,
-            step.plan,
-            kernel=step.kernel,
-            window=own.sliding_window,
-            cache=cache,
-        )
-        x = x + self.o_proj(mixed)
-        inner: Tensor = self.up_proj(self.post_norm(x))
-        if self.gated:
-            gate, up = inner.chunk(2, dim=-1)
-            inner = self.activation(gate) * up
-        else:
-            inner = self.activation(inner)
-        output: Tensor = x + self.down_proj(inner)
-        return output
 
 
 BUILT = ("llama", "mistral", "phi3", "qwen2", "qwen3", "gpt2", "opt")
@@ -207,13 +90,13 @@ class Decoder(nn.Module):
         device = torch.device(device)
         self.spec = spec
         self.kernel: Kernel = kernel or choose_kernel(spec, device, dtype)
-        self.embedding = _parameter((spec.vocab_size, spec.hidden_size), device, dtype)
+        self.embedding = parameter((spec.vocab_size, spec.hidden_size), device, dtype)
         self.position_embedding = None
         self.rope_frequencies = None
         attention, mlp = attention_of(spec), dense_of(spec)
         if attention.rotary is None:
             rows = (spec.embedding.position_rows, spec.hidden_size)
-            self.position_embedding = _parameter(rows, device, dtype)
+            self.position_embedding = parameter(rows, device, dtype)
         else:
             accurate = torch.promote_types(dtype, torch.float32)
             theta = attention.rotary.theta
@@ -225,7 +108,7 @@ class Decoder(nn.Module):
         self.final_norm = Norm(last.size, last.kind, last.eps, device, dtype)
         self.lm_head = None
         if not spec.head.tied:
-            self.lm_head = _parameter((spec.vocab_size, spec.hidden_size), device, dtype)
+            self.lm_head = parameter((spec.vocab_size, spec.hidden_size), device, dtype)
 
     @property
     def device(self) -> torch.device:
@@ -329,7 +212,7 @@ class Decoder(nn.Module):
             x = x + F.embedding(plan.positions + offset, self.position_embedding)
         if self.rope_frequencies is not None:
             rotation_ = rotation(plan.positions, self.rope_frequencies, self.dtype)
-        step = _Step(plan, self.kernel, rotation_)
+        step = Step(plan, self.kernel, rotation_)
         for index, block in enumerate(self.blocks):
             x = block(x, step, None if cache is None else cache.layers[index])
         return x
@@ -386,9 +269,9 @@ def random_decoder(
     if decoder.device.type == "meta":
         return decoder
     generator = torch.Generator(decoder.device).manual_seed(seed)
-    for parameter in decoder.parameters():
-        if parameter.ndim > 1:
-            parameter.normal_(0.0, INITIAL_STD, generator=generator)
+    for each in decoder.parameters():
+        if each.ndim > 1:
+            each.normal_(0.0, INITIAL_STD, generator=generator)
     for module in decoder.modules():
         if isinstance(module, Norm):
             module.weight.fill_(1.0)
@@ -396,10 +279,6 @@ def random_decoder(
         if isinstance(bias, Tensor):
             bias.zero_()
     return decoder
-
-
-def _parameter(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> nn.Parameter:
-    return nn.Parameter(torch.empty(shape, device=device, dtype=dtype), requires_grad=False)
 
 
 def _integers(values: Sequence[int] | Tensor) -> list[int]:

@@ -23,8 +23,8 @@ from hardware.calibration import (
     Covariance,
     CoveredRange,
     Residuals,
-    save_calibration,
 )
+from hardware.calibration_file import save_calibration
 from hardware.gpu import Gpu, load_gpu
 from sim.caveats import caveats
 

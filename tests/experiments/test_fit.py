@@ -8,7 +8,8 @@ pytest.importorskip("torch")
 from experiments.calibrating.fit import Fit, Target, fit, pooled
 from experiments.calibrating.kv_cache_latency import predict
 from experiments.calibrating.measure import Measurement, Shape, grid
-from hardware.calibration import Calibration, load_calibration, save_calibration
+from hardware.calibration import Calibration, load_calibration
+from hardware.calibration_file import save_calibration
 from hardware.gpu import Gpu
 from model.precision import precision
 from tests.sim import small

@@ -195,7 +195,8 @@ def test_a_bare_folder_beside_the_study_is_a_path(
 
 
 def test_a_bare_calibration_beside_the_study_is_a_path(tmp_path: Path) -> None:
-    from hardware.calibration import DATASHEET, save_calibration
+    from hardware.calibration import DATASHEET
+    from hardware.calibration_file import save_calibration
 
     save_calibration(DATASHEET.model_copy(update={"name": "mine"}), tmp_path / "mine")
     path = write_study(tmp_path, SMALL + "calibration: mine\n")

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from study_files import SMALL, run_cli, write_study
 
-from experiments.reporting.basis import Basis, Pool
+from experiments.reporting.basis import Basis, Pooled
 from experiments.reporting.intervals import sectioned_ends
 from experiments.reporting.stats import summarise_points
 from experiments.reporting.support import Load, effective, needed, support_notes
@@ -154,13 +154,13 @@ def test_rates_lose_the_luck_of_their_arrivals() -> None:
          "request_throughput_per_s": served, "goodput_per_s": served, "slo_attainment": 1.0}
     )  # fmt: skip
     expected = {"request_throughput_per_s": ("offered_per_s", 10.0)}
-    basis = Basis(None, Pool({}), Load(10, 20, 1, 1), expected)
+    basis = Basis(None, Pooled({}), Load(10, 20, 1, 1), expected)
     (point,) = summarise_points(runs, [], bases=[basis]).to_dict("records")
     assert point["request_throughput_per_s"] == pytest.approx(10.025)
     assert point["goodput_per_s"] == pytest.approx(10.025)
     assert point["request_throughput_per_s_hi"] < 10.2
     assert point["capacity_per_s"] == 20
-    near = Basis(None, Pool({}), Load(10, 10, 1, 1), expected)
+    near = Basis(None, Pooled({}), Load(10, 10, 1, 1), expected)
     (point,) = summarise_points(runs, [], bases=[near]).to_dict("records")
     assert point["request_throughput_per_s"] == pytest.approx(served.mean())
 

@@ -10,8 +10,8 @@ from hardware.calibration import (
     UnknownCalibrationError,
     calibration_names,
     load_calibration,
-    save_calibration,
 )
+from hardware.calibration_file import save_calibration
 
 FITTED = Calibration(
     name="a100-test",

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hardware.calibration import Calibration, load_calibration, save_calibration
+from hardware.calibration import Calibration, load_calibration
+from hardware.calibration_file import save_calibration
 from hardware.gpu import load_gpu
 from hardware.prices.kernels import WIDENING, DecodeKernel, Kernels, nearest
 from hardware.prices.surface import Surface

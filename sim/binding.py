@@ -53,6 +53,7 @@ def binding(result: Result, scenario: Scenario, window: Window) -> Binding:
     pools = [pool for pool in scenario.pools for _ in range(pool.replicas)]
     replica = np.arange(count) % len(pools)
     resource = np.zeros(count, dtype=np.int64)
+    waiting = _waiting(result, replica, time_s)
     for block in blocks(result):
         here = np.flatnonzero(replica == block.replica)
         place = np.searchsorted(block.floats("start_s"), time_s[here], side="right") - 1
@@ -61,9 +62,8 @@ def binding(result: Result, scenario: Scenario, window: Window) -> Binding:
         step_s = (block.floats("end_s") - block.floats("start_s"))[place[seen]] / rows["steps"]
         at = here[seen]
         pool = pools[block.replica]
-        waiting = _waiting(result, block.replica, time_s[at])
         resource[at] = np.where(
-            waiting, _kept_out(rows, pool, step_s), _longest(rows, pool, step_s)
+            waiting[at], _kept_out(rows, pool, step_s), _longest(rows, pool, step_s)
         )
     return Binding(time_s, replica.astype(np.int64), resource)
 
@@ -71,15 +71,27 @@ def binding(result: Result, scenario: Scenario, window: Window) -> Binding:
 _COUNTS = ("steps", "decodes", "padding", "chunks", "prefill_tokens", "kv_blocks")
 
 
-def _waiting(result: Result, replica: int, time_s: Floats) -> npt.NDArray[np.bool_]:
-    """Whether anybody waited for a first step on a replica at these times."""
-    mine = result.requests["replica"] == replica
-    reached = np.sort(result.requests["reached_s"][mine])
-    begun = result.requests["first_scheduled_s"][mine]
-    begun = np.sort(begun[~np.isnan(begun)])
-    came = np.searchsorted(reached, time_s, side="right")
-    waiting: npt.NDArray[np.bool_] = came > np.searchsorted(begun, time_s, side="right")
+def _waiting(result: Result, replica: Ints, time_s: Floats) -> npt.NDArray[np.bool_]:
+    """Whether anybody waited for a first step at these moments, each on its replica."""
+    moments = np.arange(len(time_s))
+    came, begun = (
+        _until(result, name, time_s)[replica, moments]
+        for name in ("reached_s", "first_scheduled_s")
+    )
+    waiting: npt.NDArray[np.bool_] = came > begun
     return waiting
+
+
+def _until(result: Result, name: str, time_s: Floats) -> Ints:
+    """How many requests of each replica had come that far at ascending times: [replica, moment]."""
+    owner, moments = result.requests["replica"], len(time_s)
+    here = owner >= 0
+    # The first moment that sees it; behind all of them for what never happened (NaN).
+    place = np.searchsorted(time_s, result.requests[name][here], side="left")
+    replicas = len(result.replicas["steps"])
+    cells = owner[here].astype(np.int64) * (moments + 1) + place
+    counts = np.bincount(cells, minlength=replicas * (moments + 1))
+    return np.cumsum(counts.reshape(replicas, moments + 1), axis=1)[:, :moments]
 
 
 def _kept_out(rows: dict[str, Ints], pool: Pool, step_s: Floats) -> Ints:

@@ -47,6 +47,12 @@ def client_wait_s(columns: Mapping[str, Column]) -> Floats:
     return wait
 
 
+def whole_s(columns: Mapping[str, Column], span: str) -> Floats:
+    """The ``ttft`` or ``e2e`` of requests, seconds; NaN for those that were not finished."""
+    total: Floats = columns[SPANS[span][0]] - columns["sent_s"]
+    return np.where(np.equal(columns["status"], FINISHED), total, np.nan)
+
+
 def decomposition(columns: Mapping[str, Column], span: str, output_s: float) -> dict[str, Floats]:
     """Parts of the ``ttft`` or ``e2e`` of requests, seconds; they add up to it exactly.
 
@@ -57,9 +63,6 @@ def decomposition(columns: Mapping[str, Column], span: str, output_s: float) -> 
         span: which latency.
         output_s: the API server's time of a token on its way out.
     """
-    end, names = SPANS[span]
-    total: Floats = columns[end] - columns["sent_s"]
-    total = np.where(np.equal(columns["status"], FINISHED), total, np.nan)
     first_s = columns["first_token_s"] - output_s
     begun_s = columns["first_scheduled_s"]
     prompt_s = first_s - begun_s
@@ -72,7 +75,7 @@ def decomposition(columns: Mapping[str, Column], span: str, output_s: float) -> 
         "decode": columns["finish_s"] - columns["first_token_s"] - columns["paused_s"],
         "paused": columns["paused_s"],
     }
-    return exact_parts(total, {name: parts[name] for name in names})
+    return exact_parts(whole_s(columns, span), {name: parts[name] for name in SPANS[span][1]})
 
 
 def exact_parts(total: Floats, parts: Mapping[str, Floats]) -> dict[str, Floats]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.reporting.quantities import significant
-from sim.decomposition import SPANS, client_wait_s, decomposition
+from sim.decomposition import SPANS, client_wait_s, decomposition, whole_s
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -28,6 +28,8 @@ BOUND_BY = {
     "arithmetic": "arithmetic", "bandwidth": "bandwidth", "host": "host", "idle": "nothing: idle",
 }  # fmt: skip
 """What limits an engine at a moment, and its name for people."""
+ROWS = 1 << 16
+"""Requests that are taken apart at a time."""
 SMALL = 0.01
 """Shares below are not told."""
 BOUND = "bound_by"
@@ -45,15 +47,14 @@ def parts_of(columns: Mapping[str, Floats], output_s: float) -> list[dict[str, A
     """
     rows = []
     for span in SPANS:
-        parts = decomposition(columns, span, output_s)
-        total = np.sum(list(parts.values()), axis=0)
+        total = whole_s(columns, span)
         there = np.flatnonzero(~np.isnan(total))
         if not len(there):
             continue
         order = there[np.argsort(total[there], kind="stable")]
         for percent in (0, *PERCENTS):
             near = order if not percent else _about(order, percent)
-            means = {name: float(part[near].mean()) for name, part in parts.items()}
+            means = _means(columns, span, output_s, near)
             whole = sum(means.values())
             rows += [
                 {
@@ -83,6 +84,21 @@ def bound_rows(shares: Mapping[str, float], moments: int) -> list[dict[str, Any]
         }
         for name, share in shares.items()
     ]  # fmt: skip
+
+
+def _means(
+    columns: Mapping[str, Floats], span: str, output_s: float, rows: npt.NDArray[np.int64]
+) -> dict[str, float]:
+    """Mean of each part over some requests; few of them are held in parts at a time."""
+    sums: dict[str, float] = dict.fromkeys(SPANS[span][1], 0.0)
+    for start in range(0, len(rows), ROWS):
+        some = rows[start : start + ROWS]
+        parts = decomposition(
+            {name: column[some] for name, column in columns.items()}, span, output_s
+        )
+        for name, part in parts.items():
+            sums[name] += float(part.sum())
+    return {name: total / len(rows) for name, total in sums.items()}
 
 
 def _about(order: npt.NDArray[np.int64], percent: int) -> npt.NDArray[np.int64]:

@@ -4,9 +4,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from experiments.reporting.page.curves import COLUMNS, Columns, Curves, curves
+from experiments.running.pieces import read_column
 from experiments.running.sweep import Run
 
 Parts = Mapping[int, Sequence[Mapping[str, Any]]]
@@ -29,5 +28,4 @@ def curves_of(
 
 
 def _columns(run: Run) -> Columns:
-    table = pq.read_table(run.path, columns=list(COLUMNS), use_threads=False)
-    return {name: table.column(name).to_numpy() for name in COLUMNS}
+    return {name: read_column(run.path, name) for name in COLUMNS}

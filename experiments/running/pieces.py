@@ -179,6 +179,12 @@ def _counts(gaps: dict[str, int]) -> dict[int, int]:
     return {int(number): count for number, count in gaps.items()}
 
 
+def read_column(path: Path, name: str) -> Column:
+    """Read one column of the request table of a piece."""
+    values: Column = pq.read_table(path, columns=[name], use_threads=False).column(0).to_numpy()
+    return values
+
+
 def read_requests(
     path: Path, identity: Mapping[str, pa.Scalar], sessions: bool = False
 ) -> Iterator[pa.Table]:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
 from experiments.reporting.basis import Pooled
 from experiments.reporting.support import LEAST_EFFECT, THIN, Load, needed
 from experiments.running.capacity import capacity_per_s
-from experiments.running.pieces import read_piece
+from experiments.running.pieces import read_column, read_piece
 from experiments.running.sweep import Run
 from experiments.study.document import Study
 from experiments.study.points import Plan, Point
@@ -69,16 +68,16 @@ def pool(runs: Sequence[Run], place: int | None = None) -> Pooled:
 
 def _columns(run: Run, place: int | None) -> dict[str, npt.NDArray[np.generic]]:
     """The measured requests of a run, or of one pool of replicas, in order of arrival."""
-    names = [*COLUMNS, "arrival_s", "output_tokens", "measured", "replica"]
-    table = pq.read_table(run.path, columns=names, use_threads=False)
-    columns = {name: table.column(name).to_numpy() for name in names}
-    measured, replica = columns.pop("measured"), columns.pop("replica")
+    measured = read_column(run.path, "measured") > 0
     if place is not None:
-        own = numbers_of(run.study.cluster.all_pools)[place]
-        measured = measured * ((replica >= own.start) & (replica < own.stop))
+        own, replica = (
+            numbers_of(run.study.cluster.all_pools)[place],
+            read_column(run.path, "replica"),
+        )
+        measured &= (replica >= own.start) & (replica < own.stop)
     kept = np.flatnonzero(measured)
-    kept = kept[np.argsort(columns["arrival_s"][kept], kind="stable")]
-    return {name: column[kept] for name, column in columns.items()}
+    kept = kept[np.argsort(read_column(run.path, "arrival_s")[kept], kind="stable")]
+    return {name: read_column(run.path, name)[kept] for name in (*COLUMNS, "output_tokens")}
 
 
 def _batches(samples: dict[str, list[Floats]]) -> dict[str, list[float]]:

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
 from experiments.reporting.why import bound_rows, parts_of
 from experiments.running.lone import hopeless_limits
-from experiments.running.pieces import read_piece
+from experiments.running.pieces import read_column, read_piece
 from experiments.running.sweep import Run
 from experiments.study.build import scenario_of
 from experiments.study.points import Plan
@@ -77,10 +76,11 @@ def parts_of_runs(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def _pooled(runs: Sequence[Run]) -> dict[str, npt.NDArray[np.float64]]:
-    """Columns of the measured requests of several runs."""
-    tables = []
-    for run in runs:
-        table = pq.read_table(run.path, columns=[*COLUMNS, "measured"], use_threads=False)
-        kept = table.column("measured").to_numpy() == 1
-        tables.append({name: table.column(name).to_numpy()[kept] for name in COLUMNS})
-    return {name: np.concatenate([table[name] for table in tables]) for name in COLUMNS}
+    """Columns of the measured requests of several runs, read one by one."""
+    kept = [read_column(run.path, "measured") == 1 for run in runs]
+    return {
+        name: np.concatenate(
+            [read_column(run.path, name)[rows] for run, rows in zip(runs, kept, strict=True)]
+        )
+        for name in COLUMNS
+    }

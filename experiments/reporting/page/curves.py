@@ -60,11 +60,10 @@ def curves(runs: Sequence[Columns], slo: Slo | None, parts: Iterable[Mapping[str
     """
     columns = {name: np.concatenate([run[name] for run in runs]) for name in COLUMNS}
     measured = columns["measured"] > 0
-    kept = {name: column[measured] for name, column in columns.items()}
     quantiles = {}
     for name in ("ttft", "tpot", "e2e"):
-        sample = latency(kept, name)
-        sample = sample[np.isfinite(sample)]
+        sample = latency(columns, name)
+        sample = sample[measured & np.isfinite(sample)]
         if len(sample):
             quantiles[name] = np.quantile(sample, RANKS).tolist()
     end_s, rate, ttft, within = _over_time(columns, len(runs), slo)

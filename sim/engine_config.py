@@ -17,6 +17,7 @@ from pydantic import (
 from hardware.arithmetic import runnable
 from hardware.defaults import check_version, engine_defaults, newest_version
 from hardware.gpu import Gpu
+from hardware.host_link import HostLink
 from hardware.kv_groups import several_groups
 from hardware.sampling import Drawing, default_drawing
 from model.precision import Precision, check_kv_dtype, precision
@@ -24,6 +25,7 @@ from model.quantization.choice import chosen_weights
 from model.quantization.methods import AUTO, check_setting
 from model.spec import DecoderSpec
 from sim.named import OwnSettings, named
+from sim.offloading_config import OffloadingConfig, check_offloading
 from sim.registry import ORDERS, POLICIES, check_order, check_policy, order, policy
 
 SchedulerName = Annotated[str, *named(policy, POLICIES)]
@@ -97,6 +99,14 @@ class EngineConfig(BaseModel):
     0.24."""
     block_size: int = Field(default=16, gt=0, le=65_536)
     """Tokens in one KV-cache block."""
+    kv_offloading_size: float | None = Field(default=None, gt=0, le=10**6)
+    """enable_prefix_caching: GiB of the host's memory, of all ranks of a replica together, that keep
+    copies of its KV: prompts that the GPU has no more are brought from there. See
+    docs/kv_tiers.md. Default: none."""
+    kv_connector_extra_config: OffloadingConfig = OffloadingConfig()
+    """kv_offloading_size: what is kept there, and what makes room."""
+    host_link: HostLink = HostLink()
+    """kv_offloading_size: the link between GPU and host. No key of vLLM."""
     enable_expert_parallel: bool = False
     """The ranks of a tensor-parallel group hold experts whole, each its share of them, instead of a
     part of every expert. The busiest rank decides how long a step takes."""
@@ -263,6 +273,8 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec) -> ResolvedEngin
             "share is not modelled where layers keep different tokens, in several groups of the "
             "KV cache; with engine.disable_hybrid_kv_cache_manager: true windows have none"
         )
+    if engine.kv_offloading_size is not None:
+        check_offloading(filled)
     budget, seats = filled["max_num_batched_tokens"], filled["max_num_seqs"]
     if budget < seats:
         raise ValueError(

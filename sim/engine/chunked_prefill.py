@@ -49,7 +49,7 @@ class ChunkedPrefill(Scheduler):
             batch.clear()
         batch.closed = False
         if self.longest_alone != self.longest_of_many:
-            alone = len(self.running) + self.waiting.count == 1
+            alone = len(self.running) + self.waiting.count + len(self.parked) == 1
             self.longest_chunk = self.longest_alone if alone else self.longest_of_many
         if (self.waiting.by_priority or self.pool.in_order) and self._falls_short():
             self._serve_in_order(batch)
@@ -58,7 +58,8 @@ class ChunkedPrefill(Scheduler):
                 self.ready_decodes(batch)
             if self.prefilling:
                 self.continue_prompts(batch)
-        if self.waiting.count and not batch.preempted and not batch.closed:
+        starts = self.waiting.count or self.parked
+        if starts and not batch.preempted and not batch.closed:
             self.start_prompts(batch)
         if not decoding.count and not batch.chunks:
             thrown_out = batch.preempted or batch.closed

@@ -8,6 +8,7 @@ that finds the blocks of other requests (``sim.engine.prefix_cache``) is told by
 becomes of each sequence; here that changes nothing but the count.
 """
 
+from sim.engine.connector import Connector
 from sim.engine.decoding import DecodeSet
 from sim.engine.sequence import Sequence
 
@@ -30,6 +31,8 @@ class BlockPool:
         self.in_order = False
         """Whether some give blocks back while they run: when blocks fall short, it matters in which
         order requests are served."""
+        self.connector: Connector | None = None
+        """What brings KV from elsewhere, and keeps copies there."""
 
     @property
     def held(self) -> int:
@@ -82,6 +85,10 @@ class BlockPool:
 
     def start(self, sequence: Sequence, tokens: int) -> None:
         """That sequence starts: it holds what was found, and blocks of ``tokens`` in all."""
+        self.hold(sequence, tokens)
+
+    def hold(self, sequence: Sequence, tokens: int) -> None:
+        """It takes these blocks, and what it was not found in yet is not in any step."""
         self.free -= self.blocks(tokens)
 
     def grow(self, sequence: Sequence, past: int, tokens: int) -> int:

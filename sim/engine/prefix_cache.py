@@ -112,6 +112,11 @@ class PrefixCache(BlockPool):
 
     def start(self, sequence: Sequence, tokens: int) -> None:
         """That sequence starts: it holds what was found, and blocks of ``tokens`` in all."""
+        self.hold(sequence, tokens)
+        self.fill(sequence, tokens)
+
+    def hold(self, sequence: Sequence, tokens: int) -> None:
+        """See ``BlockPool``: the blocks that it takes have no identity yet."""
         held: list[tuple[Run, int]] = []
         for run, first, count in self.hits:
             run = self._texts.cut(run, first, first + count)
@@ -128,7 +133,6 @@ class PrefixCache(BlockPool):
         sequence.admission = self._admissions
         if _told(sequence) * self.block_size > sequence.prompt_tokens:
             self._tellers[sequence] = None
-        self.fill(sequence, tokens)
 
     def fill(self, sequence: Sequence, tokens: int) -> None:
         """Give taken blocks their identities, as far as they are full with ``tokens`` tokens."""
@@ -183,7 +187,7 @@ class PrefixCache(BlockPool):
             sequence.kv_tokens = held_tokens - 1
         full = sequence.kv_tokens // self.block_size
         if full > _told(sequence):
-            own = _OWN - sequence.request
+            own = own_stream(sequence)
             if sequence.spans and sequence.spans[-1][0] == own:
                 sequence.spans.pop()
             sequence.spans.append((own, full))
@@ -275,6 +279,11 @@ def held_runs(sequence: Sequence) -> list[Run]:
             left -= run.count
             runs.append(run)
     return runs
+
+
+def own_stream(sequence: Sequence) -> int:
+    """The stream of a request's own text."""
+    return _OWN - sequence.request
 
 
 def _told(sequence: Sequence) -> int:

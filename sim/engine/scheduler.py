@@ -31,6 +31,7 @@ from typing import ClassVar, Final
 
 from mypy_extensions import mypyc_attr
 
+from sim.engine.connector import Parked
 from sim.engine.importance import LeastImportant
 from sim.engine.kv_cache import BlockPool
 from sim.engine.sequence import Batch, Sequence
@@ -86,6 +87,8 @@ class Scheduler:
         """Ahead: who ended since then, and has a seat and blocks still."""
         self.unwanted: list[Sequence] = []
         """Ahead: who was given up since then."""
+        self.parked: dict[Sequence, Parked] = {}
+        """Who holds blocks for KV that is on its way, in order."""
         self._served: set[Sequence] = set()  # who has its blocks, when served one by one
         self._least = LeastImportant()
         self.batch = Batch(len(settings.windows))

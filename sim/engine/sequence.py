@@ -40,6 +40,8 @@ class Sequence:
         "arrival_s",
         "begun_at_join",
         "begun_tokens",
+        "brought_s",
+        "brought_tokens",
         "cached_tokens",
         "computed_s",
         "finish_step",
@@ -99,6 +101,10 @@ class Sequence:
         self.preemptions = 0
         self.cached_tokens = 0
         """Prompt tokens that the prefix cache had when the sequence was first admitted."""
+        self.brought_tokens = 0
+        """Those of them whose KV was brought from elsewhere."""
+        self.brought_s = 0.0
+        """How long it waited for KV on its way."""
         self.waits = False
         """Whether it is in the queue."""
         self.prefills = False
@@ -127,6 +133,7 @@ class Batch:
         "reads",
         "returned",
         "steps",
+        "until_s",
     )
 
     def __init__(self, classes: int = 1) -> None:
@@ -147,6 +154,8 @@ class Batch:
         """How many such steps may follow each other before the scheduler must look again."""
         self.open = True
         """Whether it has to look earlier if somebody arrives."""
+        self.until_s = inf
+        """No step is to begin at this moment or later before it has looked."""
         self.closed = False
         """Whether blocks ran out, so that nobody is admitted."""
         self.preempted: list[Sequence] = []

@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from experiments.reporting.page.curves import COLUMNS, Columns, Curves, curves
-from experiments.running.pieces import read_column
+from experiments.running.pieces import read_columns
 from experiments.running.sweep import Run
 
 Parts = Mapping[int, Sequence[Mapping[str, Any]]]
@@ -28,4 +28,4 @@ def curves_of(
 
 
 def _columns(run: Run) -> Columns:
-    return {name: read_column(run.path, name) for name in COLUMNS}
+    return dict(read_columns(run.path, COLUMNS))

@@ -42,7 +42,7 @@ OF_A_POOL = ("gpu", "tensor_parallel_size", "replicas", "gpu_usd_per_hour")
 """Keys of a cluster that are the short form of one pool."""
 
 
-_UNNAMED = PoolConfig.model_construct()
+_UNNAMED = PoolConfig.model_construct(gpu="")
 """What a pool has that a cluster has no keys for."""
 
 

@@ -79,7 +79,7 @@ def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
     metrics = summarise(*measured)
     if point.slo is not None:
         metrics |= attainments(result.requests, window.measured, point.slo)
-        window_s = point.slo.window_s or (WINDOW_S if point.workload.has_clock else None)
+        window_s = window_s_of(point)
         if window_s is not None:
             metrics |= windows(result.requests, window.measured, point.slo, window_s)
     record: dict[str, Any] = {
@@ -99,6 +99,13 @@ def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
     columns["measured"] = window.measured.astype(np.int8)
     with _beside(path) as file:
         _write(columns, {_RECORD: json.dumps(record)}, file)
+
+
+def window_s_of(point: Study) -> float | None:
+    """Return the length of the windows that the slo of a point is judged by; None for none."""
+    if point.slo is None:
+        return None
+    return point.slo.window_s or (WINDOW_S if point.workload.has_clock else None)
 
 
 def _binding(result: Result, scenario: Scenario, window: Window) -> dict[str, list[float]]:

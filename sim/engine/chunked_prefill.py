@@ -5,6 +5,7 @@ from typing import ClassVar
 from mypy_extensions import mypyc_attr
 
 from sim.engine.kv_cache import BlockPool
+from sim.engine.loads import Loads
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch, Sequence
 from sim.engine.settings import Settings
@@ -49,7 +50,8 @@ class ChunkedPrefill(Scheduler):
             batch.clear()
         batch.closed = False
         if self.longest_alone != self.longest_of_many:
-            alone = len(self.running) + self.waiting.count == 1
+            here = len(self.running) + self.waiting.count
+            alone = here + (0 if self.loads is None else len(self.loads.wanted())) == 1
             self.longest_chunk = self.longest_alone if alone else self.longest_of_many
         if (self.waiting.by_priority or self.pool.in_order) and self._falls_short():
             self._serve_in_order(batch)
@@ -58,7 +60,9 @@ class ChunkedPrefill(Scheduler):
                 self.ready_decodes(batch)
             if self.prefilling:
                 self.continue_prompts(batch)
-        if self.waiting.count and not batch.preempted and not batch.closed:
+        loads = self.loads
+        comes = self.waiting.count > 0 or (loads is not None and loads.ready > 0)
+        if comes and not batch.preempted and not batch.closed:
             self.start_prompts(batch)
         if not decoding.count and not batch.chunks:
             thrown_out = batch.preempted or batch.closed
@@ -184,13 +188,22 @@ class ChunkedPrefill(Scheduler):
     def start_prompts(self, batch: Batch) -> None:
         """First chunks of those who wait, as long as seats, budget and blocks last."""
         pool, waiting, running = self.pool, self.waiting, self.running
+        pool.tell(self.decoding.step, 1)
+        loads = self.loads
+        if loads is not None and loads.ready and not self._start_loaded(loads, batch):
+            return
         seats = self.max_num_seqs - len(running)
         budget = self._budget_left(batch)
-        pool.tell(self.decoding.step, 1)
         while waiting.count and budget > 0 and seats > 0:
             sequence = waiting.head()
             target = sequence.target_tokens
             past = pool.find(sequence)
+            if loads is not None and (tokens := loads.connector.matched(sequence, past)):
+                after = pool.free - pool.lacks(past + tokens) - self._promised(batch)
+                if after < (self.watermark_blocks if running else 0):
+                    break
+                loads.park(waiting.pop(), past, tokens)
+                continue
             chunk = min(target - past, budget, self.longest_chunk)
             after = pool.free - pool.lacks(target if self.whole_prompts_fit else past + chunk)
             if after < (self.watermark_blocks if running else 0):
@@ -203,3 +216,38 @@ class ChunkedPrefill(Scheduler):
             batch.chunks.append((chunk, past))
             budget -= chunk
             seats -= 1
+
+    def _start_loaded(self, loads: Loads, batch: Batch) -> bool:
+        """Serve who has loaded, as long as seats, budget and blocks last; say whether they did."""
+        pool, running = self.pool, self.running
+        for sequence in loads.in_turn(self.waiting.by_priority):
+            budget = self._budget_left(batch)
+            if budget <= 0 or len(running) >= self.max_num_seqs:
+                return False
+            pool.fill(sequence, sequence.loaded_tokens)
+            sequence.kv_tokens = sequence.loaded_tokens
+            target, held = sequence.target_tokens, pool.blocks(sequence.loaded_tokens)
+            past = min(sequence.loaded_tokens, target - 1)  # the last token is computed again
+            chunk = min(target - past, budget, self.longest_chunk)
+            whole = target if self.whole_prompts_fit else past + chunk
+            after = pool.free - max(pool.blocks(whole) - held, 0)
+            if after < (self.watermark_blocks if running else 0):
+                return False
+            pool.free -= max(pool.blocks(past + chunk) - held, 0)
+            loads.leave(sequence)
+            self.seat(sequence)
+            sequence.kv_tokens = past
+            pool.fill(sequence, past + chunk)
+            batch.prefills.append(sequence)
+            batch.chunks.append((chunk, past))
+        return True
+
+    def _promised(self, batch: Batch) -> int:
+        """Blocks that prompts in progress still need: nobody who loads may take them."""
+        pool, blocks = self.pool, 0
+        for sequence in self.prefilling:
+            held_tokens = sequence.kv_tokens
+            if sequence in batch.prefills:
+                held_tokens += batch.chunks[batch.prefills.index(sequence)][0]
+            blocks += pool.blocks(sequence.target_tokens) - pool.blocks(held_tokens)
+        return blocks

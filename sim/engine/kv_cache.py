@@ -80,8 +80,12 @@ class BlockPool:
         """Free blocks that the sequence just looked for takes up to that many tokens."""
         return self.blocks(tokens)
 
+    def hold(self, sequence: Sequence, tokens: int) -> None:
+        """That sequence holds what was found, and blocks of ``tokens`` in all; none is full yet."""
+        self.free -= self.blocks(tokens)
+
     def start(self, sequence: Sequence, tokens: int) -> None:
-        """That sequence starts: it holds what was found, and blocks of ``tokens`` in all."""
+        """The same, and these tokens are in the coming step."""
         self.free -= self.blocks(tokens)
 
     def grow(self, sequence: Sequence, past: int, tokens: int) -> int:

@@ -42,6 +42,7 @@ class ChunkedPrefill(Scheduler):
         self.longest_chunk = self.longest_of_many
         self.whole_prompts_fit = settings.scheduler_reserve_full_isl
         self._held_back: list[Sequence] = []
+        self._thrown_out: list[Sequence] = []  # when nobody could run, as blocks were being loaded
 
     def form(self, now_s: float) -> Batch | None:
         """Running requests, then new ones (unless somebody was preempted)."""
@@ -72,6 +73,9 @@ class ChunkedPrefill(Scheduler):
             batch.returned = [each for each in self._held_back if each.finish_step >= 0]
             self._held_back = []
             batch.steps = 1
+        if self._thrown_out:
+            batch.preempted = self._thrown_out + batch.preempted
+            self._thrown_out = []
         return batch
 
     def _try_again(self, batch: Batch, now_s: float) -> Batch | None:
@@ -82,7 +86,12 @@ class ChunkedPrefill(Scheduler):
         again = self.next_batch(now_s)
         if again is not None:
             again.preempted = preempted + again.preempted
-        return again
+            return again
+        for sequence in preempted:
+            if sequence.first_token_s < 0.0 <= sequence.first_scheduled_s:
+                sequence.lost_at_s = now_s
+        self._thrown_out += preempted
+        return None
 
     def _rejoin(self, batch: Batch) -> None:
         super()._rejoin(batch)
@@ -236,6 +245,7 @@ class ChunkedPrefill(Scheduler):
             pool.free -= max(pool.blocks(past + chunk) - held, 0)
             loads.leave(sequence)
             self.seat(sequence)
+            pool.seat(sequence)
             sequence.kv_tokens = past
             pool.fill(sequence, past + chunk)
             batch.prefills.append(sequence)

@@ -88,6 +88,9 @@ class BlockPool:
         """The same, and these tokens are in the coming step."""
         self.free -= self.blocks(tokens)
 
+    def seat(self, sequence: Sequence) -> None:
+        """One that holds its blocks already begins to run."""
+
     def grow(self, sequence: Sequence, past: int, tokens: int) -> int:
         """Blocks that one that runs takes for ``tokens`` tokens behind ``past``.
 

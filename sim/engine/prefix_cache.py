@@ -129,10 +129,14 @@ class PrefixCache(BlockPool):
         sequence.held, sequence.named_blocks = held, self._found
         if not sequence.preemptions:
             sequence.cached_tokens = self._found * self.block_size
-        self._admissions += 1
-        sequence.admission = self._admissions
+        self.seat(sequence)
         if _told(sequence) * self.block_size > sequence.prompt_tokens:
             self._tellers[sequence] = None
+
+    def seat(self, sequence: Sequence) -> None:
+        """As any; those who end together free their blocks in the order in which they began."""
+        self._admissions += 1
+        sequence.admission = self._admissions
 
     def fill(self, sequence: Sequence, tokens: int) -> None:
         """Give taken blocks their identities, as far as they are full with ``tokens`` tokens."""

@@ -14,6 +14,7 @@ from sim.engine.block_groups import BlockGroup
 from sim.engine.eviction import Arc, Eviction, Lru
 from sim.engine.grouped_cache import GroupedPool
 from sim.engine.kv_cache import BlockPool
+from sim.engine.loads import Connector
 from sim.engine.offloading import Offloading, OffloadSettings
 from sim.engine.prefix_cache import PrefixCache
 from sim.pools import Pool
@@ -21,6 +22,10 @@ from workloads.requests import Prefixes
 
 EVICTION: Final[dict[str, type[Eviction]]] = {"lru": Lru, "arc": Arc}
 """``engine.kv_connector_extra_config.eviction_policy``."""
+
+
+def _no_connector(_: Pool) -> None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,8 @@ class CacheKind:
     """Whether a pool has it, unless it has one of those before."""
     make: Callable[[Pool, Prefixes | None], BlockPool]
     """An empty one, for requests with these texts in common."""
+    connector: Callable[[Pool], Connector | None] = _no_connector
+    """What keeps copies elsewhere, and brings them."""
 
 
 def cache_kind(pool: Pool) -> str:
@@ -41,6 +48,11 @@ def cache_kind(pool: Pool) -> str:
 def make_cache(pool: Pool, prefixes: Prefixes | None) -> BlockPool:
     """Return the empty KV cache of one replica."""
     return CACHES[cache_kind(pool)].make(pool, prefixes)
+
+
+def make_connector(pool: Pool) -> Connector | None:
+    """Return what a replica has beside its cache, if that has tiers."""
+    return CACHES[cache_kind(pool)].connector(pool)
 
 
 def _several(pool: Pool) -> bool:
@@ -62,8 +74,8 @@ def _groups(pool: Pool, _: Prefixes | None) -> GroupedPool:
     return GroupedPool(pool.num_gpu_blocks, groups, states, ledger.waits_for_steps)
 
 
-def _tiers(pool: Pool, prefixes: Prefixes | None) -> PrefixCache:
-    cache, host, rates = _prefix(pool, prefixes), pool.host, pool.host_rates
+def _offloading(pool: Pool) -> Offloading:
+    host, rates = pool.host, pool.host_rates
     assert host is not None
     told = pool.engine.kv_connector_extra_config
     settings = OffloadSettings(
@@ -77,8 +89,7 @@ def _tiers(pool: Pool, prefixes: Prefixes | None) -> PrefixCache:
         offload_prompt_only=told.offload_prompt_only,
         ahead=pool.async_scheduling,
     )
-    cache.connector = Offloading(settings, EVICTION[told.eviction_policy](host.chunks))
-    return cache
+    return Offloading(settings, EVICTION[told.eviction_policy](host.chunks))
 
 
 def _prefix(pool: Pool, prefixes: Prefixes | None) -> PrefixCache:
@@ -94,7 +105,7 @@ def _count(pool: Pool, _: Prefixes | None) -> BlockPool:
 
 CACHES: Final[dict[str, CacheKind]] = {
     "groups": CacheKind(_several, _groups),
-    "tiers": CacheKind(lambda pool: pool.host is not None, _tiers),
+    "tiers": CacheKind(lambda pool: pool.host is not None, _prefix, _offloading),
     "prefix": CacheKind(lambda pool: pool.engine.enable_prefix_caching, _prefix),
     "count": CacheKind(lambda _: True, _count),
 }

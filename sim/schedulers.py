@@ -1,7 +1,6 @@
 """A scheduler by composition: a queue, a cache and a policy, as a scenario names them."""
 
-from sim.caches import make_cache
-from sim.engine.connected import ConnectedPrefill
+from sim.caches import make_cache, make_connector
 from sim.engine.scheduler import Scheduler
 from sim.engine.settings import Settings
 from sim.plugins import built
@@ -30,9 +29,10 @@ def make_scheduler(pool: Pool, prefixes: Prefixes | None = None) -> Scheduler:
         batch_timeout_s=engine.batch_timeout_s,
     )
     cache = make_cache(pool, prefixes)
-    if cache.connector is not None:
-        return ConnectedPrefill(cache, queue, settings)
-    return built(policy(engine.scheduler), engine.scheduler_settings, cache, queue, settings)
+    made = built(policy(engine.scheduler), engine.scheduler_settings, cache, queue, settings)
+    if (connector := make_connector(pool)) is not None:
+        made.connect(connector)
+    return made
 
 
 def facts_of(pool: Pool) -> ReplicaFacts:

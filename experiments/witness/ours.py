@@ -31,13 +31,14 @@ def simulated(scenario: Scenario, version: str) -> Outcome:
     result = simulate(built(scenario, version), requests_of(scenario))
     columns = result.requests
     steps = result.steps()
+    hits = columns["cached_tokens"] + columns.get("brought_tokens", 0)
     started = ~np.isnan(columns["first_scheduled_s"])
     return Outcome(
         first=_ticks(columns["first_token_s"]),
         finish=_ticks(columns["finish_s"]),
         hits=[
             int(hit) if once else None
-            for hit, once in zip(columns["cached_tokens"], started, strict=True)
+            for hit, once in zip(hits, started, strict=True)
         ],
         preemptions=[int(each) for each in columns["preemptions"]],
         steps=[

@@ -5,6 +5,7 @@ from typing import ClassVar
 from mypy_extensions import mypyc_attr
 
 from sim.engine.kv_cache import BlockPool
+from sim.engine.loads import ASK_AGAIN, Loads
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch, Sequence
 from sim.engine.settings import Settings
@@ -41,15 +42,26 @@ class ChunkedPrefill(Scheduler):
         self.longest_chunk = self.longest_of_many
         self.whole_prompts_fit = settings.scheduler_reserve_full_isl
         self._held_back: list[Sequence] = []
+        self._thrown_out: list[Sequence] = []  # when nobody could run, as blocks were being loaded
 
     def form(self, now_s: float) -> Batch | None:
         """Running requests, then new ones (unless somebody was preempted)."""
+        loads = self.loads
+        if loads is None:
+            return self._plan(now_s)
+        loads.plans()
+        batch = self._plan(now_s)
+        loads.saw(self.batch, self.running, self.decoding.step)
+        return batch
+
+    def _plan(self, now_s: float) -> Batch | None:
         batch, decoding = self.batch, self.decoding
         if batch.chunks or batch.preempted or batch.padding or batch.returned or batch.held_back:
             batch.clear()
         batch.closed = False
         if self.longest_alone != self.longest_of_many:
-            alone = len(self.running) + self.waiting.count + len(self.parked) == 1
+            here = len(self.running) + self.waiting.count
+            alone = here + (0 if self.loads is None else len(self.loads.wanted())) == 1
             self.longest_chunk = self.longest_alone if alone else self.longest_of_many
         if (self.waiting.by_priority or self.pool.in_order) and self._falls_short():
             self._serve_in_order(batch)
@@ -58,8 +70,9 @@ class ChunkedPrefill(Scheduler):
                 self.ready_decodes(batch)
             if self.prefilling:
                 self.continue_prompts(batch)
-        starts = self.waiting.count or self.parked
-        if starts and not batch.preempted and not batch.closed:
+        loads = self.loads
+        comes = self.waiting.count > 0 or (loads is not None and loads.ready > 0)
+        if comes and not batch.preempted and not batch.closed:
             self.start_prompts(batch)
         if not decoding.count and not batch.chunks:
             thrown_out = batch.preempted or batch.closed
@@ -69,17 +82,27 @@ class ChunkedPrefill(Scheduler):
             batch.returned = [each for each in self._held_back if each.finish_step >= 0]
             self._held_back = []
             batch.steps = 1
+        if self._thrown_out:
+            batch.preempted = self._thrown_out + batch.preempted
+            self._thrown_out = []
         return batch
 
     def _try_again(self, batch: Batch, now_s: float) -> Batch | None:
         """Whoever was thrown out left an empty step: the freed blocks serve the next try."""
         preempted = batch.preempted.copy()
         super()._rejoin(batch)
+        if self.loads is not None:
+            self.loads.saw(batch, self.running, self.decoding.step)
         self._catch_up()
         again = self.next_batch(now_s)
         if again is not None:
             again.preempted = preempted + again.preempted
-        return again
+            return again
+        for sequence in preempted:
+            if sequence.first_token_s < 0.0 <= sequence.first_scheduled_s:
+                sequence.lost_at_s = now_s
+        self._thrown_out += preempted
+        return None
 
     def _rejoin(self, batch: Batch) -> None:
         super()._rejoin(batch)
@@ -184,23 +207,107 @@ class ChunkedPrefill(Scheduler):
 
     def start_prompts(self, batch: Batch) -> None:
         """First chunks of those who wait, as long as seats, budget and blocks last."""
-        pool, waiting, running = self.pool, self.waiting, self.running
-        seats = self.max_num_seqs - len(running)
-        budget = self._budget_left(batch)
+        pool, waiting = self.pool, self.waiting
         pool.tell(self.decoding.step, 1)
+        if self.loads is not None:
+            self._start_connected(self.loads, batch)
+            return
+        seats = self.max_num_seqs - len(self.running)
+        budget = self._budget_left(batch)
         while waiting.count and budget > 0 and seats > 0:
             sequence = waiting.head()
-            target = sequence.target_tokens
-            past = pool.find(sequence)
-            chunk = min(target - past, budget, self.longest_chunk)
-            after = pool.free - pool.lacks(target if self.whole_prompts_fit else past + chunk)
-            if after < (self.watermark_blocks if running else 0):
+            chunk = self._begin(sequence, pool.find(sequence), budget, batch)
+            if not chunk:
                 break
-            waiting.pop()
-            self.seat(sequence)
-            sequence.kv_tokens = past
-            pool.start(sequence, past + chunk)
-            batch.prefills.append(sequence)
-            batch.chunks.append((chunk, past))
             budget -= chunk
             seats -= 1
+
+    def _begin(self, sequence: Sequence, past: int, budget: int, batch: Batch) -> int:
+        """Start who was just looked for; return the tokens of its chunk, 0 if there is no room."""
+        pool, target = self.pool, sequence.target_tokens
+        chunk = min(target - past, budget, self.longest_chunk)
+        after = pool.free - pool.lacks(target if self.whole_prompts_fit else past + chunk)
+        if after < (self.watermark_blocks if self.running else 0):
+            return 0
+        self.waiting.pop()
+        self.seat(sequence)
+        sequence.kv_tokens = past
+        pool.start(sequence, past + chunk)
+        batch.prefills.append(sequence)
+        batch.chunks.append((chunk, past))
+        return chunk
+
+    def _start_connected(self, loads: Loads, batch: Batch) -> None:
+        """The same where a connector may have what the pool has not: who has loaded goes first, and
+        who has to ask again lets others pass."""
+        loads.stuck = True
+        if loads.ready and not self._start_loaded(loads, batch):
+            return
+        waiting, passed = self.waiting, list[Sequence]()
+        while waiting.count:
+            budget = self._budget_left(batch)
+            if budget <= 0 or len(self.running) >= self.max_num_seqs:
+                break
+            sequence = waiting.head()
+            past = self.pool.find(sequence)
+            tokens = loads.connector.matched(sequence, past)
+            if tokens == ASK_AGAIN:
+                passed.append(waiting.pop())
+            elif tokens and self._has_room(sequence, past + tokens, batch):
+                loads.park(waiting.pop(), past, tokens)
+            elif tokens or not self._begin(sequence, past, budget, batch):
+                break
+        loads.stuck = waiting.count > 0
+        for sequence in reversed(passed):
+            waiting.push_back(sequence)
+
+    def _has_room(self, sequence: Sequence, tokens: int, batch: Batch) -> bool:
+        """Whether who was just looked for can take blocks of so many tokens, and load."""
+        pool = self.pool
+        free = pool.free - (self.watermark_blocks if self.running else 0)
+        whole = self.whole_prompts_fit
+        if whole and pool.lacks(sequence.target_tokens) > free:
+            return False
+        return pool.lacks(tokens) + self._promised(batch) <= free
+
+    def _start_loaded(self, loads: Loads, batch: Batch) -> bool:
+        """Serve who has loaded, as long as seats, budget and blocks last; say whether they did."""
+        pool, running = self.pool, self.running
+        for sequence in loads.in_turn(self.waiting.by_priority):
+            budget = self._budget_left(batch)
+            if budget <= 0 or len(running) >= self.max_num_seqs:
+                return False
+            pool.fill(sequence, sequence.loaded_tokens)
+            sequence.kv_tokens = sequence.loaded_tokens
+            target, held = sequence.target_tokens, pool.blocks(sequence.loaded_tokens)
+            past = min(sequence.loaded_tokens, target - 1)  # the last token is computed again
+            chunk = min(target - past, budget, self.longest_chunk)
+            whole = target if self.whole_prompts_fit else past + chunk
+            after = pool.free - max(pool.blocks(whole) - held, 0)
+            if after < (self.watermark_blocks if running else 0):
+                return False
+            pool.free -= max(pool.blocks(past + chunk) - held, 0)
+            loads.leave(sequence)
+            self.seat(sequence)
+            pool.seat(sequence)
+            if not sequence.preemptions:
+                sequence.brought_tokens = past - sequence.cached_tokens
+            sequence.kv_tokens = past
+            pool.fill(sequence, past + chunk)
+            batch.prefills.append(sequence)
+            batch.chunks.append((chunk, past))
+        return True
+
+    def _promised(self, batch: Batch) -> int:
+        """Blocks that prompts in progress still need: nobody who loads may take them."""
+        pool, blocks = self.pool, 0
+        for sequence in self.prefilling:
+            held_tokens = sequence.kv_tokens
+            if sequence in batch.prefills:
+                held_tokens += batch.chunks[batch.prefills.index(sequence)][0]
+            blocks += pool.blocks(sequence.target_tokens) - pool.blocks(held_tokens)
+        if self.loads is not None:
+            for sequence in self.loads.wanted():
+                held_tokens = sequence.loaded_tokens
+                blocks += pool.blocks(sequence.target_tokens) - pool.blocks(held_tokens)
+        return blocks

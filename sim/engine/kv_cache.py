@@ -8,7 +8,6 @@ that finds the blocks of other requests (``sim.engine.prefix_cache``) is told by
 becomes of each sequence; here that changes nothing but the count.
 """
 
-from sim.engine.connector import Connector
 from sim.engine.decoding import DecodeSet
 from sim.engine.sequence import Sequence
 
@@ -31,8 +30,6 @@ class BlockPool:
         self.in_order = False
         """Whether some give blocks back while they run: when blocks fall short, it matters in which
         order requests are served."""
-        self.connector: Connector | None = None
-        """What brings KV from elsewhere, and keeps copies there."""
 
     @property
     def held(self) -> int:
@@ -83,13 +80,16 @@ class BlockPool:
         """Free blocks that the sequence just looked for takes up to that many tokens."""
         return self.blocks(tokens)
 
-    def start(self, sequence: Sequence, tokens: int) -> None:
-        """That sequence starts: it holds what was found, and blocks of ``tokens`` in all."""
-        self.hold(sequence, tokens)
-
     def hold(self, sequence: Sequence, tokens: int) -> None:
-        """It takes these blocks, and what it was not found in yet is not in any step."""
+        """That sequence holds what was found, and blocks of ``tokens`` in all; none is full yet."""
         self.free -= self.blocks(tokens)
+
+    def start(self, sequence: Sequence, tokens: int) -> None:
+        """The same, and these tokens are in the coming step."""
+        self.free -= self.blocks(tokens)
+
+    def seat(self, sequence: Sequence) -> None:
+        """One that holds its blocks already begins to run."""
 
     def grow(self, sequence: Sequence, past: int, tokens: int) -> int:
         """Blocks that one that runs takes for ``tokens`` tokens behind ``past``.

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from sim.engine.chunk_list import PENDING
-from sim.engine.connector import ASK_AGAIN, Connector
 from sim.engine.eviction import Eviction
+from sim.engine.loads import ASK_AGAIN, Connector
 from sim.engine.offers import OfferCounts
 from sim.engine.pipe import IN, OUT, Job, Pipe
 from sim.engine.prefix_cache import own_stream
@@ -129,7 +129,7 @@ class Offloading(Connector):
             state.jobs -= 1
 
     # --- what is asked
-    def match(self, sequence: Sequence, past: int) -> int:
+    def matched(self, sequence: Sequence, past: int) -> int:
         """See ``Connector``."""
         state = self._state(sequence)
         if state.jobs:
@@ -157,7 +157,7 @@ class Offloading(Connector):
                     return ASK_AGAIN
         return more
 
-    def bring(self, sequence: Sequence, past: int, tokens: int, now_s: float) -> None:
+    def load(self, sequence: Sequence, past: int, tokens: int, now_s: float) -> None:
         """See ``Connector``."""
         state, size = self._known[sequence], self._tokens
         first, end = past // size, (past + tokens) // size
@@ -204,7 +204,7 @@ class Offloading(Connector):
                 chunk, past = batch.chunks[batch.prefills.index(sequence)]
                 self._offer(sequence, past + chunk)
 
-    def ended(self, sequence: Sequence) -> None:
+    def gone(self, sequence: Sequence) -> None:
         """See ``Connector``: it is seen in the next plan."""
         if sequence in self._known:
             self._ended.append(sequence)

@@ -22,6 +22,8 @@ class Sequence:
     """With a prefix cache: how many blocks these are."""
     spans: list[tuple[int, int]]
     """With a prefix cache: streams of its text, and behind which of its blocks each ends."""
+    loaded_tokens: int
+    """While it loads: tokens that its blocks hold then."""
 
     settled_tokens: int
     """With groups of the cache: computed for sure when it last took blocks."""
@@ -40,7 +42,6 @@ class Sequence:
         "arrival_s",
         "begun_at_join",
         "begun_tokens",
-        "brought_s",
         "brought_tokens",
         "cached_tokens",
         "computed_s",
@@ -54,6 +55,8 @@ class Sequence:
         "kv_tokens",
         "last_token_s",
         "leaves",
+        "loaded_tokens",
+        "loading_s",
         "lost_at_s",
         "lost_s",
         "named_blocks",
@@ -69,6 +72,7 @@ class Sequence:
         "settled_tokens",
         "spans",
         "target_tokens",
+        "transit",
         "waits",
     )
 
@@ -102,15 +106,17 @@ class Sequence:
         self.cached_tokens = 0
         """Prompt tokens that the prefix cache had when the sequence was first admitted."""
         self.brought_tokens = 0
-        """Those of them whose KV was brought from elsewhere."""
-        self.brought_s = 0.0
-        """How long it waited for KV on its way."""
+        """Tokens behind those whose KV was brought from elsewhere then."""
+        self.loading_s = 0.0
+        """How long it waited for KV on its way; below 0 while it does."""
         self.waits = False
         """Whether it is in the queue."""
         self.prefills = False
         """Whether it is among those whose prompt is being computed."""
         self.leaves = False
         """Whether it has ended, and whoever plans ahead does not know it yet."""
+        self.transit = 0
+        """Whether it holds blocks outside of the batch: see ``sim.engine.loads``."""
 
 
 NOBODY = Sequence(-1, inf, 0, 0, 0)

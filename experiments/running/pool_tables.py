@@ -67,7 +67,9 @@ def pools_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
         for place, calibration in enumerate(calibrations_of(points[number].study))
     ]
     keys = ["point", *plan.keys, *POOL_COLUMNS]
-    return summarise_points(pd.DataFrame(rows), keys, [*POOL_SHARES, *METRICS], bases).drop(
+    table = pd.DataFrame(rows)
+    metrics = [name for name in (*POOL_SHARES, *METRICS) if name in table]
+    return summarise_points(table, keys, metrics, bases).drop(
         columns=OF_A_CLUSTER
     )
 

@@ -101,9 +101,9 @@ class EngineConfig(BaseModel):
     block_size: int = Field(default=16, gt=0, le=65_536)
     """Tokens in one KV-cache block."""
     kv_offloading_size: float | None = Field(default=None, gt=0, le=10**6)
-    """enable_prefix_caching: GiB of the host's memory, of all ranks of a replica together, that keep
-    copies of its KV: prompts that the GPU has no more are brought from there. See
-    docs/kv_tiers.md. Default: none."""
+    """enable_prefix_caching: GiB of the host's memory, of all ranks of a replica together, for
+    copies of its KV: prompts that the GPU has no more are brought from there. See docs/kv_tiers.md.
+    Default: none."""
     kv_connector_extra_config: OffloadingConfig = OffloadingConfig()
     """kv_offloading_size: what is kept there, and what makes room."""
     host_link: HostLink = HostLink()

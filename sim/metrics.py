@@ -59,7 +59,6 @@ METRICS = {
     "kv_use_max": "largest share of one replica's KV blocks held in a step of the window",
     "prefix_cache_hit_rate": "share of the prompt tokens, of the requests after the warm-up that "
     "were worked on, that the prefix cache had; 0 without one",
-    **TIER_METRICS,
     "busy_share": "share of the window in which a replica computed, averaged over the replicas",
     "mfu": "FLOPs of all steps (padding and recomputation too) / (busy time x peak FLOP/s), of "
     "all GPUs together",
@@ -73,8 +72,10 @@ METRICS = {
     "window_s": "length of the window over which rates are counted",
     "duration_s": "simulated time from 0 until the clock stopped",
 }
-"""Every figure of merit and its meaning, in the order of the columns. Shares are within 0 to 1.
-Those of ``TIER_METRICS`` are there where a pool has a second tier of the KV cache."""
+"""Every figure of merit and its meaning, in the order of the columns. Shares are within 0 to 1."""
+
+ALL_METRICS = METRICS | TIER_METRICS
+"""With those that are there only where a pool has a second tier of the KV cache."""
 
 POOL_SHARES = {
     "request_share": "share of the requests sent to a replica that were sent to this pool",
@@ -158,8 +159,7 @@ def _measured(
     values["gpus"] = float(sum(kind.pool.gpus for kind in kinds))
     values["usd_per_million_output_tokens"] = ratio(hourly, millions_per_hour)
     own = tier_metrics(result.requests, result.replicas, window.measured, result.end_s)
-    values |= own
-    return {name: float(values[name]) for name in METRICS if name in values}
+    return {name: float(values[name]) for name in METRICS} | own
 
 
 def _counts(result: Result, window: Window) -> dict[str, float]:

@@ -221,24 +221,29 @@ def build_pool(
         watermark_blocks=int(settings.watermark * ledger.num_gpu_blocks),
         async_scheduling=settings.async_scheduling,
         role=config.role,
-        host=_host_memory(settings, ledger, gpu, tp),
+        host=_host_memory(settings, ledger, gpu, config),
     )
 
 
 def _host_memory(
-    settings: ResolvedEngine, ledger: MemoryLedger, gpu: Gpu, tp: int
+    settings: ResolvedEngine, ledger: MemoryLedger, gpu: Gpu, config: PoolConfig
 ) -> HostMemory | None:
     """The second tier of the KV cache, if there is one."""
     size_gib = settings.kv_offloading_size
     if size_gib is None:
         return None
+    if config.role != SERVE:
+        raise ValueError(
+            f"engine.kv_offloading_size = {size_gib:g} in a pool of role: {config.role} is not "
+            "modelled, expected none: its connector hands prompts over"
+        )
     host_rates(gpu, settings.host_link)
     return host_memory(
         size_gib,
         block_bytes=ledger.block_bytes,
         block_tokens=ledger.block_size,
         blocks_per_chunk=settings.kv_connector_extra_config.blocks_per_chunk,
-        ranks=tp,
+        ranks=config.tensor_parallel_size,
     )
 
 

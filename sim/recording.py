@@ -341,11 +341,7 @@ def _request_columns(
         "preemptions": outcomes["preemptions"],
         "cached_tokens": outcomes["cached_tokens"],
         "status": status,
-        **{
-            name: outcomes[name]
-            for name in (*HANDOVER_COLUMNS, *TIER_COLUMNS)
-            if name in outcomes
-        },
+        **{name: outcomes[name] for name in (*HANDOVER_COLUMNS, *TIER_COLUMNS) if name in outcomes},
     }
 
 

@@ -28,7 +28,7 @@ TIER_REPLICA_COLUMNS = {
     "host_chunks_brought": "brought from there",
     "host_chunks_evicted": "that made room for others",
     "host_offers_refused": "offers of a request for which no room could be made",
-    "host_link_in_s": "time that the link takes for what was brought, if nothing goes out meanwhile",
+    "host_link_in_s": "time that the link takes for what was brought, with nothing going out",
     "host_link_out_s": "the same of what was copied there",
 }
 """Further columns of the replica table."""
@@ -136,9 +136,7 @@ def tier_metrics(
         "host_cache_hit_rate": float(brought.sum(dtype=np.int64)) / asked if asked else nothing,
         "load_wait_mean_s": float(waits.mean()) if len(waits) else nothing,
         "load_wait_p99_s": float(np.percentile(waits, 99)) if len(waits) else nothing,
-        "host_cache_use": float(
-            replicas["host_chunks_kept"].sum() / replicas["host_chunks"].sum()
-        ),
+        "host_cache_use": float(replicas["host_chunks_kept"].sum() / replicas["host_chunks"].sum()),
         "host_link_in_share": float(replicas["host_link_in_s"].sum()) / span_s,
         "host_link_out_share": float(replicas["host_link_out_s"].sum()) / span_s,
     }

@@ -216,7 +216,8 @@ class Run:
         """As ``EngineCore.step``: plan, compute, learn."""
         while True:
             self._inputs()
-            if not self.alive:
+            ended = self.host is not None and self.engine.has_requests()  # it plans once more
+            if not self.alive and not ended:
                 if not self._wait():
                     return
                 continue

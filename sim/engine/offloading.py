@@ -75,8 +75,8 @@ class Offloaded:
 class Offloading(Connector):
     """The host's memory as a second tier of one engine's KV cache.
 
-    Counted, over the whole run: ``stored`` and ``brought`` chunks, ``evicted`` ones, and ``refused``
-    offers, for which no room could be made.
+    Counted, over the whole run: ``stored`` and ``brought`` chunks, ``evicted`` ones, and
+    ``refused`` offers, for which no room could be made.
     """
 
     def __init__(self, settings: OffloadSettings, eviction: Eviction) -> None:

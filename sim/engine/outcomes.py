@@ -53,9 +53,7 @@ class Outcomes:
             status,
         )
         if self.tiers is not None:
-            self.tiers += _pack_tiers(
-                sequence.request, sequence.brought_tokens, sequence.loading_s
-            )
+            self.tiers += _pack_tiers(sequence.request, sequence.brought_tokens, sequence.loading_s)
 
     def finished(self, sequences: list[Sequence], replica: int, now_s: float) -> None:
         """Sequences produced their last token, now."""

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from sim.client import Client
 from sim.clock import Clock
 from sim.engine.sequence import Sequence
+from sim.lockstep import Rank
 from sim.recording import Recorder
 from sim.replica import Replica
 from sim.result import REJECTED
@@ -47,7 +48,7 @@ class Dispatch:
         clock: Clock,
         router: Router,
         recorder: Recorder,
-        replicas: Mapping[int, Replica],
+        replicas: Mapping[int, Replica | Rank],
     ) -> None:
         self.clock, self.router, self.recorder = clock, router, recorder
         self.replicas = replicas

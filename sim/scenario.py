@@ -22,6 +22,7 @@ from model.spec import DecoderSpec
 from sim.engine_config import Count, EngineConfig
 from sim.named import OwnSettings
 from sim.pools import (
+    DataParallelSize,
     GpuWords,
     Pool,
     PoolConfig,
@@ -38,7 +39,9 @@ AnyFloat = TypeVar("AnyFloat", float, npt.NDArray[np.float64])
 
 Wait = Annotated[float, Field(gt=0, le=1e9)]
 
-OF_A_POOL = ("gpu", "tensor_parallel_size", "replicas", "gpu_usd_per_hour")
+OF_A_POOL = (
+    "gpu", "tensor_parallel_size", "data_parallel_size", "replicas", "gpu_usd_per_hour",
+)  # fmt: skip
 """Keys of a cluster that are the short form of one pool."""
 
 
@@ -54,7 +57,12 @@ class ClusterConfig(BaseModel):
     """A GPU of the catalogue by name, a mapping with the same fields, or `calibrated`: the device
     that the calibration describes. Required without `pools`."""
     tensor_parallel_size: TensorParallelSize = 1
-    """GPUs of one replica."""
+    """GPUs that share attention."""
+    data_parallel_size: DataParallelSize = 1
+    """Ranks of one engine, each of `tensor_parallel_size` GPUs, with a scheduler and a KV cache of
+    its own. Those of a mixture of experts share its experts (engine.enable_expert_parallel) and
+    compute every step together; those of a dense model are as good as replicas. A replica has as
+    many GPUs as the two sizes make."""
     replicas: ReplicaCount = 1
     """Engine instances behind the router."""
     router: RouterName = "round_robin"
@@ -114,13 +122,13 @@ class ClusterConfig(BaseModel):
 
     @property
     def all_replicas(self) -> int:
-        """Of all pools."""
-        return sum(pool.replicas for pool in self.all_pools)
+        """Of all pools, ranks counted one by one."""
+        return sum(pool.all_ranks for pool in self.all_pools)
 
     @property
     def gpus(self) -> int:
         """Of all replicas of all pools."""
-        return sum(pool.tensor_parallel_size * pool.replicas for pool in self.all_pools)
+        return sum(pool.tensor_parallel_size * pool.all_ranks for pool in self.all_pools)
 
 
 class ClientConfig(BaseModel):
@@ -195,13 +203,18 @@ class Scenario:
 
     @property
     def replicas(self) -> int:
-        """Of all pools."""
+        """Of all pools, ranks counted one by one."""
         return sum(pool.replicas for pool in self.pools)
+
+    @property
+    def engines(self) -> int:
+        """Of all pools: a replica, or as many as are the ranks of one engine."""
+        return sum(pool.replicas // pool.data_parallel_size for pool in self.pools)
 
     @property
     def numbers(self) -> tuple[range, ...]:
         """Of each pool its replicas."""
-        return numbers_of(self.pools)
+        return numbers_of(pool.replicas for pool in self.pools)
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -227,14 +240,16 @@ class Scenario:
 
     def routing(self, open_arrivals: bool) -> Routing:
         """Return how requests come to the replicas; ``open_arrivals``: not from users who wait."""
-        known = open_arrivals and self.client == NO_CLIENT
-        return routing(self.router, self.replicas, known)
+        ranks = any(pool.data_parallel_size > 1 for pool in self.pools)
+        known = open_arrivals and self.client == NO_CLIENT and not ranks
+        return routing(self.router, self.engines, known)
 
 
 def routing_of(cluster: ClusterConfig, client: ClientConfig, open_arrivals: bool) -> Routing:
     """Return how requests come to the replicas of a cluster, without building it."""
-    known = open_arrivals and client == NO_CLIENT
-    return routing(cluster.router, cluster.all_replicas, known)
+    ranks = any(pool.data_parallel_size > 1 for pool in cluster.all_pools)
+    known = open_arrivals and client == NO_CLIENT and not ranks
+    return routing(cluster.router, sum(pool.replicas for pool in cluster.all_pools), known)
 
 
 def build_scenario(

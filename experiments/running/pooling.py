@@ -71,7 +71,7 @@ def _columns(run: Run, place: int | None) -> dict[str, npt.NDArray[np.generic]]:
     measured = read_column(run.path, "measured") > 0
     if place is not None:
         own, replica = (
-            numbers_of(run.study.cluster.all_pools)[place],
+            numbers_of(pool.all_ranks for pool in run.study.cluster.all_pools)[place],
             read_column(run.path, "replica"),
         )
         measured &= (replica >= own.start) & (replica < own.stop)

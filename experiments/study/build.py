@@ -154,7 +154,7 @@ def built(of: ScenarioKeys) -> Scenario:
     for config, keys in of.pools:
         with naming(config):
             pool = _pool(keys, of.price_seed)
-        pools.append(replace(pool, name=config.name, replicas=config.replicas))
+        pools.append(replace(pool, name=config.name, replicas=config.all_ranks))
     return scenario_of_pools(tuple(pools), of.router, json.loads(of.router_settings))
 
 

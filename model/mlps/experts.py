@@ -11,6 +11,10 @@ from model.operators import NORM_FLOPS, F, Operator
 from model.quantization.scheme import Scheme
 from model.share import Share
 
+EXPERT_OPERATORS = ("experts", "experts_act", "experts_sum")
+"""Names of what works on the tokens that come to a rank's experts; all else of a layer works on the
+tokens of the rank."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Experts:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from hardware.gpu import Gpu
 from hardware.group import Group
+from hardware.interconnect import servers
 from hardware.prices.protocol import Prices
 from model.errors import one_of
 
@@ -71,6 +73,16 @@ class Exchange:
         if self.quantized:
             each = sum(SCALE_BLOCKS.get(group.expert_compute, (each,)))
         return numbers * each + group.choices * CHOICE_BYTES
+
+
+def told_of_exchange(backend: str, gpu: Gpu, gpus: int) -> str:
+    """Say what a reader must know of the exchange between so many GPUs."""
+    count, each = servers(gpu, gpus)
+    over = f", over {count} servers of {each}" if count > 1 else ""
+    return (
+        f"all2all_backend {backend} between {gpus} {gpu.name}{over}: tokens of all ranks cross the "
+        "links, a model that was not measured; it overlaps with nothing"
+    )
 
 
 PLAIN = Exchange()

@@ -86,9 +86,9 @@ class Rank:
 
     def _cut_short(self) -> None:
         """End the run of steps of all ranks with the one that is in progress."""
-        ended = steps_ended(self._clock, self.journal, self._together.loops[0].number)
+        kept = self._ended() + 1
         for loop in self._together.loops:
-            del loop.journal.step_end_s[ended + 1 :]
+            del loop.journal.step_end_s[loop.journal.steps + kept :]
         self._sleeper.wake_at(self.journal.step_end_s[-1])
 
 

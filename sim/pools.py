@@ -99,6 +99,11 @@ class PoolConfig(BaseModel):
     of this pool's GPU."""
 
     @property
+    def gpus_of_one(self) -> int:
+        """GPUs of one replica: of all of its ranks."""
+        return self.tensor_parallel_size * self.data_parallel_size
+
+    @property
     def all_ranks(self) -> int:
         """Schedulers, each with a KV cache of its own: those of all replicas."""
         return self.data_parallel_size * self.replicas

@@ -121,6 +121,11 @@ class ClusterConfig(BaseModel):
         return (PoolConfig.model_construct(_fields_set=set(OF_A_POOL), **fields),)
 
     @property
+    def engines(self) -> int:
+        """Of all pools, whatever ranks they have."""
+        return sum(pool.replicas for pool in self.all_pools)
+
+    @property
     def all_replicas(self) -> int:
         """Of all pools, ranks counted one by one."""
         return sum(pool.all_ranks for pool in self.all_pools)
@@ -249,7 +254,7 @@ def routing_of(cluster: ClusterConfig, client: ClientConfig, open_arrivals: bool
     """Return how requests come to the replicas of a cluster, without building it."""
     ranks = any(pool.data_parallel_size > 1 for pool in cluster.all_pools)
     known = open_arrivals and client == NO_CLIENT and not ranks
-    return routing(cluster.router, sum(pool.replicas for pool in cluster.all_pools), known)
+    return routing(cluster.router, cluster.engines, known)
 
 
 def build_scenario(

@@ -423,9 +423,7 @@ class Engine:
             return
         start_s = now_s + self.price.idle_start_s * idle
         batch["start_s"] = start_s
-        batch["end_s"] = start_s + self.price.step_s(
-            batch["rows"], batch["reads"], batch["sizes"]
-        )
+        batch["end_s"] = start_s + self.price.step_s(batch["rows"], batch["reads"], batch["sizes"])
 
     def prepare(self, now_s: float) -> dict | None:
         batch = self.form(now_s)

@@ -57,6 +57,23 @@ class Rank:
             tokens += batch.decodes * self._ended()
         return tokens
 
+    def tell(self, sequence: Sequence) -> None:
+        """The blocks of one that loads are filled, or of one that has ended were read, now."""
+        self.scheduler.tell(sequence)
+        if not self._sleeper.asleep:
+            return
+        if self.loop.batch is None:
+            self._sleeper.wake_at(self._clock.now)
+        elif self._together.steps > 1:
+            self._cut_short()
+
+    def cached_tokens(self, sequence: Sequence) -> int:
+        """Tokens of a prompt, without its last one, that the prefix cache has now."""
+        ended = self._ended()
+        if self._sleeper.asleep and self.loop.batch is not None and self._together.steps > 1:
+            self._cut_short()
+        return self.scheduler.look(sequence, ended)
+
     def queue(self) -> tuple[int, int, float]:
         """How many wait, how many run, and the share of the KV cache in use, now."""
         return queue_of(self.scheduler, self._ended())

@@ -75,6 +75,16 @@ class Replica:
             self.loop.aborted.append(sequence)
             self._cut_short()
 
+    def tell(self, sequence: Sequence) -> None:
+        """The blocks of one that loads are filled, or of one that has ended were read, now."""
+        self.scheduler.tell(sequence)
+        if not self._sleeper.asleep:
+            return
+        if self.loop.batch is None:
+            self._sleeper.wake_at(self.clock.now)
+        elif self.loop.batch.steps > 1:
+            self._cut_short()
+
     def outstanding_tokens(self) -> int:
         """Tokens of the requests here: their prompts, and what was generated until now."""
         tokens, batch = self.scheduler.outstanding_tokens(), self.loop.batch
@@ -86,6 +96,15 @@ class Replica:
         """How many wait, how many run, and the share of the KV cache in use, now."""
         asleep = self._sleeper.asleep and self.loop.batch is not None
         return queue_of(self.scheduler, self._steps_ended() - self.journal.steps if asleep else 0)
+
+    def cached_tokens(self, sequence: Sequence) -> int:
+        """Tokens of a prompt, without its last one, that the prefix cache has now."""
+        ended, batch = 0, self.loop.batch
+        if self._sleeper.asleep and batch is not None:
+            ended = self._steps_ended() - self.journal.steps
+            if batch.steps > 1:
+                self._cut_short()
+        return self.scheduler.look(sequence, ended)
 
     def unsettled(self) -> bool:
         """Tell whether these tokens are also of somebody who has left, until the step has ended."""

@@ -175,7 +175,7 @@ def build_pool(
     settings, tp = resolved(engine, gpu, spec), config.tensor_parallel_size
     numbers = precision_of(settings, spec, gpu)
     ledger = ledger_of(spec, gpu, tp, settings)
-    step_s, each_s = _host_s(settings, calibration, spec.vocab_size)
+    step_s, each_s = _host_s(settings, calibration, spec.vocab_size, gpu)
     price = step_cost(
         spec.with_expert_load(ExpertLoad(settings.expert_load_exponent)),
         gpu,
@@ -246,7 +246,7 @@ def _longest_step(settings: ResolvedEngine) -> int:
 
 
 def _host_s(
-    engine: ResolvedEngine, calibration: Calibration, vocab_size: int
+    engine: ResolvedEngine, calibration: Calibration, vocab_size: int, gpu: Gpu
 ) -> tuple[float, float]:
     """What a step and each of its sequences cost beside their kernels.
 
@@ -262,5 +262,5 @@ def _host_s(
         each_s = engine.sequence_overhead_s
     if calibration.kernels is None:
         return step_s, each_s
-    once_s, of_each_s = drawing_s(engine.sampling, engine.version, vocab_size)
+    once_s, of_each_s = drawing_s(engine.sampling, engine.version, vocab_size, gpu)
     return step_s + once_s, each_s + of_each_s

@@ -42,6 +42,10 @@ OF_A_POOL = ("gpu", "tensor_parallel_size", "replicas", "gpu_usd_per_hour")
 """Keys of a cluster that are the short form of one pool."""
 
 
+_UNNAMED = PoolConfig.model_construct(gpu="")
+"""What a pool has that a cluster has no keys for."""
+
+
 class ClusterConfig(BaseModel):
     """How many engines, on what, and who sends them requests."""
 
@@ -110,7 +114,7 @@ class ClusterConfig(BaseModel):
         if self.pools is not None:
             return tuple(self.pools)
         fields = {name: getattr(self, name) for name in OF_A_POOL}
-        return (PoolConfig.model_construct(_fields_set=set(OF_A_POOL), **fields),)
+        return (_UNNAMED.model_copy(update=fields),)
 
     @property
     def all_replicas(self) -> int:

@@ -33,7 +33,7 @@ from workloads.workload import Workload, generate
 CALIBRATED = "calibrated"
 """What ``cluster.gpu`` says for the device that the calibration describes."""
 Stamp = tuple[tuple[int, int] | None, ...]
-KEPT_SCENARIOS = 16
+KEPT_SCENARIOS = 64
 KEPT_WORKLOADS = 4
 """What a process keeps, as neighbouring runs often share it."""
 LARGE = 100_000
@@ -65,7 +65,7 @@ def settled(study: Study) -> Study:
     found = []
     for pool, alone in by_pool(study):
         with naming(pool):
-            found.append(_settled(_keys(alone)))
+            found.append(_settled(keys_of(alone)))
     if study.cluster.pools is None:
         engine, calibration = found[0]
         return study.model_copy(update={"engine": engine, "calibration": calibration})
@@ -106,7 +106,7 @@ class ScenarioKeys:
 
 def scenario_keys(study: Study, draw: int | None = None) -> ScenarioKeys:
     """Return what tells the scenarios of points apart; see ``scenario_of`` for the draw."""
-    pools = tuple((pool, _keys(alone)) for pool, alone in by_pool(study))
+    pools = tuple((pool, keys_of(alone)) for pool, alone in by_pool(study))
     return ScenarioKeys(
         pools,
         study.cluster.router,
@@ -115,7 +115,8 @@ def scenario_keys(study: Study, draw: int | None = None) -> ScenarioKeys:
     )
 
 
-def _keys(study: Study) -> Keys:
+def keys_of(study: Study) -> Keys:
+    """Return what tells the pool of one study (of one pool) from that of another."""
     plain = {"replicas": 1, "router": "round_robin", "router_settings": {}}
     one = study.cluster.model_copy(update=plain)
     return (

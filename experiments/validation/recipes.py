@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 from typing import NamedTuple
 
+from experiments.validation.clients import is_inferencex
 from experiments.validation.rows import RunRow
 from hardware.versions import Version
 from model.quantization.scheme import MXFP4_FP8, MXFP4_ONLY
@@ -30,6 +31,10 @@ class Recipe(NamedTuple):
 MXFP8_INPUTS = r"gpt-oss.*@(?:b200|b300|gb200|gb300)"
 """Models and GPUs whose experts in MXFP4 are told to take inputs in MXFP8
 (VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8)."""
+MODEL_TOKENS = 10_240
+"""Their max_model_len, as far as the model goes."""
+COLUMNS = {"gpu_memory_utilization": "gpu_mem_util", "enable_prefix_caching": "prefix_caching"}
+"""Of a table of runs, where they have another name than the engine's settings."""
 CHUNKS: dict[str, object] = {"max_num_batched_tokens": 8192}
 FP8_CACHE: dict[str, object] = {"kv_cache_dtype": "fp8"}
 FIRST: Version = (0,)
@@ -66,19 +71,6 @@ def recipe_of(model: str, gpu: str, version: Version | None) -> Recipe | None:
     )
 
 
-def is_inferencex(row: RunRow) -> bool:
-    """Tell whether a row is of that benchmark.
-
-    Its runs are closed loops. A workload that names it to say what it is not, is not of it.
-    """
-    words = row.workload.lower()
-    other = r"\b(?:not|no|non|unlike|than|versus|vs\.?|without)\W+(?:\w+\W+)?"
-    named = r"inference(?:x|max)\b"
-    if not row.closed_loop or not re.search(rf"(?<!\w){named}", words):
-        return False
-    return not re.search(rf"{other}{named}", words)
-
-
 def with_its_inputs(spec: DecoderSpec, row: RunRow, gpu: str) -> DecoderSpec:
     """Return a model whose experts in MXFP4 have the inputs that the recipe tells."""
     if not is_inferencex(row) or not re.search(MXFP8_INPUTS, f"{row.model.lower()}@{gpu}"):
@@ -109,3 +101,23 @@ def settings_of(
     if users and re.search(SEATED, model.lower()):
         settings.setdefault("max_num_seqs", users)
     return settings
+
+
+def inferencex(
+    row: RunRow, spec: DecoderSpec, gpu: str, version: Version | None, notes: list[str]
+) -> dict[str, object]:
+    """Return what InferenceX sets and a row does not say; nothing for other workloads."""
+    if not is_inferencex(row):
+        return {}
+    recipe: dict[str, object] = {
+        "enable_prefix_caching": False,
+        "max_model_len": min(MODEL_TOKENS, spec.max_model_len),
+        **settings_of(row.model, gpu, version, row.isl_mean, row.max_concurrency),
+    }
+    if "16" in (row.precision or ""):
+        recipe.pop("kv_cache_dtype", None)
+    taken = {
+        key: value for key, value in recipe.items() if getattr(row, COLUMNS.get(key, key)) is None
+    }
+    notes.append(f"InferenceX's recipe: {', '.join(f'{k} {v}' for k, v in taken.items())}")
+    return taken

@@ -6,9 +6,10 @@ Cells that are empty get the defaults of the engine's version on that GPU, and e
 import re
 from dataclasses import dataclass
 
-from experiments.validation.cells import drawing_of, switched_on, version_of
+from experiments.validation.cells import switched_on, version_of
 from experiments.validation.checkpoints import as_served, quantization_of, whole_experts
-from experiments.validation.recipes import is_inferencex, settings_of, with_its_inputs
+from experiments.validation.clients import drawing, router
+from experiments.validation.recipes import inferencex, with_its_inputs
 from experiments.validation.releases import version_at
 from experiments.validation.rows import RunRow
 from experiments.validation.traffic import CannotPredictError
@@ -29,11 +30,6 @@ V1 = (0, 8)
 UNSTATED_V0_TOKENS = 32_768
 """Longest max_model_len that an empty cell means before 0.8: a model whose context did not fit into
 the cache had to be started with a shorter one."""
-
-COLUMNS = {"gpu_memory_utilization": "gpu_mem_util", "enable_prefix_caching": "prefix_caching"}
-"""Of a table of runs, where they have another name than the engine's settings."""
-INFERENCEX_TOKENS = 10_240
-"""What InferenceX's recipes for vLLM set as max_model_len, as far as the model goes."""
 
 _DTYPES = (("float32", ("fp32", "float32")), ("bfloat16", ("bf16", "bfloat16", "auto")),
            ("float16", ("fp16", "float16", "half")))  # fmt: skip
@@ -80,7 +76,7 @@ def setup_of(row: RunRow, longest_request_tokens: int) -> Setup:
         **(_precision(words, gpu, notes) if spec.checkpoint == UNSAID else {}),
         **_kv_dtype(row),
         **_given(row, spec, nearest_version(version), notes),
-        **_inferencex(row, spec, gpu, version, notes),
+        **inferencex(row, spec, gpu.name, version, notes),
     }
     if not settings.get("enable_expert_parallel") and whole_experts(spec, row.tp or 1, notes):
         settings["enable_expert_parallel"] = True
@@ -98,12 +94,17 @@ def _cluster(
 ) -> ClusterConfig:
     """Of ``tp`` GPUs a replica; of the fewest that hold the model where nothing is said."""
     replicas = row.dp_replicas or 1
+    before = router(row, notes) if replicas > 1 else "round_robin"
     tp = row.tp or (max(1, row.n_gpus // replicas) if row.n_gpus else None)
     if tp is not None:
-        return ClusterConfig(gpu=gpu.name, tensor_parallel_size=tp, replicas=replicas)
+        return ClusterConfig(
+            gpu=gpu.name, tensor_parallel_size=tp, replicas=replicas, router=before
+        )
     engine = resolved(EngineConfig.model_validate(settings), gpu, spec)
     for size in SIZES:
-        cluster = ClusterConfig(gpu=gpu.name, tensor_parallel_size=size, replicas=replicas)
+        cluster = ClusterConfig(
+            gpu=gpu.name, tensor_parallel_size=size, replicas=replicas, router=before
+        )
         try:
             ledger_of(spec, gpu, cluster.tensor_parallel_size, engine)
         except DoesNotFitError as error:
@@ -139,34 +140,13 @@ def gpu_of(text: str) -> Gpu:
         return gpu
 
 
-def _inferencex(
-    row: RunRow, spec: DecoderSpec, gpu: Gpu, version: Version | None, notes: list[str]
-) -> dict[str, object]:
-    """What InferenceX sets and the row does not say; nothing for other workloads."""
-    if not is_inferencex(row):
-        return {}
-    recipe: dict[str, object] = {
-        "sampling": "greedy",
-        "enable_prefix_caching": False,
-        "max_model_len": min(INFERENCEX_TOKENS, spec.max_model_len),
-        **settings_of(row.model, gpu.name, version, row.isl_mean, row.max_concurrency),
-    }
-    if "16" in (row.precision or ""):
-        recipe.pop("kv_cache_dtype", None)
-    taken = {
-        key: value for key, value in recipe.items() if getattr(row, COLUMNS.get(key, key)) is None
-    }
-    notes.append(f"InferenceX's recipe: {', '.join(f'{k} {v}' for k, v in taken.items())}")
-    return taken
-
-
 def _version(row: RunRow, notes: list[str]) -> Version | None:
     """As told, else the newest one when the run was measured."""
     told = version_of(row.engine_version)
-    guess = version_at(row.notes) if told is None else None
+    guess = version_at(row.engine_version, row.notes, row.run_id) if told is None else None
     if guess is None:
         return told
-    notes.append(f"engine_version: {guess[0]}, the newest in {guess[1]}, when it was measured")
+    notes.append(f"engine_version: {guess[0]}, as it was measured in {guess[1]}")
     return version_of(guess[0])
 
 
@@ -252,12 +232,7 @@ def _given(row: RunRow, spec: DecoderSpec, version: str, notes: list[str]) -> di
         "gpu_memory_utilization": row.gpu_mem_util,
         "enable_prefix_caching": switched_on(row.prefix_caching),
     }
-    if row.sampling is not None and "default" not in row.sampling.lower():
-        given["sampling"] = drawing_of(row.sampling)
-        if given["sampling"] is None:
-            raise CannotPredictError(
-                f"sampling = {row.sampling!r} is not known, expected greedy, temperature or top_p"
-            )
+    given["sampling"] = drawing(row, version, notes)
     if (row.ep or 1) > 1 and (row.tp or 1) > 1 and spec.num_experts:
         given["enable_expert_parallel"] = True
     chunked = switched_on(row.chunked_prefill)
@@ -303,6 +278,8 @@ def _served(
         if key not in given:
             value = getattr(engine, key)
             notes.append(f"{key}: {value}, the default of vLLM {engine.version} on {gpu.name}")
+    if "sampling" not in given:
+        notes.append(f"sampling: {engine.sampling}, the server's for {spec.name}")
     return engine
 
 

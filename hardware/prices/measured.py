@@ -85,7 +85,9 @@ class Measured:
         if kernel.heads > kernel.kv_heads:
             reached = reached * self.calibration.attention_decode_bytes
         per_position = layers * row_bytes / (self.gpu.bandwidth_bytes_per_s * reached)
-        floor, base = (layers * seconds for seconds in (floor_s, base_s))
+        own = kernel.kind in self.kernels.mixers
+        starts = layers * (1.0 if own else self.calibration.attention_decode_start)
+        floor, base = (starts * seconds for seconds in (floor_s, base_s))
         columns = (floor.tolist(), base.tolist(), per_position.tolist())
         (cache,) = mixer.caches
         batches: DecodeOperators = [

@@ -70,18 +70,19 @@ class Unmeasured:
         table, heads, group = self._like(mixer, share)
         floor_s, base_s, reached = table.of_batches(np.arange(most + 1), heads, group)
         reached = reached * self.calibration.attention_decode_bytes
+        starts = share.count * self.calibration.attention_decode_start
         flops_share = self._flops_share(mixer, share)
         terms = self.roofline.attention_s(mixer, share, (flops_share, 1.0), decode=True)
         operators: dict[Reach | None, DecodeOperators] = {}
         for reach, compute, memory in terms:
             by_sequences = operators.setdefault(reach, [[] for _ in range(most + 1)])
             for sequences, batch in enumerate(by_sequences):
-                base, bytes_share = share.count * base_s[sequences], float(reached[sequences])
+                base, bytes_share = starts * base_s[sequences], float(reached[sequences])
                 flat, slope = (seconds / bytes_share for seconds in line(memory, sequences))
                 arithmetic = line(compute, sequences)
                 batch.append(
                     (
-                        (share.count * float(floor_s[sequences]), 0.0),
+                        (starts * float(floor_s[sequences]), 0.0),
                         (float(base) + flat, slope),
                         (float(base) + arithmetic[0], arithmetic[1]),
                     )

@@ -11,14 +11,11 @@ from model.operators import NORM_FLOPS, F, Operator
 from model.quantization.scheme import Scheme
 from model.share import Share
 
-<<<<<<< HEAD
-EXPERT_OPERATORS = ("experts", "experts_act", "experts_sum")
-"""Names of what works on the tokens that come to a rank's experts; all else of a layer works on the
-tokens of the rank."""
-=======
 ACTIVATES, ADDS_UP = "experts_act", "experts_sum"
 """Between an expert's matrices, and behind them: part of what tables of experts time."""
->>>>>>> main
+EXPERT_OPERATORS = ("experts", ACTIVATES, ADDS_UP)
+"""What works on the tokens that come to a rank's experts; all else of a layer works on the rank's
+own."""
 
 
 @dataclass(frozen=True, kw_only=True)

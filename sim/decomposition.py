@@ -63,11 +63,12 @@ def decomposition(columns: Mapping[str, Column], span: str, output_s: float) -> 
         span: which latency.
         output_s: the API server's time of a token on its way out.
     """
-    first_s = columns["first_token_s"] - output_s
+    streaming_s = columns["streaming_s"]
+    first_s = columns["first_token_s"] - streaming_s - output_s
     begun_s = columns["first_scheduled_s"]
     prompt_s = first_s - begun_s
     parts = {
-        "api": columns["reached_s"] - columns["sent_s"] + output_s,
+        "api": columns["reached_s"] - columns["sent_s"] + streaming_s + output_s,
         "queue": begun_s - columns["reached_s"],
         "prefill": columns["computed_s"],
         "chunk_wait": prompt_s - columns["computed_s"] - columns["lost_s"],

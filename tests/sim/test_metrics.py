@@ -220,6 +220,7 @@ def _columns(rng, requests, steps, resumed, resumed_of, end_s):  # type: ignore[
         "replica": [-1 if r.rejected else i % replicas for i, r in enumerate(requests)],
         "first_scheduled_s": [r.scheduled_s for r in requests],
         "first_token_s": [r.tokens_s[0] if r.tokens_s else math.nan for r in requests],
+        "streaming_s": [0.0] * len(requests),
         "finish_s": [r.tokens_s[-1] if _done(r) else math.nan for r in requests],
         "timed_out_s": [r.given_up_s for r in requests],
         **dict.fromkeys(("computed_s", "lost_s", "paused_s"), [0.0] * len(requests)),

@@ -61,7 +61,7 @@ def drawing(row: RunRow, spec: DecoderSpec, version: str, notes: list[str]) -> D
                 f"sampling = {row.sampling!r} is not known, expected greedy, temperature or top_p"
             )
         return said
-    name, asks = ("its client", "server") if row.sampling else _client(row)
+    name, asks = _client(row)
     drawn = server_drawing(spec, version)
     if asks == "default":
         drawn = default_drawing(spec, version)
@@ -72,6 +72,8 @@ def drawing(row: RunRow, spec: DecoderSpec, version: str, notes: list[str]) -> D
 
 
 def _client(row: RunRow) -> tuple[str, Asks]:
+    if row.sampling is not None:  # "default"
+        return "its client", "server"
     words = f"{row.workload} {row.isl_spec or ''} {row.notes} {row.dataset}".lower()
     for name, pattern, asks in CLIENTS:
         if _is_said(pattern, words):

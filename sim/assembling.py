@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from sim.api_server import all_reached_s, seen_at
 from sim.blocks import STEPS
+from sim.handovers import HANDOVER_COLUMNS
 from sim.recording import SEGMENT_TYPES, Log, Part, no_outcomes
 from sim.result import TIMED_OUT, UNFINISHED, Result
 from sim.scenario import ApiTime
@@ -131,6 +132,7 @@ def _request_columns(
         "preemptions": outcomes["preemptions"],
         "cached_tokens": outcomes["cached_tokens"],
         "status": status,
+        **{name: outcomes[name] for name in HANDOVER_COLUMNS if name in outcomes},
     }
 
 

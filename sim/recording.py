@@ -12,6 +12,7 @@ from sim import recorder
 from sim.api_server import Outbox
 from sim.engine.journal import Journal
 from sim.engine.outcomes import Outcomes
+from sim.handovers import Handovers
 from sim.recorder import Taken
 from sim.result import FINISHED, REJECTED, SEGMENT_COLUMNS, UNFINISHED
 from sim.scenario import NO_API, ApiTime
@@ -154,6 +155,12 @@ class Recorder:
         """When each of these reaches the scheduler."""
         queues = api.loop_output_s > 0
         self._outboxes = [Outbox(api) for _ in range(replicas)] if queues else None
+        self._handovers: Handovers | None = None
+
+    def begin_handovers(self) -> Handovers:
+        """Return where it is noted who computed the prompts of requests that others answered."""
+        self._handovers = Handovers(len(self.requests))
+        return self._handovers
 
     def arrived(self, request: int, arrival_s: float) -> None:
         """Users issued a request."""
@@ -181,6 +188,8 @@ class Recorder:
     def part(self, blocks: dict[int, BlockCount], end_s: float) -> Part:
         """What was recorded, of the replicas in ``blocks`` (see ``Part``)."""
         self._keep_outcomes()
+        if self._handovers is not None:
+            self._outcomes |= self._handovers.columns
         for replica in blocks:
             self._keep_steps(replica, everything=True)
         logs = {replica: self._logs[replica] for replica in blocks}

@@ -15,6 +15,7 @@ from sim.recording import SEGMENT_TYPES, Log, Part, no_outcomes
 from sim.result import TIMED_OUT, UNFINISHED, Result
 from sim.scenario import ApiTime
 from sim.tape import Column, Tape, joined
+from sim.tiers import TIER_COLUMNS, replica_columns, tier_outcomes
 from workloads.requests import Requests
 
 
@@ -83,7 +84,8 @@ def _replica_columns(logs: SequenceOf[Log], parts: SequenceOf[Part]) -> dict[str
         "resumed": [len(log.resumed_gap_s) for log in logs],
         "computed_prefill_tokens": [log.computed_prefill_tokens for log in logs],
     }
-    return {name: np.array(values, dtype=np.int64) for name, values in columns.items()}
+    tables = {name: np.array(values, dtype=np.int64) for name, values in columns.items()}
+    return tables | replica_columns([each.tier for each in blocks])
 
 
 def _request_columns(
@@ -132,7 +134,7 @@ def _request_columns(
         "preemptions": outcomes["preemptions"],
         "cached_tokens": outcomes["cached_tokens"],
         "status": status,
-        **{name: outcomes[name] for name in HANDOVER_COLUMNS if name in outcomes},
+        **{name: outcomes[name] for name in (*HANDOVER_COLUMNS, *TIER_COLUMNS) if name in outcomes},
     }
 
 
@@ -160,6 +162,8 @@ def _outcomes(parts: SequenceOf[Part], rows: int) -> dict[str, Column]:
     if parts[0].rows is None:
         return parts[0].outcomes
     outcomes = no_outcomes(rows)
+    if "brought_tokens" in parts[0].outcomes:
+        outcomes |= tier_outcomes(rows)
     for part in parts:
         for name, column in outcomes.items():
             column[part.rows] = part.outcomes[name]

@@ -17,6 +17,7 @@ from sim.recorder import Taken
 from sim.result import FINISHED, REJECTED, SEGMENT_COLUMNS, UNFINISHED
 from sim.scenario import NO_API, ApiTime
 from sim.tape import Column, Scratch, Tape
+from sim.tiers import TierCount, keep_rows, tier_outcomes
 from workloads.requests import Requests
 
 _OUTCOME_TYPE = np.dtype(
@@ -105,6 +106,8 @@ class BlockCount:
     """That requests can have."""
     held: int
     """In use at the end."""
+    tier: TierCount | None = None
+    """What its second tier did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,11 @@ class Recorder:
         self._handovers = Handovers(len(self.requests))
         return self._handovers
 
+    def begin_tiers(self) -> None:
+        """From now on it is noted what was brought from a second tier."""
+        self.outcomes.tiers = bytearray()
+        self._outcomes |= tier_outcomes(len(self.requests))
+
     def arrived(self, request: int, arrival_s: float) -> None:
         """Users issued a request."""
         assert self._arrival_s is not None
@@ -205,8 +213,10 @@ class Recorder:
         """Move outcomes from their buffer to the columns."""
         table = np.frombuffer(bytes(self.outcomes.rows), _OUTCOME_TYPE)
         self.outcomes.rows.clear()
-        for name, column in self._outcomes.items():
-            values = table[name]
+        if self.outcomes.tiers is not None:
+            keep_rows(self.outcomes.tiers, self._outcomes)
+        for name in _OUTCOMES:
+            column, values = self._outcomes[name], table[name]
             if name.endswith("_s"):
                 values = np.where(values < 0, np.nan, values)
             column[table["request"]] = values

@@ -49,6 +49,7 @@ def pools_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
 
     from experiments.reporting.stats import summarise_points
     from sim.metrics import METRICS, POOL_SHARES
+    from sim.transfer_use import TRANSFER_METRICS
 
     points = {point.number: point for point in plan.points}
     pools = {number: list(_columns(point.study)) for number, point in points.items()}
@@ -67,9 +68,9 @@ def pools_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
         for place, calibration in enumerate(calibrations_of(points[number].study))
     ]
     keys = ["point", *plan.keys, *POOL_COLUMNS]
-    return summarise_points(pd.DataFrame(rows), keys, [*POOL_SHARES, *METRICS], bases).drop(
-        columns=OF_A_CLUSTER
-    )
+    transfers = [name for name in TRANSFER_METRICS if any(name in row for row in rows)]
+    metrics = [*POOL_SHARES, *transfers, *METRICS]
+    return summarise_points(pd.DataFrame(rows), keys, metrics, bases).drop(columns=OF_A_CLUSTER)
 
 
 def pools_of_replicas(plan: Plan) -> dict[int, list[str]]:

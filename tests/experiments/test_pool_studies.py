@@ -88,6 +88,15 @@ FAULTS = {
     "a role alone": (
         "cluster.pools[0].role=prefill", ["prefill without a pool with role: decode, expected"],
     ),
+    "a role of ranks": (
+        "cluster.pools=[{gpu: h100-sxm, role: prefill, data_parallel_size: 2}, "
+        "{gpu: h100-sxm, role: decode}]",
+        ["pool pool1: data_parallel_size = 2 with role: prefill is not modelled"],
+    ),
+    "a network that nobody knows": (
+        "cluster.pools=[{gpu: l40s, role: prefill}, {gpu: l40s, role: decode}]",
+        ["cluster.kv_transfer.bandwidth_gb_s: the network of l40s is not known"],
+    ),
     "transfers without roles": (
         "cluster.kv_transfer.latency_s=0.1", ["cluster.kv_transfer", "expected pools with role"],
     ),

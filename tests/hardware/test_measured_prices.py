@@ -10,10 +10,12 @@ from hardware.calibration import Calibration, load_calibration
 from hardware.calibration_file import save_calibration
 from hardware.gpu import load_gpu
 from hardware.prices.kernels import WIDENING, Kernels, nearest
+from hardware.prices.measured import Measured
 from hardware.prices.mixer_kernels import DecodeKernel, MixerKernels
 from hardware.prices.surface import Surface
 from hardware.step_cost import StepCost, step_cost
 from model.alike import attention_of
+from model.mlps.experts import ACTIVATES, ADDS_UP
 from model.ops import token_operators
 from model.precision import precision
 from model.spec import load_spec
@@ -211,3 +213,16 @@ def test_latent_attention_has_kernels_of_its_own_and_makes_keys_of_the_past_agai
     made_s = later - (whole - first)
     assert made_s == pytest.approx(2 * 2048 * bound / 0.5, rel=0.3)
     assert made_s > 2 * 2048 * bound
+
+
+def test_what_tables_of_experts_time_is_not_priced_twice() -> None:
+    """Their activation and their sum are in the table; other small kernels are not."""
+    spec = load_spec("mixtral-8x7b")
+    operators = token_operators(spec, 4096.0, precision=PLAIN)
+    inside = [each for each in operators if each.name in (ACTIVATES, ADDS_UP)]
+    assert len(inside) == 2
+    prices = Measured(GPU, MEASURED, KERNELS, fused=True)
+    without = prices.operators_s([o for o in operators if o not in inside], 0)
+    assert prices.operators_s(operators, 0) == without
+    bare = Measured(GPU, MEASURED, KERNELS.model_copy(update={"experts": {}}), fused=True)
+    assert bare.operators_s(inside, 0) > 0

@@ -26,7 +26,7 @@ from hardware.gpu import Gpu
 from hardware.group import Group
 from hardware.prices.choose import prices_of
 from hardware.prices.chunks import ChunkCost
-from hardware.prices.graphs import replayed
+from hardware.prices.graphs import largest_graph, with_graphs
 from hardware.prices.together import (
     all_reduces_s,
     attention_works,
@@ -286,6 +286,7 @@ def step_cost(
     step_overhead_s: float | None = None,
     sequence_overhead_s: float | None = None,
     enable_expert_parallel: bool = False,
+    max_cudagraph_capture_size: int | None = None,
 ) -> StepCost:
     """Tabulate the prices of all steps of up to ``max_tokens`` tokens and ``max_seqs`` sequences.
 
@@ -301,6 +302,8 @@ def step_cost(
         step_overhead_s: host time per step. None: the calibration's.
         sequence_overhead_s: host time per sequence. None: the calibration's.
         enable_expert_parallel: ranks hold experts whole, instead of a part of each.
+        max_cudagraph_capture_size: tokens of the largest step that a graph replays. None: twice
+            the seats, up to 512.
 
     Raises:
         ValueError: ``tp`` does not divide the model; no link between GPUs; a limit below 1.
@@ -322,7 +325,8 @@ def step_cost(
         token_s = token_s + all_reduces_s(group, prices, tokens)
         sequence_s = sequence_s + gather_s(group, prices, sequences)
     if calibration.kernels is not None:
-        token_s = token_s[replayed(max_tokens, max_seqs)]
+        largest = largest_graph(max_seqs, max_cudagraph_capture_size)
+        token_s = with_graphs(token_s, largest, spec.expert_layers * host.eager_experts_s)
     return StepCost(
         idle_start_s=host.idle_start_s,
         overhead_s=step_s + spec.num_layers * host.layer_s,

@@ -11,10 +11,13 @@ from sim.client import Client
 from sim.clock import Clock, without_collector
 from sim.disaggregation import Disaggregated, Route
 from sim.dispatch import Dispatch, deal
+from sim.engine.loop import Loop
 from sim.engine.machine import Machine, Priced
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
+from sim.lockstep import Rank, ranks_on
 from sim.pools import PREFILL
+from sim.ranks import lockstep, router_of
 from sim.recording import BlockCount, Part, Recorder
 from sim.replica import Replica
 from sim.result import UNFINISHED
@@ -62,11 +65,12 @@ class Cluster:
             number: make_scheduler(self.pools[number], requests.prefixes) for number in numbers
         }
         self.dealt = scenario.routing(not requests.waits).dealt
-        self.replicas: dict[int, Replica] = {}
+        self.replicas: dict[int, Replica | Rank] = {}
         self.dispatch = self._dispatch(facts)
         self._dealt_to = self._deal() if self.dealt else _nobody
         for number in numbers:
-            self.replicas[number] = self._replica(number)
+            if number not in self.replicas:
+                self.replicas |= self._replicas(number)
         self.dispatch.begin()
         self._connect()
 
@@ -77,6 +81,7 @@ class Cluster:
             return
         with without_collector():
             for replica in self.replicas.values():
+                assert isinstance(replica, Replica)
                 replica.run_alone(self.stop_s)
 
     def part(self) -> Part:
@@ -104,10 +109,7 @@ class Cluster:
     def _dispatch(self, facts: list[ReplicaFacts]) -> Dispatch:
         scenario = self.scenario
         if not scenario.has_roles:
-            router = make_router(
-                scenario.router, tuple(facts), stream(scenario.seed, "router"),
-                scenario.router_settings,
-            )  # fmt: skip
+            router = router_of(scenario, tuple(facts))
             return Dispatch(self.clock, router, self.recorder, self.replicas)
         dispatch = Disaggregated(
             self.clock, self._route("router", scenario.answering, facts),
@@ -124,6 +126,27 @@ class Cluster:
         kind = scenario.router if name == "router" else scenario.prefill_router or scenario.router
         settings = scenario.router_settings if kind == scenario.router else {}
         return Route(make_router(kind, own, stream(scenario.seed, name), settings), numbers)
+
+    def _replicas(self, number: int) -> dict[int, Replica | Rank]:
+        """One replica, or all ranks that compute their steps with it."""
+        pool, machine = self.pools[number], self.machine
+        if pool.ranks.count == 1:
+            return {number: self._replica(number)}
+        if machine is not None:
+            raise ValueError("ranks that work together are priced, and computed by no machine")
+        numbers = range(number, number + pool.ranks.count)
+        loops = [self._loop(each) for each in numbers]
+        return dict(
+            zip(numbers, ranks_on(self.clock, lockstep(pool, loops, self.clock)), strict=True)
+        )
+
+    def _loop(self, number: int) -> Loop:
+        """One of the ranks that work together, which is driven with the others."""
+        price = self.pools[number].price
+        return Loop(
+            number, self.schedulers[number], Priced(price.prices), 0.0,
+            self.recorder.replicas[number], _nobody(number), self.clock.due, self.dispatch.finished,
+        )  # fmt: skip
 
     def _replica(self, number: int) -> Replica:
         dealt, outcomes, price = self.dealt, self.recorder.outcomes, self.pools[number].price

@@ -23,6 +23,7 @@ from sim.engine.loads import Connector
 from sim.engine.sequence import Sequence
 from sim.handovers import Handover
 from sim.kv_transfer import KvTransferConfig, Link, link_of
+from sim.lockstep import Rank
 from sim.pools import DECODE, PREFILL, Pool
 from sim.recording import Recorder
 from sim.replica import Replica
@@ -81,7 +82,7 @@ class Disaggregated(Dispatch):
         decode: Route,
         prefill: Route,
         recorder: Recorder,
-        replicas: Mapping[int, Replica],
+        replicas: Mapping[int, Replica | Rank],
         pools: SequenceOf[Pool],
         config: KvTransferConfig,
         api: ApiTime,

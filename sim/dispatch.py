@@ -18,10 +18,12 @@ import numpy.typing as npt
 from sim.client import Client
 from sim.clock import Clock
 from sim.engine.sequence import Sequence
+from sim.lockstep import Rank
+from sim.ranks import show
 from sim.recording import Recorder
 from sim.replica import Replica
 from sim.result import REJECTED
-from sim.routers.router import Router, TokensView
+from sim.routers.router import Router
 from sim.source import ClosedLoop, sequences
 from workloads.requests import Floats, Requests
 
@@ -47,7 +49,7 @@ class Dispatch:
         clock: Clock,
         router: Router,
         recorder: Recorder,
-        replicas: Mapping[int, Replica],
+        replicas: Mapping[int, Replica | Rank],
     ) -> None:
         self.clock, self.router, self.recorder = clock, router, recorder
         self.replicas = replicas
@@ -56,9 +58,7 @@ class Dispatch:
 
     def begin(self) -> None:
         """All replicas are there."""
-        view = self.router.view
-        if isinstance(view, TokensView):
-            view.live = [self.replicas[number] for number in view.numbers]
+        show(self.router, self.replicas)
 
     def stop(self) -> None:
         """The clock has stopped."""

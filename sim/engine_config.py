@@ -16,6 +16,7 @@ from pydantic import (
 
 from hardware.arithmetic import runnable
 from hardware.defaults import check_version, engine_defaults, newest_version
+from hardware.exchange import GATHERED, check_backend
 from hardware.gpu import Gpu
 from hardware.kv_groups import several_groups
 from hardware.sampling import default_drawing
@@ -102,8 +103,10 @@ class EngineConfig(BaseModel):
     block_size: int = Field(default=16, gt=0, le=65_536)
     """Tokens in one KV-cache block."""
     enable_expert_parallel: bool = False
-    """The ranks of a tensor-parallel group hold experts whole, each its share of them, instead of a
-    part of every expert. The busiest rank decides how long a step takes."""
+    """The GPUs of an engine hold experts whole, each its share of them, instead of a part of every
+    expert. The busiest decides how long a step takes."""
+    all2all_backend: Annotated[str, AfterValidator(check_backend)] = GATHERED
+    """How tokens come to experts on other GPUs, where cluster.data_parallel_size is above 1."""
     disable_hybrid_kv_cache_manager: bool = False
     """chunked_prefill: layers with a window keep all tokens where others do, as before vLLM 0.9.2;
     else they give back what their window has left behind."""

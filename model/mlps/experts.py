@@ -13,6 +13,9 @@ from model.share import Share
 
 ACTIVATES, ADDS_UP = "experts_act", "experts_sum"
 """Between an expert's matrices, and behind them: part of what tables of experts time."""
+EXPERT_OPERATORS = ("experts", ACTIVATES, ADDS_UP)
+"""What works on the tokens that come to a rank's experts; all else of a layer works on the rank's
+own."""
 
 
 @dataclass(frozen=True, kw_only=True)

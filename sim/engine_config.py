@@ -74,6 +74,9 @@ class EngineConfig(BaseModel):
     async_scheduling: bool | None = None
     """chunked_prefill: plan a step while the one before is computed. Arrivals are then seen, and
     seats and blocks are free, one step later. Default: the version's, true since 0.14."""
+    max_cudagraph_capture_size: Count | None = None
+    """Tokens of the largest step that a CUDA graph replays. Default: twice max_num_seqs, at most
+    512."""
     max_num_seqs: Count | None = None
     """Most sequences in the running batch. Default: the version's on that GPU, 256 or, on large
     ones, 1024."""

@@ -212,6 +212,7 @@ def build_pool(
         fused=settings.attention == "fused",
         max_tokens=_longest_step(settings),
         max_seqs=settings.max_num_seqs,
+        max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
         step_overhead_s=step_s,
         sequence_overhead_s=each_s,
         # No table of kernels has it; bare peaks are without.
@@ -318,6 +319,7 @@ def ledger_of(
         disable_hybrid_kv_cache_manager=settings.disable_hybrid_kv_cache_manager
         or not policy(settings.scheduler).cuts_prompts,
         enable_expert_parallel=settings.enable_expert_parallel,
+        max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
         dp=dp,
     )
 

@@ -67,11 +67,13 @@ def scenario(**cluster: Any) -> Scenario:
     )
     config = ClusterConfig(gpu="toy", **cluster).all_pools[0]
     parts = SimpleNamespace(
-        name="", replicas=config.replicas, tensor_parallel_size=1,
+        name="", replicas=config.replicas, tensor_parallel_size=1, data_parallel_size=1,
         gpu_usd_per_hour=config.gpu_usd_per_hour, gpu=gpu, engine=EngineConfig(),
         calibration=CALIBRATION, precision=precision(), price=Price(),
     )  # fmt: skip
-    unused = ("spec", "ledger", "max_model_len", "token_budget", "watermark_blocks")
+    unused = (
+        "spec", "ledger", "max_model_len", "token_budget", "watermark_blocks", "ranks",
+    )  # fmt: skip
     pool = Pool(**vars(parts), **dict.fromkeys(unused), async_scheduling=False)  # type: ignore[arg-type]
     return Scenario(pools=(pool,), router="round_robin", client=NO_CLIENT, api=NO_API)
 

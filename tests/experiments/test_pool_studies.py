@@ -91,7 +91,7 @@ FAULTS = {
     "a role of ranks": (
         "cluster.pools=[{gpu: h100-sxm, role: prefill, data_parallel_size: 2}, "
         "{gpu: h100-sxm, role: decode}]",
-        ["pool pool1: data_parallel_size = 2 with role: prefill is not modelled"],
+        ["cluster.pools: data_parallel_size above 1 beside roles, expected 1"],
     ),
     "a network that nobody knows": (
         "cluster.pools=[{gpu: l40s, role: prefill}, {gpu: l40s, role: decode}]",

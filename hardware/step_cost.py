@@ -86,7 +86,7 @@ class StepCost:
             sequence_s=self.sequence_s,
             decode_pieces=self.decode_pieces,
             chunk_s=self.chunk_cost.seconds,
-            run=_add_up,
+            run=add_up,
             vector_steps=VECTOR_STEPS,
         )
         object.__setattr__(self, "prices", prices)
@@ -151,6 +151,7 @@ class StepCost:
         sequences: npt.ArrayLike,
         decodes: npt.ArrayLike,
         reads: Sequence[ReadTotals] = (),
+        rows: npt.ArrayLike | None = None,
     ) -> tuple[float, float]:
         """Return the FLOPs and bytes that one rank had to process, summed over steps.
 
@@ -162,12 +163,14 @@ class StepCost:
             sequences: of each step, decoding or with a chunk, shape (steps,).
             decodes: those of them that decode, shape (steps,).
             reads: by class of cache, over all steps; nothing: not to be counted here.
+            rows: query rows of those who decode, shape (steps,); None: one of each.
 
         Raises:
             ValueError: more tokens or sequences than the tables were built for.
         """
         token_rows = np.asarray(tokens).astype(np.int64)
         sequence_rows = np.asarray(sequences).astype(np.int64)
+        drafts = 0 if rows is None else int((np.asarray(rows) - np.asarray(decodes)).sum())
         self._check(int(token_rows.max(initial=0)), int(sequence_rows.max(initial=0)))
         flops = float(self.token_work[0][token_rows].sum()) + float(
             self.sequence_work[0][sequence_rows].sum()
@@ -176,12 +179,13 @@ class StepCost:
             self.sequence_work[1][sequence_rows].sum()
         )
         decoding = float(np.asarray(decodes).sum())
-        rows, chunks = float(token_rows.sum()) - decoding, float(sequence_rows.sum()) - decoding
+        verified = decoding + drafts
+        prompts, chunks = float(token_rows.sum()) - verified, float(sequence_rows.sum()) - decoding
         for term in self.attention_work:
-            flops += own_work(term.decode_flops, decoding, decoding)
-            flops += own_work(term.chunk_flops, rows, chunks)
-            bytes_ += own_work(term.decode_bytes, decoding, decoding) + own_work(
-                term.chunk_bytes, rows, chunks
+            flops += own_work(term.decode_flops, verified, decoding)
+            flops += own_work(term.chunk_flops, prompts, chunks)
+            bytes_ += own_work(term.decode_bytes, verified, decoding) + own_work(
+                term.chunk_bytes, prompts, chunks
             )
         for term, each in zip(self.attention_work, reads, strict=False):
             flops += read_work(term.decode_flops, term.chunk_flops, each)
@@ -250,7 +254,7 @@ class StepCost:
                 )
 
 
-def _add_up(
+def add_up(
     start_s: float,
     base_s: float,
     flats: list[float],

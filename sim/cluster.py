@@ -7,12 +7,16 @@ from math import inf
 import numpy as np
 import numpy.typing as npt
 
+from sim.acceptance import Synthetic
 from sim.client import Client
 from sim.clock import Clock, without_collector
 from sim.dispatch import Dispatch, deal
-from sim.engine.machine import Machine, Priced
+from sim.engine.drafting import Acceptance
+from sim.engine.machine import Machine
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
+from sim.machines import priced_machine
+from sim.pools import Pool
 from sim.recording import BlockCount, Part, Recorder
 from sim.replica import Replica
 from sim.result import UNFINISHED
@@ -45,19 +49,25 @@ class Cluster:
         stop_s: float,
         scratch: Scratch | None,
         machine: MachineOf | None = None,
+        acceptance: Acceptance | None = None,
     ) -> None:
         self.machine = machine
         self.clock = Clock()
         self.scenario = scenario
         self.requests = requests
         self.stop_s = stop_s
+        drafting = any(pool.drafts for pool in scenario.pools)
         self.recorder = Recorder(
-            requests, scenario.replicas, scenario.spec.reaches, scenario.api, scratch
+            requests, scenario.replicas, scenario.spec.reaches, scenario.api, scratch, drafting
         )
         self.pools = [pool for pool in scenario.pools for _ in range(pool.replicas)]
         facts = [each for pool in scenario.pools for each in [facts_of(pool)] * pool.replicas]
+        right = {id(pool): acceptance or self._acceptance(pool) for pool in scenario.pools}
         self.schedulers = {
-            number: make_scheduler(self.pools[number], requests.prefixes) for number in numbers
+            number: make_scheduler(
+                self.pools[number], requests.prefixes, right[id(self.pools[number])]
+            )
+            for number in numbers
         }
         router = make_router(
             scenario.router, tuple(facts), stream(scenario.seed, "router"), scenario.router_settings
@@ -71,6 +81,12 @@ class Cluster:
         if isinstance(router.view, TokensView):
             router.view.live = [self.replicas[number] for number in router.view.numbers]
         self._connect()
+
+    def _acceptance(self, pool: Pool) -> Acceptance | None:
+        """Which drafts are right in a pool; None: it makes none."""
+        if pool.drafts is None:
+            return None
+        return Synthetic(pool.drafts.speculative, self.requests, self.scenario.seed)
 
     def run(self) -> None:
         """Let everything happen that happens until ``stop_s``."""
@@ -103,12 +119,13 @@ class Cluster:
         return self.recorder.part(blocks, end_s)
 
     def _replica(self, number: int) -> Replica:
-        dealt, outcomes, price = self.dealt, self.recorder.outcomes, self.pools[number].price
+        dealt, outcomes = self.dealt, self.recorder.outcomes
         scheduler = self.schedulers[number]
-        machine = Priced(price.prices) if self.machine is None else self.machine(scheduler)
+        of, pool = self.machine, self.pools[number]
+        machine = priced_machine(pool) if of is None else of(scheduler)
         return Replica(
             number, self.clock, scheduler, machine,
-            price.idle_start_s if self.machine is None else 0.0,
+            pool.price.idle_start_s if of is None else 0.0,
             self.recorder.replicas[number],
             outcomes.finished if dealt else self.dispatch.finished,
             self._dealt_to(number), alone=dealt,

@@ -25,12 +25,15 @@ from model.quantization.methods import AUTO, check_setting
 from model.spec import DecoderSpec
 from sim.named import OwnSettings, named
 from sim.registry import ORDERS, POLICIES, check_order, check_policy, order, policy
+from sim.speculative import SpeculativeConfig
 
 SchedulerName = Annotated[str, *named(policy, POLICIES)]
 OrderName = Annotated[str, *named(order, ORDERS)]
 
 Count = Annotated[int, Field(gt=0, le=10**9)]
 
+DRAFTING_POLICY = "chunked_prefill"
+"""The one that schedules drafts."""
 WHOLE_PROMPTS_WATERMARK = 0.01
 """Share of the blocks that vLLM's first engine kept free; whole prompts are its way."""
 
@@ -97,6 +100,9 @@ class EngineConfig(BaseModel):
     0.24."""
     block_size: int = Field(default=16, gt=0, le=65_536)
     """Tokens in one KV-cache block."""
+    speculative: SpeculativeConfig | None = None
+    """chunked_prefill: drafts of several tokens, verified together (vLLM's speculative_config).
+    Default: none."""
     enable_expert_parallel: bool = False
     """The ranks of a tensor-parallel group hold experts whole, each its share of them, instead of a
     part of every expert. The busiest rank decides how long a step takes."""
@@ -202,6 +208,36 @@ def precision_of(engine: EngineConfig, spec: DecoderSpec, gpu: Gpu) -> Precision
     return runnable(precision(dtype, told, kv), gpu)
 
 
+def _check_speculative(engine: EngineConfig, filled: dict[str, Any]) -> None:
+    """Raise ValueError if the settings that are filled in do not go with drafts."""
+    if engine.speculative is None:
+        return
+    told = f"engine.speculative.method: {engine.speculative.method}"
+    if filled["scheduler"] != DRAFTING_POLICY:
+        raise ValueError(
+            f"{told} with scheduler: {filled['scheduler']}, expected {DRAFTING_POLICY}: drafts are "
+            "modelled as in vLLM v1"
+        )
+    rows = 1 + engine.speculative.num_speculative_tokens
+    threshold = engine.long_prefill_token_threshold
+    least = rows + int(engine.speculative.method == "draft_model")
+    if filled["max_num_batched_tokens"] < least:
+        raise ValueError(
+            f"engine.max_num_batched_tokens = {filled['max_num_batched_tokens']} is smaller than a "
+            f"row and its drafts, expected at least {least}"
+        )
+    if 0 < threshold < rows:
+        raise ValueError(
+            f"engine.long_prefill_token_threshold = {threshold} is smaller than a row and its "
+            f"drafts, expected 0 or at least {rows}"
+        )
+    if engine.speculative.method == "ngram" and filled["async_scheduling"]:
+        raise ValueError(
+            f"{told} with engine.async_scheduling: true, expected false: vLLM looks n-grams up on "
+            "the host, behind each step"
+        )
+
+
 def _check_length(engine: EngineConfig, spec: DecoderSpec) -> None:
     """Raise ValueError if the longest request is longer than what the model allows."""
     given = engine.max_model_len
@@ -247,6 +283,9 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec) -> ResolvedEngin
     _check_length(engine, spec)
     taken["disable_hybrid_kv_cache_manager"] = engine.disable_hybrid_kv_cache_manager
     filled = default_settings(taken, gpu, spec) | taken
+    if engine.speculative is not None and engine.async_scheduling is None:
+        filled["async_scheduling"] &= engine.speculative.method != "ngram"
+    _check_speculative(engine, filled)
     for name in ("enable_prefix_caching", "async_scheduling"):
         if filled[name] and not policy(filled["scheduler"]).cuts_prompts:
             which = f"{filled['scheduler']} (vLLM {filled['version']}'s)"

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from hardware.calibration import DATASHEET, Calibration
+from hardware.draft_cost import DraftCost
 from hardware.gpu import Gpu
 from hardware.memory import MemoryLedger, memory_ledger
 from hardware.sampling import drawing_s
@@ -23,6 +24,7 @@ from model.errors import one_of
 from model.mlps.load import ExpertLoad
 from model.precision import Precision
 from model.spec import DecoderSpec
+from sim.drafts import DraftPlan, draft_cost, draft_plan
 from sim.engine_config import EngineConfig, ResolvedEngine, precision_of, resolved
 from sim.registry import policy
 
@@ -111,6 +113,10 @@ class Pool:
     calibration: Calibration
     ledger: MemoryLedger
     price: StepCost
+    drafts: DraftPlan | None = None
+    """How drafts are made; None: there are none."""
+    draft_cost: DraftCost | None = None
+    """What steps cost with them."""
     max_model_len: int
     token_budget: int
     watermark_blocks: int
@@ -174,10 +180,12 @@ def build_pool(
     """
     settings, tp = resolved(engine, gpu, spec), config.tensor_parallel_size
     numbers = precision_of(settings, spec, gpu)
+    drafts = draft_plan(settings, spec, gpu)
     ledger = ledger_of(spec, gpu, tp, settings)
-    step_s, each_s = _host_s(settings, calibration, spec.vocab_size)
+    step_s, each_s, drawn_s = _host_s(settings, calibration, spec.vocab_size)
+    loaded = spec.with_expert_load(ExpertLoad(settings.expert_load_exponent))
     price = step_cost(
-        spec.with_expert_load(ExpertLoad(settings.expert_load_exponent)),
+        loaded,
         gpu,
         tp=tp,
         precision=numbers,
@@ -187,8 +195,12 @@ def build_pool(
         max_tokens=_longest_step(settings),
         max_seqs=settings.max_num_seqs,
         step_overhead_s=step_s,
-        sequence_overhead_s=each_s,
+        sequence_overhead_s=each_s + drawn_s,
     )
+    cost = None if drafts is None else draft_cost(
+        drafts, settings, loaded, gpu, calibration, tp=tp, precision=numbers, step_s=step_s,
+        sequence_s=each_s, logit_row_s=drawn_s,
+    )  # fmt: skip
     if ledger.num_gpu_blocks - settings.null_block < 1:
         raise ValueError(
             f"num_gpu_blocks = {ledger.num_gpu_blocks} with null_block: true leaves no block for "
@@ -206,6 +218,8 @@ def build_pool(
         calibration=calibration,
         ledger=ledger,
         price=price,
+        drafts=drafts,
+        draft_cost=cost,
         max_model_len=settings.max_model_len,
         token_budget=settings.max_num_batched_tokens,
         watermark_blocks=int(settings.watermark * ledger.num_gpu_blocks),
@@ -219,6 +233,7 @@ def ledger_of(spec: DecoderSpec, gpu: Gpu, tp: int, settings: ResolvedEngine) ->
     Raises:
         hardware.memory.DoesNotFitError: the weights, one block or the longest sequence do not fit.
     """
+    plan = draft_plan(settings, spec, gpu)
     return memory_ledger(
         spec,
         gpu,
@@ -235,6 +250,7 @@ def ledger_of(spec: DecoderSpec, gpu: Gpu, tp: int, settings: ResolvedEngine) ->
         disable_hybrid_kv_cache_manager=settings.disable_hybrid_kv_cache_manager
         or not policy(settings.scheduler).cuts_prompts,
         enable_expert_parallel=settings.enable_expert_parallel,
+        drafts=None if plan is None else plan.memory,
     )
 
 
@@ -247,8 +263,8 @@ def _longest_step(settings: ResolvedEngine) -> int:
 
 def _host_s(
     engine: ResolvedEngine, calibration: Calibration, vocab_size: int
-) -> tuple[float, float]:
-    """What a step and each of its sequences cost beside their kernels.
+) -> tuple[float, float, float]:
+    """What a step, each of its sequences and each row that is drawn cost beside their kernels.
 
     As given, else the calibration's, else what is assumed on bare peaks; with measured kernels the
     drawing of tokens on top, which no kernel table has.
@@ -261,6 +277,6 @@ def _host_s(
     if engine.sequence_overhead_s is not None:
         each_s = engine.sequence_overhead_s
     if calibration.kernels is None:
-        return step_s, each_s
+        return step_s, each_s, 0.0
     once_s, of_each_s = drawing_s(engine.sampling, engine.version, vocab_size)
-    return step_s + once_s, each_s + of_each_s
+    return step_s + once_s, each_s, of_each_s

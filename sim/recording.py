@@ -16,7 +16,15 @@ from sim import recorder
 from sim.engine.journal import Journal
 from sim.engine.outcomes import Outcomes
 from sim.recorder import Taken
-from sim.result import FINISHED, REJECTED, SEGMENT_COLUMNS, TIMED_OUT, UNFINISHED, Result
+from sim.result import (
+    DRAFT_COLUMNS,
+    FINISHED,
+    REJECTED,
+    SEGMENT_COLUMNS,
+    TIMED_OUT,
+    UNFINISHED,
+    Result,
+)
 from sim.scenario import NO_API, ApiTime
 from sim.tape import Column, Scratch, Tape, joined
 from workloads.requests import Requests
@@ -50,6 +58,7 @@ _OUTCOMES: dict[str, tuple[npt.DTypeLike, float]] = {
     "status": (np.int8, UNFINISHED),
 }
 """Type of each column, and what stands in it until something happens: 61 bytes a request."""
+_DRAFT_TYPES = dict.fromkeys(DRAFT_COLUMNS, np.int32)
 _SEGMENT_TYPES = {name: np.float64 if name.endswith("_s") else np.int32 for name in SEGMENT_COLUMNS}
 
 
@@ -60,6 +69,8 @@ class Log:
     segments: dict[str, Tape] = field(
         default_factory=lambda: {name: Tape(kind) for name, kind in _SEGMENT_TYPES.items()}
     )
+    drafts: dict[str, Tape] = field(default_factory=dict)
+    """Of a run with drafts: ``DRAFT_COLUMNS``."""
     step_end_s: Tape = field(default_factory=lambda: Tape(np.float64))
     resumed_gap_s: Tape = field(default_factory=lambda: Tape(np.float64))
     resumed_end_s: Tape = field(default_factory=lambda: Tape(np.float64))
@@ -77,16 +88,17 @@ class Log:
         steps = table["steps"].astype(np.int64)[:, None]
         reads = steps * lines[..., 1] + lines[..., 0] * (steps * (steps - 1) // 2)
         decoded = reads[table["decodes"] + table["padding"] > 0].sum(axis=0)
+        pairs = taken.drafts[:, 3:].sum(axis=0) if len(taken.drafts) else 0 * decoded
         before = self.reads or (NOTHING_READ,) * len(reaches)
         self.reads = tuple(
-            so_far.plus(_reads(int(of_decodes), chunk_tokens, past_tokens, reach))
-            for so_far, of_decodes, reach in zip(before, decoded, reaches, strict=True)
+            so_far.plus(_reads(int(of_decodes), int(more), chunk_tokens, past_tokens, reach))
+            for so_far, of_decodes, more, reach in zip(before, decoded, pairs, reaches, strict=True)
         )
         self.computed_prefill_tokens += int(chunk_tokens.sum())
 
 
 def _reads(
-    decode_reads: int, chunk_tokens: Column, past_tokens: Column, reach: Reach
+    decode_reads: int, draft_pairs: int, chunk_tokens: Column, past_tokens: Column, reach: Reach
 ) -> ReadTotals:
     """What decodes and chunks attended in a class of cache."""
     most, positions = reach.positions, chunk_tokens + past_tokens
@@ -94,7 +106,7 @@ def _reads(
     if most is not None:
         own = chunk_tokens * most if reach.chosen else chunk_tokens + (most - 1)
         positions = np.minimum(positions, own)
-    return ReadTotals(decode_reads, int(pairs.sum()), int(positions.sum()))
+    return ReadTotals(decode_reads, int(pairs.sum()), int(positions.sum()), draft_pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +147,15 @@ class Recorder:
         reaches: tuple[Reach, ...] = (Reach(None),),
         api: ApiTime = NO_API,
         scratch: Scratch | None = None,
+        drafting: bool = False,
     ) -> None:
         self.requests = requests
         self.api = api
         self.reaches = reaches
-        self.replicas = [Journal(recorder.FULL_STEPS) for _ in range(replicas)]
+        self.replicas = [Journal(recorder.FULL_STEPS, drafting) for _ in range(replicas)]
         self._logs = [Log() for _ in range(replicas)]
+        for log in self._logs if drafting else ():
+            log.drafts = {name: Tape(kind) for name, kind in _DRAFT_TYPES.items()}
         self._scratch = scratch or Scratch()
         self.outcomes = Outcomes(self.replicas, _FULL_BYTES, FINISHED, self._take)
         self._outcomes = _no_outcomes(len(requests))
@@ -208,6 +223,8 @@ class Recorder:
                 tape.append(np.broadcast_to(np.int32(replica), len(table)))
             else:
                 append(tape, columns[name])
+        for place, tape in enumerate(log.drafts.values()):
+            append(tape, taken.drafts[:, place])
         append(log.step_end_s, taken.step_end_s)
         append(log.resumed_gap_s, taken.resumed_gap_s)
         append(log.resumed_end_s, taken.resumed_end_s)
@@ -253,6 +270,10 @@ def result_of(
         segments={
             name: column((log.segments[name] for log in logs), kind)
             for name, kind in _SEGMENT_TYPES.items()
+        }
+        | {
+            name: column((log.drafts[name] for log in logs), kind)
+            for name, kind in (_DRAFT_TYPES.items() if any(log.drafts for log in logs) else ())
         },
         step_end_s=times("step_end_s"),
         resumed_gap_s=times("resumed_gap_s"),

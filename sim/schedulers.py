@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 from hardware.kv_layout import KvGroup
 from sim.engine.block_groups import BlockGroup
+from sim.engine.drafted_cache import DraftedCache
+from sim.engine.drafted_prefill import DraftedPrefill
+from sim.engine.drafting import Acceptance
 from sim.engine.grouped_cache import GroupedPool
 from sim.engine.kv_cache import BlockPool
 from sim.engine.prefix_cache import PrefixCache
@@ -17,10 +20,13 @@ from sim.routers.router import ReplicaFacts
 from workloads.requests import Prefixes
 
 
-def make_scheduler(pool: Pool, prefixes: Prefixes | None = None) -> Scheduler:
+def make_scheduler(
+    pool: Pool, prefixes: Prefixes | None = None, acceptance: Acceptance | None = None
+) -> Scheduler:
     """Return a fresh scheduler of one replica of a pool; a real engine can be driven by it, too.
 
     ``prefixes`` are those of the requests, by their rows: what a prefix cache can use.
+    ``acceptance`` is that of the requests, for a pool that makes drafts; None: none is right.
     """
     engine = pool.engine
     queue = built(order(engine.order), engine.order_settings)
@@ -33,9 +39,12 @@ def make_scheduler(pool: Pool, prefixes: Prefixes | None = None) -> Scheduler:
         long_prefill_token_threshold=engine.long_prefill_token_threshold,
         long_prefill_limits_alone=engine.long_prefill_limits_alone,
         scheduler_reserve_full_isl=engine.scheduler_reserve_full_isl,
+        drafting=None if pool.drafts is None else pool.drafts.drafting,
         batch_timeout_s=engine.batch_timeout_s,
     )
     blocks = make_blocks(pool, prefixes)
+    if pool.drafts is not None:
+        return DraftedPrefill(blocks, queue, settings, acceptance or Acceptance())
     return built(policy(engine.scheduler), engine.scheduler_settings, blocks, queue, settings)
 
 
@@ -48,6 +57,9 @@ def make_blocks(pool: Pool, prefixes: Prefixes | None) -> BlockPool:
     if not engine.enable_prefix_caching:
         return BlockPool(count, size)
     spans_of = None if prefixes is None else block_spans(prefixes, size)
+    if pool.drafts is not None:
+        drops = pool.drafts.drafting.drops_block
+        return DraftedCache(count, size, spans_of, engine.reuse_unhashed_first, drops)
     return PrefixCache(count, size, spans_of, engine.reuse_unhashed_first, pool.async_scheduling)
 
 

@@ -1,6 +1,7 @@
 """Small scenarios and workloads that the tests of sim/ share."""
 
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -60,6 +61,11 @@ def tiny_spec(windows: Windows = (None, None), **changes: object) -> DecoderSpec
         for window in windows
     ]
     return replace(one, layers=grouped([(mixer, kind.mlp) for mixer in mixers], kind.norm))
+
+
+def draft_config() -> Path:
+    """The file of a Llama that is smaller than ``tiny_spec``, with its vocabulary."""
+    return Path(__file__).with_name("draft.json")
 
 
 def scenario(

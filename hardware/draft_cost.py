@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from hardware.adding_up import VECTOR_STEPS, add_up
 from hardware.calibration import Calibration
 from hardware.gpu import Gpu
 from hardware.group import Group
@@ -18,7 +19,6 @@ from hardware.prices.choose import prices_of
 from hardware.prices.graphs import replayed
 from hardware.prices.together import all_reduces_s, chunk_cost, decode_pieces, gather_s
 from hardware.prices.work import operators_work
-from hardware.step_cost import VECTOR_STEPS, add_up
 from hardware.step_prices import StepPrices
 from model.precision import Precision
 from model.shape import DecoderSpec

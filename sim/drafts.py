@@ -26,6 +26,8 @@ EAGLE_VOCABULARY = 32_000
 yuhuili/EAGLE3-LLaMA3.1-Instruct-8B and EAGLE3-LLaMA3.3-Instruct-70B)."""
 OWN_CACHE = ("draft_model", "eagle", "eagle3", "mtp")
 """Methods whose drafter has a KV cache, and writes to it ahead of the target."""
+SERVE = "serve"
+"""Role of replicas that compute whole requests."""
 READS_TARGET = ("eagle", "eagle3", "mtp")
 """Methods that need the target's hidden states (``SpeculativeConfig.use_eagle``)."""
 
@@ -39,15 +41,35 @@ class DraftPlan:
     drafting: Drafting
 
 
-def draft_plan(settings: ResolvedEngine, spec: DecoderSpec, gpu: Gpu) -> DraftPlan | None:
+def draft_plan(
+    settings: ResolvedEngine, spec: DecoderSpec, gpu: Gpu, role: str = SERVE, ranks: int = 1
+) -> DraftPlan | None:
     """Return what drafts an engine makes; None: none.
 
+    Args:
+        settings: of the engine.
+        spec: the model that it serves.
+        gpu: every rank's.
+        role: of its pool.
+        ranks: data-parallel ones that compute their steps together.
+
     Raises:
-        ValueError: a method that the model or its cache does not allow.
+        ValueError: a method that the model or its cache does not allow, or what is not modelled
+            with drafts.
     """
     speculative = settings.speculative
     if speculative is None:
         return None
+    if role != SERVE:
+        raise ValueError(
+            f"engine.speculative with role: {role}, expected role: {SERVE}: drafts behind a cache "
+            "that comes from elsewhere are not modelled"
+        )
+    if ranks > 1:
+        raise ValueError(
+            f"engine.speculative with data_parallel_size = {ranks}, expected 1: drafts of ranks "
+            "that compute their steps together are not modelled"
+        )
     _check_cache(settings, spec)
     drafter = _drafter(speculative, spec)
     if drafter is not None:

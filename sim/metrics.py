@@ -61,8 +61,8 @@ METRICS = {
     "acceptance_length_mean": "tokens of a sequence in a decode step, averaged over the steps of "
     "the window: its accepted drafts and one; 1 without drafts",
     "accepted_drafts": "drafts that became tokens in the window",
-    "wasted_drafts": "drafts verified in the window that did not: wrong ones, and right ones behind "
-    "the last token of an answer",
+    "wasted_drafts": "drafts verified in the window that did not: wrong ones, and right ones "
+    "behind the last token of an answer",
     "busy_share": "share of the window in which a replica computed, averaged over the replicas",
     "mfu": "FLOPs of all steps (padding and recomputation too) / (busy time x peak FLOP/s), of "
     "all GPUs together",

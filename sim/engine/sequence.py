@@ -22,6 +22,8 @@ class Sequence:
     """With a prefix cache: how many blocks these are."""
     spans: list[tuple[int, int]]
     """With a prefix cache: streams of its text, and behind which of its blocks each ends."""
+    loaded_tokens: int
+    """While it loads: tokens that its blocks hold then."""
 
     settled_tokens: int
     """With groups of the cache: computed for sure when it last took blocks."""
@@ -65,6 +67,7 @@ class Sequence:
         "kv_tokens",
         "last_token_s",
         "leaves",
+        "loaded_tokens",
         "lost_at_s",
         "lost_s",
         "named_blocks",
@@ -86,6 +89,7 @@ class Sequence:
         "spans",
         "target_tokens",
         "told_tokens",
+        "transit",
         "waits",
     )
 
@@ -131,6 +135,8 @@ class Sequence:
         step again."""
         self.slots = 0
         """With drafts: tokens for which it holds blocks, those of rejected drafts included."""
+        self.transit = 0
+        """Whether it holds blocks outside of the batch: see ``sim.engine.loads``."""
 
 
 NOBODY = Sequence(-1, inf, 0, 0, 0)

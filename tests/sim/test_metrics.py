@@ -50,7 +50,12 @@ class Price:
     """Linear work, so that its totals can be computed by hand."""
 
     def work(
-        self, tokens: Any, sequences: Any, decodes: Any, reads: Iterable[ReadTotals] = ()
+        self,
+        tokens: Any,
+        sequences: Any,
+        decodes: Any,
+        reads: Iterable[ReadTotals] = (),
+        rows: Any = None,
     ) -> tuple[float, float]:
         tokens, sequences = np.asarray(tokens), np.asarray(sequences)
         flops = TOKEN_FLOPS * float(tokens.sum() + sequences.sum())

@@ -297,8 +297,8 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec) -> ResolvedEngin
             raise ValueError(f"engine.{_needs_chunks(name, which)}")
     if engine.enable_expert_parallel and not spec.num_experts:
         raise ValueError(
-            f"engine.enable_expert_parallel: true with {spec.name}, which has no experts, expected "
-            "a mixture of experts"
+            f"engine.enable_expert_parallel: true with {spec.name}, which has no experts: not "
+            "supported by vLLM, expected a mixture of experts"
         )
     several = several_groups(spec, filled["version"], engine.disable_hybrid_kv_cache_manager)
     if filled["enable_prefix_caching"] and several:

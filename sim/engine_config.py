@@ -283,6 +283,8 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec) -> ResolvedEngin
         ValueError: a budget below ``max_num_seqs``, a length beyond the model's, or what
             the version's scheduler cannot do.
     """
+    if engine.speculative is not None and not engine.speculative.num_speculative_tokens:
+        engine = engine.model_copy(update={"speculative": None})
     given = {name: getattr(engine, name) for name in RESOLVED}
     taken = {name: value for name, value in given.items() if value is not None}
     _check_length(engine, spec)

@@ -39,8 +39,9 @@ class SpeculativeConfig(BaseModel):
     """ngram: from the text itself, at no cost on the GPU; draft_model: a smaller model; eagle and
     eagle3: a layer behind the target's hidden states; mtp: the checkpoint's own layer for further
     tokens (DeepSeek, GLM)."""
-    num_speculative_tokens: int = Field(gt=0, le=MOST_DRAFTS)
-    """Drafts of each sequence in each step; they are verified in the next one."""
+    num_speculative_tokens: int = Field(ge=0, le=MOST_DRAFTS)
+    """Drafts of each sequence in each step; they are verified in the next one. 0: none at all, for
+    sweeps."""
     model: str | None = None
     """draft_model: a model as under `model`; eagle, eagle3: config.json of the head. Default of
     those two, where the target has no experts: a layer like the target's own, in 16 bits."""
@@ -51,7 +52,8 @@ class SpeculativeConfig(BaseModel):
     """What is right is drawn with the probabilities below; no text is generated."""
     synthetic_acceptance_rates: list[Rate] | None = None
     """Probability that the first, the first two, ... drafts of a step are all right; one for each,
-    not increasing. One of this and the two that follow is needed."""
+    not increasing (further ones are for points of a sweep with more drafts). One of this and the
+    two that follow is needed."""
     synthetic_acceptance_length: Annotated[float, Field(ge=1)] | None = None
     """Mean tokens of a verified step, 1 to num_speculative_tokens + 1, with the smallest spread, as
     in vLLM: so many drafts are always right, the next one sometimes, those behind it never."""
@@ -85,6 +87,8 @@ class SpeculativeConfig(BaseModel):
                 f"{found} given, expected one of {', '.join(given)}: a study has to say how many "
                 "drafts are right"
             )
+        if not self.num_speculative_tokens:
+            return self
         self._check_rates()
         if self.acceptance_length_std:
             most = most_length_std(self.rates)
@@ -99,7 +103,7 @@ class SpeculativeConfig(BaseModel):
         tokens, rates = self.num_speculative_tokens, self.synthetic_acceptance_rates
         length = self.synthetic_acceptance_length
         if rates is not None:
-            if len(rates) != tokens:
+            if len(rates) < tokens:
                 raise ValueError(
                     f"synthetic_acceptance_rates has {len(rates)} entries, expected {tokens}: one "
                     "for each of num_speculative_tokens"
@@ -153,7 +157,7 @@ class SpeculativeConfig(BaseModel):
     def rates(self) -> list[float]:
         """Probability that the first, the first two, ... drafts of a step are all right."""
         if self.synthetic_acceptance_rates is not None:
-            return list(self.synthetic_acceptance_rates)
+            return list(self.synthetic_acceptance_rates[: self.num_speculative_tokens])
         if self.synthetic_acceptance_length is not None:
             return rates_of_length(self.synthetic_acceptance_length, self.num_speculative_tokens)
         assert self.acceptance_table is not None

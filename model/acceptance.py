@@ -25,7 +25,8 @@ class MeasuredAcceptance:
 
         That of draft i is how much longer steps with i drafts are than with i - 1. Lengths were
         measured apart, so that a difference can be larger than the one before by chance: such
-        neighbours share their mean. One below 0 counts as 0.
+        neighbours share their mean, as does one below 0 with those before it, and the sum stays the
+        measured one.
 
         Raises:
             ValueError: more drafts than were measured.
@@ -38,11 +39,11 @@ class MeasuredAcceptance:
         runs: list[tuple[float, int]] = []
         for before, after in pairwise(lengths):
             total, count = after - before, 1
-            while runs and runs[-1][0] / runs[-1][1] < total / count:
+            while runs and (runs[-1][0] / runs[-1][1] < total / count or total < 0):
                 more, longer = runs.pop()
                 total, count = total + more, count + longer
             runs.append((total, count))
-        return [max(0.0, min(1.0, total / count)) for total, count in runs for _ in range(count)]
+        return [total / count for total, count in runs for _ in range(count)]
 
 
 @lru_cache(maxsize=1)

@@ -16,7 +16,7 @@ from hardware.calibration import Calibration
 from hardware.gpu import Gpu
 from hardware.group import Group
 from hardware.prices.choose import prices_of
-from hardware.prices.graphs import replayed
+from hardware.prices.graphs import largest_graph, with_graphs
 from hardware.prices.together import all_reduces_s, chunk_cost, decode_pieces, gather_s
 from hardware.prices.work import operators_work
 from hardware.step_prices import StepPrices
@@ -64,6 +64,7 @@ def pass_cost(
     rows: Collection[int],
     step_overhead_s: float,
     logit_row_s: float = 0.0,
+    max_cudagraph_capture_size: int | None = None,
 ) -> PassCost:
     """Tabulate one pass of a model.
 
@@ -79,6 +80,7 @@ def pass_cost(
         rows: that a sequence has in some steps.
         step_overhead_s: once a pass, beside what its layers take of the host.
         logit_row_s: of drawing, for each sampled row.
+        max_cudagraph_capture_size: see ``hardware.step_cost.step_cost``.
 
     Raises:
         ValueError: ``tp`` does not divide the model.
@@ -96,7 +98,9 @@ def pass_cost(
         token_s = token_s + all_reduces_s(group, prices, tokens)
         logits_s = logits_s + gather_s(group, prices, logits)
     if calibration.kernels is not None:
-        token_s = token_s[replayed(max_tokens, max_seqs * most_rows)]
+        largest = largest_graph(max_seqs * most_rows, max_cudagraph_capture_size)
+        eager_s = spec.expert_layers * prices.host.eager_experts_s
+        token_s = with_graphs(token_s, largest, eager_s)
     chunks = chunk_cost(group, prices)
     overhead_s = step_overhead_s + spec.num_layers * prices.host.layer_s
     tables = (overhead_s, chunks.launch_s, token_s.tolist(), [0.0] * (max_seqs + 1))

@@ -197,6 +197,7 @@ def draft_cost(
             fused=settings.attention == "fused", max_tokens=settings.max_num_batched_tokens,
             max_seqs=settings.max_num_seqs, rows={1, *(1 + tokens for tokens in proposed)},
             step_overhead_s=overhead_s, logit_row_s=drawn_s,
+            max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
         )  # fmt: skip
 
     drafter = plan.memory.drafter

@@ -18,6 +18,7 @@ from hardware.arithmetic import runnable
 from hardware.defaults import check_version, engine_defaults, newest_version
 from hardware.exchange import GATHERED, check_backend
 from hardware.gpu import Gpu
+from hardware.host_link import HostLink
 from hardware.kv_groups import several_groups
 from hardware.sampling import default_drawing
 from model.precision import Precision, check_kv_dtype, precision
@@ -26,16 +27,15 @@ from model.quantization.methods import AUTO, check_setting
 from model.sampling import Drawing
 from model.spec import DecoderSpec
 from sim.named import OwnSettings, named
+from sim.offloading_config import OffloadingConfig, check_offloading
 from sim.registry import ORDERS, POLICIES, check_order, check_policy, order, policy
-from sim.speculative import SpeculativeConfig
+from sim.speculative import SpeculativeConfig, check_speculative
 
 SchedulerName = Annotated[str, *named(policy, POLICIES)]
 OrderName = Annotated[str, *named(order, ORDERS)]
 
 Count = Annotated[int, Field(gt=0, le=10**9)]
 
-DRAFTING_POLICY = "chunked_prefill"
-"""The one that schedules drafts."""
 WHOLE_PROMPTS_WATERMARK = 0.01
 """Share of the blocks that vLLM's first engine kept free; whole prompts are its way."""
 
@@ -75,6 +75,9 @@ class EngineConfig(BaseModel):
     async_scheduling: bool | None = None
     """chunked_prefill: plan a step while the one before is computed. Arrivals are then seen, and
     seats and blocks are free, one step later. Default: the version's, true since 0.14."""
+    max_cudagraph_capture_size: Count | None = None
+    """Tokens of the largest step that a CUDA graph replays. Default: twice max_num_seqs, at most
+    512."""
     max_num_seqs: Count | None = None
     """Most sequences in the running batch. Default: the version's on that GPU, 256 or, on large
     ones, 1024."""
@@ -105,6 +108,14 @@ class EngineConfig(BaseModel):
     speculative: SpeculativeConfig | None = None
     """chunked_prefill: drafts of several tokens, verified together (vLLM's speculative_config).
     Default: none."""
+    kv_offloading_size: float | None = Field(default=None, gt=0, le=10**6)
+    """enable_prefix_caching: GiB of the host's memory, of all ranks of a replica together, for
+    copies of its KV: prompts that the GPU has no more are brought from there. See docs/kv_tiers.md.
+    Default: none."""
+    kv_connector_extra_config: OffloadingConfig = OffloadingConfig()
+    """kv_offloading_size: what is kept there, and what makes room."""
+    host_link: HostLink = HostLink()
+    """kv_offloading_size: the link between GPU and host. No key of vLLM."""
     enable_expert_parallel: bool = False
     """The GPUs of an engine hold experts whole, each its share of them, instead of a part of every
     expert. The busiest decides how long a step takes."""
@@ -213,36 +224,6 @@ def precision_of(engine: EngineConfig, spec: DecoderSpec, gpu: Gpu) -> Precision
     return runnable(precision(dtype, told, kv), gpu)
 
 
-def _check_speculative(engine: EngineConfig, filled: dict[str, Any]) -> None:
-    """Raise ValueError if the settings that are filled in do not go with drafts."""
-    if engine.speculative is None:
-        return
-    told = f"engine.speculative.method: {engine.speculative.method}"
-    if filled["scheduler"] != DRAFTING_POLICY:
-        raise ValueError(
-            f"{told} with scheduler: {filled['scheduler']}, expected {DRAFTING_POLICY}: drafts are "
-            "modelled as in vLLM v1"
-        )
-    rows = 1 + engine.speculative.num_speculative_tokens
-    threshold = engine.long_prefill_token_threshold
-    least = rows + int(engine.speculative.method == "draft_model")
-    if filled["max_num_batched_tokens"] < least:
-        raise ValueError(
-            f"engine.max_num_batched_tokens = {filled['max_num_batched_tokens']} is smaller than a "
-            f"row and its drafts, expected at least {least}"
-        )
-    if 0 < threshold < rows:
-        raise ValueError(
-            f"engine.long_prefill_token_threshold = {threshold} is smaller than a row and its "
-            f"drafts, expected 0 or at least {rows}"
-        )
-    if engine.speculative.method == "ngram" and filled["async_scheduling"]:
-        raise ValueError(
-            f"{told} with engine.async_scheduling: true, expected false: vLLM looks n-grams up on "
-            "the host, behind each step"
-        )
-
-
 def _check_length(engine: EngineConfig, spec: DecoderSpec) -> None:
     """Raise ValueError if the longest request is longer than what the model allows."""
     given = engine.max_model_len
@@ -292,7 +273,7 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec) -> ResolvedEngin
     filled = default_settings(taken, gpu, spec) | taken
     if engine.speculative is not None and engine.async_scheduling is None:
         filled["async_scheduling"] &= engine.speculative.method != "ngram"
-    _check_speculative(engine, filled)
+    check_speculative(engine.model_dump() | filled, engine.speculative)
     for name in ("enable_prefix_caching", "async_scheduling"):
         if filled[name] and not policy(filled["scheduler"]).cuts_prompts:
             which = f"{filled['scheduler']} (vLLM {filled['version']}'s)"
@@ -309,6 +290,8 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec) -> ResolvedEngin
             "share is not modelled where layers keep different tokens, in several groups of the "
             "KV cache; with engine.disable_hybrid_kv_cache_manager: true windows have none"
         )
+    if engine.kv_offloading_size is not None:
+        check_offloading(filled)
     budget, seats = filled["max_num_batched_tokens"], filled["max_num_seqs"]
     if budget < seats:
         raise ValueError(

@@ -28,6 +28,7 @@ from sim.scenario import Kind, Scenario
 from sim.slo import Slo, attainments, good, is_met
 from sim.steady_state import Window, arrived, measured_window, saturated, service_per_window
 from sim.step_totals import StepTotals, step_totals
+from sim.tiers import TIER_METRICS, tier_metrics
 
 Mask = npt.NDArray[np.bool_]
 
@@ -77,6 +78,9 @@ METRICS = {
     "duration_s": "simulated time from 0 until the clock stopped",
 }
 """Every figure of merit and its meaning, in the order of the columns. Shares are within 0 to 1."""
+
+ALL_METRICS = METRICS | TIER_METRICS
+"""With those that are there only where a pool has a second tier of the KV cache."""
 
 POOL_SHARES = {
     "request_share": "share of the requests sent to a replica that were sent to this pool",
@@ -160,7 +164,8 @@ def _measured(
     values["usd_per_hour"] = hourly
     values["gpus"] = float(sum(kind.pool.gpus for kind in kinds))
     values["usd_per_million_output_tokens"] = ratio(hourly, millions_per_hour)
-    return {name: float(values[name]) for name in METRICS}
+    own = tier_metrics(result.requests, result.replicas, window.measured, result.end_s)
+    return {name: float(values[name]) for name in METRICS} | own
 
 
 def _counts(result: Result, window: Window) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """Speculative decoding as a study says it, under the names of vLLM's ``speculative_config``."""
 
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
@@ -10,6 +11,8 @@ from model.errors import one_of
 from workloads.acceptance import most_length_std, rates_of_length
 
 MOST_DRAFTS = 64
+DRAFTING_POLICY = "chunked_prefill"
+"""The one that schedules drafts."""
 
 Method = Literal["ngram", "draft_model", "eagle", "eagle3", "mtp"]
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -177,3 +180,38 @@ class SpeculativeConfig(BaseModel):
             for sequences in range(first, most + 1):
                 found[sequences] = tokens
         return tuple(found)
+
+
+def check_speculative(engine: Mapping[str, Any], speculative: SpeculativeConfig | None) -> None:
+    """Raise ValueError if settings of an engine, with every default, do not go with drafts."""
+    if speculative is None:
+        return
+    told = f"engine.speculative.method: {speculative.method}"
+    if engine["scheduler"] != DRAFTING_POLICY:
+        raise ValueError(
+            f"{told} with scheduler: {engine['scheduler']}, expected {DRAFTING_POLICY}: drafts are "
+            "modelled as in vLLM v1"
+        )
+    if engine["kv_offloading_size"] is not None:
+        raise ValueError(
+            f"{told} with engine.kv_offloading_size, expected one of them: drafts over a cache "
+            "with tiers are not modelled"
+        )
+    rows = 1 + speculative.num_speculative_tokens
+    threshold = engine["long_prefill_token_threshold"]
+    least = rows + int(speculative.method == "draft_model")
+    if engine["max_num_batched_tokens"] < least:
+        raise ValueError(
+            f"engine.max_num_batched_tokens = {engine['max_num_batched_tokens']} is smaller than a "
+            f"row and its drafts, expected at least {least}"
+        )
+    if 0 < threshold < rows:
+        raise ValueError(
+            f"engine.long_prefill_token_threshold = {threshold} is smaller than a row and its "
+            f"drafts, expected 0 or at least {rows}"
+        )
+    if speculative.method == "ngram" and engine["async_scheduling"]:
+        raise ValueError(
+            f"{told} with engine.async_scheduling: true, expected false: vLLM looks n-grams up on "
+            "the host, behind each step"
+        )

@@ -6,7 +6,7 @@ from experiments.reporting.stats import WITHOUT_INTERVAL
 from experiments.running.pieces import MARKS
 from experiments.running.pool_tables import POOL_COLUMNS
 from sim.latencies import LATENCIES
-from sim.metrics import METRICS, POOL_SHARES
+from sim.metrics import ALL_METRICS, POOL_SHARES
 from sim.result import REQUEST_COLUMNS, SEGMENT_COLUMNS, SESSION_COLUMNS
 
 
@@ -53,12 +53,12 @@ def _points_and_runs() -> list[str]:
 
 def _metrics() -> list[str]:
     """What is measured."""
-    latencies = [name for name in METRICS if name.rsplit("_", 2)[0] in LATENCIES]
+    latencies = [name for name in ALL_METRICS if name.rsplit("_", 2)[0] in LATENCIES]
     return [
         "## Metrics",
         table(
             ("metric", "meaning"),
-            [(f"`{name}`", text) for name, text in METRICS.items() if name not in latencies],
+            [(f"`{name}`", text) for name, text in ALL_METRICS.items() if name not in latencies],
         ),
         "### Latencies",
         "Latencies are those of the requests that arrived after the warm-up. Rejected requests "

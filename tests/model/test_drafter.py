@@ -2,7 +2,7 @@
 
 import pytest
 
-from model.drafter import eagle3_head, eagle_head, layer_like, predicts, prediction_layer
+from model.drafter import eagle3_head, eagle_head, layer_like, prediction_layer, predicts
 from model.precision import precision
 from model.spec import load_spec
 

@@ -19,7 +19,6 @@ from sim.token_gaps import token_gaps
 from tests.sim import small
 from workloads.requests import Requests
 
-
 EVERYTHING = Window(np.ones(1, dtype=np.bool_), -1.0, 1e9, burst=False)
 
 

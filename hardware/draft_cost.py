@@ -63,7 +63,7 @@ def pass_cost(
     max_seqs: int,
     rows: Collection[int],
     step_overhead_s: float,
-    logit_row_s: float = 0.0,
+    drawing_s: Floats | None = None,
     max_cudagraph_capture_size: int | None = None,
 ) -> PassCost:
     """Tabulate one pass of a model.
@@ -79,7 +79,7 @@ def pass_cost(
         max_seqs: most sequences of one step.
         rows: that a sequence has in some steps.
         step_overhead_s: once a pass, beside what its layers take of the host.
-        logit_row_s: of drawing, for each sampled row.
+        drawing_s: of tokens, by sampled rows from 0 on. None: nothing.
         max_cudagraph_capture_size: see ``hardware.step_cost.step_cost``.
 
     Raises:
@@ -93,7 +93,9 @@ def pass_cost(
     tokens, logits = np.arange(max_tokens + 1.0), np.arange(sampled + 1.0)
     of_tokens, of_logits = group.token_operators(tokens), group.sequence_operators(logits)
     token_s = prices.operators_s(of_tokens, spec.num_layers)
-    logits_s = prices.operators_s(of_logits, 0) + logit_row_s * logits
+    logits_s = prices.operators_s(of_logits, 0)
+    if drawing_s is not None:
+        logits_s = logits_s + drawing_s[: sampled + 1]
     if tp > 1:
         token_s = token_s + all_reduces_s(group, prices, tokens)
         logits_s = logits_s + gather_s(group, prices, logits)

@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from hardware.calibration import Calibration
 from hardware.draft_cost import DraftCost, PassCost, pass_cost
 from hardware.drafts import Drafts
 from hardware.gpu import Gpu
 from hardware.kv_groups import several_groups
+from hardware.sampling import drawing_s
 from model.drafter import (
     Drafter,
     eagle3_head,
@@ -26,6 +30,8 @@ EAGLE_VOCABULARY = 32_000
 yuhuili/EAGLE3-LLaMA3.1-Instruct-8B and EAGLE3-LLaMA3.3-Instruct-70B)."""
 OWN_CACHE = ("draft_model", "eagle", "eagle3", "mtp")
 """Methods whose drafter has a KV cache, and writes to it ahead of the target."""
+Floats = npt.NDArray[np.float64]
+
 SERVE = "serve"
 """Role of replicas that compute whole requests."""
 READS_TARGET = ("eagle", "eagle3", "mtp")
@@ -167,7 +173,6 @@ def draft_cost(
     precision: Precision,
     step_s: float,
     sequence_s: float,
-    logit_row_s: float,
 ) -> DraftCost:
     """Tabulate steps with drafts.
 
@@ -181,7 +186,6 @@ def draft_cost(
         precision: the target's.
         step_s: host time of a step.
         sequence_s: host time of each of its sequences.
-        logit_row_s: drawing, for each sampled row.
 
     Raises:
         ValueError: ``tp`` does not divide target or drafter.
@@ -189,21 +193,28 @@ def draft_cost(
     speculative, drafting = plan.speculative, plan.drafting
     proposed = {drafting.tokens, *drafting.by_sequences}
 
-    def of(model: DecoderSpec, numbers: Precision, overhead_s: float, drawn_s: float) -> PassCost:
+    def of(
+        model: DecoderSpec, numbers: Precision, overhead_s: float, drawn_s: Floats | None
+    ) -> PassCost:
         if settings.enable_expert_parallel:
             model = model.with_whole_experts(tp)
         return pass_cost(
             model, gpu, tp=tp, precision=numbers, calibration=calibration,
             fused=settings.attention == "fused", max_tokens=settings.max_num_batched_tokens,
             max_seqs=settings.max_num_seqs, rows={1, *(1 + tokens for tokens in proposed)},
-            step_overhead_s=overhead_s, logit_row_s=drawn_s,
+            step_overhead_s=overhead_s, drawing_s=drawn_s,
             max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
         )  # fmt: skip
 
+    # No table of kernels has it; bare peaks are without.
+    drawn_s = None if calibration.kernels is None else drawing_s(
+        settings.sampling, settings.version, spec.vocab_size, gpu,
+        min(settings.max_num_batched_tokens, settings.max_num_seqs * (1 + drafting.tokens)),
+    )  # fmt: skip
     drafter = plan.memory.drafter
     pass_s = speculative.draft_pass_overhead_s or 0.0
     return DraftCost(
-        target=of(spec, precision, step_s, logit_row_s),
-        drafter=None if drafter is None else of(drafter.spec, plan.memory.precision, pass_s, 0.0),
+        target=of(spec, precision, step_s, drawn_s),
+        drafter=None if drafter is None else of(drafter.spec, plan.memory.precision, pass_s, None),
         sequence_s=sequence_s,
     )

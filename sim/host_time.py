@@ -1,8 +1,6 @@
-"""What the host, and drawing tokens, cost in a step beside the GPU's kernels."""
+"""What the host costs in a step beside the GPU's kernels."""
 
 from hardware.calibration import DATASHEET, Calibration
-from hardware.gpu import Gpu
-from hardware.sampling import drawing_s
 from sim.engine_config import ResolvedEngine
 
 ASSUMED_STEP_OVERHEAD_S = 1e-3
@@ -12,13 +10,10 @@ between two steps (scheduling, preparing inputs, sampling, streaming). An engine
 be too good to be true; ``engine.step_overhead_s: 0`` gives the bare roofline."""
 
 
-def host_s(
-    engine: ResolvedEngine, calibration: Calibration, vocab_size: int, gpu: Gpu
-) -> tuple[float, float, float]:
-    """Return what a step, each sequence and each row that is drawn cost beside their kernels.
+def host_s(engine: ResolvedEngine, calibration: Calibration) -> tuple[float, float]:
+    """Return the host time of a step and of each of its sequences.
 
-    As given, else the calibration's, else what is assumed on bare peaks; with measured kernels the
-    drawing of tokens on top, which no kernel table has.
+    As given, else the calibration's, else what is assumed on bare peaks.
     """
     assumed = calibration == DATASHEET
     step_s = ASSUMED_STEP_OVERHEAD_S if assumed else calibration.step_overhead_s
@@ -27,7 +22,4 @@ def host_s(
         step_s = engine.step_overhead_s
     if engine.sequence_overhead_s is not None:
         each_s = engine.sequence_overhead_s
-    if calibration.kernels is None:
-        return step_s, each_s, 0.0
-    once_s, of_each_s = drawing_s(engine.sampling, engine.version, vocab_size, gpu)
-    return step_s + once_s, each_s, of_each_s
+    return step_s, each_s

@@ -20,6 +20,7 @@ from hardware.gpu import Gpu
 from hardware.host_link import HostMemory, HostRates, host_memory, host_rates
 from hardware.memory import MemoryLedger, memory_ledger
 from hardware.ranks import Ranks, ranks_of
+from hardware.sampling import drawing_s
 from hardware.step_cost import StepCost, step_cost
 from model.errors import one_of
 from model.mlps.load import ExpertLoad
@@ -201,7 +202,7 @@ def build_pool(
     ranks = checked_ranks(spec, settings, dp)
     drafts = draft_plan(settings, spec, gpu, role=config.role, ranks=dp)
     ledger = ledger_of(spec, gpu, tp, settings, ranks.count)
-    step_s, each_s, drawn_s = host_s(settings, calibration, spec.vocab_size, gpu)
+    step_s, each_s = host_s(settings, calibration)
     loaded = spec.with_expert_load(ExpertLoad(settings.expert_load_exponent))
     price = step_cost(
         loaded,
@@ -216,11 +217,17 @@ def build_pool(
         max_seqs=settings.max_num_seqs,
         max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
         step_overhead_s=step_s,
-        sequence_overhead_s=each_s + drawn_s,
+        sequence_overhead_s=each_s,
+        # No table of kernels has it; bare peaks are without.
+        drawing_s=None
+        if calibration.kernels is None
+        else drawing_s(
+            settings.sampling, settings.version, spec.vocab_size, gpu, settings.max_num_seqs
+        ),
     )
     cost = None if drafts is None else draft_cost(
         drafts, settings, loaded, gpu, calibration, tp=tp, precision=numbers, step_s=step_s,
-        sequence_s=each_s, logit_row_s=drawn_s,
+        sequence_s=each_s,
     )  # fmt: skip
     if ledger.num_gpu_blocks - settings.null_block < 1:
         raise ValueError(

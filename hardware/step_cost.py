@@ -274,6 +274,7 @@ def step_cost(
     max_seqs: int,
     step_overhead_s: float | None = None,
     sequence_overhead_s: float | None = None,
+    drawing_s: Floats | None = None,
     enable_expert_parallel: bool = False,
     max_cudagraph_capture_size: int | None = None,
     ranks: Ranks = ALONE,
@@ -291,6 +292,7 @@ def step_cost(
         max_seqs: most sequences of one step, decoding or with a chunk.
         step_overhead_s: host time per step. None: the calibration's.
         sequence_overhead_s: host time per sequence. None: the calibration's.
+        drawing_s: of tokens, by sequences of the step from 0 to ``max_seqs``. None: nothing.
         enable_expert_parallel: ranks hold experts whole, instead of a part of each.
         max_cudagraph_capture_size: tokens of the largest step that a graph replays. None: twice
             the seats, up to 512.
@@ -309,6 +311,7 @@ def step_cost(
     step_s = host.step_s if step_overhead_s is None else step_overhead_s
     each_s = host.sequence_s if sequence_overhead_s is None else sequence_overhead_s
     tokens, sequences = np.arange(max_tokens + 1.0), np.arange(max_seqs + 1.0)
+    drawn_s = 0.0 if drawing_s is None else drawing_s
     of_tokens, of_sequences = group.token_operators(tokens), group.sequence_operators(sequences)
     sequence_s = prices.operators_s(of_sequences, 0)
     if tp > 1:
@@ -328,7 +331,7 @@ def step_cost(
         idle_start_s=host.idle_start_s,
         overhead_s=step_s + spec.num_layers * host.layer_s,
         token_s=token_s.tolist(),
-        sequence_s=(sequence_s + each_s * sequences).tolist(),
+        sequence_s=(sequence_s + each_s * sequences + drawn_s).tolist(),
         windows=spec.windows,
         decode_pieces=decode_pieces(group, prices, max_seqs),
         chunk_cost=chunk_cost(group, prices),

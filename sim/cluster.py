@@ -7,6 +7,7 @@ from math import inf
 import numpy as np
 import numpy.typing as npt
 
+from sim.api_server import all_reached_s
 from sim.client import Client
 from sim.clock import Clock, without_collector
 from sim.disaggregation import Disaggregated, Route
@@ -170,7 +171,7 @@ class Cluster:
         if scenario.client != NO_CLIENT or (requests.waits and scenario.api):
             dispatch.client = Client(
                 self.clock, scenario.client, scenario.api, self.recorder, dispatch.arrives,
-                dispatch.given_up,
+                dispatch.given_up, scenario.replicas,
             )  # fmt: skip
         if requests.waits:
             dispatch.users = ClosedLoop(self.clock, requests, self._ask)
@@ -204,7 +205,9 @@ class Cluster:
         requests, api = self.requests, self.scenario.api
         if not api:
             return requests.arrival_s, None
-        reached_s = api.reached_s(requests.arrival_s, requests.prompt_tokens)
+        reached_s = all_reached_s(
+            api, self.scenario.replicas, requests.arrival_s, requests.prompt_tokens
+        )
         return reached_s, np.argsort(reached_s, kind="stable")
 
     def _deal(self) -> Callable[[int], Iterator[Sequence]]:

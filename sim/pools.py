@@ -200,7 +200,7 @@ def build_pool(
     numbers, dp = precision_of(settings, spec, gpu), config.data_parallel_size
     ranks = checked_ranks(spec, settings, dp)
     ledger = ledger_of(spec, gpu, tp, settings, ranks.count)
-    step_s, each_s = _host_s(settings, calibration, spec.vocab_size, gpu)
+    step_s, each_s = _host_s(settings, calibration)
     price = step_cost(
         spec.with_expert_load(ExpertLoad(settings.expert_load_exponent)),
         gpu,
@@ -215,6 +215,12 @@ def build_pool(
         max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
         step_overhead_s=step_s,
         sequence_overhead_s=each_s,
+        # No table of kernels has it; bare peaks are without.
+        drawing_s=None
+        if calibration.kernels is None
+        else drawing_s(
+            settings.sampling, settings.version, spec.vocab_size, gpu, settings.max_num_seqs
+        ),
     )
     if ledger.num_gpu_blocks - settings.null_block < 1:
         raise ValueError(
@@ -325,13 +331,10 @@ def _longest_step(settings: ResolvedEngine) -> int:
     return budget if chunked else max(budget, settings.max_model_len)
 
 
-def _host_s(
-    engine: ResolvedEngine, calibration: Calibration, vocab_size: int, gpu: Gpu
-) -> tuple[float, float]:
-    """What a step and each of its sequences cost beside their kernels.
+def _host_s(engine: ResolvedEngine, calibration: Calibration) -> tuple[float, float]:
+    """Host time of a step and of each of its sequences.
 
-    As given, else the calibration's, else what is assumed on bare peaks; with measured kernels the
-    drawing of tokens on top, which no kernel table has.
+    As given, else the calibration's, else what is assumed on bare peaks.
     """
     assumed = calibration == DATASHEET
     step_s = ASSUMED_STEP_OVERHEAD_S if assumed else calibration.step_overhead_s
@@ -340,7 +343,4 @@ def _host_s(
         step_s = engine.step_overhead_s
     if engine.sequence_overhead_s is not None:
         each_s = engine.sequence_overhead_s
-    if calibration.kernels is None:
-        return step_s, each_s
-    once_s, of_each_s = drawing_s(engine.sampling, engine.version, vocab_size, gpu)
-    return step_s + once_s, each_s + of_each_s
+    return step_s, each_s

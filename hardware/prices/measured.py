@@ -87,7 +87,10 @@ class Measured:
         table = self._decode_table(kernel, share)
         sequences = np.arange(most + 1)
         floor_s, base_s, reached = table.of_batches(sequences, kernel.kv_heads, kernel.group)
+        cache = mixer.caches[-1]  # of an index where there is one: its keys are all read
         row_bytes = kernel.position_numbers * numbers.kv_bytes
+        if len(mixer.caches) > 1:
+            row_bytes = cache.entry_bytes(numbers.kv_bytes, share.tp)
         if kernel.heads > kernel.kv_heads:
             reached = reached * self.calibration.attention_decode_bytes
         per_position = layers * row_bytes / (self.gpu.bandwidth_bytes_per_s * reached)
@@ -95,7 +98,6 @@ class Measured:
         starts = layers * (1.0 if own else self.calibration.attention_decode_start)
         floor, base = (starts * seconds for seconds in (floor_s, base_s))
         columns = (floor.tolist(), base.tolist(), per_position.tolist())
-        (cache,) = mixer.caches
         batches: DecodeOperators = [
             [((low, 0.0), (start, slope))] for low, start, slope in zip(*columns, strict=True)
         ]

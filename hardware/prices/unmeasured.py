@@ -21,6 +21,7 @@ from hardware.prices.modelled import Roofline, line
 from hardware.prices.protocol import DecodeOperators
 from hardware.prices.work import Linear
 from model.caches import Reach
+from model.mixers.latent import LatentAttention
 from model.mixers.mixer import Mixer
 from model.shape import DecoderSpec
 from model.share import Share
@@ -33,6 +34,8 @@ DECODE_TOKENS, DECODE_POSITIONS = 2048, 8192.0
 
 def is_measured(mixer: Mixer, kernels: Kernels) -> bool:
     """Return whether tables hold the kernel of a mixer, or there is none."""
+    if isinstance(mixer, LatentAttention) and mixer.index_shared:
+        return False
     return mixer.kernel(1).kind in ("grouped", *kernels.mixers) or not mixer.caches
 
 

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from experiments.running.workers import in_parallel
 from experiments.validation.calibrations import choose_calibration, given_calibration
 from experiments.validation.figures import BELOW, figures_of, load_of, offered_per_s, span_s
 from experiments.validation.levels import API, FULL, Level, client_at, engine_at, prices_at
+from experiments.validation.roles import serves_whole_requests, with_roles
 from experiments.validation.rows import Run, RunRow, Skipped, Table
 from experiments.validation.settings import Setup, setup_of
 from experiments.validation.traffic import Plan as TrafficPlan
@@ -123,9 +124,22 @@ def _task(
         chosen, about = choose_calibration(setup.gpu, setup.version)
     else:
         chosen, about = given_calibration(calibration, setup.gpu)
+    if setup.roles is not None:
+        setup = _as_it_was(setup, run, chosen, traffic)
     task = Task(run, rows, setup, chosen, traffic, (*setup.notes, *planned.notes, about))
     _scenario(task, chosen, FULL)  # refuses what does not fit before anything is simulated
     return task
+
+
+def _as_it_was(
+    setup: Setup, run: Run, calibration: Calibration, traffic: tuple[Traffic, ...]
+) -> Setup:
+    """Without roles, if what was measured shows that the engines served whole requests."""
+    plain = replace(setup, roles=None)
+    scenario = _scenario(Task(run, (), plain, calibration, traffic, ()), calibration, FULL)
+    prompts = traffic[0].requests.prompt_tokens
+    why = serves_whole_requests(run.base, scenario, int(np.median(prompts)))
+    return replace(plain, notes=(*setup.notes, why)) if why else setup
 
 
 def predict(
@@ -286,7 +300,7 @@ def _scenario(task: Task, calibration: Calibration, level: Level) -> Scenario:
     prices = prices_at(level, calibration)
     if row.measured_inside:
         prices = prices.model_copy(update=dict.fromkeys(API, 0.0))
-    return build_scenario(
+    scenario = build_scenario(
         setup.spec,
         setup.gpu,
         setup.cluster,
@@ -294,3 +308,4 @@ def _scenario(task: Task, calibration: Calibration, level: Level) -> Scenario:
         prices,
         client=client_at(level, client),
     )
+    return scenario if setup.roles is None else with_roles(scenario, setup.roles)

@@ -29,6 +29,7 @@ from sim.slo import Slo, attainments, good, is_met
 from sim.steady_state import Window, arrived, measured_window, saturated, service_per_window
 from sim.step_totals import StepTotals, step_totals
 from sim.tiers import TIER_METRICS, tier_metrics
+from sim.transfer_use import transfer_use
 
 Mask = npt.NDArray[np.bool_]
 
@@ -59,6 +60,11 @@ METRICS = {
     "kv_use_max": "largest share of one replica's KV blocks held in a step of the window",
     "prefix_cache_hit_rate": "share of the prompt tokens, of the requests after the warm-up that "
     "were worked on, that the prefix cache had; 0 without one",
+    "acceptance_length_mean": "tokens of a sequence in a decode step, averaged over the steps of "
+    "the window: its accepted drafts and one; 1 without drafts",
+    "accepted_drafts": "drafts that became tokens in the window",
+    "wasted_drafts": "drafts verified in the window that did not: wrong ones, and right ones "
+    "behind the last token of an answer",
     "busy_share": "share of the window in which a replica computed, averaged over the replicas",
     "mfu": "FLOPs of all steps (padding and recomputation too) / (busy time x peak FLOP/s), of "
     "all GPUs together",
@@ -111,7 +117,8 @@ def summarise_pools(
     warmup_fraction: float = 0.1,
     warmup_s: float | None = None,
 ) -> list[dict[str, float]]:
-    """Compute every metric of each pool, over the window of the whole run, after ``POOL_SHARES``.
+    """Compute every metric of each pool, over the window of the whole run, after ``POOL_SHARES``
+    and, where pools have roles, ``TRANSFER_METRICS``.
 
     Requests are those that were sent to its replicas; who was rejected was sent to none. Raises
     what ``summarise`` raises.
@@ -129,10 +136,19 @@ def summarise_pools(
         {
             "request_share": ratio(each["requests"], requests),
             "output_token_share": ratio(each["output_tokens_per_s"], tokens_per_s),
+            **transfers,
             **each,
         }
-        for each in found
+        for each, transfers in zip(found, _transfers(result, scenario, window), strict=True)
     ]
+
+
+def _transfers(result: Result, scenario: Scenario, window: Window) -> list[dict[str, float]]:
+    """``TRANSFER_METRICS`` of each pool; nothing where pools have no roles."""
+    pools = zip(scenario.pools, scenario.numbers, strict=True)
+    if not scenario.has_roles:
+        return [{} for _ in pools]
+    return [transfer_use(result.requests, pool, numbers, window) for pool, numbers in pools]
 
 
 def _measured(
@@ -145,6 +161,7 @@ def _measured(
         **_rates(result, window, totals, good(result.requests, slo or Slo())),
         **use_of_blocks(result, window, kinds, totals),
         **efficiency(kinds, totals),
+        **_drafts(totals),
         **coverage(result, kinds, totals),
         "saturated": saturated(result, window),
         "service_per_window": service_per_window(result, window),
@@ -174,6 +191,18 @@ def _counts(result: Result, window: Window) -> dict[str, float]:
         "unfinished": int((present & (status == UNFINISHED)).sum()),
         "preemptions": int(result.requests["preemptions"].sum(dtype=np.int64)),
         "measured_requests": int((window.measured & ~lost).sum()),
+    }
+
+
+def _drafts(totals: SequenceOf[StepTotals]) -> dict[str, float]:
+    """What came of drafts."""
+    decodes = sum(each.decodes for each in totals)
+    gained = sum(each.gained_tokens for each in totals)
+    accepted = gained - decodes
+    return {
+        "acceptance_length_mean": ratio(gained, decodes),
+        "accepted_drafts": accepted,
+        "wasted_drafts": sum(each.drafted for each in totals) - accepted,
     }
 
 

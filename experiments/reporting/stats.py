@@ -42,6 +42,7 @@ from sim.caveats import caveats
 from sim.hardware_use import COVERAGE
 from sim.metrics import ALL_METRICS, POOL_SHARES
 from sim.slo import SHARE, WINDOWS
+from sim.transfer_use import TRANSFER_METRICS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -56,7 +57,7 @@ WITHOUT_INTERVAL = (
 SHARES = (
     "slo_attainment", "slo_met", "kv_use_mean", "kv_use_max", "prefix_cache_hit_rate", "busy_share",
     "mfu", "mbu", "share_steps_outside_calibration", *POOL_SHARES, "host_cache_hit_rate",
-    "host_cache_use", "host_link_in_share", "host_link_out_share",
+    "host_cache_use", "host_link_in_share", "host_link_out_share", "transfer_share", "leased_share",
 )  # fmt: skip
 """Metrics within 0 to 1; all others of ``sim.metrics.ALL_METRICS`` are not negative."""
 
@@ -254,7 +255,7 @@ def _ends_of(runs: Columns, metric: str) -> EndsOf:
     """Return how the ends of a metric's interval are made; draws have their requests in common."""
     if metric.endswith(SHARE):
         metric = "slo_attainment"
-    if metric not in ALL_METRICS and metric not in TRIALS and metric not in POOL_SHARES:
+    if metric not in {*ALL_METRICS, *TRIALS, *POOL_SHARES, *TRANSFER_METRICS}:
         return real_ends
     if metric not in SHARES and metric not in TRIALS:
         return positive_ends

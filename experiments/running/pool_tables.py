@@ -50,6 +50,7 @@ def pools_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
 
     from experiments.reporting.stats import summarise_points
     from sim.metrics import ALL_METRICS, POOL_SHARES
+    from sim.transfer_use import TRANSFER_METRICS
 
     points = {point.number: point for point in plan.points}
     pools = {number: list(_columns(point.study)) for number, point in points.items()}
@@ -69,7 +70,7 @@ def pools_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
     ]
     keys = ["point", *plan.keys, *POOL_COLUMNS]
     table = pd.DataFrame(rows)
-    metrics = [name for name in (*POOL_SHARES, *ALL_METRICS) if name in table]
+    metrics = [name for name in (*POOL_SHARES, *TRANSFER_METRICS, *ALL_METRICS) if name in table]
     return summarise_points(table, keys, metrics, bases).drop(columns=OF_A_CLUSTER)
 
 

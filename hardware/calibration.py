@@ -168,11 +168,18 @@ class Calibration(_Part):
     """The same per token of the prompt: the tokeniser."""
     api_output_s: Seconds = 0.0
     """Once per token on its way out, delaying it: detokeniser and stream."""
+    api_loop_request_s: Seconds = 0.0
+    """The part of ``api_request_s`` in which an API process works for this request alone."""
+    api_loop_output_s: Seconds = 0.0
+    """Once per stream and step, one after the other: the API process' work for a token."""
     chunk_overhead_s: Seconds = 0.0
     """Once per prefill chunk."""
     layer_overhead_s: Seconds = 0.0
     """Once per layer: launches and gaps between kernels. With measured kernels: all that norms,
     activations and the like take while they move little."""
+    eager_experts_s: Seconds = 0.0
+    """Host time of a layer of experts in a step that no CUDA graph replays: such a step takes at
+    least as long as its layers' together."""
     collective_overhead_s: Seconds = 0.0
     """Once per collective, beyond the hops of the links."""
 

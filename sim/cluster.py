@@ -7,6 +7,7 @@ from math import inf
 import numpy as np
 import numpy.typing as npt
 
+from sim.api_server import all_reached_s
 from sim.client import Client
 from sim.clock import Clock, without_collector
 from sim.disaggregation import Disaggregated, Route
@@ -27,6 +28,7 @@ from sim.scenario import NO_CLIENT, Scenario
 from sim.schedulers import facts_of, make_scheduler
 from sim.source import ClosedLoop, first_rows, open_arrivals, sequences
 from sim.tape import Scratch
+from sim.tiers import have_tiers, tier_count
 from workloads.requests import Requests
 from workloads.streams import stream
 
@@ -59,6 +61,8 @@ class Cluster:
         self.recorder = Recorder(
             requests, scenario.replicas, scenario.spec.reaches, scenario.api, scratch
         )
+        if have_tiers(scenario.pools):
+            self.recorder.begin_tiers()
         self.pools = [pool for pool in scenario.pools for _ in range(pool.replicas)]
         facts = [each for pool in scenario.pools for each in [facts_of(pool)] * pool.replicas]
         self.schedulers = {
@@ -101,7 +105,8 @@ class Cluster:
                 )
             for sequence in () if self.pools[number].role == PREFILL else unfinished:
                 self.recorder.outcomes.ended(sequence, number, UNFINISHED, -1.0)
-            blocks[number] = BlockCount(scheduler.pool.num_blocks, scheduler.pool.held)
+            pool = scheduler.pool
+            blocks[number] = BlockCount(pool.num_blocks, pool.held, tier_count(scheduler))
         alone_s = [replica.loop.now_s for replica in self.replicas.values() if self.dealt]
         end_s = max(alone_s, default=self.clock.now)
         return self.recorder.part(blocks, end_s)
@@ -166,7 +171,7 @@ class Cluster:
         if scenario.client != NO_CLIENT or (requests.waits and scenario.api):
             dispatch.client = Client(
                 self.clock, scenario.client, scenario.api, self.recorder, dispatch.arrives,
-                dispatch.given_up,
+                dispatch.given_up, scenario.replicas,
             )  # fmt: skip
         if requests.waits:
             dispatch.users = ClosedLoop(self.clock, requests, self._ask)
@@ -200,7 +205,9 @@ class Cluster:
         requests, api = self.requests, self.scenario.api
         if not api:
             return requests.arrival_s, None
-        reached_s = api.reached_s(requests.arrival_s, requests.prompt_tokens)
+        reached_s = all_reached_s(
+            api, self.scenario.replicas, requests.arrival_s, requests.prompt_tokens
+        )
         return reached_s, np.argsort(reached_s, kind="stable")
 
     def _deal(self) -> Callable[[int], Iterator[Sequence]]:

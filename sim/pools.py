@@ -16,6 +16,7 @@ from pydantic import (
 
 from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import Gpu
+from hardware.host_link import HostMemory, HostRates, host_memory, host_rates
 from hardware.memory import MemoryLedger, memory_ledger
 from hardware.ranks import Ranks, ranks_of
 from hardware.sampling import drawing_s
@@ -139,6 +140,8 @@ class Pool:
     watermark_blocks: int
     async_scheduling: bool
     role: str = SERVE
+    host: HostMemory | None = None
+    """What of its KV cache lies in the memory of its host."""
 
     @property
     def gpus(self) -> int:
@@ -155,6 +158,11 @@ class Pool:
     def num_gpu_blocks(self) -> int:
         """KV blocks of a replica that requests can have."""
         return self.ledger.num_gpu_blocks - self.engine.null_block
+
+    @property
+    def host_rates(self) -> HostRates:
+        """Of the link to its host. Raises ValueError if nobody knows."""
+        return host_rates(self.gpu, self.engine.host_link)
 
     def is_like(self, other: "Pool") -> bool:
         """Tell whether a replica of one could as well be one of the other."""
@@ -192,7 +200,7 @@ def build_pool(
     numbers, dp = precision_of(settings, spec, gpu), config.data_parallel_size
     ranks = checked_ranks(spec, settings, dp)
     ledger = ledger_of(spec, gpu, tp, settings, ranks.count)
-    step_s, each_s = _host_s(settings, calibration, spec.vocab_size, gpu)
+    step_s, each_s = _host_s(settings, calibration)
     price = step_cost(
         spec.with_expert_load(ExpertLoad(settings.expert_load_exponent)),
         gpu,
@@ -204,8 +212,15 @@ def build_pool(
         fused=settings.attention == "fused",
         max_tokens=_longest_step(settings),
         max_seqs=settings.max_num_seqs,
+        max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
         step_overhead_s=step_s,
         sequence_overhead_s=each_s,
+        # No table of kernels has it; bare peaks are without.
+        drawing_s=None
+        if calibration.kernels is None
+        else drawing_s(
+            settings.sampling, settings.version, spec.vocab_size, gpu, settings.max_num_seqs
+        ),
     )
     if ledger.num_gpu_blocks - settings.null_block < 1:
         raise ValueError(
@@ -231,6 +246,29 @@ def build_pool(
         watermark_blocks=int(settings.watermark * ledger.num_gpu_blocks),
         async_scheduling=settings.async_scheduling,
         role=config.role,
+        host=_host_memory(settings, ledger, gpu, config),
+    )
+
+
+def _host_memory(
+    settings: ResolvedEngine, ledger: MemoryLedger, gpu: Gpu, config: PoolConfig
+) -> HostMemory | None:
+    """The second tier of the KV cache, if there is one."""
+    size_gib = settings.kv_offloading_size
+    if size_gib is None:
+        return None
+    if config.role != SERVE:
+        raise ValueError(
+            f"engine.kv_offloading_size = {size_gib:g} in a pool of role: {config.role} is not "
+            "modelled, expected none: its connector hands prompts over"
+        )
+    host_rates(gpu, settings.host_link)
+    return host_memory(
+        size_gib,
+        block_bytes=ledger.block_bytes,
+        block_tokens=ledger.block_size,
+        blocks_per_chunk=settings.kv_connector_extra_config.blocks_per_chunk,
+        ranks=config.tensor_parallel_size,
     )
 
 
@@ -281,6 +319,7 @@ def ledger_of(
         disable_hybrid_kv_cache_manager=settings.disable_hybrid_kv_cache_manager
         or not policy(settings.scheduler).cuts_prompts,
         enable_expert_parallel=settings.enable_expert_parallel,
+        max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
         dp=dp,
     )
 
@@ -292,13 +331,10 @@ def _longest_step(settings: ResolvedEngine) -> int:
     return budget if chunked else max(budget, settings.max_model_len)
 
 
-def _host_s(
-    engine: ResolvedEngine, calibration: Calibration, vocab_size: int, gpu: Gpu
-) -> tuple[float, float]:
-    """What a step and each of its sequences cost beside their kernels.
+def _host_s(engine: ResolvedEngine, calibration: Calibration) -> tuple[float, float]:
+    """Host time of a step and of each of its sequences.
 
-    As given, else the calibration's, else what is assumed on bare peaks; with measured kernels the
-    drawing of tokens on top, which no kernel table has.
+    As given, else the calibration's, else what is assumed on bare peaks.
     """
     assumed = calibration == DATASHEET
     step_s = ASSUMED_STEP_OVERHEAD_S if assumed else calibration.step_overhead_s
@@ -307,7 +343,4 @@ def _host_s(
         step_s = engine.step_overhead_s
     if engine.sequence_overhead_s is not None:
         each_s = engine.sequence_overhead_s
-    if calibration.kernels is None:
-        return step_s, each_s
-    once_s, of_each_s = drawing_s(engine.sampling, engine.version, vocab_size, gpu)
-    return step_s + once_s, each_s + of_each_s
+    return step_s, each_s

@@ -1,10 +1,6 @@
 """What a run leaves behind, as it grows: outcomes of requests in columns, steps on tapes."""
 
-from collections.abc import Iterable
-from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
-from itertools import accumulate
-from math import inf
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +9,15 @@ from hardware.prices.work import NOTHING_READ, ReadTotals
 from model.caches import Reach
 from model.ops import causal_pairs
 from sim import recorder
+from sim.api_server import Outbox
 from sim.engine.journal import Journal
 from sim.engine.outcomes import Outcomes
-from sim.handovers import HANDOVER_COLUMNS, Handovers
+from sim.handovers import Handovers
 from sim.recorder import Taken
-from sim.result import FINISHED, REJECTED, SEGMENT_COLUMNS, TIMED_OUT, UNFINISHED, Result
+from sim.result import FINISHED, REJECTED, SEGMENT_COLUMNS, UNFINISHED
 from sim.scenario import NO_API, ApiTime
-from sim.tape import Column, Scratch, Tape, joined
+from sim.tape import Column, Scratch, Tape
+from sim.tiers import TierCount, keep_rows, tier_outcomes
 from workloads.requests import Requests
 
 _OUTCOME_TYPE = np.dtype(
@@ -51,7 +49,7 @@ _OUTCOMES: dict[str, tuple[npt.DTypeLike, float]] = {
     "status": (np.int8, UNFINISHED),
 }
 """Type of each column, and what stands in it until something happens: 61 bytes a request."""
-_SEGMENT_TYPES = {name: np.float64 if name.endswith("_s") else np.int32 for name in SEGMENT_COLUMNS}
+SEGMENT_TYPES = {name: np.float64 if name.endswith("_s") else np.int32 for name in SEGMENT_COLUMNS}
 
 
 @dataclass(slots=True)
@@ -59,9 +57,11 @@ class Log:
     """The steps of one replica."""
 
     segments: dict[str, Tape] = field(
-        default_factory=lambda: {name: Tape(kind) for name, kind in _SEGMENT_TYPES.items()}
+        default_factory=lambda: {name: Tape(kind) for name, kind in SEGMENT_TYPES.items()}
     )
     step_end_s: Tape = field(default_factory=lambda: Tape(np.float64))
+    seen_s: Tape = field(default_factory=lambda: Tape(np.float64))
+    """When clients see the tokens of each step, if the API server is a queue."""
     resumed_gap_s: Tape = field(default_factory=lambda: Tape(np.float64))
     resumed_end_s: Tape = field(default_factory=lambda: Tape(np.float64))
     returned_step: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
@@ -106,6 +106,8 @@ class BlockCount:
     """That requests can have."""
     held: int
     """In use at the end."""
+    tier: TierCount | None = None
+    """What its second tier did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,8 @@ class Part:
     """When users who wait for answers wanted their requests sent; None: as the workload says."""
     sent_s: Column | None
     """When a client sent them, NaN if it did not; None: as soon as they arrived."""
+    reached_s: Column | None
+    """When those that a client sent reach the scheduler; None: as ``all_reached_s`` says."""
     logs: dict[int, Log]
     blocks: dict[int, BlockCount]
     """KV blocks, by replica."""
@@ -144,18 +148,27 @@ class Recorder:
         self._logs = [Log() for _ in range(replicas)]
         self._scratch = scratch or Scratch()
         self.outcomes = Outcomes(self.replicas, _FULL_BYTES, FINISHED, self._take)
-        self._outcomes = _no_outcomes(len(requests))
+        self._outcomes = no_outcomes(len(requests))
         self._arrival_s: npt.NDArray[np.float64] | None = None
         if requests.waits:
             self._arrival_s = requests.arrival_s.copy()
         self.sent_s: npt.NDArray[np.float64] | None = None
         """When a client sent each request, NaN if it did not; None: each when it arrived."""
+        self.reached_s: npt.NDArray[np.float64] | None = None
+        """When each of these reaches the scheduler."""
+        queues = api.loop_output_s > 0
+        self._outboxes = [Outbox(api) for _ in range(replicas)] if queues else None
         self._handovers: Handovers | None = None
 
     def begin_handovers(self) -> Handovers:
         """Return where it is noted who computed the prompts of requests that others answered."""
         self._handovers = Handovers(len(self.requests))
         return self._handovers
+
+    def begin_tiers(self) -> None:
+        """From now on it is noted what was brought from a second tier."""
+        self.outcomes.tiers = bytearray()
+        self._outcomes |= tier_outcomes(len(self.requests))
 
     def arrived(self, request: int, arrival_s: float) -> None:
         """Users issued a request."""
@@ -165,6 +178,12 @@ class Recorder:
     def rejected(self, refused: npt.NDArray[np.bool_]) -> None:
         """These requests are refused on arrival."""
         self._outcomes["status"][refused] = REJECTED
+
+    def seen_s(self, replica: int, now_s: float) -> float:
+        """When clients see the tokens of the step of a replica that ends now."""
+        if self._outboxes is None:
+            return now_s
+        return self._outboxes[replica].last_seen_s(self.replicas[replica])
 
     def _take(self, replica: int) -> None:
         """Something is full."""
@@ -183,19 +202,21 @@ class Recorder:
             self._keep_steps(replica, everything=True)
         logs = {replica: self._logs[replica] for replica in blocks}
         if len(blocks) == len(self.replicas):
-            times = (self._arrival_s, self.sent_s)
+            times = (self._arrival_s, self.sent_s, self.reached_s)
             return Part(None, self._outcomes, *times, logs, blocks, end_s)
         status, owner = self._outcomes["status"], self._outcomes["replica"]
         rows = np.flatnonzero((status != UNFINISHED) | (owner >= 0))
         outcomes = {name: column[rows] for name, column in self._outcomes.items()}
-        return Part(rows, outcomes, None, None, logs, blocks, end_s)
+        return Part(rows, outcomes, None, None, None, logs, blocks, end_s)
 
     def _keep_outcomes(self) -> None:
         """Move outcomes from their buffer to the columns."""
         table = np.frombuffer(bytes(self.outcomes.rows), _OUTCOME_TYPE)
         self.outcomes.rows.clear()
-        for name, column in self._outcomes.items():
-            values = table[name]
+        if self.outcomes.tiers is not None:
+            keep_rows(self.outcomes.tiers, self._outcomes)
+        for name in _OUTCOMES:
+            column, values = self._outcomes[name], table[name]
             if name.endswith("_s"):
                 values = np.where(values < 0, np.nan, values)
             column[table["request"]] = values
@@ -218,131 +239,13 @@ class Recorder:
             else:
                 append(tape, columns[name])
         append(log.step_end_s, taken.step_end_s)
+        if self._outboxes is not None:
+            append(log.seen_s, self._outboxes[replica].take(table, taken.step_end_s))
         append(log.resumed_gap_s, taken.resumed_gap_s)
         append(log.resumed_end_s, taken.resumed_end_s)
         log.add_work(taken, self.reaches)
         if everything:
             log.returned_step = np.array(journal.returned_step, dtype=np.int64)
-
-
-def result_of(
-    requests: Requests,
-    parts: SequenceOf[Part],
-    api: ApiTime,
-    end_s: float,
-    stop_s: float = inf,
-) -> Result:
-    """Put the parts of a run together. What never left the memory becomes arrays.
-
-    Args:
-        requests: the workload.
-        parts: of all replicas; the columns of a single one are taken over, not copied.
-        api: what lies between client and engine.
-        end_s: when the last thing happened in the engines.
-        stop_s: when the clock was stopped; what a client sees later never happened.
-    """
-    columns = _request_columns(requests, parts, api, stop_s)
-    if requests.session is not None and requests.turn is not None:
-        columns |= {"session": requests.session, "turn": requests.turn}
-    if stop_s == inf:
-        stop_s = float(np.nanmax(columns["finish_s"], initial=end_s))
-    logs = [log for _, log in sorted((n, log) for part in parts for n, log in part.logs.items())]
-    short = all(log.step_end_s.in_memory() for log in logs)
-
-    def column(tapes: Iterable[Tape], kind: npt.DTypeLike) -> Column | Tape:
-        return joined(tapes, kind)[:] if short else joined(tapes, kind)
-
-    def times(name: str) -> Column | Tape:
-        return column((getattr(log, name) for log in logs), np.float64)
-
-    first_steps = accumulate((len(log.step_end_s) for log in logs[:-1]), initial=0)
-
-    return Result(
-        requests=columns,
-        segments={
-            name: column((log.segments[name] for log in logs), kind)
-            for name, kind in _SEGMENT_TYPES.items()
-        },
-        step_end_s=times("step_end_s"),
-        resumed_gap_s=times("resumed_gap_s"),
-        resumed_end_s=times("resumed_end_s"),
-        returned_step=np.concatenate(
-            [first + log.returned_step for first, log in zip(first_steps, logs, strict=True)]
-        ),
-        reads=tuple(log.reads for log in logs),
-        replicas=_replica_columns(logs, parts),
-        end_s=stop_s,
-        closed_loop=requests.users is not None,
-        users=requests.users or 0,
-    )
-
-
-def _replica_columns(logs: SequenceOf[Log], parts: SequenceOf[Part]) -> dict[str, Column]:
-    """One row per replica: see ``REPLICA_COLUMNS``."""
-    by_number = {number: each for part in parts for number, each in part.blocks.items()}
-    blocks = [by_number[number] for number in sorted(by_number)]
-    columns = {
-        "num_gpu_blocks": [each.num_gpu_blocks for each in blocks],
-        "blocks_held": [each.held for each in blocks],
-        "segments": [len(log.segments["steps"]) for log in logs],
-        "steps": [len(log.step_end_s) for log in logs],
-        "resumed": [len(log.resumed_gap_s) for log in logs],
-        "computed_prefill_tokens": [log.computed_prefill_tokens for log in logs],
-    }
-    return {name: np.array(values, dtype=np.int64) for name, values in columns.items()}
-
-
-def _request_columns(
-    requests: Requests, parts: SequenceOf[Part], api: ApiTime, stop_s: float
-) -> dict[str, Column]:
-    outcomes, rows = _outcomes(parts, len(requests)), len(requests)
-    status, finish_s = outcomes["status"], outcomes["finish_s"]
-    first_token_s = outcomes["first_token_s"]
-    given_up = status == TIMED_OUT
-    timed_out_s: Column = np.broadcast_to(np.nan, rows)
-    if given_up.any():
-        timed_out_s = np.where(given_up, finish_s, np.nan)
-        finish_s[given_up] = np.nan
-    # What was under way to the client when it gave up, or the clock stopped, it never had.
-    finish_s += api.output_s
-    first_token_s += api.output_s
-    first_token_s[(first_token_s >= timed_out_s) | (first_token_s > stop_s)] = np.nan
-    status[finish_s > stop_s] = UNFINISHED
-    finish_s[finish_s > stop_s] = np.nan
-    arrival_s = requests.arrival_s if parts[0].arrival_s is None else parts[0].arrival_s
-    sent_s = arrival_s if parts[0].sent_s is None else parts[0].sent_s
-    return {
-        "request": np.arange(rows, dtype=np.int64),
-        "arrival_s": arrival_s,
-        "sent_s": sent_s,
-        "reached_s": api.reached_s(sent_s, requests.prompt_tokens) if api else sent_s,
-        "prompt_tokens": requests.prompt_tokens,
-        "output_tokens": requests.output_tokens,
-        "priority": requests.priority,
-        "replica": outcomes["replica"],
-        "first_scheduled_s": outcomes["first_scheduled_s"],
-        "first_token_s": first_token_s,
-        "finish_s": finish_s,
-        "timed_out_s": timed_out_s,
-        "computed_s": outcomes["computed_s"],
-        "lost_s": outcomes["lost_s"],
-        "paused_s": outcomes["paused_s"],
-        "preemptions": outcomes["preemptions"],
-        "cached_tokens": outcomes["cached_tokens"],
-        "status": status,
-        **{name: outcomes[name] for name in HANDOVER_COLUMNS if name in outcomes},
-    }
-
-
-def _outcomes(parts: SequenceOf[Part], rows: int) -> dict[str, Column]:
-    """The outcomes of all requests in one column each."""
-    if parts[0].rows is None:
-        return parts[0].outcomes
-    outcomes = _no_outcomes(rows)
-    for part in parts:
-        for name, column in outcomes.items():
-            column[part.rows] = part.outcomes[name]
-    return outcomes
 
 
 def _sums(values: Column, counts: Column) -> Column:
@@ -353,5 +256,6 @@ def _sums(values: Column, counts: Column) -> Column:
     return sums
 
 
-def _no_outcomes(rows: int) -> dict[str, Column]:
+def no_outcomes(rows: int) -> dict[str, Column]:
+    """Return the columns of requests to which nothing has happened."""
     return {name: np.full(rows, missing, dtype=kind) for name, (kind, missing) in _OUTCOMES.items()}

@@ -25,6 +25,7 @@ REQUEST_COLUMNS = {
     "first_scheduled_s": "start of the first step that worked on it; NaN if none did",
     "first_token_s": "when the client had its first token: end of the step, and the API's time; "
     "NaN if it never had",
+    "streaming_s": "time of its first token in the queue of the API server, on its way out",
     "finish_s": "when the client had its last token; NaN if it never had",
     "timed_out_s": "when the client gave up; NaN if it did not",
     "computed_s": "until its first token: time of the steps that computed a part of its prompt",
@@ -83,6 +84,8 @@ class Result:
     segments: Mapping[str, Column | Tape]
     step_end_s: Column | Tape
     """End of every step, in the order of ``segments``; each segment owns ``steps`` of them."""
+    seen_s: Column | Tape | None = None
+    """When clients see the tokens of each; None: at its end."""
     resumed_gap_s: Column | Tape
     """Time between the tokens on both sides of a preemption, or of steps in which the token budget
     did not reach a decoding sequence, one per resumed sequence."""
@@ -135,6 +138,7 @@ class Result:
             requests=requests | {"replica": requests["replica"] - np.int32(numbers.start)},
             segments=columns,
             step_end_s=stretch(self.step_end_s, steps),
+            seen_s=None if self.seen_s is None else stretch(self.seen_s, steps),
             resumed_gap_s=stretch(self.resumed_gap_s, resumed),
             resumed_end_s=stretch(self.resumed_end_s, resumed),
             returned_step=returned[slice(*np.searchsorted(returned, steps))] - steps[0],

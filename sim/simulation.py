@@ -3,8 +3,9 @@
 from collections.abc import Sequence as SequenceOf
 from math import inf
 
+from sim.assembling import result_of
 from sim.cluster import Cluster, MachineOf
-from sim.recording import Part, result_of
+from sim.recording import Part
 from sim.result import Result
 from sim.scenario import Scenario
 from sim.tape import Scratch

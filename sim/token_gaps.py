@@ -76,15 +76,15 @@ class _History:
 
     def gaps(self, block: Block) -> Iterator[TokenGaps]:
         """The gaps that end in a block: within decoding, and of those who join it."""
-        decodes, end_s = block.ints("decodes"), block.floats("end_s")
+        decodes, steps, ends_s = block.ints("decodes"), block.ints("steps"), block.seen_s
+        first = np.cumsum(steps) - steps
+        end_s = ends_s[first + steps - 1]
         joined = np.where(decodes > 0, 0, block.ints("joined"))
         decoding = np.flatnonzero(decodes)
         waiting = np.concatenate(([self.joined.sum()], self.joined.sum() + np.cumsum(joined)))
         # Who joined between a decoding segment and the one before it.
         since = np.diff(waiting[decoding], prepend=0)
         before_s = np.append([self.decoded_s], end_s[decoding])[:-1]
-        steps, ends_s = block.ints("steps"), block.step_end_s
-        first = np.cumsum(steps) - steps
         # Their gaps are longer, and among the resumed ones.
         returned = np.bincount(np.searchsorted(first, block.returned_step), minlength=len(first))
         veterans = decodes[decoding] - since - returned[decoding]

@@ -67,11 +67,13 @@ def scenario(**cluster: Any) -> Scenario:
     )
     config = ClusterConfig(gpu="toy", **cluster).all_pools[0]
     parts = SimpleNamespace(
-        name="", replicas=config.replicas, tensor_parallel_size=1,
+        name="", replicas=config.replicas, tensor_parallel_size=1, data_parallel_size=1,
         gpu_usd_per_hour=config.gpu_usd_per_hour, gpu=gpu, engine=EngineConfig(),
         calibration=CALIBRATION, precision=precision(), price=Price(),
     )  # fmt: skip
-    unused = ("spec", "ledger", "max_model_len", "token_budget", "watermark_blocks")
+    unused = (
+        "spec", "ledger", "max_model_len", "token_budget", "watermark_blocks", "ranks",
+    )  # fmt: skip
     pool = Pool(**vars(parts), **dict.fromkeys(unused), async_scheduling=False)  # type: ignore[arg-type]
     return Scenario(pools=(pool,), router="round_robin", client=NO_CLIENT, api=NO_API)
 
@@ -220,6 +222,7 @@ def _columns(rng, requests, steps, resumed, resumed_of, end_s):  # type: ignore[
         "replica": [-1 if r.rejected else i % replicas for i, r in enumerate(requests)],
         "first_scheduled_s": [r.scheduled_s for r in requests],
         "first_token_s": [r.tokens_s[0] if r.tokens_s else math.nan for r in requests],
+        "streaming_s": [0.0] * len(requests),
         "finish_s": [r.tokens_s[-1] if _done(r) else math.nan for r in requests],
         "timed_out_s": [r.given_up_s for r in requests],
         **dict.fromkeys(("computed_s", "lost_s", "paused_s"), [0.0] * len(requests)),

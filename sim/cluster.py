@@ -150,7 +150,8 @@ class Cluster:
         price = self.pools[number].price
         return Loop(
             number, self.schedulers[number], Priced(price.prices), 0.0,
-            self.recorder.replicas[number], _nobody(number), self.clock.due, self.dispatch.finished,
+            self.recorder.replicas[number], _nobody(number), self.clock.agenda,
+            self.dispatch.finished,
         )  # fmt: skip
 
     def _replica(self, number: int) -> Replica:

@@ -166,6 +166,8 @@ class EngineConfig(BaseModel):
     """Host time of one step. Default: the calibration's; 1 ms without one."""
     sequence_overhead_s: float | None = Field(default=None, ge=0, le=3600)
     """Host time of one sequence in a step. Default: the calibration's; 10 us without one."""
+    first_request_s: float = Field(default=0, ge=0, le=3600)
+    """Time that the first step of a server takes besides: 0.5 to 2 s of one that nobody warmed."""
     api_request_s: float | None = Field(default=None, ge=0, le=3600)
     """Time of one request in the API server, on its way in. Default: the calibration's."""
     api_token_s: float | None = Field(default=None, ge=0, le=3600)

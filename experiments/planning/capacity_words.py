@@ -17,7 +17,7 @@ NAMES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "E2E"}
 
 def sentences(plan: CapacityPlan, answers: Sequence[Answer]) -> list[str]:
     """Return one line per point."""
-    return [_named(one, _sentence(plan, one)) for one in answers]
+    return [_named(one, sentence(plan, one)) for one in answers]
 
 
 def limit_text(name: str, slo: Slo) -> str:
@@ -41,7 +41,8 @@ def _named(one: Answer, text: str) -> str:
     return f"{label}: {text}" if label else text
 
 
-def _sentence(plan: CapacityPlan, one: Answer) -> str:
+def sentence(plan: CapacityPlan, one: Answer) -> str:
+    """Say what was found at a point."""
     slo = plan.study.slo
     if isinstance(one.found, Smallest):
         return _replicas(plan, one.found)

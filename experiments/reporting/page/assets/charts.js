@@ -49,7 +49,7 @@ const charts = (() => {
     }
     if (zero) low = Math.min(0, low);
     if (low === high) high = low + 1;
-    return [low, high + (high - low) * 0.04];
+    return [low - (zero ? 0 : (high - low) * 0.03), high + (high - low) * 0.04];
   }
 
   function scaleOf([low, high], from, to, log) {
@@ -76,6 +76,12 @@ const charts = (() => {
           }
         if (found.length <= most && found.length > 1) return found;
       }
+      const powers = [];
+      for (let power = Math.ceil(Math.log10(low)); Math.pow(10, power) <= high; power++)
+        powers.push(power);
+      const every = Math.ceil(powers.length / most);
+      if (powers.length > 1) return powers.filter((power) => power % every === 0)
+        .map((power) => Number(`1e${power}`));
     }
     const raw = (high - low) / Math.max(1, most - 1);
     const power = Math.pow(10, Math.floor(Math.log10(raw)));

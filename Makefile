@@ -12,11 +12,12 @@ setup: .venv/.complete
 .venv/.complete: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m compileall -q experiments hardware model sim workloads
 	touch $@
 
 compile: setup hardware/compiled.sha256
 
-hardware/compiled.sha256: setup.py hardware/step_prices.py $(wildcard sim/engine/*.py)
+hardware/compiled.sha256: setup.py hardware/step_prices.py hardware/joint_prices.py $(wildcard sim/engine/*.py)
 	$(BIN)/python setup.py build_ext --inplace
 
 run: setup

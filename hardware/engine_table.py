@@ -106,20 +106,21 @@ class GraphBatch(_Part):
     most_blackwell: PositiveInt
 
 
-class CutSampling(_Part):
-    """Seconds that top-p or top-k takes."""
+class SamplingCost(_Part):
+    """What a part of drawing takes."""
 
     step_s: NonNegativeFloat
     """Once per step."""
-    logit_s: NonNegativeFloat
-    """For each logit of each sequence."""
+    logit_bytes: NonNegativeFloat
+    """For each logit of each sequence: so many bytes at the memory's bandwidth."""
 
 
 class Sampling(_Part):
     """How tokens are drawn; engines.yaml says what each key means."""
 
     generation_config: Dated[Literal["auto", "vllm"]]
-    cut: Dated[CutSampling]
+    cut: Dated[SamplingCost]
+    penalties: Dated[SamplingCost]
 
 
 class GraphMib(_Part):
@@ -149,6 +150,19 @@ class Memory(_Part):
     graphs_charged: Dated[bool]
     graph_batch: Dated[GraphBatch]
     graph_mib: Dated[GraphMib]
+
+
+class DataParallel(_Part):
+    """How data-parallel ranks work together; engines.yaml says what each key means."""
+
+    oldest: str
+    dense_apart: Dated[bool]
+    pads_every_step: Dated[bool]
+    sync_steps: Dated[PositiveInt]
+    syncs_first: Dated[bool]
+    balancing: Dated[Literal["queue", "cache"]]
+    turns: Dated[bool]
+    quantized_dispatch: Dated[bool]
 
 
 class PriceError(_Part):
@@ -183,6 +197,7 @@ class EngineTable(_Part):
     """Ascending by version."""
     price_error: PriceError
     defaults: Defaults
+    data_parallel: DataParallel
     memory: Memory
     sampling: Sampling
 

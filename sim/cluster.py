@@ -9,15 +9,20 @@ import numpy.typing as npt
 
 from sim.client import Client
 from sim.clock import Clock, without_collector
+from sim.disaggregation import Disaggregated, Route
 from sim.dispatch import Dispatch, deal
+from sim.engine.loop import Loop
 from sim.engine.machine import Machine, Priced
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
+from sim.lockstep import Rank, ranks_on
+from sim.pools import PREFILL
+from sim.ranks import lockstep, router_of
 from sim.recording import BlockCount, Part, Recorder
 from sim.replica import Replica
 from sim.result import UNFINISHED
 from sim.routers.registry import make_router
-from sim.routers.router import TokensView
+from sim.routers.router import ReplicaFacts
 from sim.scenario import NO_CLIENT, Scenario
 from sim.schedulers import facts_of, make_scheduler
 from sim.source import ClosedLoop, first_rows, open_arrivals, sequences
@@ -59,17 +64,14 @@ class Cluster:
         self.schedulers = {
             number: make_scheduler(self.pools[number], requests.prefixes) for number in numbers
         }
-        router = make_router(
-            scenario.router, tuple(facts), stream(scenario.seed, "router"), scenario.router_settings
-        )
         self.dealt = scenario.routing(not requests.waits).dealt
-        self.replicas: dict[int, Replica] = {}
-        self.dispatch = Dispatch(self.clock, router, self.recorder, self.replicas)
+        self.replicas: dict[int, Replica | Rank] = {}
+        self.dispatch = self._dispatch(facts)
         self._dealt_to = self._deal() if self.dealt else _nobody
         for number in numbers:
-            self.replicas[number] = self._replica(number)
-        if isinstance(router.view, TokensView):
-            router.view.live = [self.replicas[number] for number in router.view.numbers]
+            if number not in self.replicas:
+                self.replicas |= self._replicas(number)
+        self.dispatch.begin()
         self._connect()
 
     def run(self) -> None:
@@ -79,6 +81,7 @@ class Cluster:
             return
         with without_collector():
             for replica in self.replicas.values():
+                assert isinstance(replica, Replica)
                 replica.run_alone(self.stop_s)
 
     def part(self) -> Part:
@@ -87,6 +90,7 @@ class Cluster:
             replica.halt(self.stop_s)
         if self.dispatch.client is not None:
             self.dispatch.client.stop()
+        self.dispatch.stop()
         blocks = {}
         for number, scheduler in self.schedulers.items():
             dropped = self.replicas[number].loop.aborted
@@ -95,12 +99,54 @@ class Cluster:
                 raise RuntimeError(
                     f"{len(unfinished)} requests never finished: a scheduler is stuck"
                 )
-            for sequence in unfinished:
+            for sequence in () if self.pools[number].role == PREFILL else unfinished:
                 self.recorder.outcomes.ended(sequence, number, UNFINISHED, -1.0)
             blocks[number] = BlockCount(scheduler.pool.num_blocks, scheduler.pool.held)
         alone_s = [replica.loop.now_s for replica in self.replicas.values() if self.dealt]
         end_s = max(alone_s, default=self.clock.now)
         return self.recorder.part(blocks, end_s)
+
+    def _dispatch(self, facts: list[ReplicaFacts]) -> Dispatch:
+        scenario = self.scenario
+        if not scenario.has_roles:
+            router = router_of(scenario, tuple(facts))
+            return Dispatch(self.clock, router, self.recorder, self.replicas)
+        dispatch = Disaggregated(
+            self.clock, self._route("router", scenario.answering, facts),
+            self._route("prefill router", scenario.prefilling, facts),
+            self.recorder, self.replicas, self.pools, scenario.kv_transfer, scenario.api,
+        )  # fmt: skip
+        for number, scheduler in self.schedulers.items():
+            if (connector := dispatch.connector(number)) is not None:
+                scheduler.connect(connector)
+        return dispatch
+
+    def _route(self, name: str, numbers: list[int], facts: list[ReplicaFacts]) -> Route:
+        scenario, own = self.scenario, tuple(facts[number] for number in numbers)
+        kind = scenario.router if name == "router" else scenario.prefill_router or scenario.router
+        settings = scenario.router_settings if kind == scenario.router else {}
+        return Route(make_router(kind, own, stream(scenario.seed, name), settings), numbers)
+
+    def _replicas(self, number: int) -> dict[int, Replica | Rank]:
+        """One replica, or all ranks that compute their steps with it."""
+        pool, machine = self.pools[number], self.machine
+        if pool.ranks.count == 1:
+            return {number: self._replica(number)}
+        if machine is not None:
+            raise ValueError("ranks that work together are priced, and computed by no machine")
+        numbers = range(number, number + pool.ranks.count)
+        loops = [self._loop(each) for each in numbers]
+        return dict(
+            zip(numbers, ranks_on(self.clock, lockstep(pool, loops, self.clock)), strict=True)
+        )
+
+    def _loop(self, number: int) -> Loop:
+        """One of the ranks that work together, which is driven with the others."""
+        price = self.pools[number].price
+        return Loop(
+            number, self.schedulers[number], Priced(price.prices), 0.0,
+            self.recorder.replicas[number], _nobody(number), self.clock.due, self.dispatch.finished,
+        )  # fmt: skip
 
     def _replica(self, number: int) -> Replica:
         dealt, outcomes, price = self.dealt, self.recorder.outcomes, self.pools[number].price

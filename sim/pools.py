@@ -1,9 +1,9 @@
 """Pools: replicas of one group of GPUs with the same settings, as a study says and ready to run."""
 
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,7 @@ from pydantic import (
 from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import Gpu
 from hardware.memory import MemoryLedger, memory_ledger
+from hardware.ranks import Ranks, ranks_of
 from hardware.sampling import drawing_s
 from hardware.step_cost import StepCost, step_cost
 from model.errors import one_of
@@ -34,26 +35,27 @@ be too good to be true; ``engine.step_overhead_s: 0`` gives the bare roofline.""
 
 GpuWords = str | dict[str, object]
 TensorParallelSize = Annotated[int, Field(gt=0, le=4096)]
+DataParallelSize = Annotated[int, Field(gt=0, le=1024)]
 ReplicaCount = Annotated[int, Field(gt=0, le=100_000)]
 Price = Annotated[float, Field(gt=0, le=1e6)]
 
 
-ROLES = ("serve",)
-NOT_MODELLED = ("prefill", "decode", "encode")
-"""Roles of pools that take a part of each request and hand its KV cache on."""
+SERVE, PREFILL, DECODE = ROLES = ("serve", "prefill", "decode")
+NOT_MODELLED = ("encode",)
+"""Roles of pools that take another part of each request."""
 
 
 def check_role(role: str) -> str:
     """Return a role that is modelled. Raises ValueError."""
     if role in NOT_MODELLED:
-        raise ValueError(f"is not modelled, expected {' or '.join(ROLES)}: whole requests")
+        raise ValueError(f"is not modelled, expected one of {', '.join(ROLES)}")
     if role not in ROLES:
         raise ValueError(one_of(role, ROLES))
     return role
 
 
 Role = Annotated[str, AfterValidator(check_role), Field(json_schema_extra={"enum": [*ROLES]})]
-"""What a pool does with a request: ``sim.dispatch`` is where a role would send it on."""
+"""What a pool does with a request: ``sim.disaggregation`` sends it on."""
 
 
 class PoolEngine(EngineConfig):
@@ -77,19 +79,35 @@ class PoolConfig(BaseModel):
     """A GPU of the catalogue by name, a mapping with the same fields, or `calibrated`: the device
     that the calibration describes."""
     tensor_parallel_size: TensorParallelSize = 1
-    """GPUs of one replica."""
+    """GPUs that share attention."""
+    data_parallel_size: DataParallelSize = 1
+    """Ranks of one engine, each of `tensor_parallel_size` GPUs, with a scheduler and a KV cache of
+    its own. Those of a mixture of experts share its experts (engine.enable_expert_parallel) and
+    compute every step together; those of a dense model are as good as replicas. A replica has as
+    many GPUs as the two sizes make."""
     replicas: ReplicaCount = 1
     """Engine instances of this pool."""
     gpu_usd_per_hour: Price | None = None
     """Price of one GPU. Default: the catalogue's."""
     role: Role = "serve"
-    """serve: whole requests, prompt and answer."""
+    """serve: whole requests, prompt and answer; prefill: prompts; decode: answers to prompts that a
+    prefill pool computed, and short prompts, see `cluster.kv_transfer`."""
     engine: PoolEngine = PoolEngine()
     """Settings of its engines that differ from the study's `engine`. A key that is null here has
     the default of the version on this GPU."""
     calibration: str | None = None
     """What its prices rest on. Default: the study's; auto, and the name of an engine's, mean that
     of this pool's GPU."""
+
+    @property
+    def gpus_of_one(self) -> int:
+        """GPUs of one replica: of all of its ranks."""
+        return self.tensor_parallel_size * self.data_parallel_size
+
+    @property
+    def all_ranks(self) -> int:
+        """Schedulers, each with a KV cache of its own: those of all replicas."""
+        return self.data_parallel_size * self.replicas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +117,12 @@ class Pool:
     name: str
     """Empty where the study has one pool without a name."""
     replicas: int
+    """Engines, or the ranks of all engines: whatever has a scheduler and a KV cache of its own."""
     tensor_parallel_size: int
+    data_parallel_size: int
+    """Replicas of one engine."""
+    ranks: Ranks
+    """How these work together."""
     gpu_usd_per_hour: float | None
     """Of one GPU; None: nobody knows."""
     spec: DecoderSpec
@@ -115,6 +138,7 @@ class Pool:
     token_budget: int
     watermark_blocks: int
     async_scheduling: bool
+    role: str = SERVE
 
     @property
     def gpus(self) -> int:
@@ -138,22 +162,14 @@ class Pool:
 
     def _kind(self) -> tuple[object, ...]:
         return (
-            self.tensor_parallel_size, self.gpu_usd_per_hour, self.spec, self.gpu, self.engine,
-            self.calibration, self.ledger,
+            self.tensor_parallel_size, self.data_parallel_size, self.ranks, self.gpu_usd_per_hour,
+            self.spec, self.gpu, self.engine, self.calibration, self.ledger, self.role,
         )  # fmt: skip
 
 
-class Counted(Protocol):
-    """What has a number of replicas."""
-
-    @property
-    def replicas(self) -> int:
-        """How many."""
-
-
-def numbers_of(pools: SequenceOf[Counted]) -> tuple[range, ...]:
-    """Return the numbers of each pool's replicas: from 0, one pool after the other."""
-    ends = list(accumulate((pool.replicas for pool in pools), initial=0))
+def numbers_of(counts: Iterable[int]) -> tuple[range, ...]:
+    """Return numbers of so many replicas each: from 0, one pool after the other."""
+    ends = list(accumulate(counts, initial=0))
     return tuple(map(range, ends, ends[1:]))
 
 
@@ -173,9 +189,10 @@ def build_pool(
         ValueError: a budget below ``max_num_seqs``, or a tensor-parallel size that does not divide.
     """
     settings, tp = resolved(engine, gpu, spec), config.tensor_parallel_size
-    numbers = precision_of(settings, spec, gpu)
-    ledger = ledger_of(spec, gpu, tp, settings)
-    step_s, each_s = _host_s(settings, calibration, spec.vocab_size)
+    numbers, dp = precision_of(settings, spec, gpu), config.data_parallel_size
+    ranks = checked_ranks(spec, settings, dp)
+    ledger = ledger_of(spec, gpu, tp, settings, ranks.count)
+    step_s, each_s = _host_s(settings, calibration, spec.vocab_size, gpu)
     price = step_cost(
         spec.with_expert_load(ExpertLoad(settings.expert_load_exponent)),
         gpu,
@@ -183,6 +200,7 @@ def build_pool(
         precision=numbers,
         calibration=calibration,
         enable_expert_parallel=settings.enable_expert_parallel,
+        ranks=ranks,
         fused=settings.attention == "fused",
         max_tokens=_longest_step(settings),
         max_seqs=settings.max_num_seqs,
@@ -196,7 +214,9 @@ def build_pool(
         )
     return Pool(
         name=config.name,
-        replicas=config.replicas,
+        replicas=config.replicas * dp,
+        data_parallel_size=dp,
+        ranks=ranks,
         tensor_parallel_size=tp,
         gpu_usd_per_hour=config.gpu_usd_per_hour or gpu.usd_per_hour,
         spec=spec,
@@ -210,11 +230,37 @@ def build_pool(
         token_budget=settings.max_num_batched_tokens,
         watermark_blocks=int(settings.watermark * ledger.num_gpu_blocks),
         async_scheduling=settings.async_scheduling,
+        role=config.role,
     )
 
 
-def ledger_of(spec: DecoderSpec, gpu: Gpu, tp: int, settings: ResolvedEngine) -> MemoryLedger:
-    """Fill the memory ledger of one rank.
+def checked_ranks(spec: DecoderSpec, settings: ResolvedEngine, count: int) -> Ranks:
+    """Return how data-parallel ranks of an engine work together.
+
+    Raises:
+        ValueError: what is not modelled of them.
+    """
+    ranks = ranks_of(spec, count, settings.version, settings.all2all_backend)
+    if ranks.count == 1:
+        return ranks
+    if spec.num_experts and not settings.enable_expert_parallel:
+        raise ValueError(
+            f"cluster.data_parallel_size = {count} of {spec.name}, a mixture of experts, expected "
+            "engine.enable_expert_parallel: true: experts that are cut into as many parts as there "
+            "are GPUs are not modelled"
+        )
+    if settings.scheduler != "chunked_prefill":
+        raise ValueError(
+            f"cluster.data_parallel_size = {count} with engine.scheduler: {settings.scheduler}, "
+            "expected chunked_prefill: ranks that work together are modelled as in vLLM v1"
+        )
+    return ranks
+
+
+def ledger_of(
+    spec: DecoderSpec, gpu: Gpu, tp: int, settings: ResolvedEngine, dp: int = 1
+) -> MemoryLedger:
+    """Fill the memory ledger of one GPU of ``dp`` ranks that share experts, of ``tp`` GPUs each.
 
     Raises:
         hardware.memory.DoesNotFitError: the weights, one block or the longest sequence do not fit.
@@ -235,6 +281,7 @@ def ledger_of(spec: DecoderSpec, gpu: Gpu, tp: int, settings: ResolvedEngine) ->
         disable_hybrid_kv_cache_manager=settings.disable_hybrid_kv_cache_manager
         or not policy(settings.scheduler).cuts_prompts,
         enable_expert_parallel=settings.enable_expert_parallel,
+        dp=dp,
     )
 
 
@@ -246,7 +293,7 @@ def _longest_step(settings: ResolvedEngine) -> int:
 
 
 def _host_s(
-    engine: ResolvedEngine, calibration: Calibration, vocab_size: int
+    engine: ResolvedEngine, calibration: Calibration, vocab_size: int, gpu: Gpu
 ) -> tuple[float, float]:
     """What a step and each of its sequences cost beside their kernels.
 
@@ -262,5 +309,5 @@ def _host_s(
         each_s = engine.sequence_overhead_s
     if calibration.kernels is None:
         return step_s, each_s
-    once_s, of_each_s = drawing_s(engine.sampling, engine.version, vocab_size)
+    once_s, of_each_s = drawing_s(engine.sampling, engine.version, vocab_size, gpu)
     return step_s + once_s, each_s + of_each_s

@@ -42,6 +42,9 @@ class Seq:
     over: bool = False  # ended, but whoever plans ahead does not know it yet
     dropped: bool = False  # nobody wants it, but it is in the step that was planned
     done: bool = False  # ended, but still a row of a static batch
+    remote: bool = False  # another replica has the cache of its prompt
+    loads: str = ""  # it has blocks for that, and is not served: loading, ready or cancelled
+    lent: bool = False  # when it ends, its blocks stay for another replica
 
     @property
     def decoding(self) -> bool:
@@ -108,6 +111,11 @@ class Engine:
         self.dropping: list[Seq] = []  # of these, those whom the coming step still has
         self.ahead = engine.async_scheduling
         self.arrived: list[Seq] = []  # unknown when the coming step is planned
+        self.parked: list[Seq] = []  # whoever loads
+        self.kept: list[Seq] = []  # who has ended, and has blocks that others read
+        self.told: list[Seq] = []  # whose blocks were filled or read, unknown as well
+        self.load = None  # what happens when blocks for a whole prompt are there
+        self.drop_unloaded = None  # and when one leaves that has not come so far
 
     def takes(self, seq: Seq) -> bool:
         """Whether it could ever serve it, alone."""
@@ -335,7 +343,9 @@ class Engine:
         def left() -> int:
             return self.budget - len(batch["decodes"]) - sum(c[1] for c in batch["chunks"])
 
-        alone = len(self.running) + len(self.waiting) == 1 and not self.limits_alone
+        loading = [seq for seq in self.parked if seq.loads != "cancelled"]
+        here = len(self.running) + len(self.waiting) + len(loading)
+        alone = here == 1 and not self.limits_alone
         threshold = self.budget if alone else self.threshold
         for seq in list(self.running):
             if left() <= 0:
@@ -355,21 +365,88 @@ class Engine:
             self.name(seq, seq.kv + (not self.ahead))
         for seq, tokens, past in batch["chunks"]:
             self.name(seq, past + tokens)
-        full = batch["preempted"] or batch["closed"]
-        while not full and self.waiting and len(self.running) < self.seats:
+        if batch["preempted"] or batch["closed"]:
+            return
+        ready = [seq for seq in self.parked if seq.loads == "ready"]
+        if self.order == "priority":
+            ready.sort(key=lambda s: (s.priority, s.arrival_s, s.row))
+        for seq in ready:
+            tokens = min(left(), threshold)
+            if tokens <= 0 or len(self.running) == self.seats:
+                return
+            if not self.seat_loaded(seq, tokens, batch):
+                return
+        while self.waiting and len(self.running) < self.seats:
             seq = self.head()
             tokens = min(left(), threshold)
-            if tokens <= 0 or not self.seat(seq, tokens, batch):
+            if tokens <= 0:
                 break
+            if not (self.park(seq, batch) if seq.remote else self.seat(seq, tokens, batch)):
+                break
+
+    # --- caches that come from another replica, or go there
+    def park(self, seq: Seq, batch: dict) -> bool:
+        """Take blocks for a whole prompt, and let those that are missing be loaded."""
+        found = self.find(seq)
+        idle = [block for block in found if not block.holders]
+        promised = sum(
+            self.need(other.target) - len(other.held)
+            for other in self.running
+            if other.kv < other.target
+        )
+        after = self.free - len(idle) - (self.need(seq.prompt) - len(found)) - promised
+        if after < (self.watermark if self.running else 0):
+            return False
+        for block in found:
+            block.holders += 1
+        for block in idle:
+            self.queue.remove(block)
+        here = len(found)
+        seq.held, seq.remote, seq.loads = found, False, "loading"
+        assert self.grow(seq, seq.prompt, 0)
+        self.waiting.remove(seq)
+        self.parked.append(seq)
+        self.load(seq, here, self.now_s)
+        return True
+
+    def seat_loaded(self, seq: Seq, most: int, batch: dict) -> bool:
+        """Serve one that has its cache; the last token of the prompt is computed again."""
+        self.name(seq, seq.prompt)
+        if self.free < (self.watermark if self.running else 0):
+            return False
+        assert most > 0
+        self.parked.remove(seq)
+        seq.loads, seq.kv = "", seq.prompt - 1
+        self.running.append(seq)
+        batch["chunks"].append((seq, 1, seq.kv))
+        return True
+
+    def learn(self) -> None:
+        for seq in self.told:
+            if seq.loads == "loading":
+                seq.loads = "ready"
+            else:
+                self.give_back(seq)
+        self.told = []
+
+    def give_back(self, seq: Seq) -> None:
+        (self.kept if seq in self.kept else self.parked).remove(seq)
+        seq.loads = ""
+        self.running.append(seq)
+        self.drop(seq)
 
     def abort(self, seq: Seq) -> None:
         """Nobody wants it any more: between two steps it is dropped, wherever it is."""
         if seq in self.arrived:
             self.arrived.remove(seq)
+            self.forget(seq)
         elif self.ahead:
             self.dropping.append(seq)
+        elif seq in self.parked:
+            self.cancel(seq)
         elif seq in self.waiting:
             self.waiting.remove(seq)
+            self.forget(seq)
         elif seq in self.running and not seq.done:
             if self.kind == "static":
                 seq.done = True
@@ -378,16 +455,31 @@ class Engine:
             else:
                 self.leave(seq)
 
+    def cancel(self, seq: Seq) -> None:
+        if seq.loads == "ready":
+            self.give_back(seq)
+        else:
+            seq.loads = "cancelled"
+
+    def forget(self, seq: Seq) -> None:
+        if seq.remote:
+            self.drop_unloaded(seq)
+
     def leave(self, seq: Seq) -> None:
         self.name(seq, seq.kv)
-        self.drop(seq)
+        if seq.lent:
+            seq.over = False
+            self.running.remove(seq)
+            self.kept.append(seq)
+        else:
+            self.drop(seq)
 
     # --- planning ahead
     def arrive(self, seq: Seq) -> None:
         (self.arrived if self.ahead else self.waiting).append(seq)
 
     def catch_up(self, batch: dict | None) -> bool:
-        news = bool(self.dropping or self.arrived)
+        news = bool(self.dropping or self.arrived or self.told)
         for seq in self.dropping:
             self.drop_from(batch, seq)
         self.dropping = []
@@ -395,6 +487,7 @@ class Engine:
         news = news or bool(over)
         for seq in over:
             self.leave(seq)
+        self.learn()
         self.waiting += self.arrived
         self.arrived = []
         return news
@@ -403,6 +496,9 @@ class Engine:
         """Nobody wants one that may be in the step that was planned: it is computed in vain."""
         if seq in self.waiting:
             self.waiting.remove(seq)
+            self.forget(seq)
+        elif seq in self.parked:
+            self.cancel(seq)
         elif seq in self.running and seq.over:
             self.leave(seq)
         elif seq in self.running:
@@ -418,25 +514,35 @@ class Engine:
 
     # --- one step
     def begin(self, now_s: float, idle: bool) -> None:
+        batch = self.prepare(now_s)
+        if batch is None:
+            return
+        start_s = now_s + self.price.idle_start_s * idle
+        batch["start_s"] = start_s
+        batch["end_s"] = start_s + self.price.step_s(batch["rows"], batch["reads"], batch["sizes"])
+
+    def prepare(self, now_s: float) -> dict | None:
+        self.now_s = now_s
+        if not self.ahead:
+            self.learn()
         batch = self.form(now_s)
         if self.catch_up(batch) and batch is None:
             batch = self.form(now_s)
         self.step = batch
         if batch is None:
-            return
+            return None
         if self.kind != "chunked_prefill" and not batch["chunks"]:
             batch["decodes"] = [seq for seq in self.running if seq.decoding]
         for seq, _, _ in batch["chunks"]:
             if np.isnan(seq.first_scheduled_s) and not seq.status:
                 seq.first_scheduled_s = now_s
-        rows = len(batch["decodes"]) + len(batch["wasted"]) + len(batch["padding"])
+        batch["rows"] = len(batch["decodes"]) + len(batch["wasted"]) + len(batch["padding"])
         lengths = [s.kv + 1 for s in batch["decodes"] + batch["wasted"]]
         lengths += [s.kv for s in batch["padding"]]
         batch["reads"] = [sum(min(length, w) for length in lengths) for w in self.windows]
-        chunks = [(tokens, past) for _, tokens, past in batch["chunks"]]
-        start_s = now_s + self.price.idle_start_s * idle
-        batch["begun_s"], batch["start_s"] = now_s, start_s
-        batch["end_s"] = start_s + self.price.step_s(rows, batch["reads"], chunks)
+        batch["sizes"] = [(tokens, past) for _, tokens, past in batch["chunks"]]
+        batch["begun_s"] = now_s
+        return batch
 
     def end(self) -> list[Seq]:
         batch, self.step = self.step, None
@@ -491,12 +597,17 @@ class Engine:
                 batch["start_s"],
                 end_s,
                 len(batch["decodes"]),
-                len(batch["padding"]) + len(batch["wasted"]),
+                len(batch["padding"]) + len(batch["wasted"]) + batch.get("dummies", 0),
                 len(batch["chunks"]),
                 sum(tokens for _, tokens, _ in batch["chunks"]),
             )
         )
         return ended
+
+    def no_longer_wants(self, seq: Seq) -> None:
+        self.unwanted.append(seq)
+        if not self.step:
+            self.forget_unwanted()
 
     def forget_unwanted(self) -> None:
         for seq in self.unwanted:
@@ -515,8 +626,13 @@ class World:
     def __init__(self, scenario: Scenario, requests: Requests) -> None:
         self.scenario, self.requests = scenario, requests
         self.engines = [Engine(pool) for pool in scenario.pools for _ in range(pool.replicas)]
+        self.units = units_of(scenario, self.engines)
         self.outstanding: list[list[Seq]] = [[] for _ in self.engines]
-        self.route = reference_router(scenario, self.outstanding, self.engines)
+        self.route = reference_router(
+            scenario.router, stream(scenario.seed, "router"), self.outstanding, self.engines
+        )
+        if any(pool.data_parallel_size > 1 for pool in scenario.pools):
+            self.route = route_to_ranks(scenario, self.outstanding, self.engines)
         self.limit = scenario.client.max_concurrency or inf
         self.timeout_s = scenario.client.timeout_s or inf
         self.events: list[tuple] = []
@@ -616,11 +732,11 @@ class World:
         seq.status, seq.given_up_s = "given up", now_s
         if seq.home >= 0 and seq in self.outstanding[seq.home]:
             self.outstanding[seq.home].remove(seq)
-            engine = self.engines[seq.home]
-            engine.unwanted.append(seq)
-            if not engine.step:
-                engine.forget_unwanted()
+            self.hang_up(seq, now_s)
         self.free(seq, now_s, True)
+
+    def hang_up(self, seq: Seq, now_s: float) -> None:
+        self.engines[seq.home].no_longer_wants(seq)
 
     def free(self, seq: Seq, now_s: float, at_once: bool) -> None:
         self.in_flight -= 1
@@ -635,6 +751,7 @@ class World:
         while True:
             times = [engine.step["end_s"] for engine in self.engines if engine.step]
             times += [engine.deadline_s for engine in self.engines if not engine.step]
+            times += self.more_times()
             if self.events:
                 times.append(min(self.events)[0])
             now_s = min(times, default=inf)
@@ -643,27 +760,148 @@ class World:
             while self.something_happens(now_s):
                 pass
 
+    def more_times(self) -> list[float]:
+        """When something else may happen."""
+        return []
+
+    def happens_first(self, now_s: float) -> None:
+        """What comes before all other events of an instant."""
+
     def something_happens(self, now_s: float) -> bool:
         """All events of this instant, then the first engine that ends or begins a step."""
+        self.happens_first(now_s)
         while self.events and min(self.events)[0] == now_s:
             event = min(self.events)
             self.events.remove(event)
             event[3](event[4], now_s)
-        for engine in self.engines:
-            if engine.step and engine.step["end_s"] == now_s:
-                self.ended(engine.end(), now_s)
-                engine.begin(now_s, False)
+            self.happens_first(now_s)
+        for unit in self.units:
+            if unit[0].step and unit[0].step["end_s"] == now_s:
+                for ended in end_together(unit):
+                    self.ended(ended, now_s)
+                begin_together(unit, now_s, False)
                 return True
-            if not engine.step:
-                engine.begin(now_s, True)
-                if engine.step:
+            if not unit[0].step:
+                begin_together(unit, now_s, True)
+                if unit[0].step:
                     return True
         return False
 
 
-def reference(scenario: Scenario, requests: Requests, stop_s: float = inf) -> dict:
+# --- data-parallel ranks
+def units_of(scenario: Scenario, engines: list[Engine]) -> list[list[Engine]]:
+    """Engines that compute their steps together; most are alone."""
+    units: list[list[Engine]] = []
+    for pool in scenario.pools:
+        for _ in range(pool.replicas // pool.ranks.count):
+            first = sum(map(len, units))
+            units.append(engines[first : first + pool.ranks.count])
+            units[-1][0].wave, units[-1][0].ranks = 0, pool.ranks
+    return units
+
+
+def begin_together(unit: list[Engine], now_s: float, idle: bool) -> None:
+    first = unit[0]
+    if len(unit) == 1:
+        first.begin(now_s, idle)
+        return
+    for engine in unit:
+        engine.prepare(now_s)
+    if not first.wave and not any(engine.step for engine in unit):
+        return
+    for engine in unit:
+        if engine.step is None:
+            engine.step = {
+                "chunks": [], "decodes": [], "padding": [], "wasted": [], "sizes": [], "rows": 0,
+                "reads": [0] * len(engine.windows), "begun_s": now_s, "dummies": 1,
+            }  # fmt: skip
+    steps = [engine.step for engine in unit]
+    tokens = [
+        step["rows"] + step.get("dummies", 0) + sum(chunk for chunk, _ in step["sizes"])
+        for step in steps
+    ]
+    joint, most = first.price.together, max(tokens)
+    padded = int(joint.padded[most])
+    computed = tokens if padded < 0 else [padded] * len(unit)
+    own = [
+        engine.price.joint.own.step_s(step["rows"], step["reads"], step["sizes"])
+        + float(joint.token_s[count])
+        for engine, step, count in zip(unit, steps, computed, strict=True)
+    ]
+    together_s = float(joint.most_s[max(computed)]) + float(joint.total_s[sum(computed)])
+    start_s = now_s if first.wave else now_s + first.price.idle_start_s
+    for step in steps:
+        step["start_s"] = start_s
+        step["end_s"] = start_s + (max(own) + together_s)
+
+
+def end_together(unit: list[Engine]) -> list[list[Seq]]:
+    first = unit[0]
+    ended = [engine.end() for engine in unit]
+    if len(unit) == 1:
+        return ended
+    first.wave += 1
+    synced = first.wave % first.ranks.sync_steps == 0
+    synced = synced or (first.ranks.syncs_first and first.wave == 1)
+    busy = any(
+        engine.waiting or engine.arrived or [seq for seq in engine.running if not seq.over]
+        for engine in unit
+    )
+    if synced and not busy:
+        first.wave = 0
+    return [seqs for seqs in ended if seqs]
+
+
+def route_to_ranks(scenario: Scenario, outstanding: list[list[Seq]], engines: list[Engine]):
+    """The router of engines, and vLLM's choice among the ranks of one."""
+    ranks: list[list[int]] = []
+    for pool in scenario.pools:
+        for _ in range(pool.replicas // pool.data_parallel_size):
+            start = sum(map(len, ranks))
+            ranks.append(list(range(start, start + pool.data_parallel_size)))
+    pools = [pool for pool in scenario.pools for _ in range(pool.replicas)]
+    turns = [0] * len(ranks)
+
+    def requests_of(engine: int) -> int:
+        return sum(len(outstanding[number]) for number in ranks[engine])
+
+    asked = iter(range(10**9))
+
+    def outer() -> int:
+        if scenario.router == "round_robin":
+            return next(asked) % len(ranks)
+        assert scenario.router == "least_requests"
+        return min(range(len(ranks)), key=lambda engine: (requests_of(engine), engine))
+
+    def score(number: int) -> float:
+        engine = engines[number]
+        waiting = len(engine.waiting) + len(engine.arrived)
+        running = len([seq for seq in engine.running if not seq.over])
+        version = tuple(map(int, pools[number].engine.version.split(".")))
+        if version < (0, 27):
+            return waiting * 4 + running
+        used = 1 - engine.free / engine.total
+        return waiting + running + waiting * 6 * max(0.0, used - 0.5)
+
+    def route() -> int:
+        engine = outer()
+        numbers, turn = ranks[engine], turns[engine]
+        if len(numbers) == 1:
+            return numbers[0]
+        version = tuple(map(int, pools[numbers[0]].engine.version.split(".")))
+        if version >= (0, 28):
+            turns[engine] += 1
+        order = [numbers[(turn + place) % len(numbers)] for place in range(len(numbers))]
+        return min(order, key=score)
+
+    return route
+
+
+def reference(
+    scenario: Scenario, requests: Requests, stop_s: float = inf, world: type[World] = World
+) -> dict:
     """Simulate step by step; return request columns, steps per replica and every token's time."""
-    world = World(scenario, requests)
+    world = world(scenario, requests)
     world.run(stop_s)
     engines = world.engines
     return {
@@ -671,6 +909,7 @@ def reference(scenario: Scenario, requests: Requests, stop_s: float = inf) -> di
         "steps": [engine.steps for engine in engines],
         "held": sum(engine.total - engine.free for engine in engines),
         "work": [engine.work for engine in engines],
+        "world": world,
     }
 
 
@@ -690,11 +929,10 @@ def text_of(requests: Requests, seq: Seq) -> list[tuple]:
     return text + [("own", seq.row, at) for at in own]
 
 
-def reference_router(scenario: Scenario, outstanding: list[list[Seq]], engines: list[Engine]):
-    count, name = len(outstanding), scenario.router
+def reference_router(name: str, rng, outstanding: list[list[Seq]], engines: list[Engine]):
+    count = len(outstanding)
     if count == 1:
         return lambda: 0
-    rng = stream(scenario.seed, "router")
     turn = iter(range(10**9))
 
     def draws(below: int):
@@ -715,7 +953,10 @@ def reference_router(scenario: Scenario, outstanding: list[list[Seq]], engines: 
             key=lambda n: (
                 sum(
                     seq.prompt + len(seq.token_s)
-                    for seq in engines[n].waiting + engines[n].arrived + engines[n].running
+                    for seq in engines[n].waiting
+                    + engines[n].arrived
+                    + engines[n].running
+                    + [seq for seq in engines[n].parked if seq.loads != "cancelled"]
                     if not seq.done and not seq.over and seq not in engines[n].dropping
                 ),
                 n,

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hardware.gpu import Gpu
-from hardware.prices.kernels import DecodeKernel, HeldOut
+from hardware.prices.kernels import HeldOut
+from hardware.prices.mixer_kernels import DecodeKernel
 from hardware.prices.surface import Surface, corners
 
 if TYPE_CHECKING:
@@ -42,9 +43,13 @@ PREFILL_AXES: Axes = {
     "group": (1, 4, 16),
 }
 DECODE_SEQUENCES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-DECODE_KV_HEADS = (1, 2, 4, 8)
 DECODE_GROUPS = (1, 2, 4, 8, 16)
-NUMBER_BYTES = {"bf16": 2.0, "fp8": 1.0, "fp4": 0.5}
+DECODE_AXES: Axes = {
+    "sequences": DECODE_SEQUENCES,
+    "kv_heads": (1, 2, 4, 8),
+    "group": DECODE_GROUPS,
+}
+NUMBER_BYTES = {"bf16": 2.0, "fp8": 1.0, "fp4": 0.5, "fp8_block": 1.0}
 HEAD_DIM = 128
 SHARE_LIMIT = 0.97
 """Most of its bandwidth that a kernel is believed to reach once the L2 cache does not help."""
@@ -172,16 +177,38 @@ def from_memory(
     return np.maximum(seconds, read_s / min(rate, SHARE_LIMIT))
 
 
+BLOCK_ROWS = 4
+"""CUTLASS multiplies blocks of fp8 in multiples of so many rows, as captured steps are; of other
+rows another kernel takes some 5 us more."""
+LAUNCH_MS = 0.03
+"""What no version of a small product takes on the GPU: longer ones wait for their launches."""
+
+
+def of_gpu(rows: "DataFrame") -> "DataFrame":
+    """Leave out products that the host's launches bound: the small ones of some versions.
+
+    A version is such a one if a hundredth of its products, the fastest, take longer than any small
+    kernel does; of its others those count that take twice as long.
+    """
+    if "version" not in rows:
+        return rows
+    floors = rows.groupby("version")["latency"].transform(lambda each: each.quantile(0.01))
+    return rows[(floors < LAUNCH_MS) | (rows.latency > 3 * floors)]
+
+
 def gemm_surface(
     rows: "DataFrame", gpu: Gpu, compute: str, l2_bytes: float
 ) -> tuple[Surface, HeldOut]:
     """Fit matrix products; ``rows`` has m, n, k and latency (ms) of one arithmetic."""
-    rows = rows[(rows.n >= GEMM_AXES["n"][0]) & (rows.k >= GEMM_AXES["k"][0])]
+    rows = of_gpu(rows[(rows.n >= GEMM_AXES["n"][0]) & (rows.k >= GEMM_AXES["k"][0])])
+    if compute == "fp8_block":
+        rows = rows[(rows.m % BLOCK_ROWS == 0) | (rows.m < BLOCK_ROWS)]
     rows = fastest(rows, ["m", "n", "k"])
     m, n, k = (rows[name].to_numpy(float) for name in "mnk")
     weight_bytes = NUMBER_BYTES[compute] * n * k
     moved = weight_bytes + 2.0 * m * (n + k)
-    bound_s = np.maximum(2 * m * n * k / gpu.peak(compute), moved / gpu.bandwidth_bytes_per_s)
+    peak = gpu.peak(compute.removesuffix("_block"))
+    bound_s = np.maximum(2 * m * n * k / peak, moved / gpu.bandwidth_bytes_per_s)
     seconds = from_memory(rows.latency.to_numpy(float), weight_bytes, moved, gpu, l2_bytes)
     points = {"m": m, "n": n, "k": k}
     return fit_and_check(GEMM_AXES, points, bound_s / seconds, n * 1e6 + k)
@@ -237,19 +264,18 @@ def decode_kernel(
     cold = rows.moved_s > 1.3 * l2_bytes / gpu.bandwidth_bytes_per_s
     rows["used"] = (rows.step < 32) | cold
     unseen = held_out(rows.num_heads.to_numpy() * 1000 + rows.num_key_value_heads.to_numpy())
-    _, predict = _affine(rows[~unseen])
+    _, predict = affine(rows[~unseen], DECODE_AXES)
     test = rows[unseen & rows.used]
-    kernel, _ = _affine(rows)
+    kernel, _ = affine(rows, DECODE_AXES)
     return kernel, check(predict(test), test.seconds.to_numpy())
 
 
-def _affine(rows: "DataFrame") -> tuple[DecodeKernel, Callable[["DataFrame"], Floats]]:
-    """Fit every (sequences, KV heads, group); return how the surfaces predict rows, too."""
-    axes: Axes = {
-        "sequences": DECODE_SEQUENCES,
-        "kv_heads": DECODE_KV_HEADS,
-        "group": DECODE_GROUPS,
-    }
+def affine(rows: "DataFrame", axes: Axes) -> tuple[DecodeKernel, Callable[["DataFrame"], Floats]]:
+    """Fit every (sequences, KV heads, group); return how the surfaces predict rows, too.
+
+    ``rows``: batch_size, num_key_value_heads, group, step, seconds, moved_s (reading the cache at
+    the full bandwidth) and used (whether a context counts, that is not read from the L2 cache).
+    """
     keys = [rows.batch_size, rows.num_key_value_heads, rows.group]
     cells = {key: _line(part) for key, part in rows.groupby(keys)}
     known = [(key, line) for key, line in cells.items() if line is not None]

@@ -74,14 +74,14 @@ def _candidate(plan: PlanInput, place: int) -> Candidate:
     cluster = study.cluster
     price = cluster.gpu_usd_per_hour
     assert price is not None  # plan_reading set it
-    tp = cluster.tensor_parallel_size
+    gpus = cluster.all_pools[0].gpus_of_one
     common: dict[str, Any] = {
         "number": place + 1,
         "name": _name(plan, study, setting.values),
-        "kind": f"{study.model} {cluster.gpu} {tp}",
+        "kind": f"{study.model} {cluster.gpu} {gpus}",
         "values": _values(plan, study),
-        "gpus": tp,
-        "usd_per_hour": price * tp,
+        "gpus": gpus,
+        "usd_per_hour": price * gpus,
     }
     try:
         study = build.settled(study)
@@ -109,10 +109,12 @@ def _name(plan: PlanInput, study: Study, values: dict[str, Any]) -> str:
     """Model if there are several, GPU and group, then what else differs."""
     gpu = study.cluster.all_pools[0].gpu
     shown = load_gpu(gpu).name if not build.names_calibrated(gpu) else show(gpu)
-    parts = [f"{shown} TP{study.cluster.tensor_parallel_size}"]
+    pool = study.cluster.all_pools[0]
+    ranks = f" DP{pool.data_parallel_size}" if pool.data_parallel_size > 1 else ""
+    parts = [f"{shown} TP{pool.tensor_parallel_size}{ranks}"]
     if "model" in plan.keys:
         parts.insert(0, study.model.rsplit("/", 1)[-1])
-    told = ("model", "cluster.gpu", "cluster.tensor_parallel_size")
+    told = ("model", "cluster.gpu", "cluster.tensor_parallel_size", "cluster.data_parallel_size")
     rest = [
         f"{key.rsplit('.', 1)[-1]} {show(cell(value))}"
         for key, value in values.items()

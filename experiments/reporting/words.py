@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from experiments.study.build import gpu_of, prices_of, settled
+from experiments.study.build import Keys, gpu_of, keys_of, prices_of, settled
 from experiments.study.document import Study
 from experiments.study.points import Plan
 from experiments.study.pools import by_pool
 from hardware.calibration import DATASHEET, POOR_MEAN, POOR_WORST
 from hardware.defaults import engine_defaults
 from hardware.engines import UNMEASURED, constants_named, constants_of, relative_of
+from hardware.exchange import told_of_exchange
 from hardware.gpu import Gpu, UnknownGpuError, load_gpu
 from hardware.interconnect import told_of_servers
 from hardware.kv_groups import several_groups
@@ -83,14 +84,13 @@ def _repetitions(plan: Plan) -> str:
 def calibration_notes(plan: Plan) -> list[str]:
     """Say what prices rest on: each sentence once, with the points that it is about."""
     found: dict[str, list[int]] = {}
+    known: dict[Keys, list[str]] = {}
     for point in plan.points:
         for pool, alone in by_pool(point.study):
-            for sentence in (
-                *price_notes(alone),
-                *model_notes(alone),
-                *cache_notes(alone),
-                *cost_notes(alone),
-            ):
+            keys = keys_of(alone)
+            if keys not in known:
+                known[keys] = _notes_of(alone)
+            for sentence in known[keys]:
                 found.setdefault(f"{of_pool(pool)}{sentence}", []).append(point.number)
     notes = [
         sentence if len(points) == len(plan.points) else f"{points_text(points)}: {sentence}"
@@ -105,6 +105,10 @@ def calibration_notes(plan: Plan) -> list[str]:
     return notes
 
 
+def _notes_of(study: Study) -> list[str]:
+    return [*price_notes(study), *model_notes(study), *cache_notes(study), *cost_notes(study)]
+
+
 def of_pool(pool: PoolConfig) -> str:
     """Begin a sentence about one pool; of one without a name there is nothing to say."""
     return f"pool {pool.name}: " if pool.name else ""
@@ -114,15 +118,15 @@ def price_notes(study: Study) -> list[str]:
     """Say what a reader of one point (of one pool) must know of its prices."""
     calibration = prices_of(study)
     gpu = gpu_of(study.cluster.all_pools[0].gpu, calibration)
-    spread = told_of_servers(gpu, study.cluster.tensor_parallel_size)
+    spread = _group_notes(study, gpu)
     if calibration == DATASHEET:
         return [
-            *([spread] if spread else []),
+            *spread,
             "calibration none: kernels run at the datasheet's peaks, which real ones stay below, "
             f"and {_host_words(study.engine)}; {_remedy(study, gpu)}",
         ]
     name, notes = calibration.name, _constant_notes(study)
-    notes += [spread] if spread else []
+    notes += spread
     measured, applied = calibration.gpu, gpu.name
     if measured is not None and applied not in (measured, _catalogue_name(measured)):
         notes.append(f"calibration {name}: prices measured on {measured} are applied to {applied}")
@@ -143,6 +147,16 @@ def price_notes(study: Study) -> list[str]:
             f"points; a good one has at most {POOR_MEAN:.0%} and {POOR_WORST:.0%}"
         )
     return notes
+
+
+def _group_notes(study: Study, gpu: Gpu) -> list[str]:
+    """Say what no measurement stands behind where GPUs work together."""
+    pool, spec = study.cluster.all_pools[0], load_spec(study.model)
+    tp, dp = pool.tensor_parallel_size, pool.data_parallel_size
+    notes = [told_of_servers(gpu, tp)]
+    if dp > 1 and spec.num_experts:
+        notes.append(told_of_exchange(study.engine.all2all_backend, gpu, tp * dp))
+    return [note for note in notes if note]
 
 
 def _remedy(study: Study, gpu: Gpu) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments.reporting.page.curves import COLUMNS, Columns, Curves, Moments, curves
-from experiments.running.pieces import read_column, read_piece, window_s_of
+from experiments.running.pieces import read_columns, read_piece, window_s_of
 from experiments.running.sweep import Run
 from sim.binding import RESOURCES
 
@@ -39,7 +39,7 @@ def curves_of(
 
 
 def _columns(run: Run) -> Columns:
-    return {name: read_column(run.path, name) for name in COLUMNS}
+    return dict(read_columns(run.path, COLUMNS))
 
 
 def _moments(run: Run) -> Moments:

@@ -7,7 +7,7 @@ there is whole, and what has been damaged since is noticed.
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,10 +186,15 @@ def _counts(gaps: dict[str, int]) -> dict[int, int]:
     return {int(number): count for number, count in gaps.items()}
 
 
-def read_column(path: Path, name: str) -> Column:
-    """Read one column of the request table of a piece."""
-    values: Column = pq.read_table(path, columns=[name], use_threads=False).column(0).to_numpy()
-    return values
+def read_columns(path: Path, names: Iterable[str]) -> Iterator[tuple[str, Column]]:
+    """Read columns of the request table of a piece, one by one where they are long."""
+    with pq.ParquetFile(path) as file:
+        short = file.num_row_groups == 1
+        names = list(dict.fromkeys(names))
+        for together in [names] if short else [[name] for name in names]:
+            table = file.read(columns=together, use_threads=False)
+            for name in together:
+                yield name, table.column(name).to_numpy()
 
 
 def read_requests(

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 POOL_COLUMNS = {
     "pool": "name of the pool",
     "gpu": "its GPUs",
-    "tensor_parallel_size": "GPUs of one replica",
+    "tensor_parallel_size": "GPUs that share attention",
+    "data_parallel_size": "such groups of one replica, each with a scheduler of its own",
     "replicas": "engine instances",
 }
 """What stands in a row of a pool before its shares and metrics."""
@@ -81,7 +82,7 @@ def pools_of_replicas(plan: Plan) -> dict[int, list[str]]:
         return {}
     return {
         point.number: [
-            pool.name for pool in point.study.cluster.all_pools for _ in range(pool.replicas)
+            pool.name for pool in point.study.cluster.all_pools for _ in range(pool.all_ranks)
         ]
         for point in plan.points
     }
@@ -106,6 +107,7 @@ def _columns(study: Study) -> Iterator[dict[str, object]]:
                 "pool": pool.name,
                 "gpu": gpu_of(pool.gpu, prices_of(alone)).name,
                 "tensor_parallel_size": pool.tensor_parallel_size,
+                "data_parallel_size": pool.data_parallel_size,
                 "replicas": pool.replicas,
             }
 

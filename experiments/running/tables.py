@@ -38,14 +38,15 @@ def written_tables(lengths: Lengths, runs: Sequence[Run], folder: Path, jobs: in
 
     plan = lengths.plan
     table = assemble.runs_table(plan, runs)
-    loads = lengths.loads or loads_of(loaded_points(plan, table), shared_by(jobs))
+    spread = shared_by(jobs)
+    loads = lengths.loads or loads_of(loaded_points(plan, table), spread)
     summary = assemble.summary_table(plan, table, runs, loads, lengths.asked)
     pools = None
     if has_pools(plan):
         pools = pools_table(plan, runs)
         summary = noted(summary, pools)
         assemble.write_csv(pools, folder / "pools.csv")
-    parts, bound, hopeless = reasons(plan, runs)
+    parts, bound, hopeless = reasons(runs, spread)
     for place, number in enumerate(summary["point"]):
         told = [text for text in (summary.at[place, "notes"], *hopeless.get(number, ())) if text]
         summary.at[place, "notes"] = "; ".join(told)

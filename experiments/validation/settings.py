@@ -4,9 +4,12 @@ Cells that are empty get the defaults of the engine's version on that GPU, and e
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from experiments.validation.cells import drawing_of, switched_on, version_of
+from experiments.validation.cells import switched_on, version_of
+from experiments.validation.checkpoints import as_served, quantization_of, whole_experts
+from experiments.validation.clients import drawing, router
+from experiments.validation.recipes import inferencex, with_its_inputs
 from experiments.validation.releases import version_at
 from experiments.validation.rows import RunRow
 from experiments.validation.traffic import CannotPredictError
@@ -28,20 +31,6 @@ UNSTATED_V0_TOKENS = 32_768
 """Longest max_model_len that an empty cell means before 0.8: a model whose context did not fit into
 the cache had to be started with a shorter one."""
 
-INFERENCEX: dict[str, object] = {
-    "kv_cache_dtype": "fp8", "max_num_batched_tokens": 8192, "sampling": "greedy",
-}  # fmt: skip
-INFERENCEX_TOKENS = 10_240
-"""What InferenceX's recipes for vLLM set beside the model (benchmarks/70b_fp8_h100_docker.sh and
-its like in github.com/SemiAnalysisAI/InferenceX), and max_model_len, as far as the model goes;
-max_num_seqs is the client's concurrency."""
-
-_PRECISIONS = (
-    ("fp4", ("fp4",)),
-    ("int4", ("int4", "awq", "gptq", "w4a16", "4bit", "4-bit")),
-    ("fp8", ("fp8", "float8", "e4m3")),  # before int8: w8a8 is said of both
-    ("int8", ("int8", "w8a8", "8bit", "8-bit")),
-)
 _DTYPES = (("float32", ("fp32", "float32")), ("bfloat16", ("bf16", "bfloat16", "auto")),
            ("float16", ("fp16", "float16", "half")))  # fmt: skip
 
@@ -74,20 +63,23 @@ def setup_of(row: RunRow, longest_request_tokens: int) -> Setup:
     notes: list[str] = []
     name = resolve_model(row.model)
     # The row's own words decide the precision; the name only where it has none.
-    spec = replace(load_spec(row.model), checkpoint=UNSAID)
-    gpu, version = gpu_of(row.gpu), _version(row, notes)
-    notes += _chunk_notes(spec, longest_request_tokens)
     words = row.precision or name.quantization or ""
+    spec = as_served(load_spec(row.model), words, notes)
+    gpu, version = gpu_of(row.gpu), _version(row, notes)
+    spec = with_its_inputs(spec, row, gpu.name)
+    notes += _chunk_notes(spec, longest_request_tokens)
     if not row.precision:
         told = f"{name.quantization}, as in the model's name" if words else "16 bits"
         notes.append(f"precision: {told}")
     notes += _not_modelled(row, spec)
     settings = {
-        **_precision(words, gpu, notes),
+        **(_precision(words, gpu, notes) if spec.checkpoint == UNSAID else {}),
         **_kv_dtype(row),
         **_given(row, spec, nearest_version(version), notes),
-        **_inferencex(row, spec, notes),
+        **inferencex(row, spec, gpu.name, version, notes),
     }
+    if not settings.get("enable_expert_parallel") and whole_experts(spec, row.tp or 1, notes):
+        settings["enable_expert_parallel"] = True
     cluster = _cluster(settings, row, spec, gpu, notes)
     engine = _served(settings, row, spec, gpu, cluster, notes)
     return Setup(spec, gpu, cluster, engine, version, tuple(notes))
@@ -102,12 +94,17 @@ def _cluster(
 ) -> ClusterConfig:
     """Of ``tp`` GPUs a replica; of the fewest that hold the model where nothing is said."""
     replicas = row.dp_replicas or 1
+    before = router(row, notes) if replicas > 1 else "round_robin"
     tp = row.tp or (max(1, row.n_gpus // replicas) if row.n_gpus else None)
     if tp is not None:
-        return ClusterConfig(gpu=gpu.name, tensor_parallel_size=tp, replicas=replicas)
+        return ClusterConfig(
+            gpu=gpu.name, tensor_parallel_size=tp, replicas=replicas, router=before
+        )
     engine = resolved(EngineConfig.model_validate(settings), gpu, spec)
     for size in SIZES:
-        cluster = ClusterConfig(gpu=gpu.name, tensor_parallel_size=size, replicas=replicas)
+        cluster = ClusterConfig(
+            gpu=gpu.name, tensor_parallel_size=size, replicas=replicas, router=before
+        )
         try:
             ledger_of(spec, gpu, cluster.tensor_parallel_size, engine)
         except DoesNotFitError as error:
@@ -143,34 +140,13 @@ def gpu_of(text: str) -> Gpu:
         return gpu
 
 
-def _inferencex(row: RunRow, spec: DecoderSpec, notes: list[str]) -> dict[str, object]:
-    """What InferenceX sets and the row does not say; nothing for other workloads.
-
-    Its runs are closed loops. A workload that names it to say what it is not, is not of it.
-    """
-    words = row.workload.lower()
-    other = r"\b(?:not|no|non|unlike|than|versus|vs\.?|without)\W+(?:\w+\W+)?"
-    if not row.closed_loop or not re.search(r"(?<!\w)inference(?:x|max)\b", words):
-        return {}
-    if re.search(rf"{other}inference(?:x|max)\b", words):
-        return {}
-    recipe = INFERENCEX | {"max_model_len": min(INFERENCEX_TOKENS, spec.max_model_len)}
-    if not re.search("fp8|fp4", f"{row.precision} {row.model}".lower()):
-        del recipe["kv_cache_dtype"]
-    if row.max_concurrency:
-        recipe["max_num_seqs"] = row.max_concurrency
-    taken = {key: value for key, value in recipe.items() if getattr(row, key) is None}
-    notes.append(f"InferenceX's recipe: {', '.join(f'{k} {v}' for k, v in taken.items())}")
-    return taken
-
-
 def _version(row: RunRow, notes: list[str]) -> Version | None:
     """As told, else the newest one when the run was measured."""
     told = version_of(row.engine_version)
-    guess = version_at(row.notes) if told is None else None
+    guess = version_at(row.engine_version, row.notes, row.run_id) if told is None else None
     if guess is None:
         return told
-    notes.append(f"engine_version: {guess[0]}, the newest in {guess[1]}, when it was measured")
+    notes.append(f"engine_version: {guess[0]}, as it was measured in {guess[1]}")
     return version_of(guess[0])
 
 
@@ -213,9 +189,7 @@ def _chunk_notes(spec: DecoderSpec, longest_request_tokens: int) -> list[str]:
 def _precision(words: str, gpu: Gpu, notes: list[str]) -> dict[str, str]:
     text = words.lower()
     dtype = next((name for name, known in _DTYPES if any(word in text for word in known)), "auto")
-    quantization = next(
-        (name for name, known in _PRECISIONS if any(word in text for word in known)), None
-    )
+    quantization = quantization_of(text)
     instead = {"fp8": "w8a16", "fp4": "int4"}
     if quantization in instead and quantization not in gpu.peak_flops_per_s:
         notes.append(
@@ -258,12 +232,7 @@ def _given(row: RunRow, spec: DecoderSpec, version: str, notes: list[str]) -> di
         "gpu_memory_utilization": row.gpu_mem_util,
         "enable_prefix_caching": switched_on(row.prefix_caching),
     }
-    if row.sampling is not None and "default" not in row.sampling.lower():
-        given["sampling"] = drawing_of(row.sampling)
-        if given["sampling"] is None:
-            raise CannotPredictError(
-                f"sampling = {row.sampling!r} is not known, expected greedy, temperature or top_p"
-            )
+    given["sampling"] = drawing(row, version, notes)
     if (row.ep or 1) > 1 and (row.tp or 1) > 1 and spec.num_experts:
         given["enable_expert_parallel"] = True
     chunked = switched_on(row.chunked_prefill)
@@ -290,6 +259,9 @@ def _served(
     if isinstance(budget, int) and isinstance(seats, int):
         given["max_num_seqs"] = min(seats, budget)
     version = str(given.get("version", ""))
+    if given.get("enable_prefix_caching") and any(cache.states for cache in spec.caches):
+        notes.append("prefix caching with layers that keep states is not modelled: off")
+        given["enable_prefix_caching"] = False
     if given.get("enable_prefix_caching") and several_groups(spec, version):
         notes.append("prefix caching with layers that keep different tokens: all keep everything")
         given["disable_hybrid_kv_cache_manager"] = True
@@ -306,6 +278,8 @@ def _served(
         if key not in given:
             value = getattr(engine, key)
             notes.append(f"{key}: {value}, the default of vLLM {engine.version} on {gpu.name}")
+    if "sampling" not in given:
+        notes.append(f"sampling: {engine.sampling}, the server's for {spec.name}")
     return engine
 
 

@@ -16,7 +16,16 @@ def replayed(max_tokens: int, max_seqs: int) -> npt.NDArray[np.int64]:
     seats; larger ones run as they are. Attention is not padded, nor is what samples.
     """
     tokens = np.arange(max_tokens + 1)
-    sizes = np.array([0, *capture_sizes(min(2 * max_seqs, MOST_CAPTURED, max_tokens))])
+    sizes = np.array([0, *capture_sizes(_largest(max_tokens, max_seqs))])
     small = tokens <= sizes[-1]
     padded = sizes[np.searchsorted(sizes, tokens[small])]
     return np.concatenate((padded, tokens[~small]))
+
+
+def largest_replayed(max_tokens: int, max_seqs: int) -> int:
+    """Return the tokens of the largest step that is replayed."""
+    return capture_sizes(_largest(max_tokens, max_seqs))[-1]
+
+
+def _largest(max_tokens: int, max_seqs: int) -> int:
+    return min(2 * max_seqs, MOST_CAPTURED, max_tokens)

@@ -9,19 +9,19 @@ to reach the same shares.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, model_validator
 
 from hardware.gpu import Gpu
+from hardware.prices.mixer_kernels import DecodeKernel, MixerKernels, Numbers
 from hardware.prices.surface import Surface
 from hardware.roofline import operator_s
 from model.operators import F, Operator
 
 Floats = npt.NDArray[np.float64]
-Numbers = Literal["bf16", "fp8", "fp4"]
 Measured = TypeVar("Measured")
 
 LARGE_BYTES = 2.0**20
@@ -36,6 +36,10 @@ experts of over 1,000 rows (H100 0.055, H200 0.076) and from servers of A100 and
 hundreds of sequences (0.042 and less)."""
 
 LIKE: dict[str, tuple[Numbers, ...]] = {
+    "fp8_block": ("fp8_block",),
+    "int4": ("int4",),
+    "mxfp4": ("mxfp4", "int4"),
+    "mxfp4_fp8": ("mxfp4_fp8",),
     "bf16": ("bf16",),
     "fp16": ("bf16",),
     "tf32": ("bf16",),
@@ -44,13 +48,14 @@ LIKE: dict[str, tuple[Numbers, ...]] = {
     "int8": ("fp8", "bf16"),
     "fp4": ("fp4", "fp8", "bf16"),
 }
-"""Whose shares an arithmetic takes: its own, or those of the nearest one that was measured."""
+"""Whose shares a storage or an arithmetic takes: its own, or the nearest that was measured."""
 
 
 AXES = {
     "gemm": ("m", "n", "k"),
     "prefill_attention": ("rows", "positions", "group"),
     "decode_attention": ("sequences", "kv_heads", "group"),
+    "mixer_prefill": ("rows", "positions", "heads"),
     "experts": ("rows", "width", "experts"),
     "all_reduce": ("ranks", "bytes"),
 }
@@ -68,40 +73,6 @@ class HeldOut(BaseModel):
     """Nine in ten are below."""
     kernels: PositiveInt
     """How many kernel times."""
-
-
-class DecodeKernel(BaseModel):
-    """Attention of decoding sequences: affine in the KV positions that are read, above a floor.
-
-    ``seconds = max(floor, base + kv_bytes / (bandwidth * share))``. The floor is what a call costs
-    without context: launch, and one wave of blocks after another.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    floor_s: Surface
-    """Axes sequences, kv_heads, group (query heads per KV head); seconds."""
-    base_s: Surface
-    """Same axes; seconds."""
-    bytes_share: Surface
-    """Same axes; reached share of the memory's bandwidth."""
-
-    def of_batches(
-        self, sequences: npt.NDArray[np.int64], kv_heads: int, group: float
-    ) -> tuple[Floats, Floats, Floats]:
-        """Return floor and base (seconds) and share for batches of ``sequences``.
-
-        More KV heads than were measured are taken for as many more sequences: the kernel cuts its
-        work by both alike.
-        """
-        most = self.base_s.axes["kv_heads"][-1]
-        rows = np.maximum(sequences, 1) * max(1.0, kv_heads / most)
-        heads = min(kv_heads, most)
-        beyond = np.maximum(1.0, rows / self.base_s.axes["sequences"][-1])
-        beyond = np.where(sequences > 0, beyond, 0.0)
-        floor_s = beyond * self.floor_s(sequences=rows, kv_heads=heads, group=group)
-        base_s = beyond * self.base_s(sequences=rows, kv_heads=heads, group=group)
-        return floor_s, base_s, self.bytes_share(sequences=rows, kv_heads=heads, group=group)
 
 
 class Kernels(BaseModel):
@@ -128,6 +99,8 @@ class Kernels(BaseModel):
     experts: dict[Numbers, Surface] = Field(default_factory=dict)
     """Grouped products of mixtures of experts; axes rows (per expert), width (``expert_size``),
     experts (on a rank); share of the roofline."""
+    mixers: dict[str, MixerKernels] = Field(default_factory=dict)
+    """Of other mixers than attention with grouped heads, by their kind (``model.mixers``)."""
     held_out: dict[str, HeldOut] = Field(default_factory=dict)
     """By operator and arithmetic."""
 
@@ -143,7 +116,12 @@ class Kernels(BaseModel):
         for kind in ("gemm", "prefill_attention", "experts"):
             for surface in getattr(self, kind).values():
                 yield kind, surface
-        for kernel in self.decode_attention.values():
+        decodes = list(self.decode_attention.values())
+        for mixer in self.mixers.values():
+            decodes += mixer.decode.values()
+            for surface in mixer.prefill.values():
+                yield "mixer_prefill", surface
+        for kernel in decodes:
             for part in (kernel.floor_s, kernel.base_s, kernel.bytes_share):
                 yield "decode_attention", part
         if self.all_reduce is not None:
@@ -153,17 +131,15 @@ class Kernels(BaseModel):
         """Return the seconds of one execution of a matrix product, or of all experts' together."""
         assert operator.gemm is not None
         rows, n, k = operator.gemm
-        peak = gpu.peak(operator.compute)
-        if operator.weight_only and "fp32" in gpu.peak_flops_per_s:
-            peak = 1.0 / (1.0 / peak + WIDENING / gpu.peak("fp32"))
-        bound_s = operator_s(operator.flops, operator.bytes, peak, gpu.bandwidth_bytes_per_s)
+        bound_s = product_bound_s(operator, gpu)
         if operator.groups > 1 and self.experts:
             each = np.maximum(rows, 1e-9) / operator.groups
-            share = nearest(self.experts, operator.compute)(
+            share = nearest(self.experts, operator.compute, operator.stored)(
                 rows=each, width=expert_size(n / GATED_MATRICES, k), experts=operator.groups
             )
         else:
-            share = nearest(self.gemm, operator.compute)(m=np.maximum(rows, 1.0), n=n, k=k)
+            surface = nearest(self.gemm, operator.compute, operator.stored)
+            share = surface(m=np.maximum(rows, 1.0), n=n, k=k)
         return np.asarray(bound_s / share)
 
     def reduces(self, ranks: int) -> bool:
@@ -184,6 +160,15 @@ class Kernels(BaseModel):
         return np.where(bytes_ > 0, seconds * np.maximum(1.0, bytes_ / largest), 0.0)
 
 
+def product_bound_s(operator: Operator, gpu: Gpu) -> Floats:
+    """Return the roofline of a product; widening stored weights takes ordinary cores, too."""
+    peak = gpu.peak(operator.compute)
+    if operator.weight_only and "fp32" in gpu.peak_flops_per_s:
+        peak = 1.0 / (1.0 / peak + WIDENING / gpu.peak("fp32"))
+    bandwidth = gpu.bandwidth_bytes_per_s
+    return np.asarray(operator_s(operator.flops, operator.bytes, peak, bandwidth))
+
+
 def expert_size(width: F, hidden: F) -> F:
     """Return the width of an expert on a rank, as it would be with 4,096 inputs.
 
@@ -192,9 +177,9 @@ def expert_size(width: F, hidden: F) -> F:
     return width * (hidden / 4096) ** 0.5
 
 
-def nearest(measured: dict[Numbers, Measured], compute: str) -> Measured:
-    """Return what was measured of an arithmetic, or else of the one most like it."""
-    for name in LIKE[compute]:
+def nearest(measured: dict[Numbers, Measured], compute: str, stored: str | None = None) -> Measured:
+    """Return what was measured of a storage or an arithmetic, or else of the one most like it."""
+    for name in (*LIKE.get(stored or "", ()), *LIKE[compute]):
         if name in measured:
             return measured[name]
     return next(iter(measured.values()))

@@ -38,6 +38,21 @@ class Scheme:
     """Ranks that share experts get whole groups each, the last one zeros to the end (vLLM's
     ``Mxfp4MoEMethod``: gpt-oss has 90 groups, which 4 ranks hold as 23)."""
 
+    @property
+    def kernel(self) -> str | None:
+        """Return what tables call its products where they are not those of its arithmetic.
+
+        fp8_block: fp8 with scales by block, whose inputs are quantized in groups at every product;
+        int4 and mxfp4: weights of 4 bits that are widened beside the product; mxfp4_fp8: to fp8.
+        """
+        if self.numbers == "fp8" and self.compute == "fp8" and self.block[1]:
+            return "fp8_block"
+        if self.bits == 4 and self.compute in (None, "fp8"):
+            if self.numbers != "fp4":
+                return "int4"
+            return "mxfp4_fp8" if self.compute else "mxfp4"
+        return None
+
     def part(self, size: int, whole: int) -> int:
         """Return how many numbers a rank holds that has ``size`` of ``whole`` experts' numbers."""
         group = self.block[1]

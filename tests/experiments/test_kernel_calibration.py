@@ -1,5 +1,6 @@
 """Tables of kernel times become a calibration: laws that were put in come out again."""
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -10,12 +11,21 @@ import pytest
 from experiments.calibrating.kernel_calibration import kernels_from_tables
 from experiments.calibrating.kernel_fit import fit_surface
 from experiments.calibrating.kernel_tables import read_all, read_table
+from experiments.calibrating.latent_fit import latent_layer, one_layer
 from experiments.cli.calibrate import main
 from experiments.running.folder import signed_file
 from experiments.running.work_folder import held
-from hardware.calibration import load_calibration
+from hardware.calibration import DATASHEET, load_calibration
 from hardware.gpu import load_gpu
+from hardware.prices.kernels import product_bound_s
+from hardware.prices.modelled import Roofline
 from hardware.prices.surface import Surface
+from hardware.roofline import operator_s
+from model.mlps.experts import Experts
+from model.precision import precision
+from model.quantization.scheme import MXFP4_ONLY
+from model.quantization.weights import EXPERTS, uniform
+from model.share import Share
 
 GPU = load_gpu("a100-80gb-sxm")
 BANDWIDTH, PEAK = GPU.bandwidth_bytes_per_s, GPU.peak("bf16")
@@ -202,6 +212,45 @@ def test_experts_of_another_kernel_do_not_count(tables: Path) -> None:
     np.testing.assert_allclose(found(rows=[4, 1024], width=8192, experts=8), 0.5, rtol=0.02)
 
 
+def test_experts_of_four_bits_have_a_surface_of_their_own(tables: Path) -> None:
+    """Their roofline has the stored bytes, scales included, and the work of widening them."""
+    rows = expert_rows(0.5).drop(columns="latency").drop_duplicates()
+    times = []
+    for tokens, experts, hidden, inter in rows.iloc[:, :4].itertuples(index=False):
+        mixture = Experts(
+            hidden_size=int(hidden), num_experts=int(experts), per_token=2, width=int(inter)
+        )
+        weights = uniform(MXFP4_ONLY, "mxfp4", None, EXPERTS)
+        share = Share((0,), replace(precision(), weights=weights))
+        (one,) = (o for o in mixture.operators(tokens, share) if o.name == "experts")
+        times.append(1e3 * float(product_bound_s(one, GPU)) / 0.4)
+    four = rows.assign(moe_dtype="w4a16_mxfp4", latency=times)
+    write(tables, "moe/vllm/moe_perf", "0.14.0", pd.concat([expert_rows(0.5), four]))
+    kernels = kernels_from_tables(str(tables), GPU, "0.15")
+    at = {"rows": [4, 1024], "width": 4096, "experts": 8}
+    np.testing.assert_allclose(kernels.experts["mxfp4"](**at), 0.4, rtol=0.02)
+    np.testing.assert_allclose(kernels.experts["bf16"](**at), 0.5, rtol=0.02)
+
+
+def test_products_in_blocks_that_wait_for_their_launches_do_not_count(tables: Path) -> None:
+    """Nor do rows that are no multiple of four: captured steps have none."""
+    h100, root = load_gpu("h100-sxm"), tables / "h100_sxm"
+    (tables / "a100_sxm").rename(root)
+    rows = gemm_rows(0.5)
+    bound_s = np.maximum(
+        2 * rows.m * rows.n * rows.k / h100.peak("fp8"),
+        (rows.n * rows.k + 2 * rows.m * (rows.n + rows.k)) / h100.bandwidth_bytes_per_s,
+    )
+    block = rows.assign(gemm_dtype="fp8_block", latency=bound_s / 0.4 * 1e3)
+    odd = block.assign(m=block.m + 1, latency=block.latency * 3)[block.m > 1]
+    slow = block.assign(latency=np.maximum(block.latency / 2, 0.09))
+    folder = root / "gemm" / "vllm"
+    pd.concat([rows, block, odd]).to_parquet(folder / "0.14.0" / "gemm_perf.parquet")
+    pd.concat([rows, slow]).to_parquet(folder / "0.24.0" / "gemm_perf.parquet")
+    gemm = kernels_from_tables(str(tables), h100, "0.15").gemm["fp8_block"]
+    np.testing.assert_allclose(gemm(m=[8, 64], n=4096, k=4096), 0.4, rtol=0.02)
+
+
 def test_weights_come_from_memory_though_a_table_read_them_from_the_cache(tables: Path) -> None:
     # 40 MB of L2: a matrix of 1,024 x 1,024 stays in it and seems to come four times as fast.
     warm = gemm_rows(0.6)
@@ -232,3 +281,44 @@ def test_a_surface_does_not_follow_stray_timings() -> None:
     values[::25] *= 5.0  # one in 25 was disturbed
     found = fit_surface({"x": (1, 5, 25, 150), "y": (1, 20)}, points, values)
     np.testing.assert_allclose(found(x=10, y=4), 0.2 * 10**0.1 * 4**0.05, rtol=0.02)
+
+
+def latent_rows(*, prefill: bool) -> pd.DataFrame:
+    """Layers of latent attention: products at 0.6, then 20 us and the latents at 0.7; prompts
+    at 0.4 of their roofline."""
+    lengths = [64, 512, 2048, 8192] if prefill else [2, 15, 4095, 16383, 65535]
+    grid = product([1, 4, 16, 64, 128], lengths, [8, 16, 32])
+    name = "isl" if prefill else "step"
+    rows = pd.DataFrame(grid, columns=["batch_size", name, "num_heads"])
+    times = []
+    for batch, length, heads in rows.itertuples(index=False):
+        layer, share = latent_layer(heads), one_layer("bf16")
+        tokens = batch * length if prefill else batch
+        products = (each for each in layer.operators(float(tokens), share) if each.gemm)
+        seconds = sum(
+            operator_s(each.flops, each.bytes, PEAK, BANDWIDTH) / 0.6 for each in products
+        )
+        if prefill:
+            bound = Roofline(GPU, DATASHEET, fused=True).chunks(layer, share, 0.0)
+            seconds += batch * bound.seconds(length, 0) / 0.4
+        else:
+            seconds += 2e-5 + batch * (length + 1) * 1152 / (0.7 * BANDWIDTH)
+        times.append(1e3 * seconds)
+    return rows.assign(latency=times, kv_cache_dtype="bfloat16", gemm_type="bfloat16")
+
+
+def test_latent_attention_is_what_products_leave_of_a_layer(tables: Path) -> None:
+    write(tables, "mla/vllm/mla_generation_module_perf", "0.24.0", latent_rows(prefill=False))
+    write(tables, "mla/vllm/mla_context_module_perf", "0.24.0", latent_rows(prefill=True))
+    kernels = kernels_from_tables(str(tables), GPU, "0.15")
+    found = kernels.mixers["latent"]
+    floor_s, base_s, share = found.decode["bf16"].of_batches(np.array([4, 64]), 1, 16)
+    np.testing.assert_allclose(floor_s, 2e-5, rtol=0.1)
+    np.testing.assert_allclose(base_s, 2e-5, rtol=0.1)
+    np.testing.assert_allclose(share, 0.7, rtol=0.02)
+    np.testing.assert_allclose(
+        found.prefill["bf16"](rows=8192, positions=1024, heads=16), 0.4, rtol=0.05
+    )
+    assert kernels.held_out["latent decode bf16"].median < 0.02
+    assert kernels.held_out["latent prefill bf16"].median < 0.03
+    assert "latent attention 0.24.0" in kernels.source

@@ -80,7 +80,16 @@ FAULTS = {
     "no such pool": ("cluster.pools[2].replicas=2", ["cluster.pools[2] is not there", "list of 2"]),
     "no place": ("cluster.pools.replicas=2", ["has no keys to set", "cluster.pools[0]"]),
     "two of a name": ("cluster.pools[1].name=fast", ["2 are named fast, expected each once"]),
-    "role": ("cluster.pools[0].role=prefill", ["pools[0].role = prefill: is not modelled"]),
+    "role": ("cluster.pools[0].role=encode", ["pools[0].role = encode: is not modelled"]),
+    "a role alone": (
+        "cluster.pools[0].role=prefill", ["prefill without a pool with role: decode, expected"],
+    ),
+    "transfers without roles": (
+        "cluster.kv_transfer.latency_s=0.1", ["cluster.kv_transfer", "expected pools with role"],
+    ),
+    "a threshold for all": (
+        "cluster.kv_transfer={non_cached_tokens: 512}", ["non_cached_tokens", "prefix_based"],
+    ),
     "does not fit": (
         "model=llama-3-70b", ["pool fast: llama-3-70b", "memory of the GPU", "smallest"],
     ),

@@ -11,7 +11,11 @@ import pytest
 
 from hardware.compiled import ROOT
 
-ROOMS = [ROOT / "hardware/step_prices.py", *sorted((ROOT / "sim/engine").glob("[a-z]*.py"))]
+PRICES = ("hardware.step_prices", "hardware.joint_prices")
+ROOMS = [
+    *(ROOT / f"{name.replace('.', '/')}.py" for name in PRICES),
+    *sorted((ROOT / "sim/engine").glob("[a-z]*.py")),
+]
 LIBRARY = {
     "array", "bisect", "collections", "collections.abc", "dataclasses", "heapq", "math",
     "mypy_extensions", "struct", "typing",
@@ -26,9 +30,9 @@ def test_it_is_plain_typed_python(path: Path) -> None:
         if isinstance(node, ast.Import):
             assert {each.name for each in node.names} <= LIBRARY
         if isinstance(node, ast.ImportFrom):
-            own = node.module in ("hardware.step_prices", "sim.engine") or (
-                node.module or ""
-            ).startswith("sim.engine.")
+            own = node.module in (*PRICES, "sim.engine") or (node.module or "").startswith(
+                "sim.engine."
+            )
             assert own or node.module in LIBRARY
             assert "Any" not in {each.name for each in node.names}
         if isinstance(node, ast.FunctionDef):

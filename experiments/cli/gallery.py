@@ -115,13 +115,15 @@ def _write_index(out: Path, place: Path) -> None:
 def _entries(out: Path) -> "Iterator[Entry]":
     """Every bundled study whose report lies in the folder, of this call or of an earlier one."""
     from experiments.reporting.page.gallery import Entry
+    from experiments.running.record import MANIFEST, MANIFESTS
     from experiments.study.bundled import bundled_studies
     from experiments.study.document import read_raw
     from experiments.study.kinds import kind_of
 
     for name, path in bundled_studies().items():
         report = out / name / "report.html"
-        if report.is_file():
+        record = MANIFESTS.read(report.with_name(MANIFEST))
+        if record is not None and report.name in record.files:
             loaded = read_raw(path, [])
             about = " ".join(str(loaded.raw.get("description", "")).split())
             text = report.read_text(encoding="utf-8")

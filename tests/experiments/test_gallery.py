@@ -1,4 +1,4 @@
-"""``headroom gallery``: reports of bundled studies, a page that leads to them, nothing overwritten."""
+"""``headroom gallery``: reports of bundled studies, and a page that leads to them."""
 
 from pathlib import Path
 

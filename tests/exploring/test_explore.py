@@ -91,6 +91,8 @@ def test_a_baseline_gives_paired_differences(client: TestClient) -> None:
     told = lines(client, "/run?seeds=3&rate=8&baseline.rate=8")[-1]
     assert {each["difference"] for each in told["differences"]} == {0.0}
     told = lines(client, "/run?seeds=3&rate=16&baseline.rate=8")[-1]
+    shown = {each["name"]: each for each in told["differences"]}
+    assert shown["TTFT p99, ms"]["now"] == 1e3 * told["point"]["m"]["ttft_p99_s"][0]
     price = told["differences"][0]
     assert price["now"] < price["baseline"]
     assert price["difference_hi"] < 0

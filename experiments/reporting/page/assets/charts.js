@@ -99,7 +99,7 @@ const charts = (() => {
     const width = Math.max(240, box.clientWidth || 320);
     const small = width < 480;
     const height = options.height || (small ? 270 : 300);
-    const margin = { left: options.left ?? (small ? 52 : 62), right: options.right || 14, top: 10,
+    const margin = { left: options.left ?? besides(options.y, small), right: options.right || 14, top: 10,
       bottom: 44 };
     const root = svg(box, "svg", {
       width, height, viewBox: `0 0 ${width} ${height}`, role: "application", tabindex: "0",
@@ -125,6 +125,12 @@ const charts = (() => {
     }
     svg(root, "text", { class: "title", "text-anchor": "middle",
       transform: `translate(13 ${(inner.top + inner.bottom) / 2}) rotate(-90)` }, options.y.title);
+  }
+
+  function besides(y, small) {
+    // Room for the widest number of the axis, and its title.
+    const texts = ticks(y.domain, y.log, small ? 5 : 7).map((at) => y.text(at).length);
+    return 32 + 7 * Math.max(...texts, 2);
   }
 
   function xTicks(root, x, options, inner) {

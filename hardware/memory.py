@@ -65,6 +65,7 @@ class _Demand:
     async_scheduling: bool
     disable_hybrid_kv_cache_manager: bool
     enable_expert_parallel: bool
+    max_cudagraph_capture_size: int | None
     dp: int
 
     def ledger(self, gpu: Gpu, tp: int) -> MemoryLedger:
@@ -89,7 +90,8 @@ class _Demand:
         stays = rules.expert_workspace_stays.at(version)
         workspace = expert_workspace_bytes(run) if stays else 0
         non_torch = non_torch_bytes(table, version, gpu, tp * self.dp)
-        graphs = graph_bytes(table, version, spec, gpu, tp * self.dp, self.max_seqs)
+        largest = self.max_cudagraph_capture_size
+        graphs = graph_bytes(table, version, spec, gpu, tp * self.dp, self.max_seqs, largest)
         budget = int(self.utilization * gpu.memory_bytes)
         table_bytes = int(rotary_table_bytes(spec, self.precision))
         encoders = int(encoder_bytes(spec, self.precision, tp))
@@ -160,6 +162,7 @@ def memory_ledger(
     async_scheduling: bool = False,
     disable_hybrid_kv_cache_manager: bool = False,
     enable_expert_parallel: bool = False,
+    max_cudagraph_capture_size: int | None = None,
     dp: int = 1,
 ) -> MemoryLedger:
     """Return where the memory of one GPU goes, and how many KV blocks fit.
@@ -182,6 +185,7 @@ def memory_ledger(
         disable_hybrid_kv_cache_manager: whether layers with a window keep everything where others
             do.
         enable_expert_parallel: whether ranks hold experts whole, instead of a part of each.
+        max_cudagraph_capture_size: tokens of the largest CUDA graph; None: the version's.
         dp: data-parallel ranks, of ``tp`` GPUs each, over which experts are dealt.
 
     Raises:
@@ -207,6 +211,7 @@ def memory_ledger(
         async_scheduling=async_scheduling,
         disable_hybrid_kv_cache_manager=disable_hybrid_kv_cache_manager,
         enable_expert_parallel=enable_expert_parallel,
+        max_cudagraph_capture_size=max_cudagraph_capture_size,
         dp=dp,
     )
     ledger = demand.ledger(gpu, tp)

@@ -22,9 +22,10 @@ from hardware.engine_table import vllm
 from hardware.exchange import PLAIN, Exchange
 from hardware.group import Group
 from hardware.joint_prices import JointPrices
-from hardware.prices.graphs import largest_replayed, replayed
+from hardware.prices.graphs import replayed
 from hardware.prices.protocol import Prices
 from hardware.prices.together import all_reduces_s
+from hardware.runtime_memory import capture_sizes
 from hardware.step_prices import StepPrices
 from hardware.versions import version_key
 from model.spec import DecoderSpec
@@ -101,7 +102,7 @@ class JointTables:
 
 
 def joint_tables(
-    group: Group, prices: Prices, ranks: Ranks, most: int, max_seqs: int, *, graphs: bool
+    group: Group, prices: Prices, ranks: Ranks, most: int, largest: int, *, graphs: bool
 ) -> JointTables:
     """Tabulate what ranks spend on their tokens.
 
@@ -110,7 +111,7 @@ def joint_tables(
         prices: seconds of operators and collectives.
         ranks: how they work together.
         most: tokens of one rank's step.
-        max_seqs: most sequences of one rank's step.
+        largest: tokens of the largest step that a graph replays.
         graphs: whether small steps are padded to the sizes of captured graphs.
     """
     tokens = np.arange(most + 1.0)
@@ -121,7 +122,7 @@ def joint_tables(
     total_s = prices.operators_s(group.expert_operators(totals), 0)
     total_s = total_s + ranks.exchange.by_total_s(group, prices, ranks.count, totals)
     most_s = ranks.exchange.by_most_s(group, prices, ranks.count, tokens)
-    padded = _padded(most, max_seqs, ranks, graphs=graphs)
+    padded = _padded(most, min(most, largest), ranks, graphs=graphs)
     computed = np.where(padded >= 0, padded, np.arange(most + 1))
     even_s = token_s[computed] + (most_s[computed] + total_s[ranks.count * computed])
     return JointTables(
@@ -134,9 +135,9 @@ def joint_tables(
     )
 
 
-def _padded(most: int, max_seqs: int, ranks: Ranks, *, graphs: bool) -> npt.NDArray[np.int64]:
+def _padded(most: int, largest: int, ranks: Ranks, *, graphs: bool) -> npt.NDArray[np.int64]:
     """By tokens of the largest rank: what all compute, -1 where each computes its own."""
-    computed = replayed(most, max_seqs) if graphs else np.arange(most + 1)
+    computed = replayed(most, largest) if graphs else np.arange(most + 1)
     if ranks.pads_every_step:
         return computed
-    return np.where(np.arange(most + 1) <= largest_replayed(most, max_seqs), computed, -1)
+    return np.where(np.arange(most + 1) <= capture_sizes(largest)[-1], computed, -1)

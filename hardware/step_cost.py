@@ -28,7 +28,7 @@ from hardware.group import Group
 from hardware.joint_prices import JointPrices
 from hardware.prices.choose import prices_of
 from hardware.prices.chunks import ChunkCost
-from hardware.prices.graphs import replayed
+from hardware.prices.graphs import largest_graph, with_graphs
 from hardware.prices.together import (
     all_reduces_s,
     attention_works,
@@ -275,6 +275,7 @@ def step_cost(
     step_overhead_s: float | None = None,
     sequence_overhead_s: float | None = None,
     enable_expert_parallel: bool = False,
+    max_cudagraph_capture_size: int | None = None,
     ranks: Ranks = ALONE,
 ) -> StepCost:
     """Tabulate the prices of all steps of up to ``max_tokens`` tokens and ``max_seqs`` sequences.
@@ -291,6 +292,8 @@ def step_cost(
         step_overhead_s: host time per step. None: the calibration's.
         sequence_overhead_s: host time per sequence. None: the calibration's.
         enable_expert_parallel: ranks hold experts whole, instead of a part of each.
+        max_cudagraph_capture_size: tokens of the largest step that a graph replays. None: twice
+            the seats, up to 512.
         ranks: data-parallel ones, each of ``tp`` GPUs.
 
     Raises:
@@ -311,15 +314,16 @@ def step_cost(
     if tp > 1:
         sequence_s = sequence_s + gather_s(group, prices, sequences)
     graphs, together = calibration.kernels is not None, None
+    largest = largest_graph(max_seqs, max_cudagraph_capture_size)
     if ranks.count > 1:
-        together = joint_tables(group, prices, ranks, max_tokens, max_seqs, graphs=graphs)
+        together = joint_tables(group, prices, ranks, max_tokens, largest, graphs=graphs)
         token_s = together.even_s
     else:
         token_s = prices.operators_s(of_tokens, spec.num_layers)
         if tp > 1:
             token_s = token_s + all_reduces_s(group, prices, tokens)
         if graphs:
-            token_s = token_s[replayed(max_tokens, max_seqs)]
+            token_s = with_graphs(token_s, largest, spec.expert_layers * host.eager_experts_s)
     return StepCost(
         idle_start_s=host.idle_start_s,
         overhead_s=step_s + spec.num_layers * host.layer_s,

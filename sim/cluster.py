@@ -27,6 +27,7 @@ from sim.scenario import NO_CLIENT, Scenario
 from sim.schedulers import facts_of, make_scheduler
 from sim.source import ClosedLoop, first_rows, open_arrivals, sequences
 from sim.tape import Scratch
+from sim.tiers import have_tiers, tier_count
 from workloads.requests import Requests
 from workloads.streams import stream
 
@@ -59,6 +60,8 @@ class Cluster:
         self.recorder = Recorder(
             requests, scenario.replicas, scenario.spec.reaches, scenario.api, scratch
         )
+        if have_tiers(scenario.pools):
+            self.recorder.begin_tiers()
         self.pools = [pool for pool in scenario.pools for _ in range(pool.replicas)]
         facts = [each for pool in scenario.pools for each in [facts_of(pool)] * pool.replicas]
         self.schedulers = {
@@ -101,7 +104,8 @@ class Cluster:
                 )
             for sequence in () if self.pools[number].role == PREFILL else unfinished:
                 self.recorder.outcomes.ended(sequence, number, UNFINISHED, -1.0)
-            blocks[number] = BlockCount(scheduler.pool.num_blocks, scheduler.pool.held)
+            pool = scheduler.pool
+            blocks[number] = BlockCount(pool.num_blocks, pool.held, tier_count(scheduler))
         alone_s = [replica.loop.now_s for replica in self.replicas.values() if self.dealt]
         end_s = max(alone_s, default=self.clock.now)
         return self.recorder.part(blocks, end_s)

@@ -16,6 +16,7 @@ from pydantic import (
 
 from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import Gpu
+from hardware.host_link import HostMemory, HostRates, host_memory, host_rates
 from hardware.memory import MemoryLedger, memory_ledger
 from hardware.ranks import Ranks, ranks_of
 from hardware.sampling import drawing_s
@@ -139,6 +140,8 @@ class Pool:
     watermark_blocks: int
     async_scheduling: bool
     role: str = SERVE
+    host: HostMemory | None = None
+    """What of its KV cache lies in the memory of its host."""
 
     @property
     def gpus(self) -> int:
@@ -155,6 +158,11 @@ class Pool:
     def num_gpu_blocks(self) -> int:
         """KV blocks of a replica that requests can have."""
         return self.ledger.num_gpu_blocks - self.engine.null_block
+
+    @property
+    def host_rates(self) -> HostRates:
+        """Of the link to its host. Raises ValueError if nobody knows."""
+        return host_rates(self.gpu, self.engine.host_link)
 
     def is_like(self, other: "Pool") -> bool:
         """Tell whether a replica of one could as well be one of the other."""
@@ -204,6 +212,7 @@ def build_pool(
         fused=settings.attention == "fused",
         max_tokens=_longest_step(settings),
         max_seqs=settings.max_num_seqs,
+        max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
         step_overhead_s=step_s,
         sequence_overhead_s=each_s,
     )
@@ -231,6 +240,29 @@ def build_pool(
         watermark_blocks=int(settings.watermark * ledger.num_gpu_blocks),
         async_scheduling=settings.async_scheduling,
         role=config.role,
+        host=_host_memory(settings, ledger, gpu, config),
+    )
+
+
+def _host_memory(
+    settings: ResolvedEngine, ledger: MemoryLedger, gpu: Gpu, config: PoolConfig
+) -> HostMemory | None:
+    """The second tier of the KV cache, if there is one."""
+    size_gib = settings.kv_offloading_size
+    if size_gib is None:
+        return None
+    if config.role != SERVE:
+        raise ValueError(
+            f"engine.kv_offloading_size = {size_gib:g} in a pool of role: {config.role} is not "
+            "modelled, expected none: its connector hands prompts over"
+        )
+    host_rates(gpu, settings.host_link)
+    return host_memory(
+        size_gib,
+        block_bytes=ledger.block_bytes,
+        block_tokens=ledger.block_size,
+        blocks_per_chunk=settings.kv_connector_extra_config.blocks_per_chunk,
+        ranks=config.tensor_parallel_size,
     )
 
 
@@ -281,6 +313,7 @@ def ledger_of(
         disable_hybrid_kv_cache_manager=settings.disable_hybrid_kv_cache_manager
         or not policy(settings.scheduler).cuts_prompts,
         enable_expert_parallel=settings.enable_expert_parallel,
+        max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
         dp=dp,
     )
 

@@ -147,6 +147,11 @@ class ClusterConfig(BaseModel):
         return (_UNNAMED.model_copy(update=fields),)
 
     @property
+    def has_roles(self) -> bool:
+        """Whether some replicas compute prompts for others."""
+        return _has_roles(self.pools)
+
+    @property
     def engines(self) -> int:
         """Of all pools, whatever ranks they have."""
         return sum(pool.replicas for pool in self.all_pools)

@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.planning.lengths import with_values
 from experiments.planning.plan_reading import PlanInput
+from experiments.planning.promises import limits_of
 from experiments.planning.traffic import steady_version
 from experiments.running.capacity import capacity_per_s
 from experiments.study import build
@@ -128,23 +129,24 @@ def _floor(study: Study, scenario: Scenario) -> str:
     slo = study.slo
     assert slo is not None
     requests = build.requests_of(study, study.seed)
-    if slo.tpot_s is not None:
-        lone_s = scenario.pool.price.ceilings()["fastest_token_s"]
-        if lone_s > slo.tpot_s:
-            return (
-                f"a token takes {lone_s * 1e3:.3g} ms of a request that is alone, more than "
-                f"tpot_s = {slo.tpot_s:g} s, at any number of replicas"
-            )
-    if slo.ttft_s is not None and requests.prefixes is None:
-        prompt = int(np.quantile(requests.prompt_tokens, slo.attainment, method="lower"))
-        prompt = min(prompt, scenario.pool.max_model_len - 1)
-        lone_s = lone_prefill_s(scenario, prompt)
-        if lone_s > slo.ttft_s:
-            return (
-                f"the prefill of {prompt:,} tokens, which {100 * (1 - slo.attainment):.3g}% of "
-                f"the prompts have, takes {lone_s:.3g} s alone, more than ttft_s = "
-                f"{slo.ttft_s:g} s, at any number of replicas"
-            )
+    for key, limit in limits_of(slo).items():
+        if limit.latency == "tpot":
+            lone_s = scenario.pool.price.ceilings()["fastest_token_s"]
+            if lone_s > limit.limit_s:
+                return (
+                    f"a token takes {lone_s * 1e3:.3g} ms of a request that is alone, more than "
+                    f"{key} = {limit.limit_s:g} s, at any number of replicas"
+                )
+        if limit.latency == "ttft" and requests.prefixes is None:
+            prompt = int(np.quantile(requests.prompt_tokens, limit.share, method="lower"))
+            prompt = min(prompt, scenario.pool.max_model_len - 1)
+            lone_s = lone_prefill_s(scenario, prompt)
+            if lone_s > limit.limit_s:
+                return (
+                    f"the prefill of {prompt:,} tokens, which {100 * (1 - limit.share):.3g}% of "
+                    f"the prompts have, takes {lone_s:.3g} s alone, more than {key} = "
+                    f"{limit.limit_s:g} s, at any number of replicas"
+                )
     return ""
 
 

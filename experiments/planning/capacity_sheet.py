@@ -13,6 +13,7 @@ from experiments.planning.capacity_words import (
     slo_text,
 )
 from experiments.planning.highest import Highest
+from experiments.planning.promises import promises_of
 from experiments.planning.smallest import Smallest
 from experiments.reporting.page.columns import key_names, label_of
 from experiments.reporting.page.figures import Axis, Bar, Figure, Limit, Series
@@ -186,9 +187,9 @@ def _missed(plan: CapacityPlan, found: Sequence[Found]) -> Figure:
         rows.append(Series(name, shown, look=place, dash=place // 4, span=span))
     values = [at for row in rows for at, *_ in row.points if at > 0]
     wide = bool(values) and max(values) > WIDE * min(values)
-    allowed = 100 * (1 - plan.study.slo.attainment)
+    shares = sorted({100 * promise.allowed for promise in promises_of(plan.study.slo)})
     return Figure(
         "lines", "Share of the requests that miss the SLO", Axis(_key(plan), log=wide), rows,
         Axis("% of the requests that miss the SLO", log=True),
-        limits=[Limit(allowed, f"allowed: {allowed:.3g}%")] if allowed > 0 else [],
+        limits=[Limit(share, f"allowed: {share:.3g}%") for share in shares if share > 0],
     )  # fmt: skip

@@ -177,7 +177,7 @@ def _windows(found: PlanFound) -> list[Figure]:
     hours = probe.day.window_s / 3600
     rows = []
     for run in probe.days:
-        lost = run.lost(found.problem.allowed)
+        lost = run.lost(found.problem.promises)
         fates = [
             EMPTY if not run.measured[at] else MISSED if lost[at] else KEPT
             for at in range(probe.day.windows)

@@ -7,7 +7,7 @@ there is whole, and what has been damaged since is noticed.
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from experiments.running.reached import Reached
 from experiments.study.build import requests_of, scenario_of, stop_of
 from experiments.study.document import Study
 from sim.binding import binding
+from sim.handovers import NOT_HANDED_OVER
 from sim.latencies import gap_counts
 from sim.metrics import summarise, summarise_pools
 from sim.result import REQUEST_COLUMNS, SESSION_COLUMNS, STATUS_NAMES, Result
@@ -43,6 +44,24 @@ MARKS = {
     "status_name": "status in words",
 }
 """Columns of the request table in a file, behind those of ``sim.result.REQUEST_COLUMNS``."""
+
+
+FURTHER: dict[str, np.generic] = {
+    **dict.fromkeys(SESSION_COLUMNS, np.int64(-1)),
+    **NOT_HANDED_OVER,
+}
+"""Columns that some runs have behind those, and what stands there where others of a study do."""
+
+
+def further_columns(studies: Iterable[Study]) -> set[str]:
+    """Return those of ``FURTHER`` that some of these studies (of one point) have."""
+    found: set[str] = set()
+    for study in studies:
+        if study.workload.sessions is not None:
+            found.update(SESSION_COLUMNS)
+        if study.cluster.has_roles:
+            found.update(NOT_HANDED_OVER)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +113,7 @@ def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
         parts = [result.of_replicas(numbers) for numbers in scenario.numbers]
         record["pools"] = summarise_pools(*measured)
         record["pool_gaps"] = [gap_counts(part, window) for part in parts]
-    names = [*REQUEST_COLUMNS, *filter(result.requests.__contains__, SESSION_COLUMNS)]
+    names = [*REQUEST_COLUMNS, *filter(result.requests.__contains__, FURTHER)]
     columns = {name: result.requests[name] for name in names}
     columns["measured"] = window.measured.astype(np.int8)
     with _beside(path) as file:
@@ -198,22 +217,25 @@ def read_columns(path: Path, names: Iterable[str]) -> Iterator[tuple[str, Column
 
 
 def read_requests(
-    path: Path, identity: Mapping[str, pa.Scalar], sessions: bool = False
+    path: Path, identity: Mapping[str, pa.Scalar], further: Collection[str] = ()
 ) -> Iterator[pa.Table]:
     """Read the requests of a piece by row group, ``identity`` (point, draw, seed, keys) in front.
 
-    Behind them stands what ``status`` means, in words. With ``sessions``, because other points of
-    the study have some, requests that stand alone are of session and turn -1.
+    Behind them stands what ``status`` means, in words. ``further`` names columns of ``FURTHER``
+    that other points of the study have.
     """
     words = pa.array(STATUS_NAMES)
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group).replace_schema_metadata(None)
-            if sessions and "turn" not in table.column_names:
-                place = table.column_names.index("measured")
-                for name in reversed(SESSION_COLUMNS):
-                    none = pa.repeat(pa.scalar(-1, pa.int64()), table.num_rows)
+            place = table.column_names.index("measured")
+            for name, missing in FURTHER.items():
+                if name in table.column_names:
+                    place = table.column_names.index(name) + 1
+                elif name in further:
+                    none = pa.repeat(pa.scalar(missing), table.num_rows)
                     table = table.add_column(place, name, none)
+                    place += 1
             for name, value in reversed(list(identity.items())):
                 table = table.add_column(0, name, pa.repeat(value, table.num_rows))
             status = table.column("status").combine_chunks().cast(pa.int32())

@@ -49,7 +49,8 @@ def pools_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
     import pandas as pd
 
     from experiments.reporting.stats import summarise_points
-    from sim.metrics import METRICS, POOL_SHARES
+    from sim.metrics import ALL_METRICS, POOL_SHARES
+    from sim.transfer_use import TRANSFER_METRICS
 
     points = {point.number: point for point in plan.points}
     pools = {number: list(_columns(point.study)) for number, point in points.items()}
@@ -68,9 +69,9 @@ def pools_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
         for place, calibration in enumerate(calibrations_of(points[number].study))
     ]
     keys = ["point", *plan.keys, *POOL_COLUMNS]
-    return summarise_points(pd.DataFrame(rows), keys, [*POOL_SHARES, *METRICS], bases).drop(
-        columns=OF_A_CLUSTER
-    )
+    table = pd.DataFrame(rows)
+    metrics = [name for name in (*POOL_SHARES, *TRANSFER_METRICS, *ALL_METRICS) if name in table]
+    return summarise_points(table, keys, metrics, bases).drop(columns=OF_A_CLUSTER)
 
 
 def pools_of_replicas(plan: Plan) -> dict[int, list[str]]:

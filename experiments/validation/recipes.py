@@ -11,7 +11,7 @@ from typing import NamedTuple
 from experiments.validation.clients import is_inferencex
 from experiments.validation.rows import RunRow
 from hardware.versions import Version
-from model.quantization.scheme import MXFP4_FP8, MXFP4_ONLY
+from model.quantization.scheme import MXFP4_FP8, MXFP4_MARLIN, MXFP4_ONLY
 from model.spec import DecoderSpec
 
 
@@ -28,24 +28,22 @@ class Recipe(NamedTuple):
     """Under vLLM's names; ``budget_of_isl``: max_num_batched_tokens is so many prompts."""
 
 
-MXFP8_INPUTS = r"gpt-oss.*@(?:b200|b300|gb200|gb300)"
-"""Models and GPUs whose experts in MXFP4 are told to take inputs in MXFP8
-(VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8)."""
 MODEL_TOKENS = 10_240
 """Their max_model_len, as far as the model goes."""
 COLUMNS = {"gpu_memory_utilization": "gpu_mem_util", "enable_prefix_caching": "prefix_caching"}
 """Of a table of runs, where they have another name than the engine's settings."""
 CHUNKS: dict[str, object] = {"max_num_batched_tokens": 8192}
 FP8_CACHE: dict[str, object] = {"kv_cache_dtype": "fp8"}
+GRAPHS: dict[str, object] = {"max_cudagraph_capture_size": 2048}
 FIRST: Version = (0,)
 
 RECIPES = (
-    Recipe("gpt-oss", "b200|b300", FIRST, CHUNKS | FP8_CACHE | {"max_num_seqs": 512}),
-    Recipe("gpt-oss", "h100|h200", FIRST, CHUNKS),
+    Recipe("gpt-oss", "b200|b300", FIRST, CHUNKS | FP8_CACHE | GRAPHS | {"max_num_seqs": 512}),
+    Recipe("gpt-oss", "h100|h200", FIRST, CHUNKS | GRAPHS),
     Recipe("kimi-k2", "", FIRST, {"gpu_memory_utilization": 0.95}),
-    Recipe("minimax-m3", "b200|b300", FIRST, FP8_CACHE | {"budget_of_isl": 2}),
+    Recipe("minimax-m3", "b200|b300", FIRST, FP8_CACHE | GRAPHS | {"budget_of_isl": 2}),
     Recipe("minimax-m3", "", FIRST, {"budget_of_isl": 2}),
-    Recipe("minimax-m2", "b200|b300", (0, 19), FP8_CACHE | {"budget_of_isl": 2}),
+    Recipe("minimax-m2", "b200|b300", (0, 19), FP8_CACHE | GRAPHS | {"budget_of_isl": 2}),
     Recipe("minimax-m2", "h200", (0, 20), FP8_CACHE | {"gpu_memory_utilization": 0.95}),
     Recipe("minimax-m2", "b200|b300|h200", FIRST, {"gpu_memory_utilization": 0.95}),
     Recipe("minimax-m2", "h100", FIRST, {"gpu_memory_utilization": 0.9}),
@@ -72,10 +70,14 @@ def recipe_of(model: str, gpu: str, version: Version | None) -> Recipe | None:
 
 
 def with_its_inputs(spec: DecoderSpec, row: RunRow, gpu: str) -> DecoderSpec:
-    """Return a model whose experts in MXFP4 have the inputs that the recipe tells."""
-    if not is_inferencex(row) or not re.search(MXFP8_INPUTS, f"{row.model.lower()}@{gpu}"):
+    """Return a model whose experts in MXFP4 have the kernels that the recipe tells.
+
+    VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8 on Blackwell, VLLM_MXFP4_USE_MARLIN on Hopper.
+    """
+    if not is_inferencex(row) or "gpt-oss" not in row.model.lower():
         return spec
-    weights = spec.checkpoint.weights.map({MXFP4_ONLY: MXFP4_FP8})
+    instead = MXFP4_FP8 if re.search("b200|b300", gpu) else MXFP4_MARLIN
+    weights = spec.checkpoint.weights.map({MXFP4_ONLY: instead})
     return replace(spec, checkpoint=replace(spec.checkpoint, weights=weights))
 
 
@@ -117,7 +119,9 @@ def inferencex(
     if "16" in (row.precision or ""):
         recipe.pop("kv_cache_dtype", None)
     taken = {
-        key: value for key, value in recipe.items() if getattr(row, COLUMNS.get(key, key)) is None
+        key: value
+        for key, value in recipe.items()
+        if getattr(row, COLUMNS.get(key, key), None) is None
     }
     notes.append(f"InferenceX's recipe: {', '.join(f'{k} {v}' for k, v in taken.items())}")
     return taken

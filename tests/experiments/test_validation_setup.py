@@ -14,7 +14,13 @@ from experiments.validation.traffic import CannotPredictError, Traffic, plan_tra
 from hardware.calibration import DATASHEET
 from hardware.engines import engine_calibration
 from hardware.gpu import Gpu, load_gpu
-from model.quantization.scheme import FP8_BLOCKS, FP8_CHANNEL, MXFP4_FP8, MXFP4_ONLY
+from model.quantization.scheme import (
+    FP8_BLOCKS,
+    FP8_CHANNEL,
+    MXFP4_FP8,
+    MXFP4_MARLIN,
+    MXFP4_ONLY,
+)
 from model.quantization.weights import Weights
 from sim.engine_config import EngineConfig
 from tests.experiments.measured_runs import run, write_requests
@@ -135,7 +141,7 @@ def test_words_that_mean_the_published_checkpoint_keep_its_numbers() -> None:
     assert weights_of("MiniMaxAI/MiniMax-M2.5", "fp8", gpu="H200").main == FP8_BLOCKS
     loop = {"arrival_process": "closed loop", "max_concurrency": "16", "workload": "InferenceX"}
     assert weights_of(oss, "fp4", gpu="B200", **loop).schemes() == (MXFP4_FP8,)
-    assert weights_of(oss, "fp4", gpu="H100-80GB-SXM", **loop).schemes() == (MXFP4_ONLY,)
+    assert weights_of(oss, "fp4", gpu="H100-80GB-SXM", **loop).schemes() == (MXFP4_MARLIN,)
 
 
 def test_experts_whose_blocks_do_not_divide_are_dealt_whole() -> None:

@@ -226,3 +226,19 @@ def test_what_tables_of_experts_time_is_not_priced_twice() -> None:
     assert prices.operators_s(operators, 0) == without
     bare = Measured(GPU, MEASURED, KERNELS.model_copy(update={"experts": {}}), fused=True)
     assert bare.operators_s(inside, 0) > 0
+
+
+def test_steps_of_experts_beyond_the_largest_graph_wait_for_their_launches() -> None:
+    """2 layers of 10 ms of host time each; a dense model has none, nor has a step in a graph."""
+    slow = MEASURED.model_copy(update={"eager_experts_s": 0.01})
+
+    def token_s(model: str, largest: int | None) -> list[float]:
+        return step_cost(
+            load_spec(model).first_layers(2), GPU, precision=PLAIN, calibration=slow,
+            max_tokens=2048, max_seqs=64, max_cudagraph_capture_size=largest,
+        ).token_s  # fmt: skip
+
+    usual, told = token_s("mixtral-8x7b", None), token_s("mixtral-8x7b", 1024)
+    assert usual[128] < 0.02 == usual[129]  # twice the seats are captured
+    assert told[1024] < 0.02 == told[1025]
+    assert max(token_s("llama-3-8b", None)) < 0.02

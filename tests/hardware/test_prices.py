@@ -75,12 +75,12 @@ def test_dense_layers_between_sparse_ones_cost_what_they_cost_alone(
     But for a few microseconds: what launches hide of the traffic of small kernels is counted over
     all layers, and experts have less of it between their products than dense layers.
     """
-    kind = LLAMA.layers[0]
+    kind, replayed = LLAMA.layers[0], calibration.model_copy(update={"eager_experts_s": 0.0})
     dense, sparse = (kind.mixer, kind.mlp), (kind.mixer, MIXTURE)
 
     def token_s(*each: object) -> np.ndarray:
         spec = replace(LLAMA, layers=grouped(each, kind.norm))  # type: ignore[arg-type]
-        price = cost(spec, calibration, tp=2)
+        price = cost(spec, replayed, tp=2)
         return np.array(price.token_s[1:]) + price.overhead_s
 
     added = token_s(dense, sparse, dense) - token_s(sparse, dense)

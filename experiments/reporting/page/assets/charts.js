@@ -8,7 +8,7 @@ const charts = (() => {
   const NS = "http://www.w3.org/2000/svg";
   const SHAPES = ["circle", "square", "triangle", "diamond", "cross"];
   const DASHES = ["", "7 4", "2 3", "9 3 2 3", "4 2", "12 4"];
-  const COLOURS = 4, PARTS = 8;
+  const COLOURS = 4, PARTS = 10;
 
   function number(value, digits) {
     // For people: so many significant digits, thousands apart.
@@ -311,7 +311,8 @@ const charts = (() => {
     // options.spans: {low, high, at, look, text}, intervals on the x axis.
     const chart = frame(box, options), { root, x, y, inner } = chart;
     (options.spans || []).forEach((each, place) => span(chart, each, place));
-    if (options.limit) limit(chart, options.limit.value, options.limit.text, options.limit.keep);
+    for (const each of options.limits || [options.limit])
+      if (each) limit(chart, each.value, each.text, each.keep);
     const clip = `clip-${options.id}`;
     const hole = svg(root, "clipPath", { id: clip });
     svg(hole, "rect", { x: inner.left, y: inner.top, width: inner.right - inner.left,

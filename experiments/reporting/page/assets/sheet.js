@@ -15,15 +15,16 @@
 
   function drawLines(box, figure, place) {
     const points = figure.rows.flatMap((row) => row.points);
-    const limit = figure.limits[0];
-    const ys = points.flatMap(([, y, low, high]) => [y, low, high]).concat(limit ? limit.value : []);
+    const ys = points.flatMap(([, y, low, high]) => [y, low, high])
+      .concat(figure.limits.map(({ value }) => value));
     const spans = figure.rows.filter((row) => row.span).map((row) => {
       const [at, low, high, text] = row.span;
       return { at, low: low ?? NaN, high: high ?? NaN, text, look: look(row) };
     });
     const xs = points.map(([x]) => x).concat(spans.flatMap(({ at, low, high }) => [at, low, high]));
     charts.lines(box, { id: `figure-${place}`, label: figure.label, spans,
-      x: axis(figure.x, xs), y: axis(figure.y, ys.filter((value) => value !== null)), limit,
+      x: axis(figure.x, xs), y: axis(figure.y, ys.filter((value) => value !== null)),
+      limits: figure.limits,
       plain: points.length > 40 * figure.rows.length / 2 && points.length > 40,
       series: figure.rows.map((row) => ({ name: row.name, look: look(row),
         points: row.points.map(([x, y, low, high]) => ({ x, y: y ?? NaN, low: low ?? NaN,

@@ -145,7 +145,9 @@
     for (const card of told.cards) {
       const box = charts.html(el("cards"), "div", { class: "card" });
       charts.html(box, "span", {}, card.title);
-      charts.html(box, "b", {}, card.value);
+      const [value, ends] = card.value.split(/ (?=[±(])/);
+      const figure = charts.html(box, "b", {}, ends ? `${value} ` : value);
+      if (ends) charts.html(figure, "small", {}, ends);
       charts.html(box, "span", {}, card.note);
     }
     el("options").textContent = told.options || "(the study's own point)";

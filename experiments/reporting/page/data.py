@@ -138,6 +138,8 @@ def _headings(
 def _plain(value: Any) -> Any:
     """A swept value as JSON has it."""
     value = getattr(value, "item", lambda: value)()
+    if isinstance(value, float) and math.isnan(value):
+        return value_text(value)
     return value if isinstance(value, int | float | str | bool) else value_text(value)
 
 

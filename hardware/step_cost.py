@@ -163,6 +163,7 @@ class StepCost:
         sequences: npt.ArrayLike,
         decodes: npt.ArrayLike,
         reads: Sequence[ReadTotals] = (),
+        rows: npt.ArrayLike | None = None,
     ) -> tuple[float, float]:
         """Return the FLOPs and bytes that one rank had to process, summed over steps.
 
@@ -174,12 +175,14 @@ class StepCost:
             sequences: of each step, decoding or with a chunk, shape (steps,).
             decodes: those of them that decode, shape (steps,).
             reads: by class of cache, over all steps; nothing: not to be counted here.
+            rows: query rows of those who decode, shape (steps,); None: one of each.
 
         Raises:
             ValueError: more tokens or sequences than the tables were built for.
         """
         token_rows = np.asarray(tokens).astype(np.int64)
         sequence_rows = np.asarray(sequences).astype(np.int64)
+        drafts = 0 if rows is None else int((np.asarray(rows) - np.asarray(decodes)).sum())
         self._check(int(token_rows.max(initial=0)), int(sequence_rows.max(initial=0)))
         flops = float(self.token_work[0][token_rows].sum()) + float(
             self.sequence_work[0][sequence_rows].sum()
@@ -188,12 +191,13 @@ class StepCost:
             self.sequence_work[1][sequence_rows].sum()
         )
         decoding = float(np.asarray(decodes).sum())
-        rows, chunks = float(token_rows.sum()) - decoding, float(sequence_rows.sum()) - decoding
+        verified = decoding + drafts
+        prompts, chunks = float(token_rows.sum()) - verified, float(sequence_rows.sum()) - decoding
         for term in self.attention_work:
-            flops += own_work(term.decode_flops, decoding, decoding)
-            flops += own_work(term.chunk_flops, rows, chunks)
-            bytes_ += own_work(term.decode_bytes, decoding, decoding) + own_work(
-                term.chunk_bytes, rows, chunks
+            flops += own_work(term.decode_flops, verified, decoding)
+            flops += own_work(term.chunk_flops, prompts, chunks)
+            bytes_ += own_work(term.decode_bytes, verified, decoding) + own_work(
+                term.chunk_bytes, prompts, chunks
             )
         for term, each in zip(self.attention_work, reads, strict=False):
             flops += read_work(term.decode_flops, term.chunk_flops, each)

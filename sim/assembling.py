@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sim.api_server import all_reached_s, seen_at
 from sim.blocks import STEPS
 from sim.handovers import HANDOVER_COLUMNS
-from sim.recording import SEGMENT_TYPES, Log, Part, no_outcomes
+from sim.recording import DRAFT_TYPES, SEGMENT_TYPES, Log, Part, no_outcomes
 from sim.result import TIMED_OUT, UNFINISHED, Result
 from sim.scenario import ApiTime
 from sim.tape import Column, Tape, joined
@@ -56,6 +56,10 @@ def result_of(
         segments={
             name: column((log.segments[name] for log in logs), kind)
             for name, kind in SEGMENT_TYPES.items()
+        }
+        | {
+            name: column((log.drafts[name] for log in logs), kind)
+            for name, kind in (DRAFT_TYPES.items() if any(log.drafts for log in logs) else ())
         },
         step_end_s=times("step_end_s"),
         seen_s=times("seen_s") if api.loop_output_s else None,

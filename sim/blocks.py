@@ -38,6 +38,16 @@ class Block:
         """A column of counts, wide enough to calculate with."""
         return np.asarray(self.segments[name], dtype=np.int64)
 
+    def query_rows(self) -> Ints:
+        """Rows of those who decode, padding included: one of each, and one per draft."""
+        if "rows" in self.segments:
+            return self.ints("rows")
+        return self.ints("decodes") + self.ints("padding")
+
+    def gained(self) -> Ints:
+        """Tokens that each step gave by decoding."""
+        return self.ints("gained" if "gained" in self.segments else "decodes")
+
     def floats(self, name: str) -> Floats:
         """A column of times, or of counts to be weighted with times."""
         return np.asarray(self.segments[name], dtype=np.float64)

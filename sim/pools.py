@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from hardware.calibration import DATASHEET, Calibration
+from hardware.draft_cost import DraftCost
 from hardware.gpu import Gpu
 from hardware.host_link import HostMemory, HostRates, host_memory, host_rates
 from hardware.memory import MemoryLedger, memory_ledger
@@ -25,14 +26,10 @@ from model.errors import one_of
 from model.mlps.load import ExpertLoad
 from model.precision import Precision
 from model.spec import DecoderSpec
+from sim.drafts import DraftPlan, draft_cost, draft_plan
 from sim.engine_config import EngineConfig, ResolvedEngine, precision_of, resolved
+from sim.host_time import host_s
 from sim.registry import policy
-
-ASSUMED_STEP_OVERHEAD_S = 1e-3
-ASSUMED_SEQUENCE_OVERHEAD_S = 1e-5
-"""Host time where nothing was measured: round figures, of the order of what a Python engine does
-between two steps (scheduling, preparing inputs, sampling, streaming). An engine without any would
-be too good to be true; ``engine.step_overhead_s: 0`` gives the bare roofline."""
 
 GpuWords = str | dict[str, object]
 TensorParallelSize = Annotated[int, Field(gt=0, le=4096)]
@@ -135,6 +132,10 @@ class Pool:
     calibration: Calibration
     ledger: MemoryLedger
     price: StepCost
+    drafts: DraftPlan | None = None
+    """How drafts are made; None: there are none."""
+    draft_cost: DraftCost | None = None
+    """What steps cost with them."""
     max_model_len: int
     token_budget: int
     watermark_blocks: int
@@ -158,6 +159,11 @@ class Pool:
     def num_gpu_blocks(self) -> int:
         """KV blocks of a replica that requests can have."""
         return self.ledger.num_gpu_blocks - self.engine.null_block
+
+    def ledger_text(self) -> str:
+        """Where the memory of one GPU goes, and what of its host's is KV."""
+        text = self.ledger.as_text()
+        return text if self.host is None else f"{text}\n{self.host.as_text()}"
 
     @property
     def host_rates(self) -> HostRates:
@@ -199,10 +205,12 @@ def build_pool(
     settings, tp = resolved(engine, gpu, spec), config.tensor_parallel_size
     numbers, dp = precision_of(settings, spec, gpu), config.data_parallel_size
     ranks = checked_ranks(spec, settings, dp)
+    drafts = draft_plan(settings, spec, gpu, role=config.role, ranks=dp)
     ledger = ledger_of(spec, gpu, tp, settings, ranks.count)
-    step_s, each_s = _host_s(settings, calibration)
+    step_s, each_s = host_s(settings, calibration)
+    loaded = spec.with_expert_load(ExpertLoad(settings.expert_load_exponent))
     price = step_cost(
-        spec.with_expert_load(ExpertLoad(settings.expert_load_exponent)),
+        loaded,
         gpu,
         tp=tp,
         precision=numbers,
@@ -222,6 +230,10 @@ def build_pool(
             settings.sampling, settings.version, spec.vocab_size, gpu, settings.max_num_seqs
         ),
     )
+    cost = None if drafts is None else draft_cost(
+        drafts, settings, loaded, gpu, calibration, tp=tp, precision=numbers, step_s=step_s,
+        sequence_s=each_s,
+    )  # fmt: skip
     if ledger.num_gpu_blocks - settings.null_block < 1:
         raise ValueError(
             f"num_gpu_blocks = {ledger.num_gpu_blocks} with null_block: true leaves no block for "
@@ -241,6 +253,8 @@ def build_pool(
         calibration=calibration,
         ledger=ledger,
         price=price,
+        drafts=drafts,
+        draft_cost=cost,
         max_model_len=settings.max_model_len,
         token_budget=settings.max_num_batched_tokens,
         watermark_blocks=int(settings.watermark * ledger.num_gpu_blocks),
@@ -261,6 +275,12 @@ def _host_memory(
         raise ValueError(
             f"engine.kv_offloading_size = {size_gib:g} in a pool of role: {config.role} is not "
             "modelled, expected none: its connector hands prompts over"
+        )
+    if config.data_parallel_size > 1:
+        raise ValueError(
+            f"engine.kv_offloading_size = {size_gib:g} with data_parallel_size = "
+            f"{config.data_parallel_size} is not modelled, expected none or one rank: ranks go in "
+            "lockstep, and nobody of them waits for another one's copies here"
         )
     host_rates(gpu, settings.host_link)
     return host_memory(
@@ -303,6 +323,7 @@ def ledger_of(
     Raises:
         hardware.memory.DoesNotFitError: the weights, one block or the longest sequence do not fit.
     """
+    plan = draft_plan(settings, spec, gpu)
     return memory_ledger(
         spec,
         gpu,
@@ -320,6 +341,7 @@ def ledger_of(
         or not policy(settings.scheduler).cuts_prompts,
         enable_expert_parallel=settings.enable_expert_parallel,
         max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
+        drafts=None if plan is None else plan.memory,
         dp=dp,
     )
 
@@ -329,18 +351,3 @@ def _longest_step(settings: ResolvedEngine) -> int:
     budget = settings.max_num_batched_tokens
     chunked = policy(settings.scheduler).cuts_prompts
     return budget if chunked else max(budget, settings.max_model_len)
-
-
-def _host_s(engine: ResolvedEngine, calibration: Calibration) -> tuple[float, float]:
-    """Host time of a step and of each of its sequences.
-
-    As given, else the calibration's, else what is assumed on bare peaks.
-    """
-    assumed = calibration == DATASHEET
-    step_s = ASSUMED_STEP_OVERHEAD_S if assumed else calibration.step_overhead_s
-    each_s = ASSUMED_SEQUENCE_OVERHEAD_S if assumed else calibration.sequence_overhead_s
-    if engine.step_overhead_s is not None:
-        step_s = engine.step_overhead_s
-    if engine.sequence_overhead_s is not None:
-        each_s = engine.sequence_overhead_s
-    return step_s, each_s

@@ -14,7 +14,7 @@ from sim.engine.journal import Journal
 from sim.engine.outcomes import Outcomes
 from sim.handovers import Handovers
 from sim.recorder import Taken
-from sim.result import FINISHED, REJECTED, SEGMENT_COLUMNS, UNFINISHED
+from sim.result import DRAFT_COLUMNS, FINISHED, REJECTED, SEGMENT_COLUMNS, UNFINISHED
 from sim.scenario import NO_API, ApiTime
 from sim.tape import Column, Scratch, Tape
 from sim.tiers import TierCount, keep_rows, tier_outcomes
@@ -49,6 +49,7 @@ _OUTCOMES: dict[str, tuple[npt.DTypeLike, float]] = {
     "status": (np.int8, UNFINISHED),
 }
 """Type of each column, and what stands in it until something happens: 61 bytes a request."""
+DRAFT_TYPES = dict.fromkeys(DRAFT_COLUMNS, np.int32)
 SEGMENT_TYPES = {name: np.float64 if name.endswith("_s") else np.int32 for name in SEGMENT_COLUMNS}
 
 
@@ -59,6 +60,8 @@ class Log:
     segments: dict[str, Tape] = field(
         default_factory=lambda: {name: Tape(kind) for name, kind in SEGMENT_TYPES.items()}
     )
+    drafts: dict[str, Tape] = field(default_factory=dict)
+    """Of a run with drafts: ``DRAFT_COLUMNS``."""
     step_end_s: Tape = field(default_factory=lambda: Tape(np.float64))
     seen_s: Tape = field(default_factory=lambda: Tape(np.float64))
     """When clients see the tokens of each step, if the API server is a queue."""
@@ -78,16 +81,17 @@ class Log:
         steps = table["steps"].astype(np.int64)[:, None]
         reads = steps * lines[..., 1] + lines[..., 0] * (steps * (steps - 1) // 2)
         decoded = reads[table["decodes"] + table["padding"] > 0].sum(axis=0)
+        pairs = taken.drafts[:, 3:].sum(axis=0) if len(taken.drafts) else 0 * decoded
         before = self.reads or (NOTHING_READ,) * len(reaches)
         self.reads = tuple(
-            so_far.plus(_reads(int(of_decodes), chunk_tokens, past_tokens, reach))
-            for so_far, of_decodes, reach in zip(before, decoded, reaches, strict=True)
+            so_far.plus(_reads(int(of_decodes), int(more), chunk_tokens, past_tokens, reach))
+            for so_far, of_decodes, more, reach in zip(before, decoded, pairs, reaches, strict=True)
         )
         self.computed_prefill_tokens += int(chunk_tokens.sum())
 
 
 def _reads(
-    decode_reads: int, chunk_tokens: Column, past_tokens: Column, reach: Reach
+    decode_reads: int, draft_pairs: int, chunk_tokens: Column, past_tokens: Column, reach: Reach
 ) -> ReadTotals:
     """What decodes and chunks attended in a class of cache."""
     most, positions = reach.positions, chunk_tokens + past_tokens
@@ -95,7 +99,7 @@ def _reads(
     if most is not None:
         own = chunk_tokens * most if reach.chosen else chunk_tokens + (most - 1)
         positions = np.minimum(positions, own)
-    return ReadTotals(decode_reads, int(pairs.sum()), int(positions.sum()))
+    return ReadTotals(decode_reads, int(pairs.sum()), int(positions.sum()), draft_pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +144,15 @@ class Recorder:
         reaches: tuple[Reach, ...] = (Reach(None),),
         api: ApiTime = NO_API,
         scratch: Scratch | None = None,
+        drafting: bool = False,
     ) -> None:
         self.requests = requests
         self.api = api
         self.reaches = reaches
-        self.replicas = [Journal(recorder.FULL_STEPS) for _ in range(replicas)]
+        self.replicas = [Journal(recorder.FULL_STEPS, drafting) for _ in range(replicas)]
         self._logs = [Log() for _ in range(replicas)]
+        for log in self._logs if drafting else ():
+            log.drafts = {name: Tape(kind) for name, kind in DRAFT_TYPES.items()}
         self._scratch = scratch or Scratch()
         self.outcomes = Outcomes(self.replicas, _FULL_BYTES, FINISHED, self._take)
         self._outcomes = no_outcomes(len(requests))
@@ -238,6 +245,8 @@ class Recorder:
                 tape.append(np.broadcast_to(np.int32(replica), len(table)))
             else:
                 append(tape, columns[name])
+        for place, tape in enumerate(log.drafts.values()):
+            append(tape, taken.drafts[:, place])
         append(log.step_end_s, taken.step_end_s)
         if self._outboxes is not None:
             append(log.seen_s, self._outboxes[replica].take(table, taken.step_end_s))

@@ -59,6 +59,13 @@ SEGMENT_COLUMNS = {
 }
 """Columns of the segment table: runs of equal steps."""
 
+DRAFT_COLUMNS = {
+    "rows": "query rows of those who decode, padding included: each has one and one per draft",
+    "gained": "tokens that each step gave by decoding: one per sequence, and the accepted drafts",
+    "drafted": "drafts that each step verified",
+}
+"""Further columns of the segment table, of a run in which somebody makes drafts."""
+
 REPLICA_COLUMNS = {
     "num_gpu_blocks": "KV blocks that requests can have",
     "blocks_held": "KV blocks in use at the end",
@@ -75,9 +82,9 @@ class Result:
     """Columns of one simulated run.
 
     ``requests`` has one row per request (``REQUEST_COLUMNS``, and ``SESSION_COLUMNS`` if there are
-    sessions), ``segments`` one per run of equal
-    steps (``SEGMENT_COLUMNS``), grouped by replica and in order of time within it. What grows with
-    the number of steps may be tapes; ``sim.blocks`` reads it without holding all of it.
+    sessions), ``segments`` one per run of equal steps (``SEGMENT_COLUMNS``, and ``DRAFT_COLUMNS``
+    if there are drafts), grouped by replica and in order of time within it. What grows with the
+    number of steps may be tapes; ``sim.blocks`` reads it without holding all of it.
     """
 
     requests: Mapping[str, Column]
@@ -160,6 +167,9 @@ class Result:
             name: np.repeat(self.segments[name], repeats)
             for name in ("replica", "decodes", "padding", "chunks", "prefill_tokens", "joined")
         }
+        for name in DRAFT_COLUMNS:
+            if name in self.segments:
+                columns[name] = np.repeat(self.segments[name], repeats)
         ends = np.asarray(self.step_end_s)
         starts = np.empty_like(ends)
         starts[1:] = ends[:-1]

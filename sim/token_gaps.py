@@ -35,7 +35,8 @@ class TokenGaps:
 def token_gaps(result: Result) -> Iterator[TokenGaps]:
     """Every gap between consecutive tokens of one request, block by block, not token by token.
 
-    A running batch decodes together, so one step gives each of its sequences one gap::
+    A running batch decodes together, so one step gives each of its sequences one gap (and, with
+    drafts, as many gaps of 0 as drafts were accepted)::
 
         step       p           q           i
         decodes    5           0           7
@@ -96,6 +97,10 @@ class _History:
         weight[first[decoding]] = veterans
         gap_s[weight == 0] = 0.0
         yield TokenGaps(gap_s, ends_s, weight)
+        if "gained" in block.segments:
+            # Accepted drafts arrive together with the token in front of them.
+            together = np.repeat(block.gained() - decodes, steps)
+            yield TokenGaps(np.zeros(len(ends_s)), ends_s, together)
 
         # Joiners of a step without decoding take their first gap at the next decoding step.
         rows = np.flatnonzero(joined)

@@ -71,12 +71,18 @@ class Measured:
         hidden_s = layers * calibration.layer_overhead_s
         return np.asarray(products + np.maximum(between - hidden_s, 0.0))
 
-    def decode(self, mixer: Mixer, share: Share, most: int) -> dict[Reach | None, DecodeOperators]:
-        """See ``Prices``: the longer of a kernel's floor and its traffic."""
+    def decode(
+        self, mixer: Mixer, share: Share, most: int, rows: int = 1
+    ) -> dict[Reach | None, DecodeOperators]:
+        """See ``Prices``: the longer of a kernel's floor and its traffic.
+
+        Several rows of a sequence are to a kernel like as many more heads of a group; tables have
+        neither, and their arithmetic is a prompt's.
+        """
         if not self.fused:
-            return self.roofline.decode(mixer, share, most)
-        if not is_measured(mixer, self.kernels):
-            return self.unmeasured.decode(mixer, share, most)
+            return self.roofline.decode(mixer, share, most, rows)
+        if not is_measured(mixer, self.kernels) or rows > 1:
+            return self.unmeasured.decode(mixer, share, most, rows)
         kernel, numbers, layers = mixer.kernel(share.tp), share.precision, share.count
         table = self._decode_table(kernel, share)
         sequences = np.arange(most + 1)

@@ -50,7 +50,12 @@ class Price:
     """Linear work, so that its totals can be computed by hand."""
 
     def work(
-        self, tokens: Any, sequences: Any, decodes: Any, reads: Iterable[ReadTotals] = ()
+        self,
+        tokens: Any,
+        sequences: Any,
+        decodes: Any,
+        reads: Iterable[ReadTotals] = (),
+        rows: Any = None,
     ) -> tuple[float, float]:
         tokens, sequences = np.asarray(tokens), np.asarray(sequences)
         flops = TOKEN_FLOPS * float(tokens.sum() + sequences.sum())
@@ -364,6 +369,10 @@ def reference(
         "prefix_cache_hit_rate": (
             sum(r.cached for r in begun) / sum(r.prompt for r in begun) if begun else math.nan
         ),
+        "acceptance_length_mean": (
+            1.0 if any(s["decodes"] and inside(s["end_s"]) for s in steps) else math.nan
+        ),
+        "accepted_drafts": 0, "wasted_drafts": 0,
         "mfu": per(flops, whole_busy * 4e5), "mbu": per(moved, whole_busy * 5e5),
         "window_s": length, "duration_s": result.end_s,
         "step_tokens_max": max(step_tokens, default=0), "step_decodes_max": max(rows, default=0),

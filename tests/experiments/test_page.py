@@ -114,6 +114,7 @@ def requests(rows: int) -> dict[str, np.ndarray]:
     return {
         "arrival_s": sent, "sent_s": sent, "reached_s": reached, "first_scheduled_s": begun,
         "computed_s": computed, "lost_s": lost, "paused_s": np.zeros(rows),
+        "streaming_s": np.zeros(rows),
         "first_token_s": first, "finish_s": first + 1.0, "output_tokens": np.full(rows, 11),
         "status": np.ones(rows, dtype=np.int8), "measured": np.ones(rows, dtype=np.int8),
     }  # fmt: skip

@@ -18,6 +18,7 @@ from experiments.reporting.page.columns import (
     columns_of,
     good_way,
     key_names,
+    label_of,
     named,
     plain_name,
 )
@@ -62,8 +63,7 @@ def page_data(
         differences: rows of differences.csv.
     """
     states = [state_of(row, slo) for row in rows]
-    names = key_names(keys)
-    labels = [", ".join(_setting(names[key], row[key]) for key in keys) for row in rows]
+    labels = [label_of(keys, row) for row in rows]
     columns = columns_of(rows)
     order = by_merit(rows, states, slo)
     best = order[0]
@@ -107,13 +107,6 @@ def page_data(
         "days": clock or max((each.end_s for each in curves if each), default=0.0) > DAYS_S,
         "best": best + 1,
     }  # fmt: skip
-
-
-def _setting(name: str, value: object) -> str:
-    """Write a swept value with its key; a word speaks for itself."""
-    text = value_text(value)
-    plain = isinstance(value, str) and value and not value[0].isdigit()
-    return text if plain else f"{name} {text}"
 
 
 def _union(tables: Iterable[Mapping[str, Any]]) -> list[str]:

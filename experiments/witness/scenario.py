@@ -7,6 +7,7 @@ or they are not.
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -57,6 +58,17 @@ class Host(NamedTuple):
     """Ticks of a block."""
 
 
+class Drafts(NamedTuple):
+    """Drafts of several tokens, and which of them are right."""
+
+    method: str
+    tokens: int
+    by_sequences: list[tuple[int, int, int]]
+    """Fewer in larger batches: from, to, tokens."""
+    accepted: list[list[int]]
+    """Of every request, how many in a row are right behind each of its output tokens."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """One engine's settings, and requests in order of arrival."""
@@ -80,6 +92,8 @@ class Scenario:
     """Groups that keep a state."""
     host: Host | None = None
     """KV in the host's memory."""
+    drafts: Drafts | None = None
+    """Speculative decoding."""
     timeout: int | None = None
     """Ticks after which a client gives up."""
     price: Price = FINE
@@ -88,8 +102,8 @@ class Scenario:
     def data(self, number: int) -> dict[str, Any]:
         """As a line of JSON."""
         host = None if self.host is None else self.host._asdict()
-        data = {"id": number} | asdict(self) | {"price": self.price._asdict()}
-        return data if host is None else data | {"host": host}
+        data = {"id": number} | asdict(self) | {"price": self.price._asdict(), "host": host}
+        return data | {"drafts": None if self.drafts is None else self.drafts._asdict()}
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> Self:
@@ -102,6 +116,10 @@ class Scenario:
         given |= {"price": Price(**data["price"]), "requests": rows}
         if data.get("host") is not None:
             given["host"] = Host(**data["host"])
+        if data.get("drafts") is not None:
+            drafts = Drafts(**data["drafts"])
+            ranges = [(first, last, tokens) for first, last, tokens in drafts.by_sequences]
+            given["drafts"] = drafts._replace(by_sequences=ranges)
         if "windows" in data:
             given["windows"] = tuple(data["windows"])
         return cls(**given)
@@ -151,6 +169,15 @@ FEATURES: dict[str, frozenset[str]] = {
         "host memory, aborts": "host caching aborts",
         "host memory, priority": "host caching priority reserve",
         "async, host memory": "host caching ahead",
+        "drafts": "drafts",
+        "drafts, aborts": "drafts aborts",
+        "drafts, priority": "drafts priority threshold reserve",
+        "drafts, prefix cache": "drafts caching",
+        "async, drafts": "drafts ahead",
+        "async, drafts, aborts": "drafts ahead aborts",
+        "async, drafts, priority": "drafts ahead priority reserve",
+        "async, drafts, prefix cache": "drafts ahead caching",
+        "async, drafts, watermark": "drafts ahead caching aborts watermark threshold",
         "prefill_first": "v0",
         "prefill_first, aborts": "v0 aborts",
         "all": "threshold reserve watermark priority aborts caching ahead",
@@ -194,6 +221,12 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
     streams = _streams(rng, prompt, output) if "caching" in on else [[] for _ in range(count)]
     if "v0" in on:  # prompts are not cut, and those that do not fit into a step are not served
         budget = max(budget, 2 * (prompts + outputs))
+    drafts = _drafts(rng, output, "ahead" in on) if "drafts" in on else None
+    if drafts is not None:
+        rows = 1 + drafts.tokens
+        budget = max(budget, rows + 1)
+        price = price._replace(position=0)  # what is in the cache is not known when one plans
+        blocks += -(-4 * rows // size)
     windows, states = _groups(rng) if "groups" in on else ((None,), 0)
     states = states if size >= 16 else 0  # smaller blocks would grow beside a state
     if "groups" in on:  # of each as many as one request takes at most, and some more
@@ -208,6 +241,7 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         scheduler="prefill_first" if "v0" in on else "chunked_prefill",
         order="priority" if "priority" in on else "fcfs",
         long_prefill_token_threshold=int(rng.choice([7, 64])) if "threshold" in on else 0,
+        drafts=drafts,
         scheduler_reserve_full_isl="reserve" in on,
         watermark=float(rng.choice([0.01, 0.1, 0.4])) if "watermark" in on else 0.0,
         ahead="ahead" in on,
@@ -222,6 +256,27 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
             )
         ],
     )  # fmt: skip
+
+
+def _drafts(rng: np.random.Generator, output: np.ndarray, ahead: bool) -> Drafts:
+    """One to six drafts, from hopeless to sure."""
+    tokens = int(rng.integers(1, 7))
+    methods = ["eagle", "eagle3", "draft_model"] + ([] if ahead else ["ngram"])
+    sure = float(rng.choice([0.0, 0.5, 0.8, 1.0]))
+    accepted = [
+        (rng.random((int(count), tokens)) < sure).cumprod(axis=1).sum(axis=1).tolist()
+        for count in output
+    ]
+    ends = sorted({int(each) for each in rng.integers(1, 20, 2)})
+    ranges = [
+        (first + 1, last, int(rng.integers(0, tokens + 1))) for first, last in pairwise([0, *ends])
+    ]
+    return Drafts(
+        method=str(rng.choice(methods)),
+        tokens=tokens,
+        by_sequences=ranges if rng.random() < 0.3 else [],
+        accepted=accepted,
+    )
 
 
 def _host(rng: np.random.Generator, blocks: int) -> Host:

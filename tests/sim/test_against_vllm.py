@@ -30,6 +30,9 @@ def test_the_scenarios_hold_the_hard_parts() -> None:
     grouped = [golden for _, golden in GOLDENS if len(golden.scenario.windows) > 1]
     assert sum(any(golden.outcome.preemptions) for golden in grouped) >= 8
     assert any(golden.scenario.states for golden in grouped)
+    drafts = [golden for _, golden in GOLDENS if golden.scenario.drafts is not None]
+    assert sum(any(golden.outcome.preemptions) for golden in drafts) >= 8
+    assert {golden.scenario.drafts.method for golden in drafts} >= {"eagle", "draft_model", "ngram"}
     hosts = [golden for _, golden in GOLDENS if golden.scenario.host is not None]
     assert len(hosts) > 15
 

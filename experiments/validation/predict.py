@@ -26,6 +26,7 @@ from experiments.validation.settings import Setup, setup_of
 from experiments.validation.traffic import Plan as TrafficPlan
 from experiments.validation.traffic import Traffic, plan_traffic
 from hardware.calibration import Calibration
+from hardware.engines import doubted
 from sim.scenario import ClientConfig, Scenario, build_scenario
 from sim.simulation import simulate
 from sim.steady_state import measured_window, saturated
@@ -217,7 +218,9 @@ def _predicted(work: Work) -> tuple[int, list[Prediction] | Skipped]:
 def _of_task(task: Task, calibration: Calibration, level: Level, draws: int) -> list[Prediction]:
     prices = [calibration]
     if draws and calibration.covariance is not None and level.kernels:
-        prices += [calibration.draw(stream(draw, "prices")) for draw in range(draws)]
+        setup = task.setup
+        wide = doubted(calibration, setup.spec, setup.engine.version)
+        prices += [wide.draw(stream(draw, "prices")) for draw in range(draws)]
     per_price = []
     for one in prices:
         scenario = _scenario(task, one, level)

@@ -304,6 +304,11 @@ def checked_ranks(spec: DecoderSpec, settings: ResolvedEngine, count: int) -> Ra
     ranks = ranks_of(spec, count, settings.version, settings.all2all_backend)
     if ranks.count == 1:
         return ranks
+    if settings.first_request_s:
+        raise ValueError(
+            f"first_request_s = {settings.first_request_s:g} with cluster.data_parallel_size = "
+            f"{count}, expected 0: a cold start of ranks that work together is not modelled"
+        )
     if spec.num_experts and not settings.enable_expert_parallel:
         raise ValueError(
             f"cluster.data_parallel_size = {count} of {spec.name}, a mixture of experts, expected "

@@ -22,7 +22,8 @@ ROOMS = [
     "hardware/step_prices.py",
     *sorted(
         path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "sim" / "engine").glob("*.py")
+        for room in ("engine", "seen")
+        for path in (ROOT / "sim" / room).glob("*.py")
         if path.name != "__init__.py"
     ),
 ]

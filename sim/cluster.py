@@ -16,10 +16,13 @@ from sim.engine.sequence import Sequence
 from sim.recording import BlockCount, Part, Recorder
 from sim.replica import Replica
 from sim.result import UNFINISHED
+from sim.routers.prompts import prompts_of
 from sim.routers.registry import make_router
-from sim.routers.router import TokensView
+from sim.routers.router import CachesView, Router, TokensView
 from sim.scenario import NO_CLIENT, Scenario
 from sim.schedulers import facts_of, make_scheduler
+from sim.seen.caches import Caches
+from sim.seen.metrics import Metrics
 from sim.source import ClosedLoop, first_rows, open_arrivals, sequences
 from sim.tape import Scratch
 from workloads.requests import Requests
@@ -62,14 +65,16 @@ class Cluster:
         router = make_router(
             scenario.router, tuple(facts), stream(scenario.seed, "router"), scenario.router_settings
         )
+        router.view.prompts = prompts_of(requests)
+        if router.claims:
+            self.recorder.claims()
         self.dealt = scenario.routing(not requests.waits).dealt
         self.replicas: dict[int, Replica] = {}
         self.dispatch = Dispatch(self.clock, router, self.recorder, self.replicas)
         self._dealt_to = self._deal() if self.dealt else _nobody
         for number in numbers:
             self.replicas[number] = self._replica(number)
-        if isinstance(router.view, TokensView):
-            router.view.live = [self.replicas[number] for number in router.view.numbers]
+        self._show(router)
         self._connect()
 
     def run(self) -> None:
@@ -113,6 +118,19 @@ class Cluster:
             outcomes.finished if dealt else self.dispatch.finished,
             self._dealt_to(number), alone=dealt,
         )  # fmt: skip
+
+    def _show(self, router: Router) -> None:
+        """Let a router look at the replicas, as far as it says that it does."""
+        view = router.view
+        if not isinstance(view, TokensView):
+            return
+        replicas = [self.replicas[number] for number in view.numbers]
+        view.live = list(replicas)
+        if isinstance(view, CachesView):
+            loops = [replica.loop for replica in replicas]
+            view.caches = Caches(loops, lambda number: replicas[number].steps_ended())
+            if router.refresh_metrics_interval_s is not None:
+                view.collected = Metrics(loops, router.refresh_metrics_interval_s)
 
     def _connect(self) -> None:
         """Let requests come, from users or as they arrive; past a client if it has work to do."""

@@ -118,6 +118,8 @@ class Part:
     """When users who wait for answers wanted their requests sent; None: as the workload says."""
     sent_s: Column | None
     """When a client sent them, NaN if it did not; None: as soon as they arrived."""
+    claims: dict[str, Column]
+    """What a router took to be so of each, ``CLAIM_COLUMNS``; nothing if it says nothing."""
     logs: dict[int, Log]
     blocks: dict[int, BlockCount]
     """KV blocks, by replica."""
@@ -149,6 +151,20 @@ class Recorder:
             self._arrival_s = requests.arrival_s.copy()
         self.sent_s: npt.NDArray[np.float64] | None = None
         """When a client sent each request, NaN if it did not; None: each when it arrived."""
+        self._claims: dict[str, Column] = {}
+
+    def claims(self) -> None:
+        """The router will say what it takes to be so."""
+        rows = len(self.requests)
+        self._claims = {
+            "claimed_tokens": np.full(rows, -1, np.int32),
+            "metrics_age_s": np.full(rows, np.nan, np.float32),
+        }
+
+    def routed(self, request: int, claimed_tokens: int, metrics_age_s: float) -> None:
+        """The router sent a request, and why."""
+        self._claims["claimed_tokens"][request] = claimed_tokens
+        self._claims["metrics_age_s"][request] = metrics_age_s
 
     def arrived(self, request: int, arrival_s: float) -> None:
         """Users issued a request."""
@@ -175,11 +191,12 @@ class Recorder:
         logs = {replica: self._logs[replica] for replica in blocks}
         if len(blocks) == len(self.replicas):
             times = (self._arrival_s, self.sent_s)
-            return Part(None, self._outcomes, *times, logs, blocks, end_s)
+            return Part(None, self._outcomes, *times, self._claims, logs, blocks, end_s)
         status, owner = self._outcomes["status"], self._outcomes["replica"]
         rows = np.flatnonzero((status != UNFINISHED) | (owner >= 0))
         outcomes = {name: column[rows] for name, column in self._outcomes.items()}
-        return Part(rows, outcomes, None, None, logs, blocks, end_s)
+        claims = {name: column[rows] for name, column in self._claims.items()}
+        return Part(rows, outcomes, None, None, claims, logs, blocks, end_s)
 
     def _keep_outcomes(self) -> None:
         """Move outcomes from their buffer to the columns."""
@@ -235,6 +252,7 @@ def result_of(
     columns = _request_columns(requests, parts, api, stop_s)
     if requests.session is not None and requests.turn is not None:
         columns |= {"session": requests.session, "turn": requests.turn}
+    columns |= parts[0].claims
     if stop_s == inf:
         stop_s = float(np.nanmax(columns["finish_s"], initial=end_s))
     logs = [log for _, log in sorted((n, log) for part in parts for n, log in part.logs.items())]

@@ -66,6 +66,8 @@ class Replica:
     def submit(self, sequence: Sequence) -> None:
         """Take a request from the router, now."""
         self.scheduler.admit(sequence)
+        if self.loop.gauge is not None:
+            self.loop.gauge.came_s.append(self.clock.now)
         if self._wake is None:
             return
         batch = self.loop.batch
@@ -92,6 +94,10 @@ class Replica:
         if self._wake is not None and batch is not None:
             tokens += batch.decodes * (self._steps_ended() - self.journal.steps)
         return tokens
+
+    def steps_ended(self) -> int:
+        """Count the steps of the run under way that ended until now."""
+        return self._steps_ended() - self.journal.steps
 
     def unsettled(self) -> bool:
         """Tell whether these tokens are also of somebody who has left, until the step has ended."""

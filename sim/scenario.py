@@ -20,7 +20,6 @@ from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import Gpu
 from model.spec import DecoderSpec
 from sim.engine_config import Count, EngineConfig
-from sim.named import OwnSettings
 from sim.pools import (
     GpuWords,
     Pool,
@@ -32,7 +31,7 @@ from sim.pools import (
     numbers_of,
 )
 from sim.routers.consequences import Routing, routing
-from sim.routers.registry import RouterName, check_router
+from sim.routers.registry import RouterName, RouterSettings, check_router
 
 AnyFloat = TypeVar("AnyFloat", float, npt.NDArray[np.float64])
 
@@ -59,14 +58,14 @@ class ClusterConfig(BaseModel):
     """Engine instances behind the router."""
     router: RouterName = "round_robin"
     """Chooses the replica of an arriving request."""
-    router_settings: OwnSettings = {}
-    """Of a router of your own: keywords of its constructor."""
+    router_settings: RouterSettings = {}
+    """Of a router that has any, or of one of your own: keywords of its constructor."""
     gpu_usd_per_hour: Price | None = None
     """Price of one GPU. Default: the catalogue's."""
 
     @field_validator("router_settings")
     @classmethod
-    def _are_of_the_router(cls, own: OwnSettings, given: ValidationInfo) -> OwnSettings:
+    def _are_of_the_router(cls, own: dict[str, Any], given: ValidationInfo) -> dict[str, Any]:
         if (name := given.data.get("router")) is not None:
             check_router(name, own)
         return own
@@ -178,7 +177,7 @@ class Scenario:
     router: str
     client: ClientConfig
     api: ApiTime
-    router_settings: OwnSettings = field(default_factory=dict)
+    router_settings: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
 
     @property
@@ -255,7 +254,7 @@ def build_scenario(
 def scenario_of_pools(
     pools: tuple[Pool, ...],
     router: str,
-    router_settings: OwnSettings | None = None,
+    router_settings: dict[str, Any] | None = None,
     seed: int = 0,
     client: ClientConfig = NO_CLIENT,
 ) -> Scenario:

@@ -10,6 +10,7 @@ import numpy as np
 from sim.conformance.error import ConformanceError, in_case
 from sim.conformance.schedulers import ALIKE, BLIND, CASES
 from sim.engine.sequence import Sequence
+from sim.routers.registry import made_of
 from sim.routers.router import VIEWS, Looks, ReplicaFacts, Router, TokensView
 
 RANGE = "chooses one of the replicas"
@@ -146,7 +147,7 @@ def _made(router: type[Router], own: Mapping[str, Any], traffic: Traffic) -> Rou
         for number in range(traffic.replicas)
     )
     rng = np.random.default_rng([traffic.number, traffic.seed])
-    return router(VIEWS[router.looks_at](facts), rng, **own)
+    return made_of(router, VIEWS[router.looks_at](facts), rng, own)
 
 
 def _arrivals(traffic: Traffic) -> list[Sequence]:

@@ -86,6 +86,8 @@ class Scheduler:
         """Ahead: who ended since then, and has a seat and blocks still."""
         self.unwanted: list[Sequence] = []
         """Ahead: who was given up since then."""
+        self.left_waiting = 0
+        """Who waited still when the last batch was formed, of those whom it knew."""
         self._served: set[Sequence] = set()  # who has its blocks, when served one by one
         self._least = LeastImportant()
         self.batch = Batch(len(settings.windows))
@@ -162,10 +164,13 @@ class Scheduler:
         Ahead: the one that was planned a step ago; if there was none, one of what is known.
         """
         batch = self.form(now_s)
+        self.left_waiting = self.waiting.count
         if self.arrived or self.leaving or self.unwanted:
             self._catch_up()
             if batch is None:
-                return self.form(now_s)
+                batch = self.form(now_s)
+                self.left_waiting = self.waiting.count
+                return batch
             batch.steps = 1  # the next plan knows more
         return batch
 

@@ -11,7 +11,11 @@ import pytest
 
 from hardware.compiled import ROOT
 
-ROOMS = [ROOT / "hardware/step_prices.py", *sorted((ROOT / "sim/engine").glob("[a-z]*.py"))]
+ROOMS = [
+    ROOT / "hardware/step_prices.py",
+    *sorted((ROOT / "sim/engine").glob("[a-z]*.py")),
+    *sorted((ROOT / "sim/seen").glob("[a-z]*.py")),
+]
 LIBRARY = {
     "array", "bisect", "collections", "collections.abc", "dataclasses", "heapq", "math",
     "mypy_extensions", "struct", "typing",
@@ -26,9 +30,9 @@ def test_it_is_plain_typed_python(path: Path) -> None:
         if isinstance(node, ast.Import):
             assert {each.name for each in node.names} <= LIBRARY
         if isinstance(node, ast.ImportFrom):
-            own = node.module in ("hardware.step_prices", "sim.engine") or (
-                node.module or ""
-            ).startswith("sim.engine.")
+            own = node.module == "hardware.step_prices" or (node.module or "").startswith(
+                ("sim.engine.", "sim.seen.")
+            )
             assert own or node.module in LIBRARY
             assert "Any" not in {each.name for each in node.names}
         if isinstance(node, ast.FunctionDef):
@@ -40,7 +44,7 @@ def test_it_is_plain_typed_python(path: Path) -> None:
 
 
 def copied_rooms(folder: Path) -> None:
-    for package in ("hardware", "sim/engine"):
+    for package in ("hardware", "sim/engine", "sim/seen"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__py*"))
     (folder / "sim/__init__.py").touch()
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from sim.pools import Pool
 from sim.scenario import Scenario
+from tests import reference_routers
 from workloads.requests import Requests
-from workloads.streams import stream
 
 
 @dataclass(eq=False)
@@ -38,6 +38,8 @@ class Seq:
     sent_s: float = float("nan")
     given_up_s: float = float("nan")
     home: int = -1
+    claimed: int = -1
+    metrics_age_s: float = float("nan")
     status: str = ""  # answered, rejected or given up: settled between client and router
     over: bool = False  # ended, but whoever plans ahead does not know it yet
     dropped: bool = False  # nobody wants it, but it is in the step that was planned
@@ -73,6 +75,10 @@ class Engine:
         self.size = engine.block_size
         self.timeout_s = engine.batch_timeout_s
         self.total = pool.ledger.num_gpu_blocks - engine.null_block
+        self.kv_blocks = pool.ledger.kv_tokens // pool.ledger.block_size
+        # After each step its end, who runs, who was left waiting, and blocks in use.
+        self.shown: list[tuple[float, int, int, int]] = []
+        self.left = 0
         self.max_model_len = pool.max_model_len
         self.caching = engine.enable_prefix_caching
         self.blocks = [Block() for _ in range(self.total)]
@@ -419,8 +425,12 @@ class Engine:
     # --- one step
     def begin(self, now_s: float, idle: bool) -> None:
         batch = self.form(now_s)
+        self.left = len(self.waiting)
         if self.catch_up(batch) and batch is None:
             batch = self.form(now_s)
+            self.left = len(self.waiting)
+        if self.ahead and not idle:
+            self.show(now_s)
         self.step = batch
         if batch is None:
             return
@@ -437,6 +447,10 @@ class Engine:
         start_s = now_s + self.price.idle_start_s * idle
         batch["begun_s"], batch["start_s"] = now_s, start_s
         batch["end_s"] = start_s + self.price.step_s(rows, batch["reads"], chunks)
+
+    def show(self, now_s: float) -> None:
+        """Its metrics, as they are until the next step has ended."""
+        self.shown.append((now_s, len(self.running), self.left, self.total - self.free))
 
     def end(self) -> list[Seq]:
         batch, self.step = self.step, None
@@ -496,6 +510,8 @@ class Engine:
                 sum(tokens for _, tokens, _ in batch["chunks"]),
             )
         )
+        if not self.ahead:
+            self.show(end_s)
         return ended
 
     def forget_unwanted(self) -> None:
@@ -516,7 +532,8 @@ class World:
         self.scenario, self.requests = scenario, requests
         self.engines = [Engine(pool) for pool in scenario.pools for _ in range(pool.replicas)]
         self.outstanding: list[list[Seq]] = [[] for _ in self.engines]
-        self.route = reference_router(scenario, self.outstanding, self.engines)
+        self.seen = reference_routers.World(scenario, requests, self.outstanding, self.engines)
+        self.route, self.sent = reference_routers.reference_router(self.seen, scenario.router)
         self.limit = scenario.client.max_concurrency or inf
         self.timeout_s = scenario.client.timeout_s or inf
         self.events: list[tuple] = []
@@ -587,12 +604,15 @@ class World:
     def reach(self, seq: Seq, now_s: float) -> None:
         if seq.status:
             return
-        home = self.route() if any(engine.takes(seq) for engine in self.engines) else -1
+        some = any(engine.takes(seq) for engine in self.engines)
+        home = self.route(seq, now_s) if some else -1
         if home < 0 or not self.engines[home].takes(seq):
             seq.status = "rejected"
             self.free(seq, now_s, False)
             return
         seq.home = home
+        self.sent(seq, home, now_s)
+        seq.claimed, seq.metrics_age_s = self.seen.claimed, self.seen.age_s
         self.outstanding[seq.home].append(seq)
         self.engines[seq.home].arrive(seq)
 
@@ -688,44 +708,3 @@ def text_of(requests: Requests, seq: Seq) -> list[tuple]:
             text += [(streams[place], at) for at in range(len(text), ends[place])]
     own = range(len(text), seq.prompt + seq.output)
     return text + [("own", seq.row, at) for at in own]
-
-
-def reference_router(scenario: Scenario, outstanding: list[list[Seq]], engines: list[Engine]):
-    count, name = len(outstanding), scenario.router
-    if count == 1:
-        return lambda: 0
-    rng = stream(scenario.seed, "router")
-    turn = iter(range(10**9))
-
-    def draws(below: int):
-        own = rng.spawn(1)[0]
-        while True:
-            yield from own.integers(below, size=1024).tolist()
-
-    first = draws(count)
-    if name == "round_robin":
-        return lambda: next(turn) % count
-    if name == "random":
-        return lambda: next(first)
-    if name == "least_requests":
-        return lambda: min(range(count), key=lambda n: (len(outstanding[n]), n))
-    if name == "least_tokens":
-        return lambda: min(
-            range(count),
-            key=lambda n: (
-                sum(
-                    seq.prompt + len(seq.token_s)
-                    for seq in engines[n].waiting + engines[n].arrived + engines[n].running
-                    if not seq.done and not seq.over and seq not in engines[n].dropping
-                ),
-                n,
-            ),
-        )
-    second = draws(count - 1)
-
-    def two() -> int:
-        one, other = next(first), next(second)
-        other += other >= one
-        return min((one, other), key=lambda n: (len(outstanding[n]), n))
-
-    return two

@@ -24,6 +24,7 @@ from sim.hardware_use import (
 )
 from sim.latencies import LATENCIES, STATISTICS, latency_statistics
 from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
+from sim.routing_metrics import ROUTING, routing_metrics
 from sim.scenario import Kind, Scenario
 from sim.slo import Slo, attainments, good, is_met
 from sim.steady_state import Window, arrived, measured_window, saturated, service_per_window
@@ -58,6 +59,7 @@ METRICS = {
     "kv_use_max": "largest share of one replica's KV blocks held in a step of the window",
     "prefix_cache_hit_rate": "share of the prompt tokens, of the requests after the warm-up that "
     "were worked on, that the prefix cache had; 0 without one",
+    **ROUTING,
     "busy_share": "share of the window in which a replica computed, averaged over the replicas",
     "mfu": "FLOPs of all steps (padding and recomputation too) / (busy time x peak FLOP/s), of "
     "all GPUs together",
@@ -140,6 +142,7 @@ def _measured(
         **latency_statistics(result, window),
         **_rates(result, window, totals, good(result.requests, slo or Slo())),
         **use_of_blocks(result, window, kinds, totals),
+        **routing_metrics(result, window),
         **efficiency(kinds, totals),
         **coverage(result, kinds, totals),
         "saturated": saturated(result, window),

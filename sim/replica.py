@@ -67,7 +67,7 @@ class Replica:
         """Take a request from the router, now."""
         self.scheduler.admit(sequence)
         if self.loop.gauge is not None:
-            self.loop.gauge.came_s.append(self.clock.now)
+            self.loop.gauge.came.append(self.steps_ended())
         if self._wake is None:
             return
         batch = self.loop.batch

@@ -281,7 +281,7 @@ def llm_d(world: World) -> tuple[Choose, Callable[[Seq, int, float], None]]:
                 break
             for number in having:
                 counts[number] += 1
-        found["prefix_cache"] = [count * size for count in counts]
+        found["prefix_cache"] = [min(count * size, seq.prompt) for count in counts]
         return [min(count / len(keys), 1.0) if keys else 0.0 for count in counts]
 
     def precise(seq: Seq, now_s: float) -> list[float]:
@@ -342,7 +342,7 @@ def llm_d(world: World) -> tuple[Choose, Callable[[Seq, int, float], None]]:
             for number, score in enumerate(scores_of(name, seq, now_s)):
                 sums[number] += score * weight
         number = picked(sums)
-        world.claimed = max((each[number] for each in found.values()), default=-1)
+        world.claimed = max((each[number] for each in found.values()), default=0)
         return number
 
     def picked(sums: list[float]) -> int:

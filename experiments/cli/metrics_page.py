@@ -7,7 +7,8 @@ from experiments.running.pieces import MARKS
 from experiments.running.pool_tables import POOL_COLUMNS
 from sim.latencies import LATENCIES
 from sim.metrics import METRICS, POOL_SHARES
-from sim.result import REQUEST_COLUMNS, SEGMENT_COLUMNS, SESSION_COLUMNS
+from sim.result import CLAIM_COLUMNS, REQUEST_COLUMNS, SEGMENT_COLUMNS, SESSION_COLUMNS
+from sim.routing_metrics import REPLICAS
 
 
 def metrics_page() -> str:
@@ -98,6 +99,11 @@ def _requests() -> list[str]:
             ("column", "meaning"),
             [(f"`{name}`", text) for name, text in SESSION_COLUMNS.items()],
         ),
+        "With a router that looks at caches at some point, these come next.",
+        table(
+            ("column", "meaning"),
+            [(f"`{name}`", text) for name, text in CLAIM_COLUMNS.items()],
+        ),
         "A study with `cluster.pools` has a column `pool` behind `replica`, the pool's name.",
     ]
 
@@ -116,6 +122,11 @@ def _pools_and_segments() -> list[str]:
                 *((f"`{name}`", text) for name, text in POOL_SHARES.items()),
             ],
         ),
+        "## replicas.csv",
+        "Where several replicas have found something in their caches: one row per run and "
+        "replica. `point`, the swept keys, `seed`, `replica` (from 0), `pool` (its name, if it has "
+        "one), then",
+        table(("column", "meaning"), [(f"`{name}`", text) for name, text in REPLICAS.items()]),
         "## Segments",
         "From Python, `sim.simulation.simulate` returns the same requests and, in `segments`, one "
         "row per run of equal steps. They are not written to disk.",

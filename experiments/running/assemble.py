@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 from experiments.reporting.basis import Asked, Basis
 from experiments.reporting.support import Load
 from experiments.running.identity import code_digest, file_digest
-from experiments.running.pieces import PARQUET, read_piece, read_requests
+from experiments.running.pieces import PARQUET, further_columns, read_piece, read_requests
 from experiments.running.pool_tables import calibrations_of, with_pools
 from experiments.running.pooling import pools_of, rates_of
 from experiments.running.sweep import Run
@@ -94,7 +94,7 @@ class RequestsFile:
         self._pools = pools
         self._runs = runs
         self._swept = _typed_values({run.point: run.values for run in runs})
-        self._sessions = any(run.study.workload.sessions is not None for run in runs)
+        self._further = further_columns([run.study for run in runs])
         self._ended: set[Path] = set()
         self._written = 0
         self._writer: ParquetWriter | None = None
@@ -134,7 +134,7 @@ class RequestsFile:
 
         numbers = {name: pa.scalar(value, pa.int64()) for name, value in run.identity.items()}
         identity = {**numbers, **self._swept[run.point]}
-        for table in read_requests(run.path, identity, self._sessions):
+        for table in read_requests(run.path, identity, self._further):
             if self._pools:
                 table = with_pools(table, self._pools[run.point])
             if self._writer is None:

@@ -7,7 +7,7 @@ there is whole, and what has been damaged since is noticed.
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,13 @@ import pyarrow.parquet as pq
 
 from experiments.running.identity import file_digest
 from experiments.running.reached import Reached
-from experiments.study.build import requests_of, scenario_of, stop_of
+from experiments.study.build import claims_caches, requests_of, scenario_of, stop_of
 from experiments.study.document import Study
 from sim.binding import binding
 from sim.latencies import gap_counts
 from sim.metrics import summarise, summarise_pools
-from sim.result import REQUEST_COLUMNS, SESSION_COLUMNS, STATUS_NAMES, Result
+from sim.result import CLAIM_COLUMNS, REQUEST_COLUMNS, SESSION_COLUMNS, STATUS_NAMES, Result
+from sim.routing_metrics import by_replica
 from sim.scenario import Scenario
 from sim.simulation import simulate
 from sim.slo import WINDOW_S, attainments, windows
@@ -59,6 +60,8 @@ class Piece:
     """Metrics of each pool, where pools have names."""
     pool_gaps: list[dict[int, int]]
     """Token gaps of each."""
+    replicas: dict[str, list[float]]
+    """``sim.routing_metrics.REPLICAS`` as columns, where there are several and caches to hit."""
 
 
 def simulate_to(path: Path, point: Study, seed: int, draw: int | None = None) -> None:
@@ -89,16 +92,26 @@ def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
         "binding": _binding(result, scenario, window),
         "pools": [],
         "pool_gaps": [],
+        "replicas": {},
     }
+    if scenario.replicas > 1 and (metrics["prefix_cache_hit_rate"] or _claims(result)):
+        of_each = by_replica(result, window)
+        record["replicas"] = {name: values.tolist() for name, values in of_each.items()}
     if point.cluster.pools is not None:
         parts = [result.of_replicas(numbers) for numbers in scenario.numbers]
         record["pools"] = summarise_pools(*measured)
         record["pool_gaps"] = [gap_counts(part, window) for part in parts]
-    names = [*REQUEST_COLUMNS, *filter(result.requests.__contains__, SESSION_COLUMNS)]
+    further = (*SESSION_COLUMNS, *CLAIM_COLUMNS)
+    names = [*REQUEST_COLUMNS, *filter(result.requests.__contains__, further)]
     columns = {name: result.requests[name] for name in names}
     columns["measured"] = window.measured.astype(np.int8)
     with _beside(path) as file:
         _write(columns, {_RECORD: json.dumps(record)}, file)
+
+
+def _claims(result: Result) -> bool:
+    """Whether the router said what it took to be cached."""
+    return "claimed_tokens" in result.requests
 
 
 def _binding(result: Result, scenario: Scenario, window: Window) -> dict[str, list[float]]:
@@ -170,7 +183,7 @@ def read_piece(path: Path) -> Piece:
     record = json.loads(metadata[_RECORD])
     return Piece(
         record["metrics"], record["timeline"], _counts(record["gaps"]), record["binding"],
-        record["pools"], list(map(_counts, record["pool_gaps"])),
+        record["pools"], list(map(_counts, record["pool_gaps"])), record["replicas"],
     )  # fmt: skip
 
 
@@ -185,23 +198,35 @@ def read_column(path: Path, name: str) -> Column:
     return values
 
 
+def further_columns(studies: Iterable[Study]) -> "dict[str, pa.Scalar]":
+    """Return columns that requests have at some point, with what stands in them at the others."""
+    studies, found = list(studies), {}
+    if any(study.workload.sessions is not None for study in studies):
+        found = {name: pa.scalar(-1, pa.int64()) for name in SESSION_COLUMNS}
+    if any(map(claims_caches, studies)):
+        missing = pa.scalar(-1, pa.int32()), pa.scalar(np.nan, pa.float32())
+        found |= dict(zip(CLAIM_COLUMNS, missing, strict=True))
+    return found
+
+
 def read_requests(
-    path: Path, identity: Mapping[str, pa.Scalar], sessions: bool = False
+    path: Path, identity: Mapping[str, pa.Scalar], further: "Mapping[str, pa.Scalar]"
 ) -> Iterator[pa.Table]:
     """Read the requests of a piece by row group, ``identity`` (point, draw, seed, keys) in front.
 
-    Behind them stands what ``status`` means, in words. With ``sessions``, because other points of
-    the study have some, requests that stand alone are of session and turn -1.
+    Behind them stands what ``status`` means, in words; before, the ``further_columns`` of the
+    study, if these requests do not have them.
     """
     words = pa.array(STATUS_NAMES)
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group).replace_schema_metadata(None)
-            if sessions and "turn" not in table.column_names:
-                place = table.column_names.index("measured")
-                for name in reversed(SESSION_COLUMNS):
-                    none = pa.repeat(pa.scalar(-1, pa.int64()), table.num_rows)
-                    table = table.add_column(place, name, none)
+            held = [name for name in table.column_names if name not in further]
+            place = held.index("measured")
+            for name, value in further.items():
+                if name not in table.column_names:
+                    table = table.append_column(name, pa.repeat(value, table.num_rows))
+            table = table.select([*held[:place], *further, *held[place:]])
             for name, value in reversed(list(identity.items())):
                 table = table.add_column(0, name, pa.repeat(value, table.num_rows))
             status = table.column("status").combine_chunks().cast(pa.int32())

@@ -15,7 +15,6 @@ from bisect import bisect_left, bisect_right
 from math import inf
 
 from sim.engine.scheduler import Scheduler
-from sim.engine.sequence import Batch
 
 
 def last_collected_s(now_s: float, interval_s: float) -> float:
@@ -40,46 +39,51 @@ class Gauge:
         self.interval_s = interval_s
         self.scheduler = scheduler
         self.ends_s = ends_s
+        self.num_blocks = scheduler.pool.num_blocks
         self.running = 0
         self.waiting = 0
         self.held = 0
         """What was shown after ``read``."""
-        self.came_s: list[float] = []
-        """Who was admitted since the batch under way began."""
-        self._last = (0, 0, 0)
+        self.came: list[int] = []
+        """How many steps of the batch under way had ended when each was admitted who came since it
+        began."""
+        self._last_running, self._last_waiting, self._last_held = 0, 0, 0
         self._last_s = -inf
-        self._collected = (0, 0, 0)
-        self._collected_s = -inf
+        self._seen_running, self._seen_waiting, self._seen_held = 0, 0, 0
+        self._seen_s = -inf
 
-    def read(self, now_s: float, begun: int, batch: Batch | None, start_s: float) -> None:
-        """Show what was collected last, at ``now_s``."""
-        time_s = last_collected_s(now_s, self.interval_s)
-        shown = self._last if self._last_s < time_s else self._collected
-        if batch is not None:
-            ended = bisect_left(self.ends_s, time_s, begun) - begun
-            if ended:
-                shown = self._within(begun, ended, start_s)
-        self.running, self.waiting, self.held = shown
+    def read(self, time_s: float, begun: int, busy: bool) -> None:
+        """Show what was collected at ``time_s``, when it was last; ``busy``: a batch is under
+        way now."""
+        if busy and self.ends_s[begun] < time_s:
+            self._show(begun, bisect_left(self.ends_s, time_s, begun) - begun)
+        elif self._last_s < time_s:
+            self.running, self.waiting = self._last_running, self._last_waiting
+            self.held = self._last_held
+        else:
+            self.running, self.waiting = self._seen_running, self._seen_waiting
+            self.held = self._seen_held
 
-    def ending(self, now_s: float, begun: int, start_s: float) -> None:
+    def ending(self, now_s: float, begun: int) -> None:
         """The batch under way ends now, and is not completed yet."""
         time_s = last_collected_s(now_s, self.interval_s)
-        if time_s <= self._collected_s:
+        if time_s <= self._seen_s:
             return
-        ended = bisect_left(self.ends_s, time_s, begun) - begun
-        self._collected = self._within(begun, ended, start_s) if ended else self._last
-        self._collected_s = time_s
+        self.read(time_s, begun, True)
+        self._seen_running, self._seen_waiting = self.running, self.waiting
+        self._seen_held, self._seen_s = self.held, time_s
 
     def ended(self, now_s: float) -> None:
         """It is completed; where steps are planned ahead, the one after it is planned as well."""
         scheduler = self.scheduler
-        self._last = (len(scheduler.running), scheduler.left_waiting, scheduler.pool.held)
-        self._last_s = now_s
+        self._last_running, self._last_waiting = len(scheduler.running), scheduler.left_waiting
+        self._last_held, self._last_s = scheduler.pool.held, now_s
 
-    def _within(self, begun: int, ended: int, start_s: float) -> tuple[int, int, int]:
-        """After some steps of the run under way, which goes on: only blocks and the queue grow."""
-        scheduler, ends_s = self.scheduler, self.ends_s
+    def _show(self, begun: int, ended: int) -> None:
+        """Show how it was after some steps of a run that goes on: blocks and the queue grow."""
+        scheduler = self.scheduler
         taken = scheduler.decoding.blocks_needed_after(ended - (not scheduler.ahead))
-        seen_s = ends_s[begun + ended - 2] if ended > 1 else start_s
-        waiting = scheduler.left_waiting + bisect_right(self.came_s, seen_s)
-        return len(scheduler.running), waiting, scheduler.pool.held + taken
+        self.running = len(scheduler.running)
+        # Who comes while a step is under way is known to the one after the next.
+        self.waiting = scheduler.left_waiting + bisect_right(self.came, ended - 2)
+        self.held = scheduler.pool.held + taken

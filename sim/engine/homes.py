@@ -10,6 +10,8 @@ class Homes:
 
     def __init__(self) -> None:
         self.of: dict[int, dict[int, None]] = {}
+        self.told: dict[int, int] = {}
+        """Streams that answers go on with while they are generated, and how many of each."""
 
     def enter(self, stream: int, number: int) -> None:
         """A replica has its first block of a stream."""
@@ -28,3 +30,13 @@ class Homes:
         del homes[number]
         if not homes:
             del self.of[stream]
+
+    def tell(self, stream: int) -> None:
+        """An answer goes on with a stream."""
+        self.told[stream] = self.told.get(stream, 0) + 1
+
+    def told_to_end(self, stream: int) -> None:
+        """It does no longer."""
+        self.told[stream] -= 1
+        if not self.told[stream]:
+            del self.told[stream]

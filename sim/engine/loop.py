@@ -117,7 +117,7 @@ class Loop:
         self.batch = None
         gauge = self.gauge
         if gauge is not None:
-            gauge.ending(end_s, self.journal.steps, start_s)
+            gauge.ending(end_s, self.journal.steps)
         finished = self.journal.end(batch, self.scheduler, start_s, end_s, self.aborted)
         self.aborted.clear()
         if gauge is not None and not self.scheduler.ahead:
@@ -127,6 +127,6 @@ class Loop:
 
     def _planned(self, gauge: Gauge, now_s: float, idle: bool) -> None:
         """The next batch is formed, at the moment at which one ended, if none was ``idle``."""
-        gauge.came_s.clear()
+        gauge.came.clear()
         if self.scheduler.ahead and not idle:
             gauge.ended(now_s)

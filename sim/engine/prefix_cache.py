@@ -58,9 +58,8 @@ class PrefixCache(BlockPool):
     ) -> None:
         super().__init__(num_blocks, block_size)
         self._ahead = ahead
-        # Who runs, with a stream beyond the prompt; and of such streams, how many tell it.
-        self._tellers: dict[Sequence, int] = {}
-        self._told: dict[int, int] = {}
+        self._tellers: dict[Sequence, int] = {}  # who runs, with a stream beyond the prompt
+        self._homes: Homes | None = None
         self._spans_of = spans_of
         self._unhashed_first = unhashed_first
         self._admissions = 0
@@ -132,9 +131,9 @@ class PrefixCache(BlockPool):
         self._admissions += 1
         sequence.admission = self._admissions
         if _told(sequence) * self.block_size > sequence.prompt_tokens:
-            stream = sequence.spans[-1][0]
-            self._tellers[sequence] = stream
-            self._told[stream] = self._told.get(stream, 0) + 1
+            self._tellers[sequence] = stream = sequence.spans[-1][0]
+            if self._homes is not None:
+                self._homes.tell(stream)
         self.fill(sequence, tokens)
 
     def fill(self, sequence: Sequence, tokens: int) -> None:
@@ -201,9 +200,8 @@ class PrefixCache(BlockPool):
         """Free named blocks, full ones without a name behind them, and what is not full."""
         if sequence in self._tellers:
             stream = self._tellers.pop(sequence)
-            self._told[stream] -= 1
-            if not self._told[stream]:
-                del self._told[stream]
+            if self._homes is not None:
+                self._homes.told_to_end(stream)
         self.fill(sequence, sequence.kv_tokens)
         self._settle()
         full = sequence.kv_tokens // self.block_size
@@ -227,11 +225,8 @@ class PrefixCache(BlockPool):
 
     def watch(self, homes: Homes, number: int) -> None:
         """Note from now on which streams have blocks here, as those of a replica."""
+        self._homes = homes
         self._texts.homes, self._texts.number = homes, number
-
-    def tells(self, stream: int) -> bool:
-        """Tell whether an answer that is being generated goes on with a stream."""
-        return stream in self._told
 
     def cached_blocks(self, text: Spans, most: int) -> int:
         """Find the blocks of the longest known beginning of a text, as ``find``; hold none.
@@ -261,6 +256,11 @@ class PrefixCache(BlockPool):
             if have < stop:
                 break
         return have
+
+    def spares(self, taken: int) -> bool:
+        """Tell whether the next ``taken`` free blocks, beyond those counted, have no identity."""
+        surplus, first = self._queued - self.free + taken, self._queue.first()
+        return surplus <= 0 or (first.stream == ANONYMOUS and first.count >= surplus)
 
     def settle(self, taken: int) -> bool:
         """Let blocks that were taken leave the queue, ``taken`` that are not counted yet included.

@@ -62,7 +62,7 @@ class CacheAware(Router):
             self._tree.trim(given.max_tree_size // CHARACTERS)
         text = stretches(self.view.prompts.text(arrival.request), tokens, 1, ENDLESS)
         self._next = (text, arrival.arrival_s)
-        counts = [self.view.requests(number) for number in self.view.numbers]
+        counts = self.view.all_requests
         low, high = min(counts), max(counts)
         fewest = counts.index(low)
         if high - low > given.balance_abs_threshold and high > low * given.balance_rel_threshold:

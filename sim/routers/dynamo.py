@@ -49,10 +49,11 @@ class DynamoSettings(Settings):
 class _UnderWay:
     """A request that was sent and has not left."""
 
-    __slots__ = ("arrival", "prefill_tokens", "text")
+    __slots__ = ("arrival", "number", "prefill_tokens", "text")
 
     def __init__(self, arrival: Arrival, text: list[Stretch], prefill_tokens: int) -> None:
         self.arrival, self.text, self.prefill_tokens = arrival, text, prefill_tokens
+        self.number = -1
 
 
 class Dynamo(Router):
@@ -77,7 +78,7 @@ class Dynamo(Router):
         self._active = ActiveBlocks(len(view.numbers))
         self._prefill_tokens = [0] * len(view.numbers)
         self._requests = [0] * len(view.numbers)
-        self._waiting: list[dict[int, _UnderWay]] = [{} for _ in view.numbers]  # for a first token
+        self._waiting: dict[int, _UnderWay] = {}  # for a first token
         self._under_way: dict[int, _UnderWay] = {}
         self._next: _UnderWay | None = None
 
@@ -131,7 +132,8 @@ class Dynamo(Router):
         self._active.add(number, sent.text)
         self._prefill_tokens[number] += sent.prefill_tokens
         self._requests[number] += 1
-        self._waiting[number][sent.arrival.request] = sent
+        sent.number = number
+        self._waiting[sent.arrival.request] = sent
         self._under_way[sent.arrival.request] = sent
         if self._guess is not None:
             self._guess.add(number, sent.text, sent.arrival.arrival_s)
@@ -142,13 +144,11 @@ class Dynamo(Router):
             left = self._under_way.pop(arrival.request)
             self._active.remove(number, left.text)
             self._requests[number] -= 1
-            if self._waiting[number].pop(arrival.request, None) is not None:
+            if self._waiting.pop(arrival.request, None) is not None:
                 self._prefill_tokens[number] -= left.prefill_tokens
 
     def _see_first_tokens(self) -> None:
         """Who has a first token has no prefill to wait for."""
-        for number, waiting in enumerate(self._waiting):
-            done = [each for each in waiting.values() if each.arrival.first_token_s >= 0.0]
-            for each in done:
-                self._prefill_tokens[number] -= each.prefill_tokens
-                del waiting[each.arrival.request]
+        for each in [each for each in self._waiting.values() if each.arrival.first_token_s >= 0.0]:
+            self._prefill_tokens[each.number] -= each.prefill_tokens
+            del self._waiting[each.arrival.request]

@@ -92,8 +92,9 @@ class BoundedConsistentHashing(ConsistentHashing):
     def choose(self, arrival: Arrival) -> int:
         """The first on the ring that is not over the bound."""
         key, view = key_of(self.view, arrival), self.view
-        most = sum(map(view.requests, view.numbers)) / len(view.numbers) * self._skew
-        fitting = (number for number in self._ring.clockwise(key) if view.requests(number) <= most)
+        counts = view.all_requests
+        most = sum(counts) / len(counts) * self._skew
+        fitting = (number for number in self._ring.clockwise(key) if counts[number] <= most)
         found = next(fitting, None)
         return self._ring.first(key) if found is None else found
 
@@ -121,7 +122,7 @@ class PrefixHash(Router):
 
     def choose(self, arrival: Arrival) -> int:
         """Where the ring says, or the lowest count within the bound."""
-        view, counts = self.view, [self.view.requests(number) for number in self.view.numbers]
+        view, counts = self.view, self.view.all_requests
         first = self._ring.first(self._key(arrival))
         most = (sum(counts) + 1) / len(counts) * self._given.load_factor
         if counts[first] <= most or min(counts) > most:

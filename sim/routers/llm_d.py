@@ -8,27 +8,39 @@ from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from model.errors import one_of
 from sim.routers.draws import shares
 from sim.routers.pickers import PICKERS
 from sim.routers.router import Arrival, Looks, Router, View
 from sim.routers.scorers import SCORERS, Scorer, ScorerSettings
 
-ScorerName = Literal[
-    "queue", "kv_cache_utilization", "running_requests_size", "load_aware", "active_request",
-    "token_load", "prefix_cache", "precise_prefix_cache", "session_affinity",
-]  # fmt: skip
+
+def _known(name: str) -> str:
+    if name not in SCORERS:
+        raise ValueError(one_of(name, tuple(SCORERS)))
+    return name
+
+
+def _some(scorers: dict[str, float]) -> dict[str, float]:
+    if not scorers:
+        raise ValueError("expected at least one scorer with its weight")
+    return scorers
+
+
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 
 class LlmDSettings(ScorerSettings):
     """Settings of `llm_d`, in the words of llm-d."""
 
-    scorers: dict[ScorerName, Weight] = Field(
-        default={"queue": 2.0, "kv_cache_utilization": 2.0, "prefix_cache": 3.0}, min_length=1
-    )
-    """Scorers and their weights; scores are added in this order."""
+    scorers: Annotated[
+        dict[Annotated[str, AfterValidator(_known)], Weight], AfterValidator(_some)
+    ] = Field(default={"queue": 2.0, "kv_cache_utilization": 2.0, "prefix_cache": 3.0})
+    """Scorers and their weights; scores are added in this order. There are queue,
+    kv_cache_utilization, running_requests_size, load_aware, active_request, token_load,
+    prefix_cache, precise_prefix_cache and session_affinity: docs/routing.md."""
     picker: Literal["max_score", "random", "weighted_random"] = "max_score"
     """max_score: the highest sum, any of equal ones. weighted_random: each in proportion to its
     sum. random: any."""
@@ -47,6 +59,7 @@ class LlmD(Router):
     looks_at = Looks.CACHES
     draws = True
     follows = True
+    claims = True
     settings = LlmDSettings
 
     def __init__(self, view: View, rng: np.random.Generator, given: LlmDSettings) -> None:
@@ -56,7 +69,6 @@ class LlmD(Router):
         self._scorers: list[tuple[Scorer, float]] = [
             (SCORERS[name](view, given), weight) for name, weight in given.scorers.items()
         ]
-        self.claims = any(scorer.claims for scorer, _ in self._scorers)
         if any(scorer.collects for scorer, _ in self._scorers):
             self.refresh_metrics_interval_s = given.refresh_metrics_interval_s
         self._arrival: Arrival | None = None

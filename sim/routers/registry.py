@@ -8,6 +8,7 @@ from pydantic import Field, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from model.errors import one_of
 from sim.named import named
 from sim.plugins import NONE, built, check_own, class_of, is_own, try_out
 from sim.routers.blind import Random, RoundRobin
@@ -55,6 +56,10 @@ def check_router(name: str, given: Given) -> None:
     """
     kind = router_class(name)
     if kind.settings is not None:
+        known = tuple(kind.settings.model_fields)
+        for key in given:
+            if key not in known:
+                raise ValueError(f"unknown key {key} of {name}: {one_of(key, known)}")
         kind.settings.model_validate(given)
         return
     if not is_own(name) and given:

@@ -128,6 +128,11 @@ class View:
         """Count the requests of a replica that have not left it. Raises TypeError."""
         raise self._hidden(Looks.LOADS)
 
+    @property
+    def all_requests(self) -> list[int]:
+        """The requests of every replica, not to be changed. Raises TypeError."""
+        raise self._hidden(Looks.LOADS)
+
     def tokens(self, number: int) -> int:
         """Count their tokens: prompts, and what was generated until now. Raises TypeError."""
         raise self._hidden(Looks.TOKENS)
@@ -171,6 +176,11 @@ class LoadsView(View):
     def requests(self, number: int) -> int:
         """Those sent, less those that left."""
         return self._requests[number]
+
+    @property
+    def all_requests(self) -> list[int]:
+        """The same of every replica."""
+        return self._requests
 
     def sent(self, number: int) -> None:
         """One more."""
@@ -237,7 +247,7 @@ class Router:
     """Of one that is built in and has any: what it is made with, as a third argument."""
     follows: ClassVar[bool] = False
     """Whether it is told who leaves (``gone``), beside how many."""
-    claims: bool = False
+    claims: ClassVar[bool] = False
     """Whether it says of each choice what it took to be cached there (``claimed_tokens``)."""
     refresh_metrics_interval_s: float | None = None
     """How often it collects the metrics of engines; None: it does not look at them."""

@@ -65,8 +65,6 @@ class Scorer:
 
     collects: ClassVar[bool] = False
     """Whether it looks at metrics of engines."""
-    claims: ClassVar[bool] = False
-    """Whether it takes something to be cached."""
 
     def __init__(self, view: View, given: ScorerSettings) -> None:
         self.view = view
@@ -139,9 +137,8 @@ class ActiveRequest(Scorer):
 
     def add(self, scores: list[float], weight: float, arrival: Arrival) -> None:
         """As ``active-request-scorer``."""
-        counts = [self.view.requests(number) for number in self.view.numbers]
         idle, busy = self._given.idle_threshold, self._given.max_busy_score
-        formulas.add_idle(scores, weight, counts, idle, busy)
+        formulas.add_idle(scores, weight, self.view.all_requests, idle, busy)
 
 
 OUTPUT_RATIO: Final = 1.5
@@ -176,8 +173,6 @@ def _tokens(arrival: Arrival) -> int:
 class PrefixCache(Scorer):
     """Share of the prompt that the router believes to be cached: of what it sent there."""
 
-    claims = True
-
     def __init__(self, view: View, given: ScorerSettings) -> None:
         super().__init__(view, given)
         own, first = given.prefix_cache, view.replicas[0]
@@ -195,18 +190,20 @@ class PrefixCache(Scorer):
         )
         self._text: list[tuple[int, int, int]] = []
         self._found: list[int] = []
+        self._tokens = 0
 
     def add(self, scores: list[float], weight: float, arrival: Arrival) -> None:
         """As ``prefix-cache-scorer`` with ``approx-prefix-cache-producer``."""
         text, tokens = self.view.prompts.text(arrival.request), arrival.prompt_tokens
+        self._tokens = tokens
         cut = stretches(text, tokens, self._size, self._most)
         self._text = with_rest(cut, text, tokens, self._size, self._most)
         self._found = self._guess.matches(self._text)
         formulas.add_share(scores, weight, self._found, blocks(self._text))
 
     def claimed_tokens(self, number: int) -> int:
-        """Of the blocks that match."""
-        return self._found[number] * self._size
+        """Of the blocks that match; the last one need not be full."""
+        return min(self._found[number] * self._size, self._tokens)
 
     def sent(self, number: int, arrival: Arrival) -> None:
         """It is believed to be there from now on, though it is not yet computed."""
@@ -215,8 +212,6 @@ class PrefixCache(Scorer):
 
 class PrecisePrefixCache(Scorer):
     """Share of the prompt that is cached, as engines tell by KV events."""
-
-    claims = True
 
     def __init__(self, view: View, given: ScorerSettings) -> None:
         super().__init__(view, given)

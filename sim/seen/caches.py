@@ -38,24 +38,33 @@ class Caches:
     def cached_tokens(self, text: Text, tokens: int) -> list[int]:
         """Return how many of the first ``tokens`` tokens each replica has in full blocks."""
         found = [0] * len(self._loops)
+        told = self._is_told(text)
         for number in self._candidates(text):
-            found[number] = self.tokens_on(number, text, tokens)
+            found[number] = self._found(number, text, tokens, told)
         return found
 
     def tokens_on(self, number: int, text: Text, tokens: int) -> int:
         """Return the same of one replica."""
+        return self._found(number, text, tokens, self._is_told(text))
+
+    def _found(self, number: int, text: Text, tokens: int, told: bool) -> int:
         cache = self._caches[number]
         if cache is None:
             return 0
+        if told:
+            self._tell(number, cache)
         most = tokens // cache.block_size
-        for stream, _ in text:
-            if cache.tells(stream):
-                self._tell(number, cache)
-                break
         have = cache.cached_blocks(text, most)
-        if cache.saw_free and cache.settle(self._taken(number)):
+        if not cache.saw_free or cache.spares(self._taken_at_most(number)):
+            return have * cache.block_size
+        if cache.settle(self._taken(number)):
             have = cache.cached_blocks(text, most)
         return have * cache.block_size
+
+    def _is_told(self, text: Text) -> bool:
+        """Whether an answer under way tells more of the text."""
+        told = self._homes.told
+        return any(stream in told for stream, _ in text)
 
     def _candidates(self, text: Text) -> list[int]:
         """Return who can have the first block."""
@@ -67,6 +76,15 @@ class Caches:
             if end >= self._largest:
                 break
         return list(found)
+
+    def _taken_at_most(self, number: int) -> int:
+        """Blocks that the whole run under way takes, or more."""
+        loop = self._loops[number]
+        batch = loop.batch
+        if batch is None or batch.chunks:
+            return 0
+        steps = len(loop.journal.step_end_s) - loop.journal.steps
+        return batch.decodes * (steps // loop.scheduler.pool.block_size + 1)
 
     def _taken(self, number: int) -> int:
         """Blocks that the run under way took, beyond those of its first step."""

@@ -15,7 +15,6 @@ class Metrics:
     def __init__(self, loops: list[Loop], interval_s: float) -> None:
         self._loops = loops
         self._interval_s = interval_s
-        self._read_s = -1.0
         self.gauges: list[Gauge] = []
         self.running = [0] * len(loops)
         """``num_requests_running`` of each."""
@@ -33,9 +32,10 @@ class Metrics:
 
     def read(self, now_s: float) -> None:
         """Bring the lists up to what is known at a moment."""
+        time_s = last_collected_s(now_s, self._interval_s)
         for number, loop in enumerate(self._loops):
             gauge = self.gauges[number]
-            gauge.read(now_s, loop.journal.steps, loop.batch, loop.start_s)
+            gauge.read(time_s, loop.journal.steps, loop.batch is not None)
             self.running[number] = gauge.running
             self.waiting[number] = gauge.waiting
-            self.kv_use[number] = gauge.held / loop.scheduler.pool.num_blocks
+            self.kv_use[number] = gauge.held / gauge.num_blocks

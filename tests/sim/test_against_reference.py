@@ -2,7 +2,6 @@
 
 from collections import Counter
 from math import inf
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
-from sim.routers.llm_d import ScorerName
+from sim.routers.scorers import SCORERS
 from sim.scenario import NO_CLIENT, ClientConfig, Scenario
 from sim.simulation import simulate
 from sim.token_gaps import token_gaps
@@ -27,7 +26,6 @@ PLAIN_ROUTERS = (
     "round_robin", "random", "least_requests", "least_tokens", "power_of_two_choices",
     "session_affinity", "consistent_hashing", "bounded_consistent_hashing", "prefix_hash",
 )  # fmt: skip
-SCORERS = get_args(ScorerName)
 
 
 @st.composite
@@ -60,7 +58,7 @@ def routers(draw: st.DrawFn) -> tuple[str, dict[str, object]]:
             "router_ttl_secs": draw(some([0.004, 120.0])),
         }
     elif name == "llm_d":
-        scorers = draw(st.lists(some(SCORERS), min_size=1, max_size=4, unique=True))
+        scorers = draw(st.lists(some([*SCORERS]), min_size=1, max_size=4, unique=True))
         settings = {
             "scorers": {scorer: draw(some([1.0, 2.0, 3.0])) for scorer in scorers},
             "picker": draw(some(["max_score", "max_score", "weighted_random", "random"])),

@@ -12,6 +12,7 @@ setup: .venv/.complete
 .venv/.complete: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m compileall -q experiments hardware model sim workloads
 	touch $@
 
 compile: setup hardware/compiled.sha256

@@ -143,6 +143,9 @@ class Calibration(_Part):
     attention_decode_bytes: Efficiency = 1.0
     """Attention of decoding sequences, traffic. With measured kernels: speed of reading the cache
     in the engine, of that in their tables, where several query heads share a KV head."""
+    attention_decode_start: Efficiency = 1.0
+    """With measured kernels: what attention of decodes costs in the engine beside reading the
+    cache, of that in their tables, which launch one kernel after another from the host."""
     elementwise_bytes: Efficiency = 1.0
     """Norms, activations, residuals, embedding: traffic."""
     all_reduce_bytes: Efficiency = 1.0

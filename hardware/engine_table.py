@@ -106,20 +106,21 @@ class GraphBatch(_Part):
     most_blackwell: PositiveInt
 
 
-class CutSampling(_Part):
-    """Seconds that top-p or top-k takes."""
+class SamplingCost(_Part):
+    """What a part of drawing takes."""
 
     step_s: NonNegativeFloat
     """Once per step."""
-    logit_s: NonNegativeFloat
-    """For each logit of each sequence."""
+    logit_bytes: NonNegativeFloat
+    """For each logit of each sequence: so many bytes at the memory's bandwidth."""
 
 
 class Sampling(_Part):
     """How tokens are drawn; engines.yaml says what each key means."""
 
     generation_config: Dated[Literal["auto", "vllm"]]
-    cut: Dated[CutSampling]
+    cut: Dated[SamplingCost]
+    penalties: Dated[SamplingCost]
 
 
 class GraphMib(_Part):

@@ -1,14 +1,10 @@
 """What the drawing of tokens costs, by version of the engine: rows of ``engines.yaml``."""
 
-from typing import Literal
-
 from hardware.engine_table import vllm
+from hardware.gpu import Gpu
 from hardware.versions import version_key
-from model.sampling import is_cut_by_name
+from model.sampling import Drawing, drawing_by_name
 from model.shape import DecoderSpec
-
-Drawing = Literal["greedy", "temperature", "top_p"]
-"""The likeliest token; one of all; one of the likeliest, by top-p, top-k or both."""
 
 
 def default_drawing(spec: DecoderSpec, version: str) -> Drawing:
@@ -18,17 +14,18 @@ def default_drawing(spec: DecoderSpec, version: str) -> Drawing:
     """
     if vllm().sampling.generation_config.at(version_key(version)) == "vllm":
         return "temperature"
-    cut = is_cut_by_name(spec.name) if spec.sampling_cut is None else spec.sampling_cut
-    return "top_p" if cut else "temperature"
+    return spec.drawing or drawing_by_name(spec.name)
 
 
-def drawing_s(drawing: Drawing, version: str, vocab_size: int) -> tuple[float, float]:
+def drawing_s(drawing: Drawing, version: str, vocab_size: int, gpu: Gpu) -> tuple[float, float]:
     """Return the seconds that drawing adds to a step, and to each sequence in it.
 
-    Only what cuts the distribution costs: it looks at every logit of the vocabulary, wherever the
-    logits were computed.
+    What cuts the distribution passes over every logit of the vocabulary several times, wherever the
+    logits were computed, and so do penalties.
     """
-    if drawing != "top_p":
+    if drawing not in ("top_p", "penalties"):
         return 0.0, 0.0
-    cost = vllm().sampling.cut.at(version_key(version))
-    return cost.step_s, cost.logit_s * vocab_size
+    rows, at = vllm().sampling, version_key(version)
+    parts = [rows.cut.at(at)] + ([rows.penalties.at(at)] if drawing == "penalties" else [])
+    logits_per_s = gpu.bandwidth_bytes_per_s / sum(part.logit_bytes for part in parts)
+    return sum(part.step_s for part in parts), vocab_size / logits_per_s

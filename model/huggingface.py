@@ -7,7 +7,7 @@ from pydantic_core import ErrorDetails
 
 from model.errors import ConfigError, UnknownArchitectureError, nearest
 from model.families.keys import Keys
-from model.families.registry import FAMILIES
+from model.families.registry import FAMILIES, MODULES
 from model.lengths import positions_of
 from model.unmodelled import missing_part
 
@@ -22,14 +22,17 @@ def architecture_of(config: Mapping[str, object], source: str) -> str:
     Raises:
         UnknownArchitectureError: neither is given, either is not known, or the two disagree.
     """
-    classes = {
-        name: model_type
-        for model_type, family in reversed(FAMILIES.items())
-        for name in (family.class_name, *family.also)
-    }
     model_type, named = config.get("model_type"), config.get("architectures") or [None]
     class_name = named[0] if isinstance(named, list | tuple) and named else named
     class_name = OLD_CLASSES.get(str(class_name), class_name)
+    known = FAMILIES.get(str(model_type))
+    if known is not None and class_name in (known.class_name, *known.also):
+        return str(model_type)
+    classes = {
+        name: each
+        for each in reversed(MODULES)
+        for name in (FAMILIES[each].class_name, *FAMILIES[each].also)
+    }
     if model_type is not None and str(model_type) not in FAMILIES:
         raise UnknownArchitectureError(
             f"{source}: model_type = {str(model_type)[:80]!r} is not modelled"

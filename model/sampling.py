@@ -3,34 +3,42 @@
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal, get_args
 
 from ruamel.yaml import YAML
 
 GENERATION_CONFIG = "generation_config.json"
 """File beside config.json."""
 
+Drawing = Literal["greedy", "temperature", "top_p", "penalties"]
+"""The likeliest token; one of all; one of the likeliest, by top-p, top-k or both; that, and what
+was said before is less likely."""
+DRAWINGS: tuple[Drawing, ...] = get_args(Drawing)
 
-def is_cut(generation_config: Mapping[str, object]) -> bool:
-    """Tell whether the likeliest tokens alone are drawn from: top_p below 1, or top_k.
 
-    Args:
-        generation_config: of transformers; a key that is missing cuts nothing, as in vLLM.
+def drawing_of(generation_config: Mapping[str, object]) -> Drawing:
+    """Return how tokens are drawn by a generation_config.json of transformers, as vLLM takes it.
+
+    A key that is missing cuts and penalises nothing.
     """
-    if generation_config.get("temperature") == 0 or generation_config.get("top_k") == 1:
-        return False  # greedy
-    top_p, top_k = (generation_config.get(key) for key in ("top_p", "top_k"))
+    get = generation_config.get
+    if get("repetition_penalty", 1.0) not in (None, 1, 1.0):
+        return "penalties"
+    if get("temperature") == 0 or get("top_k") == 1:
+        return "greedy"
+    top_p, top_k = get("top_p"), get("top_k")
     below = isinstance(top_p, int | float) and 0 < top_p < 1
-    return below or (isinstance(top_k, int) and top_k > 0)
+    return "top_p" if below or (isinstance(top_k, int) and top_k > 0) else "temperature"
 
 
-def is_cut_by_name(name: str) -> bool:
-    """Tell it of a published model, by the beginning of its name; False for one that is unknown."""
+def drawing_by_name(name: str) -> Drawing:
+    """Return it for a published model, by the beginning of its name; temperature if unknown."""
     plain = name.lower().rsplit("/", 1)[-1]
-    found = [(len(begin), cut) for begin, cut in _beginnings().items() if plain.startswith(begin)]
-    return max(found, default=(0, False))[1]
+    found = [(len(begin), kind) for begin, kind in _beginnings().items() if plain.startswith(begin)]
+    return max(found)[1] if found else "temperature"
 
 
 @lru_cache(maxsize=1)
-def _beginnings() -> dict[str, bool]:
+def _beginnings() -> dict[str, Drawing]:
     table = YAML(typ="safe").load(Path(__file__).with_name("sampling.yaml"))
-    return {begin: kind == "cut" for kind, names in table.items() for begin in names}
+    return {begin: kind for kind in DRAWINGS for begin in table.get(kind, ())}

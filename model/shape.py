@@ -20,6 +20,7 @@ from model.mlps.none import NoMlp
 from model.norm import Norm
 from model.once import NOTHING_ONCE, Once
 from model.quantization.checkpoint import UNSAID, Checkpoint
+from model.sampling import Drawing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,9 +135,8 @@ class DecoderSpec:
     text: what encoders compute has no price."""
     checkpoint: Checkpoint = UNSAID
     """How its numbers are stored."""
-    sampling_cut: bool | None = None
-    """Whether its generation_config.json has top_p or top_k (``model.sampling``). None: go by its
-    name."""
+    drawing: Drawing | None = None
+    """How its generation_config.json draws tokens (``model.sampling``). None: go by its name."""
 
     @property
     def num_layers(self) -> int:

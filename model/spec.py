@@ -14,7 +14,7 @@ from model.lengths import MOST_POSITIONS, positions_of
 from model.names import ModelName, looks_like_path, plain_name, resolve_name
 from model.quantization.checkpoint import BESIDE, Checkpoint
 from model.quantization.weights import PLAIN
-from model.sampling import GENERATION_CONFIG, is_cut
+from model.sampling import GENERATION_CONFIG, drawing_of
 from model.shape import DecoderSpec
 from model.text_file import TextFileError, read_json
 
@@ -151,7 +151,7 @@ def _load_path(path: Path) -> DecoderSpec:
     spec = spec_from_config(config, _name_of(file), source=str(file), beside=beside)
     if file.name != "config.json" or not (folder / GENERATION_CONFIG).is_file():
         return spec
-    return replace(spec, sampling_cut=is_cut(_read_json(folder / GENERATION_CONFIG)))
+    return replace(spec, drawing=drawing_of(_read_json(folder / GENERATION_CONFIG)))
 
 
 def _is_length(length: object) -> bool:

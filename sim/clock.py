@@ -5,7 +5,8 @@ rounding error. Step ends and arrivals are compared exactly, so they are schedul
 float that was computed.
 
 Order of what happens at one instant: arrivals first, in the order of their rows, then the ends of
-steps, by replica number. Where a client stands between, it goes before: requests that are given up,
+steps, by replica number. Transfers between replicas end before all that. Where a client stands
+between, it goes before arrivals: requests that are given up,
 answers that are seen, then requests that reach the router, each in the order of sending. Hence a
 step that starts at ``t`` sees every request that reached it by ``t``, and a router that decides at
 ``t`` does not yet see the steps that end at ``t``.
@@ -14,15 +15,15 @@ step that starts at ``t`` sees every request that reached it by ``t``, and a rou
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from math import inf
 
 import simpy
 from simpy.events import NORMAL, URGENT, Event
 
-__all__ = ["ANSWER", "DELIVERY", "NORMAL", "TIMEOUT", "URGENT", "Clock"]
+__all__ = ["ANSWER", "DELIVERY", "NORMAL", "TIMEOUT", "TRANSFER", "URGENT", "Clock"]
 
-TIMEOUT, ANSWER, DELIVERY = -3, -2, -1
+TRANSFER, TIMEOUT, ANSWER, DELIVERY = -4, -3, -2, -1
 """Priorities at one instant, before URGENT (0, arrivals) and NORMAL (1, and on by replica)."""
 
 
@@ -53,6 +54,11 @@ class Clock(simpy.Environment):  # type: ignore[misc, unused-ignore]
         earlier = self.at(time_s, priority)
         earlier.callbacks, event.callbacks = event.callbacks, []
         return earlier
+
+    def cancel(self, event: Event) -> None:
+        """Let an event that lies ahead never happen."""
+        self._queue[:] = [entry for entry in self._queue if entry[3] is not event]
+        heapify(self._queue)
 
     def skip_to(self, time_s: float) -> bool:
         """Move on to ``time_s`` at once, if nothing else is to happen before; say whether.

@@ -9,20 +9,20 @@ import numpy.typing as npt
 
 from sim.client import Client
 from sim.clock import Clock, without_collector
+from sim.disaggregation import Disaggregated, Route
 from sim.dispatch import Dispatch, deal
 from sim.engine.machine import Machine, Priced
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
+from sim.pools import PREFILL
 from sim.recording import BlockCount, Part, Recorder
 from sim.replica import Replica
 from sim.result import UNFINISHED
 from sim.routers.prompts import prompts_of
 from sim.routers.registry import make_router
-from sim.routers.router import CachesView, Router, TokensView
+from sim.routers.router import ReplicaFacts, Router
 from sim.scenario import NO_CLIENT, Scenario
 from sim.schedulers import facts_of, make_scheduler
-from sim.seen.caches import Caches
-from sim.seen.metrics import Metrics
 from sim.source import ClosedLoop, first_rows, open_arrivals, sequences
 from sim.tape import Scratch
 from workloads.requests import Requests
@@ -62,19 +62,13 @@ class Cluster:
         self.schedulers = {
             number: make_scheduler(self.pools[number], requests.prefixes) for number in numbers
         }
-        router = make_router(
-            scenario.router, tuple(facts), stream(scenario.seed, "router"), scenario.router_settings
-        )
-        router.view.prompts = prompts_of(requests)
-        if router.claims:
-            self.recorder.claims()
         self.dealt = scenario.routing(not requests.waits).dealt
         self.replicas: dict[int, Replica] = {}
-        self.dispatch = Dispatch(self.clock, router, self.recorder, self.replicas)
+        self.dispatch = self._dispatch(facts)
         self._dealt_to = self._deal() if self.dealt else _nobody
         for number in numbers:
             self.replicas[number] = self._replica(number)
-        self._show(router)
+        self.dispatch.begin()
         self._connect()
 
     def run(self) -> None:
@@ -92,6 +86,7 @@ class Cluster:
             replica.halt(self.stop_s)
         if self.dispatch.client is not None:
             self.dispatch.client.stop()
+        self.dispatch.stop()
         blocks = {}
         for number, scheduler in self.schedulers.items():
             dropped = self.replicas[number].loop.aborted
@@ -100,12 +95,42 @@ class Cluster:
                 raise RuntimeError(
                     f"{len(unfinished)} requests never finished: a scheduler is stuck"
                 )
-            for sequence in unfinished:
+            for sequence in () if self.pools[number].role == PREFILL else unfinished:
                 self.recorder.outcomes.ended(sequence, number, UNFINISHED, -1.0)
             blocks[number] = BlockCount(scheduler.pool.num_blocks, scheduler.pool.held)
         alone_s = [replica.loop.now_s for replica in self.replicas.values() if self.dealt]
         end_s = max(alone_s, default=self.clock.now)
         return self.recorder.part(blocks, end_s)
+
+    def _dispatch(self, facts: list[ReplicaFacts]) -> Dispatch:
+        scenario = self.scenario
+        if not scenario.has_roles:
+            router = self._router(scenario.router, "router", facts)
+            if router.claims:
+                self.recorder.claims()
+            return Dispatch(self.clock, router, self.recorder, self.replicas)
+        dispatch = Disaggregated(
+            self.clock, self._route("router", scenario.answering, facts),
+            self._route("prefill router", scenario.prefilling, facts),
+            self.recorder, self.replicas, self.pools, scenario.kv_transfer, scenario.api,
+        )  # fmt: skip
+        for number, scheduler in self.schedulers.items():
+            if (connector := dispatch.connector(number)) is not None:
+                scheduler.connect(connector)
+        return dispatch
+
+    def _route(self, name: str, numbers: list[int], facts: list[ReplicaFacts]) -> Route:
+        scenario, own = self.scenario, [facts[number] for number in numbers]
+        kind = scenario.router if name == "router" else scenario.prefill_router or scenario.router
+        return Route(self._router(kind, name, own), numbers)
+
+    def _router(self, kind: str, name: str, facts: list[ReplicaFacts]) -> Router:
+        """Make a router; ``name`` is that of its random numbers."""
+        scenario = self.scenario
+        settings = scenario.router_settings if kind == scenario.router else {}
+        router = make_router(kind, tuple(facts), stream(scenario.seed, name), settings)
+        router.view.prompts = prompts_of(self.requests)
+        return router
 
     def _replica(self, number: int) -> Replica:
         dealt, outcomes, price = self.dealt, self.recorder.outcomes, self.pools[number].price
@@ -118,19 +143,6 @@ class Cluster:
             outcomes.finished if dealt else self.dispatch.finished,
             self._dealt_to(number), alone=dealt,
         )  # fmt: skip
-
-    def _show(self, router: Router) -> None:
-        """Let a router look at the replicas, as far as it says that it does."""
-        view = router.view
-        if not isinstance(view, TokensView):
-            return
-        replicas = [self.replicas[number] for number in view.numbers]
-        view.live = list(replicas)
-        if isinstance(view, CachesView):
-            loops = [replica.loop for replica in replicas]
-            view.caches = Caches(loops, lambda number: replicas[number].steps_ended())
-            if router.refresh_metrics_interval_s is not None:
-                view.collected = Metrics(loops, router.refresh_metrics_interval_s)
 
     def _connect(self) -> None:
         """Let requests come, from users or as they arrive; past a client if it has work to do."""

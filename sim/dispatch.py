@@ -6,8 +6,8 @@
     finished   -> the client, whose user goes on
     given up   -> gone: its engine drops it between two steps
 
-Still to come, each a line here: prefilled -> over a link to a replica that decodes; failed or
-drained -> the router again.
+Where pools have roles, ``sim.disaggregation`` says what else: prefilled -> over a link to a replica
+that decodes. Still to come: failed or drained -> the router again.
 """
 
 from collections.abc import Mapping
@@ -22,6 +22,7 @@ from sim.recording import Recorder
 from sim.replica import Replica
 from sim.result import REJECTED
 from sim.routers.router import Router
+from sim.sight import show
 from sim.source import ClosedLoop, sequences
 from workloads.requests import Floats, Requests
 
@@ -54,6 +55,13 @@ class Dispatch:
         self._longest = router.view.longest_request_tokens
         self._most = max(self._longest)
 
+    def begin(self) -> None:
+        """All replicas are there."""
+        show(self.router, self.replicas, self.router.view.numbers)
+
+    def stop(self) -> None:
+        """The clock has stopped."""
+
     def arrives(self, sequence: Sequence) -> int:
         """A request reaches the router, now; return its replica, or ``NOBODY``."""
         tokens = sequence.prompt_tokens + sequence.output_tokens
@@ -62,7 +70,7 @@ class Dispatch:
         router = self.router
         number = router.choose(sequence)
         if not 0 <= number < len(self._longest):
-            raise _nowhere(number, len(self._longest))
+            raise nowhere(number, len(self._longest))
         if tokens > self._longest[number]:
             return self._rejected(sequence)
         router.view.sent(number)
@@ -143,11 +151,12 @@ def deal(
         owner[rows] = np.fromiter(router.deal(arrivals), np.int32, len(rows))
         for number in (owner[rows].min(initial=0), owner[rows].max(initial=0)):
             if not 0 <= number < len(longest):
-                raise _nowhere(int(number), len(longest))
+                raise nowhere(int(number), len(longest))
         short = rows[tokens[rows] > longest[owner[rows]]]
         owner[short], refused[short] = NOBODY, True
     return owner, refused
 
 
-def _nowhere(number: int, replicas: int) -> ValueError:
+def nowhere(number: int, replicas: int) -> ValueError:
+    """Say that a router chose a replica that is not there."""
     return ValueError(f"the router chose replica {number}, expected 0 to {replicas - 1}")

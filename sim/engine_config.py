@@ -18,10 +18,11 @@ from hardware.arithmetic import runnable
 from hardware.defaults import check_version, engine_defaults, newest_version
 from hardware.gpu import Gpu
 from hardware.kv_groups import several_groups
-from hardware.sampling import Drawing, default_drawing
+from hardware.sampling import default_drawing
 from model.precision import Precision, check_kv_dtype, precision
 from model.quantization.choice import chosen_weights
 from model.quantization.methods import AUTO, check_setting
+from model.sampling import Drawing
 from model.spec import DecoderSpec
 from sim.named import OwnSettings, named
 from sim.registry import ORDERS, POLICIES, check_order, check_policy, order, policy
@@ -136,10 +137,11 @@ class EngineConfig(BaseModel):
     attention: Literal["fused", "standard"] = "fused"
     """fused: FlashAttention's traffic; standard: scores and probabilities go through memory."""
     sampling: Drawing | None = None
-    """How tokens are drawn: greedy, temperature (from all of them) or top_p (from the likeliest, by
+    """How tokens are drawn: greedy, temperature (from all of them), top_p (from the likeliest, by
     top-p, top-k or both), which costs time for every logit: much where the vocabulary is sorted,
-    before 0.17. Default: since 0.8 what the model's generation_config.json says, as the server
-    does for requests that say nothing; temperature before."""
+    before 0.17; or penalties (the same with a repetition penalty). Default: since 0.8 what the
+    model's generation_config.json says, as the server does for requests that say nothing;
+    temperature before."""
     step_overhead_s: float | None = Field(default=None, ge=0, le=3600)
     """Host time of one step. Default: the calibration's; 1 ms without one."""
     sequence_overhead_s: float | None = Field(default=None, ge=0, le=3600)

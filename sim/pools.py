@@ -38,22 +38,22 @@ ReplicaCount = Annotated[int, Field(gt=0, le=100_000)]
 Price = Annotated[float, Field(gt=0, le=1e6)]
 
 
-ROLES = ("serve",)
-NOT_MODELLED = ("prefill", "decode", "encode")
-"""Roles of pools that take a part of each request and hand its KV cache on."""
+SERVE, PREFILL, DECODE = ROLES = ("serve", "prefill", "decode")
+NOT_MODELLED = ("encode",)
+"""Roles of pools that take another part of each request."""
 
 
 def check_role(role: str) -> str:
     """Return a role that is modelled. Raises ValueError."""
     if role in NOT_MODELLED:
-        raise ValueError(f"is not modelled, expected {' or '.join(ROLES)}: whole requests")
+        raise ValueError(f"is not modelled, expected one of {', '.join(ROLES)}")
     if role not in ROLES:
         raise ValueError(one_of(role, ROLES))
     return role
 
 
 Role = Annotated[str, AfterValidator(check_role), Field(json_schema_extra={"enum": [*ROLES]})]
-"""What a pool does with a request: ``sim.dispatch`` is where a role would send it on."""
+"""What a pool does with a request: ``sim.disaggregation`` sends it on."""
 
 
 class PoolEngine(EngineConfig):
@@ -83,7 +83,8 @@ class PoolConfig(BaseModel):
     gpu_usd_per_hour: Price | None = None
     """Price of one GPU. Default: the catalogue's."""
     role: Role = "serve"
-    """serve: whole requests, prompt and answer."""
+    """serve: whole requests, prompt and answer; prefill: prompts; decode: answers to prompts that a
+    prefill pool computed, and short prompts, see `cluster.kv_transfer`."""
     engine: PoolEngine = PoolEngine()
     """Settings of its engines that differ from the study's `engine`. A key that is null here has
     the default of the version on this GPU."""
@@ -115,6 +116,7 @@ class Pool:
     token_budget: int
     watermark_blocks: int
     async_scheduling: bool
+    role: str = SERVE
 
     @property
     def gpus(self) -> int:
@@ -139,7 +141,7 @@ class Pool:
     def _kind(self) -> tuple[object, ...]:
         return (
             self.tensor_parallel_size, self.gpu_usd_per_hour, self.spec, self.gpu, self.engine,
-            self.calibration, self.ledger,
+            self.calibration, self.ledger, self.role,
         )  # fmt: skip
 
 
@@ -175,7 +177,7 @@ def build_pool(
     settings, tp = resolved(engine, gpu, spec), config.tensor_parallel_size
     numbers = precision_of(settings, spec, gpu)
     ledger = ledger_of(spec, gpu, tp, settings)
-    step_s, each_s = _host_s(settings, calibration, spec.vocab_size)
+    step_s, each_s = _host_s(settings, calibration, spec.vocab_size, gpu)
     price = step_cost(
         spec.with_expert_load(ExpertLoad(settings.expert_load_exponent)),
         gpu,
@@ -210,6 +212,7 @@ def build_pool(
         token_budget=settings.max_num_batched_tokens,
         watermark_blocks=int(settings.watermark * ledger.num_gpu_blocks),
         async_scheduling=settings.async_scheduling,
+        role=config.role,
     )
 
 
@@ -246,7 +249,7 @@ def _longest_step(settings: ResolvedEngine) -> int:
 
 
 def _host_s(
-    engine: ResolvedEngine, calibration: Calibration, vocab_size: int
+    engine: ResolvedEngine, calibration: Calibration, vocab_size: int, gpu: Gpu
 ) -> tuple[float, float]:
     """What a step and each of its sequences cost beside their kernels.
 
@@ -262,5 +265,5 @@ def _host_s(
         each_s = engine.sequence_overhead_s
     if calibration.kernels is None:
         return step_s, each_s
-    once_s, of_each_s = drawing_s(engine.sampling, engine.version, vocab_size)
+    once_s, of_each_s = drawing_s(engine.sampling, engine.version, vocab_size, gpu)
     return step_s + once_s, each_s + of_each_s

@@ -15,6 +15,7 @@ from model.ops import causal_pairs
 from sim import recorder
 from sim.engine.journal import Journal
 from sim.engine.outcomes import Outcomes
+from sim.handovers import HANDOVER_COLUMNS, Handovers
 from sim.recorder import Taken
 from sim.result import FINISHED, REJECTED, SEGMENT_COLUMNS, TIMED_OUT, UNFINISHED, Result
 from sim.scenario import NO_API, ApiTime
@@ -153,6 +154,8 @@ class Recorder:
         """When a client sent each request, NaN if it did not; None: each when it arrived."""
         self._claims: dict[str, Column] = {}
 
+        self._handovers: Handovers | None = None
+
     def claims(self) -> None:
         """The router will say what it takes to be so."""
         rows = len(self.requests)
@@ -165,6 +168,11 @@ class Recorder:
         """The router sent a request, and why."""
         self._claims["claimed_tokens"][request] = claimed_tokens
         self._claims["metrics_age_s"][request] = metrics_age_s
+
+    def begin_handovers(self) -> Handovers:
+        """Return where it is noted who computed the prompts of requests that others answered."""
+        self._handovers = Handovers(len(self.requests))
+        return self._handovers
 
     def arrived(self, request: int, arrival_s: float) -> None:
         """Users issued a request."""
@@ -186,6 +194,8 @@ class Recorder:
     def part(self, blocks: dict[int, BlockCount], end_s: float) -> Part:
         """What was recorded, of the replicas in ``blocks`` (see ``Part``)."""
         self._keep_outcomes()
+        if self._handovers is not None:
+            self._outcomes |= self._handovers.columns
         for replica in blocks:
             self._keep_steps(replica, everything=True)
         logs = {replica: self._logs[replica] for replica in blocks}
@@ -339,6 +349,7 @@ def _request_columns(
         "preemptions": outcomes["preemptions"],
         "cached_tokens": outcomes["cached_tokens"],
         "status": status,
+        **{name: outcomes[name] for name in HANDOVER_COLUMNS if name in outcomes},
     }
 
 

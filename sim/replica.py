@@ -88,6 +88,16 @@ class Replica:
             self.loop.aborted.append(sequence)
             self._cut_short()
 
+    def tell(self, sequence: Sequence) -> None:
+        """The blocks of one that loads are filled, or of one that has ended were read, now."""
+        self.scheduler.tell(sequence)
+        if self._wake is None:
+            return
+        if self.loop.batch is None:
+            self._wake_at(self.clock.now)
+        elif self.loop.batch.steps > 1:
+            self._cut_short()
+
     def outstanding_tokens(self) -> int:
         """Tokens of the requests here: their prompts, and what was generated until now."""
         tokens, batch = self.scheduler.outstanding_tokens(), self.loop.batch
@@ -98,6 +108,15 @@ class Replica:
     def steps_ended(self) -> int:
         """Count the steps of the run under way that ended until now."""
         return self._steps_ended() - self.journal.steps
+
+    def cached_tokens(self, sequence: Sequence) -> int:
+        """Tokens of a prompt, without its last one, that the prefix cache has now."""
+        ended, batch = 0, self.loop.batch
+        if self._wake is not None and batch is not None:
+            ended = self._steps_ended() - self.journal.steps
+            if batch.steps > 1:
+                self._cut_short()
+        return self.scheduler.look(sequence, ended)
 
     def unsettled(self) -> bool:
         """Tell whether these tokens are also of somebody who has left, until the step has ended."""

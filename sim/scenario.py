@@ -1,5 +1,7 @@
 """A scenario: everything that is needed to simulate once, resolved and checked."""
 
+from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Self, TypeVar
 
@@ -20,7 +22,10 @@ from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import Gpu
 from model.spec import DecoderSpec
 from sim.engine_config import Count, EngineConfig
+from sim.kv_transfer import KvTransferConfig, check_transfers
 from sim.pools import (
+    DECODE,
+    PREFILL,
     GpuWords,
     Pool,
     PoolConfig,
@@ -30,7 +35,7 @@ from sim.pools import (
     build_pool,
     numbers_of,
 )
-from sim.routers.consequences import Routing, routing
+from sim.routers.consequences import Routing, handing_over, routing
 from sim.routers.registry import RouterName, RouterSettings, check_router
 
 AnyFloat = TypeVar("AnyFloat", float, npt.NDArray[np.float64])
@@ -39,6 +44,10 @@ Wait = Annotated[float, Field(gt=0, le=1e9)]
 
 OF_A_POOL = ("gpu", "tensor_parallel_size", "replicas", "gpu_usd_per_hour")
 """Keys of a cluster that are the short form of one pool."""
+
+
+_UNNAMED = PoolConfig.model_construct(gpu="")
+"""What a pool has that a cluster has no keys for."""
 
 
 class ClusterConfig(BaseModel):
@@ -60,6 +69,11 @@ class ClusterConfig(BaseModel):
     """Chooses the replica of an arriving request."""
     router_settings: RouterSettings = {}
     """Of a router that has any, or of one of your own: keywords of its constructor."""
+    prefill_router: RouterName | None = None
+    """Chooses who computes a prompt, among the pools with role: prefill; `router` then chooses
+    among the others, and first. Default: as `router`."""
+    kv_transfer: KvTransferConfig | None = None
+    """How prompts get from pools with role: prefill to those with role: decode. Default: vLLM's."""
     gpu_usd_per_hour: Price | None = None
     """Price of one GPU. Default: the catalogue's."""
 
@@ -83,7 +97,17 @@ class ClusterConfig(BaseModel):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"{names.count(name)} are named {name}, expected each once")
+        check_roles([pool.role for pool in named])
         return named
+
+    @field_validator("prefill_router", "kv_transfer")
+    @classmethod
+    def _is_of_roles(cls, value: object, given: ValidationInfo) -> object:
+        if value is not None and not _has_roles(given.data.get("pools")):
+            raise ValueError("expected pools with role: prefill and role: decode")
+        if isinstance(value, str):
+            check_router(value, {})
+        return value
 
     @field_validator(*OF_A_POOL)
     @classmethod
@@ -101,6 +125,8 @@ class ClusterConfig(BaseModel):
     def _one_form(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """The form that was given, alone."""
         unused = ("pools",) if self.pools is None else OF_A_POOL
+        if not _has_roles(self.pools):
+            unused = (*unused, "prefill_router", "kv_transfer")
         return {key: value for key, value in whole(self).items() if key not in unused}
 
     @property
@@ -109,7 +135,7 @@ class ClusterConfig(BaseModel):
         if self.pools is not None:
             return tuple(self.pools)
         fields = {name: getattr(self, name) for name in OF_A_POOL}
-        return (PoolConfig.model_construct(_fields_set=set(OF_A_POOL), **fields),)
+        return (_UNNAMED.model_copy(update=fields),)
 
     @property
     def all_replicas(self) -> int:
@@ -120,6 +146,17 @@ class ClusterConfig(BaseModel):
     def gpus(self) -> int:
         """Of all replicas of all pools."""
         return sum(pool.tensor_parallel_size * pool.replicas for pool in self.all_pools)
+
+
+def check_roles(roles: SequenceOf[str]) -> None:
+    """Refuse pools of which one waits for another that is not there. Raises ValueError."""
+    for role, other in ((PREFILL, DECODE), (DECODE, PREFILL)):
+        if role in roles and other not in roles:
+            raise ValueError(f"role: {role} without a pool with role: {other}, expected both")
+
+
+def _has_roles(pools: SequenceOf[PoolConfig] | None) -> bool:
+    return any(pool.role == PREFILL for pool in pools or ())
 
 
 class ClientConfig(BaseModel):
@@ -152,6 +189,8 @@ class ApiTime:
         return self != ApiTime()
 
 
+VLLMS_TRANSFER = KvTransferConfig()
+"""As vLLM transfers when nobody says otherwise."""
 NO_CLIENT = ClientConfig()
 """One that sends everything at once and waits for ever."""
 NO_API = ApiTime()
@@ -179,6 +218,9 @@ class Scenario:
     api: ApiTime
     router_settings: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
+    prefill_router: str | None = None
+    """None: as ``router``."""
+    kv_transfer: KvTransferConfig = VLLMS_TRANSFER
 
     @property
     def spec(self) -> DecoderSpec:
@@ -227,12 +269,41 @@ class Scenario:
     def routing(self, open_arrivals: bool) -> Routing:
         """Return how requests come to the replicas; ``open_arrivals``: not from users who wait."""
         known = open_arrivals and self.client == NO_CLIENT
+        if self.has_roles:
+            return handing_over(self._routers, [len(self.answering), len(self.prefilling)])
         return routing(self.router, self.replicas, known)
+
+    @property
+    def has_roles(self) -> bool:
+        """Whether some replicas compute prompts for others."""
+        return any(pool.role == PREFILL for pool in self.pools)
+
+    @property
+    def prefilling(self) -> list[int]:
+        """Numbers of the replicas that compute prompts for others."""
+        return self._with_role(lambda role: role == PREFILL)
+
+    @property
+    def answering(self) -> list[int]:
+        """Numbers of the others."""
+        return self._with_role(lambda role: role != PREFILL)
+
+    def _with_role(self, wanted: Callable[[str], bool]) -> list[int]:
+        pairs = zip(self.pools, self.numbers, strict=True)
+        return [number for pool, numbers in pairs if wanted(pool.role) for number in numbers]
+
+    @property
+    def _routers(self) -> tuple[str, str]:
+        return self.router, self.prefill_router or self.router
 
 
 def routing_of(cluster: ClusterConfig, client: ClientConfig, open_arrivals: bool) -> Routing:
     """Return how requests come to the replicas of a cluster, without building it."""
     known = open_arrivals and client == NO_CLIENT
+    if _has_roles(cluster.pools):
+        counts = [sum(pool.replicas for pool in cluster.all_pools if pool.role == PREFILL)]
+        routers = cluster.router, cluster.prefill_router or cluster.router
+        return handing_over(routers, [cluster.all_replicas - counts[0], *counts])
     return routing(cluster.router, cluster.all_replicas, known)
 
 
@@ -257,12 +328,18 @@ def scenario_of_pools(
     router_settings: dict[str, Any] | None = None,
     seed: int = 0,
     client: ClientConfig = NO_CLIENT,
+    prefill_router: str | None = None,
+    kv_transfer: KvTransferConfig | None = None,
 ) -> Scenario:
-    """Put pools behind one router.
+    """Put pools behind one router, or two, where some compute prompts for others.
 
     Raises:
-        ValueError: they differ in the time of their API, which lies before the router here.
+        ValueError: they differ in the time of their API, which lies before the router here; or
+            caches cannot go from one to another.
     """
+    kv_transfer = kv_transfer or VLLMS_TRANSFER
+    check_roles([pool.role for pool in pools])
+    check_transfers(pools, kv_transfer)
     times = [_api_time(pool.engine, pool.calibration) for pool in pools]
     for pool, api in zip(pools, times, strict=True):
         if api != times[0]:
@@ -279,6 +356,8 @@ def scenario_of_pools(
         client=client,
         api=times[0],
         seed=seed,
+        prefill_router=prefill_router,
+        kv_transfer=kv_transfer,
     )
 
 

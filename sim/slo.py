@@ -145,6 +145,31 @@ def is_met(values: Mapping[str, float], slo: Slo) -> bool:
     return joint and all(values[one.column] >= one.percent / 100 for one in percentile_limits(slo))
 
 
+def judged_windows(
+    columns: Mapping[str, Column], measured: Mask, slo: Slo, window_s: float
+) -> tuple[int, npt.NDArray[np.int64], Mask]:
+    """Judge every stretch of ``window_s`` for itself.
+
+    Returns the number of the first window with requests (counted from time 0), and from it on how
+    many were sent in each window and whether it kept the slo.
+    """
+    rows = np.flatnonzero(measured & ~np.isnan(columns["sent_s"]))
+    if not len(rows):
+        return 0, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.bool_)
+    finished = np.equal(columns["status"], FINISHED)[rows]
+    window = np.floor(columns["sent_s"][rows] / window_s).astype(np.int64)
+    first = int(window.min())
+    window -= first
+    total = np.bincount(window)
+    kept = np.ones(len(total), dtype=np.bool_)
+    if request_limits(slo):
+        kept &= np.bincount(window, good(columns, slo)[rows]) >= slo.attainment * total
+    for one in percentile_limits(slo):
+        within = finished & ~(latency(columns, one.latency)[rows] > one.limit_s)
+        kept &= np.bincount(window, within) >= one.percent / 100 * total
+    return first, total, kept
+
+
 def windows(
     columns: Mapping[str, Column], measured: Mask, slo: Slo, window_s: float
 ) -> dict[str, float]:
@@ -156,18 +181,9 @@ def windows(
     rows = np.flatnonzero(measured & ~np.isnan(columns["sent_s"]))
     if not len(rows):
         return dict.fromkeys(WINDOWS, float("nan"))
-    sent_s = columns["sent_s"][rows]
-    finished = np.equal(columns["status"], FINISHED)[rows]
-    window = np.floor(sent_s / window_s).astype(np.int64)
-    window -= window.min()
-    total = np.bincount(window)
-    kept = np.ones(len(total), dtype=np.bool_)
+    _, total, kept = judged_windows(columns, measured, slo, window_s)
     every = good(columns, slo)[rows]
-    if request_limits(slo):
-        kept &= np.bincount(window, every) >= slo.attainment * total
-    for one in percentile_limits(slo):
-        within = finished & ~(latency(columns, one.latency)[rows] > one.limit_s)
-        kept &= np.bincount(window, within) >= one.percent / 100 * total
+    sent_s = columns["sent_s"][rows]
     hour = np.floor(sent_s / HOUR_S).astype(np.int64)
     first = int(hour.min())
     hourly = np.bincount(hour - first)

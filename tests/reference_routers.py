@@ -30,14 +30,19 @@ class World:
         requests: Requests,
         outstanding: list[list[Seq]],
         engines: list[Engine],
+        purpose: str = "router",
     ) -> None:
         self.outstanding, self.engines = outstanding, engines
         self.numbers = range(len(engines))
         self.requests = requests
-        self.rng = stream(scenario.seed, "router")
-        self.size = scenario.pools[0].ledger.block_size
-        model = ROUTERS[scenario.router].settings
-        given = scenario.router_settings
+        self.rng = stream(scenario.seed, purpose)
+        self.size = engines[0].block_tokens
+        name = (
+            scenario.router if purpose == "router" else scenario.prefill_router or scenario.router
+        )
+        self.name = name
+        model = ROUTERS[name].settings
+        given = scenario.router_settings if name == scenario.router else {}
         self.given: dict[str, Any] = (
             {} if model is None else model.model_validate(given).model_dump()
         )
@@ -82,13 +87,13 @@ class World:
 Choose = Callable[[Seq, float], int]
 
 
-def reference_router(world: World, name: str) -> tuple[Choose, Callable[[Seq, int, float], None]]:
+def reference_router(world: World) -> tuple[Choose, Callable[[Seq, int, float], None]]:
     """Return what chooses, and what is told of everyone who is sent."""
     if len(world.numbers) == 1:
         return (lambda seq, now_s: 0), _nothing
-    if name in ALONE:
-        return ALONE[name](world), _nothing
-    return BELIEVING[name](world)
+    if world.name in ALONE:
+        return ALONE[world.name](world), _nothing
+    return BELIEVING[world.name](world)
 
 
 def _nothing(seq: Seq, number: int, now_s: float) -> None:
@@ -134,7 +139,10 @@ def least_tokens(world: World) -> Choose:
         engine = world.engines[number]
         return sum(
             seq.prompt + len(seq.token_s)
-            for seq in engine.waiting + engine.arrived + engine.running
+            for seq in engine.waiting
+            + engine.arrived
+            + engine.running
+            + [seq for seq in engine.parked if seq.loads != "cancelled"]
             if not seq.done and not seq.over and seq not in engine.dropping
         )
 

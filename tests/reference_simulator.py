@@ -44,6 +44,9 @@ class Seq:
     over: bool = False  # ended, but whoever plans ahead does not know it yet
     dropped: bool = False  # nobody wants it, but it is in the step that was planned
     done: bool = False  # ended, but still a row of a static batch
+    remote: bool = False  # another replica has the cache of its prompt
+    loads: str = ""  # it has blocks for that, and is not served: loading, ready or cancelled
+    lent: bool = False  # when it ends, its blocks stay for another replica
 
     @property
     def decoding(self) -> bool:
@@ -75,6 +78,7 @@ class Engine:
         self.size = engine.block_size
         self.timeout_s = engine.batch_timeout_s
         self.total = pool.ledger.num_gpu_blocks - engine.null_block
+        self.block_tokens = pool.ledger.block_size
         self.kv_blocks = pool.ledger.kv_tokens // pool.ledger.block_size
         # After each step its end, who runs, who was left waiting, and blocks in use.
         self.shown: list[tuple[float, int, int, int]] = []
@@ -114,6 +118,11 @@ class Engine:
         self.dropping: list[Seq] = []  # of these, those whom the coming step still has
         self.ahead = engine.async_scheduling
         self.arrived: list[Seq] = []  # unknown when the coming step is planned
+        self.parked: list[Seq] = []  # whoever loads
+        self.kept: list[Seq] = []  # who has ended, and has blocks that others read
+        self.told: list[Seq] = []  # whose blocks were filled or read, unknown as well
+        self.load = None  # what happens when blocks for a whole prompt are there
+        self.drop_unloaded = None  # and when one leaves that has not come so far
 
     def takes(self, seq: Seq) -> bool:
         """Whether it could ever serve it, alone."""
@@ -341,7 +350,9 @@ class Engine:
         def left() -> int:
             return self.budget - len(batch["decodes"]) - sum(c[1] for c in batch["chunks"])
 
-        alone = len(self.running) + len(self.waiting) == 1 and not self.limits_alone
+        loading = [seq for seq in self.parked if seq.loads != "cancelled"]
+        here = len(self.running) + len(self.waiting) + len(loading)
+        alone = here == 1 and not self.limits_alone
         threshold = self.budget if alone else self.threshold
         for seq in list(self.running):
             if left() <= 0:
@@ -361,21 +372,88 @@ class Engine:
             self.name(seq, seq.kv + (not self.ahead))
         for seq, tokens, past in batch["chunks"]:
             self.name(seq, past + tokens)
-        full = batch["preempted"] or batch["closed"]
-        while not full and self.waiting and len(self.running) < self.seats:
+        if batch["preempted"] or batch["closed"]:
+            return
+        ready = [seq for seq in self.parked if seq.loads == "ready"]
+        if self.order == "priority":
+            ready.sort(key=lambda s: (s.priority, s.arrival_s, s.row))
+        for seq in ready:
+            tokens = min(left(), threshold)
+            if tokens <= 0 or len(self.running) == self.seats:
+                return
+            if not self.seat_loaded(seq, tokens, batch):
+                return
+        while self.waiting and len(self.running) < self.seats:
             seq = self.head()
             tokens = min(left(), threshold)
-            if tokens <= 0 or not self.seat(seq, tokens, batch):
+            if tokens <= 0:
                 break
+            if not (self.park(seq, batch) if seq.remote else self.seat(seq, tokens, batch)):
+                break
+
+    # --- caches that come from another replica, or go there
+    def park(self, seq: Seq, batch: dict) -> bool:
+        """Take blocks for a whole prompt, and let those that are missing be loaded."""
+        found = self.find(seq)
+        idle = [block for block in found if not block.holders]
+        promised = sum(
+            self.need(other.target) - len(other.held)
+            for other in self.running
+            if other.kv < other.target
+        )
+        after = self.free - len(idle) - (self.need(seq.prompt) - len(found)) - promised
+        if after < (self.watermark if self.running else 0):
+            return False
+        for block in found:
+            block.holders += 1
+        for block in idle:
+            self.queue.remove(block)
+        here = len(found)
+        seq.held, seq.remote, seq.loads = found, False, "loading"
+        assert self.grow(seq, seq.prompt, 0)
+        self.waiting.remove(seq)
+        self.parked.append(seq)
+        self.load(seq, here, self.now_s)
+        return True
+
+    def seat_loaded(self, seq: Seq, most: int, batch: dict) -> bool:
+        """Serve one that has its cache; the last token of the prompt is computed again."""
+        self.name(seq, seq.prompt)
+        if self.free < (self.watermark if self.running else 0):
+            return False
+        assert most > 0
+        self.parked.remove(seq)
+        seq.loads, seq.kv = "", seq.prompt - 1
+        self.running.append(seq)
+        batch["chunks"].append((seq, 1, seq.kv))
+        return True
+
+    def learn(self) -> None:
+        for seq in self.told:
+            if seq.loads == "loading":
+                seq.loads = "ready"
+            else:
+                self.give_back(seq)
+        self.told = []
+
+    def give_back(self, seq: Seq) -> None:
+        (self.kept if seq in self.kept else self.parked).remove(seq)
+        seq.loads = ""
+        self.running.append(seq)
+        self.drop(seq)
 
     def abort(self, seq: Seq) -> None:
         """Nobody wants it any more: between two steps it is dropped, wherever it is."""
         if seq in self.arrived:
             self.arrived.remove(seq)
+            self.forget(seq)
         elif self.ahead:
             self.dropping.append(seq)
+        elif seq in self.parked:
+            self.cancel(seq)
         elif seq in self.waiting:
             self.waiting.remove(seq)
+            self.forget(seq)
         elif seq in self.running and not seq.done:
             if self.kind == "static":
                 seq.done = True
@@ -384,16 +462,31 @@ class Engine:
             else:
                 self.leave(seq)
 
+    def cancel(self, seq: Seq) -> None:
+        if seq.loads == "ready":
+            self.give_back(seq)
+        else:
+            seq.loads = "cancelled"
+
+    def forget(self, seq: Seq) -> None:
+        if seq.remote:
+            self.drop_unloaded(seq)
+
     def leave(self, seq: Seq) -> None:
         self.name(seq, seq.kv)
-        self.drop(seq)
+        if seq.lent:
+            seq.over = False
+            self.running.remove(seq)
+            self.kept.append(seq)
+        else:
+            self.drop(seq)
 
     # --- planning ahead
     def arrive(self, seq: Seq) -> None:
         (self.arrived if self.ahead else self.waiting).append(seq)
 
     def catch_up(self, batch: dict | None) -> bool:
-        news = bool(self.dropping or self.arrived)
+        news = bool(self.dropping or self.arrived or self.told)
         for seq in self.dropping:
             self.drop_from(batch, seq)
         self.dropping = []
@@ -401,6 +494,7 @@ class Engine:
         news = news or bool(over)
         for seq in over:
             self.leave(seq)
+        self.learn()
         self.waiting += self.arrived
         self.arrived = []
         return news
@@ -409,6 +503,9 @@ class Engine:
         """Nobody wants one that may be in the step that was planned: it is computed in vain."""
         if seq in self.waiting:
             self.waiting.remove(seq)
+            self.forget(seq)
+        elif seq in self.parked:
+            self.cancel(seq)
         elif seq in self.running and seq.over:
             self.leave(seq)
         elif seq in self.running:
@@ -424,11 +521,14 @@ class Engine:
 
     # --- one step
     def begin(self, now_s: float, idle: bool) -> None:
+        self.now_s = now_s
+        if not self.ahead:
+            self.learn()
         batch = self.form(now_s)
-        self.left = len(self.waiting)
+        self.left = len(self.waiting) + len(self.parked)
         if self.catch_up(batch) and batch is None:
             batch = self.form(now_s)
-            self.left = len(self.waiting)
+            self.left = len(self.waiting) + len(self.parked)
         if self.ahead and not idle:
             self.show(now_s)
         self.step = batch
@@ -514,6 +614,11 @@ class Engine:
             self.show(end_s)
         return ended
 
+    def no_longer_wants(self, seq: Seq) -> None:
+        self.unwanted.append(seq)
+        if not self.step:
+            self.forget_unwanted()
+
     def forget_unwanted(self) -> None:
         for seq in self.unwanted:
             self.abort(seq)
@@ -533,7 +638,7 @@ class World:
         self.engines = [Engine(pool) for pool in scenario.pools for _ in range(pool.replicas)]
         self.outstanding: list[list[Seq]] = [[] for _ in self.engines]
         self.seen = reference_routers.World(scenario, requests, self.outstanding, self.engines)
-        self.route, self.sent = reference_routers.reference_router(self.seen, scenario.router)
+        self.route, self.sent = reference_routers.reference_router(self.seen)
         self.limit = scenario.client.max_concurrency or inf
         self.timeout_s = scenario.client.timeout_s or inf
         self.events: list[tuple] = []
@@ -636,11 +741,11 @@ class World:
         seq.status, seq.given_up_s = "given up", now_s
         if seq.home >= 0 and seq in self.outstanding[seq.home]:
             self.outstanding[seq.home].remove(seq)
-            engine = self.engines[seq.home]
-            engine.unwanted.append(seq)
-            if not engine.step:
-                engine.forget_unwanted()
+            self.hang_up(seq, now_s)
         self.free(seq, now_s, True)
+
+    def hang_up(self, seq: Seq, now_s: float) -> None:
+        self.engines[seq.home].no_longer_wants(seq)
 
     def free(self, seq: Seq, now_s: float, at_once: bool) -> None:
         self.in_flight -= 1
@@ -655,6 +760,7 @@ class World:
         while True:
             times = [engine.step["end_s"] for engine in self.engines if engine.step]
             times += [engine.deadline_s for engine in self.engines if not engine.step]
+            times += self.more_times()
             if self.events:
                 times.append(min(self.events)[0])
             now_s = min(times, default=inf)
@@ -663,12 +769,21 @@ class World:
             while self.something_happens(now_s):
                 pass
 
+    def more_times(self) -> list[float]:
+        """When something else may happen."""
+        return []
+
+    def happens_first(self, now_s: float) -> None:
+        """What comes before all other events of an instant."""
+
     def something_happens(self, now_s: float) -> bool:
         """All events of this instant, then the first engine that ends or begins a step."""
+        self.happens_first(now_s)
         while self.events and min(self.events)[0] == now_s:
             event = min(self.events)
             self.events.remove(event)
             event[3](event[4], now_s)
+            self.happens_first(now_s)
         for engine in self.engines:
             if engine.step and engine.step["end_s"] == now_s:
                 self.ended(engine.end(), now_s)
@@ -681,9 +796,11 @@ class World:
         return False
 
 
-def reference(scenario: Scenario, requests: Requests, stop_s: float = inf) -> dict:
+def reference(
+    scenario: Scenario, requests: Requests, stop_s: float = inf, world: type[World] = World
+) -> dict:
     """Simulate step by step; return request columns, steps per replica and every token's time."""
-    world = World(scenario, requests)
+    world = world(scenario, requests)
     world.run(stop_s)
     engines = world.engines
     return {
@@ -691,6 +808,7 @@ def reference(scenario: Scenario, requests: Requests, stop_s: float = inf) -> di
         "steps": [engine.steps for engine in engines],
         "held": sum(engine.total - engine.free for engine in engines),
         "work": [engine.work for engine in engines],
+        "world": world,
     }
 
 

@@ -106,6 +106,7 @@ def test_a_family_of_checkpoints(following: Following) -> None:
         "model/families/llama_rows.py", "ROWS: dict[str, Row] = {\n",
         '    "tried": Row(class_name="TriedForCausalLM", norm="layernorm", gated=False),\n',
     )  # fmt: skip
+    checkout.change("model/families/registry.py", "MODULES = {\n", '    "tried": "llama_rows",\n')
     config = json.loads((ROOT / "model/catalogue/qwen2.5-7b.json").read_text(encoding="utf-8"))
     config |= {"architectures": ["TriedForCausalLM"], "model_type": "tried"}
     checkout.add("model/catalogue/tried-6b.json", json.dumps(config))

@@ -17,6 +17,7 @@ PURPOSES = (
     "bootstrap",
     "resample",
     "sessions",
+    "prefill router",
 )
 
 

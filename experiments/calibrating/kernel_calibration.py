@@ -22,10 +22,12 @@ from experiments.calibrating.kernel_tables import (
     read_versions,
     tables_folder,
 )
+from experiments.calibrating.mixer_calibration import with_mixers
 from hardware.calibration import POOR_MEAN, Calibration, CoveredRange
 from hardware.engines import ENGINES, constants_of, engine_constants
 from hardware.gpu import Gpu
-from hardware.prices.kernels import HeldOut, Kernels, Numbers
+from hardware.prices.kernels import HeldOut, Kernels
+from hardware.prices.mixer_kernels import Numbers
 from hardware.prices.surface import Surface
 from hardware.versions import version_key
 
@@ -111,7 +113,7 @@ def kernels_from_tables(
         )
         for numbers, (_, check) in found.items()
     }  # fmt: skip
-    return Kernels(
+    kernels = Kernels(
         gpu=gpu.name,
         source=_source(engine, gemm, prefill, decode, nccl, custom, moe),
         gemm=_surfaces(matrices),
@@ -122,6 +124,7 @@ def kernels_from_tables(
         experts=_surfaces(experts),
         held_out=held_out | {"all-reduce": reduces[1]},
     )
+    return with_mixers(kernels, folder, engine, gpu, l2_bytes)
 
 
 COVERED = CoveredRange(max_step_tokens=8192, max_context_tokens=131072, max_decodes=1024)

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hardware.gpu import Gpu
-from hardware.prices.kernels import DecodeKernel, HeldOut
+from hardware.prices.kernels import HeldOut
+from hardware.prices.mixer_kernels import DecodeKernel
 from hardware.prices.surface import Surface, corners
 
 if TYPE_CHECKING:
@@ -42,8 +43,12 @@ PREFILL_AXES: Axes = {
     "group": (1, 4, 16),
 }
 DECODE_SEQUENCES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-DECODE_KV_HEADS = (1, 2, 4, 8)
 DECODE_GROUPS = (1, 2, 4, 8, 16)
+DECODE_AXES: Axes = {
+    "sequences": DECODE_SEQUENCES,
+    "kv_heads": (1, 2, 4, 8),
+    "group": DECODE_GROUPS,
+}
 NUMBER_BYTES = {"bf16": 2.0, "fp8": 1.0, "fp4": 0.5}
 HEAD_DIM = 128
 SHARE_LIMIT = 0.97
@@ -237,19 +242,18 @@ def decode_kernel(
     cold = rows.moved_s > 1.3 * l2_bytes / gpu.bandwidth_bytes_per_s
     rows["used"] = (rows.step < 32) | cold
     unseen = held_out(rows.num_heads.to_numpy() * 1000 + rows.num_key_value_heads.to_numpy())
-    _, predict = _affine(rows[~unseen])
+    _, predict = affine(rows[~unseen], DECODE_AXES)
     test = rows[unseen & rows.used]
-    kernel, _ = _affine(rows)
+    kernel, _ = affine(rows, DECODE_AXES)
     return kernel, check(predict(test), test.seconds.to_numpy())
 
 
-def _affine(rows: "DataFrame") -> tuple[DecodeKernel, Callable[["DataFrame"], Floats]]:
-    """Fit every (sequences, KV heads, group); return how the surfaces predict rows, too."""
-    axes: Axes = {
-        "sequences": DECODE_SEQUENCES,
-        "kv_heads": DECODE_KV_HEADS,
-        "group": DECODE_GROUPS,
-    }
+def affine(rows: "DataFrame", axes: Axes) -> tuple[DecodeKernel, Callable[["DataFrame"], Floats]]:
+    """Fit every (sequences, KV heads, group); return how the surfaces predict rows, too.
+
+    ``rows``: batch_size, num_key_value_heads, group, step, seconds, moved_s (reading the cache at
+    the full bandwidth) and used (whether a context counts, that is not read from the L2 cache).
+    """
     keys = [rows.batch_size, rows.num_key_value_heads, rows.group]
     cells = {key: _line(part) for key, part in rows.groupby(keys)}
     known = [(key, line) for key, line in cells.items() if line is not None]

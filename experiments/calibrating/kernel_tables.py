@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hardware.prices.kernels import Numbers
+from hardware.prices.mixer_kernels import Numbers
 from hardware.versions import version_key
 
 if TYPE_CHECKING:

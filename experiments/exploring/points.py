@@ -107,11 +107,15 @@ def answer(plan: Plan, runs: Sequence[Run], baseline: Sequence[Run]) -> dict[str
         plan.study.name, (), [row], list(curves_of(runs, {1: parts_of_runs(runs)})), study.slo,
         clock=study.workload.has_clock,
     )  # fmt: skip
+    (point,) = data["points"]
+    told = {one["id"]: point["m"][one["m"]] for one in data["columns"] if "m" in one}
+    figures = {name: each if isinstance(each, list) else [each] for name, each in told.items()}
     return {
         "seeds": len(runs),
         "verdict": data["verdict"],
         "cards": cards(row, study.cluster.gpus),
-        "point": data["points"][0],
+        "point": {**point, "m": figures},
+        "spans": data["spans"],
         "limits": data["limits"],
         "days": data["days"],
         "differences": _differences(part, runs, baseline[: len(runs)]),

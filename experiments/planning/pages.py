@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.reporting.page.write import TEMPLATES
+from experiments.reporting.page.base import TEMPLATES
 
 
 @dataclass(frozen=True, slots=True)

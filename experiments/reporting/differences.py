@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.reporting.intervals import real_ends
-from experiments.reporting.run_rows import identity, pair_columns, points_of, require
+from experiments.reporting.run_rows import Columns, identity, pairs, points_of, require
 from experiments.reporting.significance import Difference, holm, sectioned
 from experiments.reporting.stats import interval_of
 from experiments.reporting.support import THIN, effective
@@ -53,14 +53,15 @@ def differences_table(
     """
     import pandas as pd
 
-    by_point = dict(list(runs.groupby("point", sort=False)))
+    by_point = {int(group["point"][0]): group for group in points_of(runs, ["point"]).values()}
+    compared = [metric for metric in COMPARED if metric in runs]
     records: list[dict[str, Any]] = summary.to_dict("records")  # type: ignore[assignment]
     of_point = {int(row["point"]): row for row in records}
     rows = []
     for number, base in baselines.items():
         if number == base:
             continue
-        gaps = _gaps(by_point[number], by_point[base])
+        gaps = _gaps(by_point[number], by_point[base], compared)
         for metric in COMPARED:
             if metric in summary:
                 found = _difference(gaps, of_point[number], of_point[base], metric)
@@ -84,23 +85,29 @@ def _row(
     }  # fmt: skip
 
 
-def _gaps(runs: "DataFrame", base_runs: "DataFrame") -> "DataFrame | None":
-    """Differences of every metric, run by run; None if the points have different seeds or draws."""
-    pair = pair_columns(runs)
-    metrics = [metric for metric in COMPARED if metric in runs]
-    before, after = base_runs.set_index(pair)[metrics], runs.set_index(pair)[metrics]
-    if sorted(after.index) != sorted(before.index):
+def _gaps(runs: Columns, base_runs: Columns, metrics: Sequence[str]) -> Columns | None:
+    """Differences of metrics, run by run; None if the points have different seeds or draws."""
+    own, base = pairs(runs), {pair: place for place, pair in enumerate(pairs(base_runs))}
+    if len(own) != len(base) or not all(pair in base for pair in own):
         return None
-    return (after - before.loc[after.index]).reset_index()
+    places = [base[pair] for pair in own]
+    gaps = {
+        metric: [
+            after - base_runs[metric][place]
+            for after, place in zip(runs[metric], places, strict=True)
+        ]
+        for metric in metrics
+    }
+    return {**{name: runs[name] for name in ("draw", "seed") if name in runs}, **gaps}
 
 
 def _difference(
-    gaps: "DataFrame | None", row: Mapping[str, Any], base: Mapping[str, Any], metric: str
+    gaps: Columns | None, row: Mapping[str, Any], base: Mapping[str, Any], metric: str
 ) -> Difference:
     """Difference of a metric; without interval where a tail is too thin or never comes to rest."""
     if gaps is None:
         return Difference(float(row[metric]) - float(base[metric]))
-    parts = gaps[metric].tolist()
+    parts = list(gaps[metric])
     pooled = "_p" in metric and metric.split("_")[1][1:].isdigit()
     whole = math.fsum(parts) / len(parts)
     if pooled and any(parts):
@@ -139,19 +146,17 @@ def paired_difference(
             f"baseline = {dict(baseline)} is no point of the sweep, expected one of "
             f"{[dict(zip(keys, point, strict=True)) for point in points]}"
         )
-    pair = pair_columns(runs)
-    base = points[wanted].set_index(pair)[metric]
+    base = points[wanted]
     rows = []
     for group in points.values():
-        values = group.set_index(pair)[metric]
-        if sorted(values.index) != sorted(base.index):
+        gaps = _gaps(group, base, [metric])
+        if gaps is None:
             raise ValueError(
-                f"seeds {sorted(values.index)} of a point differ from the baseline's "
-                f"{sorted(base.index)}, expected the same"
+                f"seeds {sorted(set(group['seed']))} of a point differ from the baseline's "
+                f"{sorted(set(base['seed']))}, expected the same"
             )
-        difference = group[pair].assign(difference=(values - base.loc[values.index]).to_numpy())
-        mean, low, high = interval_of(difference, "difference")
-        row: dict[str, object] = {key: group[key].iloc[0] for key in keys}
-        row |= {"seeds": group["seed"].nunique(), "difference": mean}
+        mean, low, high = interval_of(gaps, metric, real_ends)
+        row: dict[str, object] = {key: group[key][0] for key in keys}
+        row |= {"seeds": len(set(group["seed"])), "difference": mean}
         rows.append(row | {"difference_lo": low, "difference_hi": high})
     return pd.DataFrame(rows)

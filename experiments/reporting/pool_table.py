@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from experiments.reporting.figure_layout import short_key, value_text
-from experiments.reporting.quantities import time_unit, with_interval
+from experiments.reporting.figure_layout import value_text
+from experiments.reporting.page.columns import Column as Reported
+from experiments.reporting.page.columns import columns_of, key_names
+from experiments.reporting.page.tables import Table
+from experiments.reporting.quantities import significant, with_interval
 from experiments.reporting.table import Column, cell, short_name
 from experiments.reporting.terminal import PIPED_WIDTH
 from experiments.study.errors import show
@@ -17,7 +17,7 @@ from experiments.study.points import Plan
 if TYPE_CHECKING:
     from pandas import DataFrame
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Table as Printed
 
 COLUMNS = (
     Column("requests %", "request_share", 100, interval=True),
@@ -41,58 +41,31 @@ LEFT_OUT_FIRST = (
 )  # fmt: skip
 """Metrics that a narrow terminal does without, one after the other."""
 
-REPORTED = (
-    ("requests (%)", "request_share", 100.0),
-    ("output tokens (%)", "output_token_share", 100.0),
-    ("requests/s", "request_throughput_per_s", 1.0),
-    ("output tokens/s", "output_tokens_per_s", 1.0),
-    ("within the SLO (%)", "slo_attainment", 100.0),
-    ("TTFT p95", "ttft_p95_s", 0.0),
-    ("TPOT p95", "tpot_p95_s", 0.0),
-    ("batch size", "mean_batch_size", 1.0),
-    ("KV blocks, mean (%)", "kv_use_mean", 100.0),
-    ("KV blocks, most (%)", "kv_use_max", 100.0),
-    ("preemptions", "preemptions", 1.0),
-    ("busy (%)", "busy_share", 100.0),
-    ("MFU (%)", "mfu", 100.0),
-    ("MBU (%)", "mbu", 100.0),
-    ("USD/h", "usd_per_hour", 1.0),
-    ("USD per million output tokens", "usd_per_million_output_tokens", 1.0),
-)
-"""Heading, metric, and the factor to the heading's unit; 0 where a unit for times is chosen."""
 
-
-@dataclass(frozen=True, slots=True)
-class ReportTable:
-    """Texts of a table, row by row."""
-
-    headings: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    saturated: tuple[bool, ...]
-    """Of each row."""
-
-
-def reported_pools(pools: "DataFrame", sweep_keys: Sequence[str]) -> ReportTable:
-    """Return the table of the report: estimates with their intervals."""
-    headings = [*map(short_key, sweep_keys), "pool", "GPUs"]
+def reported_pools(pools: "DataFrame", sweep_keys: Sequence[str]) -> Table:
+    """Return the table of the report: whatever metrics say, with intervals."""
+    names = key_names(sweep_keys)
     rows: list[dict[str, Any]] = pools.to_dict("records")  # type: ignore[assignment]
-    columns = [[value_text(row[key]) for row in rows] for key in (*sweep_keys, "pool")]
-    columns.append([gpus_text(row) for row in rows])
-    for heading, metric, factor in REPORTED:
-        values = pools[metric].to_numpy(dtype=np.float64)
-        if not np.isfinite(values).any():
-            continue
-        unit, scale = ("", factor) if factor else time_unit(values)
-        headings.append(f"{heading} ({unit})" if unit else heading)
-        ends = (metric, f"{metric}_lo", f"{metric}_hi")
-        columns.append(
-            [
-                with_interval(*(float(row.get(name, math.nan)) * scale for name in ends))
-                for row in rows
-            ]
+    told = columns_of(rows)
+    cells = [
+        (
+            *(value_text(row[key]) for key in sweep_keys), str(row["pool"]), gpus_text(row),
+            *(_estimate(row, column) for column in told),
         )
-    saturated = tuple(row["saturated"] > 0 for row in rows)
-    return ReportTable(tuple(headings), tuple(zip(*columns, strict=True)), saturated)
+        for row in rows
+    ]  # fmt: skip
+    headings = (*(names[key] for key in sweep_keys), "pool", "GPUs each")
+    classes = ["saturated" if row["saturated"] > 0 else "" for row in rows]
+    return Table(
+        (*headings, *(column.name for column in told)), tuple(cells), len(headings), classes
+    )
+
+
+def _estimate(row: Mapping[str, Any], column: Reported) -> str:
+    """A figure in the unit of its heading, with its interval where one is shown."""
+    names = (column.metric, f"{column.metric}_lo", f"{column.metric}_hi")
+    value, *ends = (float(row.get(name, math.nan)) * column.scale for name in names)
+    return with_interval(value, *ends) if column.ends else significant(value)
 
 
 def gpus_text(row: Mapping[str, Any]) -> str:
@@ -121,10 +94,10 @@ def print_pools(plan: Plan, pools: "DataFrame", to: "Console") -> None:
     to.print(table)
 
 
-def _table(plan: Plan, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> "Table":
-    from rich.table import Table
+def _table(plan: Plan, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> "Printed":
+    from rich.table import Table as Printed
 
-    table = Table()
+    table = Printed()
     for key in plan.keys:
         table.add_column(short_name(key, plan.keys), justify="right", overflow="fold")
     table.add_column("pool", overflow="fold")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from experiments.reporting.words import of_pool, points_text
-from experiments.study.build import gpu_of, prices_of
+from experiments.study.build import Keys, gpu_of, keys_of, prices_of
 from experiments.study.document import Study
 from experiments.study.errors import show
 from experiments.study.points import Plan
@@ -21,9 +21,13 @@ def setting_lines(plan: Plan) -> list[str]:
     """
     swept = {key.removeprefix("engine.") for key in plan.keys}
     lines: dict[str, list[int]] = {}
+    known: dict[Keys, list[str]] = {}
     for point in plan.points:
         for pool, alone in by_pool(point.study):
-            for line in _point_lines(alone, swept):
+            keys = keys_of(alone)
+            if keys not in known:
+                known[keys] = _point_lines(alone, swept)
+            for line in known[keys]:
                 lines.setdefault(f"{of_pool(pool)}{line}", []).append(point.number)
     if not lines:
         return []

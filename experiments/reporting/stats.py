@@ -22,6 +22,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from experiments.reporting.basis import Basis
 from experiments.reporting.intervals import (
     NONE,
@@ -33,7 +35,7 @@ from experiments.reporting.intervals import (
     share_ends,
 )
 from experiments.reporting.means import CONFIDENCE, crossed_interval, mean_interval
-from experiments.reporting.run_rows import pair_columns, points_of, require
+from experiments.reporting.run_rows import Columns, points_of, require
 from experiments.reporting.support import THIN, effect_of, effective, support_notes
 from experiments.reporting.verdict import verdict, window_notes
 from sim.caveats import caveats
@@ -111,11 +113,11 @@ def summarise_points(
     require(runs, [*keys, *names, "seed"])
     rows = []
     for number, group in enumerate(points_of(runs, keys).values()):
-        row: dict[str, object] = {key: group[key].iloc[0] for key in keys}
+        row: dict[str, object] = {key: group[key][0] for key in keys}
         basis = Basis() if bases is None else bases[number]
         if "draw" in group:
-            row["draws"] = group["draw"].nunique()
-        row["seeds"] = group["seed"].nunique()
+            row["draws"] = len(set(group["draw"]))
+        row["seeds"] = len(set(group["seed"]))
         if bases is not None:
             row |= _load_columns(basis)
         if basis.load is not None and "measured_requests" in group:
@@ -163,7 +165,7 @@ def _load_columns(basis: Basis) -> dict[str, float]:
 
 
 def _estimate(
-    group: "DataFrame", name: str, basis: Basis, row: Mapping[str, object]
+    group: Columns, name: str, basis: Basis, row: Mapping[str, object]
 ) -> tuple[float, float, float]:
     """Estimate of one metric of one point, and the ends of its interval."""
     if basis.pool is not None and name in basis.pool.values:
@@ -178,17 +180,17 @@ def _estimate(
     return mean, low, high
 
 
-def _of_one_run(group: "DataFrame", name: str, basis: Basis, share: float) -> tuple[float, float]:
+def _of_one_run(group: Columns, name: str, basis: Basis, share: float) -> tuple[float, float]:
     """Ends for a share of one run, whose requests depend on each other as its load has it."""
-    if basis.load is None or len(group) > 1 or "measured_requests" not in group:
+    if basis.load is None or len(group["seed"]) > 1 or "measured_requests" not in group:
         return NONE
     effect = effect_of(name.split("_")[0], basis.load.effect)
-    trials = float(group["measured_requests"].iloc[0]) / effect
+    trials = float(group["measured_requests"][0]) / effect
     return share_ends(share, 0.0, NORMAL_QUANTILE, trials)
 
 
 def _percentile(
-    group: "DataFrame", name: str, basis: Basis, row: Mapping[str, object]
+    group: Columns, name: str, basis: Basis, row: Mapping[str, object]
 ) -> tuple[float, float, float]:
     """The percentile of all requests; an interval where enough of them are independent."""
     assert basis.pool is not None
@@ -198,13 +200,13 @@ def _percentile(
     if thin or (too_near and name.startswith(QUEUEING)):
         return value, *NONE
     if "draw" in group:
-        logarithms = group[[*pair_columns(group)]].assign(**{name: _logarithms(group[name])})
+        logarithms = {**group, name: _logarithms(group[name])}
         _, low, high = interval_of(logarithms, name, real_ends)
         half = (high - low) / 2
         return (value, *NONE) if math.isnan(half) else (
             value, value * math.exp(-half), value * math.exp(half)
         )  # fmt: skip
-    parts = group[name].tolist()
+    parts = list(group[name])
     parts = parts if len(parts) > 1 else basis.pool.batches.get(name, [])
     return value, *sectioned_ends(value, parts, CONFIDENCE)
 
@@ -213,7 +215,7 @@ def _logarithms(values: Iterable[float]) -> list[float]:
     return [math.log(value) if 0 < value < math.inf else math.nan for value in values]
 
 
-def _controlled(group: "DataFrame", name: str, basis: Basis) -> "DataFrame":
+def _controlled(group: Columns, name: str, basis: Basis) -> Columns:
     """Runs with a rate less the luck of its arrivals, where these decide what is served."""
     load = basis.load
     source = CONTROLLED.get(name, "")
@@ -222,34 +224,34 @@ def _controlled(group: "DataFrame", name: str, basis: Basis) -> "DataFrame":
     control, expected = basis.offered[source]
     if control not in group or name not in group:
         return group
-    luck = group[control] - expected
+    values, luck = np.array(group[name]), np.array(group[control]) - expected
     if name == "usd_per_million_output_tokens":
-        tokens = group["output_tokens_per_s"]
-        return group.assign(**{name: group[name] * tokens / (tokens - luck)})
+        tokens = np.array(group["output_tokens_per_s"])
+        return {**group, name: (values * tokens / (tokens - luck)).tolist()}
     if name == "goodput_per_s":
-        luck = luck * float(group["slo_attainment"].mean())
-    return group.assign(**{name: group[name] - luck})
+        luck = luck * float(np.nanmean(group["slo_attainment"]))
+    return {**group, name: (values - luck).tolist()}
 
 
 def interval_of(
-    runs: "DataFrame", metric: str, ends: EndsOf | None = None
+    runs: Columns, metric: str, ends: EndsOf | None = None
 ) -> tuple[float, float, float]:
     """Interval of one point: over seeds, or over draws and seeds where there are draws."""
     ends = ends or _ends_of(runs, metric)
     if "draw" not in runs:
         return mean_interval(runs[metric], ends=ends)
     table: dict[object, dict[object, float]] = {}
-    columns = (runs[name].tolist() for name in ("draw", "seed", metric))
+    columns = (runs[name] for name in ("draw", "seed", metric))
     for draw, seed, value in zip(*columns, strict=True):
         table.setdefault(draw, {})[seed] = value
-    seeds = sorted(set(runs["seed"].tolist()))
+    seeds = sorted(set(runs["seed"]))
     for draw, row in table.items():
         if len(row) != len(seeds):
             raise ValueError(f"draw {draw} has seeds {sorted(map(str, row))}, expected {seeds}")
     return crossed_interval([[row[seed] for seed in seeds] for row in table.values()], ends=ends)
 
 
-def _ends_of(runs: "DataFrame", metric: str) -> EndsOf:
+def _ends_of(runs: Columns, metric: str) -> EndsOf:
     """Return how the ends of a metric's interval are made; draws have their requests in common."""
     if metric.endswith(SHARE):
         metric = "slo_attainment"
@@ -260,24 +262,28 @@ def _ends_of(runs: "DataFrame", metric: str) -> EndsOf:
     trials = TRIALS.get(metric)
     if trials is None or trials not in runs:
         return share_ends
-    draws = runs["draw"].nunique() if "draw" in runs else 1
-    return partial(share_ends, trials=float(runs[trials].sum()) / draws)
+    draws = len(set(runs["draw"])) if "draw" in runs else 1
+    return partial(share_ends, trials=float(np.nansum(runs[trials])) / draws)
 
 
-def _notes(group: "DataFrame", row: Mapping[str, object], basis: Basis) -> list[str]:
+def _notes(group: Columns, row: Mapping[str, object], basis: Basis) -> list[str]:
     """Caveats of the worst run; none when the runs do not have the columns that they rest on."""
     lost = ("saturated", "unfinished", "rejected", "timed_out")
     if not {*lost, "measured_requests"} <= set(group):
         return []
-    worst = {name: float(group[name].max()) for name in lost}
-    worst |= {name: float(group[name].max()) for name in COVERAGE if name in group}
+    worst = {name: _largest(group[name]) for name in (*lost, *COVERAGE) if name in group}
     if basis.load is None:
         requests = group["measured_requests"]
-        pooled = float(requests.sum()) / (group["draw"].nunique() if "draw" in group else 1)
-        worst["measured_requests"] = float(requests.min()) if basis.pool is None else pooled
+        pooled = float(sum(requests)) / (len(set(group["draw"])) if "draw" in group else 1)
+        worst["measured_requests"] = float(min(requests)) if basis.pool is None else pooled
     notes = [*caveats(worst, basis.calibration), *support_notes(row, NAMED)]
     notes += window_notes(row, basis.exact)
     if basis.asked is not None and (reached := basis.asked.note(row)):
         notes.append(reached)
-    alone = basis.pool is not None and basis.pool.batches and len(group) == 1
+    alone = basis.pool is not None and basis.pool.batches and len(group["seed"]) == 1
     return [*notes, BATCHES_NOTE] if alone else notes
+
+
+def _largest(values: Sequence[float]) -> float:
+    """NaN says nothing beside numbers."""
+    return max((float(value) for value in values if not math.isnan(value)), default=math.nan)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from experiments.study.build import gpu_of, prices_of, settled
+from experiments.study.build import Keys, gpu_of, keys_of, prices_of, settled
 from experiments.study.document import Study
 from experiments.study.points import Plan
 from experiments.study.pools import by_pool
@@ -83,14 +83,13 @@ def _repetitions(plan: Plan) -> str:
 def calibration_notes(plan: Plan) -> list[str]:
     """Say what prices rest on: each sentence once, with the points that it is about."""
     found: dict[str, list[int]] = {}
+    known: dict[Keys, list[str]] = {}
     for point in plan.points:
         for pool, alone in by_pool(point.study):
-            for sentence in (
-                *price_notes(alone),
-                *model_notes(alone),
-                *cache_notes(alone),
-                *cost_notes(alone),
-            ):
+            keys = keys_of(alone)
+            if keys not in known:
+                known[keys] = _notes_of(alone)
+            for sentence in known[keys]:
                 found.setdefault(f"{of_pool(pool)}{sentence}", []).append(point.number)
     notes = [
         sentence if len(points) == len(plan.points) else f"{points_text(points)}: {sentence}"
@@ -103,6 +102,10 @@ def calibration_notes(plan: Plan) -> list[str]:
             "model's form"
         )
     return notes
+
+
+def _notes_of(study: Study) -> list[str]:
+    return [*price_notes(study), *model_notes(study), *cache_notes(study), *cost_notes(study)]
 
 
 def of_pool(pool: PoolConfig) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from experiments.reporting import words
 from experiments.reporting.settings_text import setting_lines
@@ -54,6 +54,7 @@ def report(plan: Plan, runs: Sequence[Run], tables: Tables, folder: Path) -> Non
         ),
         gpus=[each.cluster.gpus for each in points],
         pools=None if tables.pools is None else reported_pools(tables.pools, plan.keys),
+        differences=cast("list[dict[str, Any]]", tables.differences.to_dict("records")),
     )
     parts: dict[int, list[dict[str, Any]]] = {}
     part_rows: list[dict[str, Any]] = tables.parts.to_dict("records")  # type: ignore[assignment]

@@ -82,7 +82,7 @@ def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
     metrics = summarise(*measured)
     if point.slo is not None:
         metrics |= attainments(result.requests, window.measured, point.slo)
-        window_s = point.slo.window_s or (WINDOW_S if point.workload.has_clock else None)
+        window_s = window_s_of(point)
         if window_s is not None:
             metrics |= windows(result.requests, window.measured, point.slo, window_s)
     record: dict[str, Any] = {
@@ -112,6 +112,13 @@ def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
 def _claims(result: Result) -> bool:
     """Whether the router said what it took to be cached."""
     return "claimed_tokens" in result.requests
+
+
+def window_s_of(point: Study) -> float | None:
+    """Return the length of the windows that the slo of a point is judged by; None for none."""
+    if point.slo is None:
+        return None
+    return point.slo.window_s or (WINDOW_S if point.workload.has_clock else None)
 
 
 def _binding(result: Result, scenario: Scenario, window: Window) -> dict[str, list[float]]:
@@ -192,10 +199,15 @@ def _counts(gaps: dict[str, int]) -> dict[int, int]:
     return {int(number): count for number, count in gaps.items()}
 
 
-def read_column(path: Path, name: str) -> Column:
-    """Read one column of the request table of a piece."""
-    values: Column = pq.read_table(path, columns=[name], use_threads=False).column(0).to_numpy()
-    return values
+def read_columns(path: Path, names: Iterable[str]) -> Iterator[tuple[str, Column]]:
+    """Read columns of the request table of a piece, one by one where they are long."""
+    with pq.ParquetFile(path) as file:
+        short = file.num_row_groups == 1
+        names = list(dict.fromkeys(names))
+        for together in [names] if short else [[name] for name in names]:
+            table = file.read(columns=together, use_threads=False)
+            for name in together:
+                yield name, table.column(name).to_numpy()
 
 
 def further_columns(studies: Iterable[Study]) -> "dict[str, pa.Scalar]":

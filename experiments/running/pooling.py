@@ -14,7 +14,7 @@ import numpy.typing as npt
 from experiments.reporting.basis import Pooled
 from experiments.reporting.support import LEAST_EFFECT, THIN, Load, needed
 from experiments.running.capacity import capacity_per_s
-from experiments.running.pieces import read_column, read_piece
+from experiments.running.pieces import read_columns, read_piece
 from experiments.running.sweep import Run
 from experiments.study.document import Study
 from experiments.study.points import Plan, Point
@@ -68,16 +68,15 @@ def pool(runs: Sequence[Run], place: int | None = None) -> Pooled:
 
 def _columns(run: Run, place: int | None) -> dict[str, npt.NDArray[np.generic]]:
     """The measured requests of a run, or of one pool of replicas, in order of arrival."""
-    measured = read_column(run.path, "measured") > 0
+    known = dict(read_columns(run.path, ("measured", "replica", "arrival_s")))
+    measured = known["measured"] > 0
     if place is not None:
-        own, replica = (
-            numbers_of(run.study.cluster.all_pools)[place],
-            read_column(run.path, "replica"),
-        )
-        measured &= (replica >= own.start) & (replica < own.stop)
+        own = numbers_of(run.study.cluster.all_pools)[place]
+        measured &= (known["replica"] >= own.start) & (known["replica"] < own.stop)
     kept = np.flatnonzero(measured)
-    kept = kept[np.argsort(read_column(run.path, "arrival_s")[kept], kind="stable")]
-    return {name: read_column(run.path, name)[kept] for name in (*COLUMNS, "output_tokens")}
+    kept = kept[np.argsort(known["arrival_s"][kept], kind="stable")]
+    names = (*COLUMNS, "output_tokens")
+    return {name: values[kept] for name, values in read_columns(run.path, names)}
 
 
 def _batches(samples: dict[str, list[Floats]]) -> dict[str, list[float]]:

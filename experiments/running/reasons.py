@@ -1,18 +1,18 @@
 """Why points are as they are: decompositions, what limits their engines, and hopeless limits."""
 
 from collections.abc import Sequence
-from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from itertools import chain, groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from experiments.reporting.why import bound_rows, parts_of
 from experiments.running.lone import hopeless_limits
-from experiments.running.pieces import read_column, read_piece
+from experiments.running.pieces import read_columns, read_piece
+from experiments.running.pooling import Spread
 from experiments.running.sweep import Run
 from experiments.study.build import scenario_of
-from experiments.study.points import Plan
 from sim.binding import RESOURCES
 
 if TYPE_CHECKING:
@@ -24,49 +24,67 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def reasons(plan: Plan, runs: Sequence[Run]) -> "tuple[DataFrame, DataFrame, dict[int, list[str]]]":
-    """Return decomposition.csv, binding.csv, and by point the limits that no rate can keep.
+class Reasons(NamedTuple):
+    """Why the points of a study are as they are."""
+
+    parts: "DataFrame"
+    """decomposition.csv."""
+    bound: "DataFrame"
+    """binding.csv."""
+    hopeless: dict[int, list[str]]
+    """By point the limits that no rate can keep."""
+
+
+class _OfPoint(NamedTuple):
+    point: int
+    parts: list[dict[str, Any]]
+    binding: dict[str, list[float]]
+    hopeless: list[str]
+
+
+def reasons(runs: Sequence[Run], spread: Spread) -> Reasons:
+    """Say why each point is as it is; ``spread`` may use several processes.
 
     Runs lie point by point. The decomposition is of all measured requests of all seeds; what binds
     is looked at in the first run of a point.
     """
     import pandas as pd
 
-    parts: list[dict[str, Any]] = []
-    bound: list[dict[str, Any]] = []
-    hopeless: dict[int, list[str]] = {}
-    points = {point.number: point for point in plan.points}
-    for number, group in groupby(runs, lambda run: run.point):
-        of_point = list(group)
-        study = points[number].study
-        columns = _pooled(of_point)
-        scenario = scenario_of(study, of_point[0].seed, of_point[0].draw)
-        found = read_piece(of_point[0].path).binding
-        shares = [0.0] * len(RESOURCES)
-        for place in found["resource"]:
-            shares[int(place)] += 1 / len(found["resource"])
-        rows = parts_of(columns, scenario.api.output_s)
-        rows += bound_rows(dict(zip(RESOURCES, shares, strict=True)), len(found["resource"]))
-        parts += [{"point": number, **row} for row in rows]
-        bound += [
-            {
-                "point": number,
-                "time_s": time_s,
-                "replica": int(replica),
-                "bound_by": RESOURCES[int(at)],
-            }
-            for time_s, replica, at in zip(
-                found["time_s"], found["replica"], found["resource"], strict=True
-            )
-        ]
-        if (
-            study.slo is not None
-            and study.workload.prefixes is None
-            and study.workload.trace is None
-        ):
-            prompts = columns["prompt_tokens"].astype(np.int64)
-            hopeless[number] = list(hopeless_limits(scenario, study.slo, prompts))
-    return pd.DataFrame(parts), pd.DataFrame(bound), hopeless
+    tasks = [(number, list(group)) for number, group in groupby(runs, lambda run: run.point)]
+    found = sorted(spread(_of_point, tasks), key=lambda one: one.point)
+    lengths = [len(one.binding["resource"]) for one in found]
+    columns = {
+        name: np.array(list(chain.from_iterable(one.binding[name] for one in found)))
+        for name in ("time_s", "replica", "resource")
+    }
+    bound = pd.DataFrame(
+        {
+            "point": np.repeat([one.point for one in found], lengths),
+            "time_s": columns["time_s"].astype(np.float64),
+            "replica": columns["replica"].astype(np.int64),
+            "bound_by": np.array(RESOURCES)[columns["resource"].astype(np.int64)],
+        }
+    )
+    parts = [{"point": one.point, **row} for one in found for row in one.parts]
+    return Reasons(pd.DataFrame(parts), bound, {one.point: one.hopeless for one in found})
+
+
+def _of_point(number: int, runs: list[Run]) -> _OfPoint:
+    study = runs[0].study
+    columns = _pooled(runs)
+    scenario = scenario_of(study, runs[0].seed, runs[0].draw)
+    found = read_piece(runs[0].path).binding
+    moments = len(found["resource"])
+    shares = [0.0] * len(RESOURCES)
+    for place in found["resource"]:
+        shares[int(place)] += 1 / moments
+    rows = parts_of(columns, scenario.api.output_s)
+    rows += bound_rows(dict(zip(RESOURCES, shares, strict=True)), moments)
+    hopeless: list[str] = []
+    if study.slo is not None and study.workload.prefixes is None and study.workload.trace is None:
+        prompts = columns["prompt_tokens"].astype(np.int64)
+        hopeless = list(hopeless_limits(scenario, study.slo, prompts))
+    return _OfPoint(number, rows, found, hopeless)
 
 
 def parts_of_runs(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -76,11 +94,10 @@ def parts_of_runs(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def _pooled(runs: Sequence[Run]) -> dict[str, npt.NDArray[np.float64]]:
-    """Columns of the measured requests of several runs, read one by one."""
-    kept = [read_column(run.path, "measured") == 1 for run in runs]
-    return {
-        name: np.concatenate(
-            [read_column(run.path, name)[rows] for run, rows in zip(runs, kept, strict=True)]
-        )
-        for name in COLUMNS
-    }
+    """Columns of the measured requests of several runs."""
+    found: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in COLUMNS}
+    for run in runs:
+        kept = dict(read_columns(run.path, ("measured",)))["measured"] == 1
+        for name, values in read_columns(run.path, COLUMNS):
+            found[name].append(values[kept])
+    return {name: np.concatenate(pieces) for name, pieces in found.items()}

@@ -39,7 +39,8 @@ def written_tables(lengths: Lengths, runs: Sequence[Run], folder: Path, jobs: in
 
     plan = lengths.plan
     table = assemble.runs_table(plan, runs)
-    loads = lengths.loads or loads_of(loaded_points(plan, table), shared_by(jobs))
+    spread = shared_by(jobs)
+    loads = lengths.loads or loads_of(loaded_points(plan, table), spread)
     summary = assemble.summary_table(plan, table, runs, loads, lengths.asked)
     pools = None
     if has_pools(plan):
@@ -49,7 +50,7 @@ def written_tables(lengths: Lengths, runs: Sequence[Run], folder: Path, jobs: in
     replicas = replicas_table(plan, runs)
     if len(replicas):
         assemble.write_csv(replicas, folder / "replicas.csv")
-    parts, bound, hopeless = reasons(plan, runs)
+    parts, bound, hopeless = reasons(runs, spread)
     for place, number in enumerate(summary["point"]):
         told = [text for text in (summary.at[place, "notes"], *hopeless.get(number, ())) if text]
         summary.at[place, "notes"] = "; ".join(told)

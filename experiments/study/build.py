@@ -22,6 +22,7 @@ from hardware.engines import (
 from hardware.gpu import Gpu, load_gpu
 from model.spec import MODEL_FILES, load_spec
 from sim.engine_config import EngineConfig, ResolvedEngine, precision_of, resolved
+from sim.kv_transfer import KvTransferConfig
 from sim.pools import GpuWords, Pool, PoolConfig, PoolEngine, build_pool
 from sim.routers.consequences import Routing
 from sim.scenario import ClusterConfig, Scenario, routing_of, scenario_of_pools
@@ -33,7 +34,7 @@ from workloads.workload import Workload, generate
 CALIBRATED = "calibrated"
 """What ``cluster.gpu`` says for the device that the calibration describes."""
 Stamp = tuple[tuple[int, int] | None, ...]
-KEPT_SCENARIOS = 16
+KEPT_SCENARIOS = 64
 KEPT_WORKLOADS = 4
 """What a process keeps, as neighbouring runs often share it."""
 LARGE = 100_000
@@ -65,7 +66,7 @@ def settled(study: Study) -> Study:
     found = []
     for pool, alone in by_pool(study):
         with naming(pool):
-            found.append(_settled(_keys(alone)))
+            found.append(_settled(keys_of(alone)))
     if study.cluster.pools is None:
         engine, calibration = found[0]
         return study.model_copy(update={"engine": engine, "calibration": calibration})
@@ -96,6 +97,9 @@ class ScenarioKeys:
     router: str
     router_settings: str
     """As JSON."""
+    prefill_router: str | None
+    kv_transfer: str | None
+    """As JSON."""
     price_seed: int | None
     """With what prices are drawn."""
 
@@ -106,16 +110,20 @@ class ScenarioKeys:
 
 def scenario_keys(study: Study, draw: int | None = None) -> ScenarioKeys:
     """Return what tells the scenarios of points apart; see ``scenario_of`` for the draw."""
-    pools = tuple((pool, _keys(alone)) for pool, alone in by_pool(study))
+    pools = tuple((pool, keys_of(alone)) for pool, alone in by_pool(study))
+    transfer = study.cluster.kv_transfer
     return ScenarioKeys(
         pools,
         study.cluster.router,
         json.dumps(study.cluster.router_settings, sort_keys=True),
+        study.cluster.prefill_router,
+        None if transfer is None else transfer.model_dump_json(),
         None if draw is None else study.seed + draw,
     )
 
 
-def _keys(study: Study) -> Keys:
+def keys_of(study: Study) -> Keys:
+    """Return what tells the pool of one study (of one pool) from that of another."""
     plain = {"replicas": 1, "router": "round_robin", "router_settings": {}}
     one = study.cluster.model_copy(update=plain)
     return (
@@ -154,8 +162,14 @@ def built(of: ScenarioKeys) -> Scenario:
     for config, keys in of.pools:
         with naming(config):
             pool = _pool(keys, of.price_seed)
-        pools.append(replace(pool, name=config.name, replicas=config.replicas))
-    return scenario_of_pools(tuple(pools), of.router, json.loads(of.router_settings))
+        pools.append(replace(pool, name=config.name, replicas=config.replicas, role=config.role))
+    return scenario_of_pools(
+        tuple(pools),
+        of.router,
+        json.loads(of.router_settings),
+        prefill_router=of.prefill_router,
+        kv_transfer=KvTransferConfig.model_validate_json(of.kv_transfer or "{}"),
+    )
 
 
 @lru_cache(maxsize=KEPT_SCENARIOS)

@@ -7,6 +7,8 @@ with the column's name. Nothing is guessed: ``1,5`` is no number, ``8k`` no leng
 
 import re
 
+from model.sampling import Drawing
+
 EMPTY = frozenset(
     {
         "", "nan", "none", "null", "nil", "n/a", "n.a.", "na", "-", "--", "---", "–", "—", "?",  # noqa: RUF001
@@ -151,7 +153,7 @@ def burstiness_in(text: str | None) -> float | None:
     return value**-2 if found["name"] == "cv" else value
 
 
-def drawing_of(text: str) -> str | None:
+def drawing_of(text: str) -> Drawing | None:
     """Return greedy, temperature or top_p for words about sampling; None where they say neither.
 
     ``temperature=0`` is greedy, ``top_p=1, top_k=-1`` cuts nothing, ``default`` says nothing.

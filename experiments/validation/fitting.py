@@ -29,6 +29,7 @@ SOFT = 2.0
 BOUNDS: dict[str, tuple[float, float, float]] = {
     "gemm_share": (0.5, 0.95, 1.0),
     "attention_decode_bytes": (0.4, 0.85, 1.0),
+    "attention_decode_start": (0.2, 0.6, 1.0),
     "elementwise_bytes": (0.15, 0.6, 1.0),
     "layer_overhead_s": (1e-6, 1e-5, 1e-4),
     "step_overhead_s": (1e-6, 2e-4, 2e-2),

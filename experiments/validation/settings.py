@@ -6,7 +6,8 @@ Cells that are empty get the defaults of the engine's version on that GPU, and e
 import re
 from dataclasses import dataclass, replace
 
-from experiments.validation.cells import drawing_of, switched_on, version_of
+from experiments.validation.cells import switched_on, version_of
+from experiments.validation.clients import drawing, inferencex, router
 from experiments.validation.releases import version_at
 from experiments.validation.rows import RunRow
 from experiments.validation.traffic import CannotPredictError
@@ -27,14 +28,6 @@ V1 = (0, 8)
 UNSTATED_V0_TOKENS = 32_768
 """Longest max_model_len that an empty cell means before 0.8: a model whose context did not fit into
 the cache had to be started with a shorter one."""
-
-INFERENCEX: dict[str, object] = {
-    "kv_cache_dtype": "fp8", "max_num_batched_tokens": 8192, "sampling": "greedy",
-}  # fmt: skip
-INFERENCEX_TOKENS = 10_240
-"""What InferenceX's recipes for vLLM set beside the model (benchmarks/70b_fp8_h100_docker.sh and
-its like in github.com/SemiAnalysisAI/InferenceX), and max_model_len, as far as the model goes;
-max_num_seqs is the client's concurrency."""
 
 _PRECISIONS = (
     ("fp4", ("fp4",)),
@@ -86,7 +79,7 @@ def setup_of(row: RunRow, longest_request_tokens: int) -> Setup:
         **_precision(words, gpu, notes),
         **_kv_dtype(row),
         **_given(row, spec, nearest_version(version), notes),
-        **_inferencex(row, spec, notes),
+        **inferencex(row, spec, notes),
     }
     cluster = _cluster(settings, row, spec, gpu, notes)
     engine = _served(settings, row, spec, gpu, cluster, notes)
@@ -102,12 +95,17 @@ def _cluster(
 ) -> ClusterConfig:
     """Of ``tp`` GPUs a replica; of the fewest that hold the model where nothing is said."""
     replicas = row.dp_replicas or 1
+    before = router(row, notes) if replicas > 1 else "round_robin"
     tp = row.tp or (max(1, row.n_gpus // replicas) if row.n_gpus else None)
     if tp is not None:
-        return ClusterConfig(gpu=gpu.name, tensor_parallel_size=tp, replicas=replicas)
+        return ClusterConfig(
+            gpu=gpu.name, tensor_parallel_size=tp, replicas=replicas, router=before
+        )
     engine = resolved(EngineConfig.model_validate(settings), gpu, spec)
     for size in SIZES:
-        cluster = ClusterConfig(gpu=gpu.name, tensor_parallel_size=size, replicas=replicas)
+        cluster = ClusterConfig(
+            gpu=gpu.name, tensor_parallel_size=size, replicas=replicas, router=before
+        )
         try:
             ledger_of(spec, gpu, cluster.tensor_parallel_size, engine)
         except DoesNotFitError as error:
@@ -143,34 +141,13 @@ def gpu_of(text: str) -> Gpu:
         return gpu
 
 
-def _inferencex(row: RunRow, spec: DecoderSpec, notes: list[str]) -> dict[str, object]:
-    """What InferenceX sets and the row does not say; nothing for other workloads.
-
-    Its runs are closed loops. A workload that names it to say what it is not, is not of it.
-    """
-    words = row.workload.lower()
-    other = r"\b(?:not|no|non|unlike|than|versus|vs\.?|without)\W+(?:\w+\W+)?"
-    if not row.closed_loop or not re.search(r"(?<!\w)inference(?:x|max)\b", words):
-        return {}
-    if re.search(rf"{other}inference(?:x|max)\b", words):
-        return {}
-    recipe = INFERENCEX | {"max_model_len": min(INFERENCEX_TOKENS, spec.max_model_len)}
-    if not re.search("fp8|fp4", f"{row.precision} {row.model}".lower()):
-        del recipe["kv_cache_dtype"]
-    if row.max_concurrency:
-        recipe["max_num_seqs"] = row.max_concurrency
-    taken = {key: value for key, value in recipe.items() if getattr(row, key) is None}
-    notes.append(f"InferenceX's recipe: {', '.join(f'{k} {v}' for k, v in taken.items())}")
-    return taken
-
-
 def _version(row: RunRow, notes: list[str]) -> Version | None:
     """As told, else the newest one when the run was measured."""
     told = version_of(row.engine_version)
-    guess = version_at(row.notes) if told is None else None
+    guess = version_at(row.engine_version, row.notes, row.run_id) if told is None else None
     if guess is None:
         return told
-    notes.append(f"engine_version: {guess[0]}, the newest in {guess[1]}, when it was measured")
+    notes.append(f"engine_version: {guess[0]}, as it was measured in {guess[1]}")
     return version_of(guess[0])
 
 
@@ -258,12 +235,7 @@ def _given(row: RunRow, spec: DecoderSpec, version: str, notes: list[str]) -> di
         "gpu_memory_utilization": row.gpu_mem_util,
         "enable_prefix_caching": switched_on(row.prefix_caching),
     }
-    if row.sampling is not None and "default" not in row.sampling.lower():
-        given["sampling"] = drawing_of(row.sampling)
-        if given["sampling"] is None:
-            raise CannotPredictError(
-                f"sampling = {row.sampling!r} is not known, expected greedy, temperature or top_p"
-            )
+    given["sampling"] = drawing(row, version, notes)
     if (row.ep or 1) > 1 and (row.tp or 1) > 1 and spec.num_experts:
         given["enable_expert_parallel"] = True
     chunked = switched_on(row.chunked_prefill)
@@ -306,6 +278,8 @@ def _served(
         if key not in given:
             value = getattr(engine, key)
             notes.append(f"{key}: {value}, the default of vLLM {engine.version} on {gpu.name}")
+    if "sampling" not in given:
+        notes.append(f"sampling: {engine.sampling}, the server's for {spec.name}")
     return engine
 
 

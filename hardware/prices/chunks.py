@@ -6,16 +6,19 @@ the call, so it counts once per step.
 """
 
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import exp, log
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from hardware.prices.surface import Surface
 from hardware.prices.work import Linear
 from model.caches import Reach
 from model.causal import attended
+
+Floats = npt.NDArray[np.float64]
 
 
 class ChunkTerm(NamedTuple):
@@ -87,6 +90,8 @@ class MeasuredChunks:
     launch_s: float
     position_s: float
     """Reading one position, over all layers."""
+    past_s: float
+    """Making keys and values of an earlier position again (latent attention), over all layers."""
     reach: Reach
     log_tokens: list[float] = field(repr=False)
     """Logarithms of the lengths of prompts at the nodes, ascending."""
@@ -100,7 +105,8 @@ class MeasuredChunks:
         rows = chunk if chunk > TILE_ROWS else TILE_ROWS
         added_s = self._prompt_s(past + rows) - self._prompt_s(past)
         read_s = self.position_s * reads_of_chunk(chunk, past, self.reach)[1]
-        return self.overhead_s + (added_s if added_s > read_s else read_s)
+        made_s = self.past_s * past
+        return self.overhead_s + made_s + (added_s if added_s > read_s else read_s)
 
     def _prompt_s(self, tokens: int) -> float:
         nodes, seconds, at = self.log_tokens, self.log_prompt_s, log(tokens)
@@ -131,33 +137,32 @@ TILE_ROWS = 64
 
 def measured_chunks(
     bound: ModelledChunks,
-    shares: Surface,
+    share_of: Callable[[Floats, Floats], Floats],
     *,
-    heads: int,
-    group: float,
     overhead_s: float,
     launch_s: float,
+    past_s: float = 0.0,
 ) -> MeasuredChunks:
-    """Price whole prompts of up to a million tokens with the surface of prefill attention.
+    """Price whole prompts of up to a million tokens with a surface of prefill kernels.
 
     Args:
         bound: the roofline at its peaks.
-        shares: axes rows, positions, group; see ``hardware.prices.kernels.Kernels``.
-        heads: query heads of one rank.
-        group: query heads per KV head.
+        share_of: of the roofline that prompts reach, by their tokens and mean keys of a row.
         overhead_s: once per chunk.
         launch_s: of the kernel's call, over all layers.
+        past_s: making keys and values of an earlier position again, over all layers.
     """
     tokens = np.unique(np.rint(np.geomspace(1, 2**20, 81)))
     (reach,) = {term.reach for term in bound.terms}
     pairs = np.array([reads_of_chunk(int(length), 0, reach)[0] for length in tokens])
-    reached = shares(rows=tokens * heads, positions=pairs / tokens, group=group)
     bound_s = np.array([bound.seconds(int(length), 0) for length in tokens])
-    prompt_s = np.maximum.accumulate(np.maximum(bound_s / reached, launch_s))
+    reached_s = bound_s / share_of(tokens, pairs / tokens)
+    prompt_s = np.maximum.accumulate(np.maximum(reached_s, launch_s))
     return MeasuredChunks(
         overhead_s=overhead_s,
         launch_s=launch_s,
         position_s=sum(term.memory.per_position for term in bound.terms),
+        past_s=past_s,
         reach=reach,
         log_tokens=np.log(tokens).tolist(),
         log_prompt_s=np.log(prompt_s).tolist(),

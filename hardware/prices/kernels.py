@@ -9,19 +9,19 @@ to reach the same shares.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, model_validator
 
 from hardware.gpu import Gpu
+from hardware.prices.mixer_kernels import DecodeKernel, MixerKernels, Numbers
 from hardware.prices.surface import Surface
 from hardware.roofline import operator_s
 from model.operators import F, Operator
 
 Floats = npt.NDArray[np.float64]
-Numbers = Literal["bf16", "fp8", "fp4"]
 Measured = TypeVar("Measured")
 
 LARGE_BYTES = 2.0**20
@@ -51,6 +51,7 @@ AXES = {
     "gemm": ("m", "n", "k"),
     "prefill_attention": ("rows", "positions", "group"),
     "decode_attention": ("sequences", "kv_heads", "group"),
+    "mixer_prefill": ("rows", "positions", "heads"),
     "experts": ("rows", "width", "experts"),
     "all_reduce": ("ranks", "bytes"),
 }
@@ -68,40 +69,6 @@ class HeldOut(BaseModel):
     """Nine in ten are below."""
     kernels: PositiveInt
     """How many kernel times."""
-
-
-class DecodeKernel(BaseModel):
-    """Attention of decoding sequences: affine in the KV positions that are read, above a floor.
-
-    ``seconds = max(floor, base + kv_bytes / (bandwidth * share))``. The floor is what a call costs
-    without context: launch, and one wave of blocks after another.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    floor_s: Surface
-    """Axes sequences, kv_heads, group (query heads per KV head); seconds."""
-    base_s: Surface
-    """Same axes; seconds."""
-    bytes_share: Surface
-    """Same axes; reached share of the memory's bandwidth."""
-
-    def of_batches(
-        self, sequences: npt.NDArray[np.int64], kv_heads: int, group: float
-    ) -> tuple[Floats, Floats, Floats]:
-        """Return floor and base (seconds) and share for batches of ``sequences``.
-
-        More KV heads than were measured are taken for as many more sequences: the kernel cuts its
-        work by both alike.
-        """
-        most = self.base_s.axes["kv_heads"][-1]
-        rows = np.maximum(sequences, 1) * max(1.0, kv_heads / most)
-        heads = min(kv_heads, most)
-        beyond = np.maximum(1.0, rows / self.base_s.axes["sequences"][-1])
-        beyond = np.where(sequences > 0, beyond, 0.0)
-        floor_s = beyond * self.floor_s(sequences=rows, kv_heads=heads, group=group)
-        base_s = beyond * self.base_s(sequences=rows, kv_heads=heads, group=group)
-        return floor_s, base_s, self.bytes_share(sequences=rows, kv_heads=heads, group=group)
 
 
 class Kernels(BaseModel):
@@ -128,6 +95,8 @@ class Kernels(BaseModel):
     experts: dict[Numbers, Surface] = Field(default_factory=dict)
     """Grouped products of mixtures of experts; axes rows (per expert), width (``expert_size``),
     experts (on a rank); share of the roofline."""
+    mixers: dict[str, MixerKernels] = Field(default_factory=dict)
+    """Of other mixers than attention with grouped heads, by their kind (``model.mixers``)."""
     held_out: dict[str, HeldOut] = Field(default_factory=dict)
     """By operator and arithmetic."""
 
@@ -143,7 +112,12 @@ class Kernels(BaseModel):
         for kind in ("gemm", "prefill_attention", "experts"):
             for surface in getattr(self, kind).values():
                 yield kind, surface
-        for kernel in self.decode_attention.values():
+        decodes = list(self.decode_attention.values())
+        for mixer in self.mixers.values():
+            decodes += mixer.decode.values()
+            for surface in mixer.prefill.values():
+                yield "mixer_prefill", surface
+        for kernel in decodes:
             for part in (kernel.floor_s, kernel.base_s, kernel.bytes_share):
                 yield "decode_attention", part
         if self.all_reduce is not None:

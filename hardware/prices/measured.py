@@ -10,15 +10,21 @@ from hardware.gpu import Gpu
 from hardware.interconnect import servers
 from hardware.prices.chunks import ChunkCost, measured_chunks
 from hardware.prices.kernels import Kernels, nearest
+from hardware.prices.mixer_kernels import DecodeKernel
 from hardware.prices.modelled import Roofline
 from hardware.prices.protocol import DecodeOperators
 from hardware.prices.unmeasured import Unmeasured, is_measured
 from model.caches import Reach
-from model.mixers.mixer import Mixer
+from model.mixers.latent import EXPANDS
+from model.mixers.mixer import Kernel, Mixer
 from model.operators import F, Operator
 from model.share import Share
 
 Floats = npt.NDArray[np.float64]
+
+MADE_ROWS = 8192.0
+"""Earlier positions whose keys and values are made at once (vLLM's workspace of chunked prefill
+holds up to 65,536; vllm/model_executor/layers/attention/mla_attention.py)."""
 
 
 class Measured:
@@ -66,17 +72,19 @@ class Measured:
         """See ``Prices``: the longer of a kernel's floor and its traffic."""
         if not self.fused:
             return self.roofline.decode(mixer, share, most)
-        if not is_measured(mixer, share.tp):
+        if not is_measured(mixer, self.kernels):
             return self.unmeasured.decode(mixer, share, most)
         kernel, numbers, layers = mixer.kernel(share.tp), share.precision, share.count
-        table = nearest(self.kernels.decode_attention, numbers.kv_numbers)
+        table = self._decode_table(kernel, share)
         sequences = np.arange(most + 1)
         floor_s, base_s, reached = table.of_batches(sequences, kernel.kv_heads, kernel.group)
         row_bytes = kernel.position_numbers * numbers.kv_bytes
         if kernel.heads > kernel.kv_heads:
             reached = reached * self.calibration.attention_decode_bytes
         per_position = layers * row_bytes / (self.gpu.bandwidth_bytes_per_s * reached)
-        floor, base = (layers * seconds for seconds in (floor_s, base_s))
+        own = kernel.kind in self.kernels.mixers
+        starts = layers * (1.0 if own else self.calibration.attention_decode_start)
+        floor, base = (starts * seconds for seconds in (floor_s, base_s))
         columns = (floor.tolist(), base.tolist(), per_position.tolist())
         (cache,) = mixer.caches
         batches: DecodeOperators = [
@@ -88,19 +96,42 @@ class Measured:
         """See ``Prices``."""
         if not self.fused:
             return self.roofline.chunks(mixer, share, overhead_s)
-        if not is_measured(mixer, share.tp):
+        if not is_measured(mixer, self.kernels):
             return self.unmeasured.chunks(mixer, share, overhead_s)
         kernel, numbers = mixer.kernel(share.tp), share.precision.kv_numbers
-        decode = nearest(self.kernels.decode_attention, numbers)
-        launch_s, _, _ = decode.of_batches(np.array([1]), kernel.kv_heads, kernel.group)
+        launch_s, _, _ = self._decode_table(kernel, share).of_batches(
+            np.array([1]), kernel.kv_heads, kernel.group
+        )
+
+        def share_of(tokens: Floats, positions: Floats) -> Floats:
+            if kernel.kind in self.kernels.mixers:
+                surface = nearest(self.kernels.mixers[kernel.kind].prefill, numbers)
+                return surface(rows=tokens, positions=positions, heads=kernel.heads)
+            surface = nearest(self.kernels.prefill_attention, numbers)
+            rows = tokens * kernel.heads
+            return surface(rows=rows, positions=positions, group=kernel.group)
+
         return measured_chunks(
             self.roofline.modelled_chunks(mixer, share, (1.0, 1.0), 0.0),
-            nearest(self.kernels.prefill_attention, numbers),
-            heads=kernel.heads,
-            group=kernel.group,
+            share_of,
             overhead_s=overhead_s,
             launch_s=share.count * float(launch_s[0]),
+            past_s=self._made_again_s(mixer, share),
         )
+
+    def _decode_table(self, kernel: Kernel, share: Share) -> DecodeKernel:
+        own = self.kernels.mixers.get(kernel.kind)
+        tables = own.decode if own else self.kernels.decode_attention
+        return nearest(tables, share.precision.kv_numbers)
+
+    def _made_again_s(self, mixer: Mixer, share: Share) -> float:
+        """Keys and values of one earlier position, which every chunk makes of the latents again."""
+        made = [matrix for matrix in mixer.matrices if matrix.name == EXPANDS]
+        products = [one for matrix in made for one in share.products(matrix, MADE_ROWS)]
+        if not products:
+            return 0.0
+        seconds = self.operators_s(products, 0)
+        return float(seconds) / MADE_ROWS
 
     def all_reduce_s(self, bytes_: Floats, ranks: int) -> Floats:
         """See ``Prices``; groups beyond the tables, or a server, are as the roofline says."""

@@ -15,7 +15,8 @@ import numpy as np
 from hardware.calibration import Calibration
 from hardware.gpu import Gpu
 from hardware.prices.chunks import reads_of_chunk
-from hardware.prices.kernels import DecodeKernel, Kernels, nearest
+from hardware.prices.kernels import Kernels, nearest
+from hardware.prices.mixer_kernels import DecodeKernel
 from hardware.prices.modelled import Roofline, line
 from hardware.prices.protocol import DecodeOperators
 from hardware.prices.work import Linear
@@ -24,24 +25,23 @@ from model.mixers.mixer import Mixer
 from model.shape import DecoderSpec
 from model.share import Share
 
-MEASURED_KINDS = ("grouped",)
-"""Kernels of mixers that tables hold."""
 STATE_POSITIONS = 1024.0
 """Mean positions of a row with which layers that read none are looked up."""
 DECODE_TOKENS, DECODE_POSITIONS = 2048, 8192.0
 """Of the chunk whose share of the roofline stands for the arithmetic of decoding."""
 
 
-def is_measured(mixer: Mixer, tp: int = 1) -> bool:
+def is_measured(mixer: Mixer, kernels: Kernels) -> bool:
     """Return whether tables hold the kernel of a mixer, or there is none."""
-    return mixer.kernel(tp).kind in MEASURED_KINDS or not mixer.caches
+    return mixer.kernel(1).kind in ("grouped", *kernels.mixers) or not mixer.caches
 
 
 def unmeasured_note(spec: DecoderSpec, calibration: Calibration) -> str:
     """Return what to tell of a model's layers that were not measured; empty for nothing."""
-    if calibration.kernels is None:
+    kernels = calibration.kernels
+    if kernels is None:
         return ""
-    kinds = [kind for kind in spec.layers if not is_measured(kind.mixer)]
+    kinds = [kind for kind in spec.layers if not is_measured(kind.mixer, kernels)]
     names = dict.fromkeys(kind.mixer.kernel(1).kind for kind in kinds)
     if not kinds:
         return ""
@@ -70,18 +70,19 @@ class Unmeasured:
         table, heads, group = self._like(mixer, share)
         floor_s, base_s, reached = table.of_batches(np.arange(most + 1), heads, group)
         reached = reached * self.calibration.attention_decode_bytes
+        starts = share.count * self.calibration.attention_decode_start
         flops_share = self._flops_share(mixer, share)
         terms = self.roofline.attention_s(mixer, share, (flops_share, 1.0), decode=True)
         operators: dict[Reach | None, DecodeOperators] = {}
         for reach, compute, memory in terms:
             by_sequences = operators.setdefault(reach, [[] for _ in range(most + 1)])
             for sequences, batch in enumerate(by_sequences):
-                base, bytes_share = share.count * base_s[sequences], float(reached[sequences])
+                base, bytes_share = starts * base_s[sequences], float(reached[sequences])
                 flat, slope = (seconds / bytes_share for seconds in line(memory, sequences))
                 arithmetic = line(compute, sequences)
                 batch.append(
                     (
-                        (share.count * float(floor_s[sequences]), 0.0),
+                        (starts * float(floor_s[sequences]), 0.0),
                         (float(base) + flat, slope),
                         (float(base) + arithmetic[0], arithmetic[1]),
                     )

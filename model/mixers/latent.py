@@ -28,6 +28,8 @@ from model.mixers.mixer import Kernel, Rotary
 from model.operators import NORM_FLOPS, ROPE_FLOPS, SOFTMAX_FLOPS, F, Operator
 from model.share import Share
 
+EXPANDS = "kv_b_proj"
+"""The matrix that makes keys and values of all heads from a latent."""
 FP8_GROUP = 128
 """Numbers of a latent that share a float32 scale in fp8, where an index chooses positions."""
 
@@ -84,7 +86,7 @@ class LatentAttention:
         gate = Matrix("output_gate", (Width(heads, self.gate),), hidden)
         return (
             *first,
-            Matrix("kv_b_proj", (expanded,), repeated(self.kv_lora_rank), unpacked=True),
+            Matrix(EXPANDS, (expanded,), repeated(self.kv_lora_rank), unpacked=True),
             Matrix("o_proj", (hidden,), Width(heads, self.v_head_dim), bias=self.bias),
             *((gate,) if self.gate else ()),
             *(self._own_index.matrices if self._own_index else ()),
@@ -138,7 +140,7 @@ class LatentAttention:
         if self.rotary is not None:
             rotated = (heads + 1) * self.qk_rope_head_dim
             operators.append(share.elementwise("rope", rows * rotated, ROPE_FLOPS, 2))
-        operators += [*index, *share.products(named["kv_b_proj"], rows)]
+        operators += [*index, *share.products(named[EXPANDS], rows)]
         if self.gate:
             operators += share.products(named["output_gate"], rows)
             gated = rows * heads * self.v_head_dim

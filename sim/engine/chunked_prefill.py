@@ -5,6 +5,7 @@ from typing import ClassVar
 from mypy_extensions import mypyc_attr
 
 from sim.engine.kv_cache import BlockPool
+from sim.engine.loads import Loads
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch, Sequence
 from sim.engine.settings import Settings
@@ -41,6 +42,7 @@ class ChunkedPrefill(Scheduler):
         self.longest_chunk = self.longest_of_many
         self.whole_prompts_fit = settings.scheduler_reserve_full_isl
         self._held_back: list[Sequence] = []
+        self._thrown_out: list[Sequence] = []  # when nobody could run, as blocks were being loaded
 
     def form(self, now_s: float) -> Batch | None:
         """Running requests, then new ones (unless somebody was preempted)."""
@@ -49,7 +51,8 @@ class ChunkedPrefill(Scheduler):
             batch.clear()
         batch.closed = False
         if self.longest_alone != self.longest_of_many:
-            alone = len(self.running) + self.waiting.count == 1
+            here = len(self.running) + self.waiting.count
+            alone = here + (0 if self.loads is None else len(self.loads.wanted())) == 1
             self.longest_chunk = self.longest_alone if alone else self.longest_of_many
         if (self.waiting.by_priority or self.pool.in_order) and self._falls_short():
             self._serve_in_order(batch)
@@ -58,7 +61,9 @@ class ChunkedPrefill(Scheduler):
                 self.ready_decodes(batch)
             if self.prefilling:
                 self.continue_prompts(batch)
-        if self.waiting.count and not batch.preempted and not batch.closed:
+        loads = self.loads
+        comes = self.waiting.count > 0 or (loads is not None and loads.ready > 0)
+        if comes and not batch.preempted and not batch.closed:
             self.start_prompts(batch)
         if not decoding.count and not batch.chunks:
             thrown_out = batch.preempted or batch.closed
@@ -68,6 +73,9 @@ class ChunkedPrefill(Scheduler):
             batch.returned = [each for each in self._held_back if each.finish_step >= 0]
             self._held_back = []
             batch.steps = 1
+        if self._thrown_out:
+            batch.preempted = self._thrown_out + batch.preempted
+            self._thrown_out = []
         return batch
 
     def _try_again(self, batch: Batch, now_s: float) -> Batch | None:
@@ -78,7 +86,12 @@ class ChunkedPrefill(Scheduler):
         again = self.next_batch(now_s)
         if again is not None:
             again.preempted = preempted + again.preempted
-        return again
+            return again
+        for sequence in preempted:
+            if sequence.first_token_s < 0.0 <= sequence.first_scheduled_s:
+                sequence.lost_at_s = now_s
+        self._thrown_out += preempted
+        return None
 
     def _rejoin(self, batch: Batch) -> None:
         super()._rejoin(batch)
@@ -184,13 +197,22 @@ class ChunkedPrefill(Scheduler):
     def start_prompts(self, batch: Batch) -> None:
         """First chunks of those who wait, as long as seats, budget and blocks last."""
         pool, waiting, running = self.pool, self.waiting, self.running
+        pool.tell(self.decoding.step, 1)
+        loads = self.loads
+        if loads is not None and loads.ready and not self._start_loaded(loads, batch):
+            return
         seats = self.max_num_seqs - len(running)
         budget = self._budget_left(batch)
-        pool.tell(self.decoding.step, 1)
         while waiting.count and budget > 0 and seats > 0:
             sequence = waiting.head()
             target = sequence.target_tokens
             past = pool.find(sequence)
+            if loads is not None and (tokens := loads.connector.matched(sequence, past)):
+                after = pool.free - pool.lacks(past + tokens) - self._promised(batch)
+                if after < (self.watermark_blocks if running else 0):
+                    break
+                loads.park(waiting.pop(), past, tokens)
+                continue
             chunk = min(target - past, budget, self.longest_chunk)
             after = pool.free - pool.lacks(target if self.whole_prompts_fit else past + chunk)
             if after < (self.watermark_blocks if running else 0):
@@ -203,3 +225,39 @@ class ChunkedPrefill(Scheduler):
             batch.chunks.append((chunk, past))
             budget -= chunk
             seats -= 1
+
+    def _start_loaded(self, loads: Loads, batch: Batch) -> bool:
+        """Serve who has loaded, as long as seats, budget and blocks last; say whether they did."""
+        pool, running = self.pool, self.running
+        for sequence in loads.in_turn(self.waiting.by_priority):
+            budget = self._budget_left(batch)
+            if budget <= 0 or len(running) >= self.max_num_seqs:
+                return False
+            pool.fill(sequence, sequence.loaded_tokens)
+            sequence.kv_tokens = sequence.loaded_tokens
+            target, held = sequence.target_tokens, pool.blocks(sequence.loaded_tokens)
+            past = min(sequence.loaded_tokens, target - 1)  # the last token is computed again
+            chunk = min(target - past, budget, self.longest_chunk)
+            whole = target if self.whole_prompts_fit else past + chunk
+            after = pool.free - max(pool.blocks(whole) - held, 0)
+            if after < (self.watermark_blocks if running else 0):
+                return False
+            pool.free -= max(pool.blocks(past + chunk) - held, 0)
+            loads.leave(sequence)
+            self.seat(sequence)
+            pool.seat(sequence)
+            sequence.kv_tokens = past
+            pool.fill(sequence, past + chunk)
+            batch.prefills.append(sequence)
+            batch.chunks.append((chunk, past))
+        return True
+
+    def _promised(self, batch: Batch) -> int:
+        """Blocks that prompts in progress still need: nobody who loads may take them."""
+        pool, blocks = self.pool, 0
+        for sequence in self.prefilling:
+            held_tokens = sequence.kv_tokens
+            if sequence in batch.prefills:
+                held_tokens += batch.chunks[batch.prefills.index(sequence)][0]
+            blocks += pool.blocks(sequence.target_tokens) - pool.blocks(held_tokens)
+        return blocks

@@ -86,4 +86,4 @@ class Gauge:
         self.running = len(scheduler.running)
         # Who comes while a step is under way is known to the one after the next.
         self.waiting = scheduler.left_waiting + bisect_right(self.came, ended - 2)
-        self.held = scheduler.pool.held + taken
+        self.held = scheduler.pool.held + taken - scheduler.taken_early

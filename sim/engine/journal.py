@@ -64,7 +64,8 @@ class Journal:
         self.begun_s = now_s
         for sequence in batch.preempted:
             self.left(sequence)
-            if sequence.first_token_s < 0.0 <= sequence.first_scheduled_s:
+            began = sequence.first_token_s < 0.0 <= sequence.first_scheduled_s
+            if began and sequence.lost_at_s < 0.0:
                 sequence.lost_at_s = now_s
         for sequence in batch.held_back:
             self.left(sequence)

@@ -80,9 +80,16 @@ class BlockPool:
         """Free blocks that the sequence just looked for takes up to that many tokens."""
         return self.blocks(tokens)
 
-    def start(self, sequence: Sequence, tokens: int) -> None:
-        """That sequence starts: it holds what was found, and blocks of ``tokens`` in all."""
+    def hold(self, sequence: Sequence, tokens: int) -> None:
+        """That sequence holds what was found, and blocks of ``tokens`` in all; none is full yet."""
         self.free -= self.blocks(tokens)
+
+    def start(self, sequence: Sequence, tokens: int) -> None:
+        """The same, and these tokens are in the coming step."""
+        self.free -= self.blocks(tokens)
+
+    def seat(self, sequence: Sequence) -> None:
+        """One that holds its blocks already begins to run."""
 
     def grow(self, sequence: Sequence, past: int, tokens: int) -> int:
         """Blocks that one that runs takes for ``tokens`` tokens behind ``past``.

@@ -115,7 +115,12 @@ class PrefixCache(BlockPool):
         return self.blocks(tokens) - self._found + self._idle
 
     def start(self, sequence: Sequence, tokens: int) -> None:
-        """That sequence starts: it holds what was found, and blocks of ``tokens`` in all."""
+        """As any; its full blocks can be found from now on."""
+        self.hold(sequence, tokens)
+        self.fill(sequence, tokens)
+
+    def hold(self, sequence: Sequence, tokens: int) -> None:
+        """That sequence holds what was found, and blocks of ``tokens`` in all; none is full yet."""
         held: list[tuple[Run, int]] = []
         for run, first, count in self.hits:
             run = self._texts.cut(run, first, first + count)
@@ -128,13 +133,16 @@ class PrefixCache(BlockPool):
         sequence.held, sequence.named_blocks = held, self._found
         if not sequence.preemptions:
             sequence.cached_tokens = self._found * self.block_size
-        self._admissions += 1
-        sequence.admission = self._admissions
+        self.seat(sequence)
         if _told(sequence) * self.block_size > sequence.prompt_tokens:
             self._tellers[sequence] = stream = sequence.spans[-1][0]
             if self._homes is not None:
                 self._homes.tell(stream)
-        self.fill(sequence, tokens)
+
+    def seat(self, sequence: Sequence) -> None:
+        """As any; those who end together free their blocks in the order in which they began."""
+        self._admissions += 1
+        sequence.admission = self._admissions
 
     def fill(self, sequence: Sequence, tokens: int) -> None:
         """Give taken blocks their identities, as far as they are full with ``tokens`` tokens."""

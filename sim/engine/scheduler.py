@@ -33,6 +33,7 @@ from mypy_extensions import mypyc_attr
 
 from sim.engine.importance import LeastImportant
 from sim.engine.kv_cache import BlockPool
+from sim.engine.loads import Connector, Loads
 from sim.engine.sequence import Batch, Sequence
 from sim.engine.settings import Settings
 from sim.engine.waiting import WaitingQueue
@@ -87,11 +88,24 @@ class Scheduler:
         self.unwanted: list[Sequence] = []
         """Ahead: who was given up since then."""
         self.left_waiting = 0
-        """Who waited still when the last batch was formed, of those whom it knew."""
+        """Who waited still when the last batch was formed, of those whom it knew; who loads too."""
+        self.loads: Loads | None = None
+        """Who holds blocks outside of the batch; None: no KV connector."""
         self._served: set[Sequence] = set()  # who has its blocks, when served one by one
         self._least = LeastImportant()
+        self.taken_early = 0
+        """Blocks of steps that are over, in the run of steps under way, counted already."""
         self.batch = Batch(len(settings.windows))
         """The one that was formed last."""
+
+    def connect(self, connector: Connector) -> None:
+        """Let caches come from elsewhere, or be read by others, from now on."""
+        self.loads = Loads(self.pool, connector)
+
+    def tell(self, sequence: Sequence) -> None:
+        """The blocks of one that loads are filled, or of one that has ended were read."""
+        assert self.loads is not None
+        self.loads.told.append(sequence)
 
     def admit(self, sequence: Sequence) -> None:
         """Queue an arrived request that passed ``fits``; ahead: when the next plan is made."""
@@ -113,10 +127,12 @@ class Scheduler:
         if sequence in self.arrived:
             self.arrived.remove(sequence)
             self.tokens_to_prefill -= sequence.target_tokens
+            self._never_loads(sequence)
             return True
         if not self.ahead:
             return self._drop(sequence)
         here = sequence.finish_step >= 0 or sequence.prefills or sequence.leaves or sequence.waits
+        here = here or sequence.transit > 0
         if not here or sequence in self.unwanted:
             return False
         self.unwanted.append(sequence)
@@ -130,10 +146,19 @@ class Scheduler:
         if sequence.prefills:
             self._no_longer_prefills(sequence)
             self._end([sequence])
-        elif not self.waiting.discard(sequence):
+        elif sequence.transit:
+            assert self.loads is not None
+            self.loads.cancel(sequence, self.decoding.step)
+        elif self.waiting.discard(sequence):
+            self._never_loads(sequence)
+        else:
             return False
         self.tokens_to_prefill -= sequence.target_tokens
         return True
+
+    def _never_loads(self, sequence: Sequence) -> None:
+        if self.loads is not None:
+            self.loads.connector.dropped(sequence)
 
     def outstanding_tokens(self) -> int:
         """Of all wanted ones here, prompts and what was generated: all that a router may know."""
@@ -143,6 +168,21 @@ class Scheduler:
                 tokens -= sequence.prompt_tokens + sequence.generated_tokens
                 tokens -= step - sequence.joined_step if sequence.finish_step >= 0 else 0
         return tokens
+
+    def look(self, sequence: Sequence, ended: int) -> int:
+        """Tokens of a request that is not here which its cache has now; it changes nothing.
+
+        Of the run of steps under way ``ended`` are over, and it ends with the next one.
+        """
+        pool, decoding = self.pool, self.decoding
+        if ended:
+            taken = decoding.blocks_needed_after(ended)
+            pool.free -= taken - self.taken_early
+            self.taken_early = taken
+        if self.decoding.count:
+            pool.tell(decoding.step + ended, 1)
+        pool.arrive(sequence)
+        return pool.find(sequence)
 
     def fits(self, prompt_tokens: int, output_tokens: int) -> bool:
         """Whether such a request could run here, alone, to its end."""
@@ -156,6 +196,8 @@ class Scheduler:
         """Everyone who was admitted and has not ended, in no particular order."""
         ended = {*self.padding, *self.leaving, *self.unwanted}
         admitted = [*self.running, *self.waiting.members()]
+        if self.loads is not None:
+            admitted += self.loads.wanted()
         return [sequence for sequence in admitted if sequence not in ended] + self.arrived
 
     def next_batch(self, now_s: float) -> Batch | None:
@@ -163,16 +205,27 @@ class Scheduler:
 
         Ahead: the one that was planned a step ago; if there was none, one of what is known.
         """
+        loads = self.loads
+        if loads is not None:
+            loads.now_s = now_s
+            if loads.told and not self.ahead:
+                loads.learn(self.decoding.step)
         batch = self.form(now_s)
-        self.left_waiting = self.waiting.count
-        if self.arrived or self.leaving or self.unwanted:
+        self._note_waiting()
+        told = loads is not None and len(loads.told) > 0
+        if self.arrived or self.leaving or self.unwanted or told:
             self._catch_up()
             if batch is None:
                 batch = self.form(now_s)
-                self.left_waiting = self.waiting.count
+                self._note_waiting()
                 return batch
             batch.steps = 1  # the next plan knows more
         return batch
+
+    def _note_waiting(self) -> None:
+        self.left_waiting = self.waiting.count
+        if self.loads is not None:
+            self.left_waiting += len(self.loads.parked)
 
     def form(self, now_s: float) -> Batch | None:
         """Form a batch of what is known, None if there is nothing to do: the policy."""
@@ -193,6 +246,8 @@ class Scheduler:
         arrived, self.arrived = self.arrived, []
         if leaving:
             self._let_go(leaving)
+        if self.loads is not None:
+            self.loads.learn(self.decoding.step)
         for sequence in arrived:
             self._queue(sequence)
 
@@ -230,8 +285,9 @@ class Scheduler:
         finished: list[Sequence] = []
         if batch.decodes:
             decoding = self.decoding
-            if steps > 1:
-                pool.free -= decoding.blocks_needed_after(steps - 1)
+            if steps > 1 or self.taken_early:
+                pool.free -= decoding.blocks_needed_after(steps - 1) - self.taken_early
+                self.taken_early = 0
             finished = decoding.advance(steps)
         self.held_blocks = pool.num_blocks - pool.free
         if batch.chunks:
@@ -262,6 +318,8 @@ class Scheduler:
         for sequence in sequences:
             sequence.leaves = False
             del self.running[sequence]
+        if self.loads is not None:
+            sequences = self.loads.let_go(sequences)
         self.pool.end(sequences, self.decoding.step)
 
     def _no_longer_prefills(self, sequence: Sequence) -> None:

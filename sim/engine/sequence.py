@@ -22,6 +22,8 @@ class Sequence:
     """With a prefix cache: how many blocks these are."""
     spans: list[tuple[int, int]]
     """With a prefix cache: streams of its text, and behind which of its blocks each ends."""
+    loaded_tokens: int
+    """While it loads: tokens that its blocks hold then."""
 
     settled_tokens: int
     """With groups of the cache: computed for sure when it last took blocks."""
@@ -52,6 +54,7 @@ class Sequence:
         "kv_tokens",
         "last_token_s",
         "leaves",
+        "loaded_tokens",
         "lost_at_s",
         "lost_s",
         "named_blocks",
@@ -67,6 +70,7 @@ class Sequence:
         "settled_tokens",
         "spans",
         "target_tokens",
+        "transit",
         "waits",
     )
 
@@ -105,6 +109,8 @@ class Sequence:
         """Whether it is among those whose prompt is being computed."""
         self.leaves = False
         """Whether it has ended, and whoever plans ahead does not know it yet."""
+        self.transit = 0
+        """Whether it holds blocks outside of the batch: see ``sim.engine.loads``."""
 
 
 NOBODY = Sequence(-1, inf, 0, 0, 0)

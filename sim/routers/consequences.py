@@ -1,5 +1,6 @@
 """What follows from what a router looks at: the only place that decides it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sim.routers.registry import router_class
@@ -34,3 +35,16 @@ def routing(name: str, replicas: int, known: bool) -> Routing:
     return Routing(
         dealt, replicas if dealt else 1, kind.draws and several, blind, kind.claims and several
     )
+
+
+def handing_over(routers: tuple[str, str], replicas: Sequence[int]) -> Routing:
+    """Return how requests come to replicas of which some compute prompts for others.
+
+    Args:
+        routers: who chooses among those that answer, and among those that prefill.
+        replicas: how many these are.
+    """
+    kinds = [router_class(name) for name in routers]
+    random = any(kind.draws and count > 1 for kind, count in zip(kinds, replicas, strict=True))
+    blind = all(kind.looks_at == Looks.NOTHING for kind in kinds)
+    return Routing(dealt=False, parts=1, random=random, blind=blind)

@@ -93,7 +93,9 @@ class Caches:
         if batch is None or batch.chunks:
             return 0
         steps = self._steps_ended(number)
-        return loop.scheduler.decoding.blocks_needed_after(steps) if steps else 0
+        if not steps:
+            return 0
+        return loop.scheduler.decoding.blocks_needed_after(steps) - loop.scheduler.taken_early
 
     def _tell(self, number: int, cache: PrefixCache) -> None:
         """Let answers tell the blocks that they have filled by now."""

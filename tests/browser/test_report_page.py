@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ workload:
     output: {distribution: lognormal, mean: 60, cv: 1}
   num_requests: 400
 slo: {ttft_s: 0.5, tpot_s: 0.03, attainment: 0.9}
-seeds: 2
+seeds: 3
 sweep:
   engine.max_num_seqs: [8, 64]
   workload.arrivals.rate_per_s: [1, 8, 64]
@@ -124,10 +125,45 @@ def test_a_choice_is_seen_in_every_chart_and_kept_in_the_address(browser: Any, u
         page.locator('tr[data-n="5"] input').check()
         for chart in ("#cdf-ttft", "#cdf-tpot", "#time-rate"):
             assert page.locator(f"{chart} path.line").count() == 2
-        assert page.locator("#split .stack").count() == 2
+        for chart in ("#parts", "#time-bound"):
+            assert page.locator(f"{chart} .row-name").count() == 2
         page.goto(page.url)
         page.reload()
         assert page.locator('tr[data-n="5"] input').is_checked()
+
+
+def test_what_is_looked_at_is_kept_in_the_address(browser: Any, url: str) -> None:
+    with Opened(browser) as opened:
+        page = opened.page
+        page.goto(url)
+        page.locator("#spans").get_by_role("button", name="E2E").click()
+        page.locator("#percents").get_by_role("button", name="p50").click()
+        page.locator("#metrics").select_option("tpot_p99_s")
+        assert "E2E, ms: requests around p50" in page.locator("#parts").inner_text()
+        page.reload()
+        assert "E2E, ms: requests around p50" in page.locator("#parts").inner_text()
+        assert page.locator("#metrics").input_value() == "tpot_p99_s"
+
+
+def test_differences_are_those_of_the_table(browser: Any, results: Path, url: str) -> None:
+    """Each bar says what the file says, and whether it is better beyond noise."""
+    with (results / "differences.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["metric"] == "tpot_p99_s"]
+    known = [row for row in rows if row["difference_lo"]]
+    assert known
+    with Opened(browser) as opened:
+        page = opened.page
+        page.goto(f"{url}#differences=tpot_p99_s")
+        assert page.locator("#differences .row-name").count() == len(known)
+        page.locator("#differences svg").focus()
+        for row in known:
+            page.keyboard.press("ArrowDown")
+            said = page.locator("#differences [aria-live]").inner_text()
+            shown = re.search(r"TPOT p99, ms: \+?(\S+) \(", said)
+            assert shown is not None
+            assert float(shown[1]) == float(f"{1e3 * float(row['difference']):.3g}")
+            word = "better" if float(row["difference"]) < 0 else "worse"
+            assert (word in said) == (row["starred"] == "1")
 
 
 def test_one_zoom_for_all_times_and_a_way_back(browser: Any, url: str) -> None:
@@ -144,6 +180,7 @@ def test_one_zoom_for_all_times_and_a_way_back(browser: Any, url: str) -> None:
         page.mouse.up()
         assert page.locator("#time-ttft .tick").all_inner_texts() != ticks
         page.locator("#time-rate svg").focus()
+        assert page.locator("#time-bound .tick").all_inner_texts() != ticks
         page.keyboard.press("Escape")
         assert page.locator("#time-ttft .tick").all_inner_texts() == ticks
 

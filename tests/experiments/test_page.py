@@ -11,10 +11,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.reporting.page.curves import PARTS, RANKS, Curves, curves
-from experiments.reporting.page.data import MOST_CURVES, drawn_points, page_data
+from experiments.reporting.page.base import asset, data_of, embedded
+from experiments.reporting.page.columns import columns_of, good_way, key_names, named
+from experiments.reporting.page.curves import (
+    BOUND_SLICES,
+    EMPTY,
+    KEPT,
+    MISSED,
+    RANKS,
+    SOME,
+    Curves,
+    Moments,
+    curves,
+)
+from experiments.reporting.page.data import MOST_CURVES, MOST_WINDOWS, drawn_points, page_data
 from experiments.reporting.page.verdict import by_merit, state_of, verdict
-from experiments.reporting.page.write import Page, embedded, write_page
+from experiments.reporting.page.write import Page, write_page
 from experiments.reporting.why import parts_of
 from sim.percentiles import PERCENTS
 from sim.slo import Slo
@@ -32,9 +44,8 @@ def row(share: float, low: float = math.nan, high: float = math.nan, **more: Any
     return values | more
 
 
-FLAT = Curves(
-    {"ttft": [0.1] * len(RANKS)}, [[0.0] * 5] * 4, 7200.0, [1.0] * 4, [0.2] * 4, [1.0] * 4
-)
+PARTS = {"ttft": {"api": [0.0] * 4, "queue": [0.1] * 4}}
+FLAT = Curves({"ttft": [0.1] * len(RANKS)}, PARTS, 7200.0, [1.0] * 4, [0.2] * 4, [1.0] * 4)
 
 
 @pytest.mark.parametrize(
@@ -60,16 +71,23 @@ def test_the_verdict_names_the_cheapest_that_keeps_the_limits_and_the_worst_stre
         row(1.0, 0.995, 1.0, usd_per_million_output_tokens=0.5),
         row(0.5, 0.4, 0.6, usd_per_million_output_tokens=0.1),
     ]
-    dip = Curves({}, [], 14_400.0, [1.0] * 4, [0.2] * 4, [1.0, 0.9, math.nan, 1.0])
-    told = verdict(rows, ["kept", "kept", "missed"], "abc", SLO, [FLAT, dip, FLAT], clock=True)
+    rows[1] |= {"slo_windows": 48.0, "slo_windows_kept": 0.75}
+    dip = Curves(
+        {}, {}, 14_400.0, [1.0] * 4, [0.2] * 4, [1.0, 0.9, math.nan, 1.0],
+        windows=[KEPT] * 36 + [MISSED] * 12, window_s=300.0, worst_hour=(3, 0.104),
+    )  # fmt: skip
+    told = verdict(rows, ["kept", "kept", "missed"], "abc", SLO, [FLAT, dip, FLAT])
     assert told["state"] == "kept"
     assert told["text"].startswith("Cheapest point that keeps the limits: b, at USD 0.500")
-    assert told["worst"] == "Worst stretch: 1:00 h to 2:00 h, but only 90% within the limits."
+    assert told["worst"] == (
+        "75% of 48 windows of 5 min keep the limits; worst hour: 3:00 to 4:00 of the run, when 10% "
+        "of the requests miss a limit."
+    )
     assert told["counts"].endswith("Of 3 points 2 keep them, 1 miss them.")
-    none = verdict(rows[2:], ["missed"], ["c"], SLO, [FLAT], clock=False)
+    none = verdict(rows[2:], ["missed"], ["c"], SLO, [FLAT])
     assert none["state"] == "missed"
     assert none["text"].startswith("The limits are missed.")
-    assert verdict(rows, ["none"] * 3, "abc", None, [FLAT] * 3, clock=False)["state"] == "none"
+    assert verdict(rows, ["none"] * 3, "abc", None, [FLAT] * 3)["state"] == "none"
 
 
 def test_what_is_not_certain_is_judged_by_how_near_it_comes() -> None:
@@ -105,12 +123,14 @@ def test_curves_are_those_of_all_requests() -> None:
     ttft = columns["first_token_s"] - columns["sent_s"]
     assert found.quantiles["ttft"] == np.quantile(ttft, RANKS).tolist()
     assert found.quantiles["tpot"] == pytest.approx([0.1] * len(RANKS))
-    for percent, parts in zip(PERCENTS, found.split, strict=True):
-        named = dict(zip(PARTS, parts, strict=True))
-        assert named["API"] == pytest.approx(0.01)
-        assert sum(parts) == pytest.approx(np.quantile(ttft, percent / 100), rel=0.15)
-        at = [row for row in rows if row["span"] == "ttft" and row["percentile"] == percent]
-        assert parts == [row["seconds"] for row in at]
+    assert list(found.parts) == ["ttft", "e2e"]
+    for place, percent in enumerate(PERCENTS):
+        for span, total in (("ttft", ttft), ("e2e", ttft + 1.0)):
+            parts = {name: values[place] for name, values in found.parts[span].items()}
+            assert parts["api"] == pytest.approx(0.01)
+            assert sum(parts.values()) == pytest.approx(np.quantile(total, percent / 100), rel=0.15)
+            at = [row for row in rows if row["span"] == span and row["percentile"] == percent]
+            assert parts == {row["part"]: row["seconds"] for row in at}
     width_s = found.end_s / len(found.rate)
     assert sum(found.rate) * width_s == pytest.approx(4000)
     assert np.average(found.within, weights=found.rate) == pytest.approx((ttft <= 0.5).mean())
@@ -121,7 +141,113 @@ def test_limits_of_percentiles_alone_judge_the_run_over_time_as_well() -> None:
     ttft = columns["first_token_s"] - columns["sent_s"]
     found = curves([columns], Slo(ttft_p99_s=0.5), ())
     assert np.average(found.within, weights=found.rate) == pytest.approx((ttft <= 0.5).mean())
-    assert found.split == []
+    assert found.parts == {}
+
+
+def test_a_part_that_is_new_in_the_table_is_shown_by_its_own_name() -> None:
+    rows = [
+        {"span": "ttft", "percentile": 99, "part": part, "seconds": seconds}
+        for part, seconds in (("queue", 0.2), ("kv_transfer", 0.3))
+    ]
+    found = curves([requests(200)], SLO, rows)
+    data = page_data("new", (), [row(1.0)], [found], SLO, clock=False)
+    (span,) = data["spans"]
+    assert (span["id"], span["parts"]) == ("ttft", ["queue", "KV transfer"])
+    assert [values[-1] for values in data["points"][0]["parts"]["ttft"]] == [200, 300]
+
+
+def test_what_binds_is_told_by_stretches_of_the_arrivals() -> None:
+    columns = requests(4000)
+    times = np.linspace(0.0, 120.0, 1201)
+    names = ["seats" if time < 50 else "bandwidth" for time in times]
+    found = curves([columns], SLO, (), Moments(times, names))
+    seats, bandwidth = found.bound["seats"], found.bound["bandwidth"]
+    assert len(seats) == len(bandwidth) == BOUND_SLICES
+    assert seats[:19] == [1.0] * 19
+    assert bandwidth[21:] == [1.0] * 19
+    assert 0 < seats[20] + seats[19] < 2
+
+
+def test_windows_of_several_runs_and_their_worst_hour() -> None:
+    """Four windows of an hour; the second is slow in one run, the third in both, one is empty."""
+
+    def run(slow: tuple[int, ...]) -> dict[str, np.ndarray]:
+        columns = requests(300)
+        hour = np.repeat([0, 1, 2], 100)
+        sent = hour * 3600.0 + np.tile(np.linspace(0, 3500, 100), 3) + 3600.0
+        ttft = np.where(np.isin(hour, slow), 2.0, 0.1)
+        return columns | {
+            "arrival_s": sent, "sent_s": sent, "first_token_s": sent + ttft,
+            "finish_s": sent + ttft + 1,
+        }  # fmt: skip
+
+    found = curves([run((1, 2)), run((2,))], SLO, (), window_s=3600.0)
+    assert found.windows == [EMPTY, KEPT, SOME, MISSED]
+    assert found.worst_hour == (3, 1.0)
+    assert curves([run(())], SLO, ()).windows == []
+
+
+def test_many_windows_are_shown_as_few_and_hide_no_bad_one() -> None:
+    shown = Curves(
+        {}, {}, 1e5, [1.0], [0.1], [1.0], windows=[KEPT] * 2000 + [MISSED] + [KEPT] * 999,
+        window_s=33.0,
+    )  # fmt: skip
+    data = page_data("w", (), [row(1.0)], [shown], SLO, clock=True)
+    windows = data["points"][0]["windows"]
+    assert sum(count for _, count in windows["runs"]) <= MOST_WINDOWS
+    assert [state for state, _ in windows["runs"]] == [KEPT, MISSED, KEPT]
+
+
+def test_whatever_a_metric_is_called_it_has_a_column_with_a_unit() -> None:
+    assert named("ttft_p95_s") == ("TTFT p95, ms", 1e3)
+    assert named("e2e_mean_s") == ("E2E mean, s", 1.0)
+    assert named("kv_transfer_mean_s") == ("KV transfer mean, s", 1.0)
+    assert named("ttft_p99_s_attainment") == ("TTFT p99 kept, %", 100.0)
+    assert named("prefix_cache_hit_rate") == ("prefix cache hit rate, %", 100.0)
+    assert named("goodput_per_s") == ("goodput/s", 1.0)
+    assert named("preemptions") == ("preemptions", 1.0)
+    assert [good_way(name) for name in ("tpot_p99_s", "goodput_per_s", "gpus")] == [-1, 1, 0]
+    rows = [row(1.0, preemptions=0.0, prefix_cache_hit_rate=0.25), row(1.0, preemptions=0.0)]
+    found = {column.metric: column for column in columns_of(rows)}
+    assert "preemptions" not in found  # nothing to say
+    assert found["prefix_cache_hit_rate"].name == "prefix cache hit rate, %"
+    assert next(iter(found)) == "usd_per_million_output_tokens"
+
+
+def test_keys_are_called_by_as_much_as_tells_them_apart() -> None:
+    keys = ("cluster.gpu", "workload.lengths.prompt.mean", "workload.lengths.output.mean")
+    assert list(key_names(keys).values()) == ["gpu", "prompt.mean", "output.mean"]
+    assert key_names(["model"]) == {"model": "model"}
+
+
+def difference(metric: str, value: float, half: float, starred: int) -> dict[str, Any]:
+    return {
+        "point": 2, "baseline": 1, "metric": metric, "baseline_value": 0.2, "difference": value,
+        "difference_lo": value - half, "difference_hi": value + half, "starred": starred,
+    }  # fmt: skip
+
+
+def test_differences_are_told_in_the_units_of_their_columns() -> None:
+    rows = [row(1.0), row(1.0)]
+    told = [difference("ttft_p99_s", -0.02, 0.01, 1), difference("goodput_per_s", 0, 0.5, 0)]
+    told.append(difference("tpot_p99_s", 0.01, math.nan, 0))
+    data = page_data("d", (), rows, [FLAT] * 2, SLO, clock=False, differences=told)
+    found = data["differences"]
+    assert [one["metric"] for one in found["metrics"]] == ["ttft_p99_s", "goodput_per_s"]
+    assert found["metrics"][0]["rows"] == [[2, 1, 200, -20, -30, -10, 1]]
+    assert found["first"] == "ttft_p99_s"
+    same = [difference("ttft_p99_s", 0.0, 0.0, 0)]
+    assert (
+        page_data("d", (), rows, [FLAT] * 2, SLO, clock=False, differences=same)["differences"]
+        is None
+    )
+
+
+def test_scripts_lose_comments_and_indentation_alone() -> None:
+    text = asset("charts.js")
+    assert text.startswith('"use strict";')
+    assert not re.search(r"^\s", text, re.MULTILINE)
+    assert not re.search(r"^//", text, re.MULTILINE)
 
 
 def test_data_of_many_points_stay_small() -> None:
@@ -132,8 +258,9 @@ def test_data_of_many_points_stay_small() -> None:
     with_curves = [point["n"] - 1 for point in data["points"] if point["q"]]
     assert len(with_curves) == MOST_CURVES
     assert data["best"] - 1 in with_curves
-    assert data["axis"] == "arrivals.rate_per_s"
-    assert all(point["m"]["tpot_p99_s"] == [0.01] for point in data["points"])
+    assert data["axis"] == "rate_per_s"
+    place = next(one["m"] for one in data["columns"] if one["id"] == "tpot_p99_s")
+    assert all(point["m"][place] == 0.01 for point in data["points"])
 
 
 def test_a_look_belongs_to_the_value_of_the_first_key_whatever_its_type() -> None:
@@ -158,7 +285,10 @@ def test_the_page_runs_its_own_script_alone(tmp_path: Path) -> None:
     assert "default-src 'none'" in policy[1]
     for script in scripts:
         assert b64encode(sha256(script.encode()).digest()).decode() in policy[1]
-    assert len(scripts) == 2
+    assert len(scripts) == 6
+    assert data_of(text)["points"][0]["values"] == [evil, 1]
+    with pytest.raises(ValueError, match="no page of headroom"):
+        data_of("<html></html>")
     with pytest.raises(ValueError, match=r"summary has no column 'engine\.x', expected every"):
         write_page(tmp_path / "b.html", page, ["engine.x"], rows, [FLAT], SLO, clock=False)
 

@@ -80,7 +80,16 @@ FAULTS = {
     "no such pool": ("cluster.pools[2].replicas=2", ["cluster.pools[2] is not there", "list of 2"]),
     "no place": ("cluster.pools.replicas=2", ["has no keys to set", "cluster.pools[0]"]),
     "two of a name": ("cluster.pools[1].name=fast", ["2 are named fast, expected each once"]),
-    "role": ("cluster.pools[0].role=prefill", ["pools[0].role = prefill: is not modelled"]),
+    "role": ("cluster.pools[0].role=encode", ["pools[0].role = encode: is not modelled"]),
+    "a role alone": (
+        "cluster.pools[0].role=prefill", ["prefill without a pool with role: decode, expected"],
+    ),
+    "transfers without roles": (
+        "cluster.kv_transfer.latency_s=0.1", ["cluster.kv_transfer", "expected pools with role"],
+    ),
+    "a threshold for all": (
+        "cluster.kv_transfer={non_cached_tokens: 512}", ["non_cached_tokens", "prefix_based"],
+    ),
     "does not fit": (
         "model=llama-3-70b", ["pool fast: llama-3-70b", "memory of the GPU", "smallest"],
     ),
@@ -147,7 +156,8 @@ def test_a_run_leaves_a_row_for_each_pool(
     owner = {0: "fast", 1: "fast", 2: "slow"}
     assert requests["pool"].tolist() == [owner[number] for number in requests["replica"]]
     report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert '<h2 id="pools-heading">Pools</h2>' in report
+    assert "<h2>Pools</h2>" in report
+    assert "2 x t4" in report
     # The study with every default gives the same tables again.
     again = tmp_path / "out" / "study.yaml"
     assert run_cli(again, "--out", tmp_path / "again", "--no-figures") == 0

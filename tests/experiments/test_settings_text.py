@@ -37,7 +37,7 @@ def test_defaults_are_told_by_gpu_and_version(tmp_path: Path) -> None:
     assert small.endswith("(point 1)")
     assert "max_num_seqs 1024, max_num_batched_tokens 8192" in large
     assert "gpu_memory_utilization 0.92" in large
-    assert "calibration vllm-0.15 on l40s (point 1)" in text
+    assert "calibration vllm-0.23 on l40s (point 1)" in text
 
 
 def test_what_a_study_says_stands_apart(tmp_path: Path) -> None:

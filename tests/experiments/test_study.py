@@ -38,7 +38,7 @@ def test_defaults_are_written_out_and_read_back(tmp_path: Path) -> None:
     study = load_study(write_study(tmp_path))
     resolved = study.resolved()
     assert resolved["engine"]["block_size"] == 16
-    assert resolved["calibration"] == "vllm-0.15"
+    assert resolved["calibration"] == "vllm-0.23"
     engine = resolved["engine"]
     # What the file says, and what vLLM 0.33 does on a T4.
     assert (engine["version"], engine["max_num_seqs"]) == ("0.33", 8)

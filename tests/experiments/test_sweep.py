@@ -140,7 +140,7 @@ def test_what_a_study_leaves_behind(tmp_path: Path) -> None:
     manifest = json.loads((out / "manifest.json").read_text())
     assert {"headroom", "python", "numpy", "simpy", "pandas"} <= set(manifest["versions"])
     assert manifest["seeds"] == [0, 1]
-    assert manifest["calibrations"]["vllm-0.15 on t4 (borrowed)"]["sha256"]
+    assert manifest["calibrations"]["vllm-0.23 on t4 (borrowed)"]["sha256"]
     assert manifest["wall_s"] > 0
 
 

@@ -33,7 +33,7 @@ def test_settings_that_are_given_are_taken() -> None:
     assert (engine.num_gpu_blocks, engine.block_size) == (7462, 32)
     assert engine.gpu_memory_utilization == 0.97
     assert (engine.scheduler, engine.enable_prefix_caching) == ("chunked_prefill", True)
-    assert setup.notes == ()
+    assert setup.notes == ("sampling: top_p, the server's for llama-2-7b",)
 
 
 @pytest.mark.parametrize(
@@ -299,3 +299,45 @@ def test_without_lengths_or_a_file_there_is_no_prediction(tmp_path: Path) -> Non
     planned = plan_traffic(Run("a", (row_of(run("a", per_request_file="no.csv")),)), tmp_path)
     assert planned.is_random
     assert "requests are drawn from the description instead" in planned.notes[0]
+
+
+def test_a_date_tells_the_version() -> None:
+    def version_of_run(run_id: str, **cells: str) -> tuple[int, ...] | None:
+        return setup_of(row_of(run(run_id, **cells)), 1000).version
+
+    unstated = {"engine_version": ""}
+    assert version_of_run("a", engine_version="latest @2025-05") == (0, 8, 5)
+    assert version_of_run("a", engine_version="latest @2025-05-28") == (0, 9, 0)
+    assert version_of_run("a", engine_version="nightly 2026-02") == (0, 16, 0)
+    assert version_of_run("a", **unstated, notes="measured=2026-02") == (0, 15, 0)
+    assert version_of_run("bench_2025-06-30_22-45", **unstated) == (0, 9, 0)
+    assert version_of_run("20250630-2245", **unstated) is None
+    assert version_of_run("bench_2025-06-30", engine_version="0.15.1") == (0, 15, 1)
+
+
+def test_clients_ask_for_greedy_or_leave_it_to_the_server() -> None:
+    llama = "meta-llama/Llama-3.1-8B-Instruct"
+
+    def sampling(version: str = "0.11.0", **cells: str) -> str | None:
+        return engine_of(model=llama, engine_version=version, **cells).sampling
+
+    assert sampling(notes="vllm bench serve, random") == "greedy"
+    assert sampling(notes="vLLM benchmark_serving.py") == "greedy"
+    assert sampling("0.15.1", notes="vllm bench serve, random") == "top_p"
+    assert sampling(
+        notes="vllm bench serve --temperature 0.7", sampling="temperature 0.7, top_p 1"
+    ) == ("temperature")
+    assert sampling(notes="vllm bench serve", sampling="default") == "top_p"
+    assert sampling(workload="guidellm sweep") == sampling() == "top_p"
+    assert sampling(workload="unlike vllm bench serve") == "top_p"
+
+
+def test_what_stands_before_replicas() -> None:
+    def router(**cells: str) -> str:
+        row = row_of(run("a", dp_replicas="2", n_gpus="2", **cells))
+        return setup_of(row, 1000).cluster.router
+
+    assert router() == "round_robin"
+    assert router(notes="k8s service round-robin for replicas") == "random"
+    assert router(notes="random input lengths") == "round_robin"
+    assert router(workload="behind a least-requests balancer") == "least_requests"

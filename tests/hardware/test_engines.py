@@ -90,7 +90,7 @@ def test_a_mapping_has_the_kernels_of_the_gpu_it_is_like_whatever_its_name() -> 
 
 def test_auto_is_what_is_known_best() -> None:
     l40s, mapped = load_gpu("l40s"), load_gpu({"like": "rtx-4090", "name": "mine"})
-    assert best_calibration("0.33", l40s, "bf16") == "vllm-0.15"
+    assert best_calibration("0.33", l40s, "bf16") == "vllm-0.23"
     assert best_calibration("0.9.2", mapped, "fp8") == "vllm-0.8"
     assert best_calibration("0.33", l40s, "fp32") == "none"
     custom = load_gpu(l40s.model_dump() | {"name": "mystery"})
@@ -100,7 +100,7 @@ def test_auto_is_what_is_known_best() -> None:
 @pytest.mark.parametrize(
     ("name", "chosen", "version"),
     [
-        ("vllm", "vllm-0.15", ""),
+        ("vllm", "vllm-0.23", ""),
         ("VLLM-0.8", "vllm-0.8", "0.8"),
         ("vllm-0.6", "vllm-0.6", "0.6"),
         ("none", None, ""),

@@ -9,7 +9,8 @@ import pytest
 from hardware.calibration import Calibration, load_calibration
 from hardware.calibration_file import save_calibration
 from hardware.gpu import load_gpu
-from hardware.prices.kernels import WIDENING, DecodeKernel, Kernels, nearest
+from hardware.prices.kernels import WIDENING, Kernels, nearest
+from hardware.prices.mixer_kernels import DecodeKernel, MixerKernels
 from hardware.prices.surface import Surface
 from hardware.step_cost import StepCost, step_cost
 from model.alike import attention_of
@@ -178,3 +179,35 @@ def test_calibrations_with_kernels_are_read_back(tmp_path: Path) -> None:
     path = tmp_path / "kernels.yaml"
     save_calibration(MEASURED, path)
     assert load_calibration(path) == MEASURED
+
+
+def test_latent_attention_has_kernels_of_its_own_and_makes_keys_of_the_past_again() -> None:
+    spec = load_spec("deepseek-v2-lite").first_layers(2)
+    heads = {"sequences": (1.0, 64.0), "kv_heads": (1.0,), "group": (1.0, 128.0)}
+    prompts = {"rows": (64.0,), "positions": (8.0,), "heads": (1.0,)}
+    latent = MixerKernels(
+        decode={
+            "bf16": DecodeKernel(
+                floor_s=surface(heads, [4e-5] * 4),
+                base_s=surface(heads, [3e-5] * 4),
+                bytes_share=surface(heads, [0.6] * 4),
+            )
+        },
+        prefill={"bf16": surface(prompts, [0.3])},
+    )
+    kernels = KERNELS.model_copy(update={"mixers": {"latent": latent}})
+    cost = step_cost(
+        spec, GPU, precision=PLAIN, calibration=MEASURED.model_copy(update={"kernels": kernels}),
+        max_tokens=2048, max_seqs=64,
+    )  # fmt: skip
+    start, flat_s, slope_s = cost.decode_pieces[0][8][0]
+    assert start > 0
+    np.testing.assert_allclose(flat_s, 2 * 3e-5)
+    np.testing.assert_allclose(slope_s, 2 * 1152 / (0.6 * GPU.bandwidth_bytes_per_s))
+    # Of 2,048 earlier positions, 512 numbers through kv_b_proj to 16 heads of 256.
+    whole, first = (cost.chunk_cost.seconds(length, 0) for length in (4096, 2048))
+    later = cost.chunk_cost.seconds(2048, 2048)
+    bound = 2 * 512 * 16 * 256 / GPU.peak("bf16")
+    made_s = later - (whole - first)
+    assert made_s == pytest.approx(2 * 2048 * bound / 0.5, rel=0.3)
+    assert made_s > 2 * 2048 * bound

@@ -1,11 +1,13 @@
 """Parameters of small configs of every family, against the modelling code of transformers."""
 
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from model.errors import ConfigError
-from model.families import gpt_rows, layernorm_rows, llama_rows, mixture_rows
+from model.families import gpt_rows, layernorm_rows, llama_rows, mixture_rows, registry
 from model.spec import spec_from_config
 
 SMALL: dict[str, Any] = {
@@ -423,3 +425,15 @@ def test_every_family_has_a_case() -> None:
         *gpt_rows.ROWS,
         *mixture_rows.ROWS,
     } - ALIKE
+
+
+def test_every_row_of_a_file_of_families_is_registered() -> None:
+    rows = {
+        model_type: path.stem
+        for path in Path(registry.__file__).parent.glob("*.py")
+        for model_type in getattr(import_module(f"model.families.{path.stem}"), "FAMILIES", {})
+        if path.stem != "registry"
+    }
+    assert rows.items() <= registry.MODULES.items()
+    classes = [family.class_name for family in registry.FAMILIES.values()]
+    assert len(classes) == len(registry.FAMILIES)

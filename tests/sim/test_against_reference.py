@@ -13,7 +13,7 @@ from sim.routers.scorers import SCORERS
 from sim.scenario import NO_CLIENT, ClientConfig, Scenario
 from sim.simulation import simulate
 from sim.token_gaps import token_gaps
-from tests.reference_simulator import Seq, reference
+from tests.reference_simulator import Seq, World, reference
 from tests.sim import small
 from workloads.prefixes import block_prefixes, prompt_prefixes
 from workloads.requests import Prefixes, Requests
@@ -181,8 +181,15 @@ def workloads(draw: st.DrawFn) -> Requests:
 def assert_equal_to_reference(
     scenario: Scenario, requests: Requests, stop_s: float = inf
 ) -> Result:
+    return compare(scenario, requests, stop_s)[0]
+
+
+def compare(
+    scenario: Scenario, requests: Requests, stop_s: float = inf, world: type[World] = World
+) -> tuple[Result, dict]:
+    """Compare every column and every step; return both results."""
     result = simulate(scenario, requests, stop_s)
-    expected = reference(scenario, requests, stop_s)
+    expected = reference(scenario, requests, stop_s, world)
     for row, seq in enumerate(expected["seqs"]):
         got = {name: values[row] for name, values in result.requests.items()}
         if requests.users is None and not np.isnan(requests.arrival_s[row]):
@@ -205,7 +212,7 @@ def assert_equal_to_reference(
     assert _gaps(result) == Counter(
         gap for seq in expected["seqs"] for gap in np.diff(seq.token_s).tolist()
     )  # every inter-token latency of the run
-    return result
+    return result, expected
 
 
 def _columns(seq: Seq, scenario: Scenario, stop_s: float, has_client: bool) -> dict[str, float]:

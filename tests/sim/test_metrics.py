@@ -249,8 +249,9 @@ def _columns(rng, requests, steps, resumed, resumed_of, end_s):  # type: ignore[
     }
     assert list(rows) == list(REQUEST_COLUMNS)
     rows |= {
-        "claimed_tokens": [r.claimed for r in requests], "metrics_age_s": [r.age_s for r in requests]
-    }  # fmt: skip
+        "claimed_tokens": [r.claimed for r in requests],
+        "metrics_age_s": [r.age_s for r in requests],
+    }
     resumed_gaps = np.array(resumed, dtype=float).reshape(-1, 2)
     columns = {n: np.array([s[n] for s in segments]) for n in SEGMENT_COLUMNS}
     return Result(

@@ -1,18 +1,16 @@
-"""What charts show of a point's requests: distributions, where TTFT goes, the run over time."""
+"""What charts show of a point's requests: distributions, where time goes, the run over time."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from experiments.reporting.why import WORDS
-from sim.decomposition import OF_TTFT
 from sim.latencies import latency
 from sim.percentiles import PERCENTS
-from sim.slo import Slo, good
+from sim.slo import HOUR_S, Slo, good, judged_windows
 
 Floats = npt.NDArray[np.float64]
 Columns = Mapping[str, npt.NDArray[Any]]
@@ -26,10 +24,23 @@ RANKS = (
     0.97, 0.98, 0.99, 0.995, 0.998, 0.999,
 )  # fmt: skip
 """Of distributions: shares of requests."""
-PARTS = tuple(WORDS[part] for part in OF_TTFT)
-"""Of the time to first token, in the order of ``Curves.split``."""
-SLICES, FEW_SLICES, FEW = 96, 48, 5000
-"""Of a run over time; fewer where a point has less than ``FEW`` requests."""
+SLICES, FEW_SLICES, FEW = 96, 48, 25_000
+"""Of a run over time; fewer where a point has less than ``FEW`` requests: a p99 wants some."""
+BOUND_SLICES = 40
+"""Of what binds over time: ten moments each."""
+MOST_HOURS = 2
+"""A run that is shorter has no hours to tell apart."""
+KEPT, SOME, MISSED, EMPTY = range(4)
+"""What became of a window: kept in every run, missed in some, missed in all, nobody in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """What limited the engine when, in one run: ``sim.binding``."""
+
+    time_s: Floats
+    names: Sequence[str]
+    """Of the resource, by moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +49,8 @@ class Curves:
 
     quantiles: Mapping[str, list[float]]
     """By latency, at ``RANKS``."""
-    split: list[list[float]]
-    """Seconds of each of ``PARTS`` about each of ``PERCENTS``; nothing without answers."""
+    parts: Mapping[str, Mapping[str, list[float]]]
+    """Seconds by span (TTFT, E2E) and part, about each of ``PERCENTS``."""
     end_s: float
     """When the last request arrives."""
     rate: list[float]
@@ -48,15 +59,28 @@ class Curves:
     """NaN where nobody arrives."""
     within: list[float]
     """Shares of those who arrive in a slice that are within all limits; NaN likewise."""
+    bound: Mapping[str, list[float]] = field(default_factory=dict)
+    """Share of the moments of a slice in which a resource was what limits, by its name."""
+    windows: list[int] = field(default_factory=list)
+    """What became of each window of the slo, from time 0 on; nothing without a clock."""
+    window_s: float = 0.0
+    worst_hour: tuple[int, float] | None = None
+    """The hour in which the largest share missed, and that share; None where hours say nothing."""
 
 
-def curves(runs: Sequence[Columns], slo: Slo | None, parts: Iterable[Mapping[str, Any]]) -> Curves:
+def curves(
+    runs: Sequence[Columns], slo: Slo | None, parts: Iterable[Mapping[str, Any]],
+    moments: Moments | None = None, window_s: float | None = None, *, fine: bool = True,
+) -> Curves:  # fmt: skip
     """Return what charts show of a point.
 
     Args:
         runs: columns of the requests of each run.
         slo: limits; without any every finished request is within them.
         parts: rows of decomposition.csv of the point.
+        moments: what limited its first run.
+        window_s: length of the windows that the slo is judged by, if it is.
+        fine: whether there is room for ``SLICES``.
     """
     columns = {name: np.concatenate([run[name] for run in runs]) for name in COLUMNS}
     measured = columns["measured"] > 0
@@ -66,27 +90,34 @@ def curves(runs: Sequence[Columns], slo: Slo | None, parts: Iterable[Mapping[str
         sample = sample[measured & np.isfinite(sample)]
         if len(sample):
             quantiles[name] = np.quantile(sample, RANKS).tolist()
-    end_s, rate, ttft, within = _over_time(columns, len(runs), slo)
-    return Curves(quantiles, _split(parts), end_s, rate, ttft, within)
+    end_s, rate, ttft, within = _over_time(columns, len(runs), slo, fine)
+    judged = slo is not None and window_s is not None
+    return Curves(
+        quantiles, _parts(parts), end_s, rate, ttft, within, _bound(moments, end_s),
+        _windows(runs, slo, window_s) if slo is not None and window_s is not None else [],
+        window_s or 0.0, _worst_hour(columns, slo, end_s) if judged else None,
+    )  # fmt: skip
 
 
-def _split(parts: Iterable[Mapping[str, Any]]) -> list[list[float]]:
-    """The parts of TTFT by percentile."""
-    seconds = {
-        (int(row["percentile"]), row["part"]): float(row["seconds"])
-        for row in parts
-        if row["span"] == "ttft" and row["percentile"]
-    }
-    return [[seconds[percent, part] for part in OF_TTFT] for percent in PERCENTS] if seconds else []
+def _parts(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, list[float]]]:
+    """The parts of each span by percentile, as the table has them."""
+    found: dict[str, dict[str, list[float]]] = {}
+    places = {percent: place for place, percent in enumerate(PERCENTS)}
+    for row in rows:
+        if int(row["percentile"]) in places:
+            of_span = found.setdefault(row["span"], {})
+            values = of_span.setdefault(row["part"], [0.0] * len(PERCENTS))
+            values[places[int(row["percentile"])]] = float(row["seconds"])
+    return found
 
 
 def _over_time(
-    columns: Columns, runs: int, slo: Slo | None
+    columns: Columns, runs: int, slo: Slo | None, fine: bool
 ) -> tuple[float, list[float], list[float], list[float]]:
     arrival_s = np.asarray(columns["arrival_s"], dtype=np.float64)
     present = np.isfinite(arrival_s)
     end_s = float(arrival_s[present].max(initial=0.0))
-    count = SLICES if present.sum() >= FEW else FEW_SLICES
+    count = SLICES if fine and present.sum() >= FEW else FEW_SLICES
     width_s = end_s / count
     if not width_s:
         return 0.0, [], [], []
@@ -103,3 +134,47 @@ def _over_time(
         tails.append(float(np.quantile(answered, 0.99)) if len(answered) else float("nan"))
         shares.append(float(within[rows].mean()) if len(rows) else float("nan"))
     return end_s, rate, tails, shares
+
+
+def _bound(moments: Moments | None, end_s: float) -> dict[str, list[float]]:
+    """Shares of the moments by resource and slice; those after the last arrival are left out."""
+    if moments is None or not end_s:
+        return {}
+    place = (moments.time_s // (end_s / BOUND_SLICES)).astype(np.int64)
+    pairs = sorted(zip(place.tolist(), moments.names, strict=True))
+    found: dict[str, list[float]] = {}
+    for at, group in groupby(pairs, key=lambda pair: pair[0]):
+        names = [name for _, name in group]
+        for name in dict.fromkeys(names):
+            shares = found.setdefault(name, [0.0] * BOUND_SLICES)
+            if at < BOUND_SLICES:
+                shares[at] = names.count(name) / len(names)
+    return {name: shares for name, shares in found.items() if any(shares)}
+
+
+def _windows(runs: Sequence[Columns], slo: Slo, window_s: float) -> list[int]:
+    """What became of each window over all runs, from time 0 on."""
+    judged = [judged_windows(run, run["measured"] > 0, slo, window_s) for run in runs]
+    count = max((first + len(total) for first, total, _ in judged), default=0)
+    came, missed = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+    for first, total, kept in judged:
+        place = slice(first, first + len(total))
+        came[place] += total > 0
+        missed[place] += (total > 0) & ~kept
+    found = np.where(missed == 0, KEPT, np.where(missed < came, SOME, MISSED))
+    whole: list[int] = np.where(came == 0, EMPTY, found).tolist()
+    return whole
+
+
+def _worst_hour(columns: Columns, slo: Slo | None, end_s: float) -> tuple[int, float] | None:
+    """The hour of all runs in which the largest share of the requests missed a limit."""
+    if slo is None or end_s < MOST_HOURS * HOUR_S:
+        return None
+    rows = np.flatnonzero((columns["measured"] > 0) & ~np.isnan(columns["sent_s"]))
+    if not len(rows):
+        return None
+    hour = np.floor(columns["sent_s"][rows] / HOUR_S).astype(np.int64)
+    total = np.bincount(hour)
+    missed = np.bincount(hour, ~good(columns, slo)[rows]) / np.maximum(total, 1)
+    worst = int(np.argmax(missed))
+    return worst, float(missed[worst])

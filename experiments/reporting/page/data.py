@@ -1,14 +1,29 @@
-"""The data of the page: plain values of four significant digits, alike for the same study."""
+"""The data of the page: plain values of few digits, alike for the same study.
+
+Values stand in the order of the columns, parts and resources that the page names once: so a page
+of 64 points stays below a quarter of a megabyte.
+"""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, groupby
 from typing import Any
 
-from experiments.reporting.figure_layout import short_key, value_text
-from experiments.reporting.page.curves import PARTS, RANKS, Curves
+from experiments.reporting.differences import SHOWN
+from experiments.reporting.figure_layout import value_text
+from experiments.reporting.page.columns import (
+    VERDICT,
+    VIEWS,
+    Column,
+    columns_of,
+    good_way,
+    key_names,
+    named,
+    plain_name,
+)
+from experiments.reporting.page.curves import EMPTY, RANKS, Curves
 from experiments.reporting.page.verdict import by_merit, limits_text, state_of, verdict
-from sim.metrics import METRICS
+from experiments.reporting.why import BOUND_BY, WORDS
 from sim.percentiles import PERCENTS
 from sim.slo import Slo, percentile_limits
 
@@ -16,51 +31,13 @@ Row = Mapping[str, Any]
 MOST_CURVES = 64
 """Points whose curves are shown; of more, the best and every so-manieth of the others."""
 MOST_CHOSEN = 6
+MOST_WINDOWS = 480
+"""Windows that are told apart; of more, several are shown as one: the worst of them."""
 DAYS_S = 3 * 3600
 """A run that is longer is told in hours."""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of the table."""
-
-    metric: str
-    name: str
-    views: tuple[str, ...] = ()
-    scale: float = 1.0
-
-
-VERDICT, LATENCY, LOAD = "verdict", "latency", "load"
-VIEWS = {VERDICT: "Verdict", LATENCY: "Latency", LOAD: "Load", "all": "All"}
-COLUMNS = (
-    Column("usd_per_million_output_tokens", "USD/M output tokens", (VERDICT, LOAD)),
-    Column("gpus", "GPUs", (VERDICT,)),
-    Column("usd_per_hour", "USD/h", (VERDICT,)),
-    Column("slo_attainment", "within limits, %", (VERDICT,), 100),
-    Column("ttft_p99_s", "TTFT p99, ms", (VERDICT, LATENCY), 1e3),
-    Column("tpot_p99_s", "TPOT p99, ms", (VERDICT, LATENCY), 1e3),
-    Column("ttft_p50_s", "TTFT p50, ms", (LATENCY,), 1e3),
-    Column("tpot_p50_s", "TPOT p50, ms", (LATENCY,), 1e3),
-    Column("itl_p99_s", "ITL p99, ms", (LATENCY,), 1e3),
-    Column("e2e_p50_s", "E2E p50, s", (LATENCY,)),
-    Column("e2e_p99_s", "E2E p99, s", (LATENCY,)),
-    Column("queue_p99_s", "queue p99, ms", (LATENCY,), 1e3),
-    Column("request_throughput_per_s", "requests/s", (VERDICT, LOAD)),
-    Column("output_tokens_per_s", "output tokens/s", (LOAD,)),
-    Column("goodput_per_s", "goodput/s", (LOAD,)),
-    Column("load", "load, %", (LOAD,), 100),
-    Column("mean_batch_size", "batch", (LOAD,)),
-    Column("kv_use_max", "KV max, %", (LOAD,), 100),
-    Column("mfu", "MFU, %", (LOAD,), 100),
-    Column("mbu", "MBU, %", (LOAD,), 100),
-    Column("prefix_cache_hit_rate", "prefix hits, %", (), 100),
-    Column("preemptions", "preemptions"),
-    Column("rejected", "rejected"),
-    Column("timed_out", "timed out"),
-    Column("unfinished", "unfinished"),
-)
 STEADY = ("ttft_", "e2e_", "queue_")
 """Latencies that a saturated point does not have."""
+SPANS = {"ttft": "TTFT", "e2e": "E2E"}
 
 
 def page_data(
@@ -71,6 +48,7 @@ def page_data(
     slo: Slo | None,
     *,
     clock: bool,
+    differences: Sequence[Row] = (),
 ) -> dict[str, Any]:
     """Return all that the script of the page draws.
 
@@ -81,13 +59,17 @@ def page_data(
         curves: of each point; None where it is not among ``drawn_points``.
         slo: limits of the study; None for none.
         clock: whether times of the day mean something.
+        differences: rows of differences.csv.
     """
     states = [state_of(row, slo) for row in rows]
-    labels = [_label(keys, row) for row in rows]
-    columns = [column for column in COLUMNS if _known(rows, column.metric)]
+    names = key_names(keys)
+    labels = [", ".join(_setting(names[key], row[key]) for key in keys) for row in rows]
+    columns = columns_of(rows)
     order = by_merit(rows, states, slo)
     best = order[0]
     firsts = list(dict.fromkeys(value_text(row[keys[0]]) for row in rows)) if keys else [name]
+    parts = {span: _union(each.parts.get(span, {}) for each in curves if each) for span in SPANS}
+    bound = _union(each.bound for each in curves if each)
     points = [
         {
             "n": place + 1,
@@ -95,8 +77,8 @@ def page_data(
             "label": labels[place],
             "state": states[place],
             "first": firsts.index(value_text(row[keys[0]])) if keys else 0,
-            "m": {column.metric: _triple(row, column.metric, states[place]) for column in columns},
-            **_curves(curves[place]),
+            "m": [_figure(row, column, states[place]) for column in columns],
+            **_curves(curves[place], parts, bound),
         }
         for place, row in enumerate(rows)
     ]
@@ -111,42 +93,53 @@ def page_data(
         "columns": _headings(keys, columns, slo),
         "views": [{"id": view, "name": title} for view, title in VIEWS.items()],
         "limits": _limits(slo),
-        "verdict": verdict(rows, states, labels, slo, curves, clock=clock),
+        "verdict": verdict(rows, states, labels, slo, curves),
         "wanted": limits_text(slo),
         "ranks": list(RANKS),
         "percents": list(PERCENTS),
-        "parts": list(PARTS),
+        "spans": [
+            {"id": span, "name": SPANS[span],
+             "parts": [WORDS.get(name) or plain_name(name) for name in parts[span]]}
+            for span in SPANS if parts[span]
+        ],
+        "bound": [BOUND_BY.get(name) or plain_name(name) for name in bound],
+        "differences": _differences(differences, rows),
         "days": clock or max((each.end_s for each in curves if each), default=0.0) > DAYS_S,
         "best": best + 1,
     }  # fmt: skip
+
+
+def _setting(name: str, value: object) -> str:
+    """Write a swept value with its key; a word speaks for itself."""
+    text = value_text(value)
+    plain = isinstance(value, str) and value and not value[0].isdigit()
+    return text if plain else f"{name} {text}"
+
+
+def _union(tables: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The names of all tables, in the order in which they come."""
+    return list(dict.fromkeys(chain.from_iterable(tables)))
 
 
 def _headings(
     keys: Sequence[str], columns: Sequence[Column], slo: Slo | None
 ) -> list[dict[str, Any]]:
     """Columns of the table: the swept keys, the verdict, metrics."""
+    names = key_names(keys)
     found: list[dict[str, Any]] = [
-        {"id": f"key:{place}", "key": key, "name": short_key(key), "views": list(VIEWS)}
+        {"id": f"key:{place}", "name": names[key], "views": list(VIEWS)}
         for place, key in enumerate(keys)
     ]
     if slo:
-        found.append({"id": "state", "key": "verdict", "name": "verdict", "views": [VERDICT]})
-    return found + [
-        {
-            "id": column.metric, "key": column.metric, "name": column.name,
-            "views": list(column.views), "scale": column.scale,
-            "about": METRICS.get(column.metric, ""),
-        }
-        for column in columns
-    ]  # fmt: skip
-
-
-def _label(keys: Sequence[str], row: Row) -> str:
-    return ", ".join(f"{short_key(key)} {value_text(row[key])}" for key in keys)
-
-
-def _known(rows: Sequence[Row], metric: str) -> bool:
-    return any(metric in row and not math.isnan(row[metric]) for row in rows)
+        found.append({"id": "state", "name": "verdict", "views": [VERDICT]})
+    for place, column in enumerate(columns):
+        told = {"id": column.metric, "name": column.name, "m": place}
+        if column.views:
+            told["views"] = list(column.views)
+        if column.scale != 1:
+            told["scale"] = column.scale
+        found.append(told)
+    return found
 
 
 def _plain(value: Any) -> Any:
@@ -155,34 +148,101 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, int | float | str | bool) else value_text(value)
 
 
-def _four(value: float) -> float | None:
-    """Four significant digits; None for what is no number."""
-    return float(f"{value:.3e}") if math.isfinite(value) else None
+def _digits(value: float, digits: int = 4) -> float | int | None:
+    """A number of so many significant digits; None for what is none."""
+    if not math.isfinite(value):
+        return None
+    found = float(f"{value:.{digits - 1}e}")
+    return int(found) if found == int(found) and abs(found) < 1e15 else found
 
 
-def _triple(row: Row, metric: str, state: str) -> list[float | None]:
+def _ms(values: Iterable[float]) -> list[float | int | None]:
+    """Seconds as milliseconds of three digits: what a chart can show."""
+    return [_digits(1e3 * value, 3) for value in values]
+
+
+def _per_cent(values: Iterable[float]) -> list[float | int | None]:
+    return [_digits(round(100 * value, 1)) for value in values]
+
+
+def _figure(row: Row, column: Column, state: str) -> Any:
+    """A figure, with its interval where one is shown."""
+    metric = column.metric
     if state == "saturated" and metric.startswith(STEADY):
-        return [None]
+        return None
     names = (metric, f"{metric}_lo", f"{metric}_hi")
-    found = [_four(float(row.get(name, math.nan))) for name in names]
-    return found if found[1] is not None else found[:1]
+    found = [_digits(float(row.get(name, math.nan))) for name in names]
+    return found if column.ends and found[1] is not None else found[0]
 
 
-def _curves(curve: Curves | None) -> dict[str, Any]:
+def _curves(
+    curve: Curves | None, parts: Mapping[str, Sequence[str]], bound: Sequence[str]
+) -> dict[str, Any]:
     if curve is None:
-        return {"q": {}, "split": None, "time": _time(0.0, [], [], [])}
-    return {
-        "q": {name: [_four(each) for each in values] for name, values in curve.quantiles.items()},
-        "split": [[_four(each) for each in parts] for parts in curve.split] or None,
-        "time": _time(curve.end_s, curve.rate, curve.ttft_p99_s, curve.within),
-    }
-
-
-def _time(end_s: float, rate: list[float], ttft: list[float], within: list[float]) -> Any:
-    return {
-        "end": _four(end_s), "rate": [_four(each) for each in rate],
-        "ttft": [_four(each) for each in ttft], "within": [_four(each) for each in within],
+        return {"q": {}, "parts": {}, "time": None}
+    found: dict[str, Any] = {
+        "q": {name: _ms(values) for name, values in curve.quantiles.items()},
+        "parts": {
+            span: [_ms(curve.parts[span].get(name, [0.0] * len(PERCENTS))) for name in names]
+            for span, names in parts.items()
+            if span in curve.parts
+        },
+        "time": {
+            "end": _digits(curve.end_s), "rate": [_digits(each, 3) for each in curve.rate],
+            "ttft": _ms(curve.ttft_p99_s), "within": _per_cent(curve.within),
+            "bound": [[round(100 * each) for each in curve.bound.get(name, ())] for name in bound],
+        },
     }  # fmt: skip
+    if curve.windows:
+        found["windows"] = {"size": curve.window_s, "runs": _run_lengths(curve.windows)}
+        found["windows"]["each"] = -(-len(curve.windows) // MOST_WINDOWS)
+    return found
+
+
+def _run_lengths(windows: Sequence[int]) -> list[list[int]]:
+    """What became of windows, as pairs of a state and how many in a row."""
+    each = -(-len(windows) // MOST_WINDOWS)
+    shown = [
+        max((one for one in windows[at : at + each] if one != EMPTY), default=EMPTY)
+        for at in range(0, len(windows), each)
+    ]
+    return [[state, len(list(group))] for state, group in groupby(shown)]
+
+
+def _differences(differences: Sequence[Row], rows: Sequence[Row]) -> dict[str, Any] | None:
+    """What each point changes against its baseline, by metric; None where nothing is known."""
+    known = [
+        row for row in differences
+        if row["metric"] in SHOWN and not math.isnan(row["difference_lo"])
+    ]  # fmt: skip
+    if not any(row["difference"] for row in known):
+        return None
+    by_metric: dict[str, list[Row]] = {}
+    for row in known:
+        by_metric.setdefault(row["metric"], []).append(row)
+    found = []
+    for metric, each in by_metric.items():
+        name, scale = named(metric)
+        lines = [
+            [
+                row["point"], row["baseline"],
+                *(
+                    _digits(scale * float(row[end]), 3)
+                    for end in ("baseline_value", "difference", "difference_lo", "difference_hi")
+                ),
+                int(row["starred"]),
+            ]
+            for row in each
+        ]  # fmt: skip
+        found.append({"metric": metric, "name": name, "way": good_way(metric), "rows": lines})
+    return {"metrics": found, "first": _first_metric(found)}
+
+
+def _first_metric(found: Sequence[Mapping[str, Any]]) -> str:
+    """The metric that is looked at first: the price where it differs, else TTFT, else any."""
+    names = [one["metric"] for one in found if any(row[3] for row in one["rows"])]
+    wanted = ("usd_per_million_output_tokens", "ttft_p99_s", "tpot_p99_s")
+    return next((name for name in (*wanted, *names) if name in names), str(found[0]["metric"]))
 
 
 def _axis(keys: Sequence[str], rows: Sequence[Row]) -> str | None:
@@ -191,15 +251,17 @@ def _axis(keys: Sequence[str], rows: Sequence[Row]) -> str | None:
         return None
     values = [row[keys[-1]] for row in rows]
     plain = all(isinstance(_plain(each), int | float) for each in values)
-    return short_key(keys[-1]) if plain and len(set(values)) > 1 else None
+    return key_names(keys)[keys[-1]] if plain and len(set(values)) > 1 else None
 
 
 def _limits(slo: Slo | None) -> dict[str, float]:
     if slo is None:
         return {}
-    named = {"ttft_p99_s": slo.ttft_s, "tpot_p99_s": slo.tpot_s, "slo_attainment": slo.attainment}
-    named |= {one.key: one.limit_s for one in percentile_limits(slo)}
-    return {name: limit for name, limit in named.items() if limit is not None}
+    named_limits = {
+        "ttft_p99_s": slo.ttft_s, "tpot_p99_s": slo.tpot_s, "slo_attainment": slo.attainment,
+    }  # fmt: skip
+    named_limits |= {one.key: one.limit_s for one in percentile_limits(slo)}
+    return {name: limit for name, limit in named_limits.items() if limit is not None}
 
 
 def _chosen(keys: Sequence[str], rows: Sequence[Row], order: Sequence[int]) -> list[int]:

@@ -74,8 +74,6 @@ def verdict(
     labels: Sequence[str],
     slo: Slo | None,
     curves: Sequence[Curves | None],
-    *,
-    clock: bool,
 ) -> dict[str, str]:
     """Return the state that the page begins with, and its sentences."""
     best = by_merit(rows, states, slo)[0]
@@ -109,7 +107,7 @@ def verdict(
         "state": MISSED if state == SATURATED else state,
         "text": f"{texts[state]} {100 * share:.4g}% of its requests are within them.",
         "counts": f"Limits: {limits_text(slo)}. {_counts(states)}",
-        "worst": _worst_slice(curves[best], slo) if clock else "",
+        "worst": _worst_hour(rows[best], curves[best]),
     }
 
 
@@ -124,23 +122,20 @@ def _counts(states: Sequence[str]) -> str:
     return f"Of {len(states)} points {', '.join(parts)}."
 
 
-def _worst_slice(curve: Curves | None, slo: Slo) -> str:
-    """Name the slice of the run in which the fewest were within the limits."""
-    assert curve is not None  # the best point is always drawn
-    shares = [(share, place) for place, share in enumerate(curve.within) if not math.isnan(share)]
-    if not shares:
-        return ""
-    share, place = min(shares)
-    width_s = curve.end_s / len(curve.within)
-    verb = "also there" if share >= slo.attainment else "but only"
-    return (
-        f"Worst stretch: {_clock(place * width_s)} to {_clock((place + 1) * width_s)}, "
-        f"{verb} {100 * share:.3g}% within the limits."
-    )
-
-
-def _clock(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if not minutes:
-        return f"{seconds:.3g} s"
-    return f"{minutes // 60}:{minutes % 60:02d} h"
+def _worst_hour(row: Row, curve: Curves | None) -> str:
+    """Say how many windows kept the limits, and name the hour in which most requests missed."""
+    kept, windows = (float(row.get(name, math.nan)) for name in ("slo_windows_kept", "slo_windows"))
+    found = []
+    if curve is not None and curve.windows and not math.isnan(kept):
+        size = f"{curve.window_s / 60:g} min" if curve.window_s >= 60 else f"{curve.window_s:g} s"
+        found.append(f"{100 * kept:.3g}% of {windows:,.0f} windows of {size} keep the limits")
+    if curve is not None and curve.worst_hour is not None:
+        hour, missed = curve.worst_hour
+        when = f"{hour}:00 to {hour + 1}:00 of the run"
+        found.append(
+            f"worst hour: {when}, when {100 * missed:.2g}% of the requests miss a limit"
+            if missed
+            else "no request misses a limit in any hour"
+        )
+    text = "; ".join(found)
+    return f"{text[:1].upper()}{text[1:]}." if text else ""

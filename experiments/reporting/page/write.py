@@ -1,32 +1,20 @@
-"""Writes the report: one HTML file with its script, its style and its data, without network.
+"""Writes the report of a study: one HTML file that needs no other file and no network."""
 
-The same data give the same bytes. The page allows itself nothing but its own two scripts and its
-own style (by their SHA-256), so that no name in a study can do more than be read.
-"""
-
-import json
 import math
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from experiments.reporting.page import base
 from experiments.reporting.page.curves import Curves
 from experiments.reporting.page.data import page_data
-from experiments.reporting.quantities import MISSING, with_interval
+from experiments.reporting.page.tables import Table
+from experiments.reporting.quantities import DASH, MISSING, with_interval
 from sim.metrics import METRICS
 from sim.slo import Slo
 
-if TYPE_CHECKING:
-    import jinja2
-
-    from experiments.reporting.pool_table import ReportTable
-
-ASSETS = Path(__file__).with_name("assets")
-TEMPLATES = Path(__file__).parents[1] / "templates"
-SCRIPTS = ("charts.js", "report.js")
+SCRIPTS = ("report_state.js", "report_charts.js", "report_table.js", "report.js")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +31,10 @@ class Page:
     """Titles and plain texts to be opened: ledger, ceilings, settings, study, command."""
     gpus: Sequence[int]
     """Of each point."""
-    pools: "ReportTable | None" = None
+    pools: Table | None = None
     """What each pool was sent and did, where pools have names."""
+    differences: Sequence[Mapping[str, Any]] = ()
+    """Rows of differences.csv."""
 
 
 def write_page(
@@ -65,60 +55,33 @@ def write_page(
     missing = [key for key in keys if rows and key not in rows[0]]
     if missing:
         raise ValueError(f"summary has no column {missing[0]!r}, expected every swept key")
-    data = page_data(page.name, keys, rows, curves, slo, clock=clock)
-    style, *scripts = (asset(name) for name in ("page.css", *SCRIPTS))
-    best = data["best"] - 1
-    text = (
-        environment()
-        .get_template("page.html.j2")
-        .render(
-            name=page.name,
-            description=page.description,
-            basis=page.basis,
-            verdict=data["verdict"],
-            wanted=data["wanted"],
-            cards=cards(rows[best], page.gpus[best]),
-            has_price=any(column["id"].startswith("usd_per_million") for column in data["columns"]),
-            has_axis=data["axis"] is not None,
-            axis=data["axis"],
-            notes=list(page.notes),
-            pools=page.pools,
-            texts=list(page.texts),
-            definitions={name: text for name, text in METRICS.items() if name in rows[0]},
-            data=embedded(data),
-            style=style,
-            style_sha=sha(style),
-            scripts=scripts,
-            script_shas=[sha(script) for script in scripts],
-        )
-    )
-    path.write_text(text + "\n", encoding="utf-8", newline="\n")
-
-
-def environment() -> "jinja2.Environment":
-    """Return what fills in templates; every text is escaped."""
-    import jinja2
-
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True,
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    data = page_data(
+        page.name, keys, rows, curves, slo, clock=clock, differences=page.differences
     )  # fmt: skip
-
-
-def embedded(data: object) -> str:
-    """Return JSON that can stand inside a script element: no text of it ends the element."""
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c")
-
-
-def asset(name: str) -> str:
-    """Return a script or a style of a page."""
-    return (ASSETS / name).read_text(encoding="utf-8")
-
-
-def sha(text: str) -> str:
-    """Return the digest by which a page allows itself a script."""
-    return b64encode(sha256(text.encode()).digest()).decode("ascii")
+    best = data["best"] - 1
+    columns = {column["id"] for column in data["columns"]}
+    text = base.rendered(
+        "report.html.j2",
+        SCRIPTS,
+        data,
+        name=page.name,
+        description=page.description,
+        basis=page.basis,
+        verdict=data["verdict"],
+        wanted=data["wanted"],
+        cards=cards(rows[best], page.gpus[best]),
+        has_price="usd_per_million_output_tokens" in columns,
+        axis=data["axis"],
+        spans=data["spans"],
+        bound=data["bound"],
+        differences=data["differences"],
+        windows=any("windows" in point for point in data["points"]),
+        notes=list(page.notes),
+        pools=page.pools,
+        texts=list(page.texts),
+        definitions={name: text for name, text in METRICS.items() if name in columns},
+    )
+    base.write(path, text)
 
 
 def cards(row: Mapping[str, Any], gpus: int) -> list[dict[str, str]]:
@@ -133,7 +96,7 @@ def cards(row: Mapping[str, Any], gpus: int) -> list[dict[str, str]]:
         {"title": "USD per million output tokens",
          "value": figure("usd_per_million_output_tokens"), "note": "on a fully paid hour"},
         {"title": "GPUs", "value": f"{gpus:,}", "note": f"USD {figure('usd_per_hour')} per hour"},
-        {"title": "within the limits, %", "value": figure("slo_attainment", 100),
+        {"title": "within the limits, %", "value": _share(row),
          "note": f"{figure('request_throughput_per_s')} requests/s"},
         {"title": "TTFT p99, ms", "value": MISSING if saturated else figure("ttft_p99_s", 1e3),
          "note": "saturated" if saturated else f"median {figure('ttft_p50_s', 1e3)}"},
@@ -142,3 +105,12 @@ def cards(row: Mapping[str, Any], gpus: int) -> list[dict[str, str]]:
         {"title": "KV cache, most in use, %", "value": figure("kv_use_max", 100),
          "note": f"mean {figure('kv_use_mean', 100)}"},
     ]  # fmt: skip
+
+
+def _share(row: Mapping[str, Any]) -> str:
+    """The share within the limits, in per cent: near all of them the fourth digit matters."""
+    ends = ("slo_attainment", "slo_attainment_lo", "slo_attainment_hi")
+    value, low, high = (100 * float(row.get(name, math.nan)) for name in ends)
+    if math.isnan(low) or low == high:
+        return MISSING if math.isnan(value) else f"{value:.4g}"
+    return f"{value:.4g} ({low:.4g}{DASH}{high:.4g})"

@@ -1,4 +1,4 @@
-// Charts as SVG: scatter, lines and stacked bars on linear or logarithmic axes. No library.
+// Charts as SVG: scatter and lines on linear or logarithmic axes; rows.js adds rows. No library.
 //
 // Each chart is one tab stop. Arrows go from mark to mark and read it out, Enter chooses, + and -
 // zoom, Escape goes back. Colours and shapes belong to what is shown, never to its place in a list.
@@ -8,7 +8,16 @@ const charts = (() => {
   const NS = "http://www.w3.org/2000/svg";
   const SHAPES = ["circle", "square", "triangle", "diamond", "cross"];
   const DASHES = ["", "7 4", "2 3", "9 3 2 3", "4 2", "12 4"];
-  const COLOURS = 4;
+  const COLOURS = 4, PARTS = 8;
+
+  function number(value, digits) {
+    // For people: so many significant digits, thousands apart.
+    if (value === null || value === undefined || Number.isNaN(value)) return "–";
+    if (value === 0) return "0";
+    const rounded = Number(value.toPrecision(digits || 4));
+    return Math.abs(rounded) >= 1000 ? Math.round(rounded).toLocaleString("en-US")
+      : String(rounded);
+  }
 
   function svg(parent, name, attributes, text) {
     const node = document.createElementNS(NS, name);
@@ -84,31 +93,37 @@ const charts = (() => {
     const width = Math.max(240, box.clientWidth || 320);
     const small = width < 480;
     const height = options.height || (small ? 270 : 300);
-    const margin = { left: small ? 52 : 62, right: options.right || 14, top: 10, bottom: 44 };
+    const margin = { left: options.left ?? (small ? 52 : 62), right: options.right || 14, top: 10,
+      bottom: 44 };
     const root = svg(box, "svg", {
       width, height, viewBox: `0 0 ${width} ${height}`, role: "application", tabindex: "0",
       "aria-label": `${options.label}. Arrow keys read the points.`, "data-chart": options.id,
     });
     const x = scaleOf(options.x.domain, margin.left, width - margin.right, options.x.log);
-    const y = scaleOf(options.y.domain, height - margin.bottom, margin.top, options.y.log);
+    const y = options.y
+      ? scaleOf(options.y.domain, height - margin.bottom, margin.top, options.y.log) : null;
     const inner = { left: margin.left, right: width - margin.right, top: margin.top,
       bottom: height - margin.bottom };
+    xTicks(root, x, options, inner);
+    svg(root, "text", { class: "title", x: (inner.left + inner.right) / 2, y: height - 6,
+      "text-anchor": "middle" }, options.x.title);
+    if (y) yTicks(root, y, options, inner, small);
+    return { box, root, x, y, inner, small, options };
+  }
+
+  function yTicks(root, y, options, inner, small) {
     for (const at of ticks(options.y.domain, options.y.log, small ? 5 : 7)) {
       svg(root, "line", { class: "grid", x1: inner.left, x2: inner.right, y1: y(at), y2: y(at) });
       svg(root, "text", { class: "tick", x: inner.left - 6, y: y(at) + 4, "text-anchor": "end" },
         options.y.text(at));
     }
-    xTicks(root, x, options, inner);
-    svg(root, "text", { class: "title", x: (inner.left + inner.right) / 2, y: height - 6,
-      "text-anchor": "middle" }, options.x.title);
     svg(root, "text", { class: "title", "text-anchor": "middle",
       transform: `translate(13 ${(inner.top + inner.bottom) / 2}) rotate(-90)` }, options.y.title);
-    return { box, root, x, y, inner, small, options };
   }
 
   function xTicks(root, x, options, inner) {
     // As many as their texts leave room for.
-    let most = Math.max(2, Math.floor((inner.right - inner.left) / 64));
+    let most = Math.max(2, Math.floor((inner.right - inner.left) / 52));
     let found = options.x.ticks || ticks(options.x.domain, options.x.log, most);
     const widest = Math.max(...found.map((at) => options.x.text(at).length)) * 7 + 10;
     most = Math.max(2, Math.floor((inner.right - inner.left) / widest));
@@ -132,8 +147,8 @@ const charts = (() => {
     svg(root, "rect", { class: "beyond", x: inner.left, y: top, width: inner.right - inner.left,
       height: Math.max(0, height) });
     svg(root, "line", { class: "limit", x1: inner.left, x2: inner.right, y1: at, y2: at });
-    svg(root, "text", { class: "limit-text", x: inner.right - 4, y: at - 4, "text-anchor": "end" },
-      text);
+    svg(root, "text", { class: "limit-text", x: inner.right - 4, "text-anchor": "end",
+      y: at - inner.top < 16 ? at + 13 : at - 4 }, text);
   }
 
   function mark(parent, look, x, y, size, hollow) {
@@ -176,7 +191,7 @@ const charts = (() => {
       const x = event.clientX - area.left, y = event.clientY - area.top;
       let best = -1, least = options.reach || 30;
       marks.forEach((each, place) => {
-        const dx = each.x - x, dy = options.byX ? 0 : each.y - y;
+        const dx = options.byY ? 0 : each.x - x, dy = options.byX ? 0 : each.y - y;
         const distance = Math.hypot(dx, dy);
         if (distance < least) { least = distance; best = place; }
       });
@@ -256,18 +271,34 @@ const charts = (() => {
       if (each.chosen) node.classList.add("chosen");
       return { x: x(each.x), y: y(each.y), text: each.text, pick: each.pick, node };
     });
-    if (options.named) {
-      const { x: at, y: price, text } = options.named;
-      const right = x(at) > (chart.inner.left + chart.inner.right) / 2;
-      svg(root, "text", { class: "named", x: x(at) + (right ? -10 : 10), y: y(price) + 18,
-        "text-anchor": right ? "end" : "start" }, text);
-    }
+    if (options.named) name(chart, marks, options.named);
     interactive(chart, marks);
+  }
+
+  function name({ root, x, y, inner }, marks, { x: at, y: up, text, short }) {
+    // A text beside a mark: where it is inside the chart and covers the fewest marks.
+    const places = [];
+    for (const words of [text, short || text])
+      for (const [dx, dy, anchor] of [[10, 18, 0], [10, -10, 0], [-10, 18, 1], [-10, -10, 1],
+        [0, 24, 0.5], [0, -16, 0.5]]) {
+        const width = words.length * 6.6, left = x(at) + dx - width * anchor;
+        const line = y(up) + dy;
+        if (left < inner.left || left + width > inner.right || line - 12 < inner.top
+          || line > inner.bottom) continue;
+        const covered = marks.filter((each) => each.x > left - 7 && each.x < left + width + 7
+          && each.y > line - 18 && each.y < line + 8).length;
+        places.push({ left, line, words, covered });
+      }
+    places.sort((a, b) => a.covered - b.covered);
+    if (places.length) svg(root, "text", { class: "named", x: places[0].left, y: places[0].line },
+      places[0].words);
   }
 
   function lines(box, options) {
     // options.series: {name, look, points: {x, y, low, high, text}, pick}
+    // options.spans: {low, high, at, look, text}, intervals on the x axis.
     const chart = frame(box, options), { root, x, y, inner } = chart;
+    (options.spans || []).forEach((each, place) => span(chart, each, place));
     if (options.limit) limit(chart, options.limit.value, options.limit.text, options.limit.keep);
     const clip = `clip-${options.id}`;
     const hole = svg(root, "clipPath", { id: clip });
@@ -301,25 +332,16 @@ const charts = (() => {
     interactive(chart, marks);
   }
 
-  function stacked(box, options) {
-    // options.bars: {name, parts: [{name, value}], text}; options.parts names them in their order.
-    const chart = frame(box, options), { root, y, inner } = chart;
-    if (options.limit) limit(chart, options.limit.value, options.limit.text, "below");
-    const room = (inner.right - inner.left) / Math.max(1, options.bars.length);
-    const marks = options.bars.map((bar, place) => {
-      const left = inner.left + room * (place + 0.18), width = room * 0.64;
-      let below = 0;
-      const group = svg(root, "g", { class: "stack" });
-      bar.parts.forEach((part, kind) => {
-        const top = y(below + part.value), height = Math.max(0, y(below) - top);
-        svg(group, "rect", { class: `part p${kind}`, x: left, y: top, width, height });
-        below += part.value;
-      });
-      svg(root, "text", { class: "tick", x: left + width / 2, y: inner.bottom + 16,
-        "text-anchor": "middle" }, bar.name);
-      return { x: left + width / 2, y: y(below), text: bar.text, node: group };
-    });
-    interactive(chart, marks);
+  function span({ root, x, inner }, { low, high, at, look, text }, place) {
+    const colour = `c${look.colour % COLOURS}`;
+    if (Number.isFinite(low) && Number.isFinite(high))
+      svg(root, "rect", { class: `span ${colour}`, x: x(low), width: Math.max(1, x(high) - x(low)),
+        y: inner.top, height: inner.bottom - inner.top });
+    svg(root, "line", { class: `at ${colour}`, x1: x(at), x2: x(at), y1: inner.top,
+      y2: inner.bottom });
+    const right = x(at) > (inner.left + inner.right) / 2;
+    svg(root, "text", { class: "limit-text", x: x(at) + (right ? -5 : 5),
+      y: inner.top + 12 + 14 * place, "text-anchor": right ? "end" : "start" }, text);
   }
 
   function legend(box, entries) {
@@ -333,12 +355,12 @@ const charts = (() => {
         svg(icon, "line", { class: `line c${each.look.colour % COLOURS}`, x1: 0, x2: 28, y1: 7,
           y2: 7, "stroke-dasharray": DASHES[each.look.dash % DASHES.length] });
         mark(icon, each.look, 14, 7, 4, false);
-      } else svg(icon, "rect", { class: `part p${each.part}`, x: 4, y: 1, width: 20, height: 12 });
+      } else svg(icon, "rect", { class: `part p${each.part % PARTS}`, x: 4, y: 1, width: 20, height: 12 });
       html(button, "span", {}, each.name);
       if (each.toggle) button.addEventListener("click", each.toggle);
       else button.disabled = true;
     }
   }
 
-  return { scatter, lines, stacked, legend, domain, html, SHAPES };
+  return { scatter, lines, legend, domain, frame, interactive, svg, html, number, SHAPES, PARTS };
 })();

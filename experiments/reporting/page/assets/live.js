@@ -8,13 +8,7 @@
   const state = { baseline: null, base: null, shown: null, asking: null, timer: 0, curve: [] };
   const values = Object.fromEntries(DATA.knobs.map((knob) => [knob.id, knob.value]));
 
-  function number(value, digits) {
-    if (value === null || value === undefined || Number.isNaN(value)) return "–";
-    if (value === 0) return "0";
-    const rounded = Number(value.toPrecision(digits || 4));
-    return Math.abs(rounded) >= 1000 ? Math.round(rounded).toLocaleString("en-US")
-      : String(rounded);
-  }
+  const number = charts.number;
 
   // ---- knobs: numbers as sliders with a field beside them, choices as lists
 
@@ -186,24 +180,14 @@
 
   function drawCharts(told) {
     const limit = told.limits.ttft_p99_s;
-    const split = told.point.split || [];
-    const bars = split.map((parts, place) => ({ name: `p${DATA.percents[place]}`,
-      parts: parts.map((value) => ({ value: value * 1000 })),
-      text: DATA.parts.map((name, kind) => `${name} ${number(parts[kind] * 1000)} ms`).join(", ") }));
-    const sums = bars.map((bar) => bar.parts.reduce((sum, part) => sum + part.value, 0));
-    charts.stacked(el("split"), { id: "split", label: "Where the time to first token goes", bars,
-      limit: limit === undefined ? null : { value: limit * 1000, text: "limit" },
-      x: { domain: [0, 1], log: false, ticks: [], text: String, title: "requests around" },
-      y: { domain: charts.domain(sums, false, true), log: false, text: (at) => number(at, 3),
-        title: "ms" } });
-    charts.legend(el("split-legend"), DATA.parts.map((name, part) => ({ name, part })));
+    drawParts(told, limit);
     const shown = [["now", told.point], ...(state.base ? [["baseline", state.base.point]] : [])];
     for (const [id, name, title] of [["cdf-ttft", "ttft", "TTFT, ms"],
       ["cdf-tpot", "tpot", "TPOT, ms"]]) {
       const series = shown.filter(([, point]) => point.q[name]).map(([label, point], place) => ({
         name: label, look: look(place), points: point.q[name].map((value, rank) => ({
-          x: value * 1000, y: DATA.ranks[rank] * 100,
-          text: `${label} · ${number(DATA.ranks[rank] * 100)}% within ${number(value * 1000)} ms` })) }));
+          x: value, y: DATA.ranks[rank] * 100,
+          text: `${label} · ${number(DATA.ranks[rank] * 100)}% within ${number(value)} ms` })) }));
       const all = series.flatMap((each) => each.points.map((point) => point.x));
       charts.lines(el(id), { id, label: `Distribution of ${title}`, series, plain: true, height: 240,
         x: { domain: charts.domain(all, true), log: true, text: (at) => number(at, 3), title },
@@ -211,14 +195,30 @@
     }
     charts.legend(el("cdf-legend"), shown.map(([name], place) => ({ name, look: look(place) })));
     const time = told.point.time, ttft = time.ttft.map((value, place) => ({
-      x: 100 * (place + 0.5) / time.ttft.length, y: value === null ? NaN : value * 1000,
-      text: `TTFT p99 ${value === null ? "–" : number(value * 1000)} ms` }));
+      x: 100 * (place + 0.5) / time.ttft.length, y: value ?? NaN,
+      text: `TTFT p99 ${number(value)} ms` }));
     charts.lines(el("time-ttft"), { id: "time-ttft", label: "TTFT p99 over the run", plain: true,
       height: 240, series: [{ name: "now", look: look(0), points: ttft }],
       x: { domain: [0, 100], log: false, text: (at) => number(at), title: "% of the run" },
       y: { domain: charts.domain(ttft.map((each) => each.y), true), log: true,
         text: (at) => number(at, 3), title: "TTFT p99, ms" },
       limit: limit === undefined ? null : { value: limit * 1000, text: "limit", keep: "below" } });
+  }
+
+  function drawParts(told, limit) {
+    const span = told.spans.find(({ id }) => id === "ttft"), parts = told.point.parts.ttft || [];
+    if (!span || !parts.length) return;
+    const rows = DATA.percents.map((percent, place) => {
+      const values = parts.map((each) => each[place]);
+      return { name: `p${percent}`, parts: values, text: charts.named(span.parts, values, " ms") };
+    });
+    const sums = rows.map((row) => row.parts.reduce((sum, part) => sum + part, 0));
+    charts.stacks(el("split"), { id: "split", label: "Where the time to first token goes", rows,
+      limit: limit === undefined ? null : { value: limit * 1000, text: "limit" }, reach: 24,
+      x: { domain: charts.domain(sums, false, true), log: false, text: (at) => number(at, 3),
+        title: "TTFT, ms: requests around a percentile" } });
+    charts.legend(el("split-legend"), span.parts.map((name, part) => ({ name, part }))
+      .filter(({ part }) => parts[part].some((value) => value > 0)));
   }
 
   function drawCurve() {

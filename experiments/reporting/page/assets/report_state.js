@@ -1,0 +1,111 @@
+// The report of a study: its data, what is looked at, and how a point looks. Others draw it.
+"use strict";
+
+const report = (() => {
+  const DATA = JSON.parse(document.getElementById("data").textContent);
+  const el = (id) => document.getElementById(id);
+  const number = charts.number;
+  const STATES = { kept: "keeps the limits", missed: "misses the limits",
+    undecided: "not certain with these seeds", saturated: "saturated", none: "" };
+  const MOST_CHOSEN = 8, LAST = DATA.percents.length - 1;
+  const columns = new Map(DATA.columns.map((column) => [column.id, column]));
+  const spans = DATA.spans.map(({ id }) => id);
+
+  // ---- the address remembers what is looked at
+
+  const state = { view: DATA.views[0].id, sort: null, down: false, filter: "", kept: false,
+    percent: LAST, span: spans[0], metric: DATA.differences && DATA.differences.first,
+    chosen: new Set(), zoom: null };
+
+  function restore() {
+    const words = new URLSearchParams(location.hash.slice(1));
+    const given = (words.get("points") || "").split(",").map(Number)
+      .filter((n) => DATA.points.some((point) => point.n === n));
+    state.chosen = new Set(given.length ? given : DATA.chosen);
+    if (DATA.views.some((view) => view.id === words.get("view"))) state.view = words.get("view");
+    state.filter = words.get("filter") || "";
+    state.kept = words.get("kept") === "1";
+    if (columns.has(words.get("sort"))) {
+      state.sort = words.get("sort");
+      state.down = words.get("down") === "1";
+    }
+    const percent = DATA.percents.indexOf(Number(words.get("p")));
+    if (percent >= 0) state.percent = percent;
+    if (spans.includes(words.get("span"))) state.span = words.get("span");
+    if (DATA.differences && DATA.differences.metrics.some((each) =>
+      each.metric === words.get("differences"))) state.metric = words.get("differences");
+  }
+
+  function remember() {
+    const words = new URLSearchParams();
+    words.set("points", [...state.chosen].sort((a, b) => a - b).join(","));
+    if (state.view !== DATA.views[0].id) words.set("view", state.view);
+    if (state.filter) words.set("filter", state.filter);
+    if (state.kept) words.set("kept", "1");
+    if (state.sort) { words.set("sort", state.sort); if (state.down) words.set("down", "1"); }
+    if (state.percent !== LAST) words.set("p", String(DATA.percents[state.percent]));
+    if (state.span !== spans[0]) words.set("span", state.span);
+    if (DATA.differences && state.metric !== DATA.differences.first)
+      words.set("differences", state.metric);
+    history.replaceState(null, "", `#${words}`);
+  }
+
+  // ---- a figure of a point: its value, and the ends of its interval where there are some
+
+  function figure(point, id) {
+    const found = columns.has(id) ? point.m[columns.get(id).m] : null;
+    return Array.isArray(found) ? found : [found ?? null];
+  }
+  const metric = (point, id) => figure(point, id)[0];
+  const named = (point) => point.label || "the study";
+  const inMs = (value) => `${number(value, 3)} ms`;
+
+  // ---- how a point looks: by what it is. Colour and shape are those of the first key's value.
+
+  const combination = (point) => point.values.slice(0, DATA.axis === null ? undefined : -1);
+  const combinations = [...new Map(DATA.points.map((point) =>
+    [JSON.stringify(combination(point)), combination(point)])).values()];
+  const shape = (first) => charts.SHAPES[first % 4];
+  const firstLook = ({ first }) => ({ colour: first, shape: shape(first), dash: 0 });
+  const alike = DATA.points.map((point) =>
+    DATA.points.filter((each) => each.first === point.first && each.n < point.n).length);
+  const pointLook = (point) => DATA.keys.length
+    ? { ...firstLook(point), dash: alike[point.n - 1] } : { ...firstLook(point), dash: 0 };
+  function seriesLook(values) {
+    const place = combinations.findIndex((each) => JSON.stringify(each) === JSON.stringify(values));
+    const one = DATA.points.find((point) =>
+      JSON.stringify(combination(point)) === JSON.stringify(values));
+    if (!values.length) return { colour: 0, shape: shape(0), dash: 0 };
+    const before = combinations.slice(0, place).filter((each) => each[0] === values[0]).length;
+    return { ...firstLook(one), dash: before };
+  }
+
+  function describe(point) {
+    const facts = [named(point)];
+    const price = metric(point, "usd_per_million_output_tokens");
+    if (price !== null) facts.push(`USD ${number(price)} per million output tokens`);
+    if (metric(point, "ttft_p99_s") !== null)
+      facts.push(`TTFT p99 ${inMs(metric(point, "ttft_p99_s") * 1000)}`);
+    if (metric(point, "tpot_p99_s") !== null)
+      facts.push(`TPOT p99 ${inMs(metric(point, "tpot_p99_s") * 1000)}`);
+    if (STATES[point.state]) facts.push(STATES[point.state]);
+    return facts.join(" · ");
+  }
+
+  function choose(n) {
+    if (state.chosen.has(n)) state.chosen.delete(n);
+    else {
+      if (state.chosen.size >= MOST_CHOSEN) state.chosen.delete([...state.chosen][0]);
+      state.chosen.add(n);
+    }
+    remember();
+    report.drawChosen();
+    report.drawPareto();
+    report.drawTable();
+  }
+
+  const chosen = () => DATA.points.filter((point) => state.chosen.has(point.n));
+
+  return { DATA, STATES, el, state, restore, remember, columns, figure, metric, named, inMs,
+    combination, combinations, firstLook, pointLook, seriesLook, describe, choose, chosen };
+})();

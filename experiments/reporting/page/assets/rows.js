@@ -1,0 +1,129 @@
+// Charts that lie: a row for each thing, its name above or beside it. Bars, intervals, stacks, bands.
+"use strict";
+
+(() => {
+  const { frame, interactive, svg, number, PARTS } = charts;
+  const LETTER = 6.7;
+
+  function laid(box, options, bar) {
+    // Names stand beside the rows where a third of the width holds them, else above.
+    const width = Math.max(240, box.clientWidth || 320);
+    const longest = Math.max(...options.rows.map((row) => row.name.length), 0) * LETTER + 14;
+    const beside = longest < width / 3;
+    const each = bar + (beside ? 10 : 28);
+    const chart = frame(box, { ...options, y: null, left: beside ? longest : 12, right: 20,
+      height: options.rows.length * each + 62 });
+    const most = Math.floor((chart.inner.right - chart.inner.left) / LETTER);
+    const tops = options.rows.map((row, place) => {
+      const top = chart.inner.top + place * each + (beside ? 5 : 22);
+      const cut = !beside && row.name.length > most;
+      svg(chart.root, "text", { class: `row-name ${row.strong ? "strong" : ""}`,
+        x: beside ? chart.inner.left - 8 : chart.inner.left, "text-anchor": beside ? "end" : "start",
+        y: beside ? top + bar / 2 + 4 : top - 6 },
+        cut ? `${row.name.slice(0, most - 1)}…` : row.name);
+      return top;
+    });
+    return { chart, tops };
+  }
+
+  const rect = (parent, kind, x1, x2, y, height) => svg(parent, "rect", { class: kind,
+    x: Math.min(x1, x2).toFixed(1), width: Math.abs(x2 - x1).toFixed(1), y, height });
+
+  function upright(chart, at, kind, text) {
+    // A line across all rows: a limit, or where nothing changes.
+    const { root, x, inner } = chart;
+    if (!(x(at) >= inner.left - 1 && x(at) <= inner.right + 1)) return;
+    svg(root, "line", { class: kind, x1: x(at), x2: x(at), y1: inner.top, y2: inner.bottom });
+    if (!text) return;
+    const right = x(at) > inner.right - text.length * LETTER;
+    svg(root, "text", { class: "limit-text", x: x(at) + (right ? -4 : 4), y: inner.bottom - 4,
+      "text-anchor": right ? "end" : "start" }, text);
+  }
+
+  charts.bars = (box, options) => {
+    // options.rows: {name, value, low, high, state, hollow, text, pick, strong}; bars from options.base
+    const { chart, tops } = laid(box, options, 16), { root, x } = chart;
+    const base = options.base ?? options.x.domain[0];
+    if (options.limit) upright(chart, options.limit.value, "limit", options.limit.text);
+    const marks = options.rows.map((row, place) => {
+      const top = tops[place], group = svg(root, "g", { class: "stack" });
+      rect(group, `bar-of ${row.state || "plain"} ${row.hollow ? "hollow" : ""}`, x(base),
+        x(row.value), top, 16);
+      if (Number.isFinite(row.low) && Number.isFinite(row.high)) {
+        svg(group, "line", { class: "whisker", x1: x(row.low), x2: x(row.high), y1: top + 8,
+          y2: top + 8 });
+        for (const end of [row.low, row.high])
+          svg(group, "line", { class: "whisker", x1: x(end), x2: x(end), y1: top + 4, y2: top + 12 });
+      }
+      return { x: x(row.value), y: top, text: row.text, pick: row.pick, node: group };
+    });
+    if (options.base !== undefined) upright(chart, options.base, "zero");
+    interactive({ ...chart, options: { ...options, byY: true } }, marks);
+  };
+
+  charts.stacks = (box, options) => {
+    // options.rows: {name, parts: [value, …], text}
+    const { chart, tops } = laid(box, options, 20), { root, x } = chart;
+    const marks = options.rows.map((row, place) => {
+      const group = svg(root, "g", { class: "stack" });
+      let left = 0;
+      row.parts.forEach((value, kind) => {
+        if (value > 0) rect(group, `part p${kind % PARTS}`, x(left), x(left + value), tops[place], 20);
+        left += value || 0;
+      });
+      return { x: x(left), y: tops[place] + 10, text: row.text, pick: row.pick, node: group };
+    });
+    if (options.limit) upright(chart, options.limit.value, "limit", options.limit.text);
+    interactive({ ...chart, options: { ...options, byY: true } }, marks);
+  };
+
+  charts.bands = (box, options) => {
+    // options.rows: {name, length, slices: [{from, to, parts: [share, …], text}]}, on one x axis
+    const { chart, tops } = laid(box, options, 34), { root, x, inner } = chart;
+    const inside = (at) => Math.min(inner.right, Math.max(inner.left, x(at)));
+    const marks = options.rows.flatMap((row, place) => row.slices.map((slice) => {
+      const group = svg(root, "g", { class: "stack" }), from = inside(slice.from);
+      const to = inside(slice.to);
+      if (to - from < 0.05) return null;
+      let below = tops[place] + 34;
+      slice.parts.forEach((share, kind) => {
+        if (!(share > 0)) return;
+        below -= 34 * share;
+        rect(group, `cell ${options.cells ? options.cells[kind] : `p${kind % PARTS}`}`, from, to,
+          below.toFixed(1), (34 * share).toFixed(1));
+      });
+      return { x: (from + to) / 2, y: tops[place] + 17, text: slice.text, node: group };
+    })).filter(Boolean);
+    interactive({ ...chart, options: { ...options, reach: 40 } }, marks);
+  };
+
+  charts.sortable = (table) => {
+    // A table that the page has whole: its headings sort it, by numbers where there are any.
+    const value = (row, place) => {
+      const text = row.cells[place].dataset.value ?? row.cells[place].textContent.trim();
+      const found = parseFloat(text.replace(/,/g, ""));
+      return Number.isNaN(found) ? text : found;
+    };
+    [...table.querySelectorAll("thead th")].forEach((heading, place) => {
+      const button = charts.html(null, "button", { type: "button" }, heading.textContent.trim());
+      heading.textContent = "";
+      heading.appendChild(button);
+      button.addEventListener("click", () => {
+        const down = heading.getAttribute("aria-sort") === "ascending";
+        for (const each of table.querySelectorAll("thead th")) each.setAttribute("aria-sort", "none");
+        heading.setAttribute("aria-sort", down ? "descending" : "ascending");
+        const rows = [...table.tBodies[0].rows].sort((a, b) => {
+          const [one, two] = [value(a, place), value(b, place)];
+          const less = typeof one === typeof two
+            ? (typeof one === "number" ? one - two : one.localeCompare(two))
+            : (typeof one === "number" ? -1 : 1);
+          return down ? -less : less;
+        });
+        table.tBodies[0].append(...rows);
+      });
+    });
+  };
+  charts.named = (names, values, unit) => names.map((name, place) => [name, values[place]])
+    .filter(([, value]) => value > 0).map(([name, value]) => `${name} ${number(value, 3)}${unit}`)
+    .join(", ");
+})();

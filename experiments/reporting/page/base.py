@@ -1,0 +1,82 @@
+"""What every page is made of: one template, one style, one chart module, its data inside.
+
+The same data give the same bytes. A page allows itself nothing but its own scripts and its own
+style (by their SHA-256), so that no name in a study can do more than be read.
+"""
+
+import json
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import jinja2
+
+ASSETS = Path(__file__).with_name("assets")
+TEMPLATES = Path(__file__).parents[1] / "templates"
+CHARTS = ("charts.js", "rows.js")
+"""The scripts that every page has."""
+
+
+def rendered(template: str, scripts: Sequence[str], data: object, **about: Any) -> str:
+    """Return a page.
+
+    Args:
+        template: its name.
+        scripts: of this kind of page, behind ``CHARTS``.
+        data: what they draw.
+        about: whatever the template asks for.
+    """
+    style, *own = (asset(name) for name in ("page.css", *CHARTS, *scripts))
+    text = environment().get_template(template).render(
+        data=embedded(data), style=style, style_sha=sha(style), scripts=own,
+        script_shas=[sha(script) for script in own], **about,
+    )  # fmt: skip
+    return text + "\n"
+
+
+def write(path: Path, text: str) -> None:
+    """Write a page, the same bytes on every machine."""
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def environment() -> "jinja2.Environment":
+    """Return what fills in templates; every text is escaped."""
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True,
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+
+
+def embedded(data: object) -> str:
+    """Return JSON that can stand inside a script element: no text of it ends the element."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c")
+
+
+def data_of(page: str) -> Mapping[str, Any]:
+    """Return the data of a page that was written here.
+
+    Raises:
+        ValueError: there are none in it.
+    """
+    _, found, rest = page.partition('<script type="application/json" id="data">')
+    if not found:
+        raise ValueError("this is no page of headroom: it has no data")
+    data: Mapping[str, Any] = json.loads(rest.partition("</script>")[0])
+    return data
+
+
+def asset(name: str) -> str:
+    """Return a script or a style of a page, without its indentation and its lines of comments."""
+    lines = (line.strip() for line in (ASSETS / name).read_text(encoding="utf-8").splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//"))
+
+
+def sha(text: str) -> str:
+    """Return the digest by which a page allows itself a script."""
+    return b64encode(sha256(text.encode()).digest()).decode("ascii")

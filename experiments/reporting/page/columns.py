@@ -1,0 +1,135 @@
+"""Columns of the page's tables: those that people ask for first, then all that metrics hold.
+
+What a metric is called and in which unit it is shown follows from its name, so that a new one needs
+no line here.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.reporting.stats import SHARES, WITHOUT_INTERVAL
+from sim.latencies import LATENCIES
+from sim.metrics import METRICS, POOL_SHARES
+from sim.slo import SHARE, WINDOWS
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the table."""
+
+    metric: str
+    name: str
+    views: tuple[str, ...] = ()
+    scale: float = 1.0
+    ends: bool = False
+    """Whether its interval is shown."""
+
+
+VERDICT, LATENCY, LOAD = "verdict", "latency", "load"
+VIEWS = {VERDICT: "Verdict", LATENCY: "Latency", LOAD: "Load", "all": "All"}
+FIRST = {
+    "usd_per_million_output_tokens": ("USD/M output tokens", (VERDICT, LOAD)),
+    "gpus": ("GPUs", (VERDICT,)),
+    "usd_per_hour": ("USD/h", (VERDICT,)),
+    "slo_attainment": ("within limits, %", (VERDICT,)),
+    "slo_windows_kept": ("windows kept, %", (VERDICT,)),
+    "ttft_p99_s": ("", (VERDICT, LATENCY)),
+    "tpot_p99_s": ("", (VERDICT, LATENCY)),
+    "ttft_p50_s": ("", (LATENCY,)),
+    "tpot_p50_s": ("", (LATENCY,)),
+    "itl_p99_s": ("", (LATENCY,)),
+    "e2e_p50_s": ("", (LATENCY,)),
+    "e2e_p99_s": ("", (LATENCY,)),
+    "queue_p99_s": ("", (LATENCY,)),
+    "request_share": ("requests, %", (VERDICT, LOAD)),
+    "output_token_share": ("output tokens, %", (LOAD,)),
+    "request_throughput_per_s": ("requests/s", (VERDICT, LOAD)),
+    "output_tokens_per_s": ("output tokens/s", (LOAD,)),
+    "goodput_per_s": ("goodput/s", (LOAD,)),
+    "load": ("load, %", (LOAD,)),
+    "mean_batch_size": ("batch", (LOAD,)),
+    "kv_use_max": ("KV max, %", (LOAD,)),
+    "mfu": ("MFU, %", (LOAD,)),
+    "mbu": ("MBU, %", (LOAD,)),
+}
+"""Metric to what people call it (empty: as its name says) and the views that it belongs to."""
+ALREADY = ("saturated", "slo_met")
+"""Metrics that the verdict of a point tells."""
+WORDS = {
+    "kv": "KV", "mfu": "MFU", "mbu": "MBU", "slo": "SLO", "usd": "USD", "gpus": "GPUs",
+    **{name: name.upper() for name in ("ttft", "itl", "tpot", "e2e")},
+}  # fmt: skip
+"""Words of names that are written otherwise."""
+PER_CENT = ("_share", "_rate", "_kept", SHARE)
+"""Ends of the names of metrics within 0 to 1."""
+MORE_IS_GOOD = ("_per_s", "_kept", "_rate", SHARE)
+LESS_IS_GOOD = (*LATENCIES, "usd_", "preemptions", "rejected", "timed_out", "unfinished")
+
+
+def columns_of(rows: Sequence[Row]) -> list[Column]:
+    """Return the columns that rows of a summary have something to say in."""
+    known = dict.fromkeys((*FIRST, *POOL_SHARES, *METRICS, *WINDOWS))
+    known |= dict.fromkeys(name for name in (rows[0] if rows else ()) if name.endswith(SHARE))
+    found = []
+    for metric in known:
+        if metric not in ALREADY and _told(rows, metric):
+            name, views = FIRST.get(metric, ("", ()))
+            own, scale = named(metric)
+            ends = bool(views) and metric not in WITHOUT_INTERVAL
+            found.append(Column(metric, name or own, views, scale, ends))
+    return found
+
+
+def named(metric: str) -> tuple[str, float]:
+    """Return the heading of a metric, and the factor to the unit in it."""
+    latency, _, statistic = metric.removesuffix("_s").partition("_")
+    if latency in LATENCIES and metric.endswith("_s") and statistic:
+        unit, factor = ("s", 1.0) if latency == "e2e" else ("ms", 1e3)
+        return f"{_words(latency)} {statistic}, {unit}", factor
+    if metric.endswith(SHARE):
+        return f"{_words(metric.removesuffix(SHARE).removesuffix('_s'))} kept, %", 100.0
+    if metric.endswith("_per_s"):
+        return f"{_words(metric.removesuffix('_per_s'))}/s", 1.0
+    if metric in SHARES or metric == "load" or metric.endswith(PER_CENT):
+        return f"{_words(metric)}, %", 100.0
+    if metric.endswith("_s"):
+        return f"{_words(metric.removesuffix('_s'))}, s", 1.0
+    return _words(metric), 1.0
+
+
+def good_way(metric: str) -> int:
+    """Return 1 for what is better when it grows, -1 when it shrinks, 0 where nobody can say."""
+    if metric.endswith(MORE_IS_GOOD):
+        return 1
+    return -1 if metric.startswith(LESS_IS_GOOD) else 0
+
+
+def key_names(keys: Sequence[str]) -> dict[str, str]:
+    """Return what swept keys are called: their last word, or as much as tells them apart."""
+    found = {}
+    for key in keys:
+        words = key.split(".")
+        ends = (".".join(words[-size:]) for size in range(1, len(words)))
+        others = [other for other in keys if other != key]
+        alone = (end for end in ends if not any(each.endswith(f".{end}") for each in others))
+        found[key] = next(alone, key)
+    return found
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a part or a resource as people read it."""
+    return _words(name)
+
+
+def _words(name: str) -> str:
+    return " ".join(WORDS.get(word, word) for word in name.split("_"))
+
+
+def _told(rows: Sequence[Row], metric: str) -> bool:
+    """Whether a metric is a number other than 0 somewhere."""
+    values = [float(row.get(metric, math.nan)) for row in rows]
+    return any(value and not math.isnan(value) for value in values)

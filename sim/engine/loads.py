@@ -1,0 +1,132 @@
+"""Requests that hold KV blocks while nothing of them is computed: vLLM's WAITING_FOR_REMOTE_KVS.
+
+A KV connector brings a cache from elsewhere, or lets others read what was computed here::
+
+    waits --- blocks taken, LOADING --- told: READY --- seat and budget: runs
+    ended --- KEPT, its blocks leased --- told that they were read: gone
+
+Whoever loads holds blocks for all that is loaded, outside of seats and of the token budget, and is
+never thrown out. The engine is told between two steps, and serves who is ready before it looks at
+its queue. What was loaded can be found by others only then.
+"""
+
+from typing import Final
+
+from mypy_extensions import mypyc_attr
+
+from sim.engine.kv_cache import BlockPool
+from sim.engine.sequence import Sequence
+
+HERE: Final = 0
+LOADING: Final = 1
+READY: Final = 2
+CANCELLED: Final = 3
+"""Given up while it loads: its blocks are free when that is over."""
+KEPT: Final = 4
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Connector:
+    """What a scheduler asks of a KV connector; this one brings nothing and keeps nothing."""
+
+    def matched(self, sequence: Sequence, past: int) -> int:
+        """How many tokens behind the first ``past``, which are here, can be loaded; 0: none."""
+        return 0
+
+    def load(self, sequence: Sequence, past: int, tokens: int, now_s: float) -> None:
+        """Its blocks are taken, now: bring the tokens behind ``past``, then let it be told."""
+
+    def keeps(self, sequence: Sequence) -> bool:
+        """Whether the blocks of one that leaves are to stay, until told that they were read."""
+        return False
+
+    def dropped(self, sequence: Sequence) -> None:
+        """One was given up before it loaded anything."""
+
+
+class Loads:
+    """Those who hold blocks of a pool that way.
+
+    Args:
+        pool: whose blocks they hold.
+        connector: what brings their caches, and reads them.
+    """
+
+    def __init__(self, pool: BlockPool, connector: Connector) -> None:
+        self.pool = pool
+        self.connector = connector
+        self.parked: dict[Sequence, None] = {}
+        """Whoever loads or is ready, in order of admission."""
+        self.ready = 0
+        """How many of them are ready."""
+        self.kept: dict[Sequence, None] = {}
+        """Whose blocks are to be read."""
+        self.told: list[Sequence] = []
+        """Whose blocks were filled or read, since the engine last learned of it."""
+        self.now_s = 0.0
+        """When the batch is formed."""
+
+    def park(self, sequence: Sequence, past: int, tokens: int) -> None:
+        """One that was just looked for in the pool takes its blocks and loads."""
+        sequence.transit = LOADING
+        sequence.kv_tokens = past
+        sequence.loaded_tokens = past + tokens
+        self.pool.hold(sequence, past + tokens)
+        self.parked[sequence] = None
+        self.connector.load(sequence, past, tokens, self.now_s)
+
+    def in_turn(self, by_priority: bool) -> list[Sequence]:
+        """Who is ready, in the order in which they are served."""
+        ready = [each for each in self.parked if each.transit == READY]
+        if by_priority:
+            ranks = [(each.priority, each.arrival_s, each.request, each) for each in ready]
+            ready = [rank[3] for rank in sorted(ranks, key=lambda rank: rank[:3])]
+        return ready
+
+    def leave(self, sequence: Sequence) -> None:
+        """One that is ready runs."""
+        del self.parked[sequence]
+        self.ready -= 1
+        sequence.transit = HERE
+
+    def cancel(self, sequence: Sequence, step: int) -> None:
+        """Nobody wants a parked one any more: its blocks are free when nobody writes to them."""
+        if sequence.transit == READY:
+            self.ready -= 1
+            self._free(sequence, step)
+        else:
+            sequence.transit = CANCELLED
+
+    def let_go(self, sequences: list[Sequence]) -> list[Sequence]:
+        """Sequences leave: return those whose blocks are free at once."""
+        free: list[Sequence] = []
+        for sequence in sequences:
+            if self.connector.keeps(sequence):
+                sequence.transit = KEPT
+                self.kept[sequence] = None
+            else:
+                free.append(sequence)
+        return free
+
+    def learn(self, step: int) -> None:
+        """Learn what was told, between two steps."""
+        for sequence in self.told:
+            if sequence.transit == LOADING:
+                sequence.transit = READY
+                self.ready += 1
+            elif sequence.transit == KEPT:
+                del self.kept[sequence]
+                sequence.transit = HERE
+                self.pool.end([sequence], step)
+            else:
+                self._free(sequence, step)
+        self.told.clear()
+
+    def wanted(self) -> list[Sequence]:
+        """Who loads or is ready, and was not given up."""
+        return [each for each in self.parked if each.transit != CANCELLED]
+
+    def _free(self, sequence: Sequence, step: int) -> None:
+        del self.parked[sequence]
+        sequence.transit = HERE
+        self.pool.throw_out(sequence, sequence.loaded_tokens, step)

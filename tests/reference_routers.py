@@ -272,6 +272,7 @@ def llm_d(world: World) -> tuple[Choose, Callable[[Seq, int, float], None]]:
     most = own["max_prefix_blocks_to_match"]
     if own["max_prefix_tokens_to_match"]:
         most = own["max_prefix_tokens_to_match"] // size
+    size = max(1, round(size * 4 / own["characters_per_token"]))
     found: dict[str, list[int]] = {}
 
     def hashed(seq: Seq) -> list[tuple]:

@@ -13,6 +13,8 @@ from sim.seen.texts import blocks, stretches, with_rest
 
 Blocks = Annotated[int, Field(gt=0, le=100_000_000)]
 ENDLESS: Final = 1 << 60
+CHARACTERS: Final = 4
+"""Of a token, as llm-d assumes."""
 
 
 class PrefixCacheSettings(Settings):
@@ -28,6 +30,9 @@ class PrefixCacheSettings(Settings):
     """So many blocks of a prompt are looked at, and kept; longer ones look alike behind them."""
     max_prefix_tokens_to_match: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     """The same in tokens, in its place unless 0."""
+    characters_per_token: Annotated[float, Field(ge=0.1, le=1000)] = 4.0
+    """Of the traffic's texts. llm-d cuts texts, into blocks of 4 characters for each token of
+    theirs; with 6 a block of 16 holds 11 tokens, and the index less of a prompt."""
 
 
 class PrecisePrefixCacheSettings(Settings):
@@ -176,10 +181,11 @@ class PrefixCache(Scorer):
     def __init__(self, view: View, given: ScorerSettings) -> None:
         super().__init__(view, given)
         own, first = given.prefix_cache, view.replicas[0]
-        self._size = first.block_size if own.auto_tune else own.block_size_tokens
+        size = first.block_size if own.auto_tune else own.block_size_tokens
         self._most = own.max_prefix_blocks_to_match
         if own.max_prefix_tokens_to_match:
-            self._most = own.max_prefix_tokens_to_match // self._size
+            self._most = own.max_prefix_tokens_to_match // size
+        self._size = max(1, round(size * CHARACTERS / own.characters_per_token))
         self._guess = Guess(
             [
                 facts.kv_tokens // facts.block_size

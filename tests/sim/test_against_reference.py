@@ -68,6 +68,8 @@ def routers(draw: st.DrawFn) -> tuple[str, dict[str, object]]:
                 "block_size_tokens": draw(some([1, 4, 16])),
                 "lru_capacity_per_server": draw(some([5, 40, 31_250])),
                 "max_prefix_blocks_to_match": draw(some([3, 256])),
+                "max_prefix_tokens_to_match": draw(some([0, 0, 33])),
+                "characters_per_token": draw(some([4.0, 6.0])),
             },
             "precise_prefix_cache": {
                 "speculative_indexing": draw(st.booleans()),

@@ -17,7 +17,7 @@ setup: .venv/.complete
 
 compile: setup hardware/compiled.sha256
 
-hardware/compiled.sha256: setup.py hardware/step_prices.py $(wildcard sim/engine/*.py sim/seen/*.py)
+hardware/compiled.sha256: setup.py hardware/step_prices.py hardware/joint_prices.py $(wildcard sim/engine/*.py sim/seen/*.py)
 	$(BIN)/python setup.py build_ext --inplace
 
 run: setup

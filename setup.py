@@ -20,6 +20,7 @@ from hardware.compiled import NOTE, digests  # noqa: E402 - found once the check
 
 ROOMS = [
     "hardware/step_prices.py",
+    "hardware/joint_prices.py",
     *sorted(
         path.relative_to(ROOT).as_posix()
         for room in ("engine", "seen")

@@ -23,6 +23,7 @@ from experiments.planning.lengths import Varied, long_enough, with_values
 from experiments.planning.plan_finding import Finder
 from experiments.planning.plan_reading import read_plan
 from experiments.planning.progress import SearchProgress
+from experiments.planning.promises import Promise, promises_of
 from experiments.planning.smallest import smallest
 from experiments.planning.trials import Trial, Trials
 from experiments.running.capacity import capacity_per_s
@@ -88,8 +89,18 @@ def searched(study: Study, folder: Path, fewest: int, half_width: float) -> High
     """Find the highest rate of a study."""
     trials = Trials(folder, Local(1), SearchProgress())
     return Search(
-        Varied(study, KEY, fewest), trials.ask, 0.01, half_width, "", capacity_per_s(study)
+        Varied(study, KEY, fewest),
+        trials.ask,
+        _promises(study),
+        half_width,
+        "",
+        capacity_per_s(study),
     ).run()
+
+
+def _promises(study: Study) -> tuple[Promise, ...]:
+    assert study.slo is not None
+    return promises_of(study.slo)
 
 
 def truth(case: str, told: float | None) -> Highest:
@@ -145,7 +156,8 @@ def replicas(case: str, repetitions: int, told: float | None) -> None:
                     with_values(asked, {"cluster.replicas": count}), 20_000
                 ),
                 "", trials.ask, least=max(1, math.ceil(load / (1.02 * capacity))),
-                first=max(1, math.ceil(load / (0.85 * capacity))), most=64, allowed=0.01,
+                first=max(1, math.ceil(load / (0.85 * capacity))), most=64,
+                promises=_promises(asked),
                 confidence=0.95,
             )  # fmt: skip
         cpu_s += time.process_time() - began_s
@@ -160,7 +172,8 @@ def replicas(case: str, repetitions: int, told: float | None) -> None:
                 Trial(long_enough(deployed, TRUE_REQUESTS), 10**6 + i, "truth") for i in range(6)
             ]
             samples = trials.ask(runs)
-        missed = sum(int(one.missed.sum()) for one in samples)
+        (promise,) = _promises(deployed)
+        missed = sum(one.count(promise) for one in samples)
         held.append(f"{count} miss {100 * missed / sum(one.measured for one in samples):.2f}%")
     print(
         f"replicas, case {case} at {load:.4g}/s: {', '.join(held)} in long runs; answers of "

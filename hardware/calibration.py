@@ -173,6 +173,9 @@ class Calibration(_Part):
     layer_overhead_s: Seconds = 0.0
     """Once per layer: launches and gaps between kernels. With measured kernels: all that norms,
     activations and the like take while they move little."""
+    eager_experts_s: Seconds = 0.0
+    """Host time of a layer of experts in a step that no CUDA graph replays: such a step takes at
+    least as long as its layers' together."""
     collective_overhead_s: Seconds = 0.0
     """Once per collective, beyond the hops of the links."""
 

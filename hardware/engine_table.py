@@ -152,6 +152,19 @@ class Memory(_Part):
     graph_mib: Dated[GraphMib]
 
 
+class DataParallel(_Part):
+    """How data-parallel ranks work together; engines.yaml says what each key means."""
+
+    oldest: str
+    dense_apart: Dated[bool]
+    pads_every_step: Dated[bool]
+    sync_steps: Dated[PositiveInt]
+    syncs_first: Dated[bool]
+    balancing: Dated[Literal["queue", "cache"]]
+    turns: Dated[bool]
+    quantized_dispatch: Dated[bool]
+
+
 class PriceError(_Part):
     """Standard errors of the speed of matrix products in an engine."""
 
@@ -184,6 +197,7 @@ class EngineTable(_Part):
     """Ascending by version."""
     price_error: PriceError
     defaults: Defaults
+    data_parallel: DataParallel
     memory: Memory
     sampling: Sampling
 

@@ -1,4 +1,8 @@
-"""One rank of a model on a group of GPUs at a precision."""
+"""One rank of a model on a group of GPUs at a precision.
+
+Several such groups may be the data-parallel ranks of one engine (``hardware.ranks``): they share
+experts, which are dealt whole to the GPUs of all, and nothing else.
+"""
 
 from dataclasses import dataclass, field
 
@@ -6,6 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hardware.gpu import Gpu
+from model.mlps.experts import EXPERT_OPERATORS, Experts
+from model.mlps.extended import Extended
+from model.mlps.mlp import Mlp
 from model.operators import F, Operator
 from model.ops import rank_vocabulary, sequence_operators, token_operators
 from model.precision import Precision
@@ -27,6 +34,8 @@ class Group:
     spec: DecoderSpec
     gpu: Gpu
     tp: int = 1
+    dp: int = 1
+    """Groups like this one whose tokens the experts here compute."""
     precision: Precision
     layers: tuple[tuple[Layers, Share], ...] = field(init=False)
     """Every kind of layers, and what this rank holds of them."""
@@ -37,8 +46,23 @@ class Group:
         object.__setattr__(self, "layers", tuple(held))
 
     def token_operators(self, tokens: F) -> list[Operator]:
-        """Return all that depends on a step's tokens only; see ``model.ops``."""
-        return token_operators(self.spec, tokens, precision=self.precision, tp=self.tp)
+        """Return all that depends on a step's tokens only; see ``model.ops``.
+
+        Of several groups each has as many tokens.
+        """
+        if self.dp == 1:
+            return token_operators(self.spec, tokens, precision=self.precision, tp=self.tp)
+        return self.own_operators(tokens) + self.expert_operators(self.dp * tokens)
+
+    def own_operators(self, tokens: F) -> list[Operator]:
+        """Return those of them that work on the tokens of this group alone."""
+        operators = token_operators(self.spec, tokens, precision=self.precision, tp=self.tp)
+        return [one for one in operators if one.name not in EXPERT_OPERATORS]
+
+    def expert_operators(self, tokens: F) -> list[Operator]:
+        """Return those that work on the tokens of all groups, by these."""
+        operators = token_operators(self.spec, tokens, precision=self.precision, tp=self.tp)
+        return [one for one in operators if one.name in EXPERT_OPERATORS]
 
     def sequence_operators(self, sequences: F) -> list[Operator]:
         """Return what runs on the sampled rows only; see ``model.ops``."""
@@ -54,9 +78,26 @@ class Group:
         """All-reduces of a step: one behind every mixer, every MLP and the embedding.
 
         Shoeybi et al., "Megatron-LM", arXiv 1909.08053, section 3 and figure 4; the embedding is
-        split over the vocabulary.
+        split over the vocabulary. Of several groups experts' outputs are exchanged instead.
         """
-        return sum(kind.count * kind.parts for kind in self.spec.layers) + 1
+        reduced = sum(kind.count * kind.parts for kind in self.spec.layers) + 1
+        return reduced - (self.expert_layers if self.dp > 1 else 0)
+
+    @property
+    def expert_layers(self) -> int:
+        """Layers with routed experts."""
+        return sum(kind.count for kind in self.spec.layers if kind.mlp.num_experts)
+
+    @property
+    def expert_compute(self) -> str:
+        """Arithmetic of their products; empty without any."""
+        computes = [one.compute for one in self.expert_operators(1.0) if one.gemm is not None]
+        return computes[0] if computes else ""
+
+    @property
+    def choices(self) -> int:
+        """Experts that a token is sent to, at most, in one layer."""
+        return max(_per_token(kind.mlp) for kind in self.spec.layers)
 
     def reduced_bytes(self, tokens: Floats) -> Floats:
         """Return the bytes of one of their buffers, for a step's tokens."""
@@ -66,3 +107,9 @@ class Group:
         """Return the bytes of the gathered logits; each rank computes a part of the vocabulary."""
         logits = self.tp * rank_vocabulary(self.spec, self.tp)
         return sequences * (logits * self.precision.activation_bytes)
+
+
+def _per_token(mlp: Mlp) -> int:
+    if isinstance(mlp, Extended):
+        return _per_token(mlp.mlp)
+    return mlp.per_token if isinstance(mlp, Experts) else 0

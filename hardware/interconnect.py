@@ -99,8 +99,8 @@ def makes_servers(gpu: Gpu, ranks: int) -> bool:
     return ranks <= gpu.gpus_per_server or ranks % gpu.gpus_per_server == 0
 
 
-def check_ranks(gpu: Gpu, ranks: int) -> None:
-    """Refuse a tensor-parallel group that servers and networks of this GPU do not make.
+def check_ranks(gpu: Gpu, ranks: int, named: str = "tensor_parallel_size") -> None:
+    """Refuse a group that servers and networks of this GPU do not make; ``named`` says its size.
 
     Raises:
         ValueError: more ranks than GPUs that share links, and no multiple of them, or no network.
@@ -109,7 +109,7 @@ def check_ranks(gpu: Gpu, ranks: int) -> None:
     if count == 1:
         return
     told = (
-        f"tensor_parallel_size = {ranks} is more than one server of gpu {gpu.name} holds: "
+        f"{named} = {ranks} is more than one server of gpu {gpu.name} holds: "
         f"{most} share its links ({gpu.link}), "
     )
     if gpu.network_bytes_per_s is None:

@@ -18,6 +18,8 @@ class MemoryLedger:
     model: str
     gpu: str
     tensor_parallel_size: int
+    data_parallel_size: int = 1
+    """Ranks over which experts are dealt; the ledger is that of a GPU of one."""
     total_bytes: int
     """What the driver offers."""
     startup_bytes: int
@@ -107,6 +109,14 @@ class MemoryLedger:
         return self.num_gpu_blocks / self.longest_blocks if self.longest_blocks else math.inf
 
     @property
+    def sizes(self) -> str:
+        """How many GPUs share the model, under vLLM's names."""
+        told = f"tensor_parallel_size = {self.tensor_parallel_size}"
+        if self.data_parallel_size > 1:
+            told += f", data_parallel_size = {self.data_parallel_size}"
+        return told
+
+    @property
     def used_bytes(self) -> int:
         """Everything, the blocks included."""
         return self.fixed_bytes + self.num_gpu_blocks * self.block_bytes
@@ -132,7 +142,8 @@ class MemoryLedger:
 
     def lines(self) -> list[tuple[str, int, str]]:
         """Return (what, bytes, remark) of every entry, from the total to the KV cache."""
-        ranks = f"one of {self.tensor_parallel_size} ranks" if self.tensor_parallel_size > 1 else ""
+        gpus = self.tensor_parallel_size * self.data_parallel_size
+        ranks = f"one of {gpus} ranks" if gpus > 1 else ""
         weights = ", ".join(x for x in (self.model, ranks, self.weights_are) if x)
         table = ("- rotary table", self.rotary_table_bytes, "cosines and sines of all positions")
         encoders = ("- encoders", self.encoder_bytes, "of images or sounds, loaded with the model")

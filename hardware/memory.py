@@ -65,16 +65,19 @@ class _Demand:
     async_scheduling: bool
     disable_hybrid_kv_cache_manager: bool
     enable_expert_parallel: bool
+    max_cudagraph_capture_size: int | None
+    dp: int
 
     def ledger(self, gpu: Gpu, tp: int) -> MemoryLedger:
         """Fill a ledger, whether it fits or not."""
         spec, table, version = self.spec, vllm(), version_key(self.version)
         if self.enable_expert_parallel:
-            spec = spec.with_whole_experts(tp)
+            spec = spec.with_whole_experts(tp * self.dp)
         run = ProfileRun(
             spec=spec,
             precision=self.precision,
             tp=tp,
+            dp=self.dp,
             max_tokens=self.max_tokens,
             max_seqs=self.max_seqs,
             max_model_len=self.max_model_len or 0,
@@ -86,8 +89,9 @@ class _Demand:
         activations = activation_peak(run, rules, version)
         stays = rules.expert_workspace_stays.at(version)
         workspace = expert_workspace_bytes(run) if stays else 0
-        non_torch = non_torch_bytes(table, version, gpu, tp)
-        graphs = graph_bytes(table, version, spec, gpu, tp, self.max_seqs)
+        non_torch = non_torch_bytes(table, version, gpu, tp * self.dp)
+        largest = self.max_cudagraph_capture_size
+        graphs = graph_bytes(table, version, spec, gpu, tp * self.dp, self.max_seqs, largest)
         budget = int(self.utilization * gpu.memory_bytes)
         table_bytes = int(rotary_table_bytes(spec, self.precision))
         encoders = int(encoder_bytes(spec, self.precision, tp))
@@ -107,6 +111,7 @@ class _Demand:
             model=spec.name,
             gpu=gpu.name,
             tensor_parallel_size=tp,
+            data_parallel_size=self.dp,
             total_bytes=gpu.memory_bytes,
             startup_bytes=startup_bytes(table, version),
             utilization=self.utilization,
@@ -157,6 +162,8 @@ def memory_ledger(
     async_scheduling: bool = False,
     disable_hybrid_kv_cache_manager: bool = False,
     enable_expert_parallel: bool = False,
+    max_cudagraph_capture_size: int | None = None,
+    dp: int = 1,
 ) -> MemoryLedger:
     """Return where the memory of one GPU goes, and how many KV blocks fit.
 
@@ -178,6 +185,8 @@ def memory_ledger(
         disable_hybrid_kv_cache_manager: whether layers with a window keep everything where others
             do.
         enable_expert_parallel: whether ranks hold experts whole, instead of a part of each.
+        max_cudagraph_capture_size: tokens of the largest CUDA graph; None: the version's.
+        dp: data-parallel ranks, of ``tp`` GPUs each, over which experts are dealt.
 
     Raises:
         DoesNotFitError: not one block fits, not as many as given, or not the longest sequence; or
@@ -186,6 +195,8 @@ def memory_ledger(
         ValueError: ``tp`` does not divide the model or passes a server, or a setting out of range.
     """
     check_ranks(gpu, tp)
+    if dp > 1:
+        check_ranks(gpu, tp * dp, "data_parallel_size x tensor_parallel_size")
     _check(block_size, gpu_memory_utilization, max_num_batched_tokens, max_num_seqs, num_gpu_blocks)
     demand = _Demand(
         spec=spec,
@@ -200,6 +211,8 @@ def memory_ledger(
         async_scheduling=async_scheduling,
         disable_hybrid_kv_cache_manager=disable_hybrid_kv_cache_manager,
         enable_expert_parallel=enable_expert_parallel,
+        max_cudagraph_capture_size=max_cudagraph_capture_size,
+        dp=dp,
     )
     ledger = demand.ledger(gpu, tp)
     if ledger.fits and demand.holds_longest(ledger):
@@ -222,14 +235,13 @@ def _refusal(demand: _Demand, ledger: MemoryLedger) -> str:
         longest = ledger.longest_tokens
         return (
             f"max_model_len = {demand.max_model_len} does not fit in the KV cache of "
-            f"{demand.spec.name} on {ledger.gpu} at tensor_parallel_size = "
-            f"{ledger.tensor_parallel_size}, expected at most {longest}: set "
-            f"engine.max_model_len: {longest} or less"
+            f"{demand.spec.name} on {ledger.gpu} at {ledger.sizes}, expected at most "
+            f"{longest}: set engine.max_model_len: {longest} or less"
         )
     given = f"num_gpu_blocks = {ledger.num_gpu_blocks}"
     return (
         f"{demand.spec.name} with {given if ledger.overridden else 'one KV block'} does not fit on "
-        f"{ledger.gpu} at tensor_parallel_size = {ledger.tensor_parallel_size}"
+        f"{ledger.gpu} at {ledger.sizes}"
     )
 
 
@@ -237,7 +249,10 @@ def _remedy(demand: _Demand, gpu: Gpu, tp: int) -> str:
     """Name the smallest group that would do, in powers of two as servers are cut."""
     most = gpu.gpus_per_server * (MOST_SERVERS if gpu.network_bytes_per_s else 1)
     known = tensor_parallel_sizes(demand.spec, most, demand.precision)
-    sizes = [size for size in known if size.bit_count() == 1 and makes_servers(gpu, size)]
+    sizes = [
+        size for size in known
+        if size.bit_count() == 1 and all(makes_servers(gpu, n) for n in (size, size * demand.dp))
+    ]  # fmt: skip
     for size in sizes:
         if demand.serves(gpu, size):
             return f"smallest tensor_parallel_size that fits on {gpu.name}: {size}"
@@ -246,7 +261,7 @@ def _remedy(demand: _Demand, gpu: Gpu, tp: int) -> str:
     message = f"no tensor_parallel_size up to {most} fits on {gpu.name}"
     for size in (tp, *sizes):
         for other in gpus:
-            if size <= other.gpus_per_server and demand.serves(other, size):
+            if size * demand.dp <= other.gpus_per_server and demand.serves(other, size):
                 return (
                     f"{message}; smallest GPU of the catalogue that fits at "
                     f"tensor_parallel_size = {size}: {other.name}"

@@ -34,6 +34,13 @@ class ProfileRun:
     """Tokens of the longest request; 0: the model's."""
     block_tokens: int = 16
     """Of a block of the KV cache."""
+    dp: int = 1
+    """Data-parallel ranks, whose tokens all come to the experts of this one."""
+
+    @property
+    def expert_tokens(self) -> int:
+        """Tokens that experts see: every rank runs its largest step at once."""
+        return self.dp * self.max_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +95,10 @@ def forward_bytes(run: ProfileRun, chunk_tokens: int | None, stays: bool = False
 
     Dense: ``T (m I + 4 hidden) b``: what stands between the MLP's matrices, and four times the
     hidden states. Experts add theirs for the tokens of one chunk, unless their workspace stays
-    (``expert_workspace_bytes``). Latent attention may have more at its own moment
-    (``latent_context_numbers``).
+    (``expert_workspace_bytes``); tokens of all data-parallel ranks are gathered for them. Latent
+    attention may have more at its own moment (``latent_context_numbers``).
     """
-    routed = 0 if stays else min(run.max_tokens, chunk_tokens or run.max_tokens)
+    routed = 0 if stays else min(run.expert_tokens, chunk_tokens or run.expert_tokens)
     inner = max(
         max(
             kind.mlp.inner_numbers(run.max_tokens, run.tp)
@@ -100,7 +107,8 @@ def forward_bytes(run: ProfileRun, chunk_tokens: int | None, stays: bool = False
         )
         for kind in run.spec.layers
     )
-    numbers = inner + run.max_tokens * 4 * run.spec.hidden_size
+    gathered = run.expert_tokens if run.dp > 1 else 0
+    numbers = inner + (run.max_tokens * 4 + gathered) * run.spec.hidden_size
     return int(numbers * run.precision.activation_bytes)
 
 
@@ -120,7 +128,7 @@ def latent_context_numbers(run: ProfileRun, mixer: Mixer) -> int:
 
 def expert_workspace_bytes(run: ProfileRun) -> int:
     """Return the bytes that fused experts keep between steps; layers share them."""
-    numbers = max(kind.mlp.workspace_numbers(run.max_tokens, run.tp) for kind in run.spec.layers)
+    numbers = max(kind.mlp.workspace_numbers(run.expert_tokens, run.tp) for kind in run.spec.layers)
     return int(numbers * run.precision.activation_bytes)
 
 

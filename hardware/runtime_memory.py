@@ -29,20 +29,27 @@ def startup_bytes(table: EngineTable, version: Version) -> int:
 
 
 def graph_bytes(
-    table: EngineTable, version: Version, spec: DecoderSpec, gpu: Gpu, tp: int, max_seqs: int
+    table: EngineTable,
+    version: Version,
+    spec: DecoderSpec,
+    gpu: Gpu,
+    tp: int,
+    max_seqs: int,
+    largest: int | None = None,
 ) -> int:
     """Return what captured CUDA graphs are charged with: nothing before they came into the budget.
 
     ``piecewise * layers * x + decode * y``: a piecewise graph has a piece per layer, and takes more
     in a group, where all-reduces bring buffers of their own. One mode captures every size, full
-    graphs of pure decode batches only those up to the seats.
+    graphs of pure decode batches only those up to the seats. ``largest``: the largest size, if an
+    engine is told one.
     """
     memory = table.memory
     if not memory.graphs_charged.at(version):
         return 0
     limits, each = memory.graph_batch.at(version), memory.graph_mib.at(version)
     most = limits.most_blackwell if int(gpu.compute_capability or 0) == BLACKWELL else limits.most
-    sizes = capture_sizes(min(2 * max_seqs, most))
+    sizes = capture_sizes(min(2 * max_seqs, most) if largest is None else largest)
     decodes = sum(size <= max_seqs for size in sizes)
     layer = each.layer_in_group if tp > 1 else each.layer
     return int((len(sizes) * spec.num_layers * layer + decodes * each.decode) * MIB)

@@ -21,12 +21,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from hardware.adding_up import VECTOR_STEPS, add_up
 from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import Gpu
 from hardware.group import Group
+from hardware.joint_prices import JointPrices
 from hardware.prices.choose import prices_of
 from hardware.prices.chunks import ChunkCost
-from hardware.prices.graphs import replayed
+from hardware.prices.graphs import largest_graph, with_graphs
 from hardware.prices.together import (
     all_reduces_s,
     attention_works,
@@ -35,6 +37,7 @@ from hardware.prices.together import (
     gather_s,
 )
 from hardware.prices.work import ClassWork, ReadTotals, operators_work, own_work, read_work
+from hardware.ranks import ALONE, JointTables, Ranks, joint_tables
 from hardware.step_prices import Piece, StepPrices
 from model.precision import Precision
 from model.spec import DecoderSpec
@@ -43,8 +46,6 @@ Floats = npt.NDArray[np.float64]
 
 MOST_TABULATED = 2**22
 """Tokens or sequences of one step: their tables take a gigabyte then."""
-VECTOR_STEPS = 32
-"""From this many steps on numpy is faster than a loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -74,22 +75,33 @@ class StepCost:
     """By class: FLOPs and bytes of one rank's fused attention."""
     bare_sequence_s: Floats = field(repr=False)
     """``sequence_s`` without host time."""
+    together: JointTables | None = field(default=None, repr=False)
+    """Of data-parallel ranks: what they spend on tokens together. The tables here are those of one
+    of them while all have as many tokens."""
     prices: StepPrices = field(init=False, repr=False)
     """The same tables, for who asks for every step."""
+    joint: JointPrices | None = field(init=False, repr=False)
+    """Of data-parallel ranks: the price of a step that all compute together."""
 
     def __post_init__(self) -> None:
         """Hand over what the price of a step needs."""
-        prices = StepPrices(
+        object.__setattr__(self, "prices", self._prices(self.token_s))
+        joint = None
+        if self.together is not None:
+            joint = self.together.prices(self._prices([0.0] * len(self.token_s)))
+        object.__setattr__(self, "joint", joint)
+
+    def _prices(self, token_s: list[float]) -> StepPrices:
+        return StepPrices(
             overhead_s=self.overhead_s,
             launch_s=self.chunk_cost.launch_s,
-            token_s=self.token_s,
+            token_s=token_s,
             sequence_s=self.sequence_s,
             decode_pieces=self.decode_pieces,
             chunk_s=self.chunk_cost.seconds,
-            run=_add_up,
+            run=add_up,
             vector_steps=VECTOR_STEPS,
         )
-        object.__setattr__(self, "prices", prices)
 
     def step_s(
         self, decodes: int, reads: int | Sequence[int], chunks: Sequence[tuple[int, int]]
@@ -250,29 +262,6 @@ class StepCost:
                 )
 
 
-def _add_up(
-    start_s: float,
-    base_s: float,
-    flats: list[float],
-    slopes: list[float],
-    reads: list[int],
-    growth: list[int],
-    steps: int,
-    until_s: float,
-    ends_s: "array[float]",
-) -> float:
-    """Append the ends of steps up to the first at ``until_s`` or later; return the last of them."""
-    number = np.arange(steps, dtype=np.int64)
-    attention = flats[0] + slopes[0] * (number * growth[0] + reads[0])
-    for place in range(1, len(flats)):
-        attention += flats[place] + slopes[place] * (number * growth[place] + reads[place])
-    seconds = np.asarray(base_s + attention, dtype=np.float64)
-    seconds[0] += start_s
-    ends = np.add.accumulate(seconds, out=seconds)
-    ends_s.frombytes(ends[: ends.searchsorted(until_s) + 1].tobytes())
-    return ends_s[-1]
-
-
 def step_cost(
     spec: DecoderSpec,
     gpu: Gpu,
@@ -286,6 +275,8 @@ def step_cost(
     step_overhead_s: float | None = None,
     sequence_overhead_s: float | None = None,
     enable_expert_parallel: bool = False,
+    max_cudagraph_capture_size: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> StepCost:
     """Tabulate the prices of all steps of up to ``max_tokens`` tokens and ``max_seqs`` sequences.
 
@@ -301,6 +292,9 @@ def step_cost(
         step_overhead_s: host time per step. None: the calibration's.
         sequence_overhead_s: host time per sequence. None: the calibration's.
         enable_expert_parallel: ranks hold experts whole, instead of a part of each.
+        max_cudagraph_capture_size: tokens of the largest step that a graph replays. None: twice
+            the seats, up to 512.
+        ranks: data-parallel ones, each of ``tp`` GPUs.
 
     Raises:
         ValueError: ``tp`` does not divide the model; no link between GPUs; a limit below 1.
@@ -308,21 +302,28 @@ def step_cost(
     """
     _check_limits(max_tokens=max_tokens, max_seqs=max_seqs)
     if enable_expert_parallel:
-        spec = spec.with_whole_experts(tp)
-    group = Group(spec=spec, gpu=gpu, tp=tp, precision=precision)
+        spec = spec.with_whole_experts(tp * ranks.count)
+    group = Group(spec=spec, gpu=gpu, tp=tp, dp=ranks.count, precision=precision)
     prices = prices_of(gpu, calibration, fused=fused)
     host = prices.host
     step_s = host.step_s if step_overhead_s is None else step_overhead_s
     each_s = host.sequence_s if sequence_overhead_s is None else sequence_overhead_s
     tokens, sequences = np.arange(max_tokens + 1.0), np.arange(max_seqs + 1.0)
     of_tokens, of_sequences = group.token_operators(tokens), group.sequence_operators(sequences)
-    token_s = prices.operators_s(of_tokens, spec.num_layers)
     sequence_s = prices.operators_s(of_sequences, 0)
     if tp > 1:
-        token_s = token_s + all_reduces_s(group, prices, tokens)
         sequence_s = sequence_s + gather_s(group, prices, sequences)
-    if calibration.kernels is not None:
-        token_s = token_s[replayed(max_tokens, max_seqs)]
+    graphs, together = calibration.kernels is not None, None
+    largest = largest_graph(max_seqs, max_cudagraph_capture_size)
+    if ranks.count > 1:
+        together = joint_tables(group, prices, ranks, max_tokens, largest, graphs=graphs)
+        token_s = together.even_s
+    else:
+        token_s = prices.operators_s(of_tokens, spec.num_layers)
+        if tp > 1:
+            token_s = token_s + all_reduces_s(group, prices, tokens)
+        if graphs:
+            token_s = with_graphs(token_s, largest, spec.expert_layers * host.eager_experts_s)
     return StepCost(
         idle_start_s=host.idle_start_s,
         overhead_s=step_s + spec.num_layers * host.layer_s,
@@ -335,6 +336,7 @@ def step_cost(
         sequence_work=operators_work(of_sequences),
         attention_work=attention_works(group),
         bare_sequence_s=sequence_s,
+        together=together,
     )
 
 

@@ -51,6 +51,9 @@ class Operator:
     compute: str = "bf16"
     """Arithmetic whose peak bounds it, as in `Precision.product`."""
 
+    stored: str | None = None
+    """Storage of the weights whose product has kernels of its own (``Scheme.kernel``)."""
+
     weight_only: bool = False
     """Whether a matrix product widens stored weights to the numbers that it computes with."""
 

@@ -159,6 +159,11 @@ class DecoderSpec:
         return max(layers.mlp.num_experts for layers in self.layers)
 
     @property
+    def expert_layers(self) -> int:
+        """Layers that have routed experts."""
+        return sum(layers.count for layers in self.layers if layers.mlp.num_experts)
+
+    @property
     def caches(self) -> dict[Cache, int]:
         """What its layers keep: every class of cache, and how many layers have it."""
         found: dict[Cache, int] = {}

@@ -118,5 +118,6 @@ def gemm(
         kv_bytes=0.0,
         gemm=(rows, n, k),
         compute=precision.product(scheme),
+        stored=scheme.kernel if scheme is not None else None,
         weight_only=scheme is not None and scheme.compute is None,
     )

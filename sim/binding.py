@@ -74,21 +74,36 @@ _COUNTS = ("steps", "decodes", "padding", "chunks", "prefill_tokens", "kv_blocks
 def _waiting(result: Result, replica: Ints, time_s: Floats) -> npt.NDArray[np.bool_]:
     """Whether anybody waited for a first step at these moments, each on its replica."""
     moments = np.arange(len(time_s))
-    came, begun = (
-        _until(result, name, time_s)[replica, moments]
-        for name in ("reached_s", "first_scheduled_s")
-    )
+    came, begun = (each[replica, moments] for each in _queues(result, time_s))
     waiting: npt.NDArray[np.bool_] = came > begun
     return waiting
 
 
-def _until(result: Result, name: str, time_s: Floats) -> Ints:
-    """How many requests of each replica had come that far at ascending times: [replica, moment]."""
-    owner, moments = result.requests["replica"], len(time_s)
-    here = owner >= 0
+def _queues(result: Result, time_s: Floats) -> tuple[Ints, Ints]:
+    """How many had come to each replica, and left its queue, at ascending times.
+
+    Who is computed in two places waits in the first for its first step, in the second for blocks.
+    """
+    requests, replicas = result.requests, len(result.replicas["steps"])
+    owner, came, begun = (requests[name] for name in ("replica", "reached_s", "first_scheduled_s"))
+    if "prefill_replica" not in requests:
+        return _until(owner, came, time_s, replicas), _until(owner, begun, time_s, replicas)
+    first = np.where(requests["prefill_replica"] >= 0, requests["prefill_replica"], owner)
+    second = np.where(requests["prefill_replica"] >= 0, owner, -1)
+    came_again, begun_again = (
+        _until(second, requests[name], time_s, replicas) for name in ("handed_s", "blocks_s")
+    )
+    return (
+        _until(first, came, time_s, replicas) + came_again,
+        _until(first, begun, time_s, replicas) + begun_again,
+    )
+
+
+def _until(owner: Ints, event_s: Floats, time_s: Floats, replicas: int) -> Ints:
+    """How many events of each replica had happened at ascending times: [replica, moment]."""
+    moments, here = len(time_s), owner >= 0
     # The first moment that sees it; behind all of them for what never happened (NaN).
-    place = np.searchsorted(time_s, result.requests[name][here], side="left")
-    replicas = len(result.replicas["steps"])
+    place = np.searchsorted(time_s, event_s[here], side="left")
     cells = owner[here].astype(np.int64) * (moments + 1) + place
     counts = np.bincount(cells, minlength=replicas * (moments + 1))
     return np.cumsum(counts.reshape(replicas, moments + 1), axis=1)[:, :moments]

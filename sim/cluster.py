@@ -11,10 +11,13 @@ from sim.client import Client
 from sim.clock import Clock, without_collector
 from sim.disaggregation import Disaggregated, Route
 from sim.dispatch import Dispatch, deal
+from sim.engine.loop import Loop
 from sim.engine.machine import Machine, Priced
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
+from sim.lockstep import Rank, ranks_on
 from sim.pools import PREFILL
+from sim.ranks import lockstep, router_of
 from sim.recording import BlockCount, Part, Recorder
 from sim.replica import Replica
 from sim.result import UNFINISHED
@@ -25,6 +28,7 @@ from sim.scenario import NO_CLIENT, Scenario
 from sim.schedulers import facts_of, make_scheduler
 from sim.source import ClosedLoop, first_rows, open_arrivals, sequences
 from sim.tape import Scratch
+from sim.tiers import have_tiers, tier_count
 from workloads.requests import Requests
 from workloads.streams import stream
 
@@ -57,17 +61,20 @@ class Cluster:
         self.recorder = Recorder(
             requests, scenario.replicas, scenario.spec.reaches, scenario.api, scratch
         )
+        if have_tiers(scenario.pools):
+            self.recorder.begin_tiers()
         self.pools = [pool for pool in scenario.pools for _ in range(pool.replicas)]
         facts = [each for pool in scenario.pools for each in [facts_of(pool)] * pool.replicas]
         self.schedulers = {
             number: make_scheduler(self.pools[number], requests.prefixes) for number in numbers
         }
         self.dealt = scenario.routing(not requests.waits).dealt
-        self.replicas: dict[int, Replica] = {}
+        self.replicas: dict[int, Replica | Rank] = {}
         self.dispatch = self._dispatch(facts)
         self._dealt_to = self._deal() if self.dealt else _nobody
         for number in numbers:
-            self.replicas[number] = self._replica(number)
+            if number not in self.replicas:
+                self.replicas |= self._replicas(number)
         self.dispatch.begin()
         self._connect()
 
@@ -78,6 +85,7 @@ class Cluster:
             return
         with without_collector():
             for replica in self.replicas.values():
+                assert isinstance(replica, Replica)
                 replica.run_alone(self.stop_s)
 
     def part(self) -> Part:
@@ -97,7 +105,8 @@ class Cluster:
                 )
             for sequence in () if self.pools[number].role == PREFILL else unfinished:
                 self.recorder.outcomes.ended(sequence, number, UNFINISHED, -1.0)
-            blocks[number] = BlockCount(scheduler.pool.num_blocks, scheduler.pool.held)
+            pool = scheduler.pool
+            blocks[number] = BlockCount(pool.num_blocks, pool.held, tier_count(scheduler))
         alone_s = [replica.loop.now_s for replica in self.replicas.values() if self.dealt]
         end_s = max(alone_s, default=self.clock.now)
         return self.recorder.part(blocks, end_s)
@@ -105,7 +114,7 @@ class Cluster:
     def _dispatch(self, facts: list[ReplicaFacts]) -> Dispatch:
         scenario = self.scenario
         if not scenario.has_roles:
-            router = self._router(scenario.router, "router", facts)
+            router = router_of(scenario, tuple(facts), prompts_of(self.requests))
             if router.claims:
                 self.recorder.claims()
             return Dispatch(self.clock, router, self.recorder, self.replicas)
@@ -131,6 +140,27 @@ class Cluster:
         router = make_router(kind, tuple(facts), stream(scenario.seed, name), settings)
         router.view.prompts = prompts_of(self.requests)
         return router
+
+    def _replicas(self, number: int) -> dict[int, Replica | Rank]:
+        """One replica, or all ranks that compute their steps with it."""
+        pool, machine = self.pools[number], self.machine
+        if pool.ranks.count == 1:
+            return {number: self._replica(number)}
+        if machine is not None:
+            raise ValueError("ranks that work together are priced, and computed by no machine")
+        numbers = range(number, number + pool.ranks.count)
+        loops = [self._loop(each) for each in numbers]
+        return dict(
+            zip(numbers, ranks_on(self.clock, lockstep(pool, loops, self.clock)), strict=True)
+        )
+
+    def _loop(self, number: int) -> Loop:
+        """One of the ranks that work together, which is driven with the others."""
+        price = self.pools[number].price
+        return Loop(
+            number, self.schedulers[number], Priced(price.prices), 0.0,
+            self.recorder.replicas[number], _nobody(number), self.clock.due, self.dispatch.finished,
+        )  # fmt: skip
 
     def _replica(self, number: int) -> Replica:
         dealt, outcomes, price = self.dealt, self.recorder.outcomes, self.pools[number].price

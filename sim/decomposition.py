@@ -12,6 +12,9 @@ steps), ``chunk_wait`` of those in between, ``preempted`` from losing its KV blo
 step. After the first token ``paused`` are the gaps between two tokens in which it lost its blocks
 or its turn, ``decode`` all others. What the client waits before it sends is no part of either.
 
+Of a request whose prompt another replica computes, the first five are of that replica, and of the
+API on the way from it as well; ``BETWEEN`` follows, up to the first token.
+
 Parts are rounded to multiples of the last digit of their total and the largest takes what is left.
 All are then whole multiples of one power of two, less than 2^53 of them, so that they add up
 exactly, in any order.
@@ -39,6 +42,19 @@ PARTS = {
 """Every part of E2E; those of TTFT are the first five."""
 OF_TTFT = tuple(PARTS)[:5]
 SPANS = {"ttft": ("first_token_s", OF_TTFT), "e2e": ("finish_s", tuple(PARTS))}
+BETWEEN = {
+    "kv_wait": "at the replica that answers, until it had blocks for the whole prompt",
+    "transfer": "while these were filled from the replica that had computed it",
+    "first_step": "from then to the end of the step that computed the last prompt token again",
+}
+"""Parts of both, behind ``preempted``, where some replicas compute prompts for others."""
+
+
+def parts_of_span(columns: Mapping[str, Column], span: str) -> tuple[str, ...]:
+    """Return the names of the parts of a span."""
+    names = SPANS[span][1]
+    between = BETWEEN if "prefill_replica" in columns else ()
+    return (*OF_TTFT, *between, *names[len(OF_TTFT) :])
 
 
 def client_wait_s(columns: Mapping[str, Column]) -> Floats:
@@ -64,18 +80,32 @@ def decomposition(columns: Mapping[str, Column], span: str, output_s: float) -> 
         output_s: the API server's time of a token on its way out.
     """
     first_s = columns["first_token_s"] - output_s
-    begun_s = columns["first_scheduled_s"]
-    prompt_s = first_s - begun_s
+    begun_s, computed_s = columns["first_scheduled_s"], columns["computed_s"]
+    prompt_s, api_s = first_s - begun_s, columns["reached_s"] - columns["sent_s"] + output_s
+    between = {}
+    if "prefill_replica" in columns:
+        handed = columns["prefill_replica"] >= 0
+        computed_s = np.where(handed, columns["prefill_computed_s"], computed_s)
+        prompt_s = np.where(handed, columns["prefilled_s"] - begun_s, prompt_s)
+        api_s = api_s + np.where(handed, columns["handed_s"] - columns["prefilled_s"], 0.0)
+        times = (columns["handed_s"], columns["blocks_s"], columns["loaded_s"], first_s)
+        between = {
+            name: np.where(handed, over_s - start_s, 0.0)
+            for name, start_s, over_s in zip(BETWEEN, times, times[1:], strict=False)
+        }
     parts = {
-        "api": columns["reached_s"] - columns["sent_s"] + output_s,
+        "api": api_s,
         "queue": begun_s - columns["reached_s"],
-        "prefill": columns["computed_s"],
-        "chunk_wait": prompt_s - columns["computed_s"] - columns["lost_s"],
+        "prefill": computed_s,
+        "chunk_wait": prompt_s - computed_s - columns["lost_s"],
+        **between,
         "preempted": columns["lost_s"],
         "decode": columns["finish_s"] - columns["first_token_s"] - columns["paused_s"],
         "paused": columns["paused_s"],
     }
-    return exact_parts(whole_s(columns, span), {name: parts[name] for name in SPANS[span][1]})
+    return exact_parts(
+        whole_s(columns, span), {name: parts[name] for name in parts_of_span(columns, span)}
+    )
 
 
 def exact_parts(total: Floats, parts: Mapping[str, Floats]) -> dict[str, Floats]:

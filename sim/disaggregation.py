@@ -23,13 +23,14 @@ from sim.engine.loads import Connector
 from sim.engine.sequence import Sequence
 from sim.handovers import Handover
 from sim.kv_transfer import KvTransferConfig, Link, link_of
+from sim.lockstep import Rank
 from sim.pools import DECODE, PREFILL, Pool
 from sim.recording import Recorder
 from sim.replica import Replica
 from sim.result import UNFINISHED
 from sim.routers.router import Router
 from sim.scenario import ApiTime
-from sim.sight import show
+from sim.sight import show_replicas
 from sim.transfers import Transfers
 
 
@@ -85,7 +86,7 @@ class Disaggregated(Dispatch):
         decode: Route,
         prefill: Route,
         recorder: Recorder,
-        replicas: Mapping[int, Replica],
+        replicas: Mapping[int, Replica | Rank],
         pools: SequenceOf[Pool],
         config: KvTransferConfig,
         api: ApiTime,
@@ -104,7 +105,7 @@ class Disaggregated(Dispatch):
     def begin(self) -> None:
         """See ``Dispatch``."""
         for route in (self._decode, self._prefill):
-            show(route.router, self.replicas, route.numbers)
+            show_replicas(route.router, self.replicas, route.numbers)
 
     def connector(self, number: int) -> Connector | None:
         """Return what connects a replica's scheduler with the others; None: nothing does."""

@@ -18,11 +18,12 @@ import numpy.typing as npt
 from sim.client import Client
 from sim.clock import Clock
 from sim.engine.sequence import Sequence
+from sim.lockstep import Rank
+from sim.ranks import show
 from sim.recording import Recorder
 from sim.replica import Replica
 from sim.result import REJECTED
 from sim.routers.router import Router
-from sim.sight import show
 from sim.source import ClosedLoop, sequences
 from workloads.requests import Floats, Requests
 
@@ -48,7 +49,7 @@ class Dispatch:
         clock: Clock,
         router: Router,
         recorder: Recorder,
-        replicas: Mapping[int, Replica],
+        replicas: Mapping[int, Replica | Rank],
     ) -> None:
         self.clock, self.router, self.recorder = clock, router, recorder
         self.replicas = replicas
@@ -57,7 +58,7 @@ class Dispatch:
 
     def begin(self) -> None:
         """All replicas are there."""
-        show(self.router, self.replicas, self.router.view.numbers)
+        show(self.router, self.replicas)
 
     def stop(self) -> None:
         """The clock has stopped."""

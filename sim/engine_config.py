@@ -16,7 +16,9 @@ from pydantic import (
 
 from hardware.arithmetic import runnable
 from hardware.defaults import check_version, engine_defaults, newest_version
+from hardware.exchange import GATHERED, check_backend
 from hardware.gpu import Gpu
+from hardware.host_link import HostLink
 from hardware.kv_groups import several_groups
 from hardware.sampling import default_drawing
 from model.precision import Precision, check_kv_dtype, precision
@@ -25,6 +27,7 @@ from model.quantization.methods import AUTO, check_setting
 from model.sampling import Drawing
 from model.spec import DecoderSpec
 from sim.named import OwnSettings, named
+from sim.offloading_config import OffloadingConfig, check_offloading
 from sim.registry import ORDERS, POLICIES, check_order, check_policy, order, policy
 
 SchedulerName = Annotated[str, *named(policy, POLICIES)]
@@ -71,6 +74,9 @@ class EngineConfig(BaseModel):
     async_scheduling: bool | None = None
     """chunked_prefill: plan a step while the one before is computed. Arrivals are then seen, and
     seats and blocks are free, one step later. Default: the version's, true since 0.14."""
+    max_cudagraph_capture_size: Count | None = None
+    """Tokens of the largest step that a CUDA graph replays. Default: twice max_num_seqs, at most
+    512."""
     max_num_seqs: Count | None = None
     """Most sequences in the running batch. Default: the version's on that GPU, 256 or, on large
     ones, 1024."""
@@ -98,9 +104,19 @@ class EngineConfig(BaseModel):
     0.24."""
     block_size: int = Field(default=16, gt=0, le=65_536)
     """Tokens in one KV-cache block."""
+    kv_offloading_size: float | None = Field(default=None, gt=0, le=10**6)
+    """enable_prefix_caching: GiB of the host's memory, of all ranks of a replica together, for
+    copies of its KV: prompts that the GPU has no more are brought from there. See docs/kv_tiers.md.
+    Default: none."""
+    kv_connector_extra_config: OffloadingConfig = OffloadingConfig()
+    """kv_offloading_size: what is kept there, and what makes room."""
+    host_link: HostLink = HostLink()
+    """kv_offloading_size: the link between GPU and host. No key of vLLM."""
     enable_expert_parallel: bool = False
-    """The ranks of a tensor-parallel group hold experts whole, each its share of them, instead of a
-    part of every expert. The busiest rank decides how long a step takes."""
+    """The GPUs of an engine hold experts whole, each its share of them, instead of a part of every
+    expert. The busiest decides how long a step takes."""
+    all2all_backend: Annotated[str, AfterValidator(check_backend)] = GATHERED
+    """How tokens come to experts on other GPUs, where cluster.data_parallel_size is above 1."""
     disable_hybrid_kv_cache_manager: bool = False
     """chunked_prefill: layers with a window keep all tokens where others do, as before vLLM 0.9.2;
     else they give back what their window has left behind."""
@@ -255,8 +271,8 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec) -> ResolvedEngin
             raise ValueError(f"engine.{_needs_chunks(name, which)}")
     if engine.enable_expert_parallel and not spec.num_experts:
         raise ValueError(
-            f"engine.enable_expert_parallel: true with {spec.name}, which has no experts, expected "
-            "a mixture of experts"
+            f"engine.enable_expert_parallel: true with {spec.name}, which has no experts: not "
+            "supported by vLLM, expected a mixture of experts"
         )
     several = several_groups(spec, filled["version"], engine.disable_hybrid_kv_cache_manager)
     if filled["enable_prefix_caching"] and several:
@@ -265,6 +281,8 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec) -> ResolvedEngin
             "share is not modelled where layers keep different tokens, in several groups of the "
             "KV cache; with engine.disable_hybrid_kv_cache_manager: true windows have none"
         )
+    if engine.kv_offloading_size is not None:
+        check_offloading(filled)
     budget, seats = filled["max_num_batched_tokens"], filled["max_num_seqs"]
     if budget < seats:
         raise ValueError(

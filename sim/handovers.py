@@ -3,7 +3,6 @@
 from dataclasses import dataclass, fields
 
 import numpy as np
-import numpy.typing as npt
 
 from sim.engine.sequence import Sequence
 from sim.tape import Column
@@ -43,13 +42,16 @@ class Handover:
     """Whether nobody wants it any more."""
 
 
-_TYPES: dict[str, tuple[npt.DTypeLike, float]] = {
-    "prefill_replica": (np.int32, -1),
-    "kept_blocks": (np.int32, 0),
-    "transferred_tokens": (np.int32, 0),
-    "transferred_bytes": (np.int64, 0),
+_NUMBERS: dict[str, np.generic] = {
+    "prefill_replica": np.int32(-1),
+    "kept_blocks": np.int32(0),
+    "transferred_tokens": np.int32(0),
+    "transferred_bytes": np.int64(0),
 }
-_TIME: tuple[npt.DTypeLike, float] = (np.float64, np.nan)
+NOT_HANDED_OVER: dict[str, np.generic] = {
+    name: _NUMBERS.get(name, np.float64(np.nan)) for name in HANDOVER_COLUMNS
+}
+"""What stands in each column of a request that one replica serves alone."""
 _OWN = [each.name for each in fields(Handover) if each.name in HANDOVER_COLUMNS]
 
 
@@ -57,10 +59,9 @@ class Handovers:
     """Columns of all requests of a run."""
 
     def __init__(self, rows: int) -> None:
-        self.columns: dict[str, Column] = {}
-        for name in HANDOVER_COLUMNS:
-            kind, missing = _TYPES.get(name, _TIME)
-            self.columns[name] = np.full(rows, missing, dtype=kind)
+        self.columns: dict[str, Column] = {
+            name: np.full(rows, missing) for name, missing in NOT_HANDED_OVER.items()
+        }
 
     def note(self, handover: Handover) -> None:
         """Write down what is known of one by now."""

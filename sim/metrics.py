@@ -29,6 +29,8 @@ from sim.scenario import Kind, Scenario
 from sim.slo import Slo, attainments, good, is_met
 from sim.steady_state import Window, arrived, measured_window, saturated, service_per_window
 from sim.step_totals import StepTotals, step_totals
+from sim.tiers import TIER_METRICS, tier_metrics
+from sim.transfer_use import transfer_use
 
 Mask = npt.NDArray[np.bool_]
 
@@ -75,6 +77,9 @@ METRICS = {
 }
 """Every figure of merit and its meaning, in the order of the columns. Shares are within 0 to 1."""
 
+ALL_METRICS = METRICS | TIER_METRICS
+"""With those that are there only where a pool has a second tier of the KV cache."""
+
 POOL_SHARES = {
     "request_share": "share of the requests sent to a replica that were sent to this pool",
     "output_token_share": "share of the tokens generated in the window that this pool generated",
@@ -109,7 +114,8 @@ def summarise_pools(
     warmup_fraction: float = 0.1,
     warmup_s: float | None = None,
 ) -> list[dict[str, float]]:
-    """Compute every metric of each pool, over the window of the whole run, after ``POOL_SHARES``.
+    """Compute every metric of each pool, over the window of the whole run, after ``POOL_SHARES``
+    and, where pools have roles, ``TRANSFER_METRICS``.
 
     Requests are those that were sent to its replicas; who was rejected was sent to none. Raises
     what ``summarise`` raises.
@@ -127,10 +133,19 @@ def summarise_pools(
         {
             "request_share": ratio(each["requests"], requests),
             "output_token_share": ratio(each["output_tokens_per_s"], tokens_per_s),
+            **transfers,
             **each,
         }
-        for each in found
+        for each, transfers in zip(found, _transfers(result, scenario, window), strict=True)
     ]
+
+
+def _transfers(result: Result, scenario: Scenario, window: Window) -> list[dict[str, float]]:
+    """``TRANSFER_METRICS`` of each pool; nothing where pools have no roles."""
+    pools = zip(scenario.pools, scenario.numbers, strict=True)
+    if not scenario.has_roles:
+        return [{} for _ in pools]
+    return [transfer_use(result.requests, pool, numbers, window) for pool, numbers in pools]
 
 
 def _measured(
@@ -157,7 +172,8 @@ def _measured(
     values["usd_per_hour"] = hourly
     values["gpus"] = float(sum(kind.pool.gpus for kind in kinds))
     values["usd_per_million_output_tokens"] = ratio(hourly, millions_per_hour)
-    return {name: float(values[name]) for name in METRICS}
+    own = tier_metrics(result.requests, result.replicas, window.measured, result.end_s)
+    return {name: float(values[name]) for name in METRICS} | own
 
 
 def _counts(result: Result, window: Window) -> dict[str, float]:

@@ -1,9 +1,9 @@
 """Pools: replicas of one group of GPUs with the same settings, as a study says and ready to run."""
 
-from collections.abc import Sequence as SequenceOf
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -16,7 +16,9 @@ from pydantic import (
 
 from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import Gpu
+from hardware.host_link import HostMemory, HostRates, host_memory, host_rates
 from hardware.memory import MemoryLedger, memory_ledger
+from hardware.ranks import Ranks, ranks_of
 from hardware.sampling import drawing_s
 from hardware.step_cost import StepCost, step_cost
 from model.errors import one_of
@@ -34,6 +36,7 @@ be too good to be true; ``engine.step_overhead_s: 0`` gives the bare roofline.""
 
 GpuWords = str | dict[str, object]
 TensorParallelSize = Annotated[int, Field(gt=0, le=4096)]
+DataParallelSize = Annotated[int, Field(gt=0, le=1024)]
 ReplicaCount = Annotated[int, Field(gt=0, le=100_000)]
 Price = Annotated[float, Field(gt=0, le=1e6)]
 
@@ -77,7 +80,12 @@ class PoolConfig(BaseModel):
     """A GPU of the catalogue by name, a mapping with the same fields, or `calibrated`: the device
     that the calibration describes."""
     tensor_parallel_size: TensorParallelSize = 1
-    """GPUs of one replica."""
+    """GPUs that share attention."""
+    data_parallel_size: DataParallelSize = 1
+    """Ranks of one engine, each of `tensor_parallel_size` GPUs, with a scheduler and a KV cache of
+    its own. Those of a mixture of experts share its experts (engine.enable_expert_parallel) and
+    compute every step together; those of a dense model are as good as replicas. A replica has as
+    many GPUs as the two sizes make."""
     replicas: ReplicaCount = 1
     """Engine instances of this pool."""
     gpu_usd_per_hour: Price | None = None
@@ -92,6 +100,16 @@ class PoolConfig(BaseModel):
     """What its prices rest on. Default: the study's; auto, and the name of an engine's, mean that
     of this pool's GPU."""
 
+    @property
+    def gpus_of_one(self) -> int:
+        """GPUs of one replica: of all of its ranks."""
+        return self.tensor_parallel_size * self.data_parallel_size
+
+    @property
+    def all_ranks(self) -> int:
+        """Schedulers, each with a KV cache of its own: those of all replicas."""
+        return self.data_parallel_size * self.replicas
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
@@ -100,7 +118,12 @@ class Pool:
     name: str
     """Empty where the study has one pool without a name."""
     replicas: int
+    """Engines, or the ranks of all engines: whatever has a scheduler and a KV cache of its own."""
     tensor_parallel_size: int
+    data_parallel_size: int
+    """Replicas of one engine."""
+    ranks: Ranks
+    """How these work together."""
     gpu_usd_per_hour: float | None
     """Of one GPU; None: nobody knows."""
     spec: DecoderSpec
@@ -117,6 +140,8 @@ class Pool:
     watermark_blocks: int
     async_scheduling: bool
     role: str = SERVE
+    host: HostMemory | None = None
+    """What of its KV cache lies in the memory of its host."""
 
     @property
     def gpus(self) -> int:
@@ -134,28 +159,25 @@ class Pool:
         """KV blocks of a replica that requests can have."""
         return self.ledger.num_gpu_blocks - self.engine.null_block
 
+    @property
+    def host_rates(self) -> HostRates:
+        """Of the link to its host. Raises ValueError if nobody knows."""
+        return host_rates(self.gpu, self.engine.host_link)
+
     def is_like(self, other: "Pool") -> bool:
         """Tell whether a replica of one could as well be one of the other."""
         return self is other or self._kind() == other._kind()
 
     def _kind(self) -> tuple[object, ...]:
         return (
-            self.tensor_parallel_size, self.gpu_usd_per_hour, self.spec, self.gpu, self.engine,
-            self.calibration, self.ledger, self.role,
+            self.tensor_parallel_size, self.data_parallel_size, self.ranks, self.gpu_usd_per_hour,
+            self.spec, self.gpu, self.engine, self.calibration, self.ledger, self.role,
         )  # fmt: skip
 
 
-class Counted(Protocol):
-    """What has a number of replicas."""
-
-    @property
-    def replicas(self) -> int:
-        """How many."""
-
-
-def numbers_of(pools: SequenceOf[Counted]) -> tuple[range, ...]:
-    """Return the numbers of each pool's replicas: from 0, one pool after the other."""
-    ends = list(accumulate((pool.replicas for pool in pools), initial=0))
+def numbers_of(counts: Iterable[int]) -> tuple[range, ...]:
+    """Return numbers of so many replicas each: from 0, one pool after the other."""
+    ends = list(accumulate(counts, initial=0))
     return tuple(map(range, ends, ends[1:]))
 
 
@@ -175,8 +197,9 @@ def build_pool(
         ValueError: a budget below ``max_num_seqs``, or a tensor-parallel size that does not divide.
     """
     settings, tp = resolved(engine, gpu, spec), config.tensor_parallel_size
-    numbers = precision_of(settings, spec, gpu)
-    ledger = ledger_of(spec, gpu, tp, settings)
+    numbers, dp = precision_of(settings, spec, gpu), config.data_parallel_size
+    ranks = checked_ranks(spec, settings, dp)
+    ledger = ledger_of(spec, gpu, tp, settings, ranks.count)
     step_s, each_s = _host_s(settings, calibration, spec.vocab_size, gpu)
     price = step_cost(
         spec.with_expert_load(ExpertLoad(settings.expert_load_exponent)),
@@ -185,9 +208,11 @@ def build_pool(
         precision=numbers,
         calibration=calibration,
         enable_expert_parallel=settings.enable_expert_parallel,
+        ranks=ranks,
         fused=settings.attention == "fused",
         max_tokens=_longest_step(settings),
         max_seqs=settings.max_num_seqs,
+        max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
         step_overhead_s=step_s,
         sequence_overhead_s=each_s,
     )
@@ -198,7 +223,9 @@ def build_pool(
         )
     return Pool(
         name=config.name,
-        replicas=config.replicas,
+        replicas=config.replicas * dp,
+        data_parallel_size=dp,
+        ranks=ranks,
         tensor_parallel_size=tp,
         gpu_usd_per_hour=config.gpu_usd_per_hour or gpu.usd_per_hour,
         spec=spec,
@@ -213,11 +240,59 @@ def build_pool(
         watermark_blocks=int(settings.watermark * ledger.num_gpu_blocks),
         async_scheduling=settings.async_scheduling,
         role=config.role,
+        host=_host_memory(settings, ledger, gpu, config),
     )
 
 
-def ledger_of(spec: DecoderSpec, gpu: Gpu, tp: int, settings: ResolvedEngine) -> MemoryLedger:
-    """Fill the memory ledger of one rank.
+def _host_memory(
+    settings: ResolvedEngine, ledger: MemoryLedger, gpu: Gpu, config: PoolConfig
+) -> HostMemory | None:
+    """The second tier of the KV cache, if there is one."""
+    size_gib = settings.kv_offloading_size
+    if size_gib is None:
+        return None
+    if config.role != SERVE:
+        raise ValueError(
+            f"engine.kv_offloading_size = {size_gib:g} in a pool of role: {config.role} is not "
+            "modelled, expected none: its connector hands prompts over"
+        )
+    host_rates(gpu, settings.host_link)
+    return host_memory(
+        size_gib,
+        block_bytes=ledger.block_bytes,
+        block_tokens=ledger.block_size,
+        blocks_per_chunk=settings.kv_connector_extra_config.blocks_per_chunk,
+        ranks=config.tensor_parallel_size,
+    )
+
+
+def checked_ranks(spec: DecoderSpec, settings: ResolvedEngine, count: int) -> Ranks:
+    """Return how data-parallel ranks of an engine work together.
+
+    Raises:
+        ValueError: what is not modelled of them.
+    """
+    ranks = ranks_of(spec, count, settings.version, settings.all2all_backend)
+    if ranks.count == 1:
+        return ranks
+    if spec.num_experts and not settings.enable_expert_parallel:
+        raise ValueError(
+            f"cluster.data_parallel_size = {count} of {spec.name}, a mixture of experts, expected "
+            "engine.enable_expert_parallel: true: experts that are cut into as many parts as there "
+            "are GPUs are not modelled"
+        )
+    if settings.scheduler != "chunked_prefill":
+        raise ValueError(
+            f"cluster.data_parallel_size = {count} with engine.scheduler: {settings.scheduler}, "
+            "expected chunked_prefill: ranks that work together are modelled as in vLLM v1"
+        )
+    return ranks
+
+
+def ledger_of(
+    spec: DecoderSpec, gpu: Gpu, tp: int, settings: ResolvedEngine, dp: int = 1
+) -> MemoryLedger:
+    """Fill the memory ledger of one GPU of ``dp`` ranks that share experts, of ``tp`` GPUs each.
 
     Raises:
         hardware.memory.DoesNotFitError: the weights, one block or the longest sequence do not fit.
@@ -238,6 +313,8 @@ def ledger_of(spec: DecoderSpec, gpu: Gpu, tp: int, settings: ResolvedEngine) ->
         disable_hybrid_kv_cache_manager=settings.disable_hybrid_kv_cache_manager
         or not policy(settings.scheduler).cuts_prompts,
         enable_expert_parallel=settings.enable_expert_parallel,
+        max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
+        dp=dp,
     )
 
 

@@ -20,6 +20,7 @@ from sim.recorder import Taken
 from sim.result import FINISHED, REJECTED, SEGMENT_COLUMNS, TIMED_OUT, UNFINISHED, Result
 from sim.scenario import NO_API, ApiTime
 from sim.tape import Column, Scratch, Tape, joined
+from sim.tiers import TIER_COLUMNS, TierCount, keep_rows, replica_columns, tier_outcomes
 from workloads.requests import Requests
 
 _OUTCOME_TYPE = np.dtype(
@@ -106,6 +107,8 @@ class BlockCount:
     """That requests can have."""
     held: int
     """In use at the end."""
+    tier: TierCount | None = None
+    """What its second tier did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +177,11 @@ class Recorder:
         self._handovers = Handovers(len(self.requests))
         return self._handovers
 
+    def begin_tiers(self) -> None:
+        """From now on it is noted what was brought from a second tier."""
+        self.outcomes.tiers = bytearray()
+        self._outcomes |= tier_outcomes(len(self.requests))
+
     def arrived(self, request: int, arrival_s: float) -> None:
         """Users issued a request."""
         assert self._arrival_s is not None
@@ -212,8 +220,10 @@ class Recorder:
         """Move outcomes from their buffer to the columns."""
         table = np.frombuffer(bytes(self.outcomes.rows), _OUTCOME_TYPE)
         self.outcomes.rows.clear()
-        for name, column in self._outcomes.items():
-            values = table[name]
+        if self.outcomes.tiers is not None:
+            keep_rows(self.outcomes.tiers, self._outcomes)
+        for name in _OUTCOMES:
+            column, values = self._outcomes[name], table[name]
             if name.endswith("_s"):
                 values = np.where(values < 0, np.nan, values)
             column[table["request"]] = values
@@ -308,7 +318,8 @@ def _replica_columns(logs: SequenceOf[Log], parts: SequenceOf[Part]) -> dict[str
         "resumed": [len(log.resumed_gap_s) for log in logs],
         "computed_prefill_tokens": [log.computed_prefill_tokens for log in logs],
     }
-    return {name: np.array(values, dtype=np.int64) for name, values in columns.items()}
+    tables = {name: np.array(values, dtype=np.int64) for name, values in columns.items()}
+    return tables | replica_columns([each.tier for each in blocks])
 
 
 def _request_columns(
@@ -349,7 +360,7 @@ def _request_columns(
         "preemptions": outcomes["preemptions"],
         "cached_tokens": outcomes["cached_tokens"],
         "status": status,
-        **{name: outcomes[name] for name in HANDOVER_COLUMNS if name in outcomes},
+        **{name: outcomes[name] for name in (*HANDOVER_COLUMNS, *TIER_COLUMNS) if name in outcomes},
     }
 
 
@@ -358,6 +369,8 @@ def _outcomes(parts: SequenceOf[Part], rows: int) -> dict[str, Column]:
     if parts[0].rows is None:
         return parts[0].outcomes
     outcomes = _no_outcomes(rows)
+    if "brought_tokens" in parts[0].outcomes:
+        outcomes |= tier_outcomes(rows)
     for part in parts:
         for name, column in outcomes.items():
             column[part.rows] = part.outcomes[name]

@@ -2,9 +2,6 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
-from math import inf
-
-from simpy.events import Event
 
 from sim.clock import NORMAL, Clock
 from sim.engine.journal import Journal
@@ -12,6 +9,7 @@ from sim.engine.loop import Loop
 from sim.engine.machine import Machine
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
+from sim.sleeper import Sleeper
 
 OnFinish = Callable[[list[Sequence], int, float], None]
 """Told who finished, on which replica, and when."""
@@ -45,34 +43,25 @@ class Replica:
         self.loop = Loop(
             number, scheduler, machine, idle_start_s, journal, arrivals, due, on_finish
         )
-        self._wake: Event | None = None  # what is waited for while asleep
-        self._wake_s = 0.0
-        self._priority = NORMAL + number  # at one instant, replicas go by their numbers
+        # At one instant, replicas go by their numbers.
+        self._sleeper = Sleeper(clock, self.loop, NORMAL + number)
         if not alone:
-            self._sleep_until(0.0)
+            self._sleeper.sleep_until(0.0)
 
     def run_alone(self, stop_s: float) -> None:
         """Go through all that was known beforehand, up to the last moment of the simulation."""
         self.loop.go_on(0.0, stop_s)
-
-    def _go_on(self, _: Event) -> None:
-        """Wake up, go on, and sleep again."""
-        clock, loop = self.clock, self.loop
-        self._wake = None
-        wake_s = loop.go_on(clock.now, clock.stop_s)
-        clock.now_is(loop.now_s)
-        self._sleep_until(wake_s)
 
     def submit(self, sequence: Sequence) -> None:
         """Take a request from the router, now."""
         self.scheduler.admit(sequence)
         if self.loop.gauge is not None:
             self.loop.gauge.came.append(self.steps_ended())
-        if self._wake is None:
+        if not self._sleeper.asleep:
             return
         batch = self.loop.batch
         if batch is None:
-            self._wake_at(self.clock.now)
+            self._sleeper.wake_at(self.clock.now)
         elif batch.steps > 1 and batch.open:
             self._cut_short()
 
@@ -83,7 +72,7 @@ class Replica:
         """
         if self.loop.batch is None:
             self.scheduler.abort(sequence)
-            self._wake_at(self.clock.now)
+            self._sleeper.wake_at(self.clock.now)
         else:
             self.loop.aborted.append(sequence)
             self._cut_short()
@@ -91,17 +80,17 @@ class Replica:
     def tell(self, sequence: Sequence) -> None:
         """The blocks of one that loads are filled, or of one that has ended were read, now."""
         self.scheduler.tell(sequence)
-        if self._wake is None:
+        if not self._sleeper.asleep:
             return
         if self.loop.batch is None:
-            self._wake_at(self.clock.now)
+            self._sleeper.wake_at(self.clock.now)
         elif self.loop.batch.steps > 1:
             self._cut_short()
 
     def outstanding_tokens(self) -> int:
         """Tokens of the requests here: their prompts, and what was generated until now."""
         tokens, batch = self.scheduler.outstanding_tokens(), self.loop.batch
-        if self._wake is not None and batch is not None:
+        if self._sleeper.asleep and batch is not None:
             tokens += batch.decodes * (self._steps_ended() - self.journal.steps)
         return tokens
 
@@ -109,10 +98,15 @@ class Replica:
         """Count the steps of the run under way that ended until now."""
         return self._steps_ended() - self.journal.steps
 
+    def queue(self) -> tuple[int, int, float]:
+        """How many wait, how many run, and the share of the KV cache in use, now."""
+        asleep = self._sleeper.asleep and self.loop.batch is not None
+        return queue_of(self.scheduler, self._steps_ended() - self.journal.steps if asleep else 0)
+
     def cached_tokens(self, sequence: Sequence) -> int:
         """Tokens of a prompt, without its last one, that the prefix cache has now."""
         ended, batch = 0, self.loop.batch
-        if self._wake is not None and batch is not None:
+        if self._sleeper.asleep and batch is not None:
             ended = self._steps_ended() - self.journal.steps
             if batch.steps > 1:
                 self._cut_short()
@@ -137,25 +131,27 @@ class Replica:
         """End a run of steps with the one that is in progress."""
         ends_s = self.journal.step_end_s
         del ends_s[self._steps_ended() + 1 :]
-        self._wake_at(ends_s[-1])
+        self._sleeper.wake_at(ends_s[-1])
 
     def _steps_ended(self) -> int:
         """Count the steps that ended until now: of this instant, if it was this replica's turn."""
-        clock, journal = self.clock, self.journal
-        had_its_turn = clock.turn_s == clock.now and clock.turn > self.number
-        bisect = bisect_right if had_its_turn else bisect_left
-        return bisect(journal.step_end_s, clock.now, journal.steps)
+        return steps_ended(self.clock, self.journal, self.number)
 
-    def _sleep_until(self, time_s: float) -> None:
-        """Wait; others can move it to an earlier time."""
-        self._wake_s = time_s
-        wake = self.clock.at(time_s, self._priority) if time_s < inf else Event(self.clock)
-        wake.callbacks.append(self._go_on)
-        self._wake = wake
 
-    def _wake_at(self, time_s: float) -> None:
-        """Wake up earlier than planned."""
-        if time_s < self._wake_s:
-            assert self._wake is not None
-            self._wake_s = time_s
-            self._wake = self.clock.move(self._wake, time_s, self._priority)
+def steps_ended(clock: Clock, journal: Journal, number: int) -> int:
+    """Count the steps of a replica that ended until now: of this instant, if it had its turn."""
+    had_its_turn = clock.turn_s == clock.now and clock.turn > number
+    bisect = bisect_right if had_its_turn else bisect_left
+    return bisect(journal.step_end_s, clock.now, journal.steps)
+
+
+def queue_of(scheduler: Scheduler, ended: int) -> tuple[int, int, float]:
+    """Count who waits and who runs, and the share of blocks in use.
+
+    ``ended`` steps of the run under way are not completed yet.
+    """
+    pool, decoding = scheduler.pool, scheduler.decoding
+    free = pool.free - (decoding.blocks_needed_after(ended) if ended else 0)
+    waiting = scheduler.waiting.count + len(scheduler.arrived)
+    running = len(scheduler.running) - len(scheduler.leaving)
+    return waiting, running, 1.0 - free / pool.num_blocks

@@ -26,6 +26,7 @@ from sim.kv_transfer import KvTransferConfig, check_transfers
 from sim.pools import (
     DECODE,
     PREFILL,
+    DataParallelSize,
     GpuWords,
     Pool,
     PoolConfig,
@@ -36,13 +37,16 @@ from sim.pools import (
     numbers_of,
 )
 from sim.routers.consequences import Routing, handing_over, routing
-from sim.routers.registry import RouterName, RouterSettings, check_router
+from sim.routers.registry import RouterName, RouterSettings, check_router, router_class
+from sim.routers.router import Looks
 
 AnyFloat = TypeVar("AnyFloat", float, npt.NDArray[np.float64])
 
 Wait = Annotated[float, Field(gt=0, le=1e9)]
 
-OF_A_POOL = ("gpu", "tensor_parallel_size", "replicas", "gpu_usd_per_hour")
+OF_A_POOL = (
+    "gpu", "tensor_parallel_size", "data_parallel_size", "replicas", "gpu_usd_per_hour",
+)  # fmt: skip
 """Keys of a cluster that are the short form of one pool."""
 
 
@@ -62,7 +66,12 @@ class ClusterConfig(BaseModel):
     """A GPU of the catalogue by name, a mapping with the same fields, or `calibrated`: the device
     that the calibration describes. Required without `pools`."""
     tensor_parallel_size: TensorParallelSize = 1
-    """GPUs of one replica."""
+    """GPUs that share attention."""
+    data_parallel_size: DataParallelSize = 1
+    """Ranks of one engine, each of `tensor_parallel_size` GPUs, with a scheduler and a KV cache of
+    its own. Those of a mixture of experts share its experts (engine.enable_expert_parallel) and
+    compute every step together; those of a dense model are as good as replicas. A replica has as
+    many GPUs as the two sizes make."""
     replicas: ReplicaCount = 1
     """Engine instances behind the router."""
     router: RouterName = "round_robin"
@@ -138,14 +147,24 @@ class ClusterConfig(BaseModel):
         return (_UNNAMED.model_copy(update=fields),)
 
     @property
-    def all_replicas(self) -> int:
-        """Of all pools."""
+    def has_roles(self) -> bool:
+        """Whether some replicas compute prompts for others."""
+        return _has_roles(self.pools)
+
+    @property
+    def engines(self) -> int:
+        """Of all pools, whatever ranks they have."""
         return sum(pool.replicas for pool in self.all_pools)
+
+    @property
+    def all_replicas(self) -> int:
+        """Of all pools, ranks counted one by one."""
+        return sum(pool.all_ranks for pool in self.all_pools)
 
     @property
     def gpus(self) -> int:
         """Of all replicas of all pools."""
-        return sum(pool.tensor_parallel_size * pool.replicas for pool in self.all_pools)
+        return sum(pool.tensor_parallel_size * pool.all_ranks for pool in self.all_pools)
 
 
 def check_roles(roles: SequenceOf[str]) -> None:
@@ -236,13 +255,18 @@ class Scenario:
 
     @property
     def replicas(self) -> int:
-        """Of all pools."""
+        """Of all pools, ranks counted one by one."""
         return sum(pool.replicas for pool in self.pools)
+
+    @property
+    def engines(self) -> int:
+        """Of all pools: a replica, or as many as are the ranks of one engine."""
+        return sum(pool.replicas // pool.data_parallel_size for pool in self.pools)
 
     @property
     def numbers(self) -> tuple[range, ...]:
         """Of each pool its replicas."""
-        return numbers_of(self.pools)
+        return numbers_of(pool.replicas for pool in self.pools)
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -268,10 +292,11 @@ class Scenario:
 
     def routing(self, open_arrivals: bool) -> Routing:
         """Return how requests come to the replicas; ``open_arrivals``: not from users who wait."""
-        known = open_arrivals and self.client == NO_CLIENT
+        ranks = any(pool.data_parallel_size > 1 for pool in self.pools)
+        known = open_arrivals and self.client == NO_CLIENT and not ranks
         if self.has_roles:
             return handing_over(self._routers, [len(self.answering), len(self.prefilling)])
-        return routing(self.router, self.replicas, known)
+        return routing(self.router, self.engines, known)
 
     @property
     def has_roles(self) -> bool:
@@ -299,12 +324,13 @@ class Scenario:
 
 def routing_of(cluster: ClusterConfig, client: ClientConfig, open_arrivals: bool) -> Routing:
     """Return how requests come to the replicas of a cluster, without building it."""
-    known = open_arrivals and client == NO_CLIENT
+    ranks = any(pool.data_parallel_size > 1 for pool in cluster.all_pools)
+    known = open_arrivals and client == NO_CLIENT and not ranks
     if _has_roles(cluster.pools):
         counts = [sum(pool.replicas for pool in cluster.all_pools if pool.role == PREFILL)]
         routers = cluster.router, cluster.prefill_router or cluster.router
         return handing_over(routers, [cluster.all_replicas - counts[0], *counts])
-    return routing(cluster.router, cluster.all_replicas, known)
+    return routing(cluster.router, cluster.engines, known)
 
 
 def build_scenario(
@@ -335,11 +361,23 @@ def scenario_of_pools(
 
     Raises:
         ValueError: they differ in the time of their API, which lies before the router here; or
-            caches cannot go from one to another.
+            caches cannot go from one to another, or the router cannot look at them.
     """
     kv_transfer = kv_transfer or VLLMS_TRANSFER
     check_roles([pool.role for pool in pools])
     check_transfers(pools, kv_transfer)
+    if len({pool.role for pool in pools}) > 1 and any(p.data_parallel_size > 1 for p in pools):
+        raise ValueError(
+            "cluster.pools: data_parallel_size above 1 beside roles, expected 1: KV caches that go "
+            "from and to data-parallel ranks are not modelled"
+        )
+    sees_caches = router_class(router).looks_at == Looks.CACHES
+    if sees_caches and any(pool.data_parallel_size > 1 for pool in pools):
+        raise ValueError(
+            f"cluster.router = {router} in front of data_parallel_size above 1: a router that looks "
+            "at the caches of ranks is not modelled, expected data_parallel_size 1, or a router "
+            "that looks at loads"
+        )
     times = [_api_time(pool.engine, pool.calibration) for pool in pools]
     for pool, api in zip(pools, times, strict=True):
         if api != times[0]:

@@ -83,6 +83,7 @@ class Engine:
         # After each step its end, who runs, who was left waiting, and blocks in use.
         self.shown: list[tuple[float, int, int, int]] = []
         self.left = 0
+        self.has_ended = False  # a step, at this instant
         self.max_model_len = pool.max_model_len
         self.caching = engine.enable_prefix_caching
         self.blocks = [Block() for _ in range(self.total)]
@@ -521,6 +522,14 @@ class Engine:
 
     # --- one step
     def begin(self, now_s: float, idle: bool) -> None:
+        batch = self.prepare(now_s)
+        if batch is None:
+            return
+        start_s = now_s + self.price.idle_start_s * idle
+        batch["start_s"] = start_s
+        batch["end_s"] = start_s + self.price.step_s(batch["rows"], batch["reads"], batch["sizes"])
+
+    def prepare(self, now_s: float) -> dict | None:
         self.now_s = now_s
         if not self.ahead:
             self.learn()
@@ -529,24 +538,24 @@ class Engine:
         if self.catch_up(batch) and batch is None:
             batch = self.form(now_s)
             self.left = len(self.waiting) + len(self.parked)
-        if self.ahead and not idle:
+        if self.ahead and self.has_ended:
             self.show(now_s)
+        self.has_ended = False
         self.step = batch
         if batch is None:
-            return
+            return None
         if self.kind != "chunked_prefill" and not batch["chunks"]:
             batch["decodes"] = [seq for seq in self.running if seq.decoding]
         for seq, _, _ in batch["chunks"]:
             if np.isnan(seq.first_scheduled_s) and not seq.status:
                 seq.first_scheduled_s = now_s
-        rows = len(batch["decodes"]) + len(batch["wasted"]) + len(batch["padding"])
+        batch["rows"] = len(batch["decodes"]) + len(batch["wasted"]) + len(batch["padding"])
         lengths = [s.kv + 1 for s in batch["decodes"] + batch["wasted"]]
         lengths += [s.kv for s in batch["padding"]]
         batch["reads"] = [sum(min(length, w) for length in lengths) for w in self.windows]
-        chunks = [(tokens, past) for _, tokens, past in batch["chunks"]]
-        start_s = now_s + self.price.idle_start_s * idle
-        batch["begun_s"], batch["start_s"] = now_s, start_s
-        batch["end_s"] = start_s + self.price.step_s(rows, batch["reads"], chunks)
+        batch["sizes"] = [(tokens, past) for _, tokens, past in batch["chunks"]]
+        batch["begun_s"] = now_s
+        return batch
 
     def show(self, now_s: float) -> None:
         """Its metrics, as they are until the next step has ended."""
@@ -605,11 +614,12 @@ class Engine:
                 batch["start_s"],
                 end_s,
                 len(batch["decodes"]),
-                len(batch["padding"]) + len(batch["wasted"]),
+                len(batch["padding"]) + len(batch["wasted"]) + batch.get("dummies", 0),
                 len(batch["chunks"]),
                 sum(tokens for _, tokens, _ in batch["chunks"]),
             )
         )
+        self.has_ended = True
         if not self.ahead:
             self.show(end_s)
         return ended
@@ -636,9 +646,12 @@ class World:
     def __init__(self, scenario: Scenario, requests: Requests) -> None:
         self.scenario, self.requests = scenario, requests
         self.engines = [Engine(pool) for pool in scenario.pools for _ in range(pool.replicas)]
+        self.units = units_of(scenario, self.engines)
         self.outstanding: list[list[Seq]] = [[] for _ in self.engines]
         self.seen = reference_routers.World(scenario, requests, self.outstanding, self.engines)
         self.route, self.sent = reference_routers.reference_router(self.seen)
+        if any(pool.data_parallel_size > 1 for pool in scenario.pools):
+            self.route = route_to_ranks(scenario, self.outstanding, self.engines)
         self.limit = scenario.client.max_concurrency or inf
         self.timeout_s = scenario.client.timeout_s or inf
         self.events: list[tuple] = []
@@ -784,16 +797,126 @@ class World:
             self.events.remove(event)
             event[3](event[4], now_s)
             self.happens_first(now_s)
-        for engine in self.engines:
-            if engine.step and engine.step["end_s"] == now_s:
-                self.ended(engine.end(), now_s)
-                engine.begin(now_s, False)
+        for unit in self.units:
+            if unit[0].step and unit[0].step["end_s"] == now_s:
+                for ended in end_together(unit):
+                    self.ended(ended, now_s)
+                begin_together(unit, now_s, False)
                 return True
-            if not engine.step:
-                engine.begin(now_s, True)
-                if engine.step:
+            if not unit[0].step:
+                begin_together(unit, now_s, True)
+                if unit[0].step:
                     return True
         return False
+
+
+# --- data-parallel ranks
+def units_of(scenario: Scenario, engines: list[Engine]) -> list[list[Engine]]:
+    """Engines that compute their steps together; most are alone."""
+    units: list[list[Engine]] = []
+    for pool in scenario.pools:
+        for _ in range(pool.replicas // pool.ranks.count):
+            first = sum(map(len, units))
+            units.append(engines[first : first + pool.ranks.count])
+            units[-1][0].wave, units[-1][0].ranks = 0, pool.ranks
+    return units
+
+
+def begin_together(unit: list[Engine], now_s: float, idle: bool) -> None:
+    first = unit[0]
+    if len(unit) == 1:
+        first.begin(now_s, idle)
+        return
+    for engine in unit:
+        engine.prepare(now_s)
+    if not first.wave and not any(engine.step for engine in unit):
+        return
+    for engine in unit:
+        if engine.step is None:
+            engine.step = {
+                "chunks": [], "decodes": [], "padding": [], "wasted": [], "sizes": [], "rows": 0,
+                "reads": [0] * len(engine.windows), "begun_s": now_s, "dummies": 1,
+            }  # fmt: skip
+    steps = [engine.step for engine in unit]
+    tokens = [
+        step["rows"] + step.get("dummies", 0) + sum(chunk for chunk, _ in step["sizes"])
+        for step in steps
+    ]
+    joint, most = first.price.together, max(tokens)
+    padded = int(joint.padded[most])
+    computed = tokens if padded < 0 else [padded] * len(unit)
+    own = [
+        engine.price.joint.own.step_s(step["rows"], step["reads"], step["sizes"])
+        + float(joint.token_s[count])
+        for engine, step, count in zip(unit, steps, computed, strict=True)
+    ]
+    together_s = float(joint.most_s[max(computed)]) + float(joint.total_s[sum(computed)])
+    start_s = now_s if first.wave else now_s + first.price.idle_start_s
+    for step in steps:
+        step["start_s"] = start_s
+        step["end_s"] = start_s + (max(own) + together_s)
+
+
+def end_together(unit: list[Engine]) -> list[list[Seq]]:
+    first = unit[0]
+    ended = [engine.end() for engine in unit]
+    if len(unit) == 1:
+        return ended
+    first.wave += 1
+    synced = first.wave % first.ranks.sync_steps == 0
+    synced = synced or (first.ranks.syncs_first and first.wave == 1)
+    busy = any(
+        engine.waiting or engine.arrived or [seq for seq in engine.running if not seq.over]
+        for engine in unit
+    )
+    if synced and not busy:
+        first.wave = 0
+    return [seqs for seqs in ended if seqs]
+
+
+def route_to_ranks(scenario: Scenario, outstanding: list[list[Seq]], engines: list[Engine]):
+    """The router of engines, and vLLM's choice among the ranks of one."""
+    ranks: list[list[int]] = []
+    for pool in scenario.pools:
+        for _ in range(pool.replicas // pool.data_parallel_size):
+            start = sum(map(len, ranks))
+            ranks.append(list(range(start, start + pool.data_parallel_size)))
+    pools = [pool for pool in scenario.pools for _ in range(pool.replicas)]
+    turns = [0] * len(ranks)
+
+    def requests_of(engine: int) -> int:
+        return sum(len(outstanding[number]) for number in ranks[engine])
+
+    asked = iter(range(10**9))
+
+    def outer() -> int:
+        if scenario.router == "round_robin":
+            return next(asked) % len(ranks)
+        assert scenario.router == "least_requests"
+        return min(range(len(ranks)), key=lambda engine: (requests_of(engine), engine))
+
+    def score(number: int) -> float:
+        engine = engines[number]
+        waiting = len(engine.waiting) + len(engine.arrived)
+        running = len([seq for seq in engine.running if not seq.over])
+        version = tuple(map(int, pools[number].engine.version.split(".")))
+        if version < (0, 27):
+            return waiting * 4 + running
+        used = 1 - engine.free / engine.total
+        return waiting + running + waiting * 6 * max(0.0, used - 0.5)
+
+    def route(seq: Seq, now_s: float) -> int:
+        engine = outer()
+        numbers, turn = ranks[engine], turns[engine]
+        if len(numbers) == 1:
+            return numbers[0]
+        version = tuple(map(int, pools[numbers[0]].engine.version.split(".")))
+        if version >= (0, 28):
+            turns[engine] += 1
+        order = [numbers[(turn + place) % len(numbers)] for place in range(len(numbers))]
+        return min(order, key=score)
+
+    return route
 
 
 def reference(

@@ -1,30 +1,58 @@
 """Fits the surface of grouped products: experts of a mixture, in tables of kernel times."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from experiments.calibrating.kernel_fit import (
-    NUMBER_BYTES,
     Axes,
     fastest,
     fit_and_check,
     from_memory,
 )
 from hardware.gpu import Gpu
-from hardware.prices.kernels import HeldOut, expert_size
+from hardware.prices.kernels import HeldOut, expert_size, product_bound_s
 from hardware.prices.surface import Surface
+from model.mlps.experts import Experts
+from model.precision import precision
+from model.quantization.scheme import (
+    FP8_BLOCKS,
+    FP8_TENSOR,
+    MXFP4_FP8,
+    MXFP4_ONLY,
+    NVFP4,
+    Scheme,
+    grouped,
+)
+from model.quantization.weights import EXPERTS, PLAIN, uniform
+from model.share import Share
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+Floats = npt.NDArray[np.float64]
+
+SCHEMES: dict[str, Scheme | None] = {
+    "bf16": None,
+    "fp8": FP8_TENSOR,
+    "fp8_block": FP8_BLOCKS,
+    "fp4": NVFP4,
+    "int4": grouped(4, 32),
+    "mxfp4": MXFP4_ONLY,
+    "mxfp4_fp8": MXFP4_FP8,
+}
+"""How the experts of a table are stored, by our name of their numbers."""
 EXPERT_AXES: Axes = {
     "rows": (0.03125, 0.125, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 8192),
     "width": (128, 256, 512, 1024, 2048, 4096, 8192, 16384),
-    "experts": (8, 16, 32, 64, 128, 256, 512),
+    "experts": (8, 16, 32, 64, 128, 256, 512, 1024),
 }
 NARROWEST_EXPERT = 192
 """Columns on a rank; narrower ones are not tuned."""
+FEW_SHAPES = 20
+"""Of fewer kinds of experts none is left out to check the fit, but some of their batches."""
 OTHER_KERNEL = 1.15
 """A version whose experts take so many times the fastest version's runs another kernel."""
 EXPERT_KEYS = ["num_tokens", "hidden_size", "topk", "num_experts", "width"]
@@ -39,13 +67,10 @@ def expert_surface(
     """
     rows = rows[rows.moe_ep_size == 1].assign(width=rows.inter_size / rows.moe_tp_size)
     rows = _tuned(_of_one_kernel(rows[rows.width >= NARROWEST_EXPERT]))
+    rows = rows[rows.width == rows.width.round()]
     tokens, hidden, chosen, experts, width = (rows[key].to_numpy(float) for key in EXPERT_KEYS)
     pairs = tokens * chosen
-    touched = experts * (1.0 - (1.0 - chosen / experts) ** tokens)
-    weight_bytes = touched * 3 * width * hidden * NUMBER_BYTES[compute]
-    moved = weight_bytes + pairs * (2 * hidden + 3 * width) * 2.0
-    flops = 2 * pairs * 3 * width * hidden
-    bound_s = np.maximum(flops / gpu.peak(compute), moved / gpu.bandwidth_bytes_per_s)
+    bound_s, weight_bytes, moved = _bounds(rows, gpu, SCHEMES[compute])
     points = {
         "rows": pairs / experts,
         "width": expert_size(width, hidden),
@@ -53,7 +78,26 @@ def expert_surface(
     }
     seconds = from_memory(rows.latency.to_numpy(float), weight_bytes, moved, gpu, l2_bytes)
     shapes = (hidden * 1e5 + width) * 1e3 + experts
+    if len(np.unique(shapes)) < FEW_SHAPES:
+        shapes = shapes * 1e6 + tokens
     return fit_and_check(EXPERT_AXES, points, bound_s / seconds, shapes)
+
+
+def _bounds(rows: "DataFrame", gpu: Gpu, scheme: Scheme | None) -> tuple[Floats, Floats, Floats]:
+    """Roofline, bytes of weights and all bytes of every row, as a simulation counts them."""
+    weights = uniform(scheme, "", None, EXPERTS) if scheme is not None else PLAIN
+    share = Share((0,), replace(precision(), weights=weights))
+    found = np.zeros((3, len(rows)))
+    shapes = rows[EXPERT_KEYS[1:]].to_numpy(int)
+    for shape in np.unique(shapes, axis=0):
+        at = (shapes == shape).all(axis=1)
+        hidden, chosen, experts, width = shape.tolist()
+        mixture = Experts(hidden_size=hidden, num_experts=experts, per_token=chosen, width=width)
+        tokens = rows.num_tokens.to_numpy(float)[at]
+        (one,) = (each for each in mixture.operators(tokens, share) if each.name == "experts")
+        found[:, at] = product_bound_s(one, gpu), one.weight_bytes, one.bytes
+    bound_s, weight_bytes, moved = found
+    return bound_s, weight_bytes, moved
 
 
 def _of_one_kernel(rows: "DataFrame") -> "DataFrame":

@@ -25,7 +25,15 @@ SYSTEMS = {
 }
 """Folder of a GPU of the catalogue."""
 
-NUMBERS: dict[str, Numbers] = {"bfloat16": "bf16", "fp8": "fp8", "nvfp4": "fp4"}
+NUMBERS: dict[str, Numbers] = {
+    "bfloat16": "bf16",
+    "fp8": "fp8",
+    "nvfp4": "fp4",
+    "fp8_block": "fp8_block",
+    "int4_wo": "int4",
+    "w4a16_mxfp4": "mxfp4",
+    "w4a8_mxfp4_mxfp8": "mxfp4_fp8",
+}
 """Their names of arithmetic, and ours; what is not here has no price of its own."""
 
 

@@ -2,9 +2,11 @@
 
 The tables time a layer of DeepSeek-V3 from hidden state to hidden state, on one rank with a part of
 the heads. What its matrix products cost by the surfaces of the same GPU is taken off, so that a
-simulation, which prices them by itself, adds up to what was measured; what stays is attention with
-the small kernels around it (norms of the latents, rotation, the two products of absorbed decoding
-beyond one with ``kv_b_proj``, writing the cache).
+simulation, which prices them by itself, adds up to what was measured. Off go, too, the kernels
+around attention (norms, rotation, copies): the layer runs them one by one, an engine has most of
+them fused by its compiler, and its constants hold what is left (``layer_overhead_s``). How long
+they take follows from tables of the decoding kernel alone, and of the products with the heads'
+parts of ``kv_b_proj`` before and behind it. On Hopper that is some 40 us a layer, on Blackwell 3.
 """
 
 from typing import TYPE_CHECKING
@@ -27,12 +29,12 @@ from hardware.prices.kernels import HeldOut, Kernels
 from hardware.prices.mixer_kernels import DecodeKernel
 from hardware.prices.modelled import Roofline
 from hardware.prices.surface import Surface
-from model.mixers.latent import LatentAttention
+from model.mixers.latent import EXPANDS, LatentAttention
 from model.precision import precision
 from model.share import Share
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 Floats = npt.NDArray[np.float64]
 
@@ -67,21 +69,67 @@ def one_layer(kv_numbers: str) -> Share:
     return Share((0,), precision(kv_cache_dtype="fp8" if kv_numbers == "fp8" else "auto"))
 
 
-def products_s(kernels: Kernels, gpu: Gpu, heads: Floats, rows: Floats) -> Floats:
+def products_s(
+    kernels: Kernels, gpu: Gpu, heads: Floats, rows: Floats, *, without: str = ""
+) -> Floats:
     """Return the seconds of a layer's matrix products, by heads of the rank and rows."""
     seconds = np.zeros(len(rows))
     for count in np.unique(heads):
         mine = heads == count
         for operator in latent_layer(int(count)).operators(rows[mine], one_layer("bf16")):
-            if operator.gemm is not None:
+            if operator.gemm is not None and operator.name != without:
                 seconds[mine] += kernels.gemm_s(operator, gpu)
     return seconds
 
 
+CELL = ["num_heads", "batch_size"]
+SHORT_STEP = 32
+"""Contexts below it hardly count."""
+
+
+def around_s(
+    layers: "DataFrame",
+    alone: "DataFrame | None",
+    absorbed: "DataFrame | None",
+    kernels: Kernels,
+    gpu: Gpu,
+) -> "Series | None":
+    """Return the seconds of a layer's small kernels, by heads of the rank and sequences.
+
+    Args:
+        layers: decoding layers with a cache in 16 bits.
+        alone: their attention kernel alone: batch_size, step, num_heads, latency.
+        absorbed: products with parts of ``kv_b_proj``: op_name (before or behind), num_tokens,
+            num_heads, latency.
+        kernels: the GPU's matrix products.
+        gpu: of the catalogue.
+    """
+    if alone is None or absorbed is None:
+        return None
+    layer_ms, kernel_ms = (
+        fastest(rows[rows.step < SHORT_STEP], [*CELL, "step"]).groupby(CELL)["latency"].median()
+        for rows in (layers, alone)
+    )
+    each = absorbed.rename(columns={"num_tokens": "batch_size"})
+    ends_ms = each.groupby([*CELL, "op_name"])["latency"].min().unstack().sum(axis=1)
+    found = (layer_ms - kernel_ms - ends_ms).dropna() * 1e-3
+    heads, batch = (found.index.get_level_values(name).to_numpy(float) for name in CELL)
+    others = products_s(kernels, gpu, heads, batch, without=EXPANDS)
+    return (found - others).clip(lower=0.0)
+
+
 def latent_decode(
-    rows: "DataFrame", kernels: Kernels, gpu: Gpu, kv_numbers: str, l2_bytes: float
+    rows: "DataFrame",
+    kernels: Kernels,
+    gpu: Gpu,
+    kv_numbers: str,
+    l2_bytes: float,
+    around: "Series | None" = None,
 ) -> tuple[DecodeKernel, HeldOut]:
-    """Fit decoding: batch_size, step (positions less one), num_heads, latency of a whole layer."""
+    """Fit decoding: batch_size, step (positions less one), num_heads, latency of a whole layer.
+
+    ``around``: see ``around_s``; None: all of a layer is taken for attention.
+    """
     rows = fastest(rows, ["batch_size", "step", "num_heads"])
     rows = rows[rows.batch_size.isin(DECODE_SEQUENCES)].copy()
     entry = latent_layer(1).latent_size * one_layer(kv_numbers).precision.kv_bytes
@@ -89,6 +137,9 @@ def latent_decode(
     heads, batch = rows.num_heads.to_numpy(float), rows.batch_size.to_numpy(float)
     rows["layer_s"] = rows.latency * 1e-3
     rows["products_s"] = products_s(kernels, gpu, heads, batch)
+    if around is not None:
+        cells = list(zip(rows.num_heads, rows.batch_size, strict=True))
+        rows["products_s"] += around.reindex(cells).fillna(around.median()).to_numpy()
     rows["seconds"] = np.maximum(rows.layer_s - rows.products_s, LEAST_PART * rows.layer_s)
     rows["num_key_value_heads"], rows["group"] = 1, rows.num_heads
     cold = rows.moved_s > COLD * l2_bytes / gpu.bandwidth_bytes_per_s
@@ -102,7 +153,11 @@ def latent_decode(
 
 
 def latent_prefill(
-    rows: "DataFrame", kernels: Kernels, gpu: Gpu, kv_numbers: str
+    rows: "DataFrame",
+    kernels: Kernels,
+    gpu: Gpu,
+    kv_numbers: str,
+    around: "Series | None" = None,
 ) -> tuple[Surface, HeldOut]:
     """Fit whole prompts: batch_size, isl, num_heads, latency of a whole layer."""
     rows = fastest(rows[rows.isl > 1], ["batch_size", "isl", "num_heads"])
@@ -111,6 +166,8 @@ def latent_prefill(
     )
     layer_s = rows.latency.to_numpy(float) * 1e-3
     products = products_s(kernels, gpu, heads, batch * tokens)
+    if around is not None:
+        products += around.loc[:, 1].reindex(heads).fillna(around.median()).to_numpy()
     own_s = np.maximum(layer_s - products, LEAST_PART * layer_s)
     bound_s = np.zeros(len(rows))
     for count in np.unique(heads):

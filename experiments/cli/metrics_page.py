@@ -5,10 +5,12 @@ from experiments.cli.study_schema import WRITTEN_BY
 from experiments.reporting.stats import WITHOUT_INTERVAL
 from experiments.running.pieces import MARKS
 from experiments.running.pool_tables import POOL_COLUMNS
+from sim.handovers import HANDOVER_COLUMNS
 from sim.latencies import LATENCIES
-from sim.metrics import METRICS, POOL_SHARES
+from sim.metrics import ALL_METRICS, POOL_SHARES
 from sim.result import CLAIM_COLUMNS, REQUEST_COLUMNS, SEGMENT_COLUMNS, SESSION_COLUMNS
 from sim.routing_metrics import REPLICAS
+from sim.transfer_use import TRANSFER_METRICS
 
 
 def metrics_page() -> str:
@@ -54,12 +56,12 @@ def _points_and_runs() -> list[str]:
 
 def _metrics() -> list[str]:
     """What is measured."""
-    latencies = [name for name in METRICS if name.rsplit("_", 2)[0] in LATENCIES]
+    latencies = [name for name in ALL_METRICS if name.rsplit("_", 2)[0] in LATENCIES]
     return [
         "## Metrics",
         table(
             ("metric", "meaning"),
-            [(f"`{name}`", text) for name, text in METRICS.items() if name not in latencies],
+            [(f"`{name}`", text) for name, text in ALL_METRICS.items() if name not in latencies],
         ),
         "### Latencies",
         "Latencies are those of the requests that arrived after the warm-up. Rejected requests "
@@ -104,6 +106,13 @@ def _requests() -> list[str]:
             ("column", "meaning"),
             [(f"`{name}`", text) for name, text in CLAIM_COLUMNS.items()],
         ),
+        "With pools that prefill for others ([disaggregation.md](disaggregation.md)) at some "
+        "point, these stand before `measured` as well; times are NaN for a request that one "
+        "replica served alone.",
+        table(
+            ("column", "meaning"),
+            [(f"`{name}`", text) for name, text in HANDOVER_COLUMNS.items()],
+        ),
         "A study with `cluster.pools` has a column `pool` behind `replica`, the pool's name.",
     ]
 
@@ -121,6 +130,11 @@ def _pools_and_segments() -> list[str]:
                 *((f"`{name}`", text) for name, text in POOL_COLUMNS.items()),
                 *((f"`{name}`", text) for name, text in POOL_SHARES.items()),
             ],
+        ),
+        "Where pools prefill for others, then",
+        table(
+            ("column", "meaning"),
+            [(f"`{name}`", text) for name, text in TRANSFER_METRICS.items()],
         ),
         "## replicas.csv",
         "Where several replicas have found something in their caches: one row per run and "

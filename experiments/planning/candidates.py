@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.planning.lengths import with_values
 from experiments.planning.plan_reading import PlanInput
+from experiments.planning.promises import limits_of
 from experiments.planning.traffic import steady_version
 from experiments.running.capacity import capacity_per_s
 from experiments.study import build
@@ -74,14 +75,14 @@ def _candidate(plan: PlanInput, place: int) -> Candidate:
     cluster = study.cluster
     price = cluster.gpu_usd_per_hour
     assert price is not None  # plan_reading set it
-    tp = cluster.tensor_parallel_size
+    gpus = cluster.all_pools[0].gpus_of_one
     common: dict[str, Any] = {
         "number": place + 1,
         "name": _name(plan, study, setting.values),
-        "kind": f"{study.model} {cluster.gpu} {tp}",
+        "kind": f"{study.model} {cluster.gpu} {gpus}",
         "values": _values(plan, study),
-        "gpus": tp,
-        "usd_per_hour": price * tp,
+        "gpus": gpus,
+        "usd_per_hour": price * gpus,
     }
     try:
         study = build.settled(study)
@@ -109,10 +110,12 @@ def _name(plan: PlanInput, study: Study, values: dict[str, Any]) -> str:
     """Model if there are several, GPU and group, then what else differs."""
     gpu = study.cluster.all_pools[0].gpu
     shown = load_gpu(gpu).name if not build.names_calibrated(gpu) else show(gpu)
-    parts = [f"{shown} TP{study.cluster.tensor_parallel_size}"]
+    pool = study.cluster.all_pools[0]
+    ranks = f" DP{pool.data_parallel_size}" if pool.data_parallel_size > 1 else ""
+    parts = [f"{shown} TP{pool.tensor_parallel_size}{ranks}"]
     if "model" in plan.keys:
         parts.insert(0, study.model.rsplit("/", 1)[-1])
-    told = ("model", "cluster.gpu", "cluster.tensor_parallel_size")
+    told = ("model", "cluster.gpu", "cluster.tensor_parallel_size", "cluster.data_parallel_size")
     rest = [
         f"{key.rsplit('.', 1)[-1]} {show(cell(value))}"
         for key, value in values.items()
@@ -126,23 +129,24 @@ def _floor(study: Study, scenario: Scenario) -> str:
     slo = study.slo
     assert slo is not None
     requests = build.requests_of(study, study.seed)
-    if slo.tpot_s is not None:
-        lone_s = scenario.pool.price.ceilings()["fastest_token_s"]
-        if lone_s > slo.tpot_s:
-            return (
-                f"a token takes {lone_s * 1e3:.3g} ms of a request that is alone, more than "
-                f"tpot_s = {slo.tpot_s:g} s, at any number of replicas"
-            )
-    if slo.ttft_s is not None and requests.prefixes is None:
-        prompt = int(np.quantile(requests.prompt_tokens, slo.attainment, method="lower"))
-        prompt = min(prompt, scenario.pool.max_model_len - 1)
-        lone_s = lone_prefill_s(scenario, prompt)
-        if lone_s > slo.ttft_s:
-            return (
-                f"the prefill of {prompt:,} tokens, which {100 * (1 - slo.attainment):.3g}% of "
-                f"the prompts have, takes {lone_s:.3g} s alone, more than ttft_s = "
-                f"{slo.ttft_s:g} s, at any number of replicas"
-            )
+    for key, limit in limits_of(slo).items():
+        if limit.latency == "tpot":
+            lone_s = scenario.pool.price.ceilings()["fastest_token_s"]
+            if lone_s > limit.limit_s:
+                return (
+                    f"a token takes {lone_s * 1e3:.3g} ms of a request that is alone, more than "
+                    f"{key} = {limit.limit_s:g} s, at any number of replicas"
+                )
+        if limit.latency == "ttft" and requests.prefixes is None:
+            prompt = int(np.quantile(requests.prompt_tokens, limit.share, method="lower"))
+            prompt = min(prompt, scenario.pool.max_model_len - 1)
+            lone_s = lone_prefill_s(scenario, prompt)
+            if lone_s > limit.limit_s:
+                return (
+                    f"the prefill of {prompt:,} tokens, which {100 * (1 - limit.share):.3g}% of "
+                    f"the prompts have, takes {lone_s:.3g} s alone, more than {key} = "
+                    f"{limit.limit_s:g} s, at any number of replicas"
+                )
     return ""
 
 

@@ -12,6 +12,7 @@ from experiments.planning.highest import Highest, Search
 from experiments.planning.lengths import Varied, long_enough, with_values
 from experiments.planning.prices import usd_per_hour
 from experiments.planning.progress import SearchProgress
+from experiments.planning.promises import Promise, promises_of
 from experiments.planning.sequential import Verdict
 from experiments.planning.smallest import Smallest, smallest
 from experiments.planning.trials import Trials
@@ -104,22 +105,22 @@ def answer(plan: CapacityPlan, point: Point, trials: Trials) -> Answer:
     """Search one point."""
     study, label = point.study, Setting(point.values, {}).label()
     assert study.slo is not None  # it was checked
-    allowed = 1 - study.slo.attainment
+    promises = promises_of(study.slo)
     varied = Varied(study, plan.key, plan.study.run_requests)
     if plan.key == REPLICAS:
-        found = _replicas(plan, point, trials, label, allowed)
+        found = _replicas(plan, point, trials, label, promises)
         count = found.replicas or plan.study.most
         return Answer(point, found, math.nan, usd_per_hour(with_values(study, {REPLICAS: count})))
     capacity = capacity_per_s(study) if plan.is_rate else math.nan
     search = Search(
-        varied, trials.ask, allowed, plan.study.half_width, label, capacity,
+        varied, trials.ask, promises, plan.study.half_width, label, capacity,
         plan.study.confidence,
     )  # fmt: skip
     return Answer(point, search.run(), capacity, usd_per_hour(study))
 
 
 def _replicas(
-    plan: CapacityPlan, point: Point, trials: Trials, label: str, allowed: float
+    plan: CapacityPlan, point: Point, trials: Trials, label: str, promises: Sequence[Promise]
 ) -> Smallest:
     """The smallest number of replicas; where there is a rate, its capacity says where to look."""
     one = with_values(point.study, {REPLICAS: 1})
@@ -132,7 +133,7 @@ def _replicas(
     requests = round(OF_A_TEST * plan.study.run_requests)
     return smallest(
         lambda count: long_enough(with_values(one, {REPLICAS: count}), requests),
-        label, trials.ask, least=least, first=first, most=plan.study.most, allowed=allowed,
+        label, trials.ask, least=least, first=first, most=plan.study.most, promises=promises,
         confidence=plan.study.confidence,
     )  # fmt: skip
 

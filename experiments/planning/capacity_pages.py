@@ -10,6 +10,7 @@ from experiments.planning.capacity_study import CapacityPlan
 from experiments.planning.capacity_words import percent, sentences, slo_text
 from experiments.planning.highest import Highest
 from experiments.planning.pages import Section, write_page
+from experiments.planning.promises import promises_of
 from experiments.reporting.drawing import drawing
 from experiments.reporting.quantities import significant, with_interval
 from experiments.reporting.words import calibration_notes
@@ -96,12 +97,12 @@ def draw(plan: CapacityPlan, answers: Sequence[Answer], path: Path) -> None:
         axes = figure.add_subplot()
         for one in answers[:MOST_CURVES]:
             _curve(axes, one)
-        allowed = 1 - plan.study.slo.attainment
-        axes.axhline(allowed, color="#555555", linewidth=0.8, linestyle="--")
-        axes.annotate(
-            f"allowed: {percent(allowed)}", (0, allowed), xycoords=("axes fraction", "data"),
-            ha="left", va="bottom", fontsize=8, color="#555555",
-        )  # fmt: skip
+        for allowed in sorted({promise.allowed for promise in promises_of(plan.study.slo)}):
+            axes.axhline(allowed, color="#555555", linewidth=0.8, linestyle="--")
+            axes.annotate(
+                f"allowed: {percent(allowed)}", (0, allowed), xycoords=("axes fraction", "data"),
+                ha="left", va="bottom", fontsize=8, color="#555555",
+            )  # fmt: skip
         axes.set_yscale("log")
         if not all(isinstance(one.found, Highest) for one in answers):
             axes.set_xlabel("replicas")

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from experiments.planning.capacity import Answer
 from experiments.planning.capacity_study import CapacityPlan
 from experiments.planning.highest import Highest
+from experiments.planning.promises import promises_of
 from experiments.planning.sequential import Verdict
 from experiments.planning.smallest import Smallest
 from experiments.reporting.quantities import significant
 from experiments.study.grid import Setting
 from sim.slo import Slo
-
-NAMES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "E2E"}
 
 
 def sentences(plan: CapacityPlan, answers: Sequence[Answer]) -> list[str]:
@@ -21,14 +20,19 @@ def sentences(plan: CapacityPlan, answers: Sequence[Answer]) -> list[str]:
 
 
 def limit_text(name: str, slo: Slo) -> str:
-    """Write ``TTFT <= 500 ms``."""
-    return f"{NAMES[name]} <= {getattr(slo, name) * 1e3:g} ms"
+    """Write ``TTFT <= 500 ms``, or ``TTFT p99 <= 500 ms``."""
+    latency, *percent = name.removesuffix("_s").split("_")
+    return f"{' '.join((latency.upper(), *percent))} <= {getattr(slo, name) * 1e3:g} ms"
 
 
 def slo_text(slo: Slo) -> str:
     """Write all limits and the share that has to keep them."""
-    limits = [limit_text(name, slo) for name in NAMES if getattr(slo, name) is not None]
-    return f"{' and '.join(limits)} for {100 * slo.attainment:g}% of the requests"
+    texts = []
+    for promise in promises_of(slo):
+        limits = " and ".join(limit_text(name, slo) for name in promise.limits)
+        share = f" for {100 * slo.attainment:g}% of the requests"
+        texts.append(limits if promise.key else limits + share)
+    return "; ".join(texts)
 
 
 def percent(share: float) -> str:

@@ -8,7 +8,7 @@ wanted interval needs, once, and what comes out is reported.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -21,7 +21,8 @@ from experiments.planning.logit_line import (
     root,
     seeds_needed,
 )
-from experiments.planning.samples import Sample, binding
+from experiments.planning.promises import Promise
+from experiments.planning.samples import Sample, binding, worst
 from experiments.planning.trials import Ask, Trial
 from experiments.study.document import Study
 
@@ -101,7 +102,7 @@ class Search:
     Args:
         varied: the point and its key.
         ask: gives what runs say.
-        allowed: missed share that is kept.
+        promises: of the SLO; the value is the highest that keeps all of them.
         target: wanted half-width of the interval, relative.
         label: what messages call the point.
         capacity: beyond which every queue grows, in the unit of the key; NaN if not known.
@@ -109,7 +110,7 @@ class Search:
 
     varied: Variable
     ask: Ask
-    allowed: float
+    promises: Sequence[Promise]
     target: float = 0.02
     label: str = ""
     capacity: float = math.nan
@@ -172,8 +173,9 @@ class Search:
         seed = self.varied.point.seed
         trials = [self._trial(value, seed) for value in values]
         for value, sample in zip(values, self.ask(trials), strict=True):
-            missed = int(sample.missed.sum())
-            self.tried[value] = distance(missed, sample.measured, self.allowed)
+            promise = worst([sample], self.promises)
+            missed = sample.count(promise)
+            self.tried[value] = distance(missed, sample.measured, promise.allowed)
             self.shares[value] = missed / sample.measured
 
     def _trial(self, value: float, seed: int) -> Trial:
@@ -183,24 +185,27 @@ class Search:
 
     def _line(self, middle: float) -> Highest:
         """Put the pair around a value, and move it to where its root is."""
-        found, pair, samples = None, None, dict[float, list[Sample]]()
+        found, line = None, None
         for _ in range(MOST_MOVES):
             low, high = self._ends(middle)
-            pair, samples = self._pair(low, high, min(SCOUTS, self.begin_with))
-            found = root(pair, self.allowed, self.confidence)
-            if found is None or _is_around(pair, found, 1 + SPREAD):
-                pair, samples = self._pair(low, high, self.begin_with)
-                found = root(pair, self.allowed, self.confidence)
-                if found is None or _is_around(pair, found, OUTSIDE):
+            line = self._pair(low, high, min(SCOUTS, self.begin_with))
+            found = self._root(line)
+            if found is None or _is_around(line.pair, found, 1 + SPREAD):
+                line = self._pair(low, high, self.begin_with)
+                found = self._root(line)
+                if found is None or _is_around(line.pair, found, OUTSIDE):
                     break
             middle = min(max(found.value, middle * 0.85), middle * 1.15)
-        if found is None or pair is None:
+        if found is None or line is None:
             return self._ended("undecided", middle)
         wanted = seeds_needed(found, self.target, MOST_SEEDS)
-        if wanted > len(pair.missed_low):
-            pair, samples = self._pair(pair.low, pair.high, wanted)
-            found = root(pair, self.allowed, self.confidence) or found
-        return self._found(found, pair, samples)
+        if wanted > len(line.pair.missed_low):
+            line = self._pair(line.pair.low, line.pair.high, wanted)
+            found = self._root(line) or found
+        return self._found(found, line)
+
+    def _root(self, line: "_Line") -> Root | None:
+        return root(line.pair, line.promise.allowed, self.confidence)
 
     def _ends(self, middle: float) -> tuple[float, float]:
         low, high = middle * (1 - SPREAD), middle * (1 + SPREAD)
@@ -209,31 +214,35 @@ class Search:
             high = high + 1 if high == low else high
         return low, high
 
-    def _pair(self, low: float, high: float, seeds: int) -> tuple[Pair, dict[float, list[Sample]]]:
-        """Ask for other seeds than the one that localised: that one was chosen by its luck."""
+    def _pair(self, low: float, high: float, seeds: int) -> "_Line":
+        """Ask for other seeds than the one that localised: that one was chosen by its luck.
+
+        The line is that of the promise that is nearest to missed at the higher value.
+        """
         first = self.varied.point.seed + 1
         trials = [
             self._trial(value, first + seed) for seed in range(seeds) for value in (low, high)
         ]
         answers = self.ask(trials)
         samples = {low: answers[0::2], high: answers[1::2]}
+        promise = worst(samples[high], self.promises)
 
         def counts(value: float, what: Callable[[Sample], int]) -> Iterator[int]:
             return (what(sample) for sample in samples[value])
 
         columns = [
             np.fromiter(counts(value, what), dtype=np.int64)
-            for what in (lambda one: int(one.missed.sum()), lambda one: one.measured)
+            for what in (lambda one: one.count(promise), lambda one: one.measured)
             for value in (low, high)
         ]
-        return Pair(low, high, *columns), samples
+        return _Line(Pair(low, high, *columns), samples, promise)
 
-    def _found(self, found: Root, pair: Pair, samples: dict[float, list[Sample]]) -> Highest:
-        every = [sample for row in samples.values() for sample in row]
-        name, share = binding(every)
+    def _found(self, found: Root, line: "_Line") -> Highest:
+        every = [sample for row in line.samples.values() for sample in row]
+        name, share = binding(every, [line.promise])
         around = tuple(
-            (value, sum(int(one.missed.sum()) for one in row) / sum(one.measured for one in row))
-            for value, row in samples.items()
+            (value, sum(one.count(line.promise) for one in row) / sum(one.measured for one in row))
+            for value, row in line.samples.items()
         )
         return Highest(
             "found", found.value, found.low, found.high, found.seeds, found, name, share,
@@ -242,11 +251,19 @@ class Search:
 
     def _ended(self, outcome: Outcome, value: float) -> Highest:
         samples = self.ask([self._trial(value, self.varied.point.seed)])
-        name, share = binding(samples)
+        name, share = binding(samples, self.promises)
         return Highest(outcome, value, binds=name, binds_share=share, tried=self._shown())
 
     def _shown(self) -> tuple[tuple[float, float], ...]:
         return tuple(sorted(self.shares.items()))
+
+
+class _Line(NamedTuple):
+    """Two neighbouring values, what their runs say, and the promise that it is about."""
+
+    pair: Pair
+    samples: dict[float, list[Sample]]
+    promise: Promise
 
 
 def _is_around(pair: Pair, found: Root, tolerance: float) -> bool:

@@ -1,6 +1,7 @@
 """How much traffic a deployment holds, and how that changes with an assumption."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from experiments.planning.highest import SEEDS, Highest, Search
 from experiments.planning.lengths import long_enough
 from experiments.planning.logit_line import Root
+from experiments.planning.promises import Promise
 from experiments.planning.traffic import scaled
 from experiments.planning.trials import Ask
 from experiments.reporting.student import t_quantile
@@ -35,8 +37,8 @@ class Traffic:
 
 
 def held_by(
-    study: Study, ask: Ask, *, allowed: float, fewest: int, capacity: float, label: str,
-    target: float = 0.02, around: float | None = None, draw: int | None = None,
+    study: Study, ask: Ask, *, promises: Sequence[Promise], fewest: int, capacity: float,
+    label: str, target: float = 0.02, around: float | None = None, draw: int | None = None,
     seeds: int = SEEDS,
 ) -> Highest:  # fmt: skip
     """Find the highest multiple of a study's traffic that keeps its SLO.
@@ -44,7 +46,7 @@ def held_by(
     Args:
         study: the deployment, settled.
         ask: gives what runs say.
-        allowed: missed share.
+        promises: of the SLO.
         fewest: requests of one run, at least.
         capacity: the multiple beyond which every queue grows; NaN if not known.
         label: what messages call it.
@@ -54,7 +56,7 @@ def held_by(
         seeds: of the first line.
     """
     search = Search(
-        Traffic(study, fewest, draw=draw), ask, allowed, target, label, capacity,
+        Traffic(study, fewest, draw=draw), ask, promises, target, label, capacity,
         begin_with=seeds,
     )  # fmt: skip
     return search.run() if around is None else search.around(around)

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from experiments.planning.promises import longest_stay_s
 from experiments.study.build import requests_of, scenario_of, settled
 from experiments.study.document import Study, validate
 from experiments.study.errors import StudyError, show
@@ -109,8 +110,4 @@ def in_system(study: Study) -> float:
     requests = requests_of(study, study.seed)
     if rate is None:
         rate = len(requests) / max(float(requests.arrival_s[-1]), 1 / LATEST_S)
-    stay_s = slo.e2e_s or math.inf
-    if slo.tpot_s is not None:
-        output = float(requests.output_tokens.mean())
-        stay_s = min(stay_s, (slo.ttft_s or 0.0) + slo.tpot_s * output)
-    return min(seats, float(rate) * stay_s)
+    return min(seats, float(rate) * longest_stay_s(slo, float(requests.output_tokens.mean()), 0.0))

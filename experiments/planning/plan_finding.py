@@ -226,7 +226,7 @@ class Finder:
         rate = one.steady_rate_per_s(candidate)
         capacity = replicas * candidate.capacity_per_s / rate
         return held_by(
-            candidate.sized(replicas), self.trials.ask, allowed=one.allowed,
+            candidate.sized(replicas), self.trials.ask, promises=one.promises,
             fewest=study.run_requests, capacity=capacity,
             label=f"{candidate.name} x {replicas}",
         )  # fmt: skip
@@ -275,14 +275,14 @@ class Finder:
         entries = len(assumptions(small, study.sensitivity)) + study.calibration_draws
         self.progress.expect(self.trials.runs + RUNS_OF_AN_ENTRY * (1 + entries))
         found.base, found.changes, found.draws = tornado(
-            small, self.trials.ask, allowed=one.allowed, fewest=study.run_requests,
+            small, self.trials.ask, promises=one.promises, fewest=study.run_requests,
             capacity=capacity, given=study.sensitivity, draws=study.calibration_draws,
         )  # fmt: skip
 
 
 def busiest_alone(probe: DayProbe) -> SteadyProbe:
     """Return the test of the busiest stretch by its requests, as if it were steady."""
-    return SteadyProbe(probe.busiest, f"{probe.label}, busiest stretch", probe.allowed,
+    return SteadyProbe(probe.busiest, f"{probe.label}, busiest stretch", probe.promises,
                        probe.confidence)  # fmt: skip
 
 

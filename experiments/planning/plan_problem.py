@@ -8,6 +8,7 @@ from experiments.planning.lengths import long_enough
 from experiments.planning.plan_reading import PlanInput
 from experiments.planning.plan_study import window_s_of
 from experiments.planning.probes import DayProbe, Probe, SteadyProbe
+from experiments.planning.promises import Promise, nearly_all_keep, promises_of
 from experiments.planning.traffic import (
     Day,
     day_of,
@@ -30,9 +31,9 @@ class Problem:
     multiple: float
 
     @property
-    def allowed(self) -> float:
-        """Share of the requests that may miss the SLO."""
-        return 1 - self.plan.study.slo.attainment
+    def promises(self) -> tuple[Promise, ...]:
+        """What the SLO asks for."""
+        return promises_of(self.plan.study.slo)
 
     @property
     def confidence(self) -> float:
@@ -57,10 +58,10 @@ class Problem:
         study = self.study(candidate, replicas)
         label = f"{candidate.name} x {replicas}"
         if not self.has_windows:
-            return SteadyProbe(study, label, self.allowed, self.confidence)
+            return SteadyProbe(study, label, self.promises, self.confidence)
         day = self.day(candidate)
         return DayProbe(
-            stretch(study, day), study, day, label, self.allowed, self.plan.study.risk.share,
+            stretch(study, day), study, day, label, self.promises, self.plan.study.risk.share,
             self.confidence,
         )  # fmt: skip
 
@@ -78,7 +79,8 @@ class Problem:
         if not self.has_windows:
             return mean_rate_per_s(self.study(candidate, 1))
         day, slo = self.day(candidate), self.plan.study.slo
-        longest = [each for each in (slo.ttft_s, slo.e2e_s) if each is not None]
+        found = [nearly_all_keep(slo, latency) for latency in ("ttft", "e2e")]
+        longest = [each for each in found if each is not None]
         if not longest:
             return 1e-9  # nothing limits the wait
         rate = day.rate_exceeded_by(math.floor(self.plan.study.risk.share * day.windows))

@@ -95,16 +95,17 @@ def windows_table(found: PlanFound) -> "DataFrame":
 def _windows(problem: Problem, probe: Probe) -> Iterator[tuple[Any, ...]]:
     if isinstance(probe, DayProbe):
         for run in probe.days:
-            lost = run.lost(problem.allowed)
+            lost = run.lost(problem.promises)
             for window in range(probe.day.windows):
                 yield (
                     run.seed, window + 1, window * probe.day.window_s, int(run.measured[window]),
-                    int(run.missed[window]), not lost[window],
+                    max(int(each[window]) for each in run.missed.values()), not lost[window],
                 )  # fmt: skip
     elif isinstance(probe, SteadyProbe):
+        worst = probe.counts.worst
         for number, batches in enumerate(probe.batches):
-            for window, (missed, measured) in enumerate(batches, start=1):
-                kept = missed <= problem.allowed * measured
+            for window, (missed, measured) in enumerate(batches[worst.key], start=1):
+                kept = missed <= worst.allowed * measured
                 seed = probe.study.seed + 1 + number
                 yield seed, window, NAN, measured, missed, kept
 

@@ -106,7 +106,8 @@ def _misses(found: PlanFound, one: Finalist) -> str:
 
 def worst_window(probe: DayProbe) -> str:
     """Return when the window begins that misses most, over all days, as hours of the traffic."""
-    total = np.sum([run.missed for run in probe.days], axis=0)
+    key = probe.counts.worst.key
+    total = np.sum([run.missed[key] for run in probe.days], axis=0)
     begin_s = int(total.argmax()) * probe.day.window_s
     return f"{begin_s / 3600:.2f} h"
 
@@ -237,9 +238,7 @@ def _not_kept(found: PlanFound, state: State) -> str:
         return f"more than {found.problem.plan.study.most_replicas} replicas are needed"
     probe = state.probes[count]
     what = "windows" if isinstance(probe, DayProbe) else "requests"
-    counts = getattr(probe, "counts", None)
-    if isinstance(probe, SteadyProbe) and not probe.batches:
-        counts = probe.first
+    counts = probe.shown if isinstance(probe, SteadyProbe) else getattr(probe, "counts", None)
     binds = ""
     if counts is not None and counts.binds:
         binds = f", most by {limit_text(counts.binds, found.problem.plan.study.slo)}"

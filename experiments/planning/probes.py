@@ -4,13 +4,14 @@ A probe asks for one run after the other and remembers counts only.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from experiments.planning.promises import Promise
 from experiments.planning.samples import Sample
 from experiments.planning.sequential import (
     HOPELESS,
@@ -69,23 +70,36 @@ class Probe(Protocol):
 class Counts:
     """What remains of the runs of a probe."""
 
-    missed: int = 0
+    promises: Sequence[Promise]
     measured: int = 0
+    against: dict[str, int] = field(default_factory=dict)
+    """Requests that count against each promise, by its key."""
     by_limit: dict[str, int] = field(default_factory=dict)
 
     def add(self, sample: Sample) -> None:
         """Add a run."""
-        self.missed += int(sample.missed.sum())
         self.measured += sample.measured
+        for promise in self.promises:
+            self.against[promise.key] = self.against.get(promise.key, 0) + sample.count(promise)
         for name, mask in sample.by_limit.items():
             self.by_limit[name] = self.by_limit.get(name, 0) + int(mask.sum())
 
     @property
+    def worst(self) -> Promise:
+        """The promise of which the largest part of what it allows is used up."""
+        return max(self.promises, key=lambda one: self.against.get(one.key, 0) / one.allowed)
+
+    @property
+    def missed(self) -> int:
+        """Requests that count against that promise."""
+        return self.against.get(self.worst.key, 0)
+
+    @property
     def binds(self) -> str:
-        """The limit that most of the missed requests miss; empty where none missed."""
-        if not self.missed or not self.by_limit:
+        """Its limit that most of them miss; empty where none missed."""
+        if not self.missed:
             return ""
-        return max(self.by_limit, key=lambda name: self.by_limit[name])
+        return max(self.worst.limits, key=lambda name: self.by_limit[name])
 
 
 @dataclass(slots=True)
@@ -94,35 +108,52 @@ class SteadyProbe:
 
     study: Study
     label: str
-    allowed: float
+    promises: Sequence[Promise]
     confidence: float
-    counts: Counts = field(default_factory=Counts)
-    batches: list[tuple[Batch, ...]] = field(default_factory=list)
+    counts: Counts = field(init=False)
+    batches: list[dict[str, tuple[Batch, ...]]] = field(default_factory=list)
+    """Of each run, by the key of the promise."""
     first: Counts | None = None
     """Of a short run that comes before the others, and shows who has no hope at all."""
+
+    def __post_init__(self) -> None:
+        self.counts = Counts(self.promises)
 
     @property
     def _is_hopeless(self) -> bool:
         first = self.first
-        return first is not None and first.missed > HOPELESS * self.allowed * first.measured
+        if first is None:
+            return False
+        return first.missed > HOPELESS * first.worst.allowed * first.measured
+
+    def _of(self, promise: Promise) -> list[tuple[Batch, ...]]:
+        return [run[promise.key] for run in self.batches]
 
     @property
     def is_over(self) -> bool:
         """Whether no further run would change its verdict."""
-        return self._is_hopeless or is_over(self.batches, self.allowed, self.confidence)
+        if self._is_hopeless or self.verdict is Verdict.MISSED:
+            return True
+        return all(is_over(self._of(one), one.allowed, self.confidence) for one in self.promises)
 
     @property
     def verdict(self) -> Verdict:
         """What the runs so far say."""
         if self._is_hopeless:
             return Verdict.MISSED
-        return decide(self.batches, self.allowed, self.confidence)
+        return together(
+            [decide(self._of(one), one.allowed, self.confidence) for one in self.promises]
+        )
 
     @property
     def missed(self) -> float:
-        """Share of the requests."""
-        counts = self.counts if self.batches or self.first is None else self.first
-        return counts.missed / max(counts.measured, 1)
+        """Share of the requests that count against the worst promise."""
+        return self.shown.missed / max(self.shown.measured, 1)
+
+    @property
+    def shown(self) -> Counts:
+        """The counts that it rests on."""
+        return self.counts if self.batches or self.first is None else self.first
 
     @property
     def runs(self) -> int:
@@ -138,10 +169,10 @@ class SteadyProbe:
     def add(self, sample: Sample) -> None:
         """Take note of what it says."""
         if self.first is None:
-            self.first = Counts()
+            self.first = Counts(self.promises)
             self.first.add(sample)
             return
-        self.batches.append(sample.batches())
+        self.batches.append({one.key: sample.batches(one) for one in self.promises})
         self.counts.add(sample)
 
 
@@ -159,13 +190,14 @@ class WindowRun:
     """The windows of one run."""
 
     seed: int
-    missed: Ints
-    """Requests that missed, by window."""
+    missed: Mapping[str, Ints]
+    """Requests that count against each promise, by its key and by window."""
     measured: Ints
 
-    def lost(self, allowed: float) -> Ints:
-        """Which windows have more misses than are allowed: 1 or 0 each."""
-        found: Ints = (self.missed > allowed * self.measured).astype(np.int64)
+    def lost(self, promises: Sequence[Promise]) -> Ints:
+        """In which windows more count against a promise than it allows: 1 or 0 each."""
+        lost = [self.missed[one.key] > one.allowed * self.measured for one in promises]
+        found: Ints = np.logical_or.reduce(lost).astype(np.int64)
         return found
 
 
@@ -181,14 +213,17 @@ class DayProbe:
     whole: Study
     day: Day
     label: str
-    allowed: float
-    """Missed requests of a window."""
+    promises: Sequence[Promise]
+    """Kept or missed by each window."""
     share: float
     """Missed windows of the day."""
     confidence: float
-    counts: Counts = field(default_factory=Counts)
+    counts: Counts = field(init=False)
     hours: list[WindowRun] = field(default_factory=list)
     days: list[WindowRun] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.counts = Counts(self.promises)
 
     @property
     def study(self) -> Study:
@@ -197,12 +232,12 @@ class DayProbe:
 
     @property
     def _first(self) -> Verdict:
-        lost = [int(run.lost(self.allowed).sum()) for run in self.hours]
+        lost = [int(run.lost(self.promises).sum()) for run in self.hours]
         return decide_windows(lost, self.day.windows, self.share, self.confidence)
 
     @property
     def _second(self) -> Verdict:
-        lost = [int(run.lost(self.allowed).sum()) for run in self.days]
+        lost = [int(run.lost(self.promises).sum()) for run in self.days]
         return decide_windows(lost, self.day.windows, self.share, self.confidence)
 
     @property
@@ -210,7 +245,7 @@ class DayProbe:
         """Whether the busiest stretch is still asked: two of it, and more while it looks bad."""
         if self._first is not Verdict.UNDECIDED:
             return False
-        lost = sum(int(run.lost(self.allowed).sum()) for run in self.hours)
+        lost = sum(int(run.lost(self.promises).sum()) for run in self.hours)
         bad = lost > self.share * self.day.windows * len(self.hours)
         return len(self.hours) < (DAY_LOOKS[-1] if bad else 2)
 
@@ -234,7 +269,7 @@ class DayProbe:
     def missed(self) -> float:
         """Share of the windows of the day; of what was simulated of it."""
         runs = self.days or self.hours
-        lost = sum(int(run.lost(self.allowed).sum()) for run in runs)
+        lost = sum(int(run.lost(self.promises).sum()) for run in runs)
         return lost / max(self.day.windows * len(runs), 1)
 
     @property
@@ -260,6 +295,13 @@ class DayProbe:
         self.counts.add(sample)
         seed = self.whole.seed + 1 + len(self.days)
         self.days.append(WindowRun(seed, *sample.windows(window_s, day.windows)))
+
+
+def together(verdicts: Sequence[Verdict]) -> Verdict:
+    """Return the verdict of an SLO from those of its promises: it keeps all of them or misses."""
+    if Verdict.MISSED in verdicts:
+        return Verdict.MISSED
+    return Verdict.UNDECIDED if Verdict.UNDECIDED in verdicts else Verdict.KEPT
 
 
 def decide_windows(lost: Sequence[int], windows: int, share: float, confidence: float) -> Verdict:

@@ -1,5 +1,6 @@
 """What a finished run says of an SLO: for each request, in order of arrival, what it missed."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -8,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from experiments.planning.logit_line import logit
+from experiments.planning.promises import Promise, limits_of, promises_of
 from experiments.planning.sequential import BATCHES, Batch
 from experiments.study.document import Study
 from sim.latencies import latency
@@ -21,8 +24,6 @@ Mask = npt.NDArray[np.bool_]
 READ = (
     "arrival_s", "sent_s", "first_token_s", "finish_s", "output_tokens", "status",
 )  # fmt: skip
-LATENCIES = {"ttft_s": "ttft", "tpot_s": "tpot", "e2e_s": "e2e"}
-"""Limits of an SLO, and the latency that each is of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,37 +31,36 @@ class Sample:
     """The measured requests of one run, in order of arrival."""
 
     arrival_s: Floats
-    missed: Mask
-    """Not answered within every limit."""
+    missed: Mapping[str, Mask]
+    """Which of them count against each promise of the SLO, by its key."""
     by_limit: Mapping[str, Mask]
     """Which of them missed each limit of the SLO; whoever was not answered missed all."""
 
     @property
     def measured(self) -> int:
         """Requests."""
-        return len(self.missed)
+        return len(self.arrival_s)
 
-    def batches(self, count: int = BATCHES) -> tuple[Batch, ...]:
+    def count(self, promise: Promise) -> int:
+        """How many of the requests count against a promise."""
+        return int(self.missed[promise.key].sum())
+
+    def batches(self, promise: Promise, count: int = BATCHES) -> tuple[Batch, ...]:
         """Missed and measured requests of equally many in a row."""
-        edges = np.linspace(0, len(self.missed), count + 1).astype(np.int64)
-        sums = np.concatenate(([0], np.cumsum(self.missed)))
+        missed = self.missed[promise.key]
+        edges = np.linspace(0, len(missed), count + 1).astype(np.int64)
+        sums = np.concatenate(([0], np.cumsum(missed)))
         return tuple(
             (int(sums[stop] - sums[start]), int(stop - start)) for start, stop in pairwise(edges)
         )
 
-    def windows(self, window_s: float, count: int) -> tuple[Ints, Ints]:
-        """Missed and measured requests of each window of time, shapes (count,)."""
+    def windows(self, window_s: float, count: int) -> tuple[dict[str, Ints], Ints]:
+        """Missed by promise, and measured requests, of each window of time, shapes (count,)."""
         number = np.minimum((self.arrival_s / window_s).astype(np.int64), count - 1)
-        return (
-            np.bincount(number[self.missed], minlength=count),
-            np.bincount(number, minlength=count),
-        )
-
-
-def limits_of(slo: Slo) -> dict[str, float]:
-    """Return the limits that are set, by key of the SLO, seconds."""
-    given = {name: getattr(slo, name) for name in LATENCIES}
-    return {name: limit_s for name, limit_s in given.items() if limit_s is not None}
+        missed = {
+            key: np.bincount(number[mask], minlength=count) for key, mask in self.missed.items()
+        }
+        return missed, np.bincount(number, minlength=count)
 
 
 def sample_of(path: Path, point: Study) -> Sample:
@@ -89,26 +89,40 @@ def measured(columns: Mapping[str, npt.NDArray[np.generic]], point: Study, slo: 
     kept = {name: np.asarray(column)[rows] for name, column in columns.items()}
     lost = kept["status"] != FINISHED
     by_limit = {
-        name: lost | (latency(kept, LATENCIES[name]) > limit_s)
-        for name, limit_s in limits_of(slo).items()
+        key: lost | (latency(kept, one.latency) > one.limit_s)
+        for key, one in limits_of(slo).items()
     }
-    missed = lost.copy()
-    for each in by_limit.values():
-        missed |= each
+    missed = {}
+    for promise in promises_of(slo):
+        mask = missed[promise.key] = lost.copy()
+        for name in promise.limits:
+            mask |= by_limit[name]
     return Sample(kept["arrival_s"], missed, by_limit)
 
 
-def binding(samples: Sequence[Sample]) -> tuple[str, float]:
-    """Return the limit that most of the missed requests miss, and the share that does.
+def worst(samples: Sequence[Sample], promises: Sequence[Promise]) -> Promise:
+    """Return the promise that is furthest from kept, or nearest to missed, in the logit."""
+    measured = sum(sample.measured for sample in samples)
 
-    Nothing and NaN where none missed.
+    def far(promise: Promise) -> float:
+        missed = sum(sample.count(promise) for sample in samples)
+        return logit(missed, measured) - math.log(promise.allowed / (1 - promise.allowed))
+
+    return max(promises, key=far)
+
+
+def binding(samples: Sequence[Sample], promises: Sequence[Promise]) -> tuple[str, float]:
+    """Return the limit that most requests miss that count against the worst promise.
+
+    And the share of them that does. Nothing and NaN where none misses.
     """
-    missed = sum(int(sample.missed.sum()) for sample in samples)
+    promise = worst(samples, promises)
+    missed = sum(sample.count(promise) for sample in samples)
     if not missed:
         return "", float("nan")
     shares = {
         name: sum(int(sample.by_limit[name].sum()) for sample in samples) / missed
-        for name in samples[0].by_limit
+        for name in promise.limits
     }
     name = max(shares, key=lambda one: shares[one])
     return name, shares[name]

@@ -5,12 +5,14 @@ seeds on both sides leave hardly any noise.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from experiments.planning.highest import Highest
 from experiments.planning.holding import Change, held_by, ratio
 from experiments.planning.lengths import with_values
+from experiments.planning.promises import Promise
 from experiments.planning.trials import Ask
 from experiments.running.capacity import capacity_per_s
 from experiments.study.document import Study
@@ -70,7 +72,7 @@ def _longer(study: Study, law: str, factor: float) -> dict[str, Any]:
 
 
 def tornado(
-    study: Study, ask: Ask, *, allowed: float, fewest: int, capacity: float,
+    study: Study, ask: Ask, *, promises: Sequence[Promise], fewest: int, capacity: float,
     given: dict[str, list[int | float]], draws: int,
 ) -> "tuple[Highest, list[Change], list[Change]]":  # fmt: skip
     """Return what the deployment holds, and what it holds with each change, and with each draw.
@@ -78,13 +80,13 @@ def tornado(
     Args:
         study: a small deployment, settled, under steady traffic.
         ask: gives what runs say.
-        allowed: missed share.
+        promises: of the SLO.
         fewest: requests of one run, at least.
         capacity: the multiple of the traffic beyond which every queue grows; NaN if not known.
         given: keys of the study to change as well.
         draws: how many drawn calibrations.
     """
-    common: dict[str, Any] = {"allowed": allowed, "fewest": fewest, "target": LOOSE}
+    common: dict[str, Any] = {"promises": promises, "fewest": fewest, "target": LOOSE}
     common["seeds"] = SEEDS
     base = held_by(study, ask, capacity=capacity, label="base", **common)
     if base.root is None:

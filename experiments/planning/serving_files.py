@@ -53,6 +53,8 @@ def vllm_arguments(study: Study) -> list[str]:
     """Return the words after ``vllm serve`` that start a replica with the settings simulated."""
     engine = study.engine
     words = [study.model, "--tensor-parallel-size", str(study.cluster.tensor_parallel_size)]
+    if study.cluster.data_parallel_size > 1:
+        words += ["--data-parallel-size", str(study.cluster.data_parallel_size)]
     for name in EngineConfig.model_fields:
         value = getattr(engine, name)
         default = EngineConfig.model_fields[name].default
@@ -113,7 +115,7 @@ def manifest(study: Study, name: str) -> list[dict[str, Any]]:
     """Return a Deployment and a Service of Kubernetes for all replicas."""
     label = _label(name)
     labels = {"app": label}
-    gpus = study.cluster.tensor_parallel_size
+    gpus = study.cluster.all_pools[0].gpus_of_one
     version = study.engine.version
     container = {
         "name": "vllm",
@@ -166,7 +168,7 @@ def write_manifest(study: Study, name: str, path: Path) -> None:
 def _gpu(study: Study) -> str:
     gpu = study.cluster.gpu
     shown = load_gpu(gpu).name if isinstance(gpu, str) and gpu != "calibrated" else "its GPU"
-    return f"{study.cluster.tensor_parallel_size} x {shown}"
+    return f"{study.cluster.all_pools[0].gpus_of_one} x {shown}"
 
 
 def _label(name: str) -> str:

@@ -4,10 +4,11 @@ Fewer replicas never keep what more do not. A probe that ends undecided counts a
 planner buys one more.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from experiments.planning.probes import SteadyProbe, settle
+from experiments.planning.promises import Promise
 from experiments.planning.sequential import Verdict
 from experiments.planning.trials import Ask
 from experiments.study.document import Study
@@ -53,16 +54,16 @@ class Smallest:
 
 def smallest(
     study_at: StudyAt, label: str, ask: Ask, *, least: int, first: int, most: int,
-    allowed: float, confidence: float,
+    promises: Sequence[Promise], confidence: float,
 ) -> Smallest:  # fmt: skip
-    """Find the smallest number of replicas whose missed share stays below what is allowed."""
+    """Find the smallest number of replicas that keeps every promise of an SLO."""
     probes: dict[int, SteadyProbe] = {}
     asking = bisection(least, first, most)
     try:
         count = next(asking)
         while True:
             name = f"{label}, {count} replicas" if label else f"{count} replicas"
-            probe = probes[count] = SteadyProbe(study_at(count), name, allowed, confidence)
+            probe = probes[count] = SteadyProbe(study_at(count), name, promises, confidence)
             settle([probe], ask)
             count = asking.send(probe.verdict is Verdict.KEPT)
     except StopIteration as ended:

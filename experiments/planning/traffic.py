@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from experiments.planning.promises import longest_stay_s
 from experiments.study.build import requests_of
 from experiments.study.document import Study
 from workloads.arrivals import (
@@ -194,11 +195,7 @@ def mean_rate_per_s(study: Study) -> float:
     if isinstance(workload.arrivals, ClosedLoop):
         stay_s = 0.0
         if slo is not None:
-            output = float(requests.output_tokens.mean())
-            told = [slo.e2e_s] if slo.e2e_s is not None else []
-            if slo.tpot_s is not None and slo.ttft_s is not None:
-                told.append(slo.ttft_s + slo.tpot_s * output)
-            stay_s = min(told, default=float("inf"))
+            stay_s = longest_stay_s(slo, float(requests.output_tokens.mean()))
         lap_s = workload.arrivals.think_s + stay_s
         return workload.arrivals.users / lap_s
     rate = getattr(workload.arrivals, "rate_per_s", None)

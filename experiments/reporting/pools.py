@@ -46,13 +46,22 @@ def draw_pools(
 
 
 def _panels(pools: "DataFrame") -> list[Panel]:
-    name = percent_name(95, pools)
-    wanted = (
-        Panel("share of the requests", (("request_share", ""),), "percent"),
-        Panel(f"TTFT {name}", (("ttft_p95_s", ""),), "time"),
-        Panel(f"TPOT {name}", (("tpot_p95_s", ""),), "time"),
-        Panel("MFU while busy", (("mfu", ""),), "percent"),
-    )
+    name = percent_name(95, pools[pools["requests"] > 0])
+    tpot = Panel(f"TPOT {name}", (("tpot_p95_s", ""),), "time")
+    if "transfer_share" in pools:
+        wanted = (
+            Panel("busy", (("busy_share", ""),), "percent"),
+            Panel("KV max", (("kv_use_max", ""),), "percent"),
+            Panel("links in use", (("transfer_share", ""),), "percent"),
+            tpot,
+        )
+    else:
+        wanted = (
+            Panel("share of the requests", (("request_share", ""),), "percent"),
+            Panel(f"TTFT {name}", (("ttft_p95_s", ""),), "time"),
+            tpot,
+            Panel("MFU while busy", (("mfu", ""),), "percent"),
+        )
     return [
         panel
         for panel in wanted
@@ -65,11 +74,12 @@ def _side_by_side(
 ) -> "Figure":
     """A column per pool, a row per metric; axes of one row are alike, so that pools compare."""
     curves, title = shown_curves(layout)
+    points = list(dict.fromkeys(pools["point"]))
     figure, grid = figure_of(len(panels), len(names), 1.9)
     for place, panel in enumerate(panels):
         row = grid[place * len(names) : (place + 1) * len(names)]
         for axes, name in zip(row, names, strict=True):
-            own = pools[pools["pool"] == name].reset_index(drop=True)
+            own = _of_pool(pools, name, points)
             factor = value_axis(axes, "y", panel, pools)
             axes.set_title(f"{name}: {axes.get_title(loc='left')}", loc="left")
             _curves(axes, layout, own, panel, curves, factor)
@@ -80,6 +90,11 @@ def _side_by_side(
     seeds = int(pools["seeds"].max())
     legend(figure, title, handles, [SATURATED] if saturated(pools).any() else [], seeds)
     return figure
+
+
+def _of_pool(pools: "DataFrame", name: str, points: list[int]) -> "DataFrame":
+    """Rows of a pool, one for each point; of NaN where a point does not have it."""
+    return pools[pools["pool"] == name].set_index("point").reindex(points).reset_index()
 
 
 def _curves(
@@ -113,7 +128,7 @@ def _by_point(
     for axes, panel in zip(grid, panels, strict=False):
         factor = value_axis(axes, "x", panel, pools)
         for place, name in enumerate(names):
-            own = pools[pools["pool"] == name].set_index("point").reindex(points).reset_index()
+            own = _of_pool(pools, name, points)
             across = triple(own, panel.metrics[0][0], rows) * factor
             up = exact(np.arange(float(len(rows))) + 0.16 * (place - (len(names) - 1) / 2))
             draw_rows(axes, across, up, own, rows, place, False)

@@ -40,8 +40,9 @@ from experiments.reporting.support import THIN, effect_of, effective, support_no
 from experiments.reporting.verdict import verdict, window_notes
 from sim.caveats import caveats
 from sim.hardware_use import COVERAGE
-from sim.metrics import METRICS, POOL_SHARES
+from sim.metrics import ALL_METRICS, POOL_SHARES
 from sim.slo import SHARE, WINDOWS
+from sim.transfer_use import TRANSFER_METRICS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -57,9 +58,10 @@ SHARES = (
     "slo_attainment", "slo_met", "kv_use_mean", "kv_use_max", "prefix_cache_hit_rate",
     "prefix_cache_hit_rate_min", "prefix_cache_hit_rate_max", "claimed_hit_rate",
     "request_share_max", "busy_share", "mfu", "mbu", "share_steps_outside_calibration",
-    *POOL_SHARES,
+    *POOL_SHARES, "host_cache_hit_rate",
+    "host_cache_use", "host_link_in_share", "host_link_out_share", "transfer_share", "leased_share",
 )  # fmt: skip
-"""Metrics within 0 to 1; all others of ``sim.metrics.METRICS`` are not negative."""
+"""Metrics within 0 to 1; all others of ``sim.metrics.ALL_METRICS`` are not negative."""
 
 TRIALS = {"slo_attainment": "measured_requests", "slo_windows_kept": "slo_windows"}
 """Shares of things that are counted, and the metric that counts them."""
@@ -94,7 +96,7 @@ def summarise_points(
     """One row per point: its ``keys``, the number of ``seeds``, and each metric's estimate.
 
     ``runs`` has one row per (point, seed) with the columns ``keys``, ``seed`` and metrics (by
-    default those of ``sim.metrics.METRICS`` that it has, in that order). A metric is followed by
+    default those of ``sim.metrics.ALL_METRICS`` that it has, in order). A metric is followed by
     ``<metric>_lo`` and ``<metric>_hi``, both NaN when there is no interval. ``bases`` holds what is
     known of each point beside its runs: with it come pooled percentiles, controlled rates and the
     columns ``capacity_per_s``, ``load`` and ``design_effect``; without, percentiles are means of
@@ -136,9 +138,9 @@ def summarise_points(
 
 def _metrics_of(runs: "DataFrame") -> list[str]:
     """Metrics that runs have: those of every run, and shares that keep one limit of the slo."""
-    shares = [name for name in runs if str(name).endswith(SHARE) and name not in METRICS]
+    shares = [name for name in runs if str(name).endswith(SHARE) and name not in ALL_METRICS]
     judged = [name for name in WINDOWS if name in runs]
-    return [*(name for name in METRICS if name in runs), *map(str, shares), *judged]
+    return [*(name for name in ALL_METRICS if name in runs), *map(str, shares), *judged]
 
 
 def _verdict(row: Mapping[str, object], basis: Basis) -> tuple[str, str]:
@@ -255,7 +257,7 @@ def _ends_of(runs: Columns, metric: str) -> EndsOf:
     """Return how the ends of a metric's interval are made; draws have their requests in common."""
     if metric.endswith(SHARE):
         metric = "slo_attainment"
-    if metric not in METRICS and metric not in TRIALS and metric not in POOL_SHARES:
+    if metric not in {*ALL_METRICS, *TRIALS, *POOL_SHARES, *TRANSFER_METRICS}:
         return real_ends
     if metric not in SHARES and metric not in TRIALS:
         return positive_ends

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.reporting.quantities import significant
-from sim.decomposition import SPANS, client_wait_s, decomposition, whole_s
+from sim.decomposition import SPANS, client_wait_s, decomposition, parts_of_span, whole_s
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -22,6 +22,7 @@ PERCENTS = (50, 90, 95, 99)
 WORDS = {
     "api": "API", "queue": "queue", "prefill": "prefill", "chunk_wait": "between chunks",
     "preempted": "preempted", "decode": "decode", "paused": "paused",
+    "kv_wait": "wait for KV blocks", "transfer": "KV transfer", "first_step": "first decode step",
 }  # fmt: skip
 BOUND_BY = {
     "kv_blocks": "KV blocks", "seats": "seats", "token_budget": "token budget",
@@ -90,7 +91,7 @@ def _means(
     columns: Mapping[str, Floats], span: str, output_s: float, rows: npt.NDArray[np.int64]
 ) -> dict[str, float]:
     """Mean of each part over some requests; few of them are held in parts at a time."""
-    sums: dict[str, float] = dict.fromkeys(SPANS[span][1], 0.0)
+    sums = dict.fromkeys(parts_of_span(columns, span), 0.0)
     for start in range(0, len(rows), ROWS):
         some = rows[start : start + ROWS]
         parts = decomposition(

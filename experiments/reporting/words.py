@@ -9,6 +9,7 @@ from experiments.study.pools import by_pool
 from hardware.calibration import DATASHEET, POOR_MEAN, POOR_WORST
 from hardware.defaults import engine_defaults
 from hardware.engines import UNMEASURED, constants_named, constants_of, relative_of
+from hardware.exchange import told_of_exchange
 from hardware.gpu import Gpu, UnknownGpuError, load_gpu
 from hardware.interconnect import told_of_servers
 from hardware.kv_groups import several_groups
@@ -117,15 +118,15 @@ def price_notes(study: Study) -> list[str]:
     """Say what a reader of one point (of one pool) must know of its prices."""
     calibration = prices_of(study)
     gpu = gpu_of(study.cluster.all_pools[0].gpu, calibration)
-    spread = told_of_servers(gpu, study.cluster.tensor_parallel_size)
+    spread = _group_notes(study, gpu)
     if calibration == DATASHEET:
         return [
-            *([spread] if spread else []),
+            *spread,
             "calibration none: kernels run at the datasheet's peaks, which real ones stay below, "
             f"and {_host_words(study.engine)}; {_remedy(study, gpu)}",
         ]
     name, notes = calibration.name, _constant_notes(study)
-    notes += [spread] if spread else []
+    notes += spread
     measured, applied = calibration.gpu, gpu.name
     if measured is not None and applied not in (measured, _catalogue_name(measured)):
         notes.append(f"calibration {name}: prices measured on {measured} are applied to {applied}")
@@ -146,6 +147,16 @@ def price_notes(study: Study) -> list[str]:
             f"points; a good one has at most {POOR_MEAN:.0%} and {POOR_WORST:.0%}"
         )
     return notes
+
+
+def _group_notes(study: Study, gpu: Gpu) -> list[str]:
+    """Say what no measurement stands behind where GPUs work together."""
+    pool, spec = study.cluster.all_pools[0], load_spec(study.model)
+    tp, dp = pool.tensor_parallel_size, pool.data_parallel_size
+    notes = [told_of_servers(gpu, tp)]
+    if dp > 1 and spec.num_experts:
+        notes.append(told_of_exchange(study.engine.all2all_backend, gpu, tp * dp))
+    return [note for note in notes if note]
 
 
 def _remedy(study: Study, gpu: Gpu) -> str:

@@ -94,7 +94,7 @@ class RequestsFile:
         self._pools = pools
         self._runs = runs
         self._swept = _typed_values({run.point: run.values for run in runs})
-        self._further = further_columns([run.study for run in runs])
+        self._further = further_columns(run.study for run in runs)
         self._ended: set[Path] = set()
         self._written = 0
         self._writer: ParquetWriter | None = None

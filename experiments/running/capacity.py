@@ -40,9 +40,9 @@ def capacity_per_s(study: Study) -> float:
         one = _with_replicas(alone, 1)
         _, others = kinds.setdefault(one.model_dump_json(exclude={"sweep"}), (one, 0))
         kinds[one.model_dump_json(exclude={"sweep"})] = (
-            one, others + alone.cluster.all_replicas
+            one, others + alone.cluster.engines
         )  # fmt: skip
-    whole = study.cluster.all_replicas
+    whole = study.cluster.engines
     found = [(_of_replicas(one, count, whole), count) for one, count in kinds.values()]
     if len(found) > 1 and looks_at_nothing(study):
         return whole * min(rate / count for rate, count in found)

@@ -7,7 +7,7 @@ there is whole, and what has been damaged since is noticed.
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from experiments.running.reached import Reached
 from experiments.study.build import claims_caches, requests_of, scenario_of, stop_of
 from experiments.study.document import Study
 from sim.binding import binding
+from sim.handovers import NOT_HANDED_OVER
 from sim.latencies import gap_counts
 from sim.metrics import summarise, summarise_pools
 from sim.result import CLAIM_COLUMNS, REQUEST_COLUMNS, SESSION_COLUMNS, STATUS_NAMES, Result
@@ -44,6 +45,27 @@ MARKS = {
     "status_name": "status in words",
 }
 """Columns of the request table in a file, behind those of ``sim.result.REQUEST_COLUMNS``."""
+
+
+FURTHER: dict[str, np.generic] = {
+    **dict.fromkeys(SESSION_COLUMNS, np.int64(-1)),
+    **NOT_HANDED_OVER,
+    **dict(zip(CLAIM_COLUMNS, (np.int32(-1), np.float32(np.nan)), strict=True)),
+}
+"""Columns that some runs have behind those, and what stands there where others of a study do."""
+
+
+def further_columns(studies: Iterable[Study]) -> set[str]:
+    """Return those of ``FURTHER`` that some of these studies (of one point) have."""
+    found: set[str] = set()
+    for study in studies:
+        if study.workload.sessions is not None:
+            found.update(SESSION_COLUMNS)
+        if study.cluster.has_roles:
+            found.update(NOT_HANDED_OVER)
+        if claims_caches(study):
+            found.update(CLAIM_COLUMNS)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +123,7 @@ def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
         parts = [result.of_replicas(numbers) for numbers in scenario.numbers]
         record["pools"] = summarise_pools(*measured)
         record["pool_gaps"] = [gap_counts(part, window) for part in parts]
-    further = (*SESSION_COLUMNS, *CLAIM_COLUMNS)
-    names = [*REQUEST_COLUMNS, *filter(result.requests.__contains__, further)]
+    names = [*REQUEST_COLUMNS, *filter(result.requests.__contains__, FURTHER)]
     columns = {name: result.requests[name] for name in names}
     columns["measured"] = window.measured.astype(np.int8)
     with _beside(path) as file:
@@ -210,35 +231,26 @@ def read_columns(path: Path, names: Iterable[str]) -> Iterator[tuple[str, Column
                 yield name, table.column(name).to_numpy()
 
 
-def further_columns(studies: Iterable[Study]) -> "dict[str, pa.Scalar]":
-    """Return columns that requests have at some point, with what stands in them at the others."""
-    studies, found = list(studies), {}
-    if any(study.workload.sessions is not None for study in studies):
-        found = {name: pa.scalar(-1, pa.int64()) for name in SESSION_COLUMNS}
-    if any(map(claims_caches, studies)):
-        missing = pa.scalar(-1, pa.int32()), pa.scalar(np.nan, pa.float32())
-        found |= dict(zip(CLAIM_COLUMNS, missing, strict=True))
-    return found
-
-
 def read_requests(
-    path: Path, identity: Mapping[str, pa.Scalar], further: "Mapping[str, pa.Scalar]"
+    path: Path, identity: Mapping[str, pa.Scalar], further: Collection[str] = ()
 ) -> Iterator[pa.Table]:
     """Read the requests of a piece by row group, ``identity`` (point, draw, seed, keys) in front.
 
-    Behind them stands what ``status`` means, in words; before, the ``further_columns`` of the
-    study, if these requests do not have them.
+    Behind them stands what ``status`` means, in words. ``further`` names columns of ``FURTHER``
+    that other points of the study have.
     """
     words = pa.array(STATUS_NAMES)
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group).replace_schema_metadata(None)
-            held = [name for name in table.column_names if name not in further]
-            place = held.index("measured")
-            for name, value in further.items():
-                if name not in table.column_names:
-                    table = table.append_column(name, pa.repeat(value, table.num_rows))
-            table = table.select([*held[:place], *further, *held[place:]])
+            place = table.column_names.index("measured")
+            for name, missing in FURTHER.items():
+                if name in table.column_names:
+                    place = table.column_names.index(name) + 1
+                elif name in further:
+                    none = pa.repeat(pa.scalar(missing), table.num_rows)
+                    table = table.add_column(place, name, none)
+                    place += 1
             for name, value in reversed(list(identity.items())):
                 table = table.add_column(0, name, pa.repeat(value, table.num_rows))
             status = table.column("status").combine_chunks().cast(pa.int32())

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 POOL_COLUMNS = {
     "pool": "name of the pool",
     "gpu": "its GPUs",
-    "tensor_parallel_size": "GPUs of one replica",
+    "tensor_parallel_size": "GPUs that share attention",
+    "data_parallel_size": "such groups of one replica, each with a scheduler of its own",
     "replicas": "engine instances",
 }
 """What stands in a row of a pool before its shares and metrics."""
@@ -48,7 +49,8 @@ def pools_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
     import pandas as pd
 
     from experiments.reporting.stats import summarise_points
-    from sim.metrics import METRICS, POOL_SHARES
+    from sim.metrics import ALL_METRICS, POOL_SHARES
+    from sim.transfer_use import TRANSFER_METRICS
 
     points = {point.number: point for point in plan.points}
     pools = {number: list(_columns(point.study)) for number, point in points.items()}
@@ -67,9 +69,9 @@ def pools_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
         for place, calibration in enumerate(calibrations_of(points[number].study))
     ]
     keys = ["point", *plan.keys, *POOL_COLUMNS]
-    return summarise_points(pd.DataFrame(rows), keys, [*POOL_SHARES, *METRICS], bases).drop(
-        columns=OF_A_CLUSTER
-    )
+    table = pd.DataFrame(rows)
+    metrics = [name for name in (*POOL_SHARES, *TRANSFER_METRICS, *ALL_METRICS) if name in table]
+    return summarise_points(table, keys, metrics, bases).drop(columns=OF_A_CLUSTER)
 
 
 def pools_of_replicas(plan: Plan) -> dict[int, list[str]]:
@@ -81,7 +83,7 @@ def pools_of_replicas(plan: Plan) -> dict[int, list[str]]:
         return {}
     return {
         point.number: [
-            pool.name for pool in point.study.cluster.all_pools for _ in range(pool.replicas)
+            pool.name for pool in point.study.cluster.all_pools for _ in range(pool.all_ranks)
         ]
         for point in plan.points
     }
@@ -106,6 +108,7 @@ def _columns(study: Study) -> Iterator[dict[str, object]]:
                 "pool": pool.name,
                 "gpu": gpu_of(pool.gpu, prices_of(alone)).name,
                 "tensor_parallel_size": pool.tensor_parallel_size,
+                "data_parallel_size": pool.data_parallel_size,
                 "replicas": pool.replicas,
             }
 

@@ -71,7 +71,7 @@ def _columns(run: Run, place: int | None) -> dict[str, npt.NDArray[np.generic]]:
     known = dict(read_columns(run.path, ("measured", "replica", "arrival_s")))
     measured = known["measured"] > 0
     if place is not None:
-        own = numbers_of(run.study.cluster.all_pools)[place]
+        own = numbers_of(pool.all_ranks for pool in run.study.cluster.all_pools)[place]
         measured &= (known["replica"] >= own.start) & (known["replica"] < own.stop)
     kept = np.flatnonzero(measured)
     kept = kept[np.argsort(known["arrival_s"][kept], kind="stable")]

@@ -14,6 +14,7 @@ from experiments.running.pooling import Spread
 from experiments.running.sweep import Run
 from experiments.study.build import scenario_of
 from sim.binding import RESOURCES
+from sim.handovers import HANDOVER_COLUMNS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -95,9 +96,10 @@ def parts_of_runs(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 def _pooled(runs: Sequence[Run]) -> dict[str, npt.NDArray[np.float64]]:
     """Columns of the measured requests of several runs."""
-    found: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in COLUMNS}
+    wanted = (*COLUMNS, *(HANDOVER_COLUMNS if runs[0].study.cluster.has_roles else ()))
+    found: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in wanted}
     for run in runs:
         kept = dict(read_columns(run.path, ("measured",)))["measured"] == 1
-        for name, values in read_columns(run.path, COLUMNS):
+        for name, values in read_columns(run.path, wanted):
             found[name].append(values[kept])
     return {name: np.concatenate(pieces) for name, pieces in found.items()}

@@ -162,7 +162,7 @@ def built(of: ScenarioKeys) -> Scenario:
     for config, keys in of.pools:
         with naming(config):
             pool = _pool(keys, of.price_seed)
-        pools.append(replace(pool, name=config.name, replicas=config.replicas, role=config.role))
+        pools.append(replace(pool, name=config.name, replicas=config.all_ranks, role=config.role))
     return scenario_of_pools(
         tuple(pools),
         of.router,

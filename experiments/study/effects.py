@@ -52,7 +52,7 @@ class Condition:
 def _decided(study: Study, key: str) -> list[object]:
     """The value of a key, in each pool if it is one of theirs."""
     if key == "cluster.replicas":
-        return [study.cluster.all_replicas]
+        return [study.cluster.engines]
     if not key.startswith("engine."):
         return [reduce(getattr, key.split("."), study)]
     return [getattr(alone.engine, key.removeprefix("engine.")) for _, alone in by_pool(study)]

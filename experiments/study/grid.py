@@ -36,8 +36,26 @@ class Setting:
 
 
 def cell(value: Any) -> Any:
-    """Return a swept value as one cell of a table: scalars as they are, the rest as JSON."""
-    return json.dumps(value) if isinstance(value, dict | list) else value
+    """Return a swept value as one cell of a table: scalars as they are, the rest as JSON.
+
+    Pools that say no more than who they are, and how many, are told in short:
+    ``1 x h100-sxm prefill + 3 x h100-sxm decode``.
+    """
+    if not isinstance(value, dict | list):
+        return value
+    pools = [_pool(each) for each in value] if isinstance(value, list) else []
+    return " + ".join(pools) if pools and all(pools) else json.dumps(value)
+
+
+def _pool(value: Any) -> str:
+    """Tell one pool in short; empty if it says more."""
+    told = {"name", "gpu", "role", "replicas"}
+    if not isinstance(value, Mapping) or not {"name", "gpu"} <= set(value) <= told:
+        return ""
+    name, gpu, role = value["name"], value["gpu"], value.get("role", value["name"])
+    if not isinstance(gpu, str) or role not in (name, "serve"):
+        return ""
+    return f"{value.get('replicas', 1)} x {gpu} {name}"
 
 
 def expand(sweep: Any) -> tuple[list[Setting], list[tuple[Path, str]]]:

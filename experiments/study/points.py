@@ -299,5 +299,6 @@ def _setup(pool: Pool) -> Setup:
     if pool.name:
         title = f"pool {pool.name}: {title}"
     if pool.replicas > 1:
-        title += f", each of {pool.replicas} replicas"
+        what = "ranks" if pool.data_parallel_size == pool.replicas else "replicas"
+        title += f", each of {pool.replicas} {what}"
     return Setup(title, pool.ledger.as_text(), pool.price.ceilings(), ())

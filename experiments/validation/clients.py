@@ -7,7 +7,6 @@ from experiments.validation.rows import RunRow
 from experiments.validation.traffic import CannotPredictError
 from hardware.versions import version_key
 from model.sampling import Drawing
-from model.spec import DecoderSpec
 
 _OTHER = r"\b(?:not|no|non|unlike|than|versus|vs\.?|without)\W+(?:\w+\W+)?"
 """Before a name that is said of what a run is not."""
@@ -40,12 +39,6 @@ ROUTERS = (
 )  # fmt: skip
 """What stands before replicas, and the words for each. The service of Kubernetes, whatever people
 call it, chooses at random for each connection (its proxy's iptables rules)."""
-
-INFERENCEX: dict[str, object] = {"kv_cache_dtype": "fp8", "max_num_batched_tokens": 8192}
-INFERENCEX_TOKENS = 10_240
-"""What InferenceX's recipes for vLLM set beside the model (benchmarks/70b_fp8_h100_docker.sh and
-its like in github.com/SemiAnalysisAI/InferenceX), and max_model_len, as far as the model goes;
-max_num_seqs is the client's concurrency."""
 
 
 def drawing(row: RunRow, version: str, notes: list[str]) -> Drawing | None:
@@ -88,22 +81,9 @@ def _is_said(pattern: str, words: str) -> bool:
     return bool(re.search(pattern, words)) and not re.search(f"{_OTHER}(?:{pattern})", words)
 
 
-def inferencex(row: RunRow, spec: DecoderSpec, notes: list[str]) -> dict[str, object]:
-    """Return what InferenceX sets and the row does not say; nothing for other workloads.
-
-    Its runs are closed loops.
-    """
-    words, (_, pattern, _) = row.workload.lower(), CLIENTS[0]
-    if not row.closed_loop or not _is_said(pattern, words):
-        return {}
-    recipe = INFERENCEX | {"max_model_len": min(INFERENCEX_TOKENS, spec.max_model_len)}
-    if not re.search("fp8|fp4", f"{row.precision} {row.model}".lower()):
-        del recipe["kv_cache_dtype"]
-    if row.max_concurrency:
-        recipe["max_num_seqs"] = row.max_concurrency
-    taken = {key: value for key, value in recipe.items() if getattr(row, key) is None}
-    notes.append(f"InferenceX's recipe: {', '.join(f'{k} {v}' for k, v in taken.items())}")
-    return taken
+def is_inferencex(row: RunRow) -> bool:
+    """Tell whether a row is of InferenceX, whose runs are closed loops."""
+    return row.closed_loop and _is_said(CLIENTS[0][1], row.workload.lower())
 
 
 def router(row: RunRow, notes: list[str]) -> str:

@@ -4,10 +4,12 @@ Cells that are empty get the defaults of the engine's version on that GPU, and e
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from experiments.validation.cells import switched_on, version_of
-from experiments.validation.clients import drawing, inferencex, router
+from experiments.validation.checkpoints import as_served, quantization_of, whole_experts
+from experiments.validation.clients import drawing, router
+from experiments.validation.recipes import inferencex, with_its_inputs
 from experiments.validation.releases import version_at
 from experiments.validation.rows import RunRow
 from experiments.validation.traffic import CannotPredictError
@@ -29,12 +31,6 @@ UNSTATED_V0_TOKENS = 32_768
 """Longest max_model_len that an empty cell means before 0.8: a model whose context did not fit into
 the cache had to be started with a shorter one."""
 
-_PRECISIONS = (
-    ("fp4", ("fp4",)),
-    ("int4", ("int4", "awq", "gptq", "w4a16", "4bit", "4-bit")),
-    ("fp8", ("fp8", "float8", "e4m3")),  # before int8: w8a8 is said of both
-    ("int8", ("int8", "w8a8", "8bit", "8-bit")),
-)
 _DTYPES = (("float32", ("fp32", "float32")), ("bfloat16", ("bf16", "bfloat16", "auto")),
            ("float16", ("fp16", "float16", "half")))  # fmt: skip
 
@@ -67,20 +63,23 @@ def setup_of(row: RunRow, longest_request_tokens: int) -> Setup:
     notes: list[str] = []
     name = resolve_model(row.model)
     # The row's own words decide the precision; the name only where it has none.
-    spec = replace(load_spec(row.model), checkpoint=UNSAID)
-    gpu, version = gpu_of(row.gpu), _version(row, notes)
-    notes += _chunk_notes(spec, longest_request_tokens)
     words = row.precision or name.quantization or ""
+    spec = as_served(load_spec(row.model), words, notes)
+    gpu, version = gpu_of(row.gpu), _version(row, notes)
+    spec = with_its_inputs(spec, row, gpu.name)
+    notes += _chunk_notes(spec, longest_request_tokens)
     if not row.precision:
         told = f"{name.quantization}, as in the model's name" if words else "16 bits"
         notes.append(f"precision: {told}")
     notes += _not_modelled(row, spec)
     settings = {
-        **_precision(words, gpu, notes),
+        **(_precision(words, gpu, notes) if spec.checkpoint == UNSAID else {}),
         **_kv_dtype(row),
         **_given(row, spec, nearest_version(version), notes),
-        **inferencex(row, spec, notes),
+        **inferencex(row, spec, gpu.name, version, notes),
     }
+    if not settings.get("enable_expert_parallel") and whole_experts(spec, row.tp or 1, notes):
+        settings["enable_expert_parallel"] = True
     cluster = _cluster(settings, row, spec, gpu, notes)
     engine = _served(settings, row, spec, gpu, cluster, notes)
     return Setup(spec, gpu, cluster, engine, version, tuple(notes))
@@ -190,9 +189,7 @@ def _chunk_notes(spec: DecoderSpec, longest_request_tokens: int) -> list[str]:
 def _precision(words: str, gpu: Gpu, notes: list[str]) -> dict[str, str]:
     text = words.lower()
     dtype = next((name for name, known in _DTYPES if any(word in text for word in known)), "auto")
-    quantization = next(
-        (name for name, known in _PRECISIONS if any(word in text for word in known)), None
-    )
+    quantization = quantization_of(text)
     instead = {"fp8": "w8a16", "fp4": "int4"}
     if quantization in instead and quantization not in gpu.peak_flops_per_s:
         notes.append(
@@ -262,6 +259,9 @@ def _served(
     if isinstance(budget, int) and isinstance(seats, int):
         given["max_num_seqs"] = min(seats, budget)
     version = str(given.get("version", ""))
+    if given.get("enable_prefix_caching") and any(cache.states for cache in spec.caches):
+        notes.append("prefix caching with layers that keep states is not modelled: off")
+        given["enable_prefix_caching"] = False
     if given.get("enable_prefix_caching") and several_groups(spec, version):
         notes.append("prefix caching with layers that keep different tokens: all keep everything")
         given["disable_hybrid_kv_cache_manager"] = True

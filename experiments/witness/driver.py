@@ -49,7 +49,7 @@ class Run:
         self.scenario, self.engine = scenario, engine
         self.rows = scenario["requests"]
         self.texts = [text(scenario, row) for row in range(len(self.rows))]
-        self.hasher = block_hasher(scenario["block_size"]) if scenario["caching"] else {}
+        self.hasher: Json = block_hasher(scenario["block_size"]) if scenario["caching"] else {}
         self.alive: dict[str, Any] = {}
         self.arrived = self.given_up = 0
         self.now = self.free = 0
@@ -64,6 +64,11 @@ class Run:
         self.known = [0] * count  # tokens that the model runner has, or will have had
         self.prefills = [True] * count
         self.steps: list[list[int]] = []
+        self.host = None
+        if scenario.get("host"):
+            from experiments.witness.host import Host  # releases that have it
+
+            self.host = Host(scenario["host"], engine)
 
     def serve(self) -> Json:
         """Run to the end."""
@@ -111,10 +116,12 @@ class Run:
             del self.alive[name]
             self.thrown_out.discard(name)
 
-    def _next_input(self) -> int | None:
-        due = [self.rows[self.arrived][0]] if self.arrived < len(self.rows) else []
+    def _next_input(self) -> float | None:
+        due: list[float] = [self.rows[self.arrived][0]] if self.arrived < len(self.rows) else []
         if self.given_up < self.arrived and self.scenario["timeout"] is not None:
             due.append(self._deadline(self.given_up))
+        if self.host is not None and (then := self.host.next()) is not None:
+            due.append(then)
         return min(due, default=None)
 
     def _wait(self) -> bool:
@@ -124,7 +131,9 @@ class Run:
             if self.alive:
                 raise RuntimeError(f"stuck with {len(self.alive)} requests")
             return False
-        self.now = max(self.now, then)
+        self.now = max(self.now, int(then))
+        if self.host is not None:
+            self.engine._update_from_kv_xfer_finished(self.host.output(self.now))
         return True
 
     # --- steps
@@ -177,6 +186,7 @@ class Run:
             "sampled_token_ids": sampled, "spec_token_ids": None, "logprobs": None,
             "prompt_logprobs_dict": {}, "pooler_output": [], "finished_sending": None,
             "finished_recving": None,
+            "kv_connector_output": self.host and self.host.output(self.now),
         }  # fmt: skip
         before = {name: self.alive[name].num_output_tokens for name in names if name in self.alive}
         self.engine.update_from_output(plan, ModelRunnerOutput(**known(ModelRunnerOutput, output)))
@@ -206,11 +216,14 @@ class Run:
         """As ``EngineCore.step``: plan, compute, learn."""
         while True:
             self._inputs()
-            if not self.alive:
+            ended = self.host is not None and self.engine.has_requests()  # it plans once more
+            if not self.alive and not ended:
                 if not self._wait():
                     return
                 continue
             plan, names, samples, ticks = self._plan()
+            if self.host is not None:
+                self.host.planned(plan, self.now, self.now + ticks)
             if not names and not self.preempted:
                 self._update(plan, names, samples)
                 if not self._wait():
@@ -226,17 +239,19 @@ class Run:
         idle = 0
         while True:
             self._inputs()
-            if self.engine.has_requests():
+            if idle < 3 and self.engine.has_requests():  # three empty plans: nothing comes of it
                 plan, names, samples, ticks = self._plan()
+                idle = 0 if names else idle + 1
+                if self.host is not None:
+                    start = max(self.free, self.now)
+                    self.host.planned(plan, start, start + ticks)
                 if names:
                     self.free = max(self.free, self.now) + ticks
-                    idle = 0
                 queue.append((plan, names, samples, self.free if names else self.now))
                 if len(queue) < 2 and (names or self.engine.has_requests()):
-                    idle += not names
-                    if idle < 3:
-                        continue
+                    continue
             elif not queue:
+                idle = 0
                 if not self._wait():
                     return
                 continue
@@ -245,10 +260,6 @@ class Run:
             if names:
                 self._aborts()
             self._update(plan, names, samples)
-            if idle >= 3 and not queue:
-                idle = 0
-                if not self._wait():
-                    return
 
 
 def main() -> None:

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from experiments.witness.scenario import TICKS_PER_S, Outcome, Price, Scenario
+from experiments.witness.scenario import TICKS_PER_S, Host, Outcome, Price, Scenario
 from hardware.gpu import load_gpu
+from hardware.host_link import HostLink, HostMemory
 from hardware.prices.chunks import ChunkTerm, ModelledChunks
 from hardware.prices.work import Linear
 from hardware.step_cost import StepCost
@@ -17,6 +18,7 @@ from model.shape import DecoderSpec, grouped
 from model.spec import load_spec
 from sim import scenario as ours
 from sim.engine_config import EngineConfig
+from sim.pools import Pool
 from sim.simulation import simulate
 from workloads.requests import Prefixes, Requests
 
@@ -29,13 +31,14 @@ def simulated(scenario: Scenario, version: str) -> Outcome:
     result = simulate(built(scenario, version), requests_of(scenario))
     columns = result.requests
     steps = result.steps()
+    hits = columns["cached_tokens"] + columns.get("brought_tokens", 0)
     started = ~np.isnan(columns["first_scheduled_s"])
     return Outcome(
         first=_ticks(columns["first_token_s"]),
         finish=_ticks(columns["finish_s"]),
         hits=[
             int(hit) if once else None
-            for hit, once in zip(columns["cached_tokens"], started, strict=True)
+            for hit, once in zip(hits, started, strict=True)
         ],
         preemptions=[int(each) for each in columns["preemptions"]],
         steps=[
@@ -70,6 +73,17 @@ def built(scenario: Scenario, version: str) -> ours.Scenario:
         settings |= {"scheduler": "prefill_first", "version": "0.7", "watermark": 0.01}
         settings["num_gpu_blocks"] = scenario.blocks
         del settings["scheduler_reserve_full_isl"], settings["long_prefill_token_threshold"]
+    if scenario.host is not None:
+        host = scenario.host
+        settings |= {
+            "kv_offloading_size": 1,
+            "kv_connector_extra_config": {
+                name: getattr(host, name)
+                for name in (
+                    "blocks_per_chunk", "eviction_policy", "store_threshold", "offload_prompt_only",
+                )
+            },
+        }  # fmt: skip
     client = ours.NO_CLIENT
     if scenario.timeout is not None:
         client = ours.ClientConfig(timeout_s=scenario.timeout / TICKS_PER_S)
@@ -78,7 +92,18 @@ def built(scenario: Scenario, version: str) -> ours.Scenario:
         EngineConfig.model_validate(settings), client=client,
     )  # fmt: skip
     pool = replace(made.pool, price=priced(made.pool.price, scenario.price))
-    return replace(made, pools=(pool,))
+    return replace(made, pools=(pool if scenario.host is None else with_host(pool, scenario.host),))
+
+
+def with_host(pool: Pool, host: Host) -> Pool:
+    """The same pool with a host's memory of so many chunks, behind a link in whole ticks."""
+    memory = HostMemory(host.chunks, 1, 1)
+    block_bytes = pool.ledger.block_bytes
+    link = HostLink(
+        bytes_per_s=block_bytes * TICKS_PER_S / host.block, latency_s=host.transfer / TICKS_PER_S
+    )
+    engine = pool.engine.model_copy(update={"host_link": link})
+    return replace(pool, host=memory, engine=engine)
 
 
 def with_groups(scenario: Scenario) -> DecoderSpec:

@@ -43,6 +43,20 @@ COARSE = Price(step=1 << 20, token=0, sequence=0, position=0, pair=0)
 """All steps take as long, so that arrivals and ends of steps coincide."""
 
 
+class Host(NamedTuple):
+    """A second tier of the KV cache, and the link to it."""
+
+    chunks: int
+    blocks_per_chunk: int
+    eviction_policy: str
+    store_threshold: int
+    offload_prompt_only: bool
+    transfer: int
+    """Ticks of a transfer, beside its blocks."""
+    block: int
+    """Ticks of a block."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """One engine's settings, and requests in order of arrival."""
@@ -64,6 +78,8 @@ class Scenario:
     """Of every group of the KV cache, the tokens that it keeps; None: all."""
     states: int = 0
     """Groups that keep a state."""
+    host: Host | None = None
+    """KV in the host's memory."""
     timeout: int | None = None
     """Ticks after which a client gives up."""
     price: Price = FINE
@@ -71,7 +87,9 @@ class Scenario:
 
     def data(self, number: int) -> dict[str, Any]:
         """As a line of JSON."""
-        return {"id": number} | asdict(self) | {"price": self.price._asdict()}
+        host = None if self.host is None else self.host._asdict()
+        data = {"id": number} | asdict(self) | {"price": self.price._asdict()}
+        return data if host is None else data | {"host": host}
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> Self:
@@ -82,6 +100,8 @@ class Scenario:
             for arrival, prompt, output, priority, streams in data["requests"]
         ]
         given |= {"price": Price(**data["price"]), "requests": rows}
+        if data.get("host") is not None:
+            given["host"] = Host(**data["host"])
         if "windows" in data:
             given["windows"] = tuple(data["windows"])
         return cls(**given)
@@ -127,6 +147,10 @@ FEATURES: dict[str, frozenset[str]] = {
         "groups, priority": "groups priority",
         "async, groups": "ahead groups",
         "async, groups, priority": "ahead groups priority",
+        "host memory": "host caching",
+        "host memory, aborts": "host caching aborts",
+        "host memory, priority": "host caching priority reserve",
+        "async, host memory": "host caching ahead",
         "prefill_first": "v0",
         "prefill_first, aborts": "v0 aborts",
         "all": "threshold reserve watermark priority aborts caching ahead",
@@ -188,6 +212,7 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         watermark=float(rng.choice([0.01, 0.1, 0.4])) if "watermark" in on else 0.0,
         ahead="ahead" in on,
         caching="caching" in on,
+        host=_host(rng, blocks) if "host" in on else None,
         timeout=int(service * rng.choice([0.3, 2, 10])) + 1 if "aborts" in on else None,
         price=price,
         requests=[
@@ -197,6 +222,20 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
             )
         ],
     )  # fmt: skip
+
+
+def _host(rng: np.random.Generator, blocks: int) -> Host:
+    """A host's memory from a part of the GPU's to ten times that, near or far."""
+    size = int(rng.choice([1, 1, 2, 5]))
+    return Host(
+        chunks=max(1, int(blocks * float(rng.choice([0.3, 1, 3, 10])) / size)),
+        blocks_per_chunk=size,
+        eviction_policy=str(rng.choice(["lru", "arc"])),
+        store_threshold=int(rng.choice([0, 0, 2])),
+        offload_prompt_only=bool(rng.random() < 0.6),
+        transfer=int(rng.choice([0, 1 << 18, 1 << 20])),
+        block=int(rng.choice([1 << 10, 1 << 16, 1 << 20])),
+    )
 
 
 def _groups(rng: np.random.Generator) -> tuple[tuple[int | None, ...], int]:

@@ -85,7 +85,10 @@ class Config:
             **known(CacheConfig, {"gpu_memory_utilization": 0.9, "swap_space": 0}),
         )  # fmt: skip
         cache.num_gpu_blocks = blocks
-        config = VllmConfig(model_config=self.model, cache_config=cache, scheduler_config=settings)
+        config = VllmConfig(
+            model_config=self.model, cache_config=cache, scheduler_config=settings,
+            **connector_of(scenario),
+        )  # fmt: skip
         config.scheduler_config.max_num_batched_tokens = scenario["budget"]
         config.cache_config.enable_prefix_caching = scenario["caching"]
         config.cache_config.block_size = size  # some releases refuse sizes that CPU kernels lack
@@ -104,6 +107,21 @@ class Config:
             **known(Scheduler, {"block_size": MAX_MODEL_LEN if scenario["states"] else size,
                                 "log_stats": False}),
         )  # fmt: skip
+
+
+def connector_of(scenario: Json) -> Json:
+    """The connector to the host's memory, if there is one; its room is given to it later."""
+    host = scenario.get("host")
+    if not host:
+        return {}
+    transfer = import_module("vllm.config").KVTransferConfig
+    told = {name: host[name] for name in ("blocks_per_chunk", "offload_prompt_only")}
+    return {
+        "kv_transfer_config": transfer(
+            kv_connector="OffloadingConnector", kv_role="kv_both",
+            kv_connector_extra_config={"cpu_bytes_to_use": 1 << 30, **told},
+        )
+    }  # fmt: skip
 
 
 def groups_of(scenario: Json) -> list[Any]:

@@ -5,18 +5,43 @@ import numpy.typing as npt
 
 from hardware.runtime_memory import capture_sizes
 
+Floats = npt.NDArray[np.float64]
+
 MOST_CAPTURED = 512
 """Tokens of the largest graph; vllm/config/vllm.py, ``_set_cudagraph_sizes``."""
 
 
-def replayed(max_tokens: int, max_seqs: int) -> npt.NDArray[np.int64]:
+def largest_graph(max_seqs: int, most: int | None = None) -> int:
+    """Return the tokens of the largest step that a graph replays.
+
+    Args:
+        max_seqs: seats; twice as many are captured.
+        most: what an engine is told instead (``max_cudagraph_capture_size``).
+    """
+    return capture_sizes(min(2 * max_seqs, MOST_CAPTURED) if most is None else most)[-1]
+
+
+def with_graphs(token_s: Floats, largest: int, eager_s: float) -> Floats:
+    """Return the seconds of steps by their tokens: replayed as far as graphs go, else as launched.
+
+    Args:
+        token_s: of steps of 0, 1, 2, ... tokens, as if each had a graph of its own.
+        largest: tokens of the largest graph.
+        eager_s: what the host takes to launch a step without one.
+    """
+    seconds = token_s[replayed(len(token_s) - 1, largest)]
+    seconds[largest + 1 :] = np.maximum(seconds[largest + 1 :], eager_s)
+    return seconds
+
+
+def replayed(max_tokens: int, largest: int) -> npt.NDArray[np.int64]:
     """Return the tokens that steps of 0 to ``max_tokens`` tokens compute, padding included.
 
-    Steps of decodes and mixed ones are padded to the next size that was captured, up to twice the
-    seats; larger ones run as they are. Attention is not padded, nor is what samples.
+    Steps of decodes and mixed ones are padded to the next size that was captured, up to the
+    ``largest``; larger ones run as they are. Attention is not padded, nor is what samples.
     """
     tokens = np.arange(max_tokens + 1)
-    sizes = np.array([0, *capture_sizes(min(2 * max_seqs, MOST_CAPTURED, max_tokens))])
+    sizes = np.array([0, *capture_sizes(min(largest, max_tokens))])
     small = tokens <= sizes[-1]
     padded = sizes[np.searchsorted(sizes, tokens[small])]
     return np.concatenate((padded, tokens[~small]))

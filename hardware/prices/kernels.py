@@ -36,6 +36,10 @@ experts of over 1,000 rows (H100 0.055, H200 0.076) and from servers of A100 and
 hundreds of sequences (0.042 and less)."""
 
 LIKE: dict[str, tuple[Numbers, ...]] = {
+    "fp8_block": ("fp8_block",),
+    "int4": ("int4",),
+    "mxfp4": ("mxfp4", "int4"),
+    "mxfp4_fp8": ("mxfp4_fp8",),
     "bf16": ("bf16",),
     "fp16": ("bf16",),
     "tf32": ("bf16",),
@@ -44,7 +48,7 @@ LIKE: dict[str, tuple[Numbers, ...]] = {
     "int8": ("fp8", "bf16"),
     "fp4": ("fp4", "fp8", "bf16"),
 }
-"""Whose shares an arithmetic takes: its own, or those of the nearest one that was measured."""
+"""Whose shares a storage or an arithmetic takes: its own, or the nearest that was measured."""
 
 
 AXES = {
@@ -127,17 +131,15 @@ class Kernels(BaseModel):
         """Return the seconds of one execution of a matrix product, or of all experts' together."""
         assert operator.gemm is not None
         rows, n, k = operator.gemm
-        peak = gpu.peak(operator.compute)
-        if operator.weight_only and "fp32" in gpu.peak_flops_per_s:
-            peak = 1.0 / (1.0 / peak + WIDENING / gpu.peak("fp32"))
-        bound_s = operator_s(operator.flops, operator.bytes, peak, gpu.bandwidth_bytes_per_s)
+        bound_s = product_bound_s(operator, gpu)
         if operator.groups > 1 and self.experts:
             each = np.maximum(rows, 1e-9) / operator.groups
-            share = nearest(self.experts, operator.compute)(
+            share = nearest(self.experts, operator.compute, operator.stored)(
                 rows=each, width=expert_size(n / GATED_MATRICES, k), experts=operator.groups
             )
         else:
-            share = nearest(self.gemm, operator.compute)(m=np.maximum(rows, 1.0), n=n, k=k)
+            surface = nearest(self.gemm, operator.compute, operator.stored)
+            share = surface(m=np.maximum(rows, 1.0), n=n, k=k)
         return np.asarray(bound_s / share)
 
     def reduces(self, ranks: int) -> bool:
@@ -158,6 +160,15 @@ class Kernels(BaseModel):
         return np.where(bytes_ > 0, seconds * np.maximum(1.0, bytes_ / largest), 0.0)
 
 
+def product_bound_s(operator: Operator, gpu: Gpu) -> Floats:
+    """Return the roofline of a product; widening stored weights takes ordinary cores, too."""
+    peak = gpu.peak(operator.compute)
+    if operator.weight_only and "fp32" in gpu.peak_flops_per_s:
+        peak = 1.0 / (1.0 / peak + WIDENING / gpu.peak("fp32"))
+    bandwidth = gpu.bandwidth_bytes_per_s
+    return np.asarray(operator_s(operator.flops, operator.bytes, peak, bandwidth))
+
+
 def expert_size(width: F, hidden: F) -> F:
     """Return the width of an expert on a rank, as it would be with 4,096 inputs.
 
@@ -166,9 +177,9 @@ def expert_size(width: F, hidden: F) -> F:
     return width * (hidden / 4096) ** 0.5
 
 
-def nearest(measured: dict[Numbers, Measured], compute: str) -> Measured:
-    """Return what was measured of an arithmetic, or else of the one most like it."""
-    for name in LIKE[compute]:
+def nearest(measured: dict[Numbers, Measured], compute: str, stored: str | None = None) -> Measured:
+    """Return what was measured of a storage or an arithmetic, or else of the one most like it."""
+    for name in (*LIKE.get(stored or "", ()), *LIKE[compute]):
         if name in measured:
             return measured[name]
     return next(iter(measured.values()))

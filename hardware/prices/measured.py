@@ -17,6 +17,7 @@ from hardware.prices.unmeasured import Unmeasured, is_measured
 from model.caches import Reach
 from model.mixers.latent import EXPANDS
 from model.mixers.mixer import Kernel, Mixer
+from model.mlps.experts import ACTIVATES, ADDS_UP
 from model.operators import F, Operator
 from model.share import Share
 
@@ -62,6 +63,8 @@ class Measured:
             if operator.gemm is not None:
                 measured_s = self.kernels.gemm_s(operator, self.gpu) / calibration.gemm_share
                 products = products + operator.layers * measured_s
+                continue
+            if self.kernels.experts and operator.name in (ACTIVATES, ADDS_UP):
                 continue
             moved_per_s = self.gpu.bandwidth_bytes_per_s * calibration.elementwise_bytes
             between = between + operator.layers * operator.bytes / moved_per_s

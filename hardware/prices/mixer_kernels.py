@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from hardware.prices.surface import Surface
 
 Floats = npt.NDArray[np.float64]
-Numbers = Literal["bf16", "fp8", "fp4"]
+Numbers = Literal["bf16", "fp8", "fp4", "fp8_block", "int4", "mxfp4", "mxfp4_fp8"]
+"""Arithmetic, or storage of weights whose products have kernels of their own."""
 
 
 class DecodeKernel(BaseModel):

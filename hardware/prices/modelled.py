@@ -52,6 +52,7 @@ def host_of(calibration: Calibration) -> Host:
         sequence_s=calibration.sequence_overhead_s,
         chunk_s=calibration.chunk_overhead_s,
         layer_s=calibration.layer_overhead_s,
+        eager_experts_s=calibration.eager_experts_s,
     )
 
 

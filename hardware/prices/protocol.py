@@ -34,6 +34,8 @@ class Host:
     """Once per prefill chunk."""
     layer_s: float
     """Once per layer: launches and gaps between kernels."""
+    eager_experts_s: float = 0.0
+    """Of a layer of experts in a step that no graph replays."""
 
 
 class Prices(Protocol):

@@ -11,6 +11,12 @@ from model.operators import NORM_FLOPS, F, Operator
 from model.quantization.scheme import Scheme
 from model.share import Share
 
+ACTIVATES, ADDS_UP = "experts_act", "experts_sum"
+"""Between an expert's matrices, and behind them: part of what tables of experts time."""
+EXPERT_OPERATORS = ("experts", ACTIVATES, ADDS_UP)
+"""What works on the tokens that come to a rank's experts; all else of a layer works on the rank's
+own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Experts:
@@ -138,8 +144,8 @@ class Experts:
                 self._products(rows, share, scheme, count)
                 for scheme, count in share.schemes(named["experts"])
             ),
-            nonlinearity("experts_act", self.activation, self.gated, pairs * width, share),
-            share.elementwise("experts_sum", pairs * self.inner_size, 2, sum_moved),
+            nonlinearity(ACTIVATES, self.activation, self.gated, pairs * width, share),
+            share.elementwise(ADDS_UP, pairs * self.inner_size, 2, sum_moved),
         ]
         if self.latent_norm:
             normed, flops = rows * self.inner_size, NORM_FLOPS["rmsnorm"]
@@ -175,6 +181,7 @@ class Experts:
             gemm=(pairs, all_widths, inner),
             groups=self.held,
             compute=numbers.product(scheme),
+            stored=scheme.kernel if scheme is not None else None,
             weight_only=scheme is not None and scheme.compute is None,
         )
 

@@ -1,6 +1,6 @@
 """How the numbers of one matrix are stored, and in which arithmetic its product runs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 WHOLE = 0
 """Instead of a number of rows or columns: all of them."""
@@ -34,9 +34,28 @@ class Scheme:
     """Groups follow the inputs' importance instead of their order: an index says which, and a rank
     that holds a part of the inputs keeps the scales of all groups."""
 
+    marlin: bool = False
+    """Its products are those of Marlin, whatever the numbers of 4 bits (vLLM's
+    ``VLLM_MXFP4_USE_MARLIN``)."""
+
     filled_up: bool = False
     """Ranks that share experts get whole groups each, the last one zeros to the end (vLLM's
     ``Mxfp4MoEMethod``: gpt-oss has 90 groups, which 4 ranks hold as 23)."""
+
+    @property
+    def kernel(self) -> str | None:
+        """Return what tables call its products where they are not those of its arithmetic.
+
+        fp8_block: fp8 with scales by block, whose inputs are quantized in groups at every product;
+        int4 and mxfp4: weights of 4 bits that are widened beside the product; mxfp4_fp8: to fp8.
+        """
+        if self.numbers == "fp8" and self.compute == "fp8" and self.block[1]:
+            return "fp8_block"
+        if self.bits == 4 and self.compute in (None, "fp8"):
+            if self.numbers != "fp4" or self.marlin:
+                return "int4"
+            return "mxfp4_fp8" if self.compute else "mxfp4"
+        return None
 
     def part(self, size: int, whole: int) -> int:
         """Return how many numbers a rank holds that has ``size`` of ``whole`` experts' numbers."""
@@ -87,6 +106,7 @@ NVFP4 = Scheme(numbers="fp4", bits=4, compute="fp4", block=(1, 16), scale_bits=8
 NVFP4_ONLY = Scheme(numbers="fp4", bits=4, block=(1, 16), scale_bits=8)
 MXFP4 = Scheme(numbers="fp4", bits=4, compute="fp4", block=(1, 32), scale_bits=8, filled_up=True)
 MXFP4_ONLY = Scheme(numbers="fp4", bits=4, block=(1, 32), scale_bits=8, filled_up=True)
+MXFP4_MARLIN = replace(MXFP4_ONLY, marlin=True)
 MXFP4_FP8 = Scheme(
     numbers="fp4", bits=4, compute="fp8", block=(1, 32), scale_bits=8, filled_up=True
 )

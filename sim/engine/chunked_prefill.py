@@ -5,7 +5,7 @@ from typing import ClassVar
 from mypy_extensions import mypyc_attr
 
 from sim.engine.kv_cache import BlockPool
-from sim.engine.loads import Loads
+from sim.engine.loads import ASK_AGAIN, Loads
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch, Sequence
 from sim.engine.settings import Settings
@@ -46,6 +46,15 @@ class ChunkedPrefill(Scheduler):
 
     def form(self, now_s: float) -> Batch | None:
         """Running requests, then new ones (unless somebody was preempted)."""
+        loads = self.loads
+        if loads is None:
+            return self._plan(now_s)
+        loads.plans()
+        batch = self._plan(now_s)
+        loads.saw(self.batch, self.running, self.decoding.step)
+        return batch
+
+    def _plan(self, now_s: float) -> Batch | None:
         batch, decoding = self.batch, self.decoding
         if batch.chunks or batch.preempted or batch.padding or batch.returned or batch.held_back:
             batch.clear()
@@ -82,6 +91,8 @@ class ChunkedPrefill(Scheduler):
         """Whoever was thrown out left an empty step: the freed blocks serve the next try."""
         preempted = batch.preempted.copy()
         super()._rejoin(batch)
+        if self.loads is not None:
+            self.loads.saw(batch, self.running, self.decoding.step)
         self._catch_up()
         again = self.next_batch(now_s)
         if again is not None:
@@ -196,35 +207,68 @@ class ChunkedPrefill(Scheduler):
 
     def start_prompts(self, batch: Batch) -> None:
         """First chunks of those who wait, as long as seats, budget and blocks last."""
-        pool, waiting, running = self.pool, self.waiting, self.running
+        pool, waiting = self.pool, self.waiting
         pool.tell(self.decoding.step, 1)
-        loads = self.loads
-        if loads is not None and loads.ready and not self._start_loaded(loads, batch):
+        if self.loads is not None:
+            self._start_connected(self.loads, batch)
             return
-        seats = self.max_num_seqs - len(running)
+        seats = self.max_num_seqs - len(self.running)
         budget = self._budget_left(batch)
         while waiting.count and budget > 0 and seats > 0:
             sequence = waiting.head()
-            target = sequence.target_tokens
-            past = pool.find(sequence)
-            if loads is not None and (tokens := loads.connector.matched(sequence, past)):
-                after = pool.free - pool.lacks(past + tokens) - self._promised(batch)
-                if after < (self.watermark_blocks if running else 0):
-                    break
-                loads.park(waiting.pop(), past, tokens)
-                continue
-            chunk = min(target - past, budget, self.longest_chunk)
-            after = pool.free - pool.lacks(target if self.whole_prompts_fit else past + chunk)
-            if after < (self.watermark_blocks if running else 0):
+            chunk = self._begin(sequence, pool.find(sequence), budget, batch)
+            if not chunk:
                 break
-            waiting.pop()
-            self.seat(sequence)
-            sequence.kv_tokens = past
-            pool.start(sequence, past + chunk)
-            batch.prefills.append(sequence)
-            batch.chunks.append((chunk, past))
             budget -= chunk
             seats -= 1
+
+    def _begin(self, sequence: Sequence, past: int, budget: int, batch: Batch) -> int:
+        """Start who was just looked for; return the tokens of its chunk, 0 if there is no room."""
+        pool, target = self.pool, sequence.target_tokens
+        chunk = min(target - past, budget, self.longest_chunk)
+        after = pool.free - pool.lacks(target if self.whole_prompts_fit else past + chunk)
+        if after < (self.watermark_blocks if self.running else 0):
+            return 0
+        self.waiting.pop()
+        self.seat(sequence)
+        sequence.kv_tokens = past
+        pool.start(sequence, past + chunk)
+        batch.prefills.append(sequence)
+        batch.chunks.append((chunk, past))
+        return chunk
+
+    def _start_connected(self, loads: Loads, batch: Batch) -> None:
+        """The same where a connector may have what the pool has not: who has loaded goes first, and
+        who has to ask again lets others pass."""
+        loads.stuck = True
+        if loads.ready and not self._start_loaded(loads, batch):
+            return
+        waiting, passed = self.waiting, list[Sequence]()
+        while waiting.count:
+            budget = self._budget_left(batch)
+            if budget <= 0 or len(self.running) >= self.max_num_seqs:
+                break
+            sequence = waiting.head()
+            past = self.pool.find(sequence)
+            tokens = loads.connector.matched(sequence, past)
+            if tokens == ASK_AGAIN:
+                passed.append(waiting.pop())
+            elif tokens and self._has_room(sequence, past + tokens, batch):
+                loads.park(waiting.pop(), past, tokens)
+            elif tokens or not self._begin(sequence, past, budget, batch):
+                break
+        loads.stuck = waiting.count > 0
+        for sequence in reversed(passed):
+            waiting.push_back(sequence)
+
+    def _has_room(self, sequence: Sequence, tokens: int, batch: Batch) -> bool:
+        """Whether who was just looked for can take blocks of so many tokens, and load."""
+        pool = self.pool
+        free = pool.free - (self.watermark_blocks if self.running else 0)
+        whole = self.whole_prompts_fit
+        if whole and pool.lacks(sequence.target_tokens) > free:
+            return False
+        return pool.lacks(tokens) + self._promised(batch) <= free
 
     def _start_loaded(self, loads: Loads, batch: Batch) -> bool:
         """Serve who has loaded, as long as seats, budget and blocks last; say whether they did."""
@@ -246,6 +290,8 @@ class ChunkedPrefill(Scheduler):
             loads.leave(sequence)
             self.seat(sequence)
             pool.seat(sequence)
+            if not sequence.preemptions:
+                sequence.brought_tokens = past - sequence.cached_tokens
             sequence.kv_tokens = past
             pool.fill(sequence, past + chunk)
             batch.prefills.append(sequence)
@@ -260,4 +306,8 @@ class ChunkedPrefill(Scheduler):
             if sequence in batch.prefills:
                 held_tokens += batch.chunks[batch.prefills.index(sequence)][0]
             blocks += pool.blocks(sequence.target_tokens) - pool.blocks(held_tokens)
+        if self.loads is not None:
+            for sequence in self.loads.wanted():
+                held_tokens = sequence.loaded_tokens
+                blocks += pool.blocks(sequence.target_tokens) - pool.blocks(held_tokens)
         return blocks

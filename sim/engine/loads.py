@@ -10,12 +10,13 @@ never thrown out. The engine is told between two steps, and serves who is ready 
 its queue. What was loaded can be found by others only then.
 """
 
+from math import inf
 from typing import Final
 
 from mypy_extensions import mypyc_attr
 
 from sim.engine.kv_cache import BlockPool
-from sim.engine.sequence import Sequence
+from sim.engine.sequence import Batch, Sequence
 
 HERE: Final = 0
 LOADING: Final = 1
@@ -24,13 +25,17 @@ CANCELLED: Final = 3
 """Given up while it loads: its blocks are free when that is over."""
 KEPT: Final = 4
 
+ASK_AGAIN: Final = -1
+"""Instead of tokens: not known yet. Whoever is behind in the queue passes by meanwhile."""
+
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Connector:
     """What a scheduler asks of a KV connector; this one brings nothing and keeps nothing."""
 
     def matched(self, sequence: Sequence, past: int) -> int:
-        """How many tokens behind the first ``past``, which are here, can be loaded; 0: none."""
+        """How many tokens behind the first ``past``, which are here, can be loaded; 0: none; or
+        ``ASK_AGAIN``. Asked in every step in which the request is next in line."""
         return 0
 
     def load(self, sequence: Sequence, past: int, tokens: int, now_s: float) -> None:
@@ -42,6 +47,22 @@ class Connector:
 
     def dropped(self, sequence: Sequence) -> None:
         """One was given up before it loaded anything."""
+
+    def gone(self, sequence: Sequence) -> None:
+        """One has ended or was given up, whatever it has loaded."""
+
+    def planned(self, batch: Batch, running: dict[Sequence, None], step: int) -> bool:
+        """A step was planned, after so many decode steps; say whether the next one has to be
+        planned for itself, even if it is like this one."""
+        return False
+
+    def come(self, now_s: float) -> list[Sequence]:
+        """Who is to be told by now, between two steps; what ``planned`` began goes on from here."""
+        return []
+
+    def next_s(self) -> float:
+        """When somebody is to be told next, later than it was last asked; infinity: unknown."""
+        return inf
 
 
 class Loads:
@@ -65,15 +86,29 @@ class Loads:
         """Whose blocks were filled or read, since the engine last learned of it."""
         self.now_s = 0.0
         """When the batch is formed."""
+        self.stuck = False
+        """Whether there was no room for the next in line."""
+        self._seen = False  # whether the connector has seen the step being planned
 
     def park(self, sequence: Sequence, past: int, tokens: int) -> None:
         """One that was just looked for in the pool takes its blocks and loads."""
         sequence.transit = LOADING
         sequence.kv_tokens = past
         sequence.loaded_tokens = past + tokens
+        sequence.loading_s -= self.now_s
         self.pool.hold(sequence, past + tokens)
         self.parked[sequence] = None
         self.connector.load(sequence, past, tokens, self.now_s)
+
+    def plans(self) -> None:
+        """A step is about to be planned."""
+        self._seen = False
+
+    def saw(self, batch: Batch, running: dict[Sequence, None], step: int) -> None:
+        """It was planned, or, where nobody was left in it, tried."""
+        if not self._seen and self.connector.planned(batch, running, step):
+            batch.steps = 1
+        self._seen = True
 
     def in_turn(self, by_priority: bool) -> list[Sequence]:
         """Who is ready, in the order in which they are served."""
@@ -112,6 +147,7 @@ class Loads:
         """Learn what was told, between two steps."""
         for sequence in self.told:
             if sequence.transit == LOADING:
+                sequence.loading_s += self.now_s
                 sequence.transit = READY
                 self.ready += 1
             elif sequence.transit == KEPT:

@@ -98,7 +98,9 @@ class Loop:
                     start_s += self.idle_start_s
                 if not batch.chunks and not batch.decodes + batch.padding:
                     raise ValueError(f"the scheduler formed a step of nobody at {now_s:g} s")
-                until_s = self.arrival.arrival_s if batch.open else inf
+                until_s = batch.until_s
+                if batch.open and self.arrival.arrival_s < until_s:
+                    until_s = self.arrival.arrival_s
                 now_s = machine.compute(batch, start_s, until_s, ends_s)
             self.batch, self.start_s = batch, start_s
             if now_s > stop_s or now_s == inf or (due and now_s >= due[0][0]):

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from struct import Struct
+from typing import Final
 
 from sim.engine.journal import Journal
 from sim.engine.sequence import Sequence
 
 _pack_outcome = Struct("=6d5i").pack
+_pack_tiers = Struct("=2id").pack
+TIER_BYTES: Final = 16
 
 
 class Outcomes:
@@ -24,6 +27,8 @@ class Outcomes:
         self, journals: list[Journal], full_bytes: int, finished: int, take: Callable[[int], None]
     ) -> None:
         self.rows = bytearray()
+        self.tiers: bytearray | None = None
+        """Where a cache has tiers, rows of request, brought_tokens, loading_s."""
         self._journals = journals
         self._full_bytes = full_bytes
         self._finished = finished
@@ -47,6 +52,8 @@ class Outcomes:
             sequence.cached_tokens,
             status,
         )
+        if self.tiers is not None:
+            self.tiers += _pack_tiers(sequence.request, sequence.brought_tokens, sequence.loading_s)
 
     def finished(self, sequences: list[Sequence], replica: int, now_s: float) -> None:
         """Sequences produced their last token, now."""

@@ -197,7 +197,7 @@ class PrefixCache(BlockPool):
             sequence.kv_tokens = held_tokens - 1
         full = sequence.kv_tokens // self.block_size
         if full > _told(sequence):
-            own = _OWN - sequence.request
+            own = own_stream(sequence)
             if sequence.spans and sequence.spans[-1][0] == own:
                 sequence.spans.pop()
             sequence.spans.append((own, full))
@@ -342,6 +342,11 @@ def held_runs(sequence: Sequence) -> list[Run]:
             left -= run.count
             runs.append(run)
     return runs
+
+
+def own_stream(sequence: Sequence) -> int:
+    """The stream of a request's own text."""
+    return _OWN - sequence.request
 
 
 def _told(sequence: Sequence) -> int:

@@ -149,6 +149,7 @@ class Scheduler:
         elif sequence.transit:
             assert self.loads is not None
             self.loads.cancel(sequence, self.decoding.step)
+            self.loads.connector.gone(sequence)
         elif self.waiting.discard(sequence):
             self._never_loads(sequence)
         else:
@@ -159,6 +160,7 @@ class Scheduler:
     def _never_loads(self, sequence: Sequence) -> None:
         if self.loads is not None:
             self.loads.connector.dropped(sequence)
+            self.loads.connector.gone(sequence)
 
     def outstanding_tokens(self) -> int:
         """Of all wanted ones here, prompts and what was generated: all that a router may know."""
@@ -208,6 +210,7 @@ class Scheduler:
         loads = self.loads
         if loads is not None:
             loads.now_s = now_s
+            loads.told += loads.connector.come(now_s)
             if loads.told and not self.ahead:
                 loads.learn(self.decoding.step)
         batch = self.form(now_s)
@@ -218,14 +221,24 @@ class Scheduler:
             if batch is None:
                 batch = self.form(now_s)
                 self._note_waiting()
-                return batch
-            batch.steps = 1  # the next plan knows more
+            else:
+                batch.steps = 1  # the next plan knows more
+        if loads is not None:
+            self._until_told(loads, batch)
         return batch
 
     def _note_waiting(self) -> None:
         self.left_waiting = self.waiting.count
         if self.loads is not None:
             self.left_waiting += len(self.loads.parked)
+
+    def _until_told(self, loads: Loads, batch: Batch | None) -> None:
+        """Whoever waits for KV is served as soon as somebody knows that it has come."""
+        if batch is not None:
+            batch.until_s = loads.connector.next_s()
+        else:
+            waits = loads.parked or self.waiting.count
+            self.wake_s = loads.connector.next_s() if waits else inf
 
     def form(self, now_s: float) -> Batch | None:
         """Form a batch of what is known, None if there is nothing to do: the policy."""
@@ -272,6 +285,8 @@ class Scheduler:
             batch.held_back = [each for each in batch.held_back if each is not sequence]
         del self.running[sequence]
         self.pool.throw_out(sequence, held_tokens, self.decoding.step)
+        if self.loads is not None:
+            self.loads.connector.gone(sequence)
         sequence.target_tokens = NEVER  # whatever is computed of its prompt, it does not decode
 
     def complete(
@@ -319,6 +334,8 @@ class Scheduler:
             sequence.leaves = False
             del self.running[sequence]
         if self.loads is not None:
+            for sequence in sequences:
+                self.loads.connector.gone(sequence)
             sequences = self.loads.let_go(sequences)
         self.pool.end(sequences, self.decoding.step)
 
@@ -416,6 +433,8 @@ class Scheduler:
         else:
             # Where somebody waits already, and did not fit in, nobody passes by.
             blocked = self.waiting.in_turn and self.waiting.count > 0
+            if self.loads is not None:
+                blocked = blocked and self.loads.stuck
             seats = len(self.running) < self.max_num_seqs
             batch.open = not blocked and seats
             # Blocks that are given back meanwhile can be what somebody waits for.

@@ -42,6 +42,7 @@ class Sequence:
         "arrival_s",
         "begun_at_join",
         "begun_tokens",
+        "brought_tokens",
         "cached_tokens",
         "computed_s",
         "finish_step",
@@ -55,6 +56,7 @@ class Sequence:
         "last_token_s",
         "leaves",
         "loaded_tokens",
+        "loading_s",
         "lost_at_s",
         "lost_s",
         "named_blocks",
@@ -103,6 +105,10 @@ class Sequence:
         self.preemptions = 0
         self.cached_tokens = 0
         """Prompt tokens that the prefix cache had when the sequence was first admitted."""
+        self.brought_tokens = 0
+        """Tokens behind those whose KV was brought from elsewhere then."""
+        self.loading_s = 0.0
+        """How long it waited for KV on its way; below 0 while it does."""
         self.waits = False
         """Whether it is in the queue."""
         self.prefills = False
@@ -133,6 +139,7 @@ class Batch:
         "reads",
         "returned",
         "steps",
+        "until_s",
     )
 
     def __init__(self, classes: int = 1) -> None:
@@ -153,6 +160,8 @@ class Batch:
         """How many such steps may follow each other before the scheduler must look again."""
         self.open = True
         """Whether it has to look earlier if somebody arrives."""
+        self.until_s = inf
+        """No step is to begin at this moment or later before it has looked."""
         self.closed = False
         """Whether blocks ran out, so that nobody is admitted."""
         self.preempted: list[Sequence] = []

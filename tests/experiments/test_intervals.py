@@ -15,7 +15,8 @@ from scipy import stats
 from experiments.reporting.intervals import EndsOf, positive_ends, real_ends, share_ends
 from experiments.reporting.means import crossed_interval, mean_interval
 from experiments.reporting.stats import SHARES, summarise_points
-from sim.metrics import METRICS, POOL_SHARES
+from sim.metrics import ALL_METRICS, POOL_SHARES
+from sim.transfer_use import TRANSFER_METRICS
 
 N = 3000
 
@@ -99,7 +100,7 @@ def test_shares_of_dependent_requests(truth: float, seeds: int, busy: int, grant
 
 def test_metrics_get_ends_that_they_can_have() -> None:
     """Two seeds that differ by a factor: a symmetric interval would leave the range of each."""
-    assert set(SHARES) < {*METRICS, *POOL_SHARES}
+    assert set(SHARES) < {*ALL_METRICS, *POOL_SHARES, *TRANSFER_METRICS}
     rows = [
         {"seed": seed, **dict.fromkeys(SHARES, 0.9 if seed else 0.3),
          "measured_requests": 100.0, "goodput_per_s": 3.0 * seed, "ttft_p99_s": 0.1 + seed,
@@ -107,7 +108,7 @@ def test_metrics_get_ends_that_they_can_have() -> None:
         for seed in range(2)
     ]  # fmt: skip
     (point,) = summarise_points(pd.DataFrame(rows), []).to_dict("records")
-    for name in set(SHARES) - set(POOL_SHARES):
+    for name in set(SHARES) - {*POOL_SHARES, *TRANSFER_METRICS}:
         assert 0 <= point[f"{name}_lo"] < 0.6 < point[f"{name}_hi"] <= 1
     assert 0 < point["ttft_p99_s_lo"] < 0.6 < point["ttft_p99_s_hi"]
     assert 0 < point["goodput_per_s_lo"] < 1.5

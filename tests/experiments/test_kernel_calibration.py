@@ -1,5 +1,6 @@
 """Tables of kernel times become a calibration: laws that were put in come out again."""
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -16,9 +17,15 @@ from experiments.running.folder import signed_file
 from experiments.running.work_folder import held
 from hardware.calibration import DATASHEET, load_calibration
 from hardware.gpu import load_gpu
+from hardware.prices.kernels import product_bound_s
 from hardware.prices.modelled import Roofline
 from hardware.prices.surface import Surface
 from hardware.roofline import operator_s
+from model.mlps.experts import Experts
+from model.precision import precision
+from model.quantization.scheme import MXFP4_ONLY
+from model.quantization.weights import EXPERTS, uniform
+from model.share import Share
 
 GPU = load_gpu("a100-80gb-sxm")
 BANDWIDTH, PEAK = GPU.bandwidth_bytes_per_s, GPU.peak("bf16")
@@ -203,6 +210,45 @@ def test_experts_of_another_kernel_do_not_count(tables: Path) -> None:
     write(tables, "moe/vllm/moe_perf", "0.24.0", pd.concat([slower, only]))
     found = experts_of(tables)
     np.testing.assert_allclose(found(rows=[4, 1024], width=8192, experts=8), 0.5, rtol=0.02)
+
+
+def test_experts_of_four_bits_have_a_surface_of_their_own(tables: Path) -> None:
+    """Their roofline has the stored bytes, scales included, and the work of widening them."""
+    rows = expert_rows(0.5).drop(columns="latency").drop_duplicates()
+    times = []
+    for tokens, experts, hidden, inter in rows.iloc[:, :4].itertuples(index=False):
+        mixture = Experts(
+            hidden_size=int(hidden), num_experts=int(experts), per_token=2, width=int(inter)
+        )
+        weights = uniform(MXFP4_ONLY, "mxfp4", None, EXPERTS)
+        share = Share((0,), replace(precision(), weights=weights))
+        (one,) = (o for o in mixture.operators(tokens, share) if o.name == "experts")
+        times.append(1e3 * float(product_bound_s(one, GPU)) / 0.4)
+    four = rows.assign(moe_dtype="w4a16_mxfp4", latency=times)
+    write(tables, "moe/vllm/moe_perf", "0.14.0", pd.concat([expert_rows(0.5), four]))
+    kernels = kernels_from_tables(str(tables), GPU, "0.15")
+    at = {"rows": [4, 1024], "width": 4096, "experts": 8}
+    np.testing.assert_allclose(kernels.experts["mxfp4"](**at), 0.4, rtol=0.02)
+    np.testing.assert_allclose(kernels.experts["bf16"](**at), 0.5, rtol=0.02)
+
+
+def test_products_in_blocks_that_wait_for_their_launches_do_not_count(tables: Path) -> None:
+    """Nor do rows that are no multiple of four: captured steps have none."""
+    h100, root = load_gpu("h100-sxm"), tables / "h100_sxm"
+    (tables / "a100_sxm").rename(root)
+    rows = gemm_rows(0.5)
+    bound_s = np.maximum(
+        2 * rows.m * rows.n * rows.k / h100.peak("fp8"),
+        (rows.n * rows.k + 2 * rows.m * (rows.n + rows.k)) / h100.bandwidth_bytes_per_s,
+    )
+    block = rows.assign(gemm_dtype="fp8_block", latency=bound_s / 0.4 * 1e3)
+    odd = block.assign(m=block.m + 1, latency=block.latency * 3)[block.m > 1]
+    slow = block.assign(latency=np.maximum(block.latency / 2, 0.09))
+    folder = root / "gemm" / "vllm"
+    pd.concat([rows, block, odd]).to_parquet(folder / "0.14.0" / "gemm_perf.parquet")
+    pd.concat([rows, slow]).to_parquet(folder / "0.24.0" / "gemm_perf.parquet")
+    gemm = kernels_from_tables(str(tables), h100, "0.15").gemm["fp8_block"]
+    np.testing.assert_allclose(gemm(m=[8, 64], n=4096, k=4096), 0.4, rtol=0.02)
 
 
 def test_weights_come_from_memory_though_a_table_read_them_from_the_cache(tables: Path) -> None:

@@ -1,13 +1,16 @@
 """Studies with pools: what is refused and how, keys of pools, and what a run leaves behind."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from study_files import SMALL, refused, run_cli, tables_of, write_study
 
 from experiments import load_study
+from experiments.run import main
 from experiments.running.capacity import capacity_per_s
 from experiments.running.pool_tables import calibrations_of
 from experiments.study.build import by_pool, independent_replicas, is_random, settled
@@ -15,6 +18,7 @@ from experiments.study.document import from_study, read_raw
 from experiments.study.keys import dotted, key_path
 from experiments.study.points import Plan, prepare
 from hardware.calibration import DATASHEET
+from sim.handovers import HANDOVER_COLUMNS
 
 POOLS = """\
   pools:
@@ -83,6 +87,15 @@ FAULTS = {
     "role": ("cluster.pools[0].role=encode", ["pools[0].role = encode: is not modelled"]),
     "a role alone": (
         "cluster.pools[0].role=prefill", ["prefill without a pool with role: decode, expected"],
+    ),
+    "a role of ranks": (
+        "cluster.pools=[{gpu: h100-sxm, role: prefill, data_parallel_size: 2}, "
+        "{gpu: h100-sxm, role: decode}]",
+        ["pool pool1: data_parallel_size = 2 with role: prefill is not modelled"],
+    ),
+    "a network that nobody knows": (
+        "cluster.pools=[{gpu: l40s, role: prefill}, {gpu: l40s, role: decode}]",
+        ["cluster.kv_transfer.bandwidth_gb_s: the network of l40s is not known"],
     ),
     "transfers without roles": (
         "cluster.kv_transfer.latency_s=0.1", ["cluster.kv_transfer", "expected pools with role"],
@@ -204,3 +217,40 @@ def test_what_pools_can_serve_adds_up_where_the_router_looks(tmp_path: Path) -> 
     assert capacity("round_robin", both) == pytest.approx(2 * slow, rel=1e-12)
     alike = "  pools: [{gpu: t4}, {gpu: t4, replicas: 2}]\n"
     assert capacity("random", alike) == capacity("random", "  gpu: t4\n  replicas: 3\n")
+
+
+def test_roles_in_a_sweep_with_plain_replicas(tmp_path: Path) -> None:
+    """Points with and without roles in one study: what they have apart is there for both."""
+    study = {
+        "name": "roles", "model": "opt-125m", "cluster": {"pools": [{"gpu": "t4"}]},
+        "workload": {
+            "arrivals": {"process": "poisson", "rate_per_s": 40},
+            "lengths": {"prompt": {"distribution": "uniform", "min": 10, "max": 600},
+                        "output": {"distribution": "uniform", "min": 2, "max": 30}},
+            "num_requests": 60,
+        },
+        "sweep": {"cluster.pools": [
+            [{"name": "serve", "gpu": "a100-80gb-sxm", "replicas": 2}],
+            [{"name": "p", "gpu": "a100-80gb-sxm", "role": "prefill"},
+             {"name": "d", "gpu": "a100-80gb-sxm", "role": "decode"}],
+        ]},
+    }  # fmt: skip
+    path = tmp_path / "roles.yaml"
+    path.write_text(json.dumps(study), encoding="utf-8")
+    assert main([str(path), "--jobs", "1", "--out", str(tmp_path / "out")]) == 0
+    requests = pd.read_parquet(tmp_path / "out" / "requests.parquet")
+    own = list(HANDOVER_COLUMNS)
+    names = list(requests.columns)
+    assert names[names.index("measured") - len(own) : names.index("measured")] == own
+    plain, apart = (requests[requests["point"] == point] for point in (1, 2))
+    assert (plain["prefill_replica"] == -1).all()
+    assert plain["loaded_s"].isna().all()
+    assert (apart["prefill_replica"] == 0).all()
+    assert set(apart["pool"]) == {"d"}
+    assert (apart["first_token_s"] > apart["loaded_s"]).all()
+    parts = pd.read_csv(tmp_path / "out" / "decomposition.csv")
+    assert set(parts[parts["part"] == "transfer"]["point"]) == {2}
+    pools = pd.read_csv(tmp_path / "out" / "pools.csv")
+    handed = pools.groupby("pool", sort=False)["transfer_bytes_per_s"].first()
+    assert handed["p"] == handed["d"] > 0
+    assert np.isnan(handed["serve"])

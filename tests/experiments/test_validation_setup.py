@@ -7,12 +7,21 @@ import pytest
 
 from experiments.validation.calibrations import choose_calibration
 from experiments.validation.levels import API, HOST, LEVELS, engine_at, prices_at
+from experiments.validation.recipes import settings_of
 from experiments.validation.rows import Run, row_of
 from experiments.validation.settings import setup_of, switched_on, version_of
 from experiments.validation.traffic import CannotPredictError, Traffic, plan_traffic
 from hardware.calibration import DATASHEET
 from hardware.engines import engine_calibration
 from hardware.gpu import Gpu, load_gpu
+from model.quantization.scheme import (
+    FP8_BLOCKS,
+    FP8_CHANNEL,
+    MXFP4_FP8,
+    MXFP4_MARLIN,
+    MXFP4_ONLY,
+)
+from model.quantization.weights import Weights
 from sim.engine_config import EngineConfig
 from tests.experiments.measured_runs import run, write_requests
 
@@ -96,7 +105,9 @@ def test_precisions_in_words(words: str, gpu: str, dtype: str, quantization: str
 
 def test_an_empty_precision_is_that_of_the_name() -> None:
     scout = "RedHatAI/Llama-4-Scout-17B-16E-Instruct-FP8-dynamic"
-    assert engine_of(precision="", model=scout).quantization == "fp8"
+    setup = setup_of(row_of(run("a", precision="", model=scout)), 1000)
+    assert setup.spec.checkpoint.weights.main == FP8_CHANNEL
+    assert setup.engine.quantization == "auto"
     assert engine_of(precision="").quantization == "auto"
 
 
@@ -117,6 +128,46 @@ def test_inferencex_brings_its_own_recipe() -> None:
     ):
         assert engine_of(**cells | other).max_num_seqs == 1024
     assert engine_of(**cells | {"precision": "bf16"}).kv_cache_dtype == "auto"
+
+
+def test_words_that_mean_the_published_checkpoint_keep_its_numbers() -> None:
+    def weights_of(model: str, precision: str, **cells: str) -> Weights:
+        row = row_of(run("a", model=model, precision=precision, tp="2", **cells))
+        return setup_of(row, 1000).spec.checkpoint.weights
+
+    oss = "openai/gpt-oss-120b"
+    assert weights_of(oss, "fp4").schemes() == (MXFP4_ONLY,)
+    assert not weights_of(oss, "bf16").schemes()
+    assert weights_of("MiniMaxAI/MiniMax-M2.5", "fp8", gpu="H200").main == FP8_BLOCKS
+    loop = {"arrival_process": "closed loop", "max_concurrency": "16", "workload": "InferenceX"}
+    assert weights_of(oss, "fp4", gpu="B200", **loop).schemes() == (MXFP4_FP8,)
+    assert weights_of(oss, "fp4", gpu="H100-80GB-SXM", **loop).schemes() == (MXFP4_MARLIN,)
+
+
+def test_experts_whose_blocks_do_not_divide_are_dealt_whole() -> None:
+    """Of 1,536 columns 8 ranks would have 192, one and a half blocks of 128."""
+    cells = {"model": "MiniMaxAI/MiniMax-M2.5", "precision": "fp8", "gpu": "H200", "n_gpus": ""}
+    assert engine_of(**cells, tp="8").enable_expert_parallel
+    assert not engine_of(**cells, tp="4").enable_expert_parallel
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "version", "expected"),
+    [
+        ("openai/gpt-oss-120b", "b200-sxm", (0, 15), ("fp8", 8192, 512)),
+        ("openai/gpt-oss-120b", "h100-sxm", (0, 18), (None, 8192, 16)),
+        ("moonshotai/Kimi-K2.5", "h200-sxm", (0, 16), (None, None, 16)),
+        ("MiniMaxAI/MiniMax-M2.5", "b200-sxm", (0, 17), (None, None, None)),
+        ("MiniMaxAI/MiniMax-M2.5", "b200-sxm", (0, 19), ("fp8", 2048, None)),
+        ("Qwen/Qwen3-8B", "h100-sxm", (0, 19), (None, None, None)),
+    ],
+)
+def test_recipes_of_inferencex(
+    model: str, gpu: str, version: tuple[int, ...], expected: tuple[object, ...]
+) -> None:
+    found = settings_of(model, gpu, version, 1024.0, 16)
+    keys = ("kv_cache_dtype", "max_num_batched_tokens", "max_num_seqs")
+    assert tuple(found.get(key) for key in keys) == expected
 
 
 def test_an_empty_tp_is_the_smallest_that_fits() -> None:

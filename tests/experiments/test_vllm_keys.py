@@ -30,7 +30,8 @@ def test_no_name_has_two_answers() -> None:
     ("path", "message"),
     [
         (("engine", "pipeline_parallel_size"), "unknown key; it is vLLM's and is not modelled"),
-        (("cluster", "data_parallel_size"), "unknown key; here it is cluster.replicas"),
+        (("cluster", "dp_size"), "unknown key; here it is cluster.data_parallel_size"),
+        (("engine", "data_parallel_size"), "unknown key; did you mean cluster.data_parallel_size?"),
         (("engine", "tp"), "unknown key; here it is cluster.tensor_parallel_size"),
         (("engine", "--enforce-eager"), "unknown key; it is vLLM's and is not modelled"),
         (("engine", "no_enable_lora"), "unknown key; it is vLLM's and is not modelled"),

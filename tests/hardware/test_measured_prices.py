@@ -10,10 +10,12 @@ from hardware.calibration import Calibration, load_calibration
 from hardware.calibration_file import save_calibration
 from hardware.gpu import load_gpu
 from hardware.prices.kernels import WIDENING, Kernels, nearest
+from hardware.prices.measured import Measured
 from hardware.prices.mixer_kernels import DecodeKernel, MixerKernels
 from hardware.prices.surface import Surface
 from hardware.step_cost import StepCost, step_cost
 from model.alike import attention_of
+from model.mlps.experts import ACTIVATES, ADDS_UP
 from model.ops import token_operators
 from model.precision import precision
 from model.spec import load_spec
@@ -211,3 +213,32 @@ def test_latent_attention_has_kernels_of_its_own_and_makes_keys_of_the_past_agai
     made_s = later - (whole - first)
     assert made_s == pytest.approx(2 * 2048 * bound / 0.5, rel=0.3)
     assert made_s > 2 * 2048 * bound
+
+
+def test_what_tables_of_experts_time_is_not_priced_twice() -> None:
+    """Their activation and their sum are in the table; other small kernels are not."""
+    spec = load_spec("mixtral-8x7b")
+    operators = token_operators(spec, 4096.0, precision=PLAIN)
+    inside = [each for each in operators if each.name in (ACTIVATES, ADDS_UP)]
+    assert len(inside) == 2
+    prices = Measured(GPU, MEASURED, KERNELS, fused=True)
+    without = prices.operators_s([o for o in operators if o not in inside], 0)
+    assert prices.operators_s(operators, 0) == without
+    bare = Measured(GPU, MEASURED, KERNELS.model_copy(update={"experts": {}}), fused=True)
+    assert bare.operators_s(inside, 0) > 0
+
+
+def test_steps_of_experts_beyond_the_largest_graph_wait_for_their_launches() -> None:
+    """2 layers of 10 ms of host time each; a dense model has none, nor has a step in a graph."""
+    slow = MEASURED.model_copy(update={"eager_experts_s": 0.01})
+
+    def token_s(model: str, largest: int | None) -> list[float]:
+        return step_cost(
+            load_spec(model).first_layers(2), GPU, precision=PLAIN, calibration=slow,
+            max_tokens=2048, max_seqs=64, max_cudagraph_capture_size=largest,
+        ).token_s  # fmt: skip
+
+    usual, told = token_s("mixtral-8x7b", None), token_s("mixtral-8x7b", 1024)
+    assert usual[128] < 0.02 == usual[129]  # twice the seats are captured
+    assert told[1024] < 0.02 == told[1025]
+    assert max(token_s("llama-3-8b", None)) < 0.02

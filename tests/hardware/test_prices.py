@@ -70,20 +70,24 @@ def test_attention_of_two_kinds_is_the_sum_of_both(calibration: Calibration, fus
 def test_dense_layers_between_sparse_ones_cost_what_they_cost_alone(
     calibration: Calibration,
 ) -> None:
-    """Each more layer of a kind adds the same to every step, whatever stands beside it."""
-    kind = LLAMA.layers[0]
+    """Each more layer of a kind adds the same to every step, whatever stands beside it.
+
+    But for a few microseconds: what launches hide of the traffic of small kernels is counted over
+    all layers, and experts have less of it between their products than dense layers.
+    """
+    kind, replayed = LLAMA.layers[0], calibration.model_copy(update={"eager_experts_s": 0.0})
     dense, sparse = (kind.mixer, kind.mlp), (kind.mixer, MIXTURE)
 
     def token_s(*each: object) -> np.ndarray:
         spec = replace(LLAMA, layers=grouped(each, kind.norm))  # type: ignore[arg-type]
-        price = cost(spec, calibration, tp=2)
+        price = cost(spec, replayed, tp=2)
         return np.array(price.token_s[1:]) + price.overhead_s
 
     added = token_s(dense, sparse, dense) - token_s(sparse, dense)
     alone = token_s(dense, dense) - token_s(dense)
-    np.testing.assert_allclose(added, alone, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(added, alone, rtol=0, atol=3e-6)
     more = token_s(dense, sparse, sparse) - token_s(dense, sparse)
-    np.testing.assert_allclose(more, token_s(sparse, sparse) - token_s(sparse), rtol=0, atol=2e-6)
+    np.testing.assert_allclose(more, token_s(sparse, sparse) - token_s(sparse), rtol=0, atol=3e-6)
     assert more[-1] > 1.05 * added[-1]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from experiments.study.build import calibration_of
 from hardware.gpu import load_gpu
-from hardware.prices.graphs import replayed
+from hardware.prices.graphs import largest_graph, replayed
 from hardware.sampling import default_drawing, drawing_s
 from model.sampling import drawing_by_name, drawing_of
 from model.spec import CATALOGUE, load_spec
@@ -86,7 +86,11 @@ def test_drawing_is_part_of_a_step() -> None:
 
 
 def test_small_steps_run_captured_sizes() -> None:
-    tokens = replayed(4096, 256)
+    tokens = replayed(4096, largest_graph(256))
     assert tokens[[0, 1, 3, 5, 8, 9, 250, 257, 512]].tolist() == [0, 1, 4, 8, 8, 16, 256, 272, 512]
     np.testing.assert_array_equal(tokens[513:], np.arange(513, 4097))
-    assert replayed(100, 4)[[7, 8, 9]].tolist() == [8, 8, 9]  # captured up to twice the seats
+    assert replayed(100, largest_graph(4))[[7, 8, 9]].tolist() == [
+        8,
+        8,
+        9,
+    ]  # captured up to twice the seats

@@ -74,7 +74,9 @@ def test_the_rate_that_is_found_is_where_the_slo_is_just_kept(tmp_path: Path) ->
     shares = []
     for value in (found.low * 0.97, found.high * 1.03):
         sample = trials.ask([Trial(varied.at(value), 900 + i, "check") for i in range(3)])
-        shares.append(sum(int(s.missed.sum()) for s in sample) / sum(s.measured for s in sample))
+        shares.append(
+            sum(int(s.missed[""].sum()) for s in sample) / sum(s.measured for s in sample)
+        )
     assert shares[0] < 0.05 < shares[1]
 
 
@@ -91,8 +93,8 @@ def test_capacity_is_what_an_overload_gets_through(tmp_path: Path) -> None:
     below, above = trials.ask(
         [Trial(varied.at(share * capacity), 1, "check") for share in (0.7, 1.1)]
     )
-    assert below.missed.mean() < 0.01
-    assert above.missed[-2000:].mean() > 0.99
+    assert below.missed[""].mean() < 0.01
+    assert above.missed[""][-2000:].mean() > 0.99
 
 
 def test_command_leaves_a_folder_and_repeats_itself(

@@ -13,6 +13,7 @@ KNOWN = {
     "--no-enable-prefix-caching", "--no-async-scheduling", "--enable-expert-parallel",
     "--disable-hybrid-kv-cache-manager", "--kv-cache-dtype", "--dtype", "--quantization",
     "--long-prefill-token-threshold", "--scheduling-policy", "--num-gpu-blocks-override",
+    "--data-parallel-size", "--all2all-backend",
 }  # fmt: skip
 STUDY = """
 model: qwen3-30b-a3b

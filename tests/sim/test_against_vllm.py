@@ -1,5 +1,6 @@
 """What vLLM's own scheduler made of scenarios, release by release, kept: ours makes the same."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,15 @@ def test_the_scenarios_hold_the_hard_parts() -> None:
     grouped = [golden for _, golden in GOLDENS if len(golden.scenario.windows) > 1]
     assert sum(any(golden.outcome.preemptions) for golden in grouped) >= 8
     assert any(golden.scenario.states for golden in grouped)
+    hosts = [golden for _, golden in GOLDENS if golden.scenario.host is not None]
+    assert len(hosts) > 15
+
+
+def test_hosts_bring_something_in_each_scenario_of_theirs() -> None:
+    for version, golden in GOLDENS:
+        if golden.scenario.host is not None:
+            alone = replace(golden.scenario, host=None)
+            assert differences(simulated(alone, version), golden.outcome), golden.number
 
 
 def test_versions_differ_where_vllm_changed() -> None:
@@ -36,7 +46,8 @@ def test_versions_differ_where_vllm_changed() -> None:
     changed = {
         feature
         for (feature, _), golden in of_newest.items()
-        if differences(simulated(golden.scenario, "0.23.0"), golden.outcome)
+        if golden.scenario.host is None  # refused before 0.31
+        and differences(simulated(golden.scenario, "0.23.0"), golden.outcome)
     }
     assert "long_prefill_token_threshold" in changed  # a request alone is not limited any more
     assert "plain" not in changed

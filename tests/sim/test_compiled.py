@@ -11,8 +11,9 @@ import pytest
 
 from hardware.compiled import ROOT
 
+PRICES = ("hardware.step_prices", "hardware.joint_prices")
 ROOMS = [
-    ROOT / "hardware/step_prices.py",
+    *(ROOT / f"{name.replace('.', '/')}.py" for name in PRICES),
     *sorted((ROOT / "sim/engine").glob("[a-z]*.py")),
     *sorted((ROOT / "sim/seen").glob("[a-z]*.py")),
 ]
@@ -30,7 +31,7 @@ def test_it_is_plain_typed_python(path: Path) -> None:
         if isinstance(node, ast.Import):
             assert {each.name for each in node.names} <= LIBRARY
         if isinstance(node, ast.ImportFrom):
-            own = node.module == "hardware.step_prices" or (node.module or "").startswith(
+            own = node.module in (*PRICES, "sim.engine") or (node.module or "").startswith(
                 ("sim.engine.", "sim.seen.")
             )
             assert own or node.module in LIBRARY

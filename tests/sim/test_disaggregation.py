@@ -1,5 +1,6 @@
 """Pools that prefill and pools that decode: equal to the reference, bit for bit, and laws."""
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 from math import inf
@@ -9,11 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sim.decomposition import decomposition
 from sim.handovers import HANDOVER_COLUMNS
 from sim.kv_transfer import KvTransferConfig, check_transfers, link_of
+from sim.metrics import summarise_pools
 from sim.result import FINISHED, TIMED_OUT, Result
 from sim.scenario import ClientConfig, Scenario
 from sim.simulation import simulate
+from sim.steady_state import measured_window
+from sim.transfer_use import transfer_use
 from tests.reference_handovers import Handovers
 from tests.sim import small
 from tests.sim.test_against_reference import (
@@ -124,6 +129,7 @@ def test_random_sessions(scenario: Scenario, requests: Requests, stop_s: float) 
 
 
 PLAIN = {"step_overhead_s": 1e-3, "block_size": 4}
+API = {"api_request_s": 0.25, "api_output_s": 0.125}
 SLOW = KvTransferConfig(latency_s=0.002, bandwidth_gb_s=1e-3, per_descriptor_us=10)
 """A link that takes its time."""
 BLOCK_BYTES = 4 * 2 * 2 * 2 * 16 * 2
@@ -295,3 +301,54 @@ def test_impossible_pairs_are_refused() -> None:
     v0 = pair(source={"scheduler": "prefill_first"}).pools
     with pytest.raises(ValueError, match="expected chunked_prefill"):
         check_transfers(v0, SLOW)
+
+
+@settings(max_examples=60, deadline=None)
+@given(disaggregated(), workloads())
+def test_where_the_time_went_adds_up(scenario: Scenario, requests: Requests) -> None:
+    columns = simulate(scenario, requests).requests
+    done = columns["status"] == FINISHED
+    for span, end in (("ttft", "first_token_s"), ("e2e", "finish_s")):
+        parts = decomposition(columns, span, scenario.api.output_s)
+        assert {"kv_wait", "transfer", "first_step"} < set(parts)
+        total = columns[end] - columns["sent_s"]
+        for row in np.flatnonzero(done):
+            found = [float(part[row]) for part in parts.values()]
+            assert sum(found) == math.fsum(found) == total[row]
+            assert min(found) > -1e-12
+            if columns["prefill_replica"][row] < 0:
+                assert not any(parts[name][row] for name in ("kv_wait", "transfer", "first_step"))
+
+
+def test_parts_and_use_of_one_request_by_hand() -> None:
+    """Alone on both replicas, measured from its arrival to that of a second one at 1 s."""
+    scenario = pair(source=API, sink=API)
+    scenario = replace(scenario, api=replace(scenario.api, request_s=0.25, output_s=0.125))
+    result = simulate(scenario, small.requests([0.0, 1.0], [10, 10], [3, 3]))
+    columns = result.requests
+    parts = {name: float(part[0]) for name, part in decomposition(columns, "ttft", 0.125).items()}
+    price = scenario.pools[0].price
+    transfer_s = 0.002 + 3 * 4 * 10e-6 + 3 * BLOCK_BYTES / 1e6
+    assert parts == pytest.approx(
+        {
+            "api": 2 * (0.25 + 0.125), "queue": 0.0, "prefill": price.step_s(0, [0], [(10, 0)]),
+            "chunk_wait": 0.0, "preempted": 0.0, "kv_wait": 0.0, "transfer": transfer_s,
+            "first_step": price.step_s(0, [0], [(1, 9)]),
+        },
+        abs=1e-12,
+    )  # fmt: skip
+    window = measured_window(result, 0.0)
+    source, sink = (
+        transfer_use(columns, pool, numbers, window)
+        for pool, numbers in zip(scenario.pools, scenario.numbers, strict=True)
+    )
+    moved = 3 * BLOCK_BYTES
+    assert sink["transfer_bytes_per_s"] == source["transfer_bytes_per_s"] == moved
+    assert sink["handovers_per_s"] == 1.0
+    assert sink["transfer_share"] == pytest.approx(transfer_s)
+    assert sink["transfer_bytes_in_flight"] == pytest.approx(moved * transfer_s)
+    leased_s = 0.25 + 0.125 + transfer_s  # from the end of its step, over the API, to the last byte
+    assert source["leased_share"] == pytest.approx(3 * leased_s / 4096)
+    assert np.isnan(sink["leased_share"])
+    shares = [each["request_share"] for each in summarise_pools(result, scenario)]
+    assert shares == [0.0, 1.0]

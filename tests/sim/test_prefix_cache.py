@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sim.caches import block_spans
 from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.prefix_cache import PrefixCache, held_runs
 from sim.engine.runs import Run
@@ -13,7 +14,6 @@ from sim.engine.settings import Settings
 from sim.engine_config import EngineConfig
 from sim.metrics import summarise
 from sim.registry import ORDERS
-from sim.schedulers import block_spans
 from sim.simulation import simulate
 from tests.sim import small
 from tests.sim.test_against_reference import assert_equal_to_reference

@@ -11,8 +11,9 @@ from typing import Any
 
 from experiments.reporting.stats import SHARES, WITHOUT_INTERVAL
 from sim.latencies import LATENCIES
-from sim.metrics import METRICS, POOL_SHARES
+from sim.metrics import ALL_METRICS, POOL_SHARES
 from sim.slo import SHARE, WINDOWS
+from sim.transfer_use import TRANSFER_METRICS
 
 Row = Mapping[str, Any]
 
@@ -72,7 +73,7 @@ LESS_IS_GOOD = (*LATENCIES, "usd_", "preemptions", "rejected", "timed_out", "unf
 
 def columns_of(rows: Sequence[Row]) -> list[Column]:
     """Return the columns that rows of a summary have something to say in."""
-    known = dict.fromkeys((*FIRST, *POOL_SHARES, *METRICS, *WINDOWS))
+    known = dict.fromkeys((*FIRST, *POOL_SHARES, *TRANSFER_METRICS, *ALL_METRICS, *WINDOWS))
     known |= dict.fromkeys(name for name in (rows[0] if rows else ()) if name.endswith(SHARE))
     found = []
     for metric in known:

@@ -11,7 +11,7 @@ from experiments.reporting.page.curves import Curves
 from experiments.reporting.page.data import page_data
 from experiments.reporting.page.tables import Table
 from experiments.reporting.quantities import DASH, MISSING, with_interval
-from sim.metrics import METRICS
+from sim.metrics import ALL_METRICS
 from sim.slo import Slo
 
 SCRIPTS = ("report_state.js", "report_charts.js", "report_table.js", "report.js")
@@ -79,7 +79,7 @@ def write_page(
         notes=list(page.notes),
         pools=page.pools,
         texts=list(page.texts),
-        definitions={name: text for name, text in METRICS.items() if name in columns},
+        definitions={name: text for name, text in ALL_METRICS.items() if name in columns},
     )
     base.write(path, text)
 

@@ -1,0 +1,124 @@
+"""KV caches of an engine by kind, a row each, and which of them a pool has: chosen here alone.
+
+All are a ``sim.engine.kv_cache.BlockPool``: what a scheduler tells its cache, and asks it, is
+written there.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from hardware.kv_layout import KvGroup
+from sim.engine.block_groups import BlockGroup
+from sim.engine.eviction import Arc, Eviction, Lru
+from sim.engine.grouped_cache import GroupedPool
+from sim.engine.kv_cache import BlockPool
+from sim.engine.loads import Connector
+from sim.engine.offloading import Offloading, OffloadSettings
+from sim.engine.prefix_cache import PrefixCache
+from sim.pools import Pool
+from workloads.requests import Prefixes
+
+EVICTION: Final[dict[str, type[Eviction]]] = {"lru": Lru, "arc": Arc}
+"""``engine.kv_connector_extra_config.eviction_policy``."""
+
+
+def _no_connector(_: Pool) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class CacheKind:
+    """One kind of KV cache."""
+
+    is_of: Callable[[Pool], bool]
+    """Whether a pool has it, unless it has one of those before."""
+    make: Callable[[Pool, Prefixes | None], BlockPool]
+    """An empty one, for requests with these texts in common."""
+    connector: Callable[[Pool], Connector | None] = _no_connector
+    """What keeps copies elsewhere, and brings them."""
+
+
+def cache_kind(pool: Pool) -> str:
+    """Return which kind of ``CACHES`` a pool has."""
+    return next(name for name, kind in CACHES.items() if kind.is_of(pool))
+
+
+def make_cache(pool: Pool, prefixes: Prefixes | None) -> BlockPool:
+    """Return the empty KV cache of one replica."""
+    return CACHES[cache_kind(pool)].make(pool, prefixes)
+
+
+def make_connector(pool: Pool) -> Connector | None:
+    """Return what a replica has beside its cache, if that has tiers."""
+    return CACHES[cache_kind(pool)].connector(pool)
+
+
+def _several(pool: Pool) -> bool:
+    groups = pool.ledger.layout.groups
+    return len(groups) != 1 or groups[0].state
+
+
+def _groups(pool: Pool, _: Prefixes | None) -> GroupedPool:
+    ledger = pool.ledger
+    kinds = [(each.block_tokens, each.window, each.state) for each in ledger.layout.groups]
+    groups, states = [], 0
+    for (block_tokens, window, state), count in Counter(kinds).items():
+        if state:
+            states += count
+            continue
+        one = KvGroup(layers=1, block_tokens=block_tokens, window=window)
+        most = one.most_blocks(pool.max_model_len, ledger.in_flight_tokens)
+        groups.append(BlockGroup(count, block_tokens, window, most))
+    return GroupedPool(pool.num_gpu_blocks, groups, states, ledger.waits_for_steps)
+
+
+def _offloading(pool: Pool) -> Offloading:
+    host, rates = pool.host, pool.host_rates
+    assert host is not None
+    told = pool.engine.kv_connector_extra_config
+    settings = OffloadSettings(
+        blocks_per_chunk=told.blocks_per_chunk,
+        block_size=pool.ledger.block_size,
+        block_s=pool.ledger.block_bytes / rates.bytes_per_s,
+        latency_s=rates.latency_s,
+        together=rates.together,
+        store_threshold=told.store_threshold,
+        max_tracker_size=told.max_tracker_size,
+        offload_prompt_only=told.offload_prompt_only,
+        ahead=pool.async_scheduling,
+    )
+    return Offloading(settings, EVICTION[told.eviction_policy](host.chunks))
+
+
+def _prefix(pool: Pool, prefixes: Prefixes | None) -> PrefixCache:
+    size = pool.ledger.block_size
+    spans_of = None if prefixes is None else block_spans(prefixes, size)
+    first = pool.engine.reuse_unhashed_first
+    return PrefixCache(pool.num_gpu_blocks, size, spans_of, first, pool.async_scheduling)
+
+
+def _count(pool: Pool, _: Prefixes | None) -> BlockPool:
+    return BlockPool(pool.num_gpu_blocks, pool.ledger.block_size)
+
+
+CACHES: Final[dict[str, CacheKind]] = {
+    "groups": CacheKind(_several, _groups),
+    "tiers": CacheKind(lambda pool: pool.host is not None, _prefix, _offloading),
+    "prefix": CacheKind(lambda pool: pool.engine.enable_prefix_caching, _prefix),
+    "count": CacheKind(lambda _: True, _count),
+}
+"""``groups``: layers that keep different tokens; ``tiers``: what the GPU has no more is in the
+host's memory; ``prefix``: blocks outlive their requests; ``count``: blocks are only counted."""
+
+
+def block_spans(prefixes: Prefixes, block_size: int) -> Callable[[int], list[tuple[int, int]]]:
+    """Of a request, its streams, and how many blocks lie wholly in them and in those before."""
+    offsets, streams, blocks = prefixes.offsets, prefixes.streams, prefixes.ends // block_size
+
+    def spans_of(request: int) -> list[tuple[int, int]]:
+        row = slice(*offsets[request : request + 2].tolist())
+        return list(zip(streams[row].tolist(), blocks[row].tolist(), strict=True))
+
+    return spans_of

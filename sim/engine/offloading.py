@@ -1,0 +1,310 @@
+"""vLLM's OffloadingConnector: KV of prompts is copied to the host's memory, and found there.
+
+    step n      a prompt's chunk is computed; room in the host is taken for its new pieces
+    then        they are copied: from now on another request may find them
+    step m      a prompt begins with them, and the GPU has them no more: they are brought
+
+A piece ("chunk" in vLLM, here too) is ``blocks_per_chunk`` blocks of one text; only whole ones are
+kept. Copies in one direction follow one another; a request does not wait for its own copies out.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from sim.engine.chunk_list import PENDING
+from sim.engine.eviction import Eviction
+from sim.engine.loads import ASK_AGAIN, Connector
+from sim.engine.offers import OfferCounts
+from sim.engine.pipe import IN, OUT, Job, Pipe
+from sim.engine.prefix_cache import own_stream
+from sim.engine.sequence import Batch, Sequence
+
+_SEEN, _INSERTED, _REUSED, _MISSED = 1, 2, 4, 8
+_PLACES = 1 << 24  # more chunks than a text has
+NEVER: Final = 1 << 60
+"""Behind every block."""
+
+
+@dataclass(frozen=True)
+class OffloadSettings:
+    """Of one engine."""
+
+    blocks_per_chunk: int
+    block_size: int
+    block_s: float
+    """Time of one block in either direction, alone."""
+    latency_s: float = 0.0
+    """Of one transfer, beside its blocks."""
+    together: float = 1.0
+    """Speed of each direction while both are busy, as a share of its speed alone."""
+    store_threshold: int = 0
+    """A chunk is kept from this offer on; below 2 from the first."""
+    max_tracker_size: int = 64_000
+    """Chunks whose offers are counted."""
+    offload_prompt_only: bool = True
+    """Whether answers are not kept."""
+    ahead: bool = False
+
+
+class Transfer(Job):
+    """Chunks that one request brings, or has copied."""
+
+    def __init__(self, work_s: float, sequence: Sequence, keys: list[int], stores: bool) -> None:
+        super().__init__(work_s)
+        self.sequence = sequence
+        self.keys = keys
+        self.stores = stores
+
+
+class Offloaded:
+    """What the connector knows of one request."""
+
+    __slots__ = ("jobs", "keys", "marks", "stored")
+
+    def __init__(self) -> None:
+        self.keys: list[int] = []
+        """Of its whole chunks, in order."""
+        self.marks = bytearray()
+        """What was done with each."""
+        self.stored = 0
+        """The first chunk that was not yet offered."""
+        self.jobs = 0
+        """Transfers under way."""
+
+
+class Offloading(Connector):
+    """The host's memory as a second tier of one engine's KV cache.
+
+    Counted, over the whole run: ``stored`` and ``brought`` chunks, ``evicted`` ones, and
+    ``refused`` offers, for which no room could be made.
+    """
+
+    def __init__(self, settings: OffloadSettings, eviction: Eviction) -> None:
+        self.settings = settings
+        self.eviction = eviction
+        self.pipe = Pipe(settings.together)
+        self.counts = OfferCounts(settings.max_tracker_size)
+        self.stored = self.brought = self.evicted = self.refused = 0
+        self.evictable = 0
+        """Chunks that nobody reads or writes."""
+        self._tokens = settings.blocks_per_chunk * settings.block_size
+        self._known: dict[Sequence, Offloaded] = {}
+        self._coming: set[int] = set()  # chunks on their way to the GPU
+        self._next: list[Transfer] = []  # copies that begin when the step has ended
+        self._ended: list[Sequence] = []
+        self._offers = 0
+        self._late: set[Sequence] = set()  # whose offer was refused
+
+    # --- what comes
+    def come(self, now_s: float) -> list[Sequence]:
+        """See ``Connector``: transfers that have ended, and copies that begin."""
+        come: list[Sequence] = []
+        for job in self.pipe.ended(now_s):
+            assert isinstance(job, Transfer)
+            self._done(job)
+            if not job.stores:
+                come.append(job.sequence)
+        for copy in self._next:
+            self.pipe.send(copy, OUT, now_s)
+        self._next.clear()
+        return come
+
+    def next_s(self) -> float:
+        """See ``Connector``."""
+        return self.pipe.next_s()
+
+    def _done(self, job: Transfer) -> None:
+        chunks = self.eviction.chunks
+        for key in job.keys:
+            chunk = chunks[key]
+            if job.stores:
+                chunk.readers = 0
+                self.evictable += 1
+            else:
+                chunk.readers -= 1
+                self.evictable += chunk.readers == 0
+                self._coming.discard(key)
+        state = self._known.get(job.sequence)
+        if state is not None:
+            state.jobs -= 1
+
+    # --- what is asked
+    def matched(self, sequence: Sequence, past: int) -> int:
+        """See ``Connector``."""
+        state = self._state(sequence)
+        if state.jobs:
+            return ASK_AGAIN
+        size, tokens = self._tokens, sequence.target_tokens
+        self._name(sequence, state, tokens)
+        if min(tokens, len(state.keys) * size) - past < size:
+            return 0
+        first, hits, pending = past // size, 0, False
+        chunks, keys = self.eviction.chunks, state.keys
+        for place in range(first, len(keys)):
+            chunk = chunks.get(keys[place])
+            if chunk is None:
+                break
+            pending = pending or chunk.readers == PENDING
+            hits += 1
+        if pending:
+            return ASK_AGAIN
+        more = (first + hits) * size - past
+        if not hits or more < size:
+            return 0
+        if self._coming:
+            for place in range(first, first + hits):
+                if keys[place] in self._coming:
+                    return ASK_AGAIN
+        return more
+
+    def load(self, sequence: Sequence, past: int, tokens: int, now_s: float) -> None:
+        """See ``Connector``."""
+        state, size = self._known[sequence], self._tokens
+        first, end = past // size, (past + tokens) // size
+        keys = state.keys[first:end]
+        for place in range(first, end):
+            chunk = self.eviction.chunks[state.keys[place]]
+            self.evictable -= chunk.readers == 0
+            chunk.readers += 1
+            state.marks[place] |= _SEEN if state.marks[place] & _INSERTED else _SEEN | _REUSED
+        self._coming.update(keys)
+        state.stored = end
+        job = self._transfer(sequence, state, keys, tokens // self.settings.block_size, False)
+        self.pipe.send(job, IN, now_s)
+        self.brought += end - first
+
+    def _transfer(
+        self, sequence: Sequence, state: Offloaded, keys: list[int], blocks: int, stores: bool
+    ) -> Transfer:
+        settings = self.settings
+        state.jobs += 1
+        work_s = settings.latency_s + blocks * settings.block_s
+        return Transfer(work_s, sequence, keys, stores)
+
+    # --- what is kept
+    def planned(self, batch: Batch, running: dict[Sequence, None], step: int) -> bool:
+        """See ``Connector``: whole chunks of what the step computes are offered."""
+        prompts_only = self.settings.offload_prompt_only
+        if prompts_only and not self._late:
+            for place, sequence in enumerate(batch.prefills):
+                chunk, past = batch.chunks[place]
+                self._offer(sequence, past + chunk)
+        else:
+            self._offer_all(batch, running, step)
+        if self._ended:
+            self._part()
+        return bool(self._late) or not prompts_only
+
+    def _offer_all(self, batch: Batch, running: dict[Sequence, None], step: int) -> None:
+        for sequence in running:
+            if sequence.finish_step >= 0:
+                known = sequence.kv_tokens + step - sequence.joined_step
+                self._offer(sequence, known + (not self.settings.ahead))
+            elif sequence.prefills and sequence in batch.prefills:
+                chunk, past = batch.chunks[batch.prefills.index(sequence)]
+                self._offer(sequence, past + chunk)
+
+    def gone(self, sequence: Sequence) -> None:
+        """See ``Connector``: it is seen in the next plan."""
+        if sequence in self._known:
+            self._ended.append(sequence)
+
+    def _part(self) -> None:
+        """Requests have ended: a last offer, and what they used counts as used."""
+        self._ended.sort(key=_request)
+        for sequence in self._ended:
+            self._offer(sequence, sequence.kv_tokens)
+            self._late.discard(sequence)
+        for sequence in self._ended:
+            state = self._known.pop(sequence)
+            for place in range(len(state.marks) - 1, -1, -1):
+                mark = state.marks[place]
+                if mark & _SEEN:
+                    self.eviction.used(state.keys[place], mark & _REUSED > 0, mark & _INSERTED > 0)
+        self._ended.clear()
+
+    def _offer(self, sequence: Sequence, computed: int) -> None:
+        """Offer the whole chunks that so many tokens fill."""
+        if self.settings.offload_prompt_only and computed > sequence.prompt_tokens:
+            computed = sequence.prompt_tokens
+        state, end = self._state(sequence), computed // self._tokens
+        if end <= state.stored:
+            return
+        self._name(sequence, state, computed)
+        if self._keep(sequence, state, end):
+            state.stored = end
+            self._late.discard(sequence)
+        else:
+            self.refused += 1
+            self._late.add(sequence)
+
+    def _keep(self, sequence: Sequence, state: Offloaded, end: int) -> bool:
+        """Take room for the chunks that are not here; say whether there was enough."""
+        eviction, chunks = self.eviction, self.eviction.chunks
+        self._offers += 1
+        wanted = self._wanted(state, end)
+        for place in reversed(wanted):
+            if not state.marks[place] & _MISSED:
+                eviction.missed(state.keys[place])
+            state.marks[place] |= _MISSED | _SEEN
+        if not wanted:
+            return True
+        lacking = len(wanted) - (eviction.capacity - len(chunks))
+        if lacking > 0:
+            victims = None
+            if lacking <= self.evictable:
+                victims = eviction.victims(lacking, self._offers)
+            if victims is None:
+                return False
+            for chunk in victims:
+                eviction.remove(chunk)
+            self.evictable -= lacking
+            self.evicted += lacking
+        keys = [state.keys[place] for place in wanted]
+        for place in wanted:
+            eviction.insert(state.keys[place])
+            state.marks[place] |= _INSERTED
+        blocks = len(wanted) * self.settings.blocks_per_chunk
+        self._next.append(self._transfer(sequence, state, keys, blocks, True))
+        self.stored += len(wanted)
+        return True
+
+    def _wanted(self, state: Offloaded, end: int) -> list[int]:
+        """Places of the offered chunks that are to be kept and are not here."""
+        chunks, keys, marks = self.eviction.chunks, state.keys, state.marks
+        threshold = self.settings.store_threshold
+        if threshold >= 2:
+            self.counts.offered(keys[state.stored : end])
+        wanted: list[int] = []
+        for place in range(state.stored, end):
+            chunk = chunks.get(keys[place])
+            if chunk is not None:
+                chunk.offer = self._offers
+                if chunk.readers != PENDING:
+                    marks[place] |= _SEEN
+                    if not marks[place] & _INSERTED:
+                        marks[place] |= _REUSED
+            elif threshold < 2 or self.counts.of(keys[place]) >= threshold:
+                wanted.append(place)
+        return wanted
+
+    # --- of one request
+    def _state(self, sequence: Sequence) -> Offloaded:
+        if sequence not in self._known:
+            self._known[sequence] = Offloaded()
+        return self._known[sequence]
+
+    def _name(self, sequence: Sequence, state: Offloaded, tokens: int) -> None:
+        """Name the whole chunks of the first ``tokens`` tokens by their texts."""
+        keys, size, count = state.keys, self.settings.blocks_per_chunk, tokens // self._tokens
+        if len(keys) >= count:
+            return
+        for stream, stop in [*sequence.spans, (own_stream(sequence), NEVER)]:
+            last = min(stop // size, count)
+            for place in range(len(keys), last):
+                keys.append(stream * _PLACES + place)
+        state.marks.extend(bytes(len(keys) - len(state.marks)))
+
+
+def _request(sequence: Sequence) -> int:
+    return sequence.request

@@ -1,0 +1,136 @@
+"""Data-parallel ranks: what their GPUs hold, what they spend, and what they send."""
+
+import numpy as np
+import pytest
+
+from hardware.calibration import DATASHEET
+from hardware.exchange import GATHERED, Exchange
+from hardware.gpu import load_gpu
+from hardware.group import Group
+from hardware.memory import DoesNotFitError, memory_ledger
+from hardware.prices.choose import prices_of
+from hardware.ranks import ALONE, ranks_of
+from hardware.step_cost import StepCost, step_cost
+from model.precision import precision
+from model.spec import load_spec
+
+H200 = load_gpu("h200-sxm")
+DEEPSEEK, GLM = load_spec("deepseek-ai/DeepSeek-V3"), load_spec("zai-org/GLM-5.2-FP8")
+QWEN = load_spec("qwen3-30b-a3b")  # 48 layers of 128 experts, hidden 2048
+FP8 = precision("bfloat16", DEEPSEEK.checkpoint.weights)
+
+
+def cost(dp: int, tp: int = 1, version: str = "0.33", seqs: int = 128) -> StepCost:
+    return step_cost(
+        DEEPSEEK, H200, tp=tp, precision=FP8, max_tokens=2048, max_seqs=seqs,
+        enable_expert_parallel=True, ranks=ranks_of(DEEPSEEK, dp, version, GATHERED),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("dp", "least", "most"), [(8, 182_000, 220_000), (16, 650_000, 990_000)])
+def test_the_cache_of_a_rank_is_what_was_published(dp: int, least: int, most: int) -> None:
+    """KV tokens a rank of GLM-5.2 on H200, of engines of 8 and of 16 ranks (llm-d, 2026-07)."""
+    ledger = memory_ledger(
+        GLM, H200, dp=dp, precision=precision("bfloat16", GLM.checkpoint.weights, "fp8"),
+        block_size=64, gpu_memory_utilization=0.92, max_num_batched_tokens=8192, max_num_seqs=1024,
+        max_model_len=32_768, version="0.31", enable_expert_parallel=True,
+    )  # fmt: skip
+    assert least < ledger.kv_tokens < most
+
+
+def test_experts_are_held_once_by_all_and_the_rest_by_each() -> None:
+    limits = {"precision": precision(), "max_num_batched_tokens": 512, "max_num_seqs": 8}
+    one, eight = (
+        memory_ledger(
+            QWEN, H200, dp=dp, version="0.20", enable_expert_parallel=True, **limits
+        ).weights_bytes
+        for dp in (1, 8)
+    )
+    experts = 48 * 128 * 3 * 768 * 2048 * 2
+    assert one - eight == experts * 7 // 8
+
+
+def test_more_ranks_gather_more_tokens_for_the_profile_run() -> None:
+    """Workspace of fused experts: T k (max(d, 2 w) + w), of the tokens of all ranks."""
+    limits = {"precision": precision(), "max_num_batched_tokens": 512, "max_num_seqs": 8}
+    found = [
+        memory_ledger(
+            QWEN, H200, dp=dp, version="0.33", enable_expert_parallel=True, **limits
+        ).workspace_bytes
+        for dp in (2, 8)
+    ]
+    assert found == [dp * 512 * 8 * (2048 + 768) * 2 for dp in (2, 8)]
+
+
+def test_what_does_not_fit_names_both_sizes() -> None:
+    with pytest.raises(DoesNotFitError, match="tensor_parallel_size = 1, data_parallel_size = 4"):
+        memory_ledger(
+            DEEPSEEK, H200, dp=4, precision=FP8, max_num_batched_tokens=8192, max_num_seqs=256,
+            enable_expert_parallel=True,
+        )  # fmt: skip
+    with pytest.raises(ValueError, match="data_parallel_size x tensor_parallel_size = 16 is more"):
+        memory_ledger(
+            QWEN, load_gpu("l40s"), dp=16, precision=precision(), max_num_batched_tokens=512,
+            max_num_seqs=8, enable_expert_parallel=True,
+        )  # fmt: skip
+
+
+def test_alike_ranks_cost_what_the_even_table_says() -> None:
+    price = cost(8)
+    assert price.joint is not None
+    for tokens in (1, 8, 100, 256, 700, 2048):
+        shares, together_s = price.joint.shares_s([tokens] * 8)
+        assert shares[0] + together_s == pytest.approx(price.token_s[tokens], rel=1e-12)
+
+
+def test_padding_ends_with_the_largest_graph() -> None:
+    """Twice 64 seats: 128 tokens are replayed, 200 are not; to 0.16 both are padded."""
+    price, always = cost(8, seqs=64), cost(8, version="0.16", seqs=64)
+    assert price.together is not None
+    assert always.together is not None
+    assert price.together.padded[[1, 128, 129, 200]].tolist() == [1, 128, -1, -1]
+    assert always.together.padded[[1, 128, 129, 200]].tolist() == [1, 128, 129, 200]
+    one_of_eight = [200] + [1] * 7
+    few, many = (each.joint.shares_s(one_of_eight) for each in (price, always))  # type: ignore[union-attr]
+    assert few[1] < many[1]
+    assert min(few[0]) < min(many[0]) == max(many[0])
+
+
+def test_all_experts_are_computed_once_whatever_the_ranks() -> None:
+    """FLOPs of a step of as many tokens in all: on one GPU, on eight ranks, on two of four."""
+    numbers = precision()
+    whole = Group(spec=QWEN, gpu=H200, precision=numbers)
+    flops = sum(one.flops * one.layers for one in whole.expert_operators(512.0) if one.gemm)
+    for tp, dp in ((1, 8), (4, 2)):
+        rank = Group(
+            spec=QWEN.with_whole_experts(tp * dp), gpu=H200, tp=tp, dp=dp, precision=numbers
+        )
+        each = sum(one.flops * one.layers for one in rank.expert_operators(512.0) if one.gemm)
+        assert tp * dp * each == pytest.approx(flops)
+        assert rank.all_reduces == 48 + 1  # behind attention, and the embedding
+
+
+def test_what_is_gathered_and_scattered_by_hand() -> None:
+    """256 tokens of 2,048 numbers in 16 bits and 8 choices of 8 bytes, over 8 GPUs of H200."""
+    group = Group(spec=QWEN.with_whole_experts(8), gpu=H200, dp=8, precision=precision())
+    prices = prices_of(H200, DATASHEET, fused=True)
+    out, back = 256 * (2048 * 2 + 8 * 8), 256 * 2048 * 2
+    ring_s = 7 / 8 * (out + back) / H200.link_bytes_per_s + 14 * H200.link_latency_s
+    sent = Exchange().by_total_s(group, prices, 8, np.array([0.0, 256.0]))
+    assert sent[0] == 0
+    assert sent[1] == pytest.approx(48 * ring_s)
+    assert Exchange().by_most_s(group, prices, 8, np.array([32.0])) == 0
+
+
+def test_quantised_tokens_are_sent_in_fewer_bytes() -> None:
+    group = Group(spec=DEEPSEEK.with_whole_experts(8), gpu=H200, dp=8, precision=FP8)
+    assert Exchange().dispatched_bytes(group) == 7168 * 2 + 8 * 8
+    assert Exchange(quantized=True).dispatched_bytes(group) == 7168 * (1 + 4 / 128) + 8 * 8
+
+
+def test_versions() -> None:
+    assert ranks_of(QWEN, 1, "0.33", GATHERED) is ALONE
+    assert ranks_of(load_spec("llama-3-8b"), 4, "0.33", GATHERED) is ALONE
+    assert ranks_of(load_spec("llama-3-8b"), 4, "0.13", GATHERED).count == 4
+    with pytest.raises(ValueError, match=r"data_parallel_size = 2 with vLLM 0.10.2, expected 1"):
+        ranks_of(QWEN, 2, "0.10.2", GATHERED)

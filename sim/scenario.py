@@ -374,9 +374,9 @@ def scenario_of_pools(
     sees_caches = router_class(router).looks_at == Looks.CACHES
     if sees_caches and any(pool.data_parallel_size > 1 for pool in pools):
         raise ValueError(
-            f"cluster.router = {router} in front of data_parallel_size above 1: a router that looks "
-            "at the caches of ranks is not modelled, expected data_parallel_size 1, or a router "
-            "that looks at loads"
+            f"cluster.router = {router} in front of data_parallel_size above 1: a router that "
+            "looks at the caches of ranks is not modelled, expected data_parallel_size 1, or a "
+            "router that looks at loads"
         )
     times = [_api_time(pool.engine, pool.calibration) for pool in pools]
     for pool, api in zip(pools, times, strict=True):

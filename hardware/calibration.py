@@ -168,6 +168,10 @@ class Calibration(_Part):
     """The same per token of the prompt: the tokeniser."""
     api_output_s: Seconds = 0.0
     """Once per token on its way out, delaying it: detokeniser and stream."""
+    api_loop_request_s: Seconds = 0.0
+    """The part of ``api_request_s`` in which an API process works for this request alone."""
+    api_loop_output_s: Seconds = 0.0
+    """Once per stream and step, one after the other: the API process' work for a token."""
     chunk_overhead_s: Seconds = 0.0
     """Once per prefill chunk."""
     layer_overhead_s: Seconds = 0.0

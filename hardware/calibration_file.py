@@ -5,6 +5,8 @@ from pathlib import Path
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from hardware.calibration import Calibration
@@ -18,8 +20,16 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
     writer = YAML()
     writer.width = 100
     writer.default_flow_style = None
+    writer.representer.add_representer(float, _dotted)
     with path.open("w", encoding="utf-8") as file:
         writer.dump(document, file)
+
+
+def _dotted(representer: RoundTripRepresenter, value: float) -> ScalarNode:
+    """Show a number with a point, 1.0e-06: without one YAML 1.1 reads a word."""
+    text = repr(value)
+    shown = text.replace("e", ".0e") if "e" in text and "." not in text else text
+    return representer.represent_scalar("tag:yaml.org,2002:float", shown)
 
 
 def _commented(part: BaseModel, indent: int = 0) -> CommentedMap:

@@ -113,12 +113,16 @@ class SamplingCost(_Part):
     """Once per step."""
     logit_bytes: NonNegativeFloat
     """For each logit of each sequence: so many bytes at the memory's bandwidth."""
+    rows: NonNegativeInt = 0
+    """Sequences from which on it is ``more_logit_bytes``, for those beyond; 0: never."""
+    more_logit_bytes: NonNegativeFloat = 0
 
 
 class Sampling(_Part):
     """How tokens are drawn; engines.yaml says what each key means."""
 
     generation_config: Dated[Literal["auto", "vllm"]]
+    benchmark: Dated[Literal["greedy", "server"]]
     cut: Dated[SamplingCost]
     penalties: Dated[SamplingCost]
 

@@ -53,6 +53,8 @@ class MemoryLedger:
     """What the KV cache holds."""
     encoder_bytes: int = 0
     """Of encoders of images and sounds, which vLLM counts among the weights."""
+    drafter_bytes: int = 0
+    """Weights of what makes drafts, beside those that it shares with the model."""
     rotary_table_bytes: int = 0
     """Cosines and sines of every position, which vLLM counts among the weights."""
 
@@ -125,7 +127,8 @@ class MemoryLedger:
     def fixed_bytes(self) -> int:
         """Everything but the blocks."""
         outside = self.workspace_bytes + self.non_torch_bytes + self.graphs_bytes
-        held = self.weights_bytes + self.encoder_bytes + self.rotary_table_bytes
+        held = self.weights_bytes + self.drafter_bytes
+        held += self.encoder_bytes + self.rotary_table_bytes
         return held + self.activations.bytes + outside
 
     @property
@@ -147,7 +150,8 @@ class MemoryLedger:
         weights = ", ".join(x for x in (self.model, ranks, self.weights_are) if x)
         table = ("- rotary table", self.rotary_table_bytes, "cosines and sines of all positions")
         encoders = ("- encoders", self.encoder_bytes, "of images or sounds, loaded with the model")
-        beside = [one for one in (encoders, table) if one[1]]
+        drafter = ("- drafter", self.drafter_bytes, "weights of what makes drafts")
+        beside = [one for one in (drafter, encoders, table) if one[1]]
         blocks = self._blocks_text()
         return [
             ("memory of the GPU", self.total_bytes, self.gpu),

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 
 from hardware.defaults import newest_version
+from hardware.drafts import Drafts
 from hardware.engine_table import vllm
 from hardware.gpu import Gpu, gpu_names, load_gpu
 from hardware.interconnect import check_ranks, makes_servers
@@ -67,12 +68,15 @@ class _Demand:
     enable_expert_parallel: bool
     max_cudagraph_capture_size: int | None
     dp: int
+    drafts: Drafts | None
 
     def ledger(self, gpu: Gpu, tp: int) -> MemoryLedger:
         """Fill a ledger, whether it fits or not."""
         spec, table, version = self.spec, vllm(), version_key(self.version)
         if self.enable_expert_parallel:
             spec = spec.with_whole_experts(tp * self.dp)
+        drafts = self.drafts
+        rows = 1 if drafts is None else 1 + drafts.tokens  # of a sequence, in captured graphs
         run = ProfileRun(
             spec=spec,
             precision=self.precision,
@@ -80,6 +84,7 @@ class _Demand:
             dp=self.dp,
             max_tokens=self.max_tokens,
             max_seqs=self.max_seqs,
+            sampled_rows=1 if drafts is None else 2,
             max_model_len=self.max_model_len or 0,
             block_tokens=self.block_size,
         )
@@ -90,15 +95,18 @@ class _Demand:
         stays = rules.expert_workspace_stays.at(version)
         workspace = expert_workspace_bytes(run) if stays else 0
         non_torch = non_torch_bytes(table, version, gpu, tp * self.dp)
-        largest = self.max_cudagraph_capture_size
-        graphs = graph_bytes(table, version, spec, gpu, tp * self.dp, self.max_seqs, largest)
+        graphs = graph_bytes(
+            table, version, spec, gpu, tp * self.dp, self.max_seqs * rows,
+            self.max_cudagraph_capture_size,
+        )  # fmt: skip
         budget = int(self.utilization * gpu.memory_bytes)
         table_bytes = int(rotary_table_bytes(spec, self.precision))
         encoders = int(encoder_bytes(spec, self.precision, tp))
-        left = budget - weights - encoders - table_bytes
+        drafter = 0 if drafts is None else drafts.weight_bytes(tp)
+        left = budget - weights - drafter - encoders - table_bytes
         left -= activations.bytes + workspace + non_torch + graphs
         layout = kv_layout(
-            spec,
+            spec if drafts is None else drafts.beside(spec),
             precision=self.precision,
             tp=tp,
             block_size=self.block_size,
@@ -127,6 +135,7 @@ class _Demand:
             num_gpu_blocks=max(0, left // layout.block_bytes) if given is None else given,
             overridden=given is not None,
             encoder_bytes=encoders,
+            drafter_bytes=drafter,
             weights_are=str(self.precision.weights),
             kv_numbers=self.precision.kv_numbers,
             rotary_table_bytes=table_bytes,
@@ -164,6 +173,7 @@ def memory_ledger(
     enable_expert_parallel: bool = False,
     max_cudagraph_capture_size: int | None = None,
     dp: int = 1,
+    drafts: Drafts | None = None,
 ) -> MemoryLedger:
     """Return where the memory of one GPU goes, and how many KV blocks fit.
 
@@ -187,6 +197,7 @@ def memory_ledger(
         enable_expert_parallel: whether ranks hold experts whole, instead of a part of each.
         max_cudagraph_capture_size: tokens of the largest CUDA graph; None: the version's.
         dp: data-parallel ranks, of ``tp`` GPUs each, over which experts are dealt.
+        drafts: what the engine keeps to make drafts; None: there are none.
 
     Raises:
         DoesNotFitError: not one block fits, not as many as given, or not the longest sequence; or
@@ -213,6 +224,7 @@ def memory_ledger(
         enable_expert_parallel=enable_expert_parallel,
         max_cudagraph_capture_size=max_cudagraph_capture_size,
         dp=dp,
+        drafts=drafts,
     )
     ledger = demand.ledger(gpu, tp)
     if ledger.fits and demand.holds_longest(ledger):

@@ -30,6 +30,8 @@ class ProfileRun:
     """Of the step."""
     max_seqs: int
     """Most sequences that get logits."""
+    sampled_rows: int = 1
+    """Rows of logits of each: with drafts vLLM runs the sampler with one of every sequence."""
     max_model_len: int = 0
     """Tokens of the longest request; 0: the model's."""
     block_tokens: int = 16
@@ -54,7 +56,7 @@ class Peak:
 
 def activation_peak(run: ProfileRun, memory: Memory, version: Version) -> Peak:
     """Return the larger of two moments: the layers, or the sampler."""
-    rows = min(run.max_seqs, run.max_tokens)
+    rows = run.sampled_rows * min(run.max_seqs, run.max_tokens)
     sampler = sampler_bytes(run, sampler_of(run, memory, version))
     stays = memory.expert_workspace_stays.at(version)
     forward = forward_bytes(run, None if stays else memory.expert_chunk_tokens.at(version), stays)
@@ -69,7 +71,7 @@ def sampler_bytes(run: ProfileRun, sampler: Sampler) -> int:
     ``T hidden b + S vocab x``, with b bytes of an activation and x those of the sampler's buffers
     for one logit. Every rank samples from the whole vocabulary.
     """
-    rows = min(run.max_seqs, run.max_tokens)
+    rows = run.sampled_rows * min(run.max_seqs, run.max_tokens)
     each = sampler.few_rows_bytes if rows < sampler.few_rows else sampler.bytes
     hidden = run.max_tokens * run.spec.hidden_size * run.precision.activation_bytes
     return int(hidden + rows * rank_vocabulary(run.spec, 1) * each)

@@ -1,13 +1,18 @@
 """What the drawing of tokens costs, by version of the engine: rows of ``engines.yaml``."""
 
+import numpy as np
+import numpy.typing as npt
+
 from hardware.engine_table import vllm
 from hardware.gpu import Gpu
 from hardware.versions import version_key
 from model.sampling import Drawing, drawing_by_name
 from model.shape import DecoderSpec
 
+Floats = npt.NDArray[np.float64]
 
-def default_drawing(spec: DecoderSpec, version: str) -> Drawing:
+
+def server_drawing(spec: DecoderSpec, version: str) -> Drawing:
     """Return how a version's server draws tokens of a request that says nothing about it.
 
     Since 0.8 the model's generation_config.json is taken; before, nothing is cut.
@@ -17,15 +22,29 @@ def default_drawing(spec: DecoderSpec, version: str) -> Drawing:
     return spec.drawing or drawing_by_name(spec.name)
 
 
-def drawing_s(drawing: Drawing, version: str, vocab_size: int, gpu: Gpu) -> tuple[float, float]:
-    """Return the seconds that drawing adds to a step, and to each sequence in it.
+def default_drawing(spec: DecoderSpec, version: str) -> Drawing:
+    """Return how tokens are drawn for a version's own benchmark client, if its user says nothing.
+
+    It asks for the likeliest token until 0.15; since then it says nothing.
+    """
+    asked = vllm().sampling.benchmark.at(version_key(version))
+    return server_drawing(spec, version) if asked == "server" else asked
+
+
+def drawing_s(drawing: Drawing, version: str, vocab_size: int, gpu: Gpu, max_seqs: int) -> Floats:
+    """Return the seconds that drawing adds to a step, by its sequences from 0 to ``max_seqs``.
 
     What cuts the distribution passes over every logit of the vocabulary several times, wherever the
     logits were computed, and so do penalties.
     """
+    sequences = np.arange(max_seqs + 1.0)
     if drawing not in ("top_p", "penalties"):
-        return 0.0, 0.0
+        return 0.0 * sequences
     rows, at = vllm().sampling, version_key(version)
     parts = [rows.cut.at(at)] + ([rows.penalties.at(at)] if drawing == "penalties" else [])
-    logits_per_s = gpu.bandwidth_bytes_per_s / sum(part.logit_bytes for part in parts)
-    return sum(part.step_s for part in parts), vocab_size / logits_per_s
+    seconds = 0.0 * sequences
+    for part in parts:
+        few = np.minimum(sequences, part.rows or max_seqs)
+        logit_bytes = few * part.logit_bytes + (sequences - few) * part.more_logit_bytes
+        seconds += part.step_s + logit_bytes * vocab_size / gpu.bandwidth_bytes_per_s
+    return np.where(sequences > 0, seconds, 0.0)

@@ -163,6 +163,7 @@ class StepCost:
         sequences: npt.ArrayLike,
         decodes: npt.ArrayLike,
         reads: Sequence[ReadTotals] = (),
+        rows: npt.ArrayLike | None = None,
     ) -> tuple[float, float]:
         """Return the FLOPs and bytes that one rank had to process, summed over steps.
 
@@ -174,12 +175,14 @@ class StepCost:
             sequences: of each step, decoding or with a chunk, shape (steps,).
             decodes: those of them that decode, shape (steps,).
             reads: by class of cache, over all steps; nothing: not to be counted here.
+            rows: query rows of those who decode, shape (steps,); None: one of each.
 
         Raises:
             ValueError: more tokens or sequences than the tables were built for.
         """
         token_rows = np.asarray(tokens).astype(np.int64)
         sequence_rows = np.asarray(sequences).astype(np.int64)
+        drafts = 0 if rows is None else int((np.asarray(rows) - np.asarray(decodes)).sum())
         self._check(int(token_rows.max(initial=0)), int(sequence_rows.max(initial=0)))
         flops = float(self.token_work[0][token_rows].sum()) + float(
             self.sequence_work[0][sequence_rows].sum()
@@ -188,12 +191,13 @@ class StepCost:
             self.sequence_work[1][sequence_rows].sum()
         )
         decoding = float(np.asarray(decodes).sum())
-        rows, chunks = float(token_rows.sum()) - decoding, float(sequence_rows.sum()) - decoding
+        verified = decoding + drafts
+        prompts, chunks = float(token_rows.sum()) - verified, float(sequence_rows.sum()) - decoding
         for term in self.attention_work:
-            flops += own_work(term.decode_flops, decoding, decoding)
-            flops += own_work(term.chunk_flops, rows, chunks)
-            bytes_ += own_work(term.decode_bytes, decoding, decoding) + own_work(
-                term.chunk_bytes, rows, chunks
+            flops += own_work(term.decode_flops, verified, decoding)
+            flops += own_work(term.chunk_flops, prompts, chunks)
+            bytes_ += own_work(term.decode_bytes, verified, decoding) + own_work(
+                term.chunk_bytes, prompts, chunks
             )
         for term, each in zip(self.attention_work, reads, strict=False):
             flops += read_work(term.decode_flops, term.chunk_flops, each)
@@ -274,6 +278,7 @@ def step_cost(
     max_seqs: int,
     step_overhead_s: float | None = None,
     sequence_overhead_s: float | None = None,
+    drawing_s: Floats | None = None,
     enable_expert_parallel: bool = False,
     max_cudagraph_capture_size: int | None = None,
     ranks: Ranks = ALONE,
@@ -291,6 +296,7 @@ def step_cost(
         max_seqs: most sequences of one step, decoding or with a chunk.
         step_overhead_s: host time per step. None: the calibration's.
         sequence_overhead_s: host time per sequence. None: the calibration's.
+        drawing_s: of tokens, by sequences of the step from 0 to ``max_seqs``. None: nothing.
         enable_expert_parallel: ranks hold experts whole, instead of a part of each.
         max_cudagraph_capture_size: tokens of the largest step that a graph replays. None: twice
             the seats, up to 512.
@@ -309,6 +315,7 @@ def step_cost(
     step_s = host.step_s if step_overhead_s is None else step_overhead_s
     each_s = host.sequence_s if sequence_overhead_s is None else sequence_overhead_s
     tokens, sequences = np.arange(max_tokens + 1.0), np.arange(max_seqs + 1.0)
+    drawn_s = 0.0 if drawing_s is None else drawing_s
     of_tokens, of_sequences = group.token_operators(tokens), group.sequence_operators(sequences)
     sequence_s = prices.operators_s(of_sequences, 0)
     if tp > 1:
@@ -328,7 +335,7 @@ def step_cost(
         idle_start_s=host.idle_start_s,
         overhead_s=step_s + spec.num_layers * host.layer_s,
         token_s=token_s.tolist(),
-        sequence_s=(sequence_s + each_s * sequences).tolist(),
+        sequence_s=(sequence_s + each_s * sequences + drawn_s).tolist(),
         windows=spec.windows,
         decode_pieces=decode_pieces(group, prices, max_seqs),
         chunk_cost=chunk_cost(group, prices),

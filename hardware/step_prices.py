@@ -75,10 +75,24 @@ class StepPrices:
         Raises:
             IndexError: more tokens or sequences than the tables were built for.
         """
-        attention_s = 0.0 if decodes or not chunks else self.launch_s
-        tokens, first_chunk_s = decodes, self.first_chunk_s
-        for chunk, past in chunks:
+        tokens = decodes
+        for chunk, _ in chunks:
             tokens += chunk
+        attention_s = self.attention_s(decodes, reads, chunks)
+        sequences = decodes + len(chunks)
+        return self.overhead_s + self.token_s[tokens] + self.sequence_s[sequences] + attention_s
+
+    def attention_s(
+        self, decodes: int, reads: list[int], chunks: Sequence[tuple[int, int]]
+    ) -> float:
+        """Return the seconds of a step's attention alone.
+
+        Raises:
+            IndexError: more sequences than the tables were built for.
+        """
+        attention_s = 0.0 if decodes or not chunks else self.launch_s
+        first_chunk_s = self.first_chunk_s
+        for chunk, past in chunks:
             if past:
                 attention_s += self._chunk_s(chunk, past)
                 continue
@@ -97,8 +111,7 @@ class StepPrices:
                     if positions >= start:
                         attention_s += flat_s + slope_s * positions
                         break
-        sequences = decodes + len(chunks)
-        return self.overhead_s + self.token_s[tokens] + self.sequence_s[sequences] + attention_s
+        return attention_s
 
     def decode_ends_s(
         self,

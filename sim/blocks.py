@@ -29,12 +29,24 @@ class Block:
     """``SEGMENT_COLUMNS``, one row per segment."""
     step_end_s: Floats
     """End of each of the segments' steps."""
+    seen_s: Floats
+    """When clients see the tokens of each of them."""
     returned_step: Ints
     """Of these steps, the ones in which a sequence decoded again that had been held back."""
 
     def ints(self, name: str) -> Ints:
         """A column of counts, wide enough to calculate with."""
         return np.asarray(self.segments[name], dtype=np.int64)
+
+    def query_rows(self) -> Ints:
+        """Rows of those who decode, padding included: one of each, and one per draft."""
+        if "rows" in self.segments:
+            return self.ints("rows")
+        return self.ints("decodes") + self.ints("padding")
+
+    def gained(self) -> Ints:
+        """Tokens that each step gave by decoding."""
+        return self.ints("gained" if "gained" in self.segments else "decodes")
 
     def floats(self, name: str) -> Floats:
         """A column of times, or of counts to be weighted with times."""
@@ -54,11 +66,14 @@ def blocks(result: Result) -> Iterator[Block]:
         alike = int(np.argmax(np.append(replica[1:] != replica[:-1], True))) + 1
         count = min(alike, int(np.searchsorted(ends, STEPS)) + 1)
         steps = int(ends[count - 1])
+        end_s = np.asarray(result.step_end_s[step : step + steps], dtype=np.float64)
+        seen = result.seen_s
         yield Block(
             int(replica[0]),
             replica[0] != before,
             {name: column[row : row + count] for name, column in columns.items()},
-            np.asarray(result.step_end_s[step : step + steps], dtype=np.float64),
+            end_s,
+            end_s if seen is None else np.asarray(seen[step : step + steps], dtype=np.float64),
             returned[slice(*np.searchsorted(returned, (step, step + steps)))] - step,
         )
         before, row, step = replica[0], row + count, step + steps

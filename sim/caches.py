@@ -11,6 +11,7 @@ from typing import Final
 
 from hardware.kv_layout import KvGroup
 from sim.engine.block_groups import BlockGroup
+from sim.engine.drafted_cache import DraftedCache
 from sim.engine.eviction import Arc, Eviction, Lru
 from sim.engine.grouped_cache import GroupedPool
 from sim.engine.kv_cache import BlockPool
@@ -99,6 +100,14 @@ def _prefix(pool: Pool, prefixes: Prefixes | None) -> PrefixCache:
     return PrefixCache(pool.num_gpu_blocks, size, spans_of, first, pool.async_scheduling)
 
 
+def _drafted(pool: Pool, prefixes: Prefixes | None) -> DraftedCache:
+    assert pool.drafts is not None
+    size = pool.ledger.block_size
+    spans_of = None if prefixes is None else block_spans(prefixes, size)
+    first, drops = pool.engine.reuse_unhashed_first, pool.drafts.drafting.drops_block
+    return DraftedCache(pool.num_gpu_blocks, size, spans_of, first, drops)
+
+
 def _count(pool: Pool, _: Prefixes | None) -> BlockPool:
     return BlockPool(pool.num_gpu_blocks, pool.ledger.block_size)
 
@@ -106,11 +115,15 @@ def _count(pool: Pool, _: Prefixes | None) -> BlockPool:
 CACHES: Final[dict[str, CacheKind]] = {
     "groups": CacheKind(_several, _groups),
     "tiers": CacheKind(lambda pool: pool.host is not None, _prefix, _offloading),
+    "drafts": CacheKind(
+        lambda pool: pool.drafts is not None and pool.engine.enable_prefix_caching, _drafted
+    ),
     "prefix": CacheKind(lambda pool: pool.engine.enable_prefix_caching, _prefix),
     "count": CacheKind(lambda _: True, _count),
 }
 """``groups``: layers that keep different tokens; ``tiers``: what the GPU has no more is in the
-host's memory; ``prefix``: blocks outlive their requests; ``count``: blocks are only counted."""
+host's memory; ``drafts``: blocks of what was verified outlive their requests; ``prefix``: blocks
+outlive their requests; ``count``: blocks are only counted."""
 
 
 def block_spans(prefixes: Prefixes, block_size: int) -> Callable[[int], list[tuple[int, int]]]:

@@ -2,15 +2,13 @@
 
     arrival_s        sent_s             reached_s                     first_token_s, finish_s
     wanted --------- sent ------------- at the scheduler -- steps --- at the client
-         as long as       api_request_s +                    api_output_s
-         max_concurrency  api_token_s per                    after the end
-         are in flight    prompt token                       of its step
+         as long as       the API server                     the API server
+         max_concurrency  (``sim.api_server``)               again
+         are in flight
 
 TTFT and E2E are measured from ``sent_s``, as benchmark clients do. A request that has no whole
 answer ``timeout_s`` after it was sent is given up: it has left the client then, and leaves the
 engine between two steps, with its blocks. One whose answer is complete at that very moment is late.
-
-Not covered: the API server as a queue of its own. Any number of requests pass it side by side.
 """
 
 from collections import OrderedDict, deque
@@ -20,6 +18,7 @@ from math import inf
 import numpy as np
 from simpy.events import Event
 
+from sim.api_server import Inbox
 from sim.clock import ANSWER, DELIVERY, TIMEOUT, Clock
 from sim.engine.sequence import Sequence
 from sim.recording import Recorder
@@ -47,12 +46,15 @@ class Client:
         recorder: Recorder,
         deliver: Deliver,
         hang_up: HangUp,
+        replicas: int,
     ) -> None:
         self.clock, self.recorder = clock, recorder
         self._sent_s = recorder.sent_s = np.full(len(recorder.requests), np.nan)
         self.loop: ClosedLoop | None = None
         """Whose users are told that they have their answers."""
         self._api = api
+        self._inbox = Inbox(api, replicas)
+        self._reached_s = recorder.reached_s = np.full(len(recorder.requests), np.nan)
         self._most = config.max_concurrency or inf
         self._timeout_s = config.timeout_s or inf
         self._deliver, self._hang_up = deliver, hang_up
@@ -78,9 +80,9 @@ class Client:
         """Those whose answer is still waited for."""
         return [sequence for sequence in sequences if sequence in self._homes]
 
-    def ended(self, finished: list[Sequence], now_s: float) -> list[Sequence]:
-        """Wanted answers are complete, now. Return those that will be there in time."""
-        seen_s = now_s + self._api.output_s
+    def ended(self, finished: list[Sequence], number: int, now_s: float) -> list[Sequence]:
+        """Wanted answers of a replica are complete, now. Return those that will be in time."""
+        seen_s = self.recorder.seen_s(number, now_s) + self._api.output_s
         in_time = [sequence for sequence in finished if seen_s < self._deadlines[sequence]]
         for sequence in finished:
             self._homes[sequence] = DONE
@@ -106,7 +108,8 @@ class Client:
         self._homes[sequence] = sequence.replica = NOWHERE
         if not self._watching:
             self._watch()
-        sequence.arrival_s = reached_s = self._api.reached_s(now_s, sequence.prompt_tokens)
+        reached_s = self._inbox.reached_s(now_s, sequence.prompt_tokens)
+        sequence.arrival_s = self._reached_s[sequence.request] = reached_s
         if reached_s == now_s:
             self._reach(sequence)
         else:

@@ -7,16 +7,20 @@ from math import inf
 import numpy as np
 import numpy.typing as npt
 
+from sim.acceptance import Synthetic
+from sim.api_server import all_reached_s
 from sim.client import Client
 from sim.clock import Clock, without_collector
 from sim.disaggregation import Disaggregated, Route
 from sim.dispatch import Dispatch, deal
+from sim.engine.drafting import Acceptance
 from sim.engine.loop import Loop
-from sim.engine.machine import Machine, Priced
+from sim.engine.machine import Machine
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
 from sim.lockstep import Rank, ranks_on
-from sim.pools import PREFILL
+from sim.machines import priced_machine
+from sim.pools import PREFILL, Pool
 from sim.ranks import lockstep, router_of
 from sim.recording import BlockCount, Part, Recorder
 from sim.replica import Replica
@@ -52,21 +56,27 @@ class Cluster:
         stop_s: float,
         scratch: Scratch | None,
         machine: MachineOf | None = None,
+        acceptance: Acceptance | None = None,
     ) -> None:
         self.machine = machine
         self.clock = Clock()
         self.scenario = scenario
         self.requests = requests
         self.stop_s = stop_s
+        drafting = any(pool.drafts for pool in scenario.pools)
         self.recorder = Recorder(
-            requests, scenario.replicas, scenario.spec.reaches, scenario.api, scratch
+            requests, scenario.replicas, scenario.spec.reaches, scenario.api, scratch, drafting
         )
         if have_tiers(scenario.pools):
             self.recorder.begin_tiers()
         self.pools = [pool for pool in scenario.pools for _ in range(pool.replicas)]
         facts = [each for pool in scenario.pools for each in [facts_of(pool)] * pool.replicas]
+        right = {id(pool): acceptance or self._acceptance(pool) for pool in scenario.pools}
         self.schedulers = {
-            number: make_scheduler(self.pools[number], requests.prefixes) for number in numbers
+            number: make_scheduler(
+                self.pools[number], requests.prefixes, right[id(self.pools[number])]
+            )
+            for number in numbers
         }
         self.dealt = scenario.routing(not requests.waits).dealt
         self.replicas: dict[int, Replica | Rank] = {}
@@ -77,6 +87,12 @@ class Cluster:
                 self.replicas |= self._replicas(number)
         self.dispatch.begin()
         self._connect()
+
+    def _acceptance(self, pool: Pool) -> Acceptance | None:
+        """Which drafts are right in a pool; None: it makes none."""
+        if pool.drafts is None:
+            return None
+        return Synthetic(pool.drafts.speculative, self.requests, self.scenario.seed)
 
     def run(self) -> None:
         """Let everything happen that happens until ``stop_s``."""
@@ -156,19 +172,19 @@ class Cluster:
 
     def _loop(self, number: int) -> Loop:
         """One of the ranks that work together, which is driven with the others."""
-        price = self.pools[number].price
         return Loop(
-            number, self.schedulers[number], Priced(price.prices), 0.0,
+            number, self.schedulers[number], priced_machine(self.pools[number]), 0.0,
             self.recorder.replicas[number], _nobody(number), self.clock.due, self.dispatch.finished,
         )  # fmt: skip
 
     def _replica(self, number: int) -> Replica:
-        dealt, outcomes, price = self.dealt, self.recorder.outcomes, self.pools[number].price
+        dealt, outcomes = self.dealt, self.recorder.outcomes
         scheduler = self.schedulers[number]
-        machine = Priced(price.prices) if self.machine is None else self.machine(scheduler)
+        of, pool = self.machine, self.pools[number]
+        machine = priced_machine(pool) if of is None else of(scheduler)
         return Replica(
             number, self.clock, scheduler, machine,
-            price.idle_start_s if self.machine is None else 0.0,
+            pool.price.idle_start_s if of is None else 0.0,
             self.recorder.replicas[number],
             outcomes.finished if dealt else self.dispatch.finished,
             self._dealt_to(number), alone=dealt,
@@ -180,7 +196,7 @@ class Cluster:
         if scenario.client != NO_CLIENT or (requests.waits and scenario.api):
             dispatch.client = Client(
                 self.clock, scenario.client, scenario.api, self.recorder, dispatch.arrives,
-                dispatch.given_up,
+                dispatch.given_up, scenario.replicas,
             )  # fmt: skip
         if requests.waits:
             dispatch.users = ClosedLoop(self.clock, requests, self._ask)
@@ -214,7 +230,9 @@ class Cluster:
         requests, api = self.requests, self.scenario.api
         if not api:
             return requests.arrival_s, None
-        reached_s = api.reached_s(requests.arrival_s, requests.prompt_tokens)
+        reached_s = all_reached_s(
+            api, self.scenario.replicas, requests.arrival_s, requests.prompt_tokens
+        )
         return reached_s, np.argsort(reached_s, kind="stable")
 
     def _deal(self) -> Callable[[int], Iterator[Sequence]]:

@@ -79,9 +79,10 @@ def decomposition(columns: Mapping[str, Column], span: str, output_s: float) -> 
         span: which latency.
         output_s: the API server's time of a token on its way out.
     """
-    first_s = columns["first_token_s"] - output_s
+    out_s = columns["streaming_s"] + output_s
+    first_s = columns["first_token_s"] - out_s
     begun_s, computed_s = columns["first_scheduled_s"], columns["computed_s"]
-    prompt_s, api_s = first_s - begun_s, columns["reached_s"] - columns["sent_s"] + output_s
+    prompt_s, api_s = first_s - begun_s, columns["reached_s"] - columns["sent_s"] + out_s
     between = {}
     if "prefill_replica" in columns:
         handed = columns["prefill_replica"] >= 0

@@ -90,7 +90,7 @@ class Dispatch:
             finished = client.wanted(finished)
         self._left(number, finished)
         if client is not None:
-            finished = client.ended(finished, now_s)
+            finished = client.ended(finished, number, now_s)
         self.recorder.outcomes.finished(finished, number, now_s)
         if client is None and users is not None:
             for sequence in finished:

@@ -29,6 +29,7 @@ from model.spec import DecoderSpec
 from sim.named import OwnSettings, named
 from sim.offloading_config import OffloadingConfig, check_offloading
 from sim.registry import ORDERS, POLICIES, check_order, check_policy, order, policy
+from sim.speculative import SpeculativeConfig, check_speculative
 
 SchedulerName = Annotated[str, *named(policy, POLICIES)]
 OrderName = Annotated[str, *named(order, ORDERS)]
@@ -104,6 +105,9 @@ class EngineConfig(BaseModel):
     0.24."""
     block_size: int = Field(default=16, gt=0, le=65_536)
     """Tokens in one KV-cache block."""
+    speculative: SpeculativeConfig | None = None
+    """chunked_prefill: drafts of several tokens, verified together (vLLM's speculative_config).
+    Default: none."""
     kv_offloading_size: float | None = Field(default=None, gt=0, le=10**6)
     """enable_prefix_caching: GiB of the host's memory, of all ranks of a replica together, for
     copies of its KV: prompts that the GPU has no more are brought from there. See docs/kv_tiers.md.
@@ -155,9 +159,9 @@ class EngineConfig(BaseModel):
     sampling: Drawing | None = None
     """How tokens are drawn: greedy, temperature (from all of them), top_p (from the likeliest, by
     top-p, top-k or both), which costs time for every logit: much where the vocabulary is sorted,
-    before 0.17; or penalties (the same with a repetition penalty). Default: since 0.8 what the
-    model's generation_config.json says, as the server does for requests that say nothing;
-    temperature before."""
+    before 0.17; or penalties (the same with a repetition penalty). Default: what requests of vLLM's
+    own benchmark client get: greedy before 0.15, since then what the model's generation_config.json
+    says, as the server does for all requests that say nothing."""
     step_overhead_s: float | None = Field(default=None, ge=0, le=3600)
     """Host time of one step. Default: the calibration's; 1 ms without one."""
     sequence_overhead_s: float | None = Field(default=None, ge=0, le=3600)
@@ -169,6 +173,16 @@ class EngineConfig(BaseModel):
     api_output_s: float | None = Field(default=None, ge=0, le=3600)
     """Time of a token on its way out, after the end of its step: detokeniser and stream. It delays
     every token alike. Default: the calibration's."""
+    api_loop_request_s: float | None = Field(default=None, ge=0, le=3600)
+    """The part of api_request_s in which an API process works for this request alone: others wait
+    for it, and for the tokens of its prompt. At most api_request_s; 0: any number side by side.
+    Default: the calibration's."""
+    api_loop_output_s: float | None = Field(default=None, ge=0, le=3600)
+    """Time that an API process works for each stream of a step, one after the other: with
+    hundreds of streams of a fast engine, tokens wait for it. 0: all at once. Default: the
+    calibration's."""
+    api_server_count: int = Field(default=1, ge=1, le=1000)
+    """API processes of a replica, which requests and streams are dealt among."""
 
     @field_validator("version", mode="before")
     @classmethod
@@ -260,11 +274,16 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec) -> ResolvedEngin
         ValueError: a budget below ``max_num_seqs``, a length beyond the model's, or what
             the version's scheduler cannot do.
     """
+    if engine.speculative is not None and not engine.speculative.num_speculative_tokens:
+        engine = engine.model_copy(update={"speculative": None})
     given = {name: getattr(engine, name) for name in RESOLVED}
     taken = {name: value for name, value in given.items() if value is not None}
     _check_length(engine, spec)
     taken["disable_hybrid_kv_cache_manager"] = engine.disable_hybrid_kv_cache_manager
     filled = default_settings(taken, gpu, spec) | taken
+    if engine.speculative is not None and engine.async_scheduling is None:
+        filled["async_scheduling"] &= engine.speculative.method != "ngram"
+    check_speculative(engine.model_dump() | filled, engine.speculative)
     for name in ("enable_prefix_caching", "async_scheduling"):
         if filled[name] and not policy(filled["scheduler"]).cuts_prompts:
             which = f"{filled['scheduler']} (vLLM {filled['version']}'s)"

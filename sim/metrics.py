@@ -62,6 +62,11 @@ METRICS = {
     "prefix_cache_hit_rate": "share of the prompt tokens, of the requests after the warm-up that "
     "were worked on, that the prefix cache had; 0 without one",
     **ROUTING,
+    "acceptance_length_mean": "tokens of a sequence in a decode step, averaged over the steps of "
+    "the window: its accepted drafts and one; 1 without drafts",
+    "accepted_drafts": "drafts that became tokens in the window",
+    "wasted_drafts": "drafts verified in the window that did not: wrong ones, and right ones "
+    "behind the last token of an answer",
     "busy_share": "share of the window in which a replica computed, averaged over the replicas",
     "mfu": "FLOPs of all steps (padding and recomputation too) / (busy time x peak FLOP/s), of "
     "all GPUs together",
@@ -159,6 +164,7 @@ def _measured(
         **use_of_blocks(result, window, kinds, totals),
         **routing_metrics(result, window),
         **efficiency(kinds, totals),
+        **_drafts(totals),
         **coverage(result, kinds, totals),
         "saturated": saturated(result, window),
         "service_per_window": service_per_window(result, window),
@@ -188,6 +194,18 @@ def _counts(result: Result, window: Window) -> dict[str, float]:
         "unfinished": int((present & (status == UNFINISHED)).sum()),
         "preemptions": int(result.requests["preemptions"].sum(dtype=np.int64)),
         "measured_requests": int((window.measured & ~lost).sum()),
+    }
+
+
+def _drafts(totals: SequenceOf[StepTotals]) -> dict[str, float]:
+    """What came of drafts."""
+    decodes = sum(each.decodes for each in totals)
+    gained = sum(each.gained_tokens for each in totals)
+    accepted = gained - decodes
+    return {
+        "acceptance_length_mean": ratio(gained, decodes),
+        "accepted_drafts": accepted,
+        "wasted_drafts": sum(each.drafted for each in totals) - accepted,
     }
 
 

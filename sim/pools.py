@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from hardware.calibration import DATASHEET, Calibration
+from hardware.draft_cost import DraftCost
 from hardware.gpu import Gpu
 from hardware.host_link import HostMemory, HostRates, host_memory, host_rates
 from hardware.memory import MemoryLedger, memory_ledger
@@ -25,14 +26,10 @@ from model.errors import one_of
 from model.mlps.load import ExpertLoad
 from model.precision import Precision
 from model.spec import DecoderSpec
+from sim.drafts import DraftPlan, draft_cost, draft_plan
 from sim.engine_config import EngineConfig, ResolvedEngine, precision_of, resolved
+from sim.host_time import host_s
 from sim.registry import policy
-
-ASSUMED_STEP_OVERHEAD_S = 1e-3
-ASSUMED_SEQUENCE_OVERHEAD_S = 1e-5
-"""Host time where nothing was measured: round figures, of the order of what a Python engine does
-between two steps (scheduling, preparing inputs, sampling, streaming). An engine without any would
-be too good to be true; ``engine.step_overhead_s: 0`` gives the bare roofline."""
 
 GpuWords = str | dict[str, object]
 TensorParallelSize = Annotated[int, Field(gt=0, le=4096)]
@@ -135,6 +132,10 @@ class Pool:
     calibration: Calibration
     ledger: MemoryLedger
     price: StepCost
+    drafts: DraftPlan | None = None
+    """How drafts are made; None: there are none."""
+    draft_cost: DraftCost | None = None
+    """What steps cost with them."""
     max_model_len: int
     token_budget: int
     watermark_blocks: int
@@ -199,10 +200,12 @@ def build_pool(
     settings, tp = resolved(engine, gpu, spec), config.tensor_parallel_size
     numbers, dp = precision_of(settings, spec, gpu), config.data_parallel_size
     ranks = checked_ranks(spec, settings, dp)
+    drafts = draft_plan(settings, spec, gpu, role=config.role, ranks=dp)
     ledger = ledger_of(spec, gpu, tp, settings, ranks.count)
-    step_s, each_s = _host_s(settings, calibration, spec.vocab_size, gpu)
+    step_s, each_s = host_s(settings, calibration)
+    loaded = spec.with_expert_load(ExpertLoad(settings.expert_load_exponent))
     price = step_cost(
-        spec.with_expert_load(ExpertLoad(settings.expert_load_exponent)),
+        loaded,
         gpu,
         tp=tp,
         precision=numbers,
@@ -215,7 +218,17 @@ def build_pool(
         max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
         step_overhead_s=step_s,
         sequence_overhead_s=each_s,
+        # No table of kernels has it; bare peaks are without.
+        drawing_s=None
+        if calibration.kernels is None
+        else drawing_s(
+            settings.sampling, settings.version, spec.vocab_size, gpu, settings.max_num_seqs
+        ),
     )
+    cost = None if drafts is None else draft_cost(
+        drafts, settings, loaded, gpu, calibration, tp=tp, precision=numbers, step_s=step_s,
+        sequence_s=each_s,
+    )  # fmt: skip
     if ledger.num_gpu_blocks - settings.null_block < 1:
         raise ValueError(
             f"num_gpu_blocks = {ledger.num_gpu_blocks} with null_block: true leaves no block for "
@@ -235,6 +248,8 @@ def build_pool(
         calibration=calibration,
         ledger=ledger,
         price=price,
+        drafts=drafts,
+        draft_cost=cost,
         max_model_len=settings.max_model_len,
         token_budget=settings.max_num_batched_tokens,
         watermark_blocks=int(settings.watermark * ledger.num_gpu_blocks),
@@ -297,6 +312,7 @@ def ledger_of(
     Raises:
         hardware.memory.DoesNotFitError: the weights, one block or the longest sequence do not fit.
     """
+    plan = draft_plan(settings, spec, gpu)
     return memory_ledger(
         spec,
         gpu,
@@ -314,6 +330,7 @@ def ledger_of(
         or not policy(settings.scheduler).cuts_prompts,
         enable_expert_parallel=settings.enable_expert_parallel,
         max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
+        drafts=None if plan is None else plan.memory,
         dp=dp,
     )
 
@@ -323,24 +340,3 @@ def _longest_step(settings: ResolvedEngine) -> int:
     budget = settings.max_num_batched_tokens
     chunked = policy(settings.scheduler).cuts_prompts
     return budget if chunked else max(budget, settings.max_model_len)
-
-
-def _host_s(
-    engine: ResolvedEngine, calibration: Calibration, vocab_size: int, gpu: Gpu
-) -> tuple[float, float]:
-    """What a step and each of its sequences cost beside their kernels.
-
-    As given, else the calibration's, else what is assumed on bare peaks; with measured kernels the
-    drawing of tokens on top, which no kernel table has.
-    """
-    assumed = calibration == DATASHEET
-    step_s = ASSUMED_STEP_OVERHEAD_S if assumed else calibration.step_overhead_s
-    each_s = ASSUMED_SEQUENCE_OVERHEAD_S if assumed else calibration.sequence_overhead_s
-    if engine.step_overhead_s is not None:
-        step_s = engine.step_overhead_s
-    if engine.sequence_overhead_s is not None:
-        each_s = engine.sequence_overhead_s
-    if calibration.kernels is None:
-        return step_s, each_s
-    once_s, of_each_s = drawing_s(engine.sampling, engine.version, vocab_size, gpu)
-    return step_s + once_s, each_s + of_each_s

@@ -41,6 +41,8 @@ class Taken:
     """Growth and reads in other classes of cache than the first, shape (rows, classes - 1, 2)."""
     chunks: npt.NDArray[np.int32]
     """Tokens and past of the segments' prefill chunks, shape (chunks, 2)."""
+    drafts: npt.NDArray[np.int64]
+    """See ``Journal.drafts``; shape (rows, 3 + classes), no rows without drafts."""
     step_end_s: Floats
     resumed_gap_s: Floats
     resumed_end_s: Floats
@@ -73,10 +75,15 @@ def take(journal: Journal, everything: bool, classes: int = 1) -> Taken:
     columns = 2 * (classes - 1)
     more = np.array(journal.more_reads[: rows * columns], np.int64).reshape(rows, classes - 1, 2)
     del journal.more_reads[: rows * columns]
+    drafted = rows if journal.drafting else 0
+    columns = 3 + classes
+    drafts = np.array(journal.drafts[: drafted * columns], np.int64).reshape(drafted, columns)
+    del journal.drafts[: drafted * columns]
     return Taken(
         table,
         more,
         chunks,
+        drafts,
         _emptied(journal.step_end_s, steps),
         _emptied(journal.resumed_gap_s, len(journal.resumed_gap_s)),
         _emptied(journal.resumed_end_s, len(journal.resumed_end_s)),

@@ -1,10 +1,6 @@
 """What a run leaves behind, as it grows: outcomes of requests in columns, steps on tapes."""
 
-from collections.abc import Iterable
-from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
-from itertools import accumulate
-from math import inf
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +9,15 @@ from hardware.prices.work import NOTHING_READ, ReadTotals
 from model.caches import Reach
 from model.ops import causal_pairs
 from sim import recorder
+from sim.api_server import Outbox
 from sim.engine.journal import Journal
 from sim.engine.outcomes import Outcomes
-from sim.handovers import HANDOVER_COLUMNS, Handovers
+from sim.handovers import Handovers
 from sim.recorder import Taken
-from sim.result import FINISHED, REJECTED, SEGMENT_COLUMNS, TIMED_OUT, UNFINISHED, Result
+from sim.result import DRAFT_COLUMNS, FINISHED, REJECTED, SEGMENT_COLUMNS, UNFINISHED
 from sim.scenario import NO_API, ApiTime
-from sim.tape import Column, Scratch, Tape, joined
-from sim.tiers import TIER_COLUMNS, TierCount, keep_rows, replica_columns, tier_outcomes
+from sim.tape import Column, Scratch, Tape
+from sim.tiers import TierCount, keep_rows, tier_outcomes
 from workloads.requests import Requests
 
 _OUTCOME_TYPE = np.dtype(
@@ -52,7 +49,8 @@ _OUTCOMES: dict[str, tuple[npt.DTypeLike, float]] = {
     "status": (np.int8, UNFINISHED),
 }
 """Type of each column, and what stands in it until something happens: 61 bytes a request."""
-_SEGMENT_TYPES = {name: np.float64 if name.endswith("_s") else np.int32 for name in SEGMENT_COLUMNS}
+DRAFT_TYPES = dict.fromkeys(DRAFT_COLUMNS, np.int32)
+SEGMENT_TYPES = {name: np.float64 if name.endswith("_s") else np.int32 for name in SEGMENT_COLUMNS}
 
 
 @dataclass(slots=True)
@@ -60,9 +58,13 @@ class Log:
     """The steps of one replica."""
 
     segments: dict[str, Tape] = field(
-        default_factory=lambda: {name: Tape(kind) for name, kind in _SEGMENT_TYPES.items()}
+        default_factory=lambda: {name: Tape(kind) for name, kind in SEGMENT_TYPES.items()}
     )
+    drafts: dict[str, Tape] = field(default_factory=dict)
+    """Of a run with drafts: ``DRAFT_COLUMNS``."""
     step_end_s: Tape = field(default_factory=lambda: Tape(np.float64))
+    seen_s: Tape = field(default_factory=lambda: Tape(np.float64))
+    """When clients see the tokens of each step, if the API server is a queue."""
     resumed_gap_s: Tape = field(default_factory=lambda: Tape(np.float64))
     resumed_end_s: Tape = field(default_factory=lambda: Tape(np.float64))
     returned_step: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
@@ -79,16 +81,17 @@ class Log:
         steps = table["steps"].astype(np.int64)[:, None]
         reads = steps * lines[..., 1] + lines[..., 0] * (steps * (steps - 1) // 2)
         decoded = reads[table["decodes"] + table["padding"] > 0].sum(axis=0)
+        pairs = taken.drafts[:, 3:].sum(axis=0) if len(taken.drafts) else 0 * decoded
         before = self.reads or (NOTHING_READ,) * len(reaches)
         self.reads = tuple(
-            so_far.plus(_reads(int(of_decodes), chunk_tokens, past_tokens, reach))
-            for so_far, of_decodes, reach in zip(before, decoded, reaches, strict=True)
+            so_far.plus(_reads(int(of_decodes), int(more), chunk_tokens, past_tokens, reach))
+            for so_far, of_decodes, more, reach in zip(before, decoded, pairs, reaches, strict=True)
         )
         self.computed_prefill_tokens += int(chunk_tokens.sum())
 
 
 def _reads(
-    decode_reads: int, chunk_tokens: Column, past_tokens: Column, reach: Reach
+    decode_reads: int, draft_pairs: int, chunk_tokens: Column, past_tokens: Column, reach: Reach
 ) -> ReadTotals:
     """What decodes and chunks attended in a class of cache."""
     most, positions = reach.positions, chunk_tokens + past_tokens
@@ -96,7 +99,7 @@ def _reads(
     if most is not None:
         own = chunk_tokens * most if reach.chosen else chunk_tokens + (most - 1)
         positions = np.minimum(positions, own)
-    return ReadTotals(decode_reads, int(pairs.sum()), int(positions.sum()))
+    return ReadTotals(decode_reads, int(pairs.sum()), int(positions.sum()), draft_pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,8 @@ class Part:
     """When users who wait for answers wanted their requests sent; None: as the workload says."""
     sent_s: Column | None
     """When a client sent them, NaN if it did not; None: as soon as they arrived."""
+    reached_s: Column | None
+    """When those that a client sent reach the scheduler; None: as ``all_reached_s`` says."""
     claims: dict[str, Column]
     """What a router took to be so of each, ``CLAIM_COLUMNS``; nothing if it says nothing."""
     logs: dict[int, Log]
@@ -141,22 +146,28 @@ class Recorder:
         reaches: tuple[Reach, ...] = (Reach(None),),
         api: ApiTime = NO_API,
         scratch: Scratch | None = None,
+        drafting: bool = False,
     ) -> None:
         self.requests = requests
         self.api = api
         self.reaches = reaches
-        self.replicas = [Journal(recorder.FULL_STEPS) for _ in range(replicas)]
+        self.replicas = [Journal(recorder.FULL_STEPS, drafting) for _ in range(replicas)]
         self._logs = [Log() for _ in range(replicas)]
+        for log in self._logs if drafting else ():
+            log.drafts = {name: Tape(kind) for name, kind in DRAFT_TYPES.items()}
         self._scratch = scratch or Scratch()
         self.outcomes = Outcomes(self.replicas, _FULL_BYTES, FINISHED, self._take)
-        self._outcomes = _no_outcomes(len(requests))
+        self._outcomes = no_outcomes(len(requests))
         self._arrival_s: npt.NDArray[np.float64] | None = None
         if requests.waits:
             self._arrival_s = requests.arrival_s.copy()
         self.sent_s: npt.NDArray[np.float64] | None = None
         """When a client sent each request, NaN if it did not; None: each when it arrived."""
         self._claims: dict[str, Column] = {}
-
+        self.reached_s: npt.NDArray[np.float64] | None = None
+        """When each of these reaches the scheduler."""
+        queues = api.loop_output_s > 0
+        self._outboxes = [Outbox(api) for _ in range(replicas)] if queues else None
         self._handovers: Handovers | None = None
 
     def claims(self) -> None:
@@ -191,6 +202,12 @@ class Recorder:
         """These requests are refused on arrival."""
         self._outcomes["status"][refused] = REJECTED
 
+    def seen_s(self, replica: int, now_s: float) -> float:
+        """When clients see the tokens of the step of a replica that ends now."""
+        if self._outboxes is None:
+            return now_s
+        return self._outboxes[replica].last_seen_s(self.replicas[replica])
+
     def _take(self, replica: int) -> None:
         """Something is full."""
         if len(self.outcomes.rows) >= _FULL_BYTES:
@@ -208,13 +225,13 @@ class Recorder:
             self._keep_steps(replica, everything=True)
         logs = {replica: self._logs[replica] for replica in blocks}
         if len(blocks) == len(self.replicas):
-            times = (self._arrival_s, self.sent_s)
+            times = (self._arrival_s, self.sent_s, self.reached_s)
             return Part(None, self._outcomes, *times, self._claims, logs, blocks, end_s)
         status, owner = self._outcomes["status"], self._outcomes["replica"]
         rows = np.flatnonzero((status != UNFINISHED) | (owner >= 0))
         outcomes = {name: column[rows] for name, column in self._outcomes.items()}
         claims = {name: column[rows] for name, column in self._claims.items()}
-        return Part(rows, outcomes, None, None, claims, logs, blocks, end_s)
+        return Part(rows, outcomes, None, None, None, claims, logs, blocks, end_s)
 
     def _keep_outcomes(self) -> None:
         """Move outcomes from their buffer to the columns."""
@@ -245,136 +262,16 @@ class Recorder:
                 tape.append(np.broadcast_to(np.int32(replica), len(table)))
             else:
                 append(tape, columns[name])
+        for place, tape in enumerate(log.drafts.values()):
+            append(tape, taken.drafts[:, place])
         append(log.step_end_s, taken.step_end_s)
+        if self._outboxes is not None:
+            append(log.seen_s, self._outboxes[replica].take(table, taken.step_end_s))
         append(log.resumed_gap_s, taken.resumed_gap_s)
         append(log.resumed_end_s, taken.resumed_end_s)
         log.add_work(taken, self.reaches)
         if everything:
             log.returned_step = np.array(journal.returned_step, dtype=np.int64)
-
-
-def result_of(
-    requests: Requests,
-    parts: SequenceOf[Part],
-    api: ApiTime,
-    end_s: float,
-    stop_s: float = inf,
-) -> Result:
-    """Put the parts of a run together. What never left the memory becomes arrays.
-
-    Args:
-        requests: the workload.
-        parts: of all replicas; the columns of a single one are taken over, not copied.
-        api: what lies between client and engine.
-        end_s: when the last thing happened in the engines.
-        stop_s: when the clock was stopped; what a client sees later never happened.
-    """
-    columns = _request_columns(requests, parts, api, stop_s)
-    if requests.session is not None and requests.turn is not None:
-        columns |= {"session": requests.session, "turn": requests.turn}
-    columns |= parts[0].claims
-    if stop_s == inf:
-        stop_s = float(np.nanmax(columns["finish_s"], initial=end_s))
-    logs = [log for _, log in sorted((n, log) for part in parts for n, log in part.logs.items())]
-    short = all(log.step_end_s.in_memory() for log in logs)
-
-    def column(tapes: Iterable[Tape], kind: npt.DTypeLike) -> Column | Tape:
-        return joined(tapes, kind)[:] if short else joined(tapes, kind)
-
-    def times(name: str) -> Column | Tape:
-        return column((getattr(log, name) for log in logs), np.float64)
-
-    first_steps = accumulate((len(log.step_end_s) for log in logs[:-1]), initial=0)
-
-    return Result(
-        requests=columns,
-        segments={
-            name: column((log.segments[name] for log in logs), kind)
-            for name, kind in _SEGMENT_TYPES.items()
-        },
-        step_end_s=times("step_end_s"),
-        resumed_gap_s=times("resumed_gap_s"),
-        resumed_end_s=times("resumed_end_s"),
-        returned_step=np.concatenate(
-            [first + log.returned_step for first, log in zip(first_steps, logs, strict=True)]
-        ),
-        reads=tuple(log.reads for log in logs),
-        replicas=_replica_columns(logs, parts),
-        end_s=stop_s,
-        closed_loop=requests.users is not None,
-        users=requests.users or 0,
-    )
-
-
-def _replica_columns(logs: SequenceOf[Log], parts: SequenceOf[Part]) -> dict[str, Column]:
-    """One row per replica: see ``REPLICA_COLUMNS``."""
-    by_number = {number: each for part in parts for number, each in part.blocks.items()}
-    blocks = [by_number[number] for number in sorted(by_number)]
-    columns = {
-        "num_gpu_blocks": [each.num_gpu_blocks for each in blocks],
-        "blocks_held": [each.held for each in blocks],
-        "segments": [len(log.segments["steps"]) for log in logs],
-        "steps": [len(log.step_end_s) for log in logs],
-        "resumed": [len(log.resumed_gap_s) for log in logs],
-        "computed_prefill_tokens": [log.computed_prefill_tokens for log in logs],
-    }
-    tables = {name: np.array(values, dtype=np.int64) for name, values in columns.items()}
-    return tables | replica_columns([each.tier for each in blocks])
-
-
-def _request_columns(
-    requests: Requests, parts: SequenceOf[Part], api: ApiTime, stop_s: float
-) -> dict[str, Column]:
-    outcomes, rows = _outcomes(parts, len(requests)), len(requests)
-    status, finish_s = outcomes["status"], outcomes["finish_s"]
-    first_token_s = outcomes["first_token_s"]
-    given_up = status == TIMED_OUT
-    timed_out_s: Column = np.broadcast_to(np.nan, rows)
-    if given_up.any():
-        timed_out_s = np.where(given_up, finish_s, np.nan)
-        finish_s[given_up] = np.nan
-    # What was under way to the client when it gave up, or the clock stopped, it never had.
-    finish_s += api.output_s
-    first_token_s += api.output_s
-    first_token_s[(first_token_s >= timed_out_s) | (first_token_s > stop_s)] = np.nan
-    status[finish_s > stop_s] = UNFINISHED
-    finish_s[finish_s > stop_s] = np.nan
-    arrival_s = requests.arrival_s if parts[0].arrival_s is None else parts[0].arrival_s
-    sent_s = arrival_s if parts[0].sent_s is None else parts[0].sent_s
-    return {
-        "request": np.arange(rows, dtype=np.int64),
-        "arrival_s": arrival_s,
-        "sent_s": sent_s,
-        "reached_s": api.reached_s(sent_s, requests.prompt_tokens) if api else sent_s,
-        "prompt_tokens": requests.prompt_tokens,
-        "output_tokens": requests.output_tokens,
-        "priority": requests.priority,
-        "replica": outcomes["replica"],
-        "first_scheduled_s": outcomes["first_scheduled_s"],
-        "first_token_s": first_token_s,
-        "finish_s": finish_s,
-        "timed_out_s": timed_out_s,
-        "computed_s": outcomes["computed_s"],
-        "lost_s": outcomes["lost_s"],
-        "paused_s": outcomes["paused_s"],
-        "preemptions": outcomes["preemptions"],
-        "cached_tokens": outcomes["cached_tokens"],
-        "status": status,
-        **{name: outcomes[name] for name in (*HANDOVER_COLUMNS, *TIER_COLUMNS) if name in outcomes},
-    }
-
-
-def _outcomes(parts: SequenceOf[Part], rows: int) -> dict[str, Column]:
-    """The outcomes of all requests in one column each."""
-    if parts[0].rows is None:
-        return parts[0].outcomes
-    outcomes = _no_outcomes(rows)
-    if "brought_tokens" in parts[0].outcomes:
-        outcomes |= tier_outcomes(rows)
-    for part in parts:
-        for name, column in outcomes.items():
-            column[part.rows] = part.outcomes[name]
-    return outcomes
 
 
 def _sums(values: Column, counts: Column) -> Column:
@@ -385,5 +282,6 @@ def _sums(values: Column, counts: Column) -> Column:
     return sums
 
 
-def _no_outcomes(rows: int) -> dict[str, Column]:
+def no_outcomes(rows: int) -> dict[str, Column]:
+    """Return the columns of requests to which nothing has happened."""
     return {name: np.full(rows, missing, dtype=kind) for name, (kind, missing) in _OUTCOMES.items()}

@@ -25,6 +25,7 @@ REQUEST_COLUMNS = {
     "first_scheduled_s": "start of the first step that worked on it; NaN if none did",
     "first_token_s": "when the client had its first token: end of the step, and the API's time; "
     "NaN if it never had",
+    "streaming_s": "time of its first token in the queue of the API server, on its way out",
     "finish_s": "when the client had its last token; NaN if it never had",
     "timed_out_s": "when the client gave up; NaN if it did not",
     "computed_s": "until its first token: time of the steps that computed a part of its prompt",
@@ -65,6 +66,13 @@ SEGMENT_COLUMNS = {
 }
 """Columns of the segment table: runs of equal steps."""
 
+DRAFT_COLUMNS = {
+    "rows": "query rows of those who decode, padding included: each has one and one per draft",
+    "gained": "tokens that each step gave by decoding: one per sequence, and the accepted drafts",
+    "drafted": "drafts that each step verified",
+}
+"""Further columns of the segment table, of a run in which somebody makes drafts."""
+
 REPLICA_COLUMNS = {
     "num_gpu_blocks": "KV blocks that requests can have",
     "blocks_held": "KV blocks in use at the end",
@@ -81,15 +89,17 @@ class Result:
     """Columns of one simulated run.
 
     ``requests`` has one row per request (``REQUEST_COLUMNS``, and ``SESSION_COLUMNS`` if there are
-    sessions), ``segments`` one per run of equal
-    steps (``SEGMENT_COLUMNS``), grouped by replica and in order of time within it. What grows with
-    the number of steps may be tapes; ``sim.blocks`` reads it without holding all of it.
+    sessions), ``segments`` one per run of equal steps (``SEGMENT_COLUMNS``, and ``DRAFT_COLUMNS``
+    if there are drafts), grouped by replica and in order of time within it. What grows with the
+    number of steps may be tapes; ``sim.blocks`` reads it without holding all of it.
     """
 
     requests: Mapping[str, Column]
     segments: Mapping[str, Column | Tape]
     step_end_s: Column | Tape
     """End of every step, in the order of ``segments``; each segment owns ``steps`` of them."""
+    seen_s: Column | Tape | None = None
+    """When clients see the tokens of each; None: at its end."""
     resumed_gap_s: Column | Tape
     """Time between the tokens on both sides of a preemption, or of steps in which the token budget
     did not reach a decoding sequence, one per resumed sequence."""
@@ -142,6 +152,7 @@ class Result:
             requests=requests | {"replica": requests["replica"] - np.int32(numbers.start)},
             segments=columns,
             step_end_s=stretch(self.step_end_s, steps),
+            seen_s=None if self.seen_s is None else stretch(self.seen_s, steps),
             resumed_gap_s=stretch(self.resumed_gap_s, resumed),
             resumed_end_s=stretch(self.resumed_end_s, resumed),
             returned_step=returned[slice(*np.searchsorted(returned, steps))] - steps[0],
@@ -163,6 +174,9 @@ class Result:
             name: np.repeat(self.segments[name], repeats)
             for name in ("replica", "decodes", "padding", "chunks", "prefill_tokens", "joined")
         }
+        for name in DRAFT_COLUMNS:
+            if name in self.segments:
+                columns[name] = np.repeat(self.segments[name], repeats)
         ends = np.asarray(self.step_end_s)
         starts = np.empty_like(ends)
         starts[1:] = ends[:-1]

@@ -199,14 +199,26 @@ class ApiTime:
     token_s: float = 0.0
     """For each token of the prompt."""
     output_s: float = 0.0
+    loop_request_s: float = 0.0
+    """The part of ``request_s`` in which a process reads nothing else; 0: it reads all at once."""
+    loop_output_s: float = 0.0
+    """For each stream of a step, one after the other; 0: all at once."""
+    servers: int = 1
+    """Processes of a replica."""
 
     def reached_s(self, sent_s: AnyFloat, prompt_tokens: Any) -> AnyFloat:
-        """Return when requests sent at ``sent_s`` reach the scheduler; numbers or columns."""
+        """Return when requests sent at ``sent_s`` that meet nobody reach the scheduler.
+
+        Numbers or columns.
+        """
         return sent_s + (self.request_s + self.token_s * prompt_tokens)  # type: ignore[no-any-return]
 
     def __bool__(self) -> bool:
         return self != ApiTime()
 
+
+API_TIMES = ("request_s", "token_s", "output_s", "loop_request_s", "loop_output_s")
+"""Of a calibration, and keys of ``engine``, behind ``api_``."""
 
 VLLMS_TRANSFER = KvTransferConfig()
 """As vLLM transfers when nobody says otherwise."""
@@ -382,10 +394,9 @@ def scenario_of_pools(
     for pool, api in zip(pools, times, strict=True):
         if api != times[0]:
             raise ValueError(
-                f"pool {pool.name}: api_request_s, api_token_s, api_output_s = {_text(api)}, but "
+                f"pool {pool.name}: {_names()} = {_text(api)}, but "
                 f"{_text(times[0])} in pool {pools[0].name}, expected the same in all pools, since "
-                "a request passes the API before the router: set engine.api_request_s, "
-                "engine.api_token_s and engine.api_output_s"
+                "a request passes the API before the router: set them in engine"
             )
     return Scenario(
         pools=pools,
@@ -400,10 +411,18 @@ def scenario_of_pools(
 
 
 def _api_time(engine: EngineConfig, calibration: Calibration) -> ApiTime:
-    given = (engine.api_request_s, engine.api_token_s, engine.api_output_s)
-    own = (calibration.api_request_s, calibration.api_token_s, calibration.api_output_s)
-    return ApiTime(*(b if a is None else a for a, b in zip(given, own, strict=True)))
+    times: dict[str, float] = {}
+    for name in API_TIMES:
+        given = getattr(engine, f"api_{name}")
+        times[name] = getattr(calibration, f"api_{name}") if given is None else given
+    times["loop_request_s"] = min(times["loop_request_s"], times["request_s"])
+    return ApiTime(**times, servers=engine.api_server_count)
+
+
+def _names() -> str:
+    return ", ".join(f"api_{name}" for name in API_TIMES)
 
 
 def _text(api: ApiTime) -> str:
-    return f"{api.request_s:g}, {api.token_s:g}, {api.output_s:g}"
+    times = ", ".join(f"{getattr(api, name):g}" for name in API_TIMES)
+    return f"{times} with {api.servers} api_server_count"

@@ -1,6 +1,8 @@
 """A scheduler by composition: a queue, a cache and a policy, as a scenario names them."""
 
 from sim.caches import make_cache, make_connector
+from sim.engine.drafted_prefill import DraftedPrefill
+from sim.engine.drafting import Acceptance
 from sim.engine.scheduler import Scheduler
 from sim.engine.settings import Settings
 from sim.plugins import built
@@ -10,10 +12,13 @@ from sim.routers.router import ReplicaFacts
 from workloads.requests import Prefixes
 
 
-def make_scheduler(pool: Pool, prefixes: Prefixes | None = None) -> Scheduler:
+def make_scheduler(
+    pool: Pool, prefixes: Prefixes | None = None, acceptance: Acceptance | None = None
+) -> Scheduler:
     """Return a fresh scheduler of one replica of a pool; a real engine can be driven by it, too.
 
     ``prefixes`` are those of the requests, by their rows: what a prefix cache can use.
+    ``acceptance`` is that of the requests, for a pool that makes drafts; None: none is right.
     """
     engine = pool.engine
     queue = built(order(engine.order), engine.order_settings)
@@ -26,9 +31,12 @@ def make_scheduler(pool: Pool, prefixes: Prefixes | None = None) -> Scheduler:
         long_prefill_token_threshold=engine.long_prefill_token_threshold,
         long_prefill_limits_alone=engine.long_prefill_limits_alone,
         scheduler_reserve_full_isl=engine.scheduler_reserve_full_isl,
+        drafting=None if pool.drafts is None else pool.drafts.drafting,
         batch_timeout_s=engine.batch_timeout_s,
     )
     cache = make_cache(pool, prefixes)
+    if pool.drafts is not None:
+        return DraftedPrefill(cache, queue, settings, acceptance or Acceptance())
     made = built(policy(engine.scheduler), engine.scheduler_settings, cache, queue, settings)
     if (connector := make_connector(pool)) is not None:
         made.connect(connector)

@@ -3,8 +3,10 @@
 from collections.abc import Sequence as SequenceOf
 from math import inf
 
+from sim.assembling import result_of
 from sim.cluster import Cluster, MachineOf
-from sim.recording import Part, result_of
+from sim.engine.drafting import Acceptance
+from sim.recording import Part
 from sim.result import Result
 from sim.scenario import Scenario
 from sim.tape import Scratch
@@ -17,6 +19,7 @@ def simulate(
     stop_s: float = inf,
     scratch: Scratch | None = None,
     machine: MachineOf | None = None,
+    acceptance: Acceptance | None = None,
 ) -> Result:
     """Simulate until every request has ended, or until ``stop_s``.
 
@@ -24,9 +27,10 @@ def simulate(
     when they arrive. Those unfinished at ``stop_s`` are in the result, with status 0. The steps of
     a long run go to ``scratch``, by default a file in the system's folder for temporary files.
     With ``machine`` batches are computed by what it returns for a scheduler, in place of prices.
+    With ``acceptance`` drafts are right as it says, where a pool makes any, instead of drawn.
     """
     everything = range(scenario.replicas)
-    part = simulate_part(scenario, requests, everything, stop_s, scratch, machine)
+    part = simulate_part(scenario, requests, everything, stop_s, scratch, machine, acceptance)
     return whole(scenario, requests, [part], stop_s)
 
 
@@ -42,6 +46,7 @@ def simulate_part(
     stop_s: float = inf,
     scratch: Scratch | None = None,
     machine: MachineOf | None = None,
+    acceptance: Acceptance | None = None,
 ) -> Part:
     """Simulate some replicas of a scenario: all, or any of one that ``can_be_split``.
 
@@ -53,7 +58,7 @@ def simulate_part(
             f"replicas = {list(numbers)} of {scenario.replicas} depend on the others, "
             "expected all, or open arrivals and a router that looks at nothing"
         )
-    cluster = Cluster(scenario, requests, numbers, stop_s, scratch, machine)
+    cluster = Cluster(scenario, requests, numbers, stop_s, scratch, machine, acceptance)
     cluster.run()
     return cluster.part()
 

@@ -23,6 +23,12 @@ class StepTotals:
 
     # Within the window:
     decoded_tokens: int = 0
+    decodes: int = 0
+    """Sequences that decoded, summed over steps."""
+    gained_tokens: int = 0
+    """What they gained."""
+    drafted: int = 0
+    """Drafts of theirs that were verified."""
     busy_s: float = 0.0
     batch_s: float = 0.0
     """Sequences decoding or prefilling, times seconds."""
@@ -51,29 +57,37 @@ class StepTotals:
         self.kv_blocks_s += float((overlap_s * self._kv.blocks(block)).sum())
         held = block.floats("kv_blocks")[window.holds(end_s)]
         self.kv_blocks_max = max(self.kv_blocks_max, float(held.max(initial=0.0)))
-        decoded = np.repeat(block.ints("decodes"), block.ints("steps"))
-        self.decoded_tokens += int(decoded[window.holds(block.step_end_s)].sum())
+        decoded = np.repeat(block.gained(), block.ints("steps"))
+        inside = window.holds(block.step_end_s)
+        steps = block.ints("steps")
+        self.decodes += int(np.repeat(block.ints("decodes"), steps)[inside].sum())
+        gained = int(decoded[inside].sum())
+        self.gained_tokens += gained
+        self.decoded_tokens += gained
+        if "drafted" in block.segments:
+            self.drafted += int(np.repeat(block.ints("drafted"), steps)[inside].sum())
         returned = window.holds(block.step_end_s[block.returned_step])
         self.decoded_tokens -= int(returned.sum())  # they count as resumed
 
     def add_work(self, block: Block, price: StepCost, covered: CoveredRange | None) -> None:
         """Count what a block adds to the whole run."""
         steps = block.ints("steps")
-        rows = block.ints("decodes") + block.ints("padding")
-        tokens = rows + block.ints("prefill_tokens")
+        decodes, rows = block.ints("decodes") + block.ints("padding"), block.query_rows()
+        tokens, sequences = rows + block.ints("prefill_tokens"), decodes + block.ints("chunks")
         flops, moved_bytes = price.work(
             np.repeat(tokens, steps),
-            np.repeat(rows + block.ints("chunks"), steps),
-            np.repeat(rows, steps),
+            np.repeat(sequences, steps),
+            np.repeat(decodes, steps),
+            rows=np.repeat(rows, steps),
         )
         self.flops += flops
         self.moved_bytes += moved_bytes
         self.steps += int(steps.sum())
         self.run_busy_s += float((block.floats("end_s") - block.floats("start_s")).sum())
         self.step_tokens_max = max(self.step_tokens_max, int(tokens.max(initial=0)))
-        self.step_decodes_max = max(self.step_decodes_max, int(rows.max(initial=0)))
+        self.step_decodes_max = max(self.step_decodes_max, int(decodes.max(initial=0)))
         if covered is not None:
-            beyond = (tokens > covered.max_step_tokens) | (rows > covered.max_decodes)
+            beyond = (tokens > covered.max_step_tokens) | (decodes > covered.max_decodes)
             self.outside += int(steps[beyond].sum())
 
 

@@ -35,7 +35,8 @@ class TokenGaps:
 def token_gaps(result: Result) -> Iterator[TokenGaps]:
     """Every gap between consecutive tokens of one request, block by block, not token by token.
 
-    A running batch decodes together, so one step gives each of its sequences one gap::
+    A running batch decodes together, so one step gives each of its sequences one gap (and, with
+    drafts, as many gaps of 0 as drafts were accepted)::
 
         step       p           q           i
         decodes    5           0           7
@@ -76,15 +77,15 @@ class _History:
 
     def gaps(self, block: Block) -> Iterator[TokenGaps]:
         """The gaps that end in a block: within decoding, and of those who join it."""
-        decodes, end_s = block.ints("decodes"), block.floats("end_s")
+        decodes, steps, ends_s = block.ints("decodes"), block.ints("steps"), block.seen_s
+        first = np.cumsum(steps) - steps
+        end_s = ends_s[first + steps - 1]
         joined = np.where(decodes > 0, 0, block.ints("joined"))
         decoding = np.flatnonzero(decodes)
         waiting = np.concatenate(([self.joined.sum()], self.joined.sum() + np.cumsum(joined)))
         # Who joined between a decoding segment and the one before it.
         since = np.diff(waiting[decoding], prepend=0)
         before_s = np.append([self.decoded_s], end_s[decoding])[:-1]
-        steps, ends_s = block.ints("steps"), block.step_end_s
-        first = np.cumsum(steps) - steps
         # Their gaps are longer, and among the resumed ones.
         returned = np.bincount(np.searchsorted(first, block.returned_step), minlength=len(first))
         veterans = decodes[decoding] - since - returned[decoding]
@@ -96,6 +97,10 @@ class _History:
         weight[first[decoding]] = veterans
         gap_s[weight == 0] = 0.0
         yield TokenGaps(gap_s, ends_s, weight)
+        if "gained" in block.segments:
+            # Accepted drafts arrive together with the token in front of them.
+            together = np.repeat(block.gained() - decodes, steps)
+            yield TokenGaps(np.zeros(len(ends_s)), ends_s, together)
 
         # Joiners of a step without decoding take their first gap at the next decoding step.
         rows = np.flatnonzero(joined)

@@ -9,6 +9,7 @@ from math import inf
 
 import numpy as np
 
+from sim.acceptance import Synthetic
 from sim.pools import Pool
 from sim.scenario import Scenario
 from tests import reference_routers
@@ -42,6 +43,9 @@ class Seq:
     metrics_age_s: float = float("nan")
     status: str = ""  # answered, rejected or given up: settled between client and router
     over: bool = False  # ended, but whoever plans ahead does not know it yet
+    drafts: int = 0  # that wait to be verified
+    holders: int = 0  # tokens that a step under way is hoped to bring
+    epoch: int = 0  # how often it lost its blocks
     dropped: bool = False  # nobody wants it, but it is in the step that was planned
     done: bool = False  # ended, but still a row of a static batch
     remote: bool = False  # another replica has the cache of its prompt
@@ -106,8 +110,8 @@ class Engine:
         self.watermark = pool.watermark_blocks
         self.price = pool.price
         self.windows = [window or inf for window in pool.spec.windows]
-        # By class of cache: positions of decodes, pairs and positions of chunks.
-        self.work = [[0, 0, 0] for _ in self.windows]
+        # By class of cache: positions of decodes, pairs and positions of chunks, pairs of drafts.
+        self.work = [[0, 0, 0, 0] for _ in self.windows]
         self.waiting: list[Seq] = []
         self.running: list[Seq] = []
         self.members: set[Seq] | None = None  # static: who belongs to the batch but has no seat yet
@@ -645,7 +649,11 @@ class World:
 
     def __init__(self, scenario: Scenario, requests: Requests) -> None:
         self.scenario, self.requests = scenario, requests
-        self.engines = [Engine(pool) for pool in scenario.pools for _ in range(pool.replicas)]
+        self.engines = [
+            engine_of(pool, scenario, requests)
+            for pool in scenario.pools
+            for _ in range(pool.replicas)
+        ]
         self.units = units_of(scenario, self.engines)
         self.outstanding: list[list[Seq]] = [[] for _ in self.engines]
         self.seen = reference_routers.World(scenario, requests, self.outstanding, self.engines)
@@ -933,6 +941,16 @@ def reference(
         "work": [engine.work for engine in engines],
         "world": world,
     }
+
+
+def engine_of(pool: Pool, scenario: Scenario, requests: Requests) -> Engine:
+    """Return an empty replica of a pool."""
+    if pool.drafts is None:
+        return Engine(pool)
+    from tests.draft_reference import DraftEngine
+
+    speculative = pool.drafts.speculative
+    return DraftEngine(pool, Synthetic(speculative, requests, scenario.seed))
 
 
 def text_of(requests: Requests, seq: Seq) -> list[tuple]:

@@ -18,6 +18,7 @@ PURPOSES = (
     "resample",
     "sessions",
     "prefill router",
+    "drafts",
 )
 
 
@@ -27,7 +28,24 @@ def stream(seed: int, purpose: str) -> np.random.Generator:
     Raises:
         ValueError: ``purpose`` is not one of ``PURPOSES``.
     """
+    return _generator(seed, (_place(purpose),))
+
+
+def numbered_stream(seed: int, purpose: str, number: int) -> np.random.Generator:
+    """Return one of the many generators of a purpose, which know nothing of each other.
+
+    Raises:
+        ValueError: ``purpose`` is not one of ``PURPOSES``.
+    """
+    return _generator(seed, (_place(purpose), number))
+
+
+def _place(purpose: str) -> int:
     if purpose not in PURPOSES:
         raise ValueError(f"purpose {purpose!r} is unknown, expected one of {', '.join(PURPOSES)}")
-    sequence = np.random.SeedSequence(seed, spawn_key=(PURPOSES.index(purpose),))
+    return PURPOSES.index(purpose)
+
+
+def _generator(seed: int, key: tuple[int, ...]) -> np.random.Generator:
+    sequence = np.random.SeedSequence(seed, spawn_key=key)
     return np.random.Generator(np.random.PCG64(sequence))

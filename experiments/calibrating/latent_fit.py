@@ -9,6 +9,7 @@ they take follows from tables of the decoding kernel alone, and of the products 
 parts of ``kv_b_proj`` before and behind it. On Hopper that is some 40 us a layer, on Blackwell 3.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,14 +70,24 @@ def one_layer(kv_numbers: str) -> Share:
     return Share((0,), precision(kv_cache_dtype="fp8" if kv_numbers == "fp8" else "auto"))
 
 
+LayerOf = Callable[[int], LatentAttention]
+"""The layer that a table has, with so many heads."""
+
+
 def products_s(
-    kernels: Kernels, gpu: Gpu, heads: Floats, rows: Floats, *, without: str = ""
+    kernels: Kernels,
+    gpu: Gpu,
+    heads: Floats,
+    rows: Floats,
+    *,
+    layer_of: LayerOf = latent_layer,
+    without: str = "",
 ) -> Floats:
     """Return the seconds of a layer's matrix products, by heads of the rank and rows."""
     seconds = np.zeros(len(rows))
     for count in np.unique(heads):
         mine = heads == count
-        for operator in latent_layer(int(count)).operators(rows[mine], one_layer("bf16")):
+        for operator in layer_of(int(count)).operators(rows[mine], one_layer("bf16")):
             if operator.gemm is not None and operator.name != without:
                 seconds[mine] += kernels.gemm_s(operator, gpu)
     return seconds

@@ -1,21 +1,26 @@
 """Adds kernels of mixers beside grouped attention to those of a GPU, from tables of its layers."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.calibrating.kernel_tables import NUMBERS, Table, read_all
 from experiments.calibrating.latent_fit import around_s, latent_decode, latent_prefill
+from experiments.calibrating.sparse_fit import sparse_decode, sparse_prefill
 from hardware.gpu import Gpu
 from hardware.prices.kernels import HeldOut, Kernels
 from hardware.prices.mixer_kernels import DecodeKernel, MixerKernels, Numbers
 from hardware.prices.surface import Surface
 
 if TYPE_CHECKING:
-    from pandas import Series
+    from pandas import DataFrame, Series
+
+
+Fitted = tuple[MixerKernels, dict[str, HeldOut], str]
 
 
 def with_mixers(kernels: Kernels, folder: Path, engine: str, gpu: Gpu, l2_bytes: float) -> Kernels:
-    """Return kernels with those of latent attention, where the GPU has tables of it.
+    """Return kernels with those of other mixers, as far as the GPU has tables of them.
 
     Args:
         kernels: matrix products and the rest.
@@ -24,31 +29,77 @@ def with_mixers(kernels: Kernels, folder: Path, engine: str, gpu: Gpu, l2_bytes:
         gpu: of the catalogue.
         l2_bytes: of its cache.
     """
+    fits = {"latent": _latent, "sparse latent": _sparse}
+    found = {kind: fit(kernels, folder, engine, gpu, l2_bytes) for kind, fit in fits.items()}
+    mixers: dict[str, MixerKernels] = {}
+    checks: dict[str, HeldOut] = {}
+    sources = [kernels.source]
+    for kind, fitted in found.items():
+        if fitted is not None:
+            mixers[kind], more, source = fitted
+            checks |= more
+            sources.append(f"{kind} attention {source}")
+    return kernels.model_copy(
+        update={
+            "mixers": kernels.mixers | mixers,
+            "held_out": kernels.held_out | checks,
+            "source": ", ".join(sources),
+        }
+    )
+
+
+def _latent(
+    kernels: Kernels, folder: Path, engine: str, gpu: Gpu, l2_bytes: float
+) -> Fitted | None:
     decoding = _products_in_16_bits(read_all(folder, "mla", engine, "mla_generation_module_perf"))
     prompts = _products_in_16_bits(read_all(folder, "mla", engine, "mla_context_module_perf"))
     if decoding is None or prompts is None:
-        return kernels
+        return None
     around = _around(decoding, folder, engine, kernels, gpu)
     decode: dict[Numbers, DecodeKernel] = {}
     prefill: dict[Numbers, Surface] = {}
     checks: dict[str, HeldOut] = {}
-    for name, numbers in NUMBERS.items():
-        rows = decoding.rows[decoding.rows.kv_cache_dtype == name]
-        if len(rows):
-            found, check = latent_decode(rows, kernels, gpu, numbers, l2_bytes, around)
-            decode[numbers], checks[f"latent decode {numbers}"] = found, check
-        rows = prompts.rows[prompts.rows.kv_cache_dtype == name]
-        if len(rows):
-            surface, check = latent_prefill(rows, kernels, gpu, numbers, around)
-            prefill[numbers], checks[f"latent prefill {numbers}"] = surface, check
-    mixers = kernels.mixers | {"latent": MixerKernels(decode=decode, prefill=prefill)}
-    return kernels.model_copy(
-        update={
-            "mixers": mixers,
-            "held_out": kernels.held_out | checks,
-            "source": f"{kernels.source}, latent attention {decoding.version}",
-        }
+    for numbers, rows in _by_cache(decoding):
+        decode[numbers], checks[f"latent decode {numbers}"] = latent_decode(
+            rows, kernels, gpu, numbers, l2_bytes, around
+        )
+    for numbers, rows in _by_cache(prompts):
+        prefill[numbers], checks[f"latent prefill {numbers}"] = latent_prefill(
+            rows, kernels, gpu, numbers, around
+        )
+    return MixerKernels(decode=decode, prefill=prefill), checks, decoding.version
+
+
+def _sparse(
+    kernels: Kernels, folder: Path, engine: str, gpu: Gpu, l2_bytes: float
+) -> Fitted | None:
+    decoding, prompts = (
+        _products_in_16_bits(read_all(folder, "sparse_attention", engine, name))
+        for name in ("dsa_generation_module_perf", "dsa_context_module_perf")
     )
+    layers = read_all(folder, "mla", engine, "mla_generation_module_perf")
+    if decoding is None or prompts is None or layers is None:
+        return None
+    around = _around(layers, folder, engine, kernels, gpu)
+    decode: dict[Numbers, DecodeKernel] = {}
+    prefill: dict[Numbers, Surface] = {}
+    checks: dict[str, HeldOut] = {}
+    for numbers, rows in _by_cache(decoding):
+        decode[numbers], checks[f"sparse latent decode {numbers}"] = sparse_decode(
+            rows, kernels, gpu, l2_bytes, around
+        )
+    for numbers, rows in _by_cache(prompts):
+        prefill[numbers], checks[f"sparse latent prefill {numbers}"] = sparse_prefill(
+            rows[rows.step == 0], kernels, gpu, numbers, around
+        )
+    return MixerKernels(decode=decode, prefill=prefill), checks, decoding.version
+
+
+def _by_cache(table: Table) -> "Iterator[tuple[Numbers, DataFrame]]":
+    for name, numbers in NUMBERS.items():
+        rows = table.rows[table.rows.kv_cache_dtype == name]
+        if len(rows):
+            yield numbers, rows
 
 
 KERNELS_OF = "sglang"
@@ -63,7 +114,7 @@ def _around(
     absorbed = read_all(folder, "mla_bmm", engine, "mla_bmm_perf")
     tables = (
         table.rows[table.rows.kv_cache_dtype == "bfloat16"] if table else None
-        for table in (decoding, alone)
+        for table in (_products_in_16_bits(decoding), alone)
     )
     layers, kernel = tables
     assert layers is not None
@@ -72,6 +123,6 @@ def _around(
 
 def _products_in_16_bits(table: Table | None) -> Table | None:
     """Layers whose matrix products are in bf16: kernels around them, launches in graphs alike."""
-    if table is None:
-        return None
+    if table is None or "gemm_type" not in table.rows:
+        return table
     return Table(table.rows[table.rows.gemm_type == "bfloat16"], table.version)

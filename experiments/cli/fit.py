@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from experiments.validation.predict import Task
 
 DEFAULT = (
-    "elementwise_bytes", "layer_overhead_s", "sequence_overhead_s", "collective_overhead_s",
-    "idle_start_s", "api_request_s", "api_token_s",
+    "attention_decode_bytes", "attention_decode_start", "elementwise_bytes", "layer_overhead_s",
+    "sequence_overhead_s", "collective_overhead_s", "chunk_overhead_s", "idle_start_s",
+    "api_request_s", "api_loop_output_s",
 )  # fmt: skip
 """What is fitted unless the command line says otherwise."""
 

@@ -17,7 +17,8 @@ from hardware.prices.unmeasured import unmeasured_note
 from hardware.versions import version_key
 from model.spec import load_spec
 from sim.engine_config import EngineConfig, precision_of
-from sim.pools import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S, PoolConfig
+from sim.host_time import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S
+from sim.pools import PoolConfig
 
 
 def ceiling_lines(plan: Plan) -> list[str]:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 COLUMNS = (
-    "arrival_s", "sent_s", "reached_s", "first_scheduled_s", "first_token_s", "finish_s",
-    "computed_s", "lost_s", "paused_s", "status", "prompt_tokens",
+    "arrival_s", "sent_s", "reached_s", "first_scheduled_s", "first_token_s", "streaming_s",
+    "finish_s", "computed_s", "lost_s", "paused_s", "status", "prompt_tokens",
 )  # fmt: skip
 
 

@@ -1,34 +1,35 @@
 """What stood before the engine of a run: its benchmark client, and the router of replicas."""
 
 import re
+from typing import Literal
 
 from experiments.validation.cells import drawing_of
 from experiments.validation.rows import RunRow
 from experiments.validation.traffic import CannotPredictError
-from hardware.versions import version_key
+from hardware.sampling import default_drawing, server_drawing
 from model.sampling import Drawing
+from model.spec import DecoderSpec
 
 _OTHER = r"\b(?:not|no|non|unlike|than|versus|vs\.?|without)\W+(?:\w+\W+)?"
 """Before a name that is said of what a run is not."""
 
-Since = dict[str, Drawing | None]
-"""First version of vLLM that it holds for, ascending; None: the request says nothing."""
+Asks = Drawing | Literal["server", "default"]
+"""How tokens are drawn for a client: ``server``, if its requests say nothing; ``default``: as for
+vLLM's own (``hardware.sampling.default_drawing``)."""
 
-CLIENTS: tuple[tuple[str, str, Since], ...] = (
-    ("InferenceX", r"(?<!\w)inference(?:x|max)\b", {"0.5": "greedy"}),
-    ("LMBench", r"\blmbench|\bmulti-round-qa\b", {"0.5": "greedy"}),
-    ("SGLang's bench_serving", r"\bsglang\W+bench_serving\b", {"0.5": "greedy"}),
+CLIENTS: tuple[tuple[str, str, Asks], ...] = (
+    ("InferenceX", r"(?<!\w)inference(?:x|max)\b", "greedy"),
+    ("LMBench", r"\blmbench|\bmulti-round-qa\b", "greedy"),
+    ("SGLang's bench_serving", r"\bsglang\W+bench_serving\b", "greedy"),
     ("vllm bench throughput", r"\bbench (?:throughput|latency)\b"
-     r"|\bbenchmark_(?:throughput|latency)\b", {"0.5": "temperature"}),
-    ("vllm bench serve", r"\bvllm bench serve\b|\bbenchmark_serving\b",
-     {"0.5": "greedy", "0.15": None}),
-    ("guidellm", r"\bguidellm\b", {"0.5": None}),
-    ("AIPerf", r"\b(?:aiperf|genai-perf)\b", {"0.5": None}),
-    ("inference-perf", r"\binference-perf\b|\bshared_prefix\b", {"0.5": None}),
+     r"|\bbenchmark_(?:throughput|latency)\b", "temperature"),
+    ("vllm bench serve", r"\bvllm bench serve\b|\bbenchmark_serving\b", "default"),
+    ("guidellm", r"\bguidellm\b", "server"),
+    ("AIPerf", r"\b(?:aiperf|genai-perf)\b", "server"),
+    ("inference-perf", r"\binference-perf\b|\bshared_prefix\b", "server"),
 )  # fmt: skip
 """Name, words for it, and how its requests are drawn where its user says nothing: by the sources of
-each at github.com. `vllm bench serve` sent a temperature of 0 until pull request 32723 of
-vllm-project/vllm, first in 0.15; it is taken to be of the server's version."""
+each at github.com."""
 
 ROUTERS = (
     ("random", r"\b(?:k8s|kubernetes) service\b|\bkube-?proxy\b|\bcluster-?ip\b"
@@ -41,11 +42,8 @@ ROUTERS = (
 call it, chooses at random for each connection (its proxy's iptables rules)."""
 
 
-def drawing(row: RunRow, version: str, notes: list[str]) -> Drawing | None:
+def drawing(row: RunRow, spec: DecoderSpec, version: str, notes: list[str]) -> Drawing:
     """Return how tokens were drawn: as the row says, else as its client asks for.
-
-    None: nobody says, so as the server does it, which is since 0.8 as the model's own
-    generation_config.json says.
 
     Raises:
         CannotPredictError: words about sampling that mean nothing.
@@ -57,23 +55,24 @@ def drawing(row: RunRow, version: str, notes: list[str]) -> Drawing | None:
                 f"sampling = {row.sampling!r} is not known, expected greedy, temperature or top_p"
             )
         return said
-    client = None if row.sampling else _client(row)
-    if client is None:
-        return None
-    name, since = client
-    held = [each for first, each in since.items() if version_key(first) <= version_key(version)]
-    asked = (held or list(since.values()))[-1 if held else 0]
-    if asked is not None:
-        notes.append(f"sampling: {asked}, what {name} asks for")
-    return asked
+    name, asks = _client(row)
+    drawn = server_drawing(spec, version)
+    if asks == "default":
+        drawn = default_drawing(spec, version)
+    elif asks != "server":
+        drawn = asks
+    notes.append(f"sampling: {drawn}, by {name} and vLLM {version} for {spec.name}")
+    return drawn
 
 
-def _client(row: RunRow) -> tuple[str, Since] | None:
+def _client(row: RunRow) -> tuple[str, Asks]:
+    if row.sampling is not None:  # "default"
+        return "its client", "server"
     words = f"{row.workload} {row.isl_spec or ''} {row.notes} {row.dataset}".lower()
-    for name, pattern, since in CLIENTS:
+    for name, pattern, asks in CLIENTS:
         if _is_said(pattern, words):
-            return name, since
-    return None
+            return name, asks
+    return "vllm bench serve", "default"
 
 
 def _is_said(pattern: str, words: str) -> bool:

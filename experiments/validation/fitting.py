@@ -29,16 +29,17 @@ SOFT = 2.0
 BOUNDS: dict[str, tuple[float, float, float]] = {
     "gemm_share": (0.5, 0.95, 1.0),
     "attention_decode_bytes": (0.4, 0.85, 1.0),
-    "attention_decode_start": (0.2, 0.6, 1.0),
-    "elementwise_bytes": (0.15, 0.6, 1.0),
-    "layer_overhead_s": (1e-6, 1e-5, 1e-4),
+    "attention_decode_start": (0.2, 0.5, 1.0),
+    "elementwise_bytes": (0.15, 0.4, 1.0),
+    "layer_overhead_s": (1e-6, 1.5e-5, 1e-4),
     "step_overhead_s": (1e-6, 2e-4, 2e-2),
-    "sequence_overhead_s": (1e-8, 1e-6, 2e-4),
-    "collective_overhead_s": (1e-8, 1e-6, 1e-4),
-    "chunk_overhead_s": (1e-7, 1e-4, 1e-2),
+    "sequence_overhead_s": (1e-8, 8e-7, 2e-4),
+    "collective_overhead_s": (1e-8, 6e-7, 1e-4),
+    "chunk_overhead_s": (1e-7, 2e-5, 1e-2),
     "idle_start_s": (1e-5, 5e-3, 2e-2),
     "api_request_s": (1e-5, 3e-3, 5e-2),
     "api_token_s": (1e-8, 6e-6, 2e-5),
+    "api_loop_output_s": (1e-6, 7e-5, 4e-4),
 }
 """Lowest, first and highest value of every constant that can be fitted."""
 

@@ -232,7 +232,7 @@ def _given(row: RunRow, spec: DecoderSpec, version: str, notes: list[str]) -> di
         "gpu_memory_utilization": row.gpu_mem_util,
         "enable_prefix_caching": switched_on(row.prefix_caching),
     }
-    given["sampling"] = drawing(row, version, notes)
+    given["sampling"] = drawing(row, spec, version, notes)
     if (row.ep or 1) > 1 and (row.tp or 1) > 1 and spec.num_experts:
         given["enable_expert_parallel"] = True
     chunked = switched_on(row.chunked_prefill)
@@ -278,8 +278,6 @@ def _served(
         if key not in given:
             value = getattr(engine, key)
             notes.append(f"{key}: {value}, the default of vLLM {engine.version} on {gpu.name}")
-    if "sampling" not in given:
-        notes.append(f"sampling: {engine.sampling}, the server's for {spec.name}")
     return engine
 
 

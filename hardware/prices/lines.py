@@ -24,7 +24,8 @@ def straight_pieces(operators: Sequence[Longer]) -> tuple[Piece, ...]:
     pieces = []
     for start in sorted({0, *crossings}, reverse=True):
         longest = [_longest(lines, start) for lines in by_slope]
-        pieces.append((start, sum(line[0] for line in longest), sum(line[1] for line in longest)))
+        flat_s, slope_s = (sum((line[part] for line in longest), 0.0) for part in (0, 1))
+        pieces.append((start, flat_s, slope_s))
     return tuple(pieces)
 
 

@@ -71,17 +71,26 @@ class Measured:
         hidden_s = layers * calibration.layer_overhead_s
         return np.asarray(products + np.maximum(between - hidden_s, 0.0))
 
-    def decode(self, mixer: Mixer, share: Share, most: int) -> dict[Reach | None, DecodeOperators]:
-        """See ``Prices``: the longer of a kernel's floor and its traffic."""
+    def decode(
+        self, mixer: Mixer, share: Share, most: int, rows: int = 1
+    ) -> dict[Reach | None, DecodeOperators]:
+        """See ``Prices``: the longer of a kernel's floor and its traffic.
+
+        Several rows of a sequence are to a kernel like as many more heads of a group; tables have
+        neither, and their arithmetic is a prompt's.
+        """
         if not self.fused:
-            return self.roofline.decode(mixer, share, most)
-        if not is_measured(mixer, self.kernels):
-            return self.unmeasured.decode(mixer, share, most)
+            return self.roofline.decode(mixer, share, most, rows)
+        if not is_measured(mixer, self.kernels) or rows > 1:
+            return self.unmeasured.decode(mixer, share, most, rows)
         kernel, numbers, layers = mixer.kernel(share.tp), share.precision, share.count
         table = self._decode_table(kernel, share)
         sequences = np.arange(most + 1)
         floor_s, base_s, reached = table.of_batches(sequences, kernel.kv_heads, kernel.group)
+        cache = mixer.caches[-1]  # of an index where there is one: its keys are all read
         row_bytes = kernel.position_numbers * numbers.kv_bytes
+        if len(mixer.caches) > 1:
+            row_bytes = cache.entry_bytes(numbers.kv_bytes, share.tp)
         if kernel.heads > kernel.kv_heads:
             reached = reached * self.calibration.attention_decode_bytes
         per_position = layers * row_bytes / (self.gpu.bandwidth_bytes_per_s * reached)
@@ -89,7 +98,6 @@ class Measured:
         starts = layers * (1.0 if own else self.calibration.attention_decode_start)
         floor, base = (starts * seconds for seconds in (floor_s, base_s))
         columns = (floor.tolist(), base.tolist(), per_position.tolist())
-        (cache,) = mixer.caches
         batches: DecodeOperators = [
             [((low, 0.0), (start, slope))] for low, start, slope in zip(*columns, strict=True)
         ]

@@ -87,7 +87,9 @@ class Roofline:
             total = total + operator.layers * seconds
         return np.asarray(total)
 
-    def decode(self, mixer: Mixer, share: Share, most: int) -> dict[Reach | None, DecodeOperators]:
+    def decode(
+        self, mixer: Mixer, share: Share, most: int, rows: int = 1
+    ) -> dict[Reach | None, DecodeOperators]:
         """See ``Prices``."""
         calibration = self.calibration
         reached = (calibration.attention_decode_flops, calibration.attention_decode_bytes)
@@ -95,7 +97,8 @@ class Roofline:
         for reach, compute, memory in self.attention_s(mixer, share, reached, decode=True):
             by_sequences = operators.setdefault(reach, [[] for _ in range(most + 1)])
             for sequences, batch in enumerate(by_sequences):
-                batch.append((line(compute, sequences), line(memory, sequences)))
+                lines = (line(each, sequences, rows, reach) for each in (compute, memory))
+                batch.append(tuple(lines))
         return operators
 
     def chunks(self, mixer: Mixer, share: Share, overhead_s: float) -> ChunkCost:
@@ -153,10 +156,17 @@ class Roofline:
         return one + calibration.collective_overhead_s
 
 
-def line(seconds: Linear, sequences: int) -> Line:
-    """Return what decoding sequences take, over the positions that they attend between them.
+def line(seconds: Linear, sequences: int, rows: int = 1, reach: Reach | None = None) -> Line:
+    """Return what decoding sequences take, over the positions that they read between them.
 
-    Each of them is a row, and has as many pairs as positions.
+    Each of them is a row, and has as many pairs as positions. With drafts it is several rows, which
+    read the same positions and attend them as far as causality lets them; where an index chooses
+    positions each row reads its own (``sim.engine.draft_decodes``).
     """
     once, per_row, per_pair, per_position = seconds
-    return (per_row + once) * sequences, per_position + per_pair
+    if rows == 1:
+        return (per_row + once) * sequences, per_position + per_pair
+    flat = (rows * per_row + once) * sequences
+    if reach is not None and reach.chosen:
+        return flat, per_position + per_pair
+    return flat - per_pair * sequences * (rows * (rows - 1) // 2), per_position + rows * per_pair

@@ -58,8 +58,12 @@ class Prices(Protocol):
         """
         ...
 
-    def decode(self, mixer: Mixer, share: Share, most: int) -> dict[Reach | None, DecodeOperators]:
+    def decode(
+        self, mixer: Mixer, share: Share, most: int, rows: int = 1
+    ) -> dict[Reach | None, DecodeOperators]:
         """Return the attention of 0 to ``most`` decoding sequences, over all layers of a share.
+
+        Each of them has so many query ``rows``: its last token, and its drafts.
 
         By what tells how much is read (None: nothing is). Every operator of each batch is the
         longest of lines over the positions attended.

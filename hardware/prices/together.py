@@ -17,12 +17,14 @@ from model.caches import Reach
 Floats = npt.NDArray[np.float64]
 
 
-def decode_pieces(group: Group, prices: Prices, most: int) -> list[list[tuple[Piece, ...]]]:
-    """Return the attention of 0 to ``most`` decoding sequences, by class of cache.
+def decode_pieces(
+    group: Group, prices: Prices, most: int, rows: int = 1
+) -> list[list[tuple[Piece, ...]]]:
+    """Return the attention of 0 to ``most`` decoding sequences of ``rows`` each, by class of cache.
 
     Lines over the positions attended in the class. What reads none is in the first.
     """
-    kinds = [prices.decode(kind.mixer, share, most) for kind, share in group.attending]
+    kinds = [prices.decode(kind.mixer, share, most, rows) for kind, share in group.attending]
     first = group.spec.reaches[0]
     return [
         [straight_pieces(operators) for operators in _side_by_side(kinds, reach, first, most)]

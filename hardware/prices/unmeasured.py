@@ -21,6 +21,7 @@ from hardware.prices.modelled import Roofline, line
 from hardware.prices.protocol import DecodeOperators
 from hardware.prices.work import Linear
 from model.caches import Reach
+from model.mixers.latent import LatentAttention
 from model.mixers.mixer import Mixer
 from model.shape import DecoderSpec
 from model.share import Share
@@ -33,6 +34,8 @@ DECODE_TOKENS, DECODE_POSITIONS = 2048, 8192.0
 
 def is_measured(mixer: Mixer, kernels: Kernels) -> bool:
     """Return whether tables hold the kernel of a mixer, or there is none."""
+    if isinstance(mixer, LatentAttention) and mixer.index_shared:
+        return False
     return mixer.kernel(1).kind in ("grouped", *kernels.mixers) or not mixer.caches
 
 
@@ -65,7 +68,9 @@ class Unmeasured:
         self.calibration, self.kernels = calibration, kernels
         self.roofline = Roofline(gpu, calibration, fused=True)
 
-    def decode(self, mixer: Mixer, share: Share, most: int) -> dict[Reach | None, DecodeOperators]:
+    def decode(
+        self, mixer: Mixer, share: Share, most: int, rows: int = 1
+    ) -> dict[Reach | None, DecodeOperators]:
         """See ``Prices``: the longest of a kernel's floor, its traffic and its arithmetic."""
         table, heads, group = self._like(mixer, share)
         floor_s, base_s, reached = table.of_batches(np.arange(most + 1), heads, group)
@@ -78,8 +83,9 @@ class Unmeasured:
             by_sequences = operators.setdefault(reach, [[] for _ in range(most + 1)])
             for sequences, batch in enumerate(by_sequences):
                 base, bytes_share = starts * base_s[sequences], float(reached[sequences])
-                flat, slope = (seconds / bytes_share for seconds in line(memory, sequences))
-                arithmetic = line(compute, sequences)
+                moved = line(memory, sequences, rows, reach)
+                flat, slope = (seconds / bytes_share for seconds in moved)
+                arithmetic = line(compute, sequences, rows, reach)
                 batch.append(
                     (
                         (starts * float(floor_s[sequences]), 0.0),

@@ -71,6 +71,9 @@ class ReadTotals(NamedTuple):
     window."""
     prefill_reads: int
     """Positions that chunks read: past + chunk without a window."""
+    draft_pairs: int = 0
+    """(query, position) pairs of decoding sequences beyond one for each position that they read:
+    their drafts attend the same positions once more."""
 
     def plus(self, other: "ReadTotals") -> "ReadTotals":
         """Return both together."""
@@ -159,7 +162,9 @@ def read_work(decode: Linear, chunk: Linear, reads: ReadTotals) -> float:
 
     As if all of them were of decoding sequences, and what chunks do more.
     """
-    decoded, pairs, positions = reads
-    work = decode.per_pair * (decoded + pairs) + decode.per_position * (decoded + positions)
+    decoded, pairs, positions, drafted = reads
+    work = decode.per_pair * (decoded + drafted + pairs) + decode.per_position * (
+        decoded + positions
+    )
     more = (chunk.per_pair - decode.per_pair) * pairs
     return work + more + (chunk.per_position - decode.per_position) * positions

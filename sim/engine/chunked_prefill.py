@@ -55,7 +55,7 @@ class ChunkedPrefill(Scheduler):
         return batch
 
     def _plan(self, now_s: float) -> Batch | None:
-        batch, decoding = self.batch, self.decoding
+        batch = self.batch
         if batch.chunks or batch.preempted or batch.padding or batch.returned or batch.held_back:
             batch.clear()
         batch.closed = False
@@ -63,18 +63,12 @@ class ChunkedPrefill(Scheduler):
             here = len(self.running) + self.waiting.count
             alone = here + (0 if self.loads is None else len(self.loads.wanted())) == 1
             self.longest_chunk = self.longest_alone if alone else self.longest_of_many
-        if (self.waiting.by_priority or self.pool.in_order) and self._falls_short():
-            self._serve_in_order(batch)
-        else:
-            if decoding.count:
-                self.ready_decodes(batch)
-            if self.prefilling:
-                self.continue_prompts(batch)
+        self._serve(batch)
         loads = self.loads
         comes = self.waiting.count > 0 or (loads is not None and loads.ready > 0)
         if comes and not batch.preempted and not batch.closed:
             self.start_prompts(batch)
-        if not decoding.count and not batch.chunks:
+        if self._nobody(batch):
             thrown_out = batch.preempted or batch.closed
             return self._try_again(batch, now_s) if thrown_out else None
         self.add_decodes(batch)
@@ -87,10 +81,23 @@ class ChunkedPrefill(Scheduler):
             self._thrown_out = []
         return batch
 
+    def _serve(self, batch: Batch) -> None:
+        """Let those who run have their tokens and blocks."""
+        if (self.waiting.by_priority or self.pool.in_order) and self._falls_short():
+            self._serve_in_order(batch)
+            return
+        if self.decoding.count:
+            self.ready_decodes(batch)
+        if self.prefilling:
+            self.continue_prompts(batch)
+
+    def _nobody(self, batch: Batch) -> bool:
+        return not self.decoding.count and not batch.chunks
+
     def _try_again(self, batch: Batch, now_s: float) -> Batch | None:
         """Whoever was thrown out left an empty step: the freed blocks serve the next try."""
         preempted = batch.preempted.copy()
-        super()._rejoin(batch)
+        self._hold_nobody(batch)
         if self.loads is not None:
             self.loads.saw(batch, self.running, self.decoding.step)
         self._catch_up()
@@ -103,6 +110,10 @@ class ChunkedPrefill(Scheduler):
                 sequence.lost_at_s = now_s
         self._thrown_out += preempted
         return None
+
+    def _hold_nobody(self, batch: Batch) -> None:
+        """Nothing came of the step in which some were held back."""
+        super()._rejoin(batch)
 
     def _rejoin(self, batch: Batch) -> None:
         super()._rejoin(batch)

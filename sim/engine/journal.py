@@ -27,6 +27,8 @@ class Journal:
     __slots__ = (
         "begun_s",
         "chunks",
+        "drafting",
+        "drafts",
         "full_steps",
         "more_reads",
         "resumed_end_s",
@@ -39,11 +41,16 @@ class Journal:
         "taken_steps",
     )
 
-    def __init__(self, full_steps: int) -> None:
+    def __init__(self, full_steps: int, drafting: bool = False) -> None:
         self.segments = bytearray()
         self.chunks = bytearray()
         self.more_reads = array("q")
         """Growth and reads of every segment in every other class of cache."""
+        self.drafting = drafting
+        """Whether anybody in the run makes drafts, so that ``drafts`` are noted."""
+        self.drafts = array("q")
+        """Query rows, tokens gained and drafts verified in each step of every segment, and in every
+        class of cache the pairs of rows and positions that it has beyond its reads."""
         self.step_end_s = array("d")
         """Behind those of all segments, the ends of the batch under way: to be put here by whoever
         drives the scheduler, before ``end``."""
@@ -106,9 +113,20 @@ class Journal:
         for place in range(1, len(batch.reads)):
             self.more_reads.append(batch.growth[place])
             self.more_reads.append(batch.reads[place])
+        if self.drafting:
+            self._end_drafts(batch)
         for sequence in unwanted or ():
             self.left(sequence)
         return finished
+
+    def _end_drafts(self, batch: Batch) -> None:
+        """Note what a step had of drafts; an engine without any gains one token a row."""
+        drafted = batch.rows > 0
+        self.drafts.append(batch.rows if drafted else batch.decodes + batch.padding)
+        self.drafts.append(batch.gained if drafted else batch.decodes)
+        self.drafts.append(batch.drafted)
+        for place, reads in enumerate(batch.reads):
+            self.drafts.append(batch.pairs[place] - reads if drafted else 0)
 
     def _end_chunks(self, batch: Batch, end_s: float) -> int:
         """Note the chunks, and the tokens that came of them; return how many decode from now on."""

@@ -114,7 +114,8 @@ class BlockPool:
         """These let go of their blocks, after so many decode steps."""
         blocks = 0
         for sequence in sequences:
-            blocks += self.blocks(sequence.kv_tokens)
+            blocks += self.blocks(max(sequence.kv_tokens, sequence.slots))
+            sequence.slots = 0
         self.give(blocks)
 
     def throw_out(self, sequence: Sequence, held_tokens: int, step: int) -> None:

@@ -92,7 +92,7 @@ class Loop:
                 if now_s <= start_s:
                     raise ValueError(f"the scheduler waits for {now_s:g} s at {start_s:g} s")
             else:
-                if batch.chunks or batch.preempted:
+                if batch.chunks or batch.preempted or batch.held_back:
                     journal.begin(batch, now_s)
                 if idle:
                     start_s += self.idle_start_s

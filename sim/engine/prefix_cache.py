@@ -170,7 +170,7 @@ class PrefixCache(BlockPool):
         for sequence in self._tellers:
             known = self._known_tokens(sequence, step + coming)
             for block in range(sequence.named_blocks, min(known // size, _told(sequence))):
-                age = known - (block + 1) * size
+                age = self._age(known - (block + 1) * size)
                 filled.append((-age, sequence.admission, block + 1, sequence))
         filled.sort(key=lambda each: each[:3])
         for _, _, blocks, sequence in filled:
@@ -185,11 +185,16 @@ class PrefixCache(BlockPool):
             return max(known - 1, min(known, sequence.target_tokens))
         return known
 
+    def _age(self, tokens: int) -> int:
+        """How long a block has been full, that so many tokens lie behind."""
+        return tokens
+
     def end(self, sequences: list[Sequence], step: int) -> None:
         """Free the blocks of those who ended, in order of admission."""
         self.tell(step, 0)
         for sequence in sorted(sequences, key=lambda each: each.admission):
-            self._release(sequence, sequence.kv_tokens)
+            held_tokens, sequence.slots = max(sequence.kv_tokens, sequence.slots), 0
+            self._release(sequence, held_tokens)
 
     def throw_out(self, sequence: Sequence, held_tokens: int, step: int) -> None:
         """As any; but what was computed can be found again, by this request alone if need be."""

@@ -297,13 +297,7 @@ class Scheduler:
         Whoever is ``unwanted`` since it began is dropped before those are, as by vLLM.
         """
         pool = self.pool
-        finished: list[Sequence] = []
-        if batch.decodes:
-            decoding = self.decoding
-            if steps > 1 or self.taken_early:
-                pool.free -= decoding.blocks_needed_after(steps - 1) - self.taken_early
-                self.taken_early = 0
-            finished = decoding.advance(steps)
+        finished = self._decoded(batch, steps)
         self.held_blocks = pool.num_blocks - pool.free
         if batch.chunks:
             self._complete_prompts(batch, finished)
@@ -318,6 +312,16 @@ class Scheduler:
         if ended:
             self._end(ended)
         return finished
+
+    def _decoded(self, batch: Batch, steps: int) -> list[Sequence]:
+        """Count the tokens of those who decode; return who has all of them."""
+        if not batch.decodes:
+            return []
+        if steps > 1 or self.taken_early:
+            needed = self.decoding.blocks_needed_after(steps - 1)
+            self.pool.free -= needed - self.taken_early
+            self.taken_early = 0
+        return self.decoding.advance(steps)
 
     def _end(self, sequences: list[Sequence]) -> None:
         """They have ended and leave: ahead, when the next plan has been made."""
@@ -358,7 +362,8 @@ class Scheduler:
         chunks, decoding = batch.chunks, self.decoding
         for place, sequence in enumerate(batch.prefills):
             chunk_tokens, past_tokens = chunks[place]
-            sequence.kv_tokens = computed = past_tokens + chunk_tokens
+            computed = min(past_tokens + chunk_tokens, sequence.target_tokens)
+            sequence.kv_tokens = computed
             if computed < sequence.target_tokens:
                 continue
             self._no_longer_prefills(sequence)
@@ -395,6 +400,18 @@ class Scheduler:
             self._let_go([victim])
             batch.closed = True
             return
+        held_tokens = self._stop(victim, batch, decodes_ready)
+        del self.running[victim]
+        self.pool.throw_out(victim, held_tokens, self.decoding.step)
+        victim.kv_tokens = 0
+        victim.target_tokens = victim.prompt_tokens + victim.generated_tokens
+        victim.preemptions += 1
+        self.waiting.push_back(victim)
+        batch.preempted.append(victim)
+
+    def _stop(self, victim: Sequence, batch: Batch, decodes_ready: bool) -> int:
+        """Let one that runs no longer decode or prefill; return for how many tokens it has
+        blocks."""
         held_tokens = victim.kv_tokens
         if victim.finish_step >= 0:
             self._pause(victim)
@@ -408,13 +425,7 @@ class Scheduler:
                 place = batch.prefills.index(victim)
                 del batch.prefills[place]
                 held_tokens += batch.chunks.pop(place)[0]
-        del self.running[victim]
-        self.pool.throw_out(victim, held_tokens, self.decoding.step)
-        victim.kv_tokens = 0
-        victim.target_tokens = victim.prompt_tokens + victim.generated_tokens
-        victim.preemptions += 1
-        self.waiting.push_back(victim)
-        batch.preempted.append(victim)
+        return held_tokens
 
     def ready_decodes(self, batch: Batch) -> None:
         """Allocate the coming step's blocks of all decodes, preempting until they suffice."""

@@ -34,10 +34,22 @@ class Sequence:
     """The same when it began to decode."""
     joined_step: int
     """Decode steps of its engine when it began to decode."""
+    accepts: bytes
+    """With drafts: how many are right behind each output token; see ``Acceptance``."""
+    proposed: int
+    """With drafts: how many wait to be verified."""
+    rows: int
+    """With drafts: of the coming step, or the one under way."""
+    planned_tokens: int
+    """With drafts: in the KV cache as far as is known when the coming step is planned, if all
+    drafts under way are right."""
+    next_told_tokens: int
+    """With drafts: those whose full blocks can be found from then on."""
     last_token_s: float
     """Of a preempted sequence: when it got its last token."""
 
     __slots__ = (
+        "accepts",
         "admission",
         "arrival_s",
         "begun_at_join",
@@ -49,6 +61,7 @@ class Sequence:
         "first_scheduled_s",
         "first_token_s",
         "generated_tokens",
+        "goes_on",
         "held",
         "joined_row",
         "joined_step",
@@ -60,18 +73,24 @@ class Sequence:
         "lost_at_s",
         "lost_s",
         "named_blocks",
+        "next_told_tokens",
         "output_tokens",
         "paused_s",
+        "planned_tokens",
         "preemptions",
         "prefills",
         "priority",
         "prompt_tokens",
+        "proposed",
         "replica",
         "request",
+        "rows",
         "settled_at_join",
         "settled_tokens",
+        "slots",
         "spans",
         "target_tokens",
+        "told_tokens",
         "transit",
         "waits",
     )
@@ -115,6 +134,13 @@ class Sequence:
         """Whether it is among those whose prompt is being computed."""
         self.leaves = False
         """Whether it has ended, and whoever plans ahead does not know it yet."""
+        self.goes_on = False
+        """With drafts, if it has ended so: whether it is in one more step, for nobody."""
+        self.told_tokens = 0
+        """With drafts, of one that decodes: those whose full blocks can be found, until it is in a
+        step again."""
+        self.slots = 0
+        """With drafts: tokens for which it holds blocks, those of rejected drafts included."""
         self.transit = 0
         """Whether it holds blocks outside of the batch: see ``sim.engine.loads``."""
 
@@ -130,14 +156,19 @@ class Batch:
         "chunks",
         "closed",
         "decodes",
+        "drafted",
+        "gained",
         "growth",
         "held_back",
+        "most_rows",
         "open",
         "padding",
+        "pairs",
         "preempted",
         "prefills",
         "reads",
         "returned",
+        "rows",
         "steps",
         "until_s",
     )
@@ -153,6 +184,16 @@ class Batch:
         class of cache."""
         self.growth = [0] * classes
         """By how many positions that grows from step to step."""
+        self.rows = 0
+        """With drafts: query rows of decodes and padding, one and their drafts of each."""
+        self.most_rows = 0
+        """With drafts: of the one that has most."""
+        self.pairs = [0] * classes
+        """With drafts: of these rows and the positions that each attends, by class of cache."""
+        self.gained = 0
+        """With drafts, when the step is done: tokens of those who decoded."""
+        self.drafted = 0
+        """With drafts, when the step is done: drafts of theirs, right or wrong."""
         self.prefills: list[Sequence] = []
         self.chunks: list[tuple[int, int]] = []
         """``(chunk_tokens, past_tokens)``, parallel to ``prefills``."""

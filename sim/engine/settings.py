@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from sim.engine.drafting import Drafting
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -26,5 +28,7 @@ class Settings:
     """Whether that limits a request that is alone, too."""
     scheduler_reserve_full_isl: bool = False
     """Whether a request starts only when blocks for all of its tokens are free."""
+    drafting: Drafting | None = None
+    """How drafts are made and verified; None: there are none."""
     batch_timeout_s: float = 0.0
     """How long the next in line waits at most for its batch to fill."""

@@ -42,7 +42,7 @@ def test_settings_that_are_given_are_taken() -> None:
     assert (engine.num_gpu_blocks, engine.block_size) == (7462, 32)
     assert engine.gpu_memory_utilization == 0.97
     assert (engine.scheduler, engine.enable_prefix_caching) == ("chunked_prefill", True)
-    assert setup.notes == ("sampling: top_p, the server's for llama-2-7b",)
+    assert setup.notes == ("sampling: top_p, by vllm bench serve and vLLM 0.15.1 for llama-2-7b",)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_sampling_is_said_or_the_models_own() -> None:
     llama, mistral = "meta-llama/Llama-3.1-8B-Instruct", "mistralai/Mistral-7B-Instruct-v0.3"
     assert engine_of(model=llama).sampling == "top_p"
     assert engine_of(model=mistral).sampling == "temperature"
-    assert engine_of(model=llama, engine_version="0.6.3").sampling == "temperature"
+    assert engine_of(model=llama, engine_version="0.6.3").sampling == "greedy"
     assert engine_of(model=llama, sampling="temperature=0").sampling == "greedy"
     assert engine_of(model=llama, sampling="default").sampling == "top_p"
     assert engine_of(model=mistral, sampling="temperature 0.7, top_k=20").sampling == "top_p"
@@ -379,8 +379,9 @@ def test_clients_ask_for_greedy_or_leave_it_to_the_server() -> None:
         notes="vllm bench serve --temperature 0.7", sampling="temperature 0.7, top_p 1"
     ) == ("temperature")
     assert sampling(notes="vllm bench serve", sampling="default") == "top_p"
-    assert sampling(workload="guidellm sweep") == sampling() == "top_p"
-    assert sampling(workload="unlike vllm bench serve") == "top_p"
+    assert sampling(workload="guidellm sweep") == "top_p"
+    assert sampling() == "greedy"
+    assert sampling(workload="unlike guidellm's") == "greedy"
 
 
 def test_what_stands_before_replicas() -> None:

@@ -179,8 +179,9 @@ def test_an_arithmetic_that_was_not_measured_takes_its_nearest() -> None:
 
 def test_calibrations_with_kernels_are_read_back(tmp_path: Path) -> None:
     path = tmp_path / "kernels.yaml"
-    save_calibration(MEASURED, path)
-    assert load_calibration(path) == MEASURED
+    round_number = MEASURED.model_copy(update={"collective_overhead_s": 1e-6})
+    save_calibration(round_number, path)
+    assert load_calibration(path) == round_number
 
 
 def test_latent_attention_has_kernels_of_its_own_and_makes_keys_of_the_past_again() -> None:
@@ -242,3 +243,33 @@ def test_steps_of_experts_beyond_the_largest_graph_wait_for_their_launches() -> 
     assert usual[128] < 0.02 == usual[129]  # twice the seats are captured
     assert told[1024] < 0.02 == told[1025]
     assert max(token_s("llama-3-8b", None)) < 0.02
+
+
+def test_sparse_attention_reads_the_keys_of_its_index() -> None:
+    """132 bytes of every earlier position; what it chooses takes the same however much there is."""
+    spec = load_spec("glm-5").first_layers(2)
+    heads = {"sequences": (1.0, 64.0), "kv_heads": (1.0,), "group": (1.0, 128.0)}
+    prompts = {"rows": (64.0,), "positions": (8.0,), "heads": (1.0,)}
+    sparse = MixerKernels(
+        decode={
+            "bf16": DecodeKernel(
+                floor_s=surface(heads, [1e-4] * 4),
+                base_s=surface(heads, [8e-5] * 4),
+                bytes_share=surface(heads, [0.5] * 4),
+            )
+        },
+        prefill={"bf16": surface(prompts, [0.2])},
+    )
+    kernels = KERNELS.model_copy(update={"mixers": {"sparse latent": sparse}})
+    cost = step_cost(
+        spec, load_gpu("h100-sxm"), precision=PLAIN, max_tokens=2048, max_seqs=64,
+        calibration=MEASURED.model_copy(update={"kernels": kernels}),
+    )  # fmt: skip
+    chosen, scored = cost.windows.index(2048), cost.windows.index(None)
+    assert [piece[1:] for piece in cost.decode_pieces[chosen][8]] == [(0.0, 0.0)]
+    _, flat_s, slope_s = cost.decode_pieces[scored][8][0]
+    np.testing.assert_allclose(flat_s, 2 * 8e-5)
+    bandwidth = load_gpu("h100-sxm").bandwidth_bytes_per_s
+    np.testing.assert_allclose(slope_s, 2 * 132 / (0.5 * bandwidth))
+    later, first = (cost.step_s(0, [0, 0], [(2048, past)]) for past in (2048, 0))
+    assert later > first

@@ -1,6 +1,7 @@
 """Small scenarios and workloads that the tests of sim/ share."""
 
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from sim.engine_config import EngineConfig
 from sim.result import REPLICA_COLUMNS, Result
 from sim.scenario import NO_CLIENT, ClientConfig, ClusterConfig, Scenario, build_scenario
 from tests.decoders import changed
+from workloads.prefixes import prompt_prefixes
 from workloads.requests import Prefixes, Requests
 
 PLAIN: dict[str, object] = {
@@ -60,6 +62,11 @@ def tiny_spec(windows: Windows = (None, None), **changes: object) -> DecoderSpec
         for window in windows
     ]
     return replace(one, layers=grouped([(mixer, kind.mlp) for mixer in mixers], kind.norm))
+
+
+def draft_config() -> Path:
+    """The file of a Llama that is smaller than ``tiny_spec``, with its vocabulary."""
+    return Path(__file__).with_name("draft.json")
 
 
 def scenario(
@@ -129,6 +136,12 @@ def requests(
         think_s=None if think_s is None else np.array(think_s, dtype=float),
         prefixes=prefixes,
     )
+
+
+def shared_prompts(prompt_tokens: list[int]) -> Prefixes:
+    """Prompts that are all the same text, as far as they go."""
+    prompts = np.array(prompt_tokens, dtype=np.int64)
+    return prompt_prefixes(prompts, prompt_id=np.zeros(len(prompts), dtype=np.int64))
 
 
 def replica_table(

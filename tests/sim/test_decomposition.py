@@ -94,16 +94,17 @@ def test_steps_between_chunks_and_the_client_by_hand() -> None:
     columns = {
         "status": np.array([FINISHED]), "arrival_s": np.array([0.25]), "sent_s": np.array([1.0]),
         "reached_s": np.array([1.5]), "first_scheduled_s": np.array([2.0]),
-        "first_token_s": np.array([9.5]), "finish_s": np.array([16.5]),
+        "first_token_s": np.array([9.75]), "finish_s": np.array([16.75]),
+        "streaming_s": np.array([0.25]),
         "computed_s": np.array([3.0]), "lost_s": np.array([1.0]), "paused_s": np.array([2.0]),
     }  # fmt: skip
     found = {name: float(part[0]) for name, part in decomposition(columns, "e2e", 0.5).items()}
     assert found == {
-        "api": 1.0, "queue": 0.5, "prefill": 3.0, "chunk_wait": 3.0, "preempted": 1.0,
+        "api": 1.25, "queue": 0.5, "prefill": 3.0, "chunk_wait": 3.0, "preempted": 1.0,
         "decode": 5.0, "paused": 2.0,
     }  # fmt: skip
     assert client_wait_s(columns).tolist() == [0.75]
     ttft = decomposition(columns, "ttft", 0.5)
     assert tuple(ttft) == OF_TTFT
-    assert sum(float(part[0]) for part in ttft.values()) == 8.5
+    assert sum(float(part[0]) for part in ttft.values()) == 8.75
     assert set(PARTS) == set(found)

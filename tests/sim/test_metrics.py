@@ -50,7 +50,12 @@ class Price:
     """Linear work, so that its totals can be computed by hand."""
 
     def work(
-        self, tokens: Any, sequences: Any, decodes: Any, reads: Iterable[ReadTotals] = ()
+        self,
+        tokens: Any,
+        sequences: Any,
+        decodes: Any,
+        reads: Iterable[ReadTotals] = (),
+        rows: Any = None,
     ) -> tuple[float, float]:
         tokens, sequences = np.asarray(tokens), np.asarray(sequences)
         flops = TOKEN_FLOPS * float(tokens.sum() + sequences.sum())
@@ -67,11 +72,13 @@ def scenario(**cluster: Any) -> Scenario:
     )
     config = ClusterConfig(gpu="toy", **cluster).all_pools[0]
     parts = SimpleNamespace(
-        name="", replicas=config.replicas, tensor_parallel_size=1,
+        name="", replicas=config.replicas, tensor_parallel_size=1, data_parallel_size=1,
         gpu_usd_per_hour=config.gpu_usd_per_hour, gpu=gpu, engine=EngineConfig(),
         calibration=CALIBRATION, precision=precision(), price=Price(),
     )  # fmt: skip
-    unused = ("spec", "ledger", "max_model_len", "token_budget", "watermark_blocks")
+    unused = (
+        "spec", "ledger", "max_model_len", "token_budget", "watermark_blocks", "ranks",
+    )  # fmt: skip
     pool = Pool(**vars(parts), **dict.fromkeys(unused), async_scheduling=False)  # type: ignore[arg-type]
     return Scenario(pools=(pool,), router="round_robin", client=NO_CLIENT, api=NO_API)
 
@@ -231,6 +238,7 @@ def _columns(rng, requests, steps, resumed, resumed_of, end_s):  # type: ignore[
         "replica": [-1 if r.rejected else i % replicas for i, r in enumerate(requests)],
         "first_scheduled_s": [r.scheduled_s for r in requests],
         "first_token_s": [r.tokens_s[0] if r.tokens_s else math.nan for r in requests],
+        "streaming_s": [0.0] * len(requests),
         "finish_s": [r.tokens_s[-1] if _done(r) else math.nan for r in requests],
         "timed_out_s": [r.given_up_s for r in requests],
         **dict.fromkeys(("computed_s", "lost_s", "paused_s"), [0.0] * len(requests)),
@@ -377,6 +385,10 @@ def reference(
             sum(r.cached for r in begun) / sum(r.prompt for r in begun) if begun else math.nan
         ),
         **_reference_routing(result, requests, measured, replicas),
+        "acceptance_length_mean": (
+            1.0 if any(s["decodes"] and inside(s["end_s"]) for s in steps) else math.nan
+        ),
+        "accepted_drafts": 0, "wasted_drafts": 0,
         "mfu": per(flops, whole_busy * 4e5), "mbu": per(moved, whole_busy * 5e5),
         "window_s": length, "duration_s": result.end_s,
         "step_tokens_max": max(step_tokens, default=0), "step_decodes_max": max(rows, default=0),

@@ -230,7 +230,7 @@ def test_a_pool_without_requests_has_no_latencies_and_costs_what_it_costs() -> N
 
 def test_pools_that_differ_in_their_api_are_refused() -> None:
     pools = (pool(name="a"), pool(name="b", engine={"api_request_s": 0.002}))
-    with pytest.raises(ValueError, match=r"pool b: api_request_s, .* = 0\.002, 0, 0, but 0, 0, 0"):
+    with pytest.raises(ValueError, match=r"pool b: api_request_s, .* = 0\.002, 0, .* but 0, 0,"):
         scenario_of_pools(pools, "random")
 
 

@@ -1,0 +1,337 @@
+"""vLLM's loop with drafts, literally: what is computed, what is only hoped for, what was drawn.
+
+A step is planned when the one before it begins, where scheduling is ahead; nothing that it brings
+is known then. Shares with ``sim`` the prices and the draws alone.
+"""
+
+import numpy as np
+
+from sim.engine.drafting import Acceptance
+from sim.machines import priced_machine
+from sim.pools import Pool
+from tests.reference_simulator import Engine, Seq
+
+
+class DraftEngine(Engine):
+    """One replica. Of a sequence: ``kv`` counts tokens computed or under way, ``holders`` what a
+    step under way is hoped to bring, ``drafts`` those that wait to be verified."""
+
+    def __init__(self, pool: Pool, acceptance: Acceptance) -> None:
+        super().__init__(pool)
+        drafting = pool.drafts.drafting
+        self.drafting, self.acceptance = drafting, acceptance
+        self.proposed = drafting.tokens
+        self.slots, self.lookahead = drafting.slots, drafting.lookahead
+        self.machine = priced_machine(pool)
+        self.idle_start_s = pool.price.idle_start_s
+        self.chosen = drafting.chosen
+        self.planned: dict | None = None
+        self.has_plan = False
+
+    def takes(self, seq: Seq) -> bool:
+        tokens = seq.prompt + seq.output
+        extra = 0
+        if self.total * self.size < self.max_model_len:
+            extra = self.drafting.tokens * (1 + self.ahead) + self.lookahead
+        return tokens <= self.max_model_len and tokens + extra - 1 <= self.total * self.size
+
+    def find(self, seq: Seq) -> list:
+        found = super().find(seq)
+        return found[:-1] if self.drafting.drops_block else found
+
+    def known_tokens(self, seq: Seq) -> int:
+        return seq.prompt + len(seq.token_s)
+
+    # --- schedule()
+    def form(self, now_s: float) -> dict | None:
+        batch = {"rows": [], "preempted": [], "closed": False, "begun_s": now_s}
+        waiting = len(self.waiting)
+        alone = len(self.running) + waiting == 1 and not self.limits_alone
+        threshold = self.budget if alone else self.threshold
+        self.left = self.budget
+        for seq in list(self.running):
+            if self.left <= self.slots:
+                break
+            if seq not in self.running:
+                continue
+            if seq.holders and seq.kv + 2 - seq.holders >= seq.prompt + seq.output:
+                continue
+            known = self.known_tokens(seq)
+            if seq.kv < seq.target:
+                tokens = seq.target - seq.kv  # a first token under way is none yet
+            else:
+                tokens = known + seq.drafts + seq.holders - seq.kv
+            tokens = min(tokens, threshold, self.left - self.slots)
+            tokens = min(tokens, self.max_model_len - seq.kv - 1)
+            if not tokens:
+                continue
+            if not self.allocate(seq, tokens, batch):
+                break
+            drafted = 0
+            if seq.kv >= seq.target:
+                drafted = tokens + seq.kv - known - seq.holders
+            seq.drafts = 0
+            self.put(batch, seq, tokens, drafted)
+        if not batch["preempted"] and not batch["closed"]:
+            self.admit(batch, threshold)
+        for entry in batch["rows"]:
+            self.after_schedule(entry, len(batch["rows"]))
+        if not batch["rows"]:
+            if batch["preempted"] or batch["closed"]:
+                return batch | {"again": True}
+            return None
+        return batch
+
+    def put(self, batch: dict, seq: Seq, tokens: int, drafted: int, padded: bool = False) -> None:
+        prefills = seq.kv < seq.target
+        batch["rows"].append(
+            {"seq": seq, "tokens": tokens, "past": seq.kv, "drafted": drafted,
+             "prefills": prefills, "padded": padded, "epoch": seq.epoch, "lives": True}
+        )  # fmt: skip
+        self.left -= tokens + self.slots
+        self.name(seq, min(seq.kv + tokens, self.known_tokens(seq)))
+
+    def allocate(self, seq: Seq, tokens: int, batch: dict) -> bool:
+        most = min(seq.kv + tokens + self.lookahead, self.max_model_len)
+        while not self.grow(seq, most, seq.kv):
+            if self.order == "priority":
+                victim = max(self.running, key=lambda s: (s.priority, s.arrival_s, s.row))
+            else:
+                victim = self.running[-1]
+            self.preempt(victim, batch)
+            if victim is seq:
+                return False
+        return True
+
+    def preempt(self, victim: Seq, batch: dict) -> None:
+        for entry in [each for each in batch["rows"] if each["seq"] is victim]:
+            batch["rows"].remove(entry)
+            self.left += entry["tokens"] + self.slots
+        self.drop(victim)
+        victim.epoch += 1
+        victim.kv = victim.holders = victim.drafts = 0
+        self.waiting.insert(0, victim)
+        batch["preempted"].append(victim)
+
+    def admit(self, batch: dict, threshold: int) -> None:
+        prefills = any(entry["prefills"] for entry in batch["rows"])
+        others = bool(batch["rows"])
+        k, longest = self.drafting.tokens, self.max_model_len
+        while self.waiting and self.left > self.slots and len(self.running) < self.seats:
+            seq = self.head()
+            seq.target = self.known_tokens(seq)
+            found = self.find(seq)
+            past = len(found) * self.size
+            room, tokens = self.left - self.slots, seq.target - past
+            padded = tokens == 1 and not self.drafting.by_sequences and not prefills
+            padded = padded and (others or past > 0) and past + 2 + k <= longest
+            if padded:
+                tokens += k
+                if tokens > room:
+                    break
+            tokens = min(tokens, threshold, room)
+            most = min(past + tokens + self.lookahead, longest)
+            must_fit = max(most, seq.target) if self.whole_fits else most
+            idle = [block for block in found if not block.holders]
+            watermark = self.watermark if self.running else 0
+            if self.free - len(idle) - (self.need(must_fit) - len(found)) < watermark:
+                break
+            for block in found:
+                block.holders += 1
+            for block in idle:
+                self.queue.remove(block)
+            seq.held, seq.kv = found, past
+            seq.holders = seq.drafts = 0
+            self.waiting.remove(seq)
+            self.running.append(seq)
+            assert self.grow(seq, most, past)
+            self.put(batch, seq, tokens, 0, padded)
+            batch["rows"][-1]["admitted"] = not seq.preemptions
+
+    def after_schedule(self, entry: dict, requests: int) -> None:
+        seq = entry["seq"]
+        seq.kv += entry["tokens"]
+        entry["samples"] = seq.kv >= seq.target
+        if not entry["samples"]:
+            return
+        scheduled = self.drafting.tokens if entry["padded"] else entry["drafted"]
+        if self.ahead:
+            seq.holders += 1 + scheduled
+            seq.drafts = self.drafting.proposed(requests)
+
+    # --- a step
+    def begin(self, now_s: float, idle: bool) -> None:
+        planned = self.has_plan
+        batch = self.planned if planned else self.form(now_s)
+        self.planned, self.has_plan = None, False
+        self.count_preempted(batch)
+        again = batch is not None and "again" in batch
+        news = self.catch_up(None if again else batch)
+        if again or ((news or planned) and batch is None):
+            preempted = batch["preempted"] if again else []
+            batch = self.form(now_s)
+            self.count_preempted(batch)
+            while batch is not None and "again" in batch:
+                preempted += batch["preempted"]
+                self.catch_up(None)
+                batch = self.form(now_s)
+                self.count_preempted(batch)
+            if batch is not None:
+                batch["preempted"] = preempted + batch["preempted"]
+        self.step = batch
+        if batch is None:
+            return
+        batch["begun_s"] = now_s
+        for entry in batch["rows"]:
+            seq = entry["seq"]
+            if entry.get("admitted") and not seq.status:
+                seq.cached = entry["past"]
+            if entry["prefills"] and np.isnan(seq.first_scheduled_s) and not seq.status:
+                seq.first_scheduled_s = now_s
+        self.put_price(batch, now_s, idle)
+        if self.ahead:
+            self.planned, self.has_plan = self.form(now_s), True
+
+    @staticmethod
+    def count_preempted(batch: dict | None) -> None:
+        for seq in batch["preempted"] if batch else []:
+            seq.preemptions += not seq.status
+
+    def put_price(self, batch: dict, now_s: float, idle: bool) -> None:
+        decodes = [entry for entry in batch["rows"] if not entry["prefills"]]
+        chunks = [(e["tokens"], e["past"]) for e in batch["rows"] if e["prefills"]]
+        batch["reads"], batch["pairs"] = [], []
+        for window, chosen in zip(self.windows, self.chosen, strict=True):
+            reads = pairs = 0
+            for entry in decodes:
+                kv, rows = self.known_tokens(entry["seq"]) - 1, entry["tokens"]
+                seen = [{at for at in range(kv + row) if kv + row - at <= window}
+                        for row in range(1, rows + 1)]  # fmt: skip
+                pairs += sum(map(len, seen))
+                reads += sum(map(len, seen)) if chosen else len(set().union(*seen))
+            batch["reads"].append(reads)
+            batch["pairs"].append(pairs)
+        rows = [entry["tokens"] for entry in decodes]
+        start_s = now_s + self.idle_start_s * idle
+        batch["start_s"] = start_s
+        batch["end_s"] = start_s + self.machine.step_s(
+            len(decodes), sum(rows), max(rows, default=0), batch["reads"], chunks
+        )
+        batch["chunks"] = chunks
+
+    def count_work(self, batch: dict) -> None:
+        for at, window in enumerate(self.windows):
+            work = self.work[at]
+            work[0] += batch["reads"][at]
+            work[3] += batch["pairs"][at] - batch["reads"][at]
+            for tokens, past in batch["chunks"]:
+                seen = [{key for key in range(place + 1) if place - key < window}
+                        for place in range(past, past + tokens)]  # fmt: skip
+                work[1] += sum(map(len, seen))
+                work[2] += len(set().union(*seen))
+
+    def end(self) -> list[Seq]:
+        batch, self.step = self.step, None
+        end_s = batch["end_s"]
+        self.count_work(batch)
+        entries = batch["rows"]
+        decodes = [entry for entry in entries if not entry["prefills"]]
+        decodes.sort(key=lambda entry: getattr(entry["seq"], "joined", 0))
+        proposed = self.drafting.proposed(len(entries))
+        ended, given, wasted = [], 0, 0
+        for entry in [*decodes, *(entry for entry in entries if entry["prefills"])]:
+            seq = entry["seq"]
+            if seq.over or not entry["lives"]:
+                wasted += not entry["prefills"]
+                continue
+            if entry["prefills"] and not seq.token_s:
+                seq.computed_s += end_s - batch["begun_s"]
+            if not entry["samples"]:
+                continue
+            if not entry["prefills"]:
+                given += 1
+            ended += self.sample(entry, end_s, proposed)
+        for seq in ended:
+            seq.over = self.ahead
+        for seq in self.unwanted:
+            if not self.ahead and seq in ended:
+                self.leave(seq)
+            elif seq not in ended or self.ahead:
+                self.abort(seq)
+        self.unwanted = []
+        if not self.ahead:
+            for seq in [seq for seq in self.running if seq in ended]:
+                self.leave(seq)
+        chunks = [entry for entry in entries if entry["prefills"]]
+        self.steps.append(
+            (batch["start_s"], end_s, given, wasted, len(chunks), sum(e["tokens"] for e in chunks))
+        )
+        return ended
+
+    def sample(self, entry: dict, end_s: float, proposed: int) -> list[Seq]:
+        """What comes out of the target's pass: drafts in a row that are right, and one token."""
+        seq, scheduled, accepted = entry["seq"], entry["drafted"], 0
+        if entry["padded"]:
+            scheduled = self.drafting.tokens
+        else:
+            accepted = min(self.acceptance.of(seq.row)[len(seq.token_s)], scheduled)
+        if entry["prefills"]:
+            Engine.joins += 1
+            seq.joined = Engine.joins
+        stale = entry["epoch"] != seq.epoch
+        if not stale:
+            seq.kv -= scheduled - accepted
+            if self.ahead:
+                seq.holders -= scheduled - accepted
+            else:
+                seq.drafts = proposed
+        tokens = min(1 + accepted, seq.output - len(seq.token_s))
+        seq.token_s += [end_s] * tokens
+        finished = len(seq.token_s) == seq.output
+        if self.ahead and not stale:
+            seq.holders -= tokens
+            if seq not in self.unwanted:
+                self.name(seq, min(seq.kv - seq.holders, self.known_tokens(seq) - 1))
+        if stale and finished:
+            assert self.planned is not None  # its last token was under way: nothing is lost
+            self.planned["preempted"].remove(seq)
+        return [seq] if finished else []
+
+    def leave(self, seq: Seq) -> None:
+        if seq in self.waiting:
+            self.waiting.remove(seq)  # thrown out while its last token was under way
+        else:
+            self.drop(seq)
+
+    def catch_up(self, batch: dict | None) -> bool:
+        news = bool(self.dropping or self.arrived)
+        for seq in self.dropping:
+            self.drop_from(batch, seq)
+        self.dropping = []
+        over = [seq for seq in [*self.running, *self.waiting] if seq.over]
+        news = news or bool(over)
+        for seq in over:
+            self.leave(seq)
+        self.waiting += self.arrived
+        self.arrived = []
+        return news
+
+    def drop_from(self, batch: dict | None, seq: Seq) -> None:
+        seq.dropped = True
+        if seq in self.waiting:
+            self.waiting.remove(seq)
+        elif seq in self.running:
+            for entry in batch["rows"] if batch else []:
+                if entry["seq"] is seq:
+                    entry["lives"] = False
+            self.drop(seq)
+
+    def abort(self, seq: Seq) -> None:
+        if seq in self.arrived:
+            self.arrived.remove(seq)
+        elif self.ahead:
+            self.dropping.append(seq)
+        elif seq in self.waiting:
+            self.waiting.remove(seq)
+        elif seq in self.running:
+            self.leave(seq)

@@ -1,0 +1,87 @@
+"""Drafts: the engine equals vLLM's loop, written out step by step, to the bit."""
+
+from math import inf
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sim.scenario import ClientConfig, Scenario
+from tests.sim import small
+from tests.sim.test_against_reference import (
+    ROUTERS,
+    assert_equal_to_reference,
+    sessions,
+    workloads,
+)
+from workloads.requests import Requests
+
+RATES = ([0.9], [0.0, 0.0], [1.0, 1.0], [0.8, 0.55, 0.3], [0.7, 0.7, 0.2, 0.1, 0.1])
+
+
+@st.composite
+def speculative(draw: st.DrawFn) -> dict[str, object]:
+    rates = draw(st.sampled_from(RATES))
+    k = len(rates)
+    ranges = [[1, 2, k], [3, 5, max(0, k - 1)], [6, 9, draw(st.integers(0, k))]]
+    method = draw(st.sampled_from(["ngram", "eagle", "eagle", "eagle3", "draft_model"]))
+    found: dict[str, object] = {
+        "method": method,
+        "num_speculative_tokens": k,
+        "synthetic_acceptance_rates": rates,
+        "num_speculative_tokens_per_batch_size": draw(st.sampled_from([None, None, ranges])),
+    }
+    if method == "draft_model":
+        found["model"] = str(small.draft_config())
+    elif method != "ngram":
+        found["disable_eagle_block_drop"] = draw(st.sampled_from([False, False, True]))
+    if 0 < sum(rates) < k:
+        found["acceptance_length_std"] = draw(st.sampled_from([0.0, 0.2]))
+    return found
+
+
+@st.composite
+def drafting(draw: st.DrawFn) -> Scenario:
+    drafts = draw(speculative())
+    max_num_seqs = draw(st.integers(1, 12))
+    ahead = drafts["method"] != "ngram" and draw(st.booleans())
+    return small.scenario(
+        replicas=draw(st.sampled_from([1, 1, 2])),
+        router=draw(st.sampled_from(ROUTERS)),
+        seed=draw(st.integers(0, 3)),
+        windows=draw(st.sampled_from([(None,), (None,), (5,)])) if drafts["method"] == "ngram"
+        else (None,),
+        enable_prefix_caching=draw(st.booleans()),
+        async_scheduling=ahead,
+        idle_start_s=draw(st.sampled_from([0.0, 0.0, 2e-3])),
+        order=draw(st.sampled_from(["fcfs", "shortest_prompt", "priority"])),
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=max_num_seqs + draw(st.integers(7, 80)),
+        long_prefill_token_threshold=draw(st.sampled_from([0, 0, 0, 6, 16])),
+        block_size=draw(st.sampled_from([1, 4, 16])),
+        num_gpu_blocks=draw(st.integers(8, 80)),
+        watermark=draw(st.sampled_from([None, 0.0, 0.05])),
+        null_block=draw(st.booleans()),
+        scheduler_reserve_full_isl=draw(st.booleans()),
+        long_prefill_limits_alone=draw(st.booleans()),
+        reuse_unhashed_first=draw(st.booleans()),
+        max_model_len=draw(st.sampled_from([40, 200, None])),
+        step_overhead_s=draw(st.sampled_from([0.0, 1e-3])),
+        api_output_s=draw(st.sampled_from([0.0, 0.0, 3e-3])),
+        client=ClientConfig(
+            max_concurrency=draw(st.sampled_from([None, None, 3, 8])),
+            timeout_s=draw(st.sampled_from([None, None, 2e-3, 2e-2, 0.1])),
+        ),
+        speculative=drafts,
+    )  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(drafting(), workloads(), st.sampled_from([inf, inf, 0.02]))
+def test_random_scenarios(scenario: Scenario, requests: Requests, stop_s: float) -> None:
+    assert_equal_to_reference(scenario, requests, stop_s)
+
+
+@settings(max_examples=100, deadline=None)
+@given(drafting(), sessions(), st.sampled_from([inf, inf, 0.05]))
+def test_random_sessions(scenario: Scenario, requests: Requests, stop_s: float) -> None:
+    assert_equal_to_reference(scenario, requests, stop_s)

@@ -160,6 +160,11 @@ class Pool:
         """KV blocks of a replica that requests can have."""
         return self.ledger.num_gpu_blocks - self.engine.null_block
 
+    def ledger_text(self) -> str:
+        """Where the memory of one GPU goes, and what of its host's is KV."""
+        text = self.ledger.as_text()
+        return text if self.host is None else f"{text}\n{self.host.as_text()}"
+
     @property
     def host_rates(self) -> HostRates:
         """Of the link to its host. Raises ValueError if nobody knows."""
@@ -270,6 +275,12 @@ def _host_memory(
         raise ValueError(
             f"engine.kv_offloading_size = {size_gib:g} in a pool of role: {config.role} is not "
             "modelled, expected none: its connector hands prompts over"
+        )
+    if config.data_parallel_size > 1:
+        raise ValueError(
+            f"engine.kv_offloading_size = {size_gib:g} with data_parallel_size = "
+            f"{config.data_parallel_size} is not modelled, expected none or one rank: ranks go in "
+            "lockstep, and nobody of them waits for another one's copies here"
         )
     host_rates(gpu, settings.host_link)
     return host_memory(

@@ -15,6 +15,7 @@ from hardware.engines import (
     AUTO,
     ENGINES,
     best_calibration,
+    doubted,
     engine_calibration,
     engine_calibration_names,
     version_of,
@@ -177,14 +178,10 @@ def _pool(keys: Keys, price_seed: int | None) -> Pool:
     """Of one replica: how many there are changes nothing in it."""
     settings, calibration = _settled(keys)
     (config,) = ClusterConfig.model_validate_json(keys[1]).all_pools
-    fitted = calibration_of(calibration, config.gpu)
-    return build_pool(
-        config,
-        load_spec(keys[0]),
-        gpu_of(config.gpu, fitted),
-        settings,
-        fitted if price_seed is None else drawn(fitted, price_seed),
-    )
+    fitted, spec = calibration_of(calibration, config.gpu), load_spec(keys[0])
+    if price_seed is not None:
+        fitted = drawn(doubted(fitted, spec, settings.version), price_seed)
+    return build_pool(config, spec, gpu_of(config.gpu, fitted), settings, fitted)
 
 
 def gpu_of(gpu: str | dict[str, object], calibration: Calibration) -> Gpu:

@@ -262,6 +262,9 @@ def row_of(cells: dict[str, Any]) -> RunRow:
             del data[name]
             if name == "request_rate_rps":
                 data["arrival_process"] = ALL_AT_ONCE
+    users = said.users_in(data.get("arrival_process"))
+    if users is not None:
+        data.setdefault("max_concurrency", users)
     if "gpu" in data:
         data["gpu"] = said.gpu_name(data["gpu"])
     if "mode" in data:

@@ -3,9 +3,11 @@
 Each counts from the whole file and from the language model's part of it.
 """
 
-from model.config_keys import Config, flag, nested, whole
+from collections.abc import Mapping
+
+from model.config_keys import Config, flag, nested, side, whole
 from model.encoders import images, sounds
-from model.encoders.tower import layernorm, linear
+from model.encoders.tower import blocks, layernorm, linear, patches
 from model.errors import UnknownArchitectureError, one_of
 
 CLIP_L = {
@@ -82,13 +84,25 @@ def gemma3(config: Config, text: Config) -> int:
 
 
 def gemma4(config: Config, text: Config) -> int:
-    """Its own tower and one matrix; the encoder of sounds is refused."""
-    vision = nested(config, "vision_config")
-    if config.get("audio_config"):
-        raise UnknownArchitectureError(
-            "audio_config: the encoder of sounds of gemma4 is not modelled, expected null"
-        )
-    return images.gemma4(vision) + whole(vision, "hidden_size", 768) * _hidden(text)
+    """Its own tower and one matrix; of smaller models a Conformer and one matrix as well."""
+    vision, audio = nested(config, "vision_config"), config.get("audio_config")
+    count = images.gemma4(vision) + whole(vision, "hidden_size", 768) * _hidden(text)
+    if not isinstance(audio, Mapping):
+        return count
+    heard = nested(config, "audio_config")
+    return count + sounds.gemma4(heard) + whole(heard, "output_proj_dims", 1536) * _hidden(text)
+
+
+def gemma4_unified(config: Config, text: Config) -> int:
+    """No towers: patches and frames of sound go through norms and matrices of their own."""
+    vision, audio = nested(config, "vision_config"), nested(config, "audio_config")
+    edge = side(vision, "patch_size", 16) * whole(vision, "pooling_kernel_size", 3)
+    wide, pixels = whole(vision, "mm_embed_dim", 3840), 3 * edge**2
+    rows = 2 * whole(vision, "mm_posemb_size", 1120)
+    patches = layernorm(pixels) + linear(pixels, wide) + 2 * layernorm(wide) + rows * wide
+    seen = patches + whole(vision, "output_proj_dims", 3840) * _hidden(text)
+    heard = whole(audio, "audio_embed_dim", 640) if config.get("audio_config") else 0
+    return seen + heard * _hidden(text)
 
 
 def lfm2_vl(config: Config, text: Config) -> int:
@@ -174,6 +188,18 @@ def paddleocr(config: Config, text: Config) -> int:
     joined = wide * whole(vision, "spatial_merge_size", 2) ** 2
     projector = layernorm(wide) + linear(joined, joined) + linear(joined, _hidden(text))
     return images.siglip(vision) + projector
+
+
+def hunyuan_vl(config: Config, text: Config) -> int:
+    """The tower with positions of the largest image; two convolutions and a matrix, rows around."""
+    vision, hidden = nested(config, "vision_config"), _hidden(text)
+    wide, inner = whole(vision, "hidden_size", 1152), whole(vision, "intermediate_size", 4304)
+    patch, merged = side(vision, "patch_size", 16), whole(vision, "spatial_merge_size", 2)
+    rows = (whole(vision, "max_image_size", 2048) // patch) ** 2 + 1
+    tower = patches(wide, patch, bias=True) + rows * wide
+    tower += blocks(whole(vision, "num_hidden_layers", 27), wide, inner)
+    joining = linear(wide * merged**2, 2 * wide) + linear(2 * wide, 4 * wide)
+    return tower + joining + linear(4 * wide, hidden) + 5 * wide + 4 * hidden
 
 
 def ernie_vl(config: Config, text: Config) -> int:

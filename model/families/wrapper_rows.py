@@ -41,6 +41,11 @@ WRAPPERS: dict[str, Wrapper] = {
         beside=joined.gemma4,
         text_type="gemma4_text",
     ),
+    "gemma4_unified": Wrapper(
+        class_names=("Gemma4UnifiedForConditionalGeneration",),
+        beside=joined.gemma4_unified,
+        text_type="gemma4_unified_text",
+    ),
     "lfm2_vl": Wrapper(
         class_names=("Lfm2VlForConditionalGeneration",), beside=joined.lfm2_vl, text_type="lfm2"
     ),
@@ -110,6 +115,11 @@ WRAPPERS: dict[str, Wrapper] = {
         class_names=("PaliGemmaForConditionalGeneration",),
         beside=joined.paligemma,
         text_type="gemma",
+    ),
+    "hunyuan_vl": Wrapper(
+        class_names=("HunYuanVLForConditionalGeneration",),
+        beside=joined.hunyuan_vl,
+        text_type="hunyuan_vl_text",
     ),
     "paddleocr_vl": Wrapper(
         class_names=("PaddleOCRVLForConditionalGeneration",),

@@ -117,6 +117,13 @@ def test_laws_have_the_spread_that_the_words_say() -> None:
     assert (drawn.min(), drawn.max()) == (800, 1200)
     # Uniform: sd = 400 / sqrt(12) = 115.5; its estimate of 20,000 is within 1%, 5 of its errors.
     assert drawn.std() == pytest.approx(115.5, rel=0.02)
+    ratio = length_law("prompt", "random 1024 (range ratio 0.5)", None)
+    assert ratio is not None
+    assert (ratio.mean, ratio.jitter) == (1024, 0.5)
+    for fixed in ("random 1024", "osl=1024", "1024"):
+        law = length_law("output", fixed, None)
+        assert law is not None
+        assert not law.is_random
     trace = length_law("output", "trace", 200.0)
     assert trace is not None
     assert "ShareGPT" in trace.assumption

@@ -115,6 +115,36 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "audio_config": None,
         },
     ),
+    "gemma4, sounds as well": (
+        "gemma4",
+        {
+            "text_config": {"model_type": "gemma4_text", **TEXT, "hidden_size_per_layer_input": 12,
+                            "num_kv_shared_layers": 0, "vocab_size_per_layer_input": 101},
+            "vision_config": {**TOWER, "head_dim": 12, "num_key_value_heads": 4,
+                              "position_embedding_size": 20},
+            "audio_config": {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
+                             "conv_kernel_size": 3, "subsampling_conv_channels": [16, 8],
+                             "output_proj_dims": 56},
+        },
+    ),
+    "gemma4_unified": (
+        "gemma4_unified",
+        {
+            "text_config": {"model_type": "gemma4_unified_text", **TEXT,
+                            "hidden_size_per_layer_input": 0, "num_kv_shared_layers": 0},
+            "vision_config": {"mm_embed_dim": 48, "mm_posemb_size": 20, "patch_size": 7,
+                              "output_proj_dims": 48},
+            "audio_config": {"audio_embed_dim": 40},
+        },
+    ),
+    "hunyuan_vl": (
+        "hunyuan_vl",
+        {
+            "tie_word_embeddings": False,
+            "text_config": {"model_type": "hunyuan_vl_text", **TEXT, "tie_word_embeddings": False},
+            "vision_config": {**TOWER, "max_image_size": 28},
+        },
+    ),
     "lfm2_vl": (
         "lfm2_vl",
         {
@@ -414,6 +444,16 @@ def test_wrappers_that_are_wrong(
 ) -> None:
     with pytest.raises(error, match=message):
         spec_from_config({**LLAVA, **changes}, "tiny")
+
+
+def test_encoders_that_are_not_modelled_are_not_left_out() -> None:
+    """MiMo-V2.5 writes its language model at the top of the file, with towers beside it."""
+    text = {**TEXT, **ROUTED, "model_type": "mimo_v2", "hybrid_layer_pattern": [0, 1]}
+    text |= {"moe_layer_freq": [0, 1], "sliding_window": 16, "v_head_dim": 8}
+    assert spec_from_config({**text, "vision_config": None}, "tiny").encoder_parameters == 0
+    for key in ("vision_config", "audio_config"):
+        with pytest.raises(ConfigError, match=f"{key}: the encoders of MiMo are not modelled"):
+            spec_from_config({**text, key: {"hidden_size": 48}}, "tiny")
 
 
 def test_documents_read_by_two_towers() -> None:

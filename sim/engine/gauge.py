@@ -67,11 +67,11 @@ class Gauge:
     def ending(self, now_s: float, begun: int) -> None:
         """The batch under way ends now, and is not completed yet."""
         time_s = last_collected_s(now_s, self.interval_s)
-        if time_s <= self._seen_s:
-            return
-        self.read(time_s, begun, True)
-        self._seen_running, self._seen_waiting = self.running, self.waiting
-        self._seen_held, self._seen_s = self.held, time_s
+        if time_s > self._seen_s:
+            self.read(time_s, begun, True)
+            self._seen_running, self._seen_waiting = self.running, self.waiting
+            self._seen_held, self._seen_s = self.held, time_s
+        self._last_s = now_s  # whoever looks at this instant sees what was before it
 
     def ended(self, now_s: float) -> None:
         """It is completed; where steps are planned ahead, the one after it is planned as well."""

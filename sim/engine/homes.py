@@ -10,8 +10,8 @@ class Homes:
 
     def __init__(self) -> None:
         self.of: dict[int, dict[int, None]] = {}
-        self.told: dict[int, int] = {}
-        """Streams that answers go on with while they are generated, and how many of each."""
+        self.told: dict[int, dict[int, int]] = {}
+        """Streams that answers go on with while they are generated: how many on which replica."""
 
     def enter(self, stream: int, number: int) -> None:
         """A replica has its first block of a stream."""
@@ -31,12 +31,18 @@ class Homes:
         if not homes:
             del self.of[stream]
 
-    def tell(self, stream: int) -> None:
-        """An answer goes on with a stream."""
-        self.told[stream] = self.told.get(stream, 0) + 1
+    def tell(self, stream: int, number: int) -> None:
+        """An answer of a replica goes on with a stream."""
+        if stream not in self.told:
+            self.told[stream] = {}
+        counts = self.told[stream]
+        counts[number] = counts.get(number, 0) + 1
 
-    def told_to_end(self, stream: int) -> None:
+    def told_to_end(self, stream: int, number: int) -> None:
         """It does no longer."""
-        self.told[stream] -= 1
-        if not self.told[stream]:
-            del self.told[stream]
+        counts = self.told[stream]
+        counts[number] -= 1
+        if not counts[number]:
+            del counts[number]
+            if not counts:
+                del self.told[stream]

@@ -137,7 +137,7 @@ class PrefixCache(BlockPool):
         if _told(sequence) * self.block_size > sequence.prompt_tokens:
             self._tellers[sequence] = stream = sequence.spans[-1][0]
             if self._homes is not None:
-                self._homes.tell(stream)
+                self._homes.tell(stream, self._texts.number)
 
     def seat(self, sequence: Sequence) -> None:
         """As any; those who end together free their blocks in the order in which they began."""
@@ -214,7 +214,7 @@ class PrefixCache(BlockPool):
         if sequence in self._tellers:
             stream = self._tellers.pop(sequence)
             if self._homes is not None:
-                self._homes.told_to_end(stream)
+                self._homes.told_to_end(stream, self._texts.number)
         self.fill(sequence, sequence.kv_tokens)
         self._settle()
         full = sequence.kv_tokens // self.block_size

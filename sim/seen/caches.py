@@ -38,21 +38,20 @@ class Caches:
     def cached_tokens(self, text: Text, tokens: int) -> list[int]:
         """Return how many of the first ``tokens`` tokens each replica has in full blocks."""
         found = [0] * len(self._loops)
-        told = self._is_told(text)
+        self._let_tell(text)
         for number in self._candidates(text):
-            found[number] = self._found(number, text, tokens, told)
+            found[number] = self._found(number, text, tokens)
         return found
 
     def tokens_on(self, number: int, text: Text, tokens: int) -> int:
         """Return the same of one replica."""
-        return self._found(number, text, tokens, self._is_told(text))
+        self._let_tell(text)
+        return self._found(number, text, tokens)
 
-    def _found(self, number: int, text: Text, tokens: int, told: bool) -> int:
+    def _found(self, number: int, text: Text, tokens: int) -> int:
         cache = self._caches[number]
         if cache is None:
             return 0
-        if told:
-            self._tell(number, cache)
         most = tokens // cache.block_size
         have = cache.cached_blocks(text, most)
         if not cache.saw_free or cache.spares(self._taken_at_most(number)):
@@ -61,10 +60,13 @@ class Caches:
             have = cache.cached_blocks(text, most)
         return have * cache.block_size
 
-    def _is_told(self, text: Text) -> bool:
-        """Whether an answer under way tells more of the text."""
+    def _let_tell(self, text: Text) -> None:
+        """Let answers under way that go on with a text tell the blocks that they have filled."""
         told = self._homes.told
-        return any(stream in told for stream, _ in text)
+        for stream, _ in text:
+            if stream in told:
+                for number in list(told[stream]):
+                    self._tell(number)
 
     def _candidates(self, text: Text) -> list[int]:
         """Return who can have the first block."""
@@ -97,9 +99,9 @@ class Caches:
             return 0
         return loop.scheduler.decoding.blocks_needed_after(steps) - loop.scheduler.taken_early
 
-    def _tell(self, number: int, cache: PrefixCache) -> None:
-        """Let answers tell the blocks that they have filled by now."""
-        loop = self._loops[number]
+    def _tell(self, number: int) -> None:
+        loop, cache = self._loops[number], self._caches[number]
+        assert cache is not None
         step = loop.scheduler.decoding.step
         if loop.batch is None:
             cache.tell(step, 0)

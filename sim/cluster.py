@@ -30,7 +30,7 @@ from sim.routers.registry import make_router
 from sim.routers.router import ReplicaFacts, Router
 from sim.scenario import NO_CLIENT, Scenario
 from sim.schedulers import facts_of, make_scheduler
-from sim.source import ClosedLoop, first_rows, open_arrivals, sequences
+from sim.source import ClosedLoop, OpenArrivals, first_rows, sequences
 from sim.tape import Scratch
 from sim.tiers import have_tiers, tier_count
 from workloads.requests import Requests
@@ -174,7 +174,8 @@ class Cluster:
         """One of the ranks that work together, which is driven with the others."""
         return Loop(
             number, self.schedulers[number], priced_machine(self.pools[number]), 0.0,
-            self.recorder.replicas[number], _nobody(number), self.clock.due, self.dispatch.finished,
+            self.recorder.replicas[number], _nobody(number), self.clock.agenda,
+            self.dispatch.finished,
         )  # fmt: skip
 
     def _replica(self, number: int) -> Replica:
@@ -204,7 +205,7 @@ class Cluster:
                 dispatch.client.loop = dispatch.users
             dispatch.users.start()
         if requests.users is None and not self.dealt:
-            self.clock.process(open_arrivals(self.clock, self._in_order(), self._ask))
+            OpenArrivals(self.clock, self._in_order(), self._ask).start()
 
     def _ask(self, sequence: Sequence) -> None:
         """A request is wanted, now: at the client if there is one, else at the router."""

@@ -63,7 +63,12 @@ def lockstep(pool: Pool, loops: Sequence[Loop], clock: Clock) -> Lockstep:
     assert joint is not None
     ranks = pool.ranks
     return Lockstep(
-        list(loops), joint, ranks.sync_steps, ranks.syncs_first, pool.price.idle_start_s, clock.due
+        list(loops),
+        joint,
+        ranks.sync_steps,
+        ranks.syncs_first,
+        pool.price.idle_start_s,
+        clock.agenda,
     )
 
 

@@ -4,12 +4,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 
 from sim.clock import NORMAL, Clock
+from sim.engine.agenda import Agenda, Sleeper
 from sim.engine.journal import Journal
 from sim.engine.loop import Loop
 from sim.engine.machine import Machine
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
-from sim.sleeper import Sleeper
 
 OnFinish = Callable[[list[Sequence], int, float], None]
 """Told who finished, on which replica, and when."""
@@ -39,12 +39,12 @@ class Replica:
         self.clock = clock
         self.scheduler = scheduler
         self.journal = journal
-        due = [] if alone else clock.due
+        agenda = Agenda([], iter(())) if alone else clock.agenda
         self.loop = Loop(
-            number, scheduler, machine, idle_start_s, journal, arrivals, due, on_finish
+            number, scheduler, machine, idle_start_s, journal, arrivals, agenda, on_finish
         )
         # At one instant, replicas go by their numbers.
-        self._sleeper = Sleeper(clock, self.loop, NORMAL + number)
+        self._sleeper = Sleeper(agenda, self.loop, NORMAL + number)
         if not alone:
             self._sleeper.sleep_until(0.0)
 

@@ -50,6 +50,9 @@ class Seq:
     done: bool = False  # ended, but still a row of a static batch
     remote: bool = False  # another replica has the cache of its prompt
     loads: str = ""  # it has blocks for that, and is not served: loading, ready or cancelled
+    brought_to: int = 0  # tokens that it has blocks of while it loads from its host
+    brought: int = 0  # prompt tokens that came from there when it was first admitted
+    loading_s: float = 0.0
     lent: bool = False  # when it ends, its blocks stay for another replica
 
     @property
@@ -377,8 +380,11 @@ class Engine:
             self.name(seq, seq.kv + (not self.ahead))
         for seq, tokens, past in batch["chunks"]:
             self.name(seq, past + tokens)
-        if batch["preempted"] or batch["closed"]:
-            return
+        if not batch["preempted"] and not batch["closed"]:
+            self.start_prompts(batch, left, threshold)
+
+    def start_prompts(self, batch: dict, left, threshold: int) -> None:
+        """Whoever has its cache from elsewhere, then those who wait."""
         ready = [seq for seq in self.parked if seq.loads == "ready"]
         if self.order == "priority":
             ready.sort(key=lambda s: (s.priority, s.arrival_s, s.row))
@@ -945,6 +951,10 @@ def reference(
 
 def engine_of(pool: Pool, scenario: Scenario, requests: Requests) -> Engine:
     """Return an empty replica of a pool."""
+    if pool.host is not None:
+        from tests.reference_tiers import TierEngine
+
+        return TierEngine(pool)
     if pool.drafts is None:
         return Engine(pool)
     from tests.draft_reference import DraftEngine

@@ -9,14 +9,12 @@ to the bit.
 from collections.abc import Callable, Iterator
 from math import inf
 
+from sim.engine.agenda import Agenda
 from sim.engine.gauge import Gauge
 from sim.engine.journal import Journal
 from sim.engine.machine import Machine
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import NOBODY, Batch, Sequence
-
-Due = list[tuple[float, int, int, object]]
-"""What is going to happen elsewhere, as a heap: when, and whatever comes behind."""
 
 
 class Loop:
@@ -29,7 +27,7 @@ class Loop:
         idle_start_s: before the first step after idling.
         journal: where it is noted.
         arrivals: who comes when, as far as it is known beforehand.
-        due: what is going to happen elsewhere.
+        agenda: what is going to happen elsewhere.
         on_finish: told who finished, on which replica, and when.
     """
 
@@ -41,7 +39,7 @@ class Loop:
         idle_start_s: float,
         journal: Journal,
         arrivals: Iterator[Sequence],
-        due: Due,
+        agenda: Agenda,
         on_finish: Callable[[list[Sequence], int, float], None],
     ) -> None:
         self.number = number
@@ -52,7 +50,7 @@ class Loop:
         self.arrivals = arrivals
         self.arrival = next(arrivals, NOBODY)
         """Who comes next."""
-        self.due = due
+        self.agenda = agenda
         self.on_finish = on_finish
         self.gauge: Gauge | None = None
         """Its metrics, if anybody looks at them."""
@@ -74,7 +72,7 @@ class Loop:
             ValueError: the scheduler wants to be asked again in the past, or forms steps of nobody:
                 with either it would go on for ever.
         """
-        scheduler, machine, journal, due = self.scheduler, self.machine, self.journal, self.due
+        scheduler, machine, journal = self.scheduler, self.machine, self.journal
         ends_s = journal.step_end_s
         while True:
             self.now_s = now_s
@@ -103,7 +101,7 @@ class Loop:
                     until_s = self.arrival.arrival_s
                 now_s = machine.compute(batch, start_s, until_s, ends_s)
             self.batch, self.start_s = batch, start_s
-            if now_s > stop_s or now_s == inf or (due and now_s >= due[0][0]):
+            if now_s > stop_s or now_s == inf or now_s >= self.agenda.next_s():
                 return now_s
 
     def take_arrivals(self, now_s: float) -> None:

@@ -7,9 +7,18 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pytest
 
-from sim.conformance import ConformanceError, check_order, check_router, check_scheduler
-from sim.conformance.cases import case, fitting
+from sim.caches import CACHES
+from sim.conformance import (
+    ConformanceError,
+    caches,
+    check_cache,
+    check_order,
+    check_router,
+    check_scheduler,
+)
+from sim.conformance.cases import Case, case, fitting
 from sim.conformance.drive import drive
+from sim.conformance.watch import BLOCKS
 from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.kv_cache import BlockPool
 from sim.engine.scheduler import Scheduler
@@ -396,3 +405,23 @@ def test_a_router_that_breaks_a_rule_is_told_which(router: type[Router], rule: s
     with pytest.raises(ConformanceError, match=f"^{rule}: "):
         check_router(router)
     check_router(Routes)
+
+
+def test_kinds_of_caches_are_checked() -> None:
+    assert {*caches.OF_CASES} == {*CACHES} - {"drafts"}, "whose steps the cases do not know"
+
+
+@pytest.mark.parametrize("kind", caches.OF_CASES)
+def test_every_kind_of_cache_keeps_the_rules(kind: str) -> None:
+    assert BLOCKS in check_cache(kind, cases=25)
+
+
+def test_a_cache_that_keeps_a_block_too_many_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(told: Case) -> Scheduler:
+        pool = BlockPool(told.num_blocks + 1, told.block_size)
+        pool.take(1)
+        return ChunkedPrefill(pool, ORDERS[told.order](), told.settings)
+
+    monkeypatch.setattr(caches, "OF_CASES", {"count": make})
+    with pytest.raises(ConformanceError, match="4 blocks are held, sequences hold 3"):
+        check_cache("count")

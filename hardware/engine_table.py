@@ -170,7 +170,7 @@ class DataParallel(_Part):
 
 
 class PriceError(_Part):
-    """Standard errors of the speed of matrix products in an engine."""
+    """Standard errors of the speed of matrix products and of reading the cache in an engine."""
 
     source: str
     """Where they come from."""
@@ -182,6 +182,12 @@ class PriceError(_Part):
     """On others with kernels of their own."""
     borrowed: NonNegativeFloat
     """On GPUs with the kernels of a relative."""
+    experts: NonNegativeFloat
+    """Of mixtures of experts, besides."""
+    version: NonNegativeFloat
+    """Of versions that the constants were not fitted to, besides."""
+    host: NonNegativeFloat
+    """Of host times on other GPUs than those, whose hosts nobody knows."""
 
     def of(self, gpu: str, kernels: str) -> float:
         """Return that of a GPU with the kernels of itself or of another one."""

@@ -5,6 +5,7 @@ Kernels belong to a GPU (``hardware/calibrations``), constants to an engine and 
 GPU a scenario has.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -21,11 +22,14 @@ from hardware.calibration import (
 from hardware.engine_table import EngineConstants, vllm
 from hardware.gpu import Gpu
 from hardware.versions import version_key
+from model.spec import DecoderSpec
 
 ENGINES = ("vllm",)
 """Whose constants are known."""
 AUTO = "auto"
 """The calibration of whatever is known best of a GPU and a version."""
+HOST_TIMES = ("layer_overhead_s", "step_overhead_s", "sequence_overhead_s", "chunk_overhead_s")
+"""Constants that a host decides."""
 UNMEASURED = ("fp32", "tf32")
 """Arithmetic of which no kernels were measured, nor of anything like it."""
 
@@ -43,13 +47,9 @@ RELATIVES = {
     "mi355x": "b200-sxm",
     "h20-sxm": "h100-sxm",
     "h100-nvl": "h100-sxm",
-    "gb200": "b200-sxm",
-    "gb300": "b200-sxm",
-    "b300-sxm": "b200-sxm",
     "l20": "l40s",
     "rtx-6000-ada": "l40s",
-    "rtx-pro-6000": "l40s",
-    "rtx-5090": "l40s",
+    "rtx-5090": "rtx-pro-6000",
     "rtx-3090": "a100-80gb-sxm",
     "rtx-a6000": "a100-80gb-sxm",
     "a40": "a100-80gb-sxm",
@@ -148,7 +148,7 @@ def _composed(name: str, gpu: str, relative: str | None) -> Calibration:
             "name": f"{chosen} on {gpu}{' (borrowed)' if borrowed else ''}",
             "source": f"{borrowed}{kernels.source}; {constants.source}",
             "software": f"vLLM {constants.since} or later",
-            "covariance": _covariance(constants, vllm().price_error.of(gpu, relative)),
+            "covariance": _covariance(constants, gpu, relative),
         }
     )
 
@@ -162,10 +162,48 @@ def relative_of(gpu: Gpu) -> str | None:
     return own if (FOLDER / f"{own}.yaml").is_file() else RELATIVES.get(own)
 
 
-def _covariance(constants: EngineConstants, price_error: float) -> Covariance:
-    """Return the errors of the constants, and that of the speed of matrix products."""
+def _covariance(constants: EngineConstants, gpu: str, relative: str) -> Covariance:
+    """Return the errors of the constants, and of what they are put upon."""
+    table = vllm().price_error
     errors = {name: std for name, std in constants.std.items() if constants.values[name] > 0}
-    share = constants.values.get("gemm_share", PARAMETERS["gemm_share"])
-    errors["gemm_share"] = float(np.hypot(errors.get("gemm_share", 0.0), price_error * share))
-    matrix = np.diag(np.square(list(errors.values())))
-    return Covariance(parameters=tuple(errors), matrix=tuple(tuple(row) for row in matrix.tolist()))
+    if gpu not in table.fitted_on:
+        for name, value in constants.values.items():
+            if name in HOST_TIMES and value > 0:
+                errors[name] = float(np.hypot(errors.get(name, 0.0), table.host * value))
+    return _widened(errors, constants.values, table.of(gpu, relative))
+
+
+def _widened(
+    errors: Mapping[str, float], values: Mapping[str, float], price_error: float
+) -> Covariance:
+    """Add an error of the speed of matrix products and of reading the cache to others."""
+    wider = dict(errors)
+    for name in ("gemm_share", "attention_decode_bytes"):
+        own_error = price_error * values.get(name, PARAMETERS[name])
+        wider[name] = float(np.hypot(wider.get(name, 0.0), own_error))
+    matrix = np.diag(np.square(list(wider.values())))
+    return Covariance(parameters=tuple(wider), matrix=tuple(tuple(row) for row in matrix.tolist()))
+
+
+def doubted(calibration: Calibration, spec: DecoderSpec, version: str) -> Calibration:
+    """Return a calibration whose errors are those of a model and an engine's version, too.
+
+    Measured kernels with an engine's constants only: what was fitted to whole steps of one device
+    has its own errors.
+    """
+    named = constants_named(calibration.name.split(" ")[0])
+    if named is None or calibration.covariance is None:
+        return calibration
+    fitted = {version_key(each)[:2] for each in named[1].fitted}
+    table = vllm().price_error
+    more = np.hypot(
+        table.experts if spec.num_experts else 0.0,
+        0.0 if version_key(version)[:2] in fitted else table.version,
+    )
+    covariance = calibration.covariance
+    errors = {
+        name: covariance.matrix[place][place] ** 0.5
+        for place, name in enumerate(covariance.parameters)
+    }
+    wider = _widened(errors, dict(calibration), float(more))
+    return calibration.model_copy(update={"covariance": wider})

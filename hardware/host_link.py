@@ -62,6 +62,12 @@ class HostMemory:
         """Tokens that it holds."""
         return self.chunks * self.chunk_tokens
 
+    def as_text(self) -> str:
+        """Return a line of the memory ledger, for people."""
+        each = f"{self.chunk_tokens} tokens, {self.chunk_bytes / 2**20:.3g} MiB each"
+        gib = f"{self.size_bytes / GIB:>9.2f} GiB"
+        return f"{'memory of the host':<18} {gib}  {self.chunks} chunks of {each}, of all ranks"
+
 
 class _Source(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

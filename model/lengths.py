@@ -24,7 +24,7 @@ POSITION_KEYS = (
 """Keys that say how many positions a model has; the smallest holds."""
 
 SCALED_ALREADY = ("default", "proportional", "llama3", "longrope", "su", "mrope")
-ROPE_TYPES = (*SCALED_ALREADY, "linear", "dynamic", "ntk", "yarn", "deepseek_yarn")
+ROPE_TYPES = (*SCALED_ALREADY, "linear", "dynamic", "ntk", "xdrope", "yarn", "deepseek_yarn")
 MOST_POSITIONS = 2**31 - 1
 DEFAULT_ROTARY_SHARE = 1.0
 MROPE_TABLES = 4

@@ -139,11 +139,6 @@ def check_transfers(pools: Sequence[Pool], config: KvTransferConfig) -> None:
 def _check_pair(source: Pool, sink: Pool) -> None:
     for pool in (source, sink):
         groups = pool.ledger.layout.groups
-        if pool.ranks.count > 1:
-            raise ValueError(
-                f"pool {pool.name}: data_parallel_size = {pool.ranks.count} with role: "
-                f"{pool.role} is not modelled, expected 1"
-            )
         if not policy(pool.engine.scheduler).cuts_prompts:
             raise ValueError(
                 f"pool {pool.name}: engine.scheduler = {pool.engine.scheduler} with role: "

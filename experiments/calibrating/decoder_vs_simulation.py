@@ -10,12 +10,15 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
 
+from experiments.calibrating import decoder_sheet
+from experiments.calibrating.decoder_sheet import Distributions
 from experiments.calibrating.measured import Findings, MeasuredStudy, Tell, measure_again
+from experiments.reporting.page.curves import RANKS
 from sim.engine_config import EngineConfig, SchedulerName
 from sim.scenario import ClusterConfig, Scenario, build_scenario
 from workloads.requests import Requests
@@ -218,6 +221,23 @@ def compare(duels: list[Duel], warmup_fraction: float = 0.0) -> "DataFrame":
     return pd.DataFrame(rows)
 
 
+def distributions(duels: list[Duel]) -> Distributions:
+    """Return quantiles of each latency, seconds at ``RANKS``: by setting, latency and run."""
+    from sim.latencies import request_latencies
+
+    found: Distributions = {}
+    for duel in duels:
+        setting = found.setdefault((duel.scheduler, duel.load), {})
+        runs = {"real": duel.real, "real again": duel.repeated, "simulated": duel.simulated}
+        for name, result in runs.items():
+            for latency, values in request_latencies(result).items():
+                known = values[np.isfinite(values)]
+                if latency != "queue" and len(known):
+                    each = setting.setdefault(latency, {})
+                    each[name] = np.quantile(known, RANKS).tolist()
+    return found
+
+
 def draw_duels(duels: list[Duel], path: Path) -> None:
     """Draw the distributions: a row per scheduler, TTFT and TPOT and E2E beside each other."""
     from experiments.reporting.drawing import drawing
@@ -266,7 +286,11 @@ def run(
     duels = run_duels(study, decoder, found, tell)
     table = compare(duels, study.warmup_fraction)
     draw_duels(duels, folder / "distributions.png")
-    return Findings(_lines(table), table, "comparison.csv")
+    rows: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
+    return Findings(
+        _lines(table), table, "comparison.csv", decoder_sheet.answer(rows),
+        decoder_sheet.cards(rows), decoder_sheet.sections(rows, distributions(duels)),
+    )  # fmt: skip
 
 
 def _lines(table: "DataFrame") -> list[str]:

@@ -9,12 +9,13 @@ without it quadratically.
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from experiments.calibrating import kv_cache_sheet
 from experiments.calibrating.measured import Findings, MeasuredStudy, Tell
 
 if TYPE_CHECKING:
@@ -152,6 +153,17 @@ def tabulate(runs: list[Generation], output_tokens: int) -> "DataFrame":
     return pd.DataFrame(rows)
 
 
+def by_prompt(runs: list[Generation]) -> dict[int, dict[str, list[float]]]:
+    """Return when each token came, seconds, by prompt and by kind of generation."""
+    found: dict[int, dict[str, list[float]]] = {}
+    for run in runs:
+        kind = "cached" if run.cached else "uncached"
+        of_prompt = found.setdefault(run.prompt_tokens, {})
+        of_prompt[kind] = run.measured_s.tolist()
+        of_prompt[f"{kind}_predicted"] = run.predicted_s.tolist()
+    return found
+
+
 def draw_generations(runs: list[Generation], path: Path) -> None:
     """Draw latency over generated tokens, with and without cache, and the speed-up beside it."""
     from experiments.reporting.drawing import drawing
@@ -207,7 +219,11 @@ def run(
     runs = generations(study, decoder, found)
     table = tabulate(runs, study.output_tokens)
     draw_generations(runs, folder / "latency.png")
-    return Findings(_lines(table), table, "latency.csv")
+    rows: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
+    return Findings(
+        _lines(table), table, "latency.csv", kv_cache_sheet.answer(rows),
+        kv_cache_sheet.cards(rows), kv_cache_sheet.sections(rows, by_prompt(runs)),
+    )  # fmt: skip
 
 
 def _lines(table: "DataFrame") -> list[str]:

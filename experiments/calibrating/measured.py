@@ -2,12 +2,13 @@
 
 calibration.yaml, .png   measured on the decoder before anything else
 one .csv, one .png       what the kind compares
+report.html              the same as a page
 study.yaml               resolved; running it again repeats the study, on the wall clock
 manifest.json            versions, machine, when, how long; and what of the folder is ours
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from experiments.reporting.page.sheet import Answer, Section, Sheet, write_sheet
 from experiments.study.document import Loaded
 from experiments.study.errors import StudyError
 from experiments.study.schema import coercions, complaints
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
 
 STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-COMMON_FILES = ("calibration.yaml", "calibration.png", "study.yaml", "manifest.json")
+COMMON_FILES = (
+    "calibration.yaml", "calibration.png", "study.yaml", "report.html", "manifest.json",
+)  # fmt: skip
 """Files that every study on a real decoder leaves."""
 
 Tell = Callable[[str], None]
@@ -87,6 +91,10 @@ class Findings:
     """For the terminal."""
     table: "DataFrame"
     table_name: str
+    answer: Answer
+    """For the page, with the sections beneath."""
+    cards: Sequence[Mapping[str, str]]
+    sections: Sequence[Section]
 
 
 def check(schema: type[Kind], loaded: Loaded) -> Kind:
@@ -180,6 +188,7 @@ def run_measured(
             raise StudyError.of(str(error)) from error
         write_csv(findings.table, work.new / findings.table_name)
         _write_study(study, work.new / "study.yaml")
+        _write_page(study, findings, work.new)
         facts = {
             "versions": versions() | {"torch": _torch_version()},
             "code_sha256": code_digest(),
@@ -189,6 +198,29 @@ def run_measured(
         }
         publish(work, facts)
     return findings
+
+
+def _write_page(study: MeasuredStudy, findings: Findings, folder: Path) -> None:
+    """Write the page, with how well the calibration fits its measurements at the end."""
+    text = (folder / "study.yaml").read_text(encoding="utf-8")
+    fit = Section(
+        "How well the prices fit what was timed",
+        "Of the steps that were timed before anything was compared.",
+        pictures=[("Measured and fitted step times", folder / "calibration.png")],
+    )
+    write_sheet(
+        folder / "report.html",
+        Sheet(
+            name=study.name,
+            description=study.description,
+            basis=f"{study.model} on {study.device}, {study.dtype}. Times of this machine: another "
+            "run has others.",
+            answer=findings.answer,
+            cards=findings.cards,
+            sections=[*findings.sections, fit],
+            texts=[("In words", "\n".join(findings.lines)), ("Study", text)],
+        ),
+    )
 
 
 def _torch_version() -> str:

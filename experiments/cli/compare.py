@@ -6,10 +6,12 @@ input.
 
 import argparse
 import math
+import os
 import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.cli.command import Parser, called, fail, run_command
@@ -24,6 +26,7 @@ EXAMPLES = """examples:
   %(prog)s results/before results/after
   %(prog)s results/batching_sweep:14 results/batching_sweep:15
   %(prog)s results/before results/after --fail-on "ttft_p99_s > +5%%"
+  %(prog)s results/before results/after --report compared.html
 """
 
 
@@ -84,6 +87,10 @@ def _parser() -> argparse.ArgumentParser:
         "'ttft_p99_s > +5%%', 'goodput_per_s < -0.5'",
     )  # fmt: skip
     parser.add_argument("--format", choices=FORMATS, default="table", help="of what is printed")
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE",
+        help="also write a page that shows it, e.g. compared.html; the file must be new",
+    )  # fmt: skip
     return parser
 
 
@@ -96,6 +103,10 @@ def _command(options: argparse.Namespace) -> int:
         found = [compare(*pair) for pair in sides_of(options.before, options.after)]
     except StudyError as error:
         return fail(str(error))
+    if options.report is not None:
+        fault = _report(found, options.report)
+        if fault:
+            return fail(fault)
     if options.format == "table":
         to = console(sys.stdout)
         for one in found:
@@ -103,6 +114,20 @@ def _command(options: argparse.Namespace) -> int:
     else:
         print(written(comparison_table(found), options.format), end="")
     return max((_judge(one, each) for one in found for each in options.rules), default=0)
+
+
+def _report(found: "list[Comparison]", path: Path) -> str:
+    """Write the page; return why it cannot be written, if so."""
+    from experiments.reporting.page.sheet import write_sheet
+    from experiments.running.compared_sheet import sheet
+
+    if os.path.lexists(path):
+        return f"--report {path}: it exists, expected the name of a new file"
+    try:
+        write_sheet(path, sheet(found))
+    except OSError as error:
+        return f"--report {path}: {error.strerror}"
+    return ""
 
 
 def _judge(one: "Comparison", asked: Rule) -> int:
@@ -121,6 +146,7 @@ def _print(one: "Comparison", to: "Console") -> None:
 
     from experiments.reporting.difference_table import HEADINGS, STARS, text_of
     from experiments.reporting.quantities import significant
+    from experiments.running.compared_sheet import verdict_of
 
     to.print(f"{one.after.name} against {one.before.name}: {one.pairing} ({STARS})")
     table = Table()
@@ -137,7 +163,7 @@ def _print(one: "Comparison", to: "Console") -> None:
         }  # fmt: skip
         values = (significant(value * factor) for value in (line.before, line.after))
         share = "" if math.isnan(line.relative) else f"{100 * line.relative:+.1f}"
-        table.add_row(heading, *values, text_of(row), share, _word(line))
+        table.add_row(heading, *values, text_of(row), share, verdict_of(line))
     to.print(table)
     for spread in one.spreads:
         ends = ", ".join(
@@ -148,11 +174,3 @@ def _print(one: "Comparison", to: "Console") -> None:
             f"{spread.latency.upper()} of {spread.requests:,} requests: {spread.better:,} better "
             f"by more than 10%, {spread.worse:,} worse; difference of a request (ms): {ends}"
         )
-
-
-def _word(line: "Line") -> str:
-    """Better or worse, where it stands out."""
-    if not line.starred:
-        return ""
-    up_is_good = line.metric in ("output_tokens_per_s", "goodput_per_s", "slo_attainment")
-    return "better" if (line.difference.value > 0) == up_is_good else "worse"

@@ -18,6 +18,7 @@ COMMANDS = {
     "compare": "compare two results, paired by seed and request",
     "trace": "write a stretch of a run as a Chrome trace, for Perfetto",
     "explore": "a live page on this machine: turn knobs, see what becomes of it",
+    "gallery": "run the studies that come with headroom, and write a page of their reports",
     "list": "list the studies that come with headroom",
     "schema": "print the JSON Schema of a study file, for editors",
     "validate": "predict measured runs of real engines, and compare",

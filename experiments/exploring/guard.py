@@ -2,7 +2,7 @@
 
 A page of another site can send requests to this machine, too: DNS rebinding makes it look like us.
 So the host is checked, the token becomes a cookie that other sites do not send, and requests that
-the browser says come from elsewhere are refused.
+the browser says come from elsewhere (``Sec-Fetch-Site``, ``Origin``) are refused.
 """
 
 import secrets
@@ -20,6 +20,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
 OWN = ("same-origin", "none")
@@ -66,5 +67,8 @@ class Guard:
             text = "open the address that headroom explore printed: it has a token"
             return PlainTextResponse(text, 403, HEADERS)
         if site not in OWN and "token" not in request.query_params:
+            return PlainTextResponse("not from another site", 403, HEADERS)
+        origin = request.headers.get("origin")
+        if origin is not None and origin != f"http://{request.headers.get('host')}":
             return PlainTextResponse("not from another site", 403, HEADERS)
         return None

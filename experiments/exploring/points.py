@@ -4,9 +4,10 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import starmap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from experiments.reporting.differences import paired_difference
+from experiments.reporting.differences import differences_table
+from experiments.reporting.page.columns import named
 from experiments.reporting.page.data import page_data
 from experiments.reporting.page.write import cards
 from experiments.running.assemble import runs_table, summary_table
@@ -19,18 +20,18 @@ from experiments.study.overrides import apply_overrides, override
 from experiments.study.points import Plan, prepare
 from experiments.study.yaml_source import Document
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 MOST_SEEDS = 8
 MOST_REQUESTS = 20_000
 """Of one run, so that an answer takes a second and not a minute."""
-DIFFERENCES = {
-    "usd_per_million_output_tokens": ("USD per million output tokens", 1.0),
-    "usd_per_hour": ("USD per hour", 1.0),
-    "slo_attainment": ("within the limits, %", 100.0),
-    "ttft_p99_s": ("TTFT p99, ms", 1e3),
-    "tpot_p99_s": ("TPOT p99, ms", 1e3),
-    "output_tokens_per_s": ("output tokens/s", 1.0),
-}
-"""What is laid beside the baseline, and in which unit."""
+DIFFERENCES = (
+    "usd_per_million_output_tokens", "usd_per_hour", "slo_attainment", "ttft_p99_s", "tpot_p99_s",
+    "output_tokens_per_s",
+)  # fmt: skip
+"""What is laid beside the baseline."""
+ENDS = ("difference", "difference_lo", "difference_hi")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +96,18 @@ def base_of(loaded: Loaded, number: int) -> Base:
     return Base(raw | {"workload": workload}, plan.study.name, tuple(notes))
 
 
-def answer(plan: Plan, runs: Sequence[Run], baseline: Sequence[Run]) -> dict[str, Any]:
-    """Return what the page shows once some seeds have run; a baseline has at least the same."""
-    part = _first_seeds(plan, len(runs))
-    table = runs_table(part, runs)
-    loads = loads_of(loaded_points(part, table), starmap)
-    (found,) = summary_table(part, table, runs, loads, {}).to_dict("records")
-    row = {str(name): value for name, value in found.items()}
+def answer(
+    plan: Plan, runs: Sequence[Run], other: Plan | None, others: Sequence[Run]
+) -> dict[str, Any]:
+    """Return what the page shows once some seeds have run.
+
+    Args:
+        plan: of the setting.
+        runs: of its first seeds.
+        other: plan of the baseline; None without one.
+        others: runs of the same seeds of it.
+    """
+    table, row = _summary(plan, runs)
     study = plan.points[0].study
     data = page_data(
         plan.study.name, (), [row], list(curves_of(runs, {1: parts_of_runs(runs)})), study.slo,
@@ -110,38 +116,50 @@ def answer(plan: Plan, runs: Sequence[Run], baseline: Sequence[Run]) -> dict[str
     (point,) = data["points"]
     told = {one["id"]: point["m"][one["m"]] for one in data["columns"] if "m" in one}
     figures = {name: each if isinstance(each, list) else [each] for name, each in told.items()}
+    paired = other is not None and len(others) == len(runs)
     return {
         "seeds": len(runs),
         "verdict": data["verdict"],
         "cards": cards(row, study.cluster.gpus),
         "point": {**point, "m": figures},
         "spans": data["spans"],
+        "bound": data["bound"],
         "limits": data["limits"],
         "days": data["days"],
-        "differences": _differences(part, runs, baseline[: len(runs)]),
+        "differences": _differences((table, row), _summary(other, others))
+        if other is not None and paired
+        else [],
     }
 
 
-def _first_seeds(plan: Plan, count: int) -> Plan:
+def _summary(plan: Plan, runs: Sequence[Run]) -> tuple["DataFrame", dict[str, Any]]:
+    """Return the table of some runs, and the row of the summary that they make."""
     point = plan.points[0]
-    return replace(plan, points=(replace(point, seeds=point.seeds[:count]),))
+    part = replace(plan, points=(replace(point, seeds=point.seeds[: len(runs)]),))
+    table = runs_table(part, runs)
+    loads = loads_of(loaded_points(part, table), starmap)
+    (found,) = summary_table(part, table, runs, loads, {}).to_dict("records")
+    return table, {str(name): value for name, value in found.items()}
 
 
-def _differences(plan: Plan, runs: Sequence[Run], baseline: Sequence[Run]) -> list[dict[str, Any]]:
-    """Differences to the baseline, paired by seed: what a seed does to both cancels."""
-    if len(baseline) != len(runs):
-        return []
+def _differences(
+    now: tuple["DataFrame", dict[str, Any]], then: tuple["DataFrame", dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Differences to the baseline, as differences.csv has them: paired by seed."""
     import pandas as pd
 
-    now, then = runs_table(plan, runs), runs_table(plan, baseline)
-    both = pd.concat([then.assign(point=0), now.assign(point=1)])
+    both = pd.concat([then[0].assign(point=1), now[0].assign(point=2)], ignore_index=True)
+    rows = pd.DataFrame([then[1] | {"point": 1}, now[1] | {"point": 2}])
+    table = differences_table(both, rows, [], {1: 1, 2: 1})
+    records: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
+    told = {row["metric"]: row for row in records}
     found = []
-    for metric, (name, factor) in DIFFERENCES.items():
-        told = paired_difference(both, ["point"], metric, {"point": 0}).iloc[1]
-        values = {
-            "baseline": then[metric].mean(), "now": now[metric].mean(),
-            **{key: told[key] for key in ("difference", "difference_lo", "difference_hi")},
-        }  # fmt: skip
+    for metric in DIFFERENCES:
+        name, factor = named(metric)
+        before, after = float(then[1][metric]), float(now[1][metric])
+        exact = dict.fromkeys(ENDS, after - before)  # of what is no estimate
+        gap = told.get(metric, exact)
+        values = {"baseline": before, "now": after, **{key: gap[key] for key in ENDS}}
         plain = {
             key: float(f"{value * factor:.4g}") if value == value else None
             for key, value in values.items()

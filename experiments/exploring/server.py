@@ -67,14 +67,15 @@ class Explorer:
         try:
             plan = self.base.plan(settings, seeds)
             runs = runs_of(plan, folder)
-            others = [] if baseline is None else runs_of(self.base.plan(baseline, seeds), folder)
+            other = None if baseline is None else self.base.plan(baseline, seeds)
+            others = [] if other is None else runs_of(other, folder)
             for count, run in enumerate(runs, start=1):
                 if await request.is_disconnected():  # no further seed for who has gone
                     return
                 await self.workers.run(run)
-                for other in others[count - 1 : count]:
-                    await self.workers.run(other)
-                told = await asyncio.to_thread(answer, plan, runs[:count], others[:count])
+                for each in others[count - 1 : count]:
+                    await self.workers.run(each)
+                told = await asyncio.to_thread(answer, plan, runs[:count], other, others[:count])
                 told |= {"of": len(runs), "options": as_options(settings)}
                 yield json.dumps(told) + "\n"
         except (StudyError, RunError) as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import threading
 import time
 from collections import OrderedDict
@@ -12,9 +13,12 @@ from pathlib import Path
 from experiments.running.local import run_one
 from experiments.running.pieces import is_whole
 from experiments.running.sweep import Run
+from experiments.study.errors import RunError
 
 MOST_KEPT = 500
 """Runs whose outcome is kept for when they are asked again."""
+MOST_CPU_S = 60.0
+"""Of one run: what takes longer is for ``headroom run``."""
 
 
 class Workers:
@@ -44,7 +48,7 @@ class Workers:
                 self.busy += 1
                 try:
                     loop = asyncio.get_running_loop()
-                    await asyncio.shield(loop.run_in_executor(self._pool, run_one, run))
+                    await asyncio.shield(loop.run_in_executor(self._pool, bounded, run, MOST_CPU_S))
                 finally:
                     self.busy -= 1
         self._kept[run.path] = None
@@ -59,6 +63,25 @@ class Workers:
         self._pool.shutdown(wait=False, cancel_futures=True)
         for process in list((self._pool._processes or {}).values()):
             process.terminate()
+
+
+def bounded(run: Run, most_cpu_s: float) -> None:
+    """Leave the piece of a run behind, or stop it.
+
+    Raises:
+        StudyError, RunError: as ``run_one``; or it takes more CPU than that.
+    """
+
+    def stop(*_: object) -> None:
+        raise RunError(f"it takes more than {most_cpu_s:g} s of CPU: too long for this page")
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, most_cpu_s)
+    try:
+        run_one(run)
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def _warm(_: int) -> None:

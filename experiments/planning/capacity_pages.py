@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.planning.capacity import Answer, capacity_table, probes_table
+from experiments.planning.capacity_sheet import sheet
 from experiments.planning.capacity_study import CapacityPlan
-from experiments.planning.capacity_words import percent, sentences, slo_text
+from experiments.planning.capacity_words import percent
 from experiments.planning.highest import Highest
-from experiments.planning.pages import Section, write_page
 from experiments.planning.promises import promises_of
 from experiments.reporting.drawing import drawing
-from experiments.reporting.quantities import significant, with_interval
+from experiments.reporting.page.sheet import write_sheet
+from experiments.reporting.quantities import significant
 from experiments.reporting.words import calibration_notes
 from experiments.running.assemble import write_csv, write_plain_yaml
-from experiments.study.errors import show
 from experiments.study.grid import Setting
 
 if TYPE_CHECKING:
@@ -31,20 +31,9 @@ def write(plan: CapacityPlan, answers: Sequence[Answer], folder: Path, *, figure
     write_csv(capacity_table(plan, answers), folder / "capacity.csv")
     write_csv(probes_table(answers), folder / "probes.csv")
     text = _write_study(plan, folder / "study.yaml")
-    pictures = []
     if figures:
         draw(plan, answers, folder / "capacity.png")
-        pictures = [("missed requests", folder / "capacity.png")]
-    write_page(
-        folder / "report.html",
-        name=plan.study.name,
-        description=plan.study.description,
-        answer=[f"SLO: {slo_text(plan.study.slo)}.", *sentences(plan, answers)],
-        sections=[section(plan, answers)],
-        pictures=pictures,
-        notes=notes(plan),
-        texts=[("Study", text)],
-    )
+    write_sheet(folder / "report.html", sheet(plan, answers, notes(plan), text))
 
 
 def notes(plan: CapacityPlan) -> list[str]:
@@ -56,39 +45,6 @@ def notes(plan: CapacityPlan) -> list[str]:
             "a trace is the same for every seed: the interval, if any, says nothing of other days"
         )
     return found
-
-
-def section(plan: CapacityPlan, answers: Sequence[Answer]) -> Section:
-    """Return the table for people."""
-    keys = list(plan.plan.keys)
-    highest = all(isinstance(one.found, Highest) for one in answers)
-    figures: tuple[str, ...] = ("of capacity", "binds", "USD/h") if highest else ("missed", "USD/h")
-    rows = []
-    for one in answers:
-        cells = [show(one.point.values[key]) for key in keys]
-        usd = "-" if math.isnan(one.usd_per_hour) else f"{one.usd_per_hour:,.2f}"
-        if isinstance(one.found, Highest):
-            found = one.found
-            value = with_interval(found.value, found.low, found.high)
-            if found.outcome != "found":
-                value = {"never": "none", "undecided": f"~{value}"}.get(
-                    found.outcome, f">= {value}"
-                )
-            share = found.value / one.capacity
-            cells += [value, "-" if math.isnan(share) else percent(share)]
-            cells += [found.binds.removesuffix("_s").upper() or "-", usd]
-        else:
-            count = one.found.replicas
-            missed = "-" if count is None else percent(one.found.probes[count].missed)
-            cells += ["more" if count is None else str(count), missed, usd]
-        rows.append(tuple(cells))
-    return Section(
-        plan.key, (*keys, plan.key.rsplit(".", 1)[-1], *figures), tuple(rows),
-        caption=f"The value at which the SLO is just kept, with its "
-        f"{100 * plan.study.confidence:g}% interval." if highest else
-        "The smallest number that keeps the SLO, by a sequential test.",
-        keys=max(1, len(keys)),
-    )  # fmt: skip
 
 
 def draw(plan: CapacityPlan, answers: Sequence[Answer], path: Path) -> None:

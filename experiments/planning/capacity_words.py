@@ -16,7 +16,7 @@ from sim.slo import Slo
 
 def sentences(plan: CapacityPlan, answers: Sequence[Answer]) -> list[str]:
     """Return one line per point."""
-    return [_named(one, _sentence(plan, one)) for one in answers]
+    return [_named(one, sentence(plan, one)) for one in answers]
 
 
 def limit_text(name: str, slo: Slo) -> str:
@@ -45,7 +45,8 @@ def _named(one: Answer, text: str) -> str:
     return f"{label}: {text}" if label else text
 
 
-def _sentence(plan: CapacityPlan, one: Answer) -> str:
+def sentence(plan: CapacityPlan, one: Answer) -> str:
+    """Say what was found at a point."""
     slo = plan.study.slo
     if isinstance(one.found, Smallest):
         return _replicas(plan, one.found)

@@ -5,17 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.planning import serving_files
-from experiments.planning.capacity_words import percent
-from experiments.planning.pages import Section, write_page
 from experiments.planning.plan_finding import PlanFound
+from experiments.planning.plan_sheet import sheet
 from experiments.planning.plan_tables import (
     candidates_table,
     plan_table,
     sensitivity_table,
     windows_table,
 )
-from experiments.planning.plan_words import answer_lines, fate, replicas_after, why
 from experiments.reporting.drawing import drawing
+from experiments.reporting.page.sheet import write_sheet
 from experiments.running.assemble import write_csv, write_plain_yaml
 
 if TYPE_CHECKING:
@@ -40,21 +39,9 @@ def write(found: PlanFound, folder: Path, *, figures: bool) -> None:
         (folder / "serve.sh").write_text(script, encoding="utf-8", newline="\n")
         serving_files.write_manifest(study, name, folder / "kubernetes.yaml")
         texts.insert(0, ("One replica", script))
-    pictures = []
     if figures:
         draw(found, folder / "plan.png")
-        pictures = [("Prices, and what changes them", folder / "plan.png")]
-    lines = answer_lines(found)
-    write_page(
-        folder / "report.html",
-        name=name,
-        description=found.problem.plan.study.description,
-        answer=lines,
-        sections=sections(found),
-        pictures=pictures,
-        notes=notes(found),
-        texts=texts,
-    )
+    write_sheet(folder / "report.html", sheet(found, notes(found), texts))
 
 
 def notes(found: PlanFound) -> list[str]:
@@ -72,42 +59,6 @@ def notes(found: PlanFound) -> list[str]:
             "uncertainty part of the risk"
         )
     return told
-
-
-def sections(found: PlanFound) -> list[Section]:
-    """Return the tables for people."""
-    ranked = [
-        (
-            one.candidate.name, str(one.replicas), str(one.gpus), f"{one.usd_per_hour:,.2f}",
-            percent(one.probe.missed),
-            "no" if one.one_down is None or one.one_down.verdict.value != "kept" else "yes",
-            "-" if math.isnan(one.risk) else percent(one.risk),
-        )
-        for one in found.finalists
-    ]  # fmt: skip
-    others = [(one.name, fate(found, one), why(found, one)) for one in found.candidates]
-    changes = []
-    for each in found.changes:
-        if math.isnan(each.ratio):
-            changes.append((each.name, "-", "-", "-", each.said))
-            continue
-        ends = [f"{100 * (end - 1):+.1f}%" for end in (each.ratio, each.low, each.high)]
-        interval = "-" if math.isnan(each.low) else f"{ends[1]} to {ends[2]}"
-        count = replicas_after(found, each)
-        changes.append((each.name, ends[0], interval, str(count or "-"), each.said))
-    return [
-        Section(
-            "The answer and the runners-up",
-            ("deployment", "replicas", "GPUs", "USD/h", "missed", "N+1", "risk"), tuple(ranked),
-            caption="N+1: one replica fewer keeps the SLO at the forecast.",
-        ),
-        Section(
-            "If an assumption is wrong",
-            ("change", "traffic held", "95% interval", "replicas", ""), tuple(changes),
-            caption="Of the answer, the same seeds on both sides.",
-        ),
-        Section("Every candidate", ("candidate", "what became of it", "why"), tuple(others)),
-    ]  # fmt: skip
 
 
 def draw(found: PlanFound, path: Path) -> None:

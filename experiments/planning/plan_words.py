@@ -60,9 +60,9 @@ def answer_lines(found: PlanFound) -> list[str]:
     lines = [title(found)]
     if winner is None:
         return [*lines, "answer   nothing among the candidates keeps it", *_others(found)]
-    lines.append(f"answer   {deployment(winner)}. {_misses(found, winner)}")
+    lines.append(f"answer   {deployment(winner)}. {misses(found, winner)}")
     lines += _held(found, winner)
-    lines.append(f"one down {_one_down(found, winner)}")
+    lines.append(f"one down {one_down(found, winner)}")
     lines += [f"next     {_next(winner, other)}" for other in found.finalists[1:]]
     lines += _others(found)
     changes = [
@@ -94,7 +94,8 @@ def deployment(one: Finalist) -> str:
     )
 
 
-def _misses(found: PlanFound, one: Finalist) -> str:
+def misses(found: PlanFound, one: Finalist) -> str:
+    """Say which share misses the SLO, and of a day in which window most requests do."""
     probe = one.probe
     if isinstance(probe, DayProbe):
         windows = probe.day.windows * len(probe.days)
@@ -140,7 +141,8 @@ def risk_text(one: Finalist) -> str:
     return f"{percent(one.risk)} ({percent(low)} to {percent(high)})"
 
 
-def _one_down(found: PlanFound, one: Finalist) -> str:
+def one_down(found: PlanFound, one: Finalist) -> str:
+    """Say whether one replica may be away."""
     if one.one_down is None:
         return "N+1 not kept: it is a single replica"
     kept = one.one_down.verdict is Verdict.KEPT

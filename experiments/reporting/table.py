@@ -166,7 +166,7 @@ def _table(
     if marked:
         table.add_column("", no_wrap=True)
     for row in rows:
-        cells = [show(row[key]) for key in plan.keys]
+        cells = [swept_text(row[key]) for key in plan.keys]
         cells += [cell(row, column) for column in columns]
         table.add_row(*cells, *(["saturated" if row["saturated"] > 0 else ""] if marked else []))
     return table
@@ -190,6 +190,11 @@ def _title(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> str:
         if len(values[metric]) == 1 and not math.isnan(*values[metric])
     ]
     return ", ".join((f"{plan.study.name} ({repeats})", *alike))
+
+
+def swept_text(value: object) -> str:
+    """Text of a swept value; among numbers, tables hold null as NaN."""
+    return show(None if value != value else value)
 
 
 def short_name(key: str, keys: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from hardware.engines import (
     AUTO,
     ENGINES,
     best_calibration,
+    doubted,
     engine_calibration,
     engine_calibration_names,
     version_of,
@@ -177,14 +178,10 @@ def _pool(keys: Keys, price_seed: int | None) -> Pool:
     """Of one replica: how many there are changes nothing in it."""
     settings, calibration = _settled(keys)
     (config,) = ClusterConfig.model_validate_json(keys[1]).all_pools
-    fitted = calibration_of(calibration, config.gpu)
-    return build_pool(
-        config,
-        load_spec(keys[0]),
-        gpu_of(config.gpu, fitted),
-        settings,
-        fitted if price_seed is None else drawn(fitted, price_seed),
-    )
+    fitted, spec = calibration_of(calibration, config.gpu), load_spec(keys[0])
+    if price_seed is not None:
+        fitted = drawn(doubted(fitted, spec, settings.version), price_seed)
+    return build_pool(config, spec, gpu_of(config.gpu, fitted), settings, fitted)
 
 
 def gpu_of(gpu: str | dict[str, object], calibration: Calibration) -> Gpu:
@@ -346,6 +343,11 @@ def independent_replicas(study: Study) -> int:
 def is_random(study: Study) -> bool:
     """Tell whether two seeds of this point can differ: in the requests drawn, or in the routing."""
     return study.workload.is_random or _routing(study).random
+
+
+def claims_caches(study: Study) -> bool:
+    """Tell whether the router says of each request what it took to be cached."""
+    return _routing(study).claims
 
 
 def looks_at_nothing(study: Study) -> bool:

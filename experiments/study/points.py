@@ -301,4 +301,4 @@ def _setup(pool: Pool) -> Setup:
     if pool.replicas > 1:
         what = "ranks" if pool.data_parallel_size == pool.replicas else "replicas"
         title += f", each of {pool.replicas} {what}"
-    return Setup(title, pool.ledger.as_text(), pool.price.ceilings(), ())
+    return Setup(title, pool.ledger_text(), pool.price.ceilings(), ())

@@ -3,6 +3,7 @@
 TABLE.csv        one row per quantity: text's formula, printed, formula's value, exact, note
 one .csv, .png   per curve and picture
 TABLE.md         the same for reading, pictures included
+report.html      the same as a page
 study.yaml       resolved; running it again repeats the study
 manifest.json    versions, machine, when, how long; and what of the folder is ours
 """
@@ -17,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.study.errors import StudyError
 from experiments.texts.page import COLUMNS, Page, Row, TableStudy
+from experiments.texts.sheet import figure, sheet
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+REPORT = "report.html"
 CHANGED = (
     "Inputs differ from those of the texts, so the figures that the texts print are left out; "
     "their formulas are evaluated all the same."
@@ -40,7 +43,7 @@ def run_table(study: TableStudy, out: Path, overwrite: bool = False) -> Page:
 
     started = time.perf_counter()
     place = results_folder(out)
-    names = {"study.yaml", "manifest.json", f"{study.table}.csv", f"{study.table}.md"}
+    names = {"study.yaml", "manifest.json", f"{study.table}.csv", f"{study.table}.md", REPORT}
     wanted = Wanted(frozenset(names), study.name, _identity(study), overwrite)
     check(place, wanted, by_content=False)
     page = computed(study)
@@ -53,6 +56,7 @@ def run_table(study: TableStudy, out: Path, overwrite: bool = False) -> Page:
 
 def _write(study: TableStudy, page: Page, folder: Path) -> None:
     from experiments.reporting.drawing import drawing
+    from experiments.reporting.page.sheet import write_sheet
     from experiments.running.assemble import write_csv
 
     write_csv(frame(page), folder / f"{study.table}.csv")
@@ -62,9 +66,12 @@ def _write(study: TableStudy, page: Page, folder: Path) -> None:
         path = folder / f"{name}.png"
         with drawing(path, picture.width_in, picture.height_in) as figure:
             picture.draw(figure)
-    text = markdown(page, note="" if study.has_inputs_of_the_texts() else CHANGED)
+    note = "" if study.has_inputs_of_the_texts() else CHANGED
+    text = markdown(page, note)
     (folder / f"{study.table}.md").write_text(text, encoding="utf-8", newline="\n")
     _write_study(study, folder / "study.yaml")
+    resolved = (folder / "study.yaml").read_text(encoding="utf-8")
+    write_sheet(folder / REPORT, sheet(page, study.name, folder, note, resolved))
 
 
 def computed(study: TableStudy) -> Page:
@@ -113,15 +120,6 @@ def lines(page: Page) -> list[str]:
         f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}  {e}".rstrip()
         for a, b, c, d, e in (heading, *cells)
     ]
-
-
-def figure(value: float | None) -> str:
-    """Write a figure with six digits; counts in full, as far as eleven."""
-    if value is None:
-        return ""
-    if float(value).is_integer() and abs(value) < 1e11:
-        return f"{value:,.0f}"
-    return f"{value:.6g}"
 
 
 def _table(rows: Sequence[Row]) -> str:

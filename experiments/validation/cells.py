@@ -28,8 +28,9 @@ UNITS: tuple[tuple[str, dict[str, float]], ...] = (
     (r"request_rate_rps|req_s", {"rps": 1.0, "req/s": 1.0, "reqs/s": 1.0, "requests/s": 1.0,
                                  "qps": 1.0, "/s": 1.0, "rpm": 1 / 60, "req/min": 1 / 60}),
     (r"out_tok_s", {"tok/s": 1.0, "tokens/s": 1.0, "t/s": 1.0}),
-    (r"duration_s", {"s": 1.0, "sec": 1.0, "seconds": 1.0, "min": 60.0, "minutes": 60.0,
-                     "h": 3600.0, "hours": 3600.0, "ms": 1e-3}),
+    (r"duration_s|first_request_s",
+     {"s": 1.0, "sec": 1.0, "seconds": 1.0, "min": 60.0, "minutes": 60.0, "h": 3600.0,
+      "hours": 3600.0, "ms": 1e-3}),
     (r"gpu_mem_util", {"%": 0.01}),
     (r"[io]sl_mean|max_model_len|max_num_batched_tokens|block_size",
      {"tokens": 1.0, "token": 1.0, "tok": 1.0}),
@@ -52,7 +53,7 @@ _ON = re.compile(r"(on|true|yes|enabled?|1)\b")
 _REMARK = re.compile(r"\s*[(\[{]([^)\]}]*)[)\]}]")
 _NUMBERLESS = re.compile(r"(?<=\S)\s*\((?:(?!(?<!\w)\d)[^()])*\)$")
 """A remark behind a number that holds no other: ``256 (v1 default)``, but not ``2 (or 4)``."""
-_VARIANT = re.compile(r"pcie|sxm\d?|nvl|mig|\d+g\.\d+gb|\d+\s*gi?b|max-?q|super|ti\b")
+_VARIANT = re.compile(r"pcie|sxm\d?|\bnvl\b|mig|\d+g\.\d+gb|\d+\s*gi?b|max-?q|super|ti\b")
 """Words in a remark that make another GPU of it."""
 _COUNTED = re.compile(
     r"^\d+\s*[x×*]\s*(?=\D)|^\d{1,3}\s+(?=[a-z])(?!gi?b?\b)|(?<=\w)(?:\s+[x×*]\s*\d{1,3}|[x×*]\d{1,2})$",  # noqa: RUF001
@@ -60,7 +61,7 @@ _COUNTED = re.compile(
 )
 """How many there are, before or behind the name: ``8x H100``, ``8 H100``, ``H100 x 8``, ``H100x8``;
 not the X of ``RTX 4090``."""
-_MEMORY = re.compile(r"(\d+)\s*gi?b?\b", re.IGNORECASE)
+_MEMORY = re.compile(r"(?<![a-z\d])(\d+)\s*gi?b?\b", re.IGNORECASE)
 
 
 def is_empty(text: str) -> bool:
@@ -90,7 +91,8 @@ def number(column: str, text: str) -> str:
 
 def group_size(column: str, text: str) -> str | None:
     """Read the size of a group; None when there is none: ``0``, ``off``, ``ep=0``, ``false``."""
-    bare = re.sub(rf"^{column}\s*[=:]?\s*(?=\S)", "", text.strip().lower())
+    names = f"{column}|dp" if column == "dp_replicas" else column
+    bare = re.sub(rf"^(?:{names})\s*[=:]?\s*(?=\S)", "", text.strip().lower())
     if _OFF.fullmatch(bare):
         return None
     return number(column, bare)
@@ -122,13 +124,15 @@ def without_remark(text: str) -> str:
 
 
 PROCESSES: tuple[tuple[str, str], ...] = (
-    ("closed loop", r"(?<!not )\bclosed\b"),
+    ("closed loop", r"(?<!not )\bclosed\b|\b(fixed|constant) concurrency\b|\bsynchronous\b"
+                    r"|\bconcurren(cy|t)\s*[=:]?\s*\d|\b\d+ concurrent\b"),
     ("poisson", r"\bpoisson|\bexponential\b|\bmemoryless\b"),
     ("gamma", r"\bgamma\b"),
     ("constant", r"\bconstant\b|\buniform\b|\bdeterministic\b|\bfixed\b|\bconst\b|\bsteady\b"),
     ("trace", r"\btraces?\b|\breplay"),
     ("all at once", r"\b(all|everything)[ _-]at[ _-]once\b|\bat once\b|\bbursts?\b|\bbatch(ed)?\b"
-                    r"|\boffline\b|\bsimultaneous|\b(inf|infinite) rate\b|\brate[ =]*inf"),
+                    r"|\boffline\b|\bat t\s*=\s*0\b|^inf(inite)?$"
+                    r"|\bsimultaneous|\b(inf|infinite) rate\b|\brate[ =]*inf"),
 )  # fmt: skip
 """Arrival processes and the words for each; of a cell that has several, the first counts."""
 
@@ -142,6 +146,19 @@ def process_of(text: str | None) -> str | None:
     """
     words = (text or "").lower()
     return next((name for name, pattern in PROCESSES if re.search(pattern, words)), None)
+
+
+def users_in(text: str | None) -> int | None:
+    """Return how many wait for their answers, by words as ``concurrency=64`` or ``8 users``."""
+    words = (text or "").lower()
+    if process_of(words) != "closed loop":
+        return None
+    found = re.search(
+        r"\bconcurren(?:cy|t)\s*(?:of|[=:])?\s*(\d+)|\b(\d+) (?:users|clients|concurrent)", words
+    )
+    if found:
+        return int(found[1] or found[2]) or None
+    return 1 if re.search(r"\bsynchronous\b", words) else None
 
 
 def burstiness_in(text: str | None) -> float | None:

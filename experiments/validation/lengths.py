@@ -30,10 +30,15 @@ _SAID = (
     rf"|len(?:gth)?s?|at|of|is)\b)*\s*[:=]?\s*{_ALONE}",
     r"\b(?:isl|osl|(?:\w+_)?(?:input|output|prompt)[ _-]?(?:len(?:gth)?|tokens?))\s*[:=]\s*"
     rf"{_ALONE}",
+    rf"^(?:isl|osl)\s+{_NUMBER}(?![\w%]|\.\d)",
+    rf"{_NO_BOUND}{_ALONE}\s*(?:tokens?\s*)?(?:mean|avg\b|average|on average)",
     rf"{_NO_BOUND}{_ALONE}\s*(?:tokens?\b|toks?\b|target\b|fixed\b)",
-    rf"^{_NUMBER}\s*(?:$|[(;,])",
+    rf"^{_NUMBER}\s*(?:$|[(;,±]|\+/?-)",
 )
 """Where words say a mean; any other number in them may be a version, a round or a model's size."""
+_DATASET = rf"\brandom[ _-]*(?:input|output)?[ _-]*(?:len(?:gth)?)?\s*[:=]?\s*{_NUMBER}"
+"""The dataset of vLLM's benchmark client, whose lengths are all equal but for a range ratio."""
+_BARE = rf"(?:(?:isl|osl)\s*[:=]?\s*)?{_NUMBER}"
 _RANGES = (
     rf"uniform\s*[(\[]\s*{_NUMBER}\s*,\s*{_NUMBER}\s*[)\]]",
     rf"\b(?:uniform|between|range|from)\W*{_NUMBER}\s*(?:-|–|to|\.\.|and|,)\s*{_NUMBER}\b(?![-.]\w)",  # noqa: RUF001
@@ -119,7 +124,7 @@ def length_law(
     spread = re.search(rf"(?:std|sd|sigma|±|\+-|\+/-)\s*=?\s*{_NUMBER}(?!\s*%)", text)
     if spread:
         return LengthLaw(mean=given, cv=float(spread[1]) / given)
-    if re.search(rf"{_FIXED}|ignore.?eos|min=max", text) or re.fullmatch(_NUMBER, text):
+    if re.search(rf"{_FIXED}|ignore.?eos|min=max|{_DATASET}", text) or re.fullmatch(_BARE, text):
         return LengthLaw(mean=given)
     cv = CONVERSATION_CV[what]
     return LengthLaw(
@@ -144,7 +149,10 @@ def _sharing(text: str) -> tuple[int, int, int]:
 
 def _jitter(text: str) -> float:
     found = re.search(rf"(?:\+-|\+/-|±)\s*{_NUMBER}\s*%", text)
-    return float(found[1]) / 100 if found else 0.0
+    if found:
+        return float(found[1]) / 100
+    found = re.search(r"\brange[ _-]?ratio\s*(?:of|[:=])?\s*(0?\.\d+)", text)
+    return float(found[1]) if found else 0.0
 
 
 def _without_commas(number: re.Match[str]) -> str:

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +19,14 @@ from experiments.running.workers import in_parallel
 from experiments.validation.calibrations import choose_calibration, given_calibration
 from experiments.validation.figures import BELOW, figures_of, load_of, offered_per_s, span_s
 from experiments.validation.levels import API, FULL, Level, client_at, engine_at, prices_at
+from experiments.validation.retokenised import as_it_arrives
+from experiments.validation.roles import serves_whole_requests, with_roles
 from experiments.validation.rows import Run, RunRow, Skipped, Table
 from experiments.validation.settings import Setup, setup_of
 from experiments.validation.traffic import Plan as TrafficPlan
 from experiments.validation.traffic import Traffic, plan_traffic
 from hardware.calibration import Calibration
+from hardware.engines import doubted
 from sim.scenario import ClientConfig, Scenario, build_scenario
 from sim.simulation import simulate
 from sim.steady_state import measured_window, saturated
@@ -111,8 +114,9 @@ def plan(
 def _task(
     run: Run, rows: tuple[RunRow, ...], table: Table, seeds: int, calibration: str | None
 ) -> Task:
-    setup_of(run.base, 1)  # refuses other engines before their requests are looked at
+    first = setup_of(run.base, 1)  # refuses other engines before their requests are looked at
     planned: TrafficPlan = plan_traffic(run, table.folder)
+    planned = as_it_arrives(planned, run.base, first.spec, first.version)
     traffic = tuple(planned.draw(seed) for seed in range(seeds if planned.is_random else 1))
     longest = max(
         int((one.requests.prompt_tokens + one.requests.output_tokens).max()) for one in traffic
@@ -122,9 +126,22 @@ def _task(
         chosen, about = choose_calibration(setup.gpu, setup.version)
     else:
         chosen, about = given_calibration(calibration, setup.gpu)
+    if setup.roles is not None:
+        setup = _as_it_was(setup, run, chosen, traffic)
     task = Task(run, rows, setup, chosen, traffic, (*setup.notes, *planned.notes, about))
     _scenario(task, chosen, FULL)  # refuses what does not fit before anything is simulated
     return task
+
+
+def _as_it_was(
+    setup: Setup, run: Run, calibration: Calibration, traffic: tuple[Traffic, ...]
+) -> Setup:
+    """Without roles, if what was measured shows that the engines served whole requests."""
+    plain = replace(setup, roles=None)
+    scenario = _scenario(Task(run, (), plain, calibration, traffic, ()), calibration, FULL)
+    prompts = traffic[0].requests.prompt_tokens
+    why = serves_whole_requests(run.base, scenario, int(np.median(prompts)))
+    return replace(plain, notes=(*setup.notes, why)) if why else setup
 
 
 def predict(
@@ -201,7 +218,9 @@ def _predicted(work: Work) -> tuple[int, list[Prediction] | Skipped]:
 def _of_task(task: Task, calibration: Calibration, level: Level, draws: int) -> list[Prediction]:
     prices = [calibration]
     if draws and calibration.covariance is not None and level.kernels:
-        prices += [calibration.draw(stream(draw, "prices")) for draw in range(draws)]
+        setup = task.setup
+        wide = doubted(calibration, setup.spec, setup.engine.version)
+        prices += [wide.draw(stream(draw, "prices")) for draw in range(draws)]
     per_price = []
     for one in prices:
         scenario = _scenario(task, one, level)
@@ -283,7 +302,7 @@ def _scenario(task: Task, calibration: Calibration, level: Level) -> Scenario:
     prices = prices_at(level, calibration)
     if row.measured_inside:
         prices = prices.model_copy(update=dict.fromkeys(API, 0.0))
-    return build_scenario(
+    scenario = build_scenario(
         setup.spec,
         setup.gpu,
         setup.cluster,
@@ -291,3 +310,4 @@ def _scenario(task: Task, calibration: Calibration, level: Level) -> Scenario:
         prices,
         client=client_at(level, client),
     )
+    return scenario if setup.roles is None else with_roles(scenario, setup.roles)

@@ -1,6 +1,7 @@
 """When which version of vLLM came out, for runs that tell their date and not their version."""
 
 import re
+from datetime import date
 
 RELEASES = {
     "0.5.0": "2024-06-11", "0.6.0": "2024-09-05", "0.6.5": "2024-12-18", "0.7.0": "2025-01-27",
@@ -30,15 +31,17 @@ def version_at(version: str | None, notes: str, run_id: str) -> tuple[str, str] 
     """Return the version of a run that tells no number but a date, and that date.
 
     A date in the version goes before ``measured=YYYY-MM`` in the notes, and that before a day in
-    the run's name. It is the newest release of that date, or the next one for a nightly build.
+    the run's name, which also tells the day of a month. It is the newest release of that date, or
+    for a nightly build the next one, if that is nearer.
 
     Returns:
         None without a date, or with one before the first known release.
     """
     words = (version or "").lower()
     found = _SAID.search(words) or _MEASURED.search(notes.lower())
-    if found is None:
-        found = next((day for day in _SAID.finditer(run_id) if day[2]), None)
+    named = next((day for day in _SAID.finditer(run_id) if day[2]), None)
+    if found is None or (named is not None and not found[2] and found[1] == named[1]):
+        found = named
     if found is None:
         return None
     day = found[1] + (found[2] or MID_MONTH)
@@ -46,5 +49,13 @@ def version_at(version: str | None, notes: str, run_id: str) -> tuple[str, str] 
     out = sum(released <= day for released in RELEASES.values())
     if not out:
         return None
-    ahead = _AHEAD.search(words) is not None
-    return known[min(out - 1 + ahead, len(known) - 1)], found[1] + (found[2] or "")
+    ahead = _AHEAD.search(words) is not None and out < len(known) and _is_nearer(day, out)
+    return known[out - 1 + ahead], found[1] + (found[2] or "")
+
+
+def _is_nearer(day: str, place: int) -> bool:
+    """Whether the release at a place is nearer to a day before it than the one before is."""
+    before, after = (
+        date.fromisoformat(each) for each in list(RELEASES.values())[place - 1 : place + 1]
+    )
+    return after - date.fromisoformat(day) <= date.fromisoformat(day) - before

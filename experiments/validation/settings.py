@@ -11,6 +11,7 @@ from experiments.validation.checkpoints import as_served, quantization_of, whole
 from experiments.validation.clients import drawing, router
 from experiments.validation.recipes import inferencex, with_its_inputs
 from experiments.validation.releases import version_at
+from experiments.validation.roles import Sizes, sizes_of
 from experiments.validation.rows import RunRow
 from experiments.validation.traffic import CannotPredictError
 from hardware.defaults import nearest_version
@@ -46,6 +47,8 @@ class Setup:
     version: Version | None
     notes: tuple[str, ...]
     """What was assumed."""
+    roles: Sizes | None = None
+    """How many of its replicas prefill for others, and how many decode."""
 
 
 def setup_of(row: RunRow, longest_request_tokens: int) -> Setup:
@@ -80,9 +83,12 @@ def setup_of(row: RunRow, longest_request_tokens: int) -> Setup:
     }
     if not settings.get("enable_expert_parallel") and whole_experts(spec, row.tp or 1, notes):
         settings["enable_expert_parallel"] = True
+    sizes = sizes_of(row)
+    if sizes is not None:
+        row = row.model_copy(update={"dp_replicas": sum(sizes)})
     cluster = _cluster(settings, row, spec, gpu, notes)
     engine = _served(settings, row, spec, gpu, cluster, notes)
-    return Setup(spec, gpu, cluster, engine, version, tuple(notes))
+    return Setup(spec, gpu, cluster, engine, version, tuple(notes), sizes)
 
 
 SIZES = (1, 2, 4, 8)
@@ -153,10 +159,6 @@ def _version(row: RunRow, notes: list[str]) -> Version | None:
 def _refuse(row: RunRow) -> None:
     if "vllm" not in row.engine.lower():
         raise CannotPredictError(f"engine = {row.engine!r} is not modelled, expected vllm")
-    if row.mode is not None and row.mode.lower() not in ("agg", "aggregated", "monolithic"):
-        raise CannotPredictError(
-            f"mode = {row.mode!r} is not modelled, expected agg: prefill and decoding on one engine"
-        )
     if (row.pp or 1) > 1:
         raise CannotPredictError(f"pp = {row.pp}: pipeline parallelism is not modelled, expected 1")
 
@@ -229,6 +231,8 @@ def _given(row: RunRow, spec: DecoderSpec, version: str, notes: list[str]) -> di
         "max_num_batched_tokens": row.max_num_batched_tokens,
         "block_size": row.block_size,
         "num_gpu_blocks": row.kv_blocks,
+        "first_request_s": row.first_request_s,
+        "api_server_count": row.api_server_count,
         "gpu_memory_utilization": row.gpu_mem_util,
         "enable_prefix_caching": switched_on(row.prefix_caching),
     }

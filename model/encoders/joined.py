@@ -3,9 +3,11 @@
 Each counts from the whole file and from the language model's part of it.
 """
 
-from model.config_keys import Config, flag, nested, whole
+from collections.abc import Mapping
+
+from model.config_keys import Config, flag, nested, side, whole
 from model.encoders import images, sounds
-from model.encoders.tower import layernorm, linear
+from model.encoders.tower import blocks, layernorm, linear, patches
 from model.errors import UnknownArchitectureError, one_of
 
 CLIP_L = {
@@ -64,6 +66,39 @@ def mistral3(config: Config, text: Config) -> int:
     return images.pixtral(vision) + merger + projector
 
 
+def lighton_ocr(config: Config, text: Config) -> int:
+    """As Mistral's, of one layer of the tower and without biases."""
+    given = {"vision_feature_layer": -1, "multimodal_projector_bias": False}
+    size = {"spatial_merge_size": config.get("spatial_merge_size", 2)}
+    vision = {"hidden_size": 1024, **nested(config, "vision_config")}
+    return mistral3({**given, **size, "vision_config": vision}, text)
+
+
+def cohere_vision(config: Config, text: Config) -> int:
+    """SigLIP, patches merged, and a gated MLP; Aya's has a norm before."""
+    aya, vision = config.get("model_type") == "aya_vision", nested(config, "vision_config")
+    merged = whole(config, "downsample_factor", 2) ** 2
+    wide, hidden = merged * whole(vision, "hidden_size", 768), _hidden(text)
+    inner = whole(config, "alignment_intermediate_size", hidden if aya else 36_864)
+    projector = linear(wide, inner) + linear(inner // 2, hidden)
+    return images.siglip(vision) + (layernorm(wide) if aya else 0) + projector
+
+
+def minicpm_v(config: Config, text: Config) -> int:
+    """SigLIP without its head, in whose middle attention in windows merges patches; MLPs behind."""
+    vision = {"vision_use_head": False, **nested(config, "vision_config")}
+    wide, inner = whole(vision, "hidden_size", 768), whole(vision, "intermediate_size", 3072)
+    window = vision.get("window_kernel_size")
+    high, across = window if isinstance(window, list | tuple) and len(window) == 2 else (2, 2)
+    merged = high * across
+    middle = 4 * linear(wide, wide) + layernorm(wide) + layernorm(merged * wide)
+    middle += linear(merged * wide, merged * inner) + linear(merged * inner, wide)
+    behind = layernorm(4 * wide) + linear(4 * wide, 4 * wide)
+    times = whole(config, "merger_times", 1)
+    ends = (times - 1) * linear(4 * wide, wide) + linear(4 * wide, _hidden(text))
+    return images.siglip(vision) + middle + times * behind + ends
+
+
 def _one(config: Config) -> int:
     return _features({"vision_feature_layer": config.get("vision_feature_layer", -1)})
 
@@ -82,13 +117,25 @@ def gemma3(config: Config, text: Config) -> int:
 
 
 def gemma4(config: Config, text: Config) -> int:
-    """Its own tower and one matrix; the encoder of sounds is refused."""
-    vision = nested(config, "vision_config")
-    if config.get("audio_config"):
-        raise UnknownArchitectureError(
-            "audio_config: the encoder of sounds of gemma4 is not modelled, expected null"
-        )
-    return images.gemma4(vision) + whole(vision, "hidden_size", 768) * _hidden(text)
+    """Its own tower and one matrix; of smaller models a Conformer and one matrix as well."""
+    vision, audio = nested(config, "vision_config"), config.get("audio_config")
+    count = images.gemma4(vision) + whole(vision, "hidden_size", 768) * _hidden(text)
+    if not isinstance(audio, Mapping):
+        return count
+    heard = nested(config, "audio_config")
+    return count + sounds.gemma4(heard) + whole(heard, "output_proj_dims", 1536) * _hidden(text)
+
+
+def gemma4_unified(config: Config, text: Config) -> int:
+    """No towers: patches and frames of sound go through norms and matrices of their own."""
+    vision, audio = nested(config, "vision_config"), nested(config, "audio_config")
+    edge = side(vision, "patch_size", 16) * whole(vision, "pooling_kernel_size", 3)
+    wide, pixels = whole(vision, "mm_embed_dim", 3840), 3 * edge**2
+    rows = 2 * whole(vision, "mm_posemb_size", 1120)
+    patches = layernorm(pixels) + linear(pixels, wide) + 2 * layernorm(wide) + rows * wide
+    seen = patches + whole(vision, "output_proj_dims", 3840) * _hidden(text)
+    heard = whole(audio, "audio_embed_dim", 640) if config.get("audio_config") else 0
+    return seen + heard * _hidden(text)
 
 
 def lfm2_vl(config: Config, text: Config) -> int:
@@ -176,6 +223,18 @@ def paddleocr(config: Config, text: Config) -> int:
     return images.siglip(vision) + projector
 
 
+def hunyuan_vl(config: Config, text: Config) -> int:
+    """The tower with positions of the largest image; two convolutions and a matrix, rows around."""
+    vision, hidden = nested(config, "vision_config"), _hidden(text)
+    wide, inner = whole(vision, "hidden_size", 1152), whole(vision, "intermediate_size", 4304)
+    patch, merged = side(vision, "patch_size", 16), whole(vision, "spatial_merge_size", 2)
+    rows = (whole(vision, "max_image_size", 2048) // patch) ** 2 + 1
+    tower = patches(wide, patch, bias=True) + rows * wide
+    tower += blocks(whole(vision, "num_hidden_layers", 27), wide, inner)
+    joining = linear(wide * merged**2, 2 * wide) + linear(2 * wide, 4 * wide)
+    return tower + joining + linear(4 * wide, hidden) + 5 * wide + 4 * hidden
+
+
 def ernie_vl(config: Config, text: Config) -> int:
     """The tower, what joins patches and frames, and the experts that tokens of images go to."""
     vision, hidden = nested(config, "vision_config"), _hidden(text)
@@ -213,8 +272,17 @@ def muse(config: Config, text: Config) -> int:
 def deepseek_ocr(config: Config, text: Config) -> int:
     """SAM's tower, CLIP's on what it makes of patches, a matrix, and two rows between images.
 
-    The files name the towers only; they have the sizes of SAM-B and CLIP-L.
+    The files name the towers only; they have the sizes of SAM-B and CLIP-L. In DeepSeek-OCR-2
+    Qwen2-0.5B reads what SAM makes of patches, with rows of its own for 144 or 256 answers.
     """
+    if config.get("architectures") == ["DeepseekOCR2ForCausalLM"]:
+        attention = 2 * 896 * 896 + 2 * 896 * 128 + 896 + 2 * 128
+        tower = 24 * (attention + 3 * 896 * 4864 + 2 * 896) + 896 + (144 + 256) * 896
+        return (
+            images.sam({"downsample_channels": [512, 896]})
+            + tower
+            + (linear(896, _hidden(text)) + _hidden(text))
+        )
     tower = images.clip({"image_size": 224, "patch_size": 14}, hidden=1024, inner=4096, layers=24)
     patches = 3 * 14 * 14 * 1024 + layernorm(1024)  # SAM's rows take their place; no norm behind
     hidden = _hidden(text)

@@ -22,6 +22,21 @@ def whisper(audio: Config, *, positions: int = 1500, mels: int = 128) -> int:
     return convolutions + rows * hidden + each + layernorm(hidden)
 
 
+def gemma4(audio: Config) -> int:
+    """Count Gemma 4's Conformer: two MLPs, attention and a convolution a layer, no biases."""
+    hidden, layers = whole(audio, "hidden_size", 1024), whole(audio, "num_hidden_layers", 12)
+    heads, kernel = whole(audio, "num_attention_heads", 8), whole(audio, "conv_kernel_size", 5)
+    given = audio.get("subsampling_conv_channels")
+    first, second = given if isinstance(given, list) and len(given) == 2 else (128, 32)
+    into = first // 4 * second  # of the 128 bins a quarter is left, written by the first channels
+    convolutions = 9 * first + first + 9 * first * second + second + into * hidden
+    mlp = 2 * 4 * hidden * hidden + 2 * hidden
+    attention = 5 * hidden * hidden + hidden // heads  # keys of relative positions, scales
+    convolution = 3 * hidden * hidden + kernel * hidden + 2 * hidden
+    each = 2 * mlp + attention + convolution + 3 * hidden
+    return convolutions + layers * each + linear(hidden, whole(audio, "output_proj_dims", 1536))
+
+
 def qwen3(audio: Config) -> int:
     """Count the encoder of Qwen3-ASR: three convolutions that halve the bins."""
     hidden, layers = whole(audio, "d_model", 1024), whole(audio, "encoder_layers", 24)

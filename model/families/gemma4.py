@@ -252,4 +252,5 @@ class Gemma3nKeys(SharedCacheKeys):
 FAMILIES = {
     "gemma3n_text": Family("Gemma3nForCausalLM", Gemma3nKeys, NAMES),
     "gemma4_text": Family("Gemma4ForCausalLM", Gemma4Keys, NAMES),
+    "gemma4_unified_text": Family("Gemma4UnifiedForCausalLM", Gemma4Keys, NAMES),
 }

@@ -21,6 +21,14 @@ def _smollm3(config: Config) -> dict[str, object]:
     return {**config, "no_rope_layers": config.get("no_rope_layers") or turned}
 
 
+def _hunyuan_vl(config: Config) -> dict[str, object]:
+    """Some of Tencent's files write two keys under other names."""
+    named = {"head_dim": "attention_head_dim", "vocab_size": "org_vocab_size"}
+    return {
+        **config, **{key: config.get(key, config.get(other)) for key, other in named.items()}
+    }  # fmt: skip
+
+
 def _baichuan(config: Config) -> dict[str, object]:
     """The larger model (hidden size 5120) has ALiBi, as its code has it; no key says so."""
     return {**config, "alibi": config.get("hidden_size") != 4096}
@@ -222,6 +230,12 @@ ROWS["glm_ocr_text"] = replace(
     class_name="GlmOcrForConditionalGeneration",
     usual={},
     fixed={"attention_bias": False, "output_bias": False, "mlp_bias": False},
+)
+ROWS["hunyuan_vl_text"] = replace(
+    ROWS["hunyuan_v1_dense"],
+    class_name="HunYuanVLForConditionalGeneration",
+    usual={"tie_word_embeddings": True},
+    prepare=_hunyuan_vl,
 )
 ROWS["paddleocr_vl_text"] = replace(
     ROWS["ernie4_5"], class_name="PaddleOCRVLForConditionalGeneration"

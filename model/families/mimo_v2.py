@@ -39,6 +39,9 @@ class MimoKeys(WindowedMoeKeys):
         """Published files have lists of 0 and 1."""
         if not isinstance(given, dict):
             return given
+        for key in ("vision_config", "audio_config"):
+            if given.get(key):
+                raise ValueError(f"{key}: the encoders of MiMo are not modelled, expected null")
         own = {key: value for key, value in given.items() if value is not None}
         lists = {
             "layer_types": ("hybrid_layer_pattern", (FULL, SLIDING)),

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("torch")
 
 from experiments.cli import calibrate, run
+from experiments.reporting.page.base import data_of
 from hardware.calibration import load_calibration
 
 CONFIG = {
@@ -53,13 +54,16 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-COMMON = {"study.yaml", "manifest.json", "calibration.yaml", "calibration.png"}
+COMMON = {"study.yaml", "manifest.json", "calibration.yaml", "calibration.png", "report.html"}
 
 
 def test_real_serving_is_laid_beside_its_simulation(folder: Path, capsys) -> None:
     out = folder / "out"
     assert run.main([str(folder / "serving.yaml"), "--out", str(out)]) == 0
     assert names(out) == COMMON | {"comparison.csv", "distributions.png"}
+    told = data_of((out / "report.html").read_text(encoding="utf-8"))
+    assert "of the real engine" in told["verdict"]["text"]
+    assert {figure["kind"] for figure in told["figures"]} == {"bars", "lines"}
     table = pd.read_csv(out / "comparison.csv")
     assert set(table["scheduler"]) == {"prefill_first", "chunked_prefill"}
     assert {"ttft_mean_s", "tpot_p95_s", "itl_mean_s", "e2e_p50_s", "mean_batch_size"} < set(
@@ -78,6 +82,8 @@ def test_generation_with_and_without_cache(folder: Path, capsys) -> None:
     out = folder / "out"
     assert run.main([str(folder / "caching.yaml"), "--out", str(out)]) == 0
     assert names(out) == COMMON | {"latency.csv", "latency.png"}
+    told = data_of((out / "report.html").read_text(encoding="utf-8"))
+    assert "times as fast" in told["verdict"]["text"]
     table = pd.read_csv(out / "latency.csv")
     assert table[["prompt_tokens", "output_tokens"]].to_numpy().tolist() == [
         [5, 1], [5, 8], [5, 10], [40, 1], [40, 8], [40, 10],

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments.reporting.differences import SHOWN
 from experiments.reporting.page.base import asset, data_of, embedded
 from experiments.reporting.page.columns import columns_of, good_way, key_names, named
 from experiments.reporting.page.curves import (
@@ -28,6 +29,8 @@ from experiments.reporting.page.data import MOST_CURVES, MOST_WINDOWS, drawn_poi
 from experiments.reporting.page.verdict import by_merit, state_of, verdict
 from experiments.reporting.page.write import Page, write_page
 from experiments.reporting.why import parts_of
+from sim.decomposition import SPANS
+from sim.metrics import METRICS
 from sim.percentiles import PERCENTS
 from sim.slo import Slo
 
@@ -111,6 +114,7 @@ def requests(rows: int) -> dict[str, np.ndarray]:
     return {
         "arrival_s": sent, "sent_s": sent, "reached_s": reached, "first_scheduled_s": begun,
         "computed_s": computed, "lost_s": lost, "paused_s": np.zeros(rows),
+        "streaming_s": np.zeros(rows),
         "first_token_s": first, "finish_s": first + 1.0, "output_tokens": np.full(rows, 11),
         "status": np.ones(rows, dtype=np.int8), "measured": np.ones(rows, dtype=np.int8),
     }  # fmt: skip
@@ -261,6 +265,52 @@ def test_data_of_many_points_stay_small() -> None:
     assert data["axis"] == "rate_per_s"
     place = next(one["m"] for one in data["columns"] if one["id"] == "tpot_p99_s")
     assert all(point["m"][place] == 0.01 for point in data["points"])
+
+
+def page_of(points: int, path: Path) -> int:
+    """Write a page on which every metric, curve and difference has many digits; return its size."""
+    rng = np.random.default_rng(1)
+
+    def figures(count: int) -> list[float]:
+        return rng.uniform(0.001, 9.9, count).tolist()
+
+    rows, told, shown = [], [], []
+    for n in range(points):
+        values = dict(zip(METRICS, figures(len(METRICS)), strict=True))
+        ends = {
+            f"{name}_{end}": value * 1.1 for name, value in values.items() for end in ("lo", "hi")
+        }
+        fixed = {
+            "saturated": 0.0,
+            "slo_attainment": 0.995,
+            KEYS[0]: f"gpu-{n % 4}",
+            KEYS[1]: n + 0.5,
+        }
+        rows.append(values | ends | fixed)
+        told += [
+            difference(metric, value, 0.3, 1) | {"point": n + 1}
+            for metric, value in zip(SHOWN, figures(len(SHOWN)), strict=True)
+        ]
+        shown.append(
+            Curves(
+                {name: figures(len(RANKS)) for name in ("ttft", "tpot")},
+                {span: {part: figures(4) for part in parts} for span, (_, parts) in SPANS.items()},
+                3600.0, figures(48), figures(48), figures(48),
+                {name: [0.25] * BOUND_SLICES for name in ("seats", "bandwidth", "arithmetic")},
+            )
+        )  # fmt: skip
+    page = Page(
+        name="sizes", description="", basis="", notes=[], texts=[("All", "x" * 6000)],
+        gpus=[1] * points, differences=told,
+    )  # fmt: skip
+    write_page(path, page, KEYS, rows, shown, SLO, clock=False)
+    return path.stat().st_size
+
+
+def test_pages_stay_small(tmp_path: Path) -> None:
+    """15 points as ``gpu_choice`` has them, and as many as have curves of their own."""
+    assert page_of(15, tmp_path / "some.html") < 123_000
+    assert page_of(64, tmp_path / "many.html") < 256_000
 
 
 def test_a_look_belongs_to_the_value_of_the_first_key_whatever_its_type() -> None:

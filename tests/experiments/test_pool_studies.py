@@ -13,12 +13,21 @@ from experiments import load_study
 from experiments.run import main
 from experiments.running.capacity import capacity_per_s
 from experiments.running.pool_tables import calibrations_of
-from experiments.study.build import by_pool, independent_replicas, is_random, settled
-from experiments.study.document import from_study, read_raw
+from experiments.study.build import (
+    by_pool,
+    independent_replicas,
+    is_random,
+    requests_of,
+    scenario_of,
+    settled,
+)
+from experiments.study.document import Study, from_study, read_raw
 from experiments.study.keys import dotted, key_path
 from experiments.study.points import Plan, prepare
 from hardware.calibration import DATASHEET
 from sim.handovers import HANDOVER_COLUMNS
+from sim.metrics import summarise
+from sim.simulation import simulate
 
 POOLS = """\
   pools:
@@ -91,7 +100,7 @@ FAULTS = {
     "a role of ranks": (
         "cluster.pools=[{gpu: h100-sxm, role: prefill, data_parallel_size: 2}, "
         "{gpu: h100-sxm, role: decode}]",
-        ["pool pool1: data_parallel_size = 2 with role: prefill is not modelled"],
+        ["cluster.pools: data_parallel_size above 1 beside roles, expected 1"],
     ),
     "a network that nobody knows": (
         "cluster.pools=[{gpu: l40s, role: prefill}, {gpu: l40s, role: decode}]",
@@ -254,3 +263,34 @@ def test_roles_in_a_sweep_with_plain_replicas(tmp_path: Path) -> None:
     handed = pools.groupby("pool", sort=False)["transfer_bytes_per_s"].first()
     assert handed["p"] == handed["d"] > 0
     assert np.isnan(handed["serve"])
+
+
+def test_disaggregation_buys_tpot_with_ttft() -> None:
+    """Signs of a published pair: gpt-oss-120b, 16 H200, 45/s of 5,000 and 250 tokens (llm-d)."""
+    pools = [
+        [{"name": "serve", "gpu": "h200", "replicas": 16}],
+        [{"name": "prefill", "role": "prefill", "gpu": "h200", "replicas": 8},
+         {"name": "decode", "role": "decode", "gpu": "h200", "tensor_parallel_size": 4,
+          "replicas": 2}],
+    ]  # fmt: skip
+    found = []
+    for each in pools:
+        study = Study.model_validate(
+            {
+                "name": "pair", "model": "gpt-oss-120b",
+                "cluster": {"pools": each, "router": "round_robin"},
+                "engine": {"max_model_len": 8192, "disable_hybrid_kv_cache_manager": True},
+                "workload": {
+                    "arrivals": {"process": "poisson", "rate_per_s": 45},
+                    "lengths": {name: {"distribution": "constant", "value": value}
+                                for name, value in (("prompt", 5000), ("output", 250))},
+                    "num_requests": 500,
+                },
+            }
+        )  # fmt: skip
+        scenario = scenario_of(study, 0)
+        found.append(summarise(simulate(scenario, requests_of(study, 0)), scenario))
+    plain, apart = found
+    assert 1.2 < apart["ttft_mean_s"] / plain["ttft_mean_s"] < 3  # published: 2.2
+    assert 0.1 < apart["tpot_mean_s"] / plain["tpot_mean_s"] < 0.6  # 0.23
+    assert 0.3 < apart["e2e_mean_s"] / plain["e2e_mean_s"] < 0.7  # 0.41

@@ -92,6 +92,11 @@ def test_measurements_carry_units() -> None:
         ("all_at_once", "all at once"),
         ("offline batch", "all at once"),
         ("request rate inf", "all at once"),
+        ("all requests at t=0", "all at once"),
+        ("inf", "all at once"),
+        ("fixed concurrency 16", "closed loop"),
+        ("concurrency=64", "closed loop"),
+        ("synchronous", "closed loop"),
         ("bursty", None),
         ("batchwise ramp", None),
         (None, None),
@@ -102,6 +107,17 @@ def test_arrival_processes(words: str | None, process: str | None) -> None:
     row = row_of(run("a", arrival_process=words or ""))
     assert row.all_at_once == (process == "all at once")
     assert row.closed_loop == (process == "closed loop")
+
+
+def test_users_in_words() -> None:
+    for words, users in (
+        ("fixed concurrency 16", 16), ("closed loop, 8 users", 8), ("synchronous", 1),
+        ("closed loop", None), ("poisson, 8 users", None),
+    ):  # fmt: skip
+        assert row_of(run("a", arrival_process=words)).max_concurrency == users
+    assert (
+        row_of(run("a", arrival_process="concurrency=4", max_concurrency="2")).max_concurrency == 2
+    )
 
 
 def notes_of(**words: str) -> tuple[str, ...]:
@@ -147,6 +163,10 @@ def test_the_shape_of_gamma_gaps_stands_in_its_column_or_in_the_words() -> None:
         ("mean input length 1,000, llama-3.1-70b", 1000.0),
         ("random_input_len=256", 256.0),
         ("avg. 300 tokens of ShareGPT v3", 300.0),
+        ("220 avg", 220.0),
+        ("at most 220 avg", None),
+        ("ISL 1024", 1024.0),
+        ("300 +- 20", 300.0),
     ],
 )
 def test_only_what_is_said_to_be_a_length_is_one(spec: str, mean: float | None) -> None:
@@ -180,6 +200,8 @@ def test_prose_without_a_length_is_a_reason() -> None:
         ("RTX 4090", "rtx-4090"),
         ("2x RTX 4090 (x2)", "rtx-4090"),
         ("2*A100-80G?", "a100-80gb-sxm"),
+        ("2xA100-80GB (NVLink)", "a100-80gb-sxm"),
+        ("A10G 24GB", "a10g"),
         ("L40S", "l40s"),
     ],
 )

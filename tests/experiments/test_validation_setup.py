@@ -221,7 +221,9 @@ def test_sampling_is_said_or_the_models_own() -> None:
     ("cells", "reason"),
     [
         ({"engine": "trtllm"}, "engine = 'trtllm' is not modelled, expected vllm"),
-        ({"mode": "disagg"}, "mode = 'disagg' is not modelled"),
+        ({"mode": "disagg"}, "mode = 'disagg' is not modelled, expected agg, or disagg with"),
+        ({"mode": "disagg 0P1D"}, "expected at least 1P1D"),
+        ({"mode": "disagg 2P1D", "n_gpus": "2"}, "is 3 GPUs, but n_gpus = 2"),
         ({"pp": "2.0"}, "pp = 2: pipeline parallelism is not modelled"),
         ({"precision": "ternary"}, "precision = 'ternary' is not known, expected bf16"),
         ({"model": "Qwen/Qwen3-15B"}, "model = 'Qwen/Qwen3-15B' is neither in the catalogue"),

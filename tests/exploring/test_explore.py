@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +23,10 @@ from starlette.testclient import TestClient
 from experiments.exploring.knobs import DEFAULT, KnobError, knobs_of, settings_of
 from experiments.exploring.points import base_of
 from experiments.exploring.server import Explorer, application
-from experiments.exploring.workers import Workers
+from experiments.exploring.workers import Workers, bounded
+from experiments.running.sweep import runs_of
 from experiments.study.document import read_raw
+from experiments.study.errors import RunError
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "a-secret"
@@ -88,6 +91,8 @@ def test_a_baseline_gives_paired_differences(client: TestClient) -> None:
     told = lines(client, "/run?seeds=3&rate=8&baseline.rate=8")[-1]
     assert {each["difference"] for each in told["differences"]} == {0.0}
     told = lines(client, "/run?seeds=3&rate=16&baseline.rate=8")[-1]
+    shown = {each["name"]: each for each in told["differences"]}
+    assert shown["TTFT p99, ms"]["now"] == 1e3 * told["point"]["m"]["ttft_p99_s"][0]
     price = told["differences"][0]
     assert price["now"] < price["baseline"]
     assert price["difference_hi"] < 0
@@ -104,14 +109,28 @@ def test_what_does_not_fit_is_said_with_its_ledger(client: TestClient) -> None:
     ("address", "status"),
     [
         ("/run?seeds=99", 422),
+        ("/run?seeds=0", 422),
+        ("/run?seeds=4.0", 422),
         ("/run?rate=nan", 422),
+        ("/run?rate=inf", 422),
+        ("/run?rate=-4", 422),
+        ("/run?rate=", 422),
+        ("/run?rate=4%00", 422),
         ("/run?rate=1e9", 422),
         ("/run?replicas=2.7", 422),
         ("/run?gpu=/etc/passwd", 422),
         ("/run?model=gpt2", 422),
+        ("/run?calibration=/tmp/prices.yaml", 422),
+        ("/run?workload.trace=/etc/passwd", 422),
         ("/run?baseline.calibration=x", 422),
+        ("/run?baseline.rate=1e9", 422),
+        ("/study?gpu=/etc/passwd", 422),
+        ("/study?rate=nan", 422),
         ("/../../etc/passwd", 404),
+        ("/%2e%2e/%2e%2e/etc/passwd", 404),
         ("/assets/page.css", 404),
+        ("/docs", 404),
+        ("/openapi.json", 404),
     ],
 )
 def test_nothing_but_the_list_is_answered(client: TestClient, address: str, status: int) -> None:
@@ -125,11 +144,22 @@ def test_only_who_has_the_token_is_answered(client: TestClient) -> None:
     assert "default-src 'none'" in answer.text
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
-    assert client.get("/", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
-    assert client.post("/run").status_code == 405
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+    assert "access-control-allow-origin" not in answer.headers
+    for site in ("cross-site", "same-site"):
+        assert client.get("/", headers={"Sec-Fetch-Site": site}).status_code == 403
+    for origin in ("http://evil.example", "null", "https://127.0.0.1", "http://127.0.0.1:1"):
+        assert client.get("/run", headers={"Origin": origin}).status_code == 403
+    for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE"):
+        assert client.request(method, "/run").status_code == 405, method
     client.cookies.clear()
     assert client.get("/").status_code == 403
-    assert client.get("/?token=guessed").status_code == 403
+    for wrong in ("guessed", "", "%C3%A9", TOKEN + "x"):
+        assert client.get(f"/?token={wrong}").status_code == 403
+    assert client.get("/run", headers={"Cookie": "headroom_9=guessed"}).status_code == 403
+    assert client.get("/state").status_code == 403
     client.cookies.set("headroom_9", cookie, domain="127.0.0.1")
     assert client.get("/").status_code == 200
 
@@ -183,15 +213,68 @@ def test_a_long_study_is_cut_and_that_is_said(study: Path) -> None:
         base_of(read_raw(study, []), 7)
 
 
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_no_process_is_left_behind(study: Path, ending: signal.Signals) -> None:
+def test_a_run_that_takes_too_long_is_stopped_and_the_worker_lives(
+    study: Path, tmp_path: Path
+) -> None:
+    base = base_of(read_raw(study, []), 1)
+    (run,) = runs_of(base.plan({}, 1), tmp_path)
+    with pytest.raises(RunError, match=r"more than 0\.05 s of CPU"):
+        bounded(run, 0.05)
+    assert not run.path.exists()
+    bounded(run, 60.0)
+    assert run.path.exists()
+
+
+def serve(study: Path, *words: str) -> tuple[subprocess.Popen[str], str]:
+    """Start a server; return it and its address."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "experiments", "explore", str(study), "--jobs", "2"],
+        [sys.executable, "-m", "experiments", "explore", str(study), *words],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         start_new_session=True,
     )  # fmt: skip
     assert server.stdout is not None
-    assert re.match(r"open http://127\.0\.0\.1:\d+/\?token=\S+", server.stdout.readline())
+    found = re.match(r"open (http://127\.0\.0\.1:\d+/\?token=\S+)", server.stdout.readline())
+    assert found is not None
+    return server, found[1]
+
+
+def test_three_viewers_are_served_side_by_side(study: Path) -> None:
+    """Each gets all of its seeds, and nobody waits until another has all of theirs."""
+    import httpx
+
+    server, address = serve(study, "--point", "2", "--jobs", "2")
+    begun: dict[int, float] = {}
+    ended: dict[int, float] = {}
+    seeds: dict[int, list[int]] = {}
+
+    def view(rate: int) -> None:
+        with httpx.Client(timeout=120, follow_redirects=True) as viewer:
+            assert viewer.get(address).status_code == 200
+            page = address.partition("?")[0]
+            ready.wait()
+            with viewer.stream("GET", f"{page}run?seeds=6&rate={rate}") as answer:
+                for line in answer.iter_lines():
+                    begun.setdefault(rate, time.perf_counter())
+                    seeds.setdefault(rate, []).append(json.loads(line)["seeds"])
+            ended[rate] = time.perf_counter()
+
+    ready = threading.Barrier(3)
+    viewers = [threading.Thread(target=view, args=(rate,)) for rate in (9, 10, 11)]
+    try:
+        for each in viewers:
+            each.start()
+        for each in viewers:
+            each.join(120)
+    finally:
+        server.terminate()
+        server.wait(20)
+    assert seeds == {rate: [1, 2, 3, 4, 5, 6] for rate in (9, 10, 11)}
+    assert max(begun.values()) < min(ended.values())
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_no_process_is_left_behind(study: Path, ending: signal.Signals) -> None:
+    server, _ = serve(study, "--jobs", "2")
     workers = _children(server.pid)
     assert len(workers) == 2
     server.send_signal(ending)

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from hardware.calibration import UnknownCalibrationError
+from hardware.calibration import Calibration, UnknownCalibrationError, load_calibration
 from hardware.engines import (
     best_calibration,
     constants_named,
     constants_of,
+    doubted,
     engine_calibration,
     engine_calibration_names,
     engine_constants,
@@ -15,6 +16,7 @@ from hardware.engines import (
 )
 from hardware.gpu import gpu_names, load_gpu
 from hardware.versions import version_key
+from model.spec import load_spec
 
 
 @pytest.mark.parametrize(
@@ -125,3 +127,26 @@ def test_prices_are_less_certain_the_further_from_the_fit() -> None:
     assert spread("h100-sxm") < spread("a100-80gb-sxm") == spread("l40s") < spread("rtx-4090")
     drawn = engine_calibration("vllm-0.15", load_gpu("l40s")).draw(np.random.default_rng(0))
     assert drawn.gemm_share != 1.0
+
+
+def spread(calibration: Calibration, name: str) -> float:
+    """Relative standard error of a parameter."""
+    assert calibration.covariance is not None
+    place = calibration.covariance.parameters.index(name)
+    error: float = calibration.covariance.matrix[place][place] ** 0.5
+    return error / float(getattr(calibration, name))
+
+
+def test_errors_grow_with_the_distance_from_what_was_fitted() -> None:
+    gpus = ("h100-sxm", "a100-80gb-sxm", "l4")  # fitted, with kernels, borrowed
+    near, far, borrowed = (engine_calibration("vllm-0.15", load_gpu(gpu)) for gpu in gpus)
+    for name in ("gemm_share", "attention_decode_bytes"):
+        assert spread(near, name) < spread(far, name) < spread(borrowed, name)
+    assert spread(near, "layer_overhead_s") < spread(far, "layer_overhead_s")
+    dense, experts = load_spec("llama-3.1-8b"), load_spec("mixtral-8x7b")
+    assert spread(doubted(near, dense, "0.15.1"), "gemm_share") == spread(near, "gemm_share")
+    other_version = spread(doubted(near, dense, "0.18"), "gemm_share")
+    assert spread(near, "gemm_share") < other_version
+    assert other_version < spread(doubted(near, experts, "0.18"), "gemm_share")
+    plain = load_calibration("none")
+    assert doubted(plain, experts, "0.18") is plain

@@ -36,6 +36,14 @@ from model.spec import UnknownModelError, catalogue, load_spec, resolve_model
         ("CohereLabs/c4ai-command-a-03-2025", "command-a-111b", None),
         ("lmsys/vicuna-13b-v1.5", "llama-2-13b", None),
         ("microsoft/Phi-3-mini-128k-instruct", "phi-3-mini-128k", None),
+        ("mistralai/Mistral-Large-3-675B-Instruct-2512", "mistral-large-3-675b", None),
+        ("mistralai/Mistral-Medium-3.5-128B", "mistral-medium-3.5-128b", None),
+        ("google/gemma-4-E4B-it", "gemma-4-e4b", None),
+        ("tencent/HunyuanOCR", "hunyuan-ocr", None),
+        ("deepseek-ai/DeepSeek-OCR-2", "deepseek-ocr-2", None),
+        ("openbmb/MiniCPM-V-4.6", "minicpm-v-4.6", None),
+        ("Qwen/Qwen3.8-27B", "qwen3.6-27b", None),
+        ("nvidia/NVIDIA-Nemotron-3-Nano-4B-BF16", "nemotron-3-nano-4b", None),
     ],
 )
 def test_published_names(name: str, model: str, quantization: str | None) -> None:
@@ -221,7 +229,6 @@ def test_a_distill_with_embeddings_of_its_own() -> None:
     "name",
     [
         "mistral-large-2512",
-        "mistralai/Mistral-Large-3-675B-Instruct-2512",
         "nvidia/Mistral-NeMo-Minitron-8B-Instruct",
         "nvidia/Llama-3.1-Minitron-4B-Width-Base",
         "mistralai/Mistral-Small-Instruct-2409",

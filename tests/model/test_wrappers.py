@@ -10,7 +10,7 @@ from model.families.wrapper_rows import WRAPPERS
 from model.families.wrappers import language_model
 from model.ops import encoder_bytes, rank_weight_bytes
 from model.precision import precision
-from model.spec import spec_from_config
+from model.spec import load_spec, spec_from_config
 
 TEXT: dict[str, Any] = {
     "hidden_size": 64,
@@ -113,6 +113,73 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "vision_config": {**TOWER, "head_dim": 12, "num_key_value_heads": 4,
                               "position_embedding_size": 20},
             "audio_config": None,
+        },
+    ),
+    "gemma4, sounds as well": (
+        "gemma4",
+        {
+            "text_config": {"model_type": "gemma4_text", **TEXT, "hidden_size_per_layer_input": 12,
+                            "num_kv_shared_layers": 0, "vocab_size_per_layer_input": 101},
+            "vision_config": {**TOWER, "head_dim": 12, "num_key_value_heads": 4,
+                              "position_embedding_size": 20},
+            "audio_config": {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
+                             "conv_kernel_size": 3, "subsampling_conv_channels": [16, 8],
+                             "output_proj_dims": 56},
+        },
+    ),
+    "gemma4_unified": (
+        "gemma4_unified",
+        {
+            "text_config": {"model_type": "gemma4_unified_text", **TEXT,
+                            "hidden_size_per_layer_input": 0, "num_kv_shared_layers": 0},
+            "vision_config": {"mm_embed_dim": 48, "mm_posemb_size": 20, "patch_size": 7,
+                              "output_proj_dims": 48},
+            "audio_config": {"audio_embed_dim": 40},
+        },
+    ),
+    "lighton_ocr": (
+        "lighton_ocr",
+        {
+            "spatial_merge_size": 3,
+            "tie_word_embeddings": True,
+            "text_config": {"model_type": "qwen3", **TEXT},
+            "vision_config": {**TOWER, "model_type": "pixtral"},
+        },
+    ),
+    "cohere2_vision": (
+        "cohere2_vision",
+        {
+            "alignment_intermediate_size": 72,
+            "text_config": {"model_type": "cohere2", **TEXT},
+            "vision_config": {**TOWER, "model_type": "siglip_vision_model"},
+        },
+    ),
+    "aya_vision": (
+        "aya_vision",
+        {
+            "downsample_factor": 3,
+            "text_config": {"model_type": "cohere2", **TEXT},
+            "vision_config": {**TOWER, "model_type": "siglip_vision_model"},
+        },
+    ),
+    "minicpmv4_6": (
+        "minicpmv4_6",
+        {
+            "merger_times": 2,
+            "tie_word_embeddings": False,
+            "text_config": {"model_type": "qwen3_5_text", **TEXT, "tie_word_embeddings": False,
+                            "layer_types": ["linear_attention", "full_attention"],
+                            "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+                            "linear_key_head_dim": 8, "linear_value_head_dim": 8},
+            "vision_config": TOWER,
+        },
+    ),
+    "hunyuan_vl": (
+        "hunyuan_vl",
+        {
+            "tie_word_embeddings": False,
+            "text_config": {"model_type": "hunyuan_vl_text", **TEXT, "tie_word_embeddings": False},
+            "vision_config": {**TOWER, "max_image_size": 28},
         },
     ),
     "lfm2_vl": (
@@ -326,6 +393,8 @@ def test_encoders_have_the_parameters_of_transformers(case: str) -> None:
 
 
 DEEPSEEK_OCR_TOWERS = 400_770_048
+DEEPSEEK_OCR_2 = 3_389_119_360
+"""Of the whole model, as transformers counts it."""
 LLAVA = {"model_type": "llava", **CASES["llava"][1]}
 
 
@@ -416,6 +485,16 @@ def test_wrappers_that_are_wrong(
         spec_from_config({**LLAVA, **changes}, "tiny")
 
 
+def test_encoders_that_are_not_modelled_are_not_left_out() -> None:
+    """MiMo-V2.5 writes its language model at the top of the file, with towers beside it."""
+    text = {**TEXT, **ROUTED, "model_type": "mimo_v2", "hybrid_layer_pattern": [0, 1]}
+    text |= {"moe_layer_freq": [0, 1], "sliding_window": 16, "v_head_dim": 8}
+    assert spec_from_config({**text, "vision_config": None}, "tiny").encoder_parameters == 0
+    for key in ("vision_config", "audio_config"):
+        with pytest.raises(ConfigError, match=f"{key}: the encoders of MiMo are not modelled"):
+            spec_from_config({**text, key: {"hidden_size": 48}}, "tiny")
+
+
 def test_documents_read_by_two_towers() -> None:
     """DeepSeek-OCR: 3.3B, of which 0.4B are SAM's and CLIP's towers; attention without latents."""
     text = {
@@ -435,6 +514,8 @@ def test_documents_read_by_two_towers() -> None:
     assert spec.architecture == "deepseek"
     # Counted by transformers in unlimited_ocr, whose towers are the same.
     assert spec.encoder_parameters == DEEPSEEK_OCR_TOWERS
+    second = load_spec("deepseek-ai/DeepSeek-OCR-2")
+    assert second.parameters() + second.encoder_parameters == DEEPSEEK_OCR_2
     other = {**file, "architectures": ["DeepseekVLV2ForCausalLM"]}
     with pytest.raises(UnknownArchitectureError, match="expected one of DeepseekOCRForCausalLM"):
         spec_from_config(other, "tiny")

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from experiments.reporting.figure_layout import value_text
 from experiments.reporting.stats import SHARES, WITHOUT_INTERVAL
 from sim.latencies import LATENCIES
 from sim.metrics import ALL_METRICS, POOL_SHARES
@@ -78,15 +79,26 @@ def columns_of(rows: Sequence[Row]) -> list[Column]:
     found = []
     for metric in known:
         if metric not in ALREADY and _told(rows, metric):
-            name, views = FIRST.get(metric, ("", ()))
-            own, scale = named(metric)
+            _, views = FIRST.get(metric, ("", ()))
+            name, scale = named(metric)
             ends = bool(views) and metric not in WITHOUT_INTERVAL
-            found.append(Column(metric, name or own, views, scale, ends))
+            found.append(Column(metric, name, views, scale, ends))
     return found
 
 
 def named(metric: str) -> tuple[str, float]:
     """Return the heading of a metric, and the factor to the unit in it."""
+    name, factor = _by_name(metric)
+    return FIRST.get(metric, ("", ()))[0] or name, factor
+
+
+def short_name(metric: str) -> str:
+    """Return the heading of a metric without its unit."""
+    name = named(metric)[0]
+    return name.rpartition(", ")[0] or name
+
+
+def _by_name(metric: str) -> tuple[str, float]:
     latency, _, statistic = metric.removesuffix("_s").partition("_")
     if latency in LATENCIES and metric.endswith("_s") and statistic:
         unit, factor = ("s", 1.0) if latency == "e2e" else ("ms", 1e3)
@@ -119,6 +131,19 @@ def key_names(keys: Sequence[str]) -> dict[str, str]:
         alone = (end for end in ends if not any(each.endswith(f".{end}") for each in others))
         found[key] = next(alone, key)
     return found
+
+
+def label_of(keys: Sequence[str], row: Row) -> str:
+    """Return what a point is called: ``h100-sxm, rate_per_s 16``; nothing without swept keys."""
+    names = key_names(keys)
+    return ", ".join(_setting(names[key], row[key]) for key in keys)
+
+
+def _setting(name: str, value: object) -> str:
+    """Write a swept value with its key; a word speaks for itself."""
+    text = value_text(value)
+    plain = isinstance(value, str) and value and not value[0].isdigit()
+    return text if plain else f"{name} {text}"
 
 
 def plain_name(name: str) -> str:

@@ -85,7 +85,7 @@ def curves(
     columns = {name: np.concatenate([run[name] for run in runs]) for name in COLUMNS}
     measured = columns["measured"] > 0
     quantiles = {}
-    for name in ("ttft", "tpot", "e2e"):
+    for name in ("ttft", "tpot"):
         sample = latency(columns, name)
         sample = sample[measured & np.isfinite(sample)]
         if len(sample):

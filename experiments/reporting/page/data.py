@@ -18,6 +18,7 @@ from experiments.reporting.page.columns import (
     columns_of,
     good_way,
     key_names,
+    label_of,
     named,
     plain_name,
 )
@@ -62,8 +63,7 @@ def page_data(
         differences: rows of differences.csv.
     """
     states = [state_of(row, slo) for row in rows]
-    names = key_names(keys)
-    labels = [", ".join(_setting(names[key], row[key]) for key in keys) for row in rows]
+    labels = [label_of(keys, row) for row in rows]
     columns = columns_of(rows)
     order = by_merit(rows, states, slo)
     best = order[0]
@@ -109,13 +109,6 @@ def page_data(
     }  # fmt: skip
 
 
-def _setting(name: str, value: object) -> str:
-    """Write a swept value with its key; a word speaks for itself."""
-    text = value_text(value)
-    plain = isinstance(value, str) and value and not value[0].isdigit()
-    return text if plain else f"{name} {text}"
-
-
 def _union(tables: Iterable[Mapping[str, Any]]) -> list[str]:
     """The names of all tables, in the order in which they come."""
     return list(dict.fromkeys(chain.from_iterable(tables)))
@@ -145,6 +138,8 @@ def _headings(
 def _plain(value: Any) -> Any:
     """A swept value as JSON has it."""
     value = getattr(value, "item", lambda: value)()
+    if isinstance(value, float) and math.isnan(value):
+        return value_text(value)
     return value if isinstance(value, int | float | str | bool) else value_text(value)
 
 

@@ -1,10 +1,13 @@
 """Tables that stand on a page as they are."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 Cell = str | Mapping[str, str]
 """A text, or ``{"text": ..., "href": ...}``."""
+
+NO_NUMBER = re.compile(r"(?!none|more)\W*[A-Za-z]|.*[A-Za-z]{5}|.{25}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +17,17 @@ class Table:
     headings: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     keys: int = 1
-    """How many columns from the left are words."""
+    """How many columns from the left say what a row is about."""
     classes: Sequence[str] = ()
     """Of each row, for its style; empty for none."""
+
+    @property
+    def words(self) -> frozenset[int]:
+        """Columns that are read, not compared: those that say what a row is about, and texts."""
+        texts = {
+            place
+            for row in self.rows
+            for place, cell in enumerate(row)
+            if not isinstance(cell, str) or NO_NUMBER.match(cell)
+        }
+        return frozenset((*range(self.keys), *texts))

@@ -8,7 +8,7 @@ const charts = (() => {
   const NS = "http://www.w3.org/2000/svg";
   const SHAPES = ["circle", "square", "triangle", "diamond", "cross"];
   const DASHES = ["", "7 4", "2 3", "9 3 2 3", "4 2", "12 4"];
-  const COLOURS = 4, PARTS = 8;
+  const COLOURS = 4, PARTS = 10;
 
   function number(value, digits) {
     // For people: so many significant digits, thousands apart.
@@ -49,7 +49,7 @@ const charts = (() => {
     }
     if (zero) low = Math.min(0, low);
     if (low === high) high = low + 1;
-    return [low, high + (high - low) * 0.04];
+    return [low - (zero ? 0 : (high - low) * 0.03), high + (high - low) * 0.04];
   }
 
   function scaleOf([low, high], from, to, log) {
@@ -76,6 +76,12 @@ const charts = (() => {
           }
         if (found.length <= most && found.length > 1) return found;
       }
+      const powers = [];
+      for (let power = Math.ceil(Math.log10(low)); Math.pow(10, power) <= high; power++)
+        powers.push(power);
+      const every = Math.ceil(powers.length / most);
+      if (powers.length > 1) return powers.filter((power) => power % every === 0)
+        .map((power) => Number(`1e${power}`));
     }
     const raw = (high - low) / Math.max(1, most - 1);
     const power = Math.pow(10, Math.floor(Math.log10(raw)));
@@ -93,7 +99,7 @@ const charts = (() => {
     const width = Math.max(240, box.clientWidth || 320);
     const small = width < 480;
     const height = options.height || (small ? 270 : 300);
-    const margin = { left: options.left ?? (small ? 52 : 62), right: options.right || 14, top: 10,
+    const margin = { left: options.left ?? besides(options.y, small), right: options.right || 14, top: 10,
       bottom: 44 };
     const root = svg(box, "svg", {
       width, height, viewBox: `0 0 ${width} ${height}`, role: "application", tabindex: "0",
@@ -119,6 +125,12 @@ const charts = (() => {
     }
     svg(root, "text", { class: "title", "text-anchor": "middle",
       transform: `translate(13 ${(inner.top + inner.bottom) / 2}) rotate(-90)` }, options.y.title);
+  }
+
+  function besides(y, small) {
+    // Room for the widest number of the axis, and its title.
+    const texts = ticks(y.domain, y.log, small ? 5 : 7).map((at) => y.text(at).length);
+    return 32 + 7 * Math.max(...texts, 2);
   }
 
   function xTicks(root, x, options, inner) {
@@ -299,7 +311,8 @@ const charts = (() => {
     // options.spans: {low, high, at, look, text}, intervals on the x axis.
     const chart = frame(box, options), { root, x, y, inner } = chart;
     (options.spans || []).forEach((each, place) => span(chart, each, place));
-    if (options.limit) limit(chart, options.limit.value, options.limit.text, options.limit.keep);
+    for (const each of options.limits || [options.limit])
+      if (each) limit(chart, each.value, each.text, each.keep);
     const clip = `clip-${options.id}`;
     const hole = svg(root, "clipPath", { id: clip });
     svg(hole, "rect", { x: inner.left, y: inner.top, width: inner.right - inner.left,

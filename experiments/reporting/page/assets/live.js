@@ -145,7 +145,9 @@
     for (const card of told.cards) {
       const box = charts.html(el("cards"), "div", { class: "card" });
       charts.html(box, "span", {}, card.title);
-      charts.html(box, "b", {}, card.value);
+      const [value, ends] = card.value.split(/ (?=[±(])/);
+      const figure = charts.html(box, "b", {}, ends ? `${value} ` : value);
+      if (ends) charts.html(figure, "small", {}, ends);
       charts.html(box, "span", {}, card.note);
     }
     el("options").textContent = told.options || "(the study's own point)";
@@ -167,7 +169,8 @@
       charts.html(line, "th", { scope: "row", class: "text" }, row.name);
       charts.html(line, "td", {}, number(row.baseline));
       charts.html(line, "td", {}, number(row.now));
-      const known = row.difference_lo !== null && row.difference_hi !== null;
+      const known = row.difference_lo !== null && row.difference_hi !== null
+        && row.difference_hi > row.difference_lo;
       const none = known && row.difference_lo <= 0 && row.difference_hi >= 0;
       const sign = row.difference > 0 ? "+" : "";
       const half = known ? ` ±${number((row.difference_hi - row.difference_lo) / 2, 2)}` : "";
@@ -181,6 +184,7 @@
   function drawCharts(told) {
     const limit = told.limits.ttft_p99_s;
     drawParts(told, limit);
+    drawBound(told);
     const shown = [["now", told.point], ...(state.base ? [["baseline", state.base.point]] : [])];
     for (const [id, name, title] of [["cdf-ttft", "ttft", "TTFT, ms"],
       ["cdf-tpot", "tpot", "TPOT, ms"]]) {
@@ -219,6 +223,20 @@
         title: "TTFT, ms: requests around a percentile" } });
     charts.legend(el("split-legend"), span.parts.map((name, part) => ({ name, part }))
       .filter(({ part }) => parts[part].some((value) => value > 0)));
+  }
+
+  function drawBound(told) {
+    const shares = told.point.time ? told.point.time.bound : [];
+    const count = Math.max(0, ...shares.map((each) => each.length));
+    const slices = Array.from({ length: count }, (_, place) => {
+      const parts = shares.map((each) => (each[place] || 0) / 100);
+      return { from: 100 * place / count, to: 100 * (place + 1) / count, parts,
+        text: charts.named(told.bound, parts.map((share) => 100 * share), "%") };
+    });
+    charts.bands(el("bound"), { id: "bound", label: "What limits the engine over the run",
+      x: { domain: [0, 100], log: false, text: (at) => number(at), title: "% of the run" },
+      rows: [{ name: "first seed", slices }] });
+    charts.legend(el("bound-legend"), told.bound.map((name, part) => ({ name, part })));
   }
 
   function drawCurve() {

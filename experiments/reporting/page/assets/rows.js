@@ -3,12 +3,12 @@
 
 (() => {
   const { frame, interactive, svg, number, PARTS } = charts;
-  const LETTER = 6.7;
+  const LETTER = 7.5;
 
   function laid(box, options, bar) {
     // Names stand beside the rows where a third of the width holds them, else above.
     const width = Math.max(240, box.clientWidth || 320);
-    const longest = Math.max(...options.rows.map((row) => row.name.length), 0) * LETTER + 14;
+    const longest = Math.max(...options.rows.map((row) => row.name.length), 0) * LETTER + 16;
     const beside = longest < width / 3;
     const each = bar + (beside ? 10 : 28);
     const chart = frame(box, { ...options, y: null, left: beside ? longest : 12, right: 20,
@@ -41,10 +41,10 @@
   }
 
   charts.bars = (box, options) => {
-    // options.rows: {name, value, low, high, state, hollow, text, pick, strong}; bars from options.base
+    // options.rows: {name, value, low, high, state, hollow, text, pick, strong}; bars from options.base; options.limits: {value, text}
     const { chart, tops } = laid(box, options, 16), { root, x } = chart;
     const base = options.base ?? options.x.domain[0];
-    if (options.limit) upright(chart, options.limit.value, "limit", options.limit.text);
+    for (const { value, text } of options.limits || []) upright(chart, value, "limit", text);
     const marks = options.rows.map((row, place) => {
       const top = tops[place], group = svg(root, "g", { class: "stack" });
       rect(group, `bar-of ${row.state || "plain"} ${row.hollow ? "hollow" : ""}`, x(base),

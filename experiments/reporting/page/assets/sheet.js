@@ -1,0 +1,80 @@
+// A page of sections: its figures are plain data, its tables can be sorted.
+"use strict";
+
+(() => {
+  const DATA = JSON.parse(document.getElementById("data").textContent);
+  const el = (id) => document.getElementById(id);
+  const number = charts.number;
+  const word = (axis) => (at) => `${number(at, 3)}${axis.unit}`;
+  const look = (row) => ({ colour: row.look, shape: charts.SHAPES[row.look % 4], dash: row.dash });
+
+  function axis(given, values) {
+    return { log: given.log, title: given.title, text: word(given),
+      domain: given.domain || charts.domain(values, given.log, given.zero) };
+  }
+
+  function drawLines(box, figure, place) {
+    const points = figure.rows.flatMap((row) => row.points);
+    const ys = points.flatMap(([, y, low, high]) => [y, low, high])
+      .concat(figure.limits.map(({ value }) => value));
+    const spans = figure.rows.filter((row) => row.span).map((row) => {
+      const [at, low, high, text] = row.span;
+      return { at, low: low ?? NaN, high: high ?? NaN, text, look: look(row) };
+    });
+    const xs = points.map(([x]) => x).concat(spans.flatMap(({ at, low, high }) => [at, low, high]));
+    charts.lines(box, { id: `figure-${place}`, label: figure.label, spans,
+      x: axis(figure.x, xs), y: axis(figure.y, ys.filter((value) => value !== null)),
+      limits: figure.limits,
+      plain: points.length > 40 * figure.rows.length / 2 && points.length > 40,
+      series: figure.rows.map((row) => ({ name: row.name, look: look(row),
+        points: row.points.map(([x, y, low, high]) => ({ x, y: y ?? NaN, low: low ?? NaN,
+          high: high ?? NaN, text: `${row.name ? `${row.name} · ` : ""}${figure.x.title} ${
+            word(figure.x)(x)}: ${figure.y.title} ${word(figure.y)(y)}` })) })) });
+    if (figure.rows.length > 1) charts.legend(el(`legend-${place}`), figure.rows.map((row) =>
+      ({ name: row.name, look: look(row) })));
+  }
+
+  function drawBars(box, figure, place) {
+    const ends = figure.rows.flatMap((row) => [row.value, row.low, row.high])
+      .concat(figure.limits.map(({ value }) => value), figure.base ?? [])
+      .filter((value) => value !== null);
+    const low = Math.min(...ends), high = Math.max(...ends), margin = (high - low || 1) * 0.04;
+    const x = axis(figure.x, ends);
+    if (!figure.x.domain && !figure.x.log && figure.base !== null)
+      x.domain = [low < figure.base ? low - margin : figure.base, high + margin];
+    charts.bars(box, { id: `figure-${place}`, label: figure.label, x, reach: 22,
+      base: figure.base ?? undefined, limits: figure.limits,
+      rows: figure.rows.map((row) => ({ ...row, low: row.low ?? NaN, high: row.high ?? NaN,
+        text: row.text || `${row.name}: ${word(figure.x)(row.value)}` })) });
+  }
+
+  function drawBands(box, figure, place) {
+    const names = figure.names.map((name) => name.split(":"));
+    const ends = figure.rows.flatMap((row) => row.slices.flatMap(([from, to]) => [from, to]));
+    charts.bands(box, { id: `figure-${place}`, label: figure.label, cells: names.map(([cell]) => cell),
+      x: { ...axis(figure.x, ends), domain: [Math.min(...ends), Math.max(...ends)] },
+      rows: figure.rows.map((row) => ({ name: row.name, slices: row.slices.map(([from, to, kind]) => ({
+        from, to, parts: names.map((_, each) => (each === kind ? 1 : 0)),
+        text: `${row.name} · ${word(figure.x)(from)} to ${word(figure.x)(to)} ${figure.x.title}: ${
+          names[kind][1]}` })) })) });
+    const legend = el(`legend-${place}`);
+    legend.textContent = "";
+    for (const [cell, text] of names) {
+      const key = charts.html(legend, "span", { class: "key" });
+      charts.html(key, "i", { class: `swatch ${cell}` });
+      charts.html(key, "span", {}, text);
+    }
+  }
+
+  const kinds = { lines: drawLines, bars: drawBars, bands: drawBands };
+  const drawAll = () => DATA.figures.forEach((figure, place) =>
+    kinds[figure.kind](el(`figure-${place}`), figure, place));
+  for (const table of document.querySelectorAll("table.sortable")) charts.sortable(table);
+  drawAll();
+  let width = window.innerWidth;
+  window.addEventListener("resize", () => {
+    if (window.innerWidth === width) return;
+    width = window.innerWidth;
+    drawAll();
+  });
+})();

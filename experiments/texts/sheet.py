@@ -1,0 +1,73 @@
+"""The page of a formula table: what texts say beside what is counted, source by source."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.reporting.page.sheet import Answer, Section, Sheet
+from experiments.reporting.page.tables import Table
+from experiments.texts.page import COLUMNS, PROJECT, Page, Row
+
+HEADINGS = ("quantity", "formula of the text", "printed", "its value", "exact", "unit", "note")
+
+
+def sheet(page: Page, name: str, folder: Path, note: str, study: str) -> Sheet:
+    """Return the page.
+
+    Args:
+        page: what was computed.
+        name: of the study.
+        folder: where its pictures lie.
+        note: what else a reader must know; may be empty.
+        study: the text of the study file.
+    """
+    sources = dict.fromkeys(row.source for row in page.rows)
+    return Sheet(
+        name=name,
+        description=page.title,
+        answer=Answer(page.intro),
+        sections=[
+            *(
+                Section(
+                    picture.caption.rstrip("."),
+                    pictures=[(picture.caption, folder / f"{file}.png")],
+                )
+                for file, picture in page.pictures.items()
+            ),
+            *(
+                Section(
+                    f"{source[:1].upper()}{source[1:]}",
+                    "" if source == PROJECT else "What the text says, and what is counted here.",
+                    table=_table([row for row in page.rows if row.source == source]),
+                )
+                for source in sources
+            ),
+        ],
+        notes=[*filter(None, [note]), "The counts are derived in docs/formulas.md."],
+        texts=[("Study", study)],
+        definitions=COLUMNS,
+    )
+
+
+def figure(value: float | None) -> str:
+    """Write a figure with six digits; counts in full, as far as eleven."""
+    if value is None:
+        return ""
+    if float(value).is_integer() and abs(value) < 1e11:
+        return f"{value:,.0f}"
+    return f"{value:.6g}"
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    """The rows of a source; a column that none of them fills is left out."""
+    cells = [
+        (
+            row.quantity, row.formula, *(figure(x) for x in (row.printed, row.text, row.exact)),
+            row.unit, row.note,
+        )
+        for row in rows
+    ]  # fmt: skip
+    kept = [place for place in range(len(HEADINGS)) if any(row[place] for row in cells)]
+    return Table(
+        tuple(HEADINGS[place] for place in kept),
+        tuple(tuple(row[place] for place in kept) for row in cells),
+    )

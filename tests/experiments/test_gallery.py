@@ -1,0 +1,57 @@
+"""``headroom gallery``: reports of bundled studies, and a page that leads to them."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.cli.gallery import main
+from experiments.reporting.page.base import data_of
+
+
+def test_it_writes_a_report_of_each_study_and_a_page_that_leads_to_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main([str(out), "roofline_basics"]) == 0
+    assert "roofline_basics: running" in capsys.readouterr().err
+    index = (out / "index.html").read_text(encoding="utf-8")
+    assert 'href="roofline_basics/report.html"' in index
+    report = (out / "roofline_basics" / "report.html").read_text(encoding="utf-8")
+    assert data_of(report)["verdict"]["text"] in index
+    # Another call adds a study and runs none again.
+    assert main([str(out), "roofline_basics", "opt_175b"]) == 0
+    said = capsys.readouterr().err
+    assert "roofline_basics: its report is there" in said
+    assert "opt_175b: running" in said
+    index = (out / "index.html").read_text(encoding="utf-8")
+    assert 'href="roofline_basics/report.html"' in index
+    assert 'href="opt_175b/report.html"' in index
+
+
+def test_nothing_that_is_not_ours_is_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "index.html").write_text("mine")
+    assert main([str(tmp_path), "roofline_basics"]) == 2
+    assert "index.html is not headroom's" in capsys.readouterr().err
+    assert (tmp_path / "index.html").read_text() == "mine"
+    assert main([str(tmp_path / "index.html"), "roofline_basics"]) == 2
+    assert "is no folder" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html"]
+
+
+def test_a_wrong_name_is_told_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["out", "rofline_basics"]) == 2
+    assert "roofline_basics" in capsys.readouterr().err
+    assert main(["out", "--without", "nothing"]) == 2
+    assert "study 'nothing'" in capsys.readouterr().err
+
+
+def test_a_study_that_cannot_be_run_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out" / "roofline_basics").mkdir(parents=True)
+    (tmp_path / "out" / "roofline_basics" / "report.html").write_text("mine")
+    assert main([str(tmp_path / "out"), "roofline_basics"]) == 2
+    assert "without a report: roofline_basics" in capsys.readouterr().err
+    assert (tmp_path / "out" / "roofline_basics" / "report.html").read_text() == "mine"

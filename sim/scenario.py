@@ -408,6 +408,7 @@ def _api_time(engine: EngineConfig, calibration: Calibration) -> ApiTime:
     for name in API_TIMES:
         given = getattr(engine, f"api_{name}")
         times[name] = getattr(calibration, f"api_{name}") if given is None else given
+    times["loop_output_s"] /= engine.stream_interval
     times["loop_request_s"] = min(times["loop_request_s"], times["request_s"])
     return ApiTime(**times, servers=engine.api_server_count)
 

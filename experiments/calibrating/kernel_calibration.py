@@ -10,6 +10,7 @@ from experiments.calibrating.kernel_fit import (
     all_reduce_surface,
     decode_kernel,
     gemm_surface,
+    of_gpu,
     prefill_possible,
     prefill_surface,
 )
@@ -39,10 +40,19 @@ L2_BYTES = {
     "h100-sxm": 50e6,
     "h200-sxm": 50e6,
     "b200-sxm": 126e6,
+    "b300-sxm": 126e6,
+    "gb200": 126e6,
+    "gb300": 126e6,
     "l40s": 96e6,
+    "rtx-pro-6000": 128e6,
 }
-"""Of the L2 cache, from the vendor's architecture papers (B200: both dies)."""
+"""Of the L2 cache, from the vendor's architecture papers (Blackwell of data centers: both dies)."""
 
+FEW_ROWS = 16
+"""Products of so few rows must have been timed on the GPU; of an arithmetic whose small ones all
+wait for launches the nearest one's are taken (fp8 for blocks of fp8)."""
+LEAST_TIMED = 0.2
+"""Part of those products."""
 NCCL_VERSION = "2.27.99"
 """Of recent engines; tables differ little."""
 
@@ -92,6 +102,7 @@ def kernels_from_tables(
     decode = needed(generation, "generation")
     nccl = needed(read_table(folder, "comm", "nccl", "nccl_perf", NCCL_VERSION), "comm")
     custom = read_all(folder, "comm", engine, "custom_allreduce_perf")
+    gemm = _timed(gemm)
     matrices = _by_numbers(gemm, "gemm_dtype", lambda rows, n: gemm_surface(rows, gpu, n, l2_bytes))
     prefills = _by_numbers(prefill, "kv_cache_dtype", lambda rows, _: prefill_surface(rows, gpu))
     decodes = {
@@ -134,6 +145,21 @@ COVERED = CoveredRange(max_step_tokens=8192, max_context_tokens=131072, max_deco
 def _parts(table: Table, column: str) -> "list[tuple[Numbers, DataFrame]]":
     parts = ((own, table.rows[table.rows[column] == name]) for name, own in NUMBERS.items())
     return [(own, rows) for own, rows in parts if len(rows)]
+
+
+def _timed(gemm: Table) -> Table:
+    """Arithmetics of which enough products of few rows were timed on the GPU."""
+    import pandas as pd
+
+    shapes = ["m", "n", "k"]
+    parts = [gemm.rows[:0]]
+    for _, rows in gemm.rows.groupby("gemm_dtype"):
+        few = rows[rows.m <= FEW_ROWS]
+        kept = of_gpu(rows)
+        kept = kept[kept.m <= FEW_ROWS]
+        if len(kept[shapes].drop_duplicates()) >= LEAST_TIMED * len(few[shapes].drop_duplicates()):
+            parts.append(rows)
+    return Table(pd.concat(parts), gemm.version)
 
 
 def _by_numbers(

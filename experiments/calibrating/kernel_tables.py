@@ -21,7 +21,11 @@ SYSTEMS = {
     "h100-sxm": "h100_sxm",
     "h200-sxm": "h200_sxm",
     "b200-sxm": "b200_sxm",
+    "b300-sxm": "b300_sxm",
+    "gb200": "gb200",
+    "gb300": "gb300",
     "l40s": "l40s",
+    "rtx-pro-6000": "rtx_pro_6000_server",
 }
 """Folder of a GPU of the catalogue."""
 

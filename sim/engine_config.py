@@ -303,7 +303,7 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec) -> ResolvedEngin
             "KV cache; with engine.disable_hybrid_kv_cache_manager: true windows have none"
         )
     if engine.kv_offloading_size is not None:
-        check_offloading(filled)
+        check_offloading(filled, drafts=engine.speculative is not None)
     budget, seats = filled["max_num_batched_tokens"], filled["max_num_seqs"]
     if budget < seats:
         raise ValueError(

@@ -3,7 +3,7 @@
 ``allgather_reducescatter``: every GPU gathers all tokens, computes its own experts of them, and the
 outputs are added up and scattered; vllm/distributed/device_communicators/all2all.py. Between the
 ranks of one tensor-parallel group tokens are dealt out before (``use_sequence_parallel_moe``), and
-gathered again behind the layer.
+gathered again behind the layer. DeepEP's: see ``hardware.deepep``.
 """
 
 from dataclasses import dataclass
@@ -11,18 +11,28 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from hardware.deepep import (
+    FP8_BYTES,
+    HIGH_THROUGHPUT,
+    LOW_LATENCY,
+    MODES,
+    buffer_bytes,
+    check_deepep,
+    deepep_s,
+)
 from hardware.gpu import Gpu
 from hardware.group import Group
 from hardware.interconnect import servers
 from hardware.prices.protocol import Prices
 from model.errors import one_of
+from model.spec import DecoderSpec
 
 Floats = npt.NDArray[np.float64]
 
 GATHERED = "allgather_reducescatter"
-BACKENDS = (GATHERED,)
+BACKENDS = (GATHERED, HIGH_THROUGHPUT, LOW_LATENCY)
 OTHERS = (
-    "naive", "pplx", "deepep_high_throughput", "deepep_low_latency", "deepep_v2",
+    "naive", "pplx", "deepep_v2",
     "mori_high_throughput", "mori_low_latency", "moonep", "nixl_ep", "passthrough",
     "flashinfer_all2allv", "flashinfer_nvlink_one_sided", "flashinfer_nvlink_two_sided",
 )  # fmt: skip
@@ -51,8 +61,15 @@ class Exchange:
     quantized: bool = False
     """Tokens are quantised before they are sent."""
 
+    @property
+    def replays(self) -> bool:
+        """Whether steps may be replayed as CUDA graphs."""
+        return self.backend != HIGH_THROUGHPUT
+
     def by_total_s(self, group: Group, prices: Prices, ranks: int, tokens: Floats) -> Floats:
         """Return what all layers send in a step, by the tokens of all ranks together."""
+        if self.backend in MODES:
+            return np.zeros_like(tokens)
         out_bytes = tokens * self.dispatched_bytes(group)
         back_bytes = group.reduced_bytes(tokens)
         gpus = ranks * group.tp
@@ -61,9 +78,15 @@ class Exchange:
 
     def by_most_s(self, group: Group, prices: Prices, ranks: int, tokens: Floats) -> Floats:
         """Return the same by the tokens of the largest rank: what its group gathers again."""
-        if group.tp == 1:
-            return np.zeros_like(tokens)
-        one = prices.all_gather_s(group.reduced_bytes(tokens), group.tp)
+        one = np.zeros_like(tokens)
+        if group.tp > 1:
+            one = one + prices.all_gather_s(group.reduced_bytes(tokens), group.tp)
+        if self.backend in MODES:
+            one = one + deepep_s(
+                self.backend, group.gpu, ranks * group.tp, np.ceil(tokens / group.tp),
+                hidden=group.spec.hidden_size, choices=group.choices,
+                sent=FP8_BYTES if group.expert_compute == "fp8" else 2.0,
+            )  # fmt: skip
         return np.where(tokens > 0, group.expert_layers * one, 0.0)
 
     def dispatched_bytes(self, group: Group) -> float:
@@ -75,8 +98,27 @@ class Exchange:
         return numbers * each + group.choices * CHOICE_BYTES
 
 
+def check_exchange(backend: str, gpu: Gpu, gpus: int) -> None:
+    """Refuse what a backend is not modelled for. Raises ValueError."""
+    if backend in MODES:
+        check_deepep(backend, gpu, gpus)
+
+
+def exchange_bytes(backend: str, spec: DecoderSpec, gpus: int) -> int:
+    """Return the bytes that a backend keeps on every GPU."""
+    if backend not in MODES:
+        return 0
+    return buffer_bytes(backend, gpus, spec.hidden_size, spec.num_experts)
+
+
 def told_of_exchange(backend: str, gpu: Gpu, gpus: int) -> str:
     """Say what a reader must know of the exchange between so many GPUs."""
+    if backend in MODES:
+        return (
+            f"all2all_backend {backend} between {gpus} {gpu.name}: kernels that were measured "
+            "between 8, with 7,168 numbers and 8 experts a token, scaled by bytes; nothing "
+            "overlaps, and experts compute as with allgather_reducescatter"
+        )
     count, each = servers(gpu, gpus)
     over = f", over {count} servers of {each}" if count > 1 else ""
     return (

@@ -19,6 +19,8 @@ class JointPrices:
         token_s: by tokens that a rank computes: what it spends on them, experts apart.
         most_s: by the largest of them: what all spend, besides.
         total_s: by their sum: what all spend on experts, and on what is sent for them.
+        graph_tokens: of the largest step that is replayed as a graph, by its largest rank.
+        eager_s: what the host takes to launch a larger one.
     """
 
     def __init__(
@@ -29,6 +31,8 @@ class JointPrices:
         token_s: "array[float]",
         most_s: "array[float]",
         total_s: "array[float]",
+        graph_tokens: int,
+        eager_s: float,
     ) -> None:
         self.ranks = ranks
         self.own = own
@@ -36,11 +40,14 @@ class JointPrices:
         self.token_s = token_s
         self.most_s = most_s
         self.total_s = total_s
+        self.graph_tokens = graph_tokens
+        self.eager_s = eager_s
 
     def __reduce__(self) -> tuple[type["JointPrices"], tuple[object, ...]]:
         """Be sent to another process, compiled or not."""
         tables = (self.padded, self.token_s, self.most_s, self.total_s)
-        return JointPrices, (self.ranks, self.own, *tables)
+        graphs = (self.graph_tokens, self.eager_s)
+        return JointPrices, (self.ranks, self.own, *tables, *graphs)
 
     def shares_s(self, tokens: list[int]) -> tuple[list[float], float]:
         """Return what every rank spends on its tokens, and what all of them spend together.
@@ -52,9 +59,13 @@ class JointPrices:
         padded = self.padded[most]
         if padded >= 0:
             together_s = self.most_s[padded] + self.total_s[self.ranks * padded]
-            return [self.token_s[padded]] * self.ranks, together_s
-        together_s = self.most_s[most] + self.total_s[sum(tokens)]
-        return [self.token_s[count] for count in tokens], together_s
+            shares_s = [self.token_s[padded]] * self.ranks
+        else:
+            together_s = self.most_s[most] + self.total_s[sum(tokens)]
+            shares_s = [self.token_s[count] for count in tokens]
+        if most > self.graph_tokens:  # GPUs wait for the host, or the host for them
+            together_s = max(together_s, self.eager_s - max(shares_s))
+        return shares_s, together_s
 
     def step_s(
         self,

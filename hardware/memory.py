@@ -68,6 +68,7 @@ class _Demand:
     enable_expert_parallel: bool
     max_cudagraph_capture_size: int | None
     dp: int
+    exchange_bytes: int
     drafts: Drafts | None
 
     def ledger(self, gpu: Gpu, tp: int) -> MemoryLedger:
@@ -94,7 +95,7 @@ class _Demand:
         activations = activation_peak(run, rules, version)
         stays = rules.expert_workspace_stays.at(version)
         workspace = expert_workspace_bytes(run) if stays else 0
-        non_torch = non_torch_bytes(table, version, gpu, tp * self.dp)
+        non_torch = non_torch_bytes(table, version, gpu, tp * self.dp) + self.exchange_bytes
         graphs = graph_bytes(
             table, version, spec, gpu, tp * self.dp, self.max_seqs * rows,
             self.max_cudagraph_capture_size,
@@ -173,6 +174,7 @@ def memory_ledger(
     enable_expert_parallel: bool = False,
     max_cudagraph_capture_size: int | None = None,
     dp: int = 1,
+    exchange_bytes: int = 0,
     drafts: Drafts | None = None,
 ) -> MemoryLedger:
     """Return where the memory of one GPU goes, and how many KV blocks fit.
@@ -197,6 +199,7 @@ def memory_ledger(
         enable_expert_parallel: whether ranks hold experts whole, instead of a part of each.
         max_cudagraph_capture_size: tokens of the largest CUDA graph; None: the version's.
         dp: data-parallel ranks, of ``tp`` GPUs each, over which experts are dealt.
+        exchange_bytes: of buffers through which tokens come to experts on other GPUs.
         drafts: what the engine keeps to make drafts; None: there are none.
 
     Raises:
@@ -224,6 +227,7 @@ def memory_ledger(
         enable_expert_parallel=enable_expert_parallel,
         max_cudagraph_capture_size=max_cudagraph_capture_size,
         dp=dp,
+        exchange_bytes=exchange_bytes,
         drafts=drafts,
     )
     ledger = demand.ledger(gpu, tp)

@@ -88,6 +88,8 @@ class JointTables:
     token_s: Floats
     most_s: Floats
     total_s: Floats
+    graph_tokens: int
+    eager_s: float
 
     def prices(self, own: StepPrices) -> JointPrices:
         """Return the prices of steps; ``own`` are one rank's, tokens apart."""
@@ -98,6 +100,8 @@ class JointTables:
             array("d", self.token_s.tolist()),
             array("d", self.most_s.tolist()),
             array("d", self.total_s.tolist()),
+            self.graph_tokens,
+            self.eager_s,
         )
 
 
@@ -122,9 +126,13 @@ def joint_tables(
     total_s = prices.operators_s(group.expert_operators(totals), 0)
     total_s = total_s + ranks.exchange.by_total_s(group, prices, ranks.count, totals)
     most_s = ranks.exchange.by_most_s(group, prices, ranks.count, tokens)
-    padded = _padded(most, min(most, largest), ranks, graphs=graphs)
+    largest, replays = min(most, largest), ranks.exchange.replays
+    padded = _padded(most, largest if replays else 0, ranks, graphs=graphs and replays)
     computed = np.where(padded >= 0, padded, np.arange(most + 1))
     even_s = token_s[computed] + (most_s[computed] + total_s[ranks.count * computed])
+    replayable = (capture_sizes(largest)[-1] if replays else 0) if graphs else most
+    eager_s = group.spec.expert_layers * prices.host.eager_experts_s
+    even_s[replayable + 1 :] = np.maximum(even_s[replayable + 1 :], eager_s)
     return JointTables(
         ranks=ranks.count,
         even_s=even_s,
@@ -132,6 +140,8 @@ def joint_tables(
         token_s=token_s,
         most_s=most_s,
         total_s=total_s,
+        graph_tokens=replayable,
+        eager_s=eager_s,
     )
 
 
@@ -140,4 +150,5 @@ def _padded(most: int, largest: int, ranks: Ranks, *, graphs: bool) -> npt.NDArr
     computed = replayed(most, largest) if graphs else np.arange(most + 1)
     if ranks.pads_every_step:
         return computed
-    return np.where(np.arange(most + 1) <= capture_sizes(largest)[-1], computed, -1)
+    replayable = max(capture_sizes(largest), default=0)
+    return np.where(np.arange(most + 1) <= replayable, computed, -1)

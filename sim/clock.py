@@ -21,6 +21,8 @@ from math import inf
 import simpy
 from simpy.events import NORMAL, URGENT, Event
 
+from sim.engine.agenda import Agenda
+
 __all__ = ["ANSWER", "DELIVERY", "NORMAL", "TIMEOUT", "TRANSFER", "URGENT", "Clock"]
 
 TRANSFER, TIMEOUT, ANSWER, DELIVERY = -4, -3, -2, -1
@@ -36,10 +38,10 @@ class Clock(simpy.Environment):  # type: ignore[misc, unused-ignore]
     """The replica that was the last to tell who finished, and when: at that instant those before it
     have ended their steps, too, and begun the next ones."""
 
-    @property
-    def due(self) -> list[tuple[float, int, int, object]]:
-        """What is going to happen, as a heap: time, priority at one instant, number, event."""
-        return self._queue  # type: ignore[return-value]
+    def __init__(self) -> None:
+        super().__init__()
+        self.agenda = Agenda(self._queue, self._eid)  # type: ignore[arg-type, unused-ignore]
+        """Its events, and the loops that sleep until their time has come."""
 
     def at(self, time_s: float, priority: int = NORMAL) -> Event:
         """Return an event that fires at ``time_s`` (not before now)."""
@@ -48,12 +50,6 @@ class Clock(simpy.Environment):  # type: ignore[misc, unused-ignore]
         event._value = None
         heappush(self._queue, (time_s, priority, next(self._eid), event))  # type: ignore[misc, arg-type, unused-ignore]
         return event
-
-    def move(self, event: Event, time_s: float, priority: int = NORMAL) -> Event:
-        """Let those who wait for ``event`` wait for ``time_s`` instead; return the new event."""
-        earlier = self.at(time_s, priority)
-        earlier.callbacks, event.callbacks = event.callbacks, []
-        return earlier
 
     def cancel(self, event: Event) -> None:
         """Let an event that lies ahead never happen."""
@@ -65,8 +61,7 @@ class Clock(simpy.Environment):  # type: ignore[misc, unused-ignore]
 
         The same as waiting for ``at(time_s)``, without an event: for whoever is running now.
         """
-        queue = self._queue
-        if time_s > self.stop_s or time_s >= (queue[0][0] if queue else inf):
+        if time_s > self.stop_s or time_s >= self.agenda.next_s():
             return False
         self._now = time_s
         return True
@@ -78,9 +73,13 @@ class Clock(simpy.Environment):  # type: ignore[misc, unused-ignore]
     def run_through(self, stop_s: float) -> None:
         """Process every event up to and including ``stop_s``, or until none is left."""
         self.stop_s = stop_s
-        queue = self._queue
+        queue, agenda = self._queue, self.agenda
         with without_collector():
-            while queue and queue[0][0] <= stop_s:  # as ``simpy.Environment.step``, without a call
+            while True:
+                agenda.wake(stop_s, self.now_is)
+                if not queue or queue[0][0] > stop_s:
+                    return
+                # As ``simpy.Environment.step``, without a call.
                 self._now, _, _, event = heappop(queue)
                 callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
                 for callback in callbacks:

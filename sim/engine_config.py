@@ -159,13 +159,14 @@ class EngineConfig(BaseModel):
     sampling: Drawing | None = None
     """How tokens are drawn: greedy, temperature (from all of them), top_p (from the likeliest, by
     top-p, top-k or both), which costs time for every logit: much where the vocabulary is sorted,
-    before 0.17; or penalties (the same with a repetition penalty). Default: what requests of vLLM's
-    own benchmark client get: greedy before 0.15, since then what the model's generation_config.json
-    says, as the server does for all requests that say nothing."""
+    before 0.17; or penalties (with a repetition penalty). Default: what vLLM's benchmark client
+    gets: greedy before 0.15, then what the model's generation_config.json says."""
     step_overhead_s: float | None = Field(default=None, ge=0, le=3600)
     """Host time of one step. Default: the calibration's; 1 ms without one."""
     sequence_overhead_s: float | None = Field(default=None, ge=0, le=3600)
     """Host time of one sequence in a step. Default: the calibration's; 10 us without one."""
+    first_request_s: float = Field(default=0, ge=0, le=3600)
+    """Time that the first step of a server takes besides: 0.5 to 2 s of one that nobody warmed."""
     api_request_s: float | None = Field(default=None, ge=0, le=3600)
     """Time of one request in the API server, on its way in. Default: the calibration's."""
     api_token_s: float | None = Field(default=None, ge=0, le=3600)
@@ -178,9 +179,10 @@ class EngineConfig(BaseModel):
     for it, and for the tokens of its prompt. At most api_request_s; 0: any number side by side.
     Default: the calibration's."""
     api_loop_output_s: float | None = Field(default=None, ge=0, le=3600)
-    """Time that an API process works for each stream of a step, one after the other: with
-    hundreds of streams of a fast engine, tokens wait for it. 0: all at once. Default: the
-    calibration's."""
+    """Time that an API process works for each message, one after the other: tokens of hundreds of
+    streams wait for it. 0: all at once. Default: the calibration's."""
+    stream_interval: int = Field(default=1, ge=1, le=10**6)
+    """Tokens of a stream that go into one message."""
     api_server_count: int = Field(default=1, ge=1, le=1000)
     """API processes of a replica, which requests and streams are dealt among."""
 
@@ -301,7 +303,7 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec) -> ResolvedEngin
             "KV cache; with engine.disable_hybrid_kv_cache_manager: true windows have none"
         )
     if engine.kv_offloading_size is not None:
-        check_offloading(filled)
+        check_offloading(filled, drafts=engine.speculative is not None)
     budget, seats = filled["max_num_batched_tokens"], filled["max_num_seqs"]
     if budget < seats:
         raise ValueError(

@@ -3,11 +3,11 @@
 from bisect import bisect_right
 
 from sim.clock import NORMAL, Clock
+from sim.engine.agenda import Sleeper
 from sim.engine.lockstep import Lockstep
 from sim.engine.loop import Loop
 from sim.engine.sequence import Sequence
 from sim.replica import queue_of, steps_ended
-from sim.sleeper import Sleeper
 
 
 class Rank:
@@ -74,6 +74,10 @@ class Rank:
             self._cut_short()
         return self.scheduler.look(sequence, ended)
 
+    def steps_ended(self) -> int:
+        """Count the steps of the run under way that ended until now."""
+        return self._ended()
+
     def queue(self) -> tuple[int, int, float]:
         """How many wait, how many run, and the share of the KV cache in use, now."""
         return queue_of(self.scheduler, self._ended())
@@ -112,6 +116,6 @@ class Rank:
 def ranks_on(clock: Clock, together: Lockstep) -> list[Rank]:
     """Let ranks go on together on a clock; return them."""
     # At one instant, replicas go by their numbers.
-    sleeper = Sleeper(clock, together, NORMAL + together.loops[0].number)
+    sleeper = Sleeper(clock.agenda, together, NORMAL + together.loops[0].number)
     sleeper.sleep_until(0.0)
     return [Rank(loop, together, sleeper, clock) for loop in together.loops]

@@ -16,6 +16,7 @@ from pydantic import (
 
 from hardware.calibration import DATASHEET, Calibration
 from hardware.draft_cost import DraftCost
+from hardware.exchange import check_exchange, exchange_bytes
 from hardware.gpu import Gpu
 from hardware.host_link import HostMemory, HostRates, host_memory, host_rates
 from hardware.memory import MemoryLedger, memory_ledger
@@ -205,6 +206,8 @@ def build_pool(
     settings, tp = resolved(engine, gpu, spec), config.tensor_parallel_size
     numbers, dp = precision_of(settings, spec, gpu), config.data_parallel_size
     ranks = checked_ranks(spec, settings, dp)
+    if ranks.count > 1:
+        check_exchange(settings.all2all_backend, gpu, tp * dp)
     drafts = draft_plan(settings, spec, gpu, role=config.role, ranks=dp)
     ledger = ledger_of(spec, gpu, tp, settings, ranks.count)
     step_s, each_s = host_s(settings, calibration)
@@ -301,6 +304,11 @@ def checked_ranks(spec: DecoderSpec, settings: ResolvedEngine, count: int) -> Ra
     ranks = ranks_of(spec, count, settings.version, settings.all2all_backend)
     if ranks.count == 1:
         return ranks
+    if settings.first_request_s:
+        raise ValueError(
+            f"first_request_s = {settings.first_request_s:g} with cluster.data_parallel_size = "
+            f"{count}, expected 0: a cold start of ranks that work together is not modelled"
+        )
     if spec.num_experts and not settings.enable_expert_parallel:
         raise ValueError(
             f"cluster.data_parallel_size = {count} of {spec.name}, a mixture of experts, expected "
@@ -343,6 +351,7 @@ def ledger_of(
         max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
         drafts=None if plan is None else plan.memory,
         dp=dp,
+        exchange_bytes=exchange_bytes(settings.all2all_backend, spec, tp * dp) if dp > 1 else 0,
     )
 
 

@@ -4,12 +4,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 
 from sim.clock import NORMAL, Clock
+from sim.engine.agenda import Agenda, Sleeper
 from sim.engine.journal import Journal
 from sim.engine.loop import Loop
 from sim.engine.machine import Machine
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
-from sim.sleeper import Sleeper
 
 OnFinish = Callable[[list[Sequence], int, float], None]
 """Told who finished, on which replica, and when."""
@@ -39,12 +39,12 @@ class Replica:
         self.clock = clock
         self.scheduler = scheduler
         self.journal = journal
-        due = [] if alone else clock.due
+        agenda = Agenda([], iter(())) if alone else clock.agenda
         self.loop = Loop(
-            number, scheduler, machine, idle_start_s, journal, arrivals, due, on_finish
+            number, scheduler, machine, idle_start_s, journal, arrivals, agenda, on_finish
         )
         # At one instant, replicas go by their numbers.
-        self._sleeper = Sleeper(clock, self.loop, NORMAL + number)
+        self._sleeper = Sleeper(agenda, self.loop, NORMAL + number)
         if not alone:
             self._sleeper.sleep_until(0.0)
 
@@ -55,6 +55,8 @@ class Replica:
     def submit(self, sequence: Sequence) -> None:
         """Take a request from the router, now."""
         self.scheduler.admit(sequence)
+        if self.loop.gauge is not None:
+            self.loop.gauge.came.append(self.steps_ended())
         if not self._sleeper.asleep:
             return
         batch = self.loop.batch
@@ -91,6 +93,10 @@ class Replica:
         if self._sleeper.asleep and batch is not None:
             tokens += batch.decodes * (self._steps_ended() - self.journal.steps)
         return tokens
+
+    def steps_ended(self) -> int:
+        """Count the steps of the run under way that ended until now."""
+        return self._steps_ended() - self.journal.steps
 
     def queue(self) -> tuple[int, int, float]:
         """How many wait, how many run, and the share of the KV cache in use, now."""

@@ -1,7 +1,7 @@
 """Where requests come from: an open stream of arrivals, users who wait for their answers, and
 sessions, whose next turn waits for the answer to the one before."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 
 import numpy as np
@@ -46,17 +46,30 @@ def sequences(
     return chain.from_iterable(map(block, range(0, count, _BLOCK)))
 
 
-def open_arrivals(
-    clock: Clock, arriving: Iterator[Sequence], send: Send
-) -> Generator[Event, None, None]:
-    """Send each request at its own time, whatever became of those before it."""
-    now_s = 0.0
-    for sequence in arriving:
-        if sequence.arrival_s > now_s:
-            now_s = sequence.arrival_s
-            if not clock.skip_to(now_s):
-                yield clock.at(now_s, URGENT)
-        send(sequence)
+class OpenArrivals:
+    """Sends each request at its own time, whatever became of those before it."""
+
+    def __init__(self, clock: Clock, arriving: Iterator[Sequence], send: Send) -> None:
+        self._clock, self._arriving, self._send = clock, arriving, send
+        self._next = next(arriving, None)
+        self._now_s = 0.0
+
+    def start(self) -> None:
+        """Begin at time 0."""
+        self._clock.at(0.0, URGENT).callbacks.append(self._go_on)
+
+    def _go_on(self, _: Event) -> None:
+        """Send who is due, and who comes before anything else happens; wait for the next."""
+        clock, sequence = self._clock, self._next
+        while sequence is not None:
+            if sequence.arrival_s > self._now_s:
+                self._now_s = sequence.arrival_s
+                if not clock.skip_to(self._now_s):
+                    self._next = sequence
+                    clock.at(self._now_s, URGENT).callbacks.append(self._go_on)
+                    return
+            self._send(sequence)
+            sequence = next(self._arriving, None)
 
 
 def first_rows(requests: Requests) -> npt.NDArray[np.int64] | None:

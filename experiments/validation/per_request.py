@@ -32,6 +32,7 @@ COLUMNS = {
     "prefix": ("prefix_id",),
     "shared": ("prefix_tokens",),
     "e2e": ("e2e_s",),
+    "ttft": ("ttft_s",),
     "failed": ("error", "status"),
 }  # fmt: skip
 """What a column means, and its names; the first that a file has is read."""
@@ -64,6 +65,8 @@ class Recorded:
     """What prompts have in common, where the file tells more than equal ones."""
     timeout_s: float | None
     """After which the client gave up, if it ever did."""
+    cold: str = ""
+    """What tells that its first requests met a cold server, if anything does."""
 
 
 def find_file(folder: Path, name: str) -> Path:
@@ -124,6 +127,7 @@ def read_requests(path: Path) -> Recorded:
         identity=identity,
         prefixes=_prefixes(table, columns, prompts, identity, path.name),
         timeout_s=_timeout_s(table, columns["e2e"], failed),
+        cold=_cold(table, columns["ttft"]),
     )
 
 
@@ -194,6 +198,27 @@ def _lengths(column: "object", identity: Ints | None, file: str) -> Ints:
         filled = np.where(known, lengths, same.fillna(pd.Series(filled)).to_numpy())
     rounded: Ints = np.rint(filled).astype(np.int64)
     return rounded
+
+
+COLD_REQUESTS, COLD_TIMES = 5, 3.0
+"""Of a cold server one of so many first requests waits so many times as long as those behind."""
+
+
+def _cold(table: "DataFrame", column: str | None) -> str:
+    """Say that the first requests waited far longer than those that met as much load later."""
+    import pandas as pd
+
+    if column is None:
+        return ""
+    ttft_s = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64)
+    first, rest = ttft_s[:COLD_REQUESTS], ttft_s[COLD_REQUESTS:]
+    if np.isnan(first).all() or np.isnan(rest).all():
+        return ""
+    longest_s, usual_s = float(np.nanmax(first)), float(np.nanmedian(rest))
+    # Where the queue grows, those behind wait longer; where it does not, the first meet nobody.
+    if longest_s <= COLD_TIMES * usual_s:
+        return ""
+    return f"TTFT of up to {1e3 * longest_s:.0f} ms against a median of {1e3 * usual_s:.0f} ms"
 
 
 def _timeout_s(table: "object", column: str | None, failed: npt.NDArray[np.bool_]) -> float | None:

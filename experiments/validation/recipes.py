@@ -34,7 +34,7 @@ COLUMNS = {"gpu_memory_utilization": "gpu_mem_util", "enable_prefix_caching": "p
 """Of a table of runs, where they have another name than the engine's settings."""
 CHUNKS: dict[str, object] = {"max_num_batched_tokens": 8192}
 FP8_CACHE: dict[str, object] = {"kv_cache_dtype": "fp8"}
-GRAPHS: dict[str, object] = {"max_cudagraph_capture_size": 2048}
+GRAPHS: dict[str, object] = {"max_cudagraph_capture_size": 2048, "stream_interval": 20}
 FIRST: Version = (0,)
 
 RECIPES = (

@@ -88,6 +88,10 @@ class RunRow(BaseModel):
     """Longest prompt plus output."""
     enforce_eager: str | None = None
     """True: no CUDA graphs."""
+    first_request_s: float | None = Field(default=None, ge=0, le=3600)
+    """What the first step of a cold server takes besides; None: it was warm."""
+    api_server_count: int | None = Field(default=None, ge=1, le=1000)
+    """API processes of a replica."""
     sampling: str | None = None
     """How tokens were drawn: greedy, temperature, top_p, or values of them."""
     arrival_process: str | None = None

@@ -231,6 +231,8 @@ def _given(row: RunRow, spec: DecoderSpec, version: str, notes: list[str]) -> di
         "max_num_batched_tokens": row.max_num_batched_tokens,
         "block_size": row.block_size,
         "num_gpu_blocks": row.kv_blocks,
+        "first_request_s": row.first_request_s,
+        "api_server_count": row.api_server_count,
         "gpu_memory_utilization": row.gpu_mem_util,
         "enable_prefix_caching": switched_on(row.prefix_caching),
     }

@@ -1,6 +1,7 @@
 """The requests of a run: replayed where they were recorded, else drawn from its description."""
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,6 +91,8 @@ def plan_traffic(run: Run, folder: Path) -> Plan:
             recorded = read_requests(find_file(folder, row.per_request_file))
         except PerRequestError as error:
             notes.append(f"{error}: requests are drawn from the description instead")
+    if (cold := _cold_start(row, recorded)) is not None:
+        notes.append(cold)
     if recorded is not None:
         stages_of_recorded(run, recorded)  # refuses here rather than while simulating
         return Plan(run, recorded, None, tuple(notes))
@@ -112,6 +115,21 @@ def plan_traffic(run: Run, folder: Path) -> Plan:
         notes += stage_rates_per_s(run)[1]
         notes += _process_notes(row)
     return Plan(run, None, (laws[0], laws[1]), tuple(notes))
+
+
+_COLD = re.compile(r"\bno warm-?ups?\b|\bcold[ -]starts? (?:is |are )?included\b|\bcold server\b")
+
+
+def _cold_start(row: RunRow, recorded: Recorded | None) -> str | None:
+    """Say that what the first requests of a cold server took is in the figures, where it shows."""
+    said = _COLD.search(row.notes.lower())
+    told = f"as the notes say ({said[0]!r})" if said else recorded.cold if recorded else ""
+    if not told:
+        return None
+    within = "the server is taken to be warm: first_request_s says how cold it was"
+    if row.first_request_s:
+        within = f"first_request_s = {row.first_request_s:g} is simulated"
+    return f"the first requests of a cold server are in the figures, {told}; {within}"
 
 
 def _replayed(run: Run, recorded: Recorded) -> Traffic:

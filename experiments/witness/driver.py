@@ -269,8 +269,13 @@ def main() -> None:
     for line in sys.stdin:
         scenario = json.loads(line)
         of_v0 = scenario["scheduler"] == "prefill_first"
-        engine = v0.Scheduler(scenario) if of_v0 else config.scheduler(scenario)
-        outcome = Run(scenario, engine).serve()
+        if scenario.get("handover"):
+            from experiments.witness.pair import Pair  # releases that have it
+
+            outcome = Pair(scenario, config).serve()
+        else:
+            engine = v0.Scheduler(scenario) if of_v0 else config.scheduler(scenario)
+            outcome = Run(scenario, engine).serve()
         print(json.dumps({"id": scenario["id"], **outcome}), flush=True)
 
 

@@ -1,10 +1,11 @@
 """The same scenario, simulated."""
 
 from dataclasses import replace
+from math import inf
 
 import numpy as np
 
-from experiments.witness.scenario import TICKS_PER_S, Host, Outcome, Price, Scenario
+from experiments.witness.scenario import TICKS_PER_S, Handover, Host, Outcome, Price, Scenario
 from hardware.gpu import load_gpu
 from hardware.host_link import HostLink, HostMemory
 from hardware.prices.chunks import ChunkTerm, ModelledChunks
@@ -18,7 +19,9 @@ from model.shape import DecoderSpec, grouped
 from model.spec import load_spec
 from sim import scenario as ours
 from sim.engine_config import EngineConfig
-from sim.pools import Pool
+from sim.kv_transfer import KvTransferConfig
+from sim.pools import DECODE, PREFILL, Pool
+from sim.result import Result
 from sim.simulation import simulate
 from workloads.requests import Prefixes, Requests
 
@@ -31,6 +34,8 @@ def simulated(scenario: Scenario, version: str) -> Outcome:
     result = simulate(built(scenario, version), requests_of(scenario))
     columns = result.requests
     steps = result.steps()
+    if scenario.handover is not None:
+        return _of_two(result, scenario)
     hits = columns["cached_tokens"] + columns.get("brought_tokens", 0)
     started = ~np.isnan(columns["first_scheduled_s"])
     return Outcome(
@@ -84,6 +89,10 @@ def built(scenario: Scenario, version: str) -> ours.Scenario:
                 )
             },
         }  # fmt: skip
+    if scenario.handover is not None:  # tables of prices for the larger of two engines
+        sink = scenario.handover
+        settings["max_num_seqs"] = max(scenario.seats, sink.seats)
+        settings["max_num_batched_tokens"] = max(scenario.budget, sink.budget)
     client = ours.NO_CLIENT
     if scenario.timeout is not None:
         client = ours.ClientConfig(timeout_s=scenario.timeout / TICKS_PER_S)
@@ -92,7 +101,54 @@ def built(scenario: Scenario, version: str) -> ours.Scenario:
         EngineConfig.model_validate(settings), client=client,
     )  # fmt: skip
     pool = replace(made.pool, price=priced(made.pool.price, scenario.price))
+    if scenario.handover is not None:
+        return with_sink(made, pool, scenario, scenario.handover)
     return replace(made, pools=(pool if scenario.host is None else with_host(pool, scenario.host),))
+
+
+def with_sink(made: ours.Scenario, pool: Pool, scenario: Scenario, sink: Handover) -> ours.Scenario:
+    """Two pools, of which the second one answers; transfers take so many ticks."""
+    first = _side(pool, PREFILL, scenario.seats, scenario.budget, scenario.blocks)
+    other = _side(pool, DECODE, sink.seats, sink.budget, sink.blocks)
+    transfer = KvTransferConfig(latency_s=sink.ticks / TICKS_PER_S, per_descriptor_us=0)
+    endless = transfer.model_copy(update={"bandwidth_gb_s": inf})
+    return replace(made, pools=(first, other), kv_transfer=endless)
+
+
+def _side(pool: Pool, role: str, seats: int, budget: int, blocks: int) -> Pool:
+    """One engine of two, with prices that hold for both."""
+    return replace(
+        pool, name=role, role=role, token_budget=budget,
+        engine=pool.engine.model_copy(
+            update={"max_num_seqs": seats, "max_num_batched_tokens": budget}
+        ),
+        watermark_blocks=int(pool.engine.watermark * (blocks + 1)),
+        ledger=replace(pool.ledger, num_gpu_blocks=blocks + 1),
+    )  # fmt: skip
+
+
+def _of_two(result: Result, scenario: Scenario) -> Outcome:
+    """Of an engine that prefills, and one that decodes."""
+    columns, steps = result.requests, result.steps()
+    rows = [
+        list(map(int, step))
+        for step in zip(
+            steps["decodes"] + steps["padding"], steps["chunks"], steps["prefill_tokens"],
+            strict=True,
+        )
+    ]  # fmt: skip
+    first = int((steps["replica"] == 0).sum())
+    size = scenario.block_size
+    prompts, moved = columns["prompt_tokens"], columns["transferred_tokens"]
+    blocks = -(-prompts // size) - (prompts - moved) // size
+    return Outcome(
+        first=_ticks(columns["first_token_s"]),
+        finish=_ticks(columns["finish_s"]),
+        hits=[int(hit) for hit in columns["cached_tokens"]],
+        preemptions=[int(each) for each in columns["preemptions"]],
+        steps=[*rows[:first], [-1, -1, -1], *rows[first:]],
+        brought=[int(each) for each in blocks],
+    )
 
 
 def with_host(pool: Pool, host: Host) -> Pool:

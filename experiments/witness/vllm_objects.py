@@ -110,11 +110,13 @@ class Config:
 
 
 def connector_of(scenario: Json) -> Json:
-    """The connector to the host's memory, if there is one; its room is given to it later."""
+    """The connector to another engine, or to the host's memory (its room is given to it later)."""
+    transfer: Any = getattr(import_module("vllm.config"), "KVTransferConfig", None)
+    if scenario.get("handover"):
+        return {"kv_transfer_config": transfer(kv_connector="NixlConnector", kv_role="kv_both")}
     host = scenario.get("host")
     if not host:
         return {}
-    transfer = import_module("vllm.config").KVTransferConfig
     told = {name: host[name] for name in ("blocks_per_chunk", "offload_prompt_only")}
     return {
         "kv_transfer_config": transfer(

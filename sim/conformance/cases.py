@@ -71,12 +71,15 @@ class Case:
     def _pool(self) -> BlockPool:
         if not self.caching:
             return BlockPool(self.num_blocks, self.block_size)
-        rows, size = self.rows, self.block_size
+        size, ahead = self.block_size, self.settings.ahead
+        return PrefixCache(self.num_blocks, size, spans_of(self), ahead=ahead)
 
-        def spans_of(request: int) -> list[tuple[int, int]]:
-            return [(rows[request].stream, rows[request].prompt // size)]
 
-        return PrefixCache(self.num_blocks, size, spans_of, ahead=self.settings.ahead)
+def spans_of(case: Case) -> Callable[[int], list[tuple[int, int]]]:
+    """Of a request of a case its stream, and how many blocks lie wholly in that."""
+    return lambda request: [
+        (case.rows[request].stream, case.rows[request].prompt // case.block_size)
+    ]
 
 
 def case(number: int, order: str, *, cuts_prompts: bool, aborts: bool) -> Case:

@@ -138,6 +138,8 @@ class _Drive:
 
     def _steps(self, batch: Batch, tick: int) -> int:
         rows, steps = self.case.rows, batch.steps
+        if batch.until_s < inf:
+            steps = min(steps, max(1, ceil(batch.until_s / TICK_S) - tick))
         if self.coming and batch.open:
             steps = min(steps, rows[self.coming[0]].arrival - tick)
         leaving = [rows[number].leaves for number in (*self.in_flight, *self.coming)]

@@ -62,12 +62,13 @@ def check_cases(
 
         with in_case(told):
             told = fitting(told, make(told))
-            _check(told, make)
+            check_one(told, make)
             if claim:
                 _equals(told, make, claim)
 
 
-def _check(told: Case, make: Make) -> None:
+def check_one(told: Case, make: Make) -> None:
+    """Check what is made in one case. Raises ConformanceError."""
     scheduler = make(told)
     log = drive(told, scheduler, many=False, watch=Rules(told, scheduler))
     _all_free(told, scheduler)

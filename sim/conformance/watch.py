@@ -3,6 +3,7 @@
 from sim.conformance.cases import Case
 from sim.conformance.drive import Watch
 from sim.conformance.error import ConformanceError
+from sim.engine.grouped_cache import GroupedPool
 from sim.engine.prefix_cache import PrefixCache, held_runs
 from sim.engine.runs import Run
 from sim.engine.scheduler import NEVER, Scheduler
@@ -30,18 +31,30 @@ class Rules(Watch):
         scheduler = self.scheduler
         pool, step, held = scheduler.pool, scheduler.decoding.step, 0
         shared: set[Run] = set()
+        parked = [] if scheduler.loads is None else [*scheduler.loads.parked]
         for each in scheduler.running:
             decoded = step - each.joined_step if each.finish_step >= 0 else 0
-            held += pool.blocks(each.kv_tokens + decoded)
-            if isinstance(pool, PrefixCache):
-                held -= each.named_blocks
-                shared.update(held_runs(each))
+            held += self._held(each, each.kv_tokens + decoded, shared)
+        for each in parked:
+            held += self._held(each, each.loaded_tokens, shared)
         try:
             pool.check_integrity(held + sum(run.count for run in shared))
             if isinstance(pool, PrefixCache):
-                pool.check_cache([*scheduler.running])
+                pool.check_cache([*scheduler.running, *parked])
         except AssertionError as error:
             raise ConformanceError(BLOCKS, str(error)) from None
+
+    def _held(self, sequence: Sequence, tokens: int, shared: set[Run]) -> int:
+        """Blocks of so many tokens that nobody else has; runs with an identity are ``shared``."""
+        pool = self.scheduler.pool
+        if isinstance(pool, GroupedPool):
+            if sequence.finish_step >= 0:
+                self.scheduler.decoding.note(sequence)
+            return pool.held_by(sequence, tokens)
+        if isinstance(pool, PrefixCache):
+            shared.update(held_runs(sequence))
+            return pool.blocks(tokens) - sequence.named_blocks
+        return pool.blocks(tokens)
 
     def _limits(self, batch: Batch) -> None:
         scheduler = self.scheduler

@@ -17,7 +17,8 @@ from math import inf
 from typing import Final
 
 from hardware.joint_prices import JointPrices
-from sim.engine.loop import Due, Loop
+from sim.engine.agenda import Agenda
+from sim.engine.loop import Loop
 from sim.engine.scheduler import NEVER
 from sim.engine.sequence import Batch, Sequence
 
@@ -33,7 +34,7 @@ class Lockstep:
         sync_steps: after so many steps of a wave all learn whether anybody has work left.
         syncs_first: and after its first one.
         idle_start_s: before the first step of a wave.
-        due: what is going to happen elsewhere.
+        agenda: what is going to happen elsewhere.
     """
 
     def __init__(
@@ -43,14 +44,14 @@ class Lockstep:
         sync_steps: int,
         syncs_first: bool,
         idle_start_s: float,
-        due: Due,
+        agenda: Agenda,
     ) -> None:
         self.loops = loops
         self.prices = prices
         self.sync_steps = sync_steps
         self.syncs_first = syncs_first
         self.idle_start_s = idle_start_s
-        self.due = due
+        self.agenda = agenda
         self.wave = 0
         """Steps of the wave so far; 0: all pause."""
         self.now_s = 0.0
@@ -70,7 +71,6 @@ class Lockstep:
         Raises:
             ValueError: a scheduler wants to be asked again in the past, or forms steps of nobody.
         """
-        due = self.due
         while True:
             self.now_s = now_s
             if self.steps:
@@ -80,7 +80,7 @@ class Lockstep:
                 start_s = now_s if self.wave else now_s + self.idle_start_s
                 wake_s = self._compute(start_s)
             now_s = wake_s
-            if now_s > stop_s or now_s == inf or (due and now_s >= due[0][0]):
+            if now_s > stop_s or now_s == inf or now_s >= self.agenda.next_s():
                 return now_s
 
     def end(self, end_s: float) -> None:

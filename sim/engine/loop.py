@@ -9,13 +9,12 @@ to the bit.
 from collections.abc import Callable, Iterator
 from math import inf
 
+from sim.engine.agenda import Agenda
+from sim.engine.gauge import Gauge
 from sim.engine.journal import Journal
 from sim.engine.machine import Machine
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import NOBODY, Batch, Sequence
-
-Due = list[tuple[float, int, int, object]]
-"""What is going to happen elsewhere, as a heap: when, and whatever comes behind."""
 
 
 class Loop:
@@ -28,7 +27,7 @@ class Loop:
         idle_start_s: before the first step after idling.
         journal: where it is noted.
         arrivals: who comes when, as far as it is known beforehand.
-        due: what is going to happen elsewhere.
+        agenda: what is going to happen elsewhere.
         on_finish: told who finished, on which replica, and when.
     """
 
@@ -40,7 +39,7 @@ class Loop:
         idle_start_s: float,
         journal: Journal,
         arrivals: Iterator[Sequence],
-        due: Due,
+        agenda: Agenda,
         on_finish: Callable[[list[Sequence], int, float], None],
     ) -> None:
         self.number = number
@@ -51,8 +50,10 @@ class Loop:
         self.arrivals = arrivals
         self.arrival = next(arrivals, NOBODY)
         """Who comes next."""
-        self.due = due
+        self.agenda = agenda
         self.on_finish = on_finish
+        self.gauge: Gauge | None = None
+        """Its metrics, if anybody looks at them."""
         self.aborted: list[Sequence] = []
         """Whom the scheduler still has, though nobody wants them: until the step has ended."""
         self.batch: Batch | None = None
@@ -71,7 +72,7 @@ class Loop:
             ValueError: the scheduler wants to be asked again in the past, or forms steps of nobody:
                 with either it would go on for ever.
         """
-        scheduler, machine, journal, due = self.scheduler, self.machine, self.journal, self.due
+        scheduler, machine, journal = self.scheduler, self.machine, self.journal
         ends_s = journal.step_end_s
         while True:
             self.now_s = now_s
@@ -82,6 +83,8 @@ class Loop:
             if batch is not None:
                 self.end(batch, self.start_s, now_s)
             batch, start_s = scheduler.next_batch(now_s), now_s
+            if self.gauge is not None:
+                self._planned(self.gauge, now_s, idle)
             if batch is None:
                 now_s = min(scheduler.wake_s, self.arrival.arrival_s)
                 if now_s <= start_s:
@@ -98,7 +101,7 @@ class Loop:
                     until_s = self.arrival.arrival_s
                 now_s = machine.compute(batch, start_s, until_s, ends_s)
             self.batch, self.start_s = batch, start_s
-            if now_s > stop_s or now_s == inf or (due and now_s >= due[0][0]):
+            if now_s > stop_s or now_s == inf or now_s >= self.agenda.next_s():
                 return now_s
 
     def take_arrivals(self, now_s: float) -> None:
@@ -112,7 +115,18 @@ class Loop:
     def end(self, batch: Batch, start_s: float, end_s: float) -> None:
         """The batch under way has ended."""
         self.batch = None
+        gauge = self.gauge
+        if gauge is not None:
+            gauge.ending(end_s, self.journal.steps)
         finished = self.journal.end(batch, self.scheduler, start_s, end_s, self.aborted)
         self.aborted.clear()
+        if gauge is not None and not self.scheduler.ahead:
+            gauge.ended(end_s)
         if finished:
             self.on_finish(finished, self.number, end_s)
+
+    def _planned(self, gauge: Gauge, now_s: float, idle: bool) -> None:
+        """The next batch is formed, at the moment at which one ended, if none was ``idle``."""
+        gauge.came.clear()
+        if self.scheduler.ahead and not idle:
+            gauge.ended(now_s)

@@ -13,6 +13,7 @@ from experiments.validation.lengths import length_law
 from experiments.validation.per_request import PerRequestError, find_file, read_requests
 from experiments.validation.rows import Run, read_table, row_of
 from experiments.validation.stages import StageError, stage_rates_per_s, stages_of_recorded
+from experiments.validation.traffic import plan_traffic
 from tests.experiments.measured_runs import run, write_requests, write_table
 
 
@@ -295,3 +296,21 @@ def test_rates_follow_from_a_peak_and_the_published_means() -> None:
     # 40 = 0.2 * 20 + 0.8 * 45: the second stage had four times the requests of the first.
     assert rates == pytest.approx([1.5, 6.0])
     assert "from the peak of 6/s and the stages' shares" in notes[0]
+
+
+def test_a_cold_server_is_told(tmp_path: Path) -> None:
+    rows = [(0.5 * n, 100, 10, 0.9 if n == 0 else 0.03) for n in range(40)]
+    header = "arrival_s,input_tokens,output_tokens,ttft_s"
+    write_requests(tmp_path / "cold.csv", header, rows)
+    write_requests(tmp_path / "warm.csv", header, [(*row[:3], 0.03) for row in rows])
+
+    def notes(**cells: str) -> str:
+        return "; ".join(plan_traffic(Run("a", (row_of(run("a", **cells)),)), tmp_path).notes)
+
+    found = notes(per_request_file="cold.csv")
+    assert "the first requests of a cold server are in the figures, TTFT of up to 900 ms" in found
+    assert "first_request_s says how cold it was" in found
+    told = notes(per_request_file="cold.csv", first_request_s="800 ms")
+    assert "first_request_s = 0.8 is simulated" in told
+    assert "cold" not in notes(per_request_file="warm.csv")
+    assert "as the notes say" in notes(notes="no warm-up, cold start included")

@@ -1,10 +1,13 @@
 """Data-parallel ranks: what their GPUs hold, what they spend, and what they send."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from hardware.calibration import DATASHEET
-from hardware.exchange import GATHERED, Exchange
+from hardware.calibration import DATASHEET, load_calibration
+from hardware.deepep import HIGH_THROUGHPUT, LOW_LATENCY
+from hardware.exchange import GATHERED, Exchange, check_exchange, exchange_bytes
 from hardware.gpu import load_gpu
 from hardware.group import Group
 from hardware.memory import DoesNotFitError, memory_ledger
@@ -96,6 +99,21 @@ def test_padding_ends_with_the_largest_graph() -> None:
     assert min(few[0]) < min(many[0]) == max(many[0])
 
 
+def test_a_step_beyond_graphs_takes_what_the_host_takes_to_launch_it() -> None:
+    """As without ranks: 58 layers of experts, each of them launched by the host."""
+    price = cost(8, seqs=64)
+    slow = replace(price.together, graph_tokens=128, eager_s=58 * 1.2e-3)  # type: ignore[type-var]
+    joint = slow.prices(price.joint.own)  # type: ignore[union-attr]
+    for tokens in ([128] * 8, [200] + [1] * 7):
+        shares, together_s = joint.shares_s(tokens)
+        plain, plain_s = price.joint.shares_s(tokens)  # type: ignore[union-attr]
+        assert shares == plain
+        if tokens[0] == 128:
+            assert together_s == plain_s
+        else:
+            assert max(shares) + together_s == pytest.approx(58 * 1.2e-3)
+
+
 def test_all_experts_are_computed_once_whatever_the_ranks() -> None:
     """FLOPs of a step of as many tokens in all: on one GPU, on eight ranks, on two of four."""
     numbers = precision()
@@ -134,3 +152,53 @@ def test_versions() -> None:
     assert ranks_of(load_spec("llama-3-8b"), 4, "0.13", GATHERED).count == 4
     with pytest.raises(ValueError, match=r"data_parallel_size = 2 with vLLM 0.10.2, expected 1"):
         ranks_of(QWEN, 2, "0.10.2", GATHERED)
+
+
+def test_deepep_within_what_was_measured_is_the_table() -> None:
+    """Eight H200, DeepSeek's 7,168 numbers in fp8 and 8 choices: microseconds of 58 layers."""
+    group = Group(spec=DEEPSEEK.with_whole_experts(8), gpu=H200, dp=8, precision=FP8)
+    prices = prices_of(H200, DATASHEET, fused=True)
+    tokens = np.array([0.0, 1.0, 64.0, 256.0, 512.0, 8192.0])
+    fast = Exchange(LOW_LATENCY).by_most_s(group, prices, 8, tokens) / 58e-6
+    one, few, whole = 11.9 + 12.56, 22.99 + 38.76, 60.52 + 124.47
+    assert fast == pytest.approx([0, one, few, whole, 2 * whole, 32 * whole])
+    wide = Exchange(HIGH_THROUGHPUT).by_most_s(group, prices, 8, tokens) / 58e-6
+    assert wide[[0, 1, 2, 5]] == pytest.approx([0, 26.71 + 47.11, 37.75 + 64.38, 973.68 + 1834.99])
+    for backend in (LOW_LATENCY, HIGH_THROUGHPUT):
+        assert not Exchange(backend).by_total_s(group, prices, 8, tokens).any()
+
+
+def test_deepep_beyond_what_was_measured_scales_with_bytes() -> None:
+    """2,048 numbers in 16 bits; between four GPUs three of four choices leave, not seven of 8."""
+    group = Group(spec=QWEN.with_whole_experts(4), gpu=H200, dp=4, precision=precision())
+    prices = prices_of(H200, DATASHEET, fused=True)
+    sent = Exchange(LOW_LATENCY).by_most_s(group, prices, 4, np.array([64.0]))
+    share = 2048 / 7168 * (3 / 4) / (7 / 8)
+    out = 11.9 + share * 2 / (1 + 4 / 128) * (22.99 - 11.9)
+    back = 12.56 + share * (38.76 - 12.56)
+    assert sent == pytest.approx(48e-6 * (out + back))
+
+
+def test_deepep_keeps_buffers_and_takes_graphs_away() -> None:
+    """128 experts, 2,048 numbers: the hint that DeepEP prints is 545,260,672 bytes, aligned."""
+    assert 0 <= 545_260_672 - exchange_bytes(LOW_LATENCY, QWEN, 8) <= 128
+    assert exchange_bytes(HIGH_THROUGHPUT, QWEN, 8) == 2**30
+    assert exchange_bytes(GATHERED, QWEN, 8) == 0
+    price = step_cost(
+        DEEPSEEK, H200, tp=1, precision=FP8, max_tokens=512, max_seqs=64,
+        enable_expert_parallel=True, ranks=ranks_of(DEEPSEEK, 8, "0.33", HIGH_THROUGHPUT),
+        calibration=load_calibration("h200-sxm"),
+    )  # fmt: skip
+    assert price.together is not None
+    assert (price.together.padded[1:] == -1).all()
+    assert price.together.graph_tokens == 0
+    assert price.token_s[1] == pytest.approx(58 * 1.2e-3)
+
+
+def test_deepep_is_refused_where_nothing_was_measured() -> None:
+    check_exchange(GATHERED, load_gpu("l40s"), 8)
+    check_exchange(LOW_LATENCY, H200, 8)
+    with pytest.raises(ValueError, match="on l40s is not modelled, expected allgather_reduces"):
+        check_exchange(LOW_LATENCY, load_gpu("l40s"), 4)
+    with pytest.raises(ValueError, match=r"between 16 GPUs is not modelled, .* or at most 8"):
+        check_exchange(HIGH_THROUGHPUT, H200, 16)

@@ -32,6 +32,22 @@ def test_the_scenarios_hold_the_hard_parts() -> None:
     assert any(golden.scenario.states for golden in grouped)
     hosts = [golden for _, golden in GOLDENS if golden.scenario.host is not None]
     assert len(hosts) > 15
+    pairs = [golden for _, golden in GOLDENS if golden.scenario.handover is not None]
+    assert len(pairs) > 20
+    assert sum(any(golden.outcome.preemptions) for golden in pairs) > 5
+    assert sum(any(golden.outcome.hits) for golden in pairs) > 5
+
+
+def test_blocks_that_the_second_engine_has_are_not_read_again() -> None:
+    pairs = [golden for _, golden in GOLDENS if golden.scenario.handover is not None]
+    short = 0
+    for golden in pairs:
+        size = golden.scenario.block_size
+        whole = [-(-row.prompt // size) for row in golden.scenario.requests]
+        short += golden.outcome.brought != whole
+        if not golden.scenario.caching:
+            assert golden.outcome.brought == whole
+    assert short > 5
 
 
 def test_hosts_bring_something_in_each_scenario_of_theirs() -> None:

@@ -52,6 +52,8 @@ def test_tokens_of_a_step_stream_before_those_of_the_next() -> None:
     assert slow.requests["first_token_s"].tolist() == pytest.approx([first_s + 1.0] * 4)
     assert slow.requests["finish_s"].tolist() == pytest.approx([first_s + 49 * 2.0 + 1.0] * 4)
     assert two.requests["finish_s"].tolist() == pytest.approx([first_s + 49 * 1.0 + 0.5] * 4)
+    seldom = simulate(small.scenario(api_loop_output_s=0.5, stream_interval=2), requests)
+    assert seldom.requests["finish_s"].tolist() == two.requests["finish_s"].tolist()
     tpot_s = request_latencies(slow)["tpot"]
     assert tpot_s == pytest.approx([2.0] * 4)
     gaps = [gap for each in token_gaps(slow) for gap in np.repeat(each.gap_s, each.weight)]

@@ -7,9 +7,18 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pytest
 
-from sim.conformance import ConformanceError, check_order, check_router, check_scheduler
-from sim.conformance.cases import case, fitting
+from sim.caches import CACHES
+from sim.conformance import (
+    ConformanceError,
+    caches,
+    check_cache,
+    check_order,
+    check_router,
+    check_scheduler,
+)
+from sim.conformance.cases import Case, case, fitting
 from sim.conformance.drive import drive
+from sim.conformance.watch import BLOCKS
 from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.kv_cache import BlockPool
 from sim.engine.scheduler import Scheduler
@@ -18,8 +27,10 @@ from sim.engine.settings import Settings
 from sim.engine.waiting import FirstCome, Ranked, WaitingQueue
 from sim.engine.whole_prompts import PrefillFirst, Static
 from sim.registry import ORDERS, POLICIES
+from sim.routers.llm_d import LlmD
 from sim.routers.registry import ROUTERS
 from sim.routers.router import Arrival, Looks, Router, View
+from sim.routers.scorers import SCORERS
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -36,6 +47,14 @@ def test_every_order_that_is_built_in_keeps_the_rules(name: str) -> None:
 @pytest.mark.parametrize("name", ROUTERS)
 def test_every_router_that_is_built_in_keeps_the_rules(name: str) -> None:
     check_router(ROUTERS[name])
+
+
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_every_scorer_keeps_the_rules(scorer: str) -> None:
+    check_router(LlmD, {"scorers": {scorer: 1}}, cases=10)
+    picked = {"scorers": {scorer: 1, "queue": 1}, "picker": "weighted_random"}
+    precise = {"precise_prefix_cache": {"speculative_indexing": True}}
+    check_router(LlmD, {**picked, **precise}, cases=10)
 
 
 def test_the_cases_include_the_hard_parts() -> None:
@@ -340,6 +359,22 @@ class AsksForTokens(Routes):
         return min(self.view.numbers, key=self.view.tokens)
 
 
+class LooksIntoCachesInSecret(Routes):
+    looks_at = Looks.TOKENS
+
+    def choose(self, arrival: Arrival) -> int:
+        found = self.view.cached.cached_tokens([], arrival.prompt_tokens)
+        return found.index(max(found))
+
+
+class ClaimsTooMuch(Routes):
+    claims = True
+
+    def choose(self, arrival: Arrival) -> int:
+        self.claimed_tokens = arrival.prompt_tokens + 1
+        return super().choose(arrival)
+
+
 class DealsOtherwise(Routes):
     def deal(self, arrivals: Iterable[Arrival]) -> Iterator[int]:
         return itertools.repeat(0)
@@ -360,6 +395,8 @@ class SaysNothing(Router):
         (ReadsAnswers, "never reads the true output length"),
         (CountsInSecret, "looks at no more than it says"),
         (AsksForTokens, "looks at no more than it says"),
+        (LooksIntoCachesInSecret, "looks at no more than it says"),
+        (ClaimsTooMuch, "claims no more than the prompt"),
         (SaysNothing, "looks at no more than it says"),
         (DealsOtherwise, "dealt beforehand as one by one"),
     ],
@@ -368,3 +405,23 @@ def test_a_router_that_breaks_a_rule_is_told_which(router: type[Router], rule: s
     with pytest.raises(ConformanceError, match=f"^{rule}: "):
         check_router(router)
     check_router(Routes)
+
+
+def test_kinds_of_caches_are_checked() -> None:
+    assert {*caches.OF_CASES} == {*CACHES} - {"drafts"}, "whose steps the cases do not know"
+
+
+@pytest.mark.parametrize("kind", caches.OF_CASES)
+def test_every_kind_of_cache_keeps_the_rules(kind: str) -> None:
+    assert BLOCKS in check_cache(kind, cases=25)
+
+
+def test_a_cache_that_keeps_a_block_too_many_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(told: Case) -> Scheduler:
+        pool = BlockPool(told.num_blocks + 1, told.block_size)
+        pool.take(1)
+        return ChunkedPrefill(pool, ORDERS[told.order](), told.settings)
+
+    monkeypatch.setattr(caches, "OF_CASES", {"count": make})
+    with pytest.raises(ConformanceError, match="4 blocks are held, sequences hold 3"):
+        check_cache("count")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from sim.engine.agenda import Agenda
 from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.journal import Journal
 from sim.engine.kv_cache import BlockPool
@@ -259,7 +260,8 @@ def test_a_scheduler_that_waits_for_the_past_ends() -> None:
     scheduler = PrefillFirst(**settings())
     scheduler.wake_s = 0.5
     machine = Priced(small.scenario().pool.price.prices)
-    loop = Loop(0, scheduler, machine, 0.0, Journal(1000), iter(()), [], lambda *finished: None)
+    agenda = Agenda([], iter(()))
+    loop = Loop(0, scheduler, machine, 0.0, Journal(1000), iter(()), agenda, lambda *finished: None)
     assert loop.go_on(0.0, 0.4) == 0.5
     with pytest.raises(ValueError, match=r"the scheduler waits for 0\.5 s at 0\.5 s"):
         loop.go_on(0.5, inf)

@@ -1,0 +1,89 @@
+"""``check_cache``: whether a kind of KV cache keeps the rules, under the schedulers that use it."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from hardware.kv_layout import KvGroup
+from sim.conformance.cases import TICK_S, Case, case, fitting, spans_of
+from sim.conformance.drive import ABORTS, STUCK
+from sim.conformance.error import in_case
+from sim.conformance.schedulers import ALIKE, AT_ONCE, BLIND, check_one
+from sim.conformance.watch import BLOCKS, LIMITS, PREEMPTION
+from sim.engine.block_groups import BlockGroup
+from sim.engine.chunked_prefill import ChunkedPrefill
+from sim.engine.eviction import Arc, Lru
+from sim.engine.grouped_cache import GroupedPool
+from sim.engine.kv_cache import BlockPool
+from sim.engine.offloading import Offloading, OffloadSettings
+from sim.engine.prefix_cache import PrefixCache
+from sim.engine.scheduler import Scheduler
+from sim.registry import ORDERS
+
+
+def check_cache(kind: str, cases: int = 40) -> tuple[str, ...]:
+    """Check a kind of ``sim.caches.CACHES`` in random cases: every order, tight blocks, planning
+    ahead, requests that are given up.
+
+    Returns:
+        The rules that were checked.
+
+    Raises:
+        ConformanceError: it breaks one.
+    """
+    make = OF_CASES[kind]
+    for order in ORDERS:
+        for number in range(cases):
+            told = case(number, order, cuts_prompts=True, aborts=number % 3 == 2)
+            with in_case(told):
+                check_one(fitting(told, make(told)), make)
+    return BLOCKS, LIMITS, PREEMPTION, STUCK, ALIKE, AT_ONCE, BLIND, ABORTS
+
+
+def _count(told: Case) -> Scheduler:
+    return _scheduler(told, BlockPool(told.num_blocks, told.block_size))
+
+
+def _prefix(told: Case) -> Scheduler:
+    return _scheduler(told, _prefix_cache(told))
+
+
+def _prefix_cache(told: Case) -> PrefixCache:
+    settings = told.settings
+    return PrefixCache(
+        told.num_blocks, told.block_size, spans_of(told), told.number % 2 == 0, settings.ahead
+    )
+
+
+def _groups(told: Case) -> Scheduler:
+    size, ahead = told.block_size, told.settings.ahead
+    windowed = KvGroup(layers=1, block_tokens=size, window=3 * size)
+    most = windowed.most_blocks(1 << 20, told.settings.token_budget * (1 + ahead))
+    groups = [BlockGroup(1, size, None, 1 << 40), BlockGroup(2, size, windowed.window, most)]
+    return _scheduler(told, GroupedPool(3 * told.num_blocks, groups, 1, lag=ahead))
+
+
+def _tiers(told: Case) -> Scheduler:
+    """A host of the GPU's size or so, a few ticks away."""
+    number = told.number
+    settings = OffloadSettings(
+        blocks_per_chunk=1 + number % 2, block_size=told.block_size, block_s=TICK_S / 4,
+        latency_s=number % 5 * TICK_S, together=0.75, store_threshold=2 * (number % 3 == 0),
+        offload_prompt_only=number % 4 > 0, ahead=told.settings.ahead,
+    )  # fmt: skip
+    scheduler = _scheduler(told, _prefix_cache(told))
+    eviction = (Lru, Arc)[number % 2](max(2, told.num_blocks * (1 + number % 3) // 2))
+    scheduler.connect(Offloading(settings, eviction))
+    return scheduler
+
+
+def _scheduler(told: Case, pool: BlockPool) -> Scheduler:
+    return ChunkedPrefill(pool, ORDERS[told.order](), told.settings)
+
+
+OF_CASES: Final[Mapping[str, Callable[[Case], Scheduler]]] = {
+    "count": _count,
+    "prefix": _prefix,
+    "groups": _groups,
+    "tiers": _tiers,
+}
+"""A scheduler with a cache of each kind, for a case; steps of one with drafts are of another."""

@@ -1,0 +1,111 @@
+"""What is going to happen: events of the simulation's clock, and loops of steps that sleep.
+
+Loops sleep and wake far more often than anything else happens, so each wake is an entry of a heap,
+not an event of SimPy. Entries are those that events would have, with numbers of the same counter,
+so the order of everything is that of one heap.
+"""
+
+from collections.abc import Callable, Iterator
+from heapq import heappop, heappush
+from math import inf
+from typing import Protocol
+
+Heap = list[tuple[float, int, int, object]]
+"""Time, priority at one instant, number, and what happens."""
+
+
+class GoesOn(Protocol):
+    """A loop of steps."""
+
+    now_s: float
+    """How far it has come."""
+
+    def go_on(self, now_s: float, stop_s: float) -> float:
+        """Go on from ``now_s``; return when to be woken."""
+
+
+class Agenda:
+    """Events and wakes in their order.
+
+    Args:
+        events: of the clock.
+        numbers: counts events and wakes alike.
+    """
+
+    def __init__(self, events: Heap, numbers: Iterator[int]) -> None:
+        self.events = events
+        self.numbers = numbers
+        self.wakes: Heap = []
+
+    def next_s(self) -> float:
+        """Return when the next thing happens; infinity when nothing does."""
+        time_s = inf
+        if self.events:
+            time_s = self.events[0][0]
+        if self.wakes and self.wakes[0][0] < time_s:
+            time_s = self.wakes[0][0]
+        return time_s
+
+    def wake(self, stop_s: float, now_is: Callable[[float], None]) -> None:
+        """Wake every loop whose time comes before the next event, and by ``stop_s``.
+
+        ``now_is`` is told the time.
+        """
+        events, wakes = self.events, self.wakes
+        while wakes:
+            now_s, priority, number, what = wakes[0]
+            if now_s > stop_s:
+                return
+            if events:
+                event_s, first, early, _ = events[0]
+                if event_s < now_s or (
+                    event_s == now_s
+                    and (first < priority or (first == priority and early < number))
+                ):
+                    return
+            heappop(wakes)
+            now_is(now_s)
+            assert isinstance(what, Sleeper)
+            if what.number == number:
+                now_is(what.go_on(now_s, stop_s))
+
+
+class Sleeper:
+    """Lets a loop go on when its time has come, and sleep again; others can wake it earlier.
+
+    Args:
+        agenda: where it waits.
+        loop: that goes on.
+        priority: among those who wake at one instant.
+    """
+
+    def __init__(self, agenda: Agenda, loop: GoesOn, priority: int) -> None:
+        self._agenda = agenda
+        self._loop = loop
+        self._priority = priority
+        self._wake_s = 0.0
+        self.number = -1
+        """Of its entry; others that it has are of no account."""
+        self.asleep = False
+        """Whether it is not going on just now."""
+
+    def sleep_until(self, time_s: float) -> None:
+        """Wait; others can move it to an earlier time."""
+        self.asleep, self._wake_s, self.number = True, time_s, -1
+        if time_s < inf:
+            agenda = self._agenda
+            self.number = next(agenda.numbers)
+            heappush(agenda.wakes, (time_s, self._priority, self.number, self))
+
+    def wake_at(self, time_s: float) -> None:
+        """Wake up earlier than planned."""
+        if time_s < self._wake_s:
+            self.sleep_until(time_s)
+
+    def go_on(self, now_s: float, stop_s: float) -> float:
+        """Go on until something else is due; return how far that is."""
+        self.asleep = False
+        wake_s = self._loop.go_on(now_s, stop_s)
+        reached_s = self._loop.now_s
+        self.sleep_until(wake_s)
+        return reached_s

@@ -1,0 +1,374 @@
+"""The reference simulator of KV in the host's memory: texts written out, lists, and every transfer.
+
+It shares nothing with ``sim``. Directions of the link do not slow each other here.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from math import inf
+
+from sim.pools import Pool
+from tests.reference_simulator import Engine, Seq
+
+
+@dataclass(eq=False)
+class Kept:
+    """A chunk in the host's memory."""
+
+    text: tuple
+    written: bool = False
+    readers: int = 0
+
+
+@dataclass(eq=False)
+class Use:
+    """What one request did with the chunks of its text."""
+
+    offered: int = 0  # chunks
+    under_way: int = 0
+    seen: set[int] = field(default_factory=set)
+    inserted: set[int] = field(default_factory=set)
+    reused: set[int] = field(default_factory=set)
+    missed: set[int] = field(default_factory=set)
+
+
+class Host:
+    """Chunks by text, in order of use: of LRU one line, of ARC two, and what is gone from them."""
+
+    def __init__(self, room: int, policy: str) -> None:
+        self.room, self.policy, self.target = room, policy, 0.0
+        self.lines: list[OrderedDict[tuple, Kept]] = [OrderedDict(), OrderedDict()]
+        self.gone: list[OrderedDict[tuple, None]] = [OrderedDict(), OrderedDict()]
+        self.offers: OrderedDict[tuple, int] = OrderedDict()
+
+    def get(self, text: tuple) -> Kept | None:
+        return self.lines[0].get(text) or self.lines[1].get(text)
+
+    def miss(self, text: tuple) -> None:
+        once, again = self.gone
+        if text in once:
+            self.target = min(self.target + max(1, len(again) / len(once)), self.room)
+            once.move_to_end(text)
+        elif text in again:
+            self.target = max(self.target - max(1, len(once) / len(again)), 0)
+            again.move_to_end(text)
+
+    def use(self, text: tuple, reused: bool, inserted: bool) -> None:
+        kept = self.get(text)
+        if kept is None:
+            return
+        line = self.lines[0 if text in self.lines[0] else 1]
+        if self.policy == "lru":
+            line.move_to_end(text)
+        elif reused:
+            del line[text]
+            self.lines[1][text] = kept
+        elif inserted:
+            line.move_to_end(text)
+
+    def make_room(self, count: int, stays: set[tuple]) -> bool:
+        """All of it, or nothing."""
+        chosen: list[tuple[int, tuple]] = []
+        left = len(self.lines[0])
+        for _ in range(count):
+            order = [0] if self.policy == "lru" else [1, 0]
+            if self.policy == "arc" and left >= int(self.target):
+                order = [0, 1]
+            found = next(
+                (
+                    (line, text)
+                    for line in order
+                    for text, kept in self.lines[line].items()
+                    if kept.written and not kept.readers and text not in stays
+                    if (line, text) not in chosen
+                ),
+                None,
+            )
+            if found is None:
+                return False
+            chosen.append(found)
+            left -= found[0] == 0
+        for line, text in chosen:
+            del self.lines[line][text]
+            if self.policy == "arc":
+                self.gone[line][text] = None
+                while len(self.gone[line]) > self.room:
+                    self.gone[line].popitem(last=False)
+        return True
+
+    def insert(self, text: tuple) -> None:
+        for gone in self.gone:
+            gone.pop(text, None)
+        self.lines[0][text] = Kept(text)
+
+    @property
+    def count(self) -> int:
+        return len(self.lines[0]) + len(self.lines[1])
+
+
+class TierEngine(Engine):
+    """One replica with a host."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool)
+        told, rates = pool.engine.kv_connector_extra_config, pool.host_rates
+        assert rates.together == 1.0
+        self.chunk = told.blocks_per_chunk * self.size
+        self.block_s = pool.ledger.block_bytes / rates.bytes_per_s
+        self.latency_s = rates.latency_s
+        self.threshold_offers = told.store_threshold
+        self.most_counted = told.max_tracker_size
+        self.prompts_only = told.offload_prompt_only
+        self.host = Host(pool.host.chunks, told.eviction_policy)
+        self.uses: dict[Seq, Use] = {}
+        self.coming: list[tuple[float, int, Seq, list[Kept]]] = []
+        self.going: list[tuple[float, int, Seq, list[Kept]]] = []
+        self.free_s = {"in": 0.0, "out": 0.0}
+        self.jobs = 0
+        self.next_copies: list[tuple[Seq, list[Kept], int]] = []
+        self.parting: list[Seq] = []
+
+    # --- transfers
+    def prepare(self, now_s: float) -> dict | None:
+        self.come(now_s)
+        batch = super().prepare(now_s)
+        if batch is None and (self.parked or self.waiting):
+            self.deadline_s = min([end_s for end_s, *_ in self.coming + self.going], default=inf)
+        return batch
+
+    def come(self, now_s: float) -> None:
+        for end_s, _, seq, chunks in sorted(self.coming + self.going, key=lambda job: job[:2]):
+            if end_s > now_s:
+                continue
+            brings = any(job[2] is seq and job[3] is chunks for job in self.coming)
+            for kept in chunks:
+                kept.written = True
+                kept.readers -= brings
+            if brings:
+                self.told.append(seq)
+            if seq in self.uses:
+                self.uses[seq].under_way -= 1
+        self.coming = [job for job in self.coming if job[0] > now_s]
+        self.going = [job for job in self.going if job[0] > now_s]
+        for seq, chunks, blocks in self.next_copies:
+            self.going.append(self.job("out", now_s, blocks, seq, chunks))
+        self.next_copies = []
+
+    def job(self, way: str, now_s: float, blocks: int, seq: Seq, chunks: list[Kept]) -> tuple:
+        work_s = self.latency_s + blocks * self.block_s
+        self.free_s[way] = max(self.free_s[way], now_s) + work_s
+        self.jobs += 1
+        return self.free_s[way], self.jobs, seq, chunks
+
+    def text_of(self, seq: Seq, place: int) -> tuple:
+        return tuple(seq.text[: (place + 1) * self.chunk])
+
+    # --- who begins
+    def start_prompts(self, batch: dict, left, threshold: int) -> None:
+        ready = [seq for seq in self.parked if seq.loads == "ready"]
+        if self.order == "priority":
+            ready.sort(key=lambda s: (s.priority, s.arrival_s, s.row))
+        for seq in ready:
+            most = min(left(), threshold)
+            if most <= 0 or len(self.running) == self.seats:
+                return
+            if not self.seat_loaded(seq, most, batch):
+                return
+        passed: list[Seq] = []
+        while self.waiting and len(self.running) < self.seats and left() > 0:
+            seq = self.head()
+            past = len(self.find(seq)) * self.size
+            more = self.matched(seq, past)
+            if more is None:
+                self.waiting.remove(seq)
+                passed.append(seq)
+            elif (more and not self.bring(seq, past, more, batch)) or (
+                not more and not self.seat(seq, min(left(), threshold), batch)
+            ):
+                break
+        self.waiting[:0] = passed
+
+    def matched(self, seq: Seq, past: int) -> int | None:
+        """Tokens that the host has behind those that the GPU has; None: ask again."""
+        use = self.uses.setdefault(seq, Use())
+        if use.under_way:
+            return None
+        whole = seq.target // self.chunk
+        if whole * self.chunk - past < self.chunk:
+            return 0
+        first = end = past // self.chunk
+        found: list[Kept] = []
+        while end < whole and (kept := self.host.get(self.text_of(seq, end))) is not None:
+            found.append(kept)
+            end += 1
+        if not all(kept.written for kept in found):
+            return None
+        if end == first or end * self.chunk - past < self.chunk:
+            return 0
+        being_brought = [kept for _, _, _, chunks in self.coming for kept in chunks]
+        if any(kept in being_brought for kept in found):
+            return None
+        return end * self.chunk - past
+
+    def bring(self, seq: Seq, past: int, more: int, batch: dict) -> bool:
+        found = self.find(seq)
+        idle = [block for block in found if not block.holders]
+        free = self.free - len(idle) - (self.watermark if self.running else 0)
+        if self.whole_fits and self.need(seq.target) - len(found) > free:
+            return False
+        promised = sum(
+            self.need(other.target) - len(other.held)
+            for other in self.running + self.parked
+            if other.kv < other.target and other.loads != "cancelled"
+        )
+        if self.need(past + more) - len(found) + promised > free:
+            return False
+        for block in found:
+            block.holders += 1
+        for block in idle:
+            self.queue.remove(block)
+        seq.held, seq.kv, seq.loads = found, past, "loading"
+        if not seq.preemptions and not seq.status:
+            seq.cached = past
+        assert self.grow(seq, past + more, past)
+        self.waiting.remove(seq)
+        self.parked.append(seq)
+        seq.brought_to, seq.loading_s = past + more, seq.loading_s - self.now_s
+        use, chunks = self.uses[seq], []
+        for place in range(past // self.chunk, (past + more) // self.chunk):
+            kept = self.host.get(self.text_of(seq, place))
+            assert kept is not None
+            kept.readers += 1
+            chunks.append(kept)
+            use.seen.add(place)
+            if place not in use.inserted:
+                use.reused.add(place)
+        use.offered = (past + more) // self.chunk
+        use.under_way += 1
+        self.coming.append(self.job("in", self.now_s, more // self.size, seq, chunks))
+        return True
+
+    def seat_loaded(self, seq: Seq, most: int, batch: dict) -> bool:
+        self.name(seq, seq.brought_to)
+        seq.kv = seq.brought_to
+        past = min(seq.brought_to, seq.target - 1)
+        tokens = min(seq.target - past, most)
+        wanted = seq.target if self.whole_fits else past + tokens
+        after = self.free - max(0, self.need(wanted) - len(seq.held))
+        if after < (self.watermark if self.running else 0):
+            return False
+        self.parked.remove(seq)
+        seq.loads, seq.kv = "", past
+        if not seq.preemptions and not seq.status:
+            seq.brought = past - seq.cached
+        self.running.append(seq)
+        assert self.grow(seq, past + tokens, past)
+        self.name(seq, past + tokens)
+        batch["chunks"].append((seq, tokens, past))
+        return True
+
+    def learn(self) -> None:
+        for seq in self.told:
+            if seq.loads == "loading":
+                seq.loading_s += self.now_s
+        super().learn()
+
+    # --- what is kept
+    def form_chunked(self, batch: dict) -> None:
+        super().form_chunked(batch)
+        computed = {seq: past + tokens for seq, tokens, past in batch["chunks"]}
+        for seq in batch["decodes"]:
+            computed[seq] = seq.kv + (not self.ahead)
+        for seq in self.running:
+            if seq in computed:
+                self.offer(seq, computed[seq])
+        parting = sorted(self.parting, key=lambda seq: seq.row)
+        for seq in parting:
+            self.offer(seq, seq.kv)
+        for seq in parting:
+            use = self.uses.pop(seq)
+            for place in sorted(use.seen, reverse=True):
+                reused, inserted = place in use.reused, place in use.inserted
+                self.host.use(self.text_of(seq, place), reused, inserted)
+        self.parting = []
+
+    def offer(self, seq: Seq, computed: int) -> None:
+        if self.prompts_only:
+            computed = min(computed, seq.prompt)
+        use, end = self.uses.setdefault(seq, Use()), computed // self.chunk
+        if end > use.offered and self.keep(seq, use, end):
+            use.offered = end
+
+    def keep(self, seq: Seq, use: Use, end: int) -> bool:
+        places = range(use.offered, end)
+        texts = {place: self.text_of(seq, place) for place in places}
+        if self.threshold_offers >= 2:
+            self.count([texts[place] for place in places])
+        wanted = []
+        for place in places:
+            kept = self.host.get(texts[place])
+            if kept is None:
+                if self.threshold_offers < 2 or (
+                    self.host.offers.get(texts[place], 0) >= self.threshold_offers
+                ):
+                    wanted.append(place)
+            elif kept.written:
+                use.seen.add(place)
+                if place not in use.inserted:
+                    use.reused.add(place)
+        for place in reversed(wanted):
+            if place not in use.missed:
+                self.host.miss(texts[place])
+        use.missed |= set(wanted)
+        use.seen |= set(wanted)
+        if not wanted:
+            return True
+        lacking = len(wanted) - (self.host.room - self.host.count)
+        if lacking > 0 and not self.host.make_room(lacking, set(texts.values())):
+            return False
+        for place in wanted:
+            self.host.insert(texts[place])
+            use.inserted.add(place)
+        chunks = [self.host.get(texts[place]) for place in wanted]
+        self.next_copies.append((seq, chunks, len(wanted) * (self.chunk // self.size)))
+        use.under_way += 1
+        return True
+
+    def count(self, texts: list[tuple]) -> None:
+        offers = self.host.offers
+        fresh = [text for text in texts if text not in offers]
+        for text in texts:
+            if text in offers:
+                offers.move_to_end(text)
+                offers[text] += 1
+        others = len(offers) - (len(texts) - len(fresh))
+        for text in fresh:
+            if len(offers) >= self.most_counted:
+                if not others:
+                    continue
+                offers.popitem(last=False)
+                others -= 1
+            offers[text] = 1
+
+    # --- who leaves
+    def gone(self, seq: Seq) -> None:
+        if seq in self.uses and seq not in self.parting:
+            self.parting.append(seq)
+
+    def leave(self, seq: Seq) -> None:
+        super().leave(seq)
+        self.gone(seq)
+
+    def cancel(self, seq: Seq) -> None:
+        super().cancel(seq)
+        self.gone(seq)
+
+    def forget(self, seq: Seq) -> None:
+        super().forget(seq)
+        self.gone(seq)
+
+    def drop_from(self, batch: dict | None, seq: Seq) -> None:
+        runs = seq in self.running and not seq.over
+        super().drop_from(batch, seq)
+        if runs:
+            self.gone(seq)

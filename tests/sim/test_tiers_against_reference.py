@@ -1,0 +1,117 @@
+"""KV in the host's memory: the fast path equals the reference, to the bit, and loses nothing."""
+
+from dataclasses import replace
+from math import inf
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hardware.host_link import HostLink
+from sim.result import FINISHED, Result
+from sim.scenario import ClientConfig, Scenario
+from tests.sim import small
+from tests.sim.test_against_reference import compare, workloads
+from workloads.prefixes import prompt_prefixes
+from workloads.requests import Requests
+
+
+@st.composite
+def tiered(draw: st.DrawFn) -> Scenario:
+    seats = draw(st.integers(1, 12))
+    scenario = small.scenario(
+        replicas=draw(st.sampled_from([1, 1, 2])),
+        version="0.33",
+        enable_prefix_caching=True,
+        async_scheduling=draw(st.booleans()),
+        idle_start_s=draw(st.sampled_from([0.0, 0.0, 2e-3])),
+        order=draw(st.sampled_from(["fcfs", "shortest_prompt", "priority"])),
+        max_num_seqs=seats,
+        max_num_batched_tokens=seats + draw(st.integers(0, 80)),
+        long_prefill_token_threshold=draw(st.sampled_from([0, 0, 7])),
+        block_size=draw(st.sampled_from([1, 4, 16])),
+        num_gpu_blocks=draw(st.integers(8, 80)),
+        watermark=draw(st.sampled_from([None, 0.0, 0.05])),
+        scheduler_reserve_full_isl=draw(st.booleans()),
+        long_prefill_limits_alone=draw(st.booleans()),
+        reuse_unhashed_first=draw(st.booleans()),
+        max_model_len=draw(st.sampled_from([40, 200, None])),
+        step_overhead_s=draw(st.sampled_from([0.0, 1e-3])),
+        kv_offloading_size=1.0,
+        kv_connector_extra_config={
+            "blocks_per_chunk": draw(st.sampled_from([1, 1, 2, 3])),
+            "eviction_policy": draw(st.sampled_from(["lru", "arc"])),
+            "store_threshold": draw(st.sampled_from([0, 0, 2])),
+            "max_tracker_size": draw(st.sampled_from([8, 64_000])),
+            "offload_prompt_only": draw(st.booleans()),
+        },
+        client=ClientConfig(timeout_s=draw(st.sampled_from([None, None, 2e-3, 2e-2]))),
+    )
+    pool = scenario.pool
+    assert pool.host is not None
+    host = replace(pool.host, size_bytes=pool.host.chunk_bytes * draw(st.integers(1, 120)))
+    link = HostLink(
+        bytes_per_s=pool.ledger.block_bytes / draw(st.sampled_from([1e-6, 1e-4, 1e-3])),
+        latency_s=draw(st.sampled_from([0.0, 1e-3, 3e-3])),
+    )
+    engine = pool.engine.model_copy(update={"host_link": link})
+    return replace(scenario, pools=(replace(pool, host=host, engine=engine),))
+
+
+def checked(scenario: Scenario, requests: Requests, stop_s: float = inf) -> Result:
+    """Compare every column, those of the tier as well, and look at what laws say of it."""
+    result, expected = compare(scenario, requests, stop_s)
+    columns = result.requests
+    for row, seq in enumerate(expected["seqs"]):
+        if columns["status"][row] == FINISHED:
+            assert columns["brought_tokens"][row] == seq.brought, row
+            assert columns["loading_s"][row] == seq.loading_s, row
+    done = columns["status"] == FINISHED
+    found = columns["cached_tokens"] + columns["brought_tokens"]
+    assert (found[done] < columns["prompt_tokens"][done]).all()
+    replicas = result.replicas
+    assert (replicas["host_chunks_kept"] <= replicas["host_chunks"]).all()
+    kept = replicas["host_chunks_stored"] - replicas["host_chunks_evicted"]
+    assert kept.tolist() == replicas["host_chunks_kept"].tolist()
+    if done.all() and not columns["preemptions"].any():  # nothing is lost, nothing made
+        computed = result.total("computed_prefill_tokens")
+        assert computed + found.sum() == columns["prompt_tokens"].sum()
+    return result
+
+
+@settings(max_examples=300, deadline=None)
+@given(tiered(), workloads(), st.sampled_from([inf, inf, 0.02]))
+def test_random_scenarios_with_a_host(
+    scenario: Scenario, requests: Requests, stop_s: float
+) -> None:
+    checked(scenario, requests, stop_s)
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("policy", ["lru", "arc"])
+def test_much_is_brought_evicted_and_preempted(policy: str, ahead: bool) -> None:
+    """A frozen case, so that the property above cannot pass for want of the hard part."""
+    scenario = small.scenario(
+        version="0.33", enable_prefix_caching=True, async_scheduling=ahead, max_num_seqs=8,
+        num_gpu_blocks=44, block_size=4, max_num_batched_tokens=64, max_model_len=200,
+        kv_offloading_size=1.0,
+        kv_connector_extra_config={"eviction_policy": policy, "offload_prompt_only": False},
+        host_link={"latency_s": 0.0007, "bytes_per_s": 1e7},
+    )  # fmt: skip
+    pool = scenario.pool
+    assert pool.host is not None
+    host = replace(pool.host, size_bytes=pool.host.chunk_bytes * 150)
+    scenario = replace(scenario, pools=(replace(pool, host=host),))
+    rng = np.random.default_rng(7)
+    rows = 120
+    prompts = rng.integers(20, 90, rows)
+    requests = small.requests(
+        np.cumsum(rng.exponential(0.004, rows)).tolist(), prompts.tolist(),
+        rng.integers(1, 60, rows).tolist(),
+        prefixes=prompt_prefixes(prompts, prompt_id=rng.integers(0, 9, rows)),
+    )  # fmt: skip
+    result = checked(scenario, requests)
+    assert (result.requests["brought_tokens"] > 0).sum() > 15
+    assert result.requests["preemptions"].sum() > 10
+    assert result.total("host_chunks_evicted") > 50

@@ -17,7 +17,7 @@ setup: .venv/.complete
 
 compile: setup hardware/compiled.sha256
 
-hardware/compiled.sha256: setup.py hardware/step_prices.py hardware/joint_prices.py $(wildcard sim/engine/*.py)
+hardware/compiled.sha256: setup.py hardware/step_prices.py hardware/joint_prices.py $(wildcard sim/engine/*.py sim/seen/*.py)
 	$(BIN)/python setup.py build_ext --inplace
 
 run: setup
@@ -41,4 +41,4 @@ bench: compile
 
 clean:
 	rm -rf .venv results build *.egg-info
-	rm -f *.so hardware/*.so sim/engine/*.so hardware/compiled.sha256
+	rm -f *.so hardware/*.so sim/engine/*.so sim/seen/*.so hardware/compiled.sha256

@@ -23,7 +23,8 @@ ROOMS = [
     "hardware/joint_prices.py",
     *sorted(
         path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "sim" / "engine").glob("*.py")
+        for room in ("engine", "seen")
+        for path in (ROOT / "sim" / room).glob("*.py")
         if path.name != "__init__.py"
     ),
 ]

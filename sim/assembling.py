@@ -38,6 +38,7 @@ def result_of(
     columns = _request_columns(requests, parts, api, stop_s)
     if requests.session is not None and requests.turn is not None:
         columns |= {"session": requests.session, "turn": requests.turn}
+    columns |= parts[0].claims
     if stop_s == inf:
         stop_s = float(np.nanmax(columns["finish_s"], initial=end_s))
     logs = [log for _, log in sorted((n, log) for part in parts for n, log in part.logs.items())]

@@ -25,8 +25,9 @@ from sim.ranks import lockstep, router_of
 from sim.recording import BlockCount, Part, Recorder
 from sim.replica import Replica
 from sim.result import UNFINISHED
+from sim.routers.prompts import prompts_of
 from sim.routers.registry import make_router
-from sim.routers.router import ReplicaFacts
+from sim.routers.router import ReplicaFacts, Router
 from sim.scenario import NO_CLIENT, Scenario
 from sim.schedulers import facts_of, make_scheduler
 from sim.source import ClosedLoop, OpenArrivals, first_rows, sequences
@@ -129,7 +130,9 @@ class Cluster:
     def _dispatch(self, facts: list[ReplicaFacts]) -> Dispatch:
         scenario = self.scenario
         if not scenario.has_roles:
-            router = router_of(scenario, tuple(facts))
+            router = router_of(scenario, tuple(facts), prompts_of(self.requests))
+            if router.claims:
+                self.recorder.claims()
             return Dispatch(self.clock, router, self.recorder, self.replicas)
         dispatch = Disaggregated(
             self.clock, self._route("router", scenario.answering, facts),
@@ -142,10 +145,17 @@ class Cluster:
         return dispatch
 
     def _route(self, name: str, numbers: list[int], facts: list[ReplicaFacts]) -> Route:
-        scenario, own = self.scenario, tuple(facts[number] for number in numbers)
+        scenario, own = self.scenario, [facts[number] for number in numbers]
         kind = scenario.router if name == "router" else scenario.prefill_router or scenario.router
+        return Route(self._router(kind, name, own), numbers)
+
+    def _router(self, kind: str, name: str, facts: list[ReplicaFacts]) -> Router:
+        """Make a router; ``name`` is that of its random numbers."""
+        scenario = self.scenario
         settings = scenario.router_settings if kind == scenario.router else {}
-        return Route(make_router(kind, own, stream(scenario.seed, name), settings), numbers)
+        router = make_router(kind, tuple(facts), stream(scenario.seed, name), settings)
+        router.view.prompts = prompts_of(self.requests)
+        return router
 
     def _replicas(self, number: int) -> dict[int, Replica | Rank]:
         """One replica, or all ranks that compute their steps with it."""

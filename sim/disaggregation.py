@@ -28,8 +28,9 @@ from sim.pools import DECODE, PREFILL, Pool
 from sim.recording import Recorder
 from sim.replica import Replica
 from sim.result import UNFINISHED
-from sim.routers.router import Router, TokensView
+from sim.routers.router import Router
 from sim.scenario import ApiTime
+from sim.sight import show_replicas
 from sim.transfers import Transfers
 
 
@@ -56,10 +57,13 @@ class Route:
         self.router.view.sent(self._places[number])
         self.router.sent(self._places[number])
 
-    def left(self, number: int, requests: int) -> None:
-        """So many requests have left it."""
-        self.router.view.left(self._places[number], requests)
-        self.router.left(self._places[number], requests)
+    def left(self, number: int, sequences: list[Sequence]) -> None:
+        """These requests have left it."""
+        place, count = self._places[number], len(sequences)
+        self.router.view.left(place, count)
+        self.router.left(place, count)
+        if self.router.follows:
+            self.router.gone(place, sequences)
 
 
 class Disaggregated(Dispatch):
@@ -101,9 +105,7 @@ class Disaggregated(Dispatch):
     def begin(self) -> None:
         """See ``Dispatch``."""
         for route in (self._decode, self._prefill):
-            view = route.router.view
-            if isinstance(view, TokensView):
-                view.live = [self.replicas[number] for number in route.numbers]
+            show_replicas(route.router, self.replicas, route.numbers)
 
     def connector(self, number: int) -> Connector | None:
         """Return what connects a replica's scheduler with the others; None: nothing does."""
@@ -162,7 +164,7 @@ class Disaggregated(Dispatch):
         """See ``Dispatch``: wherever it is."""
         handover = self._of.pop(sequence, None)
         if handover is not None and self._leaves_source(handover):
-            self._left(number, 1)
+            self._left(number, [sequence])
         else:
             super().given_up(sequence, number)
         if handover is not None:
@@ -192,13 +194,13 @@ class Disaggregated(Dispatch):
             del self._prompts[handover.prompt]
             self._lent.discard(handover.prompt)
             source.abort(handover.prompt)
-            self._prefill.left(handover.source, 1)
+            self._prefill.left(handover.source, [handover.sequence])
         return True
 
     def _prefilled(self, handover: Handover | None, now_s: float) -> None:
         if handover is None:  # it was given up during its last step
             return
-        self._prefill.left(handover.source, 1)
+        self._prefill.left(handover.source, [handover.sequence])
         handover.prefilled_s = now_s
         size = self._pools[handover.source].ledger.block_size
         handover.kept_blocks = -(-handover.sequence.prompt_tokens // size)
@@ -260,8 +262,8 @@ class Disaggregated(Dispatch):
             self._links_of[source, sink] = link_of(self._config, *pools)
         return self._links_of[source, sink]
 
-    def _left(self, number: int, requests: int) -> None:
-        self._decode.left(number, requests)
+    def _left(self, number: int, sequences: list[Sequence]) -> None:
+        self._decode.left(number, sequences)
 
 
 def _as_at_source(handover: Handover) -> None:

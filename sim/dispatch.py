@@ -68,13 +68,16 @@ class Dispatch:
         tokens = sequence.prompt_tokens + sequence.output_tokens
         if tokens > self._most:
             return self._rejected(sequence)
-        number = self.router.choose(sequence)
+        router = self.router
+        number = router.choose(sequence)
         if not 0 <= number < len(self._longest):
             raise nowhere(number, len(self._longest))
         if tokens > self._longest[number]:
             return self._rejected(sequence)
-        self.router.view.sent(number)
-        self.router.sent(number)
+        router.view.sent(number)
+        router.sent(number)
+        if router.claims:
+            self.recorder.routed(sequence.request, router.claimed_tokens, router.metrics_age_s)
         self.replicas[number].submit(sequence)
         return number
 
@@ -85,7 +88,7 @@ class Dispatch:
         self.clock.turn, self.clock.turn_s = number, now_s
         if client is not None:
             finished = client.wanted(finished)
-        self._left(number, len(finished))
+        self._left(number, finished)
         if client is not None:
             finished = client.ended(finished, number, now_s)
         self.recorder.outcomes.finished(finished, number, now_s)
@@ -96,11 +99,14 @@ class Dispatch:
     def given_up(self, sequence: Sequence, number: int) -> None:
         """A client no longer wants what a replica has, now."""
         self.replicas[number].abort(sequence)
-        self._left(number, 1)
+        self._left(number, [sequence])
 
-    def _left(self, number: int, requests: int) -> None:
-        self.router.view.left(number, requests)
-        self.router.left(number, requests)
+    def _left(self, number: int, sequences: list[Sequence]) -> None:
+        router, count = self.router, len(sequences)
+        router.view.left(number, count)
+        router.left(number, count)
+        if router.follows:
+            router.gone(number, sequences)
 
     def _rejected(self, sequence: Sequence) -> int:
         self.recorder.outcomes.ended(sequence, NOBODY, REJECTED, -1.0)

@@ -74,6 +74,10 @@ class Rank:
             self._cut_short()
         return self.scheduler.look(sequence, ended)
 
+    def steps_ended(self) -> int:
+        """Count the steps of the run under way that ended until now."""
+        return self._ended()
+
     def queue(self) -> tuple[int, int, float]:
         """How many wait, how many run, and the share of the KV cache in use, now."""
         return queue_of(self.scheduler, self._ended())

@@ -24,6 +24,7 @@ from sim.hardware_use import (
 )
 from sim.latencies import LATENCIES, STATISTICS, latency_statistics
 from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
+from sim.routing_metrics import ROUTING, routing_metrics
 from sim.scenario import Kind, Scenario
 from sim.slo import Slo, attainments, good, is_met
 from sim.steady_state import Window, arrived, measured_window, saturated, service_per_window
@@ -60,6 +61,7 @@ METRICS = {
     "kv_use_max": "largest share of one replica's KV blocks held in a step of the window",
     "prefix_cache_hit_rate": "share of the prompt tokens, of the requests after the warm-up that "
     "were worked on, that the prefix cache had; 0 without one",
+    **ROUTING,
     "acceptance_length_mean": "tokens of a sequence in a decode step, averaged over the steps of "
     "the window: its accepted drafts and one; 1 without drafts",
     "accepted_drafts": "drafts that became tokens in the window",
@@ -160,6 +162,7 @@ def _measured(
         **latency_statistics(result, window),
         **_rates(result, window, totals, good(result.requests, slo or Slo())),
         **use_of_blocks(result, window, kinds, totals),
+        **routing_metrics(result, window),
         **efficiency(kinds, totals),
         **_drafts(totals),
         **coverage(result, kinds, totals),

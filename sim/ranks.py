@@ -11,21 +11,27 @@ from sim.engine.loop import Loop
 from sim.lockstep import Rank
 from sim.pools import Pool, numbers_of
 from sim.replica import Replica
+from sim.routers.prompts import NO_PROMPTS, Prompts
 from sim.routers.ranks import Balancing, EngineView, RankRouter
 from sim.routers.registry import make_router
 from sim.routers.router import ReplicaFacts, Router, TokensView
 from sim.scenario import Scenario
+from sim.sight import show_replicas
 from workloads.streams import stream
 
 
-def router_of(scenario: Scenario, facts: tuple[ReplicaFacts, ...]) -> Router:
+def router_of(
+    scenario: Scenario, facts: tuple[ReplicaFacts, ...], prompts: Prompts = NO_PROMPTS
+) -> Router:
     """Return the router of a scenario; where engines have ranks, with what balances these.
 
-    ``facts`` are those of every rank.
+    ``facts`` are those of every rank, ``prompts`` what it can know of requests.
     """
     rng = stream(scenario.seed, "router")
     if all(pool.data_parallel_size == 1 for pool in scenario.pools):
-        return make_router(scenario.router, facts, rng, scenario.router_settings)
+        router = make_router(scenario.router, facts, rng, scenario.router_settings)
+        router.view.prompts = prompts
+        return router
     sizes = [
         pool.data_parallel_size
         for pool in scenario.pools
@@ -35,6 +41,7 @@ def router_of(scenario: Scenario, facts: tuple[ReplicaFacts, ...]) -> Router:
     balancing = [_balancing(pool) for pool in scenario.pools for _ in range(pool.replicas)]
     engines = tuple(_facts_of_all(facts[numbers.start], len(numbers)) for numbers in ranks)
     router = make_router(scenario.router, engines, rng, scenario.router_settings)
+    router.view.prompts = prompts
     return RankRouter(router, ranks, facts, [balancing[numbers.start] for numbers in ranks])
 
 
@@ -46,8 +53,8 @@ def show(router: Router, replicas: Mapping[int, Replica | Rank]) -> None:
             router.engines.view.live = [
                 EngineView([replicas[number] for number in numbers]) for numbers in router.ranks
             ]
-    elif isinstance(router.view, TokensView):
-        router.view.live = [replicas[number] for number in router.view.numbers]
+    else:
+        show_replicas(router, replicas, router.view.numbers)
 
 
 def lockstep(pool: Pool, loops: Sequence[Loop], clock: Clock) -> Lockstep:

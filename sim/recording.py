@@ -127,6 +127,8 @@ class Part:
     """When a client sent them, NaN if it did not; None: as soon as they arrived."""
     reached_s: Column | None
     """When those that a client sent reach the scheduler; None: as ``all_reached_s`` says."""
+    claims: dict[str, Column]
+    """What a router took to be so of each, ``CLAIM_COLUMNS``; nothing if it says nothing."""
     logs: dict[int, Log]
     blocks: dict[int, BlockCount]
     """KV blocks, by replica."""
@@ -161,11 +163,25 @@ class Recorder:
             self._arrival_s = requests.arrival_s.copy()
         self.sent_s: npt.NDArray[np.float64] | None = None
         """When a client sent each request, NaN if it did not; None: each when it arrived."""
+        self._claims: dict[str, Column] = {}
         self.reached_s: npt.NDArray[np.float64] | None = None
         """When each of these reaches the scheduler."""
         queues = api.loop_output_s > 0
         self._outboxes = [Outbox(api) for _ in range(replicas)] if queues else None
         self._handovers: Handovers | None = None
+
+    def claims(self) -> None:
+        """The router will say what it takes to be so."""
+        rows = len(self.requests)
+        self._claims = {
+            "claimed_tokens": np.full(rows, -1, np.int32),
+            "metrics_age_s": np.full(rows, np.nan, np.float32),
+        }
+
+    def routed(self, request: int, claimed_tokens: int, metrics_age_s: float) -> None:
+        """The router sent a request, and why."""
+        self._claims["claimed_tokens"][request] = claimed_tokens
+        self._claims["metrics_age_s"][request] = metrics_age_s
 
     def begin_handovers(self) -> Handovers:
         """Return where it is noted who computed the prompts of requests that others answered."""
@@ -210,11 +226,12 @@ class Recorder:
         logs = {replica: self._logs[replica] for replica in blocks}
         if len(blocks) == len(self.replicas):
             times = (self._arrival_s, self.sent_s, self.reached_s)
-            return Part(None, self._outcomes, *times, logs, blocks, end_s)
+            return Part(None, self._outcomes, *times, self._claims, logs, blocks, end_s)
         status, owner = self._outcomes["status"], self._outcomes["replica"]
         rows = np.flatnonzero((status != UNFINISHED) | (owner >= 0))
         outcomes = {name: column[rows] for name, column in self._outcomes.items()}
-        return Part(rows, outcomes, None, None, None, logs, blocks, end_s)
+        claims = {name: column[rows] for name, column in self._claims.items()}
+        return Part(rows, outcomes, None, None, None, claims, logs, blocks, end_s)
 
     def _keep_outcomes(self) -> None:
         """Move outcomes from their buffer to the columns."""

@@ -55,6 +55,8 @@ class Replica:
     def submit(self, sequence: Sequence) -> None:
         """Take a request from the router, now."""
         self.scheduler.admit(sequence)
+        if self.loop.gauge is not None:
+            self.loop.gauge.came.append(self.steps_ended())
         if not self._sleeper.asleep:
             return
         batch = self.loop.batch
@@ -91,6 +93,10 @@ class Replica:
         if self._sleeper.asleep and batch is not None:
             tokens += batch.decodes * (self._steps_ended() - self.journal.steps)
         return tokens
+
+    def steps_ended(self) -> int:
+        """Count the steps of the run under way that ended until now."""
+        return self._steps_ended() - self.journal.steps
 
     def queue(self) -> tuple[int, int, float]:
         """How many wait, how many run, and the share of the KV cache in use, now."""

@@ -45,6 +45,13 @@ SESSION_COLUMNS = {
 }
 """Further columns of the request table, of a workload with sessions."""
 
+CLAIM_COLUMNS = {
+    "claimed_tokens": "prompt tokens that the router took to be cached where it sent the request; "
+    "-1 if it was sent nowhere",
+    "metrics_age_s": "how old the engines' metrics were that the router looked at; NaN if at none",
+}
+"""Further columns of the request table, of a router that looks at caches."""
+
 SEGMENT_COLUMNS = {
     "replica": "whose step it was",
     "start_s": "start of the first step",

@@ -23,7 +23,6 @@ from hardware.gpu import Gpu
 from model.spec import DecoderSpec
 from sim.engine_config import Count, EngineConfig
 from sim.kv_transfer import KvTransferConfig, check_transfers
-from sim.named import OwnSettings
 from sim.pools import (
     DECODE,
     PREFILL,
@@ -38,7 +37,8 @@ from sim.pools import (
     numbers_of,
 )
 from sim.routers.consequences import Routing, handing_over, routing
-from sim.routers.registry import RouterName, check_router
+from sim.routers.registry import RouterName, RouterSettings, check_router, router_class
+from sim.routers.router import Looks
 
 AnyFloat = TypeVar("AnyFloat", float, npt.NDArray[np.float64])
 
@@ -76,8 +76,8 @@ class ClusterConfig(BaseModel):
     """Engine instances behind the router."""
     router: RouterName = "round_robin"
     """Chooses the replica of an arriving request."""
-    router_settings: OwnSettings = {}
-    """Of a router of your own: keywords of its constructor."""
+    router_settings: RouterSettings = {}
+    """Of a router that has any, or of one of your own: keywords of its constructor."""
     prefill_router: RouterName | None = None
     """Chooses who computes a prompt, among the pools with role: prefill; `router` then chooses
     among the others, and first. Default: as `router`."""
@@ -88,7 +88,7 @@ class ClusterConfig(BaseModel):
 
     @field_validator("router_settings")
     @classmethod
-    def _are_of_the_router(cls, own: OwnSettings, given: ValidationInfo) -> OwnSettings:
+    def _are_of_the_router(cls, own: dict[str, Any], given: ValidationInfo) -> dict[str, Any]:
         if (name := given.data.get("router")) is not None:
             check_router(name, own)
         return own
@@ -247,7 +247,7 @@ class Scenario:
     router: str
     client: ClientConfig
     api: ApiTime
-    router_settings: OwnSettings = field(default_factory=dict)
+    router_settings: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     prefill_router: str | None = None
     """None: as ``router``."""
@@ -363,7 +363,7 @@ def build_scenario(
 def scenario_of_pools(
     pools: tuple[Pool, ...],
     router: str,
-    router_settings: OwnSettings | None = None,
+    router_settings: dict[str, Any] | None = None,
     seed: int = 0,
     client: ClientConfig = NO_CLIENT,
     prefill_router: str | None = None,
@@ -373,7 +373,7 @@ def scenario_of_pools(
 
     Raises:
         ValueError: they differ in the time of their API, which lies before the router here; or
-            caches cannot go from one to another.
+            caches cannot go from one to another, or the router cannot look at them.
     """
     kv_transfer = kv_transfer or VLLMS_TRANSFER
     check_roles([pool.role for pool in pools])
@@ -382,6 +382,13 @@ def scenario_of_pools(
         raise ValueError(
             "cluster.pools: data_parallel_size above 1 beside roles, expected 1: KV caches that go "
             "from and to data-parallel ranks are not modelled"
+        )
+    sees_caches = router_class(router).looks_at == Looks.CACHES
+    if sees_caches and any(pool.data_parallel_size > 1 for pool in pools):
+        raise ValueError(
+            f"cluster.router = {router} in front of data_parallel_size above 1: a router that "
+            "looks at the caches of ranks is not modelled, expected data_parallel_size 1, or a "
+            "router that looks at loads"
         )
     times = [_api_time(pool.engine, pool.calibration) for pool in pools]
     for pool, api in zip(pools, times, strict=True):

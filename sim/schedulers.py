@@ -53,4 +53,5 @@ def facts_of(pool: Pool) -> ReplicaFacts:
         max_num_seqs=pool.engine.max_num_seqs,
         kv_tokens=pool.ledger.kv_tokens,
         longest_request_tokens=min(pool.max_model_len, fitting),
+        block_size=pool.ledger.block_size,
     )

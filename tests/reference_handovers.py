@@ -10,9 +10,9 @@ import numpy as np
 
 from sim.kv_transfer import Link, link_of
 from sim.scenario import Scenario
-from tests.reference_simulator import Seq, World, reference_router
+from tests import reference_routers
+from tests.reference_simulator import Seq, World
 from workloads.requests import Requests
-from workloads.streams import stream
 
 POSTED = -1  # of the ranks of events, the first
 
@@ -58,26 +58,37 @@ class Handovers(World):
         self.numbers: dict[Journey, int] = {}
         super().__init__(scenario, requests)
         self.at_source: list[list[Seq]] = [[] for _ in self.engines]
-        self.route = self.router(scenario.router, "router", self.answering, self.outstanding)
-        self.route_prompt = self.router(
-            scenario.prefill_router or scenario.router, "prefill router", self.prefilling,
-            self.at_source,
-        )  # fmt: skip
+        self.route = self.router("router", self.answering, self.outstanding)
+        self.route_prompt = self.router("prefill router", self.prefilling, self.at_source)
         for engine in self.engines:
             engine.load, engine.drop_unloaded = self.load, self.drop_unloaded
 
-    def router(self, name: str, purpose: str, numbers: list[int], outstanding: list[list[Seq]]):
-        choose = reference_router(
-            name, stream(self.scenario.seed, purpose), [outstanding[n] for n in numbers],
-            [self.engines[n] for n in numbers],
+    def router(self, purpose: str, numbers: list[int], outstanding: list[list[Seq]]):
+        world = reference_routers.World(
+            self.scenario, self.requests, [outstanding[n] for n in numbers],
+            [self.engines[n] for n in numbers], purpose,
         )  # fmt: skip
-        return lambda: numbers[choose()]
+        choose, sent = reference_routers.reference_router(world)
+
+        def route(seq: Seq, now_s: float) -> int:
+            place = choose(seq, now_s)
+            if self.takes(numbers[place], seq, purpose):
+                sent(seq, place, now_s)
+            return numbers[place]
+
+        return route
+
+    def takes(self, number: int, seq: Seq, purpose: str) -> bool:
+        """Whether one that is sent there is not too long for it."""
+        if purpose == "router":
+            return self.engines[number].takes(seq)
+        return self.engines[number].takes(Seq(seq.row, 0.0, seq.prompt, 1, seq.priority))
 
     def reach(self, seq: Seq, now_s: float) -> None:
         if seq.status:
             return
         takers = [n for n in self.answering if self.engines[n].takes(seq)]
-        sink = self.route() if takers else -1
+        sink = self.route(seq, now_s) if takers else -1
         if sink not in takers:
             seq.status = "rejected"
             self.free(seq, now_s, False)
@@ -89,7 +100,7 @@ class Handovers(World):
         far = self.roles[sink] == "decode"
         if far and least:
             far = seq.prompt - len(engine.find(seq)) * engine.size >= least
-        source = self.route_prompt() if far else -1
+        source = self.route_prompt(seq, now_s) if far else -1
         prompt = Seq(seq.row, seq.arrival_s, seq.prompt, 1, seq.priority, seq.text, 0, seq.prompt)
         if source < 0 or not self.engines[source].takes(prompt):
             engine.arrive(seq)

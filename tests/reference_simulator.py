@@ -12,8 +12,8 @@ import numpy as np
 from sim.acceptance import Synthetic
 from sim.pools import Pool
 from sim.scenario import Scenario
+from tests import reference_routers
 from workloads.requests import Requests
-from workloads.streams import stream
 
 
 @dataclass(eq=False)
@@ -39,6 +39,8 @@ class Seq:
     sent_s: float = float("nan")
     given_up_s: float = float("nan")
     home: int = -1
+    claimed: int = -1
+    metrics_age_s: float = float("nan")
     status: str = ""  # answered, rejected or given up: settled between client and router
     over: bool = False  # ended, but whoever plans ahead does not know it yet
     drafts: int = 0  # that wait to be verified
@@ -83,6 +85,12 @@ class Engine:
         self.size = engine.block_size
         self.timeout_s = engine.batch_timeout_s
         self.total = pool.ledger.num_gpu_blocks - engine.null_block
+        self.block_tokens = pool.ledger.block_size
+        self.kv_blocks = pool.ledger.kv_tokens // pool.ledger.block_size
+        # After each step its end, who runs, who was left waiting, and blocks in use.
+        self.shown: list[tuple[float, int, int, int]] = []
+        self.left = 0
+        self.has_ended = False  # a step, at this instant
         self.max_model_len = pool.max_model_len
         self.caching = engine.enable_prefix_caching
         self.blocks = [Block() for _ in range(self.total)]
@@ -536,8 +544,13 @@ class Engine:
         if not self.ahead:
             self.learn()
         batch = self.form(now_s)
+        self.left = len(self.waiting) + len(self.parked)
         if self.catch_up(batch) and batch is None:
             batch = self.form(now_s)
+            self.left = len(self.waiting) + len(self.parked)
+        if self.ahead and self.has_ended:
+            self.show(now_s)
+        self.has_ended = False
         self.step = batch
         if batch is None:
             return None
@@ -553,6 +566,10 @@ class Engine:
         batch["sizes"] = [(tokens, past) for _, tokens, past in batch["chunks"]]
         batch["begun_s"] = now_s
         return batch
+
+    def show(self, now_s: float) -> None:
+        """Its metrics, as they are until the next step has ended."""
+        self.shown.append((now_s, len(self.running), self.left, self.total - self.free))
 
     def end(self) -> list[Seq]:
         batch, self.step = self.step, None
@@ -612,6 +629,9 @@ class Engine:
                 sum(tokens for _, tokens, _ in batch["chunks"]),
             )
         )
+        self.has_ended = True
+        if not self.ahead:
+            self.show(end_s)
         return ended
 
     def no_longer_wants(self, seq: Seq) -> None:
@@ -642,9 +662,8 @@ class World:
         ]
         self.units = units_of(scenario, self.engines)
         self.outstanding: list[list[Seq]] = [[] for _ in self.engines]
-        self.route = reference_router(
-            scenario.router, stream(scenario.seed, "router"), self.outstanding, self.engines
-        )
+        self.seen = reference_routers.World(scenario, requests, self.outstanding, self.engines)
+        self.route, self.sent = reference_routers.reference_router(self.seen)
         if any(pool.data_parallel_size > 1 for pool in scenario.pools):
             self.route = route_to_ranks(scenario, self.outstanding, self.engines)
         self.limit = scenario.client.max_concurrency or inf
@@ -717,12 +736,15 @@ class World:
     def reach(self, seq: Seq, now_s: float) -> None:
         if seq.status:
             return
-        home = self.route() if any(engine.takes(seq) for engine in self.engines) else -1
+        some = any(engine.takes(seq) for engine in self.engines)
+        home = self.route(seq, now_s) if some else -1
         if home < 0 or not self.engines[home].takes(seq):
             seq.status = "rejected"
             self.free(seq, now_s, False)
             return
         seq.home = home
+        self.sent(seq, home, now_s)
+        seq.claimed, seq.metrics_age_s = self.seen.claimed, self.seen.age_s
         self.outstanding[seq.home].append(seq)
         self.engines[seq.home].arrive(seq)
 
@@ -897,7 +919,7 @@ def route_to_ranks(scenario: Scenario, outstanding: list[list[Seq]], engines: li
         used = 1 - engine.free / engine.total
         return waiting + running + waiting * 6 * max(0.0, used - 0.5)
 
-    def route() -> int:
+    def route(seq: Seq, now_s: float) -> int:
         engine = outer()
         numbers, turn = ranks[engine], turns[engine]
         if len(numbers) == 1:
@@ -955,46 +977,3 @@ def text_of(requests: Requests, seq: Seq) -> list[tuple]:
             text += [(streams[place], at) for at in range(len(text), ends[place])]
     own = range(len(text), seq.prompt + seq.output)
     return text + [("own", seq.row, at) for at in own]
-
-
-def reference_router(name: str, rng, outstanding: list[list[Seq]], engines: list[Engine]):
-    count = len(outstanding)
-    if count == 1:
-        return lambda: 0
-    turn = iter(range(10**9))
-
-    def draws(below: int):
-        own = rng.spawn(1)[0]
-        while True:
-            yield from own.integers(below, size=1024).tolist()
-
-    first = draws(count)
-    if name == "round_robin":
-        return lambda: next(turn) % count
-    if name == "random":
-        return lambda: next(first)
-    if name == "least_requests":
-        return lambda: min(range(count), key=lambda n: (len(outstanding[n]), n))
-    if name == "least_tokens":
-        return lambda: min(
-            range(count),
-            key=lambda n: (
-                sum(
-                    seq.prompt + len(seq.token_s)
-                    for seq in engines[n].waiting
-                    + engines[n].arrived
-                    + engines[n].running
-                    + [seq for seq in engines[n].parked if seq.loads != "cancelled"]
-                    if not seq.done and not seq.over and seq not in engines[n].dropping
-                ),
-                n,
-            ),
-        )
-    second = draws(count - 1)
-
-    def two() -> int:
-        one, other = next(first), next(second)
-        other += other >= one
-        return min((one, other), key=lambda n: (len(outstanding[n]), n))
-
-    return two

@@ -8,7 +8,8 @@ from experiments.running.pool_tables import POOL_COLUMNS
 from sim.handovers import HANDOVER_COLUMNS
 from sim.latencies import LATENCIES
 from sim.metrics import ALL_METRICS, POOL_SHARES
-from sim.result import REQUEST_COLUMNS, SEGMENT_COLUMNS, SESSION_COLUMNS
+from sim.result import CLAIM_COLUMNS, REQUEST_COLUMNS, SEGMENT_COLUMNS, SESSION_COLUMNS
+from sim.routing_metrics import REPLICAS
 from sim.transfer_use import TRANSFER_METRICS
 
 
@@ -100,6 +101,11 @@ def _requests() -> list[str]:
             ("column", "meaning"),
             [(f"`{name}`", text) for name, text in SESSION_COLUMNS.items()],
         ),
+        "With a router that looks at caches at some point, these come next.",
+        table(
+            ("column", "meaning"),
+            [(f"`{name}`", text) for name, text in CLAIM_COLUMNS.items()],
+        ),
         "With pools that prefill for others ([disaggregation.md](disaggregation.md)) at some "
         "point, these stand before `measured` as well; times are NaN for a request that one "
         "replica served alone.",
@@ -130,6 +136,11 @@ def _pools_and_segments() -> list[str]:
             ("column", "meaning"),
             [(f"`{name}`", text) for name, text in TRANSFER_METRICS.items()],
         ),
+        "## replicas.csv",
+        "Where several replicas have found something in their caches: one row per run and "
+        "replica. `point`, the swept keys, `seed`, `replica` (from 0), `pool` (its name, if it has "
+        "one), then",
+        table(("column", "meaning"), [(f"`{name}`", text) for name, text in REPLICAS.items()]),
         "## Segments",
         "From Python, `sim.simulation.simulate` returns the same requests and, in `segments`, one "
         "row per run of equal steps. They are not written to disk.",

@@ -55,8 +55,10 @@ WITHOUT_INTERVAL = (
 """Metrics that are settings, extremes or verdicts, not estimates."""
 
 SHARES = (
-    "slo_attainment", "slo_met", "kv_use_mean", "kv_use_max", "prefix_cache_hit_rate", "busy_share",
-    "mfu", "mbu", "share_steps_outside_calibration", *POOL_SHARES, "host_cache_hit_rate",
+    "slo_attainment", "slo_met", "kv_use_mean", "kv_use_max", "prefix_cache_hit_rate",
+    "prefix_cache_hit_rate_min", "prefix_cache_hit_rate_max", "claimed_hit_rate",
+    "request_share_max", "busy_share", "mfu", "mbu", "share_steps_outside_calibration",
+    *POOL_SHARES, "host_cache_hit_rate",
     "host_cache_use", "host_link_in_share", "host_link_out_share", "transfer_share", "leased_share",
 )  # fmt: skip
 """Metrics within 0 to 1; all others of ``sim.metrics.ALL_METRICS`` are not negative."""

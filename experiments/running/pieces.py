@@ -19,13 +19,14 @@ import pyarrow.parquet as pq
 
 from experiments.running.identity import file_digest
 from experiments.running.reached import Reached
-from experiments.study.build import requests_of, scenario_of, stop_of
+from experiments.study.build import claims_caches, requests_of, scenario_of, stop_of
 from experiments.study.document import Study
 from sim.binding import binding
 from sim.handovers import NOT_HANDED_OVER
 from sim.latencies import gap_counts
 from sim.metrics import summarise, summarise_pools
-from sim.result import REQUEST_COLUMNS, SESSION_COLUMNS, STATUS_NAMES, Result
+from sim.result import CLAIM_COLUMNS, REQUEST_COLUMNS, SESSION_COLUMNS, STATUS_NAMES, Result
+from sim.routing_metrics import by_replica
 from sim.scenario import Scenario
 from sim.simulation import simulate
 from sim.slo import WINDOW_S, attainments, windows
@@ -49,6 +50,7 @@ MARKS = {
 FURTHER: dict[str, np.generic] = {
     **dict.fromkeys(SESSION_COLUMNS, np.int64(-1)),
     **NOT_HANDED_OVER,
+    **dict(zip(CLAIM_COLUMNS, (np.int32(-1), np.float32(np.nan)), strict=True)),
 }
 """Columns that some runs have behind those, and what stands there where others of a study do."""
 
@@ -61,6 +63,8 @@ def further_columns(studies: Iterable[Study]) -> set[str]:
             found.update(SESSION_COLUMNS)
         if study.cluster.has_roles:
             found.update(NOT_HANDED_OVER)
+        if claims_caches(study):
+            found.update(CLAIM_COLUMNS)
     return found
 
 
@@ -78,6 +82,8 @@ class Piece:
     """Metrics of each pool, where pools have names."""
     pool_gaps: list[dict[int, int]]
     """Token gaps of each."""
+    replicas: dict[str, list[float]]
+    """``sim.routing_metrics.REPLICAS`` as columns, where there are several and caches to hit."""
 
 
 def simulate_to(path: Path, point: Study, seed: int, draw: int | None = None) -> None:
@@ -108,7 +114,11 @@ def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
         "binding": _binding(result, scenario, window),
         "pools": [],
         "pool_gaps": [],
+        "replicas": {},
     }
+    if scenario.replicas > 1 and (metrics["prefix_cache_hit_rate"] or _claims(result)):
+        of_each = by_replica(result, window)
+        record["replicas"] = {name: values.tolist() for name, values in of_each.items()}
     if point.cluster.pools is not None:
         parts = [result.of_replicas(numbers) for numbers in scenario.numbers]
         record["pools"] = summarise_pools(*measured)
@@ -118,6 +128,11 @@ def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
     columns["measured"] = window.measured.astype(np.int8)
     with _beside(path) as file:
         _write(columns, {_RECORD: json.dumps(record)}, file)
+
+
+def _claims(result: Result) -> bool:
+    """Whether the router said what it took to be cached."""
+    return "claimed_tokens" in result.requests
 
 
 def window_s_of(point: Study) -> float | None:
@@ -196,7 +211,7 @@ def read_piece(path: Path) -> Piece:
     record = json.loads(metadata[_RECORD])
     return Piece(
         record["metrics"], record["timeline"], _counts(record["gaps"]), record["binding"],
-        record["pools"], list(map(_counts, record["pool_gaps"])),
+        record["pools"], list(map(_counts, record["pool_gaps"])), record["replicas"],
     )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ FOR_FIGURES = (
 FILES = frozenset(
     (
         "study.yaml", "summary.csv", "summary_long.csv", "runs.csv", "differences.csv",
-        "decomposition.csv", "binding.csv", "pools.csv", "requests.parquet",
+        "decomposition.csv", "binding.csv", "pools.csv", "replicas.csv", "requests.parquet",
         "report.html", "manifest.json", "throughput_latency.png", "latency.png",
         "utilisation.png", "timeline.png", "pools.png",
     )

@@ -9,6 +9,7 @@ from experiments.running.lengths import Lengths
 from experiments.running.pool_tables import has_pools, noted, pools_table
 from experiments.running.pooling import loaded_points, loads_of
 from experiments.running.reasons import reasons
+from experiments.running.replica_tables import replicas_table
 from experiments.running.sweep import Run
 from experiments.running.workers import shared_by
 
@@ -46,6 +47,9 @@ def written_tables(lengths: Lengths, runs: Sequence[Run], folder: Path, jobs: in
         pools = pools_table(plan, runs)
         summary = noted(summary, pools)
         assemble.write_csv(pools, folder / "pools.csv")
+    replicas = replicas_table(plan, runs)
+    if len(replicas):
+        assemble.write_csv(replicas, folder / "replicas.csv")
     parts, bound, hopeless = reasons(runs, spread)
     for place, number in enumerate(summary["point"]):
         told = [text for text in (summary.at[place, "notes"], *hopeless.get(number, ())) if text]

@@ -345,6 +345,11 @@ def is_random(study: Study) -> bool:
     return study.workload.is_random or _routing(study).random
 
 
+def claims_caches(study: Study) -> bool:
+    """Tell whether the router says of each request what it took to be cached."""
+    return _routing(study).claims
+
+
 def looks_at_nothing(study: Study) -> bool:
     """Tell whether the router sends to replicas without a look at what they can do."""
     return _routing(study).blind

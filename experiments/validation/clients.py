@@ -85,6 +85,13 @@ def is_inferencex(row: RunRow) -> bool:
     return row.closed_loop and _is_said(CLIENTS[0][1], row.workload.lower())
 
 
+def is_random_text(row: RunRow) -> bool:
+    """Tell whether prompts are random tokens of vLLM's own client."""
+    client = _client(row)
+    asked = f"{row.workload} {row.isl_spec or ''}".lower()
+    return client is not None and client[0] == "vllm bench serve" and _is_said(r"\brandom\b", asked)
+
+
 def router(row: RunRow, notes: list[str]) -> str:
     """Return what stands before the replicas of a run."""
     words = f"{row.mode or ''} {row.workload} {row.notes}".lower()

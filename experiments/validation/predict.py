@@ -19,6 +19,7 @@ from experiments.running.workers import in_parallel
 from experiments.validation.calibrations import choose_calibration, given_calibration
 from experiments.validation.figures import BELOW, figures_of, load_of, offered_per_s, span_s
 from experiments.validation.levels import API, FULL, Level, client_at, engine_at, prices_at
+from experiments.validation.retokenised import as_it_arrives
 from experiments.validation.roles import serves_whole_requests, with_roles
 from experiments.validation.rows import Run, RunRow, Skipped, Table
 from experiments.validation.settings import Setup, setup_of
@@ -113,8 +114,9 @@ def plan(
 def _task(
     run: Run, rows: tuple[RunRow, ...], table: Table, seeds: int, calibration: str | None
 ) -> Task:
-    setup_of(run.base, 1)  # refuses other engines before their requests are looked at
+    first = setup_of(run.base, 1)  # refuses other engines before their requests are looked at
     planned: TrafficPlan = plan_traffic(run, table.folder)
+    planned = as_it_arrives(planned, run.base, first.spec, first.version)
     traffic = tuple(planned.draw(seed) for seed in range(seeds if planned.is_random else 1))
     longest = max(
         int((one.requests.prompt_tokens + one.requests.output_tokens).max()) for one in traffic

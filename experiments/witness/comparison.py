@@ -21,9 +21,10 @@ NAMED = {
     "0.10": {
         "ahead": "ends are not foreseen, who ends is in one more step",
         "priority": "who was thrown out stays in the step that it was in already",
-    }
+    },
+    "0.32": {"ahead handover": "who is thrown out loses the token that is under way"},
 }
-"""By release and part of a feature: what a release does that we do not (docs/witness.md)."""
+"""By release and parts of a feature: what a release does that we do not (docs/witness.md)."""
 
 
 @dataclass(slots=True)
@@ -106,7 +107,9 @@ def compare(release: Release, feature: str, numbers: Sequence[int]) -> Tally:
     if absent and feature != "all":
         return Tally(lacks=", ".join(sorted(absent)))
     named = NAMED.get(".".join(release.version.split(".")[:2]), {})
-    tally.name = "; ".join(named[part] for part in sorted(named) if part in FEATURES[feature])
+    tally.name = "; ".join(
+        named[parts] for parts in sorted(named) if set(parts.split()) <= FEATURES[feature]
+    )
     for number in numbers:
         scenario = draw(feature, number, release.lacks)
         theirs = release.serve(scenario)

@@ -1,15 +1,26 @@
 """The same scenario, simulated."""
 
 from dataclasses import replace
+from math import inf
 
 import numpy as np
 
-from experiments.witness.scenario import TICKS_PER_S, Host, Outcome, Price, Scenario
+from experiments.witness.drafts import Drafts
+from experiments.witness.scenario import (
+    TICKS_PER_S,
+    Handover,
+    Host,
+    Outcome,
+    Price,
+    Scenario,
+)
+from hardware.adding_up import VECTOR_STEPS, add_up
 from hardware.gpu import load_gpu
 from hardware.host_link import HostLink, HostMemory
 from hardware.prices.chunks import ChunkTerm, ModelledChunks
 from hardware.prices.work import Linear
 from hardware.step_cost import StepCost
+from hardware.step_prices import StepPrices
 from model.alike import attention_of
 from model.caches import Reach
 from model.mixers.delta import DeltaRule
@@ -17,8 +28,11 @@ from model.mixers.mixer import Mixer
 from model.shape import DecoderSpec, grouped
 from model.spec import load_spec
 from sim import scenario as ours
+from sim.acceptance import Given
 from sim.engine_config import EngineConfig
-from sim.pools import Pool
+from sim.kv_transfer import KvTransferConfig
+from sim.pools import DECODE, PREFILL, Pool
+from sim.result import Result
 from sim.simulation import simulate
 from workloads.requests import Prefixes, Requests
 
@@ -28,9 +42,14 @@ MODEL, GPU = "gpt2", "a100-80gb-sxm"
 
 def simulated(scenario: Scenario, version: str) -> Outcome:
     """Simulate it as a version of vLLM would serve it."""
-    result = simulate(built(scenario, version), requests_of(scenario))
+    acceptance = None
+    if scenario.drafts is not None:
+        acceptance = Given([bytes(accepted) for accepted in scenario.drafts.accepted])
+    result = simulate(built(scenario, version), requests_of(scenario), acceptance=acceptance)
     columns = result.requests
     steps = result.steps()
+    if scenario.handover is not None:
+        return _of_two(result, scenario)
     hits = columns["cached_tokens"] + columns.get("brought_tokens", 0)
     started = ~np.isnan(columns["first_scheduled_s"])
     return Outcome(
@@ -84,6 +103,12 @@ def built(scenario: Scenario, version: str) -> ours.Scenario:
                 )
             },
         }  # fmt: skip
+    if scenario.drafts is not None:
+        settings["speculative"] = speculative_of(scenario.drafts)
+    if scenario.handover is not None:  # tables of prices for the larger of two engines
+        sink = scenario.handover
+        settings["max_num_seqs"] = max(scenario.seats, sink.seats)
+        settings["max_num_batched_tokens"] = max(scenario.budget, sink.budget)
     client = ours.NO_CLIENT
     if scenario.timeout is not None:
         client = ours.ClientConfig(timeout_s=scenario.timeout / TICKS_PER_S)
@@ -92,7 +117,83 @@ def built(scenario: Scenario, version: str) -> ours.Scenario:
         EngineConfig.model_validate(settings), client=client,
     )  # fmt: skip
     pool = replace(made.pool, price=priced(made.pool.price, scenario.price))
+    if pool.draft_cost is not None:
+        pool = with_drafts(pool, scenario.price)
+    if scenario.handover is not None:
+        return with_sink(made, pool, scenario, scenario.handover)
     return replace(made, pools=(pool if scenario.host is None else with_host(pool, scenario.host),))
+
+
+def with_sink(made: ours.Scenario, pool: Pool, scenario: Scenario, sink: Handover) -> ours.Scenario:
+    """Two pools, of which the second one answers; transfers take so many ticks."""
+    first = _side(pool, PREFILL, scenario.seats, scenario.budget, scenario.blocks)
+    other = _side(pool, DECODE, sink.seats, sink.budget, sink.blocks)
+    transfer = KvTransferConfig(latency_s=sink.ticks / TICKS_PER_S, per_descriptor_us=0)
+    endless = transfer.model_copy(update={"bandwidth_gb_s": inf})
+    return replace(made, pools=(first, other), kv_transfer=endless)
+
+
+def _side(pool: Pool, role: str, seats: int, budget: int, blocks: int) -> Pool:
+    """One engine of two, with prices that hold for both."""
+    return replace(
+        pool, name=role, role=role, token_budget=budget,
+        engine=pool.engine.model_copy(
+            update={"max_num_seqs": seats, "max_num_batched_tokens": budget}
+        ),
+        watermark_blocks=int(pool.engine.watermark * (blocks + 1)),
+        ledger=replace(pool.ledger, num_gpu_blocks=blocks + 1),
+    )  # fmt: skip
+
+
+def _of_two(result: Result, scenario: Scenario) -> Outcome:
+    """Of an engine that prefills, and one that decodes."""
+    columns, steps = result.requests, result.steps()
+    rows = [
+        list(map(int, step))
+        for step in zip(
+            steps["decodes"] + steps["padding"], steps["chunks"], steps["prefill_tokens"],
+            strict=True,
+        )
+    ]  # fmt: skip
+    first = int((steps["replica"] == 0).sum())
+    size = scenario.block_size
+    prompts, moved = columns["prompt_tokens"], columns["transferred_tokens"]
+    blocks = -(-prompts // size) - (prompts - moved) // size
+    return Outcome(
+        first=_ticks(columns["first_token_s"]),
+        finish=_ticks(columns["finish_s"]),
+        hits=[int(hit) for hit in columns["cached_tokens"]],
+        preemptions=[int(each) for each in columns["preemptions"]],
+        steps=[*rows[:first], [-1, -1, -1], *rows[first:]],
+        brought=[int(each) for each in blocks],
+    )
+
+
+def speculative_of(drafts: Drafts) -> dict[str, object]:
+    """As a study has it; how many drafts are right is told otherwise."""
+    return {
+        "method": drafts.method,
+        "num_speculative_tokens": drafts.tokens,
+        "synthetic_acceptance_length": 1.0,
+        "num_speculative_tokens_per_batch_size": drafts.by_sequences or None,
+        **({"model": MODEL} if drafts.method == "draft_model" else {}),
+    }
+
+
+def with_drafts(pool: Pool, price: Price) -> Pool:
+    """The same pool with prices of steps in whole ticks, and drafts for nothing."""
+    cost = pool.draft_cost
+    assert cost is not None
+    tick = 1 / TICKS_PER_S
+    of_one = pool.price.prices
+    logits_s = [0.0] * len(cost.target.logits_s)
+    bare = StepPrices(
+        of_one.overhead_s, of_one.launch_s, of_one.token_s, [0.0] * len(of_one.sequence_s),
+        of_one.decode_pieces, pool.price.chunk_cost.seconds, add_up, VECTOR_STEPS,
+    )  # fmt: skip
+    target = replace(cost.target, by_rows=[bare] * len(cost.target.by_rows), logits_s=logits_s)
+    free = replace(cost, target=target, drafter=None, sequence_s=price.sequence * tick)
+    return replace(pool, draft_cost=free)
 
 
 def with_host(pool: Pool, host: Host) -> Pool:

@@ -6,10 +6,12 @@ or they are not.
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+
+from experiments.witness.drafts import Drafts, drawn_drafts
 
 TICKS_PER_S = 1 << 30
 
@@ -57,6 +59,16 @@ class Host(NamedTuple):
     """Ticks of a block."""
 
 
+class Handover(NamedTuple):
+    """A second engine that answers, while the first one computes prompts."""
+
+    seats: int
+    budget: int
+    blocks: int
+    ticks: int
+    """Of a transfer, whatever its size."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """One engine's settings, and requests in order of arrival."""
@@ -80,6 +92,10 @@ class Scenario:
     """Groups that keep a state."""
     host: Host | None = None
     """KV in the host's memory."""
+    drafts: Drafts | None = None
+    """Speculative decoding."""
+    handover: Handover | None = None
+    """The engine that decodes, where this one prefills."""
     timeout: int | None = None
     """Ticks after which a client gives up."""
     price: Price = FINE
@@ -87,14 +103,14 @@ class Scenario:
 
     def data(self, number: int) -> dict[str, Any]:
         """As a line of JSON."""
-        host = None if self.host is None else self.host._asdict()
         data = {"id": number} | asdict(self) | {"price": self.price._asdict()}
-        return data if host is None else data | {"host": host}
+        parts = {"host": self.host, "handover": self.handover, "drafts": self.drafts}
+        return data | {name: part and part._asdict() for name, part in parts.items()}
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> Self:
         """Read what ``data`` wrote."""
-        given = {field.name: data[field.name] for field in fields(cls) if field.name in data}
+        given = {each.name: data[each.name] for each in fields(cls) if each.name in data}
         rows = [
             Row(arrival, prompt, output, priority, [(stream, end) for stream, end in streams])
             for arrival, prompt, output, priority, streams in data["requests"]
@@ -102,6 +118,12 @@ class Scenario:
         given |= {"price": Price(**data["price"]), "requests": rows}
         if data.get("host") is not None:
             given["host"] = Host(**data["host"])
+        if data.get("drafts") is not None:
+            drafts = Drafts(**data["drafts"])
+            ranges = [(first, last, tokens) for first, last, tokens in drafts.by_sequences]
+            given["drafts"] = drafts._replace(by_sequences=ranges)
+        if data.get("handover") is not None:
+            given["handover"] = Handover(**data["handover"])
         if "windows" in data:
             given["windows"] = tuple(data["windows"])
         return cls(**given)
@@ -118,12 +140,15 @@ class Outcome:
     """Prompt tokens in the prefix cache when it was first admitted."""
     preemptions: list[int]
     steps: list[list[int]]
-    """Of each step: decodes, chunks, tokens of all chunks."""
+    """Of each step: decodes, chunks, tokens of all chunks. Of two engines: those of the first, a
+    row of -1, those of the second."""
+    brought: list[int | None] = field(default_factory=list)
+    """With two engines: blocks that the second one read of each request."""
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> Self:
         """Read it from a line of JSON."""
-        return cls(**{field.name: data[field.name] for field in fields(cls)})
+        return cls(**{each.name: data[each.name] for each in fields(cls) if each.name in data})
 
 
 FEATURES: dict[str, frozenset[str]] = {
@@ -151,6 +176,21 @@ FEATURES: dict[str, frozenset[str]] = {
         "host memory, aborts": "host caching aborts",
         "host memory, priority": "host caching priority reserve",
         "async, host memory": "host caching ahead",
+        "drafts": "drafts",
+        "drafts, aborts": "drafts aborts",
+        "drafts, priority": "drafts priority threshold reserve",
+        "drafts, prefix cache": "drafts caching",
+        "async, drafts": "drafts ahead",
+        "async, drafts, aborts": "drafts ahead aborts",
+        "async, drafts, priority": "drafts ahead priority reserve",
+        "async, drafts, prefix cache": "drafts ahead caching",
+        "async, drafts, watermark": "drafts ahead caching aborts watermark threshold",
+        "handover": "handover",
+        "handover, prefix cache": "handover caching",
+        "handover, priority": "handover priority reserve",
+        "handover, watermark": "handover watermark caching threshold",
+        "async, handover": "handover ahead",
+        "async, handover, prefix cache": "handover ahead caching",
         "prefill_first": "v0",
         "prefill_first, aborts": "v0 aborts",
         "all": "threshold reserve watermark priority aborts caching ahead",
@@ -194,6 +234,12 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
     streams = _streams(rng, prompt, output) if "caching" in on else [[] for _ in range(count)]
     if "v0" in on:  # prompts are not cut, and those that do not fit into a step are not served
         budget = max(budget, 2 * (prompts + outputs))
+    drafts = drawn_drafts(rng, output, "ahead" in on) if "drafts" in on else None
+    if drafts is not None:
+        rows = 1 + drafts.tokens
+        budget = max(budget, rows + 1)
+        price = price._replace(position=0)  # what is in the cache is not known when one plans
+        blocks += -(-4 * rows // size)
     windows, states = _groups(rng) if "groups" in on else ((None,), 0)
     states = states if size >= 16 else 0  # smaller blocks would grow beside a state
     if "groups" in on:  # of each as many as one request takes at most, and some more
@@ -208,11 +254,13 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         scheduler="prefill_first" if "v0" in on else "chunked_prefill",
         order="priority" if "priority" in on else "fcfs",
         long_prefill_token_threshold=int(rng.choice([7, 64])) if "threshold" in on else 0,
+        drafts=drafts,
         scheduler_reserve_full_isl="reserve" in on,
         watermark=float(rng.choice([0.01, 0.1, 0.4])) if "watermark" in on else 0.0,
         ahead="ahead" in on,
         caching="caching" in on,
         host=_host(rng, blocks) if "host" in on else None,
+        handover=_handover(rng, longest, seats) if "handover" in on else None,
         timeout=int(service * rng.choice([0.3, 2, 10])) + 1 if "aborts" in on else None,
         price=price,
         requests=[
@@ -235,6 +283,18 @@ def _host(rng: np.random.Generator, blocks: int) -> Host:
         offload_prompt_only=bool(rng.random() < 0.6),
         transfer=int(rng.choice([0, 1 << 18, 1 << 20])),
         block=int(rng.choice([1 << 10, 1 << 16, 1 << 20])),
+    )
+
+
+def _handover(rng: np.random.Generator, longest: int, seats: int) -> Handover:
+    """An engine that is large or small, near or far."""
+    own = int(rng.choice([1, 2, 5, 16]))
+    short = rng.random() < 0.6
+    return Handover(
+        seats=own,
+        budget=int(max(own, rng.choice([16, 64, 512]))),
+        blocks=int(longest + rng.integers(0, 2 * longest)) if short else longest * own + 10,
+        ticks=int(rng.choice([1 << 10, 1 << 18, 1 << 20, 1 << 23])),
     )
 
 

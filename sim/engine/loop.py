@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from math import inf
 
 from sim.engine.agenda import Agenda
+from sim.engine.gauge import Gauge
 from sim.engine.journal import Journal
 from sim.engine.machine import Machine
 from sim.engine.scheduler import Scheduler
@@ -51,6 +52,8 @@ class Loop:
         """Who comes next."""
         self.agenda = agenda
         self.on_finish = on_finish
+        self.gauge: Gauge | None = None
+        """Its metrics, if anybody looks at them."""
         self.aborted: list[Sequence] = []
         """Whom the scheduler still has, though nobody wants them: until the step has ended."""
         self.batch: Batch | None = None
@@ -80,6 +83,8 @@ class Loop:
             if batch is not None:
                 self.end(batch, self.start_s, now_s)
             batch, start_s = scheduler.next_batch(now_s), now_s
+            if self.gauge is not None:
+                self._planned(self.gauge, now_s, idle)
             if batch is None:
                 now_s = min(scheduler.wake_s, self.arrival.arrival_s)
                 if now_s <= start_s:
@@ -110,7 +115,18 @@ class Loop:
     def end(self, batch: Batch, start_s: float, end_s: float) -> None:
         """The batch under way has ended."""
         self.batch = None
+        gauge = self.gauge
+        if gauge is not None:
+            gauge.ending(end_s, self.journal.steps)
         finished = self.journal.end(batch, self.scheduler, start_s, end_s, self.aborted)
         self.aborted.clear()
+        if gauge is not None and not self.scheduler.ahead:
+            gauge.ended(end_s)
         if finished:
             self.on_finish(finished, self.number, end_s)
+
+    def _planned(self, gauge: Gauge, now_s: float, idle: bool) -> None:
+        """The next batch is formed, at the moment at which one ended, if none was ``idle``."""
+        gauge.came.clear()
+        if self.scheduler.ahead and not idle:
+            gauge.ended(now_s)

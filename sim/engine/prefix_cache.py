@@ -17,6 +17,7 @@ those that are not full go to the front of the queue.
 from collections.abc import Callable
 from typing import Final
 
+from sim.engine.homes import Homes
 from sim.engine.kv_cache import BlockPool
 from sim.engine.runs import ANONYMOUS, FreeQueue, Run, Texts, place
 from sim.engine.sequence import Sequence
@@ -57,7 +58,8 @@ class PrefixCache(BlockPool):
     ) -> None:
         super().__init__(num_blocks, block_size)
         self._ahead = ahead
-        self._tellers: dict[Sequence, None] = {}  # who runs, with streams beyond the prompt
+        self._tellers: dict[Sequence, int] = {}  # who runs, with a stream beyond the prompt
+        self._homes: Homes | None = None
         self._spans_of = spans_of
         self._unhashed_first = unhashed_first
         self._admissions = 0
@@ -65,6 +67,8 @@ class PrefixCache(BlockPool):
         """What the last search found: of each run, from which block on, and how many."""
         self._found = 0  # how many blocks that were
         self._idle = 0  # and how many of them are free
+        self.saw_free = False
+        """Whether ``cached_blocks`` last saw a block that nobody holds: it may be taken by now."""
         self._queue = FreeQueue()
         self._queue.append(Run(ANONYMOUS, 0, num_blocks, 0, False))
         self._queued = num_blocks  # blocks in the queue; more than free: some were taken since
@@ -131,7 +135,9 @@ class PrefixCache(BlockPool):
             sequence.cached_tokens = self._found * self.block_size
         self.seat(sequence)
         if _told(sequence) * self.block_size > sequence.prompt_tokens:
-            self._tellers[sequence] = None
+            self._tellers[sequence] = stream = sequence.spans[-1][0]
+            if self._homes is not None:
+                self._homes.tell(stream, self._texts.number)
 
     def seat(self, sequence: Sequence) -> None:
         """As any; those who end together free their blocks in the order in which they began."""
@@ -205,7 +211,10 @@ class PrefixCache(BlockPool):
 
     def _release(self, sequence: Sequence, held_tokens: int) -> None:
         """Free named blocks, full ones without a name behind them, and what is not full."""
-        self._tellers.pop(sequence, None)
+        if sequence in self._tellers:
+            stream = self._tellers.pop(sequence)
+            if self._homes is not None:
+                self._homes.told_to_end(stream, self._texts.number)
         self.fill(sequence, sequence.kv_tokens)
         self._settle()
         full = sequence.kv_tokens // self.block_size
@@ -227,13 +236,63 @@ class PrefixCache(BlockPool):
         self._queued += freed
         self.give(freed)
 
-    def _settle(self) -> None:
+    def watch(self, homes: Homes, number: int) -> None:
+        """Note from now on which streams have blocks here, as those of a replica."""
+        self._homes = homes
+        self._texts.homes, self._texts.number = homes, number
+
+    def cached_blocks(self, text: Spans, most: int) -> int:
+        """Find the blocks of the longest known beginning of a text, as ``find``; hold none.
+
+        Args:
+            text: streams, and behind which of its tokens each of them ends.
+            most: blocks.
+        """
+        have, size = 0, self.block_size
+        self.saw_free = False
+        for stream, tokens in text:
+            stop = min(tokens // size, most)
+            if have >= stop:
+                continue
+            runs = self._texts.oldest.get(stream)
+            if runs is None:
+                break
+            at = place(runs, have)
+            while have < stop and 0 <= at < len(runs):
+                run = runs[at]
+                if run.first > have or run.end <= have:
+                    break
+                if not run.holders:
+                    self.saw_free = True
+                have = min(run.end, stop)
+                at += 1
+            if have < stop:
+                break
+        return have
+
+    def spares(self, taken: int) -> bool:
+        """Tell whether the next ``taken`` free blocks, beyond those counted, have no identity."""
+        surplus, first = self._queued - self.free + taken, self._queue.first()
+        return surplus <= 0 or (first.stream == ANONYMOUS and first.count >= surplus)
+
+    def settle(self, taken: int) -> bool:
+        """Let blocks that were taken leave the queue, ``taken`` that are not counted yet included.
+
+        Returns whether there were any.
+        """
+        before = self._queued
+        self._settle(taken)
+        return self._queued < before
+
+    def _settle(self, taken: int = 0) -> None:
         """Let the blocks that were taken leave the queue, with their identities.
 
         ``take`` only counts, so that decoding costs what it costs without a cache.
         """
-        surplus = self._queued - self.free
-        self._queued = self.free
+        surplus = self._queued - (self.free - taken)
+        if surplus <= 0:
+            return
+        self._queued = self.free - taken
         while surplus:
             run = self._queue.first()
             count = min(run.count, surplus)

@@ -11,6 +11,8 @@ So what a request costs depends on how many runs it has, not on how long its pro
 
 from typing import Final
 
+from sim.engine.homes import Homes
+
 ANONYMOUS: Final = -1
 """Stream of free blocks that nobody can look for."""
 
@@ -100,6 +102,10 @@ class Texts:
         self.copies: dict[int, list[Run]] = {}
         """Of each stream, the older first; they may overlap."""
         self._queue = queue
+        self.homes: Homes | None = None
+        """Where it is noted which streams have a block here, if anybody wants to know."""
+        self.number = 0
+        """Of the replica, there."""
 
     def everyone(self) -> set[Run]:
         """All runs that can be found, or could be if older ones were gone."""
@@ -132,6 +138,8 @@ class Texts:
         """
         if stream not in self.oldest:
             self.oldest[stream] = []
+            if self.homes is not None:
+                self.homes.enter(stream, self.number)
         runs = self.oldest[stream]
         named: list[Run] = []
         added = 0
@@ -175,6 +183,8 @@ class Texts:
             del self.copies[stream]
         elif not run.copy and not self.oldest[stream]:
             del self.oldest[stream]
+            if self.homes is not None:
+                self.homes.leave(stream, self.number)
 
     def _promote(self, stream: int, first: int, end: int) -> None:
         """The oldest of some blocks are gone: the next older ones are found from now on."""

@@ -87,11 +87,14 @@ class Scheduler:
         """Ahead: who ended since then, and has a seat and blocks still."""
         self.unwanted: list[Sequence] = []
         """Ahead: who was given up since then."""
+        self.left_waiting = 0
+        """Who waited still when the last batch was formed, of those whom it knew; who loads too."""
         self.loads: Loads | None = None
         """Who holds blocks outside of the batch; None: no KV connector."""
         self._served: set[Sequence] = set()  # who has its blocks, when served one by one
         self._least = LeastImportant()
-        self._taken_early = 0  # blocks of steps that are over, in the run of steps under way
+        self.taken_early = 0
+        """Blocks of steps that are over, in the run of steps under way, counted already."""
         self.batch = Batch(len(settings.windows))
         """The one that was formed last."""
 
@@ -176,8 +179,8 @@ class Scheduler:
         pool, decoding = self.pool, self.decoding
         if ended:
             taken = decoding.blocks_needed_after(ended)
-            pool.free -= taken - self._taken_early
-            self._taken_early = taken
+            pool.free -= taken - self.taken_early
+            self.taken_early = taken
         if self.decoding.count:
             pool.tell(decoding.step + ended, 1)
         pool.arrive(sequence)
@@ -213,16 +216,23 @@ class Scheduler:
                 if loads.told:
                     loads.learn(self.decoding.step)
         batch = self.form(now_s)
+        self._note_waiting()
         told = loads is not None and (loads.connector.learns() or len(loads.told) > 0)
         if self.arrived or self.leaving or self.unwanted or told:
             self._catch_up()
             if batch is None:
                 batch = self.form(now_s)
+                self._note_waiting()
             else:
                 batch.steps = 1  # the next plan knows more
         if loads is not None:
             self._until_told(loads, batch)
         return batch
+
+    def _note_waiting(self) -> None:
+        self.left_waiting = self.waiting.count
+        if self.loads is not None:
+            self.left_waiting += len(self.loads.parked)
 
     def _until_told(self, loads: Loads, batch: Batch | None) -> None:
         """Whoever waits for KV is served as soon as somebody knows that it has come."""
@@ -309,10 +319,10 @@ class Scheduler:
         """Count the tokens of those who decode; return who has all of them."""
         if not batch.decodes:
             return []
-        if steps > 1 or self._taken_early:
+        if steps > 1 or self.taken_early:
             needed = self.decoding.blocks_needed_after(steps - 1)
-            self.pool.free -= needed - self._taken_early
-            self._taken_early = 0
+            self.pool.free -= needed - self.taken_early
+            self.taken_early = 0
         return self.decoding.advance(steps)
 
     def _end(self, sequences: list[Sequence]) -> None:

@@ -19,6 +19,8 @@ class Routing:
     """Two seeds can differ in it, whatever the workload is."""
     blind: bool
     """Replicas are sent what they are sent whatever they do, the slow ones as much as the fast."""
+    claims: bool = False
+    """Of each request it is told what the router took to be cached where it sent it."""
 
 
 def routing(name: str, replicas: int, known: bool) -> Routing:
@@ -29,7 +31,10 @@ def routing(name: str, replicas: int, known: bool) -> Routing:
     kind = router_class(name)
     blind = kind.looks_at == Looks.NOTHING
     dealt = known and (replicas == 1 or blind)
-    return Routing(dealt, replicas if dealt else 1, kind.draws and replicas > 1, blind)
+    several = replicas > 1
+    return Routing(
+        dealt, replicas if dealt else 1, kind.draws and several, blind, kind.claims and several
+    )
 
 
 def handing_over(routers: tuple[str, str], replicas: Sequence[int]) -> Routing:

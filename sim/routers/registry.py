@@ -1,14 +1,24 @@
 """The routers by the names that studies use, a row each; one of one's own by its dotted path."""
 
-from typing import Annotated, Final
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
 
 import numpy as np
+from pydantic import Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
+from model.errors import one_of
 from sim.named import named
-from sim.plugins import NONE, Own, built, check_own, class_of, is_own, try_out
+from sim.plugins import NONE, built, check_own, class_of, is_own, try_out
 from sim.routers.blind import Random, RoundRobin
+from sim.routers.cache_aware import CacheAware
+from sim.routers.dynamo import Dynamo
+from sim.routers.hashing import BoundedConsistentHashing, ConsistentHashing, PrefixHash
+from sim.routers.llm_d import LlmD
 from sim.routers.loads import LeastRequests, PowerOfTwoChoices
 from sim.routers.router import VIEWS, Looks, ReplicaFacts, Router, View
+from sim.routers.sessions import SessionAffinity
 from sim.routers.tokens import LeastTokens
 
 ROUTERS: Final[dict[str, type[Router]]] = {
@@ -17,7 +27,16 @@ ROUTERS: Final[dict[str, type[Router]]] = {
     "least_requests": LeastRequests,
     "least_tokens": LeastTokens,
     "power_of_two_choices": PowerOfTwoChoices,
+    "session_affinity": SessionAffinity,
+    "consistent_hashing": ConsistentHashing,
+    "bounded_consistent_hashing": BoundedConsistentHashing,
+    "prefix_hash": PrefixHash,
+    "cache_aware": CacheAware,
+    "llm_d": LlmD,
+    "dynamo": Dynamo,
 }
+Given = Mapping[str, Any]
+"""Settings of a router, as a study says."""
 
 
 def router_class(name: str) -> type[Router]:
@@ -29,26 +48,48 @@ def router_class(name: str) -> type[Router]:
     return class_of(name, ROUTERS, Router)
 
 
-def check_router(name: str, own: Own) -> None:
-    """Check that a router can be made with settings of its own. Raises ValueError."""
+def check_router(name: str, given: Given) -> None:
+    """Check that a router can be made with these settings.
+
+    Raises:
+        ValueError: it cannot; of one that is built in and has settings, pydantic's, with places.
+    """
     kind = router_class(name)
-    check_own(name, own, kind, parts=2)
+    if kind.settings is not None:
+        known = tuple(kind.settings.model_fields)
+        for key in given:
+            if key not in known:
+                raise ValueError(f"unknown key {key} of {name}: {one_of(key, known)}")
+        kind.settings.model_validate(given)
+        return
+    if not is_own(name) and given:
+        with_any = [key for key, each in ROUTERS.items() if each.settings is not None]
+        raise ValueError(
+            f"{name} has no settings, expected none, or cluster.router one of "
+            f"{', '.join(with_any)}, or a class of yours, named MODULE:CLASS"
+        )
+    check_own(name, given, kind, parts=2)
     if is_own(name):
         if not isinstance(getattr(kind, "looks_at", None), Looks):
             raise ValueError(
                 f"{name} says nothing of what it looks at, expected "
-                "looks_at = Looks.NOTHING, LOADS or TOKENS"
+                "looks_at = Looks.NOTHING, LOADS, TOKENS or CACHES"
             )
         facts = ReplicaFacts("", "", 1, 8, 1024, 1024)
-        try_out(kind, own, VIEWS[kind.looks_at]((facts, facts)), np.random.default_rng(0))
+        try_out(kind, given, VIEWS[kind.looks_at]((facts, facts)), np.random.default_rng(0))
+
+
+def made_of(kind: type[Router], view: View, rng: np.random.Generator, given: Given) -> Router:
+    """Return a router of a class, with settings."""
+    if kind.settings is None:
+        return built(kind, given, view, rng)
+    return built(kind, NONE, view, rng, kind.settings.model_validate(given))
 
 
 def make_router(
-    name: str, replicas: tuple[ReplicaFacts, ...], rng: np.random.Generator, own: Own = NONE
+    name: str, replicas: tuple[ReplicaFacts, ...], rng: np.random.Generator, given: Given = NONE
 ) -> Router:
     """Return a router over these replicas, with a view of as much as it looks at.
-
-    ``own`` are settings of a router of one's own.
 
     Raises:
         ValueError: the name is unknown.
@@ -56,7 +97,25 @@ def make_router(
     if len(replicas) == 1:  # no choice
         return RoundRobin(View(replicas), rng)
     kind = router_class(name)
-    return built(kind, own, VIEWS[kind.looks_at](replicas), rng)
+    return made_of(kind, VIEWS[kind.looks_at](replicas), rng, given)
+
+
+class _OfEveryRouter:
+    """Lets the schema of a study know the settings of all routers that are built in."""
+
+    @staticmethod
+    def __get_pydantic_json_schema__(
+        core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        models = [each.settings for each in ROUTERS.values() if each.settings is not None]
+        rows: list[JsonSchemaValue] = [
+            handler(model.__pydantic_core_schema__) for model in dict.fromkeys(models)
+        ]
+        return {"anyOf": [*rows, handler(core)]}
 
 
 RouterName = Annotated[str, *named(router_class, ROUTERS)]
+RouterSettings = Annotated[
+    dict[str, Any], Field(validate_default=True, max_length=100), _OfEveryRouter
+]
+"""Settings of a router, by name."""

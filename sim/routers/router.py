@@ -3,9 +3,14 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from math import nan
 from typing import ClassVar, Protocol
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from sim.routers.prompts import NO_PROMPTS, Prompts
+from sim.seen.texts import Text
 
 
 class Looks(IntEnum):
@@ -17,6 +22,15 @@ class Looks(IntEnum):
     """How many requests each replica has: ``View.requests``."""
     TOKENS = 2
     """How many tokens these have by now: ``View.tokens``."""
+    CACHES = 3
+    """Of a prompt, how much each replica has cached; and what engines say of themselves, as old as
+    it is when it is collected from time to time: ``View.cached_tokens``, ``View.metrics``."""
+
+
+class Settings(BaseModel):
+    """Settings of a router that is built in."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Arrival(Protocol):
@@ -38,6 +52,10 @@ class Arrival(Protocol):
     def priority(self) -> int:
         """Lower goes first."""
 
+    @property
+    def first_token_s(self) -> float:
+        """When it had its first token: below 0 until then."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReplicaFacts:
@@ -52,6 +70,32 @@ class ReplicaFacts:
     """Tokens that its KV cache holds."""
     longest_request_tokens: int
     """Prompt and output together, of the longest request that it takes."""
+    block_size: int = 16
+    """Tokens of a block of its KV cache."""
+
+
+class Cached(Protocol):
+    """What replicas have cached."""
+
+    def cached_tokens(self, text: Text, tokens: int) -> list[int]:
+        """Of the first ``tokens`` tokens of a text, those that each replica has in full blocks."""
+
+    def tokens_on(self, number: int, text: Text, tokens: int) -> int:
+        """The same of one replica."""
+
+
+class Collected(Protocol):
+    """What engines say of themselves, as it was last collected; of every replica."""
+
+    running: list[int]
+    waiting: list[int]
+    kv_use: list[float]
+
+    def read(self, now_s: float) -> None:
+        """Show what is known at a moment."""
+
+    def age_s(self, now_s: float) -> float:
+        """For how long that has been so."""
 
 
 class Live(Protocol):
@@ -77,9 +121,16 @@ class View:
         self.numbers = range(len(replicas))
         """Of all replicas, by which a router names them."""
         self.longest_request_tokens = [facts.longest_request_tokens for facts in replicas]
+        self.prompts: Prompts = NO_PROMPTS
+        """What prompts have in common, and whose turns they are; set by whoever builds it."""
 
     def requests(self, number: int) -> int:
         """Count the requests of a replica that have not left it. Raises TypeError."""
+        raise self._hidden(Looks.LOADS)
+
+    @property
+    def all_requests(self) -> list[int]:
+        """The requests of every replica, not to be changed. Raises TypeError."""
         raise self._hidden(Looks.LOADS)
 
     def tokens(self, number: int) -> int:
@@ -89,6 +140,16 @@ class View:
     def unsettled(self, number: int) -> bool:
         """Tell whether ``tokens`` still counts somebody who has left. Raises TypeError."""
         raise self._hidden(Looks.TOKENS)
+
+    @property
+    def cached(self) -> Cached:
+        """What replicas have cached. Raises TypeError."""
+        raise self._hidden(Looks.CACHES)
+
+    @property
+    def metrics(self) -> Collected:
+        """What engines say of themselves, for a router that collects it. Raises TypeError."""
+        raise self._hidden(Looks.CACHES)
 
     def sent(self, number: int) -> None:
         """A request was sent to a replica."""
@@ -116,6 +177,11 @@ class LoadsView(View):
         """Those sent, less those that left."""
         return self._requests[number]
 
+    @property
+    def all_requests(self) -> list[int]:
+        """The same of every replica."""
+        return self._requests
+
     def sent(self, number: int) -> None:
         """One more."""
         self._requests[number] += 1
@@ -140,7 +206,27 @@ class TokensView(LoadsView):
         return self.live[number].unsettled()
 
 
-VIEWS = {view.looks_at: view for view in (View, LoadsView, TokensView)}
+class CachesView(TokensView):
+    """With caches and metrics as well; whoever builds it sets them."""
+
+    looks_at = Looks.CACHES
+    caches: Cached
+    collected: Collected | None = None
+
+    @property
+    def cached(self) -> Cached:
+        """As engines have them now."""
+        return self.caches
+
+    @property
+    def metrics(self) -> Collected:
+        """As collected every ``Router.refresh_metrics_interval_s``."""
+        if self.collected is None:
+            raise TypeError("the router looks at metrics, expected refresh_metrics_interval_s")
+        return self.collected
+
+
+VIEWS = {view.looks_at: view for view in (View, LoadsView, TokensView, CachesView)}
 
 
 class Router:
@@ -157,6 +243,18 @@ class Router:
     looks_at: ClassVar[Looks]
     draws: ClassVar[bool] = False
     """Whether two seeds can differ."""
+    settings: ClassVar[type[Settings] | None] = None
+    """Of one that is built in and has any: what it is made with, as a third argument."""
+    follows: ClassVar[bool] = False
+    """Whether it is told who leaves (``gone``), beside how many."""
+    claims: ClassVar[bool] = False
+    """Whether it says of each choice what it took to be cached there (``claimed_tokens``)."""
+    refresh_metrics_interval_s: float | None = None
+    """How often it collects the metrics of engines; None: it does not look at them."""
+    claimed_tokens = 0
+    """Of the last choice: tokens of the prompt that it took to be cached on that replica."""
+    metrics_age_s = nan
+    """Of the last choice: how old the metrics were that it looked at."""
 
     def __init__(self, view: View, rng: np.random.Generator) -> None:
         self.view, self.rng = view, rng
@@ -174,3 +272,6 @@ class Router:
 
     def left(self, number: int, requests: int) -> None:
         """So many requests of a replica have finished, or were given up."""
+
+    def gone(self, number: int, arrivals: Iterable[Arrival]) -> None:
+        """These have left a replica, for a router that ``follows``."""

@@ -61,3 +61,23 @@ def test_a_build_between_releases_is_like_the_nearer_one(run_id: str, version: s
     found = version_at("dev 2025-05", "", run_id)
     assert found is not None
     assert found[0] == version
+
+
+@pytest.mark.parametrize(
+    ("cells", "tokens"),
+    [
+        ({}, 4106),
+        ({"engine_version": "0.9.2"}, 4000),
+        ({"model": "Qwen/Qwen3-14B"}, 4000),
+        ({"workload": "sharegpt"}, 4000),
+        ({"notes": "guidellm"}, 4000),
+    ],
+)
+def test_random_tokens_are_more_when_they_arrive(
+    tmp_path: Path, cells: dict[str, str], tokens: int
+) -> None:
+    """Of vLLM's client before 0.9, with the tokenizer of which that is told."""
+    told = {"mode": "agg", "workload": "random", "notes": "vllm benchmark_serving.py"}
+    task = planned(tmp_path, **(told | cells))
+    assert set(task.traffic[0].requests.prompt_tokens.tolist()) == {tokens}
+    assert any("2.6% longer" in note for note in task.notes) == (tokens == 4106)

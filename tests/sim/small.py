@@ -73,6 +73,7 @@ def scenario(
     *,
     replicas: int = 1,
     router: str = "round_robin",
+    router_settings: dict[str, object] | None = None,
     seed: int = 0,
     windows: Windows = (None, None),
     idle_start_s: float = 0.0,
@@ -91,7 +92,12 @@ def scenario(
         settings["max_num_batched_tokens"] = max(2048, int(str(engine.get("max_num_seqs", 0))))
     length = max(512, int(str(engine.get("max_model_len") or 512)))
     prices = Calibration(name="small", source="a test", idle_start_s=idle_start_s)
-    cluster = ClusterConfig(gpu="a100-80gb-sxm", replicas=replicas, router=router)  # type: ignore[arg-type]
+    cluster = ClusterConfig(
+        gpu="a100-80gb-sxm",
+        replicas=replicas,  # type: ignore[arg-type]
+        router=router,
+        router_settings=router_settings or {},
+    )
     return build_scenario(
         tiny_spec(windows, max_model_len=length),
         load_gpu("a100-80gb-sxm"),

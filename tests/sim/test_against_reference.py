@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
+from sim.routers.scorers import SCORERS
 from sim.scenario import NO_CLIENT, ClientConfig, Scenario
 from sim.simulation import simulate
 from sim.token_gaps import token_gaps
@@ -21,7 +22,66 @@ from workloads.workload import Workload, generate
 SCHEDULERS = ("static", "prefill_first", "chunked_prefill")
 GROUPS = ((None, 5), (30, 9, None), (7, 40), (None, small.STATE, small.STATE), (12, small.STATE))
 """Windows of layers that do not keep equally much."""
-ROUTERS = ("round_robin", "random", "least_requests", "least_tokens", "power_of_two_choices")
+PLAIN_ROUTERS = (
+    "round_robin", "random", "least_requests", "least_tokens", "power_of_two_choices",
+    "session_affinity", "consistent_hashing", "bounded_consistent_hashing", "prefix_hash",
+)  # fmt: skip
+
+
+@st.composite
+def routers(draw: st.DrawFn) -> tuple[str, dict[str, object]]:
+    """Any router, with any settings: small numbers, so that they come into play."""
+    some = st.sampled_from
+    name = draw(some([*PLAIN_ROUTERS, *["cache_aware", "llm_d", "dynamo"] * 3]))
+    settings: dict[str, object] = {}
+    if name == "bounded_consistent_hashing":
+        settings = {"max_load_skew": draw(some([1.0, 1.5]))}
+    elif name == "prefix_hash":
+        settings = {
+            "prefix_token_count": draw(some([1, 5, 30, 256])),
+            "load_factor": draw(some([1.0, 1.25])),
+        }
+    elif name == "cache_aware":
+        settings = {
+            "cache_threshold": draw(some([0.0, 0.3, 0.9])),
+            "balance_abs_threshold": draw(some([0, 2, 64])),
+            "balance_rel_threshold": draw(some([1.0, 1.5])),
+            "without_match": draw(some(["shortest_queue", "smallest_tree"])),
+        }
+    elif name == "dynamo":
+        settings = {
+            "overlap_score_credit": draw(some([0.0, 1.0, 1.5])),
+            "prefill_load_scale": draw(some([0.5, 1.0])),
+            "decode_active_request_weight": draw(some([0.0, 2.0])),
+            "router_temperature": draw(some([0.0, 0.0, 0.5])),
+            "use_kv_events": draw(st.booleans()),
+            "router_ttl_secs": draw(some([0.004, 120.0])),
+        }
+    elif name == "llm_d":
+        scorers = draw(st.lists(some([*SCORERS]), min_size=1, max_size=4, unique=True))
+        settings = {
+            "scorers": {scorer: draw(some([1.0, 2.0, 3.0])) for scorer in scorers},
+            "picker": draw(some(["max_score", "max_score", "weighted_random", "random"])),
+            "refresh_metrics_interval_s": draw(some([0.0, 0.001, 0.003, 0.05])),
+            "prefix_cache": {
+                "auto_tune": draw(st.booleans()),
+                "block_size_tokens": draw(some([1, 4, 16])),
+                "lru_capacity_per_server": draw(some([5, 40, 31_250])),
+                "max_prefix_blocks_to_match": draw(some([3, 256])),
+                "max_prefix_tokens_to_match": draw(some([0, 0, 33])),
+                "characters_per_token": draw(some([4.0, 6.0])),
+            },
+            "precise_prefix_cache": {
+                "speculative_indexing": draw(st.booleans()),
+                "speculative_ttl_s": draw(some([0.002, 2.0])),
+            },
+            "active_request": {
+                "idle_threshold": draw(some([0, 2])), "max_busy_score": draw(some([0.5, 1.0]))
+            },
+            "queue_threshold_tokens": draw(some([100, 4_194_304])),
+            "load_aware_threshold": draw(some([2.0, 128.0])),
+        }  # fmt: skip
+    return name, settings
 
 
 WINDOWS = st.sampled_from([(None,), (None,), (5,), *GROUPS])
@@ -38,10 +98,12 @@ def scenarios(draw: st.DrawFn, windows: tuple[int | None, ...] | None = None) ->
     elif not one_group and len(windows) > 1:
         scheduler = "chunked_prefill"
     alike = one_group or len(windows) == 1
+    router, router_settings = draw(routers())
     caching = scheduler == "chunked_prefill" and alike and draw(st.booleans())
     return small.scenario(
         replicas=draw(st.sampled_from([1, 1, 2, 3])),
-        router=draw(st.sampled_from(ROUTERS)),
+        router=router,
+        router_settings=router_settings,
         seed=draw(st.integers(0, 3)),
         windows=windows,
         version=draw(st.sampled_from(["0.33", "0.33", "0.22"])),
@@ -137,6 +199,9 @@ def compare(
         has_client = scenario.client != NO_CLIENT or bool(requests.waits and scenario.api)
         for name, value in _columns(seq, scenario, stop_s, has_client).items():
             np.testing.assert_equal(got[name], value, err_msg=f"row {row} {name}")
+        if "claimed_tokens" in got:
+            np.testing.assert_equal(got["claimed_tokens"], seq.claimed, err_msg=f"row {row}")
+            np.testing.assert_equal(got["metrics_age_s"], np.float32(seq.metrics_age_s))
     names = ("start_s", "end_s", "decodes", "padding", "chunks", "prefill_tokens")
     steps = result.steps()
     for number, rows in enumerate(expected["steps"]):

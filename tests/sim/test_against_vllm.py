@@ -30,8 +30,27 @@ def test_the_scenarios_hold_the_hard_parts() -> None:
     grouped = [golden for _, golden in GOLDENS if len(golden.scenario.windows) > 1]
     assert sum(any(golden.outcome.preemptions) for golden in grouped) >= 8
     assert any(golden.scenario.states for golden in grouped)
+    drafts = [golden for _, golden in GOLDENS if golden.scenario.drafts is not None]
+    assert sum(any(golden.outcome.preemptions) for golden in drafts) >= 8
+    assert {golden.scenario.drafts.method for golden in drafts} >= {"eagle", "draft_model", "ngram"}
     hosts = [golden for _, golden in GOLDENS if golden.scenario.host is not None]
     assert len(hosts) > 15
+    pairs = [golden for _, golden in GOLDENS if golden.scenario.handover is not None]
+    assert len(pairs) > 20
+    assert sum(any(golden.outcome.preemptions) for golden in pairs) > 5
+    assert sum(any(golden.outcome.hits) for golden in pairs) > 5
+
+
+def test_blocks_that_the_second_engine_has_are_not_read_again() -> None:
+    pairs = [golden for _, golden in GOLDENS if golden.scenario.handover is not None]
+    short = 0
+    for golden in pairs:
+        size = golden.scenario.block_size
+        whole = [-(-row.prompt // size) for row in golden.scenario.requests]
+        short += golden.outcome.brought != whole
+        if not golden.scenario.caching:
+            assert golden.outcome.brought == whole
+    assert short > 5
 
 
 def test_hosts_bring_something_in_each_scenario_of_theirs() -> None:
@@ -46,7 +65,7 @@ def test_versions_differ_where_vllm_changed() -> None:
     changed = {
         feature
         for (feature, _), golden in of_newest.items()
-        if golden.scenario.host is None  # refused before 0.31
+        if golden.scenario.host is golden.scenario.drafts is None  # refused before 0.31 and 0.30
         and differences(simulated(golden.scenario, "0.23.0"), golden.outcome)
     }
     assert "long_prefill_token_threshold" in changed  # a request alone is not limited any more

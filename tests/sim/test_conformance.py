@@ -27,8 +27,10 @@ from sim.engine.settings import Settings
 from sim.engine.waiting import FirstCome, Ranked, WaitingQueue
 from sim.engine.whole_prompts import PrefillFirst, Static
 from sim.registry import ORDERS, POLICIES
+from sim.routers.llm_d import LlmD
 from sim.routers.registry import ROUTERS
 from sim.routers.router import Arrival, Looks, Router, View
+from sim.routers.scorers import SCORERS
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -45,6 +47,14 @@ def test_every_order_that_is_built_in_keeps_the_rules(name: str) -> None:
 @pytest.mark.parametrize("name", ROUTERS)
 def test_every_router_that_is_built_in_keeps_the_rules(name: str) -> None:
     check_router(ROUTERS[name])
+
+
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_every_scorer_keeps_the_rules(scorer: str) -> None:
+    check_router(LlmD, {"scorers": {scorer: 1}}, cases=10)
+    picked = {"scorers": {scorer: 1, "queue": 1}, "picker": "weighted_random"}
+    precise = {"precise_prefix_cache": {"speculative_indexing": True}}
+    check_router(LlmD, {**picked, **precise}, cases=10)
 
 
 def test_the_cases_include_the_hard_parts() -> None:
@@ -349,6 +359,22 @@ class AsksForTokens(Routes):
         return min(self.view.numbers, key=self.view.tokens)
 
 
+class LooksIntoCachesInSecret(Routes):
+    looks_at = Looks.TOKENS
+
+    def choose(self, arrival: Arrival) -> int:
+        found = self.view.cached.cached_tokens([], arrival.prompt_tokens)
+        return found.index(max(found))
+
+
+class ClaimsTooMuch(Routes):
+    claims = True
+
+    def choose(self, arrival: Arrival) -> int:
+        self.claimed_tokens = arrival.prompt_tokens + 1
+        return super().choose(arrival)
+
+
 class DealsOtherwise(Routes):
     def deal(self, arrivals: Iterable[Arrival]) -> Iterator[int]:
         return itertools.repeat(0)
@@ -369,6 +395,8 @@ class SaysNothing(Router):
         (ReadsAnswers, "never reads the true output length"),
         (CountsInSecret, "looks at no more than it says"),
         (AsksForTokens, "looks at no more than it says"),
+        (LooksIntoCachesInSecret, "looks at no more than it says"),
+        (ClaimsTooMuch, "claims no more than the prompt"),
         (SaysNothing, "looks at no more than it says"),
         (DealsOtherwise, "dealt beforehand as one by one"),
     ],

@@ -22,7 +22,7 @@ from sim.transfer_use import transfer_use
 from tests.reference_handovers import Handovers
 from tests.sim import small
 from tests.sim.test_against_reference import (
-    ROUTERS,
+    PLAIN_ROUTERS,
     compare,
     sessions,
     workloads,
@@ -53,7 +53,7 @@ def disaggregated(draw: st.DrawFn) -> Scenario:
     whole = st.sampled_from
     size = draw(whole([1, 4, 16]))
     common = {
-        "router": draw(whole(ROUTERS)),
+        "router": draw(whole(PLAIN_ROUTERS)),
         "seed": draw(st.integers(0, 3)),
         "block_size": size,
         "step_overhead_s": draw(whole([0.0, 1e-3])),
@@ -97,7 +97,7 @@ def disaggregated(draw: st.DrawFn) -> Scenario:
         per_descriptor_us=draw(whole([0.0, 1.0, 50.0])),
         kv_lease_duration=draw(whole([1e-3, 30.0])),
     )
-    router = draw(whole([None, *ROUTERS]))
+    router = draw(whole([None, *PLAIN_ROUTERS]))
     pools = [(role, pool()) for role in order]
     return with_roles(*pools, kv_transfer=transfer, prefill_router=router)
 

@@ -98,6 +98,17 @@ class ToyRequest:
     api_s: float = 0.0
     """And from there to the engine."""
     given_up_s: float = math.nan
+
+    @property
+    def claimed(self) -> int:
+        """What the router took to be cached."""
+        return (self.cached + 1) * self.prompt // (self.prompt + 1)
+
+    @property
+    def age_s(self) -> float:
+        """Of the metrics that it looked at, if at any."""
+        return math.nan if self.prompt % 4 == 0 else self.prompt / 64
+
     joined: dict[str, float] | None = None
     """The step that it joined in, until its first decode step."""
 
@@ -245,6 +256,10 @@ def _columns(rng, requests, steps, resumed, resumed_of, end_s):  # type: ignore[
         ],
     }
     assert list(rows) == list(REQUEST_COLUMNS)
+    rows |= {
+        "claimed_tokens": [r.claimed for r in requests],
+        "metrics_age_s": [r.age_s for r in requests],
+    }
     resumed_gaps = np.array(resumed, dtype=float).reshape(-1, 2)
     columns = {n: np.array([s[n] for s in segments]) for n in SEGMENT_COLUMNS}
     return Result(
@@ -369,6 +384,7 @@ def reference(
         "prefix_cache_hit_rate": (
             sum(r.cached for r in begun) / sum(r.prompt for r in begun) if begun else math.nan
         ),
+        **_reference_routing(result, requests, measured, replicas),
         "acceptance_length_mean": (
             1.0 if any(s["decodes"] and inside(s["end_s"]) for s in steps) else math.nan
         ),
@@ -393,6 +409,30 @@ def reference(
         rank = -(-percent * len(gaps) // 100)
         values[f"itl_p{percent}_s"] = gaps[rank - 1] if gaps else math.nan
     return values
+
+
+def _reference_routing(  # type: ignore[no-untyped-def]
+    result: Result, requests: list[ToyRequest], measured: list[ToyRequest], replicas: int
+):
+    """By replica, as ``toy_run`` deals requests: in turn, the rejected ones to nobody."""
+    nan = math.nan
+    rates, counts, claims, asked = [], [], 0, 0
+    for replica in range(replicas):
+        sent = [r for r in requests[replica::replicas] if r in measured and not r.rejected]
+        begun = [r for r in sent if not math.isnan(r.scheduled_s)]
+        counts.append(len(sent))
+        if begun:
+            rates.append(sum(r.cached for r in begun) / sum(r.prompt for r in begun))
+        claims += sum(r.claimed for r in begun)
+        asked += sum(r.prompt for r in begun)
+    old = [r.age_s for r in measured if not math.isnan(r.age_s)] if asked else []
+    return {
+        "prefix_cache_hit_rate_min": min(rates, default=nan),
+        "prefix_cache_hit_rate_max": max(rates, default=nan),
+        "claimed_hit_rate": claims / asked if asked else nan,
+        "request_share_max": max(counts) / sum(counts) if sum(counts) else nan,
+        "metrics_age_mean_s": sum(old) / len(old) if old else nan,
+    }
 
 
 def _interpolated(ordered: list[float], percent: int) -> float:

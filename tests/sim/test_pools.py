@@ -22,7 +22,7 @@ from sim.slo import Slo
 from sim.tape import Scratch
 from sim.timeline import timeline
 from tests.sim import small
-from tests.sim.test_against_reference import ROUTERS, workloads
+from tests.sim.test_against_reference import PLAIN_ROUTERS, workloads
 from workloads.requests import Requests
 
 PLAIN = EngineConfig.model_validate(small.PLAIN | {"max_num_batched_tokens": 2048})
@@ -40,8 +40,9 @@ def burst(rows: int, prompt: int = 100, output: int = 20, gap_s: float = 0.01) -
 
 @settings(max_examples=100, deadline=None)
 @given(
-    workloads(), st.sampled_from(ROUTERS), st.lists(st.integers(1, 3), min_size=2, max_size=4),
-    st.sampled_from([inf, inf, 0.02]), st.integers(0, 3),
+    workloads(), st.sampled_from(PLAIN_ROUTERS),
+    st.lists(st.integers(1, 3), min_size=2, max_size=4), st.sampled_from([inf, inf, 0.02]),
+    st.integers(0, 3),
 )  # fmt: skip
 def test_identical_pools_are_one_pool_to_the_last_bit(
     requests: Requests, router: str, replicas: list[int], stop_s: float, seed: int
@@ -63,7 +64,7 @@ def test_identical_pools_are_one_pool_to_the_last_bit(
 
 
 @settings(max_examples=60, deadline=None)
-@given(workloads(), st.sampled_from(ROUTERS), st.sampled_from([inf, 0.05]))
+@given(workloads(), st.sampled_from(PLAIN_ROUTERS), st.sampled_from([inf, 0.05]))
 def test_pools_add_up_to_the_cluster(requests: Requests, router: str, stop_s: float) -> None:
     fast, slow = (
         small.scenario(
@@ -190,7 +191,7 @@ def test_pools_that_know_nothing_of_each_other_can_be_simulated_apart(
 def test_a_router_that_looks_sends_more_to_the_faster_pool() -> None:
     requests = burst(300, prompt=50, output=50, gap_s=0.004)
     shares = {}
-    for router in ROUTERS:
+    for router in PLAIN_ROUTERS:
         fast, slow = (
             small.scenario(router=router, step_overhead_s=step_s) for step_s in (1e-3, 8e-3)
         )

@@ -83,6 +83,11 @@ def test_a_name_that_is_in_no_row_is_refused() -> None:
         ("least_requests", True, Routing(dealt=False, parts=1, random=False, blind=False)),
         ("least_tokens", True, Routing(dealt=False, parts=1, random=False, blind=False)),
         ("power_of_two_choices", True, Routing(dealt=False, parts=1, random=True, blind=False)),
+        ("consistent_hashing", True, Routing(dealt=True, parts=3, random=False, blind=True)),
+        ("bounded_consistent_hashing", True, Routing(False, 1, random=False, blind=False)),
+        ("session_affinity", True, Routing(dealt=False, parts=1, random=False, blind=False)),
+        ("llm_d", True, Routing(False, 1, random=True, blind=False, claims=True)),
+        ("cache_aware", True, Routing(False, 1, random=False, blind=False, claims=True)),
     ],
 )
 def test_what_a_router_looks_at_says_how_requests_come(
@@ -94,11 +99,15 @@ def test_what_a_router_looks_at_says_how_requests_come(
 
 
 def test_a_view_shows_no_more_than_its_router_says_that_it_looks_at() -> None:
-    nothing, loads, tokens = (VIEWS[looks](facts(2)) for looks in Looks)
+    nothing, loads, tokens, caches = (VIEWS[looks](facts(2)) for looks in Looks)
     with pytest.raises(TypeError, match=r"looks at loads, .*Looks.NOTHING, expected Looks.LOADS"):
         nothing.requests(0)
     with pytest.raises(TypeError, match=r"looks at tokens, .*Looks.LOADS, expected Looks.TOKENS"):
         loads.tokens(1)
+    with pytest.raises(TypeError, match=r"looks at caches, .*TOKENS, expected Looks.CACHES"):
+        tokens.cached.tokens_on(0, [], 5)
+    with pytest.raises(TypeError, match="expected refresh_metrics_interval_s"):
+        caches.metrics.read(0.0)
     loads.sent(1)
     tokens.sent(1)
     tokens.sent(1)

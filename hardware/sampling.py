@@ -31,6 +31,11 @@ def default_drawing(spec: DecoderSpec, version: str) -> Drawing:
     return server_drawing(spec, version) if asked == "server" else asked
 
 
+CACHED_BYTES_PER_S = 2e12
+"""Of GPUs from Ada on, whose L2 caches of 48 to 96 MB hold what is sorted where their memory is
+slower: an assumption, no run tells it."""
+
+
 def drawing_s(drawing: Drawing, version: str, vocab_size: int, gpu: Gpu, max_seqs: int) -> Floats:
     """Return the seconds that drawing adds to a step, by its sequences from 0 to ``max_seqs``.
 
@@ -38,6 +43,8 @@ def drawing_s(drawing: Drawing, version: str, vocab_size: int, gpu: Gpu, max_seq
     logits were computed, and so do penalties.
     """
     sequences = np.arange(max_seqs + 1.0)
+    cached = "fp8" in gpu.peak_flops_per_s
+    bytes_per_s = max(gpu.bandwidth_bytes_per_s, CACHED_BYTES_PER_S if cached else 0.0)
     if drawing not in ("top_p", "penalties"):
         return 0.0 * sequences
     rows, at = vllm().sampling, version_key(version)
@@ -46,5 +53,5 @@ def drawing_s(drawing: Drawing, version: str, vocab_size: int, gpu: Gpu, max_seq
     for part in parts:
         few = np.minimum(sequences, part.rows or max_seqs)
         logit_bytes = few * part.logit_bytes + (sequences - few) * part.more_logit_bytes
-        seconds += part.step_s + logit_bytes * vocab_size / gpu.bandwidth_bytes_per_s
+        seconds += part.step_s + logit_bytes * vocab_size / bytes_per_s
     return np.where(sequences > 0, seconds, 0.0)

@@ -87,10 +87,10 @@ def window_notes(row: Mapping[str, Any], exact: bool) -> list[str]:
     if math.isnan(windows) or math.isnan(kept):
         return []
     ends = "" if math.isnan(low) else f" ({100 * low:.3g} to {100 * high:.3g}%)"
-    hour, missed = int(_share(row, "worst_hour")), _share(row, "worst_hour_missed")
+    hour, missed = _share(row, "worst_hour"), _share(row, "worst_hour_missed")
     worst = (
-        f", worst hour {hour} to {hour + 1} of the run: {100 * missed:.2g}% missed"
-        if missed
+        f", worst hour {hour:.0f} to {hour + 1:.0f} of the run: {100 * missed:.2g}% missed"
+        if missed and hour.is_integer()  # else seeds have different worst hours
         else ""
     )
     alone = ", which says nothing about other days" if exact else ""

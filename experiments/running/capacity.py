@@ -12,6 +12,7 @@ import numpy as np
 from experiments.study.build import looks_at_nothing, requests_of, scenario_of
 from experiments.study.document import Study
 from experiments.study.pools import by_pool
+from sim.pools import PREFILL
 from sim.scenario import Scenario
 from sim.simulation import simulate
 from workloads.arrivals import Poisson
@@ -30,11 +31,13 @@ def capacity_per_s(study: Study) -> float:
 
     Of replicas without a prefix cache one is simulated: under an overload none knows of the others.
     Pools add up where the router looks at what they can do; else each replica is sent as much as
-    the slowest.
+    the slowest. Where some compute prompts for others, all of them are simulated together.
 
     Raises:
         ValueError: the point cannot be simulated.
     """
+    if study.cluster.has_roles:
+        return _measured(_overloaded(study, 1))
     kinds: dict[str, tuple[Study, int]] = {}
     for _, alone in by_pool(study):
         one = _with_replicas(alone, 1)
@@ -62,6 +65,11 @@ def _of_replicas(study: Study, replicas: int, whole: int) -> float:
         alone, clients = replicas, whole
     else:
         study = _with_replicas(study, replicas)
+    return alone * _measured(_overloaded(study, clients))
+
+
+def _overloaded(study: Study, clients: int) -> str:
+    """Write down a point whose requests come anyhow, to one of so many that share the client."""
     client = study.client.model_copy(update={"timeout_s": None})
     limit = client.max_concurrency
     if limit is not None:
@@ -70,7 +78,7 @@ def _of_replicas(study: Study, replicas: int, whole: int) -> float:
         update={"arrivals": Poisson(rate_per_s=1.0), "num_requests": REQUESTS, "duration_s": None}
     )
     update = {"workload": workload, "client": client, "stop_s": None, "warmup_s": None}
-    return alone * _measured(study.model_copy(update=update).model_dump_json(exclude={"sweep"}))
+    return study.model_copy(update=update).model_dump_json(exclude={"sweep"})
 
 
 @lru_cache(maxsize=256)
@@ -78,8 +86,7 @@ def _measured(point: str) -> float:
     """Overload a point that is written down, with its number of requests and arrivals open."""
     study = Study.model_validate_json(point)
     scenario = scenario_of(study, study.seed)
-    seats = scenario.pool.engine.max_num_seqs * scenario.replicas
-    count = max(REQUESTS, FILLINGS * seats)
+    count = max(REQUESTS, FILLINGS * _seats(scenario, study))
     rate = OVERLOAD * _ceiling_per_s(scenario, study.workload, study)
     update = {"arrivals": Poisson(rate_per_s=rate), "num_requests": count}
     study = study.model_copy(update={"workload": study.workload.model_copy(update=update)})
@@ -93,11 +100,29 @@ def _measured(point: str) -> float:
     return served * count / len(ends_s)  # the rejected cost nothing, and are requests as well
 
 
+def _seats(scenario: Scenario, study: Study) -> int:
+    """Most requests that are answered at the same time; with roles, as the blocks allow."""
+    if not scenario.has_roles:
+        return scenario.pool.engine.max_num_seqs * scenario.replicas
+    requests = requests_of(study, study.seed)
+    tokens = float((requests.prompt_tokens + requests.output_tokens).mean())
+    return sum(
+        min(pool.engine.max_num_seqs, int(pool.ledger.kv_tokens / tokens) + 1) * pool.replicas
+        for pool in scenario.pools
+        if pool.role != PREFILL
+    )
+
+
 def _ceiling_per_s(scenario: Scenario, workload: Workload, study: Study) -> float:
     """What the hardware cannot exceed, in requests of this mix."""
     requests = requests_of(study, study.seed)
-    ceilings = scenario.pool.price.ceilings()
-    answers = ceilings["output_tokens_per_s"] / float(requests.output_tokens.mean())
-    prompts = ceilings["prefill_tokens_per_s"] / float(requests.prompt_tokens.mean())
-    lowest = answers if workload.prefixes is not None else min(answers, prompts)
-    return lowest * scenario.replicas
+    cached, roles = workload.prefixes is not None, scenario.has_roles
+    answers = prompts = 0.0
+    for pool in scenario.pools:
+        ceilings = pool.price.ceilings()
+        if pool.role != PREFILL:
+            name = "decode_tokens_per_s" if roles else "output_tokens_per_s"
+            answers += pool.replicas * ceilings[name]
+        prompts += pool.replicas * ceilings["prefill_tokens_per_s"]
+    answers /= float(requests.output_tokens.mean())
+    return answers if cached else min(answers, prompts / float(requests.prompt_tokens.mean()))

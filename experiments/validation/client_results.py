@@ -70,6 +70,7 @@ def _vllm_bench(result: Mapping[str, Any], path: Path, run_id: str) -> Cells:
     cells: dict[str, object] = {name: result.get(name) for name in DESCRIBED}
     cells |= {
         "run_id": run_id,
+        "workload": "vllm bench serve",
         "model": result["model_id"],
         "engine": next((other for other in OTHER_ENGINES if other in backend), "vllm"),
         "arrival_process": "gamma" if result.get("burstiness") not in (None, 1, 1.0) else "poisson",
@@ -129,6 +130,7 @@ def _guidellm(result: Mapping[str, Any], path: Path, run_id: str) -> Iterator[Ce
         counts = metrics.get("request_totals") or one.get("run_stats", {}).get("requests_made", {})
         cells: dict[str, object] = {
             "run_id": run_id if len(benchmarks) == 1 else f"{run_id}-{number}",
+            "workload": "guidellm",
             "model": _found(one, "model") or _found(result, "model"),
             "engine": "vllm",
             **strategy,
@@ -210,6 +212,7 @@ def _aiperf(result: Mapping[str, Any], path: Path, run_id: str) -> Cells:
     failed = sum(int(one.get("count", 0)) for one in result.get("error_summary") or ())
     cells: dict[str, object] = {
         "run_id": run_id,
+        "workload": "AIPerf",
         "model": models[0] if isinstance(models, list) and models else models,
         "engine": "vllm",
         "arrival_process": "closed loop" if closed else _found(config, "request_rate_mode"),

@@ -66,6 +66,39 @@ def mistral3(config: Config, text: Config) -> int:
     return images.pixtral(vision) + merger + projector
 
 
+def lighton_ocr(config: Config, text: Config) -> int:
+    """As Mistral's, of one layer of the tower and without biases."""
+    given = {"vision_feature_layer": -1, "multimodal_projector_bias": False}
+    size = {"spatial_merge_size": config.get("spatial_merge_size", 2)}
+    vision = {"hidden_size": 1024, **nested(config, "vision_config")}
+    return mistral3({**given, **size, "vision_config": vision}, text)
+
+
+def cohere_vision(config: Config, text: Config) -> int:
+    """SigLIP, patches merged, and a gated MLP; Aya's has a norm before."""
+    aya, vision = config.get("model_type") == "aya_vision", nested(config, "vision_config")
+    merged = whole(config, "downsample_factor", 2) ** 2
+    wide, hidden = merged * whole(vision, "hidden_size", 768), _hidden(text)
+    inner = whole(config, "alignment_intermediate_size", hidden if aya else 36_864)
+    projector = linear(wide, inner) + linear(inner // 2, hidden)
+    return images.siglip(vision) + (layernorm(wide) if aya else 0) + projector
+
+
+def minicpm_v(config: Config, text: Config) -> int:
+    """SigLIP without its head, in whose middle attention in windows merges patches; MLPs behind."""
+    vision = {"vision_use_head": False, **nested(config, "vision_config")}
+    wide, inner = whole(vision, "hidden_size", 768), whole(vision, "intermediate_size", 3072)
+    window = vision.get("window_kernel_size")
+    high, across = window if isinstance(window, list | tuple) and len(window) == 2 else (2, 2)
+    merged = high * across
+    middle = 4 * linear(wide, wide) + layernorm(wide) + layernorm(merged * wide)
+    middle += linear(merged * wide, merged * inner) + linear(merged * inner, wide)
+    behind = layernorm(4 * wide) + linear(4 * wide, 4 * wide)
+    times = whole(config, "merger_times", 1)
+    ends = (times - 1) * linear(4 * wide, wide) + linear(4 * wide, _hidden(text))
+    return images.siglip(vision) + middle + times * behind + ends
+
+
 def _one(config: Config) -> int:
     return _features({"vision_feature_layer": config.get("vision_feature_layer", -1)})
 
@@ -239,8 +272,17 @@ def muse(config: Config, text: Config) -> int:
 def deepseek_ocr(config: Config, text: Config) -> int:
     """SAM's tower, CLIP's on what it makes of patches, a matrix, and two rows between images.
 
-    The files name the towers only; they have the sizes of SAM-B and CLIP-L.
+    The files name the towers only; they have the sizes of SAM-B and CLIP-L. In DeepSeek-OCR-2
+    Qwen2-0.5B reads what SAM makes of patches, with rows of its own for 144 or 256 answers.
     """
+    if config.get("architectures") == ["DeepseekOCR2ForCausalLM"]:
+        attention = 2 * 896 * 896 + 2 * 896 * 128 + 896 + 2 * 128
+        tower = 24 * (attention + 3 * 896 * 4864 + 2 * 896) + 896 + (144 + 256) * 896
+        return (
+            images.sam({"downsample_channels": [512, 896]})
+            + tower
+            + (linear(896, _hidden(text)) + _hidden(text))
+        )
     tower = images.clip({"image_size": 224, "patch_size": 14}, hidden=1024, inner=4096, layers=24)
     patches = 3 * 14 * 14 * 1024 + layernorm(1024)  # SAM's rows take their place; no norm behind
     hidden = _hidden(text)

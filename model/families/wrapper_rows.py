@@ -46,6 +46,26 @@ WRAPPERS: dict[str, Wrapper] = {
         beside=joined.gemma4_unified,
         text_type="gemma4_unified_text",
     ),
+    "lighton_ocr": Wrapper(
+        class_names=("LightOnOCRForConditionalGeneration", "LightOnOcrForConditionalGeneration"),
+        beside=joined.lighton_ocr,
+        text_type="qwen3",
+    ),
+    "cohere2_vision": Wrapper(
+        class_names=("Cohere2VisionForConditionalGeneration",),
+        beside=joined.cohere_vision,
+        text_type="cohere2",
+    ),
+    "aya_vision": Wrapper(
+        class_names=("AyaVisionForConditionalGeneration",),
+        beside=joined.cohere_vision,
+        text_type="cohere2",
+    ),
+    "minicpmv4_6": Wrapper(
+        class_names=("MiniCPMV4_6ForConditionalGeneration",),
+        beside=joined.minicpm_v,
+        text_type="qwen3_5_text",
+    ),
     "lfm2_vl": Wrapper(
         class_names=("Lfm2VlForConditionalGeneration",), beside=joined.lfm2_vl, text_type="lfm2"
     ),
@@ -158,7 +178,7 @@ WRAPPERS: dict[str, Wrapper] = {
         text_type="muse_glimmer_text",
     ),
     "deepseek_vl_v2": Wrapper(
-        class_names=("DeepseekOCRForCausalLM",),
+        class_names=("DeepseekOCRForCausalLM", "DeepseekOCR2ForCausalLM"),
         beside=joined.deepseek_ocr,
         text_type="deepseek_v2",
     ),

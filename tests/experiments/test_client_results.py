@@ -11,6 +11,7 @@ from experiments.cli.validate import main
 from experiments.study.errors import StudyError
 from experiments.validation.client_results import cells_of_result
 from experiments.validation.rows import read_table
+from experiments.validation.settings import setup_of
 
 VLLM = {
     "date": "20260301-101010", "backend": "vllm", "model_id": "meta-llama/Llama-2-7b-hf",
@@ -154,3 +155,18 @@ def test_set_takes_columns_only(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main([*arguments, "--set", "gppu=h100"]) == 2
     assert "did you mean" in capsys.readouterr().err
     assert main([*arguments, "--set", "gpu"]) == 2
+
+
+def test_a_client_tells_how_its_tokens_are_drawn(tmp_path: Path) -> None:
+    llama = "meta-llama/Llama-3.1-8B-Instruct"
+
+    def sampling(name: str, content: dict[str, object], version: str) -> str:
+        write(tmp_path / name, content)
+        given = {"gpu": "h100", "model": llama, "engine_version": version}
+        row = read_table(tmp_path / name, given).runs[0].base
+        return setup_of(row, 1000).engine.sampling
+
+    assert sampling("bench.json", VLLM, "0.11.0") == "greedy"
+    assert sampling("bench.json", VLLM, "0.15.1") == "top_p"
+    assert sampling("sweep.json", GUIDELLM, "0.11.0") == "top_p"
+    assert sampling("profile_export_aiperf.json", AIPERF, "0.11.0") == "top_p"

@@ -11,6 +11,7 @@ from study_files import SMALL, refused, run_cli, tables_of, write_study
 
 from experiments import load_study
 from experiments.run import main
+from experiments.running import capacity
 from experiments.running.capacity import capacity_per_s
 from experiments.running.pool_tables import calibrations_of
 from experiments.study.build import (
@@ -294,3 +295,33 @@ def test_disaggregation_buys_tpot_with_ttft() -> None:
     assert 1.2 < apart["ttft_mean_s"] / plain["ttft_mean_s"] < 3  # published: 2.2
     assert 0.1 < apart["tpot_mean_s"] / plain["tpot_mean_s"] < 0.6  # 0.23
     assert 0.3 < apart["e2e_mean_s"] / plain["e2e_mean_s"] < 0.7  # 0.41
+
+
+def test_capacity_of_roles_is_that_of_the_scarcer_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that prefills for three, and three for one: each is what its side can do at most."""
+    monkeypatch.setattr(capacity, "REQUESTS", 1500)
+    found = {}
+    for prefill, decode in ((1, 3), (2, 6), (3, 1)):
+        pools = [
+            {"name": "p", "role": "prefill", "gpu": "h100-sxm", "replicas": prefill},
+            {"name": "d", "role": "decode", "gpu": "h100-sxm", "replicas": decode},
+        ]
+        study = Study.model_validate(
+            {
+                "name": "roles", "model": "llama-3.1-8b",
+                "cluster": {"pools": pools, "router": "least_requests"},
+                "engine": {"max_model_len": 8192, "max_num_seqs": 32},
+                "workload": {
+                    "arrivals": {"process": "poisson", "rate_per_s": 1},
+                    "lengths": {name: {"distribution": "constant", "value": value}
+                                for name, value in (("prompt", 4000), ("output", 300))},
+                    "num_requests": 50,
+                },
+            }
+        )  # fmt: skip
+        found[prefill, decode] = capacity_per_s(study)
+        scenario = scenario_of(study, 0)
+    prompt_s = scenario.pools[0].price.step_s(0, [0], [(4000, 0)])
+    assert found[1, 3] == pytest.approx(1 / prompt_s, rel=0.03)
+    assert found[2, 6] == pytest.approx(2 * found[1, 3], rel=0.02)
+    assert found[3, 1] < 0.9 * 3 / prompt_s

@@ -67,9 +67,10 @@ def test_versions() -> None:
         assert seconds[64] * 1e3 == pytest.approx(published_ms, rel=0.4)
     assert sort[512] * 1e3 == pytest.approx(6.2, rel=0.2)
     assert sort[0] == 0
-    slower = drawing_s("top_p", "0.15.1", 131_072, load_gpu("l40s"), 512)
-    # As much slower as its memory.
-    assert np.diff(slower)[1:] / np.diff(sort)[1:] == pytest.approx(3.35 / 0.864)
+    # As much slower as memory, or a large cache in front of it.
+    for name, ratio in (("a100-80gb-sxm", 3.35 / 2.039), ("a10g", 3.35 / 0.6), ("l40s", 3.35 / 2)):
+        slower = drawing_s("top_p", "0.15.1", 131_072, load_gpu(name), 512)
+        assert np.diff(slower)[1:] / np.diff(sort)[1:] == pytest.approx(ratio)
     more = drawing_s("penalties", "0.15.1", 131_072, gpu, 512)
     assert (more[1:] > sort[1:]).all()
 

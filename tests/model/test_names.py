@@ -40,6 +40,8 @@ from model.spec import UnknownModelError, catalogue, load_spec, resolve_model
         ("mistralai/Mistral-Medium-3.5-128B", "mistral-medium-3.5-128b", None),
         ("google/gemma-4-E4B-it", "gemma-4-e4b", None),
         ("tencent/HunyuanOCR", "hunyuan-ocr", None),
+        ("deepseek-ai/DeepSeek-OCR-2", "deepseek-ocr-2", None),
+        ("openbmb/MiniCPM-V-4.6", "minicpm-v-4.6", None),
         ("Qwen/Qwen3.8-27B", "qwen3.6-27b", None),
         ("nvidia/NVIDIA-Nemotron-3-Nano-4B-BF16", "nemotron-3-nano-4b", None),
     ],

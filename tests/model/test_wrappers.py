@@ -10,7 +10,7 @@ from model.families.wrapper_rows import WRAPPERS
 from model.families.wrappers import language_model
 from model.ops import encoder_bytes, rank_weight_bytes
 from model.precision import precision
-from model.spec import spec_from_config
+from model.spec import load_spec, spec_from_config
 
 TEXT: dict[str, Any] = {
     "hidden_size": 64,
@@ -135,6 +135,43 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "vision_config": {"mm_embed_dim": 48, "mm_posemb_size": 20, "patch_size": 7,
                               "output_proj_dims": 48},
             "audio_config": {"audio_embed_dim": 40},
+        },
+    ),
+    "lighton_ocr": (
+        "lighton_ocr",
+        {
+            "spatial_merge_size": 3,
+            "tie_word_embeddings": True,
+            "text_config": {"model_type": "qwen3", **TEXT},
+            "vision_config": {**TOWER, "model_type": "pixtral"},
+        },
+    ),
+    "cohere2_vision": (
+        "cohere2_vision",
+        {
+            "alignment_intermediate_size": 72,
+            "text_config": {"model_type": "cohere2", **TEXT},
+            "vision_config": {**TOWER, "model_type": "siglip_vision_model"},
+        },
+    ),
+    "aya_vision": (
+        "aya_vision",
+        {
+            "downsample_factor": 3,
+            "text_config": {"model_type": "cohere2", **TEXT},
+            "vision_config": {**TOWER, "model_type": "siglip_vision_model"},
+        },
+    ),
+    "minicpmv4_6": (
+        "minicpmv4_6",
+        {
+            "merger_times": 2,
+            "tie_word_embeddings": False,
+            "text_config": {"model_type": "qwen3_5_text", **TEXT, "tie_word_embeddings": False,
+                            "layer_types": ["linear_attention", "full_attention"],
+                            "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+                            "linear_key_head_dim": 8, "linear_value_head_dim": 8},
+            "vision_config": TOWER,
         },
     ),
     "hunyuan_vl": (
@@ -356,6 +393,8 @@ def test_encoders_have_the_parameters_of_transformers(case: str) -> None:
 
 
 DEEPSEEK_OCR_TOWERS = 400_770_048
+DEEPSEEK_OCR_2 = 3_389_119_360
+"""Of the whole model, as transformers counts it."""
 LLAVA = {"model_type": "llava", **CASES["llava"][1]}
 
 
@@ -475,6 +514,8 @@ def test_documents_read_by_two_towers() -> None:
     assert spec.architecture == "deepseek"
     # Counted by transformers in unlimited_ocr, whose towers are the same.
     assert spec.encoder_parameters == DEEPSEEK_OCR_TOWERS
+    second = load_spec("deepseek-ai/DeepSeek-OCR-2")
+    assert second.parameters() + second.encoder_parameters == DEEPSEEK_OCR_2
     other = {**file, "architectures": ["DeepseekVLV2ForCausalLM"]}
     with pytest.raises(UnknownArchitectureError, match="expected one of DeepseekOCRForCausalLM"):
         spec_from_config(other, "tiny")

@@ -40,7 +40,7 @@
     const at = (point) => Number(point.values[point.values.length - 1]);
     const xs = DATA.points.map(at);
     const log = Math.min(...xs) > 0 && Math.max(...xs) / Math.min(...xs) > 8;
-    const x = { domain: charts.domain(xs, log, false, !log), log, text: (value) => number(value),
+    const x = { domain: charts.domain(xs, log), log, text: (value) => number(value),
       ticks: new Set(xs).size <= 8 ? [...new Set(xs)].sort((a, b) => a - b) : undefined,
       title: DATA.axis };
     for (const [id, name, isLog] of [["load-ttft", "ttft_p99_s", true],
@@ -67,8 +67,8 @@
         limit: limit === undefined ? null : { value: limit * scale, keep: isLog ? "below" : "above",
           text: isLog ? `limit ${number(limit * scale)}` : `wanted ${number(limit * scale)}` } });
     }
-    charts.legend(el("load-legend"), combinations.map((values) => ({
-      name: values.join(", ") || "the study", look: seriesLook(values) })));
+    if (combinations.length > 1) charts.legend(el("load-legend"), combinations.map((values) => ({
+      name: values.join(", "), look: seriesLook(values) })));
   };
 
   // ---- the chosen points

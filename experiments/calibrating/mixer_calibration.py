@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from experiments.calibrating.kernel_tables import NUMBERS, Table, read_all
 from experiments.calibrating.latent_fit import around_s, latent_decode, latent_prefill
 from experiments.calibrating.sparse_fit import sparse_decode, sparse_prefill
+from experiments.calibrating.state_fit import state_kernels
 from hardware.gpu import Gpu
 from hardware.prices.kernels import HeldOut, Kernels
 from hardware.prices.mixer_kernels import DecodeKernel, MixerKernels, Numbers
@@ -29,7 +30,12 @@ def with_mixers(kernels: Kernels, folder: Path, engine: str, gpu: Gpu, l2_bytes:
         gpu: of the catalogue.
         l2_bytes: of its cache.
     """
-    fits = {"latent": _latent, "sparse latent": _sparse}
+    fits = {
+        "latent": _latent,
+        "sparse latent": _sparse,
+        "delta": _delta,
+        "delta per channel": _delta_per_channel,
+    }
     found = {kind: fit(kernels, folder, engine, gpu, l2_bytes) for kind, fit in fits.items()}
     mixers: dict[str, MixerKernels] = {}
     checks: dict[str, HeldOut] = {}
@@ -38,7 +44,7 @@ def with_mixers(kernels: Kernels, folder: Path, engine: str, gpu: Gpu, l2_bytes:
         if fitted is not None:
             mixers[kind], more, source = fitted
             checks |= more
-            sources.append(f"{kind} attention {source}")
+            sources.append(f"{kind} layers {source}")
     return kernels.model_copy(
         update={
             "mixers": kernels.mixers | mixers,
@@ -93,6 +99,25 @@ def _sparse(
             rows[rows.step == 0], kernels, gpu, numbers, around
         )
     return MixerKernels(decode=decode, prefill=prefill), checks, decoding.version
+
+
+def _delta(kernels: Kernels, folder: Path, engine: str, gpu: Gpu, l2_bytes: float) -> Fitted | None:
+    return _states(read_all(folder, "linear_attention", engine, "gdn_perf"), gpu, "delta")
+
+
+def _delta_per_channel(
+    kernels: Kernels, folder: Path, engine: str, gpu: Gpu, l2_bytes: float
+) -> Fitted | None:
+    return _states(read_all(folder, "kda", engine, "kda_perf"), gpu, "delta per channel")
+
+
+def _states(table: Table | None, gpu: Gpu, kind: str) -> Fitted | None:
+    if table is None:
+        return None
+    found, decoded, scanned = state_kernels(
+        table.rows, gpu, decay_per_channel=kind == "delta per channel"
+    )
+    return found, {f"{kind} decode": decoded, f"{kind} prefill": scanned}, table.version
 
 
 def _by_cache(table: Table) -> "Iterator[tuple[Numbers, DataFrame]]":

@@ -116,6 +116,22 @@ class MeasuredChunks:
 
 
 @dataclass(frozen=True, slots=True)
+class StateChunks:
+    """Chunks of layers with a state: what is behind them is in the state, and costs nothing."""
+
+    prompts: MeasuredChunks
+
+    @property
+    def launch_s(self) -> float:
+        """See ``ChunkCost``."""
+        return self.prompts.launch_s
+
+    def seconds(self, chunk: int, past: int) -> float:
+        """See ``ChunkCost``."""
+        return self.prompts.seconds(chunk, 0)
+
+
+@dataclass(frozen=True, slots=True)
 class ChunksOfAll:
     """Chunks of a model whose layers have several kinds of attention, one after the other."""
 

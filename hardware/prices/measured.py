@@ -8,7 +8,7 @@ import numpy.typing as npt
 from hardware.calibration import Calibration
 from hardware.gpu import Gpu
 from hardware.interconnect import servers
-from hardware.prices.chunks import ChunkCost, measured_chunks
+from hardware.prices.chunks import ChunkCost, StateChunks, measured_chunks
 from hardware.prices.kernels import Kernels, nearest
 from hardware.prices.mixer_kernels import DecodeKernel
 from hardware.prices.modelled import Roofline
@@ -76,17 +76,18 @@ class Measured:
     ) -> dict[Reach | None, DecodeOperators]:
         """See ``Prices``: the longer of a kernel's floor and its traffic.
 
-        Several rows of a sequence are to a kernel like as many more heads of a group; tables have
-        neither, and their arithmetic is a prompt's.
+        Tables have one row of a sequence. Several read what one reads (with an index, each what it
+        chose), and are computed at what a prompt's attention reaches of the arithmetic.
         """
         if not self.fused:
             return self.roofline.decode(mixer, share, most, rows)
-        if not is_measured(mixer, self.kernels) or rows > 1:
+        if not is_measured(mixer, self.kernels):
             return self.unmeasured.decode(mixer, share, most, rows)
         kernel, numbers, layers = mixer.kernel(share.tp), share.precision, share.count
         table = self._decode_table(kernel, share)
-        sequences = np.arange(most + 1)
-        floor_s, base_s, reached = table.of_batches(sequences, kernel.kv_heads, kernel.group)
+        # Where an index chooses positions, every row has others.
+        sequences = np.arange(most + 1) * (rows if len(mixer.caches) > 1 else 1)
+        floor_s, base_s, reached = table.of_batches(sequences, *_heads(kernel))
         cache = mixer.caches[-1]  # of an index where there is one: its keys are all read
         row_bytes = kernel.position_numbers * numbers.kv_bytes
         if len(mixer.caches) > 1:
@@ -101,6 +102,12 @@ class Measured:
         batches: DecodeOperators = [
             [((low, 0.0), (start, slope))] for low, start, slope in zip(*columns, strict=True)
         ]
+        if rows > 1:
+            computed = self.unmeasured.arithmetic(mixer, share, most, rows).get(cache.read, [])
+            for of_term in computed:
+                for batch, (flat, slope) in zip(batches, of_term, strict=True):
+                    (longest,) = batch
+                    batch[0] = (*longest, (longest[1][0] + flat, slope))
         return {cache.read: batches}
 
     def chunks(self, mixer: Mixer, share: Share, overhead_s: float) -> ChunkCost:
@@ -110,9 +117,8 @@ class Measured:
         if not is_measured(mixer, self.kernels):
             return self.unmeasured.chunks(mixer, share, overhead_s)
         kernel, numbers = mixer.kernel(share.tp), share.precision.kv_numbers
-        launch_s, _, _ = self._decode_table(kernel, share).of_batches(
-            np.array([1]), kernel.kv_heads, kernel.group
-        )
+        table = self._decode_table(kernel, share)
+        launch_s, _, _ = table.of_batches(np.array([1]), *_heads(kernel))
 
         def share_of(tokens: Floats, positions: Floats) -> Floats:
             if kernel.kind in self.kernels.mixers:
@@ -122,13 +128,14 @@ class Measured:
             rows = tokens * kernel.heads
             return surface(rows=rows, positions=positions, group=kernel.group)
 
-        return measured_chunks(
+        chunks = measured_chunks(
             self.roofline.modelled_chunks(mixer, share, (1.0, 1.0), 0.0),
             share_of,
             overhead_s=overhead_s,
             launch_s=share.count * float(launch_s[0]),
             past_s=self._made_again_s(mixer, share),
         )
+        return chunks if kernel.position_numbers else StateChunks(chunks)
 
     def _decode_table(self, kernel: Kernel, share: Share) -> DecodeKernel:
         own = self.kernels.mixers.get(kernel.kind)
@@ -150,3 +157,10 @@ class Measured:
             return self.roofline.all_reduce_s(bytes_, ranks)
         one: Floats = self.kernels.all_reduce_s(bytes_, ranks)
         return one + self.calibration.collective_overhead_s
+
+
+def _heads(kernel: Kernel) -> tuple[int, float]:
+    """KV heads and query heads for each: of a state, which has no positions, one and all."""
+    if kernel.position_numbers:
+        return kernel.kv_heads, kernel.group
+    return 1, float(kernel.heads)

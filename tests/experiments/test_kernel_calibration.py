@@ -11,80 +11,32 @@ import pytest
 from experiments.calibrating.kernel_calibration import kernels_from_tables
 from experiments.calibrating.kernel_fit import fit_surface
 from experiments.calibrating.kernel_tables import read_all, read_table
-from experiments.calibrating.latent_fit import latent_layer, one_layer
 from experiments.cli.calibrate import main
 from experiments.running.folder import signed_file
 from experiments.running.work_folder import held
-from hardware.calibration import DATASHEET, load_calibration
+from hardware.calibration import load_calibration
 from hardware.gpu import load_gpu
 from hardware.prices.kernels import product_bound_s
-from hardware.prices.modelled import Roofline
 from hardware.prices.surface import Surface
-from hardware.roofline import operator_s
 from model.mlps.experts import Experts
 from model.precision import precision
 from model.quantization.scheme import MXFP4_ONLY
 from model.quantization.weights import EXPERTS, uniform
 from model.share import Share
-
-GPU = load_gpu("a100-80gb-sxm")
-BANDWIDTH, PEAK = GPU.bandwidth_bytes_per_s, GPU.peak("bf16")
-
-
-def write(root: Path, table: str, version: str, rows: pd.DataFrame) -> None:
-    operator, library, file = table.split("/")
-    folder = root / "a100_sxm" / operator / library / version
-    folder.mkdir(parents=True, exist_ok=True)
-    rows.to_parquet(folder / f"{file}.parquet")
-
-
-def gemm_rows(share: float) -> pd.DataFrame:
-    grid = product([1, 8, 64, 512, 4096], [256, 1024, 4096, 16384], [256, 1024, 4096, 16384])
-    rows = pd.DataFrame(grid, columns=["m", "n", "k"]).astype(float)
-    moved = 2 * (rows.m * rows.k + rows.n * rows.k + rows.m * rows.n)
-    bound_s = np.maximum(2 * rows.m * rows.n * rows.k / PEAK, moved / BANDWIDTH)
-    return rows.assign(gemm_dtype="bfloat16", latency=bound_s / share * 1e3)
-
-
-def decode_rows() -> pd.DataFrame:
-    grid = product(
-        [1, 2, 4, 8, 16, 32, 64, 128, 256], [1, 15, 1023, 4095, 16383, 65535], [1, 2, 4, 8], [1, 4]
-    )
-    rows = pd.DataFrame(grid, columns=["batch_size", "step", "num_key_value_heads", "group"])
-    rows["num_heads"] = rows.num_key_value_heads * rows.group
-    read = rows.batch_size * (rows.step + 1) * rows.num_key_value_heads * 512 / (0.8 * BANDWIDTH)
-    rows["latency"] = (1e-5 + read) * 1e3
-    return rows.assign(head_dim=128, kv_cache_dtype="bfloat16", isl=1)
-
-
-def prefill_rows() -> pd.DataFrame:
-    grid = product([1, 4, 16], [64, 256, 1024, 4096], [4, 32], [1, 4])
-    rows = pd.DataFrame(grid, columns=["batch_size", "isl", "num_heads", "group"])
-    rows["num_key_value_heads"] = rows.num_heads // rows.group
-    pairs = rows.batch_size * rows.isl * (rows.isl + 1) / 2
-    flops = 512 * rows.num_heads * pairs
-    heads = rows.num_heads + rows.num_key_value_heads
-    moved = 512 * rows.batch_size * rows.isl * heads
-    rows["latency"] = np.maximum(flops / PEAK, moved / BANDWIDTH) / 0.5 * 1e3
-    return rows.assign(head_dim=128, kv_cache_dtype="bfloat16", step=0)
-
-
-def collective_rows() -> pd.DataFrame:
-    grid = product([2, 4, 8], [2**power for power in range(8, 28)])
-    rows = pd.DataFrame(grid, columns=["num_gpus", "message_size"])
-    rows["latency"] = (1e-5 + rows.message_size / 2e11) * 1e3
-    return rows.assign(op_name="all_reduce", nccl_dtype="half")
+from tests.experiments.kernel_rows import (
+    BANDWIDTH,
+    GPU,
+    PEAK,
+    gemm_rows,
+    prefill_rows,
+    usual_tables,
+    write,
+)
 
 
 @pytest.fixture
 def tables(tmp_path: Path) -> Path:
-    root = tmp_path / "tables"
-    write(root, "gemm/vllm/gemm_perf", "0.14.0", gemm_rows(0.6))
-    write(root, "gemm/vllm/gemm_perf", "0.24.0", gemm_rows(0.5))
-    write(root, "attention/vllm/generation_attention_perf", "0.14.0", decode_rows())
-    write(root, "attention/vllm/context_attention_perf", "0.14.0", prefill_rows())
-    write(root, "comm/nccl/nccl_perf", "2.27.3", collective_rows())
-    return root
+    return usual_tables(tmp_path / "tables")
 
 
 def test_tables_become_a_calibration(
@@ -281,44 +233,3 @@ def test_a_surface_does_not_follow_stray_timings() -> None:
     values[::25] *= 5.0  # one in 25 was disturbed
     found = fit_surface({"x": (1, 5, 25, 150), "y": (1, 20)}, points, values)
     np.testing.assert_allclose(found(x=10, y=4), 0.2 * 10**0.1 * 4**0.05, rtol=0.02)
-
-
-def latent_rows(*, prefill: bool) -> pd.DataFrame:
-    """Layers of latent attention: products at 0.6, then 20 us and the latents at 0.7; prompts
-    at 0.4 of their roofline."""
-    lengths = [64, 512, 2048, 8192] if prefill else [2, 15, 4095, 16383, 65535]
-    grid = product([1, 4, 16, 64, 128], lengths, [8, 16, 32])
-    name = "isl" if prefill else "step"
-    rows = pd.DataFrame(grid, columns=["batch_size", name, "num_heads"])
-    times = []
-    for batch, length, heads in rows.itertuples(index=False):
-        layer, share = latent_layer(heads), one_layer("bf16")
-        tokens = batch * length if prefill else batch
-        products = (each for each in layer.operators(float(tokens), share) if each.gemm)
-        seconds = sum(
-            operator_s(each.flops, each.bytes, PEAK, BANDWIDTH) / 0.6 for each in products
-        )
-        if prefill:
-            bound = Roofline(GPU, DATASHEET, fused=True).chunks(layer, share, 0.0)
-            seconds += batch * bound.seconds(length, 0) / 0.4
-        else:
-            seconds += 2e-5 + batch * (length + 1) * 1152 / (0.7 * BANDWIDTH)
-        times.append(1e3 * seconds)
-    return rows.assign(latency=times, kv_cache_dtype="bfloat16", gemm_type="bfloat16")
-
-
-def test_latent_attention_is_what_products_leave_of_a_layer(tables: Path) -> None:
-    write(tables, "mla/vllm/mla_generation_module_perf", "0.24.0", latent_rows(prefill=False))
-    write(tables, "mla/vllm/mla_context_module_perf", "0.24.0", latent_rows(prefill=True))
-    kernels = kernels_from_tables(str(tables), GPU, "0.15")
-    found = kernels.mixers["latent"]
-    floor_s, base_s, share = found.decode["bf16"].of_batches(np.array([4, 64]), 1, 16)
-    np.testing.assert_allclose(floor_s, 2e-5, rtol=0.1)
-    np.testing.assert_allclose(base_s, 2e-5, rtol=0.1)
-    np.testing.assert_allclose(share, 0.7, rtol=0.02)
-    np.testing.assert_allclose(
-        found.prefill["bf16"](rows=8192, positions=1024, heads=16), 0.4, rtol=0.05
-    )
-    assert kernels.held_out["latent decode bf16"].median < 0.02
-    assert kernels.held_out["latent prefill bf16"].median < 0.03
-    assert "latent attention 0.24.0" in kernels.source

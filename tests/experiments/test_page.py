@@ -17,6 +17,7 @@ from experiments.reporting.page.columns import columns_of, good_way, key_names, 
 from experiments.reporting.page.curves import (
     BOUND_SLICES,
     EMPTY,
+    FEW_BOUND_SLICES,
     KEPT,
     MISSED,
     RANKS,
@@ -29,6 +30,7 @@ from experiments.reporting.page.data import MOST_CURVES, MOST_WINDOWS, drawn_poi
 from experiments.reporting.page.verdict import by_merit, state_of, verdict
 from experiments.reporting.page.write import Page, write_page
 from experiments.reporting.why import parts_of
+from experiments.running.curves import MOST_FINE
 from sim.decomposition import SPANS
 from sim.metrics import METRICS
 from sim.percentiles import PERCENTS
@@ -296,7 +298,10 @@ def page_of(points: int, path: Path) -> int:
                 {name: figures(len(RANKS)) for name in ("ttft", "tpot")},
                 {span: {part: figures(4) for part in parts} for span, (_, parts) in SPANS.items()},
                 3600.0, figures(48), figures(48), figures(48),
-                {name: [0.25] * BOUND_SLICES for name in ("seats", "bandwidth", "arithmetic")},
+                {
+                    name: [0.25] * (FEW_BOUND_SLICES if points > MOST_FINE else BOUND_SLICES)
+                    for name in ("seats", "bandwidth", "arithmetic")
+                },
             )
         )  # fmt: skip
     page = Page(

@@ -191,6 +191,7 @@ def test_settings_that_contradict_themselves(told: str) -> None:
     ("model", "engine", "told"),
     [
         ("llama-3-8b", {"scheduler": "static"}, "expected chunked_prefill"),
+        ("llama-3-8b", {"version": "0.29"}, "expected 0.30 or later"),
         ("llama-3-8b", {"async_scheduling": True}, "n-grams up on the host"),
         ("llama-3-8b", {"max_num_batched_tokens": 3, "max_num_seqs": 2}, "expected at least 4"),
         ("llama-3-8b", {"long_prefill_token_threshold": 3}, "expected 0 or at least 4"),

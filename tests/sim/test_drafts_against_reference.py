@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sim.scenario import ClientConfig, Scenario
 from tests.sim import small
 from tests.sim.test_against_reference import (
-    ROUTERS,
+    PLAIN_ROUTERS,
     assert_equal_to_reference,
     sessions,
     workloads,
@@ -46,7 +46,7 @@ def drafting(draw: st.DrawFn) -> Scenario:
     ahead = drafts["method"] != "ngram" and draw(st.booleans())
     return small.scenario(
         replicas=draw(st.sampled_from([1, 1, 2])),
-        router=draw(st.sampled_from(ROUTERS)),
+        router=draw(st.sampled_from(PLAIN_ROUTERS)),
         seed=draw(st.integers(0, 3)),
         windows=draw(st.sampled_from([(None,), (None,), (5,)])) if drafts["method"] == "ngram"
         else (None,),

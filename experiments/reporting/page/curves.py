@@ -26,8 +26,8 @@ RANKS = (
 """Of distributions: shares of requests."""
 SLICES, FEW_SLICES, FEW = 96, 48, 25_000
 """Of a run over time; fewer where a point has less than ``FEW`` requests: a p99 wants some."""
-BOUND_SLICES = 40
-"""Of what binds over time: ten moments each."""
+BOUND_SLICES, FEW_BOUND_SLICES = 40, 20
+"""Of what binds over time: ten moments each, or twenty."""
 MOST_HOURS = 2
 """A run that is shorter has no hours to tell apart."""
 KEPT, SOME, MISSED, EMPTY = range(4)
@@ -80,7 +80,7 @@ def curves(
         parts: rows of decomposition.csv of the point.
         moments: what limited its first run.
         window_s: length of the windows that the slo is judged by, if it is.
-        fine: whether there is room for ``SLICES``.
+        fine: whether there is room for ``SLICES`` and ``BOUND_SLICES``.
     """
     columns = {name: np.concatenate([run[name] for run in runs]) for name in COLUMNS}
     measured = columns["measured"] > 0
@@ -92,8 +92,9 @@ def curves(
             quantiles[name] = np.quantile(sample, RANKS).tolist()
     end_s, rate, ttft, within = _over_time(columns, len(runs), slo, fine)
     judged = slo is not None and window_s is not None
+    slices = BOUND_SLICES if fine else FEW_BOUND_SLICES
     return Curves(
-        quantiles, _parts(parts), end_s, rate, ttft, within, _bound(moments, end_s),
+        quantiles, _parts(parts), end_s, rate, ttft, within, _bound(moments, end_s, slices),
         _windows(runs, slo, window_s) if slo is not None and window_s is not None else [],
         window_s or 0.0, _worst_hour(columns, slo, end_s) if judged else None,
     )  # fmt: skip
@@ -136,18 +137,18 @@ def _over_time(
     return end_s, rate, tails, shares
 
 
-def _bound(moments: Moments | None, end_s: float) -> dict[str, list[float]]:
+def _bound(moments: Moments | None, end_s: float, count: int) -> dict[str, list[float]]:
     """Shares of the moments by resource and slice; those after the last arrival are left out."""
     if moments is None or not end_s:
         return {}
-    place = (moments.time_s // (end_s / BOUND_SLICES)).astype(np.int64)
+    place = (moments.time_s // (end_s / count)).astype(np.int64)
     pairs = sorted(zip(place.tolist(), moments.names, strict=True))
     found: dict[str, list[float]] = {}
     for at, group in groupby(pairs, key=lambda pair: pair[0]):
         names = [name for _, name in group]
         for name in dict.fromkeys(names):
-            shares = found.setdefault(name, [0.0] * BOUND_SLICES)
-            if at < BOUND_SLICES:
+            shares = found.setdefault(name, [0.0] * count)
+            if at < count:
                 shares[at] = names.count(name) / len(names)
     return {name: shares for name, shares in found.items() if any(shares)}
 

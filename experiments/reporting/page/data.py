@@ -165,9 +165,9 @@ def _figure(row: Row, column: Column, state: str) -> Any:
     metric = column.metric
     if state == "saturated" and metric.startswith(STEADY):
         return None
-    names = (metric, f"{metric}_lo", f"{metric}_hi")
-    found = [_digits(float(row.get(name, math.nan))) for name in names]
-    return found if column.ends and found[1] is not None else found[0]
+    value = _digits(float(row.get(metric, math.nan)))
+    ends = [_digits(float(row.get(f"{metric}_{end}", math.nan))) for end in ("lo", "hi")]
+    return [value, *ends] if column.ends and ends[0] is not None else value
 
 
 def _curves(

@@ -6,11 +6,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
+from hardware.versions import version_key
 from model.acceptance import measured_acceptance
 from model.errors import one_of
 from workloads.acceptance import most_length_std, rates_of_length
 
 MOST_DRAFTS = 64
+SINCE = (0, 30)
+"""Version of vLLM whose scheduler of drafts ours is equal to, and later ones (docs/witness.md)."""
 DRAFTING_POLICY = "chunked_prefill"
 """The one that schedules drafts."""
 
@@ -187,6 +190,12 @@ def check_speculative(engine: Mapping[str, Any], speculative: SpeculativeConfig 
     if speculative is None:
         return
     told = f"engine.speculative.method: {speculative.method}"
+    if version_key(engine["version"])[:2] < SINCE:
+        raise ValueError(
+            f"{told} with version {engine['version']}, expected "
+            f"{'.'.join(map(str, SINCE))} or later: drafts are modelled as they are scheduled "
+            "since then"
+        )
     if engine["scheduler"] != DRAFTING_POLICY:
         raise ValueError(
             f"{told} with scheduler: {engine['scheduler']}, expected {DRAFTING_POLICY}: drafts are "

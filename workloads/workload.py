@@ -21,13 +21,14 @@ from workloads.requests import Floats, Ints, Requests
 from workloads.resampling import Resample, resampled
 from workloads.sessions import Sessions, first_turns, never_begun, no_session_fits, turns_of
 from workloads.streams import stream
+from workloads.trace_sessions import TraceSessions, in_sessions
 from workloads.traces import read_trace
 from workloads.traces.fields import Unit
 
 _FIRST_GUESS = 64
 FOR_A_TRACE = (
     "rate_scale", "limit", "start_s", "stop_s", "trace_time_unit", "trace_block_tokens",
-    "resample",
+    "resample", "trace_sessions",
 )  # fmt: skip
 """Keys that say something of a trace only."""
 MOST_REQUESTS = 10**9
@@ -71,6 +72,9 @@ class Workload(Config):
     sessions: Sessions | None = None
     """Conversations: requests that say again what was said before, and more. None: every request
     stands alone."""
+    trace_sessions: TraceSessions | None = None
+    """Which requests of a trace are turns of conversations, asked after the answer before. None:
+    every request is asked at its recorded time, whatever became of others."""
     priorities: Annotated[dict[Priority, Positive], Field(min_length=1)] | None = None
     """Relative weight of each priority (lower goes first); none: every request has priority 0. All
     turns of a session have the same."""
@@ -99,7 +103,11 @@ class Workload(Config):
                 "columns prompt_id, or prefix_id and prefix_tokens"
             )
         if self.sessions is not None:
-            problems.append("sessions is for generated requests, a trace is replayed as recorded")
+            problems.append(
+                "sessions is for generated requests; those of a trace are trace_sessions"
+            )
+        if self.trace_sessions is not None and self.resample is not None:
+            problems.append("trace_sessions keeps turns as recorded, resample draws requests anew")
         if self.stop_s is not None and self.stop_s <= (self.start_s or 0.0):
             problems.append(f"stop_s(={self.stop_s:g}) must be > start_s(={self.start_s or 0:g})")
         return problems
@@ -149,7 +157,12 @@ class Workload(Config):
     @property
     def waits(self) -> bool:
         """Whether some requests are asked only after others were answered."""
-        return isinstance(self.arrivals, ClosedLoop) or self.sessions is not None
+        return isinstance(self.arrivals, ClosedLoop) or self.has_sessions
+
+    @property
+    def has_sessions(self) -> bool:
+        """Whether requests are turns of conversations, drawn or found in a trace."""
+        return self.sessions is not None or self.trace_sessions is not None
 
     @property
     def has_clock(self) -> bool:
@@ -235,8 +248,11 @@ def _replayed(workload: Workload, prefixes: bool, seed: int) -> Requests:
         stop_s=workload.stop_s,
         time_unit=workload.trace_time_unit,
         block_tokens=workload.trace_block_tokens,
-        prefixes=prefixes,
+        prefixes=prefixes or workload.trace_sessions is not None,
     )
+    if workload.trace_sessions is not None:
+        found = in_sessions(found, workload.trace_sessions, workload.rate_scale)
+        return found if prefixes else replace(found, prefixes=None)
     if again is None:
         return found
     found = resampled(found, again, stream(seed, "resample"))

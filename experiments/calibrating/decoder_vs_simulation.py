@@ -63,7 +63,7 @@ class DecoderStudy(MeasuredStudy):
     @field_validator("workload")
     @classmethod
     def _stand_alone(cls, workload: Workload) -> Workload:
-        if workload.sessions is not None:
+        if workload.has_sessions:
             raise ValueError(
                 "sessions are not served by the real engine, expected requests that stand alone"
             )

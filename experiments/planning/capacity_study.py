@@ -143,11 +143,12 @@ def _filled(raw: dict[str, Any], key: str) -> tuple[dict[str, Any], list[str]]:
 def _check_points(loaded: Loaded, plan: Plan, key: str) -> None:
     for point in plan.points:
         workload = point.study.workload
-        if workload.sessions is not None and not isinstance(workload.arrivals, ClosedLoop):
+        if workload.has_sessions and not isinstance(workload.arrivals, ClosedLoop):
+            name = "sessions" if workload.sessions is not None else "trace_sessions"
             raise StudyError.of(
-                "workload.sessions: a capacity in sessions that begin is not searched yet, "
+                f"workload.{name}: a capacity in sessions that begin is not searched yet, "
                 "expected arrivals: {process: closed_loop, users: ...}, of which the users are",
-                loaded.where(("workload", "sessions")),
+                loaded.where(("workload", name)),
             )
         keys.check_slo(loaded, point.study)
         value = value_at(point.study.resolved(), key_path(key))

@@ -180,11 +180,12 @@ def price_of(loaded: Loaded, plan: PlanStudy, gpu: Gpu, otherwise: float | None)
 
 def _check_workload(loaded: Loaded, plan: PlanStudy) -> None:
     workload = plan.workload
-    if workload.sessions is not None:
+    if workload.has_sessions:
+        name = "sessions" if workload.sessions is not None else "trace_sessions"
         raise StudyError.of(
-            "workload.sessions: plans do not know them yet, expected requests that stand alone; a "
+            f"workload.{name}: plans do not know them yet, expected requests that stand alone; a "
             "study that sweeps cluster.gpu and cluster.replicas shows what sessions need",
-            loaded.where(("workload", "sessions")),
+            loaded.where(("workload", name)),
         )
     if getattr(workload.arrivals, "process", "") == "all_at_once":
         raise StudyError(

@@ -59,7 +59,7 @@ def further_columns(studies: Iterable[Study]) -> set[str]:
     """Return those of ``FURTHER`` that some of these studies (of one point) have."""
     found: set[str] = set()
     for study in studies:
-        if study.workload.sessions is not None:
+        if study.workload.has_sessions:
             found.update(SESSION_COLUMNS)
         if study.cluster.has_roles:
             found.update(NOT_HANDED_OVER)

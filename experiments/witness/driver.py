@@ -12,6 +12,7 @@ import json
 import math
 import sys
 from collections import deque
+from importlib import import_module
 from typing import Any
 
 from experiments.witness import v0
@@ -22,6 +23,7 @@ from vllm.sampling_params import SamplingParams  # isort: skip
 from vllm.v1.outputs import ModelRunnerOutput  # isort: skip
 from vllm.v1.request import Request, RequestStatus  # isort: skip
 
+DraftTokenIds: Any = getattr(import_module("vllm.v1.outputs"), "DraftTokenIds", None)
 TOKENS = (
     np.array
     if "ndarray" in str(ModelRunnerOutput.__dataclass_fields__["sampled_token_ids"].type)
@@ -50,6 +52,8 @@ class Run:
         self.rows = scenario["requests"]
         self.texts = [text(scenario, row) for row in range(len(self.rows))]
         self.hasher: Json = block_hasher(scenario["block_size"]) if scenario["caching"] else {}
+        self.drafts: Json = scenario.get("drafts") or {}
+        self.propose: tuple[Any, list[str]] = (None, [])
         self.alive: dict[str, Any] = {}
         self.arrived = self.given_up = 0
         self.now = self.free = 0
@@ -59,6 +63,8 @@ class Run:
         self.hits: list[int | None] = [None] * count
         self.preemptions = [0] * count
         self.thrown_out: set[str] = set()
+        self.counted: set[int] = set()
+        """Whose last time is among ``preemptions``."""
         self.preempted = False
         """Whether the last plan threw somebody out."""
         self.known = [0] * count  # tokens that the model runner has, or will have had
@@ -137,12 +143,12 @@ class Run:
         return True
 
     # --- steps
-    def _plan(self) -> tuple[Any, list[str], list[bool], int]:
+    def _plan(self) -> tuple[Any, list[str], list[int], int]:
         """Ask for a step: the plan, who is in it, who gets a token by it, its ticks."""
         plan = self.engine.schedule()
         price = self.scenario["price"]
         names = list(plan.num_scheduled_tokens)
-        samples, decodes, context, chunks, tokens, pairs = [], 0, 0, 0, 0, 0
+        samples, decodes, rows, context, chunks, tokens, pairs = [], 0, 0, 0, 0, 0, 0
         for name in names:
             count, row = plan.num_scheduled_tokens[name], int(name)
             request = self.alive.get(name) or self.engine.requests[name]
@@ -152,24 +158,28 @@ class Run:
                 self.known[row], self.prefills[row] = request.num_tokens, True
             if self.hits[row] is None and self._deadline(row) > max(self.now, self.free):
                 self.hits[row] = past
-            if self.prefills[row]:
+            first = self.prefills[row]
+            if first:
                 chunks, tokens = chunks + 1, tokens + count
                 pairs += count * past + count * (count + 1) // 2
             else:
-                decodes, context = decodes + count, context + past + 1
-            samples.append(past + count >= self.known[row])
+                decodes, context, rows = decodes + 1, context + past + 1, rows + count
+            if self.drafts:
+                samples.append(past + count >= self.known[row] if first else 2)
+            else:
+                samples.append(past + count >= self.known[row])
+                self.known[row] += samples[-1]
             if samples[-1]:
-                self.known[row] += 1
                 self.prefills[row] = False
         self._note_preemptions()
-        ticks = price["step"] + price["token"] * (decodes + tokens)
+        ticks = price["step"] + price["token"] * (rows + tokens)
         ticks += price["sequence"] * (decodes + chunks)
         ticks += price["position"] * context + price["pair"] * pairs
         if names:
             self.steps.append([decodes, chunks, tokens])
         return plan, names, samples, ticks if names else 0
 
-    def _update(self, plan: Any, names: list[str], samples: list[bool]) -> None:
+    def _update(self, plan: Any, names: list[str], samples: list[int]) -> None:
         """A step has been computed, now."""
         sampled = []
         for name, has_token in zip(names, samples, strict=True):
@@ -179,8 +189,12 @@ class Run:
                 sampled.append(TOKENS([7] if has_token else []))
                 continue
             place = self.rows[row][1] + request.num_output_tokens
-            token = self.texts[row][place] if place < len(self.texts[row]) else 7
-            sampled.append(TOKENS([token]))
+            gained = 1
+            if has_token == 2:  # verified drafts, and one token behind those that are right
+                right = self.drafts["accepted"][row][request.num_output_tokens]
+                gained += min(right, len(plan.scheduled_spec_decode_tokens.get(name, ())))
+            text = self.texts[row][place : place + gained]
+            sampled.append(TOKENS(text + [7] * (gained - len(text))))
         output = {
             "req_ids": names, "req_id_to_index": {name: at for at, name in enumerate(names)},
             "sampled_token_ids": sampled, "spec_token_ids": None, "logprobs": None,
@@ -188,6 +202,7 @@ class Run:
             "finished_recving": None,
             "kv_connector_output": self.host and self.host.output(self.now),
         }  # fmt: skip
+        self.propose = (plan, [name for name in names if name in self.alive])
         before = {name: self.alive[name].num_output_tokens for name in names if name in self.alive}
         self.engine.update_from_output(plan, ModelRunnerOutput(**known(ModelRunnerOutput, output)))
         for name, tokens in before.items():
@@ -197,8 +212,17 @@ class Run:
                 self.first[row] = self.now
             if request.is_finished():
                 del self.alive[name]
+                if self.drafts and name in self.thrown_out:
+                    self.preemptions[row] -= row in self.counted  # its last token was under way
                 if not late:
                     self.finish[row] = self.now
+
+    def _take_drafts(self) -> None:
+        """As ``EngineCore.post_step``: what the drafter made of the last step."""
+        plan, names = self.propose
+        tokens: Any = getattr(plan, "num_spec_tokens_to_schedule", self.drafts["tokens"])
+        drafts = [[7] * tokens for _ in names]
+        self.engine.update_draft_token_ids(DraftTokenIds(names, drafts))
 
     def _note_preemptions(self) -> None:
         """Whoever was thrown out by the plan that was just made."""
@@ -210,6 +234,9 @@ class Run:
                 ends = self.known[row] == sum(self.rows[row][1:3])
                 if not ends and self._deadline(row) > max(self.now, self.free):
                     self.preemptions[row] += 1
+                    self.counted.add(row)
+                else:
+                    self.counted.discard(row)
         self.preempted = len(self.thrown_out) > before
 
     def _in_step(self) -> None:
@@ -232,10 +259,12 @@ class Run:
             self.now += ticks
             self._aborts()
             self._update(plan, names, samples)
+            if self.drafts and names:
+                self._take_drafts()
 
     def _ahead(self) -> None:
         """As ``EngineCore.step_with_batch_queue`` with a queue of two batches."""
-        queue: deque[tuple[Any, list[str], list[bool], int]] = deque()
+        queue: deque[tuple[Any, list[str], list[int], int]] = deque()
         idle = 0
         while True:
             self._inputs()

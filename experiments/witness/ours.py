@@ -5,12 +5,22 @@ from math import inf
 
 import numpy as np
 
-from experiments.witness.scenario import TICKS_PER_S, Handover, Host, Outcome, Price, Scenario
+from experiments.witness.drafts import Drafts
+from experiments.witness.scenario import (
+    TICKS_PER_S,
+    Handover,
+    Host,
+    Outcome,
+    Price,
+    Scenario,
+)
+from hardware.adding_up import VECTOR_STEPS, add_up
 from hardware.gpu import load_gpu
 from hardware.host_link import HostLink, HostMemory
 from hardware.prices.chunks import ChunkTerm, ModelledChunks
 from hardware.prices.work import Linear
 from hardware.step_cost import StepCost
+from hardware.step_prices import StepPrices
 from model.alike import attention_of
 from model.caches import Reach
 from model.mixers.delta import DeltaRule
@@ -18,6 +28,7 @@ from model.mixers.mixer import Mixer
 from model.shape import DecoderSpec, grouped
 from model.spec import load_spec
 from sim import scenario as ours
+from sim.acceptance import Given
 from sim.engine_config import EngineConfig
 from sim.kv_transfer import KvTransferConfig
 from sim.pools import DECODE, PREFILL, Pool
@@ -31,7 +42,10 @@ MODEL, GPU = "gpt2", "a100-80gb-sxm"
 
 def simulated(scenario: Scenario, version: str) -> Outcome:
     """Simulate it as a version of vLLM would serve it."""
-    result = simulate(built(scenario, version), requests_of(scenario))
+    acceptance = None
+    if scenario.drafts is not None:
+        acceptance = Given([bytes(accepted) for accepted in scenario.drafts.accepted])
+    result = simulate(built(scenario, version), requests_of(scenario), acceptance=acceptance)
     columns = result.requests
     steps = result.steps()
     if scenario.handover is not None:
@@ -89,6 +103,8 @@ def built(scenario: Scenario, version: str) -> ours.Scenario:
                 )
             },
         }  # fmt: skip
+    if scenario.drafts is not None:
+        settings["speculative"] = speculative_of(scenario.drafts)
     if scenario.handover is not None:  # tables of prices for the larger of two engines
         sink = scenario.handover
         settings["max_num_seqs"] = max(scenario.seats, sink.seats)
@@ -101,6 +117,8 @@ def built(scenario: Scenario, version: str) -> ours.Scenario:
         EngineConfig.model_validate(settings), client=client,
     )  # fmt: skip
     pool = replace(made.pool, price=priced(made.pool.price, scenario.price))
+    if pool.draft_cost is not None:
+        pool = with_drafts(pool, scenario.price)
     if scenario.handover is not None:
         return with_sink(made, pool, scenario, scenario.handover)
     return replace(made, pools=(pool if scenario.host is None else with_host(pool, scenario.host),))
@@ -149,6 +167,33 @@ def _of_two(result: Result, scenario: Scenario) -> Outcome:
         steps=[*rows[:first], [-1, -1, -1], *rows[first:]],
         brought=[int(each) for each in blocks],
     )
+
+
+def speculative_of(drafts: Drafts) -> dict[str, object]:
+    """As a study has it; how many drafts are right is told otherwise."""
+    return {
+        "method": drafts.method,
+        "num_speculative_tokens": drafts.tokens,
+        "synthetic_acceptance_length": 1.0,
+        "num_speculative_tokens_per_batch_size": drafts.by_sequences or None,
+        **({"model": MODEL} if drafts.method == "draft_model" else {}),
+    }
+
+
+def with_drafts(pool: Pool, price: Price) -> Pool:
+    """The same pool with prices of steps in whole ticks, and drafts for nothing."""
+    cost = pool.draft_cost
+    assert cost is not None
+    tick = 1 / TICKS_PER_S
+    of_one = pool.price.prices
+    logits_s = [0.0] * len(cost.target.logits_s)
+    bare = StepPrices(
+        of_one.overhead_s, of_one.launch_s, of_one.token_s, [0.0] * len(of_one.sequence_s),
+        of_one.decode_pieces, pool.price.chunk_cost.seconds, add_up, VECTOR_STEPS,
+    )  # fmt: skip
+    target = replace(cost.target, by_rows=[bare] * len(cost.target.by_rows), logits_s=logits_s)
+    free = replace(cost, target=target, drafter=None, sequence_s=price.sequence * tick)
+    return replace(pool, draft_cost=free)
 
 
 def with_host(pool: Pool, host: Host) -> Pool:

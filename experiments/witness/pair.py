@@ -69,7 +69,7 @@ class Side(Run):
             self.known[int(request.request_id)] = request.num_tokens
         self.inbox = []
 
-    def _planned(self, start: int) -> tuple[Any, list[str], list[bool], int]:
+    def _planned(self, start: int) -> tuple[Any, list[str], list[int], int]:
         plan, names, samples, ticks = self._plan()
         for name, meta in plan.kv_connector_metadata.reqs_to_recv.items():
             self.to_read.append((name, sum(map(len, meta.local_block_ids)), start))
@@ -97,7 +97,7 @@ class Side(Run):
 
     def ahead(self) -> Iterator[int | None]:
         """As ``EngineCore.step_with_batch_queue`` with a queue of two batches."""
-        queue: deque[tuple[Any, list[str], list[bool], int]] = deque()
+        queue: deque[tuple[Any, list[str], list[int], int]] = deque()
         idle = 0
         while True:
             self._inputs()

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from experiments.witness.drafts import Drafts, drawn_drafts
+
 TICKS_PER_S = 1 << 30
 
 
@@ -90,6 +92,8 @@ class Scenario:
     """Groups that keep a state."""
     host: Host | None = None
     """KV in the host's memory."""
+    drafts: Drafts | None = None
+    """Speculative decoding."""
     handover: Handover | None = None
     """The engine that decodes, where this one prefills."""
     timeout: int | None = None
@@ -100,7 +104,7 @@ class Scenario:
     def data(self, number: int) -> dict[str, Any]:
         """As a line of JSON."""
         data = {"id": number} | asdict(self) | {"price": self.price._asdict()}
-        parts = {"host": self.host, "handover": self.handover}
+        parts = {"host": self.host, "handover": self.handover, "drafts": self.drafts}
         return data | {name: part and part._asdict() for name, part in parts.items()}
 
     @classmethod
@@ -114,6 +118,10 @@ class Scenario:
         given |= {"price": Price(**data["price"]), "requests": rows}
         if data.get("host") is not None:
             given["host"] = Host(**data["host"])
+        if data.get("drafts") is not None:
+            drafts = Drafts(**data["drafts"])
+            ranges = [(first, last, tokens) for first, last, tokens in drafts.by_sequences]
+            given["drafts"] = drafts._replace(by_sequences=ranges)
         if data.get("handover") is not None:
             given["handover"] = Handover(**data["handover"])
         if "windows" in data:
@@ -168,6 +176,15 @@ FEATURES: dict[str, frozenset[str]] = {
         "host memory, aborts": "host caching aborts",
         "host memory, priority": "host caching priority reserve",
         "async, host memory": "host caching ahead",
+        "drafts": "drafts",
+        "drafts, aborts": "drafts aborts",
+        "drafts, priority": "drafts priority threshold reserve",
+        "drafts, prefix cache": "drafts caching",
+        "async, drafts": "drafts ahead",
+        "async, drafts, aborts": "drafts ahead aborts",
+        "async, drafts, priority": "drafts ahead priority reserve",
+        "async, drafts, prefix cache": "drafts ahead caching",
+        "async, drafts, watermark": "drafts ahead caching aborts watermark threshold",
         "handover": "handover",
         "handover, prefix cache": "handover caching",
         "handover, priority": "handover priority reserve",
@@ -217,6 +234,12 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
     streams = _streams(rng, prompt, output) if "caching" in on else [[] for _ in range(count)]
     if "v0" in on:  # prompts are not cut, and those that do not fit into a step are not served
         budget = max(budget, 2 * (prompts + outputs))
+    drafts = drawn_drafts(rng, output, "ahead" in on) if "drafts" in on else None
+    if drafts is not None:
+        rows = 1 + drafts.tokens
+        budget = max(budget, rows + 1)
+        price = price._replace(position=0)  # what is in the cache is not known when one plans
+        blocks += -(-4 * rows // size)
     windows, states = _groups(rng) if "groups" in on else ((None,), 0)
     states = states if size >= 16 else 0  # smaller blocks would grow beside a state
     if "groups" in on:  # of each as many as one request takes at most, and some more
@@ -231,6 +254,7 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         scheduler="prefill_first" if "v0" in on else "chunked_prefill",
         order="priority" if "priority" in on else "fcfs",
         long_prefill_token_threshold=int(rng.choice([7, 64])) if "threshold" in on else 0,
+        drafts=drafts,
         scheduler_reserve_full_isl="reserve" in on,
         watermark=float(rng.choice([0.01, 0.1, 0.4])) if "watermark" in on else 0.0,
         ahead="ahead" in on,

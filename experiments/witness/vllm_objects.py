@@ -85,10 +85,17 @@ class Config:
             **known(CacheConfig, {"gpu_memory_utilization": 0.9, "swap_space": 0}),
         )  # fmt: skip
         cache.num_gpu_blocks = blocks
+        drafts = scenario.get("drafts")
+        if drafts:  # n-grams are refused with asynchronous scheduling, and are EAGLE later
+            settings.async_scheduling = False
         config = VllmConfig(
             model_config=self.model, cache_config=cache, scheduler_config=settings,
-            **connector_of(scenario),
+            **connector_of(scenario), **self.speculative_of(drafts),
         )  # fmt: skip
+        if drafts:
+            config.scheduler_config.async_scheduling = scenario["ahead"]
+            config.speculative_config.method = drafts["method"]
+            config.scheduler_config.max_num_scheduled_tokens = scenario["budget"]
         config.scheduler_config.max_num_batched_tokens = scenario["budget"]
         config.cache_config.enable_prefix_caching = scenario["caching"]
         config.cache_config.block_size = size  # some releases refuse sizes that CPU kernels lack
@@ -107,6 +114,20 @@ class Config:
             **known(Scheduler, {"block_size": MAX_MODEL_LEN if scenario["states"] else size,
                                 "log_stats": False}),
         )  # fmt: skip
+
+    def speculative_of(self, drafts: Json | None) -> Json:
+        """How drafts are made: of n-grams, for which no other model is loaded."""
+        if not drafts:
+            return {}
+        make = import_module("vllm.config").SpeculativeConfig
+        parallel = import_module("vllm.config").ParallelConfig
+        ranges = [tuple(each) for each in drafts["by_sequences"]] or None
+        told = {"method": "ngram", "num_speculative_tokens": drafts["tokens"],
+                "prompt_lookup_max": 5, "prompt_lookup_min": 5,
+                "num_speculative_tokens_per_batch_size": ranges,
+                "target_model_config": self.model,
+                "target_parallel_config": parallel()}  # fmt: skip
+        return {"speculative_config": make(**known(make, told))}
 
 
 def connector_of(scenario: Json) -> Json:

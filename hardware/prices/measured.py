@@ -76,16 +76,17 @@ class Measured:
     ) -> dict[Reach | None, DecodeOperators]:
         """See ``Prices``: the longer of a kernel's floor and its traffic.
 
-        Several rows of a sequence are to a kernel like as many more heads of a group; tables have
-        neither, and their arithmetic is a prompt's.
+        Tables have one row of a sequence. Several read what one reads (with an index, each what it
+        chose), and are computed at what a prompt's attention reaches of the arithmetic.
         """
         if not self.fused:
             return self.roofline.decode(mixer, share, most, rows)
-        if not is_measured(mixer, self.kernels) or rows > 1:
+        if not is_measured(mixer, self.kernels):
             return self.unmeasured.decode(mixer, share, most, rows)
         kernel, numbers, layers = mixer.kernel(share.tp), share.precision, share.count
         table = self._decode_table(kernel, share)
-        sequences = np.arange(most + 1)
+        # Where an index chooses positions, every row has others.
+        sequences = np.arange(most + 1) * (rows if len(mixer.caches) > 1 else 1)
         floor_s, base_s, reached = table.of_batches(sequences, *_heads(kernel))
         cache = mixer.caches[-1]  # of an index where there is one: its keys are all read
         row_bytes = kernel.position_numbers * numbers.kv_bytes
@@ -101,6 +102,12 @@ class Measured:
         batches: DecodeOperators = [
             [((low, 0.0), (start, slope))] for low, start, slope in zip(*columns, strict=True)
         ]
+        if rows > 1:
+            computed = self.unmeasured.arithmetic(mixer, share, most, rows).get(cache.read, [])
+            for of_term in computed:
+                for batch, (flat, slope) in zip(batches, of_term, strict=True):
+                    (longest,) = batch
+                    batch[0] = (*longest, (longest[1][0] + flat, slope))
         return {cache.read: batches}
 
     def chunks(self, mixer: Mixer, share: Share, overhead_s: float) -> ChunkCost:

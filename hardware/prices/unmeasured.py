@@ -16,6 +16,7 @@ from hardware.calibration import Calibration
 from hardware.gpu import Gpu
 from hardware.prices.chunks import reads_of_chunk
 from hardware.prices.kernels import Kernels, nearest
+from hardware.prices.lines import Line
 from hardware.prices.mixer_kernels import DecodeKernel
 from hardware.prices.modelled import Roofline, line
 from hardware.prices.protocol import DecodeOperators
@@ -94,6 +95,20 @@ class Unmeasured:
                     )
                 )
         return operators
+
+    def arithmetic(
+        self, mixer: Mixer, share: Share, most: int, rows: int
+    ) -> dict[Reach | None, list[list[Line]]]:
+        """Return what decoding sequences of several rows compute alone: by reach, of every operator
+        its line for 0 to ``most`` sequences."""
+        flops_share = self._flops_share(mixer, share)
+        found: dict[Reach | None, list[list[Line]]] = {}
+        for reach, compute, _ in self.roofline.attention_s(
+            mixer, share, (flops_share, 1.0), decode=True
+        ):
+            lines = [line(compute, sequences, rows, reach) for sequences in range(most + 1)]
+            found.setdefault(reach, []).append(lines)
+        return found
 
     def chunks(self, mixer: Mixer, share: Share, overhead_s: float) -> "LikeChunks":
         """See ``Prices``."""

@@ -131,6 +131,8 @@ class Decoder(nn.Module):
         decode_slots: Sequence[int] | Tensor = (),
         decode_tokens: Sequence[int] | Tensor = (),
         decode_pasts: Sequence[int] | Tensor = (),
+        *,
+        every_row: bool = False,
     ) -> Tensor:
         """Run one scheduler step: prefill chunks and decoding sequences together.
 
@@ -143,9 +145,11 @@ class Decoder(nn.Module):
             decode_slots: slot of each decoding sequence, in any order.
             decode_tokens: the token that each feeds in, on any device.
             decode_pasts: tokens of each that are cached already.
+            every_row: of chunks alone: logits of all of their tokens, as drafts are verified.
 
         Returns:
-            Logits [chunks + decodes, vocab] of the last token of each chunk, then of each decode.
+            Logits [chunks + decodes, vocab] of the last token of each chunk, then of each decode;
+            of every row [tokens, vocab].
 
         Raises:
             ValueError: nothing to do, an empty chunk, unequal numbers of decodes, a slot used
@@ -166,7 +170,7 @@ class Decoder(nn.Module):
         ids = torch.cat([*(_token_ids(ids, self.device) for _, ids, _ in chunks), tokens])
         with torch.inference_mode():
             hidden = self._hidden(ids, plan, cache)
-            return self._logits(hidden[plan.sampled_rows])
+            return self._logits(hidden if every_row else hidden[plan.sampled_rows])
 
     def prefill(self, cache: KVCache, tokens: Tensor) -> Tensor:
         """Prefill ``tokens`` [sequences, length] into slots 0, 1, ...; last logits of each."""

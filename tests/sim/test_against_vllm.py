@@ -30,6 +30,9 @@ def test_the_scenarios_hold_the_hard_parts() -> None:
     grouped = [golden for _, golden in GOLDENS if len(golden.scenario.windows) > 1]
     assert sum(any(golden.outcome.preemptions) for golden in grouped) >= 8
     assert any(golden.scenario.states for golden in grouped)
+    drafts = [golden for _, golden in GOLDENS if golden.scenario.drafts is not None]
+    assert sum(any(golden.outcome.preemptions) for golden in drafts) >= 8
+    assert {golden.scenario.drafts.method for golden in drafts} >= {"eagle", "draft_model", "ngram"}
     hosts = [golden for _, golden in GOLDENS if golden.scenario.host is not None]
     assert len(hosts) > 15
     pairs = [golden for _, golden in GOLDENS if golden.scenario.handover is not None]
@@ -62,7 +65,7 @@ def test_versions_differ_where_vllm_changed() -> None:
     changed = {
         feature
         for (feature, _), golden in of_newest.items()
-        if golden.scenario.host is None  # refused before 0.31
+        if golden.scenario.host is golden.scenario.drafts is None  # refused before 0.31 and 0.30
         and differences(simulated(golden.scenario, "0.23.0"), golden.outcome)
     }
     assert "long_prefill_token_threshold" in changed  # a request alone is not limited any more

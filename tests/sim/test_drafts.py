@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from hardware.gpu import load_gpu
 from model.acceptance import measured_acceptance
 from model.spec import load_spec
+from sim.ceilings import ceilings_of
 from sim.engine_config import EngineConfig, resolved
 from sim.machines import priced_machine
 from sim.metrics import summarise
@@ -134,6 +135,17 @@ def test_blocks_of_rejected_drafts_are_kept() -> None:
     assert result.segments["kv_blocks"].tolist() == [24, 29, 30]
 
 
+def test_ceilings_hold_where_all_drafts_are_right() -> None:
+    scenario = drafting([1.0] * 3, max_num_seqs=8)
+    found, plain = ceilings_of(scenario.pool), scenario.pool.price.ceilings()
+    requests = small.requests([0.0] * 8, [1] * 8, [400] * 8)
+    metrics = summarise(simulate(scenario, requests), scenario, warmup_fraction=0.0)
+    assert plain["output_tokens_per_s"] < metrics["output_tokens_per_s"]
+    assert metrics["output_tokens_per_s"] < found["output_tokens_per_s"]
+    assert found["fastest_token_s"] < metrics["tpot_p50_s"] < plain["fastest_token_s"]
+    assert ceilings_of(small.scenario().pool) == small.scenario().pool.price.ceilings()
+
+
 @pytest.mark.parametrize("drafts", [1, 3])
 def test_a_pass_with_one_row_a_sequence_costs_what_it_cost(drafts: int) -> None:
     scenario = drafting([0.5] * drafts)
@@ -191,6 +203,7 @@ def test_settings_that_contradict_themselves(told: str) -> None:
     ("model", "engine", "told"),
     [
         ("llama-3-8b", {"scheduler": "static"}, "expected chunked_prefill"),
+        ("llama-3-8b", {"version": "0.29"}, "expected 0.30 or later"),
         ("llama-3-8b", {"async_scheduling": True}, "n-grams up on the host"),
         ("llama-3-8b", {"max_num_batched_tokens": 3, "max_num_seqs": 2}, "expected at least 4"),
         ("llama-3-8b", {"long_prefill_token_threshold": 3}, "expected 0 or at least 4"),

@@ -5,7 +5,8 @@ Times are counted from the earliest row, in seconds of the trace. ``start_s <= t
 kept, then ``limit`` requests of it; the first one kept is moved to time 0; then times are divided
 by ``rate_scale``.
 
-Not covered: what a trace does not tell, i.e. sessions, cancelled requests, and the text itself.
+Not covered: what a trace does not tell, i.e. cancelled requests, and the text itself; sessions are
+found afterwards (``workloads.trace_sessions``).
 """
 
 import difflib

@@ -92,8 +92,9 @@ def curves(
             quantiles[name] = np.quantile(sample, RANKS).tolist()
     end_s, rate, ttft, within = _over_time(columns, len(runs), slo, fine)
     judged = slo is not None and window_s is not None
+    slices = BOUND_SLICES if fine else FEW_BOUND_SLICES
     return Curves(
-        quantiles, _parts(parts), end_s, rate, ttft, within, _bound(moments, end_s, BOUND_SLICES if fine else FEW_BOUND_SLICES),
+        quantiles, _parts(parts), end_s, rate, ttft, within, _bound(moments, end_s, slices),
         _windows(runs, slo, window_s) if slo is not None and window_s is not None else [],
         window_s or 0.0, _worst_hour(columns, slo, end_s) if judged else None,
     )  # fmt: skip

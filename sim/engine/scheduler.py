@@ -262,6 +262,7 @@ class Scheduler:
         if leaving:
             self._let_go(leaving)
         if self.loads is not None:
+            self.loads.connector.learns()
             self.loads.learn(self.decoding.step)
         for sequence in arrived:
             self._queue(sequence)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from model.caches import HEADS
 from sim.pools import DECODE, PREFILL, Pool
@@ -39,8 +40,10 @@ class KvTransferConfig(BaseModel):
     """Which prompts another pool computes. always: all of them; prefix_based: those of at least
     non_cached_tokens tokens that the chosen decoding replica does not have in its prefix cache. The
     others are served by that replica alone."""
-    non_cached_tokens: Annotated[int, Field(ge=1, le=2**31)] | None = None
-    """With decider: prefix_based, from how many tokens on."""
+    non_cached_tokens: Annotated[int, Field(ge=1, le=2**31)] | None = Field(
+        default=None, validate_default=True
+    )
+    """With decider: prefix_based, from how many tokens on; required then."""
     latency_s: Seconds = LATENCY_S
     """What a transfer takes whatever its size, seconds."""
     bandwidth_gb_s: Annotated[float, Field(gt=0, le=1e5)] | None = None
@@ -61,6 +64,8 @@ class KvTransferConfig(BaseModel):
     def _is_of_the_decider(cls, tokens: int | None, given: ValidationInfo) -> int | None:
         if tokens is not None and given.data.get("decider") == "always":
             raise ValueError("expected it with decider: prefix_based")
+        if tokens is None and given.data.get("decider") == "prefix_based":
+            raise PydanticCustomError("missing", "Field required")
         return tokens
 
     def disaggregates(self, uncached_tokens: int) -> bool:

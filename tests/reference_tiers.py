@@ -127,10 +127,14 @@ class TierEngine(Engine):
         self.jobs = 0
         self.next_copies: list[tuple[Seq, list[Kept], int]] = []
         self.parting: list[Seq] = []
+        self.being_brought: list[Kept] = []
+        self.over: list[tuple[Seq, list[Kept], bool]] = []  # and nobody knows it yet
 
     # --- transfers
     def prepare(self, now_s: float) -> dict | None:
         self.come(now_s)
+        if not self.ahead:
+            self.settle()
         batch = super().prepare(now_s)
         if batch is None and (self.parked or self.waiting):
             self.deadline_s = min([end_s for end_s, *_ in self.coming + self.going], default=inf)
@@ -141,18 +145,30 @@ class TierEngine(Engine):
             if end_s > now_s:
                 continue
             brings = any(job[2] is seq and job[3] is chunks for job in self.coming)
-            for kept in chunks:
-                kept.written = True
-                kept.readers -= brings
+            self.over.append((seq, chunks, brings))
             if brings:
                 self.told.append(seq)
-            if seq in self.uses:
-                self.uses[seq].under_way -= 1
         self.coming = [job for job in self.coming if job[0] > now_s]
         self.going = [job for job in self.going if job[0] > now_s]
         for seq, chunks, blocks in self.next_copies:
             self.going.append(self.job("out", now_s, blocks, seq, chunks))
         self.next_copies = []
+
+    def settle(self) -> bool:
+        """It is known what is over."""
+        over, self.over = self.over, []
+        for seq, chunks, brings in over:
+            for kept in chunks:
+                kept.written = True
+                kept.readers -= brings
+            self.being_brought = [kept for kept in self.being_brought if kept not in chunks]
+            if seq in self.uses:
+                self.uses[seq].under_way -= 1
+        return bool(over)
+
+    def catch_up(self, batch: dict | None) -> bool:
+        news = self.settle()
+        return super().catch_up(batch) or news
 
     def job(self, way: str, now_s: float, blocks: int, seq: Seq, chunks: list[Kept]) -> tuple:
         work_s = self.latency_s + blocks * self.block_s
@@ -205,8 +221,7 @@ class TierEngine(Engine):
             return None
         if end == first or end * self.chunk - past < self.chunk:
             return 0
-        being_brought = [kept for _, _, _, chunks in self.coming for kept in chunks]
-        if any(kept in being_brought for kept in found):
+        if any(kept in self.being_brought for kept in found):
             return None
         return end * self.chunk - past
 
@@ -245,6 +260,7 @@ class TierEngine(Engine):
                 use.reused.add(place)
         use.offered = (past + more) // self.chunk
         use.under_way += 1
+        self.being_brought += chunks
         self.coming.append(self.job("in", self.now_s, more // self.size, seq, chunks))
         return True
 

@@ -20,6 +20,7 @@ from experiments.study.keys import key_path
 from experiments.study.schema import value_at
 from hardware.gpu import load_gpu
 from hardware.memory import DoesNotFitError
+from sim.ceilings import ceilings_of
 from sim.scenario import Scenario
 
 Spread = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterable[Any]]
@@ -131,7 +132,7 @@ def _floor(study: Study, scenario: Scenario) -> str:
     requests = build.requests_of(study, study.seed)
     for key, limit in limits_of(slo).items():
         if limit.latency == "tpot":
-            lone_s = scenario.pool.price.ceilings()["fastest_token_s"]
+            lone_s = ceilings_of(scenario.pool)["fastest_token_s"]
             if lone_s > limit.limit_s:
                 return (
                     f"a token takes {lone_s * 1e3:.3g} ms of a request that is alone, more than "

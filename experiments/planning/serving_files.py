@@ -1,5 +1,6 @@
 """What starts the answer: its study, the command line of ``vllm serve``, a Kubernetes manifest."""
 
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from experiments.running.assemble import write_plain_yaml
 from experiments.study.document import Study
 from hardware.gpu import load_gpu
 from sim.engine_config import EngineConfig
+from sim.speculative import SpeculativeConfig
 
 PORT = 8000
 NOT_FLAGS = (
@@ -17,7 +19,7 @@ NOT_FLAGS = (
     "reuse_unhashed_first", "null_block", "watermark", "batch_timeout_s", "attention",
     "step_overhead_s", "sequence_overhead_s", "api_request_s", "api_token_s", "api_output_s",
     "enable_prefix_caching", "async_scheduling", "num_gpu_blocks", "quantization", "sampling",
-    "expert_load_exponent", "scheduler_settings", "order_settings",
+    "expert_load_exponent", "scheduler_settings", "order_settings", "speculative",
 )  # fmt: skip
 """Settings that ``vllm serve`` has no flag of that name for, that follow from the version, or that
 are written in another way."""
@@ -62,6 +64,8 @@ def vllm_arguments(study: Study) -> list[str]:
             continue
         flag = f"--{name.replace('_', '-')}"
         words += [flag] if value is True else [flag, str(value)]
+    if engine.speculative is not None and engine.speculative.num_speculative_tokens:
+        words += ["--speculative-config", json.dumps(speculative_config(engine.speculative))]
     if engine.quantization not in ("auto", "none"):
         words += ["--quantization", engine.quantization]
     if engine.num_gpu_blocks is not None:
@@ -75,11 +79,29 @@ def vllm_arguments(study: Study) -> list[str]:
     return words
 
 
+def speculative_config(speculative: SpeculativeConfig) -> dict[str, Any]:
+    """Return what a server is told of its drafts: all but how many are right, which it finds."""
+    told = {
+        name: getattr(speculative, name)
+        for name in (
+            "method", "num_speculative_tokens", "model", "num_speculative_tokens_per_batch_size",
+        )
+    }  # fmt: skip
+    if speculative.disable_eagle_block_drop:
+        told["disable_eagle_block_drop"] = True
+    return {name: value for name, value in told.items() if value is not None}
+
+
 def notes_of(study: Study) -> list[str]:
     """Say what of the simulation a command line cannot hold."""
     told = []
     if "/" not in study.model:
         told.append(f"{study.model}: write the published name or the path of the checkpoint")
+    drafts = study.engine.speculative
+    if drafts is not None and drafts.num_speculative_tokens:
+        if drafts.method in ("eagle", "eagle3") and drafts.model is None:
+            told.append(f"{drafts.method}: write the head's name into the speculative config")
+        told.append("how many drafts are right is the study's assumption: measure it")
     if study.engine.order == "shortest_prompt":
         told.append("order: shortest_prompt is not an option of vLLM")
     if study.engine.scheduler == "static":

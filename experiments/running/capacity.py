@@ -12,6 +12,7 @@ import numpy as np
 from experiments.study.build import looks_at_nothing, requests_of, scenario_of
 from experiments.study.document import Study
 from experiments.study.pools import by_pool
+from sim.ceilings import ceilings_of
 from sim.pools import PREFILL
 from sim.scenario import Scenario
 from sim.simulation import simulate
@@ -119,7 +120,7 @@ def _ceiling_per_s(scenario: Scenario, workload: Workload, study: Study) -> floa
     cached, roles = workload.prefixes is not None, scenario.has_roles
     answers = prompts = 0.0
     for pool in scenario.pools:
-        ceilings = pool.price.ceilings()
+        ceilings = ceilings_of(pool)
         if pool.role != PREFILL:
             name = "decode_tokens_per_s" if roles else "output_tokens_per_s"
             answers += pool.replicas * ceilings[name]

@@ -14,6 +14,7 @@ from experiments.study.keys import key_path
 from experiments.study.plugins import given_plugins
 from experiments.study.schema import value_at
 from experiments.study.yaml_source import Path
+from sim.ceilings import ceilings_of
 from sim.engine_config import RESOLVED, EngineConfig
 from sim.pools import Pool, PoolEngine
 from sim.scenario import ClusterConfig
@@ -301,4 +302,4 @@ def _setup(pool: Pool) -> Setup:
     if pool.replicas > 1:
         what = "ranks" if pool.data_parallel_size == pool.replicas else "replicas"
         title += f", each of {pool.replicas} {what}"
-    return Setup(title, pool.ledger_text(), pool.price.ceilings(), ())
+    return Setup(title, pool.ledger_text(), ceilings_of(pool), ())

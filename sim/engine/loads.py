@@ -60,6 +60,10 @@ class Connector:
         """Who is to be told by now, between two steps; what ``planned`` began goes on from here."""
         return []
 
+    def learns(self) -> bool:
+        """What has come is known to the plans that follow; say whether that is anything new."""
+        return False
+
     def next_s(self) -> float:
         """When somebody is to be told next, later than it was last asked; infinity: unknown."""
         return inf

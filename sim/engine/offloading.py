@@ -91,6 +91,7 @@ class Offloading(Connector):
         self._known: dict[Sequence, Offloaded] = {}
         self._coming: set[int] = set()  # chunks on their way to the GPU
         self._next: list[Transfer] = []  # copies that begin when the step has ended
+        self._over: list[Transfer] = []  # transfers that have ended, and nobody knows it yet
         self._ended: list[Sequence] = []
         self._offers = 0
         self._late: set[Sequence] = set()  # whose offer was refused
@@ -101,13 +102,22 @@ class Offloading(Connector):
         come: list[Sequence] = []
         for job in self.pipe.ended(now_s):
             assert isinstance(job, Transfer)
-            self._done(job)
+            self._over.append(job)
             if not job.stores:
                 come.append(job.sequence)
         for copy in self._next:
             self.pipe.send(copy, OUT, now_s)
         self._next.clear()
         return come
+
+    def learns(self) -> bool:
+        """See ``Connector``."""
+        if not self._over:
+            return False
+        for job in self._over:
+            self._done(job)
+        self._over.clear()
+        return True
 
     def next_s(self) -> float:
         """See ``Connector``."""

@@ -211,11 +211,13 @@ class Scheduler:
         if loads is not None:
             loads.now_s = now_s
             loads.told += loads.connector.come(now_s)
-            if loads.told and not self.ahead:
-                loads.learn(self.decoding.step)
+            if not self.ahead:
+                loads.connector.learns()
+                if loads.told:
+                    loads.learn(self.decoding.step)
         batch = self.form(now_s)
         self._note_waiting()
-        told = loads is not None and len(loads.told) > 0
+        told = loads is not None and (loads.connector.learns() or len(loads.told) > 0)
         if self.arrived or self.leaving or self.unwanted or told:
             self._catch_up()
             if batch is None:

@@ -110,6 +110,16 @@ FAULTS = {
     "transfers without roles": (
         "cluster.kv_transfer.latency_s=0.1", ["cluster.kv_transfer", "expected pools with role"],
     ),
+    "no threshold": (
+        "cluster={pools: [{gpu: h100-sxm, role: prefill}, {gpu: h100-sxm, role: decode}], "
+        "kv_transfer: {decider: prefix_based}}",
+        ["cluster.kv_transfer.non_cached_tokens", "missing"],
+    ),
+    "a policy that is not modelled": (
+        "cluster={pools: [{gpu: h100-sxm, role: prefill}, {gpu: h100-sxm, role: decode}], "
+        "kv_transfer: {kv_load_failure_policy: recompute}}",
+        ["kv_load_failure_policy = recompute", "expected one of fail"],
+    ),
     "a threshold for all": (
         "cluster.kv_transfer={non_cached_tokens: 512}", ["non_cached_tokens", "prefix_based"],
     ),

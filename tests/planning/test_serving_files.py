@@ -1,5 +1,6 @@
 """The command line of an answer holds flags that ``vllm serve`` has, and nothing else."""
 
+import json
 from pathlib import Path
 
 from experiments.planning.serving_files import vllm_arguments
@@ -13,7 +14,7 @@ KNOWN = {
     "--no-enable-prefix-caching", "--no-async-scheduling", "--enable-expert-parallel",
     "--disable-hybrid-kv-cache-manager", "--kv-cache-dtype", "--dtype", "--quantization",
     "--long-prefill-token-threshold", "--scheduling-policy", "--num-gpu-blocks-override",
-    "--data-parallel-size", "--all2all-backend",
+    "--data-parallel-size", "--all2all-backend", "--speculative-config",
 }  # fmt: skip
 STUDY = """
 model: qwen3-30b-a3b
@@ -36,3 +37,17 @@ def test_flags_are_those_of_vllm_serve(tmp_path: Path) -> None:
     assert flags <= KNOWN
     assert "--enable-expert-parallel" in flags
     assert words[words.index("--enable-expert-parallel") + 1].startswith("--")
+
+
+def test_drafts_are_a_speculative_config_without_what_a_server_finds_out(tmp_path: Path) -> None:
+    drafts = (
+        "engine: {speculative: {method: draft_model, model: qwen3-0.6b, "
+        "num_speculative_tokens: 3, synthetic_acceptance_length: 2.5}, "
+    )
+    (tmp_path / "small.yaml").write_text(STUDY.replace("engine: {", drafts))
+    plan = prepare(read_raw(tmp_path / "small.yaml", []))
+    words = vllm_arguments(settled(plan.points[0].study))
+    assert {word for word in words if word.startswith("--")} <= KNOWN
+    assert json.loads(words[words.index("--speculative-config") + 1]) == {
+        "method": "draft_model", "num_speculative_tokens": 3, "model": "qwen3-0.6b",
+    }  # fmt: skip

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from hardware.gpu import load_gpu
 from model.acceptance import measured_acceptance
 from model.spec import load_spec
+from sim.ceilings import ceilings_of
 from sim.engine_config import EngineConfig, resolved
 from sim.machines import priced_machine
 from sim.metrics import summarise
@@ -132,6 +133,17 @@ def test_blocks_of_rejected_drafts_are_kept() -> None:
     result = simulate(drafting([0.0] * 4, "eagle", block_size=1), small.requests([0.0], [20], [3]))
     assert plain.segments["kv_blocks"].tolist() == [20, 22]
     assert result.segments["kv_blocks"].tolist() == [24, 29, 30]
+
+
+def test_ceilings_hold_where_all_drafts_are_right() -> None:
+    scenario = drafting([1.0] * 3, max_num_seqs=8)
+    found, plain = ceilings_of(scenario.pool), scenario.pool.price.ceilings()
+    requests = small.requests([0.0] * 8, [1] * 8, [400] * 8)
+    metrics = summarise(simulate(scenario, requests), scenario, warmup_fraction=0.0)
+    assert plain["output_tokens_per_s"] < metrics["output_tokens_per_s"]
+    assert metrics["output_tokens_per_s"] < found["output_tokens_per_s"]
+    assert found["fastest_token_s"] < metrics["tpot_p50_s"] < plain["fastest_token_s"]
+    assert ceilings_of(small.scenario().pool) == small.scenario().pool.price.ceilings()
 
 
 @pytest.mark.parametrize("drafts", [1, 3])

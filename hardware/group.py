@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hardware.gpu import Gpu
+from model.mixers.attention import Attention
 from model.mlps.experts import EXPERT_OPERATORS, Experts
 from model.mlps.extended import Extended
 from model.mlps.mlp import Mlp
@@ -86,7 +87,20 @@ class Group:
     @property
     def expert_layers(self) -> int:
         """Layers with routed experts."""
-        return sum(kind.count for kind in self.spec.layers if kind.mlp.num_experts)
+        return self.spec.expert_layers
+
+    @property
+    def norm_reduces(self) -> int:
+        """All-reduces of the squares that norms over all heads need, one a layer (MiniMax-M2).
+
+        vllm/model_executor/layers/mamba/linear_attn.py, ``MiniMaxText01RMSNormTP``.
+        """
+        mixers = ((kind.mixer, kind.count) for kind in self.spec.layers)
+        return sum(
+            count
+            for mixer, count in mixers
+            if isinstance(mixer, Attention) and mixer.norms_all_heads
+        )
 
     @property
     def expert_compute(self) -> str:

@@ -27,8 +27,8 @@ def answer(rows: Sequence[Row]) -> Answer:
     worst = max(known, key=lambda row: abs(row["error"]))
     within = sum(abs(row["error"]) <= abs(row["noise"]) for row in known)
     return Answer(
-        f"Half of the simulated figures are within {100 * error:.2g}% of the real engine, and half "
-        f"of its own within {100 * noise:.2g}% when it runs again.",
+        f"Half of the simulated figures are within {100 * error:.1f}% of the real engine, and half "
+        f"of its own within {100 * noise:.1f}% when it runs again.",
         more=f"{within} of {len(known)} figures are as near as the real engine is to itself. "
         f"Furthest off: {_name(worst)} of {_setting(worst)}, {100 * worst['error']:+.1f}%.",
         about="Error: simulated against the mean of two real runs. Noise: the second real run "
@@ -47,7 +47,7 @@ def cards(rows: Sequence[Row]) -> list[dict[str, str]]:
             found.append(
                 card(
                     short_name(metric),
-                    f"{100 * median(errors):+.2g}%", f"furthest off {100 * worst:+.2g}%",
+                    f"{100 * median(errors):+.1f}%", f"furthest off {100 * worst:+.1f}%",
                 )
             )  # fmt: skip
     return found

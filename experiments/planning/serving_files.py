@@ -1,5 +1,6 @@
 """What starts the answer: its study, the command line of ``vllm serve``, a Kubernetes manifest."""
 
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,10 @@ from experiments.planning.probes import DayProbe
 from experiments.running.assemble import write_plain_yaml
 from experiments.study.document import Study
 from hardware.gpu import load_gpu
+from hardware.host_link import GIB
 from sim.engine_config import EngineConfig
+from sim.offloading_config import OffloadingConfig
+from sim.speculative import SpeculativeConfig
 
 PORT = 8000
 NOT_FLAGS = (
@@ -17,7 +21,8 @@ NOT_FLAGS = (
     "reuse_unhashed_first", "null_block", "watermark", "batch_timeout_s", "attention",
     "step_overhead_s", "sequence_overhead_s", "api_request_s", "api_token_s", "api_output_s",
     "enable_prefix_caching", "async_scheduling", "num_gpu_blocks", "quantization", "sampling",
-    "expert_load_exponent", "scheduler_settings", "order_settings",
+    "expert_load_exponent", "scheduler_settings", "order_settings", "speculative",
+    "kv_offloading_size", "kv_connector_extra_config", "host_link",
 )  # fmt: skip
 """Settings that ``vllm serve`` has no flag of that name for, that follow from the version, or that
 are written in another way."""
@@ -62,6 +67,9 @@ def vllm_arguments(study: Study) -> list[str]:
             continue
         flag = f"--{name.replace('_', '-')}"
         words += [flag] if value is True else [flag, str(value)]
+    if engine.speculative is not None and engine.speculative.num_speculative_tokens:
+        words += ["--speculative-config", json.dumps(speculative_config(engine.speculative))]
+    words += _offloading_arguments(engine)
     if engine.quantization not in ("auto", "none"):
         words += ["--quantization", engine.quantization]
     if engine.num_gpu_blocks is not None:
@@ -75,11 +83,44 @@ def vllm_arguments(study: Study) -> list[str]:
     return words
 
 
+def _offloading_arguments(engine: EngineConfig) -> list[str]:
+    """Words for KV in the host's memory: one flag, or its connector with what differs."""
+    size_gib, told = engine.kv_offloading_size, engine.kv_connector_extra_config
+    if size_gib is None:
+        return []
+    if told == OffloadingConfig():
+        return ["--kv-offloading-size", f"{size_gib:g}"]
+    extra = told.model_dump(exclude_defaults=True) | {"cpu_bytes_to_use": int(size_gib * GIB)}
+    connector = {
+        "kv_connector": "OffloadingConnector", "kv_role": "kv_both",
+        "kv_connector_extra_config": extra,
+    }  # fmt: skip
+    return ["--kv-transfer-config", json.dumps(connector)]
+
+
+def speculative_config(speculative: SpeculativeConfig) -> dict[str, Any]:
+    """Return what a server is told of its drafts: all but how many are right, which it finds."""
+    told = {
+        name: getattr(speculative, name)
+        for name in (
+            "method", "num_speculative_tokens", "model", "num_speculative_tokens_per_batch_size",
+        )
+    }  # fmt: skip
+    if speculative.disable_eagle_block_drop:
+        told["disable_eagle_block_drop"] = True
+    return {name: value for name, value in told.items() if value is not None}
+
+
 def notes_of(study: Study) -> list[str]:
     """Say what of the simulation a command line cannot hold."""
     told = []
     if "/" not in study.model:
         told.append(f"{study.model}: write the published name or the path of the checkpoint")
+    drafts = study.engine.speculative
+    if drafts is not None and drafts.num_speculative_tokens:
+        if drafts.method in ("eagle", "eagle3") and drafts.model is None:
+            told.append(f"{drafts.method}: write the head's name into the speculative config")
+        told.append("how many drafts are right is the study's assumption: measure it")
     if study.engine.order == "shortest_prompt":
         told.append("order: shortest_prompt is not an option of vLLM")
     if study.engine.scheduler == "static":

@@ -65,7 +65,9 @@ def _estimate(row: Mapping[str, Any], column: Reported) -> str:
     """A figure in the unit of its heading, with its interval where one is shown."""
     names = (column.metric, f"{column.metric}_lo", f"{column.metric}_hi")
     value, *ends = (float(row.get(name, math.nan)) * column.scale for name in names)
-    return with_interval(value, *ends) if column.ends else significant(value)
+    if column.ends:
+        return with_interval(value, *ends)
+    return f"{value:,.0f}" if value.is_integer() else significant(value)
 
 
 def gpus_text(row: Mapping[str, Any]) -> str:

@@ -39,7 +39,7 @@ def draw_parity(errors: "DataFrame", about: "DataFrame", folder: Path, note: str
 
     drawn = []
     with plt.style.context(STYLE):
-        merged = errors.merge(about, on="run_id")
+        merged = errors.merge(about.astype({"run_id": object}), on="run_id")
         datasets = sorted(set(map(str, about.dataset)))
         merged = merged[(merged.measured > 0) & (merged.predicted > 0)]
         for name, (metrics, title) in PICTURES.items():

@@ -60,7 +60,8 @@ def summary_table(predictions: Sequence[Prediction], errors: "DataFrame") -> "Da
             "calibration": [one.calibration for one in predictions],
         }
     )
-    merged = errors.merge(about, on="run_id")
+    # Of no rows pandas takes names for numbers.
+    merged = errors.merge(about.astype({"run_id": object}), on="run_id")
     rows = []
     for group in GROUPS:
         for value, part in merged.groupby(group, sort=True):

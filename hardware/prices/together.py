@@ -17,6 +17,11 @@ from model.caches import Reach
 Floats = npt.NDArray[np.float64]
 
 
+SQUARES = 8.0
+"""Bytes of a token in the all-reduce of a norm over all heads: its queries' squares and its keys',
+a float32 each."""
+
+
 def decode_pieces(
     group: Group, prices: Prices, most: int, rows: int = 1
 ) -> list[list[tuple[Piece, ...]]]:
@@ -72,6 +77,8 @@ def attention_works(group: Group) -> tuple[ClassWork, ...]:
 def all_reduces_s(group: Group, prices: Prices, tokens: Floats) -> Floats:
     """Return all all-reduces of steps of so many tokens; 0 for none."""
     seconds = group.all_reduces * prices.all_reduce_s(group.reduced_bytes(tokens), group.tp)
+    if group.norm_reduces:
+        seconds = seconds + group.norm_reduces * prices.all_reduce_s(tokens * SQUARES, group.tp)
     return np.where(tokens > 0, seconds, 0.0)
 
 

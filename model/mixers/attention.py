@@ -91,6 +91,12 @@ class Attention:
         return (Cache(kind=HEADS, per_entry=width, window=self.sliding_window, kept=kept),)
 
     @property
+    def norms_all_heads(self) -> bool:
+        """Whether queries and keys have one norm over all heads, which ranks must share."""
+        numbers = self.qk_norm_numbers or 0
+        return self.qk_norm and numbers >= self.query_size + self.kv_size
+
+    @property
     def told(self) -> str:
         """See ``Mixer``."""
         return f"{self.num_heads} attention heads, {self.num_kv_heads} KV heads"

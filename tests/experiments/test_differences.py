@@ -12,6 +12,7 @@ from study_files import SMALL, run_cli, write_study
 
 from experiments.cli.compare import main as compare_main
 from experiments.reporting.differences import differences_table
+from experiments.reporting.page.base import data_of
 from experiments.reporting.significance import blocked, holm, sectioned, welch
 from experiments.reporting.student import t_tails
 from experiments.running.api import load_study, run_study
@@ -159,6 +160,14 @@ def test_compare_pairs_what_is_the_same(tmp_path: Path, capsys: pytest.CaptureFi
     assert "'tpot_p50_s < -1%' holds" in output.err
     assert compare_main([str(wide), str(same), *rule]) == 0
     capsys.readouterr()
+    page = tmp_path / "compared.html"
+    assert compare_main([str(wide), str(tight), "--report", str(page)]) == 0
+    told = page.read_text(encoding="utf-8")
+    assert "beyond noise" in data_of(told)["verdict"]["text"]
+    capsys.readouterr()
+    assert compare_main([str(wide), str(tight), "--report", str(page)]) == 2
+    assert "it exists, expected the name of a new file" in capsys.readouterr().err
+    assert page.read_text(encoding="utf-8") == told
     assert compare_main([str(wide), str(tight), "--format", "json"]) == 0
     rows = {row["metric"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["ttft_p50_s"]["difference"] > 0

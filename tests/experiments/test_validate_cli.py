@@ -299,3 +299,15 @@ def test_errors_of_what_nobody_measured_are_not_there(tmp_path: Path) -> None:
     table = write_table(tmp_path / "runs.csv", [run("a", ttft_mean_ms="30", e2e_mean_ms="")])
     found, _ = predict(plan(read_table(table), seeds=1).tasks)
     assert errors_table(found).metric.tolist() == ["ttft_mean_ms"]
+
+
+def test_a_table_without_a_row_that_can_be_predicted_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, out = tmp_path / "runs.csv", tmp_path / "out"
+    table.write_text("run_id,model,gpu,engine\nmine,Qwen/Qwen3-8B,H100-80GB-SXM,sglang\n")
+    assert main([str(table), "--out", str(out)]) == 0
+    assert "no row could be predicted" in capsys.readouterr().out
+    (skipped,) = rows_of(out / "skipped.csv")
+    assert "engine = 'sglang' is not modelled" in skipped["reason"]
+    assert not rows_of(out / "errors.csv")

@@ -171,3 +171,16 @@ def test_one_layer_hides_its_small_kernels_as_each_of_many_does() -> None:
     one, two = (np.array(cost(LLAMA.first_layers(n), calibration).token_s[1:]) for n in (1, 2))
     three = np.array(cost(LLAMA.first_layers(3), calibration).token_s[1:])
     np.testing.assert_allclose(two - one, three - two, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("calibration", CALIBRATIONS, ids=lambda each: each.name)
+def test_a_norm_over_all_heads_is_shared_by_the_ranks(calibration: Calibration) -> None:
+    """One all-reduce more a layer, of 8 bytes a token (MiniMax-M2); norms of a head need none."""
+    heads = replace(attention_of(LLAMA), qk_norm=True)
+    wide = replace(heads, qk_norm_numbers=heads.query_size + heads.kv_size)
+    more, less = (cost(of_layers(mixer, mixer), calibration, tp=2) for mixer in (wide, heads))
+    one = prices_of(GPU, calibration, fused=True).all_reduce_s(np.array([8.0, 64.0]), 2)
+    added = np.array(more.token_s)[[1, 8]] - np.array(less.token_s)[[1, 8]]
+    np.testing.assert_allclose(added, 2 * one, rtol=1e-6)
+    alone = (cost(of_layers(mixer), calibration) for mixer in (wide, heads))
+    np.testing.assert_array_equal(*(each.token_s for each in alone))

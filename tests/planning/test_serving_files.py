@@ -1,5 +1,6 @@
 """The command line of an answer holds flags that ``vllm serve`` has, and nothing else."""
 
+import json
 from pathlib import Path
 
 from experiments.planning.serving_files import vllm_arguments
@@ -13,7 +14,8 @@ KNOWN = {
     "--no-enable-prefix-caching", "--no-async-scheduling", "--enable-expert-parallel",
     "--disable-hybrid-kv-cache-manager", "--kv-cache-dtype", "--dtype", "--quantization",
     "--long-prefill-token-threshold", "--scheduling-policy", "--num-gpu-blocks-override",
-    "--data-parallel-size", "--all2all-backend",
+    "--data-parallel-size", "--all2all-backend", "--speculative-config", "--kv-offloading-size",
+    "--kv-transfer-config",
 }  # fmt: skip
 STUDY = """
 model: qwen3-30b-a3b
@@ -36,3 +38,35 @@ def test_flags_are_those_of_vllm_serve(tmp_path: Path) -> None:
     assert flags <= KNOWN
     assert "--enable-expert-parallel" in flags
     assert words[words.index("--enable-expert-parallel") + 1].startswith("--")
+
+
+def test_drafts_are_a_speculative_config_without_what_a_server_finds_out(tmp_path: Path) -> None:
+    drafts = (
+        "engine: {speculative: {method: draft_model, model: qwen3-0.6b, "
+        "num_speculative_tokens: 3, synthetic_acceptance_length: 2.5}, "
+    )
+    (tmp_path / "small.yaml").write_text(STUDY.replace("engine: {", drafts))
+    plan = prepare(read_raw(tmp_path / "small.yaml", []))
+    words = vllm_arguments(settled(plan.points[0].study))
+    assert {word for word in words if word.startswith("--")} <= KNOWN
+    assert json.loads(words[words.index("--speculative-config") + 1]) == {
+        "method": "draft_model", "num_speculative_tokens": 3, "model": "qwen3-0.6b",
+    }  # fmt: skip
+
+
+def test_the_host_s_memory_is_one_flag_or_its_connector(tmp_path: Path) -> None:
+    def words(engine: str) -> list[str]:
+        text = STUDY.replace("engine: {", f"engine: {{{engine}, ")
+        (tmp_path / "small.yaml").write_text(text)
+        plan = prepare(read_raw(tmp_path / "small.yaml", []))
+        return vllm_arguments(settled(plan.points[0].study))
+
+    plain = words("kv_offloading_size: 64, host_link: {latency_s: 0.002}")
+    assert plain[plain.index("--kv-offloading-size") + 1] == "64"
+    assert {word for word in plain if word.startswith("--")} <= KNOWN
+    own = words("kv_offloading_size: 64, kv_connector_extra_config: {offload_prompt_only: false}")
+    assert {word for word in own if word.startswith("--")} <= KNOWN
+    assert json.loads(own[own.index("--kv-transfer-config") + 1]) == {
+        "kv_connector": "OffloadingConnector", "kv_role": "kv_both",
+        "kv_connector_extra_config": {"offload_prompt_only": False, "cpu_bytes_to_use": 64 << 30},
+    }  # fmt: skip

@@ -1,11 +1,20 @@
 """Drafts: the engine equals vLLM's loop, written out step by step, to the bit."""
 
+from array import array
 from math import inf
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sim.engine.drafted_cache import DraftedCache
+from sim.engine.drafted_prefill import DraftedPrefill
+from sim.engine.machine import Machine
+from sim.engine.prefix_cache import held_runs
+from sim.engine.scheduler import Scheduler
+from sim.engine.sequence import Batch
+from sim.machines import priced_machine
 from sim.scenario import ClientConfig, Scenario
+from sim.simulation import simulate
 from tests.sim import small
 from tests.sim.test_against_reference import (
     PLAIN_ROUTERS,
@@ -85,3 +94,38 @@ def test_random_scenarios(scenario: Scenario, requests: Requests, stop_s: float)
 @given(drafting(), sessions(), st.sampled_from([inf, inf, 0.05]))
 def test_random_sessions(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal_to_reference(scenario, requests, stop_s)
+
+
+class Checked(Machine):
+    """Computes batches at their price, and looks at the cache before each."""
+
+    def __init__(self, scheduler: Scheduler, machine: Machine) -> None:
+        assert isinstance(scheduler, DraftedPrefill)
+        self.scheduler, self.machine = scheduler, machine
+
+    def compute(
+        self, batch: Batch, start_s: float, until_s: float, ends_s: "array[float]"
+    ) -> float:
+        scheduler, pool = self.scheduler, self.scheduler.pool
+        running = list(scheduler.running)
+        if isinstance(pool, DraftedCache):
+            pool.check_cache(running)
+            shared = {id(run): run.count for each in running for run in held_runs(each)}
+            own = sum(pool.blocks(each.slots) - each.named_blocks for each in running)
+            assert pool.held == sum(shared.values()) + own
+        else:
+            pool.check_integrity(sum(pool.blocks(each.slots) for each in running))
+        for each in scheduler.drafts.members:
+            assert each.kv_tokens + 1 == each.prompt_tokens + each.generated_tokens
+            assert each.kv_tokens <= each.planned_tokens <= each.slots
+        tokens = batch.rows + sum(chunk for chunk, _ in batch.chunks)
+        assert 0 < tokens <= scheduler.token_budget
+        assert batch.decodes + batch.padding + len(batch.chunks) <= scheduler.max_num_seqs
+        return self.machine.compute(batch, start_s, until_s, ends_s)
+
+
+@settings(max_examples=150, deadline=None)
+@given(drafting(), workloads())
+def test_blocks_and_tokens_add_up_in_every_step(scenario: Scenario, requests: Requests) -> None:
+    machine = priced_machine(scenario.pool)
+    simulate(scenario, requests, machine=lambda scheduler: Checked(scheduler, machine))

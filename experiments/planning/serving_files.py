@@ -10,7 +10,9 @@ from experiments.planning.probes import DayProbe
 from experiments.running.assemble import write_plain_yaml
 from experiments.study.document import Study
 from hardware.gpu import load_gpu
+from hardware.host_link import GIB
 from sim.engine_config import EngineConfig
+from sim.offloading_config import OffloadingConfig
 from sim.speculative import SpeculativeConfig
 
 PORT = 8000
@@ -20,6 +22,7 @@ NOT_FLAGS = (
     "step_overhead_s", "sequence_overhead_s", "api_request_s", "api_token_s", "api_output_s",
     "enable_prefix_caching", "async_scheduling", "num_gpu_blocks", "quantization", "sampling",
     "expert_load_exponent", "scheduler_settings", "order_settings", "speculative",
+    "kv_offloading_size", "kv_connector_extra_config", "host_link",
 )  # fmt: skip
 """Settings that ``vllm serve`` has no flag of that name for, that follow from the version, or that
 are written in another way."""
@@ -66,6 +69,7 @@ def vllm_arguments(study: Study) -> list[str]:
         words += [flag] if value is True else [flag, str(value)]
     if engine.speculative is not None and engine.speculative.num_speculative_tokens:
         words += ["--speculative-config", json.dumps(speculative_config(engine.speculative))]
+    words += _offloading_arguments(engine)
     if engine.quantization not in ("auto", "none"):
         words += ["--quantization", engine.quantization]
     if engine.num_gpu_blocks is not None:
@@ -77,6 +81,21 @@ def vllm_arguments(study: Study) -> list[str]:
         if value is not None:
             words.append(f"--{'' if value else 'no-'}{name.replace('_', '-')}")
     return words
+
+
+def _offloading_arguments(engine: EngineConfig) -> list[str]:
+    """Words for KV in the host's memory: one flag, or its connector with what differs."""
+    size_gib, told = engine.kv_offloading_size, engine.kv_connector_extra_config
+    if size_gib is None:
+        return []
+    if told == OffloadingConfig():
+        return ["--kv-offloading-size", f"{size_gib:g}"]
+    extra = told.model_dump(exclude_defaults=True) | {"cpu_bytes_to_use": int(size_gib * GIB)}
+    connector = {
+        "kv_connector": "OffloadingConnector", "kv_role": "kv_both",
+        "kv_connector_extra_config": extra,
+    }  # fmt: skip
+    return ["--kv-transfer-config", json.dumps(connector)]
 
 
 def speculative_config(speculative: SpeculativeConfig) -> dict[str, Any]:

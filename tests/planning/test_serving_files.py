@@ -14,7 +14,8 @@ KNOWN = {
     "--no-enable-prefix-caching", "--no-async-scheduling", "--enable-expert-parallel",
     "--disable-hybrid-kv-cache-manager", "--kv-cache-dtype", "--dtype", "--quantization",
     "--long-prefill-token-threshold", "--scheduling-policy", "--num-gpu-blocks-override",
-    "--data-parallel-size", "--all2all-backend", "--speculative-config",
+    "--data-parallel-size", "--all2all-backend", "--speculative-config", "--kv-offloading-size",
+    "--kv-transfer-config",
 }  # fmt: skip
 STUDY = """
 model: qwen3-30b-a3b
@@ -50,4 +51,22 @@ def test_drafts_are_a_speculative_config_without_what_a_server_finds_out(tmp_pat
     assert {word for word in words if word.startswith("--")} <= KNOWN
     assert json.loads(words[words.index("--speculative-config") + 1]) == {
         "method": "draft_model", "num_speculative_tokens": 3, "model": "qwen3-0.6b",
+    }  # fmt: skip
+
+
+def test_the_host_s_memory_is_one_flag_or_its_connector(tmp_path: Path) -> None:
+    def words(engine: str) -> list[str]:
+        text = STUDY.replace("engine: {", f"engine: {{{engine}, ")
+        (tmp_path / "small.yaml").write_text(text)
+        plan = prepare(read_raw(tmp_path / "small.yaml", []))
+        return vllm_arguments(settled(plan.points[0].study))
+
+    plain = words("kv_offloading_size: 64, host_link: {latency_s: 0.002}")
+    assert plain[plain.index("--kv-offloading-size") + 1] == "64"
+    assert {word for word in plain if word.startswith("--")} <= KNOWN
+    own = words("kv_offloading_size: 64, kv_connector_extra_config: {offload_prompt_only: false}")
+    assert {word for word in own if word.startswith("--")} <= KNOWN
+    assert json.loads(own[own.index("--kv-transfer-config") + 1]) == {
+        "kv_connector": "OffloadingConnector", "kv_role": "kv_both",
+        "kv_connector_extra_config": {"offload_prompt_only": False, "cpu_bytes_to_use": 64 << 30},
     }  # fmt: skip

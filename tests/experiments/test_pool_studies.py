@@ -215,7 +215,7 @@ def test_identical_pools_have_the_tables_of_one(tmp_path: Path) -> None:
 def test_each_pool_is_priced_for_its_own_gpu(tmp_path: Path) -> None:
     text = TEXT.replace("gpu: t4, replicas: 2", "gpu: h100-sxm").replace("v100-16gb-sxm", "l40s")
     text = text.replace("gpu: l40s", "gpu: l40s, calibration: none")
-    api = "  api_request_s: 0\n  api_token_s: 0\n  api_output_s: 0\n"
+    api = "  api_request_s: 0\n  api_token_s: 0\n  api_output_s: 0\n  api_loop_output_s: 0\n"
     text = text.replace("  dtype: float16\n", f"  dtype: float16\n{api}")
     (point,) = prepare(read_raw(write_study(tmp_path, text))).points
     fast, slow = calibrations_of(point.study)

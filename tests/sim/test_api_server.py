@@ -8,7 +8,7 @@ from sim.decomposition import decomposition
 from sim.latencies import request_latencies
 from sim.result import FINISHED
 from sim.scenario import ApiTime, ClientConfig
-from sim.simulation import simulate
+from sim.simulation import can_be_split, simulate, simulate_part, whole
 from sim.token_gaps import token_gaps
 from tests.sim import small
 
@@ -100,3 +100,20 @@ def test_parts_of_replicas_and_of_latencies_add_up() -> None:
         assert own.seen_s is not None
         assert len(own.seen_s) == len(own.step_end_s)
         assert np.isin(own.requests["finish_s"] - 0.01, np.asarray(own.seen_s)).all()
+
+
+def test_parts_of_a_run_are_as_the_whole() -> None:
+    rng = np.random.default_rng(4)
+    requests = small.requests(
+        np.sort(rng.uniform(0, 5, 120)).tolist(),
+        rng.integers(5, 60, 120).tolist(),
+        rng.integers(1, 40, 120).tolist(),
+    )
+    setup = small.scenario(replicas=3, **IN, api_output_s=0.003, api_loop_output_s=0.002)
+    assert can_be_split(setup, requests)
+    at_once = simulate(setup, requests)
+    parts = [simulate_part(setup, requests, numbers) for numbers in ([0, 2], [1])]
+    put_together = whole(setup, requests, parts)
+    for name, column in at_once.requests.items():
+        np.testing.assert_array_equal(column, put_together.requests[name])
+    np.testing.assert_array_equal(np.asarray(at_once.seen_s), np.asarray(put_together.seen_s))

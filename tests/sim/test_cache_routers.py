@@ -25,6 +25,7 @@ from sim.seen.texts import PRIVATE, stretches, with_rest
 from sim.simulation import simulate
 from tests.sim import small
 from workloads.prefixes import prompt_prefixes
+from workloads.requests import Prefixes
 from workloads.workload import Workload, generate
 
 ENDLESS = 1 << 60
@@ -333,6 +334,23 @@ def test_an_approximate_index_believes_what_a_precise_one_sees_gone() -> None:
     seen, found = claimed(precise_prefix_cache=1)
     assert seen // 64 * 48 == found  # the block of a prompt's last token is computed anew
     assert seen < believed / 10
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_blocks_that_an_answer_fills_are_seen_while_it_is_generated(ahead: bool) -> None:
+    """One token of prompt, and an answer of 60 that a prompt says again before it is complete."""
+    prefixes = Prefixes(np.array([0, 1, 2]), np.array([0, 0]), np.array([61, 40]))
+    scenario = small.scenario(
+        replicas=2, router="llm_d", enable_prefix_caching=True, block_size=4,
+        router_settings={"scorers": {"precise_prefix_cache": 1}}, async_scheduling=ahead,
+    )  # fmt: skip
+    alone = simulate(scenario, small.requests([0.0], [1], [60], prefixes=None))
+    steps_s = float(alone.requests["finish_s"][0]) / 60
+    requests = small.requests([0.0, 25.5 * steps_s], [1, 40], [60, 4], prefixes=prefixes)
+    columns = simulate(scenario, requests).requests
+    assert columns["replica"][0] == columns["replica"][1]
+    assert columns["claimed_tokens"][1] in (20, 24, 28)
+    assert columns["cached_tokens"][1] >= columns["claimed_tokens"][1]
 
 
 def test_settings_of_a_router_are_checked() -> None:

@@ -15,8 +15,9 @@ import numpy as np
 
 from hardware.gpu import load_gpu
 from model.spec import load_spec
+from sim.cluster_config import ClusterConfig
 from sim.engine_config import EngineConfig
-from sim.scenario import ClusterConfig, Scenario, build_scenario
+from sim.scenario import Scenario, build_scenario
 from sim.simulation import simulate
 from workloads.requests import Requests
 

@@ -20,10 +20,11 @@ from simpy.events import Event
 
 from sim.api_server import Inbox
 from sim.clock import ANSWER, DELIVERY, TIMEOUT, Clock
+from sim.cluster_config import ClientConfig
 from sim.engine.sequence import Sequence
 from sim.recording import Recorder
 from sim.result import TIMED_OUT, UNFINISHED
-from sim.scenario import ApiTime, ClientConfig
+from sim.scenario import ApiTime
 from sim.source import ClosedLoop
 
 Deliver = Callable[[Sequence], int]

@@ -11,6 +11,7 @@ from sim.acceptance import Synthetic
 from sim.api_server import all_reached_s
 from sim.client import Client
 from sim.clock import Clock, without_collector
+from sim.cluster_config import NO_CLIENT
 from sim.disaggregation import Disaggregated, Route
 from sim.dispatch import Dispatch, deal
 from sim.engine.drafting import Acceptance
@@ -28,7 +29,7 @@ from sim.result import UNFINISHED
 from sim.routers.prompts import prompts_of
 from sim.routers.registry import make_router
 from sim.routers.router import ReplicaFacts, Router
-from sim.scenario import NO_CLIENT, Scenario
+from sim.scenario import Scenario
 from sim.schedulers import facts_of, make_scheduler
 from sim.source import ClosedLoop, OpenArrivals, first_rows, sequences
 from sim.tape import Scratch

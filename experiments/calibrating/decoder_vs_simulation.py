@@ -19,8 +19,9 @@ from experiments.calibrating import decoder_sheet
 from experiments.calibrating.decoder_sheet import Distributions
 from experiments.calibrating.measured import Findings, MeasuredStudy, Tell, measure_again
 from experiments.reporting.page.curves import RANKS
+from sim.cluster_config import ClusterConfig
 from sim.engine_config import EngineConfig, SchedulerName
-from sim.scenario import ClusterConfig, Scenario, build_scenario
+from sim.scenario import Scenario, build_scenario
 from workloads.requests import Requests
 from workloads.workload import Workload, generate
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from experiments.study.document import Study
 from hardware.gpu import gpu_names
-from sim.scenario import ClusterConfig
+from sim.cluster_config import ClusterConfig
 from sim.slo import Slo, percentile_limits, request_limits
 
 DEFAULT = "default"

@@ -22,11 +22,12 @@ from hardware.engines import (
 )
 from hardware.gpu import Gpu, load_gpu
 from model.spec import MODEL_FILES, load_spec
+from sim.cluster_config import ClusterConfig
 from sim.engine_config import EngineConfig, ResolvedEngine, precision_of, resolved
 from sim.kv_transfer import KvTransferConfig
 from sim.pools import GpuWords, Pool, PoolConfig, PoolEngine, build_pool
 from sim.routers.consequences import Routing
-from sim.scenario import ClusterConfig, Scenario, routing_of, scenario_of_pools
+from sim.scenario import Scenario, routing_of, scenario_of_pools
 from workloads.config import LATEST_S
 from workloads.requests import Requests
 from workloads.streams import stream

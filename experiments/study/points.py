@@ -15,9 +15,9 @@ from experiments.study.plugins import given_plugins
 from experiments.study.schema import value_at
 from experiments.study.yaml_source import Path
 from sim.ceilings import ceilings_of
+from sim.cluster_config import ClusterConfig
 from sim.engine_config import RESOLVED, EngineConfig
 from sim.pools import Pool, PoolEngine
-from sim.scenario import ClusterConfig
 
 
 @dataclass(frozen=True, slots=True)

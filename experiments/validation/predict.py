@@ -27,7 +27,8 @@ from experiments.validation.traffic import Plan as TrafficPlan
 from experiments.validation.traffic import Traffic, plan_traffic
 from hardware.calibration import Calibration
 from hardware.engines import doubted
-from sim.scenario import ClientConfig, Scenario, build_scenario
+from sim.cluster_config import ClientConfig
+from sim.scenario import Scenario, build_scenario
 from sim.simulation import simulate
 from sim.steady_state import measured_window, saturated
 from workloads.streams import stream

@@ -21,9 +21,9 @@ from hardware.memory import DoesNotFitError
 from hardware.versions import Version, version_key
 from model.quantization.checkpoint import UNSAID
 from model.spec import DecoderSpec, load_spec, resolve_model
+from sim.cluster_config import ClusterConfig
 from sim.engine_config import EngineConfig, ResolvedEngine, resolved
 from sim.pools import ledger_of
-from sim.scenario import ClusterConfig
 
 V1 = (0, 8)
 """First version whose engine cuts prompts by default."""

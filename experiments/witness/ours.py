@@ -29,6 +29,7 @@ from model.shape import DecoderSpec, grouped
 from model.spec import load_spec
 from sim import scenario as ours
 from sim.acceptance import Given
+from sim.cluster_config import NO_CLIENT, ClientConfig, ClusterConfig
 from sim.engine_config import EngineConfig
 from sim.kv_transfer import KvTransferConfig
 from sim.pools import DECODE, PREFILL, Pool
@@ -109,11 +110,11 @@ def built(scenario: Scenario, version: str) -> ours.Scenario:
         sink = scenario.handover
         settings["max_num_seqs"] = max(scenario.seats, sink.seats)
         settings["max_num_batched_tokens"] = max(scenario.budget, sink.budget)
-    client = ours.NO_CLIENT
+    client = NO_CLIENT
     if scenario.timeout is not None:
-        client = ours.ClientConfig(timeout_s=scenario.timeout / TICKS_PER_S)
+        client = ClientConfig(timeout_s=scenario.timeout / TICKS_PER_S)
     made = ours.build_scenario(
-        with_groups(scenario), load_gpu(GPU), ours.ClusterConfig(gpu=GPU),
+        with_groups(scenario), load_gpu(GPU), ClusterConfig(gpu=GPU),
         EngineConfig.model_validate(settings), client=client,
     )  # fmt: skip
     pool = replace(made.pool, price=priced(made.pool.price, scenario.price))

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sim.cluster_config import NO_CLIENT, ClientConfig
 from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
 from sim.routers.scorers import SCORERS
-from sim.scenario import NO_CLIENT, ClientConfig, Scenario
+from sim.scenario import Scenario
 from sim.simulation import simulate
 from sim.token_gaps import token_gaps
 from tests.reference_simulator import Seq, World, reference

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from sim.api_server import all_reached_s
+from sim.cluster_config import ClientConfig
 from sim.decomposition import decomposition
 from sim.latencies import request_latencies
 from sim.result import FINISHED
-from sim.scenario import ApiTime, ClientConfig
+from sim.scenario import ApiTime
 from sim.simulation import can_be_split, simulate, simulate_part, whole
 from sim.token_gaps import token_gaps
 from tests.sim import small

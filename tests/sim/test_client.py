@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from sim.caveats import caveats
+from sim.cluster_config import ClientConfig
 from sim.latencies import request_latencies
 from sim.metrics import summarise
 from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED
-from sim.scenario import ApiTime, ClientConfig
+from sim.scenario import ApiTime
 from sim.simulation import simulate
 from tests.sim import small
 from tests.sim.test_against_reference import assert_equal_to_reference

@@ -13,9 +13,10 @@ from hardware.gpu import load_gpu
 from model.mlps.experts import Experts
 from model.spec import DecoderSpec
 from sim import recorder
+from sim.cluster_config import NO_CLIENT, ClientConfig, ClusterConfig
 from sim.engine_config import EngineConfig
 from sim.result import FINISHED
-from sim.scenario import NO_CLIENT, ClientConfig, ClusterConfig, Scenario, build_scenario
+from sim.scenario import Scenario, build_scenario
 from sim.simulation import can_be_split, simulate
 from tests.sim import small
 from tests.sim.test_against_reference import WINDOWS, assert_equal_to_reference, sessions, workloads

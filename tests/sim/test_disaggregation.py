@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sim.cluster_config import ClientConfig
 from sim.decomposition import decomposition
 from sim.handovers import HANDOVER_COLUMNS
 from sim.kv_transfer import KvTransferConfig, check_transfers, link_of
 from sim.metrics import summarise_pools
 from sim.result import FINISHED, TIMED_OUT, Result
-from sim.scenario import ClientConfig, Scenario
+from sim.scenario import Scenario
 from sim.simulation import simulate
 from sim.steady_state import measured_window
 from sim.transfer_use import transfer_use

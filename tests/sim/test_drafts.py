@@ -8,11 +8,12 @@ from hardware.gpu import load_gpu
 from model.acceptance import measured_acceptance
 from model.spec import load_spec
 from sim.ceilings import ceilings_of
+from sim.cluster_config import ClusterConfig
 from sim.engine_config import EngineConfig, resolved
 from sim.machines import priced_machine
 from sim.metrics import summarise
 from sim.result import FINISHED, Result
-from sim.scenario import ClusterConfig, Scenario, build_scenario
+from sim.scenario import Scenario, build_scenario
 from sim.simulation import simulate
 from sim.steady_state import Window
 from sim.step_totals import step_totals

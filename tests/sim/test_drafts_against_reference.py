@@ -6,6 +6,7 @@ from math import inf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sim.cluster_config import ClientConfig
 from sim.engine.drafted_cache import DraftedCache
 from sim.engine.drafted_prefill import DraftedPrefill
 from sim.engine.machine import Machine
@@ -13,7 +14,7 @@ from sim.engine.prefix_cache import held_runs
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch
 from sim.machines import priced_machine
-from sim.scenario import ClientConfig, Scenario
+from sim.scenario import Scenario
 from sim.simulation import simulate
 from tests.sim import small
 from tests.sim.test_against_reference import (

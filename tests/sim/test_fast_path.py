@@ -15,11 +15,12 @@ from hardware.step_cost import StepCost
 from model.spec import load_spec
 from sim import simulation
 from sim.clock import URGENT, Clock
+from sim.cluster_config import ClientConfig, ClusterConfig
 from sim.engine.sequence import Sequence
 from sim.engine_config import EngineConfig
 from sim.registry import ORDERS
 from sim.result import UNFINISHED
-from sim.scenario import ClientConfig, ClusterConfig, Scenario, build_scenario
+from sim.scenario import Scenario, build_scenario
 from tests.sim import small
 from tests.sim.test_against_reference import assert_equal_to_reference
 from workloads.requests import Requests

@@ -18,6 +18,7 @@ from hardware.calibration import Calibration, CoveredRange
 from hardware.prices.work import ReadTotals
 from model.precision import precision
 from sim.caveats import caveats
+from sim.cluster_config import NO_CLIENT, ClusterConfig
 from sim.engine_config import EngineConfig
 from sim.latencies import LATENCIES
 from sim.metrics import METRICS, summarise
@@ -32,7 +33,7 @@ from sim.result import (
     UNFINISHED,
     Result,
 )
-from sim.scenario import NO_API, NO_CLIENT, ClusterConfig, Scenario
+from sim.scenario import NO_API, Scenario
 from sim.slo import Slo
 from sim.timeline import timeline
 from sim.token_gaps import token_gaps

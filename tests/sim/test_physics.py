@@ -5,12 +5,13 @@ import pytest
 
 from hardware.gpu import load_gpu
 from model.spec import load_spec
+from sim.cluster_config import ClusterConfig
 from sim.engine.decoding import DecodeSet
 from sim.engine.sequence import Batch, Sequence
 from sim.engine_config import EngineConfig
 from sim.metrics import summarise
 from sim.result import FINISHED, REJECTED
-from sim.scenario import ClusterConfig, Scenario, build_scenario
+from sim.scenario import Scenario, build_scenario
 from sim.simulation import simulate
 from tests.sim import small
 

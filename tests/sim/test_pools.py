@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from hardware.gpu import load_gpu
 from sim.caveats import caveats
+from sim.cluster_config import ClusterConfig
 from sim.engine_config import EngineConfig
 from sim.metrics import METRICS, POOL_SHARES, summarise, summarise_pools
 from sim.pools import Pool, PoolConfig, PoolEngine, build_pool, numbers_of
 from sim.result import REJECTED
-from sim.scenario import ClusterConfig, Scenario, build_scenario, scenario_of_pools
+from sim.scenario import Scenario, build_scenario, scenario_of_pools
 from sim.simulation import can_be_split, simulate, simulate_part, whole
 from sim.slo import Slo
 from sim.tape import Scratch

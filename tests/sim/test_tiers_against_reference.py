@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardware.host_link import HostLink
+from sim.cluster_config import ClientConfig
 from sim.result import FINISHED, Result
-from sim.scenario import ClientConfig, Scenario
+from sim.scenario import Scenario
 from tests.sim import small
 from tests.sim.test_against_reference import compare, workloads
 from workloads.prefixes import prompt_prefixes

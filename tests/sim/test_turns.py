@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from sim.cluster_config import ClientConfig
 from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
-from sim.scenario import ClientConfig
 from sim.simulation import can_be_split, simulate
 from sim.steady_state import measured_window
 from tests.sim import small

@@ -72,6 +72,7 @@ def _command(options: argparse.Namespace) -> int:
             listening.bind(("127.0.0.1", options.port))
         except OSError as error:
             return fail(f"--port {options.port}: {error.strerror}")
+        listening.listen()  # who comes before the server runs waits for it
         port = listening.getsockname()[1]
         workers = Workers(options.jobs, Path(folder))
         try:

@@ -13,9 +13,12 @@ from sim.slo import Slo, percentile_limits
 def lone_ttft_s(scenario: Scenario, prompt_tokens: int) -> float:
     """Return the time to first token of a prompt that meets nobody, in the fastest pool, seconds.
 
-    The steps of its chunks one after the other, behind the API server; nothing of it is cached.
+    The steps of its chunks one after the other, between the API server's two queues, in which it is
+    alone; nothing of it is cached.
     """
-    api_s = float(scenario.api.reached_s(0.0, prompt_tokens)) + scenario.api.output_s
+    api = scenario.api
+    seen_s = api.loop_output_s / api.servers / 2 + api.output_s
+    api_s = float(api.reached_s(0.0, prompt_tokens)) + seen_s
     return api_s + min(_steps_s(pool, prompt_tokens) for pool in scenario.pools)
 
 

@@ -55,9 +55,9 @@ def test_what_is_off_unasked_is_told(tmp_path: Path) -> None:
 
 
 def test_kernels_that_nobody_measured_are_told(tmp_path: Path) -> None:
-    path = write_study(tmp_path, WINDOWS.replace("gpt-oss-20b", "qwen3.5-9b"))
+    path = write_study(tmp_path, WINDOWS.replace("gpt-oss-20b", "nemotron-nano-9b-v2"))
     notes = calibration_notes(prepare(read_raw(path)))
-    assert any("has no measured kernels of delta (24 of 32 layers)" in note for note in notes)
+    assert any("has no measured kernels of mamba2 (27 of 56 layers)" in note for note in notes)
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ CASES: dict[str, tuple[dict[str, Any], ...]] = {
 ALIKE = {"Yi", "aquila", "xverse", "RefinedWeb", "RefinedWebModel", "stablelm_epoch"}
 ALIKE |= {
     "ernie4_5_vl_moe_text", "glm4v_moe_text", "glm4v_text", "glm_ocr_text", "muse_glimmer_text",
-    "paddleocr_vl_text",
+    "paddleocr_vl_text", "hunyuan_vl_text",
 }  # fmt: skip
 """And inside wrappers, see test_wrappers.py."""
 """Types that differ from others by their name only."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.calibrating.expert_fit import expert_surface
+from experiments.calibrating.expert_fit import expert_surface, other_backends
 from experiments.calibrating.kernel_fit import (
     HEAD_DIM,
     all_reduce_surface,
@@ -110,11 +110,14 @@ def kernels_from_tables(
         for numbers, rows in _parts(_usual(decode), "kv_cache_dtype")
     }
     experts: Found = {}
+    backends: dict[str, Found] = {}
+    of_experts: dict[Numbers, str] = {}
     if moe is not None:
         uneven = Table(moe.rows[moe.rows.distribution == UNEVEN], moe.version)
         experts = _by_numbers(
             uneven, "moe_dtype", lambda rows, n: expert_surface(rows, gpu, n, l2_bytes)
         )
+        of_experts, backends = _backends(uneven, gpu, l2_bytes, experts)
     reduces = _all_reduces(custom, nccl)
     held_out = {
         f"{operator} {numbers}": check
@@ -122,6 +125,10 @@ def kernels_from_tables(
             ("gemm", matrices), ("prefill attention", prefills),
             ("decode attention", decodes), ("experts", experts),
         )
+        for numbers, (_, check) in found.items()
+    } | {
+        f"experts {name} {numbers}": check
+        for name, found in backends.items()
         for numbers, (_, check) in found.items()
     }  # fmt: skip
     kernels = Kernels(
@@ -133,6 +140,8 @@ def kernels_from_tables(
         all_reduce=reduces[0],
         large_reduce_share=LARGE_REDUCE_SHARE.get(gpu.name, 1.0),
         experts=_surfaces(experts),
+        experts_backend=of_experts,
+        backends={name: _surfaces(found) for name, found in backends.items()},
         held_out=held_out | {"all-reduce": reduces[1]},
     )
     return with_mixers(kernels, folder, engine, gpu, l2_bytes)
@@ -170,6 +179,25 @@ def _by_numbers(
 
 def _surfaces(found: Found) -> dict[Numbers, Surface]:
     return {numbers: surface for numbers, (surface, _) in found.items()}
+
+
+BACKENDS_OF: tuple[Numbers, ...] = ("fp8_block",)
+"""Storages whose experts vLLM computes with one backend or another, by version and settings."""
+
+
+def _backends(
+    moe: Table, gpu: Gpu, l2_bytes: float, experts: Found
+) -> tuple[dict[Numbers, str], dict[str, Found]]:
+    """Whose kernels the experts' surfaces are, and those of other backends."""
+    first: dict[Numbers, str] = {}
+    others: dict[str, Found] = {}
+    for numbers, rows in _parts(moe, "moe_dtype"):
+        if numbers in BACKENDS_OF and numbers in experts and "kernel_source" in rows:
+            surface = experts[numbers][0]
+            first[numbers], found = other_backends(rows, gpu, numbers, l2_bytes, surface)
+            for name, fitted in found.items():
+                others.setdefault(name, {})[numbers] = fitted
+    return first, others
 
 
 def _possible_prefill(folder: Path, engine: str, version: str, gpu: Gpu) -> Table | None:

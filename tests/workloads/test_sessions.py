@@ -206,9 +206,7 @@ def test_files_of_laws_are_found_from_the_folder_of_the_study(tmp_path) -> None:
     config = workload(sessions={"turns": law})
     assert config.files == ("t.csv",)
     assert config.is_random
-    assert any(
-        "sessions.turns is drawn from" in told for told in config.anchored(tmp_path).told()
-    )
+    assert any("sessions.turns is drawn from" in told for told in config.anchored(tmp_path).told())
     requests = generate(config, 0, tmp_path)
     assert requests.turn is not None
     assert requests.turn.tolist() == [0, 1, 0, 1, 0, 1, 0]

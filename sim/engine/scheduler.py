@@ -91,6 +91,8 @@ class Scheduler:
         """Who waited still when the last batch was formed, of those whom it knew; who loads too."""
         self.loads: Loads | None = None
         """Who holds blocks outside of the batch; None: no KV connector."""
+        self.passed_by = 0
+        """Ahead: how many of ``arrived`` would have waited already, step by step."""
         self._served: set[Sequence] = set()  # who has its blocks, when served one by one
         self._least = LeastImportant()
         self.taken_early = 0
@@ -230,7 +232,7 @@ class Scheduler:
         return batch
 
     def _note_waiting(self) -> None:
-        self.left_waiting = self.waiting.count
+        self.left_waiting = self.waiting.count + self.passed_by
         if self.loads is not None:
             self.left_waiting += len(self.loads.parked)
 
@@ -259,6 +261,7 @@ class Scheduler:
                 self._drop(sequence)
         leaving, self.leaving = self.leaving, []
         arrived, self.arrived = self.arrived, []
+        self.passed_by = 0
         if leaving:
             self._let_go(leaving)
         if self.loads is not None:

@@ -5,7 +5,7 @@ from math import inf
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.cluster_config import NO_CLIENT, ClientConfig
@@ -16,6 +16,7 @@ from sim.simulation import simulate
 from sim.token_gaps import token_gaps
 from tests.reference_simulator import Seq, World, reference
 from tests.sim import small
+from tests.tries import tries
 from workloads.prefixes import block_prefixes, prompt_prefixes
 from workloads.requests import Prefixes, Requests
 from workloads.workload import Workload, generate
@@ -290,7 +291,7 @@ def sessions(draw: st.DrawFn) -> Requests:
     return generate(Workload.model_validate(config), draw(st.integers(0, 2**16)))
 
 
-@settings(max_examples=100, deadline=None)
+@tries(100)
 @given(scenarios(), sessions(), st.sampled_from([inf, inf, 0.05]))
 def test_random_sessions(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     result = assert_equal_to_reference(scenario, requests, stop_s)
@@ -302,7 +303,7 @@ def test_random_sessions(scenario: Scenario, requests: Requests, stop_s: float) 
             assert result.requests["arrival_s"][row] == due_s
 
 
-@settings(max_examples=400, deadline=None)
+@tries(400)
 @given(scenarios(), workloads(), st.sampled_from([inf, inf, 0.02]))
 def test_random_scenarios(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal_to_reference(scenario, requests, stop_s)
@@ -315,7 +316,7 @@ def clusters(draw: st.DrawFn) -> Scenario:
     return small.pooled(*pools)
 
 
-@settings(max_examples=300, deadline=None)
+@tries(300)
 @given(clusters(), workloads(), st.sampled_from([inf, inf, 0.02]))
 def test_random_pools(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal_to_reference(scenario, requests, stop_s)

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.cluster_config import ClientConfig
 from sim.scenario import Scenario
 from tests.sim import small
 from tests.sim.test_against_reference import SCHEDULERS, assert_equal_to_reference
+from tests.tries import tries
 from workloads.requests import Requests
 
 METRICS = ("queue", "running_requests_size", "kv_cache_utilization", "load_aware")
@@ -55,7 +56,7 @@ def crowd(seed: int, gap_s: float = 0.002) -> Requests:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@tries(200)
 @given(watched(), st.builds(crowd, st.integers(0, 2**16), st.sampled_from([0.0005, 0.002])))
 def test_random_metrics(scenario: Scenario, requests: Requests) -> None:
     assert_equal_to_reference(scenario, requests)

@@ -12,10 +12,11 @@ import numpy as np
 from workloads.arrivals import Arrivals, ClosedLoop, OpenArrivals
 from workloads.requests import Floats, Ints, Requests
 from workloads.resampling import resampled
-from workloads.sessions import Sessions, first_turns, never_begun, no_session_fits, turns_of
+from workloads.sessions import Sessions
 from workloads.streams import stream
 from workloads.trace_sessions import in_sessions
 from workloads.traces import read_linked
+from workloads.turns import first_turns, never_begun, no_session_fits, turns_of
 from workloads.workload import Workload
 
 _FIRST_GUESS = 64
@@ -159,10 +160,11 @@ def _in_sessions(
         output_tokens=turns.output_tokens,
         priority=np.zeros(len(times), dtype=np.int64),
         users=None if loop is None else loop.users,
-        think_s=sessions.think_times_s(turns.turn, loop, seed),
+        think_s=sessions.think_times_s(turns.gap, loop, seed),
         prefixes=turns.prefixes(sessions.system_tokens or 0) if prefixes else None,
         session=np.cumsum(first) - 1,
         turn=turns.turn,
+        after=turns.after,
         notes=never_begun(turns, sessions),
     )
 

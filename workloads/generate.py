@@ -9,13 +9,21 @@ from pathlib import Path
 
 import numpy as np
 
-from workloads.arrivals import Arrivals, ClosedLoop, OpenArrivals
+from workloads.arrivals import (
+    Arrivals,
+    ClosedLoop,
+    Deterministic,
+    Gamma,
+    OpenArrivals,
+    Poisson,
+)
 from workloads.requests import Floats, Ints, Requests
 from workloads.resampling import resampled
-from workloads.sessions import Sessions, first_turns, never_begun, no_session_fits, turns_of
+from workloads.sessions import Sessions
 from workloads.streams import stream
 from workloads.trace_sessions import in_sessions
 from workloads.traces import read_linked
+from workloads.turns import first_turns, never_begun, no_session_fits, turns_of
 from workloads.workload import Workload
 
 _FIRST_GUESS = 64
@@ -159,10 +167,11 @@ def _in_sessions(
         output_tokens=turns.output_tokens,
         priority=np.zeros(len(times), dtype=np.int64),
         users=None if loop is None else loop.users,
-        think_s=sessions.think_times_s(turns.turn, loop, seed),
+        think_s=sessions.think_times_s(turns.gap, loop, seed),
         prefixes=turns.prefixes(sessions.system_tokens or 0) if prefixes else None,
         session=np.cumsum(first) - 1,
         turn=turns.turn,
+        after=turns.after,
         notes=never_begun(turns, sessions),
     )
 
@@ -178,8 +187,11 @@ def _check_count(workload: Workload, most: int) -> None:
 def _times_before(arrivals: OpenArrivals, duration_s: float, seed: int, most: int) -> Floats:
     """Draw ever longer samples, each beginning with the one before, until one outlasts the time."""
     count = _FIRST_GUESS
+    hopeless = False
+    if isinstance(arrivals, Poisson | Gamma | Deterministic):
+        hopeless = arrivals.rate_per_s * duration_s > 2.0 * most  # whatever the luck
     while True:
-        if count > 2 * most:  # as many were drawn before, and were too few
+        if hopeless or count > 2 * most:  # as many were drawn before, and were too few
             raise ValueError(
                 f"more than {most} requests arrive before duration_s(={duration_s:g}), which is "
                 "more than memory holds, expected a shorter time or a lower rate"

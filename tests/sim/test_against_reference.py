@@ -6,7 +6,7 @@ from math import inf
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.cluster_config import NO_CLIENT, ClientConfig
@@ -17,6 +17,7 @@ from sim.simulation import simulate
 from sim.token_gaps import token_gaps
 from tests.reference_simulator import Seq, World, reference, rows_before
 from tests.sim import small
+from tests.tries import tries
 from workloads.generate import generate
 from workloads.prefixes import block_prefixes, prompt_prefixes
 from workloads.requests import After, Prefixes, Requests
@@ -307,7 +308,7 @@ def branching(requests: Requests, draw: st.DrawFn) -> After:
     return After(np.array([0, *ends], dtype=np.int64), np.array(rows, dtype=np.int64))
 
 
-@settings(max_examples=150, deadline=None)
+@tries(150)
 @given(scenarios(), sessions(), st.sampled_from([inf, inf, 0.05]))
 def test_random_sessions(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     result = assert_equal_to_reference(scenario, requests, stop_s)
@@ -320,7 +321,7 @@ def test_random_sessions(scenario: Scenario, requests: Requests, stop_s: float) 
             assert result.requests["arrival_s"][row] == due_s
 
 
-@settings(max_examples=400, deadline=None)
+@tries(400)
 @given(scenarios(), workloads(), st.sampled_from([inf, inf, 0.02]))
 def test_random_scenarios(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal_to_reference(scenario, requests, stop_s)
@@ -333,7 +334,7 @@ def clusters(draw: st.DrawFn) -> Scenario:
     return small.pooled(*pools)
 
 
-@settings(max_examples=300, deadline=None)
+@tries(300)
 @given(clusters(), workloads(), st.sampled_from([inf, inf, 0.02]))
 def test_random_pools(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal_to_reference(scenario, requests, stop_s)

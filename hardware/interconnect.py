@@ -121,6 +121,62 @@ def check_ranks(gpu: Gpu, ranks: int, named: str = "tensor_parallel_size") -> No
         raise ValueError(f"{told}expected at most {most}, or a multiple of it")
 
 
+def check_stages(gpu: Gpu, tp: int, pp: int) -> None:
+    """Refuse pipeline stages of ``tp`` GPUs each that servers and networks do not make.
+
+    Raises:
+        ValueError: see ``check_ranks``; or more GPUs than share links, without a network, or a
+            stage would lie across servers.
+    """
+    check_ranks(gpu, tp)
+    most = gpu.gpus_per_server
+    if pp == 1 or tp * pp <= most:
+        return
+    told = (
+        f"pipeline_parallel_size = {pp} x tensor_parallel_size = {tp} is more than one server of "
+        f"gpu {gpu.name} holds: {most} share its links ({gpu.link}), "
+    )
+    if gpu.network_bytes_per_s is None:
+        raise ValueError(
+            f"{told}expected at most {most} GPUs, or network_bytes_per_s of a GPU that is given as "
+            "a mapping (gpus_per_server says how many share links)"
+        )
+    if tp < most and most % tp:
+        raise ValueError(
+            f"{told}and a stage would lie across servers, expected a tensor_parallel_size that "
+            f"divides {most}"
+        )
+
+
+def send_s(bytes_: F, gpu: Gpu, tp: int, stage: int, efficiency: float = 1.0) -> F:
+    """Return ``bytes / link + latency`` in seconds: one GPU of a stage to its peer of the next.
+
+    Stages of ``tp`` GPUs follow each other in a server, and then in the next one.
+
+    Args:
+        bytes_: that one GPU sends.
+        gpu: whose links.
+        tp: GPUs of a stage.
+        stage: which one sends, from 0.
+        efficiency: share of the link's or the network's rate that is reached.
+
+    Raises:
+        ValueError: the rate of link or network is not known.
+    """
+    most = gpu.gpus_per_server
+    if stage * tp // most != (stage + 1) * tp // most:
+        if gpu.network_bytes_per_s is None:
+            raise ValueError(f"network_bytes_per_s of gpu {gpu.name} is not given")
+        return bytes_ / (gpu.network_bytes_per_s * efficiency) + gpu.network_latency_s
+    rate = gpu.link_peer_bytes_per_s or gpu.link_bytes_per_s
+    if rate is None:
+        raise ValueError(
+            f"pipeline_parallel_size above 1 needs link_bytes_per_s of gpu {gpu.name}, "
+            "which is not given"
+        )
+    return bytes_ / (rate * efficiency) + gpu.link_latency_s
+
+
 def told_of_servers(gpu: Gpu, ranks: int) -> str:
     """Say what a reader must know of a group over several servers; an empty text for one."""
     count, each = servers(gpu, ranks)

@@ -177,6 +177,11 @@ def send_s(bytes_: F, gpu: Gpu, tp: int, stage: int, efficiency: float = 1.0) ->
     return bytes_ / (rate * efficiency) + gpu.link_latency_s
 
 
+def hop_s(gpu: Gpu, ranks: int) -> float:
+    """Return the latency of a small message between the first and the last of some GPUs."""
+    return gpu.network_latency_s if servers(gpu, ranks)[0] > 1 else gpu.link_latency_s
+
+
 def told_of_servers(gpu: Gpu, ranks: int) -> str:
     """Say what a reader must know of a group over several servers; an empty text for one."""
     count, each = servers(gpu, ranks)

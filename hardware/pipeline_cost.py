@@ -1,5 +1,6 @@
 """The prices of a pipeline: of every stage, and of a step that goes through all of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,7 +9,7 @@ from hardware.pipelining import Pipelining
 from hardware.step_cost import StepCost
 from hardware.step_prices import StepPrices
 from model.shape import DecoderSpec
-from model.stages import Stage
+from model.stages import stages_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +38,21 @@ class PipelineCost:
         return least | {"fastest_token_s": whole.ceilings()["fastest_token_s"]}
 
 
-def pipeline_cost(
-    spec: DecoderSpec,
-    rules: Pipelining,
-    whole: StepCost,
-    stages: tuple[Stage, ...],
-    costs: tuple[StepCost, ...],
-) -> tuple[StepCost, PipelineCost]:
-    """Return the price of a step that is alone in the pipeline, and those of its stages.
+def staged(
+    cost: Callable[..., StepCost], spec: DecoderSpec, rules: Pipelining
+) -> tuple[StepCost, PipelineCost | None]:
+    """Return the price of a step that is alone in its engine, and those of its stages if several.
 
     Args:
-        spec: the whole model.
+        cost: the prices of a model, or of one ``stage`` of it, whose ``number`` that is.
+        spec: the model.
         rules: how steps are planned.
-        whole: price of the model in one stage.
-        stages: what they hold.
-        costs: their prices.
     """
+    whole = cost()
+    if rules.stages == 1:
+        return whole, None
+    stages = stages_of(spec, rules.stages)
+    costs = tuple(cost(stage=stage, number=place) for place, stage in enumerate(stages))
     reaches = list(spec.reaches)
     places = tuple(
         tuple(reaches.index(reach) if reach in reaches else 0 for reach in stage.spec.reaches)

@@ -26,11 +26,13 @@ class Pipelining:
     """That its queue holds (``max_concurrent_batches``)."""
     spacing: int
     """Steps from one token of a request to the next; 0: as soon as that is there."""
+    asynchronous: bool
+    """Whether steps are planned before the tokens of those under way are there."""
     fills: bool
     """Whether steps of nobody fill the queue before anybody waits for the oldest one."""
 
 
-ONE_STAGE = Pipelining(1, 1, 0, False)
+ONE_STAGE = Pipelining(1, 1, 0, asynchronous=False, fills=False)
 """An engine without a pipeline."""
 
 
@@ -64,4 +66,10 @@ def pipelining(
             "expected false: this version has none with pipeline stages"
         )
     spacing = {"spaced": stages, "followed": 1}.get(kind, 0)
-    return Pipelining(stages, stages + (kind == "spaced"), spacing, rows.fills.at(at))
+    return Pipelining(
+        stages,
+        stages + (kind == "spaced"),
+        spacing,
+        asynchronous=kind != "none",
+        fills=rows.fills.at(at),
+    )

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 
-from sim.lockstep import Rank
-from sim.replica import Replica
+from sim.pipelined import AnyReplica
 from sim.routers.router import CachesView, Router, TokensView
 from sim.seen.caches import Caches
 from sim.seen.metrics import Metrics
 
 
-def show_replicas(router: Router, of: Mapping[int, Replica | Rank], numbers: Iterable[int]) -> None:
+def show_replicas(router: Router, of: Mapping[int, AnyReplica], numbers: Iterable[int]) -> None:
     """Show the replicas of these numbers, in the order in which the router names them."""
     view = router.view
     if not isinstance(view, TokensView):

@@ -166,8 +166,9 @@ class Pipeline:
         if told_s:
             now_s = max(now_s, told_s.popleft())
         self.stages.compute(batch, now_s)
-        if self.scheduler.spacing:
-            told_s.append(batch.end_s + self.stages.return_s if _tells(batch) else -inf)
+        if spacing := self.scheduler.spacing:
+            tells = _tells(batch, spacing)
+            told_s.append(batch.end_s + self.stages.return_s if tells else -inf)
         self.under_way += 1
         self.journal.begin(batch, batch.start_s)
 
@@ -189,11 +190,13 @@ class Pipeline:
             self.on_finish(finished, self.number, batch.end_s)
 
 
-def _tells(batch: PipelinedBatch) -> bool:
-    """Whether any token of a step is the input of a later one."""
+def _tells(batch: PipelinedBatch, spacing: int) -> bool:
+    """Whether the first stage is told of any token of a step: where steps are spaced, of those that
+    are the input of a later one."""
     if batch.decoders:
         return True
     for place, sequence in enumerate(batch.prefills):
-        if batch.produces[place] and sequence.generated_tokens + 1 < sequence.output_tokens:
+        goes_on = sequence.generated_tokens + 1 < sequence.output_tokens
+        if batch.produces[place] and (goes_on or spacing == 1):
             return True
     return False

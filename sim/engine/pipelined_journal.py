@@ -22,8 +22,8 @@ class PipelinedJournal(Journal):
 
     __slots__ = ("last_end_s",)
 
-    def __init__(self, full_steps: int) -> None:
-        super().__init__(full_steps)
+    def __init__(self, full_steps: int, drafting: bool = False) -> None:
+        super().__init__(full_steps, drafting)
         self.last_end_s = 0.0
 
     def begin(self, batch: Batch, now_s: float) -> None:
@@ -64,6 +64,8 @@ class PipelinedJournal(Journal):
         for place in range(1, len(batch.reads)):
             self.more_reads.append(0)
             self.more_reads.append(batch.reads[place])
+        if self.drafting:
+            self._end_drafts(batch)
         return finished
 
     def _note_gaps(self, batch: PipelinedBatch, step: int, end_s: float) -> None:
@@ -85,7 +87,7 @@ class PipelinedJournal(Journal):
         for place, sequence in enumerate(batch.prefills):
             chunk, past = batch.chunks[place]
             self.chunks += pack_chunk(chunk, past)
-            if not batch.produces[place] or sequence.leaves:
+            if not batch.produces[place]:
                 continue
             if sequence.first_token_s < 0.0:
                 sequence.first_token_s = end_s

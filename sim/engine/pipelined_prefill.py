@@ -233,7 +233,9 @@ class PipelinedPrefill(ChunkedPrefill):
         for sequence in batch.decoders:
             self._learn(sequence, 1, True, finished)
         for place, sequence in enumerate(batch.prefills):
-            if not sequence.leaves:
+            if sequence.leaves:
+                batch.produces[place] = False
+            else:
                 chunk, _ = batch.chunks[place]
                 self._learn(sequence, chunk, batch.produces[place], finished)
         if finished:
@@ -262,9 +264,11 @@ class PipelinedPrefill(ChunkedPrefill):
             self._name(sequence, sequence.planned_tokens - sequence.awaited_tokens)
 
     def _end_all(self, sequences: list[Sequence]) -> None:
-        """They leave, with their blocks if they have any."""
+        """They leave, with their blocks if they have any; later steps that they are in are for
+        nobody."""
         held: list[Sequence] = []
         for sequence in sequences:
+            sequence.leaves = True
             self.tokens_here -= sequence.prompt_tokens + sequence.generated_tokens
             if sequence in self.running:
                 del self.running[sequence]
@@ -278,6 +282,5 @@ class PipelinedPrefill(ChunkedPrefill):
         """See ``Scheduler``; steps under way compute it for nothing."""
         if sequence not in self.running and not sequence.waits:
             return False
-        sequence.leaves = True
         self._end_all([sequence])
         return True

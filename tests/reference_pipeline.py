@@ -28,6 +28,7 @@ class PipelineEngine(Engine):
         self.lines: list[dict | None] = []  # the queue of batches, the oldest first
         self.history: list[dict | None] = []  # every step that was ever planned
         self.last_end_s = 0.0
+        self.left_since = False  # whether somebody has left since a step was planned
 
     # --- what a request wants
     def mine(self, seq: Seq) -> list[dict]:
@@ -110,6 +111,8 @@ class PipelineEngine(Engine):
         victim = self.running[-1]
         if self.order == "priority":
             victim = max(self.running, key=lambda s: (s.priority, s.arrival_s, s.row))
+        coming = sum(victim in step["brings"] for step in self.mine(victim))
+        ends = len(victim.token_s) + coming >= victim.output
         batch["chunks"] = [each for each in batch["chunks"] if each[0] is not victim]
         batch["decodes"] = [each for each in batch["decodes"] if each[0] is not victim]
         batch["brings"] = [each for each in batch["brings"] if each is not victim]
@@ -117,7 +120,7 @@ class PipelineEngine(Engine):
         self.drop(victim)
         victim.epoch += 1
         victim.kv, victim.target = 0, victim.prompt + len(victim.token_s)
-        victim.preemptions += not victim.status
+        victim.preemptions += not victim.status and not ends
         self.waiting.insert(0, victim)
         batch["preempted"].append(victim)
 
@@ -125,7 +128,8 @@ class PipelineEngine(Engine):
     def begin(self, now_s: float, idle: bool) -> None:
         rules, empty = self.rules, 0
         while True:
-            if self.running or self.waiting:
+            if self.has_requests():
+                self.left_since = False
                 batch = self.plan(now_s)
                 if batch is not None:
                     self.compute(batch, now_s)
@@ -134,7 +138,9 @@ class PipelineEngine(Engine):
                 empty = 0 if batch is not None else empty + 1
                 assert empty < 1000
                 if len(self.lines) < rules.batches and (
-                    rules.fills or (batch is not None and self.lines[0] is not None)
+                    batch is not None or self.has_requests()
+                    if rules.fills
+                    else batch is not None and self.lines[0] is not None
                 ):
                     continue
             elif not self.lines:
@@ -145,6 +151,9 @@ class PipelineEngine(Engine):
                 continue
             self.step = self.lines[0]
             return
+
+    def has_requests(self) -> bool:
+        return bool(self.running or self.waiting or self.left_since)
 
     def compute(self, batch: dict, now_s: float) -> None:
         others = [step for step in self.lines if step is not None]
@@ -197,13 +206,13 @@ class PipelineEngine(Engine):
                 seq.target += 1  # it has lost its blocks since, and waits
             if len(seq.token_s) == seq.output:
                 ended.append(seq)
-            elif self.rules.spacing and batch["who"][seq] == seq.epoch:
+            if self.rules.spacing and batch["who"][seq] == seq.epoch:
                 coming = sum(seq in step["brings"] for step in self.mine(seq))
                 self.name(seq, seq.kv - coming)
         for seq in [seq for seq in self.running if seq in ended]:
             self.drop(seq)
         for seq in ended:
-            seq.over = True
+            seq.over = self.left_since = True
             if seq in self.waiting:
                 self.waiting.remove(seq)
         self.steps.append(
@@ -227,7 +236,7 @@ class PipelineEngine(Engine):
                 work[2] += len(set().union(*seen))
 
     def abort(self, seq: Seq) -> None:
-        seq.over = True
+        seq.over = self.left_since = True
         if seq in self.waiting:
             self.waiting.remove(seq)
         elif seq in self.running:

@@ -139,7 +139,7 @@ class Pipeline:
                     self._pass_by()
                     if nobody > 2 * (self.batches + scheduler.spacing) and not self.under_way:
                         raise ValueError(f"the scheduler plans steps of nobody at {now_s:g} s")
-                if len(queue) < self.batches and (self.fills or self._blocks(batch, now_s)):
+                if len(queue) < self.batches and self._goes_on(batch, now_s):
                     continue
             elif not queue:
                 return inf
@@ -151,8 +151,10 @@ class Pipeline:
             else:
                 return oldest.end_s
 
-    def _blocks(self, batch: PipelinedBatch | None, now_s: float) -> bool:
-        """Whether one goes on planning: somebody is in the step, and the oldest is not done."""
+    def _goes_on(self, batch: PipelinedBatch | None, now_s: float) -> bool:
+        """Whether another step is planned behind this one, before anybody waits for the oldest."""
+        if self.fills:
+            return batch is not None or self.scheduler.busy()
         oldest = self.queue[0]
         return batch is not None and oldest is not None and oldest.end_s > now_s
 

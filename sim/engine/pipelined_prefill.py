@@ -62,12 +62,14 @@ class PipelinedPrefill(ChunkedPrefill):
         """Of the token budget, while a step is planned."""
         self.tokens_here = 0
         """Prompts and what was generated, of all who are here."""
+        self.somebody_left = False
+        """Since the last step was planned."""
         self.now_s = 0.0
         self.windows = [reach.window for reach in self.decoding.reaches]
 
     def busy(self) -> bool:
-        """Whether anybody is here."""
-        return len(self.running) > 0 or self.waiting.count > 0
+        """Whether there is anything to plan: somebody is here, or has left since the last plan."""
+        return len(self.running) > 0 or self.waiting.count > 0 or self.somebody_left
 
     def admit(self, sequence: Sequence) -> None:
         """Queue an arrived request."""
@@ -90,6 +92,7 @@ class PipelinedPrefill(ChunkedPrefill):
         """Plan the next step; None: nobody can be in it now."""
         self.now_s = now_s
         self.step += 1
+        self.somebody_left = False
         batch = PipelinedBatch(len(self.windows))
         self.left = self.token_budget
         if self.longest_alone != self.longest_of_many:
@@ -103,8 +106,8 @@ class PipelinedPrefill(ChunkedPrefill):
 
     def _wanted(self, sequence: Sequence) -> int:
         """Tokens that a running request can have computed in this step, whatever the budget."""
-        prompt_tokens, awaited = sequence.prompt_tokens, sequence.awaited_tokens
-        planned = sequence.planned_tokens
+        prompt_tokens, planned = sequence.prompt_tokens, sequence.planned_tokens
+        awaited = sequence.awaited_tokens if self.spacing else 0
         if awaited and planned + 2 - awaited >= prompt_tokens + sequence.output_tokens:
             return 0  # its last token is under way
         if self.step < sequence.eligible_step:
@@ -170,7 +173,7 @@ class PipelinedPrefill(ChunkedPrefill):
         sequence.planned_tokens = planned
         sequence.under_way_tokens += tokens
         self._name(sequence, min(planned, known))
-        if self.spacing and planned >= target:
+        if planned >= target:
             sequence.awaited_tokens += 1
             sequence.eligible_step = self.step + self.spacing
 
@@ -202,8 +205,9 @@ class PipelinedPrefill(ChunkedPrefill):
         victim.kv_tokens = victim.planned_tokens = victim.told_tokens = 0
         victim.target_tokens = victim.prompt_tokens + victim.generated_tokens
         victim.stale_tokens = victim.under_way_tokens
+        # One whose last token is under way has nothing to compute again.
+        victim.preemptions += victim.generated_tokens + victim.awaited_tokens < victim.output_tokens
         victim.awaited_tokens = 0
-        victim.preemptions += 1
         if victim.first_token_s < 0.0 <= victim.first_scheduled_s and victim.lost_at_s < 0.0:
             victim.lost_at_s = max(self.now_s, victim.working_until_s)
         self.waiting.push_back(victim)
@@ -213,6 +217,7 @@ class PipelinedPrefill(ChunkedPrefill):
         """It will not be in the step; its blocks of it are given back with the others."""
         self.left += tokens
         victim.under_way_tokens -= tokens
+        victim.awaited_tokens -= victim.planned_tokens >= victim.target_tokens
 
     def complete(
         self, batch: Batch, steps: int = 1, unwanted: list[Sequence] | None = None
@@ -256,17 +261,18 @@ class PipelinedPrefill(ChunkedPrefill):
         sequence.generated_tokens += 1
         if stale:
             sequence.target_tokens += 1
-        elif self.spacing:
+        else:
             sequence.awaited_tokens -= 1
+        if self.spacing and not stale:
+            self._name(sequence, sequence.planned_tokens - sequence.awaited_tokens)
         if sequence.generated_tokens == sequence.output_tokens:
             finished.append(sequence)
-        elif self.spacing and not stale:
-            self._name(sequence, sequence.planned_tokens - sequence.awaited_tokens)
 
     def _end_all(self, sequences: list[Sequence]) -> None:
         """They leave, with their blocks if they have any; later steps that they are in are for
         nobody."""
         held: list[Sequence] = []
+        self.somebody_left = True
         for sequence in sequences:
             sequence.leaves = True
             self.tokens_here -= sequence.prompt_tokens + sequence.generated_tokens

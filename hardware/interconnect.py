@@ -195,6 +195,20 @@ def told_of_servers(gpu: Gpu, ranks: int) -> str:
     )
 
 
+def told_of_stages(gpu: Gpu, tp: int, pp: int) -> str:
+    """Say what a reader must know of pipeline stages; an empty text for one."""
+    if pp == 1:
+        return ""
+    most = gpu.gpus_per_server
+    ways = {"links" if place * tp // most == (place + 1) * tp // most else "network"
+            for place in range(pp - 1)}  # fmt: skip
+    return (
+        f"pipeline_parallel_size = {pp}: stages of {tp} {gpu.name} hand hidden states over by "
+        f"{' and '.join(sorted(ways))}, a model that was not measured; each works on one step at a "
+        "time"
+    )
+
+
 def _network(gpu: Gpu, ranks: int) -> float:
     check_ranks(gpu, ranks)
     if gpu.network_bytes_per_s is None:

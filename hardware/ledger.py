@@ -183,8 +183,10 @@ class MemoryLedger:
                 else []
             ),
             *self._longest_line(),
-            *((f"stage {name}", held, f"of weights, {count} blocks fit")
-              for name, held, count in self.stages),
+            *(
+                (f"stage {name}", held, f"of weights, {count} blocks fit")
+                for name, held, count in self.stages
+            ),
         ]
 
     def _blocks_text(self) -> str:

@@ -13,8 +13,8 @@ from model.mixers.latent import LatentAttention
 from model.mixers.mixer import Mixer
 from model.precision import Precision
 from model.sharding import rank_vocabulary
-from model.stages import handed_over
 from model.spec import DecoderSpec
+from model.stages import handed_over
 
 MOST_CONTEXT_TOKENS = 65_536
 """Of latents that are expanded at once."""

@@ -104,9 +104,7 @@ def _prefix(pool: Pool, prefixes: Prefixes | None) -> PrefixCache:
 def _pipelined(pool: Pool, prefixes: Prefixes | None) -> PipelinedCache:
     size = pool.ledger.block_size
     spans_of = None if prefixes is None else block_spans(prefixes, size)
-    return PipelinedCache(
-        pool.num_gpu_blocks, size, spans_of, pool.engine.reuse_unhashed_first
-    )
+    return PipelinedCache(pool.num_gpu_blocks, size, spans_of, pool.engine.reuse_unhashed_first)
 
 
 def _drafted(pool: Pool, prefixes: Prefixes | None) -> DraftedCache:
@@ -134,8 +132,9 @@ CACHES: Final[dict[str, CacheKind]] = {
     "count": CacheKind(lambda _: True, _count),
 }
 """``groups``: layers that keep different tokens; ``tiers``: what the GPU has no more is in the
-host's memory; ``drafts``: blocks of what was verified outlive their requests; ``pipelined``: those
-of steps under way can be found as their scheduler says; ``prefix``: blocks outlive their requests; ``count``: blocks are only counted."""
+host's memory; ``drafts``: blocks of what was verified outlive their requests; ``pipelined``: and
+those of steps under way can be found; ``prefix``: blocks outlive their requests; ``count``: blocks
+are only counted."""
 
 
 def block_spans(prefixes: Prefixes, block_size: int) -> Callable[[int], list[tuple[int, int]]]:

@@ -19,7 +19,7 @@ from sim.engine.loop import Loop
 from sim.engine.machine import Machine
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
-from sim.lockstep import Rank, ranks_on
+from sim.lockstep import ranks_on
 from sim.machines import priced_machine
 from sim.pipelined import AnyReplica, Pipelined, pipelined
 from sim.pools import PREFILL, Pool

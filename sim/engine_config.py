@@ -270,9 +270,7 @@ RESOLVED = tuple(ResolvedEngine.__annotations__)
 """Keys that a version, a GPU or a model gives a default."""
 
 
-def resolved(
-    engine: EngineConfig, gpu: Gpu, spec: DecoderSpec, stages: int = 1
-) -> ResolvedEngine:
+def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec, stages: int = 1) -> ResolvedEngine:
     """Return settings with every default filled in; what is given stays.
 
     ``stages`` are those of its pipeline: asynchronous scheduling depends on them.
@@ -290,7 +288,7 @@ def resolved(
     filled = default_settings(taken, gpu, spec) | taken
     if engine.speculative is not None and engine.async_scheduling is None:
         filled["async_scheduling"] &= engine.speculative.method != "ngram"
-    if stages > 1:
+    if stages > 1 and engine.speculative is None:
         quantized = bool(precision_of(engine, spec, gpu).weights.schemes())
         given_async = engine.async_scheduling
         rules = pipelining(spec, stages, filled["version"], quantized, given_async)

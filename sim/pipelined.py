@@ -91,7 +91,8 @@ def pipelined(
     """Return a replica of a pool that has stages, idle."""
     cost = pool.pipeline
     assert cost is not None
-    assert isinstance(scheduler, PipelinedPrefill) and isinstance(journal, PipelinedJournal)
+    assert isinstance(scheduler, PipelinedPrefill)
+    assert isinstance(journal, PipelinedJournal)
     loop = Pipeline(
         number, scheduler, stages_of_pool(pool, cost), cost.rules.batches, cost.rules.fills,
         pool.price.idle_start_s, pool.engine.first_request_s, journal, clock.agenda, on_finish,

@@ -3,7 +3,6 @@
 Every request knows the steps under way that it is in; every stage knows when it is free.
 """
 
-
 import numpy as np
 
 from sim.pools import Pool
@@ -43,10 +42,7 @@ class PipelineEngine(Engine):
             if coming and seq.kv + 2 - coming >= seq.prompt + seq.output:
                 return 0
             before = self.history[max(0, len(self.history) - self.rules.spacing + 1) :]
-            if any(
-                step is not None and seq in step["brings"] and step["who"][seq] == seq.epoch
-                for step in before
-            ):
+            if any(step is not None and seq in step["brings"] for step in before):
                 return 0
         return known + coming - seq.kv
 

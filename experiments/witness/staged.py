@@ -41,7 +41,7 @@ class Step:
 
 
 class Staged(Run):
-    """One engine with several steps under way; the executor and the scheduler that the core sees."""
+    """One engine with several steps under way: the core's executor, and its scheduler."""
 
     def __init__(self, scenario: Json, engine: Any) -> None:
         super().__init__(scenario, engine)
@@ -129,9 +129,7 @@ class Staged(Run):
     def _plan(self) -> tuple[Any, list[str], list[int], int]:
         before = list(self.prefills)
         made = super()._plan()
-        self.of_prompt = {
-            name: before[int(name)] or name in self.resumed for name in made[1]
-        }
+        self.of_prompt = {name: before[int(name)] or name in self.resumed for name in made[1]}
         return made
 
     @property
@@ -151,7 +149,9 @@ class Staged(Run):
                 continue
             steps = len(self.steps)
             self.core.step_with_batch_queue()
-            idle = 0 if len(self.steps) > steps or any(each[0].names for each in queue) else idle + 1
+            idle = (
+                0 if len(self.steps) > steps or any(each[0].names for each in queue) else idle + 1
+            )
         return {
             "first": self.first, "finish": self.finish, "hits": self.hits,
             "preemptions": self.preemptions, "steps": self.steps,

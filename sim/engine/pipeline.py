@@ -32,9 +32,7 @@ class Stages:
         return_s: until the first stage has the tokens of the last one.
     """
 
-    def __init__(
-        self, prices: list[StepPrices], places: list[list[int]], return_s: float
-    ) -> None:
+    def __init__(self, prices: list[StepPrices], places: list[list[int]], return_s: float) -> None:
         self.prices = prices
         self.places = places
         self.return_s = return_s
@@ -159,7 +157,7 @@ class Pipeline:
         return batch is not None and oldest is not None and oldest.end_s > now_s
 
     def _begin(self, batch: PipelinedBatch, now_s: float) -> None:
-        """A step is planned: it passes the stages as soon as they are free, and its tokens there."""
+        """A step is planned: it passes the stages as soon as they, and its tokens, are there."""
         if not self.under_way:
             now_s += self.idle_start_s
         now_s += self.first_s
@@ -184,9 +182,7 @@ class Pipeline:
         """The oldest step has ended."""
         self.queue.popleft()
         self.under_way -= 1
-        finished = self.journal.end(
-            batch, self.scheduler, batch.start_s, batch.end_s, self.aborted
-        )
+        finished = self.journal.end(batch, self.scheduler, batch.start_s, batch.end_s, self.aborted)
         self.aborted.clear()
         if finished:
             self.on_finish(finished, self.number, batch.end_s)

@@ -1,4 +1,4 @@
-"""The prefix cache of an engine with pipeline stages: its scheduler says what can be found, when."""
+"""The prefix cache of an engine with pipeline stages: its scheduler says what can be found."""
 
 from sim.engine.prefix_cache import PrefixCache
 from sim.engine.sequence import Sequence

@@ -18,7 +18,6 @@ token of that step still, and waits for it before it starts again.
 
 from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.kv_cache import BlockPool
-from sim.engine.reach import ALL_POSITIONS
 from sim.engine.sequence import Batch, Sequence
 from sim.engine.settings import Settings
 from sim.engine.waiting import WaitingQueue
@@ -217,7 +216,9 @@ class PipelinedPrefill(ChunkedPrefill):
         """It will not be in the step; its blocks of it are given back with the others."""
         self.left += tokens
         victim.under_way_tokens -= tokens
-        victim.awaited_tokens -= victim.planned_tokens >= victim.target_tokens
+        if victim.planned_tokens >= victim.target_tokens:
+            victim.awaited_tokens -= 1
+            victim.eligible_step = self.step  # as before: it was in time
 
     def complete(
         self, batch: Batch, steps: int = 1, unwanted: list[Sequence] | None = None

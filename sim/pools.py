@@ -21,6 +21,7 @@ from hardware.exchange import check_exchange, exchange_bytes
 from hardware.gpu import Gpu
 from hardware.host_link import HostMemory, HostRates, host_memory, host_rates
 from hardware.memory import MemoryLedger, memory_ledger
+from hardware.moe_backends import with_moe_backend
 from hardware.pipeline_cost import PipelineCost, staged
 from hardware.ranks import Ranks
 from hardware.sampling import drawing_s
@@ -229,6 +230,9 @@ def build_pool(
     ledger = ledger_of(spec, gpu, tp, settings, ranks.count, pp)
     step_s, each_s = host_s(settings, calibration)
     loaded = spec.with_expert_load(ExpertLoad(settings.expert_load_exponent))
+    calibration = with_moe_backend(
+        calibration, settings.moe_backend, settings.version, spec, gpu, numbers
+    )
     costs = partial(
         step_cost,
         loaded,

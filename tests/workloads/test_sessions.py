@@ -180,7 +180,7 @@ def test_a_longer_workload_begins_with_the_shorter(
             {"sessions": {"turns": {"distribution": "constant", "value": 0}}},
             "greater than or equal",
         ),
-        ({"sessions": {"tools": 1}}, "Extra inputs"),
+        ({"sessions": {"tool": 1}}, "Extra inputs"),
     ],
 )
 def test_senseless_sessions_are_refused(config: dict[str, object], message: str) -> None:
@@ -207,7 +207,7 @@ def test_files_of_laws_are_found_from_the_folder_of_the_study(tmp_path) -> None:
     assert config.files == ("t.csv",)
     assert config.is_random
     assert any(
-        "turns of sessions are drawn from" in told for told in config.anchored(tmp_path).told()
+        "sessions.turns is drawn from" in told for told in config.anchored(tmp_path).told()
     )
     requests = generate(config, 0, tmp_path)
     assert requests.turn is not None

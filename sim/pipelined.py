@@ -52,6 +52,10 @@ class Pipelined:
             self.scheduler.abort(sequence)
             self._sleeper.wake_at(self._clock.now)
 
+    def tell(self, sequence: Sequence) -> None:
+        """Blocks were filled from elsewhere, or read: none of a pipeline ever are."""
+        raise NotImplementedError(f"request {sequence.request}: no KV comes to a pipeline")
+
     def outstanding_tokens(self) -> int:
         """Tokens of the requests here: their prompts, and what was generated until now."""
         return self.scheduler.outstanding_tokens()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from sim.engine.loop import Loop
 from sim.pipelined import AnyReplica
 from sim.routers.router import CachesView, Router, TokensView
 from sim.seen.caches import Caches
@@ -16,7 +17,7 @@ def show_replicas(router: Router, of: Mapping[int, AnyReplica], numbers: Iterabl
     replicas = [of[number] for number in numbers]
     view.live = list(replicas)
     if isinstance(view, CachesView):
-        loops = [replica.loop for replica in replicas]
+        loops = [loop for each in replicas if isinstance(loop := each.loop, Loop)]
         view.caches = Caches(loops, lambda number: replicas[number].steps_ended())
         if router.refresh_metrics_interval_s is not None:
             view.collected = Metrics(loops, router.refresh_metrics_interval_s)

@@ -116,9 +116,7 @@ def test_every_token_is_made_once_and_every_block_comes_back() -> None:
         enable_prefix_caching=True,
     )  # fmt: skip
     prompts, outputs = rng.integers(1, 60, 60), rng.integers(1, 50, 60)
-    result = simulate(
-        scenario, small.requests([0.0] * 60, prompts.tolist(), outputs.tolist())
-    )
+    result = simulate(scenario, small.requests([0.0] * 60, prompts.tolist(), outputs.tolist()))
     assert result.requests["preemptions"].sum() > 10
     gaps = sum(int(each.weight.sum()) for each in token_gaps(result))
     assert gaps == (outputs - 1).sum()

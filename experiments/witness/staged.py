@@ -10,6 +10,8 @@ model runners do, the first stage waits for tokens of steps before: the first ru
 from collections import deque
 from contextlib import nullcontext
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,6 +52,7 @@ class Staged(Run):
         """When each stage is free."""
         config = engine.vllm_config
         self.spaced = getattr(engine, "use_v2_model_runner", False) and scenario["ahead"]
+        self.waits = self.spaced or (scenario["ahead"] and first_runner_tells())
         self.told: deque[int] = deque([NEVER] * (len(self.ticks) if self.spaced else 1))
         self.plan: Any = None
         self.core = self._core(batches(config))
@@ -99,16 +102,14 @@ class Staged(Run):
     def execute_model(self, plan: Any, *_: Any, **__: Any) -> Step:
         assert self.plan[0] is plan
         _, names, samples, ticks = self.plan
-        waits = self.scenario["ahead"]
-        told = NEVER
-        if waits and (self.spaced or names):
-            told = self.told.popleft()
+        waits = self.waits and (self.spaced or bool(names))
+        told = self.told.popleft() if waits else NEVER
         end = max(self.now, told)
         if names:
             for stage, share in enumerate(self.ticks):
                 end = max(end, self.ends[stage]) + share * ticks
                 self.ends[stage] = end
-        if waits and (self.spaced or names):
+        if waits:
             self.told.append(end if self._tells(names, samples) else NEVER)
         self.last = Step(self, names, samples, end)
         return self.last
@@ -127,14 +128,10 @@ class Staged(Run):
         return False
 
     def _plan(self) -> tuple[Any, list[str], list[int], int]:
-        before = list(self.prefills)
+        before, again = list(self.prefills), set(self.thrown_out)
         made = super()._plan()
-        self.of_prompt = {name: before[int(name)] or name in self.resumed for name in made[1]}
+        self.of_prompt = {name: before[int(name)] or name in again for name in made[1]}
         return made
-
-    @property
-    def resumed(self) -> set[str]:
-        return set()
 
     def serve(self) -> Json:
         """Run to the end."""
@@ -156,6 +153,14 @@ class Staged(Run):
             "first": self.first, "finish": self.finish, "hits": self.hits,
             "preemptions": self.preemptions, "steps": self.steps,
         }  # fmt: skip
+
+
+def first_runner_tells() -> bool:
+    """Whether the first model runner sends tokens of a step to the first stage."""
+    found = find_spec("vllm.v1.worker.gpu_model_runner")
+    assert found is not None
+    assert found.origin is not None
+    return "_pp_receive_prev_sampled" in Path(found.origin).read_text()
 
 
 def batches(config: Any) -> int:

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from workloads.arrivals import Arrivals, ClosedLoop, OpenArrivals
+from workloads.arrivals import (
+    Arrivals,
+    ClosedLoop,
+    Deterministic,
+    Gamma,
+    OpenArrivals,
+    Poisson,
+)
 from workloads.requests import Floats, Ints, Requests
 from workloads.resampling import resampled
 from workloads.sessions import Sessions
@@ -180,8 +187,11 @@ def _check_count(workload: Workload, most: int) -> None:
 def _times_before(arrivals: OpenArrivals, duration_s: float, seed: int, most: int) -> Floats:
     """Draw ever longer samples, each beginning with the one before, until one outlasts the time."""
     count = _FIRST_GUESS
+    hopeless = False
+    if isinstance(arrivals, Poisson | Gamma | Deterministic):
+        hopeless = arrivals.rate_per_s * duration_s > 2.0 * most  # whatever the luck
     while True:
-        if count > 2 * most:  # as many were drawn before, and were too few
+        if hopeless or count > 2 * most:  # as many were drawn before, and were too few
             raise ValueError(
                 f"more than {most} requests arrive before duration_s(={duration_s:g}), which is "
                 "more than memory holds, expected a shorter time or a lower rate"

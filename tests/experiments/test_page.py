@@ -340,7 +340,7 @@ def test_the_page_runs_its_own_script_alone(tmp_path: Path) -> None:
     assert "default-src 'none'" in policy[1]
     for script in scripts:
         assert b64encode(sha256(script.encode()).digest()).decode() in policy[1]
-    assert len(scripts) == 6
+    assert len(scripts) == 8
     assert data_of(text)["points"][0]["values"] == [evil, 1]
     with pytest.raises(ValueError, match="no page of headroom"):
         data_of("<html></html>")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).with_name("assets")
 TEMPLATES = Path(__file__).parents[1] / "templates"
-CHARTS = ("charts.js", "rows.js")
+CHARTS = ("charts.js", "pointing.js", "plots.js", "rows.js")
 """The scripts that every page has."""
 
 

@@ -179,7 +179,7 @@
     }
   }
 
-  const look = (place) => ({ colour: place, dash: place, shape: charts.SHAPES[place] });
+  const look = (place) => ({ ...charts.look(place), dash: place });
 
   function drawCharts(told) {
     const limit = told.limits.ttft_p99_s;

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 Cell = str | Mapping[str, str]
 """A text, or ``{"text": ..., "href": ...}``."""
 
-LONG = 40
-"""Characters of a cell that is a sentence."""
+LONG, FEW = 40, 8
+"""Characters of a cell that is a sentence; columns that a paragraph can hold."""
 NO_NUMBER = re.compile(r"(?!none|more)\W*[A-Za-z]|.*[A-Za-z]{5}|.{25}")
 
 
@@ -26,7 +26,9 @@ class Table:
     @property
     def is_read(self) -> bool:
         """Whether it is sentences more than figures: a phone shows a row as a paragraph."""
-        return any(len(cell) > LONG for row in self.rows for cell in row if isinstance(cell, str))
+        return len(self.headings) <= FEW and any(
+            len(cell) > LONG for row in self.rows for cell in row if isinstance(cell, str)
+        )
 
     @property
     def words(self) -> frozenset[int]:

@@ -164,7 +164,7 @@
     table.parentElement.hidden = !rows.length;
     if (!rows.length) return;
     const head = charts.html(charts.html(table, "thead"), "tr");
-    for (const text of ["", "baseline", "now", "difference (95%)"])
+    for (const text of ["figure", "baseline", "now", "difference (95%)"])
       charts.html(head, "th", { scope: "col" }, text);
     const body = charts.html(table, "tbody");
     for (const row of rows) {

@@ -978,6 +978,10 @@ def engine_of(pool: Pool, scenario: Scenario, requests: Requests) -> Engine:
         from tests.reference_tiers import TierEngine
 
         return TierEngine(pool)
+    if pool.pipeline is not None:
+        from tests.reference_pipeline import PipelineEngine
+
+        return PipelineEngine(pool)
     if pool.drafts is None:
         return Engine(pool)
     from tests.draft_reference import DraftEngine

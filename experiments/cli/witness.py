@@ -5,21 +5,26 @@ environment or a release, said in one message.
 """
 
 import argparse
-import json
 import os
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from experiments.cli.command import Parser, called, fail, run_command
-from experiments.witness.comparison import Tally, compare, running
+from experiments.witness import kept
+from experiments.witness.comparison import Tally, blank, compare, running
 from experiments.witness.environment import NoEnvironmentError, open_environment, set_up
 from experiments.witness.goldens import write
 from experiments.witness.scenario import FEATURES
 from experiments.witness.table import markdown
 
 NEWEST = "0.32.0"
+FAULTS = (
+    NoEnvironmentError, kept.OtherCodeError, OSError, RuntimeError, subprocess.CalledProcessError,
+)  # fmt: skip
+"""Of the user's, or of a release."""
+SAVED_EVERY = 25
+"""Scenarios after which --out is written: so many are done again after a stop, at most."""
 
 
 def default_folder() -> Path:
@@ -41,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     lay.add_argument("--feature", action="append", choices=list(FEATURES))
     lay.add_argument("--first", type=int, default=0)
     lay.add_argument("--count", type=int, default=100, help="scenarios of each feature")
-    lay.add_argument("--out", type=Path, help="folder for VERSION.json: what was found")
+    lay.add_argument("--out", type=Path, help="folder for VERSION.json: what was found; goes on")
     keep = commands.add_parser("goldens", help="write what vLLM made of a few small scenarios")
     keep.add_argument("version", metavar="VERSION")
     keep.add_argument("--each", type=int, default=4, help="scenarios of each feature")
@@ -70,7 +75,7 @@ def _command(options: argparse.Namespace) -> int:
                 print(write(release, options.out, options.each))
             return 0
         return run_comparison(options)
-    except (NoEnvironmentError, OSError, RuntimeError, subprocess.CalledProcessError) as error:
+    except FAULTS as error:
         return fail(str(error))
 
 
@@ -78,19 +83,20 @@ def run_comparison(options: argparse.Namespace) -> int:
     """Compare versions one after the other, and print what each feature gave."""
     environment = open_environment(options.folder)
     features = options.feature or list(FEATURES)
-    numbers = range(options.first, options.first + options.count)
     different = 0
     for version in options.versions or environment.versions():
-        found = {}
+        path = options.out and options.out / f"{version}.json"
+        found = kept.read(path, options.first) if path else {}
         with running(environment, version) as release:
             for feature in features:
-                tally = found[feature] = compare(release, feature, numbers)
+                tally = found.setdefault(feature, blank(release, feature))
+                numbers = range(options.first + tally.compared, options.first + options.count)
+                for start in range(0, max(len(numbers), 1), SAVED_EVERY):
+                    compare(release, feature, numbers[start : start + SAVED_EVERY], tally)
+                    if path:
+                        kept.write(path, options.first, found)
                 print(f"{version} {feature}: {told(tally)}", flush=True)
                 different += 0 if tally.name else len(tally.different)
-                if options.out:
-                    options.out.mkdir(parents=True, exist_ok=True)
-                    rows = {name: asdict(each) for name, each in found.items()}
-                    (options.out / f"{version}.json").write_text(json.dumps(rows, indent=1) + "\n")
     return int(different > 0)
 
 

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Protocol
 
-from experiments.witness.environment import Environment
+from experiments.witness.environment import Environment, version_key
 from experiments.witness.ours import simulated
 from experiments.witness.scenario import FEATURES, LACKED, Outcome, Scenario, draw
 
@@ -26,6 +27,9 @@ NAMED = {
 }
 """By release and parts of a feature: what a release does that we do not (docs/witness.md)."""
 
+SINCE = {"handover": "0.18", "drafts": "0.30", "host": "0.31"}
+"""By part of a feature, the first release that is compared with it (docs/witness.md)."""
+
 
 @dataclass(slots=True)
 class Tally:
@@ -40,6 +44,21 @@ class Tally:
     """What the release does not have."""
     name: str = ""
     """Why the release is another matter here, where that is known."""
+
+
+class Scheduling(Protocol):
+    """Something that schedules as one release does."""
+
+    @property
+    def version(self) -> str:
+        """Of vLLM."""
+
+    @property
+    def lacks(self) -> Sequence[str]:
+        """Settings that it does not have."""
+
+    def serve(self, scenario: Scenario) -> Outcome:
+        """Let it schedule a scenario."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +119,27 @@ def _asked(process: "subprocess.Popen[str]", line: str) -> dict[str, list[str]]:
     return data
 
 
-def compare(release: Release, feature: str, numbers: Sequence[int]) -> Tally:
-    """Lay scenarios of a feature beside each other."""
-    tally = Tally()
+def blank(release: Scheduling, feature: str) -> Tally:
+    """Return the tally of a feature before its first scenario."""
     absent = {name for name in release.lacks if LACKED.get(name, name) in FEATURES[feature]}
-    if absent and feature != "all":
+    absent = set() if feature == "all" else absent
+    absent |= {
+        part for part, since in SINCE.items()
+        if part in FEATURES[feature] and version_key(release.version) < version_key(since)
+    }  # fmt: skip
+    if absent:
         return Tally(lacks=", ".join(sorted(absent)))
     named = NAMED.get(".".join(release.version.split(".")[:2]), {})
-    tally.name = "; ".join(
-        named[parts] for parts in sorted(named) if set(parts.split()) <= FEATURES[feature]
+    return Tally(
+        name="; ".join(
+            named[parts] for parts in sorted(named) if set(parts.split()) <= FEATURES[feature]
+        )
     )
-    for number in numbers:
+
+
+def compare(release: Scheduling, feature: str, numbers: Sequence[int], tally: Tally) -> None:
+    """Lay scenarios of a feature beside each other, and count them in its tally."""
+    for number in () if tally.lacks else numbers:
         scenario = draw(feature, number, release.lacks)
         theirs = release.serve(scenario)
         columns = differences(simulated(scenario, release.version), theirs)
@@ -118,7 +147,6 @@ def compare(release: Release, feature: str, numbers: Sequence[int]) -> Tally:
         tally.preempted += any(theirs.preemptions)
         if columns:
             tally.different.append(f"{number}: {', '.join(columns)}")
-    return tally
 
 
 def differences(ours: Outcome, theirs: Outcome) -> list[str]:

@@ -15,7 +15,7 @@ def markdown(folder: Path) -> str:
     paths = sorted(folder.glob("*.json"), key=lambda path: version_key(path.stem), reverse=True)
     if not paths:
         raise FileNotFoundError(f"{folder} holds no VERSION.json, as compare --out writes it")
-    found = {path.stem: json.loads(path.read_text()) for path in paths}
+    found = {path.stem: json.loads(path.read_text())["features"] for path in paths}
     features = list(dict.fromkeys(name for rows in found.values() for name in rows))
     lines = [
         f"| vLLM | {' | '.join(features)} | together |",

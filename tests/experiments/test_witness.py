@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from experiments.cli.witness import main
-from experiments.witness.comparison import Tally, differences, running
+from experiments.witness import kept
+from experiments.witness.comparison import Tally, blank, compare, differences, running
 from experiments.witness.environment import (
     MARKER,
     Environment,
@@ -106,8 +108,8 @@ def test_errors_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_the_table_sums_up(tmp_path: Path) -> None:
     for version, different in (("0.9.1", ["3: hits"]), ("0.10.2", [])):
         tally = Tally(compared=10, preempted=4, different=different, name="a reason")
-        rows = {"plain": vars_of(tally), "watermark": vars_of(Tally(lacks="watermark"))}
-        (tmp_path / f"{version}.json").write_text(json.dumps(rows))
+        rows = {"plain": tally, "watermark": Tally(lacks="watermark")}
+        kept.write(tmp_path / f"{version}.json", 0, rows)
     assert markdown(tmp_path).splitlines() == [
         "| vLLM | plain | watermark | together |",
         "|---|---|---|---|",
@@ -116,5 +118,48 @@ def test_the_table_sums_up(tmp_path: Path) -> None:
     ]
 
 
-def vars_of(tally: Tally) -> dict[str, object]:
-    return {name: getattr(tally, name) for name in Tally.__slots__}
+class Echo:
+    """A release that schedules as we do; of some scenarios it says otherwise."""
+
+    def __init__(self, version: str, lacks: list[str], wrong: set[int]) -> None:
+        self.version, self.lacks, self.wrong = version, lacks, wrong
+        self.asked = 0
+
+    def serve(self, scenario: Scenario) -> Outcome:
+        self.asked += 1
+        outcome = simulated(scenario, self.version)
+        return replace(outcome, finish=[]) if self.asked - 1 in self.wrong else outcome
+
+
+def test_what_a_release_does_not_have_is_not_compared() -> None:
+    release = Echo("0.17.1", ["watermark", "scheduler_reserve_full_isl"], set())
+    assert blank(release, "watermark").lacks == "watermark"
+    assert blank(release, "groups, aborts").lacks == "scheduler_reserve_full_isl"
+    assert blank(release, "async, handover").lacks == "handover"
+    assert blank(release, "host memory").lacks == "host"
+    assert blank(release, "all") == blank(release, "plain") == Tally()
+    tally = blank(release, "watermark")
+    compare(release, "watermark", range(3), tally)
+    assert (tally.compared, release.asked) == (0, 0)
+
+
+def test_a_comparison_goes_on_where_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "out" / "0.32.0.json"
+    tally = Tally()
+    compare(Echo("0.32.0", [], {1}), "plain", range(2), tally)
+    kept.write(path, 0, {"plain": tally})
+    found = kept.read(path, 0)
+    assert found == {"plain": Tally(compared=2, different=["1: finish"])}
+    compare(Echo("0.32.0", [], set()), "plain", range(2, 4), found["plain"])
+    assert (found["plain"].compared, found["plain"].different) == (4, ["1: finish"])
+    assert kept.read(tmp_path / "none.json", 0) == {}
+
+
+def test_a_comparison_of_other_code_is_not_continued(tmp_path: Path) -> None:
+    path = tmp_path / "0.32.0.json"
+    kept.write(path, 0, {"plain": Tally()})
+    with pytest.raises(kept.OtherCodeError, match="with first 0, expected 7: give another --out"):
+        kept.read(path, 7)
+    path.write_text(path.read_text().replace(kept.digest(), "0" * 64))
+    with pytest.raises(kept.OtherCodeError, match="with code_sha256 0000"):
+        kept.read(path, 0)

@@ -7,6 +7,7 @@ environment or a release, said in one message.
 import argparse
 import os
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,6 +52,15 @@ def parser() -> argparse.ArgumentParser:
     keep.add_argument("version", metavar="VERSION")
     keep.add_argument("--each", type=int, default=4, help="scenarios of each feature")
     keep.add_argument("--out", type=Path, required=True, help="folder for VERSION.jsonl")
+    serve = commands.add_parser("serve", help="measure the whole server, with a small model")
+    serve.add_argument("--out", type=Path, required=True, help="folder for what is measured")
+    serve.add_argument("--prefix-caching", action="store_true", help="with its prefix cache")
+    serve.add_argument("--curve", action="store_true", help="1 to 512 streams, not loads")
+    serve.add_argument("--steps-s", type=float, default=35.0, help="to time steps for, each time")
+    serve.add_argument("--run-s", type=float, default=14.0, help="of one run, or point")
+    serve.add_argument("--pause", action="store_true", help="wait for Enter once all is started")
+    served = commands.add_parser("served", help="what serve measured, beside its prediction")
+    served.add_argument("results", type=Path, help="the folder")
     table = commands.add_parser("table", help="version x feature, of what compare --out wrote")
     table.add_argument("results", type=Path, help="the folder")
     return main
@@ -70,6 +80,8 @@ def _command(options: argparse.Namespace) -> int:
         if options.command == "table":
             print(markdown(options.results))
             return 0
+        if options.command in ("serve", "served"):
+            return run_served(options)
         if options.command == "goldens":
             with running(open_environment(options.folder), options.version) as release:
                 print(write(release, options.out, options.each))
@@ -77,6 +89,31 @@ def _command(options: argparse.Namespace) -> int:
         return run_comparison(options)
     except FAULTS as error:
         return fail(str(error))
+
+
+def run_served(options: argparse.Namespace) -> int:
+    """Measure a server, or print what was measured beside what is predicted."""
+    if options.command == "served":
+        from experiments.witness.served.comparing import pages
+
+        print(pages(options.results))
+        return 0
+    from experiments.witness.served.measuring import measure_curve, measure_server
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    def ready() -> None:
+        if options.pause:
+            input("everything is started: Enter begins to measure")
+
+    made = open_environment(options.folder)
+    settings = {"steps_s": options.steps_s, "run_s": options.run_s, "ready": ready, "tell": say}
+    if options.curve:
+        print(measure_curve(made, options.out, **settings))
+    else:
+        print(measure_server(made, options.out, options.prefix_caching, **settings))
+    return 0
 
 
 def run_comparison(options: argparse.Namespace) -> int:

@@ -79,6 +79,9 @@ def test_a_setup_that_failed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
         if command[-2] == "venv":
             (tmp_path / "new" / "env" / "bin").mkdir(parents=True, exist_ok=True)
             (tmp_path / "new" / "env" / "bin" / "python").touch()
+        (tmp_path / "new" / "env" / "lib" / "python3.11" / "site-packages").mkdir(
+            parents=True, exist_ok=True
+        )
         if "install" in command and len([each for each in asked if "venv" in each]) == 1:
             raise subprocess.CalledProcessError(1, command)
         return subprocess.CompletedProcess(command, int("show" in command))
@@ -87,6 +90,8 @@ def test_a_setup_that_failed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(subprocess.CalledProcessError):
         set_up(tmp_path / "new", "0.32.0", [])
     assert set_up(tmp_path / "new", "0.32.0", []).newest == "0.32.0"
+    (named,) = (tmp_path / "new" / "env" / "lib").glob("python3*/site-packages/vllm-*/METADATA")
+    assert "Version: 0.32.0+cpu" in named.read_text().splitlines()
     assert [command for command in asked if command[0] == "venv"] == 2 * [
         ["venv", str(tmp_path / "new" / "env")]
     ]
@@ -110,12 +115,30 @@ def test_the_table_sums_up(tmp_path: Path) -> None:
         tally = Tally(compared=10, preempted=4, different=different, name="a reason")
         rows = {"plain": tally, "watermark": Tally(lacks="watermark")}
         kept.write(tmp_path / f"{version}.json", 0, rows)
-    assert markdown(tmp_path).splitlines() == [
-        "| vLLM | plain | watermark | together |",
-        "|---|---|---|---|",
-        "| 0.10.2 | 10 / 4 / 0 | - | **10 / 4 / 0** |",
-        "| 0.9.1 | 10 / 4 / 1 (named) | - | **10 / 4 / 1** |",
+    overview, heading, table = markdown(tmp_path).split("\n\n")
+    assert overview.splitlines()[2:] == [
+        "| 0.10.2 | 10 | 4 | 0 | **0** |",
+        "| 0.9.1 | 10 | 4 | 1 | **0** |",
     ]
+    assert heading == "One group:"
+    assert table.splitlines() == [
+        "| vLLM | plain |",
+        "|---|---|",
+        "| 0.10.2 | 10 / 4 / 0 |",
+        "| 0.9.1 | 10 / 4 / 1 (named) |",
+    ]
+
+
+def test_families_of_features_have_tables_of_their_own(tmp_path: Path) -> None:
+    found = {"drafts": Tally(compared=3, different=["0: steps"]), "plain": Tally(compared=2)}
+    kept.write(tmp_path / "0.32.0.json", 0, found)
+    kept.write(tmp_path / "0.29.0.json", 0, {"drafts": Tally(lacks="drafts")})
+    parts = markdown(tmp_path).split("\n\n")
+    assert parts[0].splitlines()[2:] == [
+        "| 0.32.0 | 5 | 0 | 0 | **1** |",
+        "| 0.29.0 | 0 | 0 | 0 | **0** |",
+    ]
+    assert parts[3:] == ["Drafts:", "| vLLM | drafts |\n|---|---|\n| 0.32.0 | 3 / 0 / 1 |"]
 
 
 class Echo:

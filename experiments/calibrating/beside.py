@@ -4,6 +4,7 @@
 over the first, minus one, which no prediction can beat.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -62,17 +63,22 @@ def lines(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:
     return found
 
 
-def markdown(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:
-    """Write them as a table of a page, a line for each setting and metric."""
-    heads = (*keys, "figure", "measured", "again", "predicted", "error", "noise")
+def markdown(rows: Sequence[Row], keys: Sequence[str], metrics: Sequence[str]) -> list[str]:
+    """Return a table of a page: two lines for each setting, error and noise of some metrics."""
+    heads = (*keys, "", *(named(metric)[0].removesuffix(" ms") for metric in metrics))
     found = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for row in rows:
-        label, factor = named(row["metric"])
-        cells = [_said(row[key]) for key in keys]
-        cells += [label, *(f"{factor * row[k]:.4g}" for k in ("real", "real_again", "simulated"))]
-        cells += [f"{row[key]:+.1%}" for key in ("error", "noise")]
-        found.append(f"| {' | '.join(cells)} |")
+    settings = dict.fromkeys(tuple(row[key] for key in keys) for row in rows)
+    for setting in settings:
+        of_it = {row["metric"]: row for row in rows if tuple(row[key] for key in keys) == setting}
+        for key, name in (("error", "predicted against measured"), ("noise", "measured again")):
+            cells = [*map(_said, setting), name]
+            cells += [_share(of_it[metric][key]) for metric in metrics]
+            found.append(f"| {' | '.join(cells)} |")
     return found
+
+
+def _share(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:+.1%}"
 
 
 def named(metric: str) -> tuple[str, float]:

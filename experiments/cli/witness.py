@@ -13,7 +13,7 @@ from pathlib import Path
 
 from experiments.cli.command import Parser, called, fail, run_command
 from experiments.witness import kept
-from experiments.witness.comparison import Tally, blank, compare, running
+from experiments.witness.comparison import Tally, blank, compare, name_of, running
 from experiments.witness.environment import NoEnvironmentError, open_environment, set_up
 from experiments.witness.goldens import write
 from experiments.witness.scenario import FEATURES
@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--pause", action="store_true", help="wait for Enter once all is started")
     served = commands.add_parser("served", help="what serve measured, beside its prediction")
     served.add_argument("results", type=Path, help="the folder")
+    served.add_argument("--out", type=Path, help="CSV file for every figure")
     table = commands.add_parser("table", help="version x feature, of what compare --out wrote")
     table.add_argument("results", type=Path, help="the folder")
     return main
@@ -94,9 +95,11 @@ def _command(options: argparse.Namespace) -> int:
 def run_served(options: argparse.Namespace) -> int:
     """Measure a server, or print what was measured beside what is predicted."""
     if options.command == "served":
-        from experiments.witness.served.comparing import pages
+        from experiments.witness.served.comparing import pages, table
 
         print(pages(options.results))
+        if options.out:
+            table(options.results).to_csv(options.out, index=False, lineterminator="\n", mode="x")
         return 0
     from experiments.witness.served.measuring import measure_curve, measure_server
 
@@ -132,18 +135,19 @@ def run_comparison(options: argparse.Namespace) -> int:
                     compare(release, feature, numbers[start : start + SAVED_EVERY], tally)
                     if path:
                         kept.write(path, options.first, found)
-                print(f"{version} {feature}: {told(tally)}", flush=True)
-                different += 0 if tally.name else len(tally.different)
+                name = name_of(version, feature)
+                print(f"{version} {feature}: {told(tally, name)}", flush=True)
+                different += 0 if name else len(tally.different)
     return int(different > 0)
 
 
-def told(tally: Tally) -> str:
+def told(tally: Tally, name: str) -> str:
     """What one feature gave, and the first scenarios that differ."""
     if tally.lacks:
         return f"no {tally.lacks} yet"
     lines = [
         f"{tally.compared} compared, {tally.preempted} with preemption, "
-        f"{len(tally.different)} different{': ' * bool(tally.name)}{tally.name}",
+        f"{len(tally.different)} different{': ' * bool(name)}{name}",
         *tally.different[:5],
     ]
     return "\n    ".join(lines)

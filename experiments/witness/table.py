@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.witness.comparison import name_of
 from experiments.witness.environment import version_key
 from experiments.witness.scenario import FEATURES
 
@@ -30,6 +31,9 @@ def markdown(folder: Path) -> str:
     if not paths:
         raise FileNotFoundError(f"{folder} holds no VERSION.json, as compare --out writes it")
     found = {path.stem: json.loads(path.read_text())["features"] for path in paths}
+    for version, tallies in found.items():
+        for feature, row in tallies.items():
+            row["named"] = bool(name_of(version, feature))
     parts = [_overview(found)]
     for family in (None, *FAMILIES):
         rows = {
@@ -49,8 +53,8 @@ def _overview(found: Mapping[str, Tallies]) -> str:
     lines = ["| vLLM | scenarios | with preemption | different by a name | without |"]
     lines.append("|---" * 5 + "|")
     for version, rows in found.items():
-        named = sum(len(row["different"]) for row in rows.values() if row["name"])
-        others = sum(len(row["different"]) for row in rows.values() if not row["name"])
+        named = sum(len(row["different"]) for row in rows.values() if row["named"])
+        others = sum(len(row["different"]) for row in rows.values() if not row["named"])
         compared = sum(row["compared"] for row in rows.values())
         preempted = sum(row["preempted"] for row in rows.values())
         lines.append(f"| {version} | {compared:,} | {preempted:,} | {named} | **{others}** |")
@@ -78,5 +82,5 @@ def _family_table(title: str, found: Mapping[str, Tallies]) -> list[str]:
 def _cell(tally: Mapping[str, Any]) -> str:
     if tally["lacks"]:
         return "-"
-    named = " (named)" if tally["different"] and tally["name"] else ""
+    named = " (named)" if tally["different"] and tally["named"] else ""
     return f"{tally['compared']} / {tally['preempted']} / {len(tally['different'])}{named}"

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from experiments.calibrating.beside import beside, lines, markdown
+from experiments.cli.witness import main
+from experiments.witness.served.comparing import KEYS, pages, read, table
 from experiments.witness.served.figures import METRICS, measured, occupancy
 from experiments.witness.served.host import HostTimes, host_times
+from experiments.witness.served.predicting import fitted, prices_of
 from experiments.witness.served.setting import (
     CONFIG,
     Traffic,
@@ -75,16 +79,18 @@ def test_host_times_are_those_that_were_put_in() -> None:
             {"kind": "burst", "prompt": 16, "streams": streams, "tpot_s": [tpot_s] * streams,
              "requests": streams, "tokens": 64 * streams, "api_cpu_s": cpu_s}
         )  # fmt: skip
-    phases.append({"kind": "churn", "lasted_s": 5.0})
+    phases.append({"kind": "churn", "ttft_s": [1.6e-2, 1.8e-2], "tpot_s": [3.2e-3]})
 
-    def churn_s(times: HostTimes, phase: Mapping[str, Any]) -> float:
-        return 4.0 + 2000 * times.engine_request_s
+    def churn(times: HostTimes, phase: Mapping[str, Any]) -> tuple[float, float]:
+        each_s = times.engine_request_s
+        return 1e-2 + times.busy_request_s + 2 * each_s, 3e-3 + each_s / 2
 
-    found = host_times(phases, price, churn_s)
-    assert found.engine_request_s == pytest.approx(5e-4)
+    found = host_times(phases, price, churn)
+    assert found.engine_request_s == pytest.approx(4e-4, rel=1e-3)
+    assert found.busy_request_s == pytest.approx(6.2e-3, rel=1e-3)
     assert found.step_s == pytest.approx(2e-4)
     assert found.sequence_s == pytest.approx(1e-5)
-    assert found.request_s == pytest.approx(1.5e-3 - 5e-4)
+    assert found.request_s == pytest.approx(1.5e-3)
     assert found.token_s == pytest.approx(3e-6)
     assert found.loop_request_s == pytest.approx(8e-4)
     assert found.loop_token_s == pytest.approx(1e-6)
@@ -102,9 +108,13 @@ def test_what_cannot_be_below_nothing_is_not() -> None:
         {"kind": "alone", "prompt": 16, "ttft_s": [3e-3], "requests": 1, "streams": 1, "tokens": 2,
          "api_cpu_s": 1e-3}
     )  # fmt: skip
-    phases.append({"kind": "churn", "lasted_s": 1.0})
-    found = host_times(phases, lambda decodes, context, chunks: 1e-3, lambda times, phase: 2.0)
-    assert found.engine_request_s == 0.0
+    phases.append({"kind": "churn", "ttft_s": [1e-3], "tpot_s": [1e-3]})
+    found = host_times(
+        phases, lambda decodes, context, chunks: 1e-3,
+        lambda times, phase: (2e-3 + times.busy_request_s, 2e-3 + times.engine_request_s),
+    )  # fmt: skip
+    assert found.engine_request_s == pytest.approx(0.0, abs=1e-6)
+    assert found.busy_request_s == pytest.approx(0.0, abs=1e-6)
     assert found.sequence_s == 0.0
     assert found.step_s > 0.0
 
@@ -148,8 +158,11 @@ def test_measured_beside_predicted() -> None:
     assert rows[0]["noise"] == pytest.approx(0.2)
     assert rows[1]["error"] == rows[1]["noise"] == 0.0
     told = ["+10.0%", "+20.0%"]
-    cells = markdown(rows, ("load",))[2].strip("| ").split(" | ")
-    assert cells == ["60%", "ttft_mean ms", "100", "120", "121", *told]
+    table = markdown(rows, ("load",), ("ttft_mean_s",))
+    assert table[0] == "| load |  | ttft_mean |"
+    assert table[2:] == [
+        "| 60% | predicted against measured | +10.0% |", "| 60% | measured again | +20.0% |",
+    ]  # fmt: skip
     words = lines(rows, ("load",))[1].split()
     assert words == ["60%", "ttft_mean", "ms", "110.00", "121.00", *told]
 
@@ -187,3 +200,37 @@ def test_the_light_client_counts_what_comes() -> None:
     assert {str(one["prompt"]) for one in asked} == {"t3 t4", "t5", "t6 t7 t8"}
     assert [one.messages for one in answers] == [2, 2, 2]
     assert all(one.sent_s < one.first_s <= one.last_s for one in answers)
+
+
+ROOT = Path(__file__).parents[2]
+MEASURED = Path(__file__).parent / "served"
+"""What ``headroom witness serve`` measured once; beside.csv: the predictions at that time."""
+
+
+def test_a_measured_server_is_predicted_as_before() -> None:
+    found = table(MEASURED)
+    kept = pd.read_csv(MEASURED / "beside.csv")
+    assert found[[*KEYS, "metric"]].equals(kept[[*KEYS, "metric"]])
+    for name in ("real", "real_again", "simulated"):
+        np.testing.assert_allclose(found[name], kept[name], rtol=1e-9, err_msg=name)
+
+
+def test_the_page_shows_what_was_measured() -> None:
+    page = (ROOT / "docs" / "witness.md").read_text(encoding="utf-8")
+    shown = page.split("<!-- served: begin -->")[1].split("<!-- served: end -->")[0]
+    assert shown.strip() == pages(MEASURED).strip()
+
+
+def test_prices_are_what_the_measured_steps_say() -> None:
+    data = read(MEASURED / "served.json")
+    again, kept = fitted(data), prices_of(data)
+    assert again["prices"]["api_request_s"] == pytest.approx(kept.api_request_s, rel=0.02)
+    assert again["prices"]["step_overhead_s"] == pytest.approx(kept.step_overhead_s, rel=0.02)
+    assert again["host"]["loop_output_s"] == pytest.approx(data["host"]["loop_output_s"], rel=0.02)
+
+
+def test_a_folder_without_measurements_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["served", str(tmp_path)]) == 2
+    assert "holds nothing that headroom witness serve has written" in capsys.readouterr().err

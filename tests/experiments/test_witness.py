@@ -10,7 +10,7 @@ import pytest
 
 from experiments.cli.witness import main
 from experiments.witness import kept
-from experiments.witness.comparison import Tally, blank, compare, differences, running
+from experiments.witness.comparison import Tally, blank, compare, differences, name_of, running
 from experiments.witness.environment import (
     MARKER,
     Environment,
@@ -111,22 +111,30 @@ def test_errors_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_the_table_sums_up(tmp_path: Path) -> None:
-    for version, different in (("0.9.1", ["3: hits"]), ("0.10.2", [])):
-        tally = Tally(compared=10, preempted=4, different=different, name="a reason")
-        rows = {"plain": tally, "watermark": Tally(lacks="watermark")}
+    for version, different in (("0.9.1", []), ("0.10.2", ["3: hits"])):
+        tally = Tally(compared=10, preempted=4, different=different)
+        rows = {"priority": tally, "plain": tally, "watermark": Tally(lacks="watermark")}
         kept.write(tmp_path / f"{version}.json", 0, rows)
     overview, heading, table = markdown(tmp_path).split("\n\n")
     assert overview.splitlines()[2:] == [
-        "| 0.10.2 | 10 | 4 | 0 | **0** |",
-        "| 0.9.1 | 10 | 4 | 1 | **0** |",
+        "| 0.10.2 | 20 | 8 | 1 | **1** |",
+        "| 0.9.1 | 20 | 8 | 0 | **0** |",
     ]
     assert heading == "One group:"
     assert table.splitlines() == [
-        "| vLLM | plain |",
-        "|---|---|",
-        "| 0.10.2 | 10 / 4 / 0 |",
-        "| 0.9.1 | 10 / 4 / 1 (named) |",
+        "| vLLM | priority | plain |",
+        "|---|---|---|",
+        "| 0.10.2 | 10 / 4 / 1 (named) | 10 / 4 / 1 |",
+        "| 0.9.1 | 10 / 4 / 0 | 10 / 4 / 0 |",
     ]
+
+
+def test_differences_have_a_name_in_some_releases_only() -> None:
+    assert "in the step that it was in" in name_of("0.10.2", "priority")
+    assert name_of("0.10.2", "plain") == name_of("0.11.2", "priority") == ""
+    assert "loses the token" in name_of("0.32.0", "async, handover, prefix cache")
+    assert name_of("0.32.0", "handover") == ""
+    assert name_of("1.4.0", "async, handover")
 
 
 def test_families_of_features_have_tables_of_their_own(tmp_path: Path) -> None:

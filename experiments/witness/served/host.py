@@ -5,9 +5,10 @@ Fitted to phases in which nothing else happens. The engine, per step::
     time per token of n streams that began together - price of a step of n = a + b n
 
 The way in, of requests alone: time to the first token - price of the prompt = c + d tokens. The API
-server's loop: CPU seconds = e requests + f prompt tokens + g steps + h output tokens. And what the
-engine spends on a request that comes while it is busy: as much as makes the simulation of short
-requests in a closed loop last as long as they did.
+server's loop: CPU seconds = e requests + f prompt tokens + g steps + h output tokens. An engine
+that is busy has two times of its own, which make the TTFT and the TPOT of a closed loop what they
+were: its threads that read requests and send tokens wait for the interpreter's lock, which its
+steps have, and take their time from these.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,14 +21,17 @@ import numpy.typing as npt
 PROMPTS = (16, 64, 128, 192, 256)
 ALONE = 16
 """Requests of each length."""
-CHURN = (240, 8)
-"""Short requests, and tokens of each,"""
+CHURN = (160, 160, 32)
+"""Requests, tokens of each prompt and of each answer,"""
 CHURNING = 8
 """over so many streams."""
 
 Phase = Mapping[str, Any]
 StepPrice = Callable[[int, int, Sequence[tuple[int, int]]], float]
 """Seconds of a step of so many decodes, with a mean context, and chunks."""
+
+Churn = Callable[["HostTimes", Phase], tuple[float, float]]
+"""TTFT and TPOT in the mean of a phase of short requests, in the simulation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,10 @@ class HostTimes:
     """and for each sequence."""
     engine_request_s: float
     """Of the engine, for each request that comes."""
+    busy_request_s: float
+    """From the client to the scheduler and back with the first token, while the engine is busy,"""
     request_s: float
-    """From the client to the scheduler and back with the first token, of a request alone,"""
+    """of a request alone,"""
     token_s: float
     """and for each token of its prompt."""
     loop_request_s: float
@@ -54,15 +60,13 @@ class HostTimes:
     """and for each token."""
 
 
-def host_times(
-    phases: Sequence[Phase], step_price: StepPrice, churn_s: Callable[[HostTimes, Phase], float]
-) -> HostTimes:
+def host_times(phases: Sequence[Phase], step_price: StepPrice, churn: Churn) -> HostTimes:
     """Fit the phases.
 
     Args:
         phases: what was measured.
         step_price: of a step.
-        churn_s: how long a phase of short requests lasts in the simulation.
+        churn: what the simulation makes of a phase of short requests.
     """
     bursts = [one for one in phases if one["kind"] == "burst"]
     between = [
@@ -84,9 +88,8 @@ def host_times(
         ]
     )
     loop = _positive(work, np.array([one["api_cpu_s"] for one in known]))
-    idle = HostTimes(step_s, sequence_s, 0.0, request_s, token_s, *loop)
-    churns = [one for one in phases if one["kind"] == "churn"]
-    return _with_engine_request(idle, churns, churn_s)
+    idle = HostTimes(step_s, sequence_s, 0.0, request_s, request_s, token_s, *loop)
+    return _with_busy(idle, [one for one in phases if one["kind"] == "churn"], churn)
 
 
 def _steps(phase: Phase) -> float:
@@ -94,36 +97,31 @@ def _steps(phase: Phase) -> float:
     return float(phase["tokens"] / phase["streams"])
 
 
-def _with_engine_request(
-    idle: HostTimes, churns: Sequence[Phase], churn_s: Callable[[HostTimes, Phase], float]
-) -> HostTimes:
-    """By false position: the time of a closed loop is nearly linear in what a request takes.
+def _with_busy(idle: HostTimes, churns: Sequence[Phase], churn: Churn) -> HostTimes:
+    """Find both times of a busy engine, by least squares.
 
-    What a request takes of the engine is taken off its way in, in which it is contained.
+    What a request takes makes all tokens later that follow; its way in only its own first one.
     """
+    from scipy.optimize import least_squares
 
-    def with_it(seconds: float) -> HostTimes:
-        rest_s = max(0.0, idle.request_s - seconds)
-        return replace(idle, engine_request_s=seconds, request_s=rest_s)
+    wanted = np.array(
+        [np.mean([np.mean(one[name]) for one in churns]) for name in ("ttft_s", "tpot_s")]
+    )
 
-    def off_s(seconds: float) -> float:
-        found = with_it(seconds)
-        return sum(churn_s(found, one) - float(one["lasted_s"]) for one in churns)
+    def with_it(values: npt.NDArray[np.float64]) -> HostTimes:
+        busy_s, each_s = values.tolist()
+        return replace(idle, busy_request_s=busy_s, engine_request_s=each_s)
 
-    low, high = 0.0, idle.request_s
-    below, above = off_s(low), off_s(high)
-    if below >= 0.0:
-        return with_it(low)
-    if above <= 0.0:
-        return with_it(high)
-    for _ in range(6):
-        middle = low - below * (high - low) / (above - below)
-        found = off_s(middle)
-        if found < 0.0:
-            low, below = middle, found
-        else:
-            high, above = middle, found
-    return with_it(low - below * (high - low) / (above - below))
+    def errors(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        simulated = np.mean([churn(with_it(values), one) for one in churns], axis=0)
+        return np.asarray(simulated / wanted - 1.0)
+
+    scale = idle.request_s
+    found = least_squares(
+        errors, [1.5 * scale, 0.2 * scale], bounds=([0.0, 0.0], [10 * scale, 2 * scale]),
+        x_scale=scale, diff_step=np.array([0.05, 0.05]),
+    )  # fmt: skip
+    return with_it(found.x)
 
 
 def _line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:

@@ -40,17 +40,18 @@ from experiments.witness.served.setting import (
 )
 from experiments.witness.served.streams import Answer, burst
 
-PORT = 8129
 LOADS = (0.3, 0.6, 0.85)
 STREAMS = (16,)
 """Of closed loops."""
 CURVE = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-EXPECTED_PER_S, MOST_TOKENS = 5000.0, 400
+EXPECTED_PER_S, MOST_TOKENS = 5000.0, 200
 """Tokens/s of many streams, about, and tokens of each stream at most."""
 CLOSED = 0.8
 """Requests of a closed loop, as those of an open one at this load."""
 LONGEST = 512
-"""Context of a measured step."""
+"""Context of a measured step,"""
+MANY_LONGEST = 256
+"""and of one with hundreds of sequences."""
 Tell = Callable[[str], None]
 
 
@@ -83,7 +84,7 @@ def measure_server(
     path, logs, model = _places(out, "cached" if caching else "served")
     with (
         step_timer(environment, model, engine, logs / "steps.log") as timer,
-        server(environment, model, engine, PORT, logs / "server.log") as running,
+        server(environment, model, engine, logs / "server.log") as running,
     ):
         data = _begun(environment, engine, traffic)
         _warm(running, model, traffic)
@@ -118,7 +119,7 @@ def measure_curve(
     path, logs, model = _places(out, "curve")
     with (
         step_timer(environment, model, engine, logs / "steps.log") as timer,
-        server(environment, model, engine, PORT, logs / "server.log") as running,
+        server(environment, model, engine, logs / "server.log") as running,
     ):
         data = _begun(environment, engine, traffic)
         _warm(running, model, traffic)
@@ -225,7 +226,7 @@ def _begun(environment: Environment, engine: Engine, traffic: Traffic) -> dict[s
 
 
 def _written(path: Path, data: dict[str, Any]) -> Path:
-    data["prices"] = predicting.served_prices(data).model_dump(mode="json", exclude_none=True)
+    data |= predicting.fitted(data)
     path.write_text(json.dumps(data, separators=(",", ":")) + "\n", encoding="utf-8")
     return path
 
@@ -246,8 +247,9 @@ def _warm(running: Server, model: Path, traffic: Traffic) -> None:
 def _steps(timer: StepTimer, engine: Engine, budget_s: float, tell: Tell) -> list[dict[str, Any]]:
     """Time the grid of steps that the torch decoder is calibrated with."""
     tell(f"timing steps for {budget_s:g} s")
-    shapes = grid(engine.max_num_seqs, LONGEST, engine.max_num_batched_tokens)
-    for past in (LONGEST // 4, LONGEST // 2):
+    longest = MANY_LONGEST if engine == WIDE else LONGEST
+    shapes = grid(engine.max_num_seqs, longest, engine.max_num_batched_tokens)
+    for past in (longest // 4, longest // 2):
         timer.asked({"cached": past})
     return [asdict(one) for one in measure(timer, shapes, budget_s)]
 
@@ -273,12 +275,12 @@ def host_phases(
             prompts = texts(rows, 0, int(rng.integers(1 << 30)))
             outputs = [64] * streams
             found.append(_phase("burst", running, model, prompts, outputs, streams, 16))
-    for _ in range(2):
-        count, each = host.CHURN
-        rows = Drawn(np.zeros(count, dtype=int), np.full(count, 64), np.full(count, each))
+    for _ in range(4):
+        count, prompt, each = host.CHURN
+        rows = Drawn(np.zeros(count, dtype=int), np.full(count, prompt), np.full(count, each))
         prompts = texts(rows, 0, int(rng.integers(1 << 30)))
         outputs = [each] * count
-        found.append(_phase("churn", running, model, prompts, outputs, host.CHURNING, 64))
+        found.append(_phase("churn", running, model, prompts, outputs, host.CHURNING, prompt))
     return found
 
 

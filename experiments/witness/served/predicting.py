@@ -1,6 +1,7 @@
 """What a measured server is predicted to do: the same requests, simulated with its own prices."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -90,15 +91,16 @@ def host_of(data: Data, calibration: Calibration) -> HostTimes:
     def step_s(decodes: int, context: int, chunks: Sequence[tuple[int, int]]) -> float:
         return float(price.step_s(decodes, [decodes * context], chunks))
 
-    def churn_s(times: HostTimes, phase: Data) -> float:
-        count, streams = phase["requests"], phase["streams"]
-        each = phase["tokens"] // count
+    def churn(times: HostTimes, phase: Data) -> tuple[float, float]:
+        count, each = phase["requests"], phase["tokens"] // phase["requests"]
         rows = Drawn(np.arange(count), np.full(count, phase["prompt"]), np.full(count, each))
-        prices = with_host(calibration, times, (0.0, 0.0))
-        result = simulate(scenario_of(data, prices), rows.rows(0, streams, []))
-        return float(result.requests["finish_s"].max())
+        scenario = scenario_of(data, with_host(calibration, times, (0.0, 0.0)))
+        columns = simulate(scenario, rows.rows(0, phase["streams"], [])).requests
+        first_s, last_s = columns["first_token_s"], columns["finish_s"]
+        ttft_s, tpot_s = first_s - columns["sent_s"], (last_s - first_s) / (each - 1)
+        return float(ttft_s.mean()), float(tpot_s.mean())
 
-    return host_times(data["phases"], step_s, churn_s)
+    return host_times(data["phases"], step_s, churn)
 
 
 def with_host(
@@ -118,7 +120,7 @@ def with_host(
             "step_overhead_s": calibration.step_overhead_s + times.step_s,
             "sequence_overhead_s": calibration.sequence_overhead_s + times.sequence_s,
             "chunk_overhead_s": calibration.chunk_overhead_s + times.engine_request_s,
-            "api_request_s": times.request_s + request_s,
+            "api_request_s": times.busy_request_s + request_s,
             "api_token_s": times.token_s,
             "api_loop_request_s": times.loop_request_s + request_s,
             "api_loop_output_s": times.loop_output_s + output_s,
@@ -126,15 +128,21 @@ def with_host(
     )
 
 
-def served_prices(data: Data) -> Calibration:
-    """Return prices of a server and of the client that shares a core with it."""
+def fitted(data: Data) -> dict[str, Any]:
+    """Return what follows from the measurements: ``prices``, ``host`` and ``client_s``."""
     calibration = calibration_of(data)
     times = host_of(data, calibration)
-    return with_host(calibration, times, client_s(data, times))
+    of_client = client_s(data, times)
+    prices = with_host(calibration, times, of_client)
+    return {
+        "prices": prices.model_dump(mode="json", exclude_none=True),
+        "host": asdict(times),
+        "client_s": of_client,
+    }
 
 
 def prices_of(data: Data) -> Calibration:
-    """Return the prices that were fitted when the server was measured."""
+    """Return the prices of a server, and of the client that shares a core with it."""
     return Calibration.model_validate(data["prices"])
 
 

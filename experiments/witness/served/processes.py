@@ -6,6 +6,7 @@ share the other one.
 
 import json
 import os
+import socket
 import subprocess
 import time
 import urllib.error
@@ -86,14 +87,14 @@ class Server:
 
 
 @contextmanager
-def server(
-    environment: Environment, model: Path, engine: Engine, port: int, log: Path
-) -> Iterator[Server]:
+def server(environment: Environment, model: Path, engine: Engine, log: Path) -> Iterator[Server]:
     """Run a server until it is not needed any more.
 
     Raises:
         ServerFailedError: it did not start; with the end of its log.
     """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     options = {
         "load-format": "dummy", "dtype": "float32", "host": "127.0.0.1", "port": port,
         "max-model-len": engine.max_model_len, "max-num-seqs": engine.max_num_seqs,

@@ -34,7 +34,7 @@ NAMED = (
     Named(
         "priority", "0.10", "0.10", "who was thrown out stays in the step that it was in already"
     ),
-    Named("ahead handover", "0.32", "", "who is thrown out loses the token that is under way"),
+    Named("ahead handover", "0.27", "", "who is thrown out loses the token that is under way"),
 )
 """docs/witness.md has the lines; without ``until`` the newest release still does."""
 

@@ -24,7 +24,6 @@ SHOWN = (
 
 def rows_of(data: predicting.Data, caching: str) -> list[Row]:
     """Return a row for each run and figure."""
-    prices = predicting.prices_of(data)
     again = {traffic_of(run): run["figures"] for run in data["runs"] if run["again"]}
     rows = []
     for run in data["runs"]:
@@ -32,7 +31,7 @@ def rows_of(data: predicting.Data, caching: str) -> list[Row]:
             traffic = traffic_of(run)
             setting = {"prefix cache": caching, "traffic": traffic}
             at_s = [one["at_s"] for one in run["samples"]]
-            simulated = predicted(predicting.simulated(data, run, prices), at_s)
+            simulated = predicted(predicting.simulated(data, run), at_s)
             rows += beside(setting, run["figures"], again[traffic], simulated, METRICS)
     return rows
 
@@ -105,16 +104,19 @@ def host_lines(data: predicting.Data) -> list[str]:
     told = {
         "between two steps": times.step_s, "the same for each sequence": times.sequence_s,
         "engine, for each request that comes": times.engine_request_s,
-        "way in of a request while it is busy": times.busy_request_s,
-        "the same of a request alone": times.request_s,
+        "way in of a request, alone, of a light client": times.request_s,
         "for each token of its prompt": times.token_s,
         "API server's loop, for a request": times.loop_request_s,
         "for each token of its prompt, there": times.loop_token_s,
         "for each step whose tokens it sends": times.loop_step_s,
         "for each token sent": times.loop_output_s,
     }  # fmt: skip
-    request_s, token_s = data["client_s"]
-    told |= {"the client, for a request": request_s, "for each token received": token_s}
+    front = predicting.Front(**data["front"])
+    told |= {
+        "way in of a request, alone, of the client that drives it": front.way_in_s,
+        "server's loop and this client together, for a request": front.request_s,
+        "the same for a token": front.output_s,
+    }
     return [
         f"Steps that were not fitted: {errors}.{_drift(data)}",
         "",

@@ -11,9 +11,6 @@ from experiments.witness.served.setting import Drawn
 from hardware.calibration import Calibration
 from sim.simulation import simulate
 
-PROMPT = 16
-"""Tokens of every prompt."""
-
 
 def curve_rows(data: Mapping[str, Any]) -> list[str]:
     """Return the curve as a table."""
@@ -64,7 +61,9 @@ def _modelled(
     data: Mapping[str, Any], prices: Calibration, streams: int, tokens: int
 ) -> tuple[float, float]:
     """Tokens per second and TPOT of streams that begin together."""
-    rows = Drawn(np.arange(streams), np.full(streams, PROMPT), np.full(streams, tokens))
+    rows = Drawn(
+        np.arange(streams), np.full(streams, predicting.CURVE_PROMPT), np.full(streams, tokens)
+    )
     requests = rows.rows(0, None, [0.0] * streams)
     columns = simulate(predicting.scenario_of(data, prices), requests).requests
     first_s, last_s = columns["first_token_s"], columns["finish_s"]

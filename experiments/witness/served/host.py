@@ -5,10 +5,9 @@ Fitted to phases in which nothing else happens. The engine, per step::
     time per token of n streams that began together - price of a step of n = a + b n
 
 The way in, of requests alone: time to the first token - price of the prompt = c + d tokens. The API
-server's loop: CPU seconds = e requests + f prompt tokens + g steps + h output tokens. An engine
-that is busy has two times of its own, which make the TTFT and the TPOT of a closed loop what they
-were: its threads that read requests and send tokens wait for the interpreter's lock, which its
-steps have, and take their time from these.
+server's loop: CPU seconds = e requests + f prompt tokens + g steps + h output tokens. And what the
+engine spends on a request that comes while it is busy: as much as makes the time per token of a
+closed loop what it was.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,8 +29,8 @@ Phase = Mapping[str, Any]
 StepPrice = Callable[[int, int, Sequence[tuple[int, int]]], float]
 """Seconds of a step of so many decodes, with a mean context, and chunks."""
 
-Churn = Callable[["HostTimes", Phase], tuple[float, float]]
-"""TTFT and TPOT in the mean of a phase of short requests, in the simulation."""
+Churn = Callable[["HostTimes", Phase], float]
+"""TPOT in the mean of a closed loop, in the simulation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +43,8 @@ class HostTimes:
     """and for each sequence."""
     engine_request_s: float
     """Of the engine, for each request that comes."""
-    busy_request_s: float
-    """From the client to the scheduler and back with the first token, while the engine is busy,"""
     request_s: float
-    """of a request alone,"""
+    """From the client to the scheduler and back with the first token, of a request alone,"""
     token_s: float
     """and for each token of its prompt."""
     loop_request_s: float
@@ -60,35 +57,39 @@ class HostTimes:
     """and for each token."""
 
 
-def host_times(phases: Sequence[Phase], step_price: StepPrice, churn: Churn) -> HostTimes:
+def host_times(
+    phases: Sequence[Phase], step_price: StepPrice, churn: Churn, points: Sequence[Phase] = ()
+) -> HostTimes:
     """Fit the phases.
 
     Args:
         phases: what was measured.
         step_price: of a step.
-        churn: what the simulation makes of a phase of short requests.
+        churn: what the simulation makes of a closed loop.
+        points: of a curve, of which the API server's CPU times count as well.
     """
     bursts = [one for one in phases if one["kind"] == "burst"]
     between = [
         (one["streams"], float(np.median(one["tpot_s"])) - step_price(one["streams"], 48, ()))
         for one in bursts
     ]
-    step_s, sequence_s = _line(between)
+    step_s, sequence_s = line(between)
     alone = [one for one in phases if one["kind"] == "alone"]
     way_in = [
         (one["prompt"], float(np.median(one["ttft_s"])) - step_price(0, 0, [(one["prompt"], 0)]))
         for one in alone
     ]
-    request_s, token_s = _line(way_in)
-    known = [*alone, *bursts]
+    request_s, token_s = line(way_in)
+    known = [*alone, *bursts, *points]
     work = np.array(
         [
             [one["requests"], one["requests"] * one["prompt"], _steps(one), one["tokens"]]
             for one in known
         ]
     )
-    loop = _positive(work, np.array([one["api_cpu_s"] for one in known]))
-    idle = HostTimes(step_s, sequence_s, 0.0, request_s, request_s, token_s, *loop)
+    spent = np.array([one["api_cpu_s"] for one in known])
+    loop = positive(work / spent[:, None], np.ones(len(spent)))  # relative errors, least squares
+    idle = HostTimes(step_s, sequence_s, 0.0, request_s, token_s, *loop)
     return _with_busy(idle, [one for one in phases if one["kind"] == "churn"], churn)
 
 
@@ -98,42 +99,35 @@ def _steps(phase: Phase) -> float:
 
 
 def _with_busy(idle: HostTimes, churns: Sequence[Phase], churn: Churn) -> HostTimes:
-    """Find both times of a busy engine, by least squares.
+    """Find what a request takes of a busy engine by false position: TPOT is nearly linear in it."""
+    wanted = float(np.mean([np.mean(one["tpot_s"]) for one in churns]))
 
-    What a request takes makes all tokens later that follow; its way in only its own first one.
-    """
-    from scipy.optimize import least_squares
+    def off_s(seconds: float) -> float:
+        found = replace(idle, engine_request_s=seconds)
+        return float(np.mean([churn(found, one) for one in churns])) - wanted
 
-    wanted = np.array(
-        [np.mean([np.mean(one[name]) for one in churns]) for name in ("ttft_s", "tpot_s")]
-    )
-
-    def with_it(values: npt.NDArray[np.float64]) -> HostTimes:
-        busy_s, each_s = values.tolist()
-        return replace(idle, busy_request_s=busy_s, engine_request_s=each_s)
-
-    def errors(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        simulated = np.mean([churn(with_it(values), one) for one in churns], axis=0)
-        return np.asarray(simulated / wanted - 1.0)
-
-    scale = idle.request_s
-    found = least_squares(
-        errors, [1.5 * scale, 0.2 * scale], bounds=([0.0, 0.0], [10 * scale, 2 * scale]),
-        x_scale=scale, diff_step=np.array([0.05, 0.05]),
-    )  # fmt: skip
-    return with_it(found.x)
+    low, high = 0.0, idle.request_s
+    below, above = off_s(low), off_s(high)
+    if below >= 0.0 or above <= 0.0:
+        return replace(idle, engine_request_s=low if below >= 0.0 else high)
+    for _ in range(6):
+        middle = low - below * (high - low) / (above - below)
+        found = off_s(middle)
+        if found < 0.0:
+            low, below = middle, found
+        else:
+            high, above = middle, found
+    return replace(idle, engine_request_s=low - below * (high - low) / (above - below))
 
 
-def _line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+def line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """Intercept and slope; neither below 0."""
     x = np.array([[1.0, place] for place, _ in points])
-    first, slope = _positive(x, np.array([value for _, value in points]))
+    first, slope = positive(x, np.array([value for _, value in points]))
     return first, slope
 
 
-def _positive(
-    matrix: npt.NDArray[np.float64], values: npt.NDArray[np.float64]
-) -> tuple[float, ...]:
+def positive(matrix: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> tuple[float, ...]:
     from scipy.optimize import nnls
 
     scale = np.maximum(matrix.max(axis=0), 1e-300)

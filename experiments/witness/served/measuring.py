@@ -46,6 +46,8 @@ STREAMS = (16,)
 CURVE = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 EXPECTED_PER_S, MOST_TOKENS = 5000.0, 200
 """Tokens/s of many streams, about, and tokens of each stream at most."""
+ALONE = 60
+"""Requests of the bench client that are alone."""
 CLOSED = 0.8
 """Requests of a closed loop, as those of an open one at this load."""
 LONGEST = 512
@@ -167,7 +169,7 @@ def _driven(
     tell: Tell,
 ) -> dict[str, Any]:
     """Drive the server with the bench client: all runs once, then all again."""
-    alone = client(_prompts(logs, traffic, 1), 1, None, 1, logs / "alone.json")
+    alone = alone_with(client, traffic, logs)
     found = []
     for again in (False, True):  # two runs of one setting are a drift apart
         for place, run in enumerate(runs):
@@ -177,7 +179,17 @@ def _driven(
             out = logs / f"run{place}{again:d}.json"
             told = client(prompts, count, run["rate_per_s"], run["streams"], out)
             found.append(_kept(run, again, told, traffic))
-    return {"client_start_s": alone.client_cpu_s, "runs": found}
+    return {"alone": alone, "runs": found}
+
+
+def alone_with(client: Callable[..., Told], traffic: Traffic, logs: Path) -> dict[str, Any]:
+    """Requests of the bench client that meet nobody: their way in is another than a light one's."""
+    prompts = _prompts(logs, traffic, ALONE)
+    told = client(prompts, ALONE, None, 1, logs / "alone.json")
+    return {
+        "count": ALONE, "ttft_s": [round(one, 6) for one in told.columns["ttft_s"]],
+        "client_cpu_s": told.client_cpu_s, "api_cpu_s": told.api_cpu_s,
+    }  # fmt: skip
 
 
 def _kept(run: dict[str, Any], again: bool, found: Told, traffic: Traffic) -> dict[str, Any]:
@@ -303,7 +315,8 @@ def _lasted_s(answers: Sequence[Answer]) -> float:
 
 
 def _point(running: Server, model: Path, streams: int, tokens: int) -> dict[str, Any]:
-    rows = Drawn(np.zeros(streams, dtype=int), np.full(streams, 16), np.array([tokens]))
+    prompt = np.full(streams, predicting.CURVE_PROMPT)
+    rows = Drawn(np.zeros(streams, dtype=int), prompt, np.array([tokens]))
     prompts = texts(rows, 0, 3)
     answers, spent = _spent(running, model, prompts, [tokens] * streams, streams)
     return {

@@ -1,8 +1,8 @@
 """What a measured server is predicted to do: the same requests, simulated with its own prices."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from experiments.calibrating.decoder_vs_simulation import capacity_per_s as capa
 from experiments.calibrating.fit import Fit, Target, fit, pooled
 from experiments.calibrating.measure import Measurement, Shape
 from experiments.validation.levels import API
-from experiments.witness.served.host import HostTimes, host_times
+from experiments.witness.served.host import HostTimes, host_times, positive
 from experiments.witness.served.setting import CONFIG, Drawn, Engine, Traffic, drawn
 from hardware.calibration import Calibration
 from hardware.gpu import Gpu
@@ -25,6 +25,10 @@ from sim.simulation import simulate
 
 Data = Mapping[str, Any]
 CAPACITY_REQUESTS = 400
+CURVE_PROMPT = 16
+"""Tokens of every prompt of a curve."""
+MOST_BUSY = 0.95
+"""A core that is busier is a queue that grows: what waits is no longer told by its load."""
 
 
 def spec() -> DecoderSpec:
@@ -91,53 +95,135 @@ def host_of(data: Data, calibration: Calibration) -> HostTimes:
     def step_s(decodes: int, context: int, chunks: Sequence[tuple[int, int]]) -> float:
         return float(price.step_s(decodes, [decodes * context], chunks))
 
-    def churn(times: HostTimes, phase: Data) -> tuple[float, float]:
+    def churn(times: HostTimes, phase: Data) -> float:
         count, each = phase["requests"], phase["tokens"] // phase["requests"]
         rows = Drawn(np.arange(count), np.full(count, phase["prompt"]), np.full(count, each))
-        scenario = scenario_of(data, with_host(calibration, times, (0.0, 0.0)))
+        scenario = scenario_of(data, with_host(calibration, times, of_light(times)))
         columns = simulate(scenario, rows.rows(0, phase["streams"], [])).requests
-        first_s, last_s = columns["first_token_s"], columns["finish_s"]
-        ttft_s, tpot_s = first_s - columns["sent_s"], (last_s - first_s) / (each - 1)
-        return float(ttft_s.mean()), float(tpot_s.mean())
+        tpot_s = (columns["finish_s"] - columns["first_token_s"]) / (each - 1)
+        return float(tpot_s.mean())
 
-    return host_times(data["phases"], step_s, churn)
+    points = [
+        {"requests": one["streams"], "prompt": CURVE_PROMPT, **one}
+        for one in data.get("points", ())
+        if not one["again"]
+    ]
+    return host_times(data["phases"], step_s, churn, points)
 
 
-def with_host(
-    calibration: Calibration, times: HostTimes, client_s: tuple[float, float]
-) -> Calibration:
-    """Return prices with what is spent outside of steps.
+class Front(NamedTuple):
+    """The core that the API server's loop shares with its client: seconds that both take."""
 
-    Args:
-        calibration: of steps alone.
-        times: of the server.
-        client_s: what the client, which shares a core with the server's loop, takes for a request
-            and for a token.
+    way_in_s: float
+    """Of a request alone, to the scheduler and back with its first token,"""
+    request_s: float
+    """of which both are busy so long with it;"""
+    prompt_token_s: float
+    step_s: float
+    output_s: float
+
+    def busy_s(self, result: Result) -> float:
+        """All that they do in a run."""
+        columns = result.requests
+        steps = int(np.asarray(result.segments["steps"]).sum())
+        return float(
+            self.request_s * len(columns["sent_s"])
+            + self.prompt_token_s * columns["prompt_tokens"].sum()
+            + self.step_s * steps
+            + self.output_s * columns["output_tokens"].sum()
+        )
+
+
+def of_light(times: HostTimes) -> Front:
+    """With the light client, which takes next to nothing."""
+    return Front(
+        times.request_s, times.loop_request_s, times.loop_token_s, times.loop_step_s,
+        times.loop_output_s,
+    )  # fmt: skip
+
+
+def front_of(data: Data, calibration: Calibration, times: HostTimes) -> Front:
+    """With the client that drove the server.
+
+    The light client of a curve: what it spent for a token. The bench client: CPU time = its start +
+    requests + tokens, over all of its runs; and what it measured, and the server spent, when its
+    requests were alone.
     """
-    request_s, output_s = client_s
+    light = of_light(times)
+    if "points" in data:
+        spent_s = sum(one["client_cpu_s"] for one in data["points"])
+        tokens = sum(one["tokens"] for one in data["points"])
+        return light._replace(output_s=light.output_s + spent_s / tokens)
+    traffic, alone = Traffic(**data["traffic"]), data["alone"]
+    runs = [alone, *data["runs"]]
+    outputs = [int(drawn(traffic, run["count"]).output.sum()) for run in runs]
+    work = [[1.0, run["count"], tokens] for run, tokens in zip(runs, outputs, strict=True)]
+    _, request_s, output_s = positive(
+        np.array(work), np.array([run["client_cpu_s"] for run in runs])
+    )
+    price = scenario_of(data, calibration).pool.price
+    requests = drawn(traffic, alone["count"])
+    prompts, cached = requests.prompt, np.zeros(alone["count"], dtype=np.int64)
+    if Engine(**data["engine"]).caching:
+        seen = [group in requests.group[:row] for row, group in enumerate(requests.group)]
+        cached = np.where(seen, traffic.prefix_tokens, 0)
+    way_in = [
+        ttft_s - float(price.step_s(0, [0], [(prompt - past, past)]))
+        for ttft_s, prompt, past in zip(
+            alone["ttft_s"], prompts.tolist(), cached.tolist(), strict=True
+        )
+    ]
+    server_s = alone["api_cpu_s"] / alone["count"]
+    each = outputs[0] / alone["count"]
+    server_s -= each * (times.loop_step_s + times.loop_output_s)
+    server_s -= times.loop_token_s * float(prompts.mean())
+    return Front(
+        float(np.median(way_in)) - times.token_s * float(prompts.mean()),
+        max(server_s, 0.0) + request_s, times.loop_token_s, times.loop_step_s,
+        times.loop_output_s + output_s,
+    )  # fmt: skip
+
+
+def with_host(calibration: Calibration, times: HostTimes, front: Front) -> Calibration:
+    """Return prices of steps with what is spent outside of them."""
     return calibration.model_copy(
         update={
             "step_overhead_s": calibration.step_overhead_s + times.step_s,
             "sequence_overhead_s": calibration.sequence_overhead_s + times.sequence_s,
             "chunk_overhead_s": calibration.chunk_overhead_s + times.engine_request_s,
-            "api_request_s": times.busy_request_s + request_s,
+            "api_request_s": front.way_in_s,
             "api_token_s": times.token_s,
-            "api_loop_request_s": times.loop_request_s + request_s,
-            "api_loop_output_s": times.loop_output_s + output_s,
+            "api_loop_request_s": front.request_s,
+            "api_loop_output_s": front.output_s,
         }
     )
 
 
+def shared(scenario: Callable[[Calibration], Result], prices: Calibration, front: Front) -> Result:
+    """Simulate a run whose client and server share a core.
+
+    Each waits for the other: as jobs that share a processor, a request's work on it takes 1 / (1 -
+    rho) times as long (processor sharing, whatever the distribution of work), where rho is the
+    share of time in which the core is busy. A first simulation says how much there is to do.
+    """
+    first = scenario(prices)
+    lasted_s = float(first.requests["finish_s"].max() - first.requests["sent_s"].min())
+    rho = min(front.busy_s(first) / lasted_s, MOST_BUSY)
+    once_s = front.request_s + front.step_s + front.output_s
+    way_in_s = prices.api_request_s + once_s * rho / (1.0 - rho)
+    return scenario(prices.model_copy(update={"api_request_s": way_in_s}))
+
+
 def fitted(data: Data) -> dict[str, Any]:
-    """Return what follows from the measurements: ``prices``, ``host`` and ``client_s``."""
+    """Return what follows from the measurements: ``prices``, ``host`` and ``front``."""
     calibration = calibration_of(data)
     times = host_of(data, calibration)
-    of_client = client_s(data, times)
-    prices = with_host(calibration, times, of_client)
+    front = front_of(data, calibration, times)
+    prices = with_host(calibration, times, front)
     return {
         "prices": prices.model_dump(mode="json", exclude_none=True),
         "host": asdict(times),
-        "client_s": of_client,
+        "front": front._asdict(),
     }
 
 
@@ -146,37 +232,23 @@ def prices_of(data: Data) -> Calibration:
     return Calibration.model_validate(data["prices"])
 
 
-def client_s(data: Data, times: HostTimes) -> tuple[float, float]:
-    """Seconds that the client takes for a request and for a token.
-
-    Of the light client of a curve: what it spent. Of the bench client: its CPU time above that of
-    its start, dealt to both in the ratio of the server's own.
-    """
-    if "points" in data:
-        spent = sum(one["client_cpu_s"] for one in data["points"])
-        return 0.0, float(spent / sum(one["tokens"] for one in data["points"]))
-    ratio = times.loop_request_s / times.loop_output_s if times.loop_output_s else 0.0
-    spent = requests = tokens = 0.0
-    for run in data["runs"]:
-        spent += run["client_cpu_s"] - data["client_start_s"]
-        requests += run["count"]
-        tokens += int(drawn(Traffic(**data["traffic"]), run["count"]).output.sum())
-    output_s = max(0.0, spent) / (tokens + ratio * requests)
-    return ratio * output_s, output_s
-
-
 def capacity_per_s(data: Data) -> float:
     """Requests/s that the engine serves if all wait at once, with what it spends between steps."""
     calibration = calibration_of(data)
-    prices = with_host(calibration, host_of(data, calibration), (0.0, 0.0))
+    times = host_of(data, calibration)
+    prices = with_host(calibration, times, of_light(times))
     engine = prices.model_copy(update=dict.fromkeys(API, 0.0))
     requests = drawn(Traffic(**data["traffic"]), CAPACITY_REQUESTS)
     rows = requests.rows(data["traffic"]["prefix_tokens"], None, [0.0] * CAPACITY_REQUESTS)
     return capacity_of(scenario_of(data, engine), rows)
 
 
-def simulated(data: Data, run: Data, prices: Calibration) -> Result:
+def simulated(data: Data, run: Data) -> Result:
     """Simulate a run: its requests, when its client sent them, or as streams became free."""
     requests = drawn(Traffic(**data["traffic"]), run["count"])
     rows = requests.rows(data["traffic"]["prefix_tokens"], run["streams"], run["sent_s"])
-    return simulate(scenario_of(data, prices), rows)
+
+    def with_prices(prices: Calibration) -> Result:
+        return simulate(scenario_of(data, prices), rows)
+
+    return shared(with_prices, prices_of(data), Front(**data["front"]))

@@ -13,7 +13,6 @@ from experiments.witness.served.processes import (
     OTHERS,
     Server,
     ServerFailedError,
-    cpu_s,
     pin,
     variables,
 )
@@ -26,9 +25,7 @@ class Told(NamedTuple):
     """What the client and the server tell of a run."""
 
     client_cpu_s: float
-    """Of the whole client, its start included,"""
-    api_cpu_s: float
-    """and of the API server."""
+    """Of the whole client, its start included."""
     columns: dict[str, list[float]]
     """Of requests in order of sending, seconds from the first one on; ``gaps_s`` between any two
     messages of one request."""
@@ -76,7 +73,7 @@ def run_bench(
     command += ["--skip-chat-template", "--disable-shuffle", "--ignore-eos", "--save-result"]
     command += ["--save-detailed", "--disable-tqdm"]
     server.empty_cache()
-    before, api_cpu_s = server.sample(), cpu_s(server.process.pid)
+    before = server.sample()
     samples: list[dict[str, float]] = []
     ended = threading.Event()
     watcher = threading.Thread(target=_watch, args=(server, samples, ended))
@@ -93,12 +90,10 @@ def run_bench(
     told = json.loads(out.read_text(encoding="utf-8"))
     if told["failed"]:
         raise ServerFailedError(f"{told['failed']} requests of {count} failed")
-    api_cpu_s = cpu_s(server.process.pid) - api_cpu_s
     after = server.sample()
     start_s = told["start_times"][0]
     return Told(
         client_cpu_s=usage.ru_utime + usage.ru_stime,
-        api_cpu_s=api_cpu_s,
         columns={
             "sent_s": [round(one - start_s, 4) for one in told["start_times"]],
             "ttft_s": told["ttfts"],

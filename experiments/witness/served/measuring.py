@@ -47,7 +47,7 @@ CURVE = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 EXPECTED_PER_S, MOST_TOKENS = 5000.0, 200
 """Tokens/s of many streams, about, and tokens of each stream at most."""
 ALONE = 60
-"""Requests of the bench client that are alone."""
+"""Requests of the bench client that meet nobody: their way in is another than a light client's."""
 CLOSED = 0.8
 """Requests of a closed loop, as those of an open one at this load."""
 LONGEST = 512
@@ -169,7 +169,8 @@ def _driven(
     tell: Tell,
 ) -> dict[str, Any]:
     """Drive the server with the bench client: all runs once, then all again."""
-    alone = alone_with(client, traffic, logs)
+    start = client(_prompts(logs, traffic, 1), 1, None, 1, logs / "start.json")
+    alone = client(_prompts(logs, traffic, ALONE), ALONE, None, 1, logs / "alone.json")
     found = []
     for again in (False, True):  # two runs of one setting are a drift apart
         for place, run in enumerate(runs):
@@ -179,17 +180,12 @@ def _driven(
             out = logs / f"run{place}{again:d}.json"
             told = client(prompts, count, run["rate_per_s"], run["streams"], out)
             found.append(_kept(run, again, told, traffic))
-    return {"alone": alone, "runs": found}
-
-
-def alone_with(client: Callable[..., Told], traffic: Traffic, logs: Path) -> dict[str, Any]:
-    """Requests of the bench client that meet nobody: their way in is another than a light one's."""
-    prompts = _prompts(logs, traffic, ALONE)
-    told = client(prompts, ALONE, None, 1, logs / "alone.json")
+    ttft_s = [round(one, 6) for one in alone.columns["ttft_s"]]
     return {
-        "count": ALONE, "ttft_s": [round(one, 6) for one in told.columns["ttft_s"]],
-        "client_cpu_s": told.client_cpu_s, "api_cpu_s": told.api_cpu_s,
-    }  # fmt: skip
+        "client_start_s": start.client_cpu_s,
+        "alone": {"count": ALONE, "ttft_s": ttft_s},
+        "runs": found,
+    }
 
 
 def _kept(run: dict[str, Any], again: bool, found: Told, traffic: Traffic) -> dict[str, Any]:
@@ -238,6 +234,8 @@ def _begun(environment: Environment, engine: Engine, traffic: Traffic) -> dict[s
 
 
 def _written(path: Path, data: dict[str, Any]) -> Path:
+    """Keep what was measured first: it takes minutes, and cannot be had again."""
+    path.write_text(json.dumps(data, separators=(",", ":")) + "\n", encoding="utf-8")
     data |= predicting.fitted(data)
     path.write_text(json.dumps(data, separators=(",", ":")) + "\n", encoding="utf-8")
     return path

@@ -10,7 +10,7 @@ from experiments.calibrating.decoder_vs_simulation import capacity_per_s as capa
 from experiments.calibrating.fit import Fit, Target, fit, pooled
 from experiments.calibrating.measure import Measurement, Shape
 from experiments.validation.levels import API
-from experiments.witness.served.host import HostTimes, host_times, positive
+from experiments.witness.served.host import HostTimes, host_times
 from experiments.witness.served.setting import CONFIG, Drawn, Engine, Traffic, drawn
 from hardware.calibration import Calibration
 from hardware.gpu import Gpu
@@ -145,9 +145,9 @@ def of_light(times: HostTimes) -> Front:
 def front_of(data: Data, calibration: Calibration, times: HostTimes) -> Front:
     """With the client that drove the server.
 
-    The light client of a curve: what it spent for a token. The bench client: CPU time = its start +
-    requests + tokens, over all of its runs; and what it measured, and the server spent, when its
-    requests were alone.
+    The light client of a curve: what it spent for a token. The bench client: its CPU time above
+    that of its start, dealt to requests and tokens in the ratio of the server's own; its way in is
+    what its requests had when they were alone, above what the engine takes for them.
     """
     light = of_light(times)
     if "points" in data:
@@ -155,33 +155,22 @@ def front_of(data: Data, calibration: Calibration, times: HostTimes) -> Front:
         tokens = sum(one["tokens"] for one in data["points"])
         return light._replace(output_s=light.output_s + spent_s / tokens)
     traffic, alone = Traffic(**data["traffic"]), data["alone"]
-    runs = [alone, *data["runs"]]
-    outputs = [int(drawn(traffic, run["count"]).output.sum()) for run in runs]
-    work = [[1.0, run["count"], tokens] for run, tokens in zip(runs, outputs, strict=True)]
-    _, request_s, output_s = positive(
-        np.array(work), np.array([run["client_cpu_s"] for run in runs])
-    )
-    price = scenario_of(data, calibration).pool.price
+    ratio = times.loop_request_s / times.loop_output_s if times.loop_output_s else 0.0
+    spent_s = sum(run["client_cpu_s"] - data["client_start_s"] for run in data["runs"])
+    counts = [run["count"] for run in data["runs"]]
+    tokens = sum(int(drawn(traffic, count).output.sum()) for count in counts)
+    output_s = max(0.0, spent_s) / (tokens + ratio * sum(counts))
     requests = drawn(traffic, alone["count"])
-    prompts, cached = requests.prompt, np.zeros(alone["count"], dtype=np.int64)
-    if Engine(**data["engine"]).caching:
-        seen = [group in requests.group[:row] for row, group in enumerate(requests.group)]
-        cached = np.where(seen, traffic.prefix_tokens, 0)
-    way_in = [
-        ttft_s - float(price.step_s(0, [0], [(prompt - past, past)]))
-        for ttft_s, prompt, past in zip(
-            alone["ttft_s"], prompts.tolist(), cached.tolist(), strict=True
-        )
-    ]
-    server_s = alone["api_cpu_s"] / alone["count"]
-    each = outputs[0] / alone["count"]
-    server_s -= each * (times.loop_step_s + times.loop_output_s)
-    server_s -= times.loop_token_s * float(prompts.mean())
-    return Front(
-        float(np.median(way_in)) - times.token_s * float(prompts.mean()),
-        max(server_s, 0.0) + request_s, times.loop_token_s, times.loop_step_s,
-        times.loop_output_s + output_s,
-    )  # fmt: skip
+    engine = with_host(calibration, times, light)
+    engine = engine.model_copy(update=dict.fromkeys(API, 0.0))
+    rows = requests.rows(traffic.prefix_tokens, 1, [])
+    columns = simulate(scenario_of(data, engine), rows).requests
+    way_in_s = np.array(alone["ttft_s"]) - (columns["first_token_s"] - columns["sent_s"])
+    return light._replace(
+        way_in_s=float(np.median(way_in_s)) - times.token_s * float(requests.prompt.mean()),
+        request_s=light.request_s + ratio * output_s,
+        output_s=light.output_s + output_s,
+    )
 
 
 def with_host(calibration: Calibration, times: HostTimes, front: Front) -> Calibration:

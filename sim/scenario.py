@@ -223,6 +223,13 @@ def scenario_of_pools(
             "looks at the caches of ranks is not modelled, expected data_parallel_size 1, or a "
             "router that looks at loads"
         )
+    if sees_caches and any(pool.caches_several_groups for pool in pools):
+        raise ValueError(
+            f"cluster.router = {router} in front of a KV cache of several groups with "
+            "engine.enable_prefix_caching: true: what such a router is told of them is not "
+            "modelled, expected a router that looks at loads, enable_prefix_caching: false, or "
+            "engine.disable_hybrid_kv_cache_manager: true"
+        )
     times = [_api_time(pool.engine, pool.calibration) for pool in pools]
     for pool, api in zip(pools, times, strict=True):
         if api != times[0]:

@@ -5,7 +5,7 @@ from math import inf
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sim.cluster_config import NO_CLIENT, ClientConfig
@@ -85,6 +85,7 @@ def routers(draw: st.DrawFn) -> tuple[str, dict[str, object]]:
     return name, settings
 
 
+LOOK_AT_CACHES = ("llm_d", "dynamo")
 WINDOWS = st.sampled_from([(None,), (None,), (5,), *GROUPS])
 
 
@@ -100,24 +101,32 @@ def scenarios(draw: st.DrawFn, windows: tuple[int | None, ...] | None = None) ->
         scheduler = "chunked_prefill"
     alike = one_group or len(windows) == 1
     router, router_settings = draw(routers())
-    caching = scheduler == "chunked_prefill" and alike and draw(st.booleans())
+    stateless = alike or small.STATE not in windows
+    caching = scheduler == "chunked_prefill" and stateless and draw(st.booleans())
+    block_size = draw(st.sampled_from([1, 4, 16]))
+    version = draw(st.sampled_from(["0.33", "0.33", "0.22"]))
+    retention = draw(st.sampled_from([None, "dense", 0, 3 * block_size]))
+    retention = None if alike or version == "0.22" else retention
+    if caching and not alike and router in LOOK_AT_CACHES:
+        router, router_settings = "least_requests", {}
     return small.scenario(
         replicas=draw(st.sampled_from([1, 1, 2, 3])),
         router=router,
         router_settings=router_settings,
         seed=draw(st.integers(0, 3)),
         windows=windows,
-        version=draw(st.sampled_from(["0.33", "0.33", "0.22"])),
+        version=version,
         disable_hybrid_kv_cache_manager=one_group,
         scheduler=scheduler,
         enable_prefix_caching=caching,
+        prefix_cache_retention_interval=retention,
         async_scheduling=scheduler == "chunked_prefill" and draw(st.booleans()),
         idle_start_s=draw(st.sampled_from([0.0, 0.0, 2e-3])),
         order=draw(st.sampled_from(["fcfs", "shortest_prompt", "priority"])),
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_seqs + draw(st.integers(0, 80)),
         long_prefill_token_threshold=draw(st.sampled_from([0, 0, 7, 16])),
-        block_size=draw(st.sampled_from([1, 4, 16])),
+        block_size=block_size,
         num_gpu_blocks=draw(st.integers(8, 80)),
         watermark=draw(st.sampled_from([None, 0.0, 0.05])),
         null_block=draw(st.booleans()),
@@ -312,6 +321,8 @@ def test_random_scenarios(scenario: Scenario, requests: Requests, stop_s: float)
 def clusters(draw: st.DrawFn) -> Scenario:
     """Two or three pools: other schedulers, memory, lengths and step times, one model and API."""
     pools = draw(st.lists(scenarios(windows=draw(WINDOWS)), min_size=2, max_size=3))
+    seen = pools[0].router in LOOK_AT_CACHES
+    assume(not (seen and any(each.pool.caches_several_groups for each in pools)))
     return small.pooled(*pools)
 
 

@@ -216,8 +216,9 @@ def build_pool(
         check_exchange(settings.all2all_backend, gpu, tp * dp)
     drafts = draft_plan(settings, spec, gpu, role=config.role, ranks=dp)
     ledger = ledger_of(spec, gpu, tp, settings, ranks.count)
-    interval = settings.prefix_cache_retention_interval
-    check_retention(interval, ledger.layout, settings.version)
+    if settings.enable_prefix_caching:
+        interval = settings.prefix_cache_retention_interval
+        check_retention(interval, ledger.layout, settings.version)
     step_s, each_s = host_s(settings, calibration)
     loaded = spec.with_expert_load(ExpertLoad(settings.expert_load_exponent))
     price = step_cost(

@@ -47,16 +47,19 @@ def retention_tokens(interval: RetentionInterval) -> int:
 
 
 def check_retention(interval: RetentionInterval, layout: KvLayout, version: str) -> None:
-    """Check it against the blocks of a model, and the version. Raises ValueError."""
+    """Check what windows keep, where prompts are cached. Raises ValueError."""
+    key = f"engine.prefix_cache_retention_interval = {interval}"
     usual = vllm().defaults.prefix_cache_retention_interval.at(version_key(version))
     if usual == "dense" != interval:
         raise ValueError(
-            f"engine.prefix_cache_retention_interval = {interval} with version {version}, expected "
-            "dense: it is modelled as since 0.29"
+            f"{key} with version {version}, expected dense: it is modelled as since 0.29"
         )
-    tokens = layout.hit_tokens
-    if isinstance(interval, int) and interval % tokens:
+    if not isinstance(interval, int) or not interval:
+        return
+    if len(layout.groups) == 1:
+        raise ValueError(f"{key}, expected 0 or dense where layers have one group of the KV cache")
+    if interval % layout.hit_tokens:
         raise ValueError(
-            f"engine.prefix_cache_retention_interval = {interval}, expected 0, dense or a multiple "
-            f"of {tokens}, tokens of a block of every group of the KV cache"
+            f"{key}, expected 0, dense or a multiple of {layout.hit_tokens}, tokens of a block of "
+            "every group of the KV cache"
         )

@@ -53,8 +53,11 @@ def lacking() -> list[str]:
     """Which settings of scenarios this version does not have."""
     names = ("scheduler_reserve_full_isl", "watermark", "long_prefill_token_threshold")
     lacks = [name for name in names if name not in names_of(SchedulerConfig)]
-    retention = "prefix_cache_retention_interval"
-    return lacks if retention in names_of(CacheConfig) else [*lacks, retention]
+    others = {"prefix_cache_retention_interval": CacheConfig, "hash_block_size": Scheduler}
+    lacks += [name for name, where in others.items() if name not in names_of(where)]
+    coordinator = import_module("vllm.v1.core.kv_cache_coordinator")
+    several = "exactly one other type" not in inspect.getsource(coordinator)
+    return lacks if several else [*lacks, "finds_any_groups"]
 
 
 class Config:

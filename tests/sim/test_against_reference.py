@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sim.cluster_config import NO_CLIENT, ClientConfig
 from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
+from sim.routers.registry import reads_caches
 from sim.routers.scorers import SCORERS
 from sim.scenario import Scenario
 from sim.simulation import simulate
@@ -85,7 +86,6 @@ def routers(draw: st.DrawFn) -> tuple[str, dict[str, object]]:
     return name, settings
 
 
-LOOK_AT_CACHES = ("llm_d", "dynamo")
 WINDOWS = st.sampled_from([(None,), (None,), (5,), *GROUPS])
 
 
@@ -106,8 +106,8 @@ def scenarios(draw: st.DrawFn, windows: tuple[int | None, ...] | None = None) ->
     block_size = draw(st.sampled_from([1, 4, 16]))
     version = draw(st.sampled_from(["0.33", "0.33", "0.22"]))
     retention = draw(st.sampled_from([None, "dense", 0, 3 * block_size]))
-    retention = None if alike or version == "0.22" else retention
-    if caching and not alike and router in LOOK_AT_CACHES:
+    retention = retention if caching and not alike and version != "0.22" else None
+    if caching and not alike and reads_caches(router, router_settings):
         router, router_settings = "least_requests", {}
     return small.scenario(
         replicas=draw(st.sampled_from([1, 1, 2, 3])),
@@ -321,7 +321,7 @@ def test_random_scenarios(scenario: Scenario, requests: Requests, stop_s: float)
 def clusters(draw: st.DrawFn) -> Scenario:
     """Two or three pools: other schedulers, memory, lengths and step times, one model and API."""
     pools = draw(st.lists(scenarios(windows=draw(WINDOWS)), min_size=2, max_size=3))
-    seen = pools[0].router in LOOK_AT_CACHES
+    seen = reads_caches(pools[0].router, pools[0].router_settings)
     assume(not (seen and any(each.pool.caches_several_groups for each in pools)))
     return small.pooled(*pools)
 

@@ -67,6 +67,7 @@ class Defaults(_Part):
     scheduler_reserve_full_isl: Dated[bool]
     watermark: Dated[float]
     null_block: Dated[bool]
+    moe_backend: Dated[str | None]
     long_prefill_limits_alone: Dated[bool]
     reuse_unhashed_first: Dated[bool]
     reuse_unhashed_first_of_windows: Dated[bool]

@@ -160,7 +160,8 @@ def _matrix_bytes(matrix: Matrix, share: Share) -> float:
             n, whole = side.on_rank(share.tp), matrix.inputs.whole
             held = k
             if scheme is not None and matrix.copies > 1:
-                n, held = scheme.part(n, side.whole), scheme.part(k, whole)
+                of_n, of_k = scheme.tiles if len(matrix.outputs) > 1 else scheme.tiles[::-1]
+                n, held = scheme.part(n, side.whole, of_n), scheme.part(k, whole, of_k)
             one = share.precision.matrix_bytes(scheme, n, held, whole)
             total += layers * matrix.copies * one
     return total

@@ -122,6 +122,10 @@ class EngineConfig(BaseModel):
     enable_expert_parallel: bool = False
     """The GPUs of an engine hold experts whole, each its share of them, instead of a part of every
     expert. The busiest decides how long a step takes."""
+    moe_backend: Literal["auto", "triton", "flashinfer_cutlass", "flashinfer_trtllm"] = "auto"
+    """Whose kernels compute the experts, where tables have several (fp8 in blocks on H100, H200 and
+    B200). Default: auto, the version's: FlashInfer's CUTLASS on Hopper in 0.15 and 0.16, else the
+    fastest that was measured."""
     all2all_backend: Annotated[str, AfterValidator(check_backend)] = GATHERED
     """How tokens come to experts on other GPUs, where cluster.data_parallel_size is above 1."""
     disable_hybrid_kv_cache_manager: bool = False

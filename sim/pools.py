@@ -20,6 +20,7 @@ from hardware.exchange import check_exchange, exchange_bytes
 from hardware.gpu import Gpu
 from hardware.host_link import HostMemory, HostRates, host_memory, host_rates
 from hardware.memory import MemoryLedger, memory_ledger
+from hardware.moe_backends import with_moe_backend
 from hardware.ranks import Ranks, ranks_of
 from hardware.sampling import drawing_s
 from hardware.step_cost import StepCost, step_cost
@@ -221,6 +222,9 @@ def build_pool(
         check_retention(interval, ledger.layout, settings.version)
     step_s, each_s = host_s(settings, calibration)
     loaded = spec.with_expert_load(ExpertLoad(settings.expert_load_exponent))
+    calibration = with_moe_backend(
+        calibration, settings.moe_backend, settings.version, spec, gpu, numbers
+    )
     price = step_cost(
         loaded,
         gpu,

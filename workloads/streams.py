@@ -19,6 +19,8 @@ PURPOSES = (
     "sessions",
     "prefill router",
     "drafts",
+    "tools",
+    "agents",
 )
 
 

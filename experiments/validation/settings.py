@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from experiments.validation.cells import switched_on, version_of
 from experiments.validation.checkpoints import as_served, quantization_of, whole_experts
 from experiments.validation.clients import drawing, router
+from experiments.validation.drafting import drafted
 from experiments.validation.recipes import inferencex, with_its_inputs
 from experiments.validation.releases import version_at
 from experiments.validation.roles import Sizes, sizes_of
@@ -80,6 +81,7 @@ def setup_of(row: RunRow, longest_request_tokens: int) -> Setup:
         **_kv_dtype(row),
         **_given(row, spec, nearest_version(version), notes),
         **inferencex(row, spec, gpu.name, version, notes),
+        **drafted(row, nearest_version(version), gpu, notes),
     }
     if not settings.get("enable_expert_parallel") and whole_experts(spec, row.tp or 1, notes):
         settings["enable_expert_parallel"] = True

@@ -158,6 +158,7 @@ def test_experts_whose_blocks_do_not_divide_are_dealt_whole() -> None:
         ("openai/gpt-oss-120b", "h100-sxm", (0, 18), (None, 8192, 16)),
         ("moonshotai/Kimi-K2.5", "h200-sxm", (0, 16), (None, None, 16)),
         ("MiniMaxAI/MiniMax-M2.5", "b200-sxm", (0, 17), (None, None, None)),
+        ("MiniMaxAI/MiniMax-M2.5", "h200-sxm", (0, 21), ("fp8", 32768, 512)),
         ("MiniMaxAI/MiniMax-M2.5", "b200-sxm", (0, 19), ("fp8", 2048, None)),
         ("Qwen/Qwen3-8B", "h100-sxm", (0, 19), (None, None, None)),
     ],
@@ -168,6 +169,13 @@ def test_recipes_of_inferencex(
     found = settings_of(model, gpu, version, 1024.0, 16)
     keys = ("kv_cache_dtype", "max_num_batched_tokens", "max_num_seqs")
     assert tuple(found.get(key) for key in keys) == expected
+
+
+def test_a_recipe_may_choose_the_experts_kernels() -> None:
+    """MiniMax-M2.5 on B200 was served by Triton, with whole experts, before 0.19."""
+    for version, expected in (((0, 17), ("triton", True)), ((0, 19), (None, None))):
+        found = settings_of("MiniMaxAI/MiniMax-M2.5", "b200-sxm", version, 1024.0, 16)
+        assert (found.get("moe_backend"), found.get("enable_expert_parallel")) == expected
 
 
 def test_an_empty_tp_is_the_smallest_that_fits() -> None:

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from workloads.generate import generate
 from workloads.requests import Requests
-from workloads.workload import Workload, generate
+from workloads.workload import Workload
 
 POISSON = {"process": "poisson", "rate_per_s": 4.0}
 USERS = {"process": "closed_loop", "users": 3, "think_s": 2.0}
@@ -179,7 +180,7 @@ def test_a_longer_workload_begins_with_the_shorter(
             {"sessions": {"turns": {"distribution": "constant", "value": 0}}},
             "greater than or equal",
         ),
-        ({"sessions": {"tools": 1}}, "Extra inputs"),
+        ({"sessions": {"tool": 1}}, "Extra inputs"),
     ],
 )
 def test_senseless_sessions_are_refused(config: dict[str, object], message: str) -> None:
@@ -205,9 +206,7 @@ def test_files_of_laws_are_found_from_the_folder_of_the_study(tmp_path) -> None:
     config = workload(sessions={"turns": law})
     assert config.files == ("t.csv",)
     assert config.is_random
-    assert any(
-        "turns of sessions are drawn from" in told for told in config.anchored(tmp_path).told()
-    )
+    assert any("sessions.turns is drawn from" in told for told in config.anchored(tmp_path).told())
     requests = generate(config, 0, tmp_path)
     assert requests.turn is not None
     assert requests.turn.tolist() == [0, 1, 0, 1, 0, 1, 0]

@@ -17,6 +17,7 @@ from pydantic import (
 from hardware.calibration import PARAMETERS
 from hardware.versions import Dated
 from hardware.yaml_file import read_bundled, validated
+from model.shape import DecoderSpec
 
 
 class _Part(BaseModel):
@@ -94,6 +95,14 @@ class Served(_Part):
     """Models without experts only."""
     quantized: bool = True
     """Quantised ones, too."""
+
+    def serves(self, spec: DecoderSpec, quantized: bool) -> bool:
+        """Tell whether it serves a model, whose checkpoint may be ``quantized``."""
+        return (
+            (not self.architectures or spec.architecture in self.architectures)
+            and not (self.dense and spec.num_experts)
+            and (self.quantized or not quantized)
+        )
 
 
 class NonTorch(_Part):
@@ -175,6 +184,15 @@ class DataParallel(_Part):
     quantized_dispatch: Dated[bool]
 
 
+class PipelineParallel(_Part):
+    """How steps of pipeline stages are planned; engines.yaml says what each key means."""
+
+    oldest: str
+    first_runner: Dated[Literal["none", "held", "followed"]]
+    second_runner: Dated[Literal["none", "spaced"]]
+    fills: Dated[bool]
+
+
 class PriceError(_Part):
     """Standard errors of the speed of matrix products and of reading the cache in an engine."""
 
@@ -214,6 +232,7 @@ class EngineTable(_Part):
     price_error: PriceError
     defaults: Defaults
     data_parallel: DataParallel
+    pipeline_parallel: PipelineParallel
     memory: Memory
     sampling: Sampling
 

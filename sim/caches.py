@@ -21,6 +21,7 @@ from sim.engine.hybrid_cache import HybridCache
 from sim.engine.kv_cache import BlockPool
 from sim.engine.loads import Connector
 from sim.engine.offloading import Offloading, OffloadSettings
+from sim.engine.pipelined_cache import PipelinedCache
 from sim.engine.prefix_cache import PrefixCache
 from sim.pools import Pool
 from sim.prefix_caching import retention_tokens
@@ -126,6 +127,12 @@ def _prefix(pool: Pool, prefixes: Prefixes | None) -> PrefixCache:
     return PrefixCache(pool.num_gpu_blocks, size, spans_of, first, pool.async_scheduling)
 
 
+def _pipelined(pool: Pool, prefixes: Prefixes | None) -> PipelinedCache:
+    size = pool.ledger.block_size
+    spans_of = None if prefixes is None else block_spans(prefixes, size)
+    return PipelinedCache(pool.num_gpu_blocks, size, spans_of, pool.engine.reuse_unhashed_first)
+
+
 def _drafted(pool: Pool, prefixes: Prefixes | None) -> DraftedCache:
     assert pool.drafts is not None
     size = pool.ledger.block_size
@@ -145,13 +152,16 @@ CACHES: Final[dict[str, CacheKind]] = {
     "drafts": CacheKind(
         lambda pool: pool.drafts is not None and pool.engine.enable_prefix_caching, _drafted
     ),
+    "pipelined": CacheKind(
+        lambda pool: pool.pipeline is not None and pool.engine.enable_prefix_caching, _pipelined
+    ),
     "prefix": CacheKind(lambda pool: pool.engine.enable_prefix_caching, _prefix),
     "count": CacheKind(lambda _: True, _count),
 }
 """``hybrid``: layers that keep different tokens, in blocks that outlive their requests; ``groups``:
 the same where they do not; ``tiers``: what the GPU has no more is in the host's memory; ``drafts``:
-blocks of what was verified outlive their requests; ``prefix``: blocks outlive their requests;
-``count``: blocks are only counted."""
+blocks of what was verified outlive their requests; ``pipelined``: and those of steps under way can
+be found; ``prefix``: blocks outlive their requests; ``count``: blocks are only counted."""
 
 
 def block_spans(prefixes: Prefixes, block_size: int) -> Callable[[int], list[tuple[int, int]]]:

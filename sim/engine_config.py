@@ -19,6 +19,7 @@ from hardware.defaults import check_version, engine_defaults, newest_version
 from hardware.exchange import GATHERED, check_backend
 from hardware.gpu import Gpu
 from hardware.host_link import HostLink
+from hardware.pipelining import pipelining
 from hardware.sampling import default_drawing
 from model.precision import Precision, check_kv_dtype, precision
 from model.quantization.choice import chosen_weights
@@ -277,8 +278,10 @@ RESOLVED = tuple(ResolvedEngine.__annotations__)
 """Keys that a version, a GPU or a model gives a default."""
 
 
-def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec) -> ResolvedEngine:
+def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec, stages: int = 1) -> ResolvedEngine:
     """Return settings with every default filled in; what is given stays.
+
+    ``stages`` are those of its pipeline: asynchronous scheduling depends on them.
 
     Raises:
         ValueError: a budget below ``max_num_seqs``, a length beyond the model's, or what
@@ -293,6 +296,11 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec) -> ResolvedEngin
     filled = default_settings(taken, gpu, spec) | taken
     if engine.speculative is not None and engine.async_scheduling is None:
         filled["async_scheduling"] &= engine.speculative.method != "ngram"
+    if stages > 1 and engine.speculative is None:
+        quantized = bool(precision_of(engine, spec, gpu).weights.schemes())
+        given_async = engine.async_scheduling
+        rules = pipelining(spec, stages, filled["version"], quantized, given_async)
+        filled["async_scheduling"] = rules.asynchronous
     check_speculative(engine.model_dump() | filled, engine.speculative)
     for name in ("enable_prefix_caching", "async_scheduling"):
         if filled[name] and not policy(filled["scheduler"]).cuts_prompts:

@@ -982,6 +982,10 @@ def engine_of(pool: Pool, scenario: Scenario, requests: Requests) -> Engine:
         from tests.reference_hybrid import HybridEngine
 
         return HybridEngine(pool)
+    if pool.pipeline is not None:
+        from tests.reference_pipeline import PipelineEngine
+
+        return PipelineEngine(pool)
     if pool.drafts is None:
         return Engine(pool)
     from tests.draft_reference import DraftEngine

@@ -9,9 +9,8 @@
 All lengths are drawn beforehand (``workloads.turns``), so prompts are columns. What depends on the
 run is only when a turn is asked: the think time, or the time of a tool, after the answer before it
 is complete. The text of a session is one stream (``workloads.prefixes``), told by its turns up to
-the end of their answers, so that a prefix cache finds what earlier turns have left there.
-
-Not covered: answers of which a part is not said again (reasoning that a chat template drops).
+the end of their answers, so that a prefix cache finds what earlier turns have left there. With
+``reasoning`` an answer is said again without it, so at other places: its text ends with the prompt.
 """
 
 from pathlib import Path
@@ -66,6 +65,9 @@ class Sessions(Config):
     oldest tokens behind the system prompt, so that prompt and answer fit. A turn of which even the
     new text does not fit is never asked, and ends its session."""
 
+    reasoning: LengthLaw | None = None
+    """Tokens of reasoning in front of every answer, on top of lengths.output, which later turns do
+    not say again, as chat templates drop it. Default: all of an answer is said again."""
     tools: Tools | None = None
     """Tools and sub-agents that an agent uses before it answers. None: every question is one
     request."""
@@ -82,7 +84,7 @@ class Sessions(Config):
     def is_random(self) -> bool:
         """Whether turns, their lengths or think times depend on the seed."""
         thinks = self.think_law == "exponential" and bool(self.think_s)
-        laws = (self.turns, self.added)
+        laws = (self.turns, self.added, self.reasoning)
         tools = self.tools is not None and self.tools.is_random
         return thinks or tools or any(law is not None and law.is_random for law in laws)
 

@@ -21,6 +21,7 @@ PURPOSES = (
     "drafts",
     "tools",
     "agents",
+    "reasoning",
 )
 
 

@@ -31,6 +31,8 @@ class Turns:
     """Whether the prompt lost its oldest tokens."""
     gap: Ints
     """What is between the answers that a turn waits for and it: see ``workloads.sessions``."""
+    told: npt.NDArray[np.bool_]
+    """Whether the answer is all said again where it stood."""
     agent: Ints
     """Number of the sub-agent that asks, from 1; 0 for the session's own turns."""
     after: After | None = None
@@ -40,7 +42,8 @@ class Turns:
         """Return some of the turns, before it is known what they wait for."""
         return Turns(
             self.session[rows], self.turn[rows], self.prompt_tokens[rows],
-            self.output_tokens[rows], self.cut[rows], self.gap[rows], self.agent[rows],
+            self.output_tokens[rows], self.cut[rows], self.gap[rows], self.told[rows],
+            self.agent[rows],
         )  # fmt: skip
 
     def first(self, count: int) -> "Turns":
@@ -63,6 +66,7 @@ class Turns:
         said_again = np.zeros(rows, dtype=np.bool_)
         order = np.argsort(own, kind="stable")
         said_again[order[:-1]] = own[order[1:]] == own[order[:-1]]
+        said_again &= self.told
         ends = self.prompt_tokens + np.where(said_again, self.output_tokens, 0)
         streams, stops = [own], [ends]
         if shared:
@@ -116,21 +120,28 @@ def turns_of(sessions: Sessions, lengths: Lengths, number: int, seed: int, most:
     if sessions.added is not None:
         new = np.where(place == 0, new, sessions.added.sample(questions, for_added))
     gap = np.where(place == 0, FIRST, QUESTION)
+    dropped = np.zeros(questions, dtype=np.int64)
+    if sessions.reasoning is not None:
+        dropped = sessions.reasoning.sample(questions, stream(seed, "reasoning"))
+        outputs = outputs + dropped
     if sessions.tools is not None:
         steps = sessions.tools.requests(questions, seed)
         _check_rows(number, int(steps.sum()), most)
         session, gap = np.repeat(session, steps), np.repeat(gap, steps)
-        new, outputs = _with_calls(sessions.tools, steps, new, outputs, gap, seed)
-    turns = _within_limits(sessions, session, new, outputs, gap)
+        new, outputs, dropped = _with_calls(sessions.tools, steps, new, outputs, dropped, gap, seed)
+    turns = _within_limits(sessions, session, new, outputs, dropped, gap)
     if sessions.tools is None or sessions.tools.agents is None:
         return turns
     return _with_agents(sessions, sessions.tools, turns, most, number, seed)
 
 
 def _with_calls(
-    tools: Tools, steps: Ints, new: Ints, outputs: Ints, gap: Ints, seed: int
-) -> tuple[Ints, Ints]:
-    """Return what requests add and answer, ``steps`` of each question; sets the gap of tools."""
+    tools: Tools, steps: Ints, new: Ints, outputs: Ints, dropped: Ints, gap: Ints, seed: int
+) -> tuple[Ints, Ints, Ints]:
+    """Return what requests add, answer, and of that drop, ``steps`` of each question.
+
+    Sets the gap of tools.
+    """
     for_output, for_result = stream(seed, "tools").spawn(4)[2:]
     rows, ends = int(steps.sum()), np.cumsum(steps)
     answers = np.zeros(rows, dtype=np.bool_)
@@ -140,28 +151,32 @@ def _with_calls(
     gap[~begins] = TOOL
     added = tools.result.sample(rows, for_result)
     said = tools.output.sample(rows, for_output)
-    return np.where(begins, np.repeat(new, steps), added), np.where(
-        answers, np.repeat(outputs, steps), said
+    return (
+        np.where(begins, np.repeat(new, steps), added),
+        np.where(answers, np.repeat(outputs, steps), said),
+        np.where(answers, np.repeat(dropped, steps), 0),
     )
 
 
-def _within_limits(sessions: Sessions, session: Ints, new: Ints, outputs: Ints, gap: Ints) -> Turns:
+def _within_limits(
+    sessions: Sessions, session: Ints, new: Ints, outputs: Ints, dropped: Ints, gap: Ints
+) -> Turns:
     """Prompts that say all that was said before, as long as they may be."""
     rows = np.arange(len(session), dtype=np.int64)
     begin = np.maximum.accumulate(np.where(gap == FIRST, rows, 0))
     turn = rows - begin
     system, limit = sessions.system_tokens or 0, sessions.max_context_tokens
-    said = _within(new + outputs, begin, turn) + system  # with the answer
+    said = _within(new + outputs - dropped, begin, turn) + dropped + system  # with the answer
     cut, agent = np.zeros(len(rows), dtype=np.bool_), np.zeros(len(rows), dtype=np.int64)
     if limit is None:
-        return Turns(session, turn, said - outputs, outputs, cut, gap, agent)
+        return Turns(session, turn, said - outputs, outputs, cut, gap, dropped == 0, agent)
     if sessions.at_max_context == "end":
-        fits = said <= limit
+        fits = _within((said > limit).astype(np.int64), begin, turn) == 0
     else:
         fits = _within((system + new + outputs > limit).astype(np.int64), begin, turn) == 0
         cut = said > limit
     prompts = np.minimum(said, limit) - outputs
-    return Turns(session, turn, prompts, outputs, cut, gap, agent).taken(fits)
+    return Turns(session, turn, prompts, outputs, cut, gap, dropped == 0, agent).taken(fits)
 
 
 def _with_agents(
@@ -197,6 +212,7 @@ def _with_agents(
         np.concatenate((turns.output_tokens, found.output_tokens))[order],
         np.concatenate((turns.cut, plain))[order],
         np.concatenate((turns.gap, of_agents))[order],
+        np.concatenate((turns.told, ~plain))[order],
         agent[order],
         _waits(turns, found, rank),
     )

@@ -309,6 +309,10 @@ def main() -> None:
             from experiments.witness.pair import Pair  # releases that have it
 
             outcome = Pair(scenario, config).serve()
+        elif scenario.get("stages"):
+            from experiments.witness.staged import Staged
+
+            outcome = Staged(scenario, config.scheduler(scenario)).serve()
         else:
             engine = v0.Scheduler(scenario) if of_v0 else config.scheduler(scenario)
             outcome = Run(scenario, engine).serve()

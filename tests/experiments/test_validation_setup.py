@@ -225,6 +225,14 @@ def test_sampling_is_said_or_the_models_own() -> None:
         engine_of(model=llama, sampling="beam search")
 
 
+def test_stages_of_a_pipeline_share_the_gpus() -> None:
+    setup = setup_of(row_of(run("a", pp="2.0", tp="", n_gpus="4", engine_version="0.15.1")), 9)
+    cluster = setup.cluster
+    assert (cluster.tensor_parallel_size, cluster.pipeline_parallel_size) == (2, 2)
+    assert cluster.gpus == 4
+    assert setup.engine.async_scheduling  # held: a request is in one step at a time
+
+
 @pytest.mark.parametrize(
     ("cells", "reason"),
     [
@@ -232,7 +240,7 @@ def test_sampling_is_said_or_the_models_own() -> None:
         ({"mode": "disagg"}, "mode = 'disagg' is not modelled, expected agg, or disagg with"),
         ({"mode": "disagg 0P1D"}, "expected at least 1P1D"),
         ({"mode": "disagg 2P1D", "n_gpus": "2"}, "is 3 GPUs, but n_gpus = 2"),
-        ({"pp": "2.0"}, "pp = 2: pipeline parallelism is not modelled"),
+        ({"pp": "2.0", "engine_version": "0.6.3"}, "pipeline_parallel_size = 2 with vLLM 0.6"),
         ({"precision": "ternary"}, "precision = 'ternary' is not known, expected bf16"),
         ({"model": "Qwen/Qwen3-15B"}, "model = 'Qwen/Qwen3-15B' is neither in the catalogue"),
         ({"gpu": "H800"}, "gpu = 'H800' is not in the catalogue.*like: NAME"),

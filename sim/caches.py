@@ -16,8 +16,8 @@ from sim.engine.block_groups import BlockGroup
 from sim.engine.drafted_cache import DraftedCache
 from sim.engine.eviction import Arc, Eviction, Lru
 from sim.engine.grouped_cache import GroupedPool
-from sim.engine.hybrid_blocks import HybridSettings
 from sim.engine.hybrid_cache import HybridCache
+from sim.engine.hybrid_settings import HybridSettings
 from sim.engine.kv_cache import BlockPool
 from sim.engine.loads import Connector
 from sim.engine.offloading import Offloading, OffloadSettings

@@ -14,8 +14,8 @@ from sim.engine.block_tables import DENSE
 from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.eviction import Arc, Lru
 from sim.engine.grouped_cache import GroupedPool
-from sim.engine.hybrid_blocks import HybridSettings
 from sim.engine.hybrid_cache import HybridCache
+from sim.engine.hybrid_settings import HybridSettings
 from sim.engine.kv_cache import BlockPool
 from sim.engine.offloading import Offloading, OffloadSettings
 from sim.engine.prefix_cache import PrefixCache

@@ -3,8 +3,9 @@
 from sim.conformance.cases import Case
 from sim.conformance.drive import Watch
 from sim.conformance.error import ConformanceError
+from sim.engine.block_tables import runs_of
 from sim.engine.grouped_cache import GroupedPool
-from sim.engine.hybrid_blocks import HybridBlocks, runs_of
+from sim.engine.hybrid_blocks import HybridBlocks
 from sim.engine.prefix_cache import PrefixCache, held_runs
 from sim.engine.runs import Run
 from sim.engine.scheduler import NEVER, Scheduler

@@ -13,7 +13,7 @@ taken first.
 
 from typing import Final
 
-from sim.engine.runs import Run
+from sim.engine.runs import Run, Texts
 
 DENSE: Final = -1
 """A retention interval: every block of a window is kept."""
@@ -128,3 +128,40 @@ def count(intervals: list[Interval]) -> int:
     for low, high in intervals:
         blocks += high - low
     return blocks
+
+
+def runs_of(table: Table) -> list[Run]:
+    """Return the runs of a table, as they were split since."""
+    runs: list[Run] = []
+    for run, blocks in table.held:
+        left = blocks - run.count
+        runs.append(run)
+        while left:
+            assert run.rest is not None
+            run = run.rest
+            left -= run.count
+            runs.append(run)
+    return runs
+
+
+def taken_out(table: Table, end: int, texts: Texts) -> list[Run]:
+    """Take the runs before block ``end`` out of a table; one that goes on behind it is split."""
+    taken: list[Run] = []
+    held, place = table.held, 0
+    for place, (run, left) in enumerate(held):
+        if run.first >= end:
+            table.held = held[place:]
+            return taken
+        while left and run.first < end:
+            if run.end > end:
+                texts.split(run, end)
+            taken.append(run)
+            left -= run.count
+            if left:
+                assert run.rest is not None
+                run = run.rest
+        if left:
+            table.held = [(run, left), *held[place + 1 :]]
+            return taken
+    table.held = []
+    return taken

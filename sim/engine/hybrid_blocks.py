@@ -8,42 +8,14 @@ within a step: everybody is served in turn, by what changes for them
 (``sim.engine.hybrid_cache``).
 """
 
-from collections.abc import Callable
-
 from sim.engine.block_groups import BlockGroup
-from sim.engine.block_tables import Interval, Kept, Table, count
+from sim.engine.block_tables import Interval, Kept, Table, count, runs_of, taken_out
 from sim.engine.grouped_cache import GroupedPool
 from sim.engine.hits import Kind, Piece, Searcher, Spans
+from sim.engine.hybrid_settings import HybridSettings, least_common
 from sim.engine.prefix_cache import own_stream
 from sim.engine.runs import ANONYMOUS, FreeQueue, Run, Texts
 from sim.engine.sequence import Sequence
-
-
-class HybridSettings:
-    """What releases of vLLM do differently, and what can be set.
-
-    Args:
-        spans_of: the streams of a request's text, and behind which of its tokens each ends.
-        unhashed_first: whether free blocks that cannot be found are taken before all others.
-        windows_first: the same of blocks of windows.
-        ahead: whether steps are planned while the one before is computed.
-        retention: ``prefix_cache_retention_interval``; ``DENSE``: null.
-        whole_hits: whether only what a hit can end at is named (0.23 on).
-    """
-
-    def __init__(
-        self,
-        spans_of: Callable[[int], Spans] | None,
-        unhashed_first: bool,
-        windows_first: bool,
-        ahead: bool,
-        retention: int,
-        whole_hits: bool,
-    ) -> None:
-        self.spans_of = spans_of
-        self.unhashed_first, self.windows_first = unhashed_first, windows_first
-        self.ahead = ahead
-        self.retention, self.whole_hits = retention, whole_hits
 
 
 class HybridBlocks(GroupedPool):
@@ -60,7 +32,7 @@ class HybridBlocks(GroupedPool):
         self, num_blocks: int, groups: list[BlockGroup], lag: bool, settings: HybridSettings
     ) -> None:
         super().__init__(num_blocks, groups, 0, lag)
-        alignment = _least_common([group.block_size for group in groups])
+        alignment = least_common([group.block_size for group in groups])
         self.ahead = settings.ahead
         self._spans_of = settings.spans_of
         self.named_tokens = alignment if settings.whole_hits else 1
@@ -258,7 +230,7 @@ class HybridBlocks(GroupedPool):
     # --- giving back
     def _give(self, table: Table, kind: Kind, end: int, full: int) -> None:
         """Give back the blocks before ``end``, of which those before ``full`` are named."""
-        pieces = _taken_out(table, end, self._texts)
+        pieces = taken_out(table, end, self._texts)
         unnamed = end - table.gone
         for run in pieces:
             unnamed -= run.count
@@ -372,51 +344,3 @@ class HybridBlocks(GroupedPool):
                 f"{len(known)} runs can be found, {len(named)} free and {len(holders)} held ones "
                 "have a name: expected the same runs"
             )
-
-
-def runs_of(table: Table) -> list[Run]:
-    """Return the runs of a table, as they were split since."""
-    runs: list[Run] = []
-    for run, blocks in table.held:
-        left = blocks - run.count
-        runs.append(run)
-        while left:
-            assert run.rest is not None
-            run = run.rest
-            left -= run.count
-            runs.append(run)
-    return runs
-
-
-def _taken_out(table: Table, end: int, texts: Texts) -> list[Run]:
-    """Take the runs before block ``end`` out of a table; one that goes on behind it is split."""
-    taken: list[Run] = []
-    held, place = table.held, 0
-    for place, (run, left) in enumerate(held):
-        if run.first >= end:
-            table.held = held[place:]
-            return taken
-        while left and run.first < end:
-            if run.end > end:
-                texts.split(run, end)
-            taken.append(run)
-            left -= run.count
-            if left:
-                assert run.rest is not None
-                run = run.rest
-        if left:
-            table.held = [(run, left), *held[place + 1 :]]
-            return taken
-    table.held = []
-    return taken
-
-
-def _least_common(sizes: list[int]) -> int:
-    """The least common multiple."""
-    least = 1
-    for size in sizes:
-        multiple = least
-        while multiple % size:
-            multiple += least
-        least = multiple
-    return least

@@ -10,8 +10,9 @@ from sim.cluster_config import ClusterConfig
 from sim.engine.block_groups import BlockGroup
 from sim.engine.block_tables import DENSE, Kept
 from sim.engine.chunked_prefill import ChunkedPrefill
-from sim.engine.hybrid_blocks import HybridBlocks, HybridSettings
+from sim.engine.hybrid_blocks import HybridBlocks
 from sim.engine.hybrid_cache import HybridCache
+from sim.engine.hybrid_settings import HybridSettings
 from sim.engine.sequence import Sequence
 from sim.engine.settings import Settings
 from sim.engine_config import EngineConfig

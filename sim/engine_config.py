@@ -35,6 +35,7 @@ from sim.speculative import SpeculativeConfig, check_speculative
 SchedulerName = Annotated[str, *named(policy, POLICIES)]
 OrderName = Annotated[str, *named(order, ORDERS)]
 
+MoeBackend = Literal["auto", "deep_gemm", "triton", "flashinfer_cutlass", "flashinfer_trtllm"]
 Count = Annotated[int, Field(gt=0, le=10**9)]
 
 WHOLE_PROMPTS_WATERMARK = 0.01
@@ -120,10 +121,10 @@ class EngineConfig(BaseModel):
     enable_expert_parallel: bool = False
     """The GPUs of an engine hold experts whole, each its share of them, instead of a part of every
     expert. The busiest decides how long a step takes."""
-    moe_backend: Literal["auto", "triton", "flashinfer_cutlass", "flashinfer_trtllm"] = "auto"
-    """Whose kernels compute the experts, where tables have several (fp8 in blocks on H100, H200 and
-    B200). Default: auto, the version's: FlashInfer's CUTLASS on Hopper in 0.15 and 0.16, else the
-    fastest that was measured."""
+    moe_backend: MoeBackend = "auto"
+    """Whose kernels compute the experts, where several are known (fp8 in blocks on H100, H200 and
+    B200). Default: auto, the version's: DeepGEMM on Hopper from 0.11 to 0.14, FlashInfer's CUTLASS
+    there in 0.15 and 0.16, else the fastest that was measured."""
     all2all_backend: Annotated[str, AfterValidator(check_backend)] = GATHERED
     """How tokens come to experts on other GPUs, where cluster.data_parallel_size is above 1."""
     disable_hybrid_kv_cache_manager: bool = False

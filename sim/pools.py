@@ -19,6 +19,7 @@ from hardware.calibration import DATASHEET, Calibration
 from hardware.draft_cost import DraftCost
 from hardware.exchange import check_exchange, exchange_bytes
 from hardware.gpu import Gpu
+from hardware.group import Group
 from hardware.host_link import HostMemory, HostRates, host_memory, host_rates
 from hardware.memory import MemoryLedger, memory_ledger
 from hardware.moe_backends import with_moe_backend
@@ -231,7 +232,11 @@ def build_pool(
     step_s, each_s = host_s(settings, calibration)
     loaded = spec.with_expert_load(ExpertLoad(settings.expert_load_exponent))
     calibration = with_moe_backend(
-        calibration, settings.moe_backend, settings.version, spec, gpu, numbers
+        calibration,
+        settings.moe_backend,
+        settings.version,
+        Group(spec=loaded, gpu=gpu, tp=tp, precision=numbers),
+        parts=1 if settings.enable_expert_parallel else tp,
     )
     costs = partial(
         step_cost,

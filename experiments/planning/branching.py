@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from experiments.planning.candidates import Candidate
 from experiments.planning.probes import Probe, settle
-from experiments.planning.sequential import Verdict
+from experiments.planning.sequential import LOOKS, Verdict
 from experiments.planning.smallest import bisection
 from experiments.planning.trials import Ask
 
@@ -23,6 +23,9 @@ WAVE = 4
 processes there are."""
 TOO_DEAR = 2.0
 """A runner-up that costs so many times what the answer does is none."""
+FEW = 4
+"""Runs of a test that cannot change the answer, since what it is about costs as much or more: its
+verdict only prices a runner-up, and "undecided" prices it one replica higher."""
 ALIKE = 1 + 1e-9
 """Prices that differ by rounding alone are the same."""
 
@@ -101,6 +104,24 @@ class Branching:
                 next_usd = (state.misses + 1) * state.candidate.usd_per_hour
                 if next_usd * ALIKE < self.limit(state) and state.misses < self.most:
                     state.fate = ""
+        self._insist()
+
+    def _insist(self) -> None:
+        """Decide what was given up after a few runs, and may be the answer now."""
+        asked = [
+            (state, count)
+            for state in self.states
+            for count, probe in sorted(state.probes.items())
+            if probe.verdict is Verdict.UNDECIDED and probe.most < self._patience(state, count)
+        ]
+        for state, count in asked:
+            state.probes[count].most = LOOKS[-1]
+        settle([state.probes[count] for state, count in asked], self.ask)
+        for state, count in reversed(asked):
+            if state.probes[count].verdict is Verdict.KEPT:
+                state.replicas, state.fate = count, ""
+            elif state.fate == "undecided":
+                self._lost(state)
 
     def ties(self, winner: State) -> None:
         """Test who would cost exactly as much as the cheapest, at that many replicas."""
@@ -110,7 +131,7 @@ class Branching:
             usd = count * state.candidate.usd_per_hour
             alike = abs(usd - winner.usd_per_hour) < winner.usd_per_hour * (ALIKE - 1)
             if state.replicas is None and alike and count > state.misses:
-                state.probes.setdefault(count, self.probe_at(state.candidate, count))
+                self._probe(state, count)
                 asked.append((state, count))
         settle([state.probes[count] for state, count in asked], self.ask)
         for state, count in asked:
@@ -145,15 +166,16 @@ class Branching:
         )
         wave: list[State] = []
         kinds: set[str] = set()
+        priced = {one.candidate.kind for one in self.states if one.replicas is not None}
         unbounded = False
         for state in waiting:
             limit = self.limit(state)
             if state.bound_usd * ALIKE >= limit or state.least > self.most:
                 state.fate = "price bound" if state.least <= self.most else "needs more"
                 continue
+            if state.candidate.kind in kinds and state.candidate.kind not in priced:
+                continue  # one of its kind is solved first, and bounds the others
             if math.isinf(limit):
-                if state.candidate.kind in kinds:
-                    continue  # one of its kind is solved first, and bounds the others
                 unbounded = True
             elif unbounded:
                 continue
@@ -179,10 +201,7 @@ class Branching:
             except StopIteration:
                 self._lost(state)
         while asking:
-            for state, _, count in asking:
-                if count not in state.probes:
-                    state.probes[count] = self.probe_at(state.candidate, count)
-            settle([state.probes[count] for state, _, count in asking], self.ask)
+            settle([self._probe(state, count) for state, _, count in asking], self.ask)
             left = []
             for state, steps, count in asking:
                 try:
@@ -198,6 +217,19 @@ class Branching:
                 for each in left
                 if each[2] * each[0].candidate.usd_per_hour * ALIKE < self.limit(each[0])
             ]
+
+    def _probe(self, state: State, count: int) -> Probe:
+        """Return the test of a state with so many replicas."""
+        if count not in state.probes:
+            probe = state.probes[count] = self.probe_at(state.candidate, count)
+            probe.most = self._patience(state, count)
+        return state.probes[count]
+
+    def _patience(self, state: State, count: int) -> int:
+        """Return how many runs a test may take: all, if it may find the answer."""
+        usd = count * state.candidate.usd_per_hour
+        cheapest = min(one.usd_per_hour for one in self.states)
+        return LOOKS[-1] if usd * ALIKE < max(cheapest, self.floor_usd) else FEW
 
     def _lost(self, state: State) -> None:
         tried = state.not_kept

@@ -3,14 +3,15 @@
 import math
 from dataclasses import dataclass, field, replace
 
-from experiments.planning.branching import ALIKE, Branching, State, state_of
+from experiments.planning.branching import ALIKE, FEW, Branching, State, state_of
 from experiments.planning.candidates import Candidate, Spread, candidates_of
+from experiments.planning.day_probe import DayProbe
 from experiments.planning.demand import Curve, Demand, risk
 from experiments.planning.highest import Highest
 from experiments.planning.holding import Change, held_by
 from experiments.planning.plan_problem import Problem
 from experiments.planning.plan_reading import PlanInput
-from experiments.planning.probes import DayProbe, Probe, SteadyProbe, settle
+from experiments.planning.probes import Probe, SteadyProbe, settle
 from experiments.planning.progress import SearchProgress
 from experiments.planning.sensitivity import (
     MOST_REPLICAS,
@@ -19,11 +20,14 @@ from experiments.planning.sensitivity import (
     spread_of,
     tornado,
 )
-from experiments.planning.sequential import Verdict
+from experiments.planning.sequential import LOOKS, Verdict
 from experiments.planning.trials import Trials
 
 MOST_PROOFS = 6
 """A deployment whose risk is too high grows so often at most before the plan gives up on it."""
+HALF_WIDTH, SEEDS = 0.03, 8
+"""Of what a deployment holds, relative, and the seeds that it takes at least: the answer rests on
+tests at the traffic that is planned for, this tells how far they are from their limit."""
 MOST_SIMULATED = 16
 """Up to so many replicas what fewer hold is simulated; beyond, it is in proportion."""
 
@@ -157,8 +161,8 @@ class Finder:
         )
         if ordered and self.plan.study.failures is None:
             self._measure_risk(ordered[0], problem, demand, 1.0)
-        for each in ordered:
-            self._one_down(each, demand)
+        for rank, each in enumerate(ordered):
+            self._one_down(each, problem, LOOKS[-1] if rank == 0 else FEW)
         return ordered if ordered and ordered[0].proven else []
 
     def _cheapest(self, branching: Branching) -> list[State]:
@@ -228,7 +232,7 @@ class Finder:
         return held_by(
             candidate.sized(replicas), self.trials.ask, promises=one.promises,
             fewest=study.run_requests, capacity=capacity,
-            label=f"{candidate.name} x {replicas}",
+            label=f"{candidate.name} x {replicas}", target=HALF_WIDTH, seeds=SEEDS,
         )  # fmt: skip
 
     def _window_risk(self, one: Finalist, problem: Problem, available: float) -> None:
@@ -244,14 +248,17 @@ class Finder:
         told = sum(chance * miss for chance, miss in zip(chances, missed, strict=False))
         one.risk = min(1.0, told + max(0.0, 1 - sum(chances[: len(missed)])))
 
-    def _one_down(self, one: Finalist, demand: Demand) -> None:
+    def _one_down(self, one: Finalist, problem: Problem, most: int) -> None:
         """Test one replica fewer at the forecast: a failure in the busiest hour."""
         if one.replicas < 2:
             return
-        forecast = Problem(self.plan, demand.growth)
+        forecast = Problem(self.plan, self.plan.study.growth)
         probe: Probe = forecast.probe(one.candidate, one.replicas - 1)
         if isinstance(probe, DayProbe):
             probe = busiest_alone(probe)
+        elif forecast == problem:  # the search has asked that
+            probe = one.state.probes.get(one.replicas - 1, probe)
+        probe.most = max(most, probe.runs)
         settle([probe], self.trials.ask)
         one.one_down = probe
 

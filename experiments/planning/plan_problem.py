@@ -4,10 +4,11 @@ import math
 from dataclasses import dataclass
 
 from experiments.planning.candidates import Candidate
+from experiments.planning.day_probe import DayProbe
 from experiments.planning.lengths import long_enough
 from experiments.planning.plan_reading import PlanInput
 from experiments.planning.plan_study import window_s_of
-from experiments.planning.probes import DayProbe, Probe, SteadyProbe
+from experiments.planning.probes import Probe, SteadyProbe
 from experiments.planning.promises import Promise, nearly_all_keep, promises_of
 from experiments.planning.traffic import (
     Day,

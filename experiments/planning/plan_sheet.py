@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from experiments.planning.capacity_words import limit_text, percent
+from experiments.planning.day_probe import DayProbe
 from experiments.planning.plan_finding import Finalist, PlanFound
 from experiments.planning.plan_words import (
     HOURS_A_MONTH,
@@ -17,7 +18,6 @@ from experiments.planning.plan_words import (
     traffic_text,
     why,
 )
-from experiments.planning.probes import DayProbe
 from experiments.planning.sequential import Verdict
 from experiments.reporting.page.figures import Axis, Band, Bar, Figure, Series
 from experiments.reporting.page.sheet import BAD, GOOD, Answer, Section, Sheet, card

@@ -4,10 +4,11 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from experiments.planning.day_probe import DayProbe
 from experiments.planning.plan_finding import Finalist, PlanFound
 from experiments.planning.plan_problem import Problem
 from experiments.planning.plan_words import fate, replicas_after, why
-from experiments.planning.probes import DayProbe, Probe, SteadyProbe
+from experiments.planning.probes import Probe, SteadyProbe
 
 if TYPE_CHECKING:
     from pandas import DataFrame

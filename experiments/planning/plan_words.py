@@ -8,11 +8,12 @@ import numpy as np
 from experiments.planning.branching import ALIKE, State
 from experiments.planning.candidates import Candidate
 from experiments.planning.capacity_words import limit_text, percent, slo_text
+from experiments.planning.day_probe import DayProbe
 from experiments.planning.holding import Change
 from experiments.planning.plan_finding import Finalist, PlanFound
 from experiments.planning.plan_problem import Problem
 from experiments.planning.plan_study import window_s_of
-from experiments.planning.probes import DayProbe, SteadyProbe
+from experiments.planning.probes import SteadyProbe
 from experiments.planning.sequential import Verdict
 from experiments.reporting.quantities import significant
 from workloads.arrivals import ClosedLoop

@@ -5,8 +5,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from experiments.planning.day_probe import DayProbe
 from experiments.planning.plan_finding import Finalist
-from experiments.planning.probes import DayProbe
 from experiments.running.assemble import write_plain_yaml
 from experiments.study.document import Study
 from hardware.gpu import load_gpu

@@ -1,5 +1,6 @@
 """Branch and bound with tests whose truth is known: the cheapest wins, nothing needless runs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -22,6 +23,7 @@ class Known:
     needed: int
     undecided: tuple[int, ...] = ()
     runs: int = 0
+    most: int = 10
     study: Study = field(default=cast(Study, None))
 
     @property
@@ -38,11 +40,11 @@ class Known:
     def missed(self) -> float:
         return 0.0 if self.count >= self.needed else 1.0
 
-    def next(self) -> Trial:
-        return cast(Trial, None)
+    def next(self) -> list[Trial]:
+        return [cast(Trial, None)]
 
-    def add(self, sample: Sample) -> None:
-        self.runs += 1
+    def add(self, samples: Sequence[Sample]) -> None:
+        self.runs += len(samples)
 
 
 def state(number: int, kind: str, usd: float, least: int) -> State:

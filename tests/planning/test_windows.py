@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.planning.probes import decide_windows
+from experiments.planning.day_probe import decide_windows
 from experiments.planning.sequential import Verdict
 from experiments.planning.traffic import day_of, scaled, stretch
 from experiments.study.build import requests_of

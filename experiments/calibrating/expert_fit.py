@@ -6,12 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from experiments.calibrating.kernel_fit import (
-    Axes,
-    fastest,
-    fit_and_check,
-    from_memory,
-)
+from experiments.calibrating.kernel_fit import fastest, from_memory
+from experiments.calibrating.surface_fit import Axes, fit_and_check
 from hardware.gpu import Gpu
 from hardware.prices.kernels import HeldOut, expert_size, product_bound_s
 from hardware.prices.surface import Surface

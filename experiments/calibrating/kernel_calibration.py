@@ -88,19 +88,13 @@ def kernels_from_tables(
     if gpu.name not in SYSTEMS:
         raise ValueError(f"--gpu {gpu.name}: no tables, expected one of {', '.join(SYSTEMS)}")
     folder = tables_folder(dir_or_package) / SYSTEMS[gpu.name]
-
-    def needed(found: Table | None, operator: str) -> Table:
-        if found is None:
-            raise ValueError(f"{folder}: no tables of {operator}, which a calibration needs")
-        return found
-
     l2_bytes = L2_BYTES[gpu.name]
-    gemm = needed(read_all(folder, "gemm", engine, "gemm_perf"), "gemm")
+    gemm = _needed(read_all(folder, "gemm", engine, "gemm_perf"), folder, "gemm")
     moe = read_all(folder, "moe", engine, "moe_perf")
-    prefill = needed(_possible_prefill(folder, engine, version, gpu), "context")
+    prefill = _needed(_possible_prefill(folder, engine, version, gpu), folder, "context")
     generation = read_table(folder, "attention", engine, "generation_attention_perf", NEWEST)
-    decode = needed(generation, "generation")
-    nccl = needed(read_table(folder, "comm", "nccl", "nccl_perf", NCCL_VERSION), "comm")
+    decode = _needed(generation, folder, "generation")
+    nccl = _needed(read_table(folder, "comm", "nccl", "nccl_perf", NCCL_VERSION), folder, "comm")
     custom = read_all(folder, "comm", engine, "custom_allreduce_perf")
     gemm = _timed(gemm)
     matrices = _by_numbers(gemm, "gemm_dtype", lambda rows, n: gemm_surface(rows, gpu, n, l2_bytes))
@@ -109,12 +103,7 @@ def kernels_from_tables(
         numbers: decode_kernel(rows, gpu, 1.0 if numbers == "fp8" else 2.0, l2_bytes)
         for numbers, rows in _parts(_usual(decode), "kv_cache_dtype")
     }
-    experts: Found = {}
-    if moe is not None:
-        uneven = Table(moe.rows[moe.rows.distribution == UNEVEN], moe.version)
-        experts = _by_numbers(
-            uneven, "moe_dtype", lambda rows, n: expert_surface(rows, gpu, n, l2_bytes)
-        )
+    experts = {} if moe is None else _experts(moe, gpu, l2_bytes)
     reduces = _all_reduces(custom, nccl)
     held_out = {
         f"{operator} {numbers}": check
@@ -136,6 +125,17 @@ def kernels_from_tables(
         held_out=held_out | {"all-reduce": reduces[1]},
     )
     return with_mixers(kernels, folder, engine, gpu, l2_bytes)
+
+
+def _needed(found: Table | None, folder: Path, operator: str) -> Table:
+    if found is None:
+        raise ValueError(f"{folder}: no tables of {operator}, which a calibration needs")
+    return found
+
+
+def _experts(moe: Table, gpu: Gpu, l2_bytes: float) -> Found:
+    uneven = Table(moe.rows[moe.rows.distribution == UNEVEN], moe.version)
+    return _by_numbers(uneven, "moe_dtype", lambda rows, n: expert_surface(rows, gpu, n, l2_bytes))
 
 
 COVERED = CoveredRange(max_step_tokens=8192, max_context_tokens=131072, max_decodes=1024)

@@ -12,11 +12,12 @@ from experiments.planning.plan_reading import PlanInput
 from experiments.planning.promises import limits_of
 from experiments.planning.traffic import steady_version
 from experiments.running.capacity import capacity_per_s
-from experiments.study import build
+from experiments.study import build, calibrations
 from experiments.study.document import Study
 from experiments.study.errors import show
 from experiments.study.grid import cell
 from experiments.study.keys import key_path
+from experiments.study.requests import requests_of
 from experiments.study.schema import value_at
 from hardware.gpu import load_gpu
 from hardware.memory import DoesNotFitError
@@ -110,7 +111,7 @@ def _sentence(error: ValueError) -> str:
 def _name(plan: PlanInput, study: Study, values: dict[str, Any]) -> str:
     """Model if there are several, GPU and group, then what else differs."""
     gpu = study.cluster.all_pools[0].gpu
-    shown = load_gpu(gpu).name if not build.names_calibrated(gpu) else show(gpu)
+    shown = load_gpu(gpu).name if not calibrations.names_calibrated(gpu) else show(gpu)
     pool = study.cluster.all_pools[0]
     ranks = f" DP{pool.data_parallel_size}" if pool.data_parallel_size > 1 else ""
     parts = [f"{shown} TP{pool.tensor_parallel_size}{ranks}"]
@@ -129,7 +130,7 @@ def _floor(study: Study, scenario: Scenario) -> str:
     """Say that no load is low enough: what a request takes that is alone is beyond a limit."""
     slo = study.slo
     assert slo is not None
-    requests = build.requests_of(study, study.seed)
+    requests = requests_of(study, study.seed)
     for key, limit in limits_of(slo).items():
         if limit.latency == "tpot":
             lone_s = ceilings_of(scenario.pool)["fastest_token_s"]

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from experiments.study.build import Keys, gpu_of, keys_of, prices_of, settled
+from experiments.study.build import Keys, keys_of, prices_of, settled
+from experiments.study.calibrations import gpu_of
 from experiments.study.document import Study
 from experiments.study.points import Plan
 from experiments.study.pools import by_pool

@@ -8,7 +8,8 @@ from experiments.reporting.basis import Basis
 from experiments.running import pooling
 from experiments.running.pieces import read_piece
 from experiments.running.sweep import Run
-from experiments.study.build import gpu_of, prices_of
+from experiments.study.build import prices_of
+from experiments.study.calibrations import gpu_of
 from experiments.study.document import Study
 from experiments.study.points import Plan
 from experiments.study.pools import by_pool

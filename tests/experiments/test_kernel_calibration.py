@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from experiments.calibrating.kernel_calibration import kernels_from_tables
-from experiments.calibrating.kernel_fit import fit_surface
 from experiments.calibrating.kernel_tables import read_all, read_table
+from experiments.calibrating.surface_fit import fit_surface
 from experiments.cli.calibrate import main
 from experiments.running.folder import signed_file
 from experiments.running.work_folder import held

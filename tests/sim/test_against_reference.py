@@ -16,9 +16,10 @@ from sim.simulation import simulate
 from sim.token_gaps import token_gaps
 from tests.reference_simulator import Seq, World, reference
 from tests.sim import small
+from workloads.generate import generate
 from workloads.prefixes import block_prefixes, prompt_prefixes
 from workloads.requests import Prefixes, Requests
-from workloads.workload import Workload, generate
+from workloads.workload import Workload
 
 SCHEDULERS = ("static", "prefill_first", "chunked_prefill")
 GROUPS = ((None, 5), (30, 9, None), (7, 40), (None, small.STATE, small.STATE), (12, small.STATE))

@@ -10,8 +10,9 @@ from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
 from sim.simulation import can_be_split, simulate
 from sim.steady_state import measured_window
 from tests.sim import small
+from workloads.generate import generate
 from workloads.requests import Requests
-from workloads.workload import Workload, generate
+from workloads.workload import Workload
 
 OPEN = {"process": "poisson", "rate_per_s": 20.0}
 USERS = {"process": "closed_loop", "users": 3, "think_s": 0.01}

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from workloads.generate import generate
 from workloads.requests import Requests
-from workloads.workload import Workload, generate
+from workloads.workload import Workload
 
 POISSON = {"process": "poisson", "rate_per_s": 4.0}
 USERS = {"process": "closed_loop", "users": 3, "think_s": 2.0}

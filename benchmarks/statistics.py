@@ -92,9 +92,9 @@ class Case:
         """Simulate so many seeds from a first one on."""
         return [self.run(seed, length) for seed in range(first, first + count)]
 
-    def truth(self, requests: int) -> list[Run]:
+    def truth(self, requests: int, first: int = 0) -> list[Run]:
         """Simulate other seeds, twenty longer ones, with so many requests in all."""
-        return self.runs(TRUE_SEED, TRUE_SEEDS, requests // TRUE_SEEDS)
+        return self.runs(TRUE_SEED + first, TRUE_SEEDS, requests // TRUE_SEEDS)
 
     def summary(self, runs: Sequence[Run]) -> dict[str, Any]:
         """Summarise runs as those of a point are."""
@@ -149,8 +149,9 @@ def coverage(options: argparse.Namespace) -> Iterator[str]:
     """Count how many of the repetitions hold the truth."""
     case = case_at(options.load)
     started = time.process_time()
-    runs = case.runs(0, options.runs, options.length)
-    truth, whole = case.summary(case.truth(options.truth)), case.summary(runs)
+    runs = case.runs(options.first, options.runs, options.length)
+    truth = case.summary(case.truth(options.truth, options.first))
+    whole = case.summary(runs)
     spent = time.process_time() - started
     yield (
         f"load {options.load:.0%}, {SEEDS} seeds x {options.length:,} requests, "
@@ -159,15 +160,20 @@ def coverage(options: argparse.Namespace) -> Iterator[str]:
     )
     rng = np.random.default_rng(1)
     held = {name: Held(truth[name]) for name in METRICS}
+    own = {name: Held(whole[name]) for name in METRICS}
     for _ in range(options.repetitions):
         chosen = rng.choice(options.runs, SEEDS, replace=False)
         row = case.summary([runs[place] for place in chosen])
-        for name, each in held.items():
-            each.add(*(row[f"{name}{end}"] for end in ENDS))
+        for name in METRICS:
+            for each in (held[name], own[name]):
+                each.add(*(row[f"{name}{end}"] for end in ENDS))
     for name, each in held.items():
         error = np.hypot(*((of[f"{name}_hi"] - of[f"{name}_lo"]) / 4 for of in (truth, whole)))
         offset = (whole[name] - truth[name]) / error if error else 0.0
-        yield f"{each.text(name)}  all runs are {offset:+.1f} standard errors off"
+        yield (
+            f"{each.text(name)}  all runs are {offset:+.1f} standard errors off; their own value "
+            f"is held in {np.mean(own[name].covered):.1%}"
+        )
 
 
 def precision(options: argparse.Namespace) -> Iterator[str]:
@@ -264,6 +270,7 @@ def main() -> None:
     parser.add_argument("what", choices=COMMANDS)
     parser.add_argument("--load", type=float, default=0.7, help="share of capacity")
     parser.add_argument("--length", type=int, default=8150, help="requests of a seed")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first run of coverage")
     parser.add_argument("--runs", type=int, default=200, help="seeds that are simulated")
     parser.add_argument("--truth", type=int, default=2_000_000, help="requests of the truth")
     parser.add_argument("--repetitions", type=int, default=300)

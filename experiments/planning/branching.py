@@ -52,12 +52,14 @@ class State:
     @property
     def bound_usd(self) -> float:
         """Price per hour that it cannot be below."""
-        return self.least * self.candidate.usd_per_hour
+        return self.candidate.sizes.usd_per_hour(self.least)
 
     @property
     def usd_per_hour(self) -> float:
         """Its price; infinite while it has none."""
-        return math.inf if self.replicas is None else self.replicas * self.candidate.usd_per_hour
+        if self.replicas is None:
+            return math.inf
+        return self.candidate.sizes.usd_per_hour(self.replicas)
 
     @property
     def not_kept(self) -> int | None:
@@ -101,7 +103,7 @@ class Branching:
         self.floor_usd = floor_usd
         for state in self.states:
             if state.replicas is None and state.fate in ("price bound", "needs more"):
-                next_usd = (state.misses + 1) * state.candidate.usd_per_hour
+                next_usd = state.candidate.sizes.usd_per_hour(state.misses + 1)
                 if next_usd * ALIKE < self.limit(state) and state.misses < self.most:
                     state.fate = ""
         self._insist()
@@ -117,9 +119,9 @@ class Branching:
         for state, count in asked:
             state.probes[count].most = LOOKS[-1]
         settle([state.probes[count] for state, count in asked], self.ask)
-        for state, count in reversed(asked):
+        for state, count in asked:
             if state.probes[count].verdict is Verdict.KEPT:
-                state.replicas, state.fate = count, ""
+                state.replicas, state.fate = None, ""  # solved again: fewer may do as well
             elif state.fate == "undecided":
                 self._lost(state)
 
@@ -127,10 +129,14 @@ class Branching:
         """Test who would cost exactly as much as the cheapest, at that many replicas."""
         asked: list[tuple[State, int]] = []
         for state in self.states:
-            count = round(winner.usd_per_hour / state.candidate.usd_per_hour)
-            usd = count * state.candidate.usd_per_hour
-            alike = abs(usd - winner.usd_per_hour) < winner.usd_per_hour * (ALIKE - 1)
-            if state.replicas is None and alike and count > state.misses:
+            if state.replicas is not None or state.least > self.most:
+                continue
+            sizes = state.candidate.sizes
+            count = sizes.below(winner.usd_per_hour * ALIKE, self.most)
+            if count <= state.misses:
+                continue
+            gap = abs(sizes.usd_per_hour(count) - winner.usd_per_hour)
+            if gap < winner.usd_per_hour * (ALIKE - 1):
                 self._probe(state, count)
                 asked.append((state, count))
         settle([state.probes[count] for state, count in asked], self.ask)
@@ -193,7 +199,7 @@ class Branching:
             most = self.most
             first = state.first
             if not math.isinf(limit):
-                most = min(most, math.ceil(limit / state.candidate.usd_per_hour / ALIKE) - 1)
+                most = state.candidate.sizes.below(limit / ALIKE, most)
                 first = most  # one test decides most of them
             steps = bisection(state.misses + 1, first, most)
             try:
@@ -215,7 +221,7 @@ class Branching:
             asking = [
                 each
                 for each in left
-                if each[2] * each[0].candidate.usd_per_hour * ALIKE < self.limit(each[0])
+                if each[0].candidate.sizes.usd_per_hour(each[2]) * ALIKE < self.limit(each[0])
             ]
 
     def _probe(self, state: State, count: int) -> Probe:
@@ -227,7 +233,7 @@ class Branching:
 
     def _patience(self, state: State, count: int) -> int:
         """Return how many runs a test may take: all, if it may find the answer."""
-        usd = count * state.candidate.usd_per_hour
+        usd = state.candidate.sizes.usd_per_hour(count)
         cheapest = min(one.usd_per_hour for one in self.states)
         return LOOKS[-1] if usd * ALIKE < max(cheapest, self.floor_usd) else FEW
 
@@ -237,8 +243,7 @@ class Branching:
         state.fate = "undecided" if undecided else "needs more"
 
 
-def state_of(candidate: Candidate, rate_per_s: float) -> State:
+def state_of(candidate: Candidate, rate_per_s: float, most: int) -> State:
     """Return what is known before anything is simulated, for traffic of so many requests/s."""
-    least = max(1, math.ceil(rate_per_s / (FULL * candidate.capacity_per_s)))
-    first = max(least, math.ceil(rate_per_s / (SAFE * candidate.capacity_per_s)))
+    least, first = (candidate.sizes.least(rate_per_s, share, most) for share in (FULL, SAFE))
     return State(candidate, least, first)

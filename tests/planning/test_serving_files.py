@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from experiments.planning.serving_files import vllm_arguments
+from experiments.planning.vllm_command import vllm_arguments
 from experiments.study.build import settled
 from experiments.study.document import read_raw
 from experiments.study.points import prepare

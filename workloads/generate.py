@@ -9,13 +9,21 @@ from pathlib import Path
 
 import numpy as np
 
-from workloads.arrivals import ClosedLoop, OpenArrivals
+from workloads.arrivals import (
+    Arrivals,
+    ClosedLoop,
+    Deterministic,
+    Gamma,
+    OpenArrivals,
+    Poisson,
+)
 from workloads.requests import Floats, Ints, Requests
 from workloads.resampling import resampled
-from workloads.sessions import Sessions, first_turns, never_begun, no_session_fits, turns_of
+from workloads.sessions import Sessions
 from workloads.streams import stream
 from workloads.trace_sessions import in_sessions
-from workloads.traces import read_trace
+from workloads.traces import read_linked
+from workloads.turns import first_turns, never_begun, no_session_fits, turns_of
 from workloads.workload import Workload
 
 _FIRST_GUESS = 64
@@ -61,7 +69,7 @@ def generate(
 def _replayed(workload: Workload, prefixes: bool, seed: int) -> Requests:
     assert workload.trace is not None
     again = workload.resample
-    found = read_trace(
+    found, links = read_linked(
         workload.trace,
         rate_scale=1.0 if again else workload.rate_scale,
         limit=workload.limit,
@@ -70,14 +78,31 @@ def _replayed(workload: Workload, prefixes: bool, seed: int) -> Requests:
         time_unit=workload.trace_time_unit,
         block_tokens=workload.trace_block_tokens,
         prefixes=prefixes or workload.trace_sessions is not None,
+        links=workload.trace_sessions is not None,
     )
     if workload.trace_sessions is not None:
-        found = in_sessions(found, workload.trace_sessions, workload.rate_scale)
+        found = in_sessions(found, links, workload.trace_sessions, workload.rate_scale)
+        if workload.arrivals is not None:
+            found = _begun(found, workload.arrivals, seed)
         return found if prefixes else replace(found, prefixes=None)
     if again is None:
         return found
     found = resampled(found, again, stream(seed, "resample"))
     return replace(found, arrival_s=found.arrival_s / workload.rate_scale)
+
+
+def _begun(requests: Requests, arrivals: Arrivals, seed: int) -> Requests:
+    """Let the sessions of a trace begin as arrivals say, in their order."""
+    assert requests.turn is not None
+    assert requests.think_s is not None
+    first = requests.turn == 0
+    arrival_s = np.full(len(requests), np.nan)
+    if not isinstance(arrivals, ClosedLoop):
+        arrival_s[first] = arrivals.times_s(int(first.sum()), stream(seed, "arrivals"))
+        return replace(requests, arrival_s=arrival_s)
+    think_s = arrivals.think_times_s(len(requests), stream(seed, "think"))
+    think_s = np.where(first, think_s, requests.think_s)
+    return replace(requests, arrival_s=arrival_s, users=arrivals.users, think_s=think_s)
 
 
 def _drawn(workload: Workload, seed: int, most: int) -> Requests:
@@ -142,10 +167,11 @@ def _in_sessions(
         output_tokens=turns.output_tokens,
         priority=np.zeros(len(times), dtype=np.int64),
         users=None if loop is None else loop.users,
-        think_s=sessions.think_times_s(turns.turn, loop, seed),
+        think_s=sessions.think_times_s(turns.gap, loop, seed),
         prefixes=turns.prefixes(sessions.system_tokens or 0) if prefixes else None,
         session=np.cumsum(first) - 1,
         turn=turns.turn,
+        after=turns.after,
         notes=never_begun(turns, sessions),
     )
 
@@ -161,8 +187,11 @@ def _check_count(workload: Workload, most: int) -> None:
 def _times_before(arrivals: OpenArrivals, duration_s: float, seed: int, most: int) -> Floats:
     """Draw ever longer samples, each beginning with the one before, until one outlasts the time."""
     count = _FIRST_GUESS
+    hopeless = False
+    if isinstance(arrivals, Poisson | Gamma | Deterministic):
+        hopeless = arrivals.rate_per_s * duration_s > 2.0 * most  # whatever the luck
     while True:
-        if count > 2 * most:  # as many were drawn before, and were too few
+        if hopeless or count > 2 * most:  # as many were drawn before, and were too few
             raise ValueError(
                 f"more than {most} requests arrive before duration_s(={duration_s:g}), which is "
                 "more than memory holds, expected a shorter time or a lower rate"

@@ -64,7 +64,8 @@ class Workload(Config):
     stands alone."""
     trace_sessions: TraceSessions | None = None
     """Which requests of a trace are turns of conversations, asked after the answer before. None:
-    every request is asked at its recorded time, whatever became of others."""
+    every request is asked at its recorded time, whatever became of others. With ``arrivals`` the
+    trace's sessions begin as these say, or one after the other with each user of a closed loop."""
     priorities: Annotated[dict[Priority, Positive], Field(min_length=1)] | None = None
     """Relative weight of each priority (lower goes first); none: every request has priority 0. All
     turns of a session have the same."""
@@ -78,10 +79,16 @@ class Workload(Config):
 
     def _trace_problems(self) -> list[str]:
         problems = []
-        if self.arrivals is not None or self.lengths is not None:
+        if self.lengths is not None or (self.arrivals is not None and self.trace_sessions is None):
             problems.append(
                 "trace brings its own arrivals and lengths; to keep its lengths only, "
-                "write lengths: {trace: ...} beside arrivals"
+                "write lengths: {trace: ...} beside arrivals; to begin its sessions at other "
+                "times, trace_sessions"
+            )
+        if self.arrivals is not None and self.rate_scale != 1.0:
+            problems.append(
+                f"rate_scale(={self.rate_scale:g}) makes a trace's arrivals faster, and arrivals "
+                "are given"
             )
         if self.num_requests is not None or self.duration_s is not None:
             problems.append(
@@ -157,7 +164,8 @@ class Workload(Config):
     @property
     def has_clock(self) -> bool:
         """Whether the workload says what happens when: its parts are no samples of one thing."""
-        return self.trace is not None or isinstance(self.arrivals, Diurnal | Piecewise)
+        recorded = self.trace is not None and self.arrivals is None
+        return recorded or isinstance(self.arrivals, Diurnal | Piecewise)
 
     def anchored(self, base_dir: Path) -> "Workload":
         """Return the same workload with its relative paths made absolute from ``base_dir``."""

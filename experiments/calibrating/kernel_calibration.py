@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.calibrating.expert_fit import expert_surface
+from experiments.calibrating.expert_fit import expert_surface, other_backends
 from experiments.calibrating.kernel_fit import (
     HEAD_DIM,
     all_reduce_surface,
@@ -103,7 +103,7 @@ def kernels_from_tables(
         numbers: decode_kernel(rows, gpu, 1.0 if numbers == "fp8" else 2.0, l2_bytes)
         for numbers, rows in _parts(_usual(decode), "kv_cache_dtype")
     }
-    experts = {} if moe is None else _experts(moe, gpu, l2_bytes)
+    experts, of_experts, backends = _experts(moe, gpu, l2_bytes)
     reduces = _all_reduces(custom, nccl)
     held_out = {
         f"{operator} {numbers}": check
@@ -111,6 +111,10 @@ def kernels_from_tables(
             ("gemm", matrices), ("prefill attention", prefills),
             ("decode attention", decodes), ("experts", experts),
         )
+        for numbers, (_, check) in found.items()
+    } | {
+        f"experts {name} {numbers}": check
+        for name, found in backends.items()
         for numbers, (_, check) in found.items()
     }  # fmt: skip
     kernels = Kernels(
@@ -122,6 +126,8 @@ def kernels_from_tables(
         all_reduce=reduces[0],
         large_reduce_share=LARGE_REDUCE_SHARE.get(gpu.name, 1.0),
         experts=_surfaces(experts),
+        experts_backend=of_experts,
+        backends={name: _surfaces(found) for name, found in backends.items()},
         held_out=held_out | {"all-reduce": reduces[1]},
     )
     return with_mixers(kernels, folder, engine, gpu, l2_bytes)
@@ -133,9 +139,15 @@ def _needed(found: Table | None, folder: Path, operator: str) -> Table:
     return found
 
 
-def _experts(moe: Table, gpu: Gpu, l2_bytes: float) -> Found:
+def _experts(
+    moe: Table | None, gpu: Gpu, l2_bytes: float
+) -> tuple[Found, dict[Numbers, str], dict[str, Found]]:
+    """Experts, whose kernels they are where several were timed, and those of other backends."""
+    if moe is None:
+        return {}, {}, {}
     uneven = Table(moe.rows[moe.rows.distribution == UNEVEN], moe.version)
-    return _by_numbers(uneven, "moe_dtype", lambda rows, n: expert_surface(rows, gpu, n, l2_bytes))
+    found = _by_numbers(uneven, "moe_dtype", lambda rows, n: expert_surface(rows, gpu, n, l2_bytes))
+    return found, *_backends(uneven, gpu, l2_bytes, found)
 
 
 COVERED = CoveredRange(max_step_tokens=8192, max_context_tokens=131072, max_decodes=1024)
@@ -170,6 +182,25 @@ def _by_numbers(
 
 def _surfaces(found: Found) -> dict[Numbers, Surface]:
     return {numbers: surface for numbers, (surface, _) in found.items()}
+
+
+BACKENDS_OF: tuple[Numbers, ...] = ("fp8_block",)
+"""Storages whose experts vLLM computes with one backend or another, by version and settings."""
+
+
+def _backends(
+    moe: Table, gpu: Gpu, l2_bytes: float, experts: Found
+) -> tuple[dict[Numbers, str], dict[str, Found]]:
+    """Whose kernels the experts' surfaces are, and those of other backends."""
+    first: dict[Numbers, str] = {}
+    others: dict[str, Found] = {}
+    for numbers, rows in _parts(moe, "moe_dtype"):
+        if numbers in BACKENDS_OF and numbers in experts and "kernel_source" in rows:
+            surface = experts[numbers][0]
+            first[numbers], found = other_backends(rows, gpu, numbers, l2_bytes, surface)
+            for name, fitted in found.items():
+                others.setdefault(name, {})[numbers] = fitted
+    return first, others
 
 
 def _possible_prefill(folder: Path, engine: str, version: str, gpu: Gpu) -> Table | None:

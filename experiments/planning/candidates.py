@@ -155,7 +155,8 @@ def _name(plan: PlanInput, study: Study, values: dict[str, Any]) -> str:
         text += f" {':'.join(str(pool.replicas) for pool in pools)}"
     if "model" in plan.keys:
         text = f"{study.model.rsplit('/', 1)[-1]} {text}"
-    told = ("model", "cluster.gpu", "cluster.tensor_parallel_size", "cluster.data_parallel_size")
+    sizes = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+    told = ("model", "cluster.gpu", *(f"cluster.{size}" for size in sizes))
     rest = [
         f"{key.rsplit('.', 1)[-1]} {show(cell(value))}"
         for key, value in values.items()
@@ -167,7 +168,11 @@ def _name(plan: PlanInput, study: Study, values: dict[str, Any]) -> str:
 def pool_name(pool: PoolConfig) -> str:
     """Write GPU and group, a pool's name, and the settings that it has for itself."""
     gpu = show(pool.gpu) if names_calibrated(pool.gpu) else load_gpu(pool.gpu).name
-    ranks = f" DP{pool.data_parallel_size}" if pool.data_parallel_size > 1 else ""
+    ranks = "".join(
+        f" {what}{size}"
+        for what, size in (("PP", pool.pipeline_parallel_size), ("DP", pool.data_parallel_size))
+        if size > 1
+    )
     own = [f" {key} {show(value)}" for key, value in pool.engine.model_dump().items()]
     return f"{gpu} TP{pool.tensor_parallel_size}{ranks} {pool.name}".rstrip() + "".join(own)
 

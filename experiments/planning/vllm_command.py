@@ -35,6 +35,8 @@ def vllm_arguments(
     """
     engine = study.engine
     words = [study.model, "--tensor-parallel-size", str(study.cluster.tensor_parallel_size)]
+    if study.cluster.pipeline_parallel_size > 1:
+        words += ["--pipeline-parallel-size", str(study.cluster.pipeline_parallel_size)]
     if study.cluster.data_parallel_size > 1:
         words += ["--data-parallel-size", str(study.cluster.data_parallel_size)]
     for name in EngineConfig.model_fields:

@@ -25,6 +25,7 @@ POOL_COLUMNS = {
     "pool": "name of the pool",
     "gpu": "its GPUs",
     "tensor_parallel_size": "GPUs that share attention",
+    "pipeline_parallel_size": "such groups of one replica, each with a part of the layers",
     "data_parallel_size": "such groups of one replica, each with a scheduler of its own",
     "replicas": "engine instances",
 }
@@ -109,6 +110,7 @@ def _columns(study: Study) -> Iterator[dict[str, object]]:
                 "pool": pool.name,
                 "gpu": gpu_of(pool.gpu, prices_of(alone)).name,
                 "tensor_parallel_size": pool.tensor_parallel_size,
+                "pipeline_parallel_size": pool.pipeline_parallel_size,
                 "data_parallel_size": pool.data_parallel_size,
                 "replicas": pool.replicas,
             }

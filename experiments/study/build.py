@@ -128,7 +128,8 @@ def _settled(keys: Keys) -> tuple[ResolvedEngine, str]:
     else:
         gpu = load_gpu(gpu_words)
     spec = load_spec(model)
-    filled = resolved(given, gpu, spec)
+    stages = ClusterConfig.model_validate_json(cluster).all_pools[0].pipeline_parallel_size
+    filled = resolved(given, gpu, spec, stages)
     if calibration.lower() == AUTO:
         calibration = best_calibration(filled.version, gpu, precision_of(filled, spec, gpu).compute)
     return filled, calibration

@@ -87,7 +87,7 @@ def _text(raw: object, fault: Fault) -> str:
     if not path:
         return message
     for name in (key, str(path[-1])):
-        if re.match(rf"{re.escape(name)}(\(=| = )", message):
+        if message.startswith((f"{name}(=", f"{name} = ")):
             return key + message[len(name) :]
     if value is None or isinstance(value, dict | list):
         return f"{key}: {message}"
@@ -104,10 +104,11 @@ def point_problems(
 ) -> list[Problem]:
     """Faults that the sweep brings in, each at the first point that shows it."""
     problems: dict[Problem, list[int]] = {}
+    before = set(known)
     for number, (setting, found) in enumerate(zip(settings, faults, strict=True), start=1):
         raw = substitute({}, setting.values)
         for fault in found:
-            if fault in known:
+            if fault in before:
                 continue
             where = loaded.where(_origin(setting, fault[0]))
             problems.setdefault(Problem(where, _text(raw, fault)), []).append(number)

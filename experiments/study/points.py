@@ -297,7 +297,8 @@ def _build(
 
 
 def _setup(pool: Pool) -> Setup:
-    title = f"{pool.spec.name} on {pool.tensor_parallel_size} x {pool.gpu.name}"
+    gpus = pool.tensor_parallel_size * pool.pipeline_parallel_size
+    title = f"{pool.spec.name} on {gpus} x {pool.gpu.name}"
     if pool.name:
         title = f"pool {pool.name}: {title}"
     if pool.replicas > 1:

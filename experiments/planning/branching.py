@@ -23,9 +23,6 @@ WAVE = 4
 processes there are."""
 TOO_DEAR = 2.0
 """A runner-up that costs so many times what the answer does is none."""
-FEW = 4
-"""Runs of a test that cannot change the answer, since what it is about costs as much or more: its
-verdict only prices a runner-up, and "undecided" prices it one replica higher."""
 ALIKE = 1 + 1e-9
 """Prices that differ by rounding alone are the same."""
 
@@ -114,7 +111,9 @@ class Branching:
             (state, count)
             for state in self.states
             for count, probe in sorted(state.probes.items())
-            if probe.verdict is Verdict.UNDECIDED and probe.most < self._patience(state, count)
+            if probe.verdict is Verdict.UNDECIDED
+            and probe.most < LOOKS[-1]
+            and self._may_win(state, count)
         ]
         for state, count in asked:
             state.probes[count].most = LOOKS[-1]
@@ -228,14 +227,19 @@ class Branching:
         """Return the test of a state with so many replicas."""
         if count not in state.probes:
             probe = state.probes[count] = self.probe_at(state.candidate, count)
-            probe.most = self._patience(state, count)
+            if not self._may_win(state, count):
+                probe.most = probe.few
         return state.probes[count]
 
-    def _patience(self, state: State, count: int) -> int:
-        """Return how many runs a test may take: all, if it may find the answer."""
+    def _may_win(self, state: State, count: int) -> bool:
+        """Whether a test can change the answer.
+
+        Else what it is about costs as much or more: its verdict only prices a runner-up, and
+        "undecided" prices it one replica higher, so few runs will do.
+        """
         usd = state.candidate.sizes.usd_per_hour(count)
         cheapest = min(one.usd_per_hour for one in self.states)
-        return LOOKS[-1] if usd * ALIKE < max(cheapest, self.floor_usd) else FEW
+        return usd * ALIKE < max(cheapest, self.floor_usd)
 
     def _lost(self, state: State) -> None:
         tried = state.not_kept

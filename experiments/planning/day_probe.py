@@ -90,10 +90,10 @@ class DayProbe:
         return len(self.hours) < (DAY_LOOKS[-1] if bad else HOURS)
 
     @property
-    def _fewest(self) -> int:
+    def few(self) -> int:
         """Days that decide it if no window of them misses."""
         lost: list[int] = []
-        while len(lost) < self.most:
+        while len(lost) < DAY_LOOKS[-1]:
             lost.append(0)
             if self._decided(lost) is Verdict.KEPT:
                 break
@@ -142,7 +142,7 @@ class DayProbe:
         text, done = f"{self.label}, whole", len(self.days)
         return [
             Trial(self.whole, seed + number, text)
-            for number in range(done, max(self._fewest, next_look(DAY_LOOKS, done, self.most)))
+            for number in range(done, max(self.few, next_look(DAY_LOOKS, done, self.most)))
         ]
 
     def add(self, samples: Sequence[Sample]) -> None:

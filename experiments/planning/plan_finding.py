@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field, replace
 
-from experiments.planning.branching import ALIKE, FEW, Branching, State, state_of
+from experiments.planning.branching import ALIKE, Branching, State, state_of
 from experiments.planning.candidates import Candidate, Spread, candidates_of
 from experiments.planning.day_probe import DayProbe
 from experiments.planning.demand import Curve, Demand, risk
@@ -26,7 +26,7 @@ from experiments.study.document import Study
 
 MOST_PROOFS = 6
 """A deployment whose risk is too high grows so often at most before the plan gives up on it."""
-HALF_WIDTH, SEEDS = 0.03, 8
+HALF_WIDTH, SEEDS = 0.03, 6
 """Of what a deployment holds, relative, and the seeds that it takes at least: the answer rests on
 tests at the traffic that is planned for, this tells how far they are from their limit."""
 MOST_SIMULATED = 16
@@ -168,7 +168,7 @@ class Finder:
         if ordered and self.plan.study.failures is None:
             self._measure_risk(ordered[0], problem, demand, 1.0)
         for rank, each in enumerate(ordered):
-            self._one_down(each, problem, LOOKS[-1] if rank == 0 else FEW)
+            self._one_down(each, problem, rank == 0)
         return ordered if ordered and ordered[0].proven else []
 
     def _cheapest(self, branching: Branching) -> list[State]:
@@ -256,7 +256,7 @@ class Finder:
         told = sum(chance * miss for chance, miss in zip(chances, missed, strict=False))
         one.risk = min(1.0, told + max(0.0, 1 - sum(chances[: len(missed)])))
 
-    def _one_down(self, one: Finalist, problem: Problem, most: int) -> None:
+    def _one_down(self, one: Finalist, problem: Problem, wins: bool) -> None:
         """Test one replica fewer at the forecast: a failure in the busiest hour."""
         if one.replicas < 2:
             return
@@ -266,7 +266,7 @@ class Finder:
             tests |= {"": one.state.probes.get(one.replicas - 1, tests[""])}  # asked already
         for pool, probe in tests.items():
             tests[pool] = probe = busiest_alone(probe) if isinstance(probe, DayProbe) else probe
-            probe.most = max(most, probe.runs)
+            probe.most = LOOKS[-1] if wins else max(probe.few, probe.runs)
         settle(list(tests.values()), self.trials.ask)
         for pool, probe in tests.items():
             if one.one_down is None or _severity(probe) > _severity(one.one_down):

@@ -32,6 +32,10 @@ class Probe(Protocol):
     """It ends undecided after so many runs, of a day or of steady traffic."""
 
     @property
+    def few(self) -> int:
+        """So many of them decide what is clear."""
+
+    @property
     def study(self) -> Study:
         """What is tested, as it is simulated."""
 
@@ -111,6 +115,11 @@ class SteadyProbe:
 
     def __post_init__(self) -> None:
         self.counts = Counts(self.promises)
+
+    @property
+    def few(self) -> int:
+        """So many runs decide what is clear."""
+        return LOOKS[0]
 
     @property
     def _is_hopeless(self) -> bool:

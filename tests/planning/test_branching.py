@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from experiments.planning.branching import FEW, Branching, State
+from experiments.planning.branching import Branching, State
 from experiments.planning.candidates import Candidate
 from experiments.planning.probes import Probe
 from experiments.planning.samples import Sample
@@ -25,6 +25,7 @@ class Known:
     undecided: tuple[int, ...] = ()
     runs: int = 0
     most: int = 10
+    few: int = 4
     study: Study = field(default=cast(Study, None))
 
     @property
@@ -185,7 +186,7 @@ def test_what_cannot_be_the_answer_gets_few_runs_until_it_can() -> None:
     states[0].replicas = 4
     branching.run()
     slow = states[1].probes[7]
-    assert (slow.runs, slow.verdict) == (FEW, Verdict.UNDECIDED)
+    assert (slow.runs, slow.verdict) == (slow.few, Verdict.UNDECIDED)
     assert states[1].fate == "undecided"
     branching.reopen(16.0)
     assert (slow.runs, slow.verdict) == (7, Verdict.KEPT)

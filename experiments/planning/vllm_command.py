@@ -15,7 +15,8 @@ NOT_FLAGS = (
     "version", "scheduler", "order", "long_prefill_limits_alone", "scheduler_reserve_full_isl",
     "reuse_unhashed_first", "null_block", "watermark", "batch_timeout_s", "attention",
     "step_overhead_s", "sequence_overhead_s", "api_request_s", "api_token_s", "api_output_s",
-    "enable_prefix_caching", "async_scheduling", "num_gpu_blocks", "quantization", "sampling",
+    "enable_prefix_caching", "prefix_cache_retention_interval", "async_scheduling",
+    "num_gpu_blocks", "quantization", "sampling",
     "expert_load_exponent", "scheduler_settings", "order_settings", "speculative",
     "kv_offloading_size", "kv_connector_extra_config", "host_link",
 )  # fmt: skip
@@ -55,6 +56,9 @@ def vllm_arguments(
         words += ["--num-gpu-blocks-override", str(engine.num_gpu_blocks)]
     if engine.order == "priority":
         words += ["--scheduling-policy", "priority"]
+    retention = engine.prefix_cache_retention_interval
+    if isinstance(retention, int) and retention:  # 0, and dense, are what versions have
+        words += ["--prefix-cache-retention-interval", str(retention)]
     for name in ("enable_prefix_caching", "async_scheduling"):
         value = getattr(engine, name)
         if value is not None:

@@ -39,6 +39,9 @@ def test_the_scenarios_hold_the_hard_parts() -> None:
     assert {golden.scenario.drafts.method for golden in drafts} >= {"eagle", "draft_model", "ngram"}
     hosts = [golden for _, golden in GOLDENS if golden.scenario.host is not None]
     assert len(hosts) > 15
+    staged = [golden for _, golden in GOLDENS if golden.scenario.stages]
+    assert sum(any(golden.outcome.preemptions) for golden in staged) >= 8
+    assert {len(golden.scenario.stages) for golden in staged} == {2, 3, 4}
     pairs = [golden for _, golden in GOLDENS if golden.scenario.handover is not None]
     assert len(pairs) > 20
     assert sum(any(golden.outcome.preemptions) for golden in pairs) > 5

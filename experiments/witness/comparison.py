@@ -51,7 +51,7 @@ def name_of(version: str, feature: str) -> str:
     )
 
 
-SINCE = {"handover": "0.18", "drafts": "0.30", "host": "0.31"}
+SINCE = {"handover": "0.18", "drafts": "0.30", "host": "0.31", "stages": "0.32"}
 """By part of a feature, the first release that is compared with it (docs/witness.md)."""
 
 

@@ -15,6 +15,7 @@ FAMILIES = {
     "groups": "Several groups of the KV cache",
     "host": "KV in the host's memory",
     "drafts": "Drafts",
+    "stages": "Pipeline stages",
     "handover": "Prefill and decode in two engines",
     "v0": "v0's scheduler",
 }

@@ -29,7 +29,6 @@ DRAWN = {
 PAGES = {"report": "gpu_choice", "plan": "chat_users"}
 """By picture: the study whose page is shown."""
 EXPLORED = "gpu_choice"
-SIZE = {"width": 1100, "height": 925}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,7 +67,7 @@ def take(names: Sequence[str], work: Path) -> None:
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         for name in names:
-            page = browser.new_page(viewport=SIZE)
+            page = browser.new_page(viewport={"width": 1100, "height": 925})
             if name in PAGES:
                 page.goto((results(PAGES[name], work) / "report.html").resolve().as_uri())
                 page.screenshot(path=IMAGES / f"{name}.png")

@@ -51,8 +51,11 @@ def name_of(version: str, feature: str) -> str:
     )
 
 
-SINCE = {"handover": "0.18", "drafts": "0.30", "host": "0.31", "stages": "0.32"}
-"""By part of a feature, the first release that is compared with it (docs/witness.md)."""
+SINCE = {
+    "handover": "0.18", "handover priority": "0.31", "drafts": "0.30", "host": "0.31",
+    "stages": "0.32",
+}  # fmt: skip
+"""By parts of a feature, the first release that is compared with them (docs/witness.md)."""
 
 
 @dataclass(slots=True)
@@ -146,8 +149,9 @@ def blank(release: Scheduling, feature: str) -> Tally:
     absent = {name for name in release.lacks if LACKED.get(name, name) in FEATURES[feature]}
     absent = set() if feature == "all" else absent
     absent |= {
-        part for part, since in SINCE.items()
-        if part in FEATURES[feature] and version_key(release.version) < version_key(since)
+        parts for parts, since in SINCE.items()
+        if set(parts.split()) <= FEATURES[feature]
+        and version_key(release.version) < version_key(since)
     }  # fmt: skip
     return Tally(lacks=", ".join(sorted(absent)))
 

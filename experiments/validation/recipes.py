@@ -32,7 +32,7 @@ MODEL_TOKENS = 10_240
 """Their max_model_len, as far as the model goes."""
 COLUMNS = {"gpu_memory_utilization": "gpu_mem_util", "enable_prefix_caching": "prefix_caching"}
 """Of a table of runs, where they have another name than the engine's settings."""
-CHUNKS: dict[str, object] = {"max_num_batched_tokens": 8192}
+CHUNKS: dict[str, object] = {"max_num_batched_tokens": 8192, "async_scheduling": True}
 FP8_CACHE: dict[str, object] = {"kv_cache_dtype": "fp8"}
 GRAPHS: dict[str, object] = {"max_cudagraph_capture_size": 2048, "stream_interval": 20}
 FIRST: Version = (0,)

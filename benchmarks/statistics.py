@@ -26,8 +26,9 @@ from experiments.reporting.stats import summarise_points
 from experiments.reporting.support import Load
 from experiments.running.api import load_study, run_study
 from experiments.running.pooling import load_of, rates_of
-from experiments.study.build import requests_of, scenario_of
+from experiments.study.build import scenario_of
 from experiments.study.document import Study
+from experiments.study.requests import requests_of
 from sim.latencies import request_latency
 from sim.metrics import summarise
 from sim.percentiles import PERCENTS, percentiles

@@ -12,6 +12,12 @@ OLDER = ("bitsandbytes",)
 """Methods that run on what is older."""
 WIDENED = ("fp8", "fp4")
 """Numbers that vLLM's Marlin kernel widens on the fly where a GPU cannot multiply them."""
+MXFP4_METHOD = "mxfp4"
+"""vLLM's ``Mxfp4MoEMethod``."""
+TRITON_TILES, TRTLLM_TILES, MARLIN_TILES = (64, 1), (256, 256), (128, 256)
+"""Multiples of an expert's width on a rank and of its inputs, of kernels for MXFP4."""
+HOPPER, DATA_CENTER_BLACKWELL = 9, 10
+"""Compute capabilities whose kernels for MXFP4 are not Marlin's."""
 
 
 def runnable(precision: Precision, gpu: Gpu) -> Precision:
@@ -33,9 +39,23 @@ def runnable(precision: Precision, gpu: Gpu) -> Precision:
         )
     widened: dict[Scheme, Scheme] = {}
     for scheme in weights.schemes():
+        if weights.method == MXFP4_METHOD and scheme.filled_up and capability is not None:
+            widened[scheme] = replace(scheme, tiles=_tiles(scheme, capability))
+    for scheme in weights.schemes():
         if scheme.compute is None or scheme.compute in gpu.peak_flops_per_s:
             continue
         if scheme.compute not in WIDENED:
             gpu.peak(scheme.compute)
-        widened[scheme] = replace(scheme, compute=None)
+        widened[scheme] = replace(widened.get(scheme, scheme), compute=None)
     return replace(precision, weights=weights.map(widened)) if widened else precision
+
+
+def _tiles(scheme: Scheme, capability: float) -> tuple[int, int]:
+    """Return what experts of MXFP4 are filled up to: by Triton, TensorRT-LLM's kernels or Marlin.
+
+    vllm/model_executor/layers/quantization/mxfp4.py, ``create_weights``.
+    """
+    if int(capability) == DATA_CENTER_BLACKWELL:
+        return TRTLLM_TILES
+    triton = int(capability) == HOPPER and not scheme.marlin
+    return TRITON_TILES if triton else MARLIN_TILES

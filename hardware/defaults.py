@@ -31,6 +31,8 @@ class EngineDefaults:
     """Share of the blocks."""
     null_block: bool
     """One of the pool is never given out."""
+    moe_backend: str | None
+    """Whose kernels compute experts in fp8 blocks; None: the fastest that was measured."""
     long_prefill_limits_alone: bool
     """Whether ``long_prefill_token_threshold`` limits a request that is alone, too."""
     reuse_unhashed_first: bool
@@ -80,6 +82,7 @@ def engine_defaults(version: str, gpu: Gpu) -> EngineDefaults:
         scheduler_reserve_full_isl=rows.scheduler_reserve_full_isl.at(at),
         watermark=rows.watermark.at(at),
         null_block=rows.null_block.at(at),
+        moe_backend=rows.moe_backend.at(at),
         long_prefill_limits_alone=rows.long_prefill_limits_alone.at(at),
         reuse_unhashed_first=rows.reuse_unhashed_first.at(at),
     )

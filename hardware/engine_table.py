@@ -17,6 +17,7 @@ from pydantic import (
 from hardware.calibration import PARAMETERS
 from hardware.versions import Dated
 from hardware.yaml_file import read_bundled, validated
+from model.shape import DecoderSpec
 
 
 class _Part(BaseModel):
@@ -67,6 +68,7 @@ class Defaults(_Part):
     scheduler_reserve_full_isl: Dated[bool]
     watermark: Dated[float]
     null_block: Dated[bool]
+    moe_backend: Dated[str | None]
     long_prefill_limits_alone: Dated[bool]
     reuse_unhashed_first: Dated[bool]
 
@@ -88,6 +90,14 @@ class Served(_Part):
     """Models without experts only."""
     quantized: bool = True
     """Quantised ones, too."""
+
+    def serves(self, spec: DecoderSpec, quantized: bool) -> bool:
+        """Tell whether it serves a model, whose checkpoint may be ``quantized``."""
+        return (
+            (not self.architectures or spec.architecture in self.architectures)
+            and not (self.dense and spec.num_experts)
+            and (self.quantized or not quantized)
+        )
 
 
 class NonTorch(_Part):
@@ -169,6 +179,15 @@ class DataParallel(_Part):
     quantized_dispatch: Dated[bool]
 
 
+class PipelineParallel(_Part):
+    """How steps of pipeline stages are planned; engines.yaml says what each key means."""
+
+    oldest: str
+    first_runner: Dated[Literal["none", "held", "followed"]]
+    second_runner: Dated[Literal["none", "spaced"]]
+    fills: Dated[bool]
+
+
 class PriceError(_Part):
     """Standard errors of the speed of matrix products and of reading the cache in an engine."""
 
@@ -208,6 +227,7 @@ class EngineTable(_Part):
     price_error: PriceError
     defaults: Defaults
     data_parallel: DataParallel
+    pipeline_parallel: PipelineParallel
     memory: Memory
     sampling: Sampling
 

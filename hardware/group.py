@@ -37,6 +37,10 @@ class Group:
     tp: int = 1
     dp: int = 1
     """Groups like this one whose tokens the experts here compute."""
+    embeds: bool = True
+    """Whether the embedding is here: in the first of several pipeline stages."""
+    predicts: bool = True
+    """Whether the LM head is here: in the last of them."""
     precision: Precision
     layers: tuple[tuple[Layers, Share], ...] = field(init=False)
     """Every kind of layers, and what this rank holds of them."""
@@ -52,7 +56,9 @@ class Group:
         Of several groups each has as many tokens.
         """
         if self.dp == 1:
-            return token_operators(self.spec, tokens, precision=self.precision, tp=self.tp)
+            return token_operators(
+                self.spec, tokens, precision=self.precision, tp=self.tp, embeds=self.embeds
+            )
         return self.own_operators(tokens) + self.expert_operators(self.dp * tokens)
 
     def own_operators(self, tokens: F) -> list[Operator]:
@@ -67,6 +73,8 @@ class Group:
 
     def sequence_operators(self, sequences: F) -> list[Operator]:
         """Return what runs on the sampled rows only; see ``model.ops``."""
+        if not self.predicts:
+            return []
         return sequence_operators(self.spec, sequences, precision=self.precision, tp=self.tp)
 
     @property
@@ -81,7 +89,7 @@ class Group:
         Shoeybi et al., "Megatron-LM", arXiv 1909.08053, section 3 and figure 4; the embedding is
         split over the vocabulary. Of several groups experts' outputs are exchanged instead.
         """
-        reduced = sum(kind.count * kind.parts for kind in self.spec.layers) + 1
+        reduced = sum(kind.count * kind.parts for kind in self.spec.layers) + self.embeds
         return reduced - (self.expert_layers if self.dp > 1 else 0)
 
     @property

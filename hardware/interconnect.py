@@ -121,6 +121,67 @@ def check_ranks(gpu: Gpu, ranks: int, named: str = "tensor_parallel_size") -> No
         raise ValueError(f"{told}expected at most {most}, or a multiple of it")
 
 
+def check_stages(gpu: Gpu, tp: int, pp: int) -> None:
+    """Refuse pipeline stages of ``tp`` GPUs each that servers and networks do not make.
+
+    Raises:
+        ValueError: see ``check_ranks``; or more GPUs than share links, without a network, or a
+            stage would lie across servers.
+    """
+    check_ranks(gpu, tp)
+    most = gpu.gpus_per_server
+    if pp == 1 or tp * pp <= most:
+        return
+    told = (
+        f"pipeline_parallel_size = {pp} x tensor_parallel_size = {tp} is more than one server of "
+        f"gpu {gpu.name} holds: {most} share its links ({gpu.link}), "
+    )
+    if gpu.network_bytes_per_s is None:
+        raise ValueError(
+            f"{told}expected at most {most} GPUs, or network_bytes_per_s of a GPU that is given as "
+            "a mapping (gpus_per_server says how many share links)"
+        )
+    if tp < most and most % tp:
+        raise ValueError(
+            f"{told}and a stage would lie across servers, expected a tensor_parallel_size that "
+            f"divides {most}"
+        )
+
+
+def send_s(bytes_: F, gpu: Gpu, tp: int, stage: int, efficiency: float = 1.0) -> F:
+    """Return ``bytes / link + latency`` in seconds: one GPU of a stage to its peer of the next.
+
+    Stages of ``tp`` GPUs follow each other in a server, and then in the next one.
+
+    Args:
+        bytes_: that one GPU sends.
+        gpu: whose links.
+        tp: GPUs of a stage.
+        stage: which one sends, from 0.
+        efficiency: share of the link's or the network's rate that is reached.
+
+    Raises:
+        ValueError: the rate of link or network is not known.
+    """
+    most = gpu.gpus_per_server
+    if stage * tp // most != (stage + 1) * tp // most:
+        if gpu.network_bytes_per_s is None:
+            raise ValueError(f"network_bytes_per_s of gpu {gpu.name} is not given")
+        return bytes_ / (gpu.network_bytes_per_s * efficiency) + gpu.network_latency_s
+    rate = gpu.link_peer_bytes_per_s or gpu.link_bytes_per_s
+    if rate is None:
+        raise ValueError(
+            f"pipeline_parallel_size above 1 needs link_bytes_per_s of gpu {gpu.name}, "
+            "which is not given"
+        )
+    return bytes_ / (rate * efficiency) + gpu.link_latency_s
+
+
+def hop_s(gpu: Gpu, ranks: int) -> float:
+    """Return the latency of a small message between the first and the last of some GPUs."""
+    return gpu.network_latency_s if servers(gpu, ranks)[0] > 1 else gpu.link_latency_s
+
+
 def told_of_servers(gpu: Gpu, ranks: int) -> str:
     """Say what a reader must know of a group over several servers; an empty text for one."""
     count, each = servers(gpu, ranks)
@@ -131,6 +192,20 @@ def told_of_servers(gpu: Gpu, ranks: int) -> str:
         f"tensor_parallel_size = {ranks} spans {count} servers of {each} {gpu.name}: every "
         f"all-reduce crosses the network at {rate:g} GB/s a GPU in one direction, a model that was "
         "not measured"
+    )
+
+
+def told_of_stages(gpu: Gpu, tp: int, pp: int) -> str:
+    """Say what a reader must know of pipeline stages; an empty text for one."""
+    if pp == 1:
+        return ""
+    most = gpu.gpus_per_server
+    ways = {"links" if place * tp // most == (place + 1) * tp // most else "network"
+            for place in range(pp - 1)}  # fmt: skip
+    return (
+        f"pipeline_parallel_size = {pp}: stages of {tp} {gpu.name} hand hidden states over by "
+        f"{' and '.join(sorted(ways))}, a model that was not measured; each works on one step at a "
+        "time"
     )
 
 

@@ -18,6 +18,12 @@ class MemoryLedger:
     model: str
     gpu: str
     tensor_parallel_size: int
+    pipeline_parallel_size: int = 1
+    """Stages, of which ``stage`` has least room; the ledger is that of one of its GPUs."""
+    stage: str = ""
+    """Which stage that is, and its layers; empty for one."""
+    stages: tuple[tuple[str, int, int], ...] = ()
+    """Of all stages their layers, bytes of weights, and blocks that they have room for."""
     data_parallel_size: int = 1
     """Ranks over which experts are dealt; the ledger is that of a GPU of one."""
     total_bytes: int
@@ -114,6 +120,8 @@ class MemoryLedger:
     def sizes(self) -> str:
         """How many GPUs share the model, under vLLM's names."""
         told = f"tensor_parallel_size = {self.tensor_parallel_size}"
+        if self.pipeline_parallel_size > 1:
+            told += f", pipeline_parallel_size = {self.pipeline_parallel_size}"
         if self.data_parallel_size > 1:
             told += f", data_parallel_size = {self.data_parallel_size}"
         return told
@@ -147,7 +155,7 @@ class MemoryLedger:
         """Return (what, bytes, remark) of every entry, from the total to the KV cache."""
         gpus = self.tensor_parallel_size * self.data_parallel_size
         ranks = f"one of {gpus} ranks" if gpus > 1 else ""
-        weights = ", ".join(x for x in (self.model, ranks, self.weights_are) if x)
+        weights = ", ".join(x for x in (self.model, self.stage, ranks, self.weights_are) if x)
         table = ("- rotary table", self.rotary_table_bytes, "cosines and sines of all positions")
         encoders = ("- encoders", self.encoder_bytes, "of images or sounds, loaded with the model")
         drafter = ("- drafter", self.drafter_bytes, "weights of what makes drafts")
@@ -175,6 +183,10 @@ class MemoryLedger:
                 else []
             ),
             *self._longest_line(),
+            *(
+                (f"stage {name}", held, f"of weights, {count} blocks fit")
+                for name, held, count in self.stages
+            ),
         ]
 
     def _blocks_text(self) -> str:

@@ -15,7 +15,7 @@ from hardware.defaults import newest_version
 from hardware.drafts import Drafts
 from hardware.engine_table import vllm
 from hardware.gpu import Gpu, gpu_names, load_gpu
-from hardware.interconnect import check_ranks, makes_servers
+from hardware.interconnect import check_ranks, check_stages, makes_servers
 from hardware.kv_groups import kv_layout
 from hardware.ledger import GIB, MemoryLedger
 from hardware.profile_run import (
@@ -25,16 +25,18 @@ from hardware.profile_run import (
     expert_workspace_bytes,
 )
 from hardware.runtime_memory import graph_bytes, non_torch_bytes, startup_bytes
+from hardware.stage_ledger import of_all_stages
 from hardware.versions import version_key
 from model.ops import (
     encoder_bytes,
-    rank_weight_bytes,
     rotary_table_bytes,
+    stage_weight_bytes,
     tensor_parallel_sizes,
     unpacked_bytes,
 )
 from model.precision import Precision
 from model.spec import DecoderSpec
+from model.stages import Stage, stages_of
 
 __all__ = ["DoesNotFitError", "MemoryLedger", "memory_ledger"]
 
@@ -70,13 +72,19 @@ class _Demand:
     dp: int
     exchange_bytes: int
     drafts: Drafts | None
+    pp: int
 
     def ledger(self, gpu: Gpu, tp: int) -> MemoryLedger:
-        """Fill a ledger, whether it fits or not."""
-        spec, table, version = self.spec, vllm(), version_key(self.version)
+        """Fill a ledger, whether it fits or not: of several stages that with least room."""
+        spec = self.spec
         if self.enable_expert_parallel:
             spec = spec.with_whole_experts(tp * self.dp)
-        drafts = self.drafts
+        stages = stages_of(spec, self.pp)
+        return of_all_stages([self._of_stage(stage, gpu, tp) for stage in stages], stages)
+
+    def _of_stage(self, stage: Stage, gpu: Gpu, tp: int) -> MemoryLedger:
+        spec, table, version = stage.spec, vllm(), version_key(self.version)
+        gpus, drafts = tp * self.dp * self.pp, self.drafts
         rows = 1 if drafts is None else 1 + drafts.tokens  # of a sequence, in captured graphs
         run = ProfileRun(
             spec=spec,
@@ -88,21 +96,23 @@ class _Demand:
             sampled_rows=1 if drafts is None else 2,
             max_model_len=self.max_model_len or 0,
             block_tokens=self.block_size,
+            embeds=stage.embeds,
+            predicts=stage.predicts,
         )
         rules = table.memory
-        weights = int(rank_weight_bytes(spec, precision=self.precision, tp=tp))
+        weights = int(stage_weight_bytes(stage, precision=self.precision, tp=tp))
         weights += int(unpacked_bytes(spec, precision=self.precision, tp=tp))
         activations = activation_peak(run, rules, version)
         stays = rules.expert_workspace_stays.at(version)
         workspace = expert_workspace_bytes(run) if stays else 0
-        non_torch = non_torch_bytes(table, version, gpu, tp * self.dp) + self.exchange_bytes
+        non_torch = non_torch_bytes(table, version, gpu, gpus) + self.exchange_bytes
         graphs = graph_bytes(
             table, version, spec, gpu, tp * self.dp, self.max_seqs * rows,
             self.max_cudagraph_capture_size,
         )  # fmt: skip
         budget = int(self.utilization * gpu.memory_bytes)
         table_bytes = int(rotary_table_bytes(spec, self.precision))
-        encoders = int(encoder_bytes(spec, self.precision, tp))
+        encoders = int(encoder_bytes(spec, self.precision, tp)) if stage.embeds else 0
         drafter = 0 if drafts is None else drafts.weight_bytes(tp)
         left = budget - weights - drafter - encoders - table_bytes
         left -= activations.bytes + workspace + non_torch + graphs
@@ -120,6 +130,7 @@ class _Demand:
             model=spec.name,
             gpu=gpu.name,
             tensor_parallel_size=tp,
+            pipeline_parallel_size=self.pp,
             data_parallel_size=self.dp,
             total_bytes=gpu.memory_bytes,
             startup_bytes=startup_bytes(table, version),
@@ -176,6 +187,7 @@ def memory_ledger(
     dp: int = 1,
     exchange_bytes: int = 0,
     drafts: Drafts | None = None,
+    pp: int = 1,
 ) -> MemoryLedger:
     """Return where the memory of one GPU goes, and how many KV blocks fit.
 
@@ -201,6 +213,8 @@ def memory_ledger(
         dp: data-parallel ranks, of ``tp`` GPUs each, over which experts are dealt.
         exchange_bytes: of buffers through which tokens come to experts on other GPUs.
         drafts: what the engine keeps to make drafts; None: there are none.
+        pp: pipeline stages of ``tp`` GPUs each. All have as many blocks as the one with least room,
+            whose ledger it is.
 
     Raises:
         DoesNotFitError: not one block fits, not as many as given, or not the longest sequence; or
@@ -208,7 +222,7 @@ def memory_ledger(
             tensor-parallel size or GPU that would do.
         ValueError: ``tp`` does not divide the model or passes a server, or a setting out of range.
     """
-    check_ranks(gpu, tp)
+    check_stages(gpu, tp, pp)
     if dp > 1:
         check_ranks(gpu, tp * dp, "data_parallel_size x tensor_parallel_size")
     _check(block_size, gpu_memory_utilization, max_num_batched_tokens, max_num_seqs, num_gpu_blocks)
@@ -229,6 +243,7 @@ def memory_ledger(
         dp=dp,
         exchange_bytes=exchange_bytes,
         drafts=drafts,
+        pp=pp,
     )
     ledger = demand.ledger(gpu, tp)
     if ledger.fits and demand.holds_longest(ledger):

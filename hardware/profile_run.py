@@ -7,13 +7,14 @@ Formulas are those of vLLM's layers and of torch's sort; docs/memory.md compares
 
 from dataclasses import dataclass
 
-from hardware.engine_table import Memory, Sampler, Served
+from hardware.engine_table import Memory, Sampler
 from hardware.versions import Version
 from model.mixers.latent import LatentAttention
 from model.mixers.mixer import Mixer
 from model.precision import Precision
 from model.sharding import rank_vocabulary
 from model.spec import DecoderSpec
+from model.stages import handed_over
 
 MOST_CONTEXT_TOKENS = 65_536
 """Of latents that are expanded at once."""
@@ -38,6 +39,10 @@ class ProfileRun:
     """Of a block of the KV cache."""
     dp: int = 1
     """Data-parallel ranks, whose tokens all come to the experts of this one."""
+    embeds: bool = True
+    """Whether token ids come in, and not what another pipeline stage sends."""
+    predicts: bool = True
+    """Whether logits are made and tokens sampled, and not by a later stage."""
 
     @property
     def expert_tokens(self) -> int:
@@ -57,12 +62,24 @@ class Peak:
 def activation_peak(run: ProfileRun, memory: Memory, version: Version) -> Peak:
     """Return the larger of two moments: the layers, or the sampler."""
     rows = run.sampled_rows * min(run.max_seqs, run.max_tokens)
-    sampler = sampler_bytes(run, sampler_of(run, memory, version))
+    sampler = sampler_bytes(run, sampler_of(run, memory, version)) if run.predicts else 0
     stays = memory.expert_workspace_stays.at(version)
     forward = forward_bytes(run, None if stays else memory.expert_chunk_tokens.at(version), stays)
+    received = received_bytes(run)
     if sampler > forward:
-        return Peak(sampler, f"largest step: sampling {rows} rows")
-    return Peak(forward, f"largest step: layers, {run.max_tokens} tokens")
+        return Peak(sampler + received, f"largest step: sampling {rows} rows")
+    return Peak(forward + received, f"largest step: layers, {run.max_tokens} tokens")
+
+
+def received_bytes(run: ProfileRun) -> int:
+    """Return the bytes of the buffers of what another stage sends: they stay between steps.
+
+    vllm/v1/worker/gpu/model_runner.py, ``make_empty_intermediate_tensors``.
+    """
+    if run.embeds:
+        return 0
+    numbers = run.max_tokens * run.spec.hidden_size * handed_over(run.spec)
+    return int(numbers * run.precision.activation_bytes)
 
 
 def sampler_bytes(run: ProfileRun, sampler: Sampler) -> int:
@@ -80,16 +97,8 @@ def sampler_bytes(run: ProfileRun, sampler: Sampler) -> int:
 def sampler_of(run: ProfileRun, memory: Memory, version: Version) -> Sampler:
     """Return the sampler of the model runner that serves a model."""
     quantized = bool(run.precision.weights.schemes())
-    second = any(_serves(one, run.spec, quantized) for one in memory.second_runner.at(version))
+    second = any(one.serves(run.spec, quantized) for one in memory.second_runner.at(version))
     return (memory.second_runner_sampler if second else memory.sampler).at(version)
-
-
-def _serves(served: Served, spec: DecoderSpec, quantized: bool) -> bool:
-    return (
-        (not served.architectures or spec.architecture in served.architectures)
-        and not (served.dense and spec.num_experts)
-        and (served.quantized or not quantized)
-    )
 
 
 def forward_bytes(run: ProfileRun, chunk_tokens: int | None, stays: bool = False) -> int:
@@ -139,5 +148,7 @@ def cold_compile_bytes(run: ProfileRun) -> int:
 
     A restart finds them in the cache of torch.compile, and has more KV blocks.
     """
+    if not run.embeds:
+        return 0
     table = rank_vocabulary(run.spec, run.tp) * run.spec.hidden_size
     return int(table * run.precision.activation_bytes)

@@ -25,6 +25,7 @@ from hardware.adding_up import VECTOR_STEPS, add_up
 from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import Gpu
 from hardware.group import Group
+from hardware.handing_over import handed_over_s
 from hardware.joint_prices import JointPrices
 from hardware.prices.choose import prices_of
 from hardware.prices.chunks import ChunkCost
@@ -41,6 +42,7 @@ from hardware.ranks import ALONE, JointTables, Ranks, joint_tables
 from hardware.step_prices import Piece, StepPrices
 from model.precision import Precision
 from model.spec import DecoderSpec
+from model.stages import Stage
 
 Floats = npt.NDArray[np.float64]
 
@@ -282,6 +284,8 @@ def step_cost(
     enable_expert_parallel: bool = False,
     max_cudagraph_capture_size: int | None = None,
     ranks: Ranks = ALONE,
+    stage: Stage | None = None,
+    number: int = 0,
 ) -> StepCost:
     """Tabulate the prices of all steps of up to ``max_tokens`` tokens and ``max_seqs`` sequences.
 
@@ -301,15 +305,23 @@ def step_cost(
         max_cudagraph_capture_size: tokens of the largest step that a graph replays. None: twice
             the seats, up to 512.
         ranks: data-parallel ones, each of ``tp`` GPUs.
+        stage: of a pipeline, that alone, and what it receives and sends. The host's time for a
+            step is the first one's, that for sequences the last one's. None: the whole model.
+        number: which stage that is, from 0.
 
     Raises:
         ValueError: ``tp`` does not divide the model; no link between GPUs; a limit below 1.
         UnsupportedPrecisionError: the GPU lacks the arithmetic.
     """
     _check_limits(max_tokens=max_tokens, max_seqs=max_seqs)
+    stage = Stage(spec) if stage is None else stage
+    spec = stage.spec
     if enable_expert_parallel:
         spec = spec.with_whole_experts(tp * ranks.count)
-    group = Group(spec=spec, gpu=gpu, tp=tp, dp=ranks.count, precision=precision)
+    group = Group(
+        spec=spec, gpu=gpu, tp=tp, dp=ranks.count, precision=precision, embeds=stage.embeds,
+        predicts=stage.predicts,
+    )  # fmt: skip
     prices = prices_of(gpu, calibration, fused=fused)
     host = prices.host
     step_s = host.step_s if step_overhead_s is None else step_overhead_s
@@ -317,9 +329,12 @@ def step_cost(
     tokens, sequences = np.arange(max_tokens + 1.0), np.arange(max_seqs + 1.0)
     drawn_s = 0.0 if drawing_s is None else drawing_s
     of_tokens, of_sequences = group.token_operators(tokens), group.sequence_operators(sequences)
-    sequence_s = prices.operators_s(of_sequences, 0)
-    if tp > 1:
-        sequence_s = sequence_s + gather_s(group, prices, sequences)
+    if stage.predicts:
+        sequence_s = prices.operators_s(of_sequences, 0)
+        if tp > 1:
+            sequence_s = sequence_s + gather_s(group, prices, sequences)
+    else:
+        sequence_s, each_s, drawn_s = np.zeros(max_seqs + 1), 0.0, 0.0
     graphs, together = calibration.kernels is not None, None
     largest = largest_graph(max_seqs, max_cudagraph_capture_size)
     if ranks.count > 1:
@@ -331,9 +346,10 @@ def step_cost(
             token_s = token_s + all_reduces_s(group, prices, tokens)
         if graphs:
             token_s = with_graphs(token_s, largest, spec.expert_layers * host.eager_experts_s)
+        token_s = token_s + handed_over_s(group, prices, calibration, number, tokens)
     return StepCost(
         idle_start_s=host.idle_start_s,
-        overhead_s=step_s + spec.num_layers * host.layer_s,
+        overhead_s=(step_s if stage.embeds else 0.0) + spec.num_layers * host.layer_s,
         token_s=token_s.tolist(),
         sequence_s=(sequence_s + each_s * sequences + drawn_s).tolist(),
         windows=spec.windows,

@@ -30,6 +30,7 @@ from model.sharding import (
     rank_weight_bytes,
     rotary_table_bytes,
     shares,
+    stage_weight_bytes,
     tensor_parallel_sizes,
     unpacked_bytes,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "rank_weight_bytes",
     "rotary_table_bytes",
     "sequence_operators",
+    "stage_weight_bytes",
     "step_operators",
     "tensor_parallel_sizes",
     "token_operators",
@@ -58,7 +60,7 @@ NORMS = ("input_norm", "post_norm", "mixer_output_norm", "mlp_output_norm")
 
 
 def token_operators(
-    spec: DecoderSpec, tokens: F, *, precision: Precision, tp: int = 1
+    spec: DecoderSpec, tokens: F, *, precision: Precision, tp: int = 1, embeds: bool = True
 ) -> list[Operator]:
     """Return all that depends on the step's token count only.
 
@@ -71,16 +73,13 @@ def token_operators(
         tokens: rows of the step, or an array of them.
         precision: bytes per number.
         tp: ranks that share the model.
+        embeds: whether the embedding is here, and what else a model has once.
 
     Raises:
         ValueError: ``tp`` does not divide the model.
     """
     rows, layers = floats(tokens), shares(spec, precision, tp)
-    operators = [_embedding(spec, rows, precision, tp)]
-    operators += spec.once.operators(rows, Share((0,), precision, tp))
-    if spec.embedding.norm_behind is not None:
-        behind = spec.embedding.norm_behind
-        operators.append(Share((0,), precision, tp).norm("embedding_norm", behind, rows))
+    operators = _once(spec, rows, precision, tp) if embeds else []
     for kind, share in layers:
         operators += (
             *(share.norm(name, kind.norm, rows) for name in NORMS[: min(1, kind.norms)]),
@@ -226,6 +225,15 @@ def step_operators(
     for chunk, past in chunks:
         operators += prefill_attention(spec, chunk, past, precision=precision, tp=tp, fused=fused)
     return operators + sequence_operators(spec, decodes + len(chunks), precision=precision, tp=tp)
+
+
+def _once(spec: DecoderSpec, rows: F, precision: Precision, tp: int) -> list[Operator]:
+    """What stands before all layers."""
+    share = Share((0,), precision, tp)
+    operators = [_embedding(spec, rows, precision, tp), *spec.once.operators(rows, share)]
+    if spec.embedding.norm_behind is not None:
+        operators.append(share.norm("embedding_norm", spec.embedding.norm_behind, rows))
+    return operators
 
 
 def _embedding(spec: DecoderSpec, rows: F, precision: Precision, tp: int) -> Operator:

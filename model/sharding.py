@@ -11,6 +11,7 @@ from model.precision import Precision
 from model.quantization.scheme import Scheme
 from model.shape import DecoderSpec, Layers
 from model.share import Share
+from model.stages import Stage
 
 VOCABULARY_PADDING = 64
 """vLLM pads the rows of embedding and LM head to a multiple of this (VocabParallelEmbedding)."""
@@ -134,20 +135,33 @@ def rank_weight_bytes(spec: DecoderSpec, *, precision: Precision, tp: int = 1) -
     Raises:
         ValueError: ``tp`` does not divide the model, or the scales of its quantized matrices.
     """
+    return stage_weight_bytes(Stage(spec), precision=precision, tp=tp)
+
+
+def stage_weight_bytes(stage: Stage, *, precision: Precision, tp: int = 1) -> float:
+    """Return the same of one pipeline stage, of which each has ``tp`` ranks.
+
+    Raises:
+        ValueError: see ``rank_weight_bytes``.
+    """
+    spec = stage.spec
     check_scales(spec, precision, tp)
     matrices, vectors = 0.0, 0
     for kind, share in shares(spec, precision, tp):
         for matrix in kind.matrices:
             matrices += _matrix_bytes(matrix, share)
         vectors += kind.count * kind.vector_numbers(tp)
-    held = rank_vocabulary(spec, tp)
-    rows = held + spec.embedding.position_rows
-    once = spec.hidden_size * rows + spec.head.norm.parameters + spec.embedding.norm_parameters
-    once += held if spec.head.logit_bias else 0
-    once += spec.once.on_rank(tp)
+    held, once = rank_vocabulary(spec, tp), 0
+    if stage.embeds or (stage.predicts and spec.head.tied):
+        once += spec.hidden_size * held
+    if stage.embeds:
+        once += spec.hidden_size * spec.embedding.position_rows + spec.embedding.norm_parameters
+        once += spec.once.on_rank(tp)
+    if stage.predicts:
+        once += spec.head.norm.parameters + (held if spec.head.logit_bias else 0)
     rest = (vectors + once) * precision.activation_bytes
     ((head, _),) = precision.weights.of("lm_head", (0,))
-    if not spec.head.tied:
+    if stage.predicts and not spec.head.tied:
         rest += precision.matrix_bytes(head, held, spec.hidden_size)
     return matrices + rest
 
@@ -160,7 +174,8 @@ def _matrix_bytes(matrix: Matrix, share: Share) -> float:
             n, whole = side.on_rank(share.tp), matrix.inputs.whole
             held = k
             if scheme is not None and matrix.copies > 1:
-                n, held = scheme.part(n, side.whole), scheme.part(k, whole)
+                of_n, of_k = scheme.tiles if len(matrix.outputs) > 1 else scheme.tiles[::-1]
+                n, held = scheme.part(n, side.whole, of_n), scheme.part(k, whole, of_k)
             one = share.precision.matrix_bytes(scheme, n, held, whole)
             total += layers * matrix.copies * one
     return total

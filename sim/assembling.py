@@ -69,6 +69,7 @@ def result_of(
         returned_step=np.concatenate(
             [first + log.returned_step for first, log in zip(first_steps, logs, strict=True)]
         ),
+        gaps=column((log.gaps for log in logs), np.int64),
         reads=tuple(log.reads for log in logs),
         replicas=_replica_columns(logs, parts),
         end_s=stop_s,
@@ -87,6 +88,7 @@ def _replica_columns(logs: SequenceOf[Log], parts: SequenceOf[Part]) -> dict[str
         "segments": [len(log.segments["steps"]) for log in logs],
         "steps": [len(log.step_end_s) for log in logs],
         "resumed": [len(log.resumed_gap_s) for log in logs],
+        "gaps": [len(log.gaps) for log in logs],
         "computed_prefill_tokens": [log.computed_prefill_tokens for log in logs],
     }
     tables = {name: np.array(values, dtype=np.int64) for name, values in columns.items()}

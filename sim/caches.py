@@ -17,6 +17,7 @@ from sim.engine.grouped_cache import GroupedPool
 from sim.engine.kv_cache import BlockPool
 from sim.engine.loads import Connector
 from sim.engine.offloading import Offloading, OffloadSettings
+from sim.engine.pipelined_cache import PipelinedCache
 from sim.engine.prefix_cache import PrefixCache
 from sim.pools import Pool
 from workloads.requests import Prefixes
@@ -100,6 +101,12 @@ def _prefix(pool: Pool, prefixes: Prefixes | None) -> PrefixCache:
     return PrefixCache(pool.num_gpu_blocks, size, spans_of, first, pool.async_scheduling)
 
 
+def _pipelined(pool: Pool, prefixes: Prefixes | None) -> PipelinedCache:
+    size = pool.ledger.block_size
+    spans_of = None if prefixes is None else block_spans(prefixes, size)
+    return PipelinedCache(pool.num_gpu_blocks, size, spans_of, pool.engine.reuse_unhashed_first)
+
+
 def _drafted(pool: Pool, prefixes: Prefixes | None) -> DraftedCache:
     assert pool.drafts is not None
     size = pool.ledger.block_size
@@ -118,12 +125,16 @@ CACHES: Final[dict[str, CacheKind]] = {
     "drafts": CacheKind(
         lambda pool: pool.drafts is not None and pool.engine.enable_prefix_caching, _drafted
     ),
+    "pipelined": CacheKind(
+        lambda pool: pool.pipeline is not None and pool.engine.enable_prefix_caching, _pipelined
+    ),
     "prefix": CacheKind(lambda pool: pool.engine.enable_prefix_caching, _prefix),
     "count": CacheKind(lambda _: True, _count),
 }
 """``groups``: layers that keep different tokens; ``tiers``: what the GPU has no more is in the
-host's memory; ``drafts``: blocks of what was verified outlive their requests; ``prefix``: blocks
-outlive their requests; ``count``: blocks are only counted."""
+host's memory; ``drafts``: blocks of what was verified outlive their requests; ``pipelined``: and
+those of steps under way can be found; ``prefix``: blocks outlive their requests; ``count``: blocks
+are only counted."""
 
 
 def block_spans(prefixes: Prefixes, block_size: int) -> Callable[[int], list[tuple[int, int]]]:

@@ -12,6 +12,8 @@ def ceilings_of(pool: Pool) -> dict[str, float]:
     drafter take for as many rows without context. Whoever makes no drafts, as in large batches, is
     bounded as before: the better of both holds.
     """
+    if pool.pipeline is not None:
+        return pool.pipeline.ceilings(pool.price)
     plain = pool.price.ceilings()
     machine = priced_machine(pool)
     if not isinstance(machine, Drafted):

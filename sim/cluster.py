@@ -19,8 +19,9 @@ from sim.engine.loop import Loop
 from sim.engine.machine import Machine
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
-from sim.lockstep import Rank, ranks_on
+from sim.lockstep import ranks_on
 from sim.machines import priced_machine
+from sim.pipelined import AnyReplica, Pipelined, pipelined
 from sim.pools import PREFILL, Pool
 from sim.ranks import lockstep, router_of
 from sim.recording import BlockCount, Part, Recorder
@@ -64,13 +65,14 @@ class Cluster:
         self.scenario = scenario
         self.requests = requests
         self.stop_s = stop_s
+        self.pools = [pool for pool in scenario.pools for _ in range(pool.replicas)]
         drafting = any(pool.drafts for pool in scenario.pools)
         self.recorder = Recorder(
-            requests, scenario.replicas, scenario.spec.reaches, scenario.api, scratch, drafting
-        )
+            requests, scenario.replicas, scenario.spec.reaches, scenario.api, scratch, drafting,
+            [n for n, pool in enumerate(self.pools) if pool.pipeline],
+        )  # fmt: skip
         if have_tiers(scenario.pools):
             self.recorder.begin_tiers()
-        self.pools = [pool for pool in scenario.pools for _ in range(pool.replicas)]
         facts = [each for pool in scenario.pools for each in [facts_of(pool)] * pool.replicas]
         right = {id(pool): acceptance or self._acceptance(pool) for pool in scenario.pools}
         self.schedulers = {
@@ -80,7 +82,7 @@ class Cluster:
             for number in numbers
         }
         self.dealt = scenario.routing(not requests.waits).dealt
-        self.replicas: dict[int, Replica | Rank] = {}
+        self.replicas: dict[int, AnyReplica] = {}
         self.dispatch = self._dispatch(facts)
         self._dealt_to = self._deal() if self.dealt else _nobody
         for number in numbers:
@@ -158,9 +160,13 @@ class Cluster:
         router.view.prompts = prompts_of(self.requests)
         return router
 
-    def _replicas(self, number: int) -> dict[int, Replica | Rank]:
+    def _replicas(self, number: int) -> dict[int, AnyReplica]:
         """One replica, or all ranks that compute their steps with it."""
         pool, machine = self.pools[number], self.machine
+        if pool.pipeline is not None:
+            if machine is not None:
+                raise ValueError("pipeline stages are priced, and computed by no machine")
+            return {number: self._pipelined(number)}
         if pool.ranks.count == 1:
             return {number: self._replica(number)}
         if machine is not None:
@@ -169,6 +175,12 @@ class Cluster:
         loops = [self._loop(each) for each in numbers]
         return dict(
             zip(numbers, ranks_on(self.clock, lockstep(pool, loops, self.clock)), strict=True)
+        )
+
+    def _pipelined(self, number: int) -> Pipelined:
+        scheduler, journal = self.schedulers[number], self.recorder.replicas[number]
+        return pipelined(
+            number, self.pools[number], self.clock, scheduler, journal, self.dispatch.finished
         )
 
     def _loop(self, number: int) -> Loop:

@@ -21,6 +21,7 @@ from sim.pools import (
     PREFILL,
     DataParallelSize,
     GpuWords,
+    PipelineParallelSize,
     PoolConfig,
     Price,
     ReplicaCount,
@@ -31,7 +32,8 @@ from sim.routers.registry import RouterName, RouterSettings, check_router
 Wait = Annotated[float, Field(gt=0, le=1e9)]
 
 OF_A_POOL = (
-    "gpu", "tensor_parallel_size", "data_parallel_size", "replicas", "gpu_usd_per_hour",
+    "gpu", "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "replicas",
+    "gpu_usd_per_hour",
 )  # fmt: skip
 """Keys of a cluster that are the short form of one pool."""
 
@@ -53,6 +55,10 @@ class ClusterConfig(BaseModel):
     that the calibration describes. Required without `pools`."""
     tensor_parallel_size: TensorParallelSize = 1
     """GPUs that share attention."""
+    pipeline_parallel_size: PipelineParallelSize = 1
+    """Stages of `tensor_parallel_size` GPUs, each of which holds a part of the layers. A step goes
+    through all of them, and several are under way at a time. A replica has as many GPUs as the
+    sizes make."""
     data_parallel_size: DataParallelSize = 1
     """Ranks of one engine, each of `tensor_parallel_size` GPUs, with a scheduler and a KV cache of
     its own. Those of a mixture of experts share its experts (engine.enable_expert_parallel) and
@@ -150,7 +156,7 @@ class ClusterConfig(BaseModel):
     @property
     def gpus(self) -> int:
         """Of all replicas of all pools."""
-        return sum(pool.tensor_parallel_size * pool.all_ranks for pool in self.all_pools)
+        return sum(pool.gpus_of_one * pool.replicas for pool in self.all_pools)
 
 
 def check_roles(roles: SequenceOf[str]) -> None:

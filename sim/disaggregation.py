@@ -23,10 +23,9 @@ from sim.engine.loads import Connector
 from sim.engine.sequence import Sequence
 from sim.handovers import Handover
 from sim.kv_transfer import KvTransferConfig, Link, link_of
-from sim.lockstep import Rank
+from sim.pipelined import AnyReplica
 from sim.pools import DECODE, PREFILL, Pool
 from sim.recording import Recorder
-from sim.replica import Replica
 from sim.result import UNFINISHED
 from sim.routers.router import Router
 from sim.scenario import ApiTime
@@ -86,7 +85,7 @@ class Disaggregated(Dispatch):
         decode: Route,
         prefill: Route,
         recorder: Recorder,
-        replicas: Mapping[int, Replica | Rank],
+        replicas: Mapping[int, AnyReplica],
         pools: SequenceOf[Pool],
         config: KvTransferConfig,
         api: ApiTime,

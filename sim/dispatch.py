@@ -18,10 +18,9 @@ import numpy.typing as npt
 from sim.client import Client
 from sim.clock import Clock
 from sim.engine.sequence import Sequence
-from sim.lockstep import Rank
+from sim.pipelined import AnyReplica
 from sim.ranks import show
 from sim.recording import Recorder
-from sim.replica import Replica
 from sim.result import REJECTED
 from sim.routers.router import Router
 from sim.source import ClosedLoop, sequences
@@ -49,7 +48,7 @@ class Dispatch:
         clock: Clock,
         router: Router,
         recorder: Recorder,
-        replicas: Mapping[int, Replica | Rank],
+        replicas: Mapping[int, AnyReplica],
     ) -> None:
         self.clock, self.router, self.recorder = clock, router, recorder
         self.replicas = replicas

@@ -20,6 +20,7 @@ from hardware.exchange import GATHERED, check_backend
 from hardware.gpu import Gpu
 from hardware.host_link import HostLink
 from hardware.kv_groups import several_groups
+from hardware.pipelining import pipelining
 from hardware.sampling import default_drawing
 from model.precision import Precision, check_kv_dtype, precision
 from model.quantization.choice import chosen_weights
@@ -119,6 +120,10 @@ class EngineConfig(BaseModel):
     enable_expert_parallel: bool = False
     """The GPUs of an engine hold experts whole, each its share of them, instead of a part of every
     expert. The busiest decides how long a step takes."""
+    moe_backend: Literal["auto", "triton", "flashinfer_cutlass", "flashinfer_trtllm"] = "auto"
+    """Whose kernels compute the experts, where tables have several (fp8 in blocks on H100, H200 and
+    B200). Default: auto, the version's: FlashInfer's CUTLASS on Hopper in 0.15 and 0.16, else the
+    fastest that was measured."""
     all2all_backend: Annotated[str, AfterValidator(check_backend)] = GATHERED
     """How tokens come to experts on other GPUs, where cluster.data_parallel_size is above 1."""
     disable_hybrid_kv_cache_manager: bool = False
@@ -269,8 +274,10 @@ RESOLVED = tuple(ResolvedEngine.__annotations__)
 """Keys that a version, a GPU or a model gives a default."""
 
 
-def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec) -> ResolvedEngine:
+def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec, stages: int = 1) -> ResolvedEngine:
     """Return settings with every default filled in; what is given stays.
+
+    ``stages`` are those of its pipeline: asynchronous scheduling depends on them.
 
     Raises:
         ValueError: a budget below ``max_num_seqs``, a length beyond the model's, or what
@@ -285,6 +292,11 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec) -> ResolvedEngin
     filled = default_settings(taken, gpu, spec) | taken
     if engine.speculative is not None and engine.async_scheduling is None:
         filled["async_scheduling"] &= engine.speculative.method != "ngram"
+    if stages > 1 and engine.speculative is None:
+        quantized = bool(precision_of(engine, spec, gpu).weights.schemes())
+        given_async = engine.async_scheduling
+        rules = pipelining(spec, stages, filled["version"], quantized, given_async)
+        filled["async_scheduling"] = rules.asynchronous
     check_speculative(engine.model_dump() | filled, engine.speculative)
     for name in ("enable_prefix_caching", "async_scheduling"):
         if filled[name] and not policy(filled["scheduler"]).cuts_prompts:

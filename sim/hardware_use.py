@@ -82,9 +82,11 @@ def efficiency(kinds: SequenceOf[Kind], totals: SequenceOf[StepTotals]) -> dict[
         pool = kind.pool
         peak_flops = each.run_busy_s * pool.gpu.peak(pool.precision.main_compute)
         peak_bytes = each.run_busy_s * pool.gpu.bandwidth_bytes_per_s
-        tp = pool.tensor_parallel_size
-        flops.append((ratio(each.flops, peak_flops), peak_flops * tp))
-        moved.append((ratio(each.moved_bytes, peak_bytes), peak_bytes * tp))
+        stages = pool.pipeline_parallel_size
+        gpus = pool.tensor_parallel_size * stages
+        # What one rank would have had to process is shared out over the stages.
+        flops.append((ratio(each.flops / stages, peak_flops), peak_flops * gpus))
+        moved.append((ratio(each.moved_bytes / stages, peak_bytes), peak_bytes * gpus))
     return {"mfu": weighted_mean(flops), "mbu": weighted_mean(moved)}
 
 

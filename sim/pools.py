@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Annotated, Any
 
@@ -20,7 +21,9 @@ from hardware.exchange import check_exchange, exchange_bytes
 from hardware.gpu import Gpu
 from hardware.host_link import HostMemory, HostRates, host_memory, host_rates
 from hardware.memory import MemoryLedger, memory_ledger
-from hardware.ranks import Ranks, ranks_of
+from hardware.moe_backends import with_moe_backend
+from hardware.pipeline_cost import PipelineCost, staged
+from hardware.ranks import Ranks
 from hardware.sampling import drawing_s
 from hardware.step_cost import StepCost, step_cost
 from model.errors import one_of
@@ -30,10 +33,12 @@ from model.spec import DecoderSpec
 from sim.drafts import DraftPlan, draft_cost, draft_plan
 from sim.engine_config import EngineConfig, ResolvedEngine, precision_of, resolved
 from sim.host_time import host_s
+from sim.parallelism import checked_ranks, checked_stages
 from sim.registry import policy
 
 GpuWords = str | dict[str, object]
 TensorParallelSize = Annotated[int, Field(gt=0, le=4096)]
+PipelineParallelSize = Annotated[int, Field(gt=0, le=256)]
 DataParallelSize = Annotated[int, Field(gt=0, le=1024)]
 ReplicaCount = Annotated[int, Field(gt=0, le=100_000)]
 Price = Annotated[float, Field(gt=0, le=1e6)]
@@ -79,6 +84,10 @@ class PoolConfig(BaseModel):
     that the calibration describes."""
     tensor_parallel_size: TensorParallelSize = 1
     """GPUs that share attention."""
+    pipeline_parallel_size: PipelineParallelSize = 1
+    """Stages of `tensor_parallel_size` GPUs, each of which holds a part of the layers. A step goes
+    through all of them, and several are under way at a time. A replica has as many GPUs as the
+    sizes make."""
     data_parallel_size: DataParallelSize = 1
     """Ranks of one engine, each of `tensor_parallel_size` GPUs, with a scheduler and a KV cache of
     its own. Those of a mixture of experts share its experts (engine.enable_expert_parallel) and
@@ -101,7 +110,8 @@ class PoolConfig(BaseModel):
     @property
     def gpus_of_one(self) -> int:
         """GPUs of one replica: of all of its ranks."""
-        return self.tensor_parallel_size * self.data_parallel_size
+        sizes = self.tensor_parallel_size * self.pipeline_parallel_size
+        return sizes * self.data_parallel_size
 
     @property
     def all_ranks(self) -> int:
@@ -118,6 +128,8 @@ class Pool:
     replicas: int
     """Engines, or the ranks of all engines: whatever has a scheduler and a KV cache of its own."""
     tensor_parallel_size: int
+    pipeline_parallel_size: int = 1
+    """Stages of a replica."""
     data_parallel_size: int
     """Replicas of one engine."""
     ranks: Ranks
@@ -133,6 +145,9 @@ class Pool:
     calibration: Calibration
     ledger: MemoryLedger
     price: StepCost
+    """Of a step that is alone in its engine."""
+    pipeline: PipelineCost | None = None
+    """How steps are planned where there are several stages, and what these cost; None: one."""
     drafts: DraftPlan | None = None
     """How drafts are made; None: there are none."""
     draft_cost: DraftCost | None = None
@@ -148,7 +163,7 @@ class Pool:
     @property
     def gpus(self) -> int:
         """Of all replicas."""
-        return self.tensor_parallel_size * self.replicas
+        return self.tensor_parallel_size * self.pipeline_parallel_size * self.replicas
 
     @property
     def usd_per_hour(self) -> float:
@@ -177,8 +192,9 @@ class Pool:
 
     def _kind(self) -> tuple[object, ...]:
         return (
-            self.tensor_parallel_size, self.data_parallel_size, self.ranks, self.gpu_usd_per_hour,
-            self.spec, self.gpu, self.engine, self.calibration, self.ledger, self.role,
+            self.tensor_parallel_size, self.pipeline_parallel_size, self.data_parallel_size,
+            self.ranks, self.gpu_usd_per_hour, self.spec, self.gpu, self.engine, self.calibration,
+            self.ledger, self.role,
         )  # fmt: skip
 
 
@@ -203,16 +219,22 @@ def build_pool(
         hardware.memory.DoesNotFitError: the weights, one block or the longest sequence do not fit.
         ValueError: a budget below ``max_num_seqs``, or a tensor-parallel size that does not divide.
     """
-    settings, tp = resolved(engine, gpu, spec), config.tensor_parallel_size
+    tp, pp = config.tensor_parallel_size, config.pipeline_parallel_size
+    settings = resolved(engine, gpu, spec, pp)
     numbers, dp = precision_of(settings, spec, gpu), config.data_parallel_size
     ranks = checked_ranks(spec, settings, dp)
     if ranks.count > 1:
         check_exchange(settings.all2all_backend, gpu, tp * dp)
     drafts = draft_plan(settings, spec, gpu, role=config.role, ranks=dp)
-    ledger = ledger_of(spec, gpu, tp, settings, ranks.count)
+    rules = checked_stages(spec, gpu, settings, pp, role=config.role, ranks=dp)
+    ledger = ledger_of(spec, gpu, tp, settings, ranks.count, pp)
     step_s, each_s = host_s(settings, calibration)
     loaded = spec.with_expert_load(ExpertLoad(settings.expert_load_exponent))
-    price = step_cost(
+    calibration = with_moe_backend(
+        calibration, settings.moe_backend, settings.version, spec, gpu, numbers
+    )
+    costs = partial(
+        step_cost,
         loaded,
         gpu,
         tp=tp,
@@ -233,6 +255,7 @@ def build_pool(
             settings.sampling, settings.version, spec.vocab_size, gpu, settings.max_num_seqs
         ),
     )
+    price, pipeline = staged(costs, loaded, rules)
     cost = None if drafts is None else draft_cost(
         drafts, settings, loaded, gpu, calibration, tp=tp, precision=numbers, step_s=step_s,
         sequence_s=each_s,
@@ -248,6 +271,7 @@ def build_pool(
         data_parallel_size=dp,
         ranks=ranks,
         tensor_parallel_size=tp,
+        pipeline_parallel_size=pp,
         gpu_usd_per_hour=config.gpu_usd_per_hour or gpu.usd_per_hour,
         spec=spec,
         gpu=gpu,
@@ -256,6 +280,7 @@ def build_pool(
         calibration=calibration,
         ledger=ledger,
         price=price,
+        pipeline=pipeline,
         drafts=drafts,
         draft_cost=cost,
         max_model_len=settings.max_model_len,
@@ -295,38 +320,12 @@ def _host_memory(
     )
 
 
-def checked_ranks(spec: DecoderSpec, settings: ResolvedEngine, count: int) -> Ranks:
-    """Return how data-parallel ranks of an engine work together.
-
-    Raises:
-        ValueError: what is not modelled of them.
-    """
-    ranks = ranks_of(spec, count, settings.version, settings.all2all_backend)
-    if ranks.count == 1:
-        return ranks
-    if settings.first_request_s:
-        raise ValueError(
-            f"first_request_s = {settings.first_request_s:g} with cluster.data_parallel_size = "
-            f"{count}, expected 0: a cold start of ranks that work together is not modelled"
-        )
-    if spec.num_experts and not settings.enable_expert_parallel:
-        raise ValueError(
-            f"cluster.data_parallel_size = {count} of {spec.name}, a mixture of experts, expected "
-            "engine.enable_expert_parallel: true: experts that are cut into as many parts as there "
-            "are GPUs are not modelled"
-        )
-    if settings.scheduler != "chunked_prefill":
-        raise ValueError(
-            f"cluster.data_parallel_size = {count} with engine.scheduler: {settings.scheduler}, "
-            "expected chunked_prefill: ranks that work together are modelled as in vLLM v1"
-        )
-    return ranks
-
-
 def ledger_of(
-    spec: DecoderSpec, gpu: Gpu, tp: int, settings: ResolvedEngine, dp: int = 1
+    spec: DecoderSpec, gpu: Gpu, tp: int, settings: ResolvedEngine, dp: int = 1, pp: int = 1
 ) -> MemoryLedger:
     """Fill the memory ledger of one GPU of ``dp`` ranks that share experts, of ``tp`` GPUs each.
+
+    With ``pp`` stages that of the one with least room.
 
     Raises:
         hardware.memory.DoesNotFitError: the weights, one block or the longest sequence do not fit.
@@ -351,6 +350,7 @@ def ledger_of(
         max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
         drafts=None if plan is None else plan.memory,
         dp=dp,
+        pp=pp,
         exchange_bytes=exchange_bytes(settings.all2all_backend, spec, tp * dp) if dp > 1 else 0,
     )
 

@@ -8,9 +8,8 @@ from hardware.versions import version_key
 from sim.clock import Clock
 from sim.engine.lockstep import Lockstep
 from sim.engine.loop import Loop
-from sim.lockstep import Rank
+from sim.pipelined import AnyReplica
 from sim.pools import Pool, numbers_of
-from sim.replica import Replica
 from sim.routers.prompts import NO_PROMPTS, Prompts
 from sim.routers.ranks import Balancing, EngineView, RankRouter
 from sim.routers.registry import make_router
@@ -45,7 +44,7 @@ def router_of(
     return RankRouter(router, ranks, facts, [balancing[numbers.start] for numbers in ranks])
 
 
-def show(router: Router, replicas: Mapping[int, Replica | Rank]) -> None:
+def show(router: Router, replicas: Mapping[int, AnyReplica]) -> None:
     """Let a router see the replicas that it looks at."""
     if isinstance(router, RankRouter):
         router.live = [replicas[number] for number in router.view.numbers]

@@ -46,6 +46,8 @@ class Taken:
     step_end_s: Floats
     resumed_gap_s: Floats
     resumed_end_s: Floats
+    gaps: npt.NDArray[np.int64]
+    """See ``Journal.gaps``; flat."""
 
 
 def take(journal: Journal, everything: bool, classes: int = 1) -> Taken:
@@ -87,7 +89,14 @@ def take(journal: Journal, everything: bool, classes: int = 1) -> Taken:
         _emptied(journal.step_end_s, steps),
         _emptied(journal.resumed_gap_s, len(journal.resumed_gap_s)),
         _emptied(journal.resumed_end_s, len(journal.resumed_end_s)),
+        _gaps(journal),
     )
+
+
+def _gaps(journal: Journal) -> npt.NDArray[np.int64]:
+    gaps = np.array(journal.gaps, np.int64)
+    del journal.gaps[:]
+    return gaps
 
 
 def _emptied(buffer: "array[float]", rows: int) -> Floats:

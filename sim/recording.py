@@ -1,5 +1,6 @@
 """What a run leaves behind, as it grows: outcomes of requests in columns, steps on tapes."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +13,7 @@ from sim import recorder
 from sim.api_server import Outbox
 from sim.engine.journal import Journal
 from sim.engine.outcomes import Outcomes
+from sim.engine.pipelined_journal import PipelinedJournal
 from sim.handovers import Handovers
 from sim.recorder import Taken
 from sim.result import DRAFT_COLUMNS, FINISHED, REJECTED, SEGMENT_COLUMNS, UNFINISHED
@@ -67,6 +69,8 @@ class Log:
     """When clients see the tokens of each step, if the API server is a queue."""
     resumed_gap_s: Tape = field(default_factory=lambda: Tape(np.float64))
     resumed_end_s: Tape = field(default_factory=lambda: Tape(np.float64))
+    gaps: Tape = field(default_factory=lambda: Tape(np.int64))
+    """With pipeline stages: see ``sim.result.Result.gaps``."""
     returned_step: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     reads: tuple[ReadTotals, ...] = ()
     computed_prefill_tokens: int = 0
@@ -147,11 +151,15 @@ class Recorder:
         api: ApiTime = NO_API,
         scratch: Scratch | None = None,
         drafting: bool = False,
+        pipelined: Collection[int] = (),
     ) -> None:
         self.requests = requests
         self.api = api
         self.reaches = reaches
-        self.replicas = [Journal(recorder.FULL_STEPS, drafting) for _ in range(replicas)]
+        self.replicas = [
+            (PipelinedJournal if number in pipelined else Journal)(recorder.FULL_STEPS, drafting)
+            for number in range(replicas)
+        ]
         self._logs = [Log() for _ in range(replicas)]
         for log in self._logs if drafting else ():
             log.drafts = {name: Tape(kind) for name, kind in DRAFT_TYPES.items()}
@@ -269,6 +277,7 @@ class Recorder:
             append(log.seen_s, self._outboxes[replica].take(table, taken.step_end_s))
         append(log.resumed_gap_s, taken.resumed_gap_s)
         append(log.resumed_end_s, taken.resumed_end_s)
+        append(log.gaps, taken.gaps)
         log.add_work(taken, self.reaches)
         if everything:
             log.returned_step = np.array(journal.returned_step, dtype=np.int64)

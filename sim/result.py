@@ -79,6 +79,7 @@ REPLICA_COLUMNS = {
     "segments": "rows of the segment table that are its own",
     "steps": "ends of steps that are its own",
     "resumed": "gaps of resumed sequences that are its own",
+    "gaps": "numbers of its gaps by steps, with pipeline stages",
     "computed_prefill_tokens": "prompt tokens computed, recomputation after preemption included",
 }
 """Columns of the replica table; replicas are numbered from 0."""
@@ -108,6 +109,9 @@ class Result:
     returned_step: Column = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """Row of ``step_end_s`` in which each sequence decoded again that had been held back: one of
     that step's ``decodes``, but its gap is among the resumed ones. The first of its segment."""
+    gaps: Column | Tape = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """With pipeline stages, where the steps before that of a token are many: of each step how many
+    tokens follow those of which earlier one; three numbers each, steps counted by replica."""
     reads: tuple[tuple[ReadTotals, ...], ...]
     """What all steps of each replica attended, by class of cache."""
     replicas: Mapping[str, Column]
@@ -139,8 +143,8 @@ class Result:
         They are numbered from 0 there.
         """
         rows = self.sent_to(numbers)
-        segments, steps, resumed = (
-            self._own(name, numbers) for name in ("segments", "steps", "resumed")
+        segments, steps, resumed, gaps = (
+            self._own(name, numbers) for name in ("segments", "steps", "resumed", "gaps")
         )
         returned = self.returned_step
         requests = {name: column[rows] for name, column in self.requests.items()}
@@ -155,6 +159,7 @@ class Result:
             seen_s=None if self.seen_s is None else stretch(self.seen_s, steps),
             resumed_gap_s=stretch(self.resumed_gap_s, resumed),
             resumed_end_s=stretch(self.resumed_end_s, resumed),
+            gaps=stretch(self.gaps, gaps),
             returned_step=returned[slice(*np.searchsorted(returned, steps))] - steps[0],
             reads=self.reads[numbers.start : numbers.stop],
             replicas={
@@ -164,6 +169,8 @@ class Result:
 
     def _own(self, name: str, numbers: range) -> tuple[int, int]:
         """First row and end of what some replicas have of something that lies by replica."""
+        if name not in self.replicas:
+            return 0, 0
         ends = np.concatenate(([0], np.cumsum(self.replicas[name])))
         return int(ends[numbers.start]), int(ends[numbers.stop])
 

@@ -137,8 +137,8 @@ class Scenario:
 
     def routing(self, open_arrivals: bool) -> Routing:
         """Return how requests come to the replicas; ``open_arrivals``: not from users who wait."""
-        ranks = any(pool.data_parallel_size > 1 for pool in self.pools)
-        known = open_arrivals and self.client == NO_CLIENT and not ranks
+        together = any(pool.data_parallel_size > 1 or pool.pipeline for pool in self.pools)
+        known = open_arrivals and self.client == NO_CLIENT and not together
         if self.has_roles:
             return handing_over(self._routers, [len(self.answering), len(self.prefilling)])
         return routing(self.router, self.engines, known)
@@ -169,8 +169,10 @@ class Scenario:
 
 def routing_of(cluster: ClusterConfig, client: ClientConfig, open_arrivals: bool) -> Routing:
     """Return how requests come to the replicas of a cluster, without building it."""
-    ranks = any(pool.data_parallel_size > 1 for pool in cluster.all_pools)
-    known = open_arrivals and client == NO_CLIENT and not ranks
+    together = any(
+        pool.data_parallel_size * pool.pipeline_parallel_size > 1 for pool in cluster.all_pools
+    )
+    known = open_arrivals and client == NO_CLIENT and not together
     if cluster.has_roles:
         counts = [sum(pool.replicas for pool in cluster.all_pools if pool.role == PREFILL)]
         routers = cluster.router, cluster.prefill_router or cluster.router
@@ -222,6 +224,12 @@ def scenario_of_pools(
             f"cluster.router = {router} in front of data_parallel_size above 1: a router that "
             "looks at the caches of ranks is not modelled, expected data_parallel_size 1, or a "
             "router that looks at loads"
+        )
+    if sees_caches and any(pool.pipeline is not None for pool in pools):
+        raise ValueError(
+            f"cluster.router = {router} in front of pipeline_parallel_size above 1: a router that "
+            "looks at the caches of pipelines is not modelled, expected pipeline_parallel_size 1, "
+            "or a router that looks at loads"
         )
     times = [_api_time(pool.engine, pool.calibration) for pool in pools]
     for pool, api in zip(pools, times, strict=True):

@@ -3,6 +3,7 @@
 from sim.caches import make_cache, make_connector
 from sim.engine.drafted_prefill import DraftedPrefill
 from sim.engine.drafting import Acceptance
+from sim.engine.pipelined_prefill import PipelinedPrefill
 from sim.engine.scheduler import Scheduler
 from sim.engine.settings import Settings
 from sim.plugins import built
@@ -27,16 +28,19 @@ def make_scheduler(
         token_budget=pool.token_budget,
         watermark_blocks=pool.watermark_blocks,
         windows=pool.spec.windows,
-        ahead=pool.async_scheduling,
+        ahead=pool.async_scheduling and pool.pipeline is None,
         long_prefill_token_threshold=engine.long_prefill_token_threshold,
         long_prefill_limits_alone=engine.long_prefill_limits_alone,
         scheduler_reserve_full_isl=engine.scheduler_reserve_full_isl,
         drafting=None if pool.drafts is None else pool.drafts.drafting,
         batch_timeout_s=engine.batch_timeout_s,
+        spacing=0 if pool.pipeline is None else pool.pipeline.rules.spacing,
     )
     cache = make_cache(pool, prefixes)
     if pool.drafts is not None:
         return DraftedPrefill(cache, queue, settings, acceptance or Acceptance())
+    if pool.pipeline is not None:
+        return PipelinedPrefill(cache, queue, settings)
     made = built(policy(engine.scheduler), engine.scheduler_settings, cache, queue, settings)
     if (connector := make_connector(pool)) is not None:
         made.connect(connector)

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 
-from sim.lockstep import Rank
-from sim.replica import Replica
+from sim.engine.loop import Loop
+from sim.pipelined import AnyReplica
 from sim.routers.router import CachesView, Router, TokensView
 from sim.seen.caches import Caches
 from sim.seen.metrics import Metrics
 
 
-def show_replicas(router: Router, of: Mapping[int, Replica | Rank], numbers: Iterable[int]) -> None:
+def show_replicas(router: Router, of: Mapping[int, AnyReplica], numbers: Iterable[int]) -> None:
     """Show the replicas of these numbers, in the order in which the router names them."""
     view = router.view
     if not isinstance(view, TokensView):
@@ -17,7 +17,7 @@ def show_replicas(router: Router, of: Mapping[int, Replica | Rank], numbers: Ite
     replicas = [of[number] for number in numbers]
     view.live = list(replicas)
     if isinstance(view, CachesView):
-        loops = [replica.loop for replica in replicas]
+        loops = [loop for each in replicas if isinstance(loop := each.loop, Loop)]
         view.caches = Caches(loops, lambda number: replicas[number].steps_ended())
         if router.refresh_metrics_interval_s is not None:
             view.collected = Metrics(loops, router.refresh_metrics_interval_s)

@@ -1,5 +1,5 @@
 """Where requests come from: an open stream of arrivals, users who wait for their answers, and
-sessions, whose next turn waits for the answer to the one before."""
+sessions, whose next turns wait for the answers to those before."""
 
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -10,6 +10,7 @@ from simpy.events import Event
 
 from sim.clock import URGENT, Clock
 from sim.engine.sequence import Sequence
+from sim.following import following_of
 from workloads.requests import Floats, Requests
 
 Send = Callable[[Sequence], None]
@@ -84,8 +85,8 @@ class ClosedLoop:
     ``think_s[i]``. Everybody starts thinking at time 0. A rejected request is answered at once.
 
     With sessions it is the first turns that are issued like that, and a user who has one goes
-    through it row by row before she is free again. A turn that is rejected or given up ends it:
-    the turns behind it are never asked. Where sessions arrive by themselves there are no users.
+    through it, as ``sim.following`` says, before she is free again. Turns behind one that is
+    rejected or given up are never asked. Where sessions arrive by themselves there are no users.
     """
 
     def __init__(self, clock: Clock, requests: Requests, send: Send) -> None:
@@ -95,6 +96,7 @@ class ClosedLoop:
         first = first_rows(requests)
         self._users = min(requests.users or 0, len(requests) if first is None else len(first))
         self._free = sequences(requests, requests.arrival_s, first) if self._users else iter(())
+        self._following = following_of(requests)
 
     def start(self) -> None:
         """Everybody starts thinking, at time 0."""
@@ -107,16 +109,15 @@ class ClosedLoop:
         ``at_once``: without think time it is sent within this call, so that the step that starts at
         this very moment sees it.
         """
-        following = self._next_turn(sequence.request) if answered else None
-        if following is None:
-            following = next(self._free, None)
-        self._think(following, now_s, at_once)
+        following, over = self._following.left(sequence.request, answered)
+        for row in following:
+            self._think(self._turn(row), now_s, at_once)
+        if over:
+            self._think(next(self._free, None), now_s, at_once)
 
-    def _next_turn(self, row: int) -> Sequence | None:
-        """The row after one, if it goes on with the same session."""
-        requests, row = self.requests, row + 1
-        if requests.turn is None or row == len(requests) or not requests.turn[row]:
-            return None
+    def _turn(self, row: int) -> Sequence:
+        """A further turn of a session."""
+        requests = self.requests
         return Sequence(
             row, float("nan"), int(requests.prompt_tokens[row]), int(requests.output_tokens[row]),
             int(requests.priority[row]),

@@ -49,11 +49,16 @@ def token_gaps(result: Result) -> Iterator[TokenGaps]:
     joining and its first decoding step must not be counted as joined. The same holds for one that
     the token budget did not reach; when it decodes again it is in ``result.returned_step``.
 
+    Engines with pipeline stages say of each step behind which earlier ones its tokens come.
+
     Raises:
         ValueError: a step decodes other sequences than those that joined before.
     """
-    history = _History()
+    history, by_steps = _History(), GapsBySteps(result)
     for block in blocks(result):
+        if by_steps.tell(block):
+            yield from by_steps.gaps(block)
+            continue
         if block.begins:
             history = _History()
         yield from history.gaps(block)
@@ -62,6 +67,47 @@ def token_gaps(result: Result) -> Iterator[TokenGaps]:
         gap_s = np.asarray(result.resumed_gap_s[rows], dtype=np.float64)
         end_s = np.asarray(result.resumed_end_s[rows], dtype=np.float64)
         yield TokenGaps(gap_s, end_s, np.ones(len(gap_s), dtype=np.int64))
+
+
+class GapsBySteps:
+    """Gaps of replicas that say of each step behind which earlier ones its tokens come.
+
+    A token may follow one of any step before, so the ends of a replica's steps are kept.
+    """
+
+    def __init__(self, result: Result) -> None:
+        self._result = result
+        counts = result.replicas.get("gaps", np.zeros(len(result.reads), np.int64))
+        self._last = np.cumsum(counts)
+        self._first = self._last - counts
+        self._row = 0
+        self._seen_s: list[Floats] = []
+        self._steps = 0
+
+    def tell(self, block: Block) -> bool:
+        """Take a block; say whether its replica is one of these."""
+        replica = block.replica
+        if self._first[replica] == self._last[replica]:
+            return False
+        if block.begins:
+            self._row, self._seen_s, self._steps = int(self._first[replica]), [], 0
+        self._seen_s.append(block.seen_s)
+        self._steps += len(block.seen_s)
+        return True
+
+    def gaps(self, block: Block) -> Iterator[TokenGaps]:
+        """The gaps that end in a block."""
+        seen_s, last = np.concatenate(self._seen_s), int(self._last[block.replica])
+        self._seen_s = [seen_s]
+        while self._row < last:
+            until = min(self._row + 3 * STEPS, last)
+            rows = np.asarray(self._result.gaps[self._row : until]).reshape(-1, 3)
+            here = int(np.searchsorted(rows[:, 0], self._steps))
+            step, before, weight = rows[:here].T
+            yield TokenGaps(seen_s[step] - seen_s[before], seen_s[step], weight)
+            self._row += 3 * here
+            if here < len(rows):
+                return
 
 
 class _History:

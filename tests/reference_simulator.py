@@ -674,7 +674,9 @@ class World:
         self.in_flight = 0
         # Who begins something, in order; behind each, what its user says afterwards.
         self.openings: list[Seq] = []
-        self.following: dict[Seq, Seq] = {}
+        self.following: dict[Seq, list[Seq]] = {}
+        self.unanswered: dict[Seq, list[Seq]] = {}
+        self.under_way: dict[int, list[Seq]] = {}
         self.seqs = [
             Seq(i, 0.0, int(requests.prompt_tokens[i]), int(requests.output_tokens[i]),
                 int(requests.priority[i]), target=int(requests.prompt_tokens[i]))
@@ -685,7 +687,9 @@ class World:
             if requests.turn is None or requests.turn[seq.row] == 0:
                 self.openings.append(seq)
             else:
-                self.following[self.seqs[seq.row - 1]] = seq
+                self.unanswered[seq] = [self.seqs[row] for row in rows_before(requests, seq.row)]
+                for before in self.unanswered[seq]:
+                    self.following.setdefault(before, []).append(seq)
         if requests.users is not None:
             for _ in range(min(requests.users, len(self.openings))):
                 self.think(self.openings.pop(0), 0.0, False)
@@ -778,9 +782,20 @@ class World:
         self.in_flight -= 1
         while self.queue and self.in_flight < self.limit:
             self.send(self.queue.pop(0), now_s)
-        if seq.status == "answered" and seq in self.following:
-            self.think(self.following[seq], now_s, at_once)
-        elif self.requests.users is not None and self.openings:
+        ready = []
+        if seq.status == "answered":
+            for after in self.following.get(seq, []):
+                self.unanswered[after].remove(seq)
+                if not self.unanswered[after]:
+                    ready.append(after)
+        session = seq.row if self.requests.session is None else self.requests.session[seq.row]
+        others = self.under_way.setdefault(session, [seq])
+        others.remove(seq)
+        others.extend(ready)
+        nobody_is_left = not others
+        for after in ready:
+            self.think(after, now_s, at_once)
+        if nobody_is_left and self.requests.users is not None and self.openings:
             self.think(self.openings.pop(0), now_s, at_once)
 
     def run(self, stop_s: float) -> None:
@@ -822,6 +837,14 @@ class World:
                 if unit[0].step:
                     return True
         return False
+
+
+def rows_before(requests: Requests, row: int) -> list[int]:
+    """The rows whose answers a row waits for."""
+    if requests.after is None:
+        return [row - 1]
+    first, last = requests.after.offsets[row : row + 2]
+    return requests.after.rows[first:last].tolist()
 
 
 # --- data-parallel ranks
@@ -955,6 +978,10 @@ def engine_of(pool: Pool, scenario: Scenario, requests: Requests) -> Engine:
         from tests.reference_tiers import TierEngine
 
         return TierEngine(pool)
+    if pool.pipeline is not None:
+        from tests.reference_pipeline import PipelineEngine
+
+        return PipelineEngine(pool)
     if pool.drafts is None:
         return Engine(pool)
     from tests.draft_reference import DraftEngine

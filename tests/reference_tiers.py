@@ -150,9 +150,10 @@ class TierEngine(Engine):
                 self.told.append(seq)
         self.coming = [job for job in self.coming if job[0] > now_s]
         self.going = [job for job in self.going if job[0] > now_s]
-        for seq, chunks, blocks in self.next_copies:
-            self.going.append(self.job("out", now_s, blocks, seq, chunks))
-        self.next_copies = []
+        if self.has_ended or self.parked or self.waiting or self.arrived:  # else nothing is planned
+            for seq, chunks, blocks in self.next_copies:
+                self.going.append(self.job("out", now_s, blocks, seq, chunks))
+            self.next_copies = []
 
     def settle(self) -> bool:
         """It is known what is over."""

@@ -7,7 +7,7 @@ A law uses the same luck for every parameter value, and a longer sample begins w
 
 import math
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -163,6 +163,33 @@ class Empirical(Config):
 LengthLaw = Annotated[
     Constant | Uniform | LogNormal | Exponential | Empirical, Field(discriminator="distribution")
 ]
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def empirical_laws(config: Config, words: str = "") -> list[tuple[str, Empirical]]:
+    """Return every law of a configuration that is read from a file, with its key."""
+    found: list[tuple[str, Empirical]] = []
+    for name in type(config).model_fields:
+        value, key = getattr(config, name), f"{words}{name}"
+        if isinstance(value, Empirical):
+            found.append((key, value))
+        elif isinstance(value, Config):
+            found += empirical_laws(value, f"{key}.")
+    return found
+
+
+def anchored_laws(config: ConfigT, base_dir: Path) -> ConfigT:
+    """Return a configuration whose laws have absolute paths, made from ``base_dir``."""
+    changes: dict[str, object] = {}
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, Empirical):
+            changes[name] = value.anchored(base_dir)
+        elif isinstance(value, Config):
+            changes[name] = anchored_laws(value, base_dir)
+    return config.model_copy(update=changes)
 
 
 class Lengths(Config):

@@ -50,6 +50,19 @@ class Prefixes:
         return Prefixes(offsets, self.streams[places], self.ends[places])
 
 
+@dataclass(frozen=True, slots=True)
+class After:
+    """Answers that turns wait for: sessions that branch, and come together again.
+
+    Row ``i`` is asked after the answers to the rows ``rows[offsets[i]:offsets[i+1]]``, earlier ones
+    of its session: none for a first turn, one at least for every other.
+    """
+
+    offsets: Ints
+    """Shape (rows + 1,), from 0."""
+    rows: Ints
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requests:
     """A generated or replayed workload.
@@ -60,8 +73,8 @@ class Requests:
 
     With sessions (``session`` and ``turn``) rows lie session by session, and only the first of each
     is issued like that, or carries an ``arrival_s``; row ``i`` of the others, whose ``arrival_s``
-    is NaN, is issued ``think_s[i]`` seconds after the answer to the row before is complete, or
-    never, if that has none.
+    is NaN, is issued ``think_s[i]`` seconds after the answer to the row before is complete, or to
+    all rows that ``after`` names, or never, if one of them has none.
 
     Raises:
         ValueError: columns of different lengths, unsorted arrivals, lengths below one token, turns
@@ -81,6 +94,8 @@ class Requests:
     """Number of each row's session, from 0; None: every request stands alone."""
     turn: Ints | None = None
     """Number of each row in its session, from 0."""
+    after: After | None = None
+    """Whose answers turns wait for; None: each for the row before."""
     notes: tuple[str, ...] = ()
     """What was read of a file, in words."""
 
@@ -122,6 +137,20 @@ class Requests:
             raise ValueError("turn: expected 0, 1, 2, ... in each session, row by row")
         if not np.array_equal(self.session, np.cumsum(first) - 1):
             raise ValueError("session: expected 0, 1, 2, ..., one more at each turn 0")
+        if self.after is not None:
+            self._check_after(self.after, self.session, first)
+
+    @staticmethod
+    def _check_after(after: After, session: Ints, first: npt.NDArray[np.bool_]) -> None:
+        offsets, rows = after.offsets, after.rows
+        if len(offsets) != len(session) + 1 or offsets[0] or offsets[-1] != len(rows):
+            raise ValueError(f"after: expected {len(session) + 1} offsets, from 0 to {len(rows)}")
+        counts = np.diff(offsets)
+        if not np.array_equal(counts == 0, first) or counts.min(initial=0) < 0:
+            raise ValueError("after: expected nothing before a first turn, and a row before others")
+        asked = np.repeat(np.arange(len(session)), counts)
+        if np.any((rows < 0) | (rows >= asked)) or np.any(session[rows] != session[asked]):
+            raise ValueError("after: expected earlier rows of the same session")
 
     def __len__(self) -> int:
         return len(self.arrival_s)

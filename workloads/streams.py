@@ -19,6 +19,9 @@ PURPOSES = (
     "sessions",
     "prefill router",
     "drafts",
+    "tools",
+    "agents",
+    "reasoning",
 )
 
 

@@ -22,8 +22,9 @@ from experiments.reporting.page.curves import RANKS
 from sim.cluster_config import ClusterConfig
 from sim.engine_config import EngineConfig, SchedulerName
 from sim.scenario import Scenario, build_scenario
+from workloads.generate import generate
 from workloads.requests import Requests
-from workloads.workload import Workload, generate
+from workloads.workload import Workload
 
 if TYPE_CHECKING:
     from pandas import DataFrame

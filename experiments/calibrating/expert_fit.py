@@ -6,12 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from experiments.calibrating.kernel_fit import (
-    Axes,
-    fastest,
-    fit_and_check,
-    from_memory,
-)
+from experiments.calibrating.kernel_fit import fastest, from_memory
+from experiments.calibrating.surface_fit import Axes, fit_and_check
 from hardware.gpu import Gpu
 from hardware.prices.kernels import HeldOut, expert_size, product_bound_s
 from hardware.prices.surface import Surface
@@ -56,6 +52,13 @@ FEW_SHAPES = 20
 OTHER_KERNEL = 1.15
 """A version whose experts take so many times the fastest version's runs another kernel."""
 EXPERT_KEYS = ["num_tokens", "hidden_size", "topk", "num_experts", "width"]
+BACKENDS = {
+    "triton": r"^vllm_fused_moe$|triton",
+    "flashinfer_cutlass": "flashinfer_cutlass",
+    "flashinfer_trtllm": "flashinfer_trtllm",
+}
+"""What names the kernels of a backend in a table, by vLLM's name of it."""
+CUTLASS = "flashinfer_cutlass"
 
 
 def expert_surface(
@@ -81,6 +84,48 @@ def expert_surface(
     if len(np.unique(shapes)) < FEW_SHAPES:
         shapes = shapes * 1e6 + tokens
     return fit_and_check(EXPERT_AXES, points, bound_s / seconds, shapes)
+
+
+def other_backends(
+    rows: "DataFrame", gpu: Gpu, compute: str, l2_bytes: float, surface: Surface
+) -> tuple[str, dict[str, tuple[Surface, HeldOut]]]:
+    """Return whose kernels ``surface`` is, and surfaces of the backends that it is not.
+
+    Of the fastest backend is ``surface``. Triton was timed like it. FlashInfer's CUTLASS was timed
+    with whole experts only: of half of them beside Triton's time of the same half.
+
+    Args:
+        rows: as ``expert_surface`` takes them, expert parallel included.
+        gpu: see there.
+        compute: see there.
+        l2_bytes: see there.
+        surface: what it returned.
+    """
+    of = {name: rows[rows.kernel_source.str.contains(own)] for name, own in BACKENDS.items()}
+    parts = {name: part[part.moe_ep_size == 1] for name, part in of.items()}
+    first = "flashinfer_trtllm" if len(parts["flashinfer_trtllm"]) else "triton"
+    found = {}
+    if first != "triton" and len(parts["triton"]):
+        found["triton"] = expert_surface(parts["triton"], gpu, compute, l2_bytes)
+    halves = {name: fastest(_halved(of[name]), EXPERT_KEYS) for name in ("triton", CUTLASS)}
+    both = halves["triton"].merge(halves[CUTLASS], on=EXPERT_KEYS, suffixes=("", "_other"))
+    if first == "triton" and len(both):
+        tokens, hidden, chosen, experts, width = (both[key].to_numpy(float) for key in EXPERT_KEYS)
+        points = {
+            "rows": tokens * chosen / experts,
+            "width": expert_size(width, hidden),
+            "experts": experts / 2,
+        }
+        shares = surface(**points) * (both.latency / both.latency_other).to_numpy(float)
+        shapes = (hidden * 1e5 + width) * 1e3 + experts
+        found[CUTLASS] = fit_and_check(EXPERT_AXES, points, shares, shapes)
+    return first, found
+
+
+def _halved(rows: "DataFrame") -> "DataFrame":
+    """Of ranks that hold half of the experts."""
+    rows = rows[(rows.moe_ep_size == 2) & (rows.moe_tp_size == 1)]
+    return rows.assign(width=rows.inter_size)
 
 
 def _bounds(rows: "DataFrame", gpu: Gpu, scheme: Scheme | None) -> tuple[Floats, Floats, Floats]:

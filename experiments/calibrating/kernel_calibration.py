@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.calibrating.expert_fit import expert_surface
+from experiments.calibrating.expert_fit import expert_surface, other_backends
 from experiments.calibrating.kernel_fit import (
     HEAD_DIM,
     all_reduce_surface,
@@ -91,19 +91,13 @@ def kernels_from_tables(
     if gpu.name not in SYSTEMS:
         raise ValueError(f"--gpu {gpu.name}: no tables, expected one of {', '.join(SYSTEMS)}")
     folder = tables_folder(dir_or_package) / SYSTEMS[gpu.name]
-
-    def needed(found: Table | None, operator: str) -> Table:
-        if found is None:
-            raise ValueError(f"{folder}: no tables of {operator}, which a calibration needs")
-        return found
-
     l2_bytes = L2_BYTES[gpu.name]
-    gemm = needed(read_all(folder, "gemm", engine, "gemm_perf"), "gemm")
+    gemm = _needed(read_all(folder, "gemm", engine, "gemm_perf"), folder, "gemm")
     moe = read_all(folder, "moe", engine, "moe_perf")
-    prefill = needed(_possible_prefill(folder, engine, version, gpu), "context")
+    prefill = _needed(_possible_prefill(folder, engine, version, gpu), folder, "context")
     generation = read_table(folder, "attention", engine, "generation_attention_perf", NEWEST)
-    decode = needed(generation, "generation")
-    nccl = needed(read_table(folder, "comm", "nccl", "nccl_perf", NCCL_VERSION), "comm")
+    decode = _needed(generation, folder, "generation")
+    nccl = _needed(read_table(folder, "comm", "nccl", "nccl_perf", NCCL_VERSION), folder, "comm")
     custom = read_all(folder, "comm", engine, "custom_allreduce_perf")
     gemm = _timed(gemm)
     matrices = _by_numbers(gemm, "gemm_dtype", lambda rows, n: gemm_surface(rows, gpu, n, l2_bytes))
@@ -112,12 +106,7 @@ def kernels_from_tables(
         numbers: decode_kernel(rows, gpu, 1.0 if numbers == "fp8" else 2.0, l2_bytes)
         for numbers, rows in _parts(_usual(decode), "kv_cache_dtype")
     }
-    experts: Found = {}
-    if moe is not None:
-        uneven = Table(moe.rows[moe.rows.distribution == UNEVEN], moe.version)
-        experts = _by_numbers(
-            uneven, "moe_dtype", lambda rows, n: expert_surface(rows, gpu, n, l2_bytes)
-        )
+    experts, of_experts, backends = _experts(moe, gpu, l2_bytes)
     reduces = _all_reduces(custom, nccl)
     held_out = {
         f"{operator} {numbers}": check
@@ -125,6 +114,10 @@ def kernels_from_tables(
             ("gemm", matrices), ("prefill attention", prefills),
             ("decode attention", decodes), ("experts", experts),
         )
+        for numbers, (_, check) in found.items()
+    } | {
+        f"experts {name} {numbers}": check
+        for name, found in backends.items()
         for numbers, (_, check) in found.items()
     }  # fmt: skip
     kernels = Kernels(
@@ -135,9 +128,28 @@ def kernels_from_tables(
         decode_attention={numbers: kernel for numbers, (kernel, _) in decodes.items()},
         all_reduce=reduces[0],
         experts=_surfaces(experts),
+        experts_backend=of_experts,
+        backends={name: _surfaces(found) for name, found in backends.items()},
         held_out=held_out | {"all-reduce": reduces[1]},
     )
     return with_mixers(kernels, folder, engine, gpu, l2_bytes)
+
+
+def _needed(found: Table | None, folder: Path, operator: str) -> Table:
+    if found is None:
+        raise ValueError(f"{folder}: no tables of {operator}, which a calibration needs")
+    return found
+
+
+def _experts(
+    moe: Table | None, gpu: Gpu, l2_bytes: float
+) -> tuple[Found, dict[Numbers, str], dict[str, Found]]:
+    """Experts, whose kernels they are where several were timed, and those of other backends."""
+    if moe is None:
+        return {}, {}, {}
+    uneven = Table(moe.rows[moe.rows.distribution == UNEVEN], moe.version)
+    found = _by_numbers(uneven, "moe_dtype", lambda rows, n: expert_surface(rows, gpu, n, l2_bytes))
+    return found, *_backends(uneven, gpu, l2_bytes, found)
 
 
 COVERED = CoveredRange(max_step_tokens=8192, max_context_tokens=131072, max_decodes=1024)
@@ -172,6 +184,25 @@ def _by_numbers(
 
 def _surfaces(found: Found) -> dict[Numbers, Surface]:
     return {numbers: surface for numbers, (surface, _) in found.items()}
+
+
+BACKENDS_OF: tuple[Numbers, ...] = ("fp8_block",)
+"""Storages whose experts vLLM computes with one backend or another, by version and settings."""
+
+
+def _backends(
+    moe: Table, gpu: Gpu, l2_bytes: float, experts: Found
+) -> tuple[dict[Numbers, str], dict[str, Found]]:
+    """Whose kernels the experts' surfaces are, and those of other backends."""
+    first: dict[Numbers, str] = {}
+    others: dict[str, Found] = {}
+    for numbers, rows in _parts(moe, "moe_dtype"):
+        if numbers in BACKENDS_OF and numbers in experts and "kernel_source" in rows:
+            surface = experts[numbers][0]
+            first[numbers], found = other_backends(rows, gpu, numbers, l2_bytes, surface)
+            for name, fitted in found.items():
+                others.setdefault(name, {})[numbers] = fitted
+    return first, others
 
 
 def _possible_prefill(folder: Path, engine: str, version: str, gpu: Gpu) -> Table | None:

@@ -15,15 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from experiments.calibrating.kernel_fit import (
-    DECODE_SEQUENCES,
-    Axes,
-    affine,
-    check,
-    fastest,
-    fit_surface,
-    held_out,
-)
+from experiments.calibrating.kernel_fit import DECODE_SEQUENCES, affine, fastest
+from experiments.calibrating.surface_fit import Axes, check, fit_surface, held_out
 from hardware.calibration import DATASHEET
 from hardware.gpu import Gpu
 from hardware.prices.kernels import HeldOut, Kernels

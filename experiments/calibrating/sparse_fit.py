@@ -12,14 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from experiments.calibrating.kernel_fit import (
-    DECODE_SEQUENCES,
-    affine,
-    check,
-    fastest,
-    fit_surface,
-    held_out,
-)
+from experiments.calibrating.kernel_fit import DECODE_SEQUENCES, affine, fastest
 from experiments.calibrating.latent_fit import (
     DECODE_AXES,
     LEAST_PART,
@@ -28,6 +21,7 @@ from experiments.calibrating.latent_fit import (
     one_layer,
     products_s,
 )
+from experiments.calibrating.surface_fit import check, fit_surface, held_out
 from hardware.calibration import DATASHEET
 from hardware.gpu import Gpu
 from hardware.prices.kernels import HeldOut, Kernels

@@ -9,15 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from experiments.calibrating.kernel_fit import (
-    DECODE_SEQUENCES,
-    Axes,
-    check,
-    fastest,
-    fit_surface,
-    held_out,
-)
+from experiments.calibrating.kernel_fit import DECODE_SEQUENCES, fastest
 from experiments.calibrating.latent_fit import one_layer
+from experiments.calibrating.surface_fit import Axes, check, fit_surface, held_out
 from hardware.calibration import DATASHEET
 from hardware.gpu import Gpu
 from hardware.prices.kernels import HeldOut

@@ -90,8 +90,9 @@ def _command(options: argparse.Namespace) -> int:
 def _write(point: "Point", seed: int | None, start_s: float, stop_s: float, out: Path) -> int:
     """Simulate until the stretch has ended and write it. Raises FileExistsError."""
     from experiments.running.chrome_trace import write_trace
-    from experiments.study.build import requests_of, scenario_of, stop_of
+    from experiments.study.build import scenario_of
     from experiments.study.grid import Setting
+    from experiments.study.requests import requests_of, stop_of
     from sim.simulation import simulate
 
     chosen = point.seeds[0] if seed is None else seed

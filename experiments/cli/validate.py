@@ -11,7 +11,7 @@ from pathlib import Path
 from experiments.cli.command import Parser, between, called, fail, processes, run_command
 from experiments.running.folder import Wanted, chosen_folder, results_folder
 from experiments.running.publish import claimed, publish
-from experiments.study.build import check_calibration
+from experiments.study.calibrations import check_calibration
 from experiments.study.errors import RunError, StudyError, nearest
 from experiments.validation.ablation import ablation_table
 from experiments.validation.predict import SEEDS, Plan, Prediction, plan, predict

@@ -119,6 +119,11 @@ def _hardware(cluster: ClusterConfig) -> Iterator[Knob]:
             f"tp{mark}", f"{at}.tensor_parallel_size", f"tensor parallel{told}",
             pool.tensor_parallel_size, GROUPS,
         )  # fmt: skip
+        if pool.pipeline_parallel_size > 1:
+            yield _choice(
+                f"pp{mark}", f"{at}.pipeline_parallel_size", f"pipeline parallel{told}",
+                pool.pipeline_parallel_size, GROUPS,
+            )  # fmt: skip
 
 
 def _limits(slo: Slo) -> Iterator[Knob]:

@@ -12,15 +12,17 @@ from experiments.planning.plan_reading import PlanInput
 from experiments.planning.promises import limits_of
 from experiments.planning.traffic import steady_version
 from experiments.running.capacity import capacity_per_s
-from experiments.study import build
+from experiments.study import build, calibrations
 from experiments.study.document import Study
 from experiments.study.errors import show
 from experiments.study.grid import cell
 from experiments.study.keys import key_path
+from experiments.study.requests import requests_of
 from experiments.study.schema import value_at
 from hardware.gpu import load_gpu
 from hardware.memory import DoesNotFitError
 from sim.ceilings import ceilings_of
+from sim.lone import lone_steps_s
 from sim.scenario import Scenario
 
 Spread = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterable[Any]]
@@ -110,13 +112,18 @@ def _sentence(error: ValueError) -> str:
 def _name(plan: PlanInput, study: Study, values: dict[str, Any]) -> str:
     """Model if there are several, GPU and group, then what else differs."""
     gpu = study.cluster.all_pools[0].gpu
-    shown = load_gpu(gpu).name if not build.names_calibrated(gpu) else show(gpu)
+    shown = load_gpu(gpu).name if not calibrations.names_calibrated(gpu) else show(gpu)
     pool = study.cluster.all_pools[0]
-    ranks = f" DP{pool.data_parallel_size}" if pool.data_parallel_size > 1 else ""
+    ranks = "".join(
+        f" {what}{size}"
+        for what, size in (("PP", pool.pipeline_parallel_size), ("DP", pool.data_parallel_size))
+        if size > 1
+    )
     parts = [f"{shown} TP{pool.tensor_parallel_size}{ranks}"]
     if "model" in plan.keys:
         parts.insert(0, study.model.rsplit("/", 1)[-1])
-    told = ("model", "cluster.gpu", "cluster.tensor_parallel_size", "cluster.data_parallel_size")
+    sizes = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+    told = ("model", "cluster.gpu", *(f"cluster.{size}" for size in sizes))
     rest = [
         f"{key.rsplit('.', 1)[-1]} {show(cell(value))}"
         for key, value in values.items()
@@ -129,7 +136,7 @@ def _floor(study: Study, scenario: Scenario) -> str:
     """Say that no load is low enough: what a request takes that is alone is beyond a limit."""
     slo = study.slo
     assert slo is not None
-    requests = build.requests_of(study, study.seed)
+    requests = requests_of(study, study.seed)
     for key, limit in limits_of(slo).items():
         if limit.latency == "tpot":
             lone_s = ceilings_of(scenario.pool)["fastest_token_s"]
@@ -153,15 +160,9 @@ def _floor(study: Study, scenario: Scenario) -> str:
 
 def lone_prefill_s(scenario: Scenario, prompt_tokens: int) -> float:
     """Return the time to the first token of a request that is alone: its chunks, and the API."""
-    past, seconds = 0, scenario.api.request_s + scenario.api.token_s * prompt_tokens
-    nothing = [0] * len(scenario.pool.price.windows)
-    pool = scenario.pool
-    longest = pool.token_budget if pool.engine.scheduler == "chunked_prefill" else None
-    while past < prompt_tokens:
-        chunk = min(prompt_tokens - past, longest or prompt_tokens)
-        seconds += scenario.pool.price.step_s(0, nothing, [(chunk, past)])
-        past += chunk
-    return seconds + scenario.api.output_s
+    api = scenario.api
+    seconds = api.request_s + api.token_s * prompt_tokens
+    return seconds + lone_steps_s(scenario.pool, prompt_tokens) + api.output_s
 
 
 def _capacity(place: int, study: Study) -> tuple[int, float]:

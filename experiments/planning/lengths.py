@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.planning.promises import longest_stay_s
-from experiments.study.build import requests_of, scenario_of, settled
+from experiments.study.build import scenario_of, settled
 from experiments.study.document import Study, validate
 from experiments.study.errors import StudyError, show
 from experiments.study.grid import substitute
 from experiments.study.keys import dotted, key_path
+from experiments.study.requests import requests_of
 from experiments.study.schema import value_at
 from workloads.arrivals import ClosedLoop
 from workloads.config import LATEST_S

@@ -8,7 +8,7 @@ from typing import Any
 from experiments.planning import keys
 from experiments.planning.plan_study import OWN, PlanStudy, Prices, window_s_of
 from experiments.planning.traffic import resampling
-from experiments.study import build, faults
+from experiments.study import calibrations, faults
 from experiments.study.document import Loaded, Study, validate
 from experiments.study.errors import Problem, StudyError, show
 from experiments.study.grid import Setting, expand, fill_missing
@@ -129,7 +129,7 @@ def _priced(loaded: Loaded, plan: PlanStudy, study: Study) -> Study:
     workload = resampling(study.workload, window_s_of(plan.slo))
     words = study.cluster.all_pools[0].gpu
     price = study.cluster.gpu_usd_per_hour
-    if not build.names_calibrated(words):
+    if not calibrations.names_calibrated(words):
         gpu = load_gpu(words)
         price = price_of(loaded, plan, gpu, price)
     if price is None:

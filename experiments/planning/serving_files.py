@@ -58,6 +58,8 @@ def vllm_arguments(study: Study) -> list[str]:
     """Return the words after ``vllm serve`` that start a replica with the settings simulated."""
     engine = study.engine
     words = [study.model, "--tensor-parallel-size", str(study.cluster.tensor_parallel_size)]
+    if study.cluster.pipeline_parallel_size > 1:
+        words += ["--pipeline-parallel-size", str(study.cluster.pipeline_parallel_size)]
     if study.cluster.data_parallel_size > 1:
         words += ["--data-parallel-size", str(study.cluster.data_parallel_size)]
     for name in EngineConfig.model_fields:

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.planning.promises import longest_stay_s
-from experiments.study.build import requests_of
 from experiments.study.document import Study
+from experiments.study.requests import requests_of
 from workloads.arrivals import (
     AllAtOnce,
     Arrivals,

@@ -32,21 +32,20 @@ def written(table: "DataFrame", form: str) -> str:
 
 def long_table(summary: "DataFrame", keys: Sequence[str]) -> "DataFrame":
     """Return a summary with one row per point and metric: ``value``, ``lo`` and ``hi``."""
-    import pandas as pd
+    from pandas.api.types import is_numeric_dtype
 
-    names = [str(name) for name in summary if name not in keys]
     metrics = [
-        name for name in names
-        if not name.endswith(("_lo", "_hi")) and pd.api.types.is_numeric_dtype(summary[name])
+        name for name in map(str, summary)
+        if name not in keys
+        and not name.endswith(("_lo", "_hi"))
+        and is_numeric_dtype(summary[name])
     ]  # fmt: skip
-    parts = []
-    for name in metrics:
-        part = summary[[*keys]].assign(metric=name, value=summary[name].astype(float))
-        for end in ("lo", "hi"):
-            part[end] = summary.get(f"{name}_{end}", float("nan"))
-        parts.append(part.assign(place=range(len(part))))
-    table = pd.concat(parts).sort_values("place", kind="stable")
-    return table.drop(columns="place").reset_index(drop=True)
+    table = summary[[*keys]].take([point for point in range(len(summary)) for _ in metrics])
+    table = table.reset_index(drop=True).assign(metric=metrics * len(summary))
+    for column, end in (("value", ""), ("lo", "_lo"), ("hi", "_hi")):
+        known = summary.reindex(columns=[f"{name}{end}" for name in metrics])
+        table[column] = known.to_numpy(float).ravel()
+    return table
 
 
 def html_table(summary: "DataFrame", keys: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ which version it was drawn.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,13 @@ from experiments.reporting.figure_marks import (
     name_points,
     plain_ticks,
 )
+from experiments.reporting.figure_panels import (
+    Panel,
+    key_axis,
+    one_metric_each,
+    present,
+    value_axis,
+)
 from experiments.reporting.figure_values import (
     draw_rows,
     exact,
@@ -48,16 +55,12 @@ from experiments.reporting.figure_values import (
     triple,
     values_of,
 )
-from experiments.reporting.quantities import time_unit
 from experiments.reporting.timeline_figure import timeline_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pandas import DataFrame
-
-Floats = npt.NDArray[np.float64]
-
 
 DRAWN_PERCENTS = (50, 95, 99)
 MAX_ROWS = 40
@@ -69,16 +72,6 @@ TITLES = {
     "timeline": "over time",
     "pools": "by pool",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """One pair of axes: its label without unit, and metrics with their names in the legend."""
-
-    label: str
-    metrics: tuple[tuple[str, str], ...]
-    unit: str
-    """``time`` (from seconds), ``percent`` (from shares), or what stands in the parentheses."""
 
 
 UTILISATION = (
@@ -151,7 +144,7 @@ def _draw(
 def _throughput_latency(layout: Layout, summary: "DataFrame", seeds: int) -> "Figure | None":
     """TTFT and TPOT against output tokens/s; the swept number stands beside each point."""
     name = percent_name(95, summary)
-    panels = _present(
+    panels = present(
         summary,
         Panel(f"TTFT {name}", (("ttft_p95_s", ""),), "time"),
         Panel(f"TPOT {name}", (("tpot_p95_s", ""),), "time"),
@@ -187,7 +180,7 @@ def _throughput_latency(layout: Layout, summary: "DataFrame", seeds: int) -> "Fi
 
 def _latency(layout: Layout, summary: "DataFrame", seeds: int) -> "Figure | None":
     names = {percent: percent_name(percent, summary) for percent in DRAWN_PERCENTS}
-    panels = _present(
+    panels = present(
         summary,
         *(
             Panel(label, tuple((f"{key}_p{p}_s", name) for p, name in names.items()), "time")
@@ -199,7 +192,7 @@ def _latency(layout: Layout, summary: "DataFrame", seeds: int) -> "Figure | None
     if layout.axis is None:
         return _listing(layout, summary, seeds, panels)
     if len(layout.curves) > 1:
-        return _comparison(layout, summary, seeds, _one_metric_each(panels))
+        return _comparison(layout, summary, seeds, one_metric_each(panels))
     figure, grid = figure_of(1, len(panels), 3.3)
     for axes, panel in zip(grid, panels, strict=True):
         _metrics_over_axis(axes, panel, layout, summary)
@@ -212,11 +205,11 @@ def _utilisation(layout: Layout, summary: "DataFrame", seeds: int) -> "Figure | 
     throughput, *others = UTILISATION
     if not np.isfinite(values_of(summary, "slo_met")).any():  # no SLO: all requests are within it
         throughput = replace(throughput, metrics=(("request_throughput_per_s", ""),))
-    panels = _present(summary, throughput, *others)
+    panels = present(summary, throughput, *others)
     if len(summary) < 2 or not panels:
         return None
     if layout.axis is None or len(layout.curves) > 1:
-        panels = _one_metric_each([replace(panel, metrics=panel.metrics[:1]) for panel in panels])
+        panels = one_metric_each([replace(panel, metrics=panel.metrics[:1]) for panel in panels])
         draw = _listing if layout.axis is None else _comparison
         return draw(layout, summary, seeds, panels)
     figure, grid = figure_of(-(-len(panels) // 2), 2, 2.5)
@@ -283,60 +276,12 @@ def _listing(layout: Layout, summary: "DataFrame", seeds: int, panels: Sequence[
     return figure
 
 
-def _present(summary: "DataFrame", *panels: Panel) -> list[Panel]:
-    """Panels, less the metrics that the summary does not have or that are nowhere finite."""
-    kept = []
-    for panel in panels:
-        metrics = tuple(m for m in panel.metrics if np.isfinite(values_of(summary, m[0])).any())
-        if metrics:
-            kept.append(replace(panel, metrics=metrics))
-    return kept
-
-
-def _one_metric_each(panels: Sequence[Panel]) -> list[Panel]:
-    """Split panels by metric: the first metric of each, then the second of each, and so on."""
-    most = max(len(panel.metrics) for panel in panels)
-    return [
-        replace(panel, label=_joined(panel, name), metrics=((metric, ""),))
-        for rank in range(most)
-        for panel in panels
-        for metric, name in panel.metrics[rank : rank + 1]
-    ]
-
-
-def _joined(panel: Panel, name: str) -> str:
-    """``TTFT p95``; ``throughput, all``; ``mean batch size``."""
-    return f"{panel.label}{' ' if panel.unit == 'time' else ', '}{name}" if name else panel.label
-
-
 def shown_curves(layout: Layout) -> tuple[list[Curve], str]:
     """The curves to draw and the legend's title; of too many, an even spread, and it says so."""
     curves = spread(layout.curves, MAX_CURVES)
     omitted = len(layout.curves) - len(curves)
     note = f" ({len(curves)} of {len(layout.curves)} shown)" if omitted else ""
     return curves, layout.title + note
-
-
-def value_axis(axes: "Axes", which: str, panel: Panel, summary: "DataFrame") -> float:
-    """Title and scale the axis of a panel's values; returns the factor to its unit.
-
-    The quantity stands above the panel, where it can be read without turning one's head.
-    """
-    every = range(len(summary))
-    values = np.concatenate([triple(summary, name, every) for name, _ in panel.metrics], axis=1)
-    units = {"time": time_unit(values[0]), "percent": ("%", 100.0)}
-    unit, factor = units.get(panel.unit, (panel.unit, 1.0))
-    axes.set_title(f"{panel.label} ({unit})", loc="left")
-    plain_ticks(axes, which, values * factor, logarithmic=panel.unit == "time")
-    return factor
-
-
-def key_axis(axes: "Axes", layout: Layout, summary: "DataFrame", rows: Sequence[int]) -> Floats:
-    """Label and scale the axis of the swept number; returns its values, which have no interval."""
-    at = exact(values_of(summary, str(layout.axis))[list(rows)])
-    plain_ticks(axes, "x", at, at_values=True)
-    axes.set_xlabel(short_key(str(layout.axis)))
-    return at
 
 
 def _states(summary: "DataFrame") -> list[str]:

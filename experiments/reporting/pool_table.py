@@ -73,6 +73,7 @@ def _estimate(row: Mapping[str, Any], column: Reported) -> str:
 def gpus_text(row: Mapping[str, Any]) -> str:
     """Return ``2 x l40s`` or ``3 x 2 x h100-sxm``: replicas of so many GPUs."""
     gpus = row["tensor_parallel_size"] * row["data_parallel_size"]
+    gpus *= row["pipeline_parallel_size"]
     size = f"{gpus} x " if gpus > 1 else ""
     return f"{row['replicas']} x {size}{row['gpu']}"
 

@@ -9,8 +9,9 @@ import numpy as np
 from experiments.reporting.drawing import STYLE, figure_of, save
 from experiments.reporting.figure_layout import MAX_CURVES, Curve, Layout, spread, sweep_layout
 from experiments.reporting.figure_marks import SATURATED, curve_handle, legend
+from experiments.reporting.figure_panels import Panel, key_axis, value_axis
 from experiments.reporting.figure_values import draw_rows, exact, percent_name, saturated, triple
-from experiments.reporting.plots import MAX_ROWS, TITLES, Panel, key_axis, shown_curves, value_axis
+from experiments.reporting.plots import MAX_ROWS, TITLES, shown_curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

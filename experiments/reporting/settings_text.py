@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from experiments.reporting.words import of_pool, points_text
-from experiments.study.build import Keys, gpu_of, keys_of, prices_of
+from experiments.study.build import Keys, keys_of, prices_of
+from experiments.study.calibrations import gpu_of
 from experiments.study.document import Study
 from experiments.study.errors import show
 from experiments.study.points import Plan

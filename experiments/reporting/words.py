@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from experiments.study.build import Keys, gpu_of, keys_of, prices_of, settled
+from experiments.study.build import Keys, keys_of, prices_of, settled
+from experiments.study.calibrations import gpu_of
 from experiments.study.document import Study
 from experiments.study.points import Plan
 from experiments.study.pools import by_pool
@@ -11,7 +12,7 @@ from hardware.defaults import engine_defaults
 from hardware.engines import UNMEASURED, constants_named, constants_of, relative_of
 from hardware.exchange import told_of_exchange
 from hardware.gpu import Gpu, UnknownGpuError, load_gpu
-from hardware.interconnect import told_of_servers
+from hardware.interconnect import told_of_servers, told_of_stages
 from hardware.kv_groups import several_groups
 from hardware.prices.unmeasured import unmeasured_note
 from hardware.versions import version_key
@@ -154,7 +155,7 @@ def _group_notes(study: Study, gpu: Gpu) -> list[str]:
     """Say what no measurement stands behind where GPUs work together."""
     pool, spec = study.cluster.all_pools[0], load_spec(study.model)
     tp, dp = pool.tensor_parallel_size, pool.data_parallel_size
-    notes = [told_of_servers(gpu, tp)]
+    notes = [told_of_servers(gpu, tp), told_of_stages(gpu, tp, pool.pipeline_parallel_size)]
     if dp > 1 and spec.num_experts:
         notes.append(told_of_exchange(study.engine.all2all_backend, gpu, tp * dp))
     return [note for note in notes if note]

@@ -9,9 +9,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from experiments.study.build import looks_at_nothing, requests_of, scenario_of
+from experiments.study.build import looks_at_nothing, scenario_of
 from experiments.study.document import Study
 from experiments.study.pools import by_pool
+from experiments.study.requests import requests_of
 from sim.ceilings import ceilings_of
 from sim.pools import PREFILL
 from sim.scenario import Scenario

@@ -10,8 +10,9 @@ from experiments.running.pieces import keep, simulate_to
 from experiments.running.sweep import Begun, Done, Run, named_errors
 from experiments.running.work_folder import parts_folder
 from experiments.running.workers import in_parallel
-from experiments.study.build import independent_replicas, requests_of, scenario_of, stop_of
+from experiments.study.build import independent_replicas, scenario_of
 from experiments.study.document import Study
+from experiments.study.requests import requests_of, stop_of
 from sim.recording import Part
 from sim.simulation import simulate_part, whole
 from sim.tape import Scratch

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from sim.pools import Pool
+from sim.lone import lone_steps_s
 from sim.scenario import Scenario
 from sim.slo import Slo, percentile_limits
 
@@ -19,19 +19,10 @@ def lone_ttft_s(scenario: Scenario, prompt_tokens: int) -> float:
     api = scenario.api
     seen_s = api.loop_output_s / api.servers / 2 + api.output_s
     api_s = float(api.reached_s(0.0, prompt_tokens)) + seen_s
-    return api_s + min(_steps_s(pool, prompt_tokens) for pool in scenario.pools)
-
-
-def _steps_s(pool: Pool, prompt_tokens: int) -> float:
-    chunk = pool.token_budget
-    if pool.engine.scheduler != "chunked_prefill":
-        chunk = max(chunk, prompt_tokens)
-    price, none = pool.price, [0] * len(pool.price.windows)
-    steps_s = sum(
-        price.step_s(0, none, ((min(chunk, prompt_tokens - past), past),))
-        for past in range(0, prompt_tokens, chunk)
+    steps_s = min(
+        pool.price.idle_start_s + lone_steps_s(pool, prompt_tokens) for pool in scenario.pools
     )
-    return price.idle_start_s + float(steps_s)
+    return api_s + steps_s
 
 
 def hopeless_limits(

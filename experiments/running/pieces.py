@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 
 from experiments.running.identity import file_digest
 from experiments.running.reached import Reached
-from experiments.study.build import claims_caches, requests_of, scenario_of, stop_of
+from experiments.study.build import claims_caches, scenario_of
 from experiments.study.document import Study
+from experiments.study.requests import requests_of, stop_of
 from sim.binding import binding
 from sim.handovers import NOT_HANDED_OVER
 from sim.latencies import gap_counts

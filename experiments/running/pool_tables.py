@@ -8,7 +8,8 @@ from experiments.reporting.basis import Basis
 from experiments.running import pooling
 from experiments.running.pieces import read_piece
 from experiments.running.sweep import Run
-from experiments.study.build import gpu_of, prices_of
+from experiments.study.build import prices_of
+from experiments.study.calibrations import gpu_of
 from experiments.study.document import Study
 from experiments.study.points import Plan
 from experiments.study.pools import by_pool
@@ -24,6 +25,7 @@ POOL_COLUMNS = {
     "pool": "name of the pool",
     "gpu": "its GPUs",
     "tensor_parallel_size": "GPUs that share attention",
+    "pipeline_parallel_size": "such groups of one replica, each with a part of the layers",
     "data_parallel_size": "such groups of one replica, each with a scheduler of its own",
     "replicas": "engine instances",
 }
@@ -108,6 +110,7 @@ def _columns(study: Study) -> Iterator[dict[str, object]]:
                 "pool": pool.name,
                 "gpu": gpu_of(pool.gpu, prices_of(alone)).name,
                 "tensor_parallel_size": pool.tensor_parallel_size,
+                "pipeline_parallel_size": pool.pipeline_parallel_size,
                 "data_parallel_size": pool.data_parallel_size,
                 "replicas": pool.replicas,
             }

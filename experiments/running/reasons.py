@@ -13,6 +13,8 @@ from experiments.running.pieces import read_columns, read_piece
 from experiments.running.pooling import Spread
 from experiments.running.sweep import Run
 from experiments.study.build import scenario_of
+from experiments.study.document import Study
+from experiments.study.requests import with_prefixes
 from sim.binding import RESOURCES
 from sim.handovers import HANDOVER_COLUMNS
 
@@ -82,10 +84,17 @@ def _of_point(number: int, runs: list[Run]) -> _OfPoint:
     rows = parts_of(columns, scenario.api.output_s)
     rows += bound_rows(dict(zip(RESOURCES, shares, strict=True)), moments)
     hopeless: list[str] = []
-    if study.slo is not None and study.workload.prefixes is None and study.workload.trace is None:
+    if study.slo is not None and not _may_be_cached(study):
         prompts = columns["prompt_tokens"].astype(np.int64)
         hopeless = list(hopeless_limits(scenario, study.slo, prompts))
     return _OfPoint(number, rows, found, hopeless)
+
+
+def _may_be_cached(study: Study) -> bool:
+    """Tell whether parts of some prompts may be found in a cache, so that they cost less."""
+    workload = study.workload
+    alike = workload.prefixes is not None or workload.trace is not None or workload.has_sessions
+    return alike and with_prefixes(study)
 
 
 def parts_of_runs(runs: Sequence[Run]) -> list[dict[str, Any]]:

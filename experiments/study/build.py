@@ -1,46 +1,27 @@
-"""From a checked study to what is simulated: the scenario, and the requests."""
+"""From a checked study to the scenario that is simulated."""
 
 import json
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import inf
-from pathlib import Path
 
+from experiments.study.calibrations import calibration_of, drawn, gpu_of, names_calibrated
 from experiments.study.document import Study
-from experiments.study.memory import most_requests
 from experiments.study.plugins import given_plugins
 from experiments.study.pools import by_pool, naming
-from hardware.calibration import Calibration, UnknownCalibrationError, load_calibration
-from hardware.engines import (
-    AUTO,
-    ENGINES,
-    best_calibration,
-    doubted,
-    engine_calibration,
-    engine_calibration_names,
-    version_of,
-)
-from hardware.gpu import Gpu, load_gpu
-from model.spec import MODEL_FILES, load_spec
+from experiments.study.stamps import Stamp, stamp
+from hardware.calibration import Calibration
+from hardware.engines import AUTO, best_calibration, doubted, version_of
+from hardware.gpu import load_gpu
+from model.spec import load_spec
 from sim.cluster_config import ClusterConfig
 from sim.engine_config import EngineConfig, ResolvedEngine, precision_of, resolved
 from sim.kv_transfer import KvTransferConfig
 from sim.pools import GpuWords, Pool, PoolConfig, PoolEngine, build_pool
 from sim.routers.consequences import Routing
 from sim.scenario import Scenario, routing_of, scenario_of_pools
-from workloads.config import LATEST_S
-from workloads.requests import Requests
-from workloads.streams import stream
-from workloads.workload import Workload, generate
 
-CALIBRATED = "calibrated"
-"""What ``cluster.gpu`` says for the device that the calibration describes."""
-Stamp = tuple[tuple[int, int] | None, ...]
 KEPT_SCENARIOS = 64
-KEPT_WORKLOADS = 4
 """What a process keeps, as neighbouring runs often share it."""
-LARGE = 100_000
-"""Requests of a workload that is generated again rather than kept."""
 
 
 def scenario_of(study: Study, seed: int, draw: int | None = None) -> Scenario:
@@ -130,7 +111,7 @@ def keys_of(study: Study) -> Keys:
     one = study.cluster.model_copy(update=plain)
     return (
         study.model, one.model_dump_json(), study.engine.model_dump_json(), study.calibration,
-        (_stamp(study.model), _stamp(study.calibration)),
+        (stamp(study.model), stamp(study.calibration)),
         tuple(each.sha256 for each in given_plugins()),
     )  # fmt: skip
 
@@ -147,7 +128,8 @@ def _settled(keys: Keys) -> tuple[ResolvedEngine, str]:
     else:
         gpu = load_gpu(gpu_words)
     spec = load_spec(model)
-    filled = resolved(given, gpu, spec)
+    stages = ClusterConfig.model_validate_json(cluster).all_pools[0].pipeline_parallel_size
+    filled = resolved(given, gpu, spec, stages)
     if calibration.lower() == AUTO:
         calibration = best_calibration(filled.version, gpu, precision_of(filled, spec, gpu).compute)
     return filled, calibration
@@ -185,155 +167,9 @@ def _pool(keys: Keys, price_seed: int | None) -> Pool:
     return build_pool(config, spec, gpu_of(config.gpu, fitted), settings, fitted)
 
 
-def gpu_of(gpu: str | dict[str, object], calibration: Calibration) -> Gpu:
-    """Load a GPU of the catalogue, of a mapping, or the calibration's own device.
-
-    Raises:
-        ValueError: an unknown GPU, or ``calibrated`` with a calibration that holds no device.
-    """
-    if not names_calibrated(gpu):
-        return load_gpu(gpu)
-    if calibration.device is not None:
-        return calibration.device
-    if calibration.gpu is None:
-        expected = "expected a calibration file with a device, or a gpu of the catalogue"
-    else:
-        expected = f"expected the gpu that it was measured on: {calibration.gpu}"
-    raise ValueError(
-        f"cluster.gpu = {CALIBRATED!r} is the device of the calibration, but calibration "
-        f"{calibration.name} holds none, {expected}"
-    )
-
-
-def names_calibrated(gpu: object) -> bool:
-    """Tell whether ``cluster.gpu`` asks for the calibration's own device."""
-    return isinstance(gpu, str) and gpu.strip().lower() == CALIBRATED
-
-
-def drawn(calibration: Calibration, price_seed: int) -> Calibration:
-    """Draw a calibration; a seed draws alike at every point of a sweep.
-
-    Raises:
-        ValueError: the calibration has no covariance.
-    """
-    if calibration.covariance is None:
-        raise ValueError(
-            f"calibration = {calibration.name!r} has no covariance to draw from, expected one "
-            "that was fitted, or calibration_draws: 0"
-        )
-    return calibration.draw(stream(price_seed, "prices"))
-
-
-def _stamp(path: str | Path) -> Stamp:
-    """Size and time of change of a file, so that a changed one is read again.
-
-    Of a model's folder it is the config that is read, and what lies beside it and says how the
-    weights are stored: a folder does not change with its files.
-    """
-    file = Path(path)
-    files = [file / name for name in MODEL_FILES] if file.is_dir() else [file]
-    return tuple(_status(one) for one in files)
-
-
-def _status(file: Path) -> tuple[int, int] | None:
-    try:
-        status = file.stat()
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
-
-
-def calibration_of(calibration: str, gpu: str | dict[str, object]) -> Calibration:
-    """Load a calibration by name or path; that of an engine is composed for the GPU.
-
-    Raises:
-        ValueError: no such calibration, or none of that engine for that GPU.
-    """
-    if not names_engine(calibration):
-        return load_calibration(calibration)
-    if names_calibrated(gpu):
-        raise UnknownCalibrationError(
-            f"cluster.gpu = {CALIBRATED!r} is the device of a calibration that was measured, but "
-            f"calibration = {calibration!r} is one for every GPU, expected a gpu of the catalogue"
-        )
-    return engine_calibration(calibration, load_gpu(gpu))
-
-
 def prices_of(study: Study) -> Calibration:
     """Load the calibration of a study (of one point and one pool). Raises ValueError."""
     return calibration_of(settled(study).calibration, study.cluster.all_pools[0].gpu)
-
-
-def names_engine(calibration: str) -> bool:
-    """Tell whether a calibration is an engine's: measured kernels of any GPU, and constants."""
-    if calibration.lower() == AUTO:
-        return True
-    engine, dash, version = calibration.lower().partition("-")
-    return engine in ENGINES and (not dash or version[:1].isdigit())
-
-
-def check_calibration(calibration: str) -> None:
-    """Look a name or path up, whatever the GPU. Raises ValueError."""
-    if not names_engine(calibration):
-        load_calibration(calibration)
-    elif calibration.lower() not in (AUTO, *engine_calibration_names()):
-        raise UnknownCalibrationError(
-            f"calibration = {calibration!r}: expected one of "
-            f"{', '.join((AUTO, *engine_calibration_names()))}"
-        )
-
-
-def requests_of(study: Study, seed: int) -> Requests:
-    """Generate the requests of one run.
-
-    Raises:
-        ValueError: a trace or a length file is missing, broken or empty, or nothing arrives, or
-            not before ``stop_s``, or all of it before ``warmup_s``.
-    """
-    stamps = tuple(_stamp(path) for path in study.workload.files)
-    requests = _requests(study.workload.model_dump_json(), seed, with_prefixes(study), stamps)
-    if len(requests) > LARGE:
-        _requests.cache_clear()
-    stop_s, known_s = study.stop_s, requests.known_arrival_s
-    if stop_s is not None and len(known_s) and known_s[0] >= stop_s:
-        raise ValueError(
-            f"stop_s = {stop_s:g} is before any request arrives, expected more than "
-            f"{known_s[0]:g} s"
-        )
-    if study.warmup_s is not None and len(known_s):
-        last_s = known_s[known_s <= stop_of(study)][-1]
-        if last_s < study.warmup_s:
-            raise ValueError(
-                f"warmup_s = {study.warmup_s:g} leaves nothing to measure, expected at most "
-                f"{last_s:g} s, when the last request arrives"
-            )
-    return requests
-
-
-def with_prefixes(study: Study) -> bool:
-    """Tell whether somebody needs to know which prompts begin alike."""
-    return any(alone.engine.enable_prefix_caching is not False for _, alone in by_pool(study))
-
-
-@lru_cache(maxsize=KEPT_WORKLOADS)
-def _requests(workload: str, seed: int, prefixes: bool, stamps: tuple[Stamp, ...]) -> Requests:
-    requests = generate(
-        Workload.model_validate_json(workload), seed, prefixes=prefixes, most=most_requests()
-    )
-    known_s = requests.known_arrival_s
-    if len(known_s) and not known_s[-1] <= LATEST_S:
-        raise ValueError(
-            f"workload: the last request arrives at {known_s[-1]:g} s, expected at most "
-            f"{LATEST_S:g} s"
-        )
-    if not len(requests):
-        raise ValueError("workload: no request arrives, expected at least one")
-    return requests
-
-
-def stop_of(study: Study) -> float:
-    """Return when the clock stops, seconds; infinity when everybody gets an answer."""
-    return inf if study.stop_s is None else study.stop_s
 
 
 def independent_replicas(study: Study) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from experiments.study import build
+from experiments.study import calibrations
 from experiments.study.document import OPTION, Loaded, Study, validate
 from experiments.study.errors import Problem, StudyError, show
 from experiments.study.grid import Setting, substitute
@@ -50,13 +50,13 @@ def references(raw: Mapping[str, Any]) -> list[Fault]:
         (("model",), str, load_spec),
         *(((*path, "gpu"), str | dict, load_gpu) for path in _pool_paths(raw)),
         *(
-            (path, str, build.check_calibration)
+            (path, str, calibrations.check_calibration)
             for path in (("calibration",), *((*at, "calibration") for at in _pool_paths(raw)))
         ),
     )
     for path, kind, load in lookups:
         value = value_at(raw, path)
-        if not isinstance(value, kind) or build.names_calibrated(value):
+        if not isinstance(value, kind) or calibrations.names_calibrated(value):
             continue
         try:
             load(value)
@@ -87,7 +87,7 @@ def _text(raw: object, fault: Fault) -> str:
     if not path:
         return message
     for name in (key, str(path[-1])):
-        if re.match(rf"{re.escape(name)}(\(=| = )", message):
+        if message.startswith((f"{name}(=", f"{name} = ")):
             return key + message[len(name) :]
     if value is None or isinstance(value, dict | list):
         return f"{key}: {message}"
@@ -104,10 +104,11 @@ def point_problems(
 ) -> list[Problem]:
     """Faults that the sweep brings in, each at the first point that shows it."""
     problems: dict[Problem, list[int]] = {}
+    before = set(known)
     for number, (setting, found) in enumerate(zip(settings, faults, strict=True), start=1):
         raw = substitute({}, setting.values)
         for fault in found:
-            if fault in known:
+            if fault in before:
                 continue
             where = loaded.where(_origin(setting, fault[0]))
             problems.setdefault(Problem(where, _text(raw, fault)), []).append(number)
@@ -181,7 +182,7 @@ def _names(raw: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     with suppress(ValueError):
         for path in _pool_paths(raw):
             gpu = value_at(raw, (*path, "gpu"))
-            if isinstance(gpu, str | dict) and not build.names_calibrated(gpu):
+            if isinstance(gpu, str | dict) and not calibrations.names_calibrated(gpu):
                 yield (*path, "gpu"), load_gpu(gpu).name
 
 

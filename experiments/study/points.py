@@ -12,6 +12,7 @@ from experiments.study.errors import Problem, StudyError
 from experiments.study.grid import Setting, cell, expand, fill_missing
 from experiments.study.keys import key_path
 from experiments.study.plugins import given_plugins
+from experiments.study.requests import requests_of, with_prefixes
 from experiments.study.schema import value_at
 from experiments.study.yaml_source import Path
 from sim.ceilings import ceilings_of
@@ -278,12 +279,12 @@ def _build(
             fails(number, error)
         else:
             made[keys] = [replace(setup, points=(*setup.points, number)) for setup in found]
-        prefixes = build.with_prefixes(study)
+        prefixes = with_prefixes(study)
         workload = f"{study.workload.model_dump_json()}\n{study.stop_s}\n{prefixes}"
         if workload in drawn:
             continue
         try:
-            requests = build.requests_of(study, study.seed)
+            requests = requests_of(study, study.seed)
             sources |= dict.fromkeys((*requests.notes, *study.workload.told()))
             drawn.add(workload)
         except ValueError as error:
@@ -296,7 +297,8 @@ def _build(
 
 
 def _setup(pool: Pool) -> Setup:
-    title = f"{pool.spec.name} on {pool.tensor_parallel_size} x {pool.gpu.name}"
+    gpus = pool.tensor_parallel_size * pool.pipeline_parallel_size
+    title = f"{pool.spec.name} on {gpus} x {pool.gpu.name}"
     if pool.name:
         title = f"pool {pool.name}: {title}"
     if pool.replicas > 1:

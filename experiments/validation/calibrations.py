@@ -1,6 +1,6 @@
 """Which calibration prices a run: the kernels of its GPU, the constants of its engine's version."""
 
-from experiments.study.build import calibration_of
+from experiments.study.calibrations import calibration_of
 from hardware.calibration import DATASHEET, Calibration, UnknownCalibrationError
 from hardware.engines import constants_of, engine_calibration
 from hardware.gpu import Gpu

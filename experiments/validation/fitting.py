@@ -106,28 +106,67 @@ def fit_constants(
         ValueError: fewer measured figures than constants.
     """
     low, first, high = (np.log([BOUNDS[name][place] for name in names]) for place in range(3))
-    at = first.copy()
     rows: list[str] = []
 
     def residuals(logs: Floats) -> Floats:
         found = _residuals(tasks, dict(zip(names, np.exp(logs).tolist(), strict=True)), jobs)
         if not rows:
             rows.extend(found)
+            if len(rows) < len(names):
+                told = f"{len(rows)} measured figures cannot determine {len(names)} constants"
+                raise ValueError(told)
         # A row that saturates with a trial's constants says nothing about them but that.
         kept = [found.get(row, 3.0) for row in rows]
         return np.concatenate((kept, (logs - first) / PRIOR))
 
+    at, current, jacobian = _descended(
+        residuals, first, low, high, rounds, lambda turn, now: tell(f"round {turn}: rms {now:.3f}")
+    )
+    values = np.exp(at)
+    variance = max(1.0, _rms(current, len(rows)) ** 2)
+    told = jacobian[: len(rows)]  # the other rows are the prior, which is exact
+    covariance = np.linalg.inv(told.T @ told / variance + np.eye(len(names)) / PRIOR**2)
+    std = np.sqrt(np.diag(covariance)) * values
+    return Fitted(
+        values=dict(zip(names, values.tolist(), strict=True)),
+        std=dict(zip(names, std.tolist(), strict=True)),
+        rms=_rms(current, len(rows)),
+        runs=len({task.run.name for task in tasks}),
+        rows=tuple(rows),
+        residuals=current,
+        jacobian=jacobian,
+    )
+
+
+def _descended(
+    residuals: Callable[[Floats], Floats],
+    first: Floats,
+    low: Floats,
+    high: Floats,
+    rounds: int,
+    tell: Callable[[int, float], None],
+) -> tuple[Floats, Floats, Floats]:
+    """Return where the squares are least, the residuals there, and their derivatives.
+
+    Args:
+        residuals: of a place; the last ``len(first)`` are those of the prior.
+        first: where to begin.
+        low: bounds of a place.
+        high: the other bounds.
+        rounds: most steps.
+        tell: told each round and the root mean square of what is not the prior.
+    """
+
     def derivatives(at: Floats, current: Floats) -> Floats:
         columns = []
-        for place in range(len(names)):
+        for place in range(len(at)):
             moved = at.copy()
             moved[place] += STEP if moved[place] + STEP <= high[place] else -STEP
             columns.append((residuals(moved) - current) / (moved[place] - at[place]))
         return np.column_stack(columns)
 
+    at = first.copy()
     current = residuals(at)
-    if len(rows) < len(names):
-        raise ValueError(f"{len(rows)} measured figures cannot determine {len(names)} constants")
     jacobian = derivatives(at, current)
     for turn in range(rounds):
         step = np.clip(np.linalg.lstsq(jacobian, -current, rcond=None)[0], -1.5, 1.5)
@@ -141,27 +180,14 @@ def fit_constants(
             break
         at, current = trial, following
         jacobian = derivatives(at, current)
-        tell(f"round {turn + 1}: rms {_rms(current, rows):.3f}")
+        tell(turn + 1, _rms(current, len(current) - len(at)))
         if gain < ENOUGH:
             break
-    values = np.exp(at)
-    variance = max(1.0, _rms(current, rows) ** 2)
-    told = jacobian[: len(rows)]  # the other rows are the prior, which is exact
-    covariance = np.linalg.inv(told.T @ told / variance + np.eye(len(names)) / PRIOR**2)
-    std = np.sqrt(np.diag(covariance)) * values
-    return Fitted(
-        values=dict(zip(names, values.tolist(), strict=True)),
-        std=dict(zip(names, std.tolist(), strict=True)),
-        rms=_rms(current, rows),
-        runs=len({task.run.name for task in tasks}),
-        rows=tuple(rows),
-        residuals=current,
-        jacobian=jacobian,
-    )
+    return at, current, jacobian
 
 
-def _rms(residuals: Floats, rows: list[str]) -> float:
-    return float(np.sqrt((residuals[: len(rows)] ** 2).mean()))
+def _rms(residuals: Floats, rows: int) -> float:
+    return float(np.sqrt((residuals[:rows] ** 2).mean()))
 
 
 def priced(task: Task, constants: dict[str, float]) -> Calibration:

@@ -35,6 +35,13 @@ COLUMNS = {"gpu_memory_utilization": "gpu_mem_util", "enable_prefix_caching": "p
 CHUNKS: dict[str, object] = {"max_num_batched_tokens": 8192, "async_scheduling": True}
 FP8_CACHE: dict[str, object] = {"kv_cache_dtype": "fp8"}
 GRAPHS: dict[str, object] = {"max_cudagraph_capture_size": 2048, "stream_interval": 20}
+TRITON_RANKS: dict[str, object] = {"moe_backend": "triton", "enable_expert_parallel": True}
+"""VLLM_USE_FLASHINFER_MOE_FP8=0, VLLM_MOE_USE_DEEP_GEMM=0, and experts always dealt whole."""
+LARGE_STEPS: dict[str, object] = {
+    "gpu_memory_utilization": 0.95,
+    "max_num_seqs": 512,
+    "max_num_batched_tokens": 32768,
+}
 FIRST: Version = (0,)
 
 RECIPES = (
@@ -44,8 +51,9 @@ RECIPES = (
     Recipe("minimax-m3", "b200|b300", FIRST, FP8_CACHE | GRAPHS | {"budget_of_isl": 2}),
     Recipe("minimax-m3", "", FIRST, {"budget_of_isl": 2}),
     Recipe("minimax-m2", "b200|b300", (0, 19), FP8_CACHE | GRAPHS | {"budget_of_isl": 2}),
-    Recipe("minimax-m2", "h200", (0, 20), FP8_CACHE | {"gpu_memory_utilization": 0.95}),
-    Recipe("minimax-m2", "b200|b300|h200", FIRST, {"gpu_memory_utilization": 0.95}),
+    Recipe("minimax-m2", "h200", (0, 20), FP8_CACHE | LARGE_STEPS),
+    Recipe("minimax-m2", "b200", FIRST, TRITON_RANKS | {"gpu_memory_utilization": 0.95}),
+    Recipe("minimax-m2", "b300|h200", FIRST, {"gpu_memory_utilization": 0.95}),
     Recipe("minimax-m2", "h100", FIRST, {"gpu_memory_utilization": 0.9}),
     Recipe("deepseek-v4", "", FIRST, FP8_CACHE),
     Recipe("llama", "", FIRST, CHUNKS | FP8_CACHE),

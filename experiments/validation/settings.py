@@ -5,10 +5,12 @@ Cells that are empty get the defaults of the engine's version on that GPU, and e
 
 import re
 from dataclasses import dataclass
+from functools import partial
 
 from experiments.validation.cells import switched_on, version_of
 from experiments.validation.checkpoints import as_served, quantization_of, whole_experts
 from experiments.validation.clients import drawing, router
+from experiments.validation.drafting import drafted
 from experiments.validation.recipes import inferencex, with_its_inputs
 from experiments.validation.releases import version_at
 from experiments.validation.roles import Sizes, sizes_of
@@ -80,6 +82,7 @@ def setup_of(row: RunRow, longest_request_tokens: int) -> Setup:
         **_kv_dtype(row),
         **_given(row, spec, nearest_version(version), notes),
         **inferencex(row, spec, gpu.name, version, notes),
+        **drafted(row, nearest_version(version), gpu, notes),
     }
     if not settings.get("enable_expert_parallel") and whole_experts(spec, row.tp or 1, notes):
         settings["enable_expert_parallel"] = True
@@ -101,18 +104,19 @@ def _cluster(
     """Of ``tp`` GPUs a replica; of the fewest that hold the model where nothing is said."""
     replicas = row.dp_replicas or 1
     before = router(row, notes) if replicas > 1 else "round_robin"
-    tp = row.tp or (max(1, row.n_gpus // replicas) if row.n_gpus else None)
+    stages = row.pp or 1
+    tp = row.tp or (max(1, row.n_gpus // (replicas * stages)) if row.n_gpus else None)
+    of_size = partial(
+        ClusterConfig,
+        gpu=gpu.name, replicas=replicas, pipeline_parallel_size=stages, router=before,
+    )  # fmt: skip
     if tp is not None:
-        return ClusterConfig(
-            gpu=gpu.name, tensor_parallel_size=tp, replicas=replicas, router=before
-        )
-    engine = resolved(EngineConfig.model_validate(settings), gpu, spec)
+        return of_size(tensor_parallel_size=tp)
+    engine = resolved(EngineConfig.model_validate(settings), gpu, spec, stages)
     for size in SIZES:
-        cluster = ClusterConfig(
-            gpu=gpu.name, tensor_parallel_size=size, replicas=replicas, router=before
-        )
+        cluster = of_size(tensor_parallel_size=size)
         try:
-            ledger_of(spec, gpu, cluster.tensor_parallel_size, engine)
+            ledger_of(spec, gpu, size, engine, pp=stages)
         except DoesNotFitError as error:
             if not error.ledger.fits:
                 continue  # not even one block beside the weights
@@ -159,8 +163,6 @@ def _version(row: RunRow, notes: list[str]) -> Version | None:
 def _refuse(row: RunRow) -> None:
     if "vllm" not in row.engine.lower():
         raise CannotPredictError(f"engine = {row.engine!r} is not modelled, expected vllm")
-    if (row.pp or 1) > 1:
-        raise CannotPredictError(f"pp = {row.pp}: pipeline parallelism is not modelled, expected 1")
 
 
 def _not_modelled(row: RunRow, spec: DecoderSpec) -> list[str]:
@@ -269,13 +271,14 @@ def _served(
     if given.get("enable_prefix_caching") and several_groups(spec, version):
         notes.append("prefix caching with layers that keep different tokens: all keep everything")
         given["disable_hybrid_kv_cache_manager"] = True
-    engine = resolved(EngineConfig.model_validate(given), gpu, spec)
+    stages = cluster.pipeline_parallel_size
+    engine = resolved(EngineConfig.model_validate(given), gpu, spec, stages)
     longest = _longest_that_fits(engine, spec, gpu, cluster)
     if longest < engine.max_model_len:
         stated = "" if row.max_model_len is None else f" instead of {row.max_model_len}"
         notes.append(f"max_model_len: {longest}{stated}, the longest that fits into the cache here")
         shorter = given | {"max_model_len": longest}
-        engine = resolved(EngineConfig.model_validate(shorter), gpu, spec)
+        engine = resolved(EngineConfig.model_validate(shorter), gpu, spec, stages)
     told = ["max_num_batched_tokens", "max_num_seqs"]
     told += [] if row.kv_blocks else ["gpu_memory_utilization"]
     for key in told:
@@ -290,7 +293,8 @@ def _longest_that_fits(
 ) -> int:
     """What the cache holds, where that is less than max_model_len: the server did start."""
     try:
-        ledger_of(spec, gpu, cluster.tensor_parallel_size, engine)
+        sizes = cluster.tensor_parallel_size, cluster.pipeline_parallel_size
+        ledger_of(spec, gpu, sizes[0], engine, pp=sizes[1])
     except DoesNotFitError as error:
         if error.ledger.fits:
             return error.ledger.longest_tokens

@@ -32,6 +32,8 @@ TOKENS = (
 """Sampled tokens of a request are an array in 0.11.1 and 0.11.2."""
 OWN = 1 << 20
 """Streams from here on are a request's own."""
+EMPTY_PLANS = 3
+"""vLLM goes on planning; after so many that are empty nothing comes of it."""
 
 
 def text(scenario: Json, row: int) -> list[int]:
@@ -241,6 +243,7 @@ class Run:
 
     def _in_step(self) -> None:
         """As ``EngineCore.step``: plan, compute, learn."""
+        idle = 0
         while True:
             self._inputs()
             ended = self.host is not None and self.engine.has_requests()  # it plans once more
@@ -250,12 +253,17 @@ class Run:
                 continue
             plan, names, samples, ticks = self._plan()
             if self.host is not None:
-                self.host.planned(plan, self.now, self.now + ticks)
+                self.host.planned(plan, self.now)
             if not names and not self.preempted:
                 self._update(plan, names, samples)
+                idle += 1
+                if self.host is not None and self.alive and idle < EMPTY_PLANS:
+                    continue
+                idle = 0
                 if not self._wait():
                     return
                 continue
+            idle = 0
             self.now += ticks
             self._aborts()
             self._update(plan, names, samples)
@@ -268,12 +276,11 @@ class Run:
         idle = 0
         while True:
             self._inputs()
-            if idle < 3 and self.engine.has_requests():  # three empty plans: nothing comes of it
+            if idle < EMPTY_PLANS and self.engine.has_requests():
                 plan, names, samples, ticks = self._plan()
                 idle = 0 if names else idle + 1
                 if self.host is not None:
-                    start = max(self.free, self.now)
-                    self.host.planned(plan, start, start + ticks)
+                    self.host.planned(plan, max(self.free, self.now))
                 if names:
                     self.free = max(self.free, self.now) + ticks
                 queue.append((plan, names, samples, self.free if names else self.now))
@@ -302,6 +309,10 @@ def main() -> None:
             from experiments.witness.pair import Pair  # releases that have it
 
             outcome = Pair(scenario, config).serve()
+        elif scenario.get("stages"):
+            from experiments.witness.staged import Staged
+
+            outcome = Staged(scenario, config.scheduler(scenario)).serve()
         else:
             engine = v0.Scheduler(scenario) if of_v0 else config.scheduler(scenario)
             outcome = Run(scenario, engine).serve()

@@ -27,14 +27,19 @@ class Host:
         connector.build_connector_meta = MethodType(_in_order(connector), connector)
         self.free = {False: 0, True: 0}
         self.under_way: list[tuple[int, int, str | None]] = []  # end, job, who is brought something
+        self.deferred: list[tuple[int, int]] = []  # copies of the last step: job and blocks
 
-    def planned(self, plan: Any, start: int, end: int) -> None:
-        """A step was planned: it brings KV from its start on, and copies some from its end on."""
+    def planned(self, plan: Any, start: int) -> None:
+        """A step was planned: from its start on it brings KV and copies what the one before it
+        left, as vLLM's worker, which defers copies to the next step, empty ones as well."""
         told = plan.kv_connector_metadata
+        for number, blocks in self.deferred:
+            self._send(number, blocks, start, None)
         for number, job in told.load_jobs.items():
             self._send(number, len(job.dst_spec.block_ids), start, job.req_id)
-        for number, job in told.store_jobs.items():
-            self._send(number, len(job.src_spec.block_ids), end, None)
+        self.deferred = [
+            (number, len(job.src_spec.block_ids)) for number, job in told.store_jobs.items()
+        ]
 
     def _send(self, number: int, blocks: int, at: int, brings: str | None) -> None:
         way, settings = brings is None, self.settings

@@ -114,10 +114,13 @@ def built(scenario: Scenario, version: str) -> ours.Scenario:
     if scenario.timeout is not None:
         client = ClientConfig(timeout_s=scenario.timeout / TICKS_PER_S)
     made = ours.build_scenario(
-        with_groups(scenario), load_gpu(GPU), ClusterConfig(gpu=GPU),
+        with_groups(scenario), load_gpu(GPU),
+        ClusterConfig(gpu=GPU, pipeline_parallel_size=max(1, len(scenario.stages))),
         EngineConfig.model_validate(settings), client=client,
     )  # fmt: skip
     pool = replace(made.pool, price=priced(made.pool.price, scenario.price))
+    if pool.pipeline is not None:
+        pool = with_stages(pool, scenario)
     if pool.draft_cost is not None:
         pool = with_drafts(pool, scenario.price)
     if scenario.handover is not None:
@@ -181,6 +184,18 @@ def speculative_of(drafts: Drafts) -> dict[str, object]:
     }
 
 
+def with_stages(pool: Pool, scenario: Scenario) -> Pool:
+    """The same pool with stages that take so many whole ticks, and links that take no time."""
+    cost = pool.pipeline
+    assert cost is not None
+    costs = tuple(
+        priced(stage, Price(*(share * ticks for ticks in scenario.price)))
+        for stage, share in zip(cost.stages, scenario.stages, strict=True)
+    )
+    gpu = pool.gpu.model_copy(update={"link_latency_s": 0.0})
+    return replace(pool, gpu=gpu, pipeline=replace(cost, stages=costs))
+
+
 def with_drafts(pool: Pool, price: Price) -> Pool:
     """The same pool with prices of steps in whole ticks, and drafts for nothing."""
     cost = pool.draft_cost
@@ -220,6 +235,9 @@ def with_groups(scenario: Scenario) -> DecoderSpec:
         replace(attention_of(spec), sliding_window=window) for window in scenario.windows
     ]
     mixers += [state] * scenario.states
+    if scenario.stages:  # the model of the witness
+        mixers *= len(scenario.stages)
+        spec = replace(spec, architecture="llama")
     return replace(spec, layers=grouped([(mixer, kind.mlp) for mixer in mixers], kind.norm))
 
 

@@ -96,6 +96,8 @@ class Scenario:
     """Speculative decoding."""
     handover: Handover | None = None
     """The engine that decodes, where this one prefills."""
+    stages: tuple[int, ...] = ()
+    """Of every pipeline stage, how many times the price of a step it takes."""
     timeout: int | None = None
     """Ticks after which a client gives up."""
     price: Price = FINE
@@ -124,6 +126,7 @@ class Scenario:
             given["drafts"] = drafts._replace(by_sequences=ranges)
         if data.get("handover") is not None:
             given["handover"] = Handover(**data["handover"])
+        given["stages"] = tuple(data.get("stages", ()))
         if "windows" in data:
             given["windows"] = tuple(data["windows"])
         return cls(**given)
@@ -191,6 +194,15 @@ FEATURES: dict[str, frozenset[str]] = {
         "handover, watermark": "handover watermark caching threshold",
         "async, handover": "handover ahead",
         "async, handover, prefix cache": "handover ahead caching",
+        "stages": "stages",
+        "stages, aborts": "stages aborts",
+        "stages, priority": "stages priority threshold",
+        "stages, prefix cache": "stages caching reserve",
+        "async, stages": "stages ahead",
+        "async, stages, aborts": "stages ahead aborts",
+        "async, stages, priority": "stages ahead priority threshold",
+        "async, stages, prefix cache": "stages ahead caching reserve",
+        "async, stages, all": "stages ahead caching aborts priority watermark",
         "prefill_first": "v0",
         "prefill_first, aborts": "v0 aborts",
         "all": "threshold reserve watermark priority aborts caching ahead",
@@ -261,6 +273,7 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         caching="caching" in on,
         host=_host(rng, blocks) if "host" in on else None,
         handover=_handover(rng, longest, seats) if "handover" in on else None,
+        stages=_stages(rng) if "stages" in on else (),
         timeout=int(service * rng.choice([0.3, 2, 10])) + 1 if "aborts" in on else None,
         price=price,
         requests=[
@@ -296,6 +309,14 @@ def _handover(rng: np.random.Generator, longest: int, seats: int) -> Handover:
         blocks=int(longest + rng.integers(0, 2 * longest)) if short else longest * own + 10,
         ticks=int(rng.choice([1 << 10, 1 << 18, 1 << 20, 1 << 23])),
     )
+
+
+def _stages(rng: np.random.Generator) -> tuple[int, ...]:
+    """Two to four stages, in half of all cases equally slow."""
+    count = int(rng.integers(2, 5))
+    if rng.random() < 0.5:
+        return (1,) * count
+    return tuple(int(each) for each in rng.integers(1, 4, count))
 
 
 def _groups(rng: np.random.Generator) -> tuple[tuple[int | None, ...], int]:

@@ -96,6 +96,11 @@ class Config:
             config.scheduler_config.async_scheduling = scenario["ahead"]
             config.speculative_config.method = drafts["method"]
             config.scheduler_config.max_num_scheduled_tokens = scenario["budget"]
+        if scenario.get("stages"):  # no GPUs are counted here, and the second runner asks for one
+            settled: Any = import_module("vllm.config.vllm")
+            settled.HAS_TRITON = True
+            config.parallel_config.pipeline_parallel_size = len(scenario["stages"])
+            config.scheduler_config.async_scheduling = scenario["ahead"]
         config.scheduler_config.max_num_batched_tokens = scenario["budget"]
         config.cache_config.enable_prefix_caching = scenario["caching"]
         config.cache_config.block_size = size  # some releases refuse sizes that CPU kernels lack

@@ -94,6 +94,10 @@ class Kernels(BaseModel):
     experts: dict[Numbers, Surface] = Field(default_factory=dict)
     """Grouped products of mixtures of experts; axes rows (per expert), width (``expert_size``),
     experts (on a rank); share of the roofline."""
+    experts_backend: dict[Numbers, str] = Field(default_factory=dict)
+    """Whose kernels ``experts`` are where several were measured: names of vLLM's backends."""
+    backends: dict[str, dict[Numbers, Surface]] = Field(default_factory=dict)
+    """Experts as other backends compute them; axes as those of ``experts``."""
     mixers: dict[str, MixerKernels] = Field(default_factory=dict)
     """Of other mixers than attention with grouped heads, by their kind (``model.mixers``)."""
     held_out: dict[str, HeldOut] = Field(default_factory=dict)
@@ -111,6 +115,9 @@ class Kernels(BaseModel):
         for kind in ("gemm", "prefill_attention", "experts"):
             for surface in getattr(self, kind).values():
                 yield kind, surface
+        for surfaces in self.backends.values():
+            for surface in surfaces.values():
+                yield "experts", surface
         decodes = list(self.decode_attention.values())
         for mixer in self.mixers.values():
             decodes += mixer.decode.values()
@@ -121,6 +128,17 @@ class Kernels(BaseModel):
                 yield "decode_attention", part
         if self.all_reduce is not None:
             yield "all_reduce", self.all_reduce
+
+    def with_backend(self, backend: str) -> "Kernels":
+        """Return kernels whose experts are a backend's, as far as those were measured apart."""
+        others = self.backends.get(backend)
+        return self.model_copy(update={"experts": self.experts | others}) if others else self
+
+    def backends_of(self, stored: str) -> tuple[str, ...]:
+        """Return the backends whose experts of a storage were measured apart."""
+        first = (backend for numbers, backend in self.experts_backend.items() if numbers == stored)
+        more = (name for name, surfaces in self.backends.items() if stored in {*surfaces})
+        return (*first, *more)
 
     def gemm_s(self, operator: Operator, gpu: Gpu) -> Floats:
         """Return the seconds of one execution of a matrix product, or of all experts' together."""

@@ -52,7 +52,7 @@ def _side_by_side(
 
 def chunk_cost(group: Group, prices: Prices) -> ChunkCost:
     """Return the attention of chunks; what a chunk costs once is in the first kind."""
-    overheads = chain((prices.host.chunk_s,), repeat(0.0))
+    overheads = chain((prices.host.chunk_s if group.embeds else 0.0,), repeat(0.0))
     parts = tuple(
         prices.chunks(kind.mixer, share, overhead_s)
         for (kind, share), overhead_s in zip(group.attending, overheads, strict=False)

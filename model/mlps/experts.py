@@ -163,8 +163,11 @@ class Experts:
 
         Its (m, n, k) is gate, up and down side by side: every token goes through k of the experts,
         so m is the number of (token, expert) pairs. Only the touched experts' weights are read.
+        Zeros that a kernel fills up with count like weights.
         """
-        inner, width, numbers = self.inner_size, self.width_on(share.tp), share.precision
+        width, inner, numbers = self.width_on(share.tp), self.inner_size, share.precision
+        if scheme is not None:
+            width, inner = scheme.computed(width, inner)
         pairs, all_widths = rows * self._pairs_per_token, (self.ups + 1) * width
         matrices = numbers.matrix_bytes(scheme, self.ups * width, inner)
         matrices += numbers.matrix_bytes(scheme, inner, width)

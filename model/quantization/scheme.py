@@ -42,6 +42,10 @@ class Scheme:
     """Ranks that share experts get whole groups each, the last one zeros to the end (vLLM's
     ``Mxfp4MoEMethod``: gpt-oss has 90 groups, which 4 ranks hold as 23)."""
 
+    tiles: tuple[int, int] = (1, 1)
+    """Multiples that an expert's width on a rank and its inputs are filled up to with zeros, where
+    they lie in memory (``Mxfp4MoEMethod`` as well): by the kernel, see ``hardware.arithmetic``."""
+
     @property
     def kernel(self) -> str | None:
         """Return what tables call its products where they are not those of its arithmetic.
@@ -57,12 +61,30 @@ class Scheme:
             return "mxfp4_fp8" if self.compute else "mxfp4"
         return None
 
-    def part(self, size: int, whole: int) -> int:
-        """Return how many numbers a rank holds that has ``size`` of ``whole`` experts' numbers."""
+    def computed(self, width: int, inner: int) -> tuple[int, int]:
+        """Return an expert's width on a rank, and its inputs, as they are priced.
+
+        Marlin's prices are those of other experts, of whole tiles: of gpt-oss it computes 3,072
+        inputs for 2,880, and of half of its width 1,536 for 1,440. Tables of gpt-oss itself hold
+        what is filled up already.
+        """
+        if not self.marlin:
+            return width, inner
+        of_width, of_inputs = self.tiles
+        return self.part(width, width, of_width), self.part(inner, inner, of_inputs)
+
+    def part(self, size: int, whole: int, tile: int = 1) -> int:
+        """Return how many numbers a rank holds that has ``size`` of ``whole`` experts' numbers.
+
+        Args:
+            size: of the rank's part.
+            whole: of all ranks.
+            tile: one of ``tiles``.
+        """
         group = self.block[1]
-        if not self.filled_up or not group or size == whole:
-            return size
-        return -(-size // group) * group
+        if self.filled_up and group and size != whole:
+            size = -(-size // group) * group
+        return -(-size // tile) * tile
 
     def matrix_bytes(self, n: int, k: int, whole_k: int | None = None) -> float:
         """Return the bytes of an (n, k) matrix with its scales, zeros and indices.

@@ -71,6 +71,11 @@ class Gauge:
             self.read(time_s, begun, True)
             self._seen_running, self._seen_waiting = self.running, self.waiting
             self._seen_held, self._seen_s = self.held, time_s
+        known = self._known_after(len(self.ends_s) - begun)
+        if self.scheduler.ahead:
+            self.scheduler.passed_by = known
+        else:
+            self.scheduler.left_waiting += known
         self._last_s = now_s  # whoever looks at this instant sees what was before it
 
     def ended(self, now_s: float) -> None:
@@ -84,6 +89,10 @@ class Gauge:
         scheduler = self.scheduler
         taken = scheduler.decoding.blocks_needed_after(ended - (not scheduler.ahead))
         self.running = len(scheduler.running)
-        # Who comes while a step is under way is known to the one after the next.
-        self.waiting = scheduler.left_waiting + bisect_right(self.came, ended - 2)
+        self.waiting = scheduler.left_waiting + self._known_after(ended)
         self.held = scheduler.pool.held + taken - scheduler.taken_early
+
+    def _known_after(self, ended: int) -> int:
+        """Of those who came since the batch began, who waited in the last of its ended steps: who
+        comes while a step is under way is known to the one after it."""
+        return bisect_right(self.came, ended - 2)

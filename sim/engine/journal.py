@@ -16,7 +16,7 @@ class of cache."""
 _CHUNK = Struct("=2i")
 SEGMENT_BYTES: Final = 52
 CHUNK_BYTES: Final = 8
-_pack_segment, _pack_chunk = _SEGMENT.pack, _CHUNK.pack
+pack_segment, pack_chunk = _SEGMENT.pack, _CHUNK.pack
 _END_S, _END_S_AT = Struct("=d"), 8
 _INT, _DECODES_AT, _JOINED_AT = Struct("=i"), 20, 32
 
@@ -30,6 +30,7 @@ class Journal:
         "drafting",
         "drafts",
         "full_steps",
+        "gaps",
         "more_reads",
         "resumed_end_s",
         "resumed_gap_s",
@@ -65,6 +66,9 @@ class Journal:
         self.resumed_gap_s = array("d")
         self.resumed_end_s = array("d")
         self.returned_step = array("q")
+        self.gaps = array("q")
+        """With pipeline stages: of each step, how many of its tokens follow those of which earlier
+        step; three numbers each, steps counted over the whole run."""
 
     def begin(self, batch: Batch, now_s: float) -> None:
         """A batch starts: note who lost its blocks or its turn for it, and whose work begins."""
@@ -98,7 +102,7 @@ class Journal:
         joined = self._end_chunks(batch, end_s) if batch.chunks else 0
         if batch.returned:
             self._end_pauses(batch, end_s)
-        self.segments += _pack_segment(
+        self.segments += pack_segment(
             start_s,
             end_s,
             steps,
@@ -132,7 +136,7 @@ class Journal:
         """Note the chunks, and the tokens that came of them; return how many decode from now on."""
         joined, row = 0, self.next_row()
         for chunk, past in batch.chunks:
-            self.chunks += _pack_chunk(chunk, past)
+            self.chunks += pack_chunk(chunk, past)
         for sequence in batch.prefills:
             if sequence.first_token_s < 0.0:
                 sequence.computed_s += end_s - self.begun_s

@@ -56,6 +56,10 @@ class Connector:
         planned for itself, even if it is like this one."""
         return False
 
+    def changed(self) -> bool:
+        """Whether the last plan changed what it keeps, and with it what the next one finds."""
+        return False
+
     def come(self, now_s: float) -> list[Sequence]:
         """Who is to be told by now, between two steps; what ``planned`` began goes on from here."""
         return []

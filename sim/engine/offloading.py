@@ -95,6 +95,7 @@ class Offloading(Connector):
         self._ended: list[Sequence] = []
         self._offers = 0
         self._late: set[Sequence] = set()  # whose offer was refused
+        self._changed = False
 
     # --- what comes
     def come(self, now_s: float) -> list[Sequence]:
@@ -192,9 +193,14 @@ class Offloading(Connector):
         return Transfer(work_s, sequence, keys, stores)
 
     # --- what is kept
+    def changed(self) -> bool:
+        """See ``Connector``."""
+        return self._changed
+
     def planned(self, batch: Batch, running: dict[Sequence, None], step: int) -> bool:
         """See ``Connector``: whole chunks of what the step computes are offered."""
         prompts_only = self.settings.offload_prompt_only
+        before = self.stored
         if prompts_only and not self._late:
             for place, sequence in enumerate(batch.prefills):
                 chunk, past = batch.chunks[place]
@@ -203,7 +209,8 @@ class Offloading(Connector):
             self._offer_all(batch, running, step)
         if self._ended:
             self._part()
-        return bool(self._late) or not prompts_only
+        self._changed = self.stored > before
+        return bool(self._late) or bool(self._next) or not prompts_only
 
     def _offer_all(self, batch: Batch, running: dict[Sequence, None], step: int) -> None:
         for sequence in running:

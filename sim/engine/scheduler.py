@@ -91,6 +91,8 @@ class Scheduler:
         """Who waited still when the last batch was formed, of those whom it knew; who loads too."""
         self.loads: Loads | None = None
         """Who holds blocks outside of the batch; None: no KV connector."""
+        self.passed_by = 0
+        """Ahead: how many of ``arrived`` would have waited already, step by step."""
         self._served: set[Sequence] = set()  # who has its blocks, when served one by one
         self._least = LeastImportant()
         self.taken_early = 0
@@ -225,22 +227,30 @@ class Scheduler:
                 self._note_waiting()
             else:
                 batch.steps = 1  # the next plan knows more
-        if loads is not None:
-            self._until_told(loads, batch)
-        return batch
+        if loads is None:
+            return batch
+        if batch is not None:
+            batch.until_s = loads.connector.next_s()
+            return batch
+        return self._until_told(loads)
 
     def _note_waiting(self) -> None:
-        self.left_waiting = self.waiting.count
+        self.left_waiting = self.waiting.count + self.passed_by
         if self.loads is not None:
             self.left_waiting += len(self.loads.parked)
 
-    def _until_told(self, loads: Loads, batch: Batch | None) -> None:
-        """Whoever waits for KV is served as soon as somebody knows that it has come."""
-        if batch is not None:
-            batch.until_s = loads.connector.next_s()
-        else:
-            waits = loads.parked or self.waiting.count
-            self.wake_s = loads.connector.next_s() if waits else inf
+    def _until_told(self, loads: Loads) -> Batch | None:
+        """Nobody can be served. While somebody waits, an engine plans again at once, which matters
+        if this plan changed what others keep; then not before somebody is told of KV."""
+        connector = loads.connector
+        if not loads.parked and not self.waiting.count:
+            self.wake_s = inf
+            return None
+        loads.told += connector.come(loads.now_s)
+        if connector.changed():
+            return self.next_batch(loads.now_s)
+        self.wake_s = connector.next_s()
+        return None
 
     def form(self, now_s: float) -> Batch | None:
         """Form a batch of what is known, None if there is nothing to do: the policy."""
@@ -259,6 +269,7 @@ class Scheduler:
                 self._drop(sequence)
         leaving, self.leaving = self.leaving, []
         arrived, self.arrived = self.arrived, []
+        self.passed_by = 0
         if leaving:
             self._let_go(leaving)
         if self.loads is not None:

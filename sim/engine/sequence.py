@@ -47,16 +47,30 @@ class Sequence:
     """With drafts: those whose full blocks can be found from then on."""
     last_token_s: float
     """Of a preempted sequence: when it got its last token."""
+    under_way_tokens: int
+    """With pipeline stages: of it, in steps under way."""
+    stale_tokens: int
+    """With pipeline stages: those of them that were under way when it lost its blocks."""
+    awaited_tokens: int
+    """With pipeline stages: of its answer, that steps under way will bring."""
+    eligible_step: int
+    """With pipeline stages: the first one that it can be in."""
+    working_until_s: float
+    """With pipeline stages: when the last step begun with it ends."""
+    last_step: int
+    """With pipeline stages: which step of its engine brought its last token."""
 
     __slots__ = (
         "accepts",
         "admission",
         "arrival_s",
+        "awaited_tokens",
         "begun_at_join",
         "begun_tokens",
         "brought_tokens",
         "cached_tokens",
         "computed_s",
+        "eligible_step",
         "finish_step",
         "first_scheduled_s",
         "first_token_s",
@@ -66,6 +80,7 @@ class Sequence:
         "joined_row",
         "joined_step",
         "kv_tokens",
+        "last_step",
         "last_token_s",
         "leaves",
         "loaded_tokens",
@@ -89,10 +104,13 @@ class Sequence:
         "settled_tokens",
         "slots",
         "spans",
+        "stale_tokens",
         "target_tokens",
         "told_tokens",
         "transit",
+        "under_way_tokens",
         "waits",
+        "working_until_s",
     )
 
     def __init__(

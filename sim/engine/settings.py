@@ -30,5 +30,8 @@ class Settings:
     """Whether a request starts only when blocks for all of its tokens are free."""
     drafting: Drafting | None = None
     """How drafts are made and verified; None: there are none."""
+    spacing: int = 0
+    """With pipeline stages: steps from one token of a request to the next; 0: as soon as that is
+    there."""
     batch_timeout_s: float = 0.0
     """How long the next in line waits at most for its batch to fill."""

@@ -14,7 +14,7 @@ from experiments.reporting.formats import long_table, written
 from experiments.running.api import load_study, run_study
 from experiments.running.progress import left_text
 from experiments.running.reached import Place, Reached, places
-from experiments.study.build import requests_of
+from experiments.study.requests import requests_of
 
 TABLE = pd.DataFrame({"key": ["a|b", "c"], "x": [1.5, math.nan], "x_lo": [1.0, math.nan]})
 

@@ -129,7 +129,7 @@ def test_any_calibration(calibration: Any) -> None:
 @wild.share()
 @given(st.data())
 def test_any_bytes_of_a_calibration(data: st.DataObject) -> None:
-    path = ROOT / "hardware" / "calibrations" / "l40s.yaml"
+    path = ROOT / "hardware" / "calibrations" / "a100-80gb-sxm.yaml"
     content = data.draw(wild.damaged(path.read_bytes()))
     checks({**wild.BASE, "calibration": "./k.yaml"}, **{"k.yaml": content})
 

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.calibrating.expert_fit import expert_surface, other_backends
 from experiments.calibrating.kernel_calibration import kernels_from_tables
-from experiments.calibrating.kernel_fit import fit_surface
 from experiments.calibrating.kernel_tables import read_all, read_table
+from experiments.calibrating.surface_fit import fit_surface
 from experiments.cli.calibrate import main
 from experiments.running.folder import signed_file
 from experiments.running.work_folder import held
@@ -175,6 +176,36 @@ def test_experts_of_another_kernel_do_not_count(tables: Path) -> None:
     write(tables, "moe/vllm/moe_perf", "0.24.0", pd.concat([slower, only]))
     found = experts_of(tables)
     np.testing.assert_allclose(found(rows=[4, 1024], width=8192, experts=8), 0.5, rtol=0.02)
+
+
+def test_another_backend_of_experts_is_timed_beside_the_first() -> None:
+    """Of ranks with half of the experts, in a time and a half."""
+    gpu, l2_bytes = load_gpu("h200-sxm"), 5e7
+    whole = expert_rows(0.4).assign(kernel_source="vllm_fused_moe")
+    halves = whole.assign(moe_ep_size=2)
+    slower = halves.assign(latency=halves.latency * 1.5, kernel_source="x_flashinfer_cutlass_y")
+    surface, _ = expert_surface(whole, gpu, "fp8_block", l2_bytes)
+    first, others = other_backends(
+        pd.concat([whole, halves, slower]), gpu, "fp8_block", l2_bytes, surface
+    )
+    assert (first, list(others)) == ("triton", ["flashinfer_cutlass"])
+    at = {"rows": [4, 1024], "width": 4096, "experts": 4}
+    np.testing.assert_allclose(
+        others["flashinfer_cutlass"][0](**at), surface(**at) / 1.5, rtol=0.02
+    )
+
+
+def test_triton_has_its_own_surface_where_another_is_faster() -> None:
+    gpu, l2_bytes = load_gpu("b200-sxm"), 1.0
+    rows = expert_rows(0.4).assign(kernel_source="vllm_fused_moe", version="0.19.0")
+    halved = {"latency": rows.latency / 2, "version": "0.24.0"}
+    faster = rows.assign(kernel_source="x_flashinfer_trtllm_y", **halved)
+    both = pd.concat([rows, faster])
+    surface, _ = expert_surface(both, gpu, "fp8_block", l2_bytes)
+    first, others = other_backends(both, gpu, "fp8_block", l2_bytes, surface)
+    assert (first, list(others)) == ("flashinfer_trtllm", ["triton"])
+    at = {"rows": [4, 1024], "width": 4096, "experts": 8}
+    np.testing.assert_allclose(others["triton"][0](**at), surface(**at) / 2, rtol=0.05)
 
 
 def test_experts_of_four_bits_have_a_surface_of_their_own(tables: Path) -> None:

@@ -14,17 +14,11 @@ from experiments.run import main
 from experiments.running import capacity
 from experiments.running.capacity import capacity_per_s
 from experiments.running.pool_tables import calibrations_of
-from experiments.study.build import (
-    by_pool,
-    independent_replicas,
-    is_random,
-    requests_of,
-    scenario_of,
-    settled,
-)
+from experiments.study.build import by_pool, independent_replicas, is_random, scenario_of, settled
 from experiments.study.document import Study, from_study, read_raw
 from experiments.study.keys import dotted, key_path
 from experiments.study.points import Plan, prepare
+from experiments.study.requests import requests_of
 from hardware.calibration import DATASHEET
 from sim.handovers import HANDOVER_COLUMNS
 from sim.metrics import summarise

@@ -20,10 +20,10 @@ from experiments.running.work_folder import WORK, held
 from experiments.study.document import read_raw
 from experiments.study.points import prepare
 
-LONG = SMALL.replace("num_requests: 20", "num_requests: 4000").replace(
+LONG = SMALL.replace("num_requests: 20", "num_requests: 2000").replace(
     "[1, 4]", "[1, 2, 3, 4, 5, 6]"
 )
-"""Twelve runs of a good tenth of a second each."""
+"""Twelve runs that take longer than it takes to kill them."""
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def wait_for_pieces(work: Path, count: int, process: "subprocess.Popen[str]") ->
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_killed_sweep_goes_on(jobs: int, tmp_path: Path) -> None:
     path = write_study(tmp_path, LONG)
-    process = start_cli(path, "--out", "killed", "--jobs", jobs, cwd=tmp_path)
+    process = start_cli(path, "--out", "killed", "--jobs", jobs, "--no-figures", cwd=tmp_path)
     kept = wait_for_pieces(tmp_path / "killed" / WORK, 3, process)
     process.kill()
     process.communicate()
@@ -56,7 +56,7 @@ def test_killed_sweep_goes_on(jobs: int, tmp_path: Path) -> None:
 
     before = {name: (tmp_path / "killed" / WORK / name).stat().st_mtime_ns for name in kept}
     for out, again in (("whole", 3 - jobs), ("killed", jobs)):
-        process = start_cli(path, "--out", out, "--jobs", again, cwd=tmp_path)
+        process = start_cli(path, "--out", out, "--jobs", again, "--no-figures", cwd=tmp_path)
         process.communicate()
         assert process.returncode == 0
     manifest = json.loads((tmp_path / "killed" / "manifest.json").read_text())
@@ -67,7 +67,7 @@ def test_killed_sweep_goes_on(jobs: int, tmp_path: Path) -> None:
 
 def test_interrupt_keeps_finished_runs_and_says_how_to_go_on(tmp_path: Path) -> None:
     path = write_study(tmp_path, LONG)
-    process = start_cli(path, "--out", "out", "--jobs", 2, cwd=tmp_path)
+    process = start_cli(path, "--out", "out", "--jobs", 2, "--no-figures", cwd=tmp_path)
     kept = wait_for_pieces(tmp_path / "out" / WORK, 2, process)
     process.send_signal(signal.SIGINT)
     _, message = process.communicate(timeout=60)
@@ -118,7 +118,7 @@ def test_killed_worker_is_one_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_study(tmp_path, LONG)
-    process = start_cli(path, "--out", "out", "--jobs", 2, cwd=tmp_path)
+    process = start_cli(path, "--out", "out", "--jobs", 2, "--no-figures", cwd=tmp_path)
     wait_for_pieces(tmp_path / "out" / WORK, 1, process)
     os.kill(children_of(process.pid)[0], signal.SIGKILL)
     _, message = process.communicate(timeout=60)

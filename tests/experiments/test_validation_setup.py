@@ -158,6 +158,7 @@ def test_experts_whose_blocks_do_not_divide_are_dealt_whole() -> None:
         ("openai/gpt-oss-120b", "h100-sxm", (0, 18), (None, 8192, 16)),
         ("moonshotai/Kimi-K2.5", "h200-sxm", (0, 16), (None, None, 16)),
         ("MiniMaxAI/MiniMax-M2.5", "b200-sxm", (0, 17), (None, None, None)),
+        ("MiniMaxAI/MiniMax-M2.5", "h200-sxm", (0, 21), ("fp8", 32768, 512)),
         ("MiniMaxAI/MiniMax-M2.5", "b200-sxm", (0, 19), ("fp8", 2048, None)),
         ("Qwen/Qwen3-8B", "h100-sxm", (0, 19), (None, None, None)),
     ],
@@ -168,6 +169,13 @@ def test_recipes_of_inferencex(
     found = settings_of(model, gpu, version, 1024.0, 16)
     keys = ("kv_cache_dtype", "max_num_batched_tokens", "max_num_seqs")
     assert tuple(found.get(key) for key in keys) == expected
+
+
+def test_a_recipe_may_choose_the_experts_kernels() -> None:
+    """MiniMax-M2.5 on B200 was served by Triton, with whole experts, before 0.19."""
+    for version, expected in (((0, 17), ("triton", True)), ((0, 19), (None, None))):
+        found = settings_of("MiniMaxAI/MiniMax-M2.5", "b200-sxm", version, 1024.0, 16)
+        assert (found.get("moe_backend"), found.get("enable_expert_parallel")) == expected
 
 
 def test_an_empty_tp_is_the_smallest_that_fits() -> None:
@@ -217,6 +225,14 @@ def test_sampling_is_said_or_the_models_own() -> None:
         engine_of(model=llama, sampling="beam search")
 
 
+def test_stages_of_a_pipeline_share_the_gpus() -> None:
+    setup = setup_of(row_of(run("a", pp="2.0", tp="", n_gpus="4", engine_version="0.15.1")), 9)
+    cluster = setup.cluster
+    assert (cluster.tensor_parallel_size, cluster.pipeline_parallel_size) == (2, 2)
+    assert cluster.gpus == 4
+    assert setup.engine.async_scheduling  # held: a request is in one step at a time
+
+
 @pytest.mark.parametrize(
     ("cells", "reason"),
     [
@@ -224,7 +240,7 @@ def test_sampling_is_said_or_the_models_own() -> None:
         ({"mode": "disagg"}, "mode = 'disagg' is not modelled, expected agg, or disagg with"),
         ({"mode": "disagg 0P1D"}, "expected at least 1P1D"),
         ({"mode": "disagg 2P1D", "n_gpus": "2"}, "is 3 GPUs, but n_gpus = 2"),
-        ({"pp": "2.0"}, "pp = 2: pipeline parallelism is not modelled"),
+        ({"pp": "2.0", "engine_version": "0.6.3"}, "pipeline_parallel_size = 2 with vLLM 0.6"),
         ({"precision": "ternary"}, "precision = 'ternary' is not known, expected bf16"),
         ({"model": "Qwen/Qwen3-15B"}, "model = 'Qwen/Qwen3-15B' is neither in the catalogue"),
         ({"gpu": "H800"}, "gpu = 'H800' is not in the catalogue.*like: NAME"),

@@ -29,14 +29,14 @@ def test_no_name_has_two_answers() -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        (("engine", "pipeline_parallel_size"), "unknown key; it is vLLM's and is not modelled"),
+        (("engine", "pp"), "unknown key; here it is cluster.pipeline_parallel_size"),
         (("cluster", "dp_size"), "unknown key; here it is cluster.data_parallel_size"),
         (("engine", "data_parallel_size"), "unknown key; did you mean cluster.data_parallel_size?"),
         (("engine", "tp"), "unknown key; here it is cluster.tensor_parallel_size"),
         (("engine", "--enforce-eager"), "unknown key; it is vLLM's and is not modelled"),
         (("engine", "no_enable_lora"), "unknown key; it is vLLM's and is not modelled"),
         (("engine", "served_model_name"), "changes nothing that is simulated: leave it out"),
-        (("engine", "pipeline_paralel_size"), "if pipeline_parallel_size is meant, it is vLLM's"),
+        (("engine", "enforce_eagr"), "if enforce_eager is meant, it is vLLM's"),
         (
             ("engine", "tensor_parallel_size"),
             "unknown key; did you mean cluster.tensor_parallel_size? Expected one of version, ",

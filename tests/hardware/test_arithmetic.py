@@ -6,8 +6,10 @@ import pytest
 
 from hardware.arithmetic import runnable
 from hardware.gpu import UnsupportedPrecisionError, load_gpu
+from hardware.group import Group
 from model.ops import rank_weight_bytes, tensor_parallel_sizes
 from model.precision import precision
+from model.quantization.scheme import MXFP4_MARLIN, MXFP4_ONLY
 from model.sharding import cut_scales
 from model.spec import DecoderSpec, load_spec, spec_from_config
 from sim.engine_config import EngineConfig, precision_of
@@ -178,3 +180,39 @@ def test_matrices_that_every_rank_has_are_no_cut_of_blocks() -> None:
     numbers = precision("bfloat16", spec.checkpoint.weights)
     assert cut_scales(spec, numbers, 8) == ""
     assert "blocks of 128" in cut_scales(spec, numbers, 128)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "tp", "width", "inputs"),
+    [
+        ("a100", 1, 2944, 3072),  # Marlin: 128 and 256
+        ("rtx-pro-6000", 2, 1536, 3072),
+        ("h100", 4, 768, 2880),  # Triton: 64
+        ("b200", 1, 3072, 3072),  # TensorRT-LLM: 256 and 256
+        ("b200", 8, 512, 3072),
+    ],
+)
+def test_experts_in_mxfp4_are_filled_up_as_their_kernel_needs_it(
+    gpu: str, tp: int, width: int, inputs: int
+) -> None:
+    """gpt-oss has 2,880 of both; a weight takes 4 bits and 8 more every 32."""
+    spec, chosen = load_spec("gpt-oss-120b"), load_gpu(gpu)
+    numbers = precision_of(EngineConfig(), spec, chosen)
+    # As stored with groups of 32 filled up alone: 90 of them, cut among ranks.
+    part = -(-2880 // tp // 32) * 32
+    plain = precision(quantization=spec.checkpoint.weights)
+    more = rank_weight_bytes(spec, precision=numbers, tp=tp) - rank_weight_bytes(
+        spec, precision=plain, tp=tp
+    )
+    assert more == 36 * 128 * 3 * (width * inputs - part * 2880) * 4.25 / 8
+
+
+def test_marlin_computes_whole_tiles_of_mxfp4() -> None:
+    """Its prices are those of other experts; tables of gpt-oss itself hold what is filled up."""
+    spec, gpu = load_spec("gpt-oss-120b"), load_gpu("h100")
+    for scheme, expected in ((MXFP4_MARLIN, (1536, 3072)), (MXFP4_ONLY, (1440, 2880))):
+        weights = spec.checkpoint.weights.map({MXFP4_ONLY: scheme})
+        numbers = runnable(precision(quantization=weights), gpu)
+        group = Group(spec=spec, gpu=gpu, tp=2, precision=numbers)
+        experts = {one.gemm for one in group.token_operators(1.0) if one.name == "experts"}
+        assert experts == {(4.0, 3 * expected[0], expected[1])}

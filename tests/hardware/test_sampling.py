@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.study.build import calibration_of
+from experiments.study.calibrations import calibration_of
 from hardware.gpu import load_gpu
 from hardware.prices.graphs import largest_graph, replayed
 from hardware.sampling import default_drawing, drawing_s, server_drawing

@@ -6,8 +6,8 @@ import pytest
 from experiments.planning.probes import decide_windows
 from experiments.planning.sequential import Verdict
 from experiments.planning.traffic import day_of, scaled, stretch
-from experiments.study.build import requests_of
 from experiments.study.document import Study
+from experiments.study.requests import requests_of
 
 STEPS = [
     {"duration_s": 600, "rate_per_s": 1}, {"duration_s": 600, "rate_per_s": 5},

@@ -79,6 +79,7 @@ def scenario(
     windows: Windows = (None, None),
     idle_start_s: float = 0.0,
     client: ClientConfig = NO_CLIENT,
+    stages: int = 1,
     **engine: object,
 ) -> Scenario:
     """A tiny model on one A100 per replica, with any engine settings; as many KV blocks as needed.
@@ -96,6 +97,7 @@ def scenario(
     cluster = ClusterConfig(
         gpu="a100-80gb-sxm",
         replicas=replicas,  # type: ignore[arg-type]
+        pipeline_parallel_size=stages,
         router=router,
         router_settings=router_settings or {},
     )

@@ -1,11 +1,12 @@
 """The fast path equals the step-by-step reference simulator, to the bit."""
 
 from collections import Counter
+from dataclasses import replace
 from math import inf
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.cluster_config import NO_CLIENT, ClientConfig
@@ -14,11 +15,13 @@ from sim.routers.scorers import SCORERS
 from sim.scenario import Scenario
 from sim.simulation import simulate
 from sim.token_gaps import token_gaps
-from tests.reference_simulator import Seq, World, reference
+from tests.reference_simulator import Seq, World, reference, rows_before
 from tests.sim import small
+from tests.tries import tries
+from workloads.generate import generate
 from workloads.prefixes import block_prefixes, prompt_prefixes
-from workloads.requests import Prefixes, Requests
-from workloads.workload import Workload, generate
+from workloads.requests import After, Prefixes, Requests
+from workloads.workload import Workload
 
 SCHEDULERS = ("static", "prefill_first", "chunked_prefill")
 GROUPS = ((None, 5), (30, 9, None), (7, 40), (None, small.STATE, small.STATE), (12, small.STATE))
@@ -287,22 +290,38 @@ def sessions(draw: st.DrawFn) -> Requests:
         "num_requests": draw(st.integers(1, 40)),
         "priorities": draw(whole([None, {0: 1.0, 1: 1.0}])),
     }
-    return generate(Workload.model_validate(config), draw(st.integers(0, 2**16)))
+    requests = generate(Workload.model_validate(config), draw(st.integers(0, 2**16)))
+    return replace(requests, after=draw(whole([None, branching(requests, draw)])))
 
 
-@settings(max_examples=100, deadline=None)
+def branching(requests: Requests, draw: st.DrawFn) -> After:
+    """Each further turn after one to three earlier ones of its session."""
+    assert requests.turn is not None
+    luck = np.random.default_rng(draw(st.integers(0, 2**16)))
+    rows: list[int] = []
+    ends = []
+    for row, turn in enumerate(requests.turn.tolist()):
+        if turn:
+            some = luck.choice(turn, size=min(turn, int(luck.integers(1, 4))), replace=False)
+            rows += sorted((row - turn + some).tolist())
+        ends.append(len(rows))
+    return After(np.array([0, *ends], dtype=np.int64), np.array(rows, dtype=np.int64))
+
+
+@tries(150)
 @given(scenarios(), sessions(), st.sampled_from([inf, inf, 0.05]))
 def test_random_sessions(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     result = assert_equal_to_reference(scenario, requests, stop_s)
     status, asked = result.requests["status"], ~np.isnan(result.requests["arrival_s"])
     for row in np.flatnonzero(requests.turn > 0):
+        before = rows_before(requests, row)
         if asked[row]:
-            assert status[row - 1] == FINISHED
-            due_s = result.requests["finish_s"][row - 1] + requests.think_s[row]
+            assert (status[before] == FINISHED).all()
+            due_s = result.requests["finish_s"][before].max() + requests.think_s[row]
             assert result.requests["arrival_s"][row] == due_s
 
 
-@settings(max_examples=400, deadline=None)
+@tries(400)
 @given(scenarios(), workloads(), st.sampled_from([inf, inf, 0.02]))
 def test_random_scenarios(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal_to_reference(scenario, requests, stop_s)
@@ -315,7 +334,7 @@ def clusters(draw: st.DrawFn) -> Scenario:
     return small.pooled(*pools)
 
 
-@settings(max_examples=300, deadline=None)
+@tries(300)
 @given(clusters(), workloads(), st.sampled_from([inf, inf, 0.02]))
 def test_random_pools(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal_to_reference(scenario, requests, stop_s)

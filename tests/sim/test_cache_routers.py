@@ -24,9 +24,10 @@ from sim.seen.guess import Guess
 from sim.seen.texts import PRIVATE, stretches, with_rest
 from sim.simulation import simulate
 from tests.sim import small
+from workloads.generate import generate
 from workloads.prefixes import prompt_prefixes
 from workloads.requests import Prefixes
-from workloads.workload import Workload, generate
+from workloads.workload import Workload
 
 ENDLESS = 1 << 60
 

@@ -5,7 +5,7 @@ from math import inf
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardware.calibration import DATASHEET, Calibration
@@ -20,6 +20,7 @@ from sim.scenario import Scenario, build_scenario
 from sim.simulation import can_be_split, simulate
 from tests.sim import small
 from tests.sim.test_against_reference import WINDOWS, assert_equal_to_reference, sessions, workloads
+from tests.tries import tries
 from workloads.requests import Requests
 
 GPU = load_gpu("h100-sxm")
@@ -93,13 +94,13 @@ def engines(draw: st.DrawFn) -> Scenario:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@tries(150)
 @given(engines(), workloads(), st.sampled_from([inf, inf, 0.02]))
 def test_random_engines(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal_to_reference(scenario, requests, stop_s)
 
 
-@settings(max_examples=60, deadline=None)
+@tries(60)
 @given(engines(), workloads())
 def test_steps_are_handed_over_while_others_go_on(scenario: Scenario, requests: Requests) -> None:
     """What was recorded of one rank is taken when somebody ends there, not of the others."""
@@ -108,7 +109,7 @@ def test_steps_are_handed_over_while_others_go_on(scenario: Scenario, requests: 
         assert_equal_to_reference(scenario, requests)
 
 
-@settings(max_examples=40, deadline=None)
+@tries(40)
 @given(engines(), sessions(), st.sampled_from([inf, 0.05]))
 def test_random_sessions(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal_to_reference(scenario, requests, stop_s)

@@ -14,6 +14,7 @@ from sim.scenario import Scenario
 from sim.simulation import simulate
 from tests.sim import small
 from tests.sim.test_against_reference import scenarios, workloads
+from tests.tries import tries
 from workloads.requests import Requests
 
 SECONDS = st.floats(0, 1e4, allow_subnormal=False)
@@ -33,7 +34,7 @@ def test_parts_add_up_in_any_order(values: np.ndarray) -> None:
     assert (found >= 0).all()
 
 
-@settings(max_examples=60, deadline=None)
+@tries(60)
 @given(scenarios(), workloads())
 def test_every_request_of_every_run_adds_up(setting: Scenario, requests: Requests) -> None:
     result = simulate(setting, requests)

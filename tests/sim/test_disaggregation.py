@@ -7,7 +7,7 @@ from math import inf
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.cluster_config import ClientConfig
@@ -28,6 +28,7 @@ from tests.sim.test_against_reference import (
     sessions,
     workloads,
 )
+from tests.tries import tries
 from workloads.prefixes import prompt_prefixes
 from workloads.requests import Requests
 
@@ -117,13 +118,13 @@ def assert_equal(scenario: Scenario, requests: Requests, stop_s: float = inf) ->
     return result
 
 
-@settings(max_examples=200, deadline=None)
+@tries(200)
 @given(disaggregated(), workloads(), st.sampled_from([inf, inf, 0.02]))
 def test_random_clusters(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal(scenario, requests, stop_s)
 
 
-@settings(max_examples=100, deadline=None)
+@tries(100)
 @given(disaggregated(), sessions(), st.sampled_from([inf, inf, 0.05]))
 def test_random_sessions(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal(scenario, requests, stop_s)
@@ -304,7 +305,7 @@ def test_impossible_pairs_are_refused() -> None:
         check_transfers(v0, SLOW)
 
 
-@settings(max_examples=60, deadline=None)
+@tries(60)
 @given(disaggregated(), workloads())
 def test_where_the_time_went_adds_up(scenario: Scenario, requests: Requests) -> None:
     columns = simulate(scenario, requests).requests

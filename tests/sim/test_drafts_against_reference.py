@@ -3,7 +3,7 @@
 from array import array
 from math import inf
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.cluster_config import ClientConfig
@@ -23,6 +23,7 @@ from tests.sim.test_against_reference import (
     sessions,
     workloads,
 )
+from tests.tries import tries
 from workloads.requests import Requests
 
 RATES = ([0.9], [0.0, 0.0], [1.0, 1.0], [0.8, 0.55, 0.3], [0.7, 0.7, 0.2, 0.1, 0.1])
@@ -85,13 +86,13 @@ def drafting(draw: st.DrawFn) -> Scenario:
     )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@tries(400)
 @given(drafting(), workloads(), st.sampled_from([inf, inf, 0.02]))
 def test_random_scenarios(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal_to_reference(scenario, requests, stop_s)
 
 
-@settings(max_examples=100, deadline=None)
+@tries(100)
 @given(drafting(), sessions(), st.sampled_from([inf, inf, 0.05]))
 def test_random_sessions(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal_to_reference(scenario, requests, stop_s)
@@ -125,7 +126,7 @@ class Checked(Machine):
         return self.machine.compute(batch, start_s, until_s, ends_s)
 
 
-@settings(max_examples=150, deadline=None)
+@tries(150)
 @given(drafting(), workloads())
 def test_blocks_and_tokens_add_up_in_every_step(scenario: Scenario, requests: Requests) -> None:
     machine = priced_machine(scenario.pool)

@@ -7,7 +7,7 @@ from math import inf
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardware.gpu import load_gpu
@@ -23,6 +23,7 @@ from sim.result import UNFINISHED
 from sim.scenario import Scenario, build_scenario
 from tests.sim import small
 from tests.sim.test_against_reference import assert_equal_to_reference
+from tests.tries import tries
 from workloads.requests import Requests
 
 PRICES = {
@@ -45,7 +46,7 @@ def decode_ends_s(price: StepCost, *run: float) -> list[float]:
     return ends_s.tolist()
 
 
-@settings(max_examples=200, deadline=None)
+@tries(200)
 @given(
     which=st.sampled_from(sorted(PRICES)),
     start_s=st.floats(0, 1e6),

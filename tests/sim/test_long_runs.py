@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sim import blocks, recorder, recording
@@ -20,6 +20,7 @@ from sim.timeline import timeline
 from tests.sim import small
 from tests.sim.test_against_reference import assert_equal_to_reference, scenarios, workloads
 from tests.sim.test_fast_path import split_prompts
+from tests.tries import tries
 from workloads.requests import Requests
 
 
@@ -43,7 +44,7 @@ def measure_in_bits(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(blocks, "STEPS", 7)
 
 
-@settings(max_examples=100, deadline=None)
+@tries(100)
 @given(scenarios(), workloads(), st.sampled_from([inf, inf, 0.02]))
 def test_what_is_written_away_equals_the_reference(
     scenario: Scenario, requests: Requests, stop_s: float

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -38,6 +38,7 @@ from sim.slo import Slo
 from sim.timeline import timeline
 from sim.token_gaps import token_gaps
 from tests.sim import small
+from tests.tries import tries
 
 BLOCKS = 40
 TOKEN_FLOPS, PAIR_FLOPS, STEP_BYTES, CONTEXT_BYTES = 100.0, 3.0, 1000.0, 7.0
@@ -457,7 +458,7 @@ def _reference_kv(result: Result, start: float, stop: float) -> tuple[float, flo
     return area, largest
 
 
-@settings(max_examples=200, deadline=None)
+@tries(200)
 @given(
     seed=st.integers(0, 10**6),
     replicas=st.integers(1, 3),
@@ -485,7 +486,7 @@ def test_equals_reference(
         assert value == pytest.approx(expected[name], rel=1e-9, abs=1e-9, nan_ok=True), name
 
 
-@settings(max_examples=100, deadline=None)
+@tries(100)
 @given(seed=st.integers(0, 10**6), replicas=st.integers(1, 3), mixed=st.booleans())
 def test_gaps_are_those_of_the_tokens(seed: int, replicas: int, mixed: bool) -> None:
     result, requests, _ = toy_run(seed, replicas, mixed)
@@ -509,7 +510,7 @@ def test_a_step_cannot_decode_who_never_joined() -> None:
         list(token_gaps(replace(result, segments=segments)))
 
 
-@settings(max_examples=50, deadline=None)
+@tries(50)
 @given(
     seed=st.integers(0, 10**6), replicas=st.integers(1, 3), stop_s=st.sampled_from([math.inf, 4.0])
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hardware.gpu import load_gpu
@@ -24,6 +24,7 @@ from sim.tape import Scratch
 from sim.timeline import timeline
 from tests.sim import small
 from tests.sim.test_against_reference import PLAIN_ROUTERS, workloads
+from tests.tries import tries
 from workloads.requests import Requests
 
 PLAIN = EngineConfig.model_validate(small.PLAIN | {"max_num_batched_tokens": 2048})
@@ -39,7 +40,7 @@ def burst(rows: int, prompt: int = 100, output: int = 20, gap_s: float = 0.01) -
     return small.requests([gap_s * row for row in range(rows)], [prompt] * rows, [output] * rows)
 
 
-@settings(max_examples=100, deadline=None)
+@tries(100)
 @given(
     workloads(), st.sampled_from(PLAIN_ROUTERS),
     st.lists(st.integers(1, 3), min_size=2, max_size=4), st.sampled_from([inf, inf, 0.02]),
@@ -64,7 +65,7 @@ def test_identical_pools_are_one_pool_to_the_last_bit(
         np.testing.assert_equal(timeline(same), timeline(result))
 
 
-@settings(max_examples=60, deadline=None)
+@tries(60)
 @given(workloads(), st.sampled_from(PLAIN_ROUTERS), st.sampled_from([inf, 0.05]))
 def test_pools_add_up_to_the_cluster(requests: Requests, router: str, stop_s: float) -> None:
     fast, slow = (

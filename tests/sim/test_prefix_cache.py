@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.caches import block_spans
@@ -17,6 +17,7 @@ from sim.registry import ORDERS
 from sim.simulation import simulate
 from tests.sim import small
 from tests.sim.test_against_reference import assert_equal_to_reference
+from tests.tries import tries
 from workloads.prefixes import prompt_prefixes
 from workloads.requests import Prefixes
 
@@ -201,7 +202,7 @@ def test_the_cache_names_what_disagrees() -> None:
         pool.check_cache([])
 
 
-@settings(max_examples=100, deadline=None)
+@tries(100)
 @given(st.integers(0, 2**16), st.integers(8, 30), st.sampled_from(["fcfs", "priority"]))
 def test_blocks_add_up_with_sharing(seed: int, num_blocks: int, order: str) -> None:
     """Shared + own + free = all, after every step, whoever is thrown out."""

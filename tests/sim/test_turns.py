@@ -1,6 +1,7 @@
 """Sessions on a simulated server: when turns are asked, what they find in the cache, who ends."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
 from sim.simulation import can_be_split, simulate
 from sim.steady_state import measured_window
 from tests.sim import small
-from workloads.requests import Requests
-from workloads.workload import Workload, generate
+from workloads.generate import generate
+from workloads.requests import After, Requests
+from workloads.workload import Workload
 
 OPEN = {"process": "poisson", "rate_per_s": 20.0}
 USERS = {"process": "closed_loop", "users": 3, "think_s": 0.01}
@@ -151,3 +153,57 @@ def test_users_with_sessions_obey_the_interactive_response_time_law() -> None:
     spent_s = (columns["finish_s"] - columns["arrival_s"])[window.measured].mean()
     rate_per_s = window.measured.sum() / window.length_s
     assert abs(spent_s / (10 / rate_per_s - 0.03) - 1) < 0.01
+
+
+def branching(prompts: list[int], outputs: list[int], users: int | None = None) -> Requests:
+    """Two sessions of five turns: the first, three at once after it, and one after these three."""
+    rows = np.array([0, 0, 0, 1, 2, 3], dtype=np.int64)
+    counts = np.array([0, 1, 1, 1, 3] * 2)
+    arrival_s = np.full(10, np.nan)
+    if users is None:
+        arrival_s[[0, 5]] = [0.0, 0.5]
+    return Requests(
+        arrival_s=arrival_s,
+        prompt_tokens=np.array(prompts * 2, dtype=np.int64),
+        output_tokens=np.array(outputs * 2, dtype=np.int64),
+        priority=np.zeros(10, dtype=np.int64),
+        users=users,
+        think_s=np.array([0.0, 0.01, 0.02, 0.02, 0.05] * 2),
+        session=np.repeat([0, 1], 5),
+        turn=np.tile(np.arange(5), 2),
+        after=After(np.append(0, np.cumsum(counts)), np.concatenate((rows, rows + 5))),
+    )
+
+
+def test_turns_branch_and_wait_for_all_of_their_branches() -> None:
+    requests = branching([20, 10, 10, 10, 30], [5, 3, 40, 8, 2])
+    columns = simulate(small.scenario(), requests).requests
+    arrival_s, finish_s = columns["arrival_s"], columns["finish_s"]
+    for first in (0, 5):
+        branches = slice(first + 1, first + 4)
+        np.testing.assert_array_equal(
+            arrival_s[branches], finish_s[first] + requests.think_s[branches]
+        )
+        assert arrival_s[first + 4] == finish_s[branches].max() + 0.05
+        assert finish_s[branches].argmax() == 1  # the one with the long answer
+
+
+def test_what_waits_for_a_failed_branch_is_never_asked_and_its_user_goes_on() -> None:
+    requests = branching([20, 10, 500, 10, 30], [5, 3, 40, 8, 2], users=1)
+    columns = simulate(small.scenario(max_model_len=200), requests).requests
+    status, asked = columns["status"], ~np.isnan(columns["arrival_s"])
+    assert asked.tolist() == [True, True, True, True, False] * 2
+    assert status[[2, 7]].tolist() == [REJECTED] * 2
+    assert columns["arrival_s"][5] == columns["finish_s"][[1, 3]].max()  # her session is over
+
+
+def test_turns_wait_for_earlier_rows_of_their_session() -> None:
+    requests = branching([20, 10, 10, 10, 30], [5, 3, 40, 8, 2])
+    good = requests.after
+    assert good is not None
+    for rows in ([1, 0, 0, 1, 2, 3], [0, 0, 0, 1, 2, 5], [0, 0, 0, 1, 2, -1]):
+        bad = After(good.offsets, np.append(rows, good.rows[6:]))
+        with pytest.raises(ValueError, match="expected earlier rows of the same session"):
+            replace(requests, after=bad)
+    with pytest.raises(ValueError, match="expected nothing before a first turn"):
+        replace(requests, after=After(np.minimum(good.offsets, 3) + 0, good.rows[:3]))

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from workloads.generate import generate
 from workloads.prefixes import block_prefixes, prompt_prefixes
 from workloads.requests import Prefixes, Requests
-from workloads.workload import Workload, generate
+from workloads.workload import Workload
 
 FIXED = {"prompt": {"distribution": "constant", "value": 50}} | {
     "output": {"distribution": "constant", "value": 2}

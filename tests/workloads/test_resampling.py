@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from workloads.generate import generate
 from workloads.requests import Prefixes, Requests
 from workloads.resampling import Resample, resampled
-from workloads.workload import Workload, generate
+from workloads.workload import Workload
 
 
 def recorded() -> Requests:

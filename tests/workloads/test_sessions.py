@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from workloads.generate import generate
 from workloads.requests import Requests
-from workloads.workload import Workload, generate
+from workloads.workload import Workload
 
 POISSON = {"process": "poisson", "rate_per_s": 4.0}
 USERS = {"process": "closed_loop", "users": 3, "think_s": 2.0}
@@ -179,7 +180,7 @@ def test_a_longer_workload_begins_with_the_shorter(
             {"sessions": {"turns": {"distribution": "constant", "value": 0}}},
             "greater than or equal",
         ),
-        ({"sessions": {"tools": 1}}, "Extra inputs"),
+        ({"sessions": {"tool": 1}}, "Extra inputs"),
     ],
 )
 def test_senseless_sessions_are_refused(config: dict[str, object], message: str) -> None:
@@ -205,9 +206,7 @@ def test_files_of_laws_are_found_from_the_folder_of_the_study(tmp_path) -> None:
     config = workload(sessions={"turns": law})
     assert config.files == ("t.csv",)
     assert config.is_random
-    assert any(
-        "turns of sessions are drawn from" in told for told in config.anchored(tmp_path).told()
-    )
+    assert any("sessions.turns is drawn from" in told for told in config.anchored(tmp_path).told())
     requests = generate(config, 0, tmp_path)
     assert requests.turn is not None
     assert requests.turn.tolist() == [0, 1, 0, 1, 0, 1, 0]
@@ -231,3 +230,18 @@ def test_broken_columns_are_refused(session, turn, message) -> None:
             arrival_s=np.array([0.0, np.nan]), prompt_tokens=ones, output_tokens=ones,
             priority=ones, session=np.array(session), turn=None if turn is None else np.array(turn),
         )  # fmt: skip
+
+
+def test_reasoning_is_answered_and_not_said_again() -> None:
+    requests = generate(workload(sessions={"reasoning": fixed(50), "system_tokens": 20}), 0)
+    assert requests.output_tokens.tolist() == [54] * 7
+    assert requests.prompt_tokens.tolist() == [30, 37, 44, 30, 37, 44, 30]
+    text = texts(requests)
+    assert len(text[0]) == 30  # what is answered stands elsewhere when it is said again
+    assert text[1][:30] == text[0]
+    limits = {"reasoning": fixed(50), "max_context_tokens": 90}
+    short = generate(workload(sessions=limits, num_requests=4), 0)
+    assert short.prompt_tokens.tolist() == [10, 17, 24, 10]
+    limits["max_context_tokens"] = 75  # 24 + 54 are too many
+    shorter = generate(workload(sessions=limits, num_requests=4), 0)
+    assert shorter.prompt_tokens.tolist() == [10, 17, 10, 17]

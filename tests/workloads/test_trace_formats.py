@@ -399,7 +399,14 @@ def test_results_without_start_times_are_lengths(written):
             lines({"session_id": "a", "input_length": 5, "output_length": 4, "delay": 2}),
             "holds lengths without arrival times",
         ),
-        (lines({"session_id": "s", "arrival_time_ns": 0, "sub_requests": []}), "are sessions"),
+        (lines({"session_id": "s", "arrival_time_ns": 0, "sub_requests": []}), "holds no rows"),
+        (
+            lines(
+                {"session_id": "a", "timestamp": 0, "input_length": 5, "output_length": 4},
+                {"session_id": "a", "input_length": 15, "output_length": 4, "delay": 2},
+            ),
+            "asked after the answer before, expected trace_sessions",
+        ),
         ("0,0.1,0,Gamma,0.3,0.2\n600,0,0,,0,0\n", "windows of a ServeGen client"),
         (json.dumps({"0": {"input_tokens": "{5: 1.0}", "output_tokens": "{5: 1.0}"}}), "windows"),
         (json.dumps({"benchmarks": [{"metrics": {}}]}), "a benchmark without requests"),

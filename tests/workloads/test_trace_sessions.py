@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from sim.result import FINISHED
 from sim.simulation import simulate
 from tests.sim import small
-from workloads.workload import Workload, generate
+from workloads.generate import generate
+from workloads.workload import Workload
 
 ROWS = [
     # at ms, prompt, answer, blocks of 16 tokens; the last of a prompt is partial unless it is full

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from workloads.generate import generate
 from workloads.requests import Requests
 from workloads.traces import TraceError
-from workloads.workload import Workload, generate
+from workloads.workload import Workload
 
 POISSON = {"process": "poisson", "rate_per_s": 4.0}
 LOGNORMAL = {"distribution": "lognormal", "mean": 300.0, "cv": 1.0}

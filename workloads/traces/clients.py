@@ -1,6 +1,6 @@
 """Results of benchmark clients: what they sent, when, and how long the answers were."""
 
-from workloads.traces.format import Failure, TraceFormat
+from workloads.traces.format import Failure, Linked, TraceFormat
 
 _GUIDELLM = "vllm-project/guidellm: benchmarks.json"
 _ANSWERED = (Failure("status", ("successful", "success"), "requests without a whole answer"),)
@@ -23,6 +23,11 @@ FORMATS = (
         "ai-dynamo/aiperf: profile_export.jsonl",
         time_unit="ns",
         failures=(Failure("error", (), "failed or cancelled requests"),),
+        linked=Linked(
+            session="metadata.x_correlation_id",
+            took="metrics.request_latency.value",
+            took_unit="ms",
+        ),
     ),
     TraceFormat(
         "guidellm",

@@ -6,7 +6,7 @@ file of its own: its requests hold ``request_id``, ``timestamp`` in seconds and 
 nested as its dataclass is or beside each other.
 """
 
-from workloads.traces.format import TraceFormat
+from workloads.traces.format import Linked, TraceFormat
 
 _SERVEGEN = "alibaba/ServeGen: requests of generate_workload"
 
@@ -21,6 +21,7 @@ FORMATS = (
             marks=(mark,),
             blocks="hash_ids",
             block_tokens=16,
+            linked=Linked(own="chat_id", before="parent_chat_id"),
         )
         for mark in ("chat_id", "parent_chat_id", "turn")
     ),
@@ -32,6 +33,7 @@ FORMATS = (
         "kvcache-ai/Mooncake, and trace inputs of ai-dynamo/aiperf",
         time_unit="ms",
         blocks="hash_ids",
+        linked=Linked(session="session_id", gap="delay", gap_unit="ms", adds=True),
     ),
     TraceFormat("servegen", "timestamp", "data.input_tokens", "data.output_tokens", _SERVEGEN),
     TraceFormat(

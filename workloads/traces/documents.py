@@ -5,6 +5,12 @@ from typing import Any
 
 from workloads.traces.errors import TraceError
 from workloads.traces.formats import recognised, unread
+from workloads.traces.session_documents import (
+    is_llmservingsim,
+    is_weka,
+    llmservingsim_records,
+    weka_records,
+)
 
 GUIDELLM_GROUPS = ("successful", "incomplete", "errored")
 
@@ -15,6 +21,10 @@ def records_of(document: object, *, alone: bool) -> Iterator[object]:
         yield from document
     elif not isinstance(document, dict):
         yield document
+    elif is_weka(document):
+        yield from weka_records(document)
+    elif is_llmservingsim(document):
+        yield from llmservingsim_records(document)
     elif "resourceSpans" in document:
         yield from _spans(document)
     elif _lists_of_records(document.get("benchmarks")):

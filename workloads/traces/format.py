@@ -1,5 +1,6 @@
 """What a trace format is: which columns of a table, or keys of a JSON record, hold what."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,6 +15,39 @@ class Failure:
     sound: tuple[object, ...]
     """Values of an answered request; a missing column or null is one as well."""
     reason: str = "failed requests"
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """Columns that may be there, and then say which requests are turns of a session.
+
+    Either every row names its session, whose rows follow each other; or rows have names, and say
+    after which others they come.
+    """
+
+    session: str | None = None
+    own: str | None = None
+    """A name of the row."""
+    before: str | None = None
+    """Names of the rows that it waits for: one, or several."""
+    gap: str | None = None
+    """Time between the last of their answers and this request."""
+    gap_unit: TimeUnit = "s"
+    took: str | None = None
+    """Time that the answer took, from its request."""
+    took_unit: TimeUnit = "s"
+    adds: bool = False
+    """Whether a turn's prompt tokens are those that it adds to all that was said before it."""
+
+    def columns(self) -> tuple[str, ...]:
+        """Return all of their names."""
+        names = (self.session, self.own, self.before, self.gap, self.took)
+        return tuple(name for name in names if name is not None)
+
+    def told_by(self, names: Collection[str]) -> bool:
+        """Tell whether a file with such names says who follows whom."""
+        whole = self.own is not None and {self.own, self.before} <= set(names)
+        return whole or (self.session is not None and self.session in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +80,8 @@ class TraceFormat:
     """Tokens of such a block, unless the lengths say otherwise."""
     token_ids: str | None = None
     """The key of a prompt's tokens, which may be absent."""
+    linked: Linked = Linked()
+    """Columns that say which requests follow which."""
     images: str | None = None
     """A column of image counts, which are not modelled."""
     aliases: dict[str, str] = field(default_factory=dict)

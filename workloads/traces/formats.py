@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from workloads.traces import clients, clouds, logs, simulators, tables
+from workloads.traces import agents, clients, clouds, logs, simulators, tables
 from workloads.traces.errors import TraceError, listed
 from workloads.traces.format import TraceFormat
 
 FORMATS: tuple[TraceFormat, ...] = (
     *tables.FORMATS,
     *clouds.FORMATS,
+    *agents.FORMATS,
     *simulators.FORMATS,
     *clients.FORMATS,
     *logs.FORMATS,
@@ -32,16 +33,6 @@ UNREAD: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"messages"}), f"messages hold {TEXTS}"),
     (frozenset({"prompt"}), f"prompts hold {TEXTS}"),
     (frozenset({"text_input"}), f"text_input holds {TEXTS}"),
-    (
-        frozenset({"sub_requests"}),
-        "sub_requests are sessions, whose calls wait for the answer before: they are not "
-        "modelled, expected one request a line",
-    ),
-    (
-        frozenset({"delay", "session_id"}),
-        "delay is for sessions, whose turns wait for the answer before: they are not modelled, "
-        "expected a timestamp in every line",
-    ),
 )
 """Keys of files that are known and cannot be replayed, and why."""
 WINDOWS = (

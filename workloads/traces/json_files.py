@@ -9,6 +9,7 @@ from pathlib import Path
 from workloads.traces.containers import opened
 from workloads.traces.documents import records_of
 from workloads.traces.errors import TraceError, shown
+from workloads.traces.session_documents import dated
 from workloads.traces.source import Row, Source
 
 MOST_DOCUMENT_BYTES = 256 * 2**20
@@ -46,6 +47,9 @@ class JsonFile(Source):
 
     def _records(self) -> Iterator[tuple[int, Row]]:
         """Yield line, or number from 1, of every record, and the record."""
+        return dated(self._as_written())
+
+    def _as_written(self) -> Iterator[tuple[int, Row]]:
         with opened(self.path) as (reader, _):
             if not self._by_line:
                 data = _limited(reader.read(MOST_DOCUMENT_BYTES + 1))

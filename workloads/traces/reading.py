@@ -27,7 +27,9 @@ from workloads.traces.fields import (
 from workloads.traces.format import TraceFormat
 from workloads.traces.formats import check_once, find_format
 from workloads.traces.json_files import JsonFile
+from workloads.traces.links import Links, links_of
 from workloads.traces.rows import Rows, place_of, read_rows
+from workloads.traces.session_documents import UNTIMED
 from workloads.traces.source import Source
 
 LONGEST_SPAN_S = 10 * 365.25 * 86400
@@ -43,6 +45,8 @@ class Recorded:
     prompt_tokens: Ints
     output_tokens: Ints
     prefixes: Prefixes | None
+    links: Links | None
+    """None where nothing is asked, or told."""
     format: TraceFormat
     account: Account
 
@@ -74,6 +78,7 @@ def read_recorded(
     time_unit: Unit | None = None,
     block_tokens: int | None = None,
     prefixes: bool = True,
+    links: bool = False,
     by_time: bool = True,
 ) -> Recorded:
     """Read every request of a file.
@@ -84,6 +89,7 @@ def read_recorded(
         time_unit: of times that are numbers, instead of the format's.
         block_tokens: tokens of the blocks that have identities, instead of the format's.
         prefixes: whether identities of prompts, blocks and tokens are looked at.
+        links: whether it is looked at which requests wait for which; with ``by_time`` only.
         by_time: whether rows are sorted by time, where they have one.
 
     Raises:
@@ -99,7 +105,8 @@ def read_recorded(
     ids = _ids_key(source, form) if prefixes else None
     names = _identity_names(source, form)
     fields = _fields(source, form, unit, names)
-    rows = read_rows(source, form, fields, ids)
+    further = _links(source, form, links, by_time)
+    rows = read_rows(source, form, fields, ids, further)
     return _Reading(source, form, unit, fields, rows, names).recorded(ids, block_tokens, by_time)
 
 
@@ -122,10 +129,13 @@ class _Reading:
         prefixes = self._prefixes(prompts, ids, block_tokens, notes)
         if self.form.images in self.form.aliases:
             _note_images(self.column(self.form.images or ""), notes)
-        time_s = None
+        time_s, links = None, None
         if self.form.time is not None:
             time_s = self._from_first(self.column(self.form.time))
             late = int(np.count_nonzero(np.diff(time_s) < 0))
+            if self.rows.links:
+                order = np.argsort(time_s, kind="stable")
+                links = links_of(self.form.linked, self.rows.links, order, self.fault)
             if late and by_time:
                 order = np.argsort(time_s, kind="stable")
                 time_s, prompts, outputs = time_s[order], prompts[order], outputs[order]
@@ -136,6 +146,7 @@ class _Reading:
             prompt_tokens=prompts,
             output_tokens=outputs,
             prefixes=prefixes,
+            links=links,
             format=self.form,
             account=account_of(
                 self.source.path, self.source.shape, self.form, time_unit=self.unit,
@@ -261,6 +272,25 @@ def _ids_key(source: Source, form: TraceFormat) -> str | None:
         if key is not None and form.named(key) in source.names:
             return form.named(key)
     return None
+
+
+def _links(source: Source, form: TraceFormat, wanted: bool, by_time: bool) -> Sequence[str]:
+    """Return the columns that say who waits for whom.
+
+    Raises:
+        TraceError: they are not wanted, and without them some rows have no time.
+    """
+    if not wanted:
+        if by_time and UNTIMED in source.names:
+            raise TraceError(
+                f"{source.path}: its turns are asked after the answer before, expected "
+                "trace_sessions: {} beside trace"
+            )
+        return ()
+    linked = form.linked
+    if not linked.told_by(source.names):
+        return ()
+    return [name for name in linked.columns() if name in source.names]
 
 
 def _identity_names(source: Source, form: TraceFormat) -> dict[str, str]:

@@ -20,6 +20,7 @@ from workloads.requests import Floats, Ints, Requests
 from workloads.traces.errors import TraceError, listed
 from workloads.traces.fields import Unit, Whole
 from workloads.traces.format import TraceFormat
+from workloads.traces.links import Links
 from workloads.traces.reading import look_into, read_recorded
 from workloads.traces.rows import read_rows
 
@@ -39,12 +40,34 @@ def read_trace(
     block_tokens: int | None = None,
     prefixes: bool = True,
 ) -> Requests:
-    """Read a trace as requests, sorted by arrival, the first at 0 s.
+    """Read a trace as requests, sorted by arrival, the first at 0 s: see ``read_linked``."""
+    found, _ = read_linked(
+        path, rate_scale=rate_scale, limit=limit, start_s=start_s, stop_s=stop_s, format=format,
+        time_unit=time_unit, block_tokens=block_tokens, prefixes=prefixes, links=False,
+    )  # fmt: skip
+    return found
+
+
+def read_linked(
+    path: str | Path,
+    *,
+    rate_scale: float = 1.0,
+    limit: int | None = None,
+    start_s: float | None = None,
+    stop_s: float | None = None,
+    format: str = "auto",
+    time_unit: Unit | None = None,
+    block_tokens: int | None = None,
+    prefixes: bool = True,
+    links: bool = True,
+) -> tuple[Requests, Links | None]:
+    """Read a trace as requests, sorted by arrival, the first at 0 s; and who waits for whom.
 
     ``rate_scale`` 2.0 offers twice the rate (times are halved). ``start_s`` and ``stop_s`` bound
     a window in seconds of the trace, before scaling. See the module for the order of all this.
     ``time_unit`` and ``block_tokens`` stand in for the format's; without ``prefixes`` nothing is
-    read, or wrong, about which prompts begin alike. The requests' notes say what was read.
+    read, or wrong, about which prompts begin alike. The requests' notes say what was read. There
+    are no ``links`` where nobody asks for them, or the file does not say so itself.
 
     Raises:
         TraceError: the file is missing, of no known format, malformed (with its line), without
@@ -54,8 +77,9 @@ def read_trace(
     _check_arguments(rate_scale, limit, start_s, stop_s)
     path = Path(path)
     recorded = read_recorded(
-        path, format=format, time_unit=time_unit, block_tokens=block_tokens, prefixes=prefixes
-    )
+        path, format=format, time_unit=time_unit, block_tokens=block_tokens, prefixes=prefixes,
+        links=links,
+    )  # fmt: skip
     times = recorded.time_s
     if times is None:
         raise TraceError(f"{path}: {_without_times(path, recorded.format.name)}")
@@ -68,7 +92,7 @@ def read_trace(
             f"the trace ends at {times[-1]:g} s"
         )
     arrival_s = (times[low:high] - times[low]) / rate_scale
-    return Requests(
+    requests = Requests(
         arrival_s=arrival_s,
         prompt_tokens=recorded.prompt_tokens[low:high],
         output_tokens=recorded.output_tokens[low:high],
@@ -76,6 +100,7 @@ def read_trace(
         prefixes=recorded.prefixes and recorded.prefixes.taken(np.arange(low, high)),
         notes=(recorded.account.text() + _replayed(arrival_s, len(times), rate_scale),),
     )
+    return requests, recorded.links and recorded.links.window(low, high)
 
 
 def read_lengths(path: str | Path, *, format: str = "auto") -> tuple[Ints, Ints]:

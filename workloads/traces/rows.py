@@ -28,16 +28,27 @@ class Rows:
     """Identities of each prompt's blocks or tokens, if the file has them and they are wanted."""
     left_out: dict[str, int]
     """How many rows do not count, by reason."""
+    links: dict[str, list[object]]
+    """What further columns hold, as it is; None where a row has it not."""
 
 
-def read_rows(source: Source, form: TraceFormat, fields: Sequence[Field], ids: str | None) -> Rows:
+def read_rows(
+    source: Source,
+    form: TraceFormat,
+    fields: Sequence[Field],
+    ids: str | None,
+    links: Sequence[str] = (),
+) -> Rows:
     """Read the fields of every request, and the identities under the key ``ids`` if it is one.
+
+    ``links`` are further columns, whose values are kept as they are.
 
     Raises:
         TraceError: a malformed row, as 'FILE:LINE: ...', too many rows, or none.
     """
-    rows = None if ids or form.failures or form.without_lengths else _fast(source, form, fields)
-    rows = rows or _thorough(source, form, fields, ids)
+    slow = ids or links or form.failures or form.without_lengths
+    rows = None if slow else _fast(source, form, fields)
+    rows = rows or _thorough(source, form, fields, ids, links)
     if not len(rows.values[0]):
         if not rows.left_out:
             raise TraceError(f"{source.path}: holds no rows")
@@ -79,7 +90,7 @@ def _fast(source: Source, form: TraceFormat, fields: Sequence[Field]) -> Rows | 
         return None
     values = [np.concatenate(column) for column in zip(*parts, strict=True)]
     empty: list[Array] = [np.empty(0, dtype=np.int64) for _ in fields]
-    return Rows(values or empty, None, {form.zero_output: left_out} if left_out else {})
+    return Rows(values or empty, None, {form.zero_output: left_out} if left_out else {}, {})
 
 
 def _sound(field: Field, values: Array) -> bool:
@@ -96,12 +107,19 @@ def _lenient(form: TraceFormat, fields: Sequence[Field]) -> list[Field]:
     return [Whole(field.name, smallest=0) if field.name == output else field for field in fields]
 
 
-def _thorough(source: Source, form: TraceFormat, fields: Sequence[Field], ids: str | None) -> Rows:
+def _thorough(
+    source: Source,
+    form: TraceFormat,
+    fields: Sequence[Field],
+    ids: str | None,
+    links: Sequence[str],
+) -> Rows:
     """Read row by row. Raises TraceError at the first malformed one."""
+    told: dict[str, list[object]] = {name: [] for name in links}
     arrays: list[Any] = [array(field.code) for field in fields]
     lists: list[list[Id]] = []
     left_out: Counter[str] = Counter()
-    more = () if ids is None else (ids,)
+    more = (*links, *(() if ids is None else (ids,)))
     for count, (place, row) in enumerate(_requests(source, form, fields, more, left_out)):
         for field, values in zip(fields, arrays, strict=True):
             values.append(_parsed(source, place, row, field))
@@ -109,9 +127,11 @@ def _thorough(source: Source, form: TraceFormat, fields: Sequence[Field], ids: s
             if ids not in row or len(lists) != count:
                 raise TraceError(f"{source.where(place)}: {ids} must be in every row or in none")
             lists.append(_parsed(source, place, row, Ids(ids)))
+        for name, column in told.items():
+            column.append(row.get(name))
         _check_count(source, count)
     columns: list[Array] = [_as_numpy(one) for one in arrays]
-    return Rows(columns, lists or None, dict(left_out))
+    return Rows(columns, lists or None, dict(left_out), told)
 
 
 def _as_numpy(values: Any) -> Array:

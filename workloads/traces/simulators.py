@@ -1,6 +1,6 @@
 """Traces that other simulators of LLM serving read or write."""
 
-from workloads.traces.format import TraceFormat
+from workloads.traces.format import Linked, TraceFormat
 
 _LLMSERVINGSIM = "casys-kaist/LLMServingSim"
 
@@ -28,6 +28,7 @@ FORMATS = (
         f"{_LLMSERVINGSIM}: workloads, flat lines",
         time_unit="ns",
         token_ids="input_tok_ids",
+        linked=Linked(session="session_id", gap="gap_ns", gap_unit="ns"),
     ),
     TraceFormat(
         "llmservingsim",

@@ -1,6 +1,6 @@
 """Traces as tables: one row per request, as research papers publish them."""
 
-from workloads.traces.format import TraceFormat
+from workloads.traces.format import Linked, TraceFormat
 
 FORMATS = (
     TraceFormat(
@@ -10,6 +10,9 @@ FORMATS = (
         "output_tokens",
         "this program",
         identities=("prompt_id", "prefix_id", "prefix_tokens"),
+        linked=Linked(
+            session="session_id", own="request_id", before="after", gap="gap_s", took="took_s"
+        ),
     ),
     TraceFormat(
         "azure",

@@ -113,14 +113,12 @@ def draw(found: "Fit", path: Path) -> None:
     """Draw measured against fitted step times: fitted shapes filled, held-out ones hollow."""
     import numpy as np
 
+    from experiments.calibrating.fit_sheet import kind_of
     from experiments.reporting.drawing import drawing
 
     measured_ms = 1e3 * np.array([each.seconds for each in found.measurements])
     fitted_ms = 1e3 * found.predicted_s
-    kinds = np.array(
-        ["mixed" if s.contexts and s.chunks else "decode" if s.contexts else "prefill"
-         for s in (each.shape for each in found.measurements)]
-    )  # fmt: skip
+    kinds = np.array([kind_of(each.shape) for each in found.measurements])
     with drawing(path, 6.4, 5.2) as figure:
         axes = figure.subplots()
         for kind, color, marker in (

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from experiments.calibrating import fit_sheet
 from experiments.reporting.page.sheet import Answer, Section, Sheet, write_sheet
 from experiments.study.document import Loaded
 from experiments.study.errors import StudyError
@@ -188,7 +189,7 @@ def run_measured(
             raise StudyError.of(str(error)) from error
         write_csv(findings.table, work.new / findings.table_name)
         _write_study(study, work.new / "study.yaml")
-        _write_page(study, findings, work.new)
+        _write_page(study, findings, found, work.new)
         facts = {
             "versions": versions() | {"torch": _torch_version()},
             "code_sha256": code_digest(),
@@ -200,14 +201,9 @@ def run_measured(
     return findings
 
 
-def _write_page(study: MeasuredStudy, findings: Findings, folder: Path) -> None:
+def _write_page(study: MeasuredStudy, findings: Findings, found: "Fit", folder: Path) -> None:
     """Write the page, with how well the calibration fits its measurements at the end."""
     text = (folder / "study.yaml").read_text(encoding="utf-8")
-    fit = Section(
-        "How well the prices fit what was timed",
-        "Of the steps that were timed before anything was compared.",
-        pictures=[("Measured and fitted step times", folder / "calibration.png")],
-    )
     write_sheet(
         folder / "report.html",
         Sheet(
@@ -217,7 +213,7 @@ def _write_page(study: MeasuredStudy, findings: Findings, folder: Path) -> None:
             "run has others.",
             answer=findings.answer,
             cards=findings.cards,
-            sections=[*findings.sections, fit],
+            sections=[*findings.sections, fit_sheet.section(found)],
             texts=[("In words", "\n".join(findings.lines)), ("Study", text)],
         ),
     )

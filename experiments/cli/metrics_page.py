@@ -8,6 +8,7 @@ from experiments.running.pool_tables import POOL_COLUMNS
 from sim.handovers import HANDOVER_COLUMNS
 from sim.latencies import LATENCIES
 from sim.metrics import ALL_METRICS, POOL_SHARES
+from sim.replica_use import REPLICA_USE
 from sim.result import CLAIM_COLUMNS, REQUEST_COLUMNS, SEGMENT_COLUMNS, SESSION_COLUMNS
 from sim.routing_metrics import REPLICAS
 from sim.transfer_use import TRANSFER_METRICS
@@ -137,10 +138,12 @@ def _pools_and_segments() -> list[str]:
             [(f"`{name}`", text) for name, text in TRANSFER_METRICS.items()],
         ),
         "## replicas.csv",
-        "Where several replicas have found something in their caches: one row per run and "
-        "replica. `point`, the swept keys, `seed`, `replica` (from 0), `pool` (its name, if it has "
-        "one), then",
-        table(("column", "meaning"), [(f"`{name}`", text) for name, text in REPLICAS.items()]),
+        "Where there are several replicas: one row per run and replica. `point`, the swept keys, "
+        "`seed`, `replica` (from 0), `pool` (its name, if it has one), then",
+        table(
+            ("column", "meaning"),
+            [(f"`{name}`", text) for name, text in (REPLICAS | REPLICA_USE).items()],
+        ),
         "## Segments",
         "From Python, `sim.simulation.simulate` returns the same requests and, in `segments`, one "
         "row per run of equal steps. They are not written to disk.",

@@ -19,6 +19,6 @@ def live_page(base: Base, knobs: Sequence[Knob]) -> str:
         "most_seeds": MOST_SEEDS,
     }
     return rendered(
-        "live.html.j2", ("live.js",), data,
+        "live.html.j2", ("live.js",), data, ("live.css",),
         name=base.name, description="", basis="", told=base.notes, notes=(), texts=(),
     )  # fmt: skip

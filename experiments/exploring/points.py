@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MOST_SEEDS = 8
 MOST_REQUESTS = 20_000
 """Of one run, so that an answer takes a second and not a minute."""
+FIRST_REQUESTS = 4_000
+"""Of the first look at a setting, where its runs are more than twice as long."""
 DIFFERENCES = (
     "usd_per_million_output_tokens", "usd_per_hour", "slo_attainment", "ttft_p99_s", "tpot_p99_s",
     "output_tokens_per_s",
@@ -50,13 +52,21 @@ class Base:
         assert study is not None  # it has been prepared
         return study
 
-    def plan(self, settings: Mapping[str, Any], seeds: int) -> Plan:
-        """Return the plan of one point with some settings.
+    @property
+    def first_requests(self) -> int | None:
+        """Requests of a first look: one seed of a shorter run; None where runs are short."""
+        count = self.raw["workload"].get("num_requests")
+        return FIRST_REQUESTS if count is not None and count > 2 * FIRST_REQUESTS else None
+
+    def plan(self, settings: Mapping[str, Any], seeds: int, requests: int | None = None) -> Plan:
+        """Return the plan of one point with some settings, and as many requests as are asked for.
 
         Raises:
             StudyError: the settings contradict each other, or do not fit on the GPU.
         """
         given = {**settings, "seeds": seeds}
+        if requests is not None:
+            given["workload.num_requests"] = requests
         raw = copy.deepcopy(self.raw)
         overrides = [override(key, value, f"{key}={value}") for key, value in given.items()]
         _, problems = apply_overrides(raw, overrides)

@@ -43,7 +43,11 @@ class Explorer:
         return HTMLResponse(live_page(self.base, self.knobs))
 
     async def run(self, request: Request) -> Response:
-        """Simulate a setting: a JSON line after each seed, with all seeds until then."""
+        """Simulate a setting: a JSON line after each seed, with all seeds until then.
+
+        Long runs have a line before those: a first look at a shorter one, which says its
+        ``requests``.
+        """
         asked = dict(request.query_params)
         try:
             seeds = _seeds(asked.pop(SEEDS, "4"))
@@ -70,6 +74,9 @@ class Explorer:
             runs = runs_of(plan, folder)
             other = None if baseline is None else self.base.plan(baseline, seeds)
             others = [] if other is None else runs_of(other, folder)
+            first = self.base.first_requests
+            if first is not None and not self.workers.has(runs[0]):
+                yield json.dumps(await self._first(settings, first) | {"of": seeds}) + "\n"
             for count, run in enumerate(runs, start=1):
                 if await request.is_disconnected():  # no further seed for who has gone
                     return
@@ -77,10 +84,18 @@ class Explorer:
                 for each in others[count - 1 : count]:
                     await self.workers.run(each)
                 told = await asyncio.to_thread(answer, plan, runs[:count], other, others[:count])
-                told |= {"of": len(runs), "options": as_options(settings)}
+                told |= {"of": seeds, "options": as_options(settings)}
                 yield json.dumps(told) + "\n"
         except (StudyError, RunError) as error:
             yield json.dumps({"error": _plain(error)}) + "\n"
+
+    async def _first(self, settings: Mapping[str, Any], requests: int) -> dict[str, Any]:
+        """What a shorter run of one seed says: the figures of a study of so many requests."""
+        plan = self.base.plan(settings, 1, requests)
+        (run,) = runs_of(plan, self.workers.folder)
+        await self.workers.run(run)
+        told = await asyncio.to_thread(answer, plan, [run], None, [])
+        return told | {"options": as_options(settings), "requests": requests}
 
     async def study(self, request: Request) -> Response:
         """The setting as a study of its own."""

@@ -37,13 +37,17 @@ class Workers:
         self.busy = 0
         """Runs under way."""
 
+    def has(self, run: Run) -> bool:
+        """Whether the piece of a run is there already."""
+        return run.path in self._kept and is_whole(run.path)
+
     async def run(self, run: Run) -> None:
         """Leave the piece of a run behind.
 
         Raises:
             StudyError, RunError: as ``run_one``.
         """
-        if run.path not in self._kept or not is_whole(run.path):
+        if not self.has(run):
             async with self._turns:
                 self.busy += 1
                 try:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.reporting.figure_layout import value_text
+from experiments.reporting.page.columns import LOAD, VERDICT, columns_of, key_names
 from experiments.reporting.page.columns import Column as Reported
-from experiments.reporting.page.columns import columns_of, key_names
 from experiments.reporting.page.tables import Table
 from experiments.reporting.quantities import significant, with_interval
 from experiments.reporting.table import Column, cell, short_name
@@ -43,10 +43,10 @@ LEFT_OUT_FIRST = (
 
 
 def reported_pools(pools: "DataFrame", sweep_keys: Sequence[str]) -> Table:
-    """Return the table of the report: whatever metrics say, with intervals."""
+    """Return the table of the report: what metrics of the page's own views say, with intervals."""
     names = key_names(sweep_keys)
     rows: list[dict[str, Any]] = pools.to_dict("records")  # type: ignore[assignment]
-    told = columns_of(rows)
+    told = [column for column in columns_of(rows) if {VERDICT, LOAD}.intersection(column.views)]
     cells = [
         (
             *(value_text(row[key]) for key in sweep_keys), str(row["pool"]), gpus_text(row),

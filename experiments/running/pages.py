@@ -54,6 +54,7 @@ def report(plan: Plan, runs: Sequence[Run], tables: Tables, folder: Path) -> Non
         ),
         gpus=[each.cluster.gpus for each in points],
         pools=None if tables.pools is None else reported_pools(tables.pools, plan.keys),
+        replicas=cast("list[dict[str, Any]]", tables.replicas.to_dict("records")),
         differences=cast("list[dict[str, Any]]", tables.differences.to_dict("records")),
     )
     parts: dict[int, list[dict[str, Any]]] = {}

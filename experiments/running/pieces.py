@@ -26,6 +26,7 @@ from sim.binding import binding
 from sim.handovers import NOT_HANDED_OVER
 from sim.latencies import gap_counts
 from sim.metrics import summarise, summarise_pools
+from sim.replica_use import replica_use
 from sim.result import CLAIM_COLUMNS, REQUEST_COLUMNS, SESSION_COLUMNS, STATUS_NAMES, Result
 from sim.routing_metrics import by_replica
 from sim.scenario import Scenario
@@ -84,7 +85,8 @@ class Piece:
     pool_gaps: list[dict[int, int]]
     """Token gaps of each."""
     replicas: dict[str, list[float]]
-    """``sim.routing_metrics.REPLICAS`` as columns, where there are several and caches to hit."""
+    """``sim.routing_metrics.REPLICAS`` and ``sim.replica_use.REPLICA_USE`` as columns, where there
+    are several."""
 
 
 def simulate_to(path: Path, point: Study, seed: int, draw: int | None = None) -> None:
@@ -117,8 +119,8 @@ def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
         "pool_gaps": [],
         "replicas": {},
     }
-    if scenario.replicas > 1 and (metrics["prefix_cache_hit_rate"] or _claims(result)):
-        of_each = by_replica(result, window)
+    if scenario.replicas > 1:
+        of_each = by_replica(result, window) | replica_use(result, scenario, window)
         record["replicas"] = {name: values.tolist() for name, values in of_each.items()}
     if point.cluster.pools is not None:
         parts = [result.of_replicas(numbers) for numbers in scenario.numbers]
@@ -129,11 +131,6 @@ def keep(path: Path, result: Result, scenario: Scenario, point: Study) -> None:
     columns["measured"] = window.measured.astype(np.int8)
     with _beside(path) as file:
         _write(columns, {_RECORD: json.dumps(record)}, file)
-
-
-def _claims(result: Result) -> bool:
-    """Whether the router said what it took to be cached."""
-    return "claimed_tokens" in result.requests
 
 
 def window_s_of(point: Study) -> float | None:

@@ -1,4 +1,4 @@
-"""The table of replicas: what each was sent, and what its cache had of it, run by run."""
+"""The table of replicas: what each was sent, how well it was used, run by run."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def replicas_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
-    """Return one row per run and replica, with ``sim.routing_metrics.REPLICAS``.
+    """Return one row per run and replica, with ``REPLICAS`` and ``REPLICA_USE`` of ``sim``.
 
-    Of runs with several replicas whose caches, or whose router, had anything to say; else empty.
+    Of runs with several replicas; without any it is empty.
     """
     import pandas as pd
 
@@ -31,7 +31,7 @@ def replicas_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
         numbers = range(len(columns["requests"]))
         of_each = {
             "replica": numbers,
-            "pool": [pool.name for pool in pools for _ in range(pool.replicas)],
+            "pool": [pool.name for pool in pools for _ in range(pool.all_ranks)],
         }
         same = {key: [value] * len(numbers) for key, value in keys.items()}
         tables.append(pd.DataFrame({**same, **of_each, **columns}))

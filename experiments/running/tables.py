@@ -30,6 +30,8 @@ class Tables(NamedTuple):
     """Where TTFT and E2E go, and what binds."""
     pools: "DataFrame | None"
     """One row per point and pool; None where no pool has a name."""
+    replicas: "DataFrame"
+    """One row per run and replica; empty where no point has several."""
 
 
 def written_tables(lengths: Lengths, runs: Sequence[Run], folder: Path, jobs: int) -> Tables:
@@ -63,4 +65,4 @@ def written_tables(lengths: Lengths, runs: Sequence[Run], folder: Path, jobs: in
     assemble.write_csv(long_table(summary, ["point", *plan.keys]), folder / "summary_long.csv")
     assemble.write_csv(summary, folder / "summary.csv")
     assemble.write_study(plan, folder / "study.yaml")
-    return Tables(table, summary, differences, parts, pools)
+    return Tables(table, summary, differences, parts, pools, replicas)

@@ -1,12 +1,14 @@
 """Intensity of attention: standard and fused, prefill and decode, one request and a batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PositiveInt
 
-from experiments.texts.marks import draw_ridges
+from experiments.reporting.page.figures import Axis, Series
+from experiments.reporting.page.figures import Figure as Chart
+from experiments.texts.marks import LINES, draw_ridges, ridges
 from experiments.texts.models import wide_spec
 from experiments.texts.page import (
     PROJECT,
@@ -29,6 +31,20 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 HALF = precision("float16")
+LABELS = {"tokens": "tokens N", "batch": "requests B"}
+OVER_LENGTH = {
+    "prefill_fused": ("prefill, fused (exact)", "C2", "-", "o"),
+    "prefill_rival": ("prefill, standard, solution B", "C1", ":", "^"),
+    "prefill_standard": ("prefill, standard, solution A = exact", "C0", "--", "s"),
+    "decode_fused": ("decode, fused (exact)", "C4", "-", "D"),
+    "decode_standard": ("decode, standard, solution A = exact", "C3", "--", "v"),
+}
+OVER_BATCH = {
+    "shared": ("one K and V for the whole batch (solution A)", "C0", "--", "s"),
+    "distinct_grouped": ("distinct requests, grouped heads, fused (exact)", "C4", "-", "D"),
+    "distinct": ("distinct requests, one head (exact)", "C3", "-", "v"),
+}
+"""What each column of a curve is: its name, colour, line and mark."""
 
 
 def prefill_intensity(tokens: float, d: float) -> float:
@@ -97,25 +113,31 @@ class AttentionIntensity(TableStudy):
         gpus = [load_gpu(name) for name in self.gpus]
         width = attention_of(spec).head_dim
         over_n, over_b = self._over_length(spec), self._over_batch(spec)
+        prefill, decode = list(self._prefill(spec)), list(self._decode(spec))
+        standard, fused, one = (row.exact for row in (prefill[0], prefill[-1], decode[0]))
         return Page(
             title="Intensity of attention",
+            answer=f"A prefill of {self.tokens:,} tokens does {standard:.3g} FLOP/byte with "
+            f"standard attention and {fused:.3g} with fused, a decode {one:.2g}.",
             intro=f"FLOPs per byte of one head, d = {width}, 16 bits. Standard attention "
             "writes and reads its scores, so even a long prefill stays below every ridge point; "
             "that of fused attention grows with N. Decode reads each key and value for two "
             "multiplications, fused or not. Both solutions let a whole batch share one read of K "
             "and V. Distinct requests have keys of their own: their decode intensity does not grow "
             "with the batch. Only the query heads of one group share (grouped-query attention).",
-            rows=[*self._prefill(spec), *self._decode(spec), *self._batch(spec)],
+            rows=[*prefill, *decode, *self._batch(spec)],
             curves={"intensity_over_length": over_n, "intensity_over_batch": over_b},
             pictures={
                 "intensity_over_length": Picture(
                     caption="Intensity over the number of tokens, with ridge points of GPUs.",
                     draw=lambda to: _draw_length(to, over_n, gpus),
+                    charts=[_chart(over_n, "tokens", OVER_LENGTH, gpus)],
                 ),
                 "intensity_over_batch": Picture(
                     caption=f"Decode intensity over the batch at {self.tokens} positions: shared "
                     "and distinct requests.",
                     draw=lambda to: _draw_batch(to, over_b, gpus),
+                    charts=[_chart(over_b, "batch", OVER_BATCH, gpus)],
                 ),
             },
         )
@@ -235,35 +257,33 @@ class AttentionIntensity(TableStudy):
         )
 
 
+def _chart(
+    curve: "DataFrame", over: str, lines: Mapping[str, tuple[str, str, str, str]],
+    gpus: Sequence[Gpu],
+) -> Chart:  # fmt: skip
+    rows = [
+        Series(label, list(zip(curve[over], curve[column], strict=True)), look=number,
+               dash=LINES.index(line))
+        for number, (column, (label, _, line, _)) in enumerate(lines.items())
+    ]  # fmt: skip
+    return Chart(
+        "lines", f"Intensity over {over}", Axis(LABELS[over], log=True), rows,
+        Axis("intensity, FLOP/byte", log=True), ridges(gpus),
+    )  # fmt: skip
+
+
 def _draw_length(figure: "Figure", curve: "DataFrame", gpus: Sequence[Gpu]) -> None:
     axes = figure.subplots()
-    lines = {
-        "prefill_fused": ("prefill, fused (exact)", "C2", "-", "o"),
-        "prefill_rival": ("prefill, standard, solution B", "C1", ":", "^"),
-        "prefill_standard": ("prefill, standard, solution A = exact", "C0", "--", "s"),
-        "decode_fused": ("decode, fused (exact)", "C4", "-", "D"),
-        "decode_standard": ("decode, standard, solution A = exact", "C3", "--", "v"),
-    }
-    for column, (label, color, line, marker) in lines.items():
+    for column, (label, color, line, marker) in OVER_LENGTH.items():
         axes.plot(curve["tokens"], curve[column], line, color=color, marker=marker, label=label)
-    _finish(figure, list(curve["tokens"]), gpus, "tokens N")
+    _finish(figure, list(curve["tokens"]), gpus, LABELS["tokens"])
 
 
 def _draw_batch(figure: "Figure", curve: "DataFrame", gpus: Sequence[Gpu]) -> None:
     axes = figure.subplots()
-    lines = {
-        "shared": ("one K and V for the whole batch (solution A)", "C0", "--", "s"),
-        "distinct_grouped": (
-            "distinct requests, grouped query heads, fused (exact)",
-            "C4",
-            "-",
-            "D",
-        ),
-        "distinct": ("distinct requests, one head (exact)", "C3", "-", "v"),
-    }
-    for column, (label, color, line, marker) in lines.items():
+    for column, (label, color, line, marker) in OVER_BATCH.items():
         axes.plot(curve["batch"], curve[column], line, color=color, marker=marker, label=label)
-    _finish(figure, list(curve["batch"]), gpus, "requests B")
+    _finish(figure, list(curve["batch"]), gpus, LABELS["batch"])
 
 
 def _finish(figure: "Figure", values: Sequence[int], gpus: Sequence[Gpu], label: str) -> None:

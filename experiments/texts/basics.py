@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import PositiveInt
 
+from experiments.reporting.page.figures import Axis, Series
+from experiments.reporting.page.figures import Figure as Chart
 from experiments.texts.attention import intensity
-from experiments.texts.marks import draw_roofline, ridge
+from experiments.texts.marks import draw_roofline, ridge, ridges, roofline_chart
 from experiments.texts.models import wide_spec
 from experiments.texts.page import LECTURE, PROJECT, Page, Picture, Row, TableStudy
 from hardware.gpu import Gpu, load_gpu
@@ -59,6 +61,10 @@ class RooflineBasics(TableStudy):
         tiles = self._tiles()
         return Page(
             title="Rooflines: tiling and fusion",
+            answer=f"A product of {self.m} x {self.n} x {self.k} does "
+            f"{points['product, every matrix moved once']:,.4g} FLOP/byte when every matrix is "
+            f"moved once, and {points['product, one output per thread']:.3g} with one output per "
+            f"thread; arithmetic binds on {gpu.name} from {ridge(gpu):.0f} on.",
             intro="FLOPs per byte of memory traffic. A product is read from memory as often as its "
             "tiling asks for: one output per thread stays at half a FLOP per byte however large "
             "the matrices. Fusing operators saves writing and reading what is between them.",
@@ -68,11 +74,13 @@ class RooflineBasics(TableStudy):
                 "roofline": Picture(
                     caption=f"Everything of the table on the roofline of {gpu.name}.",
                     draw=lambda to: _draw_roofline(to, gpu, points),
+                    charts=[roofline_chart(gpu, points)],
                     height_in=4.6,
                 ),
                 "intensity_over_tile": Picture(
                     caption="Intensity over the side of a square tile of outputs.",
                     draw=lambda to: _draw_tiles(to, gpu, tiles),
+                    charts=[_tile_chart(gpu, tiles)],
                     width_in=6.6,
                     height_in=3.4,
                 ),
@@ -157,6 +165,15 @@ class RooflineBasics(TableStudy):
         return pd.DataFrame(
             {"side": side, "intensity": tile_intensity(side, side, self.k)} for side in sides
         )
+
+
+def _tile_chart(gpu: Gpu, tiles: "DataFrame") -> Chart:
+    points = list(zip(tiles["side"], tiles["intensity"], strict=True))
+    return Chart(
+        "lines", "Intensity over the side of a tile",
+        Axis("outputs along one side of a tile", log=True), [Series("", points)],
+        Axis("intensity, FLOP/byte", log=True), ridges([gpu]),
+    )  # fmt: skip
 
 
 def _draw_roofline(figure: "Figure", gpu: Gpu, points: dict[str, float]) -> None:

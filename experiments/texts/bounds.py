@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import PositiveFloat, PositiveInt
 
 from experiments.texts.attention import intensity
-from experiments.texts.marks import draw_roofline, ridge
+from experiments.texts.marks import draw_roofline, ridge, roofline_chart
 from experiments.texts.page import BLOG, LECTURE, PROJECT, Page, Picture, Row, TableStudy, ratio
 from hardware.gpu import Gpu, load_gpu
 from model.alike import attention_of, dense_of
@@ -65,8 +65,12 @@ class A100Bounds(TableStudy):
         rows = [*self._intensities(spec, gpu), *self._balances(gpu)]
         points = {row.quantity: x for row in rows[:3] if (x := row.text) is not None}
         points |= {f"{row.quantity}, exact": x for row in rows[:4] if (x := row.exact) is not None}
+        attention, mlp = (row.text or 0.0 for row in rows[:2])
         return Page(
             title=f"What binds on {gpu.name}",
+            answer=f"Standard attention does {attention:.4g} FLOP/byte and is "
+            f"{_side(attention, ridge(gpu))}, the MLP does {mlp:,.4g} and is "
+            f"{_side(mlp, ridge(gpu))}: the balance is {ridge(gpu):.0f}.",
             intro=f"B = {self.batch}, N = {self.tokens}, D = {self.hidden_size}, "
             f"H = {self.num_heads}, 16 bits. Standard attention lies below the balance of the GPU "
             "and is bound by memory however it is counted; the MLP, and fused attention, lie far "
@@ -76,6 +80,7 @@ class A100Bounds(TableStudy):
                 "a100_bounds": Picture(
                     caption="The same on the roofline of the GPU.",
                     draw=lambda to: _draw(to, gpu, points),
+                    charts=[roofline_chart(gpu, points)],
                 )
             },
         )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from experiments.reporting.page.figures import Axis, Bar
+from experiments.reporting.page.figures import Figure as Chart
 from experiments.texts.page import (
     GPT2_ASSIGNMENT,
     Page,
@@ -107,8 +109,12 @@ class Gpt2XlT4(TableStudy):
         import pandas as pd
 
         curve = pd.DataFrame(times)
+        slow, fast = (float(curve["exact_s"].iloc[place]) for place in (len(curve) // 2 - 1, -1))
         return Page(
             title="GPT-2 XL on a T4",
+            answer=f"A token more for each of {self.batches[-1]} requests of {self.tokens[-1]:,} "
+            f"tokens takes {fast:.3g} s with a KV cache and {slow:.3g} s without: "
+            f"{slow / fast:,.3g} times as long.",
             intro="One forward pass. Without a KV cache it computes all N tokens of each of B "
             "requests, for one new token each; with a cache only the new ones. Times are the "
             f"longer of FLOPs over {self.peak_flops_per_s / 1e12:g} TFLOP/s and bytes over "
@@ -123,6 +129,7 @@ class Gpt2XlT4(TableStudy):
                     caption="Time of a forward pass; letters: bound by arithmetic (C) or memory "
                     "(M).",
                     draw=lambda to: _draw(to, curve),
+                    charts=[_chart(curve, cached) for cached in (False, True)],
                 )
             },
         )
@@ -229,16 +236,41 @@ class Gpt2XlT4(TableStudy):
         }
 
 
+KINDS = {
+    "as_printed_s": "text, as printed",
+    "corrected_s": "text, corrected",
+    "exact_s": "exact, operator by operator",
+}
+"""Columns of the curve, and what each counts."""
+
+
+def _short(label: str, bound: str) -> str:
+    """Name a bar: the exact one with the letter of what binds."""
+    return label.removeprefix("text, ") if "text" in label else f"exact ({bound[0].upper()})"
+
+
+def _chart(curve: "DataFrame", cached: bool) -> Chart:
+    bars = [
+        Bar(
+            f"B={row['batch']} N={row['tokens']} {_short(label, row['bound'])}",
+            1e3 * row[column], strong=exact, hollow=not exact,
+            text=f"B={row['batch']}, N={row['tokens']}, {label}: {1e3 * row[column]:,.4g} ms, "
+            f"{row['bound']}-bound",
+        )
+        for row in curve[curve["cached"] == cached].to_dict("records")
+        for column, label in KINDS.items()
+        for exact in [column == "exact_s"]
+    ]  # fmt: skip
+    told = "with KV cache: N attended" if cached else "without KV cache: N computed"
+    domain = (min(bar.value for bar in bars) / 2, max(bar.value for bar in bars) * 2)
+    return Chart("bars", told, Axis(f"ms, {told}", log=True, domain=domain), bars)
+
+
 def _draw(figure: "Figure", curve: "DataFrame") -> None:
     panels = figure.subplots(1, 2, sharey=True)
-    kinds = {
-        "as_printed_s": "text, as printed",
-        "corrected_s": "text, corrected",
-        "exact_s": "exact, operator by operator",
-    }
     for axes, cached in zip(panels, (False, True), strict=True):
         here = curve[curve["cached"] == cached]
-        for index, (column, label) in enumerate(kinds.items()):
+        for index, (column, label) in enumerate(KINDS.items()):
             places = [place + (index - 1) * 0.26 for place in range(len(here))]
             axes.bar(places, here[column] * 1e3, width=0.26, color=f"C{index}", label=label)
         names = [f"B={b}\nN={n}" for b, n in zip(here["batch"], here["tokens"], strict=True)]

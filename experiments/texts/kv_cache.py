@@ -1,9 +1,12 @@
 """Weights against the KV cache of a large batch."""
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import PositiveInt
 
+from experiments.reporting.page.figures import Axis, Series
+from experiments.reporting.page.figures import Figure as Chart
 from experiments.texts.models import wide_spec
 from experiments.texts.page import BLOG, GIB, TIB, Page, Picture, Row, TableStudy
 from model.alike import dense_of
@@ -61,6 +64,8 @@ class Opt175b(TableStudy):
         curve = self._curve(spec, tokens)
         return Page(
             title=f"Weights and KV cache of {spec.name}",
+            answer=f"{self.batch} requests of {tokens} tokens keep {exact_cache / TIB:.3g} TiB of "
+            f"keys and values, {exact_cache / exact_weights:.2g} times as much as the weights.",
             intro=f"{self.batch} requests of {self.prompt_tokens} + {self.output_tokens} tokens "
             "keep more than the weights: at such batches the KV cache is the memory problem.",
             rows=rows,
@@ -69,6 +74,7 @@ class Opt175b(TableStudy):
                 "memory_over_batch": Picture(
                     caption=f"Memory of {spec.name} over the batch, {tokens} tokens per request.",
                     draw=lambda to: _draw_memory(to, curve),
+                    charts=[_chart(curve)],
                     height_in=3.6,
                     width_in=6.6,
                 )
@@ -90,15 +96,35 @@ class Opt175b(TableStudy):
         )
 
 
+def _crossing(curve: "DataFrame") -> float:
+    """Requests that keep as much as the weights take."""
+    last = curve.iloc[-1]
+    return float(last["weights_gib"] * last["batch"] / last["kv_cache_gib"])
+
+
+def _chart(curve: "DataFrame") -> Chart:
+    batches, crossing = curve["batch"], _crossing(curve)
+    inside = crossing < batches.iloc[-1]
+    lines = {"weights": "weights_gib", "KV cache": "kv_cache_gib"}
+    rows = [
+        Series(name, list(zip(batches, curve[column], strict=True)), look=place, span=(
+            crossing, math.nan, math.nan, f"equal at {crossing:.0f} requests",
+        ) if inside and place else None)
+        for place, (name, column) in enumerate(lines.items())
+    ]  # fmt: skip
+    return Chart(
+        "lines", "Memory over the batch", Axis("requests in the batch", zero=True), rows,
+        Axis("GiB", zero=True),
+    )  # fmt: skip
+
+
 def _draw_memory(figure: "Figure", curve: "DataFrame") -> None:
     axes = figure.subplots()
     axes.stackplot(
         curve["batch"], curve["weights_gib"], curve["kv_cache_gib"], colors=["C0", "C4"],
         labels=["weights", "KV cache"], alpha=0.85,
     )  # fmt: skip
-    crossing = curve["weights_gib"].iloc[0] / (
-        curve["kv_cache_gib"].iloc[-1] / curve["batch"].iloc[-1]
-    )
+    crossing = _crossing(curve)
     if crossing < curve["batch"].iloc[-1]:
         axes.axvline(crossing, color="black", linestyle="--", linewidth=1)
         axes.annotate(

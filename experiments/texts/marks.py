@@ -3,18 +3,43 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from experiments.reporting.page.figures import Axis, Bar, Figure, Limit
 from hardware.gpu import Gpu
 from hardware.roofline import ridge_flops_per_byte
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+LINES = ("-", "--", ":")
+"""Dashes, in the order of those of the page."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 
 
 def ridge(gpu: Gpu) -> float:
     """Return the intensity in FLOP/byte at which 16-bit arithmetic takes over."""
     return ridge_flops_per_byte(gpu.peak("fp16"), gpu.bandwidth_bytes_per_s)
+
+
+def roofline_chart(gpu: Gpu, points: Mapping[str, float]) -> Figure:
+    """Return intensities as bars, with the ridge of ``gpu`` as a line across them."""
+    at = ridge(gpu)
+    bars = [
+        Bar(
+            name, intensity, text=f"{name}: {intensity:,.4g} FLOP/byte, "
+            f"{'arithmetic' if intensity > at else 'memory'} binds",
+        )
+        for name, intensity in points.items()
+    ]  # fmt: skip
+    domain = (min(at, *points.values()) / 2, max(at, *points.values()) * 2)
+    return Figure(
+        "bars", f"Intensity beside the ridge of {gpu.name}",
+        Axis("intensity, FLOP/byte", log=True, domain=domain), bars, limits=ridges([gpu]),
+    )  # fmt: skip
+
+
+def ridges(gpus: Sequence[Gpu]) -> list[Limit]:
+    """Return each GPU's ridge as a line of a chart."""
+    return [Limit(ridge(gpu), f"{gpu.name} {ridge(gpu):.0f}", "beside") for gpu in gpus]
 
 
 def draw_ridges(axes: "Axes", gpus: Sequence[Gpu]) -> None:

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from experiments.reporting.page.figures import Axis, Series
+from experiments.reporting.page.figures import Figure as Chart
+from experiments.texts.marks import LINES
 from experiments.texts.models import wide_spec
 from experiments.texts.page import (
     GIB,
@@ -85,8 +88,12 @@ class MemoryAndBatch(TableStudy):
         """Compute both solutions and the ledger."""
         spec = wide_spec(self.model)
         curve = self._curve(spec)
+        longest = curve[curve["tokens"] == max(self.tokens)].iloc[0]
         return Page(
             title=f"Memory and batch of {spec.name}",
+            answer=f"One {self.gpu} holds {longest['batch_exact']:,.0f} requests of "
+            f"{longest['tokens']:,.0f} tokens; the texts have "
+            f"{longest['batch_solution_a']:,.0f} and {longest['batch_solution_b']:,.0f}.",
             intro="A request keeps keys and values of all its tokens; what the weights leave of "
             "the memory, divided by that, is the largest batch. `exact` is the ledger that the "
             "simulator uses: it also subtracts activations, the runtime and the share of the "
@@ -99,6 +106,7 @@ class MemoryAndBatch(TableStudy):
                     caption=f"Largest batch of {spec.name} over the size of the tensor-parallel "
                     "group, by what is counted.",
                     draw=lambda to: _draw_batches(to, curve),
+                    charts=_charts(curve),
                 )
             },
         )
@@ -244,19 +252,39 @@ class MemoryAndBatch(TableStudy):
         return pd.DataFrame(points)
 
 
+KINDS = {
+    "batch_solution_a": ("solution A: 15 GiB of weights", "s", "--"),
+    "batch_solution_b": ("solution B: two-matrix MLP", "^", ":"),
+    "batch_exact": ("exact: the ledger", "o", "-"),
+}
+"""Columns of the curve: what each counts, its mark and its line."""
+
+
+def _charts(curve: "DataFrame") -> list[Chart]:
+    found = []
+    for tokens, here in curve.groupby("tokens"):
+        sizes = here["tensor_parallel_size"]
+        rows = [
+            Series(label, list(zip(sizes, here[column], strict=True)), look=place,
+                   dash=LINES.index(line))
+            for place, (column, (label, _, line)) in enumerate(KINDS.items())
+        ]  # fmt: skip
+        axis = Axis("tensor-parallel size", log=True, ticks=[float(size) for size in sizes])
+        found.append(
+            Chart("lines", f"Largest batch of {tokens} tokens", axis, rows,
+                  Axis(f"largest batch, {tokens:,} tokens", log=True))
+        )  # fmt: skip
+    return found
+
+
 def _draw_batches(figure: "Figure", curve: "DataFrame") -> None:
     from matplotlib.ticker import LogLocator, NullLocator
 
     lengths = list(dict.fromkeys(curve["tokens"]))
     panels = figure.subplots(1, len(lengths), sharey=True, squeeze=False)[0]
-    kinds = {
-        "batch_solution_a": ("solution A: 15 GiB of weights", "s", "--"),
-        "batch_solution_b": ("solution B: two-matrix MLP", "^", ":"),
-        "batch_exact": ("exact: the ledger", "o", "-"),
-    }
     for axes, tokens in zip(panels, lengths, strict=True):
         here = curve[curve["tokens"] == tokens]
-        for index, (column, (label, marker, line)) in enumerate(kinds.items()):
+        for index, (column, (label, marker, line)) in enumerate(KINDS.items()):
             axes.plot(
                 here["tensor_parallel_size"], here[column], line, color=f"C{index}",
                 marker=marker, label=label,

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
+from experiments.reporting.page.figures import Axis, Stack
+from experiments.reporting.page.figures import Figure as Chart
 from experiments.texts.models import wide_spec
 from experiments.texts.page import IVANOV, PROJECT, Page, Picture, Row, TableStudy
 from experiments.texts.profile import CLASSES, flops_by_class, seconds_by_class
@@ -83,6 +85,10 @@ class OperatorClasses(TableStudy):
             )
         return Page(
             title="Where FLOPs are, and where time goes",
+            answer=f"Contractions are {flops['contractions']:.4g}% of the arithmetic and "
+            f"{time['contractions']:.3g}% of the time of {self.model} on this machine; of a BERT "
+            f"encoder on a V100 {BERT_FLOPS['contractions']:.4g}% and "
+            f"{BERT_TIME['contractions']:.3g}%.",
             intro="Normalisations and element-wise operators are a fraction of a percent of the "
             "arithmetic and a large part of the time, because they are bound by memory. `exact` is "
             "the torch decoder's: FLOPs as model/ops.py counts them, time as torch's profiler "
@@ -94,6 +100,7 @@ class OperatorClasses(TableStudy):
                 "operator_classes": Picture(
                     caption="Shares of FLOPs and of time by class of operator.",
                     draw=lambda to: _draw(to, flops, time),
+                    charts=[_chart(flops, time)],
                     height_in=3.2,
                 )
             },
@@ -119,14 +126,27 @@ def _percent(amounts: dict[str, float]) -> dict[str, float]:
     return {name: 100 * amount / total for name, amount in amounts.items()}
 
 
-def _draw(figure: "Figure", flops: dict[str, float], time: dict[str, float]) -> None:
-    axes = figure.subplots()
-    bars = {
+def _shares(flops: dict[str, float], time: dict[str, float]) -> dict[str, dict[str, float]]:
+    return {
         "BERT encoder, time (published)": BERT_TIME,
         "this decoder, time": time,
         "BERT encoder, FLOPs (published)": BERT_FLOPS,
         "this decoder, FLOPs": flops,
     }
+
+
+def _chart(flops: dict[str, float], time: dict[str, float]) -> Chart:
+    rows = [
+        Stack(name, [shares.get(kind, 0.0) for kind in CLASSES])
+        for name, shares in _shares(flops, time).items()
+    ]
+    axis = Axis("share, %", domain=(0, 100), unit="%")
+    return Chart("stacks", "Shares by class of operator", axis, rows, names=CLASSES)
+
+
+def _draw(figure: "Figure", flops: dict[str, float], time: dict[str, float]) -> None:
+    axes = figure.subplots()
+    bars = _shares(flops, time)
     left = dict.fromkeys(bars, 0.0)
     for index, name in enumerate(CLASSES):
         shares = [shares.get(name, 0.0) for shares in bars.values()]

@@ -1,11 +1,13 @@
 """What a table is: its keys, its rows, its curves and its pictures."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from experiments.reporting.page.figures import Figure as Chart
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,6 +65,9 @@ class Picture:
 
     caption: str
     draw: "Callable[[Figure], None]"
+    """Into a file, for a paper."""
+    charts: Sequence[Chart]
+    """The same on the page."""
     width_in: float = 8.8
     height_in: float = 4.2
 
@@ -72,6 +77,8 @@ class Page:
     """What a study of this kind leaves behind."""
 
     title: str
+    answer: str
+    """What was found, in a sentence."""
     intro: str
     """What to look at, in a few sentences."""
     rows: list[Row]

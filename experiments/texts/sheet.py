@@ -1,7 +1,6 @@
 """The page of a formula table: what texts say beside what is counted, source by source."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from experiments.reporting.page.sheet import Answer, Section, Sheet
 from experiments.reporting.page.tables import Table
@@ -10,13 +9,12 @@ from experiments.texts.page import COLUMNS, PROJECT, Page, Row
 HEADINGS = ("quantity", "formula of the text", "printed", "its value", "exact", "unit", "note")
 
 
-def sheet(page: Page, name: str, folder: Path, note: str, study: str) -> Sheet:
+def sheet(page: Page, name: str, note: str, study: str) -> Sheet:
     """Return the page.
 
     Args:
         page: what was computed.
         name: of the study.
-        folder: where its pictures lie.
         note: what else a reader must know; may be empty.
         study: the text of the study file.
     """
@@ -24,14 +22,11 @@ def sheet(page: Page, name: str, folder: Path, note: str, study: str) -> Sheet:
     return Sheet(
         name=name,
         description=page.title,
-        answer=Answer(page.intro),
+        answer=Answer(page.answer, about=page.intro),
         sections=[
             *(
-                Section(
-                    picture.caption.rstrip("."),
-                    pictures=[(picture.caption, folder / f"{file}.png")],
-                )
-                for file, picture in page.pictures.items()
+                Section(picture.caption.rstrip("."), figures=picture.charts)
+                for picture in page.pictures.values()
             ),
             *(
                 Section(

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from experiments.reporting.page.figures import Axis, Limit, Series
+from experiments.reporting.page.figures import Figure as Chart
 from experiments.texts.forward_pass import counted, total, with_cache
 from experiments.texts.models import wide_spec
 from experiments.texts.page import GPT2_ASSIGNMENT, LEVIATHAN, Page, Picture, Row, TableStudy
@@ -76,8 +78,12 @@ class SpeculativeDecodingBound(TableStudy):
         )
         cost = self._decode_s(draft, tokens) / self._decode_s(spec, tokens)
         curve = self._curve(cost)
+        best = curve.sort_values("speed_up").iloc[-1]
         return Page(
             title="Speculative decoding: the bound",
+            answer=f"Fastest: {best['draft_length']:.0f} drafts a pass, {best['speed_up']:.3g} "
+            f"times as fast where {best['acceptance']:.0%} are accepted; "
+            f"{best['expected_tokens']:.3g} times if drafts were for nothing.",
             intro=f"{spec.name}, batch 1. Reading the weights is nearly all of a token's time, so "
             "whatever accepts several tokens per read divides it. Drafts cost something, too: "
             f"{draft.name} takes {cost:.3f} of the target's step by the exact counts.",
@@ -89,6 +95,7 @@ class SpeculativeDecodingBound(TableStudy):
                     f"(Leviathan et al. 2023). Dashed: drafts for nothing; solid: {draft.name}, "
                     f"c = {cost:.3f}.",
                     draw=lambda to: _draw(to, curve, cost),
+                    charts=[_chart(curve)],
                 )
             },
         )
@@ -176,6 +183,20 @@ class SpeculativeDecodingBound(TableStudy):
             for rate in self.acceptance_rates
             for length in self.draft_lengths
         )
+
+
+def _chart(curve: "DataFrame") -> Chart:
+    kinds = {"speed_up": "", "expected_tokens": ", drafts for nothing"}
+    rows = [
+        Series(f"acceptance {rate:g}{told}", list(zip(here["draft_length"], here[column],
+               strict=True)), look=place, dash=dash)
+        for place, (rate, here) in enumerate(curve.groupby("acceptance"))
+        for dash, (column, told) in enumerate(kinds.items())
+    ]  # fmt: skip
+    return Chart(
+        "lines", "Expected speed-up over the draft's length", Axis("drafted tokens per pass"), rows,
+        Axis("expected speed-up", zero=True), [Limit(1.0, "no drafts", "beside")],
+    )  # fmt: skip
 
 
 def _draw(figure: "Figure", curve: "DataFrame", cost: float) -> None:

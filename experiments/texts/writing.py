@@ -71,7 +71,7 @@ def _write(study: TableStudy, page: Page, folder: Path) -> None:
     (folder / f"{study.table}.md").write_text(text, encoding="utf-8", newline="\n")
     _write_study(study, folder / "study.yaml")
     resolved = (folder / "study.yaml").read_text(encoding="utf-8")
-    write_sheet(folder / REPORT, sheet(page, study.name, folder, note, resolved))
+    write_sheet(folder / REPORT, sheet(page, study.name, note, resolved))
 
 
 def computed(study: TableStudy) -> Page:
@@ -98,7 +98,7 @@ def frame(page: Page) -> "DataFrame":
 
 def markdown(page: Page, note: str = "") -> str:
     """Return the page for reading: rows by source, then pictures."""
-    parts = [f"# {page.title}", page.intro, note]
+    parts = [f"# {page.title}", page.answer, page.intro, note]
     for source in dict.fromkeys(row.source for row in page.rows):
         parts.append(f"## {source[0].upper()}{source[1:]}")
         parts.append(_table([row for row in page.rows if row.source == source]))

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, model_validator
 
 from hardware.gpu import Gpu
+from hardware.prices.deep_gemm import tiled_s
 from hardware.prices.mixer_kernels import DecodeKernel, MixerKernels, Numbers
 from hardware.prices.surface import Surface
 from hardware.roofline import operator_s
@@ -24,6 +25,8 @@ from model.operators import F, Operator
 Floats = npt.NDArray[np.float64]
 Measured = TypeVar("Measured")
 
+DEEP_GEMM, TILED = "deep_gemm", "fp8_block"
+"""vLLM's name of that backend, and how experts are stored that it computes."""
 GATED_MATRICES = 3
 """Gate, up and down: experts were measured with all three."""
 
@@ -98,6 +101,8 @@ class Kernels(BaseModel):
     """Whose kernels ``experts`` are where several were measured: names of vLLM's backends."""
     backends: dict[str, dict[Numbers, Surface]] = Field(default_factory=dict)
     """Experts as other backends compute them; axes as those of ``experts``."""
+    tiled_experts: bool | None = None
+    """Experts in fp8 blocks are DeepGEMM's (``hardware.prices.deep_gemm``), a law and no table."""
     mixers: dict[str, MixerKernels] = Field(default_factory=dict)
     """Of other mixers than attention with grouped heads, by their kind (``model.mixers``)."""
     held_out: dict[str, HeldOut] = Field(default_factory=dict)
@@ -131,6 +136,8 @@ class Kernels(BaseModel):
 
     def with_backend(self, backend: str) -> "Kernels":
         """Return kernels whose experts are a backend's, as far as those were measured apart."""
+        if backend == DEEP_GEMM:
+            return self.model_copy(update={"tiled_experts": True})
         others = self.backends.get(backend)
         return self.model_copy(update={"experts": self.experts | others}) if others else self
 
@@ -140,10 +147,17 @@ class Kernels(BaseModel):
         more = (name for name, surfaces in self.backends.items() if stored in {*surfaces})
         return (*first, *more)
 
+    def tiles(self, operator: Operator) -> bool:
+        """Tell whether DeepGEMM computes a product of experts."""
+        blocks = operator.groups > 1 and operator.stored == TILED
+        return blocks and self.tiled_experts is True
+
     def gemm_s(self, operator: Operator, gpu: Gpu) -> Floats:
         """Return the seconds of one execution of a matrix product, or of all experts' together."""
         assert operator.gemm is not None
         rows, n, k = operator.gemm
+        if self.tiles(operator):
+            return tiled_s(operator, gpu)
         bound_s = product_bound_s(operator, gpu)
         if operator.groups > 1 and self.experts:
             each = np.maximum(rows, 1e-9) / operator.groups

@@ -10,6 +10,7 @@ from hardware.calibration import Calibration
 from hardware.gpu import Gpu
 from hardware.interconnect import servers
 from hardware.prices.chunks import ChunkCost, StateChunks, measured_chunks
+from hardware.prices.deep_gemm import around_bytes
 from hardware.prices.kernels import Kernels, nearest
 from hardware.prices.mixer_kernels import DecodeKernel
 from hardware.prices.modelled import Roofline
@@ -58,16 +59,19 @@ class Measured:
         that the L2 cache holds): only what their traffic takes beyond it is added.
         """
         calibration = self.calibration
+        moved_per_s = self.gpu.bandwidth_bytes_per_s * calibration.elementwise_bytes
         products: F = 0.0
         between: F = 0.0
         for operator in operators:
             if operator.gemm is not None:
                 measured_s = self.kernels.gemm_s(operator, self.gpu) / calibration.gemm_share
                 products = products + operator.layers * measured_s
+                if self.kernels.tiles(operator):
+                    moved_s = around_bytes(operator) / moved_per_s
+                    products = products + operator.layers * moved_s
                 continue
             if self.kernels.experts and operator.name in (ACTIVATES, ADDS_UP):
                 continue
-            moved_per_s = self.gpu.bandwidth_bytes_per_s * calibration.elementwise_bytes
             between = between + operator.layers * operator.bytes / moved_per_s
         hidden_s = layers * calibration.layer_overhead_s
         return np.asarray(products + np.maximum(between - hidden_s, 0.0))

@@ -51,15 +51,19 @@ def test_ten_quick_moves_end_with_the_last(browser: Any, address: str) -> None:
         assert opened.complaints == []
 
 
-def test_it_is_whole_on_a_phone_and_for_a_screen_reader(
-    browser: Any, axe: str, address: str
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 768, 390])
+def test_it_is_whole_at_every_width_and_for_a_screen_reader(
+    browser: Any, axe: str, address: str, width: int, scheme: str
 ) -> None:
-    options = {"offline": False, "viewport": {"width": 390, "height": 844}, "bypass_csp": True}
-    with Opened(browser, **options) as opened:
+    options = {"offline": False, "bypass_csp": True, "color_scheme": scheme}
+    with Opened(browser, viewport={"width": width, "height": 900}, **options) as opened:
         page = opened.page
         page.goto(address)
         page.locator("#cards .card").first.wait_for(timeout=60_000)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.locator("#keep").click()
+        page.locator("#differences tbody tr").first.wait_for(timeout=60_000)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.evaluate(axe)
         found = page.evaluate("axe.run()")["violations"]
         assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []

@@ -123,7 +123,7 @@ def test_a_choice_is_seen_in_every_chart_and_kept_in_the_address(browser: Any, u
         page.goto(f"{url}#points=2")
         assert page.locator("#cdf-ttft path.line").count() == 1
         page.locator('tr[data-n="5"] input').check()
-        for chart in ("#cdf-ttft", "#cdf-tpot", "#time-rate"):
+        for chart in ("#cdf-ttft", "#cdf-tpot", "#cdf-e2e", "#time-rate"):
             assert page.locator(f"{chart} path.line").count() == 2
         for chart in ("#parts", "#time-bound"):
             assert page.locator(f"{chart} .row-name").count() == 2

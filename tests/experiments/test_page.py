@@ -27,8 +27,10 @@ from experiments.reporting.page.curves import (
     curves,
 )
 from experiments.reporting.page.data import MOST_CURVES, MOST_WINDOWS, drawn_points, page_data
+from experiments.reporting.page.replicas import replica_table
 from experiments.reporting.page.verdict import by_merit, state_of, verdict
 from experiments.reporting.page.write import Page, write_page
+from experiments.reporting.quantities import MISSING
 from experiments.reporting.why import parts_of
 from experiments.running.curves import MOST_FINE
 from sim.decomposition import SPANS
@@ -295,7 +297,7 @@ def page_of(points: int, path: Path) -> int:
         ]
         shown.append(
             Curves(
-                {name: figures(len(RANKS)) for name in ("ttft", "tpot")},
+                {name: figures(len(RANKS)) for name in ("ttft", "tpot", "e2e")},
                 {span: {part: figures(4) for part in parts} for span, (_, parts) in SPANS.items()},
                 3600.0, figures(48), figures(48), figures(48),
                 {
@@ -316,6 +318,40 @@ def test_pages_stay_small(tmp_path: Path) -> None:
     """15 points as ``gpu_choice`` has them, and as many as have curves of their own."""
     assert page_of(15, tmp_path / "some.html") < 123_000
     assert page_of(64, tmp_path / "many.html") < 256_000
+
+
+def test_replicas_are_told_by_the_means_of_their_runs() -> None:
+    def of(point: int, replica: int, requests: float, hits: float) -> dict[str, Any]:
+        use = {"busy_share": 0.5, "mean_batch_size": 2.0, "kv_use_mean": 0.1, "kv_use_max": 0.25}
+        return {
+            "point": point, "replica": replica, "pool": "fast" if replica else "", "mfu": 0.3,
+            "requests": requests, "prefix_cache_hit_rate": hits, "claimed_hit_rate": math.nan,
+            "mbu": 0.4, **use,
+        }  # fmt: skip
+
+    rows = [of(1, 0, 30, 0.2), of(1, 1, 10, 0.5), of(1, 0, 50, 0.4), of(1, 1, 10, math.nan)]
+    rows += [of(2, 0, 1, 0.0), of(3, 0, 4, 0.0), of(3, 1, 0, 0.0)]
+    found = replica_table(rows, {1: "a", 3: "b"})
+    assert found.headings[:4] == ("point", "replica", "requests, %", "prefix cache hit rate, %")
+    assert "claimed hit rate, %" not in found.headings
+    assert [row[:4] for row in found.rows] == [
+        ("a", "0", "80.0", "30.0"), ("a", "1 fast", "20.0", "50.0"), ("b", "0", "100", "0"),
+        ("b", "1 fast", MISSING, "0"),
+    ]  # fmt: skip
+    assert dict(zip(found.headings, found.rows[0], strict=True))["KV max, %"] == "25.0"
+    many = [of(1, replica, replica + 1, 0.1) for replica in range(40)]
+    assert [row[0] for row in replica_table(many, {1: "a"}).rows] == [
+        f"{replica} fast" for replica in range(24, 40)
+    ]
+
+
+def test_what_says_nothing_has_no_column() -> None:
+    quiet = row(1.0, acceptance_length_mean=1.0, request_share_max=1.0, preemptions=0.0)
+    names = {column.metric for column in columns_of([quiet])}
+    assert not {"acceptance_length_mean", "request_share_max", "preemptions"} & names
+    told = columns_of([quiet, quiet | {"acceptance_length_mean": 1.8}])
+    (drafts,) = (column for column in told if column.metric == "acceptance_length_mean")
+    assert "verdict" in drafts.views
 
 
 def test_a_look_belongs_to_the_value_of_the_first_key_whatever_its_type() -> None:
@@ -340,7 +376,7 @@ def test_the_page_runs_its_own_script_alone(tmp_path: Path) -> None:
     assert "default-src 'none'" in policy[1]
     for script in scripts:
         assert b64encode(sha256(script.encode()).digest()).decode() in policy[1]
-    assert len(scripts) == 6
+    assert len(scripts) == 8
     assert data_of(text)["points"][0]["values"] == [evil, 1]
     with pytest.raises(ValueError, match="no page of headroom"):
         data_of("<html></html>")

@@ -45,6 +45,15 @@ def test_results_say_what_was_claimed_and_what_was_found(tmp_path: Path) -> None
         pd.read_csv(one / "replicas.csv"), pd.read_parquet(one / "requests.parquet")
     )  # fmt: skip
     assert len(replicas) == 9
+    for name in ("busy_share", "kv_use_mean"):  # alike replicas: the mean of them is the whole's
+        means = replicas.groupby("cluster.router", sort=False)[name].mean()
+        np.testing.assert_allclose(means, summary[name])
+    most = replicas.groupby("cluster.router", sort=False)["kv_use_max"].max()
+    np.testing.assert_allclose(most, summary["kv_use_max"])
+    for name in ("mfu", "mbu"):
+        parts = replicas.groupby("cluster.router", sort=False)[name]
+        assert (parts.min() < summary[name]).all()
+        assert (parts.max() > summary[name]).all()
     place = requests.columns.get_loc("measured")
     assert [*requests.columns[place - 4 : place]] == [*SESSION_COLUMNS, *CLAIM_COLUMNS]
     for point, router in enumerate(summary.index, start=1):

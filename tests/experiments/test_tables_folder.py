@@ -9,6 +9,7 @@ import pytest
 
 from experiments.cli import run
 from experiments.cli.kinds import check_other
+from experiments.reporting.page.base import data_of
 from experiments.study.bundled import bundled_studies
 from experiments.study.document import read_raw
 from experiments.study.kinds import kind_of
@@ -65,6 +66,13 @@ def test_folder(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     for picture in pictures:
         assert picture.stat().st_size > 10_000
         assert f"({picture.name})" in page
+    report = (out / "report.html").read_text(encoding="utf-8")
+    told = data_of(report)
+    assert len(told["figures"]) >= len(pictures)
+    assert all(figure["rows"] for figure in told["figures"])
+    assert told["verdict"]["text"].endswith(".")
+    assert "data:image" not in report
+    assert len(report) < 70_000
     assert json.loads((out / "manifest.json").read_text())["table"] == name
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     assert run.main([str(out / "study.yaml"), "--out", str(out)]) == 0

@@ -87,6 +87,32 @@ def test_figures_are_those_of_run(client: TestClient, study: Path) -> None:
         assert found[metric][0] == float(f"{float(row[metric]):.3e}"), metric
 
 
+def test_a_long_run_is_looked_at_first_by_a_shorter_one(
+    client: TestClient, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its figures are those of a study of so many requests, and it is told as what it is."""
+    monkeypatch.setattr("experiments.exploring.points.FIRST_REQUESTS", 400)
+    subprocess.run(
+        [sys.executable, "-m", "experiments.run", study.name, "--no-figures", "--jobs", "1",
+         "--set", "workload.num_requests=400", "--set", "workload.arrivals.rate_per_s=9",
+         "--set", "seeds=1", "--set", "sweep={}", "--out", "short"],
+        cwd=study.parent, check=True, capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    with (study.parent / "short" / "summary.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    first, *seeds = lines(client, "/run?seeds=2&rate=9&baseline.rate=8")
+    assert (first["requests"], first["seeds"], first["differences"]) == (400, 1, [])
+    for metric in ("ttft_p99_s", "tpot_p99_s", "usd_per_million_output_tokens", "slo_attainment"):
+        assert first["point"]["m"][metric][0] == float(f"{float(row[metric]):.3e}"), metric
+    assert [each["seeds"] for each in seeds] == [1, 2]
+    assert not any("requests" in each for each in seeds)
+    assert seeds[0]["differences"]
+    again = lines(client, "/run?seeds=2&rate=9&baseline.rate=8")
+    assert [each["seeds"] for each in again] == [1, 2]
+    assert "requests" not in again[0]
+
+
 def test_a_baseline_gives_paired_differences(client: TestClient) -> None:
     told = lines(client, "/run?seeds=3&rate=8&baseline.rate=8")[-1]
     assert {each["difference"] for each in told["differences"]} == {0.0}

@@ -16,20 +16,24 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).with_name("assets")
 TEMPLATES = Path(__file__).parents[1] / "templates"
-CHARTS = ("charts.js", "rows.js")
+CHARTS = ("charts.js", "pointing.js", "plots.js", "rows.js")
 """The scripts that every page has."""
 
 
-def rendered(template: str, scripts: Sequence[str], data: object, **about: Any) -> str:
+def rendered(
+    template: str, scripts: Sequence[str], data: object, styles: Sequence[str] = (), **about: Any
+) -> str:
     """Return a page.
 
     Args:
         template: its name.
         scripts: of this kind of page, behind ``CHARTS``.
         data: what they draw.
+        styles: of this kind of page, behind that of all.
         about: whatever the template asks for.
     """
-    style, *own = (asset(name) for name in ("page.css", *CHARTS, *scripts))
+    style = "\n".join(asset(name) for name in ("page.css", *styles))
+    own = [asset(name) for name in (*CHARTS, *scripts)]
     text = environment().get_template(template).render(
         data=embedded(data), style=style, style_sha=sha(style), scripts=own,
         script_shas=[sha(script) for script in own], **about,

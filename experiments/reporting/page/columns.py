@@ -49,12 +49,22 @@ FIRST = {
     "queue_p99_s": ("", (LATENCY,)),
     "request_share": ("requests, %", (VERDICT, LOAD)),
     "output_token_share": ("output tokens, %", (LOAD,)),
+    "prefix_cache_hit_rate": ("", (VERDICT, LOAD)),
+    "host_cache_hit_rate": ("", (VERDICT, LOAD)),
+    "acceptance_length_mean": ("tokens a step of a sequence", (VERDICT, LOAD)),
     "request_throughput_per_s": ("requests/s", (VERDICT, LOAD)),
     "output_tokens_per_s": ("output tokens/s", (LOAD,)),
     "goodput_per_s": ("goodput/s", (LOAD,)),
     "load": ("load, %", (LOAD,)),
     "mean_batch_size": ("batch", (LOAD,)),
     "kv_use_max": ("KV max, %", (LOAD,)),
+    "prefix_cache_hit_rate_min": ("hits of the worst replica, %", (LOAD,)),
+    "request_share_max": ("requests of the busiest replica, %", (LOAD,)),
+    "load_wait_p99_s": ("", (LOAD,)),
+    "handovers_per_s": ("", (VERDICT, LOAD)),
+    "transfer_share": ("", (VERDICT, LOAD)),
+    "leased_share": ("", (LOAD,)),
+    "preemptions": ("", (LOAD,)),
     "mfu": ("MFU, %", (LOAD,)),
     "mbu": ("MBU, %", (LOAD,)),
 }
@@ -66,6 +76,8 @@ WORDS = {
     **{name: name.upper() for name in ("ttft", "itl", "tpot", "e2e")},
 }  # fmt: skip
 """Words of names that are written otherwise."""
+NOTHING = {"acceptance_length_mean": 1.0, "request_share_max": 1.0}
+"""What a metric is where it has nothing to say; 0 by default."""
 PER_CENT = ("_share", "_rate", "_kept", SHARE)
 """Ends of the names of metrics within 0 to 1."""
 MORE_IS_GOOD = ("_per_s", "_kept", "_rate", SHARE)
@@ -156,6 +168,6 @@ def _words(name: str) -> str:
 
 
 def _told(rows: Sequence[Row], metric: str) -> bool:
-    """Whether a metric is a number other than 0 somewhere."""
+    """Whether a metric says something somewhere."""
     values = [float(row.get(metric, math.nan)) for row in rows]
-    return any(value and not math.isnan(value) for value in values)
+    return any(value != NOTHING.get(metric, 0.0) and not math.isnan(value) for value in values)

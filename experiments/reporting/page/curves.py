@@ -20,8 +20,8 @@ COLUMNS = (
 )  # fmt: skip
 """Of the requests, that curves are made from."""
 RANKS = (
-    0.001, 0.01, 0.02, 0.05, *(round(0.1 + 0.05 * step, 2) for step in range(17)), 0.93, 0.95,
-    0.97, 0.98, 0.99, 0.995, 0.998, 0.999,
+    0.001, 0.01, 0.02, 0.05, *(round(0.1 * step, 1) for step in range(1, 10)), 0.95, 0.97, 0.98,
+    0.99, 0.995, 0.999,
 )  # fmt: skip
 """Of distributions: shares of requests."""
 SLICES, FEW_SLICES, FEW = 96, 48, 25_000
@@ -85,7 +85,7 @@ def curves(
     columns = {name: np.concatenate([run[name] for run in runs]) for name in COLUMNS}
     measured = columns["measured"] > 0
     quantiles = {}
-    for name in ("ttft", "tpot"):
+    for name in ("ttft", "tpot", "e2e"):
         sample = latency(columns, name)
         sample = sample[measured & np.isfinite(sample)]
         if len(sample):

@@ -66,27 +66,20 @@ def page_data(
     labels = [label_of(keys, row) for row in rows]
     columns = columns_of(rows)
     order = by_merit(rows, states, slo)
-    best = order[0]
-    firsts = list(dict.fromkeys(value_text(row[keys[0]]) for row in rows)) if keys else [name]
+    firsts = [value_text(row[keys[0]]) if keys else name for row in rows]
     parts = {span: _union(each.parts.get(span, {}) for each in curves if each) for span in SPANS}
     bound = _union(each.bound for each in curves if each)
     points = [
-        {
-            "n": place + 1,
-            "values": [_plain(row[key]) for key in keys],
-            "label": labels[place],
-            "state": states[place],
-            "first": firsts.index(value_text(row[keys[0]])) if keys else 0,
-            "m": [_figure(row, column, states[place]) for column in columns],
-            **_curves(curves[place], parts, bound),
-        }
+        _point(row, keys, columns, states[place])
+        | {"n": place + 1, "label": labels[place], "first": _place(firsts, place)}
+        | _curves(curves[place], parts, bound)
         for place, row in enumerate(rows)
     ]
     return {
         "name": name,
         "keys": list(keys),
         "axis": _axis(keys, rows),
-        "firsts": firsts,
+        "firsts": list(dict.fromkeys(firsts)),
         "points": points,
         "order": [place + 1 for place in order],
         "chosen": _chosen(keys, rows, order),
@@ -105,8 +98,21 @@ def page_data(
         "bound": [BOUND_BY.get(name) or plain_name(name) for name in bound],
         "differences": _differences(differences, rows),
         "days": clock or max((each.end_s for each in curves if each), default=0.0) > DAYS_S,
-        "best": best + 1,
+        "best": order[0] + 1,
     }  # fmt: skip
+
+
+def _point(row: Row, keys: Sequence[str], columns: Sequence[Column], state: str) -> dict[str, Any]:
+    return {
+        "values": [_plain(row[key]) for key in keys],
+        "state": state,
+        "m": [_figure(row, column, state) for column in columns],
+    }
+
+
+def _place(names: Sequence[str], at: int) -> int:
+    """The place of a name among those that differ."""
+    return list(dict.fromkeys(names)).index(names[at])
 
 
 def _union(tables: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -156,6 +162,12 @@ def _ms(values: Iterable[float]) -> list[float | int | None]:
     return [_digits(1e3 * value, 3) for value in values]
 
 
+def _shares(values: Iterable[float]) -> list[int]:
+    """Whole per cent; nothing where all are 0."""
+    found = [round(100 * value) for value in values]
+    return found if any(found) else []
+
+
 def _per_cent(values: Iterable[float]) -> list[float | int | None]:
     return [_digits(round(100 * value, 1)) for value in values]
 
@@ -185,7 +197,7 @@ def _curves(
         "time": {
             "end": _digits(curve.end_s), "rate": [_digits(each, 3) for each in curve.rate],
             "ttft": _ms(curve.ttft_p99_s), "within": _per_cent(curve.within),
-            "bound": [[round(100 * each) for each in curve.bound.get(name, ())] for name in bound],
+            "bound": [_shares(curve.bound.get(name, ())) for name in bound],
         },
     }  # fmt: skip
     if curve.windows:

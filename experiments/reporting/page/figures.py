@@ -18,6 +18,8 @@ class Axis:
     """Default: as far as the values reach."""
     unit: str = ""
     """Behind each number of the axis."""
+    ticks: Sequence[float] = ()
+    """Default: round numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Limit:
 
     value: float
     text: str
-    keep: Literal["below", "above"] = "below"
+    keep: Literal["below", "above", "beside"] = "below"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,9 @@ class Series:
     look: int = 0
     """Its colour and shape: alike for what belongs together."""
     dash: int = 0
+    loose: bool = False
+    """Whether its points are marks without a line."""
+    hollow: bool = False
     span: tuple[float, float, float, str] | None = None
     """A value on the x axis with the ends of its interval, and what stands beside it."""
 
@@ -66,19 +71,28 @@ class Band:
 
 
 @dataclass(frozen=True, slots=True)
+class Stack:
+    """A row of parts side by side, one for each name of the figure."""
+
+    name: str
+    parts: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
 class Figure:
     """One chart."""
 
-    kind: Literal["lines", "bars", "bands"]
+    kind: Literal["lines", "bars", "stacks", "bands"]
     label: str
     x: Axis
-    rows: Sequence[Series | Bar | Band]
+    rows: Sequence[Series | Bar | Stack | Band]
     y: Axis | None = None
     limits: Sequence[Limit] = ()
     base: float | None = None
     """Where bars begin; by default at the left end."""
     names: Sequence[str] = field(default=())
-    """Of the kinds of slices, each with its class in the style: ``kept:kept the SLO``."""
+    """Of the parts of stacks; or of the kinds of slices, each with its class in the style:
+    ``kept:kept the SLO``."""
 
     def told(self) -> dict[str, Any]:
         """Return it as a page has it."""

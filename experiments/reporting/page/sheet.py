@@ -1,6 +1,5 @@
 """Pages that are a row of sections: searches, comparisons, formula tables, the gallery."""
 
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,21 +25,18 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading with figures, pictures and a table beneath; without any of them it is left out."""
+    """A heading with figures and a table beneath; without any of them it is left out."""
 
     title: str
     caption: str = ""
     figures: Sequence[Figure] = ()
     table: Table | None = None
-    pictures: Sequence[tuple[str, Path]] = ()
-    """What each shows, and its PNG file, which is taken into the page."""
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing in it."""
         has_rows = self.table is not None and bool(self.table.rows)
-        drawn = any(figure.rows for figure in self.figures)
-        return not (has_rows or drawn or self.pictures)
+        return not (has_rows or any(figure.rows for figure in self.figures))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +82,6 @@ def write_sheet(path: Path, sheet: Sheet) -> None:
             {
                 "title": section.title, "caption": section.caption, "table": section.table,
                 "figures": range(sum(counts[:place]), sum(counts[: place + 1])),
-                "pictures": [
-                    (title, b64encode(picture.read_bytes()).decode("ascii"))
-                    for title, picture in section.pictures
-                ],
             }
             for place, section in enumerate(shown)
         ],

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 Cell = str | Mapping[str, str]
 """A text, or ``{"text": ..., "href": ...}``."""
 
+LONG, FEW = 40, 8
+"""Characters of a cell that is a sentence; columns that a paragraph can hold."""
 NO_NUMBER = re.compile(r"(?!none|more)\W*[A-Za-z]|.*[A-Za-z]{5}|.{25}")
 
 
@@ -20,6 +22,13 @@ class Table:
     """How many columns from the left say what a row is about."""
     classes: Sequence[str] = ()
     """Of each row, for its style; empty for none."""
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it is sentences more than figures: a phone shows a row as a paragraph."""
+        return len(self.headings) <= FEW and any(
+            len(cell) > LONG for row in self.rows for cell in row if isinstance(cell, str)
+        )
 
     @property
     def words(self) -> frozenset[int]:

@@ -9,6 +9,7 @@ from typing import Any
 from experiments.reporting.page import base
 from experiments.reporting.page.curves import Curves
 from experiments.reporting.page.data import page_data
+from experiments.reporting.page.replicas import replica_table
 from experiments.reporting.page.tables import Table
 from experiments.reporting.quantities import DASH, MISSING, with_interval
 from sim.metrics import ALL_METRICS
@@ -35,6 +36,8 @@ class Page:
     """What each pool was sent and did, where pools have names."""
     differences: Sequence[Mapping[str, Any]] = ()
     """Rows of differences.csv."""
+    replicas: Sequence[Mapping[str, Any]] = ()
+    """Rows of replicas.csv, where a point has several."""
 
 
 def write_page(
@@ -78,10 +81,16 @@ def write_page(
         windows=any("windows" in point for point in data["points"]),
         notes=list(page.notes),
         pools=page.pools,
+        replicas=replica_table(page.replicas, first_shown(data)),
         texts=list(page.texts),
         definitions={name: text for name, text in ALL_METRICS.items() if name in columns},
     )
     base.write(path, text)
+
+
+def first_shown(data: Mapping[str, Any]) -> dict[int, str]:
+    """Return the numbers of the points that are shown first, and what they are called."""
+    return {point["n"]: point["label"] for point in data["points"] if point["n"] in data["chosen"]}
 
 
 def cards(row: Mapping[str, Any], gpus: int) -> list[dict[str, str]]:

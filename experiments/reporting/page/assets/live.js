@@ -5,7 +5,7 @@
   const DATA = JSON.parse(document.getElementById("data").textContent);
   const el = (id) => document.getElementById(id);
   const PAUSE_MS = 60;
-  const state = { baseline: null, base: null, shown: null, asking: null, timer: 0, curve: [] };
+  const state = { baseline: null, base: null, shown: null, asking: null, timer: 0, curve: new Map() };
   const values = Object.fromEntries(DATA.knobs.map((knob) => [knob.id, knob.value]));
 
   const number = charts.number;
@@ -112,14 +112,14 @@
     // What if the rate were different: one seed each, once the answer itself is there.
     const knob = DATA.knobs.find((each) => each.id === "rate");
     if (!knob || !el("rate-curve")) return;
-    state.curve = [];
+    state.curve = new Map();
     for (const factor of [0.25, 0.5, 0.7, 0.85, 1, 1.15, 1.3, 1.6, 2]) {
       const rate = Number((setting.rate * factor).toPrecision(3));
       if (rate < knob.low || rate > knob.high) continue;
       await lines(address({ ...setting, rate }, 1), asking.signal, (told) => {
         if (told.error || asking !== state.asking) return;
         const found = told.point.m.ttft_p99_s;
-        state.curve.push({ x: rate, y: found && found[0] !== null ? found[0] * 1000 : NaN });
+        state.curve.set(rate, found && found[0] !== null ? found[0] * 1000 : NaN);
         drawCurve();
       });
     }
@@ -140,7 +140,10 @@
     state.shown = told;
     el("verdict").className = `verdict ${told.verdict.state}`;
     el("verdict-text").textContent = told.verdict.text;
-    el("verdict-more").textContent = `${told.verdict.counts} ${told.seeds} of ${told.of} seeds.`;
+    el("verdict-more").textContent = `${told.verdict.counts} ${told.requests
+      ? `First look: ${number(told.requests)} requests of one seed.`
+      : `${told.seeds} of ${told.of} seeds.`}`;
+    el("verdict").dataset.requests = told.requests || "";
     el("cards").textContent = "";
     for (const card of told.cards) {
       const box = charts.html(el("cards"), "div", { class: "card" });
@@ -151,7 +154,7 @@
       charts.html(box, "span", {}, card.note);
     }
     el("options").textContent = told.options || "(the study's own point)";
-    drawDifferences(told.differences);
+    if (!told.requests) drawDifferences(told.differences);
     drawCharts(told);
   }
 
@@ -161,7 +164,7 @@
     table.parentElement.hidden = !rows.length;
     if (!rows.length) return;
     const head = charts.html(charts.html(table, "thead"), "tr");
-    for (const text of ["", "baseline", "now", "difference (95%)"])
+    for (const text of ["figure", "baseline", "now", "difference (95%)"])
       charts.html(head, "th", { scope: "col" }, text);
     const body = charts.html(table, "tbody");
     for (const row of rows) {
@@ -179,7 +182,7 @@
     }
   }
 
-  const look = (place) => ({ colour: place, dash: place, shape: charts.SHAPES[place] });
+  const look = (place) => ({ ...charts.look(place), dash: place });
 
   function drawCharts(told) {
     const limit = told.limits.ttft_p99_s;
@@ -187,11 +190,12 @@
     drawBound(told);
     const shown = [["now", told.point], ...(state.base ? [["baseline", state.base.point]] : [])];
     for (const [id, name, title] of [["cdf-ttft", "ttft", "TTFT, ms"],
-      ["cdf-tpot", "tpot", "TPOT, ms"]]) {
+      ["cdf-tpot", "tpot", "TPOT, ms"], ["cdf-e2e", "e2e", "E2E, s"]]) {
+      const scale = name === "e2e" ? 1e-3 : 1, unit = title.split(", ")[1];
       const series = shown.filter(([, point]) => point.q[name]).map(([label, point], place) => ({
         name: label, look: look(place), points: point.q[name].map((value, rank) => ({
-          x: value, y: DATA.ranks[rank] * 100,
-          text: `${label} · ${number(DATA.ranks[rank] * 100)}% within ${number(value)} ms` })) }));
+          x: value * scale, y: DATA.ranks[rank] * 100, text: `${label} · ${number(
+            DATA.ranks[rank] * 100)}% within ${number(value * scale)} ${unit}` })) }));
       const all = series.flatMap((each) => each.points.map((point) => point.x));
       charts.lines(el(id), { id, label: `Distribution of ${title}`, series, plain: true, height: 240,
         x: { domain: charts.domain(all, true), log: true, text: (at) => number(at, 3), title },
@@ -240,8 +244,8 @@
   }
 
   function drawCurve() {
-    const points = state.curve.map((each) => ({ ...each,
-      text: `${number(each.x)} requests/s · TTFT p99 ${number(each.y)} ms` }));
+    const points = [...state.curve].map(([x, y]) => ({ x, y,
+      text: `${number(x)} requests/s · TTFT p99 ${number(y)} ms` }));
     if (!points.length) return;
     const limit = state.shown.limits.ttft_p99_s;
     const all = points.map((each) => each.y);
@@ -262,7 +266,7 @@
       state.baseline = state.base = null;
       el("keep").textContent = "Keep as baseline";
       el("keep").setAttribute("aria-pressed", "false");
-    } else if (state.shown) {
+    } else if (state.shown && !state.shown.requests) {
       state.baseline = { ...values };
       state.base = state.shown;
       el("keep").textContent = "Drop the baseline";

@@ -207,13 +207,14 @@
 
   function drawDistributions(points) {
     for (const [id, name, title] of [["cdf-ttft", "ttft", "TTFT, ms"],
-      ["cdf-tpot", "tpot", "TPOT, ms"]]) {
-      const box = el(id);
+      ["cdf-tpot", "tpot", "TPOT, ms"], ["cdf-e2e", "e2e", "E2E, s"]]) {
+      const box = el(id), scale = name === "e2e" ? 1e-3 : 1;
       if (!box) continue;
       const series = points.filter((point) => point.q[name]).map((point) => ({ name: named(point),
         look: pointLook(point), points: point.q[name].map((value, place) => ({
-          x: value, y: DATA.ranks[place] * 100,
-          text: `${named(point)} · ${number(DATA.ranks[place] * 100)}% within ${inMs(value)}` })) }));
+          x: value * scale, y: DATA.ranks[place] * 100, text: `${named(point)} · ${
+            number(DATA.ranks[place] * 100)}% within ${number(value * scale, 3)} ${
+            title.split(", ")[1]}` })) }));
       const all = series.flatMap((each) => each.points.map((point) => point.x));
       charts.lines(box, { id, label: `Distribution of ${title}`, series, plain: true,
         x: { domain: charts.domain(all, true), log: true, text: three, title },

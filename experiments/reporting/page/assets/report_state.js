@@ -65,19 +65,18 @@ const report = (() => {
   const combination = (point) => point.values.slice(0, DATA.axis === null ? undefined : -1);
   const combinations = [...new Map(DATA.points.map((point) =>
     [JSON.stringify(combination(point)), combination(point)])).values()];
-  const shape = (first) => charts.SHAPES[first % 4];
-  const firstLook = ({ first }) => ({ colour: first, shape: shape(first), dash: 0 });
+  const firstLook = ({ first }) => charts.look(first);
   const alike = DATA.points.map((point) =>
     DATA.points.filter((each) => each.first === point.first && each.n < point.n).length);
   const pointLook = (point) => DATA.keys.length
-    ? { ...firstLook(point), dash: alike[point.n - 1] } : { ...firstLook(point), dash: 0 };
+    ? { ...firstLook(point), dash: firstLook(point).dash + alike[point.n - 1] } : firstLook(point);
   function seriesLook(values) {
     const place = combinations.findIndex((each) => JSON.stringify(each) === JSON.stringify(values));
     const one = DATA.points.find((point) =>
       JSON.stringify(combination(point)) === JSON.stringify(values));
-    if (!values.length) return { colour: 0, shape: shape(0), dash: 0 };
+    if (!values.length) return charts.look(0);
     const before = combinations.slice(0, place).filter((each) => each[0] === values[0]).length;
-    return { ...firstLook(one), dash: before };
+    return { ...firstLook(one), dash: firstLook(one).dash + before };
   }
 
   function describe(point) {

@@ -41,10 +41,11 @@
   }
 
   charts.bars = (box, options) => {
-    // options.rows: {name, value, low, high, state, hollow, text, pick, strong}; bars from options.base; options.limits: {value, text}
+    // options.rows: {name, value, low, high, state, hollow, text, pick, strong}; bars from options.base; options.limits: {value, text, keep}
     const { chart, tops } = laid(box, options, 16), { root, x } = chart;
     const base = options.base ?? options.x.domain[0];
-    for (const { value, text } of options.limits || []) upright(chart, value, "limit", text);
+    for (const { value, text, keep } of options.limits || [])
+      upright(chart, value, keep === "beside" ? "level" : "limit", text);
     const marks = options.rows.map((row, place) => {
       const top = tops[place], group = svg(root, "g", { class: "stack" });
       rect(group, `bar-of ${row.state || "plain"} ${row.hollow ? "hollow" : ""}`, x(base),

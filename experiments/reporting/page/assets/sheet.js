@@ -6,10 +6,11 @@
   const el = (id) => document.getElementById(id);
   const number = charts.number;
   const word = (axis) => (at) => `${number(at, 3)}${axis.unit}`;
-  const look = (row) => ({ colour: row.look, shape: charts.SHAPES[row.look % 4], dash: row.dash });
+  const look = (row) => ({ ...charts.look(row.look), dash: row.dash });
 
   function axis(given, values) {
     return { log: given.log, title: given.title, text: word(given),
+      ticks: given.ticks.length ? given.ticks : undefined,
       domain: given.domain || charts.domain(values, given.log, given.zero) };
   }
 
@@ -25,13 +26,15 @@
     charts.lines(box, { id: `figure-${place}`, label: figure.label, spans,
       x: axis(figure.x, xs), y: axis(figure.y, ys.filter((value) => value !== null)),
       limits: figure.limits,
-      plain: points.length > 40 * figure.rows.length / 2 && points.length > 40,
-      series: figure.rows.map((row) => ({ name: row.name, look: look(row),
+      plain: points.length > 40 * figure.rows.length / 2 && points.length > 40
+        && !figure.rows.some((row) => row.loose),
+      series: figure.rows.map((row) => ({ name: row.name, look: look(row), loose: row.loose,
+        hollow: row.hollow,
         points: row.points.map(([x, y, low, high]) => ({ x, y: y ?? NaN, low: low ?? NaN,
           high: high ?? NaN, text: `${row.name ? `${row.name} · ` : ""}${figure.x.title} ${
             word(figure.x)(x)}: ${figure.y.title} ${word(figure.y)(y)}` })) })) });
     if (figure.rows.length > 1) charts.legend(el(`legend-${place}`), figure.rows.map((row) =>
-      ({ name: row.name, look: look(row) })));
+      ({ name: row.name, look: look(row), hollow: row.hollow })));
   }
 
   function drawBars(box, figure, place) {
@@ -46,6 +49,14 @@
       base: figure.base ?? undefined, limits: figure.limits,
       rows: figure.rows.map((row) => ({ ...row, low: row.low ?? NaN, high: row.high ?? NaN,
         text: row.text || `${row.name}: ${word(figure.x)(row.value)}` })) });
+  }
+
+  function drawStacks(box, figure, place) {
+    const sums = figure.rows.map(({ parts }) => parts.reduce((sum, part) => sum + part, 0));
+    charts.stacks(box, { id: `figure-${place}`, label: figure.label, x: axis(figure.x, sums),
+      rows: figure.rows.map(({ name, parts }) => ({ name, parts,
+        text: `${name}: ${charts.named(figure.names, parts, figure.x.unit)}` })) });
+    charts.legend(el(`legend-${place}`), figure.names.map((name, part) => ({ name, part })));
   }
 
   function drawBands(box, figure, place) {
@@ -66,7 +77,7 @@
     }
   }
 
-  const kinds = { lines: drawLines, bars: drawBars, bands: drawBands };
+  const kinds = { lines: drawLines, bars: drawBars, stacks: drawStacks, bands: drawBands };
   const drawAll = () => DATA.figures.forEach((figure, place) =>
     kinds[figure.kind](el(`figure-${place}`), figure, place));
   for (const table of document.querySelectorAll("table.sortable")) charts.sortable(table);

@@ -1,0 +1,114 @@
+// Charts with two axes: scatter, lines; and the legend of all charts.
+"use strict";
+
+(() => {
+  const { frame, interactive, limit, mark, svg, html, COLOURS, DASHES, PARTS } = charts;
+
+  function scatter(box, options) {
+    // options.points: {x, y, look, size, state: kept | missed | saturated | undecided, text, pick}
+    const chart = frame(box, options), { root, x, y } = chart;
+    if (options.best && options.best.length > 1)
+      svg(root, "path", { class: "best", d: "M" + options.best.map((each) =>
+        `${x(each.x).toFixed(1)} ${y(each.y).toFixed(1)}`).join("L") });
+    const marks = options.points.filter((each) => each.x > 0 && each.y > 0).map((each) => {
+      const look = each.state === "saturated" ? { ...each.look, shape: "cross" } : each.look;
+      const hollow = each.state === "missed" || each.state === "undecided";
+      const node = mark(root, look, x(each.x), y(each.y), each.size || 6, hollow);
+      if (each.chosen) svg(root, "circle", { class: "ring", cx: x(each.x), cy: y(each.y), r: 11 });
+      return { x: x(each.x), y: y(each.y), text: each.text, pick: each.pick, node };
+    });
+    if (options.named) name(chart, marks, options.named);
+    interactive(chart, marks);
+  }
+
+  function name({ root, x, y, inner }, marks, { x: at, y: up, text, short }) {
+    // A text beside a mark: where it is inside the chart and covers the fewest marks.
+    const places = [];
+    for (const words of [text, short || text])
+      for (const [dx, dy, anchor] of [[10, 18, 0], [10, -10, 0], [-10, 18, 1], [-10, -10, 1],
+        [0, 24, 0.5], [0, -16, 0.5]]) {
+        const width = words.length * 6.6, left = x(at) + dx - width * anchor;
+        const line = y(up) + dy;
+        if (left < inner.left || left + width > inner.right || line - 12 < inner.top
+          || line > inner.bottom) continue;
+        const covered = marks.filter((each) => each.x > left - 7 && each.x < left + width + 7
+          && each.y > line - 18 && each.y < line + 8).length;
+        places.push({ left, line, words, covered });
+      }
+    places.sort((a, b) => a.covered - b.covered);
+    if (places.length) svg(root, "text", { class: "named", x: places[0].left, y: places[0].line },
+      places[0].words);
+  }
+
+  function lines(box, options) {
+    // options.series: {name, look, points: {x, y, low, high, text}, pick}
+    // options.spans: {low, high, at, look, text}, intervals on the x axis.
+    const chart = frame(box, options), { root, x, y, inner } = chart;
+    (options.spans || []).forEach((each, place) => span(chart, each, place));
+    (options.limits || [options.limit]).forEach((each, place) => {
+      if (each) limit(chart, each.value, each.text, each.keep, place);
+    });
+    const clip = `clip-${options.id}`;
+    const hole = svg(root, "clipPath", { id: clip });
+    svg(hole, "rect", { x: inner.left, y: inner.top, width: inner.right - inner.left,
+      height: inner.bottom - inner.top });
+    const layer = svg(root, "g", { "clip-path": `url(#${clip})` });
+    const marks = [];
+    for (const each of options.series) {
+      const dash = DASHES[each.look.dash % DASHES.length];
+      let path = "", open = false;
+      for (const point of each.points) {
+        if (!Number.isFinite(point.y) || (y.log && point.y <= 0)) { open = false; continue; }
+        path += `${open ? "L" : "M"}${x(point.x).toFixed(1)} ${y(point.y).toFixed(1)}`;
+        open = true;
+      }
+      if (!each.loose) svg(layer, "path", { class: `line c${each.look.colour % COLOURS}`, d: path,
+        "stroke-dasharray": dash });
+      for (const point of each.points) {
+        if (!Number.isFinite(point.y) || (y.log && point.y <= 0)) continue;
+        if (point.x < x.domain[0] || point.x > x.domain[1]) continue;
+        if (Number.isFinite(point.low)) {
+          const low = y.log ? Math.max(point.low, y.domain[0]) : point.low;
+          svg(layer, "line", { class: `bar c${each.look.colour % COLOURS}`, x1: x(point.x),
+            x2: x(point.x), y1: y(low), y2: y(point.high) });
+        }
+        const node = options.plain ? null
+          : mark(layer, each.look, x(point.x), y(point.y), 4, each.hollow);
+        marks.push({ x: x(point.x), y: y(point.y), text: point.text, pick: each.pick, node });
+      }
+    }
+    interactive(chart, marks);
+  }
+
+  function span({ root, x, inner }, { low, high, at, look, text }, place) {
+    const colour = `c${look.colour % COLOURS}`;
+    if (Number.isFinite(low) && Number.isFinite(high))
+      svg(root, "rect", { class: `span ${colour}`, x: x(low), width: Math.max(1, x(high) - x(low)),
+        y: inner.top, height: inner.bottom - inner.top });
+    svg(root, "line", { class: `at ${colour}`, x1: x(at), x2: x(at), y1: inner.top,
+      y2: inner.bottom });
+    const right = x(at) > (inner.left + inner.right) / 2;
+    svg(root, "text", { class: "limit-text", x: x(at) + (right ? -5 : 5),
+      y: inner.top + 12 + 14 * place, "text-anchor": right ? "end" : "start" }, text);
+  }
+
+  function legend(box, entries) {
+    // entries: {name, look | part, hollow, on, toggle}
+    box.textContent = "";
+    for (const each of entries) {
+      const button = html(box, "button", { type: "button", class: "key",
+        "aria-pressed": String(each.on !== false) });
+      const icon = svg(button, "svg", { width: 28, height: 14, "aria-hidden": "true" });
+      if (each.look) {
+        svg(icon, "line", { class: `line c${each.look.colour % COLOURS}`, x1: 0, x2: 28, y1: 7,
+          y2: 7, "stroke-dasharray": DASHES[each.look.dash % DASHES.length] });
+        mark(icon, each.look, 14, 7, 4, each.hollow);
+      } else svg(icon, "rect", { class: `part p${each.part % PARTS}`, x: 4, y: 1, width: 20, height: 12 });
+      html(button, "span", {}, each.name);
+      if (each.toggle) button.addEventListener("click", each.toggle);
+      else button.disabled = true;
+    }
+  }
+
+  Object.assign(charts, { scatter, lines, legend });
+})();

@@ -11,8 +11,9 @@ from tempfile import TemporaryFile
 from typing import NamedTuple, Protocol
 
 from experiments.witness.environment import Environment, version_key
+from experiments.witness.features import FEATURES, LACKED
 from experiments.witness.ours import simulated
-from experiments.witness.scenario import FEATURES, LACKED, Outcome, Scenario, draw
+from experiments.witness.scenario import Outcome, Scenario, draw
 
 DRIVER = "experiments.witness.driver"
 CHECKOUT = Path(__file__).parents[2]
@@ -51,8 +52,11 @@ def name_of(version: str, feature: str) -> str:
     )
 
 
-SINCE = {"handover": "0.18", "drafts": "0.30", "host": "0.31"}
-"""By part of a feature, the first release that is compared with it (docs/witness.md)."""
+SINCE = {
+    "handover": "0.18", "handover priority": "0.31", "drafts": "0.30", "host": "0.31",
+    "stages": "0.32",
+}  # fmt: skip
+"""By parts of a feature, the first release that is compared with them (docs/witness.md)."""
 
 
 @dataclass(slots=True)
@@ -146,8 +150,9 @@ def blank(release: Scheduling, feature: str) -> Tally:
     absent = {name for name in release.lacks if LACKED.get(name, name) in FEATURES[feature]}
     absent = set() if feature == "all" else absent
     absent |= {
-        part for part, since in SINCE.items()
-        if part in FEATURES[feature] and version_key(release.version) < version_key(since)
+        parts for parts, since in SINCE.items()
+        if set(parts.split()) <= FEATURES[feature]
+        and version_key(release.version) < version_key(since)
     }  # fmt: skip
     return Tally(lacks=", ".join(sorted(absent)))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.witness.comparison import name_of
 from experiments.witness.environment import version_key
-from experiments.witness.scenario import FEATURES
+from experiments.witness.features import FEATURES
 
 Tallies = Mapping[str, Mapping[str, Any]]
 
@@ -15,6 +15,7 @@ FAMILIES = {
     "groups": "Several groups of the KV cache",
     "host": "KV in the host's memory",
     "drafts": "Drafts",
+    "stages": "Pipeline stages",
     "handover": "Prefill and decode in two engines",
     "v0": "v0's scheduler",
 }

@@ -9,7 +9,7 @@ within a step: everybody is served in turn, by what changes for them
 """
 
 from sim.engine.block_groups import BlockGroup
-from sim.engine.block_tables import Interval, Kept, Table, count, runs_of, taken_out
+from sim.engine.block_tables import Kept, Table, runs_of, taken_out
 from sim.engine.grouped_cache import GroupedPool
 from sim.engine.held import own_stream
 from sim.engine.hits import Kind, Piece, Searcher, Spans
@@ -49,6 +49,9 @@ class HybridBlocks(GroupedPool):
             kept = Kept(group.block_size, group.window, alignment, settings.retention)
             self.kinds.append(Kind(first, group.count, kept, full, unhashed_first))
             first += group.count
+        self._windows = [
+            (group, kind) for group, kind in zip(groups, self.kinds, strict=True) if not kind.full
+        ]
         self._all_named = any(not kind.full and kind.kept.all_along for kind in self.kinds)
         self._searcher = Searcher(self.kinds, alignment, self._texts)
         self._hit = self._junction = self._idle = 0
@@ -188,7 +191,7 @@ class HybridBlocks(GroupedPool):
             self._served.append(sequence)
             sequence.slots = blocks
         else:
-            self.leave_behind(sequence, sequence.settled_tokens, past)
+            self.leave_behind(sequence, sequence.settled_tokens)
         return blocks
 
     def take_served(self) -> list[Sequence]:
@@ -201,65 +204,56 @@ class HybridBlocks(GroupedPool):
 
     def serve_prompt(self, sequence: Sequence) -> None:
         """One of them is in turn."""
-        self.leave_behind(sequence, sequence.settled_tokens, sequence.begun_tokens)
+        self.leave_behind(sequence, sequence.settled_tokens)
         self.free -= sequence.slots
         sequence.slots = 0
 
-    def leave_behind(self, sequence: Sequence, computed: int, known: int) -> None:
-        """Windows move on to what follows ``computed`` tokens.
-
-        Args:
-            sequence: whose.
-            computed: tokens.
-            known: tokens whose full blocks have names, if they can have.
-        """
-        self._settle()
-        known -= known % self.named_tokens
-        for place, kind in enumerate(self.kinds):
-            if kind.full:
-                continue
-            behind = self.groups[place].behind(computed)
+    def leave_behind(self, sequence: Sequence, computed: int) -> None:
+        """Windows move on to what follows ``computed`` tokens."""
+        if self._queued > self.free:
+            self._settle()
+        tables = sequence.tables
+        for window, kind in self._windows:
+            behind = window.behind(computed)
             for group in range(kind.first, kind.first + kind.count):
-                table = sequence.tables[group]
+                table = tables[group]
                 if table.gone < behind:
-                    self._give(table, kind, behind, known // kind.block_size)
+                    self._give(table, kind, behind, behind)
 
     def ready(self, sequence: Sequence) -> None:
         """See ``BlockPool``: what it has given back stands in its tables."""
 
     # --- giving back
     def _give(self, table: Table, kind: Kind, end: int, full: int) -> None:
-        """Give back the blocks before ``end``, of which those before ``full`` are named."""
-        pieces = taken_out(table, end, self._texts)
+        """Give back the blocks before ``end``, of which those before ``full`` are full.
+
+        Of windows those that can be found again have names, of full attention all full ones.
+        """
         unnamed = end - table.gone
-        for run in pieces:
-            unnamed -= run.count
-        freed, unhashed, at = unnamed, 0, end
+        pieces: list[Run] = []
+        if table.held:
+            pieces = taken_out(table, end, self._texts)
+            for run in pieces:
+                unnamed -= run.count
+        freed, at, queue = unnamed, end, self._queue
         if kind.unhashed_first:
-            unhashed = end - table.gone - self._hashed(table, kind.kept, end, full)
-            self._queue.put_unnamed_first(unhashed)
-            self._queue.append_unnamed(unnamed - unhashed)  # behind what others may look for
+            unhashed = end - min(end, max(full, table.hit)) if kind.full else unnamed
+            queue.put_unnamed_first(unhashed)
+            queue.append_unnamed(unnamed - unhashed)  # behind what others may look for
         for run in reversed(pieces):
             if not kind.unhashed_first:
-                self._queue.append_unnamed(at - run.end)
+                queue.append_unnamed(at - run.end)
                 at = run.first
             run.holders -= 1
             if not run.holders:
                 run.rest = None
-                self._queue.append(run)
+                queue.append(run)
                 freed += run.count
         if not kind.unhashed_first:
-            self._queue.append_unnamed(at - table.gone)
+            queue.append_unnamed(at - table.gone)
         table.gone = end
         self._queued += freed
         self.free += freed
-
-    def _hashed(self, table: Table, kept: Kept, end: int, full: int) -> int:
-        """How many of the blocks about to be given back vLLM has a hash of."""
-        first, end = table.gone, min(end, max(full, table.hit))
-        blocks = max(min(end, table.hit) - first, 0)
-        behind: list[Interval] = kept.within(table.keeps, max(first, table.hit), end)
-        return blocks + count(behind)
 
     def end(self, sequences: list[Sequence], step: int) -> None:
         """Free the blocks of those who ended, in order of admission."""

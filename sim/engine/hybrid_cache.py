@@ -1,8 +1,9 @@
 """Decoding sequences in a KV cache of several groups with prefix caching: who is served when.
 
 A sequence matters in a step if it takes a block in some group, leaves one behind in another, or
-fills blocks that others may look for. Each comes back after as many steps as there are tokens in a
-block, so that sequences wait in rings of as many places, and only those in turn are touched::
+fills blocks that others may look for. All of that comes back after as many steps as there are
+tokens in a block (in the least common multiple of several), so that sequences wait in a ring of as
+many places, and only those in turn are touched::
 
     step        8   9  10  11 |12  13
     takes       A   .   B   . | A   .      block_size = 4
@@ -11,37 +12,23 @@ block, so that sequences wait in rings of as many places, and only those in turn
 
 from sim.engine.decoding import DecodeSet
 from sim.engine.hybrid_blocks import HybridBlocks
+from sim.engine.hybrid_settings import least_common
 from sim.engine.sequence import Sequence
 
 
-class Ring:
-    """Sequences by the step in which they are in turn, which comes back every ``size`` steps."""
+class Turn:
+    """What a step in which a sequence is in turn changes for it."""
 
-    __slots__ = ("_places", "size")
+    __slots__ = ("leaves", "names", "sequence", "takes")
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._places: list[dict[Sequence, None]] = [{} for _ in range(size)]
-
-    def join(self, sequence: Sequence, step: int) -> None:
-        """It is in turn in ``step``, and so on."""
-        self._places[step % self.size][sequence] = None
-
-    def leave(self, sequence: Sequence, step: int) -> None:
-        """Undo ``join``."""
-        del self._places[step % self.size][sequence]
-
-    def at(self, step: int) -> dict[Sequence, None]:
-        """Who is in turn in a step."""
-        return self._places[step % self.size]
-
-    def turns(self, step: int, steps: int, sequences: int) -> int:
-        """How often somebody of so many is in turn in ``steps`` steps from ``step`` on."""
-        rounds, rest = divmod(steps, self.size)
-        turns = rounds * sequences
-        for later in range(rest):
-            turns += len(self._places[(step + later) % self.size])
-        return turns
+    def __init__(self, sequence: Sequence, takes: int, leaves: bool, names: bool) -> None:
+        self.sequence = sequence
+        self.takes = takes
+        """Blocks that it takes."""
+        self.leaves = leaves
+        """Whether a window leaves a block behind."""
+        self.names = names
+        """Whether blocks are filled that have names."""
 
 
 class HybridCache(HybridBlocks):
@@ -59,37 +46,47 @@ class HybridDecodes(DecodeSet):
         super().__init__(1, windows)
         self._pool = pool
         self._lag, self._ahead = int(pool.lag), int(pool.ahead)
-        self._takes: dict[int, Ring] = {}  # by tokens of a block
-        self._groups: dict[int, int] = {}  # how many there are with such blocks
-        self._leaves: list[tuple[int, Ring]] = []  # of each window
+        sizes = [group.block_size for group in pool.groups]
+        self._period = least_common(sizes)
+        self._named = pool.named_tokens if pool.named_tokens > 1 else min(sizes)
+        self._groups: dict[int, int] = {}  # how many there are with so large blocks
+        self._windows_of: list[tuple[int, int]] = []  # and windows, with their blocks
         for group in pool.groups:
             size = group.block_size
-            if size not in self._takes:
-                self._takes[size], self._groups[size] = Ring(size), 0
-            self._groups[size] += group.count
+            self._groups[size] = self._groups.get(size, 0) + group.count
             if group.window is not None:
-                self._leaves.append((group.window, Ring(size)))
-        least = pool.named_tokens if pool.named_tokens > 1 else min(self._takes)
-        self._names = Ring(least)
-        self._fresh: dict[int, dict[Sequence, None]] = {}  # who joined or has lag, by step
+                self._windows_of.append((group.window, size))
+        self._turns: list[list[Turn]] = [[] for _ in range(self._period)]  # in order of admission
+        self._needs = [0] * self._period  # blocks that they take
+        self._all_needs = 0  # in all of these steps
+        self._places: dict[Sequence, list[int]] = {}
+        self._fresh: dict[int, dict[Sequence, None]] = {}  # whose first step with or behind a lag
         self._done = 0  # steps before this one are done
-        self._base = 0
-        self._nets = [0]  # blocks taken in steps behind ``_base``, less those given back
+        self._nets = [0]  # blocks taken in steps behind the coming one, less those given back
 
     # --- who is here
     def join(self, sequence: Sequence) -> None:
         """See ``DecodeSet``."""
         super().join(sequence)
         sequence.begun_at_join = sequence.begun_tokens
-        step, tokens = self.step, sequence.kv_tokens
-        for _size, ring in self._takes.items():
-            ring.join(sequence, step - tokens)
-        for window, ring in self._leaves:
-            ring.join(sequence, step - tokens + self._lag + window - 1)
-        if self._pool.tells(sequence):
-            self._names.join(sequence, step - tokens - 1 + self._ahead)
-        for later in range(self._lag + 1):
-            date = step + later
+        step, tells = self.step, self._pool.tells(sequence)
+        places: list[int] = []
+        for past in range(sequence.kv_tokens, sequence.kv_tokens + self._period):
+            takes, leaves = 0, False
+            for size, groups in self._groups.items():
+                if past % size == 0:
+                    takes += groups
+            for window, size in self._windows_of:
+                leaves = leaves or (past - self._lag - window + 1) % size == 0
+            names = tells and (past + 1 - self._ahead) % self._named == 0
+            if takes or leaves or names:
+                place = (step + past - sequence.kv_tokens) % self._period
+                _insert(self._turns[place], Turn(sequence, takes, leaves, names))
+                self._needs[place] += takes
+                self._all_needs += takes
+                places.append(place)
+        self._places[sequence] = places
+        for date in range(step, step + self._lag + 1):
             if date not in self._fresh:
                 self._fresh[date] = {}
             self._fresh[date][sequence] = None
@@ -97,15 +94,12 @@ class HybridDecodes(DecodeSet):
     def _settle(self, sequences: list[Sequence]) -> None:
         """Bring those who leave up to date, and the counts of those who stay."""
         for sequence in sequences:
-            step, tokens = sequence.joined_step, sequence.kv_tokens
-            for ring in self._takes.values():
-                ring.leave(sequence, step - tokens)
-            for window, ring in self._leaves:
-                ring.leave(sequence, step - tokens + self._lag + window - 1)
-            if self._pool.tells(sequence):
-                self._names.leave(sequence, step - tokens - 1 + self._ahead)
+            for place in self._places.pop(sequence):
+                takes = _take_out(self._turns[place], sequence)
+                self._needs[place] -= takes
+                self._all_needs -= takes
             for later in range(self._lag + 1):
-                fresh = self._fresh.get(step + later)
+                fresh = self._fresh.get(sequence.joined_step + later)
                 if fresh is not None:
                     fresh.pop(sequence, None)
             self.note(sequence)
@@ -119,10 +113,7 @@ class HybridDecodes(DecodeSet):
     # --- what they take
     def needed(self) -> int:
         """Blocks that the coming step takes, before any are given back."""
-        blocks = 0
-        for size, ring in self._takes.items():
-            blocks += self._groups[size] * len(ring.at(self.step))
-        return blocks
+        return self._needs[self.step % self._period]
 
     def change(self) -> int:
         """Blocks that the coming step takes; what it gives back is told by ``serve``."""
@@ -131,10 +122,8 @@ class HybridDecodes(DecodeSet):
 
     def steps_ahead(self, free_blocks: int) -> int:
         """See ``DecodeSet``: without what is given back meanwhile, so that order is no matter."""
-        steps, most = self.steps_to_change(), 0
-        for size, groups in self._groups.items():
-            most += groups * ((steps + size - 2) // size)
-        if free_blocks >= self.count * most:
+        steps = self.steps_to_change()
+        if free_blocks >= self._all_needs * ((steps + self._period - 2) // self._period):
             return steps
         low, high = 1, steps + 1
         while high - low > 1:
@@ -146,9 +135,10 @@ class HybridDecodes(DecodeSet):
         return low
 
     def _gross(self, steps: int) -> int:
-        blocks = 0
-        for size, ring in self._takes.items():
-            blocks += self._groups[size] * ring.turns(self.step + 1, steps, self.count)
+        rounds, rest = divmod(steps, self._period)
+        blocks = rounds * self._all_needs
+        for later in range(1, rest + 1):
+            blocks += self._needs[(self.step + later) % self._period]
         return blocks
 
     # --- what becomes of blocks
@@ -162,9 +152,10 @@ class HybridDecodes(DecodeSet):
             pool.free += needed
             self._in_turn(self.step, served)
         else:
-            for sequence in sorted(self._names.at(self.step), key=_admission):
-                self._fill(sequence, self.step)
-        self._done = self._base = self.step + 1
+            for turn in self._turns[self.step % self._period]:
+                if turn.names:
+                    self._fill(turn.sequence, self.step)
+        self._done = self.step + 1
         self._nets = [0]
         if self._fresh:
             for date in [date for date in self._fresh if date < self._done]:
@@ -189,37 +180,54 @@ class HybridDecodes(DecodeSet):
 
     def _in_turn(self, step: int, prompts: list[Sequence]) -> None:
         """Serve those for whom a step changes something, in order of admission."""
-        turns: dict[Sequence, None] = dict(self._fresh.get(step, {}))
-        for ring in self._takes.values():
-            turns.update(ring.at(step))
-        for _, ring in self._leaves:
-            turns.update(ring.at(step))
-        turns.update(self._names.at(step))
+        turns = self._turns[step % self._period]
+        fresh = self._fresh.get(step)
+        if not fresh and not prompts:
+            for turn in turns:
+                self._serve(turn, step)
+            return
+        by_admission = {turn.sequence.admission: turn for turn in turns}
+        for sequence in fresh or ():
+            turn = by_admission.get(sequence.admission) or Turn(sequence, 0, True, False)
+            by_admission[sequence.admission] = Turn(sequence, turn.takes, True, turn.names)
         for sequence in prompts:
-            turns[sequence] = None
-        for sequence in sorted(turns, key=_admission):
-            if sequence.finish_step < 0:
-                self._pool.serve_prompt(sequence)
+            by_admission[sequence.admission] = Turn(sequence, 0, False, False)
+        for admission in sorted(by_admission):
+            turn = by_admission[admission]
+            if turn.sequence.finish_step < 0:
+                self._pool.serve_prompt(turn.sequence)
             else:
-                self._serve(sequence, step)
+                self._serve(turn, step)
 
-    def _serve(self, sequence: Sequence, step: int) -> None:
-        pool, steps = self._pool, step - sequence.joined_step
-        past = sequence.kv_tokens + steps
-        computed = past
-        if self._lag:
-            computed = past - 1 if steps else sequence.begun_at_join
-        known = max(past - self._ahead, sequence.target_tokens)
-        pool.leave_behind(sequence, computed, known)
-        for size, groups in self._groups.items():
-            if past % size == 0:
-                pool.free -= groups
-        self._fill(sequence, step)
+    def _serve(self, turn: Turn, step: int) -> None:
+        pool, sequence = self._pool, turn.sequence
+        if turn.leaves:
+            steps = step - sequence.joined_step
+            computed = past = sequence.kv_tokens + steps
+            if self._lag:
+                computed = past - 1 if steps else sequence.begun_at_join
+            pool.leave_behind(sequence, computed)
+        pool.free -= turn.takes
+        if turn.names:
+            self._fill(sequence, step)
 
     def _fill(self, sequence: Sequence, step: int) -> None:
         past = sequence.kv_tokens + step - sequence.joined_step
         self._pool.fill(sequence, past + 1 - self._ahead)
 
 
-def _admission(sequence: Sequence) -> int:
-    return sequence.admission
+def _insert(turns: list[Turn], turn: Turn) -> None:
+    """Insert it behind those who were admitted before."""
+    place, admission = len(turns), turn.sequence.admission
+    while place and turns[place - 1].sequence.admission > admission:
+        place -= 1
+    turns.insert(place, turn)
+
+
+def _take_out(turns: list[Turn], sequence: Sequence) -> int:
+    """Remove the turn of a sequence; return the blocks that it takes."""
+    for place, turn in enumerate(turns):
+        if turn.sequence is sequence:
+            del turns[place]
+            return turn.takes
+    raise ValueError(f"request {sequence.request} is not in turn, expected that it is")

@@ -18,8 +18,9 @@ from experiments.witness.environment import (
     open_environment,
     set_up,
 )
+from experiments.witness.features import FEATURES
 from experiments.witness.ours import simulated
-from experiments.witness.scenario import FEATURES, Outcome, Scenario, draw
+from experiments.witness.scenario import Outcome, Scenario, draw
 from experiments.witness.table import markdown
 
 
@@ -168,6 +169,8 @@ def test_what_a_release_does_not_have_is_not_compared() -> None:
     assert blank(release, "groups, aborts").lacks == "scheduler_reserve_full_isl"
     assert blank(release, "async, handover").lacks == "handover"
     assert blank(release, "host memory").lacks == "host"
+    assert blank(Echo("0.30.0", [], set()), "handover, priority").lacks == "handover priority"
+    assert not blank(Echo("0.31.0", [], set()), "handover, priority").lacks
     assert blank(release, "all") == blank(release, "plain") == Tally()
     tally = blank(release, "watermark")
     compare(release, "watermark", range(3), tally)

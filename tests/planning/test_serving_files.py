@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from experiments.planning.serving_files import vllm_arguments
+from experiments.planning.vllm_command import vllm_arguments
 from experiments.study.build import settled
 from experiments.study.document import read_raw
 from experiments.study.points import prepare
@@ -15,7 +15,7 @@ KNOWN = {
     "--disable-hybrid-kv-cache-manager", "--kv-cache-dtype", "--dtype", "--quantization",
     "--long-prefill-token-threshold", "--scheduling-policy", "--num-gpu-blocks-override",
     "--data-parallel-size", "--all2all-backend", "--speculative-config", "--kv-offloading-size",
-    "--kv-transfer-config", "--pipeline-parallel-size",
+    "--kv-transfer-config", "--pipeline-parallel-size", "--prefix-cache-retention-interval",
 }  # fmt: skip
 STUDY = """
 model: qwen3-30b-a3b

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from experiments.validation.levels import API
 from experiments.witness.served import predicting
 from experiments.witness.served.setting import Drawn
 from hardware.calibration import Calibration
@@ -34,7 +33,7 @@ def curve(data: Mapping[str, Any]) -> list[dict[str, float]]:
     """Return a row for each number of streams."""
     again = {one["streams"]: one for one in data["points"] if one["again"]}
     prices = predicting.prices_of(data)
-    alone = prices.model_copy(update=dict.fromkeys(API, 0.0))
+    alone = prices.model_copy(update=dict.fromkeys(predicting.API, 0.0))
     rows = []
     for point in data["points"]:
         if point["again"]:

@@ -9,7 +9,6 @@ import numpy as np
 from experiments.calibrating.decoder_vs_simulation import capacity_per_s as capacity_of
 from experiments.calibrating.fit import Fit, Target, fit, pooled
 from experiments.calibrating.measure import Measurement, Shape
-from experiments.validation.levels import API
 from experiments.witness.served.host import HostTimes, host_times
 from experiments.witness.served.setting import CONFIG, Drawn, Engine, Traffic, drawn
 from hardware.calibration import Calibration
@@ -20,10 +19,12 @@ from model.spec import DecoderSpec
 from sim.cluster_config import ClusterConfig
 from sim.engine_config import EngineConfig
 from sim.result import Result
-from sim.scenario import Scenario, build_scenario
+from sim.scenario import API_TIMES, Scenario, build_scenario
 from sim.simulation import simulate
 
 Data = Mapping[str, Any]
+API = tuple(f"api_{name}" for name in API_TIMES)
+"""Of a calibration: times of the API server."""
 CAPACITY_REQUESTS = 400
 CURVE_PROMPT = 16
 """Tokens of every prompt of a curve."""

@@ -2,7 +2,8 @@
 
     python -m benchmarks.statistics coverage --load 0.7 --runs 200 --length 8150
     python -m benchmarks.statistics precision --load 0.7 --repetitions 20
-    python -m benchmarks.statistics compare --pairs 200
+    python -m benchmarks.statistics compare --runs 60 --length 2000
+    python -m benchmarks.statistics paired --load 0.8 --length 10000 --runs 100
 
 Llama-3-8B on one A100, 64 seats, prompts of 300 tokens (cv 1), answers of 60 (cv 0.8), datasheet
 prices. ``coverage`` simulates many seeds once; each of 300 repetitions is ten of them, summarised
@@ -12,7 +13,7 @@ as a study is; the truth is that of other, longer runs. What it prints is in doc
 import argparse
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -21,7 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from experiments.reporting.basis import Basis, Pooled
-from experiments.reporting.significance import holm, sectioned
+from experiments.reporting.significance import Difference, holm, sectioned
 from experiments.reporting.stats import summarise_points
 from experiments.reporting.support import Load
 from experiments.running.api import load_study, run_study
@@ -31,7 +32,6 @@ from experiments.study.document import Study
 from experiments.study.requests import requests_of
 from sim.latencies import request_latency
 from sim.metrics import summarise
-from sim.percentiles import PERCENTS, percentiles
 from sim.simulation import simulate
 from sim.steady_state import measured_window
 
@@ -54,7 +54,11 @@ METRICS = (
     "ttft_mean_s", "ttft_p99_s", "tpot_p99_s", "slo_attainment", "request_throughput_per_s",
     "output_tokens_per_s",
 )  # fmt: skip
+ENDS = ("", "_lo", "_hi")
 SEEDS = 10
+FEW_SEEDS = 5
+"""Of each side of a comparison."""
+TRUE_SEED, TRUE_SEEDS = 10_000, 20
 NAMES = ("ttft", "tpot")
 
 
@@ -66,127 +70,198 @@ class Run:
     latencies: dict[str, Floats]
 
 
-def study_at(share: float, settings: dict[str, Any] | None = None) -> tuple[Study, Load]:
-    """Return the study at a share of its capacity, and its load."""
+@dataclass(frozen=True)
+class Case:
+    """The study at a share of its capacity."""
+
+    study: Study
+    load: Load
+
+    def run(self, seed: int, length: int) -> Run:
+        """Simulate one seed of so many requests."""
+        workload = self.study.workload.model_copy(update={"num_requests": length})
+        sized = self.study.model_copy(update={"workload": workload})
+        scenario = scenario_of(sized, seed)
+        result = simulate(scenario, requests_of(sized, seed))
+        metrics = summarise(result, scenario, sized.slo, sized.warmup_share)
+        measured = measured_window(result, sized.warmup_share).measured
+        found = {name: request_latency(result, name)[measured] for name in NAMES}
+        return Run(metrics, {name: each[~np.isnan(each)] for name, each in found.items()})
+
+    def runs(self, first: int, count: int, length: int) -> list[Run]:
+        """Simulate so many seeds from a first one on."""
+        return [self.run(seed, length) for seed in range(first, first + count)]
+
+    def truth(self, requests: int, first: int = 0) -> list[Run]:
+        """Simulate other seeds, twenty longer ones, with so many requests in all."""
+        return self.runs(TRUE_SEED + first, TRUE_SEEDS, requests // TRUE_SEEDS)
+
+    def summary(self, runs: Sequence[Run]) -> dict[str, Any]:
+        """Summarise runs as those of a point are."""
+        values = {
+            f"{name}_p99_s": float(np.percentile(np.concatenate(each), 99))
+            for name in NAMES
+            for each in [[run.latencies[name] for run in runs]]
+        }
+        table = pd.DataFrame([{"seed": place, **run.metrics} for place, run in enumerate(runs)])
+        basis = Basis(None, Pooled(values), self.load, rates_of(self.study))
+        (row,) = summarise_points(table, [], METRICS, bases=[basis]).to_dict("records")
+        return dict(row)  # type: ignore[arg-type]
+
+
+def case_at(share: float, settings: dict[str, Any] | None = None) -> Case:
+    """Return the study at a share of its capacity."""
     with TemporaryDirectory() as folder:
         path = f"{folder}/case_a.yaml"
         with open(path, "w", encoding="utf-8") as file:
             file.write(STUDY)
-        base = load_study(path, settings)
-        load = load_of(base)
+        load = load_of(load_study(path))
         assert load is not None
         rate = {"workload.arrivals.rate_per_s": share * load.capacity_per_s}
         study = load_study(path, {**(settings or {}), **rate})
-    return study, Load(share * load.capacity_per_s, load.capacity_per_s, 1.0, 1)
+    return Case(study, Load(share * load.capacity_per_s, load.capacity_per_s, 1.0, 1))
 
 
-def run_of(study: Study, seed: int, length: int) -> Run:
-    """Simulate one seed of so many requests."""
-    workload = study.workload.model_copy(update={"num_requests": length})
-    sized = study.model_copy(update={"workload": workload})
-    scenario = scenario_of(sized, seed)
-    result = simulate(scenario, requests_of(sized, seed))
-    metrics = summarise(result, scenario, sized.slo, sized.warmup_share)
-    measured = measured_window(result, sized.warmup_share).measured
-    found = {name: request_latency(result, name)[measured] for name in NAMES}
-    return Run(metrics, {name: each[~np.isnan(each)] for name, each in found.items()})
+@dataclass
+class Held:
+    """How often an interval held the truth, how wide it was, and how far off."""
 
+    truth: float
+    covered: list[bool] = field(default_factory=list)
+    halves: list[float] = field(default_factory=list)
+    errors: list[float] = field(default_factory=list)
 
-def summary_of(runs: Sequence[Run], study: Study, load: Load) -> dict[str, Any]:
-    """Summarise runs as those of a point are."""
-    values: dict[str, float] = {}
-    for name in NAMES:
-        pooled = percentiles(np.concatenate([run.latencies[name] for run in runs]))
-        values |= {f"{name}_p{p}_s": float(v) for p, v in zip(PERCENTS, pooled, strict=True)}
-    table = pd.DataFrame([{"seed": place, **run.metrics} for place, run in enumerate(runs)])
-    basis = Basis(None, Pooled(values), load, rates_of(study))
-    (row,) = summarise_points(table, [], METRICS, bases=[basis]).to_dict("records")
-    return dict(row)  # type: ignore[arg-type]
+    def add(self, value: float, low: float, high: float) -> None:
+        """Take note of one repetition."""
+        self.covered.append(low <= self.truth <= high)
+        self.halves.append((high - low) / 2 / abs(self.truth))
+        self.errors.append((value - self.truth) / abs(self.truth))
+
+    def text(self, name: str) -> str:
+        """Say it."""
+        return (
+            f"  {name:26} covers {np.mean(self.covered):6.1%}  half-width "
+            f"{np.nanmedian(self.halves):6.2%}  bias {np.mean(self.errors):+6.2%}"
+        )
 
 
 def coverage(options: argparse.Namespace) -> Iterator[str]:
     """Count how many of the repetitions hold the truth."""
-    study, load = study_at(options.load)
+    case = case_at(options.load)
     started = time.process_time()
-    runs = [run_of(study, seed, options.length) for seed in range(options.runs)]
-    long = [run_of(study, 10_000 + seed, options.truth // 20) for seed in range(20)]
+    runs = case.runs(options.first, options.runs, options.length)
+    truth = case.summary(case.truth(options.truth, options.first))
+    whole = case.summary(runs)
     spent = time.process_time() - started
-    truth = summary_of(long, study, load)
-    rng = np.random.default_rng(1)
-    held = dict.fromkeys(METRICS, 0)
-    halves: dict[str, list[float]] = {name: [] for name in METRICS}
-    values: dict[str, list[float]] = {name: [] for name in METRICS}
-    for _ in range(options.repetitions):
-        chosen = rng.choice(options.runs, SEEDS, replace=False)
-        row = summary_of([runs[place] for place in chosen], study, load)
-        for name in METRICS:
-            low, high = row[f"{name}_lo"], row[f"{name}_hi"]
-            held[name] += low <= truth[name] <= high
-            halves[name].append((high - low) / 2 / row[name])
-            values[name].append(row[name] / truth[name] - 1)
     yield (
         f"load {options.load:.0%}, {SEEDS} seeds x {options.length:,} requests, "
         f"{options.repetitions} repetitions of {options.runs} runs, truth of "
         f"{options.truth:,} requests, {spent:.0f} CPU-s"
     )
-    for name in METRICS:
+    rng = np.random.default_rng(1)
+    held = {name: Held(truth[name]) for name in METRICS}
+    own = {name: Held(whole[name]) for name in METRICS}
+    for _ in range(options.repetitions):
+        chosen = rng.choice(options.runs, SEEDS, replace=False)
+        row = case.summary([runs[place] for place in chosen])
+        for name in METRICS:
+            for each in (held[name], own[name]):
+                each.add(*(row[f"{name}{end}"] for end in ENDS))
+    for name, each in held.items():
+        error = np.hypot(*((of[f"{name}_hi"] - of[f"{name}_lo"]) / 4 for of in (truth, whole)))
+        offset = (whole[name] - truth[name]) / error if error else 0.0
         yield (
-            f"  {name:26} covers {held[name] / options.repetitions:6.1%}  half-width "
-            f"{np.nanmedian(halves[name]):6.2%}  bias {np.mean(values[name]):+6.2%}"
+            f"{each.text(name)}  all runs are {offset:+.1f} standard errors off; their own value "
+            f"is held in {np.mean(own[name].covered):.1%}"
         )
 
 
 def precision(options: argparse.Namespace) -> Iterator[str]:
-    """Repeat the whole two-stage procedure; print cost, length and half-widths."""
-    study, load = study_at(options.load)
-    found, spent = [], []
+    """Repeat the whole two-stage procedure; print cost, length, coverage and half-widths."""
+    case = case_at(options.load)
+    truth = case.summary(case.truth(options.truth))
+    names = ("ttft_p99_s", "tpot_p99_s", "slo_attainment", "request_throughput_per_s",
+             "output_tokens_per_s")  # fmt: skip
+    held, found, spent = {name: Held(truth[name]) for name in names}, [], 0.0
     for repetition in range(options.repetitions):
         asked = {"precision": "10%", "seeds": SEEDS, "seed": 1000 * repetition}
-        again = Study.model_validate({**study.resolved(), **asked})
+        again = Study.model_validate({**case.study.resolved(), **asked})
         started = time.process_time()
         (row,) = run_study(again).summary.to_dict("records")
-        spent.append(time.process_time() - started)
-        found.append(row)
+        spent += time.process_time() - started
+        found.append(SEEDS * row["requests"])
+        for name, each in held.items():
+            each.add(*(row[f"{name}{end}"] for end in ENDS))
     yield (
-        f"load {load.share:.0%}: {np.mean([SEEDS * row['requests'] for row in found]):,.0f} "
-        f"requests, {np.mean(spent):.1f} CPU-s with pilot, tables and files"
+        f"load {options.load:.0%}, {options.repetitions} repetitions: {np.mean(found):,.0f} "
+        f"requests, {spent / options.repetitions:.1f} CPU-s with pilot, tables and files; truth "
+        f"of {options.truth:,} requests"
     )
-    for name in ("ttft_p99_s", "tpot_p99_s", "slo_attainment"):
-        half = np.array([(row[f"{name}_hi"] - row[f"{name}_lo"]) / 2 / row[name] for row in found])
-        yield (
-            f"  {name:26} half-width {np.median(half):6.2%}, "
-            f"within 10% {np.mean(half < 0.1):4.0%}, within 13% {np.mean(half < 0.13):4.0%}"
-        )
+    for name, each in held.items():
+        halves = np.array(each.halves)
+        within = ", ".join(f"within {100 * end:.0f}% {np.mean(halves < end):4.0%}"
+                           for end in (0.1, 0.13))  # fmt: skip
+        yield f"{each.text(name)}  {within}"
 
 
 def compare(options: argparse.Namespace) -> Iterator[str]:
     """Compare studies that differ in nothing but their seeds: how many have a star?"""
-    study, load = study_at(options.load)
-    seeds = 5
-    runs = [run_of(study, seed, options.length) for seed in range(options.runs)]
+    case = case_at(options.load)
+    runs = case.runs(0, options.runs, options.length)
     rng = np.random.default_rng(3)
     starred = 0
-    for _ in range(options.pairs):
-        chosen = rng.choice(options.runs, 2 * seeds, replace=False)
+    for _ in range(options.repetitions):
+        chosen = rng.choice(options.runs, 2 * FEW_SEEDS, replace=False)
         before, after = (
-            [runs[place] for place in half] for half in (chosen[:seeds], chosen[seeds:])
+            [runs[place] for place in half] for half in (chosen[:FEW_SEEDS], chosen[FEW_SEEDS:])
         )
-        whole = [summary_of(side, study, load) for side in (before, after)]
-        found = [
-            sectioned(
-                whole[1][name] - whole[0][name],
-                [b.metrics[name] - a.metrics[name] for a, b in zip(before, after, strict=True)],
-            )
-            for name in METRICS
-        ]
-        starred += any(holm([each.p_value for each in found]))
+        found = differences(case, before, case, after)
+        starred += any(holm([each.p_value for each in found.values()]))
     yield (
-        f"null changes at {load.share:.0%} load, {seeds} seeds x {options.length:,}: "
-        f"{starred} of {options.pairs} comparisons of {len(METRICS)} metrics have a star"
+        f"null changes at {options.load:.0%} load, {FEW_SEEDS} seeds x {options.length:,}: "
+        f"{starred} of {options.repetitions} comparisons of {len(METRICS)} metrics have a star"
     )
 
 
-COMMANDS = {"coverage": coverage, "precision": precision, "compare": compare}
+def paired(options: argparse.Namespace) -> Iterator[str]:
+    """Compare two token budgets by the same seeds: how often is the difference held?"""
+    cases = [case_at(options.load, {"engine.max_num_batched_tokens": n}) for n in (2048, 512)]
+    truth = differences(cases[0], cases[0].truth(options.truth),
+                        cases[1], cases[1].truth(options.truth))  # fmt: skip
+    runs = [case.runs(0, options.runs, options.length) for case in cases]
+    rng = np.random.default_rng(4)
+    held = {name: Held(each.value) for name, each in truth.items()}
+    for _ in range(options.repetitions):
+        chosen = rng.choice(options.runs, FEW_SEEDS, replace=False)
+        before, after = ([side[place] for place in chosen] for side in runs)
+        for name, found in differences(cases[0], before, cases[1], after).items():
+            held[name].add(found.value, found.low, found.high)
+    yield (
+        f"token budget 2048 -> 512 at {options.load:.0%} load, {FEW_SEEDS} seeds x "
+        f"{options.length:,}, {options.repetitions} repetitions of {options.runs} pairs, truth of "
+        f"{options.truth:,} requests; half-width and bias are shares of the difference"
+    )
+    for name, each in held.items():
+        yield f"{each.text(name)}  difference {each.truth:+.3g}"
+
+
+def differences(
+    one: Case, before: Sequence[Run], other: Case, after: Sequence[Run]
+) -> dict[str, Difference]:
+    """Return what changes from one side to the other, seed by seed, for every metric."""
+    old, new = one.summary(before), other.summary(after)
+    return {
+        name: sectioned(
+            new[name] - old[name],
+            [b.metrics[name] - a.metrics[name] for a, b in zip(before, after, strict=True)],
+        )
+        for name in METRICS
+    }
+
+
+COMMANDS = {
+    "coverage": coverage, "precision": precision, "compare": compare, "paired": paired,
+}  # fmt: skip
 
 
 def main() -> None:
@@ -195,10 +270,10 @@ def main() -> None:
     parser.add_argument("what", choices=COMMANDS)
     parser.add_argument("--load", type=float, default=0.7, help="share of capacity")
     parser.add_argument("--length", type=int, default=8150, help="requests of a seed")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first run of coverage")
     parser.add_argument("--runs", type=int, default=200, help="seeds that are simulated")
     parser.add_argument("--truth", type=int, default=2_000_000, help="requests of the truth")
     parser.add_argument("--repetitions", type=int, default=300)
-    parser.add_argument("--pairs", type=int, default=300)
     options = parser.parse_args()
     for line in COMMANDS[options.what](options):
         print(line, flush=True)

@@ -1,6 +1,7 @@
 """What a version of vLLM does by default on one GPU: rows of ``engines.yaml``, looked up."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from hardware.engine_table import Tiers, vllm
 from hardware.gpu import Gpu
@@ -37,6 +38,8 @@ class EngineDefaults:
     """Whether ``long_prefill_token_threshold`` limits a request that is alone, too."""
     reuse_unhashed_first: bool
     """A free block that nobody can find is taken before all others."""
+    prefix_cache_retention_interval: int | Literal["dense"]
+    """Tokens between what is kept of windows; 0: only where hits are expected to end."""
 
 
 def newest_version() -> str:
@@ -85,6 +88,7 @@ def engine_defaults(version: str, gpu: Gpu) -> EngineDefaults:
         moe_backend=rows.moe_backend.at(at),
         long_prefill_limits_alone=rows.long_prefill_limits_alone.at(at),
         reuse_unhashed_first=rows.reuse_unhashed_first.at(at),
+        prefix_cache_retention_interval=rows.prefix_cache_retention_interval.at(at),
     )
 
 

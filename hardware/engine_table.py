@@ -71,6 +71,11 @@ class Defaults(_Part):
     moe_backend: Dated[str | None]
     long_prefill_limits_alone: Dated[bool]
     reuse_unhashed_first: Dated[bool]
+    reuse_unhashed_first_of_windows: Dated[bool]
+    prefix_cache_retention_interval: Dated[NonNegativeInt | Literal["dense"]]
+    names_whole_hits: Dated[bool]
+    finds_any_groups: Dated[bool]
+    caches_states: Dated[bool]
 
 
 class Sampler(_Part):

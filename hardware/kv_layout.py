@@ -1,6 +1,7 @@
 """Groups of layers, each with a table of blocks of its own, and a pool of equal blocks for all."""
 
 from dataclasses import dataclass
+from math import lcm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,11 @@ class KvLayout:
     def block_tokens(self) -> int:
         """Tokens of the smallest block."""
         return min((each.block_tokens for each in self.groups if not each.state), default=1)
+
+    @property
+    def hit_tokens(self) -> int:
+        """Tokens that a prefix found in all groups is a multiple of."""
+        return lcm(*(each.block_tokens for each in self.groups if not each.state))
 
     def most_blocks(self, tokens: int, in_flight_tokens: int) -> int:
         """Return the blocks that a request holds at most; see ``KvGroup.most_blocks``."""

@@ -9,17 +9,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from hardware.engine_table import vllm
 from hardware.kv_layout import KvGroup
+from hardware.versions import version_key
 from sim.engine.block_groups import BlockGroup
 from sim.engine.drafted_cache import DraftedCache
 from sim.engine.eviction import Arc, Eviction, Lru
 from sim.engine.grouped_cache import GroupedPool
+from sim.engine.hybrid_cache import HybridCache
+from sim.engine.hybrid_settings import HybridSettings
 from sim.engine.kv_cache import BlockPool
 from sim.engine.loads import Connector
 from sim.engine.offloading import Offloading, OffloadSettings
 from sim.engine.pipelined_cache import PipelinedCache
 from sim.engine.prefix_cache import PrefixCache
 from sim.pools import Pool
+from sim.prefix_caching import retention_tokens
 from workloads.requests import Prefixes
 
 EVICTION: Final[dict[str, type[Eviction]]] = {"lru": Lru, "arc": Arc}
@@ -63,6 +68,27 @@ def _several(pool: Pool) -> bool:
 
 
 def _groups(pool: Pool, _: Prefixes | None) -> GroupedPool:
+    groups, states = _kinds(pool)
+    return GroupedPool(pool.num_gpu_blocks, groups, states, pool.ledger.waits_for_steps)
+
+
+def _hybrid(pool: Pool, prefixes: Prefixes | None) -> HybridCache:
+    groups, _ = _kinds(pool)
+    engine, at = pool.engine, version_key(pool.engine.version)
+    settings = HybridSettings(
+        spans_of=None if prefixes is None else block_spans(prefixes, 1),
+        unhashed_first=engine.reuse_unhashed_first,
+        windows_first=engine.reuse_unhashed_first
+        or vllm().defaults.reuse_unhashed_first_of_windows.at(at),
+        ahead=pool.async_scheduling,
+        retention=retention_tokens(engine.prefix_cache_retention_interval),
+        whole_hits=vllm().defaults.names_whole_hits.at(at),
+    )
+    return HybridCache(pool.num_gpu_blocks, groups, pool.ledger.waits_for_steps, settings)
+
+
+def _kinds(pool: Pool) -> tuple[list[BlockGroup], int]:
+    """Groups that are alike, and how many keep a state."""
     ledger = pool.ledger
     kinds = [(each.block_tokens, each.window, each.state) for each in ledger.layout.groups]
     groups, states = [], 0
@@ -73,7 +99,7 @@ def _groups(pool: Pool, _: Prefixes | None) -> GroupedPool:
         one = KvGroup(layers=1, block_tokens=block_tokens, window=window)
         most = one.most_blocks(pool.max_model_len, ledger.in_flight_tokens)
         groups.append(BlockGroup(count, block_tokens, window, most))
-    return GroupedPool(pool.num_gpu_blocks, groups, states, ledger.waits_for_steps)
+    return groups, states
 
 
 def _offloading(pool: Pool) -> Offloading:
@@ -120,6 +146,7 @@ def _count(pool: Pool, _: Prefixes | None) -> BlockPool:
 
 
 CACHES: Final[dict[str, CacheKind]] = {
+    "hybrid": CacheKind(lambda pool: pool.caches_several_groups, _hybrid),
     "groups": CacheKind(_several, _groups),
     "tiers": CacheKind(lambda pool: pool.host is not None, _prefix, _offloading),
     "drafts": CacheKind(
@@ -131,10 +158,10 @@ CACHES: Final[dict[str, CacheKind]] = {
     "prefix": CacheKind(lambda pool: pool.engine.enable_prefix_caching, _prefix),
     "count": CacheKind(lambda _: True, _count),
 }
-"""``groups``: layers that keep different tokens; ``tiers``: what the GPU has no more is in the
-host's memory; ``drafts``: blocks of what was verified outlive their requests; ``pipelined``: and
-those of steps under way can be found; ``prefix``: blocks outlive their requests; ``count``: blocks
-are only counted."""
+"""``hybrid``: layers that keep different tokens, in blocks that outlive their requests; ``groups``:
+the same where they do not; ``tiers``: what the GPU has no more is in the host's memory; ``drafts``:
+blocks of what was verified outlive their requests; ``pipelined``: and those of steps under way can
+be found; ``prefix``: blocks outlive their requests; ``count``: blocks are only counted."""
 
 
 def block_spans(prefixes: Prefixes, block_size: int) -> Callable[[int], list[tuple[int, int]]]:

@@ -39,9 +39,24 @@ class Clock(simpy.Environment):  # type: ignore[misc, unused-ignore]
     have ended their steps, too, and begun the next ones."""
 
     def __init__(self) -> None:
+        self.agenda = Agenda([], iter(()))
+        """Its time, its events, and the loops that sleep until theirs has come."""
         super().__init__()
-        self.agenda = Agenda(self._queue, self._eid)  # type: ignore[arg-type, unused-ignore]
-        """Its events, and the loops that sleep until their time has come."""
+        self.agenda.events = self._queue  # type: ignore[assignment, unused-ignore]
+        self.agenda.numbers = self._eid
+
+    @property
+    def now(self) -> float:
+        """The current simulation time, in seconds."""
+        return self.agenda.now_s
+
+    @property
+    def _now(self) -> float:  # what SimPy reads and sets
+        return self.agenda.now_s
+
+    @_now.setter
+    def _now(self, time_s: float) -> None:
+        self.agenda.now_s = float(time_s)
 
     def at(self, time_s: float, priority: int = NORMAL) -> Event:
         """Return an event that fires at ``time_s`` (not before now)."""
@@ -56,19 +71,9 @@ class Clock(simpy.Environment):  # type: ignore[misc, unused-ignore]
         self._queue[:] = [entry for entry in self._queue if entry[3] is not event]
         heapify(self._queue)
 
-    def skip_to(self, time_s: float) -> bool:
-        """Move on to ``time_s`` at once, if nothing else is to happen before; say whether.
-
-        The same as waiting for ``at(time_s)``, without an event: for whoever is running now.
-        """
-        if time_s > self.stop_s or time_s >= self.agenda.next_s():
-            return False
-        self._now = time_s
-        return True
-
     def now_is(self, time_s: float) -> None:
         """Move on to ``time_s``, before which nothing else is to happen: the caller has looked."""
-        self._now = time_s
+        self.agenda.now_s = time_s
 
     def run_through(self, stop_s: float) -> None:
         """Process every event up to and including ``stop_s``, or until none is left."""
@@ -76,11 +81,11 @@ class Clock(simpy.Environment):  # type: ignore[misc, unused-ignore]
         queue, agenda = self._queue, self.agenda
         with without_collector():
             while True:
-                agenda.wake(stop_s, self.now_is)
+                agenda.wake(stop_s)
                 if not queue or queue[0][0] > stop_s:
                     return
                 # As ``simpy.Environment.step``, without a call.
-                self._now, _, _, event = heappop(queue)
+                agenda.now_s, _, _, event = heappop(queue)
                 callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
                 for callback in callbacks:
                     callback(event)

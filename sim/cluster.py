@@ -10,10 +10,11 @@ import numpy.typing as npt
 from sim.acceptance import Synthetic
 from sim.api_server import all_reached_s
 from sim.client import Client
-from sim.clock import Clock, without_collector
+from sim.clock import URGENT, Clock, without_collector
 from sim.cluster_config import NO_CLIENT
 from sim.disaggregation import Disaggregated, Route
 from sim.dispatch import Dispatch, deal
+from sim.engine.arrivals import Arrivals
 from sim.engine.drafting import Acceptance
 from sim.engine.loop import Loop
 from sim.engine.machine import Machine
@@ -32,7 +33,7 @@ from sim.routers.registry import make_router
 from sim.routers.router import ReplicaFacts, Router
 from sim.scenario import Scenario
 from sim.schedulers import facts_of, make_scheduler
-from sim.source import ClosedLoop, OpenArrivals, first_rows, sequences
+from sim.source import ClosedLoop, first_rows, sequences
 from sim.tape import Scratch
 from sim.tiers import have_tiers, tier_count
 from workloads.requests import Requests
@@ -218,7 +219,7 @@ class Cluster:
                 dispatch.client.loop = dispatch.users
             dispatch.users.start()
         if requests.users is None and not self.dealt:
-            OpenArrivals(self.clock, self._in_order(), self._ask).start()
+            Arrivals(self.clock.agenda, URGENT, self._in_order(), self._ask).start()
 
     def _ask(self, sequence: Sequence) -> None:
         """A request is wanted, now: at the client if there is one, else at the router."""

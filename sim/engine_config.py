@@ -19,7 +19,6 @@ from hardware.defaults import check_version, engine_defaults, newest_version
 from hardware.exchange import GATHERED, check_backend
 from hardware.gpu import Gpu
 from hardware.host_link import HostLink
-from hardware.kv_groups import several_groups
 from hardware.pipelining import pipelining
 from hardware.sampling import default_drawing
 from model.precision import Precision, check_kv_dtype, precision
@@ -29,6 +28,7 @@ from model.sampling import Drawing
 from model.spec import DecoderSpec
 from sim.named import OwnSettings, named
 from sim.offloading_config import OffloadingConfig, check_offloading
+from sim.prefix_caching import RetentionInterval, uncached
 from sim.registry import ORDERS, POLICIES, check_order, check_policy, order, policy
 from sim.speculative import SpeculativeConfig, check_speculative
 
@@ -99,8 +99,11 @@ class EngineConfig(BaseModel):
     """Longest prompt plus output, in tokens. Default: what the model was made for."""
     enable_prefix_caching: bool | None = None
     """chunked_prefill: keep the KV blocks of ended requests, for prompts that begin alike. Not
-    modelled where layers keep different tokens (windows beside full attention, states): default
-    false there, else the version's, true since 0.8."""
+    modelled where layers keep a state: default false there, else the version's, true since 0.8."""
+    prefix_cache_retention_interval: RetentionInterval | None = None
+    """enable_prefix_caching, where layers have windows: tokens between places at which what the
+    windows see is kept. 0: at the end of a prompt, and where other prompts had more in common;
+    dense (vLLM's null): everywhere. Default: the version's, 0 since 0.29, dense before."""
     reuse_unhashed_first: bool | None = None
     """enable_prefix_caching: a free block that is not full, so that nobody can find it, is taken
     before all others; else the block that became free first. Default: the version's, true since
@@ -265,6 +268,7 @@ class ResolvedEngine(EngineConfig):
     max_model_len: Count
     enable_prefix_caching: bool
     reuse_unhashed_first: bool
+    prefix_cache_retention_interval: RetentionInterval
     null_block: bool
     gpu_memory_utilization: float
     watermark: float
@@ -308,13 +312,12 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec, stages: int = 1)
             f"engine.enable_expert_parallel: true with {spec.name}, which has no experts: not "
             "supported by vLLM, expected a mixture of experts"
         )
-    several = several_groups(spec, filled["version"], engine.disable_hybrid_kv_cache_manager)
-    if filled["enable_prefix_caching"] and several:
-        raise ValueError(
-            f"engine.enable_prefix_caching: true with {spec.name}, expected false: what prompts "
-            "share is not modelled where layers keep different tokens, in several groups of the "
-            "KV cache; with engine.disable_hybrid_kv_cache_manager: true windows have none"
-        )
+    if filled["enable_prefix_caching"]:
+        unified = engine.disable_hybrid_kv_cache_manager
+        if (why := uncached(spec, filled["version"], unified)) is not None:
+            raise ValueError(
+                f"engine.enable_prefix_caching: true with {spec.name}, expected false: {why}"
+            )
     if engine.kv_offloading_size is not None:
         check_offloading(filled, drafts=engine.speculative is not None)
     budget, seats = filled["max_num_batched_tokens"], filled["max_num_seqs"]
@@ -341,7 +344,7 @@ def default_settings(given: Mapping[str, Any], gpu: Gpu, spec: DecoderSpec) -> d
     seats = min(known.max_num_seqs, given.get("max_num_batched_tokens", known.max_num_seqs))
     all_seats = given.get("max_num_seqs", seats)
     unified = bool(given.get("disable_hybrid_kv_cache_manager"))
-    several = several_groups(spec, known.version, unified)
+    cached = uncached(spec, known.version, unified) is None
     budget = known.chunk_tokens if chunked else max(length, known.whole_prompt_tokens)
     if chunked:
         budget = min(budget, all_seats * length)
@@ -354,7 +357,8 @@ def default_settings(given: Mapping[str, Any], gpu: Gpu, spec: DecoderSpec) -> d
         "long_prefill_limits_alone": known.long_prefill_limits_alone or not chunked,
         "scheduler_reserve_full_isl": known.scheduler_reserve_full_isl and chunked,
         "max_model_len": length,
-        "enable_prefix_caching": known.enable_prefix_caching and chunked and not several,
+        "enable_prefix_caching": known.enable_prefix_caching and chunked and cached,
+        "prefix_cache_retention_interval": known.prefix_cache_retention_interval,
         "reuse_unhashed_first": known.reuse_unhashed_first and chunked,
         "null_block": known.null_block and chunked,
         "gpu_memory_utilization": known.gpu_memory_utilization,

@@ -35,6 +35,7 @@ from sim.drafts import DraftPlan, draft_cost, draft_plan
 from sim.engine_config import EngineConfig, ResolvedEngine, precision_of, resolved
 from sim.host_time import host_s
 from sim.parallelism import checked_ranks, checked_stages
+from sim.prefix_caching import check_retention
 from sim.registry import policy
 
 GpuWords = str | dict[str, object]
@@ -177,6 +178,11 @@ class Pool:
         """KV blocks of a replica that requests can have."""
         return self.ledger.num_gpu_blocks - self.engine.null_block
 
+    @property
+    def caches_several_groups(self) -> bool:
+        """Whether prompts find what others had where layers keep different tokens."""
+        return len(self.ledger.layout.groups) > 1 and self.engine.enable_prefix_caching
+
     def ledger_text(self) -> str:
         """Where the memory of one GPU goes, and what of its host's is KV."""
         text = self.ledger.as_text()
@@ -229,6 +235,9 @@ def build_pool(
     drafts = draft_plan(settings, spec, gpu, role=config.role, ranks=dp)
     rules = checked_stages(spec, gpu, settings, pp, role=config.role, ranks=dp)
     ledger = ledger_of(spec, gpu, tp, settings, ranks.count, pp)
+    if settings.enable_prefix_caching:
+        interval = settings.prefix_cache_retention_interval
+        check_retention(interval, ledger.layout, settings.version)
     step_s, each_s = host_s(settings, calibration)
     loaded = spec.with_expert_load(ExpertLoad(settings.expert_load_exponent))
     calibration = with_moe_backend(
@@ -314,6 +323,12 @@ def _host_memory(
             f"engine.kv_offloading_size = {size_gib:g} with data_parallel_size = "
             f"{config.data_parallel_size} is not modelled, expected none or one rank: ranks go in "
             "lockstep, and nobody of them waits for another one's copies here"
+        )
+    if len(ledger.layout.groups) > 1:
+        raise ValueError(
+            f"engine.kv_offloading_size = {size_gib:g} is not modelled where layers keep different "
+            "tokens, in several groups of the KV cache, expected none; with "
+            "engine.disable_hybrid_kv_cache_manager: true windows have none"
         )
     host_rates(gpu, settings.host_link)
     return host_memory(

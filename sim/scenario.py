@@ -20,7 +20,7 @@ from sim.pools import (
     numbers_of,
 )
 from sim.routers.consequences import Routing, handing_over, routing
-from sim.routers.registry import router_class
+from sim.routers.registry import reads_caches, router_class
 from sim.routers.router import Looks
 
 AnyFloat = TypeVar("AnyFloat", float, npt.NDArray[np.float64])
@@ -224,6 +224,14 @@ def scenario_of_pools(
             f"cluster.router = {router} in front of data_parallel_size above 1: a router that "
             "looks at the caches of ranks is not modelled, expected data_parallel_size 1, or a "
             "router that looks at loads"
+        )
+    reads = reads_caches(router, router_settings or {})
+    if reads and any(pool.caches_several_groups for pool in pools):
+        raise ValueError(
+            f"cluster.router = {router} in front of a KV cache of several groups with "
+            "engine.enable_prefix_caching: true: what KV events tell of them is not modelled, "
+            "expected a router that goes by what it has sent (dynamo with use_kv_events: false, "
+            "llm_d without precise_prefix_cache), or engine.disable_hybrid_kv_cache_manager: true"
         )
     if sees_caches and any(pool.pipeline is not None for pool in pools):
         raise ValueError(

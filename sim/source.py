@@ -6,7 +6,6 @@ from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
-from simpy.events import Event
 
 from sim.clock import URGENT, Clock
 from sim.engine.sequence import Sequence
@@ -47,32 +46,6 @@ def sequences(
     return chain.from_iterable(map(block, range(0, count, _BLOCK)))
 
 
-class OpenArrivals:
-    """Sends each request at its own time, whatever became of those before it."""
-
-    def __init__(self, clock: Clock, arriving: Iterator[Sequence], send: Send) -> None:
-        self._clock, self._arriving, self._send = clock, arriving, send
-        self._next = next(arriving, None)
-        self._now_s = 0.0
-
-    def start(self) -> None:
-        """Begin at time 0."""
-        self._clock.at(0.0, URGENT).callbacks.append(self._go_on)
-
-    def _go_on(self, _: Event) -> None:
-        """Send who is due, and who comes before anything else happens; wait for the next."""
-        clock, sequence = self._clock, self._next
-        while sequence is not None:
-            if sequence.arrival_s > self._now_s:
-                self._now_s = sequence.arrival_s
-                if not clock.skip_to(self._now_s):
-                    self._next = sequence
-                    clock.at(self._now_s, URGENT).callbacks.append(self._go_on)
-                    return
-            self._send(sequence)
-            sequence = next(self._arriving, None)
-
-
 def first_rows(requests: Requests) -> npt.NDArray[np.int64] | None:
     """Rows that wait for no row before: the first turns of sessions; None without any: all."""
     return None if requests.turn is None else np.flatnonzero(requests.turn == 0)
@@ -92,7 +65,9 @@ class ClosedLoop:
     def __init__(self, clock: Clock, requests: Requests, send: Send) -> None:
         assert requests.think_s is not None
         self.clock, self.think_s, self.send = clock, requests.think_s, send
-        self.requests = requests
+        # Single elements of memory views cost less than those of arrays.
+        self._lengths = requests.prompt_tokens.data, requests.output_tokens.data
+        self._priority = requests.priority.data
         first = first_rows(requests)
         self._users = min(requests.users or 0, len(requests) if first is None else len(first))
         self._free = sequences(requests, requests.arrival_s, first) if self._users else iter(())
@@ -117,11 +92,8 @@ class ClosedLoop:
 
     def _turn(self, row: int) -> Sequence:
         """A further turn of a session."""
-        requests = self.requests
-        return Sequence(
-            row, float("nan"), int(requests.prompt_tokens[row]), int(requests.output_tokens[row]),
-            int(requests.priority[row]),
-        )  # fmt: skip
+        prompt, output = self._lengths
+        return Sequence(row, float("nan"), prompt[row], output[row], self._priority[row])
 
     def _think(self, sequence: Sequence | None, now_s: float, at_once: bool) -> None:
         if sequence is None:

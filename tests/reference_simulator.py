@@ -978,6 +978,10 @@ def engine_of(pool: Pool, scenario: Scenario, requests: Requests) -> Engine:
         from tests.reference_tiers import TierEngine
 
         return TierEngine(pool)
+    if len(pool.ledger.layout.groups) > 1 and pool.engine.enable_prefix_caching:
+        from tests.reference_hybrid import HybridEngine
+
+        return HybridEngine(pool)
     if pool.pipeline is not None:
         from tests.reference_pipeline import PipelineEngine
 

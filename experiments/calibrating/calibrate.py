@@ -53,7 +53,7 @@ def calibrate(
     context = min(limits.max_context_tokens, spec.max_position_embeddings - 1)
     shapes = grid(limits.max_decodes, context, limits.max_tokens)
     slots = limits.max_decodes + 4  # chunks beside a full batch of decodes
-    device = load_gpu(gpu) if gpu is not None else probe_device(decoder)
+    device = load_gpu(gpu) if gpu is not None else probe_device(decoder.device, decoder.dtype)
     measurements = measure(
         Stopwatch(decoder, slots, context + 2), shapes, limits.budget_s, progress
     )

@@ -16,6 +16,8 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from experiments.calibrating import decoder_sheet
+from experiments.calibrating.beside import RATES as BOTH
+from experiments.calibrating.beside import beside, lines
 from experiments.calibrating.decoder_sheet import Distributions
 from experiments.calibrating.measured import Findings, MeasuredStudy, Tell, measure_again
 from experiments.reporting.page.curves import RANKS
@@ -39,7 +41,7 @@ COMPARED = {
     "ITL": ("itl", ("mean", "p50", "p95")),
     "E2E": ("e2e", ("mean", "p50", "p95")),
 }
-RATES = ("request_throughput_per_s", "output_tokens_per_s", "mean_batch_size")
+RATES = (*BOTH, "mean_batch_size")
 
 
 class DecoderStudy(MeasuredStudy):
@@ -190,36 +192,20 @@ def _first(requests: Requests, rows: int) -> Requests:
 
 
 def compare(duels: list[Duel], warmup_fraction: float = 0.0) -> "DataFrame":
-    """Lay real, repeated and simulated figures side by side, one row per setting and metric.
-
-    ``error`` is simulated over the mean of both real runs, minus one; ``noise`` is the repetition
-    over the first run, minus one. Times in seconds.
-    """
+    """Lay real, repeated and simulated figures side by side (``beside``)."""
     import pandas as pd
 
     from sim.metrics import summarise
 
     rows = []
+    names = [f"{key}_{kind}_s" for key, kinds in COMPARED.values() for kind in kinds]
     for duel in duels:
         first, second, simulated = (
             summarise(result, duel.scenario, None, warmup_fraction)
             for result in (duel.real, duel.repeated, duel.simulated)
         )
-        names = [f"{key}_{kind}_s" for key, kinds in COMPARED.values() for kind in kinds]
-        for name in (*names, *RATES):
-            real = (first[name] + second[name]) / 2
-            rows.append(
-                {
-                    "scheduler": duel.scheduler,
-                    "load": duel.load,
-                    "metric": name,
-                    "real": first[name],
-                    "real_again": second[name],
-                    "simulated": simulated[name],
-                    "error": simulated[name] / real - 1.0,
-                    "noise": second[name] / first[name] - 1.0,
-                }
-            )
+        setting = {"scheduler": duel.scheduler, "load": duel.load}
+        rows += beside(setting, first, second, simulated, (*names, *RATES))
     return pd.DataFrame(rows)
 
 
@@ -290,30 +276,6 @@ def run(
     draw_duels(duels, folder / "distributions.png")
     rows: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
     return Findings(
-        _lines(table), table, "comparison.csv", decoder_sheet.answer(rows),
+        lines(rows, ("scheduler", "load")), table, "comparison.csv", decoder_sheet.answer(rows),
         decoder_sheet.cards(rows), decoder_sheet.sections(rows, distributions(duels)),
     )  # fmt: skip
-
-
-def _lines(table: "DataFrame") -> list[str]:
-    """Write the comparison for people: times in ms, errors and noise in percent."""
-    lines = [
-        f"{'scheduler':<16} {'load':>5} {'metric':<18} {'real':>10} {'simulated':>10} "
-        f"{'error':>7} {'noise':>7}"
-    ]
-    for row in table.to_dict("records"):
-        name = str(row["metric"])
-        timed = name.endswith("_s") and name not in RATES
-        factor = 1e3 if timed else 1.0
-        label = name.removesuffix("_s") + " ms" if timed else name.removesuffix("_per_s") + "/s"
-        label = "mean batch size" if name == "mean_batch_size" else label
-        real = factor * (row["real"] + row["real_again"]) / 2
-        lines.append(
-            f"{row['scheduler']:<16} {row['load']:>5.0%} {label:<18.18} {real:>10.2f} "
-            f"{factor * row['simulated']:>10.2f} {row['error']:>+7.1%} {row['noise']:>+7.1%}"
-        )
-    lines.append(
-        "error: simulated against the mean of two real runs; noise: second real run against"
-    )
-    lines.append("the first, which no simulation can beat.")
-    return lines

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -114,6 +115,13 @@ def _decodes(rng: np.random.Generator, batch: int, context: int, longest: int) -
     return Shape(tuple(int(each) for each in contexts))
 
 
+class Timer(Protocol):
+    """Something that runs steps."""
+
+    def time_s(self, shape: Shape) -> float:
+        """Run one step of ``shape`` from a fresh state and return its wall-clock seconds."""
+
+
 class Stopwatch:
     """Times steps of any shape on one decoder."""
 
@@ -167,7 +175,7 @@ class Stopwatch:
 
 
 def measure(
-    stopwatch: Stopwatch,
+    stopwatch: Timer,
     shapes: Sequence[Shape],
     budget_s: float,
     progress: Callable[[float], None] = lambda share: None,
@@ -208,12 +216,11 @@ def measure(
     return found
 
 
-def probe_device(decoder: Decoder) -> Gpu:
-    """Describe the decoder's device: peaks as a large matrix product and a long read reach them.
+def probe_device(device: torch.device, dtype: torch.dtype) -> Gpu:
+    """Describe a device: peaks as a large matrix product and a long read reach them.
 
     These only anchor the roofline; the fitted efficiencies are relative to them.
     """
-    device, dtype = decoder.device, decoder.dtype
     compute = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[dtype]
     square = torch.randn(2048, 2048, device=device, dtype=dtype)
     flops_per_s = 2 * prod((2048, 2048, 2048)) / _best_s(lambda: square @ square, device)

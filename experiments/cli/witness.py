@@ -5,21 +5,27 @@ environment or a release, said in one message.
 """
 
 import argparse
-import json
 import os
 import subprocess
+import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from experiments.cli.command import Parser, called, fail, run_command
-from experiments.witness.comparison import Tally, compare, running
+from experiments.witness import kept
+from experiments.witness.comparison import Tally, blank, compare, name_of, running
 from experiments.witness.environment import NoEnvironmentError, open_environment, set_up
 from experiments.witness.goldens import write
 from experiments.witness.scenario import FEATURES
 from experiments.witness.table import markdown
 
 NEWEST = "0.32.0"
+FAULTS = (
+    NoEnvironmentError, kept.OtherCodeError, OSError, RuntimeError, subprocess.CalledProcessError,
+)  # fmt: skip
+"""Of the user's, or of a release."""
+SAVED_EVERY = 25
+"""Scenarios after which --out is written: so many are done again after a stop, at most."""
 
 
 def default_folder() -> Path:
@@ -41,11 +47,21 @@ def parser() -> argparse.ArgumentParser:
     lay.add_argument("--feature", action="append", choices=list(FEATURES))
     lay.add_argument("--first", type=int, default=0)
     lay.add_argument("--count", type=int, default=100, help="scenarios of each feature")
-    lay.add_argument("--out", type=Path, help="folder for VERSION.json: what was found")
+    lay.add_argument("--out", type=Path, help="folder for VERSION.json: what was found; goes on")
     keep = commands.add_parser("goldens", help="write what vLLM made of a few small scenarios")
     keep.add_argument("version", metavar="VERSION")
     keep.add_argument("--each", type=int, default=4, help="scenarios of each feature")
     keep.add_argument("--out", type=Path, required=True, help="folder for VERSION.jsonl")
+    serve = commands.add_parser("serve", help="measure the whole server, with a small model")
+    serve.add_argument("--out", type=Path, required=True, help="folder for what is measured")
+    serve.add_argument("--prefix-caching", action="store_true", help="with its prefix cache")
+    serve.add_argument("--curve", action="store_true", help="1 to 512 streams, not loads")
+    serve.add_argument("--steps-s", type=float, default=35.0, help="to time steps for, each time")
+    serve.add_argument("--run-s", type=float, default=14.0, help="of one run, or point")
+    serve.add_argument("--pause", action="store_true", help="wait for Enter once all is started")
+    served = commands.add_parser("served", help="what serve measured, beside its prediction")
+    served.add_argument("results", type=Path, help="the folder")
+    served.add_argument("--out", type=Path, help="CSV file for every figure")
     table = commands.add_parser("table", help="version x feature, of what compare --out wrote")
     table.add_argument("results", type=Path, help="the folder")
     return main
@@ -65,42 +81,73 @@ def _command(options: argparse.Namespace) -> int:
         if options.command == "table":
             print(markdown(options.results))
             return 0
+        if options.command in ("serve", "served"):
+            return run_served(options)
         if options.command == "goldens":
             with running(open_environment(options.folder), options.version) as release:
                 print(write(release, options.out, options.each))
             return 0
         return run_comparison(options)
-    except (NoEnvironmentError, OSError, RuntimeError, subprocess.CalledProcessError) as error:
+    except FAULTS as error:
         return fail(str(error))
+
+
+def run_served(options: argparse.Namespace) -> int:
+    """Measure a server, or print what was measured beside what is predicted."""
+    if options.command == "served":
+        from experiments.witness.served.comparing import pages, table
+
+        print(pages(options.results))
+        if options.out:
+            table(options.results).to_csv(options.out, index=False, lineterminator="\n", mode="x")
+        return 0
+    from experiments.witness.served.measuring import measure_curve, measure_server
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    def ready() -> None:
+        if options.pause:
+            input("everything is started: Enter begins to measure")
+
+    made = open_environment(options.folder)
+    settings = {"steps_s": options.steps_s, "run_s": options.run_s, "ready": ready, "tell": say}
+    if options.curve:
+        print(measure_curve(made, options.out, **settings))
+    else:
+        print(measure_server(made, options.out, options.prefix_caching, **settings))
+    return 0
 
 
 def run_comparison(options: argparse.Namespace) -> int:
     """Compare versions one after the other, and print what each feature gave."""
     environment = open_environment(options.folder)
     features = options.feature or list(FEATURES)
-    numbers = range(options.first, options.first + options.count)
     different = 0
     for version in options.versions or environment.versions():
-        found = {}
+        path = options.out and options.out / f"{version}.json"
+        found = kept.read(path, options.first) if path else {}
         with running(environment, version) as release:
             for feature in features:
-                tally = found[feature] = compare(release, feature, numbers)
-                print(f"{version} {feature}: {told(tally)}", flush=True)
-                different += 0 if tally.name else len(tally.different)
-                if options.out:
-                    options.out.mkdir(parents=True, exist_ok=True)
-                    rows = {name: asdict(each) for name, each in found.items()}
-                    (options.out / f"{version}.json").write_text(json.dumps(rows, indent=1) + "\n")
+                tally = found.setdefault(feature, blank(release, feature))
+                numbers = range(options.first + tally.compared, options.first + options.count)
+                for start in range(0, max(len(numbers), 1), SAVED_EVERY):
+                    compare(release, feature, numbers[start : start + SAVED_EVERY], tally)
+                    if path:
+                        kept.write(path, options.first, found)
+                name = name_of(version, feature)
+                print(f"{version} {feature}: {told(tally, name)}", flush=True)
+                different += 0 if name else len(tally.different)
     return int(different > 0)
 
 
-def told(tally: Tally) -> str:
+def told(tally: Tally, name: str) -> str:
     """What one feature gave, and the first scenarios that differ."""
     if tally.lacks:
         return f"no {tally.lacks} yet"
     lines = [
         f"{tally.compared} compared, {tally.preempted} with preemption, "
-        f"{len(tally.different)} different{': ' * bool(tally.name)}{tally.name}",
+        f"{len(tally.different)} different{': ' * bool(name)}{name}",
         *tally.different[:5],
     ]
     return "\n    ".join(lines)

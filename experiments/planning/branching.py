@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from experiments.planning.candidates import Candidate
 from experiments.planning.probes import Probe, settle
-from experiments.planning.sequential import Verdict
+from experiments.planning.sequential import LOOKS, Verdict
 from experiments.planning.smallest import bisection
 from experiments.planning.trials import Ask
 
@@ -49,12 +49,14 @@ class State:
     @property
     def bound_usd(self) -> float:
         """Price per hour that it cannot be below."""
-        return self.least * self.candidate.usd_per_hour
+        return self.candidate.sizes.usd_per_hour(self.least)
 
     @property
     def usd_per_hour(self) -> float:
         """Its price; infinite while it has none."""
-        return math.inf if self.replicas is None else self.replicas * self.candidate.usd_per_hour
+        if self.replicas is None:
+            return math.inf
+        return self.candidate.sizes.usd_per_hour(self.replicas)
 
     @property
     def not_kept(self) -> int | None:
@@ -98,19 +100,43 @@ class Branching:
         self.floor_usd = floor_usd
         for state in self.states:
             if state.replicas is None and state.fate in ("price bound", "needs more"):
-                next_usd = (state.misses + 1) * state.candidate.usd_per_hour
+                next_usd = state.candidate.sizes.usd_per_hour(state.misses + 1)
                 if next_usd * ALIKE < self.limit(state) and state.misses < self.most:
                     state.fate = ""
+        self._insist()
+
+    def _insist(self) -> None:
+        """Decide what was given up after a few runs, and may be the answer now."""
+        asked = [
+            (state, count)
+            for state in self.states
+            for count, probe in sorted(state.probes.items())
+            if probe.verdict is Verdict.UNDECIDED
+            and probe.most < LOOKS[-1]
+            and self._may_win(state, count)
+        ]
+        for state, count in asked:
+            state.probes[count].most = LOOKS[-1]
+        settle([state.probes[count] for state, count in asked], self.ask)
+        for state, count in asked:
+            if state.probes[count].verdict is Verdict.KEPT:
+                state.replicas, state.fate = None, ""  # solved again: fewer may do as well
+            elif state.fate == "undecided":
+                self._lost(state)
 
     def ties(self, winner: State) -> None:
         """Test who would cost exactly as much as the cheapest, at that many replicas."""
         asked: list[tuple[State, int]] = []
         for state in self.states:
-            count = round(winner.usd_per_hour / state.candidate.usd_per_hour)
-            usd = count * state.candidate.usd_per_hour
-            alike = abs(usd - winner.usd_per_hour) < winner.usd_per_hour * (ALIKE - 1)
-            if state.replicas is None and alike and count > state.misses:
-                state.probes.setdefault(count, self.probe_at(state.candidate, count))
+            if state.replicas is not None or state.least > self.most:
+                continue
+            sizes = state.candidate.sizes
+            count = sizes.below(winner.usd_per_hour * ALIKE, self.most)
+            if count <= state.misses:
+                continue
+            gap = abs(sizes.usd_per_hour(count) - winner.usd_per_hour)
+            if gap < winner.usd_per_hour * (ALIKE - 1):
+                self._probe(state, count)
                 asked.append((state, count))
         settle([state.probes[count] for state, count in asked], self.ask)
         for state, count in asked:
@@ -145,15 +171,16 @@ class Branching:
         )
         wave: list[State] = []
         kinds: set[str] = set()
+        priced = {one.candidate.kind for one in self.states if one.replicas is not None}
         unbounded = False
         for state in waiting:
             limit = self.limit(state)
             if state.bound_usd * ALIKE >= limit or state.least > self.most:
                 state.fate = "price bound" if state.least <= self.most else "needs more"
                 continue
+            if state.candidate.kind in kinds and state.candidate.kind not in priced:
+                continue  # one of its kind is solved first, and bounds the others
             if math.isinf(limit):
-                if state.candidate.kind in kinds:
-                    continue  # one of its kind is solved first, and bounds the others
                 unbounded = True
             elif unbounded:
                 continue
@@ -171,7 +198,7 @@ class Branching:
             most = self.most
             first = state.first
             if not math.isinf(limit):
-                most = min(most, math.ceil(limit / state.candidate.usd_per_hour / ALIKE) - 1)
+                most = state.candidate.sizes.below(limit / ALIKE, most)
                 first = most  # one test decides most of them
             steps = bisection(state.misses + 1, first, most)
             try:
@@ -179,10 +206,7 @@ class Branching:
             except StopIteration:
                 self._lost(state)
         while asking:
-            for state, _, count in asking:
-                if count not in state.probes:
-                    state.probes[count] = self.probe_at(state.candidate, count)
-            settle([state.probes[count] for state, _, count in asking], self.ask)
+            settle([self._probe(state, count) for state, _, count in asking], self.ask)
             left = []
             for state, steps, count in asking:
                 try:
@@ -196,8 +220,26 @@ class Branching:
             asking = [
                 each
                 for each in left
-                if each[2] * each[0].candidate.usd_per_hour * ALIKE < self.limit(each[0])
+                if each[0].candidate.sizes.usd_per_hour(each[2]) * ALIKE < self.limit(each[0])
             ]
+
+    def _probe(self, state: State, count: int) -> Probe:
+        """Return the test of a state with so many replicas."""
+        if count not in state.probes:
+            probe = state.probes[count] = self.probe_at(state.candidate, count)
+            if not self._may_win(state, count):
+                probe.most = probe.few
+        return state.probes[count]
+
+    def _may_win(self, state: State, count: int) -> bool:
+        """Whether a test can change the answer.
+
+        Else what it is about costs as much or more: its verdict only prices a runner-up, and
+        "undecided" prices it one replica higher, so few runs will do.
+        """
+        usd = state.candidate.sizes.usd_per_hour(count)
+        cheapest = min(one.usd_per_hour for one in self.states)
+        return usd * ALIKE < max(cheapest, self.floor_usd)
 
     def _lost(self, state: State) -> None:
         tried = state.not_kept
@@ -205,8 +247,7 @@ class Branching:
         state.fate = "undecided" if undecided else "needs more"
 
 
-def state_of(candidate: Candidate, rate_per_s: float) -> State:
+def state_of(candidate: Candidate, rate_per_s: float, most: int) -> State:
     """Return what is known before anything is simulated, for traffic of so many requests/s."""
-    least = max(1, math.ceil(rate_per_s / (FULL * candidate.capacity_per_s)))
-    first = max(least, math.ceil(rate_per_s / (SAFE * candidate.capacity_per_s)))
+    least, first = (candidate.sizes.least(rate_per_s, share, most) for share in (FULL, SAFE))
     return State(candidate, least, first)

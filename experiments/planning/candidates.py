@@ -5,25 +5,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
+from experiments.planning.bounds import floor_of, rates_of
 from experiments.planning.lengths import with_values
 from experiments.planning.plan_reading import PlanInput
-from experiments.planning.promises import limits_of
+from experiments.planning.sizes import Rates, Sizes
 from experiments.planning.traffic import steady_version
-from experiments.running.capacity import capacity_per_s
-from experiments.study import build, calibrations
+from experiments.study import build
+from experiments.study.calibrations import names_calibrated
 from experiments.study.document import Study
 from experiments.study.errors import show
 from experiments.study.grid import cell
 from experiments.study.keys import key_path
-from experiments.study.requests import requests_of
 from experiments.study.schema import value_at
 from hardware.gpu import load_gpu
 from hardware.memory import DoesNotFitError
-from sim.ceilings import ceilings_of
-from sim.lone import lone_steps_s
-from sim.scenario import Scenario
+from sim.pools import PoolConfig
 
 Spread = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterable[Any]]
 """Calls a function with each of many arguments, in whatever order; gives what it returned."""
@@ -31,40 +27,76 @@ Spread = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterable[Any]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One deployment that may be bought, as one replica of it."""
+    """One deployment that may be bought, of any size."""
 
     number: int
     """From 1, in written order."""
     name: str
-    """``H200 TP2, max_num_seqs 64``."""
+    """``H200 TP2, max_num_seqs 64``; of pools all of them, and their ratio."""
     kind: str
-    """Of its hardware: model, GPU and tensor-parallel size."""
+    """Of its hardware: model, GPUs and how they are grouped, whatever the ratio of pools."""
     values: dict[str, Any]
     """What it differs in from others, by dotted key."""
     study: Study
-    """Settled, where it can be served at all; one replica."""
-    gpus: int
-    """Of one replica."""
-    usd_per_hour: float
-    """Of one replica."""
-    capacity_per_s: float = math.nan
-    """What one replica gets through of the traffic's mix."""
+    """Settled, where it can be served at all; pools as they are written."""
+    sizes: Sizes
+    """What so many replicas of it are, cost and serve."""
+    pools: tuple[str, ...] = ()
+    """What each pool is, of several."""
     lost: str = field(default="")
     """Why it is out before anything was simulated of it; empty while it is not."""
     reason: str = field(default="")
     """The same as one word for tables."""
 
-    def sized(self, replicas: int) -> Study:
-        """Return its study with so many replicas."""
-        return with_values(self.study, {"cluster.replicas": replicas})
+    def sized(self, size: int) -> Study:
+        """Return its study with so many replicas in all."""
+        return self._of(self.sizes.parts(size))
+
+    def _of(self, parts: Sequence[int]) -> Study:
+        if self.study.cluster.pools is None:
+            return with_values(self.study, {"cluster.replicas": parts[0]})
+        counts = {f"cluster.pools[{place}].replicas": count for place, count in enumerate(parts)}
+        return with_values(self.study, counts)
+
+    def one_fewer(self, size: int) -> list[tuple[str, Study]]:
+        """Return what is left when a replica is away, of each pool in turn, and the pool's name.
+
+        No name where there is one pool; empty where one is away without which nothing can be
+        served.
+        """
+        pools, parts = self.study.cluster.all_pools, self.sizes.parts(size)
+        if len(pools) == 1:
+            return [("", self.sized(size - 1))] if size > 1 else []
+        left = []
+        for place, pool in enumerate(pools):
+            fewer = [count - (at == place) for at, count in enumerate(parts)]
+            if fewer[place]:
+                left.append((pool.name, self._of(fewer)))
+            elif not self.study.cluster.has_roles:
+                whole = self._of(parts)
+                rest = [each for at, each in enumerate(whole.cluster.all_pools) if at != place]
+                cluster = whole.cluster.model_copy(update={"pools": rest})
+                left.append((pool.name, whole.model_copy(update={"cluster": cluster})))
+            else:
+                return []
+        return left
+
+    def told(self, size: int) -> str:
+        """Write ``4 x H200 TP2, max_num_seqs 64``, or how many of each pool."""
+        if len(self.pools) < 2:
+            return f"{size} x {self.name}"
+        parts = zip(self.sizes.parts(size), self.pools, strict=True)
+        _, comma, settings = self.name.partition(", ")
+        return " + ".join(f"{count} x {pool}" for count, pool in parts) + comma + settings
 
 
 def candidates_of(plan: PlanInput, spread: Spread) -> list[Candidate]:
     """Build every candidate: those that do not fit or can never keep the limits say why."""
     found = built(plan)
     tasks = [(place, one.study) for place, one in enumerate(found) if not one.lost]
-    for place, capacity in spread(_capacity, tasks):
-        found[place] = replace(found[place], capacity_per_s=capacity)
+    for place, rates in spread(_rates, tasks):
+        one = found[place]
+        found[place] = replace(one, sizes=replace(one.sizes, rates=rates))
     return found
 
 
@@ -75,17 +107,19 @@ def built(plan: PlanInput) -> list[Candidate]:
 
 def _candidate(plan: PlanInput, place: int) -> Candidate:
     study, setting = plan.studies[place], plan.settings[place]
-    cluster = study.cluster
-    price = cluster.gpu_usd_per_hour
-    assert price is not None  # plan_reading set it
-    gpus = cluster.all_pools[0].gpus_of_one
+    pools = study.cluster.all_pools
+    hardware = [f"{one.gpu} {one.gpus_of_one} {one.role}" for one in pools]
     common: dict[str, Any] = {
         "number": place + 1,
         "name": _name(plan, study, setting.values),
-        "kind": f"{study.model} {cluster.gpu} {gpus}",
-        "values": _values(plan, study),
-        "gpus": gpus,
-        "usd_per_hour": price * gpus,
+        "pools": tuple(map(pool_name, pools)),
+        "kind": f"{study.model} {' + '.join(hardware)}",
+        "values": _values(plan, study, setting.values),
+        "sizes": Sizes(
+            tuple(one.replicas for one in pools),
+            tuple((one.gpu_usd_per_hour or math.nan) * one.gpus_of_one for one in pools),
+            tuple(one.gpus_of_one for one in pools),
+        ),
     }
     try:
         study = build.settled(study)
@@ -94,15 +128,19 @@ def _candidate(plan: PlanInput, place: int) -> Candidate:
         return Candidate(**common, study=study, lost=_sentence(error), reason="does not fit")
     except ValueError as error:
         return Candidate(**common, study=study, lost=_sentence(error), reason="cannot be served")
-    floor = _floor(study, scenario)
-    common["values"] = _values(plan, study)  # with what it does not say
+    floor = floor_of(study, scenario)
+    common["values"] = _values(plan, study, setting.values)  # with what it does not say
     return Candidate(**common, study=study, lost=floor, reason="ceiling" if floor else "")
 
 
-def _values(plan: PlanInput, study: Study) -> dict[str, Any]:
-    """What candidates differ in, as this one has it."""
+def _values(plan: PlanInput, study: Study, given: dict[str, Any]) -> dict[str, Any]:
+    """What candidates differ in, as this one has it; pools as they are written."""
     data = study.resolved()
-    return {key: cell(value_at(data, key_path(key))) for key in plan.keys}
+    whole = {key: given[key] for key in given if key == "cluster.pools"}
+    return {
+        key: cell(whole[key] if key in whole else value_at(data, key_path(key)))
+        for key in plan.keys
+    }
 
 
 def _sentence(error: ValueError) -> str:
@@ -110,64 +148,38 @@ def _sentence(error: ValueError) -> str:
 
 
 def _name(plan: PlanInput, study: Study, values: dict[str, Any]) -> str:
-    """Model if there are several, GPU and group, then what else differs."""
-    gpu = study.cluster.all_pools[0].gpu
-    shown = load_gpu(gpu).name if not calibrations.names_calibrated(gpu) else show(gpu)
-    pool = study.cluster.all_pools[0]
-    ranks = "".join(
-        f" {what}{size}"
-        for what, size in (("PP", pool.pipeline_parallel_size), ("DP", pool.data_parallel_size))
-        if size > 1
-    )
-    parts = [f"{shown} TP{pool.tensor_parallel_size}{ranks}"]
+    """Model if there are several, GPUs and groups, then what else differs."""
+    pools = study.cluster.all_pools
+    text = " + ".join(map(pool_name, pools))
+    if len(pools) > 1:
+        text += f" {':'.join(str(pool.replicas) for pool in pools)}"
     if "model" in plan.keys:
-        parts.insert(0, study.model.rsplit("/", 1)[-1])
+        text = f"{study.model.rsplit('/', 1)[-1]} {text}"
     sizes = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
     told = ("model", "cluster.gpu", *(f"cluster.{size}" for size in sizes))
     rest = [
         f"{key.rsplit('.', 1)[-1]} {show(cell(value))}"
         for key, value in values.items()
-        if key not in told
+        if key not in told and not (key.startswith("cluster.pools") and ".engine." not in key)
     ]
-    return ", ".join([" ".join(parts), *rest])
+    return ", ".join([text, *rest])
 
 
-def _floor(study: Study, scenario: Scenario) -> str:
-    """Say that no load is low enough: what a request takes that is alone is beyond a limit."""
-    slo = study.slo
-    assert slo is not None
-    requests = requests_of(study, study.seed)
-    for key, limit in limits_of(slo).items():
-        if limit.latency == "tpot":
-            lone_s = ceilings_of(scenario.pool)["fastest_token_s"]
-            if lone_s > limit.limit_s:
-                return (
-                    f"a token takes {lone_s * 1e3:.3g} ms of a request that is alone, more than "
-                    f"{key} = {limit.limit_s:g} s, at any number of replicas"
-                )
-        if limit.latency == "ttft" and requests.prefixes is None:
-            prompt = int(np.quantile(requests.prompt_tokens, limit.share, method="lower"))
-            prompt = min(prompt, scenario.pool.max_model_len - 1)
-            lone_s = lone_prefill_s(scenario, prompt)
-            if lone_s > limit.limit_s:
-                return (
-                    f"the prefill of {prompt:,} tokens, which {100 * (1 - limit.share):.3g}% of "
-                    f"the prompts have, takes {lone_s:.3g} s alone, more than {key} = "
-                    f"{limit.limit_s:g} s, at any number of replicas"
-                )
-    return ""
+def pool_name(pool: PoolConfig) -> str:
+    """Write GPU and group, a pool's name, and the settings that it has for itself."""
+    gpu = show(pool.gpu) if names_calibrated(pool.gpu) else load_gpu(pool.gpu).name
+    ranks = "".join(
+        f" {what}{size}"
+        for what, size in (("PP", pool.pipeline_parallel_size), ("DP", pool.data_parallel_size))
+        if size > 1
+    )
+    own = [f" {key} {show(value)}" for key, value in pool.engine.model_dump().items()]
+    return f"{gpu} TP{pool.tensor_parallel_size}{ranks} {pool.name}".rstrip() + "".join(own)
 
 
-def lone_prefill_s(scenario: Scenario, prompt_tokens: int) -> float:
-    """Return the time to the first token of a request that is alone: its chunks, and the API."""
-    api = scenario.api
-    seconds = api.request_s + api.token_s * prompt_tokens
-    return seconds + lone_steps_s(scenario.pool, prompt_tokens) + api.output_s
-
-
-def _capacity(place: int, study: Study) -> tuple[int, float]:
-    """Overload one replica with the lengths of the traffic, at a steady rate."""
+def _rates(place: int, study: Study) -> tuple[int, Rates]:
+    """Find what one replica of each pool serves of the traffic's mix, at a steady rate."""
     if study.workload.has_clock:
         workload = steady_version(study.workload, 1.0, 10_000)
         study = study.model_copy(update={"workload": workload, "warmup_s": None})
-    return place, capacity_per_s(study)
+    return place, rates_of(study)

@@ -54,7 +54,9 @@ class PlanSearch:
         study = self.plan.study
         lines = [f"{self.name}: {len(self.plan.studies)} candidates, {slo_text(study.slo)}"]
         for one in built(self.plan):
-            text = one.lost or f"{one.usd_per_hour:,.2f} USD/h a replica"
+            each = one.sizes.usd_per_hour(one.sizes.fewest)
+            whose = "a replica" if one.sizes.fewest == 1 else "with a replica of each pool"
+            text = one.lost or f"{each:,.2f} USD/h {whose}"
             lines.append(f"{one.name}: {text}")
         return lines
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field, replace
 
 from experiments.planning.branching import ALIKE, Branching, State, state_of
 from experiments.planning.candidates import Candidate, Spread, candidates_of
+from experiments.planning.day_probe import DayProbe
 from experiments.planning.demand import Curve, Demand, risk
 from experiments.planning.highest import Highest
 from experiments.planning.holding import Change, held_by
 from experiments.planning.plan_problem import Problem
 from experiments.planning.plan_reading import PlanInput
-from experiments.planning.probes import DayProbe, Probe, SteadyProbe, settle
+from experiments.planning.probes import Probe, SteadyProbe, settle
 from experiments.planning.progress import SearchProgress
 from experiments.planning.sensitivity import (
     MOST_REPLICAS,
@@ -19,11 +20,15 @@ from experiments.planning.sensitivity import (
     spread_of,
     tornado,
 )
-from experiments.planning.sequential import Verdict
+from experiments.planning.sequential import LOOKS, Verdict
 from experiments.planning.trials import Trials
+from experiments.study.document import Study
 
 MOST_PROOFS = 6
 """A deployment whose risk is too high grows so often at most before the plan gives up on it."""
+HALF_WIDTH, SEEDS = 0.03, 6
+"""Of what a deployment holds, relative, and the seeds that it takes at least: the answer rests on
+tests at the traffic that is planned for, this tells how far they are from their limit."""
 MOST_SIMULATED = 16
 """Up to so many replicas what fewer hold is simulated; beyond, it is in proportion."""
 
@@ -37,7 +42,10 @@ class Finalist:
     probe: Probe
     """Its test, at this number of replicas."""
     one_down: Probe | None = None
-    """The same with one replica fewer at the forecast; None of a single one."""
+    """The same with one replica fewer at the forecast, of the pool that is missed most; None where
+    one is away without which nothing can be served."""
+    one_down_of: str = ""
+    """Which pool that is."""
     holds: Highest | None = None
     """Of steady traffic, as a multiple of what the workload says."""
     curve: Curve | None = None
@@ -54,12 +62,12 @@ class Finalist:
     @property
     def usd_per_hour(self) -> float:
         """Of all replicas."""
-        return self.replicas * self.candidate.usd_per_hour
+        return self.candidate.sizes.usd_per_hour(self.replicas)
 
     @property
     def gpus(self) -> int:
         """Of all replicas."""
-        return self.replicas * self.candidate.gpus
+        return self.candidate.sizes.gpus_of(self.replicas)
 
 
 @dataclass(slots=True)
@@ -120,8 +128,10 @@ class Finder:
     def _search(self, candidates: list[Candidate], demand: Demand) -> PlanFound:
         problem = Problem(self.plan, demand.design)
         served = [one for one in candidates if not one.lost]
-        states = [state_of(one, problem.least_rate_per_s(one)) for one in served]
         study = self.plan.study
+        states = [
+            state_of(one, problem.least_rate_per_s(one), study.most_replicas) for one in served
+        ]
         self.progress.expect(self.trials.runs + 8 * (2 + study.runners_up) + 40)
         branching = Branching(
             states, problem.probe, self.trials.ask, 1 + study.runners_up, study.most_replicas
@@ -157,8 +167,8 @@ class Finder:
         )
         if ordered and self.plan.study.failures is None:
             self._measure_risk(ordered[0], problem, demand, 1.0)
-        for each in ordered:
-            self._one_down(each, demand)
+        for rank, each in enumerate(ordered):
+            self._one_down(each, problem, rank == 0)
         return ordered if ordered and ordered[0].proven else []
 
     def _cheapest(self, branching: Branching) -> list[State]:
@@ -203,11 +213,13 @@ class Finder:
         if problem.has_windows:
             self._window_risk(one, problem, available)
             return
-        held = self._held(one.candidate, one.replicas)
+        held = self._held(one.candidate, one.replicas, one.candidate.sized(one.replicas))
         one.holds = held
         points = {one.replicas: held.value}
         if one.replicas > 1 and available < 1 and one.replicas <= MOST_SIMULATED:
-            points[one.replicas - 1] = self._held(one.candidate, one.replicas - 1).value
+            fewer = one.candidate.one_fewer(one.replicas)
+            holds = [self._held(one.candidate, one.replicas - 1, each).value for _, each in fewer]
+            points[one.replicas - 1] = min(holds, default=0.0)
         one.curve = Curve(points)
         one.risk = risk(demand, one.curve, one.replicas, available)
         if math.isnan(held.low):
@@ -219,16 +231,16 @@ class Finder:
         low, high = (risk(demand, curve, one.replicas, available) for curve in ends)
         one.risk_ends = (low, high)
 
-    def _held(self, candidate: Candidate, replicas: int) -> Highest:
+    def _held(self, candidate: Candidate, replicas: int, deployed: Study) -> Highest:
         """What so many replicas hold, as a multiple of the traffic."""
         study = self.plan.study
         one = Problem(self.plan, 1.0)
         rate = one.steady_rate_per_s(candidate)
-        capacity = replicas * candidate.capacity_per_s / rate
+        capacity = candidate.sizes.capacity_per_s(replicas) / rate
         return held_by(
-            candidate.sized(replicas), self.trials.ask, promises=one.promises,
+            deployed, self.trials.ask, promises=one.promises,
             fewest=study.run_requests, capacity=capacity,
-            label=f"{candidate.name} x {replicas}",
+            label=candidate.told(replicas), target=HALF_WIDTH, seeds=SEEDS,
         )  # fmt: skip
 
     def _window_risk(self, one: Finalist, problem: Problem, available: float) -> None:
@@ -238,22 +250,27 @@ class Finder:
         chances = down(one.replicas, available)
         missed = [one.probe.missed]
         if available < 1 and one.replicas > 1:
-            fewer = problem.probe(one.candidate, one.replicas - 1)
-            settle([fewer], self.trials.ask)
-            missed.append(fewer.missed)
+            fewer = problem.one_down(one.candidate, one.replicas)
+            settle(list(fewer.values()), self.trials.ask)
+            missed.append(max((each.missed for each in fewer.values()), default=1.0))
         told = sum(chance * miss for chance, miss in zip(chances, missed, strict=False))
         one.risk = min(1.0, told + max(0.0, 1 - sum(chances[: len(missed)])))
 
-    def _one_down(self, one: Finalist, demand: Demand) -> None:
+    def _one_down(self, one: Finalist, problem: Problem, wins: bool) -> None:
         """Test one replica fewer at the forecast: a failure in the busiest hour."""
         if one.replicas < 2:
             return
-        forecast = Problem(self.plan, demand.growth)
-        probe: Probe = forecast.probe(one.candidate, one.replicas - 1)
-        if isinstance(probe, DayProbe):
-            probe = busiest_alone(probe)
-        settle([probe], self.trials.ask)
-        one.one_down = probe
+        forecast = Problem(self.plan, self.plan.study.growth)
+        tests = forecast.one_down(one.candidate, one.replicas)
+        if forecast == problem and len(one.candidate.pools) < 2 and not problem.has_windows:
+            tests |= {"": one.state.probes.get(one.replicas - 1, tests[""])}  # asked already
+        for pool, probe in tests.items():
+            tests[pool] = probe = busiest_alone(probe) if isinstance(probe, DayProbe) else probe
+            probe.most = LOOKS[-1] if wins else max(probe.few, probe.runs)
+        settle(list(tests.values()), self.trials.ask)
+        for pool, probe in tests.items():
+            if one.one_down is None or _severity(probe) > _severity(one.one_down):
+                one.one_down, one.one_down_of = probe, pool
 
     def _look_around(self, found: PlanFound) -> None:
         """The tornado, and drawn calibrations, on a small deployment of the winner."""
@@ -261,17 +278,18 @@ class Finder:
         assert winner is not None
         study = self.plan.study
         one = Problem(self.plan, 1.0)
-        replicas = min(winner.replicas, MOST_REPLICAS)
-        rate = one.steady_rate_per_s(winner.candidate) * replicas / winner.replicas
+        sizes = winner.candidate.sizes
+        replicas = min(winner.replicas, max(MOST_REPLICAS, sum(sizes.ratio)))
+        part = sizes.capacity_per_s(replicas) / sizes.capacity_per_s(winner.replicas)
+        rate = one.steady_rate_per_s(winner.candidate) * part
         small = winner.candidate.sized(replicas)
         if small.workload.has_clock:
             small = one.steady(small, rate)
         else:
             from experiments.planning.traffic import scaled
 
-            part = replicas / winner.replicas
             small = small.model_copy(update={"workload": scaled(small.workload, part)})
-        capacity = replicas * winner.candidate.capacity_per_s / rate
+        capacity = sizes.capacity_per_s(replicas) / rate
         entries = len(assumptions(small, study.sensitivity)) + study.calibration_draws
         self.progress.expect(self.trials.runs + RUNS_OF_AN_ENTRY * (1 + entries))
         found.base, found.changes, found.draws = tornado(
@@ -284,6 +302,11 @@ def busiest_alone(probe: DayProbe) -> SteadyProbe:
     """Return the test of the busiest stretch by its requests, as if it were steady."""
     return SteadyProbe(probe.busiest, f"{probe.label}, busiest stretch", probe.promises,
                        probe.confidence)  # fmt: skip
+
+
+def _severity(probe: Probe) -> tuple[bool, float]:
+    """How bad what a test found is."""
+    return not kept(probe), probe.missed
 
 
 def kept(probe: Probe | None) -> bool:

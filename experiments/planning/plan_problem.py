@@ -4,10 +4,11 @@ import math
 from dataclasses import dataclass
 
 from experiments.planning.candidates import Candidate
+from experiments.planning.day_probe import DayProbe
 from experiments.planning.lengths import long_enough
 from experiments.planning.plan_reading import PlanInput
 from experiments.planning.plan_study import window_s_of
-from experiments.planning.probes import DayProbe, Probe, SteadyProbe
+from experiments.planning.probes import Probe, SteadyProbe
 from experiments.planning.promises import Promise, nearly_all_keep, promises_of
 from experiments.planning.traffic import (
     Day,
@@ -47,7 +48,9 @@ class Problem:
 
     def study(self, candidate: Candidate, replicas: int) -> Study:
         """Return a deployment under this traffic, as it is measured."""
-        one = candidate.sized(replicas)
+        return self._measured(candidate.sized(replicas))
+
+    def _measured(self, one: Study) -> Study:
         study = one.model_copy(update={"workload": scaled(one.workload, self.multiple)})
         if self.has_windows:
             return study
@@ -55,8 +58,23 @@ class Problem:
 
     def probe(self, candidate: Candidate, replicas: int) -> Probe:
         """Return a fresh test of a candidate with so many replicas."""
-        study = self.study(candidate, replicas)
-        label = f"{candidate.name} x {replicas}"
+        return self._test(candidate, self.study(candidate, replicas), candidate.told(replicas))
+
+    def one_down(self, candidate: Candidate, replicas: int) -> dict[str, Probe]:
+        """Return fresh tests with a replica away, of each pool in turn, by the pool's name.
+
+        None where one is away without which nothing can be served.
+        """
+        told = candidate.told(replicas)
+        return {
+            name: self._test(
+                candidate, self._measured(left), f"{told}, one of {name} down" if name else
+                candidate.told(replicas - 1)
+            )
+            for name, left in candidate.one_fewer(replicas)
+        }  # fmt: skip
+
+    def _test(self, candidate: Candidate, study: Study, label: str) -> Probe:
         if not self.has_windows:
             return SteadyProbe(study, label, self.promises, self.confidence)
         day = self.day(candidate)
@@ -67,7 +85,9 @@ class Problem:
 
     def day(self, candidate: Candidate) -> Day:
         """Return the windows of the traffic; they do not depend on the deployment."""
-        return day_of(self.study(candidate, 1), window_s_of(self.plan.study.slo))
+        return day_of(
+            self.study(candidate, candidate.sizes.fewest), window_s_of(self.plan.study.slo)
+        )
 
     def least_rate_per_s(self, candidate: Candidate) -> float:
         """Return what any deployment that keeps the SLO must serve, at least.
@@ -77,7 +97,7 @@ class Problem:
         this over the capacity.
         """
         if not self.has_windows:
-            return mean_rate_per_s(self.study(candidate, 1))
+            return mean_rate_per_s(self.study(candidate, candidate.sizes.fewest))
         day, slo = self.day(candidate), self.plan.study.slo
         found = [nearly_all_keep(slo, latency) for latency in ("ttft", "e2e")]
         longest = [each for each in found if each is not None]
@@ -89,7 +109,7 @@ class Problem:
     def steady_rate_per_s(self, candidate: Candidate) -> float:
         """Return the rate of the traffic, of a day that of its busiest windows."""
         if not self.has_windows:
-            return mean_rate_per_s(self.study(candidate, 1))
+            return mean_rate_per_s(self.study(candidate, candidate.sizes.fewest))
         day = self.day(candidate)
         return day.rate_exceeded_by(math.floor(self.plan.study.risk.share * day.windows))
 

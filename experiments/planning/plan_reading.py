@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.planning import keys
-from experiments.planning.plan_study import OWN, PlanStudy, Prices, window_s_of
+from experiments.planning.plan_study import OWN, PlanStudy, window_s_of
+from experiments.planning.prices import usd_of
 from experiments.planning.traffic import resampling
-from experiments.study import calibrations, faults
+from experiments.study import faults
 from experiments.study.document import Loaded, Study, validate
-from experiments.study.errors import Problem, StudyError, show
+from experiments.study.errors import Problem, StudyError
 from experiments.study.grid import Setting, expand, fill_missing
-from hardware.gpu import Gpu, load_gpu
 
 CANDIDATE_SECTIONS = ("model", "cluster", "engine", "calibration")
 LENGTH = 10_000
@@ -60,14 +60,11 @@ def read_plan(loaded: Loaded) -> PlanInput:
     own = {name: raw[name] for name in OWN if name in raw}
     plan = keys.validated(PlanStudy, loaded, study.resolved() | own | {"kind": "plan"})
     studies = [point for point, _ in checked if point is not None]
-    if any(point.cluster.pools is not None for point in studies):
-        text = "cluster.pools: a plan buys replicas that are all alike, expected cluster.gpu"
-        raise StudyError([Problem(loaded.where(("cluster", "pools")), text)])
     priced = tuple(_priced(loaded, plan, each) for each in studies)
     _check_workload(loaded, plan)
     swept = tuple(dict.fromkeys(key for setting in settings for key in setting.values))
     notes = [*loaded.notes]
-    if study.cluster.replicas != 1:
+    if study.cluster.pools is None and study.cluster.replicas != 1:
         notes.append("cluster.replicas is solved for: what the study says of it does not matter")
     if study.seeds != 1:
         notes.append("seeds does not matter: a plan runs as many as its verdicts need")
@@ -125,57 +122,20 @@ def _serving(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _priced(loaded: Loaded, plan: PlanStudy, study: Study) -> Study:
-    """Return a candidate with one replica, the price of its GPU, and traffic that has luck."""
-    workload = resampling(study.workload, window_s_of(plan.slo))
-    words = study.cluster.all_pools[0].gpu
-    price = study.cluster.gpu_usd_per_hour
-    if not calibrations.names_calibrated(words):
-        gpu = load_gpu(words)
-        price = price_of(loaded, plan, gpu, price)
-    if price is None:
-        raise StudyError(
-            [
-                Problem(
-                    loaded.where(("prices",)),
-                    f"prices: nobody knows the price of {show(words)}, expected "
-                    f"prices: {{{words if isinstance(words, str) else 'NAME'}: USD per hour}}",
-                )
-            ]
-        )
-    cluster = study.cluster.model_copy(update={"replicas": 1, "gpu_usd_per_hour": price})
-    return study.model_copy(update={"cluster": cluster, "workload": workload})
+    """Return a candidate with one replica, the price of its GPUs, and traffic that has luck.
 
-
-def price_of(loaded: Loaded, plan: PlanStudy, gpu: Gpu, otherwise: float | None) -> float | None:
-    """Return what an hour of a GPU costs: by the plan's prices, its cluster, or the catalogue.
-
-    Raises:
-        StudyError: prices of a GPU that nobody knows, or not for this contract.
+    Of pools the replicas stay: they are their ratio.
     """
-    for name, given in plan.prices.items():
-        try:
-            named = load_gpu(name)
-        except ValueError as error:
-            problem = Problem(loaded.where(("prices", name)), f"prices: {error}")
-            raise StudyError([problem]) from None
-        if named.name != gpu.name:
-            continue
-        if not isinstance(given, Prices):
-            return given
-        price: float | None = getattr(given, plan.contract)
-        if price is None:
-            told = ", ".join(key for key, value in given if value is not None)
-            raise StudyError(
-                [
-                    Problem(
-                        loaded.where(("prices", name)),
-                        f"prices.{name} has {told or 'nothing'}, expected {plan.contract}, which "
-                        "is the contract",
-                    )
-                ]
-            )
-        return price
-    return otherwise if otherwise is not None else gpu.usd_per_hour
+    workload = resampling(study.workload, window_s_of(plan.slo))
+    pools = [
+        pool.model_copy(update={"gpu_usd_per_hour": usd_of(loaded, plan, pool)})
+        for pool in study.cluster.all_pools
+    ]
+    changes: dict[str, object] = {"pools": pools}
+    if study.cluster.pools is None:
+        changes = {"replicas": 1, "gpu_usd_per_hour": pools[0].gpu_usd_per_hour}
+    cluster = study.cluster.model_copy(update=changes)
+    return study.model_copy(update={"cluster": cluster, "workload": workload})
 
 
 def _check_workload(loaded: Loaded, plan: PlanStudy) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from experiments.planning.capacity_words import limit_text, percent
+from experiments.planning.day_probe import DayProbe
 from experiments.planning.plan_finding import Finalist, PlanFound
 from experiments.planning.plan_words import (
     HOURS_A_MONTH,
@@ -13,11 +14,11 @@ from experiments.planning.plan_words import (
     misses,
     one_down,
     replicas_after,
+    shares,
     title,
     traffic_text,
     why,
 )
-from experiments.planning.probes import DayProbe
 from experiments.planning.sequential import Verdict
 from experiments.reporting.page.figures import Axis, Band, Bar, Figure, Series
 from experiments.reporting.page.sheet import BAD, GOOD, Answer, Section, Sheet, card
@@ -94,7 +95,7 @@ def _cards(found: PlanFound, winner: Finalist) -> list[dict[str, str]]:
     of = "windows" if isinstance(winner.probe, DayProbe) else "requests"
     told = [
         card("USD per hour", f"{winner.usd_per_hour:,.2f}", month),
-        card("GPUs", f"{winner.gpus:,}", f"{winner.replicas} x {winner.candidate.name}"),
+        card("GPUs", f"{winner.gpus:,}", winner.candidate.told(winner.replicas)),
         card("risk", percent(winner.risk), _risk(found, winner)),
         card(f"{of} that miss", percent(winner.probe.missed), _binds(found, winner)),
         card("one replica down", "kept" if kept else "not kept", "N+1, at the forecast"),
@@ -148,7 +149,7 @@ def _ranked(found: PlanFound) -> Table:
     headings = ("deployment", "replicas", "GPUs", "USD/h", "missed", "N+1", "risk")
     rows = [
         (
-            one.candidate.name, str(one.replicas), str(one.gpus), f"{one.usd_per_hour:,.2f}",
+            one.candidate.name, shares(one), str(one.gpus), f"{one.usd_per_hour:,.2f}",
             percent(one.probe.missed),
             "yes" if one.one_down is not None and one.one_down.verdict is Verdict.KEPT else "no",
             DASH if math.isnan(one.risk) else percent(one.risk),
@@ -202,7 +203,8 @@ def _growth(found: PlanFound) -> list[Figure]:
         if one.curve is None:
             continue
         counts = _counts(one, found.demand.design)
-        points = [(one.curve.holds(count), count * one.candidate.usd_per_hour) for count in counts]
+        usd = one.candidate.sizes.usd_per_hour
+        points = [(one.curve.holds(count), usd(count)) for count in counts]
         rows.append(Series(one.candidate.name, points, look=place))
     if not rows:
         return []
@@ -224,7 +226,7 @@ def _counts(one: Finalist, design: float) -> list[int]:
     last = one.replicas + 3
     while one.curve.holds(last) < MUCH_MORE * design and last < MOST_GROWN * one.replicas:
         last += 1
-    first = max(1, one.replicas - 2)
+    first = max(one.candidate.sizes.fewest, one.replicas - 2)
     every = -(-(last - first) // MOST_BARS)
     return list(range(first, last + 1, every))
 

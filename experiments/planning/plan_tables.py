@@ -4,10 +4,12 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from experiments.planning.candidates import Candidate
+from experiments.planning.day_probe import DayProbe
 from experiments.planning.plan_finding import Finalist, PlanFound
 from experiments.planning.plan_problem import Problem
 from experiments.planning.plan_words import fate, replicas_after, why
-from experiments.planning.probes import DayProbe, Probe, SteadyProbe
+from experiments.planning.probes import Probe, SteadyProbe
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -30,6 +32,7 @@ def _row(found: PlanFound, one: Finalist) -> dict[str, Any]:
     windows = probe.day.windows * len(probe.days) if isinstance(probe, DayProbe) else NAN
     return {
         "candidate": one.candidate.number, "name": one.candidate.name, **one.candidate.values,
+        "deployment": one.candidate.told(one.replicas),
         "replicas": one.replicas, "gpus": one.gpus, "usd_per_hour": one.usd_per_hour,
         "missed_share": probe.missed, "verdict": probe.verdict.value, "windows": windows,
         "runs": _whole_runs(probe), "requests": 0 if counts is None else counts.measured,
@@ -64,9 +67,7 @@ def candidates_table(found: PlanFound) -> "DataFrame":
                 "candidate": one.number,
                 "name": one.name,
                 **one.values,
-                "gpus_per_replica": one.gpus,
-                "usd_per_replica_hour": one.usd_per_hour,
-                "capacity_per_s": one.capacity_per_s,
+                **_of_a_replica(one),
                 "least_replicas": NAN if state is None else state.least,
                 "bound_usd_per_hour": NAN if state is None else state.bound_usd,
                 "replicas": NAN if state is None or state.replicas is None else state.replicas,
@@ -81,6 +82,16 @@ def candidates_table(found: PlanFound) -> "DataFrame":
             }
         )
     return pd.DataFrame(rows)
+
+
+def _of_a_replica(one: Candidate) -> dict[str, float]:
+    """What one replica is; of pools that differ, what one of each of them is together."""
+    sizes, least = one.sizes, one.sizes.fewest
+    return {
+        "gpus_per_replica": sizes.gpus_of(least),
+        "usd_per_replica_hour": sizes.usd_per_hour(least),
+        "capacity_per_s": sizes.capacity_per_s(least) if sizes.rates else NAN,
+    }
 
 
 def windows_table(found: PlanFound) -> "DataFrame":
@@ -118,7 +129,9 @@ def sensitivity_table(found: PlanFound) -> "DataFrame":
     rows = []
     for change in (*found.changes, *found.draws):
         count = replicas_after(found, change)
-        usd = NAN if count is None or winner is None else count * winner.candidate.usd_per_hour
+        usd = NAN
+        if count is not None and winner is not None:
+            usd = winner.candidate.sizes.usd_per_hour(count)
         rows.append(
             (change.name, change.ratio - 1, change.low - 1, change.high - 1,
              NAN if count is None else count, usd, change.said)

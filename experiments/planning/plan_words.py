@@ -8,11 +8,12 @@ import numpy as np
 from experiments.planning.branching import ALIKE, State
 from experiments.planning.candidates import Candidate
 from experiments.planning.capacity_words import limit_text, percent, slo_text
+from experiments.planning.day_probe import DayProbe
 from experiments.planning.holding import Change
 from experiments.planning.plan_finding import Finalist, PlanFound
 from experiments.planning.plan_problem import Problem
 from experiments.planning.plan_study import window_s_of
-from experiments.planning.probes import DayProbe, SteadyProbe
+from experiments.planning.probes import SteadyProbe
 from experiments.planning.sequential import Verdict
 from experiments.reporting.quantities import significant
 from workloads.arrivals import ClosedLoop
@@ -89,9 +90,14 @@ def deployment(one: Finalist) -> str:
     gpus = f"{one.gpus} GPU{'s' if one.gpus > 1 else ''}"
     month = one.usd_per_hour * HOURS_A_MONTH
     return (
-        f"{one.replicas} x {one.candidate.name}: {gpus}, {one.usd_per_hour:,.2f} USD/h "
+        f"{one.candidate.told(one.replicas)}: {gpus}, {one.usd_per_hour:,.2f} USD/h "
         f"({month:,.0f} USD a month)"
     )
+
+
+def shares(one: Finalist) -> str:
+    """Write how many replicas there are, of each pool."""
+    return " + ".join(map(str, one.candidate.sizes.parts(one.replicas)))
 
 
 def misses(found: PlanFound, one: Finalist) -> str:
@@ -144,10 +150,14 @@ def risk_text(one: Finalist) -> str:
 def one_down(found: PlanFound, one: Finalist) -> str:
     """Say whether one replica may be away."""
     if one.one_down is None:
-        return "N+1 not kept: it is a single replica"
+        if one.replicas == 1:
+            return "N+1 not kept: it is a single replica"
+        return "N+1 not kept: one of its pools is a single replica, and nothing goes without it"
     kept = one.one_down.verdict is Verdict.KEPT
     where = " of the busiest stretch" if found.problem.has_windows else ""
     fewer = counted(one.replicas - 1, "miss")
+    if one.one_down_of:
+        fewer = f"without one of {one.one_down_of} they miss"
     text = f"{fewer} {percent(one.one_down.missed)} at the forecast{where}"
     undecided = one.one_down.verdict is Verdict.UNDECIDED
     return (
@@ -205,8 +215,8 @@ def why(found: PlanFound, candidate: Candidate) -> str:
     if word == "price bound":
         usd = state.bound_usd
         return (
-            f"its capacity of {significant(candidate.capacity_per_s)}/s asks for {state.least} x "
-            f"{candidate.usd_per_hour:,.2f} = {usd:,.2f} USD/h before any limit is looked at"
+            f"its capacity asks for {candidate.told(state.least)} = {usd:,.2f} USD/h before any "
+            "limit is looked at"
         )
     if state.replicas is None:
         return _not_kept(found, state)

@@ -56,9 +56,11 @@ def decide(runs: Sequence[Sequence[Batch]], allowed: float, confidence: float) -
     return Verdict.UNDECIDED
 
 
-def is_over(runs: Sequence[Sequence[Batch]], allowed: float, confidence: float) -> bool:
-    """Tell whether no further run would change anything."""
-    return len(runs) >= LOOKS[-1] or decide(runs, allowed, confidence) is not Verdict.UNDECIDED
+def is_over(
+    runs: Sequence[Sequence[Batch]], allowed: float, confidence: float, most: int = LOOKS[-1]
+) -> bool:
+    """Tell whether no further run would change anything, or there are ``most`` of them."""
+    return len(runs) >= most or decide(runs, allowed, confidence) is not Verdict.UNDECIDED
 
 
 def _look(batches: list[Batch], allowed: float, confidence: float) -> Verdict:

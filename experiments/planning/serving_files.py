@@ -1,31 +1,20 @@
-"""What starts the answer: its study, the command line of ``vllm serve``, a Kubernetes manifest."""
+"""What starts the answer: its study, the command lines of ``vllm serve``, a Kubernetes manifest."""
 
-import json
 import shlex
 from pathlib import Path
 from typing import Any
 
+from experiments.planning.day_probe import DayProbe
 from experiments.planning.plan_finding import Finalist
-from experiments.planning.probes import DayProbe
+from experiments.planning.vllm_command import notes_of, vllm_arguments
 from experiments.running.assemble import write_plain_yaml
+from experiments.study.calibrations import names_calibrated
 from experiments.study.document import Study
+from experiments.study.pools import by_pool
 from hardware.gpu import load_gpu
-from hardware.host_link import GIB
-from sim.engine_config import EngineConfig
-from sim.offloading_config import OffloadingConfig
-from sim.speculative import SpeculativeConfig
+from sim.pools import DECODE, PREFILL, SERVE, PoolConfig
 
 PORT = 8000
-NOT_FLAGS = (
-    "version", "scheduler", "order", "long_prefill_limits_alone", "scheduler_reserve_full_isl",
-    "reuse_unhashed_first", "null_block", "watermark", "batch_timeout_s", "attention",
-    "step_overhead_s", "sequence_overhead_s", "api_request_s", "api_token_s", "api_output_s",
-    "enable_prefix_caching", "async_scheduling", "num_gpu_blocks", "quantization", "sampling",
-    "expert_load_exponent", "scheduler_settings", "order_settings", "speculative",
-    "kv_offloading_size", "kv_connector_extra_config", "host_link",
-)  # fmt: skip
-"""Settings that ``vllm serve`` has no flag of that name for, that follow from the version, or that
-are written in another way."""
 
 
 def winner_study(name: str, one: Finalist) -> Study:
@@ -36,7 +25,7 @@ def winner_study(name: str, one: Finalist) -> Study:
     return study.model_copy(
         update={
             "name": f"{name}_winner",
-            "description": f"{one.replicas} x {one.candidate.name}, as {name} found it.",
+            "description": f"{one.candidate.told(one.replicas)}, as {name} found it.",
             "seed": study.seed + 1,
             "seeds": max(1, runs),
             "calibration_draws": 0,
@@ -54,131 +43,96 @@ def write_winner(study: Study, path: Path) -> None:
         write_plain_yaml(study.resolved(), file)
 
 
-def vllm_arguments(study: Study) -> list[str]:
-    """Return the words after ``vllm serve`` that start a replica with the settings simulated."""
-    engine = study.engine
-    words = [study.model, "--tensor-parallel-size", str(study.cluster.tensor_parallel_size)]
-    if study.cluster.pipeline_parallel_size > 1:
-        words += ["--pipeline-parallel-size", str(study.cluster.pipeline_parallel_size)]
-    if study.cluster.data_parallel_size > 1:
-        words += ["--data-parallel-size", str(study.cluster.data_parallel_size)]
-    for name in EngineConfig.model_fields:
-        value = getattr(engine, name)
-        default = EngineConfig.model_fields[name].default
-        if name in NOT_FLAGS or value is None or (value == default and name != "block_size"):
-            continue
-        flag = f"--{name.replace('_', '-')}"
-        words += [flag] if value is True else [flag, str(value)]
-    if engine.speculative is not None and engine.speculative.num_speculative_tokens:
-        words += ["--speculative-config", json.dumps(speculative_config(engine.speculative))]
-    words += _offloading_arguments(engine)
-    if engine.quantization not in ("auto", "none"):
-        words += ["--quantization", engine.quantization]
-    if engine.num_gpu_blocks is not None:
-        words += ["--num-gpu-blocks-override", str(engine.num_gpu_blocks)]
-    if engine.order == "priority":
-        words += ["--scheduling-policy", "priority"]
-    for name in ("enable_prefix_caching", "async_scheduling"):
-        value = getattr(engine, name)
-        if value is not None:
-            words.append(f"--{'' if value else 'no-'}{name.replace('_', '-')}")
-    return words
-
-
-def _offloading_arguments(engine: EngineConfig) -> list[str]:
-    """Words for KV in the host's memory: one flag, or its connector with what differs."""
-    size_gib, told = engine.kv_offloading_size, engine.kv_connector_extra_config
-    if size_gib is None:
-        return []
-    if told == OffloadingConfig():
-        return ["--kv-offloading-size", f"{size_gib:g}"]
-    extra = told.model_dump(exclude_defaults=True) | {"cpu_bytes_to_use": int(size_gib * GIB)}
-    connector = {
-        "kv_connector": "OffloadingConnector", "kv_role": "kv_both",
-        "kv_connector_extra_config": extra,
-    }  # fmt: skip
-    return ["--kv-transfer-config", json.dumps(connector)]
-
-
-def speculative_config(speculative: SpeculativeConfig) -> dict[str, Any]:
-    """Return what a server is told of its drafts: all but how many are right, which it finds."""
-    told = {
-        name: getattr(speculative, name)
-        for name in (
-            "method", "num_speculative_tokens", "model", "num_speculative_tokens_per_batch_size",
-        )
-    }  # fmt: skip
-    if speculative.disable_eagle_block_drop:
-        told["disable_eagle_block_drop"] = True
-    return {name: value for name, value in told.items() if value is not None}
-
-
-def notes_of(study: Study) -> list[str]:
-    """Say what of the simulation a command line cannot hold."""
-    told = []
-    if "/" not in study.model:
-        told.append(f"{study.model}: write the published name or the path of the checkpoint")
-    drafts = study.engine.speculative
-    if drafts is not None and drafts.num_speculative_tokens:
-        if drafts.method in ("eagle", "eagle3") and drafts.model is None:
-            told.append(f"{drafts.method}: write the head's name into the speculative config")
-        told.append("how many drafts are right is the study's assumption: measure it")
-    if study.engine.order == "shortest_prompt":
-        told.append("order: shortest_prompt is not an option of vLLM")
-    if study.engine.scheduler == "static":
-        told.append("scheduler: static is not an option of vLLM")
-    if study.cluster.replicas > 1:
-        told.append(
-            f"{study.cluster.replicas} such replicas behind a router that works like "
-            f"{study.cluster.router}"
-        )
-    return told
-
-
 def serve_script(study: Study) -> str:
-    """Return a shell script that starts one replica."""
-    words = ["vllm", "serve", *vllm_arguments(study)]
-    lines = [words[0] + " " + words[1] + " " + shlex.quote(words[2])]
-    line = ""
-    for word in words[3:]:
-        if word.startswith("--") and line:
-            lines.append(line)
-            line = ""
-        line = f"{line} {shlex.quote(word)}".strip()
-    lines.append(line)
-    told = "".join(f"# {note}\n" for note in notes_of(study))
-    version = study.engine.version
+    """Return a shell script that starts one replica: of the pool that its argument names."""
+    pools = by_pool(study)
+    version = pools[0][1].engine.version
+    header = ["#!/bin/sh", f"# {_deployed(study)}."]
+    if len(pools) == 1:
+        ((pool, alone),) = pools
+        lines = [f"# One of them as it was simulated: vLLM {version}, {_gpu(pool)}."]
+        lines += [*(f"# {note}" for note in notes_of(alone)), *_command(study, pool, alone)]
+        return "\n".join([*header, *lines]) + "\n"
+    names = "|".join(pool.name for pool, _ in pools)
+    lines = [f"# sh serve.sh {names} starts a replica of one pool, as simulated.", 'case "$1" in']
+    for pool, alone in pools:
+        lines.append(f"{pool.name})  # {pool.replicas} of them: vLLM {version}, {_gpu(pool)}")
+        lines += [f"# {note}" for note in notes_of(alone)]
+        lines += [*_command(study, pool, alone), ";;"]
+    lines += [f'*) echo "expected one of {names}" >&2; exit 2 ;;', "esac"]
+    return "\n".join([*header, *lines]) + "\n"
+
+
+def _deployed(study: Study) -> str:
+    """Say what the router has to do."""
+    pools, router = study.cluster.all_pools, study.cluster.router
+    count = sum(pool.replicas for pool in pools)
+    replicas = f"{count} replica{'s' if count > 1 else ''}"
+    if not study.cluster.has_roles:
+        return f"{replicas} behind a router that works like {router}"
+    roles = ((PREFILL, "compute prompts"), (DECODE, "answer"))
+    told = [
+        f"{sum(pool.replicas for pool in pools if pool.role == role)} {text}"
+        for role, text in roles
+    ]
     return (
-        f"#!/bin/sh\n# One replica as it was simulated: vLLM {version}, "
-        f"{_gpu(study)}.\n{told}" + " \\\n  ".join(lines) + "\n"
+        f"{replicas} behind llm-d's router or one like it: {', '.join(told)}, chosen like {router}"
     )
 
 
+def _command(study: Study, pool: PoolConfig, alone: Study) -> list[str]:
+    """Lines of ``vllm serve`` for one replica of a pool."""
+    words = vllm_arguments(alone, pool.role, study.cluster.kv_transfer)
+    lines = [f"vllm serve {shlex.quote(words[0])}"]
+    for word in words[1:]:
+        if word.startswith("--"):
+            lines.append(word)
+        else:
+            lines[-1] += f" {shlex.quote(word)}"
+    return " \\\n  ".join(lines).split("\n")
+
+
 def manifest(study: Study, name: str) -> list[dict[str, Any]]:
-    """Return a Deployment and a Service of Kubernetes for all replicas."""
-    label = _label(name)
+    """Return a Deployment of Kubernetes for each pool, and a Service for all replicas.
+
+    Where pools have roles requests must not come to any of them: each has a Service of its own.
+    """
+    pools, label = by_pool(study), _label(name)
     labels = {"app": label}
-    gpus = study.cluster.all_pools[0].gpus_of_one
-    version = study.engine.version
+    documents: list[dict[str, Any]] = []
+    for pool, alone in pools:
+        own = label if len(pools) == 1 else _label(f"{name}-{pool.name}")
+        told = dict(labels) if len(pools) == 1 else {**labels, "pool": own}
+        words = vllm_arguments(alone, pool.role, study.cluster.kv_transfer)
+        documents.append(_deployment(own, told, pool, alone, words))
+        if study.cluster.has_roles:
+            documents.append(_service(own, told))
+    return documents if study.cluster.has_roles else [*documents, _service(label, labels)]
+
+
+def _deployment(
+    name: str, labels: dict[str, str], pool: PoolConfig, alone: Study, words: list[str]
+) -> dict[str, Any]:
     container = {
         "name": "vllm",
-        "image": f"vllm/vllm-openai:v{_release(version)}",
+        "image": f"vllm/vllm-openai:v{_release(alone.engine.version)}",
         "command": ["vllm", "serve"],
-        "args": vllm_arguments(study),
+        "args": words,
         "ports": [{"containerPort": PORT}],
-        "resources": {"limits": {"nvidia.com/gpu": gpus}},
+        **_hands_over(pool),
+        "resources": {"limits": {"nvidia.com/gpu": pool.gpus_of_one}},
         "readinessProbe": {"httpGet": {"path": "/health", "port": PORT}, "periodSeconds": 10},
     }
-    deployment = {
+    return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {
-            "name": label,
+            "name": name,
             "labels": dict(labels),
-            "annotations": {"headroom/gpu": _gpu(study)},
+            "annotations": {"headroom/gpu": _gpu(pool)},
         },
         "spec": {
-            "replicas": study.cluster.replicas,
+            "replicas": pool.replicas,
             "selector": {"matchLabels": dict(labels)},
             "template": {
                 "metadata": {"labels": dict(labels)},
@@ -186,32 +140,46 @@ def manifest(study: Study, name: str) -> list[dict[str, Any]]:
             },
         },
     }
-    service = {
+
+
+def _hands_over(pool: PoolConfig) -> dict[str, Any]:
+    """What a replica needs whose KV others read: the address at which they ask for it."""
+    if pool.role == SERVE:
+        return {}
+    own = {"fieldRef": {"fieldPath": "status.podIP"}}
+    return {"env": [{"name": "VLLM_NIXL_SIDE_CHANNEL_HOST", "valueFrom": own}]}
+
+
+def _service(name: str, labels: dict[str, str]) -> dict[str, Any]:
+    return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": label},
+        "metadata": {"name": name},
         "spec": {"selector": dict(labels), "ports": [{"port": PORT, "targetPort": PORT}]},
     }
-    return [deployment, service]
 
 
 def write_manifest(study: Study, name: str, path: Path) -> None:
     """Write the manifest; kubectl reads it as it is."""
+    if study.cluster.has_roles:
+        told = ["Which replicas compute a prompt and which answer it is for a router to say, such",
+                "as llm-d's; it chose as " + study.cluster.router + " does."]  # fmt: skip
+    else:
+        told = [
+            "A Service of Kubernetes spreads connections at random; it was simulated with",
+            f"{study.cluster.router}: a gateway that knows the load of the replicas does that.",
+        ]
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.write("# All replicas of the deployment that a plan found. A Service of Kubernetes\n")
-        file.write(
-            f"# spreads connections at random; it was simulated with {study.cluster.router}:\n"
-        )
-        file.write("# a gateway that knows the load of the replicas does that.\n")
+        file.write("# All replicas of the deployment that a plan found.\n")
+        file.writelines(f"# {line}\n" for line in told)
         for number, document in enumerate(manifest(study, name)):
             file.write("---\n" if number else "")
             write_plain_yaml(document, file)
 
 
-def _gpu(study: Study) -> str:
-    gpu = study.cluster.gpu
-    shown = load_gpu(gpu).name if isinstance(gpu, str) and gpu != "calibrated" else "its GPU"
-    return f"{study.cluster.all_pools[0].gpus_of_one} x {shown}"
+def _gpu(pool: PoolConfig) -> str:
+    known = isinstance(pool.gpu, str) and not names_calibrated(pool.gpu)
+    return f"{pool.gpus_of_one} x {load_gpu(pool.gpu).name if known else 'its GPU'}"
 
 
 def _label(name: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.planning.samples import Sample, sample_of
+from experiments.planning.samples import READ, Sample, sample_of
 from experiments.running.identity import run_key
 from experiments.running.results import Progress
 from experiments.running.sweep import Executor, Run, unfinished
@@ -89,7 +89,8 @@ class Trials:
     def _run(self, trial: Trial) -> Run:
         name = f"{run_key(trial.study, trial.seed, trial.draw)}.parquet"
         label = f"{trial.label}, seed {trial.seed}"
-        return Run(1, label, trial.seed, trial.study, self.folder / name, trial.draw)
+        path = self.folder / name
+        return Run(1, label, trial.seed, trial.study, path, trial.draw, columns=READ)
 
 
 Ask = Callable[[Sequence[Trial]], list[Sample]]

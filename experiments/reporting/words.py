@@ -9,17 +9,18 @@ from experiments.study.points import Plan
 from experiments.study.pools import by_pool
 from hardware.calibration import DATASHEET, POOR_MEAN, POOR_WORST
 from hardware.defaults import engine_defaults
+from hardware.engine_table import vllm
 from hardware.engines import UNMEASURED, constants_named, constants_of, relative_of
 from hardware.exchange import told_of_exchange
 from hardware.gpu import Gpu, UnknownGpuError, load_gpu
 from hardware.interconnect import told_of_servers, told_of_stages
-from hardware.kv_groups import several_groups
 from hardware.prices.unmeasured import unmeasured_note
 from hardware.versions import version_key
 from model.spec import load_spec
 from sim.engine_config import EngineConfig, precision_of
 from sim.host_time import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S
 from sim.pools import PoolConfig
+from sim.prefix_caching import uncached
 
 
 def ceiling_lines(plan: Plan) -> list[str]:
@@ -216,15 +217,14 @@ def cache_notes(study: Study) -> list[str]:
     """Say where the KV cache does less than vLLM's, unasked."""
     engine, spec = settled(study).engine, load_spec(study.model)
     gpu = gpu_of(study.cluster.all_pools[0].gpu, prices_of(study))
-    groups = several_groups(spec, str(engine.version), engine.disable_hybrid_kv_cache_manager)
-    states = any(cache.states for cache in spec.caches)
-    on = engine_defaults(str(engine.version), gpu).enable_prefix_caching
-    if engine.enable_prefix_caching or not (groups and on) or states:
+    version = str(engine.version)
+    why = uncached(spec, version, engine.disable_hybrid_kv_cache_manager)
+    on = engine_defaults(version, gpu).enable_prefix_caching
+    if any(cache.states for cache in spec.caches):
+        on = vllm().defaults.caches_states.at(version_key(version))
+    if engine.enable_prefix_caching or not on or why is None:
         return []
-    return [
-        f"prefix caching is off, though vLLM has it on: what prompts share is not modelled where "
-        f"layers of {spec.name} keep different tokens"
-    ]
+    return [f"prefix caching is off, though vLLM has it on with {spec.name}: {why}"]
 
 
 def cost_notes(study: Study) -> list[str]:

@@ -172,7 +172,7 @@ def _simulate(run: Run, identity: dict[str, str], plugins: tuple[Plugin, ...]) -
                     "expected the same headroom, libraries and files on both"
                 )
             piece = Path(folder) / run.path.name
-            simulate_to(piece, run.study, run.seed, run.draw)
+            simulate_to(piece, run.study, run.seed, run.draw, run.columns)
             return piece.read_bytes()
         except OSError as error:
             raise RunError(f"{run.label}: on a worker: {error}") from None

@@ -70,7 +70,7 @@ def _is_worth_splitting(run: Run) -> bool:
 def run_one(run: Run) -> Run:
     """Simulate one run and keep its piece; errors name the point."""
     with named_errors(run):
-        simulate_to(run.path, run.study, run.seed, run.draw)
+        simulate_to(run.path, run.study, run.seed, run.draw, run.columns)
     return run
 
 
@@ -92,7 +92,7 @@ def _simulate_split(run: Run, jobs: int, begun: Begun) -> None:
         parts = list(in_parallel(_part, tasks, len(groups), begun))
         scenario = scenario_of(run.study, run.seed, run.draw)
         result = whole(scenario, requests_of(run.study, run.seed), parts, stop_of(run.study))
-    keep(run.path, result, scenario, run.study)
+    keep(run.path, result, scenario, run.study, run.columns)
 
 
 def _part(point: Study, seed: int, draw: int | None, replicas: range, folder: Path) -> Part:

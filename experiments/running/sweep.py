@@ -33,6 +33,8 @@ class Run:
     """Which of the drawn calibrations prices it; None: the calibration as it is."""
     values: Mapping[str, Any] = field(default_factory=dict)
     """The swept keys and their values at the point."""
+    columns: tuple[str, ...] = ()
+    """Of the request table, where nothing else of the run is wanted; none: all that it tells."""
 
     @property
     def identity(self) -> dict[str, int]:

@@ -16,9 +16,8 @@ from experiments.validation.releases import version_at
 from experiments.validation.roles import Sizes, sizes_of
 from experiments.validation.rows import RunRow
 from experiments.validation.traffic import CannotPredictError
-from hardware.defaults import nearest_version
+from hardware.defaults import nearest_version, newest_version
 from hardware.gpu import Gpu, load_gpu
-from hardware.kv_groups import several_groups
 from hardware.memory import DoesNotFitError
 from hardware.versions import Version, version_key
 from model.quantization.checkpoint import UNSAID
@@ -26,6 +25,7 @@ from model.spec import DecoderSpec, load_spec, resolve_model
 from sim.cluster_config import ClusterConfig
 from sim.engine_config import EngineConfig, ResolvedEngine, resolved
 from sim.pools import ledger_of
+from sim.prefix_caching import uncached
 
 V1 = (0, 8)
 """First version whose engine cuts prompts by default."""
@@ -268,7 +268,7 @@ def _served(
     if given.get("enable_prefix_caching") and any(cache.states for cache in spec.caches):
         notes.append("prefix caching with layers that keep states is not modelled: off")
         given["enable_prefix_caching"] = False
-    if given.get("enable_prefix_caching") and several_groups(spec, version):
+    if given.get("enable_prefix_caching") and uncached(spec, version or newest_version(), False):
         notes.append("prefix caching with layers that keep different tokens: all keep everything")
         given["disable_hybrid_kv_cache_manager"] = True
     stages = cluster.pipeline_parallel_size

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import NamedTuple, Protocol
 
-from experiments.witness.environment import Environment
+from experiments.witness.environment import Environment, version_key
 from experiments.witness.ours import simulated
 from experiments.witness.scenario import FEATURES, LACKED, Outcome, Scenario, draw
 
@@ -17,14 +18,44 @@ DRIVER = "experiments.witness.driver"
 CHECKOUT = Path(__file__).parents[2]
 
 
-NAMED = {
-    "0.10": {
-        "ahead": "ends are not foreseen, who ends is in one more step",
-        "priority": "who was thrown out stays in the step that it was in already",
-    },
-    "0.32": {"ahead handover": "who is thrown out loses the token that is under way"},
-}
-"""By release and parts of a feature: what a release does that we do not (docs/witness.md)."""
+class Named(NamedTuple):
+    """What some releases do that we do not."""
+
+    parts: str
+    """Of a feature: all of them are needed for it to show."""
+    since: str
+    until: str
+    """First and last release that do."""
+    why: str
+
+
+NAMED = (
+    Named("ahead", "0.10", "0.10", "ends are not foreseen, who ends is in one more step"),
+    Named(
+        "priority", "0.10", "0.10", "who was thrown out stays in the step that it was in already"
+    ),
+    Named("ahead handover", "0.27", "", "who is thrown out loses the token that is under way"),
+)
+"""docs/witness.md has the lines; without ``until`` the newest release still does."""
+
+
+def name_of(version: str, feature: str) -> str:
+    """Return why a release is another matter with a feature; empty if it is not."""
+    minor = version_key(version)[:2]
+    return "; ".join(
+        each.why
+        for each in NAMED
+        if set(each.parts.split()) <= FEATURES[feature]
+        and version_key(each.since) <= minor
+        and (not each.until or minor <= version_key(each.until))
+    )
+
+
+SINCE = {
+    "handover": "0.18", "handover priority": "0.31", "drafts": "0.30", "host": "0.31",
+    "stages": "0.32",
+}  # fmt: skip
+"""By parts of a feature, the first release that is compared with them (docs/witness.md)."""
 
 
 @dataclass(slots=True)
@@ -38,8 +69,21 @@ class Tally:
     """Number of each scenario that came out otherwise, and the columns that did."""
     lacks: str = ""
     """What the release does not have."""
-    name: str = ""
-    """Why the release is another matter here, where that is known."""
+
+
+class Scheduling(Protocol):
+    """Something that schedules as one release does."""
+
+    @property
+    def version(self) -> str:
+        """Of vLLM."""
+
+    @property
+    def lacks(self) -> Sequence[str]:
+        """Settings that it does not have."""
+
+    def serve(self, scenario: Scenario) -> Outcome:
+        """Let it schedule a scenario."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +144,21 @@ def _asked(process: "subprocess.Popen[str]", line: str) -> dict[str, list[str]]:
     return data
 
 
-def compare(release: Release, feature: str, numbers: Sequence[int]) -> Tally:
-    """Lay scenarios of a feature beside each other."""
-    tally = Tally()
+def blank(release: Scheduling, feature: str) -> Tally:
+    """Return the tally of a feature before its first scenario."""
     absent = {name for name in release.lacks if LACKED.get(name, name) in FEATURES[feature]}
-    if absent and feature != "all":
-        return Tally(lacks=", ".join(sorted(absent)))
-    named = NAMED.get(".".join(release.version.split(".")[:2]), {})
-    tally.name = "; ".join(
-        named[parts] for parts in sorted(named) if set(parts.split()) <= FEATURES[feature]
-    )
-    for number in numbers:
+    absent = set() if feature == "all" else absent
+    absent |= {
+        parts for parts, since in SINCE.items()
+        if set(parts.split()) <= FEATURES[feature]
+        and version_key(release.version) < version_key(since)
+    }  # fmt: skip
+    return Tally(lacks=", ".join(sorted(absent)))
+
+
+def compare(release: Scheduling, feature: str, numbers: Sequence[int], tally: Tally) -> None:
+    """Lay scenarios of a feature beside each other, and count them in its tally."""
+    for number in () if tally.lacks else numbers:
         scenario = draw(feature, number, release.lacks)
         theirs = release.serve(scenario)
         columns = differences(simulated(scenario, release.version), theirs)
@@ -118,7 +166,6 @@ def compare(release: Release, feature: str, numbers: Sequence[int]) -> Tally:
         tally.preempted += any(theirs.preemptions)
         if columns:
             tally.different.append(f"{number}: {', '.join(columns)}")
-    return tally
 
 
 def differences(ours: Outcome, theirs: Outcome) -> list[str]:

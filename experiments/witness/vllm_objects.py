@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import logging
+import math
 import os
 from functools import cache
 from importlib import import_module
@@ -51,7 +52,12 @@ def known(make: Any, settings: Json) -> Json:
 def lacking() -> list[str]:
     """Which settings of scenarios this version does not have."""
     names = ("scheduler_reserve_full_isl", "watermark", "long_prefill_token_threshold")
-    return [name for name in names if name not in names_of(SchedulerConfig)]
+    lacks = [name for name in names if name not in names_of(SchedulerConfig)]
+    others = {"prefix_cache_retention_interval": CacheConfig, "hash_block_size": Scheduler}
+    lacks += [name for name, where in others.items() if name not in names_of(where)]
+    coordinator = import_module("vllm.v1.core.kv_cache_coordinator")
+    several = "exactly one other type" not in inspect.getsource(coordinator)
+    return lacks if several else [*lacks, "finds_any_groups"]
 
 
 class Config:
@@ -92,8 +98,9 @@ class Config:
             model_config=self.model, cache_config=cache, scheduler_config=settings,
             **connector_of(scenario), **self.speculative_of(drafts),
         )  # fmt: skip
-        if drafts:
+        if drafts or scenario.get("hybrid"):  # where there is no GPU it may have been taken back
             config.scheduler_config.async_scheduling = scenario["ahead"]
+        if drafts:
             config.speculative_config.method = drafts["method"]
             config.scheduler_config.max_num_scheduled_tokens = scenario["budget"]
         if scenario.get("stages"):  # no GPUs are counted here, and the second runner asks for one
@@ -109,6 +116,7 @@ class Config:
             "kv_cache_tensors": [],
             "tensors": {},
             "kv_cache_groups": groups_of(scenario),
+            "prefix_cache_retention_interval": retention_of(scenario, cache),
         }
         make = Scheduler
         if scenario["ahead"]:
@@ -116,7 +124,7 @@ class Config:
         return make(
             config, KVCacheConfig(**known(KVCacheConfig, kv)), StructuredOutputManager(config),
             # Several groups: a multiple of all their blocks.
-            **known(Scheduler, {"block_size": MAX_MODEL_LEN if scenario["states"] else size,
+            **known(Scheduler, {"block_size": common_block(scenario), "hash_block_size": size,
                                 "log_stats": False}),
         )  # fmt: skip
 
@@ -152,12 +160,30 @@ def connector_of(scenario: Json) -> Json:
     }  # fmt: skip
 
 
+def common_block(scenario: Json) -> int:
+    """Tokens of a multiple of all blocks."""
+    if scenario["states"]:
+        return MAX_MODEL_LEN
+    times = (scenario.get("hybrid") or {}).get("times", [1])
+    return int(scenario["block_size"] * math.lcm(*times))
+
+
+def retention_of(scenario: Json, cache: CacheConfig) -> int | None:
+    """What windows keep: as the scenario says, or as the release does by default."""
+    told = (scenario.get("hybrid") or {}).get("retention")
+    if told is None:
+        return getattr(cache, "prefix_cache_retention_interval", None)
+    return None if told < 0 else int(told)
+
+
 def groups_of(scenario: Json) -> list[Any]:
     """Groups of one layer each: full attention, windows, states of a sequence."""
     one = {"block_size": scenario["block_size"], "num_kv_heads": 1, "head_size": 1,
            "dtype": torch.float32, "use_mla": False}  # fmt: skip
     specs: list[Any] = []
-    for window in scenario["windows"]:
+    times = (scenario.get("hybrid") or {}).get("times") or [1] * len(scenario["windows"])
+    for window, blocks in zip(scenario["windows"], times, strict=True):
+        one["block_size"] = scenario["block_size"] * blocks
         if window is None:
             specs.append(FullAttentionSpec(**known(FullAttentionSpec, one)))
         else:

@@ -10,9 +10,12 @@ from sim.conformance.error import in_case
 from sim.conformance.schedulers import ALIKE, AT_ONCE, BLIND, check_one
 from sim.conformance.watch import BLOCKS, LIMITS, PREEMPTION
 from sim.engine.block_groups import BlockGroup
+from sim.engine.block_tables import DENSE
 from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.eviction import Arc, Lru
 from sim.engine.grouped_cache import GroupedPool
+from sim.engine.hybrid_cache import HybridCache
+from sim.engine.hybrid_settings import HybridSettings
 from sim.engine.kv_cache import BlockPool
 from sim.engine.offloading import Offloading, OffloadSettings
 from sim.engine.prefix_cache import PrefixCache
@@ -49,8 +52,9 @@ def _prefix(told: Case) -> Scheduler:
 
 def _prefix_cache(told: Case) -> PrefixCache:
     settings = told.settings
+    spans = spans_of(told, told.block_size)
     return PrefixCache(
-        told.num_blocks, told.block_size, spans_of(told), told.number % 2 == 0, settings.ahead
+        told.num_blocks, told.block_size, spans, told.number % 2 == 0, settings.ahead
     )
 
 
@@ -60,6 +64,20 @@ def _groups(told: Case) -> Scheduler:
     most = windowed.most_blocks(1 << 20, told.settings.token_budget * (1 + ahead))
     groups = [BlockGroup(1, size, None, 1 << 40), BlockGroup(2, size, windowed.window, most)]
     return _scheduler(told, GroupedPool(3 * told.num_blocks, groups, 1, lag=ahead))
+
+
+def _hybrid(told: Case) -> Scheduler:
+    """Full attention beside windows, of larger blocks in a third of the cases."""
+    size, ahead, number = told.block_size, told.settings.ahead, told.number
+    whole = size * (1 + number % 3 // 2)
+    windowed = KvGroup(layers=1, block_tokens=size, window=3 * size)
+    most = windowed.most_blocks(1 << 20, told.settings.token_budget * (1 + ahead))
+    groups = [BlockGroup(1, whole, None, 1 << 40), BlockGroup(2, size, windowed.window, most)]
+    settings = HybridSettings(
+        spans_of(told, 1), number % 2 == 0, number % 2 == 0, ahead,
+        (DENSE, 0, 0, 4 * whole)[number % 4], number % 5 > 0,
+    )  # fmt: skip
+    return _scheduler(told, HybridCache(3 * told.num_blocks, groups, ahead, settings))
 
 
 def _tiers(told: Case) -> Scheduler:
@@ -84,6 +102,7 @@ OF_CASES: Final[Mapping[str, Callable[[Case], Scheduler]]] = {
     "count": _count,
     "prefix": _prefix,
     "groups": _groups,
+    "hybrid": _hybrid,
     "tiers": _tiers,
 }
 """A scheduler with a cache of each kind, for a case; steps of one with drafts are of another."""

@@ -72,14 +72,12 @@ class Case:
         if not self.caching:
             return BlockPool(self.num_blocks, self.block_size)
         size, ahead = self.block_size, self.settings.ahead
-        return PrefixCache(self.num_blocks, size, spans_of(self), ahead=ahead)
+        return PrefixCache(self.num_blocks, size, spans_of(self, size), ahead=ahead)
 
 
-def spans_of(case: Case) -> Callable[[int], list[tuple[int, int]]]:
+def spans_of(case: Case, block_size: int) -> Callable[[int], list[tuple[int, int]]]:
     """Of a request of a case its stream, and how many blocks lie wholly in that."""
-    return lambda request: [
-        (case.rows[request].stream, case.rows[request].prompt // case.block_size)
-    ]
+    return lambda request: [(case.rows[request].stream, case.rows[request].prompt // block_size)]
 
 
 def case(number: int, order: str, *, cuts_prompts: bool, aborts: bool) -> Case:

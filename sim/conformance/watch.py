@@ -3,7 +3,9 @@
 from sim.conformance.cases import Case
 from sim.conformance.drive import Watch
 from sim.conformance.error import ConformanceError
+from sim.engine.block_tables import runs_of
 from sim.engine.grouped_cache import GroupedPool
+from sim.engine.hybrid_blocks import HybridBlocks
 from sim.engine.prefix_cache import PrefixCache, held_runs
 from sim.engine.runs import Run
 from sim.engine.scheduler import NEVER, Scheduler
@@ -39,7 +41,7 @@ class Rules(Watch):
             held += self._held(each, each.loaded_tokens, shared)
         try:
             pool.check_integrity(held + sum(run.count for run in shared))
-            if isinstance(pool, PrefixCache):
+            if isinstance(pool, PrefixCache | HybridBlocks):
                 pool.check_cache([*scheduler.running, *parked])
         except AssertionError as error:
             raise ConformanceError(BLOCKS, str(error)) from None
@@ -47,6 +49,10 @@ class Rules(Watch):
     def _held(self, sequence: Sequence, tokens: int, shared: set[Run]) -> int:
         """Blocks of so many tokens that nobody else has; runs with an identity are ``shared``."""
         pool = self.scheduler.pool
+        if isinstance(pool, HybridBlocks):
+            runs = [run for table in sequence.tables for run in runs_of(table)]
+            shared.update(runs)
+            return pool.held_by(sequence, tokens) - sum(run.count for run in runs)
         if isinstance(pool, GroupedPool):
             if sequence.finish_step >= 0:
                 self.scheduler.decoding.note(sequence)

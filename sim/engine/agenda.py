@@ -5,7 +5,7 @@ not an event of SimPy. Entries are those that events would have, with numbers of
 so the order of everything is that of one heap.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from heapq import heappop, heappush
 from math import inf
 from typing import Protocol
@@ -15,7 +15,7 @@ Heap = list[tuple[float, int, int, object]]
 
 
 class GoesOn(Protocol):
-    """A loop of steps."""
+    """A loop of steps, or of arrivals."""
 
     now_s: float
     """How far it has come."""
@@ -36,6 +36,8 @@ class Agenda:
         self.events = events
         self.numbers = numbers
         self.wakes: Heap = []
+        self.now_s = 0.0
+        """The clock's own time."""
 
     def next_s(self) -> float:
         """Return when the next thing happens; infinity when nothing does."""
@@ -46,11 +48,8 @@ class Agenda:
             time_s = self.wakes[0][0]
         return time_s
 
-    def wake(self, stop_s: float, now_is: Callable[[float], None]) -> None:
-        """Wake every loop whose time comes before the next event, and by ``stop_s``.
-
-        ``now_is`` is told the time.
-        """
+    def wake(self, stop_s: float) -> None:
+        """Wake every loop whose time comes before the next event, and by ``stop_s``."""
         events, wakes = self.events, self.wakes
         while wakes:
             now_s, priority, number, what = wakes[0]
@@ -64,10 +63,10 @@ class Agenda:
                 ):
                     return
             heappop(wakes)
-            now_is(now_s)
+            self.now_s = now_s
             assert isinstance(what, Sleeper)
             if what.number == number:
-                now_is(what.go_on(now_s, stop_s))
+                self.now_s = what.go_on(now_s, stop_s)
 
 
 class Sleeper:

@@ -85,11 +85,13 @@ class ChunkedPrefill(Scheduler):
         """Let those who run have their tokens and blocks."""
         if (self.waiting.by_priority or self.pool.in_order) and self._falls_short():
             self._serve_in_order(batch)
-            return
-        if self.decoding.count:
-            self.ready_decodes(batch)
-        if self.prefilling:
-            self.continue_prompts(batch)
+        else:
+            if self.decoding.count:
+                self.ready_decodes(batch)
+            if self.prefilling:
+                self.continue_prompts(batch)
+        if self.pool.in_order:
+            self.decoding.serve()
 
     def _nobody(self, batch: Batch) -> bool:
         return not self.decoding.count and not batch.chunks
@@ -237,7 +239,7 @@ class ChunkedPrefill(Scheduler):
         """Start who was just looked for; return the tokens of its chunk, 0 if there is no room."""
         pool, target = self.pool, sequence.target_tokens
         chunk = min(target - past, budget, self.longest_chunk)
-        after = pool.free - pool.lacks(target if self.whole_prompts_fit else past + chunk)
+        after = pool.free - pool.asks(target if self.whole_prompts_fit else 0, past + chunk)
         if after < (self.watermark_blocks if self.running else 0):
             return 0
         self.waiting.pop()

@@ -111,6 +111,9 @@ class DecodeSet:
     def note(self, sequence: Sequence) -> None:
         """Bring one that goes on decoding up to date with what it has given back."""
 
+    def serve(self) -> None:
+        """Everybody who runs has its blocks of the coming step."""
+
     def blocks_needed_after(self, steps: int) -> int:
         """New KV blocks of the ``steps`` steps that follow the next one."""
         size, needs = self.block_size, self.needs

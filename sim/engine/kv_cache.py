@@ -80,6 +80,15 @@ class BlockPool:
         """Free blocks that the sequence just looked for takes up to that many tokens."""
         return self.blocks(tokens)
 
+    def asks(self, whole_tokens: int, tokens: int) -> int:
+        """Free blocks that must be there for who was just looked for to start.
+
+        Args:
+            whole_tokens: of which all must fit; 0: it does not matter.
+            tokens: of which it takes blocks.
+        """
+        return self.lacks(whole_tokens or tokens)
+
     def hold(self, sequence: Sequence, tokens: int) -> None:
         """That sequence holds what was found, and blocks of ``tokens`` in all; none is full yet."""
         self.free -= self.blocks(tokens)

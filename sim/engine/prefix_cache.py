@@ -172,9 +172,11 @@ class PrefixCache(BlockPool):
             for block in range(sequence.named_blocks, min(known // size, _told(sequence))):
                 age = self._age(known - (block + 1) * size)
                 filled.append((-age, sequence.admission, block + 1, sequence))
-        filled.sort(key=lambda each: each[:3])
-        for _, _, blocks, sequence in filled:
-            self.fill(sequence, blocks * size)
+        filled.sort()
+        for number, (_, _, blocks, sequence) in enumerate(filled):
+            # Blocks of one that follow each other are named at once.
+            if number + 1 == len(filled) or filled[number + 1][3] is not sequence:
+                self.fill(sequence, blocks * size)
 
     def _known_tokens(self, sequence: Sequence, step: int) -> int:
         """Tokens of a running sequence whose full blocks have identities."""

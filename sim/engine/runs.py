@@ -63,6 +63,27 @@ class FreeQueue:
         """Add before all others."""
         self._insert(run, self.first())
 
+    def put_unnamed_first(self, blocks: int) -> None:
+        """Add blocks that nobody can look for before all others."""
+        if not blocks:
+            return
+        first = self.first()
+        if first is not self._ends and first.stream == ANONYMOUS:
+            first.count += blocks
+        else:
+            self.put_first(Run(ANONYMOUS, 0, blocks, 0, False))
+
+    def append_unnamed(self, blocks: int) -> None:
+        """Add blocks that nobody can look for behind all others."""
+        if not blocks:
+            return
+        last = self._ends.before
+        assert last is not None
+        if last is not self._ends and last.stream == ANONYMOUS:
+            last.count += blocks
+        else:
+            self.append(Run(ANONYMOUS, 0, blocks, 0, False))
+
     def put_before(self, run: Run, other: Run) -> None:
         """Add just before another one, if that is here."""
         if other.after is not None:

@@ -2,6 +2,7 @@
 
 from math import inf
 
+from sim.engine.block_tables import Table
 from sim.engine.runs import Run
 
 
@@ -32,6 +33,8 @@ class Sequence:
     settled_at_join: int
     begun_at_join: int
     """The same when it began to decode."""
+    tables: list[Table]
+    """With groups and a prefix cache: its blocks, group by group."""
     joined_step: int
     """Decode steps of its engine when it began to decode."""
     accepts: bytes
@@ -105,6 +108,7 @@ class Sequence:
         "slots",
         "spans",
         "stale_tokens",
+        "tables",
         "target_tokens",
         "told_tokens",
         "transit",

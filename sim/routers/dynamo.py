@@ -45,6 +45,11 @@ class DynamoSettings(Settings):
     router_ttl_secs: Annotated[float, Field(gt=0, le=1e6)] = 120.0
     """For how long, seconds."""
 
+    @property
+    def reads_caches(self) -> bool:
+        """See ``Settings``."""
+        return self.use_kv_events
+
 
 class _UnderWay:
     """A request that was sent and has not left."""

@@ -48,6 +48,11 @@ class LlmDSettings(ScorerSettings):
     """How often metrics of the engines are collected, seconds: what queue, kv_cache_utilization,
     running_requests_size and load_aware look at is as old as that. 0: never old."""
 
+    @property
+    def reads_caches(self) -> bool:
+        """See ``Settings``."""
+        return "precise_prefix_cache" in self.scorers
+
 
 class LlmD(Router):
     """llm-d's scorers with weights: queues, use of the KV cache, and what of a prompt is cached.

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from sim.lowest import Lowest
 from sim.routers.draws import draws
 from sim.routers.router import Arrival, Looks, Router, View
+from sim.seen.lowest import Lowest
 
 
 class LeastRequests(Router):

@@ -79,6 +79,14 @@ def check_router(name: str, given: Given) -> None:
         try_out(kind, given, VIEWS[kind.looks_at]((facts, facts)), np.random.default_rng(0))
 
 
+def reads_caches(name: str, given: Given) -> bool:
+    """Return whether a router is told what engines have cached, with these settings."""
+    kind = router_class(name)
+    if kind.looks_at != Looks.CACHES:
+        return False
+    return kind.settings is None or kind.settings.model_validate(given).reads_caches
+
+
 def made_of(kind: type[Router], view: View, rng: np.random.Generator, given: Given) -> Router:
     """Return a router of a class, with settings."""
     if kind.settings is None:

@@ -32,6 +32,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @property
+    def reads_caches(self) -> bool:
+        """Whether one that looks at caches is told what engines have in theirs."""
+        return True
+
 
 class Arrival(Protocol):
     """What a router sees of a request: not how long its answer will become."""

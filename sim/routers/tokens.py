@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from sim.lowest import Lowest
 from sim.routers.router import Arrival, Looks, Router, View
+from sim.seen.lowest import Lowest
 
 
 class LeastTokens(Router):

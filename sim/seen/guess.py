@@ -116,12 +116,20 @@ class Guess:
     def deepest(self, text: list[Stretch]) -> tuple[int, int]:
         """Return how many first blocks are somewhere, and who was last sent the last of them."""
         best, chosen, last = 0, -1, 0
-        if text and text[0][0] in self._at:
-            for number in self._at[text[0][0]]:
+        looked_at: set[int] = set()
+        for stream, first, _ in reversed(text):
+            for number in self._at.get(stream, {}):
+                if number in looked_at:
+                    continue
+                looked_at.add(number)
                 have = self.deeper(number, text, 0)
+                if not have or have < best:
+                    continue
                 sent = self._sent_last(number, text, have)
-                if have > best or (have == best and sent > last):
+                if have > best or sent > last:
                     best, chosen, last = have, number, sent
+            if best > first:  # who has nothing of this stream or those behind ends before
+                break
         return best, chosen
 
     def homes(self, stream: int) -> list[int]:

@@ -15,6 +15,7 @@ class Metrics:
     def __init__(self, loops: list[Loop], interval_s: float) -> None:
         self._loops = loops
         self._interval_s = interval_s
+        self._read_s = -1.0
         self.gauges: list[Gauge] = []
         self.running = [0] * len(loops)
         """``num_requests_running`` of each."""
@@ -33,6 +34,9 @@ class Metrics:
     def read(self, now_s: float) -> None:
         """Bring the lists up to what is known at a moment."""
         time_s = last_collected_s(now_s, self._interval_s)
+        if time_s == self._read_s and time_s < now_s:
+            return  # what was shown at a moment that is over
+        self._read_s = time_s
         for number, loop in enumerate(self._loops):
             gauge = self.gauges[number]
             gauge.read(time_s, loop.journal.steps, loop.batch is not None)

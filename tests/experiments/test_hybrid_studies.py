@@ -47,11 +47,14 @@ def test_windows_leave_room_for_more(tmp_path: Path) -> None:
 
 
 def test_what_is_off_unasked_is_told(tmp_path: Path) -> None:
-    notes = calibration_notes(prepare(read_raw(write_study(tmp_path, WINDOWS))))
-    told = "prefix caching is off, though vLLM has it on: what prompts share is not modelled"
+    told = "prefix caching is off, though vLLM has it on with nemotron-nano-9b-v2: what prompts"
+    states = WINDOWS.replace("gpt-oss-20b", "nemotron-nano-9b-v2")
+    notes = calibration_notes(prepare(read_raw(write_study(tmp_path, states))))
     assert sum(note.startswith(told) for note in notes) == 1
-    notes = calibration_notes(prepare(read_raw(write_study(tmp_path, UNIFIED))))
-    assert not any(note.startswith(told) for note in notes)
+    older = states.replace("engine: {", "engine: {version: '0.25', ")
+    for text in (WINDOWS, UNIFIED, older):  # there it is on, or off in vLLM as well
+        notes = calibration_notes(prepare(read_raw(write_study(tmp_path, text))))
+        assert not any(note.startswith("prefix caching is off") for note in notes)
 
 
 def test_kernels_that_nobody_measured_are_told(tmp_path: Path) -> None:
@@ -80,8 +83,10 @@ def test_what_prompts_share_is_refused_by_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = ("--dry-run", "--set", "engine.enable_prefix_caching=true")
-    assert run_cli(write_study(tmp_path, WINDOWS), *asked) == 2
-    assert "engine.enable_prefix_caching: true with gpt-oss-20b" in capsys.readouterr().err
+    assert run_cli(write_study(tmp_path, WINDOWS), *asked) == 0
+    states = WINDOWS.replace("gpt-oss-20b", "nemotron-nano-9b-v2")
+    assert run_cli(write_study(tmp_path, states), *asked) == 2
+    assert "enable_prefix_caching: true with nemotron-nano-9b-v2" in capsys.readouterr().err
 
 
 def test_a_ledger_of_groups_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from experiments.cli.witness import main
-from experiments.witness.comparison import Tally, differences, running
+from experiments.witness import kept
+from experiments.witness.comparison import Tally, blank, compare, differences, name_of, running
 from experiments.witness.environment import (
     MARKER,
     Environment,
@@ -77,6 +79,9 @@ def test_a_setup_that_failed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
         if command[-2] == "venv":
             (tmp_path / "new" / "env" / "bin").mkdir(parents=True, exist_ok=True)
             (tmp_path / "new" / "env" / "bin" / "python").touch()
+        (tmp_path / "new" / "env" / "lib" / "python3.11" / "site-packages").mkdir(
+            parents=True, exist_ok=True
+        )
         if "install" in command and len([each for each in asked if "venv" in each]) == 1:
             raise subprocess.CalledProcessError(1, command)
         return subprocess.CompletedProcess(command, int("show" in command))
@@ -85,6 +90,8 @@ def test_a_setup_that_failed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(subprocess.CalledProcessError):
         set_up(tmp_path / "new", "0.32.0", [])
     assert set_up(tmp_path / "new", "0.32.0", []).newest == "0.32.0"
+    (named,) = (tmp_path / "new" / "env" / "lib").glob("python3*/site-packages/vllm-*/METADATA")
+    assert "Version: 0.32.0+cpu" in named.read_text().splitlines()
     assert [command for command in asked if command[0] == "venv"] == 2 * [
         ["venv", str(tmp_path / "new" / "env")]
     ]
@@ -104,17 +111,88 @@ def test_errors_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_the_table_sums_up(tmp_path: Path) -> None:
-    for version, different in (("0.9.1", ["3: hits"]), ("0.10.2", [])):
-        tally = Tally(compared=10, preempted=4, different=different, name="a reason")
-        rows = {"plain": vars_of(tally), "watermark": vars_of(Tally(lacks="watermark"))}
-        (tmp_path / f"{version}.json").write_text(json.dumps(rows))
-    assert markdown(tmp_path).splitlines() == [
-        "| vLLM | plain | watermark | together |",
-        "|---|---|---|---|",
-        "| 0.10.2 | 10 / 4 / 0 | - | **10 / 4 / 0** |",
-        "| 0.9.1 | 10 / 4 / 1 (named) | - | **10 / 4 / 1** |",
+    for version, different in (("0.9.1", []), ("0.10.2", ["3: hits"])):
+        tally = Tally(compared=10, preempted=4, different=different)
+        rows = {"priority": tally, "plain": tally, "watermark": Tally(lacks="watermark")}
+        kept.write(tmp_path / f"{version}.json", 0, rows)
+    overview, heading, table = markdown(tmp_path).split("\n\n")
+    assert overview.splitlines()[2:] == [
+        "| 0.10.2 | 20 | 8 | 1 | **1** |",
+        "| 0.9.1 | 20 | 8 | 0 | **0** |",
+    ]
+    assert heading == "One group:"
+    assert table.splitlines() == [
+        "| vLLM | priority | plain |",
+        "|---|---|---|",
+        "| 0.10.2 | 10 / 4 / 1 (named) | 10 / 4 / 1 |",
+        "| 0.9.1 | 10 / 4 / 0 | 10 / 4 / 0 |",
     ]
 
 
-def vars_of(tally: Tally) -> dict[str, object]:
-    return {name: getattr(tally, name) for name in Tally.__slots__}
+def test_differences_have_a_name_in_some_releases_only() -> None:
+    assert "in the step that it was in" in name_of("0.10.2", "priority")
+    assert name_of("0.10.2", "plain") == name_of("0.11.2", "priority") == ""
+    assert "loses the token" in name_of("0.32.0", "async, handover, prefix cache")
+    assert name_of("0.32.0", "handover") == ""
+    assert name_of("1.4.0", "async, handover")
+
+
+def test_families_of_features_have_tables_of_their_own(tmp_path: Path) -> None:
+    found = {"drafts": Tally(compared=3, different=["0: steps"]), "plain": Tally(compared=2)}
+    kept.write(tmp_path / "0.32.0.json", 0, found)
+    kept.write(tmp_path / "0.29.0.json", 0, {"drafts": Tally(lacks="drafts")})
+    parts = markdown(tmp_path).split("\n\n")
+    assert parts[0].splitlines()[2:] == [
+        "| 0.32.0 | 5 | 0 | 0 | **1** |",
+        "| 0.29.0 | 0 | 0 | 0 | **0** |",
+    ]
+    assert parts[3:] == ["Drafts:", "| vLLM | drafts |\n|---|---|\n| 0.32.0 | 3 / 0 / 1 |"]
+
+
+class Echo:
+    """A release that schedules as we do; of some scenarios it says otherwise."""
+
+    def __init__(self, version: str, lacks: list[str], wrong: set[int]) -> None:
+        self.version, self.lacks, self.wrong = version, lacks, wrong
+        self.asked = 0
+
+    def serve(self, scenario: Scenario) -> Outcome:
+        self.asked += 1
+        outcome = simulated(scenario, self.version)
+        return replace(outcome, finish=[]) if self.asked - 1 in self.wrong else outcome
+
+
+def test_what_a_release_does_not_have_is_not_compared() -> None:
+    release = Echo("0.17.1", ["watermark", "scheduler_reserve_full_isl"], set())
+    assert blank(release, "watermark").lacks == "watermark"
+    assert blank(release, "groups, aborts").lacks == "scheduler_reserve_full_isl"
+    assert blank(release, "async, handover").lacks == "handover"
+    assert blank(release, "host memory").lacks == "host"
+    assert blank(Echo("0.30.0", [], set()), "handover, priority").lacks == "handover priority"
+    assert not blank(Echo("0.31.0", [], set()), "handover, priority").lacks
+    assert blank(release, "all") == blank(release, "plain") == Tally()
+    tally = blank(release, "watermark")
+    compare(release, "watermark", range(3), tally)
+    assert (tally.compared, release.asked) == (0, 0)
+
+
+def test_a_comparison_goes_on_where_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "out" / "0.32.0.json"
+    tally = Tally()
+    compare(Echo("0.32.0", [], {1}), "plain", range(2), tally)
+    kept.write(path, 0, {"plain": tally})
+    found = kept.read(path, 0)
+    assert found == {"plain": Tally(compared=2, different=["1: finish"])}
+    compare(Echo("0.32.0", [], set()), "plain", range(2, 4), found["plain"])
+    assert (found["plain"].compared, found["plain"].different) == (4, ["1: finish"])
+    assert kept.read(tmp_path / "none.json", 0) == {}
+
+
+def test_a_comparison_of_other_code_is_not_continued(tmp_path: Path) -> None:
+    path = tmp_path / "0.32.0.json"
+    kept.write(path, 0, {"plain": Tally()})
+    with pytest.raises(kept.OtherCodeError, match="with first 0, expected 7: give another --out"):
+        kept.read(path, 7)
+    path.write_text(path.read_text().replace(kept.digest(), "0" * 64))
+    with pytest.raises(kept.OtherCodeError, match="with code_sha256 0000"):
+        kept.read(path, 0)

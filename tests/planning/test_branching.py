@@ -1,5 +1,6 @@
 """Branch and bound with tests whose truth is known: the cheapest wins, nothing needless runs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -10,6 +11,7 @@ from experiments.planning.candidates import Candidate
 from experiments.planning.probes import Probe
 from experiments.planning.samples import Sample
 from experiments.planning.sequential import Verdict
+from experiments.planning.sizes import Sizes
 from experiments.planning.trials import Trial
 from experiments.study.document import Study
 
@@ -22,6 +24,8 @@ class Known:
     needed: int
     undecided: tuple[int, ...] = ()
     runs: int = 0
+    most: int = 10
+    few: int = 4
     study: Study = field(default=cast(Study, None))
 
     @property
@@ -38,15 +42,16 @@ class Known:
     def missed(self) -> float:
         return 0.0 if self.count >= self.needed else 1.0
 
-    def next(self) -> Trial:
-        return cast(Trial, None)
+    def next(self) -> list[Trial]:
+        return [cast(Trial, None)]
 
-    def add(self, sample: Sample) -> None:
-        self.runs += 1
+    def add(self, samples: Sequence[Sample]) -> None:
+        self.runs += len(samples)
 
 
 def state(number: int, kind: str, usd: float, least: int) -> State:
-    candidate = Candidate(number, f"c{number}", kind, {}, cast(Study, None), 1, usd, 1.0)
+    sizes = Sizes((1,), (usd,), (1,), ((1.0,),))
+    candidate = Candidate(number, f"c{number}", kind, {}, cast(Study, None), sizes)
     return State(candidate, least, least + 1)
 
 
@@ -148,3 +153,42 @@ def test_what_is_known_to_be_kept_is_not_told_as_missed() -> None:
     assert states[1].replicas is None
     assert states[1].not_kept is not None
     assert states[1].probes[states[1].not_kept].verdict is Verdict.MISSED
+
+
+@dataclass
+class Slow(Known):
+    """Decides after seven runs only, and says undecided before."""
+
+    @property
+    def is_over(self) -> bool:
+        return self.runs >= min(7, self.most)
+
+    @property
+    def verdict(self) -> Verdict:
+        return super().verdict if self.runs >= 7 else Verdict.UNDECIDED
+
+
+def test_what_cannot_be_the_answer_gets_few_runs_until_it_can() -> None:
+    """b keeps it with 4 at 8.0; c with 5 at 10.0, if it is looked at long enough, and a test at
+    the most that is below twice the price comes first."""
+    states = [state(1, "b", 2.0, 3), state(2, "c", 2.0, 4)]
+    made: list[Slow] = []
+
+    def probe_at(candidate: Candidate, count: int) -> Probe:
+        kind = Slow if candidate.number == 2 else Known
+        made.append(kind(count, 4 if candidate.number == 1 else 5))  # type: ignore[arg-type]
+        return made[-1]
+
+    def ask(trials: object) -> list[Sample]:
+        return [cast(Sample, None) for _ in cast("list[Trial]", trials)]
+
+    branching = Branching(states, probe_at, ask, 2, 100)
+    states[0].replicas = 4
+    branching.run()
+    slow = states[1].probes[7]
+    assert (slow.runs, slow.verdict) == (slow.few, Verdict.UNDECIDED)
+    assert states[1].fate == "undecided"
+    branching.reopen(16.0)
+    assert (slow.runs, slow.verdict) == (7, Verdict.KEPT)
+    branching.run()
+    assert states[1].replicas == 5

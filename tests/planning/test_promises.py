@@ -7,8 +7,9 @@ import pytest
 
 from experiments.planning.capacity import answer
 from experiments.planning.capacity_study import prepare_capacity
+from experiments.planning.day_probe import WindowRun
 from experiments.planning.highest import Highest
-from experiments.planning.probes import WindowRun, together
+from experiments.planning.probes import together
 from experiments.planning.promises import (
     Promise,
     limits_of,

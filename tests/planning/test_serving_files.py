@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from experiments.planning.serving_files import vllm_arguments
+from experiments.planning.vllm_command import vllm_arguments
 from experiments.study.build import settled
 from experiments.study.document import read_raw
 from experiments.study.points import prepare
@@ -15,7 +15,7 @@ KNOWN = {
     "--disable-hybrid-kv-cache-manager", "--kv-cache-dtype", "--dtype", "--quantization",
     "--long-prefill-token-threshold", "--scheduling-policy", "--num-gpu-blocks-override",
     "--data-parallel-size", "--all2all-backend", "--speculative-config", "--kv-offloading-size",
-    "--kv-transfer-config",
+    "--kv-transfer-config", "--pipeline-parallel-size", "--prefix-cache-retention-interval",
 }  # fmt: skip
 STUDY = """
 model: qwen3-30b-a3b
@@ -38,6 +38,22 @@ def test_flags_are_those_of_vllm_serve(tmp_path: Path) -> None:
     assert flags <= KNOWN
     assert "--enable-expert-parallel" in flags
     assert words[words.index("--enable-expert-parallel") + 1].startswith("--")
+
+
+def test_stages_are_a_flag_and_their_own_default_of_planning_ahead(tmp_path: Path) -> None:
+    def words(version: str) -> list[str]:
+        engine = f"engine: {{version: '{version}', "
+        text = STUDY.replace("engine: {", engine).replace("el_size: 2", "el_size: 1, @")
+        text = text.replace("@", "pipeline_parallel_size: 2")
+        (tmp_path / "small.yaml").write_text(text)
+        plan = prepare(read_raw(tmp_path / "small.yaml", []))
+        return vllm_arguments(settled(plan.points[0].study))
+
+    new, old = words("0.33"), words("0.14")
+    assert new[new.index("--pipeline-parallel-size") + 1] == "2"
+    assert {word for word in new if word.startswith("--")} <= KNOWN
+    assert "--async-scheduling" in new
+    assert "--no-async-scheduling" in old  # that version has none with stages
 
 
 def test_drafts_are_a_speculative_config_without_what_a_server_finds_out(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from experiments.planning.probes import decide_windows
+from experiments.planning.day_probe import DayProbe, decide_windows
+from experiments.planning.promises import promises_of
+from experiments.planning.samples import Sample
 from experiments.planning.sequential import Verdict
 from experiments.planning.traffic import day_of, scaled, stretch
 from experiments.study.document import Study
@@ -93,3 +95,25 @@ def test_verdicts_on_windows_are_seldom_wrong() -> None:
         draws = rng.binomial(288, share, size=(300, 10))
         bad = sum(decide_windows(row.tolist(), 288, 0.01, 0.95) is wrong for row in draws)
         assert bad <= 15
+
+
+def test_as_many_runs_are_asked_for_at_once_as_a_look_needs() -> None:
+    """Two stretches side by side; then the three days that decide it if no window misses."""
+    whole = study()
+    day = day_of(whole, 10)
+    promises = promises_of(whole.slo)  # type: ignore[arg-type]
+    probe = DayProbe(stretch(whole, day), whole, day, "x", promises, 0.01, 0.95)
+    assert [trial.seed for trial in probe.next()] == [1, 2]
+    probe.add([sample(day.beyond - day.first + day.lead)] * 2)
+    assert [trial.seed for trial in probe.next()] == [1, 2, 3]
+    assert all(trial.study is whole for trial in probe.next())
+    probe.add([sample(day.windows)] * 3)
+    assert probe.verdict is Verdict.KEPT
+    assert probe.runs == 5
+
+
+def sample(windows: int) -> Sample:
+    """A request in every window of ten seconds; none misses."""
+    nobody = np.zeros(windows, dtype=np.bool_)
+    times_s = np.linspace(0, 10 * (windows - 1), windows)
+    return Sample(times_s, {"": nobody}, {"ttft_s": nobody})

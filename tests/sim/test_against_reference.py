@@ -6,11 +6,12 @@ from math import inf
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sim.cluster_config import NO_CLIENT, ClientConfig
 from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
+from sim.routers.registry import reads_caches
 from sim.routers.scorers import SCORERS
 from sim.scenario import Scenario
 from sim.simulation import simulate
@@ -103,24 +104,32 @@ def scenarios(draw: st.DrawFn, windows: tuple[int | None, ...] | None = None) ->
         scheduler = "chunked_prefill"
     alike = one_group or len(windows) == 1
     router, router_settings = draw(routers())
-    caching = scheduler == "chunked_prefill" and alike and draw(st.booleans())
+    stateless = alike or small.STATE not in windows
+    caching = scheduler == "chunked_prefill" and stateless and draw(st.booleans())
+    block_size = draw(st.sampled_from([1, 4, 16]))
+    version = draw(st.sampled_from(["0.33", "0.33", "0.22"]))
+    retention = draw(st.sampled_from([None, "dense", 0, 3 * block_size]))
+    retention = retention if caching and not alike and version != "0.22" else None
+    if caching and not alike and reads_caches(router, router_settings):
+        router, router_settings = "least_requests", {}
     return small.scenario(
         replicas=draw(st.sampled_from([1, 1, 2, 3])),
         router=router,
         router_settings=router_settings,
         seed=draw(st.integers(0, 3)),
         windows=windows,
-        version=draw(st.sampled_from(["0.33", "0.33", "0.22"])),
+        version=version,
         disable_hybrid_kv_cache_manager=one_group,
         scheduler=scheduler,
         enable_prefix_caching=caching,
+        prefix_cache_retention_interval=retention,
         async_scheduling=scheduler == "chunked_prefill" and draw(st.booleans()),
         idle_start_s=draw(st.sampled_from([0.0, 0.0, 2e-3])),
         order=draw(st.sampled_from(["fcfs", "shortest_prompt", "priority"])),
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_seqs + draw(st.integers(0, 80)),
         long_prefill_token_threshold=draw(st.sampled_from([0, 0, 7, 16])),
-        block_size=draw(st.sampled_from([1, 4, 16])),
+        block_size=block_size,
         num_gpu_blocks=draw(st.integers(8, 80)),
         watermark=draw(st.sampled_from([None, 0.0, 0.05])),
         null_block=draw(st.booleans()),
@@ -331,6 +340,8 @@ def test_random_scenarios(scenario: Scenario, requests: Requests, stop_s: float)
 def clusters(draw: st.DrawFn) -> Scenario:
     """Two or three pools: other schedulers, memory, lengths and step times, one model and API."""
     pools = draw(st.lists(scenarios(windows=draw(WINDOWS)), min_size=2, max_size=3))
+    seen = reads_caches(pools[0].router, pools[0].router_settings)
+    assume(not (seen and any(each.pool.caches_several_groups for each in pools)))
     return small.pooled(*pools)
 
 

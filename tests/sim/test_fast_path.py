@@ -14,8 +14,9 @@ from hardware.gpu import load_gpu
 from hardware.step_cost import StepCost
 from model.spec import load_spec
 from sim import simulation
-from sim.clock import URGENT, Clock
+from sim.clock import NORMAL, URGENT, Clock
 from sim.cluster_config import ClientConfig, ClusterConfig
+from sim.engine.arrivals import Arrivals
 from sim.engine.sequence import Sequence
 from sim.engine_config import EngineConfig
 from sim.registry import ORDERS
@@ -79,33 +80,21 @@ def test_the_step_in_progress_at_an_arrival_is_the_last_of_its_run() -> None:
         assert decode_ends_s(price, 0.0, 4, 400, 4, 100, float(until_s)) == ends_s[:steps]
 
 
-def test_the_clock_skips_only_where_nothing_happens_before() -> None:
+def test_arrivals_wait_where_something_happens_before() -> None:
+    """They go on by themselves; at one instant it is as with events: who was there first."""
     clock, log = Clock(), []
-
-    def process():
-        yield clock.at(1.0)
-        log.append((clock.skip_to(2.0), clock.now))  # nothing before 2.0
-        clock.at(3.0, URGENT).callbacks.append(lambda _: log.append("event"))
-        log.append((clock.skip_to(3.0), clock.now))  # a tie is for the queue to decide
-        yield clock.at(3.0)
-        log.append((clock.skip_to(9.0), clock.now))  # beyond the stop
-        log.append((clock.skip_to(inf), clock.now))
-
-    clock.process(process())
+    arriving = [Sequence(row, time_s, 1, 1, 0) for row, time_s in enumerate([1, 1, 2, 3, 9, inf])]
+    for time_s, priority in ((2.5, NORMAL), (3.0, URGENT), (3.0, NORMAL)):
+        clock.at(time_s, priority).callbacks.append(lambda _: log.append(("event", clock.now)))
+    arrivals = Arrivals(
+        clock.agenda, URGENT, iter(arriving), lambda each: log.append((each.request, clock.now))
+    )
+    arrivals.start()
     clock.run_through(5.0)
-    assert log == [(True, 2.0), (False, 2.0), "event", (False, 3.0), (False, 3.0)]
-
-
-def test_nobody_skips_to_the_end_of_time() -> None:
-    clock, log = Clock(), []
-
-    def process():
-        yield clock.at(1.0)
-        log.append(clock.skip_to(inf))
-
-    clock.process(process())
+    assert log == [(0, 1), (1, 1), (2, 2), ("event", 2.5), ("event", 3), (3, 3), ("event", 3)]
+    assert clock.now == 3.0
     clock.run_through(inf)
-    assert log == [False]
+    assert log[7:] == [(4, 9)]  # and nobody comes at the end of time
 
 
 @pytest.mark.parametrize("seed", [249, 486, 498, *range(20)])

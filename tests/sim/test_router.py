@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.engine.sequence import Sequence
-from sim.lowest import Lowest
 from sim.routers.consequences import Routing, routing
 from sim.routers.registry import make_router, router_class
 from sim.routers.router import VIEWS, Arrival, Looks, ReplicaFacts, Router, TokensView
+from sim.seen.lowest import Lowest
 
 RNG = np.random.default_rng(0)
 SOMEBODY = Sequence(0, 0.0, 5, 1, 0)

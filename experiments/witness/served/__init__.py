@@ -1,0 +1,1 @@
+"""The whole server of vLLM beside its simulation (docs/witness.md)."""

@@ -1,0 +1,118 @@
+"""vLLM's own bench client, and what it wrote of a run."""
+
+import json
+import os
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments.witness.environment import Environment
+from experiments.witness.served.processes import (
+    OTHERS,
+    Server,
+    ServerFailedError,
+    pin,
+    variables,
+)
+
+SAMPLED_EVERY_S = 1.0
+"""How often the server is asked for its metrics; writing them takes its loop some milliseconds."""
+
+
+class Told(NamedTuple):
+    """What the client and the server tell of a run."""
+
+    client_cpu_s: float
+    """Of the whole client, its start included."""
+    columns: dict[str, list[float]]
+    """Of requests in order of sending, seconds from the first one on; ``gaps_s`` between any two
+    messages of one request."""
+    counted: dict[str, float]
+    """How far the server's counters moved."""
+    samples: list[dict[str, float]]
+    """Requests that ran and waited at some times, seconds from the first one on."""
+
+
+def run_bench(
+    environment: Environment,
+    server: Server,
+    model: Path,
+    prompts: Path,
+    count: int,
+    rate_per_s: float | None,
+    streams: int | None,
+    out: Path,
+) -> Told:
+    """Drive the server; return what was measured.
+
+    Args:
+        environment: has the client.
+        server: is asked.
+        model: folder with the tokenizer.
+        prompts: JSON lines, as ``--dataset-name custom`` reads them.
+        count: requests.
+        rate_per_s: Poisson arrivals; None: as streams become free.
+        streams: most requests at once.
+        out: takes the client's JSON and its log.
+
+    Raises:
+        ServerFailedError: the client failed.
+    """
+    command = [str(environment.python), str(environment.python.parent / "vllm"), "bench", "serve"]
+    options: dict[str, object] = {
+        "backend": "openai", "base-url": f"http://127.0.0.1:{server.port}",
+        "endpoint": "/v1/completions", "model": model, "tokenizer": model,
+        "dataset-name": "custom", "dataset-path": prompts, "custom-output-len": -1,
+        "num-prompts": count, "request-rate": rate_per_s or "inf", "seed": 0,
+        "ready-check-timeout-sec": 0, "result-filename": out, "temperature": 0.0,
+    }  # fmt: skip
+    options |= {} if streams is None else {"max-concurrency": streams}
+    command += [f"--{name}={value}" for name, value in options.items()]
+    command += ["--skip-chat-template", "--disable-shuffle", "--ignore-eos", "--save-result"]
+    command += ["--save-detailed", "--disable-tqdm"]
+    server.empty_cache()
+    before = server.sample()
+    samples: list[dict[str, float]] = []
+    ended = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(server, samples, ended))
+    with out.with_suffix(".log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=variables())
+        pin(process.pid, OTHERS)
+        watcher.start()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    ended.set()
+    watcher.join()
+    if process.returncode:
+        raise ServerFailedError(out.with_suffix(".log").read_text()[-3000:])
+    told = json.loads(out.read_text(encoding="utf-8"))
+    if told["failed"]:
+        raise ServerFailedError(f"{told['failed']} requests of {count} failed")
+    after = server.sample()
+    start_s = told["start_times"][0]
+    return Told(
+        client_cpu_s=usage.ru_utime + usage.ru_stime,
+        columns={
+            "sent_s": [round(one - start_s, 4) for one in told["start_times"]],
+            "ttft_s": told["ttfts"],
+            "e2e_s": told["latencies"],
+            "prompt_tokens": told["input_lens"],
+            "output_tokens": told["output_lens"],
+            "gaps_s": [gap for gaps in told["itls"] for gap in gaps],
+        },
+        counted={name: after[name] - before[name] for name in after},
+        samples=[
+            {**one, "at_s": round(one["at_s"] - start_s, 3)}
+            for one in samples
+            if start_s <= one["at_s"] <= start_s + told["duration"]
+        ],
+    )
+
+
+def _watch(server: Server, samples: list[dict[str, float]], ended: threading.Event) -> None:
+    """Sample the server until the client has ended."""
+    while not ended.wait(SAMPLED_EVERY_S):
+        at_s = time.perf_counter()
+        samples.append({"at_s": at_s, **server.sample()})

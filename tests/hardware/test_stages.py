@@ -1,0 +1,91 @@
+"""Pipeline stages: rules by version, what goes over which link, and the memory of each."""
+
+import pytest
+
+from hardware.gpu import load_gpu
+from hardware.interconnect import check_stages, send_s, told_of_stages
+from hardware.memory import memory_ledger
+from hardware.pipelining import pipelining
+from hardware.profile_run import ProfileRun, received_bytes
+from model.precision import precision
+from model.quantization.weights import PLAIN
+from model.spec import load_spec
+from model.stages import stages_of
+
+GPU = load_gpu("h100-sxm")
+LLAMA = load_spec("llama-3.1-70b")
+BF16 = precision("bfloat16", PLAIN, "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("version", "asynchronous", "batches", "spacing", "fills"),
+    [
+        ("0.9", None, 4, 0, False),
+        ("0.14", None, 4, 0, False),
+        ("0.15", None, 4, 0, False),
+        ("0.16", None, 4, 1, False),
+        ("0.20", False, 4, 0, False),
+        ("0.23", None, 4, 1, True),  # the first runner serves it still
+        ("0.24", None, 5, 4, True),
+        ("0.33", None, 5, 4, True),
+        ("0.33", False, 4, 0, True),
+    ],
+)
+def test_how_steps_are_planned_depends_on_the_version(
+    version: str, asynchronous: bool | None, batches: int, spacing: int, fills: bool
+) -> None:
+    rules = pipelining(LLAMA, 4, version, False, asynchronous)
+    assert (rules.batches, rules.spacing, rules.fills) == (batches, spacing, fills)
+
+
+def test_quantized_models_of_experts_came_to_the_second_runner_later() -> None:
+    mixture = load_spec("mixtral-8x7b")
+    assert pipelining(mixture, 2, "0.26", False, None).spacing == 1
+    assert pipelining(mixture, 2, "0.29", True, None).spacing == 2
+
+
+def test_what_is_sent_goes_over_links_in_a_server_and_over_the_network_between() -> None:
+    sent = 1e6
+    inside = sent / (GPU.link_bytes_per_s or 0) + GPU.link_latency_s
+    between = sent / (GPU.network_bytes_per_s or 0) + GPU.network_latency_s
+    assert [send_s(sent, GPU, 4, stage) for stage in range(3)] == [inside, between, inside]
+    assert send_s(sent, GPU, 8, 0) == between
+    assert send_s(sent, GPU, 16, 0) == between
+    assert "by links and network" in told_of_stages(GPU, 4, 4)
+    assert "by network" in told_of_stages(GPU, 8, 2)
+    assert not told_of_stages(GPU, 8, 1)
+
+
+def test_stages_need_whole_servers_and_a_network() -> None:
+    check_stages(GPU, 4, 3)
+    with pytest.raises(ValueError, match="a stage would lie across servers"):
+        check_stages(GPU, 6, 2)
+    with pytest.raises(ValueError, match="network_bytes_per_s"):
+        check_stages(load_gpu("l40s"), 4, 3)
+
+
+def test_all_stages_have_the_blocks_of_the_one_with_least_room() -> None:
+    ledger = memory_ledger(
+        LLAMA, GPU, precision=BF16, tp=2, pp=4, max_num_batched_tokens=8192, max_num_seqs=256,
+        max_model_len=8192, version="0.33",
+    )  # fmt: skip
+    assert ledger.num_gpu_blocks == min(blocks for _, _, blocks in ledger.stages)
+    weights = [held for _, held, _ in ledger.stages]
+    assert weights[0] == weights[1] + 128_256 * 8192  # an embedding of 2 bytes over 2 GPUs
+    assert weights[3] == weights[1] + 128_256 * 8192 + 8192 * 2  # the head, and the final norm
+    assert ledger.stage == "stage 4 of 4 (layers 60 to 79)"  # it samples
+    assert ledger.block_bytes == 16 * 20 * 2 * 4 * 128 * 2
+    assert "stage 2 (layers 20 to 39)" in ledger.as_text()
+    assert ledger.sizes == "tensor_parallel_size = 2, pipeline_parallel_size = 4"
+
+
+def test_a_stage_keeps_buffers_for_what_it_receives() -> None:
+    first, last = stages_of(LLAMA, 2)
+    runs = [
+        ProfileRun(
+            spec=stage.spec, precision=BF16, tp=1, max_tokens=1000, max_seqs=10,
+            embeds=stage.embeds, predicts=stage.predicts,
+        )
+        for stage in (first, last)
+    ]  # fmt: skip
+    assert [received_bytes(run) for run in runs] == [0, 2 * 1000 * 8192 * 2]

@@ -1,0 +1,23 @@
+"""What a search keeps of a run: the columns that it reads, and the same answers."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from test_windows import study
+
+from experiments.planning.samples import READ, sample_of
+from experiments.running.pieces import NOTHING, is_whole, read_piece, simulate_to
+
+
+def test_a_search_reads_the_same_of_a_piece_with_nothing_else(tmp_path: Path) -> None:
+    point = study(process="poisson", rate_per_s=2)
+    whole, short = tmp_path / f"{1:032x}.parquet", tmp_path / f"{2:032x}.parquet"
+    simulate_to(whole, point, 3)
+    simulate_to(short, point, 3, columns=READ)
+    assert pq.read_schema(short).names == list(READ)
+    assert is_whole(short)
+    assert read_piece(short) == NOTHING
+    one, other = sample_of(whole, point), sample_of(short, point)
+    assert one.measured == other.measured > 1000
+    assert (one.arrival_s == other.arrival_s).all()
+    assert all((one.missed[key] == other.missed[key]).all() for key in one.missed)

@@ -1,0 +1,169 @@
+"""Prefix caching over several groups: hits by hand, what windows keep, and what is refused."""
+
+from collections.abc import Callable
+
+import pytest
+
+from hardware.gpu import load_gpu
+from model.spec import load_spec
+from sim.cluster_config import ClusterConfig
+from sim.engine.block_groups import BlockGroup
+from sim.engine.block_tables import DENSE, Kept
+from sim.engine.chunked_prefill import ChunkedPrefill
+from sim.engine.hybrid_blocks import HybridBlocks
+from sim.engine.hybrid_cache import HybridCache
+from sim.engine.hybrid_settings import HybridSettings
+from sim.engine.sequence import Sequence
+from sim.engine.settings import Settings
+from sim.engine_config import EngineConfig
+from sim.registry import ORDERS
+from sim.scenario import build_scenario
+from tests.sim import small
+
+EVERYTHING = BlockGroup(1, 4, None, 1 << 30)
+
+
+def window(tokens: int, count: int = 1, block_size: int = 4) -> BlockGroup:
+    return BlockGroup(count, block_size, tokens, 1 << 30)
+
+
+def scheduler_of(
+    groups: list[BlockGroup],
+    texts: Callable[[int], list[tuple[int, int]]],
+    retention: int = 0,
+    num_blocks: int = 100,
+) -> ChunkedPrefill:
+    settings = HybridSettings(texts, True, True, False, retention, True)
+    pool = HybridCache(num_blocks, groups, False, settings)
+    return ChunkedPrefill(pool, ORDERS["fcfs"](), Settings(4, 64))
+
+
+def served(scheduler: ChunkedPrefill, number: int, prompt: int, output: int = 1) -> int:
+    """Serve a request alone; return the tokens that it found."""
+    pool = scheduler.pool
+    assert isinstance(pool, HybridBlocks)
+    sequence = Sequence(number, 0.0, prompt, output, 0)
+    scheduler.admit(sequence)
+    while (batch := scheduler.next_batch(0.0)) is not None:
+        pool.check_cache([*scheduler.running])
+        scheduler.complete(batch)
+    assert pool.held == 0
+    return sequence.cached_tokens
+
+
+def same_text(_: int) -> list[tuple[int, int]]:
+    return [(7, 1000)]
+
+
+@pytest.mark.parametrize("retention", [0, DENSE])
+def test_a_hit_needs_what_windows_still_see(retention: int) -> None:
+    # A window of 9 tokens needs the last two blocks before a hit, full attention all of them.
+    scheduler = scheduler_of([EVERYTHING, window(9)], same_text, retention)
+    assert served(scheduler, 0, 20) == 0
+    assert served(scheduler, 1, 20) == 16  # the last token is computed, and with it its block
+
+
+def test_windows_keep_the_end_of_a_prompt_and_where_others_had_more() -> None:
+    scheduler = scheduler_of([EVERYTHING, window(9)], same_text)
+    served(scheduler, 0, 22, output=30)
+    # Full attention has 48 tokens of prompt and answer. Of the window there is what a hit needs
+    # that ends at 20, where the same prompt would find it.
+    assert served(scheduler, 1, 60) == 20
+    # And now what one needs that ends at 48: there the last one could have begun.
+    assert served(scheduler, 2, 51) == 48
+    # At 52 the window sees the last block of one end and the first of the other.
+    assert served(scheduler, 3, 55) == 52
+
+
+def test_a_dense_window_keeps_answers_too() -> None:
+    scheduler = scheduler_of([EVERYTHING, window(9)], same_text, DENSE)
+    served(scheduler, 0, 22, output=30)
+    assert served(scheduler, 1, 60) == 48
+
+
+def test_a_retention_interval_keeps_ends_of_its_multiples() -> None:
+    scheduler = scheduler_of([EVERYTHING, window(9)], same_text, retention=32)
+    served(scheduler, 0, 22, output=30)
+    assert served(scheduler, 1, 47) == 32
+
+
+def test_hits_are_multiples_of_all_blocks() -> None:
+    whole = BlockGroup(1, 12, None, 1 << 30)
+    scheduler = scheduler_of([whole, window(9)], same_text)
+    served(scheduler, 0, 34)
+    assert served(scheduler, 1, 34) == 24
+
+
+def test_the_shortest_of_several_kinds_decides() -> None:
+    scheduler = scheduler_of([window(30), window(5, count=2)], same_text, DENSE, num_blocks=36)
+    served(scheduler, 0, 40)  # takes 30 blocks of 36, and the newest are evicted last
+    assert served(scheduler, 1, 40) == 36
+    served(scheduler_of([window(30), window(5)], lambda number: [(number, 40)]), 2, 40)
+
+
+def test_what_nobody_can_find_is_taken_first() -> None:
+    scheduler = scheduler_of([EVERYTHING, window(9)], lambda number: [(number, 40)], num_blocks=44)
+    for number in range(3):
+        served(scheduler, number, 40)
+    # Each left 10 blocks of full attention and 2 of its window: with all 20, two would have filled
+    # the 44 blocks.
+    assert [served(scheduler, number, 40) for number in range(3)] == [36, 36, 36]
+
+
+def test_what_a_window_keeps() -> None:
+    kept = Kept(4, 9, 4, 0)
+    assert (kept.need, kept.of(21, 0), kept.of(21, 8)) == (2, [(3, 5)], [(0, 2), (3, 5)])
+    assert kept.within([(3, 5)], 4, 9) == [(4, 5)]
+    every = Kept(4, 9, 4, 16)
+    assert every.within(every.of(21, 0), 0, 12) == [(2, 5), (6, 8), (10, 12)]
+    assert Kept(4, 9, 4, DENSE).of(21, 0) is None
+
+
+def build(model: str, router: str = "least_requests", **engine: object) -> None:
+    gpu = "h100-sxm"
+    cluster = ClusterConfig(gpu=gpu, router=router, replicas=2)
+    build_scenario(
+        load_spec(model), load_gpu(gpu), cluster,
+        EngineConfig.model_validate({"num_gpu_blocks": 9000, "max_model_len": 4096} | engine),
+    )  # fmt: skip
+
+
+def test_it_is_on_by_default_beside_windows() -> None:
+    pool = small.scenario(windows=(None, 5), enable_prefix_caching=None).pool
+    assert pool.caches_several_groups
+    assert pool.engine.prefix_cache_retention_interval == 0
+    older = small.scenario(windows=(None, 5), enable_prefix_caching=None, version="0.28")
+    assert older.pool.engine.prefix_cache_retention_interval == "dense"
+
+
+@pytest.mark.parametrize(
+    ("model", "engine", "told"),
+    [
+        ("qwen3-next-80b-a3b", {}, "enable_prefix_caching: true with .* keep a state"),
+        ("llama-4-scout-17b-16e", {}, "within chunks; with engine.disable_hybrid"),
+        ("gpt-oss-20b", {"kv_offloading_size": 10}, "kv_offloading_size = 10 is not modelled"),
+        ("gpt-oss-20b", {"prefix_cache_retention_interval": 24}, "= 24, expected .* of 16"),
+        (
+            "gpt-oss-20b",
+            {"prefix_cache_retention_interval": 16, "version": "0.28"},
+            "interval = 16 with version 0.28, expected dense",
+        ),
+        ("llama-3-8b", {"prefix_cache_retention_interval": 16}, "expected 0 or dense"),
+    ],
+)
+def test_what_is_not_modelled_is_refused(model: str, engine: dict[str, object], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        build(model, **{"enable_prefix_caching": True} | engine)
+
+
+def test_before_0_14_there_is_one_kind_of_windows() -> None:
+    small.scenario(windows=(None, 5), version="0.12", enable_prefix_caching=True)
+    with pytest.raises(ValueError, match="has it for full attention beside one kind of windows"):
+        small.scenario(windows=(None, 5, 9), version="0.12", enable_prefix_caching=True)
+
+
+def test_a_router_that_goes_by_kv_events_is_refused() -> None:
+    with pytest.raises(ValueError, match="what KV events tell of them is not modelled"):
+        build("gpt-oss-20b", router="dynamo")
+    build("gpt-oss-20b", router="llm_d")
+    build("gpt-oss-20b", router="dynamo", enable_prefix_caching=False)

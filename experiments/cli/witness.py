@@ -15,8 +15,8 @@ from experiments.cli.command import Parser, called, fail, run_command
 from experiments.witness import kept
 from experiments.witness.comparison import Tally, blank, compare, name_of, running
 from experiments.witness.environment import NoEnvironmentError, open_environment, set_up
+from experiments.witness.features import FEATURES
 from experiments.witness.goldens import write
-from experiments.witness.scenario import FEATURES
 from experiments.witness.table import markdown
 
 NEWEST = "0.32.0"

@@ -11,8 +11,9 @@ from tempfile import TemporaryFile
 from typing import NamedTuple, Protocol
 
 from experiments.witness.environment import Environment, version_key
+from experiments.witness.features import FEATURES, LACKED
 from experiments.witness.ours import simulated
-from experiments.witness.scenario import FEATURES, LACKED, Outcome, Scenario, draw
+from experiments.witness.scenario import Outcome, Scenario, draw
 
 DRIVER = "experiments.witness.driver"
 CHECKOUT = Path(__file__).parents[2]

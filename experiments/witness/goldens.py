@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.witness.comparison import Release
-from experiments.witness.scenario import FEATURES, LACKED, Outcome, Scenario, draw
+from experiments.witness.features import FEATURES, LACKED
+from experiments.witness.scenario import Outcome, Scenario, draw
 
 MOST_REQUESTS, MOST_STEPS = 14, 150
 """Larger scenarios are left out: files are to be small."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from experiments.witness.drafts import Drafts, drawn_drafts
+from experiments.witness.features import FEATURES, LACKED
 from experiments.witness.hybrid import Hybrid, drawn_hybrid
 
 TICKS_PER_S = 1 << 30
@@ -158,82 +159,6 @@ class Outcome:
     def of(cls, data: dict[str, Any]) -> Self:
         """Read it from a line of JSON."""
         return cls(**{each.name: data[each.name] for each in fields(cls) if each.name in data})
-
-
-FEATURES: dict[str, frozenset[str]] = {
-    name: frozenset(parts.split())
-    for name, parts in {
-        "plain": "",
-        "long_prefill_token_threshold": "threshold",
-        "scheduler_reserve_full_isl": "reserve",
-        "watermark": "watermark",
-        "priority": "priority",
-        "aborts": "aborts",
-        "prefix cache": "caching",
-        "async": "ahead",
-        "async, prefix cache": "ahead caching",
-        "async, aborts": "ahead aborts",
-        "async, priority": "ahead priority",
-        "prefix cache, aborts": "caching aborts",
-        "prefix cache, priority": "caching priority",
-        "groups": "groups",
-        "groups, aborts": "groups aborts reserve",
-        "groups, priority": "groups priority",
-        "async, groups": "ahead groups",
-        "async, groups, priority": "ahead groups priority",
-        "groups, prefix cache": "groups caching hybrid",
-        "groups, prefix cache, aborts": "groups caching hybrid aborts reserve",
-        "groups, prefix cache, priority": "groups caching hybrid priority watermark threshold",
-        "groups, prefix cache, sizes": "groups caching hybrid sizes",
-        "groups, prefix cache, retention": "groups caching hybrid retention reserve",
-        "async, groups, prefix cache": "groups caching hybrid ahead",
-        "async, groups, prefix cache, priority": "groups caching hybrid ahead priority reserve",
-        "async, groups, prefix cache, sizes": "groups caching hybrid ahead sizes aborts",
-        "host memory": "host caching",
-        "host memory, aborts": "host caching aborts",
-        "host memory, priority": "host caching priority reserve",
-        "async, host memory": "host caching ahead",
-        "drafts": "drafts",
-        "drafts, aborts": "drafts aborts",
-        "drafts, priority": "drafts priority threshold reserve",
-        "drafts, prefix cache": "drafts caching",
-        "async, drafts": "drafts ahead",
-        "async, drafts, aborts": "drafts ahead aborts",
-        "async, drafts, priority": "drafts ahead priority reserve",
-        "async, drafts, prefix cache": "drafts ahead caching",
-        "async, drafts, watermark": "drafts ahead caching aborts watermark threshold",
-        "handover": "handover",
-        "handover, prefix cache": "handover caching",
-        "handover, priority": "handover priority reserve",
-        "handover, watermark": "handover watermark caching threshold",
-        "async, handover": "handover ahead",
-        "async, handover, prefix cache": "handover ahead caching",
-        "stages": "stages",
-        "stages, aborts": "stages aborts",
-        "stages, priority": "stages priority threshold",
-        "stages, prefix cache": "stages caching reserve",
-        "async, stages": "stages ahead",
-        "async, stages, aborts": "stages ahead aborts",
-        "async, stages, priority": "stages ahead priority threshold",
-        "async, stages, prefix cache": "stages ahead caching reserve",
-        "async, stages, all": "stages ahead caching aborts priority watermark",
-        "prefill_first": "v0",
-        "prefill_first, aborts": "v0 aborts",
-        "all": "threshold reserve watermark priority aborts caching ahead",
-    }.items()
-}
-"""What scenarios can be asked for, and the settings that each draws."""
-
-
-LACKED = {
-    "scheduler_reserve_full_isl": "reserve",
-    "long_prefill_token_threshold": "threshold",
-    "prefix_cache_retention_interval": "retention",
-    "hash_block_size": "sizes",
-    "finds_any_groups": "hybrid",
-    "prefill_first": "v0",
-}
-"""Settings that some releases lack, where their names here are others."""
 
 
 def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:

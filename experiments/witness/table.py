@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.witness.comparison import name_of
 from experiments.witness.environment import version_key
-from experiments.witness.scenario import FEATURES
+from experiments.witness.features import FEATURES
 
 Tallies = Mapping[str, Mapping[str, Any]]
 

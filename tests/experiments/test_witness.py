@@ -18,8 +18,9 @@ from experiments.witness.environment import (
     open_environment,
     set_up,
 )
+from experiments.witness.features import FEATURES
 from experiments.witness.ours import simulated
-from experiments.witness.scenario import FEATURES, Outcome, Scenario, draw
+from experiments.witness.scenario import Outcome, Scenario, draw
 from experiments.witness.table import markdown
 
 

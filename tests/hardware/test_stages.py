@@ -25,8 +25,8 @@ BF16 = precision("bfloat16", PLAIN, "bfloat16")
         ("0.15", None, 4, 0, False),
         ("0.16", None, 4, 1, False),
         ("0.20", False, 4, 0, False),
-        ("0.23", None, 4, 1, True),  # the first runner serves it still
-        ("0.24", None, 5, 4, True),
+        ("0.22", None, 4, 1, False),
+        ("0.23", None, 5, 4, True),  # the second runner serves it
         ("0.33", None, 5, 4, True),
         ("0.33", False, 4, 0, True),
     ],
@@ -41,6 +41,7 @@ def test_how_steps_are_planned_depends_on_the_version(
 def test_quantized_models_of_experts_came_to_the_second_runner_later() -> None:
     mixture = load_spec("mixtral-8x7b")
     assert pipelining(mixture, 2, "0.26", False, None).spacing == 1
+    assert pipelining(LLAMA, 2, "0.23", True, None).spacing == 1
     assert pipelining(mixture, 2, "0.29", True, None).spacing == 2
 
 

@@ -165,7 +165,7 @@
     if (!rows.length) return;
     const head = charts.html(charts.html(table, "thead"), "tr");
     for (const text of ["figure", "baseline", "now", "difference (95%)"])
-      charts.html(head, "th", { scope: "col" }, text);
+      charts.html(head, "th", { scope: "col", class: text === "figure" ? "text" : "" }, text);
     const body = charts.html(table, "tbody");
     for (const row of rows) {
       const line = charts.html(body, "tr");

@@ -162,6 +162,11 @@ class Calibration(_Part):
     """Once per step: scheduling, preparing inputs, sampling."""
     sequence_overhead_s: Seconds = 0.0
     """Once per sequence in a step."""
+    sync_step_s: Seconds = 0.0
+    """Once per step that is planned when the one before has ended: host time that asynchronous
+    scheduling hides behind the GPU."""
+    sync_sequence_s: Seconds = 0.0
+    """The same for each of its sequences."""
     api_request_s: Seconds = 0.0
     """Once per request on its way in: HTTP, validation, the queue to the engine."""
     api_token_s: Seconds = 0.0
@@ -181,7 +186,8 @@ class Calibration(_Part):
     """Host time of a layer of experts in a step that no CUDA graph replays: such a step takes at
     least as long as its layers' together."""
     collective_overhead_s: Seconds = 0.0
-    """Once per collective, beyond the hops of the links."""
+    """Once per collective, beyond the hops of the links. With measured kernels: of two ranks, which
+    wait for the slower one; of more by the logarithm of their number."""
 
     covariance: Covariance | None = None
     """Of the fitted parameters."""

@@ -28,7 +28,10 @@ ENGINES = ("vllm",)
 """Whose constants are known."""
 AUTO = "auto"
 """The calibration of whatever is known best of a GPU and a version."""
-HOST_TIMES = ("layer_overhead_s", "step_overhead_s", "sequence_overhead_s", "chunk_overhead_s")
+HOST_TIMES = (
+    "layer_overhead_s", "step_overhead_s", "sequence_overhead_s", "chunk_overhead_s",
+    "sync_step_s", "sync_sequence_s",
+)  # fmt: skip
 """Constants that a host decides."""
 UNMEASURED = ("fp32", "tf32")
 """Arithmetic of which no kernels were measured, nor of anything like it."""

@@ -63,9 +63,12 @@ at a third of the rate that servers of their own time reach (H100, H200, tensor 
 UNEVEN = "power_law_1.01"
 """How the tables' experts are chosen: as unevenly as trained routers do."""
 
-LARGE_REDUCE_SHARE = {"h100-sxm": 0.8, "h200-sxm": 0.8}
-"""Of GPUs whose servers reduce large buffers faster than the tables: seen in TTFT of closed loops
-of Llama-3.1-70B in fp8 at tensor-parallel sizes 2, 4 and 8 (docs/fidelity.md)."""
+REDUCED_BYTES = 2
+"""Of an element of the tables' all-reduces, whose ``message_size`` counts elements (collector of
+aiconfigurator, collect_nccl.py and collect_all_reduce.py)."""
+REPLAYED_BYTES = 8 * 2**20
+"""Up to here all-reduces are those of CUDA graphs and of vLLM's own kernel (``max_size`` of its
+custom_all_reduce.py); larger ones, of 512 tokens of 8,192 numbers and more, are launched."""
 
 Found = dict[Numbers, tuple[Surface, HeldOut]]
 
@@ -124,7 +127,6 @@ def kernels_from_tables(
         prefill_attention=_surfaces(prefills),
         decode_attention={numbers: kernel for numbers, (kernel, _) in decodes.items()},
         all_reduce=reduces[0],
-        large_reduce_share=LARGE_REDUCE_SHARE.get(gpu.name, 1.0),
         experts=_surfaces(experts),
         experts_backend=of_experts,
         backends={name: _surfaces(found) for name, found in backends.items()},
@@ -235,11 +237,19 @@ def _usual(table: Table) -> Table:
 
 def _all_reduces(custom: Table | None, nccl: Table) -> tuple[Surface, HeldOut]:
     rows = nccl.rows
-    rows = rows[(rows.op_name == "all_reduce") & (rows.nccl_dtype == "half")]
+    rows = _in_bytes(rows[(rows.op_name == "all_reduce") & (rows.nccl_dtype == "half")])
     if custom is None:
         return all_reduce_surface(None, rows)
-    replayed = custom.rows[custom.rows.kernel_source.str.endswith("graph")]
-    return all_reduce_surface(replayed[["num_gpus", "message_size", "latency"]], rows)
+    replayed = custom.rows.kernel_source.str.endswith("graph")
+    own = _in_bytes(custom.rows)
+    own = own[replayed == (own.message_size <= REPLAYED_BYTES)]
+    return all_reduce_surface(own, rows[rows.message_size <= REPLAYED_BYTES])
+
+
+def _in_bytes(rows: "DataFrame") -> "DataFrame":
+    """Ranks, size in bytes and latency of all-reduces of 16-bit numbers."""
+    rows = rows[["num_gpus", "message_size", "latency"]]
+    return rows.assign(message_size=REDUCED_BYTES * rows.message_size)
 
 
 def _source(

@@ -130,11 +130,13 @@ PROCESSES: tuple[tuple[str, str], ...] = (
     ("gamma", r"\bgamma\b"),
     ("constant", r"\bconstant\b|\buniform\b|\bdeterministic\b|\bfixed\b|\bconst\b|\bsteady\b"),
     ("trace", r"\btraces?\b|\breplay"),
-    ("all at once", r"\b(all|everything)[ _-]at[ _-]once\b|\bat once\b|\bbursts?\b|\bbatch(ed)?\b"
+    ("all at once", r"\b(all|everything)[ _-]at[ _-]once\b|\bat once\b"
+                    r"|(?<!on/off )(?<!on-off )\bburst\b|\bbatch(ed)?\b"
                     r"|\boffline\b|\bat t\s*=\s*0\b|^inf(inite)?$"
                     r"|\bsimultaneous|\b(inf|infinite) rate\b|\brate[ =]*inf"),
 )  # fmt: skip
-"""Arrival processes and the words for each; of a cell that has several, the first counts."""
+"""Arrival processes and the words for each; of a cell that has several, the first counts. Of
+bursts, if there are many, no law is known."""
 
 _SHAPE = re.compile(rf"(?P<name>burstiness|shape|cv)\s*(?:of|[=:])?\s*(?P<value>{_PLAIN})")
 

@@ -26,8 +26,9 @@ _NO_BOUND = r"(?<!up to )(?<!at most )(?<!at least )(?<!less than )(?<!more than
 _FIXED = r"\b(?:fixed|const(?:ant)?|exact(?:ly)?|always|target)\b"
 _SAID = (
     rf"[~≈]\s*{_NUMBER}(?![\w%]|\.\d)",
-    rf"(?:\b(?:mean|avg|average|random)\b|{_FIXED})(?:[ _-]*(?:input|output|prompt|sequence|tokens?"
-    rf"|len(?:gth)?s?|at|of|is)\b)*\s*[:=]?\s*{_ALONE}",
+    rf"(?:\b(?:mean|avg\.?|average|random)(?!\w)|{_FIXED})"
+    rf"(?:[ _-]*(?:input|output|prompt|sequence|tokens?|len(?:gth)?s?|at|of|is)\b)*\s*[:=]?\s*"
+    rf"{_ALONE}",
     r"\b(?:isl|osl|(?:\w+_)?(?:input|output|prompt)[ _-]?(?:len(?:gth)?|tokens?))\s*[:=]\s*"
     rf"{_ALONE}",
     rf"^(?:isl|osl)\s+{_NUMBER}(?![\w%]|\.\d)",
@@ -121,15 +122,23 @@ def length_law(
         )  # fmt: skip
     if jitter:
         return LengthLaw(mean=given, jitter=jitter)
-    spread = re.search(rf"(?:std|sd|sigma|±|\+-|\+/-)\s*=?\s*{_NUMBER}(?!\s*%)", text)
-    if spread:
-        return LengthLaw(mean=given, cv=float(spread[1]) / given)
+    if (cv := _cv_in(text, given)) is not None:
+        return LengthLaw(mean=given, cv=cv)
     if re.search(rf"{_FIXED}|ignore.?eos|min=max|{_DATASET}", text) or re.fullmatch(_BARE, text):
         return LengthLaw(mean=given)
     cv = CONVERSATION_CV[what]
     return LengthLaw(
         mean=given, cv=cv, assumption=f"{what} lengths: lognormal with cv {cv:g}, as in ShareGPT"
     )
+
+
+def _cv_in(text: str, mean: float) -> float | None:
+    """Standard deviation over mean, where either is said."""
+    deviation = re.search(rf"(?:std|sd|sigma|±|\+-|\+/-)\s*=?\s*{_NUMBER}(?!\s*%)", text)
+    if deviation:
+        return float(deviation[1]) / mean
+    relative = re.search(rf"\bcv\s*(?:of|[:=])?\s*{_NUMBER}(?!\s*%)", text)
+    return float(relative[1]) if relative else None
 
 
 def _sharing(text: str) -> tuple[int, int, int]:

@@ -19,6 +19,7 @@ from experiments.running.workers import in_parallel
 from experiments.validation.calibrations import choose_calibration, given_calibration
 from experiments.validation.figures import BELOW, figures_of, load_of, offered_per_s, span_s
 from experiments.validation.levels import API, FULL, Level, client_at, engine_at, prices_at
+from experiments.validation.recipes import with_its_lengths
 from experiments.validation.retokenised import as_it_arrives
 from experiments.validation.roles import serves_whole_requests, with_roles
 from experiments.validation.rows import Run, RunRow, Skipped, Table
@@ -117,6 +118,7 @@ def _task(
 ) -> Task:
     first = setup_of(run.base, 1)  # refuses other engines before their requests are looked at
     planned: TrafficPlan = plan_traffic(run, table.folder)
+    planned = with_its_lengths(planned, run.base)
     planned = as_it_arrives(planned, run.base, first.spec, first.version)
     traffic = tuple(planned.draw(seed) for seed in range(seeds if planned.is_random else 1))
     longest = max(

@@ -9,7 +9,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from experiments.validation.clients import is_inferencex
+from experiments.validation.lengths import LengthLaw
 from experiments.validation.rows import RunRow
+from experiments.validation.traffic import Plan
 from hardware.versions import Version
 from model.quantization.scheme import MXFP4_FP8, MXFP4_MARLIN, MXFP4_ONLY
 from model.spec import DecoderSpec
@@ -32,7 +34,7 @@ MODEL_TOKENS = 10_240
 """Their max_model_len, as far as the model goes."""
 COLUMNS = {"gpu_memory_utilization": "gpu_mem_util", "enable_prefix_caching": "prefix_caching"}
 """Of a table of runs, where they have another name than the engine's settings."""
-CHUNKS: dict[str, object] = {"max_num_batched_tokens": 8192}
+CHUNKS: dict[str, object] = {"max_num_batched_tokens": 8192, "async_scheduling": True}
 FP8_CACHE: dict[str, object] = {"kv_cache_dtype": "fp8"}
 GRAPHS: dict[str, object] = {"max_cudagraph_capture_size": 2048, "stream_interval": 20}
 TRITON_RANKS: dict[str, object] = {"moe_backend": "triton", "enable_expert_parallel": True}
@@ -133,3 +135,28 @@ def inferencex(
     }
     notes.append(f"InferenceX's recipe: {', '.join(f'{k} {v}' for k, v in taken.items())}")
     return taken
+
+
+SHORTER = 0.2
+"""By how much lengths may be shorter than the longest (``random_range_ratio`` 0.8)."""
+
+
+def with_its_lengths(plan: Plan, row: RunRow) -> Plan:
+    """Return the requests of InferenceX: what it calls a length is the longest that it asks for.
+
+    Its client (github.com/kimbochen/bench_serving, ``sample_random_requests``) draws prompts and
+    outputs evenly between a share of that and the whole.
+    """
+    if plan.laws is None or not is_inferencex(row):
+        return plan
+    prompts, outputs = (_up_to(law) for law in plan.laws)
+    note = "lengths: up to what is stated, as InferenceX draws them"
+    return replace(plan, laws=(prompts, outputs), notes=(*plan.notes, note))
+
+
+def _up_to(law: LengthLaw) -> LengthLaw:
+    """The law whose longest is the given one's mean, where lengths are not a trace's."""
+    if law.cv or law.distinct:
+        return law
+    half = (law.jitter or SHORTER) / 2
+    return replace(law, mean=law.mean * (1 - half), jitter=half / (1 - half))

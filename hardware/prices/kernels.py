@@ -9,7 +9,7 @@ to reach the same shares.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Self, TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +27,6 @@ Measured = TypeVar("Measured")
 
 DEEP_GEMM, TILED = "deep_gemm", "fp8_block"
 """vLLM's name of that backend, and how experts are stored that it computes."""
-LARGE_BYTES = 2.0**20
-"""Of an all-reduce: up to here the tables are what servers show."""
 GATED_MATRICES = 3
 """Gate, up and down: experts were measured with all three."""
 
@@ -96,9 +94,6 @@ class Kernels(BaseModel):
     """Attention of decoding sequences by numbers of the KV cache."""
     all_reduce: Surface | None = None
     """Axes ranks, bytes (of the buffer); seconds. None: the links stay a model."""
-    large_reduce_share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Of an all-reduce's time beyond that of 1 MiB, what a server spends: its engine reduces in the
-    switches, and fuses with norms."""
     experts: dict[Numbers, Surface] = Field(default_factory=dict)
     """Grouped products of mixtures of experts; axes rows (per expert), width (``expert_size``),
     experts (on a rank); share of the roofline."""
@@ -181,11 +176,6 @@ class Kernels(BaseModel):
 
     def all_reduce_s(self, bytes_: Floats, ranks: int) -> Floats:
         """Return the seconds of one all-reduce; beyond the largest buffer, in proportion to it."""
-        seconds = self._reduced_s(bytes_, ranks)
-        large_s = seconds - self._reduced_s(np.minimum(bytes_, LARGE_BYTES), ranks)
-        return seconds - (1.0 - self.large_reduce_share) * large_s
-
-    def _reduced_s(self, bytes_: Floats, ranks: int) -> Floats:
         assert self.all_reduce is not None
         largest = self.all_reduce.axes["bytes"][-1]
         seconds = self.all_reduce(ranks=ranks, bytes=np.maximum(bytes_, 1.0))

@@ -1,6 +1,7 @@
 """Prices from measured kernels; what no table covers follows the roofline."""
 
 from collections.abc import Sequence
+from math import log2
 
 import numpy as np
 import numpy.typing as npt
@@ -156,11 +157,15 @@ class Measured:
         return float(seconds) / MADE_ROWS
 
     def all_reduce_s(self, bytes_: Floats, ranks: int) -> Floats:
-        """See ``Prices``; groups beyond the tables, or a server, are as the roofline says."""
+        """See ``Prices``; groups beyond the tables, or a server, are as the roofline says.
+
+        In the tables ranks do nothing else; in an engine they wait for the slowest, and the later
+        that is the more there are.
+        """
         if not self.kernels.reduces(ranks) or servers(self.gpu, ranks)[0] > 1:
             return self.roofline.all_reduce_s(bytes_, ranks)
         one: Floats = self.kernels.all_reduce_s(bytes_, ranks)
-        return one + self.calibration.collective_overhead_s
+        return one + self.calibration.collective_overhead_s * log2(ranks)
 
 
 def _heads(kernel: Kernel) -> tuple[int, float]:

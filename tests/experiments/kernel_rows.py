@@ -51,9 +51,10 @@ def prefill_rows() -> pd.DataFrame:
 
 
 def collective_rows() -> pd.DataFrame:
+    """All-reduces of so many elements of two bytes: 10 us, and 200 GB/s."""
     grid = product([2, 4, 8], [2**power for power in range(8, 28)])
     rows = pd.DataFrame(grid, columns=["num_gpus", "message_size"])
-    rows["latency"] = (1e-5 + rows.message_size / 2e11) * 1e3
+    rows["latency"] = (1e-5 + 2 * rows.message_size / 2e11) * 1e3
     return rows.assign(op_name="all_reduce", nccl_dtype="half")
 
 

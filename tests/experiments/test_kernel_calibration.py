@@ -28,6 +28,7 @@ from tests.experiments.kernel_rows import (
     BANDWIDTH,
     GPU,
     PEAK,
+    collective_rows,
     gemm_rows,
     prefill_rows,
     usual_tables,
@@ -62,6 +63,18 @@ def test_tables_become_a_calibration(
     shown = capsys.readouterr().out
     assert "gemm bf16" in shown
     assert not kernels.experts
+
+
+def test_all_reduces_of_prompts_are_launched_and_smaller_ones_replayed(tables: Path) -> None:
+    rows = collective_rows()[["num_gpus", "message_size"]]
+    parts = [
+        rows.assign(kernel_source=f"vLLM_custom_{how}", latency=latency_ms)
+        for how, latency_ms in (("graph", 5e-3), ("eager", 4e-2))
+    ]
+    write(tables, "comm/vllm/custom_allreduce_perf", "0.14.0", pd.concat(parts))
+    kernels = kernels_from_tables(str(tables), GPU, "0.15")
+    reduced_s = kernels.all_reduce_s(np.array([2.0**10, 2.0**23, 2.0**24, 2.0**26]), 4)
+    np.testing.assert_allclose(reduced_s, [5e-6, 5e-6, 4e-5, 4e-5], 1e-3)
 
 
 def test_a_calibration_replaces_none_but_its_own(

@@ -109,3 +109,24 @@ def test_a_wrong_setting_is_said_with_its_key(
     options = ["--set", "sweep={}", "--set", "cluster.router=llm_d", "--set", change, "--dry-run"]
     assert main([str(study), *options]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_every_rank_that_serves_requests_of_its_own_has_a_row(tmp_path: Path) -> None:
+    text = """
+name: ranks
+model: opt-125m
+cluster: {gpu: t4, replicas: 2, data_parallel_size: 3}
+engine: {dtype: float16}
+workload:
+  arrivals: {process: poisson, rate_per_s: 40}
+  lengths:
+    prompt: {distribution: constant, value: 30}
+    output: {distribution: constant, value: 5}
+  num_requests: 60
+seeds: 1
+"""
+    study = write_study(tmp_path, text)
+    assert main([str(study), "--no-figures", "--out", str(tmp_path / "out")]) == 0
+    replicas = pd.read_csv(tmp_path / "out" / "replicas.csv")
+    assert replicas["replica"].tolist() == list(range(6))
+    assert replicas["requests"].sum() == 54  # less the warm-up

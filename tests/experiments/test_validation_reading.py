@@ -121,6 +121,10 @@ def test_laws_have_the_spread_that_the_words_say() -> None:
     ratio = length_law("prompt", "random 1024 (range ratio 0.5)", None)
     assert ratio is not None
     assert (ratio.mean, ratio.jitter) == (1024, 0.5)
+    for spread, cv in (("lognormal mean 600, cv 0.5", 0.5), ("mean=600 std=150", 0.25)):
+        told = length_law("prompt", spread, None)
+        assert told is not None
+        assert (told.mean, told.cv, told.assumption) == (600, cv, "")
     for fixed in ("random 1024", "osl=1024", "1024"):
         law = length_law("output", fixed, None)
         assert law is not None

@@ -7,7 +7,7 @@ import pytest
 
 from experiments.validation.calibrations import choose_calibration
 from experiments.validation.levels import API, HOST, LEVELS, engine_at, prices_at
-from experiments.validation.recipes import settings_of
+from experiments.validation.recipes import settings_of, with_its_lengths
 from experiments.validation.rows import Run, row_of
 from experiments.validation.settings import setup_of, switched_on, version_of
 from experiments.validation.traffic import CannotPredictError, Traffic, plan_traffic
@@ -120,6 +120,8 @@ def test_inferencex_brings_its_own_recipe() -> None:
         "fp8", 8192, 16,
     )  # fmt: skip
     assert engine.sampling == "greedy"
+    assert engine_of(**cells, engine_version="0.11.0").async_scheduling
+    assert not engine_of(engine_version="0.11.0").async_scheduling
     assert engine_of(**cells | {"kv_cache_dtype": "auto"}).kv_cache_dtype == "auto"
     for other in (
         {"workload": "ShareGPT, not the InferenceX recipe"},
@@ -169,6 +171,20 @@ def test_recipes_of_inferencex(
     found = settings_of(model, gpu, version, 1024.0, 16)
     keys = ("kv_cache_dtype", "max_num_batched_tokens", "max_num_seqs")
     assert tuple(found.get(key) for key in keys) == expected
+
+
+def test_a_length_of_inferencex_is_its_longest(tmp_path: Path) -> None:
+    def drawn(**cells: str) -> tuple[int, int]:
+        loop = {"arrival_process": "closed loop", "max_concurrency": "64", "n_requests": "4000"}
+        row = row_of(run("a", **loop | {"isl_mean": "1000", "isl_spec": "1000"} | cells))
+        planned = plan_traffic(Run("a", (row,)), tmp_path)
+        tokens = with_its_lengths(planned, row).draw(0).requests.prompt_tokens
+        return int(tokens.min()), int(tokens.max())
+
+    assert drawn(workload="InferenceX") == (800, 1000)
+    assert drawn(workload="random fixed (InferenceX: +-20% len jitter)") == (800, 1000)
+    assert drawn(workload="random fixed (+-20% len jitter)") == (800, 1200)
+    assert drawn(workload="random fixed") == (1000, 1000)
 
 
 def test_a_recipe_may_choose_the_experts_kernels() -> None:

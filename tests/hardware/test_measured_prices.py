@@ -148,14 +148,16 @@ def test_all_reduces_beyond_the_largest_buffer_grow_with_it() -> None:
     assert not KERNELS.reduces(16)
 
 
-def test_servers_spend_a_share_of_what_large_all_reduces_take() -> None:
-    assert KERNELS.all_reduce is not None
-    kept = KERNELS.model_copy(update={"large_reduce_share": 0.5})
-    small, large = np.array([1e3, 2.0**20]), np.array([4 * 2.0**20])
-    np.testing.assert_array_equal(kept.all_reduce_s(small, 2), KERNELS.all_reduce_s(small, 2))
-    beyond_s = KERNELS.all_reduce_s(large, 2) - KERNELS.all_reduce_s(small[1:], 2)
-    saved_s = KERNELS.all_reduce_s(large, 2) - kept.all_reduce_s(large, 2)
-    np.testing.assert_allclose(saved_s, 0.5 * beyond_s)
+def test_more_ranks_wait_longer_for_the_slowest() -> None:
+    def reduced_s(overhead_s: float, ranks: int) -> float:
+        calibration = Calibration(
+            name="c", source="made up", collective_overhead_s=overhead_s, kernels=KERNELS
+        )
+        prices = Measured(GPU, calibration, KERNELS, fused=True)
+        return float(prices.all_reduce_s(np.array([1e4]), ranks)[0])
+
+    waited = [reduced_s(2e-6, ranks) - reduced_s(0.0, ranks) for ranks in (2, 4)]
+    np.testing.assert_allclose(waited, [2e-6, 4e-6])
 
 
 def test_widening_stored_weights_costs_arithmetic() -> None:

@@ -168,6 +168,9 @@ def one_down(found: PlanFound, one: Finalist) -> str:
 def _next(winner: Finalist, other: Finalist) -> str:
     more = other.usd_per_hour / winner.usd_per_hour - 1
     risk = "" if other.proven else ", and its risk is too high all the same"
+    fewer = other.state.probes.get(other.replicas - 1)
+    if fewer is not None and fewer.verdict is Verdict.UNDECIDED:
+        risk += ", one replica fewer is too near to the limit to tell"
     return f"{deployment(other)}, {100 * more:+.0f}%{risk}"
 
 

@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 
 from experiments.cli.plan import main
 from experiments.cli.run import main as run_main
+from experiments.planning.candidates import built
 from experiments.planning.plan_reading import read_plan
 from experiments.running.work_folder import WORK
 from experiments.study.document import read_raw
@@ -271,6 +272,22 @@ def test_one_clear_error(tmp_path: Path, old: str, new: str, message: str) -> No
     assert old in SMALL
     with pytest.raises(StudyError, match=message):
         read_plan(read_raw(study(tmp_path, SMALL.replace(old, new))))
+
+
+@pytest.mark.parametrize(("contract", "usd"), [("on_demand", 1.9), ("reserved", 1.0), ("own", 0.7)])
+def test_a_contract_decides_which_price_is_paid(tmp_path: Path, contract: str, usd: float) -> None:
+    text = SMALL.replace("reserved: 1.0}", "reserved: 1.0, own: 0.7}") + f"contract: {contract}\n"
+    plan = read_plan(read_raw(study(tmp_path, text)))
+    paid = {str(one.cluster.gpu): one.cluster.gpu_usd_per_hour for one in plan.studies}
+    assert paid == {"t4": 0.5, "l40s": usd}
+
+
+def test_models_are_candidates(tmp_path: Path) -> None:
+    text = SMALL.replace("engine.max_num_seqs: [4, 16, 64]", "model: [opt-125m, opt-13b]")
+    plan = read_plan(read_raw(study(tmp_path, text)))
+    names = [one.name for one in built(plan)]
+    assert names[:4] == ["opt-125m t4 TP1", "opt-13b t4 TP1", "opt-125m l40s TP1",
+                         "opt-13b l40s TP1"]  # fmt: skip
 
 
 def test_what_an_assumption_changes_is_told(tmp_path: Path) -> None:

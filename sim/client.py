@@ -92,8 +92,7 @@ class Client:
         if seen_s == now_s:
             self._free(in_time, now_s)
         elif in_time:
-            event = self.clock.at(seen_s, ANSWER)
-            event.callbacks.append(lambda _: self._free(in_time, seen_s))
+            self.clock.agenda.call_at(seen_s, ANSWER, lambda: self._free(in_time, seen_s))
         return in_time
 
     def stop(self) -> None:
@@ -114,8 +113,7 @@ class Client:
         if reached_s == now_s:
             self._reach(sequence)
         else:
-            event = self.clock.at(reached_s, DELIVERY)
-            event.callbacks.append(lambda _: self._reach(sequence))
+            self.clock.agenda.call_at(reached_s, DELIVERY, lambda: self._reach(sequence))
 
     def _reach(self, sequence: Sequence) -> None:
         if sequence in self._homes:  # else it was given up on the way

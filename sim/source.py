@@ -102,5 +102,4 @@ class ClosedLoop:
         if at_once and time_s == now_s:
             self.send(sequence)
         else:
-            event = self.clock.at(time_s, URGENT)
-            event.callbacks.append(lambda _: self.send(sequence))
+            self.clock.agenda.call_at(time_s, URGENT, lambda: self.send(sequence))

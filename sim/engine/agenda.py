@@ -1,11 +1,11 @@
-"""What is going to happen: events of the simulation's clock, and loops of steps that sleep.
+"""What is going to happen: events of the simulation's clock, loops that sleep, and calls.
 
-Loops sleep and wake far more often than anything else happens, so each wake is an entry of a heap,
-not an event of SimPy. Entries are those that events would have, with numbers of the same counter,
-so the order of everything is that of one heap.
+Loops sleep and wake, and requests come, far more often than anything else happens, so each of these
+is an entry of a heap, not an event of SimPy. Entries are those that events would have, with numbers
+of the same counter, so the order of everything is that of one heap.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 from math import inf
 from typing import Protocol
@@ -48,8 +48,13 @@ class Agenda:
             time_s = self.wakes[0][0]
         return time_s
 
+    def call_at(self, time_s: float, priority: int, call: Callable[[], None]) -> None:
+        """Let something be called at a time, not before now."""
+        number = next(self.numbers)
+        heappush(self.wakes, (time_s, priority, number, Call(number, call)))
+
     def wake(self, stop_s: float) -> None:
-        """Wake every loop whose time comes before the next event, and by ``stop_s``."""
+        """Let every entry happen whose time comes before the next event, and by ``stop_s``."""
         events, wakes = self.events, self.wakes
         while wakes:
             now_s, priority, number, what = wakes[0]
@@ -64,12 +69,36 @@ class Agenda:
                     return
             heappop(wakes)
             self.now_s = now_s
-            assert isinstance(what, Sleeper)
+            assert isinstance(what, Entry)
             if what.number == number:
                 self.now_s = what.go_on(now_s, stop_s)
 
 
-class Sleeper:
+class Entry:
+    """What happens at its time, if its ``number`` is still that of the agenda's entry."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def go_on(self, now_s: float, stop_s: float) -> float:
+        """Let it happen; return how far time has come."""
+        raise NotImplementedError
+
+
+class Call(Entry):
+    """Something that is called once."""
+
+    def __init__(self, number: int, call: Callable[[], None]) -> None:
+        super().__init__(number)
+        self._call = call
+
+    def go_on(self, now_s: float, stop_s: float) -> float:
+        """Call it."""
+        self._call()
+        return now_s
+
+
+class Sleeper(Entry):
     """Lets a loop go on when its time has come, and sleep again; others can wake it earlier.
 
     Args:
@@ -79,12 +108,11 @@ class Sleeper:
     """
 
     def __init__(self, agenda: Agenda, loop: GoesOn, priority: int) -> None:
+        super().__init__(-1)
         self._agenda = agenda
         self._loop = loop
         self._priority = priority
         self._wake_s = 0.0
-        self.number = -1
-        """Of its entry; others that it has are of no account."""
         self.asleep = False
         """Whether it is not going on just now."""
 

@@ -11,9 +11,9 @@ within a step: everybody is served in turn, by what changes for them
 from sim.engine.block_groups import BlockGroup
 from sim.engine.block_tables import Kept, Table, runs_of, taken_out
 from sim.engine.grouped_cache import GroupedPool
+from sim.engine.held import own_stream
 from sim.engine.hits import Kind, Piece, Searcher, Spans
 from sim.engine.hybrid_settings import HybridSettings, least_common
-from sim.engine.prefix_cache import own_stream
 from sim.engine.runs import ANONYMOUS, FreeQueue, Run, Texts
 from sim.engine.sequence import Sequence
 

@@ -13,10 +13,10 @@ from typing import Final
 
 from sim.engine.chunk_list import PENDING
 from sim.engine.eviction import Eviction
+from sim.engine.held import own_stream
 from sim.engine.loads import ASK_AGAIN, Connector
 from sim.engine.offers import OfferCounts
 from sim.engine.pipe import IN, OUT, Job, Pipe
-from sim.engine.prefix_cache import own_stream
 from sim.engine.sequence import Batch, Sequence
 
 _SEEN, _INSERTED, _REUSED, _MISSED = 1, 2, 4, 8

@@ -15,8 +15,8 @@ those that are not full go to the front of the queue.
 """
 
 from collections.abc import Callable
-from typing import Final
 
+from sim.engine.held import check_holders, check_known, held_runs, own_stream, told
 from sim.engine.homes import Homes
 from sim.engine.kv_cache import BlockPool
 from sim.engine.runs import ANONYMOUS, FreeQueue, Run, Texts, place
@@ -24,9 +24,6 @@ from sim.engine.sequence import Sequence
 
 Spans = list[tuple[int, int]]
 """Streams of a request's text, and behind which of its blocks each of them ends."""
-
-_OWN: Final = -2
-"""Stream of what only the first request can look for; those of the others are below."""
 
 
 class PrefixCache(BlockPool):
@@ -134,7 +131,7 @@ class PrefixCache(BlockPool):
         if not sequence.preemptions:
             sequence.cached_tokens = self._found * self.block_size
         self.seat(sequence)
-        if _told(sequence) * self.block_size > sequence.prompt_tokens:
+        if told(sequence) * self.block_size > sequence.prompt_tokens:
             self._tellers[sequence] = stream = sequence.spans[-1][0]
             if self._homes is not None:
                 self._homes.tell(stream, self._texts.number)
@@ -147,7 +144,7 @@ class PrefixCache(BlockPool):
     def fill(self, sequence: Sequence, tokens: int) -> None:
         """Give taken blocks their identities, as far as they are full with ``tokens`` tokens."""
         full = tokens // self.block_size
-        if sequence.named_blocks >= min(full, _told(sequence)):
+        if sequence.named_blocks >= min(full, told(sequence)):
             return
         held = sequence.held
         for stream, stop in sequence.spans:
@@ -165,18 +162,39 @@ class PrefixCache(BlockPool):
         """Name the full blocks of answers, in the order in which they were filled."""
         if not self._tellers:
             return
+        size, ready = self.block_size, list[tuple[Sequence, int]]()
+        for sequence in self._tellers:
+            full = min(self._known_tokens(sequence, step + coming) // size, told(sequence))
+            if full > sequence.named_blocks:
+                ready.append((sequence, full))
+        if not self._apart(ready):
+            ready = self._as_filled(ready, step + coming)
+        for sequence, full in ready:
+            self.fill(sequence, full * size)
+
+    def _apart(self, ready: list[tuple[Sequence, int]]) -> bool:
+        """Whether no two of them have a text in common that they go on with."""
+        streams: set[int] = set()
+        for sequence, _ in ready:
+            spans = sequence.spans
+            if len(spans) > 1 and sequence.named_blocks < spans[-2][1]:
+                return len(ready) == 1
+            streams.add(spans[-1][0])
+        return len(streams) == len(ready)
+
+    def _as_filled(
+        self, ready: list[tuple[Sequence, int]], step: int
+    ) -> list[tuple[Sequence, int]]:
+        """Whose blocks are full, and how many, in the order in which they were filled."""
         size = self.block_size
         filled: list[tuple[int, int, int, Sequence]] = []
-        for sequence in self._tellers:
-            known = self._known_tokens(sequence, step + coming)
-            for block in range(sequence.named_blocks, min(known // size, _told(sequence))):
-                age = self._age(known - (block + 1) * size)
-                filled.append((-age, sequence.admission, block + 1, sequence))
+        for sequence, full in ready:
+            known = self._known_tokens(sequence, step)
+            for blocks in range(sequence.named_blocks + 1, full + 1):
+                age = self._age(known - blocks * size)
+                filled.append((-age, sequence.admission, blocks, sequence))
         filled.sort()
-        for number, (_, _, blocks, sequence) in enumerate(filled):
-            # Blocks of one that follow each other are named at once.
-            if number + 1 == len(filled) or filled[number + 1][3] is not sequence:
-                self.fill(sequence, blocks * size)
+        return [(sequence, blocks) for _, _, blocks, sequence in filled]
 
     def _known_tokens(self, sequence: Sequence, step: int) -> int:
         """Tokens of a running sequence whose full blocks have identities."""
@@ -203,7 +221,7 @@ class PrefixCache(BlockPool):
         if self._ahead and sequence.kv_tokens > sequence.target_tokens:
             sequence.kv_tokens = held_tokens - 1
         full = sequence.kv_tokens // self.block_size
-        if full > _told(sequence):
+        if full > told(sequence):
             own = own_stream(sequence)
             if sequence.spans and sequence.spans[-1][0] == own:
                 sequence.spans.pop()
@@ -313,49 +331,9 @@ class PrefixCache(BlockPool):
             AssertionError: names what disagrees.
         """
         self._settle()
-        holders: dict[Run, int] = {}
-        for sequence in running:
-            for run in held_runs(sequence):
-                holders[run] = holders.get(run, 0) + 1
-        for run, count in holders.items():
-            if run.holders != count or run.after is not None:
-                raise AssertionError(
-                    f"stream {run.stream} from block {run.first} on counts {run.holders} holders, "
-                    f"{count} requests hold it"
-                )
         free = self._queue.runs()
+        check_holders(running)
         queued = sum([run.count for run in free])
         if not queued == self._queued == self.free:
             raise AssertionError(f"{queued} blocks are queued, {self.free} are free")
-        known = self._texts.everyone()
-        named = {run for run in free if run.stream != ANONYMOUS}
-        if known != named | set(holders):
-            raise AssertionError(
-                f"{len(known)} runs can be found, {len(named)} free and {len(holders)} held ones "
-                "have an identity: expected the same runs"
-            )
-
-
-def held_runs(sequence: Sequence) -> list[Run]:
-    """Return the runs that a sequence holds, as they were split since."""
-    runs: list[Run] = []
-    for run, count in sequence.held:
-        left = count - run.count
-        runs.append(run)
-        while left:
-            rest = run.rest
-            assert rest is not None
-            run = rest
-            left -= run.count
-            runs.append(run)
-    return runs
-
-
-def own_stream(sequence: Sequence) -> int:
-    """The stream of a request's own text."""
-    return _OWN - sequence.request
-
-
-def _told(sequence: Sequence) -> int:
-    """How many blocks of a sequence can have an identity."""
-    return sequence.spans[-1][1] if sequence.spans else 0
+        check_known(self._texts.everyone(), running, free)

@@ -10,6 +10,7 @@ import pytest
 
 from experiments.calibrating.expert_fit import expert_surface, other_backends
 from experiments.calibrating.kernel_calibration import kernels_from_tables
+from experiments.calibrating.kernel_fit import rising
 from experiments.calibrating.kernel_tables import read_all, read_table
 from experiments.calibrating.surface_fit import fit_surface
 from experiments.cli.calibrate import main
@@ -277,3 +278,21 @@ def test_a_surface_does_not_follow_stray_timings() -> None:
     values[::25] *= 5.0  # one in 25 was disturbed
     found = fit_surface({"x": (1, 5, 25, 150), "y": (1, 20)}, points, values)
     np.testing.assert_allclose(found(x=10, y=4), 0.2 * 10**0.1 * 4**0.05, rtol=0.02)
+
+
+def test_few_rows_take_no_longer_than_more() -> None:
+    """One row at a third of the roofline, which two reach half of: it is filled up."""
+    gpu = load_gpu("b200-sxm")
+    axes = {"m": (1.0, 2.0, 4096.0), "n": (4096.0,), "k": (4096.0,)}
+    found = rising(Surface(axes=axes, values=(0.3, 0.5, 0.8)), gpu, "fp8")
+    one, two = (4096.0**2 + 2 * rows * 8192 for rows in (1, 2))
+    np.testing.assert_allclose(found.values, [0.5 * one / two, 0.5, 0.8])
+
+
+@pytest.mark.parametrize("gpu", ["a100-80gb-sxm", "h100-sxm", "b200-sxm", "gb300", "rtx-pro-6000"])
+def test_bundled_products_rise_with_their_rows(gpu: str) -> None:
+    kernels = load_calibration(gpu).kernels
+    assert kernels is not None
+    for numbers, surface in kernels.gemm.items():
+        again = np.array(rising(surface, load_gpu(gpu), numbers).values)
+        np.testing.assert_allclose(again, surface.values, rtol=2e-3)

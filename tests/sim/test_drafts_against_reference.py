@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sim.cluster_config import ClientConfig
 from sim.engine.drafted_cache import DraftedCache
 from sim.engine.drafted_prefill import DraftedPrefill
+from sim.engine.held import held_runs
 from sim.engine.machine import Machine
-from sim.engine.prefix_cache import held_runs
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch
 from sim.machines import priced_machine

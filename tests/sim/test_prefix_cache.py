@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from sim.caches import block_spans
 from sim.engine.chunked_prefill import ChunkedPrefill
-from sim.engine.prefix_cache import PrefixCache, held_runs
+from sim.engine.held import held_runs
+from sim.engine.prefix_cache import PrefixCache
 from sim.engine.runs import Run
 from sim.engine.sequence import Batch, Sequence
 from sim.engine.settings import Settings

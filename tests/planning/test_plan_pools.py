@@ -13,7 +13,7 @@ from experiments.study.document import read_raw
 from experiments.study.errors import StudyError
 
 CANDIDATES = "candidates: {cluster.gpu: [t4, l40s], engine.max_num_seqs: [4, 16, 64]}\n"
-SHORT = ("--set", "run_requests=500")
+SHORT = ("--set", "run_requests=500", "--set", "workload.arrivals.rate_per_s=150")
 MIXED = """\
 candidates:
   cluster.pools:
@@ -68,7 +68,7 @@ def test_pools_of_other_gpus_are_candidates(tmp_path: Path) -> None:
 
 
 def test_pools_with_roles_are_sized_together(tmp_path: Path) -> None:
-    out = planned(tmp_path, ROLES, "--set", "workload.arrivals.rate_per_s=1000")
+    out = planned(tmp_path, ROLES)
     answer = rows(out / "plan.csv")[0]
     winner = loaded(out / "winner.yaml")
     parts = [pool["replicas"] for pool in winner["cluster"]["pools"]]

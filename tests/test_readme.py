@@ -60,6 +60,12 @@ def test_named_files_exist() -> None:
         assert (ROOT / name).is_file(), name
 
 
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """pytest imports them by their bare names."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names))
+
+
 def test_studies_that_are_run_are_bundled() -> None:
     named = re.findall(r"-m experiments\.run ([\w.]+)", WHOLE)
     assert len(named) >= 8

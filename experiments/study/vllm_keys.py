@@ -47,7 +47,8 @@ def said_of(word: str) -> str:
     name = word.strip().lower().removeprefix("--").replace("-", "_")
     for known in (name, name.removeprefix("no_")):
         if known in meant():
-            return f"here it is {' or '.join(meant()[known])}"
+            besides = _table()["besides"].get(known)
+            return f"here it is {' or '.join(meant()[known])}{f', {besides}' if besides else ''}"
         if known in not_modelled():
             return f"it {not_modelled()[known]}"
     return ""

@@ -33,6 +33,11 @@ def test_no_name_has_two_answers() -> None:
         (("cluster", "dp_size"), "unknown key; here it is cluster.data_parallel_size"),
         (("engine", "data_parallel_size"), "unknown key; did you mean cluster.data_parallel_size?"),
         (("engine", "tp"), "unknown key; here it is cluster.tensor_parallel_size"),
+        (
+            ("engine", "speculative_config"),
+            "here it is engine.speculative, with the same keys, and how many drafts are accepted; "
+            "drafts whose acceptance nobody states are not modelled",
+        ),
         (("engine", "--enforce-eager"), "unknown key; it is vLLM's and is not modelled"),
         (("engine", "no_enable_lora"), "unknown key; it is vLLM's and is not modelled"),
         (("engine", "served_model_name"), "changes nothing that is simulated: leave it out"),

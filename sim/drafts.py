@@ -22,7 +22,8 @@ from model.drafter import (
 from model.precision import Precision
 from model.spec import DecoderSpec, load_spec
 from sim.engine.drafting import Drafting
-from sim.engine_config import ResolvedEngine, precision_of
+from sim.engine_config import precision_of
+from sim.resolved_engine import ResolvedEngine
 from sim.speculative import SpeculativeConfig
 
 EAGLE_VOCABULARY = 32_000

@@ -1,7 +1,7 @@
 """What the host costs in a step beside the GPU's kernels."""
 
 from hardware.calibration import DATASHEET, Calibration
-from sim.engine_config import ResolvedEngine
+from sim.resolved_engine import ResolvedEngine
 
 ASSUMED_STEP_OVERHEAD_S = 1e-3
 ASSUMED_SEQUENCE_OVERHEAD_S = 1e-5

@@ -5,7 +5,8 @@ from hardware.kv_groups import several_groups
 from hardware.pipelining import Pipelining, pipelining
 from hardware.ranks import Ranks, ranks_of
 from model.spec import DecoderSpec
-from sim.engine_config import ResolvedEngine, precision_of
+from sim.engine_config import precision_of
+from sim.resolved_engine import ResolvedEngine
 
 
 def checked_ranks(spec: DecoderSpec, settings: ResolvedEngine, count: int) -> Ranks:

@@ -13,12 +13,8 @@ from model.spec import DecoderSpec
 from sim.cluster_config import NO_CLIENT, ClientConfig, ClusterConfig, check_roles
 from sim.engine_config import EngineConfig
 from sim.kv_transfer import KvTransferConfig, check_transfers
-from sim.pools import (
-    PREFILL,
-    Pool,
-    build_pool,
-    numbers_of,
-)
+from sim.pool_building import build_pool
+from sim.pools import PREFILL, Pool, numbers_of
 from sim.routers.consequences import Routing, handing_over, routing
 from sim.routers.registry import reads_caches, router_class
 from sim.routers.router import Looks
@@ -189,7 +185,7 @@ def build_scenario(
     seed: int = 0,
     client: ClientConfig = NO_CLIENT,
 ) -> Scenario:
-    """Build the scenario of a cluster of one pool: see ``sim.pools.build_pool`` for the errors."""
+    """Build the scenario of a cluster of one pool; errors are those of ``build_pool``."""
     (config,) = cluster.all_pools
     pool = build_pool(config, spec, gpu, engine, calibration)
     return scenario_of_pools((pool,), cluster.router, cluster.router_settings, seed, client)

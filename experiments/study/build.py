@@ -14,9 +14,11 @@ from hardware.engines import AUTO, best_calibration, doubted, version_of
 from hardware.gpu import load_gpu
 from model.spec import load_spec
 from sim.cluster_config import ClusterConfig
-from sim.engine_config import EngineConfig, ResolvedEngine, precision_of, resolved
+from sim.engine_config import EngineConfig, precision_of
 from sim.kv_transfer import KvTransferConfig
-from sim.pools import GpuWords, Pool, PoolConfig, PoolEngine, build_pool
+from sim.pool_building import build_pool
+from sim.pools import GpuWords, Pool, PoolConfig, PoolEngine
+from sim.resolved_engine import ResolvedEngine, resolved
 from sim.routers.consequences import Routing
 from sim.scenario import Scenario, routing_of, scenario_of_pools
 

@@ -17,8 +17,9 @@ from experiments.study.schema import value_at
 from experiments.study.yaml_source import Path
 from sim.ceilings import ceilings_of
 from sim.cluster_config import ClusterConfig
-from sim.engine_config import RESOLVED, EngineConfig
+from sim.engine_config import EngineConfig
 from sim.pools import Pool, PoolEngine
+from sim.resolved_engine import RESOLVED
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,10 @@ from hardware.versions import Version, version_key
 from model.quantization.checkpoint import UNSAID
 from model.spec import DecoderSpec, load_spec, resolve_model
 from sim.cluster_config import ClusterConfig
-from sim.engine_config import EngineConfig, ResolvedEngine, resolved
-from sim.pools import ledger_of
+from sim.engine_config import EngineConfig
+from sim.pool_building import ledger_of
 from sim.prefix_caching import uncached
+from sim.resolved_engine import ResolvedEngine, resolved
 
 V1 = (0, 8)
 """First version whose engine cuts prompts by default."""

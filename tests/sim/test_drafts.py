@@ -9,9 +9,10 @@ from model.acceptance import measured_acceptance
 from model.spec import load_spec
 from sim.ceilings import ceilings_of
 from sim.cluster_config import ClusterConfig
-from sim.engine_config import EngineConfig, resolved
+from sim.engine_config import EngineConfig
 from sim.machines import priced_machine
 from sim.metrics import summarise
+from sim.resolved_engine import resolved
 from sim.result import FINISHED, Result
 from sim.scenario import Scenario, build_scenario
 from sim.simulation import simulate

@@ -15,7 +15,8 @@ from sim.caveats import caveats
 from sim.cluster_config import ClusterConfig
 from sim.engine_config import EngineConfig
 from sim.metrics import METRICS, POOL_SHARES, summarise, summarise_pools
-from sim.pools import Pool, PoolConfig, PoolEngine, build_pool, numbers_of
+from sim.pool_building import build_pool
+from sim.pools import Pool, PoolConfig, PoolEngine, numbers_of
 from sim.result import REJECTED
 from sim.scenario import Scenario, build_scenario, scenario_of_pools
 from sim.simulation import can_be_split, simulate, simulate_part, whole

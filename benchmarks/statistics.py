@@ -208,9 +208,9 @@ def coverage(options: argparse.Namespace) -> Iterator[str]:
         )
 
 
-def dealt(rng: np.random.Generator, runs: int) -> list[Sequence[int]]:
+def dealt(rng: np.random.Generator, runs: int) -> list[list[int]]:
     """Deal runs into disjoint groups, several times."""
-    deals = [rng.permutation(runs) for _ in range(DEALS)]
+    deals: list[list[int]] = [rng.permutation(runs).tolist() for _ in range(DEALS)]
     return [
         deal[first : first + SEEDS] for deal in deals for first in range(0, runs - SEEDS + 1, SEEDS)
     ]

@@ -1,7 +1,7 @@
 """Whose kernels price a GPU without tables, and how near its own peaks they come there.
 
-A table of kernels tells shares of one GPU's peaks. Which share large matrix products reach depends on
-the power that a GPU may draw, so that a relative reaches another: an L40S 72% of its arithmetic, an
+A table of kernels tells shares of one GPU's peaks. Which share large products reach depends on the
+power that a GPU may draw, so that a relative reaches another: an L40S 72% of its arithmetic, an
 L20, which has a third of that arithmetic, 96%. ``relatives.yaml`` has what was measured.
 """
 

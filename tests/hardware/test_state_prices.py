@@ -7,7 +7,8 @@ import pytest
 from hardware.engines import best_calibration, engine_calibration
 from hardware.gpu import load_gpu
 from hardware.prices.lookup import looked_up, unmeasured_note
-from hardware.step_cost import StepCost, step_cost
+from hardware.step_cost import StepCost
+from hardware.step_setup import StepSetup, step_cost
 from model.mixers.beside import side_by_side
 from model.mixers.delta import DeltaRule
 from model.mixers.mamba import Mamba2
@@ -31,10 +32,11 @@ SIZES = [*range(1, 130), *range(136, 1026, 8)]
 def cost(spec: DecoderSpec, gpu: str = "h100-sxm", tp: int = 1) -> StepCost:
     card = load_gpu(gpu)
     calibration = engine_calibration(best_calibration("0.23", card, "bf16"), card)
-    return step_cost(
-        spec, card, tp=tp, precision=precision(), calibration=calibration, max_tokens=1100,
-        max_seqs=256,
+    setup = StepSetup(
+        spec=spec, gpu=card, tp=tp, precision=precision(), calibration=calibration,
+        max_tokens=1100, max_seqs=256,
     )  # fmt: skip
+    return step_cost(setup)
 
 
 def of_layers(mixer: Mixer, gpu: str = "h100-sxm") -> StepCost:

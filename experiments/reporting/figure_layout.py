@@ -70,12 +70,14 @@ def sweep_layout(summary: "DataFrame", keys: Sequence[str]) -> Layout:
 
 
 def value_text(value: object) -> str:
-    """Text of one swept value: ``256``, ``0.9``, ``static``; of a mapping, its name.
+    """Text of one swept value, as in YAML: ``256``, ``0.9``, ``true``; of a mapping, its name.
 
     Among numbers, tables hold null as NaN.
     """
     if value is None or value != value:
         return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
     if _is_number(value):
         return f"{value:.10g}"
     if isinstance(value, bool):

@@ -29,6 +29,21 @@ MADE_ROWS = 8192.0
 """Earlier positions whose keys and values are made at once (vLLM's workspace of chunked prefill
 holds up to 65,536; vllm/model_executor/layers/attention/mla_attention.py)."""
 
+FITTED_BYTES_PER_S = 3.35e12
+"""Bandwidth of the GPU that ``elementwise_bytes`` was fitted on (H100 SXM)."""
+
+
+def small_kernels_per_s(gpu: Gpu, share: float) -> float:
+    """Return the bytes/s of norms, activations and the like, which reach a share of the bandwidth.
+
+    GPUs from Ada on hold what they move in caches of 48 to 128 MB: where the memory is slower than
+    an H100's they reach what they reach there, and at most the memory's own rate (an assumption: no
+    run tells more).
+    """
+    bandwidth = gpu.bandwidth_bytes_per_s
+    cached = "fp8" in gpu.peak_flops_per_s
+    return max(share * bandwidth, min(bandwidth, share * FITTED_BYTES_PER_S) if cached else 0.0)
+
 
 class Measured:
     """Matrix products, attention and all-reduces as tables have them.
@@ -59,7 +74,7 @@ class Measured:
         that the L2 cache holds): only what their traffic takes beyond it is added.
         """
         calibration = self.calibration
-        moved_per_s = self.gpu.bandwidth_bytes_per_s * calibration.elementwise_bytes
+        moved_per_s = small_kernels_per_s(self.gpu, calibration.elementwise_bytes)
         products: F = 0.0
         between: F = 0.0
         for operator in operators:

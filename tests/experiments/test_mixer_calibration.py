@@ -13,7 +13,7 @@ from experiments.calibrating.latent_fit import latent_layer, one_layer
 from hardware.calibration import DATASHEET
 from hardware.prices.modelled import Roofline
 from hardware.roofline import operator_s
-from hardware.step_cost import step_cost
+from hardware.step_setup import StepSetup, step_cost
 from model.mixers.delta import DeltaRule
 from model.precision import precision
 from model.spec import load_spec
@@ -101,7 +101,15 @@ def test_states_are_updated_and_scanned_as_measured(tables: Path) -> None:
     spec = load_spec("qwen3-next-80b-a3b").first_layers(3)
     calibration = DATASHEET.model_copy(update={"kernels": kernels})
     cost = step_cost(
-        spec, GPU, tp=4, precision=precision(), calibration=calibration, max_tokens=64, max_seqs=8
+        StepSetup(
+            spec=spec,
+            gpu=GPU,
+            tp=4,
+            precision=precision(),
+            calibration=calibration,
+            max_tokens=64,
+            max_seqs=8,
+        )
     )
     # 3 layers of 8 value heads a rank, whatever the contexts.
     _, flat_s, slope_s = cost.decode_pieces[0][8][0]

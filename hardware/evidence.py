@@ -15,7 +15,7 @@ CURVE_NODE = re.compile(r"gemm_curve\[(\d+)\]")
 class CalibrationPart(BaseModel):
     """Part of a calibration's file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Covariance(CalibrationPart):

@@ -222,27 +222,7 @@ def scenario_of_pools(
             "cluster.pools: data_parallel_size above 1 beside roles, expected 1: KV caches that go "
             "from and to data-parallel ranks are not modelled"
         )
-    sees_caches = router_class(router).looks_at == Looks.CACHES
-    if sees_caches and any(pool.data_parallel_size > 1 for pool in pools):
-        raise ValueError(
-            f"cluster.router = {router} in front of data_parallel_size above 1: a router that "
-            "looks at the caches of ranks is not modelled, expected data_parallel_size 1, or a "
-            "router that looks at loads"
-        )
-    reads = reads_caches(router, router_settings or {})
-    if reads and any(pool.caches_several_groups for pool in pools):
-        raise ValueError(
-            f"cluster.router = {router} in front of a KV cache of several groups with "
-            "engine.enable_prefix_caching: true: what KV events tell of them is not modelled, "
-            "expected a router that goes by what it has sent (dynamo with use_kv_events: false, "
-            "llm_d without precise_prefix_cache), or engine.disable_hybrid_kv_cache_manager: true"
-        )
-    if sees_caches and any(pool.pipeline is not None for pool in pools):
-        raise ValueError(
-            f"cluster.router = {router} in front of pipeline_parallel_size above 1: a router that "
-            "looks at the caches of pipelines is not modelled, expected pipeline_parallel_size 1, "
-            "or a router that looks at loads"
-        )
+    _check_router(router, router_settings or {}, pools)
     times = [_api_time(pool.engine, pool.calibration) for pool in pools]
     for pool, api in zip(pools, times, strict=True):
         if api != times[0]:
@@ -261,6 +241,31 @@ def scenario_of_pools(
         prefill_router=prefill_router,
         kv_transfer=kv_transfer,
     )
+
+
+def _check_router(router: str, settings: dict[str, Any], pools: tuple[Pool, ...]) -> None:
+    """Raise ValueError where the router looks at caches of which it cannot be told."""
+    sees_caches = router_class(router).looks_at == Looks.CACHES
+    if sees_caches and any(pool.data_parallel_size > 1 for pool in pools):
+        raise ValueError(
+            f"cluster.router = {router} in front of data_parallel_size above 1: a router that "
+            "looks at the caches of ranks is not modelled, expected data_parallel_size 1, or a "
+            "router that looks at loads"
+        )
+    reads = reads_caches(router, settings)
+    if reads and any(pool.caches_several_groups for pool in pools):
+        raise ValueError(
+            f"cluster.router = {router} in front of a KV cache of several groups with "
+            "engine.enable_prefix_caching: true: what KV events tell of them is not modelled, "
+            "expected a router that goes by what it has sent (dynamo with use_kv_events: false, "
+            "llm_d without precise_prefix_cache), or engine.disable_hybrid_kv_cache_manager: true"
+        )
+    if sees_caches and any(pool.pipeline is not None for pool in pools):
+        raise ValueError(
+            f"cluster.router = {router} in front of pipeline_parallel_size above 1: a router that "
+            "looks at the caches of pipelines is not modelled, expected pipeline_parallel_size 1, "
+            "or a router that looks at loads"
+        )
 
 
 def _api_time(engine: EngineConfig, calibration: Calibration) -> ApiTime:

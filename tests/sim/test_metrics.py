@@ -18,7 +18,7 @@ from sim.percentiles import percentiles, unsupported, weighted_statistics
 from sim.slo import Slo
 from sim.timeline import timeline
 from sim.token_gaps import token_gaps
-from tests.sim.toy_metrics import interpolated, reference_kv, reference
+from tests.sim.toy_metrics import interpolated, reference, reference_kv
 from tests.sim.toy_runs import BLOCKS, done, scenario, toy_run
 from tests.tries import tries
 

@@ -234,13 +234,7 @@ def _columns(rng, requests, steps, resumed, resumed_of, end_s):  # type: ignore[
         "preemptions": [r.preemptions for r in requests],
         "cached_tokens": [r.cached for r in requests],
         "status": [
-            REJECTED
-            if r.rejected
-            else TIMED_OUT
-            if r.lost
-            else FINISHED
-            if done(r)
-            else UNFINISHED
+            REJECTED if r.rejected else TIMED_OUT if r.lost else FINISHED if done(r) else UNFINISHED
             for r in requests
         ],
     }

@@ -155,6 +155,9 @@ class Calibration(_Part):
     """Measured kernels, which price matrix products, attention and all-reduces instead."""
     gemm_share: Efficiency = 1.0
     """Speed of matrix products in the engine, of that in the tables of kernels."""
+    gemm_arithmetic: Efficiency = 1.0
+    """The same of their arithmetic alone: a GPU that computes for minutes runs into its power limit,
+    tables are timed in bursts."""
 
     idle_start_s: Seconds = 0.0
     """Before the first step after idling: host time that running steps would hide."""

@@ -46,10 +46,10 @@ _THOUSANDS = r"\d{1,3}(?:(?P<mark>[,_ '\u202f\u00a0])\d{3})(?:(?P=mark)\d{3})*(?
 _CELL = re.compile(rf"[~≈]?\s*(?P<number>{_THOUSANDS}|{_PLAIN})\s*(?P<unit>\D*)")
 
 _OFF = re.compile(
-    r"(--no-enable-[\w-]+|off|false|no(?! (info|data|mention))|not (enabled|used|active|on|set)"
-    r"|none|without|w/o|disabled?|0(\.0*)?)\b"
+    r"(--no-enable-[\w-]+|--enable-[\w-]+[\s=]+(false|0|no)|off|false|no(?! (info|data|mention))"
+    r"|not (enabled|used|active|on|set)|none|without|w/o|disabled?|0(\.0*)?)\b"
 )
-_ON = re.compile(r"(--enable-[\w-]+(?![\s=]*(false|0|no)\b)|on|true|yes|enabled?|with|1)\b")
+_ON = re.compile(r"(--enable-[\w-]+|on|true|yes|enabled?|with|1)\b")
 _REMARK = re.compile(r"\s*[(\[{]([^)\]}]*)[)\]}]")
 _NUMBERLESS = re.compile(r"(?<=\S)\s*\((?:(?!(?<!\w)\d)[^()])*\)$")
 """A remark behind a number that holds no other: ``256 (v1 default)``, but not ``2 (or 4)``."""

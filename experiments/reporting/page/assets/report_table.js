@@ -72,8 +72,9 @@
       const heading = charts.html(head, "th", { scope: "col",
         "aria-sort": sorted ? (state.down ? "descending" : "ascending") : "none",
         class: kind(column) });
-      const button = charts.html(heading, "button", { type: "button", title: about[column.id] || "" },
-        column.name);
+      const button = charts.html(heading, "button", { type: "button",
+        title: about[column.id] || (isKey(column.id) ? DATA.keys[place(column.id)] : "") });
+      charts.broken(button, column.name);
       button.addEventListener("click", () => {
         state.down = sorted ? !state.down : false;
         state.sort = column.id;

@@ -6,6 +6,8 @@ from math import isfinite
 from numbers import Real
 from typing import TYPE_CHECKING, TypeVar
 
+from experiments.study.errors import show
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -78,6 +80,8 @@ def value_text(value: object) -> str:
         return str(value).lower()
     if _is_number(value):
         return f"{value:.10g}"
+    if isinstance(value, bool):
+        return show(value)
     return str(value.get("name", value)) if isinstance(value, Mapping) else str(value)
 
 

@@ -21,7 +21,7 @@ from model.shape import DecoderSpec
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class EngineConstants(_Part):

@@ -54,7 +54,7 @@ def _auto(quantization: object) -> object:
 class EngineConfig(BaseModel):
     """Settings of the serving engine, under vLLM's names."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     version: str | None = None
     """Version of vLLM whose defaults and whose memory are meant, such as '0.15' or '0.11.2', in

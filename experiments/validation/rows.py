@@ -36,7 +36,7 @@ ALL_AT_ONCE = "all at once"
 class RunRow(BaseModel):
     """What is known of one measured run; None where the cell is empty."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False, defer_build=True)
 
     run_id: str
     """Name of the row; ``/all`` and ``/stageN`` at its end name parts of one run."""

@@ -1,6 +1,8 @@
 """Where requests come from: an open stream of arrivals, users who wait for their answers, and
 sessions, whose next turns wait for the answers to those before."""
 
+from typing import cast
+
 import numpy as np
 import numpy.typing as npt
 
@@ -51,8 +53,9 @@ def users_of(agenda: Agenda, requests: Requests, ask: Ask) -> Users:
     assert requests.think_s is not None
     first = first_rows(requests)
     users = min(requests.users or 0, len(requests) if first is None else len(first))
+    think_s = cast("memoryview[float]", requests.think_s.data)
     free = sequences(requests, requests.arrival_s, first) if users else Coming(iter(()))
     return Users(
-        agenda, ARRIVAL, users, free, following_of(requests), requests.think_s.data,
+        agenda, ARRIVAL, users, free, following_of(requests), think_s,
         requests.prompt_tokens.data, requests.output_tokens.data, requests.priority.data, ask,
     )  # fmt: skip

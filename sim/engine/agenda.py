@@ -33,7 +33,7 @@ class Numbers:
     def __iter__(self) -> "Numbers":
         return self
 
-    def __next__(self) -> int:
+    def __next__(self) -> object:
         return self.take()
 
     def take(self) -> int:

@@ -41,7 +41,7 @@ class Users:
         users: int,
         free: Coming,
         following: Following,
-        think_s: memoryview,
+        think_s: "memoryview[float]",
         prompt_tokens: memoryview,
         output_tokens: memoryview,
         priorities: memoryview,

@@ -11,8 +11,9 @@ and sends the tokens of one step before those of the next. Requests go to whiche
 streams are dealt evenly among the processes of their replica, and a token is seen, in the mean,
 when half of its step's are.
 
-Not covered: reading and streaming share a loop, here each has its own; a client that is too slow to
-read; that an engine whose server lags behind merges tokens of several steps into one message.
+Here reading and streaming have a loop each; ``sim.engine.api_loops`` has one for both. Not
+covered: a client that is too slow to read; that an engine whose server lags behind merges tokens of several
+steps into one message.
 """
 
 from collections.abc import Iterable
@@ -20,7 +21,10 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from sim.engine.inbox import Inbox
+from sim.engine.agenda import Agenda
+from sim.engine.any_replica import AnyReplica
+from sim.engine.api_loops import SharedLoops, SharedOutbox
+from sim.engine.inbox import OwnLoops
 from sim.engine.outbox import Outbox
 from sim.scenario import ApiTime
 
@@ -28,9 +32,17 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-def inbox(api: ApiTime, replicas: int) -> Inbox:
-    """Return the way into so many replicas."""
-    return Inbox(api.request_s, api.token_s, api.loop_request_s, api.servers * replicas)
+def own_loops(api: ApiTime, replicas: int) -> OwnLoops:
+    """Return what reads the requests of so many replicas, whatever tokens they send."""
+    return OwnLoops(api.request_s, api.token_s, api.loop_request_s, api.servers * replicas)
+
+
+def shared_loops(
+    api: ApiTime, agenda: Agenda, outboxes: list[SharedOutbox], replicas: dict[int, AnyReplica]
+) -> SharedLoops:
+    """Return what reads requests in the loops that also send tokens."""
+    times = (api.request_s, api.token_s, api.loop_request_s)
+    return SharedLoops(*times, api.servers, agenda, outboxes, replicas)
 
 
 def all_reached_s(api: ApiTime, replicas: int, sent_s: Floats, prompt_tokens: Ints) -> Floats:
@@ -40,7 +52,7 @@ def all_reached_s(api: ApiTime, replicas: int, sent_s: Floats, prompt_tokens: In
     """
     if not api.loop_request_s:
         return api.reached_s(sent_s, prompt_tokens)
-    box, order = inbox(api, replicas), np.argsort(sent_s, kind="stable")
+    box, order = own_loops(api, replicas), np.argsort(sent_s, kind="stable")
     pairs: Iterable[tuple[float, int]] = zip(
         sent_s[order].tolist(), prompt_tokens[order].tolist(), strict=True
     )
@@ -49,9 +61,18 @@ def all_reached_s(api: ApiTime, replicas: int, sent_s: Floats, prompt_tokens: In
     return reached_s
 
 
-def outbox(api: ApiTime) -> Outbox:
-    """Return the way out of one replica."""
-    return Outbox(api.loop_output_s / api.servers)
+def outboxes(api: ApiTime, replicas: int) -> list[Outbox]:
+    """Return the ways out of replicas, if tokens wait there for each other and nothing else."""
+    if api.shared or not api.loop_output_s:
+        return []
+    return [Outbox(api.loop_output_s / api.servers) for _ in range(replicas)]
+
+
+def shared_outboxes(api: ApiTime, replicas: int) -> list[SharedOutbox]:
+    """Return the ways out of replicas, if requests that are read wait for tokens there."""
+    if not api.shared:
+        return []
+    return [SharedOutbox(api.loop_output_s / api.servers) for _ in range(replicas)]
 
 
 def take_seen(box: Outbox, segments: npt.NDArray[np.void], step_end_s: Floats) -> Floats:
@@ -59,7 +80,8 @@ def take_seen(box: Outbox, segments: npt.NDArray[np.void], step_end_s: Floats) -
     done = len(box.seen_s)
     more, ends_s = segments[box.rows :], step_end_s[done:]
     streams = more["decodes"] + more["joined"]
-    if not _add_at_once(box, streams, more["steps"], ends_s):
+    shared = isinstance(box, SharedOutbox)
+    if shared or not _add_at_once(box, streams, more["steps"], ends_s):
         box.add(streams.tolist(), more["steps"].tolist(), ends_s.tolist())
     seen_s = np.frombuffer(box.seen_s, np.float64, len(step_end_s)).copy()
     del box.seen_s[: len(step_end_s)]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.acceptance import Synthetic
-from sim.api_server import all_reached_s, inbox
+from sim.api_server import all_reached_s, own_loops, shared_loops
 from sim.clock import Clock, without_collector
 from sim.cluster_config import NO_CLIENT
 from sim.dealing import deal
@@ -19,6 +19,7 @@ from sim.engine.arrivals import Arrivals, Coming
 from sim.engine.client import Client
 from sim.engine.dispatch import Dispatch
 from sim.engine.drafting import Acceptance
+from sim.engine.inbox import Inbox
 from sim.engine.loop import Loop, OnFinish
 from sim.engine.machine import Machine
 from sim.engine.rank import ranks_of
@@ -223,7 +224,8 @@ class Cluster:
         """Let requests come, from users or as they arrive; past a client if it has work to do."""
         scenario, dispatch, requests = self.scenario, self.dispatch, self.requests
         agenda = self.clock.agenda
-        if scenario.client != NO_CLIENT or (requests.waits and scenario.api):
+        waits = bool(requests.waits and scenario.api)
+        if scenario.client != NO_CLIENT or waits or scenario.api.shared:
             dispatch.client = self.recorder.client = self._client()
         if requests.waits:
             dispatch.users = users_of(agenda, requests, dispatch.ask)
@@ -235,10 +237,14 @@ class Cluster:
 
     def _client(self) -> Client:
         config, api, dispatch = self.scenario.client, self.scenario.api, self.dispatch
+        agenda, recorder = self.clock.agenda, self.recorder
+        reads: Inbox = own_loops(api, self.scenario.replicas)
+        if api.shared:
+            reads = shared_loops(api, agenda, recorder.shared_outboxes, self.replicas)
         return Client(
-            self.clock.agenda, len(self.requests), config.max_concurrency or len(self.requests),
-            config.timeout_s or inf, inbox(api, self.scenario.replicas), self.recorder.outboxes,
-            api.output_s, self.recorder.outcomes, dispatch.arrives, dispatch.given_up,
+            agenda, len(self.requests), config.max_concurrency or len(self.requests),
+            config.timeout_s or inf, reads, recorder.outboxes, api.output_s, recorder.outcomes,
+            dispatch.arrives, dispatch.given_up,
         )  # fmt: skip
 
     def _in_order(self) -> Coming:

@@ -12,9 +12,10 @@ from hardware.prices.work import NOTHING_READ, ReadTotals
 from model.caches import Reach
 from model.ops import causal_pairs
 from sim import recorder
-from sim.api_server import outbox, take_seen
+from sim.api_server import outboxes, shared_outboxes, take_seen
 from sim.engine.client import Client
 from sim.engine.journal import Journal
+from sim.engine.outbox import Outbox
 from sim.engine.outcomes import Outcomes
 from sim.engine.pipelined_journal import PipelinedJournal
 from sim.handovers import Handovers
@@ -173,8 +174,9 @@ class Recorder:
             self.outcomes.arrival_s = array("d", requests.arrival_s.tobytes())
         self.client: Client | None = None
         """Who sends requests; None: each is sent when it arrives."""
-        queues = api.loop_output_s > 0
-        self.outboxes = [outbox(api) for _ in range(replicas)] if queues else []
+        self.shared_outboxes = shared_outboxes(api, replicas)
+        """Those whose loops read requests as well."""
+        self.outboxes: list[Outbox] = [*self.shared_outboxes] or outboxes(api, replicas)
         """What tokens pass on their way to clients, by replica; empty: nothing."""
         self._handovers: Handovers | None = None
 

@@ -5,7 +5,7 @@ from bisect import bisect_left, bisect_right
 from sim.engine.agenda import Agenda
 from sim.engine.journal import Journal
 from sim.engine.scheduler import Scheduler
-from sim.engine.sequence import Sequence
+from sim.engine.sequence import Batch, Sequence
 
 
 class AnyReplica:
@@ -50,6 +50,10 @@ class AnyReplica:
 
     def steps_ended(self) -> int:
         """Count the steps of the run under way that ended until now."""
+        raise NotImplementedError
+
+    def under_way(self) -> Batch | None:
+        """Return what it computes until its next waking; None: nothing, or several batches."""
         raise NotImplementedError
 
     def outstanding_tokens(self) -> int:

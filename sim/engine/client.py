@@ -140,7 +140,8 @@ class Client:
             self._line.append(sequence)
             if not self._watching:
                 self._watch()
-        self._inbox.read(sequence, now_s, self._comes)
+        sequence.arrival_s = now_s
+        self._inbox.read(sequence, self._comes)
 
     def _comes(self, sequence: Sequence, reached_s: float) -> None:
         """It is known when a request reaches the router."""

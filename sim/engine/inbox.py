@@ -1,29 +1,34 @@
 """Requests on their way into the engines: event loops that read one after the other.
 
-See ``sim.api_server``, which says what it stands for.
+See ``sim.api_server``, which says what they stand for.
 """
 
 from collections.abc import Callable
 from heapq import heapreplace
 
-from mypy_extensions import mypyc_attr
-
 from sim.engine.sequence import Sequence
 
 Comes = Callable[[Sequence, float], None]
-"""Told when a request reaches the scheduler, once that is known."""
+"""Told when a request reaches the scheduler, as soon as that is known."""
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 class Inbox:
-    """One queue before the processes of all replicas.
+    """What reads requests."""
+
+    def read(self, sequence: Sequence, comes: Comes) -> None:
+        """A request is sent, now."""
+        raise NotImplementedError
+
+
+class OwnLoops(Inbox):
+    """Processes of all replicas that share one queue, and read whatever else they do.
 
     Args:
         request_s: from sending a request to its being at the scheduler, if it meets nobody.
         token_s: besides, for each token of the prompt.
         loop_request_s: the part of ``request_s`` in which a process reads nothing else; 0: it reads
             all at once.
-        servers: processes that share the queue.
+        servers: processes.
     """
 
     def __init__(
@@ -32,9 +37,9 @@ class Inbox:
         self._request_s, self._token_s, self._loop_request_s = request_s, token_s, loop_request_s
         self._free_s = [0.0] * servers
 
-    def read(self, sequence: Sequence, now_s: float, comes: Comes) -> None:
-        """A request is sent, now."""
-        comes(sequence, self.reached_s(now_s, sequence.prompt_tokens))
+    def read(self, sequence: Sequence, comes: Comes) -> None:
+        """See ``Inbox``; its ``arrival_s`` is now."""
+        comes(sequence, self.reached_s(sequence.arrival_s, sequence.prompt_tokens))
 
     def reached_s(self, sent_s: float, prompt_tokens: int) -> float:
         """Return when a request reaches the scheduler; to be called in the order of sending."""

@@ -3,7 +3,7 @@
 from sim.engine.agenda import Sleeper
 from sim.engine.any_replica import AnyReplica
 from sim.engine.pipeline import Pipeline
-from sim.engine.sequence import Sequence
+from sim.engine.sequence import Batch, Sequence
 
 
 class Pipelined(AnyReplica):
@@ -55,6 +55,10 @@ class Pipelined(AnyReplica):
     def cached_tokens(self, sequence: Sequence) -> int:
         """See ``AnyReplica``."""
         return self.scheduler.look(sequence, 0)
+
+    def under_way(self) -> Batch | None:
+        """See ``AnyReplica``: there may be several."""
+        return None
 
     def reached_s(self) -> float:
         """See ``AnyReplica``."""

@@ -6,7 +6,7 @@ from sim.engine.agenda import Sleeper
 from sim.engine.any_replica import AnyReplica
 from sim.engine.lockstep import Lockstep
 from sim.engine.loop import Loop
-from sim.engine.sequence import Sequence
+from sim.engine.sequence import Batch, Sequence
 
 
 class Rank(AnyReplica):
@@ -76,6 +76,10 @@ class Rank(AnyReplica):
     def queue(self) -> tuple[int, int, float]:
         """See ``AnyReplica``."""
         return self._queue_after(self.steps_ended())
+
+    def under_way(self) -> Batch | None:
+        """See ``AnyReplica``."""
+        return self.loop.batch
 
     def reached_s(self) -> float:
         """See ``AnyReplica``."""

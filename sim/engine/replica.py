@@ -5,7 +5,7 @@ from bisect import bisect_right
 from sim.engine.agenda import Sleeper
 from sim.engine.any_replica import AnyReplica
 from sim.engine.loop import Loop
-from sim.engine.sequence import Sequence
+from sim.engine.sequence import Batch, Sequence
 
 
 class Replica(AnyReplica):
@@ -86,6 +86,10 @@ class Replica(AnyReplica):
             if batch.steps > 1:
                 self._cut_short()
         return self.scheduler.look(sequence, ended)
+
+    def under_way(self) -> Batch | None:
+        """See ``AnyReplica``."""
+        return self.loop.batch
 
     def reached_s(self) -> float:
         """See ``AnyReplica``."""

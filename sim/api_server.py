@@ -12,8 +12,8 @@ streams are dealt evenly among the processes of their replica, and a token is se
 when half of its step's are.
 
 Here reading and streaming have a loop each; ``sim.engine.api_loops`` has one for both. Not
-covered: a client that is too slow to read; that an engine whose server lags behind merges tokens of several
-steps into one message.
+covered: a client that is too slow to read; that an engine whose server lags behind merges tokens of
+several steps into one message.
 """
 
 from collections.abc import Iterable

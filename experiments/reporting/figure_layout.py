@@ -6,6 +6,8 @@ from math import isfinite
 from numbers import Real
 from typing import TYPE_CHECKING, TypeVar
 
+from experiments.study.errors import show
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -68,14 +70,18 @@ def sweep_layout(summary: "DataFrame", keys: Sequence[str]) -> Layout:
 
 
 def value_text(value: object) -> str:
-    """Text of one swept value: ``256``, ``0.9``, ``static``; of a mapping, its name.
+    """Text of one swept value, as in YAML: ``256``, ``0.9``, ``true``; of a mapping, its name.
 
     Among numbers, tables hold null as NaN.
     """
     if value is None or value != value:
         return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
     if _is_number(value):
         return f"{value:.10g}"
+    if isinstance(value, bool):
+        return show(value)
     return str(value.get("name", value)) if isinstance(value, Mapping) else str(value)
 
 

@@ -5,6 +5,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from experiments.study.errors import show
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -52,6 +54,7 @@ def html_table(summary: "DataFrame", keys: Sequence[str]) -> str:
     """Return what the terminal shows of a summary as a table for notebooks."""
     from html import escape
 
+    from experiments.reporting.figure_layout import value_text
     from experiments.reporting.table import COLUMNS, cell
 
     rows = summary.to_dict("records")
@@ -61,7 +64,7 @@ def html_table(summary: "DataFrame", keys: Sequence[str]) -> str:
     head = "".join(f"<th>{escape(str(word))}</th>" for word in headings)
     body = "".join(
         "<tr>"
-        + "".join(f"<td>{escape(str(row[key]))}</td>" for key in keys)
+        + "".join(f"<td>{escape(value_text(row[key]))}</td>" for key in keys)
         + "".join(f"<td>{escape(cell(row, each))}</td>" for each in columns)  # type: ignore[arg-type]
         + "</tr>"
         for row in rows
@@ -83,4 +86,4 @@ def _plain(value: object) -> object:
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return "" if value != value else f"{value:.6g}"
-    return str(value).replace("|", "\\|")
+    return (show(value) if isinstance(value, bool) else str(value)).replace("|", "\\|")

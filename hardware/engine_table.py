@@ -66,6 +66,7 @@ class Defaults(_Part):
     gpu_memory_utilization: Dated[float]
     async_scheduling: Dated[bool]
     scheduler_reserve_full_isl: Dated[bool]
+    reserve_caps_windows: Dated[bool]
     watermark: Dated[float]
     null_block: Dated[bool]
     moe_backend: Dated[str | None]

@@ -11,8 +11,9 @@ and sends the tokens of one step before those of the next. Requests go to whiche
 streams are dealt evenly among the processes of their replica, and a token is seen, in the mean,
 when half of its step's are.
 
-Not covered: reading and streaming share a loop, here each has its own; a client that is too slow to
-read; that an engine whose server lags behind merges tokens of several steps into one message.
+Here reading and streaming have a loop each; ``sim.api_loops`` has one for both. Not covered: a
+client that is too slow to read; that an engine whose server lags behind merges tokens of several
+steps into one message.
 """
 
 from array import array

@@ -18,6 +18,7 @@ from math import inf
 import numpy as np
 from simpy.events import Event
 
+from sim.api_loops import SharedLoops
 from sim.api_server import Inbox
 from sim.clock import ANSWER, DELIVERY, TIMEOUT, Clock
 from sim.cluster_config import ClientConfig
@@ -47,14 +48,14 @@ class Client:
         recorder: Recorder,
         deliver: Deliver,
         hang_up: HangUp,
-        replicas: int,
+        inbox: Inbox | SharedLoops,
     ) -> None:
         self.clock, self.recorder = clock, recorder
         self._sent_s = recorder.sent_s = np.full(len(recorder.requests), np.nan)
         self.loop: ClosedLoop | None = None
         """Whose users are told that they have their answers."""
         self._api = api
-        self._inbox = Inbox(api, replicas)
+        self._inbox = inbox
         self._reached_s = recorder.reached_s = np.full(len(recorder.requests), np.nan)
         self._most = config.max_concurrency or inf
         self._timeout_s = config.timeout_s or inf
@@ -108,9 +109,15 @@ class Client:
         self._homes[sequence] = sequence.replica = NOWHERE
         if not self._watching:
             self._watch()
-        reached_s = self._inbox.reached_s(now_s, sequence.prompt_tokens)
+        if isinstance(self._inbox, SharedLoops):
+            self._inbox.read(sequence.prompt_tokens, lambda at_s: self._comes(sequence, at_s))
+        else:
+            self._comes(sequence, self._inbox.reached_s(now_s, sequence.prompt_tokens))
+
+    def _comes(self, sequence: Sequence, reached_s: float) -> None:
+        """It is known when a request reaches the router."""
         sequence.arrival_s = self._reached_s[sequence.request] = reached_s
-        if reached_s == now_s:
+        if reached_s == self.clock.now:
             self._reach(sequence)
         else:
             self.clock.agenda.call_at(reached_s, DELIVERY, lambda: self._reach(sequence))

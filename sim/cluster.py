@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.acceptance import Synthetic
-from sim.api_server import all_reached_s
+from sim.api_loops import SharedLoops
+from sim.api_server import Inbox, all_reached_s
 from sim.client import Client
 from sim.clock import URGENT, Clock, without_collector
 from sim.cluster_config import NO_CLIENT
@@ -208,10 +209,11 @@ class Cluster:
     def _connect(self) -> None:
         """Let requests come, from users or as they arrive; past a client if it has work to do."""
         scenario, dispatch, requests = self.scenario, self.dispatch, self.requests
-        if scenario.client != NO_CLIENT or (requests.waits and scenario.api):
+        waits = bool(requests.waits and scenario.api)
+        if scenario.client != NO_CLIENT or waits or scenario.api.shared:
             dispatch.client = Client(
                 self.clock, scenario.client, scenario.api, self.recorder, dispatch.arrives,
-                dispatch.given_up, scenario.replicas,
+                dispatch.given_up, self._inbox(),
             )  # fmt: skip
         if requests.waits:
             dispatch.users = ClosedLoop(self.clock, requests, self._ask)
@@ -220,6 +222,13 @@ class Cluster:
             dispatch.users.start()
         if requests.users is None and not self.dealt:
             Arrivals(self.clock.agenda, URGENT, self._in_order(), self._ask).start()
+
+    def _inbox(self) -> Inbox | SharedLoops:
+        """What reads requests: of all replicas, or in the loops that also send their tokens."""
+        api, outboxes = self.scenario.api, self.recorder.shared_outboxes
+        if outboxes:
+            return SharedLoops(api, self.clock, outboxes, self.replicas)
+        return Inbox(api, self.scenario.replicas)
 
     def _ask(self, sequence: Sequence) -> None:
         """A request is wanted, now: at the client if there is one, else at the router."""

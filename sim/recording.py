@@ -1,6 +1,6 @@
 """What a run leaves behind, as it grows: outcomes of requests in columns, steps on tapes."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +10,7 @@ from hardware.prices.work import NOTHING_READ, ReadTotals
 from model.caches import Reach
 from model.ops import causal_pairs
 from sim import recorder
+from sim.api_loops import SharedOutbox
 from sim.api_server import Outbox
 from sim.engine.journal import Journal
 from sim.engine.outcomes import Outcomes
@@ -174,8 +175,13 @@ class Recorder:
         self._claims: dict[str, Column] = {}
         self.reached_s: npt.NDArray[np.float64] | None = None
         """When each of these reaches the scheduler."""
-        queues = api.loop_output_s > 0
-        self._outboxes = [Outbox(api) for _ in range(replicas)] if queues else None
+        self._outboxes: Sequence[Outbox] | None = None
+        self.shared_outboxes: list[SharedOutbox] = []
+        """Those whose loops read requests as well."""
+        if api.shared:
+            self._outboxes = self.shared_outboxes = [SharedOutbox(api) for _ in range(replicas)]
+        elif api.loop_output_s:
+            self._outboxes = [Outbox(api) for _ in range(replicas)]
         self._handovers: Handovers | None = None
 
     def claims(self) -> None:

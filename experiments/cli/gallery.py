@@ -67,8 +67,11 @@ def _command(options: argparse.Namespace) -> int:
         name for name in known
         if name in (options.studies or known) and name not in options.without
     ]  # fmt: skip
-    failed = [name for name in wanted if not _there(options.out / name, name, options.jobs)]
-    _write_index(options.out, place)
+    failed = []
+    for name in wanted:
+        if not _there(options.out / name, name, options.jobs):
+            failed.append(name)
+        _write_index(options.out, place)  # whoever is interrupted has what is there
     print(place)
     return fail(f"without a report: {', '.join(failed)}") if failed else 0
 

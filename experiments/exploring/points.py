@@ -128,7 +128,7 @@ def answer(
     return {
         "seeds": len(runs),
         "verdict": data["verdict"],
-        "cards": cards(row, study.cluster.gpus),
+        "cards": cards(row, study.cluster.gpus, limited=study.slo is not None),
         "point": {**point, "m": figures},
         "spans": data["spans"],
         "bound": data["bound"],

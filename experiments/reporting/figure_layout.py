@@ -7,6 +7,7 @@ from numbers import Real
 from typing import TypeVar
 
 from experiments.reporting.records import Records
+from experiments.study.errors import show
 
 T = TypeVar("T")
 
@@ -67,14 +68,18 @@ def sweep_layout(summary: Records, keys: Sequence[str]) -> Layout:
 
 
 def value_text(value: object) -> str:
-    """Text of one swept value: ``256``, ``0.9``, ``static``; of a mapping, its name.
+    """Text of one swept value, as in YAML: ``256``, ``0.9``, ``true``; of a mapping, its name.
 
     Among numbers, tables hold null as NaN.
     """
     if value is None or value != value:
         return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
     if _is_number(value):
         return f"{value:.10g}"
+    if isinstance(value, bool):
+        return show(value)
     return str(value.get("name", value)) if isinstance(value, Mapping) else str(value)
 
 

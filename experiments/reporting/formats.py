@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from experiments.reporting.records import Records
+from experiments.study.errors import show
 
 FORMATS = ("table", "json", "csv", "markdown")
 """How results can be printed; a table is for people."""
@@ -56,6 +57,7 @@ def html_table(summary: Records, keys: Sequence[str]) -> str:
     """Return what the terminal shows of a summary as a table for notebooks."""
     from html import escape
 
+    from experiments.reporting.figure_layout import value_text
     from experiments.reporting.table import COLUMNS, cell
 
     rows = summary.rows()
@@ -65,7 +67,7 @@ def html_table(summary: Records, keys: Sequence[str]) -> str:
     head = "".join(f"<th>{escape(str(word))}</th>" for word in headings)
     body = "".join(
         "<tr>"
-        + "".join(f"<td>{escape(str(row[key]))}</td>" for key in keys)
+        + "".join(f"<td>{escape(value_text(row[key]))}</td>" for key in keys)
         + "".join(f"<td>{escape(cell(row, each))}</td>" for each in columns)
         + "</tr>"
         for row in rows
@@ -87,4 +89,4 @@ def _plain(value: object) -> object:
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return "" if value != value else f"{value:.6g}"
-    return str(value).replace("|", "\\|")
+    return (show(value) if isinstance(value, bool) else str(value)).replace("|", "\\|")

@@ -19,13 +19,9 @@ from experiments.running.sweep import runs_of
 from experiments.study.build import scenario_of
 from experiments.study.document import read_raw
 from experiments.study.points import prepare
-from hardware.calibration import (
-    Calibration,
-    Covariance,
-    CoveredRange,
-    Residuals,
-)
+from hardware.calibration import Calibration
 from hardware.calibration_file import save_calibration
+from hardware.evidence import Covariance, CoveredRange, Residuals
 from hardware.gpu import Gpu, load_gpu
 from sim.caveats import caveats
 

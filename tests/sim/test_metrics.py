@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from hardware.calibration import Calibration, CoveredRange
+from hardware.calibration import Calibration
+from hardware.evidence import CoveredRange
 from hardware.prices.work import ReadTotals
 from model.precision import precision
 from sim.caveats import caveats

@@ -9,6 +9,8 @@ Cell = str | Mapping[str, str]
 
 LONG, FEW = 40, 8
 """Characters of a cell that is a sentence; columns that a paragraph can hold."""
+WITH_UNIT = re.compile(r"[-+~<>≤≥ ]*\d[\d.,]*(e[-+]?\d+)?( ?\S+)?")
+"""A number, and a word for its unit."""
 NO_NUMBER = re.compile(r"(?!none|more)\W*[A-Za-z]|.*[A-Za-z]{5}|.{25}")
 
 
@@ -37,6 +39,7 @@ class Table:
             place
             for row in self.rows
             for place, cell in enumerate(row)
-            if not isinstance(cell, str) or NO_NUMBER.match(cell)
+            if not isinstance(cell, str)
+            or (NO_NUMBER.match(cell) and not WITH_UNIT.fullmatch(cell))
         }
         return frozenset((*range(self.keys), *texts))

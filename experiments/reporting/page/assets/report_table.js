@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { DATA, STATES, el, state, remember, figure, metric, named, choose } = report;
+  const { DATA, STATES, el, state, remember, figure, metric, few, named, choose } = report;
   const number = charts.number;
 
   const isKey = (id) => id.startsWith("key:");
@@ -18,7 +18,8 @@
     if (state.kept && point.state !== "kept") return false;
     return state.filter.toLowerCase().split(/\s+/).filter(Boolean).every((word) => {
       const asked = word.match(/^([a-z0-9_.]+)(>=|<=|=|>|<)(.+)$/);
-      const at = asked ? DATA.keys.findIndex((key) => key.toLowerCase().endsWith(asked[1])) : -1;
+      const at = asked ? DATA.keys.findIndex((key, place) => key.toLowerCase().endsWith(asked[1])
+        || DATA.columns[place].name.toLowerCase() === asked[1]) : -1;
       if (at < 0) return point.values.some((value) => String(value).toLowerCase().includes(word))
         || point.label.toLowerCase().includes(word);
       const value = point.values[at], wanted = asked[3];
@@ -96,8 +97,13 @@
       });
       charts.html(label, "span", { class: "number" }, String(point.n));
       charts.html(label, "span", { class: "narrow" }, point.label);
-      for (const column of columns)
-        charts.html(row, "td", { class: kind(column) }, cell(point, column));
+      for (const column of columns) {
+        const rests = few(point, column.id), text = cell(point, column);
+        if (rests === undefined || text === "–")
+          charts.html(row, "td", { class: kind(column) }, text);
+        else charts.html(row, "td", { class: rests < DATA.thin ? "thin" : "",
+          title: `rests on ${number(rests, 2)} independent requests` }, `~${text}`);
+      }
     }
     el("count").textContent = `${rows.length} of ${DATA.points.length} points`;
   };

@@ -46,7 +46,10 @@ def reported_pools(pools: Records, sweep_keys: Sequence[str]) -> Table:
     """Return the table of the report: what metrics of the page's own views say, with intervals."""
     names = key_names(sweep_keys)
     rows = pools.rows()
-    told = [column for column in columns_of(rows) if {VERDICT, LOAD}.intersection(column.views)]
+    told = [
+        column for column in columns_of(rows)
+        if {VERDICT, LOAD}.intersection(column.views) and column.metric != "gpus"
+    ]  # fmt: skip
     cells = [
         (
             *(value_text(row[key]) for key in sweep_keys), str(row["pool"]), gpus_text(row),

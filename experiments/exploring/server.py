@@ -5,7 +5,6 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from io import StringIO
 from typing import Any
 
@@ -151,8 +150,6 @@ def application(explorer: Explorer, token: str, port: int) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        # Half a second that the first answer would take longer than those after it.
-        await asyncio.to_thread(import_module, "pandas")
         try:
             yield
         finally:

@@ -11,6 +11,7 @@ from study_files import refused, run_cli, tables_of
 
 from experiments.reporting.differences import paired_difference
 from experiments.reporting.means import crossed_interval
+from experiments.reporting.records import Records
 from experiments.reporting.stats import summarise_points
 from experiments.running.api import run_study
 from experiments.running.sweep import runs_of
@@ -172,21 +173,21 @@ def drawn_runs() -> pd.DataFrame:
 
 
 def test_differences_are_paired_by_draw_and_seed() -> None:
-    table = paired_difference(drawn_runs(), ["k"], "ttft_p50_s", {"k": 0})
-    base, other = table.to_dict("records")
+    table = paired_difference(Records.of_frame(drawn_runs()), ["k"], "ttft_p50_s", {"k": 0})
+    base, other = table.rows()
     assert base["difference"] == 0
     assert other["seeds"] == 2
     assert 0.9 < other["difference_lo"] < 1.01 < other["difference_hi"] < 1.1
-    summary = summarise_points(drawn_runs(), ["k"], ["ttft_p50_s"])
+    summary = summarise_points(Records.of_frame(drawn_runs()), ["k"], ["ttft_p50_s"]).frame()
     assert (summary["ttft_p50_s_hi"] - summary["ttft_p50_s_lo"]).min() > 40
 
 
 def test_draws_with_different_seeds_are_refused() -> None:
     runs = drawn_runs()
     with pytest.raises(ValueError, match=r"draw 2 has seeds \['0'\], expected \[0, 1\]"):
-        summarise_points(runs[:5], ["k"], ["ttft_p50_s"])
+        summarise_points(Records.of_frame(runs[:5]), ["k"], ["ttft_p50_s"])
     with pytest.raises(ValueError, match="seed 0 occurs twice in point"):
-        summarise_points(pd.concat([runs, runs]), ["k"], ["ttft_p50_s"])
+        summarise_points(Records.of_frame(pd.concat([runs, runs])), ["k"], ["ttft_p50_s"])
     with pytest.raises(ValueError, match=r"values has rows of \[2, 1\]"):
         crossed_interval([[1.0, 2.0], [1.0]])
     with pytest.raises(ValueError, match=r"values has rows of \[\]"):

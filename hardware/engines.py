@@ -15,11 +15,11 @@ from hardware.calibration import (
     FOLDER,
     PARAMETERS,
     Calibration,
-    Covariance,
     UnknownCalibrationError,
     load_calibration,
 )
 from hardware.engine_table import EngineConstants, vllm
+from hardware.evidence import Covariance
 from hardware.gpu import Gpu
 from hardware.relatives import relative_of, relatives
 from hardware.versions import version_key
@@ -116,16 +116,13 @@ def _composed(name: str, gpu: str, relative: str | None) -> Calibration:
         )
     kernels = load_calibration(relative)
     borrowed = "" if relative == gpu else f"kernels borrowed from {relative}: "
-    fields = dict(kernels) | PARAMETERS | constants.values
-    return Calibration.model_construct(
-        **fields
-        | {
-            "name": f"{chosen} on {gpu}{' (borrowed)' if borrowed else ''}",
-            "source": f"{borrowed}{kernels.source}; {constants.source}",
-            "software": f"vLLM {constants.since} or later",
-            "covariance": _covariance(constants, gpu, relative),
-        }
-    )
+    about = {
+        "name": f"{chosen} on {gpu}{' (borrowed)' if borrowed else ''}",
+        "source": f"{borrowed}{kernels.source}; {constants.source}",
+        "software": f"vLLM {constants.since} or later",
+        "covariance": _covariance(constants, gpu, relative),
+    }
+    return Calibration.model_validate(dict(kernels) | PARAMETERS | constants.values | about)
 
 
 def _covariance(constants: EngineConstants, gpu: str, relative: str) -> Covariance:

@@ -18,6 +18,7 @@ from hardware.profile_run import (
 from hardware.runtime_memory import graph_bytes, non_torch_bytes, startup_bytes
 from hardware.stage_ledger import of_all_stages
 from hardware.versions import version_key
+from model.dealing import experts_among
 from model.ops import encoder_bytes, rotary_table_bytes, stage_weight_bytes, unpacked_bytes
 from model.precision import Precision
 from model.spec import DecoderSpec
@@ -70,9 +71,7 @@ class MemoryDemand:
 
     def ledger(self) -> MemoryLedger:
         """Fill a ledger, whether it fits or not: of several stages that with least room."""
-        spec = self.spec
-        if self.enable_expert_parallel:
-            spec = spec.with_whole_experts(self.tp * self.dp)
+        spec = experts_among(self.spec, self.tp, self.dp, whole=self.enable_expert_parallel)
         stages = stages_of(spec, self.pp)
         return of_all_stages([self._of_stage(stage) for stage in stages], stages)
 

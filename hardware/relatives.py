@@ -87,7 +87,7 @@ def as_priced(gpu: Gpu, kernels: Kernels) -> Gpu:
     return gpu.model_copy(update={"peak_flops_per_s": peaks, "bandwidth_bytes_per_s": bandwidth})
 
 
-def _faster(gpu: Gpu, compute: str, kernels: Kernels, row: Relative) -> float:
+def _faster(gpu: Gpu, compute: Compute, kernels: Kernels, row: Relative) -> float:
     """How much more of an arithmetic's peak a GPU reaches than the tables' own."""
     if compute in ("fp32", "tf32"):
         return 1.0

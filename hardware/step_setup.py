@@ -23,6 +23,7 @@ from hardware.prices.together import (
 from hardware.prices.work import operators_work
 from hardware.ranks import ALONE, JointTables, Ranks, joint_tables
 from hardware.step_cost import StepCost
+from model.dealing import experts_among
 from model.operators import Operator
 from model.precision import Precision
 from model.spec import DecoderSpec
@@ -60,7 +61,7 @@ class StepSetup:
     drawing_s: Floats | None = None
     """Of tokens, by sequences of the step from 0 to ``max_seqs``. None: nothing."""
     enable_expert_parallel: bool = False
-    """Ranks hold experts whole, instead of a part of each."""
+    """GPUs hold experts whole, instead of a part of each."""
     max_cudagraph_capture_size: int | None = None
     """Tokens of the largest step that a graph replays. None: twice the seats, up to 512."""
     ranks: Ranks = ALONE
@@ -80,9 +81,8 @@ class StepSetup:
     def group(self) -> Group:
         """One rank of the stage, or of the whole model."""
         stage = self.stage or Stage(self.spec)
-        spec = stage.spec
-        if self.enable_expert_parallel:
-            spec = spec.with_whole_experts(self.tp * self.ranks.count)
+        whole = self.enable_expert_parallel
+        spec = experts_among(stage.spec, self.tp, self.ranks.count, whole=whole)
         return Group(
             spec=spec, gpu=self.gpu, tp=self.tp, dp=self.ranks.count, precision=self.precision,
             embeds=stage.embeds, predicts=stage.predicts,

@@ -97,7 +97,7 @@ def _step_setup(
         settings.moe_backend,
         settings.version,
         Group(spec=loaded, gpu=gpu, tp=tp, precision=numbers),
-        parts=1 if settings.enable_expert_parallel else tp,
+        parts=1 if settings.enable_expert_parallel else tp * ranks.count,
     )
     drawn_s = None  # No table of kernels has it; bare peaks are without.
     if calibration.kernels is not None:

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.calibrating.measure import EVERY_BATCH, Measurement, Shape
-from hardware.calibration import Calibration, Covariance, CoveredRange, Residuals
+from hardware.calibration import Calibration
+from hardware.evidence import Covariance, CoveredRange, Residuals
 from hardware.gpu import Gpu
 from hardware.step_cost import StepCost
 from hardware.step_setup import StepSetup, step_cost

@@ -8,23 +8,27 @@ import numpy as np
 
 from experiments.reporting.drawing import STYLE, figure_of, save
 from experiments.reporting.figure_layout import MAX_CURVES, Curve, Layout, spread, sweep_layout
-from experiments.reporting.figure_marks import SATURATED, curve_handle, legend
+from experiments.reporting.figure_marks import (
+    NAME_CHARACTERS,
+    SATURATED,
+    curve_handle,
+    folded,
+    legend,
+)
 from experiments.reporting.figure_panels import Panel, key_axis, value_axis
 from experiments.reporting.figure_values import draw_rows, exact, percent_name, saturated, triple
 from experiments.reporting.plots import MAX_ROWS, TITLES, shown_curves
+from experiments.reporting.records import Records
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from pandas import DataFrame
 
 MAX_POOLS = 4
 """Pools that stand side by side."""
 
 
-def draw_pools(
-    study_name: str, sweep_keys: Sequence[str], pools: "DataFrame", folder: Path
-) -> Path:
+def draw_pools(study_name: str, sweep_keys: Sequence[str], pools: Records, folder: Path) -> Path:
     """Draw what each pool was sent and did into ``folder / "pools.png"``; return its path.
 
     ``pools`` is ``experiments.running.pool_tables.pools_table``. With a swept number a column of
@@ -33,7 +37,8 @@ def draw_pools(
     import matplotlib.style
 
     names = list(dict.fromkeys(pools["pool"]))
-    layout = sweep_layout(pools.drop_duplicates("point").reset_index(drop=True), sweep_keys)
+    firsts = [pools["point"].index(point) for point in dict.fromkeys(pools["point"])]
+    layout = sweep_layout(pools.at(firsts), sweep_keys)
     panels = _panels(pools)
     path = folder / "pools.png"
     with matplotlib.style.context(["default", STYLE]):
@@ -46,8 +51,8 @@ def draw_pools(
     return path
 
 
-def _panels(pools: "DataFrame") -> list[Panel]:
-    name = percent_name(95, pools[pools["requests"] > 0])
+def _panels(pools: Records) -> list[Panel]:
+    name = percent_name(95, pools.at([at for at, n in enumerate(pools["requests"]) if n > 0]))
     tpot = Panel(f"TPOT {name}", (("tpot_p95_s", ""),), "time")
     if "transfer_share" in pools:
         wanted = (
@@ -71,7 +76,7 @@ def _panels(pools: "DataFrame") -> list[Panel]:
 
 
 def _side_by_side(
-    layout: Layout, pools: "DataFrame", names: Sequence[str], panels: Sequence[Panel]
+    layout: Layout, pools: Records, names: Sequence[str], panels: Sequence[Panel]
 ) -> "Figure":
     """A column per pool, a row per metric; axes of one row are alike, so that pools compare."""
     curves, title = shown_curves(layout)
@@ -88,20 +93,21 @@ def _side_by_side(
                 axes.set_xlabel("")
         _alike(row)
     handles = {curve.label: curve_handle(place, True) for place, curve in enumerate(curves)}
-    seeds = int(pools["seeds"].max())
+    seeds = max(pools["seeds"])
     legend(figure, title, handles, [SATURATED] if saturated(pools).any() else [], seeds)
     return figure
 
 
-def _of_pool(pools: "DataFrame", name: str, points: list[int]) -> "DataFrame":
+def _of_pool(pools: Records, name: str, points: list[int]) -> Records:
     """Rows of a pool, one for each point; of NaN where a point does not have it."""
-    return pools[pools["pool"] == name].set_index("point").reindex(points).reset_index()
+    rows = {row["point"]: row for row in pools.where("pool", name).rows()}
+    return Records.of([rows.get(point, {"point": point}) for point in points], pools)
 
 
 def _curves(
     axes: "Axes",
     layout: Layout,
-    own: "DataFrame",
+    own: Records,
     panel: Panel,
     curves: Sequence[Curve],
     factor: float,
@@ -120,7 +126,7 @@ def _alike(row: Sequence["Axes"]) -> None:
 
 
 def _by_point(
-    layout: Layout, pools: "DataFrame", names: Sequence[str], panels: Sequence[Panel]
+    layout: Layout, pools: Records, names: Sequence[str], panels: Sequence[Panel]
 ) -> "Figure":
     """One row per point, a dot for each pool."""
     points = list(dict.fromkeys(pools["point"]))
@@ -134,11 +140,12 @@ def _by_point(
             up = exact(np.arange(float(len(rows))) + 0.16 * (place - (len(names) - 1) / 2))
             draw_rows(axes, across, up, own, rows, place, False)
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_yticks(range(len(rows)), [layout.points[row] for row in rows])
+        names_of_rows = [folded(layout.points[row], NAME_CHARACTERS) for row in rows]
+        axes.set_yticks(range(len(rows)), names_of_rows)
         axes.label_outer()
         axes.tick_params(labelbottom=True)
         axes.grid(axis="y", visible=False)
     handles = {name: curve_handle(place, False) for place, name in enumerate(names)}
-    seeds = int(pools["seeds"].max())
+    seeds = max(pools["seeds"])
     legend(figure, "", handles, [SATURATED] if saturated(pools).any() else [], seeds)
     return figure

@@ -15,7 +15,9 @@ from hardware.prices.choose import prices_of
 from hardware.ranks import ALONE, ranks_of
 from hardware.step_cost import StepCost
 from hardware.step_setup import StepSetup, step_cost
+from model.dealing import experts_among
 from model.precision import precision
+from model.sharding import rank_weight_bytes
 from model.spec import load_spec
 
 H200 = load_gpu("h200-sxm")
@@ -145,6 +147,30 @@ def test_all_experts_are_computed_once_whatever_the_ranks() -> None:
         each = sum(one.flops * one.layers for one in rank.expert_operators(512.0) if one.gemm)
         assert tp * dp * each == pytest.approx(flops)
         assert rank.all_reduces == 48 + 1  # behind attention, and the embedding
+
+
+def test_experts_that_are_cut_are_computed_once_and_fill_as_much_memory() -> None:
+    """As many FLOPs and bytes on every GPU as where they are dealt whole; a tile is narrower."""
+    numbers = precision()
+    for tp, dp in ((1, 4), (2, 2)):
+        whole, parts = (
+            Group(
+                spec=experts_among(QWEN, tp, dp, whole=dealt), gpu=H200, tp=tp, dp=dp,
+                precision=numbers,
+            )
+            for dealt in (True, False)
+        )  # fmt: skip
+        of_whole, of_parts = (
+            next(one for one in each.expert_operators(512.0) if one.gemm is not None)
+            for each in (whole, parts)
+        )
+        assert of_parts.flops == pytest.approx(of_whole.flops)
+        assert (of_parts.groups, of_whole.groups) == (128, 128 / tp / dp)
+        assert of_parts.gemm[1] * tp * dp == of_whole.gemm[1]  # type: ignore[index]
+        held = [rank_weight_bytes(each.spec, precision=numbers, tp=tp) for each in (whole, parts)]
+        assert held[0] == held[1]
+    with pytest.raises(ValueError, match=r"data_parallel_size = 5 does not divide the experts"):
+        experts_among(QWEN, 1, 5, whole=False)
 
 
 def test_what_is_gathered_and_scattered_by_hand() -> None:

@@ -51,7 +51,8 @@ def quantiles_at(values: Floats, shares: Sequence[float] | Floats) -> Floats:
     part = places - below
     low, high = ordered[below], ordered[np.minimum(below + 1, len(ordered) - 1)]
     gap = high - low
-    return np.where(part < 0.5, low + gap * part, high - gap * (1 - part))
+    found = np.where(part < 0.5, low + gap * part, high - gap * (1 - part))
+    return np.asarray(found, dtype=np.float64)
 
 
 def weighted_statistics(sample: Sample, percents: Sequence[int] = PERCENTS) -> tuple[float, Floats]:

@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.percentiles import quantiles_at
+from tests.tries import tries
 
 
+@tries(100)
 @given(
     st.lists(st.floats(allow_nan=False, width=64), min_size=1, max_size=60),
     st.lists(st.floats(0, 1), min_size=1, max_size=8),

@@ -6,8 +6,10 @@
     python -m benchmarks.statistics paired --load 0.8 --length 10000 --runs 100
 
 Llama-3-8B on one A100, 64 seats, prompts of 300 tokens (cv 1), answers of 60 (cv 0.8), datasheet
-prices. ``coverage`` simulates many seeds once; each of 300 repetitions is ten of them, summarised
-as a study is; the truth is that of other, longer runs. What it prints is in docs/statistics.md.
+prices. ``coverage`` simulates many seeds once and deals them into groups of ten, three times; each
+group is a repetition, summarised as a study is; the truth is that of other, longer runs. So few
+groups have nothing in common that coverage is known to sqrt(0.05 0.95 / disjoint groups) at worst.
+What it prints is in docs/statistics.md.
 """
 
 import argparse
@@ -19,9 +21,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from experiments.reporting.basis import Basis, Pooled
+from experiments.reporting.records import Records
 from experiments.reporting.significance import Difference, holm, sectioned
 from experiments.reporting.stats import summarise_points
 from experiments.reporting.support import Load
@@ -35,7 +37,7 @@ from sim.metrics import summarise
 from sim.simulation import simulate
 from sim.steady_state import measured_window
 
-Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float32]
 
 STUDY = """\
 model: llama-3-8b
@@ -60,14 +62,48 @@ FEW_SEEDS = 5
 """Of each side of a comparison."""
 TRUE_SEED, TRUE_SEEDS = 10_000, 20
 NAMES = ("ttft", "tpot")
+KEPT = 0.3
+"""Share of the values of a seed that is kept, the largest."""
+DEALS = 3
+"""So many times the seeds are dealt into groups."""
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The largest values of one seed, which are all that a p99 of many seeds rests on."""
+
+    largest: Floats
+    count: int
+    """Of all values."""
+
+    @classmethod
+    def of(cls, values: npt.NDArray[np.float64]) -> "Tail":
+        """Keep what a p99 may need."""
+        values = values[~np.isnan(values)]
+        kept = min(len(values), int(KEPT * len(values)) + 2)
+        return cls(np.partition(values, -kept)[-kept:].astype(np.float32), len(values))
+
+
+def pooled_p99(tails: Sequence[Tail]) -> float:
+    """Return the p99 of all values of all seeds."""
+    count = sum(tail.count for tail in tails)
+    place = 0.99 * (count - 1)
+    above = count - int(place)  # the two values that it lies between, and all beyond
+    largest = np.sort(
+        np.partition(np.concatenate([tail.largest for tail in tails]), -above)[-above:]
+    )
+    if any(tail.largest.min() > largest[0] and len(tail.largest) < tail.count for tail in tails):
+        raise ValueError("a seed has more of the tail than was kept of it")
+    part = place - int(place)
+    return float(largest[0] + part * (largest[min(1, above - 1)] - largest[0]))
 
 
 @dataclass(frozen=True)
 class Run:
-    """One simulated seed: its metrics, and its latencies in order of arrival."""
+    """One simulated seed: its metrics, and the tails of its latencies."""
 
     metrics: dict[str, float]
-    latencies: dict[str, Floats]
+    tails: dict[str, Tail]
 
 
 @dataclass(frozen=True)
@@ -85,8 +121,8 @@ class Case:
         result = simulate(scenario, requests_of(sized, seed))
         metrics = summarise(result, scenario, sized.slo, sized.warmup_share)
         measured = measured_window(result, sized.warmup_share).measured
-        found = {name: request_latency(result, name)[measured] for name in NAMES}
-        return Run(metrics, {name: each[~np.isnan(each)] for name, each in found.items()})
+        found = {name: Tail.of(request_latency(result, name)[measured]) for name in NAMES}
+        return Run(metrics, found)
 
     def runs(self, first: int, count: int, length: int) -> list[Run]:
         """Simulate so many seeds from a first one on."""
@@ -98,15 +134,11 @@ class Case:
 
     def summary(self, runs: Sequence[Run]) -> dict[str, Any]:
         """Summarise runs as those of a point are."""
-        values = {
-            f"{name}_p99_s": float(np.percentile(np.concatenate(each), 99))
-            for name in NAMES
-            for each in [[run.latencies[name] for run in runs]]
-        }
-        table = pd.DataFrame([{"seed": place, **run.metrics} for place, run in enumerate(runs)])
+        values = {f"{name}_p99_s": pooled_p99([run.tails[name] for run in runs]) for name in NAMES}
+        table = Records.of([{"seed": place, **run.metrics} for place, run in enumerate(runs)])
         basis = Basis(None, Pooled(values), self.load, rates_of(self.study))
-        (row,) = summarise_points(table, [], METRICS, bases=[basis]).to_dict("records")
-        return dict(row)  # type: ignore[arg-type]
+        (row,) = summarise_points(table, [], METRICS, bases=[basis]).rows()
+        return row
 
 
 def case_at(share: float, settings: dict[str, Any] | None = None) -> Case:
@@ -153,16 +185,16 @@ def coverage(options: argparse.Namespace) -> Iterator[str]:
     truth = case.summary(case.truth(options.truth, options.first))
     whole = case.summary(runs)
     spent = time.process_time() - started
-    yield (
-        f"load {options.load:.0%}, {SEEDS} seeds x {options.length:,} requests, "
-        f"{options.repetitions} repetitions of {options.runs} runs, truth of "
-        f"{options.truth:,} requests, {spent:.0f} CPU-s"
-    )
     rng = np.random.default_rng(1)
     held = {name: Held(truth[name]) for name in METRICS}
     own = {name: Held(whole[name]) for name in METRICS}
-    for _ in range(options.repetitions):
-        chosen = rng.choice(options.runs, SEEDS, replace=False)
+    groups = dealt(rng, options.runs)
+    yield (
+        f"load {options.load:.0%}, {SEEDS} seeds x {options.length:,} requests, {len(groups)} "
+        f"repetitions: {options.runs} runs dealt into {options.runs // SEEDS} groups, {DEALS} "
+        f"times; truth of {options.truth:,} requests, {spent:.0f} CPU-s"
+    )
+    for chosen in groups:
         row = case.summary([runs[place] for place in chosen])
         for name in METRICS:
             for each in (held[name], own[name]):
@@ -174,6 +206,14 @@ def coverage(options: argparse.Namespace) -> Iterator[str]:
             f"{each.text(name)}  all runs are {offset:+.1f} standard errors off; their own value "
             f"is held in {np.mean(own[name].covered):.1%}"
         )
+
+
+def dealt(rng: np.random.Generator, runs: int) -> list[list[int]]:
+    """Deal runs into disjoint groups, several times."""
+    deals: list[list[int]] = [rng.permutation(runs).tolist() for _ in range(DEALS)]
+    return [
+        deal[first : first + SEEDS] for deal in deals for first in range(0, runs - SEEDS + 1, SEEDS)
+    ]
 
 
 def precision(options: argparse.Namespace) -> Iterator[str]:

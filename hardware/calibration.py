@@ -1,20 +1,24 @@
 """Calibration: how far kernels and engine stay from a GPU's peaks, fitted from measurements."""
 
-import re
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Self
 
 import numpy as np
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
-    NonNegativeFloat,
     PositiveInt,
     model_validator,
 )
 
+from hardware.evidence import (
+    CURVE_NODE,
+    CalibrationPart,
+    Covariance,
+    CoveredRange,
+    Residuals,
+)
 from hardware.gpu import Gpu
 from hardware.prices.kernels import Kernels
 from hardware.uncertainty import check_covariance
@@ -24,23 +28,13 @@ from model.nearest import closest
 __all__ = [
     "DATASHEET",
     "PARAMETERS",
-    "POOR_MEAN",
-    "POOR_WORST",
     "Calibration",
-    "Covariance",
-    "CoveredRange",
-    "Residuals",
     "UnknownCalibrationError",
     "calibration_names",
     "load_calibration",
 ]
 
 FOLDER = Path(__file__).parent / "calibrations"
-
-_NODE = re.compile(r"gemm_curve\[(\d+)\]")
-
-POOR_MEAN, POOR_WORST = 0.08, 0.25
-"""Mean and worst held-out error above which a calibration is called poor."""
 
 Efficiency = Annotated[float, Field(ge=1e-6, le=1.5)]
 """Reached share of a peak. Above one is possible: counts of traffic are not what caches see."""
@@ -51,64 +45,7 @@ class UnknownCalibrationError(ValueError):
     """A name that is neither bundled nor a path to a calibration file."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Covariance(_Part):
-    """How uncertain the fitted parameters are, together."""
-
-    parameters: tuple[str, ...]
-    """Names of the parameters, in the order of the matrix."""
-    matrix: tuple[tuple[float, ...], ...]
-    """Covariances, symmetric."""
-
-    @model_validator(mode="after")
-    def _matches(self) -> Self:
-        size = len(self.parameters)
-        if any(len(row) != size for row in self.matrix) or len(self.matrix) != size:
-            raise ValueError(f"expected a matrix of {size} by {size}, one row per parameter")
-        for name in self.parameters:
-            if name not in PARAMETERS and not _NODE.fullmatch(name):
-                close = closest(name, PARAMETERS)
-                hint = f"; did you mean {close!r}?" if close else ""
-                raise ValueError(f"parameter {name!r} is not one of a calibration{hint}")
-        for row in range(size):
-            for column in range(row):
-                here, there = self.matrix[row][column], self.matrix[column][row]
-                if abs(here - there) > 1e-9 * (abs(here) + abs(there)):
-                    raise ValueError(f"not symmetric at ({row}, {column}): {here} and {there}")
-        return self
-
-
-class Residuals(_Part):
-    """Predicted over measured minus one, on points that the fit has not seen."""
-
-    mean_absolute: NonNegativeFloat
-    """Mean of absolute relative errors; 0.05 is 5%."""
-    worst_absolute: NonNegativeFloat
-    """Largest of them."""
-    points: PositiveInt
-    """How many points."""
-
-    @property
-    def poor(self) -> bool:
-        """Whether the errors are beyond what one may rely on."""
-        return self.mean_absolute > POOR_MEAN or self.worst_absolute > POOR_WORST
-
-
-class CoveredRange(_Part):
-    """Where the measurements lie; beyond it the model extrapolates."""
-
-    max_step_tokens: PositiveInt
-    """Tokens of one step."""
-    max_context_tokens: PositiveInt
-    """Context of one sequence."""
-    max_decodes: PositiveInt
-    """Decoding sequences of one step."""
-
-
-class Calibration(_Part):
+class Calibration(CalibrationPart):
     """Efficiencies and overheads of one (GPU, software) pair.
 
     An operator takes ``max(flops / (peak * flops efficiency), bytes / (bandwidth * bytes
@@ -202,6 +139,7 @@ class Calibration(_Part):
         if rows != sorted(set(rows)):
             raise ValueError(f"gemm_curve has rows {rows}, expected ascending ones")
         if self.covariance is not None:
+            _check_names(self.covariance.parameters)
             check_covariance(self.covariance.parameters, self.covariance.matrix, self._fitted())
         return self
 
@@ -236,7 +174,7 @@ class Calibration(_Part):
         names = self.covariance.parameters
         fields, fitted = self.model_dump(), self._fitted()
         curve = [list(node) for node in self.gemm_curve]
-        nodes = {name: int(found[1]) for name in names if (found := _NODE.fullmatch(name))}
+        nodes = {name: int(found[1]) for name in names if (found := CURVE_NODE.fullmatch(name))}
         values = np.array([fitted[name] for name in names])
         of_logs = np.array(self.covariance.matrix) / np.outer(values, values)
         logs = rng.multivariate_normal(np.log(values), of_logs, method="eigh")
@@ -276,6 +214,14 @@ class Calibration(_Part):
                     f"{self.name} covers"
                 )
         return sentences
+
+
+def _check_names(parameters: Sequence[str]) -> None:
+    for name in parameters:
+        if name not in PARAMETERS and not CURVE_NODE.fullmatch(name):
+            close = closest(name, PARAMETERS)
+            hint = f"; did you mean {close!r}?" if close else ""
+            raise ValueError(f"covariance: parameter {name!r} is not one of a calibration{hint}")
 
 
 PARAMETERS: dict[str, float] = {

@@ -6,22 +6,16 @@ logit is the drawing's (``hardware.sampling``).
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from hardware.adding_up import VECTOR_STEPS, add_up
-from hardware.calibration import Calibration
-from hardware.gpu import Gpu
-from hardware.group import Group
-from hardware.prices.choose import prices_of
-from hardware.prices.graphs import largest_graph, with_graphs
-from hardware.prices.together import all_reduces_s, chunk_cost, decode_pieces, gather_s
+from hardware.prices.together import chunk_cost, decode_pieces, gather_s
 from hardware.prices.work import operators_work
 from hardware.step_prices import StepPrices
-from model.precision import Precision
-from model.shape import DecoderSpec
+from hardware.step_setup import StepSetup
 
 Floats = npt.NDArray[np.float64]
 
@@ -51,64 +45,32 @@ class DraftCost:
     """Of the host, for each sequence of a step."""
 
 
-def pass_cost(
-    spec: DecoderSpec,
-    gpu: Gpu,
-    *,
-    tp: int,
-    precision: Precision,
-    calibration: Calibration,
-    fused: bool,
-    max_tokens: int,
-    max_seqs: int,
-    rows: Collection[int],
-    step_overhead_s: float,
-    drawing_s: Floats | None = None,
-    max_cudagraph_capture_size: int | None = None,
-) -> PassCost:
+def pass_cost(setup: StepSetup, rows: Collection[int]) -> PassCost:
     """Tabulate one pass of a model.
 
     Args:
-        spec: the model, with its experts as ranks have them.
-        gpu: every rank's.
-        tp: ranks that share it.
-        precision: bytes per number, and arithmetic.
-        calibration: efficiencies and overheads.
-        fused: see ``hardware.step_cost.step_cost``.
-        max_tokens: most tokens of one step.
-        max_seqs: most sequences of one step.
+        setup: of the model; ``drawing_s`` by sampled rows, ``step_overhead_s`` once a pass.
         rows: that a sequence has in some steps.
-        step_overhead_s: once a pass, beside what its layers take of the host.
-        drawing_s: of tokens, by sampled rows from 0 on. None: nothing.
-        max_cudagraph_capture_size: see ``hardware.step_cost.step_cost``.
 
     Raises:
         ValueError: ``tp`` does not divide the model.
         UnsupportedPrecisionError: the GPU lacks the arithmetic.
     """
     most_rows = max(rows)
-    sampled = min(max_tokens, max_seqs * most_rows)
-    group = Group(spec=spec, gpu=gpu, tp=tp, precision=precision)
-    prices = prices_of(gpu, calibration, fused=fused)
-    tokens, logits = np.arange(max_tokens + 1.0), np.arange(sampled + 1.0)
+    wide = replace(setup, max_seqs=setup.max_seqs * most_rows)
+    group, prices, sampled = setup.group, setup.prices, min(setup.max_tokens, wide.max_seqs)
+    tokens, logits = np.arange(setup.max_tokens + 1.0), np.arange(sampled + 1.0)
     of_tokens, of_logits = group.token_operators(tokens), group.sequence_operators(logits)
-    token_s = prices.operators_s(of_tokens, spec.num_layers)
     logits_s = prices.operators_s(of_logits, 0)
-    if drawing_s is not None:
-        logits_s = logits_s + drawing_s[: sampled + 1]
-    if tp > 1:
-        token_s = token_s + all_reduces_s(group, prices, tokens)
+    if setup.drawing_s is not None:
+        logits_s = logits_s + setup.drawing_s[: sampled + 1]
+    if setup.tp > 1:
         logits_s = logits_s + gather_s(group, prices, logits)
-    if calibration.kernels is not None:
-        largest = largest_graph(max_seqs * most_rows, max_cudagraph_capture_size)
-        eager_s = spec.expert_layers * prices.host.eager_experts_s
-        token_s = with_graphs(token_s, largest, eager_s)
-    chunks = chunk_cost(group, prices)
-    overhead_s = step_overhead_s + spec.num_layers * prices.host.layer_s
-    tables = (overhead_s, chunks.launch_s, token_s.tolist(), [0.0] * (max_seqs + 1))
+    chunks, token_s = chunk_cost(group, prices), wide.token_s(of_tokens).tolist()
+    tables = (setup.overhead_s, chunks.launch_s, token_s, [0.0] * (setup.max_seqs + 1))
     of_rows = {
         each: StepPrices(
-            *tables, decode_pieces(group, prices, max_seqs, each), chunks.seconds, add_up,
+            *tables, decode_pieces(group, prices, setup.max_seqs, each), chunks.seconds, add_up,
             VECTOR_STEPS,
         )
         for each in sorted(rows)

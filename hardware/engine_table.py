@@ -21,7 +21,7 @@ from model.shape import DecoderSpec
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class EngineConstants(_Part):
@@ -66,6 +66,7 @@ class Defaults(_Part):
     gpu_memory_utilization: Dated[float]
     async_scheduling: Dated[bool]
     scheduler_reserve_full_isl: Dated[bool]
+    reserve_caps_windows: Dated[bool]
     watermark: Dated[float]
     null_block: Dated[bool]
     moe_backend: Dated[str | None]
@@ -162,6 +163,7 @@ class Memory(_Part):
     cold_compile: Dated[bool]
     non_torch_gib: Dated[NonTorch]
     hybrid_groups: Dated[bool]
+    chunked_groups: Dated[bool]
     compressed_blocks: Dated[Literal["slots", "sizes", "widest"] | None]
     alike_layers: Dated[PositiveFloat]
     steps_in_flight: Dated[PositiveInt]

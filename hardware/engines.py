@@ -15,12 +15,13 @@ from hardware.calibration import (
     FOLDER,
     PARAMETERS,
     Calibration,
-    Covariance,
     UnknownCalibrationError,
     load_calibration,
 )
 from hardware.engine_table import EngineConstants, vllm
+from hardware.evidence import Covariance
 from hardware.gpu import Gpu
+from hardware.relatives import relative_of, relatives
 from hardware.versions import version_key
 from model.spec import DecoderSpec
 
@@ -35,35 +36,6 @@ HOST_TIMES = (
 """Constants that a host decides."""
 UNMEASURED = ("fp32", "tf32")
 """Arithmetic of which no kernels were measured, nor of anything like it."""
-
-RELATIVES = {
-    "a100-40gb-sxm": "a100-80gb-sxm",
-    "a100-80gb-pcie": "a100-80gb-sxm",
-    "a100-40gb-pcie": "a100-80gb-sxm",
-    "a10g": "a100-80gb-sxm",
-    "t4": "a100-80gb-sxm",
-    "h100-pcie": "h100-sxm",
-    "l4": "l40s",
-    "rtx-4090": "l40s",
-    "mi300x": "h100-sxm",
-    "mi325x": "h100-sxm",
-    "mi355x": "b200-sxm",
-    "h20-sxm": "h100-sxm",
-    "h100-nvl": "h100-sxm",
-    "l20": "l40s",
-    "rtx-6000-ada": "l40s",
-    "rtx-5090": "rtx-pro-6000",
-    "rtx-3090": "a100-80gb-sxm",
-    "rtx-a6000": "a100-80gb-sxm",
-    "a40": "a100-80gb-sxm",
-    "a30": "a100-80gb-sxm",
-    "a10": "a100-80gb-sxm",
-    "v100-32gb-sxm": "a100-80gb-sxm",
-    "v100-16gb-sxm": "a100-80gb-sxm",
-}
-"""Whose kernels a GPU without tables is taken to have, at its own peaks: the same architecture
-where there is one (V100, T4, RTX 30 and A10 to A40: the older tensor cores; RTX Blackwell: those of
-Ada; MI300X and its kin: no relative, the same time)."""
 
 
 def engine_constants() -> dict[str, EngineConstants]:
@@ -140,29 +112,17 @@ def _composed(name: str, gpu: str, relative: str | None) -> Calibration:
         measured = ", ".join(sorted(path.stem for path in FOLDER.glob("*.yaml")))
         raise UnknownCalibrationError(
             f"calibration = {name!r}: no measured kernels for gpu {gpu}, expected one of "
-            f"{measured}, {', '.join(RELATIVES)}; or calibration: none"
+            f"{measured}, {', '.join(relatives())}; or calibration: none"
         )
     kernels = load_calibration(relative)
     borrowed = "" if relative == gpu else f"kernels borrowed from {relative}: "
-    fields = dict(kernels) | PARAMETERS | constants.values
-    return Calibration.model_construct(
-        **fields
-        | {
-            "name": f"{chosen} on {gpu}{' (borrowed)' if borrowed else ''}",
-            "source": f"{borrowed}{kernels.source}; {constants.source}",
-            "software": f"vLLM {constants.since} or later",
-            "covariance": _covariance(constants, gpu, relative),
-        }
-    )
-
-
-def relative_of(gpu: Gpu) -> str | None:
-    """Return whose kernels price a GPU: its own, or those of the nearest measured relative.
-
-    A GPU that a mapping describes has those of the GPU that ``like`` names.
-    """
-    own = gpu.like or gpu.name
-    return own if (FOLDER / f"{own}.yaml").is_file() else RELATIVES.get(own)
+    about = {
+        "name": f"{chosen} on {gpu}{' (borrowed)' if borrowed else ''}",
+        "source": f"{borrowed}{kernels.source}; {constants.source}",
+        "software": f"vLLM {constants.since} or later",
+        "covariance": _covariance(constants, gpu, relative),
+    }
+    return Calibration.model_validate(dict(kernels) | PARAMETERS | constants.values | about)
 
 
 def _covariance(constants: EngineConstants, gpu: str, relative: str) -> Covariance:

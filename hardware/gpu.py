@@ -64,7 +64,7 @@ class UnsupportedPrecisionError(ValueError):
 class Gpu(BaseModel):
     """What the cost model knows of one GPU. Peaks are the vendor's, for dense matrices."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     name: str = "custom"
     """What results call it."""
@@ -124,14 +124,14 @@ class Gpu(BaseModel):
 
 
 class _Source(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     title: str
     url: str
     date: str
 
 
 class _Figure(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     value: PositiveFloat
     unit: Literal["GiB", "GB/s", "TB/s", "TFLOP/s", "us", "USD/h", "sm"]
     source: str
@@ -143,7 +143,7 @@ class _Figure(BaseModel):
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     aliases: list[str]
     compute_capability: _Figure | None = None
     memory: _Figure
@@ -160,7 +160,7 @@ class _Entry(BaseModel):
 
 
 class _Catalogue(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     sources: dict[str, _Source]
     gpus: dict[str, _Entry]
 

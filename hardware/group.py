@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from hardware.gpu import Gpu
 from model.mixers.attention import Attention
+from model.mixers.beside import side_by_side
+from model.mixers.mixer import Mixer
 from model.mlps.experts import EXPERT_OPERATORS, Experts
 from model.mlps.extended import Extended
 from model.mlps.mlp import Mlp
@@ -78,9 +80,17 @@ class Group:
         return sequence_operators(self.spec, sequences, precision=self.precision, tp=self.tp)
 
     @property
-    def attending(self) -> tuple[tuple[Layers, Share], ...]:
-        """Those of ``layers`` that keep something of earlier tokens."""
-        return tuple((kind, share) for kind, share in self.layers if kind.mixer.caches)
+    def attending(self) -> tuple[tuple[Mixer, Share], ...]:
+        """Mixers that keep something of earlier tokens, each with all layers that have it."""
+        places: dict[Mixer, tuple[int, ...]] = {}
+        for kind, share in self.layers:
+            for mixer in side_by_side(kind.mixer):
+                if mixer.caches:
+                    places[mixer] = (*places.get(mixer, ()), *share.places)
+        return tuple(
+            (mixer, Share(tuple(sorted(of)), self.precision, self.tp))
+            for mixer, of in places.items()
+        )
 
     @property
     def all_reduces(self) -> int:

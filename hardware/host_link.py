@@ -17,7 +17,7 @@ PAGE_BYTES = 4096
 class HostLink(BaseModel):
     """Copies between a GPU and its host, all of it or a part: the rest is the GPU's."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     bytes_per_s: float | None = Field(default=None, gt=0, le=1e15)
     """Of one direction, alone. Default: the GPU's, 50 GB/s with PCIe 5.0."""
@@ -70,14 +70,14 @@ class HostMemory:
 
 
 class _Source(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     title: str
     url: str
     date: str
 
 
 class _Link(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     bytes_per_s: float
     both_bytes_per_s: float
     latency_s: float
@@ -85,7 +85,7 @@ class _Link(BaseModel):
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     sources: dict[str, _Source]
     links: dict[str, _Link]
     gpus: dict[str, list[str]]

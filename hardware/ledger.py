@@ -151,6 +151,11 @@ class MemoryLedger:
             return False
         return self.overridden or self.used_bytes <= self.budget_bytes <= self.free_bytes
 
+    @property
+    def holds_longest(self) -> bool:
+        """Whether the cache holds one request of the greatest length, or blocks were given."""
+        return self.overridden or self.longest_blocks <= self.num_gpu_blocks
+
     def lines(self) -> list[tuple[str, int, str]]:
         """Return (what, bytes, remark) of every entry, from the total to the KV cache."""
         gpus = self.tensor_parallel_size * self.data_parallel_size

@@ -1,6 +1,5 @@
 """The prices of a pipeline: of every stage, and of a step that goes through all of them."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from hardware.pipelining import Pipelining
 from hardware.step_cost import StepCost
 from hardware.step_prices import StepPrices
-from model.shape import DecoderSpec
+from hardware.step_setup import StepSetup, step_cost
 from model.stages import stages_of
 
 
@@ -38,21 +37,21 @@ class PipelineCost:
         return least | {"fastest_token_s": whole.ceilings()["fastest_token_s"]}
 
 
-def staged(
-    cost: Callable[..., StepCost], spec: DecoderSpec, rules: Pipelining
-) -> tuple[StepCost, PipelineCost | None]:
+def staged(setup: StepSetup, rules: Pipelining) -> tuple[StepCost, PipelineCost | None]:
     """Return the price of a step that is alone in its engine, and those of its stages if several.
 
     Args:
-        cost: the prices of a model, or of one ``stage`` of it, whose ``number`` that is.
-        spec: the model.
+        setup: of the whole model.
         rules: how steps are planned.
     """
-    whole = cost()
+    whole = step_cost(setup)
     if rules.stages == 1:
         return whole, None
+    spec = setup.spec
     stages = stages_of(spec, rules.stages)
-    costs = tuple(cost(stage=stage, number=place) for place, stage in enumerate(stages))
+    costs = tuple(
+        step_cost(replace(setup, stage=stage, number=place)) for place, stage in enumerate(stages)
+    )
     reaches = list(spec.reaches)
     places = tuple(
         tuple(reaches.index(reach) if reach in reaches else 0 for reach in stage.spec.reaches)

@@ -22,37 +22,18 @@ import numpy as np
 import numpy.typing as npt
 
 from hardware.adding_up import VECTOR_STEPS, add_up
-from hardware.calibration import DATASHEET, Calibration
-from hardware.gpu import Gpu
-from hardware.group import Group
-from hardware.handing_over import handed_over_s
 from hardware.joint_prices import JointPrices
-from hardware.prices.choose import prices_of
 from hardware.prices.chunks import ChunkCost
-from hardware.prices.graphs import largest_graph, with_graphs
-from hardware.prices.together import (
-    all_reduces_s,
-    attention_works,
-    chunk_cost,
-    decode_pieces,
-    gather_s,
-)
-from hardware.prices.work import ClassWork, ReadTotals, operators_work, own_work, read_work
-from hardware.ranks import ALONE, JointTables, Ranks, joint_tables
+from hardware.prices.work import ClassWork, ReadTotals, own_work, read_work
+from hardware.ranks import JointTables
 from hardware.step_prices import Piece, StepPrices
-from model.precision import Precision
-from model.spec import DecoderSpec
-from model.stages import Stage
 
 Floats = npt.NDArray[np.float64]
-
-MOST_TABULATED = 2**22
-"""Tokens or sequences of one step: their tables take a gigabyte then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StepCost:
-    """Prices of one model on one tensor-parallel group. Built by ``step_cost``."""
+    """Prices of one model on one tensor-parallel group. Built by ``hardware.step_setup``."""
 
     idle_start_s: float
     """Before the first step after idling."""
@@ -266,107 +247,3 @@ class StepCost:
                     f"a step of {count} {noun} is beyond {parameter} = {limit} of this step cost, "
                     f"expected at most {limit}"
                 )
-
-
-def step_cost(
-    spec: DecoderSpec,
-    gpu: Gpu,
-    *,
-    tp: int = 1,
-    precision: Precision,
-    calibration: Calibration = DATASHEET,
-    fused: bool = True,
-    max_tokens: int,
-    max_seqs: int,
-    step_overhead_s: float | None = None,
-    sequence_overhead_s: float | None = None,
-    drawing_s: Floats | None = None,
-    enable_expert_parallel: bool = False,
-    max_cudagraph_capture_size: int | None = None,
-    ranks: Ranks = ALONE,
-    stage: Stage | None = None,
-    number: int = 0,
-) -> StepCost:
-    """Tabulate the prices of all steps of up to ``max_tokens`` tokens and ``max_seqs`` sequences.
-
-    Args:
-        spec: the model.
-        gpu: every rank's.
-        tp: ranks that share the model.
-        precision: bytes per number, and arithmetic.
-        calibration: efficiencies and overheads.
-        fused: FlashAttention's traffic; otherwise scores and probabilities go through memory.
-        max_tokens: most tokens of one step.
-        max_seqs: most sequences of one step, decoding or with a chunk.
-        step_overhead_s: host time per step. None: the calibration's.
-        sequence_overhead_s: host time per sequence. None: the calibration's.
-        drawing_s: of tokens, by sequences of the step from 0 to ``max_seqs``. None: nothing.
-        enable_expert_parallel: ranks hold experts whole, instead of a part of each.
-        max_cudagraph_capture_size: tokens of the largest step that a graph replays. None: twice
-            the seats, up to 512.
-        ranks: data-parallel ones, each of ``tp`` GPUs.
-        stage: of a pipeline, that alone, and what it receives and sends. The host's time for a
-            step is the first one's, that for sequences the last one's. None: the whole model.
-        number: which stage that is, from 0.
-
-    Raises:
-        ValueError: ``tp`` does not divide the model; no link between GPUs; a limit below 1.
-        UnsupportedPrecisionError: the GPU lacks the arithmetic.
-    """
-    _check_limits(max_tokens=max_tokens, max_seqs=max_seqs)
-    stage = Stage(spec) if stage is None else stage
-    spec = stage.spec
-    if enable_expert_parallel:
-        spec = spec.with_whole_experts(tp * ranks.count)
-    group = Group(
-        spec=spec, gpu=gpu, tp=tp, dp=ranks.count, precision=precision, embeds=stage.embeds,
-        predicts=stage.predicts,
-    )  # fmt: skip
-    prices = prices_of(gpu, calibration, fused=fused)
-    host = prices.host
-    step_s = host.step_s if step_overhead_s is None else step_overhead_s
-    each_s = host.sequence_s if sequence_overhead_s is None else sequence_overhead_s
-    tokens, sequences = np.arange(max_tokens + 1.0), np.arange(max_seqs + 1.0)
-    drawn_s = 0.0 if drawing_s is None else drawing_s
-    of_tokens, of_sequences = group.token_operators(tokens), group.sequence_operators(sequences)
-    if stage.predicts:
-        sequence_s = prices.operators_s(of_sequences, 0)
-        if tp > 1:
-            sequence_s = sequence_s + gather_s(group, prices, sequences)
-    else:
-        sequence_s, each_s, drawn_s = np.zeros(max_seqs + 1), 0.0, 0.0
-    graphs, together = calibration.kernels is not None, None
-    largest = largest_graph(max_seqs, max_cudagraph_capture_size)
-    if ranks.count > 1:
-        together = joint_tables(group, prices, ranks, max_tokens, largest, graphs=graphs)
-        token_s = together.even_s
-    else:
-        token_s = prices.operators_s(of_tokens, spec.num_layers)
-        if tp > 1:
-            token_s = token_s + all_reduces_s(group, prices, tokens)
-        if graphs:
-            token_s = with_graphs(token_s, largest, spec.expert_layers * host.eager_experts_s)
-        token_s = token_s + handed_over_s(group, prices, calibration, number, tokens)
-    return StepCost(
-        idle_start_s=host.idle_start_s,
-        overhead_s=(step_s if stage.embeds else 0.0) + spec.num_layers * host.layer_s,
-        token_s=token_s.tolist(),
-        sequence_s=(sequence_s + each_s * sequences + drawn_s).tolist(),
-        windows=spec.windows,
-        decode_pieces=decode_pieces(group, prices, max_seqs),
-        chunk_cost=chunk_cost(group, prices),
-        token_work=operators_work(of_tokens),
-        sequence_work=operators_work(of_sequences),
-        attention_work=attention_works(group),
-        bare_sequence_s=sequence_s,
-        together=together,
-    )
-
-
-def _check_limits(**limits: int) -> None:
-    for name, limit in limits.items():
-        if not 1 <= limit <= MOST_TABULATED:
-            raise ValueError(
-                f"{name} = {limit} of one step, expected 1 to {MOST_TABULATED}; "
-                "engine.max_num_batched_tokens, max_model_len and max_num_seqs decide"
-            )

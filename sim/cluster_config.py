@@ -45,7 +45,7 @@ _UNNAMED = PoolConfig.model_construct(gpu="")
 class ClusterConfig(BaseModel):
     """How many engines, on what, and who sends them requests."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     pools: Annotated[list[PoolConfig], Field(min_length=1, max_length=100)] | None = None
     """Pools behind one router, each of other GPUs or with other settings. Every other key here but
@@ -173,7 +173,7 @@ def _has_roles(pools: SequenceOf[PoolConfig] | None) -> bool:
 class ClientConfig(BaseModel):
     """Who sends the requests, on behalf of the workload."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     max_concurrency: Count | None = None
     """Most requests in flight; those that arrive meanwhile wait at the client, in order, and their

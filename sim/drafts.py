@@ -1,16 +1,16 @@
 """What drafts a pool makes, with what, and what that costs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from hardware.calibration import Calibration
-from hardware.draft_cost import DraftCost, PassCost, pass_cost
+from hardware.draft_cost import DraftCost, pass_cost
 from hardware.drafts import Drafts
 from hardware.gpu import Gpu
 from hardware.kv_groups import several_groups
 from hardware.sampling import drawing_s
+from hardware.step_setup import StepSetup
 from model.drafter import (
     Drafter,
     eagle3_head,
@@ -19,7 +19,6 @@ from model.drafter import (
     prediction_layer,
     predicts,
 )
-from model.precision import Precision
 from model.spec import DecoderSpec, load_spec
 from sim.engine.drafting import Drafting
 from sim.engine_config import precision_of
@@ -163,59 +162,34 @@ def _told(spec: DecoderSpec) -> str:
     return ", ".join(str(window or "all positions") for window in spec.windows)
 
 
-def draft_cost(
-    plan: DraftPlan,
-    settings: ResolvedEngine,
-    spec: DecoderSpec,
-    gpu: Gpu,
-    calibration: Calibration,
-    *,
-    tp: int,
-    precision: Precision,
-    step_s: float,
-    sequence_s: float,
-) -> DraftCost:
+def draft_cost(plan: DraftPlan, settings: ResolvedEngine, target: StepSetup) -> DraftCost:
     """Tabulate steps with drafts.
 
     Args:
         plan: of the drafts.
         settings: of the engine.
-        spec: the target, with its experts as they are chosen.
-        gpu: every rank's.
-        calibration: efficiencies and overheads.
-        tp: ranks that share target and drafter.
-        precision: the target's.
-        step_s: host time of a step.
-        sequence_s: host time of each of its sequences.
+        target: what its steps without drafts depend on.
 
     Raises:
         ValueError: ``tp`` does not divide target or drafter.
     """
-    speculative, drafting = plan.speculative, plan.drafting
-    proposed = {drafting.tokens, *drafting.by_sequences}
-
-    def of(
-        model: DecoderSpec, numbers: Precision, overhead_s: float, drawn_s: Floats | None
-    ) -> PassCost:
-        if settings.enable_expert_parallel:
-            model = model.with_whole_experts(tp)
-        return pass_cost(
-            model, gpu, tp=tp, precision=numbers, calibration=calibration,
-            fused=settings.attention == "fused", max_tokens=settings.max_num_batched_tokens,
-            max_seqs=settings.max_num_seqs, rows={1, *(1 + tokens for tokens in proposed)},
-            step_overhead_s=overhead_s, drawing_s=drawn_s,
-            max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
-        )  # fmt: skip
-
-    # No table of kernels has it; bare peaks are without.
-    drawn_s = None if calibration.kernels is None else drawing_s(
-        settings.sampling, settings.version, spec.vocab_size, gpu,
-        min(settings.max_num_batched_tokens, settings.max_num_seqs * (1 + drafting.tokens)),
-    )  # fmt: skip
+    drafting, drawn_s = plan.drafting, None
+    if target.calibration.kernels is not None:
+        # No table of kernels has it; bare peaks are without.
+        rows = min(settings.max_num_batched_tokens, settings.max_num_seqs * (1 + drafting.tokens))
+        vocabulary = target.spec.vocab_size
+        drawn_s = drawing_s(settings.sampling, settings.version, vocabulary, target.gpu, rows)
+    verified = replace(target, max_tokens=settings.max_num_batched_tokens, drawing_s=drawn_s)
+    rows_of_sequence = {1, *(1 + tokens for tokens in (drafting.tokens, *drafting.by_sequences))}
     drafter = plan.memory.drafter
-    pass_s = speculative.draft_pass_overhead_s or 0.0
     return DraftCost(
-        target=of(spec, precision, step_s, drawn_s),
-        drafter=None if drafter is None else of(drafter.spec, plan.memory.precision, pass_s, None),
-        sequence_s=sequence_s,
-    )
+        target=pass_cost(verified, rows_of_sequence),
+        drafter=None if drafter is None else pass_cost(
+            replace(
+                verified, spec=drafter.spec, precision=plan.memory.precision,
+                step_overhead_s=plan.speculative.draft_pass_overhead_s or 0.0, drawing_s=None,
+            ),
+            rows_of_sequence,
+        ),
+        sequence_s=target.host_sequence_s,
+    )  # fmt: skip

@@ -54,7 +54,7 @@ def _auto(quantization: object) -> object:
 class EngineConfig(BaseModel):
     """Settings of the serving engine, under vLLM's names."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     version: str | None = None
     """Version of vLLM whose defaults and whose memory are meant, such as '0.15' or '0.11.2', in
@@ -191,6 +191,10 @@ class EngineConfig(BaseModel):
     """Tokens of a stream that go into one message."""
     api_server_count: int = Field(default=1, ge=1, le=1000)
     """API processes of a replica, which requests and streams are dealt among."""
+    api_shared_loop: bool = False
+    """Whether an API process reads requests and sends tokens in one loop, first come first served,
+    as vLLM does: api_loop_request_s and api_loop_output_s then wait for each other, too. Else one
+    never waits for the other, as the calibrations of GPUs were fitted."""
 
     @field_validator("version", mode="before")
     @classmethod

@@ -32,7 +32,7 @@ Seconds = Annotated[float, Field(ge=0, le=1e4)]
 class KvTransferConfig(BaseModel):
     """How prompts that one pool computed get to the pool that answers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     kv_connector: Literal["NixlConnector"] = "NixlConnector"
     """vLLM's connector: the decoding replica pulls the blocks of a prompt, all at once."""

@@ -15,7 +15,7 @@ wait for KV, otherwise before."""
 class OffloadingConfig(BaseModel):
     """What vLLM takes as `kv_connector_extra_config` of its OffloadingConnector."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     blocks_per_chunk: int = Field(default=1, gt=0, le=65_536)
     """GPU blocks that are kept, found and brought as one."""

@@ -1,5 +1,6 @@
 """What an engine's settings must be where its GPUs are more than one tensor-parallel group."""
 
+from hardware.exchange import GATHERED
 from hardware.gpu import Gpu
 from hardware.kv_groups import several_groups
 from hardware.pipelining import Pipelining, pipelining
@@ -23,11 +24,11 @@ def checked_ranks(spec: DecoderSpec, settings: ResolvedEngine, count: int) -> Ra
             f"first_request_s = {settings.first_request_s:g} with cluster.data_parallel_size = "
             f"{count}, expected 0: a cold start of ranks that work together is not modelled"
         )
-    if spec.num_experts and not settings.enable_expert_parallel:
+    backend = settings.all2all_backend
+    if spec.num_experts and not settings.enable_expert_parallel and backend != GATHERED:
         raise ValueError(
-            f"cluster.data_parallel_size = {count} of {spec.name}, a mixture of experts, expected "
-            "engine.enable_expert_parallel: true: experts that are cut into as many parts as there "
-            "are GPUs are not modelled"
+            f"engine.all2all_backend: {backend} without engine.enable_expert_parallel, expected "
+            f"{GATHERED}: every GPU has a part of each expert, and needs all tokens"
         )
     if settings.scheduler != "chunked_prefill":
         raise ValueError(

@@ -1,17 +1,16 @@
 """From a pool's settings to its ledger, prices and facts."""
 
-from functools import partial
-
 from hardware.calibration import DATASHEET, Calibration
 from hardware.exchange import check_exchange, exchange_bytes
 from hardware.gpu import Gpu
 from hardware.group import Group
 from hardware.host_link import HostMemory, host_memory, host_rates
-from hardware.memory import MemoryLedger, memory_ledger
+from hardware.memory import MemoryDemand, MemoryLedger, memory_ledger
 from hardware.moe_backends import with_moe_backend
 from hardware.pipeline_cost import staged
+from hardware.ranks import Ranks
 from hardware.sampling import drawing_s
-from hardware.step_cost import step_cost
+from hardware.step_setup import StepSetup
 from model.mlps.load import ExpertLoad
 from model.spec import DecoderSpec
 from sim.drafts import draft_cost, draft_plan
@@ -41,7 +40,7 @@ def build_pool(
     """
     tp, pp = config.tensor_parallel_size, config.pipeline_parallel_size
     settings = resolved(engine, gpu, spec, pp)
-    numbers, dp = precision_of(settings, spec, gpu), config.data_parallel_size
+    dp = config.data_parallel_size
     ranks = checked_ranks(spec, settings, dp)
     if ranks.count > 1:
         check_exchange(settings.all2all_backend, gpu, tp * dp)
@@ -51,47 +50,9 @@ def build_pool(
     if settings.enable_prefix_caching:
         interval = settings.prefix_cache_retention_interval
         check_retention(interval, ledger.layout, settings.version)
-    step_s, each_s = host_s(settings, calibration)
-    loaded = spec.with_expert_load(ExpertLoad(settings.expert_load_exponent))
-    calibration = with_moe_backend(
-        calibration,
-        settings.moe_backend,
-        settings.version,
-        Group(spec=loaded, gpu=gpu, tp=tp, precision=numbers),
-        parts=1 if settings.enable_expert_parallel else tp,
-    )
-    costs = partial(
-        step_cost,
-        loaded,
-        gpu,
-        tp=tp,
-        precision=numbers,
-        calibration=calibration,
-        enable_expert_parallel=settings.enable_expert_parallel,
-        ranks=ranks,
-        fused=settings.attention == "fused",
-        max_tokens=_longest_step(settings),
-        max_seqs=settings.max_num_seqs,
-        max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
-        step_overhead_s=step_s,
-        sequence_overhead_s=each_s,
-        # No table of kernels has it; bare peaks are without.
-        drawing_s=None
-        if calibration.kernels is None
-        else drawing_s(
-            settings.sampling, settings.version, spec.vocab_size, gpu, settings.max_num_seqs
-        ),
-    )
-    price, pipeline = staged(costs, loaded, rules)
-    cost = None if drafts is None else draft_cost(
-        drafts, settings, loaded, gpu, calibration, tp=tp, precision=numbers, step_s=step_s,
-        sequence_s=each_s,
-    )  # fmt: skip
-    if ledger.num_gpu_blocks - settings.null_block < 1:
-        raise ValueError(
-            f"num_gpu_blocks = {ledger.num_gpu_blocks} with null_block: true leaves no block for "
-            "requests, expected at least 2"
-        )
+    setup = _step_setup(spec, gpu, tp, settings, calibration, ranks)
+    price, pipeline = staged(setup, rules)
+    _check_blocks(ledger, settings)
     return Pool(
         name=config.name,
         replicas=config.replicas * dp,
@@ -103,13 +64,13 @@ def build_pool(
         spec=spec,
         gpu=gpu,
         engine=settings,
-        precision=numbers,
-        calibration=calibration,
+        precision=setup.precision,
+        calibration=setup.calibration,
         ledger=ledger,
         price=price,
         pipeline=pipeline,
         drafts=drafts,
-        draft_cost=cost,
+        draft_cost=None if drafts is None else draft_cost(drafts, settings, setup),
         max_model_len=settings.max_model_len,
         token_budget=settings.max_num_batched_tokens,
         watermark_blocks=int(settings.watermark * ledger.num_gpu_blocks),
@@ -117,6 +78,55 @@ def build_pool(
         role=config.role,
         host=_host_memory(settings, ledger, gpu, config),
     )
+
+
+def _step_setup(
+    spec: DecoderSpec,
+    gpu: Gpu,
+    tp: int,
+    settings: ResolvedEngine,
+    calibration: Calibration,
+    ranks: Ranks,
+) -> StepSetup:
+    """What the price of a pool's steps depends on."""
+    numbers = precision_of(settings, spec, gpu)
+    loaded = spec.with_expert_load(ExpertLoad(settings.expert_load_exponent))
+    step_s, each_s = host_s(settings, calibration)
+    calibration = with_moe_backend(
+        calibration,
+        settings.moe_backend,
+        settings.version,
+        Group(spec=loaded, gpu=gpu, tp=tp, precision=numbers),
+        parts=1 if settings.enable_expert_parallel else tp * ranks.count,
+    )
+    drawn_s = None  # No table of kernels has it; bare peaks are without.
+    if calibration.kernels is not None:
+        seats, vocabulary = settings.max_num_seqs, spec.vocab_size
+        drawn_s = drawing_s(settings.sampling, settings.version, vocabulary, gpu, seats)
+    return StepSetup(
+        spec=loaded,
+        gpu=gpu,
+        tp=tp,
+        precision=numbers,
+        calibration=calibration,
+        enable_expert_parallel=settings.enable_expert_parallel,
+        ranks=ranks,
+        fused=settings.attention == "fused",
+        max_tokens=_longest_step(settings),
+        max_seqs=settings.max_num_seqs,
+        max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
+        step_overhead_s=step_s,
+        sequence_overhead_s=each_s,
+        drawing_s=drawn_s,
+    )
+
+
+def _check_blocks(ledger: MemoryLedger, settings: ResolvedEngine) -> None:
+    if ledger.num_gpu_blocks - settings.null_block < 1:
+        raise ValueError(
+            f"num_gpu_blocks = {ledger.num_gpu_blocks} with null_block: true leaves no block for "
+            "requests, expected at least 2"
+        )
 
 
 def _host_memory(
@@ -164,9 +174,9 @@ def ledger_of(
         hardware.memory.DoesNotFitError: the weights, one block or the longest sequence do not fit.
     """
     plan = draft_plan(settings, spec, gpu)
-    return memory_ledger(
-        spec,
-        gpu,
+    demand = MemoryDemand(
+        spec=spec,
+        gpu=gpu,
         precision=precision_of(settings, spec, gpu),
         tp=tp,
         block_size=settings.block_size,
@@ -186,6 +196,7 @@ def ledger_of(
         pp=pp,
         exchange_bytes=exchange_bytes(settings.all2all_backend, spec, tp * dp) if dp > 1 else 0,
     )
+    return memory_ledger(demand)
 
 
 def _longest_step(settings: ResolvedEngine) -> int:

@@ -67,7 +67,7 @@ class PoolEngine(EngineConfig):
 class PoolConfig(BaseModel):
     """One pool of replicas that are all alike."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     name: str = Field(default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$|^$", max_length=40)
     """What tables and messages call it: letters, digits, dot, dash, underscore. Default: pool1,

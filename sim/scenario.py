@@ -36,6 +36,8 @@ class ApiTime:
     """For each stream of a step, one after the other; 0: all at once."""
     servers: int = 1
     """Processes of a replica."""
+    shared: bool = False
+    """Whether reading and sending share a loop (``sim.engine.api_loops``) and its time."""
 
     def reached_s(self, sent_s: AnyFloat, prompt_tokens: Any) -> AnyFloat:
         """Return when requests sent at ``sent_s`` that meet nobody reach the scheduler.
@@ -135,6 +137,7 @@ class Scenario:
         """Return how requests come to the replicas; ``open_arrivals``: not from users who wait."""
         together = any(pool.data_parallel_size > 1 or pool.pipeline for pool in self.pools)
         known = open_arrivals and self.client == NO_CLIENT and not together
+        known = known and not self.api.shared
         if self.has_roles:
             return handing_over(self._routers, [len(self.answering), len(self.prefilling)])
         return routing(self.router, self.engines, known)
@@ -163,12 +166,17 @@ class Scenario:
         return self.router, self.prefill_router or self.router
 
 
-def routing_of(cluster: ClusterConfig, client: ClientConfig, open_arrivals: bool) -> Routing:
-    """Return how requests come to the replicas of a cluster, without building it."""
+def routing_of(
+    cluster: ClusterConfig, client: ClientConfig, open_arrivals: bool, shared: bool = False
+) -> Routing:
+    """Return how requests come to the replicas of a cluster, without building it.
+
+    ``shared``: ``engine.api_shared_loop``.
+    """
     together = any(
         pool.data_parallel_size * pool.pipeline_parallel_size > 1 for pool in cluster.all_pools
     )
-    known = open_arrivals and client == NO_CLIENT and not together
+    known = open_arrivals and client == NO_CLIENT and not together and not shared
     if cluster.has_roles:
         counts = [sum(pool.replicas for pool in cluster.all_pools if pool.role == PREFILL)]
         routers = cluster.router, cluster.prefill_router or cluster.router
@@ -214,27 +222,7 @@ def scenario_of_pools(
             "cluster.pools: data_parallel_size above 1 beside roles, expected 1: KV caches that go "
             "from and to data-parallel ranks are not modelled"
         )
-    sees_caches = router_class(router).looks_at == Looks.CACHES
-    if sees_caches and any(pool.data_parallel_size > 1 for pool in pools):
-        raise ValueError(
-            f"cluster.router = {router} in front of data_parallel_size above 1: a router that "
-            "looks at the caches of ranks is not modelled, expected data_parallel_size 1, or a "
-            "router that looks at loads"
-        )
-    reads = reads_caches(router, router_settings or {})
-    if reads and any(pool.caches_several_groups for pool in pools):
-        raise ValueError(
-            f"cluster.router = {router} in front of a KV cache of several groups with "
-            "engine.enable_prefix_caching: true: what KV events tell of them is not modelled, "
-            "expected a router that goes by what it has sent (dynamo with use_kv_events: false, "
-            "llm_d without precise_prefix_cache), or engine.disable_hybrid_kv_cache_manager: true"
-        )
-    if sees_caches and any(pool.pipeline is not None for pool in pools):
-        raise ValueError(
-            f"cluster.router = {router} in front of pipeline_parallel_size above 1: a router that "
-            "looks at the caches of pipelines is not modelled, expected pipeline_parallel_size 1, "
-            "or a router that looks at loads"
-        )
+    _check_router(router, router_settings or {}, pools)
     times = [_api_time(pool.engine, pool.calibration) for pool in pools]
     for pool, api in zip(pools, times, strict=True):
         if api != times[0]:
@@ -255,6 +243,31 @@ def scenario_of_pools(
     )
 
 
+def _check_router(router: str, settings: dict[str, Any], pools: tuple[Pool, ...]) -> None:
+    """Raise ValueError where the router looks at caches of which it cannot be told."""
+    sees_caches = router_class(router).looks_at == Looks.CACHES
+    if sees_caches and any(pool.data_parallel_size > 1 for pool in pools):
+        raise ValueError(
+            f"cluster.router = {router} in front of data_parallel_size above 1: a router that "
+            "looks at the caches of ranks is not modelled, expected data_parallel_size 1, or a "
+            "router that looks at loads"
+        )
+    reads = reads_caches(router, settings)
+    if reads and any(pool.caches_several_groups for pool in pools):
+        raise ValueError(
+            f"cluster.router = {router} in front of a KV cache of several groups with "
+            "engine.enable_prefix_caching: true: what KV events tell of them is not modelled, "
+            "expected a router that goes by what it has sent (dynamo with use_kv_events: false, "
+            "llm_d without precise_prefix_cache), or engine.disable_hybrid_kv_cache_manager: true"
+        )
+    if sees_caches and any(pool.pipeline is not None for pool in pools):
+        raise ValueError(
+            f"cluster.router = {router} in front of pipeline_parallel_size above 1: a router that "
+            "looks at the caches of pipelines is not modelled, expected pipeline_parallel_size 1, "
+            "or a router that looks at loads"
+        )
+
+
 def _api_time(engine: EngineConfig, calibration: Calibration) -> ApiTime:
     times: dict[str, float] = {}
     for name in API_TIMES:
@@ -262,7 +275,13 @@ def _api_time(engine: EngineConfig, calibration: Calibration) -> ApiTime:
         times[name] = getattr(calibration, f"api_{name}") if given is None else given
     times["loop_output_s"] /= engine.stream_interval
     times["loop_request_s"] = min(times["loop_request_s"], times["request_s"])
-    return ApiTime(**times, servers=engine.api_server_count)
+    for name in ("loop_request_s", "loop_output_s"):
+        if engine.api_shared_loop and not times[name]:
+            raise ValueError(
+                f"engine.api_shared_loop: true with api_{name} = 0, expected seconds above 0: a "
+                "loop that does one kind of work alone is shared by none"
+            )
+    return ApiTime(**times, servers=engine.api_server_count, shared=engine.api_shared_loop)
 
 
 def _names() -> str:
@@ -271,4 +290,5 @@ def _names() -> str:
 
 def _text(api: ApiTime) -> str:
     times = ", ".join(f"{getattr(api, name):g}" for name in API_TIMES)
-    return f"{times} with {api.servers} api_server_count"
+    shared = " and api_shared_loop" if api.shared else ""
+    return f"{times} with {api.servers} api_server_count{shared}"

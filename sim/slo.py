@@ -27,7 +27,7 @@ class Slo(BaseModel):
     of these together. `ttft_p99_s: 0.5` is a limit on its own, that of 99% of the requests.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     ttft_s: PositiveFloat | None = None
     """Largest time to first token, in seconds."""

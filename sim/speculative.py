@@ -53,7 +53,7 @@ TableName = Annotated[str, AfterValidator(_known_table), _TableNames()]
 class SpeculativeConfig(BaseModel):
     """How drafts are made, and how many of them are right."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     method: Method
     """ngram: from the text itself, at no cost on the GPU; draft_model: a smaller model; eagle and

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from hardware.calibration import CoveredRange
+from hardware.evidence import CoveredRange
 from hardware.step_cost import StepCost
 from sim.blocks import Block, blocks
 from sim.result import Result

@@ -108,7 +108,12 @@ class Engine:
         self.lag = pool.ledger.waits_for_steps
         self.formed = 0
         longest, flight = pool.max_model_len, pool.ledger.in_flight_tokens
-        self.most = [group.most_blocks(longest, flight) for group in layout.groups]
+        # 0.19 wants room for whole prompts, also for what windows will have given back by then.
+        uncapped = engine.scheduler_reserve_full_isl and engine.version == "0.19"
+        self.most = [
+            10**9 if uncapped and not group.state else group.most_blocks(longest, flight)
+            for group in layout.groups
+        ]
         self.named = 0
         self.watermark = pool.watermark_blocks
         self.price = pool.price

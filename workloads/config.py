@@ -18,4 +18,4 @@ Variation = Annotated[float, Field(gt=0, le=1e3)]
 class Config(BaseModel):
     """Base of the configurations: unknown keys, NaN and infinities are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)

@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.calibrating.measure import EVERY_BATCH, Measurement, Shape
-from hardware.calibration import Calibration, Covariance, CoveredRange, Residuals
+from hardware.calibration import Calibration
+from hardware.evidence import Covariance, CoveredRange, Residuals
 from hardware.gpu import Gpu
-from hardware.step_cost import StepCost, step_cost
+from hardware.step_cost import StepCost
+from hardware.step_setup import StepSetup, step_cost
 from model.precision import Precision
 from model.spec import DecoderSpec
 
@@ -81,13 +83,15 @@ class Target:
     def price(self, calibration: Calibration, shapes: Sequence[Shape]) -> StepCost:
         """The step cost that covers all ``shapes``."""
         return step_cost(
-            self.spec,
-            self.gpu,
-            precision=self.precision,
-            calibration=calibration,
-            fused=self.fused,
-            max_tokens=max(shape.tokens for shape in shapes),
-            max_seqs=max(len(shape.contexts) + len(shape.chunks) for shape in shapes),
+            StepSetup(
+                spec=self.spec,
+                gpu=self.gpu,
+                precision=self.precision,
+                calibration=calibration,
+                fused=self.fused,
+                max_tokens=max(shape.tokens for shape in shapes),
+                max_seqs=max(len(shape.contexts) + len(shape.chunks) for shape in shapes),
+            )
         )
 
     def seconds(self, calibration: Calibration, shapes: Sequence[Shape]) -> Floats:

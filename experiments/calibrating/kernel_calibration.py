@@ -24,8 +24,9 @@ from experiments.calibrating.kernel_tables import (
     tables_folder,
 )
 from experiments.calibrating.mixer_calibration import with_mixers
-from hardware.calibration import POOR_MEAN, Calibration, CoveredRange
+from hardware.calibration import Calibration
 from hardware.engines import ENGINES, constants_of, engine_constants
+from hardware.evidence import POOR_MEAN, CoveredRange
 from hardware.gpu import Gpu
 from hardware.prices.kernels import HeldOut, Kernels
 from hardware.prices.mixer_kernels import Numbers

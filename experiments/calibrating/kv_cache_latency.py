@@ -61,7 +61,7 @@ def generations(study: KvCacheStudy, decoder: "Decoder", found: "Fit") -> list[G
     """
     from experiments.calibrating.fit import Target
     from hardware.gpu import load_gpu
-    from hardware.step_cost import step_cost
+    from hardware.step_setup import StepSetup, step_cost
     from model.precision import precision
 
     longest = max(study.prompt_tokens) + study.output_tokens
@@ -75,12 +75,14 @@ def generations(study: KvCacheStudy, decoder: "Decoder", found: "Fit") -> list[G
         decoder.spec, calibration.device or load_gpu(study.gpu or ""), precision(study.dtype)
     )
     price = step_cost(
-        target.spec,
-        target.gpu,
-        precision=target.precision,
-        calibration=calibration,
-        max_tokens=longest,
-        max_seqs=1,
+        StepSetup(
+            spec=target.spec,
+            gpu=target.gpu,
+            precision=target.precision,
+            calibration=calibration,
+            max_tokens=longest,
+            max_seqs=1,
+        )
     )
     runs = []
     for prompt in study.prompt_tokens:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from experiments.calibrating.fit import Fit
     from model.torch.decoder import Decoder
 
-STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 COMMON_FILES = (
     "calibration.yaml", "calibration.png", "study.yaml", "report.html", "manifest.json",

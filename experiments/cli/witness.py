@@ -6,6 +6,7 @@ environment or a release, said in one message.
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,11 +18,15 @@ from experiments.witness.comparison import Tally, blank, compare, name_of, runni
 from experiments.witness.environment import NoEnvironmentError, open_environment, set_up
 from experiments.witness.features import FEATURES
 from experiments.witness.goldens import write
+from experiments.witness.served.stages import OtherSettingError
 from experiments.witness.table import markdown
 
 NEWEST = "0.32.0"
+PARTS = ("served", "cached", "curve")
+"""Of what ``serve`` measures: names of files."""
 FAULTS = (
-    NoEnvironmentError, kept.OtherCodeError, OSError, RuntimeError, subprocess.CalledProcessError,
+    NoEnvironmentError, kept.OtherCodeError, OtherSettingError, OSError, RuntimeError,
+    subprocess.CalledProcessError,
 )  # fmt: skip
 """Of the user's, or of a release."""
 SAVED_EVERY = 25
@@ -54,8 +59,10 @@ def parser() -> argparse.ArgumentParser:
     keep.add_argument("--out", type=Path, required=True, help="folder for VERSION.jsonl")
     serve = commands.add_parser("serve", help="measure the whole server, with a small model")
     serve.add_argument("--out", type=Path, required=True, help="folder for what is measured")
-    serve.add_argument("--prefix-caching", action="store_true", help="with its prefix cache")
-    serve.add_argument("--curve", action="store_true", help="1 to 512 streams, not loads")
+    serve.add_argument(
+        "--part", action="append", choices=PARTS,
+        help="without a prefix cache, with it, or 1 to 512 streams; default: all",
+    )  # fmt: skip
     serve.add_argument("--steps-s", type=float, default=35.0, help="to time steps for, each time")
     serve.add_argument("--run-s", type=float, default=14.0, help="of one run, or point")
     serve.add_argument("--pause", action="store_true", help="wait for Enter once all is started")
@@ -69,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do it; 0 if nothing differs, 1 if something does, 2 for an error of the user's."""
-    return run_command(_command, parser(), argv, "what was compared is kept in --out")
+    return run_command(_command, parser(), argv, "what was found so far is kept in --out")
 
 
 def _command(options: argparse.Namespace) -> int:
@@ -93,7 +100,7 @@ def _command(options: argparse.Namespace) -> int:
 
 
 def run_served(options: argparse.Namespace) -> int:
-    """Measure a server, or print what was measured beside what is predicted."""
+    """Print what was measured of a server beside what is predicted; measure it first if asked."""
     if options.command == "served":
         from experiments.witness.served.comparing import pages, table
 
@@ -101,6 +108,9 @@ def run_served(options: argparse.Namespace) -> int:
         if options.out:
             table(options.results).to_csv(options.out, index=False, lineterminator="\n", mode="x")
         return 0
+    for stop in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: vLLM's processes end with us
+        signal.signal(stop, signal.default_int_handler)
+    from experiments.witness.served.comparing import pages
     from experiments.witness.served.measuring import measure_curve, measure_server
 
     def say(line: str) -> None:
@@ -112,10 +122,13 @@ def run_served(options: argparse.Namespace) -> int:
 
     made = open_environment(options.folder)
     settings = {"steps_s": options.steps_s, "run_s": options.run_s, "ready": ready, "tell": say}
-    if options.curve:
-        print(measure_curve(made, options.out, **settings))
-    else:
-        print(measure_server(made, options.out, options.prefix_caching, **settings))
+    for part in options.part or PARTS:
+        say(f"{part}: vLLM starts")
+        if part == "curve":
+            say(str(measure_curve(made, options.out, **settings)))
+        else:
+            say(str(measure_server(made, options.out, part == "cached", **settings)))
+    print(pages(options.out))
     return 0
 
 

@@ -41,8 +41,8 @@ def _ceilings(study: Study) -> Rates:
         found = ceilings_of(pool)
         decoded = 0.0 if pool.role == PREFILL else found["decode_tokens_per_s"]
         answers.append(pool.data_parallel_size * decoded / float(requests.output_tokens.mean()))
-        read = pool.data_parallel_size * found["prefill_tokens_per_s"]
-        prompts.append(read / float(requests.prompt_tokens.mean()))
+        read = 0.0 if pool.role == DECODE else found["prefill_tokens_per_s"]
+        prompts.append(pool.data_parallel_size * read / float(requests.prompt_tokens.mean()))
     cached = study.workload.prefixes is not None
     return (tuple(answers),) if cached else (tuple(answers), tuple(prompts))
 

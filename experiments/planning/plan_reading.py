@@ -8,6 +8,7 @@ from typing import Any
 from experiments.planning import keys
 from experiments.planning.plan_study import OWN, PlanStudy, window_s_of
 from experiments.planning.prices import usd_of
+from experiments.planning.ratios import with_ratios
 from experiments.planning.traffic import resampling
 from experiments.study import faults
 from experiments.study.document import Loaded, Study, validate
@@ -59,7 +60,10 @@ def read_plan(loaded: Loaded) -> PlanInput:
     keys.check_slo(loaded, study)
     own = {name: raw[name] for name in OWN if name in raw}
     plan = keys.validated(PlanStudy, loaded, study.resolved() | own | {"kind": "plan"})
-    studies = [point for point, _ in checked if point is not None]
+    settings, studies = with_ratios(
+        settings, [point for point, _ in checked if point is not None], plan.ratios, raw,
+        loaded.where(("ratios",)),
+    )  # fmt: skip
     priced = tuple(_priced(loaded, plan, each) for each in studies)
     _check_workload(loaded, plan)
     swept = tuple(dict.fromkeys(key for setting in settings for key in setting.values))

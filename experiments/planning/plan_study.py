@@ -9,12 +9,13 @@ from experiments.study.document import Study
 from sim.slo import WINDOW_S, Slo
 
 Usd = Annotated[float, Field(gt=0, le=1e6)]
+Count = Annotated[int, Field(ge=1, le=64)]
 Share = Annotated[float, Field(gt=0, le=0.5)]
 Contract = Literal["on_demand", "reserved", "own"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Prices(_Section):
@@ -67,6 +68,10 @@ class PlanStudy(Study):
     values (every combination), or a list of deployments. The number of replicas is solved for."""
     also: list[dict[str, Any]] = Field(default_factory=list)
     """Deployments beside the combinations of candidates."""
+    ratios: Annotated[int, Field(ge=2, le=8)] | list[list[Count]] | None = None
+    """Of candidates with several pools: how many replicas of each to so many of the others. A
+    number tries every ratio of up to so many of each pool (3: 1:1, 1:2, 2:1, 1:3, 3:1, 2:3, 3:2), a
+    list those in it, e.g. [[1, 2], [2, 3]]. Default: the replicas that a candidate's pools have."""
     growth: float = Field(default=1.0, gt=0, le=1e3)
     """So many times the traffic of the workload is planned for."""
     growth_cv: float = Field(default=0.0, ge=0, le=1)

@@ -19,6 +19,10 @@ LOOKS = (2, 3, 4, 5, 6, 7, 8, 10)
 """After so many runs: never before ten batches, whose means are skewed."""
 HOPELESS = 5.0
 """A first run that misses so many times what is allowed decides at once."""
+FAR = 2.0
+"""So do runs that miss so many times that together, and more than it each, from the first look on.
+Where a queue grows as long as a run lasts, its batches differ too much for Student's t to say what
+is plain."""
 FEWEST_EXPECTED = 30.0
 """Misses that were allowed among the requests of which none missed, for that to say something."""
 
@@ -50,6 +54,9 @@ def decide(runs: Sequence[Sequence[Batch]], allowed: float, confidence: float) -
     for look in LOOKS:
         if look > len(runs):
             break
+        each = [_share(run) for run in runs[:look]]
+        if min(each) > allowed and math.fsum(each) > FAR * allowed * look:
+            return Verdict.MISSED
         found = _look([batch for run in runs[:look] for batch in run], allowed, confidence)
         if found is not Verdict.UNDECIDED:
             return found

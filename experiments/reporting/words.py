@@ -7,14 +7,16 @@ from experiments.study.calibrations import gpu_of
 from experiments.study.document import Study
 from experiments.study.points import Plan
 from experiments.study.pools import by_pool
-from hardware.calibration import DATASHEET, POOR_MEAN, POOR_WORST
+from hardware.calibration import DATASHEET
 from hardware.defaults import engine_defaults
 from hardware.engine_table import vllm
-from hardware.engines import UNMEASURED, constants_named, constants_of, relative_of
+from hardware.engines import UNMEASURED, constants_named, constants_of
+from hardware.evidence import POOR_MEAN, POOR_WORST
 from hardware.exchange import told_of_exchange
 from hardware.gpu import Gpu, UnknownGpuError, load_gpu
 from hardware.interconnect import told_of_servers, told_of_stages
-from hardware.prices.unmeasured import unmeasured_note
+from hardware.prices.lookup import unmeasured_note
+from hardware.relatives import relative_of
 from hardware.versions import version_key
 from model.spec import load_spec
 from sim.engine_config import EngineConfig, precision_of

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import os
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache, lru_cache
-from importlib import metadata
 from pathlib import Path
 
-from experiments.running.versions import ROOT
+from experiments.running.versions import ROOT, installed_version
 from experiments.study.build import ScenarioKeys, built, scenario_keys
 from experiments.study.document import Study
 from experiments.study.plugins import given_plugins
@@ -27,11 +28,25 @@ def code_digest() -> str:
     """Return the SHA-256 of the simulating packages' source and data, names included."""
     digest = hashlib.sha256()
     for package in SIMULATED:
-        for path in sorted((ROOT / package).rglob("*")):
-            if path.suffix in (".py", ".json", ".yaml") and path.is_file():
-                digest.update(path.relative_to(ROOT).as_posix().encode())
-                digest.update(path.read_bytes())
+        for name in sorted(_sources(package), key=lambda name: name.split("/")):
+            digest.update(name.encode())
+            with open(f"{ROOT}/{name}", "rb", buffering=0) as file:
+                digest.update(file.read())
     return digest.hexdigest()
+
+
+def _sources(package: str) -> Iterator[str]:
+    """Names of files from the root on; ``pathlib`` would take longer than reading them does."""
+    folders = [package]
+    while folders:
+        folder = folders.pop()
+        with os.scandir(f"{ROOT}/{folder}") as entries:
+            for entry in entries:
+                name = f"{folder}/{entry.name}"
+                if entry.name.endswith((".py", ".json", ".yaml")) and entry.is_file():
+                    yield name
+                elif entry.name != "__pycache__" and entry.is_dir(follow_symlinks=False):
+                    folders.append(name)
 
 
 def file_digest(path: str | Path) -> str:
@@ -71,7 +86,7 @@ def run_identity(point: Study, seed: int, draw: int | None = None) -> dict[str, 
 @cache
 def _libraries() -> dict[str, str]:
     """Those whose numbers go into a result."""
-    return {name: metadata.version(name) for name in ("numpy", "simpy")}
+    return {name: installed_version(name) for name in ("numpy", "simpy")}
 
 
 @lru_cache(maxsize=64)

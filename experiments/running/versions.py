@@ -25,12 +25,28 @@ def headroom_version() -> str:
         told = tomllib.loads(project.read_text(encoding="utf-8")).get("project", {})
         if told.get("name") == DISTRIBUTION:
             return str(told["version"])
-    return metadata.version(DISTRIBUTION)
+    return installed_version(DISTRIBUTION)
+
+
+def installed_version(distribution: str) -> str:
+    """Return the version of an installed package.
+
+    It stands in the first lines of its metadata; ``metadata.version`` reads all of them, as mail.
+
+    Raises:
+        PackageNotFoundError: it is not installed.
+    """
+    found = metadata.distribution(distribution)
+    for line in (found.read_text("METADATA") or "").splitlines():
+        key, _, value = line.partition(":")
+        if key == "Version":
+            return value.strip()
+    return found.version
 
 
 def versions() -> dict[str, str]:
     """Return the versions of headroom, Python and the libraries that compute."""
-    libraries = {name: metadata.version(name) for name in LIBRARIES}
+    libraries = {name: installed_version(name) for name in LIBRARIES}
     return {"headroom": headroom_version(), "python": platform.python_version(), **libraries}
 
 

@@ -195,4 +195,6 @@ def looks_at_nothing(study: Study) -> bool:
 
 
 def _routing(study: Study) -> Routing:
-    return routing_of(study.cluster, study.client, not study.workload.waits)
+    engines = [study.engine, *(pool.engine for pool in study.cluster.all_pools)]
+    shared = any(engine.api_shared_loop for engine in engines if engine is not None)
+    return routing_of(study.cluster, study.client, not study.workload.waits, shared)

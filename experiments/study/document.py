@@ -46,7 +46,7 @@ WARMUP = 0.1
 class Study(BaseModel):
     """A base scenario, what to vary, and how often to repeat it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     kind: Literal["serving"] = "serving"
     """What a run is: a simulation of serving."""

@@ -25,7 +25,7 @@ NO = "none"
 class Precision(BaseModel):
     """How exact which figures are to be, and how long a run may become for it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     target: float = Field(default=0.1, ge=0.005, le=0.5)
     """Half of the 95% interval over the figure, at most. Of a share: a quarter of what the slo

@@ -21,7 +21,7 @@ from experiments.texts.page import (
     ratio,
 )
 from hardware.gpu import load_gpu
-from hardware.memory import MemoryLedger, memory_ledger
+from hardware.memory import MemoryDemand, MemoryLedger, memory_ledger
 from model.alike import attention_of, dense_of
 from model.ops import tensor_parallel_sizes
 from model.precision import precision
@@ -116,13 +116,15 @@ class MemoryAndBatch(TableStudy):
 
     def _ledger(self, spec: DecoderSpec, tp: int) -> MemoryLedger:
         return memory_ledger(
-            spec,
-            load_gpu(self.gpu),
-            precision=precision(),
-            tp=tp,
-            gpu_memory_utilization=self.gpu_memory_utilization,
-            max_num_batched_tokens=self.max_num_batched_tokens,
-            max_num_seqs=self.max_num_seqs,
+            MemoryDemand(
+                spec=spec,
+                gpu=load_gpu(self.gpu),
+                precision=precision(),
+                tp=tp,
+                gpu_memory_utilization=self.gpu_memory_utilization,
+                max_num_batched_tokens=self.max_num_batched_tokens,
+                max_num_seqs=self.max_num_seqs,
+            )
         )
 
     def _exact_batch(self, spec: DecoderSpec, tp: int, tokens: int) -> int:

@@ -1,5 +1,6 @@
 """Shares of FLOPs and of run time of a decoder's operators, beside those published for BERT."""
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -16,6 +17,9 @@ from model.spec import DecoderSpec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+Shares = dict[str, float]
+"""Percent, by class."""
 
 BERT_FLOPS = {"contractions": 99.80, "normalisations": 0.17, "element-wise": 0.03}
 BERT_TIME = {"contractions": 61.0, "normalisations": 25.5, "element-wise": 13.5}
@@ -49,40 +53,7 @@ class OperatorClasses(TableStudy):
         counted = self._flop_shares(wide_spec(self.counted_model))
         flops = self._flop_shares(wide_spec(self.model).first_layers(self.layers))
         time = self._time_shares()
-        rows = []
-        for name in CLASSES:
-            about = (
-                "adding positions to the embedding: the published classes have no such share"
-                if name not in BERT_FLOPS
-                else "nearly all arithmetic is in contractions; the small shares depend on what an "
-                "exponential or a tanh counts (GELU: 9 FLOPs here)"
-            )
-            published = IVANOV if name in BERT_FLOPS else PROJECT
-            rows.append(
-                Row(
-                    quantity=f"{name}, share of FLOPs",
-                    unit="%",
-                    source=published,
-                    printed=BERT_FLOPS.get(name),
-                    text=BERT_FLOPS.get(name),
-                    exact=flops[name],
-                    note=f"{about}; {self.counted_model}: {counted[name]:.2f}%",
-                )
-            )
-        for name in CLASSES:
-            rows.append(
-                Row(
-                    quantity=f"{name}, share of time",
-                    unit="%",
-                    source=IVANOV if name in BERT_TIME else PROJECT,
-                    printed=BERT_TIME.get(name),
-                    text=BERT_TIME.get(name),
-                    exact=time[name],
-                    note="published: training on a V100 with tensor cores; here: a forward pass on "
-                    "a CPU, whose arithmetic is slow beside its memory, so that contractions weigh "
-                    "more",
-                )
-            )
+        rows = [*self._flop_rows(counted, flops), *_time_rows(time)]
         return Page(
             title="Where FLOPs are, and where time goes",
             answer=f"Contractions are {flops['contractions']:.4g}% of the arithmetic and "
@@ -106,13 +77,32 @@ class OperatorClasses(TableStudy):
             },
         )
 
-    def _flop_shares(self, spec: DecoderSpec) -> dict[str, float]:
+    def _flop_rows(self, counted: Shares, flops: Shares) -> Iterator[Row]:
+        for name in CLASSES:
+            about = (
+                "adding positions to the embedding: the published classes have no such share"
+                if name not in BERT_FLOPS
+                else "nearly all arithmetic is in contractions; the small shares depend on what an "
+                "exponential or a tanh counts (GELU: 9 FLOPs here)"
+            )
+            published = IVANOV if name in BERT_FLOPS else PROJECT
+            yield Row(
+                quantity=f"{name}, share of FLOPs",
+                unit="%",
+                source=published,
+                printed=BERT_FLOPS.get(name),
+                text=BERT_FLOPS.get(name),
+                exact=flops[name],
+                note=f"{about}; {self.counted_model}: {counted[name]:.2f}%",
+            )
+
+    def _flop_shares(self, spec: DecoderSpec) -> Shares:
         operators = step_operators(
             spec, 0, 0, [(self.tokens, 0)], precision=precision("float32"), fused=False
         )
         return _percent(flops_by_class(operators))
 
-    def _time_shares(self) -> dict[str, float]:
+    def _time_shares(self) -> Shares:
         from experiments.calibrating.decoders import build_decoder
 
         if find_spec("torch") is None:
@@ -121,12 +111,12 @@ class OperatorClasses(TableStudy):
         return _percent(seconds_by_class(decoder, self.tokens, self.repeats))
 
 
-def _percent(amounts: dict[str, float]) -> dict[str, float]:
+def _percent(amounts: Shares) -> Shares:
     total = sum(amounts.values())
     return {name: 100 * amount / total for name, amount in amounts.items()}
 
 
-def _shares(flops: dict[str, float], time: dict[str, float]) -> dict[str, dict[str, float]]:
+def _shares(flops: Shares, time: Shares) -> dict[str, Shares]:
     return {
         "BERT encoder, time (published)": BERT_TIME,
         "this decoder, time": time,
@@ -135,7 +125,7 @@ def _shares(flops: dict[str, float], time: dict[str, float]) -> dict[str, dict[s
     }
 
 
-def _chart(flops: dict[str, float], time: dict[str, float]) -> Chart:
+def _chart(flops: Shares, time: Shares) -> Chart:
     rows = [
         Stack(name, [shares.get(kind, 0.0) for kind in CLASSES])
         for name, shares in _shares(flops, time).items()
@@ -144,7 +134,7 @@ def _chart(flops: dict[str, float], time: dict[str, float]) -> Chart:
     return Chart("stacks", "Shares by class of operator", axis, rows, names=CLASSES)
 
 
-def _draw(figure: "Figure", flops: dict[str, float], time: dict[str, float]) -> None:
+def _draw(figure: "Figure", flops: Shares, time: Shares) -> None:
     axes = figure.subplots()
     bars = _shares(flops, time)
     left = dict.fromkeys(bars, 0.0)
@@ -165,3 +155,18 @@ def _draw(figure: "Figure", flops: dict[str, float], time: dict[str, float]) -> 
     axes.set_xlim(0, 100)
     axes.set_xlabel("share in %")
     figure.legend(loc="outside upper center", ncols=len(CLASSES))
+
+
+def _time_rows(time: Shares) -> Iterator[Row]:
+    for name in CLASSES:
+        yield Row(
+            quantity=f"{name}, share of time",
+            unit="%",
+            source=IVANOV if name in BERT_TIME else PROJECT,
+            printed=BERT_TIME.get(name),
+            text=BERT_TIME.get(name),
+            exact=time[name],
+            note="published: training on a V100 with tensor cores; here: a forward pass on "
+            "a CPU, whose arithmetic is slow beside its memory, so that contractions weigh "
+            "more",
+        )

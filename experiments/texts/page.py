@@ -91,7 +91,7 @@ class Page:
 class TableStudy(BaseModel):
     """The keys that every table has. Defaults of a table's own keys are the inputs of the texts."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     kind: Literal["roofline"] = "roofline"
     """What a run is: tables and pictures, nothing is simulated."""

@@ -1,12 +1,16 @@
 """The page of a formula table: what texts say beside what is counted, source by source."""
 
+import re
 from collections.abc import Sequence
 
 from experiments.reporting.page.sheet import Answer, Section, Sheet
 from experiments.reporting.page.tables import Table
 from experiments.texts.page import COLUMNS, PROJECT, Page, Row
 
-HEADINGS = ("quantity", "formula of the text", "printed", "its value", "exact", "unit", "note")
+HEADINGS = ("quantity", "formula of the text", "printed", "its value", "exact", "note")
+POWERS = {1e9: "G", 1e12: "T"}
+SYMBOLS = {"FLOP": "FLOP", "bytes": "B"}
+"""Units that take a letter of ``POWERS``."""
 
 
 def sheet(page: Page, name: str, note: str, study: str) -> Sheet:
@@ -22,7 +26,7 @@ def sheet(page: Page, name: str, note: str, study: str) -> Sheet:
     return Sheet(
         name=name,
         description=page.title,
-        answer=Answer(page.answer, about=page.intro),
+        answer=Answer(page.answer, about=re.sub(r"`([^`]*)`", r"“\1”", page.intro)),
         sections=[
             *(
                 Section(picture.caption.rstrip("."), figures=picture.charts)
@@ -52,12 +56,22 @@ def figure(value: float | None) -> str:
     return f"{value:.6g}"
 
 
+def measured(value: float | None, unit: str) -> str:
+    """Write a figure with its unit; large ones of some units by powers of a thousand."""
+    if value is None:
+        return ""
+    power = max((each for each in POWERS if abs(value) >= each), default=None)
+    if unit in SYMBOLS and power is not None:
+        return f"{value / power:.6g} {POWERS[power]}{SYMBOLS[unit]}"
+    return f"{figure(value)}{unit}" if unit == "%" else f"{figure(value)} {unit}".rstrip()
+
+
 def _table(rows: Sequence[Row]) -> Table:
     """The rows of a source; a column that none of them fills is left out."""
     cells = [
         (
-            row.quantity, row.formula, *(figure(x) for x in (row.printed, row.text, row.exact)),
-            row.unit, row.note,
+            row.quantity, row.formula,
+            *(measured(x, row.unit) for x in (row.printed, row.text, row.exact)), row.note,
         )
         for row in rows
     ]  # fmt: skip
@@ -65,4 +79,5 @@ def _table(rows: Sequence[Row]) -> Table:
     return Table(
         tuple(HEADINGS[place] for place in kept),
         tuple(tuple(row[place] for place in kept) for row in cells),
+        keys=sum(place < 2 for place in kept),
     )

@@ -20,7 +20,7 @@ EMPTY = frozenset(
 UNLIMITED = frozenset({"inf", "infinity", "infinite", "unlimited", "no limit", "∞"})
 """Of a rate or a cap: there is none."""
 
-SIZES = ("tp", "pp", "ep", "dp_replicas", "n_gpus")
+SIZES = ("tp", "pp", "ep", "dp_replicas", "data_parallel_size", "n_gpus")
 """Columns of group sizes, in which 0 or ``off`` says that there is no such group."""
 
 UNITS: tuple[tuple[str, dict[str, float]], ...] = (
@@ -37,7 +37,8 @@ UNITS: tuple[tuple[str, dict[str, float]], ...] = (
     (r"max_num_seqs|n_requests|n_failed|max_concurrency",
      {"requests": 1.0, "reqs": 1.0, "sequences": 1.0, "seqs": 1.0, "users": 1.0, "clients": 1.0}),
     (r"kv_blocks", {"blocks": 1.0}),
-    (r"n_gpus|tp|pp|ep|dp_replicas", {"gpus": 1.0, "gpu": 1.0, "x": 1.0, "replicas": 1.0}),
+    (r"n_gpus|tp|pp|ep|dp_replicas|data_parallel_size",
+     {"gpus": 1.0, "gpu": 1.0, "x": 1.0, "replicas": 1.0}),
 )  # fmt: skip
 """Pattern of a column's name, and the units that its numbers may carry: factors to the column's."""
 

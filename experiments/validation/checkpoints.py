@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from model.dealing import experts_among
 from model.precision import precision
 from model.quantization.checkpoint import UNSAID
 from model.sharding import cut_scales
@@ -22,17 +23,24 @@ def quantization_of(words: str) -> str | None:
     return next((name for name, known in PRECISIONS if any(word in text for word in known)), None)
 
 
-def whole_experts(spec: DecoderSpec, tp: int, notes: list[str]) -> bool:
-    """Tell whether the ranks of a group must hold experts whole: parts would cut their scales.
+def whole_experts(spec: DecoderSpec, tp: int, groups: int, notes: list[str]) -> bool:
+    """Tell whether GPUs must hold experts whole: as parts their scales would be cut.
 
     vLLM refuses to start otherwise (fp8_utils.py, ``validate_fp8_block_shape``).
     """
     stored = replace(precision(), weights=spec.checkpoint.weights)
-    if tp == 1 or not spec.num_experts or not cut_scales(spec, stored, tp):
+    gpus = tp * groups
+    if gpus == 1 or not spec.num_experts:
         return False
-    if cut_scales(spec.with_whole_experts(tp), stored, tp):
+    try:
+        parts = experts_among(spec, tp, groups, whole=False)
+    except ValueError:
+        parts = None
+    if parts is not None and not cut_scales(parts, stored, tp):
         return False
-    notes.append(f"enable_expert_parallel: blocks of experts do not divide among {tp} ranks")
+    if cut_scales(spec.with_whole_experts(gpus), stored, tp):
+        return False
+    notes.append(f"enable_expert_parallel: blocks of experts do not divide among {gpus} ranks")
     return True
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from experiments.study.errors import StudyError, nearest
 from experiments.validation import cells as said
+from experiments.validation.attention_ranks import with_ranks
 from experiments.validation.table_files import read_lines
 
 LATENCY_METRICS = tuple(
@@ -36,7 +37,7 @@ ALL_AT_ONCE = "all at once"
 class RunRow(BaseModel):
     """What is known of one measured run; None where the cell is empty."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False, defer_build=True)
 
     run_id: str
     """Name of the row; ``/all`` and ``/stageN`` at its end name parts of one run."""
@@ -64,6 +65,8 @@ class RunRow(BaseModel):
     """Pipeline-parallel size."""
     dp_replicas: int | None = Field(default=None, ge=1)
     """Replicas behind one address."""
+    data_parallel_size: int | None = Field(default=None, ge=1)
+    """Ranks of an engine that compute attention each for its own requests."""
     ep: int | None = Field(default=None, ge=1)
     """Expert-parallel size."""
     mode: str | None = None
@@ -274,7 +277,7 @@ def row_of(cells: dict[str, Any]) -> RunRow:
     if "mode" in data:
         data["mode"] = said.without_remark(data["mode"])
     data["measured"] = {key: said.number(key, given[key]) for key in METRICS if key in given}
-    return RunRow.model_validate(data)
+    return RunRow.model_validate(with_ranks(data))
 
 
 def runs_of(rows: Iterable[RunRow]) -> tuple[Run, ...]:

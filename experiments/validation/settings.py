@@ -85,7 +85,9 @@ def setup_of(row: RunRow, longest_request_tokens: int) -> Setup:
         **inferencex(row, spec, gpu.name, version, notes),
         **drafted(row, nearest_version(version), gpu, notes),
     }
-    if not settings.get("enable_expert_parallel") and whole_experts(spec, row.tp or 1, notes):
+    if not settings.get("enable_expert_parallel") and whole_experts(
+        spec, row.tp or 1, row.data_parallel_size or 1, notes
+    ):
         settings["enable_expert_parallel"] = True
     sizes = sizes_of(row)
     if sizes is not None:
@@ -103,13 +105,15 @@ def _cluster(
     settings: dict[str, object], row: RunRow, spec: DecoderSpec, gpu: Gpu, notes: list[str]
 ) -> ClusterConfig:
     """Of ``tp`` GPUs a replica; of the fewest that hold the model where nothing is said."""
-    replicas = row.dp_replicas or 1
+    replicas, ranks = row.dp_replicas or 1, row.data_parallel_size or 1
     before = router(row, notes) if replicas > 1 else "round_robin"
     stages = row.pp or 1
-    tp = row.tp or (max(1, row.n_gpus // (replicas * stages)) if row.n_gpus else None)
+    engines = replicas * ranks * stages
+    tp = row.tp or (max(1, row.n_gpus // engines) if row.n_gpus else None)
     of_size = partial(
         ClusterConfig,
         gpu=gpu.name, replicas=replicas, pipeline_parallel_size=stages, router=before,
+        data_parallel_size=ranks,
     )  # fmt: skip
     if tp is not None:
         return of_size(tensor_parallel_size=tp)
@@ -117,7 +121,7 @@ def _cluster(
     for size in SIZES:
         cluster = of_size(tensor_parallel_size=size)
         try:
-            ledger_of(spec, gpu, size, engine, pp=stages)
+            ledger_of(spec, gpu, size, engine, ranks, stages)
         except DoesNotFitError as error:
             if not error.ledger.fits:
                 continue  # not even one block beside the weights
@@ -169,10 +173,9 @@ def _refuse(row: RunRow) -> None:
 def _not_modelled(row: RunRow, spec: DecoderSpec) -> list[str]:
     """What a row asks for and is simulated without."""
     notes = []
-    if (row.ep or 1) > 1 and spec.num_experts and row.ep != (row.tp or 1):
-        notes.append(
-            f"ep = {row.ep}: experts are dealt among the ranks of tensor parallelism instead"
-        )
+    gpus = (row.tp or 1) * (row.data_parallel_size or 1)
+    if (row.ep or 1) > 1 and spec.num_experts and row.ep != gpus:
+        notes.append(f"ep = {row.ep}: experts are dealt among the {gpus} GPUs of an engine instead")
     if row.cpu_offload is not None and switched_on(row.cpu_offload) is not False:
         notes.append(f"cpu_offload = {row.cpu_offload}: without it")
     if switched_on(row.enforce_eager):
@@ -240,7 +243,8 @@ def _given(row: RunRow, spec: DecoderSpec, version: str, notes: list[str]) -> di
         "enable_prefix_caching": switched_on(row.prefix_caching),
     }
     given["sampling"] = drawing(row, spec, version, notes)
-    if (row.ep or 1) > 1 and (row.tp or 1) > 1 and spec.num_experts:
+    gpus = (row.tp or 1) * (row.data_parallel_size or 1)
+    if (row.ep or 1) > 1 and gpus > 1 and spec.num_experts:
         given["enable_expert_parallel"] = True
     chunked = switched_on(row.chunked_prefill)
     if chunked is None and v0 and row.max_model_len is None:

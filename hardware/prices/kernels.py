@@ -66,7 +66,7 @@ AXES = {
 class HeldOut(BaseModel):
     """How well the surfaces predict kernels of shapes that they were not fitted to."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     median: NonNegativeFloat
     """Median of absolute relative errors; 0.05 is 5%."""
@@ -79,7 +79,7 @@ class HeldOut(BaseModel):
 class Kernels(BaseModel):
     """What the kernels of one GPU reach."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     gpu: str
     """Catalogue name of the GPU that was measured."""

@@ -12,10 +12,11 @@ from hardware.interconnect import servers
 from hardware.prices.chunks import ChunkCost, StateChunks, measured_chunks
 from hardware.prices.deep_gemm import around_bytes
 from hardware.prices.kernels import Kernels, nearest
+from hardware.prices.lookup import looked_up
 from hardware.prices.mixer_kernels import DecodeKernel
 from hardware.prices.modelled import Roofline
 from hardware.prices.protocol import DecodeOperators
-from hardware.prices.unmeasured import Unmeasured, is_measured
+from hardware.prices.unmeasured import Unmeasured
 from model.caches import Reach
 from model.mixers.latent import EXPANDS
 from model.mixers.mixer import Kernel, Mixer
@@ -28,6 +29,21 @@ Floats = npt.NDArray[np.float64]
 MADE_ROWS = 8192.0
 """Earlier positions whose keys and values are made at once (vLLM's workspace of chunked prefill
 holds up to 65,536; vllm/model_executor/layers/attention/mla_attention.py)."""
+
+FITTED_BYTES_PER_S = 3.35e12
+"""Bandwidth of the GPU that ``elementwise_bytes`` was fitted on (H100 SXM)."""
+
+
+def small_kernels_per_s(gpu: Gpu, share: float) -> float:
+    """Return the bytes/s of norms, activations and the like, which reach a share of the bandwidth.
+
+    GPUs from Ada on hold what they move in caches of 48 to 128 MB: where the memory is slower than
+    an H100's they reach what they reach there, and at most the memory's own rate (an assumption: no
+    run tells more).
+    """
+    bandwidth = gpu.bandwidth_bytes_per_s
+    cached = "fp8" in gpu.peak_flops_per_s
+    return max(share * bandwidth, min(bandwidth, share * FITTED_BYTES_PER_S) if cached else 0.0)
 
 
 class Measured:
@@ -59,7 +75,7 @@ class Measured:
         that the L2 cache holds): only what their traffic takes beyond it is added.
         """
         calibration = self.calibration
-        moved_per_s = self.gpu.bandwidth_bytes_per_s * calibration.elementwise_bytes
+        moved_per_s = small_kernels_per_s(self.gpu, calibration.elementwise_bytes)
         products: F = 0.0
         between: F = 0.0
         for operator in operators:
@@ -86,13 +102,19 @@ class Measured:
         """
         if not self.fused:
             return self.roofline.decode(mixer, share, most, rows)
-        if not is_measured(mixer, self.kernels):
+        numbers, layers = share.precision, share.count
+        found = looked_up(mixer, self.kernels, share.tp, numbers.activation_bytes)
+        if found is None:
             return self.unmeasured.decode(mixer, share, most, rows)
-        kernel, numbers, layers = mixer.kernel(share.tp), share.precision, share.count
+        kernel = found.kernel
         table = self._decode_table(kernel, share)
         # Where an index chooses positions, every row has others.
         sequences = np.arange(most + 1) * (rows if len(mixer.caches) > 1 else 1)
         floor_s, base_s, reached = table.of_batches(sequences, *_heads(kernel))
+        if not kernel.position_numbers:
+            bound = self.roofline.attention_s(mixer, share, (1.0, 1.0), decode=True)
+            moved_s = sum(memory.per_sequence for _, _, memory in bound) / max(1, layers)
+            base_s = floor_s = _moving(floor_s, found.state_bytes, moved_s)
         cache = mixer.caches[-1]  # of an index where there is one: its keys are all read
         row_bytes = kernel.position_numbers * numbers.kv_bytes
         if len(mixer.caches) > 1:
@@ -119,9 +141,11 @@ class Measured:
         """See ``Prices``."""
         if not self.fused:
             return self.roofline.chunks(mixer, share, overhead_s)
-        if not is_measured(mixer, self.kernels):
+        numbers = share.precision.kv_numbers
+        found = looked_up(mixer, self.kernels, share.tp, share.precision.activation_bytes)
+        if found is None:
             return self.unmeasured.chunks(mixer, share, overhead_s)
-        kernel, numbers = mixer.kernel(share.tp), share.precision.kv_numbers
+        kernel = found.kernel
         table = self._decode_table(kernel, share)
         launch_s, _, _ = table.of_batches(np.array([1]), *_heads(kernel))
 
@@ -166,6 +190,21 @@ class Measured:
             return self.roofline.all_reduce_s(bytes_, ranks)
         one: Floats = self.kernels.all_reduce_s(bytes_, ranks)
         return one + self.calibration.collective_overhead_s * log2(ranks)
+
+
+def _moving(seconds: Floats, state_bytes: float, moved_s: float) -> Floats:
+    """Return the seconds of updates of the states of 0, 1, 2, ... sequences.
+
+    Args:
+        seconds: as the table has them; those of small states found them in the L2 cache.
+        state_bytes: of a state, for each byte of the table's: what one sequence takes is a launch,
+            and what more take beyond it is traffic.
+        moved_s: of one sequence's state, from memory and back at its peak.
+    """
+    first = seconds[min(1, len(seconds) - 1)]
+    beyond = np.maximum(seconds - first, 0.0) * state_bytes
+    updated = np.minimum(seconds, first) + beyond
+    return np.asarray(np.maximum(updated, moved_s * np.arange(len(seconds))))
 
 
 def _heads(kernel: Kernel) -> tuple[int, float]:

@@ -20,7 +20,7 @@ class DecodeKernel(BaseModel):
     without context: launch, and one wave of blocks after another.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     floor_s: Surface
     """Axes sequences, kv_heads, group (query heads per KV head); seconds."""
@@ -54,7 +54,7 @@ class MixerKernels(BaseModel):
     others, were taken off.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     decode: dict[Numbers, DecodeKernel] = Field(min_length=1)
     """Of decoding sequences, by numbers of the cache."""

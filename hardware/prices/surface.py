@@ -47,7 +47,7 @@ Values = Annotated[
 class Surface(BaseModel):
     """Positive values on a grid; linear between nodes in the logarithms of all of them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     axes: dict[str, tuple[Annotated[float, Field(ge=1e-6, le=1e15)], ...]] = Field(min_length=1)
     """Ascending nodes of every coordinate, by its name."""

@@ -29,7 +29,7 @@ def decode_pieces(
 
     Lines over the positions attended in the class. What reads none is in the first.
     """
-    kinds = [prices.decode(kind.mixer, share, most, rows) for kind, share in group.attending]
+    kinds = [prices.decode(mixer, share, most, rows) for mixer, share in group.attending]
     first = group.spec.reaches[0]
     return [
         [straight_pieces(operators) for operators in _side_by_side(kinds, reach, first, most)]
@@ -54,8 +54,8 @@ def chunk_cost(group: Group, prices: Prices) -> ChunkCost:
     """Return the attention of chunks; what a chunk costs once is in the first kind."""
     overheads = chain((prices.host.chunk_s if group.embeds else 0.0,), repeat(0.0))
     parts = tuple(
-        prices.chunks(kind.mixer, share, overhead_s)
-        for (kind, share), overhead_s in zip(group.attending, overheads, strict=False)
+        prices.chunks(mixer, share, overhead_s)
+        for (mixer, share), overhead_s in zip(group.attending, overheads, strict=False)
     )
     return parts[0] if len(parts) == 1 else ChunksOfAll(parts)
 
@@ -64,11 +64,11 @@ def attention_works(group: Group) -> tuple[ClassWork, ...]:
     """Return FLOPs and bytes of fused attention, by class of cache."""
     first = group.spec.reaches[0]
     works = dict.fromkeys(group.spec.reaches, ClassWork())
-    for kind, share in group.attending:
-        for term in attention_work(kind.mixer, share, fused=True, decode=True):
+    for mixer, share in group.attending:
+        for term in attention_work(mixer, share, fused=True, decode=True):
             decode = ClassWork(term.flops, term.bytes, Linear(), Linear())
             works[term.reach or first] = works[term.reach or first].plus(decode)
-        for term in attention_work(kind.mixer, share, fused=True, decode=False):
+        for term in attention_work(mixer, share, fused=True, decode=False):
             chunks = ClassWork(Linear(), Linear(), term.flops, term.bytes)
             works[term.reach or first] = works[term.reach or first].plus(chunks)
     return tuple(works.values())

@@ -7,10 +7,12 @@ every call included. Each kind that gets a table of its own leaves this room.
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import exp, log
 
 import numpy as np
+import numpy.typing as npt
 
 from hardware.calibration import Calibration
 from hardware.gpu import Gpu
@@ -22,38 +24,15 @@ from hardware.prices.modelled import Roofline, line
 from hardware.prices.protocol import DecodeOperators
 from hardware.prices.work import Linear
 from model.caches import Reach
-from model.mixers.latent import LatentAttention
 from model.mixers.mixer import Mixer
-from model.shape import DecoderSpec
 from model.share import Share
+
+Floats = npt.NDArray[np.float64]
 
 STATE_POSITIONS = 1024.0
 """Mean positions of a row with which layers that read none are looked up."""
 DECODE_TOKENS, DECODE_POSITIONS = 2048, 8192.0
 """Of the chunk whose share of the roofline stands for the arithmetic of decoding."""
-
-
-def is_measured(mixer: Mixer, kernels: Kernels) -> bool:
-    """Return whether tables hold the kernel of a mixer, or there is none."""
-    if isinstance(mixer, LatentAttention) and mixer.index_shared:
-        return False
-    return mixer.kernel(1).kind in ("grouped", *kernels.mixers) or not mixer.caches
-
-
-def unmeasured_note(spec: DecoderSpec, calibration: Calibration) -> str:
-    """Return what to tell of a model's layers that were not measured; empty for nothing."""
-    kernels = calibration.kernels
-    if kernels is None:
-        return ""
-    kinds = [kind for kind in spec.layers if not is_measured(kind.mixer, kernels)]
-    names = dict.fromkeys(kind.mixer.kernel(1).kind for kind in kinds)
-    if not kinds:
-        return ""
-    layers = sum(kind.count for kind in kinds)
-    return (
-        f"no measured kernels of {', '.join(names)} ({layers} of {spec.num_layers} layers): priced "
-        "by the roofline at what attention kernels reach"
-    )
 
 
 class Unmeasured:
@@ -111,9 +90,9 @@ class Unmeasured:
         return found
 
     def chunks(self, mixer: Mixer, share: Share, overhead_s: float) -> "LikeChunks":
-        """See ``Prices``."""
+        """See ``Prices``: traffic at what decoding reaches, arithmetic at what prompts reach."""
         table, heads, group = self._like(mixer, share)
-        floor_s, _, _ = table.of_batches(np.array([1]), heads, group)
+        floor_s, _, reached = table.of_batches(np.array([1]), heads, group)
         terms = self.roofline.attention_s(mixer, share, (1.0, 1.0), decode=False)
         surface = nearest(self.kernels.prefill_attention, share.precision.kv_numbers)
         rows, positions = surface.axes["rows"], surface.axes["positions"]
@@ -122,10 +101,11 @@ class Unmeasured:
             terms=tuple(terms),
             overhead_s=overhead_s,
             launch_s=share.count * len(terms) * float(floor_s[0]),
+            bytes_share=float(reached[0]) * self.calibration.attention_decode_bytes,
             heads=max(1, mixer.kernel(share.tp).heads),
             log_rows=np.log(rows).tolist(),
             log_positions=np.log(positions).tolist(),
-            log_shares=np.log(shares).tolist(),
+            log_shares=np.log(_never_cheaper(shares, rows, positions)).tolist(),
         )
 
     def _like(self, mixer: Mixer, share: Share) -> tuple[DecodeKernel, int, float]:
@@ -143,14 +123,28 @@ class Unmeasured:
         return float(table(rows=rows, positions=DECODE_POSITIONS, group=group))
 
 
+def _never_cheaper(shares: Floats, rows: Sequence[float], positions: Sequence[float]) -> Floats:
+    """Return shares at which more rows, or more positions of each, never take less time.
+
+    A kernel of few rows could be filled up: it takes at most what more rows take. Shape (rows,
+    positions).
+    """
+    seconds = np.outer(rows, positions) / shares
+    for axis in (0, 1):
+        seconds = np.flip(np.minimum.accumulate(np.flip(seconds, axis), axis), axis)
+    return np.asarray(np.outer(rows, positions) / seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class LikeChunks:
-    """Every operator takes the longer of arithmetic and traffic, at the share of the roofline that
-    attention of as many rows and positions reaches."""
+    """Every operator takes what its rows do, at the share of the roofline that attention of as many
+    rows and positions reaches, or what it moves at all, caches and states, if that takes longer."""
 
     terms: tuple[tuple[Reach | None, Linear, Linear], ...]
     overhead_s: float
     launch_s: float
+    bytes_share: float
+    """Of the memory's bandwidth, that reading a cache or a state reaches."""
     heads: int
     """Of queries: each is a row of its own."""
     log_rows: list[float]
@@ -160,16 +154,25 @@ class LikeChunks:
 
     def seconds(self, chunk: int, past: int) -> float:
         """See ``ChunkCost``."""
-        seconds = 0.0
-        for reach, compute, memory in self.terms:
-            pairs, positions = reads_of_chunk(chunk, past, reach or Reach(None))
-            bound = max(_amount(each, chunk, pairs, positions) for each in (compute, memory))
-            seconds += bound / self._share(chunk, pairs / chunk if reach else STATE_POSITIONS)
+        seconds, reach, pairs, positions = 0.0, Reach(0), 0, 0
+        row = _place(self.log_rows, log(chunk * self.heads))
+        for reads, compute, memory in self.terms:
+            if (reads or Reach(None)) != reach:
+                reach = reads or Reach(None)
+                pairs, positions = reads_of_chunk(chunk, past, reach)
+            each = pairs / chunk if reads else STATE_POSITIONS
+            bounds = (_of_rows(compute, chunk, pairs), _of_rows(memory, chunk, pairs))
+            busy_s = max(bounds) / self._share(row, each)
+            if compute.per_position:  # a product whose rows are the positions
+                of_positions = _place(self.log_rows, log(positions * self.heads))
+                busy_s += compute.per_position * positions / self._share(of_positions, each)
+            moved_s = bounds[1] + memory.per_position * positions + memory.per_sequence
+            seconds += max(busy_s, moved_s / self.bytes_share)
         return self.overhead_s + max(seconds - self.launch_s, 0.0)
 
-    def _share(self, chunk: int, positions: float) -> float:
+    def _share(self, of_rows: tuple[int, float], positions: float) -> float:
         """Linear in the logarithms between nodes, constant beyond."""
-        row, above = _place(self.log_rows, log(chunk * self.heads))
+        row, above = of_rows
         column, right = _place(self.log_positions, log(positions))
         low, high = self.log_shares[row], self.log_shares[row + 1]
         first = low[column] + right * (low[column + 1] - low[column])
@@ -177,9 +180,9 @@ class LikeChunks:
         return exp(first + above * (second - first))
 
 
-def _amount(amounts: Linear, chunk: int, pairs: int, positions: int) -> float:
-    once, per_row, per_pair, per_position = amounts
-    return once + per_row * chunk + per_pair * pairs + per_position * positions
+def _of_rows(amounts: Linear, chunk: int, pairs: int) -> float:
+    """What grows with the rows of a chunk."""
+    return amounts.per_row * chunk + amounts.per_pair * pairs
 
 
 def _place(nodes: list[float], at: float) -> tuple[int, float]:

@@ -27,7 +27,9 @@ NAMES = names_below(
 class RopeParameters(BaseModel):
     """Rotary settings as recent files nest them."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="ignore", frozen=True, strict=True, allow_inf_nan=False, defer_build=True
+    )
 
     rope_theta: PositiveFloat | None = None
 

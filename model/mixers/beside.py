@@ -10,6 +10,11 @@ from model.operators import F, Operator
 from model.share import Share
 
 
+def side_by_side(mixer: Mixer) -> tuple[Mixer, ...]:
+    """Return the mixers that a layer runs one after the other on the same rows."""
+    return (mixer.first, mixer.second) if isinstance(mixer, Beside) else (mixer,)
+
+
 @dataclass(frozen=True)
 class Beside:
     """Attention, and a mixer with a state."""
@@ -43,7 +48,7 @@ class Beside:
         return f"{self.first.told}, {self.second.told}"
 
     def kernel(self, tp: int) -> Kernel:
-        """Not one kernel: refused where measured kernels are asked for."""
+        """Not one kernel: prices ask for those of both (``side_by_side``)."""
         return Kernel(f"{self.first.kernel(tp).kind} and {self.second.kernel(tp).kind}", 0, 0, 0)
 
     def operators(self, rows: F, share: Share) -> list[Operator]:

@@ -17,7 +17,7 @@ Keys = TypeVar("Keys", bound=BaseModel)
 class SectionKeys(BaseModel):
     """Base of the keys that a format reads; others are ignored."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ class Looks(IntEnum):
 class Settings(BaseModel):
     """Settings of a router that is built in."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     @property
     def reads_caches(self) -> bool:

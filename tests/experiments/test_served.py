@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,9 @@ import pytest
 
 from experiments.calibrating.beside import beside, lines, markdown
 from experiments.cli.witness import main
+from experiments.witness.served.bench import Told
 from experiments.witness.served.comparing import KEYS, pages, read, table
+from experiments.witness.served.driving import driven, runs_at
 from experiments.witness.served.figures import METRICS, measured, occupancy
 from experiments.witness.served.host import host_times
 from experiments.witness.served.predicting import fitted, prices_of
@@ -24,6 +27,7 @@ from experiments.witness.served.setting import (
     write_model,
     write_prompts,
 )
+from experiments.witness.served.stages import OtherSettingError, Stages
 from experiments.witness.served.streams import burst
 
 
@@ -189,6 +193,65 @@ def test_the_light_client_counts_what_comes() -> None:
     assert {str(one["prompt"]) for one in asked} == {"t3 t4", "t5", "t6 t7 t8"}
     assert [one.messages for one in answers] == [2, 2, 2]
     assert all(one.sent_s < one.first_s <= one.last_s for one in answers)
+
+
+def told(
+    prompts: Path, count: int, rate_per_s: float | None, streams: int | None, out: Path
+) -> Told:
+    """As a client that has asked for all prompts of a file."""
+    asked = drawn(Traffic(), count)
+    nothing = [0.25] * count
+    return Told(
+        client_cpu_s=2.0,
+        columns={
+            "sent_s": nothing, "ttft_s": nothing, "e2e_s": nothing, "gaps_s": nothing,
+            "prompt_tokens": [float(each) for each in asked.prompt],
+            "output_tokens": [float(each) for each in asked.output],
+        },
+        counted={"preemptions": 0.0, "hits": 0.0, "queries": 0.0},
+        samples=[{"running": 1.0, "waiting": 0.0}],
+    )  # fmt: skip
+
+
+def test_a_measurement_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    runs, path = runs_at(10.0, 1.0), tmp_path / "served.part.json"
+    asked: list[int] = []
+
+    def client(*given: Any) -> Told:
+        asked.append(given[1])
+        if len(asked) == 5:
+            raise KeyboardInterrupt
+        return told(*given)
+
+    def drive() -> dict[str, Any]:
+        stages = Stages(path, {"run_s": 1.0})
+        return driven(client, runs, Traffic(), tmp_path, stages, lambda line: None)
+
+    with pytest.raises(KeyboardInterrupt):
+        drive()
+    found = drive()
+    # One to start, those alone, then each load and the streams twice; the fifth was not kept.
+    counts = [run["count"] for run in runs]
+    assert counts == [8, 8, 8, 8]
+    assert asked == [1, 60, *counts[:3], *counts[2:], *counts]
+    assert [run["again"] for run in found["runs"]] == [False] * 4 + [True] * 4
+    assert found["client_start_s"] == 2.0
+    asked.clear()
+    assert drive() == found
+    assert not asked
+
+
+def test_stages_of_another_setting_are_not_mixed(tmp_path: Path) -> None:
+    path = tmp_path / "curve.part.json"
+    assert Stages(path, {"run_s": 1.0, "engine": {"seats": (1, 2)}})("steps", lambda: (3, 4)) == [
+        3,
+        4,
+    ]
+    assert Stages(path, {"run_s": 1.0, "engine": {"seats": [1, 2]}})("steps", list) == [3, 4]
+    with pytest.raises(
+        OtherSettingError, match=r"with run_s 1.0, expected 2.0: give another --out"
+    ):
+        Stages(path, {"run_s": 2.0, "engine": {"seats": [1, 2]}})
 
 
 ROOT = Path(__file__).parents[2]

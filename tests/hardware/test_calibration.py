@@ -4,14 +4,12 @@ from hardware.calibration import (
     DATASHEET,
     PARAMETERS,
     Calibration,
-    Covariance,
-    CoveredRange,
-    Residuals,
     UnknownCalibrationError,
     calibration_names,
     load_calibration,
 )
 from hardware.calibration_file import save_calibration
+from hardware.evidence import Covariance, CoveredRange, Residuals
 
 FITTED = Calibration(
     name="a100-test",
@@ -113,4 +111,9 @@ def test_a_file_that_is_not_yaml(tmp_path):
 )
 def test_a_wrong_covariance(parameters, matrix, message):
     with pytest.raises(ValueError, match=message):
-        Covariance(parameters=parameters, matrix=matrix)
+        DATASHEET.model_validate(
+            {
+                "name": "mine", "source": "a test",
+                "covariance": {"parameters": parameters, "matrix": matrix},
+            }
+        )  # fmt: skip

@@ -14,7 +14,8 @@ from hardware.calibration import load_calibration
 from hardware.gpu import load_gpu
 from hardware.prices.lines import straight_pieces
 from hardware.prices.work import ReadTotals
-from hardware.step_cost import VECTOR_STEPS, StepCost, step_cost
+from hardware.step_cost import VECTOR_STEPS, StepCost
+from hardware.step_setup import StepSetup, step_cost
 from model.alike import attention_of, dense_of
 from model.ops import step_operators
 from model.precision import precision
@@ -38,7 +39,7 @@ def with_windows(*windows: int | None) -> DecoderSpec:
 
 def cost(spec: DecoderSpec, **changes: object) -> StepCost:
     limits = {"precision": BF16, "max_tokens": 2048, "max_seqs": 80} | changes
-    return step_cost(spec, GPU, **limits)  # type: ignore[arg-type]
+    return step_cost(StepSetup(spec=spec, gpu=GPU, **limits))  # type: ignore[arg-type]
 
 
 HYBRIDS = {

@@ -7,8 +7,8 @@ import pytest
 
 from hardware.gpu import load_gpu
 from hardware.group import Group
-from hardware.memory import memory_ledger
-from hardware.step_cost import step_cost
+from hardware.memory import MemoryDemand, memory_ledger
+from hardware.step_setup import StepSetup, step_cost
 from model.mlps.experts import Experts
 from model.mlps.load import ExpertLoad
 from model.precision import precision
@@ -66,10 +66,10 @@ def test_an_uneven_load_makes_the_busiest_rank_wait_for_nobody() -> None:
     assert odd.gemm[0] == pytest.approx(busiest * even.gemm[0])
     seconds = [
         np.array(
-            step_cost(
-                one, GPU, tp=8, precision=BF16, max_tokens=4096, max_seqs=8,
+            step_cost(StepSetup(
+                spec=one, gpu=GPU, tp=8, precision=BF16, max_tokens=4096, max_seqs=8,
                 enable_expert_parallel=True,
-            ).token_s
+            )).token_s
         )
         for one in (QWEN, uneven)
     ]  # fmt: skip
@@ -88,17 +88,21 @@ def test_blocks_of_scales_are_not_cut() -> None:
 def test_the_ledger_and_prices_know_it() -> None:
     limits = {"precision": BF16, "max_num_batched_tokens": 8192, "max_num_seqs": 8}
     parts, whole = (
-        memory_ledger(QWEN, GPU, tp=4, version="0.15", enable_expert_parallel=dealt, **limits)
+        memory_ledger(
+            MemoryDemand(
+                spec=QWEN, gpu=GPU, tp=4, version="0.15", enable_expert_parallel=dealt, **limits
+            )
+        )
         for dealt in (False, True)
     )
     assert parts.weights_bytes == whole.weights_bytes
     # The profile run of fused experts holds rows as wide as whole experts.
     assert whole.activations.bytes > parts.activations.bytes
     prices = [
-        step_cost(
-            QWEN, GPU, tp=4, precision=BF16, max_tokens=4096, max_seqs=8,
+        step_cost(StepSetup(
+            spec=QWEN, gpu=GPU, tp=4, precision=BF16, max_tokens=4096, max_seqs=8,
             enable_expert_parallel=dealt,
-        )
+        ))
         for dealt in (False, True)
     ]  # fmt: skip
     # Even loads: the same products, but each rank adds up the outputs of its own experts only;

@@ -7,7 +7,7 @@ import pytest
 from hardware.gpu import load_gpu
 from hardware.kv_groups import kv_layout
 from hardware.kv_layout import KvGroup, KvLayout
-from hardware.memory import memory_ledger
+from hardware.memory import MemoryDemand, memory_ledger
 from model.alike import dense_of
 from model.caches import LATENT, STATE, Cache, State
 from model.errors import UnsupportedLayersError
@@ -140,10 +140,10 @@ def test_blocks_grow_until_they_hold_a_state(
     assert [each.state for each in cut.groups] == [False, True, True, True]
     assert cut.groups[0].block_tokens == block
     ledger = replace(
-        memory_ledger(
-            LLAMA, load_gpu("h200"), precision=BF16, max_num_batched_tokens=2048,
+        memory_ledger(MemoryDemand(
+            spec=LLAMA, gpu=load_gpu("h200"), precision=BF16, max_num_batched_tokens=2048,
             max_num_seqs=256, version=version, max_model_len=8192,
-        ),
+        )),
         layout=cut, num_gpu_blocks=int(kv_gib * GIB) // cut.block_bytes, max_model_len=length,
     )  # fmt: skip
     assert ledger.num_gpu_blocks == blocks
@@ -174,11 +174,11 @@ def test_published_models_have_the_blocks_that_servers_log() -> None:
     """784 tokens: LMCache/LMCache#5079; the rest of gpt-oss-20b: a log of 0.19.0 on an A100."""
     assert layout(load_spec("qwen3.6-27b")).groups[0].block_tokens == 784
     spec = load_spec("gpt-oss-20b")
-    entry = memory_ledger(
-        spec, load_gpu({"like": "a100-80gb-sxm", "memory_bytes": round(79.25 * GIB)}),
+    entry = memory_ledger(MemoryDemand(
+        spec=spec, gpu=load_gpu({"like": "a100-80gb-sxm", "memory_bytes": round(79.25 * GIB)}),
         precision=precision("bfloat16", spec.checkpoint.weights), gpu_memory_utilization=0.65,
         max_num_batched_tokens=2048, max_num_seqs=256, max_model_len=131_072, version="0.19",
-    )  # fmt: skip
+    ))  # fmt: skip
     assert entry.kv_bytes / GIB == pytest.approx(36.56, rel=0.05)
     assert entry.kv_tokens == entry.num_gpu_blocks // 2 * 16
 
@@ -187,17 +187,19 @@ def test_latent_attention_needs_room_to_expand_its_past() -> None:
     """65,536 tokens x 16 heads x (128 + 128) x 2 bytes, and four times the hidden states."""
     spec = load_spec("deepseek-v2-lite")
     limits = {"precision": BF16, "max_num_batched_tokens": 2048, "max_num_seqs": 8}
-    entry = memory_ledger(spec, load_gpu("h100"), version="0.15", **limits)  # type: ignore[arg-type]
+    entry = memory_ledger(MemoryDemand(spec=spec, gpu=load_gpu("h100"), version="0.15", **limits))  # type: ignore[arg-type]
     assert entry.activations.bytes == 2 * (65_536 * 16 * 256 + 2048 * 4 * 2048)
-    short = memory_ledger(spec, load_gpu("h100"), version="0.15", max_model_len=512, **limits)  # type: ignore[arg-type]
+    short = memory_ledger(
+        MemoryDemand(spec=spec, gpu=load_gpu("h100"), version="0.15", max_model_len=512, **limits)
+    )  # type: ignore[arg-type]
     assert short.activations.bytes < entry.activations.bytes
 
 
 def test_a_ledger_shows_its_groups() -> None:
-    entry = memory_ledger(
-        GPT_OSS_120B, load_gpu("h100"), precision=BF16, max_num_batched_tokens=8192,
+    entry = memory_ledger(MemoryDemand(
+        spec=GPT_OSS_120B, gpu=load_gpu("h100"), precision=BF16, max_num_batched_tokens=8192,
         max_num_seqs=256, max_model_len=8192, version="0.31", async_scheduling=True,
-    )  # fmt: skip
+    ))  # fmt: skip
     # With async scheduling two steps are in flight: a window holds no less than a whole request.
     assert entry.longest_blocks == 512 + 513
     assert entry.kv_tokens == int(entry.num_gpu_blocks / 1025 * 8192)
@@ -252,3 +254,15 @@ def test_compressed_entries_need_groups() -> None:
     for changes in ({"version": "0.19"}, {"disable_hybrid_kv_cache_manager": True}):
         with pytest.raises(UnsupportedLayersError, match="entries that stand for several tokens"):
             layout(load_spec("deepseek-v4-flash"), **changes)
+
+
+@pytest.mark.parametrize(("version", "groups"), [("0.10.2", 1), ("0.13.0", 1), ("0.14.1", 4)])
+def test_layers_that_attend_chunks_have_groups_since_vllm_allows_them(
+    version: str, groups: int
+) -> None:
+    """Llama 4: three layers of chunks to one of all; before 0.14 every layer keeps everything."""
+    scout = load_spec("llama-4-scout-17b-16e")
+    layout = kv_layout(scout, precision=BF16, version=version)
+    assert len(layout.groups) == groups
+    windows = {group.window for group in layout.groups}
+    assert windows == ({None} if groups == 1 else {None, 8192})

@@ -13,7 +13,8 @@ from hardware.prices.kernels import WIDENING, Kernels, nearest
 from hardware.prices.measured import Measured
 from hardware.prices.mixer_kernels import DecodeKernel, MixerKernels
 from hardware.prices.surface import Surface
-from hardware.step_cost import StepCost, step_cost
+from hardware.step_cost import StepCost
+from hardware.step_setup import StepSetup, step_cost
 from model.alike import attention_of
 from model.mlps.experts import ACTIVATES, ADDS_UP
 from model.ops import token_operators
@@ -51,10 +52,10 @@ MEASURED = Calibration(name="test", source="a test", kernels=KERNELS)
 
 
 def price(tp: int = 1, model: str = "llama-3-8b") -> StepCost:
-    return step_cost(
-        load_spec(model), GPU, tp=tp, precision=PLAIN, calibration=MEASURED,
+    return step_cost(StepSetup(
+        spec=load_spec(model), gpu=GPU, tp=tp, precision=PLAIN, calibration=MEASURED,
         max_tokens=2048, max_seqs=64,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def test_a_matrix_product_takes_its_roofline_over_the_share() -> None:
@@ -92,7 +93,14 @@ def test_grouped_attention_can_be_slower_in_the_engine() -> None:
     for model, changes in (("llama-3-8b", True), ("llama-2-7b", False)):
         costs = [
             step_cost(
-                load_spec(model), GPU, precision=PLAIN, calibration=one, max_tokens=8, max_seqs=8
+                StepSetup(
+                    spec=load_spec(model),
+                    gpu=GPU,
+                    precision=PLAIN,
+                    calibration=one,
+                    max_tokens=8,
+                    max_seqs=8,
+                )
             ).step_s(8, 80_000, ())
             for one in (MEASURED, slow)
         ]
@@ -202,9 +210,15 @@ def test_latent_attention_has_kernels_of_its_own_and_makes_keys_of_the_past_agai
     )
     kernels = KERNELS.model_copy(update={"mixers": {"latent": latent}})
     cost = step_cost(
-        spec, GPU, precision=PLAIN, calibration=MEASURED.model_copy(update={"kernels": kernels}),
-        max_tokens=2048, max_seqs=64,
-    )  # fmt: skip
+        StepSetup(
+            spec=spec,
+            gpu=GPU,
+            precision=PLAIN,
+            calibration=MEASURED.model_copy(update={"kernels": kernels}),
+            max_tokens=2048,
+            max_seqs=64,
+        )
+    )
     start, flat_s, slope_s = cost.decode_pieces[0][8][0]
     assert start > 0
     np.testing.assert_allclose(flat_s, 2 * 3e-5)
@@ -236,10 +250,10 @@ def test_steps_of_experts_beyond_the_largest_graph_wait_for_their_launches() -> 
     slow = MEASURED.model_copy(update={"eager_experts_s": 0.01})
 
     def token_s(model: str, largest: int | None) -> list[float]:
-        return step_cost(
-            load_spec(model).first_layers(2), GPU, precision=PLAIN, calibration=slow,
+        return step_cost(StepSetup(
+            spec=load_spec(model).first_layers(2), gpu=GPU, precision=PLAIN, calibration=slow,
             max_tokens=2048, max_seqs=64, max_cudagraph_capture_size=largest,
-        ).token_s  # fmt: skip
+        )).token_s  # fmt: skip
 
     usual, told = token_s("mixtral-8x7b", None), token_s("mixtral-8x7b", 1024)
     assert usual[128] < 0.02 == usual[129]  # twice the seats are captured
@@ -263,10 +277,10 @@ def test_sparse_attention_reads_the_keys_of_its_index() -> None:
         prefill={"bf16": surface(prompts, [0.2])},
     )
     kernels = KERNELS.model_copy(update={"mixers": {"sparse latent": sparse}})
-    cost = step_cost(
-        spec, load_gpu("h100-sxm"), precision=PLAIN, max_tokens=2048, max_seqs=64,
+    cost = step_cost(StepSetup(
+        spec=spec, gpu=load_gpu("h100-sxm"), precision=PLAIN, max_tokens=2048, max_seqs=64,
         calibration=MEASURED.model_copy(update={"kernels": kernels}),
-    )  # fmt: skip
+    ))  # fmt: skip
     chosen, scored = cost.windows.index(2048), cost.windows.index(None)
     assert [piece[1:] for piece in cost.decode_pieces[chosen][8]] == [(0.0, 0.0)]
     _, flat_s, slope_s = cost.decode_pieces[scored][8][0]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardware.gpu import load_gpu
-from hardware.memory import DoesNotFitError, memory_ledger
+from hardware.memory import DoesNotFitError, MemoryDemand, memory_ledger
 from model.ops import rank_weight_bytes, unpacked_bytes
 from model.precision import precision
 from model.spec import load_spec
@@ -24,7 +24,9 @@ def ledger(model, gpu, **settings_):
         "max_num_seqs": 256,
         "version": "0.15",
     }
-    return memory_ledger(load_spec(model), load_gpu(gpu), **(defaults | settings_))
+    return memory_ledger(
+        MemoryDemand(spec=load_spec(model), gpu=load_gpu(gpu), **(defaults | settings_))
+    )
 
 
 PAGE = Path(__file__).parents[2] / "docs" / "memory.md"
@@ -220,7 +222,9 @@ def test_a_sequence_longer_than_the_pool_is_refused_with_the_longest_that_fits()
     assert ledger("llama-3-8b", "a100", max_model_len=8192, num_gpu_blocks=10).num_gpu_blocks == 10
     spec = changed(load_spec("llama-3-8b"), sliding_window=512)
     tight = {"precision": BF16, "max_num_batched_tokens": 512, "max_num_seqs": 8}
-    memory_ledger(spec, load_gpu("a100"), **tight, **few, max_model_len=longest + 1)
+    memory_ledger(
+        MemoryDemand(spec=spec, gpu=load_gpu("a100"), **tight, **few, max_model_len=longest + 1)
+    )
 
 
 def test_key_value_heads_are_repeated_beyond_their_number():

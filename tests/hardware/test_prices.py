@@ -10,10 +10,11 @@ from hardware.engines import engine_calibration
 from hardware.gpu import load_gpu
 from hardware.group import Group
 from hardware.prices.choose import prices_of
+from hardware.prices.lookup import unmeasured_note
 from hardware.prices.measured import Measured
 from hardware.prices.modelled import Roofline
-from hardware.prices.unmeasured import unmeasured_note
-from hardware.step_cost import StepCost, step_cost
+from hardware.step_cost import StepCost
+from hardware.step_setup import StepSetup, step_cost
 from model.alike import attention_of, dense_of
 from model.mixers.attention import Attention
 from model.mixers.mixer import Kernel
@@ -36,7 +37,7 @@ def of_layers(*mixers: Attention) -> DecoderSpec:
 
 def cost(spec: DecoderSpec, calibration: Calibration, **changes: object) -> StepCost:
     settings = {"precision": precision(), "max_tokens": 600, "max_seqs": 64} | changes
-    return step_cost(spec, GPU, calibration=calibration, **settings)  # type: ignore[arg-type]
+    return step_cost(StepSetup(spec=spec, gpu=GPU, calibration=calibration, **settings))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("calibration", CALIBRATIONS, ids=lambda each: each.name)

@@ -10,11 +10,14 @@ from hardware.deepep import HIGH_THROUGHPUT, LOW_LATENCY
 from hardware.exchange import GATHERED, Exchange, check_exchange, exchange_bytes
 from hardware.gpu import load_gpu
 from hardware.group import Group
-from hardware.memory import DoesNotFitError, memory_ledger
+from hardware.memory import DoesNotFitError, MemoryDemand, memory_ledger
 from hardware.prices.choose import prices_of
 from hardware.ranks import ALONE, ranks_of
-from hardware.step_cost import StepCost, step_cost
+from hardware.step_cost import StepCost
+from hardware.step_setup import StepSetup, step_cost
+from model.dealing import experts_among
 from model.precision import precision
+from model.sharding import rank_weight_bytes
 from model.spec import load_spec
 
 H200 = load_gpu("h200-sxm")
@@ -24,20 +27,20 @@ FP8 = precision("bfloat16", DEEPSEEK.checkpoint.weights)
 
 
 def cost(dp: int, tp: int = 1, version: str = "0.33", seqs: int = 128) -> StepCost:
-    return step_cost(
-        DEEPSEEK, H200, tp=tp, precision=FP8, max_tokens=2048, max_seqs=seqs,
+    return step_cost(StepSetup(
+        spec=DEEPSEEK, gpu=H200, tp=tp, precision=FP8, max_tokens=2048, max_seqs=seqs,
         enable_expert_parallel=True, ranks=ranks_of(DEEPSEEK, dp, version, GATHERED),
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 @pytest.mark.parametrize(("dp", "least", "most"), [(8, 182_000, 220_000), (16, 650_000, 990_000)])
 def test_the_cache_of_a_rank_is_what_was_published(dp: int, least: int, most: int) -> None:
     """KV tokens a rank of GLM-5.2 on H200, of engines of 8 and of 16 ranks (llm-d, 2026-07)."""
-    ledger = memory_ledger(
-        GLM, H200, dp=dp, precision=precision("bfloat16", GLM.checkpoint.weights, "fp8"),
+    ledger = memory_ledger(MemoryDemand(
+        spec=GLM, gpu=H200, dp=dp, precision=precision("bfloat16", GLM.checkpoint.weights, "fp8"),
         block_size=64, gpu_memory_utilization=0.92, max_num_batched_tokens=8192, max_num_seqs=1024,
         max_model_len=32_768, version="0.31", enable_expert_parallel=True,
-    )  # fmt: skip
+    ))  # fmt: skip
     assert least < ledger.kv_tokens < most
 
 
@@ -45,7 +48,9 @@ def test_experts_are_held_once_by_all_and_the_rest_by_each() -> None:
     limits = {"precision": precision(), "max_num_batched_tokens": 512, "max_num_seqs": 8}
     one, eight = (
         memory_ledger(
-            QWEN, H200, dp=dp, version="0.20", enable_expert_parallel=True, **limits
+            MemoryDemand(
+                spec=QWEN, gpu=H200, dp=dp, version="0.20", enable_expert_parallel=True, **limits
+            )
         ).weights_bytes
         for dp in (1, 8)
     )
@@ -58,7 +63,9 @@ def test_more_ranks_gather_more_tokens_for_the_profile_run() -> None:
     limits = {"precision": precision(), "max_num_batched_tokens": 512, "max_num_seqs": 8}
     found = [
         memory_ledger(
-            QWEN, H200, dp=dp, version="0.33", enable_expert_parallel=True, **limits
+            MemoryDemand(
+                spec=QWEN, gpu=H200, dp=dp, version="0.33", enable_expert_parallel=True, **limits
+            )
         ).workspace_bytes
         for dp in (2, 8)
     ]
@@ -68,14 +75,28 @@ def test_more_ranks_gather_more_tokens_for_the_profile_run() -> None:
 def test_what_does_not_fit_names_both_sizes() -> None:
     with pytest.raises(DoesNotFitError, match="tensor_parallel_size = 1, data_parallel_size = 4"):
         memory_ledger(
-            DEEPSEEK, H200, dp=4, precision=FP8, max_num_batched_tokens=8192, max_num_seqs=256,
-            enable_expert_parallel=True,
-        )  # fmt: skip
+            MemoryDemand(
+                spec=DEEPSEEK,
+                gpu=H200,
+                dp=4,
+                precision=FP8,
+                max_num_batched_tokens=8192,
+                max_num_seqs=256,
+                enable_expert_parallel=True,
+            )
+        )
     with pytest.raises(ValueError, match="data_parallel_size x tensor_parallel_size = 16 is more"):
         memory_ledger(
-            QWEN, load_gpu("l40s"), dp=16, precision=precision(), max_num_batched_tokens=512,
-            max_num_seqs=8, enable_expert_parallel=True,
-        )  # fmt: skip
+            MemoryDemand(
+                spec=QWEN,
+                gpu=load_gpu("l40s"),
+                dp=16,
+                precision=precision(),
+                max_num_batched_tokens=512,
+                max_num_seqs=8,
+                enable_expert_parallel=True,
+            )
+        )
 
 
 def test_alike_ranks_cost_what_the_even_table_says() -> None:
@@ -126,6 +147,30 @@ def test_all_experts_are_computed_once_whatever_the_ranks() -> None:
         each = sum(one.flops * one.layers for one in rank.expert_operators(512.0) if one.gemm)
         assert tp * dp * each == pytest.approx(flops)
         assert rank.all_reduces == 48 + 1  # behind attention, and the embedding
+
+
+def test_experts_that_are_cut_are_computed_once_and_fill_as_much_memory() -> None:
+    """As many FLOPs and bytes on every GPU as where they are dealt whole; a tile is narrower."""
+    numbers = precision()
+    for tp, dp in ((1, 4), (2, 2)):
+        whole, parts = (
+            Group(
+                spec=experts_among(QWEN, tp, dp, whole=dealt), gpu=H200, tp=tp, dp=dp,
+                precision=numbers,
+            )
+            for dealt in (True, False)
+        )  # fmt: skip
+        of_whole, of_parts = (
+            next(one for one in each.expert_operators(512.0) if one.gemm is not None)
+            for each in (whole, parts)
+        )
+        assert of_parts.flops == pytest.approx(of_whole.flops)
+        assert (of_parts.groups, of_whole.groups) == (128, 128 / tp / dp)
+        assert of_parts.gemm[1] * tp * dp == of_whole.gemm[1]  # type: ignore[index]
+        held = [rank_weight_bytes(each.spec, precision=numbers, tp=tp) for each in (whole, parts)]
+        assert held[0] == held[1]
+    with pytest.raises(ValueError, match=r"data_parallel_size = 5 does not divide the experts"):
+        experts_among(QWEN, 1, 5, whole=False)
 
 
 def test_what_is_gathered_and_scattered_by_hand() -> None:
@@ -184,11 +229,11 @@ def test_deepep_keeps_buffers_and_takes_graphs_away() -> None:
     assert 0 <= 545_260_672 - exchange_bytes(LOW_LATENCY, QWEN, 8) <= 128
     assert exchange_bytes(HIGH_THROUGHPUT, QWEN, 8) == 2**30
     assert exchange_bytes(GATHERED, QWEN, 8) == 0
-    price = step_cost(
-        DEEPSEEK, H200, tp=1, precision=FP8, max_tokens=512, max_seqs=64,
+    price = step_cost(StepSetup(
+        spec=DEEPSEEK, gpu=H200, tp=1, precision=FP8, max_tokens=512, max_seqs=64,
         enable_expert_parallel=True, ranks=ranks_of(DEEPSEEK, 8, "0.33", HIGH_THROUGHPUT),
         calibration=load_calibration("h200-sxm"),
-    )  # fmt: skip
+    ))  # fmt: skip
     assert price.together is not None
     assert (price.together.padded[1:] == -1).all()
     assert price.together.graph_tokens == 0

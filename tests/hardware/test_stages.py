@@ -4,7 +4,7 @@ import pytest
 
 from hardware.gpu import load_gpu
 from hardware.interconnect import check_stages, send_s, told_of_stages
-from hardware.memory import memory_ledger
+from hardware.memory import MemoryDemand, memory_ledger
 from hardware.pipelining import pipelining
 from hardware.profile_run import ProfileRun, received_bytes
 from model.precision import precision
@@ -67,9 +67,18 @@ def test_stages_need_whole_servers_and_a_network() -> None:
 
 def test_all_stages_have_the_blocks_of_the_one_with_least_room() -> None:
     ledger = memory_ledger(
-        LLAMA, GPU, precision=BF16, tp=2, pp=4, max_num_batched_tokens=8192, max_num_seqs=256,
-        max_model_len=8192, version="0.33",
-    )  # fmt: skip
+        MemoryDemand(
+            spec=LLAMA,
+            gpu=GPU,
+            precision=BF16,
+            tp=2,
+            pp=4,
+            max_num_batched_tokens=8192,
+            max_num_seqs=256,
+            max_model_len=8192,
+            version="0.33",
+        )
+    )
     assert ledger.num_gpu_blocks == min(blocks for _, _, blocks in ledger.stages)
     weights = [held for _, held, _ in ledger.stages]
     assert weights[0] == weights[1] + 128_256 * 8192  # an embedding of 2 bytes over 2 GPUs

@@ -14,7 +14,8 @@ from hardware.gpu import load_gpu
 from hardware.interconnect import all_gather_s, all_reduce_s
 from hardware.prices.lines import straight_pieces
 from hardware.prices.work import ReadTotals
-from hardware.step_cost import VECTOR_STEPS, step_cost
+from hardware.step_cost import VECTOR_STEPS
+from hardware.step_setup import StepSetup, step_cost
 from model.ops import step_operators
 from model.precision import precision
 from model.spec import load_spec
@@ -41,7 +42,7 @@ WORN = DATASHEET.model_copy(
 
 def cost(model="llama-3-8b", gpu="a100-80gb-sxm", **settings_):
     defaults = {"precision": BF16, "max_tokens": 4096, "max_seqs": 256}
-    return step_cost(load_spec(model), load_gpu(gpu), **(defaults | settings_))
+    return step_cost(StepSetup(spec=load_spec(model), gpu=load_gpu(gpu), **(defaults | settings_)))
 
 
 COSTS = {

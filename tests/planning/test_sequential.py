@@ -38,6 +38,16 @@ def test_a_hopeless_first_run_decides_at_once() -> None:
     assert decide([[(100, 5000)] * 5], ALLOWED, 0.95) is Verdict.UNDECIDED
 
 
+def test_a_queue_that_grows_all_the_time_is_missed() -> None:
+    """Batches from 0 to 6%: too different for Student's t, but 3% in all, in both runs."""
+    growing = [(0, 5000), (50, 5000), (150, 5000), (250, 5000), (300, 5000)]
+    slower = [(0, 5000), (0, 5000), (60, 5000), (90, 5000), (200, 5000)]
+    assert decide([growing, slower], ALLOWED, 0.95) is Verdict.MISSED
+    assert decide([slower, slower], ALLOWED, 0.95) is Verdict.UNDECIDED
+    assert decide([growing, [(0, 5000)] * 5], ALLOWED, 0.95) is Verdict.UNDECIDED
+    assert decide([[(95, 5000)] * 4 + [(90, 5000)]] * 2, 0.04, 0.95) is Verdict.KEPT
+
+
 def test_never_missed_is_kept_once_misses_would_have_shown() -> None:
     assert decide([[(0, 5000)] * 5] * 2, ALLOWED, 0.95) is Verdict.KEPT
     assert decide([[(0, 100)] * 5] * 2, ALLOWED, 0.95) is Verdict.UNDECIDED

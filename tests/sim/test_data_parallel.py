@@ -70,8 +70,10 @@ def engines(draw: st.DrawFn) -> Scenario:
     windows = draw(WINDOWS)
     seats = draw(st.integers(1, 8))
     alike = len(windows) == 1
+    ranks = draw(st.integers(2, 4))
     return of_ranks(
-        dp=draw(st.integers(2, 4)),
+        dp=ranks,
+        enable_expert_parallel=ranks == 3 or draw(st.booleans()),
         tp=draw(st.sampled_from([1, 1, 2])),
         replicas=draw(st.sampled_from([1, 1, 2])),
         router=draw(st.sampled_from(["round_robin", "least_requests"])),
@@ -226,7 +228,12 @@ def test_nothing_is_lost_between_ranks() -> None:
 @pytest.mark.parametrize(
     ("dp", "engine", "told"),
     [
-        (2, {"enable_expert_parallel": False}, "expected engine.enable_expert_parallel: true"),
+        (3, {"enable_expert_parallel": False}, "3 does not divide the experts of tiny"),
+        (
+            2,
+            {"enable_expert_parallel": False, "all2all_backend": "deepep_low_latency"},
+            "deepep_low_latency without engine.enable_expert_parallel",
+        ),
         (2, {"version": "0.9.2"}, "modelled from 0.11 on"),
         (16, {}, "16 ranks of tiny with 8 experts, expected at most one rank for each"),
         (2, {"scheduler": "prefill_first"}, "expected chunked_prefill"),

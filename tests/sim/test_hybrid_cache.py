@@ -18,6 +18,7 @@ from sim.engine.settings import Settings
 from sim.engine_config import EngineConfig
 from sim.registry import ORDERS
 from sim.scenario import build_scenario
+from sim.simulation import simulate
 from tests.sim import small
 
 EVERYTHING = BlockGroup(1, 4, None, 1 << 30)
@@ -167,3 +168,17 @@ def test_a_router_that_goes_by_kv_events_is_refused() -> None:
         build("gpt-oss-20b", router="dynamo")
     build("gpt-oss-20b", router="llm_d")
     build("gpt-oss-20b", router="dynamo", enable_prefix_caching=False)
+
+
+def test_until_0_19_room_for_a_prompt_includes_what_windows_give_back() -> None:
+    # 64 tokens take 4 blocks in all layers and at most 4 within the window; 128 take 8, and 5.
+    requests = small.requests([0.0, 0.001], [64, 128], [30, 5])
+    begins = {}
+    for version in ("0.19", "0.20"):
+        scenario = small.scenario(
+            windows=(None, 32), version=version, scheduler_reserve_full_isl=True,
+            num_gpu_blocks=22, max_num_seqs=8, max_num_batched_tokens=32,
+        )  # fmt: skip
+        columns = simulate(scenario, requests).requests
+        begins[version] = columns["first_scheduled_s"][1] < columns["finish_s"][0]
+    assert begins == {"0.19": False, "0.20": True}

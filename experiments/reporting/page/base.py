@@ -5,6 +5,7 @@ style (by their SHA-256), so that no name in a study can do more than be read.
 """
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).with_name("assets")
 TEMPLATES = Path(__file__).parents[1] / "templates"
+SPACES = re.compile(r"(?<=[a-z0-9-]:) (?=[^{}]*[;}])|(?<=[,;{}]) | (?=[{}])")
+"""Of a style, where nobody reads them."""
+SIGNS = re.compile(r" (=>|===|!==|&&|\|\||>=|<=|=|\+) ")
+"""Of a script; no text in it has one."""
 CHARTS = ("charts.js", "pointing.js", "plots.js", "rows.js")
 """The scripts that every page has."""
 
@@ -76,9 +81,15 @@ def data_of(page: str) -> Mapping[str, Any]:
 
 
 def asset(name: str) -> str:
-    """Return a script or a style of a page, without its indentation and its lines of comments."""
+    """Return a script or a style of a page, without its indentation and its lines of comments.
+
+    Spaces go, too: behind the signs of a style, about those of a script that no text has in it.
+    """
     lines = (line.strip() for line in (ASSETS / name).read_text(encoding="utf-8").splitlines())
-    return "\n".join(line for line in lines if line and not line.startswith("//"))
+    text = "\n".join(line for line in lines if line and not line.startswith("//"))
+    if name.endswith(".css"):
+        return SPACES.sub("", text.replace("\n", " "))
+    return SIGNS.sub(r"\1", text)
 
 
 def sha(text: str) -> str:

@@ -5,6 +5,7 @@ no line here.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +50,7 @@ FIRST = {
     "queue_p99_s": ("", (LATENCY,)),
     "request_share": ("requests, %", (VERDICT, LOAD)),
     "output_token_share": ("output tokens, %", (LOAD,)),
-    "prefix_cache_hit_rate": ("", (VERDICT, LOAD)),
+    "prefix_cache_hit_rate": ("prefix cache hits, %", (VERDICT, LOAD)),
     "host_cache_hit_rate": ("", (VERDICT, LOAD)),
     "acceptance_length_mean": ("tokens a step of a sequence", (VERDICT, LOAD)),
     "request_throughput_per_s": ("requests/s", (VERDICT, LOAD)),
@@ -69,6 +70,17 @@ FIRST = {
     "mbu": ("MBU, %", (LOAD,)),
 }
 """Metric to what people call it (empty: as its name says) and the views that it belongs to."""
+SHORT = {
+    "cluster.tensor_parallel_size": "TP", "cluster.pipeline_parallel_size": "PP",
+    "cluster.data_parallel_size": "DP",
+}  # fmt: skip
+"""Keys that people have shorter names for."""
+LENGTHS = ("workload.num_requests", "workload.duration_s")
+"""Keys that say how long a run is, not what runs."""
+NAME = re.compile(r"\D|.*[a-z]{4}")
+"""What speaks for itself: ``h100-sxm``, and ``4 x h100-sxm serve``."""
+VAGUE = ("none", "auto", "default", "dense")
+"""Values that say nothing without their key."""
 ALREADY = ("saturated", "slo_met")
 """Metrics that the verdict of a point tells."""
 WORDS = {
@@ -84,14 +96,21 @@ MORE_IS_GOOD = ("_per_s", "_kept", "_rate", SHARE)
 LESS_IS_GOOD = (*LATENCIES, "usd_", "preemptions", "rejected", "timed_out", "unfinished")
 
 
-def columns_of(rows: Sequence[Row]) -> list[Column]:
-    """Return the columns that rows of a summary have something to say in."""
+def columns_of(rows: Sequence[Row], limited: bool = True) -> list[Column]:
+    """Return the columns that rows of a summary have something to say in.
+
+    What is no estimate and alike for all rows is in no view of few columns. Without limits
+    (``limited``) nobody is within them.
+    """
     known = dict.fromkeys((*FIRST, *POOL_SHARES, *TRANSFER_METRICS, *ALL_METRICS, *WINDOWS))
     known |= dict.fromkeys(name for name in (rows[0] if rows else ()) if name.endswith(SHARE))
+    left_out = ALREADY if limited else (*ALREADY, "slo_attainment", "goodput_per_s")
     found = []
     for metric in known:
-        if metric not in ALREADY and _told(rows, metric):
+        if metric not in left_out and _told(rows, metric):
             _, views = FIRST.get(metric, ("", ()))
+            if metric in WITHOUT_INTERVAL and _alike(rows, metric):
+                views = ()
             name, scale = named(metric)
             ends = bool(views) and metric not in WITHOUT_INTERVAL
             found.append(Column(metric, name, views, scale, ends))
@@ -137,6 +156,9 @@ def key_names(keys: Sequence[str]) -> dict[str, str]:
     """Return what swept keys are called: their last word, or as much as tells them apart."""
     found = {}
     for key in keys:
+        if key in SHORT:
+            found[key] = SHORT[key]
+            continue
         words = key.split(".")
         ends = (".".join(words[-size:]) for size in range(1, len(words)))
         others = [other for other in keys if other != key]
@@ -145,16 +167,23 @@ def key_names(keys: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def telling_keys(keys: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """Return the swept keys that points are called by: without lengths of runs that follow."""
+    told = [key for key in keys if key not in LENGTHS]
+    points = {tuple(value_text(row[key]) for key in told) for row in rows}
+    return told if told and len(points) == len(rows) else list(keys)
+
+
 def label_of(keys: Sequence[str], row: Row) -> str:
     """Return what a point is called: ``h100-sxm, rate_per_s 16``; nothing without swept keys."""
     names = key_names(keys)
-    return ", ".join(_setting(names[key], row[key]) for key in keys)
+    return ", ".join(setting_text(names[key], row[key]) for key in keys)
 
 
-def _setting(name: str, value: object) -> str:
-    """Write a swept value with its key; a word speaks for itself."""
+def setting_text(name: str, value: object) -> str:
+    """Write a swept value with its key; a word that is a name speaks for itself."""
     text = value_text(value)
-    plain = isinstance(value, str) and value and not value[0].isdigit()
+    plain = isinstance(value, str) and value not in VAGUE and NAME.match(value)
     return text if plain else f"{name} {text}"
 
 
@@ -165,6 +194,11 @@ def plain_name(name: str) -> str:
 
 def _words(name: str) -> str:
     return " ".join(WORDS.get(word, word) for word in name.split("_"))
+
+
+def _alike(rows: Sequence[Row], metric: str) -> bool:
+    """Whether several rows all have the same figure."""
+    return len(rows) > 1 and len({row.get(metric) for row in rows}) == 1
 
 
 def _told(rows: Sequence[Row], metric: str) -> bool:

@@ -21,9 +21,13 @@ from experiments.reporting.page.columns import (
     label_of,
     named,
     plain_name,
+    setting_text,
+    telling_keys,
 )
 from experiments.reporting.page.curves import EMPTY, RANKS, Curves
+from experiments.reporting.page.layout import axis_of
 from experiments.reporting.page.verdict import by_merit, limits_text, state_of, verdict
+from experiments.reporting.support import FIRM, THIN, effective
 from experiments.reporting.why import BOUND_BY, WORDS
 from sim.percentiles import PERCENTS
 from sim.slo import Slo, percentile_limits
@@ -63,26 +67,34 @@ def page_data(
         differences: rows of differences.csv.
     """
     states = [state_of(row, slo) for row in rows]
-    labels = [label_of(keys, row) for row in rows]
-    columns = columns_of(rows)
+    told, names = telling_keys(keys, rows), key_names(keys)
+    labels = [label_of(told, row) for row in rows]
+    columns = columns_of(rows, slo is not None)
     order = by_merit(rows, states, slo)
-    firsts = [value_text(row[keys[0]]) if keys else name for row in rows]
+    axis, of_curves = axis_of(told, rows)
+    first = next(iter((*of_curves, *keys)), None)
+    firsts = [setting_text(names[first], row[first]) if first else name for row in rows]
+    lines = [", ".join(setting_text(names[key], row[key]) for key in of_curves) for row in rows]
     parts = {span: _union(each.parts.get(span, {}) for each in curves if each) for span in SPANS}
     bound = _union(each.bound for each in curves if each)
     points = [
         _point(row, keys, columns, states[place])
         | {"n": place + 1, "label": labels[place], "first": _place(firsts, place)}
+        | {"line": _place(lines, place)}
         | _curves(curves[place], parts, bound)
         for place, row in enumerate(rows)
     ]
     return {
         "name": name,
         "keys": list(keys),
-        "axis": _axis(keys, rows),
+        "axis": None if axis is None else names[axis],
+        "axis_place": None if axis is None else list(keys).index(axis),
         "firsts": list(dict.fromkeys(firsts)),
+        "lines": list(dict.fromkeys(lines)),
+        "thin": THIN,
         "points": points,
         "order": [place + 1 for place in order],
-        "chosen": _chosen(keys, rows, order),
+        "chosen": _chosen(firsts, order),
         "columns": _headings(keys, columns, slo),
         "views": [{"id": view, "name": title} for view, title in VIEWS.items()],
         "limits": _limits(slo),
@@ -103,10 +115,13 @@ def page_data(
 
 
 def _point(row: Row, keys: Sequence[str], columns: Sequence[Column], state: str) -> dict[str, Any]:
+    rests = [effective(row, each.metric) if each.views else math.inf for each in columns]
+    few = [[place, _digits(count, 1)] for place, count in enumerate(rests) if count < FIRM]
     return {
         "values": [_plain(row[key]) for key in keys],
         "state": state,
         "m": [_figure(row, column, state) for column in columns],
+        **({"few": list(chain.from_iterable(few))} if few else {}),
     }
 
 
@@ -252,15 +267,6 @@ def _first_metric(found: Sequence[Mapping[str, Any]]) -> str:
     return next((name for name in (*wanted, *names) if name in names), str(found[0]["metric"]))
 
 
-def _axis(keys: Sequence[str], rows: Sequence[Row]) -> str | None:
-    """The key that is varied last, if it is a number: what charts have on x."""
-    if not keys:
-        return None
-    values = [row[keys[-1]] for row in rows]
-    plain = all(isinstance(_plain(each), int | float) for each in values)
-    return key_names(keys)[keys[-1]] if plain and len(set(values)) > 1 else None
-
-
 def _limits(slo: Slo | None) -> dict[str, float]:
     if slo is None:
         return {}
@@ -271,11 +277,11 @@ def _limits(slo: Slo | None) -> dict[str, float]:
     return {name: limit for name, limit in named_limits.items() if limit is not None}
 
 
-def _chosen(keys: Sequence[str], rows: Sequence[Row], order: Sequence[int]) -> list[int]:
-    """For each value of the first key its best point."""
+def _chosen(firsts: Sequence[str], order: Sequence[int]) -> list[int]:
+    """Of each colour its best point."""
     best: dict[object, int] = {}
     for place in order:
-        best.setdefault(str(rows[place][keys[0]]) if keys else "", place)
+        best.setdefault(firsts[place], place)
     return sorted(place + 1 for place in list(best.values())[:MOST_CHOSEN])
 
 

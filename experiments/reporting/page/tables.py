@@ -9,6 +9,8 @@ Cell = str | Mapping[str, str]
 
 LONG, FEW = 40, 8
 """Characters of a cell that is a sentence; columns that a paragraph can hold."""
+WITH_UNIT = re.compile(r"[-+~<>≤≥ ]*\d[\d.,]*(e[-+]?\d+)?( ?\S+)?")
+"""A number, and a word for its unit."""
 NO_NUMBER = re.compile(r"(?!none|more)\W*[A-Za-z]|.*[A-Za-z]{5}|.{25}")
 
 
@@ -22,6 +24,16 @@ class Table:
     """How many columns from the left say what a row is about."""
     classes: Sequence[str] = ()
     """Of each row, for its style; empty for none."""
+
+    def told(self) -> "Table":
+        """Return it without the columns that have nothing in them."""
+        kept = [
+            place for place in range(len(self.headings))
+            if place < self.keys or any(row[place] for row in self.rows)
+        ]  # fmt: skip
+        headings = tuple(self.headings[place] for place in kept)
+        rows = tuple(tuple(row[place] for place in kept) for row in self.rows)
+        return Table(headings, rows, self.keys, self.classes)
 
     @property
     def is_read(self) -> bool:
@@ -37,6 +49,7 @@ class Table:
             place
             for row in self.rows
             for place, cell in enumerate(row)
-            if not isinstance(cell, str) or NO_NUMBER.match(cell)
+            if not isinstance(cell, str)
+            or (NO_NUMBER.match(cell) and not WITH_UNIT.fullmatch(cell))
         }
         return frozenset((*range(self.keys), *texts))

@@ -11,7 +11,8 @@ from experiments.reporting.page.curves import Curves
 from experiments.reporting.page.data import page_data
 from experiments.reporting.page.replicas import replica_table
 from experiments.reporting.page.tables import Table
-from experiments.reporting.quantities import DASH, MISSING, with_interval
+from experiments.reporting.quantities import DASH, MISSING, significant, with_interval
+from experiments.reporting.support import FIRM, effective
 from sim.metrics import ALL_METRICS
 from sim.slo import Slo
 
@@ -72,7 +73,8 @@ def write_page(
         basis=page.basis,
         verdict=data["verdict"],
         wanted=data["wanted"],
-        cards=cards(rows[best], page.gpus[best]),
+        cards=cards(rows[best], page.gpus[best], limited=slo is not None),
+        few=any("few" in point for point in data["points"]),
         has_price="usd_per_million_output_tokens" in columns,
         axis=data["axis"],
         spans=data["spans"],
@@ -93,25 +95,31 @@ def first_shown(data: Mapping[str, Any]) -> dict[int, str]:
     return {point["n"]: point["label"] for point in data["points"] if point["n"] in data["chosen"]}
 
 
-def cards(row: Mapping[str, Any], gpus: int) -> list[dict[str, str]]:
+def cards(row: Mapping[str, Any], gpus: int, *, limited: bool = True) -> list[dict[str, str]]:
     """The figures of the best point that a buyer looks at first."""
 
     def figure(metric: str, factor: float = 1.0) -> str:
         ends = (float(row.get(f"{metric}_{end}", math.nan)) * factor for end in ("lo", "hi"))
         return with_interval(float(row.get(metric, math.nan)) * factor, *ends)
 
-    saturated = row.get("saturated", 0) > 0
+    def tail(metric: str) -> dict[str, str]:
+        rests = effective(row, metric)
+        few = f"rests on {significant(rests, 2)} independent requests" if rests < FIRM else ""
+        return {"value": f"{'~' if few else ''}{figure(metric, 1e3)}", "few": few}
+
+    served = figure("request_throughput_per_s")
+    within = {"title": "within the limits, %", "value": _share(row), "note": f"{served} requests/s"}
+    waiting = {"title": "TTFT p99, ms", "note": f"median {figure('ttft_p50_s', 1e3)}"}
+    lost = {"value": MISSING, "note": "saturated"}
     return [
-        {"title": "USD per million output tokens",
-         "value": figure("usd_per_million_output_tokens"), "note": "on a fully paid hour"},
+        {"title": "USD/M output tokens", "value": figure("usd_per_million_output_tokens"),
+         "note": "on a fully paid hour"},
         {"title": "GPUs", "value": f"{gpus:,}", "note": f"USD {figure('usd_per_hour')} per hour"},
-        {"title": "within the limits, %", "value": _share(row),
-         "note": f"{figure('request_throughput_per_s')} requests/s"},
-        {"title": "TTFT p99, ms", "value": MISSING if saturated else figure("ttft_p99_s", 1e3),
-         "note": "saturated" if saturated else f"median {figure('ttft_p50_s', 1e3)}"},
-        {"title": "TPOT p99, ms", "value": figure("tpot_p99_s", 1e3),
-         "note": f"median {figure('tpot_p50_s', 1e3)}"},
-        {"title": "KV cache, most in use, %", "value": figure("kv_use_max", 100),
+        within if limited else {"title": "requests/s", "value": served, "note": ""},
+        waiting | (lost if row.get("saturated", 0) > 0 else tail("ttft_p99_s")),
+        {"title": "TPOT p99, ms", "note": f"median {figure('tpot_p50_s', 1e3)}"}
+        | tail("tpot_p99_s"),
+        {"title": "KV cache, most, %", "value": figure("kv_use_max", 100),
          "note": f"mean {figure('kv_use_mean', 100)}"},
     ]  # fmt: skip
 

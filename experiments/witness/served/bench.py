@@ -13,6 +13,8 @@ from experiments.witness.served.processes import (
     OTHERS,
     Server,
     ServerFailedError,
+    end,
+    ends_with_us,
     pin,
     variables,
 )
@@ -78,13 +80,19 @@ def run_bench(
     ended = threading.Event()
     watcher = threading.Thread(target=_watch, args=(server, samples, ended))
     with out.with_suffix(".log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=variables())
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, env=variables(), preexec_fn=ends_with_us
+        )
         pin(process.pid, OTHERS)
         watcher.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    ended.set()
-    watcher.join()
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        finally:
+            ended.set()
+            watcher.join()
+            if process.returncode is None:
+                end(process)
     if process.returncode:
         raise ServerFailedError(out.with_suffix(".log").read_text()[-3000:])
     told = json.loads(out.read_text(encoding="utf-8"))

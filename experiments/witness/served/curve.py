@@ -39,8 +39,8 @@ def curve(data: Mapping[str, Any]) -> list[dict[str, float]]:
         if point["again"]:
             continue
         streams, second = point["streams"], again[point["streams"]]
-        rate, tpot_s = _modelled(data, prices, streams, point["each"])
-        engine_rate, _ = _modelled(data, alone, streams, point["each"])
+        rate, tpot_s = _modelled(data, prices, streams, point["each"], shared=True)
+        engine_rate, _ = _modelled(data, alone, streams, point["each"], shared=False)
         measured, repeated = (one["tokens"] / one["lasted_s"] for one in (point, second))
         rows.append(
             {
@@ -57,14 +57,14 @@ def curve(data: Mapping[str, Any]) -> list[dict[str, float]]:
 
 
 def _modelled(
-    data: Mapping[str, Any], prices: Calibration, streams: int, tokens: int
+    data: Mapping[str, Any], prices: Calibration, streams: int, tokens: int, *, shared: bool
 ) -> tuple[float, float]:
     """Tokens per second and TPOT of streams that begin together."""
     rows = Drawn(
         np.arange(streams), np.full(streams, predicting.CURVE_PROMPT), np.full(streams, tokens)
     )
     requests = rows.rows(0, None, [0.0] * streams)
-    columns = simulate(predicting.scenario_of(data, prices), requests).requests
+    columns = simulate(predicting.scenario_of(data, prices, shared), requests).requests
     first_s, last_s = columns["first_token_s"], columns["finish_s"]
     return (
         float(streams * tokens / last_s.max()),

@@ -14,12 +14,11 @@ import numpy as np
 from experiments.calibrating.measure import grid, measure, probe_device
 from experiments.witness.environment import Environment
 from experiments.witness.served import host, predicting
-from experiments.witness.served.bench import Told, run_bench
-from experiments.witness.served.figures import measured
+from experiments.witness.served.bench import run_bench
+from experiments.witness.served.driving import Tell, driven, runs_at
 from experiments.witness.served.processes import (
     OTHERS,
     Server,
-    ServerFailedError,
     StepTimer,
     cpu_s,
     pin,
@@ -36,25 +35,17 @@ from experiments.witness.served.setting import (
     drawn,
     texts,
     write_model,
-    write_prompts,
 )
+from experiments.witness.served.stages import Stages
 from experiments.witness.served.streams import Answer, burst
 
-LOADS = (0.3, 0.6, 0.85)
-STREAMS = (16,)
-"""Of closed loops."""
 CURVE = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 EXPECTED_PER_S, MOST_TOKENS = 5000.0, 200
 """Tokens/s of many streams, about, and tokens of each stream at most."""
-ALONE = 60
-"""Requests of the bench client that meet nobody: their way in is another than a light client's."""
-CLOSED = 0.8
-"""Requests of a closed loop, as those of an open one at this load."""
 LONGEST = 512
 """Context of a measured step,"""
 MANY_LONGEST = 256
 """and of one with hundreds of sequences."""
-Tell = Callable[[str], None]
 
 
 def measure_server(
@@ -67,7 +58,7 @@ def measure_server(
     ready: Callable[[], None],
     tell: Tell,
 ) -> Path:
-    """Measure the server at every load, twice; keep all in one file.
+    """Measure the server at every load, twice; keep all in one file. What is there already stays.
 
     Args:
         environment: with vLLM.
@@ -79,28 +70,29 @@ def measure_server(
         tell: told what is done.
 
     Raises:
-        FileExistsError: it is there already.
+        OtherSettingError: what a stopped measurement left behind is another one's.
         ServerFailedError: a process of vLLM failed.
     """
     engine, traffic = SERVED._replace(caching=caching), Traffic()
     path, logs, model = _places(out, "cached" if caching else "served")
+    if path.exists():
+        return path
+    stages = _stages(path, environment, engine, traffic, steps_s, run_s)
     with (
         step_timer(environment, model, engine, logs / "steps.log") as timer,
         server(environment, model, engine, logs / "server.log") as running,
     ):
-        data = _begun(environment, engine, traffic)
         _warm(running, model, traffic)
         ready()
-        data["steps"] = [_steps(timer, engine, steps_s, tell)]
-        data["phases"] = host_phases(running, model, traffic, (1, 4, 16, 32), tell)
-        capacity_per_s = predicting.capacity_per_s(data)
+        data = {"vllm": environment.newest, **as_data(engine, traffic)}
+        data |= _begun(stages, timer, running, model, traffic, engine, steps_s, tell)
+        capacity_per_s = stages("capacity", lambda: predicting.capacity_per_s(data))
         tell(f"capacity: {capacity_per_s:.1f} requests/s")
         data["capacity_per_s"] = capacity_per_s
         client = partial(run_bench, environment, running, model)
-        runs = _runs(capacity_per_s, run_s)
-        data |= _driven(client, runs, traffic, logs, tell)
-        data["steps"].append(_steps(timer, engine, steps_s, tell))
-    return _written(path, data)
+        data |= driven(client, runs_at(capacity_per_s, run_s), traffic, logs, stages, tell)
+        data["steps"].append(stages("steps after", lambda: _steps(timer, engine, steps_s, tell)))
+    return _written(path, data, stages)
 
 
 def measure_curve(
@@ -119,132 +111,76 @@ def measure_curve(
     engine = WIDE
     traffic = Traffic(prefixes=1, prefix_tokens=8, own_mean=8, own_most=8, output_mean=128)
     path, logs, model = _places(out, "curve")
+    if path.exists():
+        return path
+    stages = _stages(path, environment, engine, traffic, steps_s, run_s)
     with (
         step_timer(environment, model, engine, logs / "steps.log") as timer,
         server(environment, model, engine, logs / "server.log") as running,
     ):
-        data = _begun(environment, engine, traffic)
         _warm(running, model, traffic)
         ready()
-        data["steps"] = [_steps(timer, engine, steps_s, tell)]
-        data["phases"] = host_phases(running, model, traffic, (1, 4, 16, 32), tell)
+        data = {"vllm": environment.newest, **as_data(engine, traffic)}
+        data |= _begun(stages, timer, running, model, traffic, engine, steps_s, tell)
         data["points"] = []
         for again in (False, True):
             for streams in CURVE:
                 tokens = min(MOST_TOKENS, round(EXPECTED_PER_S * run_s / streams))
-                found = _point(running, model, streams, tokens)
+                point = partial(_point, running, model, streams, tokens)
+                found = stages(f"{streams} streams{', again' if again else ''}", point)
                 tell(f"{streams} streams: {found['tokens'] / found['lasted_s']:.0f} tokens/s")
                 data["points"].append({"streams": streams, "again": again, **found})
-    return _written(path, data)
-
-
-def _runs(capacity_per_s: float, run_s: float) -> list[dict[str, Any]]:
-    """Open loops at shares of the capacity, and closed ones, all of about the same length."""
-
-    def count(load: float) -> int:
-        return max(8, round(load * capacity_per_s * run_s))
-
-    return [
-        *(
-            {
-                "load": load,
-                "rate_per_s": load * capacity_per_s,
-                "streams": None,
-                "count": count(load),
-            }
-            for load in LOADS
-        ),
-        *(
-            {"load": None, "rate_per_s": None, "streams": streams, "count": count(CLOSED)}
-            for streams in STREAMS
-        ),
-    ]
-
-
-def _driven(
-    client: Callable[..., Told],
-    runs: Sequence[dict[str, Any]],
-    traffic: Traffic,
-    logs: Path,
-    tell: Tell,
-) -> dict[str, Any]:
-    """Drive the server with the bench client: all runs once, then all again."""
-    start = client(_prompts(logs, traffic, 1), 1, None, 1, logs / "start.json")
-    alone = client(_prompts(logs, traffic, ALONE), ALONE, None, 1, logs / "alone.json")
-    found = []
-    for again in (False, True):  # two runs of one setting are a drift apart
-        for place, run in enumerate(runs):
-            tell(f"{run}")
-            count = run["count"]
-            prompts = _prompts(logs, traffic, count)
-            out = logs / f"run{place}{again:d}.json"
-            told = client(prompts, count, run["rate_per_s"], run["streams"], out)
-            found.append(_kept(run, again, told, traffic))
-    ttft_s = [round(one, 6) for one in alone.columns["ttft_s"]]
-    return {
-        "client_start_s": start.client_cpu_s,
-        "alone": {"count": ALONE, "ttft_s": ttft_s},
-        "runs": found,
-    }
-
-
-def _kept(run: dict[str, Any], again: bool, found: Told, traffic: Traffic) -> dict[str, Any]:
-    """What is kept of a run; the requests can be drawn again, and so only their times are.
-
-    Raises:
-        ServerFailedError: other requests than these were answered.
-    """
-    asked = drawn(traffic, run["count"])
-    for name, wanted in (("prompt_tokens", asked.prompt), ("output_tokens", asked.output)):
-        if found.columns[name] != wanted.tolist():
-            raise ServerFailedError(f"{name} of the client's result are not those of its prompts")
-    return {
-        **run,
-        "again": again,
-        "client_cpu_s": found.client_cpu_s,
-        "sent_s": found.columns["sent_s"],
-        "messages": len(found.columns["gaps_s"]) + run["count"],
-        "figures": measured(found.columns, found.counted, found.samples),
-        "samples": found.samples,
-    }
+        data["steps"].append(stages("steps after", lambda: _steps(timer, engine, steps_s, tell)))
+    return _written(path, data, stages)
 
 
 def _places(out: Path, name: str) -> tuple[Path, Path, Path]:
     path, logs, model = out / f"{name}.json", out / name, out / "model"
-    if path.exists():
-        raise FileExistsError(f"{path} is there already, expected a new --out")
     logs.mkdir(parents=True, exist_ok=True)
     write_model(model)
     return path, logs, model
 
 
-def _begun(environment: Environment, engine: Engine, traffic: Traffic) -> dict[str, Any]:
+def _stages(
+    path: Path, environment: Environment, engine: Engine, traffic: Traffic, steps_s: float,
+    run_s: float,
+) -> Stages:  # fmt: skip
+    setting = {"vllm": environment.newest, **as_data(engine, traffic)}
+    setting |= {"steps_s": steps_s, "run_s": run_s}
+    return Stages(path.with_suffix(".part.json"), setting)
+
+
+def _begun(
+    stages: Stages, timer: StepTimer, running: Server, model: Path, traffic: Traffic,
+    engine: Engine, steps_s: float, tell: Tell,
+) -> dict[str, Any]:  # fmt: skip
+    """What comes before all runs: the machine, its steps, and what is spent outside of them."""
+    return {
+        "device": stages("device", _device),
+        "measured_on": stages("measured_on", lambda: time.strftime("%Y-%m-%d")),
+        "steps": [stages("steps", lambda: _steps(timer, engine, steps_s, tell))],
+        "phases": stages(
+            "phases", lambda: host_phases(running, model, traffic, (1, 4, 16, 32), tell)
+        ),
+    }
+
+
+def _device() -> dict[str, Any]:
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     device = probe_device(torch.device("cpu"), torch.float32)
     torch.set_num_threads(threads)
-    return {
-        "vllm": environment.newest,
-        **as_data(engine, traffic),
-        "device": device.model_dump(mode="json", exclude_none=True),
-        "measured_on": time.strftime("%Y-%m-%d"),
-    }
+    return device.model_dump(mode="json", exclude_none=True)
 
 
-def _written(path: Path, data: dict[str, Any]) -> Path:
-    """Keep what was measured first: it takes minutes, and cannot be had again."""
-    path.write_text(json.dumps(data, separators=(",", ":")) + "\n", encoding="utf-8")
+def _written(path: Path, data: dict[str, Any], stages: Stages) -> Path:
     data |= predicting.fitted(data)
-    path.write_text(json.dumps(data, separators=(",", ":")) + "\n", encoding="utf-8")
-    return path
-
-
-def _prompts(folder: Path, traffic: Traffic, count: int) -> Path:
-    path = folder / f"prompts{count}.jsonl"
-    requests = drawn(traffic, count)
-    write_prompts(path, requests, texts(requests, traffic.prefix_tokens, traffic.seed))
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(data, separators=(",", ":")) + "\n", encoding="utf-8")
+    os.replace(new, path)
+    stages.done()
     return path
 
 

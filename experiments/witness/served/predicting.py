@@ -71,8 +71,8 @@ def measurements(rows: Sequence[Data]) -> list[Measurement]:
     return found
 
 
-def scenario_of(data: Data, calibration: Calibration) -> Scenario:
-    """Return the server as a scenario."""
+def scenario_of(data: Data, calibration: Calibration, shared: bool = False) -> Scenario:
+    """Return the server as a scenario; ``shared``: its API process reads and sends in one loop."""
     engine = Engine(**data["engine"])
     settings = {
         **engine._asdict(),
@@ -81,6 +81,7 @@ def scenario_of(data: Data, calibration: Calibration) -> Scenario:
         "async_scheduling": False,  # vLLM has none on CPUs
         "enable_prefix_caching": engine.caching,
         "sampling": "greedy",
+        "api_shared_loop": shared,
     }
     del settings["caching"]
     gpu = calibration.device
@@ -166,9 +167,10 @@ def front_of(data: Data, calibration: Calibration, times: HostTimes) -> Front:
     engine = engine.model_copy(update=dict.fromkeys(API, 0.0))
     rows = requests.rows(traffic.prefix_tokens, 1, [])
     columns = simulate(scenario_of(data, engine), rows).requests
-    way_in_s = np.array(alone["ttft_s"]) - (columns["first_token_s"] - columns["sent_s"])
+    beyond_s = np.array(alone["ttft_s"]) - (columns["first_token_s"] - columns["sent_s"])
+    way_in_s = float(np.median(beyond_s)) - times.token_s * float(requests.prompt.mean())
     return light._replace(
-        way_in_s=float(np.median(way_in_s)) - times.token_s * float(requests.prompt.mean()),
+        way_in_s=max(0.0, way_in_s),  # below it where steps were timed while others had the core
         request_s=light.request_s + ratio * output_s,
         output_s=light.output_s + output_s,
     )

@@ -4,10 +4,13 @@ The engine's process has one core, and torch one thread in it; the API server an
 share the other one.
 """
 
+import ctypes
 import json
 import os
+import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -24,6 +27,8 @@ from experiments.witness.served.setting import CONFIG, UNIPROC, Engine
 ENGINE_CORE, OTHERS = 0, 1
 """Cores of the machine."""
 READY_S = 300.0
+PR_SET_PDEATHSIG = 1
+"""Of Linux' ``prctl``."""
 CHECKOUT = Path(__file__).parents[3]
 VARIABLES = {
     "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1",
@@ -106,7 +111,10 @@ def server(environment: Environment, model: Path, engine: Engine, log: Path) -> 
     command += ["--enable-prefix-caching" if engine.caching else "--no-enable-prefix-caching"]
     command += [f"--{name}={value}" for name, value in options.items()]
     with log.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, env=variables())
+        process = subprocess.Popen(
+            command, stdout=file, stderr=file, env=variables(),
+            preexec_fn=ends_with_us,
+        )  # fmt: skip
     try:
         found = Server(process, port)
         _until_ready(found, log)
@@ -114,7 +122,7 @@ def server(environment: Environment, model: Path, engine: Engine, log: Path) -> 
         pin(found.engine(), ENGINE_CORE)
         yield found
     finally:
-        _end(process)
+        end(process)
 
 
 def _until_ready(found: Server, log: Path) -> None:
@@ -128,7 +136,13 @@ def _until_ready(found: Server, log: Path) -> None:
     raise ServerFailedError(f"the server did not start:\n{log.read_text()[-3000:]}")
 
 
-def _end(process: "subprocess.Popen[Any]") -> None:
+def ends_with_us() -> None:
+    """Let a process that is about to start be told to end when this one dies, however it does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def end(process: "subprocess.Popen[Any]") -> None:
     """End a process and what it started."""
     started = children(process.pid)
     process.terminate()
@@ -194,7 +208,7 @@ def step_timer(
     with log.open("wb") as file:
         process = subprocess.Popen(
             [*command, json.dumps(settings)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=file, text=True, env=variables(),
+            stderr=file, text=True, env=variables(), preexec_fn=ends_with_us,
         )  # fmt: skip
     try:
         assert process.stdout is not None
@@ -203,7 +217,7 @@ def step_timer(
         pin(process.pid, ENGINE_CORE)
         yield StepTimer(process)
     finally:
-        _end(process)
+        end(process)
 
 
 def pin(pid: int, core: int) -> None:

@@ -35,6 +35,14 @@ const charts = (() => {
     return node;
   }
 
+  function broken(parent, text) {
+    // A name that may be broken behind its underscores.
+    text.split("_").forEach((word, place) => {
+      if (place) { parent.append("_"); html(parent, "wbr"); }
+      parent.append(word);
+    });
+  }
+
   // ---- axes
 
   function domain(values, log, zero, exact) {
@@ -65,9 +73,10 @@ const charts = (() => {
     return scale;
   }
 
-  function ticks([low, high], log, most) {
+  function ticks([low, high], log, most, whole) {
     if (log) {
-      for (const steps of [[1, 2, 5], [1, 3], [1]]) {
+      const near = high / low < 12 ? [[1, 1.5, 2, 3, 4, 5, 7]] : [];
+      for (const steps of [...near, [1, 2, 5], [1, 3], [1]]) {
         const found = [];
         for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++)
           for (const step of steps) {
@@ -85,7 +94,8 @@ const charts = (() => {
     }
     const raw = (high - low) / Math.max(1, most - 1);
     const power = Math.pow(10, Math.floor(Math.log10(raw)));
-    const step = power * [1, 2, 2.5, 5, 10].find((factor) => factor * power >= raw * 0.9999);
+    const fine = power * [1, 2, 2.5, 5, 10].find((factor) => factor * power >= raw * 0.9999);
+    const step = whole ? Math.ceil(fine) : fine;
     const found = [];
     for (let at = Math.ceil(low / step - 1e-9); at * step <= high * (1 + 1e-9); at++)
       found.push(Number((at * step).toPrecision(12)));
@@ -136,7 +146,7 @@ const charts = (() => {
   function xTicks(root, x, options, inner) {
     // As many as their texts leave room for.
     let most = Math.max(2, Math.floor((inner.right - inner.left) / 52));
-    let found = options.x.ticks || ticks(options.x.domain, options.x.log, most);
+    let found = options.x.ticks || ticks(options.x.domain, options.x.log, most, options.x.whole);
     const widest = Math.max(...found.map((at) => options.x.text(at).length)) * 7 + 10;
     most = Math.max(2, Math.floor((inner.right - inner.left) / widest));
     if (found.length > most) {
@@ -150,8 +160,8 @@ const charts = (() => {
     }
   }
 
-  function limit(chart, value, text, keep, place) {
-    // A limit as a line, its text beside those of others; what is beyond it is shaded.
+  function limit(chart, value, keep) {
+    // A limit as a line; what is beyond it is shaded.
     const { root, y, inner } = chart, at = y(value);
     if (!(at >= inner.top && at <= inner.bottom)) return;
     const width = inner.right - inner.left;
@@ -161,8 +171,25 @@ const charts = (() => {
       height: Math.max(0, height) });
     svg(root, "line", { class: keep === "beside" ? "level" : "limit", x1: inner.left,
       x2: inner.right, y1: at, y2: at });
-    svg(root, "text", { class: "limit-text", x: inner.right - 4 - (place || 0) * width / 3,
-      "text-anchor": "end", y: at - inner.top < 16 ? at + 13 : at - 4 }, text);
+  }
+
+  function limitText({ root, y, inner }, value, text, marks) {
+    // The text of a limit where it covers the fewest marks; it is one of them from then on.
+    const at = y(value), width = text.length * 6.4 + 8;
+    if (!text || !(at >= inner.top && at <= inner.bottom)) return;
+    const places = [];
+    for (const share of [1, 0, 0.5, 0.75, 0.25])
+      for (const line of [at - 4, at + 12]) {
+        if (line - 10 < inner.top || line > inner.bottom) continue;
+        const left = inner.left + (inner.right - inner.left - width) * share;
+        places.push({ left, line, covered: marks.filter((each) => each.x > left - 6
+          && each.x < left + width + 6 && each.y > line - 16 && each.y < line + 8).length });
+      }
+    places.sort((a, b) => a.covered - b.covered);
+    if (!places.length) return;
+    const { left, line } = places[0];
+    svg(root, "text", { class: "limit-text", x: left + 4, y: line }, text);
+    for (let x = left; x < left + width + 6; x += 6) marks.push({ x, y: line - 4 });
   }
 
   function mark(parent, look, x, y, size, hollow) {
@@ -179,5 +206,5 @@ const charts = (() => {
     return svg(parent, "path", { class: `mark ${colour} ${fill}`, d: paths[look.shape] });
   }
 
-  return { domain, frame, limit, mark, look, svg, html, number, COLOURS, DASHES, PARTS };
+  return { domain, frame, limit, limitText, mark, look, svg, html, broken, number, COLOURS, DASHES, PARTS };
 })();

@@ -151,7 +151,8 @@
       const [value, ends] = card.value.split(/ (?=[±(])/);
       const figure = charts.html(box, "b", {}, ends ? `${value} ` : value);
       if (ends) charts.html(figure, "small", {}, ends);
-      charts.html(box, "span", {}, card.note);
+      for (const text of [card.note, card.few])
+        if (text) charts.html(box, "span", { class: "line" }, text);
     }
     el("options").textContent = told.options || "(the study's own point)";
     if (!told.requests) drawDifferences(told.differences);

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { frame, interactive, limit, mark, svg, html, COLOURS, DASHES, PARTS } = charts;
+  const { frame, interactive, limit, limitText, mark, svg, html, COLOURS, DASHES, PARTS } = charts;
 
   function scatter(box, options) {
     // options.points: {x, y, look, size, state: kept | missed | saturated | undecided, text, pick}
@@ -45,9 +45,8 @@
     // options.spans: {low, high, at, look, text}, intervals on the x axis.
     const chart = frame(box, options), { root, x, y, inner } = chart;
     (options.spans || []).forEach((each, place) => span(chart, each, place));
-    (options.limits || [options.limit]).forEach((each, place) => {
-      if (each) limit(chart, each.value, each.text, each.keep, place);
-    });
+    const limits = (options.limits || [options.limit]).filter(Boolean);
+    for (const each of limits) limit(chart, each.value, each.keep);
     const clip = `clip-${options.id}`;
     const hole = svg(root, "clipPath", { id: clip });
     svg(hole, "rect", { x: inner.left, y: inner.top, width: inner.right - inner.left,
@@ -73,11 +72,20 @@
             x2: x(point.x), y1: y(low), y2: y(point.high) });
         }
         const node = options.plain ? null
-          : mark(layer, each.look, x(point.x), y(point.y), 4, each.hollow);
+          : mark(layer, each.look, x(point.x), y(point.y), 4, each.hollow || point.hollow);
         marks.push({ x: x(point.x), y: y(point.y), text: point.text, pick: each.pick, node });
       }
     }
+    const covered = [...marks, ...options.series.flatMap((each) => between(each.points, x, y))];
+    for (const each of limits) limitText(chart, each.value, each.text, covered);
     interactive(chart, marks);
+  }
+
+  function between(points, x, y) {
+    // Places on the line through points, for what is not to be written over.
+    return points.slice(1).flatMap((point, place) => [0.2, 0.4, 0.6, 0.8].map((share) => ({
+      x: x(points[place].x) * (1 - share) + x(point.x) * share,
+      y: y(points[place].y) * (1 - share) + y(point.y) * share })));
   }
 
   function span({ root, x, inner }, { low, high, at, look, text }, place) {

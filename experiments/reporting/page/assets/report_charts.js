@@ -2,8 +2,8 @@
 "use strict";
 
 (() => {
-  const { DATA, el, state, figure, metric, named, inMs, combination, combinations, firstLook,
-    pointLook, seriesLook, describe, choose, chosen, columns } = report;
+  const { DATA, el, state, figure, metric, named, inMs, firstLook, pointLook, lineLook, few,
+    describe, choose, chosen, columns } = report;
   const number = charts.number;
   const three = (at) => number(at, 3);
 
@@ -37,25 +37,25 @@
   report.drawLoad = () => {
     const box = el("load");
     if (!box || DATA.axis === null) return;
-    const at = (point) => Number(point.values[point.values.length - 1]);
+    const at = (point) => Number(point.values[DATA.axis_place]);
     const xs = DATA.points.map(at);
     const log = Math.min(...xs) > 0 && Math.max(...xs) / Math.min(...xs) > 8;
     const x = { domain: charts.domain(xs, log), log, text: (value) => number(value),
       ticks: new Set(xs).size <= 8 ? [...new Set(xs)].sort((a, b) => a - b) : undefined,
-      title: DATA.axis };
+      title: DATA.axis, whole: xs.every(Number.isInteger) };
     for (const [id, name, isLog] of [["load-ttft", "ttft_p99_s", true],
       ["load-tpot", "tpot_p99_s", true], ["load-within", "slo_attainment", false]]) {
       const target = el(id), column = columns.get(name);
       if (!target || !column) continue;
       const limit = DATA.limits[name], scale = column.scale || 1;
-      const series = combinations.map((values) => ({
-        name: values.join(", "), look: seriesLook(values),
-        points: DATA.points.filter((point) => JSON.stringify(combination(point))
-          === JSON.stringify(values) && (point.state !== "saturated" || !isLog))
+      const series = DATA.lines.map((title, line) => ({
+        name: title, look: lineLook(line),
+        points: DATA.points.filter((point) => point.line === line
+          && (point.state !== "saturated" || !isLog))
           .filter((point) => metric(point, name) !== null).map((point) => {
             const [value, low, high] = figure(point, name);
             return { x: at(point), y: value * scale, low: (low ?? NaN) * scale,
-              high: (high ?? NaN) * scale,
+              high: (high ?? NaN) * scale, hollow: few(point, name) !== undefined,
               text: `${named(point)} · ${column.name}: ${number(value * scale)}` };
           }).sort((a, b) => a.x - b.x),
       }));
@@ -67,8 +67,8 @@
         limit: limit === undefined ? null : { value: limit * scale, keep: isLog ? "below" : "above",
           text: isLog ? `limit ${number(limit * scale)}` : `wanted ${number(limit * scale)}` } });
     }
-    if (combinations.length > 1) charts.legend(el("load-legend"), combinations.map((values) => ({
-      name: values.join(", "), look: seriesLook(values) })));
+    if (DATA.lines.length > 1) charts.legend(el("load-legend"), DATA.lines.map((name, line) => ({
+      name, look: lineLook(line) })));
   };
 
   // ---- the chosen points
@@ -156,16 +156,25 @@
             text: `${named(point)} · ${title}: ${number(value, 3)}` })) }));
         const all = series.flatMap((each) => each.points.map((point) => point.y));
         charts.lines(box, { id, label: `${title} over time`, series, plain: true, height: 190, zoom,
-          x, y: { domain: name === "within" ? [0, 100] : charts.domain(all, log, !log), log,
-            text: three, title },
-          limit: name === "ttft" && DATA.limits.ttft_p99_s !== undefined
-            ? { value: DATA.limits.ttft_p99_s * 1000, text: "limit", keep: "below" } : null });
+          x, y: { domain: name === "within" ? [floor(all), 100] : charts.domain(all, log, !log),
+            log, text: three, title },
+          limit: limitOver(name) });
       });
     again(el("time-bound"), (box) => charts.bands(box, { id: "time-bound", x, zoom,
       label: "What limits the engine over time", rows: there.map(boundRow) }));
     again(el("windows"), (box) => charts.bands(box, { id: "windows", x, zoom,
       label: "Windows that keep the limits", cells: ["kept", "some", "missed", "empty"],
       rows: there.filter((point) => point.windows).map(windowRow) }));
+  }
+
+  // Where nearly all are within the limits, the axis begins at what tells them apart.
+  const floor = (values) => [90, 50].find((low) => values.every((value) => !(value < low))) || 0;
+
+  function limitOver(name) {
+    if (name === "ttft" && DATA.limits.ttft_p99_s !== undefined)
+      return { value: DATA.limits.ttft_p99_s * 1000, text: "limit", keep: "below" };
+    const wanted = name === "within" && DATA.limits.slo_attainment;
+    return wanted ? { value: wanted * 100, text: "wanted", keep: "above" } : null;
   }
 
   function again(box, draw) {

@@ -57,26 +57,29 @@ const report = (() => {
     return Array.isArray(found) ? found : [found ?? null];
   }
   const metric = (point, id) => figure(point, id)[0];
+  // How many independent requests a percentile rests on, where these are few.
+  function few(point, id) {
+    const found = point.few || [];
+    for (let at = 0; at < found.length; at += 2)
+      if (found[at] === (columns.get(id) || {}).m) return found[at + 1];
+    return undefined;
+  }
   const named = (point) => point.label || "the study";
   const inMs = (value) => `${number(value, 3)} ms`;
 
-  // ---- how a point looks: by what it is. Colour and shape are those of the first key's value.
+  // ---- how a point looks: by what it is. Colour and shape are those of one key's value.
 
-  const combination = (point) => point.values.slice(0, DATA.axis === null ? undefined : -1);
-  const combinations = [...new Map(DATA.points.map((point) =>
-    [JSON.stringify(combination(point)), combination(point)])).values()];
   const firstLook = ({ first }) => charts.look(first);
   const alike = DATA.points.map((point) =>
     DATA.points.filter((each) => each.first === point.first && each.n < point.n).length);
   const pointLook = (point) => DATA.keys.length
     ? { ...firstLook(point), dash: firstLook(point).dash + alike[point.n - 1] } : firstLook(point);
-  function seriesLook(values) {
-    const place = combinations.findIndex((each) => JSON.stringify(each) === JSON.stringify(values));
-    const one = DATA.points.find((point) =>
-      JSON.stringify(combination(point)) === JSON.stringify(values));
-    if (!values.length) return charts.look(0);
-    const before = combinations.slice(0, place).filter((each) => each[0] === values[0]).length;
-    return { ...firstLook(one), dash: firstLook(one).dash + before };
+  const firstOf = (line) => DATA.points.find((point) => point.line === line).first;
+  function lineLook(line) {
+    if (DATA.lines.length === 1) return charts.look(0);
+    const own = charts.look(firstOf(line));
+    const before = DATA.lines.filter((_, each) => each < line && firstOf(each) === firstOf(line));
+    return { ...own, dash: own.dash + before.length };
   }
 
   function describe(point) {
@@ -106,5 +109,5 @@ const report = (() => {
   const chosen = () => DATA.points.filter((point) => state.chosen.has(point.n));
 
   return { DATA, STATES, el, state, restore, remember, columns, figure, metric, named, inMs,
-    combination, combinations, firstLook, pointLook, seriesLook, describe, choose, chosen };
+    firstLook, pointLook, lineLook, few, describe, choose, chosen };
 })();

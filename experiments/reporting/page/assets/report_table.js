@@ -2,8 +2,10 @@
 "use strict";
 
 (() => {
-  const { DATA, STATES, el, state, remember, figure, metric, named, choose } = report;
+  const { DATA, STATES, el, state, remember, figure, metric, few, named, choose } = report;
   const number = charts.number;
+
+  const LONG = 18;  // letters of a heading that may be broken
 
   const isKey = (id) => id.startsWith("key:");
   const place = (id) => Number(id.slice(4));
@@ -18,7 +20,8 @@
     if (state.kept && point.state !== "kept") return false;
     return state.filter.toLowerCase().split(/\s+/).filter(Boolean).every((word) => {
       const asked = word.match(/^([a-z0-9_.]+)(>=|<=|=|>|<)(.+)$/);
-      const at = asked ? DATA.keys.findIndex((key) => key.toLowerCase().endsWith(asked[1])) : -1;
+      const at = asked ? DATA.keys.findIndex((key, place) => key.toLowerCase().endsWith(asked[1])
+        || DATA.columns[place].name.toLowerCase() === asked[1]) : -1;
       if (at < 0) return point.values.some((value) => String(value).toLowerCase().includes(word))
         || point.label.toLowerCase().includes(word);
       const value = point.values[at], wanted = asked[3];
@@ -70,9 +73,10 @@
       const sorted = state.sort === column.id;
       const heading = charts.html(head, "th", { scope: "col",
         "aria-sort": sorted ? (state.down ? "descending" : "ascending") : "none",
-        class: kind(column) });
-      const button = charts.html(heading, "button", { type: "button", title: about[column.id] || "" },
-        column.name);
+        class: `${kind(column)} ${column.name.length > LONG ? "long" : ""}` });
+      const button = charts.html(heading, "button", { type: "button",
+        title: about[column.id] || (isKey(column.id) ? DATA.keys[place(column.id)] : "") });
+      charts.broken(button, column.name);
       button.addEventListener("click", () => {
         state.down = sorted ? !state.down : false;
         state.sort = column.id;
@@ -96,8 +100,13 @@
       });
       charts.html(label, "span", { class: "number" }, String(point.n));
       charts.html(label, "span", { class: "narrow" }, point.label);
-      for (const column of columns)
-        charts.html(row, "td", { class: kind(column) }, cell(point, column));
+      for (const column of columns) {
+        const rests = few(point, column.id), text = cell(point, column);
+        if (rests === undefined || text === "–")
+          charts.html(row, "td", { class: kind(column) }, text);
+        else charts.html(row, "td", { class: rests < DATA.thin ? "thin" : "",
+          title: `rests on ${number(rests, 2)} independent requests` }, `~${text}`);
+      }
     }
     el("count").textContent = `${rows.length} of ${DATA.points.length} points`;
   };

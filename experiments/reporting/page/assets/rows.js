@@ -14,16 +14,18 @@
     const chart = frame(box, { ...options, y: null, left: beside ? longest : 12, right: 20,
       height: options.rows.length * each + 62 });
     const most = Math.floor((chart.inner.right - chart.inner.left) / LETTER);
+    const names = [];
     const tops = options.rows.map((row, place) => {
       const top = chart.inner.top + place * each + (beside ? 5 : 22);
       const cut = !beside && row.name.length > most;
-      svg(chart.root, "text", { class: `row-name ${row.strong ? "strong" : ""}`,
+      names.push(svg(chart.root, "text", { class: `row-name ${row.strong ? "strong" : ""}`,
         x: beside ? chart.inner.left - 8 : chart.inner.left, "text-anchor": beside ? "end" : "start",
         y: beside ? top + bar / 2 + 4 : top - 6 },
-        cut ? `${row.name.slice(0, most - 1)}…` : row.name);
+        cut ? `${row.name.slice(0, most - 1)}…` : row.name));
       return top;
     });
-    return { chart, tops };
+    // Names stand before all lines that are drawn meanwhile.
+    return { chart, tops, finished: () => chart.root.append(...names) };
   }
 
   const rect = (parent, kind, x1, x2, y, height) => svg(parent, "rect", { class: kind,
@@ -42,7 +44,7 @@
 
   charts.bars = (box, options) => {
     // options.rows: {name, value, low, high, state, hollow, text, pick, strong}; bars from options.base; options.limits: {value, text, keep}
-    const { chart, tops } = laid(box, options, 16), { root, x } = chart;
+    const { chart, tops, finished } = laid(box, options, 16), { root, x } = chart;
     const base = options.base ?? options.x.domain[0];
     for (const { value, text, keep } of options.limits || [])
       upright(chart, value, keep === "beside" ? "level" : "limit", text);
@@ -59,12 +61,13 @@
       return { x: x(row.value), y: top, text: row.text, pick: row.pick, node: group };
     });
     if (options.base !== undefined) upright(chart, options.base, "zero");
+    finished();
     interactive({ ...chart, options: { ...options, byY: true } }, marks);
   };
 
   charts.stacks = (box, options) => {
     // options.rows: {name, parts: [value, …], text}
-    const { chart, tops } = laid(box, options, 20), { root, x } = chart;
+    const { chart, tops, finished } = laid(box, options, 20), { root, x } = chart;
     const marks = options.rows.map((row, place) => {
       const group = svg(root, "g", { class: "stack" });
       let left = 0;
@@ -75,6 +78,7 @@
       return { x: x(left), y: tops[place] + 10, text: row.text, pick: row.pick, node: group };
     });
     if (options.limit) upright(chart, options.limit.value, "limit", options.limit.text);
+    finished();
     interactive({ ...chart, options: { ...options, byY: true } }, marks);
   };
 

@@ -10,6 +10,7 @@
 
   function axis(given, values) {
     return { log: given.log, title: given.title, text: word(given),
+      whole: values.every((value) => !Number.isFinite(value) || Number.isInteger(value)),
       ticks: given.ticks.length ? given.ticks : undefined,
       domain: given.domain || charts.domain(values, given.log, given.zero) };
   }
@@ -33,8 +34,19 @@
         points: row.points.map(([x, y, low, high]) => ({ x, y: y ?? NaN, low: low ?? NaN,
           high: high ?? NaN, text: `${row.name ? `${row.name} · ` : ""}${figure.x.title} ${
             word(figure.x)(x)}: ${figure.y.title} ${word(figure.y)(y)}` })) })) });
-    if (figure.rows.length > 1) charts.legend(el(`legend-${place}`), figure.rows.map((row) =>
-      ({ name: row.name, look: look(row), hollow: row.hollow })));
+    const entries = figure.rows.length > 1 ? figure.rows.map((row) =>
+      ({ name: row.name, look: look(row), hollow: row.hollow })) : [];
+    if (entries.length) charts.legend(legendOf(place), entries);
+  }
+
+  // Figures that stand together and show the same have one legend.
+  const shown = (figure) => JSON.stringify(figure.rows.map(({ name, look, dash }) => [name, look, dash]));
+  function legendOf(place) {
+    const grid = el(`figure-${place}`).parentNode.parentNode;
+    const places = [...grid.querySelectorAll(".chart")].map((box) => Number(box.id.slice(7)));
+    const alike = places.length > 1
+      && places.every((each) => shown(DATA.figures[each]) === shown(DATA.figures[place]));
+    return el(alike ? `legend-of-${places[0]}` : `legend-${place}`);
   }
 
   function drawBars(box, figure, place) {
@@ -82,6 +94,7 @@
     kinds[figure.kind](el(`figure-${place}`), figure, place));
   for (const table of document.querySelectorAll("table.sortable")) charts.sortable(table);
   drawAll();
+  performance.mark("drawn");
   let width = window.innerWidth;
   window.addEventListener("resize", () => {
     if (window.innerWidth === width) return;

@@ -1,0 +1,107 @@
+"""Whose kernels price a GPU without tables, and how near its own peaks they come there.
+
+A table of kernels tells shares of one GPU's peaks. Which share large products reach depends on the
+power that a GPU may draw, so that a relative reaches another: an L40S 72% of its arithmetic, an
+L20, which has a third of that arithmetic, 96%. ``relatives.yaml`` has what was measured.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+
+from hardware.gpu import Compute, Gpu, load_gpu
+from hardware.prices.kernels import Kernels, nearest
+from hardware.yaml_file import read_bundled, validated
+
+TABLES = Path(__file__).parent / "calibrations"
+
+LARGE_ROWS = (2048.0, 4096.0, 8192.0)
+LARGE = 8192.0
+"""Rows, columns and inputs of products at which a table's share of the arithmetic is taken."""
+UNHINDERED = 0.95
+"""Share of its arithmetic that a GPU reaches which has less than half of its relative's, and half
+of its bandwidth or more: its units are the limit, not its power (as on L20, 0.96)."""
+
+
+class Relative(BaseModel):
+    """A row of ``relatives.yaml``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kernels: str
+    """Catalogue name of the measured GPU."""
+    reached: dict[Compute, PositiveFloat] = Field(default_factory=dict)
+    """TFLOP/s of the largest matrix products."""
+    read: PositiveFloat = 1.0
+    """Share of its bandwidth that it reaches, over the relative's."""
+    source: str = ""
+    """Of ``reached`` and ``read``."""
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> "Relative":
+        if (self.reached or self.read != 1.0) and not self.source:
+            raise ValueError("figures without a source")
+        return self
+
+
+class _Relatives(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    relatives: dict[str, Relative]
+
+
+@lru_cache(maxsize=1)
+def relatives() -> Mapping[str, Relative]:
+    """Return the GPUs that borrow kernels, by name."""
+    path = Path(__file__).parent / "relatives.yaml"
+    return validated(_Relatives, read_bundled(path), path.name).relatives
+
+
+def relative_of(gpu: Gpu) -> str | None:
+    """Return whose kernels price a GPU: its own, or those of the nearest measured relative.
+
+    A GPU that a mapping describes has those of the GPU that ``like`` names.
+    """
+    own = gpu.like or gpu.name
+    if (TABLES / f"{own}.yaml").is_file():
+        return own
+    row = relatives().get(own)
+    return row.kernels if row else None
+
+
+def as_priced(gpu: Gpu, kernels: Kernels) -> Gpu:
+    """Return a GPU with peaks of which tables tell the right share.
+
+    That is the GPU itself where they are its own. Else large products take what they were measured
+    to take on it, or as ``UNHINDERED`` says; otherwise they reach the share that the tables have.
+    """
+    if gpu.name == kernels.gpu:
+        return gpu
+    row = relatives().get(gpu.like or gpu.name, Relative(kernels=kernels.gpu))
+    peaks = {
+        compute: peak * _faster(gpu, compute, kernels, row)
+        for compute, peak in gpu.peak_flops_per_s.items()
+    }
+    bandwidth = gpu.bandwidth_bytes_per_s * row.read
+    return gpu.model_copy(update={"peak_flops_per_s": peaks, "bandwidth_bytes_per_s": bandwidth})
+
+
+def _faster(gpu: Gpu, compute: Compute, kernels: Kernels, row: Relative) -> float:
+    """How much more of an arithmetic's peak a GPU reaches than the tables' own."""
+    if compute in ("fp32", "tf32"):
+        return 1.0
+    surface = nearest(kernels.gemm, compute)
+    share = max(float(surface(m=rows, n=LARGE, k=LARGE)) for rows in LARGE_ROWS)
+    if row.reached:
+        named, reached = next(
+            ((name, rate) for name, rate in row.reached.items() if name == compute),
+            next(iter(row.reached.items())),
+        )
+        of_named = nearest(kernels.gemm, named)
+        own_share = max(float(of_named(m=rows, n=LARGE, k=LARGE)) for rows in LARGE_ROWS)
+        return reached * 1e12 / (load_gpu(gpu.like or gpu.name).peak(named) * own_share)
+    measured = load_gpu(kernels.gpu)
+    cut = gpu.peak(compute) < measured.peak_flops_per_s.get(compute, 0.0) / 2
+    fed = gpu.bandwidth_bytes_per_s >= measured.bandwidth_bytes_per_s / 2
+    return max(UNHINDERED / share, 1.0) if cut and fed else 1.0

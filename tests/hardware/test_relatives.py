@@ -1,0 +1,95 @@
+"""Whose kernels price GPUs without tables, and what share of their own peaks those tell."""
+
+import pytest
+
+from hardware.calibration import load_calibration
+from hardware.gpu import Gpu, gpu_names, load_gpu
+from hardware.prices.kernels import Kernels
+from hardware.prices.measured import FITTED_BYTES_PER_S, small_kernels_per_s
+from hardware.relatives import UNHINDERED, as_priced, relative_of, relatives
+from model.operators import Operator
+
+
+def kernels_of(gpu: Gpu) -> Kernels:
+    relative = relative_of(gpu)
+    assert relative is not None
+    kernels = load_calibration(relative).kernels
+    assert kernels is not None
+    return kernels
+
+
+def product_flops_per_s(gpu: Gpu, compute: str, n: float = 8192.0) -> float:
+    """What the largest products reach on a GPU as it is priced."""
+    kernels = kernels_of(gpu)
+    rates = []
+    for rows in (2048.0, 4096.0, 8192.0):
+        flops = 2 * rows * n * n
+        operator = Operator(
+            "product",
+            "gemm",
+            1,
+            flops,
+            2 * n * n,
+            0.0,
+            0.0,
+            gemm=(rows, int(n), int(n)),
+            compute=compute,
+        )
+        rates.append(flops / float(kernels.gemm_s(operator, as_priced(gpu, kernels))))
+    return max(rates)
+
+
+def test_every_gpu_that_borrows_is_in_the_catalogue_and_borrows_from_a_measured_one():
+    for name, row in relatives().items():
+        assert name in gpu_names()
+        assert load_calibration(row.kernels).kernels is not None
+        assert relative_of(load_gpu(name)) == row.kernels
+
+
+@pytest.mark.parametrize(
+    ("name", "compute", "reached"),
+    [
+        ("l20", "fp16", 114.7e12), ("rtx-4090", "bf16", 179.2e12), ("rtx-4090", "fp8", 354.3e12),
+        ("mi300x", "bf16", 588e12), ("mi300x", "fp8", 1177e12), ("rtx-a6000", "bf16", 95e12),
+        ("rtx-5090", "bf16", 254e12),
+    ],
+)  # fmt: skip
+def test_large_products_take_what_they_were_measured_to_take(name, compute, reached):
+    assert product_flops_per_s(load_gpu(name), compute) == pytest.approx(reached, rel=1e-6)
+
+
+def test_a_gpu_with_tables_and_one_without_figures_keep_their_peaks():
+    for name in ("l40s", "h100-sxm", "l4", "h100-pcie", "t4", "rtx-3090"):
+        gpu = load_gpu(name)
+        priced = as_priced(gpu, kernels_of(gpu))
+        assert priced.peak_flops_per_s == gpu.peak_flops_per_s
+        assert priced.bandwidth_bytes_per_s == gpu.bandwidth_bytes_per_s
+
+
+def test_memory_is_read_at_the_rate_that_was_measured():
+    gpu = load_gpu("mi300x")
+    assert as_priced(gpu, kernels_of(gpu)).bandwidth_bytes_per_s == pytest.approx(0.9 * 5.3e12)
+
+
+def test_arithmetic_that_was_cut_is_not_limited_by_power():
+    h20 = load_gpu("h20-sxm")
+    assert product_flops_per_s(h20, "bf16") == pytest.approx(UNHINDERED * 148e12, rel=1e-6)
+    described = load_gpu({"like": "l40s", "peak_flops_per_s": {"bf16": 100e12, "fp32": 50e12}})
+    assert product_flops_per_s(described, "bf16") == pytest.approx(UNHINDERED * 100e12, rel=1e-6)
+    more_memory = load_gpu({"like": "l40s", "memory_bytes": 90 * 2**30})
+    assert product_flops_per_s(more_memory, "bf16") < 0.8 * 362e12
+
+
+def test_a_described_gpu_reaches_the_share_of_the_one_that_it_is_like():
+    like = load_gpu({"like": "rtx-4090", "peak_flops_per_s": {"bf16": 200e12, "fp32": 100e12}})
+    assert product_flops_per_s(like, "bf16") == pytest.approx(200e12 * 179.2 / 165.2, rel=1e-6)
+
+
+def test_small_kernels_move_what_a_cache_holds_where_memory_is_slow():
+    h100, l40s, a100, b200, l4 = map(load_gpu, ("h100-sxm", "l40s", "a100", "b200-sxm", "l4"))
+    assert small_kernels_per_s(h100, 0.32) == pytest.approx(0.32 * 3.35e12)
+    assert small_kernels_per_s(l40s, 0.32) == pytest.approx(864e9)
+    assert small_kernels_per_s(l40s, 0.1) == pytest.approx(0.1 * FITTED_BYTES_PER_S)
+    assert small_kernels_per_s(l4, 0.32) == pytest.approx(300e9)
+    assert small_kernels_per_s(a100, 0.32) == pytest.approx(0.32 * 2.039e12)
+    assert small_kernels_per_s(b200, 0.32) == pytest.approx(0.32 * 8e12)

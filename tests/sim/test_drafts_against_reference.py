@@ -101,6 +101,8 @@ def test_random_sessions(scenario: Scenario, requests: Requests, stop_s: float) 
 @st.composite
 def short_of_blocks(draw: st.DrawFn) -> Scenario:
     """Few small blocks, so that many are thrown out, also when they have ended already."""
+    method = draw(st.sampled_from(["eagle", "draft_model"]))
+    model = {"model": str(small.draft_config())} if method == "draft_model" else {}
     return small.scenario(
         seed=draw(st.integers(0, 3)),
         windows=(None,),
@@ -113,8 +115,8 @@ def short_of_blocks(draw: st.DrawFn) -> Scenario:
         num_gpu_blocks=draw(st.integers(12, 20)),
         reuse_unhashed_first=draw(st.booleans()),
         speculative={
-            "method": draw(st.sampled_from(["eagle", "draft_model"])),
-            "model": str(small.draft_config()),
+            **model,
+            "method": method,
             "num_speculative_tokens": 5,
             "synthetic_acceptance_rates": [0.9, 0.8, 0.7, 0.6, 0.5],
         },

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from math import inf
 
+from hardware.versions import version_key
 from sim.pools import Pool
 from tests.reference_simulator import Engine, Seq
 
@@ -30,6 +31,7 @@ class Use:
     inserted: set[int] = field(default_factory=set)
     reused: set[int] = field(default_factory=set)
     missed: set[int] = field(default_factory=set)
+    rank: int = 0
 
 
 class Host:
@@ -40,6 +42,21 @@ class Host:
         self.lines: list[OrderedDict[tuple, Kept]] = [OrderedDict(), OrderedDict()]
         self.gone: list[OrderedDict[tuple, None]] = [OrderedDict(), OrderedDict()]
         self.offers: OrderedDict[tuple, int] = OrderedDict()
+        self.ranks: dict[tuple, tuple[int, int]] = {}  # of LRU, if requests have ranks
+        self.last = 0
+
+    def rank(self) -> int:
+        self.last += 1
+        return self.last
+
+    def see(self, use: Use, texts: dict[int, tuple]) -> None:
+        """From 0.33 on: what a request sees ranks at once, its last chunks before its first."""
+        fresh = {place: text for place, text in texts.items() if place not in use.seen}
+        if fresh and not use.rank:
+            use.rank = self.rank()
+        for place, text in fresh.items():
+            if self.get(text) is not None:
+                self.ranks[text] = max(self.ranks[text], (use.rank, -place))
 
     def get(self, text: tuple) -> Kept | None:
         return self.lines[0].get(text) or self.lines[1].get(text)
@@ -58,7 +75,9 @@ class Host:
         if kept is None:
             return
         line = self.lines[0 if text in self.lines[0] else 1]
-        if self.policy == "lru":
+        if self.policy == "ranked":
+            self.ranks[text] = (self.rank(), 0)
+        elif self.policy == "lru":
             line.move_to_end(text)
         elif reused:
             del line[text]
@@ -69,9 +88,12 @@ class Host:
     def make_room(self, count: int, stays: set[tuple]) -> bool:
         """All of it, or nothing."""
         chosen: list[tuple[int, tuple]] = []
+        if self.policy == "ranked":
+            for text in sorted(self.lines[0], key=self.ranks.__getitem__):
+                self.lines[0].move_to_end(text)
         left = len(self.lines[0])
         for _ in range(count):
-            order = [0] if self.policy == "lru" else [1, 0]
+            order = [1, 0] if self.policy == "arc" else [0]
             if self.policy == "arc" and left >= int(self.target):
                 order = [0, 1]
             found = next(
@@ -96,7 +118,8 @@ class Host:
                     self.gone[line].popitem(last=False)
         return True
 
-    def insert(self, text: tuple) -> None:
+    def insert(self, text: tuple, rank: tuple[int, int]) -> None:
+        self.ranks[text] = rank
         for gone in self.gone:
             gone.pop(text, None)
         self.lines[0][text] = Kept(text)
@@ -119,7 +142,9 @@ class TierEngine(Engine):
         self.threshold_offers = told.store_threshold
         self.most_counted = told.max_tracker_size
         self.prompts_only = told.offload_prompt_only
-        self.host = Host(pool.host.chunks, told.eviction_policy)
+        self.offers_again = version_key(pool.engine.version) >= (0, 33)
+        ranked = told.eviction_policy == "lru" and self.offers_again
+        self.host = Host(pool.host.chunks, "ranked" if ranked else told.eviction_policy)
         self.uses: dict[Seq, Use] = {}
         self.coming: list[tuple[float, int, Seq, list[Kept]]] = []
         self.going: list[tuple[float, int, Seq, list[Kept]]] = []
@@ -208,6 +233,8 @@ class TierEngine(Engine):
     def matched(self, seq: Seq, past: int) -> int | None:
         """Tokens that the host has behind those that the GPU has; None: ask again."""
         use = self.uses.setdefault(seq, Use())
+        if self.offers_again:
+            use.offered = 0
         if use.under_way:
             return None
         whole = seq.target // self.chunk
@@ -251,7 +278,9 @@ class TierEngine(Engine):
         self.parked.append(seq)
         seq.brought_to, seq.loading_s = past + more, seq.loading_s - self.now_s
         use, chunks = self.uses[seq], []
-        for place in range(past // self.chunk, (past + more) // self.chunk):
+        places = range(past // self.chunk, (past + more) // self.chunk)
+        self.host.see(use, {place: self.text_of(seq, place) for place in places})
+        for place in places:
             kept = self.host.get(self.text_of(seq, place))
             assert kept is not None
             kept.readers += 1
@@ -322,29 +351,33 @@ class TierEngine(Engine):
         if self.threshold_offers >= 2:
             self.count([texts[place] for place in places])
         wanted = []
+        seen = {}
         for place in places:
             kept = self.host.get(texts[place])
+            if kept is not None and kept.written:
+                seen[place] = texts[place]
             if kept is None:
                 if self.threshold_offers < 2 or (
                     self.host.offers.get(texts[place], 0) >= self.threshold_offers
                 ):
                     wanted.append(place)
+                    seen[place] = texts[place]
             elif kept.written:
-                use.seen.add(place)
                 if place not in use.inserted:
                     use.reused.add(place)
         for place in reversed(wanted):
             if place not in use.missed:
                 self.host.miss(texts[place])
         use.missed |= set(wanted)
-        use.seen |= set(wanted)
+        self.host.see(use, seen)
+        use.seen |= set(seen)
         if not wanted:
             return True
         lacking = len(wanted) - (self.host.room - self.host.count)
         if lacking > 0 and not self.host.make_room(lacking, set(texts.values())):
             return False
         for place in wanted:
-            self.host.insert(texts[place])
+            self.host.insert(texts[place], (use.rank, -place))
             use.inserted.add(place)
         chunks = [self.host.get(texts[place]) for place in wanted]
         self.next_copies.append((seq, chunks, len(wanted) * (self.chunk // self.size)))

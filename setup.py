@@ -29,6 +29,13 @@ ROOMS = [
     ),
 ]
 
+COMPILER_OPTIONS = [
+    # Fused multiply-adds, where a processor has them, would change last bits.
+    "-ffp-contract=off",
+    # Nobody outside puts functions in place of these: calls between them can be direct.
+    "-fvisibility=hidden", "-fno-semantic-interposition",
+]  # fmt: skip
+
 
 class BuildIfPossible(build_ext):
     """Notes what was compiled; what cannot be is left as it is, and that is said."""
@@ -57,8 +64,7 @@ def extensions() -> list[Extension]:
         return []
     built: list[Extension] = mypycify(["--config-file=", "--strict", *ROOMS], group_name="headroom")
     for extension in built:
-        # Fused multiply-adds, where a processor has them, would change last bits.
-        extension.extra_compile_args = [*extension.extra_compile_args, "-ffp-contract=off"]
+        extension.extra_compile_args = [*extension.extra_compile_args, *COMPILER_OPTIONS]
     return built
 
 

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from experiments.reporting.basis import Basis, Pooled
+from experiments.reporting.records import Records
 from experiments.reporting.significance import Difference, holm, sectioned
 from experiments.reporting.stats import summarise_points
 from experiments.reporting.support import Load
@@ -135,10 +135,10 @@ class Case:
     def summary(self, runs: Sequence[Run]) -> dict[str, Any]:
         """Summarise runs as those of a point are."""
         values = {f"{name}_p99_s": pooled_p99([run.tails[name] for run in runs]) for name in NAMES}
-        table = pd.DataFrame([{"seed": place, **run.metrics} for place, run in enumerate(runs)])
+        table = Records.of([{"seed": place, **run.metrics} for place, run in enumerate(runs)])
         basis = Basis(None, Pooled(values), self.load, rates_of(self.study))
-        (row,) = summarise_points(table, [], METRICS, bases=[basis]).to_dict("records")
-        return dict(row)  # type: ignore[arg-type]
+        (row,) = summarise_points(table, [], METRICS, bases=[basis]).rows()
+        return row
 
 
 def case_at(share: float, settings: dict[str, Any] | None = None) -> Case:

@@ -167,6 +167,7 @@ class Memory(_Part):
     cold_compile: Dated[bool]
     non_torch_gib: Dated[NonTorch]
     hybrid_groups: Dated[bool]
+    chunked_groups: Dated[bool]
     compressed_blocks: Dated[Literal["slots", "sizes", "widest"] | None]
     alike_layers: Dated[PositiveFloat]
     steps_in_flight: Dated[PositiveInt]

@@ -81,12 +81,15 @@ class Group:
 
     @property
     def attending(self) -> tuple[tuple[Mixer, Share], ...]:
-        """Mixers of ``layers`` that keep something of earlier tokens."""
+        """Mixers that keep something of earlier tokens, each with all layers that have it."""
+        places: dict[Mixer, tuple[int, ...]] = {}
+        for kind, share in self.layers:
+            for mixer in side_by_side(kind.mixer):
+                if mixer.caches:
+                    places[mixer] = (*places.get(mixer, ()), *share.places)
         return tuple(
-            (mixer, share)
-            for kind, share in self.layers
-            for mixer in side_by_side(kind.mixer)
-            if mixer.caches
+            (mixer, Share(tuple(sorted(of)), self.precision, self.tp))
+            for mixer, of in places.items()
         )
 
     @property

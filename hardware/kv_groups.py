@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from hardware.engine_table import vllm
 from hardware.kv_compressed import compressed_layout
 from hardware.kv_layout import KvGroup, KvLayout
-from hardware.versions import version_key
+from hardware.versions import Version, version_key
 from model.caches import COMPRESSED, INDEX, LATENT, Cache
 from model.errors import UnsupportedLayersError
 from model.precision import Precision
@@ -69,7 +69,7 @@ def kv_layout(
             groups.
     """
     rules, at = vllm().memory, version_key(version or vllm().newest)
-    hybrid = rules.hybrid_groups.at(at) and not disable_hybrid_kv_cache_manager
+    hybrid = _has_groups(spec, at) and not disable_hybrid_kv_cache_manager
     if any(cache.kind == COMPRESSED for cache in spec.caches):
         rule = rules.compressed_blocks.at(at) if hybrid else None
         if rule is None:
@@ -110,11 +110,18 @@ def several_groups(
     spec: DecoderSpec, version: str = "", disable_hybrid_kv_cache_manager: bool = False
 ) -> bool:
     """Return whether layers do not keep equally much, so that the cache has groups."""
-    hybrid = vllm().memory.hybrid_groups.at(version_key(version or vllm().newest))
+    hybrid = _has_groups(spec, version_key(version or vllm().newest))
     kinds = {cache.window for cache, _ in _entries(spec)}
     if any(cache.states for cache in spec.caches):
         return True
     return len(kinds) > 1 and hybrid and not disable_hybrid_kv_cache_manager
+
+
+def _has_groups(spec: DecoderSpec, at: Version) -> bool:
+    """Whether an engine that nobody tells otherwise cuts the cache of a model into groups."""
+    rules = vllm().memory
+    chunks = spec.attention_chunk_tokens is not None
+    return rules.hybrid_groups.at(at) and (not chunks or rules.chunked_groups.at(at))
 
 
 def _entries(spec: DecoderSpec) -> list[tuple[Cache, int]]:

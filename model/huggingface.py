@@ -42,6 +42,11 @@ def architecture_of(config: Mapping[str, object], source: str) -> str:
         raise UnknownArchitectureError(
             f"{source}: architectures = [{str(class_name)[:80]!r}] is not modelled, {EXPECTED}"
         )
+    if model_type is None and class_name is None and "peft_type" in config:
+        raise UnknownArchitectureError(
+            f"{source}: peft_type = {show(config['peft_type'])}: an adapter, expected the config "
+            f"of the model that it adapts ({show(config.get('base_model_name_or_path'))})"
+        )
     if model_type is None and class_name is None:
         raise UnknownArchitectureError(
             f"{source}: model_type and architectures are missing, {EXPECTED}"

@@ -32,6 +32,7 @@ __all__ = [
 
 CATALOGUE = Path(__file__).parent / "catalogue"
 
+ADAPTER = "adapter_config.json"
 TOKENIZER = "tokenizer_config.json"
 """Says how long a request is where config.json does not."""
 
@@ -137,6 +138,8 @@ def _load_path(path: Path) -> DecoderSpec:
     if not file.is_file():
         inside = sorted(each.name for each in path.glob("*.gguf")) if path.is_dir() else []
         held = f"; {inside[0]} in it is GGUF, which is not read" if inside else ""
+        if path.is_dir() and (path / ADAPTER).is_file():
+            held = f"; {ADAPTER} in it is an adapter's, expected the model that it adapts"
         raise UnknownModelError(f"model = {str(path)!r} is a folder without a config.json{held}")
     folder = file.parent
     beside = {

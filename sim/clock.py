@@ -19,14 +19,9 @@ from heapq import heapify, heappop, heappush
 from math import inf
 
 import simpy
-from simpy.events import NORMAL, URGENT, Event
+from simpy.events import NORMAL, Event
 
 from sim.engine.agenda import Agenda
-
-__all__ = ["ANSWER", "DELIVERY", "NORMAL", "TIMEOUT", "TRANSFER", "URGENT", "Clock"]
-
-TRANSFER, TIMEOUT, ANSWER, DELIVERY = -4, -3, -2, -1
-"""Priorities at one instant, before URGENT (0, arrivals) and NORMAL (1, and on by replica)."""
 
 
 class Clock(simpy.Environment):  # type: ignore[misc, unused-ignore]
@@ -34,16 +29,13 @@ class Clock(simpy.Environment):  # type: ignore[misc, unused-ignore]
 
     stop_s = -inf
     """The last moment of the simulation."""
-    turn, turn_s = -1, -inf
-    """The replica that was the last to tell who finished, and when: at that instant those before it
-    have ended their steps, too, and begun the next ones."""
 
     def __init__(self) -> None:
-        self.agenda = Agenda([], iter(()))
+        self.agenda = Agenda([])
         """Its time, its events, and the loops that sleep until theirs has come."""
         super().__init__()
         self.agenda.events = self._queue  # type: ignore[assignment, unused-ignore]
-        self.agenda.numbers = self._eid
+        self._eid = self.agenda.numbers  # type: ignore[assignment, unused-ignore]
 
     @property
     def now(self) -> float:

@@ -1,6 +1,6 @@
 """The replicas of a scenario, and how requests come to them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from math import inf
 
@@ -8,33 +8,34 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.acceptance import Synthetic
-from sim.api_loops import SharedLoops
-from sim.api_server import Inbox, all_reached_s
-from sim.client import Client
-from sim.clock import URGENT, Clock, without_collector
+from sim.api_server import all_reached_s, own_loops, shared_loops
+from sim.clock import Clock, without_collector
 from sim.cluster_config import NO_CLIENT
+from sim.dealing import deal
 from sim.disaggregation import Disaggregated, Route
-from sim.dispatch import Dispatch, deal
-from sim.engine.arrivals import Arrivals
+from sim.engine.agenda import ARRIVAL, STEP_END, Agenda
+from sim.engine.any_replica import AnyReplica
+from sim.engine.arrivals import Arrivals, Coming
+from sim.engine.client import Client
+from sim.engine.dispatch import Dispatch
 from sim.engine.drafting import Acceptance
-from sim.engine.loop import Loop
+from sim.engine.inbox import Inbox
+from sim.engine.loop import Loop, OnFinish
 from sim.engine.machine import Machine
+from sim.engine.rank import ranks_of
+from sim.engine.replica import Replica
 from sim.engine.scheduler import Scheduler
-from sim.engine.sequence import Sequence
-from sim.lockstep import ranks_on
 from sim.machines import priced_machine
-from sim.pipelined import AnyReplica, Pipelined, pipelined
+from sim.pipelined import pipelined
 from sim.pools import PREFILL, Pool
-from sim.ranks import lockstep, router_of
+from sim.ranks import lockstep, router_of, show
 from sim.recording import BlockCount, Part, Recorder
-from sim.replica import Replica
-from sim.result import UNFINISHED
 from sim.routers.prompts import prompts_of
 from sim.routers.registry import make_router
 from sim.routers.router import ReplicaFacts, Router
 from sim.scenario import Scenario
 from sim.schedulers import facts_of, make_scheduler
-from sim.source import ClosedLoop, first_rows, sequences
+from sim.source import first_rows, sequences, users_of
 from sim.tape import Scratch
 from sim.tiers import have_tiers, tier_count
 from workloads.requests import Requests
@@ -90,7 +91,7 @@ class Cluster:
         for number in numbers:
             if number not in self.replicas:
                 self.replicas |= self._replicas(number)
-        self.dispatch.begin()
+        self._show()
         self._connect()
 
     def _acceptance(self, pool: Pool) -> Acceptance | None:
@@ -107,7 +108,7 @@ class Cluster:
         with without_collector():
             for replica in self.replicas.values():
                 assert isinstance(replica, Replica)
-                replica.run_alone(self.stop_s)
+                replica.loop.go_on(0.0, self.stop_s)
 
     def part(self) -> Part:
         """What happened until now."""
@@ -118,17 +119,17 @@ class Cluster:
         self.dispatch.stop()
         blocks = {}
         for number, scheduler in self.schedulers.items():
-            dropped = self.replicas[number].loop.aborted
+            dropped = self.replicas[number].aborted
             unfinished = [each for each in scheduler.unfinished() if each not in dropped]
             if unfinished and self.stop_s == inf:
                 raise RuntimeError(
                     f"{len(unfinished)} requests never finished: a scheduler is stuck"
                 )
             for sequence in () if self.pools[number].role == PREFILL else unfinished:
-                self.recorder.outcomes.ended(sequence, number, UNFINISHED, -1.0)
+                self.recorder.outcomes.unfinished(sequence, number)
             pool = scheduler.pool
             blocks[number] = BlockCount(pool.num_blocks, pool.held, tier_count(scheduler))
-        alone_s = [replica.loop.now_s for replica in self.replicas.values() if self.dealt]
+        alone_s = [replica.reached_s() for replica in self.replicas.values() if self.dealt]
         end_s = max(alone_s, default=self.clock.now)
         return self.recorder.part(blocks, end_s)
 
@@ -138,7 +139,11 @@ class Cluster:
             router = router_of(scenario, tuple(facts), prompts_of(self.requests))
             if router.claims:
                 self.recorder.claims()
-            return Dispatch(self.clock, router, self.recorder, self.replicas)
+            self._router = router
+            longest = router.view.longest_request_tokens
+            return Dispatch(
+                self.clock.agenda, router, longest, self.recorder.outcomes, self.replicas
+            )
         dispatch = Disaggregated(
             self.clock, self._route("router", scenario.answering, facts),
             self._route("prefill router", scenario.prefilling, facts),
@@ -152,9 +157,16 @@ class Cluster:
     def _route(self, name: str, numbers: list[int], facts: list[ReplicaFacts]) -> Route:
         scenario, own = self.scenario, [facts[number] for number in numbers]
         kind = scenario.router if name == "router" else scenario.prefill_router or scenario.router
-        return Route(self._router(kind, name, own), numbers)
+        return Route(self._make_router(kind, name, own), numbers)
 
-    def _router(self, kind: str, name: str, facts: list[ReplicaFacts]) -> Router:
+    def _show(self) -> None:
+        """Let routers see their replicas, all of which are there."""
+        if isinstance(self.dispatch, Disaggregated):
+            self.dispatch.show()
+        else:
+            show(self._router, self.replicas)
+
+    def _make_router(self, kind: str, name: str, facts: list[ReplicaFacts]) -> Router:
         """Make a router; ``name`` is that of its random numbers."""
         scenario = self.scenario
         settings = scenario.router_settings if kind == scenario.router else {}
@@ -173,74 +185,69 @@ class Cluster:
             return {number: self._replica(number)}
         if machine is not None:
             raise ValueError("ranks that work together are priced, and computed by no machine")
-        numbers = range(number, number + pool.ranks.count)
-        loops = [self._loop(each) for each in numbers]
-        return dict(
-            zip(numbers, ranks_on(self.clock, lockstep(pool, loops, self.clock)), strict=True)
-        )
+        numbers, agenda = range(number, number + pool.ranks.count), self.clock.agenda
+        loops = [self._loop(each, priced_machine(pool), 0.0) for each in numbers]
+        # At one instant, replicas go by their numbers.
+        ranks = ranks_of(lockstep(pool, loops, agenda), STEP_END + number)
+        return dict(zip(numbers, ranks, strict=True))
 
-    def _pipelined(self, number: int) -> Pipelined:
+    def _pipelined(self, number: int) -> AnyReplica:
         scheduler, journal = self.schedulers[number], self.recorder.replicas[number]
         return pipelined(
-            number, self.pools[number], self.clock, scheduler, journal, self.dispatch.finished
-        )
-
-    def _loop(self, number: int) -> Loop:
-        """One of the ranks that work together, which is driven with the others."""
-        return Loop(
-            number, self.schedulers[number], priced_machine(self.pools[number]), 0.0,
-            self.recorder.replicas[number], _nobody(number), self.clock.agenda,
+            number, self.pools[number], self.clock.agenda, scheduler, journal,
             self.dispatch.finished,
         )  # fmt: skip
 
     def _replica(self, number: int) -> Replica:
-        dealt, outcomes = self.dealt, self.recorder.outcomes
-        scheduler = self.schedulers[number]
         of, pool = self.machine, self.pools[number]
-        machine = priced_machine(pool) if of is None else of(scheduler)
-        return Replica(
-            number, self.clock, scheduler, machine,
-            pool.price.idle_start_s if of is None else 0.0,
-            self.recorder.replicas[number],
-            outcomes.finished if dealt else self.dispatch.finished,
-            self._dealt_to(number), alone=dealt,
+        if of is None:
+            loop = self._loop(number, priced_machine(pool), pool.price.idle_start_s)
+        else:
+            loop = self._loop(number, of(self.schedulers[number]), 0.0)
+        replica = Replica(loop, STEP_END + number)
+        if not self.dealt:
+            replica.start()
+        return replica
+
+    def _loop(self, number: int, machine: Machine, idle_start_s: float) -> Loop:
+        """The loop of a replica, on the common clock unless all its requests are known."""
+        on_finish: OnFinish = self.dispatch.finished
+        agenda = self.clock.agenda
+        if self.dealt:
+            on_finish, agenda = self.recorder.outcomes.finished, Agenda([])
+        return Loop(
+            number, self.schedulers[number], machine, idle_start_s,
+            self.recorder.replicas[number], self._dealt_to(number), agenda, on_finish,
         )  # fmt: skip
 
     def _connect(self) -> None:
         """Let requests come, from users or as they arrive; past a client if it has work to do."""
         scenario, dispatch, requests = self.scenario, self.dispatch, self.requests
+        agenda = self.clock.agenda
         waits = bool(requests.waits and scenario.api)
         if scenario.client != NO_CLIENT or waits or scenario.api.shared:
-            dispatch.client = Client(
-                self.clock, scenario.client, scenario.api, self.recorder, dispatch.arrives,
-                dispatch.given_up, self._inbox(),
-            )  # fmt: skip
+            dispatch.client = self.recorder.client = self._client()
         if requests.waits:
-            dispatch.users = ClosedLoop(self.clock, requests, self._ask)
+            dispatch.users = users_of(agenda, requests, dispatch.ask)
             if dispatch.client is not None:
-                dispatch.client.loop = dispatch.users
+                dispatch.client.users = dispatch.users
             dispatch.users.start()
         if requests.users is None and not self.dealt:
-            Arrivals(self.clock.agenda, URGENT, self._in_order(), self._ask).start()
+            Arrivals(agenda, ARRIVAL, self._in_order(), dispatch.ask).start()
 
-    def _inbox(self) -> Inbox | SharedLoops:
-        """What reads requests: of all replicas, or in the loops that also send their tokens."""
-        api, outboxes = self.scenario.api, self.recorder.shared_outboxes
-        if outboxes:
-            return SharedLoops(api, self.clock, outboxes, self.replicas)
-        return Inbox(api, self.scenario.replicas)
+    def _client(self) -> Client:
+        config, api, dispatch = self.scenario.client, self.scenario.api, self.dispatch
+        agenda, recorder = self.clock.agenda, self.recorder
+        reads: Inbox = own_loops(api, self.scenario.replicas)
+        if api.shared:
+            reads = shared_loops(api, agenda, recorder.shared_outboxes, self.replicas)
+        return Client(
+            agenda, len(self.requests), config.max_concurrency or len(self.requests),
+            config.timeout_s or inf, reads, recorder.outboxes, api.output_s, recorder.outcomes,
+            dispatch.arrives, dispatch.given_up,
+        )  # fmt: skip
 
-    def _ask(self, sequence: Sequence) -> None:
-        """A request is wanted, now: at the client if there is one, else at the router."""
-        dispatch = self.dispatch
-        if dispatch.users is not None:
-            self.recorder.arrived(sequence.request, sequence.arrival_s)
-        if dispatch.client is not None:
-            dispatch.client.ask(sequence)
-        else:
-            dispatch.arrives(sequence)
-
-    def _in_order(self) -> Iterator[Sequence]:
+    def _in_order(self) -> Coming:
         """Open arrivals, of sessions their first turns: at the client, or else at the router."""
         if self.dispatch.client is not None or self.requests.waits:
             return sequences(self.requests, self.requests.arrival_s, first_rows(self.requests))
@@ -259,14 +266,14 @@ class Cluster:
         )
         return reached_s, np.argsort(reached_s, kind="stable")
 
-    def _deal(self) -> Callable[[int], Iterator[Sequence]]:
+    def _deal(self) -> Callable[[int], Coming]:
         """Send everybody beforehand; return what gives a replica its own."""
-        dispatch, requests = self.dispatch, self.requests
+        requests = self.requests
         reached_s, order = self._reached()
-        owner, refused = deal(requests, reached_s, order, self.stop_s, dispatch.router)
+        owner, refused = deal(requests, reached_s, order, self.stop_s, self._router)
         self.recorder.rejected(refused)
         return lambda number: sequences(requests, reached_s, order, owner, number)
 
 
-def _nobody(_: int) -> Iterator[Sequence]:
-    return iter(())
+def _nobody(_: int) -> Coming:
+    return Coming(iter(()))

@@ -14,19 +14,18 @@ Who gives up while the prompt is computed takes it along; on the way to the sink
 until their lease ends; later the source is told at once, or when nobody reads them any more.
 """
 
-from collections.abc import Mapping
 from collections.abc import Sequence as SequenceOf
 
-from sim.clock import DELIVERY, TRANSFER, Clock
-from sim.dispatch import NOBODY, Dispatch, nowhere
+from sim.clock import Clock
+from sim.engine.agenda import DELIVERY, TRANSFER
+from sim.engine.any_replica import AnyReplica
+from sim.engine.dispatch import NOBODY, Dispatch, nowhere
 from sim.engine.loads import Connector
 from sim.engine.sequence import Sequence
 from sim.handovers import Handover
 from sim.kv_transfer import KvTransferConfig, Link, link_of
-from sim.pipelined import AnyReplica
 from sim.pools import DECODE, PREFILL, Pool
 from sim.recording import Recorder
-from sim.result import UNFINISHED
 from sim.routers.router import Router
 from sim.scenario import ApiTime
 from sim.sight import show_replicas
@@ -85,12 +84,14 @@ class Disaggregated(Dispatch):
         decode: Route,
         prefill: Route,
         recorder: Recorder,
-        replicas: Mapping[int, AnyReplica],
+        replicas: dict[int, AnyReplica],
         pools: SequenceOf[Pool],
         config: KvTransferConfig,
         api: ApiTime,
     ) -> None:
-        super().__init__(clock, decode.router, recorder, replicas)
+        longest = decode.router.view.longest_request_tokens
+        super().__init__(clock.agenda, decode.router, longest, recorder.outcomes, replicas)
+        self.clock = clock
         self._decode, self._prefill = decode, prefill
         self._pools, self._config, self._api = pools, config, api
         self._handovers = recorder.begin_handovers()
@@ -101,8 +102,8 @@ class Disaggregated(Dispatch):
         self._links_of: dict[tuple[int, int], Link] = {}
         self._transfers = Transfers(clock, self._loaded)
 
-    def begin(self) -> None:
-        """See ``Dispatch``."""
+    def show(self) -> None:
+        """Let the routers see their replicas, all of which are there."""
         for route in (self._decode, self._prefill):
             show_replicas(route.router, self.replicas, route.numbers)
 
@@ -117,11 +118,11 @@ class Disaggregated(Dispatch):
         """See ``Dispatch``: its replica is the one that answers."""
         tokens = sequence.prompt_tokens + sequence.output_tokens
         decode, prefill = self._decode, self._prefill
-        if tokens > self._most:
-            return self._rejected(sequence)
+        if tokens > self.most:
+            return self.rejected(sequence)
         sink = decode.choose(sequence)
         if tokens > decode.longest[sink]:
-            return self._rejected(sequence)
+            return self.rejected(sequence)
         decode.sent(sink)
         source = prefill.choose(sequence) if self._hands_over(sequence, sink) else NOBODY
         if source == NOBODY or sequence.prompt_tokens + 1 > prefill.longest[source]:
@@ -148,11 +149,10 @@ class Disaggregated(Dispatch):
     def finished(self, finished: list[Sequence], number: int, now_s: float) -> None:
         """See ``Dispatch``; of a replica that prefills: prompts are computed, now."""
         if self._pools[number].role == PREFILL:
-            self.clock.now_is(now_s)
-            self.clock.turn, self.clock.turn_s = number, now_s
+            self.is_turn_of(number, now_s)
             for prompt in finished:
                 self._prefilled(self._prompts.pop(prompt, None), now_s)
-            self.recorder.outcomes.finished([], number, now_s)  # its journal may be full
+            self.outcomes.finished([], number, now_s)  # its journal may be full
             return
         for sequence in finished:
             if (handover := self._of.pop(sequence, None)) is not None:
@@ -163,7 +163,7 @@ class Disaggregated(Dispatch):
         """See ``Dispatch``: wherever it is."""
         handover = self._of.pop(sequence, None)
         if handover is not None and self._leaves_source(handover):
-            self._left(number, [sequence])
+            self.left(number, [sequence])
         else:
             super().given_up(sequence, number)
         if handover is not None:
@@ -175,7 +175,7 @@ class Disaggregated(Dispatch):
             self._handovers.note(handover)
             if not handover.handed_s >= 0:
                 _as_at_source(handover)
-                self.recorder.outcomes.ended(sequence, handover.sink, UNFINISHED, -1.0)
+                self.outcomes.unfinished(sequence, handover.sink)
         self._of.clear()
 
     def _leaves_source(self, handover: Handover) -> bool:
@@ -243,7 +243,7 @@ class Disaggregated(Dispatch):
         """The sink drops a request before it has loaded anything."""
         handover = self._to_load.pop(sequence, None)
         if handover is not None:
-            now_s = max(self.clock.now, self.replicas[handover.sink].loop.now_s)
+            now_s = max(self.clock.now, self.replicas[handover.sink].reached_s())
             self.clock.now_is(now_s)
             self.replicas[handover.source].tell(handover.prompt)
 
@@ -261,7 +261,8 @@ class Disaggregated(Dispatch):
             self._links_of[source, sink] = link_of(self._config, *pools)
         return self._links_of[source, sink]
 
-    def _left(self, number: int, sequences: list[Sequence]) -> None:
+    def left(self, number: int, sequences: list[Sequence]) -> None:
+        """See ``Dispatch``."""
         self._decode.left(number, sequences)
 
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from hardware.engine_table import vllm
 from hardware.versions import version_key
-from sim.clock import Clock
+from sim.engine.agenda import Agenda
+from sim.engine.any_replica import AnyReplica
 from sim.engine.lockstep import Lockstep
 from sim.engine.loop import Loop
-from sim.pipelined import AnyReplica
 from sim.pools import Pool, numbers_of
 from sim.routers.prompts import NO_PROMPTS, Prompts
 from sim.routers.ranks import Balancing, EngineView, RankRouter
@@ -56,7 +56,7 @@ def show(router: Router, replicas: Mapping[int, AnyReplica]) -> None:
         show_replicas(router, replicas, router.view.numbers)
 
 
-def lockstep(pool: Pool, loops: Sequence[Loop], clock: Clock) -> Lockstep:
+def lockstep(pool: Pool, loops: Sequence[Loop], agenda: Agenda) -> Lockstep:
     """Let the ranks of an engine compute every step together."""
     joint = pool.price.joint
     assert joint is not None
@@ -67,7 +67,7 @@ def lockstep(pool: Pool, loops: Sequence[Loop], clock: Clock) -> Lockstep:
         ranks.sync_steps,
         ranks.syncs_first,
         pool.price.idle_start_s,
-        clock.agenda,
+        agenda,
     )
 
 

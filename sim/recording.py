@@ -1,7 +1,9 @@
 """What a run leaves behind, as it grows: outcomes of requests in columns, steps on tapes."""
 
-from collections.abc import Collection, Sequence
+from array import array
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from math import nan
 
 import numpy as np
 import numpy.typing as npt
@@ -10,14 +12,15 @@ from hardware.prices.work import NOTHING_READ, ReadTotals
 from model.caches import Reach
 from model.ops import causal_pairs
 from sim import recorder
-from sim.api_loops import SharedOutbox
-from sim.api_server import Outbox
+from sim.api_server import outboxes, shared_outboxes, take_seen
+from sim.engine.client import Client
 from sim.engine.journal import Journal
+from sim.engine.outbox import Outbox
 from sim.engine.outcomes import Outcomes
 from sim.engine.pipelined_journal import PipelinedJournal
 from sim.handovers import Handovers
 from sim.recorder import Taken
-from sim.result import DRAFT_COLUMNS, FINISHED, REJECTED, SEGMENT_COLUMNS, UNFINISHED
+from sim.result import DRAFT_COLUMNS, REJECTED, SEGMENT_COLUMNS, UNFINISHED
 from sim.scenario import NO_API, ApiTime
 from sim.tape import Column, Scratch, Tape
 from sim.tiers import TierCount, keep_rows, tier_outcomes
@@ -165,37 +168,23 @@ class Recorder:
         for log in self._logs if drafting else ():
             log.drafts = {name: Tape(kind) for name, kind in DRAFT_TYPES.items()}
         self._scratch = scratch or Scratch()
-        self.outcomes = Outcomes(self.replicas, _FULL_BYTES, FINISHED, self._take)
+        self.outcomes = Outcomes(self.replicas, _FULL_BYTES, self._take)
         self._outcomes = no_outcomes(len(requests))
-        self._arrival_s: npt.NDArray[np.float64] | None = None
         if requests.waits:
-            self._arrival_s = requests.arrival_s.copy()
-        self.sent_s: npt.NDArray[np.float64] | None = None
-        """When a client sent each request, NaN if it did not; None: each when it arrived."""
-        self._claims: dict[str, Column] = {}
-        self.reached_s: npt.NDArray[np.float64] | None = None
-        """When each of these reaches the scheduler."""
-        self._outboxes: Sequence[Outbox] | None = None
-        self.shared_outboxes: list[SharedOutbox] = []
+            self.outcomes.arrival_s = array("d", requests.arrival_s.tobytes())
+        self.client: Client | None = None
+        """Who sends requests; None: each is sent when it arrives."""
+        self.shared_outboxes = shared_outboxes(api, replicas)
         """Those whose loops read requests as well."""
-        if api.shared:
-            self._outboxes = self.shared_outboxes = [SharedOutbox(api) for _ in range(replicas)]
-        elif api.loop_output_s:
-            self._outboxes = [Outbox(api) for _ in range(replicas)]
+        self.outboxes: list[Outbox] = [*self.shared_outboxes] or outboxes(api, replicas)
+        """What tokens pass on their way to clients, by replica; empty: nothing."""
         self._handovers: Handovers | None = None
 
     def claims(self) -> None:
         """The router will say what it takes to be so."""
         rows = len(self.requests)
-        self._claims = {
-            "claimed_tokens": np.full(rows, -1, np.int32),
-            "metrics_age_s": np.full(rows, np.nan, np.float32),
-        }
-
-    def routed(self, request: int, claimed_tokens: int, metrics_age_s: float) -> None:
-        """The router sent a request, and why."""
-        self._claims["claimed_tokens"][request] = claimed_tokens
-        self._claims["metrics_age_s"][request] = metrics_age_s
+        self.outcomes.claimed_tokens = array("i", [-1]) * rows
+        self.outcomes.metrics_age_s = array("f", [nan]) * rows
 
     def begin_handovers(self) -> Handovers:
         """Return where it is noted who computed the prompts of requests that others answered."""
@@ -207,20 +196,9 @@ class Recorder:
         self.outcomes.tiers = bytearray()
         self._outcomes |= tier_outcomes(len(self.requests))
 
-    def arrived(self, request: int, arrival_s: float) -> None:
-        """Users issued a request."""
-        assert self._arrival_s is not None
-        self._arrival_s[request] = arrival_s
-
     def rejected(self, refused: npt.NDArray[np.bool_]) -> None:
         """These requests are refused on arrival."""
         self._outcomes["status"][refused] = REJECTED
-
-    def seen_s(self, replica: int, now_s: float) -> float:
-        """When clients see the tokens of the step of a replica that ends now."""
-        if self._outboxes is None:
-            return now_s
-        return self._outboxes[replica].last_seen_s(self.replicas[replica])
 
     def _take(self, replica: int) -> None:
         """Something is full."""
@@ -239,13 +217,26 @@ class Recorder:
             self._keep_steps(replica, everything=True)
         logs = {replica: self._logs[replica] for replica in blocks}
         if len(blocks) == len(self.replicas):
-            times = (self._arrival_s, self.sent_s, self.reached_s)
-            return Part(None, self._outcomes, *times, self._claims, logs, blocks, end_s)
+            times = (_column(self.outcomes.arrival_s, np.float64), *self._sent())
+            return Part(None, self._outcomes, *times, self._claims(), logs, blocks, end_s)
         status, owner = self._outcomes["status"], self._outcomes["replica"]
         rows = np.flatnonzero((status != UNFINISHED) | (owner >= 0))
         outcomes = {name: column[rows] for name, column in self._outcomes.items()}
-        claims = {name: column[rows] for name, column in self._claims.items()}
+        claims = {name: column[rows] for name, column in self._claims().items()}
         return Part(rows, outcomes, None, None, None, claims, logs, blocks, end_s)
+
+    def _sent(self) -> tuple[Column | None, Column | None]:
+        """When a client sent requests, and when they reach the scheduler."""
+        if self.client is None:
+            return None, None
+        sent_s, reached_s = self.client.sent_s, self.client.reached_s
+        return _column(sent_s, np.float64), _column(reached_s, np.float64)
+
+    def _claims(self) -> dict[str, Column]:
+        """What a router took to be so; nothing if it says nothing."""
+        kinds = {"claimed_tokens": np.int32, "metrics_age_s": np.float32}
+        found = {name: _column(getattr(self.outcomes, name), kinds[name]) for name in kinds}
+        return {name: column for name, column in found.items() if column is not None}
 
     def _keep_outcomes(self) -> None:
         """Move outcomes from their buffer to the columns."""
@@ -279,14 +270,19 @@ class Recorder:
         for place, tape in enumerate(log.drafts.values()):
             append(tape, taken.drafts[:, place])
         append(log.step_end_s, taken.step_end_s)
-        if self._outboxes is not None:
-            append(log.seen_s, self._outboxes[replica].take(table, taken.step_end_s))
+        if self.outboxes:
+            append(log.seen_s, take_seen(self.outboxes[replica], table, taken.step_end_s))
         append(log.resumed_gap_s, taken.resumed_gap_s)
         append(log.resumed_end_s, taken.resumed_end_s)
         append(log.gaps, taken.gaps)
         log.add_work(taken, self.reaches)
         if everything:
             log.returned_step = np.array(journal.returned_step, dtype=np.int64)
+
+
+def _column(values: "array[int] | array[float]", kind: npt.DTypeLike) -> Column | None:
+    """Take an array over as a column; None if it is empty."""
+    return np.frombuffer(values, kind) if values else None
 
 
 def _sums(values: Column, counts: Column) -> Column:

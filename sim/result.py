@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hardware.prices.work import ReadTotals
+from sim.engine import outcomes
 from sim.tape import Column, Tape, stretch
 
-UNFINISHED, FINISHED, REJECTED, TIMED_OUT = 0, 1, 2, 3
+UNFINISHED, FINISHED = outcomes.UNFINISHED, outcomes.FINISHED
+REJECTED, TIMED_OUT = outcomes.REJECTED, outcomes.TIMED_OUT
 STATUS_NAMES = ("unfinished", "finished", "rejected", "timed out")
 
 REQUEST_COLUMNS = {

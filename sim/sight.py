@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
-from sim.engine.loop import Loop
-from sim.pipelined import AnyReplica
+from sim.engine.any_replica import AnyReplica
+from sim.engine.rank import Rank
+from sim.engine.replica import Replica
 from sim.routers.router import CachesView, Router, TokensView
 from sim.seen.caches import Caches
 from sim.seen.metrics import Metrics
@@ -17,7 +18,7 @@ def show_replicas(router: Router, of: Mapping[int, AnyReplica], numbers: Iterabl
     replicas = [of[number] for number in numbers]
     view.live = list(replicas)
     if isinstance(view, CachesView):
-        loops = [loop for each in replicas if isinstance(loop := each.loop, Loop)]
+        loops = [each.loop for each in replicas if isinstance(each, Replica | Rank)]
         view.caches = Caches(loops, lambda number: replicas[number].steps_ended())
         if router.refresh_metrics_interval_s is not None:
             view.collected = Metrics(loops, router.refresh_metrics_interval_s)

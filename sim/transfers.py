@@ -5,7 +5,8 @@ from math import inf
 
 from simpy.events import Event
 
-from sim.clock import TRANSFER, Clock
+from sim.clock import Clock
+from sim.engine.agenda import TRANSFER
 from sim.handovers import Handover
 from sim.kv_transfer import Link
 from sim.links import Links, Transfer

@@ -1,12 +1,18 @@
 """Adds kernels of mixers beside grouped attention to those of a GPU, from tables of its layers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.calibrating.kernel_tables import NUMBERS, Table, read_all
 from experiments.calibrating.latent_fit import around_s, latent_decode, latent_prefill
-from experiments.calibrating.sparse_fit import sparse_decode, sparse_prefill
+from experiments.calibrating.layer_families import (
+    CHOSEN_BLOCKS,
+    SPARSE_LATENT,
+    LayerFamily,
+)
+from experiments.calibrating.sparse_fit import Timed, sparse_decode, sparse_prefill
 from experiments.calibrating.state_fit import state_kernels
 from hardware.gpu import Gpu
 from hardware.prices.kernels import HeldOut, Kernels
@@ -18,6 +24,7 @@ if TYPE_CHECKING:
 
 
 Fitted = tuple[MixerKernels, dict[str, HeldOut], str]
+Fit = Callable[[Kernels, Path, str, Gpu, float], Fitted | None]
 
 
 def with_mixers(kernels: Kernels, folder: Path, engine: str, gpu: Gpu, l2_bytes: float) -> Kernels:
@@ -30,9 +37,10 @@ def with_mixers(kernels: Kernels, folder: Path, engine: str, gpu: Gpu, l2_bytes:
         gpu: of the catalogue.
         l2_bytes: of its cache.
     """
-    fits = {
+    fits: dict[str, Fit] = {
         "latent": _latent,
-        "sparse latent": _sparse,
+        "sparse latent": partial(_sparse, SPARSE_LATENT, "sparse_attention", "dsa"),
+        "block sparse": partial(_sparse, CHOSEN_BLOCKS, "msa", "msa"),
         "delta": _delta,
         "delta per channel": _delta_per_channel,
     }
@@ -77,27 +85,35 @@ def _latent(
 
 
 def _sparse(
-    kernels: Kernels, folder: Path, engine: str, gpu: Gpu, l2_bytes: float
+    family: LayerFamily,
+    tables: str,
+    prefix: str,
+    kernels: Kernels,
+    folder: Path,
+    engine: str,
+    gpu: Gpu,
+    l2_bytes: float,
 ) -> Fitted | None:
+    """Fit the layers of a family, from the tables ``PREFIX_generation`` and ``PREFIX_context``."""
     decoding, prompts = (
-        _products_in_16_bits(read_all(folder, "sparse_attention", engine, name))
-        for name in ("dsa_generation_module_perf", "dsa_context_module_perf")
+        _products_in_16_bits(read_all(folder, tables, engine, f"{prefix}_{phase}_module_perf"))
+        for phase in ("generation", "context")
     )
     layers = read_all(folder, "mla", engine, "mla_generation_module_perf")
     if decoding is None or prompts is None or layers is None:
         return None
-    around = _around(layers, folder, engine, kernels, gpu)
+    around = _around(layers, folder, engine, kernels, gpu) if family.unfused else None
+    timed = Timed(family, kernels, gpu, around)
     decode: dict[Numbers, DecodeKernel] = {}
     prefill: dict[Numbers, Surface] = {}
     checks: dict[str, HeldOut] = {}
     for numbers, rows in _by_cache(decoding):
-        decode[numbers], checks[f"sparse latent decode {numbers}"] = sparse_decode(
-            rows, kernels, gpu, l2_bytes, around
-        )
+        name = f"{family.kind} decode {numbers}"
+        decode[numbers], checks[name] = sparse_decode(rows, timed, numbers, l2_bytes)
     for numbers, rows in _by_cache(prompts):
-        prefill[numbers], checks[f"sparse latent prefill {numbers}"] = sparse_prefill(
-            rows[rows.step == 0], kernels, gpu, numbers, around
-        )
+        name = f"{family.kind} prefill {numbers}"
+        whole = rows[rows.step == 0]
+        prefill[numbers], checks[name] = sparse_prefill(whole, timed, numbers)
     return MixerKernels(decode=decode, prefill=prefill), checks, decoding.version
 
 

@@ -1,11 +1,13 @@
 """``headroom gallery OUT``: run the studies that come with headroom, and write a page of reports.
 
-Each study gets its own results folder in OUT; OUT/index.html leads to all of them. A study whose
-results are there already, from the same code, is not run again. Exit status 0: every report is
-there; 2: something is wrong, or a study could not be run; 130: interrupted, finished runs are kept.
+Each study gets its own results folder in OUT; OUT/index.html leads to all of them, and is written
+after each. A study whose results are there already, from the same code, is not run again; one that
+was interrupted goes on. Exit status 0: every report is there; 2: something is wrong, or a study
+could not be run; 130: interrupted, finished runs are kept.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   %(prog)s gallery
+  %(prog)s gallery --quick
   %(prog)s gallery gpu_choice chat_users
   %(prog)s gallery --without decoder_vs_simulation --without kv_cache_latency
 """
@@ -28,6 +31,22 @@ TITLES = {
     "roofline": "Formulas of texts",
 }  # fmt: skip
 """Kinds of studies in the order of the page."""
+QUICK = {
+    "chat_users": (
+        "candidates={cluster.gpu: [h100-sxm, h200-sxm], engine.max_num_seqs: [64, 256]}",
+    ),
+    "uneven_day": ("candidates={cluster.gpu: [h100-sxm]}", "runners_up=0"),
+    "qwen3_32b_h200": (
+        "candidates={cluster.tensor_parallel_size: [2]}", "run_requests=4000", "runners_up=0",
+    ),
+    "decoder_vs_simulation": (
+        "measuring.budget_s=4", "schedulers=[chunked_prefill]", "workload.num_requests=60",
+    ),
+    "kv_cache_latency": ("measuring.budget_s=8", "prompt_tokens=[10, 100, 500]", "repeats=1"),
+}  # fmt: skip
+"""What --quick sets: studies that search or measure for minutes look at less."""
+SHORTENED = "Shortened for the gallery: "
+"""In the description of whatever --quick shortens, before what it sets."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,6 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--without", action="append", default=[], metavar="STUDY", help="leave a study out"
     )
+    parser.add_argument(
+        "--quick", action="store_true",
+        help="let plans and timed studies look at less; their reports and the page say so",
+    )  # fmt: skip
     parser.add_argument("--jobs", type=processes, metavar="N", help="processes that simulate")
     return parser
 
@@ -69,7 +92,7 @@ def _command(options: argparse.Namespace) -> int:
     ]  # fmt: skip
     failed = []
     for name in wanted:
-        if not _there(options.out / name, name, options.jobs):
+        if not _there(options.out / name, name, options.quick, options.jobs):
             failed.append(name)
         _write_index(options.out, place)  # whoever is interrupted has what is there
     print(place)
@@ -91,20 +114,44 @@ def _taken(place: Path) -> str:
     return ""
 
 
-def _there(folder: Path, name: str, jobs: int | None) -> bool:
+def _there(folder: Path, name: str, quick: bool, jobs: int | None) -> bool:
     """Run a study unless its report is there already; tell whether it is."""
     from experiments.running.identity import code_digest
     from experiments.running.record import MANIFEST, MANIFESTS
 
+    settings = settings_of(name) if quick and name in QUICK else []
     manifest = MANIFESTS.read(folder / MANIFEST)
-    if manifest is not None and manifest.facts.get("code_sha256") == code_digest():
+    same = manifest is not None and manifest.facts.get("code_sha256") == code_digest()
+    if same and _is_shortened(folder) == bool(settings):
         print(f"{name}: its report is there", file=sys.stderr)
         return (folder / "report.html").is_file()
     print(f"{name}: running", file=sys.stderr)
     command = [sys.executable, "-m", "experiments", "run", name, "--out", str(folder)]
     command += ["--no-figures", "--overwrite", *([] if jobs is None else ["--jobs", str(jobs)])]
+    command += [word for each in settings for word in ("--set", each)]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
     return done.returncode == 0
+
+
+def settings_of(name: str) -> list[str]:
+    """Return what --quick sets, and a description that says so."""
+    description = f"{_about(name)} {SHORTENED}{', '.join(QUICK[name])}."
+    return [*QUICK[name], f"description={json.dumps(description)}"]
+
+
+def _is_shortened(folder: Path) -> bool:
+    """Whether results are those of a study with the settings of --quick."""
+    from experiments.study.document import read_raw
+
+    described = read_raw(folder / "study.yaml", []).raw.get("description")
+    return SHORTENED in str(described)
+
+
+def _about(name: str) -> str:
+    """What a bundled study asks."""
+    from experiments.study.document import read_raw
+
+    return " ".join(str(read_raw(name, []).raw.get("description", "")).split())
 
 
 def _write_index(out: Path, place: Path) -> None:
@@ -123,11 +170,12 @@ def _entries(out: Path) -> "Iterator[Entry]":
     from experiments.study.document import read_raw
     from experiments.study.kinds import kind_of
 
-    for name, path in bundled_studies().items():
+    for name in bundled_studies():
         report = out / name / "report.html"
         record = MANIFESTS.read(report.with_name(MANIFEST))
         if record is not None and report.name in record.files:
-            loaded = read_raw(path, [])
-            about = " ".join(str(loaded.raw.get("description", "")).split())
+            about = _about(name)
+            if name in QUICK and _is_shortened(report.parent):
+                about += f" {SHORTENED}{', '.join(QUICK[name])}."
             text = report.read_text(encoding="utf-8")
-            yield Entry(name, kind_of(loaded), about, f"{name}/report.html", text)
+            yield Entry(name, kind_of(read_raw(name, [])), about, f"{name}/report.html", text)

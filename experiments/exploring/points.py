@@ -4,12 +4,13 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import starmap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from experiments.reporting.differences import differences_table
 from experiments.reporting.page.columns import named
 from experiments.reporting.page.data import page_data
 from experiments.reporting.page.write import cards
+from experiments.reporting.records import Records
 from experiments.running.assemble import runs_table, summary_table
 from experiments.running.curves import curves_of
 from experiments.running.pooling import loaded_points, loads_of
@@ -19,9 +20,6 @@ from experiments.study.document import Loaded, Study, validate
 from experiments.study.overrides import apply_overrides, override
 from experiments.study.points import Plan, prepare
 from experiments.study.yaml_source import Document
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 MOST_SEEDS = 8
 MOST_REQUESTS = 20_000
@@ -142,27 +140,28 @@ def answer(
     }
 
 
-def _summary(plan: Plan, runs: Sequence[Run]) -> tuple["DataFrame", dict[str, Any]]:
+def _summary(plan: Plan, runs: Sequence[Run]) -> tuple[Records, dict[str, Any]]:
     """Return the table of some runs, and the row of the summary that they make."""
     point = plan.points[0]
     part = replace(plan, points=(replace(point, seeds=point.seeds[: len(runs)]),))
     table = runs_table(part, runs)
     loads = loads_of(loaded_points(part, table), starmap)
-    (found,) = summary_table(part, table, runs, loads, {}).to_dict("records")
-    return table, {str(name): value for name, value in found.items()}
+    (found,) = summary_table(part, table, runs, loads, {}).rows()
+    return table, found
 
 
 def _differences(
-    now: tuple["DataFrame", dict[str, Any]], then: tuple["DataFrame", dict[str, Any]]
+    now: tuple[Records, dict[str, Any]], then: tuple[Records, dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Differences to the baseline, as differences.csv has them: paired by seed."""
-    import pandas as pd
-
-    both = pd.concat([then[0].assign(point=1), now[0].assign(point=2)], ignore_index=True)
-    rows = pd.DataFrame([then[1] | {"point": 1}, now[1] | {"point": 2}])
-    table = differences_table(both, rows, [], {1: 1, 2: 1})
-    records: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
-    told = {row["metric"]: row for row in records}
+    both = [
+        row | {"point": point}
+        for point, (table, _) in enumerate((then, now), start=1)
+        for row in table.rows()
+    ]
+    rows = [then[1] | {"point": 1}, now[1] | {"point": 2}]
+    table = differences_table(Records.of(both), Records.of(rows), [], {1: 1, 2: 1})
+    told = {row["metric"]: row for row in table.rows()}
     found = []
     for metric in DIFFERENCES:
         name, factor = named(metric)

@@ -3,9 +3,8 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from io import StringIO
 from typing import Any
 
@@ -22,7 +21,7 @@ from experiments.exploring.page import live_page
 from experiments.exploring.points import MOST_SEEDS, Base, answer
 from experiments.exploring.workers import Workers
 from experiments.running.assemble import write_plain_yaml
-from experiments.running.sweep import runs_of
+from experiments.running.sweep import Run, runs_of
 from experiments.study.errors import RunError, StudyError
 
 SEEDS = "seeds"
@@ -68,7 +67,7 @@ class Explorer:
     async def _lines(
         self, request: Request, settings: Mapping[str, Any], baseline: Any, seeds: int
     ) -> AsyncIterator[str]:
-        folder = self.workers.folder
+        folder, ahead = self.workers.folder, None
         try:
             plan = self.base.plan(settings, seeds)
             runs = runs_of(plan, folder)
@@ -77,17 +76,31 @@ class Explorer:
             first = self.base.first_requests
             if first is not None and not self.workers.has(runs[0]):
                 yield json.dumps(await self._first(settings, first) | {"of": seeds}) + "\n"
-            for count, run in enumerate(runs, start=1):
+            ahead = self._seed(runs, others, 0)
+            for count in range(1, len(runs) + 1):
                 if await request.is_disconnected():  # no further seed for who has gone
                     return
-                await self.workers.run(run)
-                for each in others[count - 1 : count]:
-                    await self.workers.run(each)
+                await ahead
+                ahead = self._seed(runs, others, count)  # one, and no more
                 told = await asyncio.to_thread(answer, plan, runs[:count], other, others[:count])
                 told |= {"of": seeds, "options": as_options(settings)}
                 yield json.dumps(told) + "\n"
         except (StudyError, RunError) as error:
             yield json.dumps({"error": _plain(error)}) + "\n"
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+
+    def _seed(self, runs: Sequence[Run], others: Sequence[Run], place: int) -> "asyncio.Task[None]":
+        """Begin one seed of a setting and of its baseline, if there is such a seed."""
+
+        async def simulated() -> None:
+            for each in (*runs[place : place + 1], *others[place : place + 1]):
+                await self.workers.run(each)
+
+        begun = asyncio.create_task(simulated())
+        begun.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return begun
 
     async def _first(self, settings: Mapping[str, Any], requests: int) -> dict[str, Any]:
         """What a shorter run of one seed says: the figures of a study of so many requests."""
@@ -136,8 +149,6 @@ def application(explorer: Explorer, token: str, port: int) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        # Half a second that the first answer would take longer than those after it.
-        await asyncio.to_thread(import_module, "pandas")
         try:
             yield
         finally:

@@ -34,8 +34,12 @@ class Workers:
             pass
         self._turns = asyncio.Semaphore(jobs)
         self._kept: OrderedDict[Path, None] = OrderedDict()
-        self.busy = 0
-        """Runs under way."""
+        self._under_way: dict[Path, asyncio.Future[None]] = {}
+
+    @property
+    def busy(self) -> int:
+        """Runs under way, whether or not somebody still waits for them."""
+        return len(self._under_way)
 
     def has(self, run: Run) -> bool:
         """Whether the piece of a run is there already."""
@@ -44,23 +48,44 @@ class Workers:
     async def run(self, run: Run) -> None:
         """Leave the piece of a run behind.
 
+        A turn lasts as long as its run, even if nobody waits for it any more: whoever has gone
+        leaves no queue behind.
+
         Raises:
             StudyError, RunError: as ``run_one``.
         """
         if not self.has(run):
-            async with self._turns:
-                self.busy += 1
-                try:
-                    loop = asyncio.get_running_loop()
-                    await asyncio.shield(loop.run_in_executor(self._pool, bounded, run, MOST_CPU_S))
-                finally:
-                    self.busy -= 1
+            if run.path not in self._under_way:
+                await self._turns.acquire()
+                self._begin(run)
+            await asyncio.shield(self._under_way[run.path])
         self._kept[run.path] = None
         self._kept.move_to_end(run.path)
         while len(self._kept) > MOST_KEPT:
             old, _ = self._kept.popitem(last=False)
             for path in (old, old.with_suffix(".sha256")):
                 path.unlink(missing_ok=True)
+
+    def _begin(self, run: Run) -> None:
+        """Give a turn to a run; it is given back when the run ends."""
+        if run.path in self._under_way:  # somebody else was first while we waited
+            self._turns.release()
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            begun = loop.run_in_executor(self._pool, bounded, run, MOST_CPU_S)
+        except RuntimeError:  # the pool is closed, or a worker was killed
+            self._turns.release()
+            raise
+        self._under_way[run.path] = begun
+
+        def ended(done: asyncio.Future[None]) -> None:
+            del self._under_way[run.path]
+            self._turns.release()
+            if not done.cancelled():
+                done.exception()  # nobody may be left to hear of it
+
+        begun.add_done_callback(ended)
 
     def close(self) -> None:
         """End the processes."""

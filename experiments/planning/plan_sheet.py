@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from experiments.planning.candidates import Candidate
 from experiments.planning.capacity_words import limit_text, percent
 from experiments.planning.day_probe import DayProbe
 from experiments.planning.plan_finding import Finalist, PlanFound
@@ -35,6 +36,7 @@ FATE_WORDS = {
     "same price": "keeps it at the same price", "undecided": "too near to decide",
 }  # fmt: skip
 """Words of candidates.csv for people."""
+BEST_FATES = ("answer", "runner-up", "same price", "dearer", "undecided")
 FATES = ("kept:keeps the SLO", "missed:misses it", "empty:without requests")
 
 
@@ -261,8 +263,15 @@ def _changes(found: PlanFound) -> Table:
 
 
 def _candidates(found: PlanFound) -> Table:
+    """Every candidate: those that keep the SLO first, then by what they cost at least."""
+
+    def merit(one: Candidate) -> tuple[int, float]:
+        own, state = fate(found, one), found.states.get(one.number)
+        least = math.inf if state is None else state.bound_usd
+        return BEST_FATES.index(own) if own in BEST_FATES else len(BEST_FATES), least
+
     rows = [
         (one.name, FATE_WORDS.get(fate(found, one), fate(found, one)), why(found, one))
-        for one in found.candidates
+        for one in sorted(found.candidates, key=merit)
     ]
     return Table(("candidate", "what became of it", "why"), tuple(rows), keys=3)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.reporting.differences import SHOWN
 from experiments.reporting.quantities import DASH, significant
+from experiments.reporting.records import Records
 from experiments.reporting.terminal import PIPED_WIDTH
 from experiments.study.errors import show
 from experiments.study.points import Plan
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
     from rich.console import Console
     from rich.table import Table
 
@@ -35,19 +35,21 @@ LEFT_OUT_FIRST = (
 STARS = "* stands out among all of these differences (Holm, 5%)"
 
 
-def print_differences(plan: Plan, differences: "DataFrame", to: "Console") -> None:
+def print_differences(plan: Plan, differences: Records, to: "Console") -> None:
     """Print what each point changes against its baseline; nothing where nothing is known."""
     if not len(differences):
         return
-    known = differences[differences["difference_lo"].notna()]
-    if not (known["difference"] != 0).any():
+    rows = differences.rows()
+    known = [row for row in rows if not math.isnan(row["difference_lo"])]
+    if not any(row["difference"] for row in known):
         return
-    metrics = [m for m in SHOWN if m in set(known["metric"])]
+    told = {row["metric"] for row in known}
+    metrics = [metric for metric in SHOWN if metric in told]
     if all(point.study.slo is None for point in plan.points):
         metrics = [m for m in metrics if m not in ("goodput_per_s", "slo_attainment")]
     cells: dict[int, dict[str, str]] = {}
-    for row in differences.to_dict("records"):
-        cells.setdefault(int(row["point"]), {})[str(row["metric"])] = text_of(row)  # type: ignore[arg-type]
+    for row in rows:
+        cells.setdefault(int(row["point"]), {})[row["metric"]] = text_of(row)
     unbounded = to.options.update(width=PIPED_WIDTH)
     for drop in ("", *LEFT_OUT_FIRST):
         metrics = [metric for metric in metrics if metric != drop]

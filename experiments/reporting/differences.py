@@ -7,16 +7,14 @@ interval from the seeds' own differences about it; anything else is a mean of pa
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from experiments.reporting.intervals import real_ends
+from experiments.reporting.records import Records
 from experiments.reporting.run_rows import Columns, identity, pairs, points_of, require
 from experiments.reporting.significance import Difference, holm, sectioned
 from experiments.reporting.stats import interval_of
 from experiments.reporting.support import THIN, effective
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 SHOWN = (
     "ttft_p50_s", "ttft_p99_s", "itl_p99_s", "tpot_p50_s", "tpot_p99_s", "e2e_p50_s",
@@ -37,8 +35,8 @@ LESS_NOISE = 10.0
 
 
 def differences_table(
-    runs: "DataFrame", summary: "DataFrame", keys: Sequence[str], baselines: Mapping[int, int]
-) -> "DataFrame":
+    runs: Records, summary: Records, keys: Sequence[str], baselines: Mapping[int, int]
+) -> Records:
     """Return one row per point and metric: its difference from the baseline of that point.
 
     Args:
@@ -51,12 +49,9 @@ def differences_table(
     ``difference`` and its 95% interval, ``relative`` (over the baseline), ``p_value`` and
     ``starred``: 1 where it stands out among all of ``SHOWN`` that a table shows, else 0 (Holm).
     """
-    import pandas as pd
-
     by_point = {int(group["point"][0]): group for group in points_of(runs, ["point"]).values()}
     compared = [metric for metric in COMPARED if metric in runs]
-    records: list[dict[str, Any]] = summary.to_dict("records")  # type: ignore[assignment]
-    of_point = {int(row["point"]): row for row in records}
+    of_point = {int(row["point"]): row for row in summary.rows()}
     rows = []
     for number, base in baselines.items():
         if number == base:
@@ -69,7 +64,7 @@ def differences_table(
     stars = holm([row["p_value"] if row["metric"] in SHOWN else math.nan for row in rows])
     for row, starred in zip(rows, stars, strict=True):
         row["starred"] = int(starred)
-    return pd.DataFrame(rows)
+    return Records.of(rows)
 
 
 def _row(
@@ -123,8 +118,8 @@ def _difference(
 
 
 def paired_difference(
-    runs: "DataFrame", keys: Sequence[str], metric: str, baseline: Mapping[str, object]
-) -> "DataFrame":
+    runs: Records, keys: Sequence[str], metric: str, baseline: Mapping[str, object]
+) -> Records:
     """Difference of each point's ``metric`` from the baseline's, paired by seed.
 
     Points share the random numbers of a seed, so what a seed does to both cancels; and, where
@@ -136,8 +131,6 @@ def paired_difference(
     Raises:
         ValueError: a column is missing, no point has the baseline's keys, or seeds do not match.
     """
-    import pandas as pd
-
     require(runs, [*keys, metric, "seed"])
     points = points_of(runs, keys)
     wanted = identity([baseline.get(key) for key in keys])
@@ -159,4 +152,4 @@ def paired_difference(
         row: dict[str, object] = {key: group[key][0] for key in keys}
         row |= {"seeds": len(set(group["seed"])), "difference": mean}
         rows.append(row | {"difference_lo": low, "difference_hi": high})
-    return pd.DataFrame(rows)
+    return Records.of(rows)

@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from numbers import Real
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from experiments.reporting.records import Records
 from experiments.study.errors import show
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 T = TypeVar("T")
 
@@ -40,7 +38,7 @@ class Layout:
     """One label per row of the summary: the values of these keys."""
 
 
-def sweep_layout(summary: "DataFrame", keys: Sequence[str]) -> Layout:
+def sweep_layout(summary: Records, keys: Sequence[str]) -> Layout:
     """Choose the axis: the numeric key of most values that leaves curves of several points.
 
     The other keys that vary name the curves. Without such a key (no sweep, names only, a list of
@@ -97,7 +95,7 @@ def spread(items: Sequence[T], most: int) -> list[T]:
     return [items[round(place * (len(items) - 1) / (most - 1))] for place in range(most)]
 
 
-def _labels(summary: "DataFrame", keys: Sequence[str]) -> tuple[str, ...]:
+def _labels(summary: Records, keys: Sequence[str]) -> tuple[str, ...]:
     columns = [[value_text(value) for value in summary[key]] for key in keys]
     return tuple(", ".join(values) for values in zip(*columns, strict=True)) or ("",) * len(summary)
 

@@ -10,10 +10,10 @@ from experiments.reporting.figure_layout import Layout, short_key
 from experiments.reporting.figure_marks import plain_ticks
 from experiments.reporting.figure_values import Floats, exact, triple, values_of
 from experiments.reporting.quantities import time_unit
+from experiments.reporting.records import Records
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from pandas import DataFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Panel:
     """``time`` (from seconds), ``percent`` (from shares), or what stands in the parentheses."""
 
 
-def present(summary: "DataFrame", *panels: Panel) -> list[Panel]:
+def present(summary: Records, *panels: Panel) -> list[Panel]:
     """Panels, less the metrics that the summary does not have or that are nowhere finite."""
     kept = []
     for panel in panels:
@@ -52,7 +52,7 @@ def _joined(panel: Panel, name: str) -> str:
     return f"{panel.label}{' ' if panel.unit == 'time' else ', '}{name}" if name else panel.label
 
 
-def value_axis(axes: "Axes", which: str, panel: Panel, summary: "DataFrame") -> float:
+def value_axis(axes: "Axes", which: str, panel: Panel, summary: Records) -> float:
     """Title and scale the axis of a panel's values; returns the factor to its unit.
 
     The quantity stands above the panel, where it can be read without turning one's head.
@@ -66,7 +66,7 @@ def value_axis(axes: "Axes", which: str, panel: Panel, summary: "DataFrame") -> 
     return factor
 
 
-def key_axis(axes: "Axes", layout: Layout, summary: "DataFrame", rows: Sequence[int]) -> Floats:
+def key_axis(axes: "Axes", layout: Layout, summary: Records, rows: Sequence[int]) -> Floats:
     """Label and scale the axis of the swept number; returns its values, which have no interval."""
     at = exact(values_of(summary, str(layout.axis))[list(rows)])
     plain_ticks(axes, "x", at, at_values=True)

@@ -2,30 +2,30 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from experiments.reporting.figure_marks import cross_out, draw_points
+from experiments.reporting.records import Records
 from experiments.reporting.support import THIN, effective
 from experiments.reporting.verdict import MISSED
 from sim.percentiles import unsupported
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from pandas import DataFrame
 
 Floats = npt.NDArray[np.float64]
 
 
-def values_of(summary: "DataFrame", column: str) -> Floats:
+def values_of(summary: Records, column: str) -> Floats:
     if column not in summary:
         return np.full(len(summary), np.nan)
-    return summary[column].to_numpy(dtype=np.float64)
+    return np.array(summary[column], dtype=np.float64)
 
 
-def triple(summary: "DataFrame", metric: str, rows: Sequence[int]) -> Floats:
+def triple(summary: Records, metric: str, rows: Sequence[int]) -> Floats:
     """Rows value, lower end, upper end of the metric at these points."""
     names = (metric, f"{metric}_lo", f"{metric}_hi")
     return np.stack([values_of(summary, name)[list(rows)] for name in names])
@@ -36,20 +36,20 @@ def exact(values: Floats) -> Floats:
     return np.stack([values, np.full(len(values), np.nan), np.full(len(values), np.nan)])
 
 
-def saturated(summary: "DataFrame") -> npt.NDArray[np.bool_]:
+def saturated(summary: Records) -> npt.NDArray[np.bool_]:
     """Points of which any seed was saturated."""
     return np.greater(values_of(summary, "saturated"), 0)
 
 
-def missed(summary: "DataFrame") -> npt.NDArray[np.bool_]:
+def missed(summary: Records) -> npt.NDArray[np.bool_]:
     """Points that miss the slo."""
     if "slo_verdict" not in summary:
         return np.zeros(len(summary), dtype=np.bool_)
-    return np.asarray(summary["slo_verdict"] == MISSED, dtype=np.bool_)
+    return np.array([word == MISSED for word in summary["slo_verdict"]], dtype=np.bool_)
 
 
 def draw_rows(
-    axes: "Axes", across: Floats, up: Floats, summary: "DataFrame", rows: Sequence[int],
+    axes: "Axes", across: Floats, up: Floats, summary: Records, rows: Sequence[int],
     place: int, joined: bool,
 ) -> None:  # fmt: skip
     """Draw points of the summary: hollow those that are saturated, crossed who misses the slo."""
@@ -58,10 +58,9 @@ def draw_rows(
     cross_out(axes, across, up, missed(summary)[list(rows)])
 
 
-def percent_name(percent: int, summary: "DataFrame") -> str:
+def percent_name(percent: int, summary: Records) -> str:
     """``p99``, or ``p99 of only 450 requests`` when these are too few for it somewhere."""
-    rows: list[dict[str, Any]] = summary.to_dict("records")  # type: ignore[assignment]
-    known = [row for row in rows if not math.isnan(row.get("design_effect", math.nan))]
+    known = [row for row in summary.rows() if not math.isnan(row.get("design_effect", math.nan))]
     seeds = np.nan_to_num(values_of(summary, "seeds"), nan=1.0)
     least = (values_of(summary, "measured_requests") * seeds).min()
     thin = percent in unsupported(least)

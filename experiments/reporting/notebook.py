@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 from experiments.reporting.drawing import STYLE
 from experiments.reporting.figure_layout import sweep_layout
 from experiments.reporting.plots import FIGURES, TITLES
+from experiments.reporting.records import Records
 from model.errors import one_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from pandas import DataFrame
 
 
 def figure_named(
-    name: str, study_name: str, sweep_keys: Sequence[str], runs: "DataFrame", summary: "DataFrame"
+    name: str, study_name: str, sweep_keys: Sequence[str], runs: Records, summary: Records
 ) -> "Figure":
     """Return one of ``FIGURES`` in the house style, for a notebook.
 
@@ -27,7 +27,7 @@ def figure_named(
         raise ValueError(f"figure {name!r}: {one_of(name, tuple(FIGURES))}")
     with matplotlib.style.context(["default", STYLE]):
         layout = sweep_layout(summary, sweep_keys)
-        figure = FIGURES[name](layout, summary, int(runs["seed"].nunique()))
+        figure = FIGURES[name](layout, summary, len(set(runs["seed"])))
         if figure is None:
             raise ValueError(f"figure {name!r} has nothing to draw: too few points are known")
         figure.suptitle(f"{study_name}: {TITLES[name]}")

@@ -55,12 +55,12 @@ from experiments.reporting.figure_values import (
     triple,
     values_of,
 )
+from experiments.reporting.records import Records
 from experiments.reporting.timeline_figure import timeline_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from pandas import DataFrame
 
 DRAWN_PERCENTS = (50, 95, 99)
 MAX_ROWS = 40
@@ -92,8 +92,8 @@ Spread = Callable[[Callable[..., Path | None], Sequence[tuple[Any, ...]]], Itera
 def draw_plots(
     study_name: str,
     sweep_keys: Sequence[str],
-    runs: "DataFrame",
-    summary: "DataFrame",
+    runs: Records,
+    summary: Records,
     timelines: Sequence[Mapping[str, npt.NDArray[Any]]],
     folder: Path,
     spread: Spread = starmap,
@@ -113,7 +113,7 @@ def draw_plots(
             f"{len(summary)} points, or none"
         )
     layout = sweep_layout(summary, sweep_keys)
-    seeds = int(runs["seed"].nunique())
+    seeds = len(set(runs["seed"]))
     arguments: dict[str, tuple[Any, ...]] = {
         **{name: (draw, layout, summary, seeds) for name, draw in FIGURES.items()},
         "timeline": (timeline_figure, layout, summary, timelines),
@@ -141,7 +141,7 @@ def _draw(
     return path
 
 
-def _throughput_latency(layout: Layout, summary: "DataFrame", seeds: int) -> "Figure | None":
+def _throughput_latency(layout: Layout, summary: Records, seeds: int) -> "Figure | None":
     """TTFT and TPOT against output tokens/s; the swept number stands beside each point."""
     name = percent_name(95, summary)
     panels = present(
@@ -178,7 +178,7 @@ def _throughput_latency(layout: Layout, summary: "DataFrame", seeds: int) -> "Fi
     return figure
 
 
-def _latency(layout: Layout, summary: "DataFrame", seeds: int) -> "Figure | None":
+def _latency(layout: Layout, summary: Records, seeds: int) -> "Figure | None":
     names = {percent: percent_name(percent, summary) for percent in DRAWN_PERCENTS}
     panels = present(
         summary,
@@ -201,7 +201,7 @@ def _latency(layout: Layout, summary: "DataFrame", seeds: int) -> "Figure | None
     return figure
 
 
-def _utilisation(layout: Layout, summary: "DataFrame", seeds: int) -> "Figure | None":
+def _utilisation(layout: Layout, summary: Records, seeds: int) -> "Figure | None":
     throughput, *others = UTILISATION
     if not np.isfinite(values_of(summary, "slo_met")).any():  # no SLO: all requests are within it
         throughput = replace(throughput, metrics=(("request_throughput_per_s", ""),))
@@ -222,7 +222,7 @@ def _utilisation(layout: Layout, summary: "DataFrame", seeds: int) -> "Figure | 
     return figure
 
 
-def _metrics_over_axis(axes: "Axes", panel: Panel, layout: Layout, summary: "DataFrame") -> None:
+def _metrics_over_axis(axes: "Axes", panel: Panel, layout: Layout, summary: Records) -> None:
     """Several metrics of the only curve."""
     factor = value_axis(axes, "y", panel, summary)
     rows = layout.curves[0].rows
@@ -232,9 +232,7 @@ def _metrics_over_axis(axes: "Axes", panel: Panel, layout: Layout, summary: "Dat
         draw_rows(axes, across, up, summary, rows, place, True)
 
 
-def _comparison(
-    layout: Layout, summary: "DataFrame", seeds: int, panels: Sequence[Panel]
-) -> "Figure":
+def _comparison(layout: Layout, summary: Records, seeds: int, panels: Sequence[Panel]) -> "Figure":
     """One metric per panel, one line per curve."""
     curves, title = shown_curves(layout)
     figure, grid = figure_of(-(-len(panels) // 2), 2, 2.3)
@@ -250,7 +248,7 @@ def _comparison(
     return figure
 
 
-def _listing(layout: Layout, summary: "DataFrame", seeds: int, panels: Sequence[Panel]) -> "Figure":
+def _listing(layout: Layout, summary: Records, seeds: int, panels: Sequence[Panel]) -> "Figure":
     """No axis: one row per point, its metrics as dots, so that long names can be read."""
     rows = spread(range(len(summary)), MAX_ROWS)
     figure, grid = figure_of(
@@ -272,7 +270,7 @@ def _listing(layout: Layout, summary: "DataFrame", seeds: int, panels: Sequence[
         axes.tick_params(labelbottom=True)
         axes.grid(axis="y", visible=False)
     handles = {name: curve_handle(place, False) for place, name in enumerate(names)}
-    legend(figure, "", handles, _states(summary.iloc[rows]), seeds)
+    legend(figure, "", handles, _states(summary.at(rows)), seeds)
     return figure
 
 
@@ -284,7 +282,7 @@ def shown_curves(layout: Layout) -> tuple[list[Curve], str]:
     return curves, layout.title + note
 
 
-def _states(summary: "DataFrame") -> list[str]:
+def _states(summary: Records) -> list[str]:
     """Marks that the legend has to explain."""
     marks = {SATURATED: saturated(summary), MISSES: missed(summary)}
     return [mark for mark, points in marks.items() if points.any()]

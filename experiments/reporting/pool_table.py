@@ -9,13 +9,13 @@ from experiments.reporting.page.columns import LOAD, VERDICT, columns_of, key_na
 from experiments.reporting.page.columns import Column as Reported
 from experiments.reporting.page.tables import Table
 from experiments.reporting.quantities import significant, with_interval
+from experiments.reporting.records import Records
 from experiments.reporting.table import Column, cell, short_name
 from experiments.reporting.terminal import PIPED_WIDTH
 from experiments.study.errors import show
 from experiments.study.points import Plan
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
     from rich.console import Console
     from rich.table import Table as Printed
 
@@ -42,11 +42,14 @@ LEFT_OUT_FIRST = (
 """Metrics that a narrow terminal does without, one after the other."""
 
 
-def reported_pools(pools: "DataFrame", sweep_keys: Sequence[str]) -> Table:
+def reported_pools(pools: Records, sweep_keys: Sequence[str]) -> Table:
     """Return the table of the report: what metrics of the page's own views say, with intervals."""
     names = key_names(sweep_keys)
-    rows: list[dict[str, Any]] = pools.to_dict("records")  # type: ignore[assignment]
-    told = [column for column in columns_of(rows) if {VERDICT, LOAD}.intersection(column.views)]
+    rows = pools.rows()
+    told = [
+        column for column in columns_of(rows)
+        if {VERDICT, LOAD}.intersection(column.views) and column.metric != "gpus"
+    ]  # fmt: skip
     cells = [
         (
             *(value_text(row[key]) for key in sweep_keys), str(row["pool"]), gpus_text(row),
@@ -78,9 +81,9 @@ def gpus_text(row: Mapping[str, Any]) -> str:
     return f"{row['replicas']} x {size}{row['gpu']}"
 
 
-def print_pools(plan: Plan, pools: "DataFrame", to: "Console") -> None:
+def print_pools(plan: Plan, pools: Records, to: "Console") -> None:
     """Print one row per point and pool; a narrow terminal gets the more important columns."""
-    rows: list[dict[str, Any]] = pools.to_dict("records")  # type: ignore[assignment]
+    rows = pools.rows()
     has_slo = any(point.study.slo is not None for point in plan.points)
     columns = [
         column

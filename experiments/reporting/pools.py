@@ -12,19 +12,17 @@ from experiments.reporting.figure_marks import SATURATED, curve_handle, legend
 from experiments.reporting.figure_panels import Panel, key_axis, value_axis
 from experiments.reporting.figure_values import draw_rows, exact, percent_name, saturated, triple
 from experiments.reporting.plots import MAX_ROWS, TITLES, shown_curves
+from experiments.reporting.records import Records
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from pandas import DataFrame
 
 MAX_POOLS = 4
 """Pools that stand side by side."""
 
 
-def draw_pools(
-    study_name: str, sweep_keys: Sequence[str], pools: "DataFrame", folder: Path
-) -> Path:
+def draw_pools(study_name: str, sweep_keys: Sequence[str], pools: Records, folder: Path) -> Path:
     """Draw what each pool was sent and did into ``folder / "pools.png"``; return its path.
 
     ``pools`` is ``experiments.running.pool_tables.pools_table``. With a swept number a column of
@@ -33,7 +31,8 @@ def draw_pools(
     import matplotlib.style
 
     names = list(dict.fromkeys(pools["pool"]))
-    layout = sweep_layout(pools.drop_duplicates("point").reset_index(drop=True), sweep_keys)
+    firsts = [pools["point"].index(point) for point in dict.fromkeys(pools["point"])]
+    layout = sweep_layout(pools.at(firsts), sweep_keys)
     panels = _panels(pools)
     path = folder / "pools.png"
     with matplotlib.style.context(["default", STYLE]):
@@ -46,8 +45,8 @@ def draw_pools(
     return path
 
 
-def _panels(pools: "DataFrame") -> list[Panel]:
-    name = percent_name(95, pools[pools["requests"] > 0])
+def _panels(pools: Records) -> list[Panel]:
+    name = percent_name(95, pools.at([at for at, n in enumerate(pools["requests"]) if n > 0]))
     tpot = Panel(f"TPOT {name}", (("tpot_p95_s", ""),), "time")
     if "transfer_share" in pools:
         wanted = (
@@ -71,7 +70,7 @@ def _panels(pools: "DataFrame") -> list[Panel]:
 
 
 def _side_by_side(
-    layout: Layout, pools: "DataFrame", names: Sequence[str], panels: Sequence[Panel]
+    layout: Layout, pools: Records, names: Sequence[str], panels: Sequence[Panel]
 ) -> "Figure":
     """A column per pool, a row per metric; axes of one row are alike, so that pools compare."""
     curves, title = shown_curves(layout)
@@ -88,20 +87,21 @@ def _side_by_side(
                 axes.set_xlabel("")
         _alike(row)
     handles = {curve.label: curve_handle(place, True) for place, curve in enumerate(curves)}
-    seeds = int(pools["seeds"].max())
+    seeds = max(pools["seeds"])
     legend(figure, title, handles, [SATURATED] if saturated(pools).any() else [], seeds)
     return figure
 
 
-def _of_pool(pools: "DataFrame", name: str, points: list[int]) -> "DataFrame":
+def _of_pool(pools: Records, name: str, points: list[int]) -> Records:
     """Rows of a pool, one for each point; of NaN where a point does not have it."""
-    return pools[pools["pool"] == name].set_index("point").reindex(points).reset_index()
+    rows = {row["point"]: row for row in pools.where("pool", name).rows()}
+    return Records.of([rows.get(point, {"point": point}) for point in points], pools)
 
 
 def _curves(
     axes: "Axes",
     layout: Layout,
-    own: "DataFrame",
+    own: Records,
     panel: Panel,
     curves: Sequence[Curve],
     factor: float,
@@ -120,7 +120,7 @@ def _alike(row: Sequence["Axes"]) -> None:
 
 
 def _by_point(
-    layout: Layout, pools: "DataFrame", names: Sequence[str], panels: Sequence[Panel]
+    layout: Layout, pools: Records, names: Sequence[str], panels: Sequence[Panel]
 ) -> "Figure":
     """One row per point, a dot for each pool."""
     points = list(dict.fromkeys(pools["point"]))
@@ -139,6 +139,6 @@ def _by_point(
         axes.tick_params(labelbottom=True)
         axes.grid(axis="y", visible=False)
     handles = {name: curve_handle(place, False) for place, name in enumerate(names)}
-    seeds = int(pools["seeds"].max())
+    seeds = max(pools["seeds"])
     legend(figure, "", handles, [SATURATED] if saturated(pools).any() else [], seeds)
     return figure

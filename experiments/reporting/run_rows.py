@@ -3,23 +3,21 @@
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
+from experiments.reporting.records import Records
 
 Columns = Mapping[str, Sequence[Any]]
-"""The runs of one point by column: a table of few rows is read much faster so than by pandas."""
+"""The runs of one point by column."""
 
 
-def points_of(runs: "DataFrame", keys: Sequence[str]) -> dict[tuple[str, ...], Columns]:
+def points_of(runs: Records, keys: Sequence[str]) -> dict[tuple[str, ...], Columns]:
     """Runs by point, in the order of their first runs; keys may be missing (NaN) or mappings.
 
     Raises:
         ValueError: a point has one seed twice (in one draw).
     """
-    columns = {str(name): runs[name].tolist() for name in runs}
+    columns = runs.columns
     places: dict[tuple[str, ...], list[int]] = {}
     for place, values in enumerate(zip(*(columns[key] for key in keys), strict=True)):
         places.setdefault(identity(values), []).append(place)
@@ -52,9 +50,9 @@ def identity(values: Iterable[object]) -> tuple[str, ...]:
     )
 
 
-def require(runs: "DataFrame", columns: Iterable[str]) -> None:
+def require(runs: Records, columns: Iterable[str]) -> None:
     for name in columns:
         if name not in runs:
-            near = get_close_matches(name, map(str, runs.columns), n=1)
+            near = get_close_matches(name, list(runs), n=1)
             hint = f": did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"runs has no column {name!r}{hint}")

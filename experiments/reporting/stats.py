@@ -20,7 +20,6 @@ uncertainty of prices as well: ``means.crossed_interval``.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -35,6 +34,7 @@ from experiments.reporting.intervals import (
     share_ends,
 )
 from experiments.reporting.means import CONFIDENCE, crossed_interval, mean_interval
+from experiments.reporting.records import Records
 from experiments.reporting.run_rows import Columns, points_of, require
 from experiments.reporting.support import THIN, effect_of, effective, support_notes
 from experiments.reporting.verdict import verdict, window_notes
@@ -43,9 +43,6 @@ from sim.hardware_use import COVERAGE
 from sim.metrics import ALL_METRICS, POOL_SHARES
 from sim.slo import SHARE, WINDOWS
 from sim.transfer_use import TRANSFER_METRICS
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 WITHOUT_INTERVAL = (
     "requests", "measured_requests", "saturated", "step_tokens_max", "step_decodes_max",
@@ -88,11 +85,11 @@ BATCHES_NOTE = "one run in 10 pieces: intervals of percentiles are too narrow ne
 
 
 def summarise_points(
-    runs: "DataFrame",
+    runs: Records,
     keys: Sequence[str],
     metrics: Sequence[str] | None = None,
     bases: Sequence[Basis] | None = None,
-) -> "DataFrame":
+) -> Records:
     """One row per point: its ``keys``, the number of ``seeds``, and each metric's estimate.
 
     ``runs`` has one row per (point, seed) with the columns ``keys``, ``seed`` and metrics (by
@@ -108,8 +105,6 @@ def summarise_points(
         ValueError: a key or metric is not a column, a point has one seed twice (in one draw), or
             draws do not all have the same seeds.
     """
-    import pandas as pd
-
     names = list(metrics) if metrics is not None else _metrics_of(runs)
     judged = bases is not None and any(basis.slo for basis in bases)
     require(runs, [*keys, *names, "seed"])
@@ -133,14 +128,14 @@ def summarise_points(
             row["slo_verdict"], row["slo_binds"] = _verdict(row, basis)
         row["notes"] = "; ".join(_notes(group, row, basis))
         rows.append(row)
-    return pd.DataFrame(rows)[_order(rows[0], names)] if rows else pd.DataFrame(rows)
+    return Records.of(rows, _order(rows[0], names) if rows else ())
 
 
-def _metrics_of(runs: "DataFrame") -> list[str]:
+def _metrics_of(runs: Records) -> list[str]:
     """Metrics that runs have: those of every run, and shares that keep one limit of the slo."""
-    shares = [name for name in runs if str(name).endswith(SHARE) and name not in ALL_METRICS]
+    shares = [name for name in runs if name.endswith(SHARE) and name not in ALL_METRICS]
     judged = [name for name in WINDOWS if name in runs]
-    return [*(name for name in ALL_METRICS if name in runs), *map(str, shares), *judged]
+    return [*(name for name in ALL_METRICS if name in runs), *shares, *judged]
 
 
 def _verdict(row: Mapping[str, object], basis: Basis) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.reporting.notes import point_notes
 from experiments.reporting.quantities import DASH, half_length
+from experiments.reporting.records import Records
 from experiments.reporting.settings_text import setting_lines
 from experiments.reporting.support import FIRM, THIN, effective
 from experiments.reporting.terminal import PIPED_WIDTH
@@ -15,7 +16,6 @@ from experiments.study.errors import show
 from experiments.study.points import Plan
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
     from rich.console import Console
     from rich.table import Table
 
@@ -105,13 +105,13 @@ def print_points(plan: Plan, to: "Console") -> None:
     to.print(table)
 
 
-def print_summary(plan: Plan, summary: "DataFrame", to: "Console") -> None:
+def print_summary(plan: Plan, summary: Records, to: "Console") -> None:
     """Print one row per point, saturated points marked, notes below.
 
     A terminal too narrow for all columns gets headings of several lines, and if that does not do,
     the more important columns; words and figures are never cut.
     """
-    rows: list[dict[str, Any]] = summary.to_dict("records")  # type: ignore[assignment]
+    rows = summary.rows()
     columns = [column for column in COLUMNS if _is_worth_showing(column, plan, rows)]
     marked = any(row["saturated"] > 0 for row in rows)
     shown, table = _fitting(plan, rows, columns, marked, to)

@@ -10,10 +10,10 @@ from experiments.reporting.figure_layout import Layout, spread
 from experiments.reporting.figure_marks import colour, curve_handle, legend
 from experiments.reporting.figure_values import saturated
 from experiments.reporting.quantities import significant
+from experiments.reporting.records import Records
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from pandas import DataFrame
 
 MAX_LINES = 6
 """Noisy lines that a timeline can show."""
@@ -22,7 +22,7 @@ MAX_STRETCH = 2.0
 
 
 def timeline_figure(
-    layout: Layout, summary: "DataFrame", timelines: Sequence[Mapping[str, npt.NDArray[Any]]]
+    layout: Layout, summary: Records, timelines: Sequence[Mapping[str, npt.NDArray[Any]]]
 ) -> "Figure | None":
     """Three panels over the same time; very long points are cut off, and the label says so."""
     rows = [row for row, line in enumerate(timelines) if len(line["time_s"])]

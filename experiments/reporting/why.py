@@ -5,16 +5,14 @@ for p99. They add up to the mean latency of these requests, and their shares to 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from experiments.reporting.quantities import significant
+from experiments.reporting.records import Records
 from sim.decomposition import SPANS, client_wait_s, decomposition, parts_of_span, whole_s
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 Floats = npt.NDArray[np.float64]
 
@@ -110,18 +108,16 @@ def _about(order: npt.NDArray[np.int64], percent: int) -> npt.NDArray[np.int64]:
     return order[first : min(last, len(order))]
 
 
-def why_lines(table: "DataFrame", summary: "DataFrame", percent: int = 99) -> list[str]:
+def why_lines(table: Records, summary: Records, percent: int = 99) -> list[str]:
     """Say per point what TTFT and E2E at a percentile are made of, and what binds the engine."""
     lines = []
-    rows: list[dict[str, Any]] = summary.to_dict("records")  # type: ignore[assignment]
-    for row in rows:
-        number = row["point"]
-        of_point = table[table["point"] == number]
+    for number in summary["point"]:
+        of_point = table.where("point", number).rows()
         words = []
         for span, name in (("ttft", "TTFT"), ("e2e", "E2E")):
-            at = of_point[(of_point["span"] == span) & (of_point["percentile"] == percent)]
-            if len(at):
-                words.append(f"{name} p{percent} {_shares(at.to_dict('records'))}")
+            at = [row for row in of_point if row["span"] == span and row["percentile"] == percent]
+            if at:
+                words.append(f"{name} p{percent} {_shares(at)}")
         bound = _bound(of_point)
         lines.append(f"point {number}: {'; '.join([*words, *bound])}")
     return lines
@@ -134,9 +130,8 @@ def _shares(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"{significant(1e3 * whole)} ms: {parts}"
 
 
-def _bound(table: "DataFrame") -> list[str]:
-    at = table[table["span"] == BOUND]
-    shares = dict(zip(at["part"], at["share"], strict=True))
+def _bound(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    shares = {row["part"]: row["share"] for row in rows if row["span"] == BOUND}
     shown = sorted((n for n in BOUND_BY if shares.get(n, 0.0) >= SMALL), key=lambda n: -shares[n])
     if not shown:
         return []

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.reporting.records import Records
 from experiments.running.cluster import connected
 from experiments.running.folder import chosen_folder
 from experiments.running.local import Local
@@ -55,7 +56,7 @@ class StudyResult:
         """What a notebook shows: one row per point, as in a terminal."""
         from experiments.reporting.formats import html_table
 
-        return html_table(self.summary, self.keys)
+        return html_table(Records.of_frame(self.summary), self.keys)
 
     def plot(self, name: str = "latency") -> "Figure":
         """Draw a figure of the study: throughput_latency, latency or utilisation.
@@ -65,7 +66,8 @@ class StudyResult:
         """
         from experiments.reporting.notebook import figure_named
 
-        return figure_named(name, self.study.name, self.keys, self.runs, self.summary)
+        tables = (Records.of_frame(self.runs), Records.of_frame(self.summary))
+        return figure_named(name, self.study.name, self.keys, *tables)
 
 
 def load_study(
@@ -148,6 +150,6 @@ def _run(
     requests = pd.read_parquet(outcome.folder / "requests.parquet")
     tables = outcome.tables
     return StudyResult(
-        plan.study, tables.summary, tables.runs, tables.differences, requests, plan.notes,
-        outcome.folder if kept else None,
+        plan.study, tables.summary.frame(), tables.runs.frame(), tables.differences.frame(),
+        requests, plan.notes, outcome.folder if kept else None,
     )  # fmt: skip

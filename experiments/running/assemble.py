@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from experiments.reporting.basis import Asked, Basis
+from experiments.reporting.records import Records
 from experiments.reporting.support import Load
+from experiments.running.arrow import array_of
 from experiments.running.identity import code_digest, file_digest
 from experiments.running.pieces import PARQUET, further_columns, read_piece, read_requests
 from experiments.running.pool_tables import calibrations_of, with_pools
@@ -31,10 +33,8 @@ if TYPE_CHECKING:
     from hardware.calibration import Calibration
 
 
-def runs_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
+def runs_table(plan: Plan, runs: Sequence[Run]) -> Records:
     """Return one row per run: ``point``, the swept keys, ``draw`` if any, ``seed``, all metrics."""
-    import pandas as pd
-
     values = {point.number: point.values for point in plan.points}
     rows = [
         {
@@ -45,16 +45,16 @@ def runs_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
         }
         for run in runs
     ]
-    return pd.DataFrame(rows)
+    return Records.of(rows)
 
 
 def summary_table(
     plan: Plan,
-    table: "DataFrame",
+    table: Records,
     runs: Sequence[Run],
     loads: Mapping[int, Load | None],
     asked: Mapping[int, Asked],
-) -> "DataFrame":
+) -> Records:
     """Return one row per point: the swept keys, then each metric's estimate and interval.
 
     ``table`` is that of the finished ``runs``; ``loads`` and ``asked`` are by point, as far as they
@@ -129,10 +129,9 @@ class RequestsFile:
         os.replace(self.path, path)
 
     def _write(self, run: Run) -> None:
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        numbers = {name: pa.scalar(value, pa.int64()) for name, value in run.identity.items()}
+        numbers = {name: array_of([value])[0] for name, value in run.identity.items()}
         identity = {**numbers, **self._swept[run.point]}
         for table in read_requests(run.path, identity, self._further):
             if self._pools:
@@ -146,8 +145,6 @@ def _typed_values(
     points: Mapping[int, Mapping[str, Any]],
 ) -> dict[int, dict[str, "pa.Scalar[Any]"]]:
     """Values of the swept keys by point, each key with one type at all points."""
-    import pyarrow as pa
-
     found: dict[int, dict[str, pa.Scalar[Any]]] = {number: {} for number in points}
     for key in next(iter(points.values()), {}):
         values = [swept[key] for swept in points.values()]
@@ -156,14 +153,17 @@ def _typed_values(
             values = [None if value is None else float(value) for value in values]
         elif len(kinds) > 1:
             values = [None if value is None else str(value) for value in values]
-        for number, value in zip(points, pa.array(values), strict=True):
+        for number, value in zip(points, array_of(values), strict=True):
             found[number][key] = value
     return found
 
 
-def write_csv(table: "DataFrame", path: Path) -> None:
+def write_csv(table: "Records | DataFrame", path: Path) -> None:
     """Write a table with full precision, NaN as nothing, and the same line ends everywhere."""
-    table.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
+    if isinstance(table, Records):
+        path.write_text(table.csv(), encoding="utf-8", newline="\n")
+    else:
+        table.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
 
 
 def write_study(plan: Plan, path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.reporting.differences import COMPARED, FEWEST_SEEDS, QUEUEING, SHOWN
+from experiments.reporting.records import Records
 from experiments.reporting.significance import Difference, blocked, holm, sectioned, welch
 from experiments.running.record import MANIFEST, MANIFESTS
 from experiments.study.errors import StudyError, show
@@ -223,11 +224,9 @@ def _spreads(before: Side, after: Side) -> Iterator[Spread]:
         yield Spread(name, better, worse, len(gaps), *percentiles)
 
 
-def comparison_table(comparisons: Sequence[Comparison]) -> "DataFrame":
+def comparison_table(comparisons: Sequence[Comparison]) -> Records:
     """Return the comparison as a table: one row per pair of points and metric."""
-    import pandas as pd
-
-    return pd.DataFrame(
+    return Records.of(
         [
             {
                 "before": one.before.name, "after": one.after.name, "pairing": one.pairing,

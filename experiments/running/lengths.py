@@ -71,9 +71,7 @@ def found_lengths(plan: Plan, folder: Path, simulate: Simulate, spread: Spread) 
         Basis(pool=pool, load=loads[point.number], offered=rates_of(point.study), pilot=True)
         for point, pool in zip(pilot.points, pools_of(runs), strict=True)
     ]
-    summary: list[dict[str, Any]] = summarise_points(table, ["point"], bases=bases).to_dict(  # type: ignore[assignment]
-        "records"
-    )
+    summary = summarise_points(table, ["point"], bases=bases).rows()
     asked = {point.number: aims[point.number].asked(row)
              for point, row in zip(plan.points, summary, strict=True)}  # fmt: skip
     lengths = {number: one.requests // aims[number].seeds for number, one in asked.items()}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from experiments.reporting import words
 from experiments.reporting.settings_text import setting_lines
@@ -40,7 +40,7 @@ def report(plan: Plan, runs: Sequence[Run], tables: Tables, folder: Path) -> Non
     from experiments.reporting.pool_table import reported_pools
 
     study, points = plan.study, [point.study for point in plan.points]
-    rows: list[dict[str, Any]] = tables.summary.to_dict("records")  # type: ignore[assignment]
+    rows = tables.summary.rows()
     page = Page(
         name=study.name,
         description=study.description,
@@ -54,12 +54,11 @@ def report(plan: Plan, runs: Sequence[Run], tables: Tables, folder: Path) -> Non
         ),
         gpus=[each.cluster.gpus for each in points],
         pools=None if tables.pools is None else reported_pools(tables.pools, plan.keys),
-        replicas=cast("list[dict[str, Any]]", tables.replicas.to_dict("records")),
-        differences=cast("list[dict[str, Any]]", tables.differences.to_dict("records")),
+        replicas=tables.replicas.rows(),
+        differences=tables.differences.rows(),
     )
     parts: dict[int, list[dict[str, Any]]] = {}
-    part_rows: list[dict[str, Any]] = tables.parts.to_dict("records")  # type: ignore[assignment]
-    for row in part_rows:
+    for row in tables.parts.rows():
         parts.setdefault(int(row["point"]), []).append(row)
     curves = list(curves_of(runs, parts, drawn_points(rows, study.slo)))
     clock = any(each.workload.has_clock for each in points)

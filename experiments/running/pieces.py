@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from experiments.running.arrow import array_of, numbers, values_of
 from experiments.running.identity import file_digest
 from experiments.running.reached import Reached
 from experiments.study.build import claims_caches, scenario_of
@@ -201,14 +202,8 @@ def _write(columns: Mapping[str, Column], metadata: dict[bytes, str], path: Path
     with pq.ParquetWriter(path, schema, **PARQUET) as writer:
         for start in range(0, len(next(iter(columns.values()))), ROWS):
             rows = slice(start, start + ROWS)
-            arrays = [_arrow(column[rows]) for column in columns.values()]
+            arrays = [numbers(column[rows]) for column in columns.values()]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-
-
-def _arrow(values: Column) -> pa.Array:
-    """Return numbers as Arrow sees them, not copied; ``pa.array`` would load pandas for that."""
-    buffer = pa.py_buffer(np.ascontiguousarray(values))
-    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, buffer])
 
 
 def is_whole(path: Path) -> bool:
@@ -248,7 +243,7 @@ def read_columns(path: Path, names: Iterable[str]) -> Iterator[tuple[str, Column
         for together in [names] if short else [[name] for name in names]:
             table = file.read(columns=together, use_threads=False)
             for name in together:
-                yield name, table.column(name).to_numpy()
+                yield name, values_of(table.column(name))
 
 
 def read_requests(
@@ -259,7 +254,7 @@ def read_requests(
     Behind them stands what ``status`` means, in words. ``further`` names columns of ``FURTHER``
     that other points of the study have.
     """
-    words = pa.array(STATUS_NAMES)
+    words = array_of(STATUS_NAMES)
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group).replace_schema_metadata(None)
@@ -268,7 +263,7 @@ def read_requests(
                 if name in table.column_names:
                     place = table.column_names.index(name) + 1
                 elif name in further:
-                    none = pa.repeat(pa.scalar(missing), table.num_rows)
+                    none = numbers(np.repeat(missing, table.num_rows))
                     table = table.add_column(place, name, none)
                     place += 1
             for name, value in reversed(list(identity.items())):

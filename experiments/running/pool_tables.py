@@ -5,7 +5,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from experiments.reporting.basis import Basis
+from experiments.reporting.records import Records
 from experiments.running import pooling
+from experiments.running.arrow import array_of, numbers, values_of
 from experiments.running.pieces import read_piece
 from experiments.running.sweep import Run
 from experiments.study.build import prices_of
@@ -17,7 +19,6 @@ from sim.caveats import EXTRAPOLATED, SATURATED
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pandas import DataFrame
 
     from hardware.calibration import Calibration
 
@@ -46,10 +47,8 @@ def has_pools(plan: Plan) -> bool:
     return any(point.study.cluster.pools is not None for point in plan.points)
 
 
-def pools_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
+def pools_table(plan: Plan, runs: Sequence[Run]) -> Records:
     """Return one row per point and pool: means over runs, as in the summary, and notes."""
-    import pandas as pd
-
     from experiments.reporting.stats import summarise_points
     from sim.metrics import ALL_METRICS, POOL_SHARES
     from sim.transfer_use import TRANSFER_METRICS
@@ -71,9 +70,10 @@ def pools_table(plan: Plan, runs: Sequence[Run]) -> "DataFrame":
         for place, calibration in enumerate(calibrations_of(points[number].study))
     ]
     keys = ["point", *plan.keys, *POOL_COLUMNS]
-    table = pd.DataFrame(rows)
+    table = Records.of(rows)
     metrics = [name for name in (*POOL_SHARES, *TRANSFER_METRICS, *ALL_METRICS) if name in table]
-    return summarise_points(table, keys, metrics, bases).drop(columns=OF_A_CLUSTER)
+    summary = summarise_points(table, keys, metrics, bases)
+    return Records({name: summary[name] for name in summary if name not in OF_A_CLUSTER})
 
 
 def pools_of_replicas(plan: Plan) -> dict[int, list[str]]:
@@ -93,13 +93,9 @@ def pools_of_replicas(plan: Plan) -> dict[int, list[str]]:
 
 def with_pools(requests: "pa.Table", pools: Sequence[str]) -> "pa.Table":
     """Add the column ``pool`` behind ``replica``; null for who was sent to none."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    replica = requests["replica"].combine_chunks()
-    sent = pc.if_else(pc.greater_equal(replica, 0), replica, None)
+    replica = values_of(requests["replica"])
     place = requests.column_names.index("replica") + 1
-    return requests.add_column(place, "pool", pa.array(pools, pa.string()).take(sent))
+    return requests.add_column(place, "pool", array_of(pools).take(numbers(replica, replica >= 0)))
 
 
 def _columns(study: Study) -> Iterator[dict[str, object]]:
@@ -116,17 +112,17 @@ def _columns(study: Study) -> Iterator[dict[str, object]]:
             }
 
 
-def noted(summary: "DataFrame", pools: "DataFrame") -> "DataFrame":
+def noted(summary: Records, pools: Records) -> Records:
     """Return a summary whose notes also say which pools are saturated or extrapolated."""
     notes = {
-        point: [text, *_worst(pools[pools["point"] == point])]
+        point: [text, *_worst(pools.where("point", point))]
         for point, text in zip(summary["point"], summary["notes"], strict=True)
     }
     joined = ["; ".join(filter(None, texts)) for texts in notes.values()]
-    return summary.assign(notes=joined)
+    return summary.having(notes=joined)
 
 
-def _worst(pools: "DataFrame") -> Iterator[str]:
+def _worst(pools: Records) -> Iterator[str]:
     for name, notes in zip(pools["pool"], pools["notes"], strict=True):
         for note in notes.split("; "):
             if note.startswith((SATURATED, EXTRAPOLATED)):

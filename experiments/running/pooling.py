@@ -6,12 +6,13 @@ seeds' percentiles, which is biased as long as a seed is short.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from experiments.reporting.basis import Pooled
+from experiments.reporting.records import Records
 from experiments.reporting.support import LEAST_EFFECT, THIN, Load, needed
 from experiments.running.capacity import capacity_per_s
 from experiments.running.pieces import read_columns, read_piece
@@ -23,9 +24,6 @@ from sim.latencies import COLUMNS, SPANS, latency
 from sim.percentiles import PERCENTS, percentiles
 from sim.pools import numbers_of
 from workloads.steady import mean_output_tokens, steady
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 Spread = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterable[Any]]
 """Calls a function with each of many arguments, in any order; gives what it returned."""
@@ -99,7 +97,7 @@ def _named(latency: str, values: "Sequence[float] | Floats") -> dict[str, float]
     return dict(zip(names, map(float, values), strict=True))
 
 
-def loaded_points(plan: Plan, table: "DataFrame") -> list[Point]:
+def loaded_points(plan: Plan, table: Records) -> list[Point]:
     """Return the points of which it matters what their load is.
 
     That is where arrivals have a steady state that the point could hold, and enough of them for any
@@ -107,10 +105,10 @@ def loaded_points(plan: Plan, table: "DataFrame") -> list[Point]:
     """
     found = []
     for point in plan.points:
-        runs = table[table["point"] == point.number]
-        requests = float(runs["measured_requests"].sum()) / len(point.draws)
+        runs = table.where("point", point.number)
+        requests = float(sum(runs["measured_requests"])) / len(point.draws)
         enough = requests >= needed(50, LEAST_EFFECT, THIN)
-        if enough and not (runs["saturated"] > 0).any():
+        if enough and not any(share > 0 for share in runs["saturated"]):
             found.append(point)
     return found
 

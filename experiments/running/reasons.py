@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from itertools import chain, groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from experiments.reporting.records import Records
 from experiments.reporting.why import bound_rows, parts_of
 from experiments.running.lone import hopeless_limits
 from experiments.running.pieces import read_columns, read_piece
@@ -18,9 +19,6 @@ from experiments.study.requests import with_prefixes
 from sim.binding import RESOURCES
 from sim.handovers import HANDOVER_COLUMNS
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
 COLUMNS = (
     "arrival_s", "sent_s", "reached_s", "first_scheduled_s", "first_token_s", "streaming_s",
     "finish_s", "computed_s", "lost_s", "paused_s", "status", "prompt_tokens",
@@ -30,9 +28,9 @@ COLUMNS = (
 class Reasons(NamedTuple):
     """Why the points of a study are as they are."""
 
-    parts: "DataFrame"
+    parts: Records
     """decomposition.csv."""
-    bound: "DataFrame"
+    bound: Records
     """binding.csv."""
     hopeless: dict[int, list[str]]
     """By point the limits that no rate can keep."""
@@ -51,25 +49,22 @@ def reasons(runs: Sequence[Run], spread: Spread) -> Reasons:
     Runs lie point by point. The decomposition is of all measured requests of all seeds; what binds
     is looked at in the first run of a point.
     """
-    import pandas as pd
-
     tasks = [(number, list(group)) for number, group in groupby(runs, lambda run: run.point)]
     found = sorted(spread(_of_point, tasks), key=lambda one: one.point)
-    lengths = [len(one.binding["resource"]) for one in found]
     columns = {
-        name: np.array(list(chain.from_iterable(one.binding[name] for one in found)))
+        name: list(chain.from_iterable(one.binding[name] for one in found))
         for name in ("time_s", "replica", "resource")
     }
-    bound = pd.DataFrame(
+    bound = Records(
         {
-            "point": np.repeat([one.point for one in found], lengths),
-            "time_s": columns["time_s"].astype(np.float64),
-            "replica": columns["replica"].astype(np.int64),
-            "bound_by": np.array(RESOURCES)[columns["resource"].astype(np.int64)],
+            "point": [one.point for one in found for _ in one.binding["resource"]],
+            "time_s": map(float, columns["time_s"]),
+            "replica": map(int, columns["replica"]),
+            "bound_by": [RESOURCES[int(place)] for place in columns["resource"]],
         }
     )
     parts = [{"point": one.point, **row} for one in found for row in one.parts]
-    return Reasons(pd.DataFrame(parts), bound, {one.point: one.hopeless for one in found})
+    return Reasons(Records.of(parts), bound, {one.point: one.hopeless for one in found})
 
 
 def _of_point(number: int, runs: list[Run]) -> _OfPoint:

@@ -20,7 +20,7 @@ from experiments.running.workers import interrupts_later, shared_by
 from experiments.study.errors import RunError
 from experiments.study.points import Plan
 
-FOR_TABLES = ("pandas", "experiments.reporting.stats", "pyarrow.parquet")
+FOR_TABLES = ("experiments.reporting.stats",)
 FOR_REPORT = ("experiments.reporting.page.write", "jinja2")
 FOR_FIGURES = (
     "experiments.reporting.plots", "matplotlib.style", "matplotlib.figure", "matplotlib.ticker",

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from experiments.reporting.records import Records
 from experiments.running import assemble
 from experiments.running.lengths import Lengths
 from experiments.running.pool_tables import has_pools, noted, pools_table
@@ -13,24 +14,21 @@ from experiments.running.replica_tables import replicas_table
 from experiments.running.sweep import Run
 from experiments.running.workers import shared_by
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
 
 class Tables(NamedTuple):
     """What is known of a study once its runs have ended."""
 
-    runs: "DataFrame"
+    runs: Records
     """One row per run."""
-    summary: "DataFrame"
+    summary: Records
     """One row per point."""
-    differences: "DataFrame"
+    differences: Records
     """Of each point from its baseline; empty without another point."""
-    parts: "DataFrame"
+    parts: Records
     """Where TTFT and E2E go, and what binds."""
-    pools: "DataFrame | None"
+    pools: Records | None
     """One row per point and pool; None where no pool has a name."""
-    replicas: "DataFrame"
+    replicas: Records
     """One row per run and replica; empty where no point has several."""
 
 
@@ -53,9 +51,11 @@ def written_tables(lengths: Lengths, runs: Sequence[Run], folder: Path, jobs: in
     if len(replicas):
         assemble.write_csv(replicas, folder / "replicas.csv")
     parts, bound, hopeless = reasons(runs, spread)
-    for place, number in enumerate(summary["point"]):
-        told = [text for text in (summary.at[place, "notes"], *hopeless.get(number, ())) if text]
-        summary.at[place, "notes"] = "; ".join(told)
+    told = [
+        "; ".join(filter(None, (notes, *hopeless.get(number, ()))))
+        for number, notes in zip(summary["point"], summary["notes"], strict=True)
+    ]
+    summary = summary.having(notes=told)
     assemble.write_csv(parts, folder / "decomposition.csv")
     assemble.write_csv(bound, folder / "binding.csv")
     differences = differences_table(table, summary, plan.keys, plan.baselines)

@@ -120,6 +120,8 @@ class StateChunks:
     """Chunks of layers with a state: what is behind them is in the state, and costs nothing."""
 
     prompts: MeasuredChunks
+    known_s: dict[int, float] = field(default_factory=dict, compare=False, repr=False)
+    """By tokens of a chunk, what was asked before: there are no more than tokens of a step."""
 
     @property
     def launch_s(self) -> float:
@@ -128,7 +130,10 @@ class StateChunks:
 
     def seconds(self, chunk: int, past: int) -> float:
         """See ``ChunkCost``."""
-        return self.prompts.seconds(chunk, 0)
+        seconds = self.known_s.get(chunk)
+        if seconds is None:
+            seconds = self.known_s[chunk] = self.prompts.seconds(chunk, 0)
+        return seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +149,10 @@ class ChunksOfAll:
 
     def seconds(self, chunk: int, past: int) -> float:
         """See ``ChunkCost``."""
-        return sum(part.seconds(chunk, past) for part in self.parts)
+        seconds = 0.0
+        for part in self.parts:
+            seconds += part.seconds(chunk, past)
+        return seconds
 
 
 TILE_ROWS = 64

@@ -5,7 +5,7 @@ state-space layer, or linear attention, moves and computes other amounts (``mode
 kernels of the same make, so that it is looked up as heads of the delta rule with as large a state.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hardware.calibration import Calibration
 from hardware.prices.kernels import Kernels
@@ -54,7 +54,9 @@ def looked_up(mixer: Mixer, kernels: Kernels, tp: int, activation_bytes: float) 
         moved = sum(state.bytes(activation_bytes, tp) for state in states)
         each = moved / numbers / TABLE_NUMBER_BYTES
         return Lookup(Kernel(table, heads, kernel.kv_heads, 0), each)
-    return Lookup(kernel) if kernel.kind in kernels.mixers else None
+    if kernel.kind not in kernels.mixers:
+        return None
+    return Lookup(replace(kernel, kv_heads=1))  # its table has whole ranks, by their heads
 
 
 def unmeasured_note(spec: DecoderSpec, calibration: Calibration) -> str:

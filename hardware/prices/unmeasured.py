@@ -154,22 +154,25 @@ class LikeChunks:
 
     def seconds(self, chunk: int, past: int) -> float:
         """See ``ChunkCost``."""
-        seconds = 0.0
-        for reach, compute, memory in self.terms:
-            pairs, positions = reads_of_chunk(chunk, past, reach or Reach(None))
-            each = pairs / chunk if reach else STATE_POSITIONS
-            bounds = (_of_rows(amount, chunk, pairs) for amount in (compute, memory))
-            busy_s = max(bounds) / self._share(chunk, each)
+        seconds, reach, pairs, positions = 0.0, Reach(0), 0, 0
+        row = _place(self.log_rows, log(chunk * self.heads))
+        for reads, compute, memory in self.terms:
+            if (reads or Reach(None)) != reach:
+                reach = reads or Reach(None)
+                pairs, positions = reads_of_chunk(chunk, past, reach)
+            each = pairs / chunk if reads else STATE_POSITIONS
+            bounds = (_of_rows(compute, chunk, pairs), _of_rows(memory, chunk, pairs))
+            busy_s = max(bounds) / self._share(row, each)
             if compute.per_position:  # a product whose rows are the positions
-                busy_s += compute.per_position * positions / self._share(positions, each)
-            moved_s = _of_rows(memory, chunk, pairs) + memory.per_position * positions
-            moved_s = (moved_s + memory.per_sequence) / self.bytes_share
-            seconds += max(busy_s, moved_s)
+                of_positions = _place(self.log_rows, log(positions * self.heads))
+                busy_s += compute.per_position * positions / self._share(of_positions, each)
+            moved_s = bounds[1] + memory.per_position * positions + memory.per_sequence
+            seconds += max(busy_s, moved_s / self.bytes_share)
         return self.overhead_s + max(seconds - self.launch_s, 0.0)
 
-    def _share(self, chunk: int, positions: float) -> float:
+    def _share(self, of_rows: tuple[int, float], positions: float) -> float:
         """Linear in the logarithms between nodes, constant beyond."""
-        row, above = _place(self.log_rows, log(chunk * self.heads))
+        row, above = of_rows
         column, right = _place(self.log_positions, log(positions))
         low, high = self.log_shares[row], self.log_shares[row + 1]
         first = low[column] + right * (low[column + 1] - low[column])

@@ -11,6 +11,9 @@ from model.quantization.weights import EXPERTS, PLAIN, Weights
 SECTIONS = ("quantization_config", "compression_config")
 """Keys of config.json that hold the quantization."""
 
+MLX = "quantization"
+"""Key that says it in checkpoints for Apple's MLX."""
+
 BESIDE = ("hf_quant_config.json", "quantize_config.json", "quant_config.json")
 """Files beside config.json that say it where config.json does not: ModelOpt, GPTQ, AWQ."""
 
@@ -73,6 +76,8 @@ def _section(
     for key in SECTIONS:
         if config.get(key):
             return f"{key} of config.json", config[key]
+    if isinstance(config.get(MLX), Mapping):
+        raise ConfigError(f"{MLX} of config.json is MLX's, which vLLM does not read")
     for name in BESIDE:
         if name in beside:
             return name, beside[name]

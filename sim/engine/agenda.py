@@ -1,101 +1,191 @@
 """What is going to happen: events of the simulation's clock, loops that sleep, and calls.
 
 Loops sleep and wake, and requests come, far more often than anything else happens, so each of these
-is an entry of a heap, not an event of SimPy. Entries are those that events would have, with numbers
-of the same counter, so the order of everything is that of one heap.
+is an entry of a heap of its own, not an event of SimPy. Entries have the times, priorities and
+numbers that events would have, so the order of everything is that of one heap.
 """
 
-from collections.abc import Callable, Iterator
-from heapq import heappop, heappush
+from collections.abc import Callable
 from math import inf
-from typing import Protocol
+from typing import Final
 
-Heap = list[tuple[float, int, int, object]]
-"""Time, priority at one instant, number, and what happens."""
+from mypy_extensions import mypyc_attr
+
+TRANSFER: Final = -4
+TIMEOUT: Final = -3
+ANSWER: Final = -2
+DELIVERY: Final = -1
+ARRIVAL: Final = 0
+STEP_END: Final = 1
+"""Priorities at one instant; that of a step's end is so much and the number of its replica. The
+last two are SimPy's ``URGENT`` and ``NORMAL``."""
+
+Events = list[tuple[float, int, int, object]]
+"""SimPy's heap: time, priority at one instant, number, and what happens."""
 
 
-class GoesOn(Protocol):
-    """A loop of steps, or of arrivals."""
+class Numbers:
+    """Counts events and entries alike, for SimPy as well."""
 
-    now_s: float
-    """How far it has come."""
+    def __init__(self) -> None:
+        self._next = 0
 
-    def go_on(self, now_s: float, stop_s: float) -> float:
-        """Go on from ``now_s``; return when to be woken."""
+    def __iter__(self) -> "Numbers":
+        return self
 
+    def __next__(self) -> object:
+        return self.take()
 
-class Agenda:
-    """Events and wakes in their order.
-
-    Args:
-        events: of the clock.
-        numbers: counts events and wakes alike.
-    """
-
-    def __init__(self, events: Heap, numbers: Iterator[int]) -> None:
-        self.events = events
-        self.numbers = numbers
-        self.wakes: Heap = []
-        self.now_s = 0.0
-        """The clock's own time."""
-
-    def next_s(self) -> float:
-        """Return when the next thing happens; infinity when nothing does."""
-        time_s = inf
-        if self.events:
-            time_s = self.events[0][0]
-        if self.wakes and self.wakes[0][0] < time_s:
-            time_s = self.wakes[0][0]
-        return time_s
-
-    def call_at(self, time_s: float, priority: int, call: Callable[[], None]) -> None:
-        """Let something be called at a time, not before now."""
-        number = next(self.numbers)
-        heappush(self.wakes, (time_s, priority, number, Call(number, call)))
-
-    def wake(self, stop_s: float) -> None:
-        """Let every entry happen whose time comes before the next event, and by ``stop_s``."""
-        events, wakes = self.events, self.wakes
-        while wakes:
-            now_s, priority, number, what = wakes[0]
-            if now_s > stop_s:
-                return
-            if events:
-                event_s, first, early, _ = events[0]
-                if event_s < now_s or (
-                    event_s == now_s
-                    and (first < priority or (first == priority and early < number))
-                ):
-                    return
-            heappop(wakes)
-            self.now_s = now_s
-            assert isinstance(what, Entry)
-            if what.number == number:
-                self.now_s = what.go_on(now_s, stop_s)
+    def take(self) -> int:
+        """Return the next number."""
+        number = self._next
+        self._next = number + 1
+        return number
 
 
 class Entry:
-    """What happens at its time, if its ``number`` is still that of the agenda's entry."""
+    """What happens at its time; earlier entries come first, by priority at one instant, then by
+    number."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self, priority: int) -> None:
+        self.time_s = inf
+        self.priority = priority
+        self.number = -1
+        self.place = -1
+        """In the agenda; below 0: it is not there."""
+
+    def before(self, other: "Entry") -> bool:
+        """Whether it happens before another one."""
+        if self.time_s != other.time_s:
+            return self.time_s < other.time_s
+        if self.priority != other.priority:
+            return self.priority < other.priority
+        return self.number < other.number
 
     def go_on(self, now_s: float, stop_s: float) -> float:
         """Let it happen; return how far time has come."""
         raise NotImplementedError
 
 
+class Agenda:
+    """Events and entries in their order.
+
+    Args:
+        events: of the clock.
+    """
+
+    def __init__(self, events: Events) -> None:
+        self.events = events
+        self.numbers = Numbers()
+        self.now_s = 0.0
+        """The clock's own time."""
+        self.turn, self.turn_s = -1, -inf
+        """The replica that was the last to tell who finished, and when: at that instant those
+        before it have ended their steps, too, and begun the next ones."""
+        self._heap: list[Entry] = []
+
+    def next_s(self) -> float:
+        """Return when the next thing happens; infinity when nothing does."""
+        time_s = inf
+        if self.events:
+            time_s = self.events[0][0]
+        if self._heap and self._heap[0].time_s < time_s:
+            time_s = self._heap[0].time_s
+        return time_s
+
+    def call_at(self, time_s: float, priority: int, call: Callable[[], None]) -> None:
+        """Let something be called at a time, not before now."""
+        self.put(Call(priority, call), time_s)
+
+    def put(self, entry: Entry, time_s: float) -> None:
+        """Let an entry happen at a time, before infinity; one that is here, at an earlier time."""
+        entry.time_s = time_s
+        entry.number = self.numbers.take()
+        if entry.place < 0:
+            entry.place = len(self._heap)
+            self._heap.append(entry)
+        self._rise(entry)
+
+    def wake(self, stop_s: float) -> None:
+        """Let every entry happen whose time comes before the next event, and by ``stop_s``."""
+        events, heap = self.events, self._heap
+        while heap:
+            first = heap[0]
+            time_s = first.time_s
+            if time_s > stop_s or (events and self._event_goes_first(first)):
+                return
+            self._remove_first()
+            self.now_s = time_s
+            self.now_s = first.go_on(time_s, stop_s)
+
+    def _event_goes_first(self, entry: Entry) -> bool:
+        time_s, priority, number, _ = self.events[0]
+        if time_s != entry.time_s:
+            return time_s < entry.time_s
+        return (priority, number) < (entry.priority, entry.number)
+
+    def _rise(self, entry: Entry) -> None:
+        """Let an entry pass those that it comes before."""
+        heap, place = self._heap, entry.place
+        while place:
+            above = (place - 1) >> 1
+            other = heap[above]
+            if not entry.before(other):
+                break
+            heap[place] = other
+            other.place = place
+            place = above
+        heap[place] = entry
+        entry.place = place
+
+    def _remove_first(self) -> None:
+        heap = self._heap
+        heap[0].place = -1
+        entry, count = heap.pop(), len(heap)
+        if not count:
+            return
+        place = 0
+        while True:
+            below = 2 * place + 1
+            if below >= count:
+                break
+            other = heap[below]
+            if below + 1 < count and heap[below + 1].before(other):
+                below += 1
+                other = heap[below]
+            if entry.before(other):
+                break
+            heap[place] = other
+            other.place = place
+            place = below
+        heap[place] = entry
+        entry.place = place
+
+
 class Call(Entry):
     """Something that is called once."""
 
-    def __init__(self, number: int, call: Callable[[], None]) -> None:
-        super().__init__(number)
+    def __init__(self, priority: int, call: Callable[[], None]) -> None:
+        super().__init__(priority)
         self._call = call
 
     def go_on(self, now_s: float, stop_s: float) -> float:
         """Call it."""
         self._call()
         return now_s
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class GoesOn:
+    """A loop of steps, or of arrivals."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        """How far it has come."""
+
+    def go_on(self, now_s: float, stop_s: float) -> float:
+        """Go on from ``now_s``; return when to be woken."""
+        raise NotImplementedError
 
 
 class Sleeper(Entry):
@@ -108,31 +198,28 @@ class Sleeper(Entry):
     """
 
     def __init__(self, agenda: Agenda, loop: GoesOn, priority: int) -> None:
-        super().__init__(-1)
+        super().__init__(priority)
         self._agenda = agenda
         self._loop = loop
-        self._priority = priority
-        self._wake_s = 0.0
         self.asleep = False
         """Whether it is not going on just now."""
 
     def sleep_until(self, time_s: float) -> None:
         """Wait; others can move it to an earlier time."""
-        self.asleep, self._wake_s, self.number = True, time_s, -1
+        self.asleep = True
         if time_s < inf:
-            agenda = self._agenda
-            self.number = next(agenda.numbers)
-            heappush(agenda.wakes, (time_s, self._priority, self.number, self))
+            self._agenda.put(self, time_s)
+        else:
+            self.time_s = inf
 
     def wake_at(self, time_s: float) -> None:
         """Wake up earlier than planned."""
-        if time_s < self._wake_s:
+        if time_s < self.time_s:
             self.sleep_until(time_s)
 
     def go_on(self, now_s: float, stop_s: float) -> float:
         """Go on until something else is due; return how far that is."""
         self.asleep = False
         wake_s = self._loop.go_on(now_s, stop_s)
-        reached_s = self._loop.now_s
         self.sleep_until(wake_s)
-        return reached_s
+        return self._loop.now_s

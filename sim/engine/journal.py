@@ -17,6 +17,8 @@ _CHUNK = Struct("=2i")
 SEGMENT_BYTES: Final = 52
 CHUNK_BYTES: Final = 8
 pack_segment, pack_chunk = _SEGMENT.pack, _CHUNK.pack
+STREAMS_AT: Final = 16
+"""Where a row says of how many steps it is, who decodes, and at 16 bytes from there who joined."""
 _END_S, _END_S_AT = Struct("=d"), 8
 _INT, _DECODES_AT, _JOINED_AT = Struct("=i"), 20, 32
 

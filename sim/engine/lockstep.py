@@ -17,7 +17,7 @@ from math import inf
 from typing import Final
 
 from hardware.joint_prices import JointPrices
-from sim.engine.agenda import Agenda
+from sim.engine.agenda import Agenda, GoesOn
 from sim.engine.loop import Loop
 from sim.engine.scheduler import NEVER
 from sim.engine.sequence import Batch, Sequence
@@ -25,7 +25,7 @@ from sim.engine.sequence import Batch, Sequence
 CHUNKLESS: Final[list[tuple[int, int]]] = []
 
 
-class Lockstep:
+class Lockstep(GoesOn):
     """Loops that go on together until something else is due, and say when to be woken.
 
     Args:
@@ -46,6 +46,7 @@ class Lockstep:
         idle_start_s: float,
         agenda: Agenda,
     ) -> None:
+        super().__init__()
         self.loops = loops
         self.prices = prices
         self.sync_steps = sync_steps
@@ -54,8 +55,6 @@ class Lockstep:
         self.agenda = agenda
         self.wave = 0
         """Steps of the wave so far; 0: all pause."""
-        self.now_s = 0.0
-        """How far the engine has come."""
         self.open = True
         """Whether the run of steps under way has to end early if somebody comes."""
         self.steps = 0

@@ -6,18 +6,22 @@ one that comes by surprise makes the owner cut it short. Results are those of go
 to the bit.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import inf
 
-from sim.engine.agenda import Agenda
+from sim.engine.agenda import Agenda, GoesOn
+from sim.engine.arrivals import Coming
 from sim.engine.gauge import Gauge
 from sim.engine.journal import Journal
 from sim.engine.machine import Machine
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import NOBODY, Batch, Sequence
 
+OnFinish = Callable[[list[Sequence], int, float], None]
+"""Told who finished, on which replica, and when."""
 
-class Loop:
+
+class Loop(GoesOn):
     """One engine that goes on until something else is due, and says when to be woken.
 
     Args:
@@ -28,7 +32,7 @@ class Loop:
         journal: where it is noted.
         arrivals: who comes when, as far as it is known beforehand.
         agenda: what is going to happen elsewhere.
-        on_finish: told who finished, on which replica, and when.
+        on_finish: told of those who finish.
     """
 
     def __init__(
@@ -38,17 +42,18 @@ class Loop:
         machine: Machine,
         idle_start_s: float,
         journal: Journal,
-        arrivals: Iterator[Sequence],
+        arrivals: Coming,
         agenda: Agenda,
-        on_finish: Callable[[list[Sequence], int, float], None],
+        on_finish: OnFinish,
     ) -> None:
+        super().__init__()
         self.number = number
         self.scheduler = scheduler
         self.machine = machine
         self.idle_start_s = idle_start_s
         self.journal = journal
         self.arrivals = arrivals
-        self.arrival = next(arrivals, NOBODY)
+        self.arrival = arrivals.take()
         """Who comes next."""
         self.agenda = agenda
         self.on_finish = on_finish
@@ -60,8 +65,6 @@ class Loop:
         """What is computed until the next waking; None: nothing, it is idle."""
         self.start_s = 0.0
         """When that began."""
-        self.now_s = 0.0
-        """How far this engine has come."""
 
     def go_on(self, now_s: float, stop_s: float) -> float:
         """Go on from ``now_s``, when the batch under way ends; return when to be woken.
@@ -109,7 +112,7 @@ class Loop:
         sequence = self.arrival
         while sequence.arrival_s <= now_s and sequence is not NOBODY:
             self.scheduler.admit(sequence)
-            sequence = next(self.arrivals, NOBODY)
+            sequence = self.arrivals.take()
         self.arrival = sequence
 
     def end(self, batch: Batch, start_s: float, end_s: float) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from math import inf
 
 from hardware.step_prices import StepPrices
-from sim.engine.agenda import Agenda
+from sim.engine.agenda import Agenda, GoesOn
 from sim.engine.gauge import Gauge
 from sim.engine.pipelined_journal import PipelinedJournal
 from sim.engine.pipelined_prefill import PipelinedBatch, PipelinedPrefill
@@ -51,7 +51,7 @@ class Stages:
         batch.end_s = end_s
 
 
-class Pipeline:
+class Pipeline(GoesOn):
     """One engine that goes on until something else is due, and says when to be woken.
 
     Args:
@@ -80,6 +80,7 @@ class Pipeline:
         agenda: Agenda,
         on_finish: Callable[[list[Sequence], int, float], None],
     ) -> None:
+        super().__init__()
         self.number = number
         self.scheduler = scheduler
         self.stages = stages
@@ -99,8 +100,6 @@ class Pipeline:
         """Batches under way, the oldest first; None: a step of nobody."""
         self.under_way = 0
         """How many of them are of somebody."""
-        self.now_s = 0.0
-        """How far this engine has come."""
         self._told_s = deque([-inf] * scheduler.spacing)  # when tokens of the last steps are known
 
     def go_on(self, now_s: float, stop_s: float) -> float:

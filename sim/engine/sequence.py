@@ -15,6 +15,8 @@ class Sequence:
 
     replica: int
     """Behind a client: where it was sent."""
+    deadline_s: float
+    """Behind a client: when it is given up."""
     admission: int
     """With a prefix cache: the how-manieth admission this was."""
     held: list[tuple[Run, int]]
@@ -73,6 +75,7 @@ class Sequence:
         "brought_tokens",
         "cached_tokens",
         "computed_s",
+        "deadline_s",
         "eligible_step",
         "finish_step",
         "first_scheduled_s",

@@ -13,6 +13,7 @@ from study_files import SMALL, run_cli, write_study
 from experiments.cli.compare import main as compare_main
 from experiments.reporting.differences import differences_table
 from experiments.reporting.page.base import data_of
+from experiments.reporting.records import Records
 from experiments.reporting.significance import blocked, holm, sectioned, welch
 from experiments.reporting.student import t_tails
 from experiments.running.api import load_study, run_study
@@ -128,10 +129,9 @@ def test_every_table_shows_differences(tmp_path: Path, capsys: pytest.CaptureFix
     assert row["difference"] == pytest.approx(summary[1] - summary[2])
     assert row["difference_lo"] < row["difference"] < row["difference_hi"]
     runs = pd.read_csv(out / "runs.csv")
-    again = differences_table(
-        runs, pd.read_csv(out / "summary.csv"), ["engine.max_num_seqs"], {1: 2, 2: 2}
-    )
-    pd.testing.assert_frame_equal(again, table)
+    rows = Records.of_frame(pd.read_csv(out / "summary.csv"))
+    again = differences_table(Records.of_frame(runs), rows, ["engine.max_num_seqs"], {1: 2, 2: 2})
+    pd.testing.assert_frame_equal(again.frame(), table)
     alone = run_study(path, out=tmp_path / "alone", settings={"sweep": {}, "baseline": None})
     assert not (tmp_path / "alone" / "differences.csv").exists()
     assert len(alone.differences) == 0

@@ -11,12 +11,13 @@ import pytest
 from study_files import run_cli, write_study
 
 from experiments.reporting.formats import long_table, written
+from experiments.reporting.records import Records
 from experiments.running.api import load_study, run_study
 from experiments.running.progress import left_text
 from experiments.running.reached import Place, Reached, places
 from experiments.study.requests import requests_of
 
-TABLE = pd.DataFrame({"key": ["a|b", "c"], "x": [1.5, math.nan], "x_lo": [1.0, math.nan]})
+TABLE = Records({"key": ["a|b", "c"], "x": [1.5, math.nan], "x_lo": [1.0, math.nan]})
 
 
 def test_tables_in_other_forms() -> None:
@@ -30,11 +31,11 @@ def test_tables_in_other_forms() -> None:
 
 
 def test_a_long_table() -> None:
-    found = long_table(TABLE.assign(y=2), ["key"])
+    found = long_table(TABLE.having(y=[2, 2]), ["key"])
     assert list(found) == ["key", "metric", "value", "lo", "hi"]
-    assert found["metric"].tolist() == ["x", "y", "x", "y"]
-    assert found["lo"].tolist()[:1] == [1.0]
-    assert found["hi"].isna().all()
+    assert found["metric"] == ["x", "y", "x", "y"]
+    assert found["lo"][:1] == [1.0]
+    assert all(map(math.isnan, found["hi"]))
 
 
 @pytest.mark.parametrize("form", ["json", "csv", "markdown"])

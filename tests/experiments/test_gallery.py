@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cli.gallery import main
+from experiments.cli.gallery import QUICK, main, settings_of
+from experiments.cli.kinds import check_other
 from experiments.reporting.page.base import data_of
+from experiments.study.document import read_raw
+from experiments.study.overrides import parse_overrides
 
 
 def test_it_writes_a_report_of_each_study_and_a_page_that_leads_to_them(
@@ -55,3 +58,27 @@ def test_a_study_that_cannot_be_run_is_named(
     assert main([str(tmp_path / "out"), "roofline_basics"]) == 2
     assert "without a report: roofline_basics" in capsys.readouterr().err
     assert (tmp_path / "out" / "roofline_basics" / "report.html").read_text() == "mine"
+
+
+def test_what_is_shortened_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(QUICK, "prefix_caching", ("seeds=2", "workload.num_requests=60"))
+    out = tmp_path / "out"
+    told = "Shortened for the gallery: seeds=2, workload.num_requests=60."
+    assert main([str(out), "prefix_caching", "opt_175b", "--quick", "--jobs", "1"]) == 0
+    report = (out / "prefix_caching" / "report.html").read_text(encoding="utf-8")
+    assert told in report
+    index = (out / "index.html").read_text(encoding="utf-8")
+    assert index.count("Shortened for the gallery") == 1
+    capsys.readouterr()
+    assert main([str(out), "prefix_caching", "--quick", "--jobs", "1"]) == 0
+    assert "its report is there" in capsys.readouterr().err
+    assert main([str(out), "opt_175b"]) == 0
+    assert "opt_175b: its report is there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_what_is_shortened_can_be_run(name: str) -> None:
+    loaded = read_raw(name, parse_overrides(settings_of(name)))
+    check_other(loaded)

@@ -8,12 +8,12 @@ import math
 from functools import partial
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 
 from experiments.reporting.intervals import EndsOf, positive_ends, real_ends, share_ends
 from experiments.reporting.means import crossed_interval, mean_interval
+from experiments.reporting.records import Records
 from experiments.reporting.stats import SHARES, summarise_points
 from sim.metrics import ALL_METRICS, POOL_SHARES
 from sim.transfer_use import TRANSFER_METRICS
@@ -107,7 +107,7 @@ def test_metrics_get_ends_that_they_can_have() -> None:
          "request_throughput_per_s": 4.0 + seed}
         for seed in range(2)
     ]  # fmt: skip
-    (point,) = summarise_points(pd.DataFrame(rows), []).to_dict("records")
+    (point,) = summarise_points(Records.of(rows), []).rows()
     for name in set(SHARES) - {*POOL_SHARES, *TRANSFER_METRICS}:
         assert 0 <= point[f"{name}_lo"] < 0.6 < point[f"{name}_hi"] <= 1
     assert 0 < point["ttft_p99_s_lo"] < 0.6 < point["ttft_p99_s_hi"]
@@ -117,12 +117,12 @@ def test_metrics_get_ends_that_they_can_have() -> None:
 
 def test_an_attainment_without_a_miss_has_an_interval() -> None:
     rows = [{"seed": s, "measured_requests": 500.0, "slo_attainment": 1.0} for s in range(3)]
-    (point,) = summarise_points(pd.DataFrame(rows), []).to_dict("records")
+    (point,) = summarise_points(Records.of(rows), []).rows()
     expected = stats.binomtest(1500, 1500).proportion_ci(method="wilson")
     assert point["slo_attainment_lo"] == pytest.approx(expected.low)
     assert point["slo_attainment_hi"] == 1.0
-    drawn = pd.DataFrame([{**row, "draw": draw} for row in rows for draw in range(4)])
-    (point,) = summarise_points(drawn, []).to_dict("records")  # the same requests, drawn prices
+    drawn = Records.of([{**row, "draw": draw} for row in rows for draw in range(4)])
+    (point,) = summarise_points(drawn, []).rows()  # the same requests, drawn prices
     assert point["slo_attainment_lo"] == pytest.approx(expected.low)
 
 

@@ -1,5 +1,6 @@
 """Tables of whole attention layers and of states become kernels of mixers."""
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from experiments.calibrating.kernel_calibration import kernels_from_tables
 from experiments.calibrating.kernel_fit import DECODE_SEQUENCES
 from experiments.calibrating.latent_fit import latent_layer, one_layer
+from experiments.calibrating.layer_families import CHOSEN_BLOCKS
 from hardware.calibration import DATASHEET
 from hardware.prices.modelled import Roofline
 from hardware.roofline import operator_s
@@ -64,6 +66,62 @@ def test_latent_attention_is_what_products_leave_of_a_layer(tables: Path) -> Non
     assert kernels.held_out["latent decode bf16"].median < 0.02
     assert kernels.held_out["latent prefill bf16"].median < 0.03
     assert "latent layers 0.24.0" in kernels.source
+
+
+def block_rows(*, prefill: bool) -> pd.DataFrame:
+    """Layers that choose blocks: products at 0.6, then 30 us, and the index's keys at 0.7 beyond
+    what it chooses; prompts at 0.4 of their roofline."""
+    lengths = [64, 512, 2048, 8192] if prefill else [1023, 2047, 16383, 65535, 131071]
+    grid = product([1, 4, 16, 64, 128], lengths, [16, 32, 64])
+    name = "isl" if prefill else "step"
+    rows = pd.DataFrame(grid, columns=["batch_size", name, "num_heads"])
+    (model,) = CHOSEN_BLOCKS.models
+    times = []
+    for batch, length, heads in rows.itertuples(index=False):
+        layer, share = CHOSEN_BLOCKS.layer(model, heads), one_layer("bf16")
+        tokens = batch * length if prefill else batch
+        products = (each for each in layer.operators(float(tokens), share) if each.gemm)
+        seconds = sum(
+            operator_s(each.flops, each.bytes, PEAK, BANDWIDTH) / 0.6 for each in products
+        )
+        if prefill:
+            bound = Roofline(GPU, DATASHEET, fused=True).chunks(layer, share, 0.0)
+            seconds += batch * bound.seconds(length, 0) / 0.4
+        else:
+            beyond = length + 1 if length > CHOSEN_BLOCKS.chosen else 0
+            seconds += 3e-5 + batch * beyond * 128 * 2 / (0.7 * BANDWIDTH)
+        times.append(1e3 * seconds)
+    columns = {"kv_cache_dtype": "bfloat16", "gemm_type": "bfloat16", "model": model}
+    return rows.assign(latency=times, **columns, **({"step": 0} if prefill else {}))
+
+
+def test_chosen_blocks_are_what_products_leave_of_a_layer(tables: Path) -> None:
+    """And a step is priced so: what its index reads of four sequences, per rank of 32 heads."""
+    write(tables, "mla/vllm/mla_generation_module_perf", "0.24.0", latent_rows(prefill=False))
+    for phase in ("generation", "context"):
+        rows = block_rows(prefill=phase == "context")
+        write(tables, f"msa/vllm/msa_{phase}_module_perf", "0.24.0", rows)
+    kernels = kernels_from_tables(str(tables), GPU, "0.15")
+    found = kernels.mixers["block sparse"]
+    floor_s, base_s, share = found.decode["bf16"].of_batches(np.array([4, 64]), 1, 32)
+    np.testing.assert_allclose(floor_s, 3e-5, rtol=0.1)
+    np.testing.assert_allclose(base_s, 3e-5, rtol=0.1)
+    np.testing.assert_allclose(share, 0.7, rtol=0.02)
+    prompts = found.prefill["bf16"](rows=8192, positions=1024, heads=32)
+    np.testing.assert_allclose(prompts, 0.4, rtol=0.05)
+    assert kernels.held_out["block sparse decode bf16"].median < 0.02
+    spec = load_spec("minimax-m3")
+    sparse = next(kind for kind in spec.layers if kind.mixer.kernel(1).kind == "block sparse")
+    one = replace(spec, layers=(replace(sparse, places=(0,)),))
+    calibration = DATASHEET.model_copy(update={"kernels": kernels})
+    cost = step_cost(
+        StepSetup(
+            spec=one, gpu=GPU, tp=2, precision=precision(), calibration=calibration, max_tokens=64,
+            max_seqs=8,
+        )
+    )  # fmt: skip
+    near, far = (cost.step_s(4, [4 * each] * len(cost.windows), ()) for each in (20_000, 120_000))
+    assert far - near == pytest.approx(4 * 100_000 * 128 * 2 / (0.7 * BANDWIDTH), rel=0.02)
 
 
 def state_rows() -> pd.DataFrame:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from experiments.reporting.differences import SHOWN
-from experiments.reporting.page.base import asset, data_of, embedded
+from experiments.reporting.page.base import ASSETS, SIGNS, asset, data_of, embedded
 from experiments.reporting.page.columns import columns_of, good_way, key_names, named
 from experiments.reporting.page.curves import (
     BOUND_SLICES,
@@ -211,14 +211,14 @@ def test_whatever_a_metric_is_called_it_has_a_column_with_a_unit() -> None:
     assert named("e2e_mean_s") == ("E2E mean, s", 1.0)
     assert named("kv_transfer_mean_s") == ("KV transfer mean, s", 1.0)
     assert named("ttft_p99_s_attainment") == ("TTFT p99 kept, %", 100.0)
-    assert named("prefix_cache_hit_rate") == ("prefix cache hit rate, %", 100.0)
+    assert named("prefix_cache_hit_rate") == ("prefix cache hits, %", 100.0)
     assert named("goodput_per_s") == ("goodput/s", 1.0)
     assert named("preemptions") == ("preemptions", 1.0)
     assert [good_way(name) for name in ("tpot_p99_s", "goodput_per_s", "gpus")] == [-1, 1, 0]
     rows = [row(1.0, preemptions=0.0, prefix_cache_hit_rate=0.25), row(1.0, preemptions=0.0)]
     found = {column.metric: column for column in columns_of(rows)}
     assert "preemptions" not in found  # nothing to say
-    assert found["prefix_cache_hit_rate"].name == "prefix cache hit rate, %"
+    assert found["prefix_cache_hit_rate"].name == "prefix cache hits, %"
     assert next(iter(found)) == "usd_per_million_output_tokens"
 
 
@@ -256,6 +256,9 @@ def test_scripts_lose_comments_and_indentation_alone() -> None:
     assert text.startswith('"use strict";')
     assert not re.search(r"^\s", text, re.MULTILINE)
     assert not re.search(r"^//", text, re.MULTILINE)
+    for path in ASSETS.glob("*.js"):
+        source = path.read_text(encoding="utf-8")
+        assert not [each for each in re.findall(r'"[^"\n]*"', source) if SIGNS.search(each)]
 
 
 def test_data_of_many_points_stay_small() -> None:
@@ -332,7 +335,7 @@ def test_replicas_are_told_by_the_means_of_their_runs() -> None:
     rows = [of(1, 0, 30, 0.2), of(1, 1, 10, 0.5), of(1, 0, 50, 0.4), of(1, 1, 10, math.nan)]
     rows += [of(2, 0, 1, 0.0), of(3, 0, 4, 0.0), of(3, 1, 0, 0.0)]
     found = replica_table(rows, {1: "a", 3: "b"})
-    assert found.headings[:4] == ("point", "replica", "requests, %", "prefix cache hit rate, %")
+    assert found.headings[:4] == ("point", "replica", "requests, %", "prefix cache hits, %")
     assert "claimed hit rate, %" not in found.headings
     assert [row[:4] for row in found.rows] == [
         ("a", "0", "80.0", "30.0"), ("a", "1 fast", "20.0", "50.0"), ("b", "0", "100", "0"),

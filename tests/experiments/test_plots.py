@@ -20,6 +20,7 @@ from experiments.reporting.figure_marks import (
     plain_ticks,
 )
 from experiments.reporting.plots import STYLE, draw_plots
+from experiments.reporting.records import Records
 from experiments.reporting.stats import summarise_points
 from experiments.running.workers import shared_by
 
@@ -61,11 +62,12 @@ def draw(
     folder: Path, keys: list[str], runs: pd.DataFrame, lines: bool = True, jobs: int = 1
 ) -> list[str]:
     """Draw with every warning an error; returns the names of the files."""
-    summary = summarise_points(runs, ["point", *keys])
+    table = Records.of_frame(runs)
+    summary = summarise_points(table, ["point", *keys])
     timelines = timelines_of(len(summary)) if lines else []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        paths = draw_plots("study", keys, runs, summary, timelines, folder, shared_by(jobs))
+        paths = draw_plots("study", keys, table, summary, timelines, folder, shared_by(jobs))
     assert sorted(paths) == sorted(folder.iterdir())
     return [path.stem for path in paths]
 
@@ -111,15 +113,16 @@ def test_undefined_and_missing_metrics_leave_gaps(tmp_path: Path) -> None:
     runs.loc[0, "ttft_p95_s"] = np.inf
     runs = runs.drop(columns=["mfu", "mbu"])
     assert draw(tmp_path, [SEQS], runs, lines=False) == ALL[:-1]
-    assert draw_plots("x", [], runs[["seed"]], runs[["seed"]], [], tmp_path) == []
+    seeds = Records({"seed": runs["seed"]})
+    assert draw_plots("x", [], seeds, seeds, [], tmp_path) == []
 
 
 def test_without_an_slo_there_is_one_throughput(tmp_path: Path) -> None:
-    runs = runs_of(grid(seqs=[1, 4, 16]))
+    runs = Records.of_frame(runs_of(grid(seqs=[1, 4, 16])))
     summary = summarise_points(runs, ["point", SEQS])
     layout = sweep_layout(summary, [SEQS])
     for slo_met in (1.0, np.nan):
-        figure = plots._utilisation(layout, summary.assign(slo_met=slo_met), 1)
+        figure = plots._utilisation(layout, summary.having(slo_met=[slo_met] * 3), 1)
         assert figure is not None
         assert (figure.axes[0].get_legend() is None) == np.isnan(slo_met)
 
@@ -136,14 +139,14 @@ def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_timelines_belong_to_points(tmp_path: Path) -> None:
-    runs = runs_of(grid(seqs=[1, 2]))
+    runs = Records.of_frame(runs_of(grid(seqs=[1, 2])))
     summary = summarise_points(runs, [SEQS])
     with pytest.raises(ValueError, match="timelines has 1 entries, expected one for each of the 2"):
         draw_plots("study", [SEQS], runs, summary, timelines_of(1), tmp_path)
 
 
 def test_layout_puts_the_longest_number_on_the_axis() -> None:
-    frame = pd.DataFrame(grid(rate=[1.0, 2.0], seqs=[4, 1, 16]))
+    frame = Records.of(grid(rate=[1.0, 2.0], seqs=[4, 1, 16]))
     layout = sweep_layout(frame, list(frame))
     assert (layout.axis, layout.title) == (SEQS, "arrivals.rate_per_s")
     assert layout.curves == (Curve("1", (1, 0, 2)), Curve("2", (4, 3, 5)))
@@ -151,16 +154,16 @@ def test_layout_puts_the_longest_number_on_the_axis() -> None:
 
 
 def test_layout_ignores_keys_that_do_not_vary() -> None:
-    frame = pd.DataFrame({SEQS: [1, 2], SCHEDULER: ["static", "static"], "flag": [True, True]})
+    frame = Records({SEQS: [1, 2], SCHEDULER: ["static", "static"], "flag": [True, True]})
     layout = sweep_layout(frame, list(frame))
     assert (layout.axis, layout.title, layout.curves) == (SEQS, "", (Curve("", (0, 1)),))
 
 
 def test_layout_of_names_and_of_repeated_numbers_has_no_axis() -> None:
     for frame in (
-        pd.DataFrame({"on": [False, True]}),
-        pd.DataFrame({SEQS: [1, 1, 2], "cluster.gpu": [{"name": "x"}, {"name": "x"}, {"a": 1}]}),
-        pd.DataFrame({SEQS: [1.0, np.nan]}),
+        Records({"on": [False, True]}),
+        Records({SEQS: [1, 1, 2], "cluster.gpu": [{"name": "x"}, {"name": "x"}, {"a": 1}]}),
+        Records({SEQS: [1.0, np.nan]}),
     ):
         layout = sweep_layout(frame, list(frame))
         assert layout.axis is None

@@ -13,6 +13,7 @@ from rich.console import Console
 from study_files import ROOT, SMALL, run_cli, start_cli, write_study
 
 from experiments import run_study
+from experiments.reporting.records import Records
 from experiments.reporting.table import COLUMNS, print_summary, short_name
 from experiments.reporting.terminal import console
 from experiments.reporting.words import ceilings_text, points_text
@@ -51,10 +52,11 @@ def test_a_list_of_studies_loads_only_what_reads_them() -> None:
 
 
 def test_a_small_study_loads_no_more_than_it_needs(tmp_path: Path) -> None:
-    """It draws and tabulates; intervals need no scipy, copies of the process need no joblib."""
+    """It draws; tables need no pandas, intervals no scipy, copies of the process no joblib."""
     write_study(tmp_path)
     loaded = loaded_by("small.yaml", "--jobs", "1", cwd=tmp_path)
-    assert loaded & HEAVY == HEAVY - {"joblib", "scipy", "torch", "distributed", "transformers"}
+    unused = {"pandas", "joblib", "scipy", "torch", "distributed", "transformers"}
+    assert loaded & HEAVY == HEAVY - unused
     assert "matplotlib.pyplot" not in loaded
 
 
@@ -197,8 +199,8 @@ def test_saturated_points_are_marked_and_show_no_steady_state(tmp_path: Path) ->
     text = SMALL.replace("rate_per_s: 20", "rate_per_s: 4000")
     text = text.replace("num_requests: 20", "num_requests: 400").replace("seeds: 2", "seeds: 1")
     path = write_study(tmp_path, text)
-    summary = run_study(path).summary
-    summary["saturated"], summary["design_effect"] = [1.0, 0.0], math.nan
+    summary = Records.of_frame(run_study(path).summary)
+    summary = summary.having(saturated=[1.0, 0.0], design_effect=[math.nan] * 2)
     stream = io.StringIO()
     print_summary(prepare(read_raw(path)), summary, console(stream))
     rows = [line for line in stream.getvalue().splitlines() if line.startswith("│")]
@@ -210,7 +212,7 @@ def test_saturated_points_are_marked_and_show_no_steady_state(tmp_path: Path) ->
 def test_narrow_terminal_gets_fewer_columns_and_cuts_no_number(tmp_path: Path) -> None:
     path = write_study(tmp_path)
     to = Console(file=io.StringIO(), width=80)
-    print_summary(prepare(read_raw(path)), run_study(path).summary, to)
+    print_summary(prepare(read_raw(path)), Records.of_frame(run_study(path).summary), to)
     assert isinstance(to.file, io.StringIO)
     text = to.file.getvalue()
     assert "…" not in text

@@ -8,6 +8,7 @@ import pytest
 from study_files import SMALL, run_cli, write_study
 
 from experiments.reporting.basis import Basis
+from experiments.reporting.records import Records
 from experiments.reporting.stats import summarise_points
 from experiments.reporting.verdict import KEPT, MISSED, UNDECIDED, criteria, verdict
 from experiments.running.api import run_study
@@ -79,18 +80,14 @@ def test_what_is_not_random_needs_no_interval_and_the_tightest_limit_is_named() 
 
 
 def test_a_share_of_one_run_has_an_interval_by_its_load() -> None:
-    import pandas as pd
-
     from experiments.reporting.support import Load
 
-    runs = pd.DataFrame(
+    runs = Records(
         {"seed": [0], "measured_requests": [9000.0], "saturated": [0.0], "slo_attainment": [0.995],
          "ttft_s_attainment": [0.995]}
     )  # fmt: skip
     load = Load(5, 10, 1, 1)
-    (point,) = summarise_points(runs, [], bases=[Basis(load=load, slo=Slo(ttft_s=1))]).to_dict(
-        "records"
-    )
+    (point,) = summarise_points(runs, [], bases=[Basis(load=load, slo=Slo(ttft_s=1))]).rows()
     assert load.effect == pytest.approx(8.8)
     assert 0.98 < point["slo_attainment_lo"] < 0.99 < 0.997 < point["slo_attainment_hi"] < 1
     assert point["slo_verdict"] == UNDECIDED
@@ -131,7 +128,7 @@ def test_a_narrow_terminal_keeps_words_whole_and_the_verdict(columns: int) -> No
     from experiments.running.api import _plan
 
     plan = _plan("tensor_parallel", {"workload.num_requests": 40, "seeds": 1})
-    summary = run_study(plan.study).summary
+    summary = Records.of_frame(run_study(plan.study).summary)
     stream = io.StringIO()
     print_summary(plan, summary, Console(file=stream, width=columns, highlight=False))
     lines = [line for line in stream.getvalue().splitlines() if line[:1] in "┃│"]

@@ -9,6 +9,7 @@ from scipy import stats
 
 from experiments.reporting.differences import paired_difference
 from experiments.reporting.means import mean_interval
+from experiments.reporting.records import Records
 from experiments.reporting.stats import summarise_points
 from experiments.reporting.student import t_quantile
 
@@ -32,9 +33,14 @@ def runs_of(seeds: int = 3) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def summarised(runs: pd.DataFrame, *arguments: list[str]) -> pd.DataFrame:
+    """The same of and as frames, which are easier to take apart."""
+    return summarise_points(Records.of_frame(runs), *arguments).frame()
+
+
 def test_columns_and_values() -> None:
     runs = runs_of()
-    summary = summarise_points(runs, KEYS)
+    summary = summarised(runs, KEYS)
     assert list(summary) == [
         *KEYS, "seeds", "rejected", "rejected_lo", "rejected_hi", "timed_out", "timed_out_lo",
         "timed_out_hi", "unfinished", "unfinished_lo", "unfinished_hi",
@@ -57,12 +63,12 @@ def test_columns_and_values() -> None:
 def test_bytes_do_not_depend_on_the_order_of_the_seeds() -> None:
     runs = runs_of(7)
     shuffled = pd.concat([runs[:7].sample(frac=1, random_state=1), runs[7:]])
-    texts = [summarise_points(frame, KEYS).to_csv(index=False) for frame in (runs, shuffled)]
+    texts = [summarised(frame, KEYS).to_csv(index=False) for frame in (runs, shuffled)]
     assert texts[0] == texts[1]
 
 
 def test_one_seed_and_no_sweep() -> None:
-    summary = summarise_points(runs_of(1)[:1], [])
+    summary = summarised(runs_of(1)[:1], [])
     assert len(summary) == 1
     assert summary["ttft_p99_s"].notna().all()
     assert summary["ttft_p99_s_lo"].isna().all()
@@ -71,21 +77,21 @@ def test_one_seed_and_no_sweep() -> None:
 def test_missing_keys_are_a_value_of_their_own() -> None:
     runs = runs_of()
     runs[KEYS[1]] = ["a", "a", "a", None, None, None]
-    assert len(summarise_points(runs, [KEYS[1]])) == 2
+    assert len(summarised(runs, [KEYS[1]])) == 2
 
 
 def test_metrics_can_be_named() -> None:
-    summary = summarise_points(runs_of(), KEYS, ["point"])
+    summary = summarised(runs_of(), KEYS, ["point"])
     assert list(summary) == [*KEYS, "seeds", "point", "point_lo", "point_hi", "notes"]
     runs = runs_of().drop(columns="saturated")
-    assert summarise_points(runs, KEYS)["notes"].tolist() == ["", ""]
+    assert summarised(runs, KEYS)["notes"].tolist() == ["", ""]
 
 
 def test_refuses_unknown_columns_and_repeated_seeds() -> None:
     with pytest.raises(ValueError, match=r"no column 'ttft_p9_s': did you mean 'ttft_p99_s'\?"):
-        summarise_points(runs_of(), KEYS, ["ttft_p9_s"])
+        summarised(runs_of(), KEYS, ["ttft_p9_s"])
     with pytest.raises(ValueError, match="seed 0 occurs twice in point"):
-        summarise_points(pd.concat([runs_of(), runs_of()]), KEYS)
+        summarised(pd.concat([runs_of(), runs_of()]), KEYS)
     with pytest.raises(ValueError, match="values is empty"):
         mean_interval([])
 
@@ -114,20 +120,22 @@ def test_pairing_removes_what_seeds_share() -> None:
     runs = runs_of(5)
     runs["ttft_p99_s"] += np.random.default_rng(1).normal(0, 0.01, len(runs))
     baseline = {KEYS[0]: 16.0, KEYS[1]: "static"}
-    same, slower = paired_difference(runs, KEYS, "ttft_p99_s", baseline).to_dict("records")
+    same, slower = paired_difference(Records.of_frame(runs), KEYS, "ttft_p99_s", baseline).rows()
     assert same["difference"] == 0
     assert slower["difference_lo"] < 1 < slower["difference_hi"]
     assert slower["difference_hi"] - slower["difference_lo"] < 0.1
-    summary = summarise_points(runs, KEYS)
+    summary = summarised(runs, KEYS)
     assert (summary["ttft_p99_s_hi"] - summary["ttft_p99_s_lo"]).min() > 5  # unpaired: useless
 
 
 def test_pairing_refuses() -> None:
     runs = runs_of()
     with pytest.raises(ValueError, match="is no point of the sweep, expected one of"):
-        paired_difference(runs, KEYS, "ttft_p99_s", {KEYS[0]: 5})
+        paired_difference(Records.of_frame(runs), KEYS, "ttft_p99_s", {KEYS[0]: 5})
     with pytest.raises(ValueError, match=r"seeds \[0, 1\] of a point differ"):
-        paired_difference(runs[:-1], KEYS, "ttft_p99_s", {KEYS[0]: 16, KEYS[1]: "static"})
+        paired_difference(
+            Records.of_frame(runs[:-1]), KEYS, "ttft_p99_s", {KEYS[0]: 16, KEYS[1]: "static"}
+        )
 
 
 @pytest.mark.parametrize("freedom", [0.7, 1, 1.3, 2, 4.8, 9, 29, 1000, 1e6])

@@ -4,13 +4,13 @@ import math
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 from study_files import SMALL, run_cli, write_study
 
 from experiments.reporting.basis import Basis, Pooled
 from experiments.reporting.intervals import sectioned_ends
+from experiments.reporting.records import Records
 from experiments.reporting.stats import summarise_points
 from experiments.reporting.support import Load, effective, needed, support_notes
 from experiments.running.api import load_study, run_study
@@ -149,19 +149,19 @@ def test_rates_lose_the_luck_of_their_arrivals() -> None:
     """Served is what came, but for 0.1 in one seed: only that is left of the noise."""
     offered = np.array([8.0, 9.0, 10.5, 11.0])
     served = offered + np.array([0, 0.1, 0, 0])
-    runs = pd.DataFrame(
-        {"seed": range(4), "measured_requests": 9000.0, "offered_per_s": offered,
-         "request_throughput_per_s": served, "goodput_per_s": served, "slo_attainment": 1.0}
+    runs = Records(
+        {"seed": range(4), "measured_requests": [9000.0] * 4, "offered_per_s": offered,
+         "request_throughput_per_s": served, "goodput_per_s": served, "slo_attainment": [1.0] * 4}
     )  # fmt: skip
     expected = {"request_throughput_per_s": ("offered_per_s", 10.0)}
     basis = Basis(None, Pooled({}), Load(10, 20, 1, 1), expected)
-    (point,) = summarise_points(runs, [], bases=[basis]).to_dict("records")
+    (point,) = summarise_points(runs, [], bases=[basis]).rows()
     assert point["request_throughput_per_s"] == pytest.approx(10.025)
     assert point["goodput_per_s"] == pytest.approx(10.025)
     assert point["request_throughput_per_s_hi"] < 10.2
     assert point["capacity_per_s"] == 20
     near = Basis(None, Pooled({}), Load(10, 10, 1, 1), expected)
-    (point,) = summarise_points(runs, [], bases=[near]).to_dict("records")
+    (point,) = summarise_points(runs, [], bases=[near]).rows()
     assert point["request_throughput_per_s"] == pytest.approx(served.mean())
 
 

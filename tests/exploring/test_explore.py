@@ -1,5 +1,6 @@
 """The live page's server: what it answers, whom it refuses, and that it leaves nothing behind."""
 
+import asyncio
 import csv
 import json
 import os
@@ -248,6 +249,48 @@ def test_a_run_that_takes_too_long_is_stopped_and_the_worker_lives(
         bounded(run, 0.005)
     assert not run.path.exists()
     bounded(run, 60.0)
+    assert run.path.exists()
+
+
+def test_who_has_gone_leaves_no_queue(study: Path, tmp_path: Path) -> None:
+    """What runs goes on and keeps its turn; what waits for a turn is never begun."""
+    base = base_of(read_raw(study, []), 1)
+    plans = [base.plan({"workload.arrivals.rate_per_s": rate}, 1) for rate in (9, 10, 11, 12)]
+    runs = [runs_of(plan, tmp_path)[0] for plan in plans]
+    workers = Workers(1, tmp_path)
+
+    async def moves() -> None:
+        gone = [asyncio.create_task(workers.run(run)) for run in runs[:-1]]
+        await asyncio.sleep(0.01)
+        for each in gone:
+            each.cancel()
+        await asyncio.gather(*gone, return_exceptions=True)
+        assert workers.busy == 1
+        await workers.run(runs[-1])
+        assert workers.busy == 0
+
+    try:
+        asyncio.run(moves())
+    finally:
+        workers.close()
+    assert [run.path.exists() for run in runs] == [True, False, False, True]
+
+
+def test_the_same_run_is_not_begun_twice(study: Path, tmp_path: Path) -> None:
+    base = base_of(read_raw(study, []), 1)
+    (run,) = runs_of(base.plan({}, 1), tmp_path)
+    workers = Workers(2, tmp_path)
+
+    async def both() -> None:
+        first, second = (asyncio.create_task(workers.run(run)) for _ in range(2))
+        await asyncio.sleep(0.01)
+        assert workers.busy == 1
+        await asyncio.gather(first, second)
+
+    try:
+        asyncio.run(both())
+    finally:
+        workers.close()
     assert run.path.exists()
 
 

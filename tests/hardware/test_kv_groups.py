@@ -254,3 +254,15 @@ def test_compressed_entries_need_groups() -> None:
     for changes in ({"version": "0.19"}, {"disable_hybrid_kv_cache_manager": True}):
         with pytest.raises(UnsupportedLayersError, match="entries that stand for several tokens"):
             layout(load_spec("deepseek-v4-flash"), **changes)
+
+
+@pytest.mark.parametrize(("version", "groups"), [("0.10.2", 1), ("0.13.0", 1), ("0.14.1", 4)])
+def test_layers_that_attend_chunks_have_groups_since_vllm_allows_them(
+    version: str, groups: int
+) -> None:
+    """Llama 4: three layers of chunks to one of all; before 0.14 every layer keeps everything."""
+    scout = load_spec("llama-4-scout-17b-16e")
+    layout = kv_layout(scout, precision=BF16, version=version)
+    assert len(layout.groups) == groups
+    windows = {group.window for group in layout.groups}
+    assert windows == ({None} if groups == 1 else {None, 8192})

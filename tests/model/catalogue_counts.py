@@ -1,7 +1,7 @@
-"""Parameters of models of the catalogue beside ``PUBLISHED_PARAMETERS``: the language models.
+"""Parameters of the models of the catalogue: those that papers print, and those that were counted.
 
-Counted by transformers 5.23 on the meta device. Of those whose code it has not, and of those that
-are rebuilt from public shape figures, the totals agree with the published ones.
+``COUNTED`` are by transformers 5.23 on the meta device. Of those whose code it has not, and of
+those that are rebuilt from public shape figures, the totals agree with the published ones.
 """
 
 COUNTED = {
@@ -138,4 +138,62 @@ COUNTED = {
     "stablelm-2-1.6b": 1_644_515_328,
     "step-3.7-flash": 195_832_700_160,
     "trinity-large": 398_635_286_016,
+}
+
+
+PUBLISHED_PARAMETERS = {
+    # Elements of the published safetensors files, as the model cards on huggingface.co show them.
+    "gpt2": 124_439_808,
+    "gpt2-xl": 1_557_611_200,
+    "opt-125m": 125_239_296,
+    "llama-2-7b": 6_738_415_616,
+    "llama-2-13b": 13_015_864_320,
+    "llama-2-70b": 68_976_648_192,
+    "llama-3-8b": 8_030_261_248,
+    "llama-3-70b": 70_553_706_496,
+    "llama-3.1-8b": 8_030_261_248,
+    "llama-3.1-70b": 70_553_706_496,
+    "mistral-7b": 7_241_732_096,
+    "mistral-nemo-12b": 12_247_782_400,
+    "qwen2.5-7b": 7_615_616_512,
+    "qwen3-14b": 14_768_307_200,
+    "qwen3-32b": 32_762_123_264,
+    "qwen3-30b-a3b": 30_532_122_624,
+    "qwen1.5-moe-a2.7b": 14_315_784_192,
+    "yi-34b": 34_388_917_248,
+    "codellama-34b": 33_743_970_304,
+    "mixtral-8x7b": 46_702_792_704,
+    "mixtral-8x22b": 140_620_634_112,
+    "llama-3.2-1b": 1_235_814_400,
+    "llama-3.2-3b": 3_212_749_824,
+    "llama-3.3-70b": 70_553_706_496,
+    "llama-3.1-405b": 405_853_388_800,
+    "codellama-7b": 6_738_546_688,
+    "codellama-13b": 13_016_028_160,
+    "codellama-70b": 68_976_910_336,
+    "yi-6b": 6_061_035_520,
+    "deepseek-llm-7b": 6_910_365_696,
+    "deepseek-llm-67b": 67_425_001_472,
+    "mistral-7b-v0.2": 7_241_732_096,
+    "mistral-7b-v0.3": 7_248_023_552,
+    "mistral-small-24b": 23_572_403_200,
+    "codestral-22b": 22_247_282_688,
+    "mistral-large-123b": 122_610_069_504,
+    "qwen2.5-0.5b": 494_032_768,
+    "qwen2.5-1.5b": 1_543_714_304,
+    "qwen2.5-3b": 3_085_938_688,
+    "qwen2.5-14b": 14_770_033_664,
+    "qwen2.5-32b": 32_763_876_352,
+    "qwen2.5-72b": 72_706_203_648,
+    "qwen3-0.6b": 596_049_920,
+    "qwen3-1.7b": 1_720_574_976,
+    "qwen3-4b": 4_022_468_096,
+    "qwen3-8b": 8_190_735_360,
+    "qwen3-235b-a22b": 235_093_634_560,
+    "phi-3-mini": 3_821_079_552,
+    "phi-3-mini-128k": 3_821_079_552,
+    "phi-3-medium": 13_960_238_080,
+    "phi-4": 14_659_507_200,
+    # The text part: 109B with the vision encoder.
+    "llama-4-scout-17b-16e": 107_769_861_120,
 }

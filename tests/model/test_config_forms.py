@@ -28,6 +28,23 @@ TINY: dict[str, Any] = {
 }
 
 
+def test_adapters_are_no_models(tmp_path: Path) -> None:
+    adapter = {"peft_type": "LORA", "r": 16, "base_model_name_or_path": "meta-llama/Llama-3.1-8B"}
+    file = tmp_path / "adapter_config.json"
+    file.write_text(json.dumps(adapter))
+    with pytest.raises(UnknownModelError, match=r"adapter_config.json in it is an adapter's"):
+        load_spec(tmp_path)
+    with pytest.raises(UnknownArchitectureError, match=r"peft_type = 'LORA': .* \('meta-llama/Lla"):
+        load_spec(file)
+
+
+def test_checkpoints_for_mlx_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(TINY | {"quantization": {"group_size": 64, "bits": 4}}))
+    with pytest.raises(ConfigError, match=r"quantization of config\.json is MLX's"):
+        load_spec(file)
+
+
 def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "tiny.json"
     file.write_bytes(b"\xef\xbb\xbf" + json.dumps(TINY).encode())

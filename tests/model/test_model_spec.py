@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from catalogue_counts import COUNTED
 
 from model.alike import dense_of
 from model.mixers.attention import Attention
@@ -14,72 +13,8 @@ from model.mlps.dense import Dense
 from model.norm import Norm
 from model.quantization.checkpoint import Checkpoint
 from model.shape import Embedding, Head, Layers
-from model.spec import (
-    ConfigError,
-    DecoderSpec,
-    UnknownArchitectureError,
-    UnknownModelError,
-    catalogue,
-    load_spec,
-    spec_from_config,
-)
-
-PUBLISHED_PARAMETERS = {
-    # Elements of the published safetensors files, as the model cards on huggingface.co show them.
-    "gpt2": 124_439_808,
-    "gpt2-xl": 1_557_611_200,
-    "opt-125m": 125_239_296,
-    "llama-2-7b": 6_738_415_616,
-    "llama-2-13b": 13_015_864_320,
-    "llama-2-70b": 68_976_648_192,
-    "llama-3-8b": 8_030_261_248,
-    "llama-3-70b": 70_553_706_496,
-    "llama-3.1-8b": 8_030_261_248,
-    "llama-3.1-70b": 70_553_706_496,
-    "mistral-7b": 7_241_732_096,
-    "mistral-nemo-12b": 12_247_782_400,
-    "qwen2.5-7b": 7_615_616_512,
-    "qwen3-14b": 14_768_307_200,
-    "qwen3-32b": 32_762_123_264,
-    "qwen3-30b-a3b": 30_532_122_624,
-    "qwen1.5-moe-a2.7b": 14_315_784_192,
-    "yi-34b": 34_388_917_248,
-    "codellama-34b": 33_743_970_304,
-    "mixtral-8x7b": 46_702_792_704,
-    "mixtral-8x22b": 140_620_634_112,
-    "llama-3.2-1b": 1_235_814_400,
-    "llama-3.2-3b": 3_212_749_824,
-    "llama-3.3-70b": 70_553_706_496,
-    "llama-3.1-405b": 405_853_388_800,
-    "codellama-7b": 6_738_546_688,
-    "codellama-13b": 13_016_028_160,
-    "codellama-70b": 68_976_910_336,
-    "yi-6b": 6_061_035_520,
-    "deepseek-llm-7b": 6_910_365_696,
-    "deepseek-llm-67b": 67_425_001_472,
-    "mistral-7b-v0.2": 7_241_732_096,
-    "mistral-7b-v0.3": 7_248_023_552,
-    "mistral-small-24b": 23_572_403_200,
-    "codestral-22b": 22_247_282_688,
-    "mistral-large-123b": 122_610_069_504,
-    "qwen2.5-0.5b": 494_032_768,
-    "qwen2.5-1.5b": 1_543_714_304,
-    "qwen2.5-3b": 3_085_938_688,
-    "qwen2.5-14b": 14_770_033_664,
-    "qwen2.5-32b": 32_763_876_352,
-    "qwen2.5-72b": 72_706_203_648,
-    "qwen3-0.6b": 596_049_920,
-    "qwen3-1.7b": 1_720_574_976,
-    "qwen3-4b": 4_022_468_096,
-    "qwen3-8b": 8_190_735_360,
-    "qwen3-235b-a22b": 235_093_634_560,
-    "phi-3-mini": 3_821_079_552,
-    "phi-3-mini-128k": 3_821_079_552,
-    "phi-3-medium": 13_960_238_080,
-    "phi-4": 14_659_507_200,
-    # The text part: 109B with the vision encoder.
-    "llama-4-scout-17b-16e": 107_769_861_120,
-}
+from model.spec import ConfigError, DecoderSpec, catalogue, load_spec, spec_from_config
+from tests.model.catalogue_counts import COUNTED, PUBLISHED_PARAMETERS
 
 TINY_LLAMA: dict[str, Any] = {
     "model_type": "llama",
@@ -348,67 +283,6 @@ def test_paths_to_a_file_and_to_its_folder(tmp_path: Path) -> None:
     assert load_spec(str(folder)) == spec_from_config(TINY_LLAMA, "my-model")
     assert load_spec(str(folder / "config.json")) == spec_from_config(TINY_LLAMA, "my-model")
     assert load_spec(str(folder / "variant.json")) == spec_from_config(TINY_LLAMA, "variant")
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("lama-3-8b", r"did you mean llama-3-8b\? Expected a path to a config.json or one of"),
-        (
-            "meta-llama/Meta-Llama-3-71B-Instruct",
-            "neither .* names that .*; beginning with llama: .*llama-4-scout-17b-16e$",
-        ),
-        ("nowhere/config.json", "no such file or folder, expected a path to a config.json"),
-        ("/no/such/folder/Qwen2.5-7B-Instruct-FP8", "no such file or folder"),
-        ("./llama-3-8b", "no such file or folder"),
-        ("~/llama-3-8b", "no such file or folder"),
-        ("models/meta-llama/llama-3-8b", "no such file or folder"),
-        ("llama-3-8b.Q4_K_M.gguf", "no such file or folder"),
-    ],
-)
-def test_unknown_model_is_refused(name: str, message: str) -> None:
-    with pytest.raises(UnknownModelError, match=message):
-        load_spec(name)
-
-
-def test_folder_without_a_config(tmp_path: Path) -> None:
-    with pytest.raises(UnknownModelError, match=r"is a folder without a config\.json"):
-        load_spec(str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", r"broken\.json: not JSON: .*line 1"),
-        ("[1]", r"broken\.json: expected a JSON object, found list"),
-    ],
-)
-def test_files_that_are_not_a_json_object(tmp_path: Path, text: str, message: str) -> None:
-    file = tmp_path / "broken.json"
-    file.write_text(text)
-    with pytest.raises(ConfigError, match=message):
-        load_spec(str(file))
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({"model_type": "mistrall"}, "'mistrall' is not modelled, expected one of the .* types"),
-        ({"model_type": ["llama"]}, "is not modelled"),
-        (
-            {"architectures": ["LlamaForSequenceClassification"]},
-            "is not modelled, expected one of the .* types",
-        ),
-        ({}, "model_type and architectures are missing"),
-        (
-            {"model_type": "llama", "architectures": ["OPTForCausalLM"]},
-            r"model_type = 'llama' but architectures = \['OPTForCausalLM'\], expected",
-        ),
-    ],
-)
-def test_unknown_architectures(config: dict[str, Any], message: str) -> None:
-    with pytest.raises(UnknownArchitectureError, match=message):
-        spec_from_config(config, "tiny")
 
 
 @pytest.mark.parametrize(

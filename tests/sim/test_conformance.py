@@ -2,20 +2,11 @@
 
 import itertools
 import random
-from collections.abc import Iterable, Iterator
 
-import numpy as np
 import pytest
 
 from sim.caches import CACHES
-from sim.conformance import (
-    ConformanceError,
-    caches,
-    check_cache,
-    check_order,
-    check_router,
-    check_scheduler,
-)
+from sim.conformance import ConformanceError, caches, check_cache, check_scheduler
 from sim.conformance.cases import Case, case, fitting
 from sim.conformance.drive import drive
 from sim.conformance.watch import BLOCKS
@@ -24,37 +15,15 @@ from sim.engine.kv_cache import BlockPool
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch, Sequence
 from sim.engine.settings import Settings
-from sim.engine.waiting import FirstCome, Ranked, WaitingQueue
+from sim.engine.waiting import WaitingQueue
 from sim.engine.whole_prompts import PrefillFirst, Static
 from sim.registry import ORDERS, POLICIES
-from sim.routers.llm_d import LlmD
-from sim.routers.registry import ROUTERS
-from sim.routers.router import Arrival, Looks, Router, View
-from sim.routers.scorers import SCORERS
 
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_every_policy_that_is_built_in_keeps_the_rules(name: str) -> None:
     rules = check_scheduler(POLICIES[name], cases=150)
     assert rules[-1] == "equals the policy that it claims to be", "the slow reference"
-
-
-@pytest.mark.parametrize("name", ORDERS)
-def test_every_order_that_is_built_in_keeps_the_rules(name: str) -> None:
-    check_order(ORDERS[name])
-
-
-@pytest.mark.parametrize("name", ROUTERS)
-def test_every_router_that_is_built_in_keeps_the_rules(name: str) -> None:
-    check_router(ROUTERS[name])
-
-
-@pytest.mark.parametrize("scorer", SCORERS)
-def test_every_scorer_keeps_the_rules(scorer: str) -> None:
-    check_router(LlmD, {"scorers": {scorer: 1}}, cases=10)
-    picked = {"scorers": {scorer: 1, "queue": 1}, "picker": "weighted_random"}
-    precise = {"precise_prefix_cache": {"speculative_indexing": True}}
-    check_router(LlmD, {**picked, **precise}, cases=10)
 
 
 def test_the_cases_include_the_hard_parts() -> None:
@@ -241,170 +210,6 @@ def test_settings_of_its_own_reach_the_class() -> None:
     check_scheduler(Choosy, {"ok": True}, cases=5)
     with pytest.raises(ConformanceError, match="runs without an error: ValueError: not ok"):
         check_scheduler(Choosy, {"ok": False}, cases=5)
-
-
-class LastFirst(FirstCome):
-    """Says nobody passes by, and lets everybody pass."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stack: list[Sequence] = []
-
-    def push(self, sequence: Sequence) -> None:
-        super().push_back(sequence)
-
-
-class ByAnswer(Ranked):
-    def rank(self, sequence: Sequence) -> float:
-        return sequence.output_tokens
-
-
-class LosesCount(FirstCome):
-    def pop(self) -> Sequence:
-        first = super().pop()
-        self.count += 1
-        return first
-
-
-class PopsAnother(FirstCome):
-    def pop(self) -> Sequence:
-        last = self.members()[-1]
-        self.discard(last)
-        return last
-
-
-class KeepsWhoLeft(FirstCome):
-    def discard(self, sequence: Sequence) -> bool:
-        return sequence.waits
-
-
-class ForgetsToMark(Ranked):
-    def rank(self, sequence: Sequence) -> float:
-        return sequence.prompt_tokens
-
-    def push(self, sequence: Sequence) -> None:
-        super().push(sequence)
-        sequence.waits = sequence.preemptions == 0
-
-
-@pytest.mark.parametrize(
-    ("order", "rule"),
-    [
-        (LastFirst, "many steps equal single steps"),
-        (ByAnswer, "never reads the true output length"),
-        (LosesCount, "count, waits and members"),
-        (PopsAnother, "everybody comes out once"),
-        (KeepsWhoLeft, "count, waits and members"),
-        (ForgetsToMark, "count, waits and members"),
-    ],
-)
-def test_an_order_that_breaks_a_rule_is_told_which(order: type[WaitingQueue], rule: str) -> None:
-    with pytest.raises(ConformanceError, match=f"^{rule}: "):
-        check_order(order)
-
-
-class Routes(Router):
-    looks_at = Looks.NOTHING
-
-    def __init__(self, view: View, rng: np.random.Generator) -> None:
-        super().__init__(view, rng)
-        self.turn = 0
-        self.has = [0] * len(view.numbers)
-
-    def choose(self, arrival: Arrival) -> int:
-        self.turn += 1
-        return self.turn % len(self.has)
-
-
-class OneTooFar(Routes):
-    def choose(self, arrival: Arrival) -> int:
-        return super().choose(arrival) + 1
-
-
-class AnArray(Routes):
-    def choose(self, arrival: Arrival) -> int:
-        return np.float64(super().choose(arrival))  # type: ignore[return-value]
-
-
-class Rolls(Routes):
-    def choose(self, arrival: Arrival) -> int:
-        return random.randrange(len(self.has))
-
-
-class RollsInSecret(Routes):
-    def choose(self, arrival: Arrival) -> int:
-        return int(self.rng.integers(len(self.has)))
-
-
-class ReadsAnswers(Routes):
-    def choose(self, arrival: Arrival) -> int:
-        return arrival.output_tokens % len(self.has)  # type: ignore[attr-defined]
-
-
-class CountsInSecret(Routes):
-    def choose(self, arrival: Arrival) -> int:
-        return self.has.index(min(self.has))
-
-    def sent(self, number: int) -> None:
-        self.has[number] += 1
-
-    def left(self, number: int, requests: int) -> None:
-        self.has[number] -= requests
-
-
-class AsksForTokens(Routes):
-    looks_at = Looks.LOADS
-
-    def choose(self, arrival: Arrival) -> int:
-        return min(self.view.numbers, key=self.view.tokens)
-
-
-class LooksIntoCachesInSecret(Routes):
-    looks_at = Looks.TOKENS
-
-    def choose(self, arrival: Arrival) -> int:
-        found = self.view.cached.cached_tokens([], arrival.prompt_tokens)
-        return found.index(max(found))
-
-
-class ClaimsTooMuch(Routes):
-    claims = True
-
-    def choose(self, arrival: Arrival) -> int:
-        self.claimed_tokens = arrival.prompt_tokens + 1
-        return super().choose(arrival)
-
-
-class DealsOtherwise(Routes):
-    def deal(self, arrivals: Iterable[Arrival]) -> Iterator[int]:
-        return itertools.repeat(0)
-
-
-class SaysNothing(Router):
-    def choose(self, arrival: Arrival) -> int:
-        return 0
-
-
-@pytest.mark.parametrize(
-    ("router", "rule"),
-    [
-        (OneTooFar, "chooses one of the replicas"),
-        (AnArray, "chooses one of the replicas"),
-        (Rolls, "the same twice"),
-        (RollsInSecret, "draws only if it says so"),
-        (ReadsAnswers, "never reads the true output length"),
-        (CountsInSecret, "looks at no more than it says"),
-        (AsksForTokens, "looks at no more than it says"),
-        (LooksIntoCachesInSecret, "looks at no more than it says"),
-        (ClaimsTooMuch, "claims no more than the prompt"),
-        (SaysNothing, "looks at no more than it says"),
-        (DealsOtherwise, "dealt beforehand as one by one"),
-    ],
-)
-def test_a_router_that_breaks_a_rule_is_told_which(router: type[Router], rule: str) -> None:
-    with pytest.raises(ConformanceError, match=f"^{rule}: "):
-        check_router(router)
-    check_router(Routes)
 
 
 def test_kinds_of_caches_are_checked() -> None:

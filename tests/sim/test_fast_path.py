@@ -14,9 +14,10 @@ from hardware.gpu import load_gpu
 from hardware.step_cost import StepCost
 from model.spec import load_spec
 from sim import simulation
-from sim.clock import NORMAL, URGENT, Clock
+from sim.clock import Clock
 from sim.cluster_config import ClientConfig, ClusterConfig
-from sim.engine.arrivals import Arrivals
+from sim.engine.agenda import ARRIVAL, STEP_END
+from sim.engine.arrivals import Arrivals, Coming
 from sim.engine.sequence import Sequence
 from sim.engine_config import EngineConfig
 from sim.registry import ORDERS
@@ -83,12 +84,14 @@ def test_the_step_in_progress_at_an_arrival_is_the_last_of_its_run() -> None:
 def test_arrivals_wait_where_something_happens_before() -> None:
     """They go on by themselves; at one instant it is as with events: who was there first."""
     clock, log = Clock(), []
-    arriving = [Sequence(row, time_s, 1, 1, 0) for row, time_s in enumerate([1, 1, 2, 3, 9, inf])]
-    for time_s, priority in ((2.5, NORMAL), (3.0, URGENT), (3.0, NORMAL)):
+    times_s = [1.0, 1.0, 2.0, 3.0, 9.0, inf]
+    blocks = [(list(range(6)), times_s, [1] * 6, [1] * 6, [0] * 6)]
+    for time_s, priority in ((2.5, STEP_END), (3.0, ARRIVAL), (3.0, STEP_END)):
         clock.at(time_s, priority).callbacks.append(lambda _: log.append(("event", clock.now)))
     arrivals = Arrivals(
-        clock.agenda, URGENT, iter(arriving), lambda each: log.append((each.request, clock.now))
-    )
+        clock.agenda, ARRIVAL, Coming(iter(blocks)),
+        lambda each: log.append((each.request, clock.now)),
+    )  # fmt: skip
     arrivals.start()
     clock.run_through(5.0)
     assert log == [(0, 1), (1, 1), (2, 2), ("event", 2.5), ("event", 3), (3, 3), ("event", 3)]

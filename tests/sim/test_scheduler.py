@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sim.engine.agenda import Agenda
+from sim.engine.arrivals import Coming
 from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.journal import Journal
 from sim.engine.kv_cache import BlockPool
@@ -260,8 +261,8 @@ def test_a_scheduler_that_waits_for_the_past_ends() -> None:
     scheduler = PrefillFirst(**settings())
     scheduler.wake_s = 0.5
     machine = Priced(small.scenario().pool.price.prices)
-    agenda = Agenda([], iter(()))
-    loop = Loop(0, scheduler, machine, 0.0, Journal(1000), iter(()), agenda, lambda *finished: None)
+    nobody, agenda = Coming(iter(())), Agenda([])
+    loop = Loop(0, scheduler, machine, 0.0, Journal(1000), nobody, agenda, lambda *finished: None)
     assert loop.go_on(0.0, 0.4) == 0.5
     with pytest.raises(ValueError, match=r"the scheduler waits for 0\.5 s at 0\.5 s"):
         loop.go_on(0.5, inf)

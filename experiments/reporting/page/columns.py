@@ -5,6 +5,7 @@ no line here.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +50,7 @@ FIRST = {
     "queue_p99_s": ("", (LATENCY,)),
     "request_share": ("requests, %", (VERDICT, LOAD)),
     "output_token_share": ("output tokens, %", (LOAD,)),
-    "prefix_cache_hit_rate": ("", (VERDICT, LOAD)),
+    "prefix_cache_hit_rate": ("prefix cache hits, %", (VERDICT, LOAD)),
     "host_cache_hit_rate": ("", (VERDICT, LOAD)),
     "acceptance_length_mean": ("tokens a step of a sequence", (VERDICT, LOAD)),
     "request_throughput_per_s": ("requests/s", (VERDICT, LOAD)),
@@ -76,6 +77,8 @@ SHORT = {
 """Keys that people have shorter names for."""
 LENGTHS = ("workload.num_requests", "workload.duration_s")
 """Keys that say how long a run is, not what runs."""
+NAME = re.compile(r"\D|.*[a-z]{4}")
+"""What speaks for itself: ``h100-sxm``, and ``4 x h100-sxm serve``."""
 VAGUE = ("none", "auto", "default", "dense")
 """Values that say nothing without their key."""
 ALREADY = ("saturated", "slo_met")
@@ -180,7 +183,7 @@ def label_of(keys: Sequence[str], row: Row) -> str:
 def setting_text(name: str, value: object) -> str:
     """Write a swept value with its key; a word that is a name speaks for itself."""
     text = value_text(value)
-    plain = isinstance(value, str) and value not in VAGUE and value and not value[0].isdigit()
+    plain = isinstance(value, str) and value not in VAGUE and NAME.match(value)
     return text if plain else f"{name} {text}"
 
 

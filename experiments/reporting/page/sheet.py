@@ -80,7 +80,8 @@ def write_sheet(path: Path, sheet: Sheet) -> None:
         definitions=dict(sheet.definitions),
         sections=[
             {
-                "title": section.title, "caption": section.caption, "table": section.table,
+                "title": section.title, "caption": section.caption,
+                "table": section.table and section.table.told(),
                 "figures": range(sum(counts[:place]), sum(counts[: place + 1])),
             }
             for place, section in enumerate(shown)

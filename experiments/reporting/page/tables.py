@@ -25,6 +25,16 @@ class Table:
     classes: Sequence[str] = ()
     """Of each row, for its style; empty for none."""
 
+    def told(self) -> "Table":
+        """Return it without the columns that have nothing in them."""
+        kept = [
+            place for place in range(len(self.headings))
+            if place < self.keys or any(row[place] for row in self.rows)
+        ]  # fmt: skip
+        headings = tuple(self.headings[place] for place in kept)
+        rows = tuple(tuple(row[place] for place in kept) for row in self.rows)
+        return Table(headings, rows, self.keys, self.classes)
+
     @property
     def is_read(self) -> bool:
         """Whether it is sentences more than figures: a phone shows a row as a paragraph."""

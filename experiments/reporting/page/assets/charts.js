@@ -35,6 +35,14 @@ const charts = (() => {
     return node;
   }
 
+  function broken(parent, text) {
+    // A name that may be broken behind its underscores.
+    text.split("_").forEach((word, place) => {
+      if (place) { parent.append("_"); html(parent, "wbr"); }
+      parent.append(word);
+    });
+  }
+
   // ---- axes
 
   function domain(values, log, zero, exact) {
@@ -198,5 +206,5 @@ const charts = (() => {
     return svg(parent, "path", { class: `mark ${colour} ${fill}`, d: paths[look.shape] });
   }
 
-  return { domain, frame, limit, limitText, mark, look, svg, html, number, COLOURS, DASHES, PARTS };
+  return { domain, frame, limit, limitText, mark, look, svg, html, broken, number, COLOURS, DASHES, PARTS };
 })();

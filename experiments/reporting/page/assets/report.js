@@ -57,6 +57,7 @@
   controls();
   report.drawTable();
   drawAll();
+  performance.mark("drawn");
   let width = window.innerWidth;
   window.addEventListener("resize", () => {
     if (window.innerWidth === width) return;

@@ -5,6 +5,8 @@
   const { DATA, STATES, el, state, remember, figure, metric, few, named, choose } = report;
   const number = charts.number;
 
+  const LONG = 18;  // letters of a heading that may be broken
+
   const isKey = (id) => id.startsWith("key:");
   const place = (id) => Number(id.slice(4));
   const kind = ({ id }) => (isKey(id) ? "text key-column" : id === "state" ? "text" : "");
@@ -71,9 +73,10 @@
       const sorted = state.sort === column.id;
       const heading = charts.html(head, "th", { scope: "col",
         "aria-sort": sorted ? (state.down ? "descending" : "ascending") : "none",
-        class: kind(column) });
-      const button = charts.html(heading, "button", { type: "button", title: about[column.id] || "" },
-        column.name);
+        class: `${kind(column)} ${column.name.length > LONG ? "long" : ""}` });
+      const button = charts.html(heading, "button", { type: "button",
+        title: about[column.id] || (isKey(column.id) ? DATA.keys[place(column.id)] : "") });
+      charts.broken(button, column.name);
       button.addEventListener("click", () => {
         state.down = sorted ? !state.down : false;
         state.sort = column.id;

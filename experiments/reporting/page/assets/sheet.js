@@ -94,6 +94,7 @@
     kinds[figure.kind](el(`figure-${place}`), figure, place));
   for (const table of document.querySelectorAll("table.sortable")) charts.sortable(table);
   drawAll();
+  performance.mark("drawn");
   let width = window.innerWidth;
   window.addEventListener("resize", () => {
     if (window.innerWidth === width) return;

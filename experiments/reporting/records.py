@@ -1,0 +1,112 @@
+"""A small table: columns of one kind each, as pandas has them, without loading pandas for them.
+
+Importing pandas takes as long as a study of a thousand requests. What is computed, printed and
+written of few rows is plain lists; whoever wants a ``DataFrame`` gets one, with the same values.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Row = Mapping[str, Any]
+
+
+class Records:
+    """Columns by name, each as long as the others."""
+
+    __slots__ = ("columns",)
+
+    def __init__(self, columns: Mapping[str, Iterable[Any]]) -> None:
+        self.columns = {name: _of_one_kind(list(values)) for name, values in columns.items()}
+
+    @classmethod
+    def of(cls, rows: Iterable[Row], names: Iterable[str] = ()) -> Self:
+        """Return the table of some rows; NaN stands where a row lacks a column of another.
+
+        ``names`` are columns that it has in any case, and first.
+        """
+        rows = list(rows)
+        found = dict.fromkeys(names)
+        for row in rows:
+            found.update(dict.fromkeys(row))
+        return cls({name: [row.get(name, math.nan) for row in rows] for name in found})
+
+    @classmethod
+    def of_frame(cls, frame: "DataFrame") -> Self:
+        """Return the same table."""
+        return cls({str(name): frame[name].tolist() for name in frame})
+
+    def frame(self) -> "DataFrame":
+        """Return the same table for those who have pandas anyway."""
+        import pandas as pd
+
+        return pd.DataFrame(self.columns)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.columns
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the names of the columns."""
+        return iter(self.columns)
+
+    def __getitem__(self, name: str) -> list[Any]:
+        """Return a column. Raises KeyError."""
+        return self.columns[name]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one mapping per row."""
+        return [
+            dict(zip(self.columns, values, strict=True))
+            for values in zip(*self.columns.values(), strict=True)
+        ]
+
+    def at(self, places: Sequence[int]) -> "Records":
+        """Return some of the rows, in this order."""
+        return Records(
+            {name: [values[place] for place in places] for name, values in self.columns.items()}
+        )
+
+    def where(self, name: str, value: object) -> "Records":
+        """Return the rows that have a value in a column."""
+        return self.at([place for place, found in enumerate(self[name]) if found == value])
+
+    def having(self, **columns: Iterable[Any]) -> "Records":
+        """Return the table with these columns instead of its own, or behind them."""
+        return Records({**self.columns, **columns})
+
+    def is_numeric(self, name: str) -> bool:
+        """Tell whether a column holds numbers alone, or truths alone."""
+        kinds = {type(value) for value in self[name]}
+        return bool(kinds) and (kinds <= {int, float} or kinds == {bool})
+
+    def csv(self) -> str:
+        """Return the table with full precision, what is unknown as nothing."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.columns)
+        known = [
+            ["" if value is None or value != value else value for value in values]
+            for values in self.columns.values()
+        ]
+        writer.writerows(zip(*known, strict=True))
+        return text.getvalue()
+
+
+def _of_one_kind(values: list[Any]) -> list[Any]:
+    """A column as pandas holds it: numbers of one kind, and NaN for what numbers or texts lack."""
+    values = [value.item() if hasattr(value, "dtype") else value for value in values]
+    known = [value for value in values if value is not None]
+    kinds = {type(value) for value in known}
+    if kinds and kinds <= {int, float} and (float in kinds or len(known) < len(values)):
+        return [math.nan if value is None else float(value) for value in values]
+    if str in kinds and all(type(value) is str or value != value for value in known):
+        return [value if type(value) is str else math.nan for value in values]
+    return values

@@ -68,6 +68,8 @@ class DraftEngine(Engine):
             if not tokens:
                 continue
             if not self.allocate(seq, tokens, batch):
+                if self.serves_behind_victim:
+                    continue
                 break
             drafted = 0
             if seq.kv >= seq.target:

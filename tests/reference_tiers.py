@@ -244,9 +244,8 @@ class TierEngine(Engine):
                 ):
                     wanted.append(place)
                     seen[place] = texts[place]
-            elif kept.written:
-                if place not in use.inserted:
-                    use.reused.add(place)
+            elif kept.written and place not in use.inserted:
+                use.reused.add(place)
         for place in reversed(wanted):
             if place not in use.missed:
                 self.host.miss(texts[place])

@@ -46,6 +46,14 @@ def small_kernels_per_s(gpu: Gpu, share: float) -> float:
     return max(share * bandwidth, min(bandwidth, share * FITTED_BYTES_PER_S) if cached else 0.0)
 
 
+def sustained(gpu: Gpu, share: float) -> Gpu:
+    """Return a GPU with a share of its arithmetic."""
+    if share == 1.0:
+        return gpu
+    peaks = {compute: share * peak for compute, peak in gpu.peak_flops_per_s.items()}
+    return gpu.model_copy(update={"peak_flops_per_s": peaks})
+
+
 class Measured:
     """Matrix products, attention and all-reduces as tables have them.
 
@@ -63,6 +71,7 @@ class Measured:
         self, gpu: Gpu, calibration: Calibration, kernels: Kernels, *, fused: bool
     ) -> None:
         self.gpu, self.calibration, self.kernels, self.fused = gpu, calibration, kernels, fused
+        self.sustained = sustained(gpu, calibration.gemm_arithmetic)
         self.roofline = Roofline(gpu, calibration, fused=fused)
         self.unmeasured = Unmeasured(gpu, calibration, kernels)
         self.host = self.roofline.host
@@ -80,7 +89,7 @@ class Measured:
         between: F = 0.0
         for operator in operators:
             if operator.gemm is not None:
-                measured_s = self.kernels.gemm_s(operator, self.gpu) / calibration.gemm_share
+                measured_s = self.kernels.gemm_s(operator, self.sustained) / calibration.gemm_share
                 products = products + operator.layers * measured_s
                 if self.kernels.tiles(operator):
                     moved_s = around_bytes(operator) / moved_per_s

@@ -141,7 +141,7 @@ def _cv_in(text: str, mean: float) -> float | None:
     """Standard deviation over mean, where either is said."""
     logs = re.search(rf"log[ -]?normal.*?(?:sigma|\u03c3)\s*=?\s*{_NUMBER}", text)
     if logs and float(logs[1]) < LARGEST_SIGMA:
-        return math.expm1(float(logs[1]) ** 2) ** 0.5
+        return math.sqrt(math.expm1(float(logs[1]) ** 2))
     deviation = re.search(rf"(?:std|sd|sigma|±|\+-|\+/-)\s*=?\s*{_NUMBER}(?!\s*%)", text)
     if deviation:
         return float(deviation[1]) / mean

@@ -145,7 +145,7 @@ def _print(one: "Comparison", to: "Console") -> None:
     from rich.table import Table
 
     from experiments.reporting.difference_table import HEADINGS, STARS, text_of
-    from experiments.reporting.quantities import significant
+    from experiments.reporting.quantities import signed, significant
     from experiments.running.compared_sheet import verdict_of
 
     to.print(f"{one.after.name} against {one.before.name}: {one.pairing} ({STARS})")
@@ -167,7 +167,7 @@ def _print(one: "Comparison", to: "Console") -> None:
     to.print(table)
     for spread in one.spreads:
         ends = ", ".join(
-            f"p{percent} {1e3 * value:+.3g}"
+            f"p{percent} {signed(1e3 * value)}"
             for percent, value in ((10, spread.p10_s), (50, spread.p50_s), (90, spread.p90_s))
         )
         to.print(

@@ -39,10 +39,8 @@ QUICK = {
     "qwen3_32b_h200": (
         "candidates={cluster.tensor_parallel_size: [2]}", "run_requests=4000", "runners_up=0",
     ),
-    "decoder_vs_simulation": (
-        "measuring.budget_s=4", "schedulers=[chunked_prefill]", "workload.num_requests=60",
-    ),
-    "kv_cache_latency": ("measuring.budget_s=8", "prompt_tokens=[10, 100, 500]", "repeats=1"),
+    "decoder_vs_simulation": ("schedulers=[chunked_prefill]", "workload.num_requests=100"),
+    "kv_cache_latency": ("measuring.budget_s=20", "prompt_tokens=[10, 100, 500]", "repeats=1"),
 }  # fmt: skip
 """What --quick sets: studies that search or measure for minutes look at less."""
 SHORTENED = "Shortened for the gallery: "

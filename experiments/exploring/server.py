@@ -67,7 +67,8 @@ class Explorer:
     async def _lines(
         self, request: Request, settings: Mapping[str, Any], baseline: Any, seeds: int
     ) -> AsyncIterator[str]:
-        folder, ahead = self.workers.folder, None
+        folder = self.workers.folder
+        begun: list[asyncio.Task[None]] = []
         try:
             plan = self.base.plan(settings, seeds)
             runs = runs_of(plan, folder)
@@ -76,20 +77,20 @@ class Explorer:
             first = self.base.first_requests
             if first is not None and not self.workers.has(runs[0]):
                 yield json.dumps(await self._first(settings, first) | {"of": seeds}) + "\n"
-            ahead = self._seed(runs, others, 0)
             for count in range(1, len(runs) + 1):
                 if await request.is_disconnected():  # no further seed for who has gone
                     return
-                await ahead
-                ahead = self._seed(runs, others, count)  # one, and no more
+                while len(begun) <= min(count, len(runs) - 1):  # one ahead, and no more
+                    begun.append(self._seed(runs, others, len(begun)))
+                await begun[count - 1]
                 told = await asyncio.to_thread(answer, plan, runs[:count], other, others[:count])
                 told |= {"of": seeds, "options": as_options(settings)}
                 yield json.dumps(told) + "\n"
         except (StudyError, RunError) as error:
             yield json.dumps({"error": _plain(error)}) + "\n"
         finally:
-            if ahead is not None:
-                ahead.cancel()
+            for each in begun:
+                each.cancel()
 
     def _seed(self, runs: Sequence[Run], others: Sequence[Run], place: int) -> "asyncio.Task[None]":
         """Begin one seed of a setting and of its baseline, if there is such a seed."""

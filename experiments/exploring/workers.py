@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,6 +19,8 @@ MOST_KEPT = 500
 """Runs whose outcome is kept for when they are asked again."""
 MOST_CPU_S = 60.0
 """Of one run: what takes longer is for ``headroom run``."""
+LOOK_S = 0.03
+"""CPU time after which a run looks whether somebody still waits for it."""
 
 
 class Workers:
@@ -35,6 +37,7 @@ class Workers:
         self._turns = asyncio.Semaphore(jobs)
         self._kept: OrderedDict[Path, None] = OrderedDict()
         self._under_way: dict[Path, asyncio.Future[None]] = {}
+        self._waiting: Counter[Path] = Counter()
 
     @property
     def busy(self) -> int:
@@ -48,23 +51,40 @@ class Workers:
     async def run(self, run: Run) -> None:
         """Leave the piece of a run behind.
 
-        A turn lasts as long as its run, even if nobody waits for it any more: whoever has gone
-        leaves no queue behind.
+        A turn lasts as long as its run, and a run that nobody waits for any more is stopped:
+        whoever has gone leaves no queue behind.
 
         Raises:
             StudyError, RunError: as ``run_one``.
         """
-        if not self.has(run):
-            if run.path not in self._under_way:
+        while not self.has(run):
+            under_way = self._under_way.get(run.path)
+            if under_way is None:
                 await self._turns.acquire()
                 self._begin(run)
-            await asyncio.shield(self._under_way[run.path])
+            elif abandoned(run).exists():  # it is being stopped
+                await asyncio.wait([under_way])
+            else:
+                await self._wait(run)
+                break
         self._kept[run.path] = None
         self._kept.move_to_end(run.path)
         while len(self._kept) > MOST_KEPT:
             old, _ = self._kept.popitem(last=False)
             for path in (old, old.with_suffix(".sha256")):
                 path.unlink(missing_ok=True)
+
+    async def _wait(self, run: Run) -> None:
+        """Wait for a run, and stop it if that was the last who did."""
+        self._waiting[run.path] += 1
+        try:
+            await asyncio.shield(self._under_way[run.path])
+        finally:
+            self._waiting[run.path] -= 1
+            if not self._waiting[run.path]:
+                del self._waiting[run.path]
+                if run.path in self._under_way:
+                    abandoned(run).touch()
 
     def _begin(self, run: Run) -> None:
         """Give a turn to a run; it is given back when the run ends."""
@@ -81,6 +101,7 @@ class Workers:
 
         def ended(done: asyncio.Future[None]) -> None:
             del self._under_way[run.path]
+            abandoned(run).unlink(missing_ok=True)
             self._turns.release()
             if not done.cancelled():
                 done.exception()  # nobody may be left to hear of it
@@ -98,19 +119,30 @@ def bounded(run: Run, most_cpu_s: float) -> None:
     """Leave the piece of a run behind, or stop it.
 
     Raises:
-        StudyError, RunError: as ``run_one``; or it takes more CPU than that.
+        StudyError, RunError: as ``run_one``; or it takes more CPU than that, or nobody waits for
+            it any more.
     """
+    began_s, gone = time.process_time(), abandoned(run)
 
-    def stop(*_: object) -> None:
-        raise RunError(f"it takes more than {most_cpu_s:g} s of CPU: too long for this page")
+    def look(*_: object) -> None:
+        if time.process_time() - began_s >= most_cpu_s:
+            raise RunError(f"it takes more than {most_cpu_s:g} s of CPU: too long for this page")
+        if gone.exists():
+            raise RunError("nobody waits for it any more")
 
-    before = signal.signal(signal.SIGVTALRM, stop)
-    signal.setitimer(signal.ITIMER_VIRTUAL, most_cpu_s)
+    before = signal.signal(signal.SIGVTALRM, look)
+    each_s = min(LOOK_S, most_cpu_s)
+    signal.setitimer(signal.ITIMER_VIRTUAL, each_s, each_s)
     try:
         run_one(run)
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
+
+
+def abandoned(run: Run) -> Path:
+    """Return the file that tells a worker that nobody waits for a run any more."""
+    return run.path.with_suffix(".gone")
 
 
 def _warm(_: int) -> None:

@@ -32,6 +32,12 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{rounded:,.{max(digits - 1 - exponent, 0)}f}"
 
 
+def signed(value: float, digits: int = 3) -> str:
+    """Write a difference as ``significant`` does, with its sign: ``+1.5``, ``-12,300``."""
+    text = significant(value, digits)
+    return f"+{text}" if value > 0 else text
+
+
 def half_length(value: float, low: float, high: float) -> float:
     """Return half the length of an interval that can pass for a symmetric one, else NaN.
 

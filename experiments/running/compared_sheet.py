@@ -8,7 +8,7 @@ from experiments.reporting.page.columns import good_way, named, short_name
 from experiments.reporting.page.figures import Axis, Bar, Figure
 from experiments.reporting.page.sheet import BAD, GOOD, NONE, Answer, Section, Sheet, card
 from experiments.reporting.page.tables import Table
-from experiments.reporting.quantities import DASH, significant
+from experiments.reporting.quantities import DASH, signed, significant
 from experiments.running.compared import Comparison, Line
 
 MOST_PAIRS = 24
@@ -140,8 +140,8 @@ def _table(comparisons: Sequence[Comparison]) -> Table:
             name, factor = named(line.metric)
             found = line.difference
             cells = [name, *(significant(factor * value) for value in (line.before, line.after))]
-            cells.append(f"{factor * found.value:+.3g}")
-            ends = [f"{factor * end:+.3g}" for end in (found.low, found.high)]
+            cells.append(signed(factor * found.value))
+            ends = [signed(factor * end) for end in (found.low, found.high)]
             cells.append(DASH if math.isnan(found.low) else f"{ends[0]} to {ends[1]}")
             cells.append(DASH if math.isnan(line.relative) else f"{100 * line.relative:+.1f}")
             rows.append((*([_pair(one)] if several else []), *cells, verdict_of(line)))
@@ -160,7 +160,7 @@ def _spreads(comparisons: Sequence[Comparison]) -> Table:
             *([_pair(one)] if several else []),
             spread.latency.upper(), f"{spread.requests:,}", f"{spread.better:,}",
             f"{spread.worse:,}",
-            *(f"{1e3 * each:+.3g}" for each in (spread.p10_s, spread.p50_s, spread.p90_s)),
+            *(signed(1e3 * each) for each in (spread.p10_s, spread.p50_s, spread.p90_s)),
         )
         for one in comparisons
         for spread in one.spreads

@@ -32,6 +32,9 @@ class BlockPool:
         order requests are served."""
         self.tells_late = False
         """Whether it need not be told of answers before a request ``concerns`` them."""
+        self.remembers = False
+        """Whether free blocks keep what is in them: when others are thrown out, it matters which of
+        them are taken before the next one is."""
 
     @property
     def held(self) -> int:
@@ -77,6 +80,10 @@ class BlockPool:
     def find(self, sequence: Sequence) -> int:
         """Look for blocks of its first tokens; return how many tokens they hold."""
         return 0
+
+    def may_find_more(self) -> bool:
+        """Whether those who decode may fill blocks that the sequence just looked for lacks."""
+        return False
 
     def lacks(self, tokens: int) -> int:
         """Free blocks that the sequence just looked for takes up to that many tokens."""

@@ -46,3 +46,17 @@ class Telling:
             if others:
                 return True
         return False
+
+
+def apart(ready: list[tuple[Sequence, int]]) -> bool:
+    """Whether no two of these have a text in common that they go on with.
+
+    ``ready`` has for each sequence how many of its blocks are full.
+    """
+    streams: set[int] = set()
+    for sequence, _ in ready:
+        spans = sequence.spans
+        if len(spans) > 1 and sequence.named_blocks < spans[-2][1]:
+            return len(ready) == 1
+        streams.add(spans[-1][0])
+    return len(streams) == len(ready)

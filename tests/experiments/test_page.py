@@ -90,7 +90,7 @@ def test_the_verdict_names_the_cheapest_that_keeps_the_limits_and_the_worst_stre
         "75% of 48 windows of 5 min keep the limits; worst hour: 3:00 to 4:00 of the run, when 10% "
         "of the requests miss a limit."
     )
-    assert told["counts"].endswith("Of 3 points 2 keep them, 1 miss them.")
+    assert told["counts"].endswith("Of 3 points 2 keep them, 1 misses them.")
     none = verdict(rows[2:], ["missed"], ["c"], SLO, [FLAT])
     assert none["state"] == "missed"
     assert none["text"].startswith("The limits are missed.")

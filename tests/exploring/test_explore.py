@@ -253,27 +253,35 @@ def test_a_run_that_takes_too_long_is_stopped_and_the_worker_lives(
 
 
 def test_who_has_gone_leaves_no_queue(study: Path, tmp_path: Path) -> None:
-    """What runs goes on and keeps its turn; what waits for a turn is never begun."""
-    base = base_of(read_raw(study, []), 1)
-    plans = [base.plan({"workload.arrivals.rate_per_s": rate}, 1) for rate in (9, 10, 11, 12)]
+    """What waits for a turn is never begun, what runs is stopped; and can be asked for again."""
+    text = STUDY.replace("1500", "20000")
+    (study.parent / "slow.yaml").write_text(text)
+    base = base_of(read_raw(study.parent / "slow.yaml", []), 1)
+    plans = [base.plan({"workload.arrivals.rate_per_s": rate}, 1) for rate in (9, 10, 11)]
     runs = [runs_of(plan, tmp_path)[0] for plan in plans]
     workers = Workers(1, tmp_path)
 
     async def moves() -> None:
-        gone = [asyncio.create_task(workers.run(run)) for run in runs[:-1]]
-        await asyncio.sleep(0.01)
+        gone = [asyncio.create_task(workers.run(run)) for run in runs]
+        await asyncio.sleep(0.05)
         for each in gone:
             each.cancel()
         await asyncio.gather(*gone, return_exceptions=True)
         assert workers.busy == 1
-        await workers.run(runs[-1])
+        while workers.busy:
+            await asyncio.sleep(0.01)
+        assert [run.path.exists() for run in runs] == [False, False, False]
+        again = [asyncio.create_task(workers.run(runs[0])) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        again[0].cancel()  # the other one still waits
+        await again[1]
         assert workers.busy == 0
 
     try:
         asyncio.run(moves())
     finally:
         workers.close()
-    assert [run.path.exists() for run in runs] == [True, False, False, True]
+    assert [run.path.exists() for run in runs] == [True, False, False]
 
 
 def test_the_same_run_is_not_begun_twice(study: Path, tmp_path: Path) -> None:

@@ -115,10 +115,11 @@ def _counts(states: Sequence[str]) -> str:
     if len(states) == 1:
         return ""
     told = {
-        KEPT: "keep them", UNDECIDED: "are not certain", MISSED: "miss them",
-        SATURATED: "are saturated",
+        KEPT: ("keeps them", "keep them"), UNDECIDED: ("is not certain", "are not certain"),
+        MISSED: ("misses them", "miss them"), SATURATED: ("is saturated", "are saturated"),
     }  # fmt: skip
-    parts = [f"{states.count(name)} {words}" for name, words in told.items() if name in states]
+    counts = {name: states.count(name) for name in told if name in states}
+    parts = [f"{count} {told[name][count > 1]}" for name, count in counts.items()]
     return f"Of {len(states)} points {', '.join(parts)}."
 
 

@@ -99,7 +99,7 @@
         if (again) again.focus();
       });
       charts.html(label, "span", { class: "number" }, String(point.n));
-      charts.html(label, "span", { class: "narrow" }, point.label);
+      charts.broken(charts.html(label, "span", { class: "narrow" }), point.label);
       for (const column of columns) {
         const rests = few(point, column.id), text = cell(point, column);
         if (rests === undefined || text === "–")

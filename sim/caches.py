@@ -12,6 +12,7 @@ from typing import Final
 from hardware.engine_table import vllm
 from hardware.kv_layout import KvGroup
 from hardware.versions import version_key
+from sim.engine.beginnings import Beginnings
 from sim.engine.block_groups import BlockGroup
 from sim.engine.drafted_cache import DraftedCache
 from sim.engine.eviction import Arc, Eviction, Lru
@@ -173,10 +174,5 @@ be found; ``prefix``: blocks outlive their requests; ``count``: blocks are only 
 
 def block_spans(prefixes: Prefixes, block_size: int) -> Callable[[int], list[tuple[int, int]]]:
     """Of a request, its streams, and how many blocks lie wholly in them and in those before."""
-    offsets, streams, blocks = prefixes.offsets, prefixes.streams, prefixes.ends // block_size
-
-    def spans_of(request: int) -> list[tuple[int, int]]:
-        row = slice(*offsets[request : request + 2].tolist())
-        return list(zip(streams[row].tolist(), blocks[row].tolist(), strict=True))
-
-    return spans_of
+    ends = prefixes.ends // block_size
+    return Beginnings(prefixes.offsets.data, prefixes.streams.data, ends.data).of

@@ -214,15 +214,21 @@ class ChunkedPrefill(Scheduler):
             for sequence in self.prefilling:
                 if sequence not in batch.prefills:
                     self.pool.rest(sequence)
-        self.pool.tell(self.decoding.step, 1)
+        pool, step, late = self.pool, self.decoding.step, self.pool.tells_late
+        if not late:
+            pool.tell(step, 1)
         for place, sequence in enumerate(batch.prefills):
+            if late and pool.concerns(sequence):
+                pool.tell(step, 1)
             chunk, past = batch.chunks[place]
-            self.pool.fill(sequence, past + chunk)
+            pool.fill(sequence, past + chunk)
 
     def start_prompts(self, batch: Batch) -> None:
         """First chunks of those who wait, as long as seats, budget and blocks last."""
         pool, waiting = self.pool, self.waiting
-        pool.tell(self.decoding.step, 1)
+        step, late = self.decoding.step, pool.tells_late
+        if not late:
+            pool.tell(step, 1)
         if self.loads is not None:
             self._start_connected(self.loads, batch)
             return
@@ -230,6 +236,8 @@ class ChunkedPrefill(Scheduler):
         budget = self._budget_left(batch)
         while waiting.count and budget > 0 and seats > 0:
             sequence = waiting.head()
+            if late and pool.concerns(sequence):
+                pool.tell(step, 1)
             chunk = self._begin(sequence, pool.find(sequence), budget, batch)
             if not chunk:
                 break

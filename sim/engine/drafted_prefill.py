@@ -33,6 +33,7 @@ class DraftedPrefill(ChunkedPrefill):
         self, pool: BlockPool, waiting: WaitingQueue, settings: Settings, acceptance: Acceptance
     ) -> None:
         super().__init__(pool, waiting, settings)
+        pool.tells_late = False
         drafting = settings.drafting
         if drafting is None:
             raise ValueError("drafting = None, expected how drafts are made")

@@ -54,6 +54,7 @@ class PipelinedPrefill(ChunkedPrefill):
 
     def __init__(self, pool: BlockPool, waiting: WaitingQueue, settings: Settings) -> None:
         super().__init__(pool, waiting, settings)
+        pool.tells_late = False
         self.spacing = settings.spacing
         self.step = 0
         """How many steps were planned, those of nobody included."""

@@ -92,6 +92,9 @@ class Calibration(CalibrationPart):
     """Measured kernels, which price matrix products, attention and all-reduces instead."""
     gemm_share: Efficiency = 1.0
     """Speed of matrix products in the engine, of that in the tables of kernels."""
+    gemm_arithmetic: Efficiency = 1.0
+    """The same of their arithmetic alone: tables are timed in bursts, a GPU that computes for long
+    meets the limit of its power."""
 
     idle_start_s: Seconds = 0.0
     """Before the first step after idling: host time that running steps would hide."""

@@ -236,7 +236,7 @@ class Engine:
         else:
             victim = self.running[-1]
         if victim.over:
-            self.leave(victim)
+            self.cut_off(victim)
             batch["closed"] = True
             return
         padding = [seq for seq in self.running if seq.done]
@@ -488,6 +488,14 @@ class Engine:
         if seq.remote:
             self.drop_unloaded(seq)
 
+    def cut_off(self, seq: Seq) -> None:
+        """It has ended, and leaves before anybody has learned of its last token."""
+        if seq.lent:
+            self.leave(seq)
+        else:
+            self.name(seq, self.known(seq, False))
+            self.drop(seq)
+
     def leave(self, seq: Seq) -> None:
         self.name(seq, seq.kv)
         if seq.lent:
@@ -523,7 +531,7 @@ class Engine:
         elif seq in self.parked:
             self.cancel(seq)
         elif seq in self.running and seq.over:
-            self.leave(seq)
+            self.cut_off(seq)
         elif seq in self.running:
             assert batch is not None
             served = seq in batch["decodes"]

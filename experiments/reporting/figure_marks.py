@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,10 @@ _FAR = 3.0
 DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (2, 1)), (0, (6, 1.5, 1, 1.5)))
 LEGEND_CHARACTERS = 120
 """Characters that fit side by side below a figure."""
+NAME_CHARACTERS = 44
+"""Of a point's name beside an axis."""
+MOST_LINES = 2
+"""Of a name or an entry of a legend."""
 GREY = "#555555"
 SATURATED, MISSES = "hollow: saturated", "crossed: misses the slo"
 """What marks say of points."""
@@ -109,11 +114,19 @@ def legend(
     if entries:
         figure.legend(
             list(entries.values()),
-            list(entries),
+            [folded(label, LEGEND_CHARACTERS - 9) for label in entries],
             loc="outside lower center",
             ncols=_legend_columns([len(label) + 9 for label in entries]),
             title=title if any(handles) else None,
         )
+
+
+def folded(label: str, characters: int) -> str:
+    """Return a long label in lines of so many characters, two at most, which may end in dots."""
+    lines = wrap(label, characters, break_on_hyphens=False)
+    if len(lines) > MOST_LINES:
+        lines = [*lines[: MOST_LINES - 1], lines[MOST_LINES - 1][: characters - 3] + "..."]
+    return "\n".join(lines)
 
 
 def plain_ticks(

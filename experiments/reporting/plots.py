@@ -33,8 +33,10 @@ from experiments.reporting.figure_layout import (
 from experiments.reporting.figure_marks import (
     GREY,
     MISSES,
+    NAME_CHARACTERS,
     SATURATED,
     curve_handle,
+    folded,
     legend,
     name_points,
     plain_ticks,
@@ -263,7 +265,8 @@ def _listing(layout: Layout, summary: Records, seeds: int, panels: Sequence[Pane
             up = exact(np.arange(float(len(rows))) + apart)
             draw_rows(axes, across, up, summary, rows, place, False)
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_yticks(range(len(rows)), [layout.points[row] for row in rows])
+        names_of_rows = [folded(layout.points[row], NAME_CHARACTERS) for row in rows]
+        axes.set_yticks(range(len(rows)), names_of_rows)
         axes.set_ylabel(layout.points_title, rotation=0, ha="right", va="bottom", color=GREY)
         axes.yaxis.set_label_coords(-0.03, 1.045)
         axes.label_outer()

@@ -8,7 +8,13 @@ import numpy as np
 
 from experiments.reporting.drawing import STYLE, figure_of, save
 from experiments.reporting.figure_layout import MAX_CURVES, Curve, Layout, spread, sweep_layout
-from experiments.reporting.figure_marks import SATURATED, curve_handle, legend
+from experiments.reporting.figure_marks import (
+    NAME_CHARACTERS,
+    SATURATED,
+    curve_handle,
+    folded,
+    legend,
+)
 from experiments.reporting.figure_panels import Panel, key_axis, value_axis
 from experiments.reporting.figure_values import draw_rows, exact, percent_name, saturated, triple
 from experiments.reporting.plots import MAX_ROWS, TITLES, shown_curves
@@ -134,7 +140,8 @@ def _by_point(
             up = exact(np.arange(float(len(rows))) + 0.16 * (place - (len(names) - 1) / 2))
             draw_rows(axes, across, up, own, rows, place, False)
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_yticks(range(len(rows)), [layout.points[row] for row in rows])
+        names_of_rows = [folded(layout.points[row], NAME_CHARACTERS) for row in rows]
+        axes.set_yticks(range(len(rows)), names_of_rows)
         axes.label_outer()
         axes.tick_params(labelbottom=True)
         axes.grid(axis="y", visible=False)

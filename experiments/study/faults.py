@@ -89,7 +89,7 @@ def _text(raw: object, fault: Fault) -> str:
     for name in (key, str(path[-1])):
         if message.startswith((f"{name}(=", f"{name} = ")):
             return key + message[len(name) :]
-    if value is None or isinstance(value, dict | list):
+    if value is None or isinstance(value, dict):
         return f"{key}: {message}"
     return f"{key} = {show(value)}: {message}"
 

@@ -1,7 +1,7 @@
 """From ``sweep`` to settings: which keys a point changes, and to what."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import product
@@ -38,8 +38,8 @@ class Setting:
 def cell(value: Any) -> Any:
     """Return a swept value as one cell of a table: scalars as they are, the rest as JSON.
 
-    Pools that say no more than who they are, and how many, are told in short:
-    ``1 x h100-sxm prefill + 3 x h100-sxm decode``.
+    Pools are told in words: ``1 x h100-sxm prefill + 3 x h100-sxm decode``, and what else they say
+    behind each, ``2 x l40s small (role=serve, engine.max_num_seqs=64)``.
     """
     if not isinstance(value, dict | list):
         return value
@@ -48,14 +48,26 @@ def cell(value: Any) -> Any:
 
 
 def _pool(value: Any) -> str:
-    """Tell one pool in short; empty if it says more."""
-    told = {"name", "gpu", "role", "replicas"}
-    if not isinstance(value, Mapping) or not {"name", "gpu"} <= set(value) <= told:
+    """Tell one pool in words; empty if it is none, or its GPU is described at length."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("gpu"), str):
         return ""
-    name, gpu, role = value["name"], value["gpu"], value.get("role", value["name"])
-    if not isinstance(gpu, str) or role not in (name, "serve"):
-        return ""
-    return f"{value.get('replicas', 1)} x {gpu} {name}"
+    who = f"{value.get('replicas', 1)} x {value['gpu']}"
+    name = value.get("name")
+    who = who if name is None else f"{who} {name}"
+    rest = {key: each for key, each in value.items() if key not in ("name", "gpu", "replicas")}
+    if name is not None and rest.get("role") == name:
+        del rest["role"]
+    more = ", ".join(f"{key}={each}" for key, each in _flat(rest))
+    return f"{who} ({more})" if more else who
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Every value by its dotted key, as JSON but for texts."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value if isinstance(value, str) else json.dumps(value)
 
 
 def expand(sweep: Any) -> tuple[list[Setting], list[tuple[Path, str]]]:

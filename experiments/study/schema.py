@@ -219,6 +219,10 @@ def _message(item: Any, model: type[BaseModel], path: Path, data: object) -> str
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         keys = keys_at(model, path, data)
         return f"expected a mapping{' with the keys ' if keys else ''}{', '.join(keys)}"
+    if kind in ("too_short", "too_long"):
+        limit, most = item["ctx"].get("min_length"), item["ctx"].get("max_length")
+        bound = f"at least {limit}" if kind == "too_short" else f"at most {most}"
+        return f"expected {bound} of them, found {item['ctx']['actual_length']}"
     if kind == "literal_error" and choices:
         return one_of(item["input"], choices)
     return _plain_words(text) + _as_share(item)

@@ -47,10 +47,10 @@ _THOUSANDS = r"\d{1,3}(?:(?P<mark>[,_ '\u202f\u00a0])\d{3})(?:(?P=mark)\d{3})*(?
 _CELL = re.compile(rf"[~≈]?\s*(?P<number>{_THOUSANDS}|{_PLAIN})\s*(?P<unit>\D*)")
 
 _OFF = re.compile(
-    r"(off|false|no(?! (info|data|mention))|not (enabled|used|active|on|set)|none|disabled?"
-    r"|0(\.0*)?)\b"
+    r"(--no-enable-[\w-]+|--enable-[\w-]+[\s=]+(false|0|no)|off|false|no(?! (info|data|mention))"
+    r"|not (enabled|used|active|on|set)|none|without|w/o|disabled?|0(\.0*)?)\b"
 )
-_ON = re.compile(r"(on|true|yes|enabled?|1)\b")
+_ON = re.compile(r"(--enable-[\w-]+|on|true|yes|enabled?|with|1)\b")
 _REMARK = re.compile(r"\s*[(\[{]([^)\]}]*)[)\]}]")
 _NUMBERLESS = re.compile(r"(?<=\S)\s*\((?:(?!(?<!\w)\d)[^()])*\)$")
 """A remark behind a number that holds no other: ``256 (v1 default)``, but not ``2 (or 4)``."""
@@ -90,6 +90,20 @@ def number(column: str, text: str) -> str:
     return str(int(value)) if value.is_integer() and value < 1e15 else repr(value)
 
 
+COUNTS = re.compile(
+    r"max_num_seqs|max_num_batched_tokens|kv_blocks|max_model_len|n_requests|n_failed|max_concurrency"
+)
+"""Columns of whole numbers that may be thousands."""
+
+
+def two_readings(column: str, text: str) -> bool:
+    """Tell whether a dot may separate thousands: ``1.000`` requests, a mean of ``2.048`` tokens."""
+    if not re.fullmatch(r"\d{1,3}(?:\.\d{3})+", text):
+        return False
+    short = re.fullmatch(r"[io]sl_mean", column) and re.match(r"\d\.", text)
+    return bool(short or COUNTS.fullmatch(column) or text.count(".") > 1)
+
+
 def group_size(column: str, text: str) -> str | None:
     """Read the size of a group; None when there is none: ``0``, ``off``, ``ep=0``, ``false``."""
     names = f"{column}|dp" if column == "dp_replicas" else column
@@ -126,7 +140,7 @@ def without_remark(text: str) -> str:
 
 PROCESSES: tuple[tuple[str, str], ...] = (
     ("closed loop", r"(?<!not )\bclosed\b|\b(fixed|constant) concurrency\b|\bsynchronous\b"
-                    r"|\bconcurren(cy|t)\s*[=:]?\s*\d|\b\d+ concurrent\b"),
+                    r"|(?<!max )(?<!max-)\bconcurren(cy|t)\s*[=:]?\s*\d|\b\d+ concurrent\b"),
     ("poisson", r"\bpoisson|\bexponential\b|\bmemoryless\b"),
     ("gamma", r"\bgamma\b"),
     ("constant", r"\bconstant\b|\buniform\b|\bdeterministic\b|\bfixed\b|\bconst\b|\bsteady\b"),
@@ -134,12 +148,17 @@ PROCESSES: tuple[tuple[str, str], ...] = (
     ("all at once", r"\b(all|everything)[ _-]at[ _-]once\b|\bat once\b"
                     r"|(?<!on/off )(?<!on-off )\bburst\b|\bbatch(ed)?\b"
                     r"|\boffline\b|\bat t\s*=\s*0\b|^inf(inite)?$"
-                    r"|\bsimultaneous|\b(inf|infinite) rate\b|\brate[ =]*inf"),
+                    r"|\bsimultaneous|\b(inf|infinite) rate\b|\brate[ =]*inf"
+                    r"|^(max|maximum)( rate| throughput)?$|\bas fast as possible\b"
+                    r"|^throughput(?: (mode|strategy|profile|test))?$"),
 )  # fmt: skip
 """Arrival processes and the words for each; of a cell that has several, the first counts. Of
 bursts, if there are many, no law is known."""
 
-_SHAPE = re.compile(rf"(?P<name>burstiness|shape|cv)\s*(?:of|[=:])?\s*(?P<value>{_PLAIN})")
+_SHAPE = re.compile(
+    rf"(?P<name>burstiness|shape|\bk|\balpha|\bs?cv(?:²|\^2|2)?)\s*(?:of|[=:])\s*(?P<value>{_PLAIN})"
+    rf"|(?P<word>burstiness|shape|cv)\s+(?P<after>{_PLAIN})"
+)
 
 
 def process_of(text: str | None) -> str | None:
@@ -157,20 +176,41 @@ def users_in(text: str | None) -> int | None:
     if process_of(words) != "closed loop":
         return None
     found = re.search(
-        r"\bconcurren(?:cy|t)\s*(?:of|[=:])?\s*(\d+)|\b(\d+) (?:users|clients|concurrent)", words
+        r"\bconcurren(?:cy|t)\s*(?:of|[=:])?\s*(\d+)|\b(\d+) (?:users|clients|concurrent)",
+        words,
     )
     if found:
         return int(found[1] or found[2]) or None
     return 1 if re.search(r"\bsynchronous\b", words) else None
 
 
+_CAP = re.compile(r"\bmax(?:imum)?[ _-]concurrency\s*(?:of|[=:])?\s*(\d+)")
+
+
+def cap_in(text: str | None) -> tuple[int | None, str]:
+    """Return the client's cap on requests in flight that words name, and the words without it.
+
+    ``poisson, max_concurrency=64`` is (64, ``poisson``).
+    """
+    found = _CAP.search((text or "").lower())
+    if found is None or text is None:
+        return None, text or ""
+    return int(found[1]) or None, (text[: found.start()] + text[found.end() :]).strip(" ,;()+")
+
+
 def burstiness_in(text: str | None) -> float | None:
-    """Return the shape of gamma gaps that the words give: ``burstiness=4``, ``cv 2`` (0.25)."""
+    """Return the shape of gamma gaps that the words give.
+
+    ``burstiness=4`` and ``k=4`` are 4, ``cv 2`` is 0.25, ``cv²=2`` 0.5.
+    """
     found = _SHAPE.search((text or "").lower())
-    value = float(found["value"]) if found else 0.0
+    value = float(found["value"] or found["after"]) if found else 0.0
     if found is None or not value:
         return None
-    return value**-2 if found["name"] == "cv" else value
+    name = found["name"] or found["word"]
+    if name == "cv":
+        return value**-2
+    return 1 / value if "cv" in name else value  # the square of a cv
 
 
 def drawing_of(text: str) -> Drawing | None:
@@ -197,22 +237,35 @@ def drawing_of(text: str) -> Drawing | None:
     return "top_p" if re.search(r"\btop[_ ]?[pk]\b|\bnucleus\b", words) else None
 
 
-_INSIDE = re.compile(
-    r"/metrics\b|\b(?:engine|server)[ -]side\b|\b(?:otel|opentelemetry|prometheus)\b"
-    r"|\bmeasured (?:inside|in|by) (?:the )?(?:engine|server|vllm)\b"
-    r"|\bengine(?:'s)? (?:own )?(?:log|histogram)s?\b"
+_FIGURES = (
+    r"timer|timing|time|latenc|ttft|tpot|itl|e2e|metric|measure|histogram|span|figure|number|stat"
+    r"|percentile|queue"
 )
+_INSIDE = re.compile(
+    rf"/metrics\b|\b(?:engine|server)[ -]side\b(?=\W*$|\W*[,;:.)]|\W*(?:{_FIGURES}))"
+    r"|\b(?:otel|opentelemetry|prometheus)\b|\bvllm:\w+_(?:seconds|bucket)\b"
+    r"|\bmeasured (?:inside|in|by) (?:the )?(?:engine|server|vllm)\b"
+    r"|\b(?:engine|server|vllm)(?:'s)? (?:own )?(?:log|histogram|metric)s?\b"
+)
+_DENIED = re.compile(
+    r"\b(?:no|not|without|nor|neither|never|instead of|rather than|excluding)\s+(?:\w+\s+)?$"
+)
+_UNUSED = re.compile(r"\W+(?:\w+\W+){0,3}?(?:not|un)\W*(?:used|available|included|read|scraped)\b")
+_OF_OTHERS = re.compile(r"\b(?:gpu|dcgm|power|utili[sz]ation|util|cache usage|of the client)\b")
 
 
 def measured_inside(notes: str) -> bool:
     """Tell whether notes say that the engine measured itself, not a client.
 
-    ``engine-side``, ``OTEL spans``, ``/metrics``; not ``no engine-side timings``.
+    ``engine-side``, ``OTEL spans``, ``/metrics``; not ``no engine-side timings``, ``/metrics not
+    used``, or ``GPU utilisation from Prometheus``.
     """
-    words = notes.lower()
     return any(
-        not re.search(r"\b(?:no|not|without|nor|instead of)\s+(?:the\s+)?$", words[: found.start()])
-        for found in _INSIDE.finditer(words)
+        not _DENIED.search(clause[: found.start()])
+        and not _UNUSED.match(clause[found.end() :])
+        and not (_OF_OTHERS.search(clause) and not re.search(r"ttft|tpot|itl|latenc", clause))
+        for clause in re.split(r"[;\n]|\.\s", notes.lower())
+        for found in _INSIDE.finditer(clause)
     )
 
 

@@ -30,6 +30,10 @@ class NotAResultError(ValueError):
     """A JSON file that no known client wrote."""
 
 
+class NotJsonError(NotAResultError):
+    """A file that is no JSON, or that was cut off."""
+
+
 def cells_of_result(path: Path, name: str | None = None) -> list[Cells]:
     """Return the rows of one result.
 
@@ -41,21 +45,50 @@ def cells_of_result(path: Path, name: str | None = None) -> list[Cells]:
         NotAResultError: no client's result.
         TextFileError: not a text of a usable size.
     """
-    try:
-        result = json.loads(read_text(path, MOST_BYTES))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise NotAResultError(f"{path.name}: not JSON: {error}") from None
     run_id = name or path.stem
-    if isinstance(result, dict):
-        if "model_id" in result and "duration" in result:
-            return [_vllm_bench(result, path, run_id)]
-        if _is_guidellm(result):
-            return list(_guidellm(result, path, run_id))
-        if "input_config" in result and "time_to_first_token" in result:
-            return [_aiperf(result, path, run_id)]
+    results = _read(path)
+    if len(results) == 1:
+        return _cells(results[0], path, run_id)
+    if not all(_is_vllm_bench(result) for result in results):
+        raise NotAResultError(f"{path.name}: several JSON texts, expected vllm bench serve's alone")
+    return [
+        _vllm_bench(result, None, f"{run_id}-{number}") for number, result in enumerate(results)
+    ]
+
+
+def _read(path: Path) -> list[Any]:
+    """The JSON of a file; several texts where ``--append-result`` wrote one after the other.
+
+    Raises:
+        NotJsonError: none, or one that ends too early.
+    """
+    text, found, decoder = read_text(path, MOST_BYTES).strip(), [], json.JSONDecoder()
+    try:
+        while text:
+            result, end = decoder.raw_decode(text)
+            found.append(result)
+            text = text[end:].lstrip()
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise NotJsonError(f"{path.name}: not JSON: {error}") from None
+    if not found:
+        raise NotJsonError(f"{path.name}: not JSON: it is empty")
+    return found
+
+
+def _cells(result: Any, path: Path, run_id: str) -> list[Cells]:
+    if _is_vllm_bench(result):
+        return [_vllm_bench(result, path, run_id)]
+    if isinstance(result, dict) and _is_guidellm(result):
+        return list(_guidellm(result, path, run_id))
+    if isinstance(result, dict) and {"input_config", "time_to_first_token"} <= {*result}:
+        return [_aiperf(result, path, run_id)]
     raise NotAResultError(
         f"{path.name}: expected a result of vllm bench serve, guidellm or AIPerf (genai-perf)"
     )
+
+
+def _is_vllm_bench(result: Any) -> bool:
+    return isinstance(result, dict) and "model_id" in result and "duration" in result
 
 
 def _written(cells: Mapping[str, object]) -> Cells:
@@ -63,8 +96,11 @@ def _written(cells: Mapping[str, object]) -> Cells:
     return {name: str(value) for name, value in cells.items() if value is not None and value != ""}
 
 
-def _vllm_bench(result: Mapping[str, Any], path: Path, run_id: str) -> Cells:
-    """A result of ``vllm bench serve --save-result``; its ITL is every gap, its TPOT by request."""
+def _vllm_bench(result: Mapping[str, Any], path: Path | None, run_id: str) -> Cells:
+    """A result of ``vllm bench serve --save-result``; its ITL is every gap, its TPOT by request.
+
+    ``path`` is the file where its requests can be replayed from.
+    """
     backend = str(result.get("backend") or result.get("endpoint_type") or "vllm").lower()
     sent, completed = result.get("num_prompts"), result.get("completed")
     cells: dict[str, object] = {name: result.get(name) for name in DESCRIBED}
@@ -90,7 +126,10 @@ def _vllm_bench(result: Mapping[str, Any], path: Path, run_id: str) -> Cells:
     if str(cells["request_rate_rps"]) == "inf" and cells["max_concurrency"]:
         del cells["request_rate_rps"]
         cells["arrival_process"] = "closed loop"
-    if result.get("start_times") and result.get("input_lens"):
+    if result.get("ramp_up_strategy"):  # the rate is not the one of request_rate
+        cells |= {"request_rate_rps": None, "arrival_process": "ramp"}
+        cells["duration_s"] = result["duration"]
+    if path is not None and result.get("start_times") and result.get("input_lens"):
         cells["per_request_file"] = str(path.resolve())
     else:
         for ours, theirs, total in (

@@ -10,8 +10,13 @@ from hardware.sampling import default_drawing, server_drawing
 from model.sampling import Drawing
 from model.spec import DecoderSpec
 
-_OTHER = r"\b(?:not|no|non|unlike|than|versus|vs\.?|without)\W+(?:\w+\W+)?"
+_OTHER = (
+    r"\b(?:not|no|non|unlike|than|versus|vs\.?|without|like|as|compared|comparable|similar)\W+"
+    r"(?:\w+\W+){0,2}?"
+)
 """Before a name that is said of what a run is not."""
+_OTHERWISE = r"\W?(?:style|like|alike|inspired|lengths?|shapes?)\b|\W+(?:\w+\W+){0,2}?(?:not|off)\b"
+"""Behind one."""
 
 Asks = Drawing | Literal["server", "default"]
 """How tokens are drawn for a client: ``server``, if its requests say nothing; ``default``: as for
@@ -77,7 +82,9 @@ def _client(row: RunRow) -> tuple[str, Asks]:
 
 def _is_said(pattern: str, words: str) -> bool:
     """Whether words name something, and not to say what the run is not."""
-    return bool(re.search(pattern, words)) and not re.search(f"{_OTHER}(?:{pattern})", words)
+    found = list(re.finditer(pattern, words))
+    others = re.search(rf"{_OTHER}(?:{pattern})|(?:{pattern})(?:{_OTHERWISE})", words)
+    return bool(found) and not others
 
 
 def is_inferencex(row: RunRow) -> bool:

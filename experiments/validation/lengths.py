@@ -1,5 +1,6 @@
 """Lengths in words: what ``isl_spec`` and ``osl_spec`` say of prompts and outputs."""
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ Ints = npt.NDArray[np.int64]
 CONVERSATION_CV = {"prompt": 0.9, "output": 0.6}
 """Standard deviation over mean where a trace is only named: that of ShareGPT's conversations, as
 Vidur tokenised them (sharegpt_8k_filtered_stats_llama2_tokenizer.csv)."""
+
+LARGEST_SIGMA = 5.0
+"""Of a lognormal's logarithm; larger ones are tokens."""
 
 SHARED_CV = 0.01
 """Of prompts made of a fixed number of random words: what tokenising them again adds."""
@@ -42,6 +46,7 @@ _DATASET = rf"\brandom[ _-]*(?:input|output)?[ _-]*(?:len(?:gth)?)?\s*[:=]?\s*{_
 _BARE = rf"(?:(?:isl|osl)\s*[:=]?\s*)?{_NUMBER}"
 _RANGES = (
     rf"uniform\s*[(\[]\s*{_NUMBER}\s*,\s*{_NUMBER}\s*[)\]]",
+    rf"\bu\s*[(\[]\s*{_NUMBER}\s*,\s*{_NUMBER}\s*[)\]]",
     rf"\b(?:uniform|between|range|from)\W*{_NUMBER}\s*(?:-|–|to|\.\.|and|,)\s*{_NUMBER}\b(?![-.]\w)",  # noqa: RUF001
     rf"^{_NUMBER}\s*(?:-|–|to|\.\.)\s*{_NUMBER}\s*(?:tokens?\b|$|[(;,])",  # noqa: RUF001
 )
@@ -134,6 +139,9 @@ def length_law(
 
 def _cv_in(text: str, mean: float) -> float | None:
     """Standard deviation over mean, where either is said."""
+    logs = re.search(rf"log[ -]?normal.*?(?:sigma|\u03c3)\s*=?\s*{_NUMBER}", text)
+    if logs and float(logs[1]) < LARGEST_SIGMA:
+        return math.sqrt(math.expm1(float(logs[1]) ** 2))
     deviation = re.search(rf"(?:std|sd|sigma|±|\+-|\+/-)\s*=?\s*{_NUMBER}(?!\s*%)", text)
     if deviation:
         return float(deviation[1]) / mean
@@ -170,7 +178,7 @@ def _without_commas(number: re.Match[str]) -> str:
 
 def _range_in(written: str, text: str) -> tuple[float, float] | None:
     """Ends of a uniform law; ``text`` is as written, less the commas of thousands."""
-    for pattern, words in zip(_RANGES, (written, text, text), strict=True):
+    for pattern, words in zip(_RANGES, (written, written, text, text), strict=True):
         found = re.search(pattern, words)
         if found and float(found[2]) > float(found[1]) > 0:
             return float(found[1]), float(found[2])

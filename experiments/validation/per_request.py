@@ -40,7 +40,10 @@ COLUMNS = {
 NEEDED = ("arrival", "prompt", "output")
 RECORDED = {".json", ".jsonl"}
 """Files that benchmark clients wrote: ``workloads.traces`` reads them."""
-WELL = ("0", "0.0", "", "ok", "success", "false", "none", "nan")
+WELL = (
+    "0", "0.0", "", "ok", "success", "succeeded", "successful", "false", "none", "nan", "null",
+    "200", "200.0", "complete", "completed", "finished", "done", "stop", "length",
+)  # fmt: skip
 """Values of `error` and `status` of an answered request."""
 
 SAME_TIMEOUT = 0.02

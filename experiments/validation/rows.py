@@ -255,7 +255,7 @@ def row_of(cells: dict[str, Any]) -> RunRow:
         if key is not None and isinstance(value, str) and not said.is_empty(text := value.strip())
     }
     data: dict[str, Any] = {
-        key: said.number(key, text) if key in _NUMBERS else text
+        key: _figure(key, text) if key in _NUMBERS else text
         for key, text in given.items()
         if key not in METRICS
     }
@@ -269,6 +269,10 @@ def row_of(cells: dict[str, Any]) -> RunRow:
             del data[name]
             if name == "request_rate_rps":
                 data["arrival_process"] = ALL_AT_ONCE
+    cap, others = said.cap_in(data.get("arrival_process"))
+    if cap is not None:
+        data.setdefault("max_concurrency", cap)
+        data["arrival_process"] = others or None
     users = said.users_in(data.get("arrival_process"))
     if users is not None:
         data.setdefault("max_concurrency", users)
@@ -278,6 +282,13 @@ def row_of(cells: dict[str, Any]) -> RunRow:
         data["mode"] = said.without_remark(data["mode"])
     data["measured"] = {key: said.number(key, given[key]) for key in METRICS if key in given}
     return RunRow.model_validate(with_ranks(data))
+
+
+def _figure(column: str, text: str) -> str:
+    """A cell's number, or a text that is none where it could be one of two."""
+    if said.two_readings(column, text):
+        return f"{text} (a thousand times as much?)"
+    return said.number(column, text)
 
 
 def runs_of(rows: Iterable[RunRow]) -> tuple[Run, ...]:

@@ -246,6 +246,17 @@ def _given(row: RunRow, spec: DecoderSpec, version: str, notes: list[str]) -> di
     gpus = (row.tp or 1) * (row.data_parallel_size or 1)
     if (row.ep or 1) > 1 and gpus > 1 and spec.num_experts:
         given["enable_expert_parallel"] = True
+    for name in ("prefix_caching", "chunked_prefill"):
+        cell = getattr(row, name)
+        if cell is not None and switched_on(cell) is None:
+            notes.append(
+                f"{name} = {cell!r} says neither on nor off: the default of vLLM {version}"
+            )
+    if row.n_gpus and row.tp and row.n_gpus != row.tp * (row.pp or 1) * (row.dp_replicas or 1):
+        simulated = row.tp * (row.pp or 1) * (row.dp_replicas or 1)
+        notes.append(
+            f"n_gpus = {row.n_gpus}: {simulated} of them are simulated, as tp and others say"
+        )
     chunked = switched_on(row.chunked_prefill)
     if chunked is None and v0 and row.max_model_len is None:
         chunked = False

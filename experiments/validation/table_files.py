@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 
 from experiments.study.errors import StudyError
-from experiments.validation.client_results import NotAResultError, cells_of_result
+from experiments.validation.client_results import NotAResultError, NotJsonError, cells_of_result
 from model.text_file import TextFileError, check_regular, read_text
 
 MOST_BYTES = 2**26
@@ -32,7 +32,7 @@ def read_lines(path: Path) -> tuple[list[str], list[Cells]]:
     try:
         if path.is_dir():
             return _columns(_of_folder(path))
-        if path.suffix.lower() == ".json":
+        if path.suffix.lower() in (".json", ".jsonl"):
             return _columns(cells_of_result(path))
         if path.suffix.lower() == ".parquet":
             return _columns(_of_parquet(path))
@@ -47,12 +47,18 @@ def _columns(lines: list[Cells]) -> tuple[list[str], list[Cells]]:
 
 
 def _of_folder(folder: Path) -> list[Cells]:
-    """Every result in a folder, in the order of names; other JSON files are left out."""
+    """Every result in a folder, in the order of names; other JSON files are left out.
+
+    A file that was cut off is not left out in silence.
+    """
     lines: list[Cells] = []
-    files = sorted(folder.rglob("*.json"))
+    files = sorted(path for path in folder.rglob("*.json*") if path.suffix in (".json", ".jsonl"))
     for path in files:
+        name = str(path.relative_to(folder).with_suffix(""))
         try:
-            lines += cells_of_result(path, str(path.relative_to(folder).with_suffix("")))
+            lines += cells_of_result(path, name)
+        except NotJsonError as error:
+            raise NotJsonError(f"{name}: {error}") from None
         except NotAResultError:
             continue
     if not lines:

@@ -14,6 +14,7 @@ import numpy as np
 from experiments.witness.drafts import Drafts, drawn_drafts
 from experiments.witness.features import FEATURES, LACKED
 from experiments.witness.hybrid import Hybrid, drawn_hybrid
+from experiments.witness.sizes import TIGHT, USUAL, Sizes
 
 TICKS_PER_S = 1 << 30
 
@@ -168,24 +169,27 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
     if feature == "all":  # each of them, or not
         on = frozenset(each for each in sorted(on) if rng.random() < 0.5)
         on -= {LACKED.get(name, name) for name in lacks}
-    seats = int(rng.choice([1, 2, 3, 5, 8, 16, 64]))
-    budget = int(max(seats, rng.choice([16, 33, 64, 128, 512, 2048])))
-    size = int(rng.choice([8, 16, 16, 32]))
-    prompts, outputs = int(rng.choice([8, 60, 300])), int(rng.choice([1, 3, 12, 40]))
+    sizes = TIGHT if "tight" in on else USUAL
+    seats = int(rng.choice(sizes.seats))
+    budget = int(max(seats, rng.choice(sizes.budgets)))
+    size = int(rng.choice(sizes.blocks))
+    prompts, outputs = int(rng.choice(sizes.prompts)), int(rng.choice(sizes.outputs))
     count = int(rng.integers(2, 40))
     prompt = rng.integers(1, 2 * prompts + 1, count)
     output = rng.integers(1, 2 * outputs + 1, count)
     longest = -(-2 * (prompts + outputs) // size) + 1
-    short = rng.random() < 0.6
-    blocks = int(longest + rng.integers(0, 2 * longest)) if short else longest * seats + 10
+    blocks = longest * seats + 10
+    if rng.random() < sizes.short:
+        blocks = int(longest + rng.integers(0, sizes.spare * longest))
     price = COARSE if rng.random() < 0.2 else FINE
     service = price.step * (outputs + 1)
-    gap = service / float(rng.choice([0.1, 1, 5, 50]))
+    gap = service / float(rng.choice(sizes.loads))
     arrivals = rng.exponential(gap, count).cumsum()
     if price is COARSE:
         arrivals = np.round(arrivals / price.step) * price.step
     priority = rng.integers(0, 3, count) if "priority" in on else np.zeros(count, dtype=int)
-    streams = _streams(rng, prompt, output) if "caching" in on else [[] for _ in range(count)]
+    caching = "caching" in on
+    streams = _streams(rng, prompt, output, sizes) if caching else [[] for _ in range(count)]
     if "v0" in on:  # prompts are not cut, and those that do not fit into a step are not served
         budget = max(budget, 2 * (prompts + outputs))
     drafts = drawn_drafts(rng, output, "ahead" in on) if "drafts" in on else None
@@ -216,7 +220,7 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         scheduler_reserve_full_isl="reserve" in on,
         watermark=float(rng.choice([0.01, 0.1, 0.4])) if "watermark" in on else 0.0,
         ahead="ahead" in on,
-        caching="caching" in on,
+        caching=caching,
         host=_host(rng, blocks) if "host" in on else None,
         handover=_handover(rng, longest, seats) if "handover" in on else None,
         stages=_stages(rng) if "stages" in on else (),
@@ -275,11 +279,11 @@ def _groups(rng: np.random.Generator) -> tuple[tuple[int | None, ...], int]:
 
 
 def _streams(
-    rng: np.random.Generator, prompt: np.ndarray, output: np.ndarray
+    rng: np.random.Generator, prompt: np.ndarray, output: np.ndarray, sizes: Sizes
 ) -> list[list[tuple[int, int]]]:
     """Prompts that begin alike, repeat, or go on where an answer ended."""
     count = len(prompt)
-    kind, groups = rng.integers(0, 4), rng.integers(0, 4, count)
+    kind, groups = rng.choice(sizes.texts), rng.integers(0, 4, count)
     if kind == 0:  # system prompts
         shared = np.minimum(rng.integers(0, 2 * prompt.max(), 4)[groups], prompt)
         ends = shared

@@ -83,7 +83,8 @@ class ChunkedPrefill(Scheduler):
 
     def _serve(self, batch: Batch) -> None:
         """Let those who run have their tokens and blocks."""
-        if (self.waiting.by_priority or self.pool.in_order) and self._falls_short():
+        ordered = self.waiting.by_priority or self.pool.in_order or self.pool.remembers
+        if ordered and self._falls_short():
             self._serve_in_order(batch)
         else:
             if self.decoding.count:

@@ -54,6 +54,12 @@ class DraftedCache(PrefixCache):
             return max(sequence.told_tokens, min(sequence.kv_tokens, sequence.target_tokens))
         return sequence.kv_tokens
 
+    def throw_out(self, sequence: Sequence, held_tokens: int, step: int) -> None:
+        """See ``PrefixCache``; of one that has ended, what its last step brought is not known."""
+        if sequence.leaves:
+            sequence.kv_tokens = self._known_tokens(sequence, 1)
+        super().throw_out(sequence, held_tokens, step)
+
     def _age(self, tokens: int) -> int:
         """All that is told at once has become full in the same step."""
         return 0

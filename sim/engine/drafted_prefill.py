@@ -257,7 +257,10 @@ class DraftedPrefill(ChunkedPrefill):
         return not any(each.rows for each in [*self.drafts.members, *self._ghosts()])
 
     def _hold_nobody(self, batch: Batch) -> None:
-        """Whoever is held back is among those who decode all the same."""
+        """Whoever is held back is among those who decode all the same; ahead, an empty step is no
+        step, and what all have is known before the next one is planned."""
+        if self.ahead:
+            self.drafts.settle()
 
     def _decoded(self, batch: Batch, steps: int) -> list[Sequence]:
         finished = self.drafts.step_done(batch.decodes + batch.padding + len(batch.chunks))

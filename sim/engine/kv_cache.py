@@ -30,6 +30,9 @@ class BlockPool:
         self.in_order = False
         """Whether some give blocks back while they run: when blocks fall short, it matters in which
         order requests are served."""
+        self.remembers = False
+        """Whether free blocks keep what is in them: when others are thrown out, it matters which of
+        them are taken before the next one is."""
 
     @property
     def held(self) -> int:
@@ -75,6 +78,10 @@ class BlockPool:
     def find(self, sequence: Sequence) -> int:
         """Look for blocks of its first tokens; return how many tokens they hold."""
         return 0
+
+    def may_find_more(self) -> bool:
+        """Whether those who decode may fill blocks that the sequence just looked for lacks."""
+        return False
 
     def lacks(self, tokens: int) -> int:
         """Free blocks that the sequence just looked for takes up to that many tokens."""

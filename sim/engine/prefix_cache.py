@@ -54,6 +54,7 @@ class PrefixCache(BlockPool):
         ahead: bool = False,
     ) -> None:
         super().__init__(num_blocks, block_size)
+        self.remembers = True
         self._ahead = ahead
         self._tellers: dict[Sequence, int] = {}  # who runs, with a stream beyond the prompt
         self._homes: Homes | None = None
@@ -64,6 +65,7 @@ class PrefixCache(BlockPool):
         """What the last search found: of each run, from which block on, and how many."""
         self._found = 0  # how many blocks that were
         self._idle = 0  # and how many of them are free
+        self._missing = ANONYMOUS  # the stream whose next block was not there
         self.saw_free = False
         """Whether ``cached_blocks`` last saw a block that nobody holds: it may be taken by now."""
         self._queue = FreeQueue()
@@ -81,12 +83,18 @@ class PrefixCache(BlockPool):
         """Find the blocks of the longest known beginning; return how many tokens they hold."""
         self._settle()
         self.hits, self._found, self._idle = [], 0, 0
+        self._missing = ANONYMOUS
         most = (sequence.target_tokens - 1) // self.block_size
         for stream, stop in sequence.spans:
             stop = min(stop, most)
             if self._found < stop and not self._find_in(stream, stop):
+                self._missing = stream
                 break
         return self._found * self.block_size
+
+    def may_find_more(self) -> bool:
+        """As any: somebody's answer is the text that it goes on with."""
+        return self._missing != ANONYMOUS and self._missing in self._tellers.values()
 
     def _find_in(self, stream: int, stop: int) -> bool:
         """Find the next blocks of a stream; say whether all of them up to ``stop``."""
@@ -218,15 +226,17 @@ class PrefixCache(BlockPool):
 
     def throw_out(self, sequence: Sequence, held_tokens: int, step: int) -> None:
         """As any; but what was computed can be found again, by this request alone if need be."""
-        if self._ahead and sequence.kv_tokens > sequence.target_tokens:
-            sequence.kv_tokens = held_tokens - 1
-        full = sequence.kv_tokens // self.block_size
+        known = sequence.kv_tokens
+        if self._ahead and known > sequence.target_tokens:
+            known, sequence.kv_tokens = held_tokens - 1, held_tokens
+        full = known // self.block_size
         if full > told(sequence):
             own = own_stream(sequence)
             if sequence.spans and sequence.spans[-1][0] == own:
                 sequence.spans.pop()
             sequence.spans.append((own, full))
         self.tell(step, 0)
+        sequence.kv_tokens = known
         self._release(sequence, held_tokens)
 
     def _release(self, sequence: Sequence, held_tokens: int) -> None:

@@ -73,9 +73,11 @@ class Running:
                 blocked = blocked and self.loads.stuck
             seats = len(self.running) < self.max_num_seqs
             batch.open = not blocked and seats
-            # Blocks that are given back meanwhile can be what somebody waits for.
-            waits = seats and self.pool.in_order and self.waiting.count > 0
-            batch.steps = 1 if waits else decoding.steps_ahead(self.pool.free)
+            # Blocks that are given back or filled meanwhile can be what somebody waits for.
+            pool = self.pool
+            waits = seats and self.waiting.count > 0
+            waits = waits and (pool.in_order or pool.may_find_more())
+            batch.steps = 1 if waits else decoding.steps_ahead(pool.free)
 
     def victim(self) -> Sequence:
         """Who of those who run is thrown out next, when blocks run out."""
@@ -91,8 +93,7 @@ class Running:
         """
         victim = self.victim()
         if victim.leaves:
-            self.leaving.remove(victim)
-            self._let_go([victim])
+            self._cut_off(victim)
             batch.closed = True
             return
         held_tokens = self._stop(victim, batch, decodes_ready)
@@ -171,6 +172,20 @@ class Running:
             self.leaving += sequences
         else:
             self._let_go(sequences)
+
+    def _cut_off(self, sequence: Sequence) -> None:
+        """Ahead, one that has ended loses its blocks before its last token is learned of: nothing
+        is lost, but nobody will find what that token filled."""
+        self.leaving.remove(sequence)
+        del self.running[sequence]
+        if self.loads is not None:
+            self.loads.connector.gone(sequence)
+            if not self.loads.let_go([sequence]):
+                sequence.leaves = False
+                return
+        held_tokens, sequence.slots = max(sequence.kv_tokens, sequence.slots), 0
+        self.pool.throw_out(sequence, held_tokens, self.decoding.step)
+        sequence.leaves = False
 
     def _let_go(self, sequences: list[Sequence]) -> None:
         """Let sequences leave the batch, and their blocks with them."""

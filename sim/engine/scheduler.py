@@ -241,8 +241,7 @@ class Scheduler(Running):
         unwanted, self.unwanted = self.unwanted, []
         for sequence in unwanted:
             if sequence.leaves:
-                self.leaving.remove(sequence)
-                self._let_go([sequence])
+                self._cut_off(sequence)
             elif sequence in self.running:
                 self._drop_from(self.batch, sequence)
             else:

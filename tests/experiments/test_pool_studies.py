@@ -233,6 +233,7 @@ def test_what_pools_can_serve_adds_up_where_the_router_looks(tmp_path: Path) -> 
     assert capacity("random", alike) == capacity("random", "  gpu: t4\n  replicas: 3\n")
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_roles_in_a_sweep_with_plain_replicas(tmp_path: Path) -> None:
     """Points with and without roles in one study: what they have apart is there for both."""
     study = {
@@ -246,12 +247,19 @@ def test_roles_in_a_sweep_with_plain_replicas(tmp_path: Path) -> None:
         "sweep": {"cluster.pools": [
             [{"name": "serve", "gpu": "a100-80gb-sxm", "replicas": 2}],
             [{"name": "p", "gpu": "a100-80gb-sxm", "role": "prefill"},
-             {"name": "d", "gpu": "a100-80gb-sxm", "role": "decode"}],
+             {"name": "d", "gpu": "a100-80gb-sxm", "role": "decode",
+              "engine": {"max_num_seqs": 64, "enable_prefix_caching": False}}],
         ]},
     }  # fmt: skip
     path = tmp_path / "roles.yaml"
     path.write_text(json.dumps(study), encoding="utf-8")
     assert main([str(path), "--jobs", "1", "--out", str(tmp_path / "out")]) == 0
+    told = pd.read_csv(tmp_path / "out" / "summary.csv")["cluster.pools"].tolist()
+    assert told == [
+        "2 x a100-80gb-sxm serve",
+        "1 x a100-80gb-sxm p (role=prefill) + 1 x a100-80gb-sxm d (role=decode, "
+        "engine.max_num_seqs=64, engine.enable_prefix_caching=false)",
+    ]
     requests = pd.read_parquet(tmp_path / "out" / "requests.parquet")
     own = list(HANDOVER_COLUMNS)
     names = list(requests.columns)

@@ -98,6 +98,37 @@ def test_random_sessions(scenario: Scenario, requests: Requests, stop_s: float) 
     assert_equal_to_reference(scenario, requests, stop_s)
 
 
+@st.composite
+def short_of_blocks(draw: st.DrawFn) -> Scenario:
+    """Few small blocks, so that many are thrown out, also when they have ended already."""
+    method = draw(st.sampled_from(["eagle", "draft_model"]))
+    model = {"model": str(small.draft_config())} if method == "draft_model" else {}
+    return small.scenario(
+        seed=draw(st.integers(0, 3)),
+        windows=(None,),
+        enable_prefix_caching=True,
+        async_scheduling=draw(st.sampled_from([True, True, False])),
+        order=draw(st.sampled_from(["fcfs", "fcfs", "priority"])),
+        max_num_seqs=draw(st.integers(2, 6)),
+        max_num_batched_tokens=draw(st.integers(12, 20)),
+        block_size=4,
+        num_gpu_blocks=draw(st.integers(12, 20)),
+        reuse_unhashed_first=draw(st.booleans()),
+        speculative={
+            **model,
+            "method": method,
+            "num_speculative_tokens": 5,
+            "synthetic_acceptance_rates": [0.9, 0.8, 0.7, 0.6, 0.5],
+        },
+    )
+
+
+@tries(150)
+@given(short_of_blocks(), sessions())
+def test_sessions_that_fall_short_of_blocks(scenario: Scenario, requests: Requests) -> None:
+    assert_equal_to_reference(scenario, requests)
+
+
 class Checked(Machine):
     """Computes batches at their price, and looks at the cache before each."""
 

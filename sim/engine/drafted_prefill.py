@@ -148,6 +148,8 @@ class DraftedPrefill(ChunkedPrefill):
                 continue
             self._make_room(sequence, rows, batch)
             if sequence not in running:
+                if self.serves_behind_victim:
+                    continue
                 break
             self._take(sequence, self._blocks_of(sequence, rows))
             self.left -= rows + slots

@@ -130,6 +130,8 @@ class PipelinedPrefill(ChunkedPrefill):
             while blocks > pool.free and sequence in running:
                 self._throw_out(self.victim(), batch)
             if sequence not in running:
+                if self.serves_behind_victim:
+                    continue
                 return
             pool.take(blocks)
             self._put(batch, sequence, tokens)

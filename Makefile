@@ -7,7 +7,8 @@ BIN := .venv/bin
 
 .PHONY: setup compile run test pure lint bench clean
 
-setup: .venv/.complete
+# A .venv that is a link is set up in the checkout that it leads to.
+setup: $(if $(shell test -L .venv && echo linked),,.venv/.complete)
 
 .venv/.complete: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

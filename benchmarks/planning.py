@@ -1,7 +1,7 @@
 """How right searches are, and what they cost: repeated with other seeds, beside a longer run.
 
     python -m benchmarks.planning rate --repetitions 50
-    python -m benchmarks.planning replicas --repetitions 50
+    python -m benchmarks.planning replicas --repetitions 50 --rates 38 39.6 167
     python -m benchmarks.planning plan --repetitions 20
 
 CPU seconds are of one core and of everything: simulations, files, statistics. docs/planning.md has
@@ -13,18 +13,22 @@ import math
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.cli.command import Parser, run_command, start, whole_number
+from experiments.planning.capacity import FULL, SAFE
 from experiments.planning.highest import Highest, Search
-from experiments.planning.lengths import Varied, long_enough, with_values
+from experiments.planning.lengths import FEWEST, Varied, long_enough, with_values
 from experiments.planning.plan_finding import Finder
 from experiments.planning.plan_reading import read_plan
 from experiments.planning.progress import SearchProgress
 from experiments.planning.promises import Promise, promises_of
-from experiments.planning.smallest import smallest
+from experiments.planning.sequential import Verdict
+from experiments.planning.smallest import Smallest, smallest
+from experiments.planning.traffic import mean_rate_per_s
 from experiments.planning.trials import Trial, Trials
 from experiments.running.capacity import capacity_per_s
 from experiments.running.local import Local
@@ -34,8 +38,9 @@ from experiments.study.document import Loaded, Study
 from experiments.study.yaml_source import Document
 
 KEY = "workload.arrivals.rate_per_s"
-TRUE_REQUESTS, TRUE_HALF_WIDTH = 60_000, 0.003
-"""Of the longer run: requests of a seed, and the half-width that decides how many seeds."""
+TRUE_REQUESTS, TRUE_HALF_WIDTH, TRUE_RUNS = 60_000, 0.003, 12
+"""Of the longer runs: requests of a seed, the half-width that decides how many seeds find a rate,
+and how many a missed share rests on."""
 CHAT = {
     "prompt": {"distribution": "lognormal", "mean": 800, "cv": 1.0, "max": 6000},
     "output": {"distribution": "lognormal", "mean": 200, "cv": 0.8, "max": 1500},
@@ -60,10 +65,21 @@ CASES: dict[str, dict[str, Any]] = {
         "slo": {"ttft_s": 1.0, "tpot_s": 0.05},
         "lengths": CHAT,
     },
+    "C": {
+        "model": "llama-3-8b",
+        "cluster": {"gpu": "a100-80gb-sxm", "replicas": 4, "router": "least_requests"},
+        "engine": {"max_num_seqs": 256},
+        "slo": {"ttft_s": 1.0, "tpot_s": 0.05},
+        "lengths": CHAT,
+    },
 }
-"""A: Llama-3-8B on an A100 by the roofline; B: Qwen3-32B on two H100 with measured kernels."""
-REPLICAS_PER_RATE = 4.05
-"""The number of replicas is asked for at so many times what one takes: near to what four do."""
+"""A: Llama-3-8B on an A100 by the roofline; B: Qwen3-32B on two H100, C: Llama-3-8B on
+four A100, with measured kernels."""
+RATES = (38.0, 39.6, 167.0)
+"""Of case A: one replica just keeps its SLO at the first, just misses it at the second; four just
+keep it at the third, where three are far from it."""
+OF_A_TEST = round(1.5 * FEWEST)
+"""Requests of one run, as ``headroom capacity`` has them."""
 GRID = {
     "cluster.gpu": ["l40s", "a100-80gb-sxm", "h100-sxm", "h200-sxm", "b200"],
     "cluster.tensor_parallel_size": [1, 2, 4],
@@ -138,47 +154,54 @@ def _half(found: Highest) -> float:
     return found.root.half_width if found.root else math.nan
 
 
-def replicas(case: str, repetitions: int, told: float | None) -> None:
+def replicas(case: str, repetitions: int, rates: Sequence[float]) -> None:
     """Print how often the smallest number of replicas is another than that of long runs."""
-    study = with_values(point(case, 0), {"cluster.router": "least_requests"})
-    one = truth(case, told).value
-    load = REPLICAS_PER_RATE * one
-    answers: dict[int | None, int] = {}
-    cpu_s = 0.0
-    for repetition in range(repetitions):
-        asked = with_values(study, {KEY: load}).model_copy(update={"seed": 1000 * (repetition + 1)})
-        capacity = capacity_per_s(asked)
+    for load in rates:
+        study = with_values(point(case, 0), {"cluster.router": "least_requests", KEY: load})
+        capacity = capacity_per_s(study)
+        answers: Counter[int | None] = Counter()
+        verdicts: dict[int, Counter[Verdict]] = {}
         began_s = time.process_time()
-        with tempfile.TemporaryDirectory() as folder:
-            trials = Trials(Path(folder), Local(1), SearchProgress())
-            found = smallest(
-                lambda count, asked=asked: long_enough(  # type: ignore[misc]
-                    with_values(asked, {"cluster.replicas": count}), 20_000
-                ),
-                "", trials.ask, least=max(1, math.ceil(load / (1.02 * capacity))),
-                first=max(1, math.ceil(load / (0.85 * capacity))), most=64,
-                promises=_promises(asked),
-                confidence=0.95,
-            )  # fmt: skip
-        cpu_s += time.process_time() - began_s
-        answers[found.replicas] = answers.get(found.replicas, 0) + 1
-    counts = ", ".join(f"{count}: {times}" for count, times in sorted(answers.items(), key=str))
-    held = []
-    for count in (int(REPLICAS_PER_RATE) - 1, int(REPLICAS_PER_RATE), int(REPLICAS_PER_RATE) + 1):
-        deployed = with_values(study, {"cluster.replicas": count, KEY: load})
-        with tempfile.TemporaryDirectory() as folder:
-            trials = Trials(Path(folder), Local(1), SearchProgress())
-            runs = [
-                Trial(long_enough(deployed, TRUE_REQUESTS), 10**6 + i, "truth") for i in range(6)
-            ]
-            samples = trials.ask(runs)
-        (promise,) = _promises(deployed)
-        missed = sum(one.count(promise) for one in samples)
-        held.append(f"{count} miss {100 * missed / sum(one.measured for one in samples):.2f}%")
-    print(
-        f"replicas, case {case} at {load:.4g}/s: {', '.join(held)} in long runs; answers of "
-        f"{repetitions} repetitions: {counts}; {cpu_s / repetitions:.1f} CPU-s each"
-    )
+        for repetition in range(repetitions):
+            found = _smallest(study.model_copy(update={"seed": 1000 * (repetition + 1)}), capacity)
+            answers[found.replicas] += 1
+            for count, probe in found.probes.items():
+                verdicts.setdefault(count, Counter())[probe.verdict] += 1
+        cpu_s = time.process_time() - began_s
+        told = []
+        for count, verdict in sorted(verdicts.items()):
+            missed = _missed(with_values(study, {"cluster.replicas": count}))
+            counted = ", ".join(f"{verdict[one]} {one.value}" for one in Verdict if verdict[one])
+            told.append(f"{count} miss {100 * missed:.2f}% in long runs ({counted})")
+        counts = ", ".join(f"{count} in {times}" for count, times in sorted(answers.items()))
+        print(
+            f"replicas, case {case} at {load:g}/s, {repetitions} repetitions: {counts}; "
+            f"{'; '.join(told)}; {cpu_s / repetitions:.1f} CPU-s each"
+        )
+        sys.stdout.flush()
+
+
+def _smallest(study: Study, capacity: float) -> Smallest:
+    """Find the smallest number of replicas of a study, whose capacity with one is known."""
+    load = mean_rate_per_s(study)
+    with tempfile.TemporaryDirectory() as folder:
+        return smallest(
+            lambda count: long_enough(with_values(study, {"cluster.replicas": count}), OF_A_TEST),
+            "", Trials(Path(folder), Local(1), SearchProgress()).ask,
+            least=max(1, math.ceil(load / (FULL * capacity))),
+            first=max(1, math.ceil(load / (SAFE * capacity))), most=64,
+            promises=_promises(study), confidence=0.95,
+        )  # fmt: skip
+
+
+def _missed(study: Study) -> float:
+    """Share of the requests that misses the SLO in longer runs with other seeds."""
+    (promise,) = _promises(study)
+    with tempfile.TemporaryDirectory() as folder:
+        trials = Trials(Path(folder), Local(1), SearchProgress())
+        runs = [Trial(long_enough(study, TRUE_REQUESTS), 10**6 + i, "") for i in range(TRUE_RUNS)]
+        samples = trials.ask(runs)
+    return sum(one.count(promise) for one in samples) / sum(one.measured for one in samples)
 
 
 def plan(repetitions: int, runners_up: int) -> None:
@@ -221,7 +244,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--case", choices=tuple(CASES), default="A", help="of rate and replicas")
     parser.add_argument("--repetitions", type=whole_number, default=50, metavar="N")
     parser.add_argument(
-        "--truth", type=float, metavar="RATE", help="of the case, from an earlier longer run"
+        "--truth", type=float, metavar="RATE", help="the highest rate, from an earlier longer run"
+    )
+    parser.add_argument(
+        "--rates", type=float, nargs="+", default=RATES, metavar="RATE", help="of replicas"
     )
     parser.add_argument("--runners-up", type=int, default=2, metavar="N", help="of plan")
     return run_command(_command, parser, argv, "the rest was not measured")
@@ -230,9 +256,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _command(options: argparse.Namespace) -> int:
     if options.what == "plan":
         plan(options.repetitions, options.runners_up)
+    elif options.what == "rate":
+        rate(options.case, options.repetitions, options.truth)
     else:
-        measure = rate if options.what == "rate" else replicas
-        measure(options.case, options.repetitions, options.truth)
+        replicas(options.case, options.repetitions, options.rates)
     return 0
 
 

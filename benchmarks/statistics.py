@@ -60,7 +60,7 @@ ENDS = ("", "_lo", "_hi")
 SEEDS = 10
 FEW_SEEDS = 5
 """Of each side of a comparison."""
-TRUE_SEED, TRUE_SEEDS = 10_000, 20
+TRUE_SEED = 10_000
 NAMES = ("ttft", "tpot")
 KEPT = 0.3
 """Share of the values of a seed that is kept, the largest."""
@@ -128,9 +128,10 @@ class Case:
         """Simulate so many seeds from a first one on."""
         return [self.run(seed, length) for seed in range(first, first + count)]
 
-    def truth(self, requests: int, first: int = 0) -> list[Run]:
-        """Simulate other seeds, twenty longer ones, with so many requests in all."""
-        return self.runs(TRUE_SEED + first, TRUE_SEEDS, requests // TRUE_SEEDS)
+    def truth(self, options: argparse.Namespace) -> list[Run]:
+        """Simulate other seeds, few and longer ones, with so many requests in all."""
+        seeds = options.truth_seeds
+        return self.runs(TRUE_SEED + options.first, seeds, options.truth // seeds)
 
     def summary(self, runs: Sequence[Run]) -> dict[str, Any]:
         """Summarise runs as those of a point are."""
@@ -182,7 +183,7 @@ def coverage(options: argparse.Namespace) -> Iterator[str]:
     case = case_at(options.load)
     started = time.process_time()
     runs = case.runs(options.first, options.runs, options.length)
-    truth = case.summary(case.truth(options.truth, options.first))
+    truth = case.summary(case.truth(options))
     whole = case.summary(runs)
     spent = time.process_time() - started
     rng = np.random.default_rng(1)
@@ -192,7 +193,8 @@ def coverage(options: argparse.Namespace) -> Iterator[str]:
     yield (
         f"load {options.load:.0%}, {SEEDS} seeds x {options.length:,} requests, {len(groups)} "
         f"repetitions: {options.runs} runs dealt into {options.runs // SEEDS} groups, {DEALS} "
-        f"times; truth of {options.truth:,} requests, {spent:.0f} CPU-s"
+        f"times; truth of {options.truth:,} requests of {options.truth_seeds} seeds, {spent:.0f} "
+        "CPU-s"
     )
     for chosen in groups:
         row = case.summary([runs[place] for place in chosen])
@@ -219,7 +221,7 @@ def dealt(rng: np.random.Generator, runs: int) -> list[list[int]]:
 def precision(options: argparse.Namespace) -> Iterator[str]:
     """Repeat the whole two-stage procedure; print cost, length, coverage and half-widths."""
     case = case_at(options.load)
-    truth = case.summary(case.truth(options.truth))
+    truth = case.summary(case.truth(options))
     names = ("ttft_p99_s", "tpot_p99_s", "slo_attainment", "request_throughput_per_s",
              "output_tokens_per_s")  # fmt: skip
     held, found, spent = {name: Held(truth[name]) for name in names}, [], 0.0
@@ -266,8 +268,8 @@ def compare(options: argparse.Namespace) -> Iterator[str]:
 def paired(options: argparse.Namespace) -> Iterator[str]:
     """Compare two token budgets by the same seeds: how often is the difference held?"""
     cases = [case_at(options.load, {"engine.max_num_batched_tokens": n}) for n in (2048, 512)]
-    truth = differences(cases[0], cases[0].truth(options.truth),
-                        cases[1], cases[1].truth(options.truth))  # fmt: skip
+    truth = differences(cases[0], cases[0].truth(options),
+                        cases[1], cases[1].truth(options))  # fmt: skip
     runs = [case.runs(0, options.runs, options.length) for case in cases]
     rng = np.random.default_rng(4)
     held = {name: Held(each.value) for name, each in truth.items()}
@@ -313,6 +315,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="seed of the first run of coverage")
     parser.add_argument("--runs", type=int, default=200, help="seeds that are simulated")
     parser.add_argument("--truth", type=int, default=2_000_000, help="requests of the truth")
+    parser.add_argument("--truth-seeds", type=int, default=20, help="seeds of the truth")
     parser.add_argument("--repetitions", type=int, default=300)
     options = parser.parse_args()
     for line in COMMANDS[options.what](options):

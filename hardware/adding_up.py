@@ -6,7 +6,7 @@ import numpy as np
 
 from hardware.compiled import COMPILED
 
-VECTOR_STEPS = 128 if COMPILED else 32
+VECTOR_STEPS = 384 if COMPILED else 32
 """From this many steps on numpy is faster than a loop, which is compiled or not."""
 
 

@@ -70,27 +70,34 @@ def relative_of(gpu: Gpu) -> str | None:
     return row.kernels if row else None
 
 
-def as_priced(gpu: Gpu, kernels: Kernels) -> Gpu:
+def as_priced(gpu: Gpu, kernels: Kernels, sustained: float = 1.0) -> Gpu:
     """Return a GPU with peaks of which tables tell the right share.
 
     That is the GPU itself where they are its own. Else large products take what they were measured
     to take on it, or as ``UNHINDERED`` says; otherwise they reach the share that the tables have.
+
+    Args:
+        gpu: with its own peaks.
+        kernels: of itself or of a relative.
+        sustained: speed of products in an engine that computes for minutes, of that in the tables;
+            not where it is measured or no power limits it.
     """
     if gpu.name == kernels.gpu:
-        return gpu
-    row = relatives().get(gpu.like or gpu.name, Relative(kernels=kernels.gpu))
+        row = Relative(kernels=gpu.name)
+    else:
+        row = relatives().get(gpu.like or gpu.name, Relative(kernels=kernels.gpu))
     peaks = {
-        compute: peak * _faster(gpu, compute, kernels, row)
+        compute: peak * (_faster(gpu, compute, kernels, row) or sustained)
         for compute, peak in gpu.peak_flops_per_s.items()
     }
     bandwidth = gpu.bandwidth_bytes_per_s * row.read
     return gpu.model_copy(update={"peak_flops_per_s": peaks, "bandwidth_bytes_per_s": bandwidth})
 
 
-def _faster(gpu: Gpu, compute: Compute, kernels: Kernels, row: Relative) -> float:
-    """How much more of an arithmetic's peak a GPU reaches than the tables' own."""
-    if compute in ("fp32", "tf32"):
-        return 1.0
+def _faster(gpu: Gpu, compute: Compute, kernels: Kernels, row: Relative) -> float | None:
+    """How much more of an arithmetic's peak a GPU reaches than the tables' own; None: not known."""
+    if compute in ("fp32", "tf32") or gpu.name == kernels.gpu:
+        return None
     surface = nearest(kernels.gemm, compute)
     share = max(float(surface(m=rows, n=LARGE, k=LARGE)) for rows in LARGE_ROWS)
     if row.reached:
@@ -104,4 +111,4 @@ def _faster(gpu: Gpu, compute: Compute, kernels: Kernels, row: Relative) -> floa
     measured = load_gpu(kernels.gpu)
     cut = gpu.peak(compute) < measured.peak_flops_per_s.get(compute, 0.0) / 2
     fed = gpu.bandwidth_bytes_per_s >= measured.bandwidth_bytes_per_s / 2
-    return max(UNHINDERED / share, 1.0) if cut and fed else 1.0
+    return max(UNHINDERED / share, 1.0) if cut and fed else None

@@ -5,6 +5,12 @@
 
 from array import array
 from collections.abc import Callable, Sequence
+from struct import Struct
+from typing import Final
+
+PACKED: Final = 64
+"""So many numbers are made bytes at once."""
+_PACK = [Struct(f"={count}d").pack for count in range(PACKED + 1)]
 
 Piece = tuple[int, float, float]
 """Of a sum of operators: the positions from which on a line counts, and the line: seconds, and
@@ -149,12 +155,14 @@ class StepPrices:
                 )
                 context += count * more
             else:
+                found = list[float]()
                 for _ in range(count):
                     end_s += base_s + (flat_s + slope_s * context)
-                    ends_s.append(end_s)
+                    found.append(end_s)
                     if end_s >= until_s:
-                        return end_s
+                        break
                     context += more
+                put(found, ends_s)
             left -= count
             if not left or end_s >= until_s:
                 return end_s
@@ -193,15 +201,29 @@ class StepPrices:
                 for place in range(classes):
                     positions[place] += count * growth[place]
             else:
+                found = list[float]()
                 for _ in range(count):
                     attention_s = 0.0
                     for place in range(classes):
                         attention_s += flats[place] + slopes[place] * positions[place]
                         positions[place] += growth[place]
                     end_s += base_s + attention_s
-                    ends_s.append(end_s)
+                    found.append(end_s)
                     if end_s >= until_s:
-                        return end_s
+                        break
+                put(found, ends_s)
             left -= count
             if not left or end_s >= until_s:
                 return end_s
+
+
+def put(values: list[float], ends_s: "array[float]") -> None:
+    """Append many numbers, which one by one would cost more than to find them."""
+    count, start = len(values), 0
+    while count - start > PACKED:
+        ends_s.frombytes(_PACK[PACKED](*values[start : start + PACKED]))
+        start += PACKED
+    if count - start == 1:
+        ends_s.append(values[start])
+    else:
+        ends_s.frombytes(_PACK[count - start](*(values[start:] if start else values)))

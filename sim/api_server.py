@@ -77,28 +77,38 @@ def shared_outboxes(api: ApiTime, replicas: int) -> list[SharedOutbox]:
 
 def take_seen(box: Outbox, segments: npt.NDArray[np.void], step_end_s: Floats) -> Floats:
     """Return when steps are seen that leave a journal: all of some segments, its first ones."""
-    done = len(box.seen_s)
-    more, ends_s = segments[box.rows :], step_end_s[done:]
-    streams = more["decodes"] + more["joined"]
-    shared = isinstance(box, SharedOutbox)
-    if shared or not _add_at_once(box, streams, more["steps"], ends_s):
-        box.add(streams.tolist(), more["steps"].tolist(), ends_s.tolist())
-    seen_s = np.frombuffer(box.seen_s, np.float64, len(step_end_s)).copy()
-    del box.seen_s[: len(step_end_s)]
-    box.rows -= len(segments)
+    streams, steps = segments["decodes"] + segments["joined"], segments["steps"]
+    if isinstance(box, SharedOutbox):
+        return _take_shared(box, streams, steps, step_end_s)
+    known = box.take(len(segments), len(step_end_s))
+    streams[: len(known)] = known
+    seen_s = _at_once(box, streams, steps, step_end_s)
+    if seen_s is None:
+        seen_s = np.array(box.seen_s(streams.tolist(), steps.tolist(), step_end_s.tolist()))
+    if len(known) < len(segments):
+        box.free_s = box.taken_free_s
     return seen_s
 
 
-def _add_at_once(box: Outbox, streams: Ints, steps: Ints, ends_s: Floats) -> bool:
-    """Add many steps of which none waits for the one before; say whether it is so."""
+def _at_once(box: Outbox, streams: Ints, steps: Ints, ends_s: Floats) -> Floats | None:
+    """See ``Outbox.seen_s``, if none of many steps waits for the one before; else None."""
     work_s = np.repeat(streams * box.each_s, steps)
     free_s = ends_s + work_s
-    if not len(ends_s) or ends_s[0] < box.free_s or (ends_s[1:] < free_s[:-1]).any():
-        return False
-    box.seen_s.frombytes((ends_s + work_s / 2).tobytes())
-    box.free_s = float(free_s[-1])
-    box.rows += len(streams)
-    return True
+    if not len(ends_s) or ends_s[0] < box.taken_free_s or (ends_s[1:] < free_s[:-1]).any():
+        return None
+    box.taken_free_s = float(free_s[-1])
+    seen_s: Floats = ends_s + work_s / 2
+    return seen_s
+
+
+def _take_shared(box: SharedOutbox, streams: Ints, steps: Ints, step_end_s: Floats) -> Floats:
+    done, count = len(box.seen_of_steps_s), len(step_end_s)
+    more = slice(box.rows, None)
+    box.add(streams[more].tolist(), steps[more].tolist(), step_end_s[done:].tolist())
+    seen_s = np.frombuffer(box.seen_of_steps_s, np.float64, count).copy()
+    del box.seen_of_steps_s[:count]
+    box.rows -= len(streams)
+    return seen_s
 
 
 def seen_at(times_s: Floats, step_end_s: Floats, seen_s: Floats) -> Floats:

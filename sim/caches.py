@@ -12,9 +12,10 @@ from typing import Final
 from hardware.engine_table import vllm
 from hardware.kv_layout import KvGroup
 from hardware.versions import version_key
+from sim.engine.beginnings import Beginnings
 from sim.engine.block_groups import BlockGroup
 from sim.engine.drafted_cache import DraftedCache
-from sim.engine.eviction import Arc, Eviction, Lru
+from sim.engine.eviction import Arc, Eviction, Lru, RankedLru
 from sim.engine.grouped_cache import GroupedPool
 from sim.engine.hybrid_cache import HybridCache
 from sim.engine.hybrid_settings import HybridSettings
@@ -27,8 +28,8 @@ from sim.pools import Pool
 from sim.prefix_caching import retention_tokens
 from workloads.requests import Prefixes
 
-EVICTION: Final[dict[str, type[Eviction]]] = {"lru": Lru, "arc": Arc}
-"""``engine.kv_connector_extra_config.eviction_policy``."""
+EVICTION: Final[dict[str, type[Eviction]]] = {"lru": Lru, "arc": Arc, "ranked_lru": RankedLru}
+"""``engine.kv_connector_extra_config.eviction_policy``; ``ranked_lru`` is lru from 0.33 on."""
 
 
 def _no_connector(_: Pool) -> None:
@@ -112,7 +113,7 @@ def _caps_windows(pool: Pool) -> bool:
 def _offloading(pool: Pool) -> Offloading:
     host, rates = pool.host, pool.host_rates
     assert host is not None
-    told = pool.engine.kv_connector_extra_config
+    told, at = pool.engine.kv_connector_extra_config, version_key(pool.engine.version)
     settings = OffloadSettings(
         blocks_per_chunk=told.blocks_per_chunk,
         block_size=pool.ledger.block_size,
@@ -122,9 +123,13 @@ def _offloading(pool: Pool) -> Offloading:
         store_threshold=told.store_threshold,
         max_tracker_size=told.max_tracker_size,
         offload_prompt_only=told.offload_prompt_only,
+        offers_again=vllm().defaults.offers_chunks_again.at(at),
         ahead=pool.async_scheduling,
     )
-    return Offloading(settings, EVICTION[told.eviction_policy](host.chunks))
+    policy: str = told.eviction_policy
+    if policy == "lru" and vllm().defaults.lru_ranks_requests.at(at):
+        policy = "ranked_lru"
+    return Offloading(settings, EVICTION[policy](host.chunks))
 
 
 def _prefix(pool: Pool, prefixes: Prefixes | None) -> PrefixCache:
@@ -173,10 +178,5 @@ be found; ``prefix``: blocks outlive their requests; ``count``: blocks are only 
 
 def block_spans(prefixes: Prefixes, block_size: int) -> Callable[[int], list[tuple[int, int]]]:
     """Of a request, its streams, and how many blocks lie wholly in them and in those before."""
-    offsets, streams, blocks = prefixes.offsets, prefixes.streams, prefixes.ends // block_size
-
-    def spans_of(request: int) -> list[tuple[int, int]]:
-        row = slice(*offsets[request : request + 2].tolist())
-        return list(zip(streams[row].tolist(), blocks[row].tolist(), strict=True))
-
-    return spans_of
+    ends = prefixes.ends // block_size
+    return Beginnings(prefixes.offsets.data, prefixes.streams.data, ends.data).of

@@ -183,5 +183,5 @@ class ClientConfig(BaseModel):
     drops it between two steps. Default: it waits for ever."""
 
 
-NO_CLIENT = ClientConfig()
+NO_CLIENT = ClientConfig.model_construct()
 """One that sends everything at once and waits for ever."""

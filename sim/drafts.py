@@ -7,10 +7,12 @@ import numpy.typing as npt
 
 from hardware.draft_cost import DraftCost, pass_cost
 from hardware.drafts import Drafts
+from hardware.engine_table import vllm
 from hardware.gpu import Gpu
 from hardware.kv_groups import several_groups
 from hardware.sampling import drawing_s
 from hardware.step_setup import StepSetup
+from hardware.versions import version_key
 from model.drafter import (
     Drafter,
     eagle3_head,
@@ -92,6 +94,7 @@ def draft_plan(
             lookahead=tokens if method in OWN_CACHE else 0,
             slots=int(method == "draft_model"),
             drops_block=drops,
+            tells_at_end=vllm().defaults.drafts_tell_at_end.at(version_key(settings.version)),
             by_sequences=speculative.by_sequences(settings.max_num_seqs),
             max_model_len=settings.max_model_len,
             chosen=tuple(reach.chosen for reach in spec.reaches),

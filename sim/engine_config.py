@@ -114,7 +114,7 @@ class EngineConfig(BaseModel):
     """enable_prefix_caching: GiB of the host's memory, of all ranks of a replica together, for
     copies of its KV: prompts that the GPU has no more are brought from there. See docs/kv_tiers.md.
     Default: none."""
-    kv_connector_extra_config: OffloadingConfig = OffloadingConfig()
+    kv_connector_extra_config: OffloadingConfig = OffloadingConfig.model_construct()
     """kv_offloading_size: what is kept there, and what makes room."""
     host_link: HostLink = HostLink()
     """kv_offloading_size: the link between GPU and host. No key of vLLM."""

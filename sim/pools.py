@@ -93,7 +93,7 @@ class PoolConfig(BaseModel):
     role: Role = "serve"
     """serve: whole requests, prompt and answer; prefill: prompts; decode: answers to prompts that a
     prefill pool computed, and short prompts, see `cluster.kv_transfer`."""
-    engine: PoolEngine = PoolEngine()
+    engine: PoolEngine = PoolEngine.model_construct()
     """Settings of its engines that differ from the study's `engine`. A key that is null here has
     the default of the version on this GPU."""
     calibration: str | None = None

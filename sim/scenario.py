@@ -53,7 +53,7 @@ class ApiTime:
 API_TIMES = ("request_s", "token_s", "output_s", "loop_request_s", "loop_output_s")
 """Of a calibration, and keys of ``engine``, behind ``api_``."""
 
-VLLMS_TRANSFER = KvTransferConfig()
+VLLMS_TRANSFER = KvTransferConfig.model_construct()
 """As vLLM transfers when nobody says otherwise."""
 NO_API = ApiTime()
 """None at all."""

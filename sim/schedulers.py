@@ -1,5 +1,7 @@
 """A scheduler by composition: a queue, a cache and a policy, as a scenario names them."""
 
+from hardware.engine_table import vllm
+from hardware.versions import version_key
 from sim.caches import make_cache, make_connector
 from sim.engine.drafted_prefill import DraftedPrefill
 from sim.engine.drafting import Acceptance
@@ -32,6 +34,7 @@ def make_scheduler(
         long_prefill_token_threshold=engine.long_prefill_token_threshold,
         long_prefill_limits_alone=engine.long_prefill_limits_alone,
         scheduler_reserve_full_isl=engine.scheduler_reserve_full_isl,
+        serves_behind_victim=vllm().defaults.serves_behind_victim.at(version_key(engine.version)),
         drafting=None if pool.drafts is None else pool.drafts.drafting,
         batch_timeout_s=engine.batch_timeout_s,
         spacing=0 if pool.pipeline is None else pool.pipeline.rules.spacing,

@@ -1,5 +1,7 @@
 """How full a cluster was over time: exact integrals of the recorded columns."""
 
+from collections import Counter
+
 import numpy as np
 import numpy.typing as npt
 
@@ -65,8 +67,8 @@ def timeline(result: Result, bins: int = 200) -> dict[str, Floats]:
 def _kv_integral(result: Result, times_s: Floats) -> Floats:
     """Integral from 0 to each of ``times_s`` of the share of KV blocks in use, over replicas."""
     level = KvLevel()
-    sizes, counts = np.unique(result.replicas["num_gpu_blocks"], return_counts=True)
-    totals = {int(size): np.zeros(len(times_s)) for size in sizes}  # by blocks of a replica
+    counts = Counter(result.replicas["num_gpu_blocks"].tolist())
+    totals = {size: np.zeros(len(times_s)) for size in sorted(counts)}  # by blocks of a replica
     for block in blocks(result):
         start_s, end_s = block.floats("start_s"), block.floats("end_s")
         area = level.blocks(block) * (end_s - start_s)
@@ -76,8 +78,10 @@ def _kv_integral(result: Result, times_s: Floats) -> Floats:
         # 0 before the block, its whole area after
         own = totals[int(result.replicas["num_gpu_blocks"][block.replica])]
         own += np.interp(times_s, knots, heights)
-    shares = zip(totals.items(), counts.tolist(), strict=True)
-    parts = [total / (count * size) * (count / counts.sum()) for (size, total), count in shares]
+    parts = [
+        total / (counts[size] * size) * (counts[size] / counts.total())
+        for size, total in totals.items()
+    ]
     return np.asarray(np.sum(parts, axis=0), dtype=np.float64)
 
 

@@ -6,6 +6,7 @@ is known then. Shares with ``sim`` the prices and the draws alone.
 
 import numpy as np
 
+from hardware.versions import version_key
 from sim.engine.drafting import Acceptance
 from sim.machines import priced_machine
 from sim.pools import Pool
@@ -26,6 +27,7 @@ class DraftEngine(Engine):
         self.cost = pool.draft_cost
         self.idle_start_s = pool.price.idle_start_s
         self.chosen = drafting.chosen
+        self.tells_at_end = version_key(pool.engine.version) >= (0, 33)
         self.planned: dict | None = None
         self.has_plan = False
 
@@ -67,6 +69,8 @@ class DraftEngine(Engine):
             if not tokens:
                 continue
             if not self.allocate(seq, tokens, batch):
+                if self.serves_behind_victim:
+                    continue
                 break
             drafted = 0
             if seq.kv >= seq.target:
@@ -355,6 +359,8 @@ class DraftEngine(Engine):
         tokens = min(1 + accepted, seq.output - len(seq.token_s))
         seq.token_s += [end_s] * tokens
         finished = len(seq.token_s) == seq.output
+        if not self.ahead and self.tells_at_end and seq not in self.unwanted:
+            self.name(seq, min(seq.kv, self.known_tokens(seq) - 1))
         if self.ahead and not stale:
             seq.holders -= tokens
             if seq not in self.unwanted:

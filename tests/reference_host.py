@@ -23,6 +23,7 @@ class Use:
     inserted: set[int] = field(default_factory=set)
     reused: set[int] = field(default_factory=set)
     missed: set[int] = field(default_factory=set)
+    rank: int = 0
 
 
 class Host:
@@ -33,6 +34,21 @@ class Host:
         self.lines: list[OrderedDict[tuple, Kept]] = [OrderedDict(), OrderedDict()]
         self.gone: list[OrderedDict[tuple, None]] = [OrderedDict(), OrderedDict()]
         self.offers: OrderedDict[tuple, int] = OrderedDict()
+        self.ranks: dict[tuple, tuple[int, int]] = {}  # of LRU, if requests have ranks
+        self.last = 0
+
+    def rank(self) -> int:
+        self.last += 1
+        return self.last
+
+    def see(self, use: Use, texts: dict[int, tuple]) -> None:
+        """From 0.33 on: what a request sees ranks at once, its last chunks before its first."""
+        fresh = {place: text for place, text in texts.items() if place not in use.seen}
+        if fresh and not use.rank:
+            use.rank = self.rank()
+        for place, text in fresh.items():
+            if self.get(text) is not None:
+                self.ranks[text] = max(self.ranks[text], (use.rank, -place))
 
     def get(self, text: tuple) -> Kept | None:
         return self.lines[0].get(text) or self.lines[1].get(text)
@@ -51,7 +67,9 @@ class Host:
         if kept is None:
             return
         line = self.lines[0 if text in self.lines[0] else 1]
-        if self.policy == "lru":
+        if self.policy == "ranked":
+            self.ranks[text] = (self.rank(), 0)
+        elif self.policy == "lru":
             line.move_to_end(text)
         elif reused:
             del line[text]
@@ -62,9 +80,12 @@ class Host:
     def make_room(self, count: int, stays: set[tuple]) -> bool:
         """All of it, or nothing."""
         chosen: list[tuple[int, tuple]] = []
+        if self.policy == "ranked":
+            for text in sorted(self.lines[0], key=self.ranks.__getitem__):
+                self.lines[0].move_to_end(text)
         left = len(self.lines[0])
         for _ in range(count):
-            order = [0] if self.policy == "lru" else [1, 0]
+            order = [1, 0] if self.policy == "arc" else [0]
             if self.policy == "arc" and left >= int(self.target):
                 order = [0, 1]
             found = next(
@@ -89,7 +110,8 @@ class Host:
                     self.gone[line].popitem(last=False)
         return True
 
-    def insert(self, text: tuple) -> None:
+    def insert(self, text: tuple, rank: tuple[int, int]) -> None:
+        self.ranks[text] = rank
         for gone in self.gone:
             gone.pop(text, None)
         self.lines[0][text] = Kept(text)

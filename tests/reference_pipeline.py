@@ -77,6 +77,8 @@ class PipelineEngine(Engine):
             while seq in self.running and not self.grow(seq, seq.kv + tokens, seq.kv):
                 self.throw_one_out(batch, now_s)
             if seq not in self.running:
+                if self.serves_behind_victim:
+                    continue
                 break
             self.put(batch, seq, tokens)
         if not batch["preempted"]:

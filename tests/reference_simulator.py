@@ -9,6 +9,7 @@ from math import inf
 
 import numpy as np
 
+from hardware.versions import version_key
 from sim.acceptance import Synthetic
 from sim.pools import Pool
 from sim.scenario import Scenario
@@ -93,6 +94,7 @@ class Engine:
         self.has_ended = False  # a step, at this instant
         self.max_model_len = pool.max_model_len
         self.caching = engine.enable_prefix_caching
+        self.serves_behind_victim = version_key(engine.version) >= (0, 33)
         self.blocks = [Block() for _ in range(self.total)]
         self.queue = list(self.blocks)  # the free ones, the next to be taken first
         layout = pool.ledger.layout
@@ -377,6 +379,8 @@ class Engine:
             while seq in self.running and not self.grow(seq, seq.kv + tokens, seq.kv):
                 self.throw_out_one(batch)
             if seq not in self.running:
+                if self.serves_behind_victim:
+                    continue
                 break
             if seq.decoding:
                 batch["decodes"].append(seq)

@@ -5,6 +5,7 @@ It shares nothing with ``sim``. Directions of the link do not slow each other he
 
 from math import inf
 
+from hardware.versions import version_key
 from sim.pools import Pool
 from tests.reference_host import Host, Kept, Use
 from tests.reference_simulator import Engine, Seq
@@ -23,7 +24,9 @@ class TierEngine(Engine):
         self.threshold_offers = told.store_threshold
         self.most_counted = told.max_tracker_size
         self.prompts_only = told.offload_prompt_only
-        self.host = Host(pool.host.chunks, told.eviction_policy)
+        self.offers_again = version_key(pool.engine.version) >= (0, 33)
+        ranked = told.eviction_policy == "lru" and self.offers_again
+        self.host = Host(pool.host.chunks, "ranked" if ranked else told.eviction_policy)
         self.uses: dict[Seq, Use] = {}
         self.coming: list[tuple[float, int, Seq, list[Kept]]] = []
         self.going: list[tuple[float, int, Seq, list[Kept]]] = []
@@ -112,6 +115,8 @@ class TierEngine(Engine):
     def matched(self, seq: Seq, past: int) -> int | None:
         """Tokens that the host has behind those that the GPU has; None: ask again."""
         use = self.uses.setdefault(seq, Use())
+        if self.offers_again:
+            use.offered = 0
         if use.under_way:
             return None
         whole = seq.target // self.chunk
@@ -155,7 +160,9 @@ class TierEngine(Engine):
         self.parked.append(seq)
         seq.brought_to, seq.loading_s = past + more, seq.loading_s - self.now_s
         use, chunks = self.uses[seq], []
-        for place in range(past // self.chunk, (past + more) // self.chunk):
+        places = range(past // self.chunk, (past + more) // self.chunk)
+        self.host.see(use, {place: self.text_of(seq, place) for place in places})
+        for place in places:
             kept = self.host.get(self.text_of(seq, place))
             assert kept is not None
             kept.readers += 1
@@ -226,29 +233,32 @@ class TierEngine(Engine):
         if self.threshold_offers >= 2:
             self.count([texts[place] for place in places])
         wanted = []
+        seen = {}
         for place in places:
             kept = self.host.get(texts[place])
+            if kept is not None and kept.written:
+                seen[place] = texts[place]
             if kept is None:
                 if self.threshold_offers < 2 or (
                     self.host.offers.get(texts[place], 0) >= self.threshold_offers
                 ):
                     wanted.append(place)
-            elif kept.written:
-                use.seen.add(place)
-                if place not in use.inserted:
-                    use.reused.add(place)
+                    seen[place] = texts[place]
+            elif kept.written and place not in use.inserted:
+                use.reused.add(place)
         for place in reversed(wanted):
             if place not in use.missed:
                 self.host.miss(texts[place])
         use.missed |= set(wanted)
-        use.seen |= set(wanted)
+        self.host.see(use, seen)
+        use.seen |= set(seen)
         if not wanted:
             return True
         lacking = len(wanted) - (self.host.room - self.host.count)
         if lacking > 0 and not self.host.make_room(lacking, set(texts.values())):
             return False
         for place in wanted:
-            self.host.insert(texts[place])
+            self.host.insert(texts[place], (use.rank, -place))
             use.inserted.add(place)
         chunks = [self.host.get(texts[place]) for place in wanted]
         self.next_copies.append((seq, chunks, len(wanted) * (self.chunk // self.size)))

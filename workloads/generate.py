@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from workloads import traces
 from workloads.arrivals import (
     Arrivals,
     ClosedLoop,
@@ -22,7 +23,6 @@ from workloads.resampling import resampled
 from workloads.sessions import Sessions
 from workloads.streams import stream
 from workloads.trace_sessions import in_sessions
-from workloads.traces import read_linked
 from workloads.turns import first_turns, never_begun, no_session_fits, turns_of
 from workloads.workload import Workload
 
@@ -69,7 +69,7 @@ def generate(
 def _replayed(workload: Workload, prefixes: bool, seed: int) -> Requests:
     assert workload.trace is not None
     again = workload.resample
-    found, links = read_linked(
+    found, links = traces.read_linked(
         workload.trace,
         rate_scale=1.0 if again else workload.rate_scale,
         limit=workload.limit,

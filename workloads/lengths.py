@@ -12,9 +12,9 @@ from typing import Annotated, ClassVar, Literal, Self, TypeVar
 import numpy as np
 from pydantic import Field, model_validator
 
+from workloads import traces
 from workloads.config import Config, Count, Positive, Variation
 from workloads.requests import Floats, Ints
-from workloads.traces import TraceError, read_length_column, read_lengths, told_of_lengths
 from workloads.traces.errors import printable
 
 MOST_TOKENS = 10**9  # as a count may be in a study
@@ -140,7 +140,7 @@ class Empirical(Config):
         Raises:
             TraceError: no such file or column, or a value below 1 or not a whole number.
         """
-        return read_length_column(self.path, self.column)
+        return traces.read_length_column(self.path, self.column)
 
     def told(self) -> str:
         """Say what is read. Raises TraceError as ``values`` does."""
@@ -259,7 +259,7 @@ class Lengths(Config):
             TraceError: a file that cannot be used.
         """
         if self.trace is not None:
-            return [f"lengths are drawn from {told_of_lengths(self.trace)}"]
+            return [f"lengths are drawn from {traces.told_of_lengths(self.trace)}"]
         laws = (("prompt", self.prompt), ("output", self.output))
         return [
             f"{name} lengths are drawn from {law.told()}"
@@ -270,7 +270,7 @@ class Lengths(Config):
     def _recorded(self) -> tuple[Ints, Ints] | None:
         """Return the recorded prompt and output lengths of one file, row by row, if it is one."""
         if self.trace is not None:
-            return read_lengths(self.trace)
+            return traces.read_lengths(self.trace)
         prompt, output = self.prompt, self.output
         if not isinstance(prompt, Empirical) or not isinstance(output, Empirical):
             return None
@@ -278,7 +278,7 @@ class Lengths(Config):
             return None
         pair = prompt.values(), output.values()
         if self.joint and len(pair[0]) != len(pair[1]):
-            raise TraceError(
+            raise traces.TraceError(
                 f"{prompt.path}: {prompt.column} has {len(pair[0])} usable rows but "
                 f"{output.column} has {len(pair[1])}, so they cannot be drawn from the same row; "
                 "set joint: false"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from workloads import traces
 from workloads.arrivals import (
     Arrivals,
     Deterministic,
@@ -22,7 +23,6 @@ from workloads.lengths import (
     LogNormal,
     Uniform,
 )
-from workloads.traces import read_lengths
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def mean_output_tokens(lengths: Lengths) -> float:
     Of clipped laws, not of the law before; rounding to whole tokens is taken not to move it.
     """
     if lengths.trace is not None:
-        return float(read_lengths(lengths.trace)[1].mean(dtype=np.float64))
+        return float(traces.read_lengths(lengths.trace)[1].mean(dtype=np.float64))
     law = lengths.output
     match law:
         case Constant():

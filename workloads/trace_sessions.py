@@ -14,13 +14,16 @@ were recorded. So a slow system is not sent turns whose users would still be wai
 """
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from workloads.config import Config, Count, NonNegative, Positive
 from workloads.continued import continued, full_blocks, grown, resent, said_again
 from workloads.requests import After, Floats, Ints, Requests
-from workloads.traces.links import Links
+
+if TYPE_CHECKING:
+    from workloads.traces.links import Links
 
 
 class TraceSessions(Config):
@@ -50,7 +53,7 @@ class TraceSessions(Config):
 
 
 def in_sessions(
-    requests: Requests, links: Links | None, sessions: TraceSessions, rate_scale: float = 1.0
+    requests: Requests, links: "Links | None", sessions: TraceSessions, rate_scale: float = 1.0
 ) -> Requests:
     """Return the same requests session by session.
 
@@ -100,8 +103,10 @@ def in_sessions(
     )
 
 
-def _found(requests: Requests, recorded_s: Floats, sessions: TraceSessions) -> Links:
+def _found(requests: Requests, recorded_s: Floats, sessions: TraceSessions) -> "Links":
     """Links by the identities of blocks."""
+    from workloads.traces.links import Links
+
     if requests.prefixes is None:
         raise ValueError(
             "trace_sessions: nothing tells which prompts go on with others, expected hash_ids in "
@@ -173,7 +178,7 @@ def _ordered(after: After, order: Ints) -> After | None:
 
 
 def _gaps_s(
-    requests: Requests, recorded_s: Floats, links: Links, sessions: TraceSessions
+    requests: Requests, recorded_s: Floats, links: "Links", sessions: TraceSessions
 ) -> Floats:
     """Time between the last answer that a row waits for, as recorded, and the row; at least 0."""
     took_s = sessions.recorded_ttft_s + sessions.recorded_tpot_s * (requests.output_tokens - 1)
@@ -192,7 +197,7 @@ def _gaps_s(
     return np.where(follows, gap_s, 0.0)
 
 
-def _told(session: Ints, turn: Ints, gap_s: Floats, links: Links, sessions: TraceSessions) -> str:
+def _told(session: Ints, turn: Ints, gap_s: Floats, links: "Links", sessions: TraceSessions) -> str:
     count, most = int(session[-1]) + 1, int(turn.max()) + 1
     middle = f", half of them with gaps of at most {np.median(gap_s):,.4g} s" if len(gap_s) else ""
     took = ""

@@ -24,6 +24,7 @@ from experiments.calibrating.kernel_tables import (
     tables_folder,
 )
 from experiments.calibrating.mixer_calibration import with_mixers
+from experiments.calibrating.same_chip import with_same_chip
 from hardware.calibration import Calibration
 from hardware.engines import ENGINES, constants_of, engine_constants
 from hardware.evidence import POOR_MEAN, CoveredRange
@@ -100,7 +101,7 @@ def kernels_from_tables(
     decode = _needed(generation, folder, "generation")
     nccl = _needed(read_table(folder, "comm", "nccl", "nccl_perf", NCCL_VERSION), folder, "comm")
     custom = read_all(folder, "comm", engine, "custom_allreduce_perf")
-    gemm = _timed(gemm)
+    gemm = with_same_chip(_timed(gemm), gpu, folder, engine, _timed)
     matrices = _by_numbers(gemm, "gemm_dtype", lambda rows, n: gemm_surface(rows, gpu, n, l2_bytes))
     prefills = _by_numbers(prefill, "kv_cache_dtype", lambda rows, _: prefill_surface(rows, gpu))
     decodes = {

@@ -209,8 +209,8 @@ def _write_page(study: MeasuredStudy, findings: Findings, found: "Fit", folder: 
         Sheet(
             name=study.name,
             description=study.description,
-            basis=f"{study.model} on {study.device}, {study.dtype}. Times of this machine: another "
-            "run has others.",
+            basis=f"{Path(study.model).name} on {study.device}, {study.dtype}. "
+            "Times of this machine: another run has others.",
             answer=findings.answer,
             cards=findings.cards,
             sections=[*findings.sections, fit_sheet.section(found)],

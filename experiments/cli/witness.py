@@ -15,7 +15,12 @@ from pathlib import Path
 from experiments.cli.command import Parser, called, fail, run_command
 from experiments.witness import kept
 from experiments.witness.comparison import Tally, blank, compare, name_of, running
-from experiments.witness.environment import NoEnvironmentError, open_environment, set_up
+from experiments.witness.environment import (
+    PACKAGE,
+    NoEnvironmentError,
+    open_environment,
+    set_up,
+)
 from experiments.witness.features import FEATURES
 from experiments.witness.goldens import write
 from experiments.witness.served.stages import OtherSettingError
@@ -46,7 +51,11 @@ def parser() -> argparse.ArgumentParser:
     commands = main.add_subparsers(dest="command", required=True)
     make = commands.add_parser("setup", help="install vLLM, and older releases beside it")
     make.add_argument("--newest", default=NEWEST)
-    make.add_argument("older", nargs="*", metavar="VERSION")
+    make.add_argument("others", nargs="*", metavar="VERSION")
+    make.add_argument(
+        "--package", default=PACKAGE, choices=(PACKAGE, "vllm"),
+        help="where other releases come from: vllm has them first, built for GPUs",
+    )  # fmt: skip
     lay = commands.add_parser("compare", help="lay schedules beside each other")
     lay.add_argument("versions", nargs="*", metavar="VERSION", help="default: all installed")
     lay.add_argument("--feature", action="append", choices=list(FEATURES))
@@ -82,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _command(options: argparse.Namespace) -> int:
     try:
         if options.command == "setup":
-            made = set_up(options.folder, options.newest, options.older)
+            made = set_up(options.folder, options.newest, options.others, options.package)
             print(f"{made.folder}: vLLM {', '.join(made.versions())}")
             return 0
         if options.command == "table":

@@ -20,9 +20,10 @@ def rates_of(study: Study) -> Rates:
     """Return what a replica of each pool serves of the traffic's mix at most: see ``Sizes.rates``.
 
     Of pools that answer whole requests it is simulated, one replica of each overloaded. Of pools
-    with roles no replica is ever alone, so it is what their hardware cannot exceed.
+    with roles no replica is ever alone, and turns of sessions come when the ones before have been
+    answered, so there it is what their hardware cannot exceed.
     """
-    if study.cluster.has_roles:
+    if study.cluster.has_roles or study.workload.has_sessions:
         return _ceilings(study)
     alone = []
     for _, one in by_pool(study):
@@ -34,16 +35,18 @@ def rates_of(study: Study) -> Rates:
 
 
 def _ceilings(study: Study) -> Rates:
+    """Requests per second by what answers take, and by what prompts do unless they are cached."""
     scenario = scenario_of(study, study.seed)
     requests = requests_of(study, study.seed)
+    tokens = "decode_tokens_per_s" if scenario.has_roles else "output_tokens_per_s"
     answers, prompts = [], []
     for pool in scenario.pools:
         found = ceilings_of(pool)
-        decoded = 0.0 if pool.role == PREFILL else found["decode_tokens_per_s"]
+        decoded = 0.0 if pool.role == PREFILL else found[tokens]
         answers.append(pool.data_parallel_size * decoded / float(requests.output_tokens.mean()))
         read = 0.0 if pool.role == DECODE else found["prefill_tokens_per_s"]
         prompts.append(pool.data_parallel_size * read / float(requests.prompt_tokens.mean()))
-    cached = study.workload.prefixes is not None
+    cached = requests.prefixes is not None
     return (tuple(answers),) if cached else (tuple(answers), tuple(prompts))
 
 

@@ -14,7 +14,6 @@ from experiments.study.keys import key_path
 from experiments.study.points import Plan, Point, prepare
 from experiments.study.schema import all_keys, unknown_key, value_at
 from sim.slo import Slo
-from workloads.arrivals import ClosedLoop
 
 REPLICAS = "cluster.replicas"
 """The key of which the smallest value is looked for: more of it keeps more."""
@@ -143,13 +142,7 @@ def _filled(raw: dict[str, Any], key: str) -> tuple[dict[str, Any], list[str]]:
 def _check_points(loaded: Loaded, plan: Plan, key: str) -> None:
     for point in plan.points:
         workload = point.study.workload
-        if workload.has_sessions and not isinstance(workload.arrivals, ClosedLoop):
-            name = "sessions" if workload.sessions is not None else "trace_sessions"
-            raise StudyError.of(
-                f"workload.{name}: a capacity in sessions that begin is not searched yet, "
-                "expected arrivals: {process: closed_loop, users: ...}, of which the users are",
-                loaded.where(("workload", name)),
-            )
+        keys.check_sessions(loaded, workload)
         keys.check_slo(loaded, point.study)
         value = value_at(point.study.resolved(), key_path(key))
         if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:

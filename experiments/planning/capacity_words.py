@@ -70,9 +70,12 @@ def sentence(plan: CapacityPlan, one: Answer) -> str:
 
 def _found(plan: CapacityPlan, one: Answer, found: Highest, unit: str) -> str:
     value, low, high = (_value(plan, each) for each in (found.value, found.low, found.high))
-    text = f"highest {plan.key} {value}{unit}"
-    if not math.isnan(found.low):
-        text += f" ({low} to {high}, {100 * plan.study.confidence:g}%)"
+    ends = "" if math.isnan(found.low) else f"{low} to {high}, {100 * plan.study.confidence:g}%"
+    if not plan.is_rate and all(float(at).is_integer() for at, _ in found.pair):
+        text = f"highest {plan.key} {math.floor(found.value):,}: the limit is reached at {value}"
+    else:
+        text = f"highest {plan.key} {value}{unit}"
+    text += f" ({ends})" if ends else ""
     if not math.isnan(one.capacity):
         text += f", {100 * found.value / one.capacity:.0f}% of capacity"
     if found.binds:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,26 +14,41 @@ from experiments.planning.traffic import scaled
 from experiments.planning.trials import Ask
 from experiments.reporting.student import t_quantile
 from experiments.study.document import Study
-
-KEY = "traffic"
+from workloads.arrivals import ClosedLoop
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """A deployment under so many times its traffic; what ``highest`` varies."""
+    """A deployment under so much traffic; what ``highest`` varies.
+
+    Users are counted, as half a user asks nothing; other traffic is a multiple of the study's.
+    """
 
     point: Study
     """Settled."""
     fewest: int
-    key: str = KEY
-    is_whole: bool = False
-    value: float = 1.0
     draw: int | None = None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is users."""
+        return isinstance(self.point.workload.arrivals, ClosedLoop)
+
+    @property
+    def key(self) -> str:
+        """What messages call it."""
+        return "users" if self.is_whole else "traffic"
+
+    @property
+    def value(self) -> float:
+        """Of the study itself."""
+        arrivals = self.point.workload.arrivals
+        return float(arrivals.users) if isinstance(arrivals, ClosedLoop) else 1.0
+
     def at(self, value: float) -> Study:
-        """Return the study with that multiple, long enough to be measured."""
-        study = self.point.model_copy(update={"workload": scaled(self.point.workload, value)})
-        return long_enough(study, self.fewest)
+        """Return the study with that traffic, long enough to be measured."""
+        workload = scaled(self.point.workload, value / self.value)
+        return long_enough(self.point.model_copy(update={"workload": workload}), self.fewest)
 
 
 def held_by(
@@ -55,11 +70,21 @@ def held_by(
         draw: of the calibration.
         seeds: of the first line.
     """
+    traffic = Traffic(study, fewest, draw)
     search = Search(
-        Traffic(study, fewest, draw=draw), ask, promises, target, label, capacity,
-        begin_with=seeds,
+        traffic, ask, promises, target, label, capacity * traffic.value, begin_with=seeds
+    )
+    found = search.run() if around is None else search.around(around * traffic.value)
+    return _relative(found, traffic.value)
+
+
+def _relative(found: Highest, whole: float) -> Highest:
+    """Return what was found as multiples of the study's own traffic."""
+    return replace(
+        found, value=found.value / whole, low=found.low / whole, high=found.high / whole,
+        tried=tuple((value / whole, missed) for value, missed in found.tried),
+        pair=tuple((value / whole, missed) for value, missed in found.pair),
     )  # fmt: skip
-    return search.run() if around is None else search.around(around)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from experiments.study.document import Loaded, Study
 from experiments.study.errors import Problem, StudyError, show
 from experiments.study.faults import by_line, problem
 from experiments.study.schema import coercions, complaints, unknown_key
+from workloads.arrivals import ClosedLoop
+from workloads.workload import Workload
 
 Kind = TypeVar("Kind", bound=BaseModel)
 
@@ -77,6 +79,21 @@ def check_slo(loaded: Loaded, study: Study) -> None:
                     "expected below 1, e.g. 0.999",
                 )
             ]
+        )
+
+
+def check_sessions(loaded: Loaded, workload: Workload) -> None:
+    """Refuse sessions that begin by themselves: searches know those of users, one after the other.
+
+    Raises:
+        StudyError: what is expected instead.
+    """
+    if workload.has_sessions and not isinstance(workload.arrivals, ClosedLoop):
+        name = "sessions" if workload.sessions is not None else "trace_sessions"
+        raise StudyError.of(
+            f"workload.{name}: a search does not know sessions that begin by themselves yet, "
+            "expected arrivals: {process: closed_loop, users: ...}, of which it counts the users",
+            loaded.where(("workload", name)),
         )
 
 

@@ -30,7 +30,7 @@ FEWEST = 20_000
 1,000 requests sell 5 to 9% too much."""
 FILLINGS = 20
 """Or so many times as many as are in the system at most while limits are kept; a tenth of them is
-warm-up, so it lasts twice as long as a request may."""
+warm-up, so it lasts twice as long as a request may, and two sessions of every user."""
 WARMUP = 0.1
 
 
@@ -98,11 +98,11 @@ def in_system(study: Study) -> float:
     """Return about how many requests are in the system at once, at most, while an SLO is kept.
 
     Little's law with the longest that a request that keeps its limits stays; and not more than
-    there are seats, or users.
+    there are seats, or users. Of sessions all turns count, those that are asked later too.
     """
     arrivals, slo = study.workload.arrivals, study.slo
     if isinstance(arrivals, ClosedLoop):
-        return float(arrivals.users)
+        return arrivals.users * _turns(study)
     scenario = scenario_of(study, study.seed)
     seats = float(sum(pool.engine.max_num_seqs * pool.replicas for pool in scenario.pools))
     if slo is None:
@@ -112,3 +112,12 @@ def in_system(study: Study) -> float:
     if rate is None:
         rate = len(requests) / max(float(requests.arrival_s[-1]), 1 / LATEST_S)
     return min(seats, float(rate) * longest_stay_s(slo, float(requests.output_tokens.mean()), 0.0))
+
+
+def _turns(study: Study) -> float:
+    """Requests of a session; 1 where each stands alone."""
+    if not study.workload.has_sessions:
+        return 1.0
+    turn = requests_of(study, study.seed).turn
+    assert turn is not None
+    return len(turn) / float((turn == 0).sum())

@@ -235,13 +235,18 @@ class Finder:
         """What so many replicas hold, as a multiple of the traffic."""
         study = self.plan.study
         one = Problem(self.plan, 1.0)
-        rate = one.steady_rate_per_s(candidate)
-        capacity = candidate.sizes.capacity_per_s(replicas) / rate
+        capacity = self._capacity(candidate, replicas) / one.steady_rate_per_s(candidate)
         return held_by(
             deployed, self.trials.ask, promises=one.promises,
             fewest=study.run_requests, capacity=capacity,
             label=candidate.told(replicas), target=HALF_WIDTH, seeds=SEEDS,
         )  # fmt: skip
+
+    def _capacity(self, candidate: Candidate, replicas: int) -> float:
+        """Requests per second of so many replicas; NaN where only a bound of it is known."""
+        if self.plan.study.workload.has_sessions:
+            return math.nan
+        return candidate.sizes.capacity_per_s(replicas)
 
     def _window_risk(self, one: Finalist, problem: Problem, available: float) -> None:
         """Share of the windows that miss; with failures, those of a day with one fewer count."""
@@ -289,7 +294,7 @@ class Finder:
             from experiments.planning.traffic import scaled
 
             small = small.model_copy(update={"workload": scaled(small.workload, part)})
-        capacity = sizes.capacity_per_s(replicas) / rate
+        capacity = self._capacity(winner.candidate, replicas) / rate
         entries = len(assumptions(small, study.sensitivity)) + study.calibration_draws
         self.progress.expect(self.trials.runs + RUNS_OF_AN_ENTRY * (1 + entries))
         found.base, found.changes, found.draws = tornado(

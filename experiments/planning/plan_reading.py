@@ -144,12 +144,12 @@ def _priced(loaded: Loaded, plan: PlanStudy, study: Study) -> Study:
 
 def _check_workload(loaded: Loaded, plan: PlanStudy) -> None:
     workload = plan.workload
-    if workload.has_sessions:
-        name = "sessions" if workload.sessions is not None else "trace_sessions"
+    keys.check_sessions(loaded, workload)
+    if workload.trace_sessions is not None:
         raise StudyError.of(
-            f"workload.{name}: plans do not know them yet, expected requests that stand alone; a "
-            "study that sweeps cluster.gpu and cluster.replicas shows what sessions need",
-            loaded.where(("workload", name)),
+            "workload.trace_sessions: plans do not know conversations of a trace yet, expected "
+            "workload.sessions, whose turns are drawn",
+            loaded.where(("workload", "trace_sessions")),
         )
     if getattr(workload.arrivals, "process", "") == "all_at_once":
         raise StudyError(

@@ -30,6 +30,15 @@ LOOSE = 0.5
 """Half-width that no interval is made narrower for: the ratio is paired, its noise is small."""
 
 
+LAWS = {
+    "prompts": ("lengths.prompt", "sessions.added", "sessions.tools.result"),
+    "outputs": ("lengths.output", "sessions.tools.output"),
+    "turns": ("sessions.turns", "sessions.tools.calls"),
+}
+"""What is made longer and shorter, each by all of its laws that the workload has: what users and
+tools say, what the model answers, how often they go on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Assumption:
     """Another value of one or several keys."""
@@ -39,16 +48,19 @@ class Assumption:
 
 
 def assumptions(study: Study, given: dict[str, list[int | float]]) -> list[Assumption]:
-    """Return the changes to look at: longer and shorter prompts and answers, then the study's.
+    """Return the changes to look at: longer and shorter prompts, answers and sessions, then the
+    study's.
 
     Lengths that come from a file have no key that stretches them.
     """
     found = []
-    for law in ("prompt", "output"):
+    for name, laws in LAWS.items():
         for step in (STEP, -STEP):
-            values = _longer(study, law, 1 + step)
+            values: dict[str, Any] = {}
+            for law in laws:
+                values |= _longer(study, law, 1 + step)
             if values:
-                found.append(Assumption(f"{law}s {100 * step:+.0f}%", values))
+                found.append(Assumption(f"{name} {100 * step:+.0f}%", values))
     for key, others in given.items():
         now = value_at(study.resolved(), key_path(key))
         found += [
@@ -58,7 +70,7 @@ def assumptions(study: Study, given: dict[str, list[int | float]]) -> list[Assum
 
 
 def _longer(study: Study, law: str, factor: float) -> dict[str, Any]:
-    base = f"workload.lengths.{law}"
+    base = f"workload.{law}"
     given = value_at(study.resolved(), key_path(base))
     if not isinstance(given, dict):
         return {}
@@ -67,7 +79,9 @@ def _longer(study: Study, law: str, factor: float) -> dict[str, Any]:
         value = given.get(key)
         if value is None or (key in ("min", "max") and given["distribution"] != "uniform"):
             continue
-        values[f"{base}.{key}"] = max(1, round(value * factor)) if whole else value * factor
+        other = max(1, round(value * factor)) if whole else value * factor
+        if other != value:  # a tenth of three turns is none
+            values[f"{base}.{key}"] = other
     return values
 
 
@@ -90,7 +104,8 @@ def tornado(
     common["seeds"] = SEEDS
     base = held_by(study, ask, capacity=capacity, label="base", **common)
     if base.root is None:
-        return base, _by_capacity(study, given), []
+        sessions = study.workload.has_sessions  # of which no capacity is known
+        return base, [] if sessions else _by_capacity(study, given), []
 
     def again(name: str, other: Study, draw: int | None = None) -> Change:
         found = held_by(

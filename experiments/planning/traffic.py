@@ -196,8 +196,10 @@ def mean_rate_per_s(study: Study) -> float:
         stay_s = 0.0
         if slo is not None:
             stay_s = longest_stay_s(slo, float(requests.output_tokens.mean()))
-        lap_s = workload.arrivals.think_s + stay_s
-        return workload.arrivals.users / lap_s
+        think_s = workload.arrivals.think_s
+        if workload.sessions is not None and requests.think_s is not None:
+            think_s = float(requests.think_s.mean())  # of further turns, and of tools, as well
+        return workload.arrivals.users / (think_s + stay_s)
     rate = getattr(workload.arrivals, "rate_per_s", None)
     if rate is not None:
         return float(rate)

@@ -226,7 +226,10 @@ def cache_notes(study: Study) -> list[str]:
         on = vllm().defaults.caches_states.at(version_key(version))
     if engine.enable_prefix_caching or not on or why is None:
         return []
-    return [f"prefix caching is off, though vLLM has it on with {spec.name}: {why}"]
+    return [
+        f"prefix caching is off, though vLLM has it on with {spec.name}: {why}. Prompts that begin "
+        "alike are computed whole: TTFT is too long and capacity too low for them"
+    ]
 
 
 def cost_notes(study: Study) -> list[str]:

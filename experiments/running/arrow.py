@@ -7,8 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-_NOTHING: dict[type, Any] = {int: 0, float: 0.0, bool: False, str: ""}
-"""What stands in memory where a value is null."""
+_KINDS: dict[type, Any] = {int: np.int64, float: np.float64, bool: np.bool_, str: None}
 
 
 def numbers(values: npt.NDArray[Any], known: npt.NDArray[np.bool_] | None = None) -> pa.Array:
@@ -29,24 +28,34 @@ def values_of(column: pa.ChunkedArray) -> npt.NDArray[Any]:
 def array_of(values: Sequence[Any]) -> pa.Array:
     """Return what ``pa.array`` returns."""
     kinds = {type(value) for value in values if value is not None}
-    if len(kinds) != 1 or not kinds <= _NOTHING.keys():
+    if len(kinds) != 1 or not kinds <= _KINDS.keys():
         return pa.array(values)
     (kind,) = kinds
-    known = np.array([value is not None for value in values])
-    filled = [_NOTHING[kind] if value is None else value for value in values]
     if kind is str:
-        return _texts(filled, known)
-    column = np.array(filled, dtype={int: np.int64, float: np.float64}.get(kind))
+        words = list(dict.fromkeys(value for value in values if value is not None))
+        places = [-1 if value is None else words.index(value) for value in values]
+        return chosen(words, np.array(places))
+    known = np.array([value is not None for value in values])
+    filled = [kind() if value is None else value for value in values]
+    column = np.array(filled, dtype=_KINDS[kind])
     if kind is bool:
         return pa.Array.from_buffers(pa.bool_(), len(values), [_bits(known), _bits(column)])
     return numbers(column, known)
 
 
-def _texts(values: Sequence[str], known: npt.NDArray[np.bool_]) -> pa.Array:
-    encoded = [value.encode() for value in values]
-    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
-    buffers = [_bits(known), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
-    return pa.Array.from_buffers(pa.string(), len(values), buffers)
+def chosen(words: Sequence[str], places: npt.NDArray[np.integer[Any]]) -> pa.Array:
+    """Return the word at each of many places; null for a place below 0.
+
+    So does ``take``, which loads ``pyarrow.compute`` and with it a wrapper of every function.
+    """
+    encoded = [*(word.encode() for word in words), b""]  # the last one for places of -1
+    lengths = np.array([len(word) for word in encoded])
+    places = np.maximum(places, -1)
+    ends = np.concatenate([[0], np.cumsum(lengths[places])]).astype(np.int32)
+    text = b"".join([encoded[place] for place in places.tolist()])
+    mask = None if (places >= 0).all() else _bits(places >= 0)
+    buffers = [mask, pa.py_buffer(ends), pa.py_buffer(text)]
+    return pa.Array.from_buffers(pa.string(), len(places), buffers)
 
 
 def _bits(truths: npt.NDArray[np.bool_]) -> pa.Buffer:

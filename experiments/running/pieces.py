@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from experiments.running.arrow import array_of, numbers, values_of
+from experiments.running.arrow import chosen, numbers, values_of
 from experiments.running.identity import file_digest
 from experiments.running.reached import Reached
 from experiments.study.build import claims_caches, scenario_of
@@ -254,7 +254,6 @@ def read_requests(
     Behind them stands what ``status`` means, in words. ``further`` names columns of ``FURTHER``
     that other points of the study have.
     """
-    words = array_of(STATUS_NAMES)
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group).replace_schema_metadata(None)
@@ -268,7 +267,5 @@ def read_requests(
                     place += 1
             for name, value in reversed(list(identity.items())):
                 table = table.add_column(0, name, pa.repeat(value, table.num_rows))
-            status = table.column("status").combine_chunks().cast(pa.int32())
-            yield table.append_column(
-                "status_name", pa.DictionaryArray.from_arrays(status, words).cast(pa.string())
-            )
+            words = chosen(STATUS_NAMES, values_of(table.column("status")))
+            yield table.append_column("status_name", words)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from experiments.reporting.basis import Basis
 from experiments.reporting.records import Records
 from experiments.running import pooling
-from experiments.running.arrow import array_of, numbers, values_of
+from experiments.running.arrow import chosen, values_of
 from experiments.running.pieces import read_piece
 from experiments.running.sweep import Run
 from experiments.study.build import prices_of
@@ -95,7 +95,7 @@ def with_pools(requests: "pa.Table", pools: Sequence[str]) -> "pa.Table":
     """Add the column ``pool`` behind ``replica``; null for who was sent to none."""
     replica = values_of(requests["replica"])
     place = requests.column_names.index("replica") + 1
-    return requests.add_column(place, "pool", array_of(pools).take(numbers(replica, replica >= 0)))
+    return requests.add_column(place, "pool", chosen(pools, replica))
 
 
 def _columns(study: Study) -> Iterator[dict[str, object]]:

@@ -110,11 +110,9 @@ def run_plan(
             runs = runs_of(plan, work.folder)
             todo = _unfinished(runs, progress)
             resumed = len({run.path for run in runs} - {run.path for run in todo} - new)
-            modules = FOR_TABLES + (FOR_REPORT if report else ())
-            modules += FOR_FIGURES if report and figures else ()
             growing = work.folder / "requests.growing"
             with assemble.RequestsFile(runs, growing, pools_of_replicas(plan)) as requests:
-                _simulate(runs, todo, executor, progress, requests, modules)
+                _simulate(runs, todo, executor, progress, requests, _modules(report, figures))
                 requests.publish(work.new / "requests.parquet")
             jobs = executor.jobs if len(runs) > 1 else 1
             tables = written_tables(lengths, runs, work.new, jobs)
@@ -130,6 +128,12 @@ def run_plan(
     if os.path.lexists(place.work):
         progress.note(f"{shown(place.work)} holds files that are not headroom's; they stay there")
     return Outcome(tables, place.folder, resumed, wall_s)
+
+
+def _modules(report: bool, figures: bool) -> tuple[str, ...]:
+    """What is loaded while workers simulate."""
+    modules = FOR_TABLES + (FOR_REPORT if report else ())
+    return modules + (FOR_FIGURES if report and figures else ())
 
 
 def _identity(plan: Plan, place: Place) -> str:

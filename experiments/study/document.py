@@ -58,13 +58,13 @@ class Study(BaseModel):
     """A model of the catalogue, or the path of a Hugging Face config.json or of its folder."""
     cluster: ClusterConfig
     """How many engines, on what, and who sends them requests."""
-    engine: EngineConfig = EngineConfig()
+    engine: EngineConfig = EngineConfig.model_construct()
     """Settings of the serving engine."""
     calibration: str = "auto"
     """auto: measured kernels of the GPU, or of its nearest relative, with the constants of the
     engine's version, and the datasheet where nothing was measured; none: the datasheet's roofline;
     or a calibration by name, or the path of one."""
-    client: ClientConfig = ClientConfig()
+    client: ClientConfig = ClientConfig.model_construct()
     """Who sends the requests, on behalf of the workload."""
     workload: Workload
     """Who asks for what, when."""

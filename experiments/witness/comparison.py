@@ -35,6 +35,7 @@ NAMED = (
     Named(
         "priority", "0.10", "0.10", "who was thrown out stays in the step that it was in already"
     ),
+    Named("handover priority", "0.18", "0.30", "who has blocks waits behind who does not fit"),
     Named("ahead handover", "0.27", "", "who is thrown out loses the token that is under way"),
 )
 """docs/witness.md has the lines; without ``until`` the newest release still does."""
@@ -53,8 +54,7 @@ def name_of(version: str, feature: str) -> str:
 
 
 SINCE = {
-    "handover": "0.18", "handover priority": "0.31", "drafts": "0.30", "host": "0.31",
-    "stages": "0.32",
+    "handover": "0.18", "drafts": "0.30", "host": "0.31", "stages": "0.32",
 }  # fmt: skip
 """By parts of a feature, the first release that is compared with them (docs/witness.md)."""
 

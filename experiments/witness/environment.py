@@ -84,10 +84,11 @@ def open_environment(folder: Path) -> Environment:
     return Environment(folder, json.loads(marker.read_text())["newest"])
 
 
-def set_up(folder: Path, newest: str, older: list[str]) -> Environment:
+def set_up(folder: Path, newest: str, others: list[str], package: str = PACKAGE) -> Environment:
     """Make the environment, or add releases to it. What is there already is left as it is.
 
-    What was interrupted goes on where it was.
+    What was interrupted goes on where it was. ``package`` is where files of other releases come
+    from: those of ``vllm``, built for GPUs, are out before those for CPUs, and ten times as large.
 
     Raises:
         NoEnvironmentError: the folder holds something else, or another newest release.
@@ -96,7 +97,7 @@ def set_up(folder: Path, newest: str, older: list[str]) -> Environment:
     if (folder / MARKER).is_file():
         made = open_environment(folder)
         if newest not in (made.newest, *made.versions()):
-            older = [*older, newest]
+            others = [*others, newest]
     elif folder.exists() and any(folder.iterdir()):
         raise NoEnvironmentError(f"{folder} is not empty, expected a new folder")
     else:
@@ -108,10 +109,10 @@ def set_up(folder: Path, newest: str, older: list[str]) -> Environment:
     _pip(made, "install", *EXTRA)
     for site in (made.folder / "env" / "lib").glob("python3*/site-packages"):
         _name_as_vllm(site, made.newest)
-    for version in older:
+    for version in others:
         target = folder / "releases" / version
         if version != made.newest and not (target / "vllm").is_dir():
-            _pip(made, "install", "--no-deps", "--target", str(target), f"{PACKAGE}=={version}")
+            _pip(made, "install", "--no-deps", "--target", str(target), f"{package}=={version}")
             _name_as_vllm(target, version)
     return made
 

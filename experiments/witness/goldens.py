@@ -7,8 +7,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.witness.comparison import Release
-from experiments.witness.features import FEATURES, LACKED
+from experiments.witness.comparison import Scheduling, blank, differences, name_of
+from experiments.witness.features import FEATURES
+from experiments.witness.ours import simulated
 from experiments.witness.scenario import Outcome, Scenario, draw
 
 MOST_REQUESTS, MOST_STEPS = 14, 150
@@ -24,8 +25,10 @@ class Golden(NamedTuple):
     outcome: Outcome
 
 
-def write(release: Release, folder: Path, each: int, most: int = 400) -> Path:
-    """Write a few scenarios of every feature, as many as possible with preemption.
+def write(release: Scheduling, folder: Path, each: int, most: int = 400) -> Path:
+    """Write a few scenarios of every feature that is compared, as many as possible with preemption.
+
+    Where a release is another matter by a name, those are left out that show it.
 
     Args:
         release: whose scheduler is asked.
@@ -38,15 +41,14 @@ def write(release: Release, folder: Path, each: int, most: int = 400) -> Path:
     """
     path = folder / f"{release.version}.jsonl"
     with path.open("x") as file:
-        for feature, parts in FEATURES.items():
-            absent = {LACKED.get(name, name) for name in release.lacks}
-            if feature == "all" or not absent & parts:
+        for feature in FEATURES:
+            if not blank(release, feature).lacks:
                 for golden in _chosen(release, feature, each, most):
                     file.write(_line(golden) + "\n")
     return path
 
 
-def _chosen(release: Release, feature: str, each: int, most: int) -> list[Golden]:
+def _chosen(release: Scheduling, feature: str, each: int, most: int) -> list[Golden]:
     preempted: list[Golden] = []
     others: list[Golden] = []
     for number in range(most):
@@ -54,6 +56,10 @@ def _chosen(release: Release, feature: str, each: int, most: int) -> list[Golden
         if len(scenario.requests) > MOST_REQUESTS:
             continue
         golden = Golden(feature, number, scenario, release.serve(scenario))
+        if name_of(release.version, feature) and differences(
+            simulated(scenario, release.version), golden.outcome
+        ):
+            continue
         if len(golden.outcome.steps) <= MOST_STEPS:
             (preempted if any(golden.outcome.preemptions) else others).append(golden)
         if len(preempted) >= each - 1 and others:

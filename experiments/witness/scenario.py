@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from experiments.witness.drafts import Drafts, drawn_drafts
 from experiments.witness.features import FEATURES, LACKED
@@ -184,9 +185,7 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
     price = COARSE if rng.random() < 0.2 else FINE
     service = price.step * (outputs + 1)
     gap = service / float(rng.choice(sizes.loads))
-    arrivals = rng.exponential(gap, count).cumsum()
-    if price is COARSE:
-        arrivals = np.round(arrivals / price.step) * price.step
+    arrivals = _arrivals(rng, count, gap, price)
     priority = rng.integers(0, 3, count) if "priority" in on else np.zeros(count, dtype=int)
     caching = "caching" in on
     streams = _streams(rng, prompt, output, sizes) if caching else [[] for _ in range(count)]
@@ -198,17 +197,13 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         budget = max(budget, rows + 1)
         price = price._replace(position=0)  # what is in the cache is not known when one plans
         blocks += -(-4 * rows // size)
-    windows, states = _groups(rng) if "groups" in on else ((None,), 0)
-    states = states if size >= 16 else 0  # smaller blocks would grow beside a state
-    hybrid = None
-    if {"groups", "caching"} <= on:
-        states, hybrid = 0, drawn_hybrid(rng, on, windows, size)
+    groups = _groups_of(rng, on, size) if "groups" in on else _Groups()
     if "groups" in on:  # of each as many as one request takes at most, and some more
-        blocks = len(windows) * longest + states + blocks - longest
+        blocks = len(groups.windows) * longest + groups.states + blocks - longest
     return Scenario(
-        windows=windows,
-        states=states,
-        hybrid=hybrid,
+        windows=groups.windows,
+        states=groups.states,
+        hybrid=groups.hybrid,
         seats=seats,
         budget=budget,
         blocks=blocks,
@@ -226,13 +221,38 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         stages=_stages(rng) if "stages" in on else (),
         timeout=int(service * rng.choice([0.3, 2, 10])) + 1 if "aborts" in on else None,
         price=price,
-        requests=[
-            Row(int(at), int(p), int(o), int(rank), own)
-            for at, p, o, rank, own in zip(
-                arrivals, prompt, output, priority, streams, strict=True
-            )
-        ],
-    )  # fmt: skip
+        requests=_rows(arrivals, prompt, output, priority, streams),
+    )
+
+
+def _arrivals(
+    rng: np.random.Generator, count: int, gap: float, price: Price
+) -> npt.NDArray[np.float64]:
+    """Poisson arrivals; with coarse prices they coincide with ends of steps."""
+    arrivals = rng.exponential(gap, count).cumsum()
+    return np.round(arrivals / price.step) * price.step if price is COARSE else arrivals
+
+
+def _rows(*columns: Iterable[Any]) -> list[Row]:
+    return [
+        Row(int(at), int(prompt), int(output), int(rank), own)
+        for at, prompt, output, rank, own in zip(*columns, strict=True)
+    ]
+
+
+class _Groups(NamedTuple):
+    """Of the KV cache, by the names of a scenario."""
+
+    windows: tuple[int | None, ...] = (None,)
+    states: int = 0
+    hybrid: Hybrid | None = None
+
+
+def _groups_of(rng: np.random.Generator, on: frozenset[str], size: int) -> _Groups:
+    windows, states = _groups(rng)
+    if "caching" in on:
+        return _Groups(windows, 0, drawn_hybrid(rng, on, windows, size))
+    return _Groups(windows, states if size >= 16 else 0)  # smaller ones would grow beside a state
 
 
 def _host(rng: np.random.Generator, blocks: int) -> Host:

@@ -137,6 +137,7 @@ class Config:
         ranges = [tuple(each) for each in drafts["by_sequences"]] or None
         told = {"method": "ngram", "num_speculative_tokens": drafts["tokens"],
                 "prompt_lookup_max": 5, "prompt_lookup_min": 5,
+                "disable_lookahead_block_hashes": True,  # docs/witness.md, of 0.33
                 "num_speculative_tokens_per_batch_size": ranges,
                 "target_model_config": self.model,
                 "target_parallel_config": parallel()}  # fmt: skip

@@ -5,7 +5,6 @@ from hardware.gpu import Gpu
 from hardware.prices.measured import Measured
 from hardware.prices.modelled import Roofline
 from hardware.prices.protocol import Prices
-from hardware.relatives import as_priced
 
 
 def prices_of(gpu: Gpu, calibration: Calibration, *, fused: bool) -> Prices:
@@ -18,5 +17,4 @@ def prices_of(gpu: Gpu, calibration: Calibration, *, fused: bool) -> Prices:
     """
     if calibration.kernels is None:
         return Roofline(gpu, calibration, fused=fused)
-    priced = as_priced(gpu, calibration.kernels)
-    return Measured(priced, calibration, calibration.kernels, fused=fused)
+    return Measured(gpu, calibration, calibration.kernels, fused=fused)

@@ -176,7 +176,7 @@ def measured_chunks(
         launch_s: of the kernel's call, over all layers.
         past_s: making keys and values of an earlier position again, over all layers.
     """
-    tokens = np.unique(np.rint(np.geomspace(1, 2**20, 81)))
+    tokens = np.array(sorted(set(np.rint(np.geomspace(1, 2**20, 81)).tolist())))
     reach = max((term.reach for term in bound.terms), key=lambda reach: reach.positions is None)
     pairs = np.array([reads_of_chunk(int(length), 0, reach)[0] for length in tokens])
     bound_s = np.array([bound.seconds(int(length), 0) for length in tokens])

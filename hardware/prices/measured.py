@@ -17,6 +17,7 @@ from hardware.prices.mixer_kernels import DecodeKernel
 from hardware.prices.modelled import Roofline
 from hardware.prices.protocol import DecodeOperators
 from hardware.prices.unmeasured import Unmeasured
+from hardware.relatives import as_priced
 from model.caches import Reach
 from model.mixers.latent import EXPANDS
 from model.mixers.mixer import Kernel, Mixer
@@ -30,28 +31,9 @@ MADE_ROWS = 8192.0
 """Earlier positions whose keys and values are made at once (vLLM's workspace of chunked prefill
 holds up to 65,536; vllm/model_executor/layers/attention/mla_attention.py)."""
 
-FITTED_BYTES_PER_S = 3.35e12
-"""Bandwidth of the GPU that ``elementwise_bytes`` was fitted on (H100 SXM)."""
-
-
-def small_kernels_per_s(gpu: Gpu, share: float) -> float:
-    """Return the bytes/s of norms, activations and the like, which reach a share of the bandwidth.
-
-    GPUs from Ada on hold what they move in caches of 48 to 128 MB: where the memory is slower than
-    an H100's they reach what they reach there, and at most the memory's own rate (an assumption: no
-    run tells more).
-    """
-    bandwidth = gpu.bandwidth_bytes_per_s
-    cached = "fp8" in gpu.peak_flops_per_s
-    return max(share * bandwidth, min(bandwidth, share * FITTED_BYTES_PER_S) if cached else 0.0)
-
-
-def sustained(gpu: Gpu, share: float) -> Gpu:
-    """Return a GPU with a share of its arithmetic."""
-    if share == 1.0:
-        return gpu
-    peaks = {compute: share * peak for compute, peak in gpu.peak_flops_per_s.items()}
-    return gpu.model_copy(update={"peak_flops_per_s": peaks})
+SMALL_KERNELS_PER_S = 2.8e12
+"""Bytes that norms, activations and the like move at most, however fast the memory: long prompts of
+Llama-3.1-70B take as much beside its products on B200 as on H200 (TP 4 and 8)."""
 
 
 class Measured:
@@ -70,8 +52,9 @@ class Measured:
     def __init__(
         self, gpu: Gpu, calibration: Calibration, kernels: Kernels, *, fused: bool
     ) -> None:
-        self.gpu, self.calibration, self.kernels, self.fused = gpu, calibration, kernels, fused
-        self.sustained = sustained(gpu, calibration.gemm_arithmetic)
+        self.calibration, self.kernels, self.fused = calibration, kernels, fused
+        self.products = as_priced(gpu, kernels, calibration.gemm_arithmetic)
+        self.gpu = gpu = as_priced(gpu, kernels)
         self.roofline = Roofline(gpu, calibration, fused=fused)
         self.unmeasured = Unmeasured(gpu, calibration, kernels)
         self.host = self.roofline.host
@@ -84,12 +67,13 @@ class Measured:
         that the L2 cache holds): only what their traffic takes beyond it is added.
         """
         calibration = self.calibration
-        moved_per_s = small_kernels_per_s(self.gpu, calibration.elementwise_bytes)
+        moved_per_s = self.gpu.bandwidth_bytes_per_s * calibration.elementwise_bytes
+        moved_per_s = min(moved_per_s, SMALL_KERNELS_PER_S)
         products: F = 0.0
         between: F = 0.0
         for operator in operators:
             if operator.gemm is not None:
-                measured_s = self.kernels.gemm_s(operator, self.sustained) / calibration.gemm_share
+                measured_s = self.kernels.gemm_s(operator, self.products) / calibration.gemm_share
                 products = products + operator.layers * measured_s
                 if self.kernels.tiles(operator):
                     moved_s = around_bytes(operator) / moved_per_s

@@ -75,6 +75,9 @@ WRAPPERS: dict[str, Wrapper] = {
     "internvl_chat": Wrapper(
         class_names=("InternVLChatModel",), beside=joined.internvl, text_type="qwen2"
     ),
+    "NemotronH_Nano_VL_V2": Wrapper(
+        class_names=("NemotronH_Nano_VL_V2",), beside=joined.nemotron_vl, text_type="nemotron_h"
+    ),
     "kimi_k25": Wrapper(
         class_names=("KimiK25ForConditionalGeneration", "Kimi_K25ForConditionalGeneration"),
         beside=joined.kimi,

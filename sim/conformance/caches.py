@@ -12,7 +12,7 @@ from sim.conformance.watch import BLOCKS, LIMITS, PREEMPTION
 from sim.engine.block_groups import BlockGroup
 from sim.engine.block_tables import DENSE
 from sim.engine.chunked_prefill import ChunkedPrefill
-from sim.engine.eviction import Arc, Lru
+from sim.engine.eviction import Arc, Lru, RankedLru
 from sim.engine.grouped_cache import GroupedPool
 from sim.engine.hybrid_cache import HybridCache
 from sim.engine.hybrid_settings import HybridSettings
@@ -86,10 +86,10 @@ def _tiers(told: Case) -> Scheduler:
     settings = OffloadSettings(
         blocks_per_chunk=1 + number % 2, block_size=told.block_size, block_s=TICK_S / 4,
         latency_s=number % 5 * TICK_S, together=0.75, store_threshold=2 * (number % 3 == 0),
-        offload_prompt_only=number % 4 > 0, ahead=told.settings.ahead,
+        offload_prompt_only=number % 4 > 0, offers_again=number % 5 > 2, ahead=told.settings.ahead,
     )  # fmt: skip
     scheduler = _scheduler(told, _prefix_cache(told))
-    eviction = (Lru, Arc)[number % 2](max(2, told.num_blocks * (1 + number % 3) // 2))
+    eviction = (Lru, Arc, RankedLru)[number % 3](max(2, told.num_blocks * (1 + number % 3) // 2))
     scheduler.connect(Offloading(settings, eviction))
     return scheduler
 

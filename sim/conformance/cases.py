@@ -94,6 +94,7 @@ def case(number: int, order: str, *, cuts_prompts: bool, aborts: bool) -> Case:
         ahead=cuts_prompts and luck.random() < 0.3,
         long_prefill_token_threshold=luck.choice((0, 0, 7)),
         scheduler_reserve_full_isl=luck.random() < 0.3,
+        serves_behind_victim=number % 2 == 1,
         batch_timeout_s=luck.choice((0, 4, 50)) * TICK_S,
     )
     tokens = luck.choice((80, 200, 1000))

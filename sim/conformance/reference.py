@@ -237,6 +237,8 @@ class Reference:
             while seq in self.running and not self._grow(seq, seq.kv + tokens):
                 self._throw_out_one(plan)
             if seq not in self.running:
+                if self.told.serves_behind_victim:
+                    continue
                 break
             if seq.decodes:
                 plan.decodes.append(seq)

@@ -14,12 +14,14 @@ A request goes to the replicas in turn, and there to the process that is free fi
 a step are dealt evenly among the processes of its replica.
 """
 
+from array import array
 from heapq import heappop, heappush, heapreplace
 
 from sim.engine.agenda import DELIVERY, Agenda, Entry
 from sim.engine.any_replica import AnyReplica
 from sim.engine.inbox import Comes, Inbox
-from sim.engine.outbox import Outbox
+from sim.engine.journal import Journal
+from sim.engine.outbox import Outbox, streams_from
 from sim.engine.sequence import Sequence
 
 
@@ -28,6 +30,10 @@ class SharedOutbox(Outbox):
 
     def __init__(self, each_s: float) -> None:
         super().__init__(each_s)
+        self.seen_of_steps_s = array("d")
+        """Of steps that are in the journal still."""
+        self.rows = 0
+        """Segments there whose steps all are among them."""
         self._ended_s = 0.0  # the last step
         self._left_s = 0.0  # for reading, until then
         self.sent = 0
@@ -36,9 +42,9 @@ class SharedOutbox(Outbox):
     def catch_up(self, replica: AnyReplica) -> None:
         """Every step that has ended is sent, or waits to be: also those of the run under way."""
         journal = replica.journal
-        if len(self.seen_s) < journal.steps:
+        if len(self.seen_of_steps_s) < journal.steps:
             self.last_seen_s(journal)
-        done, ended = len(self.seen_s), journal.steps + replica.steps_ended()
+        done, ended = len(self.seen_of_steps_s), journal.steps + replica.steps_ended()
         if done < ended:  # of a run of decodes: nobody joins but in the last step of one
             batch = replica.under_way()
             assert batch is not None
@@ -51,6 +57,13 @@ class SharedOutbox(Outbox):
     def due_s(self, now_s: float, left_s: float) -> float:
         """Return when a process will have had so much time, if no further step ends."""
         return max(now_s, self.free_s) + (left_s - self.left_s(now_s))
+
+    def last_seen_s(self, journal: Journal) -> float:
+        """See ``Outbox``."""
+        streams, steps = streams_from(journal, self.rows)
+        done = len(self.seen_of_steps_s)
+        self.add(streams, steps, journal.step_end_s[done : journal.steps].tolist())
+        return self.seen_of_steps_s[-1]
 
     def add(self, streams: list[int], steps: list[int], ends_s: list[float]) -> None:
         """Add segments, but those steps of them that were under way and are added already."""
@@ -68,7 +81,7 @@ class SharedOutbox(Outbox):
             self._left_s = self.left_s(end_s)
             self._ended_s = end_s
             begun_s = max(end_s, self.free_s)
-            self.seen_s.append(begun_s + work_s / 2)
+            self.seen_of_steps_s.append(begun_s + work_s / 2)
             self.free_s = begun_s + work_s
         self.sent += len(ends_s)
 

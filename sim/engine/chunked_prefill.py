@@ -30,6 +30,7 @@ class ChunkedPrefill(Scheduler):
     cuts_prompts: ClassVar[bool] = True
     reads: ClassVar[tuple[str, ...]] = (
         "long_prefill_token_threshold", "long_prefill_limits_alone", "scheduler_reserve_full_isl",
+        "serves_behind_victim",
     )  # fmt: skip
 
     def __init__(self, pool: BlockPool, waiting: WaitingQueue, settings: Settings) -> None:
@@ -41,6 +42,7 @@ class ChunkedPrefill(Scheduler):
         self.longest_alone = self.longest_of_many if limits_alone else budget
         self.longest_chunk = self.longest_of_many
         self.whole_prompts_fit = settings.scheduler_reserve_full_isl
+        self.serves_behind_victim = settings.serves_behind_victim
         self._held_back: list[Sequence] = []
         self._thrown_out: list[Sequence] = []  # when nobody could run, as blocks were being loaded
 
@@ -139,7 +141,8 @@ class ChunkedPrefill(Scheduler):
         """Give each running request its tokens and blocks, in order of admission.
 
         Whoever is thrown out gives back what it was given. A request that is thrown out for its own
-        sake ends the round, also for those behind it (under ``order: priority`` there may be some).
+        sake ends the round before 0.33, also for those behind it (under ``order: priority`` there
+        may be some).
         """
         pool, decoding, running = self.pool, self.decoding, self.running
         served, budget = self._served, self.token_budget
@@ -161,6 +164,8 @@ class ChunkedPrefill(Scheduler):
                 budget += self._tokens_of(self.victim(), batch)
                 self.preempt_one(batch, decodes_ready=False)
             if sequence not in running:
+                if self.serves_behind_victim:
+                    continue
                 break
             pool.take(blocks)
             budget -= tokens
@@ -214,15 +219,21 @@ class ChunkedPrefill(Scheduler):
             for sequence in self.prefilling:
                 if sequence not in batch.prefills:
                     self.pool.rest(sequence)
-        self.pool.tell(self.decoding.step, 1)
+        pool, step, late = self.pool, self.decoding.step, self.pool.tells_late
+        if not late:
+            pool.tell(step, 1)
         for place, sequence in enumerate(batch.prefills):
+            if late and pool.concerns(sequence):
+                pool.tell(step, 1)
             chunk, past = batch.chunks[place]
-            self.pool.fill(sequence, past + chunk)
+            pool.fill(sequence, past + chunk)
 
     def start_prompts(self, batch: Batch) -> None:
         """First chunks of those who wait, as long as seats, budget and blocks last."""
         pool, waiting = self.pool, self.waiting
-        pool.tell(self.decoding.step, 1)
+        step, late = self.decoding.step, pool.tells_late
+        if not late:
+            pool.tell(step, 1)
         if self.loads is not None:
             self._start_connected(self.loads, batch)
             return
@@ -230,6 +241,8 @@ class ChunkedPrefill(Scheduler):
         budget = self._budget_left(batch)
         while waiting.count and budget > 0 and seats > 0:
             sequence = waiting.head()
+            if late and pool.concerns(sequence):
+                pool.tell(step, 1)
             chunk = self._begin(sequence, pool.find(sequence), budget, batch)
             if not chunk:
                 break

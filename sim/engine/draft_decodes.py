@@ -215,6 +215,7 @@ class DraftDecodes(DecodeSet):
         Return who finishes, in order of joining. ``gained`` is what all of them got.
         """
         drafting, size, ahead = self.drafting, self.block_size, self.ahead
+        tells_at_end = drafting.tells_at_end
         self.proposed = proposed = drafting.proposed(sequences)
         lookahead, last = drafting.lookahead, drafting.max_model_len - 1
         finished: list[Sequence] = []
@@ -243,7 +244,8 @@ class DraftDecodes(DecodeSet):
                     sequence.told_tokens, sequence.next_told_tokens = before, before + 1
                 else:
                     planned = kv_tokens
-                    sequence.told_tokens, sequence.next_told_tokens = before + 1, kv_tokens + 1
+                    sequence.told_tokens = kv_tokens if tells_at_end else before + 1
+                    sequence.next_told_tokens = kv_tokens + 1
             elif ahead:
                 planned = before  # nothing of it is under way
                 sequence.told_tokens, sequence.next_told_tokens = before, before + 1

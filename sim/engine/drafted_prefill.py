@@ -33,6 +33,7 @@ class DraftedPrefill(ChunkedPrefill):
         self, pool: BlockPool, waiting: WaitingQueue, settings: Settings, acceptance: Acceptance
     ) -> None:
         super().__init__(pool, waiting, settings)
+        pool.tells_late = False
         drafting = settings.drafting
         if drafting is None:
             raise ValueError("drafting = None, expected how drafts are made")
@@ -147,6 +148,8 @@ class DraftedPrefill(ChunkedPrefill):
                 continue
             self._make_room(sequence, rows, batch)
             if sequence not in running:
+                if self.serves_behind_victim:
+                    continue
                 break
             self._take(sequence, self._blocks_of(sequence, rows))
             self.left -= rows + slots

@@ -4,6 +4,8 @@ A request's use of its chunks counts once, when it has ended: from the last of i
 first, so that beginnings stay longest. Whatever is read or written stays.
 """
 
+from heapq import heapify, heappop, heappush
+
 from sim.engine.chunk_list import Chunk, ChunkList, moved_to
 
 
@@ -19,9 +21,13 @@ class Eviction:
         self.chunks: dict[int, Chunk] = {}
         """By key."""
 
-    def insert(self, key: int) -> Chunk:
-        """Add a chunk that is being written."""
+    def insert(self, key: int, rank: int = 0, place: int = 0) -> Chunk:
+        """Add a chunk that is being written, of a request with a rank, which has it at a place."""
         raise NotImplementedError
+
+    def seen(self, keys: list[int], places: list[int], rank: int) -> int:
+        """A request sees these for the first time, here or not; return its rank (0: none yet)."""
+        return rank
 
     def missed(self, key: int) -> None:
         """One is about to be written that is not here: told once for each request."""
@@ -50,7 +56,7 @@ class Lru(Eviction):
         super().__init__(capacity)
         self._line = ChunkList()
 
-    def insert(self, key: int) -> Chunk:
+    def insert(self, key: int, rank: int = 0, place: int = 0) -> Chunk:
         """See ``Eviction``."""
         self.chunks[key] = chunk = Chunk(key)
         self._line.append(chunk)
@@ -78,6 +84,72 @@ class Lru(Eviction):
         del self.chunks[chunk.key]
 
 
+class RankedLru(Eviction):
+    """The same, where what a request sees counts at once, as of the time when it saw its first one.
+
+    All of that has one rank, and the last of the prompt make room before the first (vLLM 0.33 on).
+    Once the request has ended its chunks are used one by one, as those of ``Lru``.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__(capacity)
+        self._last = 0
+        self._ranks: dict[int, tuple[int, int]] = {}
+        self._line: list[tuple[int, int, int]] = []  # rank and key; those that are past stay
+        heapify(self._line)
+
+    def insert(self, key: int, rank: int = 0, place: int = 0) -> Chunk:
+        """See ``Eviction``."""
+        self.chunks[key] = chunk = Chunk(key)
+        self._rank(key, rank, -place)
+        return chunk
+
+    def seen(self, keys: list[int], places: list[int], rank: int) -> int:
+        """See ``Eviction``."""
+        if not rank:
+            self._last += 1
+            rank = self._last
+        for at, key in enumerate(keys):
+            if key in self.chunks and self._ranks[key] < (rank, -places[at]):
+                self._rank(key, rank, -places[at])
+        return rank
+
+    def used(self, key: int, reused: bool, inserted: bool) -> None:
+        """See ``Eviction``."""
+        if key in self.chunks:
+            self._last += 1
+            self._rank(key, self._last, 0)
+
+    def victims(self, count: int, offer: int) -> list[Chunk] | None:
+        """See ``Eviction``."""
+        found: list[Chunk] = []
+        passed: list[tuple[int, int, int]] = []
+        line = self._line
+        while line and len(found) < count:
+            entry = heappop(line)
+            first, then, key = entry
+            if self._ranks.get(key, (-1, 0)) != (first, then):
+                continue
+            passed.append(entry)
+            chunk = self.chunks[key]
+            if not _stays(chunk, offer):
+                found.append(chunk)
+        for entry in passed:
+            heappush(line, entry)
+        return found if len(found) == count else None
+
+    def remove(self, chunk: Chunk) -> None:
+        """See ``Eviction``."""
+        del self.chunks[chunk.key], self._ranks[chunk.key]
+
+    def _rank(self, key: int, first: int, then: int) -> None:
+        self._ranks[key] = (first, then)
+        heappush(self._line, (first, then, key))
+        if len(self._line) > 64 + 2 * len(self.chunks):
+            self._line = [(*rank, each) for each, rank in self._ranks.items()]
+            heapify(self._line)
+
+
 class Arc(Eviction):
     """Adaptive replacement (Megiddo and Modha, FAST 2003), as vLLM has it.
 
@@ -94,7 +166,7 @@ class Arc(Eviction):
         self._gone_once = ChunkList()
         self._gone_again = ChunkList()
 
-    def insert(self, key: int) -> Chunk:
+    def insert(self, key: int, rank: int = 0, place: int = 0) -> Chunk:
         """See ``Eviction``."""
         ghost = self._gone.pop(key, None)
         if ghost is not None and ghost.where is not None:

@@ -30,6 +30,8 @@ class BlockPool:
         self.in_order = False
         """Whether some give blocks back while they run: when blocks fall short, it matters in which
         order requests are served."""
+        self.tells_late = False
+        """Whether it need not be told of answers before a request ``concerns`` them."""
         self.remembers = False
         """Whether free blocks keep what is in them: when others are thrown out, it matters which of
         them are taken before the next one is."""
@@ -121,6 +123,10 @@ class BlockPool:
 
     def fill(self, sequence: Sequence, tokens: int) -> None:
         """A sequence has its blocks of ``tokens`` tokens, which are in the coming step."""
+
+    def concerns(self, sequence: Sequence) -> bool:
+        """Whether somebody else's answer goes on with a text of this one."""
+        return False
 
     def tell(self, step: int, coming: int) -> None:
         """Answers have grown: so far in the decode steps done, and in the coming one, if it has

@@ -43,6 +43,8 @@ class OffloadSettings:
     """Chunks whose offers are counted."""
     offload_prompt_only: bool = True
     """Whether answers are not kept."""
+    offers_again: bool = False
+    """Whether a request that begins again offers all of its chunks again (vLLM 0.33 on)."""
     ahead: bool = False
 
 
@@ -59,7 +61,7 @@ class Transfer(Job):
 class Offloaded:
     """What the connector knows of one request."""
 
-    __slots__ = ("jobs", "keys", "marks", "stored")
+    __slots__ = ("jobs", "keys", "marks", "rank", "stored")
 
     def __init__(self) -> None:
         self.keys: list[int] = []
@@ -70,6 +72,8 @@ class Offloaded:
         """The first chunk that was not yet offered."""
         self.jobs = 0
         """Transfers under way."""
+        self.rank = 0
+        """See ``Eviction.seen``."""
 
 
 class Offloading(Connector):
@@ -143,6 +147,8 @@ class Offloading(Connector):
     def matched(self, sequence: Sequence, past: int) -> int:
         """See ``Connector``."""
         state = self._state(sequence)
+        if self.settings.offers_again:
+            state.stored = 0
         if state.jobs:
             return ASK_AGAIN
         size, tokens = self._tokens, sequence.target_tokens
@@ -173,6 +179,7 @@ class Offloading(Connector):
         state, size = self._known[sequence], self._tokens
         first, end = past // size, (past + tokens) // size
         keys = state.keys[first:end]
+        self._see(state, [each for each in range(first, end) if not state.marks[each] & _SEEN])
         for place in range(first, end):
             chunk = self.eviction.chunks[state.keys[place]]
             self.evictable -= chunk.readers == 0
@@ -259,11 +266,12 @@ class Offloading(Connector):
         """Take room for the chunks that are not here; say whether there was enough."""
         eviction, chunks = self.eviction, self.eviction.chunks
         self._offers += 1
-        wanted = self._wanted(state, end)
+        wanted, fresh = self._wanted(state, end)
         for place in reversed(wanted):
             if not state.marks[place] & _MISSED:
                 eviction.missed(state.keys[place])
             state.marks[place] |= _MISSED | _SEEN
+        self._see(state, fresh)
         if not wanted:
             return True
         lacking = len(wanted) - (eviction.capacity - len(chunks))
@@ -279,31 +287,43 @@ class Offloading(Connector):
             self.evicted += lacking
         keys = [state.keys[place] for place in wanted]
         for place in wanted:
-            eviction.insert(state.keys[place])
+            eviction.insert(state.keys[place], state.rank, place)
             state.marks[place] |= _INSERTED
         blocks = len(wanted) * self.settings.blocks_per_chunk
         self._next.append(self._transfer(sequence, state, keys, blocks, True))
         self.stored += len(wanted)
         return True
 
-    def _wanted(self, state: Offloaded, end: int) -> list[int]:
-        """Places of the offered chunks that are to be kept and are not here."""
+    def _see(self, state: Offloaded, fresh: list[int]) -> None:
+        """A request sees its chunks at these places for the first time."""
+        if fresh:
+            keys = [state.keys[place] for place in fresh]
+            state.rank = self.eviction.seen(keys, fresh, state.rank)
+
+    def _wanted(self, state: Offloaded, end: int) -> tuple[list[int], list[int]]:
+        """Places of the offered chunks that are to be kept and are not here; and those of all that
+        count as seen, and were not."""
         chunks, keys, marks = self.eviction.chunks, state.keys, state.marks
         threshold = self.settings.store_threshold
         if threshold >= 2:
             self.counts.offered(keys[state.stored : end])
         wanted: list[int] = []
+        fresh: list[int] = []
         for place in range(state.stored, end):
             chunk = chunks.get(keys[place])
             if chunk is not None:
                 chunk.offer = self._offers
                 if chunk.readers != PENDING:
+                    if not marks[place] & _SEEN:
+                        fresh.append(place)
                     marks[place] |= _SEEN
                     if not marks[place] & _INSERTED:
                         marks[place] |= _REUSED
             elif threshold < 2 or self.counts.of(keys[place]) >= threshold:
                 wanted.append(place)
-        return wanted
+                if not marks[place] & _SEEN:
+                    fresh.append(place)
+        return wanted, fresh
 
     # --- of one request
     def _state(self, sequence: Sequence) -> Offloaded:

@@ -3,10 +3,7 @@
 See ``sim.api_server``, which says what it stands for.
 """
 
-from array import array
 from struct import Struct
-
-from mypy_extensions import mypyc_attr
 
 from sim.engine.journal import SEGMENT_BYTES, STREAMS_AT, Journal
 
@@ -14,9 +11,18 @@ _STREAMS = Struct("=2i8xi")
 """Of a segment: steps, decodes, joined."""
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+def streams_from(journal: Journal, row: int) -> tuple[list[int], list[int]]:
+    """Return the streams of each segment of a journal from a row on, and its steps."""
+    segments, streams, steps = journal.segments, list[int](), list[int]()
+    for at in range(row * SEGMENT_BYTES, len(segments), SEGMENT_BYTES):
+        count, decodes, joined = _STREAMS.unpack_from(segments, at + STREAMS_AT)
+        steps.append(int(count))
+        streams.append(int(decodes) + int(joined))
+    return streams, steps
+
+
 class Outbox:
-    """When the tokens of each step of one engine are seen, seconds.
+    """When the tokens of the steps of one engine are seen, seconds.
 
     Args:
         each_s: the event loop's time for one token, as it is shared among processes.
@@ -26,33 +32,53 @@ class Outbox:
         self.each_s = each_s
         self.free_s = 0.0
         """When all tokens so far have been sent."""
-        self.seen_s = array("d")
-        """Of steps that are in the journal still."""
-        self.rows = 0
-        """Of its segments."""
+        self.taken_free_s = 0.0
+        """The same, of steps that have left the journal."""
+        self.streams: list[int] = []
+        """Of the segments so far that are in the journal still."""
+        self.steps = 0
+        """Of these segments."""
+        self.last_s = 0.0
+        """When the tokens of the last of them are seen."""
 
     def last_seen_s(self, journal: Journal) -> float:
         """Return when the tokens of the last complete step of a journal are seen."""
-        segments, streams, steps = journal.segments, list[int](), list[int]()
-        for at in range(self.rows * SEGMENT_BYTES, len(segments), SEGMENT_BYTES):
-            count, decodes, joined = _STREAMS.unpack_from(segments, at + STREAMS_AT)
-            steps.append(int(count))
-            streams.append(int(decodes) + int(joined))
-        self.add(streams, steps, journal.step_end_s[len(self.seen_s) : journal.steps].tolist())
-        return self.seen_s[-1]
-
-    def add(self, streams: list[int], steps: list[int], ends_s: list[float]) -> None:
-        """Add segments: the streams of each, its steps, and the ends of all steps."""
-        free_s, each_s, seen_s = self.free_s, self.each_s, list[float]()
-        end = 0
+        free_s, begun_s, work_s, end = self.free_s, 0.0, 0.0, 0
+        ends_s = journal.step_end_s[self.steps : journal.steps].tolist()
+        streams, steps = streams_from(journal, len(self.streams))
         for place, count in enumerate(streams):
-            work_s = count * each_s
+            work_s = count * self.each_s
             start, end = end, end + steps[place]
-            for begun_s in ends_s[start:end]:
+            for at in range(start, end):
+                begun_s = ends_s[at]
+                if begun_s < free_s:
+                    begun_s = free_s
+                free_s = begun_s + work_s
+        if streams:
+            self.last_s = begun_s + work_s / 2
+        self.streams += streams
+        self.free_s, self.steps = free_s, journal.steps
+        return self.last_s
+
+    def take(self, rows: int, steps: int) -> list[int]:
+        """Segments leave the journal, its first ones; return the streams of those known here."""
+        known = self.streams[:rows]
+        del self.streams[:rows]
+        self.steps = max(0, self.steps - steps)
+        return known
+
+    def seen_s(self, streams: list[int], steps: list[int], ends_s: list[float]) -> list[float]:
+        """Return when the steps of segments are seen that leave the journal: of the streams of
+        each, its steps, and the ends of all steps."""
+        free_s, seen_s, end = self.taken_free_s, list[float](), 0
+        for place, count in enumerate(streams):
+            work_s = count * self.each_s
+            start, end = end, end + steps[place]
+            for at in range(start, end):
+                begun_s = ends_s[at]
                 if begun_s < free_s:
                     begun_s = free_s
                 seen_s.append(begun_s + work_s / 2)
                 free_s = begun_s + work_s
-        self.free_s = free_s
-        self.seen_s.extend(seen_s)
-        self.rows += len(streams)
+        self.taken_free_s = free_s
+        return seen_s

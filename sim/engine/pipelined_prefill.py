@@ -54,6 +54,7 @@ class PipelinedPrefill(ChunkedPrefill):
 
     def __init__(self, pool: BlockPool, waiting: WaitingQueue, settings: Settings) -> None:
         super().__init__(pool, waiting, settings)
+        pool.tells_late = False
         self.spacing = settings.spacing
         self.step = 0
         """How many steps were planned, those of nobody included."""
@@ -129,6 +130,8 @@ class PipelinedPrefill(ChunkedPrefill):
             while blocks > pool.free and sequence in running:
                 self._throw_out(self.victim(), batch)
             if sequence not in running:
+                if self.serves_behind_victim:
+                    continue
                 return
             pool.take(blocks)
             self._put(batch, sequence, tokens)

@@ -21,6 +21,7 @@ from sim.engine.homes import Homes
 from sim.engine.kv_cache import BlockPool
 from sim.engine.runs import ANONYMOUS, FreeQueue, Run, Texts, place
 from sim.engine.sequence import Sequence
+from sim.engine.telling import Telling, apart
 
 Spans = list[tuple[int, int]]
 """Streams of a request's text, and behind which of its blocks each of them ends."""
@@ -56,7 +57,9 @@ class PrefixCache(BlockPool):
         super().__init__(num_blocks, block_size)
         self.remembers = True
         self._ahead = ahead
+        self.tells_late = True
         self._tellers: dict[Sequence, int] = {}  # who runs, with a stream beyond the prompt
+        self._telling = Telling()
         self._homes: Homes | None = None
         self._spans_of = spans_of
         self._unhashed_first = unhashed_first
@@ -140,9 +143,8 @@ class PrefixCache(BlockPool):
             sequence.cached_tokens = self._found * self.block_size
         self.seat(sequence)
         if told(sequence) * self.block_size > sequence.prompt_tokens:
-            self._tellers[sequence] = stream = sequence.spans[-1][0]
-            if self._homes is not None:
-                self._homes.tell(stream, self._texts.number)
+            self._tellers[sequence] = sequence.spans[-1][0]
+            self._telling.begin(sequence, self.block_size, self._homes, self._texts.number)
 
     def seat(self, sequence: Sequence) -> None:
         """As any; those who end together free their blocks in the order in which they began."""
@@ -166,6 +168,10 @@ class PrefixCache(BlockPool):
                     held.append((run, run.count))
                 sequence.named_blocks = stop
 
+    def concerns(self, sequence: Sequence) -> bool:
+        """See ``BlockPool``: then blocks are to be named in the order in which they were filled."""
+        return self._telling.concerns(sequence)
+
     def tell(self, step: int, coming: int) -> None:
         """Name the full blocks of answers, in the order in which they were filled."""
         if not self._tellers:
@@ -175,20 +181,10 @@ class PrefixCache(BlockPool):
             full = min(self._known_tokens(sequence, step + coming) // size, told(sequence))
             if full > sequence.named_blocks:
                 ready.append((sequence, full))
-        if not self._apart(ready):
+        if not apart(ready):
             ready = self._as_filled(ready, step + coming)
         for sequence, full in ready:
             self.fill(sequence, full * size)
-
-    def _apart(self, ready: list[tuple[Sequence, int]]) -> bool:
-        """Whether no two of them have a text in common that they go on with."""
-        streams: set[int] = set()
-        for sequence, _ in ready:
-            spans = sequence.spans
-            if len(spans) > 1 and sequence.named_blocks < spans[-2][1]:
-                return len(ready) == 1
-            streams.add(spans[-1][0])
-        return len(streams) == len(ready)
 
     def _as_filled(
         self, ready: list[tuple[Sequence, int]], step: int
@@ -219,7 +215,8 @@ class PrefixCache(BlockPool):
 
     def end(self, sequences: list[Sequence], step: int) -> None:
         """Free the blocks of those who ended, in order of admission."""
-        self.tell(step, 0)
+        if not self.tells_late or any(self.concerns(sequence) for sequence in sequences):
+            self.tell(step, 0)
         for sequence in sorted(sequences, key=lambda each: each.admission):
             held_tokens, sequence.slots = max(sequence.kv_tokens, sequence.slots), 0
             self._release(sequence, held_tokens)
@@ -242,9 +239,8 @@ class PrefixCache(BlockPool):
     def _release(self, sequence: Sequence, held_tokens: int) -> None:
         """Free named blocks, full ones without a name behind them, and what is not full."""
         if sequence in self._tellers:
-            stream = self._tellers.pop(sequence)
-            if self._homes is not None:
-                self._homes.told_to_end(stream, self._texts.number)
+            del self._tellers[sequence]
+            self._telling.end(sequence, self._homes, self._texts.number)
         self.fill(sequence, sequence.kv_tokens)
         self._settle()
         full = sequence.kv_tokens // self.block_size

@@ -83,6 +83,7 @@ class Scheduler(Running):
     def connect(self, connector: Connector) -> None:
         """Let caches come from elsewhere, or be read by others, from now on."""
         self.loads = Loads(self.pool, connector)
+        self.pool.tells_late = False  # a connector may look at any text
 
     def tell(self, sequence: Sequence) -> None:
         """The blocks of one that loads are filled, or of one that has ended were read."""

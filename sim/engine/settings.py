@@ -28,6 +28,9 @@ class Settings:
     """Whether that limits a request that is alone, too."""
     scheduler_reserve_full_isl: bool = False
     """Whether a request starts only when blocks for all of its tokens are free."""
+    serves_behind_victim: bool = False
+    """Whether one that is thrown out for its own sake, as the least important of all, lets those
+    behind it have their tokens in the same step (vLLM 0.33 on); else it ends the round."""
     drafting: Drafting | None = None
     """How drafts are made and verified; None: there are none."""
     spacing: int = 0

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from sim.engine.beginnings import Beginnings
 from sim.seen.texts import Text
 from workloads.requests import Ints, Prefixes, Requests
 
@@ -13,7 +14,8 @@ class Prompts:
     """The beginnings of prompts, and their sessions, by rows of the workload."""
 
     def __init__(self, prefixes: Prefixes | None = None, session: Ints | None = None) -> None:
-        self._prefixes, self._session = prefixes, session
+        self._beginnings = None if prefixes is None else _beginnings(prefixes)
+        self._session = session
 
     def session(self, request: int) -> int:
         """Return the session of a request; -1 for none."""
@@ -22,13 +24,11 @@ class Prompts:
     def text(self, request: int) -> Text:
         """Return its streams, and behind which of its tokens each ends; none: nobody's prompt
         begins like it."""
-        if self._prefixes is None:
-            return []
-        offsets, streams, ends = (
-            self._prefixes.offsets, self._prefixes.streams, self._prefixes.ends
-        )  # fmt: skip
-        row = slice(*offsets[request : request + 2].tolist())
-        return list(zip(streams[row].tolist(), ends[row].tolist(), strict=True))
+        return [] if self._beginnings is None else self._beginnings.of(request)
+
+
+def _beginnings(prefixes: Prefixes) -> Beginnings:
+    return Beginnings(prefixes.offsets.data, prefixes.streams.data, prefixes.ends.data)
 
 
 NO_PROMPTS: Final = Prompts()

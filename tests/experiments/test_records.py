@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.reporting.records import Records
 from experiments.running.arrow import array_of, numbers, values_of
+from tests.tries import tries
 
 WHOLE = st.integers(-(2**63), 2**63 - 1)
 TEXT = st.text('aé,"\n |0', max_size=4)
@@ -26,7 +27,7 @@ PLAIN = (st.integers(-(2**40), 2**40), st.floats(allow_nan=False), st.booleans()
 """Values that Arrow holds."""
 
 
-@settings(deadline=None)
+@tries(100)
 @given(st.dictionaries(st.text("abc", min_size=1, max_size=2), COLUMNS, min_size=1, max_size=4))
 def test_values_kinds_and_csv_are_those_of_pandas(columns: dict[str, list[Any]]) -> None:
     rows = [
@@ -51,6 +52,7 @@ def test_rows_may_lack_columns_and_are_chosen() -> None:
     assert (len(table), len(Records.of([]))) == (2, 0)
 
 
+@tries(100)
 @given(st.one_of(*(st.lists(st.one_of(kind, st.none()), max_size=20) for kind in PLAIN)))
 def test_arrow_arrays_are_those_of_arrow(values: list[Any]) -> None:
     found = array_of(values)

@@ -22,9 +22,9 @@ SESSIONS = (
     "  sessions: {turns: {distribution: constant, value: 4}, think_s: 0.1, system_tokens: 40}\n"
 )
 OPEN = SMALL.replace("  num_requests: 20\n", f"  num_requests: 20\n{SESSIONS}")
-USERS = OPEN.replace(
-    "{process: poisson, rate_per_s: 20}", "{process: closed_loop, users: 3, think_s: 0.2}"
-)
+OPEN_ARRIVE = "{process: poisson, rate_per_s: 20}"
+USERS_ARRIVE = "{process: closed_loop, users: 3, think_s: 0.2}"
+USERS = OPEN.replace(OPEN_ARRIVE, USERS_ARRIVE)
 SWEEP = "sweep:\n  engine.max_num_seqs: [1, 4]\n"
 
 
@@ -92,13 +92,15 @@ def test_one_clear_error(tmp_path: Path) -> None:
 def test_searches_refuse_what_they_do_not_know(tmp_path: Path) -> None:
     slo = "slo: {ttft_s: 0.1, tpot_s: 0.05, attainment: 0.9}\n"
     text = OPEN.replace("seeds: 2\n", slo).replace(SWEEP, "")
-    with pytest.raises(StudyError, match=r"workload\.sessions: a capacity in sessions"):
+    with pytest.raises(StudyError, match=r"workload\.sessions: .* begin by themselves yet"):
         prepare_capacity(read_raw(write_study(tmp_path, f"kind: capacity\n{text}")))
     users = USERS.replace("seeds: 2\n", slo).replace(SWEEP, "")
     prepare_capacity(read_raw(write_study(tmp_path, f"kind: capacity\n{users}")))
     plan = users.replace("  gpu: t4\n", "  router: least_requests\n")
     plan = f"kind: plan\n{plan}candidates:\n  cluster.gpu: [t4]\n"
-    with pytest.raises(StudyError, match=r"workload\.sessions: plans do not know them yet"):
+    read_plan(read_raw(write_study(tmp_path, plan)))
+    plan = plan.replace(USERS_ARRIVE, OPEN_ARRIVE)
+    with pytest.raises(StudyError, match=r"workload\.sessions: .* begin by themselves yet"):
         read_plan(read_raw(write_study(tmp_path, plan)))
 
 

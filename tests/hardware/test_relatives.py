@@ -5,7 +5,6 @@ import pytest
 from hardware.calibration import load_calibration
 from hardware.gpu import Gpu, gpu_names, load_gpu
 from hardware.prices.kernels import Kernels
-from hardware.prices.measured import FITTED_BYTES_PER_S, small_kernels_per_s
 from hardware.relatives import UNHINDERED, as_priced, relative_of, relatives
 from model.operators import Operator
 
@@ -85,11 +84,11 @@ def test_a_described_gpu_reaches_the_share_of_the_one_that_it_is_like():
     assert product_flops_per_s(like, "bf16") == pytest.approx(200e12 * 179.2 / 165.2, rel=1e-6)
 
 
-def test_small_kernels_move_what_a_cache_holds_where_memory_is_slow():
-    h100, l40s, a100, b200, l4 = map(load_gpu, ("h100-sxm", "l40s", "a100", "b200-sxm", "l4"))
-    assert small_kernels_per_s(h100, 0.32) == pytest.approx(0.32 * 3.35e12)
-    assert small_kernels_per_s(l40s, 0.32) == pytest.approx(864e9)
-    assert small_kernels_per_s(l40s, 0.1) == pytest.approx(0.1 * FITTED_BYTES_PER_S)
-    assert small_kernels_per_s(l4, 0.32) == pytest.approx(300e9)
-    assert small_kernels_per_s(a100, 0.32) == pytest.approx(0.32 * 2.039e12)
-    assert small_kernels_per_s(b200, 0.32) == pytest.approx(0.32 * 8e12)
+def test_products_of_minutes_are_slower_than_those_of_tables_unless_they_were_measured():
+    def share(name: str, compute: str = "bf16") -> float:
+        gpu = load_gpu(name)
+        priced, kernels = as_priced(gpu, kernels_of(gpu), 0.85), kernels_of(gpu)
+        return priced.peak(compute) / as_priced(gpu, kernels).peak(compute)
+
+    assert [share(name) for name in ("h100-sxm", "l4", "h100-pcie")] == pytest.approx([0.85] * 3)
+    assert [share(name) for name in ("l20", "mi300x", "h20-sxm")] == pytest.approx([1.0] * 3)

@@ -1,9 +1,12 @@
 """Encoders beside a language model, against transformers; and how wrappers are read."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import model.spec as spec_module
 from model.errors import ConfigError, UnknownArchitectureError
 from model.families.registry import FAMILIES
 from model.families.wrapper_rows import WRAPPERS
@@ -45,6 +48,7 @@ def test_encoders_have_the_parameters_of_transformers(case: str) -> None:
 DEEPSEEK_OCR_TOWERS = 400_770_048
 DEEPSEEK_OCR_2 = 3_389_119_360
 """Of the whole model, as transformers counts it."""
+NEMOTRON = "nemotron-nano-12b-v2.json"
 LLAVA = {"model_type": "llava", **CASES["llava"][1]}
 
 
@@ -175,3 +179,31 @@ def test_an_unknown_wrapper_is_named() -> None:
     config = {"model_type": "newcomer", "text_config": {**LLAMA}}
     with pytest.raises(UnknownArchitectureError, match=r"\(llama\) inside a .* text_config"):
         spec_from_config(config, "tiny")
+
+
+def test_nemotron_vl_has_radio_beside_its_language_model() -> None:
+    """ViT-H of timm, 631 million parameters; positions of 2,048 pixels; two matrices of 5,120."""
+    text = json.loads((Path(spec_module.__file__).parent / "catalogue" / NEMOTRON).read_text())
+    vision = {
+        "patch_size": 16, "video_temporal_patch_size": 2,
+        "args": {
+            "model": "vit_huge_patch16_224", "cpe_max_size": 2048, "register_multiple": 8,
+            "cls_token_per_teacher": True, "teachers": [{"name": "clip"}, {"name": "dino"}],
+        },
+    }  # fmt: skip
+    config = {
+        "model_type": "NemotronH_Nano_VL_V2", "architectures": ["NemotronH_Nano_VL_V2"],
+        "llm_config": text, "vision_config": vision, "projector_hidden_size": 20480,
+        "vit_hidden_size": 1280,
+    }  # fmt: skip
+    layer = 4 * 1280**2 + 4 * 1280 + 2 * 1280 * 5120 + 5120 + 1280 + 4 * 1280
+    tower = 32 * layer + (3 * 256 + 6 * 256) * 1280 + (128**2 + 8) * 1280
+    projector = 5120 + 5120 * 20480 + 20480 * 5120
+    spec = spec_from_config(config, "vl")
+    assert spec.encoder_parameters == tower + projector
+    assert spec.parameters() == load_spec(NEMOTRON.removesuffix(".json")).parameters()
+    with pytest.raises(UnknownArchitectureError, match="sound_config is not modelled"):
+        spec_from_config(config | {"sound_config": {"num_mel_bins": 128}}, "omni")
+    other = vision | {"args": {"model": "vit_giant"}}
+    with pytest.raises(UnknownArchitectureError, match=r"vision_config.args.model = 'vit_giant'"):
+        spec_from_config(config | {"vision_config": other}, "vl")

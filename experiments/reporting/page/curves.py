@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.latencies import latency
-from sim.percentiles import PERCENTS
+from sim.percentiles import PERCENTS, quantiles_at
 from sim.slo import HOUR_S, Slo, good, judged_windows
 
 Floats = npt.NDArray[np.float64]
@@ -89,7 +89,7 @@ def curves(
         sample = latency(columns, name)
         sample = sample[measured & np.isfinite(sample)]
         if len(sample):
-            quantiles[name] = np.quantile(sample, RANKS).tolist()
+            quantiles[name] = quantiles_at(sample, RANKS).tolist()
     end_s, rate, ttft, within = _over_time(columns, len(runs), slo, fine)
     judged = slo is not None and window_s is not None
     slices = BOUND_SLICES if fine else FEW_BOUND_SLICES
@@ -132,7 +132,7 @@ def _over_time(
         rows = order[low:high]
         rate.append(len(rows) / width_s / runs)
         answered = ttft[rows][np.isfinite(ttft[rows])]
-        tails.append(float(np.quantile(answered, 0.99)) if len(answered) else float("nan"))
+        tails.append(float(quantiles_at(answered, [0.99])[0]) if len(answered) else float("nan"))
         shares.append(float(within[rows].mean()) if len(rows) else float("nan"))
     return end_s, rate, tails, shares
 

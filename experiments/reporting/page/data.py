@@ -85,12 +85,10 @@ def page_data(
         for place, row in enumerate(rows)
     ]
     return {
-        "name": name,
-        "keys": list(keys),
+        "name": name, "keys": list(keys),
         "axis": None if axis is None else names[axis],
         "axis_place": None if axis is None else list(keys).index(axis),
-        "firsts": list(dict.fromkeys(firsts)),
-        "lines": list(dict.fromkeys(lines)),
+        "firsts": list(dict.fromkeys(firsts)), "lines": list(dict.fromkeys(lines)),
         "thin": THIN,
         "points": points,
         "order": [place + 1 for place in order],
@@ -100,18 +98,22 @@ def page_data(
         "limits": _limits(slo),
         "verdict": verdict(rows, states, labels, slo, curves),
         "wanted": limits_text(slo),
-        "ranks": list(RANKS),
-        "percents": list(PERCENTS),
-        "spans": [
-            {"id": span, "name": SPANS[span],
-             "parts": [WORDS.get(name) or plain_name(name) for name in parts[span]]}
-            for span in SPANS if parts[span]
-        ],
+        "ranks": list(RANKS), "percents": list(PERCENTS),
+        "spans": _spans(parts),
         "bound": [BOUND_BY.get(name) or plain_name(name) for name in bound],
         "differences": _differences(differences, rows),
         "days": clock or max((each.end_s for each in curves if each), default=0.0) > DAYS_S,
         "best": order[0] + 1,
     }  # fmt: skip
+
+
+def _spans(parts: Mapping[str, Iterable[str]]) -> list[dict[str, Any]]:
+    """Latencies that are told by their parts, under the names of those."""
+    return [
+        {"id": span, "name": name,
+         "parts": [WORDS.get(part) or plain_name(part) for part in parts[span]]}
+        for span, name in SPANS.items() if parts[span]
+    ]  # fmt: skip
 
 
 def _point(row: Row, keys: Sequence[str], columns: Sequence[Column], state: str) -> dict[str, Any]:

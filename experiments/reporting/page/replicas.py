@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from statistics import fmean
 from typing import Any
 
 from experiments.reporting.page.columns import named
@@ -64,7 +63,7 @@ def _replicas(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _mean(values: Sequence[float]) -> float:
     known = [value for value in values if not math.isnan(value)]
-    return fmean(known) if known else math.nan
+    return math.fsum(known) / len(known) if known else math.nan
 
 
 def _text(value: float) -> str:

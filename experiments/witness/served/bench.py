@@ -62,46 +62,17 @@ def run_bench(
     Raises:
         ServerFailedError: the client failed.
     """
-    command = [str(environment.python), str(environment.python.parent / "vllm"), "bench", "serve"]
-    options: dict[str, object] = {
-        "backend": "openai", "base-url": f"http://127.0.0.1:{server.port}",
-        "endpoint": "/v1/completions", "model": model, "tokenizer": model,
-        "dataset-name": "custom", "dataset-path": prompts, "custom-output-len": -1,
-        "num-prompts": count, "request-rate": rate_per_s or "inf", "seed": 0,
-        "ready-check-timeout-sec": 0, "result-filename": out, "temperature": 0.0,
-    }  # fmt: skip
-    options |= {} if streams is None else {"max-concurrency": streams}
-    command += [f"--{name}={value}" for name, value in options.items()]
-    command += ["--skip-chat-template", "--disable-shuffle", "--ignore-eos", "--save-result"]
-    command += ["--save-detailed", "--disable-tqdm"]
+    command = _client(environment, server, model, prompts, count, rate_per_s, streams, out)
     server.empty_cache()
     before = server.sample()
-    samples: list[dict[str, float]] = []
-    ended = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(server, samples, ended))
-    with out.with_suffix(".log").open("wb") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, env=variables(), preexec_fn=ends_with_us
-        )
-        pin(process.pid, OTHERS)
-        watcher.start()
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        finally:
-            ended.set()
-            watcher.join()
-            if process.returncode is None:
-                end(process)
-    if process.returncode:
-        raise ServerFailedError(out.with_suffix(".log").read_text()[-3000:])
+    cpu_s, samples = _driven(command, server, out.with_suffix(".log"))
     told = json.loads(out.read_text(encoding="utf-8"))
     if told["failed"]:
         raise ServerFailedError(f"{told['failed']} requests of {count} failed")
     after = server.sample()
     start_s = told["start_times"][0]
     return Told(
-        client_cpu_s=usage.ru_utime + usage.ru_stime,
+        client_cpu_s=cpu_s,
         columns={
             "sent_s": [round(one - start_s, 4) for one in told["start_times"]],
             "ttft_s": told["ttfts"],
@@ -117,6 +88,58 @@ def run_bench(
             if start_s <= one["at_s"] <= start_s + told["duration"]
         ],
     )
+
+
+def _client(
+    environment: Environment,
+    server: Server,
+    model: Path,
+    prompts: Path,
+    count: int,
+    rate_per_s: float | None,
+    streams: int | None,
+    out: Path,
+) -> list[str]:
+    """The command that drives the server; see ``run_bench``."""
+    command = [str(environment.python), str(environment.python.parent / "vllm"), "bench", "serve"]
+    options: dict[str, object] = {
+        "backend": "openai", "base-url": f"http://127.0.0.1:{server.port}",
+        "endpoint": "/v1/completions", "model": model, "tokenizer": model,
+        "dataset-name": "custom", "dataset-path": prompts, "custom-output-len": -1,
+        "num-prompts": count, "request-rate": rate_per_s or "inf", "seed": 0,
+        "ready-check-timeout-sec": 0, "result-filename": out, "temperature": 0.0,
+    }  # fmt: skip
+    options |= {} if streams is None else {"max-concurrency": streams}
+    command += [f"--{name}={value}" for name, value in options.items()]
+    command += ["--skip-chat-template", "--disable-shuffle", "--ignore-eos", "--save-result"]
+    command += ["--save-detailed", "--disable-tqdm"]
+    return command
+
+
+def _driven(
+    command: list[str], server: Server, log_path: Path
+) -> tuple[float, list[dict[str, float]]]:
+    """Run the client to its end; return its CPU seconds, and samples of the server meanwhile."""
+    samples: list[dict[str, float]] = []
+    ended = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(server, samples, ended))
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, env=variables(), preexec_fn=ends_with_us
+        )
+        pin(process.pid, OTHERS)
+        watcher.start()
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        finally:
+            ended.set()
+            watcher.join()
+            if process.returncode is None:
+                end(process)
+    if process.returncode:
+        raise ServerFailedError(log_path.read_text()[-3000:])
+    return usage.ru_utime + usage.ru_stime, samples
 
 
 def _watch(server: Server, samples: list[dict[str, float]], ended: threading.Event) -> None:

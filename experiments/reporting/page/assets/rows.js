@@ -8,7 +8,8 @@
   function laid(box, options, bar) {
     // Names stand beside the rows where a third of the width holds them, else above.
     const width = Math.max(240, box.clientWidth || 320);
-    const longest = Math.max(...options.rows.map((row) => row.name.length), 0) * LETTER + 16;
+    const letters = (row) => row.name.length * (row.strong ? 1.15 : 1);
+    const longest = Math.max(...options.rows.map(letters), 0) * LETTER + 16;
     const beside = longest < width / 3;
     const each = bar + (beside ? 10 : 28);
     const chart = frame(box, { ...options, y: null, left: beside ? longest : 12, right: 20,

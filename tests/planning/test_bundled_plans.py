@@ -1,0 +1,68 @@
+"""Each bundled plan, smaller: its winner's own study, run alone, gives the plan's figures."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.planning.plan_finding import Finder
+from experiments.planning.plan_reading import read_plan
+from experiments.planning.progress import SearchProgress
+from experiments.planning.serving_files import winner_study, write_winner
+from experiments.planning.trials import Trials
+from experiments.running.api import run_study
+from experiments.running.local import Local
+from experiments.running.workers import shared_by
+from experiments.study.bundled import bundled_studies
+from experiments.study.document import read_raw
+from experiments.study.overrides import override
+
+FEW = {"run_requests": 500, "runners_up": 0}
+SMALLER: dict[str, dict[str, Any]] = {
+    "chat_users": {
+        "workload.arrivals.users": 20,
+        "candidates": {"cluster.gpu": ["l40s", "h100-sxm"], "engine.max_num_seqs": [64]},
+    },
+    "qwen3_32b_h200": {
+        "workload.arrivals.rate_per_s": 2,
+        "workload.lengths.output.value": 100,
+        "candidates": {"cluster.tensor_parallel_size": [1, 2]},
+    },
+    "split_pools": {"workload.arrivals.rate_per_s": 6, "ratios": 2},
+    "uneven_day": {
+        "workload.duration_s": 1200,
+        "slo.window_s": 60,
+        "risk.share": 0.3,
+        "candidates": {"cluster.gpu": ["l40s", "h100-sxm"], "engine.max_num_seqs": [64]},
+    },
+}
+
+
+def test_every_bundled_plan_is_here() -> None:
+    plans = {name for name, path in bundled_studies().items()
+             if "\nkind: plan\n" in path.read_text(encoding="utf-8")}  # fmt: skip
+    assert plans == set(SMALLER)
+
+
+@pytest.mark.parametrize("name", SMALLER)
+def test_the_winner_alone_gives_the_figures_of_the_plan(tmp_path: Path, name: str) -> None:
+    smaller = [override(key, value, key) for key, value in {**FEW, **SMALLER[name]}.items()]
+    plan = read_plan(read_raw(bundled_studies()[name], smaller))
+    trials = Trials(tmp_path, Local(1), SearchProgress())
+    found = Finder(plan, trials, shared_by(1), SearchProgress(), look_around=False).run()
+    winner = found.winner
+    assert winner is not None
+    path = tmp_path / "winner.yaml"
+    write_winner(winner_study(name, winner), path)
+    runs = run_study(path).runs
+    assert runs["usd_per_hour"].tolist() == pytest.approx([winner.usd_per_hour] * len(runs))
+    assert set(runs["gpus"]) == {winner.gpus}
+    if found.problem.has_windows:
+        kept = [
+            math.floor(row.slo_windows_kept * row.slo_windows + 0.5) for row in runs.itertuples()
+        ]
+        missed = 1 - sum(kept) / runs["slo_windows"].sum()
+    else:
+        missed = 1 - runs["slo_attainment"].mean()
+    assert missed == pytest.approx(winner.probe.missed, abs=1e-12)

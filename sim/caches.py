@@ -178,5 +178,5 @@ be found; ``prefix``: blocks outlive their requests; ``count``: blocks are only 
 
 def block_spans(prefixes: Prefixes, block_size: int) -> Callable[[int], list[tuple[int, int]]]:
     """Of a request, its streams, and how many blocks lie wholly in them and in those before."""
-    ends = prefixes.ends // block_size
-    return Beginnings(prefixes.offsets.data, prefixes.streams.data, ends.data).of
+    columns = prefixes.offsets.data, prefixes.streams.data, prefixes.ends.data
+    return Beginnings(*columns, block_size).of

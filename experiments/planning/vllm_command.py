@@ -14,7 +14,9 @@ from sim.speculative import SpeculativeConfig
 NOT_FLAGS = (
     "version", "scheduler", "order", "long_prefill_limits_alone", "scheduler_reserve_full_isl",
     "reuse_unhashed_first", "null_block", "watermark", "batch_timeout_s", "attention",
-    "step_overhead_s", "sequence_overhead_s", "api_request_s", "api_token_s", "api_output_s",
+    "step_overhead_s", "sequence_overhead_s", "first_request_s",
+    "api_request_s", "api_token_s", "api_output_s", "api_loop_request_s", "api_loop_output_s",
+    "api_shared_loop",
     "enable_prefix_caching", "prefix_cache_retention_interval", "async_scheduling",
     "num_gpu_blocks", "quantization", "sampling",
     "expert_load_exponent", "scheduler_settings", "order_settings", "speculative",

@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
-from experiments.planning.vllm_command import vllm_arguments
+from experiments.planning.vllm_command import NOT_FLAGS, vllm_arguments
 from experiments.study.build import settled
 from experiments.study.document import read_raw
 from experiments.study.points import prepare
+from sim.engine_config import EngineConfig
 
 KNOWN = {
     "--tensor-parallel-size", "--max-num-seqs", "--max-num-batched-tokens", "--max-model-len",
@@ -38,6 +39,14 @@ def test_flags_are_those_of_vllm_serve(tmp_path: Path) -> None:
     assert flags <= KNOWN
     assert "--enable-expert-parallel" in flags
     assert words[words.index("--enable-expert-parallel") + 1].startswith("--")
+
+
+def test_no_key_of_an_engine_becomes_a_flag_that_there_is_not() -> None:
+    flags = {f"--{name.replace('_', '-')}" for name in EngineConfig.model_fields}
+    flags -= {f"--{name.replace('_', '-')}" for name in NOT_FLAGS}
+    assert flags <= KNOWN | {
+        "--api-server-count", "--max-cudagraph-capture-size", "--moe-backend", "--stream-interval",
+    }  # fmt: skip
 
 
 def test_stages_are_a_flag_and_their_own_default_of_planning_ahead(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from sim.result import FINISHED
 from sim.scenario import Scenario, build_scenario
 from sim.simulation import can_be_split, simulate
 from tests.sim import small
-from tests.sim.test_against_reference import WINDOWS, assert_equal_to_reference, sessions, workloads
+from tests.sim.random_clusters import WINDOWS, sessions, workloads
+from tests.sim.test_against_reference import assert_equal_to_reference
 from tests.tries import tries
 from workloads.requests import Requests
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hardware.adding_up import VECTOR_STEPS, add_up
+from hardware.joint_prices import JointPrices
 from hardware.prices.together import chunk_cost, decode_pieces, gather_s
 from hardware.prices.work import operators_work
 from hardware.step_prices import StepPrices
@@ -32,6 +33,8 @@ class PassCost:
     """FLOPs and bytes of one rank by tokens."""
     sequence_work: tuple[Floats, Floats] = field(repr=False)
     """FLOPs and bytes of one rank by sampled rows."""
+    joint: JointPrices | None = field(default=None, repr=False)
+    """Of data-parallel ranks, what depends on tokens: ``by_rows`` are without it then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -66,7 +69,8 @@ def pass_cost(setup: StepSetup, rows: Collection[int]) -> PassCost:
         logits_s = logits_s + setup.drawing_s[: sampled + 1]
     if setup.tp > 1:
         logits_s = logits_s + gather_s(group, prices, logits)
-    chunks, token_s = chunk_cost(group, prices), wide.token_s(of_tokens).tolist()
+    chunks, together = chunk_cost(group, prices), wide.together()
+    token_s = [0.0] * len(tokens) if together else wide.token_s(of_tokens).tolist()
     tables = (setup.overhead_s, chunks.launch_s, token_s, [0.0] * (setup.max_seqs + 1))
     of_rows = {
         each: StepPrices(
@@ -81,4 +85,5 @@ def pass_cost(setup: StepSetup, rows: Collection[int]) -> PassCost:
         logits_s=logits_s.tolist(),
         token_work=operators_work(of_tokens),
         sequence_work=operators_work(of_logits),
+        joint=None if together is None else together.prices(by_rows[-1]),
     )

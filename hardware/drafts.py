@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from model.dealing import experts_among
 from model.drafter import Drafter
 from model.precision import Precision
 from model.shape import DecoderSpec
@@ -18,9 +19,18 @@ class Drafts:
     precision: Precision
     """Of the drafter's numbers."""
 
-    def weight_bytes(self, tp: int) -> int:
-        """Return the bytes of the drafter's own weights on one of ``tp`` ranks."""
-        return self.drafter.weight_bytes(self.precision, tp) if self.drafter else 0
+    def weight_bytes(self, tp: int, dp: int = 1, *, whole: bool = False) -> int:
+        """Return the bytes of the drafter's own weights on one of ``tp`` ranks.
+
+        Its experts are shared by ``dp`` such groups, ``whole`` or cut (``experts_among``).
+        """
+        drafter = self.drafter
+        if drafter is None:
+            return 0
+        if dp > 1:
+            dealt = experts_among(drafter.spec, tp, dp, whole=whole)
+            drafter = replace(drafter, spec=dealt)
+        return drafter.weight_bytes(self.precision, tp)
 
     def beside(self, spec: DecoderSpec) -> DecoderSpec:
         """Return a model with the drafter's layers, as the KV cache has them."""

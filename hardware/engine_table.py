@@ -216,6 +216,8 @@ class PriceError(_Part):
     """Of mixtures of experts, besides."""
     version: NonNegativeFloat
     """Of versions that the constants were not fitted to, besides."""
+    small_cache: NonNegativeFloat
+    """Of caches in fewer than 16 bits, which no run had that was fitted alone, besides."""
     host: NonNegativeFloat
     """Of host times on other GPUs than those, whose hosts nobody knows."""
 

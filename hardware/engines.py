@@ -5,6 +5,7 @@ Kernels belong to a GPU (``hardware/calibrations``), constants to an engine and 
 GPU a scenario has.
 """
 
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -148,8 +149,12 @@ def _widened(
     return Covariance(parameters=tuple(wider), matrix=tuple(tuple(row) for row in matrix.tolist()))
 
 
-def doubted(calibration: Calibration, spec: DecoderSpec, version: str) -> Calibration:
+def doubted(
+    calibration: Calibration, spec: DecoderSpec, version: str, kv_bytes: float = 2.0
+) -> Calibration:
     """Return a calibration whose errors are those of a model and an engine's version, too.
+
+    ``kv_bytes`` are those of a number of the cache: constants were fitted to caches in 16 bits.
 
     Measured kernels with an engine's constants only: what was fitted to whole steps of one device
     has its own errors.
@@ -159,14 +164,15 @@ def doubted(calibration: Calibration, spec: DecoderSpec, version: str) -> Calibr
         return calibration
     fitted = {version_key(each)[:2] for each in named[1].fitted}
     table = vllm().price_error
-    more = np.hypot(
+    more = math.hypot(
         table.experts if spec.num_experts else 0.0,
         0.0 if version_key(version)[:2] in fitted else table.version,
+        table.small_cache if kv_bytes < 2.0 else 0.0,
     )
     covariance = calibration.covariance
     errors = {
         name: covariance.matrix[place][place] ** 0.5
         for place, name in enumerate(covariance.parameters)
     }
-    wider = _widened(errors, dict(calibration), float(more))
+    wider = _widened(errors, dict(calibration), more)
     return calibration.model_copy(update={"covariance": wider})

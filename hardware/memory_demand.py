@@ -144,7 +144,9 @@ class MemoryDemand:
         return weights + int(unpacked_bytes(stage.spec, precision=self.precision, tp=self.tp))
 
     def _drafter_bytes(self) -> int:
-        return 0 if self.drafts is None else self.drafts.weight_bytes(self.tp)
+        if self.drafts is None:
+            return 0
+        return self.drafts.weight_bytes(self.tp, self.dp, whole=self.enable_expert_parallel)
 
     def _profile_run(self, stage: Stage) -> ProfileRun:
         """The largest step that the engine tries at start."""

@@ -73,10 +73,10 @@ def draft_plan(
             f"engine.speculative with role: {role}, expected role: {SERVE}: drafts behind a cache "
             "that comes from elsewhere are not modelled"
         )
-    if ranks > 1:
+    if ranks > 1 and speculative.num_speculative_tokens_per_batch_size is not None:
         raise ValueError(
-            f"engine.speculative with data_parallel_size = {ranks}, expected 1: drafts of ranks "
-            "that compute their steps together are not modelled"
+            "engine.speculative.num_speculative_tokens_per_batch_size with data_parallel_size = "
+            f"{ranks}, expected none: vLLM takes it back there, as ranks would differ"
         )
     _check_cache(settings, spec)
     drafter = _drafter(speculative, spec)

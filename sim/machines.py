@@ -3,7 +3,9 @@
 from array import array
 
 from hardware.draft_cost import PassCost
+from model.spec import DecoderSpec
 from sim.engine.drafted_machine import Drafted, Passes
+from sim.engine.joint_drafts import JointDrafted, JointPass
 from sim.engine.machine import Machine, Priced
 from sim.engine.reach import ALL_POSITIONS
 from sim.engine.sequence import Batch
@@ -34,16 +36,41 @@ def _priced(pool: Pool) -> Machine:
     cost, plan = pool.draft_cost, pool.drafts
     if cost is None or plan is None:
         return Priced(pool.price.prices)
-    reaches = pool.spec.reaches
-
-    def passes(of: PassCost, own: tuple[object, ...]) -> Passes:
-        return Passes(of.by_rows, of.logits_s, [reaches.index(each) for each in own])
-
     drafter = plan.memory.drafter
     return Drafted(
-        target=passes(cost.target, reaches),
-        drafter=passes(cost.drafter, drafter.spec.reaches) if drafter and cost.drafter else None,
+        target=_passes(pool, cost.target, pool.spec),
+        drafter=_passes(pool, cost.drafter, drafter.spec) if drafter and cost.drafter else None,
         drafting=plan.drafting,
         sequence_s=cost.sequence_s,
-        windows=[window or ALL_POSITIONS for window in pool.spec.windows],
+        windows=_windows(pool),
     )
+
+
+def joint_drafts(pool: Pool) -> JointDrafted | None:
+    """Return what steps with drafts of data-parallel ranks cost; None: there are no drafts."""
+    cost, plan = pool.draft_cost, pool.drafts
+    if cost is None or plan is None:
+        return None
+    drafter = plan.memory.drafter
+    return JointDrafted(
+        target=_joint(pool, cost.target, pool.spec),
+        drafter=_joint(pool, cost.drafter, drafter.spec) if drafter and cost.drafter else None,
+        drafting=plan.drafting,
+        sequence_s=cost.sequence_s,
+        windows=_windows(pool),
+    )
+
+
+def _joint(pool: Pool, of: PassCost, own: DecoderSpec) -> JointPass:
+    assert of.joint is not None
+    return JointPass(_passes(pool, of, own), of.joint)
+
+
+def _passes(pool: Pool, of: PassCost, own: DecoderSpec) -> Passes:
+    """Tables of a model that attends as the target of a pool does."""
+    reaches = pool.spec.reaches
+    return Passes(of.by_rows, of.logits_s, [reaches.index(each) for each in own.reaches])
+
+
+def _windows(pool: Pool) -> list[int]:
+    return [window or ALL_POSITIONS for window in pool.spec.windows]

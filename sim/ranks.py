@@ -9,6 +9,7 @@ from sim.engine.agenda import Agenda
 from sim.engine.any_replica import AnyReplica
 from sim.engine.lockstep import Lockstep
 from sim.engine.loop import Loop
+from sim.machines import joint_drafts
 from sim.pools import Pool, numbers_of
 from sim.routers.prompts import NO_PROMPTS, Prompts
 from sim.routers.ranks import Balancing, EngineView, RankRouter
@@ -68,6 +69,7 @@ def lockstep(pool: Pool, loops: Sequence[Loop], agenda: Agenda) -> Lockstep:
         ranks.syncs_first,
         pool.price.idle_start_s,
         agenda,
+        joint_drafts(pool),
     )
 
 

@@ -24,6 +24,7 @@ class DraftEngine(Engine):
         self.proposed = drafting.tokens
         self.slots, self.lookahead = drafting.slots, drafting.lookahead
         self.machine = priced_machine(pool)
+        self.cost = pool.draft_cost
         self.idle_start_s = pool.price.idle_start_s
         self.chosen = drafting.chosen
         self.tells_at_end = version_key(pool.engine.version) >= (0, 33)
@@ -165,6 +166,18 @@ class DraftEngine(Engine):
 
     # --- a step
     def begin(self, now_s: float, idle: bool) -> None:
+        self.prepare(now_s)
+        if self.step is not None:
+            self.put_price(self.step, now_s, idle)
+            self.plan_ahead(now_s)
+
+    def plan_ahead(self, now_s: float) -> None:
+        if self.ahead:
+            self.sight = (list(self.waiting), list(self.running), self.free)
+            self.planned, self.has_plan = self.form(now_s), True
+
+    def prepare(self, now_s: float) -> None:
+        self.sight = None
         planned = self.has_plan
         batch = self.planned if planned else self.form(now_s)
         self.planned, self.has_plan = None, False
@@ -192,18 +205,16 @@ class DraftEngine(Engine):
                 seq.cached = entry["past"]
             if entry["prefills"] and np.isnan(seq.first_scheduled_s) and not seq.status:
                 seq.first_scheduled_s = now_s
-        self.put_price(batch, now_s, idle)
-        if self.ahead:
-            self.planned, self.has_plan = self.form(now_s), True
+        self.count_reads(batch)
 
     @staticmethod
     def count_preempted(batch: dict | None) -> None:
         for seq in batch["preempted"] if batch else []:
             seq.preemptions += not seq.status
 
-    def put_price(self, batch: dict, now_s: float, idle: bool) -> None:
+    def count_reads(self, batch: dict) -> None:
         decodes = [entry for entry in batch["rows"] if not entry["prefills"]]
-        chunks = [(e["tokens"], e["past"]) for e in batch["rows"] if e["prefills"]]
+        batch["chunks"] = [(e["tokens"], e["past"]) for e in batch["rows"] if e["prefills"]]
         batch["reads"], batch["pairs"] = [], []
         for window, chosen in zip(self.windows, self.chosen, strict=True):
             reads = pairs = 0
@@ -215,13 +226,68 @@ class DraftEngine(Engine):
                 reads += sum(map(len, seen)) if chosen else len(set().union(*seen))
             batch["reads"].append(reads)
             batch["pairs"].append(pairs)
-        rows = [entry["tokens"] for entry in decodes]
+        batch["lengths"] = [entry["tokens"] for entry in decodes]
+
+    def put_price(self, batch: dict, now_s: float, idle: bool) -> None:
+        rows = batch["lengths"]
         start_s = now_s + self.idle_start_s * idle
         batch["start_s"] = start_s
         batch["end_s"] = start_s + self.machine.step_s(
-            len(decodes), sum(rows), max(rows, default=0), batch["reads"], chunks
+            len(rows), sum(rows), max(rows, default=0), batch["reads"], batch["chunks"]
         )
-        batch["chunks"] = chunks
+
+    def seconds_together(self, unit: list["DraftEngine"]) -> float:
+        """Of a step of ranks: the target's pass, and then each of the drafter's, all in step."""
+        k, cost = self.drafting.tokens, self.cost
+        steps = [engine.step for engine in unit]
+        chunks = [step["chunks"] for step in steps]
+        ends = [
+            [
+                (reads if step["lengths"] else 0)
+                + sum(min(tokens + past, window) for tokens, past in step["chunks"])
+                for reads, window in zip(step["reads"], self.windows, strict=True)
+            ]
+            for step in steps
+        ]
+
+        def a_pass(
+            of, rows: list[list[int]], reads: list, chunks: list, sampled: list, host_s: float
+        ):
+            tokens = [
+                (1 + k if of is cost.target or chunks is not NONE else 1)
+                if "dummies" in step
+                else sum(own) + sum(tokens for tokens, _ in each)
+                for step, own, each in zip(steps, rows, chunks, strict=True)
+            ]
+            shares, together = of.joint.shares_s(tokens)
+            own_s = []
+            for rank, own in enumerate(rows):
+                prices = of.by_rows[max(own, default=1)]
+                attention_s = prices.attention_s(len(own), reads[rank], chunks[rank])
+                own_s.append(
+                    prices.overhead_s + of.logits_s[sampled[rank]] + attention_s
+                    + host_s * (len(own) + len(chunks[rank])) + shares[rank]
+                )  # fmt: skip
+            return max(own_s) + together
+
+        NONE = [[] for _ in steps]
+        lengths = [step["lengths"] for step in steps]
+        reads = [step["reads"] for step in steps]
+        rows = [sum(own) + len(each) for own, each in zip(lengths, chunks, strict=True)]
+        sequences = [len(own) + len(each) for own, each in zip(lengths, chunks, strict=True)]
+        total_s = a_pass(cost.target, lengths, reads, chunks, rows, cost.sequence_s)
+        if cost.drafter is not None:
+            total_s += a_pass(cost.drafter, lengths, reads, chunks, sequences, 0.0)
+            if k > 1:
+                ones = [[1] * count for count in sequences]
+                total_s += (k - 1) * a_pass(cost.drafter, ones, ends, NONE, sequences, 0.0)
+        return total_s
+
+    def dummy(self, now_s: float) -> dict:
+        """What it computes while others do something."""
+        nothing = [0] * len(self.windows)
+        return {"rows": [], "reads": nothing, "pairs": nothing, "chunks": [], "lengths": [],
+                "begun_s": now_s, "dummies": 1}  # fmt: skip
 
     def count_work(self, batch: dict) -> None:
         for at, window in enumerate(self.windows):
@@ -267,6 +333,7 @@ class DraftEngine(Engine):
             for seq in [seq for seq in self.running if seq in ended]:
                 self.leave(seq)
         chunks = [entry for entry in entries if entry["prefills"]]
+        wasted += batch.get("dummies", 0)
         self.steps.append(
             (batch["start_s"], end_s, given, wasted, len(chunks), sum(e["tokens"] for e in chunks))
         )

@@ -130,6 +130,7 @@ class Engine:
         self.deadline_s = inf
         self.steps: list[tuple] = []
         self.unwanted: list[Seq] = []
+        self.sight: tuple | None = None  # whom others see, if the coming step is planned
         self.dropping: list[Seq] = []  # of these, those whom the coming step still has
         self.ahead = engine.async_scheduling
         self.arrived: list[Seq] = []  # unknown when the coming step is planned
@@ -885,6 +886,9 @@ def begin_together(unit: list[Engine], now_s: float, idle: bool) -> None:
         engine.prepare(now_s)
     if not first.wave and not any(engine.step for engine in unit):
         return
+    if hasattr(first, "seconds_together"):
+        draft_together(unit, now_s)
+        return
     for engine in unit:
         if engine.step is None:
             engine.step = {
@@ -909,6 +913,19 @@ def begin_together(unit: list[Engine], now_s: float, idle: bool) -> None:
     for step in steps:
         step["start_s"] = start_s
         step["end_s"] = start_s + (max(own) + together_s)
+
+
+def draft_together(unit: list[Engine], now_s: float) -> None:
+    first = unit[0]
+    computing = [engine for engine in unit if engine.step is not None]
+    for engine in unit:
+        engine.step = engine.step or engine.dummy(now_s)
+    start_s = now_s if first.wave else now_s + first.price.idle_start_s
+    end_s = start_s + first.seconds_together(unit)
+    for engine in unit:
+        engine.step |= {"start_s": start_s, "end_s": end_s}
+    for engine in computing:
+        engine.plan_ahead(now_s)
 
 
 def end_together(unit: list[Engine]) -> list[list[Seq]]:
@@ -951,12 +968,13 @@ def route_to_ranks(scenario: Scenario, outstanding: list[list[Seq]], engines: li
 
     def score(number: int) -> float:
         engine = engines[number]
-        waiting = len(engine.waiting) + len(engine.arrived)
-        running = len([seq for seq in engine.running if not seq.over])
+        queue, runs, free = engine.sight or (engine.waiting, engine.running, engine.free)
+        waiting = len(queue) + len(engine.arrived)
+        running = len([seq for seq in runs if not seq.over])
         version = tuple(map(int, pools[number].engine.version.split(".")))
         if version < (0, 27):
             return waiting * 4 + running
-        used = 1 - engine.free / engine.total
+        used = 1 - free / engine.total
         return waiting + running + waiting * 6 * max(0.0, used - 0.5)
 
     def route(seq: Seq, now_s: float) -> int:

@@ -165,7 +165,8 @@ def _pool(keys: Keys, price_seed: int | None) -> Pool:
     (config,) = ClusterConfig.model_validate_json(keys[1]).all_pools
     fitted, spec = calibration_of(calibration, config.gpu), load_spec(keys[0])
     if price_seed is not None:
-        fitted = drawn(doubted(fitted, spec, settings.version), price_seed)
+        kv_bytes = precision_of(settings, spec, gpu_of(config.gpu, fitted)).kv_bytes
+        fitted = drawn(doubted(fitted, spec, settings.version, kv_bytes), price_seed)
     return build_pool(config, spec, gpu_of(config.gpu, fitted), settings, fitted)
 
 

@@ -29,6 +29,7 @@ from experiments.validation.traffic import Traffic, plan_traffic
 from hardware.calibration import Calibration
 from hardware.engines import doubted
 from sim.cluster_config import ClientConfig
+from sim.engine_config import precision_of
 from sim.scenario import Scenario, build_scenario
 from sim.simulation import simulate
 from sim.steady_state import measured_window, saturated
@@ -222,7 +223,8 @@ def _of_task(task: Task, calibration: Calibration, level: Level, draws: int) -> 
     prices = [calibration]
     if draws and calibration.covariance is not None and level.kernels:
         setup = task.setup
-        wide = doubted(calibration, setup.spec, setup.engine.version)
+        kv_bytes = precision_of(setup.engine, setup.spec, setup.gpu).kv_bytes
+        wide = doubted(calibration, setup.spec, setup.engine.version, kv_bytes)
         prices += [wide.draw(stream(draw, "prices")) for draw in range(draws)]
     per_price = []
     for one in prices:

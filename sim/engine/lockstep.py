@@ -18,6 +18,7 @@ from typing import Final
 
 from hardware.joint_prices import JointPrices
 from sim.engine.agenda import Agenda, GoesOn
+from sim.engine.joint_drafts import JointDrafted
 from sim.engine.loop import Loop
 from sim.engine.scheduler import NEVER
 from sim.engine.sequence import Batch, Sequence
@@ -35,6 +36,7 @@ class Lockstep(GoesOn):
         syncs_first: and after its first one.
         idle_start_s: before the first step of a wave.
         agenda: what is going to happen elsewhere.
+        drafted: prices of steps with drafts; None: there are none.
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class Lockstep(GoesOn):
         syncs_first: bool,
         idle_start_s: float,
         agenda: Agenda,
+        drafted: JointDrafted | None = None,
     ) -> None:
         super().__init__()
+        self.drafted = drafted
         self.loops = loops
         self.prices = prices
         self.sync_steps = sync_steps
@@ -60,7 +64,8 @@ class Lockstep(GoesOn):
         self.steps = 0
         """How many steps it has at most; 0: none is under way."""
         self._ends_s = array("d")
-        self._dummies = [_dummy(len(loop.scheduler.batch.reads)) for loop in loops]
+        rows = 0 if drafted is None else 1 + drafted.drafting.tokens
+        self._dummies = [_dummy(len(loop.scheduler.batch.reads), rows) for loop in loops]
 
     def go_on(self, now_s: float, stop_s: float) -> float:
         """Go on from ``now_s``, when the step under way ends; return when to be woken.
@@ -118,7 +123,7 @@ class Lockstep(GoesOn):
                 wake_s = min(wake_s, scheduler.wake_s)
                 continue
             formed = True
-            if batch.chunks or batch.preempted:
+            if batch.chunks or batch.preempted or batch.held_back:
                 loop.journal.begin(batch, now_s)
             if not batch.chunks and not batch.decodes + batch.padding:
                 raise ValueError(f"the scheduler formed a step of nobody at {now_s:g} s")
@@ -155,6 +160,8 @@ class Lockstep(GoesOn):
             if self.syncs_first and not self.wave:
                 steps = 1
         self.steps = steps
+        if self.drafted is not None:
+            return self._add_up_drafted(self.drafted, start_s)
         return self._add_up(start_s, decodes, reads, growth, chunks, tokens)
 
     def _add_up(
@@ -183,11 +190,27 @@ class Lockstep(GoesOn):
             loop.journal.step_end_s.extend(ends_s)
         return end_s
 
+    def _add_up_drafted(self, drafted: JointDrafted, start_s: float) -> float:
+        """The same with drafts: either one step, or so many of dummies."""
+        batches, dummies = list[Batch](), list[bool]()
+        for rank, loop in enumerate(self.loops):
+            batch = loop.batch
+            assert batch is not None
+            batches.append(batch)
+            dummies.append(batch is self._dummies[rank])
+        step_s, end_s = drafted.step_s(batches, dummies), start_s
+        for _ in range(self.steps):
+            end_s += step_s
+            for loop in self.loops:
+                loop.journal.step_end_s.append(end_s)
+        return end_s
 
-def _dummy(classes: int) -> Batch:
-    """A row that is computed for the others' sake: it attends nothing, and goes on for ever."""
+
+def _dummy(classes: int, rows: int) -> Batch:
+    """Rows that are computed for the others' sake, one without drafts: they attend nothing, and go
+    on for ever."""
     batch = Batch(classes)
-    batch.padding = 1
+    batch.padding, batch.rows = 1, rows
     batch.steps = NEVER
     return batch
 

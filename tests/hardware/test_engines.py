@@ -150,3 +150,5 @@ def test_errors_grow_with_the_distance_from_what_was_fitted() -> None:
     assert other_version < spread(doubted(near, experts, "0.18"), "gemm_share")
     plain = load_calibration("none")
     assert doubted(plain, experts, "0.18") is plain
+    small = doubted(near, dense, "0.15.1", kv_bytes=1.0)
+    assert spread(small, "attention_decode_bytes") > spread(near, "attention_decode_bytes")

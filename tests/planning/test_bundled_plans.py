@@ -1,13 +1,17 @@
 """Each bundled plan, smaller: its winner's own study, run alone, gives the plan's figures."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from experiments.planning.plan_finding import Finder
+from experiments.planning.demand import Demand
+from experiments.planning.plan_finding import Finder, PlanFound
+from experiments.planning.plan_problem import Problem
 from experiments.planning.plan_reading import read_plan
+from experiments.planning.plan_words import title
 from experiments.planning.progress import SearchProgress
 from experiments.planning.serving_files import winner_study, write_winner
 from experiments.planning.trials import Trials
@@ -18,6 +22,7 @@ from experiments.study.bundled import bundled_studies
 from experiments.study.document import read_raw
 from experiments.study.overrides import override
 
+ROOT = Path(__file__).resolve().parents[2]
 FEW = {"run_requests": 500, "runners_up": 0}
 SMALLER: dict[str, dict[str, Any]] = {
     "chat_users": {
@@ -66,3 +71,19 @@ def test_the_winner_alone_gives_the_figures_of_the_plan(tmp_path: Path, name: st
     else:
         missed = 1 - runs["slo_attainment"].mean()
     assert missed == pytest.approx(winner.probe.missed, abs=1e-12)
+
+
+def test_the_transcript_of_the_docs_asks_what_the_bundled_plan_asks() -> None:
+    """Its heading is that of the study as it is now; its lines are those that a plan prints."""
+    plan = read_plan(read_raw(bundled_studies()["chat_users"]))
+    study = plan.study
+    demand = Demand(study.growth, study.growth_cv, study.risk.share)
+    asked = title(PlanFound([], {}, Problem(plan, demand.design), demand))
+    page = (ROOT / "docs" / "planning.md").read_text(encoding="utf-8")
+    told = page.split("```\n" + asked + "\n", 1)[1].split("```", 1)[0].splitlines()
+    kinds = {line[:8].rstrip() for line in told[:-1]}
+    assert kinds == {"answer", "holds", "binds", "one down", "next", "others", "if wrong"}
+    (fates,) = [line for line in told if line.startswith("others")]
+    others = sum(int(number) for number in re.findall(r"(?:^others +|, )(\d+) ", fates))
+    nexts = sum(line.startswith("next") for line in told)
+    assert 1 + nexts + others == len(plan.studies), "every candidate has its place"

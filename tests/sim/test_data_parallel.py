@@ -19,7 +19,8 @@ from sim.result import FINISHED
 from sim.scenario import Scenario, build_scenario
 from sim.simulation import can_be_split, simulate
 from tests.sim import small
-from tests.sim.test_against_reference import WINDOWS, assert_equal_to_reference, sessions, workloads
+from tests.sim.random_clusters import WINDOWS, sessions, workloads
+from tests.sim.test_against_reference import assert_equal_to_reference
 from tests.tries import tries
 from workloads.requests import Requests
 
@@ -100,6 +101,78 @@ def engines(draw: st.DrawFn) -> Scenario:
 @given(engines(), workloads(), st.sampled_from([inf, inf, 0.02]))
 def test_random_engines(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal_to_reference(scenario, requests, stop_s)
+
+
+@st.composite
+def drafting(draw: st.DrawFn) -> Scenario:
+    method = draw(st.sampled_from(["mtp", "mtp", "draft_model", "ngram"]))
+    rates = draw(st.sampled_from([[0.8], [0.7, 0.4], [0.9, 0.8, 0.5, 0.3]]))
+    drafts: dict[str, object] = {
+        "method": method,
+        "num_speculative_tokens": len(rates),
+        "synthetic_acceptance_rates": rates,
+    }
+    if method == "draft_model":
+        drafts["model"] = str(small.draft_config())
+    seats = draw(st.integers(1, 8))
+    return of_ranks(
+        dp=draw(st.sampled_from([2, 4])),
+        tp=draw(st.sampled_from([1, 1, 2])),
+        replicas=draw(st.sampled_from([1, 1, 2])),
+        spec=replace(mixture(), architecture="glm4_moe"),
+        router=draw(st.sampled_from(["round_robin", "least_requests"])),
+        idle_start_s=draw(st.sampled_from([0.0, 2e-3])),
+        async_scheduling=method != "ngram" and draw(st.booleans()),
+        enable_prefix_caching=draw(st.booleans()),
+        order=draw(st.sampled_from(["fcfs", "priority"])),
+        max_num_seqs=seats,
+        max_num_batched_tokens=seats + draw(st.integers(7, 60)),
+        num_gpu_blocks=draw(st.integers(16, 60)),
+        step_overhead_s=draw(st.sampled_from([0.0, 1e-3])),
+        client=ClientConfig(timeout_s=draw(st.sampled_from([None, None, 2e-2, 0.1]))),
+        speculative=drafts,
+    )
+
+
+@tries(150)
+@given(drafting(), workloads(), st.sampled_from([inf, inf, 0.02]))
+def test_random_engines_with_drafts(scenario: Scenario, requests: Requests, stop_s: float) -> None:
+    assert_equal_to_reference(scenario, requests, stop_s)
+
+
+def predicting(**engine: object) -> Scenario:
+    drafts: dict[str, object] = {
+        "method": "mtp", "num_speculative_tokens": 3, "synthetic_acceptance_rates": [1.0] * 3,
+    }  # fmt: skip
+    drafts |= engine.pop("speculative", {})  # type: ignore[call-overload]
+    spec = replace(mixture(), architecture="glm4_moe")
+    return of_ranks(spec=spec, speculative=drafts, **engine)  # type: ignore[arg-type]
+
+
+def test_whoever_has_nothing_computes_the_rows_of_one_sequence() -> None:
+    """One request of 9 tokens: a prompt's, and two steps of four; the other rank goes along."""
+    scenario = predicting(dp=2)
+    steps = simulate(scenario, small.requests([0.0], [8], [9])).steps()
+    of_rank = [
+        [row for row, rank in zip(zip(*(steps[name].tolist() for name in
+         ("decodes", "padding", "rows", "gained")), strict=True), steps["replica"], strict=True)
+         if rank == number]
+        for number in range(2)
+    ]  # fmt: skip
+    assert of_rank[0][:3] == [(0, 0, 0, 0), (1, 0, 4, 4), (1, 0, 4, 4)]
+    assert of_rank[1][:3] == [(0, 1, 4, 0)] * 3
+
+
+def test_ranks_share_the_experts_of_a_drafter() -> None:
+    alone, four = predicting(dp=1).pool.ledger, predicting(dp=4).pool.ledger
+    expert = 3 * 64 * 32 * 2  # bytes: gate, up and down in 16 bits
+    assert alone.drafter_bytes - four.drafter_bytes == 6 * expert
+
+
+def test_ranks_make_as_many_drafts_in_all_batches() -> None:
+    fewer = {"num_speculative_tokens_per_batch_size": [[1, 4, 3], [5, 8, 1]]}
+    with pytest.raises(ValueError, match="per_batch_size with data_parallel_size = 2"):
+        predicting(dp=2, speculative=fewer)
 
 
 @tries(60)

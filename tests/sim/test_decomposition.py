@@ -13,7 +13,7 @@ from sim.result import FINISHED
 from sim.scenario import Scenario
 from sim.simulation import simulate
 from tests.sim import small
-from tests.sim.test_against_reference import scenarios, workloads
+from tests.sim.random_clusters import scenarios, workloads
 from tests.tries import tries
 from workloads.requests import Requests
 

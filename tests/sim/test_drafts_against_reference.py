@@ -17,12 +17,8 @@ from sim.machines import priced_machine
 from sim.scenario import Scenario
 from sim.simulation import simulate
 from tests.sim import small
-from tests.sim.test_against_reference import (
-    PLAIN_ROUTERS,
-    assert_equal_to_reference,
-    sessions,
-    workloads,
-)
+from tests.sim.random_clusters import PLAIN_ROUTERS, sessions, workloads
+from tests.sim.test_against_reference import assert_equal_to_reference
 from tests.tries import tries
 from workloads.requests import Requests
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from sim.cluster_config import ClientConfig
 from sim.scenario import Scenario
 from tests.sim import small
-from tests.sim.test_against_reference import SCHEDULERS, assert_equal_to_reference
+from tests.sim.random_clusters import SCHEDULERS
+from tests.sim.test_against_reference import assert_equal_to_reference
 from tests.tries import tries
 from workloads.requests import Requests
 

@@ -18,7 +18,8 @@ from sim.simulation import can_be_split, simulate, simulate_part, whole
 from sim.tape import Scratch, Tape, joined
 from sim.timeline import timeline
 from tests.sim import small
-from tests.sim.test_against_reference import assert_equal_to_reference, scenarios, workloads
+from tests.sim.random_clusters import scenarios, workloads
+from tests.sim.test_against_reference import assert_equal_to_reference
 from tests.sim.test_fast_path import split_prompts
 from tests.tries import tries
 from workloads.requests import Requests

@@ -8,12 +8,8 @@ from hypothesis import strategies as st
 from sim.cluster_config import ClientConfig
 from sim.scenario import Scenario
 from tests.sim import small
-from tests.sim.test_against_reference import (
-    PLAIN_ROUTERS,
-    assert_equal_to_reference,
-    sessions,
-    workloads,
-)
+from tests.sim.random_clusters import PLAIN_ROUTERS, sessions, workloads
+from tests.sim.test_against_reference import assert_equal_to_reference
 from workloads.requests import Requests
 
 RULES = (("0.33", None), ("0.33", False), ("0.20", None), ("0.20", False), ("0.15", None))

@@ -24,7 +24,7 @@ from sim.slo import Slo
 from sim.tape import Scratch
 from sim.timeline import timeline
 from tests.sim import small
-from tests.sim.test_against_reference import PLAIN_ROUTERS, workloads
+from tests.sim.random_clusters import PLAIN_ROUTERS, workloads
 from tests.tries import tries
 from workloads.requests import Requests
 

@@ -13,7 +13,8 @@ from sim.cluster_config import ClientConfig
 from sim.result import FINISHED, Result
 from sim.scenario import Scenario
 from tests.sim import small
-from tests.sim.test_against_reference import compare, workloads
+from tests.sim.random_clusters import workloads
+from tests.sim.test_against_reference import compare
 from tests.tries import tries
 from workloads.prefixes import prompt_prefixes
 from workloads.requests import Requests

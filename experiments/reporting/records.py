@@ -70,9 +70,11 @@ class Records:
 
     def at(self, places: Sequence[int]) -> "Records":
         """Return some of the rows, in this order."""
-        return Records(
-            {name: [values[place] for place in places] for name, values in self.columns.items()}
-        )
+        found = Records({})
+        found.columns = {
+            name: [values[place] for place in places] for name, values in self.columns.items()
+        }
+        return found
 
     def where(self, name: str, value: object) -> "Records":
         """Return the rows that have a value in a column."""
@@ -102,7 +104,8 @@ class Records:
 
 def _of_one_kind(values: list[Any]) -> list[Any]:
     """A column as pandas holds it: numbers of one kind, and NaN for what numbers or texts lack."""
-    values = [value.item() if hasattr(value, "dtype") else value for value in values]
+    if any(hasattr(kind, "dtype") for kind in set(map(type, values))):
+        values = [value.item() if hasattr(value, "dtype") else value for value in values]
     known = [value for value in values if value is not None]
     kinds = {type(value) for value in known}
     if kinds and kinds <= {int, float} and (float in kinds or len(known) < len(values)):

@@ -103,12 +103,16 @@ def loaded_points(plan: Plan, table: Records) -> list[Point]:
     That is where arrivals have a steady state that the point could hold, and enough of them for any
     percentile at all.
     """
+    runs: dict[int, list[tuple[float, float]]] = {point.number: [] for point in plan.points}
+    columns = (table[name] for name in ("point", "measured_requests", "saturated"))
+    for number, measured, saturated in zip(*columns, strict=True):
+        runs[number].append((measured, saturated))
     found = []
     for point in plan.points:
-        runs = table.where("point", point.number)
-        requests = float(sum(runs["measured_requests"])) / len(point.draws)
+        own = runs[point.number]
+        requests = float(sum(measured for measured, _ in own)) / len(point.draws)
         enough = requests >= needed(50, LEAST_EFFECT, THIN)
-        if enough and not any(share > 0 for share in runs["saturated"]):
+        if enough and not any(saturated > 0 for _, saturated in own):
             found.append(point)
     return found
 

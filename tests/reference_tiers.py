@@ -290,6 +290,12 @@ class TierEngine(Engine):
         super().leave(seq)
         self.gone(seq)
 
+    def cut_off(self, seq: Seq) -> None:
+        lent = seq.lent
+        super().cut_off(seq)
+        if not lent:
+            self.gone(seq)
+
     def cancel(self, seq: Seq) -> None:
         super().cancel(seq)
         self.gone(seq)

@@ -183,9 +183,10 @@ class Running:
             if not self.loads.let_go([sequence]):
                 sequence.leaves = False
                 return
-        held_tokens, sequence.slots = max(sequence.kv_tokens, sequence.slots), 0
+        computed = sequence.kv_tokens
+        held_tokens, sequence.slots = max(computed, sequence.slots), 0
         self.pool.throw_out(sequence, held_tokens, self.decoding.step)
-        sequence.leaves = False
+        sequence.kv_tokens, sequence.leaves = computed, False  # a host is offered all of them
 
     def _let_go(self, sequences: list[Sequence]) -> None:
         """Let sequences leave the batch, and their blocks with them."""

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from sim.routers.router import Arrival, Looks, Router, Settings, View
 from sim.seen.guess import Guess
+from sim.seen.scores import extremes
 from sim.seen.texts import Stretch, stretches
 
 CHARACTERS: Final = 4
@@ -62,9 +63,7 @@ class CacheAware(Router):
             self._tree.trim(given.max_tree_size // CHARACTERS)
         text = stretches(self.view.prompts.text(arrival.request), tokens, 1, ENDLESS)
         self._next = (text, arrival.arrival_s)
-        counts = self.view.all_requests
-        low, high = min(counts), max(counts)
-        fewest = counts.index(low)
+        fewest, low, high = extremes(self.view.all_requests)
         if high - low > given.balance_abs_threshold and high > low * given.balance_rel_threshold:
             number = fewest
         else:

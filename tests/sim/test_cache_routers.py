@@ -21,6 +21,7 @@ from sim.routers.registry import check_router, make_router
 from sim.routers.router import CachesView, ReplicaFacts, Router
 from sim.seen.active import ActiveBlocks
 from sim.seen.guess import Guess
+from sim.seen.scores import extremes
 from sim.seen.texts import PRIVATE, stretches, with_rest
 from sim.simulation import simulate
 from tests.sim import small
@@ -261,3 +262,11 @@ def test_roles_have_routers_that_see_caches() -> None:
     assert all(len(set(sources[row::4].tolist())) == 1 for row in range(4))
     assert np.all(result.requests["cached_tokens"][4:] == 44)
     assert inf > result.end_s
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [([4], (0, 4, 4)), ([3, 1, 2, 1], (1, 1, 3)), ([2, 5, 5], (0, 2, 5)), ([0, 0], (0, 0, 0))],
+)
+def test_the_fewest_and_the_most_requests(counts: list[int], told: tuple[int, int, int]) -> None:
+    assert extremes(counts) == told

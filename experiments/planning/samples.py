@@ -14,7 +14,7 @@ from experiments.planning.promises import Promise, limits_of, promises_of
 from experiments.planning.sequential import BATCHES, Batch
 from experiments.study.document import Study
 from sim.latencies import latency
-from sim.result import FINISHED, UNFINISHED
+from sim.result import FINISHED
 from sim.slo import Slo
 
 Floats = npt.NDArray[np.float64]
@@ -22,7 +22,7 @@ Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 READ = (
-    "arrival_s", "sent_s", "first_token_s", "finish_s", "output_tokens", "status",
+    "arrival_s", "sent_s", "first_token_s", "finish_s", "output_tokens", "status", "measured",
 )  # fmt: skip
 
 
@@ -70,22 +70,14 @@ def sample_of(path: Path, point: Study) -> Sample:
     assert point.slo is not None  # searches are refused without one
     table = pq.read_table(path, columns=list(READ))
     columns = {name: table[name].to_numpy() for name in READ}
-    return measured(columns, point, point.slo)
+    return measured(columns, point.slo)
 
 
-def measured(columns: Mapping[str, npt.NDArray[np.generic]], point: Study, slo: Slo) -> Sample:
-    """Return what the columns of a run say, without its warm-up."""
+def measured(columns: Mapping[str, npt.NDArray[np.generic]], slo: Slo) -> Sample:
+    """Return what the columns of a run say of those who are measured (``sim.steady_state``)."""
     arrival_s = np.asarray(columns["arrival_s"], dtype=np.float64)
-    status = np.asarray(columns["status"])
-    there = ~np.isnan(arrival_s)
-    if point.stop_s is not None:
-        there &= (arrival_s <= point.stop_s) | (status != UNFINISHED)
-    rows = np.flatnonzero(there)
+    rows = np.flatnonzero(np.asarray(columns["measured"]) == 1)
     rows = rows[np.argsort(arrival_s[rows], kind="stable")]
-    if point.warmup_s is not None:
-        rows = rows[np.searchsorted(arrival_s[rows], point.warmup_s) :]
-    else:
-        rows = rows[int(point.warmup_share * len(rows)) :]
     kept = {name: np.asarray(column)[rows] for name, column in columns.items()}
     lost = kept["status"] != FINISHED
     by_limit = {
@@ -97,7 +89,7 @@ def measured(columns: Mapping[str, npt.NDArray[np.generic]], point: Study, slo: 
         mask = missed[promise.key] = lost.copy()
         for name in promise.limits:
             mask |= by_limit[name]
-    return Sample(kept["arrival_s"], missed, by_limit)
+    return Sample(arrival_s[rows], missed, by_limit)
 
 
 def worst(samples: Sequence[Sample], promises: Sequence[Promise]) -> Promise:

@@ -115,7 +115,9 @@ def keep(
     Or only these ``columns`` of the request table, which is a fifth of the time of a short run.
     """
     if columns:
-        record, kept = asdict(NOTHING), {name: result.requests[name] for name in columns}
+        window = measured_window(result, point.warmup_share, point.warmup_s)
+        known = {**result.requests, "measured": window.measured.astype(np.int8)}
+        record, kept = asdict(NOTHING), {name: known[name] for name in columns}
     else:
         record, kept = _measured(result, scenario, point)
     with _beside(path) as file:

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from test_plan import SMALL, loaded, rows, run, study
 
@@ -39,7 +40,9 @@ def test_a_plan_of_conversations(tmp_path: Path) -> None:
     words = [str(out / "winner.yaml"), "--out", str(alone), "--no-figures", "--jobs", "1"]
     assert run_main(words) == 0
     runs = rows(alone / "runs.csv")
-    kept = sum(float(row["slo_attainment"]) for row in runs) / len(runs)
+    counts = pd.read_parquet(alone / "requests.parquet").groupby("seed")["measured"].sum()
+    kept = sum(float(row["slo_attainment"]) * counts[int(row["seed"])] for row in runs)
+    kept /= counts.sum()
     assert 1 - kept == pytest.approx(float(answer["missed_share"]), abs=1e-12)
     names = {row["change"] for row in rows(out / "sensitivity.csv")}
     assert "prompts +10%" in names

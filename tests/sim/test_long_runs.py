@@ -77,7 +77,8 @@ def test_so_do_decodes_that_were_held_back(
 ) -> None:
     hand_over_often(monkeypatch)
     measure_in_bits(monkeypatch)
-    result = assert_equal_to_reference(*split_prompts(seed, budget))
+    # From 0.33 on those behind a victim are served in the same round.
+    result = assert_equal_to_reference(*split_prompts(seed, budget, version="0.32"))
     assert len(result.returned_step)
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,7 +63,13 @@ def run_bench(
     Raises:
         ServerFailedError: the client failed.
     """
-    command = _client(environment, server, model, prompts, count, rate_per_s, streams, out)
+    options: dict[str, object] = {
+        "base-url": f"http://127.0.0.1:{server.port}", "model": model, "tokenizer": model,
+        "dataset-path": prompts, "num-prompts": count, "request-rate": rate_per_s or "inf",
+        "result-filename": out,
+    }  # fmt: skip
+    options |= {} if streams is None else {"max-concurrency": streams}
+    command = _client(environment, options)
     server.empty_cache()
     before = server.sample()
     cpu_s, samples = _driven(command, server, out.with_suffix(".log"))
@@ -90,30 +97,16 @@ def run_bench(
     )
 
 
-def _client(
-    environment: Environment,
-    server: Server,
-    model: Path,
-    prompts: Path,
-    count: int,
-    rate_per_s: float | None,
-    streams: int | None,
-    out: Path,
-) -> list[str]:
-    """The command that drives the server; see ``run_bench``."""
-    command = [str(environment.python), str(environment.python.parent / "vllm"), "bench", "serve"]
-    options: dict[str, object] = {
-        "backend": "openai", "base-url": f"http://127.0.0.1:{server.port}",
-        "endpoint": "/v1/completions", "model": model, "tokenizer": model,
-        "dataset-name": "custom", "dataset-path": prompts, "custom-output-len": -1,
-        "num-prompts": count, "request-rate": rate_per_s or "inf", "seed": 0,
-        "ready-check-timeout-sec": 0, "result-filename": out, "temperature": 0.0,
+def _client(environment: Environment, options: Mapping[str, object]) -> list[str]:
+    """The command of vLLM's own client: its ``options``, and those that every run has."""
+    always: dict[str, object] = {
+        "backend": "openai", "endpoint": "/v1/completions", "dataset-name": "custom",
+        "custom-output-len": -1, "seed": 0, "ready-check-timeout-sec": 0, "temperature": 0.0,
     }  # fmt: skip
-    options |= {} if streams is None else {"max-concurrency": streams}
-    command += [f"--{name}={value}" for name, value in options.items()]
+    command = [str(environment.python), str(environment.python.parent / "vllm"), "bench", "serve"]
+    command += [f"--{name}={value}" for name, value in {**always, **options}.items()]
     command += ["--skip-chat-template", "--disable-shuffle", "--ignore-eos", "--save-result"]
-    command += ["--save-detailed", "--disable-tqdm"]
-    return command
+    return [*command, "--save-detailed", "--disable-tqdm"]
 
 
 def _driven(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.reporting.support import TOO_NEAR
-from sim.slo import Slo, percentile_limits, request_limits
+from sim.measuring.slo import Slo, percentile_limits, request_limits
 
 KEPT, MISSED, UNDECIDED = "kept", "missed", "undecided"
 

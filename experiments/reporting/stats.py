@@ -178,12 +178,15 @@ def _estimate(
 
 
 def _of_one_run(group: Columns, name: str, basis: Basis, share: float) -> tuple[float, float]:
-    """Ends for a share of one run, whose requests depend on each other as its load has it."""
+    """Ends for a share of one run, whose requests depend on each other as its load has it.
+
+    However much they do, they are worth one trial together; at capacity nobody knows how many.
+    """
     if basis.load is None or len(group["seed"]) > 1 or "measured_requests" not in group:
         return NONE
     effect = effect_of(name.split("_")[0], basis.load.effect)
     trials = float(group["measured_requests"][0]) / effect
-    return share_ends(share, 0.0, NORMAL_QUANTILE, trials)
+    return share_ends(share, 0.0, NORMAL_QUANTILE, max(1.0, trials) if trials else 0.0)
 
 
 def _percentile(

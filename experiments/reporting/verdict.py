@@ -15,7 +15,7 @@ from typing import Any
 
 from experiments.reporting.intervals import NORMAL_QUANTILE, share_ends
 from experiments.reporting.support import TOO_NEAR
-from sim.slo import Slo, percentile_limits, request_limits
+from sim.measuring.slo import Slo, percentile_limits, request_limits
 
 KEPT, MISSED, UNDECIDED = "kept", "missed", "undecided"
 

@@ -12,7 +12,7 @@ from experiments.reporting.records import Records
 from experiments.reporting.stats import summarise_points
 from experiments.reporting.verdict import KEPT, MISSED, UNDECIDED, criteria, verdict
 from experiments.running.api import run_study
-from sim.slo import Slo, attainments, good, is_met, windows
+from sim.measuring.slo import Slo, attainments, good, is_met, windows
 
 COLUMNS = {
     "status": np.array([1, 1, 1, 2, 3, 0]),

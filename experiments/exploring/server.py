@@ -123,8 +123,14 @@ class Explorer:
     async def get_ready(self) -> None:
         """Simulate the study's own point, and look at it once, before somebody asks for it."""
         await asyncio.to_thread(live_page, self.base, self.knobs)
-        async for _ in self._answers({}, None, USUAL_SEEDS):
-            pass
+        with contextlib.suppress(StudyError, RunError):  # told to whoever asks
+            plan = self.base.plan({}, USUAL_SEEDS)
+            first, *others = runs_of(plan, self.workers.folder)
+            if self.base.first_requests is not None:
+                await self._first({}, self.base.first_requests)
+            await self.workers.run(first)
+            await asyncio.to_thread(answer, plan, [first], None, [])
+            await asyncio.gather(*map(self.workers.run, others))
 
     async def study(self, request: Request) -> Response:
         """The setting as a study of its own."""

@@ -17,8 +17,10 @@ keep everything where others do.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from math import lcm
 
 from hardware.engine_table import vllm
+from hardware.kept_states import ONE_STATE, KeptStates
 from hardware.kv_compressed import compressed_layout
 from hardware.kv_layout import KvGroup, KvLayout
 from hardware.versions import Version, version_key
@@ -53,6 +55,7 @@ def kv_layout(
     block_size: int = 16,
     version: str = "",
     disable_hybrid_kv_cache_manager: bool = False,
+    states: KeptStates = ONE_STATE,
 ) -> KvLayout:
     """Return how the engine cuts the KV cache of a model.
 
@@ -63,6 +66,7 @@ def kv_layout(
         block_size: tokens of a block, if nothing asks for more.
         version: of vLLM; by default the newest.
         disable_hybrid_kv_cache_manager: layers with a window keep everything.
+        states: what is kept of a request where layers have one.
 
     Raises:
         UnsupportedLayersError: layers with a state, or entries that several tokens share, without
@@ -79,8 +83,8 @@ def kv_layout(
                 "engine.disable_hybrid_kv_cache_manager: false"
             )
         return compressed_layout(spec, precision=precision, tp=tp, rule=rule)
-    size = _block_tokens(spec, precision, tp, block_size)
-    kinds = _kinds(spec, precision, tp, size)
+    size = _block_tokens(spec, precision, tp, block_size, states.block_multiple)
+    kinds = _kinds(spec, precision, tp, size, states.blocks)
     if not hybrid:
         kinds = _all_kept(spec, kinds)
     if not kinds:
@@ -147,7 +151,9 @@ def _state_bytes(spec: DecoderSpec, precision: Precision, tp: int) -> list[tuple
     return states
 
 
-def _block_tokens(spec: DecoderSpec, precision: Precision, tp: int, block_size: int) -> int:
+def _block_tokens(
+    spec: DecoderSpec, precision: Precision, tp: int, block_size: int, multiple: int
+) -> int:
     """Tokens of a block of attention: as its kernels want them, and so that it holds a state."""
     caches = [cache for cache, _ in _entries(spec)]
     latent = any(cache.kind in (LATENT, INDEX) for cache in caches)
@@ -157,6 +163,7 @@ def _block_tokens(spec: DecoderSpec, precision: Precision, tp: int, block_size: 
         return size
     token_bytes = max(cache.entry_bytes(precision.kv_bytes, tp) for cache in caches)
     least = max(LATENT_BESIDE_STATES_TOKENS if latent else KERNEL_TOKENS, size)
+    least = lcm(least, multiple)
     return max(size, least * _ceil(max(states) / (least * token_bytes)))
 
 
@@ -164,7 +171,9 @@ def _ceil(number: float) -> int:
     return -int(-number // 1)
 
 
-def _kinds(spec: DecoderSpec, precision: Precision, tp: int, size: int) -> list[_Kind]:
+def _kinds(
+    spec: DecoderSpec, precision: Precision, tp: int, size: int, state_blocks: int
+) -> list[_Kind]:
     """Kinds of layers by what they keep, equal ones together, in the order of the model."""
     found: dict[tuple[int, KvGroup], int] = {}
 
@@ -177,7 +186,9 @@ def _kinds(spec: DecoderSpec, precision: Precision, tp: int, size: int) -> list[
     pages = [page for page, _ in found]
     for layers, bytes_ in _state_bytes(spec, precision, tp):
         page = max([bytes_, *pages])
-        add(layers, page, KvGroup(layers=0, block_tokens=size, state=True))
+        add(layers, page, KvGroup(
+            layers=0, block_tokens=size, state=True, state_blocks=state_blocks,
+        ))  # fmt: skip
     return [_Kind(layers, page, group) for (page, group), layers in found.items()]
 
 

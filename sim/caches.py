@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hardware.engine_table import vllm
+from hardware.kept_states import exports_states
 from hardware.kv_layout import KvGroup
 from hardware.versions import version_key
 from sim.engine.beginnings import Beginnings
@@ -24,6 +25,8 @@ from sim.engine.loads import Connector
 from sim.engine.offloading import Offloading, OffloadSettings
 from sim.engine.pipelined_cache import PipelinedCache
 from sim.engine.prefix_cache import PrefixCache
+from sim.engine.state_cache import StateCache
+from sim.engine.state_groups import StateGroup, StateSettings
 from sim.pools import Pool
 from sim.prefix_caching import retention_tokens
 from workloads.requests import Prefixes
@@ -75,8 +78,13 @@ def _groups(pool: Pool, _: Prefixes | None) -> GroupedPool:
 
 def _hybrid(pool: Pool, prefixes: Prefixes | None) -> HybridCache:
     groups, _ = _kinds(pool)
+    settings = _settings(pool, prefixes)
+    return HybridCache(pool.num_gpu_blocks, groups, pool.ledger.waits_for_steps, settings)
+
+
+def _settings(pool: Pool, prefixes: Prefixes | None) -> HybridSettings:
     engine, at = pool.engine, version_key(pool.engine.version)
-    settings = HybridSettings(
+    return HybridSettings(
         spans_of=None if prefixes is None else block_spans(prefixes, 1),
         unhashed_first=engine.reuse_unhashed_first,
         windows_first=engine.reuse_unhashed_first
@@ -85,7 +93,32 @@ def _hybrid(pool: Pool, prefixes: Prefixes | None) -> HybridCache:
         retention=retention_tokens(engine.prefix_cache_retention_interval),
         whole_hits=vllm().defaults.names_whole_hits.at(at),
     )
-    return HybridCache(pool.num_gpu_blocks, groups, pool.ledger.waits_for_steps, settings)
+
+
+def _states(pool: Pool, prefixes: Prefixes | None) -> StateCache:
+    groups, count = _kinds(pool)
+    engine, at = pool.engine, version_key(pool.engine.version)
+    settings = _settings(pool, prefixes)
+    states = StateGroup(
+        count,
+        pool.ledger.block_size,
+        exports_states(pool.spec, pool.gpu, engine.version),
+        settings.retention == 0,
+    )
+    defaults = vllm().defaults
+    threshold = engine.long_prefill_token_threshold or pool.token_budget
+    return StateCache(
+        pool.num_gpu_blocks,
+        groups,
+        states,
+        pool.ledger.waits_for_steps,
+        settings,
+        StateSettings(
+            min(threshold, pool.token_budget),
+            defaults.ends_before_last.at(at),
+            defaults.marks_states_again.at(at),
+        ),
+    )
 
 
 def _kinds(pool: Pool) -> tuple[list[BlockGroup], int]:
@@ -158,6 +191,9 @@ def _count(pool: Pool, _: Prefixes | None) -> BlockPool:
 
 
 CACHES: Final[dict[str, CacheKind]] = {
+    "states": CacheKind(
+        lambda pool: pool.caches_several_groups and pool.ledger.layout.has_states, _states
+    ),
     "hybrid": CacheKind(lambda pool: pool.caches_several_groups, _hybrid),
     "groups": CacheKind(_several, _groups),
     "tiers": CacheKind(lambda pool: pool.host is not None, _prefix, _offloading),
@@ -170,10 +206,11 @@ CACHES: Final[dict[str, CacheKind]] = {
     "prefix": CacheKind(lambda pool: pool.engine.enable_prefix_caching, _prefix),
     "count": CacheKind(lambda _: True, _count),
 }
-"""``hybrid``: layers that keep different tokens, in blocks that outlive their requests; ``groups``:
-the same where they do not; ``tiers``: what the GPU has no more is in the host's memory; ``drafts``:
-blocks of what was verified outlive their requests; ``pipelined``: and those of steps under way can
-be found; ``prefix``: blocks outlive their requests; ``count``: blocks are only counted."""
+"""``states``: as the next one, where layers keep a state; ``hybrid``: layers that keep different
+tokens, in blocks that outlive their requests; ``groups``: the same where they do not; ``tiers``:
+what the GPU has no more is in the host's memory; ``drafts``: blocks of what was verified outlive
+their requests; ``pipelined``: and those of steps under way can be found; ``prefix``: blocks outlive
+their requests; ``count``: blocks are only counted."""
 
 
 def block_spans(prefixes: Prefixes, block_size: int) -> Callable[[int], list[tuple[int, int]]]:

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from hardware.defaults import engine_defaults
+from hardware.engine_table import vllm
 from hardware.gpu import Gpu
 from hardware.pipelining import pipelining
 from hardware.sampling import default_drawing
+from hardware.versions import version_key
 from model.sampling import Drawing
 from model.spec import DecoderSpec
 from sim.engine_config import (
@@ -123,6 +125,9 @@ def default_settings(given: Mapping[str, Any], gpu: Gpu, spec: DecoderSpec) -> d
     all_seats = given.get("max_num_seqs", seats)
     unified = bool(given.get("disable_hybrid_kv_cache_manager"))
     cached = uncached(spec, known.version, unified) is None
+    on = known.enable_prefix_caching
+    if any(cache.states for cache in spec.caches):
+        on = vllm().defaults.caches_states.at(version_key(known.version))
     budget = known.chunk_tokens if chunked else max(length, known.whole_prompt_tokens)
     if chunked:
         budget = min(budget, all_seats * length)
@@ -135,7 +140,7 @@ def default_settings(given: Mapping[str, Any], gpu: Gpu, spec: DecoderSpec) -> d
         "long_prefill_limits_alone": known.long_prefill_limits_alone or not chunked,
         "scheduler_reserve_full_isl": known.scheduler_reserve_full_isl and chunked,
         "max_model_len": length,
-        "enable_prefix_caching": known.enable_prefix_caching and chunked and cached,
+        "enable_prefix_caching": on and chunked and cached,
         "prefix_cache_retention_interval": known.prefix_cache_retention_interval,
         "reuse_unhashed_first": known.reuse_unhashed_first and chunked,
         "null_block": known.null_block and chunked,

@@ -291,6 +291,10 @@ class Engine:
         batch["chunks"].append((seq, tokens, past))
         return True
 
+    def cut(self, seq: Seq, tokens: int, past: int) -> int:
+        """How many of the tokens that a chunk could have are in it."""
+        return tokens
+
     # --- forming a batch
     def form(self, now_s: float) -> dict | None:
         batch: dict = {
@@ -375,7 +379,11 @@ class Engine:
                 break
             if seq not in self.running or seq.over:
                 continue
-            tokens = 1 if seq.decoding else min(seq.target - seq.kv, left(), threshold)
+            tokens = 1
+            if not seq.decoding:
+                tokens = self.cut(seq, min(seq.target - seq.kv, left(), threshold), seq.kv)
+            if not tokens:
+                continue
             while seq in self.running and not self.grow(seq, seq.kv + tokens, seq.kv):
                 self.throw_out_one(batch)
             if seq not in self.running:
@@ -1015,8 +1023,9 @@ def engine_of(pool: Pool, scenario: Scenario, requests: Requests) -> Engine:
         return TierEngine(pool)
     if len(pool.ledger.layout.groups) > 1 and pool.engine.enable_prefix_caching:
         from tests.reference_hybrid import HybridEngine
+        from tests.reference_states import StateEngine
 
-        return HybridEngine(pool)
+        return (StateEngine if pool.ledger.layout.has_states else HybridEngine)(pool)
     if pool.pipeline is not None:
         from tests.reference_pipeline import PipelineEngine
 

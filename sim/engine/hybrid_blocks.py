@@ -115,14 +115,18 @@ class HybridBlocks(GroupedPool):
                 table.keeps = kept.of(sequence.prompt_tokens, self._junction)
                 tables.append(table)
         self._queued -= self._idle
-        self.free -= self._idle + self.blocks(tokens) - self.blocks(hit)
         sequence.tables, sequence.begun_tokens = tables, hit
+        self.free -= self._idle + self._taken(sequence, hit, tokens)
         if not sequence.preemptions:
             sequence.cached_tokens = hit
         self._admissions += 1
         sequence.admission = self._admissions
         self._hits = []
         self.fill(sequence, tokens)
+
+    def _taken(self, sequence: Sequence, past: int, end: int) -> int:
+        """Note which blocks the tokens from ``past`` to before ``end`` take; return how many."""
+        return self.blocks(end) - self.blocks(past)
 
     def _holds(self, pieces: list[Piece]) -> list[tuple[Run, int]]:
         held: list[tuple[Run, int]] = []
@@ -157,7 +161,7 @@ class HybridBlocks(GroupedPool):
                 table = sequence.tables[group]
                 if table.named < end:
                     first = max(table.named, table.gone)
-                    for low, high in kind.kept.within(table.keeps, first, end):
+                    for low, high in table.there(kind.kept.within(table.keeps, first, end)):
                         self._name(sequence, table, kind, group, low, high)
                     table.named = end
 
@@ -184,7 +188,7 @@ class HybridBlocks(GroupedPool):
     # --- while it runs
     def grow(self, sequence: Sequence, past: int, tokens: int) -> int:
         """Give back what windows have left behind; return the blocks of the next tokens."""
-        blocks = self.blocks(past + tokens) - self.blocks(past)
+        blocks = self._taken(sequence, past, past + tokens)
         sequence.settled_tokens = sequence.begun_tokens if self.lag else past
         sequence.begun_tokens = past
         if self.together:
@@ -229,7 +233,7 @@ class HybridBlocks(GroupedPool):
 
         Of windows those that can be found again have names, of full attention all full ones.
         """
-        unnamed = end - table.gone
+        unnamed = table.count(end)
         pieces: list[Run] = []
         if table.held:
             pieces = taken_out(table, end, self._texts)
@@ -251,7 +255,7 @@ class HybridBlocks(GroupedPool):
                 freed += run.count
         if not kind.unhashed_first:
             queue.append_unnamed(at - table.gone)
-        table.gone = end
+        table.leave(end)
         self._queued += freed
         self.free += freed
 
@@ -289,7 +293,7 @@ class HybridBlocks(GroupedPool):
         for place, kind in enumerate(self.kinds):
             end = self.groups[place].taken(tokens)
             for group in range(kind.first, kind.first + kind.count):
-                blocks += end - sequence.tables[group].gone
+                blocks += sequence.tables[group].count(end)
         return blocks
 
     def _settle(self) -> None:

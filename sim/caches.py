@@ -27,8 +27,8 @@ from sim.engine.pipelined_cache import PipelinedCache
 from sim.engine.prefix_cache import PrefixCache
 from sim.engine.state_cache import StateCache
 from sim.engine.state_groups import StateGroup, StateSettings
-from sim.pools import Pool
-from sim.prefix_caching import retention_tokens
+from sim.settings.pools import Pool
+from sim.settings.prefix_caching import retention_tokens
 from workloads.requests import Prefixes
 
 EVICTION: Final[dict[str, type[Eviction]]] = {"lru": Lru, "arc": Arc, "ranked_lru": RankedLru}

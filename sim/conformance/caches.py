@@ -22,7 +22,7 @@ from sim.engine.prefix_cache import PrefixCache
 from sim.engine.scheduler import Scheduler
 from sim.engine.state_cache import StateCache
 from sim.engine.state_groups import StateGroup, StateSettings
-from sim.registry import ORDERS
+from sim.settings.registry import ORDERS
 
 
 def check_cache(kind: str, cases: int = 40) -> tuple[str, ...]:

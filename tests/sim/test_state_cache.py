@@ -13,7 +13,7 @@ from sim.engine.sequence import Sequence
 from sim.engine.settings import Settings
 from sim.engine.state_cache import StateCache
 from sim.engine.state_groups import Ends, StateGroup, StateSettings
-from sim.registry import ORDERS
+from sim.settings.registry import ORDERS
 
 SIZE = 16
 

@@ -5,10 +5,10 @@ import pytest
 from hardware.gpu import load_gpu
 from hardware.memory import DoesNotFitError
 from model.spec import load_spec
-from sim.engine_config import EngineConfig
-from sim.longest_request import with_longest_that_fits
-from sim.pool_building import ledger_of
-from sim.resolved_engine import ResolvedEngine, resolved
+from sim.settings.engine_config import EngineConfig
+from sim.settings.longest_request import with_longest_that_fits
+from sim.settings.pool_building import ledger_of
+from sim.settings.resolved_engine import ResolvedEngine, resolved
 
 
 def settings_of(model: str, gpu: str, tp: int = 1, **engine: object) -> ResolvedEngine:

@@ -24,7 +24,7 @@ from experiments.reporting.verdict import KEPT, UNDECIDED, verdict
 from experiments.running.api import load_study, run_study
 from experiments.running.capacity import capacity_per_s
 from experiments.running.pooling import load_of, rates_of
-from sim.slo import Slo
+from sim.measuring.slo import Slo
 
 CONSTANT = {
     "workload.lengths": {

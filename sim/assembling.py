@@ -14,6 +14,7 @@ from sim.handovers import HANDOVER_COLUMNS
 from sim.recording import DRAFT_TYPES, SEGMENT_TYPES, Log, Part, no_outcomes
 from sim.result import TIMED_OUT, UNFINISHED, Result
 from sim.scenario import ApiTime
+from sim.store_use import store_columns
 from sim.tape import Column, Tape, joined
 from sim.tiers import TIER_COLUMNS, replica_columns, tier_outcomes
 from workloads.requests import Requests
@@ -92,7 +93,8 @@ def _replica_columns(logs: SequenceOf[Log], parts: SequenceOf[Part]) -> dict[str
         "computed_prefill_tokens": [log.computed_prefill_tokens for log in logs],
     }
     tables = {name: np.array(values, dtype=np.int64) for name, values in columns.items()}
-    return tables | replica_columns([each.tier for each in blocks])
+    tables |= replica_columns([each.tier for each in blocks])
+    return tables | store_columns([each.store for each in blocks])
 
 
 def _request_columns(

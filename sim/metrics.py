@@ -29,6 +29,7 @@ from sim.scenario import Kind, Scenario
 from sim.slo import Slo, attainments, good, is_met
 from sim.steady_state import Window, arrived, measured_window, saturated, service_per_window
 from sim.step_totals import StepTotals, step_totals
+from sim.store_use import STORE_METRICS, store_metrics
 from sim.tiers import TIER_METRICS, tier_metrics
 from sim.transfer_use import transfer_use
 
@@ -82,8 +83,8 @@ METRICS = {
 }
 """Every figure of merit and its meaning, in the order of the columns. Shares are within 0 to 1."""
 
-ALL_METRICS = METRICS | TIER_METRICS
-"""With those that are there only where a pool has a second tier of the KV cache."""
+ALL_METRICS = METRICS | TIER_METRICS | STORE_METRICS
+"""With those that are there only where the KV cache has a tier below the GPU."""
 
 POOL_SHARES = {
     "request_share": "share of the requests sent to a replica that were sent to this pool",
@@ -179,6 +180,7 @@ def _measured(
     values["gpus"] = float(sum(kind.pool.gpus for kind in kinds))
     values["usd_per_million_output_tokens"] = ratio(hourly, millions_per_hour)
     own = tier_metrics(result.requests, result.replicas, window.measured, result.end_s)
+    own |= store_metrics(result.requests, result.replicas, window.measured, result.end_s)
     return {name: float(values[name]) for name in METRICS} | own
 
 

@@ -22,6 +22,7 @@ from sim.handovers import Handovers
 from sim.recorder import Taken
 from sim.result import DRAFT_COLUMNS, REJECTED, SEGMENT_COLUMNS, UNFINISHED
 from sim.scenario import NO_API, ApiTime
+from sim.store_use import StoreCount
 from sim.tape import Column, Scratch, Tape
 from sim.tiers import TierCount, keep_rows, tier_outcomes
 from workloads.requests import Requests
@@ -120,6 +121,8 @@ class BlockCount:
     """In use at the end."""
     tier: TierCount | None = None
     """What its second tier did."""
+    store: StoreCount | None = None
+    """What it did at a store that replicas share."""
 
 
 @dataclass(frozen=True, slots=True)

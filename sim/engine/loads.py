@@ -73,7 +73,7 @@ class Connector:
         return False
 
     def idles(self) -> None:
-        """Nothing is computed, though somebody waits or loads."""
+        """Nothing is computed, though somebody waits."""
 
     def next_s(self) -> float:
         """When somebody is to be told next, later than it was last asked; infinity: unknown."""

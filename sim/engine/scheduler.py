@@ -226,13 +226,14 @@ class Scheduler(Running):
         """Nobody can be served. While somebody waits, an engine plans again at once, which matters
         if this plan changed what others keep; then not before somebody is told of KV."""
         connector = loads.connector
-        if not loads.parked and not self.waiting.count:
+        if not loads.parked and not loads.kept and not self.waiting.count:
             self.wake_s = inf
             return None
         loads.told += connector.come(loads.now_s)
         if connector.changed():
             return self.next_batch(loads.now_s)
-        connector.idles()
+        if self.waiting.count:
+            connector.idles()
         self.wake_s = connector.next_s()
         return None
 

@@ -32,10 +32,10 @@ from experiments.running.pooling import load_of, rates_of
 from experiments.study.build import scenario_of
 from experiments.study.document import Study
 from experiments.study.requests import requests_of
-from sim.latencies import request_latency
-from sim.metrics import summarise
+from sim.measuring.latencies import request_latency
+from sim.measuring.metrics import summarise
+from sim.measuring.steady_state import measured_window
 from sim.simulation import simulate
-from sim.steady_state import measured_window
 
 Floats = npt.NDArray[np.float32]
 

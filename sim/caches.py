@@ -27,8 +27,8 @@ from sim.engine.prefix_cache import PrefixCache
 from sim.engine.remote_store import RemoteStore
 from sim.engine.store_links import StoreLinks
 from sim.engine.storing import Storing, StoringSettings
-from sim.pools import Pool
-from sim.prefix_caching import retention_tokens
+from sim.settings.pools import Pool
+from sim.settings.prefix_caching import retention_tokens
 from workloads.requests import Prefixes
 
 EVICTION: Final[dict[str, type[Eviction]]] = {"lru": Lru, "arc": Arc, "ranked_lru": RankedLru}

@@ -11,7 +11,6 @@ from sim.acceptance import Synthetic
 from sim.api_server import all_reached_s, own_loops, shared_loops
 from sim.caches import make_store
 from sim.clock import Clock, without_collector
-from sim.cluster_config import NO_CLIENT
 from sim.dealing import deal
 from sim.disaggregation import Disaggregated, Route
 from sim.engine.agenda import ARRIVAL, STEP_END, Agenda
@@ -30,18 +29,19 @@ from sim.engine.scheduler import Scheduler
 from sim.engine.storing import Storing
 from sim.machines import priced_machine
 from sim.pipelined import pipelined
-from sim.pools import PREFILL, Pool
 from sim.ranks import lockstep, router_of, show
-from sim.recording import BlockCount, Part, Recorder
+from sim.recording.run import BlockCount, Part, Recorder
+from sim.recording.store_use import store_count
+from sim.recording.tape import Scratch
+from sim.recording.tiers import have_tiers, tier_count
 from sim.routers.prompts import prompts_of
 from sim.routers.registry import make_router
 from sim.routers.router import ReplicaFacts, Router
-from sim.scenario import Scenario
 from sim.schedulers import facts_of, make_scheduler
+from sim.settings.cluster_config import NO_CLIENT
+from sim.settings.pools import PREFILL, Pool
+from sim.settings.scenario import Scenario
 from sim.source import first_rows, sequences, users_of
-from sim.store_use import store_count
-from sim.tape import Scratch
-from sim.tiers import have_tiers, tier_count
 from workloads.requests import Requests
 from workloads.streams import stream
 

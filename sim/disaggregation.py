@@ -22,12 +22,12 @@ from sim.engine.any_replica import AnyReplica
 from sim.engine.dispatch import NOBODY, Dispatch, nowhere
 from sim.engine.loads import Connector
 from sim.engine.sequence import Sequence
-from sim.handovers import Handover
-from sim.kv_transfer import KvTransferConfig, Link, link_of
-from sim.pools import DECODE, PREFILL, Pool
-from sim.recording import Recorder
+from sim.recording.handovers import Handover
+from sim.recording.run import Recorder
 from sim.routers.router import Router
-from sim.scenario import ApiTime
+from sim.settings.kv_transfer import KvTransferConfig, Link, link_of
+from sim.settings.pools import DECODE, PREFILL, Pool
+from sim.settings.scenario import ApiTime
 from sim.sight import show_replicas
 from sim.transfers import Transfers
 

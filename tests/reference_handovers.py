@@ -1,6 +1,6 @@
 """The reference simulator of pools with roles: every transfer is looked at each time.
 
-It shares with ``sim`` only the numbers of a link (``sim.kv_transfer.link_of``).
+It shares with ``sim`` only the numbers of a link (``sim.settings.kv_transfer.link_of``).
 """
 
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from math import inf
 
 import numpy as np
 
-from sim.kv_transfer import Link, link_of
-from sim.scenario import Scenario
+from sim.settings.kv_transfer import Link, link_of
+from sim.settings.scenario import Scenario
 from tests import reference_routers
 from tests.reference_simulator import Seq, World
 from workloads.requests import Requests

@@ -11,8 +11,8 @@ import numpy as np
 
 from hardware.versions import version_key
 from sim.acceptance import Synthetic
-from sim.pools import Pool
-from sim.scenario import Scenario
+from sim.settings.pools import Pool
+from sim.settings.scenario import Scenario
 from tests import reference_routers
 from workloads.requests import Requests
 
@@ -110,8 +110,8 @@ class Engine:
         self.lag = pool.ledger.waits_for_steps
         self.formed = 0
         longest, flight = pool.max_model_len, pool.ledger.in_flight_tokens
-        # 0.19 wants room for whole prompts, also for what windows will have given back by then.
-        uncapped = engine.scheduler_reserve_full_isl and engine.version == "0.19"
+        # Up to 0.19 it wants room for whole prompts: also for what windows give back until then.
+        uncapped = engine.scheduler_reserve_full_isl and version_key(engine.version) < (0, 20)
         self.most = [
             10**9 if uncapped and not group.state else group.most_blocks(longest, flight)
             for group in layout.groups

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from math import inf
 
-from sim.pools import Pool
+from sim.settings.pools import Pool
 from tests.reference_simulator import Seq
 from tests.reference_tiers import LoadingEngine
 

@@ -5,13 +5,13 @@ from experiments.cli.study_schema import WRITTEN_BY
 from experiments.reporting.stats import WITHOUT_INTERVAL
 from experiments.running.pieces import MARKS
 from experiments.running.pool_tables import POOL_COLUMNS
-from sim.handovers import HANDOVER_COLUMNS
-from sim.latencies import LATENCIES
-from sim.metrics import ALL_METRICS, POOL_SHARES
-from sim.replica_use import REPLICA_USE
-from sim.result import CLAIM_COLUMNS, REQUEST_COLUMNS, SEGMENT_COLUMNS, SESSION_COLUMNS
-from sim.routing_metrics import REPLICAS
-from sim.transfer_use import TRANSFER_METRICS
+from sim.measuring.latencies import LATENCIES
+from sim.measuring.metrics import ALL_METRICS, POOL_SHARES
+from sim.measuring.replica_use import REPLICA_USE
+from sim.measuring.routing_metrics import REPLICAS
+from sim.measuring.transfer_use import TRANSFER_METRICS
+from sim.recording.handovers import HANDOVER_COLUMNS
+from sim.recording.result import CLAIM_COLUMNS, REQUEST_COLUMNS, SEGMENT_COLUMNS, SESSION_COLUMNS
 
 
 def metrics_page() -> str:

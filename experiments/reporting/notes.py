@@ -6,7 +6,7 @@ from typing import Any
 from experiments.reporting.support import RESTS_ON
 from experiments.reporting.words import calibration_notes, points_text
 from experiments.study.points import Plan
-from sim.caveats import EXTRAPOLATED
+from sim.measuring.caveats import EXTRAPOLATED
 
 SATURATED_NOTE = (
     "saturated: the queue grows for as long as requests come, so TTFT and E2E only tell how long "

@@ -11,7 +11,7 @@ from experiments.study.points import Plan
 from experiments.study.pools import by_pool
 from hardware.gpu import Gpu
 from model.spec import DecoderSpec, load_spec
-from sim.resolved_engine import RESOLVED, default_settings
+from sim.settings.resolved_engine import RESOLVED, default_settings
 
 
 def setting_lines(plan: Plan) -> list[str]:

@@ -54,7 +54,7 @@ COLUMNS = (
     Column("USD/h", "usd_per_hour", digits=2),
     Column("USD/M output tokens", "usd_per_million_output_tokens", digits=3, interval=True),
 )
-"""What the terminal shows of ``sim.metrics.METRICS``; summary.csv has everything."""
+"""What the terminal shows of ``sim.measuring.metrics.METRICS``; summary.csv has everything."""
 
 LEFT_OUT_FIRST = (
     "mfu", "mbu", "e2e_p50_s", "mean_batch_size", "kv_use_max", "request_throughput_per_s",

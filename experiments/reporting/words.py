@@ -19,10 +19,10 @@ from hardware.prices.lookup import unmeasured_note
 from hardware.relatives import relative_of
 from hardware.versions import version_key
 from model.spec import load_spec
-from sim.engine_config import EngineConfig, precision_of
-from sim.host_time import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S
-from sim.pools import PoolConfig
-from sim.prefix_caching import uncached
+from sim.settings.engine_config import EngineConfig, precision_of
+from sim.settings.host_time import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S
+from sim.settings.pools import PoolConfig
+from sim.settings.prefix_caching import uncached
 
 
 def ceiling_lines(plan: Plan) -> list[str]:

@@ -15,7 +15,7 @@ from experiments.study.calibrations import gpu_of
 from experiments.study.document import Study
 from experiments.study.points import Plan
 from experiments.study.pools import by_pool
-from sim.caveats import EXTRAPOLATED, SATURATED
+from sim.measuring.caveats import EXTRAPOLATED, SATURATED
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,8 +50,8 @@ def has_pools(plan: Plan) -> bool:
 def pools_table(plan: Plan, runs: Sequence[Run]) -> Records:
     """Return one row per point and pool: means over runs, as in the summary, and notes."""
     from experiments.reporting.stats import summarise_points
-    from sim.metrics import ALL_METRICS, POOL_SHARES
-    from sim.transfer_use import TRANSFER_METRICS
+    from sim.measuring.metrics import ALL_METRICS, POOL_SHARES
+    from sim.measuring.transfer_use import TRANSFER_METRICS
 
     points = {point.number: point for point in plan.points}
     pools = {number: list(_columns(point.study)) for number, point in points.items()}

@@ -19,10 +19,10 @@ from experiments.running.pieces import read_columns, read_piece
 from experiments.running.sweep import Run
 from experiments.study.document import Study
 from experiments.study.points import Plan, Point
-from sim.bins import binned_percentiles
-from sim.latencies import COLUMNS, SPANS, latency
-from sim.percentiles import PERCENTS, percentiles
-from sim.pools import numbers_of
+from sim.measuring.bins import binned_percentiles
+from sim.measuring.latencies import COLUMNS, SPANS, latency
+from sim.measuring.percentiles import PERCENTS, percentiles
+from sim.settings.pools import numbers_of
 from workloads.steady import mean_output_tokens, steady
 
 Spread = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterable[Any]]

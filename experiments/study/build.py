@@ -13,15 +13,15 @@ from hardware.calibration import Calibration
 from hardware.engines import AUTO, best_calibration, doubted, version_of
 from hardware.gpu import load_gpu
 from model.spec import load_spec
-from sim.cluster_config import ClusterConfig
-from sim.engine_config import EngineConfig, precision_of
-from sim.kv_store import KvStoreConfig
-from sim.kv_transfer import KvTransferConfig
-from sim.pool_building import build_pool
-from sim.pools import GpuWords, Pool, PoolConfig, PoolEngine
-from sim.resolved_engine import ResolvedEngine, resolved
 from sim.routers.consequences import Routing
-from sim.scenario import Scenario, routing_of, scenario_of_pools
+from sim.settings.cluster_config import ClusterConfig
+from sim.settings.engine_config import EngineConfig, precision_of
+from sim.settings.kv_store import KvStoreConfig
+from sim.settings.kv_transfer import KvTransferConfig
+from sim.settings.pool_building import build_pool
+from sim.settings.pools import GpuWords, Pool, PoolConfig, PoolEngine
+from sim.settings.resolved_engine import ResolvedEngine, resolved
+from sim.settings.scenario import Scenario, routing_of, scenario_of_pools
 
 KEPT_SCENARIOS = 64
 """What a process keeps, as neighbouring runs often share it."""

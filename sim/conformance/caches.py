@@ -23,7 +23,7 @@ from sim.engine.remote_store import RemoteStore
 from sim.engine.scheduler import Scheduler
 from sim.engine.store_links import StoreLinks
 from sim.engine.storing import Storing, StoringSettings
-from sim.registry import ORDERS
+from sim.settings.registry import ORDERS
 
 
 def check_cache(kind: str, cases: int = 40) -> tuple[str, ...]:

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from hardware.gpu import load_gpu
-from sim.cluster_config import ClusterConfig
 from sim.engine.store_links import READ, WRITE, StoreJob, StoreLinks
-from sim.engine_config import EngineConfig
-from sim.kv_store import SHARE_OF_NETWORK, KvStoreConfig
-from sim.kv_store import with_store as shared
-from sim.metrics import summarise
-from sim.result import Result
-from sim.scenario import Scenario, build_scenario
+from sim.measuring.metrics import summarise
+from sim.recording.result import Result
+from sim.settings.cluster_config import ClusterConfig
+from sim.settings.engine_config import EngineConfig
+from sim.settings.kv_store import SHARE_OF_NETWORK, KvStoreConfig
+from sim.settings.kv_store import with_store as shared
+from sim.settings.scenario import Scenario, build_scenario
 from sim.simulation import can_be_split, simulate
 from tests.sim import small
 from tests.sim.test_store_against_reference import with_store

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.cluster_config import ClientConfig
-from sim.result import FINISHED, Result
-from sim.scenario import Scenario
-from sim.shared_store import SharedStore
+from sim.recording.result import FINISHED, Result
+from sim.settings.cluster_config import ClientConfig
+from sim.settings.scenario import Scenario
+from sim.settings.shared_store import SharedStore
 from tests.sim import small
 from tests.sim.random_clusters import routers, workloads
 from tests.sim.test_against_reference import compare

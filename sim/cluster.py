@@ -26,6 +26,7 @@ from sim.engine.rank import ranks_of
 from sim.engine.remote_store import StoreClock
 from sim.engine.replica import Replica
 from sim.engine.scheduler import Scheduler
+from sim.engine.sending import Sending
 from sim.engine.storing import Storing
 from sim.machines import priced_machine
 from sim.pipelined import pipelined
@@ -154,9 +155,11 @@ class Cluster:
                 self.recorder.claims()
             self._router = router
             longest = router.view.longest_request_tokens
+            recorder, api = self.recorder, scenario.api
             return Dispatch(
-                self.clock.agenda, router, longest, self.recorder.outcomes, self.replicas
-            )
+                self.clock.agenda, router, longest, recorder.outcomes, self.replicas,
+                Sending(recorder.outboxes, api.output_s, recorder.replicas),
+            )  # fmt: skip
         dispatch = Disaggregated(
             self.clock, self._route("router", scenario.answering, facts),
             self._route("prefill router", scenario.prefilling, facts),
@@ -256,8 +259,8 @@ class Cluster:
             reads = shared_loops(api, agenda, recorder.shared_outboxes, self.replicas)
         return Client(
             agenda, len(self.requests), config.max_concurrency or len(self.requests),
-            config.timeout_s or inf, reads, recorder.outboxes, api.output_s, recorder.outcomes,
-            dispatch.arrives, dispatch.given_up,
+            config.timeout_s or inf, reads, recorder.outcomes, dispatch.arrives,
+            dispatch.given_up, dispatch.turned_away,
         )  # fmt: skip
 
     def _in_order(self) -> Coming:

@@ -43,6 +43,7 @@ class Seq:
     claimed: int = -1
     metrics_age_s: float = float("nan")
     status: str = ""  # answered, rejected or given up: settled between client and router
+    through: bool = False  # its engine has ended it
     over: bool = False  # ended, but whoever plans ahead does not know it yet
     drafts: int = 0  # that wait to be verified
     holders: int = 0  # tokens that a step under way is hoped to bring
@@ -774,16 +775,26 @@ class World:
     def ended(self, seqs: list[Seq], now_s: float) -> None:
         seqs = [seq for seq in seqs if not seq.status]
         output_s = self.scenario.api.output_s
+        if not output_s:
+            for seq in seqs:
+                self.outstanding[seq.home].remove(seq)
         for seq in seqs:
-            self.outstanding[seq.home].remove(seq)
-        for seq in seqs:
+            seq.through = True
             if now_s + output_s >= seq.sent_s + self.timeout_s:
                 continue  # complete, and too late
             seq.status = "answered"
-            if output_s:
-                self.at(now_s + output_s, SEEN, lambda it, then_s: self.free(it, then_s, True), seq)
-            else:
+            if not output_s:
                 self.free(seq, now_s, True)
+        answered = [seq for seq in seqs if seq.status]
+        if output_s and answered:
+            self.at(now_s + output_s, SEEN, lambda _, then_s: self.see(answered, then_s), answered)
+
+    def see(self, seqs: list[Seq], now_s: float) -> None:
+        """The last tokens of one step are sent: for the router these are gone."""
+        for seq in seqs:
+            self.outstanding[seq.home].remove(seq)
+        for seq in seqs:
+            self.free(seq, now_s, True)
 
     def give_up(self, seq: Seq, now_s: float) -> None:
         if seq.status:
@@ -791,7 +802,8 @@ class World:
         seq.status, seq.given_up_s = "given up", now_s
         if seq.home >= 0 and seq in self.outstanding[seq.home]:
             self.outstanding[seq.home].remove(seq)
-            self.hang_up(seq, now_s)
+            if not seq.through:
+                self.hang_up(seq, now_s)
         self.free(seq, now_s, True)
 
     def hang_up(self, seq: Seq, now_s: float) -> None:

@@ -17,6 +17,7 @@ from experiments.reporting.support import LEAST_EFFECT, THIN, Load, needed
 from experiments.running.capacity import capacity_per_s
 from experiments.running.pieces import read_columns, read_piece
 from experiments.running.sweep import Run
+from experiments.study.build import looks_at_nothing
 from experiments.study.document import Study
 from experiments.study.points import Plan, Point
 from sim.measuring.bins import binned_percentiles
@@ -135,7 +136,10 @@ def load_of(study: Study) -> Load | None:
     if arrivals is None or study.workload.sessions is not None:
         return None
     capacity = capacity_per_s(study)
-    return Load(arrivals.rate_per_s, capacity, arrivals.dispersion, study.cluster.all_replicas)
+    return Load(
+        arrivals.rate_per_s, capacity, arrivals.dispersion, study.cluster.all_replicas,
+        shared=not looks_at_nothing(study),
+    )  # fmt: skip
 
 
 def rates_of(study: Study) -> dict[str, tuple[str, float]]:

@@ -16,7 +16,7 @@ from sim.settings.kv_store import with_store as shared
 from sim.settings.scenario import Scenario, build_scenario
 from sim.simulation import can_be_split, simulate
 from tests.sim import small
-from tests.sim.test_store_against_reference import with_store
+from tests.sim.test_remote_against_reference import with_store
 from workloads.prefixes import prompt_prefixes
 from workloads.requests import Requests
 

@@ -85,7 +85,7 @@ def test_how_long_it_takes_still() -> None:
 def test_a_run_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("experiments.running.reached.PAUSE_S", -1.0)
     requests = requests_of(load_study(write_study(tmp_path), {"sweep": {}}), 0)
-    scratch = Reached(tmp_path / "run.parquet", requests)
+    scratch = Reached(tmp_path / "run.arrow", requests)
     scratch.keep(np.array([0.1, 0.25]))
     scratch.keep(np.array([3], dtype=np.int32))
     (place,) = places(tmp_path)

@@ -13,6 +13,8 @@ from experiments import run_study
 from experiments.reporting.records import Records
 from experiments.reporting.table import COLUMNS, _table
 from experiments.reporting.terminal import Stream, console, guarded, printable
+from experiments.study.document import read_raw
+from experiments.study.points import prepare
 
 
 def shell(command: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.bins import BINS, WIDE, bin_of, counted
+from sim.measuring.bins import BINS, WIDE, bin_of, counted
 from tests.tries import tries
 
 

@@ -13,7 +13,7 @@ from study_files import run_cli, write_study
 from experiments.reporting.formats import long_table, written
 from experiments.reporting.records import Records
 from experiments.running.api import load_study, run_study
-from experiments.running.progress import left_text
+from experiments.running.progress_bar import left_text
 from experiments.running.reached import Place, Reached, places
 from experiments.study.requests import requests_of
 

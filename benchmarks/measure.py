@@ -58,9 +58,9 @@ def _timed(work: Callable[[], T]) -> tuple[float, T]:
 
 def _measure(name: str, count: int | None, trace: Path | None) -> dict[str, Any]:
     from benchmarks.workloads import BENCHMARKS, build, rate_of
-    from sim.metrics import summarise
+    from sim.measuring.metrics import summarise
+    from sim.measuring.timeline import timeline
     from sim.simulation import simulate
-    from sim.timeline import timeline
 
     scenario, requests = build(name, count, trace)
     rate_per_s = rate_of(BENCHMARKS[name], scenario)

@@ -15,9 +15,9 @@ import numpy as np
 
 from hardware.gpu import load_gpu
 from model.spec import load_spec
-from sim.cluster_config import ClusterConfig
-from sim.engine_config import EngineConfig
-from sim.scenario import Scenario, build_scenario
+from sim.settings.cluster_config import ClusterConfig
+from sim.settings.engine_config import EngineConfig
+from sim.settings.scenario import Scenario, build_scenario
 from sim.simulation import simulate
 from workloads.requests import Requests
 

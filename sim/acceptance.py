@@ -1,7 +1,7 @@
 """Which drafts of a run's requests are right, for the engines that verify them."""
 
 from sim.engine.drafting import Acceptance
-from sim.speculative import SpeculativeConfig
+from sim.settings.speculative import SpeculativeConfig
 from workloads.acceptance import DrawnAcceptance
 from workloads.requests import Requests
 

@@ -26,7 +26,7 @@ from sim.engine.any_replica import AnyReplica
 from sim.engine.api_loops import SharedLoops, SharedOutbox
 from sim.engine.inbox import OwnLoops
 from sim.engine.outbox import Outbox
-from sim.scenario import ApiTime
+from sim.settings.scenario import ApiTime
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -25,8 +25,8 @@ from sim.engine.loads import Connector
 from sim.engine.offloading import Offloading, OffloadSettings
 from sim.engine.pipelined_cache import PipelinedCache
 from sim.engine.prefix_cache import PrefixCache
-from sim.pools import Pool
-from sim.prefix_caching import retention_tokens
+from sim.settings.pools import Pool
+from sim.settings.prefix_caching import retention_tokens
 from workloads.requests import Prefixes
 
 EVICTION: Final[dict[str, type[Eviction]]] = {"lru": Lru, "arc": Arc, "ranked_lru": RankedLru}

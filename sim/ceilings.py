@@ -2,7 +2,7 @@
 
 from sim.engine.drafted_machine import Drafted
 from sim.machines import priced_machine
-from sim.pools import Pool
+from sim.settings.pools import Pool
 
 
 def ceilings_of(pool: Pool) -> dict[str, float]:

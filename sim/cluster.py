@@ -10,7 +10,6 @@ import numpy.typing as npt
 from sim.acceptance import Synthetic
 from sim.api_server import all_reached_s, own_loops, shared_loops
 from sim.clock import Clock, without_collector
-from sim.cluster_config import NO_CLIENT
 from sim.dealing import deal
 from sim.disaggregation import Disaggregated, Route
 from sim.engine.agenda import ARRIVAL, STEP_END, Agenda
@@ -25,19 +24,21 @@ from sim.engine.machine import Machine
 from sim.engine.rank import ranks_of
 from sim.engine.replica import Replica
 from sim.engine.scheduler import Scheduler
+from sim.engine.sending import Sending
 from sim.machines import priced_machine
 from sim.pipelined import pipelined
-from sim.pools import PREFILL, Pool
 from sim.ranks import lockstep, router_of, show
-from sim.recording import BlockCount, Part, Recorder
+from sim.recording.run import BlockCount, Part, Recorder
+from sim.recording.tape import Scratch
+from sim.recording.tiers import have_tiers, tier_count
 from sim.routers.prompts import prompts_of
 from sim.routers.registry import make_router
 from sim.routers.router import ReplicaFacts, Router
-from sim.scenario import Scenario
 from sim.schedulers import facts_of, make_scheduler
+from sim.settings.cluster_config import NO_CLIENT
+from sim.settings.pools import PREFILL, Pool
+from sim.settings.scenario import Scenario
 from sim.source import first_rows, sequences, users_of
-from sim.tape import Scratch
-from sim.tiers import have_tiers, tier_count
 from workloads.requests import Requests
 from workloads.streams import stream
 
@@ -141,9 +142,11 @@ class Cluster:
                 self.recorder.claims()
             self._router = router
             longest = router.view.longest_request_tokens
+            recorder, api = self.recorder, scenario.api
             return Dispatch(
-                self.clock.agenda, router, longest, self.recorder.outcomes, self.replicas
-            )
+                self.clock.agenda, router, longest, recorder.outcomes, self.replicas,
+                Sending(recorder.outboxes, api.output_s, recorder.replicas),
+            )  # fmt: skip
         dispatch = Disaggregated(
             self.clock, self._route("router", scenario.answering, facts),
             self._route("prefill router", scenario.prefilling, facts),
@@ -243,8 +246,8 @@ class Cluster:
             reads = shared_loops(api, agenda, recorder.shared_outboxes, self.replicas)
         return Client(
             agenda, len(self.requests), config.max_concurrency or len(self.requests),
-            config.timeout_s or inf, reads, recorder.outboxes, api.output_s, recorder.outcomes,
-            dispatch.arrives, dispatch.given_up,
+            config.timeout_s or inf, reads, recorder.outcomes, dispatch.arrives,
+            dispatch.given_up, dispatch.turned_away,
         )  # fmt: skip
 
     def _in_order(self) -> Coming:

@@ -17,17 +17,18 @@ until their lease ends; later the source is told at once, or when nobody reads t
 from collections.abc import Sequence as SequenceOf
 
 from sim.clock import Clock
-from sim.engine.agenda import DELIVERY, TRANSFER
+from sim.engine.agenda import ANSWER, DELIVERY, TRANSFER
 from sim.engine.any_replica import AnyReplica
-from sim.engine.dispatch import NOBODY, Dispatch, nowhere
+from sim.engine.dispatch import NOBODY, Dispatch, nowhere, tokens_of
 from sim.engine.loads import Connector
+from sim.engine.sending import Sending
 from sim.engine.sequence import Sequence
-from sim.handovers import Handover
-from sim.kv_transfer import KvTransferConfig, Link, link_of
-from sim.pools import DECODE, PREFILL, Pool
-from sim.recording import Recorder
+from sim.recording.handovers import Handover
+from sim.recording.run import Recorder
 from sim.routers.router import Router
-from sim.scenario import ApiTime
+from sim.settings.kv_transfer import KvTransferConfig, Link, link_of
+from sim.settings.pools import DECODE, PREFILL, Pool
+from sim.settings.scenario import ApiTime
 from sim.sight import show_replicas
 from sim.transfers import Transfers
 
@@ -54,6 +55,10 @@ class Route:
         """A request was sent to a replica."""
         self.router.view.sent(self._places[number])
         self.router.sent(self._places[number])
+
+    def unsent(self, number: int, tokens: int) -> None:
+        """So many tokens more, or less, are only with its API."""
+        self.router.view.unsent(self._places[number], tokens)
 
     def left(self, number: int, sequences: list[Sequence]) -> None:
         """These requests have left it."""
@@ -90,7 +95,8 @@ class Disaggregated(Dispatch):
         api: ApiTime,
     ) -> None:
         longest = decode.router.view.longest_request_tokens
-        super().__init__(clock.agenda, decode.router, longest, recorder.outcomes, replicas)
+        sending = Sending(recorder.outboxes, api.output_s, recorder.replicas)
+        super().__init__(clock.agenda, decode.router, longest, recorder.outcomes, replicas, sending)
         self.clock = clock
         self._decode, self._prefill = decode, prefill
         self._pools, self._config, self._api = pools, config, api
@@ -199,18 +205,28 @@ class Disaggregated(Dispatch):
     def _prefilled(self, handover: Handover | None, now_s: float) -> None:
         if handover is None:  # it was given up during its last step
             return
-        self._prefill.left(handover.source, [handover.sequence])
         handover.prefilled_s = now_s
         size = self._pools[handover.source].ledger.block_size
         handover.kept_blocks = -(-handover.sequence.prompt_tokens // size)
         _as_at_source(handover)
         api, sequence = self._api, handover.sequence
-        handed_s = api.reached_s(now_s + api.output_s, sequence.prompt_tokens)
+        answered_s = now_s + api.output_s
+        if answered_s == now_s:
+            self._prefill.left(handover.source, [sequence])
+        else:
+            self._prefill.unsent(handover.source, tokens_of([handover.prompt]))
+            self.agenda.call_at(answered_s, ANSWER, lambda: self._prompt_answered(handover))
+        handed_s = api.reached_s(answered_s, sequence.prompt_tokens)
         if handed_s == now_s:
             self._handed(handover)
         else:
             event = self.clock.at(handed_s, DELIVERY)
             event.callbacks.append(lambda _: self._handed(handover))
+
+    def _prompt_answered(self, handover: Handover) -> None:
+        """The source's API has sent its answer, now."""
+        self._prefill.unsent(handover.source, -tokens_of([handover.prompt]))
+        self._prefill.left(handover.source, [handover.sequence])
 
     def _handed(self, handover: Handover) -> None:
         """The sink has the request, now."""
@@ -260,6 +276,10 @@ class Disaggregated(Dispatch):
             pools = self._pools[source], self._pools[sink]
             self._links_of[source, sink] = link_of(self._config, *pools)
         return self._links_of[source, sink]
+
+    def unsent(self, number: int, tokens: int) -> None:
+        """See ``Dispatch``."""
+        self._decode.unsent(number, tokens)
 
     def left(self, number: int, sequences: list[Sequence]) -> None:
         """See ``Dispatch``."""

@@ -2,7 +2,7 @@
 
 from sim.engine.pipelined_prefill import PipelinedBatch
 from sim.pipelined import stages_of_pool
-from sim.pools import Pool
+from sim.settings.pools import Pool
 
 
 def lone_steps_s(pool: Pool, prompt_tokens: int) -> float:

@@ -9,7 +9,7 @@ from sim.engine.joint_drafts import JointDrafted, JointPass
 from sim.engine.machine import Machine, Priced
 from sim.engine.reach import ALL_POSITIONS
 from sim.engine.sequence import Batch
-from sim.pools import Pool
+from sim.settings.pools import Pool
 
 
 class ColdStart(Machine):

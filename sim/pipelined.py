@@ -10,7 +10,7 @@ from sim.engine.pipelined import Pipelined
 from sim.engine.pipelined_journal import PipelinedJournal
 from sim.engine.pipelined_prefill import PipelinedPrefill
 from sim.engine.scheduler import Scheduler
-from sim.pools import Pool
+from sim.settings.pools import Pool
 
 
 def pipelined(

@@ -10,12 +10,12 @@ from sim.engine.any_replica import AnyReplica
 from sim.engine.lockstep import Lockstep
 from sim.engine.loop import Loop
 from sim.machines import joint_drafts
-from sim.pools import Pool, numbers_of
 from sim.routers.prompts import NO_PROMPTS, Prompts
 from sim.routers.ranks import Balancing, EngineView, RankRouter
 from sim.routers.registry import make_router
 from sim.routers.router import ReplicaFacts, Router, TokensView
-from sim.scenario import Scenario
+from sim.settings.pools import Pool, numbers_of
+from sim.settings.scenario import Scenario
 from sim.sight import show_replicas
 from workloads.streams import stream
 

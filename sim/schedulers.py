@@ -9,9 +9,9 @@ from sim.engine.pipelined_prefill import PipelinedPrefill
 from sim.engine.scheduler import Scheduler
 from sim.engine.settings import Settings
 from sim.plugins import built
-from sim.pools import Pool
-from sim.registry import order, policy
 from sim.routers.router import ReplicaFacts
+from sim.settings.pools import Pool
+from sim.settings.registry import order, policy
 from workloads.requests import Prefixes
 
 

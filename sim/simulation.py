@@ -3,13 +3,13 @@
 from collections.abc import Sequence as SequenceOf
 from math import inf
 
-from sim.assembling import result_of
 from sim.cluster import Cluster, MachineOf
 from sim.engine.drafting import Acceptance
-from sim.recording import Part
-from sim.result import Result
-from sim.scenario import Scenario
-from sim.tape import Scratch
+from sim.recording.assembling import result_of
+from sim.recording.result import Result
+from sim.recording.run import Part
+from sim.recording.tape import Scratch
+from sim.settings.scenario import Scenario
 from workloads.requests import Requests
 
 

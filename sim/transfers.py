@@ -7,9 +7,9 @@ from simpy.events import Event
 
 from sim.clock import Clock
 from sim.engine.agenda import TRANSFER
-from sim.handovers import Handover
-from sim.kv_transfer import Link
 from sim.links import Links, Transfer
+from sim.recording.handovers import Handover
+from sim.settings.kv_transfer import Link
 
 OnLoaded = Callable[[Handover, float], None]
 """Told whose transfer is over, and when."""

@@ -9,7 +9,7 @@ import numpy as np
 from hardware.versions import version_key
 from sim.engine.drafting import Acceptance
 from sim.machines import priced_machine
-from sim.pools import Pool
+from sim.settings.pools import Pool
 from tests.reference_simulator import Engine, Seq
 
 

@@ -1,6 +1,6 @@
 """The reference simulator of pools with roles: every transfer is looked at each time.
 
-It shares with ``sim`` only the numbers of a link (``sim.kv_transfer.link_of``).
+It shares with ``sim`` only the numbers of a link (``sim.settings.kv_transfer.link_of``).
 """
 
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from math import inf
 
 import numpy as np
 
-from sim.kv_transfer import Link, link_of
-from sim.scenario import Scenario
+from sim.settings.kv_transfer import Link, link_of
+from sim.settings.scenario import Scenario
 from tests import reference_routers
-from tests.reference_simulator import Seq, World
+from tests.reference_simulator import SEEN, Seq, World
 from workloads.requests import Requests
 
 POSTED = -1  # of the ranks of events, the first
@@ -118,15 +118,23 @@ class Handovers(World):
         super().ended([seq for seq in seqs if seq not in self.of_prompt], now_s)
 
     def prefilled(self, journey: Journey, now_s: float) -> None:
-        self.at_source[journey.source].remove(journey.prompt)
         journey.prefilled_s = now_s
         journey.kept_blocks = len(journey.prompt.held)
+        journey.prompt.through = True
         api, prompt = self.scenario.api, journey.seq.prompt
+        if api.output_s:
+            self.at(now_s + api.output_s, SEEN, self.prompt_answered, journey.seq)
+        else:
+            self.prompt_answered(journey.seq, now_s)
         handed_s = now_s + api.output_s + (api.request_s + api.token_s * prompt)
         if handed_s == now_s:
             self.handed(journey.seq, now_s)
         else:
             self.at(handed_s, 2, self.handed, journey.seq)
+
+    def prompt_answered(self, seq: Seq, now_s: float) -> None:
+        journey = self.journeys[seq]
+        self.at_source[journey.source].remove(journey.prompt)
 
     def handed(self, seq: Seq, now_s: float) -> None:
         journey = self.journeys[seq]

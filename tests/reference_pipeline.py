@@ -5,7 +5,7 @@ Every request knows the steps under way that it is in; every stage knows when it
 
 import numpy as np
 
-from sim.pools import Pool
+from sim.settings.pools import Pool
 from tests.reference_simulator import Engine, Seq
 
 

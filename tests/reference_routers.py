@@ -48,7 +48,7 @@ def least_tokens(world: World) -> Choose:
             + engine.running
             + [seq for seq in engine.parked if seq.loads != "cancelled"]
             if not seq.done and not seq.over and seq not in engine.dropping
-        )
+        ) + sum(seq.prompt + seq.output for seq in world.outstanding[number] if seq.through)
 
     return lambda seq, now_s: min(world.numbers, key=lambda n: (tokens(n), n))
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from sim.routers.registry import ROUTERS
-from sim.scenario import Scenario
+from sim.settings.scenario import Scenario
 from workloads.requests import Requests
 from workloads.streams import stream
 

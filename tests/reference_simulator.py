@@ -11,8 +11,8 @@ import numpy as np
 
 from hardware.versions import version_key
 from sim.acceptance import Synthetic
-from sim.pools import Pool
-from sim.scenario import Scenario
+from sim.settings.pools import Pool
+from sim.settings.scenario import Scenario
 from tests import reference_routers
 from workloads.requests import Requests
 
@@ -43,6 +43,7 @@ class Seq:
     claimed: int = -1
     metrics_age_s: float = float("nan")
     status: str = ""  # answered, rejected or given up: settled between client and router
+    through: bool = False  # its engine has ended it
     over: bool = False  # ended, but whoever plans ahead does not know it yet
     drafts: int = 0  # that wait to be verified
     holders: int = 0  # tokens that a step under way is hoped to bring
@@ -116,8 +117,8 @@ class Engine:
         self.lag = pool.ledger.waits_for_steps
         self.formed = 0
         longest, flight = pool.max_model_len, pool.ledger.in_flight_tokens
-        # 0.19 wants room for whole prompts, also for what windows will have given back by then.
-        uncapped = engine.scheduler_reserve_full_isl and engine.version == "0.19"
+        # Up to 0.19 it wants room for whole prompts: also for what windows give back until then.
+        uncapped = engine.scheduler_reserve_full_isl and version_key(engine.version) < (0, 20)
         self.most = [
             10**9 if uncapped and not group.state else group.most_blocks(longest, flight)
             for group in groups
@@ -782,16 +783,26 @@ class World:
     def ended(self, seqs: list[Seq], now_s: float) -> None:
         seqs = [seq for seq in seqs if not seq.status]
         output_s = self.scenario.api.output_s
+        if not output_s:
+            for seq in seqs:
+                self.outstanding[seq.home].remove(seq)
         for seq in seqs:
-            self.outstanding[seq.home].remove(seq)
-        for seq in seqs:
+            seq.through = True
             if now_s + output_s >= seq.sent_s + self.timeout_s:
                 continue  # complete, and too late
             seq.status = "answered"
-            if output_s:
-                self.at(now_s + output_s, SEEN, lambda it, then_s: self.free(it, then_s, True), seq)
-            else:
+            if not output_s:
                 self.free(seq, now_s, True)
+        answered = [seq for seq in seqs if seq.status]
+        if output_s and answered:
+            self.at(now_s + output_s, SEEN, lambda _, then_s: self.see(answered, then_s), answered)
+
+    def see(self, seqs: list[Seq], now_s: float) -> None:
+        """The last tokens of one step are sent: for the router these are gone."""
+        for seq in seqs:
+            self.outstanding[seq.home].remove(seq)
+        for seq in seqs:
+            self.free(seq, now_s, True)
 
     def give_up(self, seq: Seq, now_s: float) -> None:
         if seq.status:
@@ -799,7 +810,8 @@ class World:
         seq.status, seq.given_up_s = "given up", now_s
         if seq.home >= 0 and seq in self.outstanding[seq.home]:
             self.outstanding[seq.home].remove(seq)
-            self.hang_up(seq, now_s)
+            if not seq.through:
+                self.hang_up(seq, now_s)
         self.free(seq, now_s, True)
 
     def hang_up(self, seq: Seq, now_s: float) -> None:

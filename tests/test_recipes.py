@@ -145,11 +145,11 @@ def test_a_trace_format(following: Following) -> None:
 def test_a_metric(following: Following) -> None:
     checkout = following("A metric")
     checkout.change(
-        "sim/metrics.py", '    "rejected": "of these, rejected on arrival",\n',
+        "sim/measuring/metrics.py", '    "rejected": "of these, rejected on arrival",\n',
         '    "rejected_share": "of the requests that arrived, those that were rejected",\n',
     )  # fmt: skip
     checkout.change(
-        "sim/metrics.py", '        "rejected": int((status == REJECTED).sum()),\n',
+        "sim/measuring/metrics.py", '        "rejected": int((status == REJECTED).sum()),\n',
         '        "rejected_share": float((status == REJECTED).mean()),\n',
     )  # fmt: skip
     checkout.study("engine.max_model_len=40", dry=False)
@@ -194,7 +194,7 @@ def test_a_scheduling_policy_and_an_order(following: Following) -> None:
         "        self.prefilling.sort(key=lambda each: -each.request)\n"
         "        return super().form(now_s)\n",
     )
-    registry = "sim/registry.py"
+    registry = "sim/settings/registry.py"
     checkout.change(registry, '    "static": Static,\n', '    "backwards": Backwards,\n')
     checkout.change(
         registry, "from sim.engine.chunked_prefill import ChunkedPrefill\n",

@@ -21,9 +21,9 @@ from experiments.calibrating.beside import beside, lines
 from experiments.calibrating.decoder_sheet import Distributions
 from experiments.calibrating.measured import Findings, MeasuredStudy, Tell, measure_again
 from experiments.reporting.page.curves import RANKS
-from sim.cluster_config import ClusterConfig
-from sim.engine_config import EngineConfig, SchedulerName
-from sim.scenario import Scenario, build_scenario
+from sim.settings.cluster_config import ClusterConfig
+from sim.settings.engine_config import EngineConfig, SchedulerName
+from sim.settings.scenario import Scenario, build_scenario
 from workloads.generate import generate
 from workloads.requests import Requests
 from workloads.workload import Workload
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from experiments.calibrating.fit import Fit
     from model.torch.decoder import Decoder
-    from sim.result import Result
+    from sim.recording.result import Result
 
 COMPARED = {
     "TTFT": ("ttft", ("mean", "p50", "p95")),
@@ -195,7 +195,7 @@ def compare(duels: list[Duel], warmup_fraction: float = 0.0) -> "DataFrame":
     """Lay real, repeated and simulated figures side by side (``beside``)."""
     import pandas as pd
 
-    from sim.metrics import summarise
+    from sim.measuring.metrics import summarise
 
     rows = []
     names = [f"{key}_{kind}_s" for key, kinds in COMPARED.values() for kind in kinds]
@@ -211,7 +211,7 @@ def compare(duels: list[Duel], warmup_fraction: float = 0.0) -> "DataFrame":
 
 def distributions(duels: list[Duel]) -> Distributions:
     """Return quantiles of each latency, seconds at ``RANKS``: by setting, latency and run."""
-    from sim.latencies import request_latencies
+    from sim.measuring.latencies import request_latencies
 
     found: Distributions = {}
     for duel in duels:
@@ -229,7 +229,7 @@ def distributions(duels: list[Duel]) -> Distributions:
 def draw_duels(duels: list[Duel], path: Path) -> None:
     """Draw the distributions: a row per scheduler, TTFT and TPOT and E2E beside each other."""
     from experiments.reporting.drawing import drawing
-    from sim.latencies import request_latencies
+    from sim.measuring.latencies import request_latencies
 
     schedulers = list(dict.fromkeys(duel.scheduler for duel in duels))
     loads = list(dict.fromkeys(duel.load for duel in duels))

@@ -16,8 +16,8 @@ from model.torch.decoder import Decoder
 from sim.engine.machine import Machine
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch, Sequence
-from sim.result import Result
-from sim.scenario import NO_API, Scenario
+from sim.recording.result import Result
+from sim.settings.scenario import NO_API, Scenario
 from sim.simulation import simulate
 from workloads.requests import Requests
 

@@ -22,7 +22,7 @@ from sim.engine.kv_cache import BlockPool
 from sim.engine.sequence import Sequence as Request
 from sim.engine.settings import Settings
 from sim.engine.waiting import FirstCome
-from sim.recorder import FULL_STEPS
+from sim.recording.recorder import FULL_STEPS
 
 LEAST_REPEATS = 3
 """Turns of one shape below which its median is not trusted."""

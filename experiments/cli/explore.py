@@ -5,6 +5,7 @@ It listens on 127.0.0.1 alone; look at it from elsewhere through ``ssh -L``. Ctr
 
 import argparse
 import secrets
+import signal
 import socket
 import sys
 import tempfile
@@ -40,24 +41,29 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _command(options: argparse.Namespace) -> int:
-    try:
-        import uvicorn
-
-        from experiments.exploring.server import Explorer, application
-    except ImportError:
-        return fail(MISSING)
-    from experiments.exploring.knobs import knobs_of
-    from experiments.exploring.points import base_of
-    from experiments.exploring.workers import Workers
+    from experiments.exploring import nursery
     from experiments.study.document import read_raw
     from experiments.study.errors import StudyError
     from experiments.study.kinds import kind_of
     from experiments.study.overrides import parse_overrides
 
     try:
+        import uvicorn
+
         loaded = read_raw(options.study, parse_overrides(options.settings))
         if kind_of(loaded) != "serving":
             return fail(f"study {options.study} is of kind {kind_of(loaded)}, expected serving")
+        nursery.context()  # it loads what workers need beside this process
+        from experiments.exploring.server import Explorer, application
+    except ImportError:
+        return fail(MISSING)
+    except StudyError as error:
+        return fail(str(error))
+    from experiments.exploring.knobs import knobs_of
+    from experiments.exploring.points import base_of
+    from experiments.exploring.workers import Workers
+
+    try:
         base = base_of(loaded, options.point)
         base.plan({}, 1)  # whatever is wrong with the study is said here
     except (StudyError, ValueError) as error:
@@ -83,7 +89,13 @@ def _command(options: argparse.Namespace) -> int:
                 application(explorer, token, port), log_level="warning", server_header=False,
                 timeout_graceful_shutdown=1,
             )  # fmt: skip
+            signal.signal(signal.SIGTERM, _ended)  # uvicorn sends it again once it has stopped
             uvicorn.Server(config).run(sockets=[listening])
         finally:
             workers.close()
     return 0
+
+
+def _ended(number: int, _: object) -> None:
+    """Leave as after any other end: folder and workers go."""
+    sys.exit(128 + number)

@@ -5,13 +5,13 @@ from experiments.cli.study_schema import WRITTEN_BY
 from experiments.reporting.stats import WITHOUT_INTERVAL
 from experiments.running.pieces import MARKS
 from experiments.running.pool_tables import POOL_COLUMNS
-from sim.handovers import HANDOVER_COLUMNS
-from sim.latencies import LATENCIES
-from sim.metrics import ALL_METRICS, POOL_SHARES
-from sim.replica_use import REPLICA_USE
-from sim.result import CLAIM_COLUMNS, REQUEST_COLUMNS, SEGMENT_COLUMNS, SESSION_COLUMNS
-from sim.routing_metrics import REPLICAS
-from sim.transfer_use import TRANSFER_METRICS
+from sim.measuring.latencies import LATENCIES
+from sim.measuring.metrics import ALL_METRICS, POOL_SHARES
+from sim.measuring.replica_use import REPLICA_USE
+from sim.measuring.routing_metrics import REPLICAS
+from sim.measuring.transfer_use import TRANSFER_METRICS
+from sim.recording.handovers import HANDOVER_COLUMNS
+from sim.recording.result import CLAIM_COLUMNS, REQUEST_COLUMNS, SEGMENT_COLUMNS, SESSION_COLUMNS
 
 
 def metrics_page() -> str:
@@ -43,8 +43,10 @@ def _points_and_runs() -> list[str]:
         "that rests on fewer than 10 independent requests of the tail, one seed of everything but "
         "percentiles). `capacity_per_s` is what a short overload run shows that the point can "
         "serve, `load` the rate over it, `design_effect` how much the variance of TTFT's tail "
-        "exceeds that of independent requests at that load (all empty for traces, days, users and "
-        "points that are saturated): see [statistics.md](statistics.md). "
+        "exceeds that of independent requests at that load, `relaxation_requests` and "
+        "`relaxation_s` after how many requests and seconds a queue forgets how it was (all empty "
+        "for traces, days, users and points that are saturated): see "
+        "[statistics.md](statistics.md). "
         "No interval belongs to "
         f"{', '.join(f'`{name}`' for name in WITHOUT_INTERVAL)}. The last column, `notes`, holds "
         "what a reader must know of the point.",

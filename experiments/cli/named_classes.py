@@ -3,8 +3,8 @@
 import ast
 from pathlib import Path
 
-from sim.registry import ORDERS, POLICIES
 from sim.routers.registry import ROUTERS
+from sim.settings.registry import ORDERS, POLICIES
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,8 +1,9 @@
 """``headroom reference``: writes the pages of docs/ that repeat what the code says.
 
 docs/study_reference.md comes from the schema of a study and the docstrings of its fields,
-docs/metrics.md from ``sim.metrics.METRICS`` and the columns of the tables; docs/study.schema.json
-is what ``headroom schema`` prints. A test compares the committed pages with what this writes.
+docs/metrics.md from ``sim.measuring.metrics.METRICS`` and the columns of the tables;
+docs/study.schema.json is what ``headroom schema`` prints. A test compares the committed pages
+with what this writes.
 """
 
 import argparse

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from experiments.study.document import Study
 from hardware.gpu import gpu_names
-from sim.cluster_config import ClusterConfig
-from sim.slo import Slo, percentile_limits, request_limits
+from sim.measuring.slo import Slo, percentile_limits, request_limits
+from sim.settings.cluster_config import ClusterConfig
 
 DEFAULT = "default"
 """A choice that sends nothing: the engine decides."""

@@ -6,7 +6,7 @@ from experiments.exploring.knobs import Knob
 from experiments.exploring.points import MOST_SEEDS, Base
 from experiments.reporting.page.base import rendered
 from experiments.reporting.page.curves import RANKS
-from sim.percentiles import PERCENTS
+from sim.measuring.percentiles import PERCENTS
 
 
 def live_page(base: Base, knobs: Sequence[Knob]) -> str:

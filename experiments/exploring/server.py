@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any
@@ -25,6 +25,7 @@ from experiments.running.sweep import Run, runs_of
 from experiments.study.errors import RunError, StudyError
 
 SEEDS = "seeds"
+USUAL_SEEDS = 4
 BASELINE = "baseline."
 """Before the name of a knob: where the baseline has it."""
 
@@ -49,7 +50,7 @@ class Explorer:
         """
         asked = dict(request.query_params)
         try:
-            seeds = _seeds(asked.pop(SEEDS, "4"))
+            seeds = _seeds(asked.pop(SEEDS, str(USUAL_SEEDS)))
             own = {key: value for key, value in asked.items() if not key.startswith(BASELINE)}
             given = {
                 key.removeprefix(BASELINE): value
@@ -67,8 +68,18 @@ class Explorer:
     async def _lines(
         self, request: Request, settings: Mapping[str, Any], baseline: Any, seeds: int
     ) -> AsyncIterator[str]:
+        async with contextlib.aclosing(self._answers(settings, baseline, seeds)) as answers:
+            async for told in answers:
+                yield json.dumps(told) + "\n"
+                if await request.is_disconnected():  # no further seed for who has gone
+                    return
+
+    async def _answers(
+        self, settings: Mapping[str, Any], baseline: Mapping[str, Any] | None, seeds: int
+    ) -> AsyncGenerator[dict[str, Any], None]:
         folder = self.workers.folder
-        begun: list[asyncio.Task[None]] = []
+        begun: list[asyncio.Task[bool]] = []
+        again = False
         try:
             plan = self.base.plan(settings, seeds)
             runs = runs_of(plan, folder)
@@ -76,28 +87,26 @@ class Explorer:
             others = [] if other is None else runs_of(other, folder)
             first = self.base.first_requests
             if first is not None and not self.workers.has(runs[0]):
-                yield json.dumps(await self._first(settings, first) | {"of": seeds}) + "\n"
+                yield await self._first(settings, first) | {"of": seeds}
             for count in range(1, len(runs) + 1):
-                if await request.is_disconnected():  # no further seed for who has gone
-                    return
                 while len(begun) <= min(count, len(runs) - 1):  # one ahead, and no more
                     begun.append(self._seed(runs, others, len(begun)))
-                await begun[count - 1]
+                again = await begun[count - 1] or again
                 told = await asyncio.to_thread(answer, plan, runs[:count], other, others[:count])
-                told |= {"of": seeds, "options": as_options(settings)}
-                yield json.dumps(told) + "\n"
+                told |= {"of": seeds, "options": as_options(settings), "again": again}
+                yield told
         except (StudyError, RunError) as error:
-            yield json.dumps({"error": _plain(error)}) + "\n"
+            yield {"error": _plain(error)}
         finally:
             for each in begun:
                 each.cancel()
 
-    def _seed(self, runs: Sequence[Run], others: Sequence[Run], place: int) -> "asyncio.Task[None]":
-        """Begin one seed of a setting and of its baseline, if there is such a seed."""
+    def _seed(self, runs: Sequence[Run], others: Sequence[Run], place: int) -> "asyncio.Task[bool]":
+        """Begin one seed of a setting and of its baseline; tell whether one was begun again."""
 
-        async def simulated() -> None:
-            for each in (*runs[place : place + 1], *others[place : place + 1]):
-                await self.workers.run(each)
+        async def simulated() -> bool:
+            pair = (*runs[place : place + 1], *others[place : place + 1])
+            return any([await self.workers.run(each) for each in pair])
 
         begun = asyncio.create_task(simulated())
         begun.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -107,9 +116,21 @@ class Explorer:
         """What a shorter run of one seed says: the figures of a study of so many requests."""
         plan = self.base.plan(settings, 1, requests)
         (run,) = runs_of(plan, self.workers.folder)
-        await self.workers.run(run)
+        again = await self.workers.run(run)
         told = await asyncio.to_thread(answer, plan, [run], None, [])
-        return told | {"options": as_options(settings), "requests": requests}
+        return told | {"options": as_options(settings), "requests": requests, "again": again}
+
+    async def get_ready(self) -> None:
+        """Simulate the study's own point, and look at it once, before somebody asks for it."""
+        await asyncio.to_thread(live_page, self.base, self.knobs)
+        with contextlib.suppress(StudyError, RunError):  # told to whoever asks
+            plan = self.base.plan({}, USUAL_SEEDS)
+            first, *others = runs_of(plan, self.workers.folder)
+            if self.base.first_requests is not None:
+                await self._first({}, self.base.first_requests)
+            await self.workers.run(first)
+            await asyncio.to_thread(answer, plan, [first], None, [])
+            await asyncio.gather(*map(self.workers.run, others))
 
     async def study(self, request: Request) -> Response:
         """The setting as a study of its own."""
@@ -150,10 +171,14 @@ def application(explorer: Explorer, token: str, port: int) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        ready = asyncio.create_task(explorer.get_ready())
         try:
             yield
         finally:
+            ready.cancel()
             explorer.workers.close()
+            with contextlib.suppress(asyncio.CancelledError):
+                await ready
 
     return Starlette(
         routes=[

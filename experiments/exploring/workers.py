@@ -7,9 +7,11 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import parent_process
 from pathlib import Path
 
+from experiments.exploring.nursery import context
 from experiments.running.local import run_one
 from experiments.running.pieces import is_whole
 from experiments.running.sweep import Run
@@ -19,24 +21,27 @@ MOST_KEPT = 500
 """Runs whose outcome is kept for when they are asked again."""
 MOST_CPU_S = 60.0
 """Of one run: what takes longer is for ``headroom run``."""
+KILLED = (
+    "two worker processes were killed while they simulated this, perhaps for want of memory: "
+    "the next move is simulated by a new one"
+)
 LOOK_S = 0.03
 """CPU time after which a run looks whether somebody still waits for it."""
 
 
 class Workers:
-    """Simulates runs side by side; whoever asks first is served first, a seed at a time."""
+    """Simulates runs side by side; whoever asks first is served first, a seed at a time.
+
+    Each worker is a pool of its own, so that one that is killed takes no other run with it.
+    """
 
     def __init__(self, jobs: int, folder: Path) -> None:
         self.folder = folder
-        parent = os.getpid()
-        self._pool = ProcessPoolExecutor(
-            jobs, get_context("fork"), initializer=_leave_with, initargs=(parent,)
-        )
-        for _ in self._pool.map(_warm, range(jobs)):  # forked now, before there are threads
-            pass
+        self._pools = [_worker() for _ in range(jobs)]
+        self._idle = list(range(jobs))
         self._turns = asyncio.Semaphore(jobs)
         self._kept: OrderedDict[Path, None] = OrderedDict()
-        self._under_way: dict[Path, asyncio.Future[None]] = {}
+        self._under_way: dict[Path, asyncio.Future[bool]] = {}
         self._waiting: Counter[Path] = Counter()
 
     @property
@@ -48,15 +53,17 @@ class Workers:
         """Whether the piece of a run is there already."""
         return run.path in self._kept and is_whole(run.path)
 
-    async def run(self, run: Run) -> None:
-        """Leave the piece of a run behind.
+    async def run(self, run: Run) -> bool:
+        """Leave the piece of a run behind; tell whether it had to be begun again.
 
         A turn lasts as long as its run, and a run that nobody waits for any more is stopped:
         whoever has gone leaves no queue behind.
 
         Raises:
-            StudyError, RunError: as ``run_one``.
+            StudyError: as ``run_one``.
+            RunError: as ``run_one``; or a second worker was killed, too.
         """
+        again = False
         while not self.has(run):
             under_way = self._under_way.get(run.path)
             if under_way is None:
@@ -65,7 +72,7 @@ class Workers:
             elif abandoned(run).exists():  # it is being stopped
                 await asyncio.wait([under_way])
             else:
-                await self._wait(run)
+                again = await self._wait(run)
                 break
         self._kept[run.path] = None
         self._kept.move_to_end(run.path)
@@ -73,12 +80,13 @@ class Workers:
             old, _ = self._kept.popitem(last=False)
             for path in (old, old.with_suffix(".sha256")):
                 path.unlink(missing_ok=True)
+        return again
 
-    async def _wait(self, run: Run) -> None:
+    async def _wait(self, run: Run) -> bool:
         """Wait for a run, and stop it if that was the last who did."""
         self._waiting[run.path] += 1
         try:
-            await asyncio.shield(self._under_way[run.path])
+            return await asyncio.shield(self._under_way[run.path])
         finally:
             self._waiting[run.path] -= 1
             if not self._waiting[run.path]:
@@ -91,15 +99,9 @@ class Workers:
         if run.path in self._under_way:  # somebody else was first while we waited
             self._turns.release()
             return
-        loop = asyncio.get_running_loop()
-        try:
-            begun = loop.run_in_executor(self._pool, bounded, run, MOST_CPU_S)
-        except RuntimeError:  # the pool is closed, or a worker was killed
-            self._turns.release()
-            raise
-        self._under_way[run.path] = begun
+        begun = self._under_way[run.path] = asyncio.ensure_future(self._simulated(run))
 
-        def ended(done: asyncio.Future[None]) -> None:
+        def ended(done: asyncio.Future[bool]) -> None:
             del self._under_way[run.path]
             abandoned(run).unlink(missing_ok=True)
             self._turns.release()
@@ -108,11 +110,34 @@ class Workers:
 
         begun.add_done_callback(ended)
 
+    async def _simulated(self, run: Run) -> bool:
+        """Simulate a run in an idle worker, in a new one if that is killed; tell if it was."""
+        loop, place = asyncio.get_running_loop(), self._idle.pop()
+        try:
+            for again in (False, True):
+                try:
+                    await loop.run_in_executor(self._pools[place], bounded, run, MOST_CPU_S)
+                except BrokenProcessPool:
+                    self._pools[place].shutdown(wait=False)
+                    self._pools[place] = _worker()
+                else:
+                    return again
+            raise RunError(KILLED)
+        finally:
+            self._idle.append(place)
+
     def close(self) -> None:
         """End the processes."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        for process in list((self._pool._processes or {}).values()):
-            process.terminate()
+        for pool in self._pools:
+            processes = list((pool._processes or {}).values())
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.terminate()
+
+
+def _worker() -> ProcessPoolExecutor:
+    """Return a worker; its process starts with its first run."""
+    return ProcessPoolExecutor(1, context(), initializer=_leave_with_server)
 
 
 def bounded(run: Run, most_cpu_s: float) -> None:
@@ -145,18 +170,14 @@ def abandoned(run: Run) -> Path:
     return run.path.with_suffix(".gone")
 
 
-def _warm(_: int) -> None:
-    import experiments.running.pieces  # noqa: F401
-
-    time.sleep(0.05)  # so that each of them gets one
-
-
-def _leave_with(parent: int) -> None:
-    """Let a worker end when whoever started it is gone, even if it was killed."""
+def _leave_with_server() -> None:
+    """Let a worker end when the server is gone, even if that was killed; Ctrl-C is the server's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    server = parent_process()
+    assert server is not None  # this is a worker
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
+        server.join()
         os._exit(0)
 
     threading.Thread(target=watch, daemon=True).start()

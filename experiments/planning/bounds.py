@@ -12,8 +12,8 @@ from experiments.study.document import Study
 from experiments.study.pools import by_pool
 from experiments.study.requests import requests_of
 from sim.ceilings import ceilings_of
-from sim.pools import DECODE, PREFILL
-from sim.scenario import Scenario
+from sim.settings.pools import DECODE, PREFILL
+from sim.settings.scenario import Scenario
 
 
 def rates_of(study: Study) -> Rates:

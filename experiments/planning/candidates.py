@@ -19,7 +19,7 @@ from experiments.study.keys import key_path
 from experiments.study.schema import value_at
 from hardware.gpu import load_gpu
 from hardware.memory import DoesNotFitError
-from sim.pools import PoolConfig
+from sim.settings.pools import PoolConfig
 
 Spread = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterable[Any]]
 """Calls a function with each of many arguments, in whatever order; gives what it returned."""

@@ -13,7 +13,7 @@ from experiments.study.errors import Problem, StudyError, show
 from experiments.study.keys import key_path
 from experiments.study.points import Plan, Point, prepare
 from experiments.study.schema import all_keys, unknown_key, value_at
-from sim.slo import Slo
+from sim.measuring.slo import Slo
 
 REPLICAS = "cluster.replicas"
 """The key of which the smallest value is looked for: more of it keeps more."""

@@ -11,7 +11,7 @@ from experiments.planning.sequential import Verdict
 from experiments.planning.smallest import Smallest
 from experiments.reporting.quantities import significant
 from experiments.study.grid import Setting
-from sim.slo import Slo
+from sim.measuring.slo import Slo
 
 
 def sentences(plan: CapacityPlan, answers: Sequence[Answer]) -> list[str]:

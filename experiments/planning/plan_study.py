@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from experiments.planning.lengths import FEWEST
 from experiments.study.document import Study
-from sim.slo import WINDOW_S, Slo
+from sim.measuring.slo import WINDOW_S, Slo
 
 Usd = Annotated[float, Field(gt=0, le=1e6)]
 Count = Annotated[int, Field(ge=1, le=64)]

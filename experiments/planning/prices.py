@@ -6,8 +6,8 @@ from experiments.study.calibrations import names_calibrated
 from experiments.study.document import Loaded, Study
 from experiments.study.errors import Problem, StudyError, show
 from hardware.gpu import Gpu, load_gpu
-from sim import hardware_use
-from sim.pools import PoolConfig
+from sim.measuring import hardware_use
+from sim.settings.pools import PoolConfig
 
 
 def usd_per_hour(study: Study) -> float:

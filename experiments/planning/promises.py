@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sim.slo import FIRM_PERCENT, LATENCIES, Slo, percentile_limits, request_limits
+from sim.measuring.slo import FIRM_PERCENT, LATENCIES, Slo, percentile_limits, request_limits
 
 
 class Limit(NamedTuple):

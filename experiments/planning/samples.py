@@ -13,9 +13,9 @@ from experiments.planning.logit_line import logit
 from experiments.planning.promises import Promise, limits_of, promises_of
 from experiments.planning.sequential import BATCHES, Batch
 from experiments.study.document import Study
-from sim.latencies import latency
-from sim.result import FINISHED
-from sim.slo import Slo
+from sim.measuring.latencies import latency
+from sim.measuring.slo import Slo
+from sim.recording.result import FINISHED
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -74,7 +74,7 @@ def sample_of(path: Path, point: Study) -> Sample:
 
 
 def measured(columns: Mapping[str, npt.NDArray[np.generic]], slo: Slo) -> Sample:
-    """Return what the columns of a run say of those who are measured (``sim.steady_state``)."""
+    """Return what columns say of those who are measured (``sim.measuring.steady_state``)."""
     arrival_s = np.asarray(columns["arrival_s"], dtype=np.float64)
     rows = np.flatnonzero(np.asarray(columns["measured"]) == 1)
     rows = rows[np.argsort(arrival_s[rows], kind="stable")]

@@ -12,7 +12,7 @@ from experiments.study.calibrations import names_calibrated
 from experiments.study.document import Study
 from experiments.study.pools import by_pool
 from hardware.gpu import load_gpu
-from sim.pools import DECODE, PREFILL, SERVE, PoolConfig
+from sim.settings.pools import DECODE, PREFILL, SERVE, PoolConfig
 
 PORT = 8000
 

@@ -5,11 +5,11 @@ from typing import Any
 
 from experiments.study.document import Study
 from hardware.host_link import GIB
-from sim.engine_config import EngineConfig
-from sim.kv_transfer import LEASE_S, KvTransferConfig
-from sim.offloading_config import OffloadingConfig
-from sim.pools import SERVE
-from sim.speculative import SpeculativeConfig
+from sim.settings.engine_config import EngineConfig
+from sim.settings.kv_transfer import LEASE_S, KvTransferConfig
+from sim.settings.offloading_config import OffloadingConfig
+from sim.settings.pools import SERVE
+from sim.settings.speculative import SpeculativeConfig
 
 NOT_FLAGS = (
     "version", "scheduler", "order", "long_prefill_limits_alone", "scheduler_reserve_full_isl",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.reporting.quantities import significant
 from experiments.reporting.support import Load
-from sim.slo import Slo
+from sim.measuring.slo import Slo
 
 if TYPE_CHECKING:
     from hardware.calibration import Calibration

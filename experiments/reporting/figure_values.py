@@ -11,7 +11,7 @@ from experiments.reporting.figure_marks import cross_out, draw_points
 from experiments.reporting.records import Records
 from experiments.reporting.support import THIN, effective
 from experiments.reporting.verdict import MISSED
-from sim.percentiles import unsupported
+from sim.measuring.percentiles import unsupported
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from experiments.reporting.words import of_pool, points_text
-from experiments.study.build import Keys, keys_of, prices_of
+from experiments.study.build import Keys, keys_of, longest_that_fits, prices_of
 from experiments.study.calibrations import gpu_of
 from experiments.study.document import Study
 from experiments.study.errors import show
@@ -11,7 +11,7 @@ from experiments.study.points import Plan
 from experiments.study.pools import by_pool
 from hardware.gpu import Gpu
 from model.spec import DecoderSpec, load_spec
-from sim.resolved_engine import RESOLVED, default_settings
+from sim.settings.resolved_engine import RESOLVED, default_settings
 
 
 def setting_lines(plan: Plan) -> list[str]:
@@ -51,10 +51,14 @@ def _point_lines(study: Study, swept: set[str]) -> list[str]:
     shown = [f"{key} {show(value)}" for key, value in taken.items() if key not in swept]
     if shown:
         lines.append(f"vLLM {version}'s server on {gpu.name}: {', '.join(shown)}")
+    fits = {"max_model_len"} if study.engine.max_model_len == longest_that_fits(study) else set()
+    for key in fits:
+        value, default = said[key]
+        lines.append(f"as much as fits: {key} {show(value)} (vLLM's: {show(default)})")
     others = [
         f"{key} {show(value)} (vLLM's: {show(default)})"
         for key, (value, default) in said.items()
-        if key not in swept
+        if key not in swept | fits
     ]
     if others:
         lines.append(f"as the study says: {', '.join(others)}")

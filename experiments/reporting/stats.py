@@ -36,13 +36,19 @@ from experiments.reporting.intervals import (
 from experiments.reporting.means import CONFIDENCE, crossed_interval, mean_interval
 from experiments.reporting.records import Records
 from experiments.reporting.run_rows import Columns, points_of, require
-from experiments.reporting.support import THIN, effect_of, effective, support_notes
+from experiments.reporting.support import (
+    LOADED,
+    THIN,
+    effect_of,
+    effective,
+    support_notes,
+)
 from experiments.reporting.verdict import verdict, window_notes
-from sim.caveats import caveats
-from sim.hardware_use import COVERAGE
-from sim.metrics import ALL_METRICS, POOL_SHARES
-from sim.slo import SHARE, WINDOWS
-from sim.transfer_use import TRANSFER_METRICS
+from sim.measuring.caveats import caveats
+from sim.measuring.hardware_use import COVERAGE
+from sim.measuring.metrics import ALL_METRICS, POOL_SHARES
+from sim.measuring.slo import SHARE, WINDOWS
+from sim.measuring.transfer_use import TRANSFER_METRICS
 
 WITHOUT_INTERVAL = (
     "requests", "measured_requests", "saturated", "step_tokens_max", "step_decodes_max",
@@ -58,7 +64,7 @@ SHARES = (
     *POOL_SHARES, "host_cache_hit_rate",
     "host_cache_use", "host_link_in_share", "host_link_out_share", "transfer_share", "leased_share",
 )  # fmt: skip
-"""Metrics within 0 to 1; all others of ``sim.metrics.ALL_METRICS`` are not negative."""
+"""Metrics within 0 to 1; all others of ``sim.measuring.metrics.ALL_METRICS`` are not negative."""
 
 TRIALS = {"slo_attainment": "measured_requests", "slo_windows_kept": "slo_windows"}
 """Shares of things that are counted, and the metric that counts them."""
@@ -93,10 +99,10 @@ def summarise_points(
     """One row per point: its ``keys``, the number of ``seeds``, and each metric's estimate.
 
     ``runs`` has one row per (point, seed) with the columns ``keys``, ``seed`` and metrics (by
-    default those of ``sim.metrics.ALL_METRICS`` that it has, in order). A metric is followed by
+    default those of ``sim.measuring.metrics.ALL_METRICS`` that it has, in order). Behind one are
     ``<metric>_lo`` and ``<metric>_hi``, both NaN when there is no interval. ``bases`` holds what is
     known of each point beside its runs: with it come pooled percentiles, controlled rates and the
-    columns ``capacity_per_s``, ``load`` and ``design_effect``; without, percentiles are means of
+    columns of ``LOADED``; without, percentiles are means of
     the seeds' own. With a column ``draw`` there is one row per (point, draw, seed), the result has
     the number of ``draws``, and intervals are ``crossed_interval``'s. The last column, ``notes``,
     holds the caveats of the worst run. Points keep the order of their first run.
@@ -155,10 +161,12 @@ def _order(row: Mapping[str, object], names: Sequence[str]) -> list[str]:
 def _load_columns(basis: Basis) -> dict[str, float]:
     load = basis.load
     if load is None:
-        return dict.fromkeys(("capacity_per_s", "load", "design_effect"), math.nan)
-    return {
-        "capacity_per_s": load.capacity_per_s, "load": load.share, "design_effect": load.effect
-    }  # fmt: skip
+        return dict.fromkeys(LOADED, math.nan)
+    forgets = load.relaxation
+    values = (
+        load.capacity_per_s, load.share, load.effect, forgets, forgets / load.rate_per_s,
+    )  # fmt: skip
+    return dict(zip(LOADED, values, strict=True))
 
 
 def _estimate(
@@ -178,12 +186,15 @@ def _estimate(
 
 
 def _of_one_run(group: Columns, name: str, basis: Basis, share: float) -> tuple[float, float]:
-    """Ends for a share of one run, whose requests depend on each other as its load has it."""
+    """Ends for a share of one run, whose requests depend on each other as its load has it.
+
+    However much they do, they are worth one trial together; at capacity nobody knows how many.
+    """
     if basis.load is None or len(group["seed"]) > 1 or "measured_requests" not in group:
         return NONE
     effect = effect_of(name.split("_")[0], basis.load.effect)
     trials = float(group["measured_requests"][0]) / effect
-    return share_ends(share, 0.0, NORMAL_QUANTILE, trials)
+    return share_ends(share, 0.0, NORMAL_QUANTILE, max(1.0, trials) if trials else 0.0)
 
 
 def _percentile(

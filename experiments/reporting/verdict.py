@@ -2,7 +2,10 @@
 
 Every limit is about a share of the requests: ``ttft_p99_s: 0.5`` asks that 99% of them have their
 first token within 0.5 s. It is kept where the whole 95% interval of that share reaches 99%, missed
-where none of it does. Where nothing is random the share itself decides.
+where none of it does. Where nothing is random the share itself decides. Where a share has no
+interval (one run whose requests depend on each other nobody knows how much) a run is one trial: the
+variance of what lies within 0 to 1 is at most that of a coin with the same mean. That is too little
+to keep anything, and enough to miss what hardly a request kept.
 """
 
 import math
@@ -10,8 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.reporting.support import TOO_NEAR
-from sim.slo import Slo, percentile_limits, request_limits
+from experiments.reporting.intervals import NORMAL_QUANTILE, share_ends
+from experiments.reporting.support import TOO_NEAR, too_short
+from sim.measuring.slo import Slo, percentile_limits, request_limits
 
 KEPT, MISSED, UNDECIDED = "kept", "missed", "undecided"
 
@@ -46,7 +50,8 @@ def verdict(row: Mapping[str, Any], slo: Slo, exact: bool) -> tuple[str, str]:
     """Return the verdict on a point of the summary, and the limit that has least room.
 
     ``exact``: nothing is random, so that the shares themselves decide. A point whose queue grows
-    without bound misses every limit on time in the queue, however short the run was.
+    without bound misses every limit on time in the queue, however short the run was; runs too short
+    for their load keep none of them, as they have not seen what waits at that load are like.
     """
     found = [(_one(row, each, exact), each) for each in criteria(slo)]
     if not found:
@@ -63,10 +68,13 @@ def _one(row: Mapping[str, Any], asked: Criterion, exact: bool) -> str:
     share, low, high = (_share(row, f"{asked.metric}{end}") for end in ("", "_lo", "_hi"))
     if exact and not math.isnan(share):
         low = high = share
+    if math.isnan(high):
+        runs = float(row.get("seeds", 1))
+        low, high = share_ends(share, 0.0, NORMAL_QUANTILE, trials=runs)
     if high < asked.required:
         return MISSED
-    too_near = asked.queues and float(row.get("load", math.nan)) >= TOO_NEAR
-    return KEPT if low >= asked.required and not too_near else UNDECIDED
+    unknown = asked.queues and (float(row.get("load", math.nan)) >= TOO_NEAR or too_short(row))
+    return KEPT if low >= asked.required and not unknown else UNDECIDED
 
 
 def _room(row: Mapping[str, Any], asked: Criterion) -> float:

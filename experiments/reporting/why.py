@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from experiments.reporting.quantities import significant
 from experiments.reporting.records import Records
-from sim.decomposition import SPANS, client_wait_s, decomposition, parts_of_span, whole_s
+from sim.measuring.decomposition import SPANS, client_wait_s, decomposition, parts_of_span, whole_s
 
 Floats = npt.NDArray[np.float64]
 

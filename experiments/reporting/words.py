@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from experiments.study.build import Keys, keys_of, prices_of, settled
+from experiments.study.build import Keys, keys_of, longest_that_fits, prices_of, settled
 from experiments.study.calibrations import gpu_of
 from experiments.study.document import Study
 from experiments.study.points import Plan
@@ -19,10 +19,10 @@ from hardware.prices.lookup import unmeasured_note
 from hardware.relatives import relative_of
 from hardware.versions import version_key
 from model.spec import load_spec
-from sim.engine_config import EngineConfig, precision_of
-from sim.host_time import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S
-from sim.pools import PoolConfig
-from sim.prefix_caching import uncached
+from sim.settings.engine_config import EngineConfig, precision_of
+from sim.settings.host_time import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S
+from sim.settings.pools import PoolConfig
+from sim.settings.prefix_caching import uncached
 
 
 def ceiling_lines(plan: Plan) -> list[str]:
@@ -111,7 +111,13 @@ def calibration_notes(plan: Plan) -> list[str]:
 
 
 def _notes_of(study: Study) -> list[str]:
-    return [*price_notes(study), *model_notes(study), *cache_notes(study), *cost_notes(study)]
+    return [
+        *price_notes(study),
+        *model_notes(study),
+        *length_notes(study),
+        *cache_notes(study),
+        *cost_notes(study),
+    ]
 
 
 def of_pool(pool: PoolConfig) -> str:
@@ -213,6 +219,18 @@ def model_notes(study: Study) -> list[str]:
             f"of {spec.name}, which attend chunks of it: a little too slow"
         )
     return notes
+
+
+def length_notes(study: Study) -> list[str]:
+    """Say that the longest request is what fits, where nobody stated one."""
+    engine, spec = settled(study).engine, load_spec(study.model)
+    if engine.max_model_len != longest_that_fits(study):
+        return []
+    return [
+        f"max_model_len is {engine.max_model_len}, as a request of {spec.max_model_len} tokens, "
+        f"the longest of {spec.name}, does not fit into the KV cache: vLLM refuses to start until "
+        "--max-model-len says so"
+    ]
 
 
 def cache_notes(study: Study) -> list[str]:

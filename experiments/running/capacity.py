@@ -14,8 +14,8 @@ from experiments.study.document import Study
 from experiments.study.pools import by_pool
 from experiments.study.requests import requests_of
 from sim.ceilings import ceilings_of
-from sim.pools import PREFILL
-from sim.scenario import Scenario
+from sim.settings.pools import PREFILL
+from sim.settings.scenario import Scenario
 from sim.simulation import simulate
 from workloads.arrivals import Poisson
 from workloads.workload import Workload

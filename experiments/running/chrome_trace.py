@@ -11,8 +11,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from sim.blocks import Block, blocks
-from sim.result import STATUS_NAMES, Result
+from sim.recording.blocks import Block, blocks
+from sim.recording.result import STATUS_NAMES, Result
 
 Event = dict[str, Any]
 MICRO = 1e6

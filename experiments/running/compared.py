@@ -16,7 +16,7 @@ from experiments.reporting.records import Records
 from experiments.reporting.significance import Difference, blocked, holm, sectioned, welch
 from experiments.running.record import MANIFEST, MANIFESTS
 from experiments.study.errors import StudyError, show
-from sim.latencies import COLUMNS, SPANS, latency
+from sim.measuring.latencies import COLUMNS, SPANS, latency
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -9,7 +9,7 @@ import numpy as np
 from experiments.reporting.page.curves import COLUMNS, Columns, Curves, Moments, curves
 from experiments.running.pieces import read_columns, read_piece, window_s_of
 from experiments.running.sweep import Run
-from sim.binding import RESOURCES
+from sim.measuring.binding import RESOURCES
 
 Parts = Mapping[int, Sequence[Mapping[str, Any]]]
 """Rows of decomposition.csv by point."""

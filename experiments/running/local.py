@@ -13,9 +13,9 @@ from experiments.running.workers import in_parallel
 from experiments.study.build import independent_replicas, scenario_of
 from experiments.study.document import Study
 from experiments.study.requests import requests_of, stop_of
-from sim.recording import Part
+from sim.recording.run import Part
+from sim.recording.tape import Scratch
 from sim.simulation import simulate_part, whole
-from sim.tape import Scratch
 
 LONG = 200_000
 """Requests of a run that takes longer than starting processes to share it."""

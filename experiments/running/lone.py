@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.lone import lone_steps_s
-from sim.scenario import Scenario
-from sim.slo import Slo, percentile_limits
+from sim.measuring.slo import Slo, percentile_limits
+from sim.settings.scenario import Scenario
 
 
 def lone_ttft_s(scenario: Scenario, prompt_tokens: int) -> float:

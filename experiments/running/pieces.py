@@ -23,19 +23,25 @@ from experiments.running.reached import Reached
 from experiments.study.build import claims_caches, scenario_of
 from experiments.study.document import Study
 from experiments.study.requests import requests_of, stop_of
-from sim.binding import binding
-from sim.handovers import NOT_HANDED_OVER
-from sim.latencies import gap_counts
-from sim.metrics import summarise, summarise_pools
-from sim.replica_use import replica_use
-from sim.result import CLAIM_COLUMNS, REQUEST_COLUMNS, SESSION_COLUMNS, STATUS_NAMES, Result
-from sim.routing_metrics import by_replica
-from sim.scenario import Scenario
+from sim.measuring.binding import binding
+from sim.measuring.latencies import gap_counts
+from sim.measuring.metrics import summarise, summarise_pools
+from sim.measuring.replica_use import replica_use
+from sim.measuring.routing_metrics import by_replica
+from sim.measuring.slo import WINDOW_S, attainments, windows
+from sim.measuring.steady_state import Window, measured_window
+from sim.measuring.timeline import timeline
+from sim.recording.handovers import NOT_HANDED_OVER
+from sim.recording.result import (
+    CLAIM_COLUMNS,
+    REQUEST_COLUMNS,
+    SESSION_COLUMNS,
+    STATUS_NAMES,
+    Result,
+)
+from sim.recording.tape import Column
+from sim.settings.scenario import Scenario
 from sim.simulation import simulate
-from sim.slo import WINDOW_S, attainments, windows
-from sim.steady_state import Window, measured_window
-from sim.tape import Column
-from sim.timeline import timeline
 
 _RECORD = b"headroom"
 ROWS = 1 << 16
@@ -47,7 +53,7 @@ MARKS = {
     "measured": "1 if it arrived after the warm-up, so that figures rest on it",
     "status_name": "status in words",
 }
-"""Columns of the request table in a file, behind those of ``sim.result.REQUEST_COLUMNS``."""
+"""Columns of requests in a file, behind those of ``sim.recording.result.REQUEST_COLUMNS``."""
 
 
 FURTHER: dict[str, np.generic] = {
@@ -78,16 +84,16 @@ class Piece:
     metrics: dict[str, float]
     timeline: dict[str, list[float]]
     gaps: dict[int, int]
-    """Token gaps by ``sim.bins.bin_of``, how many in each bin."""
+    """Token gaps by ``sim.measuring.bins.bin_of``, how many in each bin."""
     binding: dict[str, list[float]]
-    """``sim.binding.Binding`` as columns."""
+    """``sim.measuring.binding.Binding`` as columns."""
     pools: list[dict[str, float]]
     """Metrics of each pool, where pools have names."""
     pool_gaps: list[dict[int, int]]
     """Token gaps of each."""
     replicas: dict[str, list[float]]
-    """``sim.routing_metrics.REPLICAS`` and ``sim.replica_use.REPLICA_USE`` as columns, where there
-    are several."""
+    """``REPLICAS`` of ``sim.measuring.routing_metrics`` and ``REPLICA_USE`` of
+    ``sim.measuring.replica_use`` as columns, where there are several."""
 
 
 NOTHING = Piece({}, {}, {}, {}, [], [], {})

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from experiments.reporting.basis import Basis
 from experiments.reporting.records import Records
+from experiments.reporting.support import LOADED
 from experiments.running import pooling
 from experiments.running.arrow import chosen, values_of
 from experiments.running.pieces import read_piece
@@ -15,7 +16,7 @@ from experiments.study.calibrations import gpu_of
 from experiments.study.document import Study
 from experiments.study.points import Plan
 from experiments.study.pools import by_pool
-from sim.caveats import EXTRAPOLATED, SATURATED
+from sim.measuring.caveats import EXTRAPOLATED, SATURATED
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,10 +34,6 @@ POOL_COLUMNS = {
 """What stands in a row of a pool before its shares and metrics."""
 
 
-OF_A_CLUSTER = ["capacity_per_s", "load", "design_effect"]
-"""What a summary knows of all pools together."""
-
-
 def calibrations_of(study: Study) -> "list[Calibration]":
     """Load what the prices of each pool rest on."""
     return [prices_of(alone) for _, alone in by_pool(study)]
@@ -50,8 +47,8 @@ def has_pools(plan: Plan) -> bool:
 def pools_table(plan: Plan, runs: Sequence[Run]) -> Records:
     """Return one row per point and pool: means over runs, as in the summary, and notes."""
     from experiments.reporting.stats import summarise_points
-    from sim.metrics import ALL_METRICS, POOL_SHARES
-    from sim.transfer_use import TRANSFER_METRICS
+    from sim.measuring.metrics import ALL_METRICS, POOL_SHARES
+    from sim.measuring.transfer_use import TRANSFER_METRICS
 
     points = {point.number: point for point in plan.points}
     pools = {number: list(_columns(point.study)) for number, point in points.items()}
@@ -73,7 +70,7 @@ def pools_table(plan: Plan, runs: Sequence[Run]) -> Records:
     table = Records.of(rows)
     metrics = [name for name in (*POOL_SHARES, *TRANSFER_METRICS, *ALL_METRICS) if name in table]
     summary = summarise_points(table, keys, metrics, bases)
-    return Records({name: summary[name] for name in summary if name not in OF_A_CLUSTER})
+    return Records({name: summary[name] for name in summary if name not in LOADED})
 
 
 def pools_of_replicas(plan: Plan) -> dict[int, list[str]]:

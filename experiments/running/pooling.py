@@ -17,12 +17,13 @@ from experiments.reporting.support import LEAST_EFFECT, THIN, Load, needed
 from experiments.running.capacity import capacity_per_s
 from experiments.running.pieces import read_columns, read_piece
 from experiments.running.sweep import Run
+from experiments.study.build import looks_at_nothing
 from experiments.study.document import Study
 from experiments.study.points import Plan, Point
-from sim.bins import binned_percentiles
-from sim.latencies import COLUMNS, SPANS, latency
-from sim.percentiles import PERCENTS, percentiles
-from sim.pools import numbers_of
+from sim.measuring.bins import binned_percentiles
+from sim.measuring.latencies import COLUMNS, SPANS, latency
+from sim.measuring.percentiles import PERCENTS, percentiles
+from sim.settings.pools import numbers_of
 from workloads.steady import mean_output_tokens, steady
 
 Spread = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterable[Any]]
@@ -135,7 +136,10 @@ def load_of(study: Study) -> Load | None:
     if arrivals is None or study.workload.sessions is not None:
         return None
     capacity = capacity_per_s(study)
-    return Load(arrivals.rate_per_s, capacity, arrivals.dispersion, study.cluster.all_replicas)
+    return Load(
+        arrivals.rate_per_s, capacity, arrivals.dispersion, study.cluster.all_replicas,
+        shared=not looks_at_nothing(study),
+    )  # fmt: skip
 
 
 def rates_of(study: Study) -> dict[str, tuple[str, float]]:

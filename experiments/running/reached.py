@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sim.tape import Column, Piece, Scratch
+from sim.recording.tape import Column, Piece, Scratch
 from workloads.requests import Requests
 
 SUFFIX = ".reached"

@@ -16,8 +16,8 @@ from experiments.running.sweep import Run
 from experiments.study.build import scenario_of
 from experiments.study.document import Study
 from experiments.study.requests import with_prefixes
-from sim.binding import RESOURCES
-from sim.handovers import HANDOVER_COLUMNS
+from sim.measuring.binding import RESOURCES
+from sim.recording.handovers import HANDOVER_COLUMNS
 
 COLUMNS = (
     "arrival_s", "sent_s", "reached_s", "first_scheduled_s", "first_token_s", "streaming_s",

@@ -13,14 +13,15 @@ from hardware.calibration import Calibration
 from hardware.engines import AUTO, best_calibration, doubted, version_of
 from hardware.gpu import load_gpu
 from model.spec import load_spec
-from sim.cluster_config import ClusterConfig
-from sim.engine_config import EngineConfig, precision_of
-from sim.kv_transfer import KvTransferConfig
-from sim.pool_building import build_pool
-from sim.pools import GpuWords, Pool, PoolConfig, PoolEngine
-from sim.resolved_engine import ResolvedEngine, resolved
 from sim.routers.consequences import Routing
-from sim.scenario import Scenario, routing_of, scenario_of_pools
+from sim.settings.cluster_config import ClusterConfig
+from sim.settings.engine_config import EngineConfig, precision_of
+from sim.settings.kv_transfer import KvTransferConfig
+from sim.settings.longest_request import with_longest_that_fits
+from sim.settings.pool_building import build_pool
+from sim.settings.pools import GpuWords, Pool, PoolConfig, PoolEngine
+from sim.settings.resolved_engine import ResolvedEngine
+from sim.settings.scenario import Scenario, routing_of, scenario_of_pools
 
 KEPT_SCENARIOS = 64
 """What a process keeps, as neighbouring runs often share it."""
@@ -66,6 +67,13 @@ def settled(study: Study) -> Study:
     ]
     cluster = study.cluster.model_copy(update={"pools": pools})
     return study.model_copy(update={"cluster": cluster})
+
+
+def longest_that_fits(study: Study) -> int | None:
+    """Return the longest request of one pool if none is stated and less than the model's fits."""
+    unstated = study.engine.model_copy(update={"max_model_len": None})
+    longest = settled(study.model_copy(update={"engine": unstated})).engine.max_model_len
+    return longest if longest != load_spec(study.model).max_model_len else None
 
 
 Keys = tuple[str, str, str, str, tuple[Stamp, ...], tuple[str, ...]]
@@ -130,8 +138,13 @@ def _settled(keys: Keys) -> tuple[ResolvedEngine, str]:
     else:
         gpu = load_gpu(gpu_words)
     spec = load_spec(model)
-    stages = ClusterConfig.model_validate_json(cluster).all_pools[0].pipeline_parallel_size
-    filled = resolved(given, gpu, spec, stages)
+    pool = ClusterConfig.model_validate_json(cluster).all_pools[0]
+    filled = with_longest_that_fits(
+        given, spec, gpu,
+        tp=pool.tensor_parallel_size,
+        dp=pool.data_parallel_size,
+        pp=pool.pipeline_parallel_size,
+    )  # fmt: skip
     if calibration.lower() == AUTO:
         calibration = best_calibration(filled.version, gpu, precision_of(filled, spec, gpu).compute)
     return filled, calibration

@@ -25,11 +25,11 @@ from experiments.study.precision import Precision, Wanted
 from experiments.study.yaml_source import Document, parse_yaml
 from experiments.study.yaml_source import Path as KeyPath
 from model.text_file import TextFileError, read_text
-from sim.cluster_config import ClientConfig, ClusterConfig
-from sim.engine_config import EngineConfig
+from sim.measuring.slo import Slo
 from sim.plugins import OPTION as PLUGIN
 from sim.plugins import is_own
-from sim.slo import Slo
+from sim.settings.cluster_config import ClientConfig, ClusterConfig
+from sim.settings.engine_config import EngineConfig
 from workloads.config import LATEST_S
 from workloads.workload import Workload
 

@@ -9,10 +9,10 @@ from experiments.study.document import Loaded, Study
 from experiments.study.errors import Problem
 from experiments.study.grid import Setting
 from experiments.study.pools import by_pool
-from sim.cluster_config import ClusterConfig
-from sim.engine_config import EngineConfig
 from sim.plugins import is_own
-from sim.registry import policy
+from sim.settings.cluster_config import ClusterConfig
+from sim.settings.engine_config import EngineConfig
+from sim.settings.registry import policy
 
 _OF_POOL = re.compile(r"cluster\.pools\[(\d+)\]\.")
 

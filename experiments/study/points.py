@@ -16,10 +16,10 @@ from experiments.study.requests import requests_of, with_prefixes
 from experiments.study.schema import value_at
 from experiments.study.yaml_source import Path
 from sim.ceilings import ceilings_of
-from sim.cluster_config import ClusterConfig
-from sim.engine_config import EngineConfig
-from sim.pools import Pool, PoolEngine
-from sim.resolved_engine import RESOLVED
+from sim.settings.cluster_config import ClusterConfig
+from sim.settings.engine_config import EngineConfig
+from sim.settings.pools import Pool, PoolEngine
+from sim.settings.resolved_engine import RESOLVED
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from experiments.study.document import Study
 from hardware.memory import DoesNotFitError
-from sim.cluster_config import OF_A_POOL, ClusterConfig
-from sim.engine_config import EngineConfig
-from sim.pools import PoolConfig
+from sim.settings.cluster_config import OF_A_POOL, ClusterConfig
+from sim.settings.engine_config import EngineConfig
+from sim.settings.pools import PoolConfig
 
 
 def by_pool(study: Study) -> tuple[tuple[PoolConfig, Study], ...]:

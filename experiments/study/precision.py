@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from experiments.study.errors import nearest, show
-from sim.metrics import METRICS
+from sim.measuring.metrics import METRICS
 from workloads.arrivals import ClosedLoop
 from workloads.steady import steady
 from workloads.workload import Workload

@@ -7,7 +7,7 @@ from hardware.defaults import engine_defaults
 from hardware.gpu import Gpu
 from hardware.versions import version_key
 from model.acceptance import measured_acceptance
-from sim.speculative import SINCE
+from sim.settings.speculative import SINCE
 
 ACCEPTANCE_STD = 0.1
 """Of requests' mean acceptance lengths, assumed: published means are of whole sets of texts. Equal

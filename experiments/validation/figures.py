@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.validation.rows import METRICS, RunRow
-from sim.percentiles import percentiles, weighted_statistics
-from sim.result import FINISHED, Result
-from sim.token_gaps import token_gaps
+from sim.measuring.percentiles import percentiles, weighted_statistics
+from sim.measuring.token_gaps import token_gaps
+from sim.recording.result import FINISHED, Result
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from hardware.calibration import DATASHEET, PARAMETERS, Calibration
-from sim.cluster_config import ClientConfig
-from sim.engine_config import EngineConfig
+from sim.settings.cluster_config import ClientConfig
+from sim.settings.engine_config import EngineConfig
 
 API = tuple(name for name in PARAMETERS if name.startswith("api_"))
 """Constants of a calibration that lie between client and engine."""

@@ -21,10 +21,10 @@ import numpy as np
 from hardware.engines import engine_calibration
 from hardware.gpu import load_gpu
 from model.spec import load_spec
-from sim.cluster_config import ClusterConfig
-from sim.engine_config import EngineConfig
-from sim.pools import Pool
-from sim.scenario import Scenario, build_scenario
+from sim.settings.cluster_config import ClusterConfig
+from sim.settings.engine_config import EngineConfig
+from sim.settings.pools import Pool
+from sim.settings.scenario import Scenario, build_scenario
 from sim.simulation import simulate
 from workloads.prefixes import prompt_prefixes
 from workloads.requests import Requests

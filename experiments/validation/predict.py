@@ -28,11 +28,11 @@ from experiments.validation.traffic import Plan as TrafficPlan
 from experiments.validation.traffic import Traffic, plan_traffic
 from hardware.calibration import Calibration
 from hardware.engines import doubted
-from sim.cluster_config import ClientConfig
-from sim.engine_config import precision_of
-from sim.scenario import Scenario, build_scenario
+from sim.measuring.steady_state import measured_window, saturated
+from sim.settings.cluster_config import ClientConfig
+from sim.settings.engine_config import precision_of
+from sim.settings.scenario import Scenario, build_scenario
 from sim.simulation import simulate
-from sim.steady_state import measured_window, saturated
 from workloads.streams import stream
 
 Mask = npt.NDArray[np.bool_]

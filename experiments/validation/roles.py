@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from experiments.validation.rows import RunRow
 from experiments.validation.traffic import CannotPredictError
-from sim.pools import DECODE, PREFILL
-from sim.scenario import Scenario, scenario_of_pools
+from sim.settings.pools import DECODE, PREFILL
+from sim.settings.scenario import Scenario, scenario_of_pools
 
 Sizes = tuple[int, int]
 """Replicas that prefill, and that decode."""

@@ -22,11 +22,11 @@ from hardware.memory import DoesNotFitError
 from hardware.versions import Version, version_key
 from model.quantization.checkpoint import UNSAID
 from model.spec import DecoderSpec, load_spec, resolve_model
-from sim.cluster_config import ClusterConfig
-from sim.engine_config import EngineConfig
-from sim.pool_building import ledger_of
-from sim.prefix_caching import uncached
-from sim.resolved_engine import ResolvedEngine, resolved
+from sim.settings.cluster_config import ClusterConfig
+from sim.settings.engine_config import EngineConfig
+from sim.settings.pool_building import ledger_of
+from sim.settings.prefix_caching import uncached
+from sim.settings.resolved_engine import ResolvedEngine, resolved
 
 V1 = (0, 8)
 """First version whose engine cuts prompts by default."""

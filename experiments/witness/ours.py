@@ -29,13 +29,13 @@ from model.mixers.delta import DeltaRule
 from model.mixers.mixer import Mixer
 from model.shape import DecoderSpec, grouped
 from model.spec import load_spec
-from sim import scenario as ours
 from sim.acceptance import Given
-from sim.cluster_config import NO_CLIENT, ClientConfig, ClusterConfig
-from sim.engine_config import EngineConfig
-from sim.kv_transfer import KvTransferConfig
-from sim.pools import DECODE, PREFILL, Pool
-from sim.result import Result
+from sim.recording.result import Result
+from sim.settings import scenario as ours
+from sim.settings.cluster_config import NO_CLIENT, ClientConfig, ClusterConfig
+from sim.settings.engine_config import EngineConfig
+from sim.settings.kv_transfer import KvTransferConfig
+from sim.settings.pools import DECODE, PREFILL, Pool
 from sim.simulation import simulate
 from workloads.requests import Prefixes, Requests
 

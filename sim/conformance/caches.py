@@ -20,7 +20,7 @@ from sim.engine.kv_cache import BlockPool
 from sim.engine.offloading import Offloading, OffloadSettings
 from sim.engine.prefix_cache import PrefixCache
 from sim.engine.scheduler import Scheduler
-from sim.registry import ORDERS
+from sim.settings.registry import ORDERS
 
 
 def check_cache(kind: str, cases: int = 40) -> tuple[str, ...]:

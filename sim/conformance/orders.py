@@ -9,7 +9,7 @@ from sim.conformance.error import ConformanceError, in_case
 from sim.conformance.schedulers import BLIND, CASES, check_cases
 from sim.engine.sequence import Sequence
 from sim.engine.waiting import WaitingQueue
-from sim.registry import POLICIES
+from sim.settings.registry import POLICIES
 
 ONCE = "everybody comes out once"
 COUNTS = "count, waits and members"

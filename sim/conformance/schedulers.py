@@ -10,7 +10,7 @@ from sim.conformance.reference import KNOWN, Reference
 from sim.conformance.watch import BLOCKS, LIMITS, PREEMPTION, Rules
 from sim.engine.scheduler import Scheduler
 from sim.engine.waiting import WaitingQueue
-from sim.registry import ORDERS, POLICIES
+from sim.settings.registry import ORDERS, POLICIES
 
 ALIKE = "the same twice"
 AT_ONCE = "many steps equal single steps"

@@ -17,9 +17,8 @@ from collections.abc import Callable
 from math import inf, nan
 from typing import Final
 
-from sim.engine.agenda import ANSWER, DELIVERY, TIMEOUT, Agenda, Entry
+from sim.engine.agenda import DELIVERY, TIMEOUT, Agenda, Entry
 from sim.engine.inbox import Inbox
-from sim.engine.outbox import Outbox
 from sim.engine.outcomes import Outcomes
 from sim.engine.sequence import Sequence
 from sim.engine.users import Users
@@ -27,11 +26,11 @@ from sim.engine.users import Users
 Deliver = Callable[[Sequence], int]
 """Hands a request to the router, now; answers the replica's number, -1 for a rejected one."""
 HangUp = Callable[[Sequence, int], None]
-"""Tells a replica that a request is no longer wanted, now."""
+"""Tells that a request of a replica is no longer wanted, now."""
 
 NOWHERE: Final = -1
 DONE: Final = -2
-"""Where a request is that no replica has: on its way, or through but not yet seen."""
+"""Where a request is that no replica has: on its way, or through but seen too late."""
 
 
 class Client:
@@ -43,11 +42,10 @@ class Client:
         max_concurrency: most requests in flight.
         timeout_s: after which it gives up; infinity: never.
         inbox: what they pass on their way in.
-        outboxes: what tokens pass on their way out, by replica; empty: nothing.
-        output_s: how long they are on their way behind that.
         outcomes: of requests.
         deliver: hands them to the router.
-        hang_up: gives them up.
+        hang_up: gives up those that a replica has.
+        turn_away: gives up those whose answers are complete, and not seen.
     """
 
     def __init__(
@@ -57,11 +55,10 @@ class Client:
         max_concurrency: int,
         timeout_s: float,
         inbox: Inbox,
-        outboxes: list[Outbox],
-        output_s: float,
         outcomes: Outcomes,
         deliver: Deliver,
         hang_up: HangUp,
+        turn_away: HangUp,
     ) -> None:
         self.sent_s = array("d", [nan]) * requests
         """When each request was sent, NaN if it was not."""
@@ -70,9 +67,9 @@ class Client:
         self.users: Users | None = None
         """Who are told that they have their answers."""
         self._agenda, self._outcomes = agenda, outcomes
-        self._inbox, self._outboxes, self._output_s = inbox, outboxes, output_s
+        self._inbox = inbox
         self._most, self._timeout_s = max_concurrency, timeout_s
-        self._deliver, self._hang_up = deliver, hang_up
+        self._deliver, self._hang_up, self._turn_away = deliver, hang_up, turn_away
         self._queue: deque[Sequence] = deque()
         self._in_flight = 0
         self._homes: dict[Sequence, int] = {}  # who is in flight, and the replica of each
@@ -95,12 +92,9 @@ class Client:
         """Those whose answer is still waited for."""
         return [sequence for sequence in sequences if sequence in self._homes]
 
-    def ended(self, finished: list[Sequence], number: int, now_s: float) -> list[Sequence]:
-        """Wanted answers of a replica are complete, now. Return those that will be in time."""
-        seen_s, homes = now_s, self._homes
-        if self._outboxes:
-            seen_s = self._outboxes[number].last_seen_s(self._outcomes.journals[number])
-        seen_s += self._output_s
+    def in_time(self, finished: list[Sequence], seen_s: float) -> list[Sequence]:
+        """Wanted answers are complete, now, and seen later. Return those that will be in time."""
+        homes = self._homes
         in_time: list[Sequence] = []
         for sequence in finished:
             if seen_s < sequence.deadline_s:
@@ -108,10 +102,6 @@ class Client:
                 del homes[sequence]
             else:
                 homes[sequence] = DONE
-        if seen_s == now_s:
-            self._free(in_time, now_s, True, True)
-        elif in_time:
-            self._agenda.put(Answer(self, in_time), seen_s)
         return in_time
 
     def stop(self) -> None:
@@ -181,6 +171,8 @@ class Client:
             home = self._homes.pop(sequence)
             if home >= 0:
                 self._hang_up(sequence, home)
+            elif home == DONE:
+                self._turn_away(sequence, sequence.replica)
             self._outcomes.timed_out(sequence, sequence.replica, now_s)
             self._free([sequence], now_s, False, True)
             sequence = self._first()
@@ -197,19 +189,6 @@ class Delivery(Entry):
     def go_on(self, now_s: float, stop_s: float) -> float:
         """See ``Entry``."""
         self._client.reach(self._sequence)
-        return now_s
-
-
-class Answer(Entry):
-    """The last tokens of answers on their way to the client."""
-
-    def __init__(self, client: Client, sequences: list[Sequence]) -> None:
-        super().__init__(ANSWER)
-        self._client, self._sequences = client, sequences
-
-    def go_on(self, now_s: float, stop_s: float) -> float:
-        """See ``Entry``."""
-        self._client.seen(self._sequences, now_s)
         return now_s
 
 

@@ -4,7 +4,8 @@
 
     wanted     -> the client, if there is one; else it arrives
     arrives    -> the router chooses a replica; one that is too long for it is rejected
-    finished   -> the client, whose user goes on
+    finished   -> the API, which sends the last token
+    answered   -> gone for the router; the client, whose user goes on
     given up   -> gone: its engine drops it between two steps
 
 Where pools have roles, ``sim.disaggregation`` says what else: prefilled -> over a link to a replica
@@ -15,10 +16,11 @@ from typing import Final, Protocol
 
 from mypy_extensions import mypyc_attr
 
-from sim.engine.agenda import Agenda
+from sim.engine.agenda import ANSWER, Agenda, Entry
 from sim.engine.any_replica import AnyReplica
 from sim.engine.client import Client
 from sim.engine.outcomes import Outcomes
+from sim.engine.sending import Sending
 from sim.engine.sequence import Sequence
 from sim.engine.users import Users
 
@@ -34,6 +36,10 @@ class Counts(Protocol):
 
     def left(self, number: int, requests: int) -> None:
         """So many requests have left a replica."""
+
+    def unsent(self, number: int, tokens: int) -> None:
+        """So many tokens more, or less, are of requests that an engine has finished, and its API
+        has not."""
 
 
 class Chooses(Protocol):
@@ -82,6 +88,7 @@ class Dispatch:
         longest: tokens of the longest request that each replica takes.
         outcomes: of requests.
         replicas: by number.
+        sending: what lies behind them.
     """
 
     def __init__(
@@ -91,8 +98,10 @@ class Dispatch:
         longest: list[int],
         outcomes: Outcomes,
         replicas: dict[int, AnyReplica],
+        sending: Sending,
     ) -> None:
         self.agenda, self.router, self.outcomes = agenda, router, outcomes
+        self.sending = sending
         self.client: Client | None = None
         self.users: Users | None = None
         self.replicas = replicas
@@ -132,18 +141,30 @@ class Dispatch:
         return number
 
     def finished(self, finished: list[Sequence], number: int, now_s: float) -> None:
-        """Answers of a replica are complete, now."""
+        """Answers of a replica are complete, now: its API sends the last tokens."""
         client, users = self.client, self.users
         self.is_turn_of(number, now_s)
+        seen_s = self.sending.seen_s(number, now_s)
         if client is not None:
             finished = client.wanted(finished)
-        self.left(number, finished)
+        if seen_s > now_s:
+            self.unsent(number, tokens_of(finished))
         if client is not None:
-            finished = client.ended(finished, number, now_s)
+            finished = client.in_time(finished, seen_s)
+        if seen_s == now_s:
+            self.answered(finished, number, now_s)
+        elif finished:
+            self.agenda.put(Answer(self, finished, number), seen_s)
         self.outcomes.finished(finished, number, now_s)
         if client is None and users is not None:
             for sequence in finished:
                 users.left(sequence, now_s, True, True)
+
+    def answered(self, sequences: list[Sequence], number: int, now_s: float) -> None:
+        """The last tokens of these are at the client, now."""
+        self.left(number, sequences)
+        if self.client is not None:
+            self.client.seen(sequences, now_s)
 
     def is_turn_of(self, number: int, now_s: float) -> None:
         """A replica tells who finished, now."""
@@ -155,6 +176,15 @@ class Dispatch:
         """A client no longer wants what a replica has, now."""
         self.replicas[number].abort(sequence)
         self.left(number, [sequence])
+
+    def turned_away(self, sequence: Sequence, number: int) -> None:
+        """A client no longer wants what a replica has finished and its API has not sent, now."""
+        self.unsent(number, -tokens_of([sequence]))
+        self.left(number, [sequence])
+
+    def unsent(self, number: int, tokens: int) -> None:
+        """So many tokens more, or less, are of requests that are only with a replica's API."""
+        self._view.unsent(number, tokens)
 
     def left(self, number: int, sequences: list[Sequence]) -> None:
         """These requests have left a replica."""
@@ -172,6 +202,28 @@ class Dispatch:
         elif self.users is not None:
             self.users.left(sequence, sequence.arrival_s, False, False)
         return NOBODY
+
+
+class Answer(Entry):
+    """The last tokens of answers on their way to the client."""
+
+    def __init__(self, dispatch: Dispatch, sequences: list[Sequence], number: int) -> None:
+        super().__init__(ANSWER)
+        self._dispatch, self._sequences, self._number = dispatch, sequences, number
+
+    def go_on(self, now_s: float, stop_s: float) -> float:
+        """See ``Entry``."""
+        self._dispatch.unsent(self._number, -tokens_of(self._sequences))
+        self._dispatch.answered(self._sequences, self._number, now_s)
+        return now_s
+
+
+def tokens_of(sequences: list[Sequence]) -> int:
+    """Tokens of prompts and whole answers."""
+    tokens = 0
+    for sequence in sequences:
+        tokens += sequence.prompt_tokens + sequence.output_tokens
+    return tokens
 
 
 def nowhere(number: int, replicas: int) -> ValueError:

@@ -48,6 +48,28 @@ class EngineView:
         return any(rank.unsettled() for rank in self._ranks)
 
 
+class _RanksView(View):
+    """Ranks, of whom the router of engines sees these."""
+
+    def __init__(
+        self, facts: tuple[ReplicaFacts, ...], engines: View, engine_of: SequenceOf[int]
+    ) -> None:
+        super().__init__(facts)
+        self._engines, self._engine_of = engines, engine_of
+
+    def sent(self, number: int) -> None:
+        """To its engine."""
+        self._engines.sent(self._engine_of[number])
+
+    def left(self, number: int, requests: int) -> None:
+        """Its engine."""
+        self._engines.left(self._engine_of[number], requests)
+
+    def unsent(self, number: int, tokens: int) -> None:
+        """Of its engine."""
+        self._engines.unsent(self._engine_of[number], tokens)
+
+
 class RankRouter(Router):
     """Chooses an engine by its router, then one of its ranks.
 
@@ -69,10 +91,10 @@ class RankRouter(Router):
         facts: tuple[ReplicaFacts, ...],
         balancing: SequenceOf[Balancing],
     ) -> None:
-        super().__init__(View(facts), engines.rng)
+        self._engine_of = [place for place, numbers in enumerate(ranks) for _ in numbers]
+        super().__init__(_RanksView(facts, engines.view, self._engine_of), engines.rng)
         self.engines = engines
         self.ranks, self._balancing = ranks, balancing
-        self._engine_of = [place for place, numbers in enumerate(ranks) for _ in numbers]
         self._first = [0] * len(ranks)
 
     def choose(self, arrival: Arrival) -> int:
@@ -94,15 +116,11 @@ class RankRouter(Router):
 
     def sent(self, number: int) -> None:
         """Tell the router of engines."""
-        engine = self._engine_of[number]
-        self.engines.view.sent(engine)
-        self.engines.sent(engine)
+        self.engines.sent(self._engine_of[number])
 
     def left(self, number: int, requests: int) -> None:
         """Tell the router of engines."""
-        engine = self._engine_of[number]
-        self.engines.view.left(engine, requests)
-        self.engines.left(engine, requests)
+        self.engines.left(self._engine_of[number], requests)
 
 
 def _score(queue: tuple[int, int, float], how: Balancing) -> float:

@@ -130,7 +130,8 @@ class View:
         """What prompts have in common, and whose turns they are; set by whoever builds it."""
 
     def requests(self, number: int) -> int:
-        """Count the requests of a replica that have not left it. Raises TypeError."""
+        """Count the requests of a replica whose last token its API has not sent yet, nor anybody
+        given up. Raises TypeError."""
         raise self._hidden(Looks.LOADS)
 
     @property
@@ -161,6 +162,9 @@ class View:
 
     def left(self, number: int, requests: int) -> None:
         """So many requests have left a replica."""
+
+    def unsent(self, number: int, tokens: int) -> None:
+        """So many tokens more, or less, are of requests that only a replica's API still has."""
 
     def _hidden(self, looked_at: Looks) -> TypeError:
         return TypeError(
@@ -202,9 +206,17 @@ class TokensView(LoadsView):
     looks_at = Looks.TOKENS
     live: list[Live]
 
+    def __init__(self, replicas: tuple[ReplicaFacts, ...]) -> None:
+        super().__init__(replicas)
+        self._unsent = [0] * len(replicas)
+
     def tokens(self, number: int) -> int:
-        """As the replica counts them."""
-        return self.live[number].outstanding_tokens()
+        """As the engine counts them, and those that its API has not sent."""
+        return self.live[number].outstanding_tokens() + self._unsent[number]
+
+    def unsent(self, number: int, tokens: int) -> None:
+        """Some more, or less."""
+        self._unsent[number] += tokens
 
     def unsettled(self, number: int) -> bool:
         """As the replica says."""
@@ -276,7 +288,8 @@ class Router:
         """A request was sent to a replica."""
 
     def left(self, number: int, requests: int) -> None:
-        """So many requests of a replica have finished, or were given up."""
+        """The API of a replica has sent the last tokens of so many requests, or they were given
+        up."""
 
     def gone(self, number: int, arrivals: Iterable[Arrival]) -> None:
         """These have left a replica, for a router that ``follows``."""

@@ -15,7 +15,7 @@ from hardware.calibration import Calibration
 from hardware.calibration_file import save_calibration
 from hardware.evidence import Covariance, CoveredRange, Residuals
 from hardware.gpu import Gpu, load_gpu
-from sim.caveats import caveats
+from sim.measuring.caveats import caveats
 
 DEVICE = Gpu(
     name="my card",

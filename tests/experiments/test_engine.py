@@ -9,8 +9,8 @@ from experiments.calibrating.engine import Executor, run_step, serve  # noqa: E4
 from model.torch.decoder import Decoder, random_decoder  # noqa: E402
 from model.torch.generation import generate  # noqa: E402
 from sim.engine.sequence import Sequence  # noqa: E402
-from sim.scenario import Scenario  # noqa: E402
 from sim.schedulers import make_scheduler  # noqa: E402
+from sim.settings.scenario import Scenario  # noqa: E402
 from sim.simulation import simulate  # noqa: E402
 from tests.sim import small  # noqa: E402
 from workloads.requests import Requests  # noqa: E402

@@ -15,8 +15,8 @@ from experiments.reporting.intervals import EndsOf, positive_ends, real_ends, sh
 from experiments.reporting.means import crossed_interval, mean_interval
 from experiments.reporting.records import Records
 from experiments.reporting.stats import SHARES, summarise_points
-from sim.metrics import ALL_METRICS, POOL_SHARES
-from sim.transfer_use import TRANSFER_METRICS
+from sim.measuring.metrics import ALL_METRICS, POOL_SHARES
+from sim.measuring.transfer_use import TRANSFER_METRICS
 
 N = 3000
 

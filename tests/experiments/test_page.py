@@ -33,10 +33,10 @@ from experiments.reporting.page.write import Page, write_page
 from experiments.reporting.quantities import MISSING
 from experiments.reporting.why import parts_of
 from experiments.running.curves import MOST_FINE
-from sim.decomposition import SPANS
-from sim.metrics import METRICS
-from sim.percentiles import PERCENTS
-from sim.slo import Slo
+from sim.measuring.decomposition import SPANS
+from sim.measuring.metrics import METRICS
+from sim.measuring.percentiles import PERCENTS
+from sim.measuring.slo import Slo
 
 SLO = Slo(ttft_s=0.5, attainment=0.99)
 KEYS = ("cluster.gpu", "workload.arrivals.rate_per_s")

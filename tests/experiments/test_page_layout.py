@@ -10,7 +10,7 @@ from experiments.reporting.page.layout import axis_of
 from experiments.reporting.page.tables import Table
 from experiments.reporting.page.write import cards
 from experiments.texts.sheet import measured
-from sim.slo import Slo
+from sim.measuring.slo import Slo
 
 USERS, REQUESTS = "workload.arrivals.users", "workload.num_requests"
 TP, PP = "cluster.tensor_parallel_size", "cluster.pipeline_parallel_size"

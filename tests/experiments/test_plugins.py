@@ -253,7 +253,7 @@ def test_threads_that_allow_different_modules_of_one_name_do_not_mix(tmp_path: P
     met = threading.Barrier(2)
 
     def use(file: Path) -> None:
-        from sim.registry import order
+        from sim.settings.registry import order
 
         with allowed(read_plugins([file])):
             met.wait()

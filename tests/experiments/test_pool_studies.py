@@ -20,8 +20,8 @@ from experiments.study.keys import dotted, key_path
 from experiments.study.points import Plan, prepare
 from experiments.study.requests import requests_of
 from hardware.calibration import DATASHEET
-from sim.handovers import HANDOVER_COLUMNS
-from sim.metrics import summarise
+from sim.measuring.metrics import summarise
+from sim.recording.handovers import HANDOVER_COLUMNS
 from sim.simulation import simulate
 
 POOLS = """\

@@ -8,10 +8,10 @@ from experiments.cli import reference
 from experiments.study.document import Study
 from hardware.gpu import gpu_names
 from model.spec import catalogue
-from sim.metrics import METRICS
-from sim.registry import ORDERS, POLICIES
-from sim.result import REQUEST_COLUMNS
+from sim.measuring.metrics import METRICS
+from sim.recording.result import REQUEST_COLUMNS
 from sim.routers.registry import ROUTERS
+from sim.settings.registry import ORDERS, POLICIES
 
 
 @pytest.mark.parametrize("name", reference.PAGES)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from experiments.cli.run import main
-from sim.result import CLAIM_COLUMNS, SESSION_COLUMNS
+from sim.recording.result import CLAIM_COLUMNS, SESSION_COLUMNS
 from tests.experiments.study_files import write_study
 
 STUDY = """

@@ -20,7 +20,7 @@ from experiments.reporting.words import ceilings_text, points_text
 from experiments.study.bundled import bundled_studies
 from experiments.study.document import read_raw
 from experiments.study.points import prepare
-from sim.metrics import METRICS
+from sim.measuring.metrics import METRICS
 
 
 def loaded_by(*argv: str, cwd: Path = ROOT) -> set[str]:

@@ -16,7 +16,7 @@ from experiments.study.build import independent_replicas
 from experiments.study.document import read_raw
 from experiments.study.errors import StudyError
 from experiments.study.points import prepare
-from sim.result import REQUEST_COLUMNS, SESSION_COLUMNS
+from sim.recording.result import REQUEST_COLUMNS, SESSION_COLUMNS
 
 SESSIONS = (
     "  sessions: {turns: {distribution: constant, value: 4}, think_s: 0.1, system_tokens: 40}\n"

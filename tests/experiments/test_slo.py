@@ -12,7 +12,7 @@ from experiments.reporting.records import Records
 from experiments.reporting.stats import summarise_points
 from experiments.reporting.verdict import KEPT, MISSED, UNDECIDED, criteria, verdict
 from experiments.running.api import run_study
-from sim.slo import Slo, attainments, good, is_met, windows
+from sim.measuring.slo import Slo, attainments, good, is_met, windows
 
 COLUMNS = {
     "status": np.array([1, 1, 1, 2, 3, 0]),
@@ -71,6 +71,40 @@ def test_verdicts(low: float, high: float, more: dict[str, float], expected: str
     assert verdict(row, Slo(ttft_p99_s=1), exact=False) == (expected, "ttft_p99_s")
 
 
+@pytest.mark.parametrize(
+    ("share", "seeds", "limit", "expected"),
+    [
+        (0.0, 1, "ttft_p99_s", MISSED),
+        (0.0, 1, "tpot_p90_s", MISSED),
+        (0.7, 1, "ttft_p99_s", MISSED),
+        (0.9, 1, "ttft_p99_s", UNDECIDED),
+        (0.0, 1, "ttft_p50_s", UNDECIDED),  # an unlucky run of a good median can look like that,
+        (0.0, 4, "ttft_p50_s", MISSED),  # four of them cannot
+        (1.0, 1, "ttft_p99_s", UNDECIDED),
+        (1.0, 9, "ttft_p99_s", UNDECIDED),
+        (math.nan, 1, "ttft_p99_s", UNDECIDED),
+    ],
+)
+def test_without_an_interval_a_run_is_one_trial(
+    share: float, seeds: int, limit: str, expected: str
+) -> None:
+    row = {f"{limit}_attainment": share, "seeds": seeds}
+    assert verdict(row, Slo.model_validate({limit: 1}), exact=False)[0] == expected
+
+
+@pytest.mark.parametrize("rate_per_s", [9.99, 10.0, 12.0])
+def test_one_run_at_capacity_that_nobody_was_content_with_misses(rate_per_s: float) -> None:
+    from experiments.reporting.support import Load
+
+    runs = Records(
+        {"seed": [0], "measured_requests": [1350.0], "saturated": [0.0], "slo_attainment": [0.0],
+         "ttft_s_attainment": [0.0]}
+    )  # fmt: skip
+    basis = Basis(load=Load(rate_per_s, 10, 1, 1), slo=Slo(ttft_s=1, attainment=0.9))
+    (point,) = summarise_points(runs, [], bases=[basis]).rows()
+    assert point["slo_verdict"] == MISSED
+
+
 def test_what_is_not_random_needs_no_interval_and_the_tightest_limit_is_named() -> None:
     row = {"slo_attainment": 0.995, "ttft_s_attainment": 0.996, "tpot_s_attainment": 0.999}
     assert verdict(row, Slo(ttft_s=1, tpot_s=1), exact=True) == (KEPT, "ttft_s")
@@ -111,7 +145,8 @@ def test_the_verdict_stands_in_tables_files_and_the_exit_status(
     output = capsys.readouterr()
     assert "missed" in output.out
     assert "slo: missed at points 1, 2" in output.err
-    kept = ("--set", "slo={ttft_p50_s: 60}", "--set", "workload.num_requests=400")
+    kept = ("--set", "slo={ttft_p50_s: 60}", "--set", "workload.num_requests=400",
+            "--set", "workload.arrivals.rate_per_s=10")  # fmt: skip
     assert run_cli(path, "--out", tmp_path / "kept", "--fail-on-slo", *kept) == 0
     none = ("--set", "slo=null")
     assert run_cli(path, "--out", tmp_path / "none", "--fail-on-slo", *none) == 2

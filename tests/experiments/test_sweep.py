@@ -22,8 +22,8 @@ from experiments.study.document import from_study, read_raw
 from experiments.study.errors import Problem, StudyError
 from experiments.study.grid import expand, substitute
 from experiments.study.points import Plan, prepare
-from sim.metrics import METRICS
-from sim.result import REQUEST_COLUMNS
+from sim.measuring.metrics import METRICS
+from sim.recording.result import REQUEST_COLUMNS
 
 
 def plan_of(folder: Path, sweep: str, **settings: object) -> Plan:

@@ -24,7 +24,7 @@ from experiments.validation.predict import plan, predict
 from experiments.validation.rows import read_table, row_of
 from experiments.validation.tables import ERRORS, errors_table
 from hardware.calibration import DATASHEET
-from sim.scenario import build_scenario
+from sim.settings.scenario import build_scenario
 from sim.simulation import simulate
 from tests.experiments.measured_runs import run, write_requests, write_table
 

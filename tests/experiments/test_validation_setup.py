@@ -22,7 +22,7 @@ from model.quantization.scheme import (
     MXFP4_ONLY,
 )
 from model.quantization.weights import Weights
-from sim.engine_config import EngineConfig
+from sim.settings.engine_config import EngineConfig
 from tests.experiments.measured_runs import run, write_requests
 
 

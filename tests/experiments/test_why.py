@@ -10,9 +10,9 @@ from study_files import run_cli, write_study
 from experiments.running.api import load_study, run_study
 from experiments.running.lone import lone_ttft_s
 from experiments.study.build import scenario_of
-from sim.binding import RESOURCES, binding
+from sim.measuring.binding import RESOURCES, binding
+from sim.measuring.steady_state import measured_window
 from sim.simulation import simulate
-from sim.steady_state import measured_window
 from tests.sim import small
 
 ALONE = {"sweep": {}, "seeds": 1, "workload.num_requests": 200}

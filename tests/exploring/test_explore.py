@@ -284,6 +284,85 @@ def test_who_has_gone_leaves_no_queue(study: Path, tmp_path: Path) -> None:
     assert [run.path.exists() for run in runs] == [True, False, False]
 
 
+def test_a_worker_that_is_killed_is_replaced_and_its_run_done_again(
+    study: Path, tmp_path: Path
+) -> None:
+    """A real process is killed by a real signal; the other worker's run goes on meanwhile."""
+    text = STUDY.replace("1500", "20000")
+    (study.parent / "slow.yaml").write_text(text)
+    base = base_of(read_raw(study.parent / "slow.yaml", []), 1)
+    rates = (9, 10, 11, 12)
+    first, second, third, fourth = (
+        runs_of(base.plan({"workload.arrivals.rate_per_s": rate}, 1), tmp_path)[0] for rate in rates
+    )
+    workers = Workers(2, tmp_path)
+
+    killed: set[int] = set()
+
+    async def kill(*places: int) -> None:
+        """Kill workers that were not killed before, while they simulate."""
+        wanted = set()
+        while len(wanted) < len(places):
+            await asyncio.sleep(0.05)
+            found = {pid for place in places for pid in workers._pools[place]._processes or ()}
+            wanted = found - killed
+        await asyncio.sleep(0.1)
+        for pid in wanted:
+            os.kill(pid, signal.SIGKILL)
+        killed.update(wanted)
+
+    async def moves() -> None:
+        begun = [asyncio.create_task(workers.run(run)) for run in (first, second)]
+        await kill(1)  # who began first
+        assert await asyncio.gather(*begun) == [True, False]
+        assert await workers.run(third) is False  # the new one goes on
+        doomed = asyncio.create_task(workers.run(fourth))
+        await kill(0, 1)
+        await kill(workers._idle[0] ^ 1)
+        with pytest.raises(RunError, match="two worker processes were killed"):
+            await doomed
+        assert await workers.run(fourth) is False
+        assert workers.busy == 0
+
+    try:
+        asyncio.run(moves())
+    finally:
+        workers.close()
+    assert all(run.path.exists() for run in (first, second, third, fourth))
+
+
+def test_a_viewer_is_told_of_a_worker_that_was_killed(study: Path) -> None:
+    import httpx
+
+    text = STUDY.replace("1500", "20000")
+    (study.parent / "slow.yaml").write_text(text)
+    server, address = serve(study.parent / "slow.yaml", "--jobs", "1")
+    try:
+        with httpx.Client(timeout=120, follow_redirects=True) as viewer:
+            viewer.get(address)
+            page = address.partition("?")[0]
+            own = _asked(viewer, f"{page}run")  # nothing else runs any more
+            assert not any(each["again"] for each in own)
+            told: list[dict[str, Any]] = []
+            with viewer.stream("GET", f"{page}run?seeds=2&rate=9") as answer:
+                for line in answer.iter_lines():
+                    told.append(json.loads(line))
+                    if "requests" in told[-1]:  # the first look is there, the first seed runs
+                        processes = _descendants(server.pid)
+                        for pid in processes:
+                            if _forked(pid, processes):
+                                os.kill(pid, signal.SIGKILL)
+            assert [each["again"] for each in told] == [False, True, True]
+            assert not any(each["again"] for each in _asked(viewer, f"{page}run?rate=11"))
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def _asked(viewer: Any, address: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in viewer.get(address).text.splitlines()]
+
+
 def test_the_same_run_is_not_begun_twice(study: Path, tmp_path: Path) -> None:
     base = base_of(read_raw(study, []), 1)
     (run,) = runs_of(base.plan({}, 1), tmp_path)
@@ -350,19 +429,43 @@ def test_three_viewers_are_served_side_by_side(study: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_no_process_is_left_behind(study: Path, ending: signal.Signals) -> None:
+def test_no_process_is_left_behind(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: signal.Signals
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     server, _ = serve(study, "--jobs", "2")
-    workers = _children(server.pid)
-    assert len(workers) == 2
+    workers = _workers(server.pid, 2)
     server.send_signal(ending)
     server.wait(20)
     for _ in range(100):
         if not any(Path(f"/proc/{pid}").exists() for pid in workers):
-            return
+            break
         time.sleep(0.1)
-    pytest.fail(f"{workers} outlived the server")
+    else:
+        pytest.fail(f"{workers} outlived the server")
+    left = [path.name for path in tmp_path.glob("headroom-explore-*")]
+    assert ending == signal.SIGKILL or left == []
 
 
-def _children(parent: int) -> list[int]:
+def _descendants(parent: int) -> list[int]:
+    """Every process that a process started, and what these started."""
     listed = Path(f"/proc/{parent}/task/{parent}/children")
-    return [int(pid) for pid in listed.read_text().split()]
+    try:
+        found = [int(pid) for pid in listed.read_text().split()]
+    except OSError:  # it has ended meanwhile
+        return []
+    return [*found, *(pid for each in found for pid in _descendants(each))]
+
+
+def _workers(server: int, count: int) -> list[int]:
+    """Wait until so many workers are there; return them, and whoever started them."""
+    for _ in range(300):
+        found = _descendants(server)
+        if sum(1 for each in found if _forked(each, found)) >= count:
+            return found
+        time.sleep(0.1)
+    pytest.fail(f"{found}: expected {count} workers")
+
+
+def _forked(pid: int, others: list[int]) -> bool:
+    return any(pid in _descendants(other) for other in others)

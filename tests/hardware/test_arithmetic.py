@@ -12,7 +12,7 @@ from model.precision import precision
 from model.quantization.scheme import MXFP4_MARLIN, MXFP4_ONLY
 from model.sharding import cut_scales
 from model.spec import DecoderSpec, load_spec, spec_from_config
-from sim.engine_config import EngineConfig, precision_of
+from sim.settings.engine_config import EngineConfig, precision_of
 
 LLAMA: dict[str, Any] = {
     "model_type": "llama",

@@ -15,10 +15,10 @@ from model.precision import precision
 from model.shape import DecoderSpec
 from model.sharding import cut_scales, rank_weight_bytes
 from model.spec import load_spec, resolve_model
-from sim.cluster_config import ClusterConfig
-from sim.engine_config import EngineConfig
-from sim.resolved_engine import resolved
-from sim.scenario import build_scenario
+from sim.settings.cluster_config import ClusterConfig
+from sim.settings.engine_config import EngineConfig
+from sim.settings.resolved_engine import resolved
+from sim.settings.scenario import build_scenario
 
 GPU = load_gpu("h100-sxm")
 BF16 = precision()

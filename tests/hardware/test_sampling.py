@@ -13,9 +13,9 @@ from hardware.prices.graphs import largest_graph, replayed
 from hardware.sampling import default_drawing, drawing_s, server_drawing
 from model.sampling import drawing_by_name, drawing_of
 from model.spec import CATALOGUE, load_spec
-from sim.cluster_config import ClusterConfig
-from sim.engine_config import EngineConfig
-from sim.scenario import build_scenario
+from sim.settings.cluster_config import ClusterConfig
+from sim.settings.engine_config import EngineConfig
+from sim.settings.scenario import build_scenario
 
 
 @pytest.mark.parametrize(

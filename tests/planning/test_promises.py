@@ -23,7 +23,7 @@ from experiments.planning.trials import Trials
 from experiments.running.local import Local
 from experiments.running.results import Progress
 from experiments.study.document import read_raw
-from sim.slo import Slo
+from sim.measuring.slo import Slo
 
 KEPT, MISSED, OPEN = Verdict.KEPT, Verdict.MISSED, Verdict.UNDECIDED
 STUDY = """\

@@ -7,7 +7,7 @@ from experiments.planning.vllm_command import NOT_FLAGS, vllm_arguments
 from experiments.study.build import settled
 from experiments.study.document import read_raw
 from experiments.study.points import prepare
-from sim.engine_config import EngineConfig
+from sim.settings.engine_config import EngineConfig
 
 KNOWN = {
     "--tensor-parallel-size", "--max-num-seqs", "--max-num-batched-tokens", "--max-model-len",

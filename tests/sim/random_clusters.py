@@ -6,10 +6,10 @@ import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from sim.cluster_config import ClientConfig
 from sim.routers.registry import reads_caches
 from sim.routers.scorers import SCORERS
-from sim.scenario import Scenario
+from sim.settings.cluster_config import ClientConfig
+from sim.settings.scenario import Scenario
 from tests.sim import small
 from workloads.generate import generate
 from workloads.prefixes import block_prefixes, prompt_prefixes

@@ -6,11 +6,11 @@ from math import inf
 import numpy as np
 from hypothesis import strategies as st
 
-from sim.cluster_config import ClientConfig
-from sim.handovers import HANDOVER_COLUMNS
-from sim.kv_transfer import KvTransferConfig
-from sim.result import Result
-from sim.scenario import Scenario
+from sim.recording.handovers import HANDOVER_COLUMNS
+from sim.recording.result import Result
+from sim.settings.cluster_config import ClientConfig
+from sim.settings.kv_transfer import KvTransferConfig
+from sim.settings.scenario import Scenario
 from tests.reference_handovers import Handovers
 from tests.sim import small
 from tests.sim.random_clusters import PLAIN_ROUTERS

@@ -12,10 +12,10 @@ from model.mixers.delta import DeltaRule
 from model.mixers.mixer import Rotary
 from model.shape import grouped
 from model.spec import DecoderSpec, load_spec
-from sim.cluster_config import NO_CLIENT, ClientConfig, ClusterConfig
-from sim.engine_config import EngineConfig
-from sim.result import REPLICA_COLUMNS, Result
-from sim.scenario import Scenario, build_scenario
+from sim.recording.result import REPLICA_COLUMNS, Result
+from sim.settings.cluster_config import NO_CLIENT, ClientConfig, ClusterConfig
+from sim.settings.engine_config import EngineConfig
+from sim.settings.scenario import Scenario, build_scenario
 from tests.decoders import changed
 from workloads.prefixes import prompt_prefixes
 from workloads.requests import Prefixes, Requests

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.cluster_config import NO_CLIENT
-from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
-from sim.scenario import Scenario
+from sim.measuring.token_gaps import token_gaps
+from sim.recording.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
+from sim.settings.cluster_config import NO_CLIENT
+from sim.settings.scenario import Scenario
 from sim.simulation import simulate
-from sim.token_gaps import token_gaps
 from tests.reference_simulator import Seq, World, reference, rows_before
 from tests.sim import small
 from tests.sim.random_clusters import GROUPS, SCHEDULERS, clusters, scenarios, sessions, workloads

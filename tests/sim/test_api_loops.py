@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.cluster_config import ClientConfig
-from sim.result import FINISHED, Result
-from sim.scenario import ApiTime, Scenario
+from sim.recording.result import FINISHED, Result
+from sim.settings.cluster_config import ClientConfig
+from sim.settings.scenario import ApiTime, Scenario
 from sim.simulation import can_be_split, simulate
 from tests.sim import small
 from workloads.requests import Requests

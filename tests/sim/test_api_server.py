@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from sim.api_server import all_reached_s
-from sim.cluster_config import ClientConfig
-from sim.decomposition import decomposition
-from sim.latencies import request_latencies
-from sim.result import FINISHED
-from sim.scenario import ApiTime
+from sim.measuring.decomposition import decomposition
+from sim.measuring.latencies import request_latencies
+from sim.measuring.token_gaps import token_gaps
+from sim.recording.result import FINISHED
+from sim.settings.cluster_config import ClientConfig
+from sim.settings.scenario import ApiTime
 from sim.simulation import can_be_split, simulate, simulate_part, whole
-from sim.token_gaps import token_gaps
 from tests.sim import small
 
 IN = {"api_request_s": 0.3, "api_token_s": 0.01, "api_loop_request_s": 0.1}

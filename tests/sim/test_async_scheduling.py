@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sim.engine.chunked_prefill import ChunkedPrefill
-from sim.engine_config import EngineConfig
+from sim.settings.engine_config import EngineConfig
 from sim.simulation import simulate
 from tests.sim import small
 from tests.sim.test_scheduler import log, log_of, sequence, settings

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sim.result import FINISHED
+from sim.recording.result import FINISHED
 from sim.simulation import simulate
 from tests.sim import small
 from workloads.generate import generate

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sim.engine.sequence import Sequence
-from sim.result import FINISHED
+from sim.recording.result import FINISHED
 from sim.routers.draws import shares
 from sim.routers.hashing import Ring
 from sim.routers.pickers import PICKERS

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from sim.caveats import caveats
-from sim.cluster_config import ClientConfig
-from sim.latencies import request_latencies
-from sim.metrics import summarise
-from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED
-from sim.scenario import ApiTime
+from sim.measuring.caveats import caveats
+from sim.measuring.latencies import request_latencies
+from sim.measuring.metrics import summarise
+from sim.recording.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED
+from sim.settings.cluster_config import ClientConfig
+from sim.settings.scenario import ApiTime
 from sim.simulation import simulate
 from tests.sim import small
 from tests.sim.test_against_reference import assert_equal_to_reference

@@ -17,7 +17,7 @@ from sim.engine.sequence import Batch, Sequence
 from sim.engine.settings import Settings
 from sim.engine.waiting import WaitingQueue
 from sim.engine.whole_prompts import PrefillFirst, Static
-from sim.registry import ORDERS, POLICIES
+from sim.settings.registry import ORDERS, POLICIES
 
 
 @pytest.mark.parametrize("name", POLICIES)

@@ -5,7 +5,7 @@ import pytest
 from sim.conformance import ConformanceError, check_order
 from sim.engine.sequence import Sequence
 from sim.engine.waiting import FirstCome, Ranked, WaitingQueue
-from sim.registry import ORDERS
+from sim.settings.registry import ORDERS
 
 
 @pytest.mark.parametrize("name", ORDERS)

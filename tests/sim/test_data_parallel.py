@@ -12,11 +12,11 @@ from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import load_gpu
 from model.mlps.experts import Experts
 from model.spec import DecoderSpec
-from sim import recorder
-from sim.cluster_config import NO_CLIENT, ClientConfig, ClusterConfig
-from sim.engine_config import EngineConfig
-from sim.result import FINISHED
-from sim.scenario import Scenario, build_scenario
+from sim.recording import recorder
+from sim.recording.result import FINISHED
+from sim.settings.cluster_config import NO_CLIENT, ClientConfig, ClusterConfig
+from sim.settings.engine_config import EngineConfig
+from sim.settings.scenario import Scenario, build_scenario
 from sim.simulation import can_be_split, simulate
 from tests.sim import small
 from tests.sim.random_clusters import WINDOWS, sessions, workloads

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sim.decomposition import OF_TTFT, PARTS, client_wait_s, decomposition, exact_parts
-from sim.result import FINISHED
-from sim.scenario import Scenario
+from sim.measuring.decomposition import OF_TTFT, PARTS, client_wait_s, decomposition, exact_parts
+from sim.recording.result import FINISHED
+from sim.settings.scenario import Scenario
 from sim.simulation import simulate
 from tests.sim import small
 from tests.sim.random_clusters import scenarios, workloads

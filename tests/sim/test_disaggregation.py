@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.cluster_config import ClientConfig
-from sim.decomposition import decomposition
-from sim.kv_transfer import KvTransferConfig, check_transfers, link_of
-from sim.metrics import summarise_pools
-from sim.result import FINISHED, TIMED_OUT
-from sim.scenario import Scenario
+from sim.measuring.decomposition import decomposition
+from sim.measuring.metrics import summarise_pools
+from sim.measuring.steady_state import measured_window
+from sim.measuring.transfer_use import transfer_use
+from sim.recording.result import FINISHED, TIMED_OUT
+from sim.settings.cluster_config import ClientConfig
+from sim.settings.kv_transfer import KvTransferConfig, check_transfers, link_of
+from sim.settings.scenario import Scenario
 from sim.simulation import simulate
-from sim.steady_state import measured_window
-from sim.transfer_use import transfer_use
 from tests.sim import small
 from tests.sim.random_clusters import sessions, workloads
 from tests.sim.role_clusters import assert_equal, disaggregated, with_roles

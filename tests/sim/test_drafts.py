@@ -8,17 +8,17 @@ from hardware.gpu import load_gpu
 from model.acceptance import measured_acceptance
 from model.spec import load_spec
 from sim.ceilings import ceilings_of
-from sim.cluster_config import ClusterConfig
-from sim.engine_config import EngineConfig
 from sim.machines import priced_machine
-from sim.metrics import summarise
-from sim.resolved_engine import resolved
-from sim.result import FINISHED, Result
-from sim.scenario import Scenario, build_scenario
+from sim.measuring.metrics import summarise
+from sim.measuring.steady_state import Window
+from sim.measuring.step_totals import step_totals
+from sim.measuring.token_gaps import token_gaps
+from sim.recording.result import FINISHED, Result
+from sim.settings.cluster_config import ClusterConfig
+from sim.settings.engine_config import EngineConfig
+from sim.settings.resolved_engine import resolved
+from sim.settings.scenario import Scenario, build_scenario
 from sim.simulation import simulate
-from sim.steady_state import Window
-from sim.step_totals import step_totals
-from sim.token_gaps import token_gaps
 from tests.sim import small
 from workloads.requests import Requests
 

@@ -6,7 +6,6 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.cluster_config import ClientConfig
 from sim.engine.drafted_cache import DraftedCache
 from sim.engine.drafted_prefill import DraftedPrefill
 from sim.engine.held import held_runs
@@ -14,7 +13,8 @@ from sim.engine.machine import Machine
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch, Sequence
 from sim.machines import priced_machine
-from sim.scenario import Scenario
+from sim.settings.cluster_config import ClientConfig
+from sim.settings.scenario import Scenario
 from sim.simulation import simulate
 from tests.sim import small
 from tests.sim.random_clusters import PLAIN_ROUTERS, sessions, workloads

@@ -15,14 +15,14 @@ from hardware.step_cost import StepCost
 from model.spec import load_spec
 from sim import simulation
 from sim.clock import Clock
-from sim.cluster_config import ClientConfig, ClusterConfig
 from sim.engine.agenda import ARRIVAL, STEP_END
 from sim.engine.arrivals import Arrivals, Coming
 from sim.engine.sequence import Sequence
-from sim.engine_config import EngineConfig
-from sim.registry import ORDERS
-from sim.result import UNFINISHED
-from sim.scenario import Scenario, build_scenario
+from sim.recording.result import UNFINISHED
+from sim.settings.cluster_config import ClientConfig, ClusterConfig
+from sim.settings.engine_config import EngineConfig
+from sim.settings.registry import ORDERS
+from sim.settings.scenario import Scenario, build_scenario
 from tests.sim import small
 from tests.sim.test_against_reference import assert_equal_to_reference
 from tests.tries import tries

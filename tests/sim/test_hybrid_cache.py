@@ -6,7 +6,6 @@ import pytest
 
 from hardware.gpu import load_gpu
 from model.spec import load_spec
-from sim.cluster_config import ClusterConfig
 from sim.engine.block_groups import BlockGroup
 from sim.engine.block_tables import DENSE, Kept
 from sim.engine.chunked_prefill import ChunkedPrefill
@@ -15,9 +14,10 @@ from sim.engine.hybrid_cache import HybridCache
 from sim.engine.hybrid_settings import HybridSettings
 from sim.engine.sequence import Sequence
 from sim.engine.settings import Settings
-from sim.engine_config import EngineConfig
-from sim.registry import ORDERS
-from sim.scenario import build_scenario
+from sim.settings.cluster_config import ClusterConfig
+from sim.settings.engine_config import EngineConfig
+from sim.settings.registry import ORDERS
+from sim.settings.scenario import build_scenario
 from sim.simulation import simulate
 from tests.sim import small
 

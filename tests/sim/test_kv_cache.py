@@ -13,7 +13,7 @@ from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
 from sim.engine.settings import Settings
 from sim.engine.whole_prompts import PrefillFirst, Static
-from sim.registry import ORDERS
+from sim.settings.registry import ORDERS
 
 
 class KvCacheMachine(RuleBasedStateMachine):

@@ -10,7 +10,7 @@ from sim.engine.loads import LOADING, Connector
 from sim.engine.prefix_cache import PrefixCache
 from sim.engine.sequence import Sequence
 from sim.engine.settings import Settings
-from sim.registry import ORDERS
+from sim.settings.registry import ORDERS
 
 
 class Everywhere(Connector):

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim import blocks, recorder, recording
 from sim.engine.journal import SEGMENT_BYTES, Journal
-from sim.metrics import summarise
-from sim.scenario import Scenario
+from sim.measuring.metrics import summarise
+from sim.measuring.timeline import timeline
+from sim.recording import blocks, recorder
+from sim.recording import run as recording
+from sim.recording.tape import Scratch, Tape, joined
+from sim.settings.scenario import Scenario
 from sim.simulation import can_be_split, simulate, simulate_part, whole
-from sim.tape import Scratch, Tape, joined
-from sim.timeline import timeline
 from tests.sim import small
 from tests.sim.random_clusters import scenarios, workloads
 from tests.sim.test_against_reference import assert_equal_to_reference
@@ -203,8 +204,8 @@ def test_memory_grows_by_at_most_145_bytes_a_request(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(recorder, "FULL_STEPS", 2048)
     monkeypatch.setattr(blocks, "SEGMENTS", 1024)
     monkeypatch.setattr(blocks, "STEPS", 1024)
-    monkeypatch.setattr("sim.percentiles.FEW", 1024)
-    monkeypatch.setattr("sim.percentiles._DIGIT_BITS", 8)
+    monkeypatch.setattr("sim.measuring.percentiles.FEW", 1024)
+    monkeypatch.setattr("sim.measuring.percentiles._DIGIT_BITS", 8)
     monkeypatch.setattr("sim.source._BLOCK", 64)
     setup = small.scenario(max_num_seqs=16)
     _peak_bytes(setup, 100)  # loads what is loaded late

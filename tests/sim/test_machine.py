@@ -9,7 +9,7 @@ import pytest
 from sim.engine.machine import Machine, Priced
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch
-from sim.scenario import Scenario
+from sim.settings.scenario import Scenario
 from sim.simulation import simulate
 from tests.sim import small
 

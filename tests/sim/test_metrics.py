@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sim.caveats import caveats
-from sim.latencies import LATENCIES
-from sim.metrics import METRICS, summarise
-from sim.percentiles import percentiles, unsupported, weighted_statistics
-from sim.slo import Slo
-from sim.timeline import timeline
-from sim.token_gaps import token_gaps
+from sim.measuring.caveats import caveats
+from sim.measuring.latencies import LATENCIES
+from sim.measuring.metrics import METRICS, summarise
+from sim.measuring.percentiles import percentiles, unsupported, weighted_statistics
+from sim.measuring.slo import Slo
+from sim.measuring.timeline import timeline
+from sim.measuring.token_gaps import token_gaps
 from tests.sim.toy_metrics import interpolated, reference, reference_kv
 from tests.sim.toy_runs import BLOCKS, done, scenario, toy_run
 from tests.tries import tries
@@ -192,7 +192,7 @@ def test_weighted_statistics_expand(few: int, pairs: list[tuple[float, int]], si
     rows = range(0, len(values), size)
     sample = [(values[row : row + size], weights[row : row + size]) for row in rows]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sim.percentiles.FEW", few)
+        patch.setattr("sim.measuring.percentiles.FEW", few)
         mean, found = weighted_statistics(partial(iter, sample))
     if weights.sum():
         ordered = np.sort(np.repeat(values, weights))

@@ -13,9 +13,9 @@ from hardware.host_link import HostLink, host_memory, host_rates
 from sim.engine.eviction import Arc, Eviction, Lru
 from sim.engine.offers import OfferCounts
 from sim.engine.pipe import IN, OUT, Job, Pipe
-from sim.engine_config import EngineConfig
-from sim.metrics import summarise
-from sim.result import Result
+from sim.measuring.metrics import summarise
+from sim.recording.result import Result
+from sim.settings.engine_config import EngineConfig
 from sim.simulation import simulate
 from tests.sim import small
 from workloads.prefixes import prompt_prefixes

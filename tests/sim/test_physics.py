@@ -6,13 +6,13 @@ import pytest
 from hardware.calibration import Calibration
 from hardware.gpu import load_gpu
 from model.spec import load_spec
-from sim.cluster_config import ClusterConfig
 from sim.engine.decoding import DecodeSet
 from sim.engine.sequence import Batch, Sequence
-from sim.engine_config import EngineConfig
-from sim.metrics import summarise
-from sim.result import FINISHED, REJECTED
-from sim.scenario import Scenario, build_scenario
+from sim.measuring.metrics import summarise
+from sim.recording.result import FINISHED, REJECTED
+from sim.settings.cluster_config import ClusterConfig
+from sim.settings.engine_config import EngineConfig
+from sim.settings.scenario import Scenario, build_scenario
 from sim.simulation import simulate
 from tests.sim import small
 

@@ -10,13 +10,13 @@ from hardware.prices.chunks import ModelledChunks
 from hardware.step_cost import StepCost
 from model.spec import load_spec
 from sim.ceilings import ceilings_of
-from sim.cluster_config import ClusterConfig
-from sim.engine_config import EngineConfig
 from sim.lone import lone_steps_s
-from sim.metrics import summarise
-from sim.scenario import Scenario, build_scenario, scenario_of_pools
+from sim.measuring.metrics import summarise
+from sim.measuring.token_gaps import token_gaps
+from sim.settings.cluster_config import ClusterConfig
+from sim.settings.engine_config import EngineConfig
+from sim.settings.scenario import Scenario, build_scenario, scenario_of_pools
 from sim.simulation import simulate
-from sim.token_gaps import token_gaps
 from tests.sim import small
 
 STAGE_S = 2.0**-7

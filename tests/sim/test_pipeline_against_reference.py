@@ -5,8 +5,8 @@ from math import inf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.cluster_config import ClientConfig
-from sim.scenario import Scenario
+from sim.settings.cluster_config import ClientConfig
+from sim.settings.scenario import Scenario
 from tests.sim import small
 from tests.sim.random_clusters import PLAIN_ROUTERS, sessions, workloads
 from tests.sim.test_against_reference import assert_equal_to_reference

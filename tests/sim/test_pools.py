@@ -11,18 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardware.gpu import load_gpu
-from sim.caveats import caveats
-from sim.cluster_config import ClusterConfig
-from sim.engine_config import EngineConfig
-from sim.metrics import METRICS, POOL_SHARES, summarise, summarise_pools
-from sim.pool_building import build_pool
-from sim.pools import Pool, PoolConfig, PoolEngine, numbers_of
-from sim.result import REJECTED
-from sim.scenario import Scenario, build_scenario, scenario_of_pools
+from sim.measuring.caveats import caveats
+from sim.measuring.metrics import METRICS, POOL_SHARES, summarise, summarise_pools
+from sim.measuring.slo import Slo
+from sim.measuring.timeline import timeline
+from sim.recording.result import REJECTED
+from sim.recording.tape import Scratch
+from sim.settings.cluster_config import ClusterConfig
+from sim.settings.engine_config import EngineConfig
+from sim.settings.pool_building import build_pool
+from sim.settings.pools import Pool, PoolConfig, PoolEngine, numbers_of
+from sim.settings.scenario import Scenario, build_scenario, scenario_of_pools
 from sim.simulation import can_be_split, simulate, simulate_part, whole
-from sim.slo import Slo
-from sim.tape import Scratch
-from sim.timeline import timeline
 from tests.sim import small
 from tests.sim.random_clusters import PLAIN_ROUTERS, workloads
 from tests.tries import tries
@@ -215,7 +215,7 @@ def test_what_a_pool_reports_is_read_from_disk_as_from_memory(
     )
     requests = burst(300, output=40, gap_s=0.001)
     in_memory = summarise_pools(simulate(scenario, requests), scenario)
-    monkeypatch.setattr("sim.recorder.FULL_STEPS", 64)
+    monkeypatch.setattr("sim.recording.recorder.FULL_STEPS", 64)
     result = simulate(scenario, requests, scratch=Scratch(tmp_path))
     assert not isinstance(result.step_end_s, np.ndarray)
     np.testing.assert_equal(summarise_pools(result, scenario), in_memory)

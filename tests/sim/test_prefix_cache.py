@@ -12,9 +12,9 @@ from sim.engine.prefix_cache import PrefixCache
 from sim.engine.runs import Run
 from sim.engine.sequence import Batch, Sequence
 from sim.engine.settings import Settings
-from sim.engine_config import EngineConfig
-from sim.metrics import summarise
-from sim.registry import ORDERS
+from sim.measuring.metrics import summarise
+from sim.settings.engine_config import EngineConfig
+from sim.settings.registry import ORDERS
 from sim.simulation import simulate
 from tests.sim import small
 from tests.sim.test_against_reference import assert_equal_to_reference

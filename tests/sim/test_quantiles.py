@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.percentiles import quantiles_at
+from sim.measuring.percentiles import quantiles_at
 from tests.tries import tries
 
 

@@ -8,7 +8,7 @@ runs. The seeds are fixed, so it is deterministic.
 import numpy as np
 from scipy import stats
 
-from sim.scenario import Scenario
+from sim.settings.scenario import Scenario
 from sim.simulation import simulate
 from tests.sim import small
 from workloads.requests import Requests

@@ -16,8 +16,8 @@ from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
 from sim.engine.settings import Settings
 from sim.engine.whole_prompts import PrefillFirst, Static
-from sim.registry import ORDERS
-from sim.result import FINISHED, REJECTED
+from sim.recording.result import FINISHED, REJECTED
+from sim.settings.registry import ORDERS
 from sim.simulation import simulate
 from tests.sim import small
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sim.caveats import caveats
-from sim.metrics import summarise
-from sim.result import FINISHED, REQUEST_COLUMNS, SEGMENT_COLUMNS, UNFINISHED, Result
+from sim.measuring.caveats import caveats
+from sim.measuring.metrics import summarise
+from sim.measuring.steady_state import BATCHES, STUDENT_T, measured_window, saturated
+from sim.recording.result import FINISHED, REQUEST_COLUMNS, SEGMENT_COLUMNS, UNFINISHED, Result
 from sim.simulation import simulate
-from sim.steady_state import BATCHES, STUDENT_T, measured_window, saturated
 from tests.sim import small
 
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardware.host_link import HostLink
-from sim.cluster_config import ClientConfig
-from sim.result import FINISHED, Result
-from sim.scenario import Scenario
+from sim.recording.result import FINISHED, Result
+from sim.settings.cluster_config import ClientConfig
+from sim.settings.scenario import Scenario
 from tests.sim import small
 from tests.sim.random_clusters import workloads
 from tests.sim.test_against_reference import compare

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sim.cluster_config import ClientConfig
-from sim.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
+from sim.measuring.steady_state import measured_window
+from sim.recording.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
+from sim.settings.cluster_config import ClientConfig
 from sim.simulation import can_be_split, simulate
-from sim.steady_state import measured_window
 from tests.sim import small
 from workloads.generate import generate
 from workloads.requests import After, Requests

@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
-from sim.result import Result
-from sim.slo import Slo
+from sim.measuring.slo import Slo
+from sim.recording.result import Result
 from tests.sim.toy_runs import (
     BLOCKS,
     CONTEXT_BYTES,

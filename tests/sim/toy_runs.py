@@ -12,10 +12,7 @@ from hardware.calibration import Calibration
 from hardware.evidence import CoveredRange
 from hardware.prices.work import ReadTotals
 from model.precision import precision
-from sim.cluster_config import NO_CLIENT, ClusterConfig
-from sim.engine_config import EngineConfig
-from sim.pools import Pool
-from sim.result import (
+from sim.recording.result import (
     FINISHED,
     REJECTED,
     REQUEST_COLUMNS,
@@ -24,7 +21,10 @@ from sim.result import (
     UNFINISHED,
     Result,
 )
-from sim.scenario import NO_API, Scenario
+from sim.settings.cluster_config import NO_CLIENT, ClusterConfig
+from sim.settings.engine_config import EngineConfig
+from sim.settings.pools import Pool
+from sim.settings.scenario import NO_API, Scenario
 from tests.sim import small
 
 BLOCKS = 40

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from sim.result import FINISHED
+from sim.recording.result import FINISHED
 from sim.simulation import simulate
 from tests.sim import small
 from workloads.generate import generate

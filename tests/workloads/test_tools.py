@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sim.result import FINISHED
+from sim.recording.result import FINISHED
 from sim.simulation import simulate
 from tests.sim import small
 from tests.workloads.test_linked_traces import after

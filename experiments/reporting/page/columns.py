@@ -12,10 +12,10 @@ from typing import Any
 
 from experiments.reporting.figure_layout import value_text
 from experiments.reporting.stats import SHARES, WITHOUT_INTERVAL
-from sim.latencies import LATENCIES
-from sim.metrics import ALL_METRICS, POOL_SHARES
-from sim.slo import SHARE, WINDOWS
-from sim.transfer_use import TRANSFER_METRICS
+from sim.measuring.latencies import LATENCIES
+from sim.measuring.metrics import ALL_METRICS, POOL_SHARES
+from sim.measuring.slo import SHARE, WINDOWS
+from sim.measuring.transfer_use import TRANSFER_METRICS
 
 Row = Mapping[str, Any]
 

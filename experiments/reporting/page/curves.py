@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sim.latencies import latency
-from sim.percentiles import PERCENTS, quantiles_at
-from sim.slo import HOUR_S, Slo, good, judged_windows
+from sim.measuring.latencies import latency
+from sim.measuring.percentiles import PERCENTS, quantiles_at
+from sim.measuring.slo import HOUR_S, Slo, good, judged_windows
 
 Floats = npt.NDArray[np.float64]
 Columns = Mapping[str, npt.NDArray[Any]]
@@ -36,7 +36,7 @@ KEPT, SOME, MISSED, EMPTY = range(4)
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """What limited the engine when, in one run: ``sim.binding``."""
+    """What limited the engine when, in one run: ``sim.measuring.binding``."""
 
     time_s: Floats
     names: Sequence[str]

@@ -29,8 +29,8 @@ from experiments.reporting.page.layout import axis_of
 from experiments.reporting.page.verdict import by_merit, limits_text, state_of, verdict
 from experiments.reporting.support import FIRM, THIN, effective
 from experiments.reporting.why import BOUND_BY, WORDS
-from sim.percentiles import PERCENTS
-from sim.slo import Slo, percentile_limits
+from sim.measuring.percentiles import PERCENTS
+from sim.measuring.slo import Slo, percentile_limits
 
 Row = Mapping[str, Any]
 MOST_CURVES = 64

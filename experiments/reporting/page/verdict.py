@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.reporting.page.curves import Curves
 from experiments.reporting.quantities import significant
-from sim.slo import Slo, percentile_limits
+from sim.measuring.slo import Slo, percentile_limits
 
 Row = Mapping[str, Any]
 KEPT, MISSED, UNDECIDED, SATURATED, NONE = "kept", "missed", "undecided", "saturated", "none"

@@ -13,8 +13,8 @@ from experiments.reporting.page.replicas import replica_table
 from experiments.reporting.page.tables import Table
 from experiments.reporting.quantities import DASH, MISSING, significant, with_interval
 from experiments.reporting.support import FIRM, effective
-from sim.metrics import ALL_METRICS
-from sim.slo import Slo
+from sim.measuring.metrics import ALL_METRICS
+from sim.measuring.slo import Slo
 
 SCRIPTS = ("report_state.js", "report_charts.js", "report_table.js", "report.js")
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from sim.result import Result
-from sim.token_gaps import token_gaps
+from sim.measuring.token_gaps import token_gaps
+from sim.recording.result import Result
 
 Floats = npt.NDArray[np.float64]
 STATISTICS = {"mean": None, "p50": 50, "p99": 99}

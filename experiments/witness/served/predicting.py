@@ -16,10 +16,10 @@ from hardware.gpu import Gpu
 from model.from_config import spec_from_config
 from model.precision import precision
 from model.spec import DecoderSpec
-from sim.cluster_config import ClusterConfig
-from sim.engine_config import EngineConfig
-from sim.result import Result
-from sim.scenario import API_TIMES, Scenario, build_scenario
+from sim.recording.result import Result
+from sim.settings.cluster_config import ClusterConfig
+from sim.settings.engine_config import EngineConfig
+from sim.settings.scenario import API_TIMES, Scenario, build_scenario
 from sim.simulation import simulate
 
 Data = Mapping[str, Any]

@@ -142,7 +142,8 @@
     el("verdict-text").textContent = told.verdict.text;
     el("verdict-more").textContent = `${told.verdict.counts} ${told.requests
       ? `First look: ${number(told.requests)} requests of one seed.`
-      : `${told.seeds} of ${told.of} seeds.`}`;
+      : `${told.seeds} of ${told.of} seeds.`}${told.again
+      ? " A worker process was killed; its run was done again." : ""}`;
     el("verdict").dataset.requests = told.requests || "";
     el("cards").textContent = "";
     for (const card of told.cards) {

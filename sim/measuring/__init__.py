@@ -1,0 +1,1 @@
+"""What a run was worth: latencies, use of the hardware, limits kept, from recorded columns."""

@@ -1,0 +1,75 @@
+"""What a reader of a run's metrics must know."""
+
+from collections.abc import Mapping
+from math import ceil, isinf, isnan
+
+from hardware.calibration import Calibration
+from sim.measuring.percentiles import unsupported
+from sim.measuring.steady_state import SERVICE_TIMES
+
+EXTRAPOLATED = "prices are extrapolated"
+"""How the caveat begins that tells of a run outside the range of its calibration."""
+SATURATED = "saturated"
+"""How the one begins that tells of a queue without bound."""
+
+
+def caveats(values: Mapping[str, float], calibration: Calibration | None = None) -> list[str]:
+    """What a reader of these metrics must know: saturation, short runs, thin percentiles, losses.
+
+    With ``calibration``, also by how much the run leaves the range that it covers. Sentences
+    without a semicolon, so that a column of a table can hold several.
+    """
+    notes = []
+    if values["saturated"] > 0:
+        notes.append(
+            f"{SATURATED}: the queue grows without bound, so latencies are of no steady state"
+        )
+    notes += _too_short(values)
+    measured = values.get("measured_requests", float("inf"))
+    thin = [f"p{percent}" for percent in unsupported(measured)]
+    if thin:
+        names = " and ".join(filter(None, (", ".join(thin[:-1]), thin[-1])))
+        notes.append(f"{names} {'rest' if thin[1:] else 'rests'} on {int(measured)} requests")
+    for name in ("unfinished", "rejected"):
+        if values[name] > 0:
+            count = int(values[name])
+            notes.append(f"{count} request{'s' if count > 1 else ''} {name}")
+    if values["timed_out"] > 0:
+        count = int(values["timed_out"])
+        notes.append(
+            f"{count} request{'s' if count > 1 else ''} timed out: latencies are of the others"
+        )
+    if calibration is not None:
+        notes += _outside(values, calibration)
+    return notes
+
+
+def _too_short(values: Mapping[str, float]) -> list[str]:
+    """What cannot be told of so short a run: rates of an engine in full swing, saturation."""
+    notes = []
+    part = values.get("service_per_window", float("nan"))
+    if part * SERVICE_TIMES > 1:
+        times = "0 s" if isinf(part) else f"less than {ceil(1 / part)} x the mean time in service"
+        notes.append(
+            f"the run is short: its window is {times}, so rates are of a system still filling up"
+        )
+    if isnan(values["saturated"]):
+        notes.append("the run is too short to tell whether it is saturated")
+    return notes
+
+
+def _outside(values: Mapping[str, float], calibration: Calibration) -> list[str]:
+    """One sentence: how many steps and requests are extrapolated, and how far at most."""
+    reached = [
+        int(values[name]) for name in ("step_tokens_max", "context_tokens_max", "step_decodes_max")
+    ]
+    sentences = calibration.outside(*reached)
+    if not sentences:
+        return []
+    counts = []
+    if values["steps_outside_calibration"] > 0:
+        percent = 100 * values["share_steps_outside_calibration"]
+        counts.append(f"{values['steps_outside_calibration']:.0f} steps ({percent:.3g}%)")
+    if values["requests_outside_calibration"] > 0:
+        counts.append(f"{values['requests_outside_calibration']:.0f} requests")
+    return [f"{EXTRAPOLATED} for {' and '.join(counts)}: {', '.join(sentences)}"]

@@ -1,0 +1,182 @@
+"""How KV caches go from replicas that prefill to replicas that decode: settings, and the link.
+
+Names are those of vLLM's ``--kv-transfer-config`` and of llm-d's router.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from model.caches import HEADS
+from sim.settings.pools import DECODE, PREFILL, Pool
+from sim.settings.registry import policy
+
+SHARE_OF_NETWORK = 0.45
+"""Of a GPU's network cards, that a transfer reaches: 4 GB in 360 ms over 200 Gb/s with NIXL on UCX,
+https://llm-d.ai/blog, release 0.5 (February 2026)."""
+LATENCY_S = 0.025
+"""What a transfer takes whatever its size. Published pulls of 2k to 49k tokens of gpt-oss-120b
+between two H200 (35 to 235 ms, llm-d blog of August 2026) lie on a line that begins at 26 ms."""
+PER_DESCRIPTOR_US = 1.0
+"""Assumed, of the order of what posting costs over RDMA; ``cuda_ipc`` costs some twenty times as
+much (https://github.com/vllm-project/vllm/issues/55434)."""
+LEASE_S = 30.0
+"""vLLM's default of ``kv_lease_duration`` since 0.22."""
+
+Seconds = Annotated[float, Field(ge=0, le=1e4)]
+
+
+class KvTransferConfig(BaseModel):
+    """How prompts that one pool computed get to the pool that answers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
+
+    kv_connector: Literal["NixlConnector"] = "NixlConnector"
+    """vLLM's connector: the decoding replica pulls the blocks of a prompt, all at once."""
+    decider: Literal["always", "prefix_based"] = "always"
+    """Which prompts another pool computes. always: all of them; prefix_based: those of at least
+    non_cached_tokens tokens that the chosen decoding replica does not have in its prefix cache. The
+    others are served by that replica alone."""
+    non_cached_tokens: Annotated[int, Field(ge=1, le=2**31)] | None = Field(
+        default=None, validate_default=True
+    )
+    """With decider: prefix_based, from how many tokens on; required then."""
+    latency_s: Seconds = LATENCY_S
+    """What a transfer takes whatever its size, seconds."""
+    bandwidth_gb_s: Annotated[float, Field(gt=0, le=1e5)] | None = None
+    """GB/s of one GPU's link, in one direction. All transfers of a replica share its links evenly.
+    Default: 0.45 of the GPU's share of its server's network."""
+    per_descriptor_us: Annotated[float, Field(ge=0, le=1e6)] = PER_DESCRIPTOR_US
+    """What posting one descriptor costs, microseconds; each rank posts its own."""
+    descriptors_per_block: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Descriptors of a block on a rank. Default: one for each layer and each of K and V."""
+    kv_lease_duration: Annotated[float, Field(gt=0, le=1e9)] = LEASE_S
+    """How long blocks of a prompt stay where it was computed if nobody reads them, seconds. The
+    decoding replica renews the lease for as long as it has the request."""
+    kv_load_failure_policy: Literal["fail"] = "fail"
+    """vLLM's default. No transfer fails here."""
+
+    @field_validator("non_cached_tokens")
+    @classmethod
+    def _is_of_the_decider(cls, tokens: int | None, given: ValidationInfo) -> int | None:
+        if tokens is not None and given.data.get("decider") == "always":
+            raise ValueError("expected it with decider: prefix_based")
+        if tokens is None and given.data.get("decider") == "prefix_based":
+            raise PydanticCustomError("missing", "Field required")
+        return tokens
+
+    def disaggregates(self, uncached_tokens: int) -> bool:
+        """Tell whether another replica computes a prompt of so many tokens that are not here."""
+        return uncached_tokens >= (self.non_cached_tokens or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Between the replicas of two pools."""
+
+    latency_s: float
+    block_s: float
+    """Of posting the descriptors of one block."""
+    block_bytes: int
+    """Of one block, on all ranks that read it together."""
+    source_s: float
+    """For one block: time of a link of the replica that has it, if nobody shares that."""
+    sink_s: float
+    """The same at the replica that reads it."""
+
+
+def link_of(config: KvTransferConfig, source: Pool, sink: Pool) -> Link:
+    """Return what lies between a replica that prefills and one that decodes.
+
+    Every rank of the sink reads its own heads; where they are copies it reads a copy, and so it is
+    with latents. Of the source's ranks each sends its share, or a whole copy.
+
+    Raises:
+        ValueError: a GPU's network is not known, and no bandwidth is given.
+    """
+    read, kept = sink.ledger.block_bytes, source.ledger.block_bytes
+    sent = max(kept, read * sink.tensor_parallel_size / source.tensor_parallel_size)
+    descriptors = config.descriptors_per_block or _descriptors(sink)
+    return Link(
+        latency_s=config.latency_s,
+        block_s=descriptors * config.per_descriptor_us * 1e-6,
+        block_bytes=read * sink.tensor_parallel_size,
+        source_s=sent / _bytes_per_s(config, source),
+        sink_s=read / _bytes_per_s(config, sink),
+    )
+
+
+def _descriptors(pool: Pool) -> int:
+    """One for each layer with a cache, and each of its keys and values."""
+    kept = {cache: layers for cache, layers in pool.spec.caches.items() if cache.kept}
+    return sum(layers * (2 if cache.kind == HEADS else 1) for cache, layers in kept.items())
+
+
+def _bytes_per_s(config: KvTransferConfig, pool: Pool) -> float:
+    if config.bandwidth_gb_s is not None:
+        return config.bandwidth_gb_s * 1e9
+    if pool.gpu.network_bytes_per_s is None:
+        raise ValueError(
+            f"cluster.kv_transfer.bandwidth_gb_s: the network of {pool.gpu.name} is not known, "
+            "expected GB/s of one GPU's link in one direction"
+        )
+    return SHARE_OF_NETWORK * pool.gpu.network_bytes_per_s
+
+
+def check_transfers(pools: Sequence[Pool], config: KvTransferConfig) -> None:
+    """Refuse pools between which vLLM, or this simulator, moves no KV cache.
+
+    Raises:
+        ValueError: names the key, and what is expected.
+    """
+    for source in pools:
+        if source.role != PREFILL:
+            continue
+        for sink in pools:
+            if sink.role == DECODE:
+                _check_pair(source, sink)
+                link_of(config, source, sink)
+
+
+def _check_pair(source: Pool, sink: Pool) -> None:
+    for pool in (source, sink):
+        groups = pool.ledger.layout.groups
+        if not policy(pool.engine.scheduler).cuts_prompts:
+            raise ValueError(
+                f"pool {pool.name}: engine.scheduler = {pool.engine.scheduler} with role: "
+                f"{pool.role}, expected chunked_prefill"
+            )
+        if len(groups) != 1 or groups[0].state:
+            raise ValueError(
+                f"pool {pool.name}: role: {pool.role} is not modelled for {pool.spec.name}, whose "
+                "KV cache has several groups, expected layers that keep equally much"
+            )
+    if source.ledger.block_size != sink.ledger.block_size:
+        raise ValueError(
+            f"pool {sink.name}: engine.block_size = {sink.ledger.block_size}, but "
+            f"{source.ledger.block_size} in pool {source.name}, expected the same"
+        )
+    if source.engine.kv_cache_dtype != sink.engine.kv_cache_dtype:
+        raise ValueError(
+            f"pool {sink.name}: engine.kv_cache_dtype = {sink.engine.kv_cache_dtype}, but "
+            f"{source.engine.kv_cache_dtype} in pool {source.name}, expected the same"
+        )
+    _check_ranks(source, sink)
+
+
+def _check_ranks(source: Pool, sink: Pool) -> None:
+    """As vLLM: one size divides the other, and a larger one of the source copies no heads."""
+    sent, read = source.tensor_parallel_size, sink.tensor_parallel_size
+    sizes = f"pool {source.name}: tensor_parallel_size = {sent}, but {read} in pool {sink.name}"
+    if sent % read and read % sent:
+        raise ValueError(f"{sizes}, expected sizes of which one divides the other")
+    heads = [cache.per_entry.whole for cache in source.spec.caches if cache.kind == HEADS]
+    copied = source.ledger.block_bytes * sent > sink.ledger.block_bytes * read
+    if sent > read and heads and copied:
+        raise ValueError(
+            f"{sizes}: ranks of the first hold copies of KV heads, which vLLM does not read from a "
+            f"larger group, expected at most {read}, or the same in both"
+        )

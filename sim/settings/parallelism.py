@@ -1,0 +1,87 @@
+"""What an engine's settings must be where its GPUs are more than one tensor-parallel group."""
+
+from hardware.exchange import GATHERED
+from hardware.gpu import Gpu
+from hardware.kv_groups import several_groups
+from hardware.pipelining import Pipelining, pipelining
+from hardware.ranks import Ranks, ranks_of
+from model.spec import DecoderSpec
+from sim.settings.engine_config import precision_of
+from sim.settings.resolved_engine import ResolvedEngine
+
+
+def checked_ranks(spec: DecoderSpec, settings: ResolvedEngine, count: int) -> Ranks:
+    """Return how data-parallel ranks of an engine work together.
+
+    Raises:
+        ValueError: what is not modelled of them.
+    """
+    ranks = ranks_of(spec, count, settings.version, settings.all2all_backend)
+    if ranks.count == 1:
+        return ranks
+    if settings.first_request_s:
+        raise ValueError(
+            f"first_request_s = {settings.first_request_s:g} with cluster.data_parallel_size = "
+            f"{count}, expected 0: a cold start of ranks that work together is not modelled"
+        )
+    backend = settings.all2all_backend
+    if spec.num_experts and not settings.enable_expert_parallel and backend != GATHERED:
+        raise ValueError(
+            f"engine.all2all_backend: {backend} without engine.enable_expert_parallel, expected "
+            f"{GATHERED}: every GPU has a part of each expert, and needs all tokens"
+        )
+    if settings.scheduler != "chunked_prefill":
+        raise ValueError(
+            f"cluster.data_parallel_size = {count} with engine.scheduler: {settings.scheduler}, "
+            "expected chunked_prefill: ranks that work together are modelled as in vLLM v1"
+        )
+    return ranks
+
+
+def checked_stages(
+    spec: DecoderSpec, gpu: Gpu, settings: ResolvedEngine, stages: int, *, role: str, ranks: int
+) -> Pipelining:
+    """Return how steps of pipeline stages are planned.
+
+    Args:
+        spec: the model.
+        gpu: every rank's.
+        settings: of the engine.
+        stages: how many there are.
+        role: of its pool.
+        ranks: data-parallel ones.
+
+    Raises:
+        ValueError: what is not modelled of them.
+    """
+    quantized = bool(precision_of(settings, spec, gpu).weights.schemes())
+    version = settings.version
+    rules = pipelining(spec, stages, version, quantized, settings.async_scheduling)
+    if stages == 1:
+        return rules
+    told = f"cluster.pipeline_parallel_size = {stages} with"
+    if ranks > 1:
+        raise ValueError(
+            f"{told} data_parallel_size = {ranks} is not modelled, expected 1 of one of them"
+        )
+    if role != "serve":
+        raise ValueError(f"{told} role: {role} is not modelled, expected role: serve")
+    if settings.scheduler != "chunked_prefill":
+        raise ValueError(
+            f"{told} engine.scheduler: {settings.scheduler}, expected chunked_prefill: stages are "
+            "modelled as in vLLM v1"
+        )
+    if settings.speculative is not None:
+        raise ValueError(f"{told} engine.speculative is not modelled, expected none")
+    if settings.kv_offloading_size is not None:
+        raise ValueError(
+            f"{told} engine.kv_offloading_size = {settings.kv_offloading_size:g} is not modelled, "
+            "expected none"
+        )
+    if several_groups(spec, version, settings.disable_hybrid_kv_cache_manager):
+        raise ValueError(
+            f"{told} {spec.name} is not modelled, expected 1: its layers keep different tokens, in "
+            "several groups of the KV cache; with engine.disable_hybrid_kv_cache_manager: true "
+            "windows have none"
+        )
+    return rules

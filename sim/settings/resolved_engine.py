@@ -1,0 +1,145 @@
+"""An engine's settings with numbers for all that the version, the GPU and the model decide."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hardware.defaults import engine_defaults
+from hardware.gpu import Gpu
+from hardware.pipelining import pipelining
+from hardware.sampling import default_drawing
+from model.sampling import Drawing
+from model.spec import DecoderSpec
+from sim.settings.engine_config import (
+    WHOLE_PROMPTS_WATERMARK,
+    Count,
+    EngineConfig,
+    SchedulerName,
+    _needs_chunks,
+    precision_of,
+)
+from sim.settings.offloading_config import check_offloading
+from sim.settings.prefix_caching import RetentionInterval, uncached
+from sim.settings.registry import policy
+from sim.settings.speculative import check_speculative
+
+
+def _check_length(engine: EngineConfig, spec: DecoderSpec) -> None:
+    """Raise ValueError if the longest request is longer than what the model allows."""
+    given = engine.max_model_len
+    if given is not None and given > spec.max_model_len:
+        raise ValueError(
+            f"engine.max_model_len = {given} is longer than {spec.name} allows, expected at most "
+            f"{spec.max_model_len}, which its config gives (positions and rope scaling)"
+        )
+
+
+class ResolvedEngine(EngineConfig):
+    """Settings with every default that depends on the version, the GPU or the model."""
+
+    version: str
+    scheduler: SchedulerName
+    async_scheduling: bool
+    max_num_seqs: Count
+    max_num_batched_tokens: Count
+    long_prefill_limits_alone: bool
+    scheduler_reserve_full_isl: bool
+    max_model_len: Count
+    enable_prefix_caching: bool
+    reuse_unhashed_first: bool
+    prefix_cache_retention_interval: RetentionInterval
+    null_block: bool
+    gpu_memory_utilization: float
+    watermark: float
+    sampling: Drawing
+
+
+RESOLVED = tuple(ResolvedEngine.__annotations__)
+"""Keys that a version, a GPU or a model gives a default."""
+
+
+def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec, stages: int = 1) -> ResolvedEngine:
+    """Return settings with every default filled in; what is given stays.
+
+    ``stages`` are those of its pipeline: asynchronous scheduling depends on them.
+
+    Raises:
+        ValueError: a budget below ``max_num_seqs``, a length beyond the model's, or what
+            the version's scheduler cannot do.
+    """
+    if engine.speculative is not None and not engine.speculative.num_speculative_tokens:
+        engine = engine.model_copy(update={"speculative": None})
+    given = {name: getattr(engine, name) for name in RESOLVED}
+    taken = {name: value for name, value in given.items() if value is not None}
+    _check_length(engine, spec)
+    taken["disable_hybrid_kv_cache_manager"] = engine.disable_hybrid_kv_cache_manager
+    filled = default_settings(taken, gpu, spec) | taken
+    if engine.speculative is not None and engine.async_scheduling is None:
+        filled["async_scheduling"] &= engine.speculative.method != "ngram"
+    if stages > 1 and engine.speculative is None:
+        quantized = bool(precision_of(engine, spec, gpu).weights.schemes())
+        given_async = engine.async_scheduling
+        rules = pipelining(spec, stages, filled["version"], quantized, given_async)
+        filled["async_scheduling"] = rules.asynchronous
+    check_speculative(engine.model_dump() | filled, engine.speculative)
+    for name in ("enable_prefix_caching", "async_scheduling"):
+        if filled[name] and not policy(filled["scheduler"]).cuts_prompts:
+            which = f"{filled['scheduler']} (vLLM {filled['version']}'s)"
+            raise ValueError(f"engine.{_needs_chunks(name, which)}")
+    if engine.enable_expert_parallel and not spec.num_experts:
+        raise ValueError(
+            f"engine.enable_expert_parallel: true with {spec.name}, which has no experts: not "
+            "supported by vLLM, expected a mixture of experts"
+        )
+    if filled["enable_prefix_caching"]:
+        unified = engine.disable_hybrid_kv_cache_manager
+        if (why := uncached(spec, filled["version"], unified)) is not None:
+            raise ValueError(
+                f"engine.enable_prefix_caching: true with {spec.name}, expected false: {why}"
+            )
+    if engine.kv_offloading_size is not None:
+        check_offloading(filled, drafts=engine.speculative is not None)
+    budget, seats = filled["max_num_batched_tokens"], filled["max_num_seqs"]
+    if budget < seats:
+        raise ValueError(
+            f"engine.max_num_batched_tokens = {budget} is smaller than engine.max_num_seqs = "
+            f"{seats}, expected at least one token per sequence: "
+            f"set engine.max_num_batched_tokens: {seats} or more"
+        )
+    return ResolvedEngine.model_validate(engine.model_dump() | filled)
+
+
+def default_settings(given: Mapping[str, Any], gpu: Gpu, spec: DecoderSpec) -> dict[str, Any]:
+    """Return the default of every key of ``RESOLVED``, as far as others are given.
+
+    As in vLLM the budget is no larger than what all seats could use, and a smaller budget that is
+    given takes seats away.
+    """
+    known = engine_defaults(given.get("version", ""), gpu)
+    length = given.get("max_model_len", spec.max_model_len)
+    cut = length > known.chunked_prefill_from_tokens
+    scheduler = given.get("scheduler", "chunked_prefill" if cut else "prefill_first")
+    chunked = policy(scheduler).cuts_prompts
+    seats = min(known.max_num_seqs, given.get("max_num_batched_tokens", known.max_num_seqs))
+    all_seats = given.get("max_num_seqs", seats)
+    unified = bool(given.get("disable_hybrid_kv_cache_manager"))
+    cached = uncached(spec, known.version, unified) is None
+    budget = known.chunk_tokens if chunked else max(length, known.whole_prompt_tokens)
+    if chunked:
+        budget = min(budget, all_seats * length)
+    return {
+        "version": known.version,
+        "scheduler": scheduler,
+        "async_scheduling": known.async_scheduling and chunked,
+        "max_num_seqs": seats,
+        "max_num_batched_tokens": max(budget, all_seats),
+        "long_prefill_limits_alone": known.long_prefill_limits_alone or not chunked,
+        "scheduler_reserve_full_isl": known.scheduler_reserve_full_isl and chunked,
+        "max_model_len": length,
+        "enable_prefix_caching": known.enable_prefix_caching and chunked and cached,
+        "prefix_cache_retention_interval": known.prefix_cache_retention_interval,
+        "reuse_unhashed_first": known.reuse_unhashed_first and chunked,
+        "null_block": known.null_block and chunked,
+        "gpu_memory_utilization": known.gpu_memory_utilization,
+        "watermark": known.watermark if chunked else WHOLE_PROMPTS_WATERMARK,
+        "sampling": default_drawing(spec, known.version),
+    }

@@ -13,16 +13,16 @@ from hardware.prices.work import Linear
 from model.caches import Reach
 from model.spec import load_spec
 from sim.caches import make_cache
-from sim.cluster_config import ClusterConfig
 from sim.engine.block_tables import runs_of
 from sim.engine.drafted_hybrid import DraftedHybrid
 from sim.engine.grouped_cache import GroupedPool
 from sim.engine.runs import Run
 from sim.engine.sequence import Sequence
-from sim.engine_config import EngineConfig
 from sim.machines import priced_machine
-from sim.pools import Pool
-from sim.scenario import Scenario, build_scenario
+from sim.settings.cluster_config import ClusterConfig
+from sim.settings.engine_config import EngineConfig
+from sim.settings.pools import Pool
+from sim.settings.scenario import Scenario, build_scenario
 from sim.simulation import simulate
 from tests.sim import small
 from tests.sim.random_clusters import sessions, workloads

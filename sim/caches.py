@@ -5,7 +5,7 @@ written there.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -25,6 +25,9 @@ from sim.engine.loads import Connector
 from sim.engine.offloading import Offloading, OffloadSettings
 from sim.engine.pipelined_cache import PipelinedCache
 from sim.engine.prefix_cache import PrefixCache
+from sim.engine.remote_store import RemoteStore
+from sim.engine.store_links import StoreLinks
+from sim.engine.storing import Storing, StoringSettings
 from sim.settings.pools import Pool
 from sim.settings.prefix_caching import retention_tokens
 from workloads.requests import Prefixes
@@ -33,7 +36,11 @@ EVICTION: Final[dict[str, type[Eviction]]] = {"lru": Lru, "arc": Arc, "ranked_lr
 """``engine.kv_connector_extra_config.eviction_policy``; ``ranked_lru`` is lru from 0.33 on."""
 
 
-def _no_connector(_: Pool) -> None:
+Place = tuple[RemoteStore, int]
+"""A store that replicas share, and the number of one of them."""
+
+
+def _no_connector(_: Pool, __: Place | None) -> None:
     return None
 
 
@@ -45,7 +52,7 @@ class CacheKind:
     """Whether a pool has it, unless it has one of those before."""
     make: Callable[[Pool, Prefixes | None], BlockPool]
     """An empty one, for requests with these texts in common."""
-    connector: Callable[[Pool], Connector | None] = _no_connector
+    connector: Callable[[Pool, Place | None], Connector | None] = _no_connector
     """What keeps copies elsewhere, and brings them."""
 
 
@@ -59,9 +66,15 @@ def make_cache(pool: Pool, prefixes: Prefixes | None) -> BlockPool:
     return CACHES[cache_kind(pool)].make(pool, prefixes)
 
 
-def make_connector(pool: Pool) -> Connector | None:
-    """Return what a replica has beside its cache, if that has tiers."""
-    return CACHES[cache_kind(pool)].connector(pool)
+def make_connector(pool: Pool, place: Place | None = None) -> Connector | None:
+    """Return what a replica has beside its cache, if that has tiers; ``place``: at its store."""
+    return CACHES[cache_kind(pool)].connector(pool, place)
+
+
+def make_store(pools: Iterable[Pool]) -> RemoteStore | None:
+    """Return the empty store that replicas of these pools share; None: they share none."""
+    store = next((pool.store for pool in pools if pool.store is not None), None)
+    return None if store is None else RemoteStore(Lru(store.chunks), StoreLinks(store.latency_s))
 
 
 def _several(pool: Pool) -> bool:
@@ -134,7 +147,7 @@ def _caps_windows(pool: Pool) -> bool:
     return not pool.engine.scheduler_reserve_full_isl or vllm().defaults.reserve_caps_windows.at(at)
 
 
-def _offloading(pool: Pool) -> Offloading:
+def _offloading(pool: Pool, _: Place | None) -> Offloading:
     host, rates = pool.host, pool.host_rates
     assert host is not None
     told, at = pool.engine.kv_connector_extra_config, version_key(pool.engine.version)
@@ -154,6 +167,24 @@ def _offloading(pool: Pool) -> Offloading:
     if policy == "lru" and vllm().defaults.lru_ranks_requests.at(at):
         policy = "ranked_lru"
     return Offloading(settings, EVICTION[policy](host.chunks))
+
+
+def _storing(pool: Pool, place: Place | None) -> Storing | None:
+    """None where nobody runs, and it is asked what would fit."""
+    if place is None:
+        return None
+    own, told, (store, number) = pool.store, pool.engine.kv_connector_extra_config, place
+    assert own is not None
+    settings = StoringSettings(
+        blocks_per_chunk=told.blocks_per_chunk,
+        block_size=pool.ledger.block_size,
+        link_s=own.link_s,
+        store_s=own.store_s,
+        min_load_tokens=own.min_load_tokens,
+        offload_prompt_only=told.offload_prompt_only,
+        ahead=pool.async_scheduling,
+    )
+    return Storing(settings, store, number)
 
 
 def _prefix(pool: Pool, prefixes: Prefixes | None) -> PrefixCache:
@@ -188,6 +219,7 @@ CACHES: Final[dict[str, CacheKind]] = {
     "hybrid": CacheKind(lambda pool: pool.caches_several_groups, _hybrid),
     "groups": CacheKind(_several, _groups),
     "tiers": CacheKind(lambda pool: pool.host is not None, _prefix, _offloading),
+    "store": CacheKind(lambda pool: pool.store is not None, _prefix, _storing),
     "drafts": CacheKind(
         lambda pool: pool.drafts is not None and pool.engine.enable_prefix_caching, _drafted
     ),
@@ -197,11 +229,13 @@ CACHES: Final[dict[str, CacheKind]] = {
     "prefix": CacheKind(lambda pool: pool.engine.enable_prefix_caching, _prefix),
     "count": CacheKind(lambda _: True, _count),
 }
-"""``drafted_hybrid``: ``hybrid``, of those alone who are verified; ``hybrid``: layers that keep
-different tokens, in blocks that outlive their requests; ``groups``: the same where they do not;
-``tiers``: what the GPU has no more is in the host's memory; ``drafts``: blocks of what was verified
-outlive their requests; ``pipelined``: and those of steps under way can be found; ``prefix``: blocks
-outlive their requests; ``count``: blocks are only counted."""
+"""``drafted_hybrid``: ``hybrid``, where only what is verified can be found; ``hybrid``: layers that
+keep different tokens, in blocks that outlive their requests; ``groups``: the same where they do
+not; ``tiers``: what the GPU has no more is in the host's memory; ``store``: it is where all
+replicas
+find it; ``drafts``: blocks of what was verified outlive their requests; ``pipelined``: and those of
+steps under way can be found; ``prefix``: blocks outlive their requests; ``count``: blocks are only
+counted."""
 
 
 def block_spans(prefixes: Prefixes, block_size: int) -> Callable[[int], list[tuple[int, int]]]:

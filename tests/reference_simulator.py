@@ -689,6 +689,7 @@ class World:
             for _ in range(pool.replicas)
         ]
         self.units = units_of(scenario, self.engines)
+        self.store = store_of(scenario, self.engines)
         self.outstanding: list[list[Seq]] = [[] for _ in self.engines]
         self.seen = reference_routers.World(scenario, requests, self.outstanding, self.engines)
         self.route, self.sent = reference_routers.reference_router(self.seen)
@@ -852,10 +853,12 @@ class World:
 
     def more_times(self) -> list[float]:
         """When something else may happen."""
-        return []
+        return [job.due_s for job in self.store.active] if self.store else []
 
     def happens_first(self, now_s: float) -> None:
         """What comes before all other events of an instant."""
+        if self.store:
+            self.store.go_on(now_s)
 
     def something_happens(self, now_s: float) -> bool:
         """All events of this instant, then the first engine that ends or begins a step."""
@@ -1028,8 +1031,25 @@ def reference(
     }
 
 
+def store_of(scenario: Scenario, engines: list[Engine]):
+    """Return the store that all engines share; None: they share none."""
+    shared = scenario.pools[0].store
+    if shared is None:
+        return None
+    from tests.reference_store import Store
+
+    store = Store(shared.chunks, shared.latency_s)
+    for engine in engines:
+        engine.store = store
+    return store
+
+
 def engine_of(pool: Pool, scenario: Scenario, requests: Requests) -> Engine:
     """Return an empty replica of a pool."""
+    if pool.store is not None:
+        from tests.reference_store import StoreEngine
+
+        return StoreEngine(pool)
     if pool.host is not None:
         from tests.reference_tiers import TierEngine
 

@@ -144,6 +144,9 @@ class BlockPool:
             sequence.slots = 0
         self.give(blocks)
 
+    def stay(self, sequence: Sequence, step: int) -> None:
+        """One has ended, and keeps its blocks for others who read them, until it ends here."""
+
     def throw_out(self, sequence: Sequence, held_tokens: int, step: int) -> None:
         """One that has not ended lets go of the blocks of ``held_tokens`` tokens."""
         self.give(self.blocks(held_tokens))

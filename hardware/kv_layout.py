@@ -14,9 +14,12 @@ class KvGroup:
     window: int | None = None
     """Positions that are kept; None: all."""
     state: bool = False
-    """Whether it keeps as many blocks for a request, whatever its length."""
-    state_blocks: int = 1
-    """That it keeps then, at most."""
+    """Whether it keeps a fixed number of blocks for a request, whatever its length."""
+    states: int = 1
+    """Blocks of a request with a state, at most: one, one behind every draft, and where prompts
+    find what others had those that they begin with."""
+    drafts: bool = False
+    """Whether layers of a drafter are among those that are alike."""
 
     def most_blocks(self, tokens: int, in_flight_tokens: int) -> int:
         """Return the blocks that a request of so many tokens holds at most.
@@ -27,7 +30,7 @@ class KvGroup:
                 for what is computed, and a window may begin within a block.
         """
         if self.state:
-            return self.state_blocks
+            return self.states
         if self.window is None:
             return -(-tokens // self.block_tokens)
         kept = min(self.window - 1 + in_flight_tokens, tokens)
@@ -36,7 +39,7 @@ class KvGroup:
     def __str__(self) -> str:
         layers = f"{self.layers} layer{'' if self.layers == 1 else 's'}"
         if self.state:
-            blocks = "a block" if self.state_blocks == 1 else f"{self.state_blocks} blocks"
+            blocks = "a block" if self.states == 1 else f"{self.states} blocks"
             return f"{layers} with a state, {blocks} a request"
         kept = "" if self.window is None else f" within a window of {self.window}"
         return f"{layers}{kept}, {self.block_tokens} tokens a block"

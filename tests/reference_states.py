@@ -19,7 +19,7 @@ class StateEngine(HybridEngine):
             (group.block_tokens, 2 if group.state else group.window or inf) for group in groups
         ]
         self.common = self.names_at = lcm(*(size for size, _ in self.groups))
-        self.exports = groups[self.states[0]].state_blocks == 3
+        self.exports = groups[self.states[0]].states == 3
         self.before_last = tuple(map(int, pool.engine.version.split("."))) >= (0, 32)
         self.new: set[tuple] = set()  # states that are written in this step
 

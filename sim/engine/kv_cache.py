@@ -45,6 +45,10 @@ class BlockPool:
         """Blocks that hold ``tokens`` tokens."""
         return (tokens + self.block_size - 1) // self.block_size
 
+    def room(self, tokens: int) -> int:
+        """Tokens that the blocks of so many tokens hold."""
+        return (tokens + self.block_size - 1) // self.block_size * self.block_size
+
     def decode_set(self, windows: tuple[int | None, ...]) -> DecodeSet:
         """Return an empty set of decoding sequences, which counts the blocks that they take."""
         return DecodeSet(self.block_size, windows)

@@ -20,18 +20,19 @@ RetentionInterval = Annotated[int, Field(ge=0, le=10**9)] | Literal["dense"]
 """``engine.prefix_cache_retention_interval``; vLLM's null is ``dense``."""
 
 
-def uncached(spec: DecoderSpec, version: str, unified: bool) -> str | None:
+def uncached(spec: DecoderSpec, version: str, unified: bool, drafts: bool = False) -> str | None:
     """Return why prefix caching is not there for a model; None: it is.
 
     Args:
         spec: the model.
         version: of vLLM.
         unified: ``disable_hybrid_kv_cache_manager``: layers with a window keep everything.
+        drafts: whether drafts are made and verified.
     """
     if not several_groups(spec, version, unified):
         return None
     if any(cache.states for cache in spec.caches):
-        return _uncached_states(spec, version)
+        return _uncached_states(spec, version, drafts)
     if any(cache.kind == COMPRESSED for cache in spec.caches):
         return "what prompts share is not modelled where entries stand for several tokens"
     whole = "; with engine.disable_hybrid_kv_cache_manager: true windows keep everything"
@@ -45,7 +46,7 @@ def uncached(spec: DecoderSpec, version: str, unified: bool) -> str | None:
     return f"vLLM {version} has it for full attention beside one kind of windows alone{whole}"
 
 
-def _uncached_states(spec: DecoderSpec, version: str) -> str | None:
+def _uncached_states(spec: DecoderSpec, version: str, drafts: bool) -> str | None:
     """The same of layers with a state, whose states are kept where blocks end (``align``)."""
     entries = [cache for cache in spec.caches if cache.kept and cache.per_entry.whole]
     if not entries:
@@ -55,6 +56,8 @@ def _uncached_states(spec: DecoderSpec, version: str) -> str | None:
             "what prompts share is not modelled where layers keep a state (mamba_cache_mode) "
             f"before vLLM {'.'.join(map(str, STATES_SINCE))}"
         )
+    if drafts:
+        return "what prompts share is not modelled where layers that keep a state verify drafts"
     if any(cache.window is not None for cache in entries):
         return "what prompts share is not modelled where layers keep a state beside windows"
     return None

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.statistics import DEALS, SEEDS, Held, Tail, dealt, pooled_p99
+from benchmarks.case_a import Tail, pooled_p99
+from benchmarks.statistics import DEALS, SEEDS, Held, dealt
 from experiments.cli.command import Parser, run_command, start, whole_number
 from experiments.reporting.intervals import sectioned_ends
 from experiments.reporting.means import CONFIDENCE

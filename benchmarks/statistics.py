@@ -16,143 +16,21 @@ import argparse
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from tempfile import TemporaryDirectory
-from typing import Any
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from experiments.reporting.basis import Basis, Pooled
-from experiments.reporting.records import Records
+from benchmarks.case_a import METRICS, Case, Run, case_at
 from experiments.reporting.significance import Difference, holm, sectioned
-from experiments.reporting.stats import summarise_points
-from experiments.reporting.support import Load
-from experiments.running.api import load_study, run_study
-from experiments.running.pooling import load_of, rates_of
-from experiments.study.build import scenario_of
+from experiments.running.api import run_study
 from experiments.study.document import Study
-from experiments.study.requests import requests_of
-from sim.measuring.latencies import request_latency
-from sim.measuring.metrics import summarise
-from sim.measuring.steady_state import measured_window
-from sim.simulation import simulate
 
-Floats = npt.NDArray[np.float32]
-
-STUDY = """\
-model: llama-3-8b
-cluster: {gpu: a100-80gb-sxm}
-engine: {max_num_seqs: 64, max_num_batched_tokens: 2048, version: "0.15"}
-calibration: none
-workload:
-  arrivals: {process: poisson, rate_per_s: 10}
-  lengths:
-    prompt: {distribution: lognormal, mean: 300, cv: 1, max: 2000}
-    output: {distribution: lognormal, mean: 60, cv: 0.8, max: 400}
-  num_requests: 1000
-slo: {ttft_s: 0.5, tpot_s: 0.04}
-"""
-METRICS = (
-    "ttft_mean_s", "ttft_p99_s", "tpot_p99_s", "slo_attainment", "request_throughput_per_s",
-    "output_tokens_per_s",
-)  # fmt: skip
 ENDS = ("", "_lo", "_hi")
 SEEDS = 10
 FEW_SEEDS = 5
 """Of each side of a comparison."""
-TRUE_SEED = 10_000
-NAMES = ("ttft", "tpot")
-KEPT = 0.3
-"""Share of the values of a seed that is kept, the largest."""
 DEALS = 3
 """So many times the seeds are dealt into groups."""
-
-
-@dataclass(frozen=True)
-class Tail:
-    """The largest values of one seed, which are all that a p99 of many seeds rests on."""
-
-    largest: Floats
-    count: int
-    """Of all values."""
-
-    @classmethod
-    def of(cls, values: npt.NDArray[np.float64]) -> "Tail":
-        """Keep what a p99 may need."""
-        values = values[~np.isnan(values)]
-        kept = min(len(values), int(KEPT * len(values)) + 2)
-        return cls(np.partition(values, -kept)[-kept:].astype(np.float32), len(values))
-
-
-def pooled_p99(tails: Sequence[Tail]) -> float:
-    """Return the p99 of all values of all seeds."""
-    count = sum(tail.count for tail in tails)
-    place = 0.99 * (count - 1)
-    above = count - int(place)  # the two values that it lies between, and all beyond
-    largest = np.sort(
-        np.partition(np.concatenate([tail.largest for tail in tails]), -above)[-above:]
-    )
-    if any(tail.largest.min() > largest[0] and len(tail.largest) < tail.count for tail in tails):
-        raise ValueError("a seed has more of the tail than was kept of it")
-    part = place - int(place)
-    return float(largest[0] + part * (largest[min(1, above - 1)] - largest[0]))
-
-
-@dataclass(frozen=True)
-class Run:
-    """One simulated seed: its metrics, and the tails of its latencies."""
-
-    metrics: dict[str, float]
-    tails: dict[str, Tail]
-
-
-@dataclass(frozen=True)
-class Case:
-    """The study at a share of its capacity."""
-
-    study: Study
-    load: Load
-
-    def run(self, seed: int, length: int) -> Run:
-        """Simulate one seed of so many requests."""
-        workload = self.study.workload.model_copy(update={"num_requests": length})
-        sized = self.study.model_copy(update={"workload": workload})
-        scenario = scenario_of(sized, seed)
-        result = simulate(scenario, requests_of(sized, seed))
-        metrics = summarise(result, scenario, sized.slo, sized.warmup_share)
-        measured = measured_window(result, sized.warmup_share).measured
-        found = {name: Tail.of(request_latency(result, name)[measured]) for name in NAMES}
-        return Run(metrics, found)
-
-    def runs(self, first: int, count: int, length: int) -> list[Run]:
-        """Simulate so many seeds from a first one on."""
-        return [self.run(seed, length) for seed in range(first, first + count)]
-
-    def truth(self, options: argparse.Namespace) -> list[Run]:
-        """Simulate other seeds, few and longer ones, with so many requests in all."""
-        seeds = options.truth_seeds
-        return self.runs(TRUE_SEED + options.first, seeds, options.truth // seeds)
-
-    def summary(self, runs: Sequence[Run]) -> dict[str, Any]:
-        """Summarise runs as those of a point are."""
-        values = {f"{name}_p99_s": pooled_p99([run.tails[name] for run in runs]) for name in NAMES}
-        table = Records.of([{"seed": place, **run.metrics} for place, run in enumerate(runs)])
-        basis = Basis(None, Pooled(values), self.load, rates_of(self.study))
-        (row,) = summarise_points(table, [], METRICS, bases=[basis]).rows()
-        return row
-
-
-def case_at(share: float, settings: dict[str, Any] | None = None) -> Case:
-    """Return the study at a share of its capacity."""
-    with TemporaryDirectory() as folder:
-        path = f"{folder}/case_a.yaml"
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(STUDY)
-        load = load_of(load_study(path))
-        assert load is not None
-        rate = {"workload.arrivals.rate_per_s": share * load.capacity_per_s}
-        study = load_study(path, {**(settings or {}), **rate})
-    return Case(study, Load(share * load.capacity_per_s, load.capacity_per_s, 1.0, 1))
 
 
 @dataclass
@@ -180,7 +58,7 @@ class Held:
 
 def coverage(options: argparse.Namespace) -> Iterator[str]:
     """Count how many of the repetitions hold the truth."""
-    case = case_at(options.load)
+    case = case_at(options.load, keep=options.keep)
     started = time.process_time()
     runs = case.runs(options.first, options.runs, options.length)
     truth = case.summary(case.truth(options))
@@ -220,7 +98,7 @@ def dealt(rng: np.random.Generator, runs: int) -> list[list[int]]:
 
 def precision(options: argparse.Namespace) -> Iterator[str]:
     """Repeat the whole two-stage procedure; print cost, length, coverage and half-widths."""
-    case = case_at(options.load)
+    case = case_at(options.load, keep=options.keep)
     truth = case.summary(case.truth(options))
     names = ("ttft_p99_s", "tpot_p99_s", "slo_attainment", "request_throughput_per_s",
              "output_tokens_per_s")  # fmt: skip
@@ -248,7 +126,7 @@ def precision(options: argparse.Namespace) -> Iterator[str]:
 
 def compare(options: argparse.Namespace) -> Iterator[str]:
     """Compare studies that differ in nothing but their seeds: how many have a star?"""
-    case = case_at(options.load)
+    case = case_at(options.load, keep=options.keep)
     runs = case.runs(0, options.runs, options.length)
     rng = np.random.default_rng(3)
     starred = 0
@@ -267,7 +145,10 @@ def compare(options: argparse.Namespace) -> Iterator[str]:
 
 def paired(options: argparse.Namespace) -> Iterator[str]:
     """Compare two token budgets by the same seeds: how often is the difference held?"""
-    cases = [case_at(options.load, {"engine.max_num_batched_tokens": n}) for n in (2048, 512)]
+    cases = [
+        case_at(options.load, {"engine.max_num_batched_tokens": n}, options.keep)
+        for n in (2048, 512)
+    ]
     truth = differences(cases[0], cases[0].truth(options),
                         cases[1], cases[1].truth(options))  # fmt: skip
     runs = [case.runs(0, options.runs, options.length) for case in cases]
@@ -317,6 +198,7 @@ def main() -> None:
     parser.add_argument("--truth", type=int, default=2_000_000, help="requests of the truth")
     parser.add_argument("--truth-seeds", type=int, default=20, help="seeds of the truth")
     parser.add_argument("--repetitions", type=int, default=300)
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="of finished runs, to go on")
     options = parser.parse_args()
     for line in COMMANDS[options.what](options):
         print(line, flush=True)

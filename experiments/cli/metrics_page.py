@@ -43,8 +43,10 @@ def _points_and_runs() -> list[str]:
         "that rests on fewer than 10 independent requests of the tail, one seed of everything but "
         "percentiles). `capacity_per_s` is what a short overload run shows that the point can "
         "serve, `load` the rate over it, `design_effect` how much the variance of TTFT's tail "
-        "exceeds that of independent requests at that load (all empty for traces, days, users and "
-        "points that are saturated): see [statistics.md](statistics.md). "
+        "exceeds that of independent requests at that load, `relaxation_requests` and "
+        "`relaxation_s` after how many requests and seconds a queue forgets how it was (all empty "
+        "for traces, days, users and points that are saturated): see "
+        "[statistics.md](statistics.md). "
         "No interval belongs to "
         f"{', '.join(f'`{name}`' for name in WITHOUT_INTERVAL)}. The last column, `notes`, holds "
         "what a reader must know of the point.",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.reporting.support import RESTS_ON
+from experiments.reporting.support import RESTS_ON, TOO_SHORT, relaxations
 from experiments.reporting.words import calibration_notes, points_text
 from experiments.study.points import Plan
 from sim.measuring.caveats import EXTRAPOLATED
@@ -26,6 +26,8 @@ def point_notes(plan: Plan, rows: Sequence[Mapping[str, Any]], marked: bool) -> 
         for caveat in filter(None, str(row["notes"]).split("; ")):
             if caveat.startswith(EXTRAPOLATED):
                 worst.setdefault(EXTRAPOLATED, {})[number] = caveat
+            elif caveat.startswith(TOO_SHORT):
+                worst.setdefault(TOO_SHORT, {})[number] = caveat
             elif RESTS_ON in caveat:
                 worst.setdefault(caveat.split()[0], {})[number] = caveat
             elif not caveat.startswith("saturated"):
@@ -35,7 +37,7 @@ def point_notes(plan: Plan, rows: Sequence[Mapping[str, Any]], marked: bool) -> 
         everywhere = len(points) == len(rows)
         notes.append(caveat if everywhere else f"{points_text(points)}: {caveat}")
     for kind, found in worst.items():
-        badness = _extrapolated if kind == EXTRAPOLATED else _thinness
+        badness = {EXTRAPOLATED: _extrapolated, TOO_SHORT: _shortness}.get(kind, _thinness)
         number = max(found, key=lambda number: badness(rows[number - 1]))
         which = f"{points_text([number])}: " if len(rows) > 1 else ""
         more = f" ({points_text(list(found))}, this one most)" if len(found) > 1 else ""
@@ -46,6 +48,11 @@ def point_notes(plan: Plan, rows: Sequence[Mapping[str, Any]], marked: bool) -> 
 def _extrapolated(row: Mapping[str, Any]) -> tuple[float, float]:
     """How much of a point lies outside its calibration."""
     return row["share_steps_outside_calibration"], row["requests_outside_calibration"]
+
+
+def _shortness(row: Mapping[str, Any]) -> tuple[float, float]:
+    """How few relaxation times a run lasts."""
+    return -relaxations(row), 0.0
 
 
 def _thinness(row: Mapping[str, Any]) -> tuple[float, float]:

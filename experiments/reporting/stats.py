@@ -36,7 +36,13 @@ from experiments.reporting.intervals import (
 from experiments.reporting.means import CONFIDENCE, crossed_interval, mean_interval
 from experiments.reporting.records import Records
 from experiments.reporting.run_rows import Columns, points_of, require
-from experiments.reporting.support import THIN, effect_of, effective, support_notes
+from experiments.reporting.support import (
+    LOADED,
+    THIN,
+    effect_of,
+    effective,
+    support_notes,
+)
 from experiments.reporting.verdict import verdict, window_notes
 from sim.measuring.caveats import caveats
 from sim.measuring.hardware_use import COVERAGE
@@ -56,7 +62,9 @@ SHARES = (
     "prefix_cache_hit_rate_min", "prefix_cache_hit_rate_max", "claimed_hit_rate",
     "request_share_max", "busy_share", "mfu", "mbu", "share_steps_outside_calibration",
     *POOL_SHARES, "host_cache_hit_rate",
-    "host_cache_use", "host_link_in_share", "host_link_out_share", "transfer_share", "leased_share",
+    "store_cache_hit_rate", "store_read_share", "store_write_share", "store_read_stall_share",
+    "store_use", "host_cache_use", "host_link_in_share", "host_link_out_share", "transfer_share",
+    "leased_share",
 )  # fmt: skip
 """Metrics within 0 to 1; all others of ``sim.measuring.metrics.ALL_METRICS`` are not negative."""
 
@@ -96,7 +104,7 @@ def summarise_points(
     default those of ``sim.measuring.metrics.ALL_METRICS`` that it has, in order). Behind one are
     ``<metric>_lo`` and ``<metric>_hi``, both NaN when there is no interval. ``bases`` holds what is
     known of each point beside its runs: with it come pooled percentiles, controlled rates and the
-    columns ``capacity_per_s``, ``load`` and ``design_effect``; without, percentiles are means of
+    columns of ``LOADED``; without, percentiles are means of
     the seeds' own. With a column ``draw`` there is one row per (point, draw, seed), the result has
     the number of ``draws``, and intervals are ``crossed_interval``'s. The last column, ``notes``,
     holds the caveats of the worst run. Points keep the order of their first run.
@@ -155,10 +163,12 @@ def _order(row: Mapping[str, object], names: Sequence[str]) -> list[str]:
 def _load_columns(basis: Basis) -> dict[str, float]:
     load = basis.load
     if load is None:
-        return dict.fromkeys(("capacity_per_s", "load", "design_effect"), math.nan)
-    return {
-        "capacity_per_s": load.capacity_per_s, "load": load.share, "design_effect": load.effect
-    }  # fmt: skip
+        return dict.fromkeys(LOADED, math.nan)
+    forgets = load.relaxation
+    values = (
+        load.capacity_per_s, load.share, load.effect, forgets, forgets / load.rate_per_s,
+    )  # fmt: skip
+    return dict(zip(LOADED, values, strict=True))
 
 
 def _estimate(

@@ -9,9 +9,15 @@ most
     max(3, 2.2 max(1, dispersion of arrivals) / (1 - load)^2 / replicas)
 
 for time to first token; load is the rate over what a short overload run shows
-(``running.capacity``), so it is no random outcome of the runs that it judges. Where a
+(``running.capacity``), so it is no random outcome of the runs that it judges. A router that looks
+at no replica's load leaves each its own queue: there is nothing to divide by. Where a
 replica's time per token is the matter it was 4 to 8 at every load. docs/statistics.md has the
 measurements.
+
+The same number of requests, not divided, is what a queue takes to forget how it was: its relaxation
+time, which grows with 1 / (1 - load)^2 (Abate and Whitt, "Transient behavior of the M/M/1 queue",
+Advances in Applied Probability 19(1), 1987). A run that begins empty and lasts a few of them has
+seen neither a queue in its steady state nor what busy periods are like.
 """
 
 import math
@@ -36,6 +42,14 @@ itself is known to 1.5% only."""
 TOO_NEAR_NOTE = (
     "too near to capacity for any steady state figure of TTFT: TPOT and throughput are firm"
 )
+SHORT = 10.0
+"""Relaxation times that each run has to be measured for. At 90% load ten seeds of a quarter and of
+a half of it hold the mean TTFT in 73 and 81% of cases, and the share that keeps an SLO in 55 and
+68%; from here on in 93 and 86%."""
+TOO_SHORT = "too short for its load"
+"""How the note about such runs begins."""
+LOADED = ("capacity_per_s", "load", "design_effect", "relaxation_requests", "relaxation_s")
+"""Columns of the summary that tell the load of a point."""
 RESTS_ON = " independent requests of the tail"
 """In every note about a percentile that rests on too little."""
 _PERCENTILE = re.compile(r"(ttft|queue|e2e|tpot|itl)_p(\d+)_s")
@@ -50,6 +64,8 @@ class Load:
     dispersion: float
     """Of its arrivals, 1 for Poisson: ``workloads.steady``."""
     replicas: int
+    shared: bool = True
+    """Whether its router sees which replica has room, so that all of them share one queue."""
 
     @property
     def share(self) -> float:
@@ -59,11 +75,18 @@ class Load:
     @property
     def effect(self) -> float:
         """Design effect of the tail of time to first token; infinite at capacity and beyond."""
+        return max(LEAST_EFFECT, self._waiting / (self.replicas if self.shared else 1))
+
+    @property
+    def relaxation(self) -> float:
+        """Requests that come while the queue forgets its start; infinite at capacity and beyond."""
+        return max(LEAST_EFFECT, self._waiting) * (1 if self.shared else self.replicas)
+
+    @property
+    def _waiting(self) -> float:
+        """That of one queue."""
         room = 1 - self.share
-        if not room > 0:
-            return math.inf
-        waiting = AT_FULL_LOAD * max(1.0, self.dispersion) / room**2 / self.replicas
-        return max(LEAST_EFFECT, waiting)
+        return AT_FULL_LOAD * max(1.0, self.dispersion) / room**2 if room > 0 else math.inf
 
     @property
     def too_near(self) -> bool:
@@ -99,6 +122,34 @@ def pooled_requests(row: Mapping[str, Any]) -> float:
     return float(row["measured_requests"]) * float(row["seeds"])
 
 
+def relaxations(row: Mapping[str, Any]) -> float:
+    """Return for how many relaxation times each run of a point is measured; NaN if not known."""
+    return float(row.get("measured_requests", math.nan)) / float(
+        row.get("relaxation_requests", math.nan)
+    )
+
+
+def too_short(row: Mapping[str, Any]) -> bool:
+    """Tell whether the runs of a point are too short for their load; not where it has none.
+
+    From ``TOO_NEAR`` on no run would do, which is told apart.
+    """
+    return float(row.get("load", math.nan)) < TOO_NEAR and relaxations(row) < SHORT
+
+
+def short_note(row: Mapping[str, Any]) -> str:
+    """Say how short the runs of a point are for its load, and what would do."""
+    forgets = float(row["relaxation_requests"])
+    asked = math.ceil(SHORT * forgets * row["requests"] / row["measured_requests"])
+    return (
+        f"{TOO_SHORT}: at {row['load']:.0%} of capacity a queue forgets its start after "
+        f"{significant(forgets, 2)} requests ({significant(row['relaxation_s'], 2)} s), and each "
+        f"run measures {significant(relaxations(row), 2)} times that: TTFT, E2E and the share that "
+        "keeps the slo come out too good, and their intervals too narrow, "
+        f"{significant(asked, 2)} requests per seed would do (or precision: 10%)"
+    )
+
+
 def support_notes(row: Mapping[str, Any], latencies: Mapping[str, str]) -> list[str]:
     """Say of each latency which percentiles rest on too little, and how much they would need.
 
@@ -109,7 +160,7 @@ def support_notes(row: Mapping[str, Any], latencies: Mapping[str, str]) -> list[
         return []
     if not load < TOO_NEAR:
         return [TOO_NEAR_NOTE]
-    notes = []
+    notes = [short_note(row)] if too_short(row) else []
     for latency, name in latencies.items():
         metrics = {percent: f"{latency}_p{percent}_s" for percent in (50, 90, 95, 99)}
         thin = [p for p, m in metrics.items() if m in row and effective(row, m) < FIRM]

@@ -9,7 +9,7 @@ from experiments.reporting.notes import point_notes
 from experiments.reporting.quantities import DASH, half_length
 from experiments.reporting.records import Records
 from experiments.reporting.settings_text import setting_lines
-from experiments.reporting.support import FIRM, THIN, effective
+from experiments.reporting.support import FIRM, THIN, effective, too_short
 from experiments.reporting.terminal import PIPED_WIDTH
 from experiments.reporting.words import calibration_notes, ceiling_lines, ledger_lines
 from experiments.study.errors import show
@@ -64,6 +64,8 @@ LEFT_OUT_FIRST = (
 """Metrics that a narrow terminal does without, one after the other: what it costs goes last, the
 verdict on the slo never."""
 OF_AN_SLO = ("goodput_per_s", "slo_attainment", "slo_verdict")
+FLATTERED = ("ttft", "e2e", "goodput", "slo_attainment")
+"""Figures that come out too good where runs are too short for their load."""
 ALIKE = {"gpus": "{:,.0f} GPUs", "usd_per_hour": "{:,.2f} USD/h"}
 """What stands above the table where all points have it alike, and how."""
 
@@ -113,11 +115,11 @@ def print_summary(plan: Plan, summary: Records, to: "Console") -> None:
     """
     rows = summary.rows()
     columns = [column for column in COLUMNS if _is_worth_showing(column, plan, rows)]
-    marked = any(row["saturated"] > 0 for row in rows)
+    marked = any(_mark(row) for row in rows)
     shown, table = _fitting(plan, rows, columns, marked, to)
     to.print(_title(plan, rows))
     to.print(table)
-    notes = point_notes(plan, rows, marked)
+    notes = point_notes(plan, rows, any(row["saturated"] > 0 for row in rows))
     if left_out := len(columns) - len(shown):
         notes.append(f"{left_out} columns have no room here, summary.csv has them")
     for note in notes:
@@ -133,15 +135,15 @@ def _fitting(
 ) -> "tuple[Sequence[Column], Table]":
     """Return as many columns as have room, and their table."""
     unbounded = to.options.update(width=PIPED_WIDTH)
-    table = _table(plan, rows, columns, marked, tall=False)
+    table = _table(plan, rows, columns, marked)
     if to.measure(table, options=unbounded).maximum <= to.width:
         return columns, table
     for metric in ("", *LEFT_OUT_FIRST):
         columns = [column for column in columns if column.metric != metric]
         table = _table(plan, rows, columns, marked, tall=True)
         if to.measure(table, options=unbounded).maximum <= to.width:
-            break
-    return columns, table
+            return columns, table
+    return columns, _table(plan, rows, columns, marked, tall=True, folded=True)
 
 
 def _table(
@@ -150,9 +152,14 @@ def _table(
     columns: Sequence[Column],
     marked: bool,
     *,
-    tall: bool,
+    tall: bool = False,
+    folded: bool = False,
 ) -> "Table":
-    """``tall``: every word of a heading has a line of its own, and so has every part of a key."""
+    """``tall``: every word of a heading has a line of its own, and so has every part of a key.
+
+    A column is one cell of as many lines as there are points, which is drawn four times as fast as
+    one cell for each of them; unless swept values have lines or may have to be ``folded``.
+    """
     from rich.table import Table
 
     table = Table()
@@ -165,11 +172,19 @@ def _table(
         table.add_column(heading, justify="right", no_wrap=True)
     if marked:
         table.add_column("", no_wrap=True)
-    for row in rows:
-        cells = [swept_text(row[key]) for key in plan.keys]
-        cells += [cell(row, column) for column in columns]
-        table.add_row(*cells, *(["saturated" if row["saturated"] > 0 else ""] if marked else []))
+    lines = [_cells(plan, row, columns, marked) for row in rows]
+    apart = folded or any("\n" in text for cells in lines for text in cells)
+    for cells in lines if apart else [map("\n".join, zip(*lines, strict=True))]:
+        table.add_row(*cells)
     return table
+
+
+def _cells(
+    plan: Plan, row: Mapping[str, Any], columns: Sequence[Column], marked: bool
+) -> list[str]:
+    cells = [swept_text(row[key]) for key in plan.keys]
+    cells += [cell(row, column) for column in columns]
+    return [*cells, *([_mark(row)] if marked else [])]
 
 
 def _title(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -215,14 +230,16 @@ def _is_worth_showing(column: Column, plan: Plan, rows: Sequence[Mapping[str, An
 def cell(row: Mapping[str, Any], column: Column) -> str:
     """Write an estimate, with ``±half`` if its interval is nearly symmetric, else with its ends.
 
-    A percentile that rests on few independent requests is marked ``~``, on too few left out.
+    A percentile that rests on few independent requests is marked ``~``, on too few left out. So is
+    what waits decide where runs are too short for their load.
     """
     if column.metric == "slo_verdict":
         return str(row[column.metric])
     rests_on = effective(row, column.metric)
     if (column.steady and row["saturated"] > 0) or rests_on < THIN:
         return "-"
-    about = "~" if rests_on < FIRM else ""
+    flattered = column.metric.startswith(FLATTERED) and too_short(row)
+    about = "~" if rests_on < FIRM or flattered else ""
     ends = (row[column.metric], *(row.get(f"{column.metric}_{end}", math.nan) for end in _ENDS))
     mean, low, high = (value * column.factor for value in ends)
     text = about + _number(mean, column.digits)
@@ -232,6 +249,13 @@ def cell(row: Mapping[str, Any], column: Column) -> str:
     if not math.isnan(half):
         return f"{text} ±{_number(half, column.digits)}"
     return f"{text} ({_number(low, column.digits)}{DASH}{_number(high, column.digits)})"
+
+
+def _mark(row: Mapping[str, Any]) -> str:
+    """What is wrong with a whole point."""
+    if row["saturated"] > 0:
+        return "saturated"
+    return "too short" if too_short(row) else ""
 
 
 def _number(value: float, digits: int) -> str:

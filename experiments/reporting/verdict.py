@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.reporting.intervals import NORMAL_QUANTILE, share_ends
-from experiments.reporting.support import TOO_NEAR
+from experiments.reporting.support import TOO_NEAR, too_short
 from sim.measuring.slo import Slo, percentile_limits, request_limits
 
 KEPT, MISSED, UNDECIDED = "kept", "missed", "undecided"
@@ -50,7 +50,8 @@ def verdict(row: Mapping[str, Any], slo: Slo, exact: bool) -> tuple[str, str]:
     """Return the verdict on a point of the summary, and the limit that has least room.
 
     ``exact``: nothing is random, so that the shares themselves decide. A point whose queue grows
-    without bound misses every limit on time in the queue, however short the run was.
+    without bound misses every limit on time in the queue, however short the run was; runs too short
+    for their load keep none of them, as they have not seen what waits at that load are like.
     """
     found = [(_one(row, each, exact), each) for each in criteria(slo)]
     if not found:
@@ -72,8 +73,8 @@ def _one(row: Mapping[str, Any], asked: Criterion, exact: bool) -> str:
         low, high = share_ends(share, 0.0, NORMAL_QUANTILE, trials=runs)
     if high < asked.required:
         return MISSED
-    too_near = asked.queues and float(row.get("load", math.nan)) >= TOO_NEAR
-    return KEPT if low >= asked.required and not too_near else UNDECIDED
+    unknown = asked.queues and (float(row.get("load", math.nan)) >= TOO_NEAR or too_short(row))
+    return KEPT if low >= asked.required and not unknown else UNDECIDED
 
 
 def _room(row: Mapping[str, Any], asked: Criterion) -> float:

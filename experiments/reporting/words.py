@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from experiments.study.build import Keys, keys_of, prices_of, settled
+from experiments.study.build import Keys, keys_of, longest_that_fits, prices_of, settled
 from experiments.study.calibrations import gpu_of
 from experiments.study.document import Study
 from experiments.study.points import Plan
@@ -111,7 +111,13 @@ def calibration_notes(plan: Plan) -> list[str]:
 
 
 def _notes_of(study: Study) -> list[str]:
-    return [*price_notes(study), *model_notes(study), *cache_notes(study), *cost_notes(study)]
+    return [
+        *price_notes(study),
+        *model_notes(study),
+        *length_notes(study),
+        *cache_notes(study),
+        *cost_notes(study),
+    ]
 
 
 def of_pool(pool: PoolConfig) -> str:
@@ -215,12 +221,25 @@ def model_notes(study: Study) -> list[str]:
     return notes
 
 
+def length_notes(study: Study) -> list[str]:
+    """Say that the longest request is what fits, where nobody stated one."""
+    engine, spec = settled(study).engine, load_spec(study.model)
+    if engine.max_model_len != longest_that_fits(study):
+        return []
+    return [
+        f"max_model_len is {engine.max_model_len}, as a request of {spec.max_model_len} tokens, "
+        f"the longest of {spec.name}, does not fit into the KV cache: vLLM refuses to start until "
+        "--max-model-len says so"
+    ]
+
+
 def cache_notes(study: Study) -> list[str]:
     """Say where the KV cache does less than vLLM's, unasked."""
     engine, spec = settled(study).engine, load_spec(study.model)
     gpu = gpu_of(study.cluster.all_pools[0].gpu, prices_of(study))
     version = str(engine.version)
-    why = uncached(spec, version, engine.disable_hybrid_kv_cache_manager)
+    drafts = engine.speculative is not None
+    why = uncached(spec, version, engine.disable_hybrid_kv_cache_manager, drafts)
     on = engine_defaults(version, gpu).enable_prefix_caching
     if any(cache.states for cache in spec.caches):
         on = vllm().defaults.caches_states.at(version_key(version))

@@ -4,7 +4,8 @@ A pilot shows how much figures vary; with the floor that the load asks for it fi
 the final runs report whatever that gives. Nobody looks at an interval to decide when to stop: that
 picks the lucky narrow ones, and 95% intervals then hold the truth in 78% of all cases.
 
-    floor   30 effective requests beyond the highest percentile asked for (``reporting.support``)
+    floor   30 effective requests beyond the highest percentile asked for, and for each seed ten
+            relaxation times where anything that waits is asked for (``reporting.support``)
     pilot   seeds x 4,000 requests, and at least a twentieth of the floor
     need    pilot x 1.5 x the largest (half-width / wanted)^2 over the figures asked for
     final   the larger of floor and need, at most ``precision.max_requests``
@@ -21,7 +22,7 @@ from typing import Any
 
 from experiments.reporting.basis import Asked, Basis
 from experiments.reporting.stats import summarise_points
-from experiments.reporting.support import Load, effect_of, needed
+from experiments.reporting.support import SHORT, Load, effect_of, needed
 from experiments.reporting.verdict import criteria
 from experiments.running.assemble import runs_table
 from experiments.running.pooling import Spread, loads_of, pools_of, rates_of
@@ -113,6 +114,8 @@ class _Aim:
         measured = 1 - study.warmup_share
         needs = [needed(int(percent), effect_of(latency, effect)) / measured
                  for latency, percent in map(_percentile, metrics) if latency]  # fmt: skip
+        if load is not None and any(metric.startswith(QUEUEING) for metric in metrics):
+            needs.append(study.seeds * SHORT * load.relaxation / measured)
         asked = () if study.slo is None else criteria(study.slo)
         required = {each.metric: each.required for each in asked}
         shortest = study.workload.num_requests or PILOT

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from experiments.reporting.basis import Basis
 from experiments.reporting.records import Records
+from experiments.reporting.support import LOADED
 from experiments.running import pooling
 from experiments.running.arrow import chosen, values_of
 from experiments.running.pieces import read_piece
@@ -31,10 +32,6 @@ POOL_COLUMNS = {
     "replicas": "engine instances",
 }
 """What stands in a row of a pool before its shares and metrics."""
-
-
-OF_A_CLUSTER = ["capacity_per_s", "load", "design_effect"]
-"""What a summary knows of all pools together."""
 
 
 def calibrations_of(study: Study) -> "list[Calibration]":
@@ -73,7 +70,7 @@ def pools_table(plan: Plan, runs: Sequence[Run]) -> Records:
     table = Records.of(rows)
     metrics = [name for name in (*POOL_SHARES, *TRANSFER_METRICS, *ALL_METRICS) if name in table]
     summary = summarise_points(table, keys, metrics, bases)
-    return Records({name: summary[name] for name in summary if name not in OF_A_CLUSTER})
+    return Records({name: summary[name] for name in summary if name not in LOADED})
 
 
 def pools_of_replicas(plan: Plan) -> dict[int, list[str]]:

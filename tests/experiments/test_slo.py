@@ -145,7 +145,8 @@ def test_the_verdict_stands_in_tables_files_and_the_exit_status(
     output = capsys.readouterr()
     assert "missed" in output.out
     assert "slo: missed at points 1, 2" in output.err
-    kept = ("--set", "slo={ttft_p50_s: 60}", "--set", "workload.num_requests=400")
+    kept = ("--set", "slo={ttft_p50_s: 60}", "--set", "workload.num_requests=400",
+            "--set", "workload.arrivals.rate_per_s=10")  # fmt: skip
     assert run_cli(path, "--out", tmp_path / "kept", "--fail-on-slo", *kept) == 0
     none = ("--set", "slo=null")
     assert run_cli(path, "--out", tmp_path / "none", "--fail-on-slo", *none) == 2

@@ -12,10 +12,19 @@ from experiments.reporting.basis import Basis, Pooled
 from experiments.reporting.intervals import sectioned_ends
 from experiments.reporting.records import Records
 from experiments.reporting.stats import summarise_points
-from experiments.reporting.support import Load, effective, needed, support_notes
+from experiments.reporting.support import (
+    Load,
+    effective,
+    needed,
+    relaxations,
+    support_notes,
+    too_short,
+)
+from experiments.reporting.verdict import KEPT, UNDECIDED, verdict
 from experiments.running.api import load_study, run_study
 from experiments.running.capacity import capacity_per_s
 from experiments.running.pooling import load_of, rates_of
+from sim.measuring.slo import Slo
 
 CONSTANT = {
     "workload.lengths": {
@@ -37,6 +46,16 @@ def test_the_floor_of_a_p99() -> None:
     assert Load(3.6, 4, 1, 4).effect == pytest.approx(220 / 4)
     assert Load(1.0, 1, 1, 1).effect == math.inf
     assert (Load(0.96, 1, 1, 1).too_near, Load(0.97, 1, 1, 1).too_near) == (False, True)
+
+
+def test_replicas_share_a_queue_only_if_their_router_looks() -> None:
+    """Blind dealing leaves each its own queue, which sees but its part of the requests."""
+    alone, shared = Load(0.9, 1, 1, 1), Load(3.6, 4, 1, 4)
+    blind = Load(3.6, 4, 1, 4, shared=False)
+    assert (alone.effect, shared.effect, blind.effect) == pytest.approx((220, 55, 220))
+    forgets = (alone.relaxation, shared.relaxation, blind.relaxation)
+    assert forgets == pytest.approx((220, 220, 880))
+    assert Load(1.0, 1, 1, 1).relaxation == math.inf
 
 
 def row(requests: float, seeds: int, load: float, effect: float) -> dict[str, float]:
@@ -61,6 +80,31 @@ def test_ten_short_seeds_near_saturation_say_so() -> None:
     assert support_notes(row(100_000, 10, 0.9, 220), {"ttft": "TTFT"}) == []
     assert support_notes(row(100_000, 10, 0.98, 5500), {"ttft": "TTFT"})[0].startswith("too near")
     assert support_notes({"measured_requests": 10.0}, {"ttft": "TTFT"}) == []
+
+
+def test_runs_too_short_for_their_load_are_told_and_keep_nothing() -> None:
+    """1,200 requests at 90% load, a tenth of them warm-up: 4.9 times what the queue forgets in."""
+    load = Load(9, 10, 1, 1)
+    forgets = {"relaxation_requests": load.relaxation, "relaxation_s": load.relaxation / 9}
+    known = {"requests": 1200.0, "saturated": 0.0, **forgets}
+    short = row(1080, 10, 0.9, load.effect) | known
+    assert relaxations(short) == pytest.approx(1080 / 220)
+    assert support_notes(short, {})[0] == (
+        "too short for its load: at 90% of capacity a queue forgets its start after 220 requests "
+        "(24 s), and each run measures 4.9 times that: TTFT, E2E and the share that keeps the slo "
+        "come out too good, and their intervals too narrow, 2,400 requests per seed would do (or "
+        "precision: 10%)"
+    )
+    all_good = {"slo_attainment": 1.0, "slo_attainment_lo": 0.999, "slo_attainment_hi": 1.0}
+    waits, tokens = Slo(ttft_s=1, attainment=0.99), Slo(tpot_s=1, attainment=0.99)
+    assert verdict(short | all_good, waits, exact=False)[0] == UNDECIDED
+    assert verdict(short | all_good, tokens, exact=False)[0] == KEPT
+    long = short | {"requests": 2445.0, "measured_requests": 2201.0}
+    assert not too_short(long)
+    assert support_notes(long, {}) == []
+    assert verdict(long | all_good, waits, exact=False)[0] == KEPT
+    assert not too_short({**short, "load": 0.98})  # no length would do, which is told apart
+    assert not too_short({"measured_requests": 10.0})
 
 
 def test_an_interval_by_sections() -> None:
@@ -174,3 +218,37 @@ def test_the_terminal_shows_what_is_firm(
     assert "TTFT p99 rests on" in shown
     (line,) = (line for line in shown.splitlines() if line.startswith("│"))
     assert "~" in line
+
+
+BUSY = """\
+model: opt-125m
+cluster: {gpu: t4}
+engine: {dtype: float16, max_num_seqs: 1, async_scheduling: false}
+workload:
+  arrivals: {process: poisson, rate_per_s: 1}
+  lengths:
+    prompt: {distribution: constant, value: 50}
+    output: {distribution: constant, value: 20}
+  num_requests: 600
+slo: {ttft_s: 1000, attainment: 0.9}
+seeds: 2
+"""
+
+
+def test_the_table_marks_points_whose_runs_are_too_short(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One seat, at half of what it takes and close to it."""
+    full = capacity_per_s(load_study(write_study(tmp_path, BUSY)))
+    rates = f"sweep: {{workload.arrivals.rate_per_s: [{0.5 * full}, {0.93 * full}]}}\n"
+    path, out = write_study(tmp_path, BUSY + rates), tmp_path / "out"
+    assert run_cli(path, "--out", out, "--no-figures") == 0
+    shown = capsys.readouterr().out
+    calm, busy = (line for line in shown.splitlines() if KEPT in line or UNDECIDED in line)
+    assert (KEPT in calm, "too short" in calm) == (True, False)
+    assert (UNDECIDED in busy, "too short" in busy) == (True, True)
+    assert "~100.0" in busy
+    assert "note: point 2: too short for its load: at 93% of capacity" in " ".join(shown.split())
+    names = (out / "summary.csv").read_text().splitlines()[0].split(",")
+    assert {"relaxation_requests", "relaxation_s"} <= set(names)
+    assert "too short for its load" in (out / "report.html").read_text()

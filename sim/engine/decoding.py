@@ -143,6 +143,22 @@ class DecodeSet:
             fit += 1
         return min(fit, steps)
 
+    def most_steps(self, steps: int, free_blocks: int) -> int:
+        """How many of so many steps can follow each other, the first of which has its blocks, while
+        ``gross`` blocks are free: found by halves."""
+        low, high = 1, steps + 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self.gross(middle - 1) <= free_blocks:
+                low = middle
+            else:
+                high = middle
+        return low
+
+    def gross(self, steps: int) -> int:
+        """Blocks taken in the ``steps`` steps that follow the next one, whatever is given back."""
+        return self.blocks_needed_after(steps)
+
     def steps_to_change(self) -> int:
         """How many steps can follow each other until one finishes, or reads grow otherwise."""
         dates = self.dates

@@ -263,8 +263,12 @@ class DraftDecodes(DecodeSet):
         self.gained, self.drafted, self.stuck = total, drafted, stuck
         self.rows, self.pairs, self.short = all_rows, all_pairs, short
         self.whole = True
+        self._leave_all(finished)
+        return finished
+
+    def _leave_all(self, finished: list[Sequence]) -> None:
+        """They have finished: in step, others find no more of them than was told."""
         for sequence in finished:
             self.leave(sequence)
-            if not ahead:
+            if not self.ahead:
                 sequence.kv_tokens = sequence.told_tokens
-        return finished

@@ -178,16 +178,10 @@ class GroupedDecodes(DecodeSet):
             most += calendar.group.count * ((steps + size - 2) // size)
         if free_blocks >= self.count * most:
             return steps
-        low, high = 1, steps + 1
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self._gross(middle - 1) <= free_blocks:
-                low = middle
-            else:
-                high = middle
-        return low
+        return self.most_steps(steps, free_blocks)
 
-    def _gross(self, steps: int) -> int:
+    def gross(self, steps: int) -> int:
+        """See ``DecodeSet``."""
         blocks = 0
         for calendar in self.calendars:
             blocks += calendar.needed_in(self.step + 1, steps, self.count)

@@ -33,11 +33,14 @@ class HybridBlocks(GroupedPool):
         self, num_blocks: int, groups: list[BlockGroup], lag: bool, settings: HybridSettings
     ) -> None:
         super().__init__(num_blocks, groups, 0, lag)
-        alignment = least_common([group.block_size for group in groups])
+        sizes = [group.block_size for group in groups]
+        alignment = least_common(sizes)
         self.ahead = settings.ahead
         self._spans_of = settings.spans_of
         self.named_tokens = alignment if settings.whole_hits else 1
         """Names are given to blocks of multiples of so many tokens."""
+        self.names_at = self.named_tokens if self.named_tokens > 1 else min(sizes)
+        """And to those of answers when so many more are known."""
         self._queue = FreeQueue()
         self._queue.append(Run(ANONYMOUS, 0, num_blocks, 0, False))
         self._queued = num_blocks
@@ -57,6 +60,8 @@ class HybridBlocks(GroupedPool):
             (group, kind) for group, kind in zip(groups, self.kinds, strict=True) if not kind.full
         ]
         self._all_named = any(not kind.full and kind.kept.all_along for kind in self.kinds)
+        self.names_late = True
+        """Whether what nobody else may look for gets its name when a window leaves it behind."""
         self._searcher = Searcher(self.kinds, alignment, self._texts, settings.at_end)
         self._hit = self._junction = self._idle = 0
         self._hits: list[list[Piece]] = []
@@ -143,8 +148,8 @@ class HybridBlocks(GroupedPool):
         return held
 
     def tells(self, sequence: Sequence) -> bool:
-        """Whether what it has yet to answer is named."""
-        if self._all_named:
+        """Whether what it has yet to answer is named as it fills."""
+        if self._all_named and not self.names_late:
             return True
         if not sequence.spans:
             return False
@@ -165,8 +170,11 @@ class HybridBlocks(GroupedPool):
                 table = sequence.tables[group]
                 if table.named < end:
                     first = max(table.named, table.gone)
-                    for low, high in table.there(kind.kept.within(table.keeps, first, end)):
-                        self._name(sequence, table, kind, group, low, high)
+                    if table.keeps is None and not table.solid and first < end:
+                        self._name(sequence, table, kind, group, first, end)
+                    else:
+                        for low, high in table.there(kind.kept.within(table.keeps, first, end)):
+                            self._name(sequence, table, kind, group, low, high)
                     table.named = end
 
     def _nameable(self, kind: Kind, tokens: int) -> int:
@@ -217,8 +225,13 @@ class HybridBlocks(GroupedPool):
             self._served.append(sequence)
             sequence.slots = blocks
         else:
-            self.leave_behind(sequence, sequence.settled_tokens)
+            self.leave_behind(sequence, sequence.settled_tokens, self.known(past))
         return blocks
+
+    def known(self, past: int) -> int:
+        """Of ``past`` tokens of one that decodes, those whose blocks are named before the next."""
+        known = past - self.ahead if self.names_late else 0
+        return known - known % self.names_at
 
     def take_served(self) -> list[Sequence]:
         """Return whose prompts go on in this step, and count their blocks as free again."""
@@ -230,20 +243,21 @@ class HybridBlocks(GroupedPool):
 
     def serve_prompt(self, sequence: Sequence) -> None:
         """One of them is in turn."""
-        self.leave_behind(sequence, sequence.settled_tokens)
+        self.leave_behind(sequence, sequence.settled_tokens, 0)
         self.free -= sequence.slots
         sequence.slots = 0
 
-    def leave_behind(self, sequence: Sequence, computed: int) -> None:
-        """Windows move on to what follows ``computed`` tokens."""
-        if self._queued > self.free:
-            self._settle()
+    def leave_behind(self, sequence: Sequence, computed: int, known: int) -> None:
+        """Windows move on to what follows ``computed`` tokens, of which ``known`` have names."""
+        self._settle()
         tables = sequence.tables
         for window, kind in self._windows:
             behind = window.behind(computed)
             for group in range(kind.first, kind.first + kind.count):
                 table = tables[group]
                 if table.gone < behind:
+                    if table.named < min(behind, known // kind.block_size):
+                        self.fill(sequence, known)
                     self._give(table, kind, behind, behind)
 
     def ready(self, sequence: Sequence) -> None:
@@ -322,30 +336,14 @@ class HybridBlocks(GroupedPool):
 
     def _settle(self) -> None:
         """Let the blocks that were taken leave the queue, with their names."""
-        surplus = self._queued - self.free
-        if surplus <= 0:
-            return
-        self._queued = self.free
-        while surplus:
-            run = self._queue.first()
-            blocks = min(run.count, surplus)
-            if blocks == run.count:
-                self._queue.remove(run)
-            if run.stream == ANONYMOUS:
-                run.count -= blocks
-            else:
-                self._texts.forget(run, blocks)
-            surplus -= blocks
+        if self._queued > self.free:
+            self._texts.take_first(self._queued - self.free)
+            self._queued = self.free
 
     def check_cache(self, running: list[Sequence]) -> None:
-        """Compare holders and queue with what the requests hold, run by run.
-
-        Raises:
-            AssertionError: names what disagrees.
-        """
+        """Compare holders and queue with what requests hold. Raises AssertionError: with names."""
         self._settle()
-        tables = [table for sequence in running for table in sequence.tables]
-        free = self._queue.runs()
+        free, tables = self._queue.runs(), [table for each in running for table in each.tables]
         queued = sum([run.count for run in free])
         if not queued == self._queued == self.free:
             raise AssertionError(f"{queued} blocks are queued, {self.free} are free")

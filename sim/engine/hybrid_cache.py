@@ -48,7 +48,7 @@ class HybridDecodes(DecodeSet):
         self._lag, self._ahead = int(pool.lag), int(pool.ahead)
         sizes = [group.block_size for group in pool.groups]
         self._period = least_common(sizes)
-        self._named = pool.named_tokens if pool.named_tokens > 1 else min(sizes)
+        self._named = pool.names_at
         self._groups: dict[int, int] = {}  # how many there are with so large blocks
         self._windows_of: list[tuple[int, int]] = []  # and windows, with their blocks
         for group in pool.groups:
@@ -56,11 +56,7 @@ class HybridDecodes(DecodeSet):
             self._groups[size] = self._groups.get(size, 0) + group.count
             if group.window is not None:
                 self._windows_of.append((group.window, size))
-        self._due: list[tuple[int, int]] = [((self._ahead - 1) % self._named, self._named)]
-        for size in self._groups:
-            self._due.append((0, size))
-        for window, size in self._windows_of:
-            self._due.append(((self._lag + window - 1) % size, size))
+        self._due = self._in_a_round()
         self._turns: list[list[Turn]] = [[] for _ in range(self._period)]  # in order of admission
         self._needs = [0] * self._period  # blocks that they take
         self._all_needs = 0  # in all of these steps
@@ -69,23 +65,34 @@ class HybridDecodes(DecodeSet):
         self._done = 0  # steps before this one are done
         self._nets = [0]  # blocks taken in steps behind the coming one, less those given back
 
-    # --- who is here
-    def join(self, sequence: Sequence) -> None:
-        """See ``DecodeSet``."""
-        super().join(sequence)
-        sequence.begun_at_join = sequence.begun_tokens
-        step, tells = self.step, self._pool.tells(sequence)
-        places: list[int] = []
-        for past in self._pasts(sequence.kv_tokens):
+    def _in_a_round(self) -> list[tuple[int, int, bool, bool]]:
+        """Of how many tokens, less whole rounds, one is in turn that has them: with the blocks that
+        it takes then, whether it leaves one, and whether it fills some that may have names."""
+        due: list[tuple[int, int, bool, bool]] = []
+        for past in range(self._period):
             takes, leaves = 0, False
             for size, groups in self._groups.items():
                 if past % size == 0:
                     takes += groups
             for window, size in self._windows_of:
                 leaves = leaves or (past - self._lag - window + 1) % size == 0
-            names = tells and (past + 1 - self._ahead) % self._named == 0
+            fills = (past + 1 - self._ahead) % self._named == 0
+            if takes or leaves or fills:
+                due.append((past, takes, leaves, fills))
+        return due
+
+    # --- who is here
+    def join(self, sequence: Sequence) -> None:
+        """See ``DecodeSet``."""
+        super().join(sequence)
+        sequence.begun_at_join = sequence.begun_tokens
+        step, tells = self.step, self._pool.tells(sequence)
+        begin, period = step - sequence.kv_tokens, self._period
+        places: list[int] = []
+        for past, takes, leaves, fills in self._due:
+            names = tells and fills
             if takes or leaves or names:
-                place = (step + past - sequence.kv_tokens) % self._period
+                place = (begin + past) % period
                 _insert(self._turns[place], Turn(sequence, takes, leaves, names))
                 self._needs[place] += takes
                 self._all_needs += takes
@@ -95,16 +102,6 @@ class HybridDecodes(DecodeSet):
             if date not in self._fresh:
                 self._fresh[date] = {}
             self._fresh[date][sequence] = None
-
-    def _pasts(self, first: int) -> list[int]:
-        """How many tokens it has, in the steps of one round in which something can be due."""
-        pasts: set[int] = set()
-        for place, size in self._due:
-            past = first + (place - first) % size
-            while past < first + self._period:
-                pasts.add(past)
-                past += size
-        return sorted(pasts)
 
     def _settle(self, sequences: list[Sequence]) -> None:
         """Bring those who leave up to date, and the counts of those who stay."""
@@ -140,16 +137,10 @@ class HybridDecodes(DecodeSet):
         steps = self.steps_to_change()
         if free_blocks >= self._all_needs * ((steps + self._period - 2) // self._period):
             return steps
-        low, high = 1, steps + 1
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self._gross(middle - 1) <= free_blocks:
-                low = middle
-            else:
-                high = middle
-        return low
+        return self.most_steps(steps, free_blocks)
 
-    def _gross(self, steps: int) -> int:
+    def gross(self, steps: int) -> int:
+        """See ``DecodeSet``."""
         rounds, rest = divmod(steps, self._period)
         blocks = rounds * self._all_needs
         for later in range(1, rest + 1):
@@ -199,36 +190,50 @@ class HybridDecodes(DecodeSet):
         fresh = self._fresh.get(step)
         if not fresh and not prompts:
             for turn in turns:
-                self._serve(turn, step)
+                self._serve(turn, step, turn.leaves)
             return
-        by_admission = {turn.sequence.admission: turn for turn in turns}
-        for sequence in fresh or ():
-            turn = by_admission.get(sequence.admission) or Turn(sequence, 0, True, False)
-            by_admission[sequence.admission] = Turn(sequence, turn.takes, True, turn.names)
-        for sequence in prompts:
-            by_admission[sequence.admission] = Turn(sequence, 0, False, False)
-        for admission in sorted(by_admission):
-            turn = by_admission[admission]
-            if turn.sequence.finish_step < 0:
-                self._pool.serve_prompt(turn.sequence)
-            else:
-                self._serve(turn, step)
+        others = sorted([*(fresh or ()), *prompts], key=_admission)
+        at, count = 0, len(others)
+        for turn in turns:
+            sequence = turn.sequence
+            while at < count and others[at].admission < sequence.admission:
+                self._serve_out_of_turn(others[at], step)
+                at += 1
+            is_fresh = at < count and others[at] is sequence
+            at += is_fresh
+            self._serve(turn, step, turn.leaves or is_fresh)
+        for sequence in others[at:]:
+            self._serve_out_of_turn(sequence, step)
 
-    def _serve(self, turn: Turn, step: int) -> None:
+    def _serve(self, turn: Turn, step: int, leaves: bool) -> None:
         pool, sequence = self._pool, turn.sequence
-        if turn.leaves:
-            steps = step - sequence.joined_step
-            computed = past = sequence.kv_tokens + steps
-            if self._lag:
-                computed = past - 1 if steps else sequence.begun_at_join
-            pool.leave_behind(sequence, computed)
+        if leaves:
+            self._leave_behind(sequence, step)
         pool.free -= turn.takes
         if turn.names:
             self._fill(sequence, step)
 
+    def _serve_out_of_turn(self, sequence: Sequence, step: int) -> None:
+        """One that has just begun to decode, or whose prompt goes on."""
+        if sequence.finish_step < 0:
+            self._pool.serve_prompt(sequence)
+        else:
+            self._leave_behind(sequence, step)
+
+    def _leave_behind(self, sequence: Sequence, step: int) -> None:
+        steps = step - sequence.joined_step
+        computed = past = sequence.kv_tokens + steps
+        if self._lag:
+            computed = past - 1 if steps else sequence.begun_at_join
+        self._pool.leave_behind(sequence, computed, self._pool.known(past))
+
     def _fill(self, sequence: Sequence, step: int) -> None:
         past = sequence.kv_tokens + step - sequence.joined_step
         self._pool.fill(sequence, past + 1 - self._ahead)
+
+
+def _admission(sequence: Sequence) -> int:
+    return sequence.admission
 
 
 def _insert(turns: list[Turn], turn: Turn) -> None:

@@ -83,11 +83,7 @@ class Journal:
         for sequence in batch.held_back:
             self.left(sequence)
         for sequence in batch.prefills:
-            if sequence.first_scheduled_s < 0.0:
-                sequence.first_scheduled_s = now_s
-            elif sequence.lost_at_s >= 0.0:
-                sequence.lost_s += now_s - sequence.lost_at_s
-                sequence.lost_at_s = -1.0
+            note_start(sequence, now_s)
 
     def end(
         self,
@@ -192,3 +188,12 @@ class Journal:
         sequence.paused_s += end_s - sequence.last_token_s
         self.resumed_gap_s.append(end_s - sequence.last_token_s)
         self.resumed_end_s.append(end_s)
+
+
+def note_start(sequence: Sequence, now_s: float) -> None:
+    """A part of a prompt is computed from now on: the first one, or one after all was lost."""
+    if sequence.first_scheduled_s < 0.0:
+        sequence.first_scheduled_s = now_s
+    elif sequence.lost_at_s >= 0.0:
+        sequence.lost_s += now_s - sequence.lost_at_s
+        sequence.lost_at_s = -1.0

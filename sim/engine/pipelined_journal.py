@@ -11,7 +11,7 @@ that they add up to the time in which any stage is busy. Gaps between tokens are
 as the step before that of a token is another one for each.
 """
 
-from sim.engine.journal import Journal, pack_chunk, pack_segment
+from sim.engine.journal import Journal, note_start, pack_chunk, pack_segment
 from sim.engine.pipelined_prefill import PipelinedBatch
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch, Sequence
@@ -31,11 +31,7 @@ class PipelinedJournal(Journal):
         assert isinstance(batch, PipelinedBatch)
         end_s = batch.end_s
         for sequence in batch.prefills:
-            if sequence.first_scheduled_s < 0.0:
-                sequence.first_scheduled_s = now_s
-            elif sequence.lost_at_s >= 0.0:
-                sequence.lost_s += now_s - sequence.lost_at_s
-                sequence.lost_at_s = -1.0
+            note_start(sequence, now_s)
             if sequence.first_token_s < 0.0:
                 sequence.computed_s += end_s - max(now_s, sequence.working_until_s)
                 sequence.working_until_s = end_s

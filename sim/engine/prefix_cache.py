@@ -328,16 +328,7 @@ class PrefixCache(BlockPool):
         if surplus <= 0:
             return
         self._queued = self.free - taken
-        while surplus:
-            run = self._queue.first()
-            count = min(run.count, surplus)
-            if count == run.count:
-                self._queue.remove(run)
-            if run.stream == ANONYMOUS:
-                run.count -= count
-            else:
-                self._texts.forget(run, count)
-            surplus -= count
+        self._texts.take_first(surplus)
 
     def check_cache(self, running: list[Sequence]) -> None:
         """Compare holders and queue with what the requests hold, run by run.

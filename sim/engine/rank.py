@@ -3,13 +3,13 @@
 from bisect import bisect_right
 
 from sim.engine.agenda import Sleeper
-from sim.engine.any_replica import AnyReplica
 from sim.engine.lockstep import Lockstep
 from sim.engine.loop import Loop
-from sim.engine.sequence import Batch, Sequence
+from sim.engine.loop_replica import LoopReplica
+from sim.engine.sequence import Sequence
 
 
-class Rank(AnyReplica):
+class Rank(LoopReplica):
     """One of them, to whom requests are sent and of whom they are taken back.
 
     Args:
@@ -19,29 +19,8 @@ class Rank(AnyReplica):
     """
 
     def __init__(self, loop: Loop, together: Lockstep, sleeper: Sleeper) -> None:
-        super().__init__(loop.number, loop.scheduler, loop.journal, loop.aborted, loop.agenda)
-        self.loop = loop
-        self._together, self._sleeper = together, sleeper
-
-    def submit(self, sequence: Sequence) -> None:
-        """See ``AnyReplica``."""
-        self.scheduler.admit(sequence)
-        if not self._sleeper.asleep:
-            return
-        batch = self.loop.batch
-        if batch is None:
-            self._sleeper.wake_at(self.agenda.now_s)
-        elif self._together.steps > 1 and batch.open:
-            self._cut_short()
-
-    def abort(self, sequence: Sequence) -> None:
-        """See ``AnyReplica``."""
-        if self.loop.batch is None:
-            self.scheduler.abort(sequence)
-            self._sleeper.wake_at(self.agenda.now_s)
-        else:
-            self.aborted.append(sequence)
-            self._cut_short()
+        super().__init__(loop, sleeper)
+        self._together = together
 
     def outstanding_tokens(self) -> int:
         """See ``AnyReplica``."""
@@ -49,16 +28,6 @@ class Rank(AnyReplica):
         if batch is not None:
             tokens += batch.decodes * self.steps_ended()
         return tokens
-
-    def tell(self, sequence: Sequence) -> None:
-        """See ``AnyReplica``."""
-        self.scheduler.tell(sequence)
-        if not self._sleeper.asleep:
-            return
-        if self.loop.batch is None:
-            self._sleeper.wake_at(self.agenda.now_s)
-        elif self._together.steps > 1:
-            self._cut_short()
 
     def cached_tokens(self, sequence: Sequence) -> int:
         """See ``AnyReplica``."""
@@ -77,14 +46,6 @@ class Rank(AnyReplica):
         """See ``AnyReplica``."""
         return self._queue_after(self.steps_ended())
 
-    def under_way(self) -> Batch | None:
-        """See ``AnyReplica``."""
-        return self.loop.batch
-
-    def reached_s(self) -> float:
-        """See ``AnyReplica``."""
-        return self.loop.now_s
-
     def halt(self, stop_s: float) -> None:
         """Complete the steps of all ranks that ended by ``stop_s``, at most once."""
         together = self._together
@@ -97,8 +58,11 @@ class Rank(AnyReplica):
             together.end(self.journal.step_end_s[-1])
         together.steps = 0
 
+    def _goes_on(self) -> bool:
+        return self._together.steps > 1
+
     def _cut_short(self) -> None:
-        """End the run of steps of all ranks with the one that is in progress."""
+        """See ``LoopReplica``: that of all ranks."""
         kept = self.steps_ended() + 1
         for loop in self._together.loops:
             del loop.journal.step_end_s[loop.journal.steps + kept :]

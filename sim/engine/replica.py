@@ -3,16 +3,15 @@
 from bisect import bisect_right
 
 from sim.engine.agenda import Sleeper
-from sim.engine.any_replica import AnyReplica
 from sim.engine.loop import Loop
-from sim.engine.sequence import Batch, Sequence
+from sim.engine.loop_replica import LoopReplica
+from sim.engine.sequence import Sequence
 
 
-class Replica(AnyReplica):
+class Replica(LoopReplica):
     """Goes on by itself (``sim.engine.loop``) while nothing else is due, else sleeps until then.
 
-    While it is asleep, a request can come by surprise or be given up: the run of steps under way is
-    then cut short. One whose loop knows all its requests beforehand need not be on any clock.
+    One whose loop knows all its requests beforehand need not be on any clock.
 
     Args:
         loop: its own.
@@ -20,52 +19,11 @@ class Replica(AnyReplica):
     """
 
     def __init__(self, loop: Loop, priority: int) -> None:
-        super().__init__(loop.number, loop.scheduler, loop.journal, loop.aborted, loop.agenda)
-        self.loop = loop
-        self._sleeper = Sleeper(loop.agenda, loop, priority)
+        super().__init__(loop, Sleeper(loop.agenda, loop, priority))
 
     def start(self) -> None:
         """Be on the clock, from time 0 on."""
         self._sleeper.sleep_until(0.0)
-
-    def submit(self, sequence: Sequence) -> None:
-        """See ``AnyReplica``."""
-        self.scheduler.admit(sequence)
-        loop = self.loop
-        if loop.gauge is not None:
-            loop.gauge.came.append(self.steps_ended())
-        if not self._sleeper.asleep:
-            return
-        batch = loop.batch
-        if batch is None:
-            self._sleeper.wake_at(self.agenda.now_s)
-        elif batch.steps > 1 and batch.open:
-            self._cut_short()
-
-    def abort(self, sequence: Sequence) -> None:
-        """See ``AnyReplica``."""
-        if self.loop.batch is None:
-            self.scheduler.abort(sequence)
-            self._sleeper.wake_at(self.agenda.now_s)
-        else:
-            self.aborted.append(sequence)
-            self._cut_short()
-
-    def tell(self, sequence: Sequence) -> None:
-        """See ``AnyReplica``."""
-        self.scheduler.tell(sequence)
-        if not self._sleeper.asleep:
-            return
-        batch = self.loop.batch
-        if batch is None:
-            self._sleeper.wake_at(self.agenda.now_s)
-        elif batch.steps > 1:
-            self._cut_short()
-
-    def look_again(self, now_s: float) -> None:
-        """See ``AnyReplica``."""
-        if self._sleeper.asleep and self.loop.batch is None:
-            self._sleeper.wake_at(now_s)
 
     def outstanding_tokens(self) -> int:
         """See ``AnyReplica``."""
@@ -92,14 +50,6 @@ class Replica(AnyReplica):
                 self._cut_short()
         return self.scheduler.look(sequence, ended)
 
-    def under_way(self) -> Batch | None:
-        """See ``AnyReplica``."""
-        return self.loop.batch
-
-    def reached_s(self) -> float:
-        """See ``AnyReplica``."""
-        return self.loop.now_s
-
     def halt(self, stop_s: float) -> None:
         """See ``AnyReplica``."""
         loop, journal = self.loop, self.journal
@@ -111,8 +61,11 @@ class Replica(AnyReplica):
         if len(ends_s) > begun:
             loop.end(loop.batch, loop.start_s, ends_s[-1])
 
+    def _goes_on(self) -> bool:
+        batch = self.loop.batch
+        return batch is not None and batch.steps > 1
+
     def _cut_short(self) -> None:
-        """End a run of steps with the one that is in progress."""
         ends_s = self.journal.step_end_s
         del ends_s[self._ended_until_now(self.number) + 1 :]
         self._sleeper.wake_at(ends_s[-1])

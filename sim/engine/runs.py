@@ -187,6 +187,20 @@ class Texts:
             first, last = stop, None
         return named, added
 
+    def take_first(self, blocks: int) -> None:
+        """So many free blocks, the first of the queue, are taken for something else."""
+        queue = self._queue
+        while blocks:
+            run = queue.first()
+            count = min(run.count, blocks)
+            if count == run.count:
+                queue.remove(run)
+            if run.stream == ANONYMOUS:
+                run.count -= count
+            else:
+                self.forget(run, count)
+            blocks -= count
+
     def forget(self, run: Run, blocks: int) -> None:
         """The last blocks of a free run are taken for something else."""
         end = run.end

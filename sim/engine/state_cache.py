@@ -39,6 +39,7 @@ class StateCache(HybridCache):
     ) -> None:
         all_groups: list[BlockGroup] = [*groups, states]
         super().__init__(num_blocks, all_groups, lag, settings)
+        self.names_late = False
         self._state = states
         self._first = self.kinds[-1].first
         self._ends = Ends(states, of_states)
@@ -149,10 +150,15 @@ class StateDecodes(HybridDecodes):
                 self._mark(sequence, self.step)
         super().serve()
 
-    def _serve(self, turn: Turn, step: int) -> None:
-        super()._serve(turn, step)
+    def _serve(self, turn: Turn, step: int, leaves: bool) -> None:
+        super()._serve(turn, step, leaves)
         if step - turn.sequence.joined_step <= self._lag:
             self._mark(turn.sequence, step)
+
+    def _serve_out_of_turn(self, sequence: Sequence, step: int) -> None:
+        super()._serve_out_of_turn(sequence, step)
+        if sequence.finish_step >= 0:  # it has just begun
+            self._mark(sequence, step)
 
     def _mark(self, sequence: Sequence, step: int) -> None:
         past = sequence.kv_tokens + step - sequence.joined_step

@@ -21,7 +21,7 @@ from sim.routers.draws import any_of, shares
 from sim.routers.router import Arrival, Looks, Router, Settings, View
 from sim.seen.active import ActiveBlocks
 from sim.seen.guess import Guess
-from sim.seen.scores import costs, lowest
+from sim.seen.scores import costs, in_blocks, lowest
 from sim.seen.texts import Stretch, stretches
 
 Factor = Annotated[float, Field(ge=0, le=1e6)]
@@ -109,7 +109,7 @@ class Dynamo(Router):
         """First blocks of the prompt that each replica is thought to have."""
         if self._guess is None:
             found = self.view.cached.cached_tokens(text, arrival.prompt_tokens)
-            return [tokens // self._size for tokens in found]
+            return in_blocks(found, self._size)
         self._guess.forget_before(arrival.arrival_s - self._given.router_ttl_secs)
         have = [0] * len(self.view.numbers)
         for number in self._guess.homes(cut[0][0]) if cut else ():
@@ -118,8 +118,10 @@ class Dynamo(Router):
 
     def _picked(self, cost: list[float]) -> int:
         temperature = self._given.router_temperature
+        if not temperature:
+            return any_of(lowest(cost), self._luck)
         low, high = min(cost), max(cost)
-        if not temperature or low == high:
+        if low == high:
             return any_of(lowest(cost), self._luck)
         scale = -1.0 / ((high - low) * temperature)
         odds = [exp((each - low) * scale) for each in cost]

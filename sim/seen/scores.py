@@ -79,6 +79,11 @@ def costs(
     return found
 
 
+def in_blocks(tokens: list[int], size: int) -> list[int]:
+    """Return how many full blocks of ``size`` tokens each of these is."""
+    return [each // size for each in tokens]
+
+
 def extremes(counts: list[int]) -> tuple[int, int, int]:
     """Return the place of the lowest count, the first of equal ones, that count, and the highest.
 

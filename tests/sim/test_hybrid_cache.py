@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from hardware.gpu import load_gpu
@@ -20,6 +21,7 @@ from sim.settings.registry import ORDERS
 from sim.settings.scenario import build_scenario
 from sim.simulation import simulate
 from tests.sim import small
+from tests.sim.test_against_reference import assert_equal_to_reference
 
 EVERYTHING = BlockGroup(1, 4, None, 1 << 30)
 
@@ -197,3 +199,27 @@ def test_until_0_19_room_for_a_prompt_includes_what_windows_give_back() -> None:
         columns = simulate(scenario, requests).requests
         begins[version] = columns["first_scheduled_s"][1] < columns["finish_s"][0]
     assert begins == {"0.19": False, "0.20": True}
+
+
+@pytest.mark.parametrize(
+    ("window", "order", "ahead", "blocks"),
+    [(12, "priority", False, 90), (12, "fcfs", True, 90), (5, "fcfs", True, 60),
+     (5, "priority", True, 130), (12, "fcfs", False, 130)],
+)  # fmt: skip
+def test_what_windows_leave_while_others_are_thrown_out_is_found_as_by_the_reference(
+    window: int, order: str, ahead: bool, blocks: int
+) -> None:
+    """With every block of a window kept: who is thrown out finds what it had left behind, also of
+    its answer and where blocks fall short."""
+    scenario = small.scenario(
+        scheduler="chunked_prefill", max_num_seqs=9, num_gpu_blocks=blocks, block_size=4,
+        max_num_batched_tokens=50, max_model_len=200, windows=(window, None), version="0.33",
+        async_scheduling=ahead, enable_prefix_caching=True, watermark=0.0, order=order,
+        prefix_cache_retention_interval="dense",
+    )  # fmt: skip
+    rng = np.random.default_rng(1)
+    prompts, outputs = rng.integers(1, 40, 60).tolist(), rng.integers(20, 90, 60).tolist()
+    arrivals = np.cumsum(rng.exponential(2e-3, 60)).tolist()
+    requests = small.requests(arrivals, prompts, outputs, rng.integers(0, 3, 60).tolist())
+    result = assert_equal_to_reference(scenario, requests)
+    assert result.requests["preemptions"].sum() > 20

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from experiments.reporting.words import of_pool, points_text
-from experiments.study.build import Keys, keys_of, prices_of
+from experiments.study.build import Keys, keys_of, longest_that_fits, prices_of
 from experiments.study.calibrations import gpu_of
 from experiments.study.document import Study
 from experiments.study.errors import show
@@ -51,10 +51,14 @@ def _point_lines(study: Study, swept: set[str]) -> list[str]:
     shown = [f"{key} {show(value)}" for key, value in taken.items() if key not in swept]
     if shown:
         lines.append(f"vLLM {version}'s server on {gpu.name}: {', '.join(shown)}")
+    fits = {"max_model_len"} if study.engine.max_model_len == longest_that_fits(study) else set()
+    for key in fits:
+        value, default = said[key]
+        lines.append(f"as much as fits: {key} {show(value)} (vLLM's: {show(default)})")
     others = [
         f"{key} {show(value)} (vLLM's: {show(default)})"
         for key, (value, default) in said.items()
-        if key not in swept
+        if key not in swept | fits
     ]
     if others:
         lines.append(f"as the study says: {', '.join(others)}")

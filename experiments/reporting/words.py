@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from experiments.study.build import Keys, keys_of, prices_of, settled
+from experiments.study.build import Keys, keys_of, longest_that_fits, prices_of, settled
 from experiments.study.calibrations import gpu_of
 from experiments.study.document import Study
 from experiments.study.points import Plan
@@ -111,7 +111,13 @@ def calibration_notes(plan: Plan) -> list[str]:
 
 
 def _notes_of(study: Study) -> list[str]:
-    return [*price_notes(study), *model_notes(study), *cache_notes(study), *cost_notes(study)]
+    return [
+        *price_notes(study),
+        *model_notes(study),
+        *length_notes(study),
+        *cache_notes(study),
+        *cost_notes(study),
+    ]
 
 
 def of_pool(pool: PoolConfig) -> str:
@@ -213,6 +219,18 @@ def model_notes(study: Study) -> list[str]:
             f"of {spec.name}, which attend chunks of it: a little too slow"
         )
     return notes
+
+
+def length_notes(study: Study) -> list[str]:
+    """Say that the longest request is what fits, where nobody stated one."""
+    engine, spec = settled(study).engine, load_spec(study.model)
+    if engine.max_model_len != longest_that_fits(study):
+        return []
+    return [
+        f"max_model_len is {engine.max_model_len}, as a request of {spec.max_model_len} tokens, "
+        f"the longest of {spec.name}, does not fit into the KV cache: vLLM refuses to start until "
+        "--max-model-len says so"
+    ]
 
 
 def cache_notes(study: Study) -> list[str]:

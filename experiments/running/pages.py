@@ -37,7 +37,6 @@ def report(plan: Plan, runs: Sequence[Run], tables: Tables, folder: Path) -> Non
     from experiments.reporting.notes import point_notes
     from experiments.reporting.page.data import drawn_points
     from experiments.reporting.page.write import Page, write_page
-    from experiments.reporting.pool_table import reported_pools
 
     study, points = plan.study, [point.study for point in plan.points]
     rows = tables.summary.rows()
@@ -53,7 +52,7 @@ def report(plan: Plan, runs: Sequence[Run], tables: Tables, folder: Path) -> Non
             ("The study, to run again", (folder / "study.yaml").read_text(encoding="utf-8")),
         ),
         gpus=[each.cluster.gpus for each in points],
-        pools=None if tables.pools is None else reported_pools(tables.pools, plan.keys),
+        pools=() if tables.pools is None else tables.pools.rows(),
         replicas=tables.replicas.rows(),
         differences=tables.differences.rows(),
     )

@@ -16,10 +16,12 @@ from model.spec import load_spec
 from sim.routers.consequences import Routing
 from sim.settings.cluster_config import ClusterConfig
 from sim.settings.engine_config import EngineConfig, precision_of
+from sim.settings.kv_store import KvStoreConfig
 from sim.settings.kv_transfer import KvTransferConfig
+from sim.settings.longest_request import with_longest_that_fits
 from sim.settings.pool_building import build_pool
 from sim.settings.pools import GpuWords, Pool, PoolConfig, PoolEngine
-from sim.settings.resolved_engine import ResolvedEngine, resolved
+from sim.settings.resolved_engine import ResolvedEngine
 from sim.settings.scenario import Scenario, routing_of, scenario_of_pools
 
 KEPT_SCENARIOS = 64
@@ -68,6 +70,13 @@ def settled(study: Study) -> Study:
     return study.model_copy(update={"cluster": cluster})
 
 
+def longest_that_fits(study: Study) -> int | None:
+    """Return the longest request of one pool if none is stated and less than the model's fits."""
+    unstated = study.engine.model_copy(update={"max_model_len": None})
+    longest = settled(study.model_copy(update={"engine": unstated})).engine.max_model_len
+    return longest if longest != load_spec(study.model).max_model_len else None
+
+
 Keys = tuple[str, str, str, str, tuple[Stamp, ...], tuple[str, ...]]
 """Model, the cluster of one replica, engine, calibration, the state of the files that they name,
 and the digests of modules whose classes they may name."""
@@ -85,6 +94,8 @@ class ScenarioKeys:
     prefill_router: str | None
     kv_transfer: str | None
     """As JSON."""
+    kv_store: str | None
+    """As JSON."""
     price_seed: int | None
     """With what prices are drawn."""
 
@@ -96,20 +107,21 @@ class ScenarioKeys:
 def scenario_keys(study: Study, draw: int | None = None) -> ScenarioKeys:
     """Return what tells the scenarios of points apart; see ``scenario_of`` for the draw."""
     pools = tuple((pool, keys_of(alone)) for pool, alone in by_pool(study))
-    transfer = study.cluster.kv_transfer
+    transfer, store = study.cluster.kv_transfer, study.cluster.kv_store
     return ScenarioKeys(
         pools,
         study.cluster.router,
         json.dumps(study.cluster.router_settings, sort_keys=True),
         study.cluster.prefill_router,
         None if transfer is None else transfer.model_dump_json(),
+        None if store is None else store.model_dump_json(),
         None if draw is None else study.seed + draw,
     )
 
 
 def keys_of(study: Study) -> Keys:
     """Return what tells the pool of one study (of one pool) from that of another."""
-    plain = {"replicas": 1, "router": "round_robin", "router_settings": {}}
+    plain = {"replicas": 1, "router": "round_robin", "router_settings": {}, "kv_store": None}
     one = study.cluster.model_copy(update=plain)
     return (
         study.model, one.model_dump_json(), study.engine.model_dump_json(), study.calibration,
@@ -130,8 +142,13 @@ def _settled(keys: Keys) -> tuple[ResolvedEngine, str]:
     else:
         gpu = load_gpu(gpu_words)
     spec = load_spec(model)
-    stages = ClusterConfig.model_validate_json(cluster).all_pools[0].pipeline_parallel_size
-    filled = resolved(given, gpu, spec, stages)
+    pool = ClusterConfig.model_validate_json(cluster).all_pools[0]
+    filled = with_longest_that_fits(
+        given, spec, gpu,
+        tp=pool.tensor_parallel_size,
+        dp=pool.data_parallel_size,
+        pp=pool.pipeline_parallel_size,
+    )  # fmt: skip
     if calibration.lower() == AUTO:
         calibration = best_calibration(filled.version, gpu, precision_of(filled, spec, gpu).compute)
     return filled, calibration
@@ -155,6 +172,7 @@ def built(of: ScenarioKeys) -> Scenario:
         json.loads(of.router_settings),
         prefill_router=of.prefill_router,
         kv_transfer=KvTransferConfig.model_validate_json(of.kv_transfer or "{}"),
+        kv_store=None if of.kv_store is None else KvStoreConfig.model_validate_json(of.kv_store),
     )
 
 

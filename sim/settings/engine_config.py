@@ -93,7 +93,8 @@ class EngineConfig(BaseModel):
     for its first chunk. They are not set aside: one behind it can still take them. The other
     schedulers take prompts whole. Default: the version's, true since 0.19."""
     max_model_len: Count | None = None
-    """Longest prompt plus output, in tokens. Default: what the model was made for."""
+    """Longest prompt plus output, in tokens. Default: what the model was made for, or the longest
+    that the KV cache holds, which is told."""
     enable_prefix_caching: bool | None = None
     """chunked_prefill: keep the KV blocks of ended requests, for prompts that begin alike. Not
     modelled where layers keep a state: default false there, else the version's, true since 0.8."""

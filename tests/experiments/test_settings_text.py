@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from experiments.reporting.settings_text import setting_lines
+from experiments.reporting.words import calibration_notes
 from experiments.running.api import load_study
 from experiments.study.document import read_raw
 from experiments.study.points import prepare
@@ -24,6 +25,11 @@ workload:
 
 def said(folder: Path, text: str) -> str:
     return "\n".join(setting_lines(prepare(read_raw(write_study(folder, STUDY + text)))))
+
+
+def noted(folder: Path, text: str, word: str) -> list[str]:
+    plan = prepare(read_raw(write_study(folder, STUDY + text)))
+    return [note for note in calibration_notes(plan) if word in note]
 
 
 def test_defaults_are_told_by_gpu_and_version(tmp_path: Path) -> None:
@@ -46,6 +52,18 @@ def test_what_a_study_says_stands_apart(tmp_path: Path) -> None:
     assert "vLLM 0.9.2's server on l40s: " in text
     assert "gpu_memory_utilization 0.9," in text
     assert "calibration vllm-0.8 on l40s" in text
+
+
+def test_a_length_that_nobody_states_is_what_fits_and_told(tmp_path: Path) -> None:
+    tight = "engine: {version: '0.11', gpu_memory_utilization: 0.38}\n"
+    text = said(tmp_path, tight)
+    (line,) = (line for line in text.splitlines() if "as much as fits" in line)
+    assert line.endswith("max_model_len 4208 (vLLM's: 8192)")
+    assert "as the study says: gpu_memory_utilization 0.38" in text
+    (note,) = noted(tmp_path, tight, "max_model_len")
+    assert note.startswith("max_model_len is 4208, as a request of 8192 tokens, the longest of ")
+    assert not noted(tmp_path, "engine: {version: '0.11'}\n", "max_model_len")
+    assert "as much as fits" not in said(tmp_path, "engine: {version: '0.11'}\n")
 
 
 def test_a_calibration_s_version_is_the_engine_s_where_none_is_given(tmp_path: Path) -> None:

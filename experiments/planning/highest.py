@@ -258,7 +258,7 @@ class Search:
             for value in (low, high)
         ]
         scale = self._scale if high < self.capacity else Scale()
-        return _Line(Pair(low, high, *columns, scale), samples, promise)
+        return _Line(Pair(low, high, *columns, scale=scale), samples, promise)
 
     def _found(self, found: Root, line: "_Line") -> Highest:
         every = [sample for row in line.samples.values() for sample in row]

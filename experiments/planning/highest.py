@@ -6,11 +6,12 @@ seeds more as the wanted interval needs, once, and what comes out is reported.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from experiments.planning.logit_line import (
     NEAR,
@@ -249,16 +250,14 @@ class Search:
         samples = {low: answers[0::2], high: answers[1::2]}
         promise = worst(samples[high], self.promises)
 
-        def counts(value: float, what: Callable[[Sample], int]) -> Iterator[int]:
-            return (what(sample) for sample in samples[value])
+        def counts(value: float, what: Callable[[Sample], int]) -> npt.NDArray[np.int64]:
+            return np.fromiter((what(sample) for sample in samples[value]), dtype=np.int64)
 
-        columns = [
-            np.fromiter(counts(value, what), dtype=np.int64)
-            for what in (lambda one: one.count(promise), lambda one: one.measured)
-            for value in (low, high)
-        ]
+        missed = [counts(value, lambda one: one.count(promise)) for value in (low, high)]
+        measured = [counts(value, lambda one: one.measured) for value in (low, high)]
         scale = self._scale if high < self.capacity else Scale()
-        return _Line(Pair(low, high, *columns, scale=scale), samples, promise)
+        pair = Pair(low, high, missed[0], missed[1], measured[0], measured[1], scale)
+        return _Line(pair, samples, promise)
 
     def _found(self, found: Root, line: "_Line") -> Highest:
         every = [sample for row in line.samples.values() for sample in row]

@@ -18,9 +18,11 @@ class StateEngine(HybridEngine):
         self.groups = [
             (group.block_tokens, 2 if group.state else group.window or inf) for group in groups
         ]
+        longest, flight = pool.max_model_len, pool.ledger.in_flight_tokens
+        self.most = [group.most_blocks(longest, flight) for group in groups]
         self.common = self.names_at = lcm(*(size for size, _ in self.groups))
         self.exports = groups[self.states[0]].states == 3
-        self.before_last = tuple(map(int, pool.engine.version.split("."))) >= (0, 32)
+        self.before_last = self.version >= (0, 32)
         self.new: set[tuple] = set()  # states that are written in this step
 
     def form_chunked(self, batch: dict) -> None:

@@ -128,9 +128,22 @@ def gpu_name(text: str) -> str:
     slice of one.
     """
     kept = [word for remark in _REMARK.findall(text) for word in _VARIANT.findall(remark.lower())]
-    bare = re.split(r"[;,]|\s[-–—/|]\s", _REMARK.sub(" ", text))[0]  # noqa: RUF001
-    bare = _COUNTED.sub("", _COUNTED.sub("", bare.strip(" ?*")))
+    bare = _COUNTED.sub("", _COUNTED.sub("", _without_remarks(text)))
     return " ".join(_MEMORY.sub(r"\1GB", " ".join([bare, *kept])).split()) or text
+
+
+def gpu_count(text: str) -> str | None:
+    """Return how many GPUs a cell says beside their name: 8 of ``8xH100``; None where it does not.
+
+    None, too, of two numbers, of which one may be of nodes: ``2 x 8 H100``.
+    """
+    counts = [re.sub(r"\D", "", found) for found in _COUNTED.findall(_without_remarks(text))]
+    rest = _COUNTED.sub("", _without_remarks(text))
+    return counts[0] if len(counts) == 1 and not _COUNTED.search(rest) else None
+
+
+def _without_remarks(text: str) -> str:
+    return re.split(r"[;,]|\s[-–—/|]\s", _REMARK.sub(" ", text))[0].strip(" ?*")  # noqa: RUF001
 
 
 def without_remark(text: str) -> str:

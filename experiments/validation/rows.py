@@ -262,6 +262,8 @@ def row_of(cells: dict[str, Any]) -> RunRow:
     for name in said.SIZES:
         if name in data:
             data[name] = said.group_size(name, given[name])
+    if not data.get("tp") and not data.get("n_gpus") and "gpu" in data:
+        data["n_gpus"] = said.gpu_count(data["gpu"])
     if said.switched_on(data.get("ep")) and data["ep"] != "1":  # as many as there are
         data["ep"] = data.get("tp") or data.get("n_gpus") or given["ep"]
     for name in ("request_rate_rps", "max_concurrency"):

@@ -23,6 +23,7 @@ DRAWN = {
     "disaggregation": ("disaggregation", "throughput_latency.png"),
     "draft_tokens": ("draft_tokens", "throughput_latency.png"),
     "kv_tiers": ("kv_tiers", "throughput_latency.png"),
+    "remote_kv": ("remote_kv", "throughput_latency.png"),
     "pools": ("mixed_gpus", "pools.png"),
 }
 """By picture: the study, and the file of its results."""

@@ -73,6 +73,8 @@ class Defaults(_Part):
     long_prefill_limits_alone: Dated[bool]
     serves_behind_victim: Dated[bool]
     drafts_tell_at_end: Dated[bool]
+    drafts_by_group: Dated[bool]
+    drafts_drop_at_end: Dated[bool]
     lru_ranks_requests: Dated[bool]
     offers_chunks_again: Dated[bool]
     reuse_unhashed_first: Dated[bool]

@@ -166,10 +166,11 @@ class MemoryDemand:
 
     def _layout(self, spec: DecoderSpec) -> KvLayout:
         return kv_layout(
-            spec if self.drafts is None else self.drafts.beside(spec),
+            spec,
             precision=self.precision,
             tp=self.tp,
             block_size=self.block_size,
             version=self._version,
             disable_hybrid_kv_cache_manager=self.disable_hybrid_kv_cache_manager,
+            drafts=self.drafts,
         )

@@ -5,8 +5,8 @@ written there.
 """
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from hardware.engine_table import vllm
@@ -15,6 +15,7 @@ from hardware.versions import version_key
 from sim.engine.beginnings import Beginnings
 from sim.engine.block_groups import BlockGroup
 from sim.engine.drafted_cache import DraftedCache
+from sim.engine.drafted_hybrid import DraftedHybrid
 from sim.engine.eviction import Arc, Eviction, Lru, RankedLru
 from sim.engine.grouped_cache import GroupedPool
 from sim.engine.hybrid_cache import HybridCache
@@ -24,6 +25,9 @@ from sim.engine.loads import Connector
 from sim.engine.offloading import Offloading, OffloadSettings
 from sim.engine.pipelined_cache import PipelinedCache
 from sim.engine.prefix_cache import PrefixCache
+from sim.engine.remote_store import RemoteStore
+from sim.engine.store_links import StoreLinks
+from sim.engine.storing import Storing, StoringSettings
 from sim.settings.pools import Pool
 from sim.settings.prefix_caching import retention_tokens
 from workloads.requests import Prefixes
@@ -32,7 +36,11 @@ EVICTION: Final[dict[str, type[Eviction]]] = {"lru": Lru, "arc": Arc, "ranked_lr
 """``engine.kv_connector_extra_config.eviction_policy``; ``ranked_lru`` is lru from 0.33 on."""
 
 
-def _no_connector(_: Pool) -> None:
+Place = tuple[RemoteStore, int]
+"""A store that replicas share, and the number of one of them."""
+
+
+def _no_connector(_: Pool, __: Place | None) -> None:
     return None
 
 
@@ -44,7 +52,7 @@ class CacheKind:
     """Whether a pool has it, unless it has one of those before."""
     make: Callable[[Pool, Prefixes | None], BlockPool]
     """An empty one, for requests with these texts in common."""
-    connector: Callable[[Pool], Connector | None] = _no_connector
+    connector: Callable[[Pool, Place | None], Connector | None] = _no_connector
     """What keeps copies elsewhere, and brings them."""
 
 
@@ -58,9 +66,15 @@ def make_cache(pool: Pool, prefixes: Prefixes | None) -> BlockPool:
     return CACHES[cache_kind(pool)].make(pool, prefixes)
 
 
-def make_connector(pool: Pool) -> Connector | None:
-    """Return what a replica has beside its cache, if that has tiers."""
-    return CACHES[cache_kind(pool)].connector(pool)
+def make_connector(pool: Pool, place: Place | None = None) -> Connector | None:
+    """Return what a replica has beside its cache, if that has tiers; ``place``: at its store."""
+    return CACHES[cache_kind(pool)].connector(pool, place)
+
+
+def make_store(pools: Iterable[Pool]) -> RemoteStore | None:
+    """Return the empty store that replicas of these pools share; None: they share none."""
+    store = next((pool.store for pool in pools if pool.store is not None), None)
+    return None if store is None else RemoteStore(Lru(store.chunks), StoreLinks(store.latency_s))
 
 
 def _several(pool: Pool) -> bool:
@@ -75,8 +89,19 @@ def _groups(pool: Pool, _: Prefixes | None) -> GroupedPool:
 
 def _hybrid(pool: Pool, prefixes: Prefixes | None) -> HybridCache:
     groups, _ = _kinds(pool)
+    settings = _hybrid_settings(pool, prefixes)
+    return HybridCache(pool.num_gpu_blocks, groups, pool.ledger.waits_for_steps, settings)
+
+
+def _drafted_hybrid(pool: Pool, prefixes: Prefixes | None) -> DraftedHybrid:
+    groups, _ = _kinds(pool)
+    settings = _hybrid_settings(pool, prefixes)
+    return DraftedHybrid(pool.num_gpu_blocks, groups, pool.ledger.waits_for_steps, settings)
+
+
+def _hybrid_settings(pool: Pool, prefixes: Prefixes | None) -> HybridSettings:
     engine, at = pool.engine, version_key(pool.engine.version)
-    settings = HybridSettings(
+    return HybridSettings(
         spans_of=None if prefixes is None else block_spans(prefixes, 1),
         unhashed_first=engine.reuse_unhashed_first,
         windows_first=engine.reuse_unhashed_first
@@ -84,24 +109,36 @@ def _hybrid(pool: Pool, prefixes: Prefixes | None) -> HybridCache:
         ahead=pool.async_scheduling,
         retention=retention_tokens(engine.prefix_cache_retention_interval),
         whole_hits=vllm().defaults.names_whole_hits.at(at),
+        twice=vllm().defaults.drafts_by_group.at(at),
+        at_end=vllm().defaults.drafts_drop_at_end.at(at),
     )
-    return HybridCache(pool.num_gpu_blocks, groups, pool.ledger.waits_for_steps, settings)
 
 
 def _kinds(pool: Pool) -> tuple[list[BlockGroup], int]:
     """Groups that are alike, and how many keep a state."""
     ledger = pool.ledger
-    kinds = [(each.block_tokens, each.window, each.state) for each in ledger.layout.groups]
+    drops = _drops(pool)
+    kinds = [replace(each, layers=0, drafts=drops(each)) for each in ledger.layout.groups]
     groups, states = [], 0
-    for (block_tokens, window, state), count in Counter(kinds).items():
-        if state:
-            states += count
+    for each, count in Counter(kinds).items():
+        if each.state:
+            states += count * each.states
             continue
+        block_tokens, window = each.block_tokens, each.window
         kept = window if _caps_windows(pool) else None
         one = KvGroup(layers=1, block_tokens=block_tokens, window=kept)
         most = one.most_blocks(pool.max_model_len, ledger.in_flight_tokens)
-        groups.append(BlockGroup(count, block_tokens, window, most))
+        groups.append(BlockGroup(count, block_tokens, window, most, each.drafts))
     return groups, states
+
+
+def _drops(pool: Pool) -> Callable[[KvGroup], bool]:
+    """Of which groups the last block that is found is computed again."""
+    if pool.drafts is None or not pool.drafts.drafting.drops_block:
+        return lambda _: False
+    if vllm().defaults.drafts_by_group.at(version_key(pool.engine.version)):
+        return lambda group: group.drafts
+    return lambda _: True
 
 
 def _caps_windows(pool: Pool) -> bool:
@@ -110,7 +147,7 @@ def _caps_windows(pool: Pool) -> bool:
     return not pool.engine.scheduler_reserve_full_isl or vllm().defaults.reserve_caps_windows.at(at)
 
 
-def _offloading(pool: Pool) -> Offloading:
+def _offloading(pool: Pool, _: Place | None) -> Offloading:
     host, rates = pool.host, pool.host_rates
     assert host is not None
     told, at = pool.engine.kv_connector_extra_config, version_key(pool.engine.version)
@@ -130,6 +167,24 @@ def _offloading(pool: Pool) -> Offloading:
     if policy == "lru" and vllm().defaults.lru_ranks_requests.at(at):
         policy = "ranked_lru"
     return Offloading(settings, EVICTION[policy](host.chunks))
+
+
+def _storing(pool: Pool, place: Place | None) -> Storing | None:
+    """None where nobody runs, and it is asked what would fit."""
+    if place is None:
+        return None
+    own, told, (store, number) = pool.store, pool.engine.kv_connector_extra_config, place
+    assert own is not None
+    settings = StoringSettings(
+        blocks_per_chunk=told.blocks_per_chunk,
+        block_size=pool.ledger.block_size,
+        link_s=own.link_s,
+        store_s=own.store_s,
+        min_load_tokens=own.min_load_tokens,
+        offload_prompt_only=told.offload_prompt_only,
+        ahead=pool.async_scheduling,
+    )
+    return Storing(settings, store, number)
 
 
 def _prefix(pool: Pool, prefixes: Prefixes | None) -> PrefixCache:
@@ -158,9 +213,13 @@ def _count(pool: Pool, _: Prefixes | None) -> BlockPool:
 
 
 CACHES: Final[dict[str, CacheKind]] = {
+    "drafted_hybrid": CacheKind(
+        lambda pool: pool.caches_several_groups and pool.drafts is not None, _drafted_hybrid
+    ),
     "hybrid": CacheKind(lambda pool: pool.caches_several_groups, _hybrid),
     "groups": CacheKind(_several, _groups),
     "tiers": CacheKind(lambda pool: pool.host is not None, _prefix, _offloading),
+    "store": CacheKind(lambda pool: pool.store is not None, _prefix, _storing),
     "drafts": CacheKind(
         lambda pool: pool.drafts is not None and pool.engine.enable_prefix_caching, _drafted
     ),
@@ -170,10 +229,13 @@ CACHES: Final[dict[str, CacheKind]] = {
     "prefix": CacheKind(lambda pool: pool.engine.enable_prefix_caching, _prefix),
     "count": CacheKind(lambda _: True, _count),
 }
-"""``hybrid``: layers that keep different tokens, in blocks that outlive their requests; ``groups``:
-the same where they do not; ``tiers``: what the GPU has no more is in the host's memory; ``drafts``:
-blocks of what was verified outlive their requests; ``pipelined``: and those of steps under way can
-be found; ``prefix``: blocks outlive their requests; ``count``: blocks are only counted."""
+"""``drafted_hybrid``: ``hybrid``, where only what is verified can be found; ``hybrid``: layers that
+keep different tokens, in blocks that outlive their requests; ``groups``: the same where they do
+not; ``tiers``: what the GPU has no more is in the host's memory; ``store``: it is where all
+replicas
+find it; ``drafts``: blocks of what was verified outlive their requests; ``pipelined``: and those of
+steps under way can be found; ``prefix``: blocks outlive their requests; ``count``: blocks are only
+counted."""
 
 
 def block_spans(prefixes: Prefixes, block_size: int) -> Callable[[int], list[tuple[int, int]]]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from sim.acceptance import Synthetic
 from sim.api_server import all_reached_s, own_loops, shared_loops
+from sim.caches import make_store
 from sim.clock import Clock, without_collector
 from sim.dealing import deal
 from sim.disaggregation import Disaggregated, Route
@@ -22,13 +23,16 @@ from sim.engine.inbox import Inbox
 from sim.engine.loop import Loop, OnFinish
 from sim.engine.machine import Machine
 from sim.engine.rank import ranks_of
+from sim.engine.remote_store import StoreClock
 from sim.engine.replica import Replica
 from sim.engine.scheduler import Scheduler
 from sim.engine.sending import Sending
+from sim.engine.storing import Storing
 from sim.machines import priced_machine
 from sim.pipelined import pipelined
 from sim.ranks import lockstep, router_of, show
 from sim.recording.run import BlockCount, Part, Recorder
+from sim.recording.store_use import store_count
 from sim.recording.tape import Scratch
 from sim.recording.tiers import have_tiers, tier_count
 from sim.routers.prompts import prompts_of
@@ -79,12 +83,14 @@ class Cluster:
             self.recorder.begin_tiers()
         facts = [each for pool in scenario.pools for each in [facts_of(pool)] * pool.replicas]
         right = {id(pool): acceptance or self._acceptance(pool) for pool in scenario.pools}
+        self.store = make_store(scenario.pools)
         self.schedulers = {
             number: make_scheduler(
-                self.pools[number], requests.prefixes, right[id(self.pools[number])]
+                self.pools[number], requests.prefixes, right[id(self.pools[number])],
+                None if self.store is None else (self.store, number),
             )
             for number in numbers
-        }
+        }  # fmt: skip
         self.dealt = scenario.routing(not requests.waits).dealt
         self.replicas: dict[int, AnyReplica] = {}
         self.dispatch = self._dispatch(facts)
@@ -92,6 +98,12 @@ class Cluster:
         for number in numbers:
             if number not in self.replicas:
                 self.replicas |= self._replicas(number)
+        if self.store is not None:
+            StoreClock(self.clock.agenda, self.store)
+            for number, scheduler in self.schedulers.items():
+                assert scheduler.loads is not None
+                assert isinstance(scheduler.loads.connector, Storing)
+                scheduler.loads.connector.port.replica = self.replicas[number]
         self._show()
         self._connect()
 
@@ -129,7 +141,8 @@ class Cluster:
             for sequence in () if self.pools[number].role == PREFILL else unfinished:
                 self.recorder.outcomes.unfinished(sequence, number)
             pool = scheduler.pool
-            blocks[number] = BlockCount(pool.num_blocks, pool.held, tier_count(scheduler))
+            tier, store = tier_count(scheduler), store_count(scheduler, self.pools[number])
+            blocks[number] = BlockCount(pool.num_blocks, pool.held, tier, store)
         alone_s = [replica.reached_s() for replica in self.replicas.values() if self.dealt]
         end_s = max(alone_s, default=self.clock.now)
         return self.recorder.part(blocks, end_s)

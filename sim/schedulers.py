@@ -2,7 +2,7 @@
 
 from hardware.engine_table import vllm
 from hardware.versions import version_key
-from sim.caches import make_cache, make_connector
+from sim.caches import Place, make_cache, make_connector
 from sim.engine.drafted_prefill import DraftedPrefill
 from sim.engine.drafting import Acceptance
 from sim.engine.pipelined_prefill import PipelinedPrefill
@@ -16,12 +16,16 @@ from workloads.requests import Prefixes
 
 
 def make_scheduler(
-    pool: Pool, prefixes: Prefixes | None = None, acceptance: Acceptance | None = None
+    pool: Pool,
+    prefixes: Prefixes | None = None,
+    acceptance: Acceptance | None = None,
+    place: Place | None = None,
 ) -> Scheduler:
     """Return a fresh scheduler of one replica of a pool; a real engine can be driven by it, too.
 
     ``prefixes`` are those of the requests, by their rows: what a prefix cache can use.
     ``acceptance`` is that of the requests, for a pool that makes drafts; None: none is right.
+    ``place`` is that at a store which replicas share; None: it shares none.
     """
     engine = pool.engine
     queue = built(order(engine.order), engine.order_settings)
@@ -45,7 +49,7 @@ def make_scheduler(
     if pool.pipeline is not None:
         return PipelinedPrefill(cache, queue, settings)
     made = built(policy(engine.scheduler), engine.scheduler_settings, cache, queue, settings)
-    if (connector := make_connector(pool)) is not None:
+    if (connector := make_connector(pool, place)) is not None:
         made.connect(connector)
     return made
 

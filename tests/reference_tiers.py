@@ -11,7 +11,95 @@ from tests.reference_host import Host, Kept, Use
 from tests.reference_simulator import Engine, Seq
 
 
-class TierEngine(Engine):
+class LoadingEngine(Engine):
+    """One replica whose requests wait aside for KV from elsewhere."""
+
+    def matched(self, seq: Seq, past: int) -> int | None:
+        """Tokens behind those that the GPU has; None: ask again."""
+        raise NotImplementedError
+
+    def fetch(self, seq: Seq, past: int, more: int) -> None:
+        """Its blocks are taken: bring them."""
+        raise NotImplementedError
+
+    def start_prompts(self, batch: dict, left, threshold: int) -> None:
+        ready = [seq for seq in self.parked if seq.loads == "ready"]
+        if self.order == "priority":
+            ready.sort(key=lambda s: (s.priority, s.arrival_s, s.row))
+        for seq in ready:
+            most = min(left(), threshold)
+            if most <= 0 or len(self.running) == self.seats:
+                return
+            if not self.seat_loaded(seq, most, batch):
+                return
+        passed: list[Seq] = []
+        while self.waiting and len(self.running) < self.seats and left() > 0:
+            seq = self.head()
+            past = len(self.find(seq)) * self.size
+            more = self.matched(seq, past)
+            if more is None:
+                self.waiting.remove(seq)
+                passed.append(seq)
+            elif (more and not self.bring(seq, past, more, batch)) or (
+                not more and not self.seat(seq, min(left(), threshold), batch)
+            ):
+                break
+        self.waiting[:0] = passed
+
+    def bring(self, seq: Seq, past: int, more: int, batch: dict) -> bool:
+        found = self.find(seq)
+        idle = [block for block in found if not block.holders]
+        free = self.free - len(idle) - (self.watermark if self.running else 0)
+        if self.whole_fits and self.need(seq.target) - len(found) > free:
+            return False
+        promised = sum(
+            self.need(other.target) - len(other.held)
+            for other in self.running + self.parked
+            if other.kv < other.target and other.loads != "cancelled"
+        )
+        if self.need(past + more) - len(found) + promised > free:
+            return False
+        for block in found:
+            block.holders += 1
+        for block in idle:
+            self.queue.remove(block)
+        seq.held, seq.kv, seq.loads = found, past, "loading"
+        if not seq.preemptions and not seq.status:
+            seq.cached = past
+        assert self.grow(seq, past + more, past)
+        self.waiting.remove(seq)
+        self.parked.append(seq)
+        seq.brought_to, seq.loading_s = past + more, seq.loading_s - self.now_s
+        self.fetch(seq, past, more)
+        return True
+
+    def seat_loaded(self, seq: Seq, most: int, batch: dict) -> bool:
+        self.name(seq, seq.brought_to)
+        seq.kv = seq.brought_to
+        past = min(seq.brought_to, seq.target - 1)
+        tokens = min(seq.target - past, most)
+        wanted = seq.target if self.whole_fits else past + tokens
+        after = self.free - max(0, self.need(wanted) - len(seq.held))
+        if after < (self.watermark if self.running else 0):
+            return False
+        self.parked.remove(seq)
+        seq.loads, seq.kv = "", past
+        if not seq.preemptions and not seq.status:
+            seq.brought = past - seq.cached
+        self.running.append(seq)
+        assert self.grow(seq, past + tokens, past)
+        self.name(seq, past + tokens)
+        batch["chunks"].append((seq, tokens, past))
+        return True
+
+    def learn(self) -> None:
+        for seq in self.told:
+            if seq.loads == "loading":
+                seq.loading_s += self.now_s
+        super().learn()
+
+
+class TierEngine(LoadingEngine):
     """One replica with a host."""
 
     def __init__(self, pool: Pool) -> None:
@@ -88,30 +176,6 @@ class TierEngine(Engine):
         return tuple(seq.text[: (place + 1) * self.chunk])
 
     # --- who begins
-    def start_prompts(self, batch: dict, left, threshold: int) -> None:
-        ready = [seq for seq in self.parked if seq.loads == "ready"]
-        if self.order == "priority":
-            ready.sort(key=lambda s: (s.priority, s.arrival_s, s.row))
-        for seq in ready:
-            most = min(left(), threshold)
-            if most <= 0 or len(self.running) == self.seats:
-                return
-            if not self.seat_loaded(seq, most, batch):
-                return
-        passed: list[Seq] = []
-        while self.waiting and len(self.running) < self.seats and left() > 0:
-            seq = self.head()
-            past = len(self.find(seq)) * self.size
-            more = self.matched(seq, past)
-            if more is None:
-                self.waiting.remove(seq)
-                passed.append(seq)
-            elif (more and not self.bring(seq, past, more, batch)) or (
-                not more and not self.seat(seq, min(left(), threshold), batch)
-            ):
-                break
-        self.waiting[:0] = passed
-
     def matched(self, seq: Seq, past: int) -> int | None:
         """Tokens that the host has behind those that the GPU has; None: ask again."""
         use = self.uses.setdefault(seq, Use())
@@ -135,30 +199,7 @@ class TierEngine(Engine):
             return None
         return end * self.chunk - past
 
-    def bring(self, seq: Seq, past: int, more: int, batch: dict) -> bool:
-        found = self.find(seq)
-        idle = [block for block in found if not block.holders]
-        free = self.free - len(idle) - (self.watermark if self.running else 0)
-        if self.whole_fits and self.need(seq.target) - len(found) > free:
-            return False
-        promised = sum(
-            self.need(other.target) - len(other.held)
-            for other in self.running + self.parked
-            if other.kv < other.target and other.loads != "cancelled"
-        )
-        if self.need(past + more) - len(found) + promised > free:
-            return False
-        for block in found:
-            block.holders += 1
-        for block in idle:
-            self.queue.remove(block)
-        seq.held, seq.kv, seq.loads = found, past, "loading"
-        if not seq.preemptions and not seq.status:
-            seq.cached = past
-        assert self.grow(seq, past + more, past)
-        self.waiting.remove(seq)
-        self.parked.append(seq)
-        seq.brought_to, seq.loading_s = past + more, seq.loading_s - self.now_s
+    def fetch(self, seq: Seq, past: int, more: int) -> None:
         use, chunks = self.uses[seq], []
         places = range(past // self.chunk, (past + more) // self.chunk)
         self.host.see(use, {place: self.text_of(seq, place) for place in places})
@@ -174,32 +215,6 @@ class TierEngine(Engine):
         use.under_way += 1
         self.being_brought += chunks
         self.coming.append(self.job("in", self.now_s, more // self.size, seq, chunks))
-        return True
-
-    def seat_loaded(self, seq: Seq, most: int, batch: dict) -> bool:
-        self.name(seq, seq.brought_to)
-        seq.kv = seq.brought_to
-        past = min(seq.brought_to, seq.target - 1)
-        tokens = min(seq.target - past, most)
-        wanted = seq.target if self.whole_fits else past + tokens
-        after = self.free - max(0, self.need(wanted) - len(seq.held))
-        if after < (self.watermark if self.running else 0):
-            return False
-        self.parked.remove(seq)
-        seq.loads, seq.kv = "", past
-        if not seq.preemptions and not seq.status:
-            seq.brought = past - seq.cached
-        self.running.append(seq)
-        assert self.grow(seq, past + tokens, past)
-        self.name(seq, past + tokens)
-        batch["chunks"].append((seq, tokens, past))
-        return True
-
-    def learn(self) -> None:
-        for seq in self.told:
-            if seq.loads == "loading":
-                seq.loading_s += self.now_s
-        super().learn()
 
     # --- what is kept
     def form_chunked(self, batch: dict) -> None:

@@ -51,13 +51,16 @@ def serve_script(study: Study) -> str:
     if len(pools) == 1:
         ((pool, alone),) = pools
         lines = [f"# One of them as it was simulated: vLLM {version}, {_gpu(pool)}."]
-        lines += [*(f"# {note}" for note in notes_of(alone)), *_command(study, pool, alone)]
+        lines += [
+            *(f"# {note}" for note in notes_of(alone, study.cluster.kv_store)),
+            *_command(study, pool, alone),
+        ]
         return "\n".join([*header, *lines]) + "\n"
     names = "|".join(pool.name for pool, _ in pools)
     lines = [f"# sh serve.sh {names} starts a replica of one pool, as simulated.", 'case "$1" in']
     for pool, alone in pools:
         lines.append(f"{pool.name})  # {pool.replicas} of them: vLLM {version}, {_gpu(pool)}")
-        lines += [f"# {note}" for note in notes_of(alone)]
+        lines += [f"# {note}" for note in notes_of(alone, study.cluster.kv_store)]
         lines += [*_command(study, pool, alone), ";;"]
     lines += [f'*) echo "expected one of {names}" >&2; exit 2 ;;', "esac"]
     return "\n".join([*header, *lines]) + "\n"
@@ -82,7 +85,7 @@ def _deployed(study: Study) -> str:
 
 def _command(study: Study, pool: PoolConfig, alone: Study) -> list[str]:
     """Lines of ``vllm serve`` for one replica of a pool."""
-    words = vllm_arguments(alone, pool.role, study.cluster.kv_transfer)
+    words = vllm_arguments(alone, pool.role, study.cluster.kv_transfer, study.cluster.kv_store)
     lines = [f"vllm serve {shlex.quote(words[0])}"]
     for word in words[1:]:
         if word.startswith("--"):
@@ -103,7 +106,7 @@ def manifest(study: Study, name: str) -> list[dict[str, Any]]:
     for pool, alone in pools:
         own = label if len(pools) == 1 else _label(f"{name}-{pool.name}")
         told = dict(labels) if len(pools) == 1 else {**labels, "pool": own}
-        words = vllm_arguments(alone, pool.role, study.cluster.kv_transfer)
+        words = vllm_arguments(alone, pool.role, study.cluster.kv_transfer, study.cluster.kv_store)
         documents.append(_deployment(own, told, pool, alone, words))
         if study.cluster.has_roles:
             documents.append(_service(own, told))

@@ -6,6 +6,7 @@ from typing import Any
 from experiments.study.document import Study
 from hardware.host_link import GIB
 from sim.settings.engine_config import EngineConfig
+from sim.settings.kv_store import KvStoreConfig
 from sim.settings.kv_transfer import LEASE_S, KvTransferConfig
 from sim.settings.offloading_config import OffloadingConfig
 from sim.settings.pools import SERVE
@@ -24,10 +25,15 @@ NOT_FLAGS = (
 )  # fmt: skip
 """Settings that ``vllm serve`` has no flag of that name for, that follow from the version, or that
 are written in another way."""
+KEEPS_ANSWERS = {"save_decode_cache": True}
+"""MooncakeStoreConnector's word for ``offload_prompt_only: false``."""
 
 
 def vllm_arguments(
-    study: Study, role: str = SERVE, transfer: KvTransferConfig | None = None
+    study: Study,
+    role: str = SERVE,
+    transfer: KvTransferConfig | None = None,
+    store: KvStoreConfig | None = None,
 ) -> list[str]:
     """Return the words of one replica.
 
@@ -35,6 +41,7 @@ def vllm_arguments(
         study: of one pool, settled.
         role: of the pool.
         transfer: how prompts get from one role to the other; None: vLLM's way.
+        store: what all replicas share; None: nothing.
     """
     engine = study.engine
     words = [study.model, "--tensor-parallel-size", str(study.cluster.tensor_parallel_size)]
@@ -52,6 +59,9 @@ def vllm_arguments(
     if engine.speculative is not None and engine.speculative.num_speculative_tokens:
         words += ["--speculative-config", json.dumps(speculative_config(engine.speculative))]
     words += _kv_arguments(engine, role, transfer)
+    if store is not None:
+        kept = {} if engine.kv_connector_extra_config.offload_prompt_only else KEEPS_ANSWERS
+        words += ["--kv-transfer-config", json.dumps(_connector(store.kv_connector, kept))]
     if engine.quantization not in ("auto", "none"):
         words += ["--quantization", engine.quantization]
     if engine.num_gpu_blocks is not None:
@@ -117,9 +127,15 @@ def speculative_config(speculative: SpeculativeConfig) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def notes_of(study: Study) -> list[str]:
+def notes_of(study: Study, store: KvStoreConfig | None = None) -> list[str]:
     """Say what of the simulation of a replica a command line cannot hold."""
     told = []
+    if store is not None:
+        told.append(
+            f"the store of {store.size_gib:g} GiB: its file is named by MOONCAKE_CONFIG_PATH"
+        )
+        if study.engine.kv_connector_extra_config.blocks_per_chunk > 1:
+            told.append(f"blocks_per_chunk: {store.kv_connector} keeps single blocks")
     if "/" not in study.model:
         told.append(f"{study.model}: write the published name or the path of the checkpoint")
     drafts = study.engine.speculative

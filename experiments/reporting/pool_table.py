@@ -4,8 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments.reporting.figure_layout import value_text
-from experiments.reporting.page.columns import LOAD, VERDICT, columns_of, key_names
+from experiments.reporting.page.columns import VERDICT, columns_of
 from experiments.reporting.page.columns import Column as Reported
 from experiments.reporting.page.tables import Table
 from experiments.reporting.quantities import significant, with_interval
@@ -42,26 +41,26 @@ LEFT_OUT_FIRST = (
 """Metrics that a narrow terminal does without, one after the other."""
 
 
-def reported_pools(pools: Records, sweep_keys: Sequence[str]) -> Table:
-    """Return the table of the report: what metrics of the page's own views say, with intervals."""
-    names = key_names(sweep_keys)
-    rows = pools.rows()
+def reported_pools(rows: Sequence[Mapping[str, Any]], labels: Mapping[int, str]) -> Table:
+    """Return the table of the report: what its first view has of metrics, with intervals.
+
+    Args:
+        rows: of pools.csv, in its order.
+        labels: what each point is called, by its number.
+    """
     told = [
         column for column in columns_of(rows)
-        if {VERDICT, LOAD}.intersection(column.views) and column.metric != "gpus"
+        if VERDICT in column.views and column.metric != "gpus"
     ]  # fmt: skip
     cells = [
-        (
-            *(value_text(row[key]) for key in sweep_keys), str(row["pool"]), gpus_text(row),
-            *(_estimate(row, column) for column in told),
-        )
+        (str(row["pool"]), gpus_text(row), *(_estimate(row, column) for column in told))
         for row in rows
-    ]  # fmt: skip
-    headings = (*(names[key] for key in sweep_keys), "pool", "GPUs each")
-    classes = ["saturated" if row["saturated"] > 0 else "" for row in rows]
+    ]
     return Table(
-        (*headings, *(column.name for column in told)), tuple(cells), len(headings), classes
-    )
+        ("pool", "GPUs", *(column.name for column in told)), tuple(cells), 2,
+        ["saturated" if row["saturated"] > 0 else "" for row in rows],
+        [int(row["point"]) for row in rows], labels,
+    )  # fmt: skip
 
 
 def _estimate(row: Mapping[str, Any], column: Reported) -> str:

@@ -62,7 +62,9 @@ SHARES = (
     "prefix_cache_hit_rate_min", "prefix_cache_hit_rate_max", "claimed_hit_rate",
     "request_share_max", "busy_share", "mfu", "mbu", "share_steps_outside_calibration",
     *POOL_SHARES, "host_cache_hit_rate",
-    "host_cache_use", "host_link_in_share", "host_link_out_share", "transfer_share", "leased_share",
+    "store_cache_hit_rate", "store_read_share", "store_write_share", "store_read_stall_share",
+    "store_use", "host_cache_use", "host_link_in_share", "host_link_out_share", "transfer_share",
+    "leased_share",
 )  # fmt: skip
 """Metrics within 0 to 1; all others of ``sim.measuring.metrics.ALL_METRICS`` are not negative."""
 

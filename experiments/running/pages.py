@@ -16,16 +16,13 @@ from experiments.study.points import Plan
 
 def draw(plan: Plan, runs: Sequence[Run], tables: Tables, folder: Path, jobs: int) -> None:
     """Draw the figures; timelines are those of each point's first seed."""
-    import numpy as np
-
     from experiments.reporting.plots import draw_plots
     from experiments.reporting.pools import draw_pools
 
     timelines = []
     for point in plan.points:
         first = next(run for run in runs if run.point == point.number)
-        columns = read_piece(first.path).timeline
-        timelines.append({name: np.asarray(values) for name, values in columns.items()})
+        timelines.append(read_piece(first.path).timeline)
     name, keys = plan.study.name, plan.keys
     draw_plots(name, keys, tables.runs, tables.summary, timelines, folder, shared_by(jobs))
     if tables.pools is not None:
@@ -37,7 +34,6 @@ def report(plan: Plan, runs: Sequence[Run], tables: Tables, folder: Path) -> Non
     from experiments.reporting.notes import point_notes
     from experiments.reporting.page.data import drawn_points
     from experiments.reporting.page.write import Page, write_page
-    from experiments.reporting.pool_table import reported_pools
 
     study, points = plan.study, [point.study for point in plan.points]
     rows = tables.summary.rows()
@@ -53,7 +49,7 @@ def report(plan: Plan, runs: Sequence[Run], tables: Tables, folder: Path) -> Non
             ("The study, to run again", (folder / "study.yaml").read_text(encoding="utf-8")),
         ),
         gpus=[each.cluster.gpus for each in points],
-        pools=None if tables.pools is None else reported_pools(tables.pools, plan.keys),
+        pools=() if tables.pools is None else tables.pools.rows(),
         replicas=tables.replicas.rows(),
         differences=tables.differences.rows(),
     )

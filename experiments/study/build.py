@@ -8,6 +8,7 @@ from experiments.study.calibrations import calibration_of, drawn, gpu_of, names_
 from experiments.study.document import Study
 from experiments.study.plugins import given_plugins
 from experiments.study.pools import by_pool, naming
+from experiments.study.same import Same
 from experiments.study.stamps import Stamp, stamp
 from hardware.calibration import Calibration
 from hardware.engines import AUTO, best_calibration, doubted, version_of
@@ -16,6 +17,7 @@ from model.spec import load_spec
 from sim.routers.consequences import Routing
 from sim.settings.cluster_config import ClusterConfig
 from sim.settings.engine_config import EngineConfig, precision_of
+from sim.settings.kv_store import KvStoreConfig
 from sim.settings.kv_transfer import KvTransferConfig
 from sim.settings.longest_request import with_longest_that_fits
 from sim.settings.pool_building import build_pool
@@ -25,6 +27,8 @@ from sim.settings.scenario import Scenario, routing_of, scenario_of_pools
 
 KEPT_SCENARIOS = 64
 """What a process keeps, as neighbouring runs often share it."""
+KEPT_STUDIES = 1024
+"""Points of which a process keeps what it has written down: it is asked for a dozen times."""
 
 
 def scenario_of(study: Study, seed: int, draw: int | None = None) -> Scenario:
@@ -93,6 +97,8 @@ class ScenarioKeys:
     prefill_router: str | None
     kv_transfer: str | None
     """As JSON."""
+    kv_store: str | None
+    """As JSON."""
     price_seed: int | None
     """With what prices are drawn."""
 
@@ -104,26 +110,33 @@ class ScenarioKeys:
 def scenario_keys(study: Study, draw: int | None = None) -> ScenarioKeys:
     """Return what tells the scenarios of points apart; see ``scenario_of`` for the draw."""
     pools = tuple((pool, keys_of(alone)) for pool, alone in by_pool(study))
-    transfer = study.cluster.kv_transfer
+    transfer, store = study.cluster.kv_transfer, study.cluster.kv_store
     return ScenarioKeys(
         pools,
         study.cluster.router,
         json.dumps(study.cluster.router_settings, sort_keys=True),
         study.cluster.prefill_router,
         None if transfer is None else transfer.model_dump_json(),
+        None if store is None else store.model_dump_json(),
         None if draw is None else study.seed + draw,
     )
 
 
 def keys_of(study: Study) -> Keys:
     """Return what tells the pool of one study (of one pool) from that of another."""
-    plain = {"replicas": 1, "router": "round_robin", "router_settings": {}}
-    one = study.cluster.model_copy(update=plain)
     return (
-        study.model, one.model_dump_json(), study.engine.model_dump_json(), study.calibration,
+        study.model, *_written(Same(study)), study.calibration,
         (stamp(study.model), stamp(study.calibration)),
         tuple(each.sha256 for each in given_plugins()),
     )  # fmt: skip
+
+
+@lru_cache(maxsize=KEPT_STUDIES)
+def _written(study: Same[Study]) -> tuple[str, str]:
+    """Write down one replica and the engine."""
+    plain = {"replicas": 1, "router": "round_robin", "router_settings": {}, "kv_store": None}
+    one = study.value.cluster.model_copy(update=plain)
+    return one.model_dump_json(), study.value.engine.model_dump_json()
 
 
 @lru_cache(maxsize=64)
@@ -168,6 +181,7 @@ def built(of: ScenarioKeys) -> Scenario:
         json.loads(of.router_settings),
         prefill_router=of.prefill_router,
         kv_transfer=KvTransferConfig.model_validate_json(of.kv_transfer or "{}"),
+        kv_store=None if of.kv_store is None else KvStoreConfig.model_validate_json(of.kv_store),
     )
 
 

@@ -18,6 +18,7 @@ from experiments.witness.scenario import (
 from hardware.adding_up import VECTOR_STEPS, add_up
 from hardware.gpu import load_gpu
 from hardware.host_link import HostLink, HostMemory
+from hardware.kv_layout import KvGroup
 from hardware.prices.chunks import ChunkTerm, ModelledChunks
 from hardware.prices.work import Linear
 from hardware.step_cost import StepCost
@@ -127,6 +128,8 @@ def built(scenario: Scenario, version: str) -> ours.Scenario:
         pool = with_stages(pool, scenario)
     if pool.draft_cost is not None:
         pool = with_drafts(pool, scenario.price)
+        if len(scenario.windows) + scenario.states > 1:
+            pool = with_layout(pool, scenario)
     if scenario.handover is not None:
         return with_sink(made, pool, scenario, scenario.handover)
     return replace(made, pools=(pool if scenario.host is None else with_host(pool, scenario.host),))
@@ -214,6 +217,21 @@ def with_drafts(pool: Pool, price: Price) -> Pool:
     target = replace(cost.target, by_rows=[bare] * len(cost.target.by_rows), logits_s=logits_s)
     free = replace(cost, target=target, drafter=None, sequence_s=price.sequence * tick)
     return replace(pool, draft_cost=free)
+
+
+def with_layout(pool: Pool, scenario: Scenario) -> Pool:
+    """The same pool with the scenario's groups, whatever layers a drafter would have."""
+    drafts, hybrid = scenario.drafts, scenario.hybrid
+    assert drafts is not None
+    size, windows = scenario.block_size, scenario.windows
+    times = [1] * len(windows) if hybrid is None else hybrid.times
+    groups = [
+        KvGroup(layers=1, block_tokens=size * blocks, window=window, drafts=window in drafts.kinds)
+        for window, blocks in zip(windows, times, strict=True)
+    ]
+    state = KvGroup(layers=1, block_tokens=size, state=True, states=1 + drafts.tokens)
+    layout = replace(pool.ledger.layout, groups=(*groups, *[state] * scenario.states))
+    return replace(pool, ledger=replace(pool.ledger, layout=layout))
 
 
 def with_host(pool: Pool, host: Host) -> Pool:

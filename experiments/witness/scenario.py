@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from experiments.witness.drafts import Drafts, drawn_drafts
+from experiments.witness.drafts import Drafts, drawn_drafts, in_groups
 from experiments.witness.features import FEATURES, LACKED
 from experiments.witness.hybrid import Hybrid, drawn_hybrid
 from experiments.witness.sizes import TIGHT, USUAL, Sizes
@@ -130,7 +130,7 @@ class Scenario:
         if data.get("drafts") is not None:
             drafts = Drafts(**data["drafts"])
             ranges = [(first, last, tokens) for first, last, tokens in drafts.by_sequences]
-            given["drafts"] = drafts._replace(by_sequences=ranges)
+            given["drafts"] = drafts._replace(by_sequences=ranges, kinds=tuple(drafts.kinds))
         if data.get("handover") is not None:
             given["handover"] = Handover(**data["handover"])
         if data.get("hybrid") is not None:
@@ -200,6 +200,10 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
     groups = _groups_of(rng, on, size) if "groups" in on else _Groups()
     if "groups" in on:  # of each as many as one request takes at most, and some more
         blocks = len(groups.windows) * longest + groups.states + blocks - longest
+        if drafts is not None:
+            drafts = in_groups(drafts, rng, groups.windows)
+            blocks += len(groups.windows) * -(-4 * (1 + drafts.tokens) // size)
+            blocks += groups.states * drafts.tokens
     return Scenario(
         windows=groups.windows,
         states=groups.states,

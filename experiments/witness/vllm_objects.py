@@ -190,10 +190,16 @@ def groups_of(scenario: Json) -> list[Any]:
         else:
             settings = one | {"sliding_window": window}
             specs.append(SlidingWindowSpec(**known(SlidingWindowSpec, settings)))
-    state = {"block_size": MAX_MODEL_LEN, "shapes": ((1,),), "dtypes": (torch.float32,)}
+    drafts = scenario.get("drafts") or {"kinds": [], "tokens": 0, "method": ""}
+    state = {"block_size": MAX_MODEL_LEN, "shapes": ((1,),), "dtypes": (torch.float32,),
+             "num_speculative_blocks": drafts["tokens"]}  # fmt: skip
     for _ in range(scenario["states"]):
         specs.append(MambaSpec(**known(MambaSpec, state)))
-    return [KVCacheGroupSpec([f"layer {place}"], spec) for place, spec in enumerate(specs)]
+    made = [KVCacheGroupSpec([f"layer {place}"], spec) for place, spec in enumerate(specs)]
+    if "is_draft" in names_of(FullAttentionSpec) and drafts["method"].startswith("eagle"):
+        for group, window in zip(made, scenario["windows"], strict=False):
+            group.is_eagle_group = window in drafts["kinds"]
+    return made
 
 
 def block_hasher(size: int) -> Json:

@@ -19,7 +19,10 @@ from sim.engine.hybrid_settings import HybridSettings
 from sim.engine.kv_cache import BlockPool
 from sim.engine.offloading import Offloading, OffloadSettings
 from sim.engine.prefix_cache import PrefixCache
+from sim.engine.remote_store import RemoteStore
 from sim.engine.scheduler import Scheduler
+from sim.engine.store_links import StoreLinks
+from sim.engine.storing import Storing, StoringSettings
 from sim.settings.registry import ORDERS
 
 
@@ -94,6 +97,21 @@ def _tiers(told: Case) -> Scheduler:
     return scheduler
 
 
+def _store(told: Case) -> Scheduler:
+    """A store of the GPU's size or so, a few ticks away, that nobody else uses."""
+    number, blocks = told.number, 1 + told.number % 2
+    settings = StoringSettings(
+        blocks_per_chunk=blocks, block_size=told.block_size, link_s=blocks * TICK_S / 4,
+        store_s=number % 3 * TICK_S / 4, offload_prompt_only=number % 4 > 0,
+        ahead=told.settings.ahead,
+    )  # fmt: skip
+    eviction = Lru(max(2, told.num_blocks * (1 + number % 3) // 2))
+    store = RemoteStore(eviction, StoreLinks((1 + number % 4) * TICK_S / 2))
+    scheduler = _scheduler(told, _prefix_cache(told))
+    scheduler.connect(Storing(settings, store, 0))
+    return scheduler
+
+
 def _scheduler(told: Case, pool: BlockPool) -> Scheduler:
     return ChunkedPrefill(pool, ORDERS[told.order](), told.settings)
 
@@ -104,5 +122,6 @@ OF_CASES: Final[Mapping[str, Callable[[Case], Scheduler]]] = {
     "groups": _groups,
     "hybrid": _hybrid,
     "tiers": _tiers,
+    "store": _store,
 }
 """A scheduler with a cache of each kind, for a case; steps of one with drafts are of another."""

@@ -34,16 +34,20 @@ class Rules(Watch):
         scheduler = self.scheduler
         pool, step, held = scheduler.pool, scheduler.decoding.step, 0
         shared: set[Run] = set()
-        parked = [] if scheduler.loads is None else [*scheduler.loads.parked]
+        loads = scheduler.loads
+        parked = [] if loads is None else [*loads.parked]
+        kept = [] if loads is None else [*loads.kept]
         for each in scheduler.running:
             decoded = step - each.joined_step if each.finish_step >= 0 else 0
             held += self._held(each, each.kv_tokens + decoded, shared)
         for each in parked:
             held += self._held(each, each.loaded_tokens, shared)
+        for each in kept:
+            held += self._held(each, each.kv_tokens, shared)
         try:
             pool.check_integrity(held + sum(run.count for run in shared))
             if isinstance(pool, PrefixCache | HybridBlocks):
-                pool.check_cache([*scheduler.running, *parked])
+                pool.check_cache([*scheduler.running, *parked, *kept])
         except AssertionError as error:
             raise ConformanceError(BLOCKS, str(error)) from None
 

@@ -48,6 +48,9 @@ class AnyReplica:
         """The blocks of one that loads are filled, or of one that has ended were read, now."""
         raise NotImplementedError
 
+    def look_again(self, now_s: float) -> None:
+        """What its KV connector finds may have changed, now: plan again, if it computes nothing."""
+
     def steps_ended(self) -> int:
         """Count the steps of the run under way that ended until now."""
         raise NotImplementedError

@@ -22,12 +22,16 @@ class BlockGroup:
         block_size: tokens of one of them.
         window: positions that are kept; None: all.
         most: blocks of a window that one request holds at most, in one group.
+        drops: with drafts, whether the last block that is found is computed again.
     """
 
-    __slots__ = ("block_size", "count", "most", "window")
+    __slots__ = ("block_size", "count", "drops", "most", "window")
 
-    def __init__(self, count: int, block_size: int, window: int | None, most: int) -> None:
+    def __init__(
+        self, count: int, block_size: int, window: int | None, most: int, drops: bool = False
+    ) -> None:
         self.count = count
+        self.drops = drops
         self.block_size = block_size
         self.window = window
         self.most = most

@@ -9,7 +9,7 @@ PENDING: Final = -1
 class Chunk:
     """Some blocks of one text, as one piece."""
 
-    __slots__ = ("after", "before", "key", "offer", "readers", "where")
+    __slots__ = ("after", "before", "key", "offer", "readers", "where", "writer")
 
     def __init__(self, key: int) -> None:
         self.key = key
@@ -17,6 +17,8 @@ class Chunk:
         """Transfers that read it now."""
         self.offer = 0
         """The last offer that named it."""
+        self.writer = -1
+        """In a shared store, the replica that wrote it."""
         self.where: ChunkList | None = None
         self.before: Chunk | None = None
         self.after: Chunk | None = None

@@ -54,6 +54,9 @@ class ChunkedPrefill(Scheduler):
         loads.plans()
         batch = self._plan(now_s)
         loads.saw(self.batch, self.running, self.decoding.step)
+        seats = len(self.running) < self.max_num_seqs
+        if self.waiting.count and seats and loads.connector.looks_elsewhere():
+            self.batch.steps = 1
         return batch
 
     def _plan(self, now_s: float) -> Batch | None:

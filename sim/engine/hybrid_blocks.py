@@ -42,18 +42,21 @@ class HybridBlocks(GroupedPool):
         self._queued = num_blocks
         self._texts = Texts(self._queue)
         self.kinds: list[Kind] = []
-        first = 0
+        first, drafted = 0, any(group.drops for group in groups)
         for group in groups:
             full = group.window is None
             unhashed_first = settings.unhashed_first if full else settings.windows_first
-            kept = Kept(group.block_size, group.window, alignment, settings.retention)
+            kept = Kept(
+                group.block_size, group.window, alignment, settings.retention,
+                group.drops, drafted, settings.twice,
+            )  # fmt: skip
             self.kinds.append(Kind(first, group.count, kept, full, unhashed_first))
             first += group.count
         self._windows = [
             (group, kind) for group, kind in zip(groups, self.kinds, strict=True) if not kind.full
         ]
         self._all_named = any(not kind.full and kind.kept.all_along for kind in self.kinds)
-        self._searcher = Searcher(self.kinds, alignment, self._texts)
+        self._searcher = Searcher(self.kinds, alignment, self._texts, settings.at_end)
         self._hit = self._junction = self._idle = 0
         self._hits: list[list[Piece]] = []
         self._admissions = 0
@@ -73,7 +76,7 @@ class HybridBlocks(GroupedPool):
         self._hits, self._idle, self._hit, self._junction = [], 0, 0, 0
         if not sequence.spans:
             return 0
-        hit, longest = self._searcher.longest(sequence.spans, sequence.target_tokens - 1)
+        hit, longest = self._searcher.longest(sequence.spans, sequence.target_tokens)
         self._hit, self._junction = hit, longest if longest > hit else 0
         if hit:
             self._see(sequence.spans, hit)
@@ -149,10 +152,10 @@ class HybridBlocks(GroupedPool):
         Of layers that keep everything only those that others may look for; a request that loses its
         blocks names the others then. What windows leave behind before that needs its name now.
         """
-        tokens -= tokens % self.named_tokens
         told = sequence.spans[-1][1] if sequence.spans else 0
         for kind in self.kinds:
-            end = (min(tokens, told) if kind.full else tokens) // kind.block_size
+            named = self._nameable(kind, tokens) // kind.block_size
+            end = min(named, told // kind.block_size) if kind.full else named
             for group in range(kind.first, kind.first + kind.count):
                 table = sequence.tables[group]
                 if table.named < end:
@@ -160,6 +163,24 @@ class HybridBlocks(GroupedPool):
                     for low, high in kind.kept.within(table.keeps, first, end):
                         self._name(sequence, table, kind, group, low, high)
                     table.named = end
+
+    def _nameable(self, kind: Kind, tokens: int) -> int:
+        """Of ``tokens`` tokens, those whose full blocks of a kind can be found."""
+        whole = tokens - tokens % self.named_tokens
+        return min(tokens, whole + kind.block_size) if kind.drops and whole else whole
+
+    def _hashed(self, kind: Kind, sequence: Sequence, known: int) -> int:
+        """Blocks of a kind that vLLM gives a hash, of one of whom so many tokens are known.
+
+        With drafts also the one in which the prompt ends, where that is behind a smaller block of
+        others: nobody can find it, but others are taken first (``_cache_partial_tail_block``).
+        """
+        size, tokens = kind.block_size, self._nameable(kind, known)
+        blocks = tokens // size
+        if kind.drops and kind.full and size > self.block_size:
+            end = sequence.prompt_tokens - sequence.prompt_tokens % self.block_size
+            blocks += end <= tokens and end // size == blocks and end % size > 0
+        return blocks
 
     def _name(
         self, sequence: Sequence, table: Table, kind: Kind, group: int, first: int, end: int
@@ -264,6 +285,9 @@ class HybridBlocks(GroupedPool):
         """One that has not ended lets go of its blocks, and may find what is kept of them."""
         if self.ahead and sequence.kv_tokens > sequence.target_tokens:
             sequence.kv_tokens = held_tokens - 1
+        self._lose(sequence, held_tokens)
+
+    def _lose(self, sequence: Sequence, held_tokens: int) -> None:
         spans, own = sequence.spans, own_stream(sequence)
         if not spans or sequence.kv_tokens > spans[-1][1]:
             if spans and spans[-1][0] == own:
@@ -276,11 +300,10 @@ class HybridBlocks(GroupedPool):
         known = sequence.kv_tokens
         self.fill(sequence, known)
         self._settle()
-        known -= known % self.named_tokens
         for place, kind in enumerate(self.kinds):
-            end = self.groups[place].taken(held_tokens)
+            end, full = self.groups[place].taken(held_tokens), self._hashed(kind, sequence, known)
             for group in range(kind.first, kind.first + kind.count):
-                self._give(sequence.tables[group], kind, end, known // kind.block_size)
+                self._give(sequence.tables[group], kind, end, full)
         sequence.tables = []
 
     def held_by(self, sequence: Sequence, tokens: int) -> int:

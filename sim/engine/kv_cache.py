@@ -45,6 +45,10 @@ class BlockPool:
         """Blocks that hold ``tokens`` tokens."""
         return (tokens + self.block_size - 1) // self.block_size
 
+    def room(self, tokens: int) -> int:
+        """Tokens that the blocks of so many tokens hold."""
+        return (tokens + self.block_size - 1) // self.block_size * self.block_size
+
     def decode_set(self, windows: tuple[int | None, ...]) -> DecodeSet:
         """Return an empty set of decoding sequences, which counts the blocks that they take."""
         return DecodeSet(self.block_size, windows)
@@ -139,6 +143,9 @@ class BlockPool:
             blocks += self.blocks(max(sequence.kv_tokens, sequence.slots))
             sequence.slots = 0
         self.give(blocks)
+
+    def stay(self, sequence: Sequence, step: int) -> None:
+        """One has ended, and keeps its blocks for others who read them, until it ends here."""
 
     def throw_out(self, sequence: Sequence, held_tokens: int, step: int) -> None:
         """One that has not ended lets go of the blocks of ``held_tokens`` tokens."""

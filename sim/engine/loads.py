@@ -68,6 +68,13 @@ class Connector:
         """What has come is known to the plans that follow; say whether that is anything new."""
         return False
 
+    def looks_elsewhere(self) -> bool:
+        """Whether others change what it finds: then whoever waits is looked for in every step."""
+        return False
+
+    def idles(self) -> None:
+        """Nothing is computed, though somebody waits."""
+
     def next_s(self) -> float:
         """When somebody is to be told next, later than it was last asked; infinity: unknown."""
         return inf
@@ -140,11 +147,12 @@ class Loads:
         else:
             sequence.transit = CANCELLED
 
-    def let_go(self, sequences: list[Sequence]) -> list[Sequence]:
+    def let_go(self, sequences: list[Sequence], step: int) -> list[Sequence]:
         """Sequences leave: return those whose blocks are free at once."""
         free: list[Sequence] = []
         for sequence in sequences:
             if self.connector.keeps(sequence):
+                self.pool.stay(sequence, step)
                 sequence.transit = KEPT
                 self.kept[sequence] = None
             else:

@@ -9,20 +9,16 @@ kept. Copies in one direction follow one another; a request does not wait for it
 """
 
 from dataclasses import dataclass
-from typing import Final
 
 from sim.engine.chunk_list import PENDING
+from sim.engine.chunk_names import name_chunks
 from sim.engine.eviction import Eviction
-from sim.engine.held import own_stream
 from sim.engine.loads import ASK_AGAIN, Connector
 from sim.engine.offers import OfferCounts
 from sim.engine.pipe import IN, OUT, Job, Pipe
 from sim.engine.sequence import Batch, Sequence
 
 _SEEN, _INSERTED, _REUSED, _MISSED = 1, 2, 4, 8
-_PLACES = 1 << 24  # more chunks than a text has
-NEVER: Final = 1 << 60
-"""Behind every block."""
 
 
 @dataclass(frozen=True)
@@ -333,13 +329,8 @@ class Offloading(Connector):
 
     def _name(self, sequence: Sequence, state: Offloaded, tokens: int) -> None:
         """Name the whole chunks of the first ``tokens`` tokens by their texts."""
-        keys, size, count = state.keys, self.settings.blocks_per_chunk, tokens // self._tokens
-        if len(keys) >= count:
-            return
-        for stream, stop in [*sequence.spans, (own_stream(sequence), NEVER)]:
-            last = min(stop // size, count)
-            for place in range(len(keys), last):
-                keys.append(stream * _PLACES + place)
+        keys = state.keys
+        name_chunks(sequence, keys, self.settings.blocks_per_chunk, tokens // self._tokens)
         state.marks.extend(bytes(len(keys) - len(state.marks)))
 
 

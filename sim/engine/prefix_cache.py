@@ -221,6 +221,17 @@ class PrefixCache(BlockPool):
             held_tokens, sequence.slots = max(sequence.kv_tokens, sequence.slots), 0
             self._release(sequence, held_tokens)
 
+    def stay(self, sequence: Sequence, step: int) -> None:
+        """As any; all of its full blocks can be found from now on."""
+        self.tell(step, 0)
+        self._tells_no_more(sequence)
+        self.fill(sequence, sequence.kv_tokens)
+
+    def _tells_no_more(self, sequence: Sequence) -> None:
+        if sequence in self._tellers:
+            del self._tellers[sequence]
+            self._telling.end(sequence, self._homes, self._texts.number)
+
     def throw_out(self, sequence: Sequence, held_tokens: int, step: int) -> None:
         """As any; but what was computed can be found again, by this request alone if need be."""
         known = sequence.kv_tokens
@@ -238,9 +249,7 @@ class PrefixCache(BlockPool):
 
     def _release(self, sequence: Sequence, held_tokens: int) -> None:
         """Free named blocks, full ones without a name behind them, and what is not full."""
-        if sequence in self._tellers:
-            del self._tellers[sequence]
-            self._telling.end(sequence, self._homes, self._texts.number)
+        self._tells_no_more(sequence)
         self.fill(sequence, sequence.kv_tokens)
         self._settle()
         full = sequence.kv_tokens // self.block_size

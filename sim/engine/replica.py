@@ -62,6 +62,11 @@ class Replica(AnyReplica):
         elif batch.steps > 1:
             self._cut_short()
 
+    def look_again(self, now_s: float) -> None:
+        """See ``AnyReplica``."""
+        if self._sleeper.asleep and self.loop.batch is None:
+            self._sleeper.wake_at(now_s)
+
     def outstanding_tokens(self) -> int:
         """See ``AnyReplica``."""
         tokens, batch = self.scheduler.outstanding_tokens(), self.loop.batch

@@ -180,7 +180,7 @@ class Running:
         del self.running[sequence]
         if self.loads is not None:
             self.loads.connector.gone(sequence)
-            if not self.loads.let_go([sequence]):
+            if not self.loads.let_go([sequence], self.decoding.step):
                 sequence.leaves = False
                 return
         computed = sequence.kv_tokens
@@ -196,5 +196,5 @@ class Running:
         if self.loads is not None:
             for sequence in sequences:
                 self.loads.connector.gone(sequence)
-            sequences = self.loads.let_go(sequences)
+            sequences = self.loads.let_go(sequences, self.decoding.step)
         self.pool.end(sequences, self.decoding.step)

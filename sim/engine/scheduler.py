@@ -32,7 +32,7 @@ from typing import ClassVar, Final
 from mypy_extensions import mypyc_attr
 
 from sim.engine.kv_cache import BlockPool
-from sim.engine.loads import Connector, Loads
+from sim.engine.loads import KEPT, Connector, Loads
 from sim.engine.running import Running
 from sim.engine.sequence import Batch, Sequence
 from sim.engine.settings import Settings
@@ -129,6 +129,8 @@ class Scheduler(Running):
         if sequence.prefills:
             self._no_longer_prefills(sequence)
             self._end([sequence])
+        elif sequence.transit == KEPT:
+            return False
         elif sequence.transit:
             assert self.loads is not None
             self.loads.cancel(sequence, self.decoding.step)
@@ -224,12 +226,14 @@ class Scheduler(Running):
         """Nobody can be served. While somebody waits, an engine plans again at once, which matters
         if this plan changed what others keep; then not before somebody is told of KV."""
         connector = loads.connector
-        if not loads.parked and not self.waiting.count:
+        if not loads.parked and not loads.kept and not self.waiting.count:
             self.wake_s = inf
             return None
         loads.told += connector.come(loads.now_s)
         if connector.changed():
             return self.next_batch(loads.now_s)
+        if self.waiting.count:
+            connector.idles()
         self.wake_s = connector.next_s()
         return None
 

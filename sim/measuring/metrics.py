@@ -35,6 +35,7 @@ from sim.measuring.step_totals import StepTotals, step_totals
 from sim.measuring.transfer_use import transfer_use
 from sim.recording.blocks import STEPS
 from sim.recording.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Result
+from sim.recording.store_use import STORE_METRICS, store_metrics
 from sim.recording.tiers import TIER_METRICS, tier_metrics
 from sim.settings.scenario import Kind, Scenario
 
@@ -88,8 +89,8 @@ METRICS = {
 }
 """Every figure of merit and its meaning, in the order of the columns. Shares are within 0 to 1."""
 
-ALL_METRICS = METRICS | TIER_METRICS
-"""With those that are there only where a pool has a second tier of the KV cache."""
+ALL_METRICS = METRICS | TIER_METRICS | STORE_METRICS
+"""With those that are there only where the KV cache has a tier below the GPU."""
 
 POOL_SHARES = {
     "request_share": "share of the requests sent to a replica that were sent to this pool",
@@ -185,13 +186,14 @@ def _measured(
     values["gpus"] = float(sum(kind.pool.gpus for kind in kinds))
     values["usd_per_million_output_tokens"] = ratio(hourly, millions_per_hour)
     own = tier_metrics(result.requests, result.replicas, window.measured, result.end_s)
+    own |= store_metrics(result.requests, result.replicas, window.measured, result.end_s)
     return {name: float(values[name]) for name in METRICS} | own
 
 
 def _counts(result: Result, window: Window) -> dict[str, float]:
     status = np.asarray(result.requests["status"])
     present = arrived(result)
-    lost = np.isin(status, (REJECTED, TIMED_OUT))
+    lost = (status == REJECTED) | (status == TIMED_OUT)
     return {
         "requests": int(present.sum()),
         "finished": int((status == FINISHED).sum()),

@@ -13,6 +13,7 @@ from sim.recording.blocks import STEPS
 from sim.recording.handovers import HANDOVER_COLUMNS
 from sim.recording.result import TIMED_OUT, UNFINISHED, Result
 from sim.recording.run import DRAFT_TYPES, SEGMENT_TYPES, Log, Part, no_outcomes
+from sim.recording.store_use import store_columns
 from sim.recording.tape import Column, Tape, joined
 from sim.recording.tiers import TIER_COLUMNS, replica_columns, tier_outcomes
 from sim.settings.scenario import ApiTime
@@ -92,7 +93,8 @@ def _replica_columns(logs: SequenceOf[Log], parts: SequenceOf[Part]) -> dict[str
         "computed_prefill_tokens": [log.computed_prefill_tokens for log in logs],
     }
     tables = {name: np.array(values, dtype=np.int64) for name, values in columns.items()}
-    return tables | replica_columns([each.tier for each in blocks])
+    tables |= replica_columns([each.tier for each in blocks])
+    return tables | store_columns([each.store for each in blocks])
 
 
 def _request_columns(

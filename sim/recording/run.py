@@ -21,6 +21,7 @@ from sim.recording import recorder
 from sim.recording.handovers import Handovers
 from sim.recording.recorder import Taken
 from sim.recording.result import DRAFT_COLUMNS, REJECTED, SEGMENT_COLUMNS, UNFINISHED
+from sim.recording.store_use import StoreCount
 from sim.recording.tape import Column, Scratch, Tape
 from sim.recording.tiers import TierCount, keep_rows, tier_outcomes
 from sim.settings.scenario import NO_API, ApiTime
@@ -120,6 +121,8 @@ class BlockCount:
     """In use at the end."""
     tier: TierCount | None = None
     """What its second tier did."""
+    store: StoreCount | None = None
+    """What it did at a store that replicas share."""
 
 
 @dataclass(frozen=True, slots=True)

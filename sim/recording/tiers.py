@@ -16,10 +16,11 @@ from sim.settings.pools import Pool
 
 TIER_COLUMNS = {
     "brought_tokens": "prompt tokens behind the cached ones that were brought from the host's "
-    "memory when it was first admitted",
+    "memory, or a shared store, when it was first admitted",
     "loading_s": "how long it waited for KV from there; NaN if it still does",
 }
-"""Further columns of the request table, where a pool has engine.kv_offloading_size."""
+"""Further columns of the request table, where a pool has engine.kv_offloading_size, or replicas
+share cluster.kv_store."""
 
 TIER_REPLICA_COLUMNS = {
     "host_chunks": "chunks of KV that its host's memory holds at most",
@@ -33,12 +34,16 @@ TIER_REPLICA_COLUMNS = {
 }
 """Further columns of the replica table."""
 
-TIER_METRICS = {
-    "host_cache_hit_rate": "share of the prompt tokens, of the requests after the warm-up that "
-    "were worked on, that were brought from the host's memory",
+LOAD_WAITS = {
     "load_wait_mean_s": "mean time for which the requests after the warm-up that were brought "
     "something waited for it",
     "load_wait_p99_s": "99th percentile of the same",
+}
+
+TIER_METRICS = {
+    "host_cache_hit_rate": "share of the prompt tokens, of the requests after the warm-up that "
+    "were worked on, that were brought from the host's memory",
+    **LOAD_WAITS,
     "host_cache_use": "share of the chunks of the host's memory that hold KV at the end",
     "host_link_in_share": "time that the link takes for what was brought from the host, over the "
     "run and the replicas",
@@ -80,8 +85,8 @@ def tier_count(scheduler: Scheduler) -> TierCount | None:
 
 
 def have_tiers(pools: Iterable[Pool]) -> bool:
-    """Tell whether any pool has a second tier."""
-    return any(pool.host is not None for pool in pools)
+    """Tell whether any pool has a second tier, of its own or shared."""
+    return any(pool.host is not None or pool.store is not None for pool in pools)
 
 
 def tier_outcomes(rows: int) -> dict[str, Column]:
@@ -126,17 +131,23 @@ def tier_metrics(
         return {}
     begun = measured & ~np.isnan(requests["first_scheduled_s"])
     brought = requests["brought_tokens"][begun]
-    waits = requests["loading_s"][begun]
-    waits = waits[waits > 0]
     own = replicas["host_chunks"] > 0
     span_s = length_s * float(own.sum())
     asked = float(requests["prompt_tokens"][begun].sum(dtype=np.int64))
     nothing = float("nan")
     return {
         "host_cache_hit_rate": float(brought.sum(dtype=np.int64)) / asked if asked else nothing,
-        "load_wait_mean_s": float(waits.mean()) if len(waits) else nothing,
-        "load_wait_p99_s": float(np.percentile(waits, 99)) if len(waits) else nothing,
+        **load_waits(requests, begun),
         "host_cache_use": float(replicas["host_chunks_kept"].sum() / replicas["host_chunks"].sum()),
         "host_link_in_share": float(replicas["host_link_in_s"].sum()) / span_s,
         "host_link_out_share": float(replicas["host_link_out_s"].sum()) / span_s,
     }
+
+
+def load_waits(requests: Mapping[str, Column], begun: npt.NDArray[np.bool_]) -> dict[str, float]:
+    """Compute ``LOAD_WAITS`` of requests that were worked on."""
+    waits = requests["loading_s"][begun]
+    waits = waits[waits > 0]
+    if not len(waits):
+        return dict.fromkeys(LOAD_WAITS, float("nan"))
+    return dict(zip(LOAD_WAITS, (waits.mean(), np.percentile(waits, 99)), strict=True))

@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from sim.routers.registry import RouterName, RouterSettings, check_router
 from sim.settings.engine_config import Count
+from sim.settings.kv_store import KvStoreConfig
 from sim.settings.kv_transfer import KvTransferConfig
 from sim.settings.pools import (
     DECODE,
@@ -75,6 +76,9 @@ class ClusterConfig(BaseModel):
     among the others, and first. Default: as `router`."""
     kv_transfer: KvTransferConfig | None = None
     """How prompts get from pools with role: prefill to those with role: decode. Default: vLLM's."""
+    kv_store: KvStoreConfig | None = None
+    """A store of KV that all replicas share, of all pools: prompts that one of them computed others
+    read. See docs/kv_tiers.md. Default: none."""
     gpu_usd_per_hour: Price | None = None
     """Price of one GPU. Default: the catalogue's."""
 

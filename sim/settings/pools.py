@@ -28,6 +28,7 @@ from model.spec import DecoderSpec
 from sim.settings.drafts import DraftPlan
 from sim.settings.engine_config import EngineConfig
 from sim.settings.resolved_engine import ResolvedEngine
+from sim.settings.shared_store import SharedStore
 
 GpuWords = str | dict[str, object]
 TensorParallelSize = Annotated[int, Field(gt=0, le=4096)]
@@ -152,6 +153,8 @@ class Pool:
     role: str = SERVE
     host: HostMemory | None = None
     """What of its KV cache lies in the memory of its host."""
+    store: SharedStore | None = None
+    """What its replicas share with one another, and with those of other pools."""
 
     @property
     def gpus(self) -> int:
@@ -176,8 +179,9 @@ class Pool:
 
     def ledger_text(self) -> str:
         """Where the memory of one GPU goes, and what of its host's is KV."""
-        text = self.ledger.as_text()
-        return text if self.host is None else f"{text}\n{self.host.as_text()}"
+        lines = [self.ledger.as_text()]
+        lines += [tier.as_text() for tier in (self.host, self.store) if tier is not None]
+        return "\n".join(lines)
 
     @property
     def host_rates(self) -> HostRates:
@@ -192,7 +196,7 @@ class Pool:
         return (
             self.tensor_parallel_size, self.pipeline_parallel_size, self.data_parallel_size,
             self.ranks, self.gpu_usd_per_hour, self.spec, self.gpu, self.engine, self.calibration,
-            self.ledger, self.role,
+            self.ledger, self.role, self.store,
         )  # fmt: skip
 
 

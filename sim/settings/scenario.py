@@ -15,6 +15,7 @@ from sim.routers.registry import reads_caches, router_class
 from sim.routers.router import Looks
 from sim.settings.cluster_config import NO_CLIENT, ClientConfig, ClusterConfig, check_roles
 from sim.settings.engine_config import EngineConfig
+from sim.settings.kv_store import KvStoreConfig, with_store
 from sim.settings.kv_transfer import KvTransferConfig, check_transfers
 from sim.settings.pool_building import build_pool
 from sim.settings.pools import PREFILL, Pool, numbers_of
@@ -137,10 +138,15 @@ class Scenario:
         """Return how requests come to the replicas; ``open_arrivals``: not from users who wait."""
         together = any(pool.data_parallel_size > 1 or pool.pipeline for pool in self.pools)
         known = open_arrivals and self.client == NO_CLIENT and not together
-        known = known and not self.api.shared
+        known = known and not self.api.shared and not self.shares_store
         if self.has_roles:
             return handing_over(self._routers, [len(self.answering), len(self.prefilling)])
         return routing(self.router, self.engines, known)
+
+    @property
+    def shares_store(self) -> bool:
+        """Whether what one replica keeps others find: then none of them lives by itself."""
+        return any(pool.store is not None for pool in self.pools)
 
     @property
     def has_roles(self) -> bool:
@@ -177,6 +183,7 @@ def routing_of(
         pool.data_parallel_size * pool.pipeline_parallel_size > 1 for pool in cluster.all_pools
     )
     known = open_arrivals and client == NO_CLIENT and not together and not shared
+    known = known and cluster.kv_store is None
     if cluster.has_roles:
         counts = [sum(pool.replicas for pool in cluster.all_pools if pool.role == PREFILL)]
         routers = cluster.router, cluster.prefill_router or cluster.router
@@ -196,7 +203,9 @@ def build_scenario(
     """Build the scenario of a cluster of one pool; errors are those of ``build_pool``."""
     (config,) = cluster.all_pools
     pool = build_pool(config, spec, gpu, engine, calibration)
-    return scenario_of_pools((pool,), cluster.router, cluster.router_settings, seed, client)
+    return scenario_of_pools(
+        (pool,), cluster.router, cluster.router_settings, seed, client, kv_store=cluster.kv_store
+    )
 
 
 def scenario_of_pools(
@@ -207,13 +216,16 @@ def scenario_of_pools(
     client: ClientConfig = NO_CLIENT,
     prefill_router: str | None = None,
     kv_transfer: KvTransferConfig | None = None,
+    kv_store: KvStoreConfig | None = None,
 ) -> Scenario:
     """Put pools behind one router, or two, where some compute prompts for others.
 
     Raises:
         ValueError: they differ in the time of their API, which lies before the router here; or
-            caches cannot go from one to another, or the router cannot look at them.
+            caches cannot go from one to another, or into a store that they share, or the router
+            cannot look at them.
     """
+    pools = with_store(pools, kv_store)
     kv_transfer = kv_transfer or VLLMS_TRANSFER
     check_roles([pool.role for pool in pools])
     check_transfers(pools, kv_transfer)

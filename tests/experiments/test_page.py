@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from experiments.reporting.differences import SHOWN
-from experiments.reporting.page.base import ASSETS, SIGNS, asset, data_of, embedded
+from experiments.reporting.page.base import ASSETS, BRACES, REMARK, SIGNS, asset, data_of, embedded
 from experiments.reporting.page.columns import columns_of, good_way, key_names, named
 from experiments.reporting.page.curves import (
     BOUND_SLICES,
@@ -258,7 +258,9 @@ def test_scripts_lose_comments_and_indentation_alone() -> None:
     assert not re.search(r"^//", text, re.MULTILINE)
     for path in ASSETS.glob("*.js"):
         source = path.read_text(encoding="utf-8")
-        assert not [each for each in re.findall(r'"[^"\n]*"', source) if SIGNS.search(each)]
+        texts = re.findall(r'"[^"\n]*"', source)
+        assert not [each for each in texts if SIGNS.search(each) or BRACES.search(each)]
+        assert not REMARK.search(asset(path.name))
 
 
 def test_data_of_many_points_stay_small() -> None:
@@ -334,18 +336,23 @@ def test_replicas_are_told_by_the_means_of_their_runs() -> None:
 
     rows = [of(1, 0, 30, 0.2), of(1, 1, 10, 0.5), of(1, 0, 50, 0.4), of(1, 1, 10, math.nan)]
     rows += [of(2, 0, 1, 0.0), of(3, 0, 4, 0.0), of(3, 1, 0, 0.0)]
-    found = replica_table(rows, {1: "a", 3: "b"})
-    assert found.headings[:4] == ("point", "replica", "requests, %", "prefix cache hits, %")
+    found = replica_table(rows, {1: "a", 2: "", 3: "b"}, [1])
+    assert found.headings[:3] == ("replica", "requests, %", "prefix cache hits, %")
     assert "claimed hit rate, %" not in found.headings
-    assert [row[:4] for row in found.rows] == [
-        ("a", "0", "80.0", "30.0"), ("a", "1 fast", "20.0", "50.0"), ("b", "0", "100", "0"),
-        ("b", "1 fast", MISSING, "0"),
+    assert [row[:3] for row in found.rows] == [
+        ("0", "80.0", "30.0"), ("1 fast", "20.0", "50.0"), ("0", "100", "0"), ("0", "100", "0"),
+        ("1 fast", MISSING, "0"),
     ]  # fmt: skip
+    bodies = [(point, name, len(rows)) for point, name, rows in found.bodies]
+    assert bodies == [(1, "1: a", 2), (2, "", 1), (3, "3: b", 2)]
     assert dict(zip(found.headings, found.rows[0], strict=True))["KV max, %"] == "25.0"
     many = [of(1, replica, replica + 1, 0.1) for replica in range(40)]
-    assert [row[0] for row in replica_table(many, {1: "a"}).rows] == [
+    assert [row[0] for row in replica_table(many, {1: "a"}, [1]).rows] == [
         f"{replica} fast" for replica in range(24, 40)
     ]
+    spread = [of(point, replica, 1, 0.1) for point in range(1, 41) for replica in range(16)]
+    labels = dict.fromkeys(range(1, 41), "a")
+    assert set(replica_table(spread, labels, [7, 9]).points) == {7, 9}
 
 
 def test_what_says_nothing_has_no_column() -> None:

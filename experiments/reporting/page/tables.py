@@ -1,8 +1,9 @@
 """Tables that stand on a page as they are."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 Cell = str | Mapping[str, str]
 """A text, or ``{"text": ..., "href": ...}``."""
@@ -24,6 +25,21 @@ class Table:
     """How many columns from the left say what a row is about."""
     classes: Sequence[str] = ()
     """Of each row, for its style; empty for none."""
+    points: Sequence[int] = ()
+    """Of each row, the number of its point: rows of one stand together, under its name."""
+    labels: Mapping[int, str] = field(default_factory=dict)
+    """What points are called, by their numbers; without it rows have no name above them."""
+
+    @property
+    def bodies(self) -> Iterator[tuple[int, str, list[tuple[tuple[Cell, ...], str]]]]:
+        """The rows with their classes, point by point: its number (0: none), what it is called."""
+        points = self.points or [0] * len(self.rows)
+        classes = self.classes or [""] * len(self.rows)
+        rows = zip(points, self.rows, classes, strict=True)
+        for point, group in groupby(rows, lambda row: row[0]):
+            label = self.labels.get(point, "")
+            name = f"{point}: {label}" if label else ""
+            yield point, name, [(cells, style) for _, cells, style in group]
 
     def told(self) -> "Table":
         """Return it without the columns that have nothing in them."""
@@ -33,7 +49,7 @@ class Table:
         ]  # fmt: skip
         headings = tuple(self.headings[place] for place in kept)
         rows = tuple(tuple(row[place] for place in kept) for row in self.rows)
-        return Table(headings, rows, self.keys, self.classes)
+        return replace(self, headings=headings, rows=rows)
 
     @property
     def is_read(self) -> bool:

@@ -10,7 +10,7 @@ from experiments.reporting.page import base
 from experiments.reporting.page.curves import Curves
 from experiments.reporting.page.data import page_data
 from experiments.reporting.page.replicas import replica_table
-from experiments.reporting.page.tables import Table
+from experiments.reporting.pool_table import reported_pools
 from experiments.reporting.quantities import DASH, MISSING, significant, with_interval
 from experiments.reporting.support import FIRM, effective
 from sim.measuring.metrics import ALL_METRICS
@@ -33,8 +33,8 @@ class Page:
     """Titles and plain texts to be opened: ledger, ceilings, settings, study, command."""
     gpus: Sequence[int]
     """Of each point."""
-    pools: Table | None = None
-    """What each pool was sent and did, where pools have names."""
+    pools: Sequence[Mapping[str, Any]] = ()
+    """Rows of pools.csv, where pools have names."""
     differences: Sequence[Mapping[str, Any]] = ()
     """Rows of differences.csv."""
     replicas: Sequence[Mapping[str, Any]] = ()
@@ -64,6 +64,7 @@ def write_page(
     )  # fmt: skip
     best = data["best"] - 1
     columns = {column["id"] for column in data["columns"]}
+    labels = {point["n"]: point["label"] for point in data["points"]}
     text = base.rendered(
         "report.html.j2",
         SCRIPTS,
@@ -82,17 +83,12 @@ def write_page(
         differences=data["differences"],
         windows=any("windows" in point for point in data["points"]),
         notes=list(page.notes),
-        pools=page.pools,
-        replicas=replica_table(page.replicas, first_shown(data)),
+        pools=reported_pools(page.pools, labels),
+        replicas=replica_table(page.replicas, labels, data["chosen"]),
         texts=list(page.texts),
         definitions={name: text for name, text in ALL_METRICS.items() if name in columns},
     )
     base.write(path, text)
-
-
-def first_shown(data: Mapping[str, Any]) -> dict[int, str]:
-    """Return the numbers of the points that are shown first, and what they are called."""
-    return {point["n"]: point["label"] for point in data["points"] if point["n"] in data["chosen"]}
 
 
 def cards(row: Mapping[str, Any], gpus: int, *, limited: bool = True) -> list[dict[str, str]]:

@@ -19,6 +19,27 @@ const charts = (() => {
       : String(rounded);
   }
 
+  function significant(value, digits) {
+    // As the tables in Python write it: so many digits, zeros at the end too.
+    if (!Number.isFinite(value) || value === 0) return number(value, digits);
+    const rounded = Number(value.toPrecision(digits));
+    const power = Math.floor(Math.log10(Math.abs(rounded)));
+    if (power < -4) return rounded.toExponential(digits - 1);
+    const places = Math.max(digits - 1 - power, 0);
+    return rounded.toLocaleString("en-US", { minimumFractionDigits: places,
+      maximumFractionDigits: places });
+  }
+
+  function estimate(value, low, high, digits) {
+    // A figure with its interval: ± where that is nearly symmetric.
+    const write = digits > 3 ? number : significant;
+    if (!(high > low)) return write(value, digits);
+    const [below, above] = [value - low, high - value];
+    if (Math.max(below, above) <= 1.25 * Math.min(below, above))
+      return `${write(value, digits)} ± ${significant((high - low) / 2, 2)}`;
+    return `${write(value, digits)} (${write(low, digits)}–${write(high, digits)})`;
+  }
+
   function svg(parent, name, attributes, text) {
     const node = document.createElementNS(NS, name);
     for (const [key, value] of Object.entries(attributes || {})) node.setAttribute(key, value);
@@ -155,8 +176,9 @@ const charts = (() => {
     }
     for (const at of found) {
       svg(root, "line", { class: "grid", x1: x(at), x2: x(at), y1: inner.top, y2: inner.bottom });
-      svg(root, "text", { class: "tick", x: x(at), y: inner.bottom + 16, "text-anchor": "middle" },
-        options.x.text(at));
+      const text = options.x.text(at), half = 3.3 * text.length;
+      svg(root, "text", { class: "tick", x: Math.min(x(at), root.width.baseVal.value - half),
+        y: inner.bottom + 16, "text-anchor": "middle" }, text);
     }
   }
 
@@ -206,5 +228,5 @@ const charts = (() => {
     return svg(parent, "path", { class: `mark ${colour} ${fill}`, d: paths[look.shape] });
   }
 
-  return { domain, frame, limit, limitText, mark, look, svg, html, broken, number, COLOURS, DASHES, PARTS };
+  return { domain, frame, limit, limitText, mark, look, svg, html, broken, number, estimate, COLOURS, DASHES, PARTS };
 })();

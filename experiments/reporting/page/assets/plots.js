@@ -75,7 +75,14 @@
           : mark(layer, each.look, x(point.x), y(point.y), 4, each.hollow || point.hollow);
         marks.push({ x: x(point.x), y: y(point.y), text: point.text, pick: each.pick, node });
       }
+      if (options.plain) each.points.forEach((point, place) => {
+        // What has no neighbour is no line: a dot.
+        const near = [each.points[place - 1], each.points[place + 1]];
+        if (Number.isFinite(point.y) && !near.some((one) => one && Number.isFinite(one.y)))
+          mark(layer, each.look, x(point.x), y(point.y), 3);
+      });
     }
+    if (options.peak) name(chart, marks, options.peak);
     const covered = [...marks, ...options.series.flatMap((each) => between(each.points, x, y))];
     for (const each of limits) limitText(chart, each.value, each.text, covered);
     interactive(chart, marks);

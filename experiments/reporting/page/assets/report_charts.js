@@ -155,9 +155,15 @@
             x: length(point) * (place + 0.5) / point.time[name].length, y: value ?? NaN,
             text: `${named(point)} · ${title}: ${number(value, 3)}` })) }));
         const all = series.flatMap((each) => each.points.map((point) => point.y));
+        const top = name === "rate" ? usual(all) : Infinity;
+        const peak = series.flatMap((each) => each.points).filter((point) => point.y > top)
+          .sort((a, b) => b.y - a.y)[0];
         charts.lines(box, { id, label: `${title} over time`, series, plain: true, height: 190, zoom,
-          x, y: { domain: name === "within" ? [floor(all), 100] : charts.domain(all, log, !log),
+          x, y: { domain: name === "within" ? [floor(all), 100]
+            : charts.domain(all.map((value) => Math.min(value, top)), log, !log),
             log, text: three, title },
+          peak: peak && { x: peak.x, y: top, text: `above: up to ${three(peak.y)} per second`,
+            short: `up to ${three(peak.y)}` },
           limit: limitOver(name) });
       });
     again(el("time-bound"), (box) => charts.bands(box, { id: "time-bound", x, zoom,
@@ -165,6 +171,13 @@
     again(el("windows"), (box) => charts.bands(box, { id: "windows", x, zoom,
       label: "Windows that keep the limits", cells: ["kept", "some", "missed", "empty"],
       rows: there.filter((point) => point.windows).map(windowRow) }));
+  }
+
+  // Where a burst is several times what comes otherwise, the axis ends above the latter.
+  function usual(values) {
+    const found = values.filter(Number.isFinite).sort((a, b) => a - b);
+    const most = 1.5 * found[Math.floor(0.95 * (found.length - 1))];
+    return most > 0 && found[found.length - 1] > 2 * most ? most : Infinity;
   }
 
   // Where nearly all are within the limits, the axis begins at what tells them apart.
@@ -243,6 +256,8 @@
     if (el("bound-legend")) charts.legend(el("bound-legend"), DATA.bound.map((name, part) =>
       ({ name, part })).filter(({ part }) => points.some((point) => point.time
         && (point.time.bound[part] || []).some(Boolean))));
+    for (const body of document.querySelectorAll("tbody.group"))
+      body.hidden = !state.chosen.has(Number(body.dataset.n));
     el("chosen").textContent = points.length
       ? `Shown from here on: ${points.map(named).join("; ")}.`
       : "No point is chosen: tick some in the table.";

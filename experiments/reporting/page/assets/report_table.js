@@ -6,6 +6,7 @@
   const number = charts.number;
 
   const LONG = 18;  // letters of a heading that may be broken
+  const NEAR_ALL = /_attainment$|_kept$/;  // shares near 100%, where the fourth digit matters
 
   const isKey = (id) => id.startsWith("key:");
   const place = (id) => Number(id.slice(4));
@@ -58,10 +59,7 @@
       each === null ? null : each * (column.scale || 1));
     if (value === null) return "–";
     if (!(high > low)) return number(value);
-    const half = (high - low) / 2;
-    if (Math.abs((high + low) / 2 - value) <= 0.1 * half + 1e-12)
-      return `${number(value)} ±${number(half, 2)}`;
-    return `${number(value)} (${number(low)}–${number(high)})`;
+    return charts.estimate(value, low, high, NEAR_ALL.test(column.id) ? 4 : 3);
   }
 
   report.drawTable = () => {
@@ -87,6 +85,12 @@
     }
     const body = charts.html(table, "tbody");
     for (const point of rows) {
+      // On a phone the name has a row of its own, so that figures are beside their boxes.
+      if (point.label) {
+        const above = charts.html(body, "tr", { class: "named-row" });
+        const whole = charts.html(above, "th", { colspan: columns.length + 1, scope: "rowgroup" });
+        charts.broken(charts.html(whole, "span"), point.label);
+      }
       const row = charts.html(body, "tr", { class: point.state, "data-n": point.n });
       const first = charts.html(row, "td", { class: "tick-box" });
       const label = charts.html(first, "label");
@@ -99,7 +103,6 @@
         if (again) again.focus();
       });
       charts.html(label, "span", { class: "number" }, String(point.n));
-      charts.broken(charts.html(label, "span", { class: "narrow" }), point.label);
       for (const column of columns) {
         const rests = few(point, column.id), text = cell(point, column);
         if (rests === undefined || text === "–")

@@ -3,7 +3,15 @@
 
 (() => {
   const { frame, interactive, svg, number, PARTS } = charts;
-  const LETTER = 7.5;
+  const LETTER = 7.5, LINE = 14;
+
+  function broken(name, most) {
+    // A name in one line, or in two; what does not fit there is cut in its middle: ends differ.
+    if (name.length <= most) return [name];
+    const at = name.lastIndexOf(" ", most), first = name.slice(0, at > 0 ? at : most);
+    const rest = name.slice(first.length).trim();
+    return [first, rest.length <= most ? rest : `…${rest.slice(1 - most)}`];
+  }
 
   function laid(box, options, bar) {
     // Names stand beside the rows where a third of the width holds them, else above.
@@ -11,18 +19,19 @@
     const letters = (row) => row.name.length * (row.strong ? 1.15 : 1);
     const longest = Math.max(...options.rows.map(letters), 0) * LETTER + 16;
     const beside = longest < width / 3;
-    const each = bar + (beside ? 10 : 28);
+    const most = Math.floor((width - 32) / LETTER);
+    const texts = options.rows.map(({ name }) => (beside ? [name] : broken(name, most)));
+    const above = beside ? 5 : 8 + LINE * Math.max(1, ...texts.map((each) => each.length));
+    const each = bar + above + (beside ? 5 : 6);
     const chart = frame(box, { ...options, y: null, left: beside ? longest : 12, right: 20,
       height: options.rows.length * each + 62 });
-    const most = Math.floor((chart.inner.right - chart.inner.left) / LETTER);
     const names = [];
     const tops = options.rows.map((row, place) => {
-      const top = chart.inner.top + place * each + (beside ? 5 : 22);
-      const cut = !beside && row.name.length > most;
-      names.push(svg(chart.root, "text", { class: `row-name ${row.strong ? "strong" : ""}`,
+      const top = chart.inner.top + place * each + above;
+      texts[place].forEach((text, line) => names.push(svg(chart.root, "text", {
+        class: `row-name ${row.strong ? "strong" : ""}`,
         x: beside ? chart.inner.left - 8 : chart.inner.left, "text-anchor": beside ? "end" : "start",
-        y: beside ? top + bar / 2 + 4 : top - 6 },
-        cut ? `${row.name.slice(0, most - 1)}…` : row.name));
+        y: beside ? top + bar / 2 + 4 : top - 6 - LINE * (texts[place].length - 1 - line) }, text)));
       return top;
     });
     // Names stand before all lines that are drawn meanwhile.

@@ -1,0 +1,211 @@
+"""The reference simulator of a store that replicas share: texts written out, every transfer looked
+at each time.
+
+It shares nothing with ``sim`` but the seconds of a chunk on either link.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from math import inf
+
+from sim.settings.pools import Pool
+from tests.reference_simulator import Seq
+from tests.reference_tiers import LoadingEngine
+
+
+@dataclass(eq=False)
+class Held:
+    """A chunk in the store."""
+
+    writer: "StoreEngine"
+    written: bool = False
+    readers: int = 0
+
+
+@dataclass(eq=False)
+class Job:
+    """Chunks on their way."""
+
+    number: int
+    engine: "StoreEngine"
+    way: str
+    seq: Seq
+    texts: list[tuple]
+    sent_s: float
+    begun_s: float = inf
+    moves: bool = False
+    left: float = 1.0
+    whole_s: float = inf
+    since_s: float = 0.0
+    due_s: float = inf
+
+
+class Store:
+    """What is there, in order of use, and what moves."""
+
+    def __init__(self, room: int, latency_s: float) -> None:
+        self.room, self.latency_s = room, latency_s
+        self.chunks: OrderedDict[tuple, Held] = OrderedDict()
+        self.active: list[Job] = []
+        self.sent = 0
+
+    def send(self, engine: "StoreEngine", way: str, seq: Seq, texts: list, now_s: float) -> None:
+        self.sent += 1
+        line = engine.lines[way]
+        line.append(Job(self.sent, engine, way, seq, texts, now_s))
+        if len(line) == 1:
+            self.begin(engine, way, now_s)
+
+    def begin(self, engine: "StoreEngine", way: str, now_s: float) -> None:
+        line = engine.lines[way]
+        while line:
+            job = line[0]
+            if way == "read" or self.takes_room(job):
+                job.begun_s, job.due_s = now_s, now_s + self.latency_s
+                self.active.append(job)
+                return
+            line.pop(0)
+            engine.written(job.seq)
+
+    def takes_room(self, job: Job) -> bool:
+        wanted = [text for text in job.texts if text not in self.chunks]
+        self.use(job.texts)
+        idle = [
+            text
+            for text, held in self.chunks.items()
+            if held.written and not held.readers and text not in job.texts
+        ]
+        lacking = max(0, len(wanted) - (self.room - len(self.chunks)))
+        job.texts = wanted
+        if lacking > len(idle):
+            job.engine.refused += len(wanted)
+            return False
+        for text in idle[:lacking]:
+            self.chunks.pop(text).writer.evicted += 1
+        for text in wanted:
+            self.chunks[text] = Held(job.engine)
+        job.engine.wrote += len(wanted)
+        return bool(wanted)
+
+    def use(self, texts: list[tuple]) -> None:
+        for text in reversed(texts):
+            if text in self.chunks:
+                self.chunks.move_to_end(text)
+
+    def go_on(self, now_s: float) -> None:
+        while due := [job for job in self.active if job.due_s <= now_s]:
+            over = [job for job in due if job.moves]
+            self.active = [job for job in self.active if job not in over]
+            for job in due:
+                job.moves = True
+            self.share(now_s)
+            for job in sorted(over, key=lambda each: each.number):
+                self.end(job, now_s)
+
+    def share(self, now_s: float) -> None:
+        for job in self.active:
+            if not job.moves:
+                continue
+            others = sum(other.moves and other.way == job.way for other in self.active)
+            engine, count = job.engine, len(job.texts)
+            whole_s = max(count * engine.link_s, count * engine.store_s * others)
+            if whole_s != job.whole_s:
+                if job.whole_s < inf:
+                    job.left -= (now_s - job.since_s) / job.whole_s
+                job.since_s, job.whole_s = now_s, whole_s
+                job.due_s = now_s + job.left * whole_s
+
+    def end(self, job: Job, now_s: float) -> None:
+        engine = job.engine
+        for text in job.texts:
+            self.chunks[text].written = True
+            self.chunks[text].readers -= job.way == "read"
+        self.use(job.texts)
+        engine.moved_s[job.way] += now_s - job.begun_s
+        engine.lines[job.way].pop(0)
+        if job.way == "read":
+            engine.told.append(job.seq)
+        else:
+            engine.written(job.seq)
+        self.begin(engine, job.way, now_s)
+
+
+class StoreEngine(LoadingEngine):
+    """One replica that shares a store."""
+
+    store: Store
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool)
+        told, shared = pool.engine.kv_connector_extra_config, pool.store
+        assert shared is not None
+        self.chunk = told.blocks_per_chunk * self.size
+        self.prompts_only = told.offload_prompt_only
+        self.link_s, self.store_s = shared.link_s, shared.store_s
+        self.least = max(1, shared.min_load_tokens)
+        self.lines: dict[str, list[Job]] = {"read": [], "write": []}
+        self.moved_s = {"read": 0.0, "write": 0.0}
+        self.offered: dict[Seq, int] = {}
+        self.next_writes: list[tuple[Seq, list[tuple]]] = []
+        self.writes: dict[Seq, int] = {}
+        self.wrote = self.read = self.evicted = self.refused = 0
+
+    def prepare(self, now_s: float) -> dict | None:
+        for seq, texts in self.next_writes:
+            self.store.send(self, "write", seq, texts, now_s)
+        self.next_writes = []
+        return super().prepare(now_s)
+
+    def written(self, seq: Seq) -> None:
+        self.writes[seq] -= 1
+        if not self.writes[seq]:
+            del self.writes[seq]
+            if seq in self.kept:
+                self.told.append(seq)
+
+    def text_of(self, seq: Seq, place: int) -> tuple:
+        return tuple(seq.text[: (place + 1) * self.chunk])
+
+    def matched(self, seq: Seq, past: int) -> int:
+        self.offered[seq] = end = 0
+        while (end + 1) * self.chunk < seq.target:
+            held = self.store.chunks.get(self.text_of(seq, end))
+            if held is None or not held.written:
+                break
+            end += 1
+        more = end * self.chunk - past
+        return more if more >= self.least else 0
+
+    def fetch(self, seq: Seq, past: int, more: int) -> None:
+        places = range(past // self.chunk, (past + more) // self.chunk)
+        texts = [self.text_of(seq, place) for place in places]
+        for text in texts:
+            self.store.chunks[text].readers += 1
+        self.read += len(texts)
+        self.store.send(self, "read", seq, texts, self.now_s)
+
+    def form_chunked(self, batch: dict) -> None:
+        super().form_chunked(batch)
+        for seq, tokens, past in batch["chunks"]:
+            self.offer(seq, past + tokens)
+        if not self.prompts_only:
+            for seq in batch["decodes"]:
+                self.offer(seq, seq.kv + (not self.ahead))
+
+    def offer(self, seq: Seq, computed: int) -> None:
+        if self.prompts_only:
+            computed = min(computed, seq.prompt)
+        first, end = self.offered[seq], computed // self.chunk
+        if end > first:
+            texts = [self.text_of(seq, place) for place in range(first, end)]
+            self.next_writes.append((seq, texts))
+            self.writes[seq] = self.writes.get(seq, 0) + 1
+            self.offered[seq] = end
+
+    def leave(self, seq: Seq) -> None:
+        seq.lent = seq in self.writes
+        super().leave(seq)
+
+    def cut_off(self, seq: Seq) -> None:
+        seq.lent = seq in self.writes
+        super().cut_off(seq)

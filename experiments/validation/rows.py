@@ -257,7 +257,7 @@ def row_of(cells: dict[str, Any]) -> RunRow:
     data: dict[str, Any] = {
         key: _figure(key, text) if key in _NUMBERS else text
         for key, text in given.items()
-        if key not in METRICS
+        if key not in METRICS and not (key in _NUMBERS and said.ENGINES_OWN.fullmatch(text.lower()))
     }
     for name in said.SIZES:
         if name in data:

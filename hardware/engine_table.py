@@ -83,6 +83,9 @@ class Defaults(_Part):
     names_whole_hits: Dated[bool]
     finds_any_groups: Dated[bool]
     caches_states: Dated[bool]
+    exports_states: Dated[tuple[str, ...]]
+    marks_states_again: Dated[bool]
+    ends_before_last: Dated[bool]
 
 
 class Sampler(_Part):

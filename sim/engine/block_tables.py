@@ -25,7 +25,7 @@ Interval = tuple[int, int]
 class Table:
     """Blocks of one request in one group."""
 
-    __slots__ = ("gone", "held", "hit", "keeps", "named")
+    __slots__ = ("apart", "gone", "held", "hit", "keeps", "named", "solid")
 
     def __init__(self, gone: int, hit: int, held: list[tuple[Run, int]]) -> None:
         self.gone = gone
@@ -38,6 +38,34 @@ class Table:
         """Behind the last block of which it is settled whether it can be found."""
         self.keeps: list[Interval] | None = None
         """Blocks behind the hit that can be found, if these are not all."""
+        self.apart: list[int] = []
+        """Of states: blocks that are there before ``solid``, in order."""
+        self.solid = 0
+        """From here on every block is there, as far as any were taken."""
+
+    def count(self, end: int) -> int:
+        """Blocks that are held before ``end``."""
+        blocks = max(end - max(self.gone, self.solid), 0)
+        for block in self.apart:
+            blocks += int(block < end)
+        return blocks
+
+    def leave(self, end: int) -> None:
+        """Those before ``end`` are given back."""
+        self.gone = end
+        if self.apart:
+            self.apart = [block for block in self.apart if block >= end]
+
+    def there(self, intervals: list[Interval]) -> list[Interval]:
+        """Return what of these blocks was ever taken."""
+        if not self.solid:
+            return intervals
+        found: list[Interval] = []
+        for low, high in intervals:
+            found += [(block, block + 1) for block in self.apart if low <= block < high]
+            if max(low, self.solid) < high:
+                found.append((max(low, self.solid), high))
+        return found
 
 
 class Kept:

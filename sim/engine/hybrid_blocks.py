@@ -9,9 +9,10 @@ within a step: everybody is served in turn, by what changes for them
 """
 
 from sim.engine.block_groups import BlockGroup
-from sim.engine.block_tables import Kept, Table, runs_of, taken_out
+from sim.engine.block_tables import Kept, Table, taken_out
 from sim.engine.grouped_cache import GroupedPool
 from sim.engine.held import own_stream
+from sim.engine.held_runs import check_runs
 from sim.engine.hits import Kind, Piece, Searcher, Spans
 from sim.engine.hybrid_settings import HybridSettings, least_common
 from sim.engine.runs import ANONYMOUS, FreeQueue, Run, Texts
@@ -118,14 +119,18 @@ class HybridBlocks(GroupedPool):
                 table.keeps = kept.of(sequence.prompt_tokens, self._junction)
                 tables.append(table)
         self._queued -= self._idle
-        self.free -= self._idle + self.blocks(tokens) - self.blocks(hit)
         sequence.tables, sequence.begun_tokens = tables, hit
+        self.free -= self._idle + self._taken(sequence, hit, tokens)
         if not sequence.preemptions:
             sequence.cached_tokens = hit
         self._admissions += 1
         sequence.admission = self._admissions
         self._hits = []
         self.fill(sequence, tokens)
+
+    def _taken(self, sequence: Sequence, past: int, end: int) -> int:
+        """Note which blocks the tokens from ``past`` to before ``end`` take; return how many."""
+        return self.blocks(end) - self.blocks(past)
 
     def _holds(self, pieces: list[Piece]) -> list[tuple[Run, int]]:
         held: list[tuple[Run, int]] = []
@@ -160,7 +165,7 @@ class HybridBlocks(GroupedPool):
                 table = sequence.tables[group]
                 if table.named < end:
                     first = max(table.named, table.gone)
-                    for low, high in kind.kept.within(table.keeps, first, end):
+                    for low, high in table.there(kind.kept.within(table.keeps, first, end)):
                         self._name(sequence, table, kind, group, low, high)
                     table.named = end
 
@@ -205,7 +210,7 @@ class HybridBlocks(GroupedPool):
     # --- while it runs
     def grow(self, sequence: Sequence, past: int, tokens: int) -> int:
         """Give back what windows have left behind; return the blocks of the next tokens."""
-        blocks = self.blocks(past + tokens) - self.blocks(past)
+        blocks = self._taken(sequence, past, past + tokens)
         sequence.settled_tokens = sequence.begun_tokens if self.lag else past
         sequence.begun_tokens = past
         if self.together:
@@ -250,7 +255,7 @@ class HybridBlocks(GroupedPool):
 
         Of windows those that can be found again have names, of full attention all full ones.
         """
-        unnamed = end - table.gone
+        unnamed = table.count(end)
         pieces: list[Run] = []
         if table.held:
             pieces = taken_out(table, end, self._texts)
@@ -272,7 +277,7 @@ class HybridBlocks(GroupedPool):
                 freed += run.count
         if not kind.unhashed_first:
             queue.append_unnamed(at - table.gone)
-        table.gone = end
+        table.leave(end)
         self._queued += freed
         self.free += freed
 
@@ -312,7 +317,7 @@ class HybridBlocks(GroupedPool):
         for place, kind in enumerate(self.kinds):
             end = self.groups[place].taken(tokens)
             for group in range(kind.first, kind.first + kind.count):
-                blocks += end - sequence.tables[group].gone
+                blocks += sequence.tables[group].count(end)
         return blocks
 
     def _settle(self) -> None:
@@ -339,25 +344,9 @@ class HybridBlocks(GroupedPool):
             AssertionError: names what disagrees.
         """
         self._settle()
-        holders: dict[Run, int] = {}
-        for sequence in running:
-            for table in sequence.tables:
-                for run in runs_of(table):
-                    holders[run] = holders.get(run, 0) + 1
-        for run, requests in holders.items():
-            if run.holders != requests or run.after is not None:
-                raise AssertionError(
-                    f"stream {run.stream} from block {run.first} on counts {run.holders} holders, "
-                    f"{requests} requests hold it"
-                )
+        tables = [table for sequence in running for table in sequence.tables]
         free = self._queue.runs()
         queued = sum([run.count for run in free])
         if not queued == self._queued == self.free:
             raise AssertionError(f"{queued} blocks are queued, {self.free} are free")
-        named = {run for run in free if run.stream != ANONYMOUS}
-        known = self._texts.everyone()
-        if known != named | set(holders):
-            raise AssertionError(
-                f"{len(known)} runs can be found, {len(named)} free and {len(holders)} held ones "
-                "have a name: expected the same runs"
-            )
+        check_runs(tables, free, self._texts)

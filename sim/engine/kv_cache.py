@@ -119,6 +119,18 @@ class BlockPool:
         Called once for each step that it is in; what it has left behind is given back."""
         return self.blocks(past + tokens) - self.blocks(past)
 
+    def cut(self, sequence: Sequence, past: int, tokens: int) -> int:
+        """Return how many of the tokens behind ``past`` of a prompt, for which there is room, are
+        in one step; 0: none yet. It runs, or was just looked for."""
+        return tokens
+
+    def needs(self, sequence: Sequence, past: int, tokens: int) -> int:
+        """Blocks that ``grow`` would return; it changes nothing."""
+        return self.blocks(past + tokens) - self.blocks(past)
+
+    def begin_step(self) -> None:
+        """A step is planned from now on."""
+
     def rest(self, sequence: Sequence) -> None:
         """One that runs is in no step for once."""
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from experiments.running import assemble, pages
-from experiments.running.folder import Place, Wanted, results_folder, some
+from experiments.running.folder import Wanted, results_folder, some
 from experiments.running.identity import digest_of
 from experiments.running.lengths import Lengths, found_lengths
 from experiments.running.pool_tables import pools_of_replicas
@@ -98,7 +98,8 @@ def run_plan(
     started = time.perf_counter()
     place = results_folder(out)
     try:
-        wanted = Wanted(FILES, plan.study.name, _identity(plan, place), overwrite)
+        runs = runs_of(plan, place.work)
+        wanted = Wanted(FILES, plan.study.name, _identity(plan, runs), overwrite)
         with claimed(place, wanted) as work:
             if work.beside:
                 progress.note(f"not headroom's, left alone in {place.out}: {some(work.beside)}")
@@ -106,8 +107,9 @@ def run_plan(
                 before()
             progress.watch(work.folder)
             lengths, new = _lengths(plan, work.folder, executor, progress)
-            plan = lengths.plan
-            runs = runs_of(plan, work.folder)
+            if lengths.plan is not plan:
+                plan = lengths.plan
+                runs = runs_of(plan, work.folder)
             todo = _unfinished(runs, progress)
             resumed = len({run.path for run in runs} - {run.path for run in todo} - new)
             growing = work.folder / "requests.growing"
@@ -136,9 +138,8 @@ def _modules(report: bool, figures: bool) -> tuple[str, ...]:
     return modules + (FOR_FIGURES if report and figures else ())
 
 
-def _identity(plan: Plan, place: Place) -> str:
+def _identity(plan: Plan, runs: Sequence[Run]) -> str:
     """Return a digest of all that the tables depend on."""
-    runs = runs_of(plan, place.work)
     precision = plan.study.precision
     asked = None if precision is None else precision.model_dump(mode="json")
     about = [plan.study.name, asked, sorted(plan.baselines.items())]

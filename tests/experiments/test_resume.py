@@ -15,6 +15,7 @@ from study_files import SMALL, run_cli, start_cli, tables_of, write_study
 from experiments.running.assemble import RequestsFile
 from experiments.running.folder import results_folder
 from experiments.running.local import run_one
+from experiments.running.pieces import SEAL
 from experiments.running.sweep import Run, runs_of, unfinished
 from experiments.running.work_folder import WORK, held
 from experiments.study.document import read_raw
@@ -103,7 +104,7 @@ def test_damaged_pieces_are_noticed_and_run_again(
     content = bytearray(flipped.read_bytes())
     content[len(content) // 3] ^= 1
     flipped.write_bytes(content)
-    unsigned.with_suffix(".sha256").unlink()
+    unsigned.write_bytes(unsigned.read_bytes()[:-SEAL])
     assert [run.path for run in unfinished(runs)] == [torn, flipped, unsigned]
     capsys.readouterr()
     assert run_cli(path, "--out", tmp_path / "out") == 0

@@ -12,7 +12,7 @@ from experiments.running.folder import Wanted, results_folder, some
 from experiments.running.identity import digest_of
 from experiments.running.lengths import Lengths, found_lengths
 from experiments.running.pool_tables import pools_of_replicas
-from experiments.running.publish import claimed, publish
+from experiments.running.publish import Work, claimed, publish
 from experiments.running.sweep import Executor, Run, runs_of, unfinished
 from experiments.running.tables import Tables, written_tables
 from experiments.running.work_folder import shown
@@ -112,10 +112,8 @@ def run_plan(
                 runs = runs_of(plan, work.folder)
             todo = _unfinished(runs, progress)
             resumed = len({run.path for run in runs} - {run.path for run in todo} - new)
-            growing = work.folder / "requests.growing"
-            with assemble.RequestsFile(runs, growing, pools_of_replicas(plan)) as requests:
-                _simulate(runs, todo, executor, progress, requests, _modules(report, figures))
-                requests.publish(work.new / "requests.parquet")
+            modules = _modules(report, figures)
+            _simulate(plan, runs, todo, executor, progress, work, modules)
             jobs = executor.jobs if len(runs) > 1 else 1
             tables = written_tables(lengths, runs, work.new, jobs)
             if report and figures:
@@ -177,14 +175,18 @@ def _lengths(
 
 
 def _simulate(
+    plan: Plan,
     runs: Sequence[Run],
     todo: list[Run],
     executor: Executor,
     progress: Progress,
-    requests: assemble.RequestsFile,
+    work: Work,
     modules: Sequence[str],
 ) -> None:
     """Do what is left to do; requests are gathered, and what comes next is loaded, meanwhile."""
+    requests = assemble.RequestsFile(
+        runs, work.folder / "requests.growing", pools_of_replicas(plan)
+    )
 
     def done(run: Run) -> None:
         progress.advance(run)
@@ -200,7 +202,9 @@ def _simulate(
             for module in modules:
                 import_module(module)
 
-    try:
-        executor.run(todo, done, begun)
-    finally:
-        progress.stop()
+    with requests:
+        try:
+            executor.run(todo, done, begun)
+        finally:
+            progress.stop()
+        requests.publish(work.new / "requests.parquet")

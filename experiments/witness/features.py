@@ -14,6 +14,8 @@ FEATURES: dict[str, frozenset[str]] = {
         "async, prefix cache": "ahead caching",
         "async, aborts": "ahead aborts",
         "async, priority": "ahead priority",
+        "async, priority, tight": "ahead priority tight",
+        "async, prefix cache, priority, tight": "ahead caching priority tight",
         "prefix cache, aborts": "caching aborts",
         "prefix cache, priority": "caching priority",
         "prefix cache, tight": "caching tight",

@@ -25,6 +25,8 @@ LONG = SMALL.replace("num_requests: 20", "num_requests: 2000").replace(
     "[1, 4]", "[1, 2, 3, 4, 5, 6]"
 )
 """Twelve runs that take longer than it takes to kill them."""
+ENDLESS = LONG.replace("num_requests: 2000", "num_requests: 20000")
+"""Of which nobody waits for the last one."""
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +69,7 @@ def test_killed_sweep_goes_on(jobs: int, tmp_path: Path) -> None:
 
 
 def test_interrupt_keeps_finished_runs_and_says_how_to_go_on(tmp_path: Path) -> None:
-    path = write_study(tmp_path, LONG)
+    path = write_study(tmp_path, ENDLESS)
     process = start_cli(path, "--out", "out", "--jobs", 2, "--no-figures", cwd=tmp_path)
     kept = wait_for_pieces(tmp_path / "out" / WORK, 2, process)
     process.send_signal(signal.SIGINT)

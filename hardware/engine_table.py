@@ -70,6 +70,7 @@ class Defaults(_Part):
     watermark: Dated[float]
     null_block: Dated[bool]
     moe_backend: Dated[str | None]
+    computes_empty_tiles: Dated[bool]
     long_prefill_limits_alone: Dated[bool]
     serves_behind_victim: Dated[bool]
     drafts_tell_at_end: Dated[bool]

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from experiments.study.errors import StudyError, nearest
 from experiments.validation import cells as said
 from experiments.validation.attention_ranks import with_ranks
+from experiments.validation.generated import with_generated
 from experiments.validation.table_files import read_lines
 
 LATENCY_METRICS = tuple(
@@ -281,7 +282,7 @@ def row_of(cells: dict[str, Any]) -> RunRow:
     if "mode" in data:
         data["mode"] = said.without_remark(data["mode"])
     data["measured"] = {key: said.number(key, given[key]) for key in METRICS if key in given}
-    return RunRow.model_validate(with_ranks(data))
+    return RunRow.model_validate(with_generated(with_ranks(data)))
 
 
 def _figure(column: str, text: str) -> str:

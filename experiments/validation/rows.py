@@ -258,11 +258,13 @@ def row_of(cells: dict[str, Any]) -> RunRow:
     data: dict[str, Any] = {
         key: _figure(key, text) if key in _NUMBERS else text
         for key, text in given.items()
-        if key not in METRICS
+        if key not in METRICS and not (key in _NUMBERS and said.ENGINES_OWN.fullmatch(text.lower()))
     }
     for name in said.SIZES:
         if name in data:
             data[name] = said.group_size(name, given[name])
+    if not data.get("tp") and not data.get("n_gpus") and "gpu" in data:
+        data["n_gpus"] = said.gpu_count(data["gpu"])
     if said.switched_on(data.get("ep")) and data["ep"] != "1":  # as many as there are
         data["ep"] = data.get("tp") or data.get("n_gpus") or given["ep"]
     for name in ("request_rate_rps", "max_concurrency"):

@@ -18,9 +18,11 @@ keep everything where others do.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from math import lcm
 
 from hardware.drafts import Drafts
 from hardware.engine_table import vllm
+from hardware.kept_states import ONE_STATE, KeptStates
 from hardware.kv_compressed import compressed_layout
 from hardware.kv_layout import KvGroup, KvLayout
 from hardware.versions import Version, version_key
@@ -56,6 +58,7 @@ def kv_layout(
     block_size: int = 16,
     version: str = "",
     disable_hybrid_kv_cache_manager: bool = False,
+    states: KeptStates = ONE_STATE,
     drafts: Drafts | None = None,
 ) -> KvLayout:
     """Return how the engine cuts the KV cache of a model.
@@ -67,6 +70,7 @@ def kv_layout(
         block_size: tokens of a block, if nothing asks for more.
         version: of vLLM; by default the newest.
         disable_hybrid_kv_cache_manager: layers with a window keep everything.
+        states: what is kept of a request where layers have one.
         drafts: whose drafter's layers are cut with the model's.
 
     Raises:
@@ -87,8 +91,8 @@ def kv_layout(
                 "engine.disable_hybrid_kv_cache_manager: false"
             )
         return compressed_layout(spec, precision=precision, tp=tp, rule=rule)
-    size = _block_tokens(spec, precision, tp, block_size, ahead)
-    kinds = _kinds(spec, precision, tp, size, ahead)
+    size = _block_tokens(spec, precision, tp, block_size, states.block_multiple, ahead)
+    kinds = _kinds(spec, precision, tp, size, states.blocks + ahead, ahead)
     if not hybrid:
         kinds = _all_kept(spec, kinds)
     if not kinds:
@@ -106,7 +110,9 @@ def kv_layout(
     groups = tuple(group for each in kinds for group in _cut(each, layers))
     if drafts is not None and drafts.drafter is not None:
         one = replace(own, layers=drafts.drafter.spec.layers)
-        theirs = _with_page(_kinds(one, precision, tp, size, 0), kinds[0].page_bytes)
+        theirs = _with_page(
+            _kinds(one, precision, tp, size, states=1, ahead=0), kinds[0].page_bytes
+        )
         alike = {each.group for each in theirs}
         groups = tuple(replace(each, drafts=replace(each, layers=0) in alike) for each in groups)
     return KvLayout(groups, layers * kinds[0].page_bytes)
@@ -167,7 +173,12 @@ def _state_bytes(
 
 
 def _block_tokens(
-    spec: DecoderSpec, precision: Precision, tp: int, block_size: int, ahead: int
+    spec: DecoderSpec,
+    precision: Precision,
+    tp: int,
+    block_size: int,
+    multiple: int,
+    ahead: int,
 ) -> int:
     """Tokens of a block of attention: as its kernels want them, and so that it holds a state."""
     caches = [cache for cache, _ in _entries(spec)]
@@ -178,6 +189,7 @@ def _block_tokens(
         return size
     token_bytes = max(cache.entry_bytes(precision.kv_bytes, tp) for cache in caches)
     least = max(LATENT_BESIDE_STATES_TOKENS if latent else KERNEL_TOKENS, size)
+    least = lcm(least, multiple)
     return max(size, least * _ceil(max(states) / (least * token_bytes)))
 
 
@@ -185,7 +197,9 @@ def _ceil(number: float) -> int:
     return -int(-number // 1)
 
 
-def _kinds(spec: DecoderSpec, precision: Precision, tp: int, size: int, ahead: int) -> list[_Kind]:
+def _kinds(
+    spec: DecoderSpec, precision: Precision, tp: int, size: int, states: int, ahead: int
+) -> list[_Kind]:
     """Kinds of layers by what they keep, equal ones together, in the order of the model."""
     found: dict[tuple[int, KvGroup], int] = {}
 
@@ -198,7 +212,7 @@ def _kinds(spec: DecoderSpec, precision: Precision, tp: int, size: int, ahead: i
     pages = [page for page, _ in found]
     for layers, bytes_ in _state_bytes(spec, precision, tp, ahead):
         page = max([bytes_, *pages])
-        add(layers, page, KvGroup(layers=0, block_tokens=size, state=True, states=1 + ahead))
+        add(layers, page, KvGroup(layers=0, block_tokens=size, state=True, states=states))
     return [_Kind(layers, page, group) for (page, group), layers in found.items()]
 
 

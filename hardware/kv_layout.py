@@ -16,7 +16,8 @@ class KvGroup:
     state: bool = False
     """Whether it keeps a fixed number of blocks for a request, whatever its length."""
     states: int = 1
-    """Blocks of a request with a state: one, and one behind every draft."""
+    """Blocks of a request with a state, at most: one, one behind every draft, and where prompts
+    find what others had those that they begin with."""
     drafts: bool = False
     """Whether layers of a drafter are among those that are alike."""
 
@@ -56,6 +57,11 @@ class KvLayout:
     def block_tokens(self) -> int:
         """Tokens of the smallest block."""
         return min((each.block_tokens for each in self.groups if not each.state), default=1)
+
+    @property
+    def has_states(self) -> bool:
+        """Whether some layers keep a state."""
+        return any(each.state for each in self.groups)
 
     @property
     def hit_tokens(self) -> int:

@@ -1,7 +1,7 @@
 """KV caches of an engine by kind, a row each, and which of them a pool has: chosen here alone.
 
-All are a ``sim.engine.kv_cache.BlockPool``: what a scheduler tells its cache, and asks it, is
-written there.
+All are a ``sim.engine.caches.kv_cache.BlockPool``: what a scheduler tells its cache, and asks
+it, is written there.
 """
 
 from collections import Counter
@@ -10,24 +10,28 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from hardware.engine_table import vllm
+from hardware.kept_states import exports_states
 from hardware.kv_layout import KvGroup
 from hardware.versions import version_key
-from sim.engine.beginnings import Beginnings
-from sim.engine.block_groups import BlockGroup
-from sim.engine.drafted_cache import DraftedCache
-from sim.engine.drafted_hybrid import DraftedHybrid
-from sim.engine.eviction import Arc, Eviction, Lru, RankedLru
-from sim.engine.grouped_cache import GroupedPool
-from sim.engine.hybrid_cache import HybridCache
-from sim.engine.hybrid_settings import HybridSettings
-from sim.engine.kv_cache import BlockPool
+from sim.engine.caches.beginnings import Beginnings
+from sim.engine.caches.block_groups import BlockGroup
+from sim.engine.caches.grouped_cache import GroupedPool
+from sim.engine.caches.hybrid_cache import HybridCache
+from sim.engine.caches.hybrid_settings import HybridSettings
+from sim.engine.caches.kv_cache import BlockPool
+from sim.engine.caches.prefix_cache import PrefixCache
+from sim.engine.caches.state_cache import StateCache
+from sim.engine.caches.state_groups import StateGroup, StateSettings
+from sim.engine.drafts.drafted_cache import DraftedCache
+from sim.engine.drafts.drafted_hybrid import DraftedHybrid
 from sim.engine.loads import Connector
-from sim.engine.offloading import Offloading, OffloadSettings
-from sim.engine.pipelined_cache import PipelinedCache
-from sim.engine.prefix_cache import PrefixCache
-from sim.engine.remote_store import RemoteStore
-from sim.engine.store_links import StoreLinks
-from sim.engine.storing import Storing, StoringSettings
+from sim.engine.stages.pipelined_cache import PipelinedCache
+from sim.engine.tiers.eviction import Arc, Eviction, Lru, RankedLru
+from sim.engine.tiers.offloading import Offloading, OffloadSettings
+from sim.engine.tiers.remote_store import RemoteStore
+from sim.engine.tiers.store_links import StoreLinks
+from sim.engine.tiers.storing import Storing, StoringSettings
+from sim.engine.tiers.tiered import BelowSettings, Tiered
 from sim.settings.pools import Pool
 from sim.settings.prefix_caching import retention_tokens
 from workloads.requests import Prefixes
@@ -114,8 +118,35 @@ def _hybrid_settings(pool: Pool, prefixes: Prefixes | None) -> HybridSettings:
     )
 
 
+def _states(pool: Pool, prefixes: Prefixes | None) -> StateCache:
+    groups, _ = _kinds(pool)
+    count = sum(each.state for each in pool.ledger.layout.groups)
+    engine, at = pool.engine, version_key(pool.engine.version)
+    settings = _hybrid_settings(pool, prefixes)
+    states = StateGroup(
+        count,
+        pool.ledger.block_size,
+        exports_states(pool.spec, pool.gpu, engine.version),
+        settings.retention == 0,
+    )
+    defaults = vllm().defaults
+    threshold = engine.long_prefill_token_threshold or pool.token_budget
+    return StateCache(
+        pool.num_gpu_blocks,
+        groups,
+        states,
+        pool.ledger.waits_for_steps,
+        settings,
+        StateSettings(
+            min(threshold, pool.token_budget),
+            defaults.ends_before_last.at(at),
+            defaults.marks_states_again.at(at),
+        ),
+    )
+
+
 def _kinds(pool: Pool) -> tuple[list[BlockGroup], int]:
-    """Groups that are alike, and how many keep a state."""
+    """Groups that are alike, and blocks of a request where others keep a state."""
     ledger = pool.ledger
     drops = _drops(pool)
     kinds = [replace(each, layers=0, drafts=drops(each)) for each in ledger.layout.groups]
@@ -147,7 +178,7 @@ def _caps_windows(pool: Pool) -> bool:
     return not pool.engine.scheduler_reserve_full_isl or vllm().defaults.reserve_caps_windows.at(at)
 
 
-def _offloading(pool: Pool, _: Place | None) -> Offloading:
+def _offloading(pool: Pool, place: Place | None) -> Offloading:
     host, rates = pool.host, pool.host_rates
     assert host is not None
     told, at = pool.engine.kv_connector_extra_config, version_key(pool.engine.version)
@@ -166,7 +197,11 @@ def _offloading(pool: Pool, _: Place | None) -> Offloading:
     policy: str = told.eviction_policy
     if policy == "lru" and vllm().defaults.lru_ranks_requests.at(at):
         policy = "ranked_lru"
-    return Offloading(settings, EVICTION[policy](host.chunks))
+    eviction, shared = EVICTION[policy](host.chunks), pool.store
+    if place is None or shared is None:
+        return Offloading(settings, eviction)
+    below = BelowSettings(shared.link_s, shared.store_s, shared.writes_back)
+    return Tiered(settings, eviction, below, *place)
 
 
 def _storing(pool: Pool, place: Place | None) -> Storing | None:
@@ -213,6 +248,9 @@ def _count(pool: Pool, _: Prefixes | None) -> BlockPool:
 
 
 CACHES: Final[dict[str, CacheKind]] = {
+    "states": CacheKind(
+        lambda pool: pool.caches_several_groups and pool.ledger.layout.has_states, _states
+    ),
     "drafted_hybrid": CacheKind(
         lambda pool: pool.caches_several_groups and pool.drafts is not None, _drafted_hybrid
     ),
@@ -229,13 +267,12 @@ CACHES: Final[dict[str, CacheKind]] = {
     "prefix": CacheKind(lambda pool: pool.engine.enable_prefix_caching, _prefix),
     "count": CacheKind(lambda _: True, _count),
 }
-"""``drafted_hybrid``: ``hybrid``, where only what is verified can be found; ``hybrid``: layers that
-keep different tokens, in blocks that outlive their requests; ``groups``: the same where they do
-not; ``tiers``: what the GPU has no more is in the host's memory; ``store``: it is where all
-replicas
-find it; ``drafts``: blocks of what was verified outlive their requests; ``pipelined``: and those of
-steps under way can be found; ``prefix``: blocks outlive their requests; ``count``: blocks are only
-counted."""
+"""``states``: ``hybrid``, where layers keep a state; ``drafted_hybrid``: ``hybrid``, where only
+what is verified can be found; ``hybrid``: layers that keep different tokens, in blocks that outlive
+their requests; ``groups``: the same where they do not; ``tiers``: what the GPU has no more is in
+the host's memory; ``store``: it is where all replicas find it; ``drafts``: blocks of what was
+verified outlive their requests; ``pipelined``: and those of steps under way can be found;
+``prefix``: blocks outlive their requests; ``count``: blocks are only counted."""
 
 
 def block_spans(prefixes: Prefixes, block_size: int) -> Callable[[int], list[tuple[int, int]]]:

@@ -4,9 +4,9 @@ from array import array
 
 from hardware.draft_cost import PassCost
 from model.spec import DecoderSpec
-from sim.engine.drafted_machine import AroundPasses, Drafted, Passes
-from sim.engine.drafting import Drafting
-from sim.engine.joint_drafts import JointDrafted, JointPass
+from sim.engine.drafts.drafted_machine import AroundPasses, Drafted, Passes
+from sim.engine.drafts.drafting import Drafting
+from sim.engine.drafts.joint_drafts import JointDrafted, JointPass
 from sim.engine.machine import Machine, Priced
 from sim.engine.reach import ALL_POSITIONS
 from sim.engine.sequence import Batch

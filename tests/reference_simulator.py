@@ -54,6 +54,7 @@ class Seq:
     loads: str = ""  # it has blocks for that, and is not served: loading, ready or cancelled
     brought_to: int = 0  # tokens that it has blocks of while it loads from its host
     brought: int = 0  # prompt tokens that came from there when it was first admitted
+    store_tokens: int = 0  # those of them that a shared store had
     loading_s: float = 0.0
     under_way: int = 0  # tokens of the steps that are planned and have not ended
     lent: bool = False  # when it ends, its blocks stay for another replica
@@ -301,6 +302,10 @@ class Engine:
         batch["chunks"].append((seq, tokens, past))
         return True
 
+    def cut(self, seq: Seq, tokens: int, past: int) -> int:
+        """How many of the tokens that a chunk could have are in it."""
+        return tokens
+
     # --- forming a batch
     def form(self, now_s: float) -> dict | None:
         batch: dict = {
@@ -385,7 +390,11 @@ class Engine:
                 break
             if seq not in self.running or seq.over:
                 continue
-            tokens = 1 if seq.decoding else min(seq.target - seq.kv, left(), threshold)
+            tokens = 1
+            if not seq.decoding:
+                tokens = self.cut(seq, min(seq.target - seq.kv, left(), threshold), seq.kv)
+            if not tokens:
+                continue
             while seq in self.running and not self.grow(seq, seq.kv + tokens, seq.kv):
                 self.throw_out_one(batch)
             if seq not in self.running:
@@ -1046,6 +1055,10 @@ def store_of(scenario: Scenario, engines: list[Engine]):
 
 def engine_of(pool: Pool, scenario: Scenario, requests: Requests) -> Engine:
     """Return an empty replica of a pool."""
+    if pool.store is not None and pool.host is not None:
+        from tests.reference_store import HostStoreEngine
+
+        return HostStoreEngine(pool)
     if pool.store is not None:
         from tests.reference_store import StoreEngine
 
@@ -1061,8 +1074,9 @@ def engine_of(pool: Pool, scenario: Scenario, requests: Requests) -> Engine:
         return kind(pool, Synthetic(pool.drafts.speculative, requests, scenario.seed))
     if len(pool.ledger.layout.groups) > 1 and pool.engine.enable_prefix_caching:
         from tests.reference_hybrid import HybridEngine
+        from tests.reference_states import StateEngine
 
-        return HybridEngine(pool)
+        return (StateEngine if pool.ledger.layout.has_states else HybridEngine)(pool)
     if pool.pipeline is not None:
         from tests.reference_pipeline import PipelineEngine
 

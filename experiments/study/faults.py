@@ -1,7 +1,7 @@
 """Finds what is wrong with a study and says it: where, which key, which point."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -10,7 +10,7 @@ from experiments.study.document import OPTION, Loaded, Study, validate
 from experiments.study.errors import Problem, StudyError, show
 from experiments.study.grid import Setting, substitute
 from experiments.study.keys import dotted, key_path
-from experiments.study.schema import all_keys, value_at
+from experiments.study.schema import UNKNOWN, all_keys, value_at
 from experiments.study.yaml_source import Path
 from hardware.gpu import load_gpu
 from model.spec import load_spec
@@ -28,8 +28,7 @@ def check(source: Mapping[str, Any], setting: Setting) -> tuple[Study | None, li
         return None, [(key_path(key), error.problems[0].text)]
     study, faults = validate(raw)
     touched = {key_path(key)[0] for key in setting.values}
-    looked_up = [fault for fault in references(raw) if fault[0][0] in touched]
-    return study, merged(faults, looked_up)
+    return study, merged(faults, references(raw, touched))
 
 
 def _list(key: str) -> str:
@@ -43,8 +42,11 @@ def merged(faults: list[Fault], more: list[Fault]) -> list[Fault]:
     return [*faults, *(fault for fault in more if fault[0] not in taken)]
 
 
-def references(raw: Mapping[str, Any]) -> list[Fault]:
-    """Names that no catalogue has, in data that need not be valid otherwise."""
+def references(raw: Mapping[str, Any], within: Collection[object] | None = None) -> list[Fault]:
+    """Names that no catalogue has, in data that need not be valid otherwise.
+
+    Looked up are those under some first keys, or all.
+    """
     found: list[Fault] = []
     lookups = (
         (("model",), str, load_spec),
@@ -55,6 +57,8 @@ def references(raw: Mapping[str, Any]) -> list[Fault]:
         ),
     )
     for path, kind, load in lookups:
+        if within is not None and path[0] not in within:
+            continue
         value = value_at(raw, path)
         if not isinstance(value, kind) or calibrations.names_calibrated(value):
             continue
@@ -111,7 +115,9 @@ def point_problems(
             if fault in before:
                 continue
             where = loaded.where(_origin(setting, fault[0]))
-            problems.setdefault(Problem(where, _text(raw, fault)), []).append(number)
+            strange = fault[1].startswith(UNKNOWN)  # whatever its values are
+            text = f"{dotted(fault[0])}: {fault[1]}" if strange else _text(raw, fault)
+            problems.setdefault(Problem(where, text), []).append(number)
     return [at_points(found, numbers, settings) for found, numbers in problems.items()]
 
 

@@ -116,6 +116,8 @@ def _cluster(
         data_parallel_size=ranks,
     )  # fmt: skip
     if tp is not None:
+        if row.tp is None:
+            notes.append(f"tp: {tp}, as n_gpus = {row.n_gpus}")
         return of_size(tensor_parallel_size=tp)
     engine = resolved(EngineConfig.model_validate(settings), gpu, spec, stages)
     for size in SIZES:
@@ -178,8 +180,6 @@ def _not_modelled(row: RunRow, spec: DecoderSpec) -> list[str]:
         notes.append(f"ep = {row.ep}: experts are dealt among the {gpus} GPUs of an engine instead")
     if row.cpu_offload is not None and switched_on(row.cpu_offload) is not False:
         notes.append(f"cpu_offload = {row.cpu_offload}: without it")
-    if switched_on(row.enforce_eager):
-        notes.append("enforce_eager: host time is that of an engine with CUDA graphs: too fast")
     return notes
 
 
@@ -243,6 +243,8 @@ def _given(row: RunRow, spec: DecoderSpec, version: str, notes: list[str]) -> di
         "enable_prefix_caching": switched_on(row.prefix_caching),
     }
     given["sampling"] = drawing(row, spec, version, notes)
+    if switched_on(row.enforce_eager):
+        given["enforce_eager"] = True
     gpus = (row.tp or 1) * (row.data_parallel_size or 1)
     if (row.ep or 1) > 1 and gpus > 1 and spec.num_experts:
         given["enable_expert_parallel"] = True
@@ -281,10 +283,12 @@ def _served(
     if isinstance(budget, int) and isinstance(seats, int):
         given["max_num_seqs"] = min(seats, budget)
     version = str(given.get("version", ""))
-    if given.get("enable_prefix_caching") and any(cache.states for cache in spec.caches):
-        notes.append("prefix caching with layers that keep states is not modelled: off")
+    drafts = given.get("speculative") is not None
+    why = uncached(spec, version or newest_version(), False, drafts)
+    if given.get("enable_prefix_caching") and why and any(each.states for each in spec.caches):
+        notes.append(f"prefix caching is off: {why}")
         given["enable_prefix_caching"] = False
-    if given.get("enable_prefix_caching") and uncached(spec, version or newest_version(), False):
+    if given.get("enable_prefix_caching") and why:
         notes.append("prefix caching with layers that keep different tokens: all keep everything")
         given["disable_hybrid_kv_cache_manager"] = True
     stages = cluster.pipeline_parallel_size

@@ -26,6 +26,7 @@ from hardware.step_prices import StepPrices
 from model.alike import attention_of
 from model.caches import Reach
 from model.mixers.delta import DeltaRule
+from model.mixers.mamba import Mamba2
 from model.mixers.mixer import Mixer
 from model.shape import DecoderSpec, grouped
 from model.spec import load_spec
@@ -249,10 +250,6 @@ def with_groups(scenario: Scenario) -> DecoderSpec:
     """Return a model with a layer for every group of the scenario's KV cache."""
     spec = load_spec(MODEL)
     (kind,) = spec.layers
-    state = DeltaRule(
-        hidden_size=spec.hidden_size, num_key_heads=1, num_value_heads=1, key_dim=8, value_dim=8,
-        conv_kernel=4,
-    )  # fmt: skip
     attention, hybrid = attention_of(spec), scenario.hybrid
     times = [1] * len(scenario.windows) if hybrid is None else hybrid.times
     mixers: list[Mixer] = [  # blocks of as many bytes hold more tokens of fewer heads
@@ -262,11 +259,24 @@ def with_groups(scenario: Scenario) -> DecoderSpec:
         )
         for window, blocks in zip(scenario.windows, times, strict=True)
     ]  # fmt: skip
-    mixers += [state] * scenario.states
+    mixers += [_state(scenario, spec.hidden_size)] * scenario.states
     if scenario.stages:  # the model of the witness
         mixers *= len(scenario.stages)
         spec = replace(spec, architecture="llama")
     return replace(spec, layers=grouped([(mixer, kind.mlp) for mixer in mixers], kind.norm))
+
+
+def _state(scenario: Scenario, hidden_size: int) -> Mixer:
+    """Of the kind whose kernel leaves one state of a step behind, or two."""
+    if scenario.hybrid is not None and scenario.hybrid.exports:
+        return Mamba2(
+            hidden_size=hidden_size, num_heads=1, head_dim=8, groups=1, state_size=8,
+            conv_kernel=4,
+        )  # fmt: skip
+    return DeltaRule(
+        hidden_size=hidden_size, num_key_heads=1, num_value_heads=1, key_dim=8, value_dim=8,
+        conv_kernel=4,
+    )  # fmt: skip
 
 
 def priced(cost: StepCost, price: Price) -> StepCost:
@@ -283,6 +293,7 @@ def priced(cost: StepCost, price: Price) -> StepCost:
             [((0, 0.0, price.position * tick if window is None else 0.0),)] * len(each)
             for window, each in zip(cost.windows, cost.decode_pieces, strict=True)
         ],
+        beside=None,
         chunk_cost=ModelledChunks(
             terms=(ChunkTerm(Reach(None), Linear(per_pair=price.pair * tick), Linear()),),
             overhead_s=0.0, fused=True,

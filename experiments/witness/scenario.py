@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from experiments.witness.drafts import Drafts, drawn_drafts, in_groups
 from experiments.witness.features import FEATURES, LACKED
-from experiments.witness.hybrid import Hybrid, drawn_hybrid
+from experiments.witness.hybrid import STATES, Hybrid, drawn_hybrid
 from experiments.witness.sizes import TIGHT, USUAL, Sizes
 
 TICKS_PER_S = 1 << 30
@@ -197,9 +197,12 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         budget = max(budget, rows + 1)
         price = price._replace(position=0)  # what is in the cache is not known when one plans
         blocks += -(-4 * rows // size)
+    if STATES in on:
+        size = max(size, 16)  # smaller ones would grow beside a state
     groups = _groups_of(rng, on, size) if "groups" in on else _Groups()
     if "groups" in on:  # of each as many as one request takes at most, and some more
-        blocks = len(groups.windows) * longest + groups.states + blocks - longest
+        of_states = 3 * groups.states if STATES in on else groups.states
+        blocks = len(groups.windows) * longest + of_states + blocks - longest
         if drafts is not None:
             drafts = in_groups(drafts, rng, groups.windows)
             blocks += len(groups.windows) * -(-4 * (1 + drafts.tokens) // size)
@@ -253,6 +256,8 @@ class _Groups(NamedTuple):
 
 
 def _groups_of(rng: np.random.Generator, on: frozenset[str], size: int) -> _Groups:
+    if STATES in on:
+        return _Groups((None,), int(rng.choice([1, 3])), drawn_hybrid(rng, on, (None,), size))
     windows, states = _groups(rng)
     if "caching" in on:
         return _Groups(windows, 0, drawn_hybrid(rng, on, windows, size))

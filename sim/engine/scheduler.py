@@ -31,7 +31,7 @@ from typing import ClassVar, Final
 
 from mypy_extensions import mypyc_attr
 
-from sim.engine.kv_cache import BlockPool
+from sim.engine.caches.kv_cache import BlockPool
 from sim.engine.loads import KEPT, Connector, Loads
 from sim.engine.running import Running
 from sim.engine.sequence import Batch, Sequence
@@ -230,7 +230,8 @@ class Scheduler(Running):
         """Nobody can be served. While somebody waits, an engine plans again at once, which matters
         if this plan changed what others keep; then not before somebody is told of KV."""
         connector = loads.connector
-        if not loads.parked and not loads.kept and not self.waiting.count:
+        nobody = not loads.parked and not loads.kept and not self.waiting.count
+        if nobody and not connector.goes_on():
             self.wake_s = inf
             return None
         loads.told += connector.come(loads.now_s)

@@ -74,6 +74,9 @@ class EngineConfig(BaseModel):
     async_scheduling: bool | None = None
     """chunked_prefill: plan a step while the one before is computed. Arrivals are then seen, and
     seats and blocks are free, one step later. Default: the version's, true since 0.14."""
+    enforce_eager: bool = False
+    """No CUDA graphs: the host launches every step kernel by kernel, and a step takes at least as
+    long as that; memory is not charged for graphs."""
     max_cudagraph_capture_size: Count | None = None
     """Tokens of the largest step that a CUDA graph replays. Default: twice max_num_seqs, at most
     512."""
@@ -96,12 +99,14 @@ class EngineConfig(BaseModel):
     """Longest prompt plus output, in tokens. Default: what the model was made for, or the longest
     that the KV cache holds, which is told."""
     enable_prefix_caching: bool | None = None
-    """chunked_prefill: keep the KV blocks of ended requests, for prompts that begin alike. Not
-    modelled where layers keep a state: default false there, else the version's, true since 0.8."""
+    """chunked_prefill: keep the KV blocks of ended requests, for prompts that begin alike. Default:
+    the version's, true since 0.8; where layers keep a state true since 0.26, but it is modelled
+    since 0.30."""
     prefix_cache_retention_interval: RetentionInterval | None = None
-    """enable_prefix_caching, where layers have windows: tokens between places at which what the
-    windows see is kept. 0: at the end of a prompt, and where other prompts had more in common;
-    dense (vLLM's null): everywhere. Default: the version's, 0 since 0.29, dense before."""
+    """enable_prefix_caching, where layers have windows or keep a state: tokens between places at
+    which what the windows see, or the state, is kept. 0: at the end of a prompt, and where other
+    prompts had more in common; dense (vLLM's null): everywhere. Default: the version's, 0 since
+    0.29, dense before."""
     reuse_unhashed_first: bool | None = None
     """enable_prefix_caching: a free block that is not full, so that nobody can find it, is taken
     before all others; else the block that became free first. Default: the version's, true since

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.case_a import METRICS, Case, Run, case_at
+from benchmarks.case_a import METRICS, TRUE_SEED, Case, Run, case_at
 from benchmarks.kept import Row, kept
 from experiments.reporting.significance import Difference, holm, sectioned
 from experiments.running.api import run_study
@@ -207,6 +207,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200, help="seeds that are simulated")
     parser.add_argument("--truth", type=int, default=2_000_000, help="requests of the truth")
     parser.add_argument("--truth-seeds", type=int, default=20, help="seeds of the truth")
+    parser.add_argument("--truth-first", type=int, default=TRUE_SEED, help="the first of these")
     parser.add_argument("--repetitions", type=int, default=300)
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="of finished runs, to go on")
     options = parser.parse_args()

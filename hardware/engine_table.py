@@ -73,6 +73,8 @@ class Defaults(_Part):
     long_prefill_limits_alone: Dated[bool]
     serves_behind_victim: Dated[bool]
     drafts_tell_at_end: Dated[bool]
+    drafts_by_group: Dated[bool]
+    drafts_drop_at_end: Dated[bool]
     lru_ranks_requests: Dated[bool]
     offers_chunks_again: Dated[bool]
     reuse_unhashed_first: Dated[bool]
@@ -81,6 +83,9 @@ class Defaults(_Part):
     names_whole_hits: Dated[bool]
     finds_any_groups: Dated[bool]
     caches_states: Dated[bool]
+    exports_states: Dated[tuple[str, ...]]
+    marks_states_again: Dated[bool]
+    ends_before_last: Dated[bool]
 
 
 class Sampler(_Part):

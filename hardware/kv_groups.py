@@ -8,6 +8,7 @@ a state take one block for a request, whatever its length. As in vLLM's v1/core/
 - Layers that need equally many tokens in a block are one group, whatever the bytes of each.
 - Otherwise pages of layers are made equal: the block of the smaller page holds more tokens where
   that comes out even, else the page is padded; the page of attention grows until it holds a state.
+- With drafts a request keeps a state behind each row, so that rejected ones leave no trace.
 - Then every kind of layers is cut into groups of equally many layers: as many as the rarest kind
   has, or the commonest where the two hardly differ; what is missing in the last group is padding.
 
@@ -17,13 +18,17 @@ keep everything where others do.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from math import lcm
 
+from hardware.drafts import Drafts
 from hardware.engine_table import vllm
+from hardware.kept_states import ONE_STATE, KeptStates
 from hardware.kv_compressed import compressed_layout
 from hardware.kv_layout import KvGroup, KvLayout
 from hardware.versions import Version, version_key
 from model.caches import COMPRESSED, INDEX, LATENT, Cache
 from model.errors import UnsupportedLayersError
+from model.mixers.recurrent import CONV
 from model.precision import Precision
 from model.shape import DecoderSpec
 
@@ -53,6 +58,8 @@ def kv_layout(
     block_size: int = 16,
     version: str = "",
     disable_hybrid_kv_cache_manager: bool = False,
+    states: KeptStates = ONE_STATE,
+    drafts: Drafts | None = None,
 ) -> KvLayout:
     """Return how the engine cuts the KV cache of a model.
 
@@ -63,12 +70,17 @@ def kv_layout(
         block_size: tokens of a block, if nothing asks for more.
         version: of vLLM; by default the newest.
         disable_hybrid_kv_cache_manager: layers with a window keep everything.
+        states: what is kept of a request where layers have one.
+        drafts: whose drafter's layers are cut with the model's.
 
     Raises:
         UnsupportedLayersError: layers with a state, or entries that several tokens share, without
             groups.
     """
     rules, at = vllm().memory, version_key(version or vllm().newest)
+    own, ahead = spec, 0 if drafts is None else drafts.tokens
+    if drafts is not None:
+        spec = drafts.beside(spec)
     hybrid = _has_groups(spec, at) and not disable_hybrid_kv_cache_manager
     if any(cache.kind == COMPRESSED for cache in spec.caches):
         rule = rules.compressed_blocks.at(at) if hybrid else None
@@ -79,8 +91,8 @@ def kv_layout(
                 "engine.disable_hybrid_kv_cache_manager: false"
             )
         return compressed_layout(spec, precision=precision, tp=tp, rule=rule)
-    size = _block_tokens(spec, precision, tp, block_size)
-    kinds = _kinds(spec, precision, tp, size)
+    size = _block_tokens(spec, precision, tp, block_size, states.block_multiple, ahead)
+    kinds = _kinds(spec, precision, tp, size, states.blocks + ahead, ahead)
     if not hybrid:
         kinds = _all_kept(spec, kinds)
     if not kinds:
@@ -96,6 +108,13 @@ def kv_layout(
     if max(counts) < layers * rules.alike_layers.at(at):
         layers = max(counts)
     groups = tuple(group for each in kinds for group in _cut(each, layers))
+    if drafts is not None and drafts.drafter is not None:
+        one = replace(own, layers=drafts.drafter.spec.layers)
+        theirs = _with_page(
+            _kinds(one, precision, tp, size, states=1, ahead=0), kinds[0].page_bytes
+        )
+        alike = {each.group for each in theirs}
+        groups = tuple(replace(each, drafts=replace(each, layers=0) in alike) for each in groups)
     return KvLayout(groups, layers * kinds[0].page_bytes)
 
 
@@ -133,30 +152,44 @@ def _entries(spec: DecoderSpec) -> list[tuple[Cache, int]]:
     ]
 
 
-def _state_bytes(spec: DecoderSpec, precision: Precision, tp: int) -> list[tuple[int, int]]:
-    """Layers that keep a state, and its bytes on one rank."""
+def _state_bytes(
+    spec: DecoderSpec, precision: Precision, tp: int, ahead: int
+) -> list[tuple[int, int]]:
+    """Layers that keep a state, and its bytes on one rank.
+
+    A convolution keeps the inputs of ``ahead`` drafts, too (``MambaStateShapeCalculator``).
+    """
     states = []
     for kind in spec.layers:
-        each = sum(
-            cache.sequence_bytes(precision.activation_bytes, tp)
-            for cache in kind.mixer.caches
-            if cache.kept
-        )
+        kept = [state for cache in kind.mixer.caches if cache.kept for state in cache.states]
+        kept = [
+            replace(state, times=state.times + ahead) if state.name == CONV else state
+            for state in kept
+        ]
+        each = sum(state.bytes(precision.activation_bytes, tp) for state in kept)
         if each:
             states.append((kind.count, int(each)))
     return states
 
 
-def _block_tokens(spec: DecoderSpec, precision: Precision, tp: int, block_size: int) -> int:
+def _block_tokens(
+    spec: DecoderSpec,
+    precision: Precision,
+    tp: int,
+    block_size: int,
+    multiple: int,
+    ahead: int,
+) -> int:
     """Tokens of a block of attention: as its kernels want them, and so that it holds a state."""
     caches = [cache for cache, _ in _entries(spec)]
     latent = any(cache.kind in (LATENT, INDEX) for cache in caches)
     size = -(-block_size // LATENT_TOKENS) * LATENT_TOKENS if latent else block_size
-    states = [bytes_ for _, bytes_ in _state_bytes(spec, precision, tp)]
+    states = [bytes_ for _, bytes_ in _state_bytes(spec, precision, tp, ahead)]
     if not states or not caches:
         return size
     token_bytes = max(cache.entry_bytes(precision.kv_bytes, tp) for cache in caches)
     least = max(LATENT_BESIDE_STATES_TOKENS if latent else KERNEL_TOKENS, size)
+    least = lcm(least, multiple)
     return max(size, least * _ceil(max(states) / (least * token_bytes)))
 
 
@@ -164,7 +197,9 @@ def _ceil(number: float) -> int:
     return -int(-number // 1)
 
 
-def _kinds(spec: DecoderSpec, precision: Precision, tp: int, size: int) -> list[_Kind]:
+def _kinds(
+    spec: DecoderSpec, precision: Precision, tp: int, size: int, states: int, ahead: int
+) -> list[_Kind]:
     """Kinds of layers by what they keep, equal ones together, in the order of the model."""
     found: dict[tuple[int, KvGroup], int] = {}
 
@@ -175,9 +210,9 @@ def _kinds(spec: DecoderSpec, precision: Precision, tp: int, size: int) -> list[
         page = int(cache.entry_bytes(precision.kv_bytes, tp) * size)
         add(layers, page, KvGroup(layers=0, block_tokens=size, window=cache.window))
     pages = [page for page, _ in found]
-    for layers, bytes_ in _state_bytes(spec, precision, tp):
+    for layers, bytes_ in _state_bytes(spec, precision, tp, ahead):
         page = max([bytes_, *pages])
-        add(layers, page, KvGroup(layers=0, block_tokens=size, state=True))
+        add(layers, page, KvGroup(layers=0, block_tokens=size, state=True, states=states))
     return [_Kind(layers, page, group) for (page, group), layers in found.items()]
 
 
@@ -201,7 +236,11 @@ def _all_kept(spec: DecoderSpec, kinds: list[_Kind]) -> list[_Kind]:
 def _of_one_page(kinds: Iterable[_Kind]) -> list[_Kind]:
     """Make pages equal: more tokens in a block where that comes out even, else padding."""
     kinds = list(kinds)
-    largest = max(each.page_bytes for each in kinds)
+    return _with_page(kinds, max(each.page_bytes for each in kinds))
+
+
+def _with_page(kinds: Iterable[_Kind], largest: int) -> list[_Kind]:
+    """Make pages as large as the largest."""
     equal = []
     for each in kinds:
         times, rest = divmod(largest, each.page_bytes)

@@ -14,7 +14,12 @@ class KvGroup:
     window: int | None = None
     """Positions that are kept; None: all."""
     state: bool = False
-    """Whether it keeps one block for a request, whatever its length."""
+    """Whether it keeps a fixed number of blocks for a request, whatever its length."""
+    states: int = 1
+    """Blocks of a request with a state, at most: one, one behind every draft, and where prompts
+    find what others had those that they begin with."""
+    drafts: bool = False
+    """Whether layers of a drafter are among those that are alike."""
 
     def most_blocks(self, tokens: int, in_flight_tokens: int) -> int:
         """Return the blocks that a request of so many tokens holds at most.
@@ -25,7 +30,7 @@ class KvGroup:
                 for what is computed, and a window may begin within a block.
         """
         if self.state:
-            return 1
+            return self.states
         if self.window is None:
             return -(-tokens // self.block_tokens)
         kept = min(self.window - 1 + in_flight_tokens, tokens)
@@ -34,7 +39,8 @@ class KvGroup:
     def __str__(self) -> str:
         layers = f"{self.layers} layer{'' if self.layers == 1 else 's'}"
         if self.state:
-            return f"{layers} with a state, a block a request"
+            blocks = "a block" if self.states == 1 else f"{self.states} blocks"
+            return f"{layers} with a state, {blocks} a request"
         kept = "" if self.window is None else f" within a window of {self.window}"
         return f"{layers}{kept}, {self.block_tokens} tokens a block"
 
@@ -51,6 +57,11 @@ class KvLayout:
     def block_tokens(self) -> int:
         """Tokens of the smallest block."""
         return min((each.block_tokens for each in self.groups if not each.state), default=1)
+
+    @property
+    def has_states(self) -> bool:
+        """Whether some layers keep a state."""
+        return any(each.state for each in self.groups)
 
     @property
     def hit_tokens(self) -> int:

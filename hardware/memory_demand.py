@@ -6,6 +6,7 @@ from hardware.defaults import newest_version
 from hardware.drafts import Drafts
 from hardware.engine_table import vllm
 from hardware.gpu import Gpu
+from hardware.kept_states import kept_states
 from hardware.kv_groups import kv_layout
 from hardware.kv_layout import KvLayout
 from hardware.ledger import MemoryLedger
@@ -56,6 +57,8 @@ class MemoryDemand:
     """Whether a step is planned while the one before is computed."""
     disable_hybrid_kv_cache_manager: bool = False
     """Whether layers with a window keep everything where others do."""
+    enable_prefix_caching: bool = False
+    """Whether states are kept for others, too."""
     enable_expert_parallel: bool = False
     """Whether ranks hold experts whole, instead of a part of each."""
     max_cudagraph_capture_size: int | None = None
@@ -165,11 +168,14 @@ class MemoryDemand:
         )
 
     def _layout(self, spec: DecoderSpec) -> KvLayout:
+        states = kept_states(spec, self.gpu, self._version, self.enable_prefix_caching)
         return kv_layout(
-            spec if self.drafts is None else self.drafts.beside(spec),
+            spec,
             precision=self.precision,
             tp=self.tp,
             block_size=self.block_size,
             version=self._version,
             disable_hybrid_kv_cache_manager=self.disable_hybrid_kv_cache_manager,
+            states=states,
+            drafts=self.drafts,
         )

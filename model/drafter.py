@@ -16,10 +16,11 @@ from model.sharding import rank_vocabulary, rank_weight_bytes
 
 PREDICTING = (
     "deepseek_v3", "deepseek_v32", "ernie4_5_moe", "glm4_moe", "glm4v_moe_text", "glm_moe_dsa",
-    "mimo",
+    "mimo", "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text",
 )  # fmt: skip
-"""Families whose checkpoints have one layer for further tokens (``num_nextn_predict_layers: 1``),
-of those whose layers keep all tokens; vllm/config/speculative.py, ``hf_config_override``."""
+"""Families whose checkpoints have one layer for further tokens (``num_nextn_predict_layers: 1``,
+``mtp_num_hidden_layers: 1``), like their last one; vllm/config/speculative.py,
+``hf_config_override``."""
 TAPPED_LAYERS = 3
 """Of the target, whose hidden states EAGLE-3 joins."""
 
@@ -118,14 +119,18 @@ def eagle3_head(target: DecoderSpec, head: DecoderSpec, draft_vocab_size: int) -
 def layer_like(target: DecoderSpec) -> DecoderSpec:
     """Return a decoder of one layer like the target's first, in 16 bits: what EAGLE heads are.
 
+    Of layers that keep different tokens the first that attends all positions, as heads do.
+
     Raises:
-        ValueError: the target's layers have experts, so that a head has another shape.
+        ValueError: the target's layers have experts, or none has keys and values, so that a head
+            has another shape.
     """
-    first = next(target.in_order())
-    if first.mlp.num_experts:
-        raise ValueError(
-            f"{target.name} has experts, a head for it has none, expected the head's config.json"
-        )
+    layers = [each for each in target.in_order() if any(cache.read for cache in each.mixer.caches)]
+    whole = [each for each in layers if all(cache.window is None for cache in each.mixer.caches)]
+    first = next(iter(whole or layers), None)
+    if first is None or first.mlp.num_experts:
+        what = "no keys and values" if first is None else "experts, a head for it has none"
+        raise ValueError(f"{target.name} has {what}, expected the head's config.json")
     return replace(
         target, layers=(replace(first, places=(0,)),), checkpoint=UNSAID, encoder_parameters=0
     )

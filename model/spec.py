@@ -62,6 +62,12 @@ def load_spec(name_or_path: str | Path) -> DecoderSpec:
     path = Path(text).expanduser() if text.startswith("~") else Path(text)
     if text.lower() not in catalogue() and _exists(path):
         return _load_path(path)
+    return _of_catalogue(text)
+
+
+@lru_cache(maxsize=64)
+def _of_catalogue(text: str) -> DecoderSpec:
+    """A bundled file is part of the code: it does not change while a process runs."""
     found = resolve_model(text)
     file = CATALOGUE / f"{found.model}.json"
     config = {**_read_json(file), **found.changes}

@@ -6,15 +6,17 @@ written there.
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from hardware.engine_table import vllm
+from hardware.kept_states import exports_states
 from hardware.kv_layout import KvGroup
 from hardware.versions import version_key
 from sim.engine.beginnings import Beginnings
 from sim.engine.block_groups import BlockGroup
 from sim.engine.drafted_cache import DraftedCache
+from sim.engine.drafted_hybrid import DraftedHybrid
 from sim.engine.eviction import Arc, Eviction, Lru, RankedLru
 from sim.engine.grouped_cache import GroupedPool
 from sim.engine.hybrid_cache import HybridCache
@@ -25,6 +27,8 @@ from sim.engine.offloading import Offloading, OffloadSettings
 from sim.engine.pipelined_cache import PipelinedCache
 from sim.engine.prefix_cache import PrefixCache
 from sim.engine.remote_store import RemoteStore
+from sim.engine.state_cache import StateCache
+from sim.engine.state_groups import StateGroup, StateSettings
 from sim.engine.store_links import StoreLinks
 from sim.engine.storing import Storing, StoringSettings
 from sim.settings.pools import Pool
@@ -88,8 +92,19 @@ def _groups(pool: Pool, _: Prefixes | None) -> GroupedPool:
 
 def _hybrid(pool: Pool, prefixes: Prefixes | None) -> HybridCache:
     groups, _ = _kinds(pool)
+    settings = _hybrid_settings(pool, prefixes)
+    return HybridCache(pool.num_gpu_blocks, groups, pool.ledger.waits_for_steps, settings)
+
+
+def _drafted_hybrid(pool: Pool, prefixes: Prefixes | None) -> DraftedHybrid:
+    groups, _ = _kinds(pool)
+    settings = _hybrid_settings(pool, prefixes)
+    return DraftedHybrid(pool.num_gpu_blocks, groups, pool.ledger.waits_for_steps, settings)
+
+
+def _hybrid_settings(pool: Pool, prefixes: Prefixes | None) -> HybridSettings:
     engine, at = pool.engine, version_key(pool.engine.version)
-    settings = HybridSettings(
+    return HybridSettings(
         spans_of=None if prefixes is None else block_spans(prefixes, 1),
         unhashed_first=engine.reuse_unhashed_first,
         windows_first=engine.reuse_unhashed_first
@@ -97,24 +112,63 @@ def _hybrid(pool: Pool, prefixes: Prefixes | None) -> HybridCache:
         ahead=pool.async_scheduling,
         retention=retention_tokens(engine.prefix_cache_retention_interval),
         whole_hits=vllm().defaults.names_whole_hits.at(at),
+        twice=vllm().defaults.drafts_by_group.at(at),
+        at_end=vllm().defaults.drafts_drop_at_end.at(at),
     )
-    return HybridCache(pool.num_gpu_blocks, groups, pool.ledger.waits_for_steps, settings)
+
+
+def _states(pool: Pool, prefixes: Prefixes | None) -> StateCache:
+    groups, _ = _kinds(pool)
+    count = sum(each.state for each in pool.ledger.layout.groups)
+    engine, at = pool.engine, version_key(pool.engine.version)
+    settings = _hybrid_settings(pool, prefixes)
+    states = StateGroup(
+        count,
+        pool.ledger.block_size,
+        exports_states(pool.spec, pool.gpu, engine.version),
+        settings.retention == 0,
+    )
+    defaults = vllm().defaults
+    threshold = engine.long_prefill_token_threshold or pool.token_budget
+    return StateCache(
+        pool.num_gpu_blocks,
+        groups,
+        states,
+        pool.ledger.waits_for_steps,
+        settings,
+        StateSettings(
+            min(threshold, pool.token_budget),
+            defaults.ends_before_last.at(at),
+            defaults.marks_states_again.at(at),
+        ),
+    )
 
 
 def _kinds(pool: Pool) -> tuple[list[BlockGroup], int]:
-    """Groups that are alike, and how many keep a state."""
+    """Groups that are alike, and blocks of a request where others keep a state."""
     ledger = pool.ledger
-    kinds = [(each.block_tokens, each.window, each.state) for each in ledger.layout.groups]
+    drops = _drops(pool)
+    kinds = [replace(each, layers=0, drafts=drops(each)) for each in ledger.layout.groups]
     groups, states = [], 0
-    for (block_tokens, window, state), count in Counter(kinds).items():
-        if state:
-            states += count
+    for each, count in Counter(kinds).items():
+        if each.state:
+            states += count * each.states
             continue
+        block_tokens, window = each.block_tokens, each.window
         kept = window if _caps_windows(pool) else None
         one = KvGroup(layers=1, block_tokens=block_tokens, window=kept)
         most = one.most_blocks(pool.max_model_len, ledger.in_flight_tokens)
-        groups.append(BlockGroup(count, block_tokens, window, most))
+        groups.append(BlockGroup(count, block_tokens, window, most, each.drafts))
     return groups, states
+
+
+def _drops(pool: Pool) -> Callable[[KvGroup], bool]:
+    """Of which groups the last block that is found is computed again."""
+    if pool.drafts is None or not pool.drafts.drafting.drops_block:
+        return lambda _: False
+    if vllm().defaults.drafts_by_group.at(version_key(pool.engine.version)):
+        return lambda group: group.drafts
+    return lambda _: True
 
 
 def _caps_windows(pool: Pool) -> bool:
@@ -189,6 +243,12 @@ def _count(pool: Pool, _: Prefixes | None) -> BlockPool:
 
 
 CACHES: Final[dict[str, CacheKind]] = {
+    "states": CacheKind(
+        lambda pool: pool.caches_several_groups and pool.ledger.layout.has_states, _states
+    ),
+    "drafted_hybrid": CacheKind(
+        lambda pool: pool.caches_several_groups and pool.drafts is not None, _drafted_hybrid
+    ),
     "hybrid": CacheKind(lambda pool: pool.caches_several_groups, _hybrid),
     "groups": CacheKind(_several, _groups),
     "tiers": CacheKind(lambda pool: pool.host is not None, _prefix, _offloading),
@@ -202,11 +262,12 @@ CACHES: Final[dict[str, CacheKind]] = {
     "prefix": CacheKind(lambda pool: pool.engine.enable_prefix_caching, _prefix),
     "count": CacheKind(lambda _: True, _count),
 }
-"""``hybrid``: layers that keep different tokens, in blocks that outlive their requests; ``groups``:
-the same where they do not; ``tiers``: what the GPU has no more is in the host's memory; ``store``:
-it is where all replicas find it; ``drafts``: blocks of what was verified outlive their requests;
-``pipelined``: and those of steps under way can be found; ``prefix``: blocks outlive their requests;
-``count``: blocks are only counted."""
+"""``states``: ``hybrid``, where layers keep a state; ``drafted_hybrid``: ``hybrid``, where only
+what is verified can be found; ``hybrid``: layers that keep different tokens, in blocks that outlive
+their requests; ``groups``: the same where they do not; ``tiers``: what the GPU has no more is in
+the host's memory; ``store``: it is where all replicas find it; ``drafts``: blocks of what was
+verified outlive their requests; ``pipelined``: and those of steps under way can be found;
+``prefix``: blocks outlive their requests; ``count``: blocks are only counted."""
 
 
 def block_spans(prefixes: Prefixes, block_size: int) -> Callable[[int], list[tuple[int, int]]]:

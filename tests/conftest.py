@@ -1,10 +1,11 @@
 """How hard the suite tries: the same wild inputs each time, or two thousand new ones of each kind.
 
-``--hypothesis-profile=thorough`` looks for what the usual inputs do not find.
+``--hypothesis-profile=thorough`` looks for what the usual inputs do not find. None has a deadline:
+how long a try takes is up to whoever else computes on the machine.
 """
 
 from hypothesis import settings
 
-settings.register_profile("thorough", max_examples=2000, derandomize=False)
-settings.register_profile("repeated", derandomize=True, database=None)
+settings.register_profile("thorough", max_examples=2000, derandomize=False, deadline=None)
+settings.register_profile("repeated", derandomize=True, database=None, deadline=None)
 settings.load_profile("repeated")

@@ -34,9 +34,9 @@ class DraftEngine(Engine):
     def takes(self, seq: Seq) -> bool:
         tokens = seq.prompt + seq.output
         extra = 0
-        if self.total * self.size < self.max_model_len:
+        if self.most_held(self.max_model_len) > self.total:
             extra = self.drafting.tokens * (1 + self.ahead) + self.lookahead
-        return tokens <= self.max_model_len and tokens + extra - 1 <= self.total * self.size
+        return tokens <= self.max_model_len and self.most_held(tokens + extra - 1) <= self.total
 
     def find(self, seq: Seq) -> list:
         found = super().find(seq)
@@ -125,8 +125,7 @@ class DraftEngine(Engine):
         while self.waiting and self.left > self.slots and len(self.running) < self.seats:
             seq = self.head()
             seq.target = self.known_tokens(seq)
-            found = self.find(seq)
-            past = len(found) * self.size
+            past = self.look(seq)
             room, tokens = self.left - self.slots, seq.target - past
             padded = tokens == 1 and not self.drafting.by_sequences and not prefills
             padded = padded and (others or past > 0) and past + 2 + k <= longest
@@ -136,22 +135,33 @@ class DraftEngine(Engine):
                     break
             tokens = min(tokens, threshold, room)
             most = min(past + tokens + self.lookahead, longest)
-            must_fit = max(most, seq.target) if self.whole_fits else most
-            idle = [block for block in found if not block.holders]
-            watermark = self.watermark if self.running else 0
-            if self.free - len(idle) - (self.need(must_fit) - len(found)) < watermark:
+            if not self.enter(seq, past, most, max(most, seq.target)):
                 break
-            for block in found:
-                block.holders += 1
-            for block in idle:
-                self.queue.remove(block)
-            seq.held, seq.kv = found, past
             seq.holders = seq.drafts = 0
-            self.waiting.remove(seq)
-            self.running.append(seq)
             assert self.grow(seq, most, past)
             self.put(batch, seq, tokens, 0, padded)
             batch["rows"][-1]["admitted"] = not seq.preemptions
+
+    def look(self, seq: Seq) -> int:
+        """How many of its tokens others have left."""
+        return len(self.find(seq)) * self.size
+
+    def enter(self, seq: Seq, past: int, tokens: int, whole: int) -> bool:
+        """Hold what was found, if there are blocks for so many tokens, and for all of them."""
+        found = self.find(seq)
+        must_fit = whole if self.whole_fits else tokens
+        idle = [block for block in found if not block.holders]
+        watermark = self.watermark if self.running else 0
+        if self.free - len(idle) - (self.need(must_fit) - len(found)) < watermark:
+            return False
+        for block in found:
+            block.holders += 1
+        for block in idle:
+            self.queue.remove(block)
+        seq.held, seq.kv = found, past
+        self.waiting.remove(seq)
+        self.running.append(seq)
+        return True
 
     def after_schedule(self, entry: dict, requests: int) -> None:
         seq = entry["seq"]

@@ -15,9 +15,9 @@ class HybridEngine(Engine):
         self.common = lcm(*(size for size, _ in self.groups))
         told = pool.engine.prefix_cache_retention_interval
         self.dense, self.interval = told == "dense", told
-        version = tuple(map(int, pool.engine.version.split(".")))
-        self.names_at = self.common if version >= (0, 23) else 1
-        self.windows_first = self.unhashed_first or version >= (0, 23)
+        self.version = tuple(map(int, pool.engine.version.split(".")))
+        self.names_at = self.common if self.version >= (0, 23) else 1
+        self.windows_first = self.unhashed_first or self.version >= (0, 23)
         self.junction: dict[Seq, int] = {}
 
     # --- what is there
@@ -74,7 +74,19 @@ class HybridEngine(Engine):
 
     # --- blocks
     def seat(self, seq: Seq, most: int, batch: dict) -> bool:
-        past = self.look(seq) if self.caching else 0
+        past = self.look(seq)
+        tokens = min(seq.target - past, most)
+        if not self.enter(seq, past, past + tokens, seq.target):
+            return False
+        if not seq.preemptions and not seq.status:
+            seq.cached = past
+        assert self.grow(seq, past + tokens, past)
+        self.name(seq, past + tokens)
+        batch["chunks"].append((seq, tokens, past))
+        return True
+
+    def enter(self, seq: Seq, past: int, tokens: int, whole: int) -> bool:
+        """Hold what was found, if there are blocks for so many tokens, and for all of them."""
         tables, idle = [], []
         for group, (size, window) in enumerate(self.groups):
             gone = int(max(0, past - window + 1) // size) if window < float("inf") else 0
@@ -84,7 +96,6 @@ class HybridEngine(Engine):
             ]
             tables.append([None] * gone + found)
             idle += [block for block in found if not block.holders]
-        tokens = min(seq.target - past, most)
 
         def missing(tokens: int, capped: bool) -> int:
             return len(idle) + sum(
@@ -92,9 +103,9 @@ class HybridEngine(Engine):
                 for (size, _), most, table in zip(self.groups, self.most, tables, strict=True)
             )
 
-        lacks = missing(past + tokens, False)
+        lacks = missing(tokens, False)
         if self.whole_fits:
-            lacks = max(lacks, missing(seq.target, True))
+            lacks = max(lacks, missing(whole, True))
         if self.free - lacks < (self.watermark if self.running else 0):
             return False
         for table in tables:
@@ -104,19 +115,12 @@ class HybridEngine(Engine):
         for block in idle:
             self.queue.remove(block)
         seq.kv, seq.tables = past, tables
-        if not seq.preemptions and not seq.status:
-            seq.cached = past
         self.waiting.remove(seq)
         self.running.append(seq)
-        assert self.grow(seq, past + tokens, past)
-        self.name(seq, past + tokens)
-        batch["chunks"].append((seq, tokens, past))
         return True
 
     def grow(self, seq: Seq, tokens: int, past: int) -> bool:
-        computed = past
-        if self.lag and seq.in_step == self.formed - 1:
-            computed = seq.begun
+        computed = self.computed(seq, past)
         for (size, window), table in zip(self.groups, seq.tables, strict=True):
             if window < float("inf"):
                 behind = int(max(0, computed - window + 1) // size)

@@ -4,7 +4,7 @@ It shares with ``sim`` only the prices (``StepCost.step_s``) and the words. What
 computes with counters, heaps and histograms must equal this to the bit.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 import numpy as np
@@ -55,6 +55,7 @@ class Seq:
     brought_to: int = 0  # tokens that it has blocks of while it loads from its host
     brought: int = 0  # prompt tokens that came from there when it was first admitted
     loading_s: float = 0.0
+    under_way: int = 0  # tokens of the steps that are planned and have not ended
     lent: bool = False  # when it ends, its blocks stay for another replica
 
     @property
@@ -98,14 +99,19 @@ class Engine:
         self.serves_behind_victim = version_key(engine.version) >= (0, 33)
         self.blocks = [Block() for _ in range(self.total)]
         self.queue = list(self.blocks)  # the free ones, the next to be taken first
-        layout = pool.ledger.layout
+        # A state and those of drafts: a block of each.
+        groups = [
+            replace(group, states=1)
+            for group in pool.ledger.layout.groups
+            for _ in range(group.states if group.state else 1)
+        ]
         # Of every group: tokens of a block (of a state, all of them), and the window that is kept.
         self.groups = [
             (
                 10**9 if group.state else group.block_tokens,
                 inf if group.state else group.window or inf,
             )
-            for group in layout.groups
+            for group in groups
         ]
         self.several = len(self.groups) > 1
         self.lag = pool.ledger.waits_for_steps
@@ -115,7 +121,7 @@ class Engine:
         uncapped = engine.scheduler_reserve_full_isl and version_key(engine.version) < (0, 20)
         self.most = [
             10**9 if uncapped and not group.state else group.most_blocks(longest, flight)
-            for group in layout.groups
+            for group in groups
         ]
         self.named = 0
         self.watermark = pool.watermark_blocks
@@ -163,11 +169,14 @@ class Engine:
     def free(self) -> int:
         return len(self.queue)
 
+    def computed(self, seq: Seq, past: int) -> int:
+        """Tokens that windows may look back from: nothing under way is sure."""
+        under_way = self.lag and seq.in_step == self.formed - 1
+        return seq.begun if under_way else past
+
     def grow_groups(self, seq: Seq, tokens: int, past: int) -> bool:
         """As vLLM's coordinator: first what windows have left behind, then new blocks."""
-        computed = past
-        if self.lag and seq.in_step == self.formed - 1:
-            computed = seq.begun
+        computed = self.computed(seq, past)
         for (size, window), table in zip(self.groups, seq.tables, strict=True):
             if window < inf:
                 for place in range(max(0, computed - window + 1) // size):
@@ -292,6 +301,10 @@ class Engine:
         batch["chunks"].append((seq, tokens, past))
         return True
 
+    def cut(self, seq: Seq, tokens: int, past: int) -> int:
+        """How many of the tokens that a chunk could have are in it."""
+        return tokens
+
     # --- forming a batch
     def form(self, now_s: float) -> dict | None:
         batch: dict = {
@@ -376,7 +389,11 @@ class Engine:
                 break
             if seq not in self.running or seq.over:
                 continue
-            tokens = 1 if seq.decoding else min(seq.target - seq.kv, left(), threshold)
+            tokens = 1
+            if not seq.decoding:
+                tokens = self.cut(seq, min(seq.target - seq.kv, left(), threshold), seq.kv)
+            if not tokens:
+                continue
             while seq in self.running and not self.grow(seq, seq.kv + tokens, seq.kv):
                 self.throw_out_one(batch)
             if seq not in self.running:
@@ -1045,10 +1062,16 @@ def engine_of(pool: Pool, scenario: Scenario, requests: Requests) -> Engine:
         from tests.reference_tiers import TierEngine
 
         return TierEngine(pool)
+    if len(pool.ledger.layout.groups) > 1 and pool.drafts is not None:
+        from tests.reference_drafted_groups import DraftGroupsEngine, DraftHybridEngine
+
+        kind = DraftHybridEngine if pool.engine.enable_prefix_caching else DraftGroupsEngine
+        return kind(pool, Synthetic(pool.drafts.speculative, requests, scenario.seed))
     if len(pool.ledger.layout.groups) > 1 and pool.engine.enable_prefix_caching:
         from tests.reference_hybrid import HybridEngine
+        from tests.reference_states import StateEngine
 
-        return HybridEngine(pool)
+        return (StateEngine if pool.ledger.layout.has_states else HybridEngine)(pool)
     if pool.pipeline is not None:
         from tests.reference_pipeline import PipelineEngine
 

@@ -105,15 +105,52 @@ def block_prefixes(offsets: Ints, ids: Ints, block_tokens: int, prompt_tokens: I
     Row ``i`` owns ``ids[offsets[i]:offsets[i+1]]``; the last block may be partial. Whether two
     prompts are alike up to a block depends on all ids up to it.
     """
+    lengths = np.diff(offsets)
+    streams = _chains_of_ids(offsets[:-1][lengths > 0], ids)
+    if streams is None:
+        streams = _chains(offsets, ids)
+    within = np.arange(len(ids), dtype=np.int64) - np.repeat(offsets[:-1], lengths)
+    ends = np.minimum((within + 1) * block_tokens, np.repeat(prompt_tokens, lengths))
+    return Prefixes(offsets, streams, ends)
+
+
+def _chains_of_ids(starts: Ints, ids: Ints) -> Ints | None:
+    """Number the chains of blocks, as they appear, where an id tells all that is before it.
+
+    So it is in traces whose ids are hashes of whole prefixes: each id has one predecessor then,
+    wherever it stands. None where some have several.
+
+    Args:
+        starts: places in ``ids`` at which rows begin that have any.
+        ids: of the blocks of all rows.
+    """
+    before = np.empty_like(ids)
+    before[1:] = ids[:-1]
+    first = np.zeros(len(ids), dtype=bool)
+    first[starts] = True
+    order = np.argsort(ids, kind="stable")
+    alike = ids[order][1:] == ids[order][:-1]
+    begins, ends = first[order], before[order]
+    told = (begins[1:] & begins[:-1]) | (~begins[1:] & ~begins[:-1] & (ends[1:] == ends[:-1]))
+    if (alike & ~told).any():
+        return None
+    new = np.concatenate((np.ones(min(len(ids), 1), dtype=bool), ~alike))
+    seen = order[new]  # where each id stands first
+    number = np.empty_like(seen)
+    number[np.argsort(seen)] = np.arange(len(seen))
+    streams = np.empty_like(order)
+    streams[order] = number[np.cumsum(new) - 1]
+    return streams
+
+
+def _chains(offsets: Ints, ids: Ints) -> Ints:
+    """Number the chains of blocks, as they appear: each by the one before it and its own id."""
     chains: dict[tuple[int, int], int] = {}
     streams: list[int] = []
-    values, bounds = ids.tolist(), offsets.tolist()
-    for start, stop in pairwise(bounds):
+    values = ids.tolist()
+    for start, stop in pairwise(offsets.tolist()):
         stream = -1
         for place in range(start, stop):
             stream = chains.setdefault((stream, values[place]), len(chains))
             streams.append(stream)
-    lengths = np.diff(offsets)
-    within = np.arange(len(ids), dtype=np.int64) - np.repeat(offsets[:-1], lengths)
-    ends = np.minimum((within + 1) * block_tokens, np.repeat(prompt_tokens, lengths))
-    return Prefixes(offsets, np.array(streams, dtype=np.int64), ends)
+    return np.array(streams, dtype=np.int64)

@@ -208,6 +208,10 @@ def _say(lines: Sequence[str]) -> None:
 
 def _progress() -> "Progress":
     """A bar on stderr when a person watches, one line per call otherwise."""
-    from experiments.running.progress import Bar, Lines
+    if sys.stderr.isatty():
+        from experiments.running.progress_bar import Bar
 
-    return Bar() if sys.stderr.isatty() else Lines()
+        return Bar()
+    from experiments.running.progress import Lines
+
+    return Lines()

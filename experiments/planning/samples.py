@@ -12,6 +12,7 @@ import numpy.typing as npt
 from experiments.planning.logit_line import logit
 from experiments.planning.promises import Promise, limits_of, promises_of
 from experiments.planning.sequential import BATCHES, Batch
+from experiments.running.pieces import read_columns
 from experiments.study.document import Study
 from sim.measuring.latencies import latency
 from sim.measuring.slo import Slo
@@ -65,12 +66,8 @@ class Sample:
 
 def sample_of(path: Path, point: Study) -> Sample:
     """Read what the piece of a run says of the SLO of its point."""
-    import pyarrow.parquet as pq
-
     assert point.slo is not None  # searches are refused without one
-    table = pq.read_table(path, columns=list(READ))
-    columns = {name: table[name].to_numpy() for name in READ}
-    return measured(columns, point.slo)
+    return measured(dict(read_columns(path, READ)), point.slo)
 
 
 def measured(columns: Mapping[str, npt.NDArray[np.generic]], slo: Slo) -> Sample:

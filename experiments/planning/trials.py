@@ -10,6 +10,7 @@ from pathlib import Path
 
 from experiments.planning.samples import READ, Sample, sample_of
 from experiments.running.identity import run_key
+from experiments.running.pieces import SUFFIX
 from experiments.running.results import Progress
 from experiments.running.sweep import Executor, Run, unfinished
 from experiments.study.document import Study
@@ -87,7 +88,7 @@ class Trials:
             held -= self._seen.pop(path).measured
 
     def _run(self, trial: Trial) -> Run:
-        name = f"{run_key(trial.study, trial.seed, trial.draw)}.parquet"
+        name = f"{run_key(trial.study, trial.seed, trial.draw)}{SUFFIX}"
         label = f"{trial.label}, seed {trial.seed}"
         path = self.folder / name
         return Run(1, label, trial.seed, trial.study, path, trial.draw, columns=READ)

@@ -4,7 +4,7 @@ The parts of a percentile are the means over the requests about it: those betwee
 for p99. They add up to the mean latency of these requests, and their shares to 1.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ from experiments.reporting.records import Records
 from sim.measuring.decomposition import SPANS, client_wait_s, decomposition, parts_of_span, whole_s
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Means = Callable[[Ints], dict[str, float]]
+"""Gives the mean of each part over some requests."""
 
 PERCENTS = (50, 90, 95, 99)
 WORDS = {
@@ -51,9 +54,10 @@ def parts_of(columns: Mapping[str, Floats], output_s: float) -> list[dict[str, A
         if not len(there):
             continue
         order = there[np.argsort(total[there], kind="stable")]
+        means_of = _means_of(columns, span, output_s)
         for percent in (0, *PERCENTS):
             near = order if not percent else _about(order, percent)
-            means = _means(columns, span, output_s, near)
+            means = means_of(near)
             whole = sum(means.values())
             rows += [
                 {
@@ -85,22 +89,34 @@ def bound_rows(shares: Mapping[str, float], moments: int) -> list[dict[str, Any]
     ]  # fmt: skip
 
 
-def _means(
-    columns: Mapping[str, Floats], span: str, output_s: float, rows: npt.NDArray[np.int64]
-) -> dict[str, float]:
-    """Mean of each part over some requests; few of them are held in parts at a time."""
-    sums = dict.fromkeys(parts_of_span(columns, span), 0.0)
-    for start in range(0, len(rows), ROWS):
-        some = rows[start : start + ROWS]
-        parts = decomposition(
-            {name: column[some] for name, column in columns.items()}, span, output_s
-        )
-        for name, part in parts.items():
-            sums[name] += float(part.sum())
-    return {name: total / len(rows) for name, total in sums.items()}
+def _means_of(columns: Mapping[str, Floats], span: str, output_s: float) -> Means:
+    """Return what gives the mean of each part over some of the requests.
+
+    All of a few requests are taken apart once; of many, few are held in parts at a time.
+    """
+    names = parts_of_span(columns, span)
+    whole: dict[str, Floats] | None = None
+    if len(columns["status"]) <= ROWS:
+        whole = decomposition(columns, span, output_s)
+
+    def means(rows: Ints) -> dict[str, float]:
+        sums = dict.fromkeys(names, 0.0)
+        for start in range(0, len(rows), ROWS):
+            some = rows[start : start + ROWS]
+            if whole is None:
+                parts = decomposition(
+                    {name: column[some] for name, column in columns.items()}, span, output_s
+                )
+            else:
+                parts = {name: part[some] for name, part in whole.items()}
+            for name, part in parts.items():
+                sums[name] += float(part.sum())
+        return {name: total / len(rows) for name, total in sums.items()}
+
+    return means
 
 
-def _about(order: npt.NDArray[np.int64], percent: int) -> npt.NDArray[np.int64]:
+def _about(order: Ints, percent: int) -> Ints:
     """Rows about a percentile, of rows in order of latency: half of what is beyond on each side."""
     half = min(2.5, (100 - percent) / 2)
     first = int(len(order) * (percent - half) / 100)

@@ -238,7 +238,8 @@ def cache_notes(study: Study) -> list[str]:
     engine, spec = settled(study).engine, load_spec(study.model)
     gpu = gpu_of(study.cluster.all_pools[0].gpu, prices_of(study))
     version = str(engine.version)
-    why = uncached(spec, version, engine.disable_hybrid_kv_cache_manager)
+    drafts = engine.speculative is not None
+    why = uncached(spec, version, engine.disable_hybrid_kv_cache_manager, drafts)
     on = engine_defaults(version, gpu).enable_prefix_caching
     if any(cache.states for cache in spec.caches):
         on = vllm().defaults.caches_states.at(version_key(version))

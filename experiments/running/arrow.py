@@ -1,11 +1,12 @@
 """Arrow arrays of plain values, made without pandas, which ``pa.array`` and ``pa.scalar`` load."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pyarrow import ipc
 
 _KINDS: dict[type, Any] = {int: np.int64, float: np.float64, bool: np.bool_, str: None}
 
@@ -56,6 +57,23 @@ def chosen(words: Sequence[str], places: npt.NDArray[np.integer[Any]]) -> pa.Arr
     mask = None if (places >= 0).all() else _bits(places >= 0)
     buffers = [mask, pa.py_buffer(ends), pa.py_buffer(text)]
     return pa.Array.from_buffers(pa.string(), len(places), buffers)
+
+
+def packed(columns: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """Return columns of numbers, all of one length, as a stream of Arrow."""
+    arrays = [numbers(column) for column in columns.values()]
+    batch = pa.RecordBatch.from_arrays(arrays, names=list(columns))
+    sink = pa.BufferOutputStream()
+    with ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def unpacked(data: bytes) -> dict[str, npt.NDArray[Any]]:
+    """Return the columns that were ``packed``."""
+    batch = ipc.open_stream(data).read_next_batch()
+    columns = zip(batch.schema.names, batch.columns, strict=True)
+    return {name: np.from_dlpack(column) for name, column in columns}
 
 
 def _bits(truths: npt.NDArray[np.bool_]) -> pa.Buffer:

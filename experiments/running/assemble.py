@@ -16,7 +16,7 @@ from experiments.reporting.records import Records
 from experiments.reporting.support import Load
 from experiments.running.arrow import array_of
 from experiments.running.identity import code_digest, file_digest
-from experiments.running.pieces import PARQUET, further_columns, read_piece, read_requests
+from experiments.running.pieces import ROWS, further_columns, read_piece, read_requests
 from experiments.running.pool_tables import calibrations_of, with_pools
 from experiments.running.pooling import pools_of, rates_of
 from experiments.running.sweep import Run
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetWriter
 
     from hardware.calibration import Calibration
+
+PARQUET: dict[str, Any] = {"compression": "zstd", "use_dictionary": False}
+"""Times differ from row to row, and zstd packs the rest as well as a dictionary."""
 
 
 def runs_table(plan: Plan, runs: Sequence[Run]) -> Records:
@@ -82,8 +85,9 @@ def summary_table(
 class RequestsFile:
     """Every request of every run in one file, which grows while the runs end.
 
-    Runs lie in their order, whenever they end, in the row groups of their pieces; one of them is
-    held in memory. Nothing of the file is kept when something goes wrong: the pieces are.
+    Runs lie in their order, whenever they end. Short ones share a row group, which is held in
+    memory until it has ``ROWS`` requests: two hundred of each point would be slow to write and to
+    read. Nothing of the file is kept when something goes wrong: the pieces are.
     ``pools`` name the pool of each replica, by point; they become a column.
     """
 
@@ -97,6 +101,7 @@ class RequestsFile:
         self._further = further_columns(run.study for run in runs)
         self._ended: set[Path] = set()
         self._written = 0
+        self._held: list[pa.Table] = []
         self._writer: ParquetWriter | None = None
 
     def __enter__(self) -> Self:
@@ -123,22 +128,35 @@ class RequestsFile:
         Raises:
             ValueError: some run has not ended.
         """
-        if self._writer is None or self._written < len(self._runs):
+        if not self._runs or self._written < len(self._runs):
             raise ValueError(f"{self._written} of {len(self._runs)} runs are there, expected all")
+        self._write_held()
+        assert self._writer is not None  # every run has requests
         self._writer.close()
         os.replace(self.path, path)
 
     def _write(self, run: Run) -> None:
-        import pyarrow.parquet as pq
-
         numbers = {name: array_of([value])[0] for name, value in run.identity.items()}
         identity = {**numbers, **self._swept[run.point]}
         for table in read_requests(run.path, identity, self._further):
             if self._pools:
                 table = with_pools(table, self._pools[run.point])
-            if self._writer is None:
-                self._writer = pq.ParquetWriter(self.path, table.schema, **PARQUET)
-            self._writer.write_table(table, row_group_size=table.num_rows)
+            if sum(map(len, self._held)) + len(table) > ROWS:
+                self._write_held()
+            self._held.append(table)
+
+    def _write_held(self) -> None:
+        """Write one row group."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if not self._held:
+            return
+        table = pa.concat_tables(self._held)
+        self._held.clear()
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self.path, table.schema, **PARQUET)
+        self._writer.write_table(table, row_group_size=len(table))
 
 
 def _typed_values(

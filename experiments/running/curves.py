@@ -4,8 +4,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-import numpy as np
-
 from experiments.reporting.page.curves import COLUMNS, Columns, Curves, Moments, curves
 from experiments.running.pieces import read_columns, read_piece, window_s_of
 from experiments.running.sweep import Run
@@ -45,5 +43,4 @@ def _columns(run: Run) -> Columns:
 def _moments(run: Run) -> Moments:
     """What limited the engine when; of the first run of a point, as in binding.csv."""
     found = read_piece(run.path).binding
-    names = [RESOURCES[int(place)] for place in found["resource"]]
-    return Moments(np.asarray(found["time_s"], dtype=np.float64), names)
+    return Moments(found["time_s"], [RESOURCES[place] for place in found["resource"].tolist()])

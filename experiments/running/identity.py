@@ -13,6 +13,7 @@ from experiments.running.versions import ROOT, installed_version
 from experiments.study.build import ScenarioKeys, built, scenario_keys
 from experiments.study.document import Study
 from experiments.study.plugins import given_plugins
+from experiments.study.same import Same
 from hardware.calibration import Calibration
 
 SIMULATED = ("model", "hardware", "workloads", "sim")
@@ -97,27 +98,14 @@ def _of_scenario(keys: ScenarioKeys) -> dict[str, str]:
     return {
         "model": digest_of(asdict(scenario.spec)),
         "gpu": digest_of([pool.gpu.model_dump(mode="json") for pool in scenario.pools]),
-        "calibration": _of_calibrations(tuple(_Same(pool.calibration) for pool in scenario.pools)),
+        "calibration": _of_calibrations(tuple(Same(pool.calibration) for pool in scenario.pools)),
     }
 
 
-class _Same:
-    """A calibration that equals itself alone: to compare two takes as long as to write them."""
-
-    def __init__(self, calibration: Calibration) -> None:
-        self.calibration = calibration
-
-    def __hash__(self) -> int:
-        return id(self.calibration)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.calibration is self.calibration
-
-
 @lru_cache(maxsize=64)
-def _of_calibrations(pools: tuple[_Same, ...]) -> str:
+def _of_calibrations(pools: tuple[Same[Calibration], ...]) -> str:
     """Most points of a sweep share theirs, whose thousands of numbers take longer than a run."""
-    return digest_of([each.calibration.model_dump(mode="json") for each in pools])
+    return digest_of([each.value.model_dump(mode="json") for each in pools])
 
 
 def digest_of(content: object) -> str:

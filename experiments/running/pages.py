@@ -16,16 +16,13 @@ from experiments.study.points import Plan
 
 def draw(plan: Plan, runs: Sequence[Run], tables: Tables, folder: Path, jobs: int) -> None:
     """Draw the figures; timelines are those of each point's first seed."""
-    import numpy as np
-
     from experiments.reporting.plots import draw_plots
     from experiments.reporting.pools import draw_pools
 
     timelines = []
     for point in plan.points:
         first = next(run for run in runs if run.point == point.number)
-        columns = read_piece(first.path).timeline
-        timelines.append({name: np.asarray(values) for name, values in columns.items()})
+        timelines.append(read_piece(first.path).timeline)
     name, keys = plan.study.name, plan.keys
     draw_plots(name, keys, tables.runs, tables.summary, timelines, folder, shared_by(jobs))
     if tables.pools is not None:

@@ -4,7 +4,7 @@ The percentile of a point is that of every measured request of every seed, not t
 seeds' percentiles, which is biased as long as a seed is short.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -44,25 +44,35 @@ def pools_of(runs: Sequence[Run]) -> Iterator[Pooled]:
 
 def pool(runs: Sequence[Run], place: int | None = None) -> Pooled:
     """Pool the finished runs of one point; ``place``: of one pool of replicas alone."""
-    samples: dict[str, list[Floats]] = {name: [] for name in SPANS}
+    pieces = [read_piece(run.path) for run in runs]
+    found = [piece.metrics if place is None else piece.pools[place] for piece in pieces]
+    if len(runs) == 1:  # what it has measured itself
+        values = {name: found[0][name] for name in _names((*SPANS, "itl"))}
+        alone = not runs[0].study.workload.has_clock and _fills_batches(found[0])
+        return Pooled(values, _batches(_samples(runs, place)) if alone else {})
+    values = {}
+    for name, sample in _samples(runs, place).items():
+        values |= _named(name, percentiles(_defined(sample)))
     gaps: dict[int, int] = {}
-    measured = []
-    for run in runs:
-        columns = _columns(run, place)
-        for name, found in samples.items():
-            found.append(latency(columns, name))
-        piece = read_piece(run.path)
-        measured.append(piece.metrics if place is None else piece.pools[place])
+    for piece in pieces:
         for number, count in (piece.gaps if place is None else piece.pool_gaps[place]).items():
             gaps[number] = gaps.get(number, 0) + count
-    values: dict[str, float] = {}
-    for name, found in samples.items():
-        values |= _named(name, percentiles(_defined(np.concatenate(found))))
     for name, value in _named("itl", binned_percentiles(gaps)).items():
-        seeds = [metrics[name] for metrics in measured]  # what is pooled lies between them
+        seeds = [metrics[name] for metrics in found]  # what is pooled lies between them
         values[name] = min(max(value, min(seeds)), max(seeds))
-    alone = len(runs) == 1 and not runs[0].study.workload.has_clock
-    return Pooled(values, _batches(samples) if alone else {})
+    return Pooled(values)
+
+
+def _samples(runs: Sequence[Run], place: int | None) -> dict[str, Floats]:
+    """Every latency of the measured requests of several runs, one after the other."""
+    columns = [_columns(run, place) for run in runs]
+    return {name: np.concatenate([latency(each, name) for each in columns]) for name in SPANS}
+
+
+def _fills_batches(metrics: Mapping[str, float]) -> bool:
+    """Tell whether a run may have enough requests to be cut into pieces."""
+    counted = metrics["measured_requests"] + metrics["rejected"] + metrics["timed_out"]
+    return counted >= BATCHES * LEAST_OF_A_BATCH
 
 
 def _columns(run: Run, place: int | None) -> dict[str, npt.NDArray[np.generic]]:
@@ -78,9 +88,9 @@ def _columns(run: Run, place: int | None) -> dict[str, npt.NDArray[np.generic]]:
     return {name: values[kept] for name, values in read_columns(run.path, names)}
 
 
-def _batches(samples: dict[str, list[Floats]]) -> dict[str, list[float]]:
+def _batches(samples: Mapping[str, Floats]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
-    for name, (sample,) in samples.items():
+    for name, sample in samples.items():
         if len(sample) < BATCHES * LEAST_OF_A_BATCH:
             continue
         for part in np.array_split(sample, BATCHES):
@@ -94,8 +104,11 @@ def _defined(sample: Floats) -> Floats:
 
 
 def _named(latency: str, values: "Sequence[float] | Floats") -> dict[str, float]:
-    names = (f"{latency}_p{percent}_s" for percent in PERCENTS)
-    return dict(zip(names, map(float, values), strict=True))
+    return dict(zip(_names((latency,)), map(float, values), strict=True))
+
+
+def _names(latencies: Iterable[str]) -> list[str]:
+    return [f"{latency}_p{percent}_s" for latency in latencies for percent in PERCENTS]
 
 
 def loaded_points(plan: Plan, table: Records) -> list[Point]:

@@ -1,7 +1,7 @@
 """Why points are as they are: decompositions, what limits their engines, and hopeless limits."""
 
 from collections.abc import Sequence
-from itertools import chain, groupby
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from experiments.study.document import Study
 from experiments.study.requests import with_prefixes
 from sim.measuring.binding import RESOURCES
 from sim.recording.handovers import HANDOVER_COLUMNS
+from sim.recording.tape import Column
 
 COLUMNS = (
     "arrival_s", "sent_s", "reached_s", "first_scheduled_s", "first_token_s", "streaming_s",
@@ -39,7 +40,7 @@ class Reasons(NamedTuple):
 class _OfPoint(NamedTuple):
     point: int
     parts: list[dict[str, Any]]
-    binding: dict[str, list[float]]
+    binding: dict[str, Column]
     hopeless: list[str]
 
 
@@ -52,15 +53,16 @@ def reasons(runs: Sequence[Run], spread: Spread) -> Reasons:
     tasks = [(number, list(group)) for number, group in groupby(runs, lambda run: run.point)]
     found = sorted(spread(_of_point, tasks), key=lambda one: one.point)
     columns = {
-        name: list(chain.from_iterable(one.binding[name] for one in found))
+        name: np.concatenate([one.binding[name] for one in found]).tolist()
         for name in ("time_s", "replica", "resource")
     }
+    moments = [len(one.binding["resource"]) for one in found]
     bound = Records(
         {
-            "point": [one.point for one in found for _ in one.binding["resource"]],
-            "time_s": map(float, columns["time_s"]),
-            "replica": map(int, columns["replica"]),
-            "bound_by": [RESOURCES[int(place)] for place in columns["resource"]],
+            "point": np.repeat([one.point for one in found], moments).tolist(),
+            "time_s": columns["time_s"],
+            "replica": columns["replica"],
+            "bound_by": [RESOURCES[place] for place in columns["resource"]],
         }
     )
     parts = [{"point": one.point, **row} for one in found for row in one.parts]
@@ -74,8 +76,8 @@ def _of_point(number: int, runs: list[Run]) -> _OfPoint:
     found = read_piece(runs[0].path).binding
     moments = len(found["resource"])
     shares = [0.0] * len(RESOURCES)
-    for place in found["resource"]:
-        shares[int(place)] += 1 / moments
+    for place in found["resource"].tolist():
+        shares[place] += 1 / moments
     rows = parts_of(columns, scenario.api.output_s)
     rows += bound_rows(dict(zip(RESOURCES, shares, strict=True)), moments)
     hopeless: list[str] = []

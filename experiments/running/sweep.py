@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from experiments.running.identity import run_key
-from experiments.running.pieces import is_whole
+from experiments.running.pieces import SUFFIX, is_whole
 from experiments.study.document import Study
 from experiments.study.errors import Problem, RunError, StudyError
 from experiments.study.grid import Setting
@@ -58,7 +58,7 @@ def runs_of(plan: Plan, folder: Path) -> list[Run]:
         about = f"point {point.number} ({values})" if values else f"point {point.number}"
         for draw, seed in product(point.draws, point.seeds):
             which = f"seed {seed}" if draw is None else f"draw {draw}, seed {seed}"
-            path = folder / f"{run_key(point.study, seed, draw)}.parquet"
+            path = folder / f"{run_key(point.study, seed, draw)}{SUFFIX}"
             found.append(
                 Run(point.number, f"{about}, {which}", seed, point.study, path, draw, point.values)
             )

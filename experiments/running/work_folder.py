@@ -2,7 +2,7 @@
 
 OUT/.headroom-work/             while a study runs, and after one that was interrupted
     headroom-work               the mark that the folder is ours, and the lock of who writes
-    KEY.parquet, KEY.sha256     a finished run and its digest (``pieces``)
+    KEY.arrow, KEY.sha256       a finished run and its digest (``pieces``)
     new/, old/, *.json          what is put in place and what it replaces (``publish``)
 
 Ours in it is what has a name that only this program gives.
@@ -27,7 +27,7 @@ MARKED = FIRST_LINE + (
     b"The same command goes on with them. To start over, delete this folder while no study runs.\n"
 )
 PIECES = re.compile(
-    r"[0-9a-f]{32}\.(parquet|sha256)(\.\d+\.tmp)?|[0-9a-f]{32}\.reached"
+    r"[0-9a-f]{32}\.(arrow|sha256)(\.\d+\.tmp)?|[0-9a-f]{32}\.reached"
     r"|requests\.growing|(names|publishing)\.tmp"
     r"|tmp[a-z0-9_]{8}"
 )
@@ -162,7 +162,7 @@ def remove_pieces(work: Path) -> None:
 
 def has_pieces(work: Path) -> bool:
     """Tell whether some run has ended."""
-    return any(PIECES.fullmatch(path.name) for path in work.glob("*.parquet"))
+    return any(PIECES.fullmatch(path.name) for path in work.glob("*.arrow"))
 
 
 def _remove_mark(work: Path) -> None:

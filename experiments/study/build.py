@@ -8,6 +8,7 @@ from experiments.study.calibrations import calibration_of, drawn, gpu_of, names_
 from experiments.study.document import Study
 from experiments.study.plugins import given_plugins
 from experiments.study.pools import by_pool, naming
+from experiments.study.same import Same
 from experiments.study.stamps import Stamp, stamp
 from hardware.calibration import Calibration
 from hardware.engines import AUTO, best_calibration, doubted, version_of
@@ -26,6 +27,8 @@ from sim.settings.scenario import Scenario, routing_of, scenario_of_pools
 
 KEPT_SCENARIOS = 64
 """What a process keeps, as neighbouring runs often share it."""
+KEPT_STUDIES = 1024
+"""Points of which a process keeps what it has written down: it is asked for a dozen times."""
 
 
 def scenario_of(study: Study, seed: int, draw: int | None = None) -> Scenario:
@@ -121,13 +124,19 @@ def scenario_keys(study: Study, draw: int | None = None) -> ScenarioKeys:
 
 def keys_of(study: Study) -> Keys:
     """Return what tells the pool of one study (of one pool) from that of another."""
-    plain = {"replicas": 1, "router": "round_robin", "router_settings": {}, "kv_store": None}
-    one = study.cluster.model_copy(update=plain)
     return (
-        study.model, one.model_dump_json(), study.engine.model_dump_json(), study.calibration,
+        study.model, *_written(Same(study)), study.calibration,
         (stamp(study.model), stamp(study.calibration)),
         tuple(each.sha256 for each in given_plugins()),
     )  # fmt: skip
+
+
+@lru_cache(maxsize=KEPT_STUDIES)
+def _written(study: Same[Study]) -> tuple[str, str]:
+    """Write down one replica and the engine."""
+    plain = {"replicas": 1, "router": "round_robin", "router_settings": {}, "kv_store": None}
+    one = study.value.cluster.model_copy(update=plain)
+    return one.model_dump_json(), study.value.engine.model_dump_json()
 
 
 @lru_cache(maxsize=64)

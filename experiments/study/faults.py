@@ -1,7 +1,7 @@
 """Finds what is wrong with a study and says it: where, which key, which point."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -28,8 +28,7 @@ def check(source: Mapping[str, Any], setting: Setting) -> tuple[Study | None, li
         return None, [(key_path(key), error.problems[0].text)]
     study, faults = validate(raw)
     touched = {key_path(key)[0] for key in setting.values}
-    looked_up = [fault for fault in references(raw) if fault[0][0] in touched]
-    return study, merged(faults, looked_up)
+    return study, merged(faults, references(raw, touched))
 
 
 def _list(key: str) -> str:
@@ -43,8 +42,11 @@ def merged(faults: list[Fault], more: list[Fault]) -> list[Fault]:
     return [*faults, *(fault for fault in more if fault[0] not in taken)]
 
 
-def references(raw: Mapping[str, Any]) -> list[Fault]:
-    """Names that no catalogue has, in data that need not be valid otherwise."""
+def references(raw: Mapping[str, Any], within: Collection[object] | None = None) -> list[Fault]:
+    """Names that no catalogue has, in data that need not be valid otherwise.
+
+    Looked up are those under some first keys, or all.
+    """
     found: list[Fault] = []
     lookups = (
         (("model",), str, load_spec),
@@ -55,6 +57,8 @@ def references(raw: Mapping[str, Any]) -> list[Fault]:
         ),
     )
     for path, kind, load in lookups:
+        if within is not None and path[0] not in within:
+            continue
         value = value_at(raw, path)
         if not isinstance(value, kind) or calibrations.names_calibrated(value):
             continue

@@ -1,6 +1,8 @@
 """What tells whether a file that a study names has changed."""
 
+import os
 from pathlib import Path
+from stat import S_ISDIR
 
 from model.spec import MODEL_FILES
 
@@ -13,14 +15,18 @@ def stamp(path: str | Path) -> Stamp:
     Of a model's folder it is the config that is read, and what lies beside it and says how the
     weights are stored: a folder does not change with its files.
     """
-    file = Path(path)
-    files = [file / name for name in MODEL_FILES] if file.is_dir() else [file]
-    return tuple(_status(one) for one in files)
+    status = _status(path)
+    if status is None or not S_ISDIR(status.st_mode):
+        return (_told(status),)
+    return tuple(_told(_status(Path(path) / name)) for name in MODEL_FILES)
 
 
-def _status(file: Path) -> tuple[int, int] | None:
+def _status(file: str | Path) -> os.stat_result | None:
     try:
-        status = file.stat()
-    except OSError:
+        return os.stat(file)
+    except (OSError, ValueError):  # the latter for a name that no file can have
         return None
-    return status.st_size, status.st_mtime_ns
+
+
+def _told(status: os.stat_result | None) -> tuple[int, int] | None:
+    return None if status is None else (status.st_size, status.st_mtime_ns)

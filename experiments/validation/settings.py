@@ -281,10 +281,12 @@ def _served(
     if isinstance(budget, int) and isinstance(seats, int):
         given["max_num_seqs"] = min(seats, budget)
     version = str(given.get("version", ""))
-    if given.get("enable_prefix_caching") and any(cache.states for cache in spec.caches):
-        notes.append("prefix caching with layers that keep states is not modelled: off")
+    drafts = given.get("speculative") is not None
+    why = uncached(spec, version or newest_version(), False, drafts)
+    if given.get("enable_prefix_caching") and why and any(each.states for each in spec.caches):
+        notes.append(f"prefix caching is off: {why}")
         given["enable_prefix_caching"] = False
-    if given.get("enable_prefix_caching") and uncached(spec, version or newest_version(), False):
+    if given.get("enable_prefix_caching") and why:
         notes.append("prefix caching with layers that keep different tokens: all keep everything")
         given["disable_hybrid_kv_cache_manager"] = True
     stages = cluster.pipeline_parallel_size

@@ -15,6 +15,15 @@ class Drafts(NamedTuple):
     """Fewer in larger batches: from, to, tokens."""
     accepted: list[list[int]]
     """Of every request, how many in a row are right behind each of its output tokens."""
+    kinds: tuple[int | None, ...] = ()
+    """Windows of the groups of the KV cache with layers of the drafter, where there are several."""
+
+
+def in_groups(drafts: Drafts, rng: np.random.Generator, windows: tuple[int | None, ...]) -> Drafts:
+    """The same with layers of the drafter in one kind of groups, or in several."""
+    kinds = list(dict.fromkeys(windows))
+    rng.shuffle(kinds)
+    return drafts._replace(kinds=tuple(kinds[: int(rng.choice([1, 1, 1, 2]))]))
 
 
 def drawn_drafts(rng: np.random.Generator, output: np.ndarray, ahead: bool) -> Drafts:

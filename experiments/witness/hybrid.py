@@ -8,6 +8,10 @@ SIZES = "sizes"
 """Part of a feature: blocks of groups hold different numbers of tokens."""
 RETENTION = "retention"
 """Part of a feature: what windows keep is set, not the release's default."""
+STATES = "states"
+"""Part of a feature: groups of states beside one of full attention."""
+EXPORTS = "exports"
+"""And a prompt's last step can leave two of them behind."""
 DENSE = -1
 """A retention interval: all is kept."""
 
@@ -19,6 +23,8 @@ class Hybrid(NamedTuple):
     """Of each group, its blocks in blocks of the scenario's size."""
     retention: int | None
     """``prefix_cache_retention_interval`` in tokens; None: the release's default."""
+    exports: bool = False
+    """Whether a prompt's last step can leave two states behind."""
 
 
 def drawn_hybrid(
@@ -31,4 +37,4 @@ def drawn_hybrid(
     if RETENTION in on:
         step = block_size * max(times)
         retention = int(rng.choice([DENSE, 0, step, 3 * step]))
-    return Hybrid(times, retention)
+    return Hybrid(times, retention, EXPORTS in on)

@@ -18,6 +18,7 @@ from experiments.witness.scenario import (
 from hardware.adding_up import VECTOR_STEPS, add_up
 from hardware.gpu import load_gpu
 from hardware.host_link import HostLink, HostMemory
+from hardware.kv_layout import KvGroup
 from hardware.prices.chunks import ChunkTerm, ModelledChunks
 from hardware.prices.work import Linear
 from hardware.step_cost import StepCost
@@ -25,6 +26,7 @@ from hardware.step_prices import StepPrices
 from model.alike import attention_of
 from model.caches import Reach
 from model.mixers.delta import DeltaRule
+from model.mixers.mamba import Mamba2
 from model.mixers.mixer import Mixer
 from model.shape import DecoderSpec, grouped
 from model.spec import load_spec
@@ -127,6 +129,8 @@ def built(scenario: Scenario, version: str) -> ours.Scenario:
         pool = with_stages(pool, scenario)
     if pool.draft_cost is not None:
         pool = with_drafts(pool, scenario.price)
+        if len(scenario.windows) + scenario.states > 1:
+            pool = with_layout(pool, scenario)
     if scenario.handover is not None:
         return with_sink(made, pool, scenario, scenario.handover)
     return replace(made, pools=(pool if scenario.host is None else with_host(pool, scenario.host),))
@@ -216,6 +220,21 @@ def with_drafts(pool: Pool, price: Price) -> Pool:
     return replace(pool, draft_cost=free)
 
 
+def with_layout(pool: Pool, scenario: Scenario) -> Pool:
+    """The same pool with the scenario's groups, whatever layers a drafter would have."""
+    drafts, hybrid = scenario.drafts, scenario.hybrid
+    assert drafts is not None
+    size, windows = scenario.block_size, scenario.windows
+    times = [1] * len(windows) if hybrid is None else hybrid.times
+    groups = [
+        KvGroup(layers=1, block_tokens=size * blocks, window=window, drafts=window in drafts.kinds)
+        for window, blocks in zip(windows, times, strict=True)
+    ]
+    state = KvGroup(layers=1, block_tokens=size, state=True, states=1 + drafts.tokens)
+    layout = replace(pool.ledger.layout, groups=(*groups, *[state] * scenario.states))
+    return replace(pool, ledger=replace(pool.ledger, layout=layout))
+
+
 def with_host(pool: Pool, host: Host) -> Pool:
     """The same pool with a host's memory of so many chunks, behind a link in whole ticks."""
     memory = HostMemory(host.chunks, 1, 1)
@@ -231,10 +250,6 @@ def with_groups(scenario: Scenario) -> DecoderSpec:
     """Return a model with a layer for every group of the scenario's KV cache."""
     spec = load_spec(MODEL)
     (kind,) = spec.layers
-    state = DeltaRule(
-        hidden_size=spec.hidden_size, num_key_heads=1, num_value_heads=1, key_dim=8, value_dim=8,
-        conv_kernel=4,
-    )  # fmt: skip
     attention, hybrid = attention_of(spec), scenario.hybrid
     times = [1] * len(scenario.windows) if hybrid is None else hybrid.times
     mixers: list[Mixer] = [  # blocks of as many bytes hold more tokens of fewer heads
@@ -244,11 +259,24 @@ def with_groups(scenario: Scenario) -> DecoderSpec:
         )
         for window, blocks in zip(scenario.windows, times, strict=True)
     ]  # fmt: skip
-    mixers += [state] * scenario.states
+    mixers += [_state(scenario, spec.hidden_size)] * scenario.states
     if scenario.stages:  # the model of the witness
         mixers *= len(scenario.stages)
         spec = replace(spec, architecture="llama")
     return replace(spec, layers=grouped([(mixer, kind.mlp) for mixer in mixers], kind.norm))
+
+
+def _state(scenario: Scenario, hidden_size: int) -> Mixer:
+    """Of the kind whose kernel leaves one state of a step behind, or two."""
+    if scenario.hybrid is not None and scenario.hybrid.exports:
+        return Mamba2(
+            hidden_size=hidden_size, num_heads=1, head_dim=8, groups=1, state_size=8,
+            conv_kernel=4,
+        )  # fmt: skip
+    return DeltaRule(
+        hidden_size=hidden_size, num_key_heads=1, num_value_heads=1, key_dim=8, value_dim=8,
+        conv_kernel=4,
+    )  # fmt: skip
 
 
 def priced(cost: StepCost, price: Price) -> StepCost:

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from experiments.witness.drafts import Drafts, drawn_drafts
+from experiments.witness.drafts import Drafts, drawn_drafts, in_groups
 from experiments.witness.features import FEATURES, LACKED
-from experiments.witness.hybrid import Hybrid, drawn_hybrid
+from experiments.witness.hybrid import STATES, Hybrid, drawn_hybrid
 from experiments.witness.sizes import TIGHT, USUAL, Sizes
 
 TICKS_PER_S = 1 << 30
@@ -130,7 +130,7 @@ class Scenario:
         if data.get("drafts") is not None:
             drafts = Drafts(**data["drafts"])
             ranges = [(first, last, tokens) for first, last, tokens in drafts.by_sequences]
-            given["drafts"] = drafts._replace(by_sequences=ranges)
+            given["drafts"] = drafts._replace(by_sequences=ranges, kinds=tuple(drafts.kinds))
         if data.get("handover") is not None:
             given["handover"] = Handover(**data["handover"])
         if data.get("hybrid") is not None:
@@ -197,9 +197,16 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         budget = max(budget, rows + 1)
         price = price._replace(position=0)  # what is in the cache is not known when one plans
         blocks += -(-4 * rows // size)
+    if STATES in on:
+        size = max(size, 16)  # smaller ones would grow beside a state
     groups = _groups_of(rng, on, size) if "groups" in on else _Groups()
     if "groups" in on:  # of each as many as one request takes at most, and some more
-        blocks = len(groups.windows) * longest + groups.states + blocks - longest
+        of_states = 3 * groups.states if STATES in on else groups.states
+        blocks = len(groups.windows) * longest + of_states + blocks - longest
+        if drafts is not None:
+            drafts = in_groups(drafts, rng, groups.windows)
+            blocks += len(groups.windows) * -(-4 * (1 + drafts.tokens) // size)
+            blocks += groups.states * drafts.tokens
     return Scenario(
         windows=groups.windows,
         states=groups.states,
@@ -249,6 +256,8 @@ class _Groups(NamedTuple):
 
 
 def _groups_of(rng: np.random.Generator, on: frozenset[str], size: int) -> _Groups:
+    if STATES in on:
+        return _Groups((None,), int(rng.choice([1, 3])), drawn_hybrid(rng, on, (None,), size))
     windows, states = _groups(rng)
     if "caching" in on:
         return _Groups(windows, 0, drawn_hybrid(rng, on, windows, size))

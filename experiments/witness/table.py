@@ -12,6 +12,7 @@ from experiments.witness.features import FEATURES
 Tallies = Mapping[str, Mapping[str, Any]]
 
 FAMILIES = {
+    "drafts groups": "Drafts in several groups of the KV cache",
     "groups": "Several groups of the KV cache",
     "host": "KV in the host's memory",
     "drafts": "Drafts",
@@ -19,7 +20,7 @@ FAMILIES = {
     "handover": "Prefill and decode in two engines",
     "v0": "v0's scheduler",
 }
-"""Tables of their own, by part of a feature."""
+"""Tables of their own, by parts of a feature: the first that has all."""
 
 
 def markdown(folder: Path) -> str:
@@ -47,7 +48,8 @@ def markdown(folder: Path) -> str:
 
 
 def _family(feature: str) -> str | None:
-    return next((one for one in FAMILIES if one in FEATURES[feature]), None)
+    parts = FEATURES[feature]
+    return next((one for one in FAMILIES if parts.issuperset(one.split())), None)
 
 
 def _overview(found: Mapping[str, Tallies]) -> str:

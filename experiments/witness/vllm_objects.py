@@ -111,6 +111,8 @@ class Config:
         config.scheduler_config.max_num_batched_tokens = scenario["budget"]
         config.cache_config.enable_prefix_caching = scenario["caching"]
         config.cache_config.block_size = size  # some releases refuse sizes that CPU kernels lack
+        if scenario["states"] and scenario["caching"]:
+            config.cache_config.mamba_cache_mode = "align"
         kv = {
             "num_blocks": blocks,
             "kv_cache_tensors": [],
@@ -163,7 +165,7 @@ def connector_of(scenario: Json) -> Json:
 
 def common_block(scenario: Json) -> int:
     """Tokens of a multiple of all blocks."""
-    if scenario["states"]:
+    if scenario["states"] and not scenario["caching"]:
         return MAX_MODEL_LEN
     times = (scenario.get("hybrid") or {}).get("times", [1])
     return int(scenario["block_size"] * math.lcm(*times))
@@ -190,10 +192,21 @@ def groups_of(scenario: Json) -> list[Any]:
         else:
             settings = one | {"sliding_window": window}
             specs.append(SlidingWindowSpec(**known(SlidingWindowSpec, settings)))
-    state = {"block_size": MAX_MODEL_LEN, "shapes": ((1,),), "dtypes": (torch.float32,)}
+    drafts = scenario.get("drafts") or {"kinds": [], "tokens": 0, "method": ""}
+    state = {"block_size": MAX_MODEL_LEN, "shapes": ((1,),), "dtypes": (torch.float32,),
+             "num_speculative_blocks": drafts["tokens"]}  # fmt: skip
+    if scenario["caching"] and scenario["states"]:
+        exports = scenario["hybrid"]["exports"]
+        state |= {"block_size": scenario["block_size"], "mamba_cache_mode": "align",
+                  "num_prefill_checkpoint_blocks": int(exports),
+                  "prefill_checkpoint_alignment": 1 if exports else None}  # fmt: skip
     for _ in range(scenario["states"]):
         specs.append(MambaSpec(**known(MambaSpec, state)))
-    return [KVCacheGroupSpec([f"layer {place}"], spec) for place, spec in enumerate(specs)]
+    made = [KVCacheGroupSpec([f"layer {place}"], spec) for place, spec in enumerate(specs)]
+    if "is_draft" in names_of(FullAttentionSpec) and drafts["method"].startswith("eagle"):
+        for group, window in zip(made, scenario["windows"], strict=False):
+            group.is_eagle_group = window in drafts["kinds"]
+    return made
 
 
 def block_hasher(size: int) -> Json:

@@ -14,7 +14,7 @@ from hardware.prices.deep_gemm import around_bytes
 from hardware.prices.kernels import Kernels, nearest
 from hardware.prices.lookup import looked_up
 from hardware.prices.mixer_kernels import DecodeKernel
-from hardware.prices.modelled import Roofline
+from hardware.prices.modelled import Roofline, states_moved
 from hardware.prices.protocol import DecodeOperators
 from hardware.prices.unmeasured import Unmeasured
 from hardware.relatives import as_priced
@@ -107,7 +107,8 @@ class Measured:
         if not kernel.position_numbers:
             bound = self.roofline.attention_s(mixer, share, (1.0, 1.0), decode=True)
             moved_s = sum(memory.per_sequence for _, _, memory in bound) / max(1, layers)
-            base_s = floor_s = _moving(floor_s, found.state_bytes, moved_s)
+            times = states_moved(rows)
+            base_s = floor_s = _moving(floor_s, times * found.state_bytes, times * moved_s)
         cache = mixer.caches[-1]  # of an index where there is one: its keys are all read
         row_bytes = kernel.position_numbers * numbers.kv_bytes
         if len(mixer.caches) > 1:

@@ -156,17 +156,27 @@ class Roofline:
         return one + calibration.collective_overhead_s
 
 
+def states_moved(rows: int) -> float:
+    """Return how much more of a state is moved than by reading and writing it once.
+
+    Rejected drafts leave no trace, as every row has a state of its own: ``IS_SPEC_DECODING`` in
+    vllm/model_executor/layers/mamba/ops/mamba_ssm.py.
+    """
+    return (1 + rows) / 2
+
+
 def line(seconds: Linear, sequences: int, rows: int = 1, reach: Reach | None = None) -> Line:
     """Return what decoding sequences take, over the positions that they read between them.
 
     Each of them is a row, and has as many pairs as positions. With drafts it is several rows, which
     read the same positions and attend them as far as causality lets them; where an index chooses
-    positions each row reads its own (``sim.engine.draft_decodes``).
+    positions each row reads its own (``sim.engine.draft_decodes``). A state is read once, and
+    written behind every row (``states_moved``).
     """
     once, per_row, per_pair, per_position = seconds
     if rows == 1:
         return (per_row + once) * sequences, per_position + per_pair
-    flat = (rows * per_row + once) * sequences
+    flat = (rows * per_row + once * (states_moved(rows) if reach is None else 1.0)) * sequences
     if reach is not None and reach.chosen:
         return flat, per_position + per_pair
     return flat - per_pair * sequences * (rows * (rows - 1) // 2), per_position + rows * per_pair

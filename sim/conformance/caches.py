@@ -21,6 +21,8 @@ from sim.engine.offloading import Offloading, OffloadSettings
 from sim.engine.prefix_cache import PrefixCache
 from sim.engine.remote_store import RemoteStore
 from sim.engine.scheduler import Scheduler
+from sim.engine.state_cache import StateCache
+from sim.engine.state_groups import StateGroup, StateSettings
 from sim.engine.store_links import StoreLinks
 from sim.engine.storing import Storing, StoringSettings
 from sim.settings.registry import ORDERS
@@ -83,6 +85,26 @@ def _hybrid(told: Case) -> Scheduler:
     return _scheduler(told, HybridCache(3 * told.num_blocks, groups, ahead, settings))
 
 
+def _states(told: Case) -> Scheduler:
+    """Full attention beside states, whose kernel leaves two of a step behind in half of the cases.
+
+    Blocks are no larger than a chunk, or in a third of the cases are.
+    """
+    ahead, number = told.settings.ahead, told.number
+    size = told.block_size * (1 + 4 * (number % 3 // 2))
+    budget = told.settings.token_budget
+    longest = min(told.settings.long_prefill_token_threshold or budget, budget)
+    states = StateGroup(1 + number % 2, size, number % 2 == 0, number % 4 < 2)
+    settings = HybridSettings(
+        spans_of(told, 1), True, True, ahead, 0 if states.at_ends else DENSE, True
+    )
+    cache = StateCache(
+        3 * told.num_blocks, [BlockGroup(1, size, None, 1 << 40)], states, ahead, settings,
+        StateSettings(longest, number % 5 > 0, number % 3 == 1),
+    )  # fmt: skip
+    return _scheduler(told, cache)
+
+
 def _tiers(told: Case) -> Scheduler:
     """A host of the GPU's size or so, a few ticks away."""
     number = told.number
@@ -121,6 +143,7 @@ OF_CASES: Final[Mapping[str, Callable[[Case], Scheduler]]] = {
     "prefix": _prefix,
     "groups": _groups,
     "hybrid": _hybrid,
+    "states": _states,
     "tiers": _tiers,
     "store": _store,
 }

@@ -22,19 +22,30 @@ class BlockGroup:
         block_size: tokens of one of them.
         window: positions that are kept; None: all.
         most: blocks of a window that one request holds at most, in one group.
+        drops: with drafts, whether the last block that is found is computed again.
     """
 
-    __slots__ = ("block_size", "count", "most", "window")
+    __slots__ = ("block_size", "count", "drops", "most", "of_states", "window")
 
-    def __init__(self, count: int, block_size: int, window: int | None, most: int) -> None:
+    def __init__(
+        self, count: int, block_size: int, window: int | None, most: int, drops: bool = False
+    ) -> None:
         self.count = count
+        self.drops = drops
         self.block_size = block_size
         self.window = window
         self.most = most
+        self.of_states = False
+        """Whether not every token has its place: see ``sim.engine.state_groups``."""
 
     def taken(self, tokens: int) -> int:
         """Blocks of so many tokens in one group, those that were given back included."""
         return (tokens + self.block_size - 1) // self.block_size
+
+    def takes(self, past: int, end: int, whole: int) -> int:
+        """Blocks that a step with the tokens from ``past`` to before ``end`` takes in one group; a
+        prompt is computed with its token before ``whole``."""
+        return self.taken(end) - self.taken(past)
 
     def behind(self, computed: int) -> int:
         """Blocks that the window has left behind once so many tokens are computed."""

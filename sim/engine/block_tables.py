@@ -25,7 +25,7 @@ Interval = tuple[int, int]
 class Table:
     """Blocks of one request in one group."""
 
-    __slots__ = ("gone", "held", "hit", "keeps", "named")
+    __slots__ = ("apart", "gone", "held", "hit", "keeps", "named", "solid")
 
     def __init__(self, gone: int, hit: int, held: list[tuple[Run, int]]) -> None:
         self.gone = gone
@@ -38,6 +38,34 @@ class Table:
         """Behind the last block of which it is settled whether it can be found."""
         self.keeps: list[Interval] | None = None
         """Blocks behind the hit that can be found, if these are not all."""
+        self.apart: list[int] = []
+        """Of states: blocks that are there before ``solid``, in order."""
+        self.solid = 0
+        """From here on every block is there, as far as any were taken."""
+
+    def count(self, end: int) -> int:
+        """Blocks that are held before ``end``."""
+        blocks = max(end - max(self.gone, self.solid), 0)
+        for block in self.apart:
+            blocks += int(block < end)
+        return blocks
+
+    def leave(self, end: int) -> None:
+        """Those before ``end`` are given back."""
+        self.gone = end
+        if self.apart:
+            self.apart = [block for block in self.apart if block >= end]
+
+    def there(self, intervals: list[Interval]) -> list[Interval]:
+        """Return what of these blocks was ever taken."""
+        if not self.solid:
+            return intervals
+        found: list[Interval] = []
+        for low, high in intervals:
+            found += [(block, block + 1) for block in self.apart if low <= block < high]
+            if max(low, self.solid) < high:
+                found.append((max(low, self.solid), high))
+        return found
 
 
 class Kept:
@@ -48,13 +76,28 @@ class Kept:
         window: positions that are kept; None: all.
         alignment: tokens that hits are a multiple of.
         retention: ``DENSE``, 0, or tokens between ends of hits that are always expected.
+        drops: with drafts, whether a hit needs one block more, which is computed again.
+        drafted: whether that is so in some group, so that hits end a block earlier.
+        twice: whether a hit may end a block before where other requests had more, too (0.33 on).
     """
 
-    def __init__(self, block_size: int, window: int | None, alignment: int, retention: int) -> None:
+    def __init__(
+        self,
+        block_size: int,
+        window: int | None,
+        alignment: int,
+        retention: int,
+        drops: bool = False,
+        drafted: bool = False,
+        twice: bool = False,
+    ) -> None:
         self.block_size = block_size
         self.alignment = alignment
-        self.need = 0 if window is None else (window + block_size - 2) // block_size
-        """Blocks behind each other that a hit needs."""
+        self.drops, self._drafted, self._twice = drops, drafted, twice and drops
+        self.seen = 0 if window is None else (window + block_size - 2) // block_size
+        """Blocks behind each other that a window sees."""
+        self.need = self.seen + drops
+        """Those that a hit needs."""
         self.sparse = retention != DENSE
         """Whether what is kept depends on the request."""
         segment = alignment if retention == DENSE else retention
@@ -75,12 +118,17 @@ class Kept:
             return None
         if not self.sparse:
             return []
+        size, alignment = self.block_size, self.alignment
         ends = [prompt_tokens - 1]
+        if self._drafted:  # the same prompt again, or one that goes on behind it
+            ends = [max(each - alignment, 0) for each in (prompt_tokens - 1, prompt_tokens)]
         if junction_tokens:
             ends.append(junction_tokens)
+            if self._twice:
+                ends.append(junction_tokens - size)
         tails: list[Interval] = []
         for tokens in sorted(ends):
-            end = tokens // self.alignment * self.alignment // self.block_size
+            end = tokens // alignment * alignment // size + self.drops
             first = max(0, end - self.need)
             if tails:
                 first = max(first, tails[-1][1])
@@ -102,7 +150,7 @@ class Kept:
 
     def _tails(self, first: int, end: int) -> list[Interval]:
         tails = []
-        stop = (first // self.every + 1) * self.every
+        stop = (max(first - self.drops, 0) // self.every + 1) * self.every + self.drops
         while stop - self.need < end:
             low, high = max(first, stop - self.need), min(end, stop)
             if low < high:

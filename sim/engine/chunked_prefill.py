@@ -64,6 +64,7 @@ class ChunkedPrefill(Scheduler):
         if batch.chunks or batch.preempted or batch.padding or batch.returned or batch.held_back:
             batch.clear()
         batch.closed = False
+        self.pool.begin_step()
         if self.longest_alone != self.longest_of_many:
             here = len(self.running) + self.waiting.count
             alone = here + (0 if self.loads is None else len(self.loads.wanted())) == 1
@@ -135,9 +136,9 @@ class ChunkedPrefill(Scheduler):
             past = sequence.kv_tokens
             chunk = min(sequence.target_tokens - past, self.longest_chunk)
             if sequence is next(reversed(self.running)):
-                chunk = min(chunk, self.token_budget - tokens)  # it takes what is left
+                chunk = max(min(chunk, self.token_budget - tokens), 0)  # it takes what is left
             tokens += chunk
-            blocks += pool.blocks(past + chunk) - pool.blocks(past)
+            blocks += pool.needs(sequence, past, chunk)
         return tokens > self.token_budget or blocks > pool.free
 
     def _serve_in_order(self, batch: Batch) -> None:
@@ -160,6 +161,9 @@ class ChunkedPrefill(Scheduler):
                 decoding.note(sequence)
             elif sequence.prefills:
                 tokens = min(sequence.target_tokens - past, budget, self.longest_chunk)
+                tokens = pool.cut(sequence, past, tokens)
+                if not tokens:
+                    continue
             else:
                 continue
             blocks = pool.grow(sequence, past, tokens)
@@ -206,6 +210,9 @@ class ChunkedPrefill(Scheduler):
                 continue
             past = sequence.kv_tokens
             chunk = min(sequence.target_tokens - past, budget, self.longest_chunk)
+            chunk = pool.cut(sequence, past, chunk)
+            if not chunk:
+                continue
             blocks = pool.grow(sequence, past, chunk)
             while blocks > pool.free and sequence.prefills:
                 self.preempt_one(batch, decodes_ready=True)
@@ -255,7 +262,9 @@ class ChunkedPrefill(Scheduler):
     def _begin(self, sequence: Sequence, past: int, budget: int, batch: Batch) -> int:
         """Start who was just looked for; return the tokens of its chunk, 0 if there is no room."""
         pool, target = self.pool, sequence.target_tokens
-        chunk = min(target - past, budget, self.longest_chunk)
+        chunk = pool.cut(sequence, past, min(target - past, budget, self.longest_chunk))
+        if not chunk:
+            return 0
         after = pool.free - pool.asks(target if self.whole_prompts_fit else 0, past + chunk)
         if after < (self.watermark_blocks if self.running else 0):
             return 0

@@ -13,6 +13,7 @@ What was rejected leaves no trace but the blocks that were taken for it, which a
 
 from sim.engine.decoding import DecodeSet
 from sim.engine.drafting import Acceptance, Drafting
+from sim.engine.kv_cache import BlockPool
 from sim.engine.reach import ALL_POSITIONS
 from sim.engine.sequence import Batch, Sequence
 
@@ -21,7 +22,7 @@ class DraftDecodes(DecodeSet):
     """Sequences that decode together, up to date after every step (``step`` stays 0).
 
     Args:
-        block_size: tokens of a KV block.
+        pool: of KV blocks.
         windows: of every class of cache; None: all positions.
         drafting: of the engine.
         acceptance: of the requests.
@@ -30,7 +31,6 @@ class DraftDecodes(DecodeSet):
     Attributes:
         members: who decodes, in order of joining.
         rows: that all of them want in the coming step.
-        blocks: that they lack for it.
         pairs: of its rows and positions that they attend.
         short: who lacks blocks.
         whole: whether these sums hold, and all have the rows that they want.
@@ -43,13 +43,13 @@ class DraftDecodes(DecodeSet):
     __slots__ = (
         "acceptance",
         "ahead",
-        "blocks",
         "chosen",
         "drafted",
         "drafting",
         "gained",
         "members",
         "pairs",
+        "pool",
         "proposed",
         "rows",
         "short",
@@ -60,13 +60,14 @@ class DraftDecodes(DecodeSet):
 
     def __init__(
         self,
-        block_size: int,
+        pool: BlockPool,
         windows: tuple[int | None, ...],
         drafting: Drafting,
         acceptance: Acceptance,
         ahead: bool,
     ) -> None:
-        super().__init__(block_size, windows)
+        super().__init__(pool.block_size, windows)
+        self.pool = pool
         self.chosen = drafting.chosen
         self.windowed = any(reach.window < ALL_POSITIONS for reach in self.reaches)
         self.drafting = drafting
@@ -74,7 +75,6 @@ class DraftDecodes(DecodeSet):
         self.ahead = ahead
         self.members: dict[Sequence, None] = {}
         self.rows = 0
-        self.blocks = 0
         self.pairs = 0
         self.short: list[Sequence] = []
         self.stuck = 0
@@ -116,9 +116,13 @@ class DraftDecodes(DecodeSet):
 
     def lacks(self, sequence: Sequence, rows: int) -> int:
         """Blocks that a sequence has to take for so many rows."""
+        most, slots = self.slots_of(sequence, rows), sequence.slots
+        return self.pool.blocks(most) - self.pool.blocks(slots) if most > slots else 0
+
+    def slots_of(self, sequence: Sequence, rows: int) -> int:
+        """Tokens that its blocks have to hold for so many rows."""
         most = sequence.planned_tokens + rows + self.drafting.lookahead
-        more = min(most, self.drafting.max_model_len) - sequence.slots
-        return (more + self.block_size - 1) // self.block_size if more > 0 else 0
+        return min(most, self.drafting.max_model_len)
 
     def _count(self, sequence: Sequence, sign: int) -> None:
         """Add what one wants, or take it away."""
@@ -126,9 +130,7 @@ class DraftDecodes(DecodeSet):
         self.rows += sign * rows
         self.stuck += sign if not rows else 0
         self.pairs += sign * (rows * sequence.kv_tokens + rows * (rows + 1) // 2)
-        lacking = self.lacks(sequence, rows)
-        if lacking:
-            self.blocks += sign * lacking
+        if self.slots_of(sequence, rows) > sequence.slots:
             if sign > 0:
                 self.short.append(sequence)
             else:
@@ -144,7 +146,7 @@ class DraftDecodes(DecodeSet):
 
     def want_again(self) -> None:
         """Add up what all want, whatever they were given in the step before."""
-        self.rows = self.blocks = self.pairs = self.stuck = 0
+        self.rows = self.pairs = self.stuck = 0
         self.short = []
         self.whole = True
         for sequence in self.members:
@@ -153,18 +155,16 @@ class DraftDecodes(DecodeSet):
 
     def take(self) -> int:
         """Let all have the blocks that they want; return how many that are."""
-        size, blocks = self.block_size, 0
+        blocks = 0
         for sequence in self.short:
-            lacking = self.lacks(sequence, sequence.rows)
-            sequence.slots += lacking * size
-            blocks += lacking
+            blocks += self.lacks(sequence, sequence.rows)
+            sequence.slots = self.pool.room(self.slots_of(sequence, sequence.rows))
         self.short = []
-        self.blocks = 0
         return blocks
 
     def needed(self) -> int:
         """Blocks that the coming step takes."""
-        return self.blocks
+        return sum([self.lacks(sequence, sequence.rows) for sequence in self.short])
 
     def tell(self, batch: Batch) -> None:
         """Put all who were given rows into a batch, and what they attend."""
@@ -214,12 +214,12 @@ class DraftDecodes(DecodeSet):
 
         Return who finishes, in order of joining. ``gained`` is what all of them got.
         """
-        drafting, size, ahead = self.drafting, self.block_size, self.ahead
+        drafting, ahead = self.drafting, self.ahead
         tells_at_end = drafting.tells_at_end
         self.proposed = proposed = drafting.proposed(sequences)
         lookahead, last = drafting.lookahead, drafting.max_model_len - 1
         finished: list[Sequence] = []
-        total = drafted = all_rows = all_pairs = all_blocks = stuck = 0
+        total = drafted = all_rows = all_pairs = stuck = 0
         short: list[Sequence] = []
         for sequence in self.members:
             before, rows, planned = sequence.kv_tokens, sequence.rows, sequence.planned_tokens
@@ -257,13 +257,11 @@ class DraftDecodes(DecodeSet):
             sequence.rows = wanted
             all_rows += wanted
             all_pairs += wanted * kv_tokens + wanted * (wanted + 1) // 2
-            more = min(planned + wanted + lookahead, last + 1) - sequence.slots
-            if more > 0:
-                all_blocks += (more + size - 1) // size
+            if min(planned + wanted + lookahead, last + 1) > sequence.slots:
                 short.append(sequence)
         self.tokens += total
         self.gained, self.drafted, self.stuck = total, drafted, stuck
-        self.rows, self.pairs, self.blocks, self.short = all_rows, all_pairs, all_blocks, short
+        self.rows, self.pairs, self.short = all_rows, all_pairs, short
         self.whole = True
         for sequence in finished:
             self.leave(sequence)

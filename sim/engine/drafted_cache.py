@@ -11,6 +11,20 @@ from sim.engine.prefix_cache import PrefixCache, Spans
 from sim.engine.sequence import Sequence
 
 
+def known_tokens(sequence: Sequence, step: int) -> int:
+    """Return the tokens of a sequence whose full blocks can be found.
+
+    Args:
+        sequence: that runs.
+        step: whether those who are in the coming step have their blocks (1, else 0).
+    """
+    if sequence.finish_step >= 0 or sequence.goes_on:
+        return sequence.next_told_tokens if step and sequence.rows else sequence.told_tokens
+    if sequence.leaves:
+        return max(sequence.told_tokens, min(sequence.kv_tokens, sequence.target_tokens))
+    return sequence.kv_tokens
+
+
 class DraftedCache(PrefixCache):
     """See ``PrefixCache``. Told of answers in every step (``tell``), with ``step`` 0.
 
@@ -47,12 +61,8 @@ class DraftedCache(PrefixCache):
         return tokens - self.block_size
 
     def _known_tokens(self, sequence: Sequence, step: int) -> int:
-        """``step``: whether those who are in the coming step have their blocks (1, else 0)."""
-        if sequence.finish_step >= 0 or sequence.goes_on:
-            return sequence.next_told_tokens if step and sequence.rows else sequence.told_tokens
-        if sequence.leaves:
-            return max(sequence.told_tokens, min(sequence.kv_tokens, sequence.target_tokens))
-        return sequence.kv_tokens
+        """See ``known_tokens``."""
+        return known_tokens(sequence, step)
 
     def throw_out(self, sequence: Sequence, held_tokens: int, step: int) -> None:
         """See ``PrefixCache``; of one that has ended, what its last step brought is not known."""

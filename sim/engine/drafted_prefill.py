@@ -13,7 +13,8 @@ class DraftedPrefill(ChunkedPrefill):
     """``chunked_prefill`` where decodes want several rows, as vLLM v1 serves them.
 
     Running requests take rows and blocks in order of admission. Where all get what they want,
-    decodes are served together; where budget or blocks fall short, one by one.
+    decodes are served together; where budget or blocks fall short, one by one, as wherever some
+    give blocks back while they run (several groups of the cache).
 
     Ahead, drafts under way count as right until their step has ended: blocks are taken for all of
     them, and whoever ends by an accepted draft is in one more step, for nobody. What is right is
@@ -38,9 +39,7 @@ class DraftedPrefill(ChunkedPrefill):
         if drafting is None:
             raise ValueError("drafting = None, expected how drafts are made")
         self.drafting: Drafting = drafting
-        self.drafts = DraftDecodes(
-            pool.block_size, settings.windows, drafting, acceptance, settings.ahead
-        )
+        self.drafts = DraftDecodes(pool, settings.windows, drafting, acceptance, settings.ahead)
         self.decoding = self.drafts
         if pool.longest_tokens(pool.num_blocks) < drafting.max_model_len:
             under_way = drafting.tokens * (2 if settings.ahead else 1)
@@ -64,7 +63,7 @@ class DraftedPrefill(ChunkedPrefill):
             drafts.want_again()
         slots = drafting.slots
         self.left = self.token_budget - drafts.rows - slots * drafts.count
-        blocks = drafts.blocks
+        blocks = drafts.needed()
         for ghost in self._ghosts():
             ghost.rows = drafts.wanted(ghost)
             self.left -= ghost.rows + slots
@@ -84,7 +83,10 @@ class DraftedPrefill(ChunkedPrefill):
 
     def _serve(self, batch: Batch) -> None:
         """Let those who run have their rows and blocks."""
-        if self._falls_short():
+        if self.pool.in_order:
+            self.pool.tell(0, 0)
+            self._serve_in_order(batch)
+        elif self._falls_short():
             self._serve_in_order(batch)
         else:
             self.ready_decodes(batch)
@@ -98,18 +100,27 @@ class DraftedPrefill(ChunkedPrefill):
 
     def _lacks(self, sequence: Sequence, tokens: int) -> int:
         """Blocks that one that prefills has to take up to so many tokens."""
-        slots = min(tokens + self.drafting.lookahead, self.drafting.max_model_len)
-        return self.pool.blocks(max(0, slots - sequence.slots))
+        return self._lacks_slots(sequence, self._slots(tokens))
 
-    def _take(self, sequence: Sequence, blocks: int) -> None:
-        self.pool.take(blocks)
-        sequence.slots += blocks * self.pool.block_size
+    def _slots(self, tokens: int) -> int:
+        """Tokens that blocks have to hold where a chunk ends behind so many."""
+        return min(tokens + self.drafting.lookahead, self.drafting.max_model_len)
+
+    def _lacks_slots(self, sequence: Sequence, slots: int) -> int:
+        pool, own = self.pool, sequence.slots
+        return pool.blocks(slots) - pool.blocks(own) if slots > own else 0
+
+    def _take(self, sequence: Sequence, slots: int) -> None:
+        """Let its blocks hold so many tokens."""
+        if slots > sequence.slots:
+            self.pool.take(self._lacks_slots(sequence, slots))
+            sequence.slots = self.pool.room(slots)
 
     def ready_decodes(self, batch: Batch) -> None:
         """Let all decodes have their blocks: there are enough."""
         self.pool.free -= self.drafts.take()
         for ghost in self._ghosts():
-            self._take(ghost, self.drafts.lacks(ghost, ghost.rows))
+            self._take(ghost, self.drafts.slots_of(ghost, ghost.rows))
 
     def continue_prompts(self, batch: Batch) -> None:
         """The next chunks of prompts that have started: blocks suffice."""
@@ -119,7 +130,7 @@ class DraftedPrefill(ChunkedPrefill):
                 break
             past = sequence.kv_tokens
             chunk = min(sequence.target_tokens - past, self.left - slots, self.longest_chunk)
-            self._take(sequence, self._lacks(sequence, past + chunk))
+            self._take(sequence, self._slots(past + chunk))
             self.left -= chunk + slots
             batch.prefills.append(sequence)
             batch.chunks.append((chunk, past))
@@ -128,7 +139,7 @@ class DraftedPrefill(ChunkedPrefill):
     def _serve_in_order(self, batch: Batch) -> None:
         """Give each running request its rows and blocks, in order of admission."""
         drafts, running, served = self.drafts, self.running, self._served
-        slots = self.drafting.slots
+        slots, in_order = self.drafting.slots, self.pool.in_order
         self.left, drafts.whole = self.token_budget, False
         for sequence in running:
             sequence.rows = 0
@@ -146,12 +157,14 @@ class DraftedPrefill(ChunkedPrefill):
                 continue
             if not rows:
                 continue
+            if in_order:
+                self.pool.grow(sequence, past, rows)  # windows leave blocks behind
             self._make_room(sequence, rows, batch)
             if sequence not in running:
                 if self.serves_behind_victim:
                     continue
                 break
-            self._take(sequence, self._blocks_of(sequence, rows))
+            self._take(sequence, self._slots_of(sequence, rows))
             self.left -= rows + slots
             if sequence.prefills:
                 batch.prefills.append(sequence)
@@ -159,14 +172,23 @@ class DraftedPrefill(ChunkedPrefill):
             else:
                 sequence.rows = rows
                 served.add(sequence)
+            if in_order:
+                known = past + rows if sequence.prefills else sequence.next_told_tokens
+                self.pool.fill(sequence, known)
         batch.held_back = [each for each in drafts.members if not each.rows]
         served.clear()
+        if in_order:
+            for sequence in batch.held_back:
+                self.pool.rest(sequence)
         self._fill(batch)
 
-    def _blocks_of(self, sequence: Sequence, rows: int) -> int:
+    def _slots_of(self, sequence: Sequence, rows: int) -> int:
         if sequence.prefills:
-            return self._lacks(sequence, sequence.kv_tokens + rows)
-        return self.drafts.lacks(sequence, rows)
+            return self._slots(sequence.kv_tokens + rows)
+        return self.drafts.slots_of(sequence, rows)
+
+    def _blocks_of(self, sequence: Sequence, rows: int) -> int:
+        return self._lacks_slots(sequence, self._slots_of(sequence, rows))
 
     def _make_room(self, sequence: Sequence, rows: int, batch: Batch) -> None:
         """Throw others out until there are blocks for one, or that one itself."""
@@ -218,17 +240,17 @@ class DraftedPrefill(ChunkedPrefill):
                 if wanted > room:
                     break
             chunk = min(wanted, room, self.longest_chunk)
-            most = min(past + chunk + drafting.lookahead, drafting.max_model_len)
-            must_fit = max(target, most) if self.whole_prompts_fit else most
-            if pool.free - pool.lacks(must_fit) < (self.watermark_blocks if self.running else 0):
+            most = self._slots(past + chunk)
+            after = pool.free - pool.asks(max(target, most) if self.whole_prompts_fit else 0, most)
+            if after < (self.watermark_blocks if self.running else 0):
                 break
             waiting.pop()
             self.seat(sequence)
             sequence.kv_tokens, sequence.planned_tokens = past, past + chunk
             tokens = min(past + chunk, target)
             pool.start(sequence, tokens)
-            sequence.slots = pool.blocks(tokens) * pool.block_size
-            self._take(sequence, pool.blocks(max(0, most - sequence.slots)))
+            sequence.slots = pool.room(tokens)
+            self._take(sequence, most)
             batch.prefills.append(sequence)
             batch.chunks.append((chunk, past))
             self.left -= chunk + slots

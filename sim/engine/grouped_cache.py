@@ -59,6 +59,10 @@ class GroupedPool(BlockPool):
             blocks += group.count * min(group.taken(tokens), group.most)
         return blocks
 
+    def asks(self, whole_tokens: int, tokens: int) -> int:
+        """See ``BlockPool``: of what is taken now, windows have left nothing behind yet."""
+        return max(self.lacks(whole_tokens), self.blocks(tokens))
+
     def start(self, sequence: Sequence, tokens: int) -> None:
         """One that holds nothing takes blocks of its first tokens."""
         sequence.settled_tokens = sequence.begun_tokens = 0
@@ -84,7 +88,8 @@ class GroupedPool(BlockPool):
         """These let go of their blocks."""
         blocks = 0
         for sequence in sequences:
-            blocks += self.held_by(sequence, sequence.kv_tokens)
+            blocks += self.held_by(sequence, max(sequence.kv_tokens, sequence.slots))
+            sequence.slots = 0
         self.give(blocks)
 
     def throw_out(self, sequence: Sequence, held_tokens: int, step: int) -> None:

@@ -3,6 +3,9 @@
 Full attention needs every block from the first on. A window needs those that it still sees: the
 search goes from the right, to as many blocks behind each other as the window is long. Each kind of
 groups shortens what the others found, until none does (``HybridKVCacheCoordinator``).
+
+A kind that drops has to have one block more than is found: once for every length, so that nothing
+is dropped twice (``eagle_verified``).
 """
 
 from sim.engine.block_tables import Kept
@@ -26,11 +29,12 @@ class Kind:
         unhashed_first: whether free blocks that cannot be found are taken before all others.
     """
 
-    __slots__ = ("block_size", "count", "first", "full", "kept", "unhashed_first")
+    __slots__ = ("block_size", "count", "drops", "first", "full", "kept", "unhashed_first")
 
     def __init__(
         self, first: int, count: int, kept: Kept, full: bool, unhashed_first: bool
     ) -> None:
+        self.drops = kept.drops
         self.first, self.count, self.kept, self.full = first, count, kept, full
         self.unhashed_first = unhashed_first
         self.block_size = kept.block_size
@@ -43,12 +47,17 @@ class Searcher:
         kinds: of all groups.
         alignment: tokens that a hit is a multiple of.
         texts: where blocks are, see ``key``.
+        at_end: whether a block that is dropped may be the last of a text (0.32 on).
     """
 
-    def __init__(self, kinds: list[Kind], alignment: int, texts: Texts) -> None:
+    def __init__(
+        self, kinds: list[Kind], alignment: int, texts: Texts, at_end: bool = True
+    ) -> None:
+        self._at_end = int(at_end)
         self._order = [kind for kind in kinds if kind.full]
         self._order += [kind for kind in kinds if not kind.full]
         self._once = len(kinds) == 2 and self._order[0].full
+        self._whole_tokens = [-1] * len(kinds)
         self._alignment = alignment
         self._texts = texts
         self._groups = sum([kind.count for kind in kinds])
@@ -57,18 +66,35 @@ class Searcher:
         """Under which number the blocks of a stream in one group are kept."""
         return stream * self._groups + group
 
-    def longest(self, spans: Spans, most: int) -> tuple[int, int]:
-        """Return the tokens, up to ``most``, that all groups have, and the most that a kind has."""
-        hit, longest, full = most, 0, -1
+    def longest(self, spans: Spans, target: int) -> tuple[int, int]:
+        """Return the tokens that all groups have, and the most that a kind has.
+
+        Args:
+            spans: of the text.
+            target: its tokens, of which the last one is computed.
+        """
+        hit, longest, settled = target - 1, 0, 0
+        behind = hit + self._at_end
+        whole = self._whole_tokens
+        for number in range(len(whole)):
+            whole[number] = -1
         while True:
             tokens = hit
-            for kind in self._order:
-                if not kind.full:
-                    tokens = self._windowed(kind, spans, tokens)
-                elif full < 0:
-                    tokens = full = self._whole(kind, spans, tokens)
+            for number, kind in enumerate(self._order):
+                if whole[number] >= 0:
+                    tokens = min(tokens, whole[number])
+                    continue
+                drops = kind.drops and not settled >> number & 1
+                most = min(tokens + kind.block_size, behind) if drops else tokens
+                if kind.full:
+                    found = whole[number] = self._whole(kind, spans, most, drops)
                 else:
-                    tokens = min(tokens, full)
+                    found = self._windowed(kind, spans, most, drops)
+                if drops:
+                    settled |= 1 << number
+                elif found < tokens:
+                    settled = 0
+                tokens = found
                 longest = max(longest, tokens)
             if tokens >= hit:
                 return hit, longest
@@ -76,11 +102,11 @@ class Searcher:
             if self._once:
                 return hit, longest
 
-    def _whole(self, kind: Kind, spans: Spans, most: int) -> int:
+    def _whole(self, kind: Kind, spans: Spans, most: int, drops: bool) -> int:
         blocks = most // kind.block_size
         for group in range(kind.first, kind.first + kind.count):
             blocks = self._from_left(kind, group, spans, blocks)
-        tokens = blocks * kind.block_size
+        tokens = (max(0, blocks - 1) if drops else blocks) * kind.block_size
         return tokens - tokens % self._alignment
 
     def _from_left(self, kind: Kind, group: int, spans: Spans, most: int) -> int:
@@ -103,21 +129,26 @@ class Searcher:
                 break
         return have
 
-    def _windowed(self, kind: Kind, spans: Spans, most: int) -> int:
-        """Tokens of the longest beginning whose last window is there."""
-        size, need = kind.block_size, max(kind.kept.need, 1)
-        step = self._alignment // size
+    def _windowed(self, kind: Kind, spans: Spans, most: int, drops: bool) -> int:
+        """Tokens of the longest beginning whose last window is there, and a block more to drop."""
+        size, more = kind.block_size, int(drops)
+        need, step = max(kind.kept.seen + more, 1), self._alignment // size
         end = most // size
         while end > 0:
             end = self._last(kind, spans, end)
-            end -= end % step
-            if not end:
+            end -= (end - more) % step
+            if end <= 0:
                 break
             first = 0
             for group in range(kind.first, kind.first + kind.count):
                 first = max(first, self._to_left(kind, group, spans, end))
-            if first < end and (first == 0 or end - first >= need):
-                return end * size
+            if end - first >= need:
+                return (end - more) * size
+            if first == 0:
+                end -= end % step
+                if drops and end:
+                    end -= 1
+                return (end - end % step) * size
             end = min(first, end) - 1
         return 0
 

@@ -9,9 +9,10 @@ within a step: everybody is served in turn, by what changes for them
 """
 
 from sim.engine.block_groups import BlockGroup
-from sim.engine.block_tables import Kept, Table, runs_of, taken_out
+from sim.engine.block_tables import Kept, Table, taken_out
 from sim.engine.grouped_cache import GroupedPool
 from sim.engine.held import own_stream
+from sim.engine.held_runs import check_runs
 from sim.engine.hits import Kind, Piece, Searcher, Spans
 from sim.engine.hybrid_settings import HybridSettings, least_common
 from sim.engine.runs import ANONYMOUS, FreeQueue, Run, Texts
@@ -42,18 +43,21 @@ class HybridBlocks(GroupedPool):
         self._queued = num_blocks
         self._texts = Texts(self._queue)
         self.kinds: list[Kind] = []
-        first = 0
+        first, drafted = 0, any(group.drops for group in groups)
         for group in groups:
             full = group.window is None
             unhashed_first = settings.unhashed_first if full else settings.windows_first
-            kept = Kept(group.block_size, group.window, alignment, settings.retention)
+            kept = Kept(
+                group.block_size, group.window, alignment, settings.retention,
+                group.drops, drafted, settings.twice,
+            )  # fmt: skip
             self.kinds.append(Kind(first, group.count, kept, full, unhashed_first))
             first += group.count
         self._windows = [
             (group, kind) for group, kind in zip(groups, self.kinds, strict=True) if not kind.full
         ]
         self._all_named = any(not kind.full and kind.kept.all_along for kind in self.kinds)
-        self._searcher = Searcher(self.kinds, alignment, self._texts)
+        self._searcher = Searcher(self.kinds, alignment, self._texts, settings.at_end)
         self._hit = self._junction = self._idle = 0
         self._hits: list[list[Piece]] = []
         self._admissions = 0
@@ -73,7 +77,7 @@ class HybridBlocks(GroupedPool):
         self._hits, self._idle, self._hit, self._junction = [], 0, 0, 0
         if not sequence.spans:
             return 0
-        hit, longest = self._searcher.longest(sequence.spans, sequence.target_tokens - 1)
+        hit, longest = self._searcher.longest(sequence.spans, sequence.target_tokens)
         self._hit, self._junction = hit, longest if longest > hit else 0
         if hit:
             self._see(sequence.spans, hit)
@@ -115,14 +119,18 @@ class HybridBlocks(GroupedPool):
                 table.keeps = kept.of(sequence.prompt_tokens, self._junction)
                 tables.append(table)
         self._queued -= self._idle
-        self.free -= self._idle + self.blocks(tokens) - self.blocks(hit)
         sequence.tables, sequence.begun_tokens = tables, hit
+        self.free -= self._idle + self._taken(sequence, hit, tokens)
         if not sequence.preemptions:
             sequence.cached_tokens = hit
         self._admissions += 1
         sequence.admission = self._admissions
         self._hits = []
         self.fill(sequence, tokens)
+
+    def _taken(self, sequence: Sequence, past: int, end: int) -> int:
+        """Note which blocks the tokens from ``past`` to before ``end`` take; return how many."""
+        return self.blocks(end) - self.blocks(past)
 
     def _holds(self, pieces: list[Piece]) -> list[tuple[Run, int]]:
         held: list[tuple[Run, int]] = []
@@ -149,17 +157,35 @@ class HybridBlocks(GroupedPool):
         Of layers that keep everything only those that others may look for; a request that loses its
         blocks names the others then. What windows leave behind before that needs its name now.
         """
-        tokens -= tokens % self.named_tokens
         told = sequence.spans[-1][1] if sequence.spans else 0
         for kind in self.kinds:
-            end = (min(tokens, told) if kind.full else tokens) // kind.block_size
+            named = self._nameable(kind, tokens) // kind.block_size
+            end = min(named, told // kind.block_size) if kind.full else named
             for group in range(kind.first, kind.first + kind.count):
                 table = sequence.tables[group]
                 if table.named < end:
                     first = max(table.named, table.gone)
-                    for low, high in kind.kept.within(table.keeps, first, end):
+                    for low, high in table.there(kind.kept.within(table.keeps, first, end)):
                         self._name(sequence, table, kind, group, low, high)
                     table.named = end
+
+    def _nameable(self, kind: Kind, tokens: int) -> int:
+        """Of ``tokens`` tokens, those whose full blocks of a kind can be found."""
+        whole = tokens - tokens % self.named_tokens
+        return min(tokens, whole + kind.block_size) if kind.drops and whole else whole
+
+    def _hashed(self, kind: Kind, sequence: Sequence, known: int) -> int:
+        """Blocks of a kind that vLLM gives a hash, of one of whom so many tokens are known.
+
+        With drafts also the one in which the prompt ends, where that is behind a smaller block of
+        others: nobody can find it, but others are taken first (``_cache_partial_tail_block``).
+        """
+        size, tokens = kind.block_size, self._nameable(kind, known)
+        blocks = tokens // size
+        if kind.drops and kind.full and size > self.block_size:
+            end = sequence.prompt_tokens - sequence.prompt_tokens % self.block_size
+            blocks += end <= tokens and end // size == blocks and end % size > 0
+        return blocks
 
     def _name(
         self, sequence: Sequence, table: Table, kind: Kind, group: int, first: int, end: int
@@ -184,7 +210,7 @@ class HybridBlocks(GroupedPool):
     # --- while it runs
     def grow(self, sequence: Sequence, past: int, tokens: int) -> int:
         """Give back what windows have left behind; return the blocks of the next tokens."""
-        blocks = self.blocks(past + tokens) - self.blocks(past)
+        blocks = self._taken(sequence, past, past + tokens)
         sequence.settled_tokens = sequence.begun_tokens if self.lag else past
         sequence.begun_tokens = past
         if self.together:
@@ -229,7 +255,7 @@ class HybridBlocks(GroupedPool):
 
         Of windows those that can be found again have names, of full attention all full ones.
         """
-        unnamed = end - table.gone
+        unnamed = table.count(end)
         pieces: list[Run] = []
         if table.held:
             pieces = taken_out(table, end, self._texts)
@@ -251,7 +277,7 @@ class HybridBlocks(GroupedPool):
                 freed += run.count
         if not kind.unhashed_first:
             queue.append_unnamed(at - table.gone)
-        table.gone = end
+        table.leave(end)
         self._queued += freed
         self.free += freed
 
@@ -264,6 +290,9 @@ class HybridBlocks(GroupedPool):
         """One that has not ended lets go of its blocks, and may find what is kept of them."""
         if self.ahead and sequence.kv_tokens > sequence.target_tokens:
             sequence.kv_tokens = held_tokens - 1
+        self._lose(sequence, held_tokens)
+
+    def _lose(self, sequence: Sequence, held_tokens: int) -> None:
         spans, own = sequence.spans, own_stream(sequence)
         if not spans or sequence.kv_tokens > spans[-1][1]:
             if spans and spans[-1][0] == own:
@@ -276,11 +305,10 @@ class HybridBlocks(GroupedPool):
         known = sequence.kv_tokens
         self.fill(sequence, known)
         self._settle()
-        known -= known % self.named_tokens
         for place, kind in enumerate(self.kinds):
-            end = self.groups[place].taken(held_tokens)
+            end, full = self.groups[place].taken(held_tokens), self._hashed(kind, sequence, known)
             for group in range(kind.first, kind.first + kind.count):
-                self._give(sequence.tables[group], kind, end, known // kind.block_size)
+                self._give(sequence.tables[group], kind, end, full)
         sequence.tables = []
 
     def held_by(self, sequence: Sequence, tokens: int) -> int:
@@ -289,7 +317,7 @@ class HybridBlocks(GroupedPool):
         for place, kind in enumerate(self.kinds):
             end = self.groups[place].taken(tokens)
             for group in range(kind.first, kind.first + kind.count):
-                blocks += end - sequence.tables[group].gone
+                blocks += sequence.tables[group].count(end)
         return blocks
 
     def _settle(self) -> None:
@@ -316,25 +344,9 @@ class HybridBlocks(GroupedPool):
             AssertionError: names what disagrees.
         """
         self._settle()
-        holders: dict[Run, int] = {}
-        for sequence in running:
-            for table in sequence.tables:
-                for run in runs_of(table):
-                    holders[run] = holders.get(run, 0) + 1
-        for run, requests in holders.items():
-            if run.holders != requests or run.after is not None:
-                raise AssertionError(
-                    f"stream {run.stream} from block {run.first} on counts {run.holders} holders, "
-                    f"{requests} requests hold it"
-                )
+        tables = [table for sequence in running for table in sequence.tables]
         free = self._queue.runs()
         queued = sum([run.count for run in free])
         if not queued == self._queued == self.free:
             raise AssertionError(f"{queued} blocks are queued, {self.free} are free")
-        named = {run for run in free if run.stream != ANONYMOUS}
-        known = self._texts.everyone()
-        if known != named | set(holders):
-            raise AssertionError(
-                f"{len(known)} runs can be found, {len(named)} free and {len(holders)} held ones "
-                "have a name: expected the same runs"
-            )
+        check_runs(tables, free, self._texts)

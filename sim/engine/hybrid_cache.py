@@ -56,6 +56,11 @@ class HybridDecodes(DecodeSet):
             self._groups[size] = self._groups.get(size, 0) + group.count
             if group.window is not None:
                 self._windows_of.append((group.window, size))
+        self._due: list[tuple[int, int]] = [((self._ahead - 1) % self._named, self._named)]
+        for size in self._groups:
+            self._due.append((0, size))
+        for window, size in self._windows_of:
+            self._due.append(((self._lag + window - 1) % size, size))
         self._turns: list[list[Turn]] = [[] for _ in range(self._period)]  # in order of admission
         self._needs = [0] * self._period  # blocks that they take
         self._all_needs = 0  # in all of these steps
@@ -71,7 +76,7 @@ class HybridDecodes(DecodeSet):
         sequence.begun_at_join = sequence.begun_tokens
         step, tells = self.step, self._pool.tells(sequence)
         places: list[int] = []
-        for past in range(sequence.kv_tokens, sequence.kv_tokens + self._period):
+        for past in self._pasts(sequence.kv_tokens):
             takes, leaves = 0, False
             for size, groups in self._groups.items():
                 if past % size == 0:
@@ -90,6 +95,16 @@ class HybridDecodes(DecodeSet):
             if date not in self._fresh:
                 self._fresh[date] = {}
             self._fresh[date][sequence] = None
+
+    def _pasts(self, first: int) -> list[int]:
+        """How many tokens it has, in the steps of one round in which something can be due."""
+        pasts: set[int] = set()
+        for place, size in self._due:
+            past = first + (place - first) % size
+            while past < first + self._period:
+                pasts.add(past)
+                past += size
+        return sorted(pasts)
 
     def _settle(self, sequences: list[Sequence]) -> None:
         """Bring those who leave up to date, and the counts of those who stay."""

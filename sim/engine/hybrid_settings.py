@@ -15,6 +15,8 @@ class HybridSettings:
         ahead: whether steps are planned while the one before is computed.
         retention: ``prefix_cache_retention_interval``; ``DENSE``: null.
         whole_hits: whether only what a hit can end at is named (0.23 on).
+        twice: see ``Kept``.
+        at_end: see ``Searcher``.
     """
 
     def __init__(
@@ -25,11 +27,14 @@ class HybridSettings:
         ahead: bool,
         retention: int,
         whole_hits: bool,
+        twice: bool = False,
+        at_end: bool = True,
     ) -> None:
         self.spans_of = spans_of
         self.unhashed_first, self.windows_first = unhashed_first, windows_first
         self.ahead = ahead
         self.retention, self.whole_hits = retention, whole_hits
+        self.twice, self.at_end = twice, at_end
 
 
 def least_common(sizes: list[int]) -> int:

@@ -45,6 +45,10 @@ class BlockPool:
         """Blocks that hold ``tokens`` tokens."""
         return (tokens + self.block_size - 1) // self.block_size
 
+    def room(self, tokens: int) -> int:
+        """Tokens that the blocks of so many tokens hold."""
+        return (tokens + self.block_size - 1) // self.block_size * self.block_size
+
     def decode_set(self, windows: tuple[int | None, ...]) -> DecodeSet:
         """Return an empty set of decoding sequences, which counts the blocks that they take."""
         return DecodeSet(self.block_size, windows)
@@ -114,6 +118,18 @@ class BlockPool:
 
         Called once for each step that it is in; what it has left behind is given back."""
         return self.blocks(past + tokens) - self.blocks(past)
+
+    def cut(self, sequence: Sequence, past: int, tokens: int) -> int:
+        """Return how many of the tokens behind ``past`` of a prompt, for which there is room, are
+        in one step; 0: none yet. It runs, or was just looked for."""
+        return tokens
+
+    def needs(self, sequence: Sequence, past: int, tokens: int) -> int:
+        """Blocks that ``grow`` would return; it changes nothing."""
+        return self.blocks(past + tokens) - self.blocks(past)
+
+    def begin_step(self) -> None:
+        """A step is planned from now on."""
 
     def rest(self, sequence: Sequence) -> None:
         """One that runs is in no step for once."""

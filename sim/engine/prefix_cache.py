@@ -216,7 +216,7 @@ class PrefixCache(BlockPool):
     def end(self, sequences: list[Sequence], step: int) -> None:
         """Free the blocks of those who ended, in order of admission."""
         if not self.tells_late or any(self.concerns(sequence) for sequence in sequences):
-            self.tell(step, 0)
+            self.tell(step, int(self._ahead))  # ahead, the next step is planned already
         for sequence in sorted(sequences, key=lambda each: each.admission):
             held_tokens, sequence.slots = max(sequence.kv_tokens, sequence.slots), 0
             self._release(sequence, held_tokens)

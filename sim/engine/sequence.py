@@ -37,6 +37,8 @@ class Sequence:
     """The same when it began to decode."""
     tables: list[Table]
     """With groups and a prefix cache: its blocks, group by group."""
+    junction_tokens: int
+    """With states and a prefix cache: where others had more than it found; 0: nowhere."""
     joined_step: int
     """Decode steps of its engine when it began to decode."""
     accepts: bytes
@@ -85,6 +87,7 @@ class Sequence:
         "held",
         "joined_row",
         "joined_step",
+        "junction_tokens",
         "kv_tokens",
         "last_step",
         "last_token_s",

@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ Ints = npt.NDArray[np.int64]
 
 BINS = 1024
 """From a power of two to the next."""
+WIDE = 64 * BINS
+"""So many bins are counted at once; a sample that reaches further is sorted."""
 _BELOW_BINS = np.uint64(52 - 10)
 
 
@@ -36,15 +39,24 @@ def counted(sample: Iterable[tuple[Floats, Ints]]) -> dict[int, int]:
     """Weight in each bin of a weighted sample; bins without any are left out."""
     counts: dict[int, int] = {}
     for values, weights in sample:
-        if not len(values):
+        present = weights > 0
+        if not present.any():
             continue
-        numbers = bin_of(values)
-        lowest = int(numbers.min())
-        sums = np.bincount(numbers - lowest, weights)  # exact below 2^53
-        for place in np.flatnonzero(sums).tolist():
-            number = lowest + place
-            counts[number] = counts.get(number, 0) + int(sums[place])
+        numbers, sums = _sums(bin_of(values[present]), weights[present])
+        for number, weight in zip(numbers.tolist(), sums.tolist(), strict=True):
+            counts[number] = counts.get(number, 0) + int(weight)
     return counts
+
+
+def _sums(numbers: Ints, weights: Ints) -> tuple[Ints, npt.NDArray[Any]]:
+    """Bins that are there, in order, and the weight in each; exact below 2^53."""
+    lowest = numbers.min()
+    if numbers.max() - lowest >= WIDE:  # 0 is far below whatever is not
+        found, place = np.unique(numbers, return_inverse=True)
+        return found, np.bincount(place, weights)
+    sums = np.bincount(numbers - lowest, weights)
+    there = np.flatnonzero(sums)
+    return lowest + there, sums[there]
 
 
 def binned_percentiles(

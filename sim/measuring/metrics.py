@@ -193,7 +193,7 @@ def _measured(
 def _counts(result: Result, window: Window) -> dict[str, float]:
     status = np.asarray(result.requests["status"])
     present = arrived(result)
-    lost = np.isin(status, (REJECTED, TIMED_OUT))
+    lost = (status == REJECTED) | (status == TIMED_OUT)
     return {
         "requests": int(present.sum()),
         "finished": int((status == FINISHED).sum()),

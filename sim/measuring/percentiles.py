@@ -15,6 +15,8 @@ PERCENTS = (50, 90, 95, 99)
 
 FEW = 1 << 20
 """So many values of a weighted sample are sorted at most."""
+SHORT = 1 << 15
+"""A sample of so few is sorted at once: the digits of one are as many."""
 _DIGIT_BITS = 16
 
 SUPPORT = 10
@@ -64,14 +66,16 @@ def weighted_statistics(sample: Sample, percents: Sequence[int] = PERCENTS) -> t
     expanded sample by less than the distance of two neighbouring values. No weight at all gives
     NaN.
 
-    A sample that is too large to be sorted is searched digit by digit: bits of floats that are not
-    negative are in the order of the floats.
+    A short sample is sorted. One that is too large for that is searched digit by digit: bits of
+    floats that are not negative are in the order of the floats.
 
     Args:
         sample: called once per pass, gives blocks of ``(values, weights)``, no value negative. A
             weight may be 0.
         percents: above 0, at most 100.
     """
+    if (short := _if_short(sample)) is not None:
+        return _of_short(*short, percents)
     shift = 64 - _DIGIT_BITS
     amount, counts = _first_digit(sample, shift)
     total = int(counts.weight[-1])
@@ -102,6 +106,38 @@ def weighted_statistics(sample: Sample, percents: Sequence[int] = PERCENTS) -> t
     return amount / total, np.array(answer)
 
 
+def _if_short(sample: Sample) -> tuple[float, Floats, Ints] | None:
+    """The sum of a short sample, each value times its weight, and its values and weights."""
+    parts, rows, amount = list[tuple[Floats, Ints]](), 0, 0.0
+    for values, weights in sample():
+        rows += len(values)
+        if rows > SHORT:
+            return None
+        values, weights = _present(values, weights)
+        amount += float((values * weights).sum())
+        parts.append((values, weights))
+    if not parts:
+        return amount, np.empty(0), np.empty(0, dtype=np.int64)
+    return amount, np.concatenate([v for v, _ in parts]), np.concatenate([w for _, w in parts])
+
+
+def _of_short(
+    amount: float, values: Floats, weights: Ints, percents: Sequence[int]
+) -> tuple[float, Floats]:
+    values, reached = _cumulated(values, weights)
+    if not len(reached):
+        return float("nan"), np.full(len(percents), np.nan)
+    total = int(reached[-1])
+    ranks = [-(-percent * total // 100) for percent in percents]
+    return amount / total, values[np.searchsorted(reached, ranks)]
+
+
+def _present(values: Floats, weights: Ints) -> tuple[Floats, Ints]:
+    """What has a weight."""
+    present = weights > 0
+    return (values, weights) if present.all() else (values[present], weights[present])
+
+
 @dataclass(frozen=True, slots=True)
 class _Counts:
     """By the next digit of what begins with some bits."""
@@ -116,9 +152,7 @@ def _first_digit(sample: Sample, shift: int) -> tuple[float, _Counts]:
     digits = 1 << _DIGIT_BITS
     amount, weight, rows = 0.0, np.zeros(digits), np.zeros(digits, dtype=np.int64)
     for values, weights in sample():
-        present = weights > 0
-        if not present.all():
-            values, weights = values[present], weights[present]
+        values, weights = _present(values, weights)
         amount += float((values * weights).sum())
         digit = _leading_bits(values, shift).astype(np.int64)
         weight += np.bincount(digit, weights, digits)

@@ -9,10 +9,10 @@ from hardware.draft_cost import DraftCost, pass_cost
 from hardware.drafts import Drafts
 from hardware.engine_table import vllm
 from hardware.gpu import Gpu
-from hardware.kv_groups import several_groups
 from hardware.sampling import drawing_s
 from hardware.step_setup import StepSetup
 from hardware.versions import version_key
+from model.caches import COMPRESSED
 from model.drafter import (
     Drafter,
     eagle3_head,
@@ -103,14 +103,16 @@ def draft_plan(
 
 
 def _check_cache(settings: ResolvedEngine, spec: DecoderSpec) -> None:
-    unified = settings.disable_hybrid_kv_cache_manager
-    if several_groups(spec, settings.version, unified):
+    if any(cache.kind == COMPRESSED for cache in spec.caches):
         raise ValueError(
-            f"engine.speculative with {spec.name}, expected a model whose layers all keep the same "
-            "tokens: what rejected drafts leave in several groups of the KV cache is not modelled"
-            + ("" if unified else "; with engine.disable_hybrid_kv_cache_manager: true windows "
-               "have none")
-        )  # fmt: skip
+            f"engine.speculative with {spec.name}, expected a model whose entries stand for one "
+            "token each: what rejected drafts leave in others is not modelled"
+        )
+    if any(cache.states for cache in spec.caches) and settings.enable_prefix_caching:
+        raise ValueError(
+            f"engine.speculative with {spec.name} and engine.enable_prefix_caching: true, expected "
+            "false: what prompts share beside the states of drafts is not modelled"
+        )
 
 
 def _drafter(speculative: SpeculativeConfig, spec: DecoderSpec) -> Drafter | None:

@@ -96,12 +96,14 @@ class EngineConfig(BaseModel):
     """Longest prompt plus output, in tokens. Default: what the model was made for, or the longest
     that the KV cache holds, which is told."""
     enable_prefix_caching: bool | None = None
-    """chunked_prefill: keep the KV blocks of ended requests, for prompts that begin alike. Not
-    modelled where layers keep a state: default false there, else the version's, true since 0.8."""
+    """chunked_prefill: keep the KV blocks of ended requests, for prompts that begin alike. Default:
+    the version's, true since 0.8; where layers keep a state true since 0.26, but it is modelled
+    since 0.30."""
     prefix_cache_retention_interval: RetentionInterval | None = None
-    """enable_prefix_caching, where layers have windows: tokens between places at which what the
-    windows see is kept. 0: at the end of a prompt, and where other prompts had more in common;
-    dense (vLLM's null): everywhere. Default: the version's, 0 since 0.29, dense before."""
+    """enable_prefix_caching, where layers have windows or keep a state: tokens between places at
+    which what the windows see, or the state, is kept. 0: at the end of a prompt, and where other
+    prompts had more in common; dense (vLLM's null): everywhere. Default: the version's, 0 since
+    0.29, dense before."""
     reuse_unhashed_first: bool | None = None
     """enable_prefix_caching: a free block that is not full, so that nobody can find it, is taken
     before all others; else the block that became free first. Default: the version's, true since

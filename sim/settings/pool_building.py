@@ -189,6 +189,7 @@ def ledger_of(
         async_scheduling=settings.async_scheduling,
         disable_hybrid_kv_cache_manager=settings.disable_hybrid_kv_cache_manager
         or not policy(settings.scheduler).cuts_prompts,
+        enable_prefix_caching=settings.enable_prefix_caching,
         enable_expert_parallel=settings.enable_expert_parallel,
         max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
         drafts=None if plan is None else plan.memory,

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from hardware.defaults import engine_defaults
+from hardware.engine_table import vllm
 from hardware.gpu import Gpu
 from hardware.pipelining import pipelining
 from hardware.sampling import default_drawing
+from hardware.versions import version_key
 from model.sampling import Drawing
 from model.spec import DecoderSpec
 from sim.settings.engine_config import (
@@ -68,11 +70,12 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec, stages: int = 1)
     """
     if engine.speculative is not None and not engine.speculative.num_speculative_tokens:
         engine = engine.model_copy(update={"speculative": None})
+    drafts = engine.speculative is not None
     given = {name: getattr(engine, name) for name in RESOLVED}
     taken = {name: value for name, value in given.items() if value is not None}
     _check_length(engine, spec)
     taken["disable_hybrid_kv_cache_manager"] = engine.disable_hybrid_kv_cache_manager
-    filled = default_settings(taken, gpu, spec) | taken
+    filled = default_settings(taken, gpu, spec, drafts) | taken
     if engine.speculative is not None and engine.async_scheduling is None:
         filled["async_scheduling"] &= engine.speculative.method != "ngram"
     if stages > 1 and engine.speculative is None:
@@ -92,7 +95,7 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec, stages: int = 1)
         )
     if filled["enable_prefix_caching"]:
         unified = engine.disable_hybrid_kv_cache_manager
-        if (why := uncached(spec, filled["version"], unified)) is not None:
+        if (why := uncached(spec, filled["version"], unified, drafts)) is not None:
             raise ValueError(
                 f"engine.enable_prefix_caching: true with {spec.name}, expected false: {why}"
             )
@@ -108,7 +111,9 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec, stages: int = 1)
     return ResolvedEngine.model_validate(engine.model_dump() | filled)
 
 
-def default_settings(given: Mapping[str, Any], gpu: Gpu, spec: DecoderSpec) -> dict[str, Any]:
+def default_settings(
+    given: Mapping[str, Any], gpu: Gpu, spec: DecoderSpec, drafts: bool = False
+) -> dict[str, Any]:
     """Return the default of every key of ``RESOLVED``, as far as others are given.
 
     As in vLLM the budget is no larger than what all seats could use, and a smaller budget that is
@@ -122,7 +127,10 @@ def default_settings(given: Mapping[str, Any], gpu: Gpu, spec: DecoderSpec) -> d
     seats = min(known.max_num_seqs, given.get("max_num_batched_tokens", known.max_num_seqs))
     all_seats = given.get("max_num_seqs", seats)
     unified = bool(given.get("disable_hybrid_kv_cache_manager"))
-    cached = uncached(spec, known.version, unified) is None
+    cached = uncached(spec, known.version, unified, drafts) is None
+    on = known.enable_prefix_caching
+    if any(cache.states for cache in spec.caches):
+        on = vllm().defaults.caches_states.at(version_key(known.version))
     budget = known.chunk_tokens if chunked else max(length, known.whole_prompt_tokens)
     if chunked:
         budget = min(budget, all_seats * length)
@@ -135,7 +143,7 @@ def default_settings(given: Mapping[str, Any], gpu: Gpu, spec: DecoderSpec) -> d
         "long_prefill_limits_alone": known.long_prefill_limits_alone or not chunked,
         "scheduler_reserve_full_isl": known.scheduler_reserve_full_isl and chunked,
         "max_model_len": length,
-        "enable_prefix_caching": known.enable_prefix_caching and chunked and cached,
+        "enable_prefix_caching": on and chunked and cached,
         "prefix_cache_retention_interval": known.prefix_cache_retention_interval,
         "reuse_unhashed_first": known.reuse_unhashed_first and chunked,
         "null_block": known.null_block and chunked,

@@ -99,7 +99,7 @@ def test_a_worker_killed_in_mid_sweep_costs_nothing_but_time(
     dask = ("--executor", "dask", "--scheduler-address", address)
     process = start_cli(path, "--out", "killed", *dask, cwd=tmp_path)
     deadline = time.monotonic() + 60
-    while len(list((tmp_path / "killed" / ".headroom-work").glob("*.parquet"))) < 2:
+    while len(list((tmp_path / "killed" / ".headroom-work").glob("*.arrow"))) < 2:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.005)

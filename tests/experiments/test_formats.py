@@ -13,7 +13,7 @@ from study_files import run_cli, write_study
 from experiments.reporting.formats import long_table, written
 from experiments.reporting.records import Records
 from experiments.running.api import load_study, run_study
-from experiments.running.progress import left_text
+from experiments.running.progress_bar import left_text
 from experiments.running.reached import Place, Reached, places
 from experiments.study.requests import requests_of
 
@@ -85,7 +85,7 @@ def test_how_long_it_takes_still() -> None:
 def test_a_run_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("experiments.running.reached.PAUSE_S", -1.0)
     requests = requests_of(load_study(write_study(tmp_path), {"sweep": {}}), 0)
-    scratch = Reached(tmp_path / "run.parquet", requests)
+    scratch = Reached(tmp_path / "run.arrow", requests)
     scratch.keep(np.array([0.1, 0.25]))
     scratch.keep(np.array([3], dtype=np.int32))
     (place,) = places(tmp_path)

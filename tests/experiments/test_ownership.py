@@ -232,7 +232,7 @@ def test_what_is_not_ours_in_a_work_folder_stays(tmp_path: Path) -> None:
     out = tmp_path / "out"
     mine = ("notes.txt", "sub/x", "new/mine.csv", "old/summary.csv", "parts-abcdefgh/x.txt")
     with claimed(results_folder(out), WANTED) as work:
-        ours = ("0" * 32 + ".parquet", "0" * 32 + ".sha256", "requests.growing", "tmpabcdefgh")
+        ours = ("0" * 32 + ".arrow", "0" * 32 + ".sha256", "requests.growing", "tmpabcdefgh")
         for name in (*mine, *ours, "parts-abcdefgh/tmpabcdefgh.scratch"):
             (work.folder / name).parent.mkdir(exist_ok=True)
             (work.folder / name).write_text("there")
@@ -250,7 +250,7 @@ def test_a_work_folder_without_our_mark_is_not_ours(made: str, tmp_path: Path) -
     out.mkdir()
     if made == "folder":
         (out / WORK).mkdir()
-        (out / WORK / "0123456789abcdef0123456789abcdef.parquet").write_text("mine")
+        (out / WORK / "0123456789abcdef0123456789abcdef.arrow").write_text("mine")
     elif made == "file":
         (out / WORK).write_text("mine")
     else:

@@ -49,7 +49,7 @@ def under_way(*argv: object, cwd: Path, work: Path) -> Iterator["subprocess.Pope
     """Start a study and halt it when a run has ended; it goes on after the block."""
     process = start_cli(*argv, cwd=cwd)
     deadline = time.monotonic() + 60
-    while not list(work.glob("*.parquet")):
+    while not list(work.glob("*.arrow")):
         assert process.poll() is None, "the study ended before it could be halted"
         assert time.monotonic() < deadline
         time.sleep(0.005)

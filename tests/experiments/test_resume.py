@@ -36,7 +36,7 @@ def wait_for_pieces(work: Path, count: int, process: "subprocess.Popen[str]") ->
     """Wait until so many runs are finished, and return their files."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        found = [path.name for path in work.glob("*.parquet")]
+        found = [path.name for path in work.glob("*.arrow")]
         if len(found) >= count:
             return found
         assert process.poll() is None, "the sweep ended before it could be stopped"
@@ -152,4 +152,4 @@ def test_full_disk_stops_the_workers_and_keeps_finished_runs(
     assert sorted(os.listdir(tmp_path)) == ["out", "small.yaml"]
     assert os.listdir(tmp_path / "out") == [WORK]
     assert "requests.growing" not in os.listdir(tmp_path / "out" / WORK)
-    assert list((tmp_path / "out" / WORK).glob("*.parquet"))
+    assert list((tmp_path / "out" / WORK).glob("*.arrow"))

@@ -135,7 +135,7 @@ def test_what_a_study_leaves_behind(tmp_path: Path) -> None:
     assert (requests["status_name"] == "finished").all()
     measured = runs["measured_requests"].astype(int).tolist()
     assert requests.groupby(["point", "seed"])["measured"].sum().tolist() == measured
-    assert parquet.num_row_groups == 4, "one per run"
+    assert parquet.num_row_groups == 1, "short runs share one"
     pd.testing.assert_frame_equal(pd.read_parquet(out / "requests.parquet"), result.requests)
     manifest = json.loads((out / "manifest.json").read_text())
     assert {"headroom", "python", "numpy", "simpy", "pandas"} <= set(manifest["versions"])
@@ -179,11 +179,35 @@ def test_requests_lie_in_the_order_of_the_runs_whenever_these_end(tmp_path: Path
     assert len(table) == 80
 
 
-def test_of_requests_that_are_not_complete_nothing_stays(tmp_path: Path) -> None:
+def test_row_groups_hold_short_runs_together_and_long_ones_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs = runs_of(prepare(read_raw(write_study(tmp_path))), tmp_path)
-    simulate_to(runs[0].path, runs[0].study, runs[0].seed)
+    for run in runs:
+        simulate_to(run.path, run.study, run.seed)
+    for rows, groups in ((1000, [80]), (45, [40, 40]), (20, [20] * 4), (10, [20] * 4)):
+        monkeypatch.setattr("experiments.running.assemble.ROWS", rows)
+        path = tmp_path / f"{rows}.parquet"
+        with RequestsFile(runs, tmp_path / "growing") as requests:
+            for run in runs:
+                requests.add(run)
+            requests.publish(path)
+        found = pq.ParquetFile(path).metadata
+        assert [found.row_group(n).num_rows for n in range(found.num_row_groups)] == groups
+        whole = pd.read_parquet(tmp_path / "1000.parquet")
+        pd.testing.assert_frame_equal(pd.read_parquet(path), whole)
+
+
+def test_of_requests_that_are_not_complete_nothing_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.running.assemble.ROWS", 1)
+    runs = runs_of(prepare(read_raw(write_study(tmp_path))), tmp_path)
+    for run in runs[:2]:
+        simulate_to(run.path, run.study, run.seed)
     with RequestsFile(runs, tmp_path / "growing") as requests, suppress(KeyError):
-        requests.add(runs[0])
+        for run in runs[:2]:
+            requests.add(run)
         assert (tmp_path / "growing").exists()
         raise KeyError
     assert not (tmp_path / "growing").exists()
@@ -195,10 +219,14 @@ def test_a_file_that_a_full_disk_cannot_end_goes_as_well(
     def full(_: pq.ParquetWriter) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    monkeypatch.setattr("experiments.running.assemble.ROWS", 1)
     runs = runs_of(prepare(read_raw(write_study(tmp_path))), tmp_path)
-    simulate_to(runs[0].path, runs[0].study, runs[0].seed)
+    for run in runs[:2]:
+        simulate_to(run.path, run.study, run.seed)
     with monkeypatch.context() as patch, RequestsFile(runs, tmp_path / "growing") as requests:
-        requests.add(runs[0])
+        for run in runs[:2]:
+            requests.add(run)
+        assert (tmp_path / "growing").exists()
         patch.setattr(pq.ParquetWriter, "close", full)
     assert not (tmp_path / "growing").exists()
 

@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 from study_files import ROOT, write_study
 
+from experiments import run_study
+from experiments.reporting.records import Records
+from experiments.reporting.table import COLUMNS, _table
 from experiments.reporting.terminal import Stream, console, guarded, printable
+from experiments.study.document import read_raw
+from experiments.study.points import prepare
 
 
 def shell(command: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -110,3 +115,24 @@ def test_streams_are_given_back(capsys: pytest.CaptureFixture[str]) -> None:
         print("seen")
     assert (sys.stdout, sys.stderr) == before
     assert capsys.readouterr().out == "seen\n"
+
+
+def test_a_table_looks_the_same_with_one_cell_a_column(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    plan = prepare(read_raw(path))
+    rows = Records.of_frame(run_study(path).summary).rows()
+    rows[0]["saturated"] = 1.0
+    key = plan.keys[0]
+
+    def drawn(**how: bool) -> str:
+        text = io.StringIO()
+        columns = [column for column in COLUMNS if column.metric in rows[0]]
+        console(text).print(_table(plan, rows, columns, marked=True, **how))
+        return text.getvalue()
+
+    for tall in (False, True):
+        assert drawn(tall=tall) == drawn(tall=tall, folded=True)
+        assert len(drawn(tall=tall).splitlines()) >= 4 + len(rows)
+    rows[1][key] = "one\ntwo"  # lines of a value stay within its row
+    assert drawn() == drawn(folded=True)
+    assert len(drawn().splitlines()) == 4 + len(rows) + 1

@@ -123,12 +123,12 @@ def test_a_killed_search_goes_on(tmp_path: Path) -> None:
              "--out", str(out), "--jobs", "1"]  # fmt: skip
     process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while len(list((out / WORK).glob("*.parquet"))) < 3 and time.monotonic() < deadline:
+    while len(list((out / WORK).glob("*.arrow"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     process.kill()
     process.communicate()
     assert [each.name for each in out.iterdir()] == [WORK]
-    kept = len(list((out / WORK).glob("*.parquet")))
+    kept = len(list((out / WORK).glob("*.arrow")))
     assert kept >= 3
     assert run(path, "--out", out) == 0
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))

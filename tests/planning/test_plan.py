@@ -137,7 +137,7 @@ def test_a_killed_plan_goes_on(planned: Path, tmp_path: Path) -> None:
              "--out", str(out), "--jobs", "1"]  # fmt: skip
     process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while len(list((out / WORK).glob("*.parquet"))) < 3 and time.monotonic() < deadline:
+    while len(list((out / WORK).glob("*.arrow"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.002)
     process.kill()
     process.communicate()

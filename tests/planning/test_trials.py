@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import pyarrow.parquet as pq
+from pyarrow import ipc
 from test_windows import study
 
 from experiments.planning.samples import READ, sample_of
@@ -11,10 +11,11 @@ from experiments.running.pieces import NOTHING, is_whole, read_piece, simulate_t
 
 def test_a_search_reads_the_same_of_a_piece_with_nothing_else(tmp_path: Path) -> None:
     point = study(process="poisson", rate_per_s=2)
-    whole, short = tmp_path / f"{1:032x}.parquet", tmp_path / f"{2:032x}.parquet"
+    whole, short = tmp_path / f"{1:032x}.arrow", tmp_path / f"{2:032x}.arrow"
     simulate_to(whole, point, 3)
     simulate_to(short, point, 3, columns=READ)
-    assert pq.read_schema(short).names == list(READ)
+    with ipc.open_file(short) as file:
+        assert file.schema.names == list(READ)
     assert is_whole(short)
     assert read_piece(short) == NOTHING
     one, other = sample_of(whole, point), sample_of(short, point)

@@ -17,7 +17,10 @@ from workloads.requests import After, Prefixes, Requests
 from workloads.workload import Workload
 
 SCHEDULERS = ("static", "prefill_first", "chunked_prefill")
-GROUPS = ((None, 5), (30, 9, None), (7, 40), (None, small.STATE, small.STATE), (12, small.STATE))
+GROUPS = (
+    (None, 5), (30, 9, None), (7, 40), (None, small.STATE, small.STATE), (12, small.STATE),
+    (None, small.SCAN),
+)  # fmt: skip
 """Windows of layers that do not keep equally much."""
 PLAIN_ROUTERS = (
     "round_robin", "random", "least_requests", "least_tokens", "power_of_two_choices",
@@ -89,18 +92,20 @@ def scenarios(draw: st.DrawFn, windows: tuple[int | None, ...] | None = None) ->
     max_num_seqs = draw(st.integers(1, 12))
     scheduler = draw(st.sampled_from(SCHEDULERS))
     given, windows = windows, windows or draw(WINDOWS)
-    one_group = small.STATE not in windows and draw(st.integers(0, 3)) == 0
+    states = small.STATE in windows or small.SCAN in windows
+    one_group = not states and draw(st.integers(0, 3)) == 0
     if scheduler != "chunked_prefill" and not one_group and given is None:
         windows = (None,)
     elif not one_group and len(windows) > 1:
         scheduler = "chunked_prefill"
     alike = one_group or len(windows) == 1
     router, router_settings = draw(routers())
-    stateless = alike or small.STATE not in windows
-    caching = scheduler == "chunked_prefill" and stateless and draw(st.booleans())
     block_size = draw(st.sampled_from([1, 4, 16]))
-    version = draw(st.sampled_from(["0.33", "0.33", "0.22"]))
-    retention = draw(st.sampled_from([None, "dense", 0, 3 * block_size]))
+    version = draw(st.sampled_from(["0.33", "0.33", "0.31" if states else "0.22"]))
+    finds = not states or (None in windows and (small.SCAN not in windows or version == "0.33"))
+    caching = scheduler == "chunked_prefill" and (alike or finds) and draw(st.booleans())
+    hits = max(block_size, 16) if states else block_size
+    retention = draw(st.sampled_from([None, "dense", 0, 3 * hits]))
     retention = retention if caching and not alike and version != "0.22" else None
     if caching and not alike and reads_caches(router, router_settings):
         router, router_settings = "least_requests", {}

@@ -9,6 +9,7 @@ from hardware.calibration import DATASHEET, Calibration
 from hardware.gpu import load_gpu
 from model.alike import attention_of
 from model.mixers.delta import DeltaRule
+from model.mixers.mamba import Mamba2
 from model.mixers.mixer import Rotary
 from model.shape import grouped
 from model.spec import DecoderSpec, load_spec
@@ -37,6 +38,8 @@ PLAIN: dict[str, object] = {
 Windows = tuple[int | None, ...]
 STATE = -1
 """Instead of a window: a layer with a state."""
+SCAN = -2
+"""The same, with a kernel that can leave two states of a step behind."""
 
 
 def tiny_spec(windows: Windows = (None, None), **changes: object) -> DecoderSpec:
@@ -58,8 +61,10 @@ def tiny_spec(windows: Windows = (None, None), **changes: object) -> DecoderSpec
     state = DeltaRule(
         hidden_size=64, num_key_heads=2, num_value_heads=2, key_dim=8, value_dim=8, conv_kernel=4
     )
+    scan = Mamba2(hidden_size=64, num_heads=2, head_dim=8, groups=1, state_size=8, conv_kernel=4)
+    states = {STATE: state, SCAN: scan}
     mixers = [
-        state if window == STATE else replace(attention_of(one), sliding_window=window)
+        states[window] if window in states else replace(attention_of(one), sliding_window=window)
         for window in windows
     ]
     return replace(one, layers=grouped([(mixer, kind.mlp) for mixer in mixers], kind.norm))

@@ -17,6 +17,7 @@ from tests.reference_simulator import Seq, World, reference, rows_before
 from tests.sim import small
 from tests.sim.random_clusters import GROUPS, SCHEDULERS, clusters, scenarios, sessions, workloads
 from tests.tries import tries
+from workloads.prefixes import prompt_prefixes
 from workloads.requests import Requests
 
 
@@ -153,3 +154,26 @@ def test_groups_give_blocks_back_while_others_are_thrown_out(
     assert (result.requests["status"] == FINISHED).sum() > 10
     if windows == (None, 5):
         assert result.requests["preemptions"].sum() > 10
+
+
+@pytest.mark.parametrize("retention", [0, "dense", 48])
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("layer", [small.STATE, small.SCAN])
+def test_states_are_found_while_others_are_thrown_out(
+    layer: int, ahead: bool, retention: int | str
+) -> None:
+    """Prompts that begin alike, and blocks for a few of them."""
+    scenario = small.scenario(
+        max_num_seqs=9, num_gpu_blocks=48, block_size=16, max_num_batched_tokens=60, version="0.33",
+        max_model_len=300, windows=(None, layer, layer), async_scheduling=ahead, watermark=0.0,
+        enable_prefix_caching=True, prefix_cache_retention_interval=retention,
+    )  # fmt: skip
+    rng = np.random.default_rng(11)
+    prompts, outputs = rng.integers(20, 150, 50).tolist(), rng.integers(1, 90, 50).tolist()
+    arrivals = np.cumsum(rng.exponential(4e-3, 50)).tolist()
+    prefixes = prompt_prefixes(np.array(prompts) + 9, prompt_id=rng.integers(0, 4, 50))
+    result = assert_equal_to_reference(
+        scenario, small.requests(arrivals, prompts, outputs, prefixes=prefixes)
+    )
+    assert result.requests["preemptions"].sum() > 10
+    assert (result.requests["cached_tokens"] > 0).sum() > 5

@@ -34,6 +34,10 @@ def test_the_scenarios_hold_the_hard_parts() -> None:
     assert sum(any(golden.outcome.hits) for golden in hybrid) > 20
     assert sum(any(golden.outcome.preemptions) for golden in hybrid) >= 8
     assert sum(len({*golden.scenario.hybrid.times}) > 1 for golden in hybrid) >= 8
+    states = [golden for golden in hybrid if golden.scenario.states]
+    assert sum(any(golden.outcome.hits) for golden in states) >= 8
+    assert sum(any(golden.outcome.preemptions) for golden in states) >= 8
+    assert {golden.scenario.hybrid.exports for golden in states} == {False, True}
     drafts = [golden for _, golden in GOLDENS if golden.scenario.drafts is not None]
     assert sum(any(golden.outcome.preemptions) for golden in drafts) >= 8
     assert {golden.scenario.drafts.method for golden in drafts} >= {"eagle", "draft_model", "ngram"}
@@ -76,6 +80,7 @@ def test_versions_differ_where_vllm_changed() -> None:
         for (feature, _), golden in of_newest.items()
         if golden.scenario.host is golden.scenario.drafts is None  # refused before 0.31 and 0.30
         and "retention" not in feature  # and a retention interval before 0.29
+        and "states" not in feature  # and states that are found before 0.30
         and differences(simulated(golden.scenario, "0.23.0"), golden.outcome)
     }
     assert "long_prefill_token_threshold" in changed  # a request alone is not limited any more

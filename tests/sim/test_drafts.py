@@ -209,8 +209,8 @@ def test_settings_that_contradict_themselves(told: str) -> None:
         ("llama-3-8b", {"async_scheduling": True}, "n-grams up on the host"),
         ("llama-3-8b", {"max_num_batched_tokens": 3, "max_num_seqs": 2}, "expected at least 4"),
         ("llama-3-8b", {"long_prefill_token_threshold": 3}, "expected 0 or at least 4"),
-        ("gpt-oss-20b", {}, "several groups of the KV cache"),
-        ("qwen3-next-80b-a3b", {}, "several groups of the KV cache"),
+        ("qwen3-next-80b-a3b", {"enable_prefix_caching": True}, "what prompts share"),
+        ("deepseek-v4-pro", {}, "expected a model whose entries stand for one token"),
     ],
 )
 def test_what_does_not_go_with_drafts_is_refused(

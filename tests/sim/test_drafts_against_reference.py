@@ -11,7 +11,7 @@ from sim.engine.drafted_prefill import DraftedPrefill
 from sim.engine.held import held_runs
 from sim.engine.machine import Machine
 from sim.engine.scheduler import Scheduler
-from sim.engine.sequence import Batch
+from sim.engine.sequence import Batch, Sequence
 from sim.machines import priced_machine
 from sim.settings.cluster_config import ClientConfig
 from sim.settings.scenario import Scenario
@@ -47,17 +47,23 @@ def speculative(draw: st.DrawFn) -> dict[str, object]:
 
 
 @st.composite
-def drafting(draw: st.DrawFn) -> Scenario:
+def drafting(
+    draw: st.DrawFn, windows: small.Windows | None = None, version: str | None = None
+) -> Scenario:
+    """With layers of these windows, or where they are alike."""
     drafts = draw(speculative())
+    if windows is None:
+        alike = st.sampled_from([(None,), (None,), (5,)])
+        windows = draw(alike) if drafts["method"] == "ngram" else (None,)
     max_num_seqs = draw(st.integers(1, 12))
     ahead = drafts["method"] != "ngram" and draw(st.booleans())
     return small.scenario(
         replicas=draw(st.sampled_from([1, 1, 2])),
         router=draw(st.sampled_from(PLAIN_ROUTERS)),
         seed=draw(st.integers(0, 3)),
-        windows=draw(st.sampled_from([(None,), (None,), (5,)])) if drafts["method"] == "ngram"
-        else (None,),
-        enable_prefix_caching=draw(st.booleans()),
+        windows=windows,
+        version=version,
+        enable_prefix_caching=small.STATE not in windows and draw(st.booleans()),
         async_scheduling=ahead,
         idle_start_s=draw(st.sampled_from([0.0, 0.0, 2e-3])),
         order=draw(st.sampled_from(["fcfs", "shortest_prompt", "priority"])),
@@ -135,15 +141,8 @@ class Checked(Machine):
     def compute(
         self, batch: Batch, start_s: float, until_s: float, ends_s: "array[float]"
     ) -> float:
-        scheduler, pool = self.scheduler, self.scheduler.pool
-        running = list(scheduler.running)
-        if isinstance(pool, DraftedCache):
-            pool.check_cache(running)
-            shared = {id(run): run.count for each in running for run in held_runs(each)}
-            own = sum(pool.blocks(each.slots) - each.named_blocks for each in running)
-            assert pool.held == sum(shared.values()) + own
-        else:
-            pool.check_integrity(sum(pool.blocks(each.slots) for each in running))
+        scheduler = self.scheduler
+        self.blocks_add_up(list(scheduler.running))
         for each in scheduler.drafts.members:
             assert each.kv_tokens + 1 == each.prompt_tokens + each.generated_tokens
             assert each.kv_tokens <= each.planned_tokens <= each.slots
@@ -151,6 +150,16 @@ class Checked(Machine):
         assert 0 < tokens <= scheduler.token_budget
         assert batch.decodes + batch.padding + len(batch.chunks) <= scheduler.max_num_seqs
         return self.machine.compute(batch, start_s, until_s, ends_s)
+
+    def blocks_add_up(self, running: list[Sequence]) -> None:
+        pool = self.scheduler.pool
+        if isinstance(pool, DraftedCache):
+            pool.check_cache(running)
+            shared = {id(run): run.count for each in running for run in held_runs(each)}
+            own = sum(pool.blocks(each.slots) - each.named_blocks for each in running)
+            assert pool.held == sum(shared.values()) + own
+        else:
+            pool.check_integrity(sum(pool.blocks(each.slots) for each in running))
 
 
 @tries(150)

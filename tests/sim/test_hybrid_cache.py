@@ -140,7 +140,7 @@ def test_it_is_on_by_default_beside_windows() -> None:
 @pytest.mark.parametrize(
     ("model", "engine", "told"),
     [
-        ("qwen3-next-80b-a3b", {}, "enable_prefix_caching: true with .* keep a state"),
+        ("qwen3-next-80b-a3b", {"version": "0.29"}, "keep a state .* before vLLM 0.30"),
         ("llama-4-scout-17b-16e", {}, "within chunks; with engine.disable_hybrid"),
         ("gpt-oss-20b", {"kv_offloading_size": 10}, "kv_offloading_size = 10 is not modelled"),
         ("gpt-oss-20b", {"prefix_cache_retention_interval": 24}, "= 24, expected .* of 16"),
@@ -155,6 +155,21 @@ def test_it_is_on_by_default_beside_windows() -> None:
 def test_what_is_not_modelled_is_refused(model: str, engine: dict[str, object], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         build(model, **{"enable_prefix_caching": True} | engine)
+
+
+def test_states_alone_or_beside_windows_are_refused() -> None:
+    with pytest.raises(ValueError, match="has it where layers attend, beside those that keep a"):
+        small.scenario(windows=(small.STATE,), enable_prefix_caching=True)
+    with pytest.raises(ValueError, match="where layers keep a state beside windows"):
+        small.scenario(windows=(None, 5, small.STATE), enable_prefix_caching=True)
+
+
+def test_states_are_cached_by_default_where_they_are_modelled() -> None:
+    for version, cached in (("0.26", False), ("0.29", False), ("0.30", True), ("0.33", True)):
+        made = small.scenario(
+            windows=(None, small.STATE), enable_prefix_caching=None, version=version
+        )
+        assert made.pool.engine.enable_prefix_caching == cached, version
 
 
 def test_before_0_14_there_is_one_kind_of_windows() -> None:

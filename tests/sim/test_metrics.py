@@ -174,7 +174,7 @@ def test_percentiles_of_nothing() -> None:
         assert np.isnan(tail).all()
 
 
-@pytest.mark.parametrize("few", [0, 4, 100])
+@pytest.mark.parametrize(("short", "few"), [(100, 0), (8, 0), (0, 4), (0, 100)])
 @given(
     st.lists(
         st.tuples(
@@ -186,13 +186,16 @@ def test_percentiles_of_nothing() -> None:
     ),
     st.integers(1, 30),
 )
-def test_weighted_statistics_expand(few: int, pairs: list[tuple[float, int]], size: int) -> None:
+def test_weighted_statistics_expand(
+    short: int, few: int, pairs: list[tuple[float, int]], size: int
+) -> None:
     """Sorted at once, searched digit by digit, or searched until few are left."""
     values, weights = (np.array(column) for column in zip(*pairs, strict=True))
     rows = range(0, len(values), size)
     sample = [(values[row : row + size], weights[row : row + size]) for row in rows]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sim.measuring.percentiles.FEW", few)
+        patch.setattr("sim.measuring.percentiles.SHORT", short)
         mean, found = weighted_statistics(partial(iter, sample))
     if weights.sum():
         ordered = np.sort(np.repeat(values, weights))

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from tests.tries import tries
 from workloads.generate import generate
-from workloads.prefixes import block_prefixes, prompt_prefixes
+from workloads.prefixes import _chains_of_ids, block_prefixes, prompt_prefixes
 from workloads.requests import Prefixes, Requests
 from workloads.workload import Workload
 
@@ -103,3 +106,29 @@ def test_what_is_named_must_be_told_whole() -> None:
 def test_a_trace_brings_its_own_identities() -> None:
     with pytest.raises(ValueError, match="prefixes is for generated requests"):
         Workload.model_validate({"trace": "t.csv", "prefixes": {"groups": 1, "shared_tokens": 1}})
+
+
+@tries(80)
+@given(st.lists(st.lists(st.integers(0, 4), max_size=5), max_size=12), st.booleans())
+def test_chains_are_numbered_as_they_appear(rows: list[list[int]], hashed: bool) -> None:
+    """Ids that are hashes of all that is before them are counted at once, others one by one."""
+    chains: dict[tuple[int, ...], int] = {}
+    streams = [
+        chains.setdefault(tuple(row[: place + 1]), len(chains))
+        for row in rows
+        for place in range(len(row))
+    ]
+    names: dict[tuple[int, ...], int] = {}
+    if hashed:  # the same prompts, with other names of blocks
+        rows = [
+            [names.setdefault(tuple(row[: n + 1]), -7 * len(names)) for n in range(len(row))]
+            for row in rows
+        ]
+    offsets = np.cumsum([0, *map(len, rows)])
+    numbers = np.array([block for row in rows for block in row], dtype=np.int64)
+    found = block_prefixes(offsets, numbers, 16, 16 * np.diff(offsets))
+    assert found.streams.tolist() == streams
+    at_once = _chains_of_ids(offsets[:-1][np.diff(offsets) > 0], numbers)
+    if hashed:
+        assert at_once is not None
+    assert at_once is None or at_once.tolist() == streams

@@ -15,6 +15,7 @@ from experiments.planning.plan_words import (
     fate,
     misses,
     one_down,
+    others_of,
     replicas_after,
     shares,
     title,
@@ -86,7 +87,9 @@ def sheet(found: PlanFound, notes: Sequence[str], texts: Sequence[tuple[str, str
 def _answer(found: PlanFound) -> Answer:
     winner = found.winner
     if winner is None:
-        return Answer("Nothing among the candidates keeps it.", BAD, about=title(found))
+        others = ", ".join(others_of(found))
+        text = f"Nothing among the candidates keeps it: {others or 'there are none'}."
+        return Answer(text, BAD, about=f"Asked: {title(found)}.")
     return Answer(
         f"Cheapest that keeps the SLO: {deployment(winner)}.", GOOD,
         f"{misses(found, winner)}. {one_down(found, winner)}.", f"Asked: {title(found)}.",

@@ -51,6 +51,17 @@ runners_up: 1
 """
 
 
+def test_a_plan_without_an_answer_says_why_at_once(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(PLAN.replace("opt-125m", "llama-3-70b"))
+    out = tmp_path / "out"
+    assert main([str(tmp_path / "plan.yaml"), "--out", str(out), "--jobs", "1"]) == 0
+    text = (out / "report.html").read_text(encoding="utf-8")
+    told = data_of(text)["verdict"]
+    assert told["text"] == "Nothing among the candidates keeps it: 4 do not fit."
+    assert told["state"] == "missed"
+    assert "does not fit on t4 at tensor_parallel_size = 1</td>" in text
+
+
 def test_the_page_has_prices_with_what_is_left_open(tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text(PLAN)
     out = tmp_path / "out"

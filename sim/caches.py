@@ -31,6 +31,7 @@ from sim.engine.state_cache import StateCache
 from sim.engine.state_groups import StateGroup, StateSettings
 from sim.engine.store_links import StoreLinks
 from sim.engine.storing import Storing, StoringSettings
+from sim.engine.tiered import BelowSettings, Tiered
 from sim.settings.pools import Pool
 from sim.settings.prefix_caching import retention_tokens
 from workloads.requests import Prefixes
@@ -177,7 +178,7 @@ def _caps_windows(pool: Pool) -> bool:
     return not pool.engine.scheduler_reserve_full_isl or vllm().defaults.reserve_caps_windows.at(at)
 
 
-def _offloading(pool: Pool, _: Place | None) -> Offloading:
+def _offloading(pool: Pool, place: Place | None) -> Offloading:
     host, rates = pool.host, pool.host_rates
     assert host is not None
     told, at = pool.engine.kv_connector_extra_config, version_key(pool.engine.version)
@@ -196,7 +197,11 @@ def _offloading(pool: Pool, _: Place | None) -> Offloading:
     policy: str = told.eviction_policy
     if policy == "lru" and vllm().defaults.lru_ranks_requests.at(at):
         policy = "ranked_lru"
-    return Offloading(settings, EVICTION[policy](host.chunks))
+    eviction, shared = EVICTION[policy](host.chunks), pool.store
+    if place is None or shared is None:
+        return Offloading(settings, eviction)
+    below = BelowSettings(shared.link_s, shared.store_s, shared.writes_back)
+    return Tiered(settings, eviction, below, *place)
 
 
 def _storing(pool: Pool, place: Place | None) -> Storing | None:

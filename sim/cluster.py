@@ -27,7 +27,6 @@ from sim.engine.remote_store import StoreClock
 from sim.engine.replica import Replica
 from sim.engine.scheduler import Scheduler
 from sim.engine.sending import Sending
-from sim.engine.storing import Storing
 from sim.machines import priced_machine
 from sim.pipelined import pipelined
 from sim.ranks import lockstep, router_of, show
@@ -100,10 +99,8 @@ class Cluster:
                 self.replicas |= self._replicas(number)
         if self.store is not None:
             StoreClock(self.clock.agenda, self.store)
-            for number, scheduler in self.schedulers.items():
-                assert scheduler.loads is not None
-                assert isinstance(scheduler.loads.connector, Storing)
-                scheduler.loads.connector.port.replica = self.replicas[number]
+            for number, user in self.store.users.items():
+                user.replica = self.replicas[number]
         self._show()
         self._connect()
 

@@ -54,6 +54,7 @@ class Seq:
     loads: str = ""  # it has blocks for that, and is not served: loading, ready or cancelled
     brought_to: int = 0  # tokens that it has blocks of while it loads from its host
     brought: int = 0  # prompt tokens that came from there when it was first admitted
+    store_tokens: int = 0  # those of them that a shared store had
     loading_s: float = 0.0
     under_way: int = 0  # tokens of the steps that are planned and have not ended
     lent: bool = False  # when it ends, its blocks stay for another replica
@@ -1054,6 +1055,10 @@ def store_of(scenario: Scenario, engines: list[Engine]):
 
 def engine_of(pool: Pool, scenario: Scenario, requests: Requests) -> Engine:
     """Return an empty replica of a pool."""
+    if pool.store is not None and pool.host is not None:
+        from tests.reference_store import HostStoreEngine
+
+        return HostStoreEngine(pool)
     if pool.store is not None:
         from tests.reference_store import StoreEngine
 

@@ -167,7 +167,7 @@ def _table(comparisons: Sequence[Comparison]) -> Table:
             cells.append(signed(factor * found.value))
             ends = [signed(factor * end) for end in (found.low, found.high)]
             cells.append(DASH if math.isnan(found.low) else f"{ends[0]} to {ends[1]}")
-            cells.append(DASH if math.isnan(line.relative) else f"{100 * line.relative:+.1f}")
+            cells.append(DASH if math.isnan(line.relative) else f"{100 * line.relative:+z.1f}")
             rows.append((*([_pair(one)] if several else []), *cells, verdict_of(line)))
     keys = 2 if several else 1
     return Table((*(["points"] if several else []), *headings), tuple(rows), keys=keys)

@@ -293,6 +293,7 @@ def priced(cost: StepCost, price: Price) -> StepCost:
             [((0, 0.0, price.position * tick if window is None else 0.0),)] * len(each)
             for window, each in zip(cost.windows, cost.decode_pieces, strict=True)
         ],
+        beside=None,
         chunk_cost=ModelledChunks(
             terms=(ChunkTerm(Reach(None), Linear(per_pair=price.pair * tick), Linear()),),
             overhead_s=0.0, fused=True,

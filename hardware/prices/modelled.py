@@ -52,6 +52,7 @@ def host_of(calibration: Calibration) -> Host:
         sequence_s=calibration.sequence_overhead_s,
         chunk_s=calibration.chunk_overhead_s,
         layer_s=calibration.layer_overhead_s,
+        eager_layer_s=calibration.eager_layer_s,
         eager_experts_s=calibration.eager_experts_s,
     )
 
@@ -100,6 +101,10 @@ class Roofline:
                 lines = (line(each, sequences, rows, reach) for each in (compute, memory))
                 batch.append(tuple(lines))
         return operators
+
+    def beside_position_s(self, mixer: Mixer, share: Share) -> float:
+        """See ``Prices``: kernels of their own."""
+        return 0.0
 
     def chunks(self, mixer: Mixer, share: Share, overhead_s: float) -> ChunkCost:
         """See ``Prices``."""

@@ -25,6 +25,7 @@ from sim.engine.state_cache import StateCache
 from sim.engine.state_groups import StateGroup, StateSettings
 from sim.engine.store_links import StoreLinks
 from sim.engine.storing import Storing, StoringSettings
+from sim.engine.tiered import BelowSettings, Tiered
 from sim.settings.registry import ORDERS
 
 
@@ -106,7 +107,7 @@ def _states(told: Case) -> Scheduler:
 
 
 def _tiers(told: Case) -> Scheduler:
-    """A host of the GPU's size or so, a few ticks away."""
+    """A host of the GPU's size or so, a few ticks away; in a third of the cases above a store."""
     number = told.number
     settings = OffloadSettings(
         blocks_per_chunk=1 + number % 2, block_size=told.block_size, block_s=TICK_S / 4,
@@ -115,7 +116,12 @@ def _tiers(told: Case) -> Scheduler:
     )  # fmt: skip
     scheduler = _scheduler(told, _prefix_cache(told))
     eviction = (Lru, Arc, RankedLru)[number % 3](max(2, told.num_blocks * (1 + number % 3) // 2))
-    scheduler.connect(Offloading(settings, eviction))
+    if number % 3 == 1:
+        store = RemoteStore(Lru(told.num_blocks), StoreLinks((1 + number % 4) * TICK_S / 2))
+        below = BelowSettings(TICK_S / 4, writes_back=number % 2 == 0)
+        scheduler.connect(Tiered(settings, eviction, below, store, 0))
+    else:
+        scheduler.connect(Offloading(settings, eviction))
     return scheduler
 
 

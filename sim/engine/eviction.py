@@ -130,6 +130,8 @@ class RankedLru(Eviction):
             first, then, key = entry
             if self._ranks.get(key, (-1, 0)) != (first, then):
                 continue
+            if passed and passed[-1] == entry:
+                continue  # it was here before, at the same rank
             passed.append(entry)
             chunk = self.chunks[key]
             if not _stays(chunk, offer):

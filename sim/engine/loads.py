@@ -72,6 +72,10 @@ class Connector:
         """Whether others change what it finds: then whoever waits is looked for in every step."""
         return False
 
+    def goes_on(self) -> bool:
+        """Whether an engine plans for its sake, when nobody is left."""
+        return False
+
     def idles(self) -> None:
         """Nothing is computed, though somebody waits."""
 

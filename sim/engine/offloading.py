@@ -9,8 +9,9 @@ kept. Copies in one direction follow one another; a request does not wait for it
 """
 
 from dataclasses import dataclass
+from typing import Final
 
-from sim.engine.chunk_list import PENDING
+from sim.engine.chunk_list import PENDING, Chunk
 from sim.engine.chunk_names import name_chunks
 from sim.engine.eviction import Eviction
 from sim.engine.loads import ASK_AGAIN, Connector
@@ -18,7 +19,11 @@ from sim.engine.offers import OfferCounts
 from sim.engine.pipe import IN, OUT, Job, Pipe
 from sim.engine.sequence import Batch, Sequence
 
-_SEEN, _INSERTED, _REUSED, _MISSED = 1, 2, 4, 8
+SEEN: Final = 1
+INSERTED: Final = 2
+MISSED: Final = 8
+PROMOTED: Final = 16
+_REUSED = 4
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Transfer(Job):
 class Offloaded:
     """What the connector knows of one request."""
 
-    __slots__ = ("jobs", "keys", "marks", "rank", "stored")
+    __slots__ = ("jobs", "keys", "marks", "promoted", "rank", "stored")
 
     def __init__(self) -> None:
         self.keys: list[int] = []
@@ -70,6 +75,8 @@ class Offloaded:
         """Transfers under way."""
         self.rank = 0
         """See ``Eviction.seen``."""
+        self.promoted: list[int] = []
+        """Chunks that came from a tier below for it, and stay until it has been served."""
 
 
 class Offloading(Connector):
@@ -156,8 +163,11 @@ class Offloading(Connector):
         for place in range(first, len(keys)):
             chunk = chunks.get(keys[place])
             if chunk is None:
-                break
-            pending = pending or chunk.readers == PENDING
+                if not self._promotes(sequence, state, place):
+                    break
+                pending = True
+            else:
+                pending = pending or chunk.readers == PENDING
             hits += 1
         if pending:
             return ASK_AGAIN
@@ -170,17 +180,21 @@ class Offloading(Connector):
                     return ASK_AGAIN
         return more
 
+    def _promotes(self, sequence: Sequence, state: Offloaded, place: int) -> bool:
+        """Whether a chunk that is not here comes here now, from a tier below."""
+        return False
+
     def load(self, sequence: Sequence, past: int, tokens: int, now_s: float) -> None:
         """See ``Connector``."""
         state, size = self._known[sequence], self._tokens
         first, end = past // size, (past + tokens) // size
         keys = state.keys[first:end]
-        self._see(state, [each for each in range(first, end) if not state.marks[each] & _SEEN])
+        self._see(state, [each for each in range(first, end) if not state.marks[each] & SEEN])
         for place in range(first, end):
             chunk = self.eviction.chunks[state.keys[place]]
             self.evictable -= chunk.readers == 0
             chunk.readers += 1
-            state.marks[place] |= _SEEN if state.marks[place] & _INSERTED else _SEEN | _REUSED
+            state.marks[place] |= SEEN if state.marks[place] & INSERTED else SEEN | _REUSED
         self._coming.update(keys)
         state.stored = end
         job = self._transfer(sequence, state, keys, tokens // self.settings.block_size, False)
@@ -239,8 +253,8 @@ class Offloading(Connector):
             state = self._known.pop(sequence)
             for place in range(len(state.marks) - 1, -1, -1):
                 mark = state.marks[place]
-                if mark & _SEEN:
-                    self.eviction.used(state.keys[place], mark & _REUSED > 0, mark & _INSERTED > 0)
+                if mark & SEEN:
+                    self.eviction.used(state.keys[place], mark & _REUSED > 0, mark & INSERTED > 0)
         self._ended.clear()
 
     def _offer(self, sequence: Sequence, computed: int) -> None:
@@ -260,35 +274,45 @@ class Offloading(Connector):
 
     def _keep(self, sequence: Sequence, state: Offloaded, end: int) -> bool:
         """Take room for the chunks that are not here; say whether there was enough."""
-        eviction, chunks = self.eviction, self.eviction.chunks
+        eviction = self.eviction
         self._offers += 1
         wanted, fresh = self._wanted(state, end)
         for place in reversed(wanted):
-            if not state.marks[place] & _MISSED:
+            if not state.marks[place] & MISSED:
                 eviction.missed(state.keys[place])
-            state.marks[place] |= _MISSED | _SEEN
+            state.marks[place] |= MISSED | SEEN
         self._see(state, fresh)
         if not wanted:
             return True
-        lacking = len(wanted) - (eviction.capacity - len(chunks))
+        if not self._take_room(state, wanted):
+            return False
+        keys = [state.keys[place] for place in wanted]
+        blocks = len(wanted) * self.settings.blocks_per_chunk
+        self._next.append(self._transfer(sequence, state, keys, blocks, True))
+        self.stored += len(wanted)
+        return True
+
+    def _take_room(self, state: Offloaded, wanted: list[int]) -> bool:
+        """Take room for a request's chunks at these places, if there is enough."""
+        eviction = self.eviction
+        lacking = len(wanted) - (eviction.capacity - len(eviction.chunks))
         if lacking > 0:
             victims = None
             if lacking <= self.evictable:
                 victims = eviction.victims(lacking, self._offers)
             if victims is None:
                 return False
-            for chunk in victims:
-                eviction.remove(chunk)
+            self._make_room(victims)
             self.evictable -= lacking
             self.evicted += lacking
-        keys = [state.keys[place] for place in wanted]
         for place in wanted:
             eviction.insert(state.keys[place], state.rank, place)
-            state.marks[place] |= _INSERTED
-        blocks = len(wanted) * self.settings.blocks_per_chunk
-        self._next.append(self._transfer(sequence, state, keys, blocks, True))
-        self.stored += len(wanted)
+            state.marks[place] |= INSERTED
         return True
+
+    def _make_room(self, victims: list[Chunk]) -> None:
+        for chunk in victims:
+            self.eviction.remove(chunk)
 
     def _see(self, state: Offloaded, fresh: list[int]) -> None:
         """A request sees its chunks at these places for the first time."""
@@ -310,14 +334,14 @@ class Offloading(Connector):
             if chunk is not None:
                 chunk.offer = self._offers
                 if chunk.readers != PENDING:
-                    if not marks[place] & _SEEN:
+                    if not marks[place] & SEEN:
                         fresh.append(place)
-                    marks[place] |= _SEEN
-                    if not marks[place] & _INSERTED:
+                    marks[place] |= SEEN
+                    if not marks[place] & INSERTED:
                         marks[place] |= _REUSED
             elif threshold < 2 or self.counts.of(keys[place]) >= threshold:
                 wanted.append(place)
-                if not marks[place] & _SEEN:
+                if not marks[place] & SEEN:
                     fresh.append(place)
         return wanted, fresh
 

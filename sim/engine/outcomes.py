@@ -14,8 +14,8 @@ REJECTED: Final = 2
 TIMED_OUT: Final = 3
 
 _pack_outcome = Struct("=6d5i").pack
-_pack_tiers = Struct("=2id").pack
-TIER_BYTES: Final = 16
+_pack_tiers = Struct("=3id").pack
+TIER_BYTES: Final = 20
 
 
 class Outcomes:
@@ -33,7 +33,7 @@ class Outcomes:
     ) -> None:
         self.rows = bytearray()
         self.tiers: bytearray | None = None
-        """Where a cache has tiers, rows of request, brought_tokens, loading_s."""
+        """Where a cache has tiers, rows of request, brought_tokens, store_tokens, loading_s."""
         self.arrival_s = array("d")
         """Where users wait for answers, when each request was wanted."""
         self.claimed_tokens = array("i")
@@ -88,4 +88,6 @@ class Outcomes:
             status,
         )
         if self.tiers is not None:
-            self.tiers += _pack_tiers(sequence.request, sequence.brought_tokens, sequence.loading_s)
+            self.tiers += _pack_tiers(
+                sequence.request, sequence.brought_tokens, sequence.store_tokens, sequence.loading_s
+            )

@@ -10,6 +10,7 @@ from collections import deque
 from math import inf
 
 from sim.engine.agenda import TRANSFER, Agenda, Entry
+from sim.engine.any_replica import AnyReplica
 from sim.engine.chunk_list import PENDING
 from sim.engine.eviction import Eviction
 from sim.engine.sequence import Sequence
@@ -27,6 +28,8 @@ class StoreUser:
 
     def __init__(self, number: int, link_s: float, store_s: float) -> None:
         self.number = number
+        self.replica: AnyReplica | None = None
+        """None: it comes by itself."""
         self.link_s, self.store_s = link_s, store_s
         self.lines: tuple[deque[StoreJob], deque[StoreJob]] = deque(), deque()
         """Transfers that have not ended, in order, by direction; the first is under way."""
@@ -45,11 +48,7 @@ class StoreUser:
         waited for one another, or for those of other replicas."""
 
     def is_over(self, job: StoreJob) -> None:
-        """A transfer has ended."""
-        raise NotImplementedError
-
-    def look_again(self, now_s: float) -> None:
-        """What is in the store has changed, while it computed nothing and somebody waited."""
+        """A transfer has ended, now."""
         raise NotImplementedError
 
 
@@ -95,12 +94,20 @@ class RemoteStore:
             self._begin(user, job.way, job.sent_s)
             self._wait()
 
+    def hold(self, key: int) -> None:
+        """A chunk that was just found is going to be read."""
+        chunk = self.eviction.chunks[key]
+        self.evictable -= chunk.readers == 0
+        chunk.readers += 1
+
+    def release(self, key: int) -> None:
+        """One that was held is not read."""
+        chunk = self.eviction.chunks[key]
+        chunk.readers -= 1
+        self.evictable += chunk.readers == 0
+
     def read(self, user: StoreUser, sequence: Sequence, keys: list[int], now_s: float) -> None:
-        """Chunks that were just found are to be brought, from now on."""
-        for key in keys:
-            chunk = self.eviction.chunks[key]
-            self.evictable -= chunk.readers == 0
-            chunk.readers += 1
+        """Chunks that are held are to be brought, from now on."""
         user.read += len(keys)
         self.send(user, StoreJob(user.number, READ, sequence, keys, now_s))
 
@@ -179,11 +186,17 @@ class RemoteStore:
         user.is_over(job)
         if job.way == WRITE:
             self._changed(now_s)
+        elif user in self.idle:
+            self._look_again(user, now_s)
         self._begin(user, job.way, now_s)
 
     def _changed(self, now_s: float) -> None:
         for user in list(self.idle):
-            user.look_again(now_s)
+            self._look_again(user, now_s)
+
+    def _look_again(self, user: StoreUser, now_s: float) -> None:
+        if user.replica is not None:
+            user.replica.look_again(now_s)
 
     def _wait(self) -> None:
         if self.clock is not None:

@@ -226,7 +226,8 @@ class Scheduler(Running):
         """Nobody can be served. While somebody waits, an engine plans again at once, which matters
         if this plan changed what others keep; then not before somebody is told of KV."""
         connector = loads.connector
-        if not loads.parked and not loads.kept and not self.waiting.count:
+        nobody = not loads.parked and not loads.kept and not self.waiting.count
+        if nobody and not connector.goes_on():
             self.wake_s = inf
             return None
         loads.told += connector.come(loads.now_s)

@@ -22,12 +22,12 @@ class StoreJob:
     """A transfer of chunks between a replica and the store."""
 
     __slots__ = (
-        "begun_s", "blocks", "keys", "left", "link_s", "moves", "number", "offer", "over_s",
-        "replica", "sent_s", "sequence", "since_s", "store_s", "version", "way", "whole_s",
+        "begun_s", "keys", "left", "link_s", "moves", "number", "over_s", "pinned", "replica",
+        "sent_s", "sequence", "since_s", "store_s", "version", "way", "whole_s",
     )  # fmt: skip
 
     def __init__(
-        self, replica: int, way: int, sequence: Sequence, keys: list[int], sent_s: float
+        self, replica: int, way: int, sequence: Sequence | None, keys: list[int], sent_s: float
     ) -> None:
         self.replica = replica
         self.way = way
@@ -37,7 +37,8 @@ class StoreJob:
         """When the replica asked for it."""
         self.number = 0
         """In the order in which all were sent."""
-        self.offer = 0
+        self.pinned: list[int] = []
+        """Chunks that stay in the host's memory until it is over."""
         self.begun_s = inf
         self.link_s = 0.0
         """Of its bytes on the replica's own link."""

@@ -10,7 +10,6 @@ The blocks of one that has ended stay on the GPU until they are written.
 
 from dataclasses import dataclass
 
-from sim.engine.any_replica import AnyReplica
 from sim.engine.chunk_names import name_chunks
 from sim.engine.loads import KEPT, Connector
 from sim.engine.remote_store import RemoteStore, StoreUser
@@ -52,15 +51,15 @@ class Port(StoreUser):
 
     def __init__(self, number: int, settings: StoringSettings) -> None:
         super().__init__(number, settings.link_s, settings.store_s)
-        self.replica: AnyReplica | None = None
-        """None: who is to be told comes and asks."""
         self.told: list[Sequence] = []
+        """Who is to be told, where no replica can be."""
         self.writes: dict[Sequence, int] = {}
         """How many writes of each request have not ended."""
 
     def is_over(self, job: StoreJob) -> None:
         """See ``StoreUser``."""
         sequence = job.sequence
+        assert sequence is not None
         if job.way == WRITE:
             left = self.writes.pop(sequence) - 1
             if left:
@@ -72,11 +71,6 @@ class Port(StoreUser):
             self.told.append(sequence)
         else:
             self.replica.tell(sequence)
-
-    def look_again(self, now_s: float) -> None:
-        """See ``StoreUser``."""
-        if self.replica is not None:
-            self.replica.look_again(now_s)
 
 
 class Storing(Connector):
@@ -130,6 +124,10 @@ class Storing(Connector):
         """See ``Connector``: whole chunks, the GPU may have a part of the first."""
         size = self._tokens
         keys = self._known[sequence].keys[past // size : (past + tokens) // size]
+        if not sequence.preemptions:
+            sequence.store_tokens = tokens
+        for key in keys:
+            self.store.hold(key)
         self.store.read(self.port, sequence, keys, now_s)
 
     # --- what is kept

@@ -7,7 +7,8 @@ tokens up to its end. What a router believes is a list of such tuples, and nothi
 from collections.abc import Callable
 
 from sim.routers.hashing import VIRTUAL_NODES, place_of
-from tests.reference_cache_routers import cache_aware, dynamo, llm_d
+from tests.reference_cache_routers import cache_aware, dynamo
+from tests.reference_llm_d import llm_d
 from tests.reference_routing import Choose, Seq, World, fewest, integers
 
 

@@ -144,7 +144,7 @@ class Engine(Planning):
     def end(self) -> list[Seq]:
         batch, self.step = self.step, None
         end_s = batch["end_s"]
-        self.count(batch)
+        self.add_up_reads(batch)
         ended = []
         for seq in sorted(batch["decodes"], key=lambda s: s.joined):
             seq.kv += 1
@@ -196,7 +196,7 @@ class Engine(Planning):
             self.show(end_s)
         return ended
 
-    def count(self, batch: dict) -> None:
+    def add_up_reads(self, batch: dict) -> None:
         """Add up what a step attends, by class of cache."""
         for work, window, reads in zip(self.work, self.windows, batch["reads"], strict=True):
             work[0] += reads

@@ -1,6 +1,6 @@
 """Prices of steps with drafts: the target with several rows a sequence, and the drafter.
 
-What a step is made of: ``sim.engine.drafted_machine``; what tables hold: ``hardware.step_cost``.
+What a step is made of: ``sim.engine.drafts.drafted_machine``; tables: ``hardware.step_cost``.
 Drawing and verifying cost, for each sampled row, what the head costs; what a sampler spends on a
 logit is the drawing's (``hardware.sampling``).
 """

@@ -1,6 +1,6 @@
 """What a replica of a pool cannot exceed, whatever it is asked and however that is scheduled."""
 
-from sim.engine.drafted_machine import Drafted
+from sim.engine.drafts.drafted_machine import Drafted
 from sim.machines import priced_machine
 from sim.settings.pools import Pool
 

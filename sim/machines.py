@@ -4,8 +4,8 @@ from array import array
 
 from hardware.draft_cost import PassCost
 from model.spec import DecoderSpec
-from sim.engine.drafted_machine import Drafted, Passes
-from sim.engine.joint_drafts import JointDrafted, JointPass
+from sim.engine.drafts.drafted_machine import Drafted, Passes
+from sim.engine.drafts.joint_drafts import JointDrafted, JointPass
 from sim.engine.machine import Machine, Priced
 from sim.engine.reach import ALL_POSITIONS
 from sim.engine.sequence import Batch

@@ -3,11 +3,11 @@
 from hardware.engine_table import vllm
 from hardware.versions import version_key
 from sim.caches import Place, make_cache, make_connector
-from sim.engine.drafted_prefill import DraftedPrefill
-from sim.engine.drafting import Acceptance
-from sim.engine.pipelined_prefill import PipelinedPrefill
+from sim.engine.drafts.drafted_prefill import DraftedPrefill
+from sim.engine.drafts.drafting import Acceptance
 from sim.engine.scheduler import Scheduler
 from sim.engine.settings import Settings
+from sim.engine.stages.pipelined_prefill import PipelinedPrefill
 from sim.plugins import built
 from sim.routers.router import ReplicaFacts
 from sim.settings.pools import Pool

@@ -189,6 +189,7 @@ class TierEngine(LoadingEngine):
         whole = seq.target // self.chunk
         if whole * self.chunk - past < self.chunk:
             return 0
+        self.poll()
         first = end = past // self.chunk
         found: list[Kept] = []
         while end < whole:
@@ -204,6 +205,9 @@ class TierEngine(LoadingEngine):
         if any(kept in self.being_brought for kept in found):
             return None
         return end * self.chunk - past
+
+    def poll(self) -> None:
+        """Look what transfers of a tier below have ended."""
 
     def promote(self, seq: Seq, use: Use, place: int) -> Kept | None:
         """A chunk that comes from a tier below."""
@@ -264,6 +268,7 @@ class TierEngine(LoadingEngine):
             use.offered = end
 
     def keep(self, seq: Seq, use: Use, end: int) -> bool:
+        self.poll()
         places = range(use.offered, end)
         texts = {place: self.text_of(seq, place) for place in places}
         if self.threshold_offers >= 2:

@@ -14,6 +14,7 @@ from experiments.witness.scenario import (
     Outcome,
     Price,
     Scenario,
+    Store,
 )
 from hardware.adding_up import VECTOR_STEPS, add_up
 from hardware.gpu import load_gpu
@@ -31,13 +32,18 @@ from model.mixers.mixer import Mixer
 from model.shape import DecoderSpec, grouped
 from model.spec import load_spec
 from sim.acceptance import Given
+from sim.caches import block_spans
+from sim.cluster import Cluster
+from sim.engine.chunk_names import name_chunks
+from sim.engine.sequence import Sequence
 from sim.recording.result import Result
 from sim.settings import scenario as ours
 from sim.settings.cluster_config import NO_CLIENT, ClientConfig, ClusterConfig
 from sim.settings.engine_config import EngineConfig
 from sim.settings.kv_transfer import KvTransferConfig
 from sim.settings.pools import DECODE, PREFILL, Pool
-from sim.simulation import simulate
+from sim.settings.shared_store import SharedStore
+from sim.simulation import simulate, whole
 from workloads.requests import Prefixes, Requests
 
 MODEL, GPU = "gpt2", "a100-80gb-sxm"
@@ -49,7 +55,11 @@ def simulated(scenario: Scenario, version: str) -> Outcome:
     acceptance = None
     if scenario.drafts is not None:
         acceptance = Given([bytes(accepted) for accepted in scenario.drafts.accepted])
-    result = simulate(built(scenario, version), requests_of(scenario), acceptance=acceptance)
+    made, requests = built(scenario, version), requests_of(scenario)
+    if scenario.store is None:
+        result = simulate(made, requests, acceptance=acceptance)
+    else:
+        result = with_filled_store(made, requests, scenario)
     columns = result.requests
     steps = result.steps()
     if scenario.handover is not None:
@@ -133,7 +143,11 @@ def built(scenario: Scenario, version: str) -> ours.Scenario:
             pool = with_layout(pool, scenario)
     if scenario.handover is not None:
         return with_sink(made, pool, scenario, scenario.handover)
-    return replace(made, pools=(pool if scenario.host is None else with_host(pool, scenario.host),))
+    if scenario.host is not None:
+        pool = with_host(pool, scenario.host)
+        if scenario.store is not None:
+            pool = with_store(pool, scenario.store, scenario.host)
+    return replace(made, pools=(pool,))
 
 
 def with_sink(made: ours.Scenario, pool: Pool, scenario: Scenario, sink: Handover) -> ours.Scenario:
@@ -244,6 +258,42 @@ def with_host(pool: Pool, host: Host) -> Pool:
     )
     engine = pool.engine.model_copy(update={"host_link": link})
     return replace(pool, host=memory, engine=engine)
+
+
+def with_store(pool: Pool, store: Store, host: Host) -> Pool:
+    """The same pool with a store below its host, behind a link in whole ticks."""
+    tick = 1 / TICKS_PER_S
+    below = SharedStore(
+        size_bytes=store.chunks, chunk_bytes=1,
+        chunk_tokens=pool.ledger.block_size * host.blocks_per_chunk, link_s=store.block * tick,
+        store_s=0.0, latency_s=store.transfer * tick, min_load_tokens=0,
+    )  # fmt: skip
+    return replace(pool, store=below)
+
+
+def with_filled_store(made: ours.Scenario, requests: Requests, scenario: Scenario) -> Result:
+    """Simulate with a store that has some prompts already."""
+    assert scenario.store is not None
+    assert scenario.host is not None
+    cluster = Cluster(made, requests, [0], inf, None)
+    assert cluster.store is not None
+    assert requests.prefixes is not None
+    spans_of = block_spans(requests.prefixes, scenario.block_size)
+    blocks = scenario.host.blocks_per_chunk
+    chunks = cluster.store.eviction.chunks
+    for row in scenario.store.rows:
+        _, prompt, output, priority, _ = scenario.requests[row]
+        sequence, keys = Sequence(row, 0.0, prompt, output, priority), list[int]()
+        sequence.spans = spans_of(row)
+        most = min(sequence.spans[-1][1], prompt // scenario.block_size) if sequence.spans else 0
+        name_chunks(sequence, keys, blocks, most // blocks)
+        for key in keys:
+            if key not in chunks:
+                one = cluster.store.eviction.insert(key)
+                one.readers, one.writer = 0, 0
+                cluster.store.evictable += 1
+    cluster.run()
+    return whole(made, requests, [cluster.part()])
 
 
 def with_groups(scenario: Scenario) -> DecoderSpec:

@@ -175,8 +175,8 @@ def line(seconds: Linear, sequences: int, rows: int = 1, reach: Reach | None = N
 
     Each of them is a row, and has as many pairs as positions. With drafts it is several rows, which
     read the same positions and attend them as far as causality lets them; where an index chooses
-    positions each row reads its own (``sim.engine.draft_decodes``). A state is read once, and
-    written behind every row (``states_moved``).
+    positions each row reads its own (``sim.engine.drafts.draft_decodes``). A state is read once,
+    and written behind every row (``states_moved``).
     """
     once, per_row, per_pair, per_position = seconds
     if rows == 1:

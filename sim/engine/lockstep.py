@@ -18,7 +18,7 @@ from typing import Final
 
 from hardware.joint_prices import JointPrices
 from sim.engine.agenda import Agenda, GoesOn
-from sim.engine.joint_drafts import JointDrafted
+from sim.engine.drafts.joint_drafts import JointDrafted
 from sim.engine.loop import Loop
 from sim.engine.scheduler import NEVER
 from sim.engine.sequence import Batch, Sequence

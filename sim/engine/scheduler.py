@@ -31,7 +31,7 @@ from typing import ClassVar, Final
 
 from mypy_extensions import mypyc_attr
 
-from sim.engine.kv_cache import BlockPool
+from sim.engine.caches.kv_cache import BlockPool
 from sim.engine.loads import KEPT, Connector, Loads
 from sim.engine.running import Running
 from sim.engine.sequence import Batch, Sequence

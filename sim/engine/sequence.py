@@ -2,8 +2,8 @@
 
 from math import inf
 
-from sim.engine.block_tables import Table
-from sim.engine.runs import Run
+from sim.engine.caches.block_tables import Table
+from sim.engine.caches.runs import Run
 
 
 class Sequence:

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.engine.scheduler import Scheduler
-from sim.engine.store_links import READ, WRITE
-from sim.engine.storing import Storing
-from sim.engine.tiered import Tiered
+from sim.engine.tiers.store_links import READ, WRITE
+from sim.engine.tiers.storing import Storing
+from sim.engine.tiers.tiered import Tiered
 from sim.recording.tape import Column
 from sim.recording.tiers import LOAD_WAITS, load_waits
 from sim.settings.pools import Pool

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sim.engine.offloading import Offloading
-from sim.engine.outcomes import TIER_BYTES
-from sim.engine.pipe import IN, OUT
 from sim.engine.scheduler import Scheduler
+from sim.engine.tiers.offloading import Offloading
+from sim.engine.tiers.pipe import IN, OUT
 from sim.recording.tape import Column
 from sim.settings.pools import Pool
+from sim.traffic.outcomes import TIER_BYTES
 
 TIER_COLUMNS = {
     "brought_tokens": "prompt tokens behind the cached ones that were brought from the host's "

@@ -22,7 +22,7 @@ from model.drafter import (
     predicts,
 )
 from model.spec import DecoderSpec, load_spec
-from sim.engine.drafting import Drafting
+from sim.engine.drafts.drafting import Drafting
 from sim.settings.engine_config import precision_of
 from sim.settings.resolved_engine import ResolvedEngine
 from sim.settings.speculative import SpeculativeConfig

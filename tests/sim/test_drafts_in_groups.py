@@ -13,10 +13,10 @@ from hardware.prices.work import Linear
 from model.caches import Reach
 from model.spec import load_spec
 from sim.caches import make_cache
-from sim.engine.block_tables import runs_of
-from sim.engine.drafted_hybrid import DraftedHybrid
-from sim.engine.grouped_cache import GroupedPool
-from sim.engine.runs import Run
+from sim.engine.caches.block_tables import runs_of
+from sim.engine.caches.grouped_cache import GroupedPool
+from sim.engine.caches.runs import Run
+from sim.engine.drafts.drafted_hybrid import DraftedHybrid
 from sim.engine.sequence import Sequence
 from sim.machines import priced_machine
 from sim.settings.cluster_config import ClusterConfig

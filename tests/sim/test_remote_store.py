@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hardware.gpu import load_gpu
-from sim.engine.store_links import READ, WRITE, StoreJob, StoreLinks
+from sim.engine.tiers.store_links import READ, WRITE, StoreJob, StoreLinks
 from sim.measuring.metrics import summarise
 from sim.recording.result import Result
 from sim.settings.cluster_config import ClusterConfig

@@ -34,8 +34,8 @@ from model.spec import load_spec
 from sim.acceptance import Given
 from sim.caches import block_spans
 from sim.cluster import Cluster
-from sim.engine.chunk_names import name_chunks
 from sim.engine.sequence import Sequence
+from sim.engine.tiers.chunk_names import name_chunks
 from sim.recording.result import Result
 from sim.settings import scenario as ours
 from sim.settings.cluster_config import NO_CLIENT, ClientConfig, ClusterConfig

@@ -94,6 +94,8 @@ class Side(Run):
             if names:
                 yield self.now + ticks
             self._update(plan, names, samples)
+            if self.drafts and names:
+                self._take_drafts()
 
     def ahead(self) -> Iterator[int | None]:
         """As ``EngineCore.step_with_batch_queue`` with a queue of two batches."""

@@ -245,7 +245,7 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         caching=caching,
         host=host,
         store=_store(rng, host, count) if host is not None and "store" in on else None,
-        handover=_handover(rng, longest, seats) if "handover" in on else None,
+        handover=_handover(rng, longest, seats, size, drafts) if "handover" in on else None,
         stages=_stages(rng) if "stages" in on else (),
         timeout=int(service * rng.choice([0.3, 2, 10])) + 1 if "aborts" in on else None,
         price=price,
@@ -310,14 +310,19 @@ def _host(rng: np.random.Generator, blocks: int) -> Host:
     )
 
 
-def _handover(rng: np.random.Generator, longest: int, seats: int) -> Handover:
-    """An engine that is large or small, near or far."""
+def _handover(
+    rng: np.random.Generator, longest: int, seats: int, size: int, drafts: Drafts | None
+) -> Handover:
+    """An engine that is large or small, near or far; with room for drafts, if there are any."""
     own = int(rng.choice([1, 2, 5, 16]))
     short = rng.random() < 0.6
+    rows = 0 if drafts is None else 1 + drafts.tokens
+    budget = int(max(own, rng.choice([16, 64, 512])))
+    blocks = int(longest + rng.integers(0, 2 * longest)) if short else longest * own + 10
     return Handover(
         seats=own,
-        budget=int(max(own, rng.choice([16, 64, 512]))),
-        blocks=int(longest + rng.integers(0, 2 * longest)) if short else longest * own + 10,
+        budget=max(budget, rows + 1 if rows else 0),
+        blocks=blocks - (-4 * rows // size),
         ticks=int(rng.choice([1 << 10, 1 << 18, 1 << 20, 1 << 23])),
     )
 

@@ -10,7 +10,7 @@ from math import inf
 
 from sim.settings.pools import Pool
 from tests.reference_host import Kept, Use
-from tests.reference_simulator import Seq
+from tests.reference_sequence import Seq
 from tests.reference_tiers import LoadingEngine, TierEngine
 
 
@@ -240,8 +240,12 @@ class HostStoreEngine(User, TierEngine):
 
     def prepare(self, now_s: float) -> dict | None:
         batch = super().prepare(now_s)
-        while batch is None and self.promoted:  # who can compute nothing plans again at once
+        self.polled &= batch is not None
+        while batch is None and (
+            self.promoted or self.over_there
+        ):  # who can compute nothing plans again at once
             batch = super().prepare(now_s)
+            self.polled &= batch is not None
         return batch
 
     promoted = False  # in the last plan
@@ -251,6 +255,14 @@ class HostStoreEngine(User, TierEngine):
 
     def come(self, now_s: float) -> None:
         self.now_s = now_s
+        super().come(now_s)
+
+    polled = False  # in this step
+
+    def poll(self) -> None:
+        if self.polled:
+            return
+        self.polled = True
         over, self.over_there = self.over_there, []
         for job in over:
             for kept in job.pinned:
@@ -262,7 +274,6 @@ class HostStoreEngine(User, TierEngine):
                 if job.seq in self.uses:
                     kept.readers = 1
                     self.uses[job.seq].promoted.append(kept)
-        super().come(now_s)
 
     def settle(self) -> bool:
         over = self.over
@@ -317,6 +328,8 @@ class HostStoreEngine(User, TierEngine):
             self.uses[seq].promoted = []
 
     def before_offers(self, batch: dict) -> None:
+        self.poll()
+        self.polled = False
         self.promoted = bool(self.promotions)
         for seq, texts in self.promotions.items():
             self.read += len(texts)

@@ -7,8 +7,9 @@ from math import inf
 
 from hardware.versions import version_key
 from sim.settings.pools import Pool
+from tests.reference_engine import Engine
 from tests.reference_host import Host, Kept, Use
-from tests.reference_simulator import Engine, Seq
+from tests.reference_sequence import Seq
 
 
 class LoadingEngine(Engine):
@@ -188,6 +189,7 @@ class TierEngine(LoadingEngine):
         whole = seq.target // self.chunk
         if whole * self.chunk - past < self.chunk:
             return 0
+        self.poll()
         first = end = past // self.chunk
         found: list[Kept] = []
         while end < whole:
@@ -203,6 +205,9 @@ class TierEngine(LoadingEngine):
         if any(kept in self.being_brought for kept in found):
             return None
         return end * self.chunk - past
+
+    def poll(self) -> None:
+        """Look what transfers of a tier below have ended."""
 
     def promote(self, seq: Seq, use: Use, place: int) -> Kept | None:
         """A chunk that comes from a tier below."""
@@ -263,6 +268,7 @@ class TierEngine(LoadingEngine):
             use.offered = end
 
     def keep(self, seq: Seq, use: Use, end: int) -> bool:
+        self.poll()
         places = range(use.offered, end)
         texts = {place: self.text_of(seq, place) for place in places}
         if self.threshold_offers >= 2:

@@ -25,6 +25,7 @@ from experiments.reporting.page.curves import (
 )
 from experiments.reporting.page.data import MOST_CURVES, MOST_WINDOWS, drawn_points, page_data
 from experiments.reporting.page.replicas import replica_table
+from experiments.reporting.page.tables import Table
 from experiments.reporting.page.verdict import by_merit, state_of, verdict
 from experiments.reporting.page.write import Page, write_page
 from experiments.reporting.quantities import MISSING
@@ -79,6 +80,29 @@ def test_the_verdict_names_the_cheapest_that_keeps_the_limits_and_the_worst_stre
     assert none["state"] == "missed"
     assert none["text"].startswith("The limits are missed.")
     assert verdict(rows, ["none"] * 3, "abc", None, [FLAT] * 3)["state"] == "none"
+
+
+def test_a_single_point_and_one_without_answers_are_told_as_what_they_are() -> None:
+    alone = row(0.5, usd_per_million_output_tokens=2.0, ttft_p50_s=0.1)
+    told = verdict([alone], ["none"], [""], None, [FLAT])["text"]
+    assert told == "No limits are given. The study runs at USD 2.00 per million output tokens."
+    nobody = row(0.0, ttft_p50_s=math.nan, usd_per_million_output_tokens=math.nan)
+    for slo, state in ((SLO, "missed"), (None, "none")):
+        told = verdict([nobody] * 2, [state] * 2, "ab", slo, [FLAT] * 2)["text"]
+        assert told.startswith("No request that is measured had an answer")
+    told = verdict([nobody, alone], ["missed"] * 2, "ab", SLO, [FLAT] * 2)["text"]
+    assert told.startswith("No point keeps the limits. The nearest is b. 50% of its requests")
+
+
+def test_a_share_of_none_within_the_limits_has_its_column() -> None:
+    columns = {one.metric for one in columns_of([row(0.0), row(0.0)])}
+    assert "slo_attainment" in columns
+    assert "slo_attainment" not in {one.metric for one in columns_of([row(0.0)], limited=False)}
+
+
+def test_columns_of_dashes_are_left_out() -> None:
+    table = Table(("gpu", "users", "% of capacity"), (("a", "1", MISSING), ("b", "2", MISSING)))
+    assert table.told().headings == ("gpu", "users")
 
 
 def test_what_is_not_certain_is_judged_by_how_near_it_comes() -> None:

@@ -158,6 +158,7 @@ class Offloading(Connector):
         self._name(sequence, state, tokens)
         if min(tokens, len(state.keys) * size) - past < size:
             return 0
+        self._poll()
         first, hits, pending = past // size, 0, False
         chunks, keys = self.eviction.chunks, state.keys
         for place in range(first, len(keys)):
@@ -179,6 +180,9 @@ class Offloading(Connector):
                 if keys[place] in self._coming:
                     return ASK_AGAIN
         return more
+
+    def _poll(self) -> None:
+        """What is kept is looked at, or going to change."""
 
     def _promotes(self, sequence: Sequence, state: Offloaded, place: int) -> bool:
         """Whether a chunk that is not here comes here now, from a tier below."""
@@ -274,6 +278,7 @@ class Offloading(Connector):
 
     def _keep(self, sequence: Sequence, state: Offloaded, end: int) -> bool:
         """Take room for the chunks that are not here; say whether there was enough."""
+        self._poll()
         eviction = self.eviction
         self._offers += 1
         wanted, fresh = self._wanted(state, end)

@@ -6,7 +6,9 @@
                                 stays until then
     makes room in the host   -> with ``writes_back`` it is written only now
 
-The GPU reaches nothing but the host's memory. What is read or written there stays.
+The GPU reaches nothing but the host's memory. What is read or written there stays. Once in a step
+the manager looks which transfers have ended: when it is first asked for anything. What is offered
+to it comes behind the end of the step, and counts for the next one.
 """
 
 from dataclasses import dataclass
@@ -72,19 +74,25 @@ class Tiered(Offloading):
         store.users[number] = self.port
         self._promotions: dict[Sequence, list[int]] = {}  # that begin when the step is planned
         self._now_s = 0.0
+        self._polled = False  # in this step
 
     # --- what comes
     def come(self, now_s: float) -> list[Sequence]:
-        """See ``Connector``; the manager looks which transfers to and from the store have ended."""
+        """See ``Connector``."""
         self._now_s = now_s
         store, port = self.store, self.port
         store.idle.pop(port, None)
         if store.clock is None:
             store.advance(now_s)
-        ended, port.ended = port.ended, []
+        return super().come(now_s)
+
+    def _poll(self) -> None:
+        if self._polled:
+            return
+        self._polled = True
+        ended, self.port.ended = self.port.ended, []
         for job in ended:
             self._is_there(job)
-        return super().come(now_s)
 
     def _is_there(self, job: StoreJob) -> None:
         if job.way == WRITE:
@@ -118,7 +126,13 @@ class Tiered(Offloading):
 
     def goes_on(self) -> bool:
         """See ``Connector``: what is copied to the host has yet to be written to the store."""
+        self._polled = False  # it plans again and again meanwhile
         return len(self._next) > 0 or self.pipe.next_s() < inf or len(self._over) > 0
+
+    def changed(self) -> bool:
+        """See ``Connector``."""
+        self._polled = False
+        return super().changed() or len(self.port.ended) > 0
 
     def idles(self) -> None:
         """See ``Connector``."""
@@ -163,6 +177,8 @@ class Tiered(Offloading):
     # --- what is kept
     def planned(self, batch: Batch, running: dict[Sequence, None], step: int) -> bool:
         """See ``Connector``."""
+        self._poll()
+        self._polled = False
         promoted = len(self._promotions) > 0
         for sequence, keys in self._promotions.items():
             self.store.read(self.port, sequence, keys, self._now_s)

@@ -18,17 +18,17 @@ setup: $(if $(shell test -L .venv && echo linked),,.venv/.complete)
 
 compile: setup hardware/compiled.sha256
 
-hardware/compiled.sha256: setup.py hardware/step_prices.py hardware/joint_prices.py $(wildcard sim/engine/*.py sim/seen/*.py)
+hardware/compiled.sha256: setup.py hardware/step_prices.py hardware/joint_prices.py $(wildcard sim/engine/*.py sim/engine/*/*.py sim/seen/*.py sim/traffic/*.py)
 	$(BIN)/python setup.py build_ext --inplace
 
 run: setup
 	$(BIN)/python -m experiments.run batching_sweep.yaml
 
 test: compile
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 pure: setup
-	HEADROOM_PURE=1 $(BIN)/python -m pytest -n auto tests/sim
+	HEADROOM_PURE=1 $(BIN)/python -m pytest -n auto --dist loadfile tests/sim
 
 lint: setup
 	$(BIN)/ruff check .
@@ -42,4 +42,4 @@ bench: compile
 
 clean:
 	rm -rf .venv results build *.egg-info
-	rm -f *.so hardware/*.so sim/engine/*.so sim/seen/*.so hardware/compiled.sha256
+	rm -f *.so hardware/*.so sim/engine/*.so sim/engine/*/*.so sim/seen/*.so sim/traffic/*.so hardware/compiled.sha256

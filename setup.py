@@ -23,8 +23,8 @@ ROOMS = [
     "hardware/joint_prices.py",
     *sorted(
         path.relative_to(ROOT).as_posix()
-        for room in ("engine", "seen")
-        for path in (ROOT / "sim" / room).glob("*.py")
+        for room in ("engine", "seen", "traffic")
+        for path in (ROOT / "sim" / room).rglob("*.py")
         if path.name != "__init__.py"
     ),
 ]

@@ -4,8 +4,8 @@ headroom run examples/shortest_remaining.yaml --plugin examples/shortest_remaini
 headroom check examples/shortest_remaining.py
 """
 
+from sim.engine.caches.kv_cache import BlockPool
 from sim.engine.chunked_prefill import ChunkedPrefill
-from sim.engine.kv_cache import BlockPool
 from sim.engine.sequence import Batch, Sequence
 from sim.engine.settings import Settings
 from sim.engine.waiting import Ranked, WaitingQueue

@@ -83,6 +83,9 @@ class Calibration(CalibrationPart):
     attention_decode_start: Efficiency = 1.0
     """With measured kernels: what attention of decodes costs in the engine beside reading the
     cache, of that in their tables, which launch one kernel after another from the host."""
+    attention_beside_flops: Annotated[float, Field(ge=0, le=1.5)] = 1.0
+    """With measured kernels: attention of decodes in one call with a prompt's chunk, arithmetic of
+    the tiles of query rows that FlashAttention 2 computes. 0: they have calls of their own."""
     elementwise_bytes: Efficiency = 1.0
     """Norms, activations, residuals, embedding: traffic."""
     all_reduce_bytes: Efficiency = 1.0
@@ -122,6 +125,9 @@ class Calibration(CalibrationPart):
     layer_overhead_s: Seconds = 0.0
     """Once per layer: launches and gaps between kernels. With measured kernels: all that norms,
     activations and the like take while they move little."""
+    eager_layer_s: Seconds = 0.0
+    """Host time of a layer in an engine without CUDA graphs (``enforce_eager``), which launches its
+    kernels one by one: a step takes at least as long as its layers' together."""
     eager_experts_s: Seconds = 0.0
     """Host time of a layer of experts in a step that no CUDA graph replays: such a step takes at
     least as long as its layers' together."""

@@ -1,6 +1,6 @@
 """Prices of steps with drafts: the target with several rows a sequence, and the drafter.
 
-What a step is made of: ``sim.engine.drafted_machine``; what tables hold: ``hardware.step_cost``.
+What a step is made of: ``sim.engine.drafts.drafted_machine``; tables: ``hardware.step_cost``.
 Drawing and verifying cost, for each sampled row, what the head costs; what a sampler spends on a
 logit is the drawing's (``hardware.sampling``).
 """
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from hardware.adding_up import VECTOR_STEPS, add_up
 from hardware.joint_prices import JointPrices
-from hardware.prices.together import chunk_cost, decode_pieces, gather_s
+from hardware.prices.together import beside, chunk_cost, decode_pieces, gather_s
 from hardware.prices.work import operators_work
 from hardware.step_prices import StepPrices
 from hardware.step_setup import StepSetup
@@ -74,8 +74,10 @@ def pass_cost(setup: StepSetup, rows: Collection[int]) -> PassCost:
     tables = (setup.overhead_s, chunks.launch_s, token_s, [0.0] * (setup.max_seqs + 1))
     of_rows = {
         each: StepPrices(
-            *tables, decode_pieces(group, prices, setup.max_seqs, each), chunks.seconds, add_up,
-            VECTOR_STEPS,
+            *tables,
+            decode_pieces(group, prices, setup.max_seqs, each, beside=each > 1),
+            chunks.seconds, add_up, VECTOR_STEPS,
+            beside(group, prices, setup.max_seqs, each),
         )
         for each in sorted(rows)
     }  # fmt: skip

@@ -70,6 +70,7 @@ class Defaults(_Part):
     watermark: Dated[float]
     null_block: Dated[bool]
     moe_backend: Dated[str | None]
+    computes_empty_tiles: Dated[bool]
     long_prefill_limits_alone: Dated[bool]
     serves_behind_victim: Dated[bool]
     drafts_tell_at_end: Dated[bool]
@@ -225,6 +226,8 @@ class PriceError(_Part):
     """Of caches in fewer than 16 bits, which no run had that was fitted alone, besides."""
     host: NonNegativeFloat
     """Of host times on other GPUs than those, whose hosts nobody knows."""
+    tail: NonNegativeFloat
+    """Of the highest percentiles of TTFT, besides: hosts pause, servers warm up."""
 
     def of(self, gpu: str, kernels: str) -> float:
         """Return that of a GPU with the kernels of itself or of another one."""

@@ -35,6 +35,8 @@ HOST_TIMES = (
     "sync_step_s", "sync_sequence_s",
 )  # fmt: skip
 """Constants that a host decides."""
+FITTED_BESIDE = "; constants of "
+"""Between the sources of a file's kernels and of what an engine adds to them."""
 UNMEASURED = ("fp32", "tf32")
 """Arithmetic of which no kernels were measured, nor of anything like it."""
 
@@ -117,9 +119,10 @@ def _composed(name: str, gpu: str, relative: str | None) -> Calibration:
         )
     kernels = load_calibration(relative)
     borrowed = "" if relative == gpu else f"kernels borrowed from {relative}: "
+    measured_by = kernels.source.partition(FITTED_BESIDE)[0]
     about = {
         "name": f"{chosen} on {gpu}{' (borrowed)' if borrowed else ''}",
-        "source": f"{borrowed}{kernels.source}; {constants.source}",
+        "source": f"{borrowed}{measured_by}; {constants.source}",
         "software": f"vLLM {constants.since} or later",
         "covariance": _covariance(constants, gpu, relative),
     }

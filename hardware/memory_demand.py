@@ -62,7 +62,7 @@ class MemoryDemand:
     enable_expert_parallel: bool = False
     """Whether ranks hold experts whole, instead of a part of each."""
     max_cudagraph_capture_size: int | None = None
-    """Tokens of the largest CUDA graph; None: the version's."""
+    """Tokens of the largest CUDA graph; None: the version's, 0: there are none."""
     dp: int = 1
     """Data-parallel ranks, of ``tp`` GPUs each, over which experts are dealt."""
     exchange_bytes: int = 0

@@ -6,7 +6,8 @@ Tables time what vLLM chooses when they are made. Other versions choose otherwis
 """
 
 from hardware.calibration import Calibration
-from hardware.defaults import engine_defaults
+from hardware.defaults import engine_defaults, newest_version
+from hardware.engine_table import vllm
 from hardware.group import Group
 from hardware.prices.kernels import DEEP_GEMM, TILED, Kernels
 from hardware.versions import version_key
@@ -56,7 +57,9 @@ def with_moe_backend(
         )
     assert kernels is not None
     assert chosen is not None
-    return calibration.model_copy(update={"kernels": kernels.with_backend(chosen)})
+    empty = vllm().defaults.computes_empty_tiles.at(version_key(version or newest_version()))
+    served = kernels.with_backend(chosen, empty_tiles=empty)
+    return calibration.model_copy(update={"kernels": served})
 
 
 def _known(kernels: Kernels | None, stored: str, group: Group) -> set[str]:

@@ -26,7 +26,7 @@ from hardware.joint_prices import JointPrices
 from hardware.prices.chunks import ChunkCost
 from hardware.prices.work import ClassWork, ReadTotals, own_work, read_work
 from hardware.ranks import JointTables
-from hardware.step_prices import Piece, StepPrices
+from hardware.step_prices import Beside, Piece, StepPrices
 
 Floats = npt.NDArray[np.float64]
 
@@ -58,6 +58,10 @@ class StepCost:
     """By class: FLOPs and bytes of one rank's fused attention."""
     bare_sequence_s: Floats = field(repr=False)
     """``sequence_s`` without host time."""
+    beside: Beside | None = field(default=None, repr=False)
+    """Attention of decodes in a step with chunks, where it is another."""
+    eager_s: float = 0.0
+    """What the GPU spends at least on a step that no graph replays; 0: graphs replay the small."""
     together: JointTables | None = field(default=None, repr=False)
     """Of data-parallel ranks: what they spend on tokens together. The tables here are those of one
     of them while all have as many tokens."""
@@ -84,6 +88,8 @@ class StepCost:
             chunk_s=self.chunk_cost.seconds,
             run=add_up,
             vector_steps=VECTOR_STEPS,
+            beside=self.beside,
+            eager_s=self.eager_s,
         )
 
     def step_s(

@@ -25,6 +25,27 @@ lines (seconds, and seconds per position, by class of cache), positions and thei
 of how many steps there are and when they must stop."""
 
 
+TILE_ROWS: Final = 64
+"""Query rows that a kernel computes at a time (``hardware.prices.beside``)."""
+
+
+class Beside:
+    """Attention of decodes in a step with a prompt's chunk, where both are one call.
+
+    Args:
+        pieces: as ``decode_pieces``.
+        idle_s: of each decode, once for all rows of a tile that the longest chunk has.
+    """
+
+    def __init__(self, pieces: list[list[tuple[Piece, ...]]], idle_s: float) -> None:
+        self.pieces = pieces
+        self.idle_s = idle_s
+
+    def __reduce__(self) -> tuple[type["Beside"], tuple[object, ...]]:
+        """Be sent to another process, compiled or not."""
+        return Beside, (self.pieces, self.idle_s)
+
+
 class StepPrices:
     """Tables of one model on one tensor-parallel group.
 
@@ -37,6 +58,9 @@ class StepPrices:
             the layers of the class, by positions attended.
         chunk_s: attention of a prefill chunk, by its tokens and those before it.
         run: faster than one by one from ``vector_steps`` steps on.
+        beside: attention of decodes in a step with chunks; None: ``decode_pieces``.
+        eager_s: what the GPU spends at least on a step with chunks, as the host launches it kernel
+            by kernel; ``decode_pieces`` have that of steps without.
     """
 
     def __init__(
@@ -49,6 +73,8 @@ class StepPrices:
         chunk_s: Callable[[int, int], float],
         run: Run,
         vector_steps: int,
+        beside: Beside | None = None,
+        eager_s: float = 0.0,
     ) -> None:
         self.overhead_s = overhead_s
         self.launch_s = launch_s
@@ -58,6 +84,8 @@ class StepPrices:
         self.first_pieces = decode_pieces[0]
         """Of the first class, which may be the only one."""
         self.classes = len(decode_pieces)
+        self.beside = beside
+        self.eager_s = eager_s
         self.decode_s = [
             overhead_s + tokens + sequences
             for tokens, sequences in zip(token_s, sequence_s, strict=False)  # as far as both go
@@ -73,7 +101,7 @@ class StepPrices:
         """Be sent to another process, compiled or not."""
         tables = (self.overhead_s, self.launch_s, self.token_s, self.sequence_s)
         asked = (self._chunk_s, self._run, self._vector_steps)
-        return StepPrices, (*tables, self.decode_pieces, *asked)
+        return StepPrices, (*tables, self.decode_pieces, *asked, self.beside, self.eager_s)
 
     def step_s(self, decodes: int, reads: list[int], chunks: Sequence[tuple[int, int]]) -> float:
         """Return the seconds of one step: see ``StepCost.step_s``.
@@ -85,6 +113,8 @@ class StepPrices:
         for chunk, _ in chunks:
             tokens += chunk
         attention_s = self.attention_s(decodes, reads, chunks)
+        if self.eager_s > 0.0 and chunks:
+            attention_s = max(attention_s, self.eager_s - self.token_s[tokens])
         sequences = decodes + len(chunks)
         return self.overhead_s + self.token_s[tokens] + self.sequence_s[sequences] + attention_s
 
@@ -105,6 +135,8 @@ class StepPrices:
             if chunk not in first_chunk_s:
                 first_chunk_s[chunk] = self._chunk_s(chunk, 0)
             attention_s += first_chunk_s[chunk]
+        if decodes and chunks and self.beside is not None:
+            return attention_s + self._beside_s(self.beside, decodes, reads, chunks)
         if decodes:
             positions = reads[0]
             for start, flat_s, slope_s in self.first_pieces[decodes]:
@@ -117,6 +149,22 @@ class StepPrices:
                     if positions >= start:
                         attention_s += flat_s + slope_s * positions
                         break
+        return attention_s
+
+    def _beside_s(
+        self, beside: Beside, decodes: int, reads: list[int], chunks: Sequence[tuple[int, int]]
+    ) -> float:
+        """Attention of decodes in one call with chunks."""
+        longest = 0
+        for chunk, _ in chunks:
+            longest = max(longest, chunk)
+        attention_s = decodes * beside.idle_s * ((longest + TILE_ROWS - 1) // TILE_ROWS)
+        for place in range(self.classes):
+            positions = reads[place]
+            for start, flat_s, slope_s in beside.pieces[place][decodes]:
+                if positions >= start:
+                    attention_s += flat_s + slope_s * positions
+                    break
         return attention_s
 
     def decode_ends_s(

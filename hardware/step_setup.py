@@ -11,11 +11,12 @@ from hardware.gpu import Gpu
 from hardware.group import Group
 from hardware.handing_over import handed_over_s
 from hardware.prices.choose import prices_of
-from hardware.prices.graphs import largest_graph, with_graphs
+from hardware.prices.graphs import largest_graph, launched, with_graphs
 from hardware.prices.protocol import Prices
 from hardware.prices.together import (
     all_reduces_s,
     attention_works,
+    beside,
     chunk_cost,
     decode_pieces,
     gather_s,
@@ -23,6 +24,7 @@ from hardware.prices.together import (
 from hardware.prices.work import operators_work
 from hardware.ranks import ALONE, JointTables, Ranks, joint_tables
 from hardware.step_cost import StepCost
+from hardware.step_prices import Beside
 from model.dealing import experts_among
 from model.operators import Operator
 from model.precision import Precision
@@ -64,6 +66,8 @@ class StepSetup:
     """GPUs hold experts whole, instead of a part of each."""
     max_cudagraph_capture_size: int | None = None
     """Tokens of the largest step that a graph replays. None: twice the seats, up to 512."""
+    enforce_eager: bool = False
+    """No step is replayed from a graph: the host launches its kernels one by one."""
     ranks: Ranks = ALONE
     """Data-parallel ones, each of ``tp`` GPUs."""
     stage: Stage | None = None
@@ -111,7 +115,7 @@ class StepSetup:
         seconds = prices.operators_s(operators, group.spec.num_layers)
         if self.tp > 1:
             seconds = seconds + all_reduces_s(group, prices, tokens)
-        if self._graphs:
+        if self._graphs and not self.enforce_eager:
             eager_s = group.spec.expert_layers * prices.host.eager_experts_s
             seconds = with_graphs(seconds, self._largest_graph, eager_s)
         return seconds + handed_over_s(group, prices, self.calibration, self.number, tokens)
@@ -139,6 +143,16 @@ class StepSetup:
         return self.prices.host.sequence_s if each_s is None else each_s
 
     @property
+    def eager_s(self) -> float:
+        """What the host takes to launch a step of an engine without graphs; 0 with them."""
+        if not self.enforce_eager:
+            return 0.0
+        spec, host = self.group.spec, self.prices.host
+        plain = spec.num_layers - spec.expert_layers
+        experts_s = max(host.eager_experts_s, host.eager_layer_s)
+        return plain * host.eager_layer_s + spec.expert_layers * experts_s
+
+    @property
     def _graphs(self) -> bool:
         return self.calibration.kernels is not None
 
@@ -160,13 +174,20 @@ def step_cost(setup: StepSetup) -> StepCost:
     of_sequences = group.sequence_operators(np.arange(setup.max_seqs + 1.0))
     bare_s, together = setup.bare_sequence_s(of_sequences), setup.together()
     token_s = setup.token_s(of_tokens) if together is None else together.even_s
+    pieces = decode_pieces(group, prices, setup.max_seqs)
+    with_chunks = beside(group, prices, setup.max_seqs)
+    if setup.eager_s > 0:
+        with_chunks = with_chunks or Beside(pieces, 0.0)
+        pieces = launched(pieces, token_s.tolist(), setup.eager_s)
     return StepCost(
         idle_start_s=prices.host.idle_start_s,
         overhead_s=setup.overhead_s,
         token_s=token_s.tolist(),
         sequence_s=setup.sequence_s(bare_s).tolist(),
         windows=group.spec.windows,
-        decode_pieces=decode_pieces(group, prices, setup.max_seqs),
+        decode_pieces=pieces,
+        beside=with_chunks,
+        eager_s=setup.eager_s,
         chunk_cost=chunk_cost(group, prices),
         token_work=operators_work(of_tokens),
         sequence_work=operators_work(of_sequences),

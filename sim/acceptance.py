@@ -1,6 +1,6 @@
 """Which drafts of a run's requests are right, for the engines that verify them."""
 
-from sim.engine.drafting import Acceptance
+from sim.engine.drafts.drafting import Acceptance
 from sim.settings.speculative import SpeculativeConfig
 from workloads.acceptance import DrawnAcceptance
 from workloads.requests import Requests

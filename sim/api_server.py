@@ -11,7 +11,7 @@ and sends the tokens of one step before those of the next. Requests go to whiche
 streams are dealt evenly among the processes of their replica, and a token is seen, in the mean,
 when half of its step's are.
 
-Here reading and streaming have a loop each; ``sim.engine.api_loops`` has one for both. Not
+Here reading and streaming have a loop each; ``sim.traffic.api_loops`` has one for both. Not
 covered: a client that is too slow to read; that an engine whose server lags behind merges tokens of
 several steps into one message.
 """
@@ -23,10 +23,10 @@ import numpy.typing as npt
 
 from sim.engine.agenda import Agenda
 from sim.engine.any_replica import AnyReplica
-from sim.engine.api_loops import SharedLoops, SharedOutbox
-from sim.engine.inbox import OwnLoops
-from sim.engine.outbox import Outbox
 from sim.settings.scenario import ApiTime
+from sim.traffic.api_loops import SharedLoops, SharedOutbox
+from sim.traffic.inbox import OwnLoops
+from sim.traffic.outbox import Outbox
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -1,7 +1,7 @@
 """KV caches of an engine by kind, a row each, and which of them a pool has: chosen here alone.
 
-All are a ``sim.engine.kv_cache.BlockPool``: what a scheduler tells its cache, and asks it, is
-written there.
+All are a ``sim.engine.caches.kv_cache.BlockPool``: what a scheduler tells its cache, and asks
+it, is written there.
 """
 
 from collections import Counter
@@ -13,24 +13,25 @@ from hardware.engine_table import vllm
 from hardware.kept_states import exports_states
 from hardware.kv_layout import KvGroup
 from hardware.versions import version_key
-from sim.engine.beginnings import Beginnings
-from sim.engine.block_groups import BlockGroup
-from sim.engine.drafted_cache import DraftedCache
-from sim.engine.drafted_hybrid import DraftedHybrid
-from sim.engine.eviction import Arc, Eviction, Lru, RankedLru
-from sim.engine.grouped_cache import GroupedPool
-from sim.engine.hybrid_cache import HybridCache
-from sim.engine.hybrid_settings import HybridSettings
-from sim.engine.kv_cache import BlockPool
+from sim.engine.caches.beginnings import Beginnings
+from sim.engine.caches.block_groups import BlockGroup
+from sim.engine.caches.grouped_cache import GroupedPool
+from sim.engine.caches.hybrid_cache import HybridCache
+from sim.engine.caches.hybrid_settings import HybridSettings
+from sim.engine.caches.kv_cache import BlockPool
+from sim.engine.caches.prefix_cache import PrefixCache
+from sim.engine.caches.state_cache import StateCache
+from sim.engine.caches.state_groups import StateGroup, StateSettings
+from sim.engine.drafts.drafted_cache import DraftedCache
+from sim.engine.drafts.drafted_hybrid import DraftedHybrid
 from sim.engine.loads import Connector
-from sim.engine.offloading import Offloading, OffloadSettings
-from sim.engine.pipelined_cache import PipelinedCache
-from sim.engine.prefix_cache import PrefixCache
-from sim.engine.remote_store import RemoteStore
-from sim.engine.state_cache import StateCache
-from sim.engine.state_groups import StateGroup, StateSettings
-from sim.engine.store_links import StoreLinks
-from sim.engine.storing import Storing, StoringSettings
+from sim.engine.stages.pipelined_cache import PipelinedCache
+from sim.engine.tiers.eviction import Arc, Eviction, Lru, RankedLru
+from sim.engine.tiers.offloading import Offloading, OffloadSettings
+from sim.engine.tiers.remote_store import RemoteStore
+from sim.engine.tiers.store_links import StoreLinks
+from sim.engine.tiers.storing import Storing, StoringSettings
+from sim.engine.tiers.tiered import BelowSettings, Tiered
 from sim.settings.pools import Pool
 from sim.settings.prefix_caching import retention_tokens
 from workloads.requests import Prefixes
@@ -177,7 +178,7 @@ def _caps_windows(pool: Pool) -> bool:
     return not pool.engine.scheduler_reserve_full_isl or vllm().defaults.reserve_caps_windows.at(at)
 
 
-def _offloading(pool: Pool, _: Place | None) -> Offloading:
+def _offloading(pool: Pool, place: Place | None) -> Offloading:
     host, rates = pool.host, pool.host_rates
     assert host is not None
     told, at = pool.engine.kv_connector_extra_config, version_key(pool.engine.version)
@@ -196,7 +197,11 @@ def _offloading(pool: Pool, _: Place | None) -> Offloading:
     policy: str = told.eviction_policy
     if policy == "lru" and vllm().defaults.lru_ranks_requests.at(at):
         policy = "ranked_lru"
-    return Offloading(settings, EVICTION[policy](host.chunks))
+    eviction, shared = EVICTION[policy](host.chunks), pool.store
+    if place is None or shared is None:
+        return Offloading(settings, eviction)
+    below = BelowSettings(shared.link_s, shared.store_s, shared.writes_back)
+    return Tiered(settings, eviction, below, *place)
 
 
 def _storing(pool: Pool, place: Place | None) -> Storing | None:

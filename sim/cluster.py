@@ -16,18 +16,13 @@ from sim.disaggregation import Disaggregated, Route
 from sim.engine.agenda import ARRIVAL, STEP_END, Agenda
 from sim.engine.any_replica import AnyReplica
 from sim.engine.arrivals import Arrivals, Coming
-from sim.engine.client import Client
-from sim.engine.dispatch import Dispatch
-from sim.engine.drafting import Acceptance
-from sim.engine.inbox import Inbox
+from sim.engine.drafts.drafting import Acceptance
 from sim.engine.loop import Loop, OnFinish
 from sim.engine.machine import Machine
 from sim.engine.rank import ranks_of
-from sim.engine.remote_store import StoreClock
 from sim.engine.replica import Replica
 from sim.engine.scheduler import Scheduler
-from sim.engine.sending import Sending
-from sim.engine.storing import Storing
+from sim.engine.tiers.remote_store import StoreClock
 from sim.machines import priced_machine
 from sim.pipelined import pipelined
 from sim.ranks import lockstep, router_of, show
@@ -43,6 +38,10 @@ from sim.settings.cluster_config import NO_CLIENT
 from sim.settings.pools import PREFILL, Pool
 from sim.settings.scenario import Scenario
 from sim.source import first_rows, sequences, users_of
+from sim.traffic.client import Client
+from sim.traffic.dispatch import Dispatch
+from sim.traffic.inbox import Inbox
+from sim.traffic.sending import Sending
 from workloads.requests import Requests
 from workloads.streams import stream
 
@@ -100,10 +99,8 @@ class Cluster:
                 self.replicas |= self._replicas(number)
         if self.store is not None:
             StoreClock(self.clock.agenda, self.store)
-            for number, scheduler in self.schedulers.items():
-                assert scheduler.loads is not None
-                assert isinstance(scheduler.loads.connector, Storing)
-                scheduler.loads.connector.port.replica = self.replicas[number]
+            for number, user in self.store.users.items():
+                user.replica = self.replicas[number]
         self._show()
         self._connect()
 

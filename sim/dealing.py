@@ -1,11 +1,11 @@
-"""Requests that are dealt beforehand, as ``sim.engine.dispatch`` would send them one by one."""
+"""Requests that are dealt beforehand, as ``sim.traffic.dispatch`` would send them one by one."""
 
 import numpy as np
 import numpy.typing as npt
 
-from sim.engine.dispatch import NOBODY, nowhere
 from sim.routers.router import Router
 from sim.source import sequences
+from sim.traffic.dispatch import NOBODY, nowhere
 from workloads.requests import Floats, Requests
 
 

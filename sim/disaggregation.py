@@ -19,9 +19,7 @@ from collections.abc import Sequence as SequenceOf
 from sim.clock import Clock
 from sim.engine.agenda import ANSWER, DELIVERY, TRANSFER
 from sim.engine.any_replica import AnyReplica
-from sim.engine.dispatch import NOBODY, Dispatch, nowhere, tokens_of
 from sim.engine.loads import Connector
-from sim.engine.sending import Sending
 from sim.engine.sequence import Sequence
 from sim.recording.handovers import Handover
 from sim.recording.run import Recorder
@@ -30,6 +28,8 @@ from sim.settings.kv_transfer import KvTransferConfig, Link, link_of
 from sim.settings.pools import DECODE, PREFILL, Pool
 from sim.settings.scenario import ApiTime
 from sim.sight import show_replicas
+from sim.traffic.dispatch import NOBODY, Dispatch, nowhere, tokens_of
+from sim.traffic.sending import Sending
 from sim.transfers import Transfers
 
 
@@ -207,7 +207,8 @@ class Disaggregated(Dispatch):
             return
         handover.prefilled_s = now_s
         size = self._pools[handover.source].ledger.block_size
-        handover.kept_blocks = -(-handover.sequence.prompt_tokens // size)
+        held_tokens = max(handover.prompt.prompt_tokens, handover.prompt.slots)
+        handover.kept_blocks = -(-held_tokens // size)
         _as_at_source(handover)
         api, sequence = self._api, handover.sequence
         answered_s = now_s + api.output_s

@@ -4,7 +4,7 @@ from array import array
 
 import numpy as np
 
-from sim.engine.following import Chains, Following, Graphs
+from sim.traffic.following import Chains, Following, Graphs
 from workloads.requests import Requests
 
 

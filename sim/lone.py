@@ -1,6 +1,6 @@
 """A request that is alone."""
 
-from sim.engine.pipelined_prefill import PipelinedBatch
+from sim.engine.stages.pipelined_prefill import PipelinedBatch
 from sim.pipelined import stages_of_pool
 from sim.settings.pools import Pool
 

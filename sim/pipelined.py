@@ -5,11 +5,11 @@ from hardware.pipeline_cost import PipelineCost
 from sim.engine.agenda import STEP_END, Agenda
 from sim.engine.journal import Journal
 from sim.engine.loop import OnFinish
-from sim.engine.pipeline import Pipeline, Stages
-from sim.engine.pipelined import Pipelined
-from sim.engine.pipelined_journal import PipelinedJournal
-from sim.engine.pipelined_prefill import PipelinedPrefill
 from sim.engine.scheduler import Scheduler
+from sim.engine.stages.pipeline import Pipeline, Stages
+from sim.engine.stages.pipelined import Pipelined
+from sim.engine.stages.pipelined_journal import PipelinedJournal
+from sim.engine.stages.pipelined_prefill import PipelinedPrefill
 from sim.settings.pools import Pool
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence as SequenceOf
 from math import inf
 
 from sim.cluster import Cluster, MachineOf
-from sim.engine.drafting import Acceptance
+from sim.engine.drafts.drafting import Acceptance
 from sim.recording.assembling import result_of
 from sim.recording.result import Result
 from sim.recording.run import Part

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from sim.engine.agenda import ARRIVAL, Agenda
 from sim.engine.arrivals import Block, Coming
-from sim.engine.users import Ask, Users
 from sim.following import following_of
+from sim.traffic.users import Ask, Users
 from workloads.requests import Floats, Requests
 
 _BLOCK = 4096  # rows turned into Python numbers at a time, so that memory holds few of them

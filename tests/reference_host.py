@@ -24,6 +24,8 @@ class Use:
     reused: set[int] = field(default_factory=set)
     missed: set[int] = field(default_factory=set)
     rank: int = 0
+    promoted: list[Kept] = field(default_factory=list)  # that stay until it has been served
+    from_store: set[int] = field(default_factory=set)
 
 
 class Host:
@@ -36,6 +38,7 @@ class Host:
         self.offers: OrderedDict[tuple, int] = OrderedDict()
         self.ranks: dict[tuple, tuple[int, int]] = {}  # of LRU, if requests have ranks
         self.last = 0
+        self.made_room: list[tuple] = []  # the last time
 
     def rank(self) -> int:
         self.last += 1
@@ -102,6 +105,7 @@ class Host:
                 return False
             chosen.append(found)
             left -= found[0] == 0
+        self.made_room = [text for _, text in chosen]
         for line, text in chosen:
             del self.lines[line][text]
             if self.policy == "arc":

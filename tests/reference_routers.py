@@ -1,13 +1,14 @@
 """Routers as naively as can be: everything is counted anew at every choice, from written-out texts.
 
-A prompt is a list of tokens (``tests.reference_simulator.text_of``); a block is the tuple of all
+A prompt is a list of tokens (``tests.reference_world.text_of``); a block is the tuple of all
 tokens up to its end. What a router believes is a list of such tuples, and nothing is an interval.
 """
 
 from collections.abc import Callable
 
 from sim.routers.hashing import VIRTUAL_NODES, place_of
-from tests.reference_cache_routers import cache_aware, dynamo, llm_d
+from tests.reference_cache_routers import cache_aware, dynamo
+from tests.reference_llm_d import llm_d
 from tests.reference_routing import Choose, Seq, World, fewest, integers
 
 

@@ -5,12 +5,13 @@ It shares nothing with ``sim`` but the seconds of a chunk on either link.
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 from sim.settings.pools import Pool
-from tests.reference_simulator import Seq
-from tests.reference_tiers import LoadingEngine
+from tests.reference_host import Kept, Use
+from tests.reference_sequence import Seq
+from tests.reference_tiers import LoadingEngine, TierEngine
 
 
 @dataclass(eq=False)
@@ -32,6 +33,7 @@ class Job:
     seq: Seq
     texts: list[tuple]
     sent_s: float
+    pinned: list[Kept] = field(default_factory=list)
     begun_s: float = inf
     moves: bool = False
     left: float = 1.0
@@ -49,10 +51,10 @@ class Store:
         self.active: list[Job] = []
         self.sent = 0
 
-    def send(self, engine: "StoreEngine", way: str, seq: Seq, texts: list, now_s: float) -> None:
+    def send(self, engine, way: str, seq: Seq, texts: list, now_s: float, pinned=()) -> None:
         self.sent += 1
         line = engine.lines[way]
-        line.append(Job(self.sent, engine, way, seq, texts, now_s))
+        line.append(Job(self.sent, engine, way, seq, texts, now_s, list(pinned)))
         if len(line) == 1:
             self.begin(engine, way, now_s)
 
@@ -65,7 +67,7 @@ class Store:
                 self.active.append(job)
                 return
             line.pop(0)
-            engine.written(job.seq)
+            engine.ended(job)
 
     def takes_room(self, job: Job) -> bool:
         wanted = [text for text in job.texts if text not in self.chunks]
@@ -123,32 +125,38 @@ class Store:
         self.use(job.texts)
         engine.moved_s[job.way] += now_s - job.begun_s
         engine.lines[job.way].pop(0)
-        if job.way == "read":
-            engine.told.append(job.seq)
-        else:
-            engine.written(job.seq)
+        engine.ended(job)
         self.begin(engine, job.way, now_s)
 
 
-class StoreEngine(LoadingEngine):
+class User:
     """One replica that shares a store."""
 
     store: Store
 
+    def uses_store(self, pool: Pool) -> None:
+        shared = pool.store
+        assert shared is not None
+        self.link_s, self.store_s = shared.link_s, shared.store_s
+        self.lines: dict[str, list[Job]] = {"read": [], "write": []}
+        self.moved_s = {"read": 0.0, "write": 0.0}
+        self.wrote = self.read = self.evicted = self.refused = 0
+
+
+class StoreEngine(User, LoadingEngine):
+    """One whose GPU reads from it and writes to it."""
+
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool)
+        self.uses_store(pool)
         told, shared = pool.engine.kv_connector_extra_config, pool.store
         assert shared is not None
         self.chunk = told.blocks_per_chunk * self.size
         self.prompts_only = told.offload_prompt_only
-        self.link_s, self.store_s = shared.link_s, shared.store_s
         self.least = max(1, shared.min_load_tokens)
-        self.lines: dict[str, list[Job]] = {"read": [], "write": []}
-        self.moved_s = {"read": 0.0, "write": 0.0}
         self.offered: dict[Seq, int] = {}
         self.next_writes: list[tuple[Seq, list[tuple]]] = []
         self.writes: dict[Seq, int] = {}
-        self.wrote = self.read = self.evicted = self.refused = 0
 
     def prepare(self, now_s: float) -> dict | None:
         for seq, texts in self.next_writes:
@@ -156,7 +164,11 @@ class StoreEngine(LoadingEngine):
         self.next_writes = []
         return super().prepare(now_s)
 
-    def written(self, seq: Seq) -> None:
+    def ended(self, job: Job) -> None:
+        seq = job.seq
+        if job.way == "read":
+            self.told.append(seq)
+            return
         self.writes[seq] -= 1
         if not self.writes[seq]:
             del self.writes[seq]
@@ -182,6 +194,8 @@ class StoreEngine(LoadingEngine):
         for text in texts:
             self.store.chunks[text].readers += 1
         self.read += len(texts)
+        if not seq.preemptions and not seq.status:
+            seq.store_tokens = more
         self.store.send(self, "read", seq, texts, self.now_s)
 
     def form_chunked(self, batch: dict) -> None:
@@ -209,3 +223,121 @@ class StoreEngine(LoadingEngine):
     def cut_off(self, seq: Seq) -> None:
         seq.lent = seq in self.writes
         super().cut_off(seq)
+
+
+class HostStoreEngine(User, TierEngine):
+    """One whose host does, for its GPU."""
+
+    goes_on = True
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool)
+        self.uses_store(pool)
+        assert pool.store is not None
+        self.writes_back = pool.store.writes_back
+        self.over_there: list[Job] = []
+        self.promotions: dict[Seq, list[tuple]] = {}
+
+    def prepare(self, now_s: float) -> dict | None:
+        batch = super().prepare(now_s)
+        self.polled &= batch is not None
+        while batch is None and (
+            self.promoted or self.over_there
+        ):  # who can compute nothing plans again at once
+            batch = super().prepare(now_s)
+            self.polled &= batch is not None
+        return batch
+
+    promoted = False  # in the last plan
+
+    def ended(self, job: Job) -> None:
+        self.over_there.append(job)
+
+    def come(self, now_s: float) -> None:
+        self.now_s = now_s
+        super().come(now_s)
+
+    polled = False  # in this step
+
+    def poll(self) -> None:
+        if self.polled:
+            return
+        self.polled = True
+        over, self.over_there = self.over_there, []
+        for job in over:
+            for kept in job.pinned:
+                kept.readers -= 1
+            for text in job.texts if job.way == "read" else ():
+                kept = self.host.get(text)
+                assert kept is not None
+                kept.written = True
+                if job.seq in self.uses:
+                    kept.readers = 1
+                    self.uses[job.seq].promoted.append(kept)
+
+    def settle(self) -> bool:
+        over = self.over
+        news = super().settle()
+        for seq, chunks, brings in over:
+            if not brings and not self.writes_back:
+                for kept in chunks:
+                    kept.readers += 1
+                texts = [kept.text for kept in chunks]
+                self.store.send(self, "write", seq, texts, self.now_s, chunks)
+        return news
+
+    def promote(self, seq: Seq, use: Use, place: int) -> Kept | None:
+        text = self.text_of(seq, place)
+        there = self.store.chunks.get(text)
+        if there is None or not there.written:
+            return None
+        if place not in use.missed:
+            self.host.miss(text)
+        use.missed.add(place)
+        self.host.see(use, {place: text})
+        use.seen.add(place)
+        there.readers += 1
+        if self.host.count == self.host.room:
+            if not self.host.make_room(1, {text}):
+                there.readers -= 1
+                return None
+            self.makes_room()
+        self.host.insert(text, (use.rank, -place))
+        use.inserted.add(place)
+        use.from_store.add(place)
+        self.promotions.setdefault(seq, []).append(text)
+        return self.host.get(text)
+
+    def makes_room(self) -> None:
+        texts = [text for text in self.host.made_room if text not in self.store.chunks]
+        if self.writes_back and texts:
+            self.store.send(self, "write", None, texts, self.now_s)
+
+    def fetch(self, seq: Seq, past: int, more: int) -> None:
+        super().fetch(seq, past, more)
+        self.served(seq)
+        places = range(past // self.chunk, (past + more) // self.chunk)
+        tokens = sum(place in self.uses[seq].from_store for place in places) * self.chunk
+        if not seq.preemptions and not seq.status:
+            seq.store_tokens = min(tokens, more, seq.target - 1 - past)
+
+    def served(self, seq: Seq) -> None:
+        if seq in self.uses:
+            for kept in self.uses[seq].promoted:
+                kept.readers -= 1
+            self.uses[seq].promoted = []
+
+    def before_offers(self, batch: dict) -> None:
+        self.poll()
+        self.polled = False
+        self.promoted = bool(self.promotions)
+        for seq, texts in self.promotions.items():
+            self.read += len(texts)
+            self.store.send(self, "read", seq, texts, self.now_s)
+        self.promotions = {}
+        for seq, _, _ in batch["chunks"]:
+            self.served(seq)
+
+    def before_parting(self, parting: list[Seq]) -> None:
+        for seq in parting:
+            self.served(seq)

@@ -7,8 +7,9 @@ from math import inf
 
 from hardware.versions import version_key
 from sim.settings.pools import Pool
+from tests.reference_engine import Engine
 from tests.reference_host import Host, Kept, Use
-from tests.reference_simulator import Engine, Seq
+from tests.reference_sequence import Seq
 
 
 class LoadingEngine(Engine):
@@ -102,6 +103,8 @@ class LoadingEngine(Engine):
 class TierEngine(LoadingEngine):
     """One replica with a host."""
 
+    goes_on = False  # planning, when nobody is left
+
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool)
         told, rates = pool.engine.kv_connector_extra_config, pool.host_rates
@@ -131,7 +134,7 @@ class TierEngine(LoadingEngine):
         if not self.ahead:
             self.settle()
         batch = super().prepare(now_s)
-        if batch is None and (self.parked or self.waiting):
+        if batch is None and (self.goes_on or self.parked or self.waiting):
             self.deadline_s = min([end_s for end_s, *_ in self.coming + self.going], default=inf)
         return batch
 
@@ -145,7 +148,7 @@ class TierEngine(LoadingEngine):
                 self.told.append(seq)
         self.coming = [job for job in self.coming if job[0] > now_s]
         self.going = [job for job in self.going if job[0] > now_s]
-        if self.has_ended or self.parked or self.waiting or self.arrived:  # else nothing is planned
+        if self.goes_on or self.has_ended or self.parked or self.waiting or self.arrived:
             for seq, chunks, blocks in self.next_copies:
                 self.going.append(self.job("out", now_s, blocks, seq, chunks))
             self.next_copies = []
@@ -186,9 +189,13 @@ class TierEngine(LoadingEngine):
         whole = seq.target // self.chunk
         if whole * self.chunk - past < self.chunk:
             return 0
+        self.poll()
         first = end = past // self.chunk
         found: list[Kept] = []
-        while end < whole and (kept := self.host.get(self.text_of(seq, end))) is not None:
+        while end < whole:
+            kept = self.host.get(self.text_of(seq, end)) or self.promote(seq, use, end)
+            if kept is None:
+                break
             found.append(kept)
             end += 1
         if not all(kept.written for kept in found):
@@ -198,6 +205,13 @@ class TierEngine(LoadingEngine):
         if any(kept in self.being_brought for kept in found):
             return None
         return end * self.chunk - past
+
+    def poll(self) -> None:
+        """Look what transfers of a tier below have ended."""
+
+    def promote(self, seq: Seq, use: Use, place: int) -> Kept | None:
+        """A chunk that comes from a tier below."""
+        return None
 
     def fetch(self, seq: Seq, past: int, more: int) -> None:
         use, chunks = self.uses[seq], []
@@ -219,6 +233,7 @@ class TierEngine(LoadingEngine):
     # --- what is kept
     def form_chunked(self, batch: dict) -> None:
         super().form_chunked(batch)
+        self.before_offers(batch)
         computed = {seq: past + tokens for seq, tokens, past in batch["chunks"]}
         for seq in batch["decodes"]:
             computed[seq] = seq.kv + (not self.ahead)
@@ -226,6 +241,7 @@ class TierEngine(LoadingEngine):
             if seq in computed:
                 self.offer(seq, computed[seq])
         parting = sorted(self.parting, key=lambda seq: seq.row)
+        self.before_parting(parting)
         for seq in parting:
             self.offer(seq, seq.kv)
         for seq in parting:
@@ -235,6 +251,15 @@ class TierEngine(LoadingEngine):
                 self.host.use(self.text_of(seq, place), reused, inserted)
         self.parting = []
 
+    def before_offers(self, batch: dict) -> None:
+        """A step was formed."""
+
+    def before_parting(self, parting: list[Seq]) -> None:
+        """Requests have left."""
+
+    def makes_room(self) -> None:
+        """Chunks have made room in the host."""
+
     def offer(self, seq: Seq, computed: int) -> None:
         if self.prompts_only:
             computed = min(computed, seq.prompt)
@@ -243,6 +268,7 @@ class TierEngine(LoadingEngine):
             use.offered = end
 
     def keep(self, seq: Seq, use: Use, end: int) -> bool:
+        self.poll()
         places = range(use.offered, end)
         texts = {place: self.text_of(seq, place) for place in places}
         if self.threshold_offers >= 2:
@@ -270,8 +296,10 @@ class TierEngine(LoadingEngine):
         if not wanted:
             return True
         lacking = len(wanted) - (self.host.room - self.host.count)
-        if lacking > 0 and not self.host.make_room(lacking, set(texts.values())):
-            return False
+        if lacking > 0:
+            if not self.host.make_room(lacking, set(texts.values())):
+                return False
+            self.makes_room()
         for place in wanted:
             self.host.insert(texts[place], (use.rank, -place))
             use.inserted.add(place)

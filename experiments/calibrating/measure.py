@@ -16,9 +16,9 @@ import torch
 from experiments.calibrating.engine import Executor, run_step
 from hardware.gpu import Gpu
 from model.torch.decoder import Decoder
+from sim.engine.caches.kv_cache import BlockPool
 from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.journal import Journal
-from sim.engine.kv_cache import BlockPool
 from sim.engine.sequence import Sequence as Request
 from sim.engine.settings import Settings
 from sim.engine.waiting import FirstCome

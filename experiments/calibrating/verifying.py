@@ -11,7 +11,7 @@ import torch
 from model.torch.decoder import Decoder
 from model.torch.generation import generate
 from model.torch.kv_cache import KVCache
-from sim.engine.drafted_prefill import DraftedPrefill
+from sim.engine.drafts.drafted_prefill import DraftedPrefill
 from sim.engine.machine import Machine
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch, Sequence

@@ -162,7 +162,7 @@ def _print(one: "Comparison", to: "Console") -> None:
             "difference_lo": found.low, "difference_hi": found.high,
         }  # fmt: skip
         values = (significant(value * factor) for value in (line.before, line.after))
-        share = "" if math.isnan(line.relative) else f"{100 * line.relative:+.1f}"
+        share = "" if math.isnan(line.relative) else f"{100 * line.relative:+z.1f}"
         table.add_row(heading, *values, text_of(row), share, verdict_of(line))
     to.print(table)
     for spread in one.spreads:

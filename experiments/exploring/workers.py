@@ -78,8 +78,7 @@ class Workers:
         self._kept.move_to_end(run.path)
         while len(self._kept) > MOST_KEPT:
             old, _ = self._kept.popitem(last=False)
-            for path in (old, old.with_suffix(".sha256")):
-                path.unlink(missing_ok=True)
+            old.unlink(missing_ok=True)
         return again
 
     async def _wait(self, run: Run) -> bool:

@@ -144,7 +144,7 @@ def _values(plan: PlanInput, study: Study, given: dict[str, Any]) -> dict[str, A
 
 
 def _sentence(error: ValueError) -> str:
-    return str(error).split("\n", 1)[0]
+    return str(error).split("\n", 1)[0].removesuffix(":")  # before a ledger
 
 
 def _name(plan: PlanInput, study: Study, values: dict[str, Any]) -> str:

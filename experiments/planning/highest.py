@@ -1,21 +1,23 @@
 """The highest value of a key that keeps an SLO, with an interval and what binds there.
 
-One seed finds the neighbourhood; twelve other seeds, the same at two values 3% below and above it,
-give a line whose root is the answer, and the jackknife its interval. Then as many seeds more as the
-wanted interval needs, once, and what comes out is reported.
+One seed finds the neighbourhood; sixteen other seeds, the same at two values some 5% below
+and above it, give a line whose root is the answer, and the jackknife its interval. Then as many
+seeds more as the wanted interval needs, once, and what comes out is reported.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from experiments.planning.logit_line import (
     NEAR,
     Pair,
     Root,
+    Scale,
     distance,
     next_guess,
     root,
@@ -26,14 +28,16 @@ from experiments.planning.samples import Sample, binding, worst
 from experiments.planning.trials import Ask, Trial
 from experiments.study.document import Study
 
-SEEDS = 12
-SCOUTS = 2
+SEEDS = 16
+SCOUTS = 4
 """Seeds of a pair that shows where the pair should be."""
 MOST_SEEDS = 48
-SPREAD = 0.03
-"""The pair lies so far below and above, on a log scale."""
-OUTSIDE = 1.01
-"""A root this far outside its pair is still that of the line; further away the curve bends."""
+SPREAD, OUTSIDE = 0.05, 1.03
+"""The pair lies so far below and above, and a root so far outside is still that of the line,"""
+BENT_SPREAD, BENT_OUTSIDE = 0.03, 1.01
+"""where the capacity is known, on whose scale the curve is straight; elsewhere it bends."""
+LEAST_ROOM = 0.5
+"""Of the room that a value leaves to the capacity, the higher one of its pair leaves so much."""
 BRACKET = 1.04
 """Ratio of two values between which the pair is put without a further look."""
 MOST_MOVES = 4
@@ -138,7 +142,7 @@ class Search:
 
     def around(self, value: float) -> Highest:
         """Search with no more than the line, from a value that is about right."""
-        return self._line(value)
+        return self._line(self._below_capacity(value))
 
     def _bracket(self) -> Highest | None:
         """Find a value that keeps the SLO and one that does not; or what there is instead."""
@@ -190,12 +194,12 @@ class Search:
             low, high = self._ends(middle)
             line = self._pair(low, high, min(SCOUTS, self.begin_with))
             found = self._root(line)
-            if found is None or _is_around(line.pair, found, 1 + SPREAD):
+            if found is None or _is_around(line.pair, found, 1 + self._spread):
                 line = self._pair(low, high, self.begin_with)
                 found = self._root(line)
-                if found is None or _is_around(line.pair, found, OUTSIDE):
+                if found is None or _is_around(line.pair, found, self._outside):
                     break
-            middle = min(max(found.value, middle * 0.85), middle * 1.15)
+            middle = self._below_capacity(min(max(found.value, middle * 0.85), middle * 1.15))
         if found is None or line is None:
             return self._ended("undecided", middle)
         wanted = seeds_needed(found, self.target, MOST_SEEDS)
@@ -207,8 +211,27 @@ class Search:
     def _root(self, line: "_Line") -> Root | None:
         return root(line.pair, line.promise.allowed, self.confidence)
 
+    @property
+    def _scale(self) -> Scale:
+        return Scale(self.capacity)
+
+    @property
+    def _spread(self) -> float:
+        return BENT_SPREAD if math.isnan(self.capacity) else SPREAD
+
+    @property
+    def _outside(self) -> float:
+        return BENT_OUTSIDE if math.isnan(self.capacity) else OUTSIDE
+
+    def _below_capacity(self, value: float) -> float:
+        return value if math.isnan(self.capacity) else min(value, FIRST[1] * self.capacity)
+
     def _ends(self, middle: float) -> tuple[float, float]:
-        low, high = middle * (1 - SPREAD), middle * (1 + SPREAD)
+        """Two values of a pair, as far apart on the scale on either side."""
+        scale = self._scale
+        step = min(self._spread / scale.relative(middle), -math.log(LEAST_ROOM))
+        place = scale.place(middle)
+        low, high = scale.value(place - step), scale.value(place + step)
         if self.varied.is_whole:
             low, high = max(1, math.floor(low)), math.ceil(high)
             high = high + 1 if high == low else high
@@ -227,15 +250,14 @@ class Search:
         samples = {low: answers[0::2], high: answers[1::2]}
         promise = worst(samples[high], self.promises)
 
-        def counts(value: float, what: Callable[[Sample], int]) -> Iterator[int]:
-            return (what(sample) for sample in samples[value])
+        def counts(value: float, what: Callable[[Sample], int]) -> npt.NDArray[np.int64]:
+            return np.fromiter((what(sample) for sample in samples[value]), dtype=np.int64)
 
-        columns = [
-            np.fromiter(counts(value, what), dtype=np.int64)
-            for what in (lambda one: one.count(promise), lambda one: one.measured)
-            for value in (low, high)
-        ]
-        return _Line(Pair(low, high, *columns), samples, promise)
+        missed = [counts(value, lambda one: one.count(promise)) for value in (low, high)]
+        measured = [counts(value, lambda one: one.measured) for value in (low, high)]
+        scale = self._scale if high < self.capacity else Scale()
+        pair = Pair(low, high, missed[0], missed[1], measured[0], measured[1], scale)
+        return _Line(pair, samples, promise)
 
     def _found(self, found: Root, line: "_Line") -> Highest:
         every = [sample for row in line.samples.values() for sample in row]

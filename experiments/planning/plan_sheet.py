@@ -8,12 +8,14 @@ from experiments.planning.candidates import Candidate
 from experiments.planning.capacity_words import limit_text, percent
 from experiments.planning.day_probe import DayProbe
 from experiments.planning.plan_finding import Finalist, PlanFound
+from experiments.planning.plan_prices import least_usd, price_ends
 from experiments.planning.plan_words import (
     HOURS_A_MONTH,
     deployment,
     fate,
     misses,
     one_down,
+    others_of,
     replicas_after,
     shares,
     title,
@@ -52,8 +54,9 @@ def sheet(found: PlanFound, notes: Sequence[str], texts: Sequence[tuple[str, str
         sections=[
             Section(
                 "What each candidate costs",
-                "Filled: the smallest number of replicas that keeps the SLO. Hollow: what it costs "
-                "at least, from its capacity alone; it was out before it had to be tested.",
+                "Filled: the smallest number of replicas that keeps the SLO; lines are what tests, "
+                "and how much it holds, leave open (95%). Hollow: what it costs at least, by its "
+                "capacity and the tests that it failed.",
                 figures=[_prices(found)],
             ),
             Section(
@@ -84,7 +87,9 @@ def sheet(found: PlanFound, notes: Sequence[str], texts: Sequence[tuple[str, str
 def _answer(found: PlanFound) -> Answer:
     winner = found.winner
     if winner is None:
-        return Answer("Nothing among the candidates keeps it.", BAD, about=title(found))
+        others = ", ".join(others_of(found))
+        text = f"Nothing among the candidates keeps it: {others or 'there are none'}."
+        return Answer(text, BAD, about=f"Asked: {title(found)}.")
     return Answer(
         f"Cheapest that keeps the SLO: {deployment(winner)}.", GOOD,
         f"{misses(found, winner)}. {one_down(found, winner)}.", f"Asked: {title(found)}.",
@@ -96,16 +101,26 @@ def _cards(found: PlanFound, winner: Finalist) -> list[dict[str, str]]:
     month = f"{winner.usd_per_hour * HOURS_A_MONTH:,.0f} a month"
     of = "windows" if isinstance(winner.probe, DayProbe) else "requests"
     told = [
-        card("USD per hour", f"{winner.usd_per_hour:,.2f}", month),
+        card("USD per hour", _usd(winner.usd_per_hour, price_ends(found, winner)), month),
         card("GPUs", f"{winner.gpus:,}", winner.candidate.told(winner.replicas)),
         card("risk", percent(winner.risk), _risk(found, winner)),
         card(f"{of} that miss", percent(winner.probe.missed), _binds(found, winner)),
         card("one replica down", "kept" if kept else "not kept", "N+1, at the forecast"),
     ]
     if winner.holds is not None:
+        least = "" if winner.holds.outcome == "found" else " at least"
         held = traffic_text(found, winner.holds.value)
-        told.insert(2, card("holds", held, f"{traffic_text(found, found.demand.growth)} forecast"))
+        told.insert(2, card(f"holds{least}", held, _held(found, winner)))
     return told
+
+
+def _held(found: PlanFound, winner: Finalist) -> str:
+    """The interval of what it holds, and what is to be held."""
+    assert winner.holds is not None
+    ends = (winner.holds.low, winner.holds.high)
+    low, high = (traffic_text(found, end) for end in ends) if not math.isnan(ends[0]) else ("", "")
+    known = f"{low.split()[0]} to {high.split()[0]} (95%); " if low else ""
+    return f"{known}{traffic_text(found, found.demand.growth)} forecast"
 
 
 def _risk(found: PlanFound, winner: Finalist) -> str:
@@ -123,7 +138,7 @@ def _binds(found: PlanFound, winner: Finalist) -> str:
 
 def _prices(found: PlanFound) -> Figure:
     """The price of each solved candidate; of the others what they cost at least."""
-    own = {one.candidate.number: one.usd_per_hour for one in found.finalists}
+    own = {one.candidate.number: one for one in found.finalists}
     first = None if found.winner is None else found.winner.candidate.number
     bars = []
     for one in found.candidates:
@@ -131,13 +146,17 @@ def _prices(found: PlanFound) -> Figure:
         if state is None:
             continue
         solved = state.replicas is not None
-        usd = own.get(one.number, state.usd_per_hour if solved else state.bound_usd)
-        least = "" if solved else "at least "
+        usd = state.usd_per_hour if solved else least_usd(state)
+        ends = (min(least_usd(state), usd), usd)
+        if one.number in own:
+            usd, ends = own[one.number].usd_per_hour, price_ends(found, own[one.number])
+        told = f"{'' if solved else 'at least '}{_usd(usd, ends)} USD/h"
+        low, high = ends if ends[0] < ends[1] else (math.nan, math.nan)
         bars.append(
             Bar(
-                one.name, usd, state="good" if one.number == first else "plain",
+                one.name, usd, low, high, state="good" if one.number == first else "plain",
                 hollow=not solved, strong=one.number == first,
-                text=f"{one.name}: {least}{usd:,.2f} USD/h; {why(found, one)}",
+                text=f"{one.name}: {told}; {why(found, one)}",
             )
         )  # fmt: skip
     bars.sort(key=lambda bar: (not bar.strong, bar.hollow, bar.value))
@@ -147,11 +166,17 @@ def _prices(found: PlanFound) -> Figure:
     )  # fmt: skip
 
 
+def _usd(usd: float, ends: tuple[float, float]) -> str:
+    low, high = (f"{end:,.2f}" for end in ends)
+    return f"{usd:,.2f}" if low == high else f"{usd:,.2f} ({low}{DASH}{high})"
+
+
 def _ranked(found: PlanFound) -> Table:
     headings = ("deployment", "replicas", "GPUs", "USD/h", "missed", "N+1", "risk")
     rows = [
         (
-            one.candidate.name, shares(one), str(one.gpus), f"{one.usd_per_hour:,.2f}",
+            one.candidate.name, shares(one), str(one.gpus),
+            _usd(one.usd_per_hour, price_ends(found, one)),
             percent(one.probe.missed),
             "yes" if one.one_down is not None and one.one_down.verdict is Verdict.KEPT else "no",
             DASH if math.isnan(one.risk) else percent(one.risk),

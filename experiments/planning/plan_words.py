@@ -175,7 +175,12 @@ def _next(winner: Finalist, other: Finalist) -> str:
 
 
 def _others(found: PlanFound) -> list[str]:
-    """Count why the others are out."""
+    told = others_of(found)
+    return [f"others   {', '.join(told)}"] if told else []
+
+
+def others_of(found: PlanFound) -> list[str]:
+    """Return how many of the others are out for what: ``2 do not fit``."""
     kinds: dict[str, int] = {}
     for candidate in found.candidates:
         word = fate(found, candidate)
@@ -186,8 +191,7 @@ def _others(found: PlanFound) -> list[str]:
         "needs more": "need more than what would be cheaper", "undecided": "undecided",
         "dearer": "keep it and cost more", "same price": "keep it at the same price",
     }  # fmt: skip
-    texts = [f"{kinds[word]} {text}" for word, text in told.items() if word in kinds]
-    return [f"others   {', '.join(texts)}"] if texts else []
+    return [f"{kinds[word]} {text}" for word, text in told.items() if word in kinds]
 
 
 def fate(found: PlanFound, candidate: Candidate) -> str:

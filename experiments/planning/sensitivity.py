@@ -107,9 +107,12 @@ def tornado(
         sessions = study.workload.has_sessions  # of which no capacity is known
         return base, [] if sessions else _by_capacity(study, given), []
 
+    whole = math.nan if math.isnan(capacity) else capacity_per_s(study)
+
     def again(name: str, other: Study, draw: int | None = None) -> Change:
+        part = math.nan if math.isnan(whole) else capacity_per_s(other) / whole
         found = held_by(
-            other, ask, capacity=math.nan, label=name, around=base.value, draw=draw, **common
+            other, ask, capacity=capacity * part, label=name, around=base.value, draw=draw, **common
         )
         assert base.root is not None
         return ratio(name, base.root, found)

@@ -25,6 +25,12 @@ NOT_FLAGS = (
 )  # fmt: skip
 """Settings that ``vllm serve`` has no flag of that name for, that follow from the version, or that
 are written in another way."""
+TIERING = {
+    "spec_name": "TieringOffloadingSpec",
+    "secondary_tiers": [{"type": "fs", "root_dir": "SHARED_FOLDER"}],
+}
+"""What OffloadingConnector is told of a store below the host's memory."""
+STORE_CONNECTOR = "MooncakeStoreConnector"
 KEEPS_ANSWERS = {"save_decode_cache": True}
 """MooncakeStoreConnector's word for ``offload_prompt_only: false``."""
 
@@ -58,10 +64,10 @@ def vllm_arguments(
         words += [flag] if value is True else [flag, str(value)]
     if engine.speculative is not None and engine.speculative.num_speculative_tokens:
         words += ["--speculative-config", json.dumps(speculative_config(engine.speculative))]
-    words += _kv_arguments(engine, role, transfer)
-    if store is not None:
+    words += _kv_arguments(engine, role, transfer, store)
+    if store is not None and engine.kv_offloading_size is None:
         kept = {} if engine.kv_connector_extra_config.offload_prompt_only else KEEPS_ANSWERS
-        words += ["--kv-transfer-config", json.dumps(_connector(store.kv_connector, kept))]
+        words += ["--kv-transfer-config", json.dumps(_connector(STORE_CONNECTOR, kept))]
     if engine.quantization not in ("auto", "none"):
         words += ["--quantization", engine.quantization]
     if engine.num_gpu_blocks is not None:
@@ -78,7 +84,9 @@ def vllm_arguments(
     return words
 
 
-def _kv_arguments(engine: EngineConfig, role: str, transfer: KvTransferConfig | None) -> list[str]:
+def _kv_arguments(
+    engine: EngineConfig, role: str, transfer: KvTransferConfig | None, store: KvStoreConfig | None
+) -> list[str]:
     """Words for KV in the host's memory, and for KV that goes from one pool to another.
 
     The host's memory alone is one flag, or its connector with what differs. Both connectors
@@ -89,9 +97,11 @@ def _kv_arguments(engine: EngineConfig, role: str, transfer: KvTransferConfig | 
     if role != SERVE:
         connectors.append(_handing_over(transfer or KvTransferConfig()))
     if size_gib is not None:
-        if told == OffloadingConfig() and not connectors:
+        if told == OffloadingConfig() and not connectors and store is None:
             return ["--kv-offloading-size", f"{size_gib:g}"]
         extra = told.model_dump(exclude_defaults=True) | {"cpu_bytes_to_use": int(size_gib * GIB)}
+        if store is not None:
+            extra |= TIERING
         connectors.append(_connector("OffloadingConnector", extra))
     if not connectors:
         return []
@@ -130,12 +140,16 @@ def speculative_config(speculative: SpeculativeConfig) -> dict[str, Any]:
 def notes_of(study: Study, store: KvStoreConfig | None = None) -> list[str]:
     """Say what of the simulation of a replica a command line cannot hold."""
     told = []
-    if store is not None:
+    if store is not None and study.engine.kv_offloading_size is not None:
+        told.append(f"the store of {store.size_gib:g} GiB: write its folder into secondary_tiers")
+        if store.write_policy == "write_back":
+            told.append("write_policy: write_back is not an option of vLLM")
+    elif store is not None:
         told.append(
             f"the store of {store.size_gib:g} GiB: its file is named by MOONCAKE_CONFIG_PATH"
         )
         if study.engine.kv_connector_extra_config.blocks_per_chunk > 1:
-            told.append(f"blocks_per_chunk: {store.kv_connector} keeps single blocks")
+            told.append(f"blocks_per_chunk: {STORE_CONNECTOR} keeps single blocks")
     if "/" not in study.model:
         told.append(f"{study.model}: write the published name or the path of the checkpoint")
     drafts = study.engine.speculative

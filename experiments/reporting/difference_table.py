@@ -60,6 +60,10 @@ def print_differences(plan: Plan, differences: Records, to: "Console") -> None:
     to.print(table)
 
 
+LEAST_PLAIN = 1e-4
+"""Smaller numbers would have an exponent, beside a difference that has none."""
+
+
 def text_of(row: Mapping[str, Any]) -> str:
     """Write ``-39.2 ±17*``; a dash where nothing is known."""
     factor = HEADINGS.get(row["metric"], ("", 1.0))[1]
@@ -73,7 +77,8 @@ def text_of(row: Mapping[str, Any]) -> str:
         return "0"
     half = (high - low) / 2
     decimals = max(0, 1 - math.floor(math.log10(half))) if half > 0 else 2
-    return f"{value:+,.{decimals}f} ±{significant(half, 2)}{star}"
+    width = significant(half, 2) if half >= LEAST_PLAIN else f"{half:.{decimals}f}"
+    return f"{value:+,.{decimals}f} ±{width}{star}"
 
 
 def _against(plan: Plan) -> str:

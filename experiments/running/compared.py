@@ -163,9 +163,14 @@ def _side(folder: Path, name: str, row: dict[str, Any], runs: "DataFrame") -> Si
     return Side(name, int(row["point"]), row, runs[runs["point"] == row["point"]], requests)
 
 
+def swept_keys(side: Side) -> list[str]:
+    """Return the swept keys of a point; metrics have no dots."""
+    return [key for key in side.summary if "." in key or key in ("model", "calibration")]
+
+
 def _keys(side: Side) -> str:
-    """Values of the swept keys of a point, as text; metrics have no dots."""
-    keys = [key for key in side.summary if "." in key or key in ("model", "calibration")]
+    """Values of the swept keys of a point, as text."""
+    keys = swept_keys(side)
     return json.dumps({key: show(side.summary[key]) for key in sorted(keys)}) if keys else ""
 
 

@@ -4,15 +4,17 @@ import math
 from collections.abc import Sequence
 
 from experiments.reporting.differences import SHOWN
-from experiments.reporting.page.columns import good_way, named, short_name
+from experiments.reporting.page.columns import good_way, label_of, named, short_name
 from experiments.reporting.page.figures import Axis, Bar, Figure
 from experiments.reporting.page.sheet import BAD, GOOD, NONE, Answer, Section, Sheet, card
 from experiments.reporting.page.tables import Table
 from experiments.reporting.quantities import DASH, signed, significant
-from experiments.running.compared import Comparison, Line
+from experiments.running.compared import Comparison, Line, Side, swept_keys
 
 MOST_PAIRS = 24
 """Pairs of points whose figures are drawn; the table has all."""
+FIRST = ("usd_per_million_output_tokens", "ttft_p99_s", "tpot_p99_s", "slo_attainment")
+"""What a buyer looks at first."""
 PAIRINGS = {
     "the same requests": "the same requests on both sides, so luck cancels",
     "the same lengths": "the same lengths and seeds on both sides at other times of arrival",
@@ -29,7 +31,8 @@ def sheet(comparisons: Sequence[Comparison]) -> Sheet:
         name=f"{after} against {before}" if len(comparisons) == 1 else "Two results compared",
         description=f"Before: {first.before.name}. After: {first.after.name}."
         if len(comparisons) == 1
-        else f"{len(comparisons)} pairs of points with the same swept values.",
+        else f"Before: {_folder(first.before)}. After: {_folder(first.after)}. "
+        f"{len(comparisons)} pairs of points with the same swept values.",
         basis="; ".join(dict.fromkeys(told)).capitalize() + ".",
         answer=_answer(comparisons),
         cards=_cards(first) if len(comparisons) == 1 else [],
@@ -51,6 +54,10 @@ def sheet(comparisons: Sequence[Comparison]) -> Sheet:
             ),
         ],
     )
+
+
+def _folder(side: Side) -> str:
+    return side.name.removesuffix(f":{side.point}")
 
 
 def verdict_of(line: Line) -> str:
@@ -88,14 +95,27 @@ def _answer(comparisons: Sequence[Comparison]) -> Answer:
     more = ". ".join(
         f"{word.capitalize()}: {', '.join(names[:6])}" for word, names in words.items() if names
     )
-    return Answer(text, state, f"{more}." if more and len(comparisons) == 1 else "")
+    return Answer(
+        text, state, f"{more}." if more and len(comparisons) == 1 else _counted(comparisons)
+    )
+
+
+def _counted(comparisons: Sequence[Comparison]) -> str:
+    """Say of the figures that a buyer looks at first at how many pairs each got better or worse."""
+    told = []
+    for metric in FIRST:
+        lines = [line for one in comparisons for line in _shown(one) if line.metric == metric]
+        words = [verdict_of(line) for line in lines]
+        if any(words):
+            counts = f"better at {words.count('better')}, worse at {words.count('worse')}"
+            told.append(f"{short_name(metric)}: {counts} of {len(lines)}")
+    return f"{'. '.join(told)} pairs." if told else ""
 
 
 def _cards(one: Comparison) -> list[dict[str, str]]:
-    wanted = ("usd_per_million_output_tokens", "ttft_p99_s", "tpot_p99_s", "slo_attainment")
     found = []
     for line in _shown(one):
-        if line.metric in wanted:
+        if line.metric in FIRST:
             name, factor = named(line.metric)
             values = [significant(factor * value) for value in (line.before, line.after)]
             found.append(
@@ -126,6 +146,10 @@ def _changes(one: Comparison) -> Figure:
 
 
 def _pair(one: Comparison) -> str:
+    """What both points are called where they are called alike, else their folders."""
+    told = [label_of(swept_keys(side), side.summary) for side in (one.before, one.after)]
+    if told[0] and told[0] == told[1]:
+        return told[0]
     return f"{one.after.name} against {one.before.name}"
 
 
@@ -143,7 +167,7 @@ def _table(comparisons: Sequence[Comparison]) -> Table:
             cells.append(signed(factor * found.value))
             ends = [signed(factor * end) for end in (found.low, found.high)]
             cells.append(DASH if math.isnan(found.low) else f"{ends[0]} to {ends[1]}")
-            cells.append(DASH if math.isnan(line.relative) else f"{100 * line.relative:+.1f}")
+            cells.append(DASH if math.isnan(line.relative) else f"{100 * line.relative:+z.1f}")
             rows.append((*([_pair(one)] if several else []), *cells, verdict_of(line)))
     keys = 2 if several else 1
     return Table((*(["points"] if several else []), *headings), tuple(rows), keys=keys)

@@ -2,15 +2,17 @@
 
 A piece is the request table of one run as an Arrow file, which is written and read in a tenth of
 the time of a Parquet one, with what else there is to tell as JSON in its metadata. It is written
-beside its place and renamed into it, after a file with its digest: what is there is whole, and what
-has been damaged since is noticed.
+beside its place, sealed with its digest and renamed: what is there is whole, and what has been
+damaged since is noticed.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,6 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from experiments.running.arrow import chosen, numbers, packed, unpacked, values_of
-from experiments.running.identity import file_digest
 from experiments.running.reached import Reached
 from experiments.study.build import claims_caches, scenario_of
 from experiments.study.document import Study
@@ -45,6 +46,8 @@ from sim.settings.scenario import Scenario
 from sim.simulation import simulate
 
 SUFFIX = ".arrow"
+SEAL = 64
+"""Bytes behind the Arrow file: the SHA-256 of all before them, in hexadecimal."""
 ROWS = 1 << 16
 """Requests of one batch: as many are held as Arrow at a time. Longer runs are packed."""
 
@@ -160,6 +163,7 @@ def keep(
         told, kept = _measured(result, scenario, point)
     with _beside(path) as file:
         _write(kept, told, file)
+        _seal(file)
 
 
 def _measured(result: Result, scenario: Scenario, point: Study) -> tuple[Piece, dict[str, Column]]:
@@ -218,16 +222,12 @@ def put(path: Path, piece: bytes) -> None:
 def _beside(path: Path) -> Iterator[Path]:
     """Give a place to write to; what was written there is then renamed to ``path``."""
     beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    digest = path.with_suffix(".sha256")
-    digest_beside = digest.with_name(f"{digest.name}.{os.getpid()}.tmp")
     try:
         yield beside
-        digest_beside.write_text(file_digest(beside), encoding="ascii")
-        os.replace(digest_beside, digest)
         os.replace(beside, path)
-    finally:
+    except BaseException:
         beside.unlink(missing_ok=True)
-        digest_beside.unlink(missing_ok=True)
+        raise
 
 
 def _write(columns: Mapping[str, Column], told: Piece, path: Path) -> None:
@@ -245,13 +245,27 @@ def _write(columns: Mapping[str, Column], told: Piece, path: Path) -> None:
             writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
 
 
+def _seal(path: Path) -> None:
+    with path.open("r+b") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0, os.SEEK_END)
+        file.write(digest.encode("ascii"))
+
+
+def _is_sealed(path: Path) -> bool:
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        seal = content[-SEAL:].decode("ascii")
+        with memoryview(content) as whole, whole[:-SEAL] as sealed:
+            return hashlib.sha256(sealed).hexdigest() == seal
+
+
 def is_whole(path: Path) -> bool:
     """Tell whether a piece is there as it was written: a power cut can leave less, a disk others.
 
     One that another version of this program wrote may be unreadable all the same.
     """
     try:
-        if path.with_suffix(".sha256").read_text(encoding="ascii") != file_digest(path):
+        if not _is_sealed(path):
             return False
         read_piece(path)
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
@@ -264,7 +278,7 @@ def _opened(path: Path, places: list[int] | None = None) -> Iterator[ipc.RecordB
     """Give the batches of a piece, with the columns at some places alone."""
     options = ipc.IpcReadOptions(included_fields=places, use_threads=False)
     with pa.OSFile(str(path)) as file:
-        yield ipc.open_file(file, options=options)
+        yield ipc.open_file(file, footer_offset=file.size() - SEAL, options=options)
 
 
 def read_piece(path: Path) -> Piece:
@@ -293,7 +307,9 @@ def read_columns(path: Path, names: Iterable[str]) -> Iterator[tuple[str, Column
     """
     names = list(dict.fromkeys(names))
     with _opened(path) as file:
-        places = [file.schema.names.index(name) for name in names]
+        places = [file.schema.get_field_index(name) for name in names]
+        if -1 in places:
+            raise KeyError(f"{path} holds {file.schema.names}, expected {names}")
         if file.num_record_batches == 1:
             batch = file.get_batch(0)
             for name, place in zip(names, places, strict=True):

@@ -8,11 +8,11 @@ from importlib import import_module
 from pathlib import Path
 
 from experiments.running import assemble, pages
-from experiments.running.folder import Place, Wanted, results_folder, some
+from experiments.running.folder import Wanted, results_folder, some
 from experiments.running.identity import digest_of
 from experiments.running.lengths import Lengths, found_lengths
 from experiments.running.pool_tables import pools_of_replicas
-from experiments.running.publish import claimed, publish
+from experiments.running.publish import Work, claimed, publish
 from experiments.running.sweep import Executor, Run, runs_of, unfinished
 from experiments.running.tables import Tables, written_tables
 from experiments.running.work_folder import shown
@@ -98,7 +98,8 @@ def run_plan(
     started = time.perf_counter()
     place = results_folder(out)
     try:
-        wanted = Wanted(FILES, plan.study.name, _identity(plan, place), overwrite)
+        runs = runs_of(plan, place.work)
+        wanted = Wanted(FILES, plan.study.name, _identity(plan, runs), overwrite)
         with claimed(place, wanted) as work:
             if work.beside:
                 progress.note(f"not headroom's, left alone in {place.out}: {some(work.beside)}")
@@ -106,14 +107,13 @@ def run_plan(
                 before()
             progress.watch(work.folder)
             lengths, new = _lengths(plan, work.folder, executor, progress)
-            plan = lengths.plan
-            runs = runs_of(plan, work.folder)
+            if lengths.plan is not plan:
+                plan = lengths.plan
+                runs = runs_of(plan, work.folder)
             todo = _unfinished(runs, progress)
             resumed = len({run.path for run in runs} - {run.path for run in todo} - new)
-            growing = work.folder / "requests.growing"
-            with assemble.RequestsFile(runs, growing, pools_of_replicas(plan)) as requests:
-                _simulate(runs, todo, executor, progress, requests, _modules(report, figures))
-                requests.publish(work.new / "requests.parquet")
+            modules = _modules(report, figures)
+            _simulate(plan, runs, todo, executor, progress, work, modules)
             jobs = executor.jobs if len(runs) > 1 else 1
             tables = written_tables(lengths, runs, work.new, jobs)
             if report and figures:
@@ -136,9 +136,8 @@ def _modules(report: bool, figures: bool) -> tuple[str, ...]:
     return modules + (FOR_FIGURES if report and figures else ())
 
 
-def _identity(plan: Plan, place: Place) -> str:
+def _identity(plan: Plan, runs: Sequence[Run]) -> str:
     """Return a digest of all that the tables depend on."""
-    runs = runs_of(plan, place.work)
     precision = plan.study.precision
     asked = None if precision is None else precision.model_dump(mode="json")
     about = [plan.study.name, asked, sorted(plan.baselines.items())]
@@ -176,14 +175,18 @@ def _lengths(
 
 
 def _simulate(
+    plan: Plan,
     runs: Sequence[Run],
     todo: list[Run],
     executor: Executor,
     progress: Progress,
-    requests: assemble.RequestsFile,
+    work: Work,
     modules: Sequence[str],
 ) -> None:
     """Do what is left to do; requests are gathered, and what comes next is loaded, meanwhile."""
+    requests = assemble.RequestsFile(
+        runs, work.folder / "requests.growing", pools_of_replicas(plan)
+    )
 
     def done(run: Run) -> None:
         progress.advance(run)
@@ -199,7 +202,9 @@ def _simulate(
             for module in modules:
                 import_module(module)
 
-    try:
-        executor.run(todo, done, begun)
-    finally:
-        progress.stop()
+    with requests:
+        try:
+            executor.run(todo, done, begun)
+        finally:
+            progress.stop()
+        requests.publish(work.new / "requests.parquet")

@@ -2,7 +2,7 @@
 
 OUT/.headroom-work/             while a study runs, and after one that was interrupted
     headroom-work               the mark that the folder is ours, and the lock of who writes
-    KEY.arrow, KEY.sha256       a finished run and its digest (``pieces``)
+    KEY.arrow                   a finished run (``pieces``)
     new/, old/, *.json          what is put in place and what it replaces (``publish``)
 
 Ours in it is what has a name that only this program gives.
@@ -27,7 +27,7 @@ MARKED = FIRST_LINE + (
     b"The same command goes on with them. To start over, delete this folder while no study runs.\n"
 )
 PIECES = re.compile(
-    r"[0-9a-f]{32}\.(arrow|sha256)(\.\d+\.tmp)?|[0-9a-f]{32}\.reached"
+    r"[0-9a-f]{32}\.arrow(\.\d+\.tmp)?|[0-9a-f]{32}\.reached"
     r"|requests\.growing|(names|publishing)\.tmp"
     r"|tmp[a-z0-9_]{8}"
 )

@@ -10,7 +10,7 @@ from experiments.study.document import OPTION, Loaded, Study, validate
 from experiments.study.errors import Problem, StudyError, show
 from experiments.study.grid import Setting, substitute
 from experiments.study.keys import dotted, key_path
-from experiments.study.schema import all_keys, value_at
+from experiments.study.schema import UNKNOWN, all_keys, value_at
 from experiments.study.yaml_source import Path
 from hardware.gpu import load_gpu
 from model.spec import load_spec
@@ -115,7 +115,9 @@ def point_problems(
             if fault in before:
                 continue
             where = loaded.where(_origin(setting, fault[0]))
-            problems.setdefault(Problem(where, _text(raw, fault)), []).append(number)
+            strange = fault[1].startswith(UNKNOWN)  # whatever its values are
+            text = f"{dotted(fault[0])}: {fault[1]}" if strange else _text(raw, fault)
+            problems.setdefault(Problem(where, text), []).append(number)
     return [at_points(found, numbers, settings) for found, numbers in problems.items()]
 
 

@@ -105,28 +105,36 @@ def all_keys(model: type[BaseModel], data: object, path: Path = ()) -> list[str]
     return found
 
 
+UNKNOWN = "unknown key"
+"""How the complaint about a key begins that does not exist."""
+
+
 def unknown_key(
     model: type[BaseModel], path: Path, data: object, known: Sequence[str] | None = None
 ) -> str:
     """Say that the key at ``path`` does not exist, and which one may have been meant.
 
-    First the right word in the wrong section, then a word of vLLM, then a misspelt one. ``known``
-    are all keys of the model, if the caller has them.
+    First the right word in the wrong section, then the one of the section that begins like it (rate
+    of rate_per_s), then a word of vLLM, then a misspelt one. ``known`` are all keys of the model,
+    if the caller has them.
     """
     last = str(path[-1])
     neighbours = keys_at(model, path[:-1], data)
     known = all_keys(model, data) if known is None else known
     elsewhere = [key for key in known if key.split(".")[-1] == last]
-    if elsewhere:
+    longer = [key for key in neighbours if key.startswith(f"{last}_")]
+    if not elsewhere and len(longer) == 1:
+        hint = f"; did you mean {longer[0]}?"
+    elif elsewhere:
         hint = f"; did you mean {max(elsewhere, key=lambda key: _shared(key, path))}?"
     elif of_vllm := vllm_keys.said_of(last) or vllm_keys.said_of_nearest(last, (*neighbours,)):
-        return f"unknown key; {of_vllm}"
+        return f"{UNKNOWN}; {of_vllm}"
     else:
         hint = nearest(last, neighbours) or nearest(last, [key.split(".")[-1] for key in known])
     expected = f"xpected one of {', '.join(neighbours)}" if neighbours else ""
     if not expected:
-        return f"unknown key{hint}"
-    return f"unknown key{hint} E{expected}" if hint else f"unknown key, e{expected}"
+        return f"{UNKNOWN}{hint}"
+    return f"{UNKNOWN}{hint} E{expected}" if hint else f"{UNKNOWN}, e{expected}"
 
 
 def _shared(key: str, path: Path) -> int:
@@ -151,7 +159,7 @@ def complaints(
         messages = found.setdefault(path, [])
         if item["type"] == "extra_forbidden":
             shown = len(found) <= MAX_SHOWN  # the others are only counted, so not looked up
-            text = unknown_key(model, path, data, known) if shown else "unknown key"
+            text = unknown_key(model, path, data, known) if shown else UNKNOWN
         else:
             text = _message(item, model, path, data)
         if text not in messages:

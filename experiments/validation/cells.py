@@ -17,6 +17,12 @@ EMPTY = frozenset(
 )  # fmt: skip
 """Cells that say nothing, in lower case."""
 
+ENGINES_OWN = re.compile(
+    r"(?:the )?(?:auto(?:matic)?|defaults?"
+    r"|(?:v[01]|vllm|engine|server|version)(?:'s)?[ -]defaults?)"
+)
+"""Of a number: the engine's, as if the cell were empty."""
+
 UNLIMITED = frozenset({"inf", "infinity", "infinite", "unlimited", "no limit", "∞"})
 """Of a rate or a cap: there is none."""
 
@@ -35,10 +41,11 @@ UNITS: tuple[tuple[str, dict[str, float]], ...] = (
     (r"[io]sl_mean|max_model_len|max_num_batched_tokens|block_size",
      {"tokens": 1.0, "token": 1.0, "tok": 1.0}),
     (r"max_num_seqs|n_requests|n_failed|max_concurrency",
-     {"requests": 1.0, "reqs": 1.0, "sequences": 1.0, "seqs": 1.0, "users": 1.0, "clients": 1.0}),
+     {"requests": 1.0, "reqs": 1.0, "sequences": 1.0, "seqs": 1.0, "users": 1.0, "clients": 1.0,
+      "prompts": 1.0}),
     (r"kv_blocks", {"blocks": 1.0}),
     (r"n_gpus|tp|pp|ep|dp_replicas|data_parallel_size",
-     {"gpus": 1.0, "gpu": 1.0, "x": 1.0, "replicas": 1.0}),
+     {"gpus": 1.0, "gpu": 1.0, "x": 1.0, "replicas": 1.0, "-way": 1.0, "way": 1.0}),
 )  # fmt: skip
 """Pattern of a column's name, and the units that its numbers may carry: factors to the column's."""
 
@@ -62,6 +69,8 @@ _COUNTED = re.compile(
 )
 """How many there are, before or behind the name: ``8x H100``, ``8 H100``, ``H100 x 8``, ``H100x8``;
 not the X of ``RTX 4090``."""
+_SERVER = re.compile(r"\b(?:dgx|hgx)[\s-]+", re.IGNORECASE)
+"""NVIDIA's names of servers with eight of the GPU that is named behind."""
 _MEMORY = re.compile(r"(?<![a-z\d])(\d+)\s*gi?b?\b", re.IGNORECASE)
 
 
@@ -128,9 +137,22 @@ def gpu_name(text: str) -> str:
     slice of one.
     """
     kept = [word for remark in _REMARK.findall(text) for word in _VARIANT.findall(remark.lower())]
-    bare = re.split(r"[;,]|\s[-–—/|]\s", _REMARK.sub(" ", text))[0]  # noqa: RUF001
-    bare = _COUNTED.sub("", _COUNTED.sub("", bare.strip(" ?*")))
+    bare = _SERVER.sub("", _COUNTED.sub("", _COUNTED.sub("", _without_remarks(text))))
     return " ".join(_MEMORY.sub(r"\1GB", " ".join([bare, *kept])).split()) or text
+
+
+def gpu_count(text: str) -> str | None:
+    """Return how many GPUs a cell says beside their name: 8 of ``8xH100``; None where it does not.
+
+    None, too, of two numbers, of which one may be of nodes: ``2 x 8 H100``.
+    """
+    counts = [re.sub(r"\D", "", found) for found in _COUNTED.findall(_without_remarks(text))]
+    rest = _COUNTED.sub("", _without_remarks(text))
+    return counts[0] if len(counts) == 1 and not _COUNTED.search(rest) else None
+
+
+def _without_remarks(text: str) -> str:
+    return re.split(r"[;,]|\s[-–—/|]\s", _REMARK.sub(" ", text))[0].strip(" ?*")  # noqa: RUF001
 
 
 def without_remark(text: str) -> str:
@@ -138,9 +160,16 @@ def without_remark(text: str) -> str:
     return _REMARK.sub("", text).strip() or text
 
 
+_ONE_USER = (
+    r"\bsynchronous\b|\bsequential(?:ly)?\b|\bback[ -]to[ -]back\b|\bone (?:request )?at a time\b"
+    r"|\bone (?:after|by) (?:the other|one|another)\b|\bsingle[ -](?:stream|user|client)\b"
+)
+"""Words of a client that waits for each answer before it asks again."""
+
 PROCESSES: tuple[tuple[str, str], ...] = (
-    ("closed loop", r"(?<!not )\bclosed\b|\b(fixed|constant) concurrency\b|\bsynchronous\b"
-                    r"|(?<!max )(?<!max-)\bconcurren(cy|t)\s*[=:]?\s*\d|\b\d+ concurrent\b"),
+    ("closed loop", r"(?<!not )\bclosed\b|\b(fixed|constant) concurrency\b"
+                    r"|(?<!max )(?<!max-)\bconcurren(cy|t)\s*[=:]?\s*\d|\b\d+ concurrent\b"
+                    rf"|{_ONE_USER}"),
     ("poisson", r"\bpoisson|\bexponential\b|\bmemoryless\b"),
     ("gamma", r"\bgamma\b"),
     ("constant", r"\bconstant\b|\buniform\b|\bdeterministic\b|\bfixed\b|\bconst\b|\bsteady\b"),
@@ -181,7 +210,7 @@ def users_in(text: str | None) -> int | None:
     )
     if found:
         return int(found[1] or found[2]) or None
-    return 1 if re.search(r"\bsynchronous\b", words) else None
+    return 1 if re.search(_ONE_USER, words) else None
 
 
 _CAP = re.compile(r"\bmax(?:imum)?[ _-]concurrency\s*(?:of|[=:])?\s*(\d+)")

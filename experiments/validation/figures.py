@@ -5,12 +5,14 @@ their tokens over the time from the first request to the last answer, or to the 
 """
 
 from collections.abc import Iterator
+from math import hypot
 
 import numpy as np
 import numpy.typing as npt
 
 from experiments.validation.rows import METRICS, RunRow
-from sim.measuring.percentiles import percentiles, weighted_statistics
+from hardware.engine_table import vllm
+from sim.measuring.percentiles import percentiles, quantiles_at, weighted_statistics
 from sim.measuring.token_gaps import token_gaps
 from sim.recording.result import FINISHED, Result
 
@@ -19,6 +21,9 @@ Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 PERCENTS = (50, 90, 95, 99)
+
+TAIL = 90
+"""From this percentile on, one slow step in a hundred counts."""
 
 SATURATED_BELOW = 0.95
 """Share of the offered requests per second below which a run is called saturated."""
@@ -34,16 +39,9 @@ def figures_of(result: Result, asked: Mask, row: RunRow) -> dict[str, float]:
     """
     column = {name: np.asarray(values, np.float64) for name, values in result.requests.items()}
     answered = asked & (column["status"] == FINISHED)
-    sent_s, first_s = column["sent_s"][answered], column["first_token_s"][answered]
-    finish_s, output = column["finish_s"][answered], column["output_tokens"][answered]
-    several = output > 1
-    samples = {
-        "ttft": first_s - sent_s,
-        "tpot": ((finish_s - first_s) / np.maximum(output - 1, 1))[several],
-        "e2e": finish_s - sent_s,
-    }
+    output = column["output_tokens"][answered]
     values: dict[str, float] = {}
-    for name, seconds in samples.items():
+    for name, seconds in _samples(column, answered).items():
         mean = float(seconds.mean()) if len(seconds) else float("nan")
         values |= _named(name, mean, percentiles(seconds, PERCENTS))
     if any(name.startswith("itl") for name in row.measured):
@@ -53,6 +51,45 @@ def figures_of(result: Result, asked: Mask, row: RunRow) -> dict[str, float]:
     values["req_s"] = int(answered.sum()) / length_s if length_s > 0 else float("nan")
     values["out_tok_s"] = float(output.sum()) / length_s if length_s > 0 else float("nan")
     return {name: values.get(name, float("nan")) for name in METRICS}
+
+
+def spreads_of(result: Result, asked: Mask) -> dict[str, float]:
+    """Return by how much a percentile of one run varies: a standard error of its logarithm.
+
+    From the order statistics around it: of n requests, the p-th percentile of another run of the
+    same kind lies as probably as not ``sqrt(n p (1 - p))`` requests higher or lower (David and
+    Nagaraja, "Order Statistics", 2003, section 7.1). Requests of one queue depend on each other, so
+    that it is the least that a percentile varies by. That of few requests is known badly: of 200
+    the 99th is the second or third longest. The highest ones of TTFT vary by what hosts do that is
+    not simulated (``price_error.tail``), too.
+    """
+    tail = vllm().price_error.tail
+    column = {name: np.asarray(values, np.float64) for name, values in result.requests.items()}
+    spreads: dict[str, float] = {}
+    for name, seconds in _samples(column, asked & (column["status"] == FINISHED)).items():
+        count = len(seconds)
+        if count < 2:
+            continue
+        for percent in PERCENTS:
+            share = percent / 100
+            aside = np.sqrt(share * (1 - share) / count)
+            low, high = quantiles_at(seconds, [max(share - aside, 0.0), min(share + aside, 1.0)])
+            if low > 0:
+                beside = tail if name == "ttft" and percent >= TAIL else 0.0
+                spreads[f"{name}_p{percent}_ms"] = hypot(np.log(high / low) / 2, beside)
+    return spreads
+
+
+def _samples(column: dict[str, Floats], answered: Mask) -> dict[str, Floats]:
+    """Latencies of answered requests, seconds."""
+    sent_s, first_s = column["sent_s"][answered], column["first_token_s"][answered]
+    finish_s, output = column["finish_s"][answered], column["output_tokens"][answered]
+    several = output > 1
+    return {
+        "ttft": first_s - sent_s,
+        "tpot": ((finish_s - first_s) / np.maximum(output - 1, 1))[several],
+        "e2e": finish_s - sent_s,
+    }
 
 
 def span_s(arrival_s: Floats) -> float:

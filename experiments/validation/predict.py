@@ -17,7 +17,14 @@ from experiments.reporting.intervals import NORMAL_QUANTILE, positive_ends
 from experiments.reporting.means import mean_interval
 from experiments.running.workers import in_parallel
 from experiments.validation.calibrations import choose_calibration, given_calibration
-from experiments.validation.figures import BELOW, figures_of, load_of, offered_per_s, span_s
+from experiments.validation.figures import (
+    BELOW,
+    figures_of,
+    load_of,
+    offered_per_s,
+    span_s,
+    spreads_of,
+)
 from experiments.validation.levels import API, FULL, Level, client_at, engine_at, prices_at
 from experiments.validation.recipes import with_its_lengths
 from experiments.validation.retokenised import as_it_arrives
@@ -70,7 +77,7 @@ class Prediction:
 
     row: RunRow
     values: dict[str, tuple[float, float, float]]
-    """Metric to value and the ends of its interval; NaN where there is none."""
+    """Metric to value and the ends of its interval (of one run); NaN where there is none."""
     load: str
     """Below or above saturation, or saturated in the simulation only (``figures.load_of``)."""
     model: str
@@ -234,13 +241,14 @@ def _of_task(task: Task, calibration: Calibration, level: Level, draws: int) -> 
     for place, row in enumerate(task.rows):
         of_seeds = [seed[place] for seed in per_price[0]]
         values = {}
-        for name in of_seeds[0][0]:
+        for name in of_seeds[0].values:
             of_draws = [
-                math.fsum(seed[place][0][name] for seed in seeds) / len(seeds)
+                math.fsum(seed[place].values[name] for seed in seeds) / len(seeds)
                 for seeds in per_price[1:]
             ]
-            values[name] = _interval([one[name] for one, _ in of_seeds], of_draws)
-        grew = sum(grew for _, grew in of_seeds) * 2 > len(of_seeds)
+            lone = math.fsum(one.spreads.get(name, 0.0) for one in of_seeds) / len(of_seeds)
+            values[name] = _interval([one.values[name] for one in of_seeds], of_draws, lone)
+        grew = sum(one.queue_grew for one in of_seeds) * 2 > len(of_seeds)
         predictions.append(
             Prediction(
                 row=row,
@@ -255,30 +263,42 @@ def _of_task(task: Task, calibration: Calibration, level: Level, draws: int) -> 
     return predictions
 
 
-def _interval(seeds: list[float], draws: list[float]) -> tuple[float, float, float]:
+def _interval(
+    seeds: list[float], draws: list[float], lone: float = 0.0
+) -> tuple[float, float, float]:
     """Mean over seeds; its ends from the seeds' spread, the draws' spread, or both.
 
-    Figures are positive, so their intervals are those of ``positive_ends``; where both spreads
-    count, half lengths add up as squares on the log scale.
+    Figures are positive, so their intervals are those of ``positive_ends``; where several spreads
+    count, half lengths add up as squares on the log scale. ``lone`` is what a figure of one run, as
+    a measured one is, varies by beside (``figures.spreads_of``); it makes no interval alone.
     """
     mean, low, high = mean_interval(seeds, ends=positive_ends)
-    if len(draws) < 2 or not math.isfinite(mean) or low == 0:
+    if not math.isfinite(mean) or low == 0 or (len(draws) < 2 and math.isnan(low)):
         return mean, low, high
     of_seeds = 0.0 if math.isnan(low) else math.log(mean / low) * mean
-    of_draws = float(np.std(draws, ddof=1)) * NORMAL_QUANTILE
-    return mean, *positive_ends(mean, math.hypot(of_seeds, of_draws), 1.0)
+    of_draws = float(np.std(draws, ddof=1)) * NORMAL_QUANTILE if len(draws) > 1 else 0.0
+    of_run = lone * mean * NORMAL_QUANTILE
+    return mean, *positive_ends(mean, math.hypot(of_seeds, of_draws, of_run), 1.0)
 
 
-def _figures(
-    task: Task, scenario: Scenario, traffic: Traffic
-) -> list[tuple[dict[str, float], bool]]:
-    """Figures of each row of a task in one simulation, and whether the queue grew."""
+@dataclass(frozen=True, slots=True)
+class _Simulated:
+    """What one simulation tells of a row."""
+
+    values: dict[str, float]
+    spreads: dict[str, float]
+    queue_grew: bool
+
+
+def _figures(task: Task, scenario: Scenario, traffic: Traffic) -> list[_Simulated]:
+    """Figures of each row of a task in one simulation."""
     result = simulate(scenario, traffic.requests)
     grew = saturated(result, measured_window(result, 0.0)) == 1.0
     figures = []
     for row in task.rows:
         asked = _asked(task.run, row, traffic)
-        figures.append((figures_of(result, asked, row), grew))
+        spreads = spreads_of(result, asked)
+        figures.append(_Simulated(figures_of(result, asked, row), spreads, grew))
     return figures
 
 

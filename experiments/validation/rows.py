@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from experiments.study.errors import StudyError, nearest
 from experiments.validation import cells as said
 from experiments.validation.attention_ranks import with_ranks
+from experiments.validation.generated import with_generated
 from experiments.validation.table_files import read_lines
 
 LATENCY_METRICS = tuple(
@@ -257,11 +258,13 @@ def row_of(cells: dict[str, Any]) -> RunRow:
     data: dict[str, Any] = {
         key: _figure(key, text) if key in _NUMBERS else text
         for key, text in given.items()
-        if key not in METRICS
+        if key not in METRICS and not (key in _NUMBERS and said.ENGINES_OWN.fullmatch(text.lower()))
     }
     for name in said.SIZES:
         if name in data:
             data[name] = said.group_size(name, given[name])
+    if not data.get("tp") and not data.get("n_gpus") and "gpu" in data:
+        data["n_gpus"] = said.gpu_count(data["gpu"])
     if said.switched_on(data.get("ep")) and data["ep"] != "1":  # as many as there are
         data["ep"] = data.get("tp") or data.get("n_gpus") or given["ep"]
     for name in ("request_rate_rps", "max_concurrency"):
@@ -281,7 +284,7 @@ def row_of(cells: dict[str, Any]) -> RunRow:
     if "mode" in data:
         data["mode"] = said.without_remark(data["mode"])
     data["measured"] = {key: said.number(key, given[key]) for key in METRICS if key in given}
-    return RunRow.model_validate(with_ranks(data))
+    return RunRow.model_validate(with_generated(with_ranks(data)))
 
 
 def _figure(column: str, text: str) -> str:

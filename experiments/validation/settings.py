@@ -116,6 +116,8 @@ def _cluster(
         data_parallel_size=ranks,
     )  # fmt: skip
     if tp is not None:
+        if row.tp is None:
+            notes.append(f"tp: {tp}, as n_gpus = {row.n_gpus}")
         return of_size(tensor_parallel_size=tp)
     engine = resolved(EngineConfig.model_validate(settings), gpu, spec, stages)
     for size in SIZES:
@@ -178,8 +180,6 @@ def _not_modelled(row: RunRow, spec: DecoderSpec) -> list[str]:
         notes.append(f"ep = {row.ep}: experts are dealt among the {gpus} GPUs of an engine instead")
     if row.cpu_offload is not None and switched_on(row.cpu_offload) is not False:
         notes.append(f"cpu_offload = {row.cpu_offload}: without it")
-    if switched_on(row.enforce_eager):
-        notes.append("enforce_eager: host time is that of an engine with CUDA graphs: too fast")
     return notes
 
 
@@ -243,6 +243,8 @@ def _given(row: RunRow, spec: DecoderSpec, version: str, notes: list[str]) -> di
         "enable_prefix_caching": switched_on(row.prefix_caching),
     }
     given["sampling"] = drawing(row, spec, version, notes)
+    if switched_on(row.enforce_eager):
+        given["enforce_eager"] = True
     gpus = (row.tp or 1) * (row.data_parallel_size or 1)
     if (row.ep or 1) > 1 and gpus > 1 and spec.num_experts:
         given["enable_expert_parallel"] = True

@@ -72,9 +72,13 @@ class Run:
         self.known = [0] * count  # tokens that the model runner has, or will have had
         self.prefills = [True] * count
         self.steps: list[list[int]] = []
-        self.host = None
-        if scenario.get("host"):
-            from experiments.witness.host import Host  # releases that have it
+        self.host: Any = None
+        if scenario.get("store"):
+            from experiments.witness.below import Below  # releases that have it
+
+            self.host = Below(scenario, engine, self.texts)
+        elif scenario.get("host"):
+            from experiments.witness.host import Host
 
             self.host = Host(scenario["host"], engine)
 
@@ -147,6 +151,8 @@ class Run:
     # --- steps
     def _plan(self) -> tuple[Any, list[str], list[int], int]:
         """Ask for a step: the plan, who is in it, who gets a token by it, its ticks."""
+        if self.host is not None:
+            self.host.at(self.now)
         plan = self.engine.schedule()
         price = self.scenario["price"]
         names = list(plan.num_scheduled_tokens)
@@ -257,7 +263,8 @@ class Run:
             if not names and not self.preempted:
                 self._update(plan, names, samples)
                 idle += 1
-                if self.host is not None and self.alive and idle < EMPTY_PLANS:
+                waits = self.host is not None and (self.alive or self.host.restless())
+                if waits and idle < EMPTY_PLANS:
                     continue
                 idle = 0
                 if not self._wait():

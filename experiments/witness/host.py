@@ -29,6 +29,13 @@ class Host:
         self.under_way: list[tuple[int, int, str | None]] = []  # end, job, who is brought something
         self.deferred: list[tuple[int, int]] = []  # copies of the last step: job and blocks
 
+    def at(self, now: int) -> None:
+        """It is time to plan."""
+
+    def restless(self) -> bool:
+        """Whether an engine in which nobody is left goes on planning."""
+        return False
+
     def planned(self, plan: Any, start: int) -> None:
         """A step was planned: from its start on it brings KV and copies what the one before it
         left, as vLLM's worker, which defers copies to the next step, empty ones as well."""

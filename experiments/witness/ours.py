@@ -5,24 +5,22 @@ from math import inf
 
 import numpy as np
 
-from experiments.witness.drafts import Drafts
+from experiments.witness.handover import Handover
 from experiments.witness.hybrid import DENSE
+from experiments.witness.our_drafts import MODEL, speculative_of, with_drafts, with_layout
 from experiments.witness.scenario import (
     TICKS_PER_S,
-    Handover,
     Host,
     Outcome,
     Price,
     Scenario,
+    Store,
 )
-from hardware.adding_up import VECTOR_STEPS, add_up
 from hardware.gpu import load_gpu
 from hardware.host_link import HostLink, HostMemory
-from hardware.kv_layout import KvGroup
 from hardware.prices.chunks import ChunkTerm, ModelledChunks
 from hardware.prices.work import Linear
 from hardware.step_cost import StepCost
-from hardware.step_prices import StepPrices
 from model.alike import attention_of
 from model.caches import Reach
 from model.mixers.delta import DeltaRule
@@ -31,16 +29,21 @@ from model.mixers.mixer import Mixer
 from model.shape import DecoderSpec, grouped
 from model.spec import load_spec
 from sim.acceptance import Given
+from sim.caches import block_spans
+from sim.cluster import Cluster
+from sim.engine.sequence import Sequence
+from sim.engine.tiers.chunk_names import name_chunks
 from sim.recording.result import Result
 from sim.settings import scenario as ours
 from sim.settings.cluster_config import NO_CLIENT, ClientConfig, ClusterConfig
 from sim.settings.engine_config import EngineConfig
 from sim.settings.kv_transfer import KvTransferConfig
 from sim.settings.pools import DECODE, PREFILL, Pool
-from sim.simulation import simulate
+from sim.settings.shared_store import SharedStore
+from sim.simulation import simulate, whole
 from workloads.requests import Prefixes, Requests
 
-MODEL, GPU = "gpt2", "a100-80gb-sxm"
+GPU = "a100-80gb-sxm"
 """Of no account: a step costs what the scenario says, and blocks are given."""
 
 
@@ -49,7 +52,11 @@ def simulated(scenario: Scenario, version: str) -> Outcome:
     acceptance = None
     if scenario.drafts is not None:
         acceptance = Given([bytes(accepted) for accepted in scenario.drafts.accepted])
-    result = simulate(built(scenario, version), requests_of(scenario), acceptance=acceptance)
+    made, requests = built(scenario, version), requests_of(scenario)
+    if scenario.store is None:
+        result = simulate(made, requests, acceptance=acceptance)
+    else:
+        result = with_filled_store(made, requests, scenario)
     columns = result.requests
     steps = result.steps()
     if scenario.handover is not None:
@@ -133,7 +140,11 @@ def built(scenario: Scenario, version: str) -> ours.Scenario:
             pool = with_layout(pool, scenario)
     if scenario.handover is not None:
         return with_sink(made, pool, scenario, scenario.handover)
-    return replace(made, pools=(pool if scenario.host is None else with_host(pool, scenario.host),))
+    if scenario.host is not None:
+        pool = with_host(pool, scenario.host)
+        if scenario.store is not None:
+            pool = with_store(pool, scenario.store, scenario.host)
+    return replace(made, pools=(pool,))
 
 
 def with_sink(made: ours.Scenario, pool: Pool, scenario: Scenario, sink: Handover) -> ours.Scenario:
@@ -181,17 +192,6 @@ def _of_two(result: Result, scenario: Scenario) -> Outcome:
     )
 
 
-def speculative_of(drafts: Drafts) -> dict[str, object]:
-    """As a study has it; how many drafts are right is told otherwise."""
-    return {
-        "method": drafts.method,
-        "num_speculative_tokens": drafts.tokens,
-        "synthetic_acceptance_length": 1.0,
-        "num_speculative_tokens_per_batch_size": drafts.by_sequences or None,
-        **({"model": MODEL} if drafts.method == "draft_model" else {}),
-    }
-
-
 def with_stages(pool: Pool, scenario: Scenario) -> Pool:
     """The same pool with stages that take so many whole ticks, and links that take no time."""
     cost = pool.pipeline
@@ -204,37 +204,6 @@ def with_stages(pool: Pool, scenario: Scenario) -> Pool:
     return replace(pool, gpu=gpu, pipeline=replace(cost, stages=costs))
 
 
-def with_drafts(pool: Pool, price: Price) -> Pool:
-    """The same pool with prices of steps in whole ticks, and drafts for nothing."""
-    cost = pool.draft_cost
-    assert cost is not None
-    tick = 1 / TICKS_PER_S
-    of_one = pool.price.prices
-    logits_s = [0.0] * len(cost.target.logits_s)
-    bare = StepPrices(
-        of_one.overhead_s, of_one.launch_s, of_one.token_s, [0.0] * len(of_one.sequence_s),
-        of_one.decode_pieces, pool.price.chunk_cost.seconds, add_up, VECTOR_STEPS,
-    )  # fmt: skip
-    target = replace(cost.target, by_rows=[bare] * len(cost.target.by_rows), logits_s=logits_s)
-    free = replace(cost, target=target, drafter=None, sequence_s=price.sequence * tick)
-    return replace(pool, draft_cost=free)
-
-
-def with_layout(pool: Pool, scenario: Scenario) -> Pool:
-    """The same pool with the scenario's groups, whatever layers a drafter would have."""
-    drafts, hybrid = scenario.drafts, scenario.hybrid
-    assert drafts is not None
-    size, windows = scenario.block_size, scenario.windows
-    times = [1] * len(windows) if hybrid is None else hybrid.times
-    groups = [
-        KvGroup(layers=1, block_tokens=size * blocks, window=window, drafts=window in drafts.kinds)
-        for window, blocks in zip(windows, times, strict=True)
-    ]
-    state = KvGroup(layers=1, block_tokens=size, state=True, states=1 + drafts.tokens)
-    layout = replace(pool.ledger.layout, groups=(*groups, *[state] * scenario.states))
-    return replace(pool, ledger=replace(pool.ledger, layout=layout))
-
-
 def with_host(pool: Pool, host: Host) -> Pool:
     """The same pool with a host's memory of so many chunks, behind a link in whole ticks."""
     memory = HostMemory(host.chunks, 1, 1)
@@ -244,6 +213,42 @@ def with_host(pool: Pool, host: Host) -> Pool:
     )
     engine = pool.engine.model_copy(update={"host_link": link})
     return replace(pool, host=memory, engine=engine)
+
+
+def with_store(pool: Pool, store: Store, host: Host) -> Pool:
+    """The same pool with a store below its host, behind a link in whole ticks."""
+    tick = 1 / TICKS_PER_S
+    below = SharedStore(
+        size_bytes=store.chunks, chunk_bytes=1,
+        chunk_tokens=pool.ledger.block_size * host.blocks_per_chunk, link_s=store.block * tick,
+        store_s=0.0, latency_s=store.transfer * tick, min_load_tokens=0,
+    )  # fmt: skip
+    return replace(pool, store=below)
+
+
+def with_filled_store(made: ours.Scenario, requests: Requests, scenario: Scenario) -> Result:
+    """Simulate with a store that has some prompts already."""
+    assert scenario.store is not None
+    assert scenario.host is not None
+    cluster = Cluster(made, requests, [0], inf, None)
+    assert cluster.store is not None
+    assert requests.prefixes is not None
+    spans_of = block_spans(requests.prefixes, scenario.block_size)
+    blocks = scenario.host.blocks_per_chunk
+    chunks = cluster.store.eviction.chunks
+    for row in scenario.store.rows:
+        _, prompt, output, priority, _ = scenario.requests[row]
+        sequence, keys = Sequence(row, 0.0, prompt, output, priority), list[int]()
+        sequence.spans = spans_of(row)
+        most = min(sequence.spans[-1][1], prompt // scenario.block_size) if sequence.spans else 0
+        name_chunks(sequence, keys, blocks, most // blocks)
+        for key in keys:
+            if key not in chunks:
+                one = cluster.store.eviction.insert(key)
+                one.readers, one.writer = 0, 0
+                cluster.store.evictable += 1
+    cluster.run()
+    return whole(made, requests, [cluster.part()])
 
 
 def with_groups(scenario: Scenario) -> DecoderSpec:
@@ -293,6 +298,7 @@ def priced(cost: StepCost, price: Price) -> StepCost:
             [((0, 0.0, price.position * tick if window is None else 0.0),)] * len(each)
             for window, each in zip(cost.windows, cost.decode_pieces, strict=True)
         ],
+        beside=None,
         chunk_cost=ModelledChunks(
             terms=(ChunkTerm(Reach(None), Linear(per_pair=price.pair * tick), Linear()),),
             overhead_s=0.0, fused=True,

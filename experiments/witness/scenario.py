@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from experiments.witness.drafts import Drafts, drawn_drafts, in_groups
 from experiments.witness.features import FEATURES, LACKED
+from experiments.witness.handover import Handover, drawn_handover
 from experiments.witness.hybrid import STATES, Hybrid, drawn_hybrid
 from experiments.witness.sizes import TIGHT, USUAL, Sizes
 
@@ -63,14 +64,16 @@ class Host(NamedTuple):
     """Ticks of a block."""
 
 
-class Handover(NamedTuple):
-    """A second engine that answers, while the first one computes prompts."""
+class Store(NamedTuple):
+    """A third tier below the host, and the link to it."""
 
-    seats: int
-    budget: int
-    blocks: int
-    ticks: int
-    """Of a transfer, whatever its size."""
+    chunks: int
+    transfer: int
+    """Ticks of a transfer, beside its chunks."""
+    block: int
+    """Ticks of a chunk."""
+    rows: list[int]
+    """Requests whose prompts, as far as others may have them as well, are there already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +101,8 @@ class Scenario:
     """Prefix caching in several groups."""
     host: Host | None = None
     """KV in the host's memory."""
+    store: Store | None = None
+    """KV in a store below it."""
     drafts: Drafts | None = None
     """Speculative decoding."""
     handover: Handover | None = None
@@ -112,8 +117,8 @@ class Scenario:
     def data(self, number: int) -> dict[str, Any]:
         """As a line of JSON."""
         data = {"id": number} | asdict(self) | {"price": self.price._asdict()}
-        parts = {"host": self.host, "handover": self.handover, "drafts": self.drafts,
-                 "hybrid": self.hybrid}  # fmt: skip
+        parts = {"host": self.host, "store": self.store, "handover": self.handover,
+                 "drafts": self.drafts, "hybrid": self.hybrid}  # fmt: skip
         return data | {name: part and part._asdict() for name, part in parts.items()}
 
     @classmethod
@@ -127,6 +132,8 @@ class Scenario:
         given |= {"price": Price(**data["price"]), "requests": rows}
         if data.get("host") is not None:
             given["host"] = Host(**data["host"])
+        if data.get("store") is not None:
+            given["store"] = Store(**data["store"])
         if data.get("drafts") is not None:
             drafts = Drafts(**data["drafts"])
             ranges = [(first, last, tokens) for first, last, tokens in drafts.by_sequences]
@@ -207,6 +214,10 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
             drafts = in_groups(drafts, rng, groups.windows)
             blocks += len(groups.windows) * -(-4 * (1 + drafts.tokens) // size)
             blocks += groups.states * drafts.tokens
+    host = _host(rng, blocks) if "host" in on else None
+    if host is not None and "store" in on:  # all of it fits into the host, and is offered once
+        tokens = int((prompt + output).sum())
+        host = host._replace(chunks=tokens // size + count, store_threshold=0)
     return Scenario(
         windows=groups.windows,
         states=groups.states,
@@ -223,8 +234,9 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         watermark=float(rng.choice([0.01, 0.1, 0.4])) if "watermark" in on else 0.0,
         ahead="ahead" in on,
         caching=caching,
-        host=_host(rng, blocks) if "host" in on else None,
-        handover=_handover(rng, longest, seats) if "handover" in on else None,
+        host=host,
+        store=_store(rng, host, count) if host is not None and "store" in on else None,
+        handover=drawn_handover(rng, longest, seats, size, drafts) if "handover" in on else None,
         stages=_stages(rng) if "stages" in on else (),
         timeout=int(service * rng.choice([0.3, 2, 10])) + 1 if "aborts" in on else None,
         price=price,
@@ -264,6 +276,17 @@ def _groups_of(rng: np.random.Generator, on: frozenset[str], size: int) -> _Grou
     return _Groups(windows, states if size >= 16 else 0)  # smaller ones would grow beside a state
 
 
+def _store(rng: np.random.Generator, host: Host, count: int) -> Store:
+    """A store of the host's size or many times that, which has what half of the requests begin
+    with."""
+    return Store(
+        chunks=int(host.chunks * float(rng.choice([1, 3, 10]))),
+        transfer=int(rng.choice([0, 1 << 18, 1 << 20])),
+        block=int(rng.choice([1 << 10, 1 << 16, 1 << 20])),
+        rows=[row for row in range(count) if rng.random() < 0.5],
+    )
+
+
 def _host(rng: np.random.Generator, blocks: int) -> Host:
     """A host's memory from a part of the GPU's to ten times that, near or far."""
     size = int(rng.choice([1, 1, 2, 5]))
@@ -275,18 +298,6 @@ def _host(rng: np.random.Generator, blocks: int) -> Host:
         offload_prompt_only=bool(rng.random() < 0.6),
         transfer=int(rng.choice([0, 1 << 18, 1 << 20])),
         block=int(rng.choice([1 << 10, 1 << 16, 1 << 20])),
-    )
-
-
-def _handover(rng: np.random.Generator, longest: int, seats: int) -> Handover:
-    """An engine that is large or small, near or far."""
-    own = int(rng.choice([1, 2, 5, 16]))
-    short = rng.random() < 0.6
-    return Handover(
-        seats=own,
-        budget=int(max(own, rng.choice([16, 64, 512]))),
-        blocks=int(longest + rng.integers(0, 2 * longest)) if short else longest * own + 10,
-        ticks=int(rng.choice([1 << 10, 1 << 18, 1 << 20, 1 << 23])),
     )
 
 

@@ -4,7 +4,9 @@ Its grouped product of a contiguous layout gives each expert that is touched who
 however few came to it; what works on the rows between the two products works on room for a tile of
 every expert. vLLM does so for batches of every size from 0.11 to 0.14 on Hopper, where DeepGEMM is
 installed, as in its images (model_executor/layers/fused_moe/deep_gemm_moe.py; scales of 8 bits skip
-the check of the batch's size).
+the check of the batch's size). Before 0.13 the products compute all of that room, too: rows that
+nobody has are marked as the first expert's, and later as nobody's (deep_gemm_utils.py,
+``deepgemm_moe_permute``), so that a step of few sequences took as long as one of many.
 
 The law of the products was fitted to 48 of them on H800: median error 3%, largest 15% (InferSim,
 github.com/alibaba/InferSim, grouped products of prompts on H800, Apache-2.0).
@@ -28,12 +30,17 @@ MATRICES = 3
 """Gate, up and down."""
 
 
-def tiled_s(operator: Operator, gpu: Gpu) -> Floats:
-    """Return the seconds of a layer's grouped products; ``operator`` is that of all experts."""
+def tiled_s(operator: Operator, gpu: Gpu, *, whole_room: bool) -> Floats:
+    """Return the seconds of a layer's grouped products; ``operator`` is that of all experts.
+
+    ``whole_room``: whether tiles that nobody has are computed as well.
+    """
     rows, widths, inner, touched = _shape(operator)
     each = rows / np.maximum(touched, 1e-9)
     # A rest of a tile for each expert, half of one on average; one tile for few rows.
     filled = touched * TILE * np.maximum(1.0, each / TILE + 0.5)
+    if whole_room:
+        filled = np.where(rows > 0, -(-_room(operator, rows) // TILE) * TILE, 0.0)
     width = widths / MATRICES
     # Inputs in 8 bits, outputs in 16, of both products.
     moved = operator.weight_bytes + filled * (inner + 2 * 2 * width + width + 2 * inner)
@@ -50,8 +57,13 @@ def around_bytes(operator: Operator) -> Floats:
     written, then 2 read and 1 written.
     """
     rows, widths, inner, _ = _shape(operator)
-    room = rows + operator.groups * (TILE - 1)
+    room = _room(operator, rows)
     return np.where(rows > 0, room * 9 * widths / MATRICES + rows * 4 * inner, 0.0)
+
+
+def _room(operator: Operator, rows: Floats) -> Floats:
+    """Rows of the buffers between the products (``compute_aligned_M``)."""
+    return rows + operator.groups * (TILE - 1)
 
 
 def _shape(operator: Operator) -> tuple[Floats, float, float, Floats]:

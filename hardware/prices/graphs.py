@@ -3,7 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
+from hardware.prices.lines import at_least
 from hardware.runtime_memory import capture_sizes
+from hardware.step_prices import Piece
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,6 +34,26 @@ def with_graphs(token_s: Floats, largest: int, eager_s: float) -> Floats:
     seconds = token_s[replayed(len(token_s) - 1, largest)]
     seconds[largest + 1 :] = np.maximum(seconds[largest + 1 :], eager_s)
     return seconds
+
+
+def launched(
+    pieces: list[list[tuple[Piece, ...]]], token_s: list[float], eager_s: float
+) -> list[list[tuple[Piece, ...]]]:
+    """Return the attention of decodes alone in an engine without graphs.
+
+    A step takes at least what the host takes to launch it, so that attention takes at least what is
+    left beside ``token_s``; where there are several classes of cache, that of the first.
+
+    Args:
+        pieces: by class, then by decodes from 0, which end in their order where tokens do.
+        token_s: by tokens of the step, from 0: what the GPU spends on them beside.
+        eager_s: what the host takes.
+    """
+    first = [
+        at_least(lines, eager_s - token_s[decodes]) if 0 < decodes < len(token_s) else lines
+        for decodes, lines in enumerate(pieces[0])
+    ]
+    return [first, *pieces[1:]]
 
 
 def replayed(max_tokens: int, largest: int) -> npt.NDArray[np.int64]:

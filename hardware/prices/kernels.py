@@ -9,7 +9,7 @@ to reach the same shares.
 """
 
 from collections.abc import Iterator
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -101,8 +101,9 @@ class Kernels(BaseModel):
     """Whose kernels ``experts`` are where several were measured: names of vLLM's backends."""
     backends: dict[str, dict[Numbers, Surface]] = Field(default_factory=dict)
     """Experts as other backends compute them; axes as those of ``experts``."""
-    tiled_experts: bool | None = None
-    """Experts in fp8 blocks are DeepGEMM's (``hardware.prices.deep_gemm``), a law and no table."""
+    tiled_experts: Literal["touched", "all"] | None = None
+    """Experts in fp8 blocks are DeepGEMM's (``hardware.prices.deep_gemm``), a law and no table:
+    tiles of those that are touched are computed, or of all."""
     mixers: dict[str, MixerKernels] = Field(default_factory=dict)
     """Of other mixers than attention with grouped heads, by their kind (``model.mixers``)."""
     held_out: dict[str, HeldOut] = Field(default_factory=dict)
@@ -134,10 +135,13 @@ class Kernels(BaseModel):
         if self.all_reduce is not None:
             yield "all_reduce", self.all_reduce
 
-    def with_backend(self, backend: str) -> "Kernels":
-        """Return kernels whose experts are a backend's, as far as those were measured apart."""
+    def with_backend(self, backend: str, *, empty_tiles: bool = False) -> "Kernels":
+        """Return kernels whose experts are a backend's, as far as those were measured apart.
+
+        ``empty_tiles``: whether DeepGEMM computes tiles that nobody has, too.
+        """
         if backend == DEEP_GEMM:
-            return self.model_copy(update={"tiled_experts": True})
+            return self.model_copy(update={"tiled_experts": "all" if empty_tiles else "touched"})
         others = self.backends.get(backend)
         return self.model_copy(update={"experts": self.experts | others}) if others else self
 
@@ -150,14 +154,14 @@ class Kernels(BaseModel):
     def tiles(self, operator: Operator) -> bool:
         """Tell whether DeepGEMM computes a product of experts."""
         blocks = operator.groups > 1 and operator.stored == TILED
-        return blocks and self.tiled_experts is True
+        return blocks and self.tiled_experts is not None
 
     def gemm_s(self, operator: Operator, gpu: Gpu) -> Floats:
         """Return the seconds of one execution of a matrix product, or of all experts' together."""
         assert operator.gemm is not None
         rows, n, k = operator.gemm
         if self.tiles(operator):
-            return tiled_s(operator, gpu)
+            return tiled_s(operator, gpu, whole_room=self.tiled_experts == "all")
         bound_s = product_bound_s(operator, gpu)
         if operator.groups > 1 and self.experts:
             each = np.maximum(rows, 1e-9) / operator.groups

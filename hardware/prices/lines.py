@@ -29,6 +29,24 @@ def straight_pieces(operators: Sequence[Longer]) -> tuple[Piece, ...]:
     return tuple(pieces)
 
 
+def at_least(pieces: Sequence[Piece], floor_s: float) -> tuple[Piece, ...]:
+    """Return pieces that take ``floor_s`` at least: a flat one up to where they pass it.
+
+    Pieces come from the last to the first, and rise with the positions.
+    """
+    kept = []
+    for start, flat_s, slope_s in pieces:
+        if flat_s + slope_s * start >= floor_s:
+            kept.append((start, flat_s, slope_s))
+            continue
+        if slope_s > 0:
+            above = ceil(min((floor_s - flat_s) / slope_s, 1e18))
+            if not kept or above < kept[-1][0]:
+                kept.append((above, flat_s, slope_s))
+        return (*kept, (0, floor_s, 0.0))
+    return tuple(kept)
+
+
 def _crossing(flat: Line, steep: Line) -> int:
     """Positions from which on the steeper of two lines is the longer one."""
     if flat <= steep:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from hardware.calibration import Calibration
 from hardware.gpu import Gpu
 from hardware.interconnect import servers
+from hardware.prices.beside import TILE_ROWS, tiled
 from hardware.prices.chunks import ChunkCost, StateChunks, measured_chunks
 from hardware.prices.deep_gemm import around_bytes
 from hardware.prices.kernels import Kernels, nearest
@@ -130,6 +131,17 @@ class Measured:
                     (longest,) = batch
                     batch[0] = (*longest, (longest[1][0] + flat, slope))
         return {cache.read: batches}
+
+    def beside_position_s(self, mixer: Mixer, share: Share) -> float:
+        """See ``Prices``: tiles of attention with grouped heads."""
+        numbers = share.precision
+        found = looked_up(mixer, self.kernels, share.tp, numbers.activation_bytes)
+        own = found is None or found.kernel.kind in self.kernels.mixers
+        if not self.fused or own or not tiled(self.gpu, self.calibration, share):
+            return 0.0
+        reached = (self.calibration.attention_beside_flops, 1.0)
+        terms = self.roofline.attention_s(mixer, share, reached, decode=True)
+        return TILE_ROWS * sum(flops.per_position + flops.per_pair for _, flops, _ in terms)
 
     def chunks(self, mixer: Mixer, share: Share, overhead_s: float) -> ChunkCost:
         """See ``Prices``."""

@@ -52,6 +52,7 @@ def host_of(calibration: Calibration) -> Host:
         sequence_s=calibration.sequence_overhead_s,
         chunk_s=calibration.chunk_overhead_s,
         layer_s=calibration.layer_overhead_s,
+        eager_layer_s=calibration.eager_layer_s,
         eager_experts_s=calibration.eager_experts_s,
     )
 
@@ -100,6 +101,10 @@ class Roofline:
                 lines = (line(each, sequences, rows, reach) for each in (compute, memory))
                 batch.append(tuple(lines))
         return operators
+
+    def beside_position_s(self, mixer: Mixer, share: Share) -> float:
+        """See ``Prices``: kernels of their own."""
+        return 0.0
 
     def chunks(self, mixer: Mixer, share: Share, overhead_s: float) -> ChunkCost:
         """See ``Prices``."""
@@ -170,8 +175,8 @@ def line(seconds: Linear, sequences: int, rows: int = 1, reach: Reach | None = N
 
     Each of them is a row, and has as many pairs as positions. With drafts it is several rows, which
     read the same positions and attend them as far as causality lets them; where an index chooses
-    positions each row reads its own (``sim.engine.draft_decodes``). A state is read once, and
-    written behind every row (``states_moved``).
+    positions each row reads its own (``sim.engine.drafts.draft_decodes``). A state is read once,
+    and written behind every row (``states_moved``).
     """
     once, per_row, per_pair, per_position = seconds
     if rows == 1:

@@ -34,6 +34,8 @@ class Host:
     """Once per prefill chunk."""
     layer_s: float
     """Once per layer: launches and gaps between kernels."""
+    eager_layer_s: float = 0.0
+    """Of a layer in an engine that has no graphs at all."""
     eager_experts_s: float = 0.0
     """Of a layer of experts in a step that no graph replays."""
 
@@ -70,6 +72,13 @@ class Prices(Protocol):
 
         Raises:
             UnsupportedPrecisionError: the GPU lacks the arithmetic.
+        """
+        ...
+
+    def beside_position_s(self, mixer: Mixer, share: Share) -> float:
+        """Return what a decode takes of each position beside a chunk, over a share's layers.
+
+        0: as much as without one (``hardware.prices.beside``).
         """
         ...
 

@@ -7,11 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hardware.group import Group
+from hardware.prices.beside import idle_tile_s, tile_line
 from hardware.prices.chunks import ChunkCost, ChunksOfAll
 from hardware.prices.lines import straight_pieces
 from hardware.prices.protocol import DecodeOperators, Prices
 from hardware.prices.work import ClassWork, Linear, attention_work
-from hardware.step_prices import Piece
+from hardware.step_prices import Beside, Piece
 from model.caches import Reach
 
 Floats = npt.NDArray[np.float64]
@@ -23,18 +24,46 @@ a float32 each."""
 
 
 def decode_pieces(
-    group: Group, prices: Prices, most: int, rows: int = 1
+    group: Group, prices: Prices, most: int, rows: int = 1, *, beside: bool = False
 ) -> list[list[tuple[Piece, ...]]]:
     """Return the attention of 0 to ``most`` decoding sequences of ``rows`` each, by class of cache.
 
-    Lines over the positions attended in the class. What reads none is in the first.
+    Lines over the positions attended in the class. What reads none is in the first. ``beside``: in
+    one call with a prompt's chunk, or with others of several rows.
     """
-    kinds = [prices.decode(mixer, share, most, rows) for mixer, share in group.attending]
+    kinds = []
+    for mixer, share in group.attending:
+        kind = prices.decode(mixer, share, most, rows)
+        kinds.append(_in_tiles(kind, prices.beside_position_s(mixer, share)) if beside else kind)
     first = group.spec.reaches[0]
     return [
         [straight_pieces(operators) for operators in _side_by_side(kinds, reach, first, most)]
         for reach in group.spec.reaches
     ]
+
+
+def beside(group: Group, prices: Prices, most: int, rows: int = 1) -> Beside | None:
+    """Return the attention of decodes in a step with chunks; None where it is the same."""
+    positions_s = [prices.beside_position_s(mixer, share) for mixer, share in group.attending]
+    if not any(positions_s):
+        return None
+    pieces = decode_pieces(group, prices, most, rows, beside=True)
+    return Beside(pieces, sum(map(idle_tile_s, positions_s)))
+
+
+def _in_tiles(
+    kind: dict[Reach | None, DecodeOperators], position_s: float
+) -> dict[Reach | None, DecodeOperators]:
+    """The same operators, none of which is faster than its tiles."""
+    if not position_s:
+        return kind
+    return {
+        reach: [
+            [(*longest, tile_line(position_s, sequences)) for longest in operators]
+            for sequences, operators in enumerate(by_sequences)
+        ]
+        for reach, by_sequences in kind.items()
+    }
 
 
 def _side_by_side(

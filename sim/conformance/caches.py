@@ -9,22 +9,23 @@ from sim.conformance.drive import ABORTS, STUCK
 from sim.conformance.error import in_case
 from sim.conformance.schedulers import ALIKE, AT_ONCE, BLIND, check_one
 from sim.conformance.watch import BLOCKS, LIMITS, PREEMPTION
-from sim.engine.block_groups import BlockGroup
-from sim.engine.block_tables import DENSE
+from sim.engine.caches.block_groups import BlockGroup
+from sim.engine.caches.block_tables import DENSE
+from sim.engine.caches.grouped_cache import GroupedPool
+from sim.engine.caches.hybrid_cache import HybridCache
+from sim.engine.caches.hybrid_settings import HybridSettings
+from sim.engine.caches.kv_cache import BlockPool
+from sim.engine.caches.prefix_cache import PrefixCache
+from sim.engine.caches.state_cache import StateCache
+from sim.engine.caches.state_groups import StateGroup, StateSettings
 from sim.engine.chunked_prefill import ChunkedPrefill
-from sim.engine.eviction import Arc, Lru, RankedLru
-from sim.engine.grouped_cache import GroupedPool
-from sim.engine.hybrid_cache import HybridCache
-from sim.engine.hybrid_settings import HybridSettings
-from sim.engine.kv_cache import BlockPool
-from sim.engine.offloading import Offloading, OffloadSettings
-from sim.engine.prefix_cache import PrefixCache
-from sim.engine.remote_store import RemoteStore
 from sim.engine.scheduler import Scheduler
-from sim.engine.state_cache import StateCache
-from sim.engine.state_groups import StateGroup, StateSettings
-from sim.engine.store_links import StoreLinks
-from sim.engine.storing import Storing, StoringSettings
+from sim.engine.tiers.eviction import Arc, Lru, RankedLru
+from sim.engine.tiers.offloading import Offloading, OffloadSettings
+from sim.engine.tiers.remote_store import RemoteStore
+from sim.engine.tiers.store_links import StoreLinks
+from sim.engine.tiers.storing import Storing, StoringSettings
+from sim.engine.tiers.tiered import BelowSettings, Tiered
 from sim.settings.registry import ORDERS
 
 
@@ -106,7 +107,7 @@ def _states(told: Case) -> Scheduler:
 
 
 def _tiers(told: Case) -> Scheduler:
-    """A host of the GPU's size or so, a few ticks away."""
+    """A host of the GPU's size or so, a few ticks away; in a third of the cases above a store."""
     number = told.number
     settings = OffloadSettings(
         blocks_per_chunk=1 + number % 2, block_size=told.block_size, block_s=TICK_S / 4,
@@ -115,7 +116,12 @@ def _tiers(told: Case) -> Scheduler:
     )  # fmt: skip
     scheduler = _scheduler(told, _prefix_cache(told))
     eviction = (Lru, Arc, RankedLru)[number % 3](max(2, told.num_blocks * (1 + number % 3) // 2))
-    scheduler.connect(Offloading(settings, eviction))
+    if number % 3 == 1:
+        store = RemoteStore(Lru(told.num_blocks), StoreLinks((1 + number % 4) * TICK_S / 2))
+        below = BelowSettings(TICK_S / 4, writes_back=number % 2 == 0)
+        scheduler.connect(Tiered(settings, eviction, below, store, 0))
+    else:
+        scheduler.connect(Offloading(settings, eviction))
     return scheduler
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Final
 
-from sim.engine.kv_cache import BlockPool
-from sim.engine.prefix_cache import PrefixCache
+from sim.engine.caches.kv_cache import BlockPool
+from sim.engine.caches.prefix_cache import PrefixCache
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
 from sim.engine.settings import Settings

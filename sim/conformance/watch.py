@@ -3,12 +3,12 @@
 from sim.conformance.cases import Case
 from sim.conformance.drive import Watch
 from sim.conformance.error import ConformanceError
-from sim.engine.block_tables import runs_of
-from sim.engine.grouped_cache import GroupedPool
-from sim.engine.held import held_runs
-from sim.engine.hybrid_blocks import HybridBlocks
-from sim.engine.prefix_cache import PrefixCache
-from sim.engine.runs import Run
+from sim.engine.caches.block_tables import runs_of
+from sim.engine.caches.grouped_cache import GroupedPool
+from sim.engine.caches.held import held_runs
+from sim.engine.caches.hybrid_blocks import HybridBlocks
+from sim.engine.caches.prefix_cache import PrefixCache
+from sim.engine.caches.runs import Run
 from sim.engine.scheduler import NEVER, Scheduler
 from sim.engine.sequence import Batch, Sequence
 

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from mypy_extensions import mypyc_attr
 
-from sim.engine.kv_cache import BlockPool
+from sim.engine.caches.kv_cache import BlockPool
 from sim.engine.loads import ASK_AGAIN, Loads
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch, Sequence

@@ -15,7 +15,7 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
-from sim.engine.kv_cache import BlockPool
+from sim.engine.caches.kv_cache import BlockPool
 from sim.engine.sequence import Batch, Sequence
 
 HERE: Final = 0
@@ -70,6 +70,10 @@ class Connector:
 
     def looks_elsewhere(self) -> bool:
         """Whether others change what it finds: then whoever waits is looked for in every step."""
+        return False
+
+    def goes_on(self) -> bool:
+        """Whether an engine plans for its sake, when nobody is left."""
         return False
 
     def idles(self) -> None:

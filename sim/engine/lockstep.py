@@ -18,7 +18,7 @@ from typing import Final
 
 from hardware.joint_prices import JointPrices
 from sim.engine.agenda import Agenda, GoesOn
-from sim.engine.joint_drafts import JointDrafted
+from sim.engine.drafts.joint_drafts import JointDrafted
 from sim.engine.loop import Loop
 from sim.engine.scheduler import NEVER
 from sim.engine.sequence import Batch, Sequence
@@ -64,7 +64,7 @@ class Lockstep(GoesOn):
         self.steps = 0
         """How many steps it has at most; 0: none is under way."""
         self._ends_s = array("d")
-        rows = 0 if drafted is None else 1 + drafted.drafting.tokens
+        rows = 0 if drafted is None else 1 + drafted.around.drafting.tokens
         self._dummies = [_dummy(len(loop.scheduler.batch.reads), rows) for loop in loops]
 
     def go_on(self, now_s: float, stop_s: float) -> float:

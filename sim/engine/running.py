@@ -8,8 +8,8 @@
 
 from mypy_extensions import mypyc_attr
 
+from sim.engine.caches.kv_cache import BlockPool
 from sim.engine.importance import LeastImportant
-from sim.engine.kv_cache import BlockPool
 from sim.engine.loads import Loads
 from sim.engine.sequence import Batch, Sequence
 from sim.engine.settings import Settings

@@ -31,7 +31,7 @@ from typing import ClassVar, Final
 
 from mypy_extensions import mypyc_attr
 
-from sim.engine.kv_cache import BlockPool
+from sim.engine.caches.kv_cache import BlockPool
 from sim.engine.loads import KEPT, Connector, Loads
 from sim.engine.running import Running
 from sim.engine.sequence import Batch, Sequence
@@ -203,7 +203,7 @@ class Scheduler(Running):
         batch = self.form(now_s)
         self._note_waiting()
         told = loads is not None and (loads.connector.learns() or len(loads.told) > 0)
-        if self.arrived or self.leaving or self.unwanted or told:
+        if told or self._has_news():
             self._catch_up()
             if batch is None:
                 batch = self.form(now_s)
@@ -217,6 +217,10 @@ class Scheduler(Running):
             return batch
         return self._until_told(loads)
 
+    def _has_news(self) -> bool:
+        """Ahead: whether the plan that was just made did not know everything."""
+        return len(self.arrived) > 0 or len(self.leaving) > 0 or len(self.unwanted) > 0
+
     def _note_waiting(self) -> None:
         self.left_waiting = self.waiting.count + self.passed_by
         if self.loads is not None:
@@ -226,7 +230,8 @@ class Scheduler(Running):
         """Nobody can be served. While somebody waits, an engine plans again at once, which matters
         if this plan changed what others keep; then not before somebody is told of KV."""
         connector = loads.connector
-        if not loads.parked and not loads.kept and not self.waiting.count:
+        nobody = not loads.parked and not loads.kept and not self.waiting.count
+        if nobody and not connector.goes_on():
             self.wake_s = inf
             return None
         loads.told += connector.come(loads.now_s)

@@ -2,8 +2,8 @@
 
 from math import inf
 
-from sim.engine.block_tables import Table
-from sim.engine.runs import Run
+from sim.engine.caches.block_tables import Table
+from sim.engine.caches.runs import Run
 
 
 class Sequence:
@@ -114,6 +114,7 @@ class Sequence:
         "slots",
         "spans",
         "stale_tokens",
+        "store_tokens",
         "tables",
         "target_tokens",
         "told_tokens",
@@ -154,6 +155,8 @@ class Sequence:
         """Prompt tokens that the prefix cache had when the sequence was first admitted."""
         self.brought_tokens = 0
         """Tokens behind those whose KV was brought from elsewhere then."""
+        self.store_tokens = 0
+        """Those of them that were in a store that replicas share, and not nearer."""
         self.loading_s = 0.0
         """How long it waited for KV on its way; below 0 while it does."""
         self.waits = False

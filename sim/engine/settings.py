@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sim.engine.drafting import Drafting
+from sim.engine.drafts.drafting import Drafting
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from mypy_extensions import mypyc_attr
 
-from sim.engine.kv_cache import BlockPool
+from sim.engine.caches.kv_cache import BlockPool
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch, Sequence
 from sim.engine.settings import Settings

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hardware.prices.work import ReadTotals
-from sim.engine import outcomes
 from sim.recording.tape import Column, Tape, stretch
+from sim.traffic import outcomes
 
 UNFINISHED, FINISHED = outcomes.UNFINISHED, outcomes.FINISHED
 REJECTED, TIMED_OUT = outcomes.REJECTED, outcomes.TIMED_OUT

@@ -12,11 +12,8 @@ from hardware.prices.work import NOTHING_READ, ReadTotals
 from model.caches import Reach
 from model.ops import causal_pairs
 from sim.api_server import outboxes, shared_outboxes, take_seen
-from sim.engine.client import Client
 from sim.engine.journal import Journal
-from sim.engine.outbox import Outbox
-from sim.engine.outcomes import Outcomes
-from sim.engine.pipelined_journal import PipelinedJournal
+from sim.engine.stages.pipelined_journal import PipelinedJournal
 from sim.recording import recorder
 from sim.recording.handovers import Handovers
 from sim.recording.recorder import Taken
@@ -25,6 +22,9 @@ from sim.recording.store_use import StoreCount
 from sim.recording.tape import Column, Scratch, Tape
 from sim.recording.tiers import TierCount, keep_rows, tier_outcomes
 from sim.settings.scenario import NO_API, ApiTime
+from sim.traffic.client import Client
+from sim.traffic.outbox import Outbox
+from sim.traffic.outcomes import Outcomes
 from workloads.requests import Requests
 
 _OUTCOME_TYPE = np.dtype(

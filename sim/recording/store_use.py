@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.engine.scheduler import Scheduler
-from sim.engine.store_links import READ, WRITE
-from sim.engine.storing import Storing
+from sim.engine.tiers.store_links import READ, WRITE
+from sim.engine.tiers.storing import Storing
+from sim.engine.tiers.tiered import Tiered
 from sim.recording.tape import Column
 from sim.recording.tiers import LOAD_WAITS, load_waits
 from sim.settings.pools import Pool
@@ -70,7 +71,7 @@ class StoreCount:
 def store_count(scheduler: Scheduler, pool: Pool) -> StoreCount | None:
     """Return what a replica did at the store; None if it shares none."""
     connector = None if scheduler.loads is None else scheduler.loads.connector
-    if not isinstance(connector, Storing) or pool.store is None:
+    if not isinstance(connector, Storing | Tiered) or pool.store is None:
         return None
     port, size = connector.port, pool.store.chunk_bytes
     return StoreCount(
@@ -109,7 +110,7 @@ def store_metrics(
         return {}
     begun = measured & ~np.isnan(requests["first_scheduled_s"])
     asked = float(requests["prompt_tokens"][begun].sum(dtype=np.int64))
-    read = float(requests["brought_tokens"][begun].sum(dtype=np.int64))
+    read = float(requests["store_tokens"][begun].sum(dtype=np.int64))
     total = {name: float(column.sum()) for name, column in replicas.items()}
     span_s = length_s * len(replicas["store_chunks"])
     kept = total["store_chunks_written"] - total["store_chunks_evicted"]

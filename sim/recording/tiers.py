@@ -7,16 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sim.engine.offloading import Offloading
-from sim.engine.outcomes import TIER_BYTES
-from sim.engine.pipe import IN, OUT
 from sim.engine.scheduler import Scheduler
+from sim.engine.tiers.offloading import Offloading
+from sim.engine.tiers.pipe import IN, OUT
 from sim.recording.tape import Column
 from sim.settings.pools import Pool
+from sim.traffic.outcomes import TIER_BYTES
 
 TIER_COLUMNS = {
     "brought_tokens": "prompt tokens behind the cached ones that were brought from the host's "
     "memory, or a shared store, when it was first admitted",
+    "store_tokens": "those of them that a shared store had, and nothing nearer",
     "loading_s": "how long it waited for KV from there; NaN if it still does",
 }
 """Further columns of the request table, where a pool has engine.kv_offloading_size, or replicas
@@ -42,7 +43,7 @@ LOAD_WAITS = {
 
 TIER_METRICS = {
     "host_cache_hit_rate": "share of the prompt tokens, of the requests after the warm-up that "
-    "were worked on, that were brought from the host's memory",
+    "were worked on, that were brought from the host's memory, and were not in a shared store only",
     **LOAD_WAITS,
     "host_cache_use": "share of the chunks of the host's memory that hold KV at the end",
     "host_link_in_share": "time that the link takes for what was brought from the host, over the "
@@ -51,7 +52,9 @@ TIER_METRICS = {
 }
 """Metrics of clusters where a pool has a second tier."""
 
-_ROW = np.dtype([("request", "i4"), ("brought_tokens", "i4"), ("loading_s", "f8")])
+_ROW = np.dtype(
+    [("request", "i4"), ("brought_tokens", "i4"), ("store_tokens", "i4"), ("loading_s", "f8")]
+)
 assert _ROW.itemsize == TIER_BYTES
 
 
@@ -93,6 +96,7 @@ def tier_outcomes(rows: int) -> dict[str, Column]:
     """Return the columns of requests that nothing is known of."""
     return {
         "brought_tokens": np.zeros(rows, dtype=np.int32),
+        "store_tokens": np.zeros(rows, dtype=np.int32),
         "loading_s": np.zeros(rows, dtype=np.float64),
     }
 
@@ -101,7 +105,8 @@ def keep_rows(buffer: bytearray, columns: Mapping[str, Column]) -> None:
     """Move rows of requests from their buffer to the columns."""
     table = np.frombuffer(bytes(buffer), _ROW)
     buffer.clear()
-    columns["brought_tokens"][table["request"]] = table["brought_tokens"]
+    for name in ("brought_tokens", "store_tokens"):
+        columns[name][table["request"]] = table[name]
     waits = table["loading_s"]
     columns["loading_s"][table["request"]] = np.where(waits < 0, np.nan, waits)
 
@@ -130,7 +135,7 @@ def tier_metrics(
     if "host_chunks" not in replicas:
         return {}
     begun = measured & ~np.isnan(requests["first_scheduled_s"])
-    brought = requests["brought_tokens"][begun]
+    brought = requests["brought_tokens"][begun] - requests["store_tokens"][begun]
     own = replicas["host_chunks"] > 0
     span_s = length_s * float(own.sum())
     asked = float(requests["prompt_tokens"][begun].sum(dtype=np.int64))

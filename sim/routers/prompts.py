@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sim.engine.beginnings import Beginnings
+from sim.engine.caches.beginnings import Beginnings
 from sim.seen.texts import Text
 from workloads.requests import Ints, Prefixes, Requests
 

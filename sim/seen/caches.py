@@ -6,9 +6,9 @@ engine that is asked in the middle of many steps is first told which of them hav
 
 from collections.abc import Callable
 
-from sim.engine.homes import Homes
+from sim.engine.caches.homes import Homes
+from sim.engine.caches.prefix_cache import PrefixCache
 from sim.engine.loop import Loop
-from sim.engine.prefix_cache import PrefixCache
 from sim.seen.texts import Text
 
 

@@ -74,6 +74,9 @@ class EngineConfig(BaseModel):
     async_scheduling: bool | None = None
     """chunked_prefill: plan a step while the one before is computed. Arrivals are then seen, and
     seats and blocks are free, one step later. Default: the version's, true since 0.14."""
+    enforce_eager: bool = False
+    """No CUDA graphs: the host launches every step kernel by kernel, and a step takes at least as
+    long as that; memory is not charged for graphs."""
     max_cudagraph_capture_size: Count | None = None
     """Tokens of the largest step that a CUDA graph replays. Default: twice max_num_seqs, at most
     512."""

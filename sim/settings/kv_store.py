@@ -29,9 +29,6 @@ class KvStoreConfig(BaseModel):
 
     size_gib: Annotated[float, Field(gt=0, le=1e9)]
     """GiB that it holds, of all replicas together."""
-    kv_connector: Literal["MooncakeStoreConnector"] = "MooncakeStoreConnector"
-    """vLLM's connector: GPUs write to the store and read from it, past the memory of their host.
-    Prompts are written as soon as they are computed, those chunks that are not there."""
     bandwidth_gb_s: Annotated[float, Field(gt=0, le=1e5)] | None = None
     """GB/s of one GPU's link to it, in one direction. Default: 0.48 of the GPU's share of its
     server's network."""
@@ -41,7 +38,10 @@ class KvStoreConfig(BaseModel):
     latency_s: Annotated[float, Field(ge=0, le=60)] = LATENCY_S
     """Of a transfer, beside its bytes."""
     min_load_tokens: Annotated[int, Field(ge=0, le=10**9)] = 0
-    """Fewer tokens than these are computed, even if they are there."""
+    """Fewer tokens than these are computed, even if they are there. Not below a host's memory."""
+    write_policy: Literal["write_through", "write_back"] = "write_through"
+    """write_through: prompts are written as soon as they are computed, or are in the host's memory;
+    write_back, with engine.kv_offloading_size: chunks are written when they make room there."""
 
 
 def with_store(pools: tuple[Pool, ...], config: KvStoreConfig | None) -> tuple[Pool, ...]:
@@ -70,7 +70,7 @@ def _layout(pool: Pool) -> tuple[int, ...]:
 
 
 def _seen_by(pool: Pool, config: KvStoreConfig) -> SharedStore:
-    _check(pool)
+    _check(pool, config)
     engine, ledger = pool.engine, pool.ledger
     blocks, ranks = engine.kv_connector_extra_config.blocks_per_chunk, pool.tensor_parallel_size
     own_bytes = ledger.block_bytes * blocks
@@ -83,6 +83,7 @@ def _seen_by(pool: Pool, config: KvStoreConfig) -> SharedStore:
         store_s=0.0 if total_gb_s is None else own_bytes * ranks / (total_gb_s * 1e9),
         latency_s=config.latency_s,
         min_load_tokens=config.min_load_tokens,
+        writes_back=config.write_policy == "write_back",
     )
     if not store.chunks:
         raise ValueError(
@@ -103,12 +104,10 @@ def _bytes_per_s(pool: Pool, config: KvStoreConfig) -> float:
     return SHARE_OF_NETWORK * pool.gpu.network_bytes_per_s
 
 
-def _check(pool: Pool) -> None:
+def _check(pool: Pool, config: KvStoreConfig) -> None:
     """Raise ValueError where a pool's replicas cannot share a store, or it is not modelled."""
     engine = pool.engine
     refused = {
-        f"engine.kv_offloading_size = {engine.kv_offloading_size}, expected none: a store below "
-        "the host's memory": pool.host is not None,
         f"role: {pool.role}, expected {SERVE}: prompts that are handed over beside a store":
             pool.role != SERVE,
         f"data_parallel_size = {pool.data_parallel_size}, expected 1: ranks that go in lockstep":
@@ -137,11 +136,28 @@ def _check(pool: Pool) -> None:
             f"{name}cluster.kv_store with engine.version {engine.version}, expected {since} or "
             "later: requests that wait for KV are queued here as they are since then"
         )
+    _check_tiers(pool, config, name)
+
+
+def _check_tiers(pool: Pool, config: KvStoreConfig, name: str) -> None:
+    """Raise ValueError where a setting is of a host's memory that is not there, or not with it."""
     own = {"blocks_per_chunk", "offload_prompt_only"}
-    told = engine.kv_connector_extra_config
+    if pool.host is not None:
+        own.add("eviction_policy")
+        if config.min_load_tokens:
+            raise ValueError(
+                f"cluster.kv_store.min_load_tokens = {config.min_load_tokens} below "
+                "engine.kv_offloading_size, expected 0: what the store has comes to the host first"
+            )
+    elif config.write_policy == "write_back":
+        raise ValueError(
+            f"{name}cluster.kv_store.write_policy = write_back without engine.kv_offloading_size, "
+            "expected write_through: nothing makes room above the store that could be written then"
+        )
+    told = pool.engine.kv_connector_extra_config
     for key, value in told.model_dump(exclude_defaults=True).items():
         if key not in own:
             raise ValueError(
                 f"{name}engine.kv_connector_extra_config.{key} = {value} with cluster.kv_store, "
-                f"expected {getattr(OffloadingConfig(), key)}: it is of the host's memory"
+                f"expected {getattr(OffloadingConfig(), key)}: not modelled above a store"
             )

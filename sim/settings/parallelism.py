@@ -19,6 +19,11 @@ def checked_ranks(spec: DecoderSpec, settings: ResolvedEngine, count: int) -> Ra
     ranks = ranks_of(spec, count, settings.version, settings.all2all_backend)
     if ranks.count == 1:
         return ranks
+    if settings.enforce_eager:
+        raise ValueError(
+            f"engine.enforce_eager: true with cluster.data_parallel_size = {count} is not "
+            "modelled, expected false: ranks that wait for each other and for their hosts"
+        )
     if settings.first_request_s:
         raise ValueError(
             f"first_request_s = {settings.first_request_s:g} with cluster.data_parallel_size = "
@@ -72,7 +77,10 @@ def checked_stages(
             "modelled as in vLLM v1"
         )
     if settings.speculative is not None:
-        raise ValueError(f"{told} engine.speculative is not modelled, expected none")
+        raise ValueError(
+            f"{told} engine.speculative is not modelled, expected none, or one stage of more "
+            "GPUs: vLLM's last stage drafts, and the first one waits for that"
+        )
     if settings.kv_offloading_size is not None:
         raise ValueError(
             f"{told} engine.kv_offloading_size = {settings.kv_offloading_size:g} is not modelled, "

@@ -115,6 +115,7 @@ def _step_setup(
         max_tokens=_longest_step(settings),
         max_seqs=settings.max_num_seqs,
         max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
+        enforce_eager=settings.enforce_eager,
         step_overhead_s=step_s,
         sequence_overhead_s=each_s,
         drawing_s=drawn_s,
@@ -191,7 +192,9 @@ def ledger_of(
         or not policy(settings.scheduler).cuts_prompts,
         enable_prefix_caching=settings.enable_prefix_caching,
         enable_expert_parallel=settings.enable_expert_parallel,
-        max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
+        max_cudagraph_capture_size=0
+        if settings.enforce_eager
+        else settings.max_cudagraph_capture_size,
         drafts=None if plan is None else plan.memory,
         dp=dp,
         pp=pp,

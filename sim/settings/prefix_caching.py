@@ -10,7 +10,7 @@ from hardware.kv_layout import KvLayout
 from hardware.versions import version_key
 from model.caches import COMPRESSED
 from model.spec import DecoderSpec
-from sim.engine.block_tables import DENSE
+from sim.engine.caches.block_tables import DENSE
 
 STATES_SINCE: Final = (0, 30)
 """Version of vLLM from which on what is kept of states is modelled: earlier ones lose sight of some

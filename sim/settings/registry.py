@@ -6,8 +6,8 @@ class of one's own is called ``MODULE:CLASS`` instead, see ``sim.plugins``.
 
 from typing import Final
 
+from sim.engine.caches.kv_cache import BlockPool
 from sim.engine.chunked_prefill import ChunkedPrefill
-from sim.engine.kv_cache import BlockPool
 from sim.engine.scheduler import Scheduler
 from sim.engine.settings import Settings
 from sim.engine.waiting import ByPriority, FirstCome, ShortestPrompt, WaitingQueue

@@ -25,6 +25,21 @@ from sim.settings.registry import policy
 from sim.settings.speculative import check_speculative
 
 
+def _check_eager(engine: EngineConfig) -> None:
+    """Raise ValueError for what is not modelled without CUDA graphs, or means nothing then."""
+    if not engine.enforce_eager:
+        return
+    if engine.max_cudagraph_capture_size is not None:
+        raise ValueError(
+            f"engine.max_cudagraph_capture_size = {engine.max_cudagraph_capture_size} with "
+            "engine.enforce_eager: true, expected none: there are no CUDA graphs"
+        )
+    if engine.speculative is not None:
+        raise ValueError(
+            "engine.enforce_eager: true with engine.speculative is not modelled, expected false"
+        )
+
+
 def _check_length(engine: EngineConfig, spec: DecoderSpec) -> None:
     """Raise ValueError if the longest request is longer than what the model allows."""
     given = engine.max_model_len
@@ -74,6 +89,7 @@ def resolved(engine: EngineConfig, gpu: Gpu, spec: DecoderSpec, stages: int = 1)
     given = {name: getattr(engine, name) for name in RESOLVED}
     taken = {name: value for name, value in given.items() if value is not None}
     _check_length(engine, spec)
+    _check_eager(engine)
     taken["disable_hybrid_kv_cache_manager"] = engine.disable_hybrid_kv_cache_manager
     filled = default_settings(taken, gpu, spec, drafts) | taken
     if engine.speculative is not None and engine.async_scheduling is None:

@@ -38,7 +38,7 @@ class ApiTime:
     servers: int = 1
     """Processes of a replica."""
     shared: bool = False
-    """Whether reading and sending share a loop (``sim.engine.api_loops``) and its time."""
+    """Whether reading and sending share a loop (``sim.traffic.api_loops``) and its time."""
 
     def reached_s(self, sent_s: AnyFloat, prompt_tokens: Any) -> AnyFloat:
         """Return when requests sent at ``sent_s`` that meet nobody reach the scheduler.

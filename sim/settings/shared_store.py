@@ -19,6 +19,8 @@ class SharedStore:
     """Of a chunk on the store's link, alone; 0: it has no limit."""
     latency_s: float
     min_load_tokens: int
+    writes_back: bool = False
+    """Below the host's memory: whether chunks are written when they make room there."""
 
     @property
     def chunks(self) -> int:

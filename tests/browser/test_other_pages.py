@@ -1,17 +1,15 @@
 """Pages of plans, capacities, comparisons and tables as a person meets them."""
 
 import csv
-import os
-import subprocess
-import sys
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from browser.conftest import Opened
+from experiments.cli.headroom import main
 
-ROOT = Path(__file__).resolve().parents[2]
 TRAFFIC = """
 model: opt-125m
 engine: {dtype: float16}
@@ -28,7 +26,7 @@ name: bought
 description: A <b>plan</b> of </script> a small model.
 slo: {ttft_s: 0.1, tpot_s: 0.02, attainment: 0.95}
 candidates: {cluster.gpu: [t4, l40s], engine.max_num_seqs: [4, 64]}
-run_requests: 2000
+run_requests: 1000
 runners_up: 1
 """
 DAY = """
@@ -44,7 +42,7 @@ kind: capacity
 name: held
 cluster: {gpu: t4}
 slo: {ttft_s: 0.1, attainment: 0.95}
-run_requests: 2000
+run_requests: 1000
 half_width: 0.2
 sweep: {engine.max_num_seqs: [8, 16]}
 """
@@ -58,11 +56,8 @@ sweep: {engine.max_num_seqs: [4, 64]}
 
 
 def call(folder: Path, *words: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments", *words], cwd=folder, check=False, text=True,
-        capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    with chdir(folder):
+        assert main(words) == 0
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +86,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }  # fmt: skip
 
 
+READ = (("light", 1280), ("dark", 390))
 KINDS = ("plan", "day", "capacity", "compare", "table", "gallery")
 
 
@@ -98,6 +94,7 @@ KINDS = ("plan", "day", "capacity", "compare", "table", "gallery")
 def test_they_fit_everywhere_and_are_open_to_a_screen_reader(
     browser: Any, axe: str, pages: dict[str, Path], kind: str
 ) -> None:
+    """Colours are those of a scheme, what a reader finds is that of a width: two see each once."""
     url = pages[kind].as_uri()
     for scheme in ("light", "dark"):
         for width in (1280, 768, 390):
@@ -121,6 +118,8 @@ def test_they_fit_everywhere_and_are_open_to_a_screen_reader(
                 assert outside == []
                 assert opened.asked == [url]
                 assert opened.complaints == []
+                if (scheme, width) not in READ:
+                    continue
                 page.evaluate(axe)
                 found = page.evaluate("axe.run()")["violations"]
                 assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []

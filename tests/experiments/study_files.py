@@ -42,11 +42,15 @@ def write_study(folder: Path, text: str = SMALL, name: str = "small.yaml") -> Pa
     return path
 
 
-def run_cli(*argv: object) -> int:
-    """Run the command line in this process, on one core unless told otherwise."""
+def run_cli(*argv: object, figures: bool = False) -> int:
+    """Run the command line in this process, on one core unless told otherwise.
+
+    Pictures take longer than all else that most tests want of it.
+    """
     words = [str(word) for word in argv]
     told = "--jobs" in words or "--executor" in words
-    return main(words if told else [*words, "--jobs", "1"])
+    words += [] if told else ["--jobs", "1"]
+    return main(words if figures else [*words, "--no-figures"])
 
 
 def start_cli(*argv: object, cwd: Path) -> "subprocess.Popen[str]":

@@ -45,6 +45,11 @@ BAD_SETTINGS = {
     "no points": ("sweep=[]", ["sweep = []: expected at least one point"]),
     "sweep of a scalar": ("sweep={engine.block_size: 8}", ["expected a list of values, e.g. [8]"]),
     "sweep is a word": ("sweep=all", ["sweep = all: expected a mapping of dotted keys"]),
+    "unknown key of two points": (
+        "sweep={engine.blok_size: [8, 16]}",
+        ["error:", "and 1 more", "engine.blok_size: unknown"],
+    ),
+    "half a key": ("workload.arrivals.rate=3", ["unknown key; did you mean rate_per_s?"]),
     "unknown swept key": ("sweep={engine.blok_size: [8]}", ["point 1", "mean block_size?"]),
     "unknown swept section": ("sweep={engin.block_size: [8]}", ["did you mean engine?"]),
     "swept seeds": ("sweep={seeds: [1, 2]}", ["sweep.seeds = [1, 2]: cannot be swept"]),

@@ -174,6 +174,23 @@ def test_compare_pairs_what_is_the_same(tmp_path: Path, capsys: pytest.CaptureFi
     assert rows["ttft_p50_s"]["pairing"] == "the same requests"
 
 
+def test_pairs_are_called_as_their_points_are(tmp_path: Path) -> None:
+    text = SMALL.replace("seeds: 2", "slo: {ttft_s: 0.5}\nseeds: 2")
+    folders = []
+    for name, gpu in (("slow", "t4"), ("fast", "l40s")):
+        given = {**LONGER, "cluster.gpu": gpu}
+        run_study(write_study(tmp_path, text), out=tmp_path / name, settings=given)
+        folders.append(str(tmp_path / name))
+    page = tmp_path / "compared.html"
+    assert compare_main([*folders, "--report", str(page)]) == 0
+    told = page.read_text(encoding="utf-8")
+    labels = [each["label"] for each in data_of(told)["figures"]]
+    assert labels == ["Changes, max_num_seqs 1", "Changes, max_num_seqs 4"]
+    assert "<h2>max_num_seqs 4</h2>" in told
+    assert f"Before: {folders[0]}. After: {folders[1]}. 2 pairs of points" in told
+    assert "TPOT p99: better at 2, worse at 0 of 2 pairs" in data_of(told)["verdict"]["worst"]
+
+
 def test_compare_says_how_far_requests_agree(tmp_path: Path) -> None:
     base = results(tmp_path, "base")
     faster = results(tmp_path, "faster", workload__arrivals__rate_per_s=10)

@@ -1,6 +1,9 @@
 """Studies that run a real decoder, and ``experiments.calibrate``, on a tiny model for a second."""
 
+import io
 import json
+import shutil
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pandas as pd
@@ -42,12 +45,26 @@ CACHING = (
 )
 
 
+def written(folder: Path) -> Path:
+    (folder / "tiny.json").write_text(json.dumps(CONFIG))
+    (folder / "serving.yaml").write_text(SERVING)
+    (folder / "caching.yaml").write_text(CACHING)
+    return folder
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "tiny.json").write_text(json.dumps(CONFIG))
-    (tmp_path / "serving.yaml").write_text(SERVING)
-    (tmp_path / "caching.yaml").write_text(CACHING)
-    return tmp_path
+    return written(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The results of generation with and without a cache, and what was printed."""
+    folder = written(tmp_path_factory.mktemp("generated"))
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        assert run.main([str(folder / "caching.yaml"), "--out", str(folder / "out")]) == 0
+    return folder / "out", printed.getvalue()
 
 
 def names(folder: Path) -> set[str]:
@@ -78,9 +95,8 @@ def test_real_serving_is_laid_beside_its_simulation(folder: Path, capsys) -> Non
     assert load_calibration(out / "calibration.yaml").device is not None
 
 
-def test_generation_with_and_without_cache(folder: Path, capsys) -> None:
-    out = folder / "out"
-    assert run.main([str(folder / "caching.yaml"), "--out", str(out)]) == 0
+def test_generation_with_and_without_cache(generated: tuple[Path, str]) -> None:
+    out, printed = generated
     assert names(out) == COMMON | {"latency.csv", "latency.png"}
     told = data_of((out / "report.html").read_text(encoding="utf-8"))
     assert "times as fast" in told["verdict"]["text"]
@@ -88,12 +104,13 @@ def test_generation_with_and_without_cache(folder: Path, capsys) -> None:
     assert table[["prompt_tokens", "output_tokens"]].to_numpy().tolist() == [
         [5, 1], [5, 8], [5, 10], [40, 1], [40, 8], [40, 10],
     ]  # fmt: skip
-    assert "speed-up" in capsys.readouterr().out
+    assert "speed-up" in printed
 
 
-def test_the_resolved_study_can_be_run_again(folder: Path, capsys) -> None:
-    out = folder / "out"
-    assert run.main([str(folder / "caching.yaml"), "--out", str(out)]) == 0
+def test_the_resolved_study_can_be_run_again(
+    generated: tuple[Path, str], tmp_path: Path, capsys
+) -> None:
+    out = shutil.copytree(generated[0], tmp_path / "out")
     assert run.main([str(out / "study.yaml"), "--dry-run"]) == 0
     measured = (out / "latency.csv").read_bytes()
     assert run.main([str(out / "study.yaml"), "--out", str(out)]) == 2

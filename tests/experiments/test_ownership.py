@@ -232,7 +232,7 @@ def test_what_is_not_ours_in_a_work_folder_stays(tmp_path: Path) -> None:
     out = tmp_path / "out"
     mine = ("notes.txt", "sub/x", "new/mine.csv", "old/summary.csv", "parts-abcdefgh/x.txt")
     with claimed(results_folder(out), WANTED) as work:
-        ours = ("0" * 32 + ".arrow", "0" * 32 + ".sha256", "requests.growing", "tmpabcdefgh")
+        ours = ("0" * 32 + ".arrow", "0" * 32 + ".arrow.7.tmp", "requests.growing", "tmpabcdefgh")
         for name in (*mine, *ours, "parts-abcdefgh/tmpabcdefgh.scratch"):
             (work.folder / name).parent.mkdir(exist_ok=True)
             (work.folder / name).write_text("there")

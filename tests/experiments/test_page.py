@@ -10,45 +10,30 @@ from typing import Any
 
 import numpy as np
 import pytest
+from page_rows import SLO, row
 
 from experiments.reporting.differences import SHOWN
 from experiments.reporting.page.base import ASSETS, BRACES, REMARK, SIGNS, asset, data_of, embedded
 from experiments.reporting.page.columns import columns_of, good_way, key_names, named
 from experiments.reporting.page.curves import (
     BOUND_SLICES,
-    EMPTY,
     FEW_BOUND_SLICES,
     KEPT,
     MISSED,
     RANKS,
-    SOME,
     Curves,
-    Moments,
-    curves,
 )
 from experiments.reporting.page.data import MOST_CURVES, MOST_WINDOWS, drawn_points, page_data
 from experiments.reporting.page.replicas import replica_table
+from experiments.reporting.page.tables import Table
 from experiments.reporting.page.verdict import by_merit, state_of, verdict
 from experiments.reporting.page.write import Page, write_page
 from experiments.reporting.quantities import MISSING
-from experiments.reporting.why import parts_of
 from experiments.running.curves import MOST_FINE
 from sim.measuring.decomposition import SPANS
 from sim.measuring.metrics import METRICS
-from sim.measuring.percentiles import PERCENTS
-from sim.measuring.slo import Slo
 
-SLO = Slo(ttft_s=0.5, attainment=0.99)
 KEYS = ("cluster.gpu", "workload.arrivals.rate_per_s")
-
-
-def row(share: float, low: float = math.nan, high: float = math.nan, **more: Any) -> dict[str, Any]:
-    values = {
-        "slo_attainment": share, "slo_attainment_lo": low, "slo_attainment_hi": high,
-        "saturated": 0.0, "usd_per_million_output_tokens": 1.0, "ttft_p99_s": 0.25,
-        "tpot_p99_s": 0.01, "tpot_p50_s": 0.01,
-    }  # fmt: skip
-    return values | more
 
 
 PARTS = {"ttft": {"api": [0.0] * 4, "queue": [0.1] * 4}}
@@ -97,6 +82,29 @@ def test_the_verdict_names_the_cheapest_that_keeps_the_limits_and_the_worst_stre
     assert verdict(rows, ["none"] * 3, "abc", None, [FLAT] * 3)["state"] == "none"
 
 
+def test_a_single_point_and_one_without_answers_are_told_as_what_they_are() -> None:
+    alone = row(0.5, usd_per_million_output_tokens=2.0, ttft_p50_s=0.1)
+    told = verdict([alone], ["none"], [""], None, [FLAT])["text"]
+    assert told == "No limits are given. The study runs at USD 2.00 per million output tokens."
+    nobody = row(0.0, ttft_p50_s=math.nan, usd_per_million_output_tokens=math.nan)
+    for slo, state in ((SLO, "missed"), (None, "none")):
+        told = verdict([nobody] * 2, [state] * 2, "ab", slo, [FLAT] * 2)["text"]
+        assert told.startswith("No request that is measured had an answer")
+    told = verdict([nobody, alone], ["missed"] * 2, "ab", SLO, [FLAT] * 2)["text"]
+    assert told.startswith("No point keeps the limits. The nearest is b. 50% of its requests")
+
+
+def test_a_share_of_none_within_the_limits_has_its_column() -> None:
+    columns = {one.metric for one in columns_of([row(0.0), row(0.0)])}
+    assert "slo_attainment" in columns
+    assert "slo_attainment" not in {one.metric for one in columns_of([row(0.0)], limited=False)}
+
+
+def test_columns_of_dashes_are_left_out() -> None:
+    table = Table(("gpu", "users", "% of capacity"), (("a", "1", MISSING), ("b", "2", MISSING)))
+    assert table.told().headings == ("gpu", "users")
+
+
 def test_what_is_not_certain_is_judged_by_how_near_it_comes() -> None:
     rows = [
         row(0.33, usd_per_million_output_tokens=0.1),
@@ -106,93 +114,6 @@ def test_what_is_not_certain_is_judged_by_how_near_it_comes() -> None:
         row(0.5, 0.4, 0.6),
     ]
     assert by_merit(rows, [*["undecided"] * 4, "missed"], SLO) == [1, 2, 3, 0, 4]
-
-
-def requests(rows: int) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(3)
-    sent = np.sort(rng.uniform(0, 100, rows))
-    reached = sent + 0.01
-    begun = reached + rng.exponential(0.1, rows)
-    computed, lost = rng.exponential(0.2, rows), rng.integers(0, 2, rows) * 0.03
-    first = begun + computed + lost
-    return {
-        "arrival_s": sent, "sent_s": sent, "reached_s": reached, "first_scheduled_s": begun,
-        "computed_s": computed, "lost_s": lost, "paused_s": np.zeros(rows),
-        "streaming_s": np.zeros(rows),
-        "first_token_s": first, "finish_s": first + 1.0, "output_tokens": np.full(rows, 11),
-        "status": np.ones(rows, dtype=np.int8), "measured": np.ones(rows, dtype=np.int8),
-    }  # fmt: skip
-
-
-def test_curves_are_those_of_all_requests() -> None:
-    columns = requests(4000)
-    rows = parts_of(columns, 0.0)
-    found = curves([columns], SLO, rows)
-    ttft = columns["first_token_s"] - columns["sent_s"]
-    assert found.quantiles["ttft"] == np.quantile(ttft, RANKS).tolist()
-    assert found.quantiles["tpot"] == pytest.approx([0.1] * len(RANKS))
-    assert list(found.parts) == ["ttft", "e2e"]
-    for place, percent in enumerate(PERCENTS):
-        for span, total in (("ttft", ttft), ("e2e", ttft + 1.0)):
-            parts = {name: values[place] for name, values in found.parts[span].items()}
-            assert parts["api"] == pytest.approx(0.01)
-            assert sum(parts.values()) == pytest.approx(np.quantile(total, percent / 100), rel=0.15)
-            at = [row for row in rows if row["span"] == span and row["percentile"] == percent]
-            assert parts == {row["part"]: row["seconds"] for row in at}
-    width_s = found.end_s / len(found.rate)
-    assert sum(found.rate) * width_s == pytest.approx(4000)
-    assert np.average(found.within, weights=found.rate) == pytest.approx((ttft <= 0.5).mean())
-
-
-def test_limits_of_percentiles_alone_judge_the_run_over_time_as_well() -> None:
-    columns = requests(4000)
-    ttft = columns["first_token_s"] - columns["sent_s"]
-    found = curves([columns], Slo(ttft_p99_s=0.5), ())
-    assert np.average(found.within, weights=found.rate) == pytest.approx((ttft <= 0.5).mean())
-    assert found.parts == {}
-
-
-def test_a_part_that_is_new_in_the_table_is_shown_by_its_own_name() -> None:
-    rows = [
-        {"span": "ttft", "percentile": 99, "part": part, "seconds": seconds}
-        for part, seconds in (("queue", 0.2), ("kv_transfer", 0.3))
-    ]
-    found = curves([requests(200)], SLO, rows)
-    data = page_data("new", (), [row(1.0)], [found], SLO, clock=False)
-    (span,) = data["spans"]
-    assert (span["id"], span["parts"]) == ("ttft", ["queue", "KV transfer"])
-    assert [values[-1] for values in data["points"][0]["parts"]["ttft"]] == [200, 300]
-
-
-def test_what_binds_is_told_by_stretches_of_the_arrivals() -> None:
-    columns = requests(4000)
-    times = np.linspace(0.0, 120.0, 1201)
-    names = ["seats" if time < 50 else "bandwidth" for time in times]
-    found = curves([columns], SLO, (), Moments(times, names))
-    seats, bandwidth = found.bound["seats"], found.bound["bandwidth"]
-    assert len(seats) == len(bandwidth) == BOUND_SLICES
-    assert seats[:19] == [1.0] * 19
-    assert bandwidth[21:] == [1.0] * 19
-    assert 0 < seats[20] + seats[19] < 2
-
-
-def test_windows_of_several_runs_and_their_worst_hour() -> None:
-    """Four windows of an hour; the second is slow in one run, the third in both, one is empty."""
-
-    def run(slow: tuple[int, ...]) -> dict[str, np.ndarray]:
-        columns = requests(300)
-        hour = np.repeat([0, 1, 2], 100)
-        sent = hour * 3600.0 + np.tile(np.linspace(0, 3500, 100), 3) + 3600.0
-        ttft = np.where(np.isin(hour, slow), 2.0, 0.1)
-        return columns | {
-            "arrival_s": sent, "sent_s": sent, "first_token_s": sent + ttft,
-            "finish_s": sent + ttft + 1,
-        }  # fmt: skip
-
-    found = curves([run((1, 2)), run((2,))], SLO, (), window_s=3600.0)
-    assert found.windows == [EMPTY, KEPT, SOME, MISSED]
-    assert found.worst_hour == (3, 1.0)
-    assert curves([run(())], SLO, ()).windows == []
 
 
 def test_many_windows_are_shown_as_few_and_hide_no_bad_one() -> None:

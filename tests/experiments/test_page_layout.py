@@ -30,6 +30,13 @@ def test_points_are_called_by_what_runs() -> None:
     assert label_of(list(names), names) == "calibration none, h100-sxm, 2 x l40s decode"
 
 
+def test_a_mapping_is_called_by_what_it_holds() -> None:
+    told = '{"distribution": "lognormal", "mean": 20, "cv": 1.5, "max": 100}'
+    row = {"workload.lengths.output": told, "model": "{no json"}
+    assert label_of(["workload.lengths.output"], row) == "output lognormal mean 20 cv 1.5 max 100"
+    assert label_of(["model"], row) == "model {no json"
+
+
 def test_how_long_a_run_is_does_not_name_it_where_something_else_does() -> None:
     rows = points((USERS, REQUESTS), (64, 200), (256, 800))
     assert telling_keys((USERS, REQUESTS), rows) == [USERS]

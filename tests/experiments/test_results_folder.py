@@ -25,7 +25,7 @@ LONG = SMALL.replace("num_requests: 20", "num_requests: 2000").replace(
 
 def cli(folder: Path, *argv: object) -> tuple[int, str]:
     """Run the command line as a process in a folder; return its status and what it says."""
-    process = start_cli(*argv, "--jobs", 1, cwd=folder)
+    process = start_cli(*argv, "--jobs", 1, "--no-figures", cwd=folder)
     _, message = process.communicate(timeout=120)
     assert "Traceback" not in message
     return process.returncode, message
@@ -47,7 +47,7 @@ def assert_untouched(files: dict[Path, str]) -> None:
 @contextmanager
 def under_way(*argv: object, cwd: Path, work: Path) -> Iterator["subprocess.Popen[str]"]:
     """Start a study and halt it when a run has ended; it goes on after the block."""
-    process = start_cli(*argv, cwd=cwd)
+    process = start_cli(*argv, "--no-figures", cwd=cwd)
     deadline = time.monotonic() + 60
     while not list(work.glob("*.arrow")):
         assert process.poll() is None, "the study ended before it could be halted"

@@ -15,6 +15,7 @@ from study_files import SMALL, run_cli, start_cli, tables_of, write_study
 from experiments.running.assemble import RequestsFile
 from experiments.running.folder import results_folder
 from experiments.running.local import run_one
+from experiments.running.pieces import SEAL
 from experiments.running.sweep import Run, runs_of, unfinished
 from experiments.running.work_folder import WORK, held
 from experiments.study.document import read_raw
@@ -24,6 +25,8 @@ LONG = SMALL.replace("num_requests: 20", "num_requests: 2000").replace(
     "[1, 4]", "[1, 2, 3, 4, 5, 6]"
 )
 """Twelve runs that take longer than it takes to kill them."""
+ENDLESS = LONG.replace("num_requests: 2000", "num_requests: 20000")
+"""Of which nobody waits for the last one."""
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +69,7 @@ def test_killed_sweep_goes_on(jobs: int, tmp_path: Path) -> None:
 
 
 def test_interrupt_keeps_finished_runs_and_says_how_to_go_on(tmp_path: Path) -> None:
-    path = write_study(tmp_path, LONG)
+    path = write_study(tmp_path, ENDLESS)
     process = start_cli(path, "--out", "out", "--jobs", 2, "--no-figures", cwd=tmp_path)
     kept = wait_for_pieces(tmp_path / "out" / WORK, 2, process)
     process.send_signal(signal.SIGINT)
@@ -103,7 +106,7 @@ def test_damaged_pieces_are_noticed_and_run_again(
     content = bytearray(flipped.read_bytes())
     content[len(content) // 3] ^= 1
     flipped.write_bytes(content)
-    unsigned.with_suffix(".sha256").unlink()
+    unsigned.write_bytes(unsigned.read_bytes()[:-SEAL])
     assert [run.path for run in unfinished(runs)] == [torn, flipped, unsigned]
     capsys.readouterr()
     assert run_cli(path, "--out", tmp_path / "out") == 0

@@ -69,6 +69,7 @@ def test_no_figures_leaves_pictures_and_what_draws_them_away(tmp_path: Path) -> 
     files = {path.name: path.read_bytes() for path in (tmp_path / "plain").iterdir()}
     assert "report.html" in files
     assert not [name for name in files if name.endswith(".png")]
+    assert list((tmp_path / "drawn").glob("*.png"))
     for name in ("summary.csv", "runs.csv", "requests.parquet", "study.yaml"):
         assert files[name] == (tmp_path / "drawn" / name).read_bytes()
 

@@ -269,3 +269,23 @@ def test_modes_and_caches() -> None:
 )  # fmt: skip
 def test_switches(text: str, on: bool | None) -> None:
     assert cells.switched_on(text) is on
+
+
+@pytest.mark.parametrize(
+    ("gpu", "tp"),
+    [("8xH100", 8), ("4 x A100-80GB-SXM (NVLink)", 4), ("H100 x2", 2), ("H200*8", 8), ("H100", 1)],
+)
+def test_a_count_beside_the_name_is_the_gpus_of_the_row(gpu: str, tp: int) -> None:
+    setup = setup_of(row_of(run("a", gpu=gpu, tp="", n_gpus="")), 1000)
+    assert setup.cluster.tensor_parallel_size == tp
+    told = [note for note in setup.notes if note.startswith("tp: ")]
+    assert told == ([f"tp: {tp}, as n_gpus = {tp}"] if tp > 1 else [told[0]])
+
+
+def test_a_count_does_not_overrule_a_column() -> None:
+    said = setup_of(row_of(run("a", gpu="8xH100", tp="2", n_gpus="")), 1000)
+    assert (said.cluster.tensor_parallel_size, said.cluster.replicas) == (2, 1)
+    replicas = setup_of(row_of(run("a", gpu="8xH100", tp="", n_gpus="", dp_replicas="4")), 1000)
+    assert (replicas.cluster.tensor_parallel_size, replicas.cluster.replicas) == (2, 4)
+    fewer = setup_of(row_of(run("a", gpu="8xH100", tp="", n_gpus="1")), 1000)
+    assert fewer.cluster.tensor_parallel_size == 1

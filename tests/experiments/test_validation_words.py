@@ -13,6 +13,7 @@ from experiments.validation.lengths import length_law
 from experiments.validation.per_request import read_requests
 from experiments.validation.rows import read_table, row_of
 from experiments.validation.settings import setup_of
+from tests.experiments.measured_runs import run
 
 CELLS = {
     "run_id": "a", "model": "llama-3.1-8b", "gpu": "h100", "engine_version": "0.15.1",
@@ -174,3 +175,35 @@ def test_a_result_that_was_cut_off_is_told_in_a_folder_too(tmp_path):
     (tmp_path / "half.json").write_text(json.dumps(RESULT)[:-20])
     with pytest.raises(StudyError, match="half"):
         read_table(tmp_path, {"gpu": "h100"})
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["single stream", "sequential requests", "one at a time", "back-to-back", "synchronous"],
+)
+def test_who_waits_for_each_answer_is_a_closed_loop_of_one(words):
+    row = row_of(run("a", arrival_process=words, request_rate_rps="", max_concurrency=""))
+    assert (row.closed_loop, row.max_concurrency) == (True, 1)
+    other = row_of(run("a", arrival_process="asynchronous, poisson", max_concurrency=""))
+    assert not other.closed_loop
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "value"),
+    [
+        ("max_num_seqs", "default", None),
+        ("max_num_batched_tokens", "vLLM's default", None),
+        ("gpu_mem_util", "auto", None),
+        ("tp", "8-way", 8),
+        ("n_requests", "1,000 prompts", 1000),
+        ("gpu", "HGX H100 (8 GPU)", "H100"),
+        ("gpu", "DGX-A100-80GB", "A100-80GB"),
+    ],
+)
+def test_cells_as_people_write_them(column, text, value):
+    assert getattr(row_of(run("a", **{column: text})), column) == value
+
+
+def test_what_no_number_can_be_is_told():
+    with pytest.raises(ValidationError):
+        row_of(run("a", max_num_seqs="default or 256"))

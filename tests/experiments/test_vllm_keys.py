@@ -38,10 +38,11 @@ def test_no_name_has_two_answers() -> None:
             "here it is engine.speculative, with the same keys, and how many drafts are accepted; "
             "drafts whose acceptance nobody states are not modelled",
         ),
-        (("engine", "--enforce-eager"), "unknown key; it is vLLM's and is not modelled"),
+        (("engine", "--enable-sleep-mode"), "unknown key; it is vLLM's and is not modelled"),
         (("engine", "no_enable_lora"), "unknown key; it is vLLM's and is not modelled"),
         (("engine", "served_model_name"), "changes nothing that is simulated: leave it out"),
-        (("engine", "enforce_eagr"), "if enforce_eager is meant, it is vLLM's"),
+        (("engine", "enable_sleep_mde"), "if enable_sleep_mode is meant, it is vLLM's"),
+        (("engine", "enforce_eagr"), "unknown key; did you mean enforce_eager?"),
         (
             ("engine", "tensor_parallel_size"),
             "unknown key; did you mean cluster.tensor_parallel_size? Expected one of version, ",

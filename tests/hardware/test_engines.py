@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from hardware.calibration import Calibration, UnknownCalibrationError, load_calibration
+from hardware.calibration import (
+    Calibration,
+    UnknownCalibrationError,
+    calibration_names,
+    load_calibration,
+)
 from hardware.engines import (
     best_calibration,
     constants_named,
@@ -52,6 +57,18 @@ def test_every_gpu_of_the_catalogue_has_prices_and_says_whose(gpu: str) -> None:
     own = calibration.kernels.gpu == gpu
     assert own is ("borrowed" not in calibration.name)
     assert own is ("borrowed from" not in calibration.source)
+
+
+def test_a_file_by_its_name_has_the_constants_of_the_engine_that_it_names() -> None:
+    """``calibration: h100-sxm`` is no older than ``vllm-0.15``."""
+    newest = engine_constants()["vllm-0.15"]
+    measured = [load_calibration(name) for name in calibration_names()]
+    bundled = [each for each in measured if each.kernels is not None]
+    assert len(bundled) >= 9
+    for each in bundled:
+        assert {name: getattr(each, name) for name in newest.values} == newest.values, each.name
+        assert each.source.endswith(newest.source)
+        assert engine_calibration("vllm-0.15", load_gpu(each.name)).source == each.source
 
 
 @pytest.mark.parametrize("name", engine_calibration_names())

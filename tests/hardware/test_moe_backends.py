@@ -48,7 +48,8 @@ def test_versions_choose_other_kernels_on_hopper() -> None:
 
 
 def test_deep_gemm_is_hoppers_before_unless_many_ranks_cut_the_experts() -> None:
-    assert served("auto", "0.12", "h200-sxm").tiled_experts
+    assert served("auto", "0.12", "h200-sxm").tiled_experts == "all"
+    assert served("auto", "0.13", "h200-sxm").tiled_experts == "touched"
     assert served("auto", "0.11", "h100-sxm", tp=8).tiled_experts
     assert not served("auto", "0.12", "h100-sxm", tp=8).tiled_experts
     assert not served("auto", "0.12", "b200-sxm").tiled_experts
@@ -63,16 +64,32 @@ def test_deep_gemm_computes_whole_tiles_of_every_expert_that_is_touched() -> Non
     (experts,) = [one for one in group.token_operators(4096.0) if one.name == "experts"]
     all_weights = 256 * 3 * 7168 * 2048
     exact = replace(experts, layers=1, weight_bytes=all_weights, gemm=(256 * 64.0, 3 * 2048, 7168))
-    measured = float(tiled_s(exact, gpu))
+    measured = float(tiled_s(exact, gpu, whole_room=False))
     assert measured == pytest.approx(5.24e-3, rel=0.15)
     # Half as many rows cost the same tiles; rooms for the activation hold a tile of every expert.
     fewer = replace(exact, gemm=(256 * 16.0, 3 * 2048, 7168))
-    assert float(tiled_s(fewer, gpu)) == measured
+    assert float(tiled_s(fewer, gpu, whole_room=False)) == measured
     room = 256 * 16 + 256 * 127
     assert float(around_bytes(fewer)) == room * 9 * 2048 + 256 * 16 * 4 * 7168
     # More than a tile each: half a tile is left empty on average.
     more = replace(exact, gemm=(256 * 512.0, 3 * 2048, 7168))
-    assert float(tiled_s(more, gpu)) == pytest.approx((7.486e-3 + 3.76e-3) * 4.5 / 4, rel=0.1)
+    assert float(tiled_s(more, gpu, whole_room=False)) == pytest.approx(
+        (7.486e-3 + 3.76e-3) * 4.5 / 4, rel=0.1
+    )
+
+
+def test_until_0_12_tiles_of_experts_that_nobody_chose_are_computed_too() -> None:
+    """A quarter of the experts has a tile each, and room for the others is three times as much."""
+    gpu = load_gpu("h200-sxm")
+    group = Group(spec=load_spec("deepseek-v3"), gpu=gpu, precision=BLOCKS)
+    (experts,) = [one for one in group.token_operators(64.0) if one.name == "experts"]
+    few = replace(experts, layers=1, weight_bytes=64 * 3 * 7168 * 2048, gemm=(64.0, 6144, 7168))
+    of_all = replace(few, weight_bytes=256 * 3 * 7168 * 2048, gemm=(256.0 * 128, 6144, 7168))
+    whole, touched = (float(tiled_s(few, gpu, whole_room=each)) for each in (True, False))
+    computed = float(tiled_s(of_all, gpu, whole_room=False))
+    assert touched < whole < computed
+    more = replace(few, gemm=(512.0, 6144, 7168))
+    assert float(tiled_s(more, gpu, whole_room=True)) == pytest.approx(whole, rel=0.02)
 
 
 def test_its_steps_are_longer_with_few_tokens_and_shorter_with_many() -> None:

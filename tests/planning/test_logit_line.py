@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from experiments.planning.logit_line import Pair, distance, next_guess, root, seeds_needed
+from experiments.planning.logit_line import Pair, Scale, distance, next_guess, root, seeds_needed
 
 ALLOWED = 0.01
 TRUE = 40.0
@@ -68,3 +69,54 @@ def test_the_distance_is_cut() -> None:
     assert distance(0, 10**6, ALLOWED) == -2.0
     assert distance(10**6, 10**6, ALLOWED) == 2.0
     assert distance(100, 10_000, ALLOWED) == pytest.approx(0, abs=0.01)
+
+
+FULL = 45.0
+
+
+def queue(value: float) -> float:
+    """A share whose odds grow evenly as the room to the capacity shrinks: 1% at 40 of 45."""
+    slope = 3.0 * math.log((1 - TRUE / FULL) / (1 - value / FULL))
+    return 1 / (1 + math.exp(-(math.log(ALLOWED / (1 - ALLOWED)) + slope)))
+
+
+@pytest.mark.parametrize("ends", [(38.0, 42.0), (39.8, 43.5), (36.0, 40.2), (41.0, 43.0)])
+def test_near_the_capacity_the_line_is_straight_in_the_room_that_is_left(
+    ends: tuple[float, float],
+) -> None:
+    """Wherever the pair lies, beside its root too; on the logarithm of the rate it is not."""
+    counts = np.full(8, 10**7)
+    missed = [np.round(counts * queue(value)).astype(np.int64) for value in ends]
+    found = root(Pair(*ends, *missed, counts, counts, Scale(FULL)), ALLOWED)
+    bent = root(Pair(*ends, *missed, counts, counts), ALLOWED)
+    assert found is not None
+    assert bent is not None
+    assert found.value == pytest.approx(TRUE, rel=1e-4)
+    assert abs(bent.value / TRUE - 1) > 1e-3
+
+
+def test_the_interval_on_that_scale_ends_where_its_pseudo_values_do() -> None:
+    """By hand from the shifts: they are of the logarithm of the value, about the root."""
+    rng = np.random.default_rng(3)
+    counts = np.full(10, 20_000)
+    missed = [rng.binomial(counts, queue(value)) for value in (38.0, 42.0)]
+    found = root(Pair(38.0, 42.0, *missed, counts, counts, Scale(FULL)), ALLOWED)
+    assert found is not None
+    assert found.shifts.mean() == pytest.approx(math.log(found.value))
+    half = stats.t.ppf(0.975, 9) * found.error  # of the logarithm; the ends are a little uneven
+    assert found.half_width == pytest.approx(half, rel=0.01)
+    assert found.value / found.low > found.high / found.value > 1
+    assert found.high < FULL
+    assert Scale(FULL).value(Scale(FULL).place(44.9)) == pytest.approx(44.9)
+
+
+def test_the_interval_covers_wherever_the_pair_lies() -> None:
+    """As above, on a bent curve, with a pair whose root is near one of its ends."""
+    rng = np.random.default_rng(6)
+    counts = np.full(8, 18_000)
+    covered = 0
+    for _ in range(400):
+        missed = [rng.binomial(counts, queue(value)) for value in (39.5, 42.0)]
+        found = root(Pair(39.5, 42.0, *missed, counts, counts, Scale(FULL)), ALLOWED)
+        covered += found is not None and found.low <= TRUE <= found.high
+    assert 0.91 <= covered / 400 <= 0.985

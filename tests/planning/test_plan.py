@@ -255,7 +255,7 @@ def test_a_serving_study_says_what_may_be_bought(
     [
         ("candidates: {cluster.gpu: [t4, l40s], engine.max_num_seqs: [4, 16, 64]}\n", "",
          r"candidates: missing, expected what may be bought"),
-        ("engine.max_num_seqs: [4", "engine.max_num_seq: [4", r"max_num_seq = 4: unknown key"),
+        ("engine.max_num_seqs: [4", "engine.max_num_seq: [4", r"max_num_seq: unknown key"),
         ("engine.max_num_seqs: [4", "workload.limit: [4", r"expected a key of model, cluster"),
         ("engine.max_num_seqs: [4", "cluster.replicas: [4", r"is what a plan solves for"),
         ("cluster.gpu: [t4, l40s]", "cluster.gpu: [t4, l40]", r"l40.*is not in the catalogue"),

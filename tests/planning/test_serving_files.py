@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from experiments.planning.vllm_command import NOT_FLAGS, vllm_arguments
+from experiments.planning.vllm_command import NOT_FLAGS, notes_of, vllm_arguments
 from experiments.study.build import settled
 from experiments.study.document import read_raw
 from experiments.study.points import prepare
@@ -95,3 +95,24 @@ def test_the_host_s_memory_is_one_flag_or_its_connector(tmp_path: Path) -> None:
         "kv_connector": "OffloadingConnector", "kv_role": "kv_both",
         "kv_connector_extra_config": {"offload_prompt_only": False, "cpu_bytes_to_use": 64 << 30},
     }  # fmt: skip
+
+
+def test_a_shared_store_is_its_connector_or_a_tier_below_the_host_s(tmp_path: Path) -> None:
+    def told(engine: str) -> dict[str, object]:
+        store = "cluster: {kv_store: {size_gib: 512, bandwidth_gb_s: 20}, "
+        text = STUDY.replace("cluster: {", store).replace("engine: {", f"engine: {{{engine}")
+        (tmp_path / "small.yaml").write_text(text)
+        study = settled(prepare(read_raw(tmp_path / "small.yaml", [])).points[0].study)
+        words = vllm_arguments(study, store=study.cluster.kv_store)
+        assert {word for word in words if word.startswith("--")} <= KNOWN
+        assert words.count("--kv-transfer-config") == 1
+        assert "512 GiB" in notes_of(study, study.cluster.kv_store)[0]
+        return json.loads(words[words.index("--kv-transfer-config") + 1])  # type: ignore[no-any-return]
+
+    assert told("") == {"kv_connector": "MooncakeStoreConnector", "kv_role": "kv_both"}
+    below = told("kv_offloading_size: 64, ")
+    assert below["kv_connector"] == "OffloadingConnector"
+    extra = below["kv_connector_extra_config"]
+    assert isinstance(extra, dict)
+    assert extra["spec_name"] == "TieringOffloadingSpec"
+    assert extra["cpu_bytes_to_use"] == 64 << 30

@@ -65,12 +65,28 @@ def test_blocks_that_the_second_engine_has_are_not_read_again() -> None:
 
 
 def test_hosts_bring_something_in_most_scenarios_of_theirs() -> None:
-    hosts = [(v, golden) for v, golden in GOLDENS if golden.scenario.host is not None]
+    hosts = [
+        (v, golden)
+        for v, golden in GOLDENS
+        if golden.scenario.host is not None and golden.scenario.store is None
+    ]
     brings = [
         bool(differences(simulated(replace(golden.scenario, host=None), version), golden.outcome))
         for version, golden in hosts
     ]
     assert sum(brings) >= 20
+
+
+def test_stores_below_hosts_decide_something_in_most_scenarios_of_theirs() -> None:
+    """Without what others wrote there nothing would come from it: the host holds all."""
+    stores = [(v, golden) for v, golden in GOLDENS if golden.scenario.store is not None]
+    assert len(stores) >= 12
+    reads = 0
+    for version, golden in stores:
+        assert golden.scenario.store is not None
+        empty = replace(golden.scenario, store=golden.scenario.store._replace(rows=[]))
+        reads += bool(differences(simulated(empty, version), golden.outcome))
+    assert reads >= 8
 
 
 def test_versions_differ_where_vllm_changed() -> None:

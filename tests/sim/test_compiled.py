@@ -14,8 +14,11 @@ from hardware.compiled import ROOT
 PRICES = ("hardware.step_prices", "hardware.joint_prices")
 ROOMS = [
     *(ROOT / f"{name.replace('.', '/')}.py" for name in PRICES),
-    *sorted((ROOT / "sim/engine").glob("[a-z]*.py")),
-    *sorted((ROOT / "sim/seen").glob("[a-z]*.py")),
+    *(
+        path
+        for room in ("engine", "seen", "traffic")
+        for path in sorted((ROOT / "sim" / room).rglob("[a-z]*.py"))
+    ),
 ]
 LIBRARY = {
     "array", "bisect", "collections", "collections.abc", "dataclasses", "heapq", "math",
@@ -32,7 +35,7 @@ def test_it_is_plain_typed_python(path: Path) -> None:
             assert {each.name for each in node.names} <= LIBRARY
         if isinstance(node, ast.ImportFrom):
             own = node.module in (*PRICES, "sim.engine") or (node.module or "").startswith(
-                ("sim.engine.", "sim.seen.")
+                ("sim.engine.", "sim.seen.", "sim.traffic.")
             )
             assert own or node.module in LIBRARY
             assert "Any" not in {each.name for each in node.names}
@@ -45,7 +48,7 @@ def test_it_is_plain_typed_python(path: Path) -> None:
 
 
 def copied_rooms(folder: Path) -> None:
-    for package in ("hardware", "sim/engine", "sim/seen"):
+    for package in ("hardware", "sim/engine", "sim/seen", "sim/traffic"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__py*"))
     (folder / "sim/__init__.py").touch()
 

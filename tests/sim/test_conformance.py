@@ -10,8 +10,8 @@ from sim.conformance import ConformanceError, caches, check_cache, check_schedul
 from sim.conformance.cases import Case, case, fitting
 from sim.conformance.drive import drive
 from sim.conformance.watch import BLOCKS
+from sim.engine.caches.kv_cache import BlockPool
 from sim.engine.chunked_prefill import ChunkedPrefill
-from sim.engine.kv_cache import BlockPool
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch, Sequence
 from sim.engine.settings import Settings

@@ -6,9 +6,9 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.engine.drafted_cache import DraftedCache
-from sim.engine.drafted_prefill import DraftedPrefill
-from sim.engine.held import held_runs
+from sim.engine.caches.held import held_runs
+from sim.engine.drafts.drafted_cache import DraftedCache
+from sim.engine.drafts.drafted_prefill import DraftedPrefill
 from sim.engine.machine import Machine
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Batch, Sequence

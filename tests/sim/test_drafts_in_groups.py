@@ -13,10 +13,10 @@ from hardware.prices.work import Linear
 from model.caches import Reach
 from model.spec import load_spec
 from sim.caches import make_cache
-from sim.engine.block_tables import runs_of
-from sim.engine.drafted_hybrid import DraftedHybrid
-from sim.engine.grouped_cache import GroupedPool
-from sim.engine.runs import Run
+from sim.engine.caches.block_tables import runs_of
+from sim.engine.caches.grouped_cache import GroupedPool
+from sim.engine.caches.runs import Run
+from sim.engine.drafts.drafted_hybrid import DraftedHybrid
 from sim.engine.sequence import Sequence
 from sim.machines import priced_machine
 from sim.settings.cluster_config import ClusterConfig
@@ -127,7 +127,8 @@ def test_a_hybrid_keeps_a_state_for_every_row() -> None:
     keeps 3 inputs, and one more for each draft, in 16 bits.
     """
     model = "qwen3-next-80b-a3b"
-    without, three = built(model, 4), built(model, 4, **drafts("mtp", 3))
+    without = built(model, 4, enable_prefix_caching=False)
+    three = built(model, 4, **drafts("mtp", 3))
     token = 2 * 256 * 2  # keys and values of one head
     recurrent, channels = 8 * 128 * 128 * 2, 2048 * 2
     for pool, inputs, attention in ((without, 3, 12), (three, 6, 13)):

@@ -7,12 +7,12 @@ import pytest
 
 from hardware.gpu import load_gpu
 from model.spec import load_spec
-from sim.engine.block_groups import BlockGroup
-from sim.engine.block_tables import DENSE, Kept
+from sim.engine.caches.block_groups import BlockGroup
+from sim.engine.caches.block_tables import DENSE, Kept
+from sim.engine.caches.hybrid_blocks import HybridBlocks
+from sim.engine.caches.hybrid_cache import HybridCache
+from sim.engine.caches.hybrid_settings import HybridSettings
 from sim.engine.chunked_prefill import ChunkedPrefill
-from sim.engine.hybrid_blocks import HybridBlocks
-from sim.engine.hybrid_cache import HybridCache
-from sim.engine.hybrid_settings import HybridSettings
 from sim.engine.sequence import Sequence
 from sim.engine.settings import Settings
 from sim.settings.cluster_config import ClusterConfig

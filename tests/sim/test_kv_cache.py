@@ -5,10 +5,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sim.engine.block_groups import BlockGroup
+from sim.engine.caches.block_groups import BlockGroup
+from sim.engine.caches.grouped_cache import GroupedPool
+from sim.engine.caches.kv_cache import BlockPool
 from sim.engine.chunked_prefill import ChunkedPrefill
-from sim.engine.grouped_cache import GroupedPool
-from sim.engine.kv_cache import BlockPool
 from sim.engine.scheduler import Scheduler
 from sim.engine.sequence import Sequence
 from sim.engine.settings import Settings

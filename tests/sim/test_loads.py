@@ -4,10 +4,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from sim.engine.caches.kv_cache import BlockPool
+from sim.engine.caches.prefix_cache import PrefixCache
 from sim.engine.chunked_prefill import ChunkedPrefill
-from sim.engine.kv_cache import BlockPool
 from sim.engine.loads import LOADING, Connector
-from sim.engine.prefix_cache import PrefixCache
 from sim.engine.sequence import Sequence
 from sim.engine.settings import Settings
 from sim.settings.registry import ORDERS

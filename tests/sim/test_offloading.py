@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from hardware.gpu import load_gpu
 from hardware.host_link import HostLink, host_memory, host_rates
-from sim.engine.eviction import Arc, Eviction, Lru
-from sim.engine.offers import OfferCounts
-from sim.engine.pipe import IN, OUT, Job, Pipe
+from sim.engine.tiers.eviction import Arc, Eviction, Lru
+from sim.engine.tiers.offers import OfferCounts
+from sim.engine.tiers.pipe import IN, OUT, Job, Pipe
 from sim.measuring.metrics import summarise
 from sim.recording.result import Result
 from sim.settings.engine_config import EngineConfig

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.caches import block_spans
+from sim.engine.caches.held import held_runs
+from sim.engine.caches.prefix_cache import PrefixCache
+from sim.engine.caches.runs import Run
 from sim.engine.chunked_prefill import ChunkedPrefill
-from sim.engine.held import held_runs
-from sim.engine.prefix_cache import PrefixCache
-from sim.engine.runs import Run
 from sim.engine.sequence import Batch, Sequence
 from sim.engine.settings import Settings
 from sim.measuring.metrics import summarise

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hardware.gpu import load_gpu
-from sim.engine.store_links import READ, WRITE, StoreJob, StoreLinks
+from sim.engine.tiers.store_links import READ, WRITE, StoreJob, StoreLinks
 from sim.measuring.metrics import summarise
 from sim.recording.result import Result
 from sim.settings.cluster_config import ClusterConfig
@@ -17,6 +17,7 @@ from sim.settings.scenario import Scenario, build_scenario
 from sim.simulation import can_be_split, simulate
 from tests.sim import small
 from tests.sim.test_remote_against_reference import with_store
+from tests.sim.test_tiers_against_reference import behind
 from workloads.prefixes import prompt_prefixes
 from workloads.requests import Requests
 
@@ -132,6 +133,57 @@ def test_few_tokens_are_computed_rather_than_read() -> None:
     assert simulate(made, prompts([0, 0], 32, 1.0)).requests["brought_tokens"].tolist() == [0, 0]
 
 
+HOST_S = 0.002
+"""Latency of the link between GPU and host."""
+
+
+def above_store(chunks: int, host_chunks: int, **of: object) -> Scenario:
+    made = scenario(chunks, kv_offloading_size=1.0, **of)  # type: ignore[arg-type]
+    return behind(made, host_chunks, 1e-9, HOST_S)
+
+
+def test_what_one_host_wrote_another_host_gets_and_its_gpu_from_there() -> None:
+    """The second replica's host reads all 8 chunks, its GPU brings them, the last token is
+    computed."""
+    result = simulate(above_store(100, 100), prompts([0, 0], 32, 1.0))
+    columns, replicas = result.requests, result.replicas
+    assert columns["brought_tokens"].tolist() == columns["store_tokens"].tolist() == [0, 31]
+    promoted_s, brought_s = LATENCY_S + 8 * LINK_S, HOST_S
+    assert columns["loading_s"][1] == pytest.approx(brought_s, rel=1e-4)
+    assert columns["first_scheduled_s"][1] == pytest.approx(1.0 + promoted_s + brought_s, abs=1e-7)
+    assert replicas["store_chunks_written"].tolist() == [8, 0]
+    assert replicas["store_chunks_read"].tolist() == [0, 8]
+    assert replicas["host_chunks_stored"].tolist() == [8, 0]
+    assert replicas["host_chunks_kept"].tolist() == [8, 8]
+
+
+def test_what_the_own_host_has_is_not_read_from_the_store() -> None:
+    result = simulate(above_store(100, 100, replicas=1), prompts([0, 1, 0], 32, 1.0))
+    assert result.requests["brought_tokens"].tolist() == [0, 0, 31]
+    assert result.requests["store_tokens"].tolist() == [0, 0, 0]
+    assert result.replicas["store_chunks_written"].tolist() == [16]
+
+
+def test_chunks_that_make_room_in_the_host_are_written_back() -> None:
+    """A host of one prompt: the second one's chunks make the first one's go to the store."""
+    made = above_store(100, 8, replicas=1)
+    store = replace(made.pool.store, writes_back=True)  # type: ignore[type-var]
+    made = replace(made, pools=(replace(made.pool, store=store),))
+    result = simulate(made, prompts([0, 1], 32, 1.0))
+    assert result.replicas["store_chunks_written"].tolist() == [8]
+    result = simulate(made, prompts([0, 1, 0], 32, 1.0))
+    assert result.requests["store_tokens"].tolist() == [0, 0, 31]
+    assert result.replicas["store_chunks_written"].tolist() == [16]
+
+
+def test_a_host_s_hits_and_the_store_s_are_told_apart() -> None:
+    made = above_store(100, 100)
+    requests = prompts([0, 0, 1, 1, 0, 0], 32, 1.0)
+    found = summarise(simulate(made, requests), made, warmup_fraction=0.0)
+    assert found["store_cache_hit_rate"] == 2 * 31 / (6 * 32)
+    assert found["host_cache_hit_rate"] == 2 * 31 / (6 * 32)
+
+
 def test_replicas_that_share_a_store_are_no_longer_simulated_apart() -> None:
     requests, made = prompts([0, 0], 32, 1.0), scenario()
     assert not can_be_split(made, requests)
@@ -179,7 +231,9 @@ def test_a_link_is_a_share_of_the_network_and_the_store_has_its_own() -> None:
     [
         ({"version": "0.30"}, "engine.version 0.30, expected 0.31 or later"),
         ({"enable_prefix_caching": False}, "enable_prefix_caching: false, expected"),
-        ({"kv_offloading_size": 1}, "engine.kv_offloading_size = 1.0, expected none"),
+        ({"kv_offloading_size": 1, "kv_connector_extra_config": {"store_threshold": 2}},
+         "store_threshold = 2 with cluster.kv_store, expected 0"),
+        ({"kv_connector_extra_config": {"eviction_policy": "arc"}}, "eviction_policy = arc"),
         ({"kv_connector_extra_config": {"store_threshold": 2}}, "store_threshold = 2"),
         ({"speculative": {"method": "ngram", "num_speculative_tokens": 2,
                           "synthetic_acceptance_length": 1.5}}, "engine.speculative, expected"),
@@ -188,6 +242,13 @@ def test_a_link_is_a_share_of_the_network_and_the_store_has_its_own() -> None:
 def test_what_is_not_modelled_is_refused(engine: dict[str, object], what: str) -> None:
     with pytest.raises(ValueError, match=what):
         built({"size_gib": 1}, num_gpu_blocks=100, **engine)
+
+
+def test_settings_of_a_store_that_do_not_go_with_a_host_or_without_one_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"write_policy = write_back without engine.kv_offload"):
+        built({"size_gib": 1, "write_policy": "write_back"}, num_gpu_blocks=100)
+    with pytest.raises(ValueError, match=r"min_load_tokens = 9 below engine.kv_offloading_size"):
+        built({"size_gib": 1, "min_load_tokens": 9}, num_gpu_blocks=100, kv_offloading_size=1)
 
 
 def test_a_store_needs_room_a_link_and_pools_that_write_alike() -> None:

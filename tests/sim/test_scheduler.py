@@ -7,9 +7,9 @@ import pytest
 
 from sim.engine.agenda import Agenda
 from sim.engine.arrivals import Coming
+from sim.engine.caches.kv_cache import BlockPool
 from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.journal import Journal
-from sim.engine.kv_cache import BlockPool
 from sim.engine.loop import Loop
 from sim.engine.machine import Priced
 from sim.engine.scheduler import Scheduler

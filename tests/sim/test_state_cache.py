@@ -5,14 +5,14 @@ import pytest
 from hardware.gpu import load_gpu
 from hardware.kept_states import kept_states
 from model.spec import load_spec
-from sim.engine.block_groups import BlockGroup
-from sim.engine.block_tables import DENSE, Table
+from sim.engine.caches.block_groups import BlockGroup
+from sim.engine.caches.block_tables import DENSE, Table
+from sim.engine.caches.hybrid_settings import HybridSettings
+from sim.engine.caches.state_cache import StateCache
+from sim.engine.caches.state_groups import Ends, StateGroup, StateSettings
 from sim.engine.chunked_prefill import ChunkedPrefill
-from sim.engine.hybrid_settings import HybridSettings
 from sim.engine.sequence import Sequence
 from sim.engine.settings import Settings
-from sim.engine.state_cache import StateCache
-from sim.engine.state_groups import Ends, StateGroup, StateSettings
 from sim.settings.registry import ORDERS
 
 SIZE = 16

@@ -19,7 +19,7 @@ ASSETS = Path(__file__).with_name("assets")
 TEMPLATES = Path(__file__).parents[1] / "templates"
 SPACES = re.compile(r"(?<=[a-z0-9-]:) (?=[^{}]*[;}])|(?<=[,;{}]) | (?=[{}])")
 """Of a style, where nobody reads them."""
-SIGNS = re.compile(r" (=>|===|!==|&&|\|\||>=|<=|=|\+|\*) ")
+SIGNS = re.compile(r" (=>|===|!==|&&|\|\||>=|<=|=|\+|\*|-) ")
 """Of a script; no text in it has one."""
 BRACES = re.compile(r";\n(?=\})|(?<=\{) | (?=\})|(?<=\)) (?=\{)|(?<=[{;,(\[])\n|\n(?=[})\].?:&|])")
 """Spaces and ends of lines of a script at its brackets, where they mean nothing."""

@@ -4,6 +4,7 @@ What a metric is called and in which unit it is shown follows from its name, so 
 no line here.
 """
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -93,6 +94,8 @@ WORDS = {
 """Words of names that are written otherwise."""
 NOTHING = {"acceptance_length_mean": 1.0, "request_share_max": 1.0}
 """What a metric is where it has nothing to say; 0 by default."""
+TELLS = ("slo_attainment", "slo_windows_kept")
+"""Metrics whose 0 says something."""
 PER_CENT = ("_share", "_rate", "_kept", SHARE)
 """Ends of the names of metrics within 0 to 1."""
 MORE_IS_GOOD = ("_per_s", "_kept", "_rate", SHARE)
@@ -186,8 +189,22 @@ def label_of(keys: Sequence[str], row: Row) -> str:
 def setting_text(name: str, value: object) -> str:
     """Write a swept value with its key; a word that is a name speaks for itself."""
     text = value_text(value)
+    if text.startswith("{"):
+        return f"{name} {_mapping(text)}"
     plain = isinstance(value, str) and value not in VAGUE and NAME.match(value)
     return text if plain else f"{name} {text}"
+
+
+def _mapping(text: str) -> str:
+    """Write a mapping, which tables hold as JSON, as people say it: ``lognormal mean 20 cv 1``."""
+    try:
+        held = json.loads(text)
+    except ValueError:
+        return text
+    kind = ("distribution", "process", "kind", "name")
+    words = [value_text(value) if key in kind else f"{key} {value_text(value)}"
+             for key, value in held.items()]  # fmt: skip
+    return " ".join(words)
 
 
 def plain_name(name: str) -> str:
@@ -207,4 +224,5 @@ def _alike(rows: Sequence[Row], metric: str) -> bool:
 def _told(rows: Sequence[Row], metric: str) -> bool:
     """Whether a metric says something somewhere."""
     values = [float(row.get(metric, math.nan)) for row in rows]
-    return any(value != NOTHING.get(metric, 0.0) and not math.isnan(value) for value in values)
+    nothing = math.nan if metric in TELLS else NOTHING.get(metric, 0.0)
+    return any(value != nothing and not math.isnan(value) for value in values)

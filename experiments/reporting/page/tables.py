@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
+from experiments.reporting.quantities import MISSING
+
 Cell = str | Mapping[str, str]
 """A text, or ``{"text": ..., "href": ...}``."""
 
@@ -42,10 +44,10 @@ class Table:
             yield point, name, [(cells, style) for _, cells, style in group]
 
     def told(self) -> "Table":
-        """Return it without the columns that have nothing in them."""
+        """Return it without the columns that have nothing in them, or dashes alone."""
         kept = [
             place for place in range(len(self.headings))
-            if place < self.keys or any(row[place] for row in self.rows)
+            if place < self.keys or any(row[place] not in ("", MISSING) for row in self.rows)
         ]  # fmt: skip
         headings = tuple(self.headings[place] for place in kept)
         rows = tuple(tuple(row[place] for place in kept) for row in self.rows)

@@ -9,6 +9,7 @@ from experiments.reporting.quantities import significant
 from sim.measuring.slo import Slo, percentile_limits
 
 Row = Mapping[str, Any]
+NOBODY = "No request that is measured had an answer: see what to know below."
 KEPT, MISSED, UNDECIDED, SATURATED, NONE = "kept", "missed", "undecided", "saturated", "none"
 
 
@@ -80,12 +81,20 @@ def verdict(
     state, label = states[best], labels[best] or "the study"
     usd = rows[best].get("usd_per_million_output_tokens", math.nan)
     price = "" if math.isnan(usd) else f", at USD {significant(usd)} per million output tokens"
+    unanswered = all(math.isnan(row.get("ttft_p50_s", 0.0)) for row in rows)
     if slo is None:
+        alone = f"No limits are given. The study runs{price.removeprefix(',')}."
+        free = f"No limits are given. Cheapest without saturation: {label}{price}."
+        saturated = "No limits are given, and every point is saturated."
         return {
             "state": NONE,
-            "text": f"No limits are given. Cheapest without saturation: {label}{price}."
-            if state == NONE
-            else "No limits are given, and every point is saturated.",
+            "text": NOBODY
+            if unanswered
+            else saturated
+            if state != NONE
+            else alone
+            if len(rows) == 1
+            else free,
             "counts": "Set slo to have points judged.",
             "worst": "",
         }
@@ -103,9 +112,11 @@ def verdict(
             SATURATED: "The limits are missed: the queue grows without bound.",
         }
     share = rows[best]["slo_attainment"]
+    whose = "its" if len(rows) > 1 else "the"
+    told = f"{texts[state]} {100 * share:.4g}% of {whose} requests are within them."
     return {
         "state": MISSED if state == SATURATED else state,
-        "text": f"{texts[state]} {100 * share:.4g}% of its requests are within them.",
+        "text": NOBODY if unanswered else told,
         "counts": f"Limits: {limits_text(slo)}. {_counts(states)}",
         "worst": _worst_hour(rows[best], curves[best]),
     }

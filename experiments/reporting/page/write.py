@@ -77,7 +77,7 @@ def write_page(
         cards=cards(rows[best], page.gpus[best], limited=slo is not None),
         few=any("few" in point for point in data["points"]),
         has_price="usd_per_million_output_tokens" in columns,
-        axis=data["axis"],
+        axis=data["axis"] if columns & {"ttft_p99_s", "tpot_p99_s", "slo_attainment"} else None,
         spans=data["spans"],
         bound=data["bound"],
         differences=data["differences"],

@@ -11,6 +11,8 @@
     // marks: {x, y (pixels), text, pick, node}
     const { box, root, options } = chart;
     const tip = html(box, "div", { class: "tip", hidden: "" });
+    if (!marks.length) svg(root, "text", { class: "tick", "text-anchor": "middle",
+      x: root.width.baseVal.value / 2, y: chart.inner.top + 14 }, "nothing to show here");
     const live = html(box, "div", { class: "visually-hidden", "aria-live": "polite" });
     let at = -1;
     function show(place, speak) {

@@ -105,8 +105,9 @@
       charts.html(label, "span", { class: "number" }, String(point.n));
       for (const column of columns) {
         const rests = few(point, column.id), text = cell(point, column);
+        const long = isKey(column.id) && text.length > 24 ? " words" : "";
         if (rests === undefined || text === "–")
-          charts.html(row, "td", { class: kind(column) }, text);
+          charts.html(row, "td", { class: kind(column) + long }, text);
         else charts.html(row, "td", { class: rests < DATA.thin ? "thin" : "",
           title: `rests on ${number(rests, 2)} independent requests` }, `~${text}`);
       }

@@ -1,0 +1,215 @@
+"""What one request holds in one group of a KV cache with prefix caching, and what of it is kept.
+
+    window = 6, block_size = 4, a prompt of 19 tokens, 3 blocks of which were found:
+
+    blocks    [null] [k1] [k2] [k3] [  ]     gone = 1, hit = 3, named = 4
+               left   found     named
+
+A group with a window gives blocks back while its request runs. Which of its blocks can be found
+again is vLLM's ``prefix_cache_retention_interval`` (``SlidingWindowManager.reachable_block_mask``):
+those that a hit needs which ends at a place where one is expected. All others have no hash, and are
+taken first.
+"""
+
+from typing import Final
+
+from sim.engine.caches.runs import Run, Texts
+
+DENSE: Final = -1
+"""A retention interval: every block of a window is kept."""
+
+Interval = tuple[int, int]
+"""Blocks from the first to before the second."""
+
+
+class Table:
+    """Blocks of one request in one group."""
+
+    __slots__ = ("apart", "gone", "held", "hit", "keeps", "named", "solid")
+
+    def __init__(self, gone: int, hit: int, held: list[tuple[Run, int]]) -> None:
+        self.gone = gone
+        """Blocks that the window has left behind: given back, or never held."""
+        self.hit = hit
+        """Behind the last block that was found when it was admitted."""
+        self.held = held
+        """Runs that can be found, in order of their blocks, and how many blocks each had then."""
+        self.named = hit
+        """Behind the last block of which it is settled whether it can be found."""
+        self.keeps: list[Interval] | None = None
+        """Blocks behind the hit that can be found, if these are not all."""
+        self.apart: list[int] = []
+        """Of states: blocks that are there before ``solid``, in order."""
+        self.solid = 0
+        """From here on every block is there, as far as any were taken."""
+
+    def count(self, end: int) -> int:
+        """Blocks that are held before ``end``."""
+        blocks = max(end - max(self.gone, self.solid), 0)
+        for block in self.apart:
+            blocks += int(block < end)
+        return blocks
+
+    def leave(self, end: int) -> None:
+        """Those before ``end`` are given back."""
+        self.gone = end
+        if self.apart:
+            self.apart = [block for block in self.apart if block >= end]
+
+    def there(self, intervals: list[Interval]) -> list[Interval]:
+        """Return what of these blocks was ever taken."""
+        if not self.solid:
+            return intervals
+        found: list[Interval] = []
+        for low, high in intervals:
+            found += [(block, block + 1) for block in self.apart if low <= block < high]
+            if max(low, self.solid) < high:
+                found.append((max(low, self.solid), high))
+        return found
+
+
+class Kept:
+    """Which blocks of a window's group are kept to be found again.
+
+    Args:
+        block_size: tokens of one of its blocks.
+        window: positions that are kept; None: all.
+        alignment: tokens that hits are a multiple of.
+        retention: ``DENSE``, 0, or tokens between ends of hits that are always expected.
+        drops: with drafts, whether a hit needs one block more, which is computed again.
+        drafted: whether that is so in some group, so that hits end a block earlier.
+        twice: whether a hit may end a block before where other requests had more, too (0.33 on).
+    """
+
+    def __init__(
+        self,
+        block_size: int,
+        window: int | None,
+        alignment: int,
+        retention: int,
+        drops: bool = False,
+        drafted: bool = False,
+        twice: bool = False,
+    ) -> None:
+        self.block_size = block_size
+        self.alignment = alignment
+        self.drops, self._drafted, self._twice = drops, drafted, twice and drops
+        self.seen = 0 if window is None else (window + block_size - 2) // block_size
+        """Blocks behind each other that a window sees."""
+        self.need = self.seen + drops
+        """Those that a hit needs."""
+        self.sparse = retention != DENSE
+        """Whether what is kept depends on the request."""
+        segment = alignment if retention == DENSE else retention
+        self.every = segment // block_size
+        """Blocks between ends of hits; 0: no such ends."""
+        self.all_along = self.every > 0
+        """Whether blocks of answers are kept, too."""
+        self.all = window is None or (segment > 0 and self.need >= self.every)
+
+    def of(self, prompt_tokens: int, junction_tokens: int) -> list[Interval] | None:
+        """Return what is kept of a request beside ``every``, in order; None: all.
+
+        Args:
+            prompt_tokens: a hit may end before the last of them.
+            junction_tokens: or here, where other requests had more in other groups; 0: nowhere.
+        """
+        if self.all:
+            return None
+        if not self.sparse:
+            return []
+        size, alignment = self.block_size, self.alignment
+        ends = [prompt_tokens - 1]
+        if self._drafted:  # the same prompt again, or one that goes on behind it
+            ends = [max(each - alignment, 0) for each in (prompt_tokens - 1, prompt_tokens)]
+        if junction_tokens:
+            ends.append(junction_tokens)
+            if self._twice:
+                ends.append(junction_tokens - size)
+        tails: list[Interval] = []
+        for tokens in sorted(ends):
+            end = tokens // alignment * alignment // size + self.drops
+            first = max(0, end - self.need)
+            if tails:
+                first = max(first, tails[-1][1])
+            if first < end:
+                tails.append((first, end))
+        return tails
+
+    def within(self, keeps: list[Interval] | None, first: int, end: int) -> list[Interval]:
+        """Return which of the blocks from ``first`` to before ``end`` are kept, in order."""
+        if first >= end:
+            return []
+        if keeps is None:
+            return [(first, end)]
+        found = [(max(first, low), min(end, high)) for low, high in keeps]
+        found = [each for each in found if each[0] < each[1]]
+        if not self.every:
+            return found
+        return _joined(found + self._tails(first, end))
+
+    def _tails(self, first: int, end: int) -> list[Interval]:
+        tails = []
+        stop = (max(first - self.drops, 0) // self.every + 1) * self.every + self.drops
+        while stop - self.need < end:
+            low, high = max(first, stop - self.need), min(end, stop)
+            if low < high:
+                tails.append((low, high))
+            stop += self.every
+        return tails
+
+
+def _joined(intervals: list[Interval]) -> list[Interval]:
+    """In order, none with a block of another."""
+    joined: list[Interval] = []
+    for low, high in sorted(intervals):
+        if joined and low <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(high, joined[-1][1]))
+        else:
+            joined.append((low, high))
+    return joined
+
+
+def count(intervals: list[Interval]) -> int:
+    """Blocks of these."""
+    blocks = 0
+    for low, high in intervals:
+        blocks += high - low
+    return blocks
+
+
+def runs_of(table: Table) -> list[Run]:
+    """Return the runs of a table, as they were split since."""
+    runs: list[Run] = []
+    for run, blocks in table.held:
+        left = blocks - run.count
+        runs.append(run)
+        while left:
+            assert run.rest is not None
+            run = run.rest
+            left -= run.count
+            runs.append(run)
+    return runs
+
+
+def taken_out(table: Table, end: int, texts: Texts) -> list[Run]:
+    """Take the runs before block ``end`` out of a table; one that goes on behind it is split."""
+    taken: list[Run] = []
+    held, place = table.held, 0
+    for place, (run, left) in enumerate(held):
+        if run.first >= end:
+            table.held = held[place:]
+            return taken
+        while left and run.first < end:
+            if run.end > end:
+                texts.split(run, end)
+            taken.append(run)
+            left -= run.count
+            if left:
+                assert run.rest is not None
+                run = run.rest
+        if left:
+            table.held = [(run, left), *held[place + 1 :]]
+            return taken
+    table.held = []
+    return taken

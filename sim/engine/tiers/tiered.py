@@ -1,0 +1,218 @@
+"""A host's memory with a shared store below it: vLLM's OffloadingConnector with a secondary tier.
+
+    copied to the host       -> written from there to the store, if it is not there (cascade)
+    missed by the host       -> room is taken in the host, and the chunk read into it (promotion);
+                                whoever asked asks again, until it is there; then it is brought, and
+                                stays until then
+    makes room in the host   -> with ``writes_back`` it is written only now
+
+The GPU reaches nothing but the host's memory. What is read or written there stays. Once in a step
+the manager looks which transfers have ended: when it is first asked for anything. What is offered
+to it comes behind the end of the step, and counts for the next one.
+"""
+
+from dataclasses import dataclass
+from math import inf
+
+from sim.engine.sequence import Batch, Sequence
+from sim.engine.tiers.chunk_list import Chunk
+from sim.engine.tiers.eviction import Eviction
+from sim.engine.tiers.offloading import (
+    MISSED,
+    PROMOTED,
+    SEEN,
+    Offloaded,
+    Offloading,
+    OffloadSettings,
+    Transfer,
+)
+from sim.engine.tiers.remote_store import RemoteStore, StoreUser
+from sim.engine.tiers.store_links import WRITE, StoreJob
+
+
+@dataclass(frozen=True)
+class BelowSettings:
+    """Of the store below one host."""
+
+    link_s: float
+    """Of a chunk on the host's own link."""
+    store_s: float = 0.0
+    """Of a chunk on the store's, alone."""
+    writes_back: bool = False
+    """Whether chunks are written when they make room in the host, instead of as soon as they are
+    there."""
+
+
+class HostPort(StoreUser):
+    """One host at the store."""
+
+    def __init__(self, number: int, settings: BelowSettings) -> None:
+        super().__init__(number, settings.link_s, settings.store_s)
+        self.ended: list[StoreJob] = []
+        """Transfers that have ended, and the host's manager has not seen it yet."""
+
+    def is_over(self, job: StoreJob) -> None:
+        """See ``StoreUser``."""
+        self.ended.append(job)
+
+
+class Tiered(Offloading):
+    """The host's memory as the second tier of one engine's KV cache, and a shared third one."""
+
+    def __init__(
+        self,
+        settings: OffloadSettings,
+        eviction: Eviction,
+        below: BelowSettings,
+        store: RemoteStore,
+        number: int,
+    ) -> None:
+        super().__init__(settings, eviction)
+        self.below = below
+        self.store = store
+        self.port = HostPort(number, below)
+        store.users[number] = self.port
+        self._promotions: dict[Sequence, list[int]] = {}  # that begin when the step is planned
+        self._now_s = 0.0
+        self._polled = False  # in this step
+
+    # --- what comes
+    def come(self, now_s: float) -> list[Sequence]:
+        """See ``Connector``."""
+        self._now_s = now_s
+        store, port = self.store, self.port
+        store.idle.pop(port, None)
+        if store.clock is None:
+            store.advance(now_s)
+        return super().come(now_s)
+
+    def _poll(self) -> None:
+        if self._polled:
+            return
+        self._polled = True
+        ended, self.port.ended = self.port.ended, []
+        for job in ended:
+            self._is_there(job)
+
+    def _is_there(self, job: StoreJob) -> None:
+        if job.way == WRITE:
+            self._unpin(job.pinned)
+            return
+        state = None if job.sequence is None else self._known.get(job.sequence)
+        for key in job.keys:
+            self.eviction.chunks[key].readers = 1
+        if state is None:
+            self._unpin(job.keys)
+        else:
+            state.promoted += job.keys
+
+    def _unpin(self, keys: list[int]) -> None:
+        for key in keys:
+            chunk = self.eviction.chunks[key]
+            chunk.readers -= 1
+            self.evictable += chunk.readers == 0
+
+    def _served(self, sequence: Sequence) -> None:
+        """What was promoted for a request need not stay any longer."""
+        state = self._known.get(sequence)
+        if state is not None and state.promoted:
+            self._unpin(state.promoted)
+            state.promoted = []
+
+    def next_s(self) -> float:
+        """See ``Connector``."""
+        own_s = super().next_s()
+        return own_s if self.store.clock is not None else min(own_s, self.store.links.next_s())
+
+    def goes_on(self) -> bool:
+        """See ``Connector``: what is copied to the host has yet to be written to the store."""
+        self._polled = False  # it plans again and again meanwhile
+        return len(self._next) > 0 or self.pipe.next_s() < inf or len(self._over) > 0
+
+    def changed(self) -> bool:
+        """See ``Connector``."""
+        self._polled = False
+        return super().changed() or len(self.port.ended) > 0
+
+    def idles(self) -> None:
+        """See ``Connector``."""
+        self.store.idle[self.port] = None
+
+    def looks_elsewhere(self) -> bool:
+        """See ``Connector``."""
+        return True
+
+    # --- what is asked
+    def _promotes(self, sequence: Sequence, state: Offloaded, place: int) -> bool:
+        """See ``Offloading``: from the store, if it has it and the host has room."""
+        key, marks = state.keys[place], state.marks
+        if not self.store.find([key], 1):
+            return False
+        self._offers += 1
+        if not marks[place] & MISSED:
+            self.eviction.missed(key)
+        fresh = not marks[place] & SEEN
+        marks[place] |= MISSED | SEEN
+        if fresh:
+            self._see(state, [place])
+        self.store.hold(key)
+        if not self._take_room(state, [place]):
+            self.store.release(key)
+            return False
+        marks[place] |= PROMOTED
+        self._promotions.setdefault(sequence, []).append(key)
+        return True
+
+    def load(self, sequence: Sequence, past: int, tokens: int, now_s: float) -> None:
+        """See ``Connector``."""
+        super().load(sequence, past, tokens, now_s)
+        self._served(sequence)
+        if sequence.preemptions:
+            return
+        state, size = self._known[sequence], self._tokens
+        places = range(past // size, (past + tokens) // size)
+        promoted = sum([state.marks[place] & PROMOTED > 0 for place in places]) * size
+        sequence.store_tokens = min(promoted, tokens, sequence.target_tokens - 1 - past)
+
+    # --- what is kept
+    def planned(self, batch: Batch, running: dict[Sequence, None], step: int) -> bool:
+        """See ``Connector``."""
+        self._poll()
+        self._polled = False
+        promoted = len(self._promotions) > 0
+        for sequence, keys in self._promotions.items():
+            self.store.read(self.port, sequence, keys, self._now_s)
+        self._promotions.clear()
+        for sequence in batch.prefills:
+            self._served(sequence)
+        alone = super().planned(batch, running, step)
+        self._changed = self._changed or promoted
+        return alone
+
+    def _part(self) -> None:
+        for sequence in self._ended:
+            self._served(sequence)
+        super()._part()
+
+    def _done(self, job: Transfer) -> None:
+        super()._done(job)
+        if job.stores and not self.below.writes_back:
+            chunks = self.eviction.chunks
+            for key in job.keys:
+                chunk = chunks[key]
+                self.evictable -= chunk.readers == 0
+                chunk.readers += 1
+            self._write(job.sequence, job.keys, job.keys)
+
+    def _make_room(self, victims: list[Chunk]) -> None:
+        super()._make_room(victims)
+        if self.below.writes_back:
+            keys = [chunk.key for chunk in victims]
+            keys = [key for key in keys if key not in self.store.eviction.chunks]
+            if keys:
+                self._write(None, keys, [])
+
+    def _write(self, sequence: Sequence | None, keys: list[int], pinned: list[int]) -> None:
+        job = StoreJob(self.port.number, WRITE, sequence, list(keys), self._now_s)
+        job.pinned = pinned
+        self.store.send(self.port, job)

@@ -1,0 +1,55 @@
+"""Intervals of predictions of measured runs: what one run varies by counts, too."""
+
+import math
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+import pytest
+
+from experiments.validation.figures import spreads_of
+from experiments.validation.predict import _interval
+from hardware.engine_table import vllm
+from sim.recording.result import FINISHED, Result
+
+Floats = np.ndarray
+
+
+def result_of(ttft_s: Floats) -> Result:
+    """A run whose requests take so long to their first token, and ten seconds more for ten."""
+    count = len(ttft_s)
+    columns = {
+        "status": np.full(count, FINISHED),
+        "sent_s": np.zeros(count),
+        "first_token_s": ttft_s,
+        "finish_s": ttft_s + 10.0,
+        "output_tokens": np.full(count, 11),
+    }
+    return cast(Result, SimpleNamespace(requests=columns))
+
+
+def p99_of_runs(count: int, rng: np.random.Generator) -> list[float]:
+    return [float(np.quantile(rng.lognormal(0.0, 0.5, count), 0.99)) for _ in range(2000)]
+
+
+@pytest.mark.parametrize("count", [500, 4000])
+def test_a_percentile_varies_by_its_order_statistics(count: int) -> None:
+    rng = np.random.default_rng(3)
+    between_runs = float(np.std(np.log(p99_of_runs(count, rng))))
+    tail = vllm().price_error.tail
+    told = [
+        spreads_of(result_of(rng.lognormal(0.0, 0.5, count)), np.ones(count, dtype=np.bool_))
+        for _ in range(50)
+    ]
+    of_order = [math.sqrt(one["ttft_p99_ms"] ** 2 - tail**2) for one in told]
+    assert np.mean(of_order) == pytest.approx(between_runs, rel=0.2)
+    assert np.mean([one["ttft_p50_ms"] for one in told]) < 0.7 * between_runs  # of the middle: less
+    assert told[0]["tpot_p99_ms"] == 0.0  # all alike
+
+
+def test_what_one_run_varies_by_widens_an_interval_and_makes_none() -> None:
+    assert math.isnan(_interval([5.0], [], 0.3)[1])
+    alone, wider = (_interval([5.0], [4.9, 5.1, 5.0], lone) for lone in (0.0, 0.3))
+    assert alone[0] == wider[0] == 5.0
+    half = [math.log(high / low) / 2 for _, low, high in (alone, wider)]
+    assert half[1] == pytest.approx(math.hypot(half[0], 1.96 * 0.3), rel=1e-3)

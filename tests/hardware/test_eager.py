@@ -1,0 +1,95 @@
+"""Engines without CUDA graphs: the host launches every kernel of a step."""
+
+from array import array
+
+import numpy as np
+import pytest
+
+from hardware.engines import engine_calibration
+from hardware.gpu import load_gpu
+from hardware.prices.lines import at_least
+from hardware.step_cost import StepCost
+from hardware.step_setup import StepSetup, step_cost
+from model.precision import precision
+from model.spec import load_spec
+from sim.settings.engine_config import EngineConfig
+from sim.settings.pool_building import ledger_of
+from sim.settings.resolved_engine import resolved
+
+
+def cost_of(model: str, gpu: str = "a100-80gb-sxm", *, eager: bool = True) -> StepCost:
+    one = load_gpu(gpu)
+    return step_cost(
+        StepSetup(
+            spec=load_spec(model), gpu=one, precision=precision(), max_tokens=4096, max_seqs=256,
+            calibration=engine_calibration("vllm-0.15", one), enforce_eager=eager,
+        )
+    )  # fmt: skip
+
+
+def test_a_small_step_takes_as_long_as_its_launches() -> None:
+    """28 layers of a 7B on one A800: 22 to 23 ms a token, and 13 with graphs.
+
+    vllm-project/vllm-omni issue 7960 (2026-09), the model that thinks.
+    """
+    eager, graphs = (cost_of("qwen2.5-7b", eager=each) for each in (True, False))
+    assert eager.step_s(1, 500, ()) == pytest.approx(22.5e-3, rel=0.3)
+    assert graphs.step_s(1, 500, ()) == pytest.approx(13e-3, rel=0.25)
+    assert eager.step_s(8, 4000, ()) == pytest.approx(eager.step_s(1, 500, ()), rel=0.01)
+    assert eager.step_s(1, 1, [(16, 0)]) > 1.3 * graphs.step_s(1, 1, [(16, 0)])
+
+
+def test_a_large_step_hides_them() -> None:
+    eager, graphs = (cost_of("llama-3.1-8b", eager=each) for each in (True, False))
+    for step in ((256, 512_000, ()), (0, 0, [(4096, 0)]), (8, 80_000, [(2048, 0)])):
+        np.testing.assert_allclose(eager.step_s(*step), graphs.step_s(*step), rtol=1e-12)
+
+
+def test_steps_one_after_the_other_are_those_alone() -> None:
+    """Across the context from which on attention is longer than the launches."""
+    cost, decodes = cost_of("llama-3.1-8b"), 16
+    times = [cost.step_s(decodes, 16 * context, ()) for context in (100, 30_000)]
+    assert times[0] < times[1]
+    reads, ends_s, added = 16 * 2_000, array("d"), 0.0
+    cost.decode_ends_s(0.0, decodes, reads, 16 * 10, 2_000, 1e9, ends_s)
+    for step in range(2_000):
+        added += cost.step_s(decodes, reads + step * 160, ())
+        assert ends_s[step] == pytest.approx(added, rel=1e-12)
+
+
+def test_at_least_is_flat_up_to_where_it_is_passed() -> None:
+    pieces = ((100, 1.0, 0.1), (10, 3.0, 0.08), (0, 3.8, 0.0))
+    assert at_least(pieces, 2.0) == pieces
+    assert at_least(pieces, 5.0) == ((100, 1.0, 0.1), (25, 3.0, 0.08), (0, 5.0, 0.0))
+    assert at_least(pieces, 20.0) == ((190, 1.0, 0.1), (0, 20.0, 0.0))
+    assert at_least(((0, 1.0, 0.0),), 2.0) == ((0, 2.0, 0.0),)
+
+
+def test_graphs_that_are_not_there_take_no_memory() -> None:
+    spec, gpu = load_spec("qwen3-8b"), load_gpu("h100-sxm")
+    eager, graphs = (
+        ledger_of(spec, gpu, 1, resolved(EngineConfig(enforce_eager=each), gpu, spec))
+        for each in (True, False)
+    )
+    assert eager.graphs_bytes == 0 < graphs.graphs_bytes
+    assert eager.kv_bytes - graphs.kv_bytes == graphs.graphs_bytes
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"max_cudagraph_capture_size": 64},
+        {
+            "speculative": {
+                "method": "ngram",
+                "num_speculative_tokens": 2,
+                "synthetic_acceptance_length": 1.5,
+            }
+        },
+    ],
+)
+def test_what_means_nothing_without_graphs_is_refused(other: dict[str, object]) -> None:
+    spec, gpu = load_spec("qwen3-8b"), load_gpu("h100-sxm")
+    given = EngineConfig.model_validate({"enforce_eager": True, **other})
+    with pytest.raises(ValueError, match="enforce_eager: true"):
+        resolved(given, gpu, spec)

@@ -146,7 +146,7 @@ class Case:
     def truth(self, options: argparse.Namespace) -> list[Run]:
         """Simulate other seeds, few and longer ones, with so many requests in all."""
         seeds = options.truth_seeds
-        return self.runs(TRUE_SEED + options.first, seeds, options.truth // seeds)
+        return self.runs(options.truth_first, seeds, options.truth // seeds)
 
     def summary(self, runs: Sequence[Run]) -> dict[str, Any]:
         """Summarise runs as those of a point are."""

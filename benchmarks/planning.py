@@ -4,6 +4,7 @@
     python -m benchmarks.planning replicas --repetitions 50 --rates 38 39.6 167
     python -m benchmarks.planning plan --repetitions 20
 
+With ``--keep FOLDER`` a repetition that has ended is not measured again.
 CPU seconds are of one core and of everything: simulations, files, statistics. docs/planning.md has
 what came out.
 """
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.kept import Row, kept
 from experiments.cli.command import Parser, run_command, start, whole_number
 from experiments.planning.capacity import FULL, SAFE
 from experiments.planning.highest import Highest, Search
@@ -119,66 +121,87 @@ def _promises(study: Study) -> tuple[Promise, ...]:
     return promises_of(study.slo)
 
 
-def truth(case: str, told: float | None) -> Highest:
+def rate_row(case: str, seed: int, fewest: int, half_width: float) -> Row:
+    """Find a highest rate; return it with its interval, seeds and CPU seconds."""
+    began_s = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        found = searched(point(case, seed), Path(folder), fewest, half_width)
+    half = found.root.half_width if found.root else math.nan
+    return {"value": found.value, "low": found.low, "high": found.high, "half": half,
+            "seeds": found.seeds, "cpu_s": time.process_time() - began_s}  # fmt: skip
+
+
+def truth(case: str, told: float | None, keep: Path | None) -> Row:
     """Find it with so many more requests that it can be called true, unless it is told."""
     if told is not None:
-        return Highest("found", told)
-    with tempfile.TemporaryDirectory() as folder:
-        return searched(point(case, 10**6), Path(folder), TRUE_REQUESTS, TRUE_HALF_WIDTH)
+        return {"value": told, "half": math.nan, "seeds": 0}
+    return kept(keep, f"rate_{case}_truth", rate_row, case, 10**6, TRUE_REQUESTS, TRUE_HALF_WIDTH)
 
 
-def rate(case: str, repetitions: int, told: float | None) -> None:
+def rate(case: str, repetitions: int, told: float | None, keep: Path | None) -> None:
     """Print error and coverage of the highest rate."""
-    true = truth(case, told)
-    errors, covered, widths, cpu_s = [], 0, [], 0.0
-    for repetition in range(repetitions):
-        began_s = time.process_time()
-        with tempfile.TemporaryDirectory() as folder:
-            found = searched(point(case, 1000 * (repetition + 1)), Path(folder), 20_000, 0.02)
-        cpu_s += time.process_time() - began_s
-        errors.append(found.value / true.value - 1)
-        covered += found.low <= true.value <= found.high
-        widths.append(found.root.half_width if found.root else math.nan)
+    true = truth(case, told, keep)
+    rows = [
+        kept(keep, f"rate_{case}_{number}", rate_row, case, 1000 * number, FEWEST, 0.02)
+        for number in range(1, repetitions + 1)
+    ]
+    errors = [row["value"] / true["value"] - 1 for row in rows]
+    covered = sum(row["low"] <= true["value"] <= row["high"] for row in rows)
     rmse = math.sqrt(sum(error**2 for error in errors) / repetitions)
-    high = sum(error > 0.02 for error in errors)
+
+    def mean(name: str) -> float:
+        return float(sum(row[name] for row in rows)) / repetitions
+
     print(
-        f"rate, case {case}: truth {true.value:.4g}/s (+-{100 * _half(true):.2f}%, {true.seeds} "
-        f"seeds of {TRUE_REQUESTS:,}); {repetitions} repetitions: error (rms) {100 * rmse:.2f}%, "
-        f"bias {100 * sum(errors) / repetitions:+.2f}%, more than 2% high {high}, interval covers "
-        f"{covered}, half-width {100 * sum(widths) / repetitions:.1f}%, "
-        f"{cpu_s / repetitions:.1f} CPU-s each"
+        f"rate, case {case}: truth {true['value']:.4g}/s (+-{100 * true['half']:.2f}%, "
+        f"{true['seeds']} seeds of {TRUE_REQUESTS:,}); {repetitions} repetitions: error (rms) "
+        f"{100 * rmse:.2f}%, bias {100 * sum(errors) / repetitions:+.2f}%, more than 2% high "
+        f"{sum(error > 0.02 for error in errors)}, interval covers {covered}, half-width "
+        f"{100 * mean('half'):.1f}%, {mean('seeds'):.0f} seeds, {mean('cpu_s'):.1f} CPU-s each"
     )
 
 
-def _half(found: Highest) -> float:
-    return found.root.half_width if found.root else math.nan
-
-
-def replicas(case: str, repetitions: int, rates: Sequence[float]) -> None:
+def replicas(case: str, repetitions: int, rates: Sequence[float], keep: Path | None) -> None:
     """Print how often the smallest number of replicas is another than that of long runs."""
     for load in rates:
         study = with_values(point(case, 0), {"cluster.router": "least_requests", KEY: load})
-        capacity = capacity_per_s(study)
-        answers: Counter[int | None] = Counter()
-        verdicts: dict[int, Counter[Verdict]] = {}
-        began_s = time.process_time()
-        for repetition in range(repetitions):
-            found = _smallest(study.model_copy(update={"seed": 1000 * (repetition + 1)}), capacity)
-            answers[found.replicas] += 1
-            for count, probe in found.probes.items():
-                verdicts.setdefault(count, Counter())[probe.verdict] += 1
-        cpu_s = time.process_time() - began_s
+        capacity, name = capacity_per_s(study), f"replicas_{case}_{load:g}"
+        rows = [
+            kept(keep, f"{name}_{number}", replicas_row, study, capacity, 1000 * number)
+            for number in range(1, repetitions + 1)
+        ]
+        verdicts: dict[int, Counter[str]] = {}
+        for row in rows:
+            for count, verdict in row["verdicts"].items():
+                verdicts.setdefault(int(count), Counter())[verdict] += 1
         told = []
-        for count, verdict in sorted(verdicts.items()):
-            missed = _missed(with_values(study, {"cluster.replicas": count}))
-            counted = ", ".join(f"{verdict[one]} {one.value}" for one in Verdict if verdict[one])
+        for count, counter in sorted(verdicts.items()):
+            missed = kept(keep, f"{name}_{count}_missed", missed_row, study, count)["missed"]
+            counted = ", ".join(f"{counter[one.value]} {one.value}" for one in Verdict
+                                if counter[one.value])  # fmt: skip
             told.append(f"{count} miss {100 * missed:.2f}% in long runs ({counted})")
+        answers = Counter(row["replicas"] for row in rows)
         counts = ", ".join(f"{count} in {times}" for count, times in sorted(answers.items()))
+        cpu_s = sum(row["cpu_s"] for row in rows) / repetitions
         print(
             f"replicas, case {case} at {load:g}/s, {repetitions} repetitions: {counts}; "
-            f"{'; '.join(told)}; {cpu_s / repetitions:.1f} CPU-s each"
+            f"{'; '.join(told)}; {cpu_s:.1f} CPU-s each"
         )
         sys.stdout.flush()
+
+
+def replicas_row(study: Study, capacity: float, seed: int) -> Row:
+    """Find the smallest number of replicas; return it with the verdict on every number tried."""
+    began_s = time.process_time()
+    found = _smallest(study.model_copy(update={"seed": seed}), capacity)
+    verdicts = {str(count): probe.verdict.value for count, probe in found.probes.items()}
+    return {"replicas": found.replicas, "verdicts": verdicts,
+            "cpu_s": time.process_time() - began_s}  # fmt: skip
+
+
+def missed_row(study: Study, replicas: int) -> Row:
+    """Return the share that misses with so many replicas, in longer runs with other seeds."""
+    return {"missed": _missed(with_values(study, {"cluster.replicas": replicas}))}
 
 
 def _smallest(study: Study, capacity: float) -> Smallest:
@@ -204,37 +227,43 @@ def _missed(study: Study) -> float:
     return sum(one.count(promise) for one in samples) / sum(one.measured for one in samples)
 
 
-def plan(repetitions: int, runners_up: int) -> None:
+def plan(repetitions: int, runners_up: int, keep: Path | None) -> None:
     """Print the answers of sixty candidates under steady traffic."""
     for repetition in range(repetitions):
-        raw: dict[str, Any] = {
-            "kind": "plan",
-            "name": "sixty",
-            "model": "qwen3-32b",
-            "seed": 1000 * repetition,
-            "cluster": {"router": "least_requests"},
-            "workload": {
-                "arrivals": {"process": "poisson", "rate_per_s": 40.0},
-                "lengths": CHAT,
-                "num_requests": 10_000,
-            },
-            "slo": {"ttft_s": 1.0, "tpot_s": 0.03},
-            "candidates": GRID,
-            "runners_up": runners_up,
-        }
-        began_s = time.process_time()
-        read = read_plan(Loaded(raw, Document(label="sixty candidates")))
-        with tempfile.TemporaryDirectory() as folder:
-            trials = Trials(Path(folder), Local(1), SearchProgress())
-            finder = Finder(read, trials, shared_by(1), SearchProgress(), look_around=False)
-            found = finder.run()
-        cpu_s = time.process_time() - began_s
-        told = "; ".join(
-            f"{one.replicas} x {one.candidate.name} {one.usd_per_hour:.2f} USD/h"
-            for one in found.finalists
-        )
-        print(f"plan, repetition {repetition}: {told}; {trials.runs} runs, {cpu_s:.1f} CPU-s")
+        row = kept(keep, f"plan_{repetition}", plan_row, 1000 * repetition, runners_up)
+        print(f"plan, repetition {repetition}: {row['told']}; {row['runs']} runs, "
+              f"{row['cpu_s']:.1f} CPU-s")  # fmt: skip
         sys.stdout.flush()
+
+
+def plan_row(seed: int, runners_up: int) -> Row:
+    """Plan sixty candidates; return what is bought, the runners-up, and the cost."""
+    raw: dict[str, Any] = {
+        "kind": "plan",
+        "name": "sixty",
+        "model": "qwen3-32b",
+        "seed": seed,
+        "cluster": {"router": "least_requests"},
+        "workload": {
+            "arrivals": {"process": "poisson", "rate_per_s": 40.0},
+            "lengths": CHAT,
+            "num_requests": 10_000,
+        },
+        "slo": {"ttft_s": 1.0, "tpot_s": 0.03},
+        "candidates": GRID,
+        "runners_up": runners_up,
+    }
+    began_s = time.process_time()
+    read = read_plan(Loaded(raw, Document(label="sixty candidates")))
+    with tempfile.TemporaryDirectory() as folder:
+        trials = Trials(Path(folder), Local(1), SearchProgress())
+        finder = Finder(read, trials, shared_by(1), SearchProgress(), look_around=False)
+        found = finder.run()
+    told = "; ".join(
+        f"{one.replicas} x {one.candidate.name} {one.usd_per_hour:.2f} USD/h"
+        for one in found.finalists
+    )
+    return {"told": told, "runs": trials.runs, "cpu_s": time.process_time() - began_s}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -249,17 +278,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--rates", type=float, nargs="+", default=RATES, metavar="RATE", help="of replicas"
     )
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="of finished repetitions, to go on later"
+    )
     parser.add_argument("--runners-up", type=int, default=2, metavar="N", help="of plan")
     return run_command(_command, parser, argv, "the rest was not measured")
 
 
 def _command(options: argparse.Namespace) -> int:
     if options.what == "plan":
-        plan(options.repetitions, options.runners_up)
+        plan(options.repetitions, options.runners_up, options.keep)
     elif options.what == "rate":
-        rate(options.case, options.repetitions, options.truth)
+        rate(options.case, options.repetitions, options.truth, options.keep)
     else:
-        replicas(options.case, options.repetitions, options.rates)
+        replicas(options.case, options.repetitions, options.rates, options.keep)
     return 0
 
 

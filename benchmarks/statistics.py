@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.case_a import METRICS, Case, Run, case_at
+from benchmarks.case_a import METRICS, TRUE_SEED, Case, Run, case_at
+from benchmarks.kept import Row, kept
 from experiments.reporting.significance import Difference, holm, sectioned
 from experiments.running.api import run_study
 from experiments.study.document import Study
@@ -104,11 +105,9 @@ def precision(options: argparse.Namespace) -> Iterator[str]:
              "output_tokens_per_s")  # fmt: skip
     held, found, spent = {name: Held(truth[name]) for name in names}, [], 0.0
     for repetition in range(options.repetitions):
-        asked = {"precision": "10%", "seeds": SEEDS, "seed": 1000 * repetition}
-        again = Study.model_validate({**case.study.resolved(), **asked})
-        started = time.process_time()
-        (row,) = run_study(again).summary.to_dict("records")
-        spent += time.process_time() - started
+        name = f"precision_{options.load:g}_{repetition}"
+        row = kept(options.keep, name, precise, case.study, 1000 * repetition, names)
+        spent += row["cpu_s"]
         found.append(SEEDS * row["requests"])
         for name, each in held.items():
             each.add(*(row[f"{name}{end}"] for end in ENDS))
@@ -122,6 +121,17 @@ def precision(options: argparse.Namespace) -> Iterator[str]:
         within = ", ".join(f"within {100 * end:.0f}% {np.mean(halves < end):4.0%}"
                            for end in (0.1, 0.13))  # fmt: skip
         yield f"{each.text(name)}  {within}"
+
+
+def precise(study: Study, seed: int, names: Sequence[str]) -> Row:
+    """Run the whole procedure once; return its figures, length and CPU seconds."""
+    asked = {"precision": "10%", "seeds": SEEDS, "seed": seed}
+    again = Study.model_validate({**study.resolved(), **asked})
+    started = time.process_time()
+    (row,) = run_study(again).summary.to_dict("records")
+    found = {f"{name}{end}": float(row[f"{name}{end}"]) for name in names for end in ENDS}
+    spent_s = time.process_time() - started
+    return {**found, "requests": float(row["requests"]), "cpu_s": spent_s}
 
 
 def compare(options: argparse.Namespace) -> Iterator[str]:
@@ -197,6 +207,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200, help="seeds that are simulated")
     parser.add_argument("--truth", type=int, default=2_000_000, help="requests of the truth")
     parser.add_argument("--truth-seeds", type=int, default=20, help="seeds of the truth")
+    parser.add_argument("--truth-first", type=int, default=TRUE_SEED, help="the first of these")
     parser.add_argument("--repetitions", type=int, default=300)
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="of finished runs, to go on")
     options = parser.parse_args()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.planning.promises import longest_stay_s
-from experiments.study.build import scenario_of, settled
+from experiments.study.build import looks_at_nothing, scenario_of, settled
 from experiments.study.document import Study, validate
 from experiments.study.errors import StudyError, show
 from experiments.study.grid import substitute
@@ -31,6 +31,9 @@ FEWEST = 20_000
 FILLINGS = 20
 """Or so many times as many as are in the system at most while limits are kept; a tenth of them is
 warm-up, so it lasts twice as long as a request may, and two sessions of every user."""
+SHARED = 2
+"""So many replicas of a router that looks at no load have enough of such a run; more of them ask
+for more, since each sees but its own requests: ten relaxation times at 95% of the capacity."""
 WARMUP = 0.1
 
 
@@ -87,11 +90,17 @@ def long_enough(study: Study, fewest: int = FEWEST) -> Study:
     """
     if study.workload.has_clock:
         return study
-    count = max(fewest, math.ceil(FILLINGS * in_system(study)))
+    count = max(round(fewest * _queues(study) / SHARED), fewest)
+    count = max(count, math.ceil(FILLINGS * in_system(study)))
     workload = study.workload.model_copy(update={"num_requests": count, "duration_s": None})
     return study.model_copy(
         update={"workload": workload, "warmup_fraction": WARMUP, "warmup_s": None}
     )
+
+
+def _queues(study: Study) -> int:
+    """Return how many queues the replicas of a study have: one, if its router looks at them."""
+    return study.cluster.all_replicas if looks_at_nothing(study) else 1
 
 
 def in_system(study: Study) -> float:

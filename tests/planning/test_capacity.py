@@ -14,11 +14,14 @@ from experiments.cli.run import main as run_main
 from experiments.planning.capacity import answer
 from experiments.planning.capacity_study import prepare_capacity
 from experiments.planning.highest import Highest
+from experiments.planning.lengths import long_enough
 from experiments.planning.trials import Trials
+from experiments.running.api import load_study
 from experiments.running.capacity import capacity_per_s
 from experiments.running.local import Local
 from experiments.running.results import Progress
 from experiments.running.work_folder import WORK
+from experiments.study.build import settled
 from experiments.study.document import read_raw
 from experiments.study.errors import StudyError
 
@@ -211,3 +214,17 @@ def test_one_clear_error(tmp_path: Path, old: str, new: str, message: str) -> No
     assert old in SMALL
     with pytest.raises(StudyError, match=message):
         prepare_capacity(read_raw(study(tmp_path, SMALL.replace(old, new))))
+
+
+@pytest.mark.parametrize(
+    ("router", "replicas", "requests"),
+    [("round_robin", 2, 20_000), ("round_robin", 8, 80_000), ("least_requests", 8, 20_000)],
+)
+def test_runs_are_longer_where_each_replica_has_a_queue_of_its_own(
+    tmp_path: Path, router: str, replicas: int, requests: int
+) -> None:
+    text = SMALL.replace("kind: capacity\n", "").replace("half_width: 0.1\n", "")
+    text = text.replace("run_requests: 2000\n", "")
+    many = f"{{gpu: t4, replicas: {replicas}, router: {router}}}"
+    one = settled(load_study(study(tmp_path, text.replace("{gpu: t4}", many))))
+    assert long_enough(one).workload.num_requests == requests

@@ -185,8 +185,9 @@ def measure(
     Going round spreads a machine's drift over all shapes. Each turn times a shape twice: after
     another shape, and after itself. A serving engine meets both, and the second is faster where
     caches are warm; the mean of both medians counts. Where not even the first lap is over when the
-    budget is spent (a busy machine, a slow one), the shapes that it has reached are gone round with,
-    and the others dropped; so are those with fewer than ``LEAST_REPEATS`` turns. ``progress`` is told the share of the budget that is spent.
+    budget is spent (a busy machine, a slow one), the shapes that it has reached are gone round
+    with, and the others dropped; so are those with fewer than ``LEAST_REPEATS`` turns.
+    ``progress`` is told the share of the budget that is spent.
 
     Raises:
         ValueError: the budget does not last for a warm-up and three timings of a single shape.

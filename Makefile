@@ -25,10 +25,10 @@ run: setup
 	$(BIN)/python -m experiments.run batching_sweep.yaml
 
 test: compile
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 pure: setup
-	HEADROOM_PURE=1 $(BIN)/python -m pytest -n auto tests/sim
+	HEADROOM_PURE=1 $(BIN)/python -m pytest -n auto --dist loadfile tests/sim
 
 lint: setup
 	$(BIN)/ruff check .

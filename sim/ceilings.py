@@ -18,12 +18,12 @@ def ceilings_of(pool: Pool) -> dict[str, float]:
     machine = priced_machine(pool)
     if not isinstance(machine, Drafted):
         return plain
-    rows = 1 + machine.drafting.tokens
+    rows = 1 + machine.around.drafting.tokens
     nothing = [0] * len(pool.spec.reaches)
     most = max(1, min(pool.engine.max_num_seqs, pool.token_budget // rows))
     steps_s = [machine.step_s(each, each * rows, rows, nothing, []) for each in range(1, most + 1)]
     per_s = [each * rows / step_s for each, step_s in enumerate(steps_s, start=1)]
-    bare_s = steps_s[-1] - pool.price.overhead_s - machine.sequence_s * most
+    bare_s = steps_s[-1] - pool.price.overhead_s - machine.around.sequence_s * most
     return plain | {
         "fastest_token_s": min(plain["fastest_token_s"], steps_s[0] / rows),
         "decode_tokens_per_s": max(plain["decode_tokens_per_s"], most * rows / bare_s),

@@ -207,7 +207,8 @@ class Disaggregated(Dispatch):
             return
         handover.prefilled_s = now_s
         size = self._pools[handover.source].ledger.block_size
-        handover.kept_blocks = -(-handover.sequence.prompt_tokens // size)
+        held_tokens = max(handover.prompt.prompt_tokens, handover.prompt.slots)
+        handover.kept_blocks = -(-held_tokens // size)
         _as_at_source(handover)
         api, sequence = self._api, handover.sequence
         answered_s = now_s + api.output_s

@@ -4,12 +4,13 @@ from array import array
 
 from hardware.draft_cost import PassCost
 from model.spec import DecoderSpec
-from sim.engine.drafts.drafted_machine import Drafted, Passes
+from sim.engine.drafts.drafted_machine import AroundPasses, Drafted, Passes
+from sim.engine.drafts.drafting import Drafting
 from sim.engine.drafts.joint_drafts import JointDrafted, JointPass
 from sim.engine.machine import Machine, Priced
 from sim.engine.reach import ALL_POSITIONS
 from sim.engine.sequence import Batch
-from sim.settings.pools import Pool
+from sim.settings.pools import PREFILL, Pool
 
 
 class ColdStart(Machine):
@@ -40,10 +41,13 @@ def _priced(pool: Pool) -> Machine:
     return Drafted(
         target=_passes(pool, cost.target, pool.spec),
         drafter=_passes(pool, cost.drafter, drafter.spec) if drafter and cost.drafter else None,
-        drafting=plan.drafting,
-        sequence_s=cost.sequence_s,
-        windows=_windows(pool),
+        around=_around(pool, plan.drafting, cost.sequence_s),
     )
+
+
+def _around(pool: Pool, drafting: Drafting, sequence_s: float) -> AroundPasses:
+    windows = [window or ALL_POSITIONS for window in pool.spec.windows]
+    return AroundPasses(drafting, sequence_s, windows, once=pool.role == PREFILL)
 
 
 def joint_drafts(pool: Pool) -> JointDrafted | None:
@@ -55,9 +59,7 @@ def joint_drafts(pool: Pool) -> JointDrafted | None:
     return JointDrafted(
         target=_joint(pool, cost.target, pool.spec),
         drafter=_joint(pool, cost.drafter, drafter.spec) if drafter and cost.drafter else None,
-        drafting=plan.drafting,
-        sequence_s=cost.sequence_s,
-        windows=_windows(pool),
+        around=_around(pool, plan.drafting, cost.sequence_s),
     )
 
 
@@ -70,7 +72,3 @@ def _passes(pool: Pool, of: PassCost, own: DecoderSpec) -> Passes:
     """Tables of a model that attends as the target of a pool does."""
     reaches = pool.spec.reaches
     return Passes(of.by_rows, of.logits_s, [reaches.index(each) for each in own.reaches])
-
-
-def _windows(pool: Pool) -> list[int]:
-    return [window or ALL_POSITIONS for window in pool.spec.windows]

@@ -3,6 +3,7 @@
 from hardware.engine_table import vllm
 from hardware.versions import version_key
 from sim.caches import Place, make_cache, make_connector
+from sim.engine.drafts.drafted_handover import DraftedHandover
 from sim.engine.drafts.drafted_prefill import DraftedPrefill
 from sim.engine.drafts.drafting import Acceptance
 from sim.engine.scheduler import Scheduler
@@ -10,7 +11,7 @@ from sim.engine.settings import Settings
 from sim.engine.stages.pipelined_prefill import PipelinedPrefill
 from sim.plugins import built
 from sim.routers.router import ReplicaFacts
-from sim.settings.pools import Pool
+from sim.settings.pools import SERVE, Pool
 from sim.settings.registry import order, policy
 from workloads.requests import Prefixes
 
@@ -45,7 +46,8 @@ def make_scheduler(
     )
     cache = make_cache(pool, prefixes)
     if pool.drafts is not None:
-        return DraftedPrefill(cache, queue, settings, acceptance or Acceptance())
+        make = DraftedPrefill if pool.role == SERVE else DraftedHandover
+        return make(cache, queue, settings, acceptance or Acceptance())
     if pool.pipeline is not None:
         return PipelinedPrefill(cache, queue, settings)
     made = built(policy(engine.scheduler), engine.scheduler_settings, cache, queue, settings)

@@ -10,7 +10,8 @@ from hardware.versions import version_key
 from sim.engine.drafts.drafting import Acceptance
 from sim.machines import priced_machine
 from sim.settings.pools import Pool
-from tests.reference_simulator import Engine, Seq
+from tests.reference_engine import Engine
+from tests.reference_sequence import Seq
 
 
 class DraftEngine(Engine):

@@ -10,7 +10,7 @@ from sim.engine.drafts.drafting import Acceptance
 from sim.settings.pools import Pool
 from tests.draft_reference import DraftEngine
 from tests.reference_hybrid import HybridEngine
-from tests.reference_simulator import Seq
+from tests.reference_sequence import Seq
 
 
 class DraftGroupsEngine(DraftEngine):

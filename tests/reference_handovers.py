@@ -11,7 +11,8 @@ import numpy as np
 from sim.settings.kv_transfer import Link, link_of
 from sim.settings.scenario import Scenario
 from tests import reference_routers
-from tests.reference_simulator import SEEN, Seq, World
+from tests.reference_sequence import Seq
+from tests.reference_world import SEEN, World
 from workloads.requests import Requests
 
 POSTED = -1  # of the ranks of events, the first

@@ -4,7 +4,8 @@ end, a hit is looked for at every place where one may end, and what is kept is a
 
 from math import lcm
 
-from tests.reference_simulator import Block, Engine, Seq
+from tests.reference_engine import Engine
+from tests.reference_sequence import Block, Seq
 
 
 class HybridEngine(Engine):

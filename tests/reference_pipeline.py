@@ -6,7 +6,8 @@ Every request knows the steps under way that it is in; every stage knows when it
 import numpy as np
 
 from sim.settings.pools import Pool
-from tests.reference_simulator import Engine, Seq
+from tests.reference_engine import Engine
+from tests.reference_sequence import Seq
 
 
 class PipelineEngine(Engine):

@@ -1,6 +1,6 @@
 """Routers as naively as can be: everything is counted anew at every choice, from written-out texts.
 
-A prompt is a list of tokens (``tests.reference_simulator.text_of``); a block is the tuple of all
+A prompt is a list of tokens (``tests.reference_world.text_of``); a block is the tuple of all
 tokens up to its end. What a router believes is a list of such tuples, and nothing is an interval.
 """
 

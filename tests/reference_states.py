@@ -5,7 +5,7 @@ chunk stops at the first place where vLLM wants a state to be kept.
 from math import inf, lcm
 
 from tests.reference_hybrid import HybridEngine
-from tests.reference_simulator import Block, Seq
+from tests.reference_sequence import Block, Seq
 
 
 class StateEngine(HybridEngine):

@@ -10,7 +10,7 @@ from math import inf
 
 from sim.settings.pools import Pool
 from tests.reference_host import Kept, Use
-from tests.reference_simulator import Seq
+from tests.reference_sequence import Seq
 from tests.reference_tiers import LoadingEngine, TierEngine
 
 

@@ -7,8 +7,9 @@ from math import inf
 
 from hardware.versions import version_key
 from sim.settings.pools import Pool
+from tests.reference_engine import Engine
 from tests.reference_host import Host, Kept, Use
-from tests.reference_simulator import Engine, Seq
+from tests.reference_sequence import Seq
 
 
 class LoadingEngine(Engine):

@@ -5,25 +5,22 @@ from math import inf
 
 import numpy as np
 
-from experiments.witness.drafts import Drafts
+from experiments.witness.handover import Handover
 from experiments.witness.hybrid import DENSE
+from experiments.witness.our_drafts import MODEL, speculative_of, with_drafts, with_layout
 from experiments.witness.scenario import (
     TICKS_PER_S,
-    Handover,
     Host,
     Outcome,
     Price,
     Scenario,
     Store,
 )
-from hardware.adding_up import VECTOR_STEPS, add_up
 from hardware.gpu import load_gpu
 from hardware.host_link import HostLink, HostMemory
-from hardware.kv_layout import KvGroup
 from hardware.prices.chunks import ChunkTerm, ModelledChunks
 from hardware.prices.work import Linear
 from hardware.step_cost import StepCost
-from hardware.step_prices import StepPrices
 from model.alike import attention_of
 from model.caches import Reach
 from model.mixers.delta import DeltaRule
@@ -46,7 +43,7 @@ from sim.settings.shared_store import SharedStore
 from sim.simulation import simulate, whole
 from workloads.requests import Prefixes, Requests
 
-MODEL, GPU = "gpt2", "a100-80gb-sxm"
+GPU = "a100-80gb-sxm"
 """Of no account: a step costs what the scenario says, and blocks are given."""
 
 
@@ -195,17 +192,6 @@ def _of_two(result: Result, scenario: Scenario) -> Outcome:
     )
 
 
-def speculative_of(drafts: Drafts) -> dict[str, object]:
-    """As a study has it; how many drafts are right is told otherwise."""
-    return {
-        "method": drafts.method,
-        "num_speculative_tokens": drafts.tokens,
-        "synthetic_acceptance_length": 1.0,
-        "num_speculative_tokens_per_batch_size": drafts.by_sequences or None,
-        **({"model": MODEL} if drafts.method == "draft_model" else {}),
-    }
-
-
 def with_stages(pool: Pool, scenario: Scenario) -> Pool:
     """The same pool with stages that take so many whole ticks, and links that take no time."""
     cost = pool.pipeline
@@ -216,37 +202,6 @@ def with_stages(pool: Pool, scenario: Scenario) -> Pool:
     )
     gpu = pool.gpu.model_copy(update={"link_latency_s": 0.0})
     return replace(pool, gpu=gpu, pipeline=replace(cost, stages=costs))
-
-
-def with_drafts(pool: Pool, price: Price) -> Pool:
-    """The same pool with prices of steps in whole ticks, and drafts for nothing."""
-    cost = pool.draft_cost
-    assert cost is not None
-    tick = 1 / TICKS_PER_S
-    of_one = pool.price.prices
-    logits_s = [0.0] * len(cost.target.logits_s)
-    bare = StepPrices(
-        of_one.overhead_s, of_one.launch_s, of_one.token_s, [0.0] * len(of_one.sequence_s),
-        of_one.decode_pieces, pool.price.chunk_cost.seconds, add_up, VECTOR_STEPS,
-    )  # fmt: skip
-    target = replace(cost.target, by_rows=[bare] * len(cost.target.by_rows), logits_s=logits_s)
-    free = replace(cost, target=target, drafter=None, sequence_s=price.sequence * tick)
-    return replace(pool, draft_cost=free)
-
-
-def with_layout(pool: Pool, scenario: Scenario) -> Pool:
-    """The same pool with the scenario's groups, whatever layers a drafter would have."""
-    drafts, hybrid = scenario.drafts, scenario.hybrid
-    assert drafts is not None
-    size, windows = scenario.block_size, scenario.windows
-    times = [1] * len(windows) if hybrid is None else hybrid.times
-    groups = [
-        KvGroup(layers=1, block_tokens=size * blocks, window=window, drafts=window in drafts.kinds)
-        for window, blocks in zip(windows, times, strict=True)
-    ]
-    state = KvGroup(layers=1, block_tokens=size, state=True, states=1 + drafts.tokens)
-    layout = replace(pool.ledger.layout, groups=(*groups, *[state] * scenario.states))
-    return replace(pool, ledger=replace(pool.ledger, layout=layout))
 
 
 def with_host(pool: Pool, host: Host) -> Pool:

@@ -42,6 +42,9 @@ class Side(Run):
                     self.answers[one.request_id] = one.kv_transfer_params or {}
         return said
 
+    def at(self, now: int) -> None:
+        """It is time to plan: as of a host's memory, of which there is none."""
+
     def output(self, now: int) -> Any:
         """What the worker says: whose blocks were read here, and who has those of another one."""
         sent, received = dict.fromkeys(self.sent), dict.fromkeys(self.received)
@@ -94,6 +97,8 @@ class Side(Run):
             if names:
                 yield self.now + ticks
             self._update(plan, names, samples)
+            if self.drafts and names:
+                self._take_drafts()
 
     def ahead(self) -> Iterator[int | None]:
         """As ``EngineCore.step_with_batch_queue`` with a queue of two batches."""

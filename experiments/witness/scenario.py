@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from experiments.witness.drafts import Drafts, drawn_drafts, in_groups
 from experiments.witness.features import FEATURES, LACKED
+from experiments.witness.handover import Handover, drawn_handover
 from experiments.witness.hybrid import STATES, Hybrid, drawn_hybrid
 from experiments.witness.sizes import TIGHT, USUAL, Sizes
 
@@ -73,16 +74,6 @@ class Store(NamedTuple):
     """Ticks of a chunk."""
     rows: list[int]
     """Requests whose prompts, as far as others may have them as well, are there already."""
-
-
-class Handover(NamedTuple):
-    """A second engine that answers, while the first one computes prompts."""
-
-    seats: int
-    budget: int
-    blocks: int
-    ticks: int
-    """Of a transfer, whatever its size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,7 +236,7 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         caching=caching,
         host=host,
         store=_store(rng, host, count) if host is not None and "store" in on else None,
-        handover=_handover(rng, longest, seats) if "handover" in on else None,
+        handover=drawn_handover(rng, longest, seats, size, drafts) if "handover" in on else None,
         stages=_stages(rng) if "stages" in on else (),
         timeout=int(service * rng.choice([0.3, 2, 10])) + 1 if "aborts" in on else None,
         price=price,
@@ -307,18 +298,6 @@ def _host(rng: np.random.Generator, blocks: int) -> Host:
         offload_prompt_only=bool(rng.random() < 0.6),
         transfer=int(rng.choice([0, 1 << 18, 1 << 20])),
         block=int(rng.choice([1 << 10, 1 << 16, 1 << 20])),
-    )
-
-
-def _handover(rng: np.random.Generator, longest: int, seats: int) -> Handover:
-    """An engine that is large or small, near or far."""
-    own = int(rng.choice([1, 2, 5, 16]))
-    short = rng.random() < 0.6
-    return Handover(
-        seats=own,
-        budget=int(max(own, rng.choice([16, 64, 512]))),
-        blocks=int(longest + rng.integers(0, 2 * longest)) if short else longest * own + 10,
-        ticks=int(rng.choice([1 << 10, 1 << 18, 1 << 20, 1 << 23])),
     )
 
 

@@ -64,7 +64,7 @@ class Lockstep(GoesOn):
         self.steps = 0
         """How many steps it has at most; 0: none is under way."""
         self._ends_s = array("d")
-        rows = 0 if drafted is None else 1 + drafted.drafting.tokens
+        rows = 0 if drafted is None else 1 + drafted.around.drafting.tokens
         self._dummies = [_dummy(len(loop.scheduler.batch.reads), rows) for loop in loops]
 
     def go_on(self, now_s: float, stop_s: float) -> float:

@@ -203,7 +203,7 @@ class Scheduler(Running):
         batch = self.form(now_s)
         self._note_waiting()
         told = loads is not None and (loads.connector.learns() or len(loads.told) > 0)
-        if self.arrived or self.leaving or self.unwanted or told:
+        if told or self._has_news():
             self._catch_up()
             if batch is None:
                 batch = self.form(now_s)
@@ -216,6 +216,10 @@ class Scheduler(Running):
             batch.until_s = loads.connector.next_s()
             return batch
         return self._until_told(loads)
+
+    def _has_news(self) -> bool:
+        """Ahead: whether the plan that was just made did not know everything."""
+        return len(self.arrived) > 0 or len(self.leaving) > 0 or len(self.unwanted) > 0
 
     def _note_waiting(self) -> None:
         self.left_waiting = self.waiting.count + self.passed_by

@@ -36,6 +36,9 @@ Floats = npt.NDArray[np.float64]
 
 SERVE = "serve"
 """Role of replicas that compute whole requests."""
+ROLES_SINCE = "0.32"
+"""Version since which whoever loads a prompt leaves others what their next step with drafts takes
+(``_spec_decode_step_blocks`` in vllm/v1/core/sched/scheduler.py)."""
 READS_TARGET = ("eagle", "eagle3", "mtp")
 """Methods that need the target's hidden states (``SpeculativeConfig.use_eagle``)."""
 
@@ -68,10 +71,10 @@ def draft_plan(
     speculative = settings.speculative
     if speculative is None:
         return None
-    if role != SERVE:
+    if role != SERVE and version_key(settings.version) < version_key(ROLES_SINCE):
         raise ValueError(
-            f"engine.speculative with role: {role}, expected role: {SERVE}: drafts behind a cache "
-            "that comes from elsewhere are not modelled"
+            f"engine.speculative with role: {role} and version {settings.version}, expected "
+            f"{ROLES_SINCE} or later: before, nobody who loads a prompt left room for drafts"
         )
     if ranks > 1 and speculative.num_speculative_tokens_per_batch_size is not None:
         raise ValueError(

@@ -110,8 +110,9 @@ def link_of(config: KvTransferConfig, source: Pool, sink: Pool) -> Link:
 
 
 def _descriptors(pool: Pool) -> int:
-    """One for each layer with a cache, and each of its keys and values."""
-    kept = {cache: layers for cache, layers in pool.spec.caches.items() if cache.kept}
+    """One for each layer with a cache, a drafter's too, and each of its keys and values."""
+    spec = pool.spec if pool.drafts is None else pool.drafts.memory.beside(pool.spec)
+    kept = {cache: layers for cache, layers in spec.caches.items() if cache.kept}
     return sum(layers * (2 if cache.kind == HEADS else 1) for cache, layers in kept.items())
 
 
@@ -164,7 +165,21 @@ def _check_pair(source: Pool, sink: Pool) -> None:
             f"pool {sink.name}: engine.kv_cache_dtype = {sink.engine.kv_cache_dtype}, but "
             f"{source.engine.kv_cache_dtype} in pool {source.name}, expected the same"
         )
+    _check_drafters(source, sink)
     _check_ranks(source, sink)
+
+
+def _check_drafters(source: Pool, sink: Pool) -> None:
+    """The drafter's layers are blocks' layers: both have them, or neither."""
+    theirs = [each.drafts and each.drafts.memory.drafter for each in (source, sink)]
+    if theirs[0] != theirs[1]:
+        has, lacks = (source, sink) if theirs[0] else (sink, source)
+        assert has.drafts is not None
+        raise ValueError(
+            f"pool {lacks.name}: engine.speculative makes no drafts with what pool {has.name} has "
+            f"(method: {has.drafts.speculative.method}), expected the same in both: the drafter's "
+            "layers are in the blocks that are handed over"
+        )
 
 
 def _check_ranks(source: Pool, sink: Pool) -> None:

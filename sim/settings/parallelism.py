@@ -77,7 +77,10 @@ def checked_stages(
             "modelled as in vLLM v1"
         )
     if settings.speculative is not None:
-        raise ValueError(f"{told} engine.speculative is not modelled, expected none")
+        raise ValueError(
+            f"{told} engine.speculative is not modelled, expected none, or one stage of more "
+            "GPUs: vLLM's last stage drafts, and the first one waits for that"
+        )
     if settings.kv_offloading_size is not None:
         raise ValueError(
             f"{told} engine.kv_offloading_size = {settings.kv_offloading_size:g} is not modelled, "

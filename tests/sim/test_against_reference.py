@@ -13,7 +13,9 @@ from sim.recording.result import FINISHED, REJECTED, TIMED_OUT, UNFINISHED, Resu
 from sim.settings.cluster_config import NO_CLIENT
 from sim.settings.scenario import Scenario
 from sim.simulation import simulate
-from tests.reference_simulator import Seq, World, reference, rows_before
+from tests.reference_sequence import Seq
+from tests.reference_simulator import reference
+from tests.reference_world import World, rows_before
 from tests.sim import small
 from tests.sim.random_clusters import GROUPS, SCHEDULERS, clusters, scenarios, sessions, workloads
 from tests.tries import tries

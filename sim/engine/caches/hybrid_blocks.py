@@ -315,9 +315,8 @@ class HybridBlocks(GroupedPool):
         """Blocks that one holds which took blocks of so many tokens, shared ones included."""
         blocks = 0
         for place, kind in enumerate(self.kinds):
-            end = self.groups[place].taken(tokens)
             for group in range(kind.first, kind.first + kind.count):
-                blocks += sequence.tables[group].count(end)
+                blocks += sequence.tables[group].count(self.groups[place].taken(tokens))
         return blocks
 
     def _settle(self) -> None:
@@ -344,9 +343,8 @@ class HybridBlocks(GroupedPool):
             AssertionError: names what disagrees.
         """
         self._settle()
-        tables = [table for sequence in running for table in sequence.tables]
         free = self._queue.runs()
         queued = sum([run.count for run in free])
         if not queued == self._queued == self.free:
             raise AssertionError(f"{queued} blocks are queued, {self.free} are free")
-        check_runs(tables, free, self._texts)
+        check_runs([table for each in running for table in each.tables], free, self._texts)

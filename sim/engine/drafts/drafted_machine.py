@@ -7,6 +7,7 @@
 """
 
 from array import array
+from dataclasses import dataclass
 
 from hardware.step_prices import StepPrices
 from sim.engine.drafts.drafting import Drafting
@@ -61,30 +62,37 @@ class Passes:
         return prices.overhead_s + prices.token_s[tokens] + self.logits_s[sampled] + attention_s
 
 
+@dataclass(frozen=True)
+class AroundPasses:
+    """What steps with drafts depend on beside their passes, whoever computes them."""
+
+    drafting: Drafting
+    """How many drafts there are."""
+    sequence_s: float
+    """Of the host, for each sequence of a step."""
+    windows: list[int]
+    """Of the target's classes of cache; a large number for all positions."""
+    once: bool = False
+    """Whether the drafter passes over each step once, for its cache alone: where answers are made
+    elsewhere nobody would verify what it drafts (vllm/v1/core/sched/scheduler.py,
+    ``_drafts_unused``)."""
+
+    def passes(self, sequences: int) -> int:
+        """How often the drafter passes in a step of so many sequences."""
+        return 1 if self.once else self.drafting.proposed(sequences)
+
+
 class Drafted(Machine):
     """Steps take as long as they cost, drafts included.
 
     Args:
         target: what verifies drafts.
         drafter: what makes them; None: they cost nothing (n-gram).
-        drafting: how many there are.
-        sequence_s: of the host, for each sequence of a step.
-        windows: of the target's classes of cache; a large number for all positions.
+        around: what else there is.
     """
 
-    def __init__(
-        self,
-        target: Passes,
-        drafter: Passes | None,
-        drafting: Drafting,
-        sequence_s: float,
-        windows: list[int],
-    ) -> None:
-        self.target = target
-        self.drafter = drafter
-        self.drafting = drafting
-        self.sequence_s = sequence_s
-        self.windows = windows
+    def __init__(self, target: Passes, drafter: Passes | None, around: AroundPasses) -> None:
+        self.target, self.drafter, self.around = target, drafter, around
 
     def compute(
         self, batch: Batch, start_s: float, until_s: float, ends_s: "array[float]"
@@ -108,8 +116,8 @@ class Drafted(Machine):
         sequences = decodes + len(chunks)
         sampled = rows + len(chunks)
         step_s = self.target.pass_s(decodes, rows, most_rows, sampled, reads, chunks)
-        step_s += self.sequence_s * sequences
-        drafter, passes = self.drafter, self.drafting.proposed(sequences)
+        step_s += self.around.sequence_s * sequences
+        drafter, passes = self.drafter, self.around.passes(sequences)
         if drafter is None or not passes:
             return step_s
         step_s += drafter.pass_s(decodes, rows, most_rows, sequences, reads, chunks)
@@ -117,6 +125,6 @@ class Drafted(Machine):
             return step_s
         later = reads.copy() if decodes else [0] * len(reads)
         for chunk, past in chunks:
-            for place, window in enumerate(self.windows):
+            for place, window in enumerate(self.around.windows):
                 later[place] += min(chunk + past, window)
         return step_s + (passes - 1) * drafter.pass_s(sequences, sequences, 1, sequences, later, [])

@@ -46,6 +46,10 @@ class DraftedPrefill(ChunkedPrefill):
             self.longest_request_tokens -= under_way + drafting.lookahead
         self.left = 0
         """Of the token budget, while a step is formed."""
+        self.pads = False
+        """Whether who begins with one token gets as many rows as if it had drafts."""
+        self.others = False
+        """Whether somebody who runs is in the step being formed."""
 
     def form(self, now_s: float) -> Batch | None:
         """As ``ChunkedPrefill``. If nobody has room for what may be right, wait for what is."""
@@ -159,7 +163,8 @@ class DraftedPrefill(ChunkedPrefill):
                 continue
             if in_order:
                 self.pool.grow(sequence, past, rows)  # windows leave blocks behind
-            self._make_room(sequence, rows, batch)
+            if not self._make_room(sequence, rows, batch):
+                break
             if sequence not in running:
                 if self.serves_behind_victim:
                     continue
@@ -190,14 +195,22 @@ class DraftedPrefill(ChunkedPrefill):
     def _blocks_of(self, sequence: Sequence, rows: int) -> int:
         return self._lacks_slots(sequence, self._slots_of(sequence, rows))
 
-    def _make_room(self, sequence: Sequence, rows: int, batch: Batch) -> None:
-        """Throw others out until there are blocks for one, or that one itself."""
+    def _make_room(self, sequence: Sequence, rows: int, batch: Batch) -> bool:
+        """Throw others out until there are blocks for one, or that one itself; False: nobody may be
+        thrown out now."""
         running = self.running
         while sequence in running and self._blocks_of(sequence, rows) > self.pool.free:
             victim = self.victim()
+            if not self._may_stop(victim):
+                return False
             given = self._tokens_of(victim, batch)
             self.left += given + self.drafting.slots if given else 0
             self.preempt_one(batch, decodes_ready=False)
+        return True
+
+    def _may_stop(self, victim: Sequence) -> bool:
+        """Whether its blocks are free at once if it is thrown out."""
+        return True
 
     def _tokens_of(self, sequence: Sequence, batch: Batch) -> int:
         if sequence.prefills and sequence in batch.prefills:
@@ -226,35 +239,57 @@ class DraftedPrefill(ChunkedPrefill):
 
     def start_prompts(self, batch: Batch) -> None:
         """First chunks of those who wait, as long as seats, budget and blocks last."""
-        pool, waiting, drafting = self.pool, self.waiting, self.drafting
-        seats, slots = self.max_num_seqs - len(self.running), drafting.slots
-        may_pad = not drafting.by_sequences and not batch.chunks
-        others = not self._nobody(batch)
-        while waiting.count and self.left > slots and seats > 0:
-            sequence, room = waiting.head(), self.left - slots
-            target = sequence.target_tokens
-            past = pool.find(sequence)
-            wanted = target - past
-            if wanted == 1 and may_pad and (others or past) and self._may_pad(past):
-                wanted += drafting.tokens
-                if wanted > room:
-                    break
-            chunk = min(wanted, room, self.longest_chunk)
-            most = self._slots(past + chunk)
-            after = pool.free - pool.asks(max(target, most) if self.whole_prompts_fit else 0, most)
-            if after < (self.watermark_blocks if self.running else 0):
+        waiting, drafting = self.waiting, self.drafting
+        self.pads = not drafting.by_sequences and not batch.chunks
+        self.others = not self._nobody(batch)
+        if self.loads is not None:
+            self._start_connected(self.loads, batch)
+            return
+        seats = self.max_num_seqs - len(self.running)
+        while waiting.count and self.left > drafting.slots and seats > 0:
+            sequence = waiting.head()
+            past = self.pool.find(sequence)
+            if not self._begin(sequence, past, self._budget_left(batch), batch):
                 break
-            waiting.pop()
-            self.seat(sequence)
-            sequence.kv_tokens, sequence.planned_tokens = past, past + chunk
-            tokens = min(past + chunk, target)
-            pool.start(sequence, tokens)
-            sequence.slots = pool.room(tokens)
-            self._take(sequence, most)
-            batch.prefills.append(sequence)
-            batch.chunks.append((chunk, past))
-            self.left -= chunk + slots
             seats -= 1
+
+    def _budget_left(self, batch: Batch) -> int:
+        return self.left - self.drafting.slots
+
+    def _begin(self, sequence: Sequence, past: int, budget: int, batch: Batch) -> int:
+        """See ``ChunkedPrefill``."""
+        pool, target = self.pool, sequence.target_tokens
+        chunk = self._first_chunk(sequence, past, budget)
+        if not chunk:
+            return 0
+        most = self._slots(past + chunk)
+        after = pool.free - pool.asks(max(target, most) if self.whole_prompts_fit else 0, most)
+        if after < (self.watermark_blocks if self.running else 0):
+            return 0
+        self.waiting.pop()
+        self.seat(sequence)
+        tokens = min(past + chunk, target)
+        pool.start(sequence, tokens)
+        sequence.slots = pool.room(tokens)
+        self._put(sequence, past, chunk, batch)
+        return chunk
+
+    def _first_chunk(self, sequence: Sequence, past: int, budget: int) -> int:
+        """Tokens of the step in which it begins, rows of drafts included; 0: there is no room."""
+        wanted = sequence.target_tokens - past
+        if wanted == 1 and self.pads and (self.others or past) and self._may_pad(past):
+            wanted += self.drafting.tokens
+            if wanted > budget:
+                return 0
+        return min(wanted, budget, self.longest_chunk)
+
+    def _put(self, sequence: Sequence, past: int, chunk: int, batch: Batch) -> None:
+        """One that has its seat begins with this chunk."""
+        sequence.kv_tokens, sequence.planned_tokens = past, past + chunk
+        self._take(sequence, self._slots(past + chunk))
+        batch.prefills.append(sequence)
+        batch.chunks.append((chunk, past))
+        self.left -= chunk + self.drafting.slots
 
     def _may_pad(self, past: int) -> bool:
         """Whether one that has a single token to compute gets rows as if it had drafts, so that all

@@ -7,8 +7,7 @@ others through all passes, with as many rows as one sequence has (vllm/v1/worker
 """
 
 from hardware.joint_prices import JointPrices
-from sim.engine.drafts.drafted_machine import Passes
-from sim.engine.drafts.drafting import Drafting
+from sim.engine.drafts.drafted_machine import AroundPasses, Passes
 from sim.engine.sequence import Batch
 
 
@@ -64,24 +63,11 @@ class JointDrafted:
     Args:
         target: what verifies drafts.
         drafter: what makes them; None: they cost nothing (n-gram).
-        drafting: how many there are: as many in every step.
-        sequence_s: of the host, for each sequence of a step.
-        windows: of the target's classes of cache; a large number for all positions.
+        around: what else there is; as many drafts in every step.
     """
 
-    def __init__(
-        self,
-        target: JointPass,
-        drafter: JointPass | None,
-        drafting: Drafting,
-        sequence_s: float,
-        windows: list[int],
-    ) -> None:
-        self.target = target
-        self.drafter = drafter
-        self.drafting = drafting
-        self.sequence_s = sequence_s
-        self.windows = windows
+    def __init__(self, target: JointPass, drafter: JointPass | None, around: AroundPasses) -> None:
+        self.target, self.drafter, self.around = target, drafter, around
 
     def step_s(self, batches: list[Batch], dummies: list[bool]) -> float:
         """Return the seconds of a step.
@@ -90,6 +76,7 @@ class JointDrafted:
             batches: of every rank.
             dummies: whether a rank computes its batch for the others' sake alone.
         """
+        windows, sequence_s = self.around.windows, self.around.sequence_s
         verified, first, later = list[Asked](), list[Asked](), list[Asked]()
         for rank, batch in enumerate(batches):
             if dummies[rank]:
@@ -103,15 +90,15 @@ class JointDrafted:
             ends = batch.reads.copy() if decodes else [0] * len(batch.reads)
             for chunk, past in chunks:
                 tokens += chunk
-                for place, window in enumerate(self.windows):
+                for place, window in enumerate(windows):
                     ends[place] += min(chunk + past, window)
-            most, reads, host_s = batch.most_rows, batch.reads, self.sequence_s * sequences
+            most, reads, host_s = batch.most_rows, batch.reads, sequence_s * sequences
             sampled = rows + len(chunks)
             verified.append(Asked(decodes, rows, most, sampled, reads, chunks, tokens, host_s))
             first.append(Asked(decodes, rows, most, sequences, reads, chunks, tokens, 0.0))
             later.append(Asked(sequences, sequences, 1, sequences, ends, [], sequences, 0.0))
         step_s = self.target.pass_s(verified)
-        drafter, passes = self.drafter, self.drafting.tokens
+        drafter, passes = self.drafter, self.around.passes(0)
         if drafter is None:
             return step_s
         step_s += drafter.pass_s(first)

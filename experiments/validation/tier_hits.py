@@ -40,7 +40,8 @@ holds one text here; two replicas that share a store are asked in turn."""
 def ttft_s(tier: str, tokens: int) -> float:
     """Return the TTFT of a request whose first tokens are in a tier, or in none."""
     engine: dict[str, object] = {
-        "version": "0.33", "max_model_len": tokens + ASKED_TOKENS + 1, "api_request_s": 0.0, "api_token_s": 0.0,
+        "version": "0.33", "max_model_len": tokens + ASKED_TOKENS + 1,
+        "api_request_s": 0.0, "api_token_s": 0.0,
         "kv_connector_extra_config": {"blocks_per_chunk": 16},
     }  # fmt: skip
     cluster: dict[str, object] = {"gpu": GPU}

@@ -69,8 +69,9 @@ REDUCED_BYTES = 2
 """Of an element of the tables' all-reduces, whose ``message_size`` counts elements (collector of
 aiconfigurator, collect_nccl.py and collect_all_reduce.py)."""
 REPLAYED_BYTES = 8 * 2**20
-"""Up to here all-reduces are those of CUDA graphs and of vLLM's own kernel (``max_size`` of its
-custom_all_reduce.py); larger ones, of 512 tokens of 8,192 numbers and more, are launched."""
+"""Up to here vLLM's own all-reduces are those of CUDA graphs (``max_size`` of its
+custom_all_reduce.py); larger ones, of 512 tokens of 8,192 numbers and more, are launched, or NCCL's
+where that is faster."""
 
 Found = dict[Numbers, tuple[Surface, HeldOut]]
 
@@ -245,7 +246,7 @@ def _all_reduces(custom: Table | None, nccl: Table) -> tuple[Surface, HeldOut]:
     replayed = custom.rows.kernel_source.str.endswith("graph")
     own = _in_bytes(custom.rows)
     own = own[replayed == (own.message_size <= REPLAYED_BYTES)]
-    return all_reduce_surface(own, rows[rows.message_size <= REPLAYED_BYTES])
+    return all_reduce_surface(own, rows)
 
 
 def _in_bytes(rows: "DataFrame") -> "DataFrame":

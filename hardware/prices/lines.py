@@ -19,6 +19,11 @@ def straight_pieces(operators: Sequence[Longer]) -> tuple[Piece, ...]:
     The steeper of two lines is the longer one from where they cross; between crossings all is
     straight. Pieces come from the last to the first, which starts at 0.
     """
+    if len(operators) == 1 and len(operators[0]) == 2:  # most are: of each batch one
+        flat, steep = sorted(operators[0], key=lambda line: line[::-1])
+        start = _crossing(flat, steep)
+        last = (start, float(steep[0]), float(steep[1]))
+        return (last, (0, float(flat[0]), float(flat[1]))) if start else (last,)
     by_slope = [sorted(lines, key=lambda line: line[::-1]) for lines in operators]
     crossings = {_crossing(*pair) for lines in by_slope for pair in combinations(lines, 2)}
     pieces = []

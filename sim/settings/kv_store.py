@@ -107,23 +107,23 @@ def _bytes_per_s(pool: Pool, config: KvStoreConfig) -> float:
 def _check(pool: Pool, config: KvStoreConfig) -> None:
     """Raise ValueError where a pool's replicas cannot share a store, or it is not modelled."""
     engine = pool.engine
-    refused = {
-        f"role: {pool.role}, expected {SERVE}: prompts that are handed over beside a store":
-            pool.role != SERVE,
-        f"data_parallel_size = {pool.data_parallel_size}, expected 1: ranks that go in lockstep":
-            pool.data_parallel_size > 1,
-        f"pipeline_parallel_size = {pool.pipeline_parallel_size}, expected 1: a store beside "
-        "stages": pool.pipeline is not None,
-        "engine.speculative, expected none: drafts leave blocks that are not final":
-            pool.drafts is not None,
-        "several groups of the KV cache, expected one, as with "
-        "engine.disable_hybrid_kv_cache_manager: true where layers have windows: layers that keep "
-        "different tokens": len(pool.ledger.layout.groups) > 1,
-    }  # fmt: skip
     name = f"pool {pool.name}: " if pool.name else ""
-    for what, holds in refused.items():
+    refused = (
+        (pool.role != SERVE, f"in a pool of role: {pool.role}",
+         f"{SERVE}: prompts are handed over"),
+        (pool.data_parallel_size > 1, f"with data_parallel_size = {pool.data_parallel_size}",
+         "1: ranks go in lockstep"),
+        (pool.pipeline is not None, f"with pipeline_parallel_size = {pool.pipeline_parallel_size}",
+         "1: steps of several stages are under way at a time"),
+        (pool.drafts is not None, "with engine.speculative",
+         "none: drafts leave blocks that are not final"),
+        (len(pool.ledger.layout.groups) > 1, "where layers keep different tokens, in several "
+         "groups of the KV cache", "one group; with engine.disable_hybrid_kv_cache_manager: true "
+         "windows have none of their own"),
+    )  # fmt: skip
+    for holds, where, expected in refused:
         if holds:
-            raise ValueError(f"{name}cluster.kv_store with {what} is not modelled")
+            raise ValueError(f"{name}cluster.kv_store is not modelled {where}, expected {expected}")
     if engine.scheduler != "chunked_prefill" or not engine.enable_prefix_caching:
         raise ValueError(
             f"{name}cluster.kv_store with engine.scheduler = {engine.scheduler} and "

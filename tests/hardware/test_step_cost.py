@@ -116,6 +116,8 @@ def test_many_steps_at_once_are_equal_to_the_last_bit(name, decodes, mean_contex
 def test_operators_take_the_longer_of_two_lines_each(operators, context, growth, steps):
     pairs = [((a, b), (c, d)) for a, b, c, d in operators]
     pieces = straight_pieces(pairs)
+    nothing = ((0.0, 0.0),)  # one operator alone is the same as beside what takes no time
+    assert straight_pieces(pairs[:1]) == straight_pieces([pairs[0], nothing])
     price = replace(COSTS["plain"], decode_pieces=[[pieces] * 3])
     contexts = [context + i * growth for i in range(steps)]
     durations = [price.step_s(2, each, ()) for each in contexts]

@@ -9,11 +9,11 @@ from hardware.gpu import load_gpu
 from sim.engine.tiers.store_links import READ, WRITE, StoreJob, StoreLinks
 from sim.measuring.metrics import summarise
 from sim.recording.result import Result
-from sim.settings.cluster_config import ClusterConfig
+from sim.settings.cluster_config import NO_CLIENT, ClusterConfig
 from sim.settings.engine_config import EngineConfig
 from sim.settings.kv_store import SHARE_OF_NETWORK, KvStoreConfig
 from sim.settings.kv_store import with_store as shared
-from sim.settings.scenario import Scenario, build_scenario
+from sim.settings.scenario import Scenario, build_scenario, routing_of
 from sim.simulation import can_be_split, simulate
 from tests.sim import small
 from tests.sim.test_remote_against_reference import with_store
@@ -189,6 +189,10 @@ def test_replicas_that_share_a_store_are_no_longer_simulated_apart() -> None:
     assert not can_be_split(made, requests)
     alone = replace(made, pools=(replace(made.pool, store=None),))
     assert can_be_split(alone, requests)
+    told = {"gpu": "h100-sxm", "replicas": 2, "kv_store": {"size_gib": 1}}
+    for cluster, parts in ((told, 1), ({**told, "kv_store": None}, 2)):
+        found = routing_of(ClusterConfig.model_validate(cluster), NO_CLIENT, open_arrivals=True)
+        assert (found.parts, found.dealt) == (parts, parts > 1)
 
 
 def test_metrics_of_the_store_are_there_with_it_alone() -> None:

@@ -125,8 +125,9 @@ def fit(target: Target, measurements: Sequence[Measurement], **named: str) -> Fi
     bounds = np.array([*_BOUNDS.values(), *[_CURVE_BOUNDS] * (len(nodes) - 1)])
     if (~held_out).sum() < len(bounds):
         raise ValueError(
-            f"{(~held_out).sum()} measured shapes cannot determine {len(bounds)} parameters: "
-            "raise the time budget"
+            f"{(~held_out).sum()} measured shapes cannot determine {len(bounds)} parameters: this "
+            "machine is too busy or too slow for the time budget (measuring.budget_s, --budget-s), "
+            "raise it"
         )
 
     def calibration(logs: Floats, **more: object) -> Calibration:

@@ -184,8 +184,10 @@ def measure(
 
     Going round spreads a machine's drift over all shapes. Each turn times a shape twice: after
     another shape, and after itself. A serving engine meets both, and the second is faster where
-    caches are warm; the mean of both medians counts. Shapes that the budget left with fewer than
-    ``LEAST_REPEATS`` turns are dropped. ``progress`` is told the share of the budget that is spent.
+    caches are warm; the mean of both medians counts. Where not even the first lap is over when the
+    budget is spent (a busy machine, a slow one), the shapes that it has reached are gone round
+    with, and the others dropped; so are those with fewer than ``LEAST_REPEATS`` turns.
+    ``progress`` is told the share of the budget that is spent.
 
     Raises:
         ValueError: the budget does not last for a warm-up and three timings of a single shape.
@@ -193,14 +195,18 @@ def measure(
     begin_s = time.perf_counter()
     timings: list[list[list[float]]] = [[] for _ in shapes]
     order = np.random.default_rng(0).permutation(len(shapes)).tolist()
+    reached = 0
     for lap in range(MOST_REPEATS):
-        for place in order:
+        for place in order if lap == 0 else order[:reached]:
             spent_s = time.perf_counter() - begin_s
             if spent_s > budget_s and lap >= LEAST_REPEATS:
                 break
-            if spent_s > 3 * budget_s:  # even the least is too much: keep what there is
+            if spent_s > LEAST_REPEATS * budget_s:  # the least is too much: keep what there is
+                break
+            if lap == 0 and spent_s > budget_s and reached:
                 break
             timings[place].append([stopwatch.time_s(shapes[place]) for _ in range(2)])
+            reached += lap == 0
             progress(min(1.0, (time.perf_counter() - begin_s) / budget_s))
     found = [
         Measurement(

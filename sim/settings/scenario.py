@@ -270,7 +270,8 @@ def _check_router(router: str, settings: dict[str, Any], pools: tuple[Pool, ...]
             f"cluster.router = {router} in front of a KV cache of several groups with "
             "engine.enable_prefix_caching: true: what KV events tell of them is not modelled, "
             "expected a router that goes by what it has sent (dynamo with use_kv_events: false, "
-            "llm_d without precise_prefix_cache), or engine.disable_hybrid_kv_cache_manager: true"
+            "llm_d without precise_prefix_cache), engine.enable_prefix_caching: false, or where "
+            "layers have windows engine.disable_hybrid_kv_cache_manager: true"
         )
     if sees_caches and any(pool.pipeline is not None for pool in pools):
         raise ValueError(

@@ -1,5 +1,6 @@
 """Fitting a calibration to measured steps."""
 
+import time
 from functools import cache
 
 import numpy as np
@@ -9,7 +10,7 @@ pytest.importorskip("torch")
 
 from experiments.calibrating.fit import Fit, Target, fit, pooled
 from experiments.calibrating.kv_cache_latency import predict
-from experiments.calibrating.measure import Measurement, Shape, grid
+from experiments.calibrating.measure import Measurement, Shape, grid, measure
 from hardware.calibration import Calibration, load_calibration
 from hardware.calibration_file import save_calibration
 from hardware.gpu import Gpu
@@ -86,6 +87,29 @@ def test_too_few_shapes_are_refused() -> None:
     rows = [Measurement(Shape((8,)), 1e-3, 5)] * 6
     with pytest.raises(ValueError, match=r"measured shapes cannot determine \d+ parameters"):
         fit(target(), rows, name="x", source="x")
+
+
+class Slow:
+    """A machine on which every step takes 2 ms."""
+
+    def __init__(self) -> None:
+        self.timed: list[Shape] = []
+
+    def time_s(self, shape: Shape) -> float:
+        begin_s = time.perf_counter()
+        time.sleep(0.002)
+        self.timed.append(shape)
+        return time.perf_counter() - begin_s
+
+
+def test_a_machine_too_slow_for_the_whole_grid_times_as_much_of_it_as_it_can() -> None:
+    shapes = [Shape((context,)) for context in range(1, 1001)]
+    slow = Slow()
+    found = measure(slow, shapes, budget_s=0.1)
+    assert 1 <= len(found) < 100
+    assert all(one.repeats >= 3 and one.seconds >= 0.002 for one in found)
+    assert {one.shape for one in found} <= set(slow.timed)
+    assert len(set(slow.timed)) < 100  # nothing was timed once, and dropped
 
 
 def test_the_grid_covers_its_limits() -> None:

@@ -18,7 +18,7 @@
     const width = Math.max(240, box.clientWidth || 320);
     const letters = (row) => row.name.length * (row.strong ? 1.15 : 1);
     const longest = Math.max(...options.rows.map(letters), 0) * LETTER + 16;
-    const beside = longest < width / 3;
+    const beside = longest < Math.max(width / 3, 150);
     const most = Math.floor((width - 32) / LETTER);
     const texts = options.rows.map(({ name }) => (beside ? [name] : broken(name, most)));
     const above = beside ? 5 : 8 + LINE * Math.max(1, ...texts.map((each) => each.length));

@@ -45,7 +45,8 @@ def test_no_key_of_an_engine_becomes_a_flag_that_there_is_not() -> None:
     flags = {f"--{name.replace('_', '-')}" for name in EngineConfig.model_fields}
     flags -= {f"--{name.replace('_', '-')}" for name in NOT_FLAGS}
     assert flags <= KNOWN | {
-        "--api-server-count", "--max-cudagraph-capture-size", "--moe-backend", "--stream-interval",
+        "--api-server-count", "--enforce-eager", "--max-cudagraph-capture-size", "--moe-backend",
+        "--stream-interval",
     }  # fmt: skip
 
 

@@ -250,7 +250,7 @@ def test_the_short_form_is_one_pool_without_a_name() -> None:
     assert several.all_replicas == 3
     assert numbers_of(pool.all_ranks for pool in several.all_pools) == (range(1), range(1, 3))
     written = several.model_dump()
-    assert written.keys() == {"pools", "router", "router_settings"}
+    assert written.keys() == {"pools", "router", "router_settings", "kv_store"}
     assert written["pools"][0]["engine"] == {"block_size": 8}, "the rest is the study's"
     assert ClusterConfig.model_validate(written) == several
     assert PoolEngine().model_dump() == {}

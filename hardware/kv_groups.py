@@ -85,11 +85,7 @@ def kv_layout(
     if any(cache.kind == COMPRESSED for cache in spec.caches):
         rule = rules.compressed_blocks.at(at) if hybrid else None
         if rule is None:
-            raise UnsupportedLayersError(
-                f"{spec.name}: entries that stand for several tokens need groups of the KV cache, "
-                "expected engine.scheduler: chunked_prefill, vLLM 0.20 or later and "
-                "engine.disable_hybrid_kv_cache_manager: false"
-            )
+            raise _needs_groups(spec)
         return compressed_layout(spec, precision=precision, tp=tp, rule=rule)
     size = _block_tokens(spec, precision, tp, block_size, states.block_multiple, ahead)
     kinds = _kinds(spec, precision, tp, size, states.blocks + ahead, ahead)
@@ -110,12 +106,18 @@ def kv_layout(
     groups = tuple(group for each in kinds for group in _cut(each, layers))
     if drafts is not None and drafts.drafter is not None:
         one = replace(own, layers=drafts.drafter.spec.layers)
-        theirs = _with_page(
-            _kinds(one, precision, tp, size, states=1, ahead=0), kinds[0].page_bytes
-        )
-        alike = {each.group for each in theirs}
+        theirs = _kinds(one, precision, tp, size, states=1, ahead=0)
+        alike = {each.group for each in _with_page(theirs, kinds[0].page_bytes)}
         groups = tuple(replace(each, drafts=replace(each, layers=0) in alike) for each in groups)
     return KvLayout(groups, layers * kinds[0].page_bytes)
+
+
+def _needs_groups(spec: DecoderSpec) -> UnsupportedLayersError:
+    return UnsupportedLayersError(
+        f"{spec.name}: entries that stand for several tokens need groups of the KV cache, "
+        "expected engine.scheduler: chunked_prefill, vLLM 0.20 or later and "
+        "engine.disable_hybrid_kv_cache_manager: false"
+    )
 
 
 def _cut(kind: _Kind, layers: int) -> Iterable[KvGroup]:

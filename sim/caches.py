@@ -27,7 +27,8 @@ from sim.engine.drafts.drafted_hybrid import DraftedHybrid
 from sim.engine.loads import Connector
 from sim.engine.stages.pipelined_cache import PipelinedCache
 from sim.engine.tiers.eviction import Arc, Eviction, Lru, RankedLru
-from sim.engine.tiers.offloading import Offloading, OffloadSettings
+from sim.engine.tiers.offloaded import OffloadSettings
+from sim.engine.tiers.offloading import Offloading
 from sim.engine.tiers.remote_store import RemoteStore
 from sim.engine.tiers.store_links import StoreLinks
 from sim.engine.tiers.storing import Storing, StoringSettings

@@ -10,10 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import NamedTuple, Protocol
 
+from experiments.witness.drawing import draw
 from experiments.witness.environment import Environment, version_key
 from experiments.witness.features import FEATURES, LACKED
 from experiments.witness.ours import simulated
-from experiments.witness.scenario import Outcome, Scenario, draw
+from experiments.witness.scenario import Outcome, Scenario
 
 DRIVER = "experiments.witness.driver"
 CHECKOUT = Path(__file__).parents[2]

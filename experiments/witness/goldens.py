@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.witness.comparison import Scheduling, blank, differences, name_of
+from experiments.witness.drawing import draw
 from experiments.witness.features import FEATURES
 from experiments.witness.ours import simulated
-from experiments.witness.scenario import Outcome, Scenario, draw
+from experiments.witness.scenario import Outcome, Scenario
 
 MOST_REQUESTS, MOST_STEPS = 14, 150
 """Larger scenarios are left out: files are to be small."""

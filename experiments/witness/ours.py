@@ -83,6 +83,33 @@ def simulated(scenario: Scenario, version: str) -> Outcome:
 
 def built(scenario: Scenario, version: str) -> ours.Scenario:
     """As a scenario of ours, with its prices."""
+    settings = _engine_of(scenario, version)
+    client = NO_CLIENT
+    if scenario.timeout is not None:
+        client = ClientConfig(timeout_s=scenario.timeout / TICKS_PER_S)
+    made = ours.build_scenario(
+        with_groups(scenario), load_gpu(GPU),
+        ClusterConfig(gpu=GPU, pipeline_parallel_size=max(1, len(scenario.stages))),
+        EngineConfig.model_validate(settings), client=client,
+    )  # fmt: skip
+    pool = replace(made.pool, price=priced(made.pool.price, scenario.price))
+    if pool.pipeline is not None:
+        pool = with_stages(pool, scenario)
+    if pool.draft_cost is not None:
+        pool = with_drafts(pool, scenario.price)
+        if len(scenario.windows) + scenario.states > 1:
+            pool = with_layout(pool, scenario)
+    if scenario.handover is not None:
+        return with_sink(made, pool, scenario, scenario.handover)
+    if scenario.host is not None:
+        pool = with_host(pool, scenario.host)
+        if scenario.store is not None:
+            pool = with_store(pool, scenario.store, scenario.host)
+    return replace(made, pools=(pool,))
+
+
+def _engine_of(scenario: Scenario, version: str) -> dict[str, object]:
+    """Return the settings of the engine."""
     settings: dict[str, object] = {
         "max_num_seqs": scenario.seats,
         "max_num_batched_tokens": scenario.budget,
@@ -123,28 +150,7 @@ def built(scenario: Scenario, version: str) -> ours.Scenario:
         sink = scenario.handover
         settings["max_num_seqs"] = max(scenario.seats, sink.seats)
         settings["max_num_batched_tokens"] = max(scenario.budget, sink.budget)
-    client = NO_CLIENT
-    if scenario.timeout is not None:
-        client = ClientConfig(timeout_s=scenario.timeout / TICKS_PER_S)
-    made = ours.build_scenario(
-        with_groups(scenario), load_gpu(GPU),
-        ClusterConfig(gpu=GPU, pipeline_parallel_size=max(1, len(scenario.stages))),
-        EngineConfig.model_validate(settings), client=client,
-    )  # fmt: skip
-    pool = replace(made.pool, price=priced(made.pool.price, scenario.price))
-    if pool.pipeline is not None:
-        pool = with_stages(pool, scenario)
-    if pool.draft_cost is not None:
-        pool = with_drafts(pool, scenario.price)
-        if len(scenario.windows) + scenario.states > 1:
-            pool = with_layout(pool, scenario)
-    if scenario.handover is not None:
-        return with_sink(made, pool, scenario, scenario.handover)
-    if scenario.host is not None:
-        pool = with_host(pool, scenario.host)
-        if scenario.store is not None:
-            pool = with_store(pool, scenario.store, scenario.host)
-    return replace(made, pools=(pool,))
+    return settings
 
 
 def with_sink(made: ours.Scenario, pool: Pool, scenario: Scenario, sink: Handover) -> ours.Scenario:

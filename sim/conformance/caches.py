@@ -21,7 +21,8 @@ from sim.engine.caches.state_groups import StateGroup, StateSettings
 from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.scheduler import Scheduler
 from sim.engine.tiers.eviction import Arc, Lru, RankedLru
-from sim.engine.tiers.offloading import Offloading, OffloadSettings
+from sim.engine.tiers.offloaded import OffloadSettings
+from sim.engine.tiers.offloading import Offloading
 from sim.engine.tiers.remote_store import RemoteStore
 from sim.engine.tiers.store_links import StoreLinks
 from sim.engine.tiers.storing import Storing, StoringSettings

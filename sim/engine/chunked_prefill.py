@@ -22,9 +22,8 @@ class ChunkedPrefill(Scheduler):
     serve all decodes at once, as counters, and then the prompts.
 
     Under ``order: priority`` it is not the newest who are thrown out. When budget or blocks fall
-    short there, requests are served one by one, and a decode may be left without a token.
-
-    The watermark holds for those who start beside others.
+    short there, requests are served one by one, and a decode may be left without a token. The
+    watermark holds for those who start beside others.
     """
 
     cuts_prompts: ClassVar[bool] = True
@@ -38,8 +37,7 @@ class ChunkedPrefill(Scheduler):
         threshold, budget = settings.long_prefill_token_threshold, settings.token_budget
         self.longest_request_tokens = pool.longest_tokens(pool.num_blocks) + 1
         self.longest_of_many = min(threshold or budget, budget)
-        limits_alone = settings.long_prefill_limits_alone
-        self.longest_alone = self.longest_of_many if limits_alone else budget
+        self.longest_alone = self.longest_of_many if settings.long_prefill_limits_alone else budget
         self.longest_chunk = self.longest_of_many
         self.whole_prompts_fit = settings.scheduler_reserve_full_isl
         self.serves_behind_victim = settings.serves_behind_victim

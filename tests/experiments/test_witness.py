@@ -11,6 +11,7 @@ import pytest
 from experiments.cli.witness import main
 from experiments.witness import goldens, kept
 from experiments.witness.comparison import Tally, blank, compare, differences, name_of, running
+from experiments.witness.drawing import draw
 from experiments.witness.environment import (
     MARKER,
     Environment,
@@ -20,7 +21,7 @@ from experiments.witness.environment import (
 )
 from experiments.witness.features import FEATURES
 from experiments.witness.ours import simulated
-from experiments.witness.scenario import Outcome, Scenario, draw
+from experiments.witness.scenario import Outcome, Scenario
 from experiments.witness.table import markdown
 
 

@@ -17,13 +17,10 @@ class DraftedPrefill(ChunkedPrefill):
     give blocks back while they run (several groups of the cache).
 
     Ahead, drafts under way count as right until their step has ended: blocks are taken for all of
-    them, and whoever ends by an accepted draft is in one more step, for nobody. What is right is
-    looked at when a step has ended, and never before.
+    them, and whoever ends by an accepted draft is in one more step, for nobody.
 
     Args:
-        pool: of blocks.
-        waiting: the queue.
-        settings: with ``drafting``.
+        pool, waiting, settings: as of any scheduler; with ``drafting``.
         acceptance: of the requests.
 
     Raises:
@@ -35,8 +32,7 @@ class DraftedPrefill(ChunkedPrefill):
     ) -> None:
         super().__init__(pool, waiting, settings)
         pool.tells_late = False
-        drafting = settings.drafting
-        if drafting is None:
+        if (drafting := settings.drafting) is None:
             raise ValueError("drafting = None, expected how drafts are made")
         self.drafting: Drafting = drafting
         self.drafts = DraftDecodes(pool, settings.windows, drafting, acceptance, settings.ahead)
@@ -44,12 +40,9 @@ class DraftedPrefill(ChunkedPrefill):
         if pool.longest_tokens(pool.num_blocks) < drafting.max_model_len:
             under_way = drafting.tokens * (2 if settings.ahead else 1)
             self.longest_request_tokens -= under_way + drafting.lookahead
-        self.left = 0
-        """Of the token budget, while a step is formed."""
-        self.pads = False
-        """Whether who begins with one token gets as many rows as if it had drafts."""
-        self.others = False
-        """Whether somebody who runs is in the step being formed."""
+        self.left = 0  # of the token budget, while a step is formed
+        self.pads = False  # whether who begins with one token gets the rows of drafts as well
+        self.others = False  # whether somebody who runs is in the step being formed
 
     def form(self, now_s: float) -> Batch | None:
         """As ``ChunkedPrefill``. If nobody has room for what may be right, wait for what is."""
@@ -198,8 +191,7 @@ class DraftedPrefill(ChunkedPrefill):
     def _make_room(self, sequence: Sequence, rows: int, batch: Batch) -> bool:
         """Throw others out until there are blocks for one, or that one itself; False: nobody may be
         thrown out now."""
-        running = self.running
-        while sequence in running and self._blocks_of(sequence, rows) > self.pool.free:
+        while sequence in self.running and self._blocks_of(sequence, rows) > self.pool.free:
             victim = self.victim()
             if not self._may_stop(victim):
                 return False
@@ -303,16 +295,14 @@ class DraftedPrefill(ChunkedPrefill):
             if ghost.rows:
                 batch.padding += 1
                 self.drafts.add(batch, ghost)
-        batch.returned = [each for each in self._held_back if each.rows]
-        batch.returned = [each for each in batch.returned if each.finish_step >= 0]
+        held_back = self._held_back
+        batch.returned = [each for each in held_back if each.rows and each.finish_step >= 0]
         self._held_back = []
         batch.steps = 1
         batch.open = True
 
     def _nobody(self, batch: Batch) -> bool:
-        if batch.chunks:
-            return False
-        if self.drafts.whole and self.drafts.rows:
+        if batch.chunks or (self.drafts.whole and self.drafts.rows):
             return False
         return not any(each.rows for each in [*self.drafts.members, *self._ghosts()])
 

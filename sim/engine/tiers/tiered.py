@@ -17,15 +17,8 @@ from math import inf
 from sim.engine.sequence import Batch, Sequence
 from sim.engine.tiers.chunk_list import Chunk
 from sim.engine.tiers.eviction import Eviction
-from sim.engine.tiers.offloading import (
-    MISSED,
-    PROMOTED,
-    SEEN,
-    Offloaded,
-    Offloading,
-    OffloadSettings,
-    Transfer,
-)
+from sim.engine.tiers.offloaded import Offloaded, OffloadSettings, Transfer
+from sim.engine.tiers.offloading import MISSED, PROMOTED, SEEN, Offloading
 from sim.engine.tiers.remote_store import RemoteStore, StoreUser
 from sim.engine.tiers.store_links import WRITE, StoreJob
 

@@ -25,6 +25,11 @@ class Replica(LoopReplica):
         """Be on the clock, from time 0 on."""
         self._sleeper.sleep_until(0.0)
 
+    def look_again(self, now_s: float) -> None:
+        """See ``AnyReplica``."""
+        if self._sleeper.asleep and self.loop.batch is None:
+            self._sleeper.wake_at(now_s)
+
     def outstanding_tokens(self) -> int:
         """See ``AnyReplica``."""
         tokens, batch = self.scheduler.outstanding_tokens(), self.loop.batch

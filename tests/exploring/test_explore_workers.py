@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,12 @@ from experiments.exploring.workers import Workers, bounded
 from experiments.running.sweep import runs_of
 from experiments.study.document import read_raw
 from experiments.study.errors import RunError
+
+
+def in_a_loop(moves: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """In a thread of its own: this one's may be in use by a browser of another test."""
+    with ThreadPoolExecutor(1) as one:
+        one.submit(lambda: asyncio.run(moves())).result()
 
 
 def test_a_run_that_takes_too_long_is_stopped_and_the_worker_lives(
@@ -65,7 +73,7 @@ def test_who_has_gone_leaves_no_queue(study: Path, tmp_path: Path) -> None:
         assert workers.busy == 0
 
     try:
-        asyncio.run(moves())
+        in_a_loop(moves)
     finally:
         workers.close()
     assert [run.path.exists() for run in runs] == [True, False, False]
@@ -112,7 +120,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_run_done_again(
         assert workers.busy == 0
 
     try:
-        asyncio.run(moves())
+        in_a_loop(moves)
     finally:
         workers.close()
     assert all(run.path.exists() for run in (first, second, third, fourth))
@@ -162,7 +170,7 @@ def test_the_same_run_is_not_begun_twice(study: Path, tmp_path: Path) -> None:
         await asyncio.gather(first, second)
 
     try:
-        asyncio.run(both())
+        in_a_loop(both)
     finally:
         workers.close()
     assert run.path.exists()

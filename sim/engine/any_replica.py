@@ -50,6 +50,7 @@ class AnyReplica:
 
     def look_again(self, now_s: float) -> None:
         """What its KV connector finds may have changed, now: plan again, if it computes nothing."""
+        raise NotImplementedError
 
     def steps_ended(self) -> int:
         """Count the steps of the run under way that ended until now."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from browser.conftest import Opened
+from browser.conftest import READ, Opened
 from experiments.cli.headroom import main
 
 TRAFFIC = """
@@ -86,7 +86,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }  # fmt: skip
 
 
-READ = (("light", 1280), ("dark", 390))
 KINDS = ("plan", "day", "capacity", "compare", "table", "gallery")
 
 
@@ -94,35 +93,28 @@ KINDS = ("plan", "day", "capacity", "compare", "table", "gallery")
 def test_they_fit_everywhere_and_are_open_to_a_screen_reader(
     browser: Any, axe: str, pages: dict[str, Path], kind: str
 ) -> None:
-    """Colours are those of a scheme, what a reader finds is that of a width: two see each once."""
     url = pages[kind].as_uri()
-    for scheme in ("light", "dark"):
-        for width in (1280, 768, 390):
-            options = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
-            with Opened(browser, bypass_csp=True, **options) as opened:
-                page = opened.page
-                page.goto(url)
-                assert page.evaluate("document.documentElement.scrollWidth") <= width
-                sizes = page.evaluate(
-                    "[...document.querySelectorAll('svg text')].map((text) =>"
-                    " parseFloat(getComputedStyle(text).fontSize))"
-                )
-                assert all(size >= 11 for size in sizes)
-                outside = page.evaluate(
-                    "[...document.querySelectorAll('svg text')].filter((text) => {"
-                    " const a = text.getBoundingClientRect();"
-                    " const b = text.ownerSVGElement.getBoundingClientRect();"
-                    " return a.left < b.left - 1 || a.right > b.right + 1;"
-                    "}).map((text) => text.textContent)"
-                )
-                assert outside == []
-                assert opened.asked == [url]
-                assert opened.complaints == []
-                if (scheme, width) not in READ:
-                    continue
-                page.evaluate(axe)
-                found = page.evaluate("axe.run()")["violations"]
-                assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
+    with Opened(browser, bypass_csp=True) as opened:
+        page = opened.page
+        for look in opened.looks(url):
+            assert page.evaluate("document.documentElement.scrollWidth") <= look[1], look
+            sizes = page.evaluate(
+                "[...document.querySelectorAll('svg text')].map((text) =>"
+                " parseFloat(getComputedStyle(text).fontSize))"
+            )
+            assert all(size >= 11 for size in sizes), look
+            outside = page.evaluate(
+                "[...document.querySelectorAll('svg text')].filter((text) => {"
+                " const a = text.getBoundingClientRect();"
+                " const b = text.ownerSVGElement.getBoundingClientRect();"
+                " return a.left < b.left - 1 || a.right > b.right + 1;"
+                "}).map((text) => text.textContent)"
+            )
+            assert outside == [], look
+            assert opened.asked == [url]
+            assert opened.complaints == [], look
+            if look in READ:
+                assert opened.violations(axe) == [], look
 
 
 @pytest.mark.parametrize("kind", KINDS)

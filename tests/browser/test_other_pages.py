@@ -32,7 +32,7 @@ runners_up: 1
 DAY = """
 kind: plan
 name: day
-slo: {ttft_s: 0.1, tpot_s: 0.02, attainment: 0.95, window_s: 10}
+slo: {ttft_s: 0.1, tpot_s: 0.02, attainment: 0.95, window_s: 5}
 candidates: {cluster.gpu: [t4]}
 risk: {share: 0.1}
 runners_up: 0
@@ -64,14 +64,14 @@ def call(folder: Path, *words: str) -> None:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The file of a page of each kind."""
     folder = tmp_path_factory.mktemp("pages")
-    steps = [(60, 100), (60, 400)]
+    steps = [(30, 100), (30, 400)]
     told = ", ".join(f"{{duration_s: {long}, rate_per_s: {rate}}}" for long, rate in steps)
     day = f"{{process: piecewise, steps: [{told}]}}"
     for name, text, arrivals in (
         ("plan", PLAN, STEADY), ("day", DAY, day), ("capacity", CAPACITY, STEADY),
     ):  # fmt: skip
         whole = text + TRAFFIC.replace("ARRIVALS", arrivals)
-        whole += "  duration_s: 120\n" if name == "day" else ""
+        whole += "  duration_s: 60\n" if name == "day" else ""
         (folder / f"{name}.yaml").write_text(whole)
         call(folder, "run", f"{name}.yaml", "--out", name, "--no-figures", "--jobs", "1")
     traffic = TRAFFIC.replace("ARRIVALS", STEADY) + "  num_requests: 2000\n"

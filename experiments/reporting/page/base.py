@@ -12,7 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.reporting.page import squeezed
+from rcssmin import cssmin
+from rjsmin import jsmin
 
 if TYPE_CHECKING:
     import jinja2
@@ -80,9 +81,9 @@ def data_of(page: str) -> Mapping[str, Any]:
 
 @cache
 def asset(name: str) -> str:
-    """Return a script or a style as a page holds it."""
+    """Return a script or a style as a page holds it: without comments and needless spaces."""
     text = (ASSETS / name).read_text(encoding="utf-8")
-    return squeezed.style(text) if name.endswith(".css") else squeezed.script(text)
+    return str(cssmin(text) if name.endswith(".css") else jsmin(text))
 
 
 def sha(text: str) -> str:

@@ -78,6 +78,7 @@ class Defaults(_Part):
     drafts_drop_at_end: Dated[bool]
     lru_ranks_requests: Dated[bool]
     offers_chunks_again: Dated[bool]
+    tiers_end_behind_offers: Dated[bool]
     reuse_unhashed_first: Dated[bool]
     reuse_unhashed_first_of_windows: Dated[bool]
     prefix_cache_retention_interval: Dated[NonNegativeInt | Literal["dense"]]

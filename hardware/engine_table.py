@@ -73,6 +73,7 @@ class Defaults(_Part):
     computes_empty_tiles: Dated[bool]
     long_prefill_limits_alone: Dated[bool]
     serves_behind_victim: Dated[bool]
+    misses_behind_victim: Dated[bool]
     drafts_tell_at_end: Dated[bool]
     drafts_by_group: Dated[bool]
     drafts_drop_at_end: Dated[bool]

@@ -53,7 +53,10 @@
   }
 
   function cell(point, column) {
-    if (isKey(column.id)) return String(point.values[place(column.id)]);
+    if (isKey(column.id)) {
+      const at = place(column.id);
+      return (point.said || {})[at] ?? String(point.values[at]);
+    }
     if (column.id === "state") return WORDS[point.state];
     const [value, low, high] = figure(point, column.id).map((each) =>
       each === null ? null : each * (column.scale || 1));

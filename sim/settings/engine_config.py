@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from hardware.arithmetic import runnable
-from hardware.defaults import check_version, newest_version
+from hardware.defaults import check_version, newest_version, takes_over_kv_fp8
 from hardware.exchange import GATHERED, check_backend
 from hardware.gpu import Gpu
 from hardware.host_link import HostLink
@@ -252,7 +252,8 @@ def precision_of(engine: EngineConfig, spec: DecoderSpec, gpu: Gpu) -> Precision
     if dtype == "auto":
         half = checkpoint.dtype in ("float16", "half") or "bf16" not in gpu.peak_flops_per_s
         dtype = "float16" if half else "bfloat16"
-    if kv == "auto" and checkpoint.kv_fp8:
+    asked = checkpoint.kv_fp8 and takes_over_kv_fp8(engine.version, checkpoint.weights.method)
+    if kv == "auto" and asked:
         kv = "fp8"
     told = chosen_weights(engine.quantization, checkpoint.weights, spec.name, spec.num_experts)
     return runnable(precision(dtype, told, kv), gpu)

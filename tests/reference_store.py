@@ -8,6 +8,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from math import inf
 
+from hardware.versions import version_key
 from sim.settings.pools import Pool
 from tests.reference_host import Kept, Use
 from tests.reference_sequence import Seq
@@ -235,6 +236,7 @@ class HostStoreEngine(User, TierEngine):
         self.uses_store(pool)
         assert pool.store is not None
         self.writes_back = pool.store.writes_back
+        self.ends_last = version_key(pool.engine.version) >= (0, 33)
         self.over_there: list[Job] = []
         self.promotions: dict[Seq, list[tuple]] = {}
 
@@ -328,15 +330,27 @@ class HostStoreEngine(User, TierEngine):
             self.uses[seq].promoted = []
 
     def before_offers(self, batch: dict) -> None:
+        self.promoted = bool(self.promotions)
+        if not self.ends_last:
+            self.end_of_step()
+        for seq, _, _ in batch["chunks"]:
+            self.served(seq)
+
+    def after_offers(self) -> None:
+        if self.ends_last:
+            self.end_of_step()
+
+    def keep(self, seq: Seq, use: Use, end: int) -> bool:
+        self.polled &= not self.ends_last
+        return super().keep(seq, use, end)
+
+    def end_of_step(self) -> None:
         self.poll()
         self.polled = False
-        self.promoted = bool(self.promotions)
         for seq, texts in self.promotions.items():
             self.read += len(texts)
             self.store.send(self, "read", seq, texts, self.now_s)
         self.promotions = {}
-        for seq, _, _ in batch["chunks"]:
-            self.served(seq)
 
     def before_parting(self, parting: list[Seq]) -> None:
         for seq in parting:

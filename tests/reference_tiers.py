@@ -250,9 +250,13 @@ class TierEngine(LoadingEngine):
                 reused, inserted = place in use.reused, place in use.inserted
                 self.host.use(self.text_of(seq, place), reused, inserted)
         self.parting = []
+        self.after_offers()
 
     def before_offers(self, batch: dict) -> None:
         """A step was formed."""
+
+    def after_offers(self) -> None:
+        """All is offered that is to be."""
 
     def before_parting(self, parting: list[Seq]) -> None:
         """Requests have left."""

@@ -50,14 +50,22 @@ def half_length(value: float, low: float, high: float) -> float:
 def with_interval(value: float, low: float, high: float) -> str:
     """Write a mean with its interval: ``123 ± 4.5`` if nearly symmetric, else ``123 (95.0-160)``.
 
-    Without interval (NaN) only the mean.
+    Only the mean without an interval (NaN), or with one far within the last digit that is shown.
     """
-    if math.isnan(low) or math.isnan(high):
+    reach = max(high - value, value - low)
+    if math.isnan(low) or math.isnan(high) or reach < last_digit(value) / 2:
         return significant(value)
     half = half_length(value, low, high)
     if math.isnan(half):
         return f"{significant(value)} ({significant(low)}{DASH}{significant(high)})"
     return f"{significant(value)} ± {significant(half, 2)}"
+
+
+def last_digit(value: float, digits: int = 3) -> float:
+    """Return what the last of so many significant digits of a number counts: 0.01 for 2.86."""
+    if value == 0 or not math.isfinite(value):
+        return 0.0
+    return float(10.0 ** (math.floor(math.log10(abs(value))) - digits + 1))
 
 
 def time_unit(seconds: Floats) -> tuple[str, float]:

@@ -246,6 +246,8 @@ def cell(row: Mapping[str, Any], column: Column) -> str:
     if not column.interval or math.isnan(high):
         return text
     half = half_length(mean, low, high)
+    if max(high - mean, mean - low) < 10.0**-column.digits / 2:
+        return text
     if not math.isnan(half):
         return f"{text} ±{_number(half, column.digits)}"
     return f"{text} ({_number(low, column.digits)}{DASH}{_number(high, column.digits)})"

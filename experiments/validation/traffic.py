@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from experiments.validation import lmbench
 from experiments.validation.cells import burstiness_in, process_of
 from experiments.validation.lengths import LengthLaw, length_law
 from experiments.validation.per_request import (
@@ -91,6 +92,9 @@ def plan_traffic(run: Run, folder: Path) -> Plan:
             recorded = read_requests(find_file(folder, row.per_request_file))
         except PerRequestError as error:
             notes.append(f"{error}: requests are drawn from the description instead")
+    elif (known := lmbench.asked(row)) is not None:
+        recorded, told = known
+        notes.append(told)
     if (cold := _cold_start(row, recorded)) is not None:
         notes.append(cold)
     if recorded is not None:

@@ -81,5 +81,5 @@ def test_no_name_of_a_row_is_cut(browser: Any, url: str, width: int) -> None:
         page = opened.page
         page.goto(f"{url}#points=4")
         names = page.locator("#parts .row-name").all_text_contents()
-        assert " ".join(names) == "least_requests, users 60"
+        assert " ".join(names) == "4: least_requests, users 60"
         assert page.evaluate("document.documentElement.scrollWidth") <= width

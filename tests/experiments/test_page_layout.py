@@ -6,7 +6,7 @@ import pytest
 
 from experiments.reporting.page.columns import columns_of, key_names, label_of, telling_keys
 from experiments.reporting.page.data import page_data
-from experiments.reporting.page.layout import axis_of
+from experiments.reporting.page.layout import axis_of, grouping_of
 from experiments.reporting.page.tables import Table
 from experiments.reporting.page.write import cards
 from experiments.texts.sheet import measured
@@ -118,3 +118,25 @@ def test_figures_of_tables_have_units() -> None:
     assert measured(3_072_768_000, "bytes") == "3.07277 GB"
     assert measured(8_030_261_248, "") == "8,030,261,248"
     assert [measured(99.8, "%"), measured(2, "ms"), measured(None, "ms")] == ["99.8%", "2 ms", ""]
+
+
+SIZE, STORE = "engine.kv_offloading_size", "cluster.kv_store"
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        # No tier, a tier and a store look different, though each key alone cannot tell them apart.
+        (points((SIZE, STORE), (None, None), (50, None), (None, "a"), (25, "b")), [SIZE, STORE]),
+        # Of many combinations names come before numbers, ...
+        (points((TP, GPU), *((n, gpu) for n in range(5) for gpu in "ab")), [GPU]),
+        # ... as many as stay few together, and the first one always.
+        (points((GPU, CACHING), *((gpu, on) for gpu in "abcd" for on in "xy")), [GPU, CACHING]),
+        (points((GPU, CACHING), *((gpu, on) for gpu in "abcde" for on in "xy")), [GPU]),
+        (points((GPU,), *((gpu,) for gpu in "abcdefghijkl")), [GPU]),
+        (points((USERS,), (1,), (2,)), [USERS]),
+        ([{}], []),
+    ],
+)
+def test_few_combinations_have_a_colour_each(rows: list[dict[str, Any]], found: list[str]) -> None:
+    assert grouping_of(list(rows[0]), rows) == found

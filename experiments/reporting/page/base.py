@@ -5,26 +5,21 @@ style (by their SHA-256), so that no name in a study can do more than be read.
 """
 
 import json
-import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rcssmin import cssmin
+from rjsmin import jsmin
 
 if TYPE_CHECKING:
     import jinja2
 
 ASSETS = Path(__file__).with_name("assets")
 TEMPLATES = Path(__file__).parents[1] / "templates"
-SPACES = re.compile(r"(?<=[a-z0-9-]:) (?=[^{}]*[;}])|(?<=[,;{}]) | (?=[{}])")
-"""Of a style, where nobody reads them."""
-SIGNS = re.compile(r" (=>|===|!==|&&|\|\||>=|<=|=|\+|\*|-) ")
-"""Of a script; no text in it has one."""
-BRACES = re.compile(r";\n(?=\})|(?<=\{) | (?=\})|(?<=\)) (?=\{)|(?<=[{;,(\[])\n|\n(?=[})\].?:&|])")
-"""Spaces and ends of lines of a script at its brackets, where they mean nothing."""
-REMARK = re.compile(r" +// .*")
-"""Behind a line of a script."""
 CHARTS = ("charts.js", "pointing.js", "plots.js", "rows.js")
 """The scripts that every page has."""
 
@@ -86,18 +81,11 @@ def data_of(page: str) -> Mapping[str, Any]:
     return data
 
 
+@cache
 def asset(name: str) -> str:
-    """Return a script or a style of a page, without its indentation and its comments.
-
-    Spaces go, too: behind the signs of a style, about those of a script that no text has in it;
-    and where a line ends at a bracket, its end.
-    """
-    lines = (line.strip() for line in (ASSETS / name).read_text(encoding="utf-8").splitlines())
-    text = "\n".join(line for line in lines if line and not line.startswith("//"))
-    if name.endswith(".css"):
-        return SPACES.sub("", text.replace("\n", " ")).replace(";}", "}")
-    text = REMARK.sub("", text)
-    return BRACES.sub("", SIGNS.sub(r"\1", text))
+    """Return a script or a style as a page holds it: without comments and needless spaces."""
+    text = (ASSETS / name).read_text(encoding="utf-8")
+    return str(cssmin(text) if name.endswith(".css") else jsmin(text))
 
 
 def sha(text: str) -> str:

@@ -188,18 +188,21 @@ def label_of(keys: Sequence[str], row: Row) -> str:
 
 def setting_text(name: str, value: object) -> str:
     """Write a swept value with its key; a word that is a name speaks for itself."""
-    text = value_text(value)
-    if text.startswith("{"):
-        return f"{name} {_mapping(text)}"
+    text = said(value)
+    if value_text(value).startswith("{"):
+        return f"{name} {text}"
     plain = isinstance(value, str) and value not in VAGUE and NAME.match(value)
     return text if plain else f"{name} {text}"
 
 
-def _mapping(text: str) -> str:
-    """Write a mapping, which tables hold as JSON, as people say it: ``lognormal mean 20 cv 1``."""
+def said(value: object) -> str:
+    """Write a swept value; a mapping, which tables hold as JSON, as ``lognormal mean 20 cv 1``."""
+    text = value_text(value)
     try:
-        held = json.loads(text)
+        held = json.loads(text) if text.startswith("{") else None
     except ValueError:
+        return text
+    if not held:
         return text
     kind = ("distribution", "process", "kind", "name")
     words = [value_text(value) if key in kind else f"{key} {value_text(value)}"

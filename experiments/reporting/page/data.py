@@ -21,11 +21,12 @@ from experiments.reporting.page.columns import (
     label_of,
     named,
     plain_name,
+    said,
     setting_text,
     telling_keys,
 )
 from experiments.reporting.page.curves import EMPTY, RANKS, Curves
-from experiments.reporting.page.layout import axis_of
+from experiments.reporting.page.layout import axis_of, grouping_of
 from experiments.reporting.page.verdict import by_merit, limits_text, state_of, verdict
 from experiments.reporting.support import FIRM, THIN, effective
 from experiments.reporting.why import BOUND_BY, WORDS
@@ -72,14 +73,13 @@ def page_data(
     columns = columns_of(rows, slo is not None)
     order = by_merit(rows, states, slo)
     axis, of_curves = axis_of(told, rows)
-    first = next(iter((*of_curves, *keys)), None)
-    firsts = [setting_text(names[first], row[first]) if first else name for row in rows]
-    lines = [", ".join(setting_text(names[key], row[key]) for key in of_curves) for row in rows]
+    grouping = grouping_of(of_curves or told, rows)
+    groups, lines = ([_called(each, names, row) for row in rows] for each in (grouping, of_curves))
     parts = {span: _union(each.parts.get(span, {}) for each in curves if each) for span in SPANS}
     bound = _union(each.bound for each in curves if each)
     points = [
         _point(row, keys, columns, states[place])
-        | {"n": place + 1, "label": labels[place], "first": _place(firsts, place)}
+        | {"n": place + 1, "label": labels[place], "group": _place(groups, place)}
         | {"line": _place(lines, place)}
         | _curves(curves[place], parts, bound)
         for place, row in enumerate(rows)
@@ -88,11 +88,11 @@ def page_data(
         "name": name, "keys": list(keys),
         "axis": None if axis is None else names[axis],
         "axis_place": None if axis is None else list(keys).index(axis),
-        "firsts": list(dict.fromkeys(firsts)), "lines": list(dict.fromkeys(lines)),
+        "groups": list(dict.fromkeys(groups)), "lines": list(dict.fromkeys(lines)),
         "thin": THIN,
         "points": points,
         "order": [place + 1 for place in order],
-        "chosen": _chosen(firsts, order),
+        "chosen": _chosen(groups, order),
         "columns": _headings(keys, columns, slo),
         "views": [{"id": view, "name": title} for view, title in VIEWS.items()],
         "limits": _limits(slo),
@@ -119,12 +119,20 @@ def _spans(parts: Mapping[str, Iterable[str]]) -> list[dict[str, Any]]:
 def _point(row: Row, keys: Sequence[str], columns: Sequence[Column], state: str) -> dict[str, Any]:
     rests = [effective(row, each.metric) if each.views else math.inf for each in columns]
     few = [[place, _digits(count, 1)] for place, count in enumerate(rests) if count < FIRM]
+    said_values = {place: said(row[key]) for place, key in enumerate(keys)
+                   if str(row[key]).startswith("{")}  # fmt: skip
     return {
         "values": [_plain(row[key]) for key in keys],
+        **({"said": said_values} if said_values else {}),
         "state": state,
         "m": [_figure(row, column, state) for column in columns],
         **({"few": list(chain.from_iterable(few))} if few else {}),
     }
+
+
+def _called(keys: Sequence[str], names: Mapping[str, str], row: Row) -> str:
+    """What all points with these values are called together."""
+    return ", ".join(setting_text(names[key], row[key]) for key in keys)
 
 
 def _place(names: Sequence[str], at: int) -> int:
@@ -279,11 +287,11 @@ def _limits(slo: Slo | None) -> dict[str, float]:
     return {name: limit for name, limit in named_limits.items() if limit is not None}
 
 
-def _chosen(firsts: Sequence[str], order: Sequence[int]) -> list[int]:
+def _chosen(groups: Sequence[str], order: Sequence[int]) -> list[int]:
     """Of each colour its best point."""
     best: dict[object, int] = {}
     for place in order:
-        best.setdefault(firsts[place], place)
+        best.setdefault(groups[place], place)
     return sorted(place + 1 for place in list(best.values())[:MOST_CHOSEN])
 
 

@@ -1,4 +1,4 @@
-"""Which swept key the charts of a page have on x, and which ones tell their lines apart."""
+"""Which swept keys charts have on x, tell their lines apart by, and give a colour."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -8,6 +8,8 @@ from typing import Any
 from experiments.reporting.figure_layout import value_text
 
 Row = Mapping[str, Any]
+MOST_GROUPS = 8
+"""Colours and shapes that a reader can tell apart, and entries of a legend on a phone."""
 
 
 def axis_of(keys: Sequence[str], rows: Sequence[Row]) -> tuple[str | None, list[str]]:
@@ -27,6 +29,26 @@ def axis_of(keys: Sequence[str], rows: Sequence[Row]) -> tuple[str | None, list[
         if len(lines) < len(rows) and all(len(set(at)) == len(at) for at in lines.values()):
             return axis, others
     return None, varied
+
+
+def grouping_of(keys: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """Return those of the keys of the lines whose values, together, have a colour.
+
+    All of them where that makes few groups. Of more, what is no number comes before what is one,
+    and each key has its part as long as the groups stay few; the first has it always.
+    """
+    if len(_combined(keys, rows)) <= MOST_GROUPS:
+        return list(keys)
+    numbers = [key for key in keys if all(_is_number(row[key]) for row in rows)]
+    found: list[str] = []
+    for key in (*(key for key in keys if key not in numbers), *numbers):
+        if not found or len(_combined((*found, key), rows)) <= MOST_GROUPS:
+            found.append(key)
+    return [key for key in keys if key in found]
+
+
+def _combined(keys: Sequence[str], rows: Sequence[Row]) -> set[tuple[str, ...]]:
+    return {tuple(value_text(row[key]) for key in keys) for row in rows}
 
 
 def _values(key: str, rows: Sequence[Row]) -> set[str]:

@@ -33,8 +33,10 @@ const charts = (() => {
   function estimate(value, low, high, digits) {
     // A figure with its interval: ± where that is nearly symmetric.
     const write = digits > 3 ? number : significant;
-    if (!(high > low)) return write(value, digits);
     const [below, above] = [value - low, high - value];
+    // What is far within the last digit that is shown says nothing.
+    const last = value ? Math.pow(10, Math.floor(Math.log10(Math.abs(value))) - digits + 1) : 0;
+    if (!(high > low) || Math.max(below, above) < last / 2) return number(value);
     if (Math.max(below, above) <= 1.25 * Math.min(below, above))
       return `${write(value, digits)} ± ${significant((high - low) / 2, 2)}`;
     return `${write(value, digits)} (${write(low, digits)}–${write(high, digits)})`;

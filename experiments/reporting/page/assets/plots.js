@@ -41,7 +41,7 @@
   }
 
   function lines(box, options) {
-    // options.series: {name, look, points: {x, y, low, high, text}, pick}
+    // options.series: {name, look, points: {x, y, low, high, text}, pick, tag, faint}
     // options.spans: {low, high, at, look, text}, intervals on the x axis.
     const chart = frame(box, options), { root, x, y, inner } = chart;
     (options.spans || []).forEach((each, place) => span(chart, each, place));
@@ -53,7 +53,7 @@
       height: inner.bottom - inner.top });
     const layer = svg(root, "g", { "clip-path": `url(#${clip})` });
     const marks = [];
-    for (const each of options.series) {
+    for (const each of [...options.series].sort((a, b) => !a.faint - !b.faint)) {
       const dash = DASHES[each.look.dash % DASHES.length];
       let path = "", open = false;
       for (const point of each.points) {
@@ -61,8 +61,10 @@
         path += `${open ? "L" : "M"}${x(point.x).toFixed(1)} ${y(point.y).toFixed(1)}`;
         open = true;
       }
-      if (!each.loose) svg(layer, "path", { class: `line c${each.look.colour % COLOURS}`, d: path,
+      if (!each.loose) svg(layer, "path", { d: path,
+        class: each.faint ? "line faint" : `line c${each.look.colour % COLOURS}`,
         "stroke-dasharray": dash });
+      if (each.faint) continue;
       for (const point of each.points) {
         if (!Number.isFinite(point.y) || (y.log && point.y <= 0)) continue;
         if (point.x < x.domain[0] || point.x > x.domain[1]) continue;
@@ -85,7 +87,32 @@
     if (options.peak) name(chart, marks, options.peak);
     const covered = [...marks, ...options.series.flatMap((each) => between(each.points, x, y))];
     for (const each of limits) limitText(chart, each.value, each.text, covered);
+    for (const each of options.series) if (each.tag) tag(chart, each, options.series, covered);
     interactive(chart, marks);
+  }
+
+  function tag({ root, x, y, inner }, series, all, covered) {
+    // What a line is called, in its colour, at whichever of its points is furthest from the others.
+    const place = (each) => each.points.filter((one) => Number.isFinite(one.y)
+      && (!y.log || one.y > 0)).map((one) => ({ x: x(one.x), y: y(one.y) }))
+      .filter((one) => one.x >= inner.left && one.x <= inner.right);
+    const others = all.filter((each) => each !== series).flatMap(place);
+    const width = 7.2 * series.tag.length;
+    let found = null;
+    for (const at of place(series)) {
+      if (at.x + 4 + width > inner.right) continue;
+      for (const up of [-5, 13]) {
+        const [cx, cy] = [at.x + 4 + width / 2, at.y + up - 4];
+        if (cy < inner.top + 5 || cy > inner.bottom - 5) continue;
+        const near = (one) => Math.hypot(one.x - cx, one.y - cy);
+        const free = Math.min(60, ...others.map(near), ...(covered.tags || []).map(near));
+        if (!found || free > found.free + 1) found = { free, left: at.x + 4, line: at.y + up, cx, cy };
+      }
+    }
+    if (!found) return;
+    covered.tags = [...(covered.tags || []), { x: found.cx, y: found.cy }];
+    svg(root, "text", { class: `tag c${series.look.colour % COLOURS}`, x: found.left,
+      y: found.line }, series.tag);
   }
 
   function between(points, x, y) {

@@ -44,7 +44,6 @@
 
   function drawAll() {
     report.drawPareto();
-    report.drawLoad();
     report.drawChosen();
   }
 

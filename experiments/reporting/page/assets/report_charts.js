@@ -2,9 +2,10 @@
 "use strict";
 
 (() => {
-  const { DATA, el, state, figure, metric, named, inMs, firstLook, pointLook, lineLook, few,
-    describe, choose, chosen, columns } = report;
+  const { DATA, el, state, figure, metric, named, numbered, inMs, groupLook, pointLook,
+    lineLook, few, describe, choose, chosen, columns } = report;
   const number = charts.number;
+  const MOST_LOOKS = 12;  // that differ in colour or in shape: of more, a legend helps nobody
   const three = (at) => number(at, 3);
 
   report.drawPareto = () => {
@@ -13,7 +14,7 @@
     const points = DATA.points.map((point) => {
       const tpot = metric(point, "tpot_p50_s");
       return { x: tpot ? 1 / tpot : NaN, y: metric(point, "usd_per_million_output_tokens"),
-        look: firstLook(point), state: point.state, text: describe(point),
+        look: groupLook(point), state: point.state, text: describe(point),
         pick: () => choose(point.n), chosen: state.chosen.has(point.n) };
     }).filter((each) => each.x > 0 && each.y > 0);
     const good = points.filter((each) => each.state === "kept").sort((a, b) => b.x - a.x);
@@ -30,8 +31,9 @@
       y: { domain: charts.domain(points.map((each) => each.y), true), log: true,
         text: three, title: "USD per million output tokens" },
     });
-    charts.legend(el("pareto-legend"), DATA.firsts.map((name, first) => ({ name,
-      look: firstLook({ first }) })));
+    const { groups } = DATA;
+    charts.legend(el("pareto-legend"), groups.length > 1 && groups.length <= MOST_LOOKS
+      ? groups.map((name, group) => ({ name, look: groupLook({ group }) })) : []);
   };
 
   report.drawLoad = () => {
@@ -40,6 +42,9 @@
     const at = (point) => Number(point.values[DATA.axis_place]);
     const xs = DATA.points.map(at);
     const log = Math.min(...xs) > 0 && Math.max(...xs) / Math.min(...xs) > 8;
+    // Of many lines those with a chosen point stand out.
+    const many = DATA.lines.length > MOST_LOOKS;
+    const told = new Set((many ? chosen() : DATA.points).map((point) => point.line));
     const x = { domain: charts.domain(xs, log), log, text: (value) => number(value),
       ticks: new Set(xs).size <= 8 ? [...new Set(xs)].sort((a, b) => a - b) : undefined,
       title: DATA.axis, whole: xs.every(Number.isInteger) };
@@ -49,7 +54,7 @@
       if (!target || !column) continue;
       const limit = DATA.limits[name], scale = column.scale || 1;
       const series = DATA.lines.map((title, line) => ({
-        name: title, look: lineLook(line),
+        name: title, look: lineLook(line), faint: !told.has(line),
         points: DATA.points.filter((point) => point.line === line
           && (point.state !== "saturated" || !isLog))
           .filter((point) => metric(point, name) !== null).map((point) => {
@@ -67,8 +72,10 @@
         limit: limit === undefined ? null : { value: limit * scale, keep: isLog ? "below" : "above",
           text: isLog ? `limit ${number(limit * scale)}` : `wanted ${number(limit * scale)}` } });
     }
-    if (DATA.lines.length > 1) charts.legend(el("load-legend"), DATA.lines.map((name, line) => ({
-      name, look: lineLook(line) })));
+    el("load-told").textContent = many ? `${DATA.lines.length} lines; those with a chosen point `
+      + "stand out." : "";
+    charts.legend(el("load-legend"), DATA.lines.length > 1 ? DATA.lines.map((name, line) => ({ name,
+      line, look: lineLook(line) })).filter(({ line }) => told.has(line)) : []);
   };
 
   // ---- the chosen points
@@ -88,7 +95,7 @@
         state: sure && found.way ? (better ? "good" : "bad") : "plain",
         text: `${label(n)} against ${label(base)} · ${found.name}: ${gap > 0 ? "+" : ""}${
           number(gap, 3)} (${number(low, 3)} to ${number(high, 3)}), ${number(share(gap), 3)}%${
-          word ? `, ${word}` : ""}` };
+          word ? ", " + word : ""}` };
     });
     const ends = rows.flatMap((row) => [row.value, row.low, row.high, 0]);
     const bases = [...new Set(all.map((row) => row[1]))];
@@ -115,7 +122,7 @@
     const rows = shown.map((point) => {
       const values = point.parts[state.span].map((each) => each[state.percent]);
       const sum = values.reduce((total, each) => total + each, 0);
-      return { name: named(point), parts: values, sum, pick: () => choose(point.n),
+      return { name: numbered(point), parts: values, sum, pick: () => choose(point.n),
         text: `${named(point)} · ${inMs(sum)}: ${charts.named(parts, values, " ms")}` };
     });
     const limit = DATA.limits[`${state.span}_p99_s`];
@@ -137,6 +144,9 @@
   const when = (from, to) => hours ? `${number(from, 3)} to ${number(to, 3)} h`
     : `${number(from, 3)} to ${number(to, 3)}% of the run`;
 
+  // Lines that are not alone are called by their numbers.
+  const tagOf = (point, all) => (all.length > 1 && point.label ? String(point.n) : "");
+
   function drawTime(points) {
     const there = points.filter((point) => point.time && point.time.rate.length);
     const whole = [0, Math.max(1e-9, ...there.map(length))];
@@ -151,6 +161,7 @@
       ["time-within", "within", "% within the limits", false]])
       again(el(id), (box) => {
         const series = there.map((point) => ({ name: named(point), look: pointLook(point),
+          tag: tagOf(point, there),
           points: point.time[name].map((value, place) => ({
             x: length(point) * (place + 0.5) / point.time[name].length, y: value ?? NaN,
             text: `${named(point)} · ${title}: ${number(value, 3)}` })) }));
@@ -201,7 +212,7 @@
   function boundRow(point) {
     const count = Math.max(0, ...point.time.bound.map((shares) => shares.length));
     const at = (place) => length(point) * place / count;
-    return { name: named(point), slices: Array.from({ length: count }, (_, place) => {
+    return { name: numbered(point), slices: Array.from({ length: count }, (_, place) => {
       const parts = point.time.bound.map((shares) => (shares[place] || 0) / 100);
       return { from: at(place), to: at(place + 1), parts, text: `${named(point)} · ${
         when(at(place), at(place + 1))}: ${charts.named(DATA.bound,
@@ -224,7 +235,7 @@
     });
     const kept = metric(point, "slo_windows_kept");
     const share = kept === null ? "" : `: ${number(100 * kept, 3)}% keep the limits`;
-    return { name: `${named(point)}${share}`, slices };
+    return { name: `${numbered(point)}${share}`, slices };
   }
 
   function drawDistributions(points) {
@@ -233,7 +244,7 @@
       const box = el(id), scale = name === "e2e" ? 1e-3 : 1;
       if (!box) continue;
       const series = points.filter((point) => point.q[name]).map((point) => ({ name: named(point),
-        look: pointLook(point), points: point.q[name].map((value, place) => ({
+        look: pointLook(point), tag: tagOf(point, points), points: point.q[name].map((value, place) => ({
           x: value * scale, y: DATA.ranks[place] * 100, text: `${named(point)} · ${
             number(DATA.ranks[place] * 100)}% within ${number(value * scale, 3)} ${
             title.split(", ")[1]}` })) }));
@@ -246,11 +257,12 @@
 
   report.drawChosen = () => {
     const points = chosen();
+    report.drawLoad();
     report.drawDifferences();
     drawParts(points);
     drawTime(points);
     drawDistributions(points);
-    const entries = points.map((point) => ({ name: named(point), look: pointLook(point), on: true,
+    const entries = points.map((point) => ({ name: numbered(point), look: pointLook(point), on: true,
       toggle: () => choose(point.n) }));
     for (const id of ["time-legend", "cdf-legend"]) if (el(id)) charts.legend(el(id), entries);
     if (el("bound-legend")) charts.legend(el("bound-legend"), DATA.bound.map((name, part) =>
@@ -258,8 +270,8 @@
         && (point.time.bound[part] || []).some(Boolean))));
     for (const body of document.querySelectorAll("tbody.group"))
       body.hidden = !state.chosen.has(Number(body.dataset.n));
-    el("chosen").textContent = points.length
-      ? `Shown from here on: ${points.map(named).join("; ")}.`
+    el("chosen").textContent = DATA.points.length === 1 ? "" : points.length
+      ? `Shown from here on: ${points.map(numbered).join("; ")}.`
       : "No point is chosen: tick some in the table.";
   };
 })();

@@ -65,20 +65,21 @@ const report = (() => {
     return undefined;
   }
   const named = (point) => point.label || "the study";
+  // Where several are shown, the number that the table has beside its tick.
+  const numbered = (point) => (point.label ? `${point.n}: ${point.label}` : "the study");
   const inMs = (value) => `${number(value, 3)} ms`;
 
-  // ---- how a point looks: by what it is. Colour and shape are those of one key's value.
+  // ---- how a point looks: by what it is. Colour and shape are those of its group.
 
-  const firstLook = ({ first }) => charts.look(first);
+  const groupLook = ({ group }) => charts.look(group);
   const alike = DATA.points.map((point) =>
-    DATA.points.filter((each) => each.first === point.first && each.n < point.n).length);
+    DATA.points.filter((each) => each.group === point.group && each.n < point.n).length);
   const pointLook = (point) => DATA.keys.length
-    ? { ...firstLook(point), dash: firstLook(point).dash + alike[point.n - 1] } : firstLook(point);
-  const firstOf = (line) => DATA.points.find((point) => point.line === line).first;
+    ? { ...groupLook(point), dash: groupLook(point).dash + alike[point.n - 1] } : groupLook(point);
+  const groupOf = (line) => DATA.points.find((point) => point.line === line).group;
   function lineLook(line) {
-    if (DATA.lines.length === 1) return charts.look(0);
-    const own = charts.look(firstOf(line));
-    const before = DATA.lines.filter((_, each) => each < line && firstOf(each) === firstOf(line));
+    const own = charts.look(groupOf(line));
+    const before = DATA.lines.filter((_, each) => each < line && groupOf(each) === groupOf(line));
     return { ...own, dash: own.dash + before.length };
   }
 
@@ -108,6 +109,6 @@ const report = (() => {
 
   const chosen = () => DATA.points.filter((point) => state.chosen.has(point.n));
 
-  return { DATA, STATES, el, state, restore, remember, columns, figure, metric, named, inMs,
-    firstLook, pointLook, lineLook, few, describe, choose, chosen };
+  return { DATA, STATES, el, state, restore, remember, columns, figure, metric, named,
+    numbered, inMs, groupLook, pointLook, lineLook, few, describe, choose, chosen };
 })();

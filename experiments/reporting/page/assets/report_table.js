@@ -53,7 +53,10 @@
   }
 
   function cell(point, column) {
-    if (isKey(column.id)) return String(point.values[place(column.id)]);
+    if (isKey(column.id)) {
+      const at = place(column.id);
+      return (point.said || {})[at] ?? String(point.values[at]);
+    }
     if (column.id === "state") return WORDS[point.state];
     const [value, low, high] = figure(point, column.id).map((each) =>
       each === null ? null : each * (column.scale || 1));
@@ -117,7 +120,7 @@
 
   report.exported = () => {
     const columns = DATA.columns.filter((column) => column.id !== "state");
-    const quoted = (text) => /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+    const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
     const lines = [["point", ...columns.map(({ id }) => (isKey(id) ? DATA.keys[place(id)] : id)), "verdict"].join(",")];
     for (const point of ordered())
       lines.push([point.n, ...columns.map(({ id }) => quoted(String(isKey(id)

@@ -29,6 +29,7 @@ def cache_of(templates: Path) -> FileSystemBytecodeCache | None:
     if sys.dont_write_bytecode or not os.access(templates, os.W_OK):
         return None
     folder = templates / "__pycache__"
-    folder.mkdir(exist_ok=True)
+    with suppress(OSError):
+        folder.mkdir(exist_ok=True)
     version = f"{sys.implementation.cache_tag}-{metadata.version('jinja2')}"
     return _Cache(str(folder), f"%s.{version}.jinja")

@@ -11,8 +11,9 @@ from math import inf
 from hardware.versions import version_key
 from sim.settings.pools import Pool
 from tests.reference_host import Kept, Use
+from tests.reference_loading import LoadingEngine
 from tests.reference_sequence import Seq
-from tests.reference_tiers import LoadingEngine, TierEngine
+from tests.reference_tiers import TierEngine
 
 
 @dataclass(eq=False)

@@ -129,9 +129,9 @@ def _thorough(
     more = (*links, *(() if ids is None else (ids,)))
     identities, count = Ids(ids or ""), 0
     for rows, fault in _batches(_requests(source, form, fields, more, left_out)):
-        columns = _plain(fields, [row for _, row in rows])
+        plain = _plain(fields, [row for _, row in rows])
         for number, (place, row) in enumerate(rows, start=count):
-            for field, values in zip(fields, arrays, strict=True) if columns is None else ():
+            for field, values in zip(fields, arrays, strict=True) if plain is None else ():
                 values.append(_parsed(source, place, row, field))
             if ids is not None and (ids in row or lists):
                 if ids not in row or len(lists) != number:
@@ -139,7 +139,7 @@ def _thorough(
                         f"{source.where(place)}: {ids} must be in every row or in none"
                     )
                 lists.append(_parsed(source, place, row, identities))
-        for values, column in zip(arrays, columns or (), strict=columns is not None):
+        for values, column in zip(arrays, plain or (), strict=plain is not None):
             values.extend(column)
         for name, further in told.items():
             further.extend(row.get(name) for _, row in rows)

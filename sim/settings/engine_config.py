@@ -35,6 +35,8 @@ OrderName = Annotated[str, *named(order, ORDERS)]
 MoeBackend = Literal["auto", "deep_gemm", "triton", "flashinfer_cutlass", "flashinfer_trtllm"]
 Count = Annotated[int, Field(gt=0, le=10**9)]
 
+DECODES_ALONE = "FULL_DECODE_ONLY"
+"""A ``cudagraph_mode``."""
 WHOLE_PROMPTS_WATERMARK = 0.01
 """Share of the blocks that vLLM's first engine kept free; whole prompts are its way."""
 
@@ -80,6 +82,10 @@ class EngineConfig(BaseModel):
     max_cudagraph_capture_size: Count | None = None
     """Tokens of the largest step that a CUDA graph replays. Default: twice max_num_seqs, at most
     512."""
+    cudagraph_mode: Literal["auto", "FULL_DECODE_ONLY"] = "auto"
+    """Which of these steps a CUDA graph replays. auto: all, as vLLM has it where nobody sets it.
+    FULL_DECODE_ONLY: those of decodes alone; a step with a prompt's chunk the host launches kernel
+    by kernel, as with enforce_eager. Memory is charged as in auto."""
     max_num_seqs: Count | None = None
     """Most sequences in the running batch. Default: the version's on that GPU, 256 or, on large
     ones, 1024."""

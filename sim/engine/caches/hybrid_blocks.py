@@ -9,7 +9,7 @@ within a step: everybody is served in turn, by what changes for them
 """
 
 from sim.engine.caches.block_groups import BlockGroup
-from sim.engine.caches.block_tables import Kept, Table
+from sim.engine.caches.block_tables import DENSE, Kept, Table
 from sim.engine.caches.giving import Giving
 from sim.engine.caches.grouped_cache import GroupedPool
 from sim.engine.caches.held import own_stream
@@ -53,10 +53,13 @@ class HybridBlocks(GroupedPool):
             full = group.window is None
             unhashed_first = settings.unhashed_first if full else settings.windows_first
             kept = Kept(
-                group.block_size, group.window, alignment, settings.retention,
+                group.block_size, group.window, alignment,
+                DENSE if group.chunked else settings.retention,
                 group.drops, drafted, settings.twice,
             )  # fmt: skip
-            self.kinds.append(Kind(first, group.count, kept, full, unhashed_first))
+            chunk = group.window if group.window is not None and group.chunked else 0
+            blocks = chunk // group.block_size
+            self.kinds.append(Kind(first, group.count, kept, full, unhashed_first, blocks))
             first += group.count
         self._windows = [
             (group, kind) for group, kind in zip(groups, self.kinds, strict=True) if not kind.full

@@ -54,8 +54,8 @@ class HybridDecodes(DecodeSet):
         for group in pool.groups:
             size = group.block_size
             self._groups[size] = self._groups.get(size, 0) + group.count
-            if group.window is not None:
-                self._windows_of.append((group.window, size))
+            if group.window is not None:  # a chunk ends where some block does
+                self._windows_of.append((1 if group.chunked else group.window, size))
         self._shortest = min([window for window, _ in self._windows_of], default=0)
         self._due = self._in_a_round()
         self._turns: list[list[Turn]] = [[] for _ in range(self._period)]  # in order of admission

@@ -17,6 +17,7 @@ from experiments.running.pooling import loaded_points, loads_of
 from experiments.running.reasons import parts_of_runs
 from experiments.running.sweep import Run
 from experiments.study.document import Loaded, Study, validate
+from experiments.study.grid import expand
 from experiments.study.overrides import apply_overrides, override
 from experiments.study.points import Plan, prepare
 from experiments.study.yaml_source import Document
@@ -82,10 +83,10 @@ def base_of(loaded: Loaded, number: int) -> Base:
     plan = prepare(loaded)
     if not 1 <= number <= len(plan.points):
         raise ValueError(f"--point {number}, expected 1 to {len(plan.points)}")
-    point = plan.points[number - 1]
-    raw = copy.deepcopy(dict(loaded.raw)) | {"sweep": {}}
-    swept = [override(key, value, f"{key}={value}") for key, value in point.values.items()]
-    apply_overrides(raw, swept)
+    settings, _ = expand(loaded.raw.get("sweep"))
+    raw = copy.deepcopy(dict(loaded.raw)) | {"sweep": {}, "baseline": None}
+    values = copy.deepcopy(settings[number - 1].values)
+    apply_overrides(raw, [override(key, value, f"{key}={value}") for key, value in values.items()])
     notes = []
     raw["calibration_draws"] = 0
     workload = dict(raw["workload"])

@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 from experiments.exploring.knobs import DEFAULT, KnobError, knobs_of, settings_of
 from experiments.exploring.points import base_of
 from experiments.study.document import read_raw
+from experiments.study.points import prepare
 
 
 def lines(client: TestClient, address: str) -> list[dict[str, Any]]:
@@ -193,3 +194,16 @@ def test_a_long_study_is_cut_and_that_is_said(study: Path) -> None:
     assert base.raw["workload"]["num_requests"] == 20_000
     with pytest.raises(ValueError, match="--point 7, expected 1 to 2"):
         base_of(read_raw(study, []), 7)
+
+
+@pytest.mark.parametrize("name", ["mixed_gpus", "remote_kv", "state_chats"])
+def test_every_point_can_be_explored(name: str) -> None:
+    """Of pools and of mappings, and where points have a baseline: what runs is the point's own."""
+    loaded = read_raw(name, [])
+    length = {"workload", "seeds", "sweep", "baseline"}
+    for point in prepare(loaded).points:
+        base = base_of(loaded, point.number)
+        found = base.plan({}, 1).points[0].study.resolved()
+        wanted = point.study.resolved()
+        assert all(found[key] == wanted[key] for key in wanted if key not in length), point.number
+        assert knobs_of(base.study())

@@ -264,3 +264,29 @@ def _workers(server: int, count: int) -> list[int]:
 
 def _forked(pid: int, others: list[int]) -> bool:
     return any(pid in _descendants(other) for other in others)
+
+
+def test_classes_of_ones_own_run_in_workers_and_on_the_page() -> None:
+    import httpx
+
+    examples = ROOT / "examples"
+    study = str(examples / "shortest_remaining.yaml")
+    server, address = serve(
+        Path(study), "--plugin", str(examples / "shortest_remaining.py"), "--point", "3"
+    )
+    try:
+        with httpx.Client(timeout=120, follow_redirects=True) as viewer:
+            assert viewer.get(address).status_code == 200
+            page = address.partition("?")[0]
+            told = _asked(viewer, f"{page}run?seeds=1&rate=11")
+            assert [each.get("error") for each in told] == [None]
+            assert told[0]["options"] == "--set workload.arrivals.rate_per_s=11.0"
+    finally:
+        server.terminate()
+        server.wait(20)
+    refused = subprocess.run(
+        [sys.executable, "-m", "experiments", "explore", study, "--point", "3"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert refused.returncode == 2
+    assert "--plugin" in refused.stderr

@@ -270,8 +270,10 @@
         && (point.time.bound[part] || []).some(Boolean))));
     for (const body of document.querySelectorAll("tbody.group"))
       body.hidden = !state.chosen.has(Number(body.dataset.n));
+    const bare = points.filter((point) => !point.time).map((point) => point.n).join(", ");
     el("chosen").textContent = DATA.points.length === 1 ? "" : points.length
-      ? `Shown from here on: ${points.map(numbered).join("; ")}.`
+      ? `Shown from here on: ${points.map(numbered).join("; ")}.${bare
+        && ` This page has no curves of ${bare}: of many points it has those of the best and some.`}`
       : "No point is chosen: tick some in the table.";
   };
 })();

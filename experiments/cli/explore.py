@@ -98,8 +98,8 @@ def _explored(options: argparse.Namespace) -> int:
             print(f"open http://127.0.0.1:{port}/?token={token}", flush=True)
             print("Ctrl-C ends it", file=sys.stderr)
             config = uvicorn.Config(
-                application(explorer, token, port), log_level="warning", server_header=False,
-                timeout_graceful_shutdown=1,
+                application(explorer, token, port), log_level="error", server_header=False,
+                ws="none", timeout_graceful_shutdown=1,
             )  # fmt: skip
             signal.signal(signal.SIGTERM, _ended)  # uvicorn sends it again once it has stopped
             uvicorn.Server(config).run(sockets=[listening])

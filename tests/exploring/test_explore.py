@@ -15,6 +15,7 @@ pytest.importorskip("httpx")
 
 from live_study import ROOT, STUDY, TOKEN
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 from experiments.exploring.knobs import DEFAULT, KnobError, knobs_of, settings_of
 from experiments.exploring.points import base_of
@@ -82,6 +83,16 @@ def test_a_baseline_gives_paired_differences(client: TestClient) -> None:
     assert told["options"] == "--set workload.arrivals.rate_per_s=16.0"
 
 
+def test_a_latency_that_grows_with_the_run_is_no_figure(client: TestClient) -> None:
+    told = lines(client, "/run?seeds=2&max_num_seqs=8&rate=40&baseline.rate=8")[-1]
+    assert told["point"]["state"] == "saturated"
+    shown = {each["name"]: each for each in told["differences"]}
+    ttft, tpot = shown["TTFT p99, ms"], shown["TPOT p99, ms"]
+    assert (ttft["now"], ttft["difference"], ttft["difference_lo"]) == (None, None, None)
+    assert ttft["baseline"] > 0
+    assert tpot["difference"] != 0
+
+
 def test_what_does_not_fit_is_said_with_its_ledger(client: TestClient) -> None:
     (told,) = lines(client, "/run?seeds=1&gpu=t4")
     assert "does not fit on t4" in told["error"]
@@ -145,6 +156,19 @@ def test_only_who_has_the_token_is_answered(client: TestClient) -> None:
     assert client.get("/state").status_code == 403
     client.cookies.set("headroom_9", cookie, domain="127.0.0.1")
     assert client.get("/").status_code == 200
+
+
+def test_the_token_leads_to_the_page_and_nowhere_else(client: TestClient) -> None:
+    for path in ("/", "//evil.example/", "/run", "/%2f%2fevil.example"):
+        answer = client.get(f"http://127.0.0.1{path}?token={TOKEN}")
+        assert (answer.status_code, answer.headers["location"]) == (307, "/")
+        assert "HttpOnly" in answer.headers["set-cookie"]
+
+
+@pytest.mark.parametrize("path", ["/", "/run", f"/?token={TOKEN}"])
+def test_there_are_no_websockets(client: TestClient, path: str) -> None:
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect(path):
+        pass
 
 
 def test_a_setting_can_be_kept_as_a_study(client: TestClient, tmp_path: Path) -> None:

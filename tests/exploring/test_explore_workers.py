@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ pytest.importorskip("httpx")
 from live_study import ROOT, STUDY
 
 from experiments.exploring.points import base_of
+from experiments.exploring.server import MOST_QUESTIONS
 from experiments.exploring.workers import Workers, bounded
 from experiments.running.sweep import runs_of
 from experiments.study.document import read_raw
@@ -221,6 +223,39 @@ def test_three_viewers_are_served_side_by_side(study: Path) -> None:
         server.wait(20)
     assert seeds == {rate: [1, 2, 3, 4, 5, 6] for rate in (9, 10, 11)}
     assert max(begun.values()) < min(ended.values())
+
+
+def test_a_flood_is_refused_and_leaves_nothing_to_do(study: Path) -> None:
+    import httpx
+
+    server, address = serve(study, "--jobs", "1")
+    page = address.partition("?")[0]
+    try:
+        with httpx.Client(timeout=60, follow_redirects=True) as viewer:
+            viewer.get(address)
+            head = (
+                f"Host: {httpx.URL(page).netloc.decode()}\r\nConnection: close\r\nCookie: "
+                + "; ".join(f"{each.name}={each.value}" for each in viewer.cookies.jar)
+            )
+            flood = []
+            for place in range(3 * MOST_QUESTIONS):
+                flood.append(socket.create_connection(("127.0.0.1", httpx.URL(page).port)))
+                asked = f"GET /run?seeds=8&rate={1 + place / 100} HTTP/1.1\r\n{head}\r\n\r\n"
+                flood[-1].sendall(asked.encode())
+            answers = [each.recv(12).decode()[-3:] for each in flood[-5:]]
+            assert answers == ["503"] * 5
+            for each in flood:
+                each.close()
+            for _ in range(100):
+                busy = viewer.get(f"{page}state").json()["busy"]
+                if not busy:
+                    break
+                time.sleep(0.05)
+            assert busy == 0
+            assert [each["seeds"] for each in _asked(viewer, f"{page}run?seeds=1&rate=9")] == [1]
+    finally:
+        server.terminate()
+        server.wait(20)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

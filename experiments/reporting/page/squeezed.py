@@ -13,6 +13,8 @@ CODE_SPACES = re.compile(r" *([=<>!&|?:*,;{}()\[\]]) *|(?<=[\w)\]\0]) ([-+/]) (?
 """About the signs of a script; ``a - -b`` keeps its own."""
 ENDS = re.compile(r";\n?(?=\})|(?<=[{;,(\[=?:&|>+])\n|\n(?=[})\].?:&|+])")
 """Ends of lines that end nothing."""
+ALONE = re.compile(r"(?<![\w$])\((\w+)\)(?==>)|(?<=[\w)\]}\0]),(?=[)\]}])")
+"""Brackets about the only argument of a function, and a comma behind the last of a list."""
 BEFORE_PATTERN = "(,=:[!&|?{};>\n"
 """Behind one of these a slash begins a pattern; else it divides."""
 PATTERN = re.compile(r"/(?:\\.|\[(?:\\.|[^\]\\])*\]|[^/\\\n])+/[a-z]*")
@@ -34,6 +36,7 @@ def script(text: str) -> str:
     lines = (line.strip() for line in code.splitlines())
     code = "\n".join(line for line in lines if line)
     code = ENDS.sub("", CODE_SPACES.sub(lambda found: found[1] or found[2], code))
+    code = ALONE.sub(lambda found: found[1] or "", code)
     texts = iter([part for is_code, part in parts if not is_code])
     return re.sub("\0", lambda _: next(texts), code)
 

@@ -136,6 +136,7 @@
 
   function legend(box, entries) {
     // entries: {name, look | part, hollow, on, toggle}
+    const held = [...box.children].indexOf(document.activeElement);
     box.textContent = "";
     for (const each of entries) {
       const button = html(box, "button", { type: "button", class: "key",
@@ -150,6 +151,7 @@
       if (each.toggle) button.addEventListener("click", each.toggle);
       else button.disabled = true;
     }
+    if (held >= 0 && entries.length) box.children[Math.min(held, entries.length - 1)].focus();
   }
 
   Object.assign(charts, { scatter, lines, legend });

@@ -201,7 +201,8 @@ def _offloading(pool: Pool, place: Place | None) -> Offloading:
     eviction, shared = EVICTION[policy](host.chunks), pool.store
     if place is None or shared is None:
         return Offloading(settings, eviction)
-    below = BelowSettings(shared.link_s, shared.store_s, shared.writes_back)
+    behind = vllm().defaults.tiers_end_behind_offers.at(at)
+    below = BelowSettings(shared.link_s, shared.store_s, shared.writes_back, behind)
     return Tiered(settings, eviction, below, *place)
 
 

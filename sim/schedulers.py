@@ -28,7 +28,8 @@ def make_scheduler(
     ``acceptance`` is that of the requests, for a pool that makes drafts; None: none is right.
     ``place`` is that at a store which replicas share; None: it shares none.
     """
-    engine = pool.engine
+    engine, defaults = pool.engine, vllm().defaults
+    at = version_key(engine.version)
     queue = built(order(engine.order), engine.order_settings)
     settings = Settings(
         max_num_seqs=engine.max_num_seqs,
@@ -39,7 +40,8 @@ def make_scheduler(
         long_prefill_token_threshold=engine.long_prefill_token_threshold,
         long_prefill_limits_alone=engine.long_prefill_limits_alone,
         scheduler_reserve_full_isl=engine.scheduler_reserve_full_isl,
-        serves_behind_victim=vllm().defaults.serves_behind_victim.at(version_key(engine.version)),
+        serves_behind_victim=defaults.serves_behind_victim.at(at),
+        misses_behind_victim=defaults.misses_behind_victim.at(at),
         drafting=None if pool.drafts is None else pool.drafts.drafting,
         batch_timeout_s=engine.batch_timeout_s,
         spacing=0 if pool.pipeline is None else pool.pipeline.rules.spacing,

@@ -33,6 +33,7 @@ class Blocks:
         self.max_model_len = pool.max_model_len
         self.caching = engine.enable_prefix_caching
         self.serves_behind_victim = version_key(engine.version) >= (0, 33)
+        self.misses = version_key(engine.version) < (0, 28)
         self.blocks = [Block() for _ in range(self.total)]
         self.queue = list(self.blocks)  # the free ones, the next to be taken first
         self.group(pool)

@@ -150,18 +150,29 @@ class Planning(Blocks):
         here = len(self.running) + len(self.waiting) + len(loading)
         alone = here == 1 and not self.limits_alone
         threshold = self.budget if alone else self.threshold
+        idle: list[Seq] = []  # who was passed over in this step
+        missed = 0
         for seq in list(self.running):
             if left() <= 0:
                 break
-            if seq not in self.running or seq.over:
+            if seq not in self.running:
+                continue
+            idle.append(seq)
+            if missed:
+                missed -= 1
+                continue
+            if seq.over:
                 continue
             tokens = 1
             if not seq.decoding:
                 tokens = self.cut(seq, min(seq.target - seq.kv, left(), threshold), seq.kv)
             if not tokens:
                 continue
+            idle.remove(seq)
             while seq in self.running and not self.grow(seq, seq.kv + tokens, seq.kv):
+                before = [other for other in idle if other in self.running]
                 self.throw_out_one(batch)
+                missed += sum(other not in self.running for other in before) * self.misses
             if seq not in self.running:
                 if self.serves_behind_victim:
                     continue

@@ -29,7 +29,7 @@ class ChunkedPrefill(Scheduler):
     cuts_prompts: ClassVar[bool] = True
     reads: ClassVar[tuple[str, ...]] = (
         "long_prefill_token_threshold", "long_prefill_limits_alone", "scheduler_reserve_full_isl",
-        "serves_behind_victim",
+        "serves_behind_victim", "misses_behind_victim",
     )  # fmt: skip
 
     def __init__(self, pool: BlockPool, waiting: WaitingQueue, settings: Settings) -> None:
@@ -41,6 +41,7 @@ class ChunkedPrefill(Scheduler):
         self.longest_chunk = self.longest_of_many
         self.whole_prompts_fit = settings.scheduler_reserve_full_isl
         self.serves_behind_victim = settings.serves_behind_victim
+        self.misses_behind_victim = settings.misses_behind_victim
         self._held_back: list[Sequence] = []
         self._thrown_out: list[Sequence] = []  # when nobody could run, as blocks were being loaded
 
@@ -147,11 +148,16 @@ class ChunkedPrefill(Scheduler):
         may be some).
         """
         pool, decoding, running = self.pool, self.decoding, self.running
-        served, budget = self._served, self.token_budget
+        served, budget, missed = self._served, self.token_budget, 0
+        passed = set[Sequence]()
         for sequence in list(running):
             if budget <= 0:
                 break
             if sequence not in running:
+                continue
+            passed.add(sequence)
+            if missed:
+                missed -= 1
                 continue
             past, tokens = sequence.kv_tokens, 1
             if sequence.finish_step >= 0:
@@ -165,8 +171,11 @@ class ChunkedPrefill(Scheduler):
             else:
                 continue
             blocks = pool.grow(sequence, past, tokens)
+            passed.discard(sequence)
             while blocks > pool.free and sequence in running:
-                budget += self._tokens_of(self.victim(), batch)
+                victim = self.victim()
+                budget += self._tokens_of(victim, batch)
+                missed += self.misses_behind_victim and victim in passed
                 self.preempt_one(batch, decodes_ready=False)
             if sequence not in running:
                 if self.serves_behind_victim:
@@ -305,7 +314,8 @@ class ChunkedPrefill(Scheduler):
         whole = self.whole_prompts_fit
         if whole and pool.lacks(sequence.target_tokens) > free:
             return False
-        return pool.lacks(tokens) + self._promised(batch) <= free
+        promised = 0 if self.loads is None else self.loads.promised(self.prefilling, batch)
+        return pool.lacks(tokens) + promised <= free
 
     def _start_loaded(self, loads: Loads, batch: Batch) -> bool:
         """Serve who has loaded, as long as seats, budget and blocks last; say whether they did."""
@@ -334,17 +344,3 @@ class ChunkedPrefill(Scheduler):
             batch.prefills.append(sequence)
             batch.chunks.append((chunk, past))
         return True
-
-    def _promised(self, batch: Batch) -> int:
-        """Blocks that prompts in progress still need: nobody who loads may take them."""
-        pool, blocks = self.pool, 0
-        for sequence in self.prefilling:
-            held_tokens = sequence.kv_tokens
-            if sequence in batch.prefills:
-                held_tokens += batch.chunks[batch.prefills.index(sequence)][0]
-            blocks += pool.blocks(sequence.target_tokens) - pool.blocks(held_tokens)
-        if self.loads is not None:
-            for sequence in self.loads.wanted():
-                held_tokens = sequence.loaded_tokens
-                blocks += pool.blocks(sequence.target_tokens) - pool.blocks(held_tokens)
-        return blocks

@@ -182,6 +182,19 @@ class Loads:
         """Who loads or is ready, and was not given up."""
         return [each for each in self.parked if each.transit != CANCELLED]
 
+    def promised(self, prefilling: list[Sequence], batch: Batch) -> int:
+        """Blocks that prompts in progress still need: nobody who loads may take them."""
+        pool, blocks = self.pool, 0
+        for sequence in prefilling:
+            held_tokens = sequence.kv_tokens
+            if sequence in batch.prefills:
+                held_tokens += batch.chunks[batch.prefills.index(sequence)][0]
+            blocks += pool.blocks(sequence.target_tokens) - pool.blocks(held_tokens)
+        for sequence in self.wanted():
+            held_tokens = sequence.loaded_tokens
+            blocks += pool.blocks(sequence.target_tokens) - pool.blocks(held_tokens)
+        return blocks
+
     def _free(self, sequence: Sequence, step: int) -> None:
         del self.parked[sequence]
         sequence.transit = HERE

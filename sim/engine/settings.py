@@ -31,6 +31,9 @@ class Settings:
     serves_behind_victim: bool = False
     """Whether one that is thrown out for its own sake, as the least important of all, lets those
     behind it have their tokens in the same step (vLLM 0.33 on); else it ends the round."""
+    misses_behind_victim: bool = False
+    """Whether one that is thrown out for another one's sake, and was passed over before in this
+    step, costs the one behind that its turn (vLLM before 0.28, ``policy: priority``)."""
     drafting: Drafting | None = None
     """How drafts are made and verified; None: there are none."""
     spacing: int = 0

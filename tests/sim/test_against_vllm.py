@@ -43,6 +43,8 @@ def test_the_scenarios_hold_the_hard_parts() -> None:
     assert {golden.scenario.drafts.method for golden in drafts} >= {"eagle", "draft_model", "ngram"}
     hosts = [golden for _, golden in GOLDENS if golden.scenario.host is not None]
     assert len(hosts) > 15
+    stored = {version for version, golden in GOLDENS if golden.scenario.store is not None}
+    assert stored == {"0.32.0", "0.33.0"}  # their managers of tiers differ
     staged = [golden for _, golden in GOLDENS if golden.scenario.stages]
     assert sum(any(golden.outcome.preemptions) for golden in staged) >= 8
     assert {len(golden.scenario.stages) for golden in staged} == {2, 3, 4}

@@ -12,7 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.reporting.page import squeezed
+from rcssmin import cssmin
+from rjsmin import jsmin
 
 if TYPE_CHECKING:
     import jinja2
@@ -53,9 +54,11 @@ def environment() -> "jinja2.Environment":
     """Return what fills in templates; every text is escaped."""
     import jinja2
 
+    from experiments.reporting.page.compiled_templates import cache_of
+
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True,
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(TEMPLATES), bytecode_cache=cache_of(TEMPLATES),
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
 
 
@@ -80,9 +83,9 @@ def data_of(page: str) -> Mapping[str, Any]:
 
 @cache
 def asset(name: str) -> str:
-    """Return a script or a style as a page holds it."""
+    """Return a script or a style as a page holds it: without comments and needless spaces."""
     text = (ASSETS / name).read_text(encoding="utf-8")
-    return squeezed.style(text) if name.endswith(".css") else squeezed.script(text)
+    return str(cssmin(text) if name.endswith(".css") else jsmin(text))
 
 
 def sha(text: str) -> str:

@@ -131,6 +131,9 @@ class Offloading(Connector):
     def _poll(self) -> None:
         """What is kept is looked at, or going to change."""
 
+    def _poll_at_offer(self) -> None:
+        """The same, where chunks are offered."""
+
     def _promotes(self, sequence: Sequence, state: Offloaded, place: int) -> bool:
         """Whether a chunk that is not here comes here now, from a tier below."""
         return False
@@ -225,7 +228,7 @@ class Offloading(Connector):
 
     def _keep(self, sequence: Sequence, state: Offloaded, end: int) -> bool:
         """Take room for the chunks that are not here; say whether there was enough."""
-        self._poll()
+        self._poll_at_offer()
         eviction = self.eviction
         self._offers += 1
         wanted, fresh = self._wanted(state, end)

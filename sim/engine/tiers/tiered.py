@@ -8,7 +8,8 @@
 
 The GPU reaches nothing but the host's memory. What is read or written there stays. Once in a step
 the manager looks which transfers have ended: when it is first asked for anything. What is offered
-to it comes behind the end of the step, and counts for the next one.
+to it comes behind the end of the step, and counts for the next one. With ``ends_behind_offers`` the
+step ends for the manager when all is offered, and it looks at every offer as well.
 """
 
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ class BelowSettings:
     writes_back: bool = False
     """Whether chunks are written when they make room in the host, instead of as soon as they are
     there."""
+    ends_behind_offers: bool = False
+    """Whether a step of the manager ends behind its offers (vLLM 0.33 on)."""
 
 
 class HostPort(StoreUser):
@@ -86,6 +89,11 @@ class Tiered(Offloading):
         ended, self.port.ended = self.port.ended, []
         for job in ended:
             self._is_there(job)
+
+    def _poll_at_offer(self) -> None:
+        if self.below.ends_behind_offers:
+            self._polled = False
+        self._poll()
 
     def _is_there(self, job: StoreJob) -> None:
         if job.way == WRITE:
@@ -170,17 +178,24 @@ class Tiered(Offloading):
     # --- what is kept
     def planned(self, batch: Batch, running: dict[Sequence, None], step: int) -> bool:
         """See ``Connector``."""
-        self._poll()
-        self._polled = False
-        promoted = len(self._promotions) > 0
-        for sequence, keys in self._promotions.items():
-            self.store.read(self.port, sequence, keys, self._now_s)
-        self._promotions.clear()
+        promoted, behind = len(self._promotions) > 0, self.below.ends_behind_offers
+        if not behind:
+            self._ends()
         for sequence in batch.prefills:
             self._served(sequence)
         alone = super().planned(batch, running, step)
+        if behind:
+            self._ends()
         self._changed = self._changed or promoted
         return alone
+
+    def _ends(self) -> None:
+        """The manager's step ends: what it was asked for is read from the store."""
+        self._poll()
+        self._polled = False
+        for sequence, keys in self._promotions.items():
+            self.store.read(self.port, sequence, keys, self._now_s)
+        self._promotions.clear()
 
     def _part(self) -> None:
         for sequence in self._ended:

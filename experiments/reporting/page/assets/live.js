@@ -156,10 +156,11 @@
     state.shown = told;
     el("verdict").className = `verdict ${told.verdict.state}`;
     el("verdict-text").textContent = told.verdict.text;
-    el("verdict-more").textContent = `${told.verdict.counts} ${told.requests
+    const seen = told.requests
       ? `First look: ${number(told.requests)} requests of one seed.`
-      : `${told.seeds} of ${told.of} seeds.`}${told.again
-      ? " A worker process was killed; its run was done again." : ""}`;
+      : `${told.seeds} of ${told.of} seeds.`;
+    const again = told.again ? " A worker process was killed; its run was done again." : "";
+    el("verdict-more").textContent = `${told.verdict.counts} ${seen}${again}`;
     el("verdict").dataset.requests = told.requests || "";
     el("cards").textContent = "";
     for (const card of told.cards) {

@@ -95,7 +95,7 @@
         state: sure && found.way ? (better ? "good" : "bad") : "plain",
         text: `${label(n)} against ${label(base)} · ${found.name}: ${gap > 0 ? "+" : ""}${
           number(gap, 3)} (${number(low, 3)} to ${number(high, 3)}), ${number(share(gap), 3)}%${
-          word ? `, ${word}` : ""}` };
+          word ? ", " + word : ""}` };
     });
     const ends = rows.flatMap((row) => [row.value, row.low, row.high, 0]);
     const bases = [...new Set(all.map((row) => row[1]))];
@@ -264,9 +264,9 @@
     for (const body of document.querySelectorAll("tbody.group"))
       body.hidden = !state.chosen.has(Number(body.dataset.n));
     const bare = points.filter((point) => !point.time).map((point) => point.n).join(", ");
+    const without = bare ? ` Of many points this page has the curves of some; not of ${bare}.` : "";
     el("chosen").textContent = DATA.points.length === 1 ? "" : points.length
-      ? `Shown from here on: ${points.map(numbered).join("; ")}.${bare
-        && ` This page has no curves of ${bare}: of many points it has those of the best and some.`}`
+      ? `Shown from here on: ${points.map(numbered).join("; ")}.${without}`
       : "No point is chosen: tick some in the table.";
   };
 })();

@@ -121,7 +121,7 @@
 
   report.exported = () => {
     const columns = DATA.columns.filter((column) => column.id !== "state");
-    const quoted = (text) => /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+    const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
     const lines = [["point", ...columns.map(({ id }) => (isKey(id) ? DATA.keys[place(id)] : id)), "verdict"].join(",")];
     for (const point of ordered())
       lines.push([point.n, ...columns.map(({ id }) => quoted(String(isKey(id)

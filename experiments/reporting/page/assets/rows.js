@@ -104,8 +104,8 @@
       slice.parts.forEach((share, kind) => {
         if (!(share > 0)) return;
         below -= 34 * share;
-        rect(group, `cell ${options.cells ? options.cells[kind] : `p${kind % PARTS}`}`, from, to,
-          below.toFixed(1), (34 * share).toFixed(1));
+        const of = options.cells ? options.cells[kind] : "p" + (kind % PARTS);
+        rect(group, `cell ${of}`, from, to, below.toFixed(1), (34 * share).toFixed(1));
       });
       return { x: (from + to) / 2, y: tops[place] + 17, text: slice.text, node: group };
     })).filter(Boolean);

@@ -32,7 +32,7 @@
       series: figure.rows.map((row) => ({ name: row.name, look: look(row), loose: row.loose,
         hollow: row.hollow,
         points: row.points.map(([x, y, low, high]) => ({ x, y: y ?? NaN, low: low ?? NaN,
-          high: high ?? NaN, text: `${row.name ? `${row.name} · ` : ""}${figure.x.title} ${
+          high: high ?? NaN, text: (row.name ? row.name + " · " : "") + `${figure.x.title} ${
             word(figure.x)(x)}: ${figure.y.title} ${word(figure.y)(y)}` })) })) });
     const entries = figure.rows.length > 1 ? figure.rows.map((row) =>
       ({ name: row.name, look: look(row), hollow: row.hollow })) : [];

@@ -210,6 +210,10 @@ def test_keys_alone_read_and_choose(browser: Any, url: str) -> None:
         before = page.locator("#points input:checked").count()
         page.keyboard.press("Enter")
         assert page.locator("#points input:checked").count() != before
+        # The chart is drawn anew and keeps the keyboard, at the same point.
+        assert page.locator("#pareto [aria-live]").inner_text() == said
+        page.keyboard.press("Enter")
+        assert page.locator("#points input:checked").count() == before
 
 
 def test_a_finger_sees_before_it_chooses(browser: Any, url: str) -> None:
@@ -229,5 +233,16 @@ def test_a_finger_sees_before_it_chooses(browser: Any, url: str) -> None:
 
 def test_it_prints_the_whole_table(browser: Any, url: str) -> None:
     with Opened(browser) as opened:
-        opened.page.goto(url)
-        assert len(opened.page.pdf(format="A4", landscape=True)) > 20_000
+        page = opened.page
+        page.goto(url)
+        assert len(page.pdf(format="A4", landscape=True)) > 20_000
+        page.emulate_media(media="print")
+        assert not page.locator("#filter").is_visible()
+        # Browsers do not repeat buttons on every page, so that names stand for them.
+        assert not page.locator("#points thead button").first.is_visible()
+        told = page.locator("#points thead [data-name]").evaluate_all(
+            "all => all.map((each) => getComputedStyle(each, '::before').content)"
+        )
+        assert told[:3] == ['"max_num_seqs"', '"rate_per_s"', '"verdict"']
+        page.emulate_media(media="print", color_scheme="dark")
+        assert page.evaluate("getComputedStyle(document.body).color") == "rgb(27, 27, 27)"

@@ -43,7 +43,7 @@ WARMUP = 0.1
 """Default of ``warmup_fraction`` where every stretch of the workload is like the others."""
 
 for _part in (EngineConfig, ClusterConfig, Workload, Slo):
-    _part.model_rebuild()  # each is checked or written by itself, too: a study takes it over as it is
+    _part.model_rebuild()  # each is checked by itself, too: a study takes over what is built
 
 
 class Study(BaseModel):

@@ -82,7 +82,7 @@ class Run:
 
             self.host = Host(scenario["host"], engine)
         if self.host is not None:
-            engine.defer_block_free = False
+            engine.defer_block_free = False  # docs/kv_tiers.md
 
     def serve(self) -> Json:
         """Run to the end."""

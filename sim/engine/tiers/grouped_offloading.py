@@ -9,8 +9,8 @@ Each group has chunks of its own of a text. What is offered of a window is what 
 would keep of it as well: what a hit may end at needs it. A hit is as long as all groups have it; it
 ends before the last token of a prompt, inside of a block if that one ends with it.
 
-A block of a window that somebody else finds on the GPU in the step that fills it is not offered by
-who filled it: vLLM takes it for one that was given out anew.
+A block of a window that was begun in a step before, and that somebody else finds on the GPU in the
+step that fills it, is not offered by who filled it: vLLM takes it for one that was given out anew.
 """
 
 from typing import Final
@@ -215,15 +215,18 @@ class GroupedOffloading(Offloading):
         return alone
 
     def _found_by_others(self, sequence: Sequence, number: int, block: int) -> bool:
-        """Whether somebody who begins in this step holds that very block."""
+        """Whether somebody who begins in this step holds a block that was there before it."""
         if not sequence.tables or sequence in self._asked:
             return False
+        if sequence.prefills and block >= self._groups[number].taken(sequence.kv_tokens):
+            return False
         own = _run_at(sequence.tables[number], block)
-        if own is not None:
-            for other in self._asked:
-                if other.tables and block < other.tables[number].hit:
-                    if _run_at(other.tables[number], block) is own:
-                        return True
+        if own is None:
+            return False
+        for other in self._asked:
+            found = other.tables and block < other.tables[number].hit
+            if found and _run_at(other.tables[number], block) is own:
+                return True
         return False
 
     def _offered(self, sequence: Sequence, state: Offloaded, end: int) -> list[int]:

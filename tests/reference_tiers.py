@@ -36,7 +36,7 @@ class LoadingEngine(Engine):
         passed: list[Seq] = []
         while self.waiting and len(self.running) < self.seats and left() > 0:
             seq = self.head()
-            past = len(self.find(seq)) * self.size
+            past = self.here(seq)
             more = self.matched(seq, past)
             if more is None:
                 self.waiting.remove(seq)
@@ -46,6 +46,10 @@ class LoadingEngine(Engine):
             ):
                 break
         self.waiting[:0] = passed
+
+    def here(self, seq: Seq) -> int:
+        """Tokens that the GPU has."""
+        return len(self.find(seq)) * self.size
 
     def bring(self, seq: Seq, past: int, more: int, batch: dict) -> bool:
         found = self.find(seq)
@@ -273,7 +277,7 @@ class TierEngine(LoadingEngine):
 
     def keep(self, seq: Seq, use: Use, end: int) -> bool:
         self.poll()
-        places = range(use.offered, end)
+        places = self.to_offer(seq, use, end)
         texts = {place: self.text_of(seq, place) for place in places}
         if self.threshold_offers >= 2:
             self.count([texts[place] for place in places])
@@ -305,12 +309,16 @@ class TierEngine(LoadingEngine):
                 return False
             self.makes_room()
         for place in wanted:
-            self.host.insert(texts[place], (use.rank, -place))
+            self.host.insert(texts[place], self.host.rank_of(use, place))
             use.inserted.add(place)
         chunks = [self.host.get(texts[place]) for place in wanted]
         self.next_copies.append((seq, chunks, len(wanted) * (self.chunk // self.size)))
         use.under_way += 1
         return True
+
+    def to_offer(self, seq: Seq, use: Use, end: int) -> list[int]:
+        """Places of the first chunks of its text that are to be kept."""
+        return list(range(use.offered, end))
 
     def count(self, texts: list[tuple]) -> None:
         offers = self.host.offers

@@ -19,11 +19,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.kept import Row, kept
 from experiments.cli.command import Parser, run_command, start, whole_number
 from experiments.planning.capacity import FULL, SAFE
 from experiments.planning.highest import Highest, Search
 from experiments.planning.lengths import FEWEST, Varied, long_enough, with_values
+from experiments.planning.logit_line import Pair, Scale, root
 from experiments.planning.plan_finding import Finder
 from experiments.planning.plan_reading import read_plan
 from experiments.planning.progress import SearchProgress
@@ -40,9 +43,12 @@ from experiments.study.document import Loaded, Study
 from experiments.study.yaml_source import Document
 
 KEY = "workload.arrivals.rate_per_s"
-TRUE_REQUESTS, TRUE_HALF_WIDTH, TRUE_RUNS = 60_000, 0.003, 12
-"""Of the longer runs: requests of a seed, the half-width that decides how many seeds find a rate,
-and how many a missed share rests on."""
+TRUE_REQUESTS, TRUE_SEEDS, TRUE_RUNS = 60_000, 48, 12
+"""Of the longer runs: requests of a seed, how many seeds find a rate, and how many a missed share
+rests on."""
+TRUE_SPREAD = 0.015
+"""The rates of longer runs lie so far below and above their root: a third of what a search does, so
+that a curve which bends there is told from its line."""
 CHAT = {
     "prompt": {"distribution": "lognormal", "mean": 800, "cv": 1.0, "max": 6000},
     "output": {"distribution": "lognormal", "mean": 200, "cv": 0.8, "max": 1500},
@@ -135,7 +141,30 @@ def truth(case: str, told: float | None, keep: Path | None) -> Row:
     """Find it with so many more requests that it can be called true, unless it is told."""
     if told is not None:
         return {"value": told, "half": math.nan, "seeds": 0}
-    return kept(keep, f"rate_{case}_truth", rate_row, case, 10**6, TRUE_REQUESTS, TRUE_HALF_WIDTH)
+    return kept(keep, f"rate_{case}_truth", true_row, case)
+
+
+def true_row(case: str) -> Row:
+    """Find the root between two rates next to it, in longer runs of other seeds."""
+    study = point(case, 10**6)
+    with tempfile.TemporaryDirectory() as folder:
+        about = searched(study, Path(folder), FEWEST, 0.02).value
+        trials = Trials(Path(folder), Local(1), SearchProgress())
+        rates = (about * (1 - TRUE_SPREAD), about * (1 + TRUE_SPREAD))
+        samples = [trials.ask(_long_runs(with_values(study, {KEY: load}))) for load in rates]
+    (promise,) = _promises(study)
+    missed = [np.array([one.count(promise) for one in row]) for row in samples]
+    measured = [np.array([one.measured for one in row]) for row in samples]
+    scale = Scale(capacity_per_s(study))
+    pair = Pair(rates[0], rates[1], missed[0], missed[1], measured[0], measured[1], scale)
+    found = root(pair, promise.allowed)
+    assert found is not None
+    return {"value": found.value, "half": found.half_width, "seeds": found.seeds}
+
+
+def _long_runs(study: Study) -> list[Trial]:
+    longer = long_enough(study, TRUE_REQUESTS)
+    return [Trial(longer, 2 * 10**6 + number, "") for number in range(TRUE_SEEDS)]
 
 
 def rate(case: str, repetitions: int, told: float | None, keep: Path | None) -> None:

@@ -6,9 +6,10 @@
     python -m benchmarks.statistics paired --load 0.8 --length 10000 --runs 100
 
 Llama-3-8B on one A100, 64 seats, prompts of 300 tokens (cv 1), answers of 60 (cv 0.8), datasheet
-prices. ``coverage`` simulates many seeds once and deals them into groups of ten, three times; each
-group is a repetition, summarised as a study is; the truth is that of other, longer runs. So few
-groups have nothing in common that coverage is known to sqrt(0.05 0.95 / disjoint groups) at worst.
+prices. ``coverage`` simulates many seeds once and deals them into groups of ten, forty times; each
+group is a repetition, summarised as a study is; the truth is that of other, longer runs, or of all
+of them together. Groups of one deal have no run in common, and coverage of one deal is known to
+sqrt(0.05 0.95 / groups); forty deals take the luck of the dealing out of it.
 What it prints is in docs/statistics.md.
 """
 
@@ -30,7 +31,7 @@ ENDS = ("", "_lo", "_hi")
 SEEDS = 10
 FEW_SEEDS = 5
 """Of each side of a comparison."""
-DEALS = 3
+DEALS = 40
 """So many times the seeds are dealt into groups."""
 
 

@@ -80,6 +80,8 @@ class Calibration(CalibrationPart):
     attention_decode_bytes: Efficiency = 1.0
     """Attention of decoding sequences, traffic. With measured kernels: speed of reading the cache
     in the engine, of that in their tables, where several query heads share a KV head."""
+    attention_decode_small_cache: Efficiency = 1.0
+    """With measured kernels: the same again of a cache in fewer than 16 bits."""
     attention_decode_start: Efficiency = 1.0
     """With measured kernels: what attention of decodes costs in the engine beside reading the
     cache, of that in their tables, which launch one kernel after another from the host."""

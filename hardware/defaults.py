@@ -47,6 +47,17 @@ def newest_version() -> str:
     return vllm().newest
 
 
+def takes_over_kv_fp8(version: str | None, method: str | None) -> bool:
+    """Return whether an engine keeps its KV cache in fp8 because a checkpoint asks for it.
+
+    Args:
+        version: of the engine; None: the newest.
+        method: vLLM's name of the checkpoint's quantization.
+    """
+    known = vllm().defaults.checkpoint_kv_dtype.at(version_key(version or newest_version()))
+    return bool(known) and (method or "").startswith(known)
+
+
 def check_version(version: str) -> str:
     """Return a version in its shortest form: digits and dots.
 

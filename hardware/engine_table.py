@@ -87,6 +87,7 @@ class Defaults(_Part):
     finds_any_groups: Dated[bool]
     caches_states: Dated[bool]
     exports_states: Dated[tuple[str, ...]]
+    checkpoint_kv_dtype: Dated[tuple[str, ...]]
     marks_states_again: Dated[bool]
     ends_before_last: Dated[bool]
 

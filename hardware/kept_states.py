@@ -14,8 +14,6 @@ from hardware.engine_table import vllm
 from hardware.gpu import Gpu
 from hardware.versions import version_key
 from model.mixers.beside import side_by_side
-from model.mixers.delta import DeltaRule
-from model.mixers.mamba import Mamba2
 from model.mixers.mixer import Mixer
 from model.spec import DecoderSpec
 
@@ -67,6 +65,9 @@ def _with_states(spec: DecoderSpec) -> Iterator[Mixer]:
 
 def _kernel(spec: DecoderSpec, mixer: Mixer, gpu: Gpu) -> str | None:
     """Its name in the table of versions; None: one that leaves the last state alone."""
+    from model.mixers.delta import DeltaRule
+    from model.mixers.mamba import Mamba2
+
     if isinstance(mixer, Mamba2):
         return "mamba2"
     capability = gpu.compute_capability or 0.0

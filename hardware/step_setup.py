@@ -68,6 +68,8 @@ class StepSetup:
     """Tokens of the largest step that a graph replays. None: twice the seats, up to 512."""
     enforce_eager: bool = False
     """No step is replayed from a graph: the host launches its kernels one by one."""
+    graphs_of_decodes: bool = False
+    """Graphs replay steps of decodes alone: the host launches those with a chunk."""
     ranks: Ranks = ALONE
     """Data-parallel ones, each of ``tp`` GPUs."""
     stage: Stage | None = None
@@ -144,8 +146,8 @@ class StepSetup:
 
     @property
     def eager_s(self) -> float:
-        """What the host takes to launch a step of an engine without graphs; 0 with them."""
-        if not self.enforce_eager:
+        """What the host takes to launch a step that has a chunk and no graph; 0 with them."""
+        if not (self.enforce_eager or self.graphs_of_decodes):
             return 0.0
         spec, host = self.group.spec, self.prices.host
         plain = spec.num_layers - spec.expert_layers
@@ -176,7 +178,7 @@ def step_cost(setup: StepSetup) -> StepCost:
     token_s = setup.token_s(of_tokens) if together is None else together.even_s
     pieces = decode_pieces(group, prices, setup.max_seqs)
     with_chunks = beside(group, prices, setup.max_seqs)
-    if setup.eager_s > 0:
+    if setup.enforce_eager and setup.eager_s > 0:
         with_chunks = with_chunks or Beside(pieces, 0.0)
         pieces = launched(pieces, token_s.tolist(), setup.eager_s)
     return StepCost(

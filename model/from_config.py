@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from model.errors import ConfigError, UnknownArchitectureError
+from model.families.left_out import filled
 from model.families.registry import FAMILIES
 from model.families.wrappers import language_model, wrapper_of
-from model.huggingface import read_config
+from model.huggingface import architecture_of, read_config
 from model.quantization.checkpoint import read_checkpoint
 from model.shape import DecoderSpec
 
@@ -39,7 +40,9 @@ def spec_from_config(
     except UnknownArchitectureError as error:
         raise UnknownArchitectureError(f"{told}: {error}") from None
     config = language_model(file, wrapper) if wrapper else file
-    architecture, keys = read_config(config, told)
+    architecture = architecture_of(config, told)
+    config = filled(architecture, config)
+    keys = read_config(config, architecture, told)
     names = FAMILIES[architecture].names
     try:
         spec = keys.decoder(name, architecture, config)

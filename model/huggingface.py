@@ -65,25 +65,24 @@ def architecture_of(config: Mapping[str, object], source: str) -> str:
     return str(model_type)
 
 
-def read_config(config: Mapping[str, object], source: str) -> tuple[str, Keys]:
-    """Check a config and return its ``model_type`` with the keys that are read.
+def read_config(config: Mapping[str, object], architecture: str, source: str) -> Keys:
+    """Check a config and return the keys that are read.
 
     Args:
         config: the contents of a ``config.json``.
+        architecture: its ``model_type`` (``architecture_of``).
         source: what messages call it, such as its path.
 
     Raises:
-        UnknownArchitectureError: see ``architecture_of``.
         ConfigError: every missing, ill-typed or inconsistent key, one per line.
     """
-    architecture = architecture_of(config, source)
     keys = FAMILIES[architecture].keys
     own = keys.told(keys.positions_key)
     given = dict(config)
     if given.get(own) is None and positions_of(config) is not None:
         given[own] = positions_of(config)
     try:
-        return architecture, keys.model_validate(given)
+        return keys.model_validate(given)
     except ConfigError as error:
         lines = str(error).splitlines()
     except ValidationError as error:

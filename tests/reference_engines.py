@@ -12,7 +12,7 @@ def store_of(scenario: Scenario, engines: list[Engine]):
     shared = scenario.pools[0].store
     if shared is None:
         return None
-    from tests.reference_store import Store
+    from tests.reference_shared_store import Store
 
     store = Store(shared.chunks, shared.latency_s)
     for engine in engines:

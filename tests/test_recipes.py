@@ -169,10 +169,9 @@ def test_a_router(following: Following) -> None:
         '        """The highest number."""\n        return self.view.numbers[-1]\n',
     )
     registry = "sim/routers/registry.py"
-    checkout.change(registry, '    "round_robin": RoundRobin,\n', '    "last": Last,\n')
     checkout.change(
-        registry, "from sim.routers.blind import Random, RoundRobin\n",
-        "from sim.routers.last import Last\n",
+        registry, '        "round_robin": "sim.routers.blind:RoundRobin",\n',
+        '        "last": "sim.routers.last:Last",\n',
     )  # fmt: skip
     checkout.study("cluster.router=last", "cluster.replicas=3", dry=False)
     requests = pd.read_parquet(checkout.folder / "out/requests.parquet")

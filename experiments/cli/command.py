@@ -134,9 +134,6 @@ def start(main: Callable[[], int]) -> NoReturn:
     """Run a command as the whole of this process."""
     import gc
 
-    # What modules make while they load stays: 240,000 objects, pictures included. To look through
-    # them for garbage again and again, and once more at the end, takes a third of a short study.
-    gc.set_threshold(300_000, 20, 20)
     prepare_process()
     status = main()
     gc.freeze()

@@ -55,6 +55,8 @@ class CapacityOutcome:
     answers: tuple[Answer, ...]
     folder: Path
     runs: int
+    resumed: int
+    """Of these, those that an earlier call had finished."""
     requests: int
 
 
@@ -98,7 +100,7 @@ def run_capacity(
         study, out, FILES, depends_on, find, write,
         executor=executor, progress=told, overwrite=overwrite,
     )  # fmt: skip
-    return CapacityOutcome(answers, out, trials.runs, trials.requests)
+    return CapacityOutcome(answers, out, trials.runs, trials.resumed, trials.requests)
 
 
 def answer(plan: CapacityPlan, point: Point, trials: Trials) -> Answer:

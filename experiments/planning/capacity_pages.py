@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from experiments.planning.capacity_study import CapacityPlan
 from experiments.planning.capacity_words import percent
 from experiments.planning.highest import Highest
 from experiments.planning.promises import promises_of
-from experiments.reporting.drawing import drawing
+from experiments.reporting.drawing import Picture
 from experiments.reporting.page.sheet import write_sheet
 from experiments.reporting.quantities import significant
 from experiments.reporting.words import calibration_notes
@@ -20,6 +21,8 @@ from experiments.study.grid import Setting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 MOST_CURVES = 8
 SMALLEST_SHOWN = 1e-5
@@ -28,12 +31,17 @@ SMALLEST_SHOWN = 1e-5
 
 def write(plan: CapacityPlan, answers: Sequence[Answer], folder: Path, *, figures: bool) -> None:
     """Leave every file but the manifest in a folder; no picture without ``figures``."""
-    write_csv(capacity_table(plan, answers), folder / "capacity.csv")
-    write_csv(probes_table(answers), folder / "probes.csv")
+    for name, table in tables(plan, answers).items():
+        write_csv(table, folder / f"{name}.csv")
     text = _write_study(plan, folder / "study.yaml")
     if figures:
-        draw(plan, answers, folder / "capacity.png")
+        picture(plan, answers).save(folder / "capacity.png")
     write_sheet(folder / "report.html", sheet(plan, answers, notes(plan), text))
+
+
+def tables(plan: CapacityPlan, answers: Sequence[Answer]) -> dict[str, "DataFrame"]:
+    """Return the tables, each by the name of its file."""
+    return {"capacity": capacity_table(plan, answers), "probes": probes_table(answers)}
 
 
 def notes(plan: CapacityPlan) -> list[str]:
@@ -47,28 +55,31 @@ def notes(plan: CapacityPlan) -> list[str]:
     return found
 
 
-def draw(plan: CapacityPlan, answers: Sequence[Answer], path: Path) -> None:
-    """Draw the missed share against the value, one curve per point, and what is allowed."""
-    with drawing(path, 7.2, 4.0) as figure:
-        axes = figure.add_subplot()
-        for one in answers[:MOST_CURVES]:
-            _curve(axes, one)
-        for allowed in sorted({promise.allowed for promise in promises_of(plan.study.slo)}):
-            axes.axhline(allowed, color="#555555", linewidth=0.8, linestyle="--")
-            axes.annotate(
-                f"allowed: {percent(allowed)}", (0, allowed), xycoords=("axes fraction", "data"),
-                ha="left", va="bottom", fontsize=8, color="#555555",
-            )  # fmt: skip
-        axes.set_yscale("log")
-        if not all(isinstance(one.found, Highest) for one in answers):
-            axes.set_xlabel("replicas")
-        else:
-            axes.set_xlabel(plan.key)
-        axes.set_ylabel("share of the requests that miss the SLO")
-        left_out = len(answers) - MOST_CURVES
-        if len(answers) > 1:
-            title = f"the first {MOST_CURVES} of {len(answers)} points" if left_out > 0 else None
-            axes.legend(title=title)
+def picture(plan: CapacityPlan, answers: Sequence[Answer]) -> Picture:
+    """The missed share against the value, one curve per point, and what is allowed."""
+    return Picture(7.2, 4.0, partial(_fill, plan, answers))
+
+
+def _fill(plan: CapacityPlan, answers: Sequence[Answer], figure: "Figure") -> None:
+    axes = figure.add_subplot()
+    for one in answers[:MOST_CURVES]:
+        _curve(axes, one)
+    for allowed in sorted({promise.allowed for promise in promises_of(plan.study.slo)}):
+        axes.axhline(allowed, color="#555555", linewidth=0.8, linestyle="--")
+        axes.annotate(
+            f"allowed: {percent(allowed)}", (0, allowed), xycoords=("axes fraction", "data"),
+            ha="left", va="bottom", fontsize=8, color="#555555",
+        )  # fmt: skip
+    axes.set_yscale("log")
+    if not all(isinstance(one.found, Highest) for one in answers):
+        axes.set_xlabel("replicas")
+    else:
+        axes.set_xlabel(plan.key)
+    axes.set_ylabel("share of the requests that miss the SLO")
+    left_out = len(answers) - MOST_CURVES
+    if len(answers) > 1:
+        title = f"the first {MOST_CURVES} of {len(answers)} points" if left_out > 0 else None
+        axes.legend(title=title)
 
 
 def _curve(axes: "Axes", one: Answer) -> None:

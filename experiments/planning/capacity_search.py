@@ -6,7 +6,7 @@ from pathlib import Path
 
 from experiments.planning import capacity, capacity_words
 from experiments.planning.capacity_study import CapacityPlan, CapacityStudy, prepare_capacity
-from experiments.planning.kinds import Told
+from experiments.planning.kinds import Told, ended
 from experiments.planning.lengths import Varied
 from experiments.planning.progress import SearchProgress
 from experiments.reporting.quantities import significant
@@ -68,8 +68,13 @@ class CapacitySearch:
             figures=figures,
         )  # fmt: skip
         answer = capacity_words.sentences(self.plan, outcome.answers)
-        ended = f"{outcome.runs} runs, {outcome.requests:,} requests measured"
-        return Told(answer, [ended])
+        from experiments.planning import capacity_pages
+
+        return Told(
+            answer, [ended(outcome.runs, outcome.resumed, outcome.requests)],
+            lambda: capacity_pages.tables(self.plan, outcome.answers),
+            capacity_pages.picture(self.plan, outcome.answers),
+        )  # fmt: skip
 
 
 def search_of(loaded: Loaded) -> CapacitySearch:

@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from experiments.planning.progress import SearchProgress
 from experiments.planning.trials import Trials
 from experiments.running.folder import Wanted, results_folder, some
 from experiments.running.identity import code_digest, digest_of, file_digest
 from experiments.running.publish import claimed, publish
-from experiments.running.results import Progress
 from experiments.running.sweep import Executor
 from experiments.running.versions import machine, versions
 from experiments.running.work_folder import shown
@@ -32,7 +32,7 @@ def search_in_folder(
     write: Callable[[T, Path], None],
     *,
     executor: Executor,
-    progress: Progress,
+    progress: SearchProgress,
     overwrite: bool,
 ) -> tuple[T, Trials]:
     """Search, and put what was found in place of earlier results.

@@ -1,15 +1,19 @@
 """The searches: from a study file of each kind to something that runs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from experiments.planning.progress import SearchProgress
+from experiments.reporting.drawing import Picture
 from experiments.running.sweep import Executor
 from experiments.study.document import Loaded, Study
 from experiments.study.kinds import kind_of
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,9 @@ class Told:
     """For stdout."""
     notes: Sequence[str]
     """For stderr."""
+    tables: Callable[[], Mapping[str, "DataFrame"]]
+    """Those of the files."""
+    picture: Picture
 
 
 class Search(Protocol):
@@ -62,6 +69,12 @@ MODULES = {
     "capacity": "experiments.planning.capacity_search",
 }
 """Kind to the module whose ``search_of`` checks a study of it."""
+
+
+def ended(runs: int, resumed: int, requests: int) -> str:
+    """Say what a search took, and what of it was there from an earlier call."""
+    before = f" ({resumed} from an earlier call)" if resumed else ""
+    return f"{runs} runs{before}, {requests:,} requests measured"
 
 
 def search_of(loaded: Loaded) -> Search:

@@ -8,7 +8,7 @@ from typing import Any
 from experiments.planning.candidates import built
 from experiments.planning.capacity_words import slo_text
 from experiments.planning.folder import search_in_folder
-from experiments.planning.kinds import Told
+from experiments.planning.kinds import Told, ended
 from experiments.planning.plan_finding import Finder, PlanFound
 from experiments.planning.plan_reading import PlanInput, read_plan
 from experiments.planning.plan_study import PlanStudy
@@ -69,8 +69,12 @@ class PlanSearch:
             self.plan, out, executor=executor, progress=progress, overwrite=overwrite,
             figures=figures,
         )  # fmt: skip
-        ended = f"{trials.runs} runs, {trials.requests:,} requests measured"
-        return Told(answer_lines(found), [ended])
+        from experiments.planning import plan_pages
+
+        return Told(
+            answer_lines(found), [ended(trials.runs, trials.resumed, trials.requests)],
+            lambda: plan_pages.tables(found), plan_pages.picture(found),
+        )  # fmt: skip
 
 
 def run_plan(

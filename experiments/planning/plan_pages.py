@@ -1,6 +1,7 @@
 """The files of a plan: tables, the answer's own study and its commands, a picture, a page."""
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,35 +14,45 @@ from experiments.planning.plan_tables import (
     sensitivity_table,
     windows_table,
 )
-from experiments.reporting.drawing import drawing
+from experiments.reporting.drawing import Picture
 from experiments.reporting.page.sheet import write_sheet
 from experiments.running.assemble import write_csv, write_plain_yaml
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 MOST_BARS = 20
 
 
 def write(found: PlanFound, folder: Path, *, figures: bool) -> None:
     """Leave every file but the manifest in a folder; no picture without ``figures``."""
-    write_csv(plan_table(found), folder / "plan.csv")
-    write_csv(candidates_table(found), folder / "candidates.csv")
-    write_csv(windows_table(found), folder / "windows.csv")
-    write_csv(sensitivity_table(found), folder / "sensitivity.csv")
+    for table_name, table in tables(found).items():
+        write_csv(table, folder / f"{table_name}.csv")
     text = _write_study(found, folder / "study.yaml")
     texts = [("Plan", text)]
     name = found.problem.plan.study.name
     if found.winner is not None:
         study = serving_files.winner_study(name, found.winner)
-        serving_files.write_winner(study, folder / "winner.yaml")
+        serving_files.write_winner(study, found.winner.candidate.values, folder / "winner.yaml")
         script = serving_files.serve_script(study)
         (folder / "serve.sh").write_text(script, encoding="utf-8", newline="\n")
         serving_files.write_manifest(study, name, folder / "kubernetes.yaml")
         texts.insert(0, ("One replica", script))
     if figures:
-        draw(found, folder / "plan.png")
+        picture(found).save(folder / "plan.png")
     write_sheet(folder / "report.html", sheet(found, notes(found), texts))
+
+
+def tables(found: PlanFound) -> dict[str, "DataFrame"]:
+    """Return the tables, each by the name of its file."""
+    return {
+        "plan": plan_table(found),
+        "candidates": candidates_table(found),
+        "windows": windows_table(found),
+        "sensitivity": sensitivity_table(found),
+    }
 
 
 def notes(found: PlanFound) -> list[str]:
@@ -61,23 +72,26 @@ def notes(found: PlanFound) -> list[str]:
     return told
 
 
-def draw(found: PlanFound, path: Path) -> None:
-    """Draw prices of candidates, full where they were solved, and the tornado beside them."""
+def picture(found: PlanFound) -> Picture:
+    """Prices of candidates, full where they were solved, and the tornado beside them."""
+    return Picture(7.2, 4.4, partial(_fill, found))
+
+
+def _fill(found: PlanFound, figure: "Figure") -> None:
     changes = [each for each in found.changes if not math.isnan(each.ratio)]
-    with drawing(path, 7.2, 4.4) as figure:
-        columns = 2 if changes else 1
-        grid = figure.add_gridspec(1, columns, width_ratios=[3, 2][:columns])
-        _prices(figure.add_subplot(grid[0, 0]), found)
-        if changes:
-            axes = figure.add_subplot(grid[0, 1])
-            for row, each in enumerate(reversed(changes)):
-                values = [100 * (one - 1) for one in (each.ratio, each.low, each.high)]
-                axes.barh(row, values[0], color="#0072B2" if values[0] >= 0 else "#D55E00")
-                axes.plot(values[1:], [row, row], color="#1c1c1c", linewidth=1)
-            axes.set_yticks(range(len(changes)), [each.name for each in reversed(changes)])
-            axes.axvline(0, color="#555555", linewidth=0.8)
-            axes.set_xlabel("traffic held, % more or less")
-            axes.set_title("if an assumption is wrong")
+    columns = 2 if changes else 1
+    grid = figure.add_gridspec(1, columns, width_ratios=[3, 2][:columns])
+    _prices(figure.add_subplot(grid[0, 0]), found)
+    if changes:
+        axes = figure.add_subplot(grid[0, 1])
+        for row, each in enumerate(reversed(changes)):
+            values = [100 * (one - 1) for one in (each.ratio, each.low, each.high)]
+            axes.barh(row, values[0], color="#0072B2" if values[0] >= 0 else "#D55E00")
+            axes.plot(values[1:], [row, row], color="#1c1c1c", linewidth=1)
+        axes.set_yticks(range(len(changes)), [each.name for each in reversed(changes)])
+        axes.axvline(0, color="#555555", linewidth=0.8)
+        axes.set_xlabel("traffic held, % more or less")
+        axes.set_title("if an assumption is wrong")
 
 
 def _prices(axes: "Axes", found: PlanFound) -> None:

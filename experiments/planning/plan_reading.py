@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from experiments.planning import keys
@@ -14,6 +15,7 @@ from experiments.study import faults
 from experiments.study.document import Loaded, Study, validate
 from experiments.study.errors import Problem, StudyError
 from experiments.study.grid import Setting, expand, fill_missing
+from experiments.study.schema import without_misspelt
 
 CANDIDATE_SECTIONS = ("model", "cluster", "engine", "calibration")
 LENGTH = 10_000
@@ -50,10 +52,13 @@ def read_plan(loaded: Loaded) -> PlanInput:
     study, schema_faults = validate(base)
     found = faults.merged(schema_faults, faults.references(base))
     known = [fault for fault in found if fault[0] not in filled]
-    problems = [faults.problem(loaded, base, fault) for fault in known]
     source = base if study is None else study.resolved()
     checked = [faults.check(source, setting) for setting in settings]
-    problems += faults.point_problems(loaded, settings, [each for _, each in checked], known)
+    known = without_misspelt(known, chain.from_iterable(each for _, each in checked))
+    problems = [faults.problem(loaded, base, fault) for fault in known]
+    problems += faults.point_problems(
+        loaded, settings, [each for _, each in checked], known, "candidate"
+    )
     problems += loaded.document.problems
     if problems or study is None:
         raise StudyError(faults.by_line(problems))

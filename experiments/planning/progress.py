@@ -19,6 +19,9 @@ class SearchProgress(Progress):
     def expect(self, runs: int) -> None:
         """Take note that about so many runs will be needed in all."""
 
+    def found(self, runs: int) -> None:
+        """Take note that so many runs are there from an earlier call."""
+
 
 class _Counted(SearchProgress):
     """Counts, and guesses the time that is left from that which has passed."""
@@ -27,6 +30,14 @@ class _Counted(SearchProgress):
         self.began_s = time.monotonic()
         self.expected = 1
         self.done = 0
+        """Runs that have ended, those of an earlier call among them,"""
+        self.kept = 0
+        """which took no time."""
+
+    def found(self, runs: int) -> None:
+        """Take note that so many runs are there from an earlier call."""
+        self.done += runs
+        self.kept += runs
 
     def expect(self, runs: int) -> None:
         """Take note that about so many runs will be needed in all."""
@@ -34,9 +45,9 @@ class _Counted(SearchProgress):
 
     def left(self) -> str:
         """Write about how long it will take still; nothing before it can be told."""
-        if not self.done:
+        if self.done == self.kept:
             return ""
-        each_s = (time.monotonic() - self.began_s) / self.done
+        each_s = (time.monotonic() - self.began_s) / (self.done - self.kept)
         left_s = each_s * max(self.expected - self.done, 1)
         if left_s < 90:
             return f"about {max(1, round(left_s))} s left"
@@ -60,6 +71,11 @@ class Bar(_Counted):
         """Stretch the bar."""
         super().expect(runs)
         self._bar.update(self._task, total=self.expected)
+
+    def found(self, runs: int) -> None:
+        """Fill the bar by what is there."""
+        super().found(runs)
+        self._bar.update(self._task, advance=runs)
 
     def advance(self, run: Run) -> None:
         """Fill the bar by one run and name it."""

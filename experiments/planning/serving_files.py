@@ -1,11 +1,13 @@
 """What starts the answer: its study, the command lines of ``vllm serve``, a Kubernetes manifest."""
 
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from experiments.planning.day_probe import DayProbe
 from experiments.planning.plan_finding import Finalist
+from experiments.planning.stated import stated
 from experiments.planning.vllm_command import notes_of, vllm_arguments
 from experiments.running.assemble import write_plain_yaml
 from experiments.study.calibrations import names_calibrated
@@ -33,14 +35,14 @@ def winner_study(name: str, one: Finalist) -> Study:
     )
 
 
-def write_winner(study: Study, path: Path) -> None:
-    """Write a study that can be run."""
+def write_winner(study: Study, chosen: Iterable[str], path: Path) -> None:
+    """Write a study that can be run: what differs from the defaults, and the ``chosen`` keys."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.write(
             "# The deployment that a plan found, under the traffic that it was tested with.\n"
         )
         file.write("# Run alone, it gives the plan's figures.\n")
-        write_plain_yaml(study.resolved(), file)
+        write_plain_yaml(stated(study, chosen), file)
 
 
 def serve_script(study: Study) -> str:

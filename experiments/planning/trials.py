@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from experiments.planning.progress import SearchProgress
 from experiments.planning.samples import READ, Sample, sample_of
 from experiments.running.identity import run_key
 from experiments.running.pieces import SUFFIX
-from experiments.running.results import Progress
 from experiments.running.sweep import Executor, Run, unfinished
 from experiments.study.document import Study
 
@@ -43,7 +43,7 @@ class Trials:
 
     folder: Path
     executor: Executor
-    progress: Progress
+    progress: SearchProgress
     runs: int = field(default=0, init=False)
     requests: int = field(default=0, init=False)
     """Measured so far, of all runs."""
@@ -62,7 +62,9 @@ class Trials:
         runs = [self._run(trial) for trial in trials]
         new = {run.path: run for run in runs if run.path not in self._asked}
         todo = unfinished(new.values())
-        self.resumed += len(new) - len(todo)
+        if kept := len(new) - len(todo):
+            self.resumed += kept
+            self.progress.found(kept)
         if todo:
             self.executor.run(todo, self.progress.advance, _nothing)
         answers = [self._answer(run) for run in runs]

@@ -1,8 +1,9 @@
 """Figures in the house style, without a display and without a trace of when they were drawn."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,32 @@ logging.getLogger("matplotlib").setLevel(logging.ERROR)
 STYLE = Path(__file__).with_name("headroom.mplstyle")
 WIDTH = 7.2
 """Inches: 1080 pixels, which a README shows about 880 wide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A figure that is drawn when somebody wants it."""
+
+    width_in: float
+    height_in: float
+    fill: "Callable[[Figure], None]"
+    """Draws on an empty figure."""
+
+    def save(self, path: Path) -> None:
+        """Leave it in a file."""
+        with drawing(path, self.width_in, self.height_in) as figure:
+            self.fill(figure)
+
+    def figure(self) -> "Figure":
+        """Return it for a notebook."""
+        import matplotlib.style
+        from matplotlib.figure import Figure
+
+        with matplotlib.style.context(["default", STYLE]):
+            figure = Figure(figsize=(self.width_in, self.height_in))
+            self.fill(figure)
+            figure.draw_without_rendering()  # the style is over when somebody shows it
+        return figure
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from experiments.running.results import run_plan
 from experiments.running.sweep import Executor
 from experiments.study.document import Study, from_study, read_raw
 from experiments.study.errors import StudyError
-from experiments.study.kinds import kind_of
+from experiments.study.kinds import SEARCHES, kind_of
 from experiments.study.overrides import override
 from experiments.study.plugins import allowed, read_plugins
 from experiments.study.points import Plan, prepare
@@ -131,10 +131,8 @@ def _plan(study: Study | str | Path, settings: Settings | None) -> Plan:
         loaded = read_raw(study, overrides)
         kind = kind_of(loaded)
         if kind != "serving":
-            raise StudyError.of(
-                f"study {study} is of kind {kind}, expected serving: it runs on the wall clock, "
-                f"with python -m experiments.run {study}"
-            )
+            how = "run_search runs it" if kind in SEARCHES else f"headroom run {study} does"
+            raise StudyError.of(f"study {study} is of kind {kind}, expected serving: {how}")
         return prepare(loaded)
     if overrides:
         raise ValueError("settings apply to a study file; change a Study with model_copy")

@@ -104,9 +104,13 @@ def problem(loaded: Loaded, raw: object, fault: Fault) -> Problem:
 
 
 def point_problems(
-    loaded: Loaded, settings: list[Setting], faults: list[list[Fault]], known: list[Fault]
+    loaded: Loaded,
+    settings: list[Setting],
+    faults: list[list[Fault]],
+    known: list[Fault],
+    what: str = "point",
 ) -> list[Problem]:
-    """Faults that the sweep brings in, each at the first point that shows it."""
+    """Faults that the sweep brings in, each at the first point (or ``what`` it is) showing it."""
     problems: dict[Problem, list[int]] = {}
     before = set(known)
     for number, (setting, found) in enumerate(zip(settings, faults, strict=True), start=1):
@@ -118,7 +122,7 @@ def point_problems(
             strange = fault[1].startswith(UNKNOWN)  # whatever its values are
             text = f"{dotted(fault[0])}: {fault[1]}" if strange else _text(raw, fault)
             problems.setdefault(Problem(where, text), []).append(number)
-    return [at_points(found, numbers, settings) for found, numbers in problems.items()]
+    return [at_points(found, numbers, settings, what) for found, numbers in problems.items()]
 
 
 def _origin(setting: Setting, path: Path) -> Path:
@@ -130,14 +134,16 @@ def _origin(setting: Setting, path: Path) -> Path:
     return path
 
 
-def at_points(problem: Problem, numbers: list[int], settings: list[Setting]) -> Problem:
+def at_points(
+    problem: Problem, numbers: list[int], settings: list[Setting], what: str = "point"
+) -> Problem:
     """Name the first point of those that share a problem, and count the others."""
     first = numbers[0]
     label = settings[first - 1].label()
     if not label:
         return problem
     more = f" and {len(numbers) - 1} more" if len(numbers) > 1 else ""
-    return Problem(problem.where, f"point {first} ({label}){more}: {problem.text}")
+    return Problem(problem.where, f"{what} {first} ({label}){more}: {problem.text}")
 
 
 def where_named(loaded: Loaded, setting: Setting, message: str) -> str:

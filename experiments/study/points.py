@@ -13,7 +13,7 @@ from experiments.study.grid import Setting, cell, expand, fill_missing
 from experiments.study.keys import key_path
 from experiments.study.plugins import given_plugins
 from experiments.study.requests import requests_of, with_prefixes
-from experiments.study.schema import value_at
+from experiments.study.schema import value_at, without_misspelt
 from experiments.study.yaml_source import Path
 from sim.ceilings import ceilings_of
 from sim.settings.cluster_config import ClusterConfig
@@ -82,9 +82,10 @@ def prepare(loaded: Loaded) -> Plan:
     found = faults.merged(schema_faults, faults.references(base))
     # Sweep points tell more about what only the sweep gives, and about the sweep itself.
     known = [fault for fault in found if not _is_swept(fault[0], filled)]
-    problems = [faults.problem(loaded, base, fault) for fault in [*known, *sweep_faults]]
     source = base if study is None else study.resolved()
     checked = [faults.check(source, setting) for setting in settings]
+    known = without_misspelt(known, chain.from_iterable(each for _, each in checked))
+    problems = [faults.problem(loaded, base, fault) for fault in [*known, *sweep_faults]]
     problems += faults.point_problems(loaded, settings, [found for _, found in checked], known)
     problems += loaded.document.problems
     if study is not None and not problems:

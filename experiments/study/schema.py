@@ -1,6 +1,7 @@
 """What the study schema says about a key: neighbours, choices, and pydantic's complaints."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import takewhile
 from typing import Any
@@ -106,7 +107,10 @@ def all_keys(model: type[BaseModel], data: object, path: Path = ()) -> list[str]
 
 
 UNKNOWN = "unknown key"
-"""How the complaint about a key begins that does not exist."""
+"""How the complaint about a key begins that does not exist,"""
+MISSING = "missing"
+"""and that about one which should."""
+_MEANT = rf"{UNKNOWN}; did you mean (\w+)\?"
 
 
 def unknown_key(
@@ -164,7 +168,20 @@ def complaints(
             text = _message(item, model, path, data)
         if text not in messages:
             messages.append(text)
-    return [(path, _join(messages)) for path, messages in found.items()]
+    told = [(path, _join(messages)) for path, messages in found.items()]
+    return without_misspelt(told, told)
+
+
+def without_misspelt(
+    faults: Iterable[tuple[Path, str]], beside: Iterable[tuple[Path, str]]
+) -> list[tuple[Path, str]]:
+    """Drop a missing key where an unknown one beside it was meant to be it: that is told once."""
+    meant = {
+        (*path[:-1], word[1])
+        for path, text in beside
+        if (word := re.match(_MEANT, text)) is not None
+    }
+    return [each for each in faults if each[0] not in meant or not each[1].startswith(MISSING)]
 
 
 def coercions(model: type[BaseModel], data: object, path: Path = ()) -> list[tuple[Path, str]]:
@@ -213,12 +230,12 @@ def _path_in(data: object, location: tuple[int | str, ...], kind: str) -> Path:
 def _message(item: Any, model: type[BaseModel], path: Path, data: object) -> str:
     kind, text = item["type"], str(item["msg"])
     if kind == "missing":
-        return f"missing{_description(model, path, data)}"
+        return f"{MISSING}{_description(model, path, data)}"
     if kind in ("value_error", "assertion_error"):
         return text.removeprefix("Value error, ").removeprefix("Assertion failed, ")
     choices = choices_at(model, path, data)
     if kind == "union_tag_not_found":
-        return f"missing, expected one of {', '.join(choices)}"
+        return f"{MISSING}, expected one of {', '.join(choices)}"
     if kind == "union_tag_invalid":
         tag = item["ctx"]["tag"]
         return one_of(tag, choices)

@@ -20,7 +20,8 @@ STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 DESCRIBED = (
     "gpu", "n_gpus", "tp", "pp", "ep", "dp_replicas", "engine_version", "precision",
     "kv_cache_dtype", "max_num_seqs", "max_num_batched_tokens", "chunked_prefill",
-    "prefix_caching", "gpu_mem_util", "max_model_len", "sampling", "dataset", "notes",
+    "prefix_caching", "async_scheduling", "cudagraph_mode", "enforce_eager", "gpu_mem_util",
+    "max_model_len", "sampling", "dataset", "notes",
 )  # fmt: skip
 """Columns that a result may carry as metadata."""
 OTHER_ENGINES = ("sglang", "tgi", "tensorrt-llm", "lmdeploy", "deepspeed-mii")

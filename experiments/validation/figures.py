@@ -5,7 +5,6 @@ their tokens over the time from the first request to the last answer, or to the 
 """
 
 from collections.abc import Iterator
-from math import hypot
 
 import numpy as np
 import numpy.typing as npt
@@ -60,10 +59,8 @@ def spreads_of(result: Result, asked: Mask) -> dict[str, float]:
     same kind lies as probably as not ``sqrt(n p (1 - p))`` requests higher or lower (David and
     Nagaraja, "Order Statistics", 2003, section 7.1). Requests of one queue depend on each other, so
     that it is the least that a percentile varies by. That of few requests is known badly: of 200
-    the 99th is the second or third longest. The highest ones of TTFT vary by what hosts do that is
-    not simulated (``price_error.tail``), too.
+    the 99th is the second or third longest.
     """
-    tail = vllm().price_error.tail
     column = {name: np.asarray(values, np.float64) for name, values in result.requests.items()}
     spreads: dict[str, float] = {}
     for name, seconds in _samples(column, asked & (column["status"] == FINISHED)).items():
@@ -75,9 +72,16 @@ def spreads_of(result: Result, asked: Mask) -> dict[str, float]:
             aside = np.sqrt(share * (1 - share) / count)
             low, high = quantiles_at(seconds, [max(share - aside, 0.0), min(share + aside, 1.0)])
             if low > 0:
-                beside = tail if name == "ttft" and percent >= TAIL else 0.0
-                spreads[f"{name}_p{percent}_ms"] = hypot(np.log(high / low) / 2, beside)
+                spreads[f"{name}_p{percent}_ms"] = float(np.log(high / low) / 2)
     return spreads
+
+
+def stalls_of(metric: str) -> float:
+    """Return by how much a figure may be longer, and never shorter, for what hosts do that nobody
+    simulates: a standard error of the logarithm. 0 but of the highest percentiles of TTFT."""
+    name, _, percent = metric.removesuffix("_ms").partition("_p")
+    reaches = name == "ttft" and percent.isdigit() and int(percent) >= TAIL
+    return vllm().price_error.tail if reaches else 0.0
 
 
 def _samples(column: dict[str, Floats], answered: Mask) -> dict[str, Floats]:

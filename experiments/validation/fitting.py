@@ -30,6 +30,7 @@ BOUNDS: dict[str, tuple[float, float, float]] = {
     "gemm_share": (0.5, 0.95, 1.0),
     "gemm_arithmetic": (0.6, 0.9, 1.05),
     "attention_decode_bytes": (0.4, 0.85, 1.0),
+    "attention_decode_small_cache": (0.4, 0.8, 1.0),
     "attention_decode_start": (0.2, 0.5, 1.0),
     "elementwise_bytes": (0.15, 0.4, 1.0),
     "layer_overhead_s": (1e-6, 1.5e-5, 1e-4),

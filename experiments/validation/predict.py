@@ -24,6 +24,7 @@ from experiments.validation.figures import (
     offered_per_s,
     span_s,
     spreads_of,
+    stalls_of,
 )
 from experiments.validation.levels import API, FULL, Level, client_at, engine_at, prices_at
 from experiments.validation.recipes import with_its_lengths
@@ -247,7 +248,8 @@ def _of_task(task: Task, calibration: Calibration, level: Level, draws: int) -> 
                 for seeds in per_price[1:]
             ]
             lone = math.fsum(one.spreads.get(name, 0.0) for one in of_seeds) / len(of_seeds)
-            values[name] = _interval([one.values[name] for one in of_seeds], of_draws, lone)
+            of_each = [one.values[name] for one in of_seeds]
+            values[name] = _interval(of_each, of_draws, lone, stalls_of(name))
         grew = sum(one.queue_grew for one in of_seeds) * 2 > len(of_seeds)
         predictions.append(
             Prediction(
@@ -264,21 +266,25 @@ def _of_task(task: Task, calibration: Calibration, level: Level, draws: int) -> 
 
 
 def _interval(
-    seeds: list[float], draws: list[float], lone: float = 0.0
+    seeds: list[float], draws: list[float], lone: float = 0.0, stalls: float = 0.0
 ) -> tuple[float, float, float]:
     """Mean over seeds; its ends from the seeds' spread, the draws' spread, or both.
 
     Figures are positive, so their intervals are those of ``positive_ends``; where several spreads
     count, half lengths add up as squares on the log scale. ``lone`` is what a figure of one run, as
-    a measured one is, varies by beside (``figures.spreads_of``); it makes no interval alone.
+    a measured one is, varies by beside (``figures.spreads_of``), and ``stalls`` what makes it
+    longer alone (``figures.stalls_of``); they make no interval alone.
     """
     mean, low, high = mean_interval(seeds, ends=positive_ends)
     if not math.isfinite(mean) or low == 0 or (len(draws) < 2 and math.isnan(low)):
         return mean, low, high
     of_seeds = 0.0 if math.isnan(low) else math.log(mean / low) * mean
     of_draws = float(np.std(draws, ddof=1)) * NORMAL_QUANTILE if len(draws) > 1 else 0.0
-    of_run = lone * mean * NORMAL_QUANTILE
-    return mean, *positive_ends(mean, math.hypot(of_seeds, of_draws, of_run), 1.0)
+    of_run, of_host = (error * mean * NORMAL_QUANTILE for error in (lone, stalls))
+    half = math.hypot(of_seeds, of_draws, of_run)
+    low, _ = positive_ends(mean, half, 1.0)
+    _, high = positive_ends(mean, math.hypot(half, of_host), 1.0)
+    return mean, low, high
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ MODEL_TOKENS = 10_240
 COLUMNS = {"gpu_memory_utilization": "gpu_mem_util", "enable_prefix_caching": "prefix_caching"}
 """Of a table of runs, where they have another name than the engine's settings."""
 CHUNKS: dict[str, object] = {"max_num_batched_tokens": 8192, "async_scheduling": True}
+DECODES: dict[str, object] = {"cudagraph_mode": "FULL_DECODE_ONLY"}
 FP8_CACHE: dict[str, object] = {"kv_cache_dtype": "fp8"}
 GRAPHS: dict[str, object] = {"max_cudagraph_capture_size": 2048, "stream_interval": 20}
 TRITON_RANKS: dict[str, object] = {"moe_backend": "triton", "enable_expert_parallel": True}
@@ -58,6 +59,7 @@ RECIPES = (
     Recipe("minimax-m2", "b300|h200", FIRST, {"gpu_memory_utilization": 0.95}),
     Recipe("minimax-m2", "h100", FIRST, {"gpu_memory_utilization": 0.9}),
     Recipe("deepseek-v4", "", FIRST, FP8_CACHE),
+    Recipe("llama", "b200", FIRST, CHUNKS | FP8_CACHE | DECODES | {"max_num_seqs": 512}),
     Recipe("llama", "", FIRST, CHUNKS | FP8_CACHE),
 )
 """The first that fits counts."""

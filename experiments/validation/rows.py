@@ -92,6 +92,10 @@ class RunRow(BaseModel):
     """Longest prompt plus output."""
     enforce_eager: str | None = None
     """True: no CUDA graphs."""
+    cudagraph_mode: str | None = None
+    """Which steps CUDA graphs replay, under vLLM's names."""
+    async_scheduling: str | None = None
+    """on, off, or a remark: whether a step is planned while the one before is computed."""
     first_request_s: float | None = Field(default=None, ge=0, le=3600)
     """What the first step of a cold server takes besides; None: it was warm."""
     api_server_count: int | None = Field(default=None, ge=1, le=1000)

@@ -23,7 +23,7 @@ from hardware.versions import Version, version_key
 from model.quantization.checkpoint import UNSAID
 from model.spec import DecoderSpec, load_spec, resolve_model
 from sim.settings.cluster_config import ClusterConfig
-from sim.settings.engine_config import EngineConfig
+from sim.settings.engine_config import DECODES_ALONE, EngineConfig
 from sim.settings.pool_building import ledger_of
 from sim.settings.prefix_caching import uncached
 from sim.settings.resolved_engine import ResolvedEngine, resolved
@@ -34,6 +34,9 @@ V1 = (0, 8)
 UNSTATED_V0_TOKENS = 32_768
 """Longest max_model_len that an empty cell means before 0.8: a model whose context did not fit into
 the cache had to be started with a shorter one."""
+
+WITH_CHUNKS = ("PIECEWISE", "FULL", "FULL_AND_PIECEWISE")
+"""Modes of CUDA graphs that replay steps with prompts' chunks, too: all taken alike."""
 
 _DTYPES = (("float32", ("fp32", "float32")), ("bfloat16", ("bf16", "bfloat16", "auto")),
            ("float16", ("fp16", "float16", "half")))  # fmt: skip
@@ -243,12 +246,12 @@ def _given(row: RunRow, spec: DecoderSpec, version: str, notes: list[str]) -> di
         "enable_prefix_caching": switched_on(row.prefix_caching),
     }
     given["sampling"] = drawing(row, spec, version, notes)
-    if switched_on(row.enforce_eager):
-        given["enforce_eager"] = True
+    given["async_scheduling"] = switched_on(row.async_scheduling)
+    given |= _graphs(row)
     gpus = (row.tp or 1) * (row.data_parallel_size or 1)
     if (row.ep or 1) > 1 and gpus > 1 and spec.num_experts:
         given["enable_expert_parallel"] = True
-    for name in ("prefix_caching", "chunked_prefill"):
+    for name in ("prefix_caching", "chunked_prefill", "async_scheduling"):
         cell = getattr(row, name)
         if cell is not None and switched_on(cell) is None:
             notes.append(
@@ -268,6 +271,21 @@ def _given(row: RunRow, spec: DecoderSpec, version: str, notes: list[str]) -> di
         notes.append("prefix caching of an engine without chunked prefill is not modelled: off")
         given["enable_prefix_caching"] = False
     return {key: value for key, value in given.items() if value is not None}
+
+
+def _graphs(row: RunRow) -> dict[str, object]:
+    """What a row says of CUDA graphs. Raises CannotPredictError for a mode that is not known."""
+    mode = (row.cudagraph_mode or "").upper().rpartition(".")[2].strip()
+    if switched_on(row.enforce_eager) or mode == "NONE":
+        return {"enforce_eager": True}
+    if mode == DECODES_ALONE:
+        return {"cudagraph_mode": mode}
+    if mode not in ("", "AUTO", *WITH_CHUNKS):
+        raise CannotPredictError(
+            f"cudagraph_mode = {row.cudagraph_mode!r} is not known, expected {DECODES_ALONE}, "
+            f"{' or '.join(WITH_CHUNKS)}"
+        )
+    return {}
 
 
 def _served(

@@ -97,6 +97,9 @@ class MeasuredChunks:
     """Logarithms of the lengths of prompts at the nodes, ascending."""
     log_prompt_s: list[float] = field(repr=False)
     """Logarithms of their seconds, launch included; never falling."""
+    known_s: dict[int, float] = field(default_factory=dict, compare=False, repr=False)
+    """By tokens of a prompt, what was asked before: what one chunk ends with, the next begins with,
+    and there are no more than tokens of the longest context."""
 
     def seconds(self, chunk: int, past: int) -> float:
         """See ``ChunkCost``."""
@@ -109,10 +112,15 @@ class MeasuredChunks:
         return self.overhead_s + made_s + (added_s if added_s > read_s else read_s)
 
     def _prompt_s(self, tokens: int) -> float:
+        known = self.known_s.get(tokens)
+        if known is not None:
+            return known
         nodes, seconds, at = self.log_tokens, self.log_prompt_s, log(tokens)
         low = min(bisect_right(nodes, at), len(nodes) - 1) - 1
         share = (at - nodes[low]) / (nodes[low + 1] - nodes[low])
-        return exp(seconds[low] + share * (seconds[low + 1] - seconds[low]))
+        found = exp(seconds[low] + share * (seconds[low + 1] - seconds[low]))
+        self.known_s[tokens] = found
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,10 +114,12 @@ class Measured:
         row_bytes = kernel.position_numbers * numbers.kv_bytes
         if len(mixer.caches) > 1:
             row_bytes = cache.entry_bytes(numbers.kv_bytes, share.tp)
+        own = kernel.kind in self.kernels.mixers
         if kernel.heads > kernel.kv_heads:
             reached = reached * self.calibration.attention_decode_bytes
+            if numbers.kv_bytes < 2.0 and not own:
+                reached = reached * self.calibration.attention_decode_small_cache
         per_position = layers * row_bytes / (self.gpu.bandwidth_bytes_per_s * reached)
-        own = kernel.kind in self.kernels.mixers
         starts = layers * (1.0 if own else self.calibration.attention_decode_start)
         floor, base = (starts * seconds for seconds in (floor_s, base_s))
         columns = (floor.tolist(), base.tolist(), per_position.tolist())

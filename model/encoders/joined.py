@@ -300,6 +300,21 @@ def deepseek_ocr(config: Config, text: Config) -> int:
     return images.sam({}) + tower - patches + linear(2048, hidden) + 2 * hidden
 
 
+def minimax_m3(config: Config, text: Config) -> int:
+    """CLIP's layers on patches of frames, two matrices, and two more on merged patches."""
+    vision = nested(config, "vision_config")
+    joining = nested(vision, "img_token_compression_config")
+    hidden, layers = whole(vision, "hidden_size", 1280), whole(vision, "num_hidden_layers", 32)
+    frames = whole(vision, "temporal_patch_size", whole(joining, "temporal_patch_size", 2))
+    side_ = whole(vision, "spatial_merge_size", whole(joining, "spatial_merge_size", 2))
+    patch, inner = side(vision, "patch_size", 14), whole(vision, "intermediate_size", 5120)
+    tower = patches(hidden, patch, frames=frames, bias=False) + layernorm(hidden)
+    out, wide = _hidden(text), whole(config, "projector_hidden_size", 6144)
+    projector = linear(hidden, wide) + linear(wide, out)
+    merger = linear(out * side_**2, wide) + linear(wide, out)
+    return tower + blocks(layers, hidden, inner) + projector + merger
+
+
 PHI4_MULTIMODAL = 5_308_268_992 - 3_836_021_760
 """Of the encoders of images and sounds and their projections in the one model of its kind, as
 transformers counts them: the whole less the language model. Adapters (LoRA) are not loaded."""
@@ -307,44 +322,3 @@ transformers counts them: the whole less the language model. Adapters (LoRA) are
 
 def phi4mm(config: Config, text: Config) -> int:
     return PHI4_MULTIMODAL
-
-
-def qwen3_asr(config: Config, text: Config) -> int:
-    """An encoder of sounds, and two matrices."""
-    audio = nested(config, "audio_config")
-    wide = whole(audio, "d_model", 1024)
-    projector = linear(wide, wide) + linear(wide, whole(audio, "output_dim", 3584))
-    return sounds.qwen3(audio) + projector
-
-
-def glmasr(config: Config, text: Config) -> int:
-    """Four rows joined; positions rotate."""
-    audio, hidden = nested(config, "audio_config"), _hidden(text)
-    wide = whole(audio, "intermediate_size", 5120)
-    projector = linear(wide, 2 * hidden) + linear(2 * hidden, hidden)
-    return sounds.whisper(audio, positions=0) + projector
-
-
-def moss(config: Config, text: Config) -> int:
-    """Whisper of 80 mels, frames merged, two matrices and a norm."""
-    audio = {
-        "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
-        **nested(config, "audio_config"),
-    }  # fmt: skip
-    wide = whole(audio, "hidden_size") * whole(config, "audio_merge_size", 4)
-    biased, hidden = flag(config, "projector_bias", True), _hidden(text)
-    projector = linear(wide, hidden, bias=biased) + linear(hidden, hidden, bias=biased)
-    return sounds.whisper(audio, mels=80) + projector + layernorm(hidden)
-
-
-def qwen2_audio(config: Config, text: Config) -> int:
-    """Whisper, and one matrix."""
-    audio = nested(config, "audio_config")
-    return sounds.whisper(audio) + linear(whole(audio, "d_model", 1280), _hidden(text))
-
-
-def voxtral(config: Config, text: Config) -> int:
-    """Whisper, frames joined by four, and two matrices without biases."""
-    audio, hidden = nested(config, "audio_config"), _hidden(text)
-    wide = whole(audio, "intermediate_size", 5120)
-    return sounds.whisper(audio) + wide * hidden + hidden * hidden

@@ -7,7 +7,7 @@ Every layer mixes ``hc_mult`` residual streams by weights that it makes from all
 from dataclasses import replace
 from typing import ClassVar
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, model_validator
+from pydantic import AliasChoices, Field, NonNegativeInt, PositiveFloat, model_validator
 
 from model.families.keys import Config, ExpertCount, Family, PositiveInt, check_experts
 from model.families.layer_types import check_layer_types
@@ -50,7 +50,9 @@ NAMES = names_below(
 class DeepseekV4Keys(WindowedKeys):
     """Which entries a layer attends, from ``compress_ratios`` or ``layer_types``."""
 
-    intermediate_size: PositiveInt = Field(default=1, validation_alias="moe_intermediate_size")
+    intermediate_size: PositiveInt = Field(
+        validation_alias=AliasChoices("moe_intermediate_size", "intermediate_size")
+    )
     head_dim: PositiveInt | None = 512
     num_key_value_heads: PositiveInt | None = 1
     max_position_embeddings: PositiveInt = 1_048_576

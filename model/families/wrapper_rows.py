@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from model.config_keys import Config, nested
-from model.encoders import images, joined
+from model.encoders import images, joined, joined_sounds
 from model.families.wrapper import Beside, Wrapper
 
 
@@ -88,6 +88,15 @@ WRAPPERS: dict[str, Wrapper] = {
         beside=joined.kimi_k3,
         text_type="kimi_linear",
     ),
+    "minimax_m3_vl": Wrapper(
+        class_names=(
+            "MiniMaxM3SparseForConditionalGeneration",
+            "MiniMaxM3VLForConditionalGeneration",
+            "MiniMaxM3SparseForCausalLM",
+        ),
+        beside=joined.minimax_m3,
+        text_type="minimax_m3_vl_text",
+    ),
     "qwen2_vl": Wrapper(
         class_names=("Qwen2VLForConditionalGeneration",),
         beside=_vision(images.qwen2_vl),
@@ -156,24 +165,28 @@ WRAPPERS: dict[str, Wrapper] = {
     ),
     "qwen3_asr": Wrapper(
         class_names=("Qwen3ASRForConditionalGeneration",),
-        beside=joined.qwen3_asr,
+        beside=joined_sounds.qwen3_asr,
         text_type="qwen3",
     ),
     "glmasr": Wrapper(
-        class_names=("GlmAsrForConditionalGeneration",), beside=joined.glmasr, text_type="llama"
+        class_names=("GlmAsrForConditionalGeneration",),
+        beside=joined_sounds.glmasr,
+        text_type="llama",
     ),
     "moss_transcribe_diarize": Wrapper(
         class_names=("MossTranscribeDiarizeForConditionalGeneration",),
-        beside=joined.moss,
+        beside=joined_sounds.moss,
         text_type="qwen3",
     ),
     "qwen2_audio": Wrapper(
         class_names=("Qwen2AudioForConditionalGeneration",),
-        beside=joined.qwen2_audio,
+        beside=joined_sounds.qwen2_audio,
         text_type="qwen2",
     ),
     "voxtral": Wrapper(
-        class_names=("VoxtralForConditionalGeneration",), beside=joined.voxtral, text_type="llama"
+        class_names=("VoxtralForConditionalGeneration",),
+        beside=joined_sounds.voxtral,
+        text_type="llama",
     ),
     "muse_glimmer": Wrapper(
         class_names=("MuseGlimmerForConditionalGeneration",),

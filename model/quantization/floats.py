@@ -61,7 +61,7 @@ class _Layer(SectionKeys):
 class _ModelOpt(SectionKeys):
     quant_algo: str | None = None
     kv_cache_quant_algo: str | None = None
-    kv_cache_scheme: dict[str, Any] | None = None
+    kv_cache_scheme: dict[str, Any] | str | None = None
     exclude_modules: list[str] | None = None
     ignore: list[str] | None = None
     quantized_layers: dict[str, _Layer] = Field(default_factory=dict)
@@ -79,7 +79,7 @@ def stores_fp8(
     Raises:
         ConfigError: another kind of quantized cache.
     """
-    if algorithm not in (None, "", "FP8", "FP8_AFFINE"):
+    if (algorithm or "FP8").upper() != "FP8":
         raise refused(f"kv_cache_quant_algo = {algorithm!r}", "is not modelled, expected FP8")
     if not scheme:
         return algorithm is not None and bool(algorithm)
@@ -135,13 +135,25 @@ def modelopt(section: Section) -> Said:
     keys = read(_ModelOpt, nested if isinstance(nested, dict) else section)
     algorithm = (keys.quant_algo or "").upper()
     left_out = (*(keys.exclude_modules or ()), *(keys.ignore or ()))
-    kv_fp8 = stores_fp8(keys.kv_cache_scheme, keys.kv_cache_quant_algo)
-    listed = (*left_out, *keys.quantized_layers)
+    listed, kv_fp8 = (*left_out, *keys.quantized_layers), _asks_for_fp8(keys)
     if algorithm == MIXED:
         return Said(method="modelopt_mixed", choose=_mixed(keys), listed=listed, kv_fp8=kv_fp8)
     method = "modelopt_fp4" if "FP4" in algorithm else "modelopt"
     choose = all_but(_algorithm(algorithm), left_out) if algorithm else (lambda name: None)
     return Said(method=method, choose=choose, listed=listed, kv_fp8=kv_fp8)
+
+
+def _asks_for_fp8(keys: _ModelOpt) -> bool:
+    """As vLLM reads it: a scheme goes before the algorithm's name, and may be one itself.
+
+    Of scales that are made anew for every token (``dynamic``) it takes no notice.
+    """
+    scheme = keys.kv_cache_scheme
+    if isinstance(scheme, str) and scheme:
+        return stores_fp8(None, scheme)
+    if isinstance(scheme, dict) and scheme:
+        return stores_fp8(scheme) and not scheme.get("dynamic")
+    return stores_fp8(None, keys.kv_cache_quant_algo)
 
 
 def _algorithm(name: str) -> Scheme:

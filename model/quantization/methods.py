@@ -4,9 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from model.errors import ConfigError, one_of
-from model.quantization.floats import fbgemm_fp8, fp8, modelopt, mxfp4
-from model.quantization.groups import compressed_tensors, quark
-from model.quantization.integers import auto_round, awq, bitsandbytes, gptq, hqq
 from model.quantization.said import Said, Section
 from model.quantization.scheme import (
     AWQ,
@@ -21,20 +18,23 @@ from model.quantization.scheme import (
     Scheme,
 )
 from model.quantization.weights import EXPERTS, LAYERS
+from model.rows import Rows
 
-READERS: dict[str, Callable[[Section], Said]] = {
-    "gptq": gptq,
-    "awq": awq,
-    "auto-round": auto_round,
-    "bitsandbytes": bitsandbytes,
-    "compressed-tensors": compressed_tensors,
-    "fbgemm_fp8": fbgemm_fp8,
-    "fp8": fp8,
-    "hqq": hqq,
-    "modelopt": modelopt,
-    "mxfp4": mxfp4,
-    "quark": quark,
-}
+READERS = Rows[Callable[[Section], Said]](
+    {
+        "gptq": "model.quantization.integers:gptq",
+        "awq": "model.quantization.integers:awq",
+        "auto-round": "model.quantization.integers:auto_round",
+        "bitsandbytes": "model.quantization.integers:bitsandbytes",
+        "compressed-tensors": "model.quantization.groups:compressed_tensors",
+        "fbgemm_fp8": "model.quantization.floats:fbgemm_fp8",
+        "fp8": "model.quantization.floats:fp8",
+        "hqq": "model.quantization.integers:hqq",
+        "modelopt": "model.quantization.floats:modelopt",
+        "mxfp4": "model.quantization.floats:mxfp4",
+        "quark": "model.quantization.groups:quark",
+    }
+)
 """By ``quant_method``."""
 
 SPELLINGS = {

@@ -9,32 +9,28 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from model.errors import one_of
+from model.rows import Rows
 from sim.named import named
 from sim.plugins import NONE, built, check_own, class_of, is_own, try_out
-from sim.routers.blind import Random, RoundRobin
-from sim.routers.cache_aware import CacheAware
-from sim.routers.dynamo import Dynamo
-from sim.routers.hashing import BoundedConsistentHashing, ConsistentHashing, PrefixHash
-from sim.routers.llm_d import LlmD
-from sim.routers.loads import LeastRequests, PowerOfTwoChoices
+from sim.routers.blind import RoundRobin
 from sim.routers.router import VIEWS, Looks, ReplicaFacts, Router, View
-from sim.routers.sessions import SessionAffinity
-from sim.routers.tokens import LeastTokens
 
-ROUTERS: Final[dict[str, type[Router]]] = {
-    "round_robin": RoundRobin,
-    "random": Random,
-    "least_requests": LeastRequests,
-    "least_tokens": LeastTokens,
-    "power_of_two_choices": PowerOfTwoChoices,
-    "session_affinity": SessionAffinity,
-    "consistent_hashing": ConsistentHashing,
-    "bounded_consistent_hashing": BoundedConsistentHashing,
-    "prefix_hash": PrefixHash,
-    "cache_aware": CacheAware,
-    "llm_d": LlmD,
-    "dynamo": Dynamo,
-}
+ROUTERS: Final = Rows[type[Router]](
+    {
+        "round_robin": "sim.routers.blind:RoundRobin",
+        "random": "sim.routers.blind:Random",
+        "least_requests": "sim.routers.loads:LeastRequests",
+        "least_tokens": "sim.routers.tokens:LeastTokens",
+        "power_of_two_choices": "sim.routers.loads:PowerOfTwoChoices",
+        "session_affinity": "sim.routers.sessions:SessionAffinity",
+        "consistent_hashing": "sim.routers.hashing:ConsistentHashing",
+        "bounded_consistent_hashing": "sim.routers.hashing:BoundedConsistentHashing",
+        "prefix_hash": "sim.routers.hashing:PrefixHash",
+        "cache_aware": "sim.routers.cache_aware:CacheAware",
+        "llm_d": "sim.routers.llm_d:LlmD",
+        "dynamo": "sim.routers.dynamo:Dynamo",
+    }
+)
 Given = Mapping[str, Any]
 """Settings of a router, as a study says."""
 

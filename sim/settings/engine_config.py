@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from hardware.arithmetic import runnable
-from hardware.defaults import check_version, newest_version
+from hardware.defaults import check_version, newest_version, takes_over_kv_fp8
 from hardware.exchange import GATHERED, check_backend
 from hardware.gpu import Gpu
 from hardware.host_link import HostLink
@@ -35,6 +35,8 @@ OrderName = Annotated[str, *named(order, ORDERS)]
 MoeBackend = Literal["auto", "deep_gemm", "triton", "flashinfer_cutlass", "flashinfer_trtllm"]
 Count = Annotated[int, Field(gt=0, le=10**9)]
 
+DECODES_ALONE = "FULL_DECODE_ONLY"
+"""A ``cudagraph_mode``."""
 WHOLE_PROMPTS_WATERMARK = 0.01
 """Share of the blocks that vLLM's first engine kept free; whole prompts are its way."""
 
@@ -80,6 +82,10 @@ class EngineConfig(BaseModel):
     max_cudagraph_capture_size: Count | None = None
     """Tokens of the largest step that a CUDA graph replays. Default: twice max_num_seqs, at most
     512."""
+    cudagraph_mode: Literal["auto", "FULL_DECODE_ONLY"] = "auto"
+    """Which of these steps a CUDA graph replays. auto: all, as vLLM has it where nobody sets it.
+    FULL_DECODE_ONLY: those of decodes alone; a step with a prompt's chunk the host launches kernel
+    by kernel, as with enforce_eager. Memory is charged as in auto."""
     max_num_seqs: Count | None = None
     """Most sequences in the running batch. Default: the version's on that GPU, 256 or, on large
     ones, 1024."""
@@ -246,7 +252,8 @@ def precision_of(engine: EngineConfig, spec: DecoderSpec, gpu: Gpu) -> Precision
     if dtype == "auto":
         half = checkpoint.dtype in ("float16", "half") or "bf16" not in gpu.peak_flops_per_s
         dtype = "float16" if half else "bfloat16"
-    if kv == "auto" and checkpoint.kv_fp8:
+    asked = checkpoint.kv_fp8 and takes_over_kv_fp8(engine.version, checkpoint.weights.method)
+    if kv == "auto" and asked:
         kv = "fp8"
     told = chosen_weights(engine.quantization, checkpoint.weights, spec.name, spec.num_experts)
     return runnable(precision(dtype, told, kv), gpu)

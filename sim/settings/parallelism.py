@@ -6,7 +6,7 @@ from hardware.kv_groups import several_groups
 from hardware.pipelining import Pipelining, pipelining
 from hardware.ranks import Ranks, ranks_of
 from model.spec import DecoderSpec
-from sim.settings.engine_config import precision_of
+from sim.settings.engine_config import DECODES_ALONE, precision_of
 from sim.settings.resolved_engine import ResolvedEngine
 
 
@@ -23,6 +23,11 @@ def checked_ranks(spec: DecoderSpec, settings: ResolvedEngine, count: int) -> Ra
         raise ValueError(
             f"engine.enforce_eager: true with cluster.data_parallel_size = {count} is not "
             "modelled, expected false: ranks that wait for each other and for their hosts"
+        )
+    if settings.cudagraph_mode == DECODES_ALONE:
+        raise ValueError(
+            f"engine.cudagraph_mode = {DECODES_ALONE} with cluster.data_parallel_size = {count} is "
+            "not modelled, expected auto"
         )
     if settings.first_request_s:
         raise ValueError(

@@ -14,7 +14,7 @@ from hardware.step_setup import StepSetup
 from model.mlps.load import ExpertLoad
 from model.spec import DecoderSpec
 from sim.settings.drafts import draft_cost, draft_plan
-from sim.settings.engine_config import EngineConfig, precision_of
+from sim.settings.engine_config import DECODES_ALONE, EngineConfig, precision_of
 from sim.settings.host_time import host_s
 from sim.settings.offloading_config import check_offloaded_groups
 from sim.settings.parallelism import checked_ranks, checked_stages
@@ -117,6 +117,7 @@ def _step_setup(
         max_seqs=settings.max_num_seqs,
         max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
         enforce_eager=settings.enforce_eager,
+        graphs_of_decodes=settings.cudagraph_mode == DECODES_ALONE,
         step_overhead_s=step_s,
         sequence_overhead_s=each_s,
         drawing_s=drawn_s,

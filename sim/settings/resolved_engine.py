@@ -12,6 +12,7 @@ from hardware.versions import version_key
 from model.sampling import Drawing
 from model.spec import DecoderSpec
 from sim.settings.engine_config import (
+    DECODES_ALONE,
     WHOLE_PROMPTS_WATERMARK,
     Count,
     EngineConfig,
@@ -27,8 +28,18 @@ from sim.settings.speculative import check_speculative
 
 def _check_eager(engine: EngineConfig) -> None:
     """Raise ValueError for what is not modelled without CUDA graphs, or means nothing then."""
+    if engine.cudagraph_mode == DECODES_ALONE and engine.speculative is not None:
+        raise ValueError(
+            f"engine.cudagraph_mode = {DECODES_ALONE} with engine.speculative is not modelled, "
+            "expected auto"
+        )
     if not engine.enforce_eager:
         return
+    if engine.cudagraph_mode == DECODES_ALONE:
+        raise ValueError(
+            f"engine.cudagraph_mode = {DECODES_ALONE} with engine.enforce_eager: true, expected "
+            "auto: there are no CUDA graphs"
+        )
     if engine.max_cudagraph_capture_size is not None:
         raise ValueError(
             f"engine.max_cudagraph_capture_size = {engine.max_cudagraph_capture_size} with "

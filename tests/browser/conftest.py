@@ -34,6 +34,11 @@ def axe() -> str:
     return Path(given).read_text(encoding="utf-8")
 
 
+LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (1280, 768, 390)]
+READ = [("light", 1280), ("dark", 390)]
+"""Colours are those of a scheme, what a reader finds is that of a width: two see each once."""
+
+
 class Opened:
     """A page, and every complaint of the browser about it."""
 
@@ -48,6 +53,21 @@ class Opened:
             lambda message: self.complaints.append(message.text) if message.type == "error" else 0,
         )
         self.page.on("request", lambda request: self.asked.append(request.url))
+
+    def looks(self, url: str) -> Iterator[tuple[str, int]]:
+        """Load it anew in each scheme of colours, at each width; one context costs a process."""
+        for scheme, width in LOOKS:
+            self.page.emulate_media(color_scheme=scheme)
+            self.page.set_viewport_size({"width": width, "height": 900})
+            self.asked.clear()
+            self.page.goto(url)
+            yield scheme, width
+
+    def violations(self, axe: str) -> list[tuple[str, str]]:
+        """What a screen reader cannot use: the rule, and where it is broken first."""
+        self.page.evaluate(axe)
+        found = self.page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+        return [(each["id"], each["nodes"][0]["html"]) for each in found]
 
     def __enter__(self) -> "Opened":
         return self

@@ -58,6 +58,11 @@ def test_a_small_study_loads_no_more_than_it_needs(tmp_path: Path) -> None:
     unused = {"pandas", "joblib", "scipy", "torch", "distributed", "transformers"}
     assert loaded & HEAVY == HEAVY - unused
     assert "matplotlib.pyplot" not in loaded
+    of_other_studies = {
+        "sim.routers.llm_d", "sim.routers.dynamo", "model.quantization.integers",
+        "model.families.deepseek", "model.mixers.mamba",
+    }  # fmt: skip
+    assert not loaded & of_other_studies
 
 
 def test_no_figures_leaves_pictures_and_what_draws_them_away(tmp_path: Path) -> None:

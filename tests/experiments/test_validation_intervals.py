@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 import pytest
 
-from experiments.validation.figures import spreads_of
+from experiments.validation.figures import spreads_of, stalls_of
 from experiments.validation.predict import _interval
 from hardware.engine_table import vllm
 from sim.recording.result import FINISHED, Result
@@ -36,12 +36,11 @@ def p99_of_runs(count: int, rng: np.random.Generator) -> list[float]:
 def test_a_percentile_varies_by_its_order_statistics(count: int) -> None:
     rng = np.random.default_rng(3)
     between_runs = float(np.std(np.log(p99_of_runs(count, rng))))
-    tail = vllm().price_error.tail
     told = [
         spreads_of(result_of(rng.lognormal(0.0, 0.5, count)), np.ones(count, dtype=np.bool_))
         for _ in range(50)
     ]
-    of_order = [math.sqrt(one["ttft_p99_ms"] ** 2 - tail**2) for one in told]
+    of_order = [one["ttft_p99_ms"] for one in told]
     assert np.mean(of_order) == pytest.approx(between_runs, rel=0.2)
     assert np.mean([one["ttft_p50_ms"] for one in told]) < 0.7 * between_runs  # of the middle: less
     assert told[0]["tpot_p99_ms"] == 0.0  # all alike
@@ -53,3 +52,15 @@ def test_what_one_run_varies_by_widens_an_interval_and_makes_none() -> None:
     assert alone[0] == wider[0] == 5.0
     half = [math.log(high / low) / 2 for _, low, high in (alone, wider)]
     assert half[1] == pytest.approx(math.hypot(half[0], 1.96 * 0.3), rel=1e-3)
+
+
+def test_what_hosts_do_makes_the_highest_percentiles_of_ttft_longer_alone() -> None:
+    tail = vllm().price_error.tail
+    known = {name: stalls_of(f"{name}_ms") for name in ("ttft_p90", "ttft_p95", "ttft_p99")}
+    assert set(known.values()) == {tail}
+    others = ("ttft_mean_ms", "ttft_p50_ms", "tpot_p99_ms", "e2e_p99_ms", "out_tok_s")
+    assert {stalls_of(name) for name in others} == {0.0}
+    alone, longer = (_interval([5.0], [4.9, 5.1, 5.0], 0.0, each) for each in (0.0, 0.3))
+    assert longer[:2] == alone[:2]
+    up = [math.log(high / mean) for mean, _, high in (alone, longer)]
+    assert up[1] == pytest.approx(math.hypot(up[0], 1.96 * 0.3), rel=1e-3)

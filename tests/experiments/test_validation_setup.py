@@ -69,6 +69,17 @@ def test_defaults_of_versions_and_gpus(
     assert any(note.startswith("max_num_batched_tokens: ") for note in setup.notes)
 
 
+def test_graphs_and_planning_ahead_are_said() -> None:
+    assert engine_of().cudagraph_mode == "auto"
+    assert engine_of(cudagraph_mode="full_decode_only").cudagraph_mode == "FULL_DECODE_ONLY"
+    assert engine_of(cudagraph_mode="FULL_AND_PIECEWISE").cudagraph_mode == "auto"
+    assert engine_of(cudagraph_mode="CUDAGraphMode.NONE").enforce_eager
+    with pytest.raises(ValueError, match="cudagraph_mode = 'some' is not known"):
+        engine_of(cudagraph_mode="some")
+    told = {word: engine_of(async_scheduling=word).async_scheduling for word in ("on", "off")}
+    assert told == {"on": True, "off": False}
+
+
 def test_v0_cuts_prompts_of_long_contexts_only() -> None:
     old = {
         "engine_version": "0.6.0",

@@ -129,6 +129,29 @@ def test_names_that_are_not_modelled(changes: dict[str, str], message: str) -> N
         EngineConfig.model_validate(changes)
 
 
+FP8 = {"num_bits": 8, "type": "float", "dynamic": False}
+CHANNELS = {"weights": {"num_bits": 8, "type": "float", "strategy": "channel"}}
+TENSORS = {"quant_method": "compressed-tensors", "config_groups": {"group_0": CHANNELS}}
+MODELOPT = {"quant_method": "modelopt", "quant_algo": "FP8"}
+STATIC = {"quant_method": "fp8", "activation_scheme": "static"}
+
+
+@pytest.mark.parametrize(
+    ("section", "since"),
+    [(MODELOPT, "0.14"), (TENSORS, "0.15"), (STATIC, None)],
+)
+def test_a_checkpoints_kv_type_counts_where_the_engine_reads_it(
+    section: dict[str, Any], since: str | None
+) -> None:
+    """Of AutoFP8's files, which ask for it too, vLLM says to set it (``--kv-cache-dtype fp8``)."""
+    spec = spec_of(section | {"kv_cache_scheme": FP8})
+    assert spec.checkpoint.kv_fp8
+    for version in ("0.13.0", "0.14.1", "0.15.1", "0.33"):
+        engine = EngineConfig.model_validate({"version": version})
+        taken = since is not None and float(version[:4]) >= float(since)
+        assert precision_of(engine, spec, load_gpu("h100")).kv_bytes == (1.0 if taken else 2.0)
+
+
 @pytest.mark.parametrize("name", ["fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc", "bfloat16", "float16"])
 def test_names_of_kv_types(name: str) -> None:
     engine = EngineConfig.model_validate({"kv_cache_dtype": name})

@@ -101,6 +101,7 @@ COUNTED = {
     "nemotron-3-ultra-550b-a55b": 549_308_968_960,
     "nemotron-3.5-lightning-30b-a3b": 31_577_937_344,
     "nemotron-nano-12b-v2": 12_310_001_152,
+    "nemotron-nano-12b-v2-vl": 12_310_001_152,
     "nemotron-nano-9b-v2": 8_888_227_328,
     "olmo-2-13b": 13_716_198_400,
     "olmo-2-32b": 32_234_279_936,

@@ -7,9 +7,25 @@ from typing import Any
 import pytest
 
 from model.errors import ConfigError
-from model.families import gpt_rows, layernorm_rows, llama_rows, mixture_rows, registry
+from model.families import (
+    gpt_rows,
+    layernorm_rows,
+    left_out,
+    llama_rows,
+    mixture_rows,
+    registry,
+)
 from model.spec import spec_from_config
-from tests.model.family_cases import ALIKE, CASES, DEEPSEEK, GPT, PUBLISHED, SHAPES, SMALL
+from tests.model.family_cases import (
+    ALIKE,
+    CASES,
+    DEEPSEEK,
+    GPT,
+    PUBLISHED,
+    ROUTED,
+    SHAPES,
+    SMALL,
+)
 
 ALIKE |= {
     "ernie4_5_vl_moe_text", "glm4v_moe_text", "glm4v_text", "glm_ocr_text", "muse_glimmer_text",
@@ -35,6 +51,28 @@ def test_parameters_equal_those_of_transformers(name: str, which: int) -> None:
     # The file that transformers itself would write says the same.
     saved = {**config.to_dict(), "architectures": [type(model).__name__]}
     assert spec_from_config(saved, "tiny").parameters() == expected
+
+
+@pytest.mark.parametrize("name", left_out.LEFT_OUT)
+def test_keys_that_a_file_leaves_out(name: str) -> None:
+    """The table is what the configuration classes of transformers say."""
+    transformers = pytest.importorskip("transformers")
+    usual = transformers.AutoConfig.for_model(name)
+    told = left_out.LEFT_OUT[name]
+    assert told == {key: getattr(usual, key, 0) for key in told}
+    assert left_out.filled(name, {}) == told
+    assert left_out.filled(name, dict.fromkeys(told, 1)) == dict.fromkeys(told, 1)
+    assert left_out.filled(name, dict.fromkeys(told)) == dict.fromkeys(told)
+
+
+def test_a_mixture_that_leaves_out_its_experts() -> None:
+    config = {"model_type": "glm4_moe", **SMALL, **ROUTED, "first_k_dense_replace": 1}
+    spec = spec_from_config(config, "x")
+    assert [kind.mlp.num_experts for kind in spec.in_order()] == [0, 128, 128, 128]
+    fewer = spec_from_config(config | {"num_experts": 4}, "x")
+    assert fewer.num_experts == 4
+    none = spec_from_config(config | {"n_routed_experts": None}, "x")
+    assert none.num_experts == 0
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -129,6 +129,9 @@ def test_activation_order_keeps_an_index_and_every_ranks_scales() -> None:
     assert weight_bytes(spec, 2) == rank + 1024 * 512 * 2 + 9 * 512 * 2
 
 
+MODELOPT = {"quant_method": "modelopt", "quant_algo": "FP8"}
+
+
 @pytest.mark.parametrize(
     ("section", "fp8"),
     [
@@ -138,6 +141,11 @@ def test_activation_order_keeps_an_index_and_every_ranks_scales() -> None:
         ({"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}}, True),
         ({"quantization": {"quant_algo": None, "kv_cache_quant_algo": "FP8"}}, True),
         ({"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": None}}, False),
+        ({"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "fp8"}}, True),
+        # A scheme goes before the name of an algorithm; older files have one in its place.
+        (MODELOPT | {"kv_cache_scheme": "FP8"}, True),
+        (MODELOPT | {"kv_cache_scheme": {"num_bits": 8, "type": "float", "dynamic": False}}, True),
+        (MODELOPT | {"kv_cache_scheme": {"num_bits": 8, "type": "float", "dynamic": True}}, False),
         ({"quant_method": "awq", "bits": 4, "group_size": 128}, False),
         # As AutoFP8 and AMD's Quark write it.
         ({"quant_method": "fp8", "activation_scheme": "static", "kv_cache_scheme": "static"}, True),

@@ -162,6 +162,19 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "projection_hidden_size": 48,
         },
     ),
+    "minimax_m3_vl": (
+        "minimax_m3_vl",
+        {
+            "text_config": {
+                "model_type": "minimax_m3_vl_text", **TEXT, "num_local_experts": 4,
+                "num_experts_per_tok": 2, "dense_intermediate_size": 96,
+                "shared_intermediate_size": 32, "head_dim": 8, "moe_layer_freq": [0, 1],
+                "sparse_attention_config": {"sparse_attention_freq": [0, 1]},
+            },
+            "vision_config": {**TOWER, "spatial_merge_size": 3, "temporal_patch_size": 1},
+            "projector_hidden_size": 56,
+        },
+    ),
     "qwen2_vl": (
         "qwen2_vl",
         {

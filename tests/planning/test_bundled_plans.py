@@ -15,12 +15,13 @@ from experiments.planning.plan_words import title
 from experiments.planning.progress import SearchProgress
 from experiments.planning.serving_files import winner_study, write_winner
 from experiments.planning.trials import Trials
-from experiments.running.api import run_study
+from experiments.running.api import load_study, run_study
 from experiments.running.local import Local
 from experiments.running.workers import shared_by
 from experiments.study.bundled import bundled_studies
 from experiments.study.document import read_raw
 from experiments.study.overrides import override
+from experiments.study.pools import by_pool
 
 ROOT = Path(__file__).resolve().parents[2]
 FEW = {"run_requests": 500, "runners_up": 0}
@@ -59,7 +60,13 @@ def test_the_winner_alone_gives_the_figures_of_the_plan(tmp_path: Path, name: st
     winner = found.winner
     assert winner is not None
     path = tmp_path / "winner.yaml"
-    write_winner(winner_study(name, winner), path)
+    bought = winner_study(name, winner)
+    write_winner(bought, winner.candidate.values, path)
+    each = [[alone.resolved() for _, alone in by_pool(one)] for one in (load_study(path), bought)]
+    assert each[0] == each[1]
+    text = path.read_text(encoding="utf-8")
+    assert ": null" not in text
+    assert "{}" not in text
     runs = run_study(path).runs
     assert runs["usd_per_hour"].tolist() == pytest.approx([winner.usd_per_hour] * len(runs))
     assert set(runs["gpus"]) == {winner.gpus}

@@ -15,11 +15,11 @@ from experiments.planning.capacity import answer
 from experiments.planning.capacity_study import prepare_capacity
 from experiments.planning.highest import Highest
 from experiments.planning.lengths import long_enough
+from experiments.planning.progress import SearchProgress
 from experiments.planning.trials import Trials
 from experiments.running.api import load_study
 from experiments.running.capacity import capacity_per_s
 from experiments.running.local import Local
-from experiments.running.results import Progress
 from experiments.running.work_folder import WORK
 from experiments.study.build import settled
 from experiments.study.document import read_raw
@@ -62,7 +62,7 @@ def row(folder: Path) -> dict[str, str]:
 def test_the_rate_that_is_found_is_where_the_slo_is_just_kept(tmp_path: Path) -> None:
     """Other seeds than the search saw: 3% below what was found the SLO is kept, 6% above not."""
     plan = prepare_capacity(read_raw(study(tmp_path)))
-    trials = Trials(tmp_path, Local(1), Progress())
+    trials = Trials(tmp_path, Local(1), SearchProgress())
     one = answer(plan, plan.points[0], trials)
     found = one.found
     assert isinstance(found, Highest)
@@ -91,7 +91,7 @@ def test_capacity_is_what_an_overload_gets_through(tmp_path: Path) -> None:
     from experiments.planning.lengths import Varied
     from experiments.planning.trials import Trial
 
-    trials = Trials(tmp_path, Local(1), Progress())
+    trials = Trials(tmp_path, Local(1), SearchProgress())
     varied = Varied(point, plan.key, 20_000)
     below, above = trials.ask(
         [Trial(varied.at(share * capacity), 1, "check") for share in (0.7, 1.1)]

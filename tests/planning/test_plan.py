@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 
 from experiments.cli.plan import main
 from experiments.cli.run import main as run_main
+from experiments.planning.api import run_search
 from experiments.planning.candidates import built
 from experiments.planning.plan_reading import read_plan
 from experiments.running.work_folder import WORK
@@ -116,6 +117,34 @@ def test_the_winner_run_alone_gives_the_figures_of_the_plan(planned: Path, tmp_p
     assert usd == pytest.approx([float(answer["usd_per_hour"])] * len(runs))
 
 
+def test_the_winner_says_what_was_stated_and_chosen(planned: Path) -> None:
+    winner = loaded(planned / "winner.yaml")
+    assert {"cluster", "engine", "model", "slo", "workload"} < winner.keys()
+    assert set(winner["cluster"]) == {
+        "gpu", "tensor_parallel_size", "replicas", "router", "gpu_usd_per_hour",
+    }  # fmt: skip
+    assert winner["slo"] == {"ttft_s": 0.1, "tpot_s": 0.02, "attainment": 0.95}
+    assert "max_num_seqs" in winner["engine"]
+
+
+def test_a_plan_from_python(planned: Path, tmp_path: Path) -> None:
+    result = run_search(study(tmp_path), settings={"sensitivity": {}})
+    assert result.folder is None
+    assert result.answer[1].startswith("answer   ")
+    assert list(result.tables) == ["plan", "candidates", "windows", "sensitivity"]
+    (answer, runner_up) = rows(planned / "plan.csv")
+    assert result.tables["plan"]["deployment"].tolist() == [
+        answer["deployment"], runner_up["deployment"],
+    ]  # fmt: skip
+    shown = result._repr_html_()
+    assert shown.count("<tr") == 3
+    assert answer["deployment"] in shown
+    titles = [axes.get_title() for axes in result.plot().axes]
+    assert titles[0] == "candidates"
+    with pytest.raises(StudyError, match="of kind serving, expected one of plan, capacity"):
+        run_search("batching_sweep")
+
+
 def test_commands_start_what_was_simulated(planned: Path) -> None:
     winner = loaded(planned / "winner.yaml")
     script = (planned / "serve.sh").read_text(encoding="utf-8")
@@ -213,7 +242,7 @@ def test_a_trace_is_planned_with_other_luck(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(study(tmp_path, text), "--out", out, "--set", "also=[]") == 0
     winner = loaded(out / "winner.yaml")
-    assert winner["workload"]["resample"] == {"window_s": 5.0, "scale": 1.0}
+    assert winner["workload"]["resample"] == {"window_s": 5.0}
     assert rows(out / "plan.csv")[0]["verdict"] == "kept"
 
 
@@ -258,7 +287,8 @@ def test_a_serving_study_says_what_may_be_bought(
         ("engine.max_num_seqs: [4", "engine.max_num_seq: [4", r"max_num_seq: unknown key"),
         ("engine.max_num_seqs: [4", "workload.limit: [4", r"expected a key of model, cluster"),
         ("engine.max_num_seqs: [4", "cluster.replicas: [4", r"is what a plan solves for"),
-        ("cluster.gpu: [t4, l40s]", "cluster.gpu: [t4, l40]", r"l40.*is not in the catalogue"),
+        ("cluster.gpu: [t4, l40s]", "cluster.gpu: [t4, l40]",
+         r"candidate 4 \(cluster.gpu=l40, .*l40.*is not in the catalogue"),
         ("runners_up: 1", "runner_up: 1", r"runner_up: unknown key; did you mean runners_up\?"),
         ("run_requests: 2000", "growth: -1", r"growth = -1: .*greater than 0"),
         ("run_requests: 2000", "contract: own", r"prices.l40s has on_demand, reserved, expected"),
@@ -272,6 +302,24 @@ def test_one_clear_error(tmp_path: Path, old: str, new: str, message: str) -> No
     assert old in SMALL
     with pytest.raises(StudyError, match=message):
         read_plan(read_raw(study(tmp_path, SMALL.replace(old, new))))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("cluster.gpu: [t4, l40s]", "cluster.gpuu: [t4, l40s]"),
+        ("cluster: {router: least_requests}", "cluster: {gpuu: t4, router: least_requests}"),
+    ],
+)
+def test_a_misspelt_key_is_told_once(tmp_path: Path, old: str, new: str) -> None:
+    """And not a second time as the key that is missing because of it."""
+    text = SMALL.replace("also: [{cluster.gpu: l40s, model: llama-3-70b}]\n", "")
+    text = text.replace("cluster.gpu: [t4, l40s], ", "") if "{gpuu" in new else text
+    with pytest.raises(StudyError) as told:
+        read_plan(read_raw(study(tmp_path, text.replace(old, new))))
+    (problem,) = told.value.problems
+    assert "gpuu" in problem.text
+    assert "did you mean gpu?" in problem.text
 
 
 @pytest.mark.parametrize(("contract", "usd"), [("on_demand", 1.9), ("reserved", 1.0), ("own", 0.7)])

@@ -10,6 +10,7 @@ from experiments.planning.capacity_study import prepare_capacity
 from experiments.planning.day_probe import WindowRun
 from experiments.planning.highest import Highest
 from experiments.planning.probes import together
+from experiments.planning.progress import SearchProgress
 from experiments.planning.promises import (
     Promise,
     limits_of,
@@ -21,7 +22,6 @@ from experiments.planning.samples import Sample, binding, worst
 from experiments.planning.sequential import Verdict
 from experiments.planning.trials import Trials
 from experiments.running.local import Local
-from experiments.running.results import Progress
 from experiments.study.document import read_raw
 from sim.measuring.slo import Slo
 
@@ -47,7 +47,7 @@ def found(folder: Path, slo: str) -> Highest:
     path = folder / "small.yaml"
     path.write_text(STUDY.format(slo=slo), encoding="utf-8")
     plan = prepare_capacity(read_raw(path))
-    one = answer(plan, plan.points[0], Trials(folder, Local(1), Progress())).found
+    one = answer(plan, plan.points[0], Trials(folder, Local(1), SearchProgress())).found
     assert isinstance(one, Highest)
     return one
 

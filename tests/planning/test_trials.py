@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from test_windows import study
 
+from experiments.planning.progress import Lines
 from experiments.planning.samples import READ, sample_of
 from experiments.running.pieces import NOTHING, is_whole, read_columns, read_piece, simulate_to
 
@@ -23,3 +24,14 @@ def test_a_search_reads_the_same_of_a_piece_with_nothing_else(tmp_path: Path) ->
     assert one.measured == other.measured > 1000
     assert (one.arrival_s == other.arrival_s).all()
     assert all((one.missed[key] == other.missed[key]).all() for key in one.missed)
+
+
+def test_runs_of_an_earlier_call_do_not_count_for_the_time_left() -> None:
+    """A hundred were there, one took ten seconds, and nine are left."""
+    progress = Lines()
+    progress.expect(110)
+    progress.found(100)
+    assert progress.left() == ""
+    progress.done += 1
+    progress.began_s -= 10  # a little more has passed
+    assert progress.left() in ("about 90 s left", "about 2 min left")

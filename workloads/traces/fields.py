@@ -19,6 +19,8 @@ Unit = Literal["s", "ms", "us", "ns"]
 UNITS_PER_S: dict[str, float] = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9, "date": 1e9}
 UNIT_WORDS = {"s": "seconds", "ms": "ms", "us": "us", "ns": "ns", "date": "dates"}
 LARGEST = 2**63 - 1
+LARGE = 1e300
+"""Real numbers from here on are none: whole ones in JSON have no bound."""
 MOST_TOKENS = 2**53
 """Longer lengths, stand-ins for "no limit", are read as this one: no engine serves either."""
 
@@ -103,7 +105,7 @@ class Real:
             if _NUMBER.fullmatch(text):
                 number = float(text)
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            number = float(value) if abs(value) < 1e300 else -1.0
+            number = float(value) if abs(value) < LARGE else -1.0
         if not 0 <= number < np.inf:
             raise ValueError(self.expected)
         return number

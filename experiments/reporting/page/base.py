@@ -54,9 +54,11 @@ def environment() -> "jinja2.Environment":
     """Return what fills in templates; every text is escaped."""
     import jinja2
 
+    from experiments.reporting.page.compiled_templates import cache_of
+
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True,
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(TEMPLATES), bytecode_cache=cache_of(TEMPLATES),
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
 
 

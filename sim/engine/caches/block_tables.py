@@ -25,7 +25,7 @@ Interval = tuple[int, int]
 class Table:
     """Blocks of one request in one group."""
 
-    __slots__ = ("apart", "gone", "held", "hit", "keeps", "named", "solid")
+    __slots__ = ("apart", "gone", "held", "hit", "keeps", "left", "named", "own", "solid")
 
     def __init__(self, gone: int, hit: int, held: list[tuple[Run, int]]) -> None:
         self.gone = gone
@@ -38,6 +38,11 @@ class Table:
         """Behind the last block of which it is settled whether it can be found."""
         self.keeps: list[Interval] | None = None
         """Blocks behind the hit that can be found, if these are not all."""
+        self.own: list[Interval] = []
+        """Behind those: blocks that are kept, but of a text that nobody else has. While it runs no
+        one looks for them, and once it has ended no one can."""
+        self.left: list[Run] = []
+        """Of these, what a window has left behind: it is found if the request loses its blocks."""
         self.apart: list[int] = []
         """Of states: blocks that are there before ``solid``, in order."""
         self.solid = 0
@@ -55,6 +60,32 @@ class Table:
         self.gone = end
         if self.apart:
             self.apart = [block for block in self.apart if block >= end]
+
+    def keeps_none(self, end: int) -> bool:
+        """Whether none of the blocks before ``end`` can be found."""
+        if self.solid or (self.held and self.held[0][0].first < end):
+            return False
+        return not self.own or self.own[0][0] >= end
+
+    def add_own(self, first: int, end: int) -> None:
+        """These are kept, and nobody else has their text."""
+        own = self.own
+        if own and own[-1][1] == first:
+            own[-1] = (own[-1][0], end)
+        else:
+            own.append((first, end))
+
+    def take_own(self, end: int) -> list[Interval]:
+        """Take those before ``end`` out."""
+        taken: list[Interval] = []
+        while self.own and self.own[0][0] < end:
+            low, high = self.own[0]
+            taken.append((low, min(high, end)))
+            if high > end:
+                self.own[0] = (end, high)
+                break
+            del self.own[0]
+        return taken
 
     def there(self, intervals: list[Interval]) -> list[Interval]:
         """Return what of these blocks was ever taken."""

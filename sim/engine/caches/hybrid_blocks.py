@@ -9,7 +9,8 @@ within a step: everybody is served in turn, by what changes for them
 """
 
 from sim.engine.caches.block_groups import BlockGroup
-from sim.engine.caches.block_tables import Kept, Table, taken_out
+from sim.engine.caches.block_tables import Kept, Table
+from sim.engine.caches.giving import Giving
 from sim.engine.caches.grouped_cache import GroupedPool
 from sim.engine.caches.held import own_stream
 from sim.engine.caches.held_runs import check_runs
@@ -45,6 +46,7 @@ class HybridBlocks(GroupedPool):
         self._queue.append(Run(ANONYMOUS, 0, num_blocks, 0, False))
         self._queued = num_blocks
         self._texts = Texts(self._queue)
+        self._giving = Giving(self._queue, self._texts)
         self.kinds: list[Kind] = []
         first, drafted = 0, any(group.drops for group in groups)
         for group in groups:
@@ -117,11 +119,11 @@ class HybridBlocks(GroupedPool):
         hit, size = self._hit, len(self._hits)
         tables: list[Table] = []
         for place, kind in enumerate(self.kinds):
-            kept, gone, found = kind.kept, self.groups[place].behind(hit), hit // kind.block_size
+            gone, found = self.groups[place].behind(hit), hit // kind.block_size
+            keeps = kind.kept.of(sequence.prompt_tokens, self._junction)
             for group in range(kind.first, kind.first + kind.count):
-                held = self._holds(self._hits[group]) if size else []
-                table = Table(gone, found, held)
-                table.keeps = kept.of(sequence.prompt_tokens, self._junction)
+                table = Table(gone, found, self._holds(self._hits[group]) if size else [])
+                table.keeps = keeps
                 tables.append(table)
         self._queued -= self._idle
         sequence.tables, sequence.begun_tokens = tables, hit
@@ -166,16 +168,15 @@ class HybridBlocks(GroupedPool):
         for kind in self.kinds:
             named = self._nameable(kind, tokens) // kind.block_size
             end = min(named, told // kind.block_size) if kind.full else named
+            # Groups of a kind have names for the same blocks.
+            table = sequence.tables[kind.first]
+            if table.named >= end:
+                continue
+            kept = kind.kept.within(table.keeps, max(table.named, table.gone), end)
+            for low, high in table.there(kept):
+                self._name(sequence, kind, low, high)
             for group in range(kind.first, kind.first + kind.count):
-                table = sequence.tables[group]
-                if table.named < end:
-                    first = max(table.named, table.gone)
-                    if table.keeps is None and not table.solid and first < end:
-                        self._name(sequence, table, kind, group, first, end)
-                    else:
-                        for low, high in table.there(kind.kept.within(table.keeps, first, end)):
-                            self._name(sequence, table, kind, group, low, high)
-                    table.named = end
+                sequence.tables[group].named = end
 
     def _nameable(self, kind: Kind, tokens: int) -> int:
         """Of ``tokens`` tokens, those whose full blocks of a kind can be found."""
@@ -195,16 +196,22 @@ class HybridBlocks(GroupedPool):
             blocks += end <= tokens and end // size == blocks and end % size > 0
         return blocks
 
-    def _name(
-        self, sequence: Sequence, table: Table, kind: Kind, group: int, first: int, end: int
-    ) -> None:
+    def _name(self, sequence: Sequence, kind: Kind, first: int, end: int) -> None:
+        tables, own = sequence.tables, own_stream(sequence)
+        groups, lost = range(kind.first, kind.first + kind.count), False
         for stream, tokens in sequence.spans:
+            lost = stream == own
             stop = min(tokens // kind.block_size, end)
             if first < stop:
-                self._name_of(stream, table, group, first, stop)
+                for group in groups:
+                    self._name_of(stream, tables[group], group, first, stop)
                 first = stop
         if first < end:
-            self._name_of(own_stream(sequence), table, group, first, end)
+            for group in groups:
+                if lost or not self.names_late:
+                    self._name_of(own, tables[group], group, first, end)
+                else:
+                    tables[group].add_own(first, end)
 
     def _name_of(self, stream: int, table: Table, group: int, first: int, end: int) -> None:
         held = table.held
@@ -249,52 +256,34 @@ class HybridBlocks(GroupedPool):
 
     def leave_behind(self, sequence: Sequence, computed: int, known: int) -> None:
         """Windows move on to what follows ``computed`` tokens, of which ``known`` have names."""
-        self._settle()
-        tables = sequence.tables
+        tables, settled = sequence.tables, False
         for window, kind in self._windows:
-            behind = window.behind(computed)
-            for group in range(kind.first, kind.first + kind.count):
-                table = tables[group]
-                if table.gone < behind:
-                    if table.named < min(behind, known // kind.block_size):
-                        self.fill(sequence, known)
-                    self._give(table, kind, behind, behind)
+            behind, table = window.behind(computed), tables[kind.first]
+            if table.gone >= behind:
+                continue
+            if not settled:
+                self._settle()
+                settled = True
+            if table.named < min(behind, known // kind.block_size):
+                self.fill(sequence, known)
+            groups = range(kind.first, kind.first + kind.count)
+            if table.keeps_none(behind):
+                freed = (behind - table.gone) * kind.count
+                self._giving.unnamed(kind, freed)
+                for group in groups:
+                    tables[group].gone = behind
+            else:
+                freed, own = 0, own_stream(sequence)
+                for group in groups:
+                    key = self._searcher.key(own, group)
+                    freed += self._giving.before(tables[group], kind, behind, behind, key)
+            self._queued += freed
+            self.free += freed
 
     def ready(self, sequence: Sequence) -> None:
         """See ``BlockPool``: what it has given back stands in its tables."""
 
     # --- giving back
-    def _give(self, table: Table, kind: Kind, end: int, full: int) -> None:
-        """Give back the blocks before ``end``, of which those before ``full`` are full.
-
-        Of windows those that can be found again have names, of full attention all full ones.
-        """
-        unnamed = table.count(end)
-        pieces: list[Run] = []
-        if table.held:
-            pieces = taken_out(table, end, self._texts)
-            for run in pieces:
-                unnamed -= run.count
-        freed, at, queue = unnamed, end, self._queue
-        if kind.unhashed_first:
-            unhashed = end - min(end, max(full, table.hit)) if kind.full else unnamed
-            queue.put_unnamed_first(unhashed)
-            queue.append_unnamed(unnamed - unhashed)  # behind what others may look for
-        for run in reversed(pieces):
-            if not kind.unhashed_first:
-                queue.append_unnamed(at - run.end)
-                at = run.first
-            run.holders -= 1
-            if not run.holders:
-                run.rest = None
-                queue.append(run)
-                freed += run.count
-        if not kind.unhashed_first:
-            queue.append_unnamed(at - table.gone)
-        table.leave(end)
-        self._queued += freed
-        self.free += freed
-
     def end(self, sequences: list[Sequence], step: int) -> None:
         """Free the blocks of those who ended, in order of admission."""
         for sequence in sorted(sequences, key=lambda each: each.admission):
@@ -308,6 +297,11 @@ class HybridBlocks(GroupedPool):
 
     def _lose(self, sequence: Sequence, held_tokens: int) -> None:
         spans, own = sequence.spans, own_stream(sequence)
+        for group, table in enumerate(sequence.tables):
+            self._giving.keep_left(table)
+            for first, end in table.own:
+                self._name_of(own, table, group, first, end)
+            table.own = []
         if not spans or sequence.kv_tokens > spans[-1][1]:
             if spans and spans[-1][0] == own:
                 spans.pop()
@@ -322,7 +316,10 @@ class HybridBlocks(GroupedPool):
         for place, kind in enumerate(self.kinds):
             end, full = self.groups[place].taken(held_tokens), self._hashed(kind, sequence, known)
             for group in range(kind.first, kind.first + kind.count):
-                self._give(sequence.tables[group], kind, end, full)
+                table = sequence.tables[group]
+                freed = self._giving.before(table, kind, end, full, ANONYMOUS)
+                self._queued += freed
+                self.free += freed
         sequence.tables = []
 
     def held_by(self, sequence: Sequence, tokens: int) -> int:

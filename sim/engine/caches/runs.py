@@ -20,7 +20,7 @@ ANONYMOUS: Final = -1
 class Run:
     """``count`` blocks of a stream, from ``first`` on."""
 
-    __slots__ = ("after", "before", "copy", "count", "first", "holders", "rest", "stream")
+    __slots__ = ("after", "before", "copy", "count", "first", "holders", "loose", "rest", "stream")
 
     def __init__(self, stream: int, first: int, count: int, holders: int, copy: bool) -> None:
         self.stream = stream
@@ -30,6 +30,8 @@ class Run:
         """Requests that hold all of it; 0: it is free."""
         self.copy = copy
         """Whether there are older blocks of the same text, which are found instead."""
+        self.loose = False
+        """Whether nobody can look for it yet, as whose text it is still runs."""
         self.rest: Run | None = None
         """Who held this run before it was split goes on there."""
         self.before: Run | None = None
@@ -187,6 +189,15 @@ class Texts:
             first, last = stop, None
         return named, added
 
+    def keep(self, run: Run) -> None:
+        """Let a free run be found that nobody could look for: no other has a block of it."""
+        run.loose = False
+        if run.stream in self.oldest:
+            runs = self.oldest[run.stream]
+            runs.insert(place(runs, run.first) + 1, run)
+        else:
+            self.oldest[run.stream] = [run]
+
     def take_first(self, blocks: int) -> None:
         """So many free blocks, the first of the queue, are taken for something else."""
         queue = self._queue
@@ -195,7 +206,7 @@ class Texts:
             count = min(run.count, blocks)
             if count == run.count:
                 queue.remove(run)
-            if run.stream == ANONYMOUS:
+            if run.stream == ANONYMOUS or run.loose:
                 run.count -= count
             else:
                 self.forget(run, count)

@@ -95,7 +95,7 @@
         state: sure && found.way ? (better ? "good" : "bad") : "plain",
         text: `${label(n)} against ${label(base)} · ${found.name}: ${gap > 0 ? "+" : ""}${
           number(gap, 3)} (${number(low, 3)} to ${number(high, 3)}), ${number(share(gap), 3)}%${
-          word ? `, ${word}` : ""}` };
+          word ? ", " + word : ""}` };
     });
     const ends = rows.flatMap((row) => [row.value, row.low, row.high, 0]);
     const bases = [...new Set(all.map((row) => row[1]))];

@@ -9,6 +9,7 @@ a state take one block for a request, whatever its length. As in vLLM's v1/core/
 - Otherwise pages of layers are made equal: the block of the smaller page holds more tokens where
   that comes out even, else the page is padded; the page of attention grows until it holds a state.
 - With drafts a request keeps a state behind each row, so that rejected ones leave no trace.
+- Layers that attend chunks give back a chunk's blocks when the next one begins.
 - Then every kind of layers is cut into groups of equally many layers: as many as the rarest kind
   has, or the commonest where the two hardly differ; what is missing in the last group is padding.
 
@@ -210,7 +211,15 @@ def _kinds(
 
     for cache, layers in _entries(spec):
         page = int(cache.entry_bytes(precision.kv_bytes, tp) * size)
-        add(layers, page, KvGroup(layers=0, block_tokens=size, window=cache.window))
+        chunk = spec.attention_chunk_tokens
+        chunked = cache.window is not None and cache.window == chunk
+        if chunked and chunk is not None and chunk % size:
+            raise UnsupportedLayersError(
+                f"{spec.name}: attention_chunk_size = {chunk}: expected a multiple of the "
+                f"{size} tokens of a block"
+            )
+        group = KvGroup(layers=0, block_tokens=size, window=cache.window, chunked=chunked)
+        add(layers, page, group)
     pages = [page for page, _ in found]
     for layers, bytes_ in _state_bytes(spec, precision, tp, ahead):
         page = max([bytes_, *pages])
@@ -232,7 +241,7 @@ def _all_kept(spec: DecoderSpec, kinds: list[_Kind]) -> list[_Kind]:
         )
     if len({each.group.window for each in kinds}) == 1:
         return kinds
-    return [replace(each, group=replace(each.group, window=None)) for each in kinds]
+    return [replace(each, group=replace(each.group, window=None, chunked=False)) for each in kinds]
 
 
 def _of_one_page(kinds: Iterable[_Kind]) -> list[_Kind]:

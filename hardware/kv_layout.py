@@ -13,6 +13,8 @@ class KvGroup:
     """Tokens of one block."""
     window: int | None = None
     """Positions that are kept; None: all."""
+    chunked: bool = False
+    """Whether what is kept begins anew with every so many positions, and is no window of them."""
     state: bool = False
     """Whether it keeps a fixed number of blocks for a request, whatever its length."""
     states: int = 1
@@ -27,12 +29,14 @@ class KvGroup:
         Args:
             tokens: prompt and output together.
             in_flight_tokens: most that are scheduled and not computed yet. Blocks are given back
-                for what is computed, and a window may begin within a block.
+                for what is computed, and a window may begin within a block; a chunk does not.
         """
         if self.state:
             return self.states
         if self.window is None:
             return -(-tokens // self.block_tokens)
+        if self.chunked:
+            return -(-min(self.window + in_flight_tokens, tokens) // self.block_tokens)
         kept = min(self.window - 1 + in_flight_tokens, tokens)
         return -(-kept // self.block_tokens) + 1
 
@@ -41,7 +45,8 @@ class KvGroup:
         if self.state:
             blocks = "a block" if self.states == 1 else f"{self.states} blocks"
             return f"{layers} with a state, {blocks} a request"
-        kept = "" if self.window is None else f" within a window of {self.window}"
+        what = "chunks" if self.chunked else "a window"
+        kept = "" if self.window is None else f" within {what} of {self.window}"
         return f"{layers}{kept}, {self.block_tokens} tokens a block"
 
 

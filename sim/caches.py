@@ -160,9 +160,9 @@ def _kinds(pool: Pool) -> tuple[list[BlockGroup], int]:
             continue
         block_tokens, window = each.block_tokens, each.window
         kept = window if _caps_windows(pool) else None
-        one = KvGroup(layers=1, block_tokens=block_tokens, window=kept)
+        one = KvGroup(layers=1, block_tokens=block_tokens, window=kept, chunked=each.chunked)
         most = one.most_blocks(pool.max_model_len, ledger.in_flight_tokens)
-        groups.append(BlockGroup(count, block_tokens, window, most, each.drafts))
+        groups.append(BlockGroup(count, block_tokens, window, most, each.drafts, each.chunked))
     return groups, states
 
 

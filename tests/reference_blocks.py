@@ -78,6 +78,7 @@ class Blocks:
             )
             for group in groups
         ]
+        self.chunked = [group.chunked for group in groups]
         self.several = len(self.groups) > 1
         self.lag = pool.ledger.waits_for_steps
         self.formed = 0
@@ -119,9 +120,12 @@ class Blocks:
     def grow_groups(self, seq: Seq, tokens: int, past: int) -> bool:
         """As vLLM's coordinator: first what windows have left behind, then new blocks."""
         computed = self.computed(seq, past)
-        for (size, window), table in zip(self.groups, seq.tables, strict=True):
+        for (size, window), chunked, table in zip(
+            self.groups, self.chunked, seq.tables, strict=True
+        ):
             if window < inf:
-                for place in range(max(0, computed - window + 1) // size):
+                seen = computed % window if chunked else window - 1
+                for place in range(max(0, computed - seen) // size):
                     if table[place] is not None:
                         self.queue.append(table[place])
                         table[place] = None

@@ -32,6 +32,8 @@ class HybridEngine(Engine):
         blocks = list(range(tokens // size))
         if window == float("inf"):
             return blocks
+        if self.chunked[group]:
+            return blocks[tokens // window * window // size :]
         return blocks[-max(1, -((1 - window) // size)) :]
 
     def holds(self, group: int, seq: Seq, tokens: int) -> bool:
@@ -57,7 +59,7 @@ class HybridEngine(Engine):
     def stays(self, group: int, seq: Seq, place: int) -> bool:
         """Whether a block is one of those that a hit needs which may end at an expected place."""
         size, window = self.groups[group]
-        if window == float("inf"):
+        if window == float("inf") or self.chunked[group]:
             return True
         ends = []
         if self.dense:
@@ -74,6 +76,14 @@ class HybridEngine(Engine):
         return any(end // size - need <= place < end // size for end in ends)
 
     # --- blocks
+    def gone(self, group: int, computed: int) -> int:
+        """Blocks that nobody sees any more who has computed so many tokens."""
+        size, window = self.groups[group]
+        if window == float("inf"):
+            return 0
+        seen = computed % window if self.chunked[group] else window - 1
+        return int(max(0, computed - seen) // size)
+
     def seat(self, seq: Seq, most: int, batch: dict) -> bool:
         past = self.look(seq)
         tokens = min(seq.target - past, most)
@@ -89,8 +99,8 @@ class HybridEngine(Engine):
     def enter(self, seq: Seq, past: int, tokens: int, whole: int) -> bool:
         """Hold what was found, if there are blocks for so many tokens, and for all of them."""
         tables, idle = [], []
-        for group, (size, window) in enumerate(self.groups):
-            gone = int(max(0, past - window + 1) // size) if window < float("inf") else 0
+        for group, (size, _) in enumerate(self.groups):
+            gone = self.gone(group, past)
             found = [
                 self.there(group, tuple(seq.text[: (place + 1) * size]))
                 for place in range(gone, past // size)
@@ -122,9 +132,8 @@ class HybridEngine(Engine):
 
     def grow(self, seq: Seq, tokens: int, past: int) -> bool:
         computed = self.computed(seq, past)
-        for (size, window), table in zip(self.groups, seq.tables, strict=True):
-            if window < float("inf"):
-                behind = int(max(0, computed - window + 1) // size)
+        for group, table in enumerate(seq.tables):
+            if behind := self.gone(group, computed):
                 self.give(table[:behind], self.windows_first)
                 table[:behind] = [None] * behind
         wanted = [-(-tokens // size) for size, _ in self.groups]

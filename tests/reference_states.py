@@ -20,6 +20,7 @@ class StateEngine(HybridEngine):
         ]
         longest, flight = pool.max_model_len, pool.ledger.in_flight_tokens
         self.most = [group.most_blocks(longest, flight) for group in groups]
+        self.chunked = [False] * len(self.groups)
         self.common = self.names_at = lcm(*(size for size, _ in self.groups))
         self.exports = groups[self.states[0]].states == 3
         self.before_last = self.version >= (0, 32)

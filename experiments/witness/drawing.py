@@ -9,7 +9,7 @@ import numpy.typing as npt
 from experiments.witness.drafts import drawn_drafts, in_groups
 from experiments.witness.features import FEATURES, LACKED
 from experiments.witness.handover import drawn_handover
-from experiments.witness.hybrid import STATES, Hybrid, drawn_hybrid
+from experiments.witness.hybrid import CHUNKS, STATES, Hybrid, drawn_hybrid
 from experiments.witness.scenario import COARSE, FINE, Host, Price, Row, Scenario, Store
 from experiments.witness.sizes import TIGHT, USUAL, Sizes
 
@@ -120,6 +120,7 @@ class _Groups(NamedTuple):
     windows: tuple[int | None, ...] = (None,)
     states: int = 0
     hybrid: Hybrid | None = None
+    chunked: bool = False
 
 
 def _more_blocks(groups: _Groups, longest: int, caching_states: bool) -> int:
@@ -131,6 +132,10 @@ def _more_blocks(groups: _Groups, longest: int, caching_states: bool) -> int:
 def _groups_of(rng: np.random.Generator, on: frozenset[str], size: int) -> _Groups:
     if STATES in on:
         return _Groups((None,), int(rng.choice([1, 3])), drawn_hybrid(rng, on, (None,), size))
+    if CHUNKS in on:
+        windows = _chunks(rng, size)
+        found = drawn_hybrid(rng, on, windows, size) if "caching" in on else None
+        return _Groups(windows, 0, found, chunked=True)
     windows, states = _groups(rng)
     if "caching" in on:
         return _Groups(windows, 0, drawn_hybrid(rng, on, windows, size))
@@ -177,6 +182,15 @@ def _groups(rng: np.random.Generator) -> tuple[tuple[int | None, ...], int]:
         (None, short), (long, None), (None, short, short), (short, None, long),
     )  # fmt: skip
     return kinds[int(rng.integers(len(kinds)))], int(rng.choice([0, 0, 1, 3]))
+
+
+def _chunks(rng: np.random.Generator, size: int) -> tuple[int | None, ...]:
+    """Chunks of groups, all equally long and of whole blocks."""
+    chunk = size * int(rng.choice([1, 3, 8]))
+    kinds: tuple[tuple[int | None, ...], ...] = (
+        (None, chunk), (chunk, None), (None, chunk, chunk, chunk),
+    )  # fmt: skip
+    return kinds[int(rng.integers(len(kinds)))]
 
 
 def _streams(

@@ -10,6 +10,8 @@ RETENTION = "retention"
 """Part of a feature: what windows keep is set, not the release's default."""
 STATES = "states"
 """Part of a feature: groups of states beside one of full attention."""
+CHUNKS = "chunks"
+"""Part of a feature: layers that attend chunks beside one of full attention."""
 EXPORTS = "exports"
 """And a prompt's last step can leave two of them behind."""
 DENSE = -1

@@ -271,6 +271,9 @@ def with_groups(scenario: Scenario) -> DecoderSpec:
         for window, blocks in zip(scenario.windows, times, strict=True)
     ]  # fmt: skip
     mixers += [_state(scenario, spec.hidden_size)] * scenario.states
+    if scenario.chunked:
+        chunk = next(window for window in scenario.windows if window is not None)
+        spec = replace(spec, attention_chunk_tokens=chunk)
     if scenario.stages:  # the model of the witness
         mixers *= len(scenario.stages)
         spec = replace(spec, architecture="llama")

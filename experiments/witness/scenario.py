@@ -89,6 +89,8 @@ class Scenario:
     caching: bool = False
     windows: tuple[int | None, ...] = (None,)
     """Of every group of the KV cache, the tokens that it keeps; None: all."""
+    chunked: bool = False
+    """Whether what they keep begins anew with every so many tokens."""
     states: int = 0
     """Groups that keep a state."""
     hybrid: Hybrid | None = None

@@ -24,6 +24,7 @@ if LACKS_AVX512 := not hasattr(torch._C._cpu, AVX512):  # 0.17 asks an older tor
 from vllm.config import CacheConfig, ModelConfig, SchedulerConfig, VllmConfig  # noqa: E402
 from vllm.v1.core.sched.scheduler import Scheduler  # noqa: E402
 from vllm.v1.kv_cache_interface import (  # noqa: E402
+    ChunkedLocalAttentionSpec,
     FullAttentionSpec,
     KVCacheConfig,
     KVCacheGroupSpec,
@@ -191,6 +192,9 @@ def groups_of(scenario: Json) -> list[Any]:
         one["block_size"] = scenario["block_size"] * blocks
         if window is None:
             specs.append(FullAttentionSpec(**known(FullAttentionSpec, one)))
+        elif scenario.get("chunked"):
+            settings = one | {"attention_chunk_size": window}
+            specs.append(ChunkedLocalAttentionSpec(**known(ChunkedLocalAttentionSpec, settings)))
         else:
             settings = one | {"sliding_window": window}
             specs.append(SlidingWindowSpec(**known(SlidingWindowSpec, settings)))

@@ -70,6 +70,7 @@ def check_offloaded_groups(settings: "ResolvedEngine", ledger: MemoryLedger) -> 
         (version_key(settings.version)[:2] < GROUPS_SINCE, f"with version {settings.version}",
          f"expected {'.'.join(map(str, GROUPS_SINCE))} or later"),
         (any(group.state for group in groups), "where layers keep a state", "expected none"),
+        (any(group.chunked for group in groups), "where attention is chunked", "expected none"),
         (len({group.block_tokens for group in groups}) > 1, "with blocks of different sizes",
          "expected one group: engine.disable_hybrid_kv_cache_manager: true"),
         (chunk > 1, f"with kv_connector_extra_config.blocks_per_chunk = {chunk}",

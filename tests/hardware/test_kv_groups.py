@@ -266,3 +266,18 @@ def test_layers_that_attend_chunks_have_groups_since_vllm_allows_them(
     assert len(layout.groups) == groups
     windows = {group.window for group in layout.groups}
     assert windows == ({None} if groups == 1 else {None, 8192})
+    assert {group.chunked for group in layout.groups if group.window} <= {True}
+
+
+def test_a_chunk_holds_no_block_but_its_own() -> None:
+    """Of 100 tokens with 30 under way: a window of 24 may begin within a block."""
+    chunk = KvGroup(layers=1, block_tokens=8, window=24, chunked=True)
+    assert chunk.most_blocks(100, 30) == 7  # 54 tokens
+    assert replace(chunk, chunked=False).most_blocks(100, 30) == 8  # 53, and one more
+    assert chunk.most_blocks(40, 30) == 5
+
+
+def test_chunks_are_of_whole_blocks() -> None:
+    scout = replace(load_spec("llama-4-scout-17b-16e"), attention_chunk_tokens=8192)
+    with pytest.raises(UnsupportedLayersError, match="= 8192: expected a multiple of the 48"):
+        kv_layout(scout, precision=BF16, block_size=48)

@@ -19,7 +19,7 @@ from workloads.workload import Workload
 SCHEDULERS = ("static", "prefill_first", "chunked_prefill")
 GROUPS = (
     (None, 5), (30, 9, None), (7, 40), (None, small.STATE, small.STATE), (12, small.STATE),
-    (None, small.SCAN),
+    (None, small.SCAN), (None, small.CHUNK, small.CHUNK), (small.CHUNK, 9, None),
 )  # fmt: skip
 """Windows of layers that do not keep equally much."""
 PLAIN_ROUTERS = (

@@ -40,6 +40,8 @@ STATE = -1
 """Instead of a window: a layer with a state."""
 SCAN = -2
 """The same, with a kernel that can leave two states of a step behind."""
+CHUNK = 48
+"""A window of so many positions is a chunk of them."""
 
 
 def tiny_spec(windows: Windows = (None, None), **changes: object) -> DecoderSpec:
@@ -67,7 +69,11 @@ def tiny_spec(windows: Windows = (None, None), **changes: object) -> DecoderSpec
         states[window] if window in states else replace(attention_of(one), sliding_window=window)
         for window in windows
     ]
-    return replace(one, layers=grouped([(mixer, kind.mlp) for mixer in mixers], kind.norm))
+    return replace(
+        one,
+        layers=grouped([(mixer, kind.mlp) for mixer in mixers], kind.norm),
+        attention_chunk_tokens=CHUNK if CHUNK in windows else None,
+    )
 
 
 def draft_config() -> Path:

@@ -34,6 +34,9 @@ def test_the_scenarios_hold_the_hard_parts() -> None:
     assert sum(any(golden.outcome.hits) for golden in hybrid) > 20
     assert sum(any(golden.outcome.preemptions) for golden in hybrid) >= 8
     assert sum(len({*golden.scenario.hybrid.times}) > 1 for golden in hybrid) >= 8
+    chunks = [golden for golden in grouped if golden.scenario.chunked]
+    assert sum(any(golden.outcome.preemptions) for golden in chunks) >= 4
+    assert sum(any(golden.outcome.hits) for golden in chunks) >= 4
     states = [golden for golden in hybrid if golden.scenario.states]
     assert sum(any(golden.outcome.hits) for golden in states) >= 8
     assert sum(any(golden.outcome.preemptions) for golden in states) >= 8

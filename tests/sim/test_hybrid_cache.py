@@ -26,8 +26,15 @@ from tests.sim.test_against_reference import assert_equal_to_reference
 EVERYTHING = BlockGroup(1, 4, None, 1 << 30)
 
 
+DRAFTS = {"method": "ngram", "num_speculative_tokens": 2, "synthetic_acceptance_length": 1.5}
+
+
 def window(tokens: int, count: int = 1, block_size: int = 4) -> BlockGroup:
     return BlockGroup(count, block_size, tokens, 1 << 30)
+
+
+def chunks(tokens: int, count: int = 1) -> BlockGroup:
+    return BlockGroup(count, 4, tokens, 1 << 30, chunked=True)
 
 
 def scheduler_of(
@@ -90,6 +97,19 @@ def test_a_retention_interval_keeps_ends_of_its_multiples() -> None:
     assert served(scheduler, 1, 47) == 32
 
 
+def test_a_hit_may_end_where_a_chunk_begins_and_needs_all_behind_it() -> None:
+    scheduler = scheduler_of([EVERYTHING, chunks(8, count=2)], same_text)
+    assert served(scheduler, 0, 20) == 0
+    assert served(scheduler, 1, 20) == 16  # the beginning of the third, of which nothing is needed
+    assert served(scheduler, 2, 16) == 12  # the last token is computed, behind a block of its chunk
+
+
+def test_a_chunk_is_given_back_at_once() -> None:
+    group = chunks(8)
+    assert [group.behind(computed) for computed in (7, 8, 9, 15, 16, 17)] == [0, 2, 2, 2, 4, 4]
+    assert [window(8).behind(computed) for computed in (7, 8, 11, 15)] == [0, 0, 1, 2]
+
+
 def test_hits_are_multiples_of_all_blocks() -> None:
     whole = BlockGroup(1, 12, None, 1 << 30)
     scheduler = scheduler_of([whole, window(9)], same_text)
@@ -143,7 +163,11 @@ def test_it_is_on_by_default_beside_windows() -> None:
     ("model", "engine", "told"),
     [
         ("qwen3-next-80b-a3b", {"version": "0.29"}, "keep a state .* before vLLM 0.30"),
-        ("llama-4-scout-17b-16e", {}, "within chunks; with engine.disable_hybrid"),
+        (
+            "llama-4-scout-17b-16e",
+            {"speculative": DRAFTS},
+            "within chunks share prompts; with engine.disable_hybrid",
+        ),
         ("gpt-oss-20b", {"kv_offloading_size": 10}, "kv_offloading_size = 10 is not modelled"),
         ("gpt-oss-20b", {"prefix_cache_retention_interval": 24}, "= 24, expected .* of 16"),
         (

@@ -23,17 +23,25 @@ class BlockGroup:
         window: positions that are kept; None: all.
         most: blocks of a window that one request holds at most, in one group.
         drops: with drafts, whether the last block that is found is computed again.
+        chunked: whether what is kept begins anew with every ``window`` positions.
     """
 
-    __slots__ = ("block_size", "count", "drops", "most", "of_states", "window")
+    __slots__ = ("block_size", "chunked", "count", "drops", "most", "of_states", "window")
 
     def __init__(
-        self, count: int, block_size: int, window: int | None, most: int, drops: bool = False
+        self,
+        count: int,
+        block_size: int,
+        window: int | None,
+        most: int,
+        drops: bool = False,
+        chunked: bool = False,
     ) -> None:
         self.count = count
         self.drops = drops
         self.block_size = block_size
         self.window = window
+        self.chunked = chunked
         self.most = most
         self.of_states = False
         """Whether not every token has its place: see ``state_groups``."""
@@ -51,6 +59,8 @@ class BlockGroup:
         """Blocks that the window has left behind once so many tokens are computed."""
         if self.window is None or computed < self.window:
             return 0
+        if self.chunked:
+            return computed // self.window * self.window // self.block_size
         return (computed - self.window + 1) // self.block_size
 
 
@@ -58,14 +68,21 @@ class BlockCalendar:
     """Blocks that decoding sequences take and give back, by step, in groups that are alike."""
 
     __slots__ = (
-        "_dates", "_entries", "_gives", "_giving", "_lag", "_needs", "_once", "group",
+        "_behind", "_dates", "_each", "_entries", "_gives", "_giving", "_lag", "_needs", "_once",
+        "_round", "group",
     )  # fmt: skip
 
     def __init__(self, group: BlockGroup, lag: bool) -> None:
         self.group = group
         self._lag = int(lag)
         self._needs = [0] * group.block_size  # sequences that take a block in step s, by s % size
-        self._gives = [0] * group.block_size  # and that give one back
+        # A window leaves a block behind with every block of tokens, a chunk all of its own at once.
+        self._round, self._each, self._behind = group.block_size, 1, 0
+        if group.window is not None and group.chunked:
+            self._round, self._each = group.window, group.window // group.block_size
+        elif group.window is not None:
+            self._behind = group.window - 1
+        self._gives = [0] * self._round  # sequences that give blocks back, by s % round
         self._giving = 0  # all of the latter
         self._entries: dict[int, int] = {}  # how many begin to give back when
         self._dates: list[int] = []  # a heap of these steps
@@ -89,11 +106,9 @@ class BlockCalendar:
         self, sequence: Sequence, tokens: int, joined_step: int, step: int, more: int
     ) -> None:
         """Count what one that joined with so many tokens gives back from ``step`` on."""
-        group, lag = self.group, self._lag
-        assert group.window is not None
-        size = group.block_size
-        # It gives a block back whenever so many tokens more are computed than its window holds.
-        beyond = tokens - (group.window - 1 + lag)  # at the step in which it joined
+        group, lag, size = self.group, self._lag, self._round
+        # It gives back whenever a round of tokens more are computed than its window holds.
+        beyond = tokens - (self._behind + lag)  # at the step in which it joined
         place, entry = (joined_step - beyond) % size, joined_step + max(0, 1 - beyond)
         if entry <= step:
             self._gives[place] += more
@@ -109,7 +124,7 @@ class BlockCalendar:
         for later in range(lag + 1):
             date = joined_step + later
             due = group.behind(tokens if later == lag else sequence.begun_at_join)
-            usual = int(date >= entry and (date - place) % size == 0)
+            usual = self._each * int(date >= entry and (date - place) % size == 0)
             if date >= step and due - given - usual:
                 self._once[date] = self._once.get(date, 0) + more * (due - given - usual)
             given = due
@@ -120,7 +135,7 @@ class BlockCalendar:
         while dates and dates[0] <= step:
             date = heappop(dates)
             count = self._entries.pop(date)
-            self._gives[(date - 1) % self.group.block_size] += count
+            self._gives[(date - 1) % self._round] += count
             self._giving += count
         if self._once:
             for date in list(self._once):
@@ -139,8 +154,8 @@ class BlockCalendar:
     def change(self, step: int) -> int:
         """Blocks that are taken in a step, less those that are given back."""
         group = self.group
-        place = step % group.block_size
-        blocks = self._needs[place] - self._gives[place]
+        blocks = self._needs[step % group.block_size]
+        blocks -= self._each * self._gives[step % self._round]
         if self._once:
             blocks -= self._once.get(step, 0)
         return group.count * blocks
@@ -153,7 +168,9 @@ class BlockCalendar:
         """Blocks that are given back in them."""
         if self.group.window is None:
             return 0
-        blocks = _in_steps(self._gives, step, steps, self._giving) if self._giving else 0
+        blocks = 0
+        if self._giving:
+            blocks = self._each * _in_steps(self._gives, step, steps, self._giving)
         for date, once in self._once.items():
             if step <= date < step + steps:
                 blocks += once

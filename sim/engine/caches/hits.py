@@ -2,7 +2,8 @@
 
 Full attention needs every block from the first on. A window needs those that it still sees: the
 search goes from the right, to as many blocks behind each other as the window is long. Each kind of
-groups shortens what the others found, until none does (``HybridKVCacheCoordinator``).
+groups shortens what the others found, until none does (``HybridKVCacheCoordinator``). A chunk needs
+those from its beginning on, and may end where it begins.
 
 A kind that drops has to have one block more than is found: once for every length, so that nothing
 is dropped twice (``eagle_verified``).
@@ -27,16 +28,18 @@ class Kind:
         kept: its blocks, and how many a window needs.
         full: whether it keeps everything.
         unhashed_first: whether free blocks that cannot be found are taken before all others.
+        chunk: blocks of a chunk; 0: what is kept does not begin anew.
     """
 
-    __slots__ = ("block_size", "count", "drops", "first", "full", "kept", "unhashed_first")
+    __slots__ = ("block_size", "chunk", "count", "drops", "first", "full", "kept", "unhashed_first")
 
     def __init__(
-        self, first: int, count: int, kept: Kept, full: bool, unhashed_first: bool
+        self, first: int, count: int, kept: Kept, full: bool, unhashed_first: bool, chunk: int = 0
     ) -> None:
         self.drops = kept.drops
         self.first, self.count, self.kept, self.full = first, count, kept, full
         self.unhashed_first = unhashed_first
+        self.chunk = chunk
         self.block_size = kept.block_size
 
 
@@ -88,6 +91,8 @@ class Searcher:
                 most = min(tokens + kind.block_size, behind) if drops else tokens
                 if kind.full:
                     found = whole[number] = self._whole(kind, spans, most, drops)
+                elif kind.chunk:
+                    found = self._in_chunk(kind, spans, most)
                 else:
                     found = self._windowed(kind, spans, most, drops)
                 if drops:
@@ -109,8 +114,14 @@ class Searcher:
         tokens = (max(0, blocks - 1) if drops else blocks) * kind.block_size
         return tokens - tokens % self._alignment
 
-    def _from_left(self, kind: Kind, group: int, spans: Spans, most: int) -> int:
-        have = 0
+    def _in_chunk(self, kind: Kind, spans: Spans, most: int) -> int:
+        blocks = most // kind.block_size
+        first = blocks - blocks % kind.chunk
+        for group in range(kind.first, kind.first + kind.count):
+            blocks = self._from_left(kind, group, spans, blocks, first)
+        return blocks * kind.block_size
+
+    def _from_left(self, kind: Kind, group: int, spans: Spans, most: int, have: int = 0) -> int:
         for stream, end in spans:
             stop = min(end // kind.block_size, most)
             if have >= stop:

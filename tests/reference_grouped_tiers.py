@@ -20,10 +20,6 @@ class GroupedTierEngine(TierEngine, HybridEngine):
         self.began: set[Seq] = set()
         self.asked: list[Seq] = []  # in the step that is formed
 
-    def behind(self, group: int, tokens: int) -> int:
-        size, window = self.groups[group]
-        return 0 if window == inf else int(max(0, tokens - window + 1) // size)
-
     def text_of(self, seq: Seq, place: int) -> tuple:
         chunk, group = divmod(place, self.count_of)
         return group, tuple(seq.text[: (chunk + 1) * self.chunk])
@@ -61,7 +57,7 @@ class GroupedTierEngine(TierEngine, HybridEngine):
             return None
         self.asked.append(seq)
         self.began.discard(seq)
-        self.null[seq] = [self.behind(group, past) for group in range(self.count_of)]
+        self.null[seq] = [self.gone(group, past) for group in range(self.count_of)]
         order = sorted(range(self.count_of), key=lambda group: -self.groups[group][1])
         windows = [group for group in order if self.groups[group][1] < inf]
         most = min(seq.target - bool(windows), seq.target // self.chunk * self.chunk)
@@ -105,7 +101,7 @@ class GroupedTierEngine(TierEngine, HybridEngine):
         total = past + more
         tables, idle = [], []
         for group, (size, _) in enumerate(self.groups):
-            gone = self.behind(group, total)
+            gone = self.gone(group, total)
             texts = [tuple(seq.text[: (at + 1) * size]) for at in range(gone, past // size)]
             found = [self.there(group, text) for text in texts]
             tables.append([None] * gone + found)
@@ -181,7 +177,7 @@ class GroupedTierEngine(TierEngine, HybridEngine):
         places = [
             at * self.count_of + group
             for group in range(self.count_of)
-            for at in range(max(past // self.chunk, self.behind(group, total)), end)
+            for at in range(max(past // self.chunk, self.gone(group, total)), end)
         ]
         texts = {place: self.text_of(seq, place) for place in places}
         self.host.see(use, texts)
@@ -231,7 +227,7 @@ class GroupedTierEngine(TierEngine, HybridEngine):
         self.name(seq, seq.kv)
         for group, ((_, window), table) in enumerate(zip(self.groups, seq.tables, strict=True)):
             if window < inf:
-                behind = self.behind(group, seq.kv)
+                behind = self.gone(group, seq.kv)
                 self.give(table[:behind], self.windows_first)
                 table[:behind] = [None] * behind
         super().leave(seq)

@@ -245,30 +245,30 @@ class TierEngine(LoadingEngine):
             offers[text] = 1
 
     # --- who leaves
-    def gone(self, seq: Seq) -> None:
+    def parts(self, seq: Seq) -> None:
         if seq in self.uses and seq not in self.parting:
             self.parting.append(seq)
 
     def leave(self, seq: Seq) -> None:
         super().leave(seq)
-        self.gone(seq)
+        self.parts(seq)
 
     def cut_off(self, seq: Seq) -> None:
         lent = seq.lent
         super().cut_off(seq)
         if not lent:
-            self.gone(seq)
+            self.parts(seq)
 
     def cancel(self, seq: Seq) -> None:
         super().cancel(seq)
-        self.gone(seq)
+        self.parts(seq)
 
     def forget(self, seq: Seq) -> None:
         super().forget(seq)
-        self.gone(seq)
+        self.parts(seq)
 
     def drop_from(self, batch: dict | None, seq: Seq) -> None:
         runs = seq in self.running and not seq.over
         super().drop_from(batch, seq)
         if runs:
-            self.gone(seq)
+            self.parts(seq)

@@ -11,12 +11,12 @@ from inspect import getmembers, isabstract, isclass
 from types import ModuleType
 from typing import Any
 
-from experiments.cli.command import Parser, called, fail, run_command, whole_number
+from experiments.cli.command import MixedParser, called, fail, run_command, whole_number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Check the classes of a module, and return the exit status."""
-    parser = Parser(prog=called("check"), description=__doc__, allow_abbrev=False)
+    parser = MixedParser(prog=called("check"), description=__doc__, allow_abbrev=False)
     parser.add_argument("module", metavar="FILE.py|MODULE", help="where the classes are")
     parser.add_argument("names", nargs="*", metavar="CLASS", help="default: all that are there")
     parser.add_argument(

@@ -24,6 +24,16 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; --help shows the options\n")
 
 
+class MixedParser(Parser):
+    """A parser whose options may stand before, between and behind its words."""
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        """Read a command line."""
+        return self.parse_intermixed_args(args, namespace)
+
+
 def called(command: str) -> str:
     """Return how this process is told to do what a command does, for its help."""
     own = Path(sys.argv[0]).stem

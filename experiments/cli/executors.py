@@ -32,6 +32,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scheduler-address", metavar="HOST:PORT", help="the scheduler of --executor dask"
     )
+    add_plugins(parser)
+
+
+def add_plugins(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names modules whose classes a study may name."""
     parser.add_argument(
         "--plugin", action="append", default=[], metavar="FILE.py|MODULE", dest="plugins",
         help="let the study name classes of this module, and run its code; may be repeated",

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.cli.command import Parser, between, called, fail, processes, run_command
+from experiments.cli.executors import add_plugins
 
 MISSING = "headroom explore needs starlette and uvicorn: pip install -e '.[explore]' in a checkout"
 
@@ -33,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
         help="set a dotted key to a YAML value",
     )  # fmt: skip
+    add_plugins(parser)
     parser.add_argument("--jobs", type=processes, default=2, metavar="N", help="processes (2)")
     parser.add_argument(
         "--port", type=between(0, 65_535), default=0, help="of 127.0.0.1 (default: a free one)"
@@ -41,14 +43,26 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _command(options: argparse.Namespace) -> int:
-    from experiments.exploring import nursery
-    from experiments.study.document import read_raw
     from experiments.study.errors import StudyError
+    from experiments.study.plugins import allowed, read_plugins
+
+    try:
+        with allowed(read_plugins(options.plugins)):
+            return _explored(options)
+    except StudyError as error:
+        return fail(str(error))
+
+
+def _explored(options: argparse.Namespace) -> int:
+    """Serve the page. Raises StudyError: something is wrong with the study."""
+    from experiments.study.document import read_raw
     from experiments.study.kinds import kind_of
     from experiments.study.overrides import parse_overrides
 
     try:
         import uvicorn
+
+        from experiments.exploring import nursery
 
         loaded = read_raw(options.study, parse_overrides(options.settings))
         if kind_of(loaded) != "serving":
@@ -57,8 +71,6 @@ def _command(options: argparse.Namespace) -> int:
         from experiments.exploring.server import Explorer, application
     except ImportError:
         return fail(MISSING)
-    except StudyError as error:
-        return fail(str(error))
     from experiments.exploring.knobs import knobs_of
     from experiments.exploring.points import base_of
     from experiments.exploring.workers import Workers
@@ -66,7 +78,7 @@ def _command(options: argparse.Namespace) -> int:
     try:
         base = base_of(loaded, options.point)
         base.plan({}, 1)  # whatever is wrong with the study is said here
-    except (StudyError, ValueError) as error:
+    except ValueError as error:
         return fail(str(error))
     token = secrets.token_urlsafe(24)
     with (
@@ -86,8 +98,8 @@ def _command(options: argparse.Namespace) -> int:
             print(f"open http://127.0.0.1:{port}/?token={token}", flush=True)
             print("Ctrl-C ends it", file=sys.stderr)
             config = uvicorn.Config(
-                application(explorer, token, port), log_level="warning", server_header=False,
-                timeout_graceful_shutdown=1,
+                application(explorer, token, port), log_level="error", server_header=False,
+                ws="none", timeout_graceful_shutdown=1,
             )  # fmt: skip
             signal.signal(signal.SIGTERM, _ended)  # uvicorn sends it again once it has stopped
             uvicorn.Server(config).run(sockets=[listening])

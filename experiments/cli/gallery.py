@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.cli.command import Parser, called, fail, processes, run_command
+from experiments.cli.command import MixedParser, called, fail, processes, run_command
 
 if TYPE_CHECKING:
     from experiments.reporting.page.gallery import Entry
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
+    parser = MixedParser(
         prog=called("gallery"), description=__doc__, epilog=EXAMPLES, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip

@@ -36,8 +36,11 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # a websocket: there are none
+            await send({"type": "websocket.close", "code": 1008})
             return
         request = Request(scope)
         refused = self._refused(request)
@@ -45,7 +48,7 @@ class Guard:
             await refused(scope, receive, send)
             return
         if "token" in request.query_params:  # once: from now on it is a cookie, and out of sight
-            answer: Response = RedirectResponse(request.url.path, headers=HEADERS)
+            answer: Response = RedirectResponse("/", headers=HEADERS)
             answer.set_cookie(self.cookie, self.token, httponly=True, samesite="strict")
             await answer(scope, receive, send)
             return

@@ -1,6 +1,7 @@
 """From knobs to figures: the point that they describe, simulated as ``run`` does it."""
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import starmap
@@ -8,7 +9,7 @@ from typing import Any
 
 from experiments.reporting.differences import differences_table
 from experiments.reporting.page.columns import named
-from experiments.reporting.page.data import page_data
+from experiments.reporting.page.data import STEADY, page_data
 from experiments.reporting.page.write import cards
 from experiments.reporting.records import Records
 from experiments.running.assemble import runs_table, summary_table
@@ -17,6 +18,7 @@ from experiments.running.pooling import loaded_points, loads_of
 from experiments.running.reasons import parts_of_runs
 from experiments.running.sweep import Run
 from experiments.study.document import Loaded, Study, validate
+from experiments.study.grid import expand
 from experiments.study.overrides import apply_overrides, override
 from experiments.study.points import Plan, prepare
 from experiments.study.yaml_source import Document
@@ -82,10 +84,10 @@ def base_of(loaded: Loaded, number: int) -> Base:
     plan = prepare(loaded)
     if not 1 <= number <= len(plan.points):
         raise ValueError(f"--point {number}, expected 1 to {len(plan.points)}")
-    point = plan.points[number - 1]
-    raw = copy.deepcopy(dict(loaded.raw)) | {"sweep": {}}
-    swept = [override(key, value, f"{key}={value}") for key, value in point.values.items()]
-    apply_overrides(raw, swept)
+    settings, _ = expand(loaded.raw.get("sweep"))
+    raw = copy.deepcopy(dict(loaded.raw)) | {"sweep": {}, "baseline": None}
+    values = copy.deepcopy(settings[number - 1].values)
+    apply_overrides(raw, [override(key, value, f"{key}={value}") for key, value in values.items()])
     notes = []
     raw["calibration_draws"] = 0
     workload = dict(raw["workload"])
@@ -165,9 +167,9 @@ def _differences(
     found = []
     for metric in DIFFERENCES:
         name, factor = named(metric)
-        before, after = float(then[1][metric]), float(now[1][metric])
+        before, after = (_lasting(row, metric) for _, row in (then, now))
         exact = dict.fromkeys(ENDS, after - before)  # of what is no estimate
-        gap = told.get(metric, exact)
+        gap = exact if math.isnan(after - before) else told.get(metric, exact)
         values = {"baseline": before, "now": after, **{key: gap[key] for key in ENDS}}
         plain = {
             key: float(f"{value * factor:.4g}") if value == value else None
@@ -175,3 +177,9 @@ def _differences(
         }
         found.append({"name": name, **plain})
     return found
+
+
+def _lasting(row: Mapping[str, Any], metric: str) -> float:
+    """A figure of a point; NaN for a latency that grows for as long as a run lasts."""
+    grows = row["saturated"] > 0 and metric.startswith(STEADY)
+    return math.nan if grows else float(row[metric])

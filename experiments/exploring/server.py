@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import StringIO
 from typing import Any
 
@@ -14,6 +14,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from experiments.exploring.guard import Guard
 from experiments.exploring.knobs import Knob, KnobError, as_options, settings_of
@@ -28,6 +29,8 @@ SEEDS = "seeds"
 USUAL_SEEDS = 4
 BASELINE = "baseline."
 """Before the name of a knob: where the baseline has it."""
+MOST_QUESTIONS = 32
+"""Settings that are simulated for viewers at a time; a page asks for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class Explorer:
     base: Base
     knobs: tuple[Knob, ...]
     workers: Workers
+    answered: "list[_Answer]" = field(default_factory=list)
+    """What is simulated for somebody now."""
 
     async def page(self, _: Request) -> Response:
         """The page itself."""
@@ -61,9 +66,10 @@ class Explorer:
             baseline = settings_of(self.knobs, given) if given else None
         except KnobError as error:
             return PlainTextResponse(str(error), 422)
-        return StreamingResponse(
-            self._lines(request, settings, baseline, seeds), media_type="application/x-ndjson"
-        )
+        if len(self.answered) >= MOST_QUESTIONS:
+            text = f"{MOST_QUESTIONS} settings are simulated already: ask again in a moment"
+            return PlainTextResponse(text, 503)
+        return _Answer(self._lines(request, settings, baseline, seeds), self.answered)
 
     async def _lines(
         self, request: Request, settings: Mapping[str, Any], baseline: Any, seeds: int
@@ -151,6 +157,22 @@ class Explorer:
     async def state(self, _: Request) -> Response:
         """How many runs are under way."""
         return PlainTextResponse(json.dumps({"busy": self.workers.busy}))
+
+
+class _Answer(StreamingResponse):
+    """Lines of JSON; among those that are ``answered`` from when it is there until it ends."""
+
+    def __init__(self, lines: AsyncIterator[str], answered: "list[_Answer]") -> None:
+        super().__init__(lines, media_type="application/x-ndjson")
+        self.answered = answered
+        answered.append(self)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.answered.remove(self)
 
 
 def _seeds(text: str) -> int:

@@ -16,6 +16,7 @@ from experiments.running.local import run_one
 from experiments.running.pieces import is_whole
 from experiments.running.sweep import Run
 from experiments.study.errors import RunError
+from experiments.study.plugins import Plugin, allowed, given_plugins
 
 MOST_KEPT = 500
 """Runs whose outcome is kept for when they are asked again."""
@@ -111,11 +112,11 @@ class Workers:
 
     async def _simulated(self, run: Run) -> bool:
         """Simulate a run in an idle worker, in a new one if that is killed; tell if it was."""
-        loop, place = asyncio.get_running_loop(), self._idle.pop()
+        loop, place, own = asyncio.get_running_loop(), self._idle.pop(), given_plugins()
         try:
             for again in (False, True):
                 try:
-                    await loop.run_in_executor(self._pools[place], bounded, run, MOST_CPU_S)
+                    await loop.run_in_executor(self._pools[place], bounded, run, MOST_CPU_S, own)
                 except BrokenProcessPool:
                     self._pools[place].shutdown(wait=False)
                     self._pools[place] = _worker()
@@ -139,8 +140,8 @@ def _worker() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, context(), initializer=_leave_with_server)
 
 
-def bounded(run: Run, most_cpu_s: float) -> None:
-    """Leave the piece of a run behind, or stop it.
+def bounded(run: Run, most_cpu_s: float, own: tuple[Plugin, ...] = ()) -> None:
+    """Leave the piece of a run behind, or stop it; its study may name classes of ``own`` modules.
 
     Raises:
         StudyError, RunError: as ``run_one``; or it takes more CPU than that, or nobody waits for
@@ -158,7 +159,8 @@ def bounded(run: Run, most_cpu_s: float) -> None:
     each_s = min(LOOK_S, most_cpu_s)
     signal.setitimer(signal.ITIMER_VIRTUAL, each_s, each_s)
     try:
-        run_one(run)
+        with allowed(own):
+            run_one(run)
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)

@@ -73,6 +73,17 @@ class Curve:
         return replicas * (each[first] + slope * (1 / replicas - 1 / first))
 
 
+def needed(
+    demand: Demand, curve: Curve, ratio: float, availability: float, most: int
+) -> int | None:
+    """Return the fewest replicas whose risk may be taken if each held ``ratio`` of it; None beyond
+    ``most``."""
+    changed = Curve({count: value * ratio for count, value in curve.points.items()})
+    counts = range(1, most + 1)
+    fit = (one for one in counts if risk(demand, changed, one, availability) <= demand.share)
+    return next(fit, None)
+
+
 def risk(demand: Demand, curve: Curve, replicas: int, availability: float = 1.0) -> float:
     """Return the probability that traffic is more than the replicas that serve hold."""
     chances = down(replicas, availability)

@@ -8,7 +8,7 @@ from experiments.planning.candidates import Candidate
 from experiments.planning.day_probe import DayProbe
 from experiments.planning.plan_finding import Finalist, PlanFound
 from experiments.planning.plan_problem import Problem
-from experiments.planning.plan_words import fate, replicas_after, why
+from experiments.planning.plan_words import fate, replicas_after, solved, why
 from experiments.planning.probes import Probe, SteadyProbe
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def _row(found: PlanFound, one: Finalist) -> dict[str, Any]:
     return {
         "candidate": one.candidate.number, "name": one.candidate.name, **one.candidate.values,
         "deployment": one.candidate.told(one.replicas),
-        "replicas": one.replicas, "gpus": one.gpus, "usd_per_hour": one.usd_per_hour,
+        "replicas": one.replicas, "gpus": one.gpus, "usd_per_hour": _usd(one.usd_per_hour),
         "missed_share": probe.missed, "verdict": probe.verdict.value, "windows": windows,
         "runs": _whole_runs(probe), "requests": 0 if counts is None else counts.measured,
         "binds": "" if counts is None else counts.binds,
@@ -62,6 +62,10 @@ def candidates_table(found: PlanFound) -> "DataFrame":
         state = found.states.get(one.number)
         tried = {} if state is None else state.probes
         last = None if state is None else state.replicas or state.not_kept
+        own: tuple[float, float, float] = (NAN, NAN, NAN)
+        if state is not None and state.replicas is not None:
+            own = solved(found, one)
+            last = int(own[0])
         rows.append(
             {
                 "candidate": one.number,
@@ -69,11 +73,9 @@ def candidates_table(found: PlanFound) -> "DataFrame":
                 **one.values,
                 **_of_a_replica(one),
                 "least_replicas": NAN if state is None else state.least,
-                "bound_usd_per_hour": NAN if state is None else state.bound_usd,
-                "replicas": NAN if state is None or state.replicas is None else state.replicas,
-                "usd_per_hour": NAN
-                if state is None or state.replicas is None
-                else state.usd_per_hour,
+                "bound_usd_per_hour": NAN if state is None else _usd(state.bound_usd),
+                "replicas": own[0],
+                "usd_per_hour": _usd(own[1]),
                 "tried_replicas": NAN if last is None else last,
                 "missed_share": NAN if last is None else tried[last].missed,
                 "runs": sum(probe.runs for probe in tried.values()),
@@ -84,12 +86,17 @@ def candidates_table(found: PlanFound) -> "DataFrame":
     return pd.DataFrame(rows)
 
 
+def _usd(price: float) -> float:
+    """Without what adding prices up leaves in the sixteenth digit."""
+    return round(price, 6)
+
+
 def _of_a_replica(one: Candidate) -> dict[str, float]:
     """What one replica is; of pools that differ, what one of each of them is together."""
     sizes, least = one.sizes, one.sizes.fewest
     return {
         "gpus_per_replica": sizes.gpus_of(least),
-        "usd_per_replica_hour": sizes.usd_per_hour(least),
+        "usd_per_replica_hour": _usd(sizes.usd_per_hour(least)),
         "capacity_per_s": sizes.capacity_per_s(least) if sizes.rates else NAN,
     }
 
@@ -134,7 +141,7 @@ def sensitivity_table(found: PlanFound) -> "DataFrame":
             usd = winner.candidate.sizes.usd_per_hour(count)
         rows.append(
             (change.name, change.ratio - 1, change.low - 1, change.high - 1,
-             NAN if count is None else count, usd, change.said)
+             NAN if count is None else count, _usd(usd), change.said)
         )  # fmt: skip
     columns = ["change", "held", "held_lo", "held_hi", "replicas", "usd_per_hour", "said"]
     return pd.DataFrame(rows, columns=columns)

@@ -9,18 +9,20 @@ from experiments.planning.branching import ALIKE, State
 from experiments.planning.candidates import Candidate
 from experiments.planning.capacity_words import limit_text, percent, slo_text
 from experiments.planning.day_probe import DayProbe
+from experiments.planning.demand import needed
 from experiments.planning.holding import Change
 from experiments.planning.plan_finding import Finalist, PlanFound
 from experiments.planning.plan_problem import Problem
 from experiments.planning.plan_study import window_s_of
 from experiments.planning.probes import SteadyProbe
 from experiments.planning.sequential import Verdict
+from experiments.planning.traffic import mean_rate_per_s
 from experiments.reporting.quantities import significant
 from workloads.arrivals import ClosedLoop
 
 HOURS_A_MONTH = 730.5
 MOST_NAMED = 6
-"""Causes of the same kind that a line names."""
+"""Candidates of which is said why not, where there is no answer."""
 
 
 def traffic_text(found: PlanFound, multiple: float) -> str:
@@ -32,7 +34,9 @@ def traffic_text(found: PlanFound, multiple: float) -> str:
     one = Problem(plan, 1.0)
     served = [each for each in found.candidates if not each.lost]
     if not served:
-        return f"{multiple:.3g} x the traffic"
+        if one.has_windows:
+            return f"{multiple:.3g} x the traffic"
+        return f"{significant(mean_rate_per_s(plan.studies[0]) * multiple)} requests/s"
     rate = one.steady_rate_per_s(served[0]) * multiple
     text = f"{significant(rate)} requests/s"
     return f"{text} in the busiest windows" if one.has_windows else text
@@ -60,7 +64,10 @@ def answer_lines(found: PlanFound) -> list[str]:
     winner = found.winner
     lines = [title(found)]
     if winner is None:
-        return [*lines, "answer   nothing among the candidates keeps it", *_others(found)]
+        lines.append("answer   nothing among the candidates keeps it")
+        named = found.candidates[:MOST_NAMED]
+        lines += [f"why not  {one.name}: {why(found, one)}" for one in named]
+        return [*lines, *_others(found)]
     lines.append(f"answer   {deployment(winner)}. {misses(found, winner)}")
     lines += _held(found, winner)
     lines.append(f"one down {one_down(found, winner)}")
@@ -229,15 +236,24 @@ def why(found: PlanFound, candidate: Candidate) -> str:
         return _not_kept(found, state)
     winner = found.winner
     assert winner is not None
-    missed = state.probes[state.replicas].missed
-    text = f"{counted(state.replicas)} the SLO ({percent(missed)} miss)"
+    replicas, usd, missed = solved(found, candidate)
+    text = f"{counted(replicas)} the SLO ({percent(missed)} miss)"
     if word == "same price":
         return f"{text}, at the same price as the answer, which misses {percent(_own(winner))}"
-    usd = next(
-        (one.usd_per_hour for one in found.finalists if one.candidate.number == candidate.number),
-        state.usd_per_hour,
-    )
     return f"{text}, for {usd:,.2f} USD/h, {100 * (usd / winner.usd_per_hour - 1):+.0f}%"
+
+
+def solved(found: PlanFound, candidate: Candidate) -> tuple[int, float, float]:
+    """Return the replicas of a solved candidate, their price, and the share that misses.
+
+    Of the answer and the runners-up they are as many as their risk asks for.
+    """
+    for one in found.finalists:
+        if one.candidate.number == candidate.number:
+            return one.replicas, one.usd_per_hour, one.probe.missed
+    state = found.states[candidate.number]
+    assert state.replicas is not None
+    return state.replicas, state.usd_per_hour, state.probes[state.replicas].missed
 
 
 def counted(replicas: int, verb: str = "keep") -> str:
@@ -281,6 +297,10 @@ def replicas_after(found: PlanFound, change: Change) -> int | None:
     winner = found.winner
     if winner is None or winner.holds is None or math.isnan(change.ratio):
         return None
+    study = found.problem.plan.study
+    if study.failures is not None and winner.curve is not None:
+        available = study.failures.availability
+        return needed(found.demand, winner.curve, change.ratio, available, study.most_replicas)
     held = winner.holds.value * change.ratio
     return max(1, math.ceil(winner.replicas * found.demand.design / held - 1e-9))
 

@@ -10,6 +10,7 @@ decide in 150 batches.
 import math
 from collections.abc import Sequence
 from enum import Enum
+from statistics import NormalDist
 
 from experiments.reporting.student import t_quantile
 
@@ -23,6 +24,8 @@ FAR = 2.0
 """So do runs that miss so many times that together, and more than it each, from the first look on.
 Where a queue grows as long as a run lasts, its batches differ too much for Student's t to say what
 is plain."""
+FUTILE = 0.02
+"""A test ends undecided when all of its runs would find the limit kept with less probability."""
 FEWEST_EXPECTED = 30.0
 """Misses that were allowed among the requests of which none missed, for that to say something."""
 
@@ -66,8 +69,31 @@ def decide(runs: Sequence[Sequence[Batch]], allowed: float, confidence: float) -
 def is_over(
     runs: Sequence[Sequence[Batch]], allowed: float, confidence: float, most: int = LOOKS[-1]
 ) -> bool:
-    """Tell whether no further run would change anything, or there are ``most`` of them."""
-    return len(runs) >= most or decide(runs, allowed, confidence) is not Verdict.UNDECIDED
+    """Tell whether no further run would change anything, or there are ``most`` of them.
+
+    Nor would it where they hardly can end as kept: undecided and missed are the same to a buyer.
+    """
+    if len(runs) >= most or decide(runs, allowed, confidence) is not Verdict.UNDECIDED:
+        return True
+    return len(runs) >= LOOKS[1] and _chance_of_kept(runs, allowed, confidence) < FUTILE
+
+
+def _chance_of_kept(runs: Sequence[Sequence[Batch]], allowed: float, confidence: float) -> float:
+    """Return how likely all runs, as those so far, would say that a limit is kept.
+
+    Stochastic curtailment (Lan, Simon and Halperin, "Stochastically curtailed tests in long-term
+    clinical trials", Sequential Analysis 1(3), 1982), with the predictive law of the last mean: as
+    the mean so far, with its variance times the share of the runs that are still to come.
+    """
+    shares = [missed / measured for run in runs for missed, measured in run if measured]
+    mean, done = math.fsum(shares) / len(shares), len(runs) / LOOKS[-1]
+    variance = math.fsum((share - mean) ** 2 for share in shares) / (len(shares) - 1)
+    error = math.sqrt(variance / len(shares))
+    if not error or done >= 1:
+        return 0.0 if mean > allowed else 1.0
+    level = 1 - (1 - confidence) / (2 * len(LOOKS))
+    half = t_quantile(level, round(len(shares) / done) - 1) * error * math.sqrt(done)
+    return NormalDist().cdf((allowed - half - mean) / (error * math.sqrt(1 - done)))
 
 
 def _look(batches: list[Batch], allowed: float, confidence: float) -> Verdict:

@@ -56,6 +56,6 @@ def report(plan: Plan, runs: Sequence[Run], tables: Tables, folder: Path) -> Non
     parts: dict[int, list[dict[str, Any]]] = {}
     for row in tables.parts.rows():
         parts.setdefault(int(row["point"]), []).append(row)
-    curves = list(curves_of(runs, parts, drawn_points(rows, study.slo)))
+    curves = list(curves_of(runs, parts, drawn_points(plan.keys, rows, study.slo)))
     clock = any(each.workload.has_clock for each in points)
     write_page(folder / "report.html", page, plan.keys, rows, curves, study.slo, clock=clock)

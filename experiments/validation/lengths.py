@@ -43,7 +43,9 @@ _SAID = (
 """Where words say a mean; any other number in them may be a version, a round or a model's size."""
 _DATASET = rf"\brandom[ _-]*(?:input|output)?[ _-]*(?:len(?:gth)?)?\s*[:=]?\s*{_NUMBER}"
 """The dataset of vLLM's benchmark client, whose lengths are all equal but for a range ratio."""
-_BARE = rf"(?:(?:isl|osl)\s*[:=]?\s*)?{_NUMBER}"
+_BARE = rf"(?:(?:isl|osl)\s*[:=]?\s*)?{_NUMBER}\s*(?:tok(?:en)?s?)?"
+_NORMAL = rf"\b(?:normal|gauss(?:ian)?)\s*\(\s*{_NUMBER}\s*,\s*{_NUMBER}\s*\)"
+"""Mean and standard deviation, as numpy's and torch's; of ``N(500, 100)`` nobody knows which."""
 _RANGES = (
     rf"uniform\s*[(\[]\s*{_NUMBER}\s*,\s*{_NUMBER}\s*[)\]]",
     rf"\bu\s*[(\[]\s*{_NUMBER}\s*,\s*{_NUMBER}\s*[)\]]",
@@ -139,6 +141,8 @@ def length_law(
 
 def _cv_in(text: str, mean: float) -> float | None:
     """Standard deviation over mean, where either is said."""
+    if normal := re.search(_NORMAL, text):
+        return float(normal[2]) / mean
     logs = re.search(rf"log[ -]?normal.*?(?:sigma|\u03c3)\s*=?\s*{_NUMBER}", text)
     if logs and float(logs[1]) < LARGEST_SIGMA:
         return math.sqrt(math.expm1(float(logs[1]) ** 2))
@@ -186,6 +190,8 @@ def _range_in(written: str, text: str) -> tuple[float, float] | None:
 
 
 def _mean_in(text: str) -> float | None:
+    if normal := re.search(_NORMAL, text):
+        return float(normal[1]) or None
     found = next((match for said in _SAID[:2] if (match := re.search(said, text))), None)
     if found:
         return float(found[1]) or None

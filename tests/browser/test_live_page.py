@@ -48,6 +48,13 @@ def test_ten_quick_moves_end_with_the_last(browser: Any, address: str) -> None:
         assert "±" in rows.first.inner_text()
         state = page.evaluate("fetch('/state').then((answer) => answer.json())")
         assert state == {"busy": 0}
+        # The address has what was changed: loaded again, the page shows the same.
+        assert page.url.endswith("#rate=18")
+        page.reload()
+        page.locator("""body[data-done='{"rate":"18"}']""").wait_for(timeout=60_000)
+        assert page.locator("#knob-rate").input_value() == "18"
+        assert page.locator("#rate-curve .mark").count() >= 1
+        assert "saturated" in page.locator("#rate-told").inner_text()
         assert opened.complaints == []
 
 
@@ -60,6 +67,8 @@ def test_it_is_whole_at_every_width_and_for_a_screen_reader(
             page.locator("#cards .card").first.wait_for(timeout=60_000)
             page.locator("#keep").click()
             page.locator("#differences tbody tr").first.wait_for(timeout=60_000)
+            box = page.locator("[aria-label='Beside the baseline']")
+            assert box.evaluate("box => box.scrollWidth <= box.clientWidth"), look
             assert page.evaluate("document.documentElement.scrollWidth") <= look[1], look
             if look in READ:
                 assert opened.violations(axe) == [], look

@@ -13,25 +13,14 @@ import pytest
 from browser.conftest import READ, Opened
 from experiments.reporting.page.base import data_of
 from experiments.reporting.quantities import MISSING
+from tests.page_study import page_study
 
 ROOT = Path(__file__).resolve().parents[2]
-STUDY = """
-name: small
-description: A <b>study</b> of </script> six points.
-model: llama-3-8b
-cluster: {gpu: a100-80gb-sxm}
-workload:
-  arrivals: {process: poisson, rate_per_s: 4}
-  lengths:
-    prompt: {distribution: constant, value: 300}
-    output: {distribution: lognormal, mean: 60, cv: 1}
-  num_requests: 400
-slo: {ttft_s: 0.5, tpot_s: 0.03, attainment: 0.9}
-seeds: 3
-sweep:
-  engine.max_num_seqs: [8, 64]
-  workload.arrivals.rate_per_s: [1, 8, 64]
-"""
+STUDY = page_study(
+    "{engine.max_num_seqs: [8, 64], workload.arrivals.rate_per_s: [1, 8, 64]}",
+    requests=400,
+    description="A <b>study</b> of </script> six points.",
+)
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +210,10 @@ def test_keys_alone_read_and_choose(browser: Any, url: str) -> None:
         before = page.locator("#points input:checked").count()
         page.keyboard.press("Enter")
         assert page.locator("#points input:checked").count() != before
+        # The chart is drawn anew and keeps the keyboard, at the same point.
+        assert page.locator("#pareto [aria-live]").inner_text() == said
+        page.keyboard.press("Enter")
+        assert page.locator("#points input:checked").count() == before
 
 
 def test_a_finger_sees_before_it_chooses(browser: Any, url: str) -> None:
@@ -240,5 +233,16 @@ def test_a_finger_sees_before_it_chooses(browser: Any, url: str) -> None:
 
 def test_it_prints_the_whole_table(browser: Any, url: str) -> None:
     with Opened(browser) as opened:
-        opened.page.goto(url)
-        assert len(opened.page.pdf(format="A4", landscape=True)) > 20_000
+        page = opened.page
+        page.goto(url)
+        assert len(page.pdf(format="A4", landscape=True)) > 20_000
+        page.emulate_media(media="print")
+        assert not page.locator("#filter").is_visible()
+        # Browsers do not repeat buttons on every page, so that names stand for them.
+        assert not page.locator("#points thead button").first.is_visible()
+        told = page.locator("#points thead [data-name]").evaluate_all(
+            "all => all.map((each) => getComputedStyle(each, '::before').content)"
+        )
+        assert told[:3] == ['"max_num_seqs"', '"rate_per_s"', '"verdict"']
+        page.emulate_media(media="print", color_scheme="dark")
+        assert page.evaluate("getComputedStyle(document.body).color") == "rgb(27, 27, 27)"

@@ -128,6 +128,24 @@ def test_sigma_of_a_lognormal_law_is_of_its_logarithm():
     assert tokens.cv == pytest.approx(0.125)
 
 
+def test_a_number_of_tokens_alone_is_every_length() -> None:
+    for words in ("1024", "1,024 tokens", "isl: 1024 toks", "1024 token"):
+        law = length_law("prompt", words, None)
+        assert law is not None
+        assert (law.mean, law.is_random) == (1024, False)
+    law = length_law("prompt", "1024 tokens of ShareGPT", None)
+    assert law is not None
+    assert (law.mean, law.is_random) == (1024, True)
+
+
+def test_a_normal_law_has_a_mean_and_a_deviation() -> None:
+    for words in ("normal(500, 100)", "Gaussian (500, 100)"):
+        law = length_law("output", words, None)
+        assert law is not None
+        assert (law.mean, law.cv) == (500, 0.2)
+    assert length_law("output", "N(500, 100)", None) is None  # a deviation, or a variance
+
+
 def test_a_uniform_law_in_letters():
     law = length_law("prompt", "U[100, 900]", None)
     assert law is not None

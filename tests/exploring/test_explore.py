@@ -15,10 +15,12 @@ pytest.importorskip("httpx")
 
 from live_study import ROOT, STUDY, TOKEN
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 from experiments.exploring.knobs import DEFAULT, KnobError, knobs_of, settings_of
 from experiments.exploring.points import base_of
 from experiments.study.document import read_raw
+from experiments.study.points import prepare
 
 
 def lines(client: TestClient, address: str) -> list[dict[str, Any]]:
@@ -79,6 +81,16 @@ def test_a_baseline_gives_paired_differences(client: TestClient) -> None:
     assert price["now"] < price["baseline"]
     assert price["difference_hi"] < 0
     assert told["options"] == "--set workload.arrivals.rate_per_s=16.0"
+
+
+def test_a_latency_that_grows_with_the_run_is_no_figure(client: TestClient) -> None:
+    told = lines(client, "/run?seeds=2&max_num_seqs=8&rate=40&baseline.rate=8")[-1]
+    assert told["point"]["state"] == "saturated"
+    shown = {each["name"]: each for each in told["differences"]}
+    ttft, tpot = shown["TTFT p99, ms"], shown["TPOT p99, ms"]
+    assert (ttft["now"], ttft["difference"], ttft["difference_lo"]) == (None, None, None)
+    assert ttft["baseline"] > 0
+    assert tpot["difference"] != 0
 
 
 def test_what_does_not_fit_is_said_with_its_ledger(client: TestClient) -> None:
@@ -146,6 +158,19 @@ def test_only_who_has_the_token_is_answered(client: TestClient) -> None:
     assert client.get("/").status_code == 200
 
 
+def test_the_token_leads_to_the_page_and_nowhere_else(client: TestClient) -> None:
+    for path in ("/", "//evil.example/", "/run", "/%2f%2fevil.example"):
+        answer = client.get(f"http://127.0.0.1{path}?token={TOKEN}")
+        assert (answer.status_code, answer.headers["location"]) == (307, "/")
+        assert "HttpOnly" in answer.headers["set-cookie"]
+
+
+@pytest.mark.parametrize("path", ["/", "/run", f"/?token={TOKEN}"])
+def test_there_are_no_websockets(client: TestClient, path: str) -> None:
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect(path):
+        pass
+
+
 def test_a_setting_can_be_kept_as_a_study(client: TestClient, tmp_path: Path) -> None:
     answer = client.get("/study?rate=16&max_num_seqs=64")
     assert "small.yaml" in answer.headers["content-disposition"]
@@ -193,3 +218,16 @@ def test_a_long_study_is_cut_and_that_is_said(study: Path) -> None:
     assert base.raw["workload"]["num_requests"] == 20_000
     with pytest.raises(ValueError, match="--point 7, expected 1 to 2"):
         base_of(read_raw(study, []), 7)
+
+
+@pytest.mark.parametrize("name", ["mixed_gpus", "remote_kv", "state_chats"])
+def test_every_point_can_be_explored(name: str) -> None:
+    """Of pools and of mappings, and where points have a baseline: what runs is the point's own."""
+    loaded = read_raw(name, [])
+    length = {"workload", "seeds", "sweep", "baseline"}
+    for point in prepare(loaded).points:
+        base = base_of(loaded, point.number)
+        found = base.plan({}, 1).points[0].study.resolved()
+        wanted = point.study.resolved()
+        assert all(found[key] == wanted[key] for key in wanted if key not in length), point.number
+        assert knobs_of(base.study())

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ pytest.importorskip("httpx")
 from live_study import ROOT, STUDY
 
 from experiments.exploring.points import base_of
+from experiments.exploring.server import MOST_QUESTIONS
 from experiments.exploring.workers import Workers, bounded
 from experiments.running.sweep import runs_of
 from experiments.study.document import read_raw
@@ -223,6 +225,39 @@ def test_three_viewers_are_served_side_by_side(study: Path) -> None:
     assert max(begun.values()) < min(ended.values())
 
 
+def test_a_flood_is_refused_and_leaves_nothing_to_do(study: Path) -> None:
+    import httpx
+
+    server, address = serve(study, "--jobs", "1")
+    page = address.partition("?")[0]
+    try:
+        with httpx.Client(timeout=60, follow_redirects=True) as viewer:
+            viewer.get(address)
+            head = (
+                f"Host: {httpx.URL(page).netloc.decode()}\r\nConnection: close\r\nCookie: "
+                + "; ".join(f"{each.name}={each.value}" for each in viewer.cookies.jar)
+            )
+            flood = []
+            for place in range(3 * MOST_QUESTIONS):
+                flood.append(socket.create_connection(("127.0.0.1", httpx.URL(page).port)))
+                asked = f"GET /run?seeds=8&rate={1 + place / 100} HTTP/1.1\r\n{head}\r\n\r\n"
+                flood[-1].sendall(asked.encode())
+            answers = [each.recv(12).decode()[-3:] for each in flood[-5:]]
+            assert answers == ["503"] * 5
+            for each in flood:
+                each.close()
+            for _ in range(100):
+                busy = viewer.get(f"{page}state").json()["busy"]
+                if not busy:
+                    break
+                time.sleep(0.05)
+            assert busy == 0
+            assert [each["seeds"] for each in _asked(viewer, f"{page}run?seeds=1&rate=9")] == [1]
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_no_process_is_left_behind(
     study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: signal.Signals
@@ -264,3 +299,29 @@ def _workers(server: int, count: int) -> list[int]:
 
 def _forked(pid: int, others: list[int]) -> bool:
     return any(pid in _descendants(other) for other in others)
+
+
+def test_classes_of_ones_own_run_in_workers_and_on_the_page() -> None:
+    import httpx
+
+    examples = ROOT / "examples"
+    study = str(examples / "shortest_remaining.yaml")
+    server, address = serve(
+        Path(study), "--plugin", str(examples / "shortest_remaining.py"), "--point", "3"
+    )
+    try:
+        with httpx.Client(timeout=120, follow_redirects=True) as viewer:
+            assert viewer.get(address).status_code == 200
+            page = address.partition("?")[0]
+            told = _asked(viewer, f"{page}run?seeds=1&rate=11")
+            assert [each.get("error") for each in told] == [None]
+            assert told[0]["options"] == "--set workload.arrivals.rate_per_s=11.0"
+    finally:
+        server.terminate()
+        server.wait(20)
+    refused = subprocess.run(
+        [sys.executable, "-m", "experiments", "explore", study, "--point", "3"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert refused.returncode == 2
+    assert "--plugin" in refused.stderr

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.alike import dense_of
@@ -27,6 +27,7 @@ from tests.model.quantized_configs import (
     spec_of,
     weight_bytes,
 )
+from tests.tries import tries
 
 
 @pytest.mark.parametrize(
@@ -206,7 +207,7 @@ KEYS = (
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@tries(200)
 @given(
     method=st.sampled_from([*READERS, "aqlm", "nonsense"]) | VALUES,
     section=st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4),

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from experiments.planning.demand import Curve, Demand, down, risk
+from experiments.planning.demand import Curve, Demand, down, needed, risk
 
 
 def test_the_design_is_exceeded_with_the_risk() -> None:
@@ -27,6 +27,15 @@ def test_replicas_that_are_away() -> None:
     assert chances[0] == pytest.approx(0.9881**4)
     assert 1 - chances[0] == pytest.approx(0.047, abs=0.001)
     assert down(18, 0.9881)[0] == pytest.approx(1 - 0.194, abs=0.002)
+
+
+def test_how_many_are_needed_when_each_holds_less() -> None:
+    """Two hold the traffic; with failures a third is needed, and a fourth where each holds less."""
+    demand, curve = Demand(1.0, 0.0, 0.01), Curve({2: 1.2, 3: 1.8})
+    assert needed(demand, curve, 1.0, 1.0, 8) == 2
+    assert needed(demand, curve, 1.0, 0.98, 8) == 3
+    assert needed(demand, curve, 0.8, 0.98, 8) == 4
+    assert needed(demand, curve, 0.1, 0.98, 8) is None
 
 
 def test_failures_add_to_the_risk() -> None:

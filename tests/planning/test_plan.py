@@ -200,6 +200,12 @@ def test_failures_buy_a_spare(planned: Path, tmp_path: Path) -> None:
     assert float(after["usd_per_hour"]) > float(before["usd_per_hour"])
     assert after["risk_kept"] == "True"
     assert float(after["risk"]) <= 0.01
+    own = next(row for row in rows(out / "candidates.csv") if row["fate"] == "answer")
+    assert float(own["usd_per_hour"]) == float(after["usd_per_hour"])
+    assert float(own["replicas"]) == float(after["replicas"])
+    for row in rows(out / "sensitivity.csv"):
+        if row["replicas"] and float(row["held"]) < 0:
+            assert float(row["replicas"]) >= float(after["replicas"])
 
 
 def test_a_day_is_planned_by_its_windows(tmp_path: Path) -> None:
@@ -260,7 +266,10 @@ def test_nothing_that_keeps_it_is_an_answer(
     text = SMALL.replace("tpot_s: 0.02", "tpot_s: 0.000001")
     out = tmp_path / "out"
     assert run(study(tmp_path, text), "--out", out) == 0
-    assert "nothing among the candidates keeps it" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "small: 600 requests/s" in told
+    assert "nothing among the candidates keeps it" in told
+    assert told.count("why not  ") == 6
     fates = {row["fate"] for row in rows(out / "candidates.csv")}
     assert fates == {"ceiling", "does not fit"}
     assert not (out / "winner.yaml").exists()

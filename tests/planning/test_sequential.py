@@ -31,6 +31,27 @@ def test_far_from_the_limit_it_decides() -> None:
     assert wrong(0.05, Verdict.MISSED, 6) >= 0.99
 
 
+def test_it_ends_when_it_hardly_can_be_kept() -> None:
+    """Runs next to the limit are not all spent, and hardly a verdict of kept is lost."""
+
+    def ended(share: float, seed: int) -> tuple[Verdict, int]:
+        each = runs(np.random.default_rng(seed), share)
+        for look in LOOKS:
+            if is_over(each[:look], ALLOWED, 0.95):
+                return decide(each[:look], ALLOWED, 0.95), look
+        raise AssertionError("the last look ends it")
+
+    near = [ended(0.011, seed) for seed in range(200)]
+    assert sum(look for _, look in near) / 200 < 5
+    for share in (0.006, 0.008):
+        early = sum(ended(share, seed)[0] is Verdict.KEPT for seed in range(200))
+        spent = sum(
+            decide(runs(np.random.default_rng(seed), share), ALLOWED, 0.95) is Verdict.KEPT
+            for seed in range(200)
+        )
+        assert spent - 6 <= early <= spent
+
+
 def test_a_hopeless_first_run_decides_at_once() -> None:
     hopeless = [[(300, 5000)] * 5]
     assert decide(hopeless, ALLOWED, 0.95) is Verdict.MISSED

@@ -87,7 +87,7 @@ def checked(scenario: Scenario, requests: Requests, stop_s: float = inf) -> Resu
     return result
 
 
-@tries(300)
+@tries(150)
 @given(tiered(), workloads(), st.sampled_from([inf, inf, 0.02]))
 def test_random_scenarios_with_a_host(
     scenario: Scenario, requests: Requests, stop_s: float

@@ -37,10 +37,10 @@ def rendered(
         about: whatever the template asks for.
     """
     style = "\n".join(asset(name) for name in ("page.css", *styles))
-    own = [asset(name) for name in (*CHARTS, *scripts)]
+    script = "\n".join(asset(name) for name in (*CHARTS, *scripts))
     text = environment().get_template(template).render(
-        data=embedded(data), style=style, style_sha=sha(style), scripts=own,
-        script_shas=[sha(script) for script in own], **about,
+        data=embedded(data), style=style, style_sha=sha(style), script=script,
+        script_sha=sha(script), **about,
     )  # fmt: skip
     return text + "\n"
 

@@ -73,8 +73,7 @@ def page_data(
     columns = columns_of(rows, slo is not None)
     order = by_merit(rows, states, slo)
     axis, of_curves = axis_of(told, rows)
-    grouping = grouping_of(of_curves or told, rows)
-    groups, lines = ([_called(each, names, row) for row in rows] for each in (grouping, of_curves))
+    groups, lines = _groups(keys, rows), [_called(of_curves, names, row) for row in rows]
     parts = {span: _union(each.parts.get(span, {}) for each in curves if each) for span in SPANS}
     bound = _union(each.bound for each in curves if each)
     points = [
@@ -295,10 +294,22 @@ def _chosen(groups: Sequence[str], order: Sequence[int]) -> list[int]:
     return sorted(place + 1 for place in list(best.values())[:MOST_CHOSEN])
 
 
-def drawn_points(rows: Sequence[Row], slo: Slo | None) -> set[int]:
-    """Return the places of the points whose curves are shown: all, or of many the telling ones."""
+def drawn_points(keys: Sequence[str], rows: Sequence[Row], slo: Slo | None) -> set[int]:
+    """Return the places of the points whose curves are shown: all, or of many the telling ones.
+
+    These are the ones that are shown at first, the best, and some of all others.
+    """
     if len(rows) <= MOST_CURVES:
         return set(range(len(rows)))
     order = by_merit(rows, [state_of(row, slo) for row in rows], slo)
+    first = [number - 1 for number in _chosen(_groups(keys, rows), order)]
     spread = range(0, len(rows), 1 + len(rows) // MOST_CURVES)
-    return set(list(dict.fromkeys([*order[: MOST_CURVES // 2], *spread]))[:MOST_CURVES])
+    return set(list(dict.fromkeys([*first, *order[: MOST_CURVES // 2], *spread]))[:MOST_CURVES])
+
+
+def _groups(keys: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """What each point has its colour for."""
+    told, names = telling_keys(keys, rows), key_names(keys)
+    _, of_curves = axis_of(told, rows)
+    grouping = grouping_of(of_curves or told, rows)
+    return [_called(grouping, names, row) for row in rows]

@@ -39,8 +39,9 @@ class Table:
         self.keeps: list[Interval] | None = None
         """Blocks behind the hit that can be found, if these are not all."""
         self.own: list[Interval] = []
-        """Behind those: blocks that are kept, but of a text that nobody else has. While it runs no
-        one looks for them, and once it has ended no one can."""
+        """Behind those, in all groups of a kind, and noted in the first of them: blocks that are
+        kept, of a text that nobody else has. While it runs no one looks for them, and once it has
+        ended no one can."""
         self.left: list[Run] = []
         """Of these, what a window has left behind: it is found if the request loses its blocks."""
         self.apart: list[int] = []
@@ -50,6 +51,8 @@ class Table:
 
     def count(self, end: int) -> int:
         """Blocks that are held before ``end``."""
+        if not self.solid:
+            return end - self.gone if end > self.gone else 0
         blocks = max(end - max(self.gone, self.solid), 0)
         for block in self.apart:
             blocks += int(block < end)
@@ -61,11 +64,17 @@ class Table:
         if self.apart:
             self.apart = [block for block in self.apart if block >= end]
 
-    def keeps_none(self, end: int) -> bool:
-        """Whether none of the blocks before ``end`` can be found."""
-        if self.solid or (self.held and self.held[0][0].first < end):
-            return False
-        return not self.own or self.own[0][0] >= end
+    def holds(self, end: int) -> bool:
+        """Whether others may find some of the blocks before ``end``, or not all are there."""
+        if self.solid:
+            return True
+        held = self.held
+        return len(held) > 0 and held[0][0].first < end
+
+    def all_own(self, end: int) -> bool:
+        """Whether all blocks before ``end`` that are there are its own ones."""
+        own = self.own
+        return len(own) > 0 and own[0][0] <= self.gone and own[0][1] >= end
 
     def add_own(self, first: int, end: int) -> None:
         """These are kept, and nobody else has their text."""
@@ -75,16 +84,27 @@ class Table:
         else:
             own.append((first, end))
 
+    def cut_own(self, end: int) -> int:
+        """Take those before ``end`` out, which are all of one stretch; return where it began."""
+        first, behind = self.own[0]
+        if behind > end:
+            self.own[0] = (end, behind)
+        else:
+            del self.own[0]
+        return first
+
     def take_own(self, end: int) -> list[Interval]:
         """Take those before ``end`` out."""
-        taken: list[Interval] = []
-        while self.own and self.own[0][0] < end:
-            low, high = self.own[0]
-            taken.append((low, min(high, end)))
-            if high > end:
-                self.own[0] = (end, high)
+        own, taken = self.own, list[Interval]()
+        while own:
+            low, high = own[0]
+            if low >= end:
                 break
-            del self.own[0]
+            if high > end:
+                own[0] = (end, high)
+                taken.append((low, end))
+                break
+            taken.append(own.pop(0))
         return taken
 
     def there(self, intervals: list[Interval]) -> list[Interval]:

@@ -1,6 +1,6 @@
-"""Where the blocks that a request gives back in one group go in the queue of free ones."""
+"""Where the blocks that a request gives back go in the queue of free ones."""
 
-from sim.engine.caches.block_tables import Table, count, taken_out
+from sim.engine.caches.block_tables import Interval, Table, count, taken_out
 from sim.engine.caches.hits import Kind
 from sim.engine.caches.runs import ANONYMOUS, FreeQueue, Run, Texts
 
@@ -16,30 +16,56 @@ class Giving:
     def __init__(self, queue: FreeQueue, texts: Texts) -> None:
         self._queue, self._texts = queue, texts
 
-    def unnamed(self, kind: Kind, blocks: int) -> None:
-        """Give back blocks that cannot be found."""
-        if kind.unhashed_first:
-            self._queue.put_unnamed_first(blocks)
-        else:
-            self._queue.append_unnamed(blocks)
-
-    def before(self, table: Table, kind: Kind, end: int, full: int, own: int) -> int:
-        """Give back the blocks before ``end``; return how many are free now.
+    def before(
+        self, tables: list[Table], kind: Kind, end: int, full: int, own: int = ANONYMOUS
+    ) -> int:
+        """Give back the blocks before ``end`` in all groups of a kind; return how many are free.
 
         Of windows those that can be found again have names, of full attention all full ones.
 
         Args:
-            table: what is held.
-            kind: of the group.
+            tables: what is held, of each group.
+            kind: see above.
             end: see above.
             full: behind the last block that is full.
             own: stream under which the request finds what nobody else has, while it runs;
                 ``ANONYMOUS``: it has ended.
         """
-        unnamed, queue = table.count(end), self._queue
+        table, freed = tables[kind.first], 0
         kept = table.take_own(end) if table.own else []
+        if not table.holds(end) and (not kept or own == ANONYMOUS):
+            freed = self._alike(table, kind, end, full, count(kept))
+            for group in range(kind.first, kind.first + kind.count):
+                tables[group].leave(end)
+            return freed
+        for group in range(kind.first, kind.first + kind.count):
+            freed += self._of_one(tables[group], kind, end, full, kept, own)
+        return freed
+
+    def own_before(self, tables: list[Table], kind: Kind, end: int, own: int) -> int:
+        """The same of a request that runs, if all of these blocks are its own ones."""
+        first = tables[kind.first].cut_own(end)
+        for group in range(kind.first, kind.first + kind.count):
+            self._leave(tables[group], own, first, end)
+            tables[group].gone = end
+        return (end - first) * kind.count
+
+    def _alike(self, table: Table, kind: Kind, end: int, full: int, kept: int) -> int:
+        """None of these blocks can be found, ``kept`` of them as their request has ended."""
+        blocks, groups, queue = table.count(end), kind.count, self._queue
+        if kind.unhashed_first:
+            unhashed = end - min(end, max(full, table.hit)) if kind.full else blocks - kept
+            queue.put_unnamed_first(unhashed * groups)
+            queue.append_unnamed((blocks - unhashed) * groups)
+        else:
+            queue.append_unnamed(blocks * groups)
+        return blocks * groups
+
+    def _of_one(
+        self, table: Table, kind: Kind, end: int, full: int, kept: list[Interval], own: int
+    ) -> int:
+        unnamed, queue = table.count(end) - count(kept), self._queue
         pieces: list[Run] = taken_out(table, end, self._texts) if table.held else []
-        unnamed -= count(kept)
         for run in pieces:
             unnamed -= run.count
         freed, at = unnamed, end
@@ -75,13 +101,14 @@ class Giving:
         run.loose = True
         self._queue.append(run)
         left = table.left
-        while left and left[0].after is None:  # those in front are taken first
-            del left[0]
+        if left and left[0].after is None:  # those in front are taken first
+            table.left = left = [each for each in left if each.after is not None]
         left.append(run)
 
-    def keep_left(self, table: Table) -> None:
-        """Let what windows left behind, as far as it is there still, be found."""
+    def keep_left(self, table: Table, key: int) -> None:
+        """Let what windows left behind, as far as it is there still, be found under a stream."""
         for run in table.left:
             if run.after is not None:
+                run.stream = key
                 self._texts.keep(run)
         table.left = []

@@ -200,21 +200,21 @@ class HybridBlocks(GroupedPool):
         return blocks
 
     def _name(self, sequence: Sequence, kind: Kind, first: int, end: int) -> None:
-        tables, own = sequence.tables, own_stream(sequence)
-        groups, lost = range(kind.first, kind.first + kind.count), False
+        tables, own, lost = sequence.tables, own_stream(sequence), False
         for stream, tokens in sequence.spans:
             lost = stream == own
             stop = min(tokens // kind.block_size, end)
             if first < stop:
-                for group in groups:
+                for group in range(kind.first, kind.first + kind.count):
                     self._name_of(stream, tables[group], group, first, stop)
                 first = stop
-        if first < end:
-            for group in groups:
-                if lost or not self.names_late:
-                    self._name_of(own, tables[group], group, first, end)
-                else:
-                    tables[group].add_own(first, end)
+        if first >= end:
+            return
+        if self.names_late and not lost:
+            tables[kind.first].add_own(first, end)
+            return
+        for group in range(kind.first, kind.first + kind.count):
+            self._name_of(own, tables[group], group, first, end)
 
     def _name_of(self, stream: int, table: Table, group: int, first: int, end: int) -> None:
         held = table.held
@@ -259,27 +259,19 @@ class HybridBlocks(GroupedPool):
 
     def leave_behind(self, sequence: Sequence, computed: int, known: int) -> None:
         """Windows move on to what follows ``computed`` tokens, of which ``known`` have names."""
-        tables, settled = sequence.tables, False
+        tables = sequence.tables
         for window, kind in self._windows:
             behind, table = window.behind(computed), tables[kind.first]
             if table.gone >= behind:
                 continue
-            if not settled:
-                self._settle()
-                settled = True
             if table.named < min(behind, known // kind.block_size):
                 self.fill(sequence, known)
-            groups = range(kind.first, kind.first + kind.count)
-            if table.keeps_none(behind):
-                freed = (behind - table.gone) * kind.count
-                self._giving.unnamed(kind, freed)
-                for group in groups:
-                    tables[group].gone = behind
-            else:
-                freed, own = 0, own_stream(sequence)
-                for group in groups:
-                    key = self._searcher.key(own, group)
-                    freed += self._giving.before(tables[group], kind, behind, behind, key)
+            own = own_stream(sequence)
+            if table.all_own(behind):
+                freed = self._giving.own_before(tables, kind, behind, own)
+            else:  # some may go to the front of the queue
+                self._settle()
+                freed = self._giving.before(tables, kind, behind, behind, own)
             self._queued += freed
             self.free += freed
 
@@ -300,11 +292,13 @@ class HybridBlocks(GroupedPool):
 
     def _lose(self, sequence: Sequence, held_tokens: int) -> None:
         spans, own = sequence.spans, own_stream(sequence)
-        for group, table in enumerate(sequence.tables):
-            self._giving.keep_left(table)
-            for first, end in table.own:
-                self._name_of(own, table, group, first, end)
-            table.own = []
+        for kind in self.kinds:
+            kept, sequence.tables[kind.first].own = sequence.tables[kind.first].own, []
+            for group in range(kind.first, kind.first + kind.count):
+                table = sequence.tables[group]
+                self._giving.keep_left(table, self._searcher.key(own, group))
+                for first, end in kept:
+                    self._name_of(own, table, group, first, end)
         if not spans or sequence.kv_tokens > spans[-1][1]:
             if spans and spans[-1][0] == own:
                 spans.pop()
@@ -318,11 +312,9 @@ class HybridBlocks(GroupedPool):
         self._settle()
         for place, kind in enumerate(self.kinds):
             end, full = self.groups[place].taken(held_tokens), self._hashed(kind, sequence, known)
-            for group in range(kind.first, kind.first + kind.count):
-                table = sequence.tables[group]
-                freed = self._giving.before(table, kind, end, full, ANONYMOUS)
-                self._queued += freed
-                self.free += freed
+            freed = self._giving.before(sequence.tables, kind, end, full)
+            self._queued += freed
+            self.free += freed
         sequence.tables = []
 
     def held_by(self, sequence: Sequence, tokens: int) -> int:

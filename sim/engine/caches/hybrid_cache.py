@@ -56,6 +56,7 @@ class HybridDecodes(DecodeSet):
             self._groups[size] = self._groups.get(size, 0) + group.count
             if group.window is not None:  # a chunk ends where some block does
                 self._windows_of.append((1 if group.chunked else group.window, size))
+        self._shortest = min([window for window, _ in self._windows_of], default=0)
         self._due = self._in_a_round()
         self._turns: list[list[Turn]] = [[] for _ in range(self._period)]  # in order of admission
         self._needs = [0] * self._period  # blocks that they take
@@ -192,7 +193,11 @@ class HybridDecodes(DecodeSet):
             for turn in turns:
                 self._serve(turn, step, turn.leaves)
             return
-        others = sorted([*(fresh or ()), *prompts], key=_admission)
+        others = prompts.copy()
+        if fresh:
+            others += fresh
+        if len(others) > 1:
+            others.sort(key=_admission)
         at, count = 0, len(others)
         for turn in turns:
             sequence = turn.sequence
@@ -202,8 +207,9 @@ class HybridDecodes(DecodeSet):
             is_fresh = at < count and others[at] is sequence
             at += is_fresh
             self._serve(turn, step, turn.leaves or is_fresh)
-        for sequence in others[at:]:
-            self._serve_out_of_turn(sequence, step)
+        while at < count:
+            self._serve_out_of_turn(others[at], step)
+            at += 1
 
     def _serve(self, turn: Turn, step: int, leaves: bool) -> None:
         pool, sequence = self._pool, turn.sequence
@@ -225,6 +231,8 @@ class HybridDecodes(DecodeSet):
         computed = past = sequence.kv_tokens + steps
         if self._lag:
             computed = past - 1 if steps else sequence.begun_at_join
+        if computed < self._shortest:
+            return  # all windows see all of it
         self._pool.leave_behind(sequence, computed, self._pool.known(past))
 
     def _fill(self, sequence: Sequence, step: int) -> None:

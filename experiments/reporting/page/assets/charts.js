@@ -128,6 +128,8 @@ const charts = (() => {
   // ---- the frame that all charts have
 
   function frame(box, options) {
+    // A chart that is drawn anew keeps the keyboard, at the same mark.
+    const held = box.contains(document.activeElement) ? box.at ?? -1 : null;
     box.textContent = "";
     const width = Math.max(240, box.clientWidth || 320);
     const small = width < 480;
@@ -147,7 +149,8 @@ const charts = (() => {
     svg(root, "text", { class: "title", x: (inner.left + inner.right) / 2, y: height - 6,
       "text-anchor": "middle" }, options.x.title);
     if (y) yTicks(root, y, options, inner, small);
-    return { box, root, x, y, inner, small, options };
+    if (held !== null) root.focus({ preventScroll: true });
+    return { box, root, x, y, inner, small, options, held };
   }
 
   function yTicks(root, y, options, inner, small) {

@@ -9,6 +9,7 @@
   const values = Object.fromEntries(DATA.knobs.map((knob) => [knob.id, knob.value]));
 
   const number = charts.number;
+  const LOAD = DATA.knobs.find(({ id }) => id === "rate" || id === "users");
 
   // ---- knobs: numbers as sliders with a field beside them, choices as lists
 
@@ -16,15 +17,29 @@
     .filter((knob) => String(given[knob.id]) !== String(knob.value))
     .map((knob) => [knob.id, String(given[knob.id])]));
 
+  function restore() {
+    // The address has what was changed: another window, or this one loaded again, shows the same.
+    const words = new URLSearchParams(location.hash.slice(1));
+    for (const knob of DATA.knobs) {
+      const text = words.get(knob.id), value = Number(text);
+      if (text === null) continue;
+      if (knob.kind === "choice") {
+        if (knob.choices.some((choice) => String(choice) === text)) values[knob.id] = text;
+      } else if (value >= knob.low && value <= knob.high
+        && (knob.kind !== "whole" || Number.isInteger(value))) values[knob.id] = value;
+    }
+  }
+
   function drawKnobs() {
     for (const knob of DATA.knobs) {
       const row = charts.html(el("knobs"), "div", { class: "knob" });
-      const label = charts.html(row, "label", { for: `knob-${knob.id}` }, knob.label);
+      const label = charts.html(row, "label", { for: `knob-${knob.id}` });
+      charts.broken(label, knob.label);
       if (knob.kind === "choice") {
         const list = charts.html(row, "select", { id: `knob-${knob.id}` });
         for (const choice of knob.choices)
           charts.html(list, "option", { value: String(choice) }, String(choice));
-        list.value = String(knob.value);
+        list.value = String(values[knob.id]);
         list.addEventListener("change", () => set(knob, list.value));
         continue;
       }
@@ -89,6 +104,7 @@
     if (state.asking) state.asking.abort();
     const asking = state.asking = new AbortController();
     const setting = { ...values };
+    history.replaceState(null, "", `#${new URLSearchParams(changed(setting))}`);
     el("busy").textContent = "simulating …";
     document.body.dataset.done = "";
     try {
@@ -109,17 +125,17 @@
   }
 
   async function curve(setting, asking) {
-    // What if the rate were different: one seed each, once the answer itself is there.
-    const knob = DATA.knobs.find((each) => each.id === "rate");
-    if (!knob || !el("rate-curve")) return;
+    // What if more or fewer came: one seed each, once the answer itself is there.
+    if (!LOAD) return;
     state.curve = new Map();
     for (const factor of [0.25, 0.5, 0.7, 0.85, 1, 1.15, 1.3, 1.6, 2]) {
-      const rate = Number((setting.rate * factor).toPrecision(3));
-      if (rate < knob.low || rate > knob.high) continue;
-      await lines(address({ ...setting, rate }, 1), asking.signal, (told) => {
+      const exact = setting[LOAD.id] * factor;
+      const load = LOAD.kind === "whole" ? Math.round(exact) : Number(exact.toPrecision(3));
+      if (load < LOAD.low || load > LOAD.high || state.curve.has(load)) continue;
+      await lines(address({ ...setting, [LOAD.id]: load }, 1), asking.signal, (told) => {
         if (told.error || asking !== state.asking) return;
         const found = told.point.m.ttft_p99_s;
-        state.curve.set(rate, found && found[0] !== null ? found[0] * 1000 : NaN);
+        state.curve.set(load, found && found[0] !== null ? found[0] * 1000 : NaN);
         drawCurve();
       });
     }
@@ -247,17 +263,20 @@
   }
 
   function drawCurve() {
-    const points = [...state.curve].map(([x, y]) => ({ x, y,
-      text: `${number(x)} requests/s · TTFT p99 ${number(y)} ms` }));
-    if (!points.length) return;
-    const limit = state.shown.limits.ttft_p99_s;
-    const all = points.map((each) => each.y);
-    if (limit !== undefined) all.push(limit * 1000);
-    charts.lines(el("rate-curve"), { id: "rate-curve", label: "TTFT p99 at other rates", height: 240,
+    const all = [...state.curve].sort(([a], [b]) => a - b);
+    const points = all.filter(([, y]) => y === y).map(([x, y]) => ({ x, y,
+      text: `${number(x)} ${LOAD.label} · TTFT p99 ${number(y)} ms` }));
+    const lost = all.filter(([, y]) => y !== y).map(([x]) => number(x));
+    el("rate-told").textContent = lost.length
+      ? `Without a latency that lasts (saturated, or nobody was answered): ${lost.join(", ")}.` : "";
+    const limit = state.shown.limits.ttft_p99_s, ys = points.map((each) => each.y);
+    if (limit !== undefined) ys.push(limit * 1000);
+    charts.lines(el("rate-curve"), { id: "rate-curve", height: 240,
+      label: `TTFT p99 at other numbers of ${LOAD.label}`,
       series: [{ name: "TTFT p99", look: look(0), points }],
-      x: { domain: charts.domain(points.map((each) => each.x), false, true), log: false,
-        text: (at) => number(at), title: "requests per second, one seed each" },
-      y: { domain: charts.domain(all, true), log: true, text: (at) => number(at, 3),
+      x: { domain: charts.domain(all.map(([x]) => x), false, true), log: false,
+        text: (at) => number(at), title: `${LOAD.label}, one seed each` },
+      y: { domain: charts.domain(ys, true), log: true, text: (at) => number(at, 3),
         title: "TTFT p99, ms" },
       limit: limit === undefined ? null : { value: limit * 1000, text: "limit", keep: "below" } });
   }
@@ -290,6 +309,8 @@
     location.assign(`/study?${new URLSearchParams(changed(values))}`);
   });
   el("seeds").addEventListener("change", ask);
+  restore();
   drawKnobs();
+  if (!LOAD) el("rate-curve").parentElement.hidden = true;
   ask();
 })();

@@ -106,13 +106,13 @@
         if (cy < inner.top + 5 || cy > inner.bottom - 5) continue;
         const near = (one) => Math.hypot(one.x - cx, one.y - cy);
         const free = Math.min(60, ...others.map(near), ...(covered.tags || []).map(near));
-        if (!found || free > found.free + 1) found = { free, left: at.x + 4, line: at.y + up, cx, cy };
+        if (!found || free > found.free + 1) found = { free, x: cx, y: cy };
       }
     }
     if (!found) return;
-    covered.tags = [...(covered.tags || []), { x: found.cx, y: found.cy }];
-    svg(root, "text", { class: `tag c${series.look.colour % COLOURS}`, x: found.left,
-      y: found.line }, series.tag);
+    covered.tags = [...(covered.tags || []), found];
+    svg(root, "text", { class: `tag c${series.look.colour % COLOURS}`, x: found.x - width / 2,
+      y: found.y + 4 }, series.tag);
   }
 
   function between(points, x, y) {
@@ -136,6 +136,7 @@
 
   function legend(box, entries) {
     // entries: {name, look | part, hollow, on, toggle}
+    const held = [...box.children].indexOf(document.activeElement);
     box.textContent = "";
     for (const each of entries) {
       const button = html(box, "button", { type: "button", class: "key",
@@ -150,6 +151,7 @@
       if (each.toggle) button.addEventListener("click", each.toggle);
       else button.disabled = true;
     }
+    if (held >= 0 && entries.length) box.children[Math.min(held, entries.length - 1)].focus();
   }
 
   Object.assign(charts, { scatter, lines, legend });

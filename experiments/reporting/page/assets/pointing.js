@@ -9,14 +9,14 @@
 
   function interactive(chart, marks) {
     // marks: {x, y (pixels), text, pick, node}
-    const { box, root, options } = chart;
+    const { box, root, options } = chart, before = chart.held ?? -1;
     const tip = html(box, "div", { class: "tip", hidden: "" });
     if (!marks.length) svg(root, "text", { class: "tick", "text-anchor": "middle",
       x: root.width.baseVal.value / 2, y: chart.inner.top + 14 }, "nothing to show here");
     const live = html(box, "div", { class: "visually-hidden", "aria-live": "polite" });
     let at = -1;
     function show(place, speak) {
-      at = place;
+      at = box.at = place;
       for (const each of marks) if (each.node) each.node.classList.remove("on");
       if (place < 0) { tip.hidden = true; return; }
       const found = marks[place];
@@ -71,6 +71,7 @@
     });
     root.addEventListener("blur", () => show(-1, false));
     if (options.zoom) dragToZoom(chart);
+    if (before >= 0 && marks.length) show(Math.min(before, marks.length - 1), true);
   }
 
   function dragToZoom({ root, x, inner, options }) {

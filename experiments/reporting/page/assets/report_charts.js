@@ -158,30 +158,31 @@
       title: hours ? "hours" : "% of the run" };
     for (const [id, name, title, log] of [["time-rate", "rate", "arrivals per second", false],
       ["time-ttft", "ttft", "TTFT p99, ms", true],
-      ["time-within", "within", "% within the limits", false]])
-      again(el(id), (box) => {
-        const series = there.map((point) => ({ name: named(point), look: pointLook(point),
-          tag: tagOf(point, there),
-          points: point.time[name].map((value, place) => ({
-            x: length(point) * (place + 0.5) / point.time[name].length, y: value ?? NaN,
-            text: `${named(point)} · ${title}: ${number(value, 3)}` })) }));
-        const all = series.flatMap((each) => each.points.map((point) => point.y));
-        const top = name === "rate" ? usual(all) : Infinity;
-        const peak = series.flatMap((each) => each.points).filter((point) => point.y > top)
-          .sort((a, b) => b.y - a.y)[0];
-        charts.lines(box, { id, label: `${title} over time`, series, plain: true, height: 190, zoom,
-          x, y: { domain: name === "within" ? [floor(all), 100]
-            : charts.domain(all.map((value) => Math.min(value, top)), log, !log),
-            log, text: three, title },
-          peak: peak && { x: peak.x, y: top, text: `above: up to ${three(peak.y)} per second`,
-            short: `up to ${three(peak.y)}` },
-          limit: limitOver(name) });
-      });
-    again(el("time-bound"), (box) => charts.bands(box, { id: "time-bound", x, zoom,
-      label: "What limits the engine over time", rows: there.map(boundRow) }));
-    again(el("windows"), (box) => charts.bands(box, { id: "windows", x, zoom,
+      ["time-within", "within", "% within the limits", false]]) {
+      const box = el(id);
+      if (!box) continue;
+      const series = there.map((point) => ({ name: named(point), look: pointLook(point),
+        tag: tagOf(point, there),
+        points: point.time[name].map((value, place) => ({
+          x: length(point) * (place + 0.5) / point.time[name].length, y: value ?? NaN,
+          text: `${named(point)} · ${title}: ${number(value, 3)}` })) }));
+      const all = series.flatMap((each) => each.points.map((point) => point.y));
+      const top = name === "rate" ? usual(all) : Infinity;
+      const peak = series.flatMap((each) => each.points).filter((point) => point.y > top)
+        .sort((a, b) => b.y - a.y)[0];
+      charts.lines(box, { id, label: `${title} over time`, series, plain: true, height: 190, zoom,
+        x, y: { domain: name === "within" ? [floor(all), 100]
+          : charts.domain(all.map((value) => Math.min(value, top)), log, !log),
+          log, text: three, title },
+        peak: peak && { x: peak.x, y: top, text: `above: up to ${three(peak.y)} per second`,
+          short: `up to ${three(peak.y)}` },
+        limit: limitOver(name) });
+    }
+    if (el("time-bound")) charts.bands(el("time-bound"), { id: "time-bound", x, zoom,
+      label: "What limits the engine over time", rows: there.map(boundRow) });
+    if (el("windows")) charts.bands(el("windows"), { id: "windows", x, zoom,
       label: "Windows that keep the limits", cells: ["kept", "some", "missed", "empty"],
-      rows: there.filter((point) => point.windows).map(windowRow) }));
+      rows: there.filter((point) => point.windows).map(windowRow) });
   }
 
   // Where a burst is several times what comes otherwise, the axis ends above the latter.
@@ -199,14 +200,6 @@
       return { value: DATA.limits.ttft_p99_s * 1000, text: "limit", keep: "below" };
     const wanted = name === "within" && DATA.limits.slo_attainment;
     return wanted ? { value: wanted * 100, text: "wanted", keep: "above" } : null;
-  }
-
-  function again(box, draw) {
-    // A chart that is drawn anew keeps the keyboard.
-    if (!box) return;
-    const focused = box.contains(document.activeElement);
-    draw(box);
-    if (focused) box.querySelector("svg").focus();
   }
 
   function boundRow(point) {
@@ -270,8 +263,10 @@
         && (point.time.bound[part] || []).some(Boolean))));
     for (const body of document.querySelectorAll("tbody.group"))
       body.hidden = !state.chosen.has(Number(body.dataset.n));
+    const bare = points.filter((point) => !point.time).map((point) => point.n).join(", ");
+    const without = bare ? ` Of many points this page has the curves of some; not of ${bare}.` : "";
     el("chosen").textContent = DATA.points.length === 1 ? "" : points.length
-      ? `Shown from here on: ${points.map(numbered).join("; ")}.`
+      ? `Shown from here on: ${points.map(numbered).join("; ")}.${without}`
       : "No point is chosen: tick some in the table.";
   };
 })();

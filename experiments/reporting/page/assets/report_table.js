@@ -74,7 +74,8 @@
       const sorted = state.sort === column.id;
       const heading = charts.html(head, "th", { scope: "col",
         "aria-sort": sorted ? (state.down ? "descending" : "ascending") : "none",
-        class: `${kind(column)} ${column.name.length > LONG ? "long" : ""}` });
+        class: `${kind(column)} ${column.name.length > LONG ? "long" : ""}`,
+        "data-name": column.name });  // for paper, which repeats no buttons
       const button = charts.html(heading, "button", { type: "button",
         title: about[column.id] || (isKey(column.id) ? DATA.keys[place(column.id)] : "") });
       charts.broken(button, column.name);

@@ -120,7 +120,8 @@
       return Number.isNaN(found) ? text : found;
     };
     [...table.querySelectorAll("thead th")].forEach((heading, place) => {
-      const button = charts.html(null, "button", { type: "button" }, heading.textContent.trim());
+      heading.dataset.name = heading.textContent.trim();  // for paper, which repeats no buttons
+      const button = charts.html(null, "button", { type: "button" }, heading.dataset.name);
       heading.textContent = "";
       heading.appendChild(button);
       button.addEventListener("click", () => {

@@ -50,12 +50,12 @@ def test_failures_add_to_the_risk() -> None:
     )
 
 
-def test_the_spread_of_drawn_calibrations_is_that_of_a_sample() -> None:
-    """Of logarithms 0.1, -0.1 and 0.3: a variance of 0.08 / 2; what is not told is no draw."""
-    drawn = [Change("draw", math.exp(log), 0.0, 0.0) for log in (0.1, -0.1, 0.3)]
+def test_the_spread_of_drawn_calibrations_is_about_what_the_calibration_holds() -> None:
+    """Draws that all hold less are a doubt as well; what is not told is no draw."""
+    drawn = [Change("draw", math.exp(log), 0.0, 0.0) for log in (-0.1, -0.2, -0.2)]
     untold = Change("draw", math.nan, math.nan, math.nan, "it could not be told")
-    assert spread_of([*drawn, untold]) == pytest.approx(math.sqrt(0.04))
-    assert spread_of([drawn[0], untold]) == 0.0
+    assert spread_of([*drawn, untold]) == pytest.approx(math.sqrt((0.01 + 0.04 + 0.04) / 3))
+    assert spread_of([untold]) == 0.0
 
 
 def test_the_curve_is_straight_in_one_over_replicas() -> None:

@@ -178,6 +178,8 @@ def test_a_kv_cache_in_fp8(section: dict[str, Any], fp8: bool) -> None:
         (groups(GROUP | {"num_bits": 3}), "int3 weights by group is not modelled"),
         (groups(GROUP) | {"sparsity_config": {"format": "sparse-24-bitmask"}}, "sparsity"),
         (groups(GROUP) | {"ignore": ["re:["]}, "is no regular expression"),
+        (groups(GROUP) | {"transform_config": {"config_groups": {"R1": {}}}}, "transform_config"),
+        (groups(FLOAT8 | {"strategy": "group", "group_size": 128}), "float8 weights by group"),
         ({"quant_method": "bitsandbytes"}, "expected load_in_4bit or load_in_8bit"),
         ([1], "expected a mapping or null"),
     ],

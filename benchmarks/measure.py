@@ -147,7 +147,7 @@ def whole_process(name: str, count: int, rate_per_s: float, trace: Path | None) 
         path = Path(folder) / f"{name.lower()}.yaml"
         path.write_text(json.dumps(study(name, count, rate_per_s, trace)), encoding="utf-8")
         options = (str(path), "--jobs", "1", "--out", str(Path(folder) / "out"))
-        seconds, peak_mib = _process(*options)
+        seconds, peak_mib = process_cost(*options)
     return {"process_s": seconds, "process_mib": peak_mib, "process_per_s": count / seconds}
 
 
@@ -179,10 +179,10 @@ def smallest_study_s() -> float:
 
 
 def _cpu_s(*options: str) -> float:
-    return _process(*options)[0]
+    return process_cost(*options)[0]
 
 
-def _process(*options: str) -> tuple[float, float]:
+def process_cost(*options: str) -> tuple[float, float]:
     """CPU seconds and peak memory, MiB, of ``python -m experiments.run``; it must end well."""
     command: Sequence[str] = (sys.executable, "-m", "experiments.run", *options)
     with tempfile.TemporaryFile() as told:

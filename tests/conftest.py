@@ -2,9 +2,16 @@
 
 ``--hypothesis-profile=thorough`` looks for what the usual inputs do not find. None has a deadline:
 how long a try takes is up to whoever else computes on the machine.
+
+Threads of BLAS and torch are one in each process, before either is loaded: several tests run at a
+time, and threads that wait for each other on a full machine take ten times as long.
 """
 
+import os
+
 from hypothesis import settings
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("thorough", max_examples=2000, derandomize=False, deadline=None)
 settings.register_profile("repeated", derandomize=True, database=None, deadline=None)

@@ -104,3 +104,21 @@ def test_a_benchmark_is_the_same_setup_as_a_study(name: str) -> None:
     assert (config.gpu, config.replicas) == (served.gpu.name, served.replicas)
     assert config.tensor_parallel_size == served.tensor_parallel_size
     assert asked.engine.num_gpu_blocks == served.engine.num_gpu_blocks
+
+
+def test_whole_processes_are_rows_of_a_table(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.jsonl"
+    row = {"timestamp": 0, "input_length": 600, "output_length": 3, "hash_ids": [1, 2]}
+    trace.write_text("".join(json.dumps({**row, "timestamp": n}) + "\n" for n in range(9)), "utf-8")
+    command = [sys.executable, "-m", "benchmarks.processes", "--short", "--runs", "1"]
+    done = subprocess.run(
+        [*command, "--mooncake", trace], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()]
+    assert [row[0] for row in rows[2:]] == [
+        "one point, no pictures",
+        "one point",
+        "Mooncake trace, four replicas, prefix caching, no pictures",
+    ]
+    assert all(0.1 < float(row[2].removesuffix(" s")) < 60 for row in rows[2:])

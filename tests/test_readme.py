@@ -1,11 +1,12 @@
 """What the README and docs/ say is true: files, studies, the YAML and Python examples, figures."""
 
+import io
 import re
 import runpy
-import subprocess
-import sys
 import tomllib
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
+from unittest import mock
 from urllib.parse import urlparse
 
 import pandas as pd
@@ -82,6 +83,18 @@ def test_modules_that_are_run_exist() -> None:
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
 
 
+def help_of(module: str, *command: str) -> str:
+    """What ``python -m module command --help`` prints, without a process for each."""
+    printed = io.StringIO()
+    with (
+        mock.patch("sys.argv", [module, *command, "--help"]),
+        redirect_stdout(printed),
+        suppress(SystemExit),
+    ):
+        runpy.run_module(module, run_name="__main__")
+    return printed.getvalue()
+
+
 def test_options_that_are_used_exist() -> None:
     told: dict[str, str] = {}
     for line in commands():
@@ -89,8 +102,7 @@ def test_options_that_are_used_exist() -> None:
         count = 1 if words[0] != "experiments" else 2 + (words[1] in WITH_COMMANDS)
         module = " ".join(words[:count])
         if module not in told:
-            asked = [sys.executable, "-m", *module.split(), "--help"]
-            told[module] = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True).stdout
+            told[module] = help_of(*module.split())
         for option in re.findall(r"(--[\w-]+)", line):
             assert re.search(rf"{option}\b", told[module]), f"{option} of {line}"
 
@@ -135,13 +147,30 @@ def rows_of(text: str) -> list[dict[str, str]]:
     return [dict(zip(headings, row, strict=True)) for row in rows]
 
 
+def without_pictures(out: Path) -> list[str]:
+    return ["--jobs", "1", "--no-figures", "--out", str(out)]
+
+
 def test_quoted_table_is_what_the_study_prints(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One row of it, the one that the text is about; in a pipe the table has more columns."""
     point = {"engine.scheduler": "chunked_prefill", "engine.max_num_seqs": "64"}
     settings = [word for key, value in point.items() for word in ("--set", f"{key}={value}")]
-    assert main(["batching_sweep", "--jobs", "1", "--out", str(tmp_path / "out"), *settings]) == 0
+    assert (
+        main(
+            [
+                "batching_sweep",
+                "--jobs",
+                "1",
+                "--no-figures",
+                "--out",
+                str(tmp_path / "out"),
+                *settings,
+            ]
+        )
+        == 0
+    )
     (printed,) = rows_of(capsys.readouterr().out)
     quoted = rows_of(TEXTS["docs/output.md"])
     assert len(quoted) == 15
@@ -158,7 +187,12 @@ def test_the_answer_of_the_readme_is_what_the_study_prints(
 ) -> None:
     (quoted,) = (line.split(" | ") for line in README.splitlines() if "| `h100-sxm` |" in line)
     settings = ["--set", "cluster.gpu=h100-sxm", "--set", "workload.arrivals.rate_per_s=16"]
-    assert main(["gpu_choice", "--jobs", "1", "--out", str(tmp_path / "out"), *settings]) == 0
+    assert (
+        main(
+            ["gpu_choice", "--jobs", "1", "--no-figures", "--out", str(tmp_path / "out"), *settings]
+        )
+        == 0
+    )
     (printed,) = rows_of(capsys.readouterr().out)
     assert quoted[2] == f"{float(printed['requests/s']):.0f} requests/s"
     assert float(printed["SLO %"]) >= 99.0

@@ -16,6 +16,9 @@ from experiments.reporting.student import t_quantile
 from experiments.study.document import Study
 from workloads.arrivals import ClosedLoop
 
+UNTOLD = math.log(10.0)
+"""A ratio of two roots that may be ten times as much or more says nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
@@ -114,4 +117,6 @@ def ratio(name: str, base: Root, changed: Highest) -> Change:
     mean = float(differences.mean())
     error = float(np.std(differences, ddof=1)) / math.sqrt(count)
     half = t_quantile(0.975, count - 1) * error if error else 0.0
+    if not half + abs(mean) < UNTOLD:
+        return Change(name, math.nan, math.nan, math.nan, "its runs are too short to tell")
     return Change(name, math.exp(mean), math.exp(mean - half), math.exp(mean + half))

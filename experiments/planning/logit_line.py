@@ -10,7 +10,9 @@ tails whose rate is in proportion to the room that is left, 1 - load (Kingman, "
 queue in heavy traffic", Proc. Cambridge Phil. Soc. 57(4), 1961), so with the logarithm of that room
 as abscissa the odds grow evenly: on an A100 from 81 to 92% of capacity by 2.6, 3.3, 3.2 and 3.1 a
 unit. On the logarithm of the rate the same curve steepens from 13 to 29, so that a line whose root
-is not in the middle of its pair is too steep or too flat, and its interval too narrow.
+is not in the middle of its pair is too steep or too flat, and its interval too narrow. Where no
+queue but the time between tokens is what misses, ``highest.OF_TOKENS`` says how far away the pole
+is.
 """
 
 import math

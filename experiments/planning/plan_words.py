@@ -88,7 +88,9 @@ def answer_lines(found: PlanFound) -> list[str]:
         )
     if found.draws:
         spread = _spread(found)
-        lines.append(f"prices   {len(found.draws)} drawn calibrations: +-{percent(spread)} (1 sd)")
+        told = sum(not math.isnan(each.ratio) for each in found.draws)
+        of = "" if told == len(found.draws) else f" of {len(found.draws)}"
+        lines.append(f"prices   {told}{of} drawn calibrations: +-{percent(spread)} (1 sd)")
     return lines
 
 
@@ -115,7 +117,12 @@ def misses(found: PlanFound, one: Finalist) -> str:
         worst = worst_window(probe)
         text = f"{percent(probe.missed)} of {windows:,} windows miss the SLO"
         return f"{text}; the worst begins at {worst}" if probe.missed else text
-    return f"{percent(probe.missed)} of the requests miss the SLO"
+    counts = getattr(probe, "counts", None)
+    if counts is None or not counts.worst.key:
+        return f"{percent(probe.missed)} of the requests miss the SLO"
+    limit = limit_text(counts.worst.key, found.problem.plan.study.slo)
+    allowed = percent(counts.worst.allowed)
+    return f"{percent(probe.missed)} of the requests miss {limit}, {allowed} may"
 
 
 def worst_window(probe: DayProbe) -> str:
@@ -193,12 +200,22 @@ def others_of(found: PlanFound) -> list[str]:
         word = fate(found, candidate)
         kinds[word] = kinds.get(word, 0) + 1
     told = {
-        "does not fit": "do not fit", "cannot be served": "cannot be served",
-        "ceiling": "cannot keep a limit at any load", "price bound": "cost more by capacity alone",
-        "needs more": "need more than what would be cheaper", "undecided": "undecided",
-        "dearer": "keep it and cost more", "same price": "keep it at the same price",
+        "does not fit": ("does not fit", "do not fit"),
+        "cannot be served": ("cannot be served", "cannot be served"),
+        "ceiling": ("cannot keep a limit at any load", "cannot keep a limit at any load"),
+        "price bound": ("costs more by capacity alone", "cost more by capacity alone"),
+        "needs more": (
+            "needs more than what would be cheaper", "need more than what would be cheaper",
+        ),
+        "undecided": ("undecided", "undecided"),
+        "dearer": ("keeps it and costs more", "keep it and cost more"),
+        "same price": ("keeps it at the same price", "keep it at the same price"),
     }  # fmt: skip
-    return [f"{kinds[word]} {text}" for word, text in told.items() if word in kinds]
+    return [
+        f"{kinds[word]} {one if kinds[word] == 1 else many}"
+        for word, (one, many) in told.items()
+        if word in kinds
+    ]
 
 
 def fate(found: PlanFound, candidate: Candidate) -> str:

@@ -111,8 +111,9 @@ def tornado(
 
     def again(name: str, other: Study, draw: int | None = None) -> Change:
         part = math.nan if math.isnan(whole) else capacity_per_s(other) / whole
+        about = base.value if math.isnan(part) else base.value * part
         found = held_by(
-            other, ask, capacity=capacity * part, label=name, around=base.value, draw=draw, **common
+            other, ask, capacity=capacity * part, label=name, around=about, draw=draw, **common
         )
         assert base.root is not None
         return ratio(name, base.root, found)
@@ -143,9 +144,10 @@ def _by_capacity(study: Study, given: dict[str, list[int | float]]) -> list[Chan
 
 
 def spread_of(drawn: list[Change]) -> float:
-    """Return the standard deviation of the logarithm of what draws hold; 0 without any."""
+    """Return the standard deviation of the logarithm of what draws hold; 0 without any.
+
+    It is about what the calibration itself holds, the middle of its draws: where they all hold
+    less, that counts as well.
+    """
     logs = [math.log(each.ratio) for each in drawn if not math.isnan(each.ratio)]
-    if len(logs) < 2:
-        return 0.0
-    mean = math.fsum(logs) / len(logs)
-    return math.sqrt(math.fsum((each - mean) ** 2 for each in logs) / (len(logs) - 1))
+    return math.sqrt(math.fsum(each**2 for each in logs) / len(logs)) if logs else 0.0

@@ -8,12 +8,15 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 Row = Mapping[str, Any]
+
+_PLAIN = {bool, int, float, str}
 
 
 class Records:
@@ -34,6 +37,10 @@ class Records:
         found = dict.fromkeys(names)
         for row in rows:
             found.update(dict.fromkeys(row))
+        if all(row.keys() == found.keys() for row in rows):  # as most are
+            whole = map(itemgetter(*found), rows) if len(found) > 1 else ()
+            if columns := list(zip(*whole, strict=True)):
+                return cls(dict(zip(found, columns, strict=True)))
         return cls({name: [row.get(name, math.nan) for row in rows] for name in found})
 
     @classmethod
@@ -104,7 +111,10 @@ class Records:
 
 def _of_one_kind(values: list[Any]) -> list[Any]:
     """A column as pandas holds it: numbers of one kind, and NaN for what numbers or texts lack."""
-    if any(hasattr(kind, "dtype") for kind in set(map(type, values))):
+    found = set(map(type, values))
+    if len(found) == 1 and found <= _PLAIN:
+        return values
+    if any(hasattr(kind, "dtype") for kind in found):
         values = [value.item() if hasattr(value, "dtype") else value for value in values]
     known = [value for value in values if value is not None]
     kinds = {type(value) for value in known}

@@ -95,20 +95,22 @@ def _means_of(columns: Mapping[str, Floats], span: str, output_s: float) -> Mean
     All of a few requests are taken apart once; of many, few are held in parts at a time.
     """
     names = parts_of_span(columns, span)
-    whole: dict[str, Floats] | None = None
     if len(columns["status"]) <= ROWS:
-        whole = decomposition(columns, span, output_s)
+        whole = np.stack([*decomposition(columns, span, output_s).values()])
+
+        def means_of_few(rows: Ints) -> dict[str, float]:
+            sums = whole.take(rows, axis=1).sum(axis=1)
+            return dict(zip(names, (sums / len(rows)).tolist(), strict=True))
+
+        return means_of_few
 
     def means(rows: Ints) -> dict[str, float]:
         sums = dict.fromkeys(names, 0.0)
         for start in range(0, len(rows), ROWS):
             some = rows[start : start + ROWS]
-            if whole is None:
-                parts = decomposition(
-                    {name: column[some] for name, column in columns.items()}, span, output_s
-                )
-            else:
-                parts = {name: part[some] for name, part in whole.items()}
+            parts = decomposition(
+                {name: column[some] for name, column in columns.items()}, span, output_s
+            )
             for name, part in parts.items():
                 sums[name] += float(part.sum())
         return {name: total / len(rows) for name, total in sums.items()}

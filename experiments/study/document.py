@@ -42,6 +42,9 @@ NAMING = ("scheduler", "schedulers", "order", "router")
 WARMUP = 0.1
 """Default of ``warmup_fraction`` where every stretch of the workload is like the others."""
 
+for _part in (EngineConfig, ClusterConfig, Workload, Slo):
+    _part.model_rebuild()  # each is checked by itself, too: a study takes over what is built
+
 
 class Study(BaseModel):
     """A base scenario, what to vary, and how often to repeat it."""

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 from pydantic import ValidationError
 
 from experiments.study.document import Study
+from experiments.study.same import Same
 from hardware.memory import DoesNotFitError
 from sim.settings.cluster_config import OF_A_POOL, ClusterConfig
 from sim.settings.engine_config import EngineConfig
@@ -18,6 +20,13 @@ def by_pool(study: Study) -> tuple[tuple[PoolConfig, Study], ...]:
     Raises:
         ValueError: settings of a pool and of the study contradict each other.
     """
+    return _by_pool(Same(study))
+
+
+@lru_cache(maxsize=1024)
+def _by_pool(of: Same[Study]) -> tuple[tuple[PoolConfig, Study], ...]:
+    """Each point of a sweep is asked for twenty times."""
+    study = of.value
     cluster = study.cluster
     if cluster.pools is None:
         return ((cluster.all_pools[0], study),)

@@ -3,8 +3,8 @@
 Its client (github.com/LMCache/LMBench, sharegpt/sharegpt-qa.py, Apache-2.0) sends the 252 prompts
 of sharegpt/run.json in their order, one every 1 / qps seconds, whatever has been answered. They are
 the third and later questions of 55 conversations, each behind all that was said before, in turns;
-a number in front keeps runs apart. The file beside this one has their characters and the answers'
-tokens, which the client sets as the most that may be generated.
+a number in front keeps runs apart. The file beside this one has their tokens, by the vocabulary
+that Llama 3's extends (cl100k), and the answers', which the client sets as the most to generate.
 """
 
 import re
@@ -17,8 +17,8 @@ from experiments.validation.per_request import Recorded
 from experiments.validation.rows import RunRow
 
 FILE = Path(__file__).with_name("lmbench_sharegpt.csv")
-TOKEN_CHARS = 4.33
-"""Characters of a token where a row has no mean: as Llama 3 tokenises these prompts."""
+TEMPLATE_TOKENS = 36
+"""What the chat template of Llama 3.1 puts around a question."""
 
 
 def asked(row: RunRow) -> tuple[Recorded, str] | None:
@@ -30,12 +30,12 @@ def asked(row: RunRow) -> tuple[Recorded, str] | None:
     rate_per_s = row.request_rate_rps
     if "lmbench" not in words or not re.search(r"sharegpt[_ -]?(?:output|qa|workload|run)", words):
         return None
-    conversation, chars, answers = _list()
-    count = row.n_requests or len(chars)
-    if not rate_per_s or count > len(chars):
+    conversation, questions, answers = _list()
+    count = row.n_requests or len(questions)
+    if not rate_per_s or count > len(questions):
         return None
-    chars, answers = chars[:count], answers[:count]
-    prompts = chars * (row.isl_mean / chars.mean() if row.isl_mean else 1 / TOKEN_CHARS)
+    prompts, answers = questions[:count] + TEMPLATE_TOKENS, answers[:count]
+    prompts = prompts * (row.isl_mean / prompts.mean() if row.isl_mean else 1.0)
     outputs = answers * (row.osl_mean / answers.mean() if row.osl_mean else 1.0)
     recorded = Recorded(
         arrival_s=np.arange(count) / rate_per_s,
@@ -50,6 +50,6 @@ def asked(row: RunRow) -> tuple[Recorded, str] | None:
 
 @cache
 def _list() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Conversation, characters of the prompt and tokens of the answer, of each request."""
+    """Conversation, tokens of the question and of the answer, of each request."""
     table = np.loadtxt(FILE, delimiter=",", skiprows=1, dtype=np.int64)
     return table[:, 0], table[:, 1], table[:, 2]

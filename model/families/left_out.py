@@ -28,7 +28,7 @@ LEFT_OUT: Mapping[str, Mapping[str, object]] = {
     "exaone_moe": {"num_shared_experts": 1},
     "gemma": {"num_key_value_heads": 16},
     "gemma2": {"num_key_value_heads": 4},
-    "gemma4_unified_text": {"hidden_size_per_layer_input": 0},
+    "gemma4_unified_text": {"hidden_size_per_layer_input": 0, "sliding_window": 1024},
     "glm": {"num_key_value_heads": 2},
     "glm4": {"num_key_value_heads": 2},
     "glm4_moe": {"n_routed_experts": 128, "n_shared_experts": 1, "moe_intermediate_size": 1408},

@@ -5,7 +5,7 @@ from dataclasses import replace
 from model.config_keys import whole
 from model.families.keys import Config, Family
 from model.families.llama import ATTENTION, LAYER
-from model.families.plain import family
+from model.families.plain import FULL, SLIDING, family
 from model.families.row import Row
 from model.quantization.modules import names_below
 
@@ -15,10 +15,19 @@ _GLM = names_below(LAYER, **ATTENTION, mlp_up="mlp.gate_up_proj", mlp_down="mlp.
 
 
 def _smollm3(config: Config) -> dict[str, object]:
-    """Every ``no_rope_layer_interval``-th layer rotates nothing, where no list says which."""
+    """Every ``no_rope_layer_interval``-th layer rotates nothing, where no list says which.
+
+    Those have the window, where ``use_sliding_window`` and no list says which.
+    """
     every, layers = whole(config, "no_rope_layer_interval", 4), whole(config, "num_hidden_layers")
-    turned = [int((i + 1) % every != 0) for i in range(layers)]
-    return {**config, "no_rope_layers": config.get("no_rope_layers") or turned}
+    turned = config.get("no_rope_layers") or [int((i + 1) % every != 0) for i in range(layers)]
+    given = {**config, "no_rope_layers": turned}
+    if config.get("layer_types") is not None:
+        return given
+    if not config.get("use_sliding_window"):
+        return {**given, "sliding_window": None}
+    kinds = [FULL if one else SLIDING for one in turned] if isinstance(turned, list) else None
+    return {**given, "layer_types": kinds}
 
 
 def _hunyuan_vl(config: Config) -> dict[str, object]:
@@ -54,10 +63,16 @@ def _internlm(config: Config) -> dict[str, object]:
 
 
 def _muse(config: Config) -> dict[str, object]:
-    """Layers whose base of rotary frequencies is 0 rotate nothing."""
-    bases = config.get("layer_rope_theta")
+    """Layers whose base of rotary frequencies is 0 rotate nothing.
+
+    Every fourth from the last on attends everything, where no list says which do.
+    """
+    bases, last = config.get("layer_rope_theta"), whole(config, "num_hidden_layers") - 1
     turned = [int(bool(base)) for base in bases] if isinstance(bases, list) else None
-    return {**config, "no_rope_layers": turned, "rope_theta": None}
+    kinds = config.get("layer_types") or [
+        SLIDING if (last - i) % 4 else FULL for i in range(last + 1)
+    ]
+    return {**config, "no_rope_layers": turned, "rope_theta": None, "layer_types": kinds}
 
 
 ROWS: dict[str, Row] = {

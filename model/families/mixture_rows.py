@@ -7,7 +7,7 @@ from model.config_keys import whole
 from model.errors import ConfigError
 from model.families.keys import Config, Family
 from model.families.llama import ATTENTION, LAYER
-from model.families.plain import family
+from model.families.plain import FULL, SLIDING, family
 from model.families.row import Row
 from model.quantization.modules import Names, names_below
 
@@ -45,6 +45,17 @@ def _deepseek(config: Config) -> dict[str, object]:
     places = range(whole(config, "num_hidden_layers"))
     given = shared(config, "n_shared_experts", "moe_intermediate_size")
     return {**given, "moe_layers": [i >= first and i % every == 0 for i in places]}
+
+
+def _dots(config: Config) -> dict[str, object]:
+    """DeepSeek's experts; with ``use_sliding_window`` a window behind ``max_window_layers``."""
+    given, full = _deepseek(config), whole(config, "max_window_layers", 62)
+    if config.get("layer_types") is not None:
+        return given
+    if not config.get("use_sliding_window"):
+        return {**given, "sliding_window": None}
+    kinds = [FULL if i < full else SLIDING for i in range(whole(config, "num_hidden_layers"))]
+    return {"sliding_window": 4096, **given, "layer_types": kinds}
 
 
 def _ernie(config: Config) -> dict[str, object]:
@@ -146,7 +157,7 @@ ROWS: dict[str, Row] = {
         qk_norm="head",
         keys=ROUTED,
         fixed={"mlp_bias": False},
-        prepare=_deepseek,
+        prepare=_dots,
     ),
     "glm4_moe": Row(
         class_name="Glm4MoeForCausalLM",

@@ -1,6 +1,7 @@
 """``model_type: qwen2_moe``: routed experts beside one shared expert with its own gate."""
 
 from dataclasses import replace
+from typing import Literal
 
 from model.families.keys import Family, PositiveInt
 from model.families.llama import ATTENTION, LAYER
@@ -21,8 +22,9 @@ NAMES = names_below(
 
 
 class Qwen2MoeKeys(QwenMoeKeys):
-    """Qwen's experts and a shared one."""
+    """Qwen's experts and a shared one; windows, of which two codes disagree, are not modelled."""
 
+    use_sliding_window: Literal[False] = False
     qkv_bias: bool = True
     shared_expert_intermediate_size: PositiveInt = 5632
 

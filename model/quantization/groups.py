@@ -52,6 +52,7 @@ class _CompressedTensors(SectionKeys):
     kv_cache_scheme: dict[str, Any] | None = None
     format: str | None = None
     sparsity_config: dict[str, Any] | None = None
+    transform_config: dict[str, Any] | None = None
 
 
 def compressed_tensors(section: Section) -> Said:
@@ -63,6 +64,8 @@ def compressed_tensors(section: Section) -> Said:
     sparse = (keys.sparsity_config or {}).get("format", "dense")
     if sparse != "dense" or "24" in (keys.format or ""):
         raise refused(f"sparsity ({sparse if sparse != 'dense' else keys.format})")
+    if (keys.transform_config or {}).get("config_groups"):
+        raise refused("transform_config (rotations while the engine runs)")
     ignored = any_of(keys.ignore or ())
     by_name: list[tuple[Matches, Scheme | None]] = []
     by_class: list[Scheme | None] = []
@@ -121,6 +124,8 @@ def _float(weights: _Arguments, with_inputs: bool, format_: str) -> Scheme | Non
         return None
     if "mxfp8" in format_ or weights.group_size == 32:
         return MXFP8
+    if weights.strategy not in (None, "tensor", "channel", "block"):
+        return None
     if not with_inputs:
         return FP8_ONLY
     if weights.strategy == "block":

@@ -12,7 +12,7 @@ from sim.engine.tiers.store_links import READ, WRITE
 from sim.engine.tiers.storing import Storing
 from sim.engine.tiers.tiered import Tiered
 from sim.recording.tape import Column
-from sim.recording.tiers import LOAD_WAITS, load_waits
+from sim.recording.tiers import LOAD_WAITS, counted, load_waits
 from sim.settings.pools import Pool
 
 STORE_REPLICA_COLUMNS = {
@@ -89,14 +89,7 @@ def shares_store(pools: Iterable[Pool]) -> bool:
 def store_columns(counts: SequenceOf[StoreCount | None]) -> dict[str, Column]:
     """Return a row for each replica; nothing if none shares a store."""
     rows = [each for each in counts if each is not None]
-    return {
-        each.name: np.array([getattr(row, each.name) for row in rows], dtype=_kind(each.name))
-        for each in (fields(StoreCount) if rows else ())
-    }
-
-
-def _kind(name: str) -> npt.DTypeLike:
-    return np.float64 if name.endswith("_s") else np.int64
+    return counted([each.name for each in fields(StoreCount)], rows) if rows else {}
 
 
 def store_metrics(

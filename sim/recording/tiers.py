@@ -115,13 +115,17 @@ def replica_columns(counts: SequenceOf[TierCount | None]) -> dict[str, Column]:
     """Return a row for each replica; nothing if none has a second tier."""
     if not any(counts):
         return {}
-    rows = [each or NO_TIER for each in counts]
+    return counted(TIER_REPLICA_COLUMNS, [each or NO_TIER for each in counts])
+
+
+def counted(names: Iterable[str], rows: SequenceOf[object]) -> dict[str, Column]:
+    """Return fields of rows as columns: seconds as floats, anything else as whole numbers."""
     return {
         name: np.array(
             [getattr(row, name) for row in rows],
             dtype=np.float64 if name.endswith("_s") else np.int64,
         )
-        for name in TIER_REPLICA_COLUMNS
+        for name in names
     }
 
 

@@ -13,25 +13,14 @@ import pytest
 from browser.conftest import READ, Opened
 from experiments.reporting.page.base import data_of
 from experiments.reporting.quantities import MISSING
+from tests.page_study import page_study
 
 ROOT = Path(__file__).resolve().parents[2]
-STUDY = """
-name: small
-description: A <b>study</b> of </script> six points.
-model: llama-3-8b
-cluster: {gpu: a100-80gb-sxm}
-workload:
-  arrivals: {process: poisson, rate_per_s: 4}
-  lengths:
-    prompt: {distribution: constant, value: 300}
-    output: {distribution: lognormal, mean: 60, cv: 1}
-  num_requests: 400
-slo: {ttft_s: 0.5, tpot_s: 0.03, attainment: 0.9}
-seeds: 3
-sweep:
-  engine.max_num_seqs: [8, 64]
-  workload.arrivals.rate_per_s: [1, 8, 64]
-"""
+STUDY = page_study(
+    "{engine.max_num_seqs: [8, 64], workload.arrivals.rate_per_s: [1, 8, 64]}",
+    requests=400,
+    description="A <b>study</b> of </script> six points.",
+)
 
 
 @pytest.fixture(scope="module")

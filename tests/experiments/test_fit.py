@@ -34,7 +34,7 @@ def target() -> Target:
 
 @cache
 def measured(noise: float, seed: int = 0) -> Fit:
-    shapes = grid(16, 400, 256)
+    shapes = grid(8, 200, 128)
     seconds = target().seconds(TRUTH, shapes)
     seconds *= np.exp(np.random.default_rng(seed).normal(0, noise, len(shapes)))
     rows = [Measurement(s, float(t), 5) for s, t in zip(shapes, seconds, strict=True)]

@@ -26,15 +26,13 @@ def shell(command: str, cwd: Path, **environment: str) -> "subprocess.CompletedP
     )  # fmt: skip
 
 
+PLAIN = "PYTHON -m experiments.run small.yaml --jobs 1 --no-figures --out o"
 CASES = {
-    "stdout closed": ("PYTHON -m experiments.run small.yaml --jobs 1 --out o >&-", {}),
-    "stderr closed": ("PYTHON -m experiments.run small.yaml --jobs 1 --out o 2>&-", {}),
-    "nobody listens": ("PYTHON -m experiments.run small.yaml --jobs 2 --out o | true", {}),
+    "stdout closed": (f"{PLAIN} >&-", {}),
+    "stderr closed": (f"{PLAIN} 2>&-", {}),
+    "nobody listens": (f"{PLAIN} --jobs 2 | true", {}),
     "all closed": ("PYTHON -m experiments.run small.yaml --jobs 2 --out o <&- >&- 2>&-", {}),
-    "ASCII": (
-        "PYTHON -m experiments.run small.yaml --jobs 1 --out o",
-        {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
-    ),
+    "ASCII": (PLAIN, {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}),
     "odd settings": (
         "PYTHON -m experiments.run small.yaml --jobs 1 --out o",
         {"MPLBACKEND": "nonsense", "TERM": "dumb", "COLUMNS": "1", "HOME": "/proc/1/nowhere",

@@ -1,10 +1,12 @@
 """``python -m experiments.validate`` as a user runs it, and the figures that it compares."""
 
 import csv
+import io
 import json
 import re
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +34,11 @@ MEASURED = {"ttft_mean_ms": "30", "tpot_mean_ms": "8", "e2e_mean_ms": "180", "re
 
 
 def validate(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.validate", *map(str, arguments)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    """What the command does, in this process."""
+    words, out, err = [*map(str, arguments)], io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        status = main(words)
+    return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -66,7 +69,11 @@ def recorded_table(folder: Path) -> Path:
 
 def test_results_of_a_table(tmp_path: Path) -> None:
     table, out = recorded_table(tmp_path), tmp_path / "results" / "mine"
-    done = validate(table, "--out", out, "--jobs", 2, "--ablation")
+    words = map(str, (table, "--out", out, "--jobs", 2, "--ablation"))
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.validate", *words],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "4 rows predicted, 3 not" in done.stdout
     assert "ablation: median absolute error %, below saturation" in done.stdout

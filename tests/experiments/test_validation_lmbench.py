@@ -16,6 +16,9 @@ WORDS = {
     "arrival_process": "LMBench open-loop (multi-round chat for synthetic, ShareGPT)",
 }  # fmt: skip
 
+FIRST = 654 + 36
+"""Tokens of the first question, and of the template around it."""
+
 
 def plan_of(**cells: str) -> Plan:
     row = row_of(run("lmbench/a_LMBench_sharegpt_output_0.5", **(WORDS | cells)))
@@ -30,8 +33,8 @@ def test_its_conversations_are_asked_evenly_in_turns() -> None:
     assert np.diff(requests.arrival_s) == pytest.approx(np.full(251, 2.0))
     assert requests.prompt_tokens.mean() == pytest.approx(1147.7, rel=1e-3)
     assert requests.output_tokens.mean() == pytest.approx(217.5, rel=1e-3)
-    # The first prompt has 3,426 characters of 4,966 in the mean, and 275 tokens of 224 follow.
-    assert requests.prompt_tokens[0] == round(1147.7 * 3426 / 4966.353)
+    # The first prompt has 690 tokens of 1,149 in the mean, and 275 tokens of 224 follow.
+    assert requests.prompt_tokens[0] == round(1147.7 * FIRST / 1149.056)
     assert requests.output_tokens[0] == round(217.5 * 275 / 223.817)
     # After 55 conversations the first goes on: its text begins with all that was said before.
     assert requests.prefixes is not None
@@ -44,7 +47,7 @@ def test_its_conversations_are_asked_evenly_in_turns() -> None:
 def test_without_means_lengths_are_the_lists_own() -> None:
     requests = plan_of(isl_mean="", osl_mean="", n_requests="3").draw(0).requests
     assert requests.output_tokens.tolist()[:2] == [275, 332]
-    assert requests.prompt_tokens.tolist()[0] == round(3426 / 4.33)
+    assert requests.prompt_tokens.tolist()[0] == FIRST
     assert len(requests) == 3
 
 

@@ -53,6 +53,34 @@ def test_parameters_equal_those_of_transformers(name: str, which: int) -> None:
     assert spec_from_config(saved, "tiny").parameters() == expected
 
 
+W, F = 8, None
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "windows"),
+    [
+        ("dots1", {"sliding_window": W}, [F, F, F, F]),
+        ("dots1", {"sliding_window": W, "use_sliding_window": True, "max_window_layers": 1},
+         [F, W, W, W]),
+        ("smollm3", {"sliding_window": W}, [F, F, F, F]),
+        ("smollm3", {"sliding_window": W, "use_sliding_window": True}, [F, F, F, W]),
+        ("smollm3", {"sliding_window": W, "layer_types": ["sliding_attention"] * 4}, [W] * 4),
+        ("mistral", {"sliding_window": W}, [W, W, W, W]),
+        ("mistral", {"sliding_window": W, "layer_types": ["full_attention"] * 4}, [F] * 4),
+        ("phi3", {"sliding_window": W}, [W, W, W, W]),
+        ("gemma4_unified_text", {}, [1024, 1024, 1024, F]),
+        ("muse_glimmer_text", {"sliding_window": W}, [W, W, W, F]),
+    ],
+)  # fmt: skip
+def test_which_layers_have_a_window(
+    name: str, told: dict[str, Any], windows: list[int | None]
+) -> None:
+    """As the configuration classes of transformers have it, or vLLM's Llama (``layer_types``)."""
+    routed = DEEPSEEK if name == "dots1" else {}
+    spec = spec_from_config({"model_type": name, **SMALL, **routed, **told}, "x")
+    assert [kind.mixer.caches[0].window for kind in spec.in_order()] == windows
+
+
 @pytest.mark.parametrize("name", left_out.LEFT_OUT)
 def test_keys_that_a_file_leaves_out(name: str) -> None:
     """The table is what the configuration classes of transformers say."""
@@ -156,6 +184,14 @@ def test_some_layers_do_not_rotate() -> None:
             "replace_with_linear is not modelled",
         ),
         ({"model_type": "arctic", **SMALL}, "moe_layer_frequency = 2: expected 1"),
+        (
+            {
+                "model_type": "mistral",
+                **SMALL,
+                "layer_types": ["full_attention", "sliding_attention"] * 2,
+            },
+            "layer_types has 'full_attention' and 'sliding_attention': expected",
+        ),
         ({**NAS, "block_configs": []}, "block_configs has 0 entries: expected num_hidden"),
         ({**NAS, "block_configs": [block({}, {})] * 4}, "expected ffn_mult or intermediate_size"),
         (

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.alike import dense_of
@@ -27,6 +27,7 @@ from tests.model.quantized_configs import (
     spec_of,
     weight_bytes,
 )
+from tests.tries import tries
 
 
 @pytest.mark.parametrize(
@@ -177,6 +178,8 @@ def test_a_kv_cache_in_fp8(section: dict[str, Any], fp8: bool) -> None:
         (groups(GROUP | {"num_bits": 3}), "int3 weights by group is not modelled"),
         (groups(GROUP) | {"sparsity_config": {"format": "sparse-24-bitmask"}}, "sparsity"),
         (groups(GROUP) | {"ignore": ["re:["]}, "is no regular expression"),
+        (groups(GROUP) | {"transform_config": {"config_groups": {"R1": {}}}}, "transform_config"),
+        (groups(FLOAT8 | {"strategy": "group", "group_size": 128}), "float8 weights by group"),
         ({"quant_method": "bitsandbytes"}, "expected load_in_4bit or load_in_8bit"),
         ([1], "expected a mapping or null"),
     ],
@@ -204,7 +207,7 @@ KEYS = (
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@tries(200)
 @given(
     method=st.sampled_from([*READERS, "aqlm", "nonsense"]) | VALUES,
     section=st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4),

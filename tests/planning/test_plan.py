@@ -260,6 +260,15 @@ def test_users_are_planned(tmp_path: Path) -> None:
     assert rows(out / "plan.csv")[0]["verdict"] == "kept"
 
 
+def test_a_percentile_says_how_many_may_miss_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = SMALL.replace("ttft_s: 0.1, tpot_s: 0.02, attainment: 0.95", "tpot_p95_s: 0.02")
+    words = ["--set", "also=[]", "--set", "candidates={cluster.gpu: [t4]}"]
+    assert run(study(tmp_path, text), "--out", tmp_path / "out", *words) == 0
+    assert " of the requests miss TPOT p95 <= 20 ms, 5.0% may" in capsys.readouterr().out
+
+
 def test_nothing_that_keeps_it_is_an_answer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -94,7 +94,7 @@ def _gaps(result: Result) -> Counter[float]:
     return +count
 
 
-@tries(150)
+@tries(100)
 @given(scenarios(), sessions(), st.sampled_from([inf, inf, 0.05]))
 def test_random_sessions(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     result = assert_equal_to_reference(scenario, requests, stop_s)
@@ -107,13 +107,13 @@ def test_random_sessions(scenario: Scenario, requests: Requests, stop_s: float) 
             assert result.requests["arrival_s"][row] == due_s
 
 
-@tries(400)
+@tries(200)
 @given(scenarios(), workloads(), st.sampled_from([inf, inf, 0.02]))
 def test_random_scenarios(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal_to_reference(scenario, requests, stop_s)
 
 
-@tries(300)
+@tries(100)
 @given(clusters(), workloads(), st.sampled_from([inf, inf, 0.02]))
 def test_random_pools(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal_to_reference(scenario, requests, stop_s)

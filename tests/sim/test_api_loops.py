@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.recording.result import FINISHED, Result
@@ -12,6 +12,7 @@ from sim.settings.cluster_config import ClientConfig
 from sim.settings.scenario import ApiTime, Scenario
 from sim.simulation import can_be_split, simulate
 from tests.sim import small
+from tests.tries import tries
 from workloads.requests import Requests
 
 SHARED: dict[str, object] = {
@@ -75,7 +76,7 @@ def test_requests_are_read_in_what_tokens_leave() -> None:
     assert result.requests[name][0] == alone.requests[name][0]
 
 
-@settings(max_examples=60, deadline=None)
+@tries(60)
 @given(st.data())
 def test_a_run_is_what_its_steps_leave_for_reading(data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 25))

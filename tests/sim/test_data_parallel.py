@@ -97,7 +97,7 @@ def engines(draw: st.DrawFn) -> Scenario:
     )
 
 
-@tries(150)
+@tries(80)
 @given(engines(), workloads(), st.sampled_from([inf, inf, 0.02]))
 def test_random_engines(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal_to_reference(scenario, requests, stop_s)
@@ -134,7 +134,7 @@ def drafting(draw: st.DrawFn) -> Scenario:
     )
 
 
-@tries(150)
+@tries(80)
 @given(drafting(), workloads(), st.sampled_from([inf, inf, 0.02]))
 def test_random_engines_with_drafts(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal_to_reference(scenario, requests, stop_s)

@@ -27,13 +27,13 @@ from workloads.prefixes import prompt_prefixes
 from workloads.requests import Requests
 
 
-@tries(200)
+@tries(100)
 @given(disaggregated(), workloads(), st.sampled_from([inf, inf, 0.02]))
 def test_random_clusters(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal(scenario, requests, stop_s)
 
 
-@tries(100)
+@tries(60)
 @given(disaggregated(), sessions(), st.sampled_from([inf, inf, 0.05]))
 def test_random_sessions(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal(scenario, requests, stop_s)

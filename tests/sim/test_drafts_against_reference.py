@@ -88,13 +88,13 @@ def drafting(
     )  # fmt: skip
 
 
-@tries(400)
+@tries(200)
 @given(drafting(), workloads(), st.sampled_from([inf, inf, 0.02]))
 def test_random_scenarios(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal_to_reference(scenario, requests, stop_s)
 
 
-@tries(100)
+@tries(80)
 @given(drafting(), sessions(), st.sampled_from([inf, inf, 0.05]))
 def test_random_sessions(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal_to_reference(scenario, requests, stop_s)
@@ -125,7 +125,7 @@ def short_of_blocks(draw: st.DrawFn) -> Scenario:
     )
 
 
-@tries(150)
+@tries(80)
 @given(short_of_blocks(), sessions())
 def test_sessions_that_fall_short_of_blocks(scenario: Scenario, requests: Requests) -> None:
     assert_equal_to_reference(scenario, requests)
@@ -162,7 +162,7 @@ class Checked(Machine):
             pool.check_integrity(sum(pool.blocks(each.slots) for each in running))
 
 
-@tries(150)
+@tries(80)
 @given(drafting(), workloads())
 def test_blocks_and_tokens_add_up_in_every_step(scenario: Scenario, requests: Requests) -> None:
     machine = priced_machine(scenario.pool)

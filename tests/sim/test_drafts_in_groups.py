@@ -67,13 +67,13 @@ def in_groups(draw: st.DrawFn) -> Scenario:
     return replace(made, pools=(pool,))
 
 
-@tries(400)
+@tries(200)
 @given(in_groups(), workloads(), st.sampled_from([inf, inf, 0.02]))
 def test_random_scenarios(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal_to_reference(scenario, requests, stop_s)
 
 
-@tries(150)
+@tries(80)
 @given(in_groups(), sessions(), st.sampled_from([inf, inf, 0.05]))
 def test_random_sessions(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal_to_reference(scenario, requests, stop_s)
@@ -101,7 +101,7 @@ def held(sequence: Sequence) -> list[Run]:
     return [run for table in sequence.tables for run in runs_of(table)]
 
 
-@tries(150)
+@tries(80)
 @given(in_groups(), workloads())
 def test_blocks_of_every_group_add_up_in_every_step(scenario: Scenario, requests: Requests) -> None:
     machine = priced_machine(scenario.pool)

@@ -57,7 +57,7 @@ def crowd(seed: int, gap_s: float = 0.002) -> Requests:
     )
 
 
-@tries(200)
+@tries(100)
 @given(watched(), st.builds(crowd, st.integers(0, 2**16), st.sampled_from([0.0005, 0.002])))
 def test_random_metrics(scenario: Scenario, requests: Requests) -> None:
     assert_equal_to_reference(scenario, requests)

@@ -14,6 +14,7 @@ from sim.engine.sequence import Sequence
 from sim.engine.settings import Settings
 from sim.engine.whole_prompts import PrefillFirst, Static
 from sim.settings.registry import ORDERS
+from tests.tries import tries
 
 
 class KvCacheMachine(RuleBasedStateMachine):
@@ -111,7 +112,7 @@ class KvCacheMachine(RuleBasedStateMachine):
         assert self.scheduler.outstanding_tokens() == 0
 
 
-KvCacheMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+KvCacheMachine.TestCase.settings = settings(tries(100), stateful_step_count=40)
 TestKvCache = KvCacheMachine.TestCase
 
 

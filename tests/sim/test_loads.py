@@ -11,6 +11,7 @@ from sim.engine.loads import LOADING, Connector
 from sim.engine.sequence import Sequence
 from sim.engine.settings import Settings
 from sim.settings.registry import ORDERS
+from tests.tries import tries
 
 
 class Everywhere(Connector):
@@ -146,5 +147,5 @@ class LoadsMachine(RuleBasedStateMachine):
         assert scheduler.tokens_to_prefill == 0
 
 
-LoadsMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+LoadsMachine.TestCase.settings = settings(tries(80), stateful_step_count=40)
 TestLoads = LoadsMachine.TestCase

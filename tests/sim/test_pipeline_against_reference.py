@@ -2,7 +2,7 @@
 
 from math import inf
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.settings.cluster_config import ClientConfig
@@ -10,6 +10,7 @@ from sim.settings.scenario import Scenario
 from tests.sim import small
 from tests.sim.random_clusters import PLAIN_ROUTERS, sessions, workloads
 from tests.sim.test_against_reference import assert_equal_to_reference
+from tests.tries import tries
 from workloads.requests import Requests
 
 RULES = (("0.33", None), ("0.33", False), ("0.20", None), ("0.20", False), ("0.15", None))
@@ -53,13 +54,13 @@ def pipelines(draw: st.DrawFn) -> Scenario:
     )
 
 
-@settings(max_examples=400, deadline=None)
+@tries(200)
 @given(pipelines(), workloads(), st.sampled_from([inf, inf, 0.02]))
 def test_random_scenarios(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal_to_reference(scenario, requests, stop_s)
 
 
-@settings(max_examples=100, deadline=None)
+@tries(60)
 @given(pipelines(), sessions(), st.sampled_from([inf, inf, 0.05]))
 def test_random_sessions(scenario: Scenario, requests: Requests, stop_s: float) -> None:
     assert_equal_to_reference(scenario, requests, stop_s)

@@ -116,7 +116,7 @@ def checked(scenario: Scenario, requests: Requests, stop_s: float = inf) -> Resu
     return result
 
 
-@tries(300)
+@tries(150)
 @given(sharing(), workloads(), st.sampled_from([inf, inf, 0.02]))
 def test_random_scenarios_with_a_store(
     scenario: Scenario, requests: Requests, stop_s: float
@@ -124,7 +124,7 @@ def test_random_scenarios_with_a_store(
     checked(scenario, requests, stop_s)
 
 
-@tries(200)
+@tries(100)
 @given(sharing(below_host=True), workloads(), st.sampled_from([inf, inf, 0.02]))
 def test_random_scenarios_with_a_store_below_the_hosts(
     scenario: Scenario, requests: Requests, stop_s: float

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tests.tries import tries
 from workloads.generate import generate
 from workloads.requests import Requests
 from workloads.workload import Workload
@@ -143,7 +144,7 @@ def test_all_turns_of_a_session_have_its_priority() -> None:
     assert set.union(*of_session) == {0, 7}
 
 
-@settings(deadline=None, max_examples=40)
+@tries(40)
 @given(
     seed=st.integers(0, 2**63), few=st.integers(1, 30), more=st.integers(0, 90),
     limit=st.sampled_from([{}, {"max_context_tokens": 60},

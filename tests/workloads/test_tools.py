@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sim.recording.result import FINISHED
 from sim.simulation import simulate
 from tests.sim import small
+from tests.tries import tries
 from tests.workloads.test_linked_traces import after
 from tests.workloads.test_sessions import fixed, texts, upto, workload
 from workloads.generate import generate
@@ -88,7 +89,7 @@ def test_agents_end_before_they_say_too_much() -> None:
     assert after(requests) == [[], [0], [1], [2], [3]]
 
 
-@settings(max_examples=60, deadline=None)
+@tries(60)
 @given(st.data(), st.integers(0, 2**16))
 def test_agents_are_served_whole(data: st.DataObject, seed: int) -> None:
     """Whatever the laws: everybody is asked, after those it waits for and its gap."""

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tries import tries
 from workloads.traces import TraceError, containers, json_files, read_trace, rows
 
 TABLE = "arrival_s,prompt_tokens,output_tokens\n0,300,21\n2.5,310,22\n9.125,1450,3\n"
@@ -138,7 +139,7 @@ def test_a_container_is_told_by_its_bytes(tmp_path, container, name):
 
 
 @given(rows=FRAMES, shape=st.sampled_from(sorted(SHAPES)), container=st.sampled_from(["xz", "zip"]))
-@settings(max_examples=300)
+@tries(150)
 def test_every_shape_reads_what_was_written(folder, rows, shape, container):
     rows = sorted(rows)
     frame = pd.DataFrame(rows, columns=["arrival_s", "prompt_tokens", "output_tokens"])
@@ -232,7 +233,7 @@ def test_what_cannot_be_read_is_refused_in_words(tmp_path, data, message):
 
 
 @given(data=st.data())
-@settings(max_examples=150)
+@tries(80)
 def test_a_damaged_file_is_read_or_refused(folder, data):
     whole = bytearray(data.draw(st.sampled_from([PARQUET, TABLE.encode(), gzip.compress(PARQUET)])))
     for _ in range(3):

@@ -84,6 +84,15 @@ class Table:
         else:
             own.append((first, end))
 
+    def cut_own(self, end: int) -> int:
+        """Take those before ``end`` out, which are all of one stretch; return where it began."""
+        first, behind = self.own[0]
+        if behind > end:
+            self.own[0] = (end, behind)
+        else:
+            del self.own[0]
+        return first
+
     def take_own(self, end: int) -> list[Interval]:
         """Take those before ``end`` out."""
         own, taken = self.own, list[Interval]()

@@ -42,6 +42,14 @@ class Giving:
             freed += self._of_one(tables[group], kind, end, full, kept, own)
         return freed
 
+    def own_before(self, tables: list[Table], kind: Kind, end: int, own: int) -> int:
+        """The same of a request that runs, if all of these blocks are its own ones."""
+        first = tables[kind.first].cut_own(end)
+        for group in range(kind.first, kind.first + kind.count):
+            self._leave(tables[group], own, first, end)
+            tables[group].gone = end
+        return (end - first) * kind.count
+
     def _alike(self, table: Table, kind: Kind, end: int, full: int, kept: int) -> int:
         """None of these blocks can be found, ``kept`` of them as their request has ended."""
         blocks, groups, queue = table.count(end), kind.count, self._queue

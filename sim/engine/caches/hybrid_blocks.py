@@ -266,9 +266,12 @@ class HybridBlocks(GroupedPool):
                 continue
             if table.named < min(behind, known // kind.block_size):
                 self.fill(sequence, known)
-            if not table.all_own(behind):  # some may go to the front of the queue
+            own = own_stream(sequence)
+            if table.all_own(behind):
+                freed = self._giving.own_before(tables, kind, behind, own)
+            else:  # some may go to the front of the queue
                 self._settle()
-            freed = self._giving.before(tables, kind, behind, behind, own_stream(sequence))
+                freed = self._giving.before(tables, kind, behind, behind, own)
             self._queued += freed
             self.free += freed
 

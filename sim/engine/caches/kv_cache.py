@@ -102,6 +102,15 @@ class BlockPool:
         """
         return self.lacks(whole_tokens or tokens)
 
+    def load_asks(self, tokens: int, loaded: int, whole: bool) -> int:
+        """Free blocks that the sequence just looked for takes up to ``tokens`` tokens, of which
+        ``loaded`` come from elsewhere; ``whole``: no more than it holds at a time."""
+        return self.lacks(tokens)
+
+    def remaining(self, target_tokens: int, held_tokens: int) -> int:
+        """Blocks that a prompt still needs, of which some tokens have theirs."""
+        return self.blocks(target_tokens) - self.blocks(held_tokens)
+
     def hold(self, sequence: Sequence, tokens: int) -> None:
         """That sequence holds what was found, and blocks of ``tokens`` in all; none is full yet."""
         self.free -= self.blocks(tokens)

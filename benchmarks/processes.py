@@ -1,0 +1,97 @@
+"""CPU time of whole processes: ``python -m experiments.run`` from the start of Python to its end.
+
+Nothing is left out: libraries, checks, simulation, metrics, tables, the report, pictures if asked.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import process_cost
+from experiments.cli.command import Parser, fail, run_command, start, whole_number
+
+TABLE = "| whole process | requests | CPU time | memory |\n| --- | --- | --- | --- |"
+
+SMALL: Mapping[str, Any] = {
+    "model": "llama-3-8b",
+    "cluster": {"gpu": "h100"},
+    "workload": {
+        "arrivals": {"process": "poisson", "rate_per_s": 8},
+        "lengths": {
+            "prompt": {"distribution": "constant", "value": 512},
+            "output": {"distribution": "constant", "value": 64},
+        },
+        "num_requests": 1000,
+    },
+}
+"""One point."""
+POINTS: Mapping[str, Any] = {
+    **SMALL,
+    "workload": {**SMALL["workload"], "num_requests": 200},
+    "sweep": {
+        "workload.arrivals.rate_per_s": list(range(1, 51)),
+        "engine.max_num_seqs": [4, 8, 16, 32, 64, 128, 192, 256, 384, 512],
+    },
+}
+"""500 points."""
+MOONCAKE: Mapping[str, Any] = {
+    "model": "llama-3.1-8b",
+    "cluster": {"gpu": "h100-sxm", "replicas": 4},
+    "engine": {"enable_prefix_caching": True, "max_model_len": 131072},
+}
+"""Beside the trace: four replicas with prefix caching."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print a row per process."""
+    return run_command(_command, _parser(), argv, "the rest was not measured")
+
+
+def _command(options: argparse.Namespace) -> int:
+    if options.mooncake is not None and not options.mooncake.is_file():
+        return fail(f"--mooncake {options.mooncake}: no such file")
+    plain = ("--no-figures",)
+    rows: list[tuple[str, str, Mapping[str, Any], Sequence[str]]] = [
+        ("one point, no pictures", "1,000", SMALL, plain),
+        ("one point", "1,000", SMALL, ()),
+    ]
+    if not options.short:
+        rows.append(("500 points, no pictures", "200 each", POINTS, plain))
+    if options.mooncake is not None:
+        workload = {"trace": str(options.mooncake.resolve())}
+        about = "Mooncake trace, four replicas, prefix caching, no pictures"
+        rows.append((about, "all", {**MOONCAKE, "workload": workload}, plain))
+    print(TABLE)
+    for about, requests, study, more in rows:
+        costs = [_cost(study, more) for _ in range(options.runs)]
+        seconds, mib = min(costs)
+        print(f"| {about} | {requests} | {seconds:.2f} s | {mib:.0f} MiB |", flush=True)
+    return 0
+
+
+def _cost(study: Mapping[str, Any], options: Sequence[str]) -> tuple[float, float]:
+    """CPU seconds and peak memory, MiB, of one run with one job."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "study.yaml"
+        path.write_text(json.dumps(study), encoding="utf-8")
+        return process_cost(str(path), "--jobs", "1", "--out", str(Path(folder) / "out"), *options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m benchmarks.processes", description=__doc__)
+    parser.add_argument(
+        "--runs", type=whole_number, default=5, metavar="N", help="of each; the least counts"
+    )
+    parser.add_argument("--short", action="store_true", help="leave the 500 points out")
+    parser.add_argument(
+        "--mooncake", type=Path, metavar="FILE",
+        help="a trace of Mooncake (conversation_trace.jsonl), which is then replayed as well",
+    )  # fmt: skip
+    return parser
+
+
+if __name__ == "__main__":
+    start(main)

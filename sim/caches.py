@@ -27,12 +27,14 @@ from sim.engine.drafts.drafted_hybrid import DraftedHybrid
 from sim.engine.loads import Connector
 from sim.engine.stages.pipelined_cache import PipelinedCache
 from sim.engine.tiers.eviction import Arc, Eviction, Lru, RankedLru
+from sim.engine.tiers.grouped_offloading import GroupedOffloading
 from sim.engine.tiers.offloaded import OffloadSettings
 from sim.engine.tiers.offloading import Offloading
 from sim.engine.tiers.remote_store import RemoteStore
 from sim.engine.tiers.store_links import StoreLinks
 from sim.engine.tiers.storing import Storing, StoringSettings
 from sim.engine.tiers.tiered import BelowSettings, Tiered
+from sim.engine.tiers.tiered_hybrid import TieredHybrid
 from sim.settings.pools import Pool
 from sim.settings.prefix_caching import retention_tokens
 from workloads.requests import Prefixes
@@ -179,6 +181,12 @@ def _caps_windows(pool: Pool) -> bool:
     return not pool.engine.scheduler_reserve_full_isl or vllm().defaults.reserve_caps_windows.at(at)
 
 
+def _tiered_hybrid(pool: Pool, prefixes: Prefixes | None) -> TieredHybrid:
+    groups, _ = _kinds(pool)
+    settings = _hybrid_settings(pool, prefixes)
+    return TieredHybrid(pool.num_gpu_blocks, groups, pool.ledger.waits_for_steps, settings)
+
+
 def _offloading(pool: Pool, place: Place | None) -> Offloading:
     host, rates = pool.host, pool.host_rates
     assert host is not None
@@ -199,6 +207,9 @@ def _offloading(pool: Pool, place: Place | None) -> Offloading:
     if policy == "lru" and vllm().defaults.lru_ranks_requests.at(at):
         policy = "ranked_lru"
     eviction, shared = EVICTION[policy](host.chunks), pool.store
+    if pool.caches_several_groups:
+        retention = retention_tokens(pool.engine.prefix_cache_retention_interval)
+        return GroupedOffloading(settings, eviction, _kinds(pool)[0], retention)
     if place is None or shared is None:
         return Offloading(settings, eviction)
     behind = vllm().defaults.tiers_end_behind_offers.at(at)
@@ -256,6 +267,11 @@ CACHES: Final[dict[str, CacheKind]] = {
     "drafted_hybrid": CacheKind(
         lambda pool: pool.caches_several_groups and pool.drafts is not None, _drafted_hybrid
     ),
+    "tiered_hybrid": CacheKind(
+        lambda pool: pool.caches_several_groups and pool.host is not None,
+        _tiered_hybrid,
+        _offloading,
+    ),
     "hybrid": CacheKind(lambda pool: pool.caches_several_groups, _hybrid),
     "groups": CacheKind(_several, _groups),
     "tiers": CacheKind(lambda pool: pool.host is not None, _prefix, _offloading),
@@ -270,7 +286,8 @@ CACHES: Final[dict[str, CacheKind]] = {
     "count": CacheKind(lambda _: True, _count),
 }
 """``states``: ``hybrid``, where layers keep a state; ``drafted_hybrid``: ``hybrid``, where only
-what is verified can be found; ``hybrid``: layers that keep different tokens, in blocks that outlive
+what is verified can be found; ``tiered_hybrid``: what the GPU has no more is in the host's memory;
+``hybrid``: layers that keep different tokens, in blocks that outlive
 their requests; ``groups``: the same where they do not; ``tiers``: what the GPU has no more is in
 the host's memory; ``store``: it is where all replicas find it; ``drafts``: blocks of what was
 verified outlive their requests; ``pipelined``: and those of steps under way can be found;

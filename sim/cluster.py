@@ -277,6 +277,7 @@ class Cluster:
         reached_s = all_reached_s(
             api, self.scenario.replicas, requests.arrival_s, requests.prompt_tokens
         )
+        self.recorder.reached_s = reached_s
         return reached_s, np.argsort(reached_s, kind="stable")
 
     def _deal(self) -> Callable[[int], Coming]:

@@ -30,6 +30,10 @@ def engine_of(pool: Pool, scenario: Scenario, requests: Requests) -> Engine:
         from tests.reference_store import StoreEngine
 
         return StoreEngine(pool)
+    if pool.host is not None and len(pool.ledger.layout.groups) > 1:
+        from tests.reference_grouped_tiers import GroupedTierEngine
+
+        return GroupedTierEngine(pool)
     if pool.host is not None:
         from tests.reference_tiers import TierEngine
 

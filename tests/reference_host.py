@@ -36,13 +36,17 @@ class Host:
         self.lines: list[OrderedDict[tuple, Kept]] = [OrderedDict(), OrderedDict()]
         self.gone: list[OrderedDict[tuple, None]] = [OrderedDict(), OrderedDict()]
         self.offers: OrderedDict[tuple, int] = OrderedDict()
-        self.ranks: dict[tuple, tuple[int, int]] = {}  # of LRU, if requests have ranks
+        self.ranks: dict[tuple, tuple[int, ...]] = {}  # of LRU, if requests have ranks
+        self.groups = 1  # of the cache: each has chunks of its own at a place of a text
         self.last = 0
         self.made_room: list[tuple] = []  # the last time
 
     def rank(self) -> int:
         self.last += 1
         return self.last
+
+    def rank_of(self, use: Use, place: int) -> tuple[int, ...]:
+        return use.rank, -(place // self.groups), place % self.groups
 
     def see(self, use: Use, texts: dict[int, tuple]) -> None:
         """From 0.33 on: what a request sees ranks at once, its last chunks before its first."""
@@ -51,7 +55,7 @@ class Host:
             use.rank = self.rank()
         for place, text in fresh.items():
             if self.get(text) is not None:
-                self.ranks[text] = max(self.ranks[text], (use.rank, -place))
+                self.ranks[text] = max(self.ranks[text], self.rank_of(use, place))
 
     def get(self, text: tuple) -> Kept | None:
         return self.lines[0].get(text) or self.lines[1].get(text)
@@ -71,7 +75,7 @@ class Host:
             return
         line = self.lines[0 if text in self.lines[0] else 1]
         if self.policy == "ranked":
-            self.ranks[text] = (self.rank(), 0)
+            self.ranks[text] = (self.rank(), 0, 0)
         elif self.policy == "lru":
             line.move_to_end(text)
         elif reused:
@@ -114,7 +118,7 @@ class Host:
                     self.gone[line].popitem(last=False)
         return True
 
-    def insert(self, text: tuple, rank: tuple[int, int]) -> None:
+    def insert(self, text: tuple, rank: tuple[int, ...]) -> None:
         self.ranks[text] = rank
         for gone in self.gone:
             gone.pop(text, None)

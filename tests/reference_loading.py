@@ -28,7 +28,7 @@ class LoadingEngine(Engine):
         passed: list[Seq] = []
         while self.waiting and len(self.running) < self.seats and left() > 0:
             seq = self.head()
-            past = len(self.find(seq)) * self.size
+            past = self.here(seq)
             more = self.matched(seq, past)
             if more is None:
                 self.waiting.remove(seq)
@@ -38,6 +38,10 @@ class LoadingEngine(Engine):
             ):
                 break
         self.waiting[:0] = passed
+
+    def here(self, seq: Seq) -> int:
+        """Tokens that the GPU has."""
+        return len(self.find(seq)) * self.size
 
     def bring(self, seq: Seq, past: int, more: int, batch: dict) -> bool:
         found = self.find(seq)

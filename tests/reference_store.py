@@ -172,7 +172,7 @@ class HostStoreEngine(User, TierEngine):
                 there.readers -= 1
                 return None
             self.makes_room()
-        self.host.insert(text, (use.rank, -place))
+        self.host.insert(text, self.host.rank_of(use, place))
         use.inserted.add(place)
         use.from_store.add(place)
         self.promotions.setdefault(seq, []).append(text)

@@ -185,7 +185,7 @@ class TierEngine(LoadingEngine):
 
     def keep(self, seq: Seq, use: Use, end: int) -> bool:
         self.poll()
-        places = range(use.offered, end)
+        places = self.to_offer(seq, use, end)
         texts = {place: self.text_of(seq, place) for place in places}
         if self.threshold_offers >= 2:
             self.count([texts[place] for place in places])
@@ -217,12 +217,16 @@ class TierEngine(LoadingEngine):
                 return False
             self.makes_room()
         for place in wanted:
-            self.host.insert(texts[place], (use.rank, -place))
+            self.host.insert(texts[place], self.host.rank_of(use, place))
             use.inserted.add(place)
         chunks = [self.host.get(texts[place]) for place in wanted]
         self.next_copies.append((seq, chunks, len(wanted) * (self.chunk // self.size)))
         use.under_way += 1
         return True
+
+    def to_offer(self, seq: Seq, use: Use, end: int) -> list[int]:
+        """Places of the first chunks of its text that are to be kept."""
+        return list(range(use.offered, end))
 
     def count(self, texts: list[tuple]) -> None:
         offers = self.host.offers
@@ -241,30 +245,30 @@ class TierEngine(LoadingEngine):
             offers[text] = 1
 
     # --- who leaves
-    def gone(self, seq: Seq) -> None:
+    def parts(self, seq: Seq) -> None:
         if seq in self.uses and seq not in self.parting:
             self.parting.append(seq)
 
     def leave(self, seq: Seq) -> None:
         super().leave(seq)
-        self.gone(seq)
+        self.parts(seq)
 
     def cut_off(self, seq: Seq) -> None:
         lent = seq.lent
         super().cut_off(seq)
         if not lent:
-            self.gone(seq)
+            self.parts(seq)
 
     def cancel(self, seq: Seq) -> None:
         super().cancel(seq)
-        self.gone(seq)
+        self.parts(seq)
 
     def forget(self, seq: Seq) -> None:
         super().forget(seq)
-        self.gone(seq)
+        self.parts(seq)
 
     def drop_from(self, batch: dict | None, seq: Seq) -> None:
         runs = seq in self.running and not seq.over
         super().drop_from(batch, seq)
         if runs:
-            self.gone(seq)
+            self.parts(seq)

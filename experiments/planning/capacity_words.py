@@ -40,6 +40,13 @@ def percent(share: float) -> str:
     return f"{significant(100 * share, 2)}%"
 
 
+def counted(replicas: int, verb: str = "keep") -> str:
+    """Write ``1 replica keeps``, ``2 replicas keep``."""
+    if replicas == 1:
+        return f"1 replica {verb}{'es' if verb.endswith('s') else 's'}"
+    return f"{replicas} replicas {verb}"
+
+
 def _named(one: Answer, text: str) -> str:
     label = Setting(one.point.values, {}).label()
     return f"{label}: {text}" if label else text
@@ -93,7 +100,7 @@ def _replicas(plan: CapacityPlan, found: Smallest) -> str:
     if found.replicas is None:
         return f"more than {plan.study.most} replicas are needed (most)"
     missed = found.probes[found.replicas].missed
-    text = f"{found.replicas} replicas keep the SLO: {percent(missed)} of the requests miss it"
+    text = f"{counted(found.replicas)} the SLO: {percent(missed)} of the requests miss it"
     fewer = found.probes.get(found.replicas - 1)
     if fewer is None:
         least = "fewer cannot serve the traffic at all" if found.replicas > 1 else ""

@@ -24,7 +24,7 @@ from experiments.planning.logit_line import (
     seeds_needed,
 )
 from experiments.planning.promises import Promise
-from experiments.planning.samples import Sample, binding, worst
+from experiments.planning.samples import Sample, binding, waited, worst
 from experiments.planning.trials import Ask, Trial
 from experiments.study.document import Study
 
@@ -37,11 +37,13 @@ SPREAD, OUTSIDE = 0.05, 1.03
 BENT_SPREAD, BENT_OUTSIDE = 0.03, 1.01
 """where the capacity is known, on whose scale the curve is straight; elsewhere it bends."""
 OF_TOKENS = 1.25
-"""Of the capacity: where TPOT binds, the odds are straight in the room to so much. Tokens come
-slower with every request that is served beside them, whether or not one waits, so the capacity is
-no pole. With the room to the capacity the root of four A100 at 96% of it was 0.45% too high, and so
-it is 0.06% too low; of two H100 at 70% 0.3 and 0.2% too high. Where TTFT binds, it would be 0.9%
-too low."""
+"""Of the capacity: where TPOT alone binds, the odds are straight in the room to so much. Tokens
+come slower with every request that is served beside them, whether or not one waits, so the capacity
+is no pole. With the room to it the root of four A100 at 96% of it was 0.45% too high, and so it is
+0.06% too low; of two H100 at 70% 0.3 and 0.2% too high. Where half of the misses waited, as
+on an A100 at 86%, it would be 0.9% too low, and is 0.1% off."""
+HARDLY = 0.1
+"""Share of the misses in which a wait has part, below which TPOT alone binds."""
 LEAST_ROOM = 0.5
 """Of the room that a value leaves to the capacity, the higher one of its pair leaves so much."""
 BRACKET = 1.04
@@ -127,8 +129,8 @@ class Search:
     confidence: float = 0.95
     begin_with: int = SEEDS
     """Seeds of the first pair."""
-    binds: str = field(default="", init=False)
-    """The limit that is missed most near the answer, as far as it is known."""
+    waited: float = field(default=1.0, init=False)
+    """Share of the misses near the answer in which a wait has part, as far as it is known."""
     tried: dict[float, float] = field(default_factory=dict, init=False)
     """Value to distance."""
     shares: dict[float, float] = field(default_factory=dict, init=False)
@@ -190,7 +192,7 @@ class Search:
             self.tried[value] = distance(missed, sample.measured, promise.allowed)
             self.shares[value] = missed / sample.measured
             if abs(self.tried[value]) == min(map(abs, self.tried.values())):
-                self.binds, _ = binding([sample], [promise])
+                self.waited = waited([sample], promise)
 
     def _trial(self, value: float, seed: int) -> Trial:
         shown = f"{self.varied.key}={value:.6g}"
@@ -223,7 +225,7 @@ class Search:
 
     @property
     def _scale(self) -> Scale:
-        return Scale(self.capacity * (OF_TOKENS if self.binds.startswith("tpot") else 1))
+        return Scale(self.capacity * (OF_TOKENS if self.waited < HARDLY else 1))
 
     @property
     def _spread(self) -> float:
@@ -262,7 +264,7 @@ class Search:
         answers = self.ask(trials)
         samples = {low: answers[0::2], high: answers[1::2]}
         promise = worst(samples[high], self.promises)
-        self.binds, _ = binding(answers, [promise])
+        self.waited = waited(answers, promise)
 
         def counts(value: float, what: Callable[[Sample], int]) -> npt.NDArray[np.int64]:
             return np.fromiter((what(sample) for sample in samples[value]), dtype=np.int64)

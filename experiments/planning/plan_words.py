@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments.planning.branching import ALIKE, State
 from experiments.planning.candidates import Candidate
-from experiments.planning.capacity_words import limit_text, percent, slo_text
+from experiments.planning.capacity_words import counted, limit_text, percent, slo_text
 from experiments.planning.day_probe import DayProbe
 from experiments.planning.demand import needed
 from experiments.planning.holding import Change
@@ -271,13 +271,6 @@ def solved(found: PlanFound, candidate: Candidate) -> tuple[int, float, float]:
     state = found.states[candidate.number]
     assert state.replicas is not None
     return state.replicas, state.usd_per_hour, state.probes[state.replicas].missed
-
-
-def counted(replicas: int, verb: str = "keep") -> str:
-    """Write ``1 replica keeps``, ``2 replicas keep``."""
-    if replicas == 1:
-        return f"1 replica {verb}{'es' if verb.endswith('s') else 's'}"
-    return f"{replicas} replicas {verb}"
 
 
 def _own(winner: Finalist) -> float:

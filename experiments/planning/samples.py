@@ -100,6 +100,21 @@ def worst(samples: Sequence[Sample], promises: Sequence[Promise]) -> Promise:
     return max(promises, key=far)
 
 
+def waited(samples: Sequence[Sample], promise: Promise) -> float:
+    """Return the share of the requests that miss a promise which miss a limit of TTFT or E2E.
+
+    1 where none misses, since nothing is known.
+    """
+    missed = sum(sample.count(promise) for sample in samples)
+    waits = [name for name in promise.limits if not name.startswith("tpot")]
+    if not missed:
+        return 1.0
+    if not waits:
+        return 0.0
+    late = [np.logical_or.reduce([one.by_limit[name] for name in waits]) for one in samples]
+    return sum(int(each.sum()) for each in late) / missed
+
+
 def binding(samples: Sequence[Sample], promises: Sequence[Promise]) -> tuple[str, float]:
     """Return the limit that most requests miss that count against the worst promise.
 

@@ -50,6 +50,8 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         blocks += len(groups.windows) * -(-4 * (1 + drafts.tokens) // size)
         blocks += groups.states * drafts.tokens
     host = _host(rng, blocks) if "host" in on else None
+    if host is not None and "groups" in on:
+        host = host._replace(blocks_per_chunk=1, chunks=max(host.chunks, blocks))
     if host is not None and "store" in on:
         host = _holds_all(host, int((prompt + output).sum()) // size + count)
     return Scenario(

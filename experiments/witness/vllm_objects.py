@@ -111,6 +111,8 @@ class Config:
             config.scheduler_config.async_scheduling = scenario["ahead"]
         config.scheduler_config.max_num_batched_tokens = scenario["budget"]
         config.cache_config.enable_prefix_caching = scenario["caching"]
+        if hasattr(cache, "prefix_cache_retention_interval"):  # a connector looks for it there
+            config.cache_config.prefix_cache_retention_interval = retention_of(scenario, cache)
         config.cache_config.block_size = size  # some releases refuse sizes that CPU kernels lack
         if scenario["states"] and scenario["caching"]:
             config.cache_config.mamba_cache_mode = "align"

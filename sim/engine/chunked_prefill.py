@@ -243,7 +243,7 @@ class ChunkedPrefill(Scheduler):
             if late and pool.concerns(sequence):
                 pool.tell(step, 1)
             chunk, past = batch.chunks[place]
-            pool.fill(sequence, past + chunk)
+            pool.fill_in_turn(sequence, past + chunk)
 
     def start_prompts(self, batch: Batch) -> None:
         """First chunks of those who wait, as long as seats, budget and blocks last."""
@@ -311,11 +311,10 @@ class ChunkedPrefill(Scheduler):
         """Whether who was just looked for can take blocks of so many tokens, and load."""
         pool = self.pool
         free = pool.free - (self.watermark_blocks if self.running else 0)
-        whole = self.whole_prompts_fit
-        if whole and pool.lacks(sequence.target_tokens) > free:
+        if self.whole_prompts_fit and pool.load_asks(sequence.target_tokens, tokens, True) > free:
             return False
         promised = 0 if self.loads is None else self.loads.promised(self.prefilling, batch)
-        return pool.lacks(tokens) + promised <= free
+        return pool.load_asks(tokens, tokens, False) + promised <= free
 
     def _start_loaded(self, loads: Loads, batch: Batch) -> bool:
         """Serve who has loaded, as long as seats, budget and blocks last; say whether they did."""
@@ -326,14 +325,14 @@ class ChunkedPrefill(Scheduler):
                 return False
             pool.fill(sequence, sequence.loaded_tokens)
             sequence.kv_tokens = sequence.loaded_tokens
-            target, held = sequence.target_tokens, pool.blocks(sequence.loaded_tokens)
-            past = min(sequence.loaded_tokens, target - 1)  # the last token is computed again
+            target, loaded = sequence.target_tokens, sequence.loaded_tokens
+            past = min(loaded, target - 1)  # the last token is computed again
             chunk = min(target - past, budget, self.longest_chunk)
-            whole = target if self.whole_prompts_fit else past + chunk
-            after = pool.free - max(pool.blocks(whole) - held, 0)
-            if after < (self.watermark_blocks if running else 0):
+            blocks = max(pool.blocks(past + chunk) - pool.blocks(loaded), 0)
+            whole = pool.remaining(target, loaded) if self.whole_prompts_fit else 0
+            if pool.free - max(blocks, whole) < (self.watermark_blocks if running else 0):
                 return False
-            pool.free -= max(pool.blocks(past + chunk) - held, 0)
+            pool.free -= blocks
             loads.leave(sequence)
             self.seat(sequence)
             pool.seat(sequence)

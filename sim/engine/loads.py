@@ -189,10 +189,9 @@ class Loads:
             held_tokens = sequence.kv_tokens
             if sequence in batch.prefills:
                 held_tokens += batch.chunks[batch.prefills.index(sequence)][0]
-            blocks += pool.blocks(sequence.target_tokens) - pool.blocks(held_tokens)
+            blocks += pool.remaining(sequence.target_tokens, held_tokens)
         for sequence in self.wanted():
-            held_tokens = sequence.loaded_tokens
-            blocks += pool.blocks(sequence.target_tokens) - pool.blocks(held_tokens)
+            blocks += pool.remaining(sequence.target_tokens, sequence.loaded_tokens)
         return blocks
 
     def _free(self, sequence: Sequence, step: int) -> None:

@@ -137,7 +137,7 @@ class Part:
     sent_s: Column | None
     """When a client sent them, NaN if it did not; None: as soon as they arrived."""
     reached_s: Column | None
-    """When those that a client sent reach the scheduler; None: as ``all_reached_s`` says."""
+    """When they reach the scheduler; None: as ``all_reached_s`` says."""
     claims: dict[str, Column]
     """What a router took to be so of each, ``CLAIM_COLUMNS``; nothing if it says nothing."""
     logs: dict[int, Log]
@@ -177,6 +177,8 @@ class Recorder:
             self.outcomes.arrival_s = array("d", requests.arrival_s.tobytes())
         self.client: Client | None = None
         """Who sends requests; None: each is sent when it arrives."""
+        self.reached_s: Column | None = None
+        """When requests reach the scheduler, once that has been worked out for all of them."""
         self.shared_outboxes = shared_outboxes(api, replicas)
         """Those whose loops read requests as well."""
         self.outboxes: list[Outbox] = [*self.shared_outboxes] or outboxes(api, replicas)
@@ -231,7 +233,7 @@ class Recorder:
     def _sent(self) -> tuple[Column | None, Column | None]:
         """When a client sent requests, and when they reach the scheduler."""
         if self.client is None:
-            return None, None
+            return None, self.reached_s
         sent_s, reached_s = self.client.sent_s, self.client.reached_s
         return _column(sent_s, np.float64), _column(reached_s, np.float64)
 

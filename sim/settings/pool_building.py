@@ -16,6 +16,7 @@ from model.spec import DecoderSpec
 from sim.settings.drafts import draft_cost, draft_plan
 from sim.settings.engine_config import DECODES_ALONE, EngineConfig, precision_of
 from sim.settings.host_time import host_s
+from sim.settings.offloading_config import check_offloaded_groups
 from sim.settings.parallelism import checked_ranks, checked_stages
 from sim.settings.pools import SERVE, Pool, PoolConfig
 from sim.settings.prefix_caching import check_retention
@@ -150,11 +151,7 @@ def _host_memory(
             "lockstep, and nobody of them waits for another one's copies here"
         )
     if len(ledger.layout.groups) > 1:
-        raise ValueError(
-            f"engine.kv_offloading_size = {size_gib:g} is not modelled where layers keep different "
-            "tokens, in several groups of the KV cache, expected none; with "
-            "engine.disable_hybrid_kv_cache_manager: true windows have none"
-        )
+        check_offloaded_groups(settings, ledger)
     host_rates(gpu, settings.host_link)
     return host_memory(
         size_gib,

@@ -7,6 +7,7 @@ import pytest
 
 from hardware.engines import engine_calibration
 from hardware.gpu import load_gpu
+from hardware.prices.graphs import largest_graph
 from hardware.prices.lines import at_least
 from hardware.step_cost import StepCost
 from hardware.step_setup import StepSetup, step_cost
@@ -39,6 +40,12 @@ def test_a_small_step_takes_as_long_as_its_launches() -> None:
     assert graphs.step_s(1, 500, ()) == pytest.approx(13e-3, rel=0.25)
     assert eager.step_s(8, 4000, ()) == pytest.approx(eager.step_s(1, 500, ()), rel=0.01)
     assert eager.step_s(1, 1, [(16, 0)]) > 1.3 * graphs.step_s(1, 1, [(16, 0)])
+
+
+def test_graphs_are_of_twice_the_seats_at_most_512_or_what_is_told() -> None:
+    """vllm/config/vllm.py, ``_set_cudagraph_sizes``: of 60 seats 120 tokens; 100 are told as 96."""
+    assert [largest_graph(seats) for seats in (1, 60, 64, 256, 1024)] == [2, 120, 128, 512, 512]
+    assert [largest_graph(64, most) for most in (1, 32, 100, 1024)] == [1, 32, 96, 1024]
 
 
 def test_a_large_step_hides_them() -> None:

@@ -4,12 +4,19 @@ from math import gcd
 from pathlib import Path
 
 import pytest
-from test_plan import SMALL, loaded, rows, run, study
+from test_plan import SMALL, loaded, study
 
 from experiments.planning.bounds import rates_of
 from experiments.planning.candidates import built
+from experiments.planning.plan_finding import Finder
 from experiments.planning.plan_reading import read_plan
+from experiments.planning.plan_tables import candidates_table
+from experiments.planning.progress import SearchProgress
 from experiments.planning.ratios import every_ratio
+from experiments.planning.serving_files import winner_study, write_winner
+from experiments.planning.trials import Trials
+from experiments.running.local import Local
+from experiments.running.workers import shared_by
 from experiments.study.document import read_raw
 from experiments.study.errors import StudyError
 
@@ -89,14 +96,15 @@ def test_only_who_computes_prompts_bounds_them(tmp_path: Path) -> None:
 
 def test_a_plan_finds_the_ratio(tmp_path: Path) -> None:
     """Every pair of counts that would cost less than the answer was bounded, or missed."""
-    out = tmp_path / "out"
     candidates = ROLES.replace("  - [{name: all, gpu: h100-sxm}]\n", "")
-    assert run(study(tmp_path, text(candidates, "ratios: 3\n")), "--out", out) == 0
-    (answer,) = rows(out / "plan.csv")
-    assert answer["verdict"] == "kept"
-    found = rows(out / "candidates.csv")
-    assert len(found) == 7
-    priced = [float(row["usd_per_hour"]) for row in found if row["usd_per_hour"]]
-    assert min(priced) == pytest.approx(float(answer["usd_per_hour"]))
-    parts = [pool["replicas"] for pool in loaded(out / "winner.yaml")["cluster"]["pools"]]
-    assert sum(parts) == int(answer["replicas"])
+    plan = read_plan(read_raw(study(tmp_path, text(candidates, "ratios: 3\n"))))
+    trials = Trials(tmp_path, Local(1), SearchProgress())
+    found = Finder(plan, trials, shared_by(1), SearchProgress(), look_around=False).run()
+    (answer,) = found.finalists
+    assert answer.probe.verdict.value == "kept"
+    priced = candidates_table(found)["usd_per_hour"]
+    assert len(priced) == 7
+    assert priced.min() == pytest.approx(answer.usd_per_hour)
+    write_winner(winner_study("small", answer), tmp_path / "winner.yaml")
+    parts = [pool["replicas"] for pool in loaded(tmp_path / "winner.yaml")["cluster"]["pools"]]
+    assert sum(parts) == answer.replicas

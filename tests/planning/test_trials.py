@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_windows import study
 
 from experiments.planning.progress import Lines
-from experiments.planning.samples import READ, sample_of
+from experiments.planning.promises import Promise
+from experiments.planning.samples import READ, Sample, sample_of, waited
 from experiments.running.pieces import NOTHING, is_whole, read_columns, read_piece, simulate_to
 
 
@@ -35,3 +37,14 @@ def test_runs_of_an_earlier_call_do_not_count_for_the_time_left() -> None:
     progress.done += 1
     progress.began_s -= 10  # a little more has passed
     assert progress.left() in ("about 90 s left", "about 2 min left")
+
+
+def test_who_waited_among_those_that_miss() -> None:
+    """Four miss: two by their first token, three by the others."""
+    first = np.array([True, True, False, False, False])
+    others = np.array([False, True, True, True, False])
+    sample = Sample(np.arange(5.0), {"": first | others}, {"ttft_s": first, "tpot_s": others})
+    assert waited([sample], Promise("", 0.01, ("ttft_s", "tpot_s"))) == 0.5
+    assert waited([sample], Promise("", 0.01, ("tpot_s",))) == 0.0
+    none = Sample(np.arange(2.0), {"": np.zeros(2, bool)}, {"ttft_s": np.zeros(2, bool)})
+    assert waited([none], Promise("", 0.01, ("ttft_s",))) == 1.0

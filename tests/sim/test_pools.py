@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hardware.evidence import CoveredRange
 from hardware.gpu import load_gpu
 from sim.measuring.caveats import caveats
 from sim.measuring.metrics import METRICS, POOL_SHARES, summarise, summarise_pools
@@ -146,6 +147,28 @@ def test_use_of_the_hardware_is_weighted_with_what_each_kind_could_have_done() -
         millions_per_hour = each["output_tokens_per_s"] * 3600 / 1e6
         price = each["usd_per_hour"] / millions_per_hour
         assert each["usd_per_million_output_tokens"] == pytest.approx(price, rel=1e-12)
+
+
+def test_what_leaves_a_calibration_is_counted_with_that_of_each_kind() -> None:
+    """Two kinds with a range, one without: who reaches beyond its own range adds to the others."""
+    few = CoveredRange(max_step_tokens=12, max_context_tokens=110, max_decodes=3)
+    more = CoveredRange(max_step_tokens=99, max_context_tokens=110, max_decodes=64)
+
+    def told(of: Pool, covered: CoveredRange | None) -> Pool:
+        return replace(of, calibration=of.calibration.model_copy(update={"covered": covered}))
+
+    pools = (
+        told(pool("h100-sxm", name="fast"), few), told(pool("l40s", name="slow"), more),
+        told(pool("t4", name="free"), None),
+    )  # fmt: skip
+    scenario = scenario_of_pools(pools, "round_robin")
+    result = simulate(scenario, burst(30, gap_s=0.001))
+    every, (fast, slow, free) = summarise(result, scenario), summarise_pools(result, scenario)
+    for name in ("steps_outside_calibration", "requests_outside_calibration"):
+        assert math.isnan(free[name])
+        assert min(fast[name], slow[name]) > 0
+        assert every[name] == fast[name] + slow[name], name
+    assert every["requests_outside_calibration"] == 20, "a third of them went to each"
 
 
 def test_kv_blocks_are_those_of_each_replica() -> None:

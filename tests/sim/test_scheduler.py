@@ -266,3 +266,15 @@ def test_a_scheduler_that_waits_for_the_past_ends() -> None:
     assert loop.go_on(0.0, 0.4) == 0.5
     with pytest.raises(ValueError, match=r"the scheduler waits for 0\.5 s at 0\.5 s"):
         loop.go_on(0.5, inf)
+
+
+@pytest.mark.parametrize("order", ["shortest_prompt", "priority"])
+def test_equal_ranks_take_their_turn_in_the_order_of_arrival(order: str) -> None:
+    """And who came at one instant in that of their numbers, also after a preemption."""
+    queue = ORDERS[order]()
+    rows = [Sequence(row, arrival_s, 5, 5, 1) for row, arrival_s in enumerate((2.0, 1.0, 2.0, 0.5))]
+    for each in reversed(rows):
+        queue.push(each)
+    assert queue.pop() is rows[3]
+    queue.push_back(rows[3])
+    assert [queue.pop().request for _ in rows] == [3, 1, 0, 2]

@@ -19,10 +19,22 @@ from tests.tries import tries
 from workloads.prefixes import prompt_prefixes
 from workloads.requests import Requests
 
+GROUPED: tuple[small.Windows, ...] = ((None, 6), (3, None), (None, 5, 5), (6, None, 30))
+
 
 @st.composite
-def tiered(draw: st.DrawFn) -> Scenario:
+def tiered(draw: st.DrawFn, grouped: bool = False) -> Scenario:
     seats = draw(st.integers(1, 12))
+    told: dict[str, object] = {}
+    if grouped:
+        block_size = draw(st.sampled_from([1, 4, 16]))
+        told = {
+            "windows": draw(st.sampled_from(GROUPED)),
+            "block_size": block_size,
+            "prefix_cache_retention_interval": draw(
+                st.sampled_from([None, "dense", 0, 3 * block_size])
+            ),
+        }
     scenario = small.scenario(
         replicas=draw(st.sampled_from([1, 1, 2])),
         version="0.33",
@@ -33,7 +45,7 @@ def tiered(draw: st.DrawFn) -> Scenario:
         max_num_seqs=seats,
         max_num_batched_tokens=seats + draw(st.integers(0, 80)),
         long_prefill_token_threshold=draw(st.sampled_from([0, 0, 7])),
-        block_size=draw(st.sampled_from([1, 4, 16])),
+        **({"block_size": draw(st.sampled_from([1, 4, 16]))} | told),
         num_gpu_blocks=draw(st.integers(8, 80)),
         watermark=draw(st.sampled_from([None, 0.0, 0.05])),
         scheduler_reserve_full_isl=draw(st.booleans()),
@@ -43,7 +55,7 @@ def tiered(draw: st.DrawFn) -> Scenario:
         step_overhead_s=draw(st.sampled_from([0.0, 1e-3])),
         kv_offloading_size=1.0,
         kv_connector_extra_config={
-            "blocks_per_chunk": draw(st.sampled_from([1, 1, 2, 3])),
+            "blocks_per_chunk": 1 if grouped else draw(st.sampled_from([1, 1, 2, 3])),
             "eviction_policy": draw(st.sampled_from(["lru", "arc"])),
             "store_threshold": draw(st.sampled_from([0, 0, 2])),
             "max_tracker_size": draw(st.sampled_from([8, 64_000])),
@@ -95,20 +107,31 @@ def test_random_scenarios_with_a_host(
     checked(scenario, requests, stop_s)
 
 
+@tries(200)
+@given(tiered(grouped=True), workloads(), st.sampled_from([inf, inf, 0.02]))
+def test_random_scenarios_with_a_host_of_several_groups(
+    scenario: Scenario, requests: Requests, stop_s: float
+) -> None:
+    checked(scenario, requests, stop_s)
+
+
 @pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("policy", ["lru", "arc"])
-def test_much_is_brought_evicted_and_preempted(policy: str, ahead: bool) -> None:
+@pytest.mark.parametrize("windows", [(None, None), (None, 9), (5, None, 30)])
+def test_much_is_brought_evicted_and_preempted(
+    windows: small.Windows, policy: str, ahead: bool
+) -> None:
     """A frozen case, so that the property above cannot pass for want of the hard part."""
     scenario = small.scenario(
         version="0.33", enable_prefix_caching=True, async_scheduling=ahead, max_num_seqs=8,
-        num_gpu_blocks=44, block_size=4, max_num_batched_tokens=64, max_model_len=200,
-        kv_offloading_size=1.0,
+        num_gpu_blocks=44 * len({*windows}), block_size=4, max_num_batched_tokens=64,
+        max_model_len=200, windows=windows, kv_offloading_size=1.0,
         kv_connector_extra_config={"eviction_policy": policy, "offload_prompt_only": False},
         host_link={"latency_s": 0.0007, "bytes_per_s": 1e7},
     )  # fmt: skip
     pool = scenario.pool
     assert pool.host is not None
-    host = replace(pool.host, size_bytes=pool.host.chunk_bytes * 150)
+    host = replace(pool.host, size_bytes=pool.host.chunk_bytes * 150 * len({*windows}))
     scenario = replace(scenario, pools=(replace(pool, host=host),))
     rng = np.random.default_rng(7)
     rows = 120

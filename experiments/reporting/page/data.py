@@ -150,8 +150,7 @@ def _headings(
     """Columns of the table: the swept keys, the verdict, metrics."""
     names = key_names(keys)
     found: list[dict[str, Any]] = [
-        {"id": f"key:{place}", "name": names[key], "views": list(VIEWS)}
-        for place, key in enumerate(keys)
+        {"id": f"key:{place}", "name": names[key]} for place, key in enumerate(keys)
     ]
     if slo:
         found.append({"id": "state", "name": "verdict", "views": [VERDICT]})

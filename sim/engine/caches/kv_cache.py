@@ -102,6 +102,15 @@ class BlockPool:
         """
         return self.lacks(whole_tokens or tokens)
 
+    def load_asks(self, tokens: int, loaded: int, whole: bool) -> int:
+        """Free blocks that the sequence just looked for takes up to ``tokens`` tokens, of which
+        ``loaded`` come from elsewhere; ``whole``: no more than it holds at a time."""
+        return self.lacks(tokens)
+
+    def remaining(self, target_tokens: int, held_tokens: int) -> int:
+        """Blocks that a prompt still needs, of which some tokens have theirs."""
+        return self.blocks(target_tokens) - self.blocks(held_tokens)
+
     def hold(self, sequence: Sequence, tokens: int) -> None:
         """That sequence holds what was found, and blocks of ``tokens`` in all; none is full yet."""
         self.free -= self.blocks(tokens)
@@ -139,6 +148,10 @@ class BlockPool:
 
     def fill(self, sequence: Sequence, tokens: int) -> None:
         """A sequence has its blocks of ``tokens`` tokens, which are in the coming step."""
+
+    def fill_in_turn(self, sequence: Sequence, tokens: int) -> None:
+        """``fill`` of a prompt that goes on, before or after those that decode in the step."""
+        self.fill(sequence, tokens)
 
     def concerns(self, sequence: Sequence) -> bool:
         """Whether somebody else's answer goes on with a text of this one."""

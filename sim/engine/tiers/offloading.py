@@ -23,7 +23,7 @@ SEEN: Final = 1
 INSERTED: Final = 2
 MISSED: Final = 8
 PROMOTED: Final = 16
-_REUSED = 4
+REUSED: Final = 4
 
 
 class Offloading(Connector):
@@ -148,7 +148,7 @@ class Offloading(Connector):
             chunk = self.eviction.chunks[state.keys[place]]
             self.evictable -= chunk.readers == 0
             chunk.readers += 1
-            state.marks[place] |= SEEN if state.marks[place] & INSERTED else SEEN | _REUSED
+            state.marks[place] |= SEEN if state.marks[place] & INSERTED else SEEN | REUSED
         self._coming.update(keys)
         state.stored = end
         job = self._transfer(sequence, state, keys, tokens // self.settings.block_size, False)
@@ -208,7 +208,7 @@ class Offloading(Connector):
             for place in range(len(state.marks) - 1, -1, -1):
                 mark = state.marks[place]
                 if mark & SEEN:
-                    self.eviction.used(state.keys[place], mark & _REUSED > 0, mark & INSERTED > 0)
+                    self.eviction.used(state.keys[place], mark & REUSED > 0, mark & INSERTED > 0)
         self._ended.clear()
 
     def _offer(self, sequence: Sequence, computed: int) -> None:
@@ -219,19 +219,24 @@ class Offloading(Connector):
         if end <= state.stored:
             return
         self._name(sequence, state, computed)
-        if self._keep(sequence, state, end):
+        places = self._offered(sequence, state, end)
+        if self._keep(sequence, state, places):
             state.stored = end
             self._late.discard(sequence)
         else:
             self.refused += 1
             self._late.add(sequence)
 
-    def _keep(self, sequence: Sequence, state: Offloaded, end: int) -> bool:
+    def _offered(self, sequence: Sequence, state: Offloaded, end: int) -> list[int]:
+        """Places of the chunks to offer, of the first ``end`` of its text, in order."""
+        return list(range(state.stored, end))
+
+    def _keep(self, sequence: Sequence, state: Offloaded, places: list[int]) -> bool:
         """Take room for the chunks that are not here; say whether there was enough."""
         self._poll_at_offer()
         eviction = self.eviction
         self._offers += 1
-        wanted, fresh = self._wanted(state, end)
+        wanted, fresh = self._wanted(state, places)
         for place in reversed(wanted):
             if not state.marks[place] & MISSED:
                 eviction.missed(state.keys[place])
@@ -261,9 +266,12 @@ class Offloading(Connector):
             self.evictable -= lacking
             self.evicted += lacking
         for place in wanted:
-            eviction.insert(state.keys[place], state.rank, place)
+            self._insert(state, place)
             state.marks[place] |= INSERTED
         return True
+
+    def _insert(self, state: Offloaded, place: int) -> None:
+        self.eviction.insert(state.keys[place], state.rank, place)
 
     def _make_room(self, victims: list[Chunk]) -> None:
         for chunk in victims:
@@ -275,16 +283,16 @@ class Offloading(Connector):
             keys = [state.keys[place] for place in fresh]
             state.rank = self.eviction.seen(keys, fresh, state.rank)
 
-    def _wanted(self, state: Offloaded, end: int) -> tuple[list[int], list[int]]:
+    def _wanted(self, state: Offloaded, places: list[int]) -> tuple[list[int], list[int]]:
         """Places of the offered chunks that are to be kept and are not here; and those of all that
         count as seen, and were not."""
         chunks, keys, marks = self.eviction.chunks, state.keys, state.marks
         threshold = self.settings.store_threshold
         if threshold >= 2:
-            self.counts.offered(keys[state.stored : end])
+            self.counts.offered([keys[place] for place in places])
         wanted: list[int] = []
         fresh: list[int] = []
-        for place in range(state.stored, end):
+        for place in places:
             chunk = chunks.get(keys[place])
             if chunk is not None:
                 chunk.offer = self._offers
@@ -293,7 +301,7 @@ class Offloading(Connector):
                         fresh.append(place)
                     marks[place] |= SEEN
                     if not marks[place] & INSERTED:
-                        marks[place] |= _REUSED
+                        marks[place] |= REUSED
             elif threshold < 2 or self.counts.of(keys[place]) >= threshold:
                 wanted.append(place)
                 if not marks[place] & SEEN:

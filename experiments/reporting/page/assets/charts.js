@@ -115,14 +115,15 @@ const charts = (() => {
       if (powers.length > 1) return powers.filter((power) => power % every === 0)
         .map((power) => Number(`1e${power}`));
     }
-    const raw = (high - low) / Math.max(1, most - 1);
-    const power = Math.pow(10, Math.floor(Math.log10(raw)));
-    const fine = power * [1, 2, 2.5, 5, 10].find((factor) => factor * power >= raw * 0.9999);
-    const step = whole ? Math.ceil(fine) : fine;
-    const found = [];
-    for (let at = Math.ceil(low / step - 1e-9); at * step <= high * (1 + 1e-9); at++)
-      found.push(Number((at * step).toPrecision(12)));
-    return found;
+    // Two numbers make an axis: where the round ones leave fewer, finer ones.
+    for (let raw = (high - low) / Math.max(1, most - 1); ; raw /= 2) {
+      const power = Math.pow(10, Math.floor(Math.log10(raw)));
+      const fine = power * [1, 2, 2.5, 5, 10].find((factor) => factor * power >= raw * 0.9999);
+      const step = whole ? Math.ceil(fine) : fine, found = [];
+      for (let at = Math.ceil(low / step - 1e-9); at * step <= high * (1 + 1e-9); at++)
+        found.push(Number((at * step).toPrecision(12)));
+      if (found.length > 1 || step > fine || !(raw > (high - low) / 20)) return found;
+    }
   }
 
   // ---- the frame that all charts have

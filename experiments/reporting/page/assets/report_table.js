@@ -12,7 +12,7 @@
   const place = (id) => Number(id.slice(4));
   const kind = ({ id }) => (isKey(id) ? "text key-column" : id === "state" ? "text" : "");
   const shownColumns = () => DATA.columns.filter((column) =>
-    state.view === "all" || (column.views || []).includes(state.view));
+    state.view === "all" || isKey(column.id) || (column.views || []).includes(state.view));
   const WORDS = { ...STATES, kept: "✓ keeps", missed: "✗ misses", undecided: "? not certain" };
   const about = Object.fromEntries([...document.querySelectorAll("dt")].map((term) =>
     [term.textContent, term.nextElementSibling.textContent]));

@@ -82,7 +82,8 @@
           names[kind][1]}` })) })) });
     const legend = el(`legend-${place}`);
     legend.textContent = "";
-    for (const [cell, text] of names) {
+    const there = new Set(figure.rows.flatMap((row) => row.slices.map(([, , kind]) => kind)));
+    for (const [cell, text] of names.filter((_, kind) => there.has(kind))) {
       const key = charts.html(legend, "span", { class: "key" });
       charts.html(key, "i", { class: `swatch ${cell}` });
       charts.html(key, "span", {}, text);

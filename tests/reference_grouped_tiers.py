@@ -1,0 +1,233 @@
+"""KV in the host's memory where layers keep different tokens: every group of the cache has chunks
+of its own, and each block knows what is in it.
+"""
+
+from math import inf
+
+from tests.reference_host import Kept, Use
+from tests.reference_hybrid import HybridEngine
+from tests.reference_sequence import Seq
+from tests.reference_tiers import TierEngine
+
+
+class GroupedTierEngine(TierEngine, HybridEngine):
+    """One replica with a host. The chunk of group g at place p of a text: p * groups + g."""
+
+    def __init__(self, pool) -> None:
+        super().__init__(pool)
+        self.host.groups = self.count_of = len(self.groups)
+        self.null: dict[Seq, list[int]] = {}  # blocks that windows had left behind when it began
+        self.began: set[Seq] = set()
+        self.asked: list[Seq] = []  # in the step that is formed
+
+    def text_of(self, seq: Seq, place: int) -> tuple:
+        chunk, group = divmod(place, self.count_of)
+        return group, tuple(seq.text[: (chunk + 1) * self.chunk])
+
+    # --- who begins
+    def here(self, seq: Seq) -> int:
+        return self.look(seq)
+
+    def find_chunk(self, seq: Seq, group: int, chunk: int) -> Kept | None:
+        return self.host.get(self.text_of(seq, chunk * self.count_of + group))
+
+    def window_of(self, group: int, tokens: int) -> int:
+        """Chunks that whoever has so many tokens has to have of a window."""
+        _, window = self.groups[group]
+        padding = -tokens % self.chunk
+        return int(max(-(-window // self.chunk), -(-(window - 1 + padding) // self.chunk)))
+
+    def hits(self, seq: Seq, group: int, first: int, most: int) -> int | None:
+        """Chunks from the first on that a group may have of so many tokens; None: being written."""
+        found = [self.find_chunk(seq, group, at) for at in range(first, -(-most // self.chunk))]
+        if self.groups[group][1] == inf:
+            whole = found.index(None) if None in found else len(found)
+            return whole if all(kept.written for kept in found[:whole]) else None
+        for end in range(len(found), 0, -1):  # the last run that is long enough
+            need = self.window_of(group, most if end == len(found) else 0)
+            run = found[max(0, end - need) : end]
+            if None not in run and (len(run) == need or end <= need):
+                return end if all(kept.written for kept in run) else None
+        return 0
+
+    def matched(self, seq: Seq, past: int) -> int | None:
+        use = self.uses.setdefault(seq, Use())
+        use.offered = 0
+        if use.under_way:
+            return None
+        self.asked.append(seq)
+        self.began.discard(seq)
+        self.null[seq] = [self.gone(group, past) for group in range(self.count_of)]
+        order = sorted(range(self.count_of), key=lambda group: -self.groups[group][1])
+        windows = [group for group in order if self.groups[group][1] < inf]
+        most = min(seq.target - bool(windows), seq.target // self.chunk * self.chunk)
+        found, waits, todo = 0, False, order
+        while todo:
+            now, todo, window_seen = todo, [], False
+            for group in now:
+                if most - past < self.chunk:
+                    return 0
+                hits = self.hits(seq, group, past // self.chunk, most)
+                if hits == 0:
+                    return 0
+                waits |= hits is None
+                if hits is not None:
+                    most = min(most, past + hits * self.chunk)
+                if most - past < self.chunk:
+                    return 0
+                if most - past < found:
+                    if waits:
+                        waits, todo = False, order
+                    elif window_seen and not todo:
+                        todo = windows
+                window_seen |= group in windows
+                found = most - past
+        if waits or any(
+            self.find_chunk(seq, group, at) in self.being_brought
+            for group in range(self.count_of)
+            for at in self.sees(group, past, most)
+        ):
+            return None
+        return found
+
+    def sees(self, group: int, past: int, total: int) -> range:
+        """Chunks that a group needs of so many tokens, and that may come."""
+        end, first = -(-total // self.chunk), past // self.chunk
+        if self.groups[group][1] < inf:
+            first = max(first, end - self.window_of(group, total))
+        return range(first, end)
+
+    def bring(self, seq: Seq, past: int, more: int, batch: dict) -> bool:
+        total = past + more
+        tables, idle = [], []
+        for group, (size, _) in enumerate(self.groups):
+            gone = self.gone(group, total)
+            texts = [tuple(seq.text[: (at + 1) * size]) for at in range(gone, past // size)]
+            found = [self.there(group, text) for text in texts]
+            tables.append([None] * gone + found)
+            idle += [block for block in found if not block.holders]
+
+        def missing(tokens: int, capped: bool) -> int:
+            return len(idle) + sum(
+                max(0, min(-(-tokens // size), most if capped else tokens) - len(table))
+                for (size, _), most, table in zip(self.groups, self.most, tables, strict=True)
+            )
+
+        free = self.free - (self.watermark if self.running else 0)
+        if self.whole_fits and missing(seq.target, True) > free:
+            return False
+        promised = sum(
+            self.still_wants(other, other.target)
+            for other in self.running + self.parked
+            if other.kv < other.target and other.loads != "cancelled"
+        )
+        if missing(total, False) + promised > free:
+            return False
+        for block in [block for table in tables for block in table if block is not None]:
+            block.holders += 1
+        for block in idle:
+            self.queue.remove(block)
+        seq.tables, seq.kv, seq.loads = tables, past, "loading"
+        if not seq.preemptions and not seq.status:
+            seq.cached = past
+        for table, (size, _) in zip(tables, self.groups, strict=True):
+            for _ in range(-(-total // size) - len(table)):
+                block = self.queue.pop(0)
+                block.text, block.holders = None, 1
+                table.append(block)
+        self.waiting.remove(seq)
+        self.parked.append(seq)
+        seq.brought_to, seq.loading_s = total, seq.loading_s - self.now_s
+        self.fetch(seq, past, more)
+        return True
+
+    def still_wants(self, seq: Seq, tokens: int) -> int:
+        """Blocks that it lacks of what it holds at most at a time."""
+        return sum(
+            max(0, min(-(-tokens // size), most) - len(table))
+            for (size, _), most, table in zip(self.groups, self.most, seq.tables, strict=True)
+        )
+
+    def seat_loaded(self, seq: Seq, most: int, batch: dict) -> bool:
+        self.name(seq, seq.brought_to)
+        seq.kv = seq.brought_to
+        past = min(seq.brought_to, seq.target - 1)
+        tokens = min(seq.target - past, most)
+        lacks = sum(
+            max(0, -(-(past + tokens) // size) - len(table))
+            for (size, _), table in zip(self.groups, seq.tables, strict=True)
+        )
+        if self.whole_fits:
+            lacks = max(lacks, self.still_wants(seq, seq.target))
+        if self.free - lacks < (self.watermark if self.running else 0):
+            return False
+        self.parked.remove(seq)
+        seq.loads, seq.kv = "", past
+        if not seq.preemptions and not seq.status:
+            seq.brought = past - seq.cached
+        self.running.append(seq)
+        assert self.grow(seq, past + tokens, past)
+        self.name(seq, past + tokens)
+        batch["chunks"].append((seq, tokens, past))
+        return True
+
+    def fetch(self, seq: Seq, past: int, more: int) -> None:
+        use, total = self.uses[seq], past + more
+        end = -(-total // self.chunk)
+        places = [
+            at * self.count_of + group
+            for group in range(self.count_of)
+            for at in range(max(past // self.chunk, self.gone(group, total)), end)
+        ]
+        texts = {place: self.text_of(seq, place) for place in places}
+        self.host.see(use, texts)
+        chunks = [self.host.get(text) for text in texts.values()]
+        for place, kept in zip(places, chunks, strict=True):
+            kept.readers += 1
+            use.seen.add(place)
+            if place not in use.inserted:
+                use.reused.add(place)
+        use.offered = end
+        use.under_way += 1
+        self.being_brought += chunks
+        self.coming.append(self.job("in", self.now_s, len(chunks), seq, chunks))
+
+    # --- what is kept
+    def to_offer(self, seq: Seq, use: Use, end: int) -> list[int]:
+        if seq in self.running:
+            self.began.add(seq)
+        places = []
+        for group, (_, window) in enumerate(self.groups):
+            for at in range(use.offered, end):
+                kept = at >= self.null[seq][group] and self.stays(group, seq, at)
+                if window == inf or (kept and not self.found_by_others(seq, group, at)):
+                    places.append(at * self.count_of + group)
+        return places if seq in self.began else []
+
+    def found_by_others(self, seq: Seq, group: int, at: int) -> bool:
+        """Whether somebody who begins now holds a block that was there before this step."""
+        if seq not in self.running or seq in self.asked:
+            return False
+        if not seq.decoding and at >= -(-seq.kv // self.groups[group][0]):
+            return False
+        table = seq.tables[group]
+        others = [other.tables[group] for other in self.asked if other.tables]
+        return any(
+            at < min(len(table), len(other)) and table[at] is not None and other[at] is table[at]
+            for other in others
+        )
+
+    def after_offers(self) -> None:
+        super().after_offers()
+        self.asked = []
+
+    # --- who leaves
+    def leave(self, seq: Seq) -> None:
+        """Windows move on before others are told what there is."""
+        self.name(seq, seq.kv)
+        for group, ((_, window), table) in enumerate(zip(self.groups, seq.tables, strict=True)):
+            if window < inf:
+                behind = self.gone(group, seq.kv)
+                self.give(table[:behind], self.windows_first)
+                table[:behind] = [None] * behind
+        super().leave(seq)

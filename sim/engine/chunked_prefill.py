@@ -243,7 +243,7 @@ class ChunkedPrefill(Scheduler):
             if late and pool.concerns(sequence):
                 pool.tell(step, 1)
             chunk, past = batch.chunks[place]
-            pool.fill(sequence, past + chunk)
+            pool.fill_in_turn(sequence, past + chunk)
 
     def start_prompts(self, batch: Batch) -> None:
         """First chunks of those who wait, as long as seats, budget and blocks last."""

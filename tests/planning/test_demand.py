@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 from experiments.planning.demand import Curve, Demand, down, needed, risk
-from experiments.planning.holding import Change
-from experiments.planning.sensitivity import spread_of
 
 
 def test_the_design_is_exceeded_with_the_risk() -> None:
@@ -48,14 +46,6 @@ def test_failures_add_to_the_risk() -> None:
     assert risk(demand, Curve({4: 1.4, 3: 1.05, 2: 0.7}), 4, 0.99) == pytest.approx(
         1 - 0.99**4 - 4 * 0.99**3 * 0.01
     )
-
-
-def test_the_spread_of_drawn_calibrations_is_about_what_the_calibration_holds() -> None:
-    """Draws that all hold less are a doubt as well; what is not told is no draw."""
-    drawn = [Change("draw", math.exp(log), 0.0, 0.0) for log in (-0.1, -0.2, -0.2)]
-    untold = Change("draw", math.nan, math.nan, math.nan, "it could not be told")
-    assert spread_of([*drawn, untold]) == pytest.approx(math.sqrt((0.01 + 0.04 + 0.04) / 3))
-    assert spread_of([untold]) == 0.0
 
 
 def test_the_curve_is_straight_in_one_over_replicas() -> None:

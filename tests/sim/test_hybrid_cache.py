@@ -168,7 +168,6 @@ def test_it_is_on_by_default_beside_windows() -> None:
             {"speculative": DRAFTS},
             "within chunks share prompts; with engine.disable_hybrid",
         ),
-        ("gpt-oss-20b", {"kv_offloading_size": 10}, "kv_offloading_size = 10 is not modelled"),
         ("gpt-oss-20b", {"prefix_cache_retention_interval": 24}, "= 24, expected .* of 16"),
         (
             "gpt-oss-20b",

@@ -74,6 +74,7 @@ class HybridBlocks(GroupedPool):
         self.together = False
         """Whether the step's blocks of those who decode are counted, and given out later."""
         self._served: list[Sequence] = []  # whose prompts go on then, each with its new blocks
+        self._chunk_ends: dict[Sequence, int] = {}  # where their chunks end, until they are in turn
 
     # --- what a request finds
     def arrive(self, sequence: Sequence) -> None:
@@ -256,6 +257,7 @@ class HybridBlocks(GroupedPool):
         self.leave_behind(sequence, sequence.settled_tokens, 0)
         self.free -= sequence.slots
         sequence.slots = 0
+        self.fill(sequence, self._chunk_ends.pop(sequence))
 
     def leave_behind(self, sequence: Sequence, computed: int, known: int) -> None:
         """Windows move on to what follows ``computed`` tokens, of which ``known`` have names."""

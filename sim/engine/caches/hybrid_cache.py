@@ -34,6 +34,19 @@ class Turn:
 class HybridCache(HybridBlocks):
     """See ``HybridBlocks``; with decoding sequences that are served in turn."""
 
+    def fill_in_turn(self, sequence: Sequence, tokens: int) -> None:
+        """See ``BlockPool``: of two that fill a block with one text, who was admitted first has
+        the one that others find."""
+        self._chunk_ends[sequence] = tokens
+
+    def prompts_in_turn(self) -> list[Sequence]:
+        """Return whose prompts go on in this step, in order of admission."""
+        return sorted(self._chunk_ends, key=_admission)
+
+    def name_prompt(self, sequence: Sequence) -> None:
+        """One of them is in turn, and has its blocks."""
+        self.fill(sequence, self._chunk_ends.pop(sequence))
+
     def decode_set(self, windows: tuple[int | None, ...]) -> DecodeSet:
         """One that tells the cache of its sequences."""
         return HybridDecodes(self, windows)
@@ -42,7 +55,7 @@ class HybridCache(HybridBlocks):
 class HybridDecodes(DecodeSet):
     """Sequences that decode, with a cache that is told of each as it is in turn."""
 
-    def __init__(self, pool: HybridBlocks, windows: tuple[int | None, ...]) -> None:
+    def __init__(self, pool: HybridCache, windows: tuple[int | None, ...]) -> None:
         super().__init__(1, windows)
         self._pool = pool
         self._lag, self._ahead = int(pool.lag), int(pool.ahead)
@@ -159,14 +172,26 @@ class HybridDecodes(DecodeSet):
             pool.free += needed
             self._in_turn(self.step, served)
         else:
-            for turn in self._turns[self.step % self._period]:
-                if turn.names:
-                    self._fill(turn.sequence, self.step)
+            self._name_in_turn()
         self._done = self.step + 1
         self._nets = [0]
         if self._fresh:
             for date in [date for date in self._fresh if date < self._done]:
                 del self._fresh[date]
+
+    def _name_in_turn(self) -> None:
+        """All have their blocks, one by one: names come in order of admission as well."""
+        pool, prompts, at = self._pool, self._pool.prompts_in_turn(), 0
+        for turn in self._turns[self.step % self._period]:
+            if not turn.names:
+                continue
+            while at < len(prompts) and prompts[at].admission < turn.sequence.admission:
+                pool.name_prompt(prompts[at])
+                at += 1
+            self._fill(turn.sequence, self.step)
+        while at < len(prompts):
+            pool.name_prompt(prompts[at])
+            at += 1
 
     def blocks_needed_after(self, steps: int) -> int:
         """Blocks taken in the ``steps`` steps that follow the next one, less those given back.

@@ -149,6 +149,10 @@ class BlockPool:
     def fill(self, sequence: Sequence, tokens: int) -> None:
         """A sequence has its blocks of ``tokens`` tokens, which are in the coming step."""
 
+    def fill_in_turn(self, sequence: Sequence, tokens: int) -> None:
+        """``fill`` of a prompt that goes on, before or after those that decode in the step."""
+        self.fill(sequence, tokens)
+
     def concerns(self, sequence: Sequence) -> bool:
         """Whether somebody else's answer goes on with a text of this one."""
         return False

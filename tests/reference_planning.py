@@ -181,10 +181,11 @@ class Planning(Blocks):
                 batch["decodes"].append(seq)
             else:
                 batch["chunks"].append((seq, tokens, seq.kv))
-        for seq in batch["decodes"]:
-            self.name(seq, seq.kv + (not self.ahead))
-        for seq, tokens, past in batch["chunks"]:
-            self.name(seq, past + tokens)
+        ends = {seq: past + tokens for seq, tokens, past in batch["chunks"]}
+        ends |= {seq: seq.kv + (not self.ahead) for seq in batch["decodes"]}
+        for seq in self.running:
+            if seq in ends:
+                self.name(seq, ends[seq])
         if not batch["preempted"] and not batch["closed"]:
             self.start_prompts(batch, left, threshold)
 

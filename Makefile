@@ -18,7 +18,7 @@ setup: $(if $(shell test -L .venv && echo linked),,.venv/.complete)
 
 compile: setup hardware/compiled.sha256
 
-hardware/compiled.sha256: setup.py hardware/step_prices.py hardware/joint_prices.py $(wildcard sim/engine/*.py sim/engine/*/*.py sim/seen/*.py sim/traffic/*.py)
+hardware/compiled.sha256: setup.py hardware/steps/prices.py hardware/steps/joint_prices.py $(wildcard sim/engine/*.py sim/engine/*/*.py sim/seen/*.py sim/traffic/*.py)
 	$(BIN)/python setup.py build_ext --inplace
 
 run: setup

@@ -19,8 +19,8 @@ sys.path.insert(0, str(ROOT))
 from hardware.compiled import NOTE, digests  # noqa: E402 - found once the checkout is in the path
 
 ROOMS = [
-    "hardware/step_prices.py",
-    "hardware/joint_prices.py",
+    "hardware/steps/prices.py",
+    "hardware/steps/joint_prices.py",
     *sorted(
         path.relative_to(ROOT).as_posix()
         for room in ("engine", "seen", "traffic")

@@ -23,12 +23,12 @@ import numpy as np
 
 from benchmarks.kept import Row, kept
 from experiments.cli.command import Parser, run_command, start, whole_number
-from experiments.planning.capacity import FULL, SAFE
-from experiments.planning.highest import Highest, Search
+from experiments.planning.capacity.highest import Highest, Search
+from experiments.planning.capacity.running import FULL, SAFE
 from experiments.planning.lengths import FEWEST, Varied, long_enough, with_values
 from experiments.planning.logit_line import Pair, Scale, root
-from experiments.planning.plan_finding import Finder
-from experiments.planning.plan_reading import read_plan
+from experiments.planning.plan.finding import Finder
+from experiments.planning.plan.reading import read_plan
 from experiments.planning.progress import SearchProgress
 from experiments.planning.promises import Promise, promises_of
 from experiments.planning.sequential import Verdict

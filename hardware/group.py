@@ -1,7 +1,7 @@
 """One rank of a model on a group of GPUs at a precision.
 
-Several such groups may be the data-parallel ranks of one engine (``hardware.ranks``): they share
-experts, which are dealt whole to the GPUs of all, and nothing else.
+Several such groups may be the data-parallel ranks of one engine (``hardware.steps.ranks``): they
+share experts, which are dealt whole to the GPUs of all, and nothing else.
 """
 
 from dataclasses import dataclass, field

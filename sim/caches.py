@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from hardware.engine_table import vllm
-from hardware.kept_states import exports_states
-from hardware.kv_layout import KvGroup
-from hardware.versions import version_key
+from hardware.engines.table import vllm
+from hardware.engines.versions import version_key
+from hardware.memory.kept_states import exports_states
+from hardware.memory.kv_layout import KvGroup
 from sim.engine.caches.beginnings import Beginnings
 from sim.engine.caches.block_groups import BlockGroup
 from sim.engine.caches.grouped_cache import GroupedPool

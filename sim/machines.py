@@ -2,7 +2,7 @@
 
 from array import array
 
-from hardware.draft_cost import PassCost
+from hardware.steps.drafts import PassCost
 from model.spec import DecoderSpec
 from sim.engine.drafts.drafted_machine import AroundPasses, Drafted, Passes
 from sim.engine.drafts.drafting import Drafting

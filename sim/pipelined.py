@@ -1,7 +1,7 @@
 """Engines of a pool that has pipeline stages."""
 
-from hardware.interconnect import hop_s
-from hardware.pipeline_cost import PipelineCost
+from hardware.links.interconnect import hop_s
+from hardware.steps.pipeline import PipelineCost
 from sim.engine.agenda import STEP_END, Agenda
 from sim.engine.journal import Journal
 from sim.engine.loop import OnFinish

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from hardware.engine_table import vllm
-from hardware.versions import version_key
+from hardware.engines.table import vllm
+from hardware.engines.versions import version_key
 from sim.engine.agenda import Agenda
 from sim.engine.any_replica import AnyReplica
 from sim.engine.lockstep import Lockstep

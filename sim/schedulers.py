@@ -1,7 +1,7 @@
 """A scheduler by composition: a queue, a cache and a policy, as a scenario names them."""
 
-from hardware.engine_table import vllm
-from hardware.versions import version_key
+from hardware.engines.table import vllm
+from hardware.engines.versions import version_key
 from sim.caches import Place, make_cache, make_connector
 from sim.engine.drafts.drafted_handover import DraftedHandover
 from sim.engine.drafts.drafted_prefill import DraftedPrefill

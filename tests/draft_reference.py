@@ -6,7 +6,7 @@ is known then. Shares with ``sim`` the prices and the draws alone.
 
 import numpy as np
 
-from hardware.versions import version_key
+from hardware.engines.versions import version_key
 from sim.engine.drafts.drafting import Acceptance
 from sim.machines import priced_machine
 from sim.settings.pools import Pool

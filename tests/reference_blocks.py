@@ -3,7 +3,7 @@
 from dataclasses import replace
 from math import inf
 
-from hardware.versions import version_key
+from hardware.engines.versions import version_key
 from sim.settings.pools import Pool
 from tests.reference_sequence import Block, Seq
 

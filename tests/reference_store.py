@@ -3,7 +3,7 @@
 They share nothing with ``sim`` but the seconds of a chunk on either link.
 """
 
-from hardware.versions import version_key
+from hardware.engines.versions import version_key
 from sim.settings.pools import Pool
 from tests.reference_host import Kept, Use
 from tests.reference_loading import LoadingEngine

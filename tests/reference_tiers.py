@@ -5,7 +5,7 @@ It shares nothing with ``sim``. Directions of the link do not slow each other he
 
 from math import inf
 
-from hardware.versions import version_key
+from hardware.engines.versions import version_key
 from sim.settings.pools import Pool
 from tests.reference_host import Host, Kept, Use
 from tests.reference_loading import LoadingEngine

@@ -14,8 +14,8 @@ from experiments.calibrating.measure import EVERY_BATCH, Measurement, Shape
 from hardware.calibration import Calibration
 from hardware.evidence import Covariance, CoveredRange, Residuals
 from hardware.gpu import Gpu
-from hardware.step_cost import StepCost
-from hardware.step_setup import StepSetup, step_cost
+from hardware.steps.cost import StepCost
+from hardware.steps.setup import StepSetup, step_cost
 from model.precision import Precision
 from model.spec import DecoderSpec
 

@@ -26,13 +26,13 @@ from experiments.calibrating.kernel_tables import (
 from experiments.calibrating.mixer_calibration import with_mixers
 from experiments.calibrating.same_chip import with_same_chip
 from hardware.calibration import Calibration
-from hardware.engines import ENGINES, constants_of, engine_constants
+from hardware.engines.constants import ENGINES, constants_of, engine_constants
+from hardware.engines.versions import version_key
 from hardware.evidence import POOR_MEAN, CoveredRange
 from hardware.gpu import Gpu
 from hardware.prices.kernels import HeldOut, Kernels
 from hardware.prices.mixer_kernels import Numbers
 from hardware.prices.surface import Surface
-from hardware.versions import version_key
 
 if TYPE_CHECKING:
     from pandas import DataFrame

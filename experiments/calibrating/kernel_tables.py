@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hardware.engines.versions import version_key
 from hardware.prices.mixer_kernels import Numbers
-from hardware.versions import version_key
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from experiments.calibrating.fit import Fit
-    from hardware.step_cost import StepCost
+    from hardware.steps.cost import StepCost
     from model.torch.decoder import Decoder
 
 Floats = npt.NDArray[np.float64]
@@ -61,7 +61,7 @@ def generations(study: KvCacheStudy, decoder: "Decoder", found: "Fit") -> list[G
     """
     from experiments.calibrating.fit import Target
     from hardware.gpu import load_gpu
-    from hardware.step_setup import StepSetup, step_cost
+    from hardware.steps.setup import StepSetup, step_cost
     from model.precision import precision
 
     longest = max(study.prompt_tokens) + study.output_tokens

@@ -37,7 +37,7 @@ def _command(options: argparse.Namespace) -> int:
 
 def _candidates(raw: dict[str, Any]) -> None:
     """What a study of serving sweeps of its deployment is what may be bought."""
-    from experiments.planning.plan_reading import CANDIDATE_SECTIONS
+    from experiments.planning.plan.reading import CANDIDATE_SECTIONS
 
     sweep = raw.pop("sweep", None)
     if "candidates" not in raw and isinstance(sweep, dict):

@@ -29,7 +29,7 @@ from experiments.study.document import Study
 from experiments.study.kinds import SEARCHES
 from experiments.texts.registry import TABLES, table_schema
 from hardware.calibration import Calibration, calibration_names
-from hardware.engines import AUTO, engine_calibration_names
+from hardware.engines.constants import AUTO, engine_calibration_names
 from hardware.gpu import Gpu, gpu_names
 from model.families.registry import FAMILIES
 from model.families.wrapper_rows import WRAPPERS

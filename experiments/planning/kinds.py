@@ -65,8 +65,8 @@ class Search(Protocol):
 
 
 MODULES = {
-    "plan": "experiments.planning.plan",
-    "capacity": "experiments.planning.capacity_search",
+    "plan": "experiments.planning.plan.running",
+    "capacity": "experiments.planning.capacity.search",
 }
 """Kind to the module whose ``search_of`` checks a study of it."""
 

@@ -1,6 +1,6 @@
 """What a deployment costs by the hour."""
 
-from experiments.planning.plan_study import PlanStudy, Prices
+from experiments.planning.plan.study import PlanStudy, Prices
 from experiments.study.build import scenario_of
 from experiments.study.calibrations import names_calibrated
 from experiments.study.document import Loaded, Study

@@ -8,16 +8,16 @@ from experiments.study.document import Study
 from experiments.study.points import Plan
 from experiments.study.pools import by_pool
 from hardware.calibration import DATASHEET
-from hardware.defaults import engine_defaults
-from hardware.engine_table import vllm
-from hardware.engines import UNMEASURED, constants_named, constants_of
+from hardware.engines.constants import UNMEASURED, constants_named, constants_of
+from hardware.engines.defaults import engine_defaults
+from hardware.engines.table import vllm
+from hardware.engines.versions import version_key
 from hardware.evidence import POOR_MEAN, POOR_WORST
-from hardware.exchange import told_of_exchange
 from hardware.gpu import Gpu, UnknownGpuError, load_gpu
-from hardware.interconnect import told_of_servers, told_of_stages
+from hardware.links.exchange import told_of_exchange
+from hardware.links.interconnect import told_of_servers, told_of_stages
 from hardware.prices.lookup import unmeasured_note
 from hardware.relatives import relative_of
-from hardware.versions import version_key
 from model.spec import load_spec
 from sim.settings.engine_config import EngineConfig, precision_of
 from sim.settings.host_time import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S

@@ -11,7 +11,7 @@ from experiments.study.pools import by_pool, naming
 from experiments.study.same import Same
 from experiments.study.stamps import Stamp, stamp
 from hardware.calibration import Calibration
-from hardware.engines import AUTO, best_calibration, doubted, version_of
+from hardware.engines.constants import AUTO, best_calibration, doubted, version_of
 from hardware.gpu import load_gpu
 from model.spec import load_spec
 from sim.routers.consequences import Routing

@@ -1,7 +1,7 @@
 """The calibration and the GPU that a study names."""
 
 from hardware.calibration import Calibration, UnknownCalibrationError, load_calibration
-from hardware.engines import AUTO, ENGINES, engine_calibration, engine_calibration_names
+from hardware.engines.constants import AUTO, ENGINES, engine_calibration, engine_calibration_names
 from hardware.gpu import Gpu, load_gpu
 from workloads.streams import stream
 

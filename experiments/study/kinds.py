@@ -14,8 +14,8 @@ TABLES = "roofline"
 """The kind that computes tables; ``experiments.texts.registry`` has their schemas."""
 
 SEARCHES = {
-    "plan": ("experiments.planning.plan_study", "PlanStudy"),
-    "capacity": ("experiments.planning.capacity_study", "CapacityStudy"),
+    "plan": ("experiments.planning.plan.study", "PlanStudy"),
+    "capacity": ("experiments.planning.capacity.study", "CapacityStudy"),
 }
 """Kinds that simulate serving as often as they need to: the schema of each, and its module."""
 

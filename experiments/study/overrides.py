@@ -10,7 +10,7 @@ from experiments.study.keys import dotted, is_inside, key_path, put, words
 from experiments.study.yaml_source import Path as KeyPath
 from experiments.study.yaml_source import parse_yaml
 from hardware.calibration import calibration_names
-from hardware.engines import AUTO, engine_calibration_names
+from hardware.engines.constants import AUTO, engine_calibration_names
 from model.spec import catalogue
 
 MOST_SHOWN = 200

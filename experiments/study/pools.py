@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from experiments.study.document import Study
 from experiments.study.same import Same
-from hardware.memory import DoesNotFitError
+from hardware.memory.kv_blocks import DoesNotFitError
 from sim.settings.cluster_config import OF_A_POOL, ClusterConfig
 from sim.settings.engine_config import EngineConfig
 from sim.settings.pools import PoolConfig

@@ -21,7 +21,7 @@ from experiments.texts.page import (
     ratio,
 )
 from hardware.gpu import load_gpu
-from hardware.memory import MemoryDemand, MemoryLedger, memory_ledger
+from hardware.memory.kv_blocks import MemoryDemand, MemoryLedger, memory_ledger
 from model.alike import attention_of, dense_of
 from model.ops import tensor_parallel_sizes
 from model.precision import precision

@@ -2,9 +2,9 @@
 
 from experiments.study.calibrations import calibration_of
 from hardware.calibration import DATASHEET, Calibration, UnknownCalibrationError
-from hardware.engines import constants_of, engine_calibration
+from hardware.engines.constants import constants_of, engine_calibration
+from hardware.engines.versions import Version
 from hardware.gpu import Gpu
-from hardware.versions import Version
 
 
 def choose_calibration(gpu: Gpu, version: Version | None) -> tuple[Calibration, str]:

@@ -6,7 +6,7 @@ from typing import Literal
 from experiments.validation.cells import drawing_of
 from experiments.validation.rows import RunRow
 from experiments.validation.traffic import CannotPredictError
-from hardware.sampling import default_drawing, server_drawing
+from hardware.engines.sampling import default_drawing, server_drawing
 from model.sampling import Drawing
 from model.spec import DecoderSpec
 
@@ -20,7 +20,7 @@ _OTHERWISE = r"\W?(?:style|like|alike|inspired|lengths?|shapes?)\b|\W+(?:\w+\W+)
 
 Asks = Drawing | Literal["server", "default"]
 """How tokens are drawn for a client: ``server``, if its requests say nothing; ``default``: as for
-vLLM's own (``hardware.sampling.default_drawing``)."""
+vLLM's own (``hardware.engines.sampling.default_drawing``)."""
 
 CLIENTS: tuple[tuple[str, str, Asks], ...] = (
     ("InferenceX", r"(?<!\w)inference(?:x|max)\b", "greedy"),

@@ -3,9 +3,9 @@
 import re
 
 from experiments.validation.rows import RunRow
-from hardware.defaults import engine_defaults
+from hardware.engines.defaults import engine_defaults
+from hardware.engines.versions import version_key
 from hardware.gpu import Gpu
-from hardware.versions import version_key
 from model.acceptance import measured_acceptance
 from sim.settings.speculative import SINCE
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.validation.rows import METRICS, RunRow
-from hardware.engine_table import vllm
+from hardware.engines.table import vllm
 from sim.measuring.percentiles import percentiles, quantiles_at, weighted_statistics
 from sim.measuring.token_gaps import token_gaps
 from sim.recording.result import FINISHED, Result

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from experiments.validation.figures import ABOVE
 from experiments.validation.predict import Prediction, Task, predict
 from hardware.calibration import Calibration
-from hardware.engines import constants_of, engine_calibration
+from hardware.engines.constants import constants_of, engine_calibration
 
 Floats = npt.NDArray[np.float64]
 

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from hardware.engines import engine_calibration
+from hardware.engines.constants import engine_calibration
 from hardware.gpu import load_gpu
 from model.spec import load_spec
 from sim.settings.cluster_config import ClusterConfig

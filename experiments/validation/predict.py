@@ -35,7 +35,7 @@ from experiments.validation.settings import Setup, setup_of
 from experiments.validation.traffic import Plan as TrafficPlan
 from experiments.validation.traffic import Traffic, plan_traffic
 from hardware.calibration import Calibration
-from hardware.engines import doubted
+from hardware.engines.constants import doubted
 from sim.measuring.steady_state import measured_window, saturated
 from sim.settings.cluster_config import ClientConfig
 from sim.settings.engine_config import precision_of

@@ -12,7 +12,7 @@ from experiments.validation.clients import is_inferencex
 from experiments.validation.lengths import LengthLaw
 from experiments.validation.rows import RunRow
 from experiments.validation.traffic import Plan
-from hardware.versions import Version
+from hardware.engines.versions import Version
 from model.quantization.scheme import MXFP4_FP8, MXFP4_MARLIN, MXFP4_ONLY
 from model.spec import DecoderSpec
 

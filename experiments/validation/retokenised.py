@@ -11,7 +11,7 @@ from dataclasses import replace
 from experiments.validation.clients import is_random_text
 from experiments.validation.rows import RunRow
 from experiments.validation.traffic import Plan
-from hardware.versions import Version
+from hardware.engines.versions import Version
 from model.spec import DecoderSpec
 
 LONGER = {128_256: 4106 / 4000}

@@ -16,10 +16,10 @@ from experiments.validation.releases import version_at
 from experiments.validation.roles import Sizes, sizes_of
 from experiments.validation.rows import RunRow
 from experiments.validation.traffic import CannotPredictError
-from hardware.defaults import nearest_version, newest_version
+from hardware.engines.defaults import nearest_version, newest_version
+from hardware.engines.versions import Version, version_key
 from hardware.gpu import Gpu, load_gpu
-from hardware.memory import DoesNotFitError
-from hardware.versions import Version, version_key
+from hardware.memory.kv_blocks import DoesNotFitError
 from model.quantization.checkpoint import UNSAID
 from model.spec import DecoderSpec, load_spec, resolve_model
 from sim.settings.cluster_config import ClusterConfig

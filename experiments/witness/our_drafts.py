@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from experiments.witness.drafts import Drafts
 from experiments.witness.scenario import TICKS_PER_S, Price, Scenario
-from hardware.adding_up import VECTOR_STEPS, add_up
-from hardware.kv_layout import KvGroup
-from hardware.step_prices import StepPrices
+from hardware.memory.kv_layout import KvGroup
+from hardware.steps.adding_up import VECTOR_STEPS, add_up
+from hardware.steps.prices import StepPrices
 from sim.settings.pools import Pool
 
 MODEL = "gpt2"

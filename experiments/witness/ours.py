@@ -17,10 +17,10 @@ from experiments.witness.scenario import (
     Store,
 )
 from hardware.gpu import load_gpu
-from hardware.host_link import HostLink, HostMemory
+from hardware.memory.host_link import HostLink, HostMemory
 from hardware.prices.chunks import ChunkTerm, ModelledChunks
 from hardware.prices.work import Linear
-from hardware.step_cost import StepCost
+from hardware.steps.cost import StepCost
 from model.alike import attention_of
 from model.caches import Reach
 from model.mixers.delta import DeltaRule

@@ -3,9 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
+from hardware.memory.runtime import capture_sizes
 from hardware.prices.lines import at_least
-from hardware.runtime_memory import capture_sizes
-from hardware.step_prices import Piece
+from hardware.steps.prices import Piece
 
 Floats = npt.NDArray[np.float64]
 

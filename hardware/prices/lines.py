@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from math import ceil
 
-from hardware.step_prices import Piece
+from hardware.steps.prices import Piece
 
 Line = tuple[float, float]
 """Seconds, and seconds per position attended."""

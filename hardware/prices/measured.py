@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from hardware.calibration import Calibration
 from hardware.gpu import Gpu
-from hardware.interconnect import servers
+from hardware.links.interconnect import servers
 from hardware.prices.beside import TILE_ROWS, tiled
 from hardware.prices.chunks import ChunkCost, StateChunks, measured_chunks
 from hardware.prices.deep_gemm import around_bytes

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from hardware.calibration import Calibration
 from hardware.gpu import Gpu
-from hardware.interconnect import all_gather_s, all_reduce_s
+from hardware.links.interconnect import all_gather_s, all_reduce_s
 from hardware.prices.chunks import ChunkCost, ChunkTerm, ModelledChunks
 from hardware.prices.lines import Line
 from hardware.prices.protocol import DecodeOperators, Host

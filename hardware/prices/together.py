@@ -12,7 +12,7 @@ from hardware.prices.chunks import ChunkCost, ChunksOfAll
 from hardware.prices.lines import straight_pieces
 from hardware.prices.protocol import DecodeOperators, Prices
 from hardware.prices.work import ClassWork, Linear, attention_work
-from hardware.step_prices import Beside, Piece
+from hardware.steps.prices import Beside, Piece
 from model.caches import Reach
 
 Floats = npt.NDArray[np.float64]

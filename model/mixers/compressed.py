@@ -4,7 +4,8 @@ All query heads share one vector per entry, which is key and value. Behind the w
 makes an entry of every 4 tokens, of which an index chooses some for a query, or of every 128, and
 all are attended. Outputs go back to the hidden size through a narrow width, in groups of heads.
 
-The states of the compressors are the engine's (``hardware.kv_compressed``): a window of tokens.
+The states of the compressors are the engine's (``hardware.memory.kv_compressed``): a window of
+tokens.
 """
 
 from dataclasses import dataclass

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from hardware.kv_layout import KvGroup
+from hardware.memory.kv_layout import KvGroup
 from sim.conformance.cases import TICK_S, Case, case, fitting, spans_of
 from sim.conformance.drive import ABORTS, STUCK
 from sim.conformance.error import in_case

@@ -1,8 +1,8 @@
 """Engines that compute every step together: the ranks of data-parallel attention.
 
 Each has a scheduler, a cache and a journal of its own; a step begins when all have ended the one
-before, and takes as long as all need (``hardware.joint_prices``). Whoever has nothing to compute
-computes a row for the others' sake, whose experts it holds a part of:
+before, and takes as long as all need (``hardware.steps.joint_prices``). Whoever has nothing to
+compute computes a row for the others' sake, whose experts it holds a part of:
 
     rank 0   |--- step ---|- step -|-- dummy --|        |- step -|
     rank 1   |--- dummy --|- step -|-- dummy --|        |- dummy |
@@ -16,7 +16,7 @@ from array import array
 from math import inf
 from typing import Final
 
-from hardware.joint_prices import JointPrices
+from hardware.steps.joint_prices import JointPrices
 from sim.engine.agenda import Agenda, GoesOn
 from sim.engine.drafts.joint_drafts import JointDrafted
 from sim.engine.loop import Loop

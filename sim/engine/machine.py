@@ -4,7 +4,7 @@ from array import array
 
 from mypy_extensions import mypyc_attr
 
-from hardware.step_prices import StepPrices
+from hardware.steps.prices import StepPrices
 from sim.engine.sequence import Batch
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hardware.evidence import CoveredRange
-from hardware.step_cost import StepCost
+from hardware.steps.cost import StepCost
 from sim.measuring.steady_state import Window
 from sim.measuring.timeline import KvLevel
 from sim.recording.blocks import Block, blocks

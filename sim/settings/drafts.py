@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from hardware.draft_cost import DraftCost, pass_cost
-from hardware.drafts import Drafts
-from hardware.engine_table import vllm
+from hardware.engines.sampling import drawing_s
+from hardware.engines.table import vllm
+from hardware.engines.versions import version_key
 from hardware.gpu import Gpu
-from hardware.sampling import drawing_s
-from hardware.step_setup import StepSetup
-from hardware.versions import version_key
+from hardware.memory.drafts import Drafts
+from hardware.steps.drafts import DraftCost, pass_cost
+from hardware.steps.setup import StepSetup
 from model.caches import COMPRESSED
 from model.drafter import (
     Drafter,

@@ -14,10 +14,10 @@ from pydantic import (
 )
 
 from hardware.arithmetic import runnable
-from hardware.defaults import check_version, newest_version, takes_over_kv_fp8
-from hardware.exchange import GATHERED, check_backend
+from hardware.engines.defaults import check_version, newest_version, takes_over_kv_fp8
 from hardware.gpu import Gpu
-from hardware.host_link import HostLink
+from hardware.links.exchange import GATHERED, check_backend
+from hardware.memory.host_link import HostLink
 from model.precision import Precision, check_kv_dtype, precision
 from model.quantization.choice import chosen_weights
 from model.quantization.methods import AUTO, check_setting

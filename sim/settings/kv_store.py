@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hardware.host_link import GIB
-from hardware.versions import version_key
+from hardware.engines.versions import version_key
+from hardware.memory.host_link import GIB
 from sim.settings.offloading_config import OffloadingConfig
 from sim.settings.pools import SERVE, Pool
 from sim.settings.shared_store import SharedStore

@@ -1,8 +1,8 @@
 """The longest request where nobody states it: the model's, or as much as the KV cache holds."""
 
 from hardware.gpu import Gpu
-from hardware.memory import DoesNotFitError
-from hardware.ranks import ranks_of
+from hardware.memory.kv_blocks import DoesNotFitError
+from hardware.steps.ranks import ranks_of
 from model.spec import DecoderSpec
 from sim.settings.engine_config import EngineConfig
 from sim.settings.pool_building import ledger_of

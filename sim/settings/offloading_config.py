@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hardware.memory import MemoryLedger
-from hardware.versions import version_key
+from hardware.engines.versions import version_key
+from hardware.memory.kv_blocks import MemoryLedger
 
 if TYPE_CHECKING:
     from sim.settings.resolved_engine import ResolvedEngine

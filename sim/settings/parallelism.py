@@ -1,10 +1,10 @@
 """What an engine's settings must be where its GPUs are more than one tensor-parallel group."""
 
-from hardware.exchange import GATHERED
+from hardware.engines.pipelining import Pipelining, pipelining
 from hardware.gpu import Gpu
-from hardware.kv_groups import several_groups
-from hardware.pipelining import Pipelining, pipelining
-from hardware.ranks import Ranks, ranks_of
+from hardware.links.exchange import GATHERED
+from hardware.memory.kv_groups import several_groups
+from hardware.steps.ranks import Ranks, ranks_of
 from model.spec import DecoderSpec
 from sim.settings.engine_config import DECODES_ALONE, precision_of
 from sim.settings.resolved_engine import ResolvedEngine

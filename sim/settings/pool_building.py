@@ -1,16 +1,16 @@
 """From a pool's settings to its ledger, prices and facts."""
 
 from hardware.calibration import DATASHEET, Calibration
-from hardware.exchange import check_exchange, exchange_bytes
+from hardware.engines.moe_backends import with_moe_backend
+from hardware.engines.sampling import drawing_s
 from hardware.gpu import Gpu
 from hardware.group import Group
-from hardware.host_link import HostMemory, host_memory, host_rates
-from hardware.memory import MemoryDemand, MemoryLedger, memory_ledger
-from hardware.moe_backends import with_moe_backend
-from hardware.pipeline_cost import staged
-from hardware.ranks import Ranks
-from hardware.sampling import drawing_s
-from hardware.step_setup import StepSetup
+from hardware.links.exchange import check_exchange, exchange_bytes
+from hardware.memory.host_link import HostMemory, host_memory, host_rates
+from hardware.memory.kv_blocks import MemoryDemand, MemoryLedger, memory_ledger
+from hardware.steps.pipeline import staged
+from hardware.steps.ranks import Ranks
+from hardware.steps.setup import StepSetup
 from model.mlps.load import ExpertLoad
 from model.spec import DecoderSpec
 from sim.settings.drafts import draft_cost, draft_plan
@@ -36,7 +36,8 @@ def build_pool(
     ``engine`` are the settings of this pool, those of the study included.
 
     Raises:
-        hardware.memory.DoesNotFitError: the weights, one block or the longest sequence do not fit.
+        hardware.memory.kv_blocks.DoesNotFitError: the weights, one block or the longest
+            sequence do not fit.
         ValueError: a budget below ``max_num_seqs``, or a tensor-parallel size that does not divide.
     """
     tp, pp = config.tensor_parallel_size, config.pipeline_parallel_size
@@ -170,7 +171,8 @@ def ledger_of(
     With ``pp`` stages that of the one with least room.
 
     Raises:
-        hardware.memory.DoesNotFitError: the weights, one block or the longest sequence do not fit.
+        hardware.memory.kv_blocks.DoesNotFitError: the weights, one block or the longest
+            sequence do not fit.
     """
     plan = draft_plan(settings, spec, gpu)
     demand = MemoryDemand(

@@ -15,13 +15,13 @@ from pydantic import (
 )
 
 from hardware.calibration import Calibration
-from hardware.draft_cost import DraftCost
 from hardware.gpu import Gpu
-from hardware.host_link import HostMemory, HostRates, host_rates
-from hardware.memory import MemoryLedger
-from hardware.pipeline_cost import PipelineCost
-from hardware.ranks import Ranks
-from hardware.step_cost import StepCost
+from hardware.memory.host_link import HostMemory, HostRates, host_rates
+from hardware.memory.kv_blocks import MemoryLedger
+from hardware.steps.cost import StepCost
+from hardware.steps.drafts import DraftCost
+from hardware.steps.pipeline import PipelineCost
+from hardware.steps.ranks import Ranks
 from model.errors import one_of
 from model.precision import Precision
 from model.spec import DecoderSpec

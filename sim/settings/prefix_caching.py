@@ -4,10 +4,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from hardware.engine_table import vllm
-from hardware.kv_groups import several_groups
-from hardware.kv_layout import KvLayout
-from hardware.versions import version_key
+from hardware.engines.table import vllm
+from hardware.engines.versions import version_key
+from hardware.memory.kv_groups import several_groups
+from hardware.memory.kv_layout import KvLayout
 from model.caches import COMPRESSED
 from model.spec import DecoderSpec
 from sim.engine.caches.block_tables import DENSE

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hardware.defaults import engine_defaults
-from hardware.engine_table import vllm
+from hardware.engines.defaults import engine_defaults
+from hardware.engines.pipelining import pipelining
+from hardware.engines.sampling import default_drawing
+from hardware.engines.table import vllm
+from hardware.engines.versions import version_key
 from hardware.gpu import Gpu
-from hardware.pipelining import pipelining
-from hardware.sampling import default_drawing
-from hardware.versions import version_key
 from model.sampling import Drawing
 from model.spec import DecoderSpec
 from sim.settings.engine_config import (

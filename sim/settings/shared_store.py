@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hardware.host_link import GIB
+from hardware.memory.host_link import GIB
 
 
 @dataclass(frozen=True, slots=True)

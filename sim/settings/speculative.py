@@ -15,7 +15,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from hardware.versions import version_key
+from hardware.engines.versions import version_key
 from model.acceptance import measured_acceptance
 from model.errors import one_of
 from workloads.acceptance import most_length_std, rates_of_length

@@ -15,7 +15,7 @@ from experiments.calibrating.layer_families import CHOSEN_BLOCKS
 from hardware.calibration import DATASHEET
 from hardware.prices.modelled import Roofline
 from hardware.roofline import operator_s
-from hardware.step_setup import StepSetup, step_cost
+from hardware.steps.setup import StepSetup, step_cost
 from model.mixers.delta import DeltaRule
 from model.precision import precision
 from model.spec import load_spec

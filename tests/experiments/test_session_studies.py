@@ -7,9 +7,9 @@ import pytest
 from study_files import SMALL, TABLES, run_cli, write_study
 
 from experiments.calibrating.decoder_vs_simulation import DecoderStudy
-from experiments.planning.capacity_study import prepare_capacity
+from experiments.planning.capacity.study import prepare_capacity
 from experiments.planning.keys import validated
-from experiments.planning.plan_reading import read_plan
+from experiments.planning.plan.reading import read_plan
 from experiments.running.api import run_study
 from experiments.running.pooling import load_of
 from experiments.study.build import independent_replicas

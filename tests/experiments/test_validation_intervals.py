@@ -9,7 +9,7 @@ import pytest
 
 from experiments.validation.figures import spreads_of, stalls_of
 from experiments.validation.predict import _interval
-from hardware.engine_table import vllm
+from hardware.engines.table import vllm
 from sim.recording.result import FINISHED, Result
 
 Floats = np.ndarray

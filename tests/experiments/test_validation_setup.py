@@ -11,7 +11,7 @@ from experiments.validation.rows import Run, row_of
 from experiments.validation.settings import setup_of, switched_on, version_of
 from experiments.validation.traffic import Traffic, plan_traffic
 from hardware.calibration import DATASHEET
-from hardware.engines import engine_calibration
+from hardware.engines.constants import engine_calibration
 from hardware.gpu import Gpu, load_gpu
 from model.quantization.scheme import (
     FP8_BLOCKS,

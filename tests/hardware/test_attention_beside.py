@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from hardware.engines import engine_calibration
+from hardware.engines.constants import engine_calibration
 from hardware.gpu import load_gpu
 from hardware.prices.beside import BLOCK_TILES, IDLE_TILES
-from hardware.step_cost import StepCost
-from hardware.step_setup import StepSetup, step_cost
+from hardware.steps.cost import StepCost
+from hardware.steps.setup import StepSetup, step_cost
 from model.alike import attention_of
 from model.precision import precision
 from model.spec import load_spec

@@ -14,8 +14,8 @@ from hardware.calibration import load_calibration
 from hardware.gpu import load_gpu
 from hardware.prices.lines import straight_pieces
 from hardware.prices.work import ReadTotals
-from hardware.step_cost import VECTOR_STEPS, StepCost
-from hardware.step_setup import StepSetup, step_cost
+from hardware.steps.cost import VECTOR_STEPS, StepCost
+from hardware.steps.setup import StepSetup, step_cost
 from model.alike import attention_of, dense_of
 from model.ops import step_operators
 from model.precision import precision

@@ -2,10 +2,15 @@
 
 import pytest
 
-from hardware.defaults import check_version, engine_defaults, nearest_version, newest_version
-from hardware.engine_table import Defaults, Memory, vllm
+from hardware.engines.defaults import (
+    check_version,
+    engine_defaults,
+    nearest_version,
+    newest_version,
+)
+from hardware.engines.table import Defaults, Memory, vllm
+from hardware.engines.versions import Dated, version_key
 from hardware.gpu import load_gpu
-from hardware.versions import Dated, version_key
 
 H20 = {"like": "h100-sxm", "name": "h20", "memory_bytes": 95 * 2**30}
 GB10 = {"like": "h100-sxm", "name": "gb10", "memory_bytes": 119 * 2**30}

@@ -5,12 +5,12 @@ from array import array
 import numpy as np
 import pytest
 
-from hardware.engines import engine_calibration
+from hardware.engines.constants import engine_calibration
 from hardware.gpu import load_gpu
 from hardware.prices.graphs import largest_graph
 from hardware.prices.lines import at_least
-from hardware.step_cost import StepCost
-from hardware.step_setup import StepSetup, step_cost
+from hardware.steps.cost import StepCost
+from hardware.steps.setup import StepSetup, step_cost
 from model.precision import precision
 from model.spec import load_spec
 from sim.settings.engine_config import EngineConfig

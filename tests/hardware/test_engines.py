@@ -9,7 +9,7 @@ from hardware.calibration import (
     calibration_names,
     load_calibration,
 )
-from hardware.engines import (
+from hardware.engines.constants import (
     best_calibration,
     constants_named,
     constants_of,
@@ -19,8 +19,8 @@ from hardware.engines import (
     engine_constants,
     version_of,
 )
+from hardware.engines.versions import version_key
 from hardware.gpu import gpu_names, load_gpu
-from hardware.versions import version_key
 from model.spec import load_spec
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from hardware.gpu import load_gpu
 from hardware.group import Group
-from hardware.memory import MemoryDemand, memory_ledger
-from hardware.step_setup import StepSetup, step_cost
+from hardware.memory.kv_blocks import MemoryDemand, memory_ledger
+from hardware.steps.setup import StepSetup, step_cost
 from model.mlps.experts import Experts
 from model.mlps.load import ExpertLoad
 from model.precision import precision

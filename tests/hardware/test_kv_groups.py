@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import pytest
 
 from hardware.gpu import load_gpu
-from hardware.kv_groups import kv_layout
-from hardware.kv_layout import KvGroup, KvLayout
-from hardware.memory import MemoryDemand, memory_ledger
+from hardware.memory.kv_blocks import MemoryDemand, memory_ledger
+from hardware.memory.kv_groups import kv_layout
+from hardware.memory.kv_layout import KvGroup, KvLayout
 from model.alike import dense_of
 from model.caches import LATENT, STATE, Cache, State
 from model.errors import UnsupportedLayersError

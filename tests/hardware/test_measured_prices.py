@@ -13,8 +13,8 @@ from hardware.prices.kernels import WIDENING, Kernels, nearest
 from hardware.prices.measured import Measured
 from hardware.prices.mixer_kernels import DecodeKernel, MixerKernels
 from hardware.prices.surface import Surface
-from hardware.step_cost import StepCost
-from hardware.step_setup import StepSetup, step_cost
+from hardware.steps.cost import StepCost
+from hardware.steps.setup import StepSetup, step_cost
 from model.alike import attention_of
 from model.mlps.experts import ACTIVATES, ADDS_UP
 from model.ops import token_operators

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardware.gpu import load_gpu
-from hardware.memory import DoesNotFitError, MemoryDemand, memory_ledger
+from hardware.memory.kv_blocks import DoesNotFitError, MemoryDemand, memory_ledger
 from model.ops import rank_weight_bytes, unpacked_bytes
 from model.precision import precision
 from model.spec import load_spec

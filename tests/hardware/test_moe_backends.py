@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from hardware.calibration import DATASHEET, Calibration
-from hardware.engines import engine_calibration
+from hardware.engines.constants import engine_calibration
+from hardware.engines.moe_backends import with_moe_backend
 from hardware.gpu import load_gpu
 from hardware.group import Group
-from hardware.moe_backends import with_moe_backend
 from hardware.prices.choose import prices_of
 from hardware.prices.deep_gemm import around_bytes, tiled_s
 from hardware.prices.kernels import Kernels

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from hardware.calibration import DATASHEET, Calibration
-from hardware.engines import engine_calibration
+from hardware.engines.constants import engine_calibration
 from hardware.gpu import load_gpu
 from hardware.group import Group
 from hardware.prices.choose import prices_of
 from hardware.prices.lookup import unmeasured_note
 from hardware.prices.measured import Measured
 from hardware.prices.modelled import Roofline
-from hardware.step_cost import StepCost
-from hardware.step_setup import StepSetup, step_cost
+from hardware.steps.cost import StepCost
+from hardware.steps.setup import StepSetup, step_cost
 from model.alike import attention_of, dense_of
 from model.mixers.attention import Attention
 from model.mixers.mixer import Kernel

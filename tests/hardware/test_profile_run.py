@@ -2,9 +2,10 @@
 
 import pytest
 
-from hardware.engine_table import Sampler, vllm
+from hardware.engines.table import Sampler, vllm
+from hardware.engines.versions import version_key
 from hardware.gpu import load_gpu
-from hardware.profile_run import (
+from hardware.memory.profile_run import (
     ProfileRun,
     activation_peak,
     cold_compile_bytes,
@@ -13,8 +14,7 @@ from hardware.profile_run import (
     sampler_bytes,
     sampler_of,
 )
-from hardware.runtime_memory import capture_sizes, graph_bytes, non_torch_bytes
-from hardware.versions import version_key
+from hardware.memory.runtime import capture_sizes, graph_bytes, non_torch_bytes
 from model.precision import precision
 from model.spec import load_spec
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from hardware.calibration import DATASHEET, load_calibration
-from hardware.deepep import HIGH_THROUGHPUT, LOW_LATENCY
-from hardware.exchange import GATHERED, Exchange, check_exchange, exchange_bytes
 from hardware.gpu import load_gpu
 from hardware.group import Group
-from hardware.memory import DoesNotFitError, MemoryDemand, memory_ledger
+from hardware.links.deepep import HIGH_THROUGHPUT, LOW_LATENCY
+from hardware.links.exchange import GATHERED, Exchange, check_exchange, exchange_bytes
+from hardware.memory.kv_blocks import DoesNotFitError, MemoryDemand, memory_ledger
 from hardware.prices.choose import prices_of
-from hardware.ranks import ALONE, ranks_of
-from hardware.step_cost import StepCost
-from hardware.step_setup import StepSetup, step_cost
+from hardware.steps.cost import StepCost
+from hardware.steps.ranks import ALONE, ranks_of
+from hardware.steps.setup import StepSetup, step_cost
 from model.dealing import experts_among
 from model.precision import precision
 from model.sharding import rank_weight_bytes

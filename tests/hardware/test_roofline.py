@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardware.gpu import Gpu, load_gpu
-from hardware.interconnect import (
+from hardware.links.interconnect import (
     all_gather_s,
     all_reduce_s,
     link_bytes_per_s,

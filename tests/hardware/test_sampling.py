@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from experiments.study.calibrations import calibration_of
+from hardware.engines.sampling import default_drawing, drawing_s, server_drawing
 from hardware.gpu import load_gpu
 from hardware.prices.graphs import largest_graph, replayed
-from hardware.sampling import default_drawing, drawing_s, server_drawing
 from model.sampling import drawing_by_name, drawing_of
 from model.spec import CATALOGUE, load_spec
 from sim.settings.cluster_config import ClusterConfig

@@ -2,11 +2,11 @@
 
 import pytest
 
+from hardware.engines.pipelining import pipelining
 from hardware.gpu import load_gpu
-from hardware.interconnect import check_stages, send_s, told_of_stages
-from hardware.memory import MemoryDemand, memory_ledger
-from hardware.pipelining import pipelining
-from hardware.profile_run import ProfileRun, received_bytes
+from hardware.links.interconnect import check_stages, send_s, told_of_stages
+from hardware.memory.kv_blocks import MemoryDemand, memory_ledger
+from hardware.memory.profile_run import ProfileRun, received_bytes
 from model.precision import precision
 from model.quantization.weights import PLAIN
 from model.spec import load_spec

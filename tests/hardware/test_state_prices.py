@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from hardware.engines import best_calibration, engine_calibration
+from hardware.engines.constants import best_calibration, engine_calibration
 from hardware.gpu import load_gpu
 from hardware.prices.lookup import looked_up, unmeasured_note
-from hardware.step_cost import StepCost
-from hardware.step_setup import StepSetup, step_cost
+from hardware.steps.cost import StepCost
+from hardware.steps.setup import StepSetup, step_cost
 from model.mixers.beside import side_by_side
 from model.mixers.delta import DeltaRule
 from model.mixers.mamba import Mamba2

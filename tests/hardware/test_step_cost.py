@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from hardware.calibration import DATASHEET
 from hardware.gpu import load_gpu
-from hardware.interconnect import all_gather_s, all_reduce_s
+from hardware.links.interconnect import all_gather_s, all_reduce_s
 from hardware.prices.lines import straight_pieces
 from hardware.prices.work import ReadTotals
-from hardware.step_cost import VECTOR_STEPS
-from hardware.step_setup import StepSetup, step_cost
+from hardware.steps.cost import VECTOR_STEPS
+from hardware.steps.setup import StepSetup, step_cost
 from model.ops import step_operators
 from model.precision import precision
 from model.spec import load_spec

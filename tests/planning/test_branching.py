@@ -6,8 +6,8 @@ from typing import cast
 
 import pytest
 
-from experiments.planning.branching import Branching, State
-from experiments.planning.candidates import Candidate
+from experiments.planning.plan.branching import Branching, State
+from experiments.planning.plan.candidates import Candidate
 from experiments.planning.probes import Probe
 from experiments.planning.samples import Sample
 from experiments.planning.sequential import Verdict

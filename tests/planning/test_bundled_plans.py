@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from experiments.planning.demand import Demand
-from experiments.planning.plan_finding import Finder, PlanFound
-from experiments.planning.plan_problem import Problem
-from experiments.planning.plan_reading import read_plan
-from experiments.planning.plan_words import title
+from experiments.planning.plan.demand import Demand
+from experiments.planning.plan.finding import Finder, PlanFound
+from experiments.planning.plan.problem import Problem
+from experiments.planning.plan.reading import read_plan
+from experiments.planning.plan.serving_files import winner_study, write_winner
+from experiments.planning.plan.words import title
 from experiments.planning.progress import SearchProgress
-from experiments.planning.serving_files import winner_study, write_winner
 from experiments.planning.trials import Trials
 from experiments.running.api import load_study, run_study
 from experiments.running.local import Local

@@ -11,9 +11,9 @@ import pytest
 
 from experiments.cli.capacity import main
 from experiments.cli.run import main as run_main
-from experiments.planning.capacity import answer
-from experiments.planning.capacity_study import prepare_capacity
-from experiments.planning.highest import Highest
+from experiments.planning.capacity.highest import Highest
+from experiments.planning.capacity.running import answer
+from experiments.planning.capacity.study import prepare_capacity
 from experiments.planning.lengths import long_enough
 from experiments.planning.progress import SearchProgress
 from experiments.planning.trials import Trials

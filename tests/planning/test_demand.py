@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from experiments.planning.demand import Curve, Demand, down, needed, risk
+from experiments.planning.plan.demand import Curve, Demand, down, needed, risk
 
 
 def test_the_design_is_exceeded_with_the_risk() -> None:

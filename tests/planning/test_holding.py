@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from experiments.planning.highest import Highest
-from experiments.planning.holding import Change, ratio
+from experiments.planning.capacity.highest import Highest
 from experiments.planning.logit_line import Root
-from experiments.planning.sensitivity import spread_of
+from experiments.planning.plan.holding import Change, ratio
+from experiments.planning.plan.sensitivity import spread_of
 
 
 def found(shifts: list[float]) -> Highest:

@@ -15,8 +15,8 @@ from ruamel.yaml import YAML
 from experiments.cli.plan import main
 from experiments.cli.run import main as run_main
 from experiments.planning.api import run_search
-from experiments.planning.candidates import built
-from experiments.planning.plan_reading import read_plan
+from experiments.planning.plan.candidates import built
+from experiments.planning.plan.reading import read_plan
 from experiments.running.work_folder import WORK
 from experiments.study.document import read_raw
 from experiments.study.errors import StudyError

@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 from test_plan import SMALL, loaded, rows, run, study
 
 from experiments.cli.run import main as run_main
-from experiments.planning.plan_reading import read_plan
+from experiments.planning.plan.reading import read_plan
 from experiments.study.document import read_raw
 from experiments.study.errors import StudyError
 

@@ -7,8 +7,8 @@ import pytest
 from test_branching import Known, state
 
 from experiments.cli.plan import main
-from experiments.planning.demand import Curve, Demand
-from experiments.planning.plan_prices import least_usd, smallest
+from experiments.planning.plan.demand import Curve, Demand
+from experiments.planning.plan.priced import least_usd, smallest
 from experiments.planning.probes import Probe
 from experiments.reporting.page.base import data_of
 

@@ -9,13 +9,13 @@ from test_plan import SMALL, loaded, rows, run, study
 
 from experiments.cli.run import main as run_main
 from experiments.planning.bounds import rates_of
-from experiments.planning.candidates import built
-from experiments.planning.holding import Traffic, held_by
 from experiments.planning.lengths import long_enough
-from experiments.planning.plan_problem import Problem
-from experiments.planning.plan_reading import read_plan
+from experiments.planning.plan.candidates import built
+from experiments.planning.plan.holding import Traffic, held_by
+from experiments.planning.plan.problem import Problem
+from experiments.planning.plan.reading import read_plan
+from experiments.planning.plan.sensitivity import assumptions
 from experiments.planning.promises import promises_of
-from experiments.planning.sensitivity import assumptions
 from experiments.study.document import read_raw
 from experiments.study.errors import StudyError
 

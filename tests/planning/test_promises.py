@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.planning.capacity import answer
-from experiments.planning.capacity_study import prepare_capacity
+from experiments.planning.capacity.highest import Highest
+from experiments.planning.capacity.running import answer
+from experiments.planning.capacity.study import prepare_capacity
 from experiments.planning.day_probe import WindowRun
-from experiments.planning.highest import Highest
 from experiments.planning.probes import together
 from experiments.planning.progress import SearchProgress
 from experiments.planning.promises import (

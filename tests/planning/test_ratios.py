@@ -7,13 +7,13 @@ import pytest
 from test_plan import SMALL, loaded, study
 
 from experiments.planning.bounds import rates_of
-from experiments.planning.candidates import built
-from experiments.planning.plan_finding import Finder
-from experiments.planning.plan_reading import read_plan
-from experiments.planning.plan_tables import candidates_table
+from experiments.planning.plan.candidates import built
+from experiments.planning.plan.finding import Finder
+from experiments.planning.plan.ratios import every_ratio
+from experiments.planning.plan.reading import read_plan
+from experiments.planning.plan.serving_files import winner_study, write_winner
+from experiments.planning.plan.tables import candidates_table
 from experiments.planning.progress import SearchProgress
-from experiments.planning.ratios import every_ratio
-from experiments.planning.serving_files import winner_study, write_winner
 from experiments.planning.trials import Trials
 from experiments.running.local import Local
 from experiments.running.workers import shared_by

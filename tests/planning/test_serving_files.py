@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from experiments.planning.vllm_command import NOT_FLAGS, notes_of, vllm_arguments
+from experiments.planning.plan.vllm_command import NOT_FLAGS, notes_of, vllm_arguments
 from experiments.study.build import settled
 from experiments.study.document import read_raw
 from experiments.study.points import prepare

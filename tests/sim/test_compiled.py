@@ -11,7 +11,7 @@ import pytest
 
 from hardware.compiled import ROOT
 
-PRICES = ("hardware.step_prices", "hardware.joint_prices")
+PRICES = ("hardware.steps.prices", "hardware.steps.joint_prices")
 ROOMS = [
     *(ROOT / f"{name.replace('.', '/')}.py" for name in PRICES),
     *(

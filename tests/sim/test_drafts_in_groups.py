@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardware.gpu import load_gpu
-from hardware.kv_layout import KvGroup
+from hardware.memory.kv_layout import KvGroup
 from hardware.prices.modelled import line
 from hardware.prices.work import Linear
 from model.caches import Reach

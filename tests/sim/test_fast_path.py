@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardware.gpu import load_gpu
-from hardware.step_cost import StepCost
+from hardware.steps.cost import StepCost
 from model.spec import load_spec
 from sim import simulation
 from sim.clock import Clock

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardware.gpu import load_gpu
-from hardware.host_link import HostLink, host_memory, host_rates
+from hardware.memory.host_link import HostLink, host_memory, host_rates
 from sim.engine.tiers.eviction import Arc, Eviction, Lru
 from sim.engine.tiers.offers import OfferCounts
 from sim.engine.tiers.pipe import IN, OUT, Job, Pipe

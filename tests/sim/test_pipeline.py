@@ -7,7 +7,7 @@ import pytest
 
 from hardware.gpu import load_gpu
 from hardware.prices.chunks import ModelledChunks
-from hardware.step_cost import StepCost
+from hardware.steps.cost import StepCost
 from model.spec import load_spec
 from sim.ceilings import ceilings_of
 from sim.lone import lone_steps_s

@@ -3,7 +3,7 @@
 import pytest
 
 from hardware.gpu import load_gpu
-from hardware.kept_states import kept_states
+from hardware.memory.kept_states import kept_states
 from model.spec import load_spec
 from sim.engine.caches.block_groups import BlockGroup
 from sim.engine.caches.block_tables import DENSE, Table

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardware.host_link import HostLink
+from hardware.memory.host_link import HostLink
 from sim.recording.result import FINISHED, Result
 from sim.settings.cluster_config import ClientConfig
 from sim.settings.scenario import Scenario

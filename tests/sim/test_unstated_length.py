@@ -3,7 +3,7 @@
 import pytest
 
 from hardware.gpu import load_gpu
-from hardware.memory import DoesNotFitError
+from hardware.memory.kv_blocks import DoesNotFitError
 from model.spec import load_spec
 from sim.settings.engine_config import EngineConfig
 from sim.settings.longest_request import with_longest_that_fits

@@ -9,7 +9,7 @@
 from array import array
 from dataclasses import dataclass
 
-from hardware.step_prices import StepPrices
+from hardware.steps.prices import StepPrices
 from sim.engine.drafts.drafting import Drafting
 from sim.engine.machine import Machine
 from sim.engine.sequence import Batch

@@ -1,12 +1,12 @@
 """Steps with drafts that several engines compute together: the ranks of data-parallel attention.
 
 Ranks meet in every layer of experts, those of the drafter included, so that each pass is over when
-the slowest of them is (``hardware.joint_prices``). Whoever has nothing to compute goes with the
-others through all passes, with as many rows as one sequence has (vllm/v1/worker/gpu_worker.py,
+the slowest of them is (``hardware.steps.joint_prices``). Whoever has nothing to compute goes with
+the others through all passes, with as many rows as one sequence has (vllm/v1/worker/gpu_worker.py,
 ``execute_dummy_batch``).
 """
 
-from hardware.joint_prices import JointPrices
+from hardware.steps.joint_prices import JointPrices
 from sim.engine.drafts.drafted_machine import AroundPasses, Passes
 from sim.engine.sequence import Batch
 

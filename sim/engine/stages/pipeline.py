@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from math import inf
 
-from hardware.step_prices import StepPrices
+from hardware.steps.prices import StepPrices
 from sim.engine.agenda import Agenda, GoesOn
 from sim.engine.gauge import Gauge
 from sim.engine.sequence import Sequence

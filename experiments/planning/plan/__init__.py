@@ -1,0 +1,1 @@
+"""The cheapest deployment that keeps a risk: ``kind: plan``."""

@@ -1,0 +1,1 @@
+"""What a serving engine is, by version: constants, defaults, backends."""

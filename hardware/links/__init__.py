@@ -1,0 +1,1 @@
+"""What goes between GPUs: collectives, experts' tokens, rows of a pipeline."""

@@ -1,0 +1,1 @@
+"""The price of a step, and the tables that it is read from."""

@@ -4,14 +4,14 @@ from math import gcd
 from pathlib import Path
 
 import pytest
-from test_plan import SMALL, loaded, study
+from test_plan import SMALL, study
 
 from experiments.planning.bounds import rates_of
 from experiments.planning.plan.candidates import built
 from experiments.planning.plan.finding import Finder
 from experiments.planning.plan.ratios import every_ratio
 from experiments.planning.plan.reading import read_plan
-from experiments.planning.plan.serving_files import winner_study, write_winner
+from experiments.planning.plan.serving_files import winner_study
 from experiments.planning.plan.tables import candidates_table
 from experiments.planning.progress import SearchProgress
 from experiments.planning.trials import Trials
@@ -105,6 +105,5 @@ def test_a_plan_finds_the_ratio(tmp_path: Path) -> None:
     priced = candidates_table(found)["usd_per_hour"]
     assert len(priced) == 7
     assert priced.min() == pytest.approx(answer.usd_per_hour)
-    write_winner(winner_study("small", answer), tmp_path / "winner.yaml")
-    parts = [pool["replicas"] for pool in loaded(tmp_path / "winner.yaml")["cluster"]["pools"]]
+    parts = [pool.replicas for pool in winner_study("small", answer).cluster.all_pools]
     assert sum(parts) == answer.replicas

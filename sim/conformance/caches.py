@@ -21,12 +21,14 @@ from sim.engine.caches.state_groups import StateGroup, StateSettings
 from sim.engine.chunked_prefill import ChunkedPrefill
 from sim.engine.scheduler import Scheduler
 from sim.engine.tiers.eviction import Arc, Lru, RankedLru
+from sim.engine.tiers.grouped_offloading import GroupedOffloading
 from sim.engine.tiers.offloaded import OffloadSettings
 from sim.engine.tiers.offloading import Offloading
 from sim.engine.tiers.remote_store import RemoteStore
 from sim.engine.tiers.store_links import StoreLinks
 from sim.engine.tiers.storing import Storing, StoringSettings
 from sim.engine.tiers.tiered import BelowSettings, Tiered
+from sim.engine.tiers.tiered_hybrid import TieredHybrid
 from sim.settings.registry import ORDERS
 
 
@@ -126,6 +128,25 @@ def _tiers(told: Case) -> Scheduler:
     return scheduler
 
 
+def _tiered_hybrid(told: Case) -> Scheduler:
+    """A host as in ``_tiers`` behind full attention and windows, in chunks of one block."""
+    number, size, ahead = told.number, told.block_size, told.settings.ahead
+    windowed = KvGroup(layers=1, block_tokens=size, window=3 * size)
+    most = windowed.most_blocks(1 << 20, told.settings.token_budget * (1 + ahead))
+    groups = [BlockGroup(1, size, None, 1 << 40), BlockGroup(2, size, windowed.window, most)]
+    retention = (DENSE, 0, 4 * size)[number % 3]
+    hybrid = HybridSettings(spans_of(told, 1), True, True, ahead, retention, True)
+    scheduler = _scheduler(told, TieredHybrid(3 * told.num_blocks, groups, ahead, hybrid))
+    settings = OffloadSettings(
+        blocks_per_chunk=1, block_size=size, block_s=TICK_S / 4, latency_s=number % 5 * TICK_S,
+        together=0.75, store_threshold=2 * (number % 3 == 0), offload_prompt_only=number % 4 > 0,
+        offers_again=True, ahead=ahead,
+    )  # fmt: skip
+    eviction = (Lru, Arc, RankedLru)[number % 3](max(6, 3 * told.num_blocks * (1 + number % 3)))
+    scheduler.connect(GroupedOffloading(settings, eviction, groups, retention))
+    return scheduler
+
+
 def _store(told: Case) -> Scheduler:
     """A store of the GPU's size or so, a few ticks away, that nobody else uses."""
     number, blocks = told.number, 1 + told.number % 2
@@ -152,6 +173,7 @@ OF_CASES: Final[Mapping[str, Callable[[Case], Scheduler]]] = {
     "hybrid": _hybrid,
     "states": _states,
     "tiers": _tiers,
+    "tiered_hybrid": _tiered_hybrid,
     "store": _store,
 }
 """A scheduler with a cache of each kind, for a case; steps of one with drafts are of another."""

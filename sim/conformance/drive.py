@@ -35,6 +35,9 @@ class Watch:
     def completed(self) -> None:
         """Its steps have been computed."""
 
+    def gone(self, sequence: Sequence) -> None:
+        """It has been given up."""
+
 
 def drive(
     case: Case, scheduler: Scheduler, *, many: bool, watch: Watch | None = None
@@ -114,6 +117,7 @@ class _Drive:
             )
         del self.in_flight[sequence.request]
         self.gone.append(sequence)
+        self.watch.gone(sequence)
 
     def _check_gone(self) -> None:
         """Whoever was given up is nowhere any more: ahead, as soon as the next plan is made."""

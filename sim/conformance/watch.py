@@ -22,6 +22,11 @@ class Rules(Watch):
 
     def __init__(self, case: Case, scheduler: Scheduler) -> None:
         self.told, self.scheduler = case.settings, scheduler
+        self._gone: set[Sequence] = set()
+
+    def gone(self, sequence: Sequence) -> None:
+        """Whoever is thrown out where nobody can run may have left when a batch tells of it."""
+        self._gone.add(sequence)
 
     def formed(self, batch: Batch, running: list[Sequence]) -> None:
         """Look at the batch, and at who lost its blocks for it."""
@@ -107,8 +112,11 @@ class Rules(Watch):
     def _thrown_out(self, sequence: Sequence, batch: Batch, running: list[Sequence]) -> None:
         """It is whole, queued and blockless again; by priority nobody less important stayed."""
         scheduler, who = self.scheduler, f"request {sequence.request}"
-        if sequence in scheduler.running:  # it came back at once
+        loads = scheduler.loads
+        if sequence in self._gone:
             return
+        if sequence in scheduler.running or (loads is not None and sequence in loads.parked):
+            return  # it came back at once, or loads what is kept of it
         queued = sequence.waits and sequence in scheduler.waiting.members()
         _hold(queued, PREEMPTION, f"{who} was thrown out and does not wait")
         tokens = sequence.prompt_tokens + sequence.generated_tokens

@@ -130,11 +130,17 @@ class HybridEngine(Engine):
         self.running.append(seq)
         return True
 
+    def goes_first(self, group: int) -> bool:
+        """Whether its free blocks without a name are taken before all others: of windows sooner
+        than of chunks."""
+        slides = self.groups[group][1] < float("inf") and not self.chunked[group]
+        return self.windows_first if slides else self.unhashed_first
+
     def grow(self, seq: Seq, tokens: int, past: int) -> bool:
         computed = self.computed(seq, past)
         for group, table in enumerate(seq.tables):
             if behind := self.gone(group, computed):
-                self.give(table[:behind], self.windows_first)
+                self.give(table[:behind], self.goes_first(group))
                 table[:behind] = [None] * behind
         wanted = [-(-tokens // size) for size, _ in self.groups]
         more = sum(want - len(table) for want, table in zip(wanted, seq.tables, strict=True))
@@ -170,6 +176,6 @@ class HybridEngine(Engine):
 
     def drop(self, seq: Seq) -> None:
         self.running.remove(seq)
-        for (_, window), table in zip(self.groups, seq.tables, strict=True):
-            self.give(table, self.unhashed_first if window == float("inf") else self.windows_first)
+        for group, table in enumerate(seq.tables):
+            self.give(table, self.goes_first(group))
         seq.tables, seq.in_step = [[] for _ in self.groups], -1

@@ -51,7 +51,8 @@ class HybridBlocks(GroupedPool):
         first, drafted = 0, any(group.drops for group in groups)
         for group in groups:
             full = group.window is None
-            unhashed_first = settings.unhashed_first if full else settings.windows_first
+            slides = not full and not group.chunked
+            unhashed_first = settings.windows_first if slides else settings.unhashed_first
             kept = Kept(
                 group.block_size, group.window, alignment,
                 DENSE if group.chunked else settings.retention,

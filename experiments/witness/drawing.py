@@ -49,11 +49,9 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         drafts = in_groups(drafts, rng, groups.windows)
         blocks += len(groups.windows) * -(-4 * (1 + drafts.tokens) // size)
         blocks += groups.states * drafts.tokens
-    host = _host(rng, blocks) if "host" in on else None
-    if host is not None and "groups" in on:
-        host = host._replace(blocks_per_chunk=1, chunks=max(host.chunks, blocks))
-    if host is not None and "store" in on:
-        host = _holds_all(host, int((prompt + output).sum()) // size + count)
+    host = None
+    if "host" in on:
+        host = _host_of(rng, on, blocks, int((prompt + output).sum()) // size + count)
     return Scenario(
         **groups._asdict(),
         seats=seats,
@@ -76,6 +74,14 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
         price=price,
         requests=_rows(arrivals, prompt, output, priority, streams),
     )
+
+
+def _host_of(rng: np.random.Generator, on: frozenset[str], blocks: int, needed: int) -> Host:
+    """A host beside so many blocks: of single ones with groups, with room for all above a store."""
+    host = _host(rng, blocks)
+    if "groups" in on:
+        host = host._replace(blocks_per_chunk=1, chunks=max(host.chunks, blocks))
+    return _holds_all(host, needed) if "store" in on else host
 
 
 def _parts(rng: np.random.Generator, feature: str, lacks: Iterable[str]) -> frozenset[str]:

@@ -28,7 +28,7 @@ from experiments.reporting.page.replicas import replica_table
 from experiments.reporting.page.tables import Table
 from experiments.reporting.page.verdict import by_merit, state_of, verdict
 from experiments.reporting.page.write import Page, write_page
-from experiments.reporting.quantities import MISSING, with_interval
+from experiments.reporting.quantities import MISSING
 from experiments.running.curves import MOST_FINE
 from sim.measuring.decomposition import SPANS
 from sim.measuring.metrics import METRICS
@@ -257,21 +257,6 @@ def test_pages_stay_small(tmp_path: Path) -> None:
     """15 points as ``gpu_choice`` has them, and as many as have curves of their own."""
     assert page_of(15, tmp_path / "some.html") < 123_000
     assert page_of(64, tmp_path / "many.html") < 256_000
-
-
-@pytest.mark.parametrize(
-    ("ends", "text"),
-    [
-        ((2.85998, 2.86002), "2.86"),  # far within the last digit that is shown
-        ((2.8501, 2.8699), "2.86 ± 0.0099"),
-        ((2.8599, 2.9), "2.86 (2.86\N{EN DASH}2.90)"),
-        ((math.nan, math.nan), "2.86"),
-    ],
-)
-def test_an_interval_is_written_where_it_says_something(
-    ends: tuple[float, float], text: str
-) -> None:
-    assert with_interval(2.86, *ends) == text
 
 
 def test_replicas_are_told_by_the_means_of_their_runs() -> None:

@@ -99,6 +99,11 @@ class DayProbe:
                 break
         return len(lost)
 
+    @property
+    def every(self) -> int:
+        """So many days it has at most."""
+        return DAY_LOOKS[-1]
+
     def _decided(self, lost: Sequence[int]) -> Verdict:
         return decide_windows(lost, self.day.windows, self.share, self.confidence)
 

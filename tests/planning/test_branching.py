@@ -26,6 +26,7 @@ class Known:
     runs: int = 0
     most: int = 10
     few: int = 4
+    every: int = 10
     study: Study = field(default=cast(Study, None))
 
     @property

@@ -7,7 +7,7 @@ from experiments.planning.sequential import LOOKS, Verdict, decide, is_over
 ALLOWED = 0.01
 
 
-def runs(rng: np.random.Generator, share: float, count: int = 10) -> list[list[tuple[int, int]]]:
+def runs(rng: np.random.Generator, share: float, count: int = LOOKS[-1]) -> list[list[tuple[int, int]]]:
     """Batches of 5,000 whose shares vary as those of a queue do: gamma, with a skewness of 2."""
     shares = rng.gamma(1.0, share, size=(count, 5))
     return [[(int(rng.binomial(5000, min(one, 1.0))), 5000) for one in row] for row in shares]

@@ -135,6 +135,11 @@ class DayProbe:
         """How many have been asked for."""
         return len(self.hours) + len(self.days)
 
+    @property
+    def asked(self) -> int:
+        """All of them."""
+        return self.runs
+
     def next(self) -> list[Trial]:
         """Stretches, then whole days, as many as the next look needs; seeds after the first."""
         seed = self.study.seed + 1

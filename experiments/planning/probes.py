@@ -59,7 +59,11 @@ class Probe(Protocol):
 
     @property
     def runs(self) -> int:
-        """How many have been asked for."""
+        """How many it rests on, whole ones where it has come to them."""
+
+    @property
+    def asked(self) -> int:
+        """How many have been simulated, short ones too."""
 
     def next(self) -> list[Trial]:
         """The runs that come next, side by side: no fewer could decide anything."""
@@ -174,6 +178,11 @@ class SteadyProbe:
     def runs(self) -> int:
         """How many have been asked for, the short one apart."""
         return len(self.batches)
+
+    @property
+    def asked(self) -> int:
+        """How many have been asked for, the short one too."""
+        return len(self.batches) + (self.first is not None)
 
     def next(self) -> list[Trial]:
         """The short run; then as many as the next look needs, with seeds after the first."""

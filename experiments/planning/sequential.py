@@ -3,10 +3,11 @@
 Student's t over means of batches, at a level that eight looks share (Bonferroni) and that is spent
 with the square of the runs (Kim and DeMets, "Design and analysis of group sequential tests based on
 the type I error spending rate function", Biometrika 74(1), 1987): means of few batches are skewed,
-and a low one comes with a narrow interval, so early looks have little of it. A sequential probability ratio
-test is faster and wrong twice as often near the limit; confidence sequences without a law of the
-data (Howard et al., "Time-uniform, nonparametric, nonasymptotic confidence sequences", Annals of
-Statistics 49(2), 2021) pay for a bound of 1 on a mean of 0.01 and do not decide in 150 batches.
+and a low one comes with a narrow interval, so early looks have little of it. A sequential
+probability ratio test is faster and wrong twice as often near the limit; confidence sequences
+without a law of the data (Howard et al., "Time-uniform, nonparametric, nonasymptotic confidence
+sequences", Annals of Statistics 49(2), 2021) pay for a bound of 1 on a mean of 0.01 and do not
+decide in 150 batches.
 """
 
 import math
@@ -19,8 +20,9 @@ from experiments.reporting.student import t_quantile
 BATCHES = 5
 """Of one run."""
 LOOKS = (2, 3, 4, 6, 8, 12, 16, 24)
-"""After so many runs: never before ten batches. Two do for half of what is allowed and less. An A100
-that misses 0.67% where 1% may is told to keep it in 96% of the tests; with ten runs at most 79%."""
+"""After so many runs: never before ten batches. An A100 that misses 0.67% where 1% may is told to
+keep it in 96% of the tests, with ten runs at most in 79%. What misses a third of what it may takes
+two runs."""
 HOPELESS = 5.0
 """A first run that misses so many times what is allowed decides at once."""
 FAR = 2.0

@@ -34,6 +34,10 @@ class Known:
         return self.runs > 0
 
     @property
+    def asked(self) -> int:
+        return self.runs
+
+    @property
     def verdict(self) -> Verdict:
         if self.count in self.undecided:
             return Verdict.UNDECIDED

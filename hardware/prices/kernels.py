@@ -101,6 +101,9 @@ class Kernels(BaseModel):
     """Whose kernels ``experts`` are where several were measured: names of vLLM's backends."""
     backends: dict[str, dict[Numbers, Surface]] = Field(default_factory=dict)
     """Experts as other backends compute them; axes as those of ``experts``."""
+    small_tiles: dict[Numbers, Surface] = Field(default_factory=dict)
+    """Experts as Triton computes them in vLLM's default configuration of before 0.17, which holds
+    for shapes that were not tuned; axes as those of ``experts``."""
     tiled_experts: Literal["touched", "all"] | None = None
     """Experts in fp8 blocks are DeepGEMM's (``hardware.prices.deep_gemm``), a law and no table:
     tiles of those that are touched are computed, or of all."""
@@ -121,7 +124,7 @@ class Kernels(BaseModel):
         for kind in ("gemm", "prefill_attention", "experts"):
             for surface in getattr(self, kind).values():
                 yield kind, surface
-        for surfaces in self.backends.values():
+        for surfaces in (*self.backends.values(), self.small_tiles):
             for surface in surfaces.values():
                 yield "experts", surface
         decodes = list(self.decode_attention.values())
@@ -144,6 +147,11 @@ class Kernels(BaseModel):
             return self.model_copy(update={"tiled_experts": "all" if empty_tiles else "touched"})
         others = self.backends.get(backend)
         return self.model_copy(update={"experts": self.experts | others}) if others else self
+
+    def with_small_tiles(self, stored: str) -> "Kernels":
+        """Return kernels whose experts of a storage are computed in small tiles, if measured."""
+        found = {numbers: one for numbers, one in self.small_tiles.items() if numbers == stored}
+        return self.model_copy(update={"experts": self.experts | found}) if found else self
 
     def backends_of(self, stored: str) -> tuple[str, ...]:
         """Return the backends whose experts of a storage were measured apart."""

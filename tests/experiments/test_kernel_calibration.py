@@ -170,6 +170,23 @@ def test_wide_experts_without_a_tuned_kernel_take_what_two_halves_take(tables: P
     np.testing.assert_allclose(found, 0.5, rtol=0.05)
 
 
+def test_shapes_that_were_not_tuned_are_kept_apart(tables: Path) -> None:
+    """Of 8 experts vLLM 0.14 has a file for 4,096 columns on an A100, none for 8,192 and 16,384."""
+    old = expert_rows(0.5).assign(kernel_source="vllm_fused_moe")
+    old.loc[old.inter_size > 5000, "latency"] *= 2
+    new = expert_rows(0.4).assign(kernel_source="vllm_tritonexperts")
+    write(tables, "moe/vllm/moe_perf", "0.14.0", old)
+    write(tables, "moe/vllm/moe_perf", "0.19.0", new)
+    kernels = kernels_from_tables(str(tables), GPU, "0.15")
+    at = {"rows": [256, 1024], "width": 8192, "experts": 8}
+    np.testing.assert_allclose(kernels.small_tiles["bf16"](**at), 0.25, rtol=0.02)
+    np.testing.assert_allclose(kernels.experts["bf16"](**at), 0.4, rtol=0.05)
+    assert "experts small tiles bf16" in kernels.held_out
+    faster = kernels.with_small_tiles("bf16").experts["bf16"]
+    np.testing.assert_allclose(faster(**at), 0.25, rtol=0.02)
+    assert kernels.with_small_tiles("fp8") == kernels
+
+
 def test_experts_of_another_kernel_do_not_count(tables: Path) -> None:
     write(tables, "moe/vllm/moe_perf", "0.14.0", expert_rows(0.5))
     slower = expert_rows(0.2)

@@ -105,6 +105,7 @@ def kernels_from_tables(
     }
     experts = experts_of(moe, gpu, l2_bytes)
     reduces = _all_reduces(custom, nccl)
+    fused = _fused_all_reduces(folder)
     held_out = {
         f"{operator} {numbers}": check
         for operator, found in (
@@ -119,11 +120,14 @@ def kernels_from_tables(
         prefill_attention=surfaces(prefills),
         decode_attention={numbers: kernel for numbers, (kernel, _) in decodes.items()},
         all_reduce=reduces[0],
+        fused_all_reduce=fused[0] if fused else None,
         experts=surfaces(experts.fitted),
         experts_backend=experts.fitted_backend,
         backends={name: surfaces(found) for name, found in experts.backends.items()},
         small_tiles=surfaces(experts.small_tiles),
-        held_out=held_out | {"all-reduce": reduces[1]},
+        held_out=held_out
+        | {"all-reduce": reduces[1]}
+        | ({"all-reduce with norm": fused[1]} if fused else {}),
     )
     return with_mixers(kernels, folder, engine, gpu, l2_bytes)
 
@@ -192,6 +196,12 @@ def _all_reduces(custom: Table | None, nccl: Table) -> tuple[Surface, HeldOut]:
     own = _in_bytes(custom.rows)
     own = own[replayed == (own.message_size <= REPLAYED_BYTES)]
     return all_reduce_surface(own, rows)
+
+
+def _fused_all_reduces(folder: Path) -> tuple[Surface, HeldOut] | None:
+    """All-reduces with a norm: FlashInfer's are TensorRT-LLM's, which its tables time."""
+    table = read_table(folder, "comm", "trtllm", "custom_allreduce_perf", NEWEST)
+    return all_reduce_surface(None, _in_bytes(table.rows)) if table else None
 
 
 def _in_bytes(rows: "DataFrame") -> "DataFrame":

@@ -94,6 +94,10 @@ class Kernels(BaseModel):
     """Attention of decoding sequences by numbers of the KV cache."""
     all_reduce: Surface | None = None
     """Axes ranks, bytes (of the buffer); seconds. None: the links stay a model."""
+    fused_all_reduce: Surface | None = None
+    """The same of those that compute the norm behind them as well."""
+    fused_up_to_bytes: dict[int, float] = Field(default_factory=dict)
+    """By ranks: up to which buffer an engine takes those; nothing: for none."""
     experts: dict[Numbers, Surface] = Field(default_factory=dict)
     """Grouped products of mixtures of experts; axes rows (per expert), width (``expert_size``),
     experts (on a rank); share of the roofline."""
@@ -135,8 +139,9 @@ class Kernels(BaseModel):
         for kernel in decodes:
             for part in (kernel.floor_s, kernel.base_s, kernel.bytes_share):
                 yield "decode_attention", part
-        if self.all_reduce is not None:
-            yield "all_reduce", self.all_reduce
+        for reduce in (self.all_reduce, self.fused_all_reduce):
+            if reduce is not None:
+                yield "all_reduce", reduce
 
     def with_backend(self, backend: str, *, empty_tiles: bool = False) -> "Kernels":
         """Return kernels whose experts are a backend's, as far as those were measured apart.
@@ -186,12 +191,19 @@ class Kernels(BaseModel):
         nodes = self.all_reduce.axes["ranks"] if self.all_reduce is not None else ()
         return bool(nodes) and nodes[0] <= ranks <= nodes[-1]
 
-    def all_reduce_s(self, bytes_: Floats, ranks: int) -> Floats:
-        """Return the seconds of one all-reduce; beyond the largest buffer, in proportion to it."""
+    def all_reduce_s(self, bytes_: Floats, ranks: int, *, fused: bool = False) -> Floats:
+        """Return the seconds of one all-reduce; beyond the largest buffer, in proportion to it.
+
+        ``fused``: a norm stands behind it, which the same kernel computes where an engine has that.
+        """
         assert self.all_reduce is not None
         largest = self.all_reduce.axes["bytes"][-1]
         seconds = self.all_reduce(ranks=ranks, bytes=np.maximum(bytes_, 1.0))
-        return np.where(bytes_ > 0, seconds * np.maximum(1.0, bytes_ / largest), 0.0)
+        seconds = seconds * np.maximum(1.0, bytes_ / largest)
+        if fused and self.fused_all_reduce is not None:
+            together = self.fused_all_reduce(ranks=ranks, bytes=np.maximum(bytes_, 1.0))
+            seconds = np.where(bytes_ <= self.fused_up_to_bytes.get(ranks, 0.0), together, seconds)
+        return np.where(bytes_ > 0, seconds, 0.0)
 
 
 def product_bound_s(operator: Operator, gpu: Gpu) -> Floats:

@@ -78,6 +78,23 @@ def test_all_reduces_of_prompts_are_launched_and_smaller_ones_replayed(tables: P
     np.testing.assert_allclose(reduced_s, [5e-6, 5e-6, 4e-5, 4e-5], 1e-3)
 
 
+def test_all_reduces_with_a_norm_are_timed_by_another_engine(tables: Path) -> None:
+    """Up to the size that an engine takes them for, and only where a norm stands behind."""
+    rows = collective_rows()[["num_gpus", "message_size"]]
+    assert kernels_from_tables(str(tables), GPU, "0.15").fused_all_reduce is None
+    timed = rows.assign(kernel_source="TRTLLM", latency=3e-3)
+    write(tables, "comm/trtllm/custom_allreduce_perf", "1.3.0rc20", timed)
+    kernels = kernels_from_tables(str(tables), GPU, "0.15")
+    assert "all-reduce with norm" in kernels.held_out
+    sizes = np.array([2.0**12, 2.0**20])
+    bare_s = kernels.all_reduce_s(sizes, 4)
+    np.testing.assert_array_equal(kernels.all_reduce_s(sizes, 4, fused=True), bare_s)
+    served = kernels.model_copy(update={"fused_up_to_bytes": {4: 2.0**12}})
+    fused_s = served.all_reduce_s(sizes, 4, fused=True)
+    np.testing.assert_allclose(fused_s, [3e-6, bare_s[1]], 1e-6)
+    np.testing.assert_array_equal(served.all_reduce_s(sizes, 4), bare_s)
+
+
 def test_a_calibration_replaces_none_but_its_own(
     tables: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

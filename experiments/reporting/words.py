@@ -1,6 +1,7 @@
 """A plan in words: its ceilings, its memory, and what its prices rest on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from experiments.study.build import Keys, keys_of, longest_that_fits, prices_of, settled
 from experiments.study.calibrations import gpu_of
@@ -23,6 +24,8 @@ from sim.settings.engine_config import EngineConfig, precision_of
 from sim.settings.host_time import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S
 from sim.settings.pools import PoolConfig
 from sim.settings.prefix_caching import uncached
+
+Name = TypeVar("Name")
 
 
 def ceiling_lines(plan: Plan) -> list[str]:
@@ -88,15 +91,7 @@ def _repetitions(plan: Plan) -> str:
 
 def calibration_notes(plan: Plan) -> list[str]:
     """Say what prices rest on: each sentence once, with the points that it is about."""
-    found: dict[str, list[int]] = {}
-    known: dict[Keys, list[str]] = {}
-    for point in plan.points:
-        for pool, alone in by_pool(point.study):
-            keys = keys_of(alone)
-            if keys not in known:
-                known[keys] = _notes_of(alone)
-            for sentence in known[keys]:
-                found.setdefault(f"{of_pool(pool)}{sentence}", []).append(point.number)
+    found = setup_notes((point.number, point.study) for point in plan.points)
     notes = [
         sentence if len(points) == len(plan.points) else f"{points_text(points)}: {sentence}"
         for sentence, points in found.items()
@@ -108,6 +103,20 @@ def calibration_notes(plan: Plan) -> list[str]:
             "model's form"
         )
     return notes
+
+
+def setup_notes(studies: Iterable[tuple[Name, Study]]) -> dict[str, list[Name]]:
+    """Return what a reader must know of the prices of settled studies, and of which of them."""
+    found: dict[str, list[Name]] = {}
+    known: dict[Keys, list[str]] = {}
+    for name, study in studies:
+        for pool, alone in by_pool(study):
+            keys = keys_of(alone)
+            if keys not in known:
+                known[keys] = _notes_of(alone)
+            for sentence in known[keys]:
+                found.setdefault(f"{of_pool(pool)}{sentence}", []).append(name)
+    return found
 
 
 def _notes_of(study: Study) -> list[str]:

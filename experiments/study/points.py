@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -13,7 +14,7 @@ from experiments.study.grid import Setting, cell, expand, fill_missing
 from experiments.study.keys import key_path
 from experiments.study.plugins import given_plugins
 from experiments.study.requests import requests_of, with_prefixes
-from experiments.study.schema import value_at, without_misspelt
+from experiments.study.schema import all_keys, value_at, without_misspelt
 from experiments.study.yaml_source import Path
 from sim.ceilings import ceilings_of
 from sim.settings.cluster_config import ClusterConfig
@@ -73,7 +74,7 @@ def prepare(loaded: Loaded) -> Plan:
         StudyError: everything that is wrong, at once: schema, sweep, unknown names; then what
             only building shows: memory, budgets, traces.
     """
-    settings, sweep_faults = expand(loaded.raw.get("sweep"))
+    settings, sweep_faults = expand(loaded.raw.get("sweep"), partial(all_keys, Study, loaded.raw))
     base, filled = loaded.raw, list[Path]()
     study, schema_faults = validate(base)
     if study is None and settings:  # a key that is swept need not stand in the base as well

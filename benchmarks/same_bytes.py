@@ -18,6 +18,7 @@ from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 from experiments.cli.command import Parser, fail, run_command, start
 
@@ -58,6 +59,10 @@ def _parser() -> argparse.ArgumentParser:
         "--quick", action="store_true", help="let plans look at less, as headroom gallery does"
     )
     parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
+        help="change a key of every study that is named, such as how many requests it has",
+    )  # fmt: skip
+    parser.add_argument(
         "--beside", type=Path, metavar="CHECKOUT", help="another checkout, such as of last month"
     )
     parser.add_argument(
@@ -85,7 +90,8 @@ def _command(options: argparse.Namespace) -> int:
             print(f"{name}: has times of this machine, not compared", flush=True)
             continue
         try:
-            found = list(_differences(name, keep.resolve() / name, options.quick, beside))
+            settings = [*_of_quick(name, options.quick), *options.settings]
+            found = list(_differences(name, keep.resolve() / name, settings, beside))
         except RuntimeError as error:
             return fail(f"{name}: {error}")
         differ |= bool(found)
@@ -103,29 +109,35 @@ def _is_timed(name: str) -> bool:
     return kind in MEASURED or (kind == TABLES and getattr(check_other(loaded), "timed", False))
 
 
-def _differences(name: str, keep: Path, quick: bool, beside: Path | None) -> Iterator[str]:
+def _of_quick(name: str, quick: bool) -> list[str]:
+    from experiments.cli.gallery import QUICK, settings_of
+
+    return settings_of(name) if quick and name in QUICK else []
+
+
+def _differences(
+    name: str, keep: Path, settings: Sequence[str], beside: Path | None
+) -> Iterator[str]:
     """Run a study in all ways, and say of each file that differs from the first way's how."""
-    first, *others = [(way, _run(name, way, keep, quick)) for way in HERE]
+    first, *others = [(way, _run(name, way, keep, settings)) for way in HERE]
     for other in others:
         yield from _compared(first, other, ("",))
     if beside is not None:
         there = Way(beside, "compiled", 2)
-        yield from _compared(first, (there, _run(name, there, keep, quick)), TABLES)
+        yield from _compared(first, (there, _run(name, there, keep, settings)), TABLES)
 
 
-def _run(name: str, way: Way, keep: Path, quick: bool) -> Path:
+def _run(name: str, way: Way, keep: Path, settings: Sequence[str]) -> Path:
     """Return the folder of results, which are there already if the code is the same.
 
     Raises:
         RuntimeError: the study could not be run, or not with the engine that is asked for.
     """
-    from experiments.cli.gallery import QUICK, settings_of
-
     place = "here" if way.checkout == ROOT else "beside"
     pure = way.engine != "compiled"
-    out = keep / f"{place}-{'pure' if pure else 'compiled'}-{way.jobs}{'-quick' if quick else ''}"
+    of = f"-{crc32(json.dumps(settings).encode()):08x}" if settings else ""
+    out = keep / f"{place}-{'pure' if pure else 'compiled'}-{way.jobs}{of}"
     if not _is_of(out, _code_of(way.checkout)):
-        settings = settings_of(name) if quick and name in QUICK else []
         command = [sys.executable, "-m", "experiments", "run", name, "--no-figures", "--overwrite"]
         command += ["--out", str(out), "--jobs", str(way.jobs)]
         command += [word for each in settings for word in ("--set", each)]

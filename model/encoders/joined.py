@@ -280,6 +280,7 @@ def _second(text: Config, key: str, usual: int) -> int:
 
 
 def muse(config: Config, text: Config) -> int:
+    """A tower, an adapter of two matrices, and a matrix to the text's width; none has a bias."""
     vision, inner = nested(config, "vision_config"), whole(config, "projector_hidden_size", 4096)
     adapter = whole(config, "out_hidden_size", 6144) * inner + inner * inner
     return images.muse(vision) + adapter + inner * _hidden(text)
@@ -326,4 +327,5 @@ transformers counts them: the whole less the language model. Adapters (LoRA) are
 
 
 def phi4mm(config: Config, text: Config) -> int:
+    """The one count there is: the files do not tell the sizes of its encoders."""
     return PHI4_MULTIMODAL

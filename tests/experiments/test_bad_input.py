@@ -51,7 +51,12 @@ BAD_SETTINGS = {
     ),
     "half a key": ("workload.arrivals.rate=3", ["unknown key; did you mean rate_per_s?"]),
     "unknown swept key": ("sweep={engine.blok_size: [8]}", ["point 1", "mean block_size?"]),
-    "unknown swept section": ("sweep={engin.block_size: [8]}", ["did you mean engine?"]),
+    "unknown swept section": (
+        "sweep={engin.block_size: [8]}",
+        ["did you mean engine.block_size?"],
+    ),
+    "swept key without its section": ("sweep={gpu: [l40s]}", ["did you mean cluster.gpu?"]),
+    "swept half a key": ("sweep=[{block: 8}]", ["did you mean engine.block_size?"]),
     "swept seeds": ("sweep={seeds: [1, 2]}", ["sweep.seeds = [1, 2]: cannot be swept"]),
     "same point twice": ("sweep={engine.block_size: [8, 8]}", ["points 1 and 2 are the same"]),
     "bad swept value": ("sweep={engine.block_size: [8, 0]}", ["point 2 (engine.block_size=0)"]),

@@ -24,6 +24,8 @@ from experiments.running.work_folder import WORK
 from experiments.study.build import settled
 from experiments.study.document import read_raw
 from experiments.study.errors import StudyError
+from experiments.study.keys import key_path
+from experiments.study.schema import value_at
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = """\
@@ -57,6 +59,16 @@ def run(path: Path, *words: object) -> int:
 def row(folder: Path) -> dict[str, str]:
     with (folder / "capacity.csv").open(encoding="utf-8", newline="") as file:
         return next(csv.DictReader(file))
+
+
+def test_a_length_that_is_a_number_can_be_searched(tmp_path: Path) -> None:
+    number = SMALL.replace("{distribution: uniform, min: 10, max: 60}", "40")
+    law = SMALL.replace("uniform, min: 10, max: 60", "constant, value: 40")
+    for text in (number, law):
+        raw = read_raw(study(tmp_path, f"{text}vary: workload.lengths.prompt\n"))
+        plan = prepare_capacity(raw)
+        assert plan.key == "workload.lengths.prompt.value"
+        assert value_at(plan.points[0].study.resolved(), key_path(plan.key)) == 40
 
 
 def test_the_rate_that_is_found_is_where_the_slo_is_just_kept(tmp_path: Path) -> None:

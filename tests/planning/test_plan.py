@@ -131,6 +131,8 @@ def test_a_plan_from_python(planned: Path, tmp_path: Path) -> None:
     result = run_search(study(tmp_path), settings={"sensitivity": {}})
     assert result.folder is None
     assert result.answer[1].startswith("answer   ")
+    assert any("are applied to t4" in line for line in result.answer)
+    assert "are applied to t4" in (planned / "report.html").read_text(encoding="utf-8")
     assert list(result.tables) == ["plan", "candidates", "windows", "sensitivity"]
     (answer, runner_up) = rows(planned / "plan.csv")
     assert result.tables["plan"]["deployment"].tolist() == [

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from study_files import SMALL, refused, run_cli, tables_of, write_study
+from study_files import SMALL, refused, refused_study, run_cli, tables_of, write_study
 
 from experiments import load_study
 from experiments.run import main
@@ -165,9 +165,8 @@ def test_a_fault_of_a_pool_is_one_error_that_names_it(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_study(tmp_path, TEXT)
-    message = refused(capsys, tmp_path, "small.yaml", "--dry-run", "--set", setting)
+    options = ("--dry-run", "--set", setting)
+    message = refused_study(monkeypatch, capsys, tmp_path, *options, text=TEXT)
     for word in words:
         assert word in message, message
 

@@ -5,10 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from model.nearest import closest
 from model.text_file import TOO_DEEP, TextFileError, check_size, read_text
@@ -30,6 +27,9 @@ def read_yaml(path: Path) -> Any:
     Raises:
         ValueError: not readable, or not YAML; names file and line.
     """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
     try:
         data = YAML(typ="rt").load(read_text(path, MOST_BYTES))
         check_size(data)
@@ -55,6 +55,8 @@ def read_bundled(path: Path) -> Any:
     Raises:
         ValueError: a file that says more than these, or not YAML.
     """
+    import yaml
+
     with path.open("rb") as file:
         parser = yaml.CSafeLoader(file)
         try:
@@ -69,6 +71,8 @@ def read_bundled(path: Path) -> Any:
 
 def _said(following: Callable[[], Any], event: Any, anchors: dict[str, Any]) -> Any:
     """Build the value that begins with ``event`` from those that follow."""
+    import yaml
+
     kind = type(event)
     value: Any
     if kind is yaml.ScalarEvent:

@@ -205,6 +205,7 @@ ROWS: dict[str, Row] = {
     ),
     "dbrx": Row(
         class_name="DbrxForCausalLM",
+        experts=True,
         names=names_below(
             "transformer.blocks.{i}",
             qkv_proj="norm_attn_norm.attn.Wqkv",

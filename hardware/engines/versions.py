@@ -25,7 +25,7 @@ def _dotted(version: str) -> str:
     return found[0] if found else version
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Dated(Generic[Value]):
     """A value that changed with versions."""
 

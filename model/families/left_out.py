@@ -49,6 +49,7 @@ LEFT_OUT: Mapping[str, Mapping[str, object]] = {
     "granitemoehybrid": {"num_local_experts": 8},
     "hunyuan_v1_moe": {"num_experts": 1},
     "hy_v3": {"num_key_value_heads": 8, "num_experts": 192, "moe_intermediate_size": 1536},
+    "iquestcoder": {"num_key_value_heads": 8},
     "internlm3": {"num_key_value_heads": 2},
     "jamba": {"num_key_value_heads": 8},
     "kimi_linear": {"num_experts": 256, "num_shared_experts": 1},

@@ -75,6 +75,11 @@ def _muse(config: Config) -> dict[str, object]:
     return {**config, "no_rope_layers": turned, "rope_theta": None, "layer_types": kinds}
 
 
+def _hyperclovax(config: Config) -> dict[str, object]:
+    """Norms behind mixer and MLP as well, unless ``use_post_norm`` is off."""
+    return {**config, "norms": 4 if config.get("use_post_norm", True) else 2}
+
+
 def _cwm(config: Config) -> dict[str, object]:
     """Every fourth layer from the first on attends everything, where no list says which do."""
     places = range(whole(config, "num_hidden_layers"))
@@ -246,6 +251,18 @@ ROWS: dict[str, Row] = {
         usual={"head_dim": 128, "sliding_window": 8192},
         fixed=UNBIASED,
         prepare=_cwm,
+    ),
+    "helium": Row(
+        class_name="HeliumForCausalLM",
+        usual={"head_dim": 128, "rope_theta": 100_000.0},
+        fixed={"output_bias": False},
+    ),
+    "iquestcoder": Row(
+        class_name="IQuestCoderForCausalLM", also=("LlamaForCausalLM",), usual={"head_dim": 128}
+    ),
+    "hyperclovax": Row(class_name="HyperCLOVAXForCausalLM", prepare=_hyperclovax),
+    "ministral": Row(
+        class_name="MinistralForCausalLM", usual={"sliding_window": 4096}, fixed=UNBIASED
     ),
 }  # fmt: skip
 ROWS["glm4v_text"] = replace(

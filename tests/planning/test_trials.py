@@ -34,17 +34,17 @@ def test_a_search_reads_the_same_of_a_piece_with_nothing_else(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arrivals", "measured"),
     [
-        (ClosedLoop(users=50), 250 - 100),  # two questions of each are not
-        (Poisson(rate_per_s=2.0), 250 - 25),
+        (ClosedLoop(users=50), 1500 - 600),  # as much of them as of a whole run
+        (Poisson(rate_per_s=2.0), 1500 - 150),
     ],
 )
 def test_a_short_run_leaves_out_the_rush_of_users_who_begin(
     arrivals: Poisson | ClosedLoop, measured: int
 ) -> None:
     whole = study()
-    changes = {"duration_s": None, "num_requests": 1000, "arrivals": arrivals}
+    changes = {"duration_s": None, "num_requests": 6000, "arrivals": arrivals}
     workload = whole.workload.model_copy(update=changes)
-    short = shorter(long_enough(whole.model_copy(update={"workload": workload}), 1000))
+    short = shorter(long_enough(whole.model_copy(update={"workload": workload}), 6000))
     assert short.workload.num_requests is not None
     assert short.warmup_fraction is not None
     assert short.workload.num_requests * (1 - short.warmup_fraction) == measured

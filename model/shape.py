@@ -131,7 +131,7 @@ class DecoderSpec:
     once: Once = NOTHING_ONCE
     """Beside embedding, layers and head."""
     encoder_parameters: int = 0
-    """Of encoders of images or sounds and what fits them in; prompts are text, so they have no price."""
+    """Of encoders of images or sounds and what fits them in. Prompts are text: no price."""
     encoder_peak: EncoderPeak | None = None
     """What an encoder takes of its largest image; None: no encoder, or not modelled."""
     checkpoint: Checkpoint = UNSAID

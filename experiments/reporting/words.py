@@ -67,10 +67,15 @@ def basis_text(plan: Plan) -> str:
     """Say in a line what the figures of a plan rest on."""
     titles = list(dict.fromkeys(setup.title for setup in plan.setups))
     shown = ", ".join(titles[:3]) + (f" and {len(titles) - 3} more" if titles[3:] else "")
-    alone = (one for point in plan.points for _, one in by_pool(point.study))
-    calibrations = list(dict.fromkeys(prices_of(one).name for one in alone))
+    calibrations = calibrations_of(plan)
     prices = calibrations[0] if len(calibrations) == 1 else f"{len(calibrations)} calibrations"
     return f"{shown}. Prices: {prices}. {_repetitions(plan)}"
+
+
+def calibrations_of(plan: Plan) -> list[str]:
+    """Return the names of the calibrations that a plan is priced by."""
+    alone = (one for point in plan.points for _, one in by_pool(point.study))
+    return list(dict.fromkeys(prices_of(one).name for one in alone))
 
 
 def _repetitions(plan: Plan) -> str:
@@ -87,16 +92,20 @@ def _repetitions(plan: Plan) -> str:
 
 
 def calibration_notes(plan: Plan) -> list[str]:
-    """Say what prices rest on: each sentence once, with the points that it is about."""
+    """Say what prices rest on: each sentence once, with the points and pools that it is about."""
     found: dict[str, list[int]] = {}
     known: dict[Keys, list[str]] = {}
     for point in plan.points:
-        for pool, alone in by_pool(point.study):
+        pools, about = list(by_pool(point.study)), dict[str, list[str]]()
+        for pool, alone in pools:
             keys = keys_of(alone)
             if keys not in known:
                 known[keys] = _notes_of(alone)
             for sentence in known[keys]:
-                found.setdefault(f"{of_pool(pool)}{sentence}", []).append(point.number)
+                about.setdefault(sentence, []).append(of_pool(pool))
+        for sentence, named in about.items():
+            for whose in ("",) if len(named) == len(pools) else named:
+                found.setdefault(f"{whose}{sentence}", []).append(point.number)
     notes = [
         sentence if len(points) == len(plan.points) else f"{points_text(points)}: {sentence}"
         for sentence, points in found.items()

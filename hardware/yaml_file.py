@@ -30,8 +30,23 @@ def read_yaml(path: Path) -> Any:
     Raises:
         ValueError: not readable, or not YAML; names file and line.
     """
+    return parsed(path, text_of(path))
+
+
+def text_of(path: Path) -> str:
+    """Return the text of a YAML file. Raises ValueError, which names it: not readable."""
     try:
-        data = YAML(typ="rt").load(read_text(path, MOST_BYTES))
+        return read_text(path, MOST_BYTES)
+    except TextFileError as error:
+        raise ValueError(f"{path}: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not readable: {error}") from None
+
+
+def parsed(path: Path, text: str) -> Any:
+    """Parse the text of a YAML 1.2 file, as ``read_yaml``."""
+    try:
+        data = YAML(typ="rt").load(text)
         check_size(data)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark

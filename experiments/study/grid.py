@@ -17,6 +17,11 @@ from model.nearest import closest
 MOST_POINTS = 10_000
 """Of one sweep: more rows than anybody compares, and more than can be checked in a minute."""
 
+TELLS = (
+    "name", "gpu", "replicas", "role", "tensor_parallel_size", "pipeline_parallel_size",
+    "data_parallel_size",
+)  # fmt: skip
+"""Which pool it is."""
 Known = Callable[[], Sequence[str]]
 Sections = tuple[str, ...]
 SWEEPABLE: Sections = (
@@ -48,6 +53,16 @@ def cell(value: Any) -> Any:
         return value
     pools = [_pool(each) for each in value] if isinstance(value, list) else []
     return " + ".join(pools) if pools and all(pools) else json.dumps(value)
+
+
+def in_brief(value: Any) -> Any:
+    """Return pools without what versions, GPUs and defaults decide, other values as they are."""
+    if not isinstance(value, list) or not all(map(_pool, value)):
+        return value
+    return [
+        {key: said for key, said in pool.items() if key in TELLS and said not in (1, "serve")}
+        for pool in value
+    ]
 
 
 def _pool(value: Any) -> str:

@@ -10,7 +10,7 @@ from experiments.study import build, effects, faults, memory
 from experiments.study.baseline import baselines
 from experiments.study.document import Loaded, Study, validate
 from experiments.study.errors import Problem, StudyError
-from experiments.study.grid import Setting, cell, expand, fill_missing
+from experiments.study.grid import Setting, cell, expand, fill_missing, in_brief
 from experiments.study.keys import key_path
 from experiments.study.plugins import given_plugins
 from experiments.study.requests import requests_of, with_prefixes
@@ -141,7 +141,7 @@ def _value(setting: Setting, key: str, point: Study) -> Any:
     """A point that does not mention a key has the value of the base study."""
     if key in setting.values:
         return cell(setting.values[key])
-    return cell(value_at(point.resolved(), key_path(key)))
+    return cell(in_brief(value_at(point.resolved(), key_path(key))))
 
 
 def _plugin_notes(studies: list[Study]) -> Iterator[str]:

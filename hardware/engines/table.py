@@ -92,6 +92,15 @@ class Defaults(_Part):
     ends_before_last: Dated[bool]
 
 
+class FusedAllReduces(_Part):
+    """All-reduces that compute the norm behind them; engines.yaml says what each key means."""
+
+    by_default: Dated[bool]
+    beside_ranks: Dated[bool]
+    beside_stages: Dated[bool]
+    up_to_mib: Dated[dict[str, dict[int, PositiveFloat]]]
+
+
 class Sampler(_Part):
     """Bytes that the sampler's buffers take for each logit."""
 
@@ -250,6 +259,7 @@ class EngineTable(_Part):
     """Ascending by version."""
     price_error: PriceError
     defaults: Defaults
+    fused_all_reduces: FusedAllReduces
     data_parallel: DataParallel
     pipeline_parallel: PipelineParallel
     memory: Memory

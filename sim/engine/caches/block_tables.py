@@ -25,7 +25,9 @@ Interval = tuple[int, int]
 class Table:
     """Blocks of one request in one group."""
 
-    __slots__ = ("apart", "gone", "held", "hit", "keeps", "left", "named", "own", "solid")
+    __slots__ = (
+        "apart", "gone", "held", "hit", "keeps", "left", "named", "own", "solid", "watched",
+    )  # fmt: skip
 
     def __init__(self, gone: int, hit: int, held: list[tuple[Run, int]]) -> None:
         self.gone = gone
@@ -48,6 +50,9 @@ class Table:
         """Of states: blocks that are there before ``solid``, in order."""
         self.solid = 0
         """From here on every block is there, as far as any were taken."""
+        self.watched = False
+        """Whether somebody wants to know what becomes of the blocks that it gives back: then
+        ``left`` has all of them that have names, and what is kept is not lost among others."""
 
     def count(self, end: int) -> int:
         """Blocks that are held before ``end``."""

@@ -34,7 +34,7 @@ class Giving:
         table, freed = tables[kind.first], 0
         kept = table.take_own(end) if table.own else []
         if not table.holds(end) and (not kept or own == ANONYMOUS):
-            freed = self._alike(table, kind, end, full, count(kept))
+            freed = self._alike(table, kind, end, full, count(kept), own)
             for group in range(kind.first, kind.first + kind.count):
                 tables[group].leave(end)
             return freed
@@ -50,10 +50,12 @@ class Giving:
             tables[group].gone = end
         return (end - first) * kind.count
 
-    def _alike(self, table: Table, kind: Kind, end: int, full: int, kept: int) -> int:
+    def _alike(
+        self, table: Table, kind: Kind, end: int, full: int, kept: int, own: int
+    ) -> int:  # fmt: skip
         """None of these blocks can be found, ``kept`` of them as their request has ended."""
         blocks, groups, queue = table.count(end), kind.count, self._queue
-        if kind.unhashed_first:
+        if _unhashed_first(kind, own):
             unhashed = end - min(end, max(full, table.hit)) if kind.full else blocks - kept
             queue.put_unnamed_first(unhashed * groups)
             queue.append_unnamed((blocks - unhashed) * groups)
@@ -68,13 +70,13 @@ class Giving:
         pieces: list[Run] = taken_out(table, end, self._texts) if table.held else []
         for run in pieces:
             unnamed -= run.count
-        freed, at = unnamed, end
-        if kind.unhashed_first:
+        freed, at, unhashed_first = unnamed, end, _unhashed_first(kind, own)
+        if unhashed_first:
             unhashed = end - min(end, max(full, table.hit)) if kind.full else unnamed
             queue.put_unnamed_first(unhashed)
             queue.append_unnamed(unnamed - unhashed)  # behind what others may look for
         for first, behind in reversed(kept):
-            if not kind.unhashed_first:
+            if not unhashed_first:
                 queue.append_unnamed(at - behind)
                 at = first
             freed += behind - first
@@ -83,15 +85,17 @@ class Giving:
             else:
                 self._leave(table, own, first, behind)
         for run in reversed(pieces):
-            if not kind.unhashed_first:
+            if not unhashed_first:
                 queue.append_unnamed(at - run.end)
                 at = run.first
             run.holders -= 1
+            if table.watched:
+                table.left.append(run)
             if not run.holders:
                 run.rest = None
                 queue.append(run)
                 freed += run.count
-        if not kind.unhashed_first:
+        if not unhashed_first:
             queue.append_unnamed(at - table.gone)
         table.leave(end)
         return freed
@@ -102,13 +106,18 @@ class Giving:
         self._queue.append(run)
         left = table.left
         if left and left[0].after is None:  # those in front are taken first
-            table.left = left = [each for each in left if each.after is not None]
+            left = [each for each in left if each.after is not None or each.holders]
+            table.left = left
         left.append(run)
 
     def keep_left(self, table: Table, key: int) -> None:
         """Let what windows left behind, as far as it is there still, be found under a stream."""
         for run in table.left:
-            if run.after is not None:
+            if run.after is not None and run.loose:
                 run.stream = key
                 self._texts.keep(run)
         table.left = []
+
+
+def _unhashed_first(kind: Kind, own: int) -> bool:
+    return kind.unhashed_first if own == ANONYMOUS else kind.skipped_first

@@ -25,7 +25,9 @@ Interval = tuple[int, int]
 class Table:
     """Blocks of one request in one group."""
 
-    __slots__ = ("apart", "gone", "held", "hit", "keeps", "left", "named", "own", "solid")
+    __slots__ = (
+        "apart", "gone", "held", "hit", "keeps", "left", "left_alike", "named", "own", "solid",
+    )  # fmt: skip
 
     def __init__(self, gone: int, hit: int, held: list[tuple[Run, int]]) -> None:
         self.gone = gone
@@ -44,6 +46,9 @@ class Table:
         ended no one can."""
         self.left: list[Run] = []
         """Of these, what a window has left behind: it is found if the request loses its blocks."""
+        self.left_alike: list[tuple[Run, int]] = []
+        """The same of all groups of a kind, one after the other in a run, and how many blocks each
+        of them left: noted in the first of them, until somebody has to know of each."""
         self.apart: list[int] = []
         """Of states: blocks that are there before ``solid``, in order."""
         self.solid = 0

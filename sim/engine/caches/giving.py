@@ -44,11 +44,17 @@ class Giving:
 
     def own_before(self, tables: list[Table], kind: Kind, end: int, own: int) -> int:
         """The same of a request that runs, if all of these blocks are its own ones."""
-        first = tables[kind.first].cut_own(end)
+        table = tables[kind.first]
+        first = table.cut_own(end)
+        blocks = end - first
+        run = self._loose(own, first, blocks * kind.count)
+        left = table.left_alike
+        if left and left[0][0].after is None:  # those in front are taken first
+            table.left_alike = left = [each for each in left if each[0].after is not None]
+        left.append((run, blocks))
         for group in range(kind.first, kind.first + kind.count):
-            self._leave(tables[group], own, first, end)
             tables[group].gone = end
-        return (end - first) * kind.count
+        return run.count
 
     def _alike(self, table: Table, kind: Kind, end: int, full: int, kept: int) -> int:
         """None of these blocks can be found, ``kept`` of them as their request has ended."""
@@ -96,14 +102,34 @@ class Giving:
         table.leave(end)
         return freed
 
-    def _leave(self, table: Table, own: int, first: int, end: int) -> None:
-        run = Run(own, first, end - first, 0, False)
+    def _loose(self, own: int, first: int, blocks: int) -> Run:
+        run = Run(own, first, blocks, 0, False)
         run.loose = True
         self._queue.append(run)
+        return run
+
+    def _leave(self, table: Table, own: int, first: int, end: int) -> None:
         left = table.left
         if left and left[0].after is None:  # those in front are taken first
             table.left = left = [each for each in left if each.after is not None]
-        left.append(run)
+        left.append(self._loose(own, first, end - first))
+
+    def tell_apart(self, tables: list[Table], kind: Kind) -> None:
+        """Note of each group of a kind what windows left behind in all of them at once."""
+        alike, tables[kind.first].left_alike = tables[kind.first].left_alike, []
+        for run, blocks in alike:
+            if run.after is None:
+                continue
+            taken = blocks * kind.count - run.count  # of the first groups, their last blocks first
+            for group in range(kind.first, kind.first + kind.count):
+                of_group = min(taken, blocks)
+                taken -= of_group
+                if of_group < blocks:
+                    part = Run(run.stream, run.first, blocks - of_group, 0, False)
+                    part.loose = True
+                    self._queue.put_before(part, run)
+                    tables[group].left.append(part)
+            self._queue.remove(run)
 
     def keep_left(self, table: Table, key: int) -> None:
         """Let what windows left behind, as far as it is there still, be found under a stream."""

@@ -119,8 +119,8 @@ class StepPrices:
         return self.overhead_s + self.token_s[tokens] + self.sequence_s[sequences] + attention_s
 
     def shortest_s(self) -> float:
-        """Return what every step takes at least, if it is one of somebody."""
-        return self.overhead_s + min(self.token_s[1:]) + min(self.sequence_s[1:])
+        """Return what every step of decodes takes at least."""
+        return min(self.decode_s[1:])
 
     def attention_s(
         self, decodes: int, reads: list[int], chunks: Sequence[tuple[int, int]]

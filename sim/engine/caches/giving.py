@@ -48,10 +48,7 @@ class Giving:
         first = table.cut_own(end)
         blocks = end - first
         run = self._loose(own, first, blocks * kind.count)
-        left = table.left_alike
-        if left and left[0][0].after is None:  # those in front are taken first
-            table.left_alike = left = [each for each in left if each[0].after is not None]
-        left.append((run, blocks))
+        table.leaves_alike(run, blocks)
         for group in range(kind.first, kind.first + kind.count):
             tables[group].gone = end
         return run.count
@@ -109,10 +106,7 @@ class Giving:
         return run
 
     def _leave(self, table: Table, own: int, first: int, end: int) -> None:
-        left = table.left
-        if left and left[0].after is None:  # those in front are taken first
-            table.left = left = [each for each in left if each.after is not None]
-        left.append(self._loose(own, first, end - first))
+        table.leaves(self._loose(own, first, end - first))
 
     def tell_apart(self, tables: list[Table], kind: Kind) -> None:
         """Note of each group of a kind what windows left behind in all of them at once."""
@@ -128,7 +122,7 @@ class Giving:
                     part = Run(run.stream, run.first, blocks - of_group, 0, False)
                     part.loose = True
                     self._queue.put_before(part, run)
-                    tables[group].left.append(part)
+                    tables[group].leaves(part)
             self._queue.remove(run)
 
     def keep_left(self, table: Table, key: int) -> None:

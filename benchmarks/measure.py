@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,7 +39,7 @@ workload:
 def bare_timeout_s(count: int = 300_000) -> float:
     """Seconds of one ``yield env.timeout(1)`` of a bare SimPy process: the best of three."""
 
-    def process(env: simpy.Environment):  # type: ignore[no-untyped-def]
+    def process(env: simpy.Environment) -> Generator[simpy.Event, Any, None]:
         for _ in range(count):
             yield env.timeout(1.0)
 
@@ -98,7 +99,7 @@ def _growth(name: str, count: int, trace: Path | None) -> list[dict[str, Any]]:
         varied = {"requests": min(count, 10_000), **change}
         scenario, requests = build(name, varied.pop("requests"), trace, **varied)
         timeout_s = bare_timeout_s(100_000)
-        runs = [_timed(lambda s=scenario, r=requests: simulate(s, r)) for _ in range(3)]  # type: ignore[misc]
+        runs = [_timed(partial(simulate, scenario, requests)) for _ in range(3)]
         seconds, result = min(runs, key=lambda run: run[0])
         steps = result.steps() if len(requests) <= FEW else None
         del runs

@@ -108,7 +108,9 @@ def live_lines(study: str, settings: Sequence[str]) -> Iterator[str]:
         assert found is not None
         with httpx.Client(timeout=300, follow_redirects=True) as viewer:
             page = viewer.get(found[1]).text
-            own = float(re.search(r'"id":"rate".*?"value":([0-9.]+)', page)[1])  # type: ignore[index]
+            rate_knob = re.search(r'"id":"rate".*?"value":([0-9.]+)', page)
+            assert rate_knob is not None
+            own = float(rate_knob[1])
             url = urlsplit(found[1])
             for factor in RATES:
                 rate = float(f"{own * factor:.3g}")

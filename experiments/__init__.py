@@ -29,3 +29,7 @@ def __getattr__(name: str) -> Any:
         room = "planning" if name in SEARCHED else "running"
         return getattr(import_module(f"experiments.{room}.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

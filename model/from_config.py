@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from model.errors import ConfigError, UnknownArchitectureError
 from model.families.left_out import filled
+from model.families.other_names import renamed
 from model.families.registry import FAMILIES
 from model.families.wrappers import language_model, wrapper_of
 from model.huggingface import architecture_of, read_config
@@ -41,7 +42,7 @@ def spec_from_config(
         raise UnknownArchitectureError(f"{told}: {error}") from None
     config = language_model(file, wrapper) if wrapper else file
     architecture = architecture_of(config, told)
-    config = filled(architecture, config)
+    config = filled(architecture, renamed(architecture, config, told))
     keys = read_config(config, architecture, told)
     names = FAMILIES[architecture].names
     try:

@@ -161,14 +161,7 @@ class GroupedTierEngine(TierEngine, HybridEngine):
             lacks = max(lacks, self.still_wants(seq, seq.target))
         if self.free - lacks < (self.watermark if self.running else 0):
             return False
-        self.parked.remove(seq)
-        seq.loads, seq.kv = "", past
-        if not seq.preemptions and not seq.status:
-            seq.brought = past - seq.cached
-        self.running.append(seq)
-        assert self.grow(seq, past + tokens, past)
-        self.name(seq, past + tokens)
-        batch["chunks"].append((seq, tokens, past))
+        self.seat_with(seq, tokens, past, batch)
         return True
 
     def fetch(self, seq: Seq, past: int, more: int) -> None:

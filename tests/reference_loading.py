@@ -79,6 +79,11 @@ class LoadingEngine(Engine):
         after = self.free - max(0, self.need(wanted) - len(seq.held))
         if after < (self.watermark if self.running else 0):
             return False
+        self.seat_with(seq, tokens, past, batch)
+        return True
+
+    def seat_with(self, seq: Seq, tokens: int, past: int, batch: dict) -> None:
+        """Its KV is there: it runs, and this step computes tokens of what is left."""
         self.parked.remove(seq)
         seq.loads, seq.kv = "", past
         if not seq.preemptions and not seq.status:
@@ -87,7 +92,6 @@ class LoadingEngine(Engine):
         assert self.grow(seq, past + tokens, past)
         self.name(seq, past + tokens)
         batch["chunks"].append((seq, tokens, past))
-        return True
 
     def learn(self) -> None:
         for seq in self.told:

@@ -194,7 +194,7 @@ class PipelineEngine(Engine):
         for seq in self.unwanted:
             self.abort(seq)
         self.unwanted = []
-        self.count_work(batch)
+        self.add_up_reads(batch)
         ended: list[Seq] = []
         live = [seq for seq, _ in batch["decodes"] if not seq.over]
         wasted = len(batch["decodes"]) - len(live)
@@ -222,17 +222,6 @@ class PipelineEngine(Engine):
         )  # fmt: skip
         self.last_end_s = end_s
         return ended
-
-    def count_work(self, batch: dict) -> None:
-        for work, window, reads in zip(self.work, self.windows, batch["reads"], strict=True):
-            work[0] += reads
-            for _, tokens, past in batch["chunks"]:
-                seen = [
-                    {key for key in range(at + 1) if at - key < window}
-                    for at in range(past, past + tokens)
-                ]
-                work[1] += sum(map(len, seen))
-                work[2] += len(set().union(*seen))
 
     def abort(self, seq: Seq) -> None:
         seq.over = self.left_since = True

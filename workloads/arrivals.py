@@ -281,8 +281,9 @@ class ClosedLoop(Config):
     """How many users, so the largest number of requests in the system."""
     think_s: NonNegative = 0.0
     """Mean time between an answer and the user's next request, seconds."""
-    think_law: ThinkLaw = "constant"
-    """How think times vary about their mean."""
+    think_law: ThinkLaw = "exponential"
+    """How think times vary about their mean. Users who think equally long (constant) go on coming
+    together, as they have begun together."""
 
     @property
     def is_random(self) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from workloads import traces
 from workloads.config import Config, Count, Positive, Variation
@@ -160,9 +160,18 @@ class Empirical(Config):
         return values[_rows(count, len(values), rng)]
 
 
-LengthLaw = Annotated[
+def _always(given: object) -> object:
+    """Read a bare number as the law that always gives it."""
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        return given
+    return {"distribution": "constant", "value": given}
+
+
+_Law = Annotated[
     Constant | Uniform | LogNormal | Exponential | Empirical, Field(discriminator="distribution")
 ]
+LengthLaw = Annotated[_Law, BeforeValidator(_always, json_schema_input_type=_Law | Count)]
+"""A law by its name, or a number: always so many tokens."""
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)

@@ -53,7 +53,7 @@ class Sessions(Config):
     """Mean time between an answer and the next turn, seconds. Default: think_s of a closed loop,
     which is then also the time before a new session."""
     think_law: ThinkLaw | None = None
-    """How these times vary about their mean. Default: constant."""
+    """How these times vary about their mean. Default: exponential."""
     system_tokens: Count | None = None
     """Tokens of a system prompt that all sessions begin with, before the first prompt; none: no two
     sessions begin alike."""
@@ -83,7 +83,7 @@ class Sessions(Config):
     @property
     def is_random(self) -> bool:
         """Whether turns, their lengths or think times depend on the seed."""
-        thinks = self.think_law == "exponential" and bool(self.think_s)
+        thinks = self.think_law != "constant" and bool(self.think_s)
         laws = (self.turns, self.added, self.reasoning)
         tools = self.tools is not None and self.tools.is_random
         return thinks or tools or any(law is not None and law.is_random for law in laws)
@@ -127,7 +127,7 @@ class Sessions(Config):
             first = loop.think_times_s(count, stream(seed, "think"))
         further = first
         if self.think_s is not None:
-            law: ThinkLaw = self.think_law or "constant"
+            law: ThinkLaw = self.think_law or "exponential"
             further = think_times_s(self.think_s, law, count, stream(seed, "think"))
         times_s = np.where(gap == FIRST, first, further)
         if self.tools is None:

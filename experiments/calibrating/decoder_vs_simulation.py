@@ -10,7 +10,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -21,6 +21,7 @@ from experiments.calibrating.beside import beside, lines
 from experiments.calibrating.decoder_sheet import Distributions
 from experiments.calibrating.measured import Findings, MeasuredStudy, Tell, measure_again
 from experiments.reporting.page.curves import RANKS
+from experiments.reporting.records import Records
 from sim.settings.cluster_config import ClusterConfig
 from sim.settings.engine_config import EngineConfig, SchedulerName
 from sim.settings.scenario import Scenario, build_scenario
@@ -274,7 +275,7 @@ def run(
     duels = run_duels(study, decoder, found, tell)
     table = compare(duels, study.warmup_fraction)
     draw_duels(duels, folder / "distributions.png")
-    rows: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
+    rows = Records.of_frame(table).rows()
     return Findings(
         lines(rows, ("scheduler", "load")), table, "comparison.csv", decoder_sheet.answer(rows),
         decoder_sheet.cards(rows), decoder_sheet.sections(rows, distributions(duels)),

@@ -6,6 +6,7 @@ evaluation prices the measured shapes with ``StepCost`` itself: what is fitted i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,9 @@ from hardware.steps.cost import StepCost
 from hardware.steps.setup import StepSetup, step_cost
 from model.precision import Precision
 from model.spec import DecoderSpec
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
 
 Floats = npt.NDArray[np.float64]
 
@@ -209,11 +213,11 @@ def _covered(shapes: Sequence[Shape]) -> CoveredRange:
     )
 
 
-def _covariance(found: object, low: Floats, high: Floats) -> Covariance:
+def _covariance(found: "OptimizeResult", low: Floats, high: Floats) -> Covariance:
     """Covariance of the parameters that stayed off their bounds; the others are taken as fixed."""
-    logs: Floats = found.x  # type: ignore[attr-defined]
-    jacobian: Floats = found.jac  # type: ignore[attr-defined]
-    residuals: Floats = found.fun  # type: ignore[attr-defined]
+    logs: Floats = found.x
+    jacobian: Floats = found.jac
+    residuals: Floats = found.fun
     nodes = len(logs) - len(_BOUNDS)
     names = [*_BOUNDS, *(f"gemm_curve[{node}]" for node in range(nodes))]
     free = np.flatnonzero((logs > low + 1e-3) & (logs < high - 1e-3))

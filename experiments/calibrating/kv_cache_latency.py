@@ -9,7 +9,7 @@ without it quadratically.
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from pydantic import Field
 
 from experiments.calibrating import kv_cache_sheet
 from experiments.calibrating.measured import Findings, MeasuredStudy, Tell
+from experiments.reporting.records import Records
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -221,7 +222,7 @@ def run(
     runs = generations(study, decoder, found)
     table = tabulate(runs, study.output_tokens)
     draw_generations(runs, folder / "latency.png")
-    rows: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
+    rows = Records.of_frame(table).rows()
     return Findings(
         _lines(table), table, "latency.csv", kv_cache_sheet.answer(rows),
         kv_cache_sheet.cards(rows), kv_cache_sheet.sections(rows, by_prompt(runs)),

@@ -7,6 +7,7 @@ fitted without a run (or without a model) predict it.
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,7 @@ def _run(arguments: argparse.Namespace) -> None:
     tasks = list(plan(read_table(arguments.runs), arguments.only, seeds=1).tasks)
     if not tasks:
         raise ValueError(f"--only {arguments.only!r}: no run matches")
-    tell = lambda line: print(line, file=sys.stderr)  # noqa: E731
+    tell = partial(print, file=sys.stderr)
     found = fit_constants(tasks, names, jobs=arguments.jobs, tell=tell)
     print(_block(found))
     groups = {}
@@ -101,7 +102,7 @@ def cross_validate(parts: "list[list[Task]]", found: "Fitted", jobs: int) -> "Da
     errors: dict[tuple[str, str], list[float]] = {}
     for part in parts:
         values = found.without({row.run_id for task in part for row in task.rows})
-        for one in predict(part, lambda task, v=values: priced(task, v), jobs=jobs)[0]:  # type: ignore[misc]
+        for one in predict(part, partial(priced, constants=values), jobs=jobs)[0]:
             if one.saturated:
                 continue
             for metric in SHOWN:

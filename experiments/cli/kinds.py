@@ -1,9 +1,10 @@
 """Studies that are not simulations of serving: run like any other."""
 
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from experiments.study.document import Loaded, Study
 from experiments.study.errors import RunError, StudyError
@@ -42,7 +43,8 @@ def check_other(loaded: Loaded) -> "Study | MeasuredStudy | TableStudy":
 def schema_of_kind(kind: str) -> "type[BaseModel]":
     """Return the schema of a kind of ``MEASURED`` or ``SEARCHES``."""
     module, schema = (MEASURED | SEARCHES)[kind]
-    return cast("type[BaseModel]", getattr(import_module(module), schema))
+    found: type[BaseModel] = getattr(import_module(module), schema)
+    return found
 
 
 def run_other(loaded: Loaded, out: str | None, dry_run: bool, overwrite: bool) -> int:
@@ -73,7 +75,7 @@ def _run_measured(study: Any, folder: Path | None, overwrite: bool) -> list[str]
     if folder is None:
         return [f"{study.name}: {study.kind} of {study.model} on {study.device}; nothing was run"]
     kind = import_module(MEASURED[study.kind][0])
-    tell = lambda line: _tell([line])  # noqa: E731
+    tell = partial(print, file=sys.stderr)
     return run_measured(study, kind.run, kind.FILES, folder, tell, overwrite).lines
 
 

@@ -34,12 +34,13 @@ from hardware.gpu import Gpu, gpu_names
 from model.families.registry import FAMILIES
 from model.families.wrapper_rows import WRAPPERS
 from model.spec import catalogue
-from workloads.traces.formats import FORMATS
+from workloads.traces.formats import FORMATS, USUAL
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 TIME_UNITS = {
     "s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds",
     "date": "dates", "date or s": "dates, or seconds since 1970",
+    "date or given": "dates, or numbers of `trace_time_unit`",
 }  # fmt: skip
 
 Node = Mapping[str, Any]
@@ -122,7 +123,7 @@ def _formats() -> str:
             TIME_UNITS[form.time_unit] if form.time is not None else "none: lengths only",
             form.source,
         )
-        for form in FORMATS
+        for form in (*FORMATS, *USUAL)
     ]
     return table(("format", "columns", "times", "written by"), rows)
 

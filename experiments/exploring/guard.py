@@ -5,6 +5,7 @@ So the host is checked, the token becomes a cookie that other sites do not send,
 the browser says come from elsewhere (``Sec-Fetch-Site``, ``Origin``) are refused.
 """
 
+import hmac
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -27,8 +28,16 @@ OWN = ("same-origin", "none")
 """Where a request may come from, as ``Sec-Fetch-Site`` says; none is somebody's own address bar."""
 
 
+VIEWER = "headroom.viewer"
+"""Of a scope: by which cookie somebody is known."""
+
+
 class Guard:
-    """Lets requests with the token through, and nothing else."""
+    """Lets requests with the token through, and nothing else.
+
+    Who comes with the token gets a cookie: a name of their own, which tells viewers apart, and what
+    only this server can sign it with. Whoever has the token may have several.
+    """
 
     def __init__(self, app: Any, token: str, port: int) -> None:
         self.app, self.token = app, token
@@ -49,9 +58,12 @@ class Guard:
             return
         if "token" in request.query_params:  # once: from now on it is a cookie, and out of sight
             answer: Response = RedirectResponse("/", headers=HEADERS)
-            answer.set_cookie(self.cookie, self.token, httponly=True, samesite="strict")
+            known = self._viewer(request) or secrets.token_urlsafe(9)
+            signed = f"{known}.{self._signature(known)}"
+            answer.set_cookie(self.cookie, signed, httponly=True, samesite="strict")
             await answer(scope, receive, send)
             return
+        scope[VIEWER] = self._viewer(request)
 
         async def with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
@@ -65,8 +77,8 @@ class Guard:
         if request.method != "GET":
             return PlainTextResponse("GET only", 405, HEADERS)
         site = request.headers.get("sec-fetch-site", "none")
-        given = request.query_params.get("token", request.cookies.get(self.cookie, ""))
-        if not secrets.compare_digest(given.encode(), self.token.encode()):
+        given = request.query_params.get("token")
+        if not (self._viewer(request) if given is None else _same(given, self.token)):
             text = "open the address that headroom explore printed: it has a token"
             return PlainTextResponse(text, 403, HEADERS)
         if site not in OWN and "token" not in request.query_params:
@@ -75,3 +87,16 @@ class Guard:
         if origin is not None and origin != f"http://{request.headers.get('host')}":
             return PlainTextResponse("not from another site", 403, HEADERS)
         return None
+
+    def _viewer(self, request: Request) -> str | None:
+        """The name in the cookie, if it is one that was given here."""
+        name, _, signature = request.cookies.get(self.cookie, "").partition(".")
+        return name if name and _same(signature, self._signature(name)) else None
+
+    def _signature(self, name: str) -> str:
+        return hmac.new(self.token.encode(), name.encode(), "sha256").hexdigest()
+
+
+def _same(given: str, wanted: str) -> bool:
+    """Whether two texts are alike; how long it takes does not tell how much of them is."""
+    return secrets.compare_digest(given.encode(), wanted.encode())

@@ -6,6 +6,7 @@ no mapping.
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -23,6 +24,10 @@ SEATS = (8, 16, 32, 64, 128, 256, 512, 1024)
 BUDGETS = (512, 1024, 2048, 4096, 8192, 16384)
 GROUPS = (1, 2, 4, 8)
 SHARES = (0.9, 0.95, 0.99, 0.999)
+
+
+NUMBER = re.compile(r"[-+]?[0-9.]+(e[-+]?[0-9]{1,3})?")
+"""What a page writes for one; Python's own reading knows underscores and other scripts' digits."""
 
 
 class KnobError(ValueError):
@@ -55,7 +60,7 @@ class Knob:
                     return choice
             raise KnobError(f"{self.id} = {text[:40]!r}, expected one of {list(self.choices)}")
         try:
-            value = float(text)
+            value = float(text) if NUMBER.fullmatch(text) else math.nan
         except ValueError:
             value = math.nan
         whole = self.kind != "whole" or value == int(value) if math.isfinite(value) else False

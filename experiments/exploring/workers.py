@@ -12,6 +12,7 @@ from multiprocessing import parent_process
 from pathlib import Path
 
 from experiments.exploring.nursery import context
+from experiments.exploring.turns import Turns
 from experiments.running.local import run_one
 from experiments.running.pieces import is_whole
 from experiments.running.sweep import Run
@@ -31,7 +32,7 @@ LOOK_S = 0.03
 
 
 class Workers:
-    """Simulates runs side by side; whoever asks first is served first, a seed at a time.
+    """Simulates runs side by side; viewers take turns, a seed at a time.
 
     Each worker is a pool of its own, so that one that is killed takes no other run with it.
     """
@@ -40,7 +41,7 @@ class Workers:
         self.folder = folder
         self._pools = [_worker() for _ in range(jobs)]
         self._idle = list(range(jobs))
-        self._turns = asyncio.Semaphore(jobs)
+        self._turns = Turns(jobs)
         self._kept: OrderedDict[Path, None] = OrderedDict()
         self._under_way: dict[Path, asyncio.Future[bool]] = {}
         self._waiting: Counter[Path] = Counter()
@@ -54,7 +55,7 @@ class Workers:
         """Whether the piece of a run is there already."""
         return run.path in self._kept and is_whole(run.path)
 
-    async def run(self, run: Run) -> bool:
+    async def run(self, run: Run, viewer: str = "") -> bool:
         """Leave the piece of a run behind; tell whether it had to be begun again.
 
         A turn lasts as long as its run, and a run that nobody waits for any more is stopped:
@@ -68,8 +69,8 @@ class Workers:
         while not self.has(run):
             under_way = self._under_way.get(run.path)
             if under_way is None:
-                await self._turns.acquire()
-                self._begin(run)
+                await self._turns.take(viewer)
+                self._begin(run, viewer)
             elif abandoned(run).exists():  # it is being stopped
                 await asyncio.wait([under_way])
             else:
@@ -94,17 +95,17 @@ class Workers:
                 if run.path in self._under_way:
                     abandoned(run).touch()
 
-    def _begin(self, run: Run) -> None:
-        """Give a turn to a run; it is given back when the run ends."""
-        if run.path in self._under_way:  # somebody else was first while we waited
-            self._turns.release()
+    def _begin(self, run: Run, viewer: str) -> None:
+        """Give a viewer's turn to a run; it is given back when the run ends."""
+        if run.path in self._under_way or self.has(run):  # somebody was first while we waited
+            self._turns.give(viewer)
             return
         begun = self._under_way[run.path] = asyncio.ensure_future(self._simulated(run))
 
         def ended(done: asyncio.Future[bool]) -> None:
             del self._under_way[run.path]
             abandoned(run).unlink(missing_ok=True)
-            self._turns.release()
+            self._turns.give(viewer)
             if not done.cancelled():
                 done.exception()  # nobody may be left to hear of it
 

@@ -15,7 +15,7 @@ from experiments.running.cluster import connected
 from experiments.running.folder import chosen_folder
 from experiments.running.local import Local
 from experiments.running.sweep import Executor
-from experiments.study.document import Study, read_raw
+from experiments.study.document import Given, Study, read_raw
 from experiments.study.errors import StudyError
 from experiments.study.kinds import SEARCHES, kind_of
 from experiments.study.overrides import override
@@ -53,7 +53,7 @@ class SearchResult:
 
 
 def run_search(
-    study: str | Path,
+    study: Given,
     *,
     out: str | Path | None = None,
     jobs: int = 1,
@@ -64,8 +64,8 @@ def run_search(
 ) -> SearchResult:
     """Search; with ``out``, leave the results folder there.
 
-    ``study`` is a path or the name of a bundled one, of kind plan or capacity: a study of serving
-    becomes one with ``settings={"kind": "capacity"}``. The other arguments are those of
+    ``study`` is a path, the name of a bundled one or a mapping, of kind plan or capacity: a study
+    of serving becomes one with ``settings={"kind": "capacity"}``. The other arguments are those of
     ``run_study``.
 
     Raises:
@@ -85,7 +85,8 @@ def run_search(
         kind = kind_of(loaded)
         if kind not in SEARCHES:
             raise StudyError.of(
-                f"study {study} is of kind {kind}, expected one of {', '.join(SEARCHES)}"
+                f"study {loaded.document.label} is of kind {kind}, expected one of "
+                f"{', '.join(SEARCHES)}"
             )
         search = search_of(replace(loaded, raw={**loaded.raw, "kind": kind}))
         executor: Executor = Local(jobs)

@@ -51,7 +51,9 @@ class Varied:
     @property
     def value(self) -> float:
         """What the study says."""
-        return float(value_at(self.point.resolved(), key_path(self.key)))  # type: ignore[arg-type]
+        value = value_at(self.point.resolved(), key_path(self.key))
+        assert isinstance(value, int | float)
+        return float(value)
 
     @property
     def is_whole(self) -> bool:

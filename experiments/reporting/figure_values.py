@@ -20,6 +20,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def values_of(summary: Records, column: str) -> Floats:
+    """A column as numbers, one per point; NaN throughout if the table has none of that name."""
     if column not in summary:
         return np.full(len(summary), np.nan)
     return np.array(summary[column], dtype=np.float64)

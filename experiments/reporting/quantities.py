@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-DASH = "–"  # noqa: RUF001
+DASH = "–"
 """Between the ends of an interval."""
 MISSING = DASH
 NEARLY = 1.25

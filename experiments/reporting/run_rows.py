@@ -51,6 +51,7 @@ def identity(values: Iterable[object]) -> tuple[str, ...]:
 
 
 def require(runs: Records, columns: Iterable[str]) -> None:
+    """Raises ValueError for the first column that the table lacks; names the nearest it has."""
     for name in columns:
         if name not in runs:
             near = get_close_matches(name, list(runs), n=1)

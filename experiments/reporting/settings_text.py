@@ -1,14 +1,14 @@
 """The engine's settings in words: which ones are vLLM's own, and which ones a study says."""
 
 from collections.abc import Mapping
+from functools import partial
 
-from experiments.reporting.words import of_pool, points_text
-from experiments.study.build import Keys, keys_of, longest_that_fits, prices_of
+from experiments.reporting.words import points_text, told_of_pools
+from experiments.study.build import longest_that_fits, prices_of
 from experiments.study.calibrations import gpu_of
 from experiments.study.document import Study
 from experiments.study.errors import show
 from experiments.study.points import Plan
-from experiments.study.pools import by_pool
 from hardware.gpu import Gpu
 from model.spec import DecoderSpec, load_spec
 from sim.settings.resolved_engine import RESOLVED, default_settings
@@ -21,15 +21,8 @@ def setting_lines(plan: Plan) -> list[str]:
     value is vLLM's as well.
     """
     swept = {key.removeprefix("engine.") for key in plan.keys}
-    lines: dict[str, list[int]] = {}
-    known: dict[Keys, list[str]] = {}
-    for point in plan.points:
-        for pool, alone in by_pool(point.study):
-            keys = keys_of(alone)
-            if keys not in known:
-                known[keys] = _point_lines(alone, swept)
-            for line in known[keys]:
-                lines.setdefault(f"{of_pool(pool)}{line}", []).append(point.number)
+    points = ((point.number, point.study) for point in plan.points)
+    lines = told_of_pools(points, partial(_point_lines, swept=swept))
     if not lines:
         return []
     everywhere = len(plan.points)

@@ -1,6 +1,7 @@
 """A plan in words: its ceilings, its memory, and what its prices rest on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from experiments.study.build import Keys, keys_of, longest_that_fits, prices_of, settled
 from experiments.study.calibrations import gpu_of
@@ -21,8 +22,9 @@ from hardware.relatives import relative_of
 from model.spec import load_spec
 from sim.settings.engine_config import EngineConfig, precision_of
 from sim.settings.host_time import ASSUMED_SEQUENCE_OVERHEAD_S, ASSUMED_STEP_OVERHEAD_S
-from sim.settings.pools import PoolConfig
 from sim.settings.prefix_caching import uncached
+
+Name = TypeVar("Name")
 
 
 def ceiling_lines(plan: Plan) -> list[str]:
@@ -88,15 +90,7 @@ def _repetitions(plan: Plan) -> str:
 
 def calibration_notes(plan: Plan) -> list[str]:
     """Say what prices rest on: each sentence once, with the points that it is about."""
-    found: dict[str, list[int]] = {}
-    known: dict[Keys, list[str]] = {}
-    for point in plan.points:
-        for pool, alone in by_pool(point.study):
-            keys = keys_of(alone)
-            if keys not in known:
-                known[keys] = _notes_of(alone)
-            for sentence in known[keys]:
-                found.setdefault(f"{of_pool(pool)}{sentence}", []).append(point.number)
+    found = setup_notes((point.number, point.study) for point in plan.points)
     notes = [
         sentence if len(points) == len(plan.points) else f"{points_text(points)}: {sentence}"
         for sentence, points in found.items()
@@ -110,6 +104,35 @@ def calibration_notes(plan: Plan) -> list[str]:
     return notes
 
 
+def setup_notes(studies: Iterable[tuple[Name, Study]]) -> dict[str, list[Name]]:
+    """Return what a reader must know of the prices of settled studies, and of which of them."""
+    return told_of_pools(studies, _notes_of)
+
+
+def told_of_pools(
+    studies: Iterable[tuple[Name, Study]], told: Callable[[Study], list[str]]
+) -> dict[str, list[Name]]:
+    """Return what ``told`` says of each pool of settled studies, and of which of them.
+
+    What holds for all pools of a study names none of them.
+    """
+    found: dict[str, list[Name]] = {}
+    known: dict[Keys, list[str]] = {}
+    for name, study in studies:
+        pools, said = by_pool(study), dict[str, list[str]]()
+        for pool, alone in pools:
+            keys = keys_of(alone)
+            if keys not in known:
+                known[keys] = told(alone)
+            for text in known[keys]:
+                said.setdefault(text, []).append(pool.name)
+        for text, names in said.items():
+            some = f"pool{'s' if names[1:] else ''} {', '.join(names)}: "
+            which = "" if len(names) == len(pools) else some
+            found.setdefault(f"{which}{text}", []).append(name)
+    return found
+
+
 def _notes_of(study: Study) -> list[str]:
     return [
         *price_notes(study),
@@ -118,11 +141,6 @@ def _notes_of(study: Study) -> list[str]:
         *cache_notes(study),
         *cost_notes(study),
     ]
-
-
-def of_pool(pool: PoolConfig) -> str:
-    """Begin a sentence about one pool; of one without a name there is nothing to say."""
-    return f"pool {pool.name}: " if pool.name else ""
 
 
 def price_notes(study: Study) -> list[str]:

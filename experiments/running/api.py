@@ -13,7 +13,7 @@ from experiments.running.folder import chosen_folder
 from experiments.running.local import Local
 from experiments.running.results import run_plan
 from experiments.running.sweep import Executor
-from experiments.study.document import Study, from_study, read_raw
+from experiments.study.document import Given, Study, from_study, read_raw
 from experiments.study.errors import StudyError
 from experiments.study.kinds import SEARCHES, kind_of
 from experiments.study.overrides import override
@@ -71,9 +71,9 @@ class StudyResult:
 
 
 def load_study(
-    study: str | Path, settings: Settings | None = None, plugins: Iterable[str | Path] = ()
+    study: Given, settings: Settings | None = None, plugins: Iterable[str | Path] = ()
 ) -> Study:
-    """Read and check a study: a path, or the name of a bundled one.
+    """Read and check a study: a path, the name of a bundled one, or a mapping like a study file.
 
     ``plugins`` are modules whose classes it may name, as ``--plugin`` takes them.
 
@@ -85,7 +85,7 @@ def load_study(
 
 
 def run_study(
-    study: Study | str | Path,
+    study: Study | Given,
     *,
     out: str | Path | None = None,
     jobs: int = 1,
@@ -125,14 +125,15 @@ def run_study(
         return _run(plan, Path(passing) / "results", executor, kept=False)
 
 
-def _plan(study: Study | str | Path, settings: Settings | None) -> Plan:
+def _plan(study: Study | Given, settings: Settings | None) -> Plan:
     overrides = [override(key, value, f"{key}={value}") for key, value in (settings or {}).items()]
     if not isinstance(study, Study):
         loaded = read_raw(study, overrides)
         kind = kind_of(loaded)
         if kind != "serving":
-            how = "run_search runs it" if kind in SEARCHES else f"headroom run {study} does"
-            raise StudyError.of(f"study {study} is of kind {kind}, expected serving: {how}")
+            label = loaded.document.label
+            how = "run_search runs it" if kind in SEARCHES else f"headroom run {label} does"
+            raise StudyError.of(f"study {label} is of kind {kind}, expected serving: {how}")
         return prepare(loaded)
     if overrides:
         raise ValueError("settings apply to a study file; change a Study with model_copy")

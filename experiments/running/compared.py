@@ -139,7 +139,7 @@ def _points_of(named: str) -> list[Side]:
     points = summary["point"].tolist()
     if number is not None and number not in points:
         raise StudyError.of(f"compare {named}: expected a point from {points[0]} to {points[-1]}")
-    rows: list[dict[str, Any]] = summary.to_dict("records")  # type: ignore[assignment]
+    rows = Records.of_frame(summary).rows()
     return [
         _side(folder, str(folder) if len(points) == 1 else f"{folder}:{row['point']}", row, runs)
         for row in rows

@@ -22,7 +22,7 @@ from experiments.study.errors import Problem, StudyError, show
 from experiments.study.overrides import Override, apply_overrides, resolve_paths
 from experiments.study.plugins import given_plugins
 from experiments.study.precision import Precision, Wanted
-from experiments.study.yaml_source import Document, parse_yaml
+from experiments.study.yaml_source import Document, document_of, parse_yaml
 from experiments.study.yaml_source import Path as KeyPath
 from model.text_file import TextFileError, read_text
 from sim.measuring.slo import Slo
@@ -33,6 +33,8 @@ from sim.settings.engine_config import EngineConfig
 from workloads.config import LATEST_S
 from workloads.workload import Workload
 
+Given = str | Path | Mapping[str, Any]
+"""A study: its file, the name of a bundled one, or what a file would hold."""
 MOST_BYTES = 2**20
 """Of a study file."""
 OPTION = "--set"
@@ -168,27 +170,26 @@ class Loaded:
         return self.document.where(path)
 
 
-def read_raw(name_or_path: str | Path, overrides: Sequence[Override] = ()) -> Loaded:
-    """Read a study file and apply ``--set``; paths in it become absolute. Nothing is checked yet.
+def read_raw(given: Given, overrides: Sequence[Override] = ()) -> Loaded:
+    """Read a study and apply ``--set``; paths in it become absolute. Nothing is checked yet.
+
+    ``given`` is a file, the name of a bundled study, or what a file would hold, as a mapping; paths
+    in a mapping count from the current folder.
 
     Raises:
         StudyError: no such file, not YAML, duplicate keys, not a mapping, an override that does
             not apply, a class whose module is not allowed.
     """
-    path = find_study(name_or_path)
-    bundled = path.parent == STUDIES
-    label = path.name if bundled else str(name_or_path)
-    try:
-        text = read_text(path, MOST_BYTES)
-    except TextFileError as error:
-        raise StudyError.of(f"cannot read the study: {error}", label) from None
-    document = parse_yaml(text, label)
+    if isinstance(given, Mapping):
+        document, base, name = document_of(given, "study"), Path.cwd(), "study"
+    else:
+        document, base, name = _document(given)
     if not isinstance(document.data, dict):
         kind = "empty" if document.data is None else show(document.data)
-        problem = Problem(label, f"a study must be a mapping of keys to values, but this is {kind}")
-        raise StudyError([problem, *document.problems])
-    raw = resolve_paths(document.data, path.parent.resolve())
-    raw.setdefault("name", path.stem)
+        text = f"a study must be a mapping of keys to values, but this is {kind}"
+        raise StudyError([Problem(document.label, text), *document.problems])
+    raw = resolve_paths(document.data, base)
+    raw.setdefault("name", name)
     notes, problems = apply_overrides(raw, overrides)
     if problems:
         raise StudyError([*document.problems, *problems])
@@ -197,6 +198,17 @@ def read_raw(name_or_path: str | Path, overrides: Sequence[Override] = ()) -> Lo
     loaded = Loaded(raw, document, overrides, notes)
     refuse_unallowed(loaded)
     return loaded
+
+
+def _document(name_or_path: str | Path) -> tuple[Document, Path, str]:
+    """Read a study file: what it holds, the folder that its paths count from, and its name."""
+    path = find_study(name_or_path)
+    label = path.name if path.parent == STUDIES else str(name_or_path)
+    try:
+        text = read_text(path, MOST_BYTES)
+    except TextFileError as error:
+        raise StudyError.of(f"cannot read the study: {error}", label) from None
+    return parse_yaml(text, label), path.parent.resolve(), path.stem
 
 
 def refuse_unallowed(loaded: Loaded) -> None:

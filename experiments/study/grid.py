@@ -1,22 +1,30 @@
 """From ``sweep`` to settings: which keys a point changes, and to what."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import product
 from math import prod
 from typing import Any
 
-from experiments.study.errors import nearest, show
+from experiments.study.errors import show
 from experiments.study.keys import is_inside, key_path, put
 from experiments.study.schema import value_at
 from experiments.study.yaml_source import Path
+from model.nearest import closest
 
 MOST_POINTS = 10_000
 """Of one sweep: more rows than anybody compares, and more than can be checked in a minute."""
 
-SWEEPABLE = (
+TELLS = (
+    "name", "gpu", "replicas", "role", "tensor_parallel_size", "pipeline_parallel_size",
+    "data_parallel_size",
+)  # fmt: skip
+"""Which pool it is."""
+Known = Callable[[], Sequence[str]]
+Sections = tuple[str, ...]
+SWEEPABLE: Sections = (
     "model", "cluster", "engine", "calibration", "workload", "slo", "warmup_fraction", "warmup_s",
     "stop_s",
 )  # fmt: skip
@@ -47,6 +55,16 @@ def cell(value: Any) -> Any:
     return " + ".join(pools) if pools and all(pools) else json.dumps(value)
 
 
+def in_brief(value: Any) -> Any:
+    """Return pools without what versions, GPUs and defaults decide, other values as they are."""
+    if not isinstance(value, list) or not all(map(_pool, value)):
+        return value
+    return [
+        {key: said for key, said in pool.items() if key in TELLS and said not in (1, "serve")}
+        for pool in value
+    ]
+
+
 def _pool(value: Any) -> str:
     """Tell one pool in words; empty if it is none, or its GPU is described at length."""
     if not isinstance(value, Mapping) or not isinstance(value.get("gpu"), str):
@@ -70,17 +88,25 @@ def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str
             yield f"{above}{key}", value if isinstance(value, str) else json.dumps(value)
 
 
-def expand(sweep: Any) -> tuple[list[Setting], list[tuple[Path, str]]]:
+def expand(
+    sweep: Any, known: Known = tuple, sections: Sections = SWEEPABLE
+) -> tuple[list[Setting], list[tuple[Path, str]]]:
     """Return the points of a sweep in written order, the last key changing fastest, and faults.
 
     An empty mapping, or none, is one point that changes nothing.
+
+    Args:
+        sweep: what a study says.
+        known: gives all keys of a study, from which the one is told that was meant.
+        sections: of which keys may be changed.
     """
     if sweep is None or sweep == {}:
         return [Setting({}, {})], []
     if isinstance(sweep, Mapping):
-        settings, problems = _grid(sweep)
+        problems = _key_problems(list(sweep), ("sweep",), known, sections)
+        settings, problems = ([], problems) if problems else _grid(sweep)
     elif isinstance(sweep, list) and sweep:
-        settings, problems = _points(sweep)
+        settings, problems = _points(sweep, known, sections)
     elif isinstance(sweep, list):
         return [], [(("sweep",), "expected at least one point; for none write sweep: {}")]
     else:
@@ -89,7 +115,7 @@ def expand(sweep: Any) -> tuple[list[Setting], list[tuple[Path, str]]]:
 
 
 def _grid(sweep: Mapping[str, Any]) -> tuple[list[Setting], list[tuple[Path, str]]]:
-    problems = _key_problems(list(sweep), ("sweep",))
+    problems: list[tuple[Path, str]] = []
     for key, values in sweep.items():
         if not isinstance(values, list):
             problems.append((("sweep", key), f"expected a list of values, e.g. [{cell(values)}]"))
@@ -121,7 +147,9 @@ def _too_many(sweep: Mapping[str, Any]) -> tuple[Path, str] | None:
     )
 
 
-def _points(sweep: list[Any]) -> tuple[list[Setting], list[tuple[Path, str]]]:
+def _points(
+    sweep: list[Any], known: Known, sections: Sections
+) -> tuple[list[Setting], list[tuple[Path, str]]]:
     settings: list[Setting] = []
     problems: list[tuple[Path, str]] = []
     if len(sweep) > MOST_POINTS:
@@ -130,30 +158,39 @@ def _points(sweep: list[Any]) -> tuple[list[Setting], list[tuple[Path, str]]]:
         if not isinstance(row, Mapping) or not row:
             problems.append((("sweep", index), "expected a mapping of dotted keys to values"))
             continue
-        problems += _key_problems(list(row), ("sweep", index))
+        problems += _key_problems(list(row), ("sweep", index), known, sections)
         settings.append(Setting(dict(row), {key: ("sweep", index, key) for key in row}))
     return settings, problems
 
 
-def _key_problems(keys: list[str], path: Path) -> list[tuple[Path, str]]:
+def _key_problems(
+    keys: list[str], path: Path, known: Known, sections: Sections
+) -> list[tuple[Path, str]]:
     """Keys outside the sections that can be swept, and keys one inside the other."""
     problems: list[tuple[Path, str]] = []
     for key in keys:
         if not all(key.split(".")):
             problems.append(((*path, key), "expected a dotted key, e.g. engine.block_size"))
             continue
-        section = str(key_path(key)[0])
-        if section not in SWEEPABLE:
-            problems.append(((*path, key), f"cannot be swept, {_section(section)}"))
+        if key_path(key)[0] not in sections:
+            text = _meant(key, known(), sections)
+            problems.append(((*path, key), f"cannot be swept{text}"))
         inside = [other for other in keys if is_inside(key, other)]
         problems += [((*path, key), f"is part of {other}, which is swept, too") for other in inside]
     return problems
 
 
-def _section(word: str) -> str:
-    hint = nearest(word, SWEEPABLE).removeprefix("; ")
-    expected = f"xpected a key of {', '.join(SWEEPABLE)}"
-    return f"{hint} E{expected}" if hint else f"e{expected}"
+def _meant(key: str, known: Sequence[str], sections: Sections) -> str:
+    """Say which key of ``sections`` was meant: one that ends like it, or a misspelt section."""
+    here = [each for each in known if str(key_path(each)[0]) in sections]
+    ends = [each for each in here if each.endswith(f".{key}")]
+    begins = [each for each in here if f".{key}_" in f".{each}" and each.count(".") < 3]
+    first, *below = key.split(".")
+    like = closest(first, sections)
+    if like and not ends:
+        ends = [".".join((like, *below))]
+    hint = f"; did you mean {min(ends or begins, key=len)}? E" if ends or begins else ", e"
+    return f"{hint}xpected a key of {', '.join(sections)}"
 
 
 def _repeated(settings: list[Setting]) -> list[tuple[Path, str]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -9,11 +10,11 @@ from experiments.study import build, effects, faults, memory
 from experiments.study.baseline import baselines
 from experiments.study.document import Loaded, Study, validate
 from experiments.study.errors import Problem, StudyError
-from experiments.study.grid import Setting, cell, expand, fill_missing
+from experiments.study.grid import Setting, cell, expand, fill_missing, in_brief
 from experiments.study.keys import key_path
 from experiments.study.plugins import given_plugins
 from experiments.study.requests import requests_of, with_prefixes
-from experiments.study.schema import value_at, without_misspelt
+from experiments.study.schema import all_keys, value_at, without_misspelt
 from experiments.study.yaml_source import Path
 from sim.ceilings import ceilings_of
 from sim.settings.cluster_config import ClusterConfig
@@ -73,7 +74,7 @@ def prepare(loaded: Loaded) -> Plan:
         StudyError: everything that is wrong, at once: schema, sweep, unknown names; then what
             only building shows: memory, budgets, traces.
     """
-    settings, sweep_faults = expand(loaded.raw.get("sweep"))
+    settings, sweep_faults = expand(loaded.raw.get("sweep"), partial(all_keys, Study, loaded.raw))
     base, filled = loaded.raw, list[Path]()
     study, schema_faults = validate(base)
     if study is None and settings:  # a key that is swept need not stand in the base as well
@@ -140,7 +141,7 @@ def _value(setting: Setting, key: str, point: Study) -> Any:
     """A point that does not mention a key has the value of the base study."""
     if key in setting.values:
         return cell(setting.values[key])
-    return cell(value_at(point.resolved(), key_path(key)))
+    return cell(in_brief(value_at(point.resolved(), key_path(key))))
 
 
 def _plugin_notes(studies: list[Study]) -> Iterator[str]:

@@ -98,9 +98,9 @@ def _may_be_found(workload: Mapping[str, Any]) -> bool:
 def check(workload: Workload | None, seeds: int | None) -> None:
     """Refuse a precision that cannot be aimed at. Raises ValueError."""
     if workload is not None:
-        closed = isinstance(workload.arrivals, ClosedLoop)
-        if not closed and steady(workload.arrivals) is None:
-            what = "a trace" if workload.trace else f"process {workload.arrivals.process}"  # type: ignore[union-attr]
+        arrivals = workload.arrivals
+        if not isinstance(arrivals, ClosedLoop) and steady(arrivals) is None:
+            what = "a trace" if arrivals is None else f"process {arrivals.process}"
             raise ValueError(
                 f"expected none: {what} is as long as it is; more seeds make its figures more exact"
             )

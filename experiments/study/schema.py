@@ -243,7 +243,9 @@ def _message(item: Any, model: type[BaseModel], path: Path, data: object) -> str
         return f"not allowed{_description(model, path, data)}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         keys = keys_at(model, path, data)
-        return f"expected a mapping{' with the keys ' if keys else ''}{', '.join(keys)}"
+        kinds = {node.get("type") for node in _nodes_at(model, path, data)}
+        number = "a number or " if kinds & {"integer", "number"} else ""
+        return f"expected {number}a mapping{' with the keys ' if keys else ''}{', '.join(keys)}"
     if kind in ("too_short", "too_long"):
         limit, most = item["ctx"].get("min_length"), item["ctx"].get("max_length")
         bound = f"at least {limit}" if kind == "too_short" else f"at most {most}"

@@ -1,5 +1,6 @@
 """YAML as plain data, with the line of every key. YAML 1.2: ``no`` is text, ``989e12`` a number."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ _LARGEST = 2**63 - 1
 
 @dataclass(slots=True)
 class Document:
-    """The content of one YAML text; ``lines`` counts from 1."""
+    """The content of one YAML text; ``lines`` counts from 1, and is 0 where there is no text."""
 
     label: str
     data: object = None
@@ -36,9 +37,25 @@ class Document:
     def where(self, path: Path) -> str:
         """Return ``label:line`` of the deepest part of ``path`` that the text holds."""
         for length in range(len(path), 0, -1):
-            if path[:length] in self.lines:
-                return f"{self.label}:{self.lines[path[:length]]}"
+            if line := self.lines.get(path[:length]):
+                return f"{self.label}:{line}"
         return self.label
+
+
+def document_of(data: Mapping[str, Any], label: str) -> Document:
+    """Return what a program made in the shape of a text that was read: every key is there."""
+    return Document(label, dict(data), dict.fromkeys(_paths(data, ()), 0))
+
+
+def _paths(value: object, path: Path) -> Iterator[Path]:
+    if isinstance(value, Mapping):
+        for key, below in value.items():
+            yield (*path, key)
+            yield from _paths(below, (*path, key))
+    elif isinstance(value, list):
+        for place, below in enumerate(value):
+            yield (*path, place)
+            yield from _paths(below, (*path, place))
 
 
 def parse_yaml(text: str, label: str) -> Document:

@@ -1,7 +1,6 @@
 """Every table by name: where its schema is, which also computes it."""
 
 from importlib import import_module
-from typing import cast
 
 from experiments.study.document import Loaded
 from experiments.study.errors import Problem, StudyError, nearest, show
@@ -23,7 +22,8 @@ TABLES = {
 def table_schema(name: str) -> type[TableStudy]:
     """Return the schema of a table that exists."""
     module, schema = TABLES[name]
-    return cast(type[TableStudy], getattr(import_module(f"experiments.texts.{module}"), schema))
+    found: type[TableStudy] = getattr(import_module(f"experiments.texts.{module}"), schema)
+    return found
 
 
 def schema_of(loaded: Loaded) -> type[TableStudy]:

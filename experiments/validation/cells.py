@@ -11,7 +11,7 @@ from model.sampling import Drawing
 
 EMPTY = frozenset(
     {
-        "", "nan", "none", "null", "nil", "n/a", "n.a.", "na", "-", "--", "---", "–", "—", "?",  # noqa: RUF001
+        "", "nan", "none", "null", "nil", "n/a", "n.a.", "na", "-", "--", "---", "–", "—", "?",
         "unknown", "unspecified", "not stated", "not published", "not reported", "tbd",
     }
 )  # fmt: skip
@@ -64,7 +64,7 @@ _NUMBERLESS = re.compile(r"(?<=\S)\s*\((?:(?!(?<!\w)\d)[^()])*\)$")
 _VARIANT = re.compile(r"pcie|sxm\d?|\bnvl\b|mig|\d+g\.\d+gb|\d+\s*gi?b|max-?q|super|ti\b")
 """Words in a remark that make another GPU of it."""
 _COUNTED = re.compile(
-    r"^\d+\s*[x×*]\s*(?=\D)|^\d{1,3}\s+(?=[a-z])(?!gi?b?\b)|(?<=\w)(?:\s+[x×*]\s*\d{1,3}|[x×*]\d{1,2})$",  # noqa: RUF001
+    r"^\d+\s*[x×*]\s*(?=\D)|^\d{1,3}\s+(?=[a-z])(?!gi?b?\b)|(?<=\w)(?:\s+[x×*]\s*\d{1,3}|[x×*]\d{1,2})$",
     re.IGNORECASE,
 )
 """How many there are, before or behind the name: ``8x H100``, ``8 H100``, ``H100 x 8``, ``H100x8``;
@@ -152,7 +152,7 @@ def gpu_count(text: str) -> str | None:
 
 
 def _without_remarks(text: str) -> str:
-    return re.split(r"[;,]|\s[-–—/|]\s", _REMARK.sub(" ", text))[0].strip(" ?*")  # noqa: RUF001
+    return re.split(r"[;,]|\s[-–—/|]\s", _REMARK.sub(" ", text))[0].strip(" ?*")
 
 
 def without_remark(text: str) -> str:

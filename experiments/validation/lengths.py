@@ -49,8 +49,8 @@ _NORMAL = rf"\b(?:normal|gauss(?:ian)?)\s*\(\s*{_NUMBER}\s*,\s*{_NUMBER}\s*\)"
 _RANGES = (
     rf"uniform\s*[(\[]\s*{_NUMBER}\s*,\s*{_NUMBER}\s*[)\]]",
     rf"\bu\s*[(\[]\s*{_NUMBER}\s*,\s*{_NUMBER}\s*[)\]]",
-    rf"\b(?:uniform|between|range|from)\W*{_NUMBER}\s*(?:-|–|to|\.\.|and|,)\s*{_NUMBER}\b(?![-.]\w)",  # noqa: RUF001
-    rf"^{_NUMBER}\s*(?:-|–|to|\.\.)\s*{_NUMBER}\s*(?:tokens?\b|$|[(;,])",  # noqa: RUF001
+    rf"\b(?:uniform|between|range|from)\W*{_NUMBER}\s*(?:-|–|to|\.\.|and|,)\s*{_NUMBER}\b(?![-.]\w)",
+    rf"^{_NUMBER}\s*(?:-|–|to|\.\.)\s*{_NUMBER}\s*(?:tokens?\b|$|[(;,])",
 )
 """How a uniform law is written; the first on the words before commas of thousands are taken out."""
 

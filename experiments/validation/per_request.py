@@ -224,10 +224,12 @@ def _cold(table: "DataFrame", column: str | None) -> str:
     return f"TTFT of up to {1e3 * longest_s:.0f} ms against a median of {1e3 * usual_s:.0f} ms"
 
 
-def _timeout_s(table: "object", column: str | None, failed: npt.NDArray[np.bool_]) -> float | None:
+def _timeout_s(
+    table: "DataFrame", column: str | None, failed: npt.NDArray[np.bool_]
+) -> float | None:
     if column is None or not failed.any():
         return None
-    lasted = np.asarray(table[column], dtype=np.float64)[failed]  # type: ignore[index]
+    lasted = np.asarray(table[column], dtype=np.float64)[failed]
     lasted = lasted[~np.isnan(lasted)]
     if not len(lasted) or lasted.max() > lasted.min() * (1 + SAME_TIMEOUT):
         return None

@@ -118,13 +118,12 @@ def _term(mixer: Mixer, by_unit: tuple[Operator, ...]) -> AttentionTerm:
     for place, cache in enumerate(mixer.caches):
         of_cache = slice(2 + 2 * place, 4 + 2 * place)
         if cache.read is not None and (any(flops[of_cache]) or any(moved[of_cache])):
-            parts = (
+            more_flops, more_moved = (
                 Linear(0.0, 0.0, *(amount / cache.every for amount in amounts[of_cache]))
                 for amounts in (flops, moved)
             )
-            before = read.get(cache.read, (Linear(), Linear()))
-            both = (old.plus(new) for old, new in zip(before, parts, strict=True))
-            read[cache.read] = tuple(both)  # type: ignore[assignment]
+            its_flops, its_moved = read.get(cache.read, (Linear(), Linear()))
+            read[cache.read] = its_flops.plus(more_flops), its_moved.plus(more_moved)
     if len(read) > 1:
         raise ValueError(
             f"{by_unit[0].name} of {mixer.told} reads caches of {len(read)} reaches at once, "

@@ -69,6 +69,14 @@ def qwen2_5_vl(vision: Config) -> int:
     return patches(hidden, patch, frames=frames, bias=False) + each + merger
 
 
+def exaone(vision: Config) -> int:
+    """Count EXAONE 4.5's tower: Qwen2.5-VL's with fewer heads of keys and values."""
+    hidden, heads = whole(vision, "hidden_size", 3584), whole(vision, "num_heads", 16)
+    fewer = heads - whole(vision, "num_key_value_heads", 8)
+    rows = 2 * fewer * (hidden // heads)
+    return qwen2_5_vl(vision) - whole(vision, "depth", 32) * rows * (hidden + 1)
+
+
 def qwen3_vl(vision: Config) -> int:
     """Count the tower of Qwen3-VL and Qwen3.5: learned positions, and a merger for each deep stack.
 

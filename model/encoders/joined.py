@@ -118,9 +118,13 @@ def gemma3(config: Config, text: Config) -> int:
 
 
 def gemma4(config: Config, text: Config) -> int:
-    """Its own tower and one matrix; of smaller models a Conformer and one matrix as well."""
-    vision, audio = nested(config, "vision_config"), config.get("audio_config")
-    count = images.gemma4(vision) + whole(vision, "hidden_size", 768) * _hidden(text)
+    """Its own tower and one matrix; of smaller models a Conformer and one matrix as well.
+
+    A file that has none, or null, has no tower.
+    """
+    vision, audio, count = nested(config, "vision_config"), config.get("audio_config"), 0
+    if isinstance(config.get("vision_config"), Mapping):
+        count = images.gemma4(vision) + whole(vision, "hidden_size", 768) * _hidden(text)
     if not isinstance(audio, Mapping):
         return count
     heard = nested(config, "audio_config")
@@ -135,6 +139,7 @@ def gemma4_unified(config: Config, text: Config) -> int:
     rows = 2 * whole(vision, "mm_posemb_size", 1120)
     patches = layernorm(pixels) + linear(pixels, wide) + 2 * layernorm(wide) + rows * wide
     seen = patches + whole(vision, "output_proj_dims", 3840) * _hidden(text)
+    seen = seen if isinstance(config.get("vision_config"), Mapping) else 0
     heard = whole(audio, "audio_embed_dim", 640) if config.get("audio_config") else 0
     return seen + heard * _hidden(text)
 
@@ -275,6 +280,7 @@ def _second(text: Config, key: str, usual: int) -> int:
 
 
 def muse(config: Config, text: Config) -> int:
+    """A tower, an adapter of two matrices, and a matrix to the text's width; none has a bias."""
     vision, inner = nested(config, "vision_config"), whole(config, "projector_hidden_size", 4096)
     adapter = whole(config, "out_hidden_size", 6144) * inner + inner * inner
     return images.muse(vision) + adapter + inner * _hidden(text)
@@ -321,4 +327,5 @@ transformers counts them: the whole less the language model. Adapters (LoRA) are
 
 
 def phi4mm(config: Config, text: Config) -> int:
+    """The one count there is: the files do not tell the sizes of its encoders."""
     return PHI4_MULTIMODAL

@@ -203,8 +203,26 @@ ROWS: dict[str, Row] = {
         usual={"hidden_act": "gelu", "tie_word_embeddings": True},
         prepare=_mpt,
     ),
+    "phi-msft": Row(
+        class_name="PhiForCausalLM",
+        names=names_below(
+            "transformer.h.{i}",
+            qkv_proj="mixer.Wqkv",
+            o_proj="mixer.out_proj",
+            mlp_up="mlp.fc1",
+            mlp_down="mlp.fc2",
+        ),
+        norm="layernorm",
+        norms=1,
+        gated=False,
+        keys={**GPT_KEYS, "num_key_value_heads": "n_head_kv"},
+        usual={"hidden_act": "gelu_new", "rotary_dim": 32},
+        fixed={**ALL_BIASES, "logit_bias": True},
+        prepare=_fourfold,
+    ),
     "dbrx": Row(
         class_name="DbrxForCausalLM",
+        experts=True,
         names=names_below(
             "transformer.blocks.{i}",
             qkv_proj="norm_attn_norm.attn.Wqkv",

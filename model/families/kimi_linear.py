@@ -92,19 +92,10 @@ class KimiLinearKeys(LatentKeys):
 
     @model_validator(mode="before")
     @classmethod
-    def _words_of_transformers(cls, given: Any) -> Any:
-        """Files that transformers writes have other names for some keys."""
+    def _nulls_say_nothing(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        other = {
-            "max_position_embeddings": "model_max_length",
-            "n_routed_experts": "num_experts",
-            "num_local_experts": "num_experts",
-            "num_experts_per_tok": "num_experts_per_token",
-            "n_shared_experts": "num_shared_experts",
-        }
-        words = {told: given[name] for name, told in other.items() if given.get(name) is not None}
-        return {**words, **{key: value for key, value in given.items() if value is not None}}
+        return {key: value for key, value in given.items() if value is not None}
 
     @model_validator(mode="after")
     def _a_kind_for_every_layer(self) -> "KimiLinearKeys":

@@ -75,6 +75,18 @@ def _muse(config: Config) -> dict[str, object]:
     return {**config, "no_rope_layers": turned, "rope_theta": None, "layer_types": kinds}
 
 
+def _hyperclovax(config: Config) -> dict[str, object]:
+    """Norms behind mixer and MLP as well, unless ``use_post_norm`` is off."""
+    return {**config, "norms": 4 if config.get("use_post_norm", True) else 2}
+
+
+def _cwm(config: Config) -> dict[str, object]:
+    """Every fourth layer from the first on attends everything, where no list says which do."""
+    places = range(whole(config, "num_hidden_layers"))
+    kinds = config.get("layer_types") or [SLIDING if i % 4 else FULL for i in places]
+    return {**config, "layer_types": kinds}
+
+
 ROWS: dict[str, Row] = {
     "internlm": Row(class_name="InternLMForCausalLM", prepare=_internlm, fixed={"mlp_bias": False}),
     "internlm2": Row(
@@ -93,8 +105,8 @@ ROWS: dict[str, Row] = {
     "internlm3": Row(
         class_name="InternLM3ForCausalLM",
         also=("LlamaForCausalLM",),
-        keys={"output_bias": "bias", "mlp_bias": "bias"},
-        usual={"head_dim": 128},
+        keys={"output_bias": "mlp_bias"},
+        usual={"head_dim": 128, "output_bias": False},
     ),
     "baichuan": Row(
         class_name="BaichuanForCausalLM",
@@ -113,7 +125,10 @@ ROWS: dict[str, Row] = {
     "aquila": Row(class_name="AquilaForCausalLM", also=("AquilaModel",), fixed=UNBIASED),
     "Yi": Row(class_name="YiForCausalLM", fixed=UNBIASED),
     "minicpm": Row(
-        class_name="MiniCPMForCausalLM", usual={"tie_word_embeddings": True}, fixed=UNBIASED
+        class_name="MiniCPMForCausalLM",
+        usual={"tie_word_embeddings": True},
+        fixed=UNBIASED,
+        experts=True,
     ),
     "qwen": Row(
         class_name="QWenLMHeadModel",
@@ -232,7 +247,22 @@ ROWS: dict[str, Row] = {
         prepare=_muse,
     ),
     "cwm": Row(
-        class_name="CwmForCausalLM", usual={"head_dim": 128, "sliding_window": 8192}, fixed=UNBIASED
+        class_name="CwmForCausalLM",
+        usual={"head_dim": 128, "sliding_window": 8192},
+        fixed=UNBIASED,
+        prepare=_cwm,
+    ),
+    "helium": Row(
+        class_name="HeliumForCausalLM",
+        usual={"head_dim": 128, "rope_theta": 100_000.0},
+        fixed={"output_bias": False},
+    ),
+    "iquestcoder": Row(
+        class_name="IQuestCoderForCausalLM", also=("LlamaForCausalLM",), usual={"head_dim": 128}
+    ),
+    "hyperclovax": Row(class_name="HyperCLOVAXForCausalLM", prepare=_hyperclovax),
+    "ministral": Row(
+        class_name="MinistralForCausalLM", usual={"sliding_window": 4096}, fixed=UNBIASED
     ),
 }  # fmt: skip
 ROWS["glm4v_text"] = replace(

@@ -294,4 +294,6 @@ ROWS["glm4v_moe_text"] = replace(
     usual={**ROWS["glm4_moe"].usual, "attention_bias": True},
 )
 
-FAMILIES: dict[str, Family] = {model_type: family(row) for model_type, row in ROWS.items()}
+FAMILIES: dict[str, Family] = {
+    model_type: family(replace(row, experts=True)) for model_type, row in ROWS.items()
+}

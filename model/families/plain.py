@@ -68,14 +68,16 @@ class PlainKeys(LlamaKeys):
     @classmethod
     def _in_our_words(cls, file: Any) -> Any:
         row = cls.row
-        given = row.prepare(file)
+        other = {ours for ours, theirs in row.keys.items() if ours not in row.keys.values()}
+        given = row.prepare({key: value for key, value in file.items() if key not in other})
         for ours, theirs in row.keys.items():
             if given.get(theirs) is not None:
                 given[ours] = given[theirs]
         for key, value in row.usual.items():
-            if given.get(key) is None:
-                given[key] = value
+            given.setdefault(key, value)
         given = {key: value for key, value in given.items() if value is not None}
+        if not row.experts:
+            given.pop("num_experts", None)
         return {**given, **row.fixed}
 
     @model_validator(mode="after")

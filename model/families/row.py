@@ -47,6 +47,8 @@ class Row:
     """Which norms of queries and keys there are, where the file does not turn them off: one weight
     for all heads (``head``), one for every number of them (``width``), or of a LayerNorm with
     biases over a head (``biased head``)."""
+    experts: bool = False
+    """Whether a file may have routed experts: others ignore ``num_experts``, which some write."""
     gate: bool = False
     """Attention's outputs are gated, number by number."""
     embedding_norm: bool = False

@@ -51,4 +51,5 @@ FAMILIES = {
     "cohere2": Family("Cohere2ForCausalLM", Cohere2Keys, NAMES),
     "olmo3": Family("Olmo3ForCausalLM", Olmo3Keys, NAMES),
     "exaone4": Family("Exaone4ForCausalLM", Exaone4Keys, NAMES),
+    "exaone4_5_text": Family("Exaone4_5_ForConditionalGeneration", Exaone4Keys, NAMES),
 }

@@ -107,6 +107,11 @@ WRAPPERS: dict[str, Wrapper] = {
         beside=_vision(images.qwen2_5_vl),
         text_type="qwen2_5_vl_text",
     ),
+    "exaone4_5": Wrapper(
+        class_names=("Exaone4_5_ForConditionalGeneration",),
+        beside=_vision(images.exaone),
+        text_type="exaone4",
+    ),
     "qwen3_vl": Wrapper(
         class_names=("Qwen3VLForConditionalGeneration",),
         beside=_vision(images.qwen3_vl),

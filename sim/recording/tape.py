@@ -8,9 +8,10 @@ import os
 import tempfile
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from io import BufferedRandom
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ class Scratch:
     def __init__(self, folder: Path | None = None, *, shared: bool = False) -> None:
         self.folder, self.shared = folder, shared
         self._name = ""
-        self._file: BinaryIO | None = None
+        self._file: BufferedRandom | None = None
         self._written_bytes = 0
 
     def keep(self, values: Column) -> "Piece":
@@ -49,10 +50,10 @@ class Scratch:
         """
         assert self._file is not None
         self._file.seek(offset)
-        if self._file.readinto(into.data.cast("B")) != into.nbytes:  # type: ignore[attr-defined]
+        if self._file.readinto(into.data.cast("B")) != into.nbytes:
             raise OSError(f"scratch file is cut short at byte {offset}")
 
-    def _create(self) -> BinaryIO:
+    def _create(self) -> BufferedRandom:
         if not self.shared:
             return tempfile.TemporaryFile(dir=self.folder)
         handle, self._name = tempfile.mkstemp(dir=self.folder, suffix=".scratch")

@@ -71,6 +71,19 @@ def tables_of(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in TABLES}
 
 
+def refused_study(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    folder: Path,
+    *options: object,
+    text: str = SMALL,
+    name: str = "small.yaml",
+) -> str:
+    """Write a study into a folder and run it there, as ``refused`` does. Return the message."""
+    monkeypatch.chdir(folder)
+    return refused(capsys, folder, write_study(folder, text, name).name, *options)
+
+
 def refused(capsys: pytest.CaptureFixture[str], folder: Path, *argv: object) -> str:
     """Run a command that must fail: status 2, one message, nothing written. Return the message."""
     before = sorted(folder.rglob("*"))

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from study_files import ROOT, SMALL, refused, start_cli, write_study
+from study_files import ROOT, SMALL, refused, refused_study, start_cli, write_study
 
 CSV = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n"
 
@@ -51,7 +51,12 @@ BAD_SETTINGS = {
     ),
     "half a key": ("workload.arrivals.rate=3", ["unknown key; did you mean rate_per_s?"]),
     "unknown swept key": ("sweep={engine.blok_size: [8]}", ["point 1", "mean block_size?"]),
-    "unknown swept section": ("sweep={engin.block_size: [8]}", ["did you mean engine?"]),
+    "unknown swept section": (
+        "sweep={engin.block_size: [8]}",
+        ["did you mean engine.block_size?"],
+    ),
+    "swept key without its section": ("sweep={gpu: [l40s]}", ["did you mean cluster.gpu?"]),
+    "swept half a key": ("sweep=[{block: 8}]", ["did you mean engine.block_size?"]),
     "swept seeds": ("sweep={seeds: [1, 2]}", ["sweep.seeds = [1, 2]: cannot be swept"]),
     "same point twice": ("sweep={engine.block_size: [8, 8]}", ["points 1 and 2 are the same"]),
     "bad swept value": ("sweep={engine.block_size: [8, 0]}", ["point 2 (engine.block_size=0)"]),
@@ -71,9 +76,7 @@ def test_bad_setting(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_study(tmp_path)
-    message = refused(capsys, tmp_path, "small.yaml", "--set", setting)
+    message = refused_study(monkeypatch, capsys, tmp_path, "--set", setting)
     for words in expected:
         assert words in message
 
@@ -100,9 +103,7 @@ def test_bad_file(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_study(tmp_path, text, "bad.yaml")
-    message = refused(capsys, tmp_path, "bad.yaml")
+    message = refused_study(monkeypatch, capsys, tmp_path, text=text, name="bad.yaml")
     for words in expected:
         assert words in message
 
@@ -125,10 +126,9 @@ def test_bad_trace(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_study(tmp_path)
     (tmp_path / "trace.csv").write_text(text)
-    message = refused(capsys, tmp_path, "small.yaml", "--set", "workload.trace=trace.csv")
+    options = ("--set", "workload.trace=trace.csv")
+    message = refused_study(monkeypatch, capsys, tmp_path, *options)
     for words in expected:
         assert words in message
 
@@ -193,7 +193,6 @@ def test_output_without_permission(
 def test_every_fault_of_a_file_is_told_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     text = SMALL
     for right, wrong in {
         "opt-125m": "opt-125n",
@@ -206,8 +205,7 @@ def test_every_fault_of_a_file_is_told_at_once(
         "[1, 4]": "[1, x]",
     }.items():
         text = text.replace(right, wrong)
-    write_study(tmp_path, text, "bad.yaml")
-    message = refused(capsys, tmp_path, "bad.yaml")
+    message = refused_study(monkeypatch, capsys, tmp_path, text=text, name="bad.yaml")
     assert message.startswith("error: 9 problems\n")
     lines = [line.split(": ")[0].strip() for line in message.splitlines()[1:]]
     assert lines == [f"bad.yaml:{line}" for line in (3, 5, 7, 8, 10, 14, 15, 16, 18)]
@@ -259,13 +257,11 @@ def test_what_only_building_shows_has_its_place(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     text = SMALL.replace(
         "gpu: t4\nengine:", "replicas: 1\n  gpu: v100\nengine:\n  quantization: gptq"
     )
-    write_study(tmp_path, text, "bad.yaml")
     options = [word for setting in settings for word in ("--set", setting)]
-    message = refused(capsys, tmp_path, "bad.yaml", *options)
+    message = refused_study(monkeypatch, capsys, tmp_path, *options, text=text, name="bad.yaml")
     assert message.startswith(f"error: {place}: ")
     assert words in message
 
@@ -276,10 +272,8 @@ def test_a_fault_that_names_nothing_written_has_no_line(
     def refuse(*_: object) -> None:
         raise ValueError("something else is wrong")
 
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("experiments.study.build.built", refuse)
-    write_study(tmp_path)
-    message = refused(capsys, tmp_path, "small.yaml", "--set", "sweep={}")
+    message = refused_study(monkeypatch, capsys, tmp_path, "--set", "sweep={}")
     assert message == "error: small.yaml: something else is wrong\n"
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from study_files import SMALL, refused, run_cli, tables_of, write_study
+from study_files import SMALL, refused, refused_study, run_cli, tables_of, write_study
 
 from experiments import load_study
 from experiments.run import main
@@ -59,6 +59,19 @@ def test_a_pool_has_its_own_settings_and_the_study_the_rest(tmp_path: Path) -> N
         update={"cluster": point.study.cluster.model_copy(update={"router": "random"})}
     )
     assert is_random(blind)
+
+
+def test_a_point_that_says_nothing_of_pools_names_those_of_the_base(tmp_path: Path) -> None:
+    sweep = (
+        "sweep:\n- {cluster.pools: [{gpu: t4, replicas: 2, tensor_parallel_size: 2}]}\n"
+        "- {engine.block_size: 32}\n"
+    )
+    plan = plan_of(tmp_path, sweep)
+    again = prepare(from_study(Study.model_validate(plan.study.resolved())))
+    for points in (plan.points, again.points):
+        assert [point.values["cluster.pools"] for point in points] == [
+            "2 x t4 (tensor_parallel_size=2)", "2 x t4 fast + 1 x v100-16gb-sxm slow",
+        ]  # fmt: skip
 
 
 def test_keys_of_pools_are_swept_and_set(tmp_path: Path) -> None:
@@ -152,9 +165,8 @@ def test_a_fault_of_a_pool_is_one_error_that_names_it(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_study(tmp_path, TEXT)
-    message = refused(capsys, tmp_path, "small.yaml", "--dry-run", "--set", setting)
+    options = ("--dry-run", "--set", setting)
+    message = refused_study(monkeypatch, capsys, tmp_path, *options, text=TEXT)
     for word in words:
         assert word in message, message
 

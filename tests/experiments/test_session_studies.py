@@ -18,12 +18,10 @@ from experiments.study.errors import StudyError
 from experiments.study.points import prepare
 from sim.recording.result import REQUEST_COLUMNS, SESSION_COLUMNS
 
-SESSIONS = (
-    "  sessions: {turns: {distribution: constant, value: 4}, think_s: 0.1, system_tokens: 40}\n"
-)
+SESSIONS = "  sessions: {turns: 4, think_s: 0.1, think_law: constant, system_tokens: 40}\n"
 OPEN = SMALL.replace("  num_requests: 20\n", f"  num_requests: 20\n{SESSIONS}")
 OPEN_ARRIVE = "{process: poisson, rate_per_s: 20}"
-USERS_ARRIVE = "{process: closed_loop, users: 3, think_s: 0.2}"
+USERS_ARRIVE = "{process: closed_loop, users: 3, think_s: 0.2, think_law: constant}"
 USERS = OPEN.replace(OPEN_ARRIVE, USERS_ARRIVE)
 SWEEP = "sweep:\n  engine.max_num_seqs: [1, 4]\n"
 
@@ -80,9 +78,9 @@ def test_replicas_depend_on_each_other_and_no_load_is_known(tmp_path: Path) -> N
 
 def test_one_clear_error(tmp_path: Path) -> None:
     for old, new, message in (
-        ("think_s: 0.1, ", "", "sessions.think_s is missing"),
+        ("think_s: 0.1, think_law: constant, ", "", "sessions.think_s is missing"),
         ("system_tokens", "system_token", "did you mean system_tokens"),
-        ("value: 4", "value: 0", "workload.sessions.turns.*value = 0"),
+        ("turns: 4", "turns: 0", "workload.sessions.turns = 0"),
         ("num_requests: 20", "num_requests: 20\n  trace: t.csv", "sessions is for generated"),
     ):
         with pytest.raises(StudyError, match=message):

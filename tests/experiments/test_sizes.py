@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from study_files import SMALL, refused, run_cli, write_study
+from study_files import SMALL, refused_study, run_cli, write_study
 
 from experiments.calibrating.decoders import build_decoder
 from experiments.study import memory
@@ -59,9 +59,7 @@ def test_too_large_a_setting(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_study(tmp_path)
-    message = refused(capsys, tmp_path, "small.yaml", "--set", setting)
+    message = refused_study(monkeypatch, capsys, tmp_path, "--set", setting)
     for words in expected:
         assert words in message
 
@@ -86,9 +84,7 @@ def test_too_large_a_file(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_study(tmp_path, text, "bad.yaml")
-    message = refused(capsys, tmp_path, "bad.yaml")
+    message = refused_study(monkeypatch, capsys, tmp_path, text=text, name="bad.yaml")
     assert len(message) < 10_000
     for words in expected:
         assert words in message

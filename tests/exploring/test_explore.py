@@ -111,6 +111,21 @@ def test_what_does_not_fit_is_said_with_its_ledger(client: TestClient) -> None:
         ("/run?rate=", 422),
         ("/run?rate=4%00", 422),
         ("/run?rate=1e9", 422),
+        ("/run?rate=8&rate=9", 422),
+        ("/run?rate=1_0", 422),
+        ("/run?rate=%EF%BC%98", 422),
+        ("/run?rate=%2008", 422),
+        ("/run?rate=" + 5000 * "9", 422),
+        ("/run?seeds=%D9%A4", 422),
+        ("/run?seeds=1&seeds=8", 422),
+        ("/run?max_num_seqs=__class__", 422),
+        ('/run?gpu={"name":"x","memory_bytes":1}', 422),
+        ("/run?baseline.=8", 422),
+        ("/run?baseline.baseline.rate=8", 422),
+        ("/run?out=/tmp/mine", 422),
+        ("/run?workload.arrivals.rate_per_s=8", 422),
+        ("/study?seeds=3", 422),
+        ("/study?rate=8&rate=9", 422),
         ("/run?replicas=2.7", 422),
         ("/run?gpu=/etc/passwd", 422),
         ("/run?model=gpt2", 422),
@@ -124,6 +139,8 @@ def test_what_does_not_fit_is_said_with_its_ledger(client: TestClient) -> None:
         ("/%2e%2e/%2e%2e/etc/passwd", 404),
         ("/assets/page.css", 404),
         ("/docs", 404),
+        ("/run%0d%0aSet-Cookie:%20a=b", 404),
+        ("/state/../study%00", 404),
         ("/openapi.json", 404),
     ],
 )
@@ -152,7 +169,30 @@ def test_only_who_has_the_token_is_answered(client: TestClient) -> None:
     assert client.get("/").status_code == 403
     for wrong in ("guessed", "", "%C3%A9", TOKEN + "x"):
         assert client.get(f"/?token={wrong}").status_code == 403
-    assert client.get("/run", headers={"Cookie": "headroom_9=guessed"}).status_code == 403
+    name, signature = cookie.split(".")
+    assert TOKEN not in cookie
+    for forged in (
+        "guessed",
+        TOKEN,
+        f".{signature}",
+        f"{name}.",
+        f"{name}x.{signature}",
+        "\xe9.\xe9",
+    ):
+        header = {"Cookie": f"headroom_9={forged}".encode("latin-1")}
+        assert client.get("/run", headers=header).status_code == 403, forged
+    right = {"Cookie": f"headroom_9={cookie}"}
+    hosts = (
+        "127.0.0.1.evil.example",
+        "evil.example:127.0.0.1",
+        "127.0.0.1@evil.example",
+        "0.0.0.0",
+    )
+    for host in hosts:
+        assert client.get("/", headers={"Host": host, **right}).status_code == 400, host
+    for site in ("same-origin, cross-site", "SAME-ORIGIN", ""):
+        answer = client.get("/", headers={"Sec-Fetch-Site": site, **right})
+        assert answer.status_code == 403, site
     assert client.get("/state").status_code == 403
     client.cookies.set("headroom_9", cookie, domain="127.0.0.1")
     assert client.get("/").status_code == 200
@@ -163,6 +203,14 @@ def test_the_token_leads_to_the_page_and_nowhere_else(client: TestClient) -> Non
         answer = client.get(f"http://127.0.0.1{path}?token={TOKEN}")
         assert (answer.status_code, answer.headers["location"]) == (307, "/")
         assert "HttpOnly" in answer.headers["set-cookie"]
+        assert "SameSite=strict" in answer.headers["set-cookie"]
+
+
+def test_a_browser_is_one_viewer_however_often_it_opens_the_address(client: TestClient) -> None:
+    known = client.cookies["headroom_9"]
+    assert client.get(f"/?token={TOKEN}").cookies["headroom_9"] == known
+    client.cookies.clear()
+    assert client.get(f"/?token={TOKEN}").cookies["headroom_9"] != known
 
 
 @pytest.mark.parametrize("path", ["/", "/run", f"/?token={TOKEN}"])

@@ -1,6 +1,7 @@
 """Workers of the live page: stopped, killed, shared by viewers, and none is left behind."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ pytest.importorskip("httpx")
 from live_study import ROOT, STUDY
 
 from experiments.exploring.points import base_of
-from experiments.exploring.server import MOST_QUESTIONS
+from experiments.exploring.server import MOST_OF_A_VIEWER
 from experiments.exploring.workers import Workers, bounded
 from experiments.running.sweep import runs_of
 from experiments.study.document import read_raw
@@ -225,6 +226,26 @@ def test_three_viewers_are_served_side_by_side(study: Path) -> None:
     assert max(begun.values()) < min(ended.values())
 
 
+@contextlib.contextmanager
+def flooded(address: str, viewer: Any, count: int) -> Iterator[list[socket.socket]]:
+    """So many questions of one viewer at a time, who waits for all of them."""
+    import httpx
+
+    page = httpx.URL(address)
+    viewer.get(address)
+    head = f"Host: {page.netloc.decode()}\r\nConnection: close\r\nCookie: " + "; ".join(
+        f"{each.name}={each.value}" for each in viewer.cookies.jar
+    )
+    flood = []
+    for place in range(count):
+        flood.append(socket.create_connection(("127.0.0.1", page.port)))
+        asked = f"GET /run?seeds=8&rate={1 + place / 100} HTTP/1.1\r\n{head}\r\n\r\n"
+        flood[-1].sendall(asked.encode())
+    yield flood
+    for each in flood:
+        each.close()
+
+
 def test_a_flood_is_refused_and_leaves_nothing_to_do(study: Path) -> None:
     import httpx
 
@@ -232,20 +253,9 @@ def test_a_flood_is_refused_and_leaves_nothing_to_do(study: Path) -> None:
     page = address.partition("?")[0]
     try:
         with httpx.Client(timeout=60, follow_redirects=True) as viewer:
-            viewer.get(address)
-            head = (
-                f"Host: {httpx.URL(page).netloc.decode()}\r\nConnection: close\r\nCookie: "
-                + "; ".join(f"{each.name}={each.value}" for each in viewer.cookies.jar)
-            )
-            flood = []
-            for place in range(3 * MOST_QUESTIONS):
-                flood.append(socket.create_connection(("127.0.0.1", httpx.URL(page).port)))
-                asked = f"GET /run?seeds=8&rate={1 + place / 100} HTTP/1.1\r\n{head}\r\n\r\n"
-                flood[-1].sendall(asked.encode())
-            answers = [each.recv(12).decode()[-3:] for each in flood[-5:]]
+            with flooded(address, viewer, 3 * MOST_OF_A_VIEWER) as flood:
+                answers = [each.recv(12).decode()[-3:] for each in flood[-5:]]
             assert answers == ["503"] * 5
-            for each in flood:
-                each.close()
             for _ in range(100):
                 busy = viewer.get(f"{page}state").json()["busy"]
                 if not busy:
@@ -253,6 +263,35 @@ def test_a_flood_is_refused_and_leaves_nothing_to_do(study: Path) -> None:
                 time.sleep(0.05)
             assert busy == 0
             assert [each["seeds"] for each in _asked(viewer, f"{page}run?seeds=1&rate=9")] == [1]
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def test_the_flood_of_one_viewer_does_not_delay_another(study: Path) -> None:
+    """All seeds of a calm viewer are there while the other one still waits for nearly all."""
+    import httpx
+
+    server, address = serve(study, "--jobs", "1")
+    page = address.partition("?")[0]
+    whole = MOST_OF_A_VIEWER * 8
+    try:
+        with (
+            httpx.Client(timeout=60, follow_redirects=True) as busy,
+            httpx.Client(timeout=60, follow_redirects=True) as calm,
+            flooded(address, busy, MOST_OF_A_VIEWER) as flood,
+        ):
+            calm.get(address)
+            assert busy.cookies != calm.cookies
+            own = _asked(calm, f"{page}run?seeds=4&rate=9")
+            assert [each["seeds"] for each in own] == [1, 2, 3, 4]
+            for each in flood:
+                each.setblocking(False)
+            there = 0
+            for each in flood:
+                with contextlib.suppress(BlockingIOError):
+                    there += each.recv(1 << 20).count(b'"seeds": ')
+            assert there <= whole / 4  # in the order of asking a half would be there
     finally:
         server.terminate()
         server.wait(20)

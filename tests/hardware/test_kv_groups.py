@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from hardware.gpu import load_gpu
+from hardware.memory.kept_states import KeptStates
 from hardware.memory.kv_blocks import MemoryDemand, memory_ledger
 from hardware.memory.kv_groups import kv_layout
 from hardware.memory.kv_layout import KvGroup, KvLayout
@@ -181,6 +182,36 @@ def test_published_models_have_the_blocks_that_servers_log() -> None:
     ))  # fmt: skip
     assert entry.kv_bytes / GIB == pytest.approx(36.56, rel=0.05)
     assert entry.kv_tokens == entry.num_gpu_blocks // 2 * 16
+
+
+@pytest.mark.parametrize(
+    ("name", "tp", "kv", "states", "longest", "in_flight", "blocks", "at_a_time"),
+    [
+        # vLLM 0.19.0 (its issue 40691): 290,864 tokens, which are 371 blocks of 784 in each group.
+        ("qwen3.5-27b", 1, "auto", 1, 32_768, 16_384, 4 * 371 + 3, 33.04),
+        # 0.24.0 with prefix caching, an RTX 5090 (noonghunna/club-3090 issue 612): 5.98 GiB.
+        ("qwen3.5-35b-a3b", 1, "fp8", 2, 131_072, 8192, None, 4.33),
+        # 2 x RTX 3090 (mitchross/talos-argocd-proxmox pull request 1995): 4.99 GiB each.
+        ("qwen3.6-27b", 2, "fp8", 2, 131_072, 8192, None, 2.31),
+    ],
+)
+def test_as_many_longest_requests_as_servers_log(
+    name: str, tp: int, kv: str, states: int, longest: int, in_flight: int,
+    blocks: int | None, at_a_time: float,
+) -> None:  # fmt: skip
+    cut = kv_layout(
+        load_spec(name), precision=precision("bfloat16", None, kv), tp=tp, version="0.24",
+        states=KeptStates(blocks=states, block_multiple=1),
+    )  # fmt: skip
+    found = int({1: 5.98, 2: 4.99}[tp] * GIB) // cut.block_bytes if blocks is None else blocks
+    assert round(found / cut.most_blocks(longest, in_flight), 2) == at_a_time
+
+
+def test_a_window_of_gpt_oss_beside_full_layers() -> None:
+    """vLLM issue 27508: 131,072 tokens of gpt-oss-120b need 4.54 GiB."""
+    cut = layout(GPT_OSS_120B, version="0.11")
+    need = cut.most_blocks(131_072, 1024) * cut.block_bytes / GIB
+    assert need == pytest.approx(4.54, abs=0.005)
 
 
 def test_latent_attention_needs_room_to_expand_its_past() -> None:

@@ -96,6 +96,10 @@ CASES: dict[str, tuple[dict[str, Any], ...]] = {
     "solar_open": ({**ROUTED, "n_routed_experts": 6, "n_shared_experts": 1, **QK},),
     "jais2": ({**QK}, {"attention_bias": False, "mlp_bias": False, **QK}),
     "cwm": ({**QK, "layer_types": ["full_attention"] + ["sliding_attention"] * 3},),
+    "helium": ({"head_dim": 8}, {"head_dim": 8, "tie_word_embeddings": True}),
+    "iquestcoder": (QK, {**QK, "attention_bias": True, "mlp_bias": True}),
+    "hyperclovax": ({}, {"use_post_norm": False, "attention_bias": True}),
+    "ministral": ({**QK, "layer_types": ["sliding_attention"] * 4, "rope_theta": 10_000.0},),
     "minimax_m2": ({"num_local_experts": 6, "num_experts_per_tok": 2, **QK},),
     "olmoe": ({"num_experts": 6, "num_experts_per_tok": 2}, {"attention_bias": True}),
     "flex_olmo": ({"num_experts": 6, "num_experts_per_tok": 2},),
@@ -108,8 +112,31 @@ CASES: dict[str, tuple[dict[str, Any], ...]] = {
 }
 
 
-ALIKE = {"Yi", "aquila", "xverse", "RefinedWeb", "RefinedWebModel", "stablelm_epoch"}
+ALIKE = {
+    "exaone4_5_text",
+    "Yi",
+    "aquila",
+    "xverse",
+    "RefinedWeb",
+    "RefinedWebModel",
+    "stablelm_epoch",
+}
 PUBLISHED = {
+    "phi-1_5": (
+        1_418_270_720,
+        {
+            "model_type": "phi-msft",
+            "n_embd": 2048,
+            "n_head": 32,
+            "n_head_kv": None,
+            "n_inner": None,
+            "n_layer": 24,
+            "n_positions": 2048,
+            "rotary_dim": 32,
+            "tie_word_embeddings": False,
+            "vocab_size": 51200,
+        },
+    ),
     # Elements of the published files, of types whose code is not in transformers.
     "qwen-1.8b": (
         1_836_828_672,

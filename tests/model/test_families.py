@@ -97,8 +97,9 @@ def test_a_mixture_that_leaves_out_its_experts() -> None:
     config = {"model_type": "glm4_moe", **SMALL, **ROUTED, "first_k_dense_replace": 1}
     spec = spec_from_config(config, "x")
     assert [kind.mlp.num_experts for kind in spec.in_order()] == [0, 128, 128, 128]
-    fewer = spec_from_config(config | {"num_experts": 4}, "x")
+    fewer = spec_from_config(config | {"num_local_experts": 4}, "x")
     assert fewer.num_experts == 4
+    assert spec_from_config(config | {"num_experts": 4}, "x") == spec
     none = spec_from_config(config | {"n_routed_experts": None}, "x")
     assert none.num_experts == 0
 

@@ -186,6 +186,13 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "qwen2_5_vl",
         {"text_config": {"model_type": "qwen2_5_vl_text", **TEXT}, "vision_config": DEEP},
     ),
+    "exaone4_5": (
+        "exaone4_5",
+        {
+            "text_config": {"model_type": "exaone4", **TEXT},
+            "vision_config": {**DEEP, "num_heads": 8, "num_key_value_heads": 2},
+        },
+    ),
     "qwen3_vl": (
         "qwen3_vl",
         {"text_config": {"model_type": "qwen3_vl_text", **TEXT}, "vision_config": QWEN3},

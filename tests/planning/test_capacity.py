@@ -2,12 +2,10 @@
 
 import csv
 import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
+from killed import kill_search
 
 from experiments.cli.capacity import main
 from experiments.cli.run import main as run_main
@@ -24,8 +22,9 @@ from experiments.running.work_folder import WORK
 from experiments.study.build import settled
 from experiments.study.document import read_raw
 from experiments.study.errors import StudyError
+from experiments.study.keys import key_path
+from experiments.study.schema import value_at
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = """\
 kind: capacity
 name: small
@@ -57,6 +56,16 @@ def run(path: Path, *words: object) -> int:
 def row(folder: Path) -> dict[str, str]:
     with (folder / "capacity.csv").open(encoding="utf-8", newline="") as file:
         return next(csv.DictReader(file))
+
+
+def test_a_length_that_is_a_number_can_be_searched(tmp_path: Path) -> None:
+    number = SMALL.replace("{distribution: uniform, min: 10, max: 60}", "40")
+    law = SMALL.replace("uniform, min: 10, max: 60", "constant, value: 40")
+    for text in (number, law):
+        raw = read_raw(study(tmp_path, f"{text}vary: workload.lengths.prompt\n"))
+        plan = prepare_capacity(raw)
+        assert plan.key == "workload.lengths.prompt.value"
+        assert value_at(plan.points[0].study.resolved(), key_path(plan.key)) == 40
 
 
 def test_the_rate_that_is_found_is_where_the_slo_is_just_kept(tmp_path: Path) -> None:
@@ -122,17 +131,7 @@ def test_command_leaves_a_folder_and_repeats_itself(
 def test_a_killed_search_goes_on(tmp_path: Path) -> None:
     text = SMALL.replace("run_requests: 2000", "run_requests: 20000")
     path, out = study(tmp_path, text), tmp_path / "out"
-    words = [sys.executable, "-m", "experiments", "capacity", str(path), "--no-figures",
-             "--out", str(out), "--jobs", "1"]  # fmt: skip
-    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while len(list((out / WORK).glob("*.arrow"))) < 3 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.kill()
-    process.communicate()
-    assert [each.name for each in out.iterdir()] == [WORK]
-    kept = len(list((out / WORK).glob("*.arrow")))
-    assert kept >= 3
+    kill_search("capacity", path, out)
     assert run(path, "--out", out) == 0
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["resumed_runs"] >= 3

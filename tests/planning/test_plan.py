@@ -3,13 +3,11 @@
 import csv
 import json
 import math
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from killed import kill_search
 from ruamel.yaml import YAML
 
 from experiments.cli.plan import main
@@ -17,11 +15,9 @@ from experiments.cli.run import main as run_main
 from experiments.planning.api import run_search
 from experiments.planning.plan.candidates import built
 from experiments.planning.plan.reading import read_plan
-from experiments.running.work_folder import WORK
 from experiments.study.document import read_raw
 from experiments.study.errors import StudyError
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = """\
 kind: plan
 name: small
@@ -131,6 +127,8 @@ def test_a_plan_from_python(planned: Path, tmp_path: Path) -> None:
     result = run_search(study(tmp_path), settings={"sensitivity": {}})
     assert result.folder is None
     assert result.answer[1].startswith("answer   ")
+    assert any("are applied to t4" in line for line in result.answer)
+    assert "are applied to t4" in (planned / "report.html").read_text(encoding="utf-8")
     assert list(result.tables) == ["plan", "candidates", "windows", "sensitivity"]
     (answer, runner_up) = rows(planned / "plan.csv")
     assert result.tables["plan"]["deployment"].tolist() == [
@@ -162,15 +160,7 @@ def test_commands_start_what_was_simulated(planned: Path) -> None:
 
 def test_a_killed_plan_goes_on(planned: Path, tmp_path: Path) -> None:
     path, out = study(tmp_path), tmp_path / "out"
-    words = [sys.executable, "-m", "experiments", "plan", str(path), "--no-figures",
-             "--out", str(out), "--jobs", "1"]  # fmt: skip
-    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while len(list((out / WORK).glob("*.arrow"))) < 3 and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.kill()
-    process.communicate()
-    assert [each.name for each in out.iterdir()] == [WORK]
+    kill_search("plan", path, out)
     assert run(path, "--out", out) == 0
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["resumed_runs"] >= 3

@@ -13,6 +13,8 @@ from experiments.study.errors import StudyError
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ("candidates: {cluster.gpu: [t4, l40s]", "candidates: {gpu: [t4, l40s]",
+         r"candidates.gpu: cannot be swept; did you mean cluster.gpu\? Expected a key of model"),
         ("candidates: {cluster.gpu: [t4, l40s], engine.max_num_seqs: [4, 16, 64]}\n", "",
          r"candidates: missing, expected what may be bought"),
         ("engine.max_num_seqs: [4", "engine.max_num_seq: [4", r"max_num_seq: unknown key"),

@@ -16,7 +16,7 @@ from workloads.requests import After, Requests
 from workloads.workload import Workload
 
 OPEN = {"process": "poisson", "rate_per_s": 20.0}
-USERS = {"process": "closed_loop", "users": 3, "think_s": 0.01}
+USERS = {"process": "closed_loop", "users": 3, "think_s": 0.01, "think_law": "constant"}
 
 
 def upto(most: int, least: int = 1) -> dict[str, object]:
@@ -25,7 +25,7 @@ def upto(most: int, least: int = 1) -> dict[str, object]:
 
 def sessions(arrivals: Mapping[str, object], count: int = 60, **more: object) -> Requests:
     """Sessions of four turns of a few dozen tokens."""
-    own = {"turns": upto(4, 4), "added": upto(30), "think_s": 0.02, **more}
+    own = {"turns": upto(4, 4), "added": upto(30), "think_s": 0.02, "think_law": "constant", **more}
     lengths = {"prompt": upto(60), "output": upto(40)}
     config = {"arrivals": arrivals, "lengths": lengths, "sessions": own, "num_requests": count}
     return generate(Workload.model_validate(config), 1)
@@ -145,8 +145,8 @@ def test_what_is_measured_ends_when_no_session_can_begin(arrivals: Mapping[str, 
 
 def test_users_with_sessions_obey_the_interactive_response_time_law() -> None:
     """R = N / X - Z in the window, during which all users are there."""
-    users = {"process": "closed_loop", "users": 10, "think_s": 0.03}
-    requests = sessions(users, 6000, turns=upto(8), think_s=None)
+    users = {"process": "closed_loop", "users": 10, "think_s": 0.03, "think_law": "constant"}
+    requests = sessions(users, 6000, turns=upto(8), think_s=None, think_law=None)
     result = simulate(small.scenario(), requests)
     window = measured_window(result, 0.0)
     columns = result.requests

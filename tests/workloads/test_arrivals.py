@@ -213,7 +213,7 @@ def test_on_off_at_equal_rates_is_poisson_itself():
 
 
 def test_think_times():
-    constant = ClosedLoop(users=3, think_s=2.0)
+    constant = ClosedLoop(users=3, think_s=2.0, think_law="constant")
     assert constant.think_times_s(3, stream(0, "think")).tolist() == [2.0, 2.0, 2.0]
     assert not constant.is_random
     exponential = ClosedLoop(users=3, think_s=2.0, think_law="exponential")

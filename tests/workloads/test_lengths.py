@@ -137,6 +137,20 @@ def test_senseless_laws_are_refused(config, message):
         TypeAdapter(LengthLaw).validate_python(config)
 
 
+def test_a_number_is_the_law_that_always_gives_it():
+    lengths = Lengths.model_validate(
+        {"prompt": 2000, "output": {"distribution": "constant", "value": 3}}
+    )
+    assert lengths.prompt == Constant(value=2000)
+    assert lengths.model_dump()["prompt"] == {"distribution": "constant", "value": 2000}
+
+
+@pytest.mark.parametrize("given", [0, -3, 2.5, True, "2000"])
+def test_what_is_no_count_is_no_length(given):
+    with pytest.raises(ValidationError):
+        TypeAdapter(LengthLaw).validate_python(given)
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [

@@ -203,7 +203,7 @@ def test_parents_wait_for_their_sub_agents(tmp_path: Path) -> None:
 
 def test_sessions_of_a_trace_begin_as_arrivals_say(tmp_path: Path) -> None:
     trace = written(tmp_path, [session(name, WEKA) for name in "abcd"])
-    users = {"process": "closed_loop", "users": 2, "think_s": 3.0}
+    users = {"process": "closed_loop", "users": 2, "think_s": 3.0, "think_law": "constant"}
     loop = replayed(trace, arrivals=users)
     assert loop.users == 2
     assert np.isnan(loop.arrival_s).all()

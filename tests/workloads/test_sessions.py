@@ -12,7 +12,7 @@ from workloads.requests import Requests
 from workloads.workload import Workload
 
 POISSON = {"process": "poisson", "rate_per_s": 4.0}
-USERS = {"process": "closed_loop", "users": 3, "think_s": 2.0}
+USERS = {"process": "closed_loop", "users": 3, "think_s": 2.0, "think_law": "constant"}
 
 
 def fixed(value: int) -> dict[str, object]:
@@ -131,7 +131,7 @@ def test_sessions_that_come_by_themselves() -> None:
 
 
 def test_users_pause_before_a_new_session_and_think_in_it() -> None:
-    requests = generate(workload(sessions={"think_s": 0.5}), 0)
+    requests = generate(workload(sessions={"think_s": 0.5, "think_law": "constant"}), 0)
     assert requests.think_s is not None
     assert requests.think_s.tolist() == [2.0, 0.5, 0.5, 2.0, 0.5, 0.5, 2.0]
 

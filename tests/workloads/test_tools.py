@@ -20,7 +20,8 @@ TOOLS = {"calls": fixed(2), "output": fixed(5), "result": fixed(7), "time_s": 1.
 
 
 def drawn(count: int = 7, seed: int = 0, **tools: object) -> Requests:
-    sessions = {"turns": fixed(2), "think_s": 4.0, "system_tokens": 20, "tools": TOOLS | tools}
+    sessions = {"turns": fixed(2), "system_tokens": 20, "tools": TOOLS | tools}
+    sessions |= {"think_s": 4.0, "think_law": "constant"}
     return generate(workload(sessions=sessions, num_requests=count), seed)
 
 

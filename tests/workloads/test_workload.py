@@ -87,7 +87,7 @@ def test_a_duration_in_which_nothing_arrives_is_an_error():
 
 
 def test_a_closed_loop_has_users_and_think_times_instead_of_arrivals():
-    loop = {"process": "closed_loop", "users": 3, "think_s": 2.0}
+    loop = {"process": "closed_loop", "users": 3, "think_s": 2.0, "think_law": "constant"}
     requests = generate(workload(arrivals=loop, lengths=FIXED, num_requests=4), 0)
     assert requests.users == 3
     assert requests.think_s.tolist() == [2.0] * 4
@@ -147,7 +147,7 @@ def test_paths_are_listed_and_anchored(trace_dir):
         ({"arrivals": {"process": "all_at_once"}, "lengths": {"trace": "t.csv"}}, True),
         ({"arrivals": POISSON, "lengths": FIXED}, True),
         (
-            {"arrivals": {"process": "closed_loop", "users": 2, "think_s": 1}, "lengths": FIXED},
+            {"arrivals": {"process": "closed_loop", "users": 2}, "lengths": FIXED},
             False,
         ),
     ],

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
-TimeUnit = Literal["s", "ms", "us", "ns", "date", "date or s"]
+TimeUnit = Literal["s", "ms", "us", "ns", "date", "date or s", "date or given"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class TraceFormat:
     source: str
     """Who writes it, for the documentation."""
     time_unit: TimeUnit = "s"
-    """A date has a time of day, with or without a zone."""
+    """A date has a time of day, with or without a zone. "given": numbers need trace_time_unit."""
     marks: tuple[str, ...] = ()
     """Further columns that must be there and tell it from its like."""
     zero_output: str = ""

@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from workloads.traces import agents, clients, clouds, logs, simulators, tables
+from workloads.traces import agents, clients, clouds, logs, simulators, tables, usual
 from workloads.traces.errors import TraceError, listed
 from workloads.traces.format import TraceFormat
+from workloads.traces.usual import plain
 
 FORMATS: tuple[TraceFormat, ...] = (
     *tables.FORMATS,
@@ -26,7 +27,9 @@ FORMATS: tuple[TraceFormat, ...] = (
     *simulators.LENGTHS,
     *clients.LENGTHS,
 )
-FORMAT_NAMES = tuple(dict.fromkeys(form.name for form in FORMATS))
+USUAL = (usual.TABLE, usual.LENGTHS)
+"""What has none of these, and columns of usual names."""
+FORMAT_NAMES = tuple(dict.fromkeys(form.name for form in (*FORMATS, *USUAL)))
 TEXTS = "text, whose length in tokens only a tokenizer knows"
 UNREAD: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"conversations"}), f"conversations of ShareGPT hold {TEXTS}"),
@@ -49,18 +52,20 @@ def find_format(names: Sequence[str], name: str = "auto") -> TraceFormat:
         TraceError: ``name`` or the names are unknown, or lack columns of ``name``.
     """
     if name == "auto":
-        found = recognised(names)
-        if found is None:
+        known = [form for form in (recognised(names), usual.usual_format(names)) if form]
+        if not known:
             raise TraceError(_unknown(names))
-        return found
+        return next((form for form in known if form.time is not None), known[0])
     if name not in FORMAT_NAMES:
         near = difflib.get_close_matches(name, FORMAT_NAMES, n=1)
         hint = f"; nearest: {near[0]}" if near else ""
         raise TraceError(
             f"format {name!r} is unknown, expected auto or one of {', '.join(FORMAT_NAMES)}{hint}"
         )
-    layouts = [form for form in FORMATS if form.name == name]
+    layouts = [form for form in (*FORMATS, *USUAL) if form.name == name]
     found = recognised(names, layouts)
+    if layouts[0] in USUAL:
+        found = usual.usual_format(names)
     if found is None:
         form = min(layouts, key=lambda one: len(_missing(one, names)))
         raise TraceError(
@@ -78,10 +83,10 @@ def recognised(
     for form in formats:
         if exact.issuperset(form.columns()):
             return replace(form, aliases=_aliases(form, {name: name for name in names}))
-    plain = {_plain(name): name for name in reversed(names)}
+    known = {plain(name): name for name in reversed(names)}
     for form in formats:
-        if plain.keys() >= {_plain(column) for column in form.columns()}:
-            return replace(form, aliases=_aliases(form, plain))
+        if known.keys() >= {plain(column) for column in form.columns()}:
+            return replace(form, aliases=_aliases(form, known))
     return None
 
 
@@ -92,14 +97,10 @@ def unread(names: Collection[str]) -> str | None:
 
 def check_once(form: TraceFormat, names: Sequence[str]) -> None:
     """Refuse a file that has a needed column twice. Raises TraceError."""
-    counts = Counter(map(_plain, names))
+    counts = Counter(map(plain, names))
     for column in form.aliases:
-        if counts[_plain(column)] > 1:
+        if counts[plain(column)] > 1:
             raise TraceError(f"column {form.named(column)!r} must be in the header once")
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]+", "", name).casefold()
 
 
 def _aliases(form: TraceFormat, names: dict[str, str]) -> dict[str, str]:
@@ -110,13 +111,13 @@ def _aliases(form: TraceFormat, names: dict[str, str]) -> dict[str, str]:
         *(one.column for one in form.failures),
         *(name for name in optional if name),
     )
-    found = {column: names.get(column) or names.get(_plain(column)) for column in columns}
+    found = {column: names.get(column) or names.get(plain(column)) for column in columns}
     return {column: name for column, name in found.items() if name is not None}
 
 
 def _missing(form: TraceFormat, names: Sequence[str]) -> list[str]:
-    plain = set(map(_plain, names))
-    return [column for column in form.columns() if _plain(column) not in plain]
+    known = set(map(plain, names))
+    return [column for column in form.columns() if plain(column) not in known]
 
 
 def _unknown(names: Sequence[str]) -> str:

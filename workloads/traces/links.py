@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import SupportsFloat
 
 import numpy as np
 
@@ -148,8 +149,8 @@ def _times_s(
         if value is None or value == "":
             continue
         try:
-            number = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+            number = float(value) if isinstance(value, str | float | SupportsFloat) else -1.0
+        except ValueError:
             number = -1.0
         if number != number:
             continue

@@ -253,10 +253,15 @@ def _unit(source: Source, form: TraceFormat, given: Unit | None) -> str:
     if form.time is None:
         return "s"
     unit: str = form.time_unit
-    if unit == "date or s":
+    if unit.startswith("date or "):
         name = form.named(form.time)
         first = next(source.rows([name]), (0, {}))[1].get(name)
-        unit = "s" if is_number(first) else "date"
+        unit = unit.removeprefix("date or ") if is_number(first) else "date"
+    if unit == "given" and given is None:
+        raise TraceError(
+            f"{source.path}: {form.named(form.time)} holds numbers, expected "
+            "workload.trace_time_unit: s, ms, us or ns beside the trace"
+        )
     if given is None:
         return unit
     if unit == "date":

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from workloads.traces.blocks import Id, Ids
 from workloads.traces.errors import TraceError, shown
@@ -76,11 +77,11 @@ def _fast(source: Source, form: TraceFormat, fields: Sequence[Field]) -> Rows | 
     count, left_out = 0, 0
     try:
         for columns in source.columns(_lenient(form, fields)):
-            served: slice | Array = slice(None)
+            served: slice | npt.NDArray[np.bool_] = slice(None)
             if form.zero_output:
                 kept = columns[at_output] > 0
                 left_out += len(kept) - int(kept.sum())
-                served = kept  # type: ignore[assignment]
+                served = kept
             part = [column[served] for column in columns]
             if not all(_sound(field, column) for field, column in zip(fields, part, strict=True)):
                 return None

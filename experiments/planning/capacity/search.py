@@ -10,6 +10,7 @@ from experiments.planning.kinds import Told, ended
 from experiments.planning.lengths import Varied
 from experiments.planning.progress import SearchProgress
 from experiments.reporting.quantities import significant
+from experiments.reporting.words import calibration_notes
 from experiments.running.capacity import capacity_per_s
 from experiments.running.sweep import Executor
 from experiments.study.document import Loaded
@@ -67,7 +68,8 @@ class CapacitySearch:
             self.plan, out, executor=executor, progress=progress, overwrite=overwrite,
             figures=figures,
         )  # fmt: skip
-        answer = words.sentences(self.plan, outcome.answers)
+        rests_on = [f"note: {text}" for text in calibration_notes(self.plan.plan)]
+        answer = [*words.sentences(self.plan, outcome.answers), *rests_on]
         from experiments.planning.capacity import pages
 
         return Told(

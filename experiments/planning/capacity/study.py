@@ -82,6 +82,7 @@ def prepare_capacity(loaded: Loaded) -> CapacityPlan:
         notes=[*loaded.notes, *notes],
     )
     plan = prepare(serving)
+    key = _number_of(plan, key)
     _check_points(loaded, plan, key)
     study = keys.validated(
         CapacityStudy, loaded, plan.study.resolved() | _own(raw) | {"kind": "capacity"}
@@ -137,6 +138,13 @@ def _filled(raw: dict[str, Any], key: str) -> tuple[dict[str, Any], list[str]]:
         if key.startswith("workload.arrivals.") and isinstance(arrivals, dict):
             arrivals.setdefault(name, 1)
     return filled, list(dict.fromkeys(notes))
+
+
+def _number_of(plan: Plan, key: str) -> str:
+    """Return the key of the number where ``key`` is that of lengths which are always the same."""
+    laws = [value_at(point.study.resolved(), key_path(key)) for point in plan.points]
+    always = all(isinstance(law, Mapping) and set(law) == {"distribution", "value"} for law in laws)
+    return f"{key}.value" if always else key
 
 
 def _check_points(loaded: Loaded, plan: Plan, key: str) -> None:

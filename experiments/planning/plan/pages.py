@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.planning.plan import serving_files
+from experiments.planning.plan.basis import basis_notes
 from experiments.planning.plan.finding import PlanFound
 from experiments.planning.plan.sheet import sheet
 from experiments.planning.plan.tables import (
@@ -57,7 +58,8 @@ def tables(found: PlanFound) -> dict[str, "DataFrame"]:
 
 def notes(found: PlanFound) -> list[str]:
     """What a reader of the answer has to know."""
-    told = [*found.problem.plan.notes]
+    served = [one for one in found.candidates if not one.lost]
+    told = [*found.problem.plan.notes, *basis_notes(served)]
     if found.problem.has_windows:
         told.append("other luck on the same hours; it says nothing of other days, growth_cv does")
     told.append(

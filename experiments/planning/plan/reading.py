@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -15,7 +16,8 @@ from experiments.study import faults
 from experiments.study.document import Loaded, Study, validate
 from experiments.study.errors import Problem, StudyError
 from experiments.study.grid import Setting, expand, fill_missing
-from experiments.study.schema import without_misspelt
+from experiments.study.keys import dotted
+from experiments.study.schema import all_keys, without_misspelt
 
 CANDIDATE_SECTIONS = ("model", "cluster", "engine", "calibration")
 LENGTH = 10_000
@@ -90,19 +92,17 @@ def _settings(loaded: Loaded, raw: Mapping[str, Any]) -> list[Setting]:
         given = raw.get(name)
         if given in (None, [], {}):
             continue
-        settings, told = expand(given)
+        settings, told = expand(given, partial(all_keys, Study, raw), CANDIDATE_SECTIONS)
         problems += [
-            Problem(loaded.where((name, *path[1:])), f"{name}: {text}") for path, text in told
+            Problem(loaded.where((name, *path[1:])), f"{dotted((name, *path[1:]))}: {text}")
+            for path, text in told
         ]
         for setting in settings:
             origins = {key: (name, *path[1:]) for key, path in setting.origins.items()}
             found.append(Setting(setting.values, origins))
     for setting in found:
         for key, origin in setting.origins.items():
-            if key.split(".")[0] not in CANDIDATE_SECTIONS:
-                text = f"expected a key of {', '.join(CANDIDATE_SECTIONS)}: traffic is given"
-                problems.append(Problem(loaded.where(origin), f"candidates: {key}: {text}"))
-            elif key == "cluster.replicas":
+            if key == "cluster.replicas":
                 text = "the number of replicas is what a plan solves for"
                 problems.append(Problem(loaded.where(origin), f"candidates: {key}: {text}"))
     if problems:

@@ -7,6 +7,7 @@ import numpy as np
 
 from experiments.planning.capacity.words import counted, limit_text, percent, slo_text
 from experiments.planning.day_probe import DayProbe
+from experiments.planning.plan.basis import basis_notes
 from experiments.planning.plan.branching import ALIKE, State
 from experiments.planning.plan.candidates import Candidate
 from experiments.planning.plan.demand import needed
@@ -91,7 +92,8 @@ def answer_lines(found: PlanFound) -> list[str]:
         told = sum(not math.isnan(each.ratio) for each in found.draws)
         of = "" if told == len(found.draws) else f" of {len(found.draws)}"
         lines.append(f"prices   {told}{of} drawn calibrations: +-{percent(spread)} (1 sd)")
-    return lines
+    bought = [one.candidate for one in found.finalists]
+    return lines + [f"note     {text}" for text in basis_notes(bought)]
 
 
 def deployment(one: Finalist) -> str:

@@ -128,6 +128,10 @@ def line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 
 def positive(matrix: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> tuple[float, ...]:
+    """Least squares with no factor below 0: one per column of ``matrix``, a row per value.
+
+    Columns are scaled to a largest entry of 1 before, so that units do not decide what is 0.
+    """
     from scipy.optimize import nnls
 
     scale = np.maximum(matrix.max(axis=0), 1e-300)

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 Measured = TypeVar("Measured")
 
@@ -44,7 +44,8 @@ class Stages:
             new = self.path.with_suffix(".new")
             new.write_text(json.dumps(self._kept) + "\n", encoding="utf-8")
             os.replace(new, self.path)
-        return cast("Measured", self._kept[name])
+        kept: Measured = self._kept[name]
+        return kept
 
     def done(self) -> None:
         """All of it stands in another file."""

@@ -121,6 +121,24 @@ class Group:
         )
 
     @property
+    def cut_reduces(self) -> int:
+        """All-reduces of experts' outputs that kernels fill up with zeros: what is added up is cut
+        to its width before the norm, so that no kernel computes both.
+
+        vllm/model_executor/layers/fused_moe/layer.py, ``forward_native``: gpt-oss in MXFP4.
+        """
+        if self.dp > 1:
+            return 0
+        return sum(
+            layers
+            for kind, share in self.layers
+            for matrix in kind.matrices
+            if matrix.copies > 1 and len(matrix.outputs) == 1
+            for scheme, layers in share.schemes(matrix)
+            if scheme is not None and matrix.outputs[0].whole % scheme.tiles[1]
+        )
+
+    @property
     def expert_compute(self) -> str:
         """Arithmetic of their products; empty without any."""
         computes = [one.compute for one in self.expert_operators(1.0) if one.gemm is not None]

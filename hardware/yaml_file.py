@@ -5,10 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from model.nearest import closest
 from model.text_file import TOO_DEEP, TextFileError, check_size, read_text
@@ -30,8 +27,26 @@ def read_yaml(path: Path) -> Any:
     Raises:
         ValueError: not readable, or not YAML; names file and line.
     """
+    return parsed(path, text_of(path))
+
+
+def text_of(path: Path) -> str:
+    """Return the text of a YAML file. Raises ValueError, which names it: not readable."""
     try:
-        data = YAML(typ="rt").load(read_text(path, MOST_BYTES))
+        return read_text(path, MOST_BYTES)
+    except TextFileError as error:
+        raise ValueError(f"{path}: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not readable: {error}") from None
+
+
+def parsed(path: Path, text: str) -> Any:
+    """Parse the text of a YAML 1.2 file, as ``read_yaml``."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        data = YAML(typ="rt").load(text)
         check_size(data)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -55,6 +70,8 @@ def read_bundled(path: Path) -> Any:
     Raises:
         ValueError: a file that says more than these, or not YAML.
     """
+    import yaml
+
     with path.open("rb") as file:
         parser = yaml.CSafeLoader(file)
         try:
@@ -69,6 +86,8 @@ def read_bundled(path: Path) -> Any:
 
 def _said(following: Callable[[], Any], event: Any, anchors: dict[str, Any]) -> Any:
     """Build the value that begins with ``event`` from those that follow."""
+    import yaml
+
     kind = type(event)
     value: Any
     if kind is yaml.ScalarEvent:

@@ -6,7 +6,7 @@ from math import inf
 
 from tests.reference_host import Kept, Use
 from tests.reference_hybrid import HybridEngine
-from tests.reference_sequence import Seq
+from tests.reference_sequence import Block, Seq
 from tests.reference_tiers import TierEngine
 
 
@@ -16,9 +16,8 @@ class GroupedTierEngine(TierEngine, HybridEngine):
     def __init__(self, pool) -> None:
         super().__init__(pool)
         self.host.groups = self.count_of = len(self.groups)
-        self.null: dict[Seq, list[int]] = {}  # blocks that windows had left behind when it began
-        self.began: set[Seq] = set()
-        self.asked: list[Seq] = []  # in the step that is formed
+        self.ids: dict[Seq, list[list[Block | None]]] = {}  # blocks as they were given out
+        self.loaded: list[Seq] = []  # whose load began in the step that is formed
 
     def text_of(self, seq: Seq, place: int) -> tuple:
         chunk, group = divmod(place, self.count_of)
@@ -55,9 +54,7 @@ class GroupedTierEngine(TierEngine, HybridEngine):
         use.offered = 0
         if use.under_way:
             return None
-        self.asked.append(seq)
-        self.began.discard(seq)
-        self.null[seq] = [self.gone(group, past) for group in range(self.count_of)]
+        self.ids.pop(seq, None)
         order = sorted(range(self.count_of), key=lambda group: -self.groups[group][1])
         windows = [group for group in order if self.groups[group][1] < inf]
         most = min(seq.target - bool(windows), seq.target // self.chunk * self.chunk)
@@ -137,6 +134,7 @@ class GroupedTierEngine(TierEngine, HybridEngine):
                 table.append(block)
         self.waiting.remove(seq)
         self.parked.append(seq)
+        self.loaded.append(seq)
         seq.brought_to, seq.loading_s = total, seq.loading_s - self.now_s
         self.fetch(seq, past, more)
         return True
@@ -186,41 +184,50 @@ class GroupedTierEngine(TierEngine, HybridEngine):
         self.coming.append(self.job("in", self.now_s, len(chunks), seq, chunks))
 
     # --- what is kept
-    def to_offer(self, seq: Seq, use: Use, end: int) -> list[int]:
-        if seq in self.running:
-            self.began.add(seq)
-        places = []
-        for group, (_, window) in enumerate(self.groups):
-            for at in range(use.offered, end):
-                kept = at >= self.null[seq][group] and self.stays(group, seq, at)
-                if window == inf or (kept and not self.found_by_others(seq, group, at)):
-                    places.append(at * self.count_of + group)
-        return places if seq in self.began else []
+    def before_offers(self, batch: dict) -> None:
+        """Whose block is whose is noted as it was given out, and a window's block is forgotten as
+        soon as somebody else is given it."""
+        super().before_offers(batch)
+        given = [block for seq in self.loaded for table in seq.tables for block in table]
+        before: dict[Seq, list[int]] = {}
+        for seq in [seq for seq, _, _ in batch["chunks"]] + batch["decodes"]:
+            ids = self.ids.setdefault(seq, [[] for _ in self.groups])
+            before[seq] = [len(blocks) for blocks in ids]
+            for blocks, table in zip(ids, seq.tables, strict=True):
+                fresh = table[len(blocks) :]
+                blocks += fresh
+                given += fresh
+        anew = {id(block) for block in given if block is not None}
+        for seq, ids in self.ids.items():
+            ends = before.get(seq, [len(blocks) for blocks in ids])
+            for blocks, end, (_, window) in zip(ids, ends, self.groups, strict=True):
+                for at in range(self.uses[seq].offered, end):
+                    if window < inf and id(blocks[at]) in anew:
+                        blocks[at] = None
 
-    def found_by_others(self, seq: Seq, group: int, at: int) -> bool:
-        """Whether somebody who begins now holds a block that was there before this step."""
-        if seq not in self.running or seq in self.asked:
-            return False
-        if not seq.decoding and at >= -(-seq.kv // self.groups[group][0]):
-            return False
-        table = seq.tables[group]
-        others = [other.tables[group] for other in self.asked if other.tables]
-        return any(
-            at < min(len(table), len(other)) and table[at] is not None and other[at] is table[at]
-            for other in others
-        )
+    def to_offer(self, seq: Seq, use: Use, end: int) -> list[int]:
+        return [
+            at * self.count_of + group
+            for group, blocks in enumerate(self.ids.get(seq, []))
+            for at in range(use.offered, end)
+            if self.groups[group][1] == inf or (blocks[at] and self.stays(group, seq, at))
+        ]
 
     def after_offers(self) -> None:
         super().after_offers()
-        self.asked = []
+        self.loaded = []
+        self.ids = {seq: ids for seq, ids in self.ids.items() if seq in self.uses}
 
     # --- who leaves
     def leave(self, seq: Seq) -> None:
-        """Windows move on before others are told what there is."""
+        """Windows move on before others are told what there is, but not by the step in which
+        somebody was given up."""
         self.name(seq, seq.kv)
+        in_flight = seq in self.unwanted and seq.in_step == self.formed
+        processed = seq.begun if in_flight else seq.kv
         for group, ((_, window), table) in enumerate(zip(self.groups, seq.tables, strict=True)):
             if window < inf:
-                behind = self.gone(group, seq.kv)
+                behind = self.gone(group, processed)
                 self.give(table[:behind], self.windows_first)
                 table[:behind] = [None] * behind
         super().leave(seq)

@@ -131,8 +131,8 @@ class HybridEngine(Engine):
         return True
 
     def goes_first(self, group: int) -> bool:
-        """Whether its free blocks without a name are taken before all others: of windows sooner
-        than of chunks."""
+        """Whether its free blocks without a name are taken before all others when a request lets go
+        of all: of windows since an earlier release than of chunks."""
         slides = self.groups[group][1] < float("inf") and not self.chunked[group]
         return self.windows_first if slides else self.unhashed_first
 
@@ -140,7 +140,7 @@ class HybridEngine(Engine):
         computed = self.computed(seq, past)
         for group, table in enumerate(seq.tables):
             if behind := self.gone(group, computed):
-                self.give(table[:behind], self.goes_first(group))
+                self.give(table[:behind], self.windows_first)
                 table[:behind] = [None] * behind
         wanted = [-(-tokens // size) for size, _ in self.groups]
         more = sum(want - len(table) for want, table in zip(wanted, seq.tables, strict=True))

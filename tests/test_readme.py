@@ -27,7 +27,10 @@ TEXTS = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 WHOLE = "\n".join(TEXTS.values())
 
 
-FOLDERS = ("tests", "experiments", "hardware", "sim", "docs", "model", "workloads")
+FOLDERS = (
+    "tests", "experiments", "hardware", "sim", "docs", "model", "workloads", "benchmarks",
+    "examples",
+)  # fmt: skip
 WITH_COMMANDS = ("witness",)
 """Commands of headroom whose first word is a command with options of its own."""
 
@@ -40,25 +43,49 @@ def block(language: str, page: str) -> str:
 
 
 def commands() -> list[str]:
-    """Every ``python -m ...`` or ``headroom ...`` line of blocks in the pages, without its
-    comment, as the first."""
+    """Every ``python -m ...`` or ``headroom ...`` of blocks and sentences in the pages, without
+    its comment, as the first."""
     lines = re.findall(
         r"^(?:    )?((?:python -m|headroom) [a-z.]+\b.*?)(?:\s{2,}#.*)?$", WHOLE, re.MULTILINE
     )
+    lines += re.findall(r"`((?:python -m|headroom) [a-z.]+\b[^`\n]*)`", WHOLE)
     return [re.sub(r"^headroom ", "python -m experiments ", line) for line in lines]
+
+
+def anchors(page: str) -> set[str]:
+    """Where a link may lead to in a page: its headings, as GitHub names them, and marks."""
+    headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    named = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return named | set(re.findall(r'<a id="([^"]+)"></a>', page))
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_linked_files_exist(page: str) -> None:
     here = ROOT / page
-    for target in re.findall(r"\]\(([^)#]+)\)", here.read_text(encoding="utf-8")):
-        if not urlparse(target).scheme:
-            assert (here.parent / target).exists(), f"{page} links to {target}"
+    for link in re.findall(r"\]\(([^)\s]+)\)", TEXTS[page]):
+        target, _, heading = link.partition("#")
+        if urlparse(target).scheme:
+            continue
+        there = here.parent / target if target else here
+        assert there.exists(), f"{page} links to {link}"
+        if heading:
+            assert heading in anchors(there.read_text(encoding="utf-8")), f"{page} links to {link}"
 
 
-def test_named_files_exist() -> None:
-    for name in set(re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w/.-]+\.\w+)`", WHOLE)):
-        assert (ROOT / name).is_file(), name
+def test_named_files_and_folders_exist() -> None:
+    for name in set(re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w/.*-]+)`", WHOLE)):
+        assert list(ROOT.glob(name)), name
+
+
+def test_names_are_in_the_files_that_are_said_to_have_them() -> None:
+    named = re.findall(r"`(\w+)`,? (?:of|in) `([\w/]+\.py)`|`(\w+)` \(`([\w/]+\.py)`", WHOLE)
+    found = {(one or other, file or its) for one, file, other, its in named}
+    assert len(found) > 10
+    for name, file in found:
+        if file.split("/")[0] not in FOLDERS:  # of vLLM
+            continue
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert re.search(rf"\b{name}\b", text), f"{name} of {file}"
 
 
 def test_no_two_files_of_tests_have_one_name() -> None:
@@ -96,15 +123,15 @@ def help_of(module: str, *command: str) -> str:
 
 
 def test_options_that_are_used_exist() -> None:
-    told: dict[str, str] = {}
+    used: dict[tuple[str, ...], set[str]] = {}
     for line in commands():
         words = line.split()[2:]
         count = 1 if words[0] != "experiments" else 2 + (words[1] in WITH_COMMANDS)
-        module = " ".join(words[:count])
-        if module not in told:
-            told[module] = help_of(*module.split())
-        for option in re.findall(r"(--[\w-]+)", line):
-            assert re.search(rf"{option}\b", told[module]), f"{option} of {line}"
+        used.setdefault(tuple(words[:count]), set()).update(re.findall(r"(--[\w-]+)", line))
+    for command, options in used.items():
+        told = help_of(*command) if options else ""
+        for option in options:
+            assert re.search(rf"{option}\b", told), f"{option} of {command}"
 
 
 def test_make_targets_exist() -> None:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from experiments.calibrating.kernel_fit import fastest, from_memory
 from experiments.calibrating.surface_fit import Axes, fit_and_check
+from hardware.engines.moe_configs import takes_small_tiles
 from hardware.gpu import Gpu
 from hardware.prices.kernels import HeldOut, expert_size, product_bound_s
 from hardware.prices.surface import Surface
@@ -47,6 +48,8 @@ EXPERT_AXES: Axes = {
 }
 NARROWEST_EXPERT = 192
 """Columns on a rank; narrower ones are not tuned."""
+NARROWEST_SMALL = 128
+"""The same of tiles that are not tuned for anybody."""
 FEW_SHAPES = 20
 """Of fewer kinds of experts none is left out to check the fit, but some of their batches."""
 OTHER_KERNEL = 1.15
@@ -68,9 +71,39 @@ def expert_surface(
 
     Gate, up and down of every expert, unevenly chosen; tensor-parallel splits, no expert parallel.
     """
-    rows = rows[rows.moe_ep_size == 1].assign(width=rows.inter_size / rows.moe_tp_size)
+    rows = _whole_columns(rows)
     rows = _tuned(_of_one_kernel(rows[rows.width >= NARROWEST_EXPERT]))
-    rows = rows[rows.width == rows.width.round()]
+    return _fitted(rows, gpu, compute, l2_bytes)
+
+
+def small_tile_surface(
+    rows: "DataFrame", gpu: Gpu, compute: str, l2_bytes: float
+) -> tuple[Surface, HeldOut] | None:
+    """Fit those that Triton computed in the default configuration of vLLM before 0.17.
+
+    That is the shapes of these versions' tables that had no tuned one. None: there are none.
+    """
+    rows = _whole_columns(rows[rows.kernel_source.str.contains(BACKENDS["triton"])])
+    shapes = rows[["version", "num_experts", "width"]].itertuples(index=False)
+    rows = rows[
+        [
+            takes_small_tiles(gpu, compute, experts, width, version)
+            for version, experts, width in shapes
+        ]
+    ]
+    rows = rows[rows.width >= NARROWEST_SMALL]
+    if rows.empty:
+        return None
+    return _fitted(fastest(rows, EXPERT_KEYS), gpu, compute, l2_bytes)
+
+
+def _whole_columns(rows: "DataFrame") -> "DataFrame":
+    """Tensor-parallel splits into whole columns."""
+    rows = rows[rows.moe_ep_size == 1].assign(width=rows.inter_size / rows.moe_tp_size)
+    return rows[rows.width == rows.width.round()]
+
+
+def _fitted(rows: "DataFrame", gpu: Gpu, compute: str, l2_bytes: float) -> tuple[Surface, HeldOut]:
     tokens, hidden, chosen, experts, width = (rows[key].to_numpy(float) for key in EXPERT_KEYS)
     pairs = tokens * chosen
     bound_s, weight_bytes, moved = _bounds(rows, gpu, SCHEMES[compute])

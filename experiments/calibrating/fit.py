@@ -4,7 +4,7 @@ Unknowns are the logarithms of efficiencies and overheads, so that none can beco
 evaluation prices the measured shapes with ``StepCost`` itself: what is fitted is what simulates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,9 @@ PRIOR_WEIGHT = 1e-3
 enough to keep what the measurements do not determine from wandering to a bound."""
 CURVE_WEIGHT = 1e-2
 """The same for the curve: the fewer bends, the better overheads and curve are told apart."""
+ENOUGH = 1e-6
+"""Share of the cost below which a step of the fit is its last: parameters keep four digits, while
+noise moves them in the second. Half the time of scipy's 1e-8."""
 PRIOR_STD = 0.3
 """What is known of a parameter's logarithm without any measurement; bounds its uncertainty."""
 
@@ -86,6 +89,9 @@ class Target:
 
     def price(self, calibration: Calibration, shapes: Sequence[Shape]) -> StepCost:
         """The step cost that covers all ``shapes``."""
+        return self._cost(calibration, *_sizes(shapes))
+
+    def _cost(self, calibration: Calibration, max_tokens: int, max_seqs: int) -> StepCost:
         return step_cost(
             StepSetup(
                 spec=self.spec,
@@ -93,20 +99,38 @@ class Target:
                 precision=self.precision,
                 calibration=calibration,
                 fused=self.fused,
-                max_tokens=max(shape.tokens for shape in shapes),
-                max_seqs=max(len(shape.contexts) + len(shape.chunks) for shape in shapes),
+                max_tokens=max_tokens,
+                max_seqs=max_seqs,
             )
         )
 
     def seconds(self, calibration: Calibration, shapes: Sequence[Shape]) -> Floats:
         """Price every shape."""
-        price = self.price(calibration, shapes)
+        return self.pricing(shapes)(calibration)
 
-        def reads(shape: Shape) -> list[int]:
-            windows = [window or max(shape.contexts, default=0) for window in price.windows]
-            return [sum(min(context, window) for context in shape.contexts) for window in windows]
+    def pricing(self, shapes: Sequence[Shape]) -> Callable[[Calibration], Floats]:
+        """Return what prices every shape with any calibration: a fit asks a thousand times."""
+        sizes = _sizes(shapes)
+        steps: list[tuple[int, list[int], tuple[tuple[int, int], ...]]] = []
 
-        return np.array([price.step_s(len(s.contexts), reads(s), s.chunks) for s in shapes])
+        def reads(shape: Shape, windows: Sequence[int | None]) -> list[int]:
+            longest = max(shape.contexts, default=0)
+            most = [window or longest for window in windows]
+            return [sum(min(context, each) for context in shape.contexts) for each in most]
+
+        def seconds(calibration: Calibration) -> Floats:
+            price = self._cost(calibration, *sizes)
+            if not steps:  # what shapes read depends on the model alone
+                steps.extend((len(s.contexts), reads(s, price.windows), s.chunks) for s in shapes)
+            return np.array([price.step_s(*step) for step in steps])
+
+        return seconds
+
+
+def _sizes(shapes: Sequence[Shape]) -> tuple[int, int]:
+    """The most tokens, and sequences, of a shape."""
+    sequences = max(len(shape.contexts) + len(shape.chunks) for shape in shapes)
+    return max(shape.tokens for shape in shapes), sequences
 
 
 def fit(target: Target, measurements: Sequence[Measurement], **named: str) -> Fit:
@@ -124,6 +148,7 @@ def fit(target: Target, measurements: Sequence[Measurement], **named: str) -> Fi
 
     shapes = [each.shape for each in measurements]
     measured = np.array([each.seconds for each in measurements])
+    seconds = target.pricing(shapes)
     held_out = np.arange(len(shapes)) % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
     nodes = _nodes(max(shape.tokens for shape in shapes))
     bounds = np.array([*_BOUNDS.values(), *[_CURVE_BOUNDS] * (len(nodes) - 1)])
@@ -145,12 +170,14 @@ def fit(target: Target, measurements: Sequence[Measurement], **named: str) -> Fi
     weights = np.array([PRIOR_WEIGHT] * len(_BOUNDS) + [CURVE_WEIGHT] * (len(nodes) - 1))
 
     def residuals(logs: Floats) -> Floats:
-        errors = target.seconds(calibration(logs), shapes) / measured - 1.0
+        errors = seconds(calibration(logs)) / measured - 1.0
         return np.concatenate((errors[~held_out], weights * (logs - first)))
 
     low, first, high = np.log(bounds).T
-    found = least_squares(residuals, first, bounds=(low - 1e-9, high), loss="soft_l1", f_scale=0.05)
-    predicted_s = target.seconds(calibration(found.x), shapes)
+    found = least_squares(
+        residuals, first, bounds=(low - 1e-9, high), loss="soft_l1", f_scale=0.05, ftol=ENOUGH
+    )
+    predicted_s = seconds(calibration(found.x))
     errors = np.abs(predicted_s / measured - 1.0)[held_out]
     done = calibration(
         found.x,

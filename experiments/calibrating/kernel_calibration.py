@@ -1,10 +1,10 @@
 """From tables of kernel times to the kernels of one GPU."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.calibrating.expert_fit import expert_surface, other_backends
+from experiments.calibrating.by_numbers import by_numbers, parts, surfaces
+from experiments.calibrating.expert_calibration import experts_of
 from experiments.calibrating.kernel_fit import (
     HEAD_DIM,
     all_reduce_surface,
@@ -31,7 +31,6 @@ from hardware.engines.versions import version_key
 from hardware.evidence import POOR_MEAN, CoveredRange
 from hardware.gpu import Gpu
 from hardware.prices.kernels import HeldOut, Kernels
-from hardware.prices.mixer_kernels import Numbers
 from hardware.prices.surface import Surface
 
 if TYPE_CHECKING:
@@ -62,9 +61,6 @@ NEWEST = "999"
 """Decode attention is taken from the newest tables: older ones read the cache of a single KV head
 at a third of the rate that servers of their own time reach (H100, H200, tensor parallel over 8)."""
 
-UNEVEN = "power_law_1.01"
-"""How the tables' experts are chosen: as unevenly as trained routers do."""
-
 REDUCED_BYTES = 2
 """Of an element of the tables' all-reduces, whose ``message_size`` counts elements (collector of
 aiconfigurator, collect_nccl.py and collect_all_reduce.py)."""
@@ -72,8 +68,6 @@ REPLAYED_BYTES = 8 * 2**20
 """Up to here vLLM's own all-reduces are those of CUDA graphs (``max_size`` of its
 custom_all_reduce.py); larger ones, of 512 tokens of 8,192 numbers and more, are launched, or NCCL's
 where that is faster."""
-
-Found = dict[Numbers, tuple[Surface, HeldOut]]
 
 
 def kernels_from_tables(
@@ -103,37 +97,37 @@ def kernels_from_tables(
     nccl = _needed(read_table(folder, "comm", "nccl", "nccl_perf", NCCL_VERSION), folder, "comm")
     custom = read_all(folder, "comm", engine, "custom_allreduce_perf")
     gemm = with_same_chip(_timed(gemm), gpu, folder, engine, _timed)
-    matrices = _by_numbers(gemm, "gemm_dtype", lambda rows, n: gemm_surface(rows, gpu, n, l2_bytes))
-    prefills = _by_numbers(prefill, "kv_cache_dtype", lambda rows, _: prefill_surface(rows, gpu))
+    matrices = by_numbers(gemm, "gemm_dtype", lambda rows, n: gemm_surface(rows, gpu, n, l2_bytes))
+    prefills = by_numbers(prefill, "kv_cache_dtype", lambda rows, _: prefill_surface(rows, gpu))
     decodes = {
         numbers: decode_kernel(rows, gpu, 1.0 if numbers == "fp8" else 2.0, l2_bytes)
-        for numbers, rows in _parts(_usual(decode), "kv_cache_dtype")
+        for numbers, rows in parts(_usual(decode), "kv_cache_dtype")
     }
-    experts, of_experts, backends = _experts(moe, gpu, l2_bytes)
+    experts = experts_of(moe, gpu, l2_bytes)
     reduces = _all_reduces(custom, nccl)
+    fused = _fused_all_reduces(folder)
     held_out = {
         f"{operator} {numbers}": check
         for operator, found in (
-            ("gemm", matrices), ("prefill attention", prefills),
-            ("decode attention", decodes), ("experts", experts),
+            ("gemm", matrices), ("prefill attention", prefills), ("decode attention", decodes),
         )
         for numbers, (_, check) in found.items()
-    } | {
-        f"experts {name} {numbers}": check
-        for name, found in backends.items()
-        for numbers, (_, check) in found.items()
-    }  # fmt: skip
+    } | experts.held_out()  # fmt: skip
     kernels = Kernels(
         gpu=gpu.name,
         source=_source(engine, gemm, prefill, decode, nccl, custom, moe),
-        gemm=_surfaces(matrices),
-        prefill_attention=_surfaces(prefills),
+        gemm=surfaces(matrices),
+        prefill_attention=surfaces(prefills),
         decode_attention={numbers: kernel for numbers, (kernel, _) in decodes.items()},
         all_reduce=reduces[0],
-        experts=_surfaces(experts),
-        experts_backend=of_experts,
-        backends={name: _surfaces(found) for name, found in backends.items()},
-        held_out=held_out | {"all-reduce": reduces[1]},
+        fused_all_reduce=fused[0] if fused else None,
+        experts=surfaces(experts.fitted),
+        experts_backend=experts.fitted_backend,
+        backends={name: surfaces(found) for name, found in experts.backends.items()},
+        small_tiles=surfaces(experts.small_tiles),
+        held_out=held_out
+        | {"all-reduce": reduces[1]}
+        | ({"all-reduce with norm": fused[1]} if fused else {}),
     )
     return with_mixers(kernels, folder, engine, gpu, l2_bytes)
 
@@ -144,24 +138,8 @@ def _needed(found: Table | None, folder: Path, operator: str) -> Table:
     return found
 
 
-def _experts(
-    moe: Table | None, gpu: Gpu, l2_bytes: float
-) -> tuple[Found, dict[Numbers, str], dict[str, Found]]:
-    """Experts, whose kernels they are where several were timed, and those of other backends."""
-    if moe is None:
-        return {}, {}, {}
-    uneven = Table(moe.rows[moe.rows.distribution == UNEVEN], moe.version)
-    found = _by_numbers(uneven, "moe_dtype", lambda rows, n: expert_surface(rows, gpu, n, l2_bytes))
-    return found, *_backends(uneven, gpu, l2_bytes, found)
-
-
 COVERED = CoveredRange(max_step_tokens=8192, max_context_tokens=131072, max_decodes=1024)
 """Where the tables have kernels."""
-
-
-def _parts(table: Table, column: str) -> "list[tuple[Numbers, DataFrame]]":
-    parts = ((own, table.rows[table.rows[column] == name]) for name, own in NUMBERS.items())
-    return [(own, rows) for own, rows in parts if len(rows)]
 
 
 def _timed(gemm: Table) -> Table:
@@ -177,35 +155,6 @@ def _timed(gemm: Table) -> Table:
         if len(kept[shapes].drop_duplicates()) >= LEAST_TIMED * len(few[shapes].drop_duplicates()):
             parts.append(rows)
     return Table(pd.concat(parts), gemm.version)
-
-
-def _by_numbers(
-    table: Table, column: str, fit: "Callable[[DataFrame, str], tuple[Surface, HeldOut]]"
-) -> Found:
-    return {numbers: fit(rows, numbers) for numbers, rows in _parts(table, column)}
-
-
-def _surfaces(found: Found) -> dict[Numbers, Surface]:
-    return {numbers: surface for numbers, (surface, _) in found.items()}
-
-
-BACKENDS_OF: tuple[Numbers, ...] = ("fp8_block",)
-"""Storages whose experts vLLM computes with one backend or another, by version and settings."""
-
-
-def _backends(
-    moe: Table, gpu: Gpu, l2_bytes: float, experts: Found
-) -> tuple[dict[Numbers, str], dict[str, Found]]:
-    """Whose kernels the experts' surfaces are, and those of other backends."""
-    first: dict[Numbers, str] = {}
-    others: dict[str, Found] = {}
-    for numbers, rows in _parts(moe, "moe_dtype"):
-        if numbers in BACKENDS_OF and numbers in experts and "kernel_source" in rows:
-            surface = experts[numbers][0]
-            first[numbers], found = other_backends(rows, gpu, numbers, l2_bytes, surface)
-            for name, fitted in found.items():
-                others.setdefault(name, {})[numbers] = fitted
-    return first, others
 
 
 def _possible_prefill(folder: Path, engine: str, version: str, gpu: Gpu) -> Table | None:
@@ -247,6 +196,12 @@ def _all_reduces(custom: Table | None, nccl: Table) -> tuple[Surface, HeldOut]:
     own = _in_bytes(custom.rows)
     own = own[replayed == (own.message_size <= REPLAYED_BYTES)]
     return all_reduce_surface(own, rows)
+
+
+def _fused_all_reduces(folder: Path) -> tuple[Surface, HeldOut] | None:
+    """All-reduces with a norm: FlashInfer's are TensorRT-LLM's, which its tables time."""
+    table = read_table(folder, "comm", "trtllm", "custom_allreduce_perf", NEWEST)
+    return all_reduce_surface(None, _in_bytes(table.rows)) if table else None
 
 
 def _in_bytes(rows: "DataFrame") -> "DataFrame":

@@ -36,6 +36,8 @@ COLUMNS = {"gpu_memory_utilization": "gpu_mem_util", "enable_prefix_caching": "p
 """Of a table of runs, where they have another name than the engine's settings."""
 CHUNKS: dict[str, object] = {"max_num_batched_tokens": 8192, "async_scheduling": True}
 DECODES: dict[str, object] = {"cudagraph_mode": "FULL_DECODE_ONLY"}
+FUSED: dict[str, object] = {"fuse_allreduce_rms": True}
+"""``enable_fi_allreduce_fusion`` before vLLM 0.12; the default since 0.17."""
 FP8_CACHE: dict[str, object] = {"kv_cache_dtype": "fp8"}
 GRAPHS: dict[str, object] = {"max_cudagraph_capture_size": 2048, "stream_interval": 20}
 TRITON_RANKS: dict[str, object] = {"moe_backend": "triton", "enable_expert_parallel": True}
@@ -48,7 +50,8 @@ LARGE_STEPS: dict[str, object] = {
 FIRST: Version = (0,)
 
 RECIPES = (
-    Recipe("gpt-oss", "b200|b300", FIRST, CHUNKS | FP8_CACHE | GRAPHS | {"max_num_seqs": 512}),
+    Recipe("gpt-oss", "b200", FIRST, CHUNKS | FP8_CACHE | GRAPHS | FUSED | {"max_num_seqs": 512}),
+    Recipe("gpt-oss", "b300", FIRST, CHUNKS | FP8_CACHE | GRAPHS | {"max_num_seqs": 512}),
     Recipe("gpt-oss", "h100|h200", FIRST, CHUNKS | GRAPHS),
     Recipe("kimi-k2", "", FIRST, {"gpu_memory_utilization": 0.95}),
     Recipe("minimax-m3", "b200|b300", FIRST, FP8_CACHE | GRAPHS | {"budget_of_isl": 2}),
@@ -59,7 +62,7 @@ RECIPES = (
     Recipe("minimax-m2", "b300|h200", FIRST, {"gpu_memory_utilization": 0.95}),
     Recipe("minimax-m2", "h100", FIRST, {"gpu_memory_utilization": 0.9}),
     Recipe("deepseek-v4", "", FIRST, FP8_CACHE),
-    Recipe("llama", "b200", FIRST, CHUNKS | FP8_CACHE | DECODES | {"max_num_seqs": 512}),
+    Recipe("llama", "b200", FIRST, CHUNKS | FP8_CACHE | DECODES | FUSED | {"max_num_seqs": 512}),
     Recipe("llama", "", FIRST, CHUNKS | FP8_CACHE),
 )
 """The first that fits counts."""

@@ -77,10 +77,12 @@ def draw(feature: str, number: int, lacks: Iterable[str] = ()) -> Scenario:
 
 
 def _host_of(rng: np.random.Generator, on: frozenset[str], blocks: int, needed: int) -> Host:
-    """A host beside so many blocks: of single ones with groups, with room for all above a store."""
+    """A host beside so many blocks: of single ones with groups, where it has the GPU's room and
+    more, or less; with room for all above a store."""
     host = _host(rng, blocks)
     if "groups" in on:
-        host = host._replace(blocks_per_chunk=1, chunks=max(host.chunks, blocks))
+        least = 1 if "small" in on else blocks
+        host = host._replace(blocks_per_chunk=1, chunks=max(host.chunks, least))
     return _holds_all(host, needed) if "store" in on else host
 
 

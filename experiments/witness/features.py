@@ -66,6 +66,9 @@ FEATURES: dict[str, frozenset[str]] = {
         "reserve retention",
         "groups, host memory, tight": "host groups caching hybrid tight",
         "async, groups, host memory, tight": "host groups caching hybrid tight ahead priority",
+        "groups, host memory, small": "host groups caching hybrid small",
+        "async, groups, host memory, small": "host groups caching hybrid small ahead tight aborts "
+        "priority retention",
         "shared store": "store host caching",
         "shared store, aborts": "store host caching aborts",
         "shared store, priority": "store host caching priority reserve",

@@ -2,15 +2,19 @@
 
 Tables time what vLLM chooses when they are made. Other versions choose otherwise, and so can people
 (``--moe-backend``); where both were measured, ``Kernels.backends`` has them. DeepGEMM is a law
-(``hardware.prices.deep_gemm``), on Hopper alone.
+(``hardware.prices.deep_gemm``), on Hopper alone. Triton's are those of tuned shapes, and before
+0.17 of others where a shape was not tuned (``hardware.engines.moe_configs``).
 """
 
 from hardware.calibration import Calibration
 from hardware.engines.defaults import engine_defaults, newest_version
+from hardware.engines.moe_configs import takes_small_tiles
 from hardware.engines.table import vllm
 from hardware.engines.versions import version_key
+from hardware.gpu import Gpu
 from hardware.group import Group
-from hardware.prices.kernels import DEEP_GEMM, TILED, Kernels
+from hardware.prices.kernels import DEEP_GEMM, GATED_MATRICES, TILED, Kernels
+from model.operators import Operator
 
 AUTO = "auto"
 HOPPER = 9
@@ -47,7 +51,7 @@ def with_moe_backend(
         chosen = engine_defaults(version, gpu).moe_backend
         many = parts >= MANY_PARTS and version_key(version) >= MANY_PARTS_SINCE
         if chosen not in known or (chosen == DEEP_GEMM and many):
-            return calibration
+            return _as_tuned(calibration, version or newest_version(), products, gpu)
     elif not stored:
         raise ValueError(f"engine.moe_backend: {told} with {group.spec.name}, which has no experts")
     elif told not in known:
@@ -60,6 +64,22 @@ def with_moe_backend(
     empty = vllm().defaults.computes_empty_tiles.at(version_key(version or newest_version()))
     served = kernels.with_backend(chosen, empty_tiles=empty)
     return calibration.model_copy(update={"kernels": served})
+
+
+def _as_tuned(
+    calibration: Calibration, version: str, products: list[Operator], gpu: Gpu
+) -> Calibration:
+    """Return a calibration whose experts have small tiles, where Triton was not tuned for them."""
+    kernels = calibration.kernels
+    if kernels is None:
+        return calibration
+    for one in products:
+        assert one.gemm is not None
+        stored = one.stored or ("bf16" if one.compute == "fp16" else one.compute)
+        width = one.gemm[1] / GATED_MATRICES
+        if takes_small_tiles(gpu, stored, int(one.groups), width, version):
+            kernels = kernels.with_small_tiles(stored)
+    return calibration.model_copy(update={"kernels": kernels})
 
 
 def _known(kernels: Kernels | None, stored: str, group: Group) -> set[str]:

@@ -17,6 +17,7 @@ from pydantic import (
 from hardware.calibration import PARAMETERS
 from hardware.engines.versions import Dated
 from hardware.yaml_file import read_bundled, validated
+from model.kept import kept
 from model.shape import DecoderSpec
 
 
@@ -90,6 +91,15 @@ class Defaults(_Part):
     checkpoint_kv_dtype: Dated[tuple[str, ...]]
     marks_states_again: Dated[bool]
     ends_before_last: Dated[bool]
+
+
+class FusedAllReduces(_Part):
+    """All-reduces that compute the norm behind them; engines.yaml says what each key means."""
+
+    by_default: Dated[bool]
+    beside_ranks: Dated[bool]
+    beside_stages: Dated[bool]
+    up_to_mib: Dated[dict[str, dict[int, PositiveFloat]]]
 
 
 class Sampler(_Part):
@@ -250,6 +260,7 @@ class EngineTable(_Part):
     """Ascending by version."""
     price_error: PriceError
     defaults: Defaults
+    fused_all_reduces: FusedAllReduces
     data_parallel: DataParallel
     pipeline_parallel: PipelineParallel
     memory: Memory
@@ -267,6 +278,10 @@ def vllm() -> EngineTable:
     Raises:
         ValueError: mistakes in the file, such as a constant that no calibration has.
     """
+    return kept("engines", _read)
+
+
+def _read() -> EngineTable:
     path = Path(__file__).parents[1] / "engines.yaml"
     table = validated(_File, read_bundled(path), path.name).vllm
     for name, constants in table.constants.items():

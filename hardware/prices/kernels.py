@@ -94,6 +94,10 @@ class Kernels(BaseModel):
     """Attention of decoding sequences by numbers of the KV cache."""
     all_reduce: Surface | None = None
     """Axes ranks, bytes (of the buffer); seconds. None: the links stay a model."""
+    fused_all_reduce: Surface | None = None
+    """The same of those that compute the norm behind them as well."""
+    fused_up_to_bytes: dict[int, float] = Field(default_factory=dict)
+    """By ranks: up to which buffer an engine takes those; nothing: for none."""
     experts: dict[Numbers, Surface] = Field(default_factory=dict)
     """Grouped products of mixtures of experts; axes rows (per expert), width (``expert_size``),
     experts (on a rank); share of the roofline."""
@@ -101,6 +105,9 @@ class Kernels(BaseModel):
     """Whose kernels ``experts`` are where several were measured: names of vLLM's backends."""
     backends: dict[str, dict[Numbers, Surface]] = Field(default_factory=dict)
     """Experts as other backends compute them; axes as those of ``experts``."""
+    small_tiles: dict[Numbers, Surface] = Field(default_factory=dict)
+    """Experts as Triton computes them in vLLM's default configuration of before 0.17, which holds
+    for shapes that were not tuned; axes as those of ``experts``."""
     tiled_experts: Literal["touched", "all"] | None = None
     """Experts in fp8 blocks are DeepGEMM's (``hardware.prices.deep_gemm``), a law and no table:
     tiles of those that are touched are computed, or of all."""
@@ -121,7 +128,7 @@ class Kernels(BaseModel):
         for kind in ("gemm", "prefill_attention", "experts"):
             for surface in getattr(self, kind).values():
                 yield kind, surface
-        for surfaces in self.backends.values():
+        for surfaces in (*self.backends.values(), self.small_tiles):
             for surface in surfaces.values():
                 yield "experts", surface
         decodes = list(self.decode_attention.values())
@@ -132,8 +139,9 @@ class Kernels(BaseModel):
         for kernel in decodes:
             for part in (kernel.floor_s, kernel.base_s, kernel.bytes_share):
                 yield "decode_attention", part
-        if self.all_reduce is not None:
-            yield "all_reduce", self.all_reduce
+        for reduce in (self.all_reduce, self.fused_all_reduce):
+            if reduce is not None:
+                yield "all_reduce", reduce
 
     def with_backend(self, backend: str, *, empty_tiles: bool = False) -> "Kernels":
         """Return kernels whose experts are a backend's, as far as those were measured apart.
@@ -144,6 +152,11 @@ class Kernels(BaseModel):
             return self.model_copy(update={"tiled_experts": "all" if empty_tiles else "touched"})
         others = self.backends.get(backend)
         return self.model_copy(update={"experts": self.experts | others}) if others else self
+
+    def with_small_tiles(self, stored: str) -> "Kernels":
+        """Return kernels whose experts of a storage are computed in small tiles, if measured."""
+        found = {numbers: one for numbers, one in self.small_tiles.items() if numbers == stored}
+        return self.model_copy(update={"experts": self.experts | found}) if found else self
 
     def backends_of(self, stored: str) -> tuple[str, ...]:
         """Return the backends whose experts of a storage were measured apart."""
@@ -178,12 +191,19 @@ class Kernels(BaseModel):
         nodes = self.all_reduce.axes["ranks"] if self.all_reduce is not None else ()
         return bool(nodes) and nodes[0] <= ranks <= nodes[-1]
 
-    def all_reduce_s(self, bytes_: Floats, ranks: int) -> Floats:
-        """Return the seconds of one all-reduce; beyond the largest buffer, in proportion to it."""
+    def all_reduce_s(self, bytes_: Floats, ranks: int, *, fused: bool = False) -> Floats:
+        """Return the seconds of one all-reduce; beyond the largest buffer, in proportion to it.
+
+        ``fused``: a norm stands behind it, which the same kernel computes where an engine has that.
+        """
         assert self.all_reduce is not None
         largest = self.all_reduce.axes["bytes"][-1]
         seconds = self.all_reduce(ranks=ranks, bytes=np.maximum(bytes_, 1.0))
-        return np.where(bytes_ > 0, seconds * np.maximum(1.0, bytes_ / largest), 0.0)
+        seconds = seconds * np.maximum(1.0, bytes_ / largest)
+        if fused and self.fused_all_reduce is not None:
+            together = self.fused_all_reduce(ranks=ranks, bytes=np.maximum(bytes_, 1.0))
+            seconds = np.where(bytes_ <= self.fused_up_to_bytes.get(ranks, 0.0), together, seconds)
+        return np.where(bytes_ > 0, seconds, 0.0)
 
 
 def product_bound_s(operator: Operator, gpu: Gpu) -> Floats:

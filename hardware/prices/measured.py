@@ -188,7 +188,7 @@ class Measured:
         seconds = self.operators_s(products, 0)
         return float(seconds) / MADE_ROWS
 
-    def all_reduce_s(self, bytes_: Floats, ranks: int) -> Floats:
+    def all_reduce_s(self, bytes_: Floats, ranks: int, *, fused: bool = False) -> Floats:
         """See ``Prices``; groups beyond the tables, or a server, are as the roofline says.
 
         In the tables ranks do nothing else; in an engine they wait for the slowest, and the later
@@ -196,7 +196,7 @@ class Measured:
         """
         if not self.kernels.reduces(ranks) or servers(self.gpu, ranks)[0] > 1:
             return self.roofline.all_reduce_s(bytes_, ranks)
-        one: Floats = self.kernels.all_reduce_s(bytes_, ranks)
+        one: Floats = self.kernels.all_reduce_s(bytes_, ranks, fused=fused)
         return one + self.calibration.collective_overhead_s * log2(ranks)
 
 

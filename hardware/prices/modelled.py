@@ -148,7 +148,7 @@ class Roofline:
             for term in attention_work(mixer, share, fused=self.fused, decode=decode)
         ]
 
-    def all_reduce_s(self, bytes_: Floats, ranks: int) -> Floats:
+    def all_reduce_s(self, bytes_: Floats, ranks: int, *, fused: bool = False) -> Floats:
         """See ``Prices``."""
         calibration = self.calibration
         one = np.asarray(all_reduce_s(bytes_, ranks, self.gpu, calibration.all_reduce_bytes))

@@ -95,8 +95,11 @@ class Prices(Protocol):
         """
         ...
 
-    def all_reduce_s(self, bytes_: Floats, ranks: int) -> Floats:
-        """Return the seconds of an all-reduce of buffers of ``bytes_`` on every rank."""
+    def all_reduce_s(self, bytes_: Floats, ranks: int, *, fused: bool = False) -> Floats:
+        """Return the seconds of an all-reduce of buffers of ``bytes_`` on every rank.
+
+        ``fused``: a norm stands behind it, which the same kernel may compute.
+        """
         ...
 
     def all_gather_s(self, bytes_: Floats, ranks: int) -> Floats:

@@ -105,7 +105,10 @@ def attention_works(group: Group) -> tuple[ClassWork, ...]:
 
 def all_reduces_s(group: Group, prices: Prices, tokens: Floats) -> Floats:
     """Return all all-reduces of steps of so many tokens; 0 for none."""
-    seconds = group.all_reduces * prices.all_reduce_s(group.reduced_bytes(tokens), group.tp)
+    bytes_, cut = group.reduced_bytes(tokens), group.cut_reduces
+    seconds = (group.all_reduces - cut) * prices.all_reduce_s(bytes_, group.tp, fused=True)
+    if cut:
+        seconds = seconds + cut * prices.all_reduce_s(bytes_, group.tp)
     if group.norm_reduces:
         seconds = seconds + group.norm_reduces * prices.all_reduce_s(tokens * SQUARES, group.tp)
     return np.where(tokens > 0, seconds, 0.0)

@@ -125,7 +125,10 @@ class Loads:
 
     def saw(self, batch: Batch, running: dict[Sequence, None], step: int) -> None:
         """It was planned, or, where nobody was left in it, tried."""
-        if not self._seen and self.connector.planned(batch, running, step):
+        if self._seen:
+            return
+        self.pool.planned()
+        if self.connector.planned(batch, running, step):
             batch.steps = 1
         self._seen = True
 

@@ -287,9 +287,9 @@ class Scheduler(Running):
             self.tokens_to_prefill -= sequence.prompt_tokens + sequence.generated_tokens
             batch.held_back = [each for each in batch.held_back if each is not sequence]
         del self.running[sequence]
-        self.pool.throw_out(sequence, held_tokens, self.decoding.step)
         if self.loads is not None:
             self.loads.connector.gone(sequence)
+        self.pool.throw_out(sequence, held_tokens, self.decoding.step)
         sequence.target_tokens = NEVER  # whatever is computed of its prompt, it does not decode
 
     def complete(
@@ -308,6 +308,8 @@ class Scheduler(Running):
             self._rejoin(batch)
         ended = finished
         for sequence in unwanted or ():
+            if not self.ahead and sequence in self.running:
+                pool.cut_short(sequence)
             if sequence in ended:
                 ended = [each for each in ended if each is not sequence]
                 self._end([sequence])

@@ -86,6 +86,10 @@ class EngineConfig(BaseModel):
     """Which of these steps a CUDA graph replays. auto: all, as vLLM has it where nobody sets it.
     FULL_DECODE_ONLY: those of decodes alone; a step with a prompt's chunk the host launches kernel
     by kernel, as with enforce_eager. Memory is charged as in auto."""
+    fuse_allreduce_rms: bool | None = None
+    """Whether the norm behind an all-reduce is computed in the same kernel, FlashInfer's, up to the
+    version's size (vLLM's compilation_config, pass_config). Default: the version's, true since 0.17
+    on H100, H200, B200 and their kin."""
     max_num_seqs: Count | None = None
     """Most sequences in the running batch. Default: the version's on that GPU, 256 or, on large
     ones, 1024."""

@@ -1,6 +1,7 @@
 """From a pool's settings to its ledger, prices and facts."""
 
 from hardware.calibration import DATASHEET, Calibration
+from hardware.engines.fused_reduces import with_fused_all_reduces
 from hardware.engines.moe_backends import with_moe_backend
 from hardware.engines.sampling import drawing_s
 from hardware.gpu import Gpu
@@ -52,6 +53,14 @@ def build_pool(
     if settings.enable_prefix_caching:
         interval = settings.prefix_cache_retention_interval
         check_retention(interval, ledger.layout, settings.version)
+    calibration = with_fused_all_reduces(
+        calibration,
+        False if settings.enforce_eager else settings.fuse_allreduce_rms,
+        settings.version,
+        gpu,
+        ranks=ranks.count,
+        stages=pp,
+    )
     setup = _step_setup(spec, gpu, tp, settings, calibration, ranks)
     price, pipeline = staged(setup, rules)
     _check_blocks(ledger, settings)

@@ -78,6 +78,23 @@ def test_all_reduces_of_prompts_are_launched_and_smaller_ones_replayed(tables: P
     np.testing.assert_allclose(reduced_s, [5e-6, 5e-6, 4e-5, 4e-5], 1e-3)
 
 
+def test_all_reduces_with_a_norm_are_timed_by_another_engine(tables: Path) -> None:
+    """Up to the size that an engine takes them for, and only where a norm stands behind."""
+    rows = collective_rows()[["num_gpus", "message_size"]]
+    assert kernels_from_tables(str(tables), GPU, "0.15").fused_all_reduce is None
+    timed = rows.assign(kernel_source="TRTLLM", latency=3e-3)
+    write(tables, "comm/trtllm/custom_allreduce_perf", "1.3.0rc20", timed)
+    kernels = kernels_from_tables(str(tables), GPU, "0.15")
+    assert "all-reduce with norm" in kernels.held_out
+    sizes = np.array([2.0**12, 2.0**20])
+    bare_s = kernels.all_reduce_s(sizes, 4)
+    np.testing.assert_array_equal(kernels.all_reduce_s(sizes, 4, fused=True), bare_s)
+    served = kernels.model_copy(update={"fused_up_to_bytes": {4: 2.0**12}})
+    fused_s = served.all_reduce_s(sizes, 4, fused=True)
+    np.testing.assert_allclose(fused_s, [3e-6, bare_s[1]], 1e-6)
+    np.testing.assert_array_equal(served.all_reduce_s(sizes, 4), bare_s)
+
+
 def test_a_calibration_replaces_none_but_its_own(
     tables: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,6 +185,23 @@ def test_wide_experts_without_a_tuned_kernel_take_what_two_halves_take(tables: P
     write(tables, "moe/vllm/moe_perf", "0.14.0", expert_rows(0.5, untuned=0.2))
     found = experts_of(tables)(rows=[256, 1024], width=16384, experts=8)
     np.testing.assert_allclose(found, 0.5, rtol=0.05)
+
+
+def test_shapes_that_were_not_tuned_are_kept_apart(tables: Path) -> None:
+    """Of 8 experts vLLM 0.14 has a file for 4,096 columns on an A100, none for 8,192 and 16,384."""
+    old = expert_rows(0.5).assign(kernel_source="vllm_fused_moe")
+    old.loc[old.inter_size > 5000, "latency"] *= 2
+    new = expert_rows(0.4).assign(kernel_source="vllm_tritonexperts")
+    write(tables, "moe/vllm/moe_perf", "0.14.0", old)
+    write(tables, "moe/vllm/moe_perf", "0.19.0", new)
+    kernels = kernels_from_tables(str(tables), GPU, "0.15")
+    at = {"rows": [256, 1024], "width": 8192, "experts": 8}
+    np.testing.assert_allclose(kernels.small_tiles["bf16"](**at), 0.25, rtol=0.02)
+    np.testing.assert_allclose(kernels.experts["bf16"](**at), 0.4, rtol=0.05)
+    assert "experts small tiles bf16" in kernels.held_out
+    faster = kernels.with_small_tiles("bf16").experts["bf16"]
+    np.testing.assert_allclose(faster(**at), 0.25, rtol=0.02)
+    assert kernels.with_small_tiles("fp8") == kernels
 
 
 def test_experts_of_another_kernel_do_not_count(tables: Path) -> None:

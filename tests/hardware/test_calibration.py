@@ -52,6 +52,10 @@ def test_a_saved_calibration_reads_back_equal(tmp_path):
     save_calibration(FITTED, path)
     assert load_calibration(path) == FITTED
     assert load_calibration(str(path)) == FITTED
+    assert load_calibration(path) is load_calibration(str(path)), "it was read before"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("name: ", "name: again-", 1), encoding="utf-8")
+    assert load_calibration(path).name == f"again-{FITTED.name}"
 
 
 def test_a_saved_calibration_explains_its_keys(tmp_path):

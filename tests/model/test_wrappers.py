@@ -11,9 +11,10 @@ from model.errors import ConfigError, UnknownArchitectureError
 from model.families.registry import FAMILIES
 from model.families.wrapper_rows import WRAPPERS
 from model.families.wrappers import language_model
+from model.from_config import spec_from_config
 from model.ops import encoder_bytes, rank_weight_bytes
 from model.precision import precision
-from model.spec import load_spec, spec_from_config
+from model.spec import load_spec
 from tests.model.wrapper_cases import CASES, SOUNDS
 from tests.model.wrapper_shapes import LLAMA, ROUTED, TEXT
 

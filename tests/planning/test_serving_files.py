@@ -50,14 +50,19 @@ def test_no_key_of_an_engine_becomes_a_flag_that_there_is_not() -> None:
     }  # fmt: skip
 
 
-def test_graphs_of_decodes_alone_are_a_compilation_config(tmp_path: Path) -> None:
+def test_graphs_and_fused_norms_are_a_compilation_config(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(
-        STUDY.replace("engine: {", "engine: {cudagraph_mode: FULL_DECODE_ONLY, ")
+        STUDY.replace(
+            "engine: {", "engine: {cudagraph_mode: FULL_DECODE_ONLY, fuse_allreduce_rms: false, "
+        )
     )
     plan = prepare(read_raw(tmp_path / "small.yaml", []))
     words = vllm_arguments(settled(plan.points[0].study))
     told = words[words.index("--compilation-config") + 1]
-    assert told == '{"cudagraph_mode": "FULL_DECODE_ONLY"}'
+    assert json.loads(told) == {
+        "cudagraph_mode": "FULL_DECODE_ONLY",
+        "pass_config": {"fuse_allreduce_rms": False},
+    }
 
 
 def test_stages_are_a_flag_and_their_own_default_of_planning_ahead(tmp_path: Path) -> None:

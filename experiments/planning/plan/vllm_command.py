@@ -19,7 +19,7 @@ NOT_FLAGS = (
     "api_request_s", "api_token_s", "api_output_s", "api_loop_request_s", "api_loop_output_s",
     "api_shared_loop",
     "enable_prefix_caching", "prefix_cache_retention_interval", "async_scheduling",
-    "num_gpu_blocks", "quantization", "sampling", "cudagraph_mode",
+    "num_gpu_blocks", "quantization", "sampling", "cudagraph_mode", "fuse_allreduce_rms",
     "expert_load_exponent", "scheduler_settings", "order_settings", "speculative",
     "kv_offloading_size", "kv_connector_extra_config", "host_link",
 )  # fmt: skip
@@ -64,9 +64,13 @@ def vllm_arguments(
         words += [flag] if value is True else [flag, str(value)]
     if engine.speculative is not None and engine.speculative.num_speculative_tokens:
         words += ["--speculative-config", json.dumps(speculative_config(engine.speculative))]
+    compilation: dict[str, object] = {}
     if engine.cudagraph_mode != "auto":
-        told = {"cudagraph_mode": engine.cudagraph_mode}
-        words += ["--compilation-config", json.dumps(told)]
+        compilation["cudagraph_mode"] = engine.cudagraph_mode
+    if engine.fuse_allreduce_rms is not None:
+        compilation["pass_config"] = {"fuse_allreduce_rms": engine.fuse_allreduce_rms}
+    if compilation:
+        words += ["--compilation-config", json.dumps(compilation)]
     words += _kv_arguments(engine, role, transfer, store)
     if store is not None and engine.kv_offloading_size is None:
         kept = {} if engine.kv_connector_extra_config.offload_prompt_only else KEEPS_ANSWERS

@@ -34,6 +34,7 @@ class Table:
 
     __slots__ = (
         "apart", "gone", "held", "hit", "keeps", "left", "left_alike", "named", "own", "solid",
+        "watched",
     )  # fmt: skip
 
     def __init__(self, gone: int, hit: int, held: list[tuple[Run, int]]) -> None:
@@ -60,6 +61,9 @@ class Table:
         """Of states: blocks that are there before ``solid``, in order."""
         self.solid = 0
         """From here on every block is there, as far as any were taken."""
+        self.watched = False
+        """Whether somebody wants to know what becomes of the blocks that it gives back: then
+        ``left`` has all of them that have names, and what is kept is not lost among others."""
 
     def count(self, end: int) -> int:
         """Blocks that are held before ``end``."""
@@ -97,10 +101,10 @@ class Table:
             self.own = [*own, (first, end)]
 
     def leaves(self, run: Run) -> None:
-        """A window left behind what nobody else has."""
+        """A window left behind what nobody else has; if it is ``watched``, what has a name, too."""
         left = self.left
         if left and left[0].after is None:  # those in front are taken first
-            left = [each for each in left if each.after is not None]
+            left = [each for each in left if each.after is not None or each.holders]
         self.left = left if left else []
         self.left.append(run)
 

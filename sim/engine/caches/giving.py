@@ -15,6 +15,8 @@ class Giving:
 
     def __init__(self, queue: FreeQueue, texts: Texts) -> None:
         self._queue, self._texts = queue, texts
+        self.apart = False
+        """Whether it matters of each group what its window left behind, while a request runs."""
 
     def before(
         self, tables: list[Table], kind: Kind, end: int, full: int, own: int = ANONYMOUS
@@ -34,7 +36,7 @@ class Giving:
         table, freed = tables[kind.first], 0
         kept = table.take_own(end) if table.own else []
         if not table.holds(end) and (not kept or own == ANONYMOUS):
-            freed = self._alike(table, kind, end, full, count(kept))
+            freed = self._alike(table, kind, end, full, count(kept), own)
             for group in range(kind.first, kind.first + kind.count):
                 tables[group].leave(end)
             return freed
@@ -47,16 +49,20 @@ class Giving:
         table = tables[kind.first]
         first = table.cut_own(end)
         blocks = end - first
-        run = self._loose(own, first, blocks * kind.count)
-        table.leaves_alike(run, blocks)
+        if not self.apart:
+            table.leaves_alike(self._loose(own, first, blocks * kind.count), blocks)
         for group in range(kind.first, kind.first + kind.count):
+            if self.apart:
+                self._leave(tables[group], own, first, end)
             tables[group].gone = end
-        return run.count
+        return blocks * kind.count
 
-    def _alike(self, table: Table, kind: Kind, end: int, full: int, kept: int) -> int:
+    def _alike(
+        self, table: Table, kind: Kind, end: int, full: int, kept: int, own: int
+    ) -> int:  # fmt: skip
         """None of these blocks can be found, ``kept`` of them as their request has ended."""
         blocks, groups, queue = table.count(end), kind.count, self._queue
-        if kind.unhashed_first:
+        if _unhashed_first(kind, own):
             unhashed = end - min(end, max(full, table.hit)) if kind.full else blocks - kept
             queue.put_unnamed_first(unhashed * groups)
             queue.append_unnamed((blocks - unhashed) * groups)
@@ -71,13 +77,13 @@ class Giving:
         pieces: list[Run] = taken_out(table, end, self._texts) if table.held else []
         for run in pieces:
             unnamed -= run.count
-        freed, at = unnamed, end
-        if kind.unhashed_first:
+        freed, at, unhashed_first = unnamed, end, _unhashed_first(kind, own)
+        if unhashed_first:
             unhashed = end - min(end, max(full, table.hit)) if kind.full else unnamed
             queue.put_unnamed_first(unhashed)
             queue.append_unnamed(unnamed - unhashed)  # behind what others may look for
         for first, behind in reversed(kept):
-            if not kind.unhashed_first:
+            if not unhashed_first:
                 queue.append_unnamed(at - behind)
                 at = first
             freed += behind - first
@@ -86,15 +92,17 @@ class Giving:
             else:
                 self._leave(table, own, first, behind)
         for run in reversed(pieces):
-            if not kind.unhashed_first:
+            if not unhashed_first:
                 queue.append_unnamed(at - run.end)
                 at = run.first
             run.holders -= 1
+            if table.watched:
+                table.leaves(run)
             if not run.holders:
                 run.rest = None
                 queue.append(run)
                 freed += run.count
-        if not kind.unhashed_first:
+        if not unhashed_first:
             queue.append_unnamed(at - table.gone)
         table.leave(end)
         return freed
@@ -128,7 +136,11 @@ class Giving:
     def keep_left(self, table: Table, key: int) -> None:
         """Let what windows left behind, as far as it is there still, be found under a stream."""
         for run in table.left:
-            if run.after is not None:
+            if run.after is not None and run.loose:
                 run.stream = key
                 self._texts.keep(run)
         table.left = []
+
+
+def _unhashed_first(kind: Kind, own: int) -> bool:
+    return kind.unhashed_first if own == ANONYMOUS else kind.skipped_first

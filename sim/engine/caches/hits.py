@@ -28,17 +28,28 @@ class Kind:
         kept: its blocks, and how many a window needs.
         full: whether it keeps everything.
         unhashed_first: whether free blocks that cannot be found are taken before all others.
+        skipped_first: the same of what is left behind while a request runs.
         chunk: blocks of a chunk; 0: what is kept does not begin anew.
     """
 
-    __slots__ = ("block_size", "chunk", "count", "drops", "first", "full", "kept", "unhashed_first")
+    __slots__ = (
+        "block_size", "chunk", "count", "drops", "first", "full", "kept", "skipped_first",
+        "unhashed_first",
+    )  # fmt: skip
 
     def __init__(
-        self, first: int, count: int, kept: Kept, full: bool, unhashed_first: bool, chunk: int = 0
+        self,
+        first: int,
+        count: int,
+        kept: Kept,
+        full: bool,
+        unhashed_first: bool,
+        skipped_first: bool,
+        chunk: int = 0,
     ) -> None:
         self.drops = kept.drops
         self.first, self.count, self.kept, self.full = first, count, kept, full
-        self.unhashed_first = unhashed_first
+        self.unhashed_first, self.skipped_first = unhashed_first, skipped_first
         self.chunk = chunk
         self.block_size = kept.block_size
 

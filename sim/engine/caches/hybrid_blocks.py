@@ -60,7 +60,9 @@ class HybridBlocks(GroupedPool):
             )  # fmt: skip
             chunk = group.window if group.window is not None and group.chunked else 0
             blocks = chunk // group.block_size
-            self.kinds.append(Kind(first, group.count, kept, full, unhashed_first, blocks))
+            self.kinds.append(
+                Kind(first, group.count, kept, full, unhashed_first, settings.windows_first, blocks)
+            )
             first += group.count
         self._windows = [
             (group, kind) for group, kind in zip(groups, self.kinds, strict=True) if not kind.full
@@ -316,7 +318,9 @@ class HybridBlocks(GroupedPool):
         self._settle()
         for place, kind in enumerate(self.kinds):
             end, full = self.groups[place].taken(held_tokens), self._hashed(kind, sequence, known)
-            freed = self._giving.before(sequence.tables, kind, end, full)
+            watched = sequence.tables[kind.first].watched
+            own = own_stream(sequence) if watched else ANONYMOUS
+            freed = self._giving.before(sequence.tables, kind, end, full, own)
             self._queued += freed
             self.free += freed
         sequence.tables = []

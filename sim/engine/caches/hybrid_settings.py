@@ -11,7 +11,7 @@ class HybridSettings:
     Args:
         spans_of: the streams of a request's text, and behind which of its tokens each ends.
         unhashed_first: whether free blocks that cannot be found are taken before all others.
-        windows_first: the same of blocks of windows, not of chunks.
+        windows_first: the same of blocks of windows, and of chunks while a request runs.
         ahead: whether steps are planned while the one before is computed.
         retention: ``prefix_cache_retention_interval``; ``DENSE``: null.
         whole_hits: whether only what a hit can end at is named (0.23 on).

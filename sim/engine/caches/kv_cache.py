@@ -140,6 +140,9 @@ class BlockPool:
     def begin_step(self) -> None:
         """A step is planned from now on."""
 
+    def planned(self) -> None:
+        """A step was planned, and everybody in it has blocks: which of them are free is asked."""
+
     def rest(self, sequence: Sequence) -> None:
         """One that runs is in no step for once."""
 
@@ -168,6 +171,9 @@ class BlockPool:
             blocks += self.blocks(max(sequence.kv_tokens, sequence.slots))
             sequence.slots = 0
         self.give(blocks)
+
+    def cut_short(self, sequence: Sequence) -> None:
+        """One that runs is given up while a step is computed: it is to end before that counts."""
 
     def stay(self, sequence: Sequence, step: int) -> None:
         """One has ended, and keeps its blocks for others who read them, until it ends here."""

@@ -16,8 +16,7 @@ step that fills it, is not offered by who filled it: vLLM takes it for one that 
 from typing import Final
 
 from sim.engine.caches.block_groups import BlockGroup
-from sim.engine.caches.block_tables import Interval, Kept, Table, runs_of
-from sim.engine.caches.runs import Run
+from sim.engine.caches.block_tables import Interval, Kept, Table
 from sim.engine.loads import ASK_AGAIN
 from sim.engine.sequence import Batch, Sequence
 from sim.engine.tiers.chunk_list import PENDING
@@ -26,6 +25,7 @@ from sim.engine.tiers.eviction import Eviction
 from sim.engine.tiers.offloaded import Offloaded, OffloadSettings
 from sim.engine.tiers.offloading import INSERTED, REUSED, SEEN, Offloading
 from sim.engine.tiers.pipe import IN
+from sim.engine.tiers.watching import found, is_there, run_at, watch
 
 NO_HIT: Final = 0
 DEFERRED: Final = -1
@@ -34,7 +34,7 @@ DEFERRED: Final = -1
 class Tables:
     """What is known of a request beside its chunks."""
 
-    __slots__ = ("gone", "keeps", "names")
+    __slots__ = ("gone", "keeps", "lost", "names", "watched")
 
     def __init__(self) -> None:
         self.names: list[int] = []
@@ -43,6 +43,10 @@ class Tables:
         """Of each group, the blocks that its window had left behind when it was admitted."""
         self.keeps: list[list[Interval] | None] = []
         """Of each group, which of its blocks can be found; None: all."""
+        self.watched: list[Table] = []
+        """Its blocks in each group, since an offer was refused, or it ended before one."""
+        self.lost: set[int] = set()
+        """Places of blocks that were given out anew since then."""
 
 
 class GroupedOffloading(Offloading):
@@ -76,6 +80,7 @@ class GroupedOffloading(Offloading):
         self._windows = sorted(windows, key=self._minus_window)
         self._tables: dict[Sequence, Tables] = {}
         self._asked: dict[Sequence, None] = {}  # since the last plan
+        self._watched: dict[Sequence, None] = {}  # who still has something to offer
 
     def _minus_window(self, number: int) -> int:
         return -self._window(number, 0)
@@ -98,7 +103,8 @@ class GroupedOffloading(Offloading):
         self._name(sequence, state, sequence.target_tokens)
         tables = self._tables[sequence]
         tables.gone = [group.behind(past) for group in self._groups]
-        tables.keeps = []
+        tables.keeps, tables.lost = [], set()
+        self._watched.pop(sequence, None)
         self._asked[sequence] = None
         more = self._longest(sequence, state, past)
         return ASK_AGAIN if more == DEFERRED or self._waits(state, past, more) else more
@@ -210,9 +216,54 @@ class GroupedOffloading(Offloading):
     # --- what is kept
     def planned(self, batch: Batch, running: dict[Sequence, None], step: int) -> bool:
         """See ``Connector``."""
+        for sequence in self._watched:
+            self._look_after(sequence)
         alone = super().planned(batch, running, step)
         self._asked.clear()
         return alone
+
+    def _offer(self, sequence: Sequence, computed: int) -> None:
+        super()._offer(sequence, computed)
+        if sequence not in self._late:
+            self._watched.pop(sequence, None)
+        elif sequence not in self._watched and sequence.tables:
+            self._watch(sequence)
+            self._look_after(sequence)
+
+    def gone(self, sequence: Sequence) -> None:
+        """See ``Connector``: its last offer comes when its blocks may have been given out."""
+        super().gone(sequence)
+        state, size = self._known.get(sequence), self._tokens
+        if state is None or not sequence.tables or sequence in self._watched:
+            return
+        computed = sequence.kv_tokens
+        if self.settings.offload_prompt_only:
+            computed = min(computed, sequence.prompt_tokens)
+        if computed // size > state.stored:
+            self._name(sequence, state, computed)
+            self._watch(sequence)
+
+    def _watch(self, sequence: Sequence) -> None:
+        self._watched[sequence] = None
+        self._tables[sequence].watched = sequence.tables
+        watch(sequence.tables, self._windows)
+
+    def _look_after(self, sequence: Sequence) -> None:
+        """Note which blocks of windows were given out anew that are not offered yet."""
+        state, tables = self._known[sequence], self._tables[sequence]
+        end = len(state.keys) // self._count
+        for number in self._windows:
+            table, others = tables.watched[number], self._others(number)
+            for block in range(max(state.stored, tables.gone[number]), end):
+                if sequence.tables and block >= table.gone:
+                    lost = self._found_by_others(sequence, number, block)
+                else:
+                    lost = not is_there(table, block, others)
+                if lost:
+                    tables.lost.add(block * self._count + number)
+
+    def _others(self, number: int) -> list[Table]:
+        return [other.tables[number] for other in self._asked if other.tables]
 
     def _found_by_others(self, sequence: Sequence, number: int, block: int) -> bool:
         """Whether somebody who begins in this step holds a block that was there before it."""
@@ -220,14 +271,7 @@ class GroupedOffloading(Offloading):
             return False
         if sequence.prefills and block >= self._groups[number].taken(sequence.kv_tokens):
             return False
-        own = _run_at(sequence.tables[number], block)
-        if own is None:
-            return False
-        for other in self._asked:
-            found = other.tables and block < other.tables[number].hit
-            if found and _run_at(other.tables[number], block) is own:
-                return True
-        return False
+        return found(run_at(sequence.tables[number], block), block, self._others(number))
 
     def _offered(self, sequence: Sequence, state: Offloaded, end: int) -> list[int]:
         """See ``Offloading``: of windows what can be found again, group by group."""
@@ -244,8 +288,11 @@ class GroupedOffloading(Offloading):
                 ranges = self._kept[number].within(tables.keeps[number], first, end)
             for low, high in ranges:
                 for block in range(low, high):
-                    if group.window is None or not self._found_by_others(sequence, number, block):
-                        places.append(block * self._count + number)
+                    place = block * self._count + number
+                    there = place not in tables.lost
+                    there = there and not self._found_by_others(sequence, number, block)
+                    if group.window is None or there:
+                        places.append(place)
         return places
 
     def _insert(self, state: Offloaded, place: int) -> None:
@@ -264,6 +311,7 @@ class GroupedOffloading(Offloading):
         super()._part()
         for sequence in ended:
             self._tables.pop(sequence, None)
+            self._watched.pop(sequence, None)
 
     # --- of one request
     def _name(self, sequence: Sequence, state: Offloaded, tokens: int) -> None:
@@ -277,11 +325,3 @@ class GroupedOffloading(Offloading):
             for number in range(self._count):
                 state.keys.append(name * self._count + number)
         state.marks.extend(bytes(len(state.keys) - len(state.marks)))
-
-
-def _run_at(table: Table, block: int) -> Run | None:
-    """The run of a table that has a block; None: that block has no name."""
-    for run in runs_of(table):
-        if run.first <= block < run.end:
-            return run
-    return None

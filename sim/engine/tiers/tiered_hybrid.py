@@ -6,14 +6,23 @@ full attention   [k0] [k1] [  ] [  ]     held as found; taken to be filled
 the window        .    .   [  ] [  ]     what the window has left behind by then is not held
 """
 
+from sim.engine.caches.block_groups import BlockGroup
 from sim.engine.caches.block_tables import Table
 from sim.engine.caches.hits import Piece
 from sim.engine.caches.hybrid_cache import HybridCache
+from sim.engine.caches.hybrid_settings import HybridSettings
 from sim.engine.sequence import Sequence
 
 
 class TieredHybrid(HybridCache):
     """See ``HybridCache``; with blocks that are held before they are filled."""
+
+    def __init__(
+        self, num_blocks: int, groups: list[BlockGroup], lag: bool, settings: HybridSettings
+    ) -> None:
+        super().__init__(num_blocks, groups, lag, settings)
+        self._cut_short: set[Sequence] = set()
+        self._giving.apart = True  # a connector may watch it
 
     def find(self, sequence: Sequence) -> int:
         """See ``BlockPool``."""
@@ -72,12 +81,24 @@ class TieredHybrid(HybridCache):
 
     def end(self, sequences: list[Sequence], step: int) -> None:
         """See ``BlockPool``: a window moves on before the connector is told which blocks there are
-        (``Scheduler._connector_finished``)."""
+        (``Scheduler._connector_finished``), but not past what a step computes in which somebody was
+        given up (``num_in_flight_tokens``)."""
         for sequence in sorted(sequences, key=_admission):
-            computed = sequence.kv_tokens
+            computed = processed = sequence.kv_tokens
+            if sequence in self._cut_short:
+                self._cut_short.remove(sequence)
+                processed = sequence.begun_tokens
             self.fill(sequence, computed)
-            self.leave_behind(sequence, computed, computed)
+            self.leave_behind(sequence, processed, computed)
             self._release(sequence, computed)
+
+    def cut_short(self, sequence: Sequence) -> None:
+        """See ``BlockPool``."""
+        self._cut_short.add(sequence)
+
+    def planned(self) -> None:
+        """See ``BlockPool``."""
+        self._settle()
 
     def seat(self, sequence: Sequence) -> None:
         """See ``BlockPool``."""

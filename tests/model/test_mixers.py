@@ -11,6 +11,7 @@ from model.mixers.beside import Beside
 from model.mixers.block_sparse import BlockSparse
 from model.mixers.compressed import ChosenEntries, CompressedAttention
 from model.mixers.delta import DeltaRule
+from model.mixers.expanded import ExpandedLatent
 from model.mixers.index import Index
 from model.mixers.latent import LatentAttention
 from model.mixers.lightning import Lightning
@@ -68,6 +69,7 @@ ALL: tuple[Mixer, ...] = (
     COMPRESSED, replace(COMPRESSED, every=128, index=None, overlap=1),
     replace(COMPRESSED, every=0, index=None, overlap=1), Beside(HEADS, MAMBA2),
     BlockSparse(heads=HEADS, index_heads=2, index_dim=8, block_tokens=16, blocks=4),
+    ExpandedLatent(LATENT),
 )  # fmt: skip
 
 
@@ -83,6 +85,25 @@ def filled(mixer: Mixer, chunk: int, past: int = 0) -> dict[str, Operator]:
     attended = attended_by_chunk(mixer.caches, chunk, past)
     operators = mixer.attention(attended, Share((0,), BF16, 1), fused=True, decode=False)
     return {one.name: one for one in operators}
+
+
+def test_expanded_latents_are_kept_and_read_as_heads() -> None:
+    """MiniCPM3-4B: 2 x 40 heads x 96 numbers a position, where the latent has 288."""
+    latent = LatentAttention(
+        hidden_size=2560, num_heads=40, q_lora_rank=768, kv_lora_rank=256, qk_nope_head_dim=64,
+        qk_rope_head_dim=32, v_head_dim=64,
+    )  # fmt: skip
+    whole = ExpandedLatent(latent)
+    assert [cache.token_bytes(2) for cache in whole.caches] == [2 * 40 * 96 * 2]
+    assert [cache.token_bytes(2, 4) for cache in whole.caches] == [2 * 10 * 96 * 2]
+    assert [matrix.parameters for matrix in whole.matrices] == [
+        matrix.parameters for matrix in latent.matrices
+    ]
+    assert not any(matrix.unpacked for matrix in whole.matrices)
+    one = decoded(whole, 4096)["attention"]
+    assert one.flops == 40 * 4096 * (4 * 96 + 3)
+    assert one.bytes == 2 * (2 * 40 * 96 * (4096 + 1) + 40 * 2 * 96)
+    assert decoded(whole, 4096, tp=4)["attention"].flops == one.flops / 4
 
 
 @pytest.mark.parametrize("tp", [1, 8])

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from model.config_keys import Config, nested
-from model.encoders import images, joined, joined_sounds
+from model.encoders import images, joined, joined_sounds, peak
 from model.families.wrapper import Beside, Wrapper
 
 
@@ -115,21 +115,25 @@ WRAPPERS: dict[str, Wrapper] = {
     "qwen3_vl": Wrapper(
         class_names=("Qwen3VLForConditionalGeneration",),
         beside=_vision(images.qwen3_vl),
+        peak=peak.qwen3,
         text_type="qwen3_vl_text",
     ),
     "qwen3_vl_moe": Wrapper(
         class_names=("Qwen3VLMoeForConditionalGeneration",),
         beside=_vision(images.qwen3_vl),
+        peak=peak.qwen3,
         text_type="qwen3_vl_moe_text",
     ),
     "qwen3_5": Wrapper(
         class_names=("Qwen3_5ForConditionalGeneration",),
         beside=_vision(images.qwen3_vl),
+        peak=peak.qwen3,
         text_type="qwen3_5_text",
     ),
     "qwen3_5_moe": Wrapper(
         class_names=("Qwen3_5MoeForConditionalGeneration",),
         beside=_vision(images.qwen3_vl),
+        peak=peak.qwen3,
         text_type="qwen3_5_moe_text",
     ),
     "glm4v": Wrapper(

@@ -129,7 +129,7 @@ def test_command_leaves_a_folder_and_repeats_itself(
 
 
 def test_a_killed_search_goes_on(tmp_path: Path) -> None:
-    text = SMALL.replace("run_requests: 2000", "run_requests: 20000")
+    text = SMALL.replace("run_requests: 2000", "run_requests: 5000")
     path, out = study(tmp_path, text), tmp_path / "out"
     kill_search("capacity", path, out)
     assert run(path, "--out", out) == 0

@@ -34,7 +34,7 @@ KEPT, MISSED, EMPTY = range(3)
 FATE_WORDS = {
     "price bound": "too dear by its capacity alone", "needs more": "needs more than is worth it",
     "ceiling": "cannot keep a limit at any load", "dearer": "keeps it, costs more",
-    "same price": "keeps it at the same price", "undecided": "too near to decide",
+    "same price": "keeps it at the same price", "undecided": "undecided, so not counted on",
 }  # fmt: skip
 """Words of candidates.csv for people."""
 BEST_FATES = ("answer", "runner-up", "same price", "dearer", "undecided")

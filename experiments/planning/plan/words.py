@@ -174,9 +174,7 @@ def one_down(found: PlanFound, one: Finalist) -> str:
         fewer = f"without one of {one.one_down_of} they miss"
     text = f"{fewer} {percent(one.one_down.missed)} at the forecast{where}"
     undecided = one.one_down.verdict is Verdict.UNDECIDED
-    return (
-        f"N+1 {'kept' if kept else 'not kept'}: {text}{', too near to decide' if undecided else ''}"
-    )
+    return f"N+1 {'kept' if kept else 'not kept'}: {text}{', undecided' if undecided else ''}"
 
 
 def _next(winner: Finalist, other: Finalist) -> str:
@@ -184,7 +182,7 @@ def _next(winner: Finalist, other: Finalist) -> str:
     risk = "" if other.proven else ", and its risk is too high all the same"
     fewer = other.state.probes.get(other.replicas - 1)
     if fewer is not None and fewer.verdict is Verdict.UNDECIDED:
-        risk += ", one replica fewer is too near to the limit to tell"
+        risk += ", one replica fewer is undecided"
     return f"{deployment(other)}, {100 * more:+.0f}%{risk}"
 
 

@@ -96,6 +96,7 @@ COUNTED = {
     "moss-transcribe-diarize": 596_049_920,
     "muse-glimmer-30b": 27_854_780_928,
     "nemotron-3-nano-30b-a3b": 31_577_937_344,
+    "nemotron-3-nano-omni-30b-a3b": 31_577_937_344,
     "nemotron-3-nano-4b": 3_973_556_832,
     "nemotron-3-super-120b-a12b": 120_668_687_360,
     "nemotron-3-ultra-550b-a55b": 549_308_968_960,

@@ -151,6 +151,18 @@ def test_a_serving_study_is_searched_at_each_point(
     assert "engine.max_num_seqs=16: capacity" in told.out
 
 
+@pytest.mark.parametrize(
+    ("key", "requests"), [("workload.lengths.prompt.max", "2,000"), ("cluster.replicas", "3,000")]
+)
+def test_a_dry_run_says_how_long_runs_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str, requests: str
+) -> None:
+    assert run(study(tmp_path), "--vary", key, "--dry-run") == 0
+    told = capsys.readouterr().out
+    assert f"{key} at 1 point, " in told
+    assert f"runs of {requests} requests" in told
+
+
 def test_replicas_have_a_smallest_number(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

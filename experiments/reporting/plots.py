@@ -25,10 +25,10 @@ from experiments.reporting.figure_layout import (
     MAX_CURVES,
     Curve,
     Layout,
+    said,
     short_key,
     spread,
     sweep_layout,
-    value_text,
 )
 from experiments.reporting.figure_marks import (
     GREY,
@@ -174,7 +174,7 @@ def _throughput_latency(layout: Layout, summary: Records, seeds: int) -> "Figure
     legend(figure, title, handles if coloured else {}, _states(summary), seeds)
     if numbered or not coloured:
         figure.draw_without_rendering()  # fixes the layout, so that places on paper are known
-        names = [value_text(v) for v in summary[layout.axis]] if layout.axis else layout.points
+        names = [said(v) for v in summary[layout.axis]] if layout.axis else layout.points
         for axes, up in zip(grid, drawn, strict=True):
             name_points(axes, throughput, up, [curve.rows for curve in curves], names)
     return figure

@@ -207,6 +207,27 @@ def test_as_many_longest_requests_as_servers_log(
     assert round(found / cut.most_blocks(longest, in_flight), 2) == at_a_time
 
 
+@pytest.mark.parametrize(
+    ("name", "card", "gib", "quantization", "kv", "tokens", "seqs", "share", "version", "logged"),
+    [
+        # The first two above: what is left for KV, of whole ledgers.
+        ("qwen3.5-27b", "h200-sxm", 139.8, None, "auto", 16_384, 16, 0.9, "0.19.0",
+         1487 * 51_380_224 / GIB),
+        ("qwen3.5-35b-a3b", "rtx-5090", 31.37, "fp4", "fp8", 8192, 1, 0.92, "0.24.0", 5.98),
+    ],
+)  # fmt: skip
+def test_models_that_see_profile_their_encoder(
+    name: str, card: str, gib: float, quantization: str | None, kv: str, tokens: int, seqs: int,
+    share: float, version: str, logged: float,
+) -> None:  # fmt: skip
+    entry = memory_ledger(MemoryDemand(
+        spec=load_spec(name), gpu=load_gpu({"like": card, "memory_bytes": round(gib * GIB)}),
+        precision=precision("bfloat16", quantization, kv), gpu_memory_utilization=share,
+        max_num_batched_tokens=tokens, max_num_seqs=seqs, max_model_len=32_768, version=version,
+    ))  # fmt: skip
+    assert entry.kv_bytes / GIB == pytest.approx(logged, rel=0.05)
+
+
 def test_a_window_of_gpt_oss_beside_full_layers() -> None:
     """vLLM issue 27508: 131,072 tokens of gpt-oss-120b need 4.54 GiB."""
     cut = layout(GPT_OSS_120B, version="0.11")

@@ -1,5 +1,7 @@
 """Terms of the memory ledger, each by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from hardware.engines.table import Sampler, vllm
@@ -87,6 +89,23 @@ def test_the_largest_moment_counts_and_is_named() -> None:
     layers = activation_peak(run("llama-3-8b", 8192, 1), memory, version_key("0.9"))
     assert layers.what == "largest step: layers, 8192 tokens"
     assert layers.bytes == 8192 * (3 * 14336 + 4 * 4096) * 2
+
+
+@pytest.mark.parametrize("tp", [1, 2])
+def test_the_largest_image_goes_through_the_encoder(tp: int) -> None:
+    """65,536 patches: 1,536 pixels in 4 and 2 bytes, 3 rows of 1,152, twice 4,304 in the MLP."""
+    small = run("qwen3.6-27b", tokens=2048, seqs=1, tp=tp)
+    image = 65_536 * 2 * (3 * 1536 + 3 * 1152 + 2 * 4304 // tp)
+    peak = activation_peak(small, vllm().memory, version_key("0.30"))
+    assert (peak.bytes, peak.what) == (image, "largest step: an image of the greatest size")
+    # In front of a large step of text there are 16,384 rows of 5,120 that came out.
+    large = run("qwen3.6-27b", tokens=32_768, seqs=1, tp=tp)
+    assert activation_peak(large, vllm().memory, version_key("0.30")).bytes == (
+        forward_bytes(large, None) + 16_384 * 5120 * 2
+    )
+    behind = replace(small, embeds=False)
+    assert activation_peak(behind, vllm().memory, version_key("0.30")).bytes < image
+    assert load_spec("qwen3-8b").encoder_peak is None
 
 
 def test_a_first_start_holds_a_copy_of_the_embedding() -> None:

@@ -26,11 +26,16 @@ class Known:
     runs: int = 0
     most: int = 10
     few: int = 4
+    every: int = 10
     study: Study = field(default=cast(Study, None))
 
     @property
     def is_over(self) -> bool:
         return self.runs > 0
+
+    @property
+    def asked(self) -> int:
+        return self.runs
 
     @property
     def verdict(self) -> Verdict:

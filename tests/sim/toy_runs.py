@@ -45,8 +45,11 @@ class Price:
         decodes: Any,
         reads: Iterable[ReadTotals] = (),
         rows: Any = None,
+        steps: Any = None,
     ) -> tuple[float, float]:
         tokens, sequences = np.asarray(tokens), np.asarray(sequences)
+        if steps is not None:
+            tokens, sequences = np.repeat(tokens, steps), np.repeat(sequences, steps)
         flops = TOKEN_FLOPS * float(tokens.sum() + sequences.sum())
         moved = STEP_BYTES * len(tokens)
         for each in reads:

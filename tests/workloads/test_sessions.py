@@ -80,6 +80,15 @@ def test_a_session_ends_before_the_turn_that_is_too_long() -> None:
     assert requests.prompt_tokens.tolist() == [10, 17, 10, 17, 10, 17, 10]  # 24 + 4 is too much
 
 
+def test_a_session_has_as_many_turns_as_fit() -> None:
+    """Each says a token and is answered with one: five turns of ten tokens, of a hundred drawn."""
+    lengths = {"prompt": fixed(1), "output": fixed(1)}
+    few = {"turns": fixed(100), "added": fixed(1), "max_context_tokens": 10}
+    requests = generate(workload(lengths=lengths, sessions=few, num_requests=12), 0)
+    assert requests.turn is not None
+    assert requests.turn.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]
+
+
 def test_or_its_prompt_loses_the_oldest_tokens_behind_the_system_prompt() -> None:
     config = {"max_context_tokens": 40, "at_max_context": "truncate", "system_tokens": 20}
     requests = generate(workload(sessions={**config, "turns": fixed(4)}), 0)

@@ -23,6 +23,8 @@ from experiments.running.compared_settings import differing
 from experiments.study.baseline import baselines
 from experiments.study.errors import StudyError
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 LONGER = {"workload.num_requests": 300, "seeds": 4}
 
 
@@ -64,6 +66,17 @@ def test_unpaired_samples_are_welch_s() -> None:
     assert pooled.value == 3.0
     half = stats.t.ppf(0.975, freedom) * math.sqrt(sum(parts))
     assert (pooled.low, pooled.high) == pytest.approx((3 - half, 3 + half))
+
+
+def test_blocks_are_longer_than_what_requests_have_in_common() -> None:
+    """Gaps that 1,200 requests in a row share: blocks of 500 would find 0.6 of their spread."""
+    rng, stretches, length = np.random.default_rng(0), 84, 1200
+    found = []
+    for _ in range(4):
+        gaps = np.repeat(rng.normal(size=stretches), length)
+        difference = blocked(np.zeros(len(gaps)), gaps, None, float(gaps.mean()))
+        found.append((difference.high - difference.low) / (2 * 1.96 / math.sqrt(stretches)))
+    assert 0.68 < np.mean(found) < 1.0
 
 
 def test_holm_by_hand() -> None:
